@@ -1,1 +1,1 @@
-"""The agent of a GPU host: telemetry, caps within its lease, and tasks by way of the keeper."""
+"""Agent of a GPU host: telemetry, caps within its lease, and tasks through the keeper."""

@@ -7,7 +7,7 @@ from wattline_agent.daemon import EXIT_CONFIG, run_agent
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The exit code: see `daemon`."""
+    """Returns the exit code: see `daemon`."""
     options = parser().parse_args(argv)
     try:
         config = config_of(options)

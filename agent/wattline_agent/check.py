@@ -1,6 +1,6 @@
-"""What works on this host and what does not, each with what to do about it (`agent --check`).
+"""Checks of this host, each with its remedy (`agent --check`).
 
-Looks only: sets no cap, starts no keeper, changes no file but a probe in the state directory.
+Read-only: sets no cap, starts no keeper, changes no file but a probe in the state directory.
 """
 
 import contextlib
@@ -28,16 +28,16 @@ CONNECT_TIMEOUT_S = 3.0
 DRIVER_TIMEOUT_S = 2.0
 SLOW_WAIT_S = 0.5
 OLDEST_CLOCK_UNIX_S = 1_700_000_000
-"""A clock before this release was written is wrong."""
+"""A clock before the date of this release is wrong."""
 
 
 def run_checks(config: AgentConfig) -> tuple[Check, ...]:
-    """All checks, in the order in which an operator would mend things."""
+    """All checks, in the order in which an operator would fix failures."""
     return tuple(_all(config))
 
 
 def print_check(config: AgentConfig, *, is_json: bool) -> int:
-    """Print the table; 0 unless something failed."""
+    """Print the table. Returns 0 unless a check failed."""
     return print_checks(run_checks(config), is_json=is_json)
 
 
@@ -127,7 +127,7 @@ def _sharing(collector: Collector) -> Check:
 
 
 def _mig(collector: Collector) -> Iterator[Check]:
-    """Which MIG devices were found; nothing where no GPU is in MIG mode."""
+    """MIG devices found; nothing where no GPU is in MIG mode."""
     divided = [(gpu.index, gpu.mig) for gpu in collector.gpus() if gpu.mig is not None]
     if not divided:
         return
@@ -191,7 +191,7 @@ def _state_dir(config: AgentConfig) -> Check:
 
 
 def _accounts(config: AgentConfig) -> Iterator[Check]:
-    """As which accounts tasks run here, and whether those get to their directories."""
+    """Accounts that tasks run as here, and whether those can reach their directories."""
     if os.geteuid() != 0:
         found = "tasks run as this user's account, and those of other accounts do not start"
         yield Check("accounts", "ok", found)
@@ -215,7 +215,7 @@ def _accounts(config: AgentConfig) -> Iterator[Check]:
 
 
 def _may_be_root(config: AgentConfig) -> bool:
-    """What the scheduler said last of the site file."""
+    """As last reported by the scheduler from the site file."""
     try:
         saved = read_state(config.state_dir)
     except StateUnusable:

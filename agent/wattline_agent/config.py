@@ -1,4 +1,4 @@
-"""How an agent is started: command line to `AgentConfig`, with clear refusals."""
+"""Configuration of an agent: command line to `AgentConfig`."""
 
 import argparse
 from dataclasses import dataclass
@@ -12,26 +12,26 @@ MAX_GPUS = 256
 
 
 class BadConfig(ValueError):
-    """An option that makes no sense; says what would."""
+    """An invalid option; the text says what would be valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentConfig:
-    """Everything `run_agent` needs."""
+    """Configuration of `run_agent`."""
 
     bundle: Path | None
-    """Join bundle made by `wattline enroll`; check and floors do without."""
+    """Join bundle created by `wattline enroll`; check and floors need none."""
     state_dir: Path = DEFAULT_STATE_DIR
     sysfs_root: Path = DEFAULT_SYSFS_ROOT
-    """Where powercap and hwmon are read, in place of /sys."""
+    """Root of powercap and hwmon, in place of /sys."""
     nvml_lib: Path | None = None
     """NVML library to load in place of the system's."""
     observe: bool = False
-    """Cap nothing, start nothing, show what would be done."""
+    """Observe mode: set no cap, start no task, report what would be done."""
     gpus: frozenset[GpuIndex] | None = None
-    """GPUs this agent may cap and use; None = all."""
+    """GPUs this agent may cap and allocate; None = all."""
     has_keeper_service: bool = False
-    """The keeper is a service of its own here: wait for it, never start one."""
+    """The keeper is a separate service: wait for it, never start one."""
     is_json_log: bool | None = None
     """JSON log lines; None = JSON unless standard error is a terminal."""
 
@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def config_of(options: argparse.Namespace) -> AgentConfig:
-    """Options as parsed. Raises BadConfig."""
+    """Configuration from parsed options. Raises BadConfig."""
     if options.floors and options.observe:
         raise BadConfig("--observe caps nothing and --floors only caps: give one of them")
     if options.bundle is None and not options.check and not options.floors:

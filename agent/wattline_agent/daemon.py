@@ -1,4 +1,4 @@
-"""The agent as a program: puts the parts together, runs the shell, ends with a clear exit code."""
+"""The agent's main program: assembles the parts, runs the shell, returns an exit code."""
 
 import contextlib
 import os
@@ -42,7 +42,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def run_agent(config: AgentConfig) -> int:
-    """Run the agent of this host until SIGTERM or SIGINT; the exit code."""
+    """Run the agent of this host until SIGTERM or SIGINT. Returns the exit code."""
     log = make_log(is_json=config.is_json_log)
     try:
         bundle = _bundle(config)
@@ -153,7 +153,7 @@ def _facts(
 
 
 def agent_version() -> str:
-    """Of the installed distribution."""
+    """Version of the installed distribution."""
     try:
         return version("wattline")
     except PackageNotFoundError:
@@ -161,17 +161,17 @@ def agent_version() -> str:
 
 
 def boot_id() -> str:
-    """Of the running kernel: another after every boot."""
+    """Boot ID of the running kernel: changes with every boot."""
     return BOOT_ID.read_text(encoding="ascii").strip()
 
 
 def _is_same_driver(saved: AgentState | None, boot: str, instance: str) -> bool:
-    """Caps of an earlier agent may still be in force; only then may they be kept (I6)."""
+    """Caps of an earlier agent may still be in force; only then may they be left unchanged (I6)."""
     return saved is not None and (saved.boot_id, saved.driver_instance) == (boot, instance)
 
 
 def apply_floors(config: AgentConfig, collector: Collector, log: Log) -> None:
-    """Least power on every GPU that is ours: always safe, whatever is on file."""
+    """Lowest power on every managed GPU: always safe, whatever is on file."""
     if config.observe:
         return
     floors = {
@@ -185,7 +185,7 @@ def apply_floors(config: AgentConfig, collector: Collector, log: Log) -> None:
 
 
 class StopRequest:
-    """SIGTERM or SIGINT: remembered, and the loop woken."""
+    """SIGTERM or SIGINT: recorded, and the loop woken."""
 
     def __init__(self) -> None:
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -205,11 +205,11 @@ class StopRequest:
 
     @property
     def wake_fd(self) -> int:
-        """Readable once a signal came."""
+        """Readable once a signal has arrived."""
         return self._reader
 
     def is_asked(self) -> bool:
-        """A signal came."""
+        """A signal has arrived."""
         return self._is_asked
 
     def _ask(self, *_: object) -> None:

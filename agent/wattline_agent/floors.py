@@ -1,9 +1,9 @@
-"""`wattline agent --floors`: every managed GPU at its lowest cap, read back; then end.
+"""`wattline agent --floors`: set every managed GPU to its lowest cap, read it back, and exit.
 
-For the boot, before anything can use a GPU: caps do not survive a reboot, and an agent may take a
-while to come up. No network, no bundle, no keeper. On a live host it must not slow running work:
+Meant for boot, before anything can use a GPU: caps do not survive a reboot, and an agent may take a
+while to start. Needs no network, bundle or keeper. On a live host it must not slow running work:
 where an agent runs, or the limits in force fit the lease on file (the agent's own rule at a
-restart, I6), nothing is touched.
+restart, I6), nothing is changed.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ FLOORS_TIMEOUT_S = 10.0
 
 
 def run_floors(config: AgentConfig) -> int:
-    """Set the floors unless a lease is in force; the exit code. Log lines say what was done."""
+    """Set the floors unless a lease is in force. Returns the exit code; actions are logged."""
     log = make_log(is_json=config.is_json_log)
     try:
         collector = open_collector(config.nvml_lib, config.sysfs_root)
@@ -63,15 +63,15 @@ def _floors(config: AgentConfig, collector: Collector, files: StateDir, log: Log
         log.info("lease_in_force", text=text)
         return EXIT_OK
     status = set_floors(config, collector, log)
-    # The limits found here are those an agent restores when it leaves; it finds only floors.
+    # An agent restores the limits found here when it stops; it finds only floors itself.
     files.save_state(decided)
     return status
 
 
 def _as_an_agent_decides(config: AgentConfig, saved: AgentState, started: Started) -> AgentState:
-    """What an agent that starts now would put on file: a lease only where it keeps the caps.
+    """The state that an agent starting now would save: with a lease only where the caps fit it.
 
-    No keeper is asked: a GPU above its lowest cap counts in full, whether a task is on it or not.
+    The keeper is not queried: a GPU above its lowest cap counts in full, with or without a task.
     """
     facts = Facts(NodeId("floors"), nonce_seed=bytes(32), managed=config.gpus)
     node = Node(facts, saved)
@@ -80,7 +80,7 @@ def _as_an_agent_decides(config: AgentConfig, saved: AgentState, started: Starte
 
 
 def set_floors(config: AgentConfig, collector: Collector, log: Log) -> int:
-    """The lowest cap on every managed GPU, read back; the exit code."""
+    """Set every managed GPU to its lowest cap and read it back. Returns the exit code."""
     managed = [g for g in collector.gpus() if config.gpus is None or g.index in config.gpus]
     floors = {gpu.index: gpu.cap_min_mw for gpu in managed if gpu.can_cap}
     results = {r.index: r for r in collector.apply_caps(floors, FLOORS_TIMEOUT_S)}

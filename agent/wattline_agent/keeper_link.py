@@ -1,4 +1,4 @@
-"""The keeper and the agent's hold on it: started when there is none, found again when it died."""
+"""The agent's connection to the keeper: starts one when there is none, reconnects when it died."""
 
 import os
 import signal
@@ -16,21 +16,21 @@ from wattline_agent.statefile import StateUnusable
 from wattline_protocol.ids import TaskRef
 
 START_PATIENCE_S = 20.0
-"""A new keeper may have to wait for what its predecessor left to die."""
+"""A new keeper may have to wait for its predecessor's processes to end."""
 START_POLL_S = 0.05
 RETRY_S = 1.0
 MAX_WAITING = 1024
-"""Orders kept while there is no keeper; the core has far fewer attempts."""
+"""Maximum of orders queued without a keeper; the core has far fewer attempts."""
 
 Order = Callable[[TaskRunner], None]
 
 
 class NoKeeper(Exception):
-    """A keeper could not be started; says where its log is."""
+    """A keeper could not be started; the text names its log."""
 
 
 class Keeping:
-    """A TaskRunner that survives the keeper: orders wait while there is none."""
+    """A TaskRunner that survives the keeper: orders are queued while there is none."""
 
     def __init__(
         self,
@@ -40,8 +40,8 @@ class Keeping:
         *,
         may_start: bool = True,
     ) -> None:
-        """Without `may_start` the keeper is a service of its own, and only waited for: one that a
-        confined agent started would hand its confinement down to all tasks."""
+        """Without `may_start` the keeper is a separate service and only waited for: one started by
+        a confined agent would pass its confinement on to all tasks."""
         self._state_dir = state_dir
         self._pid_file = state_dir / "keeper.pid"
         self._open_runner = open_runner
@@ -55,8 +55,8 @@ class Keeping:
     def open(self) -> None:
         """Connect to the node's keeper; start one if there is none.
 
-        Raises NoKeeper, or StateUnusable when the state directory takes nothing more; so does
-        every method that may find the keeper gone.
+        Raises NoKeeper, or StateUnusable when the state directory is full; so does every method
+        that may detect that the keeper has died.
         """
         deadline_s = time.monotonic() + START_PATIENCE_S
         while self._runner is None:
@@ -75,11 +75,11 @@ class Keeping:
         return self._runner is not None and self._runner.can_run_as()
 
     def keeper_account(self) -> str:
-        """Its own account; empty: not known."""
+        """The keeper's own account; empty: unknown."""
         return "" if self._runner is None else self._runner.keeper_account()
 
     def do(self, order: Order) -> None:
-        """Have the keeper do something, now or as soon as there is one again."""
+        """Send an order to the keeper, now or as soon as there is one again."""
         self._waiting.append(order)
         if len(self._waiting) > MAX_WAITING:
             raise NoKeeper(f"{MAX_WAITING} orders wait for a keeper in {self._state_dir}")
@@ -98,7 +98,7 @@ class Keeping:
             return None
 
     def privileged(self) -> frozenset[TaskRef]:
-        """Attempts that may set caps; none is known while there is no keeper."""
+        """Attempts that may set caps; empty while there is no keeper."""
         return self._runner.privileged() if self._runner is not None else frozenset()
 
     def read_log(self, ref: TaskRef, offset: int, limit_bytes: int) -> LogSlice:
@@ -108,18 +108,18 @@ class Keeping:
         return self._runner.read_log(ref, offset, limit_bytes)
 
     def fileno(self) -> int | None:
-        """Readable when there may be news."""
+        """Readable when the keeper may have notifications."""
         return self._runner.fileno() if self._runner is not None else None
 
     @property
     def pid(self) -> int | None:
-        """Of the keeper; None while there is none."""
+        """Process number of the keeper; None while there is none."""
         return self._peer_pid()
 
     def end_if_idle(self) -> None:
-        """A keeper that an agent started, and that keeps nothing, ends with the agent.
+        """Ends a keeper that an agent started, with the agent, if it has no attempts.
 
-        One that runs as a service of its own was not started here and is left alone.
+        One that runs as a separate service was not started here and is left running.
         """
         tasks = self.observe()
         if tasks is None or any(task.phase != "ended" or not task.group_gone for task in tasks):
@@ -130,13 +130,13 @@ class Keeping:
             self._pid_file.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Leave keeper and tasks alone."""
+        """Disconnect; keeper and tasks continue."""
         if self._runner is not None:
             self._runner.close()
             self._runner = None
 
     def _work_off(self) -> bool:
-        """Orders in turn; False when the keeper is gone and the rest waits."""
+        """Execute queued orders in turn; False when the keeper has died and the rest waits."""
         while self._waiting and self._runner is not None:
             try:
                 self._waiting[0](self._runner)
@@ -168,7 +168,7 @@ class Keeping:
         return True
 
     def _start(self) -> None:
-        """Start a keeper in a session of its own, unless the last one is still coming up."""
+        """Start a keeper in a session of its own, unless the last one is still starting."""
         if not self._may_start:
             return
         if self._child is not None and os.waitpid(self._child, os.WNOHANG)[0] == 0:
@@ -192,14 +192,14 @@ class Keeping:
         )
 
     def _started_pid(self) -> int | None:
-        """Of the keeper that this or an earlier agent started here."""
+        """Process number of the keeper that this or an earlier agent started here."""
         try:
             return int(self._pid_file.read_text(encoding="ascii"))
         except (FileNotFoundError, ValueError):
             return None
 
     def _peer_pid(self) -> int | None:
-        """Of the process at the other end of the keeper's socket, as the kernel says."""
+        """Process number of the peer at the keeper's socket, as reported by the kernel."""
         descriptor = self.fileno()
         if descriptor is None:
             return None

@@ -1,4 +1,4 @@
-"""The agent's end of the connection to the scheduler: messages and how the connection stands."""
+"""The agent's connection to the scheduler: messages and connection state."""
 
 from wattline_agent.core.events import Connected, ConnectionLost
 from wattline_agent.logs import Log
@@ -9,14 +9,14 @@ from wattline_protocol.wire.codec import Codec, MalformedMessage
 from wattline_protocol.wire.transport import ClientSocket
 
 CLOSE_LINGER_S = 1.0
-"""A farewell gets this long to leave."""
+"""How long a Farewell may take to be sent."""
 
 
 class SchedulerLink:
     """One CURVE DEALER to the scheduler's agent socket."""
 
     def __init__(self, bundle: JoinBundle, log: Log) -> None:
-        """Start to connect. Raises TransportError when the bundle's endpoint is none."""
+        """Start to connect. Raises TransportError when the bundle's endpoint is invalid."""
         self.socket = ClientSocket(bundle.agent_endpoint, bundle.keys, bundle.scheduler_public_key)
         self._log = log
         self._out: Codec[FromAgent] = Codec(FromAgent)
@@ -26,7 +26,7 @@ class SchedulerLink:
         self._detail = ""
 
     def changes(self) -> list[Connected | ConnectionLost]:
-        """What became of the connection since the last call."""
+        """Changes of the connection since the last call."""
         link = self.socket.link
         changes: list[Connected | ConnectionLost] = []
         is_connected = link.state == "connected"
@@ -43,7 +43,7 @@ class SchedulerLink:
         return changes
 
     def received(self) -> list[ToAgent]:
-        """Messages that wait now; malformed ones are logged and left out."""
+        """Messages received so far; malformed ones are logged and skipped."""
         messages = []
         for data in self.socket.recv_batch():
             try:
@@ -53,13 +53,13 @@ class SchedulerLink:
         return messages
 
     def send(self, message: FromAgent) -> None:
-        """Send, or lose it where there is no connection: the core repeats what matters."""
+        """Send, or drop where there is no connection: the core repeats what matters."""
         if not self.socket.send(self._encoded(message)) and self._is_connected:
             self._log.warning("not_sent", message=type(message).__name__)
 
     def _encoded(self, message: FromAgent) -> bytes:
-        """As the scheduler reads it: a figure of a driver or a clock that lies outside the bounds
-        of its field must not keep the whole message from being heard."""
+        """Encoded within the scheduler's bounds: a single driver or clock value out of bounds must
+        not make the whole message invalid."""
         data = self._out.encode(message)
         try:
             self._out.decode(data)

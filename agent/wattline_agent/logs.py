@@ -8,8 +8,8 @@ from typing import TextIO
 
 @contextmanager
 def _without_rich() -> Iterator[None]:
-    """structlog loads rich where it finds it, for tracebacks that an agent never draws: a tenth of
-    its memory. A name that maps to None cannot be imported, which structlog is prepared for."""
+    """Keep structlog from loading rich for tracebacks, which an agent never renders: a tenth of its
+    memory. A name mapped to None cannot be imported, which structlog handles."""
     if "rich" in sys.modules:
         yield
         return

@@ -1,8 +1,8 @@
 """The agent's shell: one thread, one poll loop; events in, effects out, in order.
 
-It decides nothing. It samples when a beat is due, hands in what sockets, keeper and driver say, and
-carries out each effect before the next. What an effect brings back is handed in before anything
-else is looked at.
+It decides nothing. It samples when a beat is due, passes in what sockets, keeper and driver report,
+and executes each effect before the next. The result of an effect is passed in before any other
+input.
 """
 
 import math
@@ -82,29 +82,29 @@ TICK_S = 0.2
 """Deadlines are met within this."""
 SAMPLE_TIMEOUT_S = 0.3
 CAPS_TIMEOUT_S = 1.0
-"""A GPU that has not answered by then is counted as not capped."""
+"""A GPU that has not answered by then counts as not capped."""
 USAGE_GAP_S = 0.5
-"""Between two saves of usage: replacing a file costs the disk some milliseconds each time. What a
-crash in between loses is that long a time's energy, booked to the task that comes next."""
+"""Minimum interval of saving usage: replacing a file costs the disk some milliseconds each time. A
+crash in between books the energy of that interval to the next task."""
 LOOK_PERIOD_S = 3.0
-"""Between two looks at the processes of all GPUs: a call that takes the driver milliseconds, in
-which it holds up others."""
+"""Interval of listing the processes of all GPUs: a call that takes the driver milliseconds and
+delays other calls."""
 EXTRA_SAMPLE_S = 0.25
 """When a task ends, the GPUs are sampled first if the last sample is older than this, so that its
 usage is complete."""
 
 
 def now() -> Now:
-    """The clocks the core lives by: CLOCK_BOOTTIME counts suspended time (see `ports`)."""
+    """The clocks of the core: CLOCK_BOOTTIME counts suspended time (see `ports`)."""
     return Now(Instant(time.clock_gettime(time.CLOCK_BOOTTIME)), UnixTime(time.time()))
 
 
 Order = Stop | Notify | Freeze | Thaw | Limit | Kill | Drop | RenewTaskLeases
-"""To the keeper, about what runs already."""
+"""Orders to the keeper about running attempts."""
 
 
 class Shell:
-    """Carries out what the core wants, and tells it what happened."""
+    """Executes the core's effects and returns the resulting events to it."""
 
     def __init__(
         self,
@@ -128,14 +128,14 @@ class Shell:
         self._log = log
         self._events: deque[Event] = deque()
         self._launches: list[tuple[TaskOrder, LaunchContext]] = []
-        """What the keeper is to start, all together."""
+        """Attempts the keeper is to start, in one batch."""
         self._driver_instance = collector.driver_instance()
         self._infos = collector.gpus()
         self._ended: frozenset[TaskRef] = frozenset()
         self._first: dict[int, TaskRef] = {}
         """Attempts by their first process."""
         self._has_ordered = False
-        """The keeper was told something that it does not tell of itself: see what became of it."""
+        """The keeper received an order whose result it does not notify: query it."""
         self._usage: UsageState | None = None
         """Not saved yet."""
         self._usage_saved_s = 0.0
@@ -151,8 +151,8 @@ class Shell:
     # --- events -------------------------------------------------------------------------
 
     def handle(self, *events: Event) -> None:
-        """Hand events in that came together; carry out their effects, and hand in what these
-        bring back."""
+        """Handle events that arrived together; execute their effects, and handle the events that
+        result."""
         self._events.extend(events)
         while self._events:
             together = tuple(self._events)
@@ -168,9 +168,9 @@ class Shell:
         self.handle(started)
 
     def run(self, wake_fd: int, is_asked_to_stop: Callable[[], bool]) -> None:
-        """Until asked to stop, and then until GPUs whose limits are to come back have settled.
+        """Run until a stop is requested and GPUs whose limits are to be restored have settled.
 
-        `wake_fd` becomes readable when asked. Raises StateUnusable.
+        `wake_fd` becomes readable on the request. Raises StateUnusable.
         """
         while not is_asked_to_stop():
             self._turn(wake_fd)
@@ -190,7 +190,7 @@ class Shell:
         self._do_due()
 
     def stop(self) -> None:
-        """Farewell."""
+        """Send Farewell and stop."""
         self.handle(StopAsked())
         self._save_usage()
         self._keeping.end_if_idle()
@@ -207,7 +207,7 @@ class Shell:
             self._look_at_tasks()
 
     def _idle_s(self) -> float:
-        """Until something is due."""
+        """Time until something is due."""
         until_s = min(self._sample_due_s, self._tick_due_s) - time.monotonic()
         due_s = self.node.due_s
         return until_s if due_s is None else min(until_s, due_s - now().mono_s)
@@ -219,7 +219,7 @@ class Shell:
     def _do_due(self) -> None:
         mono_s = time.monotonic()
         if self._is_news_due():
-            self._look_at_tasks()  # what was launched is told as it is now
+            self._look_at_tasks()  # report the current phase of launched attempts
         if mono_s >= self._tick_due_s or self._is_news_due():
             self._tick_due_s = mono_s + TICK_S
             self.handle(TimePassed())
@@ -268,7 +268,7 @@ class Shell:
         self.handle(host, Sampled(readings, self._use(), looked))
 
     def _to_look_at(self, readings: Sequence[Reading]) -> frozenset[GpuIndex]:
-        """All GPUs now and then; at once those on which somebody has begun to draw."""
+        """All GPUs periodically; at once those with a new foreign draw."""
         mono_s = time.monotonic()
         if mono_s < self._look_due_s:
             return self.node.unexplained_gpus(readings)
@@ -276,8 +276,8 @@ class Shell:
         return self.node.managed_gpus
 
     def _foreign(self, gpus: Collection[GpuIndex]) -> dict[GpuIndex, tuple[GpuProcess, ...]]:
-        """Processes on these GPUs that belong to no attempt; GPUs that do not answer are left
-        out."""
+        """Processes on these GPUs that belong to no attempt; GPUs that do not answer are
+        omitted."""
         if not gpus:
             return {}
         keeper, held = self._keeping.pid, self.node.held_gpus
@@ -289,7 +289,7 @@ class Shell:
         }
 
     def _use(self) -> dict[GpuIndex, dict[TaskRef, int]]:
-        """What each attempt used of GPUs that several hold."""
+        """Utilisation per attempt of shared GPUs."""
         shared = self.node.shared_gpus
         if not shared:
             return {}
@@ -342,7 +342,7 @@ class Shell:
             self._launches.append((effect.order, effect.context))
             self._log.info("task_launched", ref=str(effect.order.ref), gpus=effect.order.gpus)
             return
-        self._launch()  # first: this order may be about one of them
+        self._launch()  # first: this order may concern one of them
         if not isinstance(effect, RenewTaskLeases | Drop):
             self._log.info("task_ordered", order=type(effect).__name__, ref=str(effect.ref))
             self._has_ordered = True

@@ -1,8 +1,8 @@
-"""Roll-ups on disk while the scheduler is away: a bounded MessagePack stream that survives crashes.
+"""Roll-ups on disk during an outage: a bounded MessagePack stream that survives crashes.
 
-`spool/rollups.mpk` holds records one after the other: first `{"next": N}`, the number of the first
-roll-up in it, then roll-ups in order. A record that a crash cut off is dropped when the file is
-opened. Numbers only grow, also across restarts, so an acknowledgement names what it means.
+`spool/rollups.mpk` has consecutive records: first `{"next": N}`, the number of the first roll-up
+in it, then roll-ups in order. A record that a crash truncated is dropped when the file is opened.
+Numbers only increase, also across restarts, so an acknowledgement is unambiguous.
 """
 
 import os
@@ -18,7 +18,7 @@ from wattline_protocol.wire.agent_messages import Rollup
 
 NAME = "rollups.mpk"
 MAX_ROLLUPS = 10_080
-"""A week of minutes: about 1 MiB with 8 GPUs. Then the oldest tenth goes, and is counted."""
+"""A week of minutes: about 1 MiB with 8 GPUs. Beyond it the oldest tenth is dropped and counted."""
 MAX_BATCH = 60
 """Roll-ups in one message."""
 MAX_RECORD_BYTES = 64 * 1024
@@ -29,15 +29,15 @@ class RollupSpool:
     """The spool of one agent."""
 
     def __init__(self, directory: Path, max_rollups: int = MAX_ROLLUPS) -> None:
-        """Open or make the spool. Raises StateUnusable."""
+        """Open or create the spool. Raises StateUnusable."""
         self._path = directory / NAME
         self._max = max_rollups
         self._items: deque[Rollup] = deque()
         self._first = 1
         self.torn_bytes = 0
-        """Cut off at opening: what a crash left of a record."""
+        """Bytes cut off at opening: a record truncated by a crash."""
         self.dropped = 0
-        """Roll-ups given up for room since this spool was opened."""
+        """Roll-ups dropped for space since this spool was opened."""
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._read()
@@ -69,7 +69,7 @@ class RollupSpool:
         return (self._first + len(items) - 1, items) if items else (0, ())
 
     def drop(self, last: int) -> None:
-        """Forget roll-ups up to number `last`. Raises StateUnusable."""
+        """Drop roll-ups up to number `last`. Raises StateUnusable."""
         count = min(last - self._first + 1, len(self._items))
         if count <= 0:
             return
@@ -110,7 +110,7 @@ class RollupSpool:
             self._path.unlink()
 
     def _take(self, data: bytes) -> int:
-        """Read the records; where the last whole one ends."""
+        """Read the records; returns where the last complete one ends."""
         unpacker = msgpack.Unpacker(max_buffer_size=MAX_FILE_BYTES)
         unpacker.feed(data)
         good = 0
@@ -120,7 +120,7 @@ class RollupSpool:
                     break
                 good = unpacker.tell()
         except (ValueError, msgpack.UnpackException, msgspec.ValidationError):
-            pass  # from here on the file is torn; the caller cuts it off and counts the bytes
+            pass  # the file is torn from here; the caller truncates it and counts the bytes
         return good
 
     def _take_record(self, record: Any, *, is_first: bool) -> bool:

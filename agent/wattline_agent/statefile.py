@@ -1,7 +1,7 @@
-"""The agent's files in its state directory: whole or not at all, synced where promises need it.
+"""State files of the agent: replaced atomically, synced where promises depend on them.
 
-`agent.state` and `usage.state` are JSON, so that an operator can read them. `agent.lock` keeps a
-second agent out. A file that cannot be understood stops the agent: guessing would drop a fence.
+`agent.state` and `usage.state` are JSON, so that an operator can read them. `agent.lock` locks out
+a second agent. A file that cannot be parsed stops the agent: guessing would drop a fence.
 """
 
 import fcntl
@@ -22,25 +22,25 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 
 class StateUnusable(Exception):
-    """The state directory cannot be read or written; says which file, why, and what to do."""
+    """The state directory cannot be read or written; the text names file, reason and remedy."""
 
 
 class StateInUse(StateUnusable):
-    """Another agent has the directory."""
+    """Another agent has locked the directory."""
 
 
 class StateDir:
-    """The files of one agent; holds the lock until closed."""
+    """The files of one agent; locked until closed."""
 
     def __init__(self, directory: Path) -> None:
-        """Make the directory if needed, and lock it. Raises StateUnusable."""
+        """Create the directory if needed, and lock it. Raises StateUnusable."""
         self.path = directory
         self._lock: IO[bytes] | None = None
         try:
-            # Tasks of other accounts get to their own directories below it, and list nothing.
+            # Tasks of other accounts can reach their own directories below it, but list nothing.
             directory.mkdir(mode=0o711, parents=True, exist_ok=True)
             self._lock = (directory / LOCK_NAME).open("ab")
-            os.fchmod(self._lock.fileno(), 0o600)  # who can open it can hold it
+            os.fchmod(self._lock.fileno(), 0o600)  # any account that can open it can lock it
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.close()
@@ -64,11 +64,11 @@ class StateDir:
         write_whole(self.path / STATE_NAME, msgspec.json.encode(state), is_synced=True)
 
     def save_usage(self, usage: UsageState) -> None:
-        """Whole or not at all, not synced. Raises StateUnusable."""
+        """Atomic, not synced. Raises StateUnusable."""
         write_whole(self.path / USAGE_NAME, msgspec.json.encode(usage), is_synced=False)
 
     def probe(self) -> None:
-        """Prove that the directory can be written. Raises StateUnusable."""
+        """Check that the directory is writable. Raises StateUnusable."""
         probe = self.path / ".probe"
         write_whole(probe, b"probe", is_synced=True)
         try:
@@ -77,14 +77,14 @@ class StateDir:
             raise _unusable("write", probe, error) from error
 
     def close(self) -> None:
-        """Let another agent in."""
+        """Release the lock."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
 
 def read_state(directory: Path) -> AgentState | None:
-    """That of an agent that may be running; None when there is none yet. Raises StateUnusable."""
+    """State of an agent that may be running; None when there is none yet. Raises StateUnusable."""
     return _load(directory / STATE_NAME, AgentState)
 
 
@@ -111,7 +111,7 @@ _REMEDY = (
 
 
 def write_whole(path: Path, data: bytes, *, is_synced: bool) -> None:
-    """Replace a file at once; readers see the old or the new one. Raises StateUnusable."""
+    """Replace a file atomically; readers see the old or the new one. Raises StateUnusable."""
     aside = path.with_name(f"{path.name}.new")
     try:
         descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -128,7 +128,7 @@ def write_whole(path: Path, data: bytes, *, is_synced: bool) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make names in a directory durable."""
+    """Make renames and creations in a directory durable."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

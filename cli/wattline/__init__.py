@@ -1,7 +1,7 @@
 """The `wattline` command and the Python client; `wattline.task` is for code inside a task.
 
-Only the standard library is imported here: a task's own interpreter must be able to
-`import wattline.task`. The client loads when it is first named.
+Only the standard library is imported here, because a task's own interpreter must be able to `import
+wattline.task`. The client is loaded on first use.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""`python -m wattline`: the command, whatever PATH says."""
+"""`python -m wattline`: the command, independent of PATH."""
 
 from wattline.main import main
 

@@ -1,4 +1,4 @@
-"""Makes `docs/cli.md` from the table of verbs: `python -m wattline.docpage docs/cli.md`."""
+"""Generates `docs/cli.md` from the table of verbs: `python -m wattline.docpage docs/cli.md`."""
 
 import sys
 from pathlib import Path

@@ -1,10 +1,10 @@
-"""Exit codes for errors a user can do something about; all others are bugs and show themselves."""
+"""Exit codes for errors that a user can resolve; all others are bugs and leave a traceback."""
 
 from wattline import exits
 
 
 class ActFailed(Exception):
-    """A verb could not do its work; `str(error)` is the line the user reads."""
+    """A verb has failed; `str(error)` is the line shown to the user."""
 
     def __init__(self, text: str, status: int = exits.FAILED) -> None:
         super().__init__(text)
@@ -12,7 +12,7 @@ class ActFailed(Exception):
 
 
 def status_of(error: Exception) -> int | None:
-    """The exit code for `error`; None if it is none of the expected ones."""
+    """The exit code for `error`; None if it is unexpected."""
     if isinstance(error, ActFailed):
         return error.status
     from wattline.client import errors

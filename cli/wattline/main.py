@@ -10,7 +10,7 @@ from wattline.verbs.group import Root
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command line and leave with its exit code."""
+    """Run the command line and exit with its exit code."""
     status = run(sys.argv[1:] if argv is None else argv)
     sys.exit(status)
 
@@ -27,7 +27,7 @@ def run(argv: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return exits.INTERRUPTED
     except BrokenPipeError:
-        # The reader has gone (`wattline jobs | head`); closing stdout again must not complain.
+        # The reader closed the pipe (`wattline jobs | head`); closing stdout again must not fail.
         sys.stderr.close()
         return exits.OK
     except Exception as error:
@@ -36,7 +36,7 @@ def run(argv: list[str]) -> int:
 
 
 def _expected(error: Exception) -> int:
-    """Exit code of an error a user can do something about; others leave with their traceback."""
+    """Exit code of an error that a user can resolve; others are raised with their traceback."""
     from wattline.failures import status_of
 
     status = status_of(error)

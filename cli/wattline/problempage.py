@@ -1,4 +1,4 @@
-"""Makes `docs/problems.md` from the table of kinds: `python -m wattline.problempage FILE`."""
+"""Generates `docs/problems.md` from the table of kinds: `python -m wattline.problempage FILE`."""
 
 import sys
 from pathlib import Path

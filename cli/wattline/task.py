@@ -1,4 +1,4 @@
-"""What a program that runs as a Wattline task may use: checkpoints, metrics, stop notice.
+"""API for programs that run as a Wattline task: checkpoints, metrics, stop notice.
 
     from wattline import task
 
@@ -13,13 +13,13 @@
                     torch.save(state, path)
             task.safe_point()  # ends the program here, in order, once a stop was requested
 
-Standard library only, one file, Python 3.9 or later: it needs no install in the environment of
-the program. Outside Wattline it works too and keeps everything below `./.wattline`.
+Standard library only, one file, Python 3.9 or later: it needs no installation in the environment of
+the program. Outside Wattline it works too and stores everything below `./.wattline`.
 
-A checkpoint is a directory `SAVE-step-STEP` with what was saved (`data`, a file or a directory)
-and `manifest.json` (size and SHA-256 of each file). It appears by one rename after everything in
-it has reached the disk, so a crash at any moment leaves the older ones as they were. `SAVE` counts
-the saves: the newest checkpoint is the one saved last, also after going back to an earlier step.
+A checkpoint is a directory `SAVE-step-STEP` with the saved data (`data`, a file or a directory) and
+`manifest.json` (size and SHA-256 of each file). It appears by one rename after everything in it has
+reached the disk, so a crash at any time leaves the older ones unchanged. `SAVE` counts the saves:
+the newest checkpoint is the one saved last, also after a return to an earlier step.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 DEFAULT_KEEP = 3
-"""Checkpoints kept when `keep` is not given."""
+"""Checkpoints retained when `keep` is not given."""
 MAX_METRICS_PER_CALL = 64
 MAX_METRIC_NAME_CHARS = 100
 MAX_METRICS_FILE_BYTES = 64 * 1024 * 1024
@@ -53,7 +53,7 @@ MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 MAX_SAVE_TRIES = 100
 """Names tried when several processes save into one directory at the same time."""
 STOP_FILE_PERIOD_S = 0.2
-"""The stop file is looked for at most this often, so that asking in a tight loop is cheap."""
+"""Minimum interval of checking the stop file, so that polling in a tight loop is cheap."""
 READ_BYTES = 1024 * 1024
 
 _NAME = re.compile(r"(\d{8,})-step-(\d+)")
@@ -63,7 +63,7 @@ _DELETING = ".deleting-"
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint could not be made; says why. Older checkpoints are as they were."""
+    """A checkpoint could not be made; the text has the reason. Older checkpoints are unchanged."""
 
 
 class StopRequested(SystemExit):
@@ -75,7 +75,7 @@ class StopRequested(SystemExit):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One intact checkpoint; `path` is what was saved, a file or a directory."""
+    """One intact checkpoint; `path` is the saved file or directory."""
 
     step: int
     path: Path
@@ -92,12 +92,12 @@ class Rejected:
     reason: str
 
 
-# --- Who am I ---------------------------------------------------------------------------
+# --- Identity ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What this process is in Wattline's words; outside Wattline the defaults."""
+    """Identity of this process in Wattline; outside Wattline the defaults."""
 
     job: int
     job_name: str
@@ -121,14 +121,14 @@ def identity() -> Identity:
 
 
 def gpu_share() -> float:
-    """The part of each of its GPUs that this task was given; 1 outside Wattline."""
+    """The share of each of its GPUs allocated to this task; 1 outside Wattline."""
     return float(os.environ.get("WATTLINE_GPU_SHARE", "") or 1.0)
 
 
 def gpu_memory_limit_bytes() -> int | None:
     """Memory of each of its GPUs that this task may use; None without a GPU or outside Wattline.
 
-    Others on the GPU rely on it. PyTorch keeps to it once it is told:
+    Other tasks on the GPU rely on it. PyTorch observes it once it is set:
 
         limit, total = task.gpu_memory_limit_bytes(), torch.cuda.mem_get_info()[1]
         if limit is not None:
@@ -145,9 +145,9 @@ def _number(name: str) -> int:
 
 
 def checkpoint_dir() -> Path:
-    """Where this task's checkpoints are: one directory for all attempts of the job.
+    """Directory of this task's checkpoints: one for all attempts of the job.
 
-    Each index of an array has its own directory below the job's, for they share nothing.
+    Each index of an array has its own directory below the job's, because they share nothing.
     """
     root = Path(os.environ.get("WATTLINE_CHECKPOINT_DIR") or ".wattline/checkpoints")
     index = identity().array_index
@@ -182,11 +182,11 @@ def saving(
     about: dict[str, Any] | None = None,
     directory: Path | str | None = None,
 ) -> Iterator[Path]:
-    """Give a path to write a file or a directory to; it becomes a checkpoint at the block's end.
+    """Provides a path for a file or a directory; it becomes a checkpoint at the end of the block.
 
     If the block raises, nothing is saved. Afterwards only the `keep` newest checkpoints remain.
-    `about` is anything JSON can carry, given back by `latest`. Only one process of a gang saves.
-    Raises CheckpointError when nothing was written, OSError when the disk does not take it.
+    `about` is any JSON value, returned by `latest`. Only one process of a gang saves. Raises
+    CheckpointError when nothing was written, OSError when the disk fails.
     """
     if step < 0 or keep < 1:
         raise ValueError(f"step is {step} and keep {keep}; step must be >= 0 and keep >= 1")
@@ -214,7 +214,7 @@ def latest(
     verify: bool = True,
     on_reject: Callable[[Rejected], object] | None = None,
 ) -> Checkpoint | None:
-    """The newest intact checkpoint, or None. Those passed over are told to `on_reject`.
+    """The newest intact checkpoint, or None. Those skipped are passed to `on_reject`.
 
     `verify=False` trusts the files' sizes and reads none of them.
     """
@@ -247,7 +247,7 @@ def _saves(home: Path) -> list[tuple[int, int, Path]]:
 
 
 def _seal(building: Path, step: int, about: dict[str, Any]) -> None:
-    """Put the manifest beside the data, and everything on the disk."""
+    """Write the manifest beside the data, and sync everything."""
     data = building / "data"
     if not data.exists():
         raise CheckpointError(f"nothing was written to {data}")
@@ -269,7 +269,7 @@ def _seal(building: Path, step: int, about: dict[str, Any]) -> None:
 
 
 def _files_below(data: Path) -> list[Path]:
-    """All files of a checkpoint. A link would point at something the checkpoint does not own."""
+    """All files of a checkpoint. A link would point to something outside the checkpoint."""
     paths = [data] if not data.is_dir() else sorted(data.rglob("*"))
     for path in [data, *paths]:
         if path.is_symlink():
@@ -278,7 +278,7 @@ def _files_below(data: Path) -> list[Path]:
 
 
 def _publish(building: Path, home: Path, step: int) -> None:
-    """Give it its name: the one moment at which the checkpoint comes to be."""
+    """Rename it to its final name, which makes the checkpoint visible."""
     saves = _saves(home)
     first = saves[-1][0] + 1 if saves else 1
     for number in range(first, first + MAX_SAVE_TRIES):
@@ -294,7 +294,7 @@ def _publish(building: Path, home: Path, step: int) -> None:
 
 
 def _check(path: Path, step: int, verify: bool) -> Checkpoint:
-    """The checkpoint in `path`. Raises OSError or ValueError for whatever is not as written."""
+    """The checkpoint in `path`. Raises OSError or ValueError if it differs from its manifest."""
     with (path / "manifest.json").open("rb") as file:
         text = file.read(MAX_MANIFEST_BYTES + 1)
     manifest = json.loads(text)
@@ -321,12 +321,12 @@ def _retain(home: Path, keep: int) -> None:
         try:
             path.rename(doomed)
         except FileNotFoundError:
-            continue  # another process was quicker
+            continue  # another process was faster
         shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _remove_leftovers(home: Path, me: Identity) -> None:
-    """Remove what a killed save or removal left behind; never what another process is at."""
+    """Remove the remains of a killed save or removal; never those another process works on."""
     for path in home.iterdir():
         if path.name.startswith(_DELETING):
             shutil.rmtree(path, ignore_errors=True)
@@ -367,7 +367,7 @@ def _sync(path: Path) -> None:
 
 
 class _Clock:
-    """When this process saved last, or began."""
+    """When this process saved last, or started."""
 
     def __init__(self) -> None:
         self.saved_s = time.monotonic()
@@ -379,8 +379,8 @@ _clock = _Clock()
 def should_checkpoint() -> bool:
     """True: a stop was requested, or WATTLINE_CHECKPOINT_EVERY_S have passed since the last save.
 
-    Without that variable only a stop makes it true. In a gang let one process ask and tell the
-    others: each has a clock of its own.
+    Without that variable only a stop makes it true. In a gang one process should call it and notify
+    the others: each has a clock of its own.
     """
     every_s = float(os.environ.get("WATTLINE_CHECKPOINT_EVERY_S", "") or 0)
     is_due = every_s > 0 and time.monotonic() - _clock.saved_s >= every_s
@@ -393,8 +393,8 @@ def should_checkpoint() -> bool:
 def metric(**values: float) -> None:
     """Report numbers; the newest of each name is shown with the job.
 
-    One line of JSON in WATTLINE_METRICS, appended in one write, so several processes may report.
-    A value that is not finite is named in the line instead of given: JSON has no such number.
+    One line of JSON in WATTLINE_METRICS, appended in one write, so several processes may report. A
+    value that is not finite is only named in the line: JSON has no such number.
     """
     if not values or len(values) > MAX_METRICS_PER_CALL:
         raise ValueError(f"{len(values)} metrics at once; 1 to {MAX_METRICS_PER_CALL} are taken")
@@ -411,7 +411,7 @@ def metric(**values: float) -> None:
 
 
 def progress(fraction: float, **values: float) -> None:
-    """Report how much of the work is done, from 0 to 1, perhaps with other metrics."""
+    """Report the completed share of the work, from 0 to 1, optionally with other metrics."""
     metric(progress=min(1.0, max(0.0, fraction)), **values)
 
 
@@ -431,7 +431,7 @@ def _append_line(text: str) -> None:
 
 
 class _Stop:
-    """Whether this process was asked to stop. Once true it stays true."""
+    """Whether this process was requested to stop. Once true it stays true."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -442,15 +442,15 @@ _stop = _Stop()
 
 
 def stop_requested() -> bool:
-    """True once Wattline asked this task to stop: by its stop file, or by SIGTERM if `stoppable`.
+    """True once Wattline requested a stop: by the stop file, or by SIGTERM if `stoppable`.
 
-    From then on there is the job's `grace` until it is killed: save, and end.
+    From then on it has the job's `grace` until it is killed: save, and end.
     """
     path = os.environ.get("WATTLINE_STOP_FILE", "")
     now_s = time.monotonic()
     if path and not _stop.asked and now_s - _stop.looked_s >= STOP_FILE_PERIOD_S:
         _stop.looked_s = now_s
-        if Path(path).exists():  # only ever set: SIGTERM may arrive while the file is looked for
+        if Path(path).exists():  # only ever set: SIGTERM may arrive during the check of the file
             _stop.asked = True
     return _stop.asked
 
@@ -459,7 +459,7 @@ def stop_requested() -> bool:
 def stoppable() -> Iterator[None]:
     """Inside this block SIGTERM does not end the program but makes `stop_requested` true.
 
-    Off the main thread Python takes no signals; there the stop file alone has to do.
+    Off the main thread Python receives no signals; there only the stop file counts.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,1 +1,1 @@
-"""Words, messages and files shared by every Wattline program; imports nothing of ours."""
+"""Types, messages and files shared by all Wattline programs; imports nothing of ours."""

@@ -1,4 +1,4 @@
-"""Identifiers and clocks as distinct types, so that one cannot stand in for another."""
+"""Identifiers and clocks as distinct types, so that they cannot be confused."""
 
 from typing import NamedTuple, NewType
 
@@ -12,7 +12,7 @@ JobId = NewType("JobId", int)
 TaskNo = NewType("TaskNo", int)
 """Number of a task inside its job: `array position * nodes + rank`."""
 AttemptNo = NewType("AttemptNo", int)
-"""Grows by one with every try of a task; all tasks of a gang share it."""
+"""Increases by one with every attempt of a task; all tasks of a gang share it."""
 GpuIndex = NewType("GpuIndex", int)
 Epoch = NewType("Epoch", int)
 """Incarnation of the scheduler; durable before first use (I8)."""
@@ -23,20 +23,20 @@ Sequence = NewType("Sequence", int)
 UserName = NewType("UserName", str)
 
 Instant = NewType("Instant", float)
-"""Seconds on a monotonic clock. Leases and time-outs use nothing else."""
+"""Seconds on a monotonic clock. Leases and time-outs use no other clock."""
 UnixTime = NewType("UnixTime", float)
-"""Seconds since 1970, for people and records only; may jump."""
+"""Seconds since 1970, for display and records only; may jump."""
 
 
 class Now(NamedTuple):
-    """The time as a core is told it: one clock to act by, one to write down."""
+    """Current time of a core: a monotonic clock to act by, a wall clock to record."""
 
     mono_s: Instant
     unix_s: UnixTime
 
 
 class TaskRef(msgspec.Struct, frozen=True, order=True):
-    """One try of one task: the unit an agent runs and reports on."""
+    """One attempt of one task: the unit an agent runs and reports on."""
 
     job: Serial[JobId]
     task: Count[TaskNo]

@@ -1,1 +1,1 @@
-"""What runs inside jobs and in front of them: training, inference workers and their gateway."""
+"""Programs that run inside jobs and in front of them: training, inference workers, gateway."""

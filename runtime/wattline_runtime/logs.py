@@ -1,4 +1,4 @@
-"""How the runtime's programs log: one event a line, colour on a terminal, JSON elsewhere."""
+"""Logging of the runtime's programs: one event a line, colour on a terminal, JSON elsewhere."""
 
 import sys
 
@@ -6,9 +6,9 @@ import structlog
 
 
 def log_to_stderr(*, as_json: bool = False) -> None:
-    """Set structlog up for this process; called once by each program's entry point.
+    """Configure structlog for this process; called once by each program's entry point.
 
-    One JSON object a line, unless stderr is a terminal and `as_json` is not asked for.
+    One JSON object a line, unless stderr is a terminal and `as_json` is not set.
     """
     on_terminal = sys.stderr.isatty() and not as_json
     structlog.configure(

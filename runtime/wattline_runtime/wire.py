@@ -1,13 +1,13 @@
 """Messages between a gateway and the inference workers of its services.
 
-A worker connects out to the gateway (DEALER to ROUTER, CURVE). One ZeroMQ frame carries a
-MessagePack array of tagged structs, so that a busy moment costs one frame, not one a message.
-Frames of a connection stay in order: after a GatewayBeat with `drain_seen` no `Infer` follows.
+A worker connects to the gateway (DEALER to ROUTER, CURVE). One ZeroMQ frame carries a MessagePack
+array of tagged structs, so that a busy moment costs one frame, not one per message. Frames of a
+connection stay in order: after a GatewayBeat with `drain_seen` no `Infer` follows.
 
-Beats carry the full truth, not changes: either side may restart, and one beat later both agree.
+Beats carry the full state, not changes: either side may restart, and one beat later both agree.
 
-The rule that keeps both books equal: a worker answers every `Infer` exactly once, with `Reply`
-or `Failure`, cancelled and expired ones included. Only that answer frees the gateway's slot.
+The rule for consistent books: a worker answers every `Infer` exactly once, with `Reply` or
+`Failure`, including cancelled and expired ones. Only that answer frees the gateway's slot.
 """
 
 from typing import Any, Generic, Literal, TypeVar
@@ -17,7 +17,7 @@ import msgspec
 from wattline_protocol.wire.codec import Codec, MalformedMessage
 
 WORKER_PROTOCOL_VERSION = 1
-"""Travels in every beat; another version is refused in words."""
+"""Sent in every beat; another version is refused with a text."""
 
 MAX_ITEM_BYTES = 1024 * 1024
 """Largest input or output of one request, as JSON."""
@@ -29,7 +29,7 @@ MAX_FRAME_MESSAGES = 1024
 """Messages in one frame; more are malformed."""
 
 MAX_DETAIL_CHARS = 500
-"""Text of a failure that travels to the client."""
+"""Length of a failure's text that is sent to the client."""
 
 FailureReason = Literal[
     "expired", "cancelled", "draining", "overloaded", "bad_input", "model_error", "output_too_large"
@@ -46,7 +46,7 @@ class WorkerBeat(msgspec.Struct, frozen=True, tag_field="t", tag="worker_beat"):
     queued: int
     running: int
     is_draining: bool = False
-    """The worker was told to stop: it finishes what it holds and takes nothing new."""
+    """A stop was requested: the worker finishes its requests and accepts no new ones."""
 
 
 class Reply(msgspec.Struct, frozen=True, tag_field="t", tag="reply"):
@@ -57,7 +57,7 @@ class Reply(msgspec.Struct, frozen=True, tag_field="t", tag="reply"):
 
 
 class Failure(msgspec.Struct, frozen=True, tag_field="t", tag="failure"):
-    """One request that has no output, and why."""
+    """One request without output, and the reason."""
 
     id: int
     reason: FailureReason
@@ -82,7 +82,7 @@ class Infer(msgspec.Struct, frozen=True, tag_field="t", tag="infer"):
 
 
 class CancelInfer(msgspec.Struct, frozen=True, tag_field="t", tag="cancel_infer"):
-    """Nobody waits for this request any more."""
+    """This request is no longer needed."""
 
     id: int
 
@@ -92,7 +92,7 @@ class GatewayBeat(msgspec.Struct, frozen=True, tag_field="t", tag="gateway_beat"
 
     protocol: int
     drain_seen: bool = False
-    """The worker's draining is known: no Infer follows on this connection."""
+    """The gateway knows of the worker's draining: no Infer follows on this connection."""
 
 
 ToWorker = WorkerRefused | Infer | CancelInfer | GatewayBeat

@@ -1,1 +1,1 @@
-"""The operator terminal: one site on one screen, keys to act, nothing hidden."""
+"""The operator terminal: one site on one screen, with keys for all acts."""

@@ -1,4 +1,4 @@
-"""Accounts and quotas as rows of text: what is due, what was used, what is left and who waits."""
+"""Accounts and quotas as rows of text: shares, usage, remainder and waiting jobs."""
 
 from wattline_protocol.views.account_views import AccountView, QuotaLimit, QuotaView, depths
 from wattline_protocol.wire.client_messages import Accounts
@@ -22,7 +22,7 @@ UNITS: dict[QuotaLimit, str] = {
 
 
 def account_rows(accounts: Accounts) -> list[Row]:
-    """Who is served first comes first; what is below an account is set in."""
+    """In the order in which they are served; accounts below another are indented."""
     depth = depths(accounts.accounts)
     return [_account(account, depth[account.name]) for account in accounts.accounts]
 
@@ -60,12 +60,12 @@ def _quota(quota: QuotaView, now_unix_s: float) -> Row:
 
 
 def amount(quota: QuotaView, value: float) -> str:
-    """A figure of the quota, in its unit but without its name."""
+    """A value of the quota, in its unit but without its name."""
     return watts(value) if quota.what == "power_w" else f"{value:,.3f}".rstrip("0").rstrip(".")
 
 
 def bar(used: float, limit: float) -> str:
-    """How much of it is used; full only where nothing is left, empty only where nothing is used."""
+    """Share used; full only where nothing is left, empty only where nothing is used."""
     part = used / limit if limit > 0 else 1.0
     filled = round(part * BAR)
     if 0 < part < 1:

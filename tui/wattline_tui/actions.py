@@ -10,7 +10,7 @@ Place = Literal["everywhere", "overview", "accounts", "reservations", "node", "j
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing a user can do. `id` is stable, so that keys can be remapped by it."""
+    """One act of a user. `id` is stable, so that keys can be remapped by it."""
 
     id: str
     keys: str
@@ -85,6 +85,6 @@ def bindings(place: Place) -> list[Binding | tuple[str, str] | tuple[str, str, s
 
 
 def key_names(action: Action) -> str:
-    """The keys as a person would write them."""
+    """The names of the keys, for display."""
     names = {"question_mark": "?", "escape": "Esc", "enter": "Enter", "f1": "F1"}
     return " or ".join(names.get(key, key) for key in action.keys.split(","))

@@ -1,4 +1,4 @@
-"""The app: takes snapshots from the feed, keeps the view, opens screens, carries out acts."""
+"""The app: receives snapshots from the feed, keeps the view, opens screens, executes acts."""
 
 import secrets
 import threading
@@ -74,9 +74,9 @@ Shown = TypeVar("Shown", bound=SiteScreen)
 PERIOD_S = 1.0
 RETRY_S = 1.0
 LEAVE_S = 0.2
-"""A thread that waits for the screen looks this often whether the app is closing."""
+"""Interval at which a waiting thread checks whether the app is closing."""
 LOG_PIECES = 4
-"""Pieces of `MAX_LOG_CHUNK_BYTES` that are read at once; faster logs are shown from their end."""
+"""Pieces of `MAX_LOG_CHUNK_BYTES` read at once; faster logs are shown from their end."""
 
 
 class TopApp(App[None]):
@@ -94,19 +94,19 @@ class TopApp(App[None]):
         self._is_drawn = threading.Event()
 
     def on_mount(self) -> None:
-        """Open the overview and start listening."""
+        """Open the overview and start receiving."""
         self.theme = "tokyo-night"
         self.push_screen(OverviewScreen())
         self.set_interval(PERIOD_S, self._redraw)
         self.run_worker(self._listen, thread=True, name="feed", exit_on_error=True)
 
     def on_unmount(self) -> None:
-        """Let the worker threads end."""
+        """Stop the worker threads."""
         self._leaving.set()
         self.feed.close()
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """The palette offers what the table of actions has for this screen."""
+        """The palette offers the actions of this screen from the table."""
         yield from super().get_system_commands(screen)
         for action in ACTIONS:
             owner = next((o for o in (screen, self) if hasattr(o, f"action_{action.id}")), None)
@@ -127,7 +127,7 @@ class TopApp(App[None]):
             self._leaving.wait(RETRY_S)
 
     def _show_and_wait(self, site: SiteView) -> None:
-        """The next snapshot is asked for when this one is on screen: none waits in a queue."""
+        """The next snapshot is requested when this one is on screen: none is queued."""
         age_s = max(0.0, time.time() - self.feed.clock_offset_s - site.unix_s)
         self._is_drawn.clear()
         self.post_message(SiteArrived(site, time.monotonic() - age_s))
@@ -148,7 +148,7 @@ class TopApp(App[None]):
             self._follow(ListReservations())
 
     def on_feed_interrupted(self, message: FeedInterrupted) -> None:
-        """Keep what is on screen, marked."""
+        """Keep the screen and mark it as stale."""
         self.view = interrupted(self.view, message.why)
         self._redraw()
 
@@ -159,13 +159,13 @@ class TopApp(App[None]):
             screen.show_details(message.job, self._now_s)
 
     def on_accounts_arrived(self, message: AccountsArrived) -> None:
-        """What is due, used and left."""
+        """New shares, usage and quotas."""
         screen = self._on_top(AccountsScreen)
         if screen is not None:
             screen.show_accounts(message.accounts, self._now_s)
 
     def on_reservations_arrived(self, message: ReservationsArrived) -> None:
-        """Who has reserved what."""
+        """New reservations."""
         screen = self._on_top(ReservationsScreen)
         if screen is not None:
             screen.show_reservations(message.reservations.reservations, self._now_s)
@@ -177,7 +177,7 @@ class TopApp(App[None]):
             screen.add_log(message.asked, message.log)
 
     def on_log_behind(self, message: LogBehind) -> None:
-        """Go on at the end."""
+        """Continue at the end."""
         screen = self._on_top(JobScreen)
         if screen is not None:
             screen.skip_log(message.asked)
@@ -223,7 +223,7 @@ class TopApp(App[None]):
         self._open(ReservationsScreen(), ListReservations())
 
     def _open(self, screen: SiteScreen, request: Request) -> None:
-        """A screen that draws what this is answered with."""
+        """Open a screen that shows the answer to this request."""
         self.push_screen(screen)
         self.call_after_refresh(self._redraw)
         self.call_after_refresh(self._follow, request)
@@ -233,12 +233,12 @@ class TopApp(App[None]):
         self.push_screen(Page(help_text()))
 
     def action_problems(self) -> None:
-        """What the badge of alarms counts."""
+        """The problems counted by the badge of alarms."""
         site = self.view.site
         self.push_screen(Page("Not connected." if site is None else problems_text(site)))
 
     async def action_back(self) -> None:
-        """To the screen below; the overview stays."""
+        """Return to the screen below; the overview stays."""
         if len(self.screen_stack) > 2:
             self.pop_screen()
 
@@ -282,7 +282,7 @@ class TopApp(App[None]):
             self.post_message(FeedInterrupted(str(lost)))
 
     def _fetch_log(self, job: JobId, place: LogPlace) -> None:
-        """What the log has grown by; of more than a few pieces its end. Raises FeedLost."""
+        """Growth of the log; if it is more than a few pieces, its end. Raises FeedLost."""
         for _ in range(LOG_PIECES):
             log = self.feed.ask(FetchLog(job, place.task, offset=place.offset))
             if not isinstance(log, Log) or not log.data:
@@ -302,7 +302,7 @@ class TopApp(App[None]):
         timeout: float | None = None,
         markup: bool = False,
     ) -> None:
-        """A message that goes by itself: plain text, none of which acts on the terminal."""
+        """A message that disappears by itself: plain text that cannot control the terminal."""
         del markup
         super().notify(
             visible(message), title=title, severity=severity, timeout=timeout, markup=False
@@ -311,7 +311,7 @@ class TopApp(App[None]):
     # --- acts ---------------------------------------------------------------------------
 
     def on_act(self, message: Act) -> None:
-        """What the user wants done; what cannot be taken back is asked first."""
+        """Execute an act; irreversible ones are confirmed first."""
         match message.name:
             case "redraw":
                 self._redraw()
@@ -362,7 +362,7 @@ class TopApp(App[None]):
             self._ask_first(act)
 
     def _ask_first(self, act: Proposal) -> None:
-        """Every act names what it is about and what follows, and waits for a yes."""
+        """Confirm an act: names its object and effect, and waits for a yes."""
 
         def answered(yes: bool | None) -> None:
             for request in act.requests if yes else ():

@@ -1,4 +1,4 @@
-"""Where the terminal gets its data: a small protocol, and the site's client behind it."""
+"""Data sources of the terminal: a small protocol, and its implementation by the site's client."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -9,20 +9,20 @@ from wattline_protocol.wire.client_messages import Answer, Denied, Request
 
 
 class FeedLost(Exception):
-    """The scheduler cannot be reached now; says why. The next call tries again."""
+    """The scheduler is unreachable; the text gives the reason. The next call retries."""
 
 
 class Feed(Protocol):
     """Snapshots and answers. Called from worker threads; may block."""
 
     def sites(self, period_s: float) -> Iterator[SiteView]:
-        """The newest snapshot whenever the caller comes back for one, at most one a period, for
-        as long as the connection lasts; raises FeedLost when it breaks."""
+        """The newest snapshot whenever the caller requests one, at most one a period, for as long
+        as the connection lasts; raises FeedLost when it breaks."""
         ...
 
     @property
     def clock_offset_s(self) -> float:
-        """How far this host's wall clock is ahead of the scheduler's."""
+        """Seconds that this host's wall clock is ahead of the scheduler's."""
         ...
 
     def ask(self, request: Request) -> Answer:
@@ -30,12 +30,12 @@ class Feed(Protocol):
         ...
 
     def close(self) -> None:
-        """End every call that waits."""
+        """End every waiting call."""
         ...
 
 
 class ClientFeed:
-    """The site as its client sees it."""
+    """The site through its client."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -49,7 +49,7 @@ class ClientFeed:
 
     @property
     def clock_offset_s(self) -> float:
-        """How far this host's wall clock is ahead of the scheduler's."""
+        """Seconds that this host's wall clock is ahead of the scheduler's."""
         return self._client.clock_offset_s
 
     def ask(self, request: Request) -> Answer:
@@ -62,5 +62,5 @@ class ClientFeed:
             raise FeedLost(str(error)) from error
 
     def close(self) -> None:
-        """End every call that waits."""
+        """End every waiting call."""
         self._client.close()

@@ -1,4 +1,4 @@
-"""Why a job waits, in lines: the same value that `wattline explain` shows."""
+"""Why a job is pending, as text: the same value that `wattline explain` shows."""
 
 from wattline_protocol.text.plurals import counted
 from wattline_protocol.views.site_views import ExplainView
@@ -6,7 +6,7 @@ from wattline_tui.limits import when
 
 
 def explained(view: ExplainView, now_unix_s: float) -> str:
-    """The sentence, when it will start, its place, what is missing where, and what would help."""
+    """The reason, the start time, its position, what is missing where, and remedies."""
     lines = [f"Job {view.job} is {view.state}" + (f": {view.reason}" if view.reason else "")]
     if view.nodes_needed:  # none: it has its nodes
         feasible = f"{view.nodes_feasible} of {counted(view.nodes_total, 'node')} could take it now"

@@ -1,4 +1,4 @@
-"""Who holds a GPU that is shared or divided: a row for each part below the row of the GPU."""
+"""Allocations of a shared or partitioned GPU: a row for each part below the row of the GPU."""
 
 from wattline_protocol.ids import JobId
 from wattline_protocol.job.spec import WHOLE_GPU
@@ -6,11 +6,11 @@ from wattline_protocol.views.site_views import GpuView
 from wattline_tui.model import View
 
 Holder = tuple[str, str]
-"""The part, and who has it."""
+"""The part, and its job."""
 
 
 def holders_of(gpu: GpuView, view: View) -> list[Holder]:
-    """Empty where one task holds all of the GPU, or nobody any of it."""
+    """Empty where one task has all of the GPU, or none has any of it."""
     if gpu.mig is not None:
         return [(one.profile, _named(one.job, view)) for one in gpu.mig]
     found = [(f"share {_part(one.share_permille)}", _named(one.job, view)) for one in gpu.parts]
@@ -19,7 +19,7 @@ def holders_of(gpu: GpuView, view: View) -> list[Holder]:
 
 
 def held_in_short(gpu: GpuView) -> str:
-    """For the row of the GPU itself."""
+    """Text for the row of the GPU itself."""
     if gpu.mig is not None:
         taken = sum(one.job is not None for one in gpu.mig)
         return f"{taken} of {len(gpu.mig)} MIG devices" if gpu.mig else "no MIG devices"

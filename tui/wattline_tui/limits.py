@@ -1,4 +1,4 @@
-"""Limits on a budget in words: one sentence for the terminal and the command line."""
+"""Limits of a budget as text: one sentence for the terminal and the command line."""
 
 from datetime import datetime
 

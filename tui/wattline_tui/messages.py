@@ -98,7 +98,7 @@ class OpenJob(Message):
 
 
 class Act(Message):
-    """The user wants something done."""
+    """An act requested by the user."""
 
     def __init__(
         self, name: ActName, *, node: NodeId | None = None, job: JobId | None = None

@@ -1,4 +1,4 @@
-"""View state: what the screens draw, reduced from wire snapshots without Textual.
+"""View state: the data of the screens, reduced from wire snapshots without Textual.
 
 `reduce` is pure: old state + snapshot → new state. Histories are bounded.
 """
@@ -20,7 +20,7 @@ from wattline_protocol.views.site_views import (
 from wattline_tui.limits import limit_line, limits_of_interest
 
 HISTORY = 120
-"""Power samples kept per GPU for its sparkline: two minutes at the usual period."""
+"""Power samples retained per GPU for its sparkline: two minutes at the usual period."""
 
 STALE_AFTER_S = 3.0
 """Older snapshots are marked: three periods were missed."""
@@ -42,23 +42,23 @@ class DomainRow:
     budget_w: float
     is_over: bool
     limits: tuple[str, ...]
-    """What lowers its budget, a sentence each: in force, and to come within the hour."""
+    """Limits of its budget, a sentence each: in force, or beginning within the hour."""
     is_low: bool
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Everything on screen."""
+    """The complete view state."""
 
     site: SiteView | None = None
     made_s: float = 0.0
-    """When the scheduler made the snapshot, by the clock that is asked for its age."""
+    """When the scheduler made the snapshot, on the clock that its age is computed with."""
     trouble: str = ""
     """Why no snapshot arrives; empty while they do."""
     history: Mapping[tuple[NodeId, GpuIndex], tuple[float, ...]] = field(default_factory=dict)
 
     def stale_s(self, now_s: float) -> float | None:
-        """Age of what is shown, where it is too old to be taken for the present."""
+        """Age of the snapshot, where it is too old to be current."""
         age_s = now_s - self.made_s
         return age_s if self.site is not None and age_s > STALE_AFTER_S else None
 
@@ -68,18 +68,18 @@ class View:
         return next((n for n in nodes if n.id == node), None)
 
     def job(self, job: JobId) -> JobView | None:
-        """The job, if the snapshot holds it."""
+        """The job, if it is in the snapshot."""
         jobs = self.site.jobs if self.site else ()
         return next((j for j in jobs if j.id == job), None)
 
 
 def reduce(view: View, site: SiteView, made_s: float) -> View:
-    """The view once `site`, made at `made_s`, has arrived."""
+    """The view after `site`, made at `made_s`, has arrived."""
     return View(site=site, made_s=made_s, history=_longer(view.history, site))
 
 
 def interrupted(view: View, why: str) -> View:
-    """The view while the scheduler cannot be reached: the last snapshot stays, marked."""
+    """The view while the scheduler is unreachable: the last snapshot stays, marked."""
     return replace(view, trouble=visible_line(why))
 
 
@@ -99,7 +99,7 @@ LIMIT_LINES = 2
 """Limits shown below a domain; `wattline power` has them all."""
 
 LIMITS_AHEAD_S = 3_600.0
-"""Limits to come are shown so long before they begin."""
+"""Planned limits are shown this long before they begin."""
 
 
 LOG_TAIL_BYTES = 64 * 1024
@@ -108,17 +108,17 @@ LOG_TAIL_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class LogPlace:
-    """How far a task's log has been read."""
+    """Read position in a task's log."""
 
     task: TaskNo
     attempt: int
     """0: nothing was read yet."""
     offset: int
-    """Below 0: so many bytes before the end."""
+    """Below 0: that many bytes before the end."""
 
 
 def log_end(task: TaskNo) -> LogPlace:
-    """Where the log of a task opens."""
+    """Initial read position in the log of a task."""
     return LogPlace(task, 0, -LOG_TAIL_BYTES)
 
 
@@ -173,7 +173,7 @@ def heat_level(gpu: GpuView, *, by_temperature: bool) -> int:
 
 
 def heat_text(gpu: GpuView, *, by_temperature: bool) -> str:
-    """Two characters, three from 1 kW or 100 °C on: the number, so that colour is never alone."""
+    """Two characters, three from 1 kW or 100 °C on: a number, so that colour is never alone."""
     if not gpu.healthy:
         return " ×"
     value = gpu.temp_c if by_temperature else None
@@ -183,7 +183,7 @@ def heat_text(gpu: GpuView, *, by_temperature: bool) -> str:
 
 
 def waiting_and_running(site: SiteView, *, with_ended: bool) -> list[JobView]:
-    """Jobs in the order of the queue: running first, then waiting by priority, then ended."""
+    """Jobs in the order of the queue: running first, then pending by priority, then ended."""
     rank = {"RUNNING": 0, "STARTING": 0, "PAUSED": 0, "PENDING": 1, "NODE_FAIL": 1, "HELD": 2}
     jobs = [j for j in site.jobs if with_ended or j.state not in ENDED_STATES]
     return sorted(jobs, key=lambda j: (rank.get(j.state, 3), -j.priority, j.id))

@@ -1,4 +1,4 @@
-"""What a person types into the terminal's input line, as requests."""
+"""Parses requests typed into the terminal's input line."""
 
 import difflib
 import re
@@ -17,7 +17,7 @@ _WATTS = {"W": 1_000, "kW": 1_000_000, "MW": 1_000_000_000}
 
 
 def parse_shed(text: str, domains: Sequence[DomainId]) -> Shed:
-    """`25%`, `40kW of pdu-a over 10m for 3h`. Raises ValueError saying what would be right."""
+    """`25%`, `40kW of pdu-a over 10m for 3h`. Raises ValueError with a valid form."""
     found = _FORM.fullmatch(text.strip())
     if found is None:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What is wrong, in lines: what the badge of alarms counts, and warnings below."""
+"""Problems as text: those counted by the badge of alarms, and warnings below."""
 
 from wattline_protocol.text.plurals import counted
 from wattline_protocol.text.visible import visible_line
@@ -9,7 +9,7 @@ from wattline_tui.units import duration
 
 
 def problems_text(site: SiteView) -> str:
-    """The open problems, worst first, each with what it means and what to do."""
+    """The open problems, worst first, each with meaning and remedy."""
     if not site.problems:
         return "Nothing is wrong."
     lines = [_counted(site), ""]

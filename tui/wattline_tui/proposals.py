@@ -1,4 +1,4 @@
-"""Acts as they are asked first: the object, the effect, and the request that a yes sends."""
+"""Acts to be confirmed: the object, the effect, and the request that a yes sends."""
 
 from dataclasses import dataclass
 
@@ -26,14 +26,14 @@ ACTIVE = ("STARTING", "RUNNING", "PAUSED")
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A question, and what a yes to it sends."""
+    """A question, and the request that a yes sends."""
 
     question: str
     requests: tuple[Request, ...]
 
 
 def drain_or_undrain(view: View, node_id: NodeId) -> Proposal:
-    """By the state of the node."""
+    """Depending on the state of the node."""
     node = view.node(node_id)
     if node is not None and node.state in {"draining", "drained"}:
         return Proposal(
@@ -57,7 +57,7 @@ def job_name(view: View, job_id: JobId) -> str:
 
 
 def hold_or_release(view: View, job_id: JobId) -> Proposal:
-    """By the state of the job."""
+    """Depending on the state of the job."""
     job, of = view.job(job_id), job_name(view, job_id)
     if job is not None and job.state == "HELD":
         return Proposal(f"Release {of}?\nIt may start.", (Release(only(job_id)),))
@@ -66,7 +66,7 @@ def hold_or_release(view: View, job_id: JobId) -> Proposal:
 
 
 def cancel(view: View, job_id: JobId) -> Proposal:
-    """What runs ends by its stop notice."""
+    """Running tasks end by stop notice."""
     job = view.job(job_id)
     runs = job is not None and job.state in ACTIVE
     effect = (
@@ -78,13 +78,13 @@ def cancel(view: View, job_id: JobId) -> Proposal:
 
 
 def requeue(view: View, job_id: JobId, token: str) -> Proposal:
-    """What runs is stopped and runs again."""
+    """Running tasks are stopped and run again."""
     effect = "What runs is stopped and starts again from its newest checkpoint. No retry is used."
     return Proposal(f"Requeue {job_name(view, job_id)}?\n{effect}", (Requeue(only(job_id), token),))
 
 
 def shed(view: View, request: Shed) -> Proposal:
-    """From which budget to which, how fast and for how long."""
+    """The budget before and after, the ramp and the duration."""
     domain = _domain(view, request)
     if domain is None:
         return Proposal("Lower the budget?", (request,))
@@ -101,7 +101,7 @@ def shed(view: View, request: Shed) -> Proposal:
 
 
 def restore(view: View) -> Proposal | None:
-    """Every budget that an operator has lowered; None where none is."""
+    """Every budget lowered by an operator; None where there is none."""
     domains = view.site.domains if view.site else ()
     lowered = [d for d in domains if any(limit.source == "operator" for limit in d.limits)]
     if not lowered:

@@ -1,4 +1,4 @@
-"""Reservations as rows of text: whose, from when until when, what is free, who runs there."""
+"""Reservations as rows of text: for whose jobs, time range, free GPUs, running jobs."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,11 @@ from wattline_tui.widgets.tables import Row
 COLUMNS = ("reservation", "state", "from", "until", "GPUs free", "for", "jobs", "still there")
 
 SHOWN, SHOWN_BELOW = 3, 40
-"""Jobs in one cell; jobs and nodes below the table, for the one under the cursor."""
+"""Jobs in one cell; jobs and nodes below the table, for the selected reservation."""
 
 
 def reservation_rows(reservations: Sequence[ReservationView], now_unix_s: float) -> list[Row]:
-    """By their beginning."""
+    """Rows by beginning."""
     return [_row(one, now_unix_s) for one in reservations]
 
 
@@ -32,7 +32,7 @@ def _row(one: ReservationView, now_unix_s: float) -> Row:
 
 
 def details_of(one: ReservationView) -> str:
-    """All that does not fit into a row."""
+    """Everything that does not fit into a row."""
     why = f": {one.why}" if one.why else ""
     return "\n".join(
         (

@@ -1,4 +1,4 @@
-"""Numbers as operators read them."""
+"""Number formats of the terminal."""
 
 from wattline_protocol.views.site_views import GpuView
 
@@ -13,11 +13,11 @@ REASON_WORDS = (
     (0x100, "display"),
     (0x01, "idle"),
 )
-"""Clock event reasons by NVML bit, gravest first."""
+"""Clock event reasons by NVML bit, most severe first."""
 
 
 def watts(value_w: float | None) -> str:
-    """`640 W`, `12.3 kW`, `1.20 MW`; a dash for what is not known."""
+    """`640 W`, `12.3 kW`, `1.20 MW`; a dash for unknown."""
     if value_w is None:
         return "–"
     size = abs(value_w)
@@ -48,16 +48,16 @@ def duration(seconds: float | None) -> str:
 
 
 def reasons(bits: int) -> str:
-    """Why the clocks are where they are, in words."""
+    """Why the clocks are reduced, as text."""
     words = [word for bit, word in REASON_WORDS if bits & bit]
     return ", ".join(words) if words else "none"
 
 
 def is_capped(gpu: GpuView) -> bool:
-    """The power cap holds this GPU's clocks down."""
+    """The power cap reduces this GPU's clocks."""
     return bool(gpu.reasons & 0x04)
 
 
 def is_hot(gpu: GpuView) -> bool:
-    """Heat holds this GPU's clocks down."""
+    """Heat reduces this GPU's clocks."""
     return bool(gpu.reasons & 0x60)

@@ -1,1 +1,1 @@
-"""What an agent knows and decides: `Node.handle` is its only door for change; no I/O here."""
+"""The agent's state and decisions: `Node.handle` is the only entry for changes; no I/O here."""

@@ -1,4 +1,4 @@
-"""What an agent keeps on disk: its lease and fences, what it learned, what tasks have used."""
+"""Durable state of an agent: its lease and fences, learned values, and the usage of tasks."""
 
 from typing import Literal
 
@@ -9,18 +9,18 @@ from wattline_protocol.wire.agent_messages import TaskUsage
 
 
 class LeaseOnFile(msgspec.Struct, frozen=True):
-    """The newest lease in force, or what was adopted (`seq` 0)."""
+    """The newest lease in force, or the adopted one (`seq` 0)."""
 
     epoch: Epoch
     incarnation: Incarnation
     seq: Sequence
     lease_mw: int
     wanted_mw: tuple[int, ...]
-    """Wanted cap per GPU, by index."""
+    """Cap requested by the scheduler per GPU, by index."""
 
 
 class TermsOnFile(msgspec.Struct, frozen=True):
-    """What the last Welcome said; holds while the scheduler is away."""
+    """Terms of the last Welcome; valid while the scheduler is unreachable."""
 
     beat_period_s: float
     isolation_after_s: float
@@ -34,12 +34,12 @@ class TermsOnFile(msgspec.Struct, frozen=True):
 
 
 class AgentState(msgspec.Struct, frozen=True):
-    """`agent.state`: replaced whole, synced before whatever it promises."""
+    """`agent.state`: replaced as a whole, synced before anything that depends on it is promised."""
 
     boot_id: str = ""
     driver_instance: str = ""
     epoch: Epoch = Epoch(0)
-    """Highest scheduler epoch met, and `instance` whose it was (I8)."""
+    """Highest scheduler epoch seen, and the `instance` it belonged to (I8)."""
     instance: str = ""
     incarnation: Incarnation = Incarnation(0)
     lease: LeaseOnFile | None = None
@@ -47,13 +47,13 @@ class AgentState(msgspec.Struct, frozen=True):
     idle_mw: dict[str, int] = {}
     """Learned upper bound of the idle draw, by GPU UUID."""
     overshoot_permille: dict[str, int] = {}
-    """Largest overshoot seen, by GPU model."""
+    """Largest overshoot measured, by GPU model."""
     ceiling_mw: dict[str, int] = {}
-    """Limits that a BMC held below the host's, by GPU UUID: no cap above them is set."""
+    """Limits that a BMC enforced below the host's, by GPU UUID: no cap above them is set."""
     found_mw: dict[str, int] = {}
-    """Limits found before the first cap was set, by GPU UUID: restored at a clean stop."""
+    """Limits before the first cap was set, by GPU UUID: restored at a clean stop."""
     locked_mhz: dict[str, int] = {}
-    """Ceilings of SM clocks that are, or were about to be, locked, by GPU UUID."""
+    """SM clock ceilings that are locked or were about to be, by GPU UUID."""
 
 
 class GpuCounters(msgspec.Struct, frozen=True):
@@ -65,7 +65,7 @@ class GpuCounters(msgspec.Struct, frozen=True):
 
 
 class AttemptUsage(msgspec.Struct, frozen=True):
-    """What an attempt had used at the last sample."""
+    """Usage of an attempt at the last sample."""
 
     ref: TaskRef
     usage: TaskUsage
@@ -73,7 +73,7 @@ class AttemptUsage(msgspec.Struct, frozen=True):
 
 
 class UsageState(msgspec.Struct, frozen=True):
-    """`usage.state`: one consistent snapshot of counters and what was booked up to them."""
+    """`usage.state`: one consistent snapshot of counters and the usage booked up to them."""
 
     boot_id: str
     driver_instance: str

@@ -1,4 +1,4 @@
-"""What the core wants done, in order; each is durable or in force before the next begins."""
+"""Effects that the core requests, in order; each is durable or in force before the next begins."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ class ApplyCaps:
     generation: int
     caps_mw: dict[GpuIndex, int]
     look: frozenset[GpuIndex] = frozenset()
-    """GPUs whose foreign processes are looked for as well."""
+    """GPUs whose foreign processes are listed as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,28 +35,28 @@ class ReadCaps:
 
 @dataclass(frozen=True, slots=True)
 class LockClocks:
-    """Hold SM clocks at or below these ceilings, 0 = undo; answered by ClocksLocked."""
+    """Lock SM clocks at or below these ceilings, 0 = unlock; answered by ClocksLocked."""
 
     ceilings_mhz: dict[GpuIndex, int]
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreCaps:
-    """Before a clean stop without tasks: back to what was found. Not answered."""
+    """Restore the limits found at start, before a clean stop without tasks. Not answered."""
 
     caps_mw: dict[GpuIndex, int]
 
 
 @dataclass(frozen=True, slots=True)
 class SaveState:
-    """On disk, synced, before the next effect (I2, I8)."""
+    """Write to disk, synced, before the next effect (I2, I8)."""
 
     state: AgentState
 
 
 @dataclass(frozen=True, slots=True)
 class SaveUsage:
-    """On disk, whole or not at all; need not be synced."""
+    """Write to disk atomically; need not be synced."""
 
     usage: UsageState
 
@@ -71,7 +71,7 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Notice, SIGTERM, after `grace_s` SIGKILL to the whole group."""
+    """Write the notice, send SIGTERM, after `grace_s` SIGKILL, to the whole group."""
 
     ref: TaskRef
     grace_s: float
@@ -81,7 +81,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Notify:
-    """Tell a task that it is about to be frozen."""
+    """Notify a task that it is about to be frozen."""
 
     ref: TaskRef
     why: str
@@ -96,14 +96,14 @@ class Freeze:
 
 @dataclass(frozen=True, slots=True)
 class Thaw:
-    """Let a frozen attempt run on."""
+    """Thaw a frozen attempt."""
 
     ref: TaskRef
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """Another run time limit for an attempt that the keeper has; 0 = none."""
+    """Set another runtime limit for an attempt in the keeper; 0 = none."""
 
     ref: TaskRef
     runtime_limit_s: float
@@ -111,7 +111,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """SIGKILL to the whole group, now."""
+    """Send SIGKILL to the whole group, now."""
 
     ref: TaskRef
     kind: ExitKind
@@ -120,19 +120,19 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class FindPrivileged:
-    """See which attempts have processes that may set caps; answered by PrivilegedFound."""
+    """Find the attempts with processes that may set caps; answered by PrivilegedFound."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Forget an ended attempt's record; its log stays."""
+    """Delete the record of an ended attempt; its log stays."""
 
     ref: TaskRef
 
 
 @dataclass(frozen=True, slots=True)
 class RenewTaskLeases:
-    """Attempts that stop on isolation may run until then (CLOCK_BOOTTIME)."""
+    """Extend the task leases of attempts that stop on isolation (CLOCK_BOOTTIME)."""
 
     until_mono_s: float
 
@@ -161,14 +161,14 @@ class ReadSpool:
 
 @dataclass(frozen=True, slots=True)
 class DropSpooled:
-    """Roll-ups up to `last` are on the scheduler's disk."""
+    """Drop spooled roll-ups up to `last`: they are on the scheduler's disk."""
 
     last: int
 
 
 @dataclass(frozen=True, slots=True)
 class WouldCap:
-    """Observe mode: what would be set."""
+    """Observe mode: the caps that would be set."""
 
     caps_mw: tuple[int, ...]
     holding_mw: int
@@ -176,7 +176,7 @@ class WouldCap:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something for the log: a constant event name and a sentence."""
+    """A log entry: a constant event name and a sentence."""
 
     event: str
     text: str

@@ -1,4 +1,4 @@
-"""What can happen to a node: the inputs of `Node.handle`."""
+"""Events of a node: the inputs of `Node.handle`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from wattline_protocol.wire.gpu_process import GpuProcess
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The first event: what the driver and the keeper say before anything was changed."""
+    """The first event: the state of driver and keeper before any change."""
 
     boot_id: str
     driver_instance: str
@@ -31,17 +31,17 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """The way to the scheduler is open (again)."""
+    """The connection to the scheduler is established (again)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLost:
-    """The way to the scheduler is closed; what was sent may not have arrived."""
+    """The connection to the scheduler is lost; messages sent may not have arrived."""
 
 
 @dataclass(frozen=True, slots=True)
 class SchedulerSaid:
-    """A message from the scheduler, whose key was checked."""
+    """A message from the scheduler, whose key was verified."""
 
     message: ToAgent
 
@@ -52,14 +52,14 @@ class Sampled:
 
     readings: tuple[Reading, ...]
     use: Mapping[GpuIndex, Mapping[TaskRef, int]] = field(default_factory=dict)
-    """Of GPUs that several attempts hold, what each used, per cent; where the driver tells."""
+    """Utilisation per attempt of GPUs that several attempts share, in per cent; if reported."""
     foreign: Mapping[GpuIndex, Sequence[GpuProcess]] = field(default_factory=dict)
-    """Processes that belong to no attempt, of the GPUs that were looked at."""
+    """Processes that belong to no attempt, for the GPUs that were checked."""
 
 
 @dataclass(frozen=True, slots=True)
 class CapsRead:
-    """Answer to ApplyCaps or ReadCaps: limits read back. GPUs not asked for may be absent."""
+    """Answer to ApplyCaps or ReadCaps: limits read back. GPUs not requested may be absent."""
 
     generation: int
     limits: tuple[CapResult, ...]
@@ -69,14 +69,14 @@ class CapsRead:
 
 @dataclass(frozen=True, slots=True)
 class ClocksLocked:
-    """Answer to LockClocks: what was done, and where it failed."""
+    """Answer to LockClocks: the locks set, and the failures."""
 
     results: tuple[ClockResult, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class DriverReloaded:
-    """The driver was loaded anew, or GPUs changed: caps are lost, counters start again."""
+    """The driver was reloaded, or GPUs changed: caps are lost, counters start again."""
 
     driver_instance: str
     gpus: tuple[DeviceInfo, ...]
@@ -91,21 +91,21 @@ class DeviceReported:
 
 @dataclass(frozen=True, slots=True)
 class TasksSeen:
-    """All attempts the keeper knows: the full truth."""
+    """All attempts in the keeper: the complete list."""
 
     tasks: tuple[TaskSeen, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class PrivilegedFound:
-    """Answer to FindPrivileged: attempts of which a process may set caps."""
+    """Answer to FindPrivileged: attempts with a process that may set caps."""
 
     refs: frozenset[TaskRef]
 
 
 @dataclass(frozen=True, slots=True)
 class HostRead:
-    """The host apart from its GPUs."""
+    """Readings of the host apart from its GPUs."""
 
     reading: HostReading
 
@@ -120,12 +120,12 @@ class SpoolRead:
 
 @dataclass(frozen=True, slots=True)
 class TimePassed:
-    """Several times a second: deadlines and retries."""
+    """Timer, several times a second: deadlines and retries."""
 
 
 @dataclass(frozen=True, slots=True)
 class StopAsked:
-    """The agent is told to stop in order."""
+    """An orderly stop of the agent is requested."""
 
 
 Event = (

@@ -1,4 +1,4 @@
-"""What must hold of a node after every event; tests and simulation check it, production may."""
+"""Invariants of a node after every event: checked in tests and simulation, optionally elsewhere."""
 
 from wattline_agent.core.model import NodeState
 from wattline_agent.core.power import held_watts
@@ -7,11 +7,11 @@ from wattline_protocol.ids import Now, TaskRef
 
 
 class InvariantBroken(AssertionError):
-    """The node's state contradicts DESIGN 4; says which rule, and how."""
+    """The node's state contradicts DESIGN 4; the text names the rule and the contradiction."""
 
 
 def check_invariants(state: NodeState, now: Now) -> None:
-    """Raise InvariantBroken if a rule is broken."""
+    """Raises InvariantBroken if a rule is broken."""
     _one_attempt_per_task(state)
     _no_gpu_given_twice(state)
     _acknowledged_is_on_file(state)
@@ -53,7 +53,7 @@ def _acknowledged_is_on_file(state: NodeState) -> None:
 
 
 def _lease_is_kept(state: NodeState, now: Now) -> None:
-    """Above the lease in force only while the caps cannot be any lower, or are being lowered."""
+    """The node may exceed its lease only while its caps are at their lowest or being lowered."""
     is_adopted = state.session.member is not None and state.session.member.adopted is not None
     if state.lease is None or state.terms is None or not is_adopted or state.caps.is_waiting:
         return

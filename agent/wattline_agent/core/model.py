@@ -16,32 +16,32 @@ from wattline_protocol.wire.agent_messages import Adopted, CommandDone, GpuInfo,
 from wattline_protocol.wire.problems import Condition
 
 NON_GPU_READINGS = 10
-"""Meters lag behind GPUs: a load counts as non-GPU only if all of so many readings say so."""
+"""Meters lag behind GPUs: a load counts as non-GPU only if this many readings in a row show it."""
 MAX_BEATS_OUT = 32
-"""Beats whose answer may still come; older ones renew nothing."""
+"""Maximum of beats awaiting their answer; older ones renew nothing."""
 PROBLEM_KEEP_S = 600.0
-"""How long an event that cannot be looked up again (an XID) stays in the beats."""
+"""How long an event that cannot be read again (an XID) stays in the beats."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the shell tells a node once."""
+    """Facts about the node, supplied by the shell once."""
 
     node: NodeId
     nonce_seed: bytes
-    """Fresh secret random bytes of this process: nonces are made from it (I8)."""
+    """Fresh secret random bytes of this process, from which nonces are derived (I8)."""
     hostname: str = "localhost"
     cpus: int = 1
     memory_bytes: int = 0
     agent_version: str = ""
     is_simulated: bool = False
     is_observe: bool = False
-    """Caps nothing, starts nothing, shows what it would do."""
+    """Observe mode: sets no cap, starts no task, reports what it would do."""
     can_run_as: bool = False
     keeper_account: str = ""
-    """Its keeper may start tasks as other accounts of the host."""
+    """Account of a keeper that may start tasks as other accounts of the host."""
     managed: frozenset[GpuIndex] | None = None
-    """GPUs this agent may cap and use; None = all."""
+    """GPUs this agent may cap and allocate; None = all."""
 
 
 @dataclass(slots=True)
@@ -51,17 +51,17 @@ class Greeting:
     nonce: bytes
     sent_s: float
     told: tuple[GpuInfo, ...]
-    """What it says about the GPUs."""
+    """The GPUs as the Hello reports them."""
 
 
 @dataclass(slots=True)
 class Member:
-    """This incarnation, from its Welcome on."""
+    """The current incarnation, from its Welcome on."""
 
     welcome: Welcome
     since_s: float
     told: tuple[GpuInfo, ...]
-    """What the Hello said about the GPUs."""
+    """The GPUs as the Hello reported them."""
     adopted: Adopted | None = None
     adopted_s: float = 0.0
     """None: caps are being read back, or idleness is being confirmed."""
@@ -78,79 +78,79 @@ class Pending:
     lease: Lease
     since_s: float
     is_verified: bool = False
-    """Limits were read back since it came."""
+    """Limits were read back since the lease arrived."""
     is_refused: bool = False
 
 
 @dataclass(slots=True)
 class Session:
-    """How the node stands with its scheduler."""
+    """State of the session with the scheduler."""
 
     is_connected: bool = False
     greeting: Greeting | None = None
     hello_due_s: float | None = None
-    """When to say Hello; None = no need."""
+    """When to send Hello; None = not needed."""
     tries: int = 0
     hellos: int = 0
-    """All Hellos of this process: makes every nonce another."""
+    """Number of Hellos of this process: makes every nonce distinct."""
     member: Member | None = None
     heard_s: float = 0.0
     """When the newest answered beat (or Hello) was *sent* (I5, I7)."""
     beat_heard_s: float = 0.0
-    """The same for beats alone: what they carried is accounted for."""
+    """The same for beats alone: what they carried is booked."""
     beats_out: dict[int, float] = field(default_factory=dict)
     beat_seq: int = 0
     is_spool_asked: bool = False
     spool_retry_s: float = 0.0
     refusal: str = ""
-    """Why the scheduler, or this agent, refused the last greeting."""
+    """Why the scheduler, or this agent, refused the last Hello."""
     no_news_at: tuple[object, bool] | None = None
-    """From where there was last nothing that only a Hello could tell."""
+    """State in which `session` last found no news that requires a Hello."""
 
 
 ANSWERS_TIMED = 3
-"""Answers of the driver by which its pace is known."""
+"""Number of recent driver answers that are timed."""
 
 
 @dataclass(slots=True)
 class Caps:
-    """The conversation with the driver: one set or read at a time."""
+    """Requests to the driver: one set or read at a time."""
 
     generation: int = 0
     is_waiting: bool = False
-    """ApplyCaps or ReadCaps is out, CapsRead not in."""
+    """An ApplyCaps or ReadCaps awaits its CapsRead."""
     asked_s: float = 0.0
-    """When the newest of them went out."""
+    """When the newest request was sent."""
     took_s: deque[float] = field(default_factory=lambda: deque(maxlen=ANSWERS_TIMED))
-    """How long the newest answers took."""
+    """Durations of the newest answers."""
     asked: frozenset[GpuIndex] = frozenset()
-    """GPUs whose caps the one that is out sets; empty for a read."""
+    """GPUs whose caps the outstanding request sets; empty for a read."""
     looked: frozenset[GpuIndex] = frozenset()
-    """GPUs whose processes it looks for."""
+    """GPUs whose processes the outstanding request lists."""
     verifies: Sequence | None = None
-    """The pending lease it was issued for."""
+    """The pending lease that it verifies."""
     reads_for: Incarnation | None = None
     """The incarnation whose Adopted waits for it."""
 
 
 Standpoint = list[object]
-"""What a decision rests on: the same again leads to the same decision."""
+"""Inputs of a decision: equal inputs lead to the same decision."""
 
 
 @dataclass(slots=True)
 class NodeState:
-    """Everything a node knows. `emit` collects the effects of the event being handled."""
+    """The complete state of a node. `emit` collects the effects of the event being handled."""
 
     facts: Facts
     file: AgentState
-    """As on disk."""
+    """State as on disk."""
     gpus: list[Gpu] = field(default_factory=list)
     attempts: dict[TaskRef, Attempt] = field(default_factory=dict)
     session: Session = field(default_factory=Session)
     caps: Caps = field(default_factory=Caps)
     pending: Pending | None = None
     is_locking: bool = False
-    """LockClocks is out, ClocksLocked not in."""
+    """A LockClocks awaits its ClocksLocked."""
     is_acked: bool = True
     """The lease in force was acknowledged (or adopted)."""
     answers: Answers[CommandDone] = field(default_factory=Answers)
@@ -159,25 +159,25 @@ class NodeState:
     host: HostReading = field(default_factory=lambda: HostReading(0.0, 0))
     non_gpu_recent: deque[int] = field(default_factory=lambda: deque(maxlen=NON_GPU_READINGS))
     non_gpu_seen_mw: int = 0
-    """Largest measured non-GPU load above the site file's figure."""
+    """Largest measured non-GPU load above the site file's value."""
     incidents: dict[tuple[str, str], tuple[Condition, float]] = field(default_factory=dict)
-    """What happened, by kind and subject, and until when beats say so."""
+    """Incidents by kind and subject, and until when beats report them."""
     started_s: float = 0.0
     beat_due_s: float = 0.0
     beat_wanted_s: float | None = None
-    """A beat is due since then, and waits for caps to be read back."""
+    """Since when a beat is due that waits for caps to be read back."""
     usage_due_s: float = 0.0
     sampled_s: float = 0.0
-    """When the newest sample was taken; before the first one, when this process started."""
+    """When the newest sample was taken; before the first, when this process started."""
     adopt_wait_s: float = 0.0
-    """At a restart: for so many more seconds of samples Adopted may wait for idleness to be
-    confirmed, so that it says no more than `adopt_mw`, which is what the books had."""
+    """Remaining seconds of samples that Adopted may wait, after a restart, for idleness to be
+    confirmed, so that it reports no more than `adopt_mw`, the value in the scheduler's books."""
     adopt_mw: int = 0
     is_started: bool = False
     is_stopping: bool = False
     would_cap_mw: tuple[int, ...] = ()
     settled_at: Standpoint | None = None
-    """From where `steer` last found nothing to do; None = it has to look."""
+    """Standpoint at which `steer` last found nothing to do; None = it has to check."""
     out: list[Effect] = field(default_factory=list)
 
     def emit(self, *effects: Effect) -> None:
@@ -185,17 +185,17 @@ class NodeState:
         self.out.extend(effects)
 
     def note(self, event: str, text: str) -> None:
-        """Add a line for the log."""
+        """Add a log entry."""
         self.out.append(Note(event, text))
 
     @property
     def lease(self) -> LeaseOnFile | None:
-        """The lease in force: saved, and kept by the caps."""
+        """The lease in force: saved, and enforced by the caps."""
         return self.file.lease
 
     @property
     def terms(self) -> NodeTerms | None:
-        """The site's figures for this node; None before the first Welcome ever."""
+        """The site's terms for this node; None before the first Welcome ever."""
         known = self.file.terms
         if known is None:
             return None
@@ -203,5 +203,5 @@ class NodeState:
         return NodeTerms(worst_mw, known.psu_efficiency_permille)
 
     def overshoot_permille(self, gpu: Gpu) -> int:
-        """Of the GPU's model."""
+        """Overshoot of the GPU's model."""
         return self.file.overshoot_permille.get(gpu.info.name, 1000)

@@ -1,7 +1,7 @@
-"""The only door to a node's state: `Node.handle(event, now) -> effects`, deterministic, no I/O.
+"""The only entry to a node's state: `Node.handle(event, now) -> effects`, deterministic, no I/O.
 
-`now.mono_s` is CLOCK_BOOTTIME (see `ports`). The shell carries the effects out in order, and hands
-in what comes back as further events. The first event is `Started`.
+`now.mono_s` is CLOCK_BOOTTIME (see `ports`). The shell executes the effects in order and returns
+their results as further events. The first event is `Started`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -62,7 +62,7 @@ from wattline_protocol.wire.agent_messages import (
 
 
 class Node:
-    """Everything an agent knows; changes only through `handle`."""
+    """The complete state of an agent; changes only through `handle`."""
 
     def __init__(
         self, facts: Facts, saved: AgentState | None = None, usage: UsageState | None = None
@@ -73,28 +73,28 @@ class Node:
 
     @property
     def beat_period_s(self) -> float:
-        """How often the scheduler wants samples."""
+        """Interval at which the scheduler requires samples."""
         terms = self.state.file.terms
         return terms.beat_period_s if terms is not None else telemetry.DEFAULT_BEAT_S
 
     @property
     def shared_gpus(self) -> frozenset[GpuIndex]:
-        """GPUs that several living attempts hold: what each uses of them is asked of the driver."""
+        """GPUs that several living attempts share; the driver reports utilisation per attempt."""
         return held_watts.shared(self.state)
 
     @property
     def managed_gpus(self) -> frozenset[GpuIndex]:
-        """GPUs of this agent: whose processes are looked for."""
+        """GPUs managed by this agent, whose foreign processes are listed."""
         return frozenset(gpu.index for gpu in self.state.gpus if gpu.is_managed)
 
     @property
     def held_gpus(self) -> frozenset[GpuIndex]:
-        """GPUs of attempts that live, or of which processes are left."""
+        """GPUs allocated to attempts that live or have processes left."""
         held = (a for a in self.state.attempts.values() if a.holds_gpus)
         return frozenset(index for attempt in held for index in attempt.gpus)
 
     def unexplained_gpus(self, readings: Sequence[Reading]) -> frozenset[GpuIndex]:
-        """Idle GPUs that draw more now though no task is on them: who does is to be looked for."""
+        """Idle GPUs without a task that now draw more: their processes are to be listed."""
         return foreign_processes.unexplained(self.state, readings)
 
     @property
@@ -104,23 +104,23 @@ class Node:
 
     @property
     def due_s(self) -> float | None:
-        """When something has to be told though nothing happens; None = nothing waits."""
+        """When a report is due even if nothing happens; None = none waits."""
         return attempts.next_news_s(self.state)
 
     @property
     def is_settled(self) -> bool:
-        """A stop need not wait: tasks run on, or nothing is left that still has to be seen idle."""
+        """A stop need not wait: tasks continue, or no GPU is left to be confirmed idle."""
         return start.is_settled(self.state)
 
     def handle(self, event: Event, now: Now) -> list[Effect]:
-        """Take one event in; what is to be done, in order."""
+        """Handle one event; returns effects in order."""
         return self.handle_all((event,), now)
 
     def handle_all(self, events: Iterable[Event], now: Now) -> list[Effect]:
-        """Take events in that came together; what is to be done about all of them, in order.
+        """Handle events that arrived together; returns the effects of all of them, in order.
 
-        What must follow an event follows the last of them: it depends on how things stand, not on
-        how they came to stand so. Eight starts at once are one question to the driver.
+        Follow-up steps run once after the last event, because they depend only on the resulting
+        state. Eight simultaneous starts thus result in one request to the driver.
         """
         state = self.state
         for event in events:
@@ -170,7 +170,7 @@ class Node:
             case SpoolRead():
                 _replay(state, event)
             case TimePassed():
-                pass  # deadlines are met after every event
+                pass  # deadlines are checked after every event
             case StopAsked():
                 start.stop(state)
             case _:
@@ -210,7 +210,7 @@ def _obey(
     message: BeatSeen | Lease | commands.TaskCommand,
     now: Now,
 ) -> None:
-    """A message of this incarnation's own scheduler."""
+    """Handle a message of this incarnation's own scheduler."""
     match message:
         case BeatSeen():
             session.beat_seen(state, message, now)

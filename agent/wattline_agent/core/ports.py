@@ -1,19 +1,19 @@
-"""What the agent's core and shell need from hardware, host and keeper: the only way in or out.
+"""Interfaces of the agent's core and shell to hardware, host and keeper.
 
-Everything here is a value or a Protocol; `device/`, `host/` and `executor` implement the
-Protocols, the simulation implements them again over virtual time. Conventions:
+Everything here is a value or a Protocol; `device/`, `host/` and `executor` implement the Protocols,
+and the simulation implements them over virtual time. Conventions:
 
 * `mono_s` is CLOCK_BOOTTIME in seconds: monotonic, counts suspended time, the same for agent
   and keeper, comparable across restarts of the agent within one boot.
 * Power in milliwatts, energy in millijoules. None = not supported or not read: never zero.
-* No call blocks longer than the time it is given. A GPU that hangs costs only its own values.
+* No call blocks longer than its timeout. A GPU that hangs affects only its own values.
 
 Constructors the shell calls (modules that implement this file):
 
 * `wattline_agent.device.open_collector(nvml_lib: Path | None, sysfs_root: Path) -> Collector`
 * `wattline_agent.host.open_sensors(sysfs_root: Path) -> HostSensors`
 * `wattline_agent.executor.open_runner(state_dir: Path) -> TaskRunner`; raises `KeeperAbsent`
-  when nothing answers at `state_dir/keeper.sock`. The shell then starts
+  when `state_dir/keeper.sock` does not answer. The shell then starts
   `python -m wattline_agent.keeper --state-dir DIR` in a session of its own and tries again.
 """
 
@@ -28,7 +28,7 @@ from wattline_protocol.wire.task_order import TaskOrder
 
 
 class DriverAbsent(Exception):
-    """No usable GPU driver; the text says what was tried and what the driver answered."""
+    """No usable GPU driver; the text reports what was tried and the driver's answer."""
 
 
 class KeeperAbsent(Exception):
@@ -50,17 +50,17 @@ class DeviceInfo:
     cap_default_mw: int
     cap_max_mw: int
     can_cap: bool
-    """False: the driver has no cap for it, or this process may not set it."""
+    """False: the driver does not support a cap for it, or this process may not set it."""
     why_not: str = ""
-    """When `can_cap` is False: what the driver said, and what would help."""
+    """When `can_cap` is False: the driver's message, and what would help."""
     clock_max_mhz: int = 0
     """Highest SM clock; 0 = not known."""
     can_lock_clocks: bool = False
     """This process may lock its clocks."""
     can_share: bool = True
-    """Several processes may use it at the same time: its compute mode is the default one."""
+    """Several processes may use it at the same time: it is in the default compute mode."""
     mig: tuple[MigInstance, ...] | None = None
-    """What it was divided into; None = it is not in MIG mode."""
+    """Its MIG devices; None = it is not in MIG mode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,24 +71,24 @@ class CapResult:
     enforced_mw: int | None
     """The limit in force: the lowest of VBIOS, host and BMC limits. None = not readable."""
     host_limit_mw: int | None
-    """The limit the host asked for; it is what holds if the BMC lifts its own."""
+    """The limit the host has set; it is in force once the BMC lifts its own."""
     error: str = ""
-    """Why the cap could not be set or read back, in the driver's words; empty = it was."""
+    """Why the cap could not be set or read back, in the driver's words; empty = no error."""
     held_mw: int | None = None
-    """Limit that something below the host (a BMC) held before the set; None = the host's alone."""
+    """Limit enforced below the host (by a BMC) before the set; None = none but the host's."""
     is_taken: bool = False
-    """The driver took a set without an error, whatever limit it told after that."""
+    """The driver accepted a set without an error, whatever limit it reported afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClockResult:
-    """What became of a wish to lock the clocks of one GPU. Locks cannot be read back."""
+    """Result of a request to lock the clocks of one GPU. Locks cannot be read back."""
 
     index: GpuIndex
     ceiling_mhz: int
-    """As asked for; 0 = no lock."""
+    """As requested; 0 = no lock."""
     error: str = ""
-    """Why it was not done, in the driver's words; empty = it was."""
+    """Why it failed, in the driver's words; empty = it succeeded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,22 +113,22 @@ class FastReading:
     energy_mj: int | None = None
     """Since the driver was loaded."""
     power_throttle_ns: int | None = None
-    """Time the power cap held the clocks down, since the driver was loaded (field 74)."""
+    """Time in which the power cap reduced the clocks, since the driver was loaded (field 74)."""
     thermal_throttle_ns: int | None = None
     is_average: bool = True
-    """False: the card tells its power of one moment, as A100 and older ones do."""
+    """False: the card reports its instantaneous power, as A100 and older ones do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """A GPU that gave no reading in time, or none at all."""
+    """A GPU without a reading within the timeout, or at all."""
 
     index: GpuIndex
     since_mono_s: float
     """When the last good reading was made (or the collector started)."""
     reason: str
     is_lost: bool = False
-    """The driver says that the GPU is gone or needs a reset."""
+    """The driver reports that the GPU is lost or needs a reset."""
 
 
 Reading = FastReading | Stale
@@ -138,16 +138,16 @@ ROUNDING_MW = 1000
 
 
 def held_below(enforced_mw: int | None, host_limit_mw: int | None) -> int | None:
-    """The limit in force where it is not the host's: something below it, a BMC, holds a lower one.
-    None = what the host asked for is in force, or not readable."""
+    """The limit in force where it is lower than the host's: a BMC enforces it. None = the host's
+    limit is in force, or not readable."""
     if enforced_mw is None or host_limit_mw is None:
         return None
     return enforced_mw if enforced_mw + ROUNDING_MW < host_limit_mw else None
 
 
 def to_write(now: CapResult, cap_mw: int) -> int:
-    """The cap to set in place of `cap_mw`, with these limits in force: a write must not lift what a
-    BMC holds, as it would on hosts where the last writer wins."""
+    """The cap to write in place of `cap_mw`, given these limits: a write must not lift a BMC's
+    limit, as it would on hosts where the last writer wins."""
     held_mw = held_below(now.enforced_mw, now.host_limit_mw)
     return cap_mw if held_mw is None else min(cap_mw, held_mw)
 
@@ -157,7 +157,7 @@ class ComputeProcess:
     """A process with a compute context on a GPU, as the driver lists it."""
 
     pid: int
-    """As the driver says: of the host, or 0 where it does not tell this process."""
+    """PID on the host as reported by the driver; 0 where it is hidden from this process."""
     memory_bytes: int | None = None
 
 
@@ -177,16 +177,16 @@ class SlowReading:
     row_remap_failed: int | None = None
     pcie_replays: int | None = None
     recovery_action: int | None = None
-    """0 = none; otherwise the driver wants a reset, a reboot, or the GPU drained."""
+    """0 = none; otherwise the driver requires a reset, a reboot, or the GPU to be drained."""
     persistence: bool | None = None
     """Whether caps outlive the last client."""
     mig: tuple[MigInstance, ...] | None = None
-    """As `DeviceInfo.mig`: an operator may divide it anew at any time."""
+    """As `DeviceInfo.mig`: an operator may repartition it at any time."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceEvent:
-    """Something the driver pushed: an XID, a double-bit ECC error."""
+    """An event pushed by the driver: an XID, a double-bit ECC error."""
 
     index: GpuIndex
     kind: Literal["xid", "ecc_double_bit", "other"]
@@ -199,7 +199,7 @@ class Driver(Protocol):
 
     @property
     def is_simulated(self) -> bool:
-        """True: the watts are not real; every sample is stamped."""
+        """True: the watts are simulated; every sample is marked so."""
 
     def driver_instance(self) -> str:
         """Changes when the driver was unloaded and loaded again (caps are lost then)."""
@@ -208,7 +208,7 @@ class Driver(Protocol):
         """Number of GPUs, lost ones included; indexes are 0 to count - 1."""
 
     def info(self, index: GpuIndex) -> DeviceInfo | Stale:
-        """Identity and limits of one GPU; turns persistence mode on."""
+        """Identity and limits of one GPU; enables persistence mode."""
 
     def read(self, index: GpuIndex) -> Reading:
         """Fast telemetry of one GPU."""
@@ -217,20 +217,20 @@ class Driver(Protocol):
         """Error counters of one GPU."""
 
     def process_use(self, index: GpuIndex) -> dict[int, int]:
-        """By process, the per cent of the GPU's multiprocessors it used since the last call; empty
-        where the driver does not tell, or has nothing new."""
+        """Utilisation of the GPU's multiprocessors since the last call, in per cent by process;
+        empty where the driver does not report it, or has no new data."""
 
     def processes(self, index: GpuIndex) -> tuple[ComputeProcess, ...] | None:
-        """Those with a compute context on it, its MIG devices included; None = not told."""
+        """Processes with a compute context on it, its MIG devices included; None = not reported."""
 
     def set_cap(self, index: GpuIndex, cap_mw: int) -> CapResult:
-        """Set the power limit and read back what is enforced. Errors are in the result."""
+        """Set the power limit and read back the limit in force. Errors are in the result."""
 
     def read_cap(self, index: GpuIndex) -> CapResult:
         """Read the limits without setting anything."""
 
     def lock_clocks(self, index: GpuIndex, ceiling_mhz: int) -> ClockResult:
-        """Let the SM clock run no higher than this; 0 = undo. Errors are in the result."""
+        """Lock the SM clock at or below this; 0 = unlock. Errors are in the result."""
 
     def events(self, timeout_s: float) -> tuple[DeviceEvent, ...]:
         """Wait for pushed events; called from a thread of its own."""
@@ -240,34 +240,34 @@ class Driver(Protocol):
 
 
 class Collector(Protocol):
-    """All GPUs of the node: one worker thread each, so that a sick GPU delays nobody.
+    """All GPUs of the node: one worker thread each, so that a hung GPU delays no other.
 
     A worker that is still busy with an earlier call (hung driver) is skipped at once: its GPU
-    answers `Stale`, or a CapResult with an error, without waiting.
+    returns `Stale`, or a CapResult with an error, without waiting.
     """
 
     @property
     def is_simulated(self) -> bool:
-        """As the driver says."""
+        """As reported by the driver."""
 
     def driver_instance(self) -> str:
-        """As last seen by a worker; cheap, never blocks."""
+        """As last read by a worker; cheap, never blocks."""
 
     def gpus(self) -> tuple[DeviceInfo, ...]:
         """All GPUs in index order; read again after the driver instance changed."""
 
     def sample(self, timeout_s: float) -> tuple[Reading, ...]:
-        """Read all GPUs at the same time, in index order; waits at most `timeout_s`."""
+        """Read all GPUs concurrently, in index order; waits at most `timeout_s`."""
 
     def process_use(
         self, gpus: Collection[GpuIndex], timeout_s: float
     ) -> dict[GpuIndex, dict[int, int]]:
-        """Of these GPUs, what `Driver.process_use` says; those that do not answer are left out."""
+        """`Driver.process_use` of these GPUs; those that do not answer are omitted."""
 
     def processes(
         self, gpus: Collection[GpuIndex], timeout_s: float
     ) -> dict[GpuIndex, tuple[ComputeProcess, ...]]:
-        """Of these GPUs, what `Driver.processes` says; those that do not answer are left out."""
+        """`Driver.processes` of these GPUs; those that do not answer are omitted."""
 
     def slow(self) -> tuple[SlowReading | None, ...]:
         """Error counters of each GPU as last read, every 15 s; None = none yet. Never blocks."""
@@ -275,24 +275,24 @@ class Collector(Protocol):
     def apply_caps(
         self, caps_mw: Mapping[GpuIndex, int], timeout_s: float
     ) -> tuple[CapResult, ...]:
-        """Set these caps at the same time and read back; one result per GPU asked for.
+        """Set these caps concurrently and read them back; one result per GPU requested.
 
-        A GPU that is in force at the wanted limit already is only read.
+        A GPU whose limit is already the requested one is only read.
         """
 
     def read_caps(self, timeout_s: float) -> tuple[CapResult, ...]:
-        """Limits of all GPUs, in index order, nothing set."""
+        """Read the limits of all GPUs, in index order, without setting anything."""
 
     def lock_clocks(
         self, ceilings_mhz: Mapping[GpuIndex, int], timeout_s: float
     ) -> tuple[ClockResult, ...]:
-        """Lock clocks at the same time, or undo it where the ceiling is 0; a result per GPU."""
+        """Lock or unlock (ceiling 0) clocks concurrently; one result per GPU."""
 
     def events(self) -> tuple[DeviceEvent, ...]:
         """Pushed events since the last call; never blocks."""
 
     def close(self) -> None:
-        """Stop the workers (a hung one is left behind) and release the driver."""
+        """Stop the workers (a hung one is abandoned) and release the driver."""
 
 
 # --- Host -------------------------------------------------------------------------------
@@ -300,24 +300,24 @@ class Collector(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HostReading:
-    """The host apart from its GPUs."""
+    """Readings of the host apart from its GPUs."""
 
     cpu_pct: float
     memory_used_bytes: int
     node_mw: int | None = None
     """Measured power of the whole node at the wall."""
     source: str = "model"
-    """hwmon, rapl+model or model: where the watts come from."""
+    """hwmon, rapl+model or model: source of the watts."""
     inlet_c: float | None = None
     non_gpu_mw: int | None = None
-    """Load that no GPU draws, behind the power supplies; measured unless source is model."""
+    """Load of everything but the GPUs, behind the power supplies; modelled if source is model."""
 
 
 class HostSensors(Protocol):
     """Node power, inlet temperature, CPU and memory."""
 
     def read(self, gpu_mw: int, psu_efficiency_permille: int) -> HostReading:
-        """Now; `gpu_mw` is the GPUs' draw just sampled, to split node and non-GPU power."""
+        """Current reading; `gpu_mw`, the GPUs' draw just sampled, splits node and non-GPU power."""
 
     def close(self) -> None:
         """Release files."""
@@ -328,7 +328,7 @@ class HostSensors(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TaskSeen:
-    """One attempt as keeper and disk know it: the full truth, at every look."""
+    """One attempt as known to keeper and disk: complete at every call."""
 
     order: TaskOrder
     """As launched; read back from disk after a restart of the agent."""
@@ -344,9 +344,9 @@ class TaskSeen:
     worker_public_key: str = ""
     exit: TaskExit | None = None
     group_gone: bool = False
-    """Ended, and no process of its group or cgroup is left."""
+    """It has ended, and no process of its group or cgroup is left."""
     note: str = ""
-    """What its user should know of its start."""
+    """A remark about its start for the user."""
 
     @property
     def ref(self) -> TaskRef:
@@ -356,7 +356,7 @@ class TaskSeen:
 
 @dataclass(frozen=True, slots=True)
 class LaunchContext:
-    """What a launch needs beyond the order; the core knows it."""
+    """What a launch needs beyond the order; supplied by the core."""
 
     gpu_uuids: tuple[str, ...]
     """For CUDA_VISIBLE_DEVICES, in the order of `order.gpus`; empty hides all GPUs."""
@@ -367,11 +367,11 @@ class LaunchContext:
     node: str = ""
     """The node's name, for WATTLINE_NODE."""
     gpu_memory_bytes: int = 0
-    """What it may use of each GPU: its share of the smallest one's memory; 0 = no GPU, or not
-    known."""
+    """GPU memory it may use on each GPU: its share of the smallest one's memory; 0 = no GPU, or
+    unknown."""
     pass_env: tuple[str, ...] = ()
-    """Variables of the keeper's environment that it sees besides the usual ones: names, or with a
-    star at the end how they begin."""
+    """Variables of the keeper's environment that it sees besides the usual ones: names, or prefixes
+    followed by a star."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,59 +385,59 @@ class LogSlice:
 
 
 class TaskRunner(Protocol):
-    """The keeper as the agent sees it. Every call is idempotent and answers within 1 s.
+    """The agent's interface to the keeper. Every call is idempotent and answers within 1 s.
 
-    From its launch until `drop`, `observe` lists the attempt, whatever became of it: a command
-    that cannot be started is listed as ended with `exit` saying why. Commands for an unknown or
-    ended attempt do nothing. Raises KeeperAbsent when the keeper is gone.
+    From its launch until `drop`, `observe` lists the attempt whatever happens: a command that
+    cannot be started is listed as ended, with the reason in `exit`. Commands for an unknown or
+    ended attempt do nothing. Raises KeeperAbsent when the keeper has died.
     """
 
     def can_run_as(self) -> bool:
         """Whether it may start tasks as other accounts of the host."""
 
     def keeper_account(self) -> str:
-        """Its own account, its number where that has no name; empty: an older one did not say."""
+        """Its own account, or its number where that has no name; empty: an older keeper."""
 
     def launch_all(self, launches: Sequence[tuple[TaskOrder, LaunchContext]]) -> None:
-        """Write the orders to disk and have the keeper start them, in turn."""
+        """Write the orders to disk and have the keeper start them, in order."""
 
     def stop(self, ref: TaskRef, grace_s: float, why: str, kind: ExitKind | None = None) -> None:
-        """Stop notice and SIGTERM, after `grace_s` SIGKILL, to the whole group; returns at once.
+        """Stop the whole group: notice and SIGTERM, SIGKILL after `grace_s`; returns at once.
 
-        `kind` replaces how it ended in `exit` (a runtime limit, for one); None = as it happens.
+        `kind` overrides the kind in `exit` (e.g. a runtime limit); None = by the exit status.
         """
 
     def notify(self, ref: TaskRef, why: str) -> None:
-        """Tell the task that it is about to be frozen (notice file); nothing else."""
+        """Notify the task that it is about to be frozen (notice file); nothing else."""
 
     def freeze(self, ref: TaskRef) -> None:
         """Freeze every process of the group; phase becomes paused once all are."""
 
     def thaw(self, ref: TaskRef) -> None:
-        """Let it run on; once this returns, `observe` no longer calls it paused."""
+        """Thaw the group; once this returns, `observe` no longer reports it as paused."""
 
     def limit(self, ref: TaskRef, runtime_limit_s: float) -> None:
-        """Another run time limit, 0 = none; on disk, so that a restarted agent knows it."""
+        """Set another runtime limit, 0 = none; on disk, so that a restarted agent knows it."""
 
     def kill(self, ref: TaskRef, kind: ExitKind, why: str) -> None:
-        """SIGKILL to the whole group now; `exit` says `kind` and `why`."""
+        """Send SIGKILL to the whole group now; `exit` reports `kind` and `why`."""
 
     def privileged(self) -> frozenset[TaskRef]:
-        """Attempts of which a process may set caps: root of this host, or CAP_SYS_ADMIN in it."""
+        """Attempts with a process that may set caps: root of this host, or CAP_SYS_ADMIN in it."""
 
     def drop(self, ref: TaskRef) -> None:
-        """Forget an ended attempt's record; its log stays readable."""
+        """Delete the record of an ended attempt; its log stays readable."""
 
     def renew(self, until_mono_s: float) -> None:
-        """Extend the task lease of every attempt whose order says on_isolation = "stop".
+        """Extend the task lease of every attempt whose order specifies on_isolation = "stop".
 
-        The keeper kills them at that time without grace unless renewed (I7). Never shortens.
+        The keeper kills them at that time without grace unless renewed (I7). Never shortens one.
         """
 
     def observe(self) -> list[TaskSeen]:
-        """All attempts not dropped. A restarted agent learns from this what it runs.
+        """All attempts not dropped. A restarted agent learns its running tasks from this.
 
-        Phases and ends are as the keeper tells them now; what an attempt uses is up to 1 s old.
+        Phases and exits are the keeper's current ones; usage is up to 1 s old.
         """
 
     def fileno(self) -> int | None:
@@ -447,4 +447,4 @@ class TaskRunner(Protocol):
         """A piece of the log; a negative offset counts from the end."""
 
     def close(self) -> None:
-        """Leave the keeper and its tasks alone and disconnect."""
+        """Disconnect; keeper and tasks continue."""

@@ -1,4 +1,4 @@
-"""Beginning and end: adoption of what runs, or floors; driver reloads; a clean stop (I6)."""
+"""Start and stop of the agent: adoption of running tasks, or floors; driver reloads (I6)."""
 
 from dataclasses import replace
 
@@ -19,12 +19,12 @@ from wattline_protocol.ids import Now
 from wattline_protocol.wire.agent_messages import Farewell
 
 SETTLE_WAIT_S = IDLE_CONFIRM_S + 2.0
-"""Longest wait for idleness to be confirmed: after a restart, before Adopted is said anyway; at a
-stop, before the agent leaves anyway."""
+"""Longest wait for idleness to be confirmed: after a restart before Adopted is sent anyway, at a
+stop before the agent ends anyway."""
 
 
 def started(state: NodeState, event: Started, usage: UsageState | None, now: Now) -> None:
-    """Keep the caps if they provably fit the lease on file, else floors before anything else."""
+    """Keep the caps if they provably fit the lease on file, else first of all set floors."""
     state.started_s = state.sampled_s = now.mono_s
     state.is_started = True
     if not _is_same_driver(state, event):
@@ -32,7 +32,7 @@ def started(state: NodeState, event: Started, usage: UsageState | None, now: Now
     state.gpus = [_gpu(state, info, now) for info in event.gpus]
     for result in event.limits:
         take_read(state.gpus[result.index], result, now.mono_s)
-    keep_ceilings(state)  # before any write hides what a BMC holds
+    keep_ceilings(state)  # before any write hides a BMC's limit
     _find_locks(state, event)
     _take_over(state, event, usage)
     on_file = state.file
@@ -64,13 +64,13 @@ def _gpu(state: NodeState, info: DeviceInfo, now: Now) -> Gpu:
 
 
 def _is_same_driver(state: NodeState, event: Started) -> bool:
-    """As on file: what was known of limits holds."""
+    """Whether the driver is the one on file, so that the limits on file are still valid."""
     on_file = (state.file.boot_id, state.file.driver_instance)
     return on_file == (event.boot_id, event.driver_instance)
 
 
 def keep_ceilings(state: NodeState) -> None:
-    """On disk: after the next write nothing shows any more that a BMC holds a limit."""
+    """Save BMC limits: after the next write the readings no longer show them."""
     ceilings = {g.info.uuid: g.ceiling_mw for g in state.gpus if g.ceiling_mw is not None}
     if ceilings != state.file.ceiling_mw:
         state.file = msgspec.structs.replace(state.file, ceiling_mw=ceilings)
@@ -78,7 +78,7 @@ def keep_ceilings(state: NodeState) -> None:
 
 
 def _find_locks(state: NodeState, event: Started) -> None:
-    """Locks of a dead agent: those on file are taken over or undone, by what is wanted now (I6)."""
+    """Locks of a dead agent: those on file are adopted or undone, as wanted now (I6)."""
     file = state.file
     is_same = (file.boot_id, file.driver_instance) == (event.boot_id, event.driver_instance)
     for gpu in state.gpus:
@@ -88,7 +88,7 @@ def _find_locks(state: NodeState, event: Started) -> None:
 
 
 def _take_over(state: NodeState, event: Started, usage: UsageState | None) -> None:
-    """Tasks that run under the keeper are this agent's now, with what they have used so far."""
+    """Adopt the tasks that run under the keeper, with their usage so far."""
     booked = {entry.ref: entry for entry in usage.attempts} if usage is not None else {}
     for task in event.tasks:
         attempt = Attempt(task.order, Watched(task))
@@ -112,8 +112,8 @@ def _take_over(state: NodeState, event: Started, usage: UsageState | None) -> No
 def _may_adopt(state: NodeState, event: Started) -> bool:
     """Same boot, same driver, and every limit read back fits the lease on file (I6).
 
-    A GPU that nothing loads and that is at its minimum cap is presumed to be idle, as it was when
-    the lease came into force; samples confirm or refute it before anything is said about it.
+    A GPU without load at its minimum cap is presumed idle, as it was when the lease came into
+    force; samples confirm or refute that before anything is reported about it.
     """
     file = state.file
     is_same = (file.boot_id, file.driver_instance) == (event.boot_id, event.driver_instance)
@@ -145,15 +145,15 @@ def _floor(state: NodeState, event: Started, now: Now) -> None:
 
 
 def _as_found(gpu: Gpu) -> int:
-    """The limit to restore one day. One at its minimum was left there by a dead agent, or by the
-    boot unit, whose file is gone: nobody else sets it so low."""
+    """The limit to restore at a stop. One at its minimum was left by a dead agent whose file is
+    lost, or by the boot unit: nothing else sets it so low."""
     return gpu.limit_mw if gpu.limit_mw > gpu.info.cap_min_mw else gpu.info.cap_default_mw
 
 
 def driver_reloaded(state: NodeState, event: DriverReloaded, now: Now) -> None:
     """Every cap is lost: the next step of `steer`, right after this, sets them again.
 
-    Unless GPUs were only divided into other MIG devices: that leaves caps and counters alone.
+    Unless only the MIG partitioning changed: that does not affect caps and counters.
     """
     if _are_only_divided(state, event):
         for gpu, info in zip(state.gpus, event.gpus, strict=True):
@@ -184,14 +184,14 @@ def _are_only_divided(state: NodeState, event: DriverReloaded) -> bool:
 
 
 def is_settled(state: NodeState) -> bool:
-    """A stop now gives back every limit that waiting could let it give back."""
+    """A stop can restore all limits now; waiting would not add any."""
     return not _returns_limits(state) or all(use == "idle" for _, use in _own(state))
 
 
 def stop(state: NodeState) -> None:
-    """Say farewell; tasks run on under the keeper; without tasks the limits found come back.
+    """Send Farewell; tasks continue under the keeper; without tasks the limits found are restored.
 
-    Not where a GPU was not seen idle yet (I2): what has ended on it may still be drawing.
+    Not on a GPU whose idleness is unconfirmed (I2): what has ended on it may still be drawing.
     """
     member = state.session.member
     state.is_stopping = True
@@ -219,6 +219,6 @@ def _returns_limits(state: NodeState) -> bool:
 
 
 def _own(state: NodeState) -> list[tuple[Gpu, Use]]:
-    """GPUs whose limits are this agent's to give back, and what each counts as."""
+    """GPUs whose limits this agent restores, and their use."""
     uses = zip(state.gpus, held_watts.uses(state), strict=True)
     return [(gpu, use) for gpu, use in uses if gpu.can_set and not gpu.is_lost]

@@ -14,8 +14,7 @@ def open_collector(
 ) -> Collector:
     """A running collector over NVML. `nvml_lib`: the library to use in place of the system's.
 
-    Without `may_set` (observe mode) nothing is tried that sets anything: persistence mode stays as
-    it is, and a GPU with limits is taken for one that can be capped. Raises DriverAbsent when
-    there is no usable driver.
+    Without `may_set` (observe mode) no call sets anything: persistence mode is unchanged, and a GPU
+    with limits is presumed cappable. Raises DriverAbsent when there is no usable driver.
     """
     return DriverCollector(NvmlDriver(nvml_lib, sysfs_root, may_set=may_set))

@@ -1,8 +1,8 @@
-"""All GPUs of a node at once: a thread and a deadline for each, so that one cannot hold up others.
+"""Concurrent access to all GPUs of a node: a thread and a deadline each; none delays others.
 
-A worker does one call at a time. Once someone has waited in vain for it (the driver hangs), its GPU
-answers at once, with what is known, until the call returns: nothing waits behind a call that may
-never end, and what was given up before it began is never carried out.
+A worker makes one call at a time. Once a caller has timed out on it (the driver hangs), its GPU
+answers at once, with its last known state, until the call returns: nothing waits behind a call that
+may never end, and a call abandoned before it began is never made.
 """
 
 import threading
@@ -32,13 +32,13 @@ from wattline_protocol.ids import GpuIndex
 INFO_TIMEOUT_S = 5.0
 """Identity is read at start and after a reload, when drivers are slow."""
 REREAD_PERIOD_S = 30.0
-"""How often a GPU is asked again whose identity could not be read, or is another now."""
+"""Retry interval of a GPU whose identity could not be read or has changed."""
 SLOW_PERIOD_S = 15.0
 EVENT_WAIT_S = 1.0
 MAX_EVENTS = 1024
-"""Pushed events kept until they are asked for; the oldest go."""
+"""Maximum of pushed events buffered; the oldest are dropped."""
 UNREADABLE_GPU_MAX_MW = 1_500_000
-"""What a GPU counts at whose limits nobody can read: above any board sold today."""
+"""Count of a GPU whose limits are unreadable: above any board sold today."""
 
 UNLISTED = "the driver lists this GPU no more since it was loaded again"
 
@@ -46,24 +46,24 @@ T = TypeVar("T")
 
 
 def boottime_s() -> float:
-    """Now on CLOCK_BOOTTIME."""
+    """Current CLOCK_BOOTTIME."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Call(Generic[T]):
-    """One call, waiting or under way in a worker."""
+    """One call, queued or under way in a worker."""
 
     def __init__(self, work: Callable[[], T]) -> None:
         self.work = work
         self.done = threading.Lock()
-        """Held until it is done: waiting for a lock costs a third of waiting for an Event."""
+        """Locked until the call is done: a lock costs a third of waiting for an Event."""
         self.done.acquire()
         self.is_cancelled = False
         self.result: T | None = None
         self.error: BaseException | None = None
 
     def run(self) -> None:
-        """In the worker's thread."""
+        """Runs in the worker's thread."""
         try:
             self.result = self.work()
         except BaseException as error:
@@ -79,12 +79,12 @@ class Worker:
         self._lock = threading.Lock()
         self._running_since_s: float | None = None
         self._is_given_up = False
-        """Someone has waited in vain for the call under way, or behind it."""
+        """A caller has timed out on the call under way, or behind it."""
         self._thread = threading.Thread(target=self._run, name=f"gpu-{index}", daemon=True)
         self._thread.start()
 
     def begin(self, work: Callable[[], T]) -> Call[T] | None:
-        """Hand a call in; None while one is under way that was given up. `result` waits for it."""
+        """Submit a call; None while an abandoned one is still under way. `result` waits for it."""
         if self._is_given_up:
             return None
         call = Call(work)
@@ -92,9 +92,9 @@ class Worker:
         return call
 
     def result(self, call: Call[T] | None, until_s: float) -> T | None:
-        """What it gave, or None when that is not there by this monotonic time: then a call that
-        has not begun never will. Raises what the call raised: a driver's errors are values, so
-        that is a bug."""
+        """Result of a call, or None when it is not available by this monotonic time: then a call
+        that has not begun is never made. Raises what the call raised: a driver's errors are
+        values, so that is a bug."""
         if call is None:
             return None
         if not call.done.acquire(timeout=max(0.0, until_s - time.monotonic())):
@@ -109,7 +109,7 @@ class Worker:
 
     @property
     def busy_s(self) -> float:
-        """How long the call under way has taken; 0 when there is none."""
+        """Duration so far of the call under way; 0 when there is none."""
         since_s = self._running_since_s
         return time.monotonic() - since_s if since_s is not None else 0.0
 
@@ -126,7 +126,7 @@ class Worker:
                 call.done.release()
 
     def stop(self, timeout_s: float) -> bool:
-        """End the thread; False when it hangs in the driver and is left behind."""
+        """End the thread; False when it hangs in the driver and is abandoned."""
         self._inbox.put(None)
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
@@ -154,16 +154,16 @@ class DriverCollector:
 
     @property
     def is_simulated(self) -> bool:
-        """As the driver says."""
+        """As reported by the driver."""
         return self._driver.is_simulated
 
     def driver_instance(self) -> str:
-        """As last seen; looked up with each sample."""
+        """As last read; checked with each sample."""
         return self._instance
 
     def gpus(self) -> tuple[DeviceInfo, ...]:
-        """All GPUs; read again when the driver is another, or some could not be read or were
-        divided anew."""
+        """All GPUs; read again when the driver changed, or some could not be read or were
+        repartitioned."""
         now_s = boottime_s()
         is_due = now_s - self._infos_at_s >= REREAD_PERIOD_S
         is_other = self._infos_of != self._instance or len(self._infos) != len(self._workers)
@@ -178,7 +178,7 @@ class DriverCollector:
 
     def sample(self, timeout_s: float) -> tuple[Reading, ...]:
         """Fast telemetry of all GPUs."""
-        self._driver.driver_instance()  # looks whether all is to be renewed, which a read then does
+        self._driver.driver_instance()  # checks whether all must be renewed, which a read then does
         results = self._everywhere(self._driver.read, timeout_s)
         self._instance = self._driver.driver_instance()
         if self._driver.count() > len(self._workers):
@@ -197,7 +197,7 @@ class DriverCollector:
     def process_use(
         self, gpus: Collection[GpuIndex], timeout_s: float
     ) -> dict[GpuIndex, dict[int, int]]:
-        """By GPU and process, for these GPUs at the same time."""
+        """By GPU and process, for these GPUs concurrently."""
         until_s = time.monotonic() + timeout_s
         read = self._driver.process_use
         calls = [(index, self._workers[index].begin(_bind(read, index))) for index in gpus]
@@ -207,7 +207,7 @@ class DriverCollector:
     def processes(
         self, gpus: Collection[GpuIndex], timeout_s: float
     ) -> dict[GpuIndex, tuple[ComputeProcess, ...]]:
-        """By GPU, for these at the same time."""
+        """By GPU, for these GPUs concurrently."""
         until_s = time.monotonic() + timeout_s
         read = self._driver.processes
         calls = [(index, self._workers[index].begin(_bind(read, index))) for index in gpus]
@@ -221,7 +221,7 @@ class DriverCollector:
     def apply_caps(
         self, caps_mw: Mapping[GpuIndex, int], timeout_s: float
     ) -> tuple[CapResult, ...]:
-        """Set these caps at the same time; each result was read back."""
+        """Set these caps concurrently; each result was read back."""
         until_s = time.monotonic() + timeout_s
         calls = [
             (index, self._workers[index].begin(self._capping(index, cap_mw)))
@@ -241,7 +241,7 @@ class DriverCollector:
     def lock_clocks(
         self, ceilings_mhz: Mapping[GpuIndex, int], timeout_s: float
     ) -> tuple[ClockResult, ...]:
-        """Lock clocks of these GPUs at the same time."""
+        """Lock clocks of these GPUs concurrently."""
         until_s = time.monotonic() + timeout_s
         calls = [
             (index, mhz, self._workers[index].begin(self._locking(index, mhz)))
@@ -250,7 +250,7 @@ class DriverCollector:
         return tuple(self._clock_result(index, mhz, call, until_s) for index, mhz, call in calls)
 
     def events(self) -> tuple[DeviceEvent, ...]:
-        """What was pushed since the last call."""
+        """Events pushed since the last call."""
         found: list[DeviceEvent] = []
         while self._events:
             found.append(self._events.popleft())
@@ -274,8 +274,8 @@ class DriverCollector:
         ]
 
     def _add_workers(self) -> None:
-        """The driver lists more GPUs since it was loaded again. One that it lists no more keeps its
-        worker: as a lost one, which counts in full, until the agent is started again."""
+        """Add workers for GPUs that the reloaded driver lists. A GPU no longer listed keeps its
+        worker: it counts in full, as lost, until the agent is restarted."""
         now_s = boottime_s()
         for number in range(len(self._workers), self._driver.count()):
             self._workers.append(Worker(GpuIndex(number)))
@@ -315,7 +315,7 @@ class DriverCollector:
         return result or CapResult(index, None, None, self._silent(worker).reason)
 
     def _begin_slow(self) -> None:
-        """Have error counters read where they are due, each in its GPU's thread: all at first, then
+        """Read error counters where they are due, each in its GPU's thread: all at first, then
         spread over the period, so that they do not come in bursts."""
         now_s = boottime_s()
         for worker in self._workers:
@@ -358,7 +358,7 @@ class DriverCollector:
     def _unreadable(
         self, worker: Worker, answer: DeviceInfo | Stale | None, highest_mw: int
     ) -> DeviceInfo:
-        """A GPU whose limits cannot be read counts at its neighbours' highest, never at zero."""
+        """A GPU whose limits are unreadable counts at its neighbours' highest, never at zero."""
         if worker.index < len(self._infos) and self._infos[worker.index].uuid:
             return self._infos[worker.index]
         if isinstance(answer, DeviceInfo):

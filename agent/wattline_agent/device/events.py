@@ -1,4 +1,4 @@
-"""What the NVIDIA driver pushes: XIDs and double-bit ECC errors, waited for in a thread."""
+"""Events pushed by the NVIDIA driver: XIDs and double-bit ECC errors, awaited in a thread."""
 
 import ctypes
 import threading
@@ -11,7 +11,7 @@ from wattline_agent.device.library import NvmlLibrary
 from wattline_protocol.ids import GpuIndex
 
 MAX_EVENTS_PER_WAIT = 64
-"""A storm is taken in portions; the rest comes with the next wait."""
+"""A storm is read in batches; the rest comes with the next wait."""
 WANTED = pynvml.nvmlEventTypeXidCriticalError | pynvml.nvmlEventTypeDoubleBitEccError
 
 XID_TEXTS = {
@@ -33,29 +33,29 @@ XID_TEXTS = {
 
 
 class EventReader:
-    """One event set for all GPUs; made at the first wait, so that only its thread is held up.
+    """One event set for all GPUs; created at the first wait, so that only its thread can block.
 
-    It is made again whenever the library was renewed (a set of a driver that is gone stays silent),
-    a lost GPU may have come back, or a wait failed.
+    It is created again whenever the library was renewed (a set of an unloaded driver stays silent),
+    a lost GPU may be back, or a wait failed.
     """
 
     def __init__(self, library: NvmlLibrary) -> None:
         self._library = library
         self._set: Any = None
         self._generation = 0
-        """Of the library, for which the set was made."""
+        """Library generation for which the set was created."""
         self._index_of: dict[int | None, int] = {}
         self._idle = threading.Event()
 
     def wait(self, timeout_s: float) -> tuple[DeviceEvent, ...]:
-        """Events that came within the time, without those from before the set was made."""
+        """Events within the timeout, without those from before the set was created."""
         try:
             if self._set is None or self._generation != self._library.generation:
                 self._register()
             return self._take(round(timeout_s * 1000))
         except pynvml.NVMLError:
             self._free()
-            self._idle.wait(timeout_s)  # unsupported or unloaded: try again at the same pace
+            self._idle.wait(timeout_s)  # unsupported or unloaded: retry at the same interval
             return ()
 
     def _register(self) -> None:
@@ -69,7 +69,7 @@ class EventReader:
                 kinds = pynvml.nvmlDeviceGetSupportedEventTypes(handle) & WANTED
                 pynvml.nvmlDeviceRegisterEvents(handle, kinds, events)
             except pynvml.NVMLError:
-                continue  # lost or without events; its readings say what is wrong
+                continue  # lost or without events; its readings report the error
             self._index_of[_address(handle)] = index
         self._generation = generation
 
@@ -88,7 +88,7 @@ class EventReader:
         return tuple(found)
 
     def close(self) -> None:
-        """Give the event set back."""
+        """Release the event set."""
         self._idle.set()
         self._free()
 
@@ -100,11 +100,11 @@ class EventReader:
         try:
             pynvml.nvmlEventSetFree(events)
         except pynvml.NVMLError:
-            return  # the driver is gone, and the set with it
+            return  # the driver was unloaded, and the set with it
 
 
 def describe(index: GpuIndex, kind: int, code: int) -> DeviceEvent:
-    """One pushed event in words."""
+    """One pushed event with its description."""
     if kind == pynvml.nvmlEventTypeXidCriticalError:
         text = XID_TEXTS.get(code, "see the driver's list of XIDs")
         return DeviceEvent(index, "xid", code, f"XID {code}: {text}")

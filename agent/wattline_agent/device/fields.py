@@ -37,7 +37,7 @@ _MEMBERS = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
 
 
 def value_of(entry: Any) -> int | float | None:
-    """What one entry of a batch holds; None when its return code is not success."""
+    """Value of one entry of a batch; None when its return code is not success."""
     if entry.nvmlReturn != pynvml.NVML_SUCCESS or entry.valueType >= len(_MEMBERS):
         return None
     value: int | float = getattr(entry.value, _MEMBERS[entry.valueType])

@@ -1,9 +1,9 @@
-"""NVML as this process has initialised it: version, number of GPUs, handles; renewed as a whole.
+"""NVML as initialised by this process: version, number of GPUs, handles; renewed as a whole.
 
-Everything that the library gives out (handles, the count, event sets) belongs to the driver that
-was loaded then. A driver that was unloaded and came back answers to none of it, and says nothing:
-an old event set is silent for ever. So all of it is asked for again whenever the kernel module is
-another, or a call says that the driver is not loaded.
+Everything the library returns (handles, the count, event sets) belongs to the driver loaded at that
+time. A driver that was reloaded answers to none of it, without an error: an old event set stays
+silent forever. So everything is queried again whenever the kernel module has changed, or a call
+reports that the driver is not loaded.
 """
 
 import ctypes
@@ -18,20 +18,20 @@ from wattline_agent.core.ports import DriverAbsent
 
 LIBRARY_NAME = "libnvidia-ml.so.1"
 REOPEN_PERIOD_S = 5.0
-"""How often a driver that was unloaded under us is tried again."""
+"""Retry interval of a driver that was unloaded while in use."""
 
 
 class NvmlLibrary:
     """Called from the thread of any GPU."""
 
     def __init__(self, library: Path | None) -> None:
-        """Raises DriverAbsent, naming what was tried and what the driver answered."""
+        """Raises DriverAbsent, naming what was tried and the driver's answer."""
         self.count = 0
         self.version = ""
         self.generation = 0
-        """Grows when handles are others: with each renewal, and when a lost GPU is back."""
+        """Increases when handles change: with each renewal, and when a lost GPU is back."""
         self._inits = 0
-        """Calls of nvmlInit that no nvmlShutdown has matched."""
+        """Calls of nvmlInit without a matching nvmlShutdown."""
         self._handles: dict[int, Any] = {}
         self._lost: set[int] = set()
         self._lock = threading.Lock()
@@ -39,14 +39,14 @@ class NvmlLibrary:
         self._tried_s = time.monotonic()
         try:
             if library is not None:
-                # Later loads by SONAME find this object: pynvml's own path stays as it is.
+                # Later loads by SONAME find this object: pynvml's own path is unchanged.
                 ctypes.CDLL(str(library.resolve()), mode=ctypes.RTLD_GLOBAL)
             self._initialise()
         except (OSError, pynvml.NVMLError) as error:
             raise DriverAbsent(f"{library or LIBRARY_NAME}: {error}") from error
 
     def handle(self, index: int) -> Any:
-        """Raises NVMLError; "GPU is lost" for one that the driver lists no more."""
+        """Raises NVMLError; "GPU is lost" for one that the driver no longer lists."""
         if self._is_outdated:
             self.renew(at_once=True)
         if index >= self.count:
@@ -60,17 +60,17 @@ class NvmlLibrary:
         return handle
 
     def drop(self, index: int) -> None:
-        """The GPU was lost: should it come back, then under another handle."""
+        """The GPU was lost: if it comes back, it has another handle."""
         self._lost.add(index)
         self._handles.pop(index, None)
 
     def outdate(self) -> None:
-        """The kernel module is another: renew everything with the next call."""
+        """The kernel module has changed: renew everything with the next call."""
         self._is_outdated = True
 
     def renew(self, *, at_once: bool = False) -> None:
-        """Let go of what the old driver gave, and ask again; now and then, from one thread. Where
-        the driver is still away, calls go on to say so."""
+        """Release everything of the old driver and query it again; rate-limited, from one thread.
+        While the driver is still unloaded, calls keep reporting that."""
         if not self._lock.acquire(blocking=False):
             return
         try:
@@ -80,7 +80,7 @@ class NvmlLibrary:
                 self._release()
                 self._initialise()
         except pynvml.NVMLError:
-            return  # the reading is Stale and says why
+            return  # the reading is Stale and reports why
         finally:
             self._lock.release()
 
@@ -98,7 +98,7 @@ class NvmlLibrary:
         self.generation += 1
 
     def _release(self) -> None:
-        """The library counts its users, and looks for the driver again only for the first one."""
+        """The library counts its users, and searches for the driver only for the first one."""
         while self._inits:
             self._inits -= 1
             try:

@@ -1,4 +1,4 @@
-"""MIG devices of a GPU, as its operator made them: found and described, never made or destroyed.
+"""MIG devices of a GPU as its operator created them: found and described, never changed.
 
 A MIG device is a compute instance. Its name ends in its profile, as in "NVIDIA H100 80GB HBM3 MIG
 3g.40gb"; one that shares its GPU instance with others is called "1c.3g.40gb". Power, energy, limits
@@ -20,8 +20,8 @@ MIB = 2**20
 
 
 def instances(handle: Any, optional: Optional) -> tuple[MigInstance, ...] | None:
-    """What the GPU is divided into; None where it is not in MIG mode. `optional` gives None for
-    what is not supported."""
+    """MIG devices of a GPU; None where it is not in MIG mode. `optional` returns None for what is
+    not supported."""
     mode = optional(pynvml.nvmlDeviceGetMigMode, handle)
     if mode is None or mode[0] != pynvml.NVML_DEVICE_MIG_ENABLE:
         return None
@@ -51,7 +51,7 @@ def _described(device: Any, slices: int) -> MigInstance:
 
 
 def _profile(name: str, made: Any) -> str:
-    """From the name; drivers that leave it out there have it in the attributes, to the GB."""
+    """Profile from the name; drivers that omit it there report it in the attributes, to the GB."""
     profile = name.partition(MARK)[2].strip()
     if profile:
         return profile

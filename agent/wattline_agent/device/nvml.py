@@ -2,11 +2,11 @@
 
 Theory of operation. Each call concerns one GPU and may take arbitrarily long; the collector calls
 from one thread per GPU. A fast reading is one field batch and five getters: six driver calls, and
-one more for each field that an older GPU lacks and a getter replaces. Whatever the driver says it
-does not support is None. "Lost" is a value as well, not an exception.
+one more for each field that an older GPU lacks and a getter replaces. A value the driver reports as
+unsupported is None. "Lost" is a value as well, not an exception.
 
 Caps are set with the first version of the setter (pynvml drops the return code of the second) and
-read back: what the host asked for, and what is enforced, which a BMC can make lower.
+read back: the limit set by the host, and the limit in force, which a BMC can make lower.
 """
 
 import os
@@ -55,13 +55,13 @@ _NO_PERMISSION_HELP = "no permission: the agent must be root to set caps"
 
 
 def boottime_s() -> float:
-    """Now on CLOCK_BOOTTIME."""
+    """Current CLOCK_BOOTTIME."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def optional(read: Callable[..., T], *arguments: Any) -> T | None:
-    """What `read` gives, or None where this driver or GPU has no such value. Raises NVMLError
-    for everything else (lost, hung, unloaded)."""
+    """Result of `read`, or None where this driver or GPU has no such value. Raises NVMLError for
+    everything else (lost, hung, unloaded)."""
     try:
         return read(*arguments)
     except pynvml.NVMLError as error:
@@ -80,7 +80,7 @@ class NvmlDriver:
         *,
         may_set: bool = True,
     ) -> None:
-        """Raises DriverAbsent, naming what was tried and what the driver answered."""
+        """Raises DriverAbsent, naming what was tried and the driver's answer."""
         self._library = NvmlLibrary(library)
         self._may_set = may_set
         self._module = sysfs_root / "module" / "nvidia"
@@ -94,13 +94,13 @@ class NvmlDriver:
 
     @property
     def is_simulated(self) -> bool:
-        """The library says itself that it is the simulated one."""
+        """Whether the library is the simulated one, as it declares itself."""
         return hasattr(pynvml.nvmlLib, SIMULATION_MARK)
 
     def driver_instance(self) -> str:
-        """Version and identity of the loaded kernel module: another after a reload."""
+        """Version and identity of the loaded kernel module: changes with a reload."""
         loaded = self._module_identity()
-        if loaded is None:  # no sysfs here: a reload shows in the limits that are back at default
+        if loaded is None:  # no sysfs here: a reload shows in limits back at their defaults
             return self._library.version
         if loaded != self._loaded:
             self._loaded = loaded
@@ -115,13 +115,13 @@ class NvmlDriver:
         return status.st_ino, 0 if self._module_is_sysfs else status.st_ctime_ns
 
     def count(self) -> int:
-        """Number of GPUs that the driver lists, lost ones included; another after a reload."""
+        """Number of GPUs that the driver lists, lost ones included; may change with a reload."""
         return self._library.count
 
     # --- Identity -----------------------------------------------------------------------
 
     def info(self, index: GpuIndex) -> DeviceInfo | Stale:
-        """Identity and limits; turns persistence mode on, without which caps would not last."""
+        """Identity and limits; enables persistence mode, without which caps would not last."""
         try:
             return self._info(index)
         except pynvml.NVMLError as error:
@@ -157,9 +157,9 @@ class NvmlDriver:
         )
 
     def _why_no_cap(self, handle: Any) -> str:
-        """Empty when caps can be set and will outlive this process. Tried by asking once more for
-        the limit that is in force, which changes nothing; where a BMC holds one below the host's, a
-        write could lift it, and only persistence mode is asked for, which needs the same rights."""
+        """Empty when caps can be set and will outlive this process. Tested by setting the limit in
+        force again, which changes nothing; where a BMC enforces one below the host's, a write
+        could lift it, so only persistence mode is set, which needs the same rights."""
         if not self._may_set:
             return ""
         try:
@@ -179,7 +179,7 @@ class NvmlDriver:
     # --- Telemetry ----------------------------------------------------------------------
 
     def read(self, index: GpuIndex) -> Reading:
-        """Fast telemetry; Stale when the driver gives none."""
+        """Fast telemetry; Stale when the driver returns none."""
         try:
             reading = self._read(index)
         except pynvml.NVMLError as error:
@@ -219,8 +219,8 @@ class NvmlDriver:
         )
 
     def read_slow(self, index: GpuIndex) -> SlowReading | Stale:
-        """Error counters and the like, in three driver calls and a few for each MIG device;
-        persistence mode is put back on."""
+        """Error counters and related state, in three driver calls and a few for each MIG device;
+        re-enables persistence mode."""
         try:
             return self._read_slow(index)
         except pynvml.NVMLError as error:
@@ -231,7 +231,7 @@ class NvmlDriver:
         values = optional(read_fields, handle, tuple(SLOW_FIELDS.values())) or {}
         state = optional(pynvml.nvmlDeviceGetPersistenceMode, handle)
         if state == pynvml.NVML_FEATURE_DISABLED and self._may_set:
-            self._why_no_cap(handle)  # puts it back on
+            self._why_no_cap(handle)  # re-enables it
             state = optional(pynvml.nvmlDeviceGetPersistenceMode, handle)
         counters = {name: values.get(number) for name, number in SLOW_FIELDS.items()}
         lasts = None if state is None else bool(state == pynvml.NVML_FEATURE_ENABLED)
@@ -243,7 +243,7 @@ class NvmlDriver:
         since_us = self._use_seen_us.get(index, 0)
         try:
             samples = pynvml.nvmlDeviceGetProcessUtilization(self._handle(index), since_us)
-        except pynvml.NVMLError:  # mostly "not found": nobody has used it since
+        except pynvml.NVMLError:  # mostly "not found": unused since
             return {}
         seen: dict[int, list[int]] = {}
         for sample in samples:
@@ -253,11 +253,11 @@ class NvmlDriver:
         return {pid: sum(used) // len(used) for pid, used in seen.items()}
 
     def processes(self, index: GpuIndex) -> tuple[ComputeProcess, ...] | None:
-        """In one driver call, or two where there are any; clients of MPS are among them. Graphics
-        is not: a display server computes nothing, and what it draws shows in the GPU's draw."""
+        """In one driver call, or two where there are any; includes clients of MPS, but no graphics:
+        a display server computes nothing, and its draw shows in the GPU's draw."""
         try:
             listed = optional(pynvml.nvmlDeviceGetComputeRunningProcesses, self._handle(index))
-        except pynvml.NVMLError:  # lost, or not for this account: readings say what is wrong
+        except pynvml.NVMLError:  # lost, or not permitted for this account: see its readings
             return None
         if listed is None:
             return None
@@ -269,7 +269,7 @@ class NvmlDriver:
     # --- Caps ---------------------------------------------------------------------------
 
     def set_cap(self, index: GpuIndex, cap_mw: int) -> CapResult:
-        """Set the limit and read it back; what went wrong is in the result."""
+        """Set the limit and read it back; an error is in the result."""
         problem, is_taken = "", False
         try:
             pynvml.nvmlDeviceSetPowerManagementLimit(self._handle(index), cap_mw)
@@ -293,7 +293,7 @@ class NvmlDriver:
             return CapResult(index, None, None, _cap_error(error))
 
     def lock_clocks(self, index: GpuIndex, ceiling_mhz: int) -> ClockResult:
-        """Lock the SM clock below a ceiling, or undo it."""
+        """Lock the SM clock at or below a ceiling, or unlock it."""
         try:
             clocks.lock(self._handle(index), ceiling_mhz)
         except pynvml.NVMLError as error:
@@ -303,7 +303,7 @@ class NvmlDriver:
     # --- Events and the rest ------------------------------------------------------------
 
     def events(self, timeout_s: float) -> tuple[DeviceEvent, ...]:
-        """Wait for what the driver pushes."""
+        """Wait for events pushed by the driver."""
         return self._events.wait(timeout_s)
 
     def close(self) -> None:
@@ -328,8 +328,8 @@ class NvmlDriver:
 
 
 def _same_device(path: Path, other: Path) -> bool:
-    """In real sysfs inode numbers are never used twice, while change times are made up anew
-    whenever the kernel forgets an inode; in other file systems it is the other way round."""
+    """Real sysfs never reuses inode numbers, but change times are new whenever the kernel has
+    dropped an inode; in other file systems it is the other way round."""
     try:
         return os.stat(path).st_dev == os.stat(other).st_dev  # noqa: PTH116 - as the name says
     except OSError:
@@ -352,7 +352,7 @@ def _host_limit(values: dict[int, int | None], handle: Any) -> int | None:
 
 
 def _memory(handle: Any) -> Any:
-    """None also where it is not for everybody: that of a whole GPU in MIG mode."""
+    """None also where it is not readable for all: that of a whole GPU in MIG mode."""
     try:
         newer = optional(pynvml.nvmlDeviceGetMemoryInfo, handle, pynvml.nvmlMemory_v2)
         return newer or optional(pynvml.nvmlDeviceGetMemoryInfo, handle)

@@ -49,7 +49,7 @@ _TYPES = ("double", "uint", "ulong", "ulonglong", "slonglong", "int", "ushort")
 
 
 def probe_call(name: str, call: Callable[[Any], Any], handle: Any) -> Probe:
-    """One function, several times; the last answer."""
+    """Call one function several times; returns the last answer."""
     took_us: list[float] = []
     code, answer = 0, None
     for _ in range(TRIES):
@@ -64,7 +64,7 @@ def probe_call(name: str, call: Callable[[Any], Any], handle: Any) -> Probe:
 
 
 def probe_field(number: int, handle: Any) -> Probe:
-    """One field id, several times."""
+    """Read one field id several times."""
     took_us: list[float] = []
     entry: Any = None
     for _ in range(TRIES):
@@ -86,14 +86,14 @@ def percentiles(took_us: list[float]) -> tuple[float, float]:
 
 
 def text_of(answer: Any) -> str:
-    """A short text of whatever a call gave, structures field by field."""
+    """Short text of any answer, structures field by field."""
     if hasattr(answer, "_fields_"):
         answer = {name: getattr(answer, name) for name, *_ in answer._fields_}
     return str(answer)[:MAX_VALUE_CHARS]
 
 
 def probe_gpu(index: int) -> GpuProbes:
-    """Everything about one GPU."""
+    """All probes of one GPU."""
     handle = pynvml.nvmlDeviceGetHandleByIndex(index)
     calls = tuple(probe_call(name, call, handle) for name, call in CALLS.items())
     fields = tuple(probe_field(number, handle) for number in range(1, pynvml.NVML_FI_MAX))
@@ -101,7 +101,7 @@ def probe_gpu(index: int) -> GpuProbes:
 
 
 def take_samples(driver: NvmlDriver, count: int) -> tuple[tuple[FastReading, ...], ...]:
-    """`count` readings of all GPUs, a second apart. Raises DriverAbsent when a GPU gives none."""
+    """`count` readings of all GPUs, a second apart. Raises DriverAbsent when a GPU returns none."""
     samples: list[tuple[FastReading, ...]] = []
     for number in range(count):
         if number:
@@ -115,7 +115,7 @@ def take_samples(driver: NvmlDriver, count: int) -> tuple[tuple[FastReading, ...
 
 
 def record(driver: NvmlDriver, seconds: int) -> Recording:
-    """The whole recording. Raises DriverAbsent when a GPU gives no reading."""
+    """The whole recording. Raises DriverAbsent when a GPU returns no reading."""
     indexes = [GpuIndex(index) for index in range(driver.count())]
     infos = [driver.info(index) for index in indexes]
     slow = [driver.read_slow(index) for index in indexes]
@@ -131,7 +131,7 @@ def record(driver: NvmlDriver, seconds: int) -> Recording:
 
 
 def main() -> int:
-    """Exit status 0, or 1 where there is no usable driver."""
+    """Returns exit status 0, or 1 where there is no usable driver."""
     parser = argparse.ArgumentParser(prog="wattline_agent.device.record", description=__doc__)
     parser.add_argument("out", type=Path, help="file to write")
     parser.add_argument("--seconds", type=int, default=10, help="samples to take (default 10)")

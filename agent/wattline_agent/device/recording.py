@@ -1,4 +1,4 @@
-"""What `record` writes and `replay` reads: one JSON file about the GPUs of one host."""
+"""Recording written by `record` and read by `replay`: one JSON file on the GPUs of one host."""
 
 import msgspec
 
@@ -8,7 +8,7 @@ RECORDING_VERSION = 1
 
 
 class Probe(msgspec.Struct, frozen=True):
-    """What one NVML call answered when it was tried several times."""
+    """Answer of one NVML call that was tried several times."""
 
     name: str
     code: int
@@ -31,7 +31,7 @@ class GpuProbes(msgspec.Struct, frozen=True):
 
 
 class Recording(msgspec.Struct, frozen=True):
-    """The whole file. Samples hold one reading per GPU, in index order."""
+    """The whole file. Each sample has one reading per GPU, in index order."""
 
     version: int
     driver_version: str

@@ -1,7 +1,7 @@
-"""A driver that plays readings back which `record` took from real (or simulated) GPUs.
+"""A driver that plays back readings which `record` took from real (or simulated) GPUs.
 
-It caps nothing and measures nothing: limits that are set are kept in memory and read back, power is
-what was recorded. For `observe` demonstrations and for tests that need what real hardware said.
+It caps and measures nothing: limits are stored and read back, power is as recorded. For `observe`
+demonstrations and for tests that need the readings of real hardware.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ class ReplayDriver:
     """See `ports.Driver`. After the last sample it begins again."""
 
     def __init__(self, path: Path) -> None:
-        """Raises DriverAbsent when there is no whole recording at `path`."""
+        """Raises DriverAbsent when there is no complete recording at `path`."""
         self._recording = _load(path)
         self._path = path
         self._caps_mw: dict[int, int] = {}
@@ -39,7 +39,7 @@ class ReplayDriver:
 
     @property
     def is_simulated(self) -> bool:
-        """Always: what is played back is not happening."""
+        """Always: a playback is not live."""
         return True
 
     def driver_instance(self) -> str:
@@ -78,7 +78,7 @@ class ReplayDriver:
         del index
 
     def set_cap(self, index: GpuIndex, cap_mw: int) -> CapResult:
-        """Keep the limit, if the recorded GPU would have taken it."""
+        """Store the limit, if the recorded GPU would have accepted it."""
         info = self._recording.gpus[index]
         problem = "" if info.can_cap else info.why_not or "this GPU cannot be capped"
         if not problem and not info.cap_min_mw <= cap_mw <= info.cap_max_mw:
@@ -105,7 +105,7 @@ class ReplayDriver:
         return ()
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to release."""
         self._closed.set()
 
 

@@ -9,5 +9,5 @@ __all__ = ["open_runner"]
 
 
 def open_runner(state_dir: Path) -> TaskRunner:
-    """The node's tasks, those of earlier agents included. Raises KeeperAbsent."""
+    """Runner of the node's tasks, those of earlier agents included. Raises KeeperAbsent."""
     return KeeperRunner(state_dir)

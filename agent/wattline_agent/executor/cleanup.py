@@ -1,8 +1,8 @@
-"""Removing what tasks have left, by processes of their own.
+"""Removes directories of ended tasks, in separate processes.
 
-What a directory holds is up to the task: a million files would keep the agent from its caps, and a
-tree that is deep enough ends a program that walks it by calling itself. rm(1) does neither, and
-follows no link, whatever a process of the same account changes under it.
+The content of a directory is up to the task: a million files would delay the agent's caps, and a
+very deep tree ends a program that walks it by recursion. rm(1) handles both, and follows no link,
+whatever a process of the same account changes below it.
 """
 
 import os
@@ -13,22 +13,22 @@ from contextlib import suppress
 RM = "/bin/rm"
 MAX_AT_ONCE = 4
 PATIENCE_S = 600.0
-"""One that takes longer hangs, or has so much to do that others go first."""
+"""A removal that takes longer hangs, or is so large that others take precedence."""
 END_S, END_POLL_S = 1.0, 0.002
-"""So long is waited for those that were killed: they may wait for what no signal ends."""
+"""Wait for killed removals: they may be blocked in the kernel."""
 
 
 class Removals:
-    """Those that are under way. What is not done at the end is found again by the next agent."""
+    """Removals under way. What is not done at the end is found again by the next agent."""
 
     def __init__(self, patience_s: float = PATIENCE_S) -> None:
         self._patience_s = patience_s
         self._running: dict[int, float] = {}
-        """By process, until when it may take."""
+        """Deadline by process."""
         self._broken_off: list[int] = []
 
     def is_full(self) -> bool:
-        """Whether the next one has to wait."""
+        """Whether the next removal has to wait."""
         now_s = time.monotonic()
         self._running = {pid: at for pid, at in self._running.items() if not _is_over(pid)}
         self._broken_off = [pid for pid in self._broken_off if not _is_over(pid)]
@@ -42,17 +42,17 @@ class Removals:
         self._broken_off.append(pid)
 
     def begin(self, path: str) -> None:
-        """Remove the directory, as far as this can be done: at once where it is empty."""
+        """Remove the directory as far as possible: at once where it is empty."""
         try:
             os.rmdir(path)  # noqa: PTH106 - a hot path
         except FileNotFoundError:
             return
         except OSError:
-            with suppress(OSError):  # no process is to be had now: it stays until the next start
+            with suppress(OSError):  # no process available now: it stays until the next start
                 self._running[_start_rm(path)] = time.monotonic() + self._patience_s
 
     def close(self) -> None:
-        """Break off what is under way."""
+        """Abort the removals under way."""
         for pid in list(self._running):
             self._break_off(pid)
         until_s = time.monotonic() + END_S

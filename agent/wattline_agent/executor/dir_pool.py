@@ -1,25 +1,25 @@
-"""Empty directories of what is over, for what comes next.
+"""Pool of empty directories of ended attempts, for reuse.
 
-To give a directory another name costs ext4 a fifth of making one, and a file system on which many
-are made and removed is slowest of all: it looks past every inode that was freed a moment ago.
+Renaming a directory costs ext4 a fifth of creating one, and a file system on which many are created
+and removed is slowest of all: it skips every inode that was freed a moment ago.
 """
 
 import os
 from contextlib import suppress
 
 MAX_SPARES = 256
-"""More are not needed at once on one node; what does not fit is left where it is."""
+"""More are not needed at once on one node; the rest is left in place."""
 PRIVATE = 0o700
 
 
 class Spares:
-    """Of one agent, on one file system."""
+    """Directory pool of one agent, on one file system."""
 
     def __init__(self) -> None:
         self._paths: list[str] = []
 
     def offer(self, path: str) -> None:
-        """Nobody uses it any more. Kept only if it is as good as new."""
+        """Add an unused directory to the pool, if it is as good as new."""
         with suppress(OSError):
             found = os.stat(path)  # noqa: PTH116 - a hot path
             is_private = found.st_mode & 0o7777 == PRIVATE and found.st_uid == os.geteuid()
@@ -27,8 +27,8 @@ class Spares:
                 self._paths.append(path)
 
     def make(self, path: str) -> None:
-        """A private directory, unless there is one. Raises OSError."""
-        with suppress(FileNotFoundError):  # named only: it may be an account's (see `here`)
+        """Provide a private directory, unless it exists. Raises OSError."""
+        with suppress(FileNotFoundError):  # names only: it may be an account's (see `here`)
             os.close(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
             return
         while self._paths:

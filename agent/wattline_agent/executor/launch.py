@@ -1,4 +1,4 @@
-"""What a task is started with: argv and environment, from its order. Pure."""
+"""Command line and environment of a task, from its order. Pure."""
 
 import re
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _OWN_INTERPRETER = "python3"
 
 
 class NotLaunchable(ValueError):
-    """The order cannot be turned into a command; the text says what would do."""
+    """The order cannot be turned into a command; the text says what would be valid."""
 
 
 def argv_of(order: TaskOrder) -> tuple[str, ...]:
@@ -35,7 +35,7 @@ def argv_of(order: TaskOrder) -> tuple[str, ...]:
         f"--nnodes={meet.nodes if meet else 1}",
         f"--node-rank={meet.node_rank if meet else 0}",
         f"--nproc-per-node={(meet.procs_per_node if meet else 0) or max(gpus, 1)}",
-        "--max-restarts=0",  # trying again is the scheduler's work
+        "--max-restarts=0",  # restarts are the scheduler's task
     ]
     if meet is None:
         flags.append("--standalone")
@@ -69,9 +69,9 @@ def environment_of(
     checkpoint_dir: str,
     mps_pipes: str = "",
 ) -> dict[str, str]:
-    """The variables that come on top of the keeper's; ours win over the job's own.
+    """Variables added to the keeper's; Wattline's take precedence over the job's own.
 
-    `mps_pipes`: of the MPS daemon that serves a task which shares its GPU; empty = none does.
+    `mps_pipes`: pipe directory of the MPS daemon for a task that shares its GPU; empty = none.
     """
     ref = order.ref
     share_permille = order.gpu_share_permille if order.gpus else 0
@@ -92,7 +92,7 @@ def environment_of(
         "WATTLINE_GPU_MEMORY_BYTES": str(context.gpu_memory_bytes),
         **limits(order, context.gpu_memory_bytes, mps_pipes),
     }
-    if order.array_index is not None:  # not there is not 0, nor a text that is no number
+    if order.array_index is not None:  # absent differs from 0 and from an empty text
         ours["WATTLINE_ARRAY_INDEX"] = str(order.array_index)
     if order.kind == "service":
         ours |= {
@@ -112,7 +112,7 @@ def spec_of(
     tasklib: Path,
     mps_pipes: str = "",
 ) -> TaskSpec:
-    """What the keeper is asked to start. Raises NotLaunchable."""
+    """Specification of the attempt for the keeper. Raises NotLaunchable."""
     cwd = order.workdir or folder.path
     if not cwd.startswith("/"):
         raise NotLaunchable(f"workdir should be an absolute path, not {order.workdir!r}")

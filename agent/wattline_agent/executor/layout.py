@@ -1,4 +1,4 @@
-"""Where the files of an attempt lie, and its order as kept on disk."""
+"""File layout of an attempt, and its order as stored on disk."""
 
 import os
 from collections.abc import Callable
@@ -22,14 +22,14 @@ SECRET_FILE = "worker.secret"  # noqa: S105 - a file's name
 
 
 class OrderFile(msgspec.Struct, frozen=True):
-    """What was launched, a line of the journal of orders; enough for a restarted agent to take the
-    attempt over."""
+    """A launched order, a line of the journal of orders; sufficient for a restarted agent to adopt
+    the attempt."""
 
     order: TaskOrder
     context: LaunchContext
     worker_public_key: str = ""
     unstarted: ExitRecord | None = None
-    """Where the keeper was never asked to start it: why."""
+    """Set where the keeper was never asked to start it: why."""
 
 
 def key_of(ref: TaskRef) -> str:
@@ -45,7 +45,7 @@ def ref_of(key: str) -> TaskRef:
 
 class TaskDir:
     """The files of one attempt: its directory `tasks/JOB.TASK.ATTEMPT`, in which it runs unless its
-    order names another, and beside it, made when they are first written, `….log` and the like."""
+    order names another, and beside it, created on first write, `….log` and others."""
 
     def __init__(self, state_dir: Path, ref: TaskRef) -> None:
         self.path = path = f"{state_dir}/{TASKS_DIR}/{key_of(ref)}"
@@ -65,26 +65,26 @@ class TaskDir:
             os.close(descriptor)
 
     def make_metrics(self) -> str:
-        """The file that the task writes its metrics to, empty, for one that cannot make it; its
-        path. Raises OSError."""
+        """Create the empty file that the task writes its metrics to, for a task that cannot create
+        it. Returns its path. Raises OSError."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         os.close(os.open(self.metrics, flags, 0o600))
         return self.metrics
 
     def remove_files(self) -> None:
-        """Those beside its directory, as far as this can be done."""
+        """Remove the files beside its directory, as far as possible."""
         for name in (LOG, OLD_LOG, INDEX, METRICS_FILE, NOTICE_FILE, SECRET_FILE, STOP_FILE):
             with suppress(OSError):
                 os.unlink(f"{self.path}.{name}")  # noqa: PTH108 - a hot path
 
 
 def on_disk(state_dir: Path, is_covered: Callable[[str], bool]) -> list[TaskRef]:
-    """Attempts of which there are files; what was changed last comes last. What is covered by
-    somebody's mount is not looked at."""
+    """Attempts with files on disk, the most recently changed last. Skips what is covered by a
+    user's mount."""
     changed_s: dict[TaskRef, float] = {}
     with os.scandir(state_dir / TASKS_DIR) as entries:
         for entry in entries:
-            with suppress(BadRequest, FileNotFoundError):  # not ours, or not there any more
+            with suppress(BadRequest, FileNotFoundError):  # not ours, or removed meanwhile
                 ref = ref_of(check_key(".".join(entry.name.split(".")[:3])))
                 at_s = 0.0 if is_covered(entry.path) else entry.stat().st_mtime
                 changed_s[ref] = max(changed_s.get(ref, 0.0), at_s)

@@ -1,4 +1,4 @@
-"""The newest value of each metric a task has reported, read from the end of its file."""
+"""Newest value of each metric that a task reports, read from the end of its file."""
 
 import json
 import math
@@ -8,25 +8,25 @@ from collections.abc import Callable, Iterator, Sequence
 MAX_METRICS = 64
 MAX_NAME_CHARS = 100
 MAX_BYTES_PER_LOOK = 256 * 1024
-"""A task that writes faster has its older values skipped; the newest are what is asked for."""
+"""Older values of a task that writes faster are skipped; only the newest are needed."""
 
 
 MAX_LINES_PER_LOOK = 1_000
-"""Each costs a parse: about 5 ms of an agent's time for all."""
+"""Each costs a parse: about 5 ms of an agent's time in all."""
 
 
 class MetricsTail:
     """Follows one metrics file."""
 
     def __init__(self, path: str, opened: Callable[[str, int], int] = os.open) -> None:
-        """`opened`: as `os.open`, or as careful as the owner of the file makes it."""
+        """`opened`: as `os.open`, or as careful as the owner of the file requires."""
         self._path, self._opened = path, opened
         self._offset = 0
         self._rest = b""
         self.latest: dict[str, float] = {}
 
     def look(self) -> None:
-        """Take in the whole lines written since the last look."""
+        """Read the complete lines written since the last call."""
         data = self._read()
         if not data:
             return
@@ -40,7 +40,7 @@ class MetricsTail:
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
         try:
             descriptor = self._opened(self._path, flags)
-        except OSError:  # not there yet; or its owner keeps us out (F_SETLEASE, FUSE)
+        except OSError:  # not there yet; or its owner blocks access (F_SETLEASE, FUSE)
             return b""
         try:
             size = os.fstat(descriptor).st_size
@@ -55,7 +55,7 @@ class MetricsTail:
         return data
 
     def _take(self, line: bytes) -> None:
-        """A line that is no report (cut, foreign) says nothing."""
+        """Ignores a line that is no report (truncated, foreign)."""
         try:
             report = json.loads(line)
         except (ValueError, RecursionError):
@@ -71,7 +71,7 @@ class MetricsTail:
 
 
 def newest_lines(lines: Sequence[bytes]) -> Iterator[bytes]:
-    """Those that are read, oldest first: a task that writes more has its older values skipped."""
+    """The lines to parse, oldest first: older values of a task that writes more are skipped."""
     written = [line for line in lines if not line.isspace() and line]
     yield from written[-MAX_LINES_PER_LOOK:]
 
@@ -86,6 +86,6 @@ def _number(value: object) -> float | None:
         return None
     try:
         number = float(value)
-    except OverflowError:  # a whole number has no limit in JSON
+    except OverflowError:  # an integer has no limit in JSON
         return None
     return number if math.isfinite(number) else None

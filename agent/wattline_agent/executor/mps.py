@@ -1,12 +1,12 @@
-"""Whether NVIDIA's Multi-Process Service (MPS) takes the tasks that share a GPU.
+"""Detects whether NVIDIA's Multi-Process Service (MPS) serves the tasks that share a GPU.
 
-With it their kernels run at the same time and the driver keeps each within its limits; without it
-the GPU is theirs in turn, and the limits are asked of the program. A control daemon writes its
-process number into the directory of its pipes; one of root serves every user, another one only its
-own (https://docs.nvidia.com/deploy/mps/).
+With MPS their kernels run concurrently and the driver enforces each one's limits; without it they
+use the GPU in turn, and observing the limits is left to the program. A control daemon writes its
+process number into its pipe directory; one of root serves every user, another only its own
+(https://docs.nvidia.com/deploy/mps/).
 
-The usual directory lies in /tmp, where any user may be the first to make it: one that is neither
-root's nor the daemon's own does not count, for tasks would hand their work to whoever made it.
+The usual directory is in /tmp, where any user may be the first to create it: one that is owned
+neither by root nor by the daemon's user is ignored, because its owner would get the tasks' work.
 """
 
 import errno
@@ -23,7 +23,7 @@ PIPES_VARIABLE = "CUDA_MPS_PIPE_DIRECTORY"
 DEFAULT_PIPES = "/tmp/nvidia-mps"  # noqa: S108 - where NVIDIA puts it
 PID_FILE = "nvidia-cuda-mps-control.pid"
 DAEMON = "nvidia-cuda-mps"
-"""Of `nvidia-cuda-mps-control`, what the kernel keeps as a process's name."""
+"""Process name of `nvidia-cuda-mps-control`, as truncated by the kernel."""
 MAX_PID_BYTES = 32
 MIB = 2**20
 ROOT = 0
@@ -37,7 +37,7 @@ def find_pipes(
     touch: Callable[[str], None],
     proc: Path = PROC,
 ) -> str:
-    """Directory of the daemon that will serve this task; empty = none does, or it shares nothing.
+    """Pipe directory of the daemon that will serve this task; empty = none does, or no sharing.
 
     The job may name a daemon of its own; else the agent's environment, else the usual place.
     """
@@ -49,10 +49,10 @@ def find_pipes(
 def serving_pipes(
     environ: Mapping[str, str], uid: int | None, touch: Callable[[str], None], proc: Path = PROC
 ) -> str:
-    """Directory of the daemon that serves this user, None = whoever it is; empty = none does, or it
-    lies where to look could hang, which `touch` tells (`Mounts.touch`)."""
+    """Pipe directory of the daemon that serves this user (None = any); empty = none does, or an
+    access could hang, as checked by `touch` (`Mounts.touch`)."""
     pipes = environ.get(PIPES_VARIABLE) or DEFAULT_PIPES
-    if not pipes.startswith("/"):  # it would be another one to each process
+    if not pipes.startswith("/"):  # a relative path differs between processes
         return ""
     try:
         touch(pipes)
@@ -75,8 +75,8 @@ def _owner(pipes: Path, proc: Path) -> int | None:
 
 
 def _read_note(pipes: Path) -> tuple[bytes, set[int]]:
-    """The begin of the daemon's file, and the users who could have laid it there: of the directory,
-    of a link to it, of the file. Raises OSError."""
+    """Beginning of the daemon's file, and the IDs of users that may have placed it: owners of the
+    directory, of a link to it, of the file. Raises OSError."""
     folder = os.open(pipes, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         makers = {pipes.lstat().st_uid, os.fstat(folder).st_uid}
@@ -87,13 +87,12 @@ def _read_note(pipes: Path) -> tuple[bytes, set[int]]:
 
 
 def _read_plain(folder: int) -> tuple[bytes, int]:
-    """The begin of the file and whose it is. A job has named the directory: it could be a pipe,
-    which would hold us up, or a link to a device, which does what it does when root opens it.
-    Raises OSError."""
+    """Beginning of the file and its owner. The directory is named by a job: the file could be a
+    pipe, which would block, or a link to a device, which root must not open. Raises OSError."""
     if not stat.S_ISREG(os.stat(PID_FILE, dir_fd=folder, follow_symlinks=False).st_mode):
         raise OSError(errno.EINVAL, f"{PID_FILE} is no plain file")
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    file = os.open(PID_FILE, flags, dir_fd=folder)  # by now it may be another; this never waits
+    file = os.open(PID_FILE, flags, dir_fd=folder)  # it may have been replaced; this never blocks
     try:
         return os.read(file, MAX_PID_BYTES), os.fstat(file).st_uid
     finally:
@@ -101,10 +100,10 @@ def _read_plain(folder: int) -> tuple[bytes, int]:
 
 
 def limits(order: TaskOrder, gpu_memory_bytes: int, pipes: str) -> dict[str, str]:
-    """Variables by which the daemon keeps a task within its share; empty without a daemon.
+    """Variables by which the daemon limits a task to its share; empty without a daemon.
 
     Its one visible GPU is number 0 to it. Shares of the threads are whole per cent, rounded up;
-    memory is rounded down, so that all holders' limits fit.
+    memory is rounded down, so that the limits of all sharing tasks fit.
     """
     if not pipes:
         return {}

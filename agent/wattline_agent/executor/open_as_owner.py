@@ -1,8 +1,8 @@
-"""Opening what an account owns, without asking a file system that it has mounted over it (FUSE).
+"""Opens files owned by an account without accessing a file system mounted over them (FUSE).
 
-It may mount one between a look at the table of mounts and an open, which then waits for whoever
-serves it. A descriptor that names a place and no more (O_PATH) asks nobody, tells on which mount
-that is, and means the same file when it is opened in full.
+The account may mount one between a check of the mount table and an open, which then waits for its
+server. An O_PATH descriptor accesses no file system, shows which mount it is on, and refers to the
+same file when it is opened in full.
 """
 
 import errno
@@ -13,7 +13,7 @@ MAX_INFO_BYTES = 256
 
 
 def open_here(path: str, flags: int) -> int:
-    """As `os.open`, of what lies on the file system of its directory, in which only we may write.
+    """As `os.open`, for a file on the file system of its directory, to which only we may write.
     Raises OSError; EXDEV = something is mounted there."""
     place = os.open(path, PLACE)
     try:

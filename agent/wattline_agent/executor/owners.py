@@ -1,4 +1,4 @@
-"""Whose a process on a GPU is: the driver names it, the keeper the first one of each task."""
+"""Attributes GPU processes, listed by the driver, to attempts, by their first processes."""
 
 import os
 import pwd
@@ -10,7 +10,7 @@ from wattline_protocol.ids import GpuIndex, TaskRef
 from wattline_protocol.wire.gpu_process import MAX_PROCESS_CHARS, GpuProcess
 
 MAX_DEPTH = 64
-"""Parents looked at; deeper trees are nobody's."""
+"""Maximum of parents checked; deeper trees belong to no attempt."""
 
 
 def use_by_attempt(
@@ -18,9 +18,9 @@ def use_by_attempt(
     first: Mapping[int, TaskRef],
     read: Callable[[int], Process | None] = read_process,
 ) -> dict[TaskRef, int]:
-    """What each attempt used of a GPU. `percent`: by process; `first`: attempts by first process.
+    """Utilisation per attempt of a GPU. `percent`: by process; `first`: attempts by first process.
 
-    Processes of nobody (a monitor, an MPS server that stands for its clients) are left out.
+    Processes of no attempt (a monitor, an MPS server that acts for its clients) are omitted.
     """
     used: dict[TaskRef, int] = {}
     for pid, part in percent.items():
@@ -33,7 +33,7 @@ def use_by_attempt(
 def owner_of(
     pid: int, first: Mapping[int, TaskRef], read: Callable[[int], Process | None]
 ) -> TaskRef | None:
-    """The attempt that started the process: by its parents, or the session it was born into."""
+    """The attempt that started the process: by its parents, or by its original session."""
     for _ in range(MAX_DEPTH):
         if pid in first:
             return first[pid]
@@ -47,19 +47,19 @@ def owner_of(
 
 
 MPS = "nvidia-cuda-mps"
-"""Of `nvidia-cuda-mps-server` and `-control`, what the kernel keeps as a process's name."""
+"""Process name of `nvidia-cuda-mps-server` and `-control`, as truncated by the kernel."""
 
 
 class ForeignProcesses:
-    """Of the processes that the driver lists on a GPU, those that belong to no attempt.
+    """Filters the processes that the driver lists on a GPU for those that belong to no attempt.
 
-    Ours is what descends from an attempt's first process or was born into its session, and whatever
-    else the keeper is a parent of: it is the parent of every orphan of its tasks. An MPS server
-    computes for its clients, which are listed too; it belongs to nobody by itself.
+    A process is ours if it descends from an attempt's first process, was started in its session, or
+    is any other child of the keeper, which is the parent of every orphan of its tasks. An MPS
+    server computes for its clients, which are listed too, and belongs to no attempt itself.
 
-    A process that is not in this /proc has ended since, or lives in another PID namespace, for
-    which drivers give no number, or one that means nothing here. On a GPU that a task holds it is
-    taken for that task's, else it is foreign once a second look finds it too.
+    A process that is not in this /proc has ended since, or is in another PID namespace, for which
+    drivers report no number, or a meaningless one. On a GPU with a task it is attributed to that
+    task, else it is foreign once a second listing shows it too.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class ForeignProcesses:
 
 
 def name_and_user(pid: int) -> tuple[str, str]:
-    """Of a process, as far as they can be read; a user without a name by its number."""
+    """Name and user of a process, as far as readable; a user without a name by its number."""
     try:
         with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
             name = "".join(c if c.isprintable() else "?" for c in file.read().strip())

@@ -1,4 +1,4 @@
-"""Which attempts have processes that may set a GPU's power cap, as root of the host may."""
+"""Finds attempts with processes that may set a GPU's power cap, like the host's root."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -8,14 +8,14 @@ from wattline_agent.keeper.processes.tree import Process, has_marker, read_proc,
 from wattline_protocol.ids import TaskRef
 
 CAP_SYS_ADMIN = 1 << 21
-"""What the driver asks for before it sets a limit (linux/capability.h)."""
+"""Required by the driver to set a limit (linux/capability.h)."""
 
 
 def may_set_caps(status: str, user_namespace: str, own_namespace: str) -> bool:
     """Whether a process may, from the text of its /proc/PID/status.
 
-    Any of its user ids root, or CAP_SYS_ADMIN effective or permitted: what is permitted it can take
-    at any time. In a user namespace of its own (a rootless container) both mean nothing outside.
+    Any of its user ids is root, or CAP_SYS_ADMIN is effective or permitted (it can be raised at any
+    time). In a user namespace of its own (a rootless container) neither counts outside.
     """
     if user_namespace != own_namespace:
         return False
@@ -25,7 +25,7 @@ def may_set_caps(status: str, user_namespace: str, own_namespace: str) -> bool:
 
 
 def process_may_set_caps(pid: int) -> bool:
-    """Of a process of this host; one that is gone may not."""
+    """Whether a process of this host may; False for one that has ended."""
     status = read_proc(f"/proc/{pid}/status")
     if status is None:
         return False
@@ -33,7 +33,7 @@ def process_may_set_caps(pid: int) -> bool:
 
 
 def _namespace(pid: int) -> str:
-    """Name of its user namespace; empty where the kernel has none, or it may not be read."""
+    """Name of its user namespace; empty where the kernel has none, or it is not readable."""
     try:
         return os.readlink(f"/proc/{pid}/ns/user")  # noqa: PTH115 - a link that names no file
     except OSError:
@@ -48,10 +48,10 @@ def privileged_attempts(
     read: Callable[[int], Process | None] = read_process,
     marked: Callable[[int, bytes], bool] = has_marker,
 ) -> frozenset[TaskRef]:
-    """Attempts of which a process may set caps.
+    """Attempts with a process that may set caps.
 
-    `first`: attempts by first process; `markers`: what the environment of each one's processes
-    holds, for those that have detached themselves. Looks no further once an attempt is known.
+    `first`: attempts by first process; `markers`: content of the environment of each attempt's
+    processes, for those that have detached themselves. Stops at the first match of an attempt.
     """
     found: set[TaskRef] = set()
     for pid in pids:

@@ -1,4 +1,4 @@
-"""The TaskRunner that talks to the keeper and keeps the attempts' directories."""
+"""TaskRunner over the keeper; manages the attempts' directories."""
 
 import os
 import time
@@ -60,32 +60,32 @@ from wattline_protocol.wire.bounds import (
 from wattline_protocol.wire.task_order import TaskOrder
 
 KEPT_ATTEMPTS = 1000
-"""Forgotten attempts whose log and working directory stay; the oldest go first."""
+"""Forgotten attempts whose log and working directory are retained; the oldest are removed first."""
 PRUNED_AT_ONCE = 2
-"""Directories removed with each one that is forgotten: never a long wait, and it catches up."""
+"""Directories removed with each forgotten attempt: never a long wait, and it catches up."""
 PASSED_THROUGH = 0o711
-"""Of a directory with others below it that accounts own: they get there and see nothing else."""
+"""Mode of a directory with accounts' directories below it: they can traverse but not list it."""
 OLD_KEEPER = (
     "this node's keeper is older than its agent and starts nothing as other accounts ([run_as]); "
     "restart it when no task runs, and the agent after it"
 )
 LIST_S = 0.9
-"""How often the keeper is asked for everything: at each sample. What changes phase it tells."""
+"""Interval of listing all attempts of the keeper: each sample. It notifies changes of phase."""
 
 
 @dataclass
 class Attempt:
-    """What this agent knows about one attempt."""
+    """The agent's record of one attempt."""
 
     file: OrderFile
     folder: TaskDir
     metrics: MetricsTail
     view: dict[str, Any] = field(default_factory=dict)
-    """As the keeper last told; empty when it does not hold the attempt."""
+    """As last reported by the keeper; empty when it has no such attempt."""
     exit: TaskExit | None = None
     record: ExitRecord | None = None
     shown: TaskSeen | None = None
-    """As last shown to the core, while nothing of it can have changed."""
+    """As last returned to the core, while it cannot have changed."""
 
 
 class KeeperRunner:
@@ -112,24 +112,24 @@ class KeeperRunner:
         self._void: list[str] = []
         """Orders on file that never reached a keeper."""
         self._dropped: list[str] = []
-        """Neither the journal of orders nor the keeper has been told yet: it is no hurry."""
+        """Dropped, but not yet in the journal of orders or at the keeper: it is not urgent."""
         self._listed_s, self._listed_n, self._is_list_due = 0.0, 0, False
         self._forgotten: deque[TaskRef] = deque()
         self._spares = Spares()
         self._removals = Removals()
         self._mounts = Mounts(may_touch_root=True)
         self._is_open = False
-        """Accounts may pass through the state directory to their tasks' own."""
+        """Accounts may traverse the state directory to their tasks' own."""
         self._load()
 
-    # --- What the core asks -------------------------------------------------------------
+    # --- Calls of the core --------------------------------------------------------------
 
     def can_run_as(self) -> bool:
         """Whether the keeper may start tasks as other accounts of the host."""
         return self._can_run_as
 
     def keeper_account(self) -> str:
-        """The keeper's own account; empty: an older one did not say."""
+        """The keeper's own account; empty: an older keeper."""
         return self._account
 
     def launch(self, order: TaskOrder, context: LaunchContext) -> None:
@@ -137,7 +137,7 @@ class KeeperRunner:
         self.launch_all([(order, context)])
 
     def launch_all(self, launches: Sequence[tuple[TaskOrder, LaunchContext]]) -> None:
-        """Write the orders to disk and have the keeper start them, in turn."""
+        """Write the orders to disk and have the keeper start them, in order."""
         specs = self._on_disk([spec for one in launches if (spec := self._prepared(*one))])
         self._tell_dropped()
         tasks = [{"task": spec.to_json(self._protocol)} for spec in specs]
@@ -154,11 +154,11 @@ class KeeperRunner:
                 self._is_list_due |= not attempt.view
 
     def stop(self, ref: TaskRef, grace_s: float, why: str, kind: ExitKind | None = None) -> None:
-        """Notice and SIGTERM now, SIGKILL after the grace."""
+        """Write the notice and send SIGTERM now, SIGKILL after the grace period."""
         self._ask("stop", key=key_of(ref), grace_s=grace_s, why=why, kind=kind)
 
     def notify(self, ref: TaskRef, why: str) -> None:
-        """Write the notice file. It is a courtesy: what follows must happen on a full disk too."""
+        """Write the notice file. Best effort: what follows must happen on a full disk too."""
         with suppress(OSError):
             write_notice(TaskDir(self._state_dir, ref).notice, why)
 
@@ -167,13 +167,13 @@ class KeeperRunner:
         self._ask("freeze", key=key_of(ref))
 
     def thaw(self, ref: TaskRef) -> None:
-        """Let it run on."""
-        with suppress(OSError):  # nobody waits longer for a disk that does not forget
+        """Thaw the attempt."""
+        with suppress(OSError):  # a disk that does not delete delays nothing
             Path(TaskDir(self._state_dir, ref).notice).unlink()
         self._ask("thaw", key=key_of(ref))
 
     def limit(self, ref: TaskRef, runtime_limit_s: float) -> None:
-        """Another run time limit, with the keeper and in the order on disk."""
+        """Set another runtime limit, in the keeper and in the order on disk."""
         attempt = self._attempts.get(ref)
         if attempt is None or attempt.exit is not None:
             return
@@ -184,23 +184,23 @@ class KeeperRunner:
         self._orders.put([_fact(attempt.file)])
 
     def kill(self, ref: TaskRef, kind: ExitKind, why: str) -> None:
-        """SIGKILL to all of it."""
+        """Send SIGKILL to all its processes."""
         self._ask("kill", key=key_of(ref), kind=kind, why=why)
 
     def privileged(self) -> frozenset[TaskRef]:
-        """Attempts of which a process may set caps; a walk over all processes of the host."""
+        """Attempts with a process that may set caps; scans all processes of the host."""
         living = {ref: a for ref, a in self._attempts.items() if a.view and a.exit is None}
         first = {pid: ref for ref, a in living.items() if (pid := a.view.get("pid"))}
         markers = {ref: tree.marker_of(a.folder.path) for ref, a in living.items()}
         return privileged_attempts(first, markers, tree.all_processes())
 
     def drop(self, ref: TaskRef) -> None:
-        """Forget an ended attempt's record; its log stays readable."""
+        """Delete an ended attempt's record; its log stays readable."""
         attempt = self._attempts.get(ref)
         if attempt is None or self._settle_exit(attempt) is None:
             return
         if attempt.file.order.kind == "service":
-            with suppress(OSError):  # its account may have covered it; it is removed with the rest
+            with suppress(OSError):  # its account may have mounted over it; removed with the rest
                 Path(attempt.folder.secret).unlink()
         self._dropped.append(key_of(ref))
         del self._attempts[ref]
@@ -212,13 +212,13 @@ class KeeperRunner:
         self._prune()
 
     def _tell_dropped(self) -> None:
-        """With the next launch or look at everything: each by itself would wake the keeper."""
+        """With the next launch or complete list: each by itself would wake the keeper."""
         if not self._dropped:
             return
         try:
             self._orders.put([(key, None) for key in self._dropped])
             self._keeper.tell("drop", keys=self._dropped)
-        except OSError:  # the disk is full: once more when it is time again
+        except OSError:  # the disk is full: retried when due again
             return
         except KeeperGone as error:
             raise KeeperAbsent(str(error)) from error
@@ -236,11 +236,11 @@ class KeeperRunner:
         return [attempt.shown or self._seen(attempt) for attempt in self._attempts.values()]
 
     def fileno(self) -> int | None:
-        """The descriptor on which the keeper tells of changes."""
+        """Descriptor on which the keeper sends notifications of changes."""
         return self._keeper.news.fileno()
 
     def read_log(self, ref: TaskRef, offset: int, limit_bytes: int) -> LogSlice:
-        """A piece of the log, from the oldest byte kept on."""
+        """A piece of the log, from the oldest byte retained on."""
         limit = max(0, min(limit_bytes, MAX_LOG_CHUNK_BYTES))
         try:
             piece = read_piece(TaskDir(self._state_dir, ref).log_prefix, offset, limit)
@@ -255,7 +255,7 @@ class KeeperRunner:
         return LogSlice(note + data, next_offset, at_end=next_offset >= piece.end)
 
     def close(self) -> None:
-        """Leave the keeper and its tasks alone and disconnect."""
+        """Disconnect; keeper and tasks continue."""
         self._keeper.close()
         self._orders.close()
         self._removals.close()
@@ -264,10 +264,10 @@ class KeeperRunner:
     # --- Launching ----------------------------------------------------------------------
 
     def _prepared(self, order: TaskOrder, context: LaunchContext) -> TaskSpec | None:
-        """What the keeper is to be asked; None = nothing: known, or it cannot be started."""
+        """Specification for the keeper; None = none: known already, or it cannot be started."""
         if order.ref in self._attempts:
             return None
-        if not self._can_run_as and order.run_as == self._account:  # it is that already
+        if not self._can_run_as and order.run_as == self._account:  # it already runs so
             order = msgspec.structs.replace(order, run_as="")
         folder = TaskDir(self._state_dir, order.ref)
         public, secret = zmq.curve_keypair() if order.kind == "service" else (b"", b"")
@@ -294,8 +294,8 @@ class KeeperRunner:
         return None
 
     def _on_disk(self, specs: list[TaskSpec]) -> list[TaskSpec]:
-        """Their orders are on file; nobody relies on that before, and a power cut may take it, for
-        then the attempts are lost as well. What cannot be written is not started."""
+        """Write the orders to disk. Nothing relies on them before; a power failure may lose them,
+        for then the attempts are lost as well. Orders that cannot be written are not started."""
         files = [self._attempts[ref_of(spec.key)].file for spec in specs]
         try:
             self._orders.put([*((key, None) for key in self._void), *map(_fact, files)])
@@ -308,9 +308,9 @@ class KeeperRunner:
         return specs
 
     def _for_account(self, spec: TaskSpec, order: TaskOrder, folder: TaskDir) -> TaskSpec:
-        """What of its files becomes the account's: those in directories that only we may write."""
+        """Files given to the account: those in directories that only we may write."""
         if not self._is_open:
-            with suppress(PermissionError):  # not ours to open: the start says what it lacks
+            with suppress(PermissionError):  # no permission: the start reports what it lacks
                 open_passage(self._state_dir)
             self._is_open = True
         own = [folder.path, folder.make_metrics()]
@@ -342,16 +342,16 @@ class KeeperRunner:
     def _end_unstarted(self, attempt: Attempt, detail: str) -> None:
         attempt.record = ExitRecord("not_startable", detail=detail, ended_unix_s=time.time())
         attempt.file = msgspec.structs.replace(attempt.file, unstarted=attempt.record)
-        with suppress(OSError):  # told all the same: an unstarted attempt has nothing to lose
+        with suppress(OSError):  # reported anyway: an unstarted attempt has nothing to lose
             self._orders.put([_fact(attempt.file)])
 
-    # --- What is there ------------------------------------------------------------------
+    # --- Existing attempts --------------------------------------------------------------
 
     def _load(self) -> None:
-        """Take over what earlier agents have launched."""
+        """Adopt the attempts that earlier agents have launched."""
         held = {view["key"] for view in self._ask_strictly("list")["tasks"]}
-        orders = read_journal(self._state_dir / ORDERS_FILE)  # after: what is held has one
-        if gone := sorted(held - set(orders)):  # the last agent may have died before it told
+        orders = read_journal(self._state_dir / ORDERS_FILE)  # after `held`: all have one
+        if gone := sorted(held - set(orders)):  # the agent may have died before dropping them
             self._ask("drop", keys=gone)
         for data in orders.values():
             self._take_over(msgspec.convert(data, OrderFile))
@@ -369,8 +369,8 @@ class KeeperRunner:
         self._attempts[file.order.ref] = attempt
 
     def _never_launched(self, attempt: Attempt) -> bool:
-        """The agent died between writing the order and telling the keeper: nobody was promised
-        anything yet, so the scheduler will send the order again."""
+        """The agent died between writing the order and sending it to the keeper: no acknowledgement
+        was sent yet, so the scheduler will send the order again."""
         return not attempt.view and attempt.record is None
 
     def _take_news(self) -> None:
@@ -397,7 +397,7 @@ class KeeperRunner:
                 attempt.metrics.look()
 
     def _settle_exit(self, attempt: Attempt) -> TaskExit | None:
-        """How it ended, from the keeper or from disk; None while it lives."""
+        """Its exit, from the keeper or from disk; None while it lives."""
         if attempt.exit is None:
             record = attempt.record or self._exit_record(attempt)
             if record is not None:
@@ -413,7 +413,7 @@ class KeeperRunner:
     def _seen(self, attempt: Attempt) -> TaskSeen:
         end = attempt.exit
         if end is None and (end := self._settle_exit(attempt)) is not None:
-            attempt.metrics.look()  # after: what it wrote before its end is there now
+            attempt.metrics.look()  # after its end: what it wrote before is there now
         view, record = attempt.view, attempt.record
         started = view.get("started_unix_s") or (record.started_unix_s if record else None)
         seen = TaskSeen(
@@ -440,13 +440,13 @@ class KeeperRunner:
                 return
             folder = TaskDir(self._state_dir, self._forgotten.popleft())
             folder.remove_files()
-            if not self._mounts.is_any_below(folder.path):  # it waits for whoever serves that
+            if not self._mounts.is_any_below(folder.path):  # blocked by the server of that mount
                 self._removals.begin(folder.path)
 
     # --- The keeper ---------------------------------------------------------------------
 
     def _ask(self, do: str, **request: Any) -> None:
-        """A command that may come too late: an attempt unknown or ended is left alone."""
+        """A command that may come too late: ignored for an unknown or ended attempt."""
         try:
             self._ask_strictly(do, **request)
         except KeeperRefused as error:

@@ -1,7 +1,7 @@
-"""The way of other accounts to their tasks' directories, which leads through the state directory.
+"""Lets other accounts reach their tasks' directories through the state directory.
 
-One that was made before tasks ran as accounts (`[run_as]`) may be closed to all others, and what
-lies in it open, for nobody could get there. So what lies in it is closed first.
+A state directory created before tasks ran as accounts (`[run_as]`) may deny access to all others
+while its content is open, because no account could reach it. So its content is closed first.
 """
 
 import os
@@ -13,14 +13,14 @@ from wattline_agent.executor.layout import CHECKPOINTS_DIR, TASKLIB_DIR
 from wattline_agent.keeper.spec import TASKS_DIR
 
 PASSED = (TASKS_DIR, CHECKPOINTS_DIR)
-"""Directories that are passed through themselves (0711)."""
+"""Directories that accounts traverse as well (0711)."""
 CLASSES = ((stat.S_IXGRP, stat.S_IRWXG), (stat.S_IXOTH, stat.S_IRWXO))
-"""Of a directory's group and of others: what lets them through, and all that they may have."""
+"""For a directory's group and for others: the execute bit, and all permission bits."""
 
 
 def open_passage(state_dir: Path) -> None:
-    """Let accounts through a state directory that was closed to them; what lies in it stays closed
-    to whom it was. Raises OSError."""
+    """Let accounts traverse a state directory that was closed to them; its content stays closed to
+    the same accounts. Raises OSError."""
     mode = stat.S_IMODE(state_dir.stat().st_mode)
     denied = sum(everything for search, everything in CLASSES if not mode & search)
     if not denied:
@@ -32,7 +32,7 @@ def open_passage(state_dir: Path) -> None:
 
 
 def _close(folder: Path, denied: int, but: tuple[str, ...] = ()) -> None:
-    """What lies in a directory; what lies deeper is closed with it."""
+    """Close the content of a directory; deeper levels are closed with it."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name in but or entry.is_symlink():
@@ -44,6 +44,6 @@ def _close(folder: Path, denied: int, but: tuple[str, ...] = ()) -> None:
 
 
 def closed_to_others(state_dir: Path) -> list[Path]:
-    """Directories that others may not pass through on the way to it. Raises OSError."""
+    """Directories on its path that others may not traverse. Raises OSError."""
     above = reversed(state_dir.resolve().parents)
     return [folder for folder in above if not folder.stat().st_mode & stat.S_IXOTH]

@@ -1,4 +1,4 @@
-"""The folder that lets a task `import wattline.task` without an install of ours."""
+"""Library folder that lets a task `import wattline.task` without an installation of Wattline."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,7 +9,7 @@ INIT_TEXT = '"""Holds `wattline.task` for programs that run as Wattline tasks.""
 
 
 def ensure_tasklib(state_dir: Path) -> Path:
-    """Make `tasklib/wattline/` hold the installed `wattline.task`; the folder for PYTHONPATH.
+    """Install `wattline.task` as `tasklib/wattline/`; returns the folder for PYTHONPATH.
 
     It comes last there, so that it never shadows a module of the user's. Raises OSError.
     """

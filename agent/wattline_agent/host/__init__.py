@@ -1,4 +1,4 @@
-"""The host apart from its GPUs: node power, inlet temperature, processors and memory."""
+"""Sensors of the host apart from its GPUs: node power, inlet temperature, processors and memory."""
 
 from pathlib import Path
 
@@ -9,5 +9,5 @@ __all__ = ["open_sensors"]
 
 
 def open_sensors(sysfs_root: Path = Path("/sys")) -> HostSensors:
-    """Whatever sensors are below `sysfs_root`; none at all is normal."""
+    """All sensors below `sysfs_root`; none at all is normal."""
     return SysfsSensors(sysfs_root)

@@ -1,7 +1,7 @@
 """Node power and inlet temperature from hwmon.
 
-The ACPI power meter (`power_meter`) of servers that have one is the power of the whole node at
-the wall. Inlet temperature is whichever input is labelled so.
+The ACPI power meter (`power_meter`) of servers that have one measures the power of the whole node
+at the wall. Inlet temperature is the input with that label.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ METER_NAME = "power_meter"
 INLET_WORDS = ("inlet", "ambient")
 MAX_CHIPS = 256
 MAX_POWER_MW = 200_000_000
-"""No single node draws 200 kW: what says so is broken."""
+"""No single node draws 200 kW: a meter that reports more is broken."""
 INLET_RANGE_MC = (-40_000, 90_000)
 
 
@@ -34,7 +34,7 @@ class HwmonSensors:
         return value_uw // 1000
 
     def inlet_c(self) -> float | None:
-        """Temperature of the air that enters."""
+        """Temperature of the inlet air."""
         value_mc = self._inlet.read() if self._inlet is not None else None
         low, high = INLET_RANGE_MC
         if value_mc is None or not low <= value_mc <= high:

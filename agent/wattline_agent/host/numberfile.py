@@ -1,4 +1,4 @@
-"""A sysfs file that holds one number, kept open: one system call per reading."""
+"""A sysfs file with one number, left open: one system call per reading."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ class NumberFile:
         self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def read(self) -> int | None:
-        """The number; None when the device is gone or has no value just now."""
+        """The number; None when the device was removed or has no value at present."""
         try:
             return int(os.pread(self._file, MAX_BYTES, 0))
         except (OSError, ValueError):
@@ -26,7 +26,7 @@ class NumberFile:
 
 
 def open_number(path: Path) -> NumberFile | None:
-    """The file, or None when there is none that we may read."""
+    """The file, or None when there is no readable one."""
     try:
         return NumberFile(path)
     except OSError:

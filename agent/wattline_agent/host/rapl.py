@@ -1,8 +1,8 @@
 """Processor and memory power from the RAPL energy counters (Intel, and AMD under the same names).
 
-Top zones named `package-N` and sub-zones named `dram` are added up; `core`, `uncore` and `psys`
-would count the same energy twice. Counters wrap at a range that each zone names. Since Linux 5.10
-only root may read them: no permission means not available.
+Top-level zones named `package-N` and sub-zones named `dram` are added up; `core`, `uncore` and
+`psys` would count the same energy twice. Counters wrap at a range that each zone declares. Since
+Linux 5.10 only root may read them: no permission means not available.
 """
 
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from pathlib import Path
 from wattline_agent.host.numberfile import NumberFile, open_number, read_text
 
 MAX_INTERVAL_S = 60.0
-"""Over a longer time a counter may have wrapped twice; then nothing is said."""
+"""Over a longer time a counter may have wrapped twice; then the power is unknown."""
 MAX_ZONES = 64
 
 
 @dataclass
 class Zone:
-    """One counter and what it read last, in microjoules."""
+    """One counter and its last value, in microjoules."""
 
     energy: NumberFile
     range_uj: int
@@ -47,7 +47,7 @@ class RaplMeter:
         self._last_s: float | None = None
 
     def read_mw(self, now_s: float) -> int | None:
-        """Mean power since the last call, `now_s` on a monotonic clock; None when not known."""
+        """Mean power since the last call, `now_s` on a monotonic clock; None when unknown."""
         used = [zone.advance_uj() for zone in self._zones]
         seconds = 0.0 if self._last_s is None else now_s - self._last_s
         self._last_s = now_s

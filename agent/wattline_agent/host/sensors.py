@@ -1,8 +1,8 @@
-"""One reading of the host, from the best source that it has.
+"""One reading of the host, from the best source available.
 
-hwmon: the node's wall power is measured; what is not GPU follows. RAPL: processors and memory are
-measured, fans, drives and board are modelled. Neither: processors are modelled from their load.
-A model is for bookkeeping only: the bound that safety uses is the site file's worst case.
+hwmon: the node's wall power is measured; the non-GPU load follows. RAPL: processors and memory are
+measured, fans, drives and board are modelled. Neither: processors are modelled from their load. A
+model is for accounting only: the safety bound is the site file's worst case.
 """
 
 import os
@@ -25,8 +25,8 @@ BUSY_CPU_MW = 3_000
 
 
 STEADY_READINGS = 4
-"""The node's meter and the GPUs' averages are up to two seconds apart. While GPUs fall the rest
-would seem to draw what they no longer do, so the least of these readings counts."""
+"""The node's meter and the GPUs' averages are up to two seconds apart. While the GPUs' draw falls,
+the rest would be overestimated, so the lowest of these readings counts."""
 
 
 class SysfsSensors:
@@ -40,7 +40,7 @@ class SysfsSensors:
         psutil.cpu_percent(None)  # the first call has nothing to compare with
 
     def read(self, gpu_mw: int, psu_efficiency_permille: int) -> HostReading:
-        """Now; `gpu_mw` is what the GPUs draw, to split the node's power."""
+        """Current reading; `gpu_mw` is the GPUs' draw, to split the node's power."""
         cpu_pct = psutil.cpu_percent(None)
         node_mw = self._hwmon.node_mw()
         rapl_mw = self._rapl.read_mw(time.monotonic())

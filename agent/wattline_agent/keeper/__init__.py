@@ -1,1 +1,1 @@
-"""The keeper: parent of all tasks of a node, in the standard library only; outlives the agent."""
+"""Keeper: parent process of all tasks on a node. Standard library only; it outlives the agent."""

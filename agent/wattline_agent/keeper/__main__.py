@@ -18,15 +18,15 @@ from wattline_agent.keeper.spec import LOCK_NAME, SOCKET_NAME, TASKS_DIR
 
 LOG_LIMIT_BYTES = 1024 * 1024
 LOCK_PATIENCE_S = 10.0
-"""A predecessor's warden holds the lock until its tasks are gone: 5 s at most."""
+"""The warden of a previous keeper holds the lock until its tasks have ended: at most 5 s."""
 LOCK_POLL_S = 0.05
 EXIT_IN_USE = 3
 AUTOGROUP = Path("/proc/self/autogroup")
-"""Of a session of our own only: others in it would go first as well."""
+"""Written only in a session of our own: the value applies to every process of the session."""
 
 
 def _lock(state_dir: Path) -> int | None:
-    """Hold this until the process ends; None when another keeper does."""
+    """Take the lock for the life of this process. Returns None when another keeper holds it."""
     lock = os.open(state_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     until_s = time.monotonic() + LOCK_PATIENCE_S
     while True:
@@ -42,8 +42,8 @@ def _lock(state_dir: Path) -> int | None:
 
 
 def _hurry() -> bool:
-    """Go before others. Where the kernel groups processes by session (sched(7), autogroup) a
-    process's niceness counts only within its own; the group has one as well."""
+    """Raise the keeper's CPU priority: the process's niceness, and the autogroup's (sched(7)),
+    because with autogroups a process's niceness counts only within its session."""
     try:
         os.setpriority(os.PRIO_PROCESS, 0, spawn.KEEPER_NICENESS)
         if os.getsid(0) == os.getpid() and AUTOGROUP.exists():
@@ -54,8 +54,8 @@ def _hurry() -> bool:
 
 
 def _tell_systemd(log: "Log") -> None:
-    """Say that the socket answers, if systemd waits for that (sd_notify(3)). Tasks inherit our
-    environment and must not speak in our name, so the address is taken out of it."""
+    """Notify systemd that the socket answers (sd_notify(3)), if it expects that. Removes the
+    address from the environment, because tasks inherit it and must not notify in our name."""
     address = os.environ.pop("NOTIFY_SOCKET", "")
     if not address:
         return
@@ -67,7 +67,7 @@ def _tell_systemd(log: "Log") -> None:
 
 
 class Log:
-    """The keeper's own log, `keeper/log` in the state directory, kept short."""
+    """The keeper's own log, `keeper/log` in the state directory, truncated to a bounded size."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -79,7 +79,7 @@ class Log:
 
 
 def main() -> int:
-    """Exit status 0 after an orderly end, 3 when a keeper runs here already."""
+    """Returns exit status 0 after an orderly end, 3 when a keeper already runs here."""
     parser = argparse.ArgumentParser(prog="wattline_agent.keeper", description=__doc__)
     parser.add_argument("--state-dir", type=Path, required=True, help="the agent's state directory")
     parser.add_argument(
@@ -87,10 +87,10 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     state_dir = arguments.state_dir.resolve()
-    os.chdir("/")  # a keeper lives long and should hold no mount but its own
+    os.chdir("/")  # a keeper is long-lived and should pin no mount but its own
     tasks = state_dir / TASKS_DIR
     tasks.mkdir(mode=0o700, parents=True, exist_ok=True)
-    tasks.chmod(0o711)  # what lies below is each task's own; its account has to get there
+    tasks.chmod(0o711)  # each task's account must be able to reach its directory below
     if _lock(state_dir) is None:
         print(f"another keeper runs in {state_dir}", file=sys.stderr)
         return EXIT_IN_USE

@@ -1,4 +1,4 @@
-"""One attempt in the keeper's hands: its life, its directory, its cgroup, its output."""
+"""One attempt in the keeper: its life, directory, cgroup and output."""
 
 import functools
 import os
@@ -15,22 +15,22 @@ from wattline_agent.keeper.spec import ExitRecord
 
 MAX_DETAIL_CHARS = 2000
 MAX_LEFTOVERS = 100
-"""Processes named in an end; a fork bomb that hangs in the kernel could leave thousands."""
+"""Maximum of processes named in an exit record; a fork bomb could leave thousands."""
 
 
 def boottime_s() -> float:
-    """Now on CLOCK_BOOTTIME: counts suspended time, comparable between processes."""
+    """Current CLOCK_BOOTTIME: counts suspended time, comparable between processes."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @functools.cache
 def boot_id() -> str:
-    """Which boot of this host this is."""
+    """Boot ID of this host."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def host_oom_kills() -> int:
-    """Processes that this kernel has killed for want of memory since it started."""
+    """Processes that the kernel's OOM killer has killed since boot."""
     _, _, after = (tree.read_proc("/proc/vmstat") or b"").partition(b"\noom_kill ")
     return int(after.split(b"\n", 1)[0]) if after else 0
 
@@ -41,34 +41,34 @@ class Held:
 
     life: Life
     folder: str
-    """The attempt's own directory, also its name to the outside (see `tree`)."""
+    """The attempt's directory, which is also its name to clients (see `tree`)."""
     group: Group | None = None
     pipe: int = -1
-    """Reading end of its output; -1 = none."""
+    """Read end of its output pipe; -1 = none."""
     told: int = -1
-    """Where a child on its way to the program would say what stops it; -1 = nowhere."""
+    """Pipe on which a child before exec reports its error; -1 = none."""
     note: str = ""
-    """What its user should know of its start."""
+    """A remark about its start for the user."""
     failure: tuple[str, str] | None = None
-    """Kind and words of why its program never ran."""
+    """Kind and message of why its program never ran."""
     end: ExitRecord | None = None
-    """How it ended, while that is not known to be on disk."""
+    """Its exit record, until that is known to be on disk."""
     resend_at_s: float = 0.0
-    """When the warden is asked once more to write the end."""
+    """When the warden is asked again to write the exit record."""
 
     @property
     def group_path(self) -> str:
-        """Its cgroup's directory; empty = none."""
+        """Directory of its cgroup; empty = none."""
         return self.group.path if self.group is not None else ""
 
     @property
     def identity(self) -> tree.Identity:
-        """By what its processes are known."""
+        """What identifies the processes of the attempt."""
         pids = self.group.pids() if self.group is not None else frozenset()
         return tree.Identity(self.life.pid, tree.marker_of(self.folder), pids)
 
     def measure(self, processes: list[tree.Process]) -> None:
-        """Add up what its living processes have used."""
+        """Sum the resource usage of its living processes."""
         life = self.life
         cpu_s = sum(p.cpu_ticks for p in processes) / tree.CLOCK_TICKS_PER_S
         life.cpu_s = max(life.cpu_s, cpu_s)
@@ -77,14 +77,14 @@ class Held:
         self.measure_group()
 
     def measure_group(self) -> None:
-        """What the cgroup has accounted, processes that are gone included."""
+        """Read usage from the cgroup, which includes processes that have ended."""
         if self.group is not None:
             self.life.cpu_s = max(self.life.cpu_s, self.group.cpu_s())
             peak_bytes = self.group.peak_memory_bytes()
             self.life.max_rss_bytes = max(self.life.max_rss_bytes, peak_bytes)
 
     def describe_end(self) -> ExitRecord:
-        """How it ended."""
+        """Exit record of the attempt."""
         life = self.life
         if self.failure is not None:
             return never_ran(*self.failure, life.leftovers)
@@ -111,7 +111,7 @@ class Held:
         )
 
     def release(self) -> None:
-        """Give up output and cgroup after the end."""
+        """Release output and cgroup after the end."""
         if self.pipe >= 0:
             os.close(self.pipe)
             self.pipe = -1
@@ -119,7 +119,7 @@ class Held:
             self.group = None
 
     def view(self, now_s: float) -> dict[str, Any]:
-        """What clients are told."""
+        """View of the attempt for clients."""
         life = self.life
         has_run = not life.is_starting
         return {
@@ -136,7 +136,7 @@ class Held:
 
 
 def never_ran(kind: str, detail: str, leftovers: Sequence[int] = ()) -> ExitRecord:
-    """The end of an attempt whose program was never executed."""
+    """Exit record of an attempt whose program was never executed."""
     if leftovers:
         detail = f"{detail}; {len(leftovers)} of its processes could not be ended"
     return ExitRecord(
@@ -148,7 +148,7 @@ def never_ran(kind: str, detail: str, leftovers: Sequence[int] = ()) -> ExitReco
 
 
 def view_of_end(key: str, end: ExitRecord) -> dict[str, Any]:
-    """What clients are told of an attempt that has ended."""
+    """View of an attempt that has ended, for clients."""
     return {
         "key": key,
         "phase": "ended",

@@ -1,7 +1,7 @@
-"""The attempts a keeper holds: starts them, ends them, and knows what is left of them.
+"""Table of the keeper's attempts: starts them, ends them, and tracks their remaining processes.
 
-Every method returns at once. What takes time (a stop's grace, the death of killed processes, the
-last of a log) is taken up again by `tick`, at the time that `next_s` names.
+Every method returns at once. Work that takes time (a stop's grace, the death of killed processes,
+the last of a log) is continued by `tick`, at the time that `next_s` returns.
 """
 
 import os
@@ -35,17 +35,17 @@ from wattline_agent.keeper.starting import Loop, Starts, Told
 from wattline_agent.keeper.warden import WardenLine, send_signal
 
 USAGE_PERIOD_S = 10.0
-"""How often processes are added up; a scan of /proc costs some milliseconds on a busy host."""
+"""Interval of usage sampling; a scan of /proc costs some milliseconds on a busy host."""
 RECORD_RETRY_S = 1.0
-"""How often an end that could not be written (disk full) is tried again."""
+"""Interval of retries of an exit record that could not be written (disk full)."""
 RESEND_S = 10.0
-"""How long the warden may take over an end (a stalling disk) before it is asked again."""
+"""How long the warden may take to write an exit record (stalled disk) before it is asked again."""
 OOM_COUNT_S = 0.1
-"""A kill for want of memory in so long a time before a start may be taken for one during it."""
+"""Cache time of the OOM kill count: a kill this shortly before a start may be attributed to it."""
 
 
 class Holder:
-    """All attempts. `changed` is called with a key and its view whenever its phase changes."""
+    """All attempts. Calls `changed` with key and view whenever an attempt's phase changes."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Holder:
         loop: Loop,
         log: Callable[[str], None],
     ) -> None:
-        """`ended`: what earlier keepers have held, and nobody has dropped yet."""
+        """`ended`: exit records of earlier keepers that the agent has not dropped yet."""
         self._tasks_dir = str(state_dir / TASKS_DIR)
         self._journal = Journal(state_dir / STARTS_FILE)
         told = Told(self._hand_over, self._changed, self._failed)
@@ -65,17 +65,17 @@ class Holder:
         self._tell = changed
         self._log = log
         self._held: dict[str, Held] = {}
-        """Those whose end is not on disk yet."""
+        """Attempts whose exit record is not on disk yet."""
         self._census = Census(self._held)
         self._ended = dict(ended)
         self._usage_at_s = 0.0
         self._oom_kills, self._oom_kills_at_s = 0, -OOM_COUNT_S
 
-    # --- What clients ask ---------------------------------------------------------------
+    # --- Requests of clients ------------------------------------------------------------
 
     def start(self, spec: TaskSpec) -> dict[str, Any]:
-        """Start an attempt, and show it, maybe on its way; one that is known already stays as it
-        is. Raises BadRequest."""
+        """Start an attempt and return its view, which may still be `starting`. A known attempt is
+        left unchanged. Raises BadRequest."""
         end = self._ended.get(spec.key)
         if end is not None:
             return view_of_end(spec.key, end)
@@ -93,13 +93,13 @@ class Holder:
         self._starts.begin(held)
 
     def _oom_kills_lately(self, now_s: float) -> int:
-        """Counted anew now and then, for starts that come together."""
+        """OOM kills of the host, cached for OOM_COUNT_S: simultaneous starts share one read."""
         if now_s - self._oom_kills_at_s >= OOM_COUNT_S:
             self._oom_kills, self._oom_kills_at_s = host_oom_kills(), now_s
         return self._oom_kills
 
     def stop(self, key: str, grace_s: float, asked: Asked) -> None:
-        """Notice, SIGTERM to all of it, SIGKILL after the grace."""
+        """Write the notice, send SIGTERM to its processes, and SIGKILL after the grace period."""
         held = self._living(key)
         if held is None:
             self._withdraw(key, asked, signal.SIGTERM)
@@ -107,13 +107,13 @@ class Holder:
             self._tell_to_stop(held, asked)
 
     def limit(self, key: str, runtime_limit_s: float) -> None:
-        """Another run time limit; 0 = none."""
+        """Replace the runtime limit; 0 = none."""
         held = self._held.get(key)
         if held is not None:
             held.life.spec = replace(held.life.spec, runtime_limit_s=runtime_limit_s)
 
     def kill(self, key: str, asked: Asked | None) -> None:
-        """SIGKILL to all of it."""
+        """Send SIGKILL to all its processes."""
         held = self._living(key)
         if held is None:
             self._withdraw(key, asked, signal.SIGKILL)
@@ -121,17 +121,17 @@ class Holder:
             self._kill(held)
 
     def _withdraw(self, key: str, asked: Asked | None, number: int) -> None:
-        """One that waits for its turn to start has ended, as if the signal had met it there."""
+        """End an attempt that is queued to start, as if the signal had reached it."""
         if self._starts.withdraw(key):
             kind, why = (asked.kind, asked.why) if asked is not None else ("", "")
             end = never_ran(kind or "signaled", f"asked to end before it was started: {why}")
             self._end(self._held[key], replace(end, signal=number))
 
     def freeze(self, key: str) -> None:
-        """Stop every process where it is; `changed` follows once all are at rest."""
+        """Freeze all its processes; `changed` is called once all have stopped."""
         if self._starts.is_waiting(key):
             waiting = self._held[key]
-            waiting.life.frozen = waiting.life.at_rest = True  # there is nothing to freeze
+            waiting.life.frozen = waiting.life.at_rest = True  # no process to freeze yet
             self._changed(waiting)
             return
         held = self._living(key)
@@ -145,7 +145,7 @@ class Holder:
         self._starts.go_on()
 
     def thaw(self, key: str) -> None:
-        """Let it run on."""
+        """Let its processes continue."""
         held = self._held.get(key)
         if held is None or not held.life.frozen:
             return
@@ -158,19 +158,19 @@ class Holder:
         self._starts.go_on()
 
     def renew(self, until_s: float) -> None:
-        """Extend every task lease; never shortens one, gives none to attempts without."""
+        """Extend every task lease. Never shortens one; attempts without a lease get none."""
         for held in self._held.values():
             if held.life.lease_until_s is not None:
                 held.life.lease_until_s = max(held.life.lease_until_s, until_s)
 
     def drop(self, keys: Iterable[str]) -> None:
-        """Forget those of the attempts that have ended."""
+        """Delete the exit records of these attempts."""
         gone = [key for key in keys if self._ended.pop(key, None) is not None]
         self._journal.put([(key, None) for key in gone])
         self.warden.drop(gone)
 
     def views(self) -> list[dict[str, Any]]:
-        """All attempts as clients see them."""
+        """Views of all attempts, for clients."""
         now_s = boottime_s()
         ended = [view_of_end(key, end) for key, end in self._ended.items()]
         return ended + [held.view(now_s) for held in self._held.values()]
@@ -179,7 +179,7 @@ class Holder:
         self._tell(held.life.spec.key, held.view(boottime_s()))
 
     def pipes(self) -> list[int]:
-        """Descriptors that come from processes of living attempts."""
+        """Output pipes of living attempts."""
         ends = (end for held in self._held.values() for end in (held.pipe, held.told))
         return [end for end in ends if end >= 0]
 
@@ -187,11 +187,11 @@ class Holder:
         """Keys of attempts that have not ended."""
         return list(self._held)
 
-    # --- What happens -------------------------------------------------------------------
+    # --- Child processes ----------------------------------------------------------------
 
     def reap(self) -> None:
-        """Collect every ended child; orphans that came to us among them. All before anything is
-        done about one: that may fork others, which are not known here."""
+        """Collect every ended child, adopted orphans included. Collects all before it acts on one,
+        because acting may fork children that are not yet in the table."""
         ended = list(_ended_children())
         living = (held for held in self._held.values() if held.life.status is None)
         roots = {held.life.pid: held for held in living if held.life.pid}
@@ -202,7 +202,7 @@ class Holder:
                 self._root_exited(held, status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
 
     def written(self, key: str, error: str) -> None:
-        """The warden has put an end on disk, or could not. What is not there is not told."""
+        """The warden has written an exit record, or failed to. An end on disk is reported."""
         held = self._held.get(key)
         if held is None or held.end is None:
             return
@@ -217,7 +217,7 @@ class Holder:
         self._tell(key, view_of_end(key, held.end))
 
     def hand_over_all(self, warden: WardenLine, pid: int) -> None:
-        """A new warden has taken the place of one that died."""
+        """Hand all output over to a new warden, which replaces one that died."""
         self.warden, self._census.warden_pid = warden, pid
         for held in self._held.values():
             if held.pipe >= 0:
@@ -258,7 +258,7 @@ class Holder:
                 spec.log_limit_bytes,
                 held.pipe,
             )
-        except OSError:  # dead or stuck: the next warden takes all pipes over again
+        except OSError:  # dead or stuck: the next warden takes over all pipes
             if self._census.warden_pid:
                 send_signal(self._census.warden_pid, signal.SIGKILL)
 
@@ -289,10 +289,10 @@ class Holder:
     def _tell_to_stop(self, held: Held, asked: Asked) -> None:
         try:
             write_notice(f"{held.folder}.{STOP_FILE}", asked.why)
-        except OSError as error:  # the signal is notice too
+        except OSError as error:  # the signal serves as notice
             self._log(f"no stop notice for {held.life.spec.key}: {error}")
         self._census.signal(held, signal.SIGTERM)
-        if held.life.frozen:  # a frozen process takes no signal but SIGKILL
+        if held.life.frozen:  # a frozen process handles no signal but SIGKILL
             self.thaw(held.life.spec.key)
         self._changed(held)
 
@@ -309,7 +309,7 @@ class Holder:
         life.max_rss_bytes = max(life.max_rss_bytes, max_rss_kib * 1024)
         self._starts.reaped(held)
         self._look(held, life.exited_boot_s)
-        if held.end is None:  # others of its processes are left
+        if held.end is None:  # other processes of it remain
             self._changed(held)
 
     def _look(self, held: Held, now_s: float) -> None:
@@ -336,17 +336,17 @@ class Holder:
             self._changed(held)
 
     def _failed(self, held: Held, kind: str, detail: str) -> None:
-        """Its program will never run; where it has a process, it has ended with that."""
+        """Its program will never run; end the attempt, and its process if it has one."""
         held.failure = (kind, detail)
         if held.life.pid == 0:
             self._end(held, held.describe_end())
         elif held.life.status is None and held.life.ask_kill(None, boottime_s()):
             if held.group is not None:
                 held.group.kill()
-            send_signal(held.life.pid, signal.SIGKILL)  # it has no others yet
+            send_signal(held.life.pid, signal.SIGKILL)  # it has no other processes yet
 
     def _end(self, held: Held, end: ExitRecord) -> None:
-        """It is over: have the last of its log and its end written; `written` tells the rest."""
+        """End the attempt: have the rest of its log and its exit record written; see `written`."""
         held.end = end
         self._send_end(held, end)
 
@@ -354,7 +354,7 @@ class Holder:
         held.resend_at_s = boottime_s() + RESEND_S
         try:
             self.warden.finish(held.life.spec.key, end.to_json())
-        except OSError:  # stuck or dead; asked again then, or the next one is
+        except OSError:  # stuck or dead: it is asked again, or its successor is
             return
 
     # --- Processes ----------------------------------------------------------------------
@@ -373,7 +373,7 @@ class Holder:
 
 
 def _ended_children() -> Iterator[tuple[int, int, struct_rusage]]:
-    """Process number, wait status and use of each that has ended: it is not there any more."""
+    """Process number, wait status and usage of each ended child; the child is reaped."""
     with suppress(ChildProcessError):
         while (child := os.wait4(-1, os.WNOHANG))[0]:
             yield child

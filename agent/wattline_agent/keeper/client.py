@@ -1,4 +1,4 @@
-"""A client's end of the keeper's socket: one request, one answer, within a second."""
+"""Client of the keeper's socket: one request, one answer, within a second."""
 
 import json
 import os
@@ -11,23 +11,23 @@ from wattline_agent.keeper.spec import MAX_LINE_BYTES, SOCKET_NAME
 
 TIMEOUT_S = 1.0
 START_TIMEOUT_S = 5.0
-"""A start forks; on a host that is out of memory this takes long."""
+"""A start forks, which takes long on a host that is out of memory."""
 RECEIVE_BYTES = 256 * 1024
 
 
 class KeeperGone(Exception):
-    """Nobody answers at the socket, or not in time."""
+    """The socket does not answer, or not in time."""
 
 
 class KeeperRefused(Exception):
-    """The keeper would not do it; the text is its reason."""
+    """The keeper refused the request; the text is its reason."""
 
 
 class KeeperClient:
-    """Two connections: one for requests, one on which the keeper tells of changes."""
+    """Two connections: one for requests, one for notifications of changes."""
 
     def __init__(self, state_dir: Path, timeout_s: float = TIMEOUT_S) -> None:
-        """`timeout_s`: how long an answer is waited for. Raises KeeperGone."""
+        """`timeout_s`: how long to wait for an answer. Raises KeeperGone."""
         self._timeout_s = timeout_s
         self._requests = _connect(state_dir)
         self._number = 0
@@ -42,15 +42,15 @@ class KeeperClient:
         self.news.setblocking(False)
 
     def ask(self, do: str, **request: Any) -> dict[str, Any]:
-        """The answer. Raises KeeperRefused, or KeeperGone when none comes in time."""
+        """Send a request and return the answer. Raises KeeperRefused, or KeeperGone on timeout."""
         return self._answer_to(do, self._send(do, request, self._timeout_s), self._timeout_s)
 
     def ask_all(
         self, do: str, requests: Sequence[dict[str, Any]], *, timeout_s: float
     ) -> list[dict[str, Any] | KeeperRefused]:
-        """One answer or refusal to each, in turn: the keeper is at work on the first while the
-        last is being written. Raises KeeperGone when one does not come in time, which is so long
-        at least."""
+        """Pipelined requests: one answer or refusal to each, in order. The keeper works on the
+        first while the last is being written. Raises KeeperGone when an answer takes longer than
+        `timeout_s` or the client's own timeout, whichever is longer."""
         timeout_s = max(timeout_s, self._timeout_s)
         numbers: list[int | KeeperRefused] = []
         for request in requests:
@@ -69,11 +69,11 @@ class KeeperClient:
         return answers
 
     def tell(self, do: str, **request: Any) -> None:
-        """Ask for something of which it matters little whether it is done. Raises KeeperGone."""
+        """Send a request without waiting for its answer. Raises KeeperGone."""
         self._send(do, request, self._timeout_s)
 
     def _send(self, do: str, request: dict[str, Any], timeout_s: float) -> int:
-        """The number of the request. Raises KeeperRefused where it is too long."""
+        """Send a request and return its number. Raises KeeperRefused where it is too long."""
         self._number += 1
         line = json.dumps({"id": self._number, "do": do, **request}).encode() + b"\n"
         if len(line) > MAX_LINE_BYTES:
@@ -108,11 +108,11 @@ class KeeperClient:
                 end = self._received.find(b"\n")
             answer: dict[str, Any] = json.loads(self._received[:end])
             del self._received[: end + 1]
-            if answer.get("id") == number:  # an older one was not waited for
+            if answer.get("id") == number:  # a lower number: that request was not waited for
                 return answer
 
     def take_news(self) -> list[dict[str, Any]]:
-        """What has been told since the last call, oldest first. Raises KeeperGone."""
+        """Notifications since the last call, oldest first. Raises KeeperGone."""
         while True:
             try:
                 data = self.news.recv(RECEIVE_BYTES)
@@ -128,7 +128,7 @@ class KeeperClient:
         return [news for line in lines if "changed" in (news := json.loads(line))]
 
     def close(self) -> None:
-        """Disconnect; the keeper and its tasks go on."""
+        """Disconnect; the keeper and its tasks continue."""
         self._requests.close()
         self.news.close()
 
@@ -138,7 +138,7 @@ def _connect(state_dir: Path) -> socket.socket:
     link.settimeout(TIMEOUT_S)
     try:
         folder = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:  # through the descriptor: a socket's own path may have 107 characters only
+        try:  # via the descriptor, because a socket path is limited to 107 characters
             link.connect(f"/proc/self/fd/{folder}/{SOCKET_NAME}")
         finally:
             os.close(folder)

@@ -1,7 +1,7 @@
-"""What a task sees of the keeper's own environment.
+"""Which variables of the keeper's own environment a task sees.
 
-An agent started by hand has its user's whole environment, keys and tokens among it, and so has the
-keeper that it starts: a task sees what is named here, or in the site file, and no more.
+An agent started from a shell has its user's whole environment, including keys and tokens, and so
+has the keeper that it starts. A task sees only the variables named here or in the site file.
 """
 
 import functools
@@ -12,9 +12,9 @@ from pathlib import Path
 from wattline_agent.keeper.processes.account import PERSONAL, ROOT, ROOT_UID
 
 USUAL = ("PATH", "LANG", "LC_*", "TZ", "LD_LIBRARY_PATH")
-"""Passed to every task: a name, or with a star at its end all that begin so."""
+"""Passed to every task: a name, or a prefix followed by a star."""
 PRIVATE = "WATTLINE_"
-"""Of Wattline's own programs; a task's are set for it."""
+"""Prefix of Wattline's own variables; a task's are set for it."""
 PASSWD = Path("/etc/passwd")
 
 OF_SERVICE = frozenset(
@@ -26,19 +26,19 @@ OF_SERVICE = frozenset(
         *("MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE"),
     }
 )
-"""What systemd tells the keeper of its own unit (systemd.exec(5)). A task that took it for its own
-would watch the keeper's memory, and write where the keeper's state lies."""
+"""Set by systemd for the keeper's own unit (systemd.exec(5)). A task that used them would watch the
+keeper's memory and write into the keeper's state directory."""
 
 
 @functools.cache
 def passed(patterns: tuple[str, ...]) -> dict[str, str]:
-    """The usual variables and those that the patterns name, as they are when the first task asks
-    for them: nothing changes them after that."""
+    """Usual variables and those that match the patterns, as of the first task that requests them;
+    later changes have no effect."""
     return select(os.environ, (*USUAL, *patterns))
 
 
 def select(environ: Mapping[str, str], patterns: tuple[str, ...]) -> dict[str, str]:
-    """Of `environ` what the patterns name, but nothing that says who or what the keeper is."""
+    """Variables of `environ` that match the patterns, without those that describe the keeper."""
     exact = frozenset(patterns)
     beginnings = tuple(one[:-1] for one in patterns if one.endswith("*"))
     return {
@@ -53,7 +53,7 @@ def select(environ: Mapping[str, str], patterns: tuple[str, ...]) -> dict[str, s
 
 @functools.cache
 def own_variables() -> dict[str, str]:
-    """Who the keeper's own account is, for tasks that run as it."""
+    """HOME, USER, LOGNAME and SHELL of the keeper's own account, for tasks that run as it."""
     try:
         accounts = PASSWD.read_text(errors="replace")
     except OSError:  # a container may have no such file
@@ -62,16 +62,16 @@ def own_variables() -> dict[str, str]:
 
 
 def own_account() -> str:
-    """Its name, or its number where it has none here."""
+    """Name of the keeper's own account, or its number where it has no name here."""
     uid, name = os.geteuid(), own_variables().get("USER", "")
     if uid == ROOT_UID:
         return ROOT
-    return str(uid) if name in ("", ROOT) else name  # su without its dash leaves USER as it was
+    return str(uid) if name in ("", ROOT) else name  # `su` without a dash leaves USER unchanged
 
 
 def personal_of(uid: int, passwd: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """HOME, USER, LOGNAME and SHELL of the account of this host. One that the host's own file does
-    not have is not looked up, for a name service may hang: then what the environment says counts.
+    """HOME, USER, LOGNAME and SHELL of an account of this host. An account that /etc/passwd lacks
+    is not looked up, because a name service may hang: then the environment's values count.
     """
     for line in passwd.splitlines():
         name, _, number, _, _, home, shell, *_ = [*line.split(":"), *[""] * 7]

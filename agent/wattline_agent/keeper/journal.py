@@ -1,12 +1,12 @@
-"""Facts about attempts in one file, a line each: what would else be a small file an attempt.
+"""Append-only journal of facts about attempts: one file, one line per fact.
 
-Theory of operation. Making a file costs a file system a hundred times what a line costs. A line is
-`["KEY",VALUE]`; the newest of an attempt counts, and null means that it is forgotten. Lines stand
-from the beginning of the file up to the first zero; a torn line at their end counts as none.
+Theory of operation. Creating a file costs a file system a hundred times as much as writing a line.
+A line is `["KEY",VALUE]`; the newest line of an attempt counts, and null deletes it. Lines fill the
+file from its beginning up to the first zero; a torn last line is ignored.
 
-The file has a fixed size, filled with zeros before its first use and overwritten in place, so that
-a sync moves no metadata. When it is full, what still counts is written to a fresh one that takes
-its place. One process writes; anybody may read.
+The file has a fixed size, is filled with zeros before its first use and overwritten in place, so
+that a sync moves no metadata. When it is full, the facts that still count are written to a new file
+that replaces it. One process writes; any process may read.
 """
 
 import json
@@ -18,26 +18,26 @@ from typing import Any
 from wattline_agent.keeper.records import sync_directory
 
 SIZE_BYTES = 1024 * 1024
-"""About three thousand lines; more where what still counts needs it."""
+"""About three thousand lines; larger where the facts that still count need it."""
 STOP = b"\0"
 
 Fact = tuple[str, bytes | None]
-"""An attempt's key, and what is to be known of it as JSON; None = forget it."""
+"""An attempt's key, and its value as JSON; None = delete it."""
 
 
 class Journal:
-    """The writer's end. The file is opened, or made, when the first fact is put."""
+    """Writer of a journal. Opens or creates the file when the first fact is put."""
 
     def __init__(self, path: Path, *, is_synced: bool = False) -> None:
-        """`is_synced`: facts are on disk when `put` returns; else they survive this process and
-        its kind, not a power cut."""
+        """`is_synced`: facts are on disk when `put` returns; else they survive the end of this
+        process, but not a power failure."""
         self._path = path
         self._is_synced = is_synced
         self._file = -1
         self._size = self._at = 0
 
     def put(self, facts: Sequence[Fact]) -> None:
-        """Write them, in turn. Raises OSError; then none of them counts."""
+        """Write facts in order. Raises OSError; then none of them counts."""
         data = b"".join(b'["%s",%s]\n' % (key.encode(), value or b"null") for key, value in facts)
         if self._file < 0:
             self._open()
@@ -49,7 +49,7 @@ class Journal:
         self._at += len(data)
 
     def close(self) -> None:
-        """Leave the file to others."""
+        """Close the file."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -58,7 +58,7 @@ class Journal:
         try:
             file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
-            return  # a size of 0 is full
+            return  # a size of 0 means full
         self._file, self._size = file, os.fstat(file).st_size
         _, self._at = _newest(os.pread(file, self._size, 0))
 
@@ -84,7 +84,7 @@ class Journal:
 
 
 def read_journal(path: Path) -> dict[str, Any]:
-    """What still counts, by key, in the order in which it was first put; empty without a file."""
+    """Newest values by key, in the order in which each key was first put; empty without a file."""
     try:
         lines, _ = _newest(path.read_bytes())
     except FileNotFoundError:
@@ -93,7 +93,7 @@ def read_journal(path: Path) -> dict[str, Any]:
 
 
 def _newest(data: bytes) -> tuple[dict[str, bytes], int]:
-    """The line that counts of each key, and where whole lines end."""
+    """Newest line of each key, and the offset at which complete lines end."""
     lines: dict[str, bytes] = {}
     at = 0
     for line in data.partition(STOP)[0].splitlines(keepends=True):

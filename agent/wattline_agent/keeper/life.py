@@ -1,8 +1,8 @@
-"""The life of one attempt as the keeper sees it: when what is due, and how it ended. Pure.
+"""State machine of one attempt in the keeper: deadlines, phases and the exit. Pure.
 
-Times are CLOCK_BOOTTIME seconds, given as arguments. An attempt runs; something asks for its end
-(a stop, the runtime limit, the task lease, a kill); its first process exits; once no process is
-left, or the last kill has waited long enough, it has ended.
+Times are CLOCK_BOOTTIME seconds, passed as arguments. An attempt runs; an end is requested (a stop,
+the runtime limit, the task lease, a kill); its first process exits; it has ended once no process is
+left, or once the patience after the last kill has passed.
 """
 
 from dataclasses import dataclass, field
@@ -13,9 +13,9 @@ from wattline_agent.keeper.spec import TaskSpec
 KILL_PATIENCE_S = 5.0
 """How long killed processes may take to disappear before they are reported as left over."""
 START_PATIENCE_S = 4.0
-"""From fork to exec: milliseconds, unless a name service or a file system hangs."""
+"""Limit from fork to exec: milliseconds, unless a name service or a file system hangs."""
 POLL_S = 0.02
-"""How often an attempt that is being killed, stopped or frozen is looked at."""
+"""Poll interval of an attempt that is being killed, stopped or frozen."""
 SIGKILL = 9
 SIGNAL_NAMES = {1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS"} | {
     8: "SIGFPE",
@@ -29,23 +29,23 @@ SIGNAL_NAMES = {1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 6: "SIGABRT
 
 
 class Due(Enum):
-    """What an attempt needs done now."""
+    """The action an attempt needs now."""
 
     NOTHING = "nothing"
     STOP = "stop"
-    """Notice and SIGTERM: the runtime limit has passed."""
+    """Write the notice and send SIGTERM: the runtime limit has passed."""
     KILL = "kill"
     LOOK = "look"
-    """See which processes are left, or whether all are frozen."""
+    """Check which processes are left, or whether all are frozen."""
     NOT_STARTED = "not_started"
-    """It should have been at its program by now."""
+    """Its program should have been executed by now."""
     GIVE_UP = "give_up"
-    """Killed long enough: end it with what is left over."""
+    """Patience after the kill has passed: end it and report what is left over."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Why the attempt is to end. `kind` is empty where it ends as it happens."""
+    """Why the attempt is to end. `kind` is empty where the exit status decides the kind."""
 
     kind: str
     why: str
@@ -53,40 +53,40 @@ class Asked:
 
 @dataclass
 class Life:
-    """One attempt, from start to end."""
+    """State of one attempt, from start to end."""
 
     spec: TaskSpec
     pid: int
-    """0 = it waits for its turn to start, or will never have a process."""
+    """0 = queued to start, or never gets a process."""
     started_boot_s: float
     started_unix_s: float
     lease_until_s: float | None = None
     exec_until_s: float | None = None
-    """When its program has to run; None = it does, or there is no process."""
+    """Deadline for exec; None = its program runs, or there is no process."""
     asked: Asked | None = None
     kill_at_s: float | None = None
-    """When a stop's grace is over."""
+    """When the grace period of a stop ends."""
     killed_at_s: float | None = None
     frozen: bool = False
-    """A freeze is wanted."""
+    """A freeze is requested."""
     frozen_boot_s: float | None = None
-    """Since when; None = it is not, or has no process that would be."""
+    """Start of the current freeze; None = not frozen, or no process to freeze."""
     paused_s: float = 0.0
-    """How long it was frozen in all, up to the last time that it went on: no run time."""
+    """Total frozen time up to the last thaw; it does not count as run time."""
     at_rest: bool = False
-    """Every process has been seen frozen."""
+    """Every process has been observed frozen."""
     status: int | None = None
     """Wait status of the first process, once it has exited."""
     exited_boot_s: float | None = None
     cpu_s: float = 0.0
     max_rss_bytes: int = 0
     oom_kills_before: int = 0
-    """The host's count of kills for want of memory when the attempt was last seen well."""
+    """The host's OOM kill count when the attempt was last known to run."""
     leftovers: list[int] = field(default_factory=list)
 
     @property
     def phase(self) -> str:
-        """starting, running, paused or stopping; once its end is on disk, this object is gone."""
+        """starting, running, paused or stopping; the object is removed once its end is on disk."""
         if self.asked is not None or self.status is not None:
             return "stopping"
         if self.frozen and self.at_rest:
@@ -95,20 +95,20 @@ class Life:
 
     @property
     def is_starting(self) -> bool:
-        """Its program does not run yet, or will never."""
+        """Its program does not run yet, or never will."""
         return self.pid == 0 or self.exec_until_s is not None
 
     def forked(self, pid: int, now_s: float, now_unix_s: float) -> None:
-        """It has a process, on its way to the program."""
+        """The attempt has a process, which has not executed the program yet."""
         self.pid, self.started_boot_s, self.started_unix_s = pid, now_s, now_unix_s
         self.exec_until_s = now_s + START_PATIENCE_S
 
     def freeze(self, now_s: float) -> None:
-        """Its processes are to rest, and its run time stands still."""
+        """Request a freeze; the run time stops counting."""
         self.frozen, self.frozen_boot_s = True, now_s
 
     def thaw(self, now_s: float) -> None:
-        """It may run on, and has all its time again to get to its program."""
+        """Let its processes continue, with a full new deadline for exec."""
         self.frozen = self.at_rest = False
         if self.frozen_boot_s is not None:
             self.paused_s += now_s - self.frozen_boot_s
@@ -117,13 +117,13 @@ class Life:
             self.exec_until_s = now_s + START_PATIENCE_S
 
     def run_s(self, now_s: float) -> float:
-        """How long it has run, or ran, without its pauses."""
+        """Run time so far, without pauses."""
         ends = (now_s, self.exited_boot_s, self.frozen_boot_s)
         until = min(end for end in ends if end is not None)
         return max(0.0, until - self.started_boot_s - self.paused_s)
 
     def ask(self, asked: Asked, grace_s: float, now_s: float) -> bool:
-        """Begin a stop. A second one only shortens the grace. False: nothing to signal anew."""
+        """Begin a stop. A second one can only shorten the grace. False: no new signal is needed."""
         kill_at = now_s + grace_s
         if self.killed_at_s is not None:
             return False
@@ -134,7 +134,7 @@ class Life:
         return is_first
 
     def ask_kill(self, asked: Asked | None, now_s: float) -> bool:
-        """Begin a kill; a reason given stands over an earlier one. False: killed already."""
+        """Begin a kill; a reason given overrides an earlier one. False: killed already."""
         if self.killed_at_s is not None:
             return False
         self.asked = asked or self.asked
@@ -142,7 +142,7 @@ class Life:
         return True
 
     def due(self, now_s: float) -> Due:
-        """The most pressing thing to do."""
+        """The most urgent action."""
         if self.killed_at_s is not None:
             late = now_s - self.killed_at_s >= KILL_PATIENCE_S
             return Due.GIVE_UP if late else Due.LOOK
@@ -155,7 +155,7 @@ class Life:
         if self._has_start_run_out(now_s):
             return Due.NOT_STARTED
         limit = self.spec.runtime_limit_s
-        may_stop = self.asked is None and not self.frozen  # to stop it is to thaw it, without watts
+        may_stop = self.asked is None and not self.frozen  # a stop thaws it, without watts
         if limit and may_stop and self.run_s(now_s) >= limit:
             return Due.STOP
         if self.status is not None or (self.frozen and not self.at_rest):
@@ -163,7 +163,7 @@ class Life:
         return Due.NOTHING
 
     def has_lease_run_out(self, now_s: float) -> bool:
-        """Whether it still runs although its task lease does not."""
+        """Whether the task lease has expired while the attempt still runs."""
         lease = self.lease_until_s
         return lease is not None and now_s >= lease and self.status is None
 
@@ -172,13 +172,13 @@ class Life:
         return late and not self.frozen and self.status is None
 
     def kill_reason(self, now_s: float) -> Asked | None:
-        """Why `due` says KILL; None where a stop's own reason stands."""
+        """Reason for `due` returning KILL; None where a stop's own reason counts."""
         if not self.has_lease_run_out(now_s):
             return None
         return Asked("task_lease_expired", "the task lease ran out before it was renewed")
 
     def next_s(self, now_s: float) -> float | None:
-        """When `due` may say something new; None = not by itself."""
+        """When `due` may next change; None = not through time alone."""
         if self.due(now_s) is not Due.NOTHING:
             return now_s + POLL_S
         if self.pid == 0:
@@ -194,12 +194,12 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class MemoryEvidence:
-    """What speaks for a lack of memory."""
+    """Evidence of an out-of-memory kill."""
 
     in_group: bool
-    """The task's own cgroup counted such a kill."""
+    """The task's own cgroup counted an OOM kill."""
     on_host: bool
-    """The kernel counted one while the attempt ended."""
+    """The host counted an OOM kill while the attempt ended."""
 
 
 def describe_exit(life: Life, evidence: MemoryEvidence) -> tuple[str, int | None, int | None, str]:

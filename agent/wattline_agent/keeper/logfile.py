@@ -1,12 +1,12 @@
-"""A task's output on disk: two files that take turns, never more than the limit together.
+"""A task's output on disk: two rotating files, together never larger than the limit.
 
-`log` is written, `log.1` is what was written before; when `log` holds half the limit it becomes
-`log.1`. Offsets count every byte the task ever wrote, so they stay valid over rotation. Which
-offset each file begins at stands in `log.index`, with the inode it speaks of: a reader that comes
-in the middle of a rotation, or after a crash in one, can tell. Most logs are never rotated, and
-have no index; what has written nothing has no log.
+`log` is the current file, `log.1` the previous one; when `log` reaches half the limit it becomes
+`log.1`. Offsets count every byte the task ever wrote, so they stay valid over rotation. `log.index`
+records the offset at which each file begins, and the inode it refers to, so that a reader detects a
+rotation in progress, or a crash in one. Most logs are never rotated and have no index; a task that
+has written nothing has no log.
 
-All three stand under a prefix: `tasks/KEY.` for a task.
+All three share a prefix: `tasks/KEY.` for a task.
 """
 
 import os
@@ -18,19 +18,19 @@ from wattline_agent.keeper.records import read_record, write_record
 LOG, OLD_LOG, NEXT_LOG, INDEX = "log", "log.1", "log.next", "log.index"
 MIN_LIMIT_BYTES = 64 * 1024
 READ_TRIES = 10
-"""Each try fails only if a rotation falls into it."""
+"""A try fails only if a rotation happens during it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """Where the files begin in the whole output."""
+    """Offsets of the files within the whole output."""
 
     first: int
-    """Offset of the oldest byte kept."""
+    """Offset of the oldest byte retained."""
     current: int
     """Offset of the first byte of `log`."""
     inode: int
-    """Of `log` when this was written."""
+    """Inode of `log` when this was written."""
     lost: int = 0
     """Bytes that could not be written (disk full)."""
 
@@ -43,7 +43,7 @@ def _load_index(prefix: str) -> Index | None:
 
 
 def _settle(index: Index, log_inode: int, old: os.stat_result | None) -> Index | None:
-    """The index as it should read for these files, or None when they belong to another moment."""
+    """The index corrected for these files, or None when they belong to another point in time."""
     if old is not None and old.st_ino == log_inode:
         return None
     if index.inode == log_inode:
@@ -65,7 +65,7 @@ class LogWriter:
         self._size = 0
 
     def _begin(self) -> bool:
-        """Open the log, or go on with one that another writer has left."""
+        """Open the log, or continue one of an earlier writer."""
         try:
             file = self._open(LOG)
         except OSError:
@@ -87,7 +87,7 @@ class LogWriter:
         return os.open(self._prefix + name, flags, 0o600)
 
     def write(self, data: bytes) -> None:
-        """Append `data`. A full disk loses it, is counted, and never stops the task."""
+        """Append `data`. A full disk loses it; the loss is counted and never stops the task."""
         if self._file < 0 and not self._begin():
             self._lose(len(data))
             return
@@ -105,13 +105,13 @@ class LogWriter:
             view = view[written:]
 
     def _lose(self, count: int) -> None:
-        """The bytes are counted as lost; offsets go on with what is on disk."""
+        """Count bytes as lost; offsets continue with what is on disk."""
         index = self._index
         self._index = Index(index.first, index.current, index.inode, index.lost + count)
 
     def _rotate(self) -> bool:
         if self._saved is None:
-            self._save()  # so that a crash between the renames leaves word of it
+            self._save()  # so that a crash between the renames stays detectable
         try:
             fresh = self._open(NEXT_LOG)
             os.rename(self._prefix + LOG, self._prefix + OLD_LOG)  # noqa: PTH104 - prefixes
@@ -131,11 +131,11 @@ class LogWriter:
         try:
             write_record(Path(self._prefix + INDEX), asdict(self._index))
         except OSError:
-            return  # the reader settles what a missing update leaves open
+            return  # the reader corrects a missing update
         self._saved = self._index
 
     def close(self) -> None:
-        """Note what was lost and close the file."""
+        """Record what was lost and close the file."""
         if self._file < 0:
             return
         if self._saved != self._index and (self._saved or self._index.lost):
@@ -146,7 +146,7 @@ class LogWriter:
 
 @dataclass(frozen=True, slots=True)
 class LogPiece:
-    """Bytes of a log and where they stand in the whole output."""
+    """Bytes of a log and their offset in the whole output."""
 
     data: bytes
     start: int
@@ -156,12 +156,12 @@ class LogPiece:
 
 
 class NoLog(Exception):
-    """Nothing was written (yet), or it was pruned long ago."""
+    """Nothing was written (yet), or the log was pruned."""
 
 
 def read_piece(prefix: str, offset: int, limit_bytes: int) -> LogPiece:
-    """Up to `limit_bytes` from `offset`; negative counts from the end, too early starts at the
-    oldest byte kept (`start` says). Raises NoLog."""
+    """Up to `limit_bytes` from `offset`. A negative offset counts from the end; one before the
+    oldest byte retained starts there (see `start`). Raises NoLog."""
     for _ in range(READ_TRIES):
         piece = _try_read(prefix, offset, limit_bytes)
         if piece is not None:

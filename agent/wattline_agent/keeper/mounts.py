@@ -1,8 +1,8 @@
-"""Which paths lead to file systems that may hang, found without touching those.
+"""Finds the paths on file systems that may hang, without accessing those.
 
-Theory of operation. Whoever asks a file system that is away waits for it, if only for a name in it.
-So a path is walked name by name: what is a mount point stands in the kernel's table, and only names
-on file systems of this host are read, for the links that they may be.
+Theory of operation. Any access to a file system whose server is unreachable blocks, even a lookup
+of a name. So a path is resolved name by name: mount points are taken from the kernel's mount table,
+and only names on local file systems are read, as they may be symbolic links.
 """
 
 import os
@@ -15,24 +15,24 @@ LOCAL = frozenset(
     {"btrfs", "erofs", "ext2", "ext3", "ext4", "f2fs", "overlay", "rootfs", "squashfs", "tmpfs"}
     | {"xfs", "zfs"}
 )
-"""Whatever else there is may wait for a server, or for a process."""
+"""Local file system types; any other may wait for a server or for a process (FUSE)."""
 MAX_LINKS = 40
-"""As many as the kernel follows."""
+"""The kernel's own limit."""
 MAX_STEPS = 256
-"""Names on one way; a longer one is walked by whoever may take his time."""
+"""Maximum of names in a path; a longer one is resolved by a process that may block."""
 CHANGED = select.POLLERR | select.POLLPRI
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 class Elsewhere(Exception):
-    """The path leads to a file system that may hang, or is too long to tell."""
+    """The path is on a file system that may hang, or is too long to be resolved."""
 
 
 class Mounts:
-    """The table, read again when it has changed."""
+    """The kernel's mount table, read again when it has changed."""
 
     def __init__(self, table: Path = TABLE, *, may_touch_root: bool = False) -> None:
-        """`may_touch_root`: of whoever hangs with the root file system anyway. Raises OSError."""
+        """`may_touch_root`: the caller depends on the root file system. Raises OSError."""
         self._may_touch_root = may_touch_root
         self._table = table.open("rb", buffering=0)
         self._poll = select.poll()
@@ -40,26 +40,26 @@ class Mounts:
         self._kinds = self._read()
 
     def close(self) -> None:
-        """It is not asked any more."""
+        """Close the mount table."""
         self._table.close()
 
     def covers(self, path: str) -> bool:
-        """Whether something is mounted right there. Whoever owns a file may do that (FUSE)."""
+        """Whether the path is a mount point. The owner of a file may mount there (FUSE)."""
         self._follow()
         return path in self._kinds
 
     def is_any_below(self, path: str) -> bool:
-        """Whether something is mounted there, or on anything in it."""
+        """Whether the path or anything below it is a mount point."""
         self._follow()
         return any(f"{place}/".startswith(f"{path}/") for place in self._kinds)
 
     def touch(self, path: str) -> None:
-        """To be called before this path is touched. Raises Elsewhere."""
+        """Check a path before it is accessed. Raises Elsewhere."""
         if not self.is_local(path):
             raise Elsewhere(path)
 
     def is_local(self, path: str) -> bool:
-        """Whether all on the way to it lies on this host, and that can be told."""
+        """Whether every part of the path is known to be on a local file system."""
         self._follow()
         return self._walk(path)
 
@@ -93,7 +93,7 @@ class Mounts:
         return True
 
     def _read(self) -> dict[str, str]:
-        """Types of file systems by where they are mounted; of several at one place the last."""
+        """File system type by mount point; of several at one mount point, the last."""
         self._table.seek(0)
         lines = os.fsdecode(self._table.read()).split("\n")
         rows = (line.partition(" - ") for line in lines if line)
@@ -101,7 +101,7 @@ class Mounts:
 
 
 def _link(path: str) -> str:
-    """Where a link leads; empty = it is none, or there is nothing."""
+    """Target of a symbolic link; empty = it is no link, or does not exist."""
     try:
         return os.readlink(path)  # noqa: PTH115 - a start is a hot path, and Path costs
     except OSError:
@@ -109,5 +109,5 @@ def _link(path: str) -> str:
 
 
 def _plain(escaped: str) -> str:
-    """A name of the table, in which what separates stands as \\040 and the like."""
+    """A name of the mount table with its octal escapes (\040 for a space) decoded."""
     return _ESCAPED.sub(lambda found: chr(int(found[1], 8)), escaped)

@@ -1,4 +1,4 @@
-"""What a keeper finds of its predecessor: attempts without an end on disk are ended for good."""
+"""Recovery after a dead keeper: attempts without an exit record on disk are ended for good."""
 
 import json
 import time
@@ -14,8 +14,8 @@ from wattline_agent.keeper.warden import LAST_KILL_S, kill_all
 
 
 def settle(state_dir: Path, boot: str, log: Callable[[str], None]) -> dict[str, ExitRecord]:
-    """End what a dead keeper has left: kill its processes, then write `keeper_lost`. All ends that
-    nobody has dropped, by key. Raises OSError."""
+    """End what a dead keeper has left: kill its processes, then write `keeper_lost`. Returns all
+    exit records that the agent has not dropped yet, by key. Raises OSError."""
     ended = _ends(state_dir / ENDS_FILE)
     started = read_journal(state_dir / STARTS_FILE)
     lost = {key: note for key, note in started.items() if key not in ended}
@@ -40,7 +40,7 @@ def _ends(journal: Path) -> dict[str, ExitRecord]:
 
 
 def _identity(folder: Path, note: dict[str, Any]) -> tree.Identity:
-    """Marker and cgroup always tell; the session only while its number was not used again."""
+    """Marker and cgroup always identify it; the session only while its number is not reused."""
     root: int = note["pid"]
     now = tree.start_ticks(root) if root else 0
     is_reused = now != 0 and now != note["start_ticks"]

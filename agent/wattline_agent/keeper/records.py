@@ -1,11 +1,11 @@
-"""Small JSON files that are replaced at once: written beside, renamed over."""
+"""Small JSON files that are replaced atomically: written beside, then renamed."""
 
 import json
 import os
 from pathlib import Path
 
 MAX_RECORD_BYTES = 1024 * 1024
-"""A larger file is not one of ours and is not read."""
+"""A larger file was not written by Wattline and is not read."""
 MAX_NOTICE_CHARS = 1000
 
 
@@ -21,7 +21,7 @@ def write_record(path: Path, data: object) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Make renames and creations in `path` durable."""
+    """Make renames and creations in `path` durable (fsync)."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -30,7 +30,7 @@ def sync_directory(path: Path) -> None:
 
 
 def read_record(path: Path) -> object:
-    """The JSON value in `path`; None when it is absent, torn, too large or no JSON."""
+    """The JSON value in `path`; None when it is absent, torn, too large or not JSON."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_RECORD_BYTES + 1)
@@ -46,7 +46,7 @@ def read_record(path: Path) -> object:
 
 
 def write_notice(path: str, why: str) -> None:
-    """Why a task is to stop, or stands still, for whatever account it runs as. Raises OSError."""
+    """Write why a task is to stop or is paused, readable by any account. Raises OSError."""
     notice = Path(path)
     notice.write_text(why[:MAX_NOTICE_CHARS] + "\n")
     notice.chmod(0o644)

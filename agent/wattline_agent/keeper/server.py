@@ -1,9 +1,9 @@
-"""The keeper's loop: one thread that waits for children, clients, the warden and deadlines.
+"""The keeper's event loop: one thread that waits for children, clients, the warden and deadlines.
 
-Clients speak lines of JSON over a UNIX socket that only root and the keeper's own user may use:
-`{"id": 1, "do": "start", "task": {…}}` is answered by `{"id": 1, "ok": true, …}`. A client that
-asked to `subscribe` is sent `{"changed": KEY, "view": {…}, "n": 7}` after each change of phase, and
-nothing else. The `n` of news and of answers to `list` grows: what has a lower one is older.
+Clients exchange lines of JSON over a UNIX socket that only root and the keeper's own user may use:
+`{"id": 1, "do": "start", "task": {…}}` is answered by `{"id": 1, "ok": true, …}`. A client that has
+sent `subscribe` receives `{"changed": KEY, "view": {…}, "n": 7}` after each change of phase, and
+nothing else. The `n` of notifications and of answers to `list` increases: a lower one is older.
 """
 
 import json
@@ -37,16 +37,16 @@ from wattline_agent.keeper.warden import WardenLine, fork_warden
 
 MAX_CLIENTS = 16
 MAX_UNSENT_BYTES = 2 * MAX_LINE_BYTES
-"""A client that reads nothing is dropped at this backlog."""
+"""A client that does not read is disconnected at this backlog."""
 MAX_WAIT_S = 1.0
-"""Longest sleep: epoll does not count suspended time, so deadlines are looked at this often."""
+"""Longest sleep: epoll does not count suspended time, so deadlines are checked this often."""
 SHUTDOWN_GRACE_S = 10.0
-"""What tasks get when the keeper itself is told to end by SIGTERM."""
+"""Grace period of tasks when the keeper itself ends on SIGTERM."""
 RECEIVE_BYTES = 256 * 1024
 
 
 class Ending(Exception):
-    """This keeper starts nothing any more; the next one will."""
+    """This keeper is ending and starts no attempt; the next one will."""
 
 
 @dataclass
@@ -58,11 +58,11 @@ class Client:
     unsent: bytearray = field(default_factory=bytearray)
     is_subscribed: bool = False
     is_full: bool = False
-    """It has not taken all that was sent: more goes out when it does."""
+    """The client has not read all that was sent; the rest is sent when it does."""
 
 
 class Server:
-    """Everything the keeper process does after it has its socket."""
+    """Everything the keeper process does once its socket is open."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class Server:
         self._verbs = self._make_verbs()
 
     def run(self) -> None:
-        """Serve until told to end and no task is left."""
+        """Serve until the end is requested and no task is left."""
         self._catch_signals()
         self._start_warden()
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
@@ -167,8 +167,8 @@ class Server:
             client.link.close()
 
     def _serve(self, client: Client) -> None:
-        """Socket is ready, in either direction. What a client is to get leaves with the loop's
-        turn, answers and news together: it is woken once."""
+        """Handle a socket that is ready to read or write. Output is sent at the end of the loop's
+        turn, answers and notifications together: the client wakes once."""
         try:
             data = client.link.recv(RECEIVE_BYTES)
         except BlockingIOError:
@@ -194,7 +194,7 @@ class Server:
             self._drop_client(client)
 
     def _flush_all(self) -> None:
-        """News first: whoever has its answer to a thaw finds what that changed."""
+        """Notifications first: a client that has the answer to a thaw already has its effect."""
         for client in sorted(self._clients.values(), key=lambda client: not client.is_subscribed):
             if client.unsent or client.is_full:
                 self._flush(client)
@@ -301,12 +301,12 @@ def _seconds(value: object) -> float:
 
 
 def listen(state_dir: Path) -> socket.socket:
-    """The keeper's socket, mode 0600, in place of one that a dead keeper left."""
+    """Open the keeper's socket, mode 0600, replacing one that a dead keeper left."""
     (state_dir / SOCKET_NAME).unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     folder = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     before = os.umask(0o177)
-    try:  # through the descriptor, because a socket's path may have 107 characters only
+    try:  # via the descriptor, because a socket path is limited to 107 characters
         listener.bind(f"/proc/self/fd/{folder}/{SOCKET_NAME}")
     finally:
         os.umask(before)

@@ -1,10 +1,10 @@
-"""Start one process as a task: fork, set it apart, exec.
+"""Start one process as a task: fork, isolate, exec.
 
-It is forked from the keeper's only thread: PR_SET_PDEATHSIG is about the *thread* that forked, and
-it must be set inside the child. `vfork` does that at a fraction of the cost, where it was built and
-nothing on the way can hang; else, or as another user, it is a plain fork: then anything that goes
-wrong before or in exec comes back through a close-on-exec pipe, so that a failed start is told
-apart from a program's own status 127. Nobody waits for that here: see `starting`.
+The fork is done by the keeper's only thread: PR_SET_PDEATHSIG refers to the *thread* that forked,
+and must be set inside the child. `vfork` does that at a fraction of the cost, where it was built
+and nothing before exec can hang. Otherwise, or for another account, it is a plain fork: an error
+before or in exec is reported through a close-on-exec pipe, which distinguishes a failed start from
+a program's own status 127. The keeper does not wait for that here: see `starting`.
 """
 
 import ctypes
@@ -30,9 +30,9 @@ PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 TASK_OOM_SCORE_ADJ = "300"
-"""Tasks are to be the kernel's choice before keeper and agent when memory runs out."""
+"""Makes tasks the OOM killer's choice before keeper and agent."""
 KEEPER_NICENESS = -10
-"""So that leases are kept, and tasks started, on a host whose processors are all busy."""
+"""So that leases are enforced and tasks start on a host whose processors are all busy."""
 TASK_NICENESS = 0
 KEEPER_SIGNALS = (
     signal.SIGPIPE,
@@ -42,10 +42,10 @@ KEEPER_SIGNALS = (
     signal.SIGHUP,
     signal.SIGCHLD,
 )
-"""Those that Python or the keeper handles or ignores; a task begins with the defaults."""
+"""Signals that Python or the keeper handles or ignores; a task starts with the defaults."""
 MAX_ERROR_BYTES = 2048
 NOTE, END_OF_NOTE = b"note:", b"\0"
-"""What the child says that stops nothing, before what does."""
+"""Prefix and end of a remark from the child that is no error; it precedes any error."""
 DESCRIPTORS = "/proc/self/fd"
 LAST_STANDARD = 2
 
@@ -59,7 +59,7 @@ def way() -> str:
 
 
 def prctl(option: int, argument: int | bytes) -> None:
-    """The system call; raises OSError."""
+    """The prctl system call. Raises OSError."""
     if _libc.prctl(option, argument, 0, 0, 0) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
@@ -67,10 +67,10 @@ def prctl(option: int, argument: int | bytes) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """All that the child needs between fork and exec."""
+    """Everything the child needs between fork and exec."""
 
     path: str
-    """Empty = the child looks it up: as the account it becomes, or because that may hang."""
+    """Empty = the child resolves it: as the account it becomes, or because that may hang."""
     argv: Sequence[str]
     env: Mapping[str, str]
     cwd: str
@@ -82,20 +82,20 @@ class Launch:
     cgroup: str = ""
     """Directory of the task's own cgroup; empty = none."""
     make: str = ""
-    """A directory that the child makes, for that may hang; empty = none, or its account's."""
+    """A directory that the child creates, because that may hang; empty = none, or its account's."""
     prefer_cwd: str = ""
-    """Where the child starts in place of `cwd` if it can; empty = nowhere."""
+    """Preferred working directory, used in place of `cwd` where possible; empty = none."""
 
 
 class Heard(NamedTuple):
-    """What the child of `fork` said."""
+    """What the child of `fork` has reported."""
 
     note: str = ""
-    """What its user should know; empty = nothing."""
+    """A remark for the user; empty = none."""
     problem: NotStarted | None = None
     """Why its program will never run."""
     is_over: bool = True
-    """It is at its program, or has ended on its way there."""
+    """The child has executed its program, or has ended before that."""
 
 
 def has_vfork() -> bool:
@@ -104,7 +104,7 @@ def has_vfork() -> bool:
 
 
 def spawn_quick(launch: Launch) -> int:
-    """Process number of the started task, after its exec succeeded; nothing on the way to that may
+    """Start a task and return its process number after exec succeeded; nothing before exec may
     hang. Raises NotStarted."""
     assert _launcher is not None, "it is quick by vfork only"  # noqa: S101 - see has_vfork
     return _vfork(_launcher, launch)
@@ -132,8 +132,8 @@ def _vfork(launcher: Launcher, launch: Launch) -> int:
 
 
 def fork(launch: Launch) -> tuple[int, int]:
-    """A child on its way to the program, and a descriptor that is at its end once the program runs,
-    or says before that why it does not (`hear`). Raises NotStarted."""
+    """Fork a child that will exec the program. Returns its process number and a descriptor that
+    reports an error (`hear`), or closes once the program runs. Raises NotStarted."""
     told, tell = os.pipe()
     parent = os.getpid()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -152,7 +152,7 @@ def fork(launch: Launch) -> tuple[int, int]:
 
 
 def hear(told: int, launch: Launch) -> Heard:
-    """What came from the child of `fork` since it was heard last."""
+    """What the child of `fork` has reported since the last call."""
     note, data = "", _read(told)
     if data is not None and data.startswith(NOTE):
         text, _, data = data.removeprefix(NOTE).partition(END_OF_NOTE)
@@ -166,7 +166,7 @@ def hear(told: int, launch: Launch) -> Heard:
 
 
 def _read(told: int) -> bytes | None:
-    """None: nothing yet; empty: nothing any more."""
+    """None: nothing yet; empty: end of file."""
     try:
         return os.read(told, 2 * MAX_ERROR_BYTES)
     except BlockingIOError:
@@ -174,8 +174,8 @@ def _read(told: int) -> bytes | None:
 
 
 def _become_task(launch: Launch, tell: int, parent: int) -> NoReturn:
-    """In the child: never returns, never raises. All signals are blocked until they do what they
-    do to any program: the keeper's own handlers would tell the keeper of them."""
+    """Run in the child: never returns, never raises. All signals are blocked until their default
+    actions are restored: the keeper's own handlers would notify the keeper of them."""
     step = "signals"
     try:
         signal.set_wakeup_fd(-1)
@@ -209,7 +209,7 @@ def _become_task(launch: Launch, tell: int, parent: int) -> NoReturn:
         step = "command"
         if not path:
             path = resolve_command(launch.argv[0], env.get("PATH", DEFAULT_PATH), cwd)
-        step = "parent"  # once more: a change of user clears it
+        step = "parent"  # set again: a change of user clears it
         _die_with(parent)
         step = "chdir"
         os.chdir(cwd)
@@ -225,7 +225,7 @@ def _become_task(launch: Launch, tell: int, parent: int) -> NoReturn:
 
 
 def _choose_cwd(launch: Launch, tell: int) -> str:
-    """The directory that is preferred, where this user can start in it; else it says why not."""
+    """The preferred directory where this user can start in it; else `cwd`, and a remark why."""
     preferred = launch.prefer_cwd
     if not preferred:
         return launch.cwd
@@ -240,23 +240,23 @@ def _choose_cwd(launch: Launch, tell: int) -> str:
 
 
 def elsewhere(preferred: str, why: str) -> str:
-    """What the user of a task should know that starts in a directory of its own."""
+    """Remark for the user of a task that starts in its own directory."""
     return f"it started in a directory of its own ($WATTLINE_TASK_DIR): {preferred} {why}"
 
 
 def _die_with(parent: int) -> None:
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
-        os._exit(1)  # it died before the line above took effect
+        os._exit(1)  # the parent died before the line above took effect
 
 
 def _keep_only(kept: set[int]) -> None:
-    """Of what the keeper had open: while this hangs, nobody is to take it for the keeper, by its
-    lock, its line to the warden, its connections."""
+    """Close all other descriptors of the keeper: a child that hangs must not retain the keeper's
+    lock, its line to the warden, or its connections."""
     for name in os.listdir(DESCRIPTORS):  # noqa: PTH208 - a start is a hot path
         descriptor = int(name)
         if descriptor > LAST_STANDARD and descriptor not in kept:
-            with suppress(OSError):  # that of the listing itself
+            with suppress(OSError):  # the descriptor of the listing itself
                 os.close(descriptor)
 
 
@@ -267,8 +267,8 @@ def _write_file(path: str, data: bytes) -> None:
 
 
 def _step_back() -> None:
-    """Behind the keeper, for processors and for the kernel that looks for memory. Never forward,
-    which would need a permission."""
+    """Lower the CPU priority and raise the OOM score, relative to the keeper. Never the opposite,
+    which would need a privilege."""
     if os.getpriority(os.PRIO_PROCESS, 0) < TASK_NICENESS:
         os.setpriority(os.PRIO_PROCESS, 0, TASK_NICENESS)
     try:
@@ -278,7 +278,7 @@ def _step_back() -> None:
 
 
 def _limits(limits: Mapping[str, int]) -> Iterator[tuple[int, int, int]]:
-    """Which resource, its soft and its hard limit."""
+    """Resource number, soft limit and hard limit."""
     for name, wanted in limits.items():
         which = getattr(resource, f"RLIMIT_{name.upper()}")
         _, hard = resource.getrlimit(which)
@@ -295,7 +295,7 @@ def _set_streams(output: int) -> None:
 
 
 def _in_words(error: BaseException) -> str:
-    """Without the number that Python puts before the text of an OSError."""
+    """Message of an error, without the number that Python puts before the text of an OSError."""
     if not isinstance(error, OSError) or not error.strerror:
         return str(error)
     return f"{error.strerror}: {error.filename!r}" if error.filename else error.strerror

@@ -1,27 +1,27 @@
-"""What a client asks the keeper to start, and how an attempt ended: the words of its socket.
+"""Messages of the keeper's socket: what a client requests to start, and how an attempt ended.
 
-The keeper is standard library only, so requests are checked by hand: each key has one type, no
-key is optional or extra, and the error names the key.
+The keeper is standard library only, so requests are checked field by field: each key has one type,
+no key is optional or extra, and the error names the key.
 """
 
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 PROTOCOL_VERSION = 5
-"""Of the socket's requests: a keeper outlives upgrades of the agent that talks to it."""
+"""Version of the socket's requests: a keeper outlives upgrades of the agent."""
 ACCOUNTS_PROTOCOL = 2
-"""From this one on tasks may run as other accounts."""
+"""First version in which tasks may run as other accounts."""
 MAKING_PROTOCOL = 3
-"""From this one on `make` is made for every task."""
+"""First version in which `make` is created for every task."""
 ENVIRONMENT_PROTOCOL = 4
-"""From this one on a task sees only what is named of the keeper's environment."""
+"""First version in which a task sees only the named variables of the keeper's environment."""
 PREFERENCE_PROTOCOL = 5
-"""From this one on there is a directory that is preferred to `cwd`."""
+"""First version with a directory preferred to `cwd`."""
 SOCKET_NAME = "keeper.sock"
 LOCK_NAME = "keeper.lock"
 TASKS_DIR = "tasks"
 STARTS_FILE = "starts.journal"
-"""What the keeper has started and nobody has dropped yet."""
+"""Journal of the attempts that the keeper has started and the agent has not dropped yet."""
 ENDS_FILE = "ends.journal"
 STOP_FILE = "stop"
 MARKER = "WATTLINE_TASK_DIR"
@@ -32,7 +32,7 @@ MAX_LINE_BYTES = 4 * 1024 * 1024
 MAX_KEY_CHARS = 64
 MAX_ACCOUNT_CHARS = 64
 MAX_TASKS = 4096
-"""Attempts a keeper holds at once, ended ones included, until they are dropped."""
+"""Maximum of attempts in a keeper, ended ones included until they are dropped."""
 RLIMIT_NAMES = frozenset({"core", "nofile", "nproc", "memlock", "fsize", "stack"})
 
 
@@ -40,7 +40,7 @@ _ACCOUNT_KEYS = frozenset({"run_as", "own", "make"})
 
 
 class BadRequest(ValueError):
-    """A request that cannot be served as written; the text says why."""
+    """An invalid request; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,9 @@ class TaskSpec:
     """`JOB.TASK.ATTEMPT`: the name of its directory under `tasks/`."""
     argv: tuple[str, ...]
     env: dict[str, str]
-    """On top of what it sees of the keeper's own environment (`pass_env`)."""
+    """Added to the variables it sees of the keeper's own environment (`pass_env`)."""
     env_append: dict[str, str]
-    """Path lists: appended, after a colon, to what the variable holds by then."""
+    """Path lists: appended, after a colon, to the variable's value so far."""
     cwd: str
     rlimits: dict[str, int]
     cpus: int
@@ -61,22 +61,22 @@ class TaskSpec:
     grace_s: float
     runtime_limit_s: float
     lease_until_s: float | None
-    """Task lease on CLOCK_BOOTTIME; at that time it is killed unless renewed. None = no lease."""
+    """Expiry of the task lease (CLOCK_BOOTTIME); the attempt is killed then. None = no lease."""
     log_limit_bytes: int
     run_as: str
     """Account of the host; empty = the keeper's own."""
     own: tuple[str, ...]
-    """Files and directories that become the account's."""
+    """Files and directories whose owner becomes the account."""
     make: str
-    """A directory that is made as whom the task runs, who may do more there; empty = none."""
+    """A directory created as the task's account, which may have more access there; empty = none."""
     prefer_cwd: str
-    """Where it starts in place of `cwd` if that is there and open to it; empty = nowhere."""
+    """Used in place of `cwd` if it exists and is accessible; empty = none."""
     pass_env: tuple[str, ...]
-    """Variables of the keeper's environment that it sees besides the usual ones: names, or with a
-    star at the end how they begin."""
+    """Variables of the keeper's environment that it sees besides the usual ones: names, or prefixes
+    followed by a star."""
 
     def to_json(self, protocol: int = PROTOCOL_VERSION) -> dict[str, Any]:
-        """A dictionary of plain values, as a keeper of this protocol reads it."""
+        """A dictionary of plain values, as a keeper of this protocol version reads it."""
         spec = {f.name: getattr(self, f.name) for f in fields(self)}
         if protocol < PREFERENCE_PROTOCOL:
             del spec["prefer_cwd"]
@@ -89,7 +89,7 @@ class TaskSpec:
 
 @dataclass(frozen=True, slots=True)
 class ExitRecord:
-    """How an attempt ended; a line of the journal of ends."""
+    """How an attempt ended; a line of the journal of exit records."""
 
     kind: str
     code: int | None = None
@@ -102,7 +102,7 @@ class ExitRecord:
     max_rss_bytes: int = 0
     leftover_pids: list[int] = field(default_factory=list)
     note: str = ""
-    """What its user should know of its start."""
+    """A remark about its start for the user."""
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain values."""
@@ -194,7 +194,7 @@ def check_key(key: object) -> str:
 
 
 def parse_spec(data: object) -> TaskSpec:
-    """The spec in a decoded request. Raises BadRequest naming the key that is wrong."""
+    """The spec in a decoded request. Raises BadRequest naming the wrong key."""
     if not isinstance(data, dict):
         raise BadRequest("the task is not a map")
     wanted = {"key", *_CHECKS}

@@ -1,8 +1,8 @@
 """From a spec to a running first process with its environment, cgroup and output pipe.
 
-Theory of operation. By `vfork` a start is over in a moment. A forked child may hang on its way to
-the program: it is told of at once, goes its way beside the keeper's loop, and is heard of when its
-error pipe closes. Only so many are on their way at a time; others wait for their turn.
+Theory of operation. With `vfork` a start is immediate. A forked child may hang before exec: its
+start is reported at once, it proceeds without blocking the keeper's loop, and its error pipe closes
+when it is done. The number of children before exec is limited; further starts are queued.
 """
 
 import fcntl
@@ -37,14 +37,14 @@ from wattline_agent.keeper.spec import MARKER, TaskSpec
 PIPE_BYTES = 256 * 1024
 """Output a task can write before the warden has to run."""
 MAX_UNDER_WAY = 32
-"""Children on their way to their programs: each is to have its time of a processor."""
+"""Maximum of children between fork and exec: each needs its share of a processor."""
 MAX_LOOKED = 64
-"""Paths that the keeper looks at for one start: a PATH may name thousands, and a child has time."""
+"""Maximum of paths the keeper checks per start: PATH may name thousands, and a child has time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """The keeper's: it has a function called when a descriptor is readable, or no more."""
+    """The keeper's loop: calls a function while a descriptor is readable, until `forget`."""
 
     watch: Callable[[int, Callable[[], None]], None]
     forget: Callable[[int], None]
@@ -52,32 +52,32 @@ class Loop:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Who is told what becomes of a start."""
+    """Callbacks for the outcome of a start."""
 
     forked: Callable[[Held], None]
-    """It has a process."""
+    """The attempt has a process."""
     runs: Callable[[Held], None]
-    """What was under way is at its program."""
+    """The child has executed its program."""
     failed: Callable[[Held, str, str], None]
-    """Its program will never run: kind and words. Its process, if there is one, is to end."""
+    """The program will never run: kind and message. A process of it, if any, is to be ended."""
 
 
 class Planned(NamedTuple):
-    """A start of which all is known."""
+    """A start with everything resolved."""
 
     held: Held
     path: str
-    """Empty = the child looks it up, and where it starts."""
+    """Empty = the child resolves program and working directory."""
     cwd: str
     env: dict[str, str]
 
     @property
     def account(self) -> str:
-        """Whose it is; empty = the keeper's own."""
+        """Account of the task; empty = the keeper's own."""
         return self.held.life.spec.run_as
 
     def launch(self, output: int = -1) -> spawn.Launch:
-        """For `spawn`."""
+        """Parameters of `spawn`."""
         spec = self.held.life.spec
         account = Account(spec.run_as, spec.own, spec.make) if spec.run_as else None
         return spawn.Launch(
@@ -95,7 +95,7 @@ class Planned(NamedTuple):
 
 
 class Starts:
-    """Starts attempts. What becomes of those that are under way is told later."""
+    """Starts attempts. The outcome of forked children is reported later."""
 
     def __init__(
         self, site: Site, journal: Journal, loop: Loop, told: Told, mounts: Mounts
@@ -109,13 +109,12 @@ class Starts:
         self._under_way: dict[str, Planned] = {}
 
     def begin(self, held: Held) -> None:
-        """Start the attempt, now or when it has its turn."""
+        """Start the attempt, now or when its turn comes."""
         self._try(held, lambda: self._begin(held))
         self.go_on()
 
     def go_on(self) -> None:
-        """Fork as many of those that wait as may be under way; one that is frozen waits on, and is
-        in nobody's way."""
+        """Fork queued starts up to the limit. A frozen one stays queued and blocks no other."""
         while self._moving() < MAX_UNDER_WAY and (planned := self._next()) is not None:
             del self._waiting[planned.held.life.spec.key]
             self._try(planned.held, functools.partial(self._fork, planned))
@@ -124,35 +123,35 @@ class Starts:
         return sum(not planned.held.life.frozen for planned in self._under_way.values())
 
     def _next(self) -> Planned | None:
-        """The first of the account that has the fewest under way: what one makes hang is in nobody
-        else's way for long."""
+        """First queued start of the account with the fewest children under way, so that an account
+        whose starts hang does not block the others for long."""
         busy = Counter(planned.account for planned in self._under_way.values())
         ready = (planned for planned in self._waiting.values() if not planned.held.life.frozen)
         return min(ready, key=lambda planned: busy[planned.account], default=None)
 
     def is_waiting(self, key: str) -> bool:
-        """It has no process yet."""
+        """The attempt has no process yet."""
         return key in self._waiting
 
     def withdraw(self, key: str) -> bool:
-        """Whether it waited for its turn, and now does so no more."""
+        """Remove it from the queue. False when it was not queued."""
         return self._waiting.pop(key, None) is not None
 
     def reaped(self, held: Held) -> None:
-        """Its process has ended: hear what it said, if nobody has yet. It may not be at its end: a
-        name service holds what it has inherited."""
+        """Its process has ended: read what it reported, if that was not done yet. The pipe may not
+        be at its end, because a name service has inherited it."""
         planned = self._under_way.get(held.life.spec.key)
         if planned is not None:
             self._hear(planned, is_dead=True)
 
     def leave(self, held: Held) -> None:
-        """It is over, though its process may still be there."""
+        """The attempt is over, though its process may still exist."""
         if held.life.spec.key in self._under_way:
             self._close(held)
             self.go_on()
 
     def give_up(self, held: Held) -> None:
-        """It has been under way for too long."""
+        """Give up a start that takes too long."""
         words = f"{held.life.spec.argv[0]}: no exec within {START_PATIENCE_S:g} s"
         self._close(held)
         self._told.failed(held, "not_startable", words)
@@ -161,10 +160,10 @@ class Starts:
     def _begin(self, held: Held) -> None:
         spec = held.life.spec
         env = _environment(spec, held.folder)
-        is_childs = spec.run_as or spec.make  # to look up, and to make
+        is_childs = spec.run_as or spec.make  # to resolve, and to create
         cwd, path = (spec.cwd, "") if is_childs else self._command(held, env)
         held.group = Group.make(self._site, spec.key, spec.cpus, spec.memory_bytes)
-        self._note(held)  # before the fork: what dies between the two is found all the same
+        self._note(held)  # before the fork: found even after a crash between the two
         planned = Planned(held, path, cwd, env)
         if path and spawn.has_vfork() and self._mounts.is_local(held.folder):
             self._run(planned)
@@ -172,14 +171,14 @@ class Starts:
             self._waiting[spec.key] = planned
 
     def _command(self, held: Held, env: dict[str, str]) -> tuple[str, str]:
-        """Where it starts, and its program; empty where to look it up, or to execute it, could hang
-        or take long."""
+        """Working directory and program path. Empty where resolving or executing it could hang or
+        take long: then the child does it."""
         spec, looked = held.life.spec, itertools.count(1)
 
         def touch(path: str) -> None:
             if next(looked) > MAX_LOOKED:
                 raise Elsewhere(path)
-            if path != held.folder:  # it lies where the keeper itself works and hangs
+            if path != held.folder:  # it is where the keeper itself works and would hang
                 self._mounts.touch(path)
 
         search_path, cwd, note = env.get("PATH", DEFAULT_PATH), spec.cwd, ""
@@ -221,7 +220,7 @@ class Starts:
 
     def _hear(self, planned: Planned, *, is_dead: bool = False) -> None:
         held = planned.held
-        if held.told < 0:  # heard in this turn of the loop already, when it was reaped
+        if held.told < 0:  # read in this turn of the loop already, when it was reaped
             return
         heard = spawn.hear(held.told, planned.launch())
         held.note = heard.note or held.note
@@ -251,7 +250,7 @@ class Starts:
             self._told.failed(held, "not_startable", words)
 
     def _note(self, held: Held) -> None:
-        """What a successor needs to find what is left of this attempt."""
+        """Record what a successor needs to find the processes of this attempt."""
         pid = held.life.pid
         ticks = tree.start_ticks(pid) if pid else 0
         note = (
@@ -263,13 +262,13 @@ class Starts:
 
 
 def _choose_cwd(spec: TaskSpec) -> tuple[str, str]:
-    """Where it starts, and what its user should know of that."""
+    """Working directory, and a remark about it for the user."""
     why = why_not_in(spec.prefer_cwd)
     return (spec.cwd, spawn.elsewhere(spec.prefer_cwd, why)) if why else (spec.prefer_cwd, "")
 
 
 def _open_output(held: Held) -> int:
-    """The end that the task writes to."""
+    """Create the output pipe and return the end that the task writes to."""
     held.pipe, output = os.pipe()
     _widen(held.pipe)
     return output

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 LIBRARY = "_launch*.so"
-"""A compiler makes it when the package is installed; without one, tasks are forked."""
+"""Compiled when the package is installed; without a compiler, tasks are forked."""
 
 LAYOUT = 1
-"""Of the structures below; a library with another one was built from other sources."""
+"""Version of the structures below; a library with another one was built from other sources."""
 
 
 class _Limit(ctypes.Structure):
@@ -41,7 +41,7 @@ class _Outcome(ctypes.Structure):
 
 
 class Outcome(NamedTuple):
-    """Of an attempt to start a program."""
+    """Outcome of an attempt to start a program."""
 
     pid: int
     """-1 = there is no process."""
@@ -52,7 +52,7 @@ class Outcome(NamedTuple):
 
 
 class Launcher:
-    """The library."""
+    """The loaded library."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._launch = library.wattline_launch
@@ -71,8 +71,8 @@ class Launcher:
         niceness: int,
         limits: Iterable[tuple[int, int, int]],
     ) -> Outcome:
-        """For `spawn.spawn_quick`; returns once the program runs, or does not. `limits`: (resource,
-        soft, hard) each."""
+        """Implements `spawn.spawn_quick`; returns once the program runs or has failed. `limits`:
+        (resource, soft, hard) each."""
         bounds = [_Limit(*limit) for limit in limits]
         task = _Launch(
             os.fsencode(path),
@@ -92,7 +92,7 @@ class Launcher:
 
 
 def _strings(texts: Sequence[str]) -> "ctypes.Array[ctypes.c_char_p]":
-    """As execve wants them: a null pointer after the last."""
+    """An argument array for execve: a null pointer after the last."""
     return (ctypes.c_char_p * (len(texts) + 1))(*map(os.fsencode, texts))
 
 
@@ -103,6 +103,6 @@ def load_launcher() -> Launcher | None:
             library = ctypes.CDLL(str(file))
             if ctypes.c_int.in_dll(library, "wattline_launch_layout").value == LAYOUT:
                 return Launcher(library)
-        except (OSError, ValueError):  # not a library of this machine, or an older one
+        except (OSError, ValueError):  # not a library for this machine, or an older one
             continue
     return None

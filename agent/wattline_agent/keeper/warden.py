@@ -1,10 +1,10 @@
-"""The keeper's second process: writes the tasks' logs, and survives the keeper to end its tasks.
+"""Warden, the keeper's second process: writes the tasks' logs, and ends tasks if the keeper dies.
 
-Two jobs that must not depend on the keeper's loop. Disk writes may stall (logs, and the ends of
-attempts, which are synced), and task leases must be enforced all the same. And when the keeper is
-killed, the kernel ends each task's first process only (PR_SET_PDEATHSIG), so someone has to end
-the rest at once. The warden holds the keeper's lock meanwhile: a successor waits until nothing of
-its predecessor is left.
+It has two duties that must not depend on the keeper's loop. Disk writes may stall (logs, and the
+synced exit records), and task leases must be enforced all the same. And when the keeper is killed,
+the kernel ends each task's first process only (PR_SET_PDEATHSIG), so the warden ends the rest at
+once. It holds the keeper's lock meanwhile: a successor waits until no process of its predecessor is
+left.
 """
 
 import json
@@ -28,10 +28,10 @@ from wattline_agent.keeper.spec import ENDS_FILE
 CHUNK_BYTES = 64 * 1024
 MAX_PACKET_BYTES = 64 * 1024
 MAX_DROPPED = 256
-"""Keys told with one end."""
+"""Maximum of dropped keys in one message."""
 LAST_KILL_S = 5.0
-"""How long the warden goes on killing after the keeper's death; a process that is still there
-then hangs in the kernel."""
+"""How long the warden keeps killing after the keeper's death; a process that still exists then
+hangs in the kernel."""
 SCAN_PERIOD_S = 0.02
 
 
@@ -46,7 +46,7 @@ class Stream:
     writer: LogWriter
 
     def drain(self, limit_bytes: int) -> bool:
-        """Move what is in the pipe to the log; False once no process holds its other end."""
+        """Move what is in the pipe to the log; False once no process has its other end open."""
         while limit_bytes > 0:
             try:
                 data = os.read(self.pipe, CHUNK_BYTES)
@@ -60,7 +60,7 @@ class Stream:
 
 
 class Warden:
-    """The loop. Runs in its own process, forked from the keeper."""
+    """The warden's loop. Runs in its own process, forked from the keeper."""
 
     def __init__(self, keeper: socket.socket, ends: Journal) -> None:
         self._keeper = keeper
@@ -70,7 +70,7 @@ class Warden:
         self._selector.register(keeper, selectors.EVENT_READ, None)
 
     def run(self) -> None:
-        """Until the keeper is gone and nothing of its tasks is left."""
+        """Run until the keeper has ended and no process of its tasks is left."""
         while True:
             for entry, _ in self._selector.select():
                 if entry.data is None:
@@ -87,7 +87,7 @@ class Warden:
             stream.pipe = -1
 
     def _obey(self) -> bool:
-        """All packets that have come from the keeper; False at its end."""
+        """Handle all packets from the keeper; False when the keeper has closed the line."""
         finished: list[dict[str, Any]] = []
         is_there = True
         while is_there and self._has_packet():
@@ -103,7 +103,7 @@ class Warden:
         return is_there
 
     def _has_packet(self) -> bool:
-        """Whether a packet, or the end, has come: `recv_fds` itself would wait."""
+        """Whether a packet, or the end, has arrived: `recv_fds` itself would block."""
         try:
             self._keeper.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -119,8 +119,8 @@ class Warden:
         self._selector.register(pipe, selectors.EVENT_READ, stream)
 
     def _finish(self, requests: list[dict[str, Any]]) -> None:
-        """Write what is left in the pipes, then the ends; whoever still holds a pipe writes to
-        nobody. May be asked again, when an end could not be written or the answer is late."""
+        """Write what is left in the pipes, then the exit records; later writes to the pipes are
+        lost. Repeated when a record could not be written or the answer is late."""
         facts: list[Fact] = []
         for request in requests:
             stream = self._streams.pop(request["key"], None)
@@ -145,7 +145,7 @@ class Warden:
         stream.writer.close()
 
     def _end_tasks(self) -> None:
-        """The keeper is dead: kill whatever its tasks have left behind, then save their output."""
+        """After the keeper's death: kill all remaining task processes, then save their output."""
         identities = {
             key: tree.Identity(stream.pid, tree.marker_of(stream.folder))
             for key, stream in self._streams.items()
@@ -159,8 +159,8 @@ class Warden:
 
 
 def kill_all(identities: dict[str, tree.Identity], groups: list[Group], until_s: float) -> set[int]:
-    """SIGKILL what carries these identities or sits in these groups, anywhere on the host, until
-    nothing is found or the monotonic time `until_s` comes; the processes that are left."""
+    """Send SIGKILL to all processes with these identities or in these groups, anywhere on the host,
+    until none is found or the monotonic time `until_s` passes. Returns the processes left."""
     while True:
         for group in groups:
             group.kill()
@@ -182,7 +182,7 @@ def kill_all(identities: dict[str, tree.Identity], groups: list[Group], until_s:
 
 
 def send_signal(pid: int, number: int) -> None:
-    """Signal a process that may be gone by now, or may have become another user's: then it is
+    """Signal a process. One that has ended is ignored, and so is one of another user, which is
     reported as left over."""
     try:
         os.kill(pid, number)
@@ -191,7 +191,7 @@ def send_signal(pid: int, number: int) -> None:
 
 
 def fork_warden(state_dir: Path, close_in_child: list[int]) -> tuple[int, socket.socket]:
-    """Start the warden: its process number and the keeper's end of the line to it."""
+    """Start the warden. Returns its process number and the keeper's end of the line to it."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
     if pid == 0:
@@ -220,7 +220,7 @@ def _be_warden(state_dir: Path, keeper: socket.socket, close: list[int]) -> NoRe
 
 
 class WardenLine:
-    """The keeper's side of the line: never blocks."""
+    """The keeper's side of the line to the warden: never blocks."""
 
     def __init__(self, line: socket.socket) -> None:
         self.line = line
@@ -230,7 +230,7 @@ class WardenLine:
     def open(
         self, key: str, folder: str, pid: int, cgroup: str, limit_bytes: int, pipe: int
     ) -> None:
-        """Hand a task's output over. Raises OSError when the warden does not listen."""
+        """Hand a task's output over. Raises OSError when the warden does not respond."""
         packet = {
             "do": "open",
             "key": key,
@@ -242,19 +242,19 @@ class WardenLine:
         socket.send_fds(self.line, [json.dumps(packet).encode()], [pipe])
 
     def finish(self, key: str, end: object) -> None:
-        """Ask for what is left of the log and for the end to be written; `answers` says when.
-        Raises OSError when the warden does not listen."""
+        """Request that the rest of the log and the exit record be written; `answers` reports when.
+        Raises OSError when the warden does not respond."""
         dropped = self._dropped[:MAX_DROPPED]
         packet = {"do": "finish", "key": key, "end": end, "dropped": dropped}
         self.line.send(json.dumps(packet).encode())
         del self._dropped[: len(dropped)]
 
     def drop(self, keys: list[str]) -> None:
-        """Ends need not be kept any more; said with the next one, for it is no hurry."""
+        """Drop exit records; sent with the next request, as it is not urgent."""
         self._dropped += keys
 
     def answers(self) -> list[tuple[str, str]] | None:
-        """(key, error) of attempts whose end is on disk (no error) or could not be put there;
+        """(key, error) of attempts whose exit record is on disk (no error) or could not be written;
         None when the warden has died."""
         found: list[tuple[str, str]] = []
         while True:

@@ -1,1 +1,1 @@
-"""What the verbs do: one function per verb, named in the table, imported when it is run."""
+"""Implementation of the verbs: one function per verb, named in the table, imported on use."""

@@ -9,7 +9,7 @@ from wattline.verbs.run import Outcome
 
 
 def demo(*, headless: bool, json_file: str | None, keep: str | None) -> Outcome:
-    """Run it; on a terminal inside the operator's terminal."""
+    """Run the demo; on a terminal inside the operator's terminal."""
     if sys.platform != "linux":
         raise ActFailed("the demo needs Linux: it reads /proc and simulates a Linux driver library")
     from wattline.demo.run import run_demo

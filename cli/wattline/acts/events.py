@@ -15,5 +15,5 @@ def events(
 
 
 def problems(client: Client, *, all: bool, node: str | None) -> ProblemList:  # noqa: A002 - its flag
-    """What is wrong now, worst first."""
+    """Open problems, worst first."""
     return client.problems(ended=all, node=node)

@@ -22,7 +22,7 @@ def add(
     release_s: float | None,
     reason: str,
 ) -> str:
-    """Announce one."""
+    """Announce a grid event."""
     try:
         fraction, by_mw = shed_amount(amount)
         start_unix_s, end_unix_s = _times(start, for_s, end)
@@ -57,11 +57,11 @@ def _times(start: str | None, for_s: float | None, end: str | None) -> tuple[flo
 
 
 def events(client: Client) -> tuple[LimitView, ...]:
-    """Those that are not over, by start."""
+    """Grid events that are not over, by start."""
     found = [limit for limit in client.limits() if limit.source == "event"]
     return tuple(sorted(found, key=lambda limit: limit.start_unix_s))
 
 
 def cancel(client: Client, *, id: str, reason: str) -> str:  # noqa: A002 - as above
-    """Take one back."""
+    """Cancel a grid event."""
     return client.cancel_grid_event(id, reason)

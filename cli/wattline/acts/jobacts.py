@@ -1,4 +1,4 @@
-"""Acts on jobs that are there: which ones, and what came of it."""
+"""Acts on existing jobs: selection and result."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def which(
     name: tuple[str, ...],
     state: tuple[str, ...],
 ) -> Selection:
-    """The jobs that argument and filters mean together."""
+    """Selection of jobs by the argument and the filters."""
     try:
         chosen = selection(
             jobs,
@@ -41,26 +41,26 @@ def which(
 def cancel(
     client: Client, *, dry_run: bool, jobs: str | None, **filters: tuple[str, ...]
 ) -> Outcome:
-    """End them."""
+    """Cancel jobs."""
     return _told(client.cancel(which(jobs, **filters), dry_run=dry_run))
 
 
 def hold(client: Client, *, dry_run: bool, jobs: str | None, **filters: tuple[str, ...]) -> Outcome:
-    """Keep them from starting."""
+    """Hold jobs."""
     return _told(client.hold(which(jobs, **filters), dry_run=dry_run))
 
 
 def release(
     client: Client, *, dry_run: bool, jobs: str | None, **filters: tuple[str, ...]
 ) -> Outcome:
-    """Let them start."""
+    """Release held jobs."""
     return _told(client.release(which(jobs, **filters), dry_run=dry_run))
 
 
 def requeue(
     client: Client, *, dry_run: bool, jobs: str | None, **filters: tuple[str, ...]
 ) -> Outcome:
-    """Send them back to the queue."""
+    """Requeue jobs."""
     return _told(client.requeue(which(jobs, **filters), dry_run=dry_run))
 
 
@@ -76,7 +76,7 @@ def update(
     state: tuple[str, ...],
     **options: Any,
 ) -> Outcome:
-    """Change what they asked for."""
+    """Change the specification of jobs."""
     chosen = which(jobs, user, from_account, from_queue, name, state)
     changes = {key: value for key, value in options.items() if _is_given(value)}
     at_a_time = changes.get("at_a_time")

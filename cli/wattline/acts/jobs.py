@@ -1,4 +1,4 @@
-"""Acts on jobs that exist."""
+"""Queries about jobs."""
 
 from wattline import exits
 from wattline.client import Client, NotFound
@@ -17,7 +17,7 @@ def jobs(
     user: tuple[str, ...],
     **filters: tuple[str, ...],
 ) -> tuple[JobView, ...]:
-    """Jobs that wait or run; with `all_jobs`, or a state that has ended, the others too."""
+    """Pending and running jobs; with `all_jobs`, or a final state, the others too."""
     if lines is not None and lines < 0:
         raise ActFailed("--lines: want a whole number from 0", exits.USAGE)
     ended = all_jobs or any(state in ENDED_STATES for state in filters["state"])
@@ -32,7 +32,7 @@ def job(client: Client, *, job: str) -> JobView:
 
 
 def explain(client: Client, *, job: str) -> ExplainView:
-    """Why it waits."""
+    """Why it is pending."""
     return client.explain(one_number(client, job))
 
 

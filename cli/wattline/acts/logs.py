@@ -12,7 +12,7 @@ from wattline_protocol.wire.client_messages import Log
 def logs(
     client: Client, *, job: str, task: int, attempt: int, follow: bool, tail: int | None
 ) -> Iterator[Log]:
-    """What the task has written, piece by piece."""
+    """Output of the task, piece by piece."""
     if tail is not None and tail < 0:
         raise ActFailed(f"--tail {tail}: want a number of lines from 0", exits.USAGE)
     number = one_number(client, job)

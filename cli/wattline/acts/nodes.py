@@ -22,7 +22,7 @@ def node(client: Client, *, node: str) -> NodeView:
 def node_off(
     client: Client, *, node: str, confirm: str | None, power_off: bool, reason: str
 ) -> str:
-    """Have it confirmed off out of band, or declare it off once its name was given twice."""
+    """Have the node confirmed off out of band, or declare it off by its name given twice."""
     if power_off and confirm is not None:
         raise ActFailed("--power-off is confirmed out of band; leave out --confirm", exits.USAGE)
     if power_off or (confirm is None and _can_be_asked(client, node)):
@@ -55,19 +55,19 @@ def _typed_again(node: str) -> str:
 
 
 def node_on(client: Client, *, node: str) -> str:
-    """Take it back."""
+    """Undo `node_off`."""
     return client.declare_on(node)
 
 
 def readmit(client: Client, *, node: str, reason: str) -> str:
-    """Believe its agent again."""
+    """Trust its agent again."""
     return client.readmit(node, reason)
 
 
 def drain(
     client: Client, *, node: str, after_jobs: bool, now: bool, wait: bool, reason: str
 ) -> str:
-    """Start nothing new there; perhaps stay until the last task has left."""
+    """Start nothing new there; optionally wait until the last task has left."""
     if after_jobs and now:
         raise ActFailed("--after-jobs lets run what --now stops; give one of them", exits.USAGE)
     told = client.drain(node, reason, now=now)
@@ -80,5 +80,5 @@ def drain(
 
 
 def undrain(client: Client, *, node: str) -> str:
-    """Start tasks there again."""
+    """Undo `drain`: let tasks start there again."""
     return client.undrain(node)

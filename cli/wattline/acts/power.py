@@ -14,12 +14,12 @@ WATCH_PERIOD_S = 1.0
 
 
 class PowerNow(msgspec.Struct, frozen=True):
-    """All domains at one moment of a watch."""
+    """All domains at one point in time of a watch."""
 
     unix_s: float
     domains: tuple[DomainView, ...]
     trouble: str = ""
-    """Why these are not fresh; empty = they are."""
+    """Why these are not current; empty = they are."""
 
 
 def power(client: Client, *, watch: bool) -> tuple[DomainView, ...] | Iterator[PowerNow]:
@@ -28,7 +28,7 @@ def power(client: Client, *, watch: bool) -> tuple[DomainView, ...] | Iterator[P
 
 
 def _watched(client: Client) -> Iterator[PowerNow]:
-    """Goes on while the scheduler is away, with what was last seen and the reason."""
+    """Continues while the scheduler is unreachable, with the last domains and the reason."""
     seen = PowerNow(time.time(), client.power())
     while True:
         yield seen
@@ -47,7 +47,7 @@ class NodeWhy(msgspec.Struct, frozen=True):
 
 
 def why(client: Client, *, node: str) -> NodeWhy:
-    """Ask for the node, and for what limits its binding domain."""
+    """Query the node, and the limits of its binding domain."""
     view = client.why(node)
     domains = client.power() if view.binding is not None else ()
     return NodeWhy(view, next((d for d in domains if d.id == view.binding), None))

@@ -25,7 +25,7 @@ def scheduler(
     check: bool,
     json_logs: bool,
 ) -> Outcome:
-    """Until SIGTERM or SIGINT, unless only a backup or a check is wanted; its exit code."""
+    """Run until SIGTERM or SIGINT, unless only a backup or a check is requested; the exit code."""
     from wattline_scheduler.shell.config import SchedulerConfig
     from wattline_scheduler.shell.run import run_scheduler
 
@@ -69,7 +69,7 @@ def agent(
     floors: bool,
     json_logs: bool,
 ) -> Outcome:
-    """Until SIGTERM or SIGINT, unless it only checks or sets floors; its exit code."""
+    """Run until SIGTERM or SIGINT, unless it only checks or sets floors; returns the exit code."""
     from wattline_agent import config as agent_config
 
     try:
@@ -113,7 +113,7 @@ def _run_agent(config: "AgentConfig") -> int:
 
 
 def gateway(*, bundle: str, site: str, json_logs: bool) -> Outcome:
-    """Until SIGTERM or SIGINT; its exit code."""
+    """Run until SIGTERM or SIGINT; returns the exit code."""
     from wattline.client import Client
     from wattline.client.routes import ClientRoutes
     from wattline_runtime.gateway.config import GatewayConfig

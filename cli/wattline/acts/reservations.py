@@ -26,7 +26,7 @@ def reserve(
     maintenance: bool,
     reason: str,
 ) -> str:
-    """Keep nodes from a time to a time."""
+    """Reserve nodes for a time range."""
     return client.reserve(
         name,
         until=until or "",
@@ -66,10 +66,10 @@ def _some(flag: str, number: int | None) -> int:
 
 
 def reservations(client: Client) -> tuple[ReservationView, ...]:
-    """Those that are not over, by their beginning."""
+    """Reservations that are not over, by their beginning."""
     return client.reservations()
 
 
 def unreserve(client: Client, *, name: str, reason: str) -> str:
-    """Take one back."""
+    """Cancel a reservation."""
     return client.unreserve(name, reason)

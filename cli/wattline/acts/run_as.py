@@ -1,7 +1,7 @@
-"""As which account of the hosts the first admin's tasks run: chosen when a site is made.
+"""The account of the hosts that the first admin's tasks run as: chosen when a site is created.
 
-Never root unless that is said. Root gets the system account for jobs, which is made here where the
-host has a program for that; on hosts with systemd `systemd/wattline.sysusers` makes it.
+Never root unless requested. For root it is the system account for jobs, which is created here where
+the host has a program for that; on hosts with systemd `systemd/wattline.sysusers` creates it.
 """
 
 import os
@@ -17,7 +17,7 @@ from wattline_protocol.site.run_as import ACCOUNT, ROOT
 JOB_ACCOUNT = "wattline-job"
 JOB_HOME = "/var/lib/wattline-job"
 SCHEDULER_ACCOUNT = "wattline"
-"""As which the scheduler runs on real hosts: it owns the keys of the site, and runs no tasks."""
+"""Account of the scheduler on real hosts: it owns the keys of the site, and runs no tasks."""
 ROOT_UID = 0
 COMMAND_S = 30.0
 
@@ -29,12 +29,12 @@ MAKERS = (
     ("systemd-sysusers", "--inline", f'u {JOB_ACCOUNT} - "Wattline jobs" {JOB_HOME} /bin/sh'),
     ("adduser", "-S", "-D", "-h", JOB_HOME, "-s", "/bin/sh", JOB_ACCOUNT),
 )
-"""Of Linux distributions, of systemd, of busybox."""
+"""Programs of Linux distributions, of systemd, of busybox."""
 BY_HAND = f"useradd --system --home-dir {JOB_HOME} --create-home {JOB_ACCOUNT}"
 
 
 class Choice(NamedTuple):
-    """An account, and what is to be known of it."""
+    """An account, and notes on it."""
 
     account: str
     """Empty: none is named, and tasks run as the keeper's own unless that is root."""
@@ -42,8 +42,8 @@ class Choice(NamedTuple):
 
 
 def chosen(asked: str | None, admin: str) -> Choice:
-    """What was asked for; otherwise the account of this process, or for root and for the account
-    of schedulers that of jobs. Raises ActFailed."""
+    """The requested account; else that of this process, or for root and for the scheduler's account
+    that of jobs. Raises ActFailed."""
     if asked is not None:
         if not ACCOUNT.fullmatch(asked):
             raise ActFailed(f"--run-as: {asked!r} is no name of an account", exits.USAGE)
@@ -58,7 +58,7 @@ def chosen(asked: str | None, admin: str) -> Choice:
 
 
 def account_name(uid: int) -> str:
-    """Of this host; empty: it has none."""
+    """Name of the account on this host; empty: none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -75,7 +75,7 @@ def exists(account: str) -> bool:
 
 
 def _made(uid: int) -> tuple[str, ...]:
-    """Make the account of jobs where this host has none; what was done, or is to be done."""
+    """Create the account of jobs where this host has none; returns the actions done or needed."""
     every = f"Every GPU host needs the account {JOB_ACCOUNT} (systemd/wattline.sysusers)."
     if exists(JOB_ACCOUNT):
         return (every,)
@@ -87,7 +87,7 @@ def _made(uid: int) -> tuple[str, ...]:
 
 
 def _make() -> str:
-    """Why it could not be made; empty = it is there."""
+    """Why it could not be created; empty = it exists."""
     found = [command for command in MAKERS if shutil.which(command[0])]
     failed = f"none of {', '.join(command[0] for command in MAKERS)} is here"
     for command in found:

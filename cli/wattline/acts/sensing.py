@@ -1,4 +1,4 @@
-"""Acts on what is sensed beside the agents: domain meters and cooling plant."""
+"""Acts on external sensors: domain meters and cooling plant."""
 
 from wattline import exits
 from wattline.client import Client
@@ -7,14 +7,14 @@ from wattline_protocol.views.site_views import DomainView
 
 
 def meters(client: Client) -> tuple[DomainView, ...]:
-    """The domains that have a meter."""
+    """The domains with a meter."""
     return tuple(domain for domain in client.power() if domain.meter is not None)
 
 
 def cooling(
     client: Client, *, zone: str | None, units_in_service: int | None, reason: str
 ) -> tuple[DomainView, ...] | str:
-    """All cooling zones or one; with `units_in_service`, what was done."""
+    """All cooling zones or one; with `units_in_service`, the result of setting it."""
     if units_in_service is not None:
         if zone is None:
             raise ActFailed(

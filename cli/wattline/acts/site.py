@@ -1,4 +1,4 @@
-"""Makes a site directory and lets members in."""
+"""Creates a site directory and enrolls members."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +24,7 @@ PORTS = 4
 
 
 class MadeSite(msgspec.Struct, frozen=True):
-    """What `init` made."""
+    """Result of `init`."""
 
     site: str
     directory: str
@@ -35,11 +35,11 @@ class MadeSite(msgspec.Struct, frozen=True):
     admin_runs_as: str = ""
     """Account of the hosts that tasks of the admin run as; empty: the keeper's own."""
     run_as_notes: tuple[str, ...] = ()
-    """What is to be known of that account."""
+    """Notes on that account."""
 
 
 class Enrolled(msgspec.Struct, frozen=True):
-    """What `enroll` made."""
+    """Result of `enroll`."""
 
     name: str
     role: Role
@@ -56,14 +56,14 @@ def init(
     admin: str,
     run_as: str | None = None,
 ) -> MadeSite:
-    """Make the directory; refuses one that holds a site already."""
+    """Create the directory; refuses one that contains a site already."""
     folder = Path(directory)
     if (folder / SITE_FILE).exists():
         raise ActFailed(f"{folder / SITE_FILE} exists already; it is never overwritten")
     if not 1 <= port <= LAST_PORT - PORTS + 1:
         raise ActFailed(f"--port: want 1 to {LAST_PORT - PORTS + 1}", exits.USAGE)
     whole_name = name or folder.resolve().name
-    site_text(whole_name, host, port, nodes)  # refuses before an account is made
+    site_text(whole_name, host, port, nodes)  # refuses before an account is created
     choice = chosen(run_as, admin)
     users = {check_name(admin): choice.account} if choice.account else {}
     text = site_text(whole_name, host, port, nodes, users)
@@ -90,7 +90,7 @@ def site_text(
     nodes: tuple[str, ...],
     users: Mapping[str, str] | None = None,
 ) -> str:
-    """A site file to begin with: the commented template, the nodes asked for and a gateway."""
+    """The initial site file: the commented template, the nodes requested and a gateway."""
     try:
         names = [check_name(node) for node in nodes]
         check_name(name)
@@ -120,7 +120,7 @@ http_address = "{http}"
 
 
 def enroll(*, name: str, role: Role, site: str, out: str | None) -> Enrolled:
-    """Let `name` in: list its key and write its bundle."""
+    """Enroll `name`: list its key and write its bundle."""
     folder = Path(site)
     known = read_site(folder)
     _check_member(known, name, role)
@@ -157,7 +157,7 @@ def read_site(folder: Path) -> Site:
 
 
 def _check_member(site: Site, name: str, role: Role) -> None:
-    """Agents and gateways are those the site file names; a typing error is found here."""
+    """Agents and gateways must be named in the site file, which detects typing errors."""
     known: dict[str, list[str]] = {
         "agent": [node.id for node in site.nodes],
         "gateway": [gateway.name for gateway in site.gateways],

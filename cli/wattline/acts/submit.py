@@ -1,4 +1,4 @@
-"""Submits a job; with `wait` stays until it has ended."""
+"""Submits a job; with `wait` blocks until it has ended."""
 
 import os
 import shlex
@@ -24,18 +24,18 @@ from wattline_protocol.views.site_views import ENDED_STATES, ExplainView, JobVie
 FAILED_WITHOUT_CODE = 1
 
 NEXT_ATTEMPT_S = 0.2
-"""Between looks for another attempt, or for the end of the job."""
+"""Poll interval for another attempt, or for the end of the job."""
 
 
 FIRST_REASON_S = 1.0
-"""So long a job may be pending before the reason is said."""
+"""Time for which a job may be pending before the reason is printed."""
 
 NEXT_REASON_S = 10.0
-"""Least time between two reasons: their figures change with each job that ends."""
+"""Minimum time between two reasons: their figures change with each job that ends."""
 
 
 class Submission(msgspec.Struct, frozen=True):
-    """What `submit` prints: the number, and the job once it was waited for."""
+    """Output of `submit`: the job number, and the job once it was waited for."""
 
     job: JobId
     name: str
@@ -53,7 +53,7 @@ def submit(
     as_json: bool,
     **options: Any,
 ) -> Outcome:
-    """Submit the job that file and flags describe together; perhaps stay until it has ended."""
+    """Submit the job specified by file and flags; with `wait` block until it has ended."""
     spec = job_spec(file, command, options)
     if hint := shell_hint(spec.command):
         put_error(hint)
@@ -78,12 +78,12 @@ def submit(
 
 
 def has_one_task(spec: JobSpec) -> bool:
-    """Whether there is one log, of which the whole can be shown."""
+    """Whether there is a single log, which can be shown completely."""
     return spec.gang_count == 1 and spec.gang_size == 1 and spec.kind != "service"
 
 
 class PendingNotes:
-    """Says on stderr why a job is pending: after a second, and when the reason has changed."""
+    """Prints on stderr why a job is pending: after a second, and when the reason has changed."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -102,7 +102,7 @@ class PendingNotes:
 def output(
     client: Client, job: int, seen: Callable[[JobView], None] = lambda _: None
 ) -> Iterator[bytes]:
-    """What the task writes, attempt by attempt, until the job has ended; `seen` gets each view."""
+    """Output of the task, attempt by attempt, until the job has ended; `seen` gets each view."""
     shown, is_ended = 0, False
     while not is_ended:
         with suppress(Unreachable):
@@ -111,7 +111,7 @@ def output(
             is_ended = view.state in ENDED_STATES
             if view.started_unix_s is None and not is_ended:
                 time.sleep(NEXT_ATTEMPT_S)
-                continue  # a log that nothing writes yet would be waited for without a word
+                continue  # following a log that is not written yet would show no reason
         newest = shown
         with suppress(NotFound, Unavailable, Unreachable):  # no log: never started, or lost
             for piece in client.log(job, follow=True):
@@ -128,7 +128,7 @@ SHELL_WORDS = {"|", "||", "&", "&&", ";", ">", ">>", "<", "2>", "2>&1"}
 
 
 def shell_hint(command: Sequence[str]) -> str:
-    """What to write where a command seems to be meant for a shell: none reads it. Empty = fine."""
+    """Advice where a command seems to need a shell, which no job gets. Empty = none."""
     is_line = len(command) == 1 and " " in command[0].strip()
     if not is_line and not SHELL_WORDS.intersection(command):
         return ""
@@ -140,12 +140,12 @@ def shell_hint(command: Sequence[str]) -> str:
 def what_if(
     client: Client, *, file: str | None, command: tuple[str, ...], **options: Any
 ) -> ExplainView:
-    """What would become of that job."""
+    """What would happen to that job."""
     return client.what_if(job_spec(file, command, options))
 
 
 def job_spec(file: str | None, command: tuple[str, ...], options: dict[str, Any]) -> JobSpec:
-    """The job; raises JobFileError or ActFailed that say what is wrong and where."""
+    """The job; raises JobFileError or ActFailed with error and place."""
     for name in ("workdir", "submit_dir"):
         if options.get(name):
             options[name] = os.path.abspath(options[name])  # noqa: PTH100 - keeps links
@@ -161,7 +161,7 @@ def job_spec(file: str | None, command: tuple[str, ...], options: dict[str, Any]
 
 
 def _no_file(word: str) -> str:
-    """Why, and how a command is given where the word seems to be one."""
+    """Error text, with the syntax of a command where the word seems to be one."""
     is_line = " " in word.strip()
     if not is_line and shutil.which(word) is None:
         return f"there is no job file {word}"
@@ -182,7 +182,7 @@ def _text(path: Path) -> str:
 
 
 def exit_status(job: JobView) -> int:
-    """What `submit --wait` exits with: the job's own status as far as it has one."""
+    """Exit status of `submit --wait`: the job's own status, if it has one."""
     match job.state:
         case "COMPLETED":
             return exits.OK

@@ -8,7 +8,7 @@ from wattline.verbs.run import Outcome
 
 
 def top(client: Client) -> Outcome:
-    """Open it over the running site, until the user leaves."""
+    """Run it over the site until the user quits."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise ActFailed("top needs a terminal; in a pipe use `wattline nodes`, `jobs` or `power`")
     from wattline_tui.top import run_top

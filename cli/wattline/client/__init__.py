@@ -1,4 +1,4 @@
-"""The Python client: everything a script, the CLI, the TUI or the gateway asks a scheduler."""
+"""The Python client: all requests of scripts, CLI, TUI and gateway to a scheduler."""
 
 from wattline.client.client import Client
 from wattline.client.errors import (

@@ -1,4 +1,4 @@
-"""How a client asks: one request and its answer, or a watch with many."""
+"""Requests of a client: one request and its answer, or a watch with many."""
 
 import os
 import queue
@@ -25,14 +25,14 @@ from wattline_protocol.wire.subscriptions import WatchSite
 A = TypeVar("A")
 
 TROUBLE_AFTER_S = 1.0
-"""A connection that does not stand by then is looked into."""
+"""A connection that is not established by then is diagnosed."""
 
 DEFAULT_TIMEOUT_S = 10.0
-"""How long an ask waits for its answer; a scheduler restart fits in."""
+"""How long a request waits for its answer; longer than a scheduler restart."""
 
 
 class Asking:
-    """A connection to one site's scheduler, opened at once and kept up by itself."""
+    """A connection to one site's scheduler, opened at once and re-established by itself."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Asking:
         timeout_s: float = DEFAULT_TIMEOUT_S,
         on_trouble: Callable[[str], None] | None = None,
     ) -> None:
-        """`on_trouble` hears once, after a second, why no connection stands; it is still tried."""
+        """`on_trouble` is called once, after a second without a connection, with the reason."""
         self._on_trouble = on_trouble
         self._bundle = bundle if isinstance(bundle, JoinBundle) else find_bundle(bundle)
         self._timeout_s = timeout_s
@@ -59,23 +59,23 @@ class Asking:
         self.close()
 
     def close(self) -> None:
-        """End the connection and every call that waits for it."""
+        """Close the connection and end every call that waits for it."""
         self._connection.close()
 
     @property
     def me(self) -> ClientWelcome:
-        """Site, user and role as the scheduler knows them; waits for the connection."""
+        """Site, user and role as known to the scheduler; waits for the connection."""
         link = self._connection.link
         if link.welcome is None:
             link.wait_settled(min(TROUBLE_AFTER_S, self._timeout_s))
         if link.welcome is None:
-            self.ask(GetPower())  # raises what is the matter
+            self.ask(GetPower())  # raises the error
         if link.welcome is None:
             raise self._unreachable()
         return link.welcome
 
     def ask(self, request: Request, *, timeout_s: float | None = None) -> Answer:
-        """One request, one answer, as they travel; Denied is raised as its exception."""
+        """Send one request and return its answer; Denied is raised as its exception."""
         pending = self._connection.link.ask(request)
         try:
             return self._next(pending, self._timeout_s if timeout_s is None else timeout_s)
@@ -83,22 +83,22 @@ class Asking:
             self._connection.link.drop(pending)
 
     def act(self, request: Request, *, timeout_s: float | None = None) -> str:
-        """Do something; what was done, in words."""
+        """Request an act; returns its result as text."""
         return self.get(request, Done, timeout_s=timeout_s).text
 
     def get(self, request: Request, kind: type[A], *, timeout_s: float | None = None) -> A:
-        """The answer of that kind."""
+        """The answer, which must be of that kind."""
         return _of_kind(self.ask(request, timeout_s=timeout_s), kind)
 
     @property
     def clock_offset_s(self) -> float:
-        """How far this host's wall clock is ahead of the scheduler's; 0 until that is known."""
+        """Seconds that this host's wall clock is ahead of the scheduler's; 0 until known."""
         return self._connection.link.clock_offset_s
 
     def watch(self, request: Request, kind: type[A], stall_s: float | None) -> Iterator[A]:
         """Answers for as long as the caller iterates; None: silence is no error.
 
-        Of a paced watch the next one is sent once the caller has come back for it.
+        Of a paced watch the next one is sent once the caller has requested it.
         """
         link = self._connection.link
         is_paced = isinstance(request, WatchSite) and request.is_paced
@@ -106,7 +106,7 @@ class Asking:
         patience_s: float | None = self._timeout_s
         try:
             while True:
-                # The first answer must come in time, or the scheduler is not there.
+                # The first answer must come in time, or the scheduler is unreachable.
                 yield _of_kind(self._next(pending, patience_s), kind)
                 patience_s = stall_s
                 if is_paced and link.welcome is not None and link.welcome.unix_s:

@@ -1,4 +1,4 @@
-"""The client itself: one method per request, plain values in and views out."""
+"""The client: one method per request, plain values in and views out."""
 
 import secrets
 import time
@@ -85,38 +85,38 @@ from wattline_protocol.wire.subscriptions import WatchRoutes, WatchSite
 
 POLL_FIRST_S = 0.05
 POLL_LONGEST_S = 0.5
-"""`wait` and `log` look again after these times, growing from the first to the longest."""
+"""Poll intervals of `wait` and `log`, growing from the first to the longest."""
 
 OUT_OF_BAND_WITHIN_S = MAX_OFF_TIMEOUT_S + 10.0
-"""Longest that a site file allows a BMC, and a little."""
+"""The longest time-out of a BMC in a site file, with a margin."""
 
 REPORT_TIMEOUT_S = 60.0
-"""A report is made by a process beside the scheduler, after those that were asked for before."""
+"""A report is made by a process beside the scheduler, after those requested before."""
 
 STALL_FACTOR = 4
 STALL_LEAST_S = 4.0
-"""A watch of the site that brings nothing for that many periods is reported as Unreachable."""
+"""A watch of the site without data for that many periods raises Unreachable."""
 
 
 class Client(JobActs):
     """A connection to one site's scheduler. Methods may be called from several threads.
 
-    Every method raises Unreachable when no answer comes in time, Refused when the scheduler
-    will not have this client, and a subclass of RequestDenied when it refuses the request.
-    A scheduler that restarts meanwhile is found again; nothing is lost or done twice.
+    Every method raises Unreachable when no answer comes in time, Refused when the scheduler refuses
+    this client, and a subclass of RequestDenied when it refuses the request. The client reconnects
+    to a restarted scheduler; nothing is lost or done twice.
     """
 
-    # --- jobs; acts on those that are there stand in `jobacts` ----------------------------
+    # --- jobs; acts on existing ones are in `jobacts` --------------------------------------
 
     def submit(
         self, spec: JobSpec | None = None, *, token: str | None = None, **options: object
     ) -> JobId:
-        """Accept a job; it is on disk when this returns. The same token gives the same job.
+        """Submit a job; it is on disk when this returns. The same token returns the same job.
 
         Either a JobSpec, or the keys of a job file without their tables as keywords:
-        `client.submit(command=["python", "train.py"], gpus=4, retries=2)`. Raises JobFileError
-        for keywords that make no job. One that says nothing of where it starts does so in the
-        directory of this process, on nodes that have it.
+        `client.submit(command=["python", "train.py"], gpus=4, retries=2)`. Raises JobFileError for
+        invalid keywords. A job without a working directory starts in the directory of this process,
+        on nodes that have it.
         """
         request = Submit(started_here(_spec_of(spec, options)), token or secrets.token_hex(16))
         return self.get(request, Submitted).job
@@ -124,7 +124,7 @@ class Client(JobActs):
     def jobs(
         self, which: Which | None = None, *, ended: bool = True, limit: int | None = None
     ) -> tuple[JobView, ...]:
-        """Jobs, newest last: all that are at hand, or those of `which`, at most `limit`."""
+        """Jobs, newest last: all that are in memory, or those of `which`, at most `limit`."""
         chosen, found = selection(which), tuple[JobView, ...]()
         before: JobId | None = None
         while limit is None or len(found) < limit:
@@ -144,11 +144,11 @@ class Client(JobActs):
         return found[0]
 
     def explain(self, job: int) -> ExplainView:
-        """Why the job waits, until when, and what would let it start now."""
+        """Why the job is pending, until when, and what would let it start now."""
         return self.get(Explain(JobId(job)), Explained).explain
 
     def what_if(self, spec: JobSpec | None = None, **options: object) -> ExplainView:
-        """The same of a job that is not submitted; given and refused as for `submit`."""
+        """The same for a job that is not submitted; arguments and errors as for `submit`."""
         return self.get(WhatIf(_spec_of(spec, options)), Explained).explain
 
     def wait(
@@ -158,10 +158,10 @@ class Client(JobActs):
         timeout_s: float | None = None,
         seen: Callable[[JobView], None] = lambda _: None,
     ) -> JobView:
-        """The job once it has ended. Raises WaitTimeout when `timeout_s` is over before.
+        """The job once it has ended. Raises WaitTimeout after `timeout_s`.
 
-        A scheduler that cannot be reached is waited for, however long `timeout_s` allows. `seen`
-        is called with each state of the job that is looked at meanwhile.
+        Also waits for a scheduler that cannot be reached, within `timeout_s`. `seen` is called with
+        each state of the job observed meanwhile.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         pause_s = POLL_FIRST_S
@@ -189,8 +189,8 @@ class Client(JobActs):
         follow: bool = False,
         tail: int | None = None,
     ) -> Iterator[Log]:
-        """A task's log in pieces, or its last `tail` lines; with `follow` until the task has
-        ended and all is read."""
+        """A task's log in pieces, or its last `tail` lines; with `follow` until the task has ended
+        and all is read."""
         offset, pause_s, number = 0, POLL_FIRST_S, attempt
         if tail is not None:
             offset, number = self._tail(job, task, attempt, tail, follow=follow)
@@ -213,7 +213,7 @@ class Client(JobActs):
     def _tail(
         self, job: int, task: int, attempt: int, lines: int, *, follow: bool
     ) -> tuple[int, int]:
-        """Where the last lines begin, and of which attempt; the beginning of one to come."""
+        """Offset and attempt of the last lines; the beginning of a future one."""
         number = attempt
 
         def read(offset: int, limit_bytes: int) -> Log:
@@ -228,7 +228,7 @@ class Client(JobActs):
         return tail_offset(read, lines), number
 
     def _log_piece(self, request: FetchLog, *, follow: bool) -> Log | None:
-        """The next piece; None: it cannot be had yet, and who follows is ready to wait."""
+        """The next piece; None: not available yet, and `follow` waits for it."""
         try:
             return self.get(request, Log)
         except (NotFound, Unavailable, Busy):
@@ -239,7 +239,7 @@ class Client(JobActs):
             return None
 
     def accounts(self) -> Accounts:
-        """Accounts with their shares and what they used; who is served first comes first."""
+        """Accounts with their shares and usage, in the order in which they are served."""
         return self.get(ListAccounts(), Accounts)
 
     # --- nodes ----------------------------------------------------------------------------
@@ -256,14 +256,13 @@ class Client(JobActs):
         return found[0]
 
     def drain(self, node: str, reason: str = "", *, now: bool = False) -> str:
-        """Start nothing new on the node; with `now` what runs there goes back to the queue."""
+        """Start nothing new on the node; with `now` its running tasks are requeued."""
         return self.act(Drain(NodeId(node), reason, now))
 
     def wait_drained(self, node: str, *, timeout_s: float | None = None) -> NodeView:
         """The node once its last task has left.
 
-        Raises WaitTimeout when `timeout_s` is over before, Conflict when somebody took the node
-        back meanwhile.
+        Raises WaitTimeout after `timeout_s`, Conflict when the node was undrained meanwhile.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         pause_s = POLL_FIRST_S
@@ -287,19 +286,19 @@ class Client(JobActs):
     ) -> str:
         """The node draws nothing. `confirmation`: you vouch for it; its name again.
 
-        Without one its BMC or PDU is asked, and with `power_off` told to switch it off first,
-        which may take as long as the site file allows for it.
+        Without one its BMC or PDU is queried, and with `power_off` powers it off first, which may
+        take as long as the site file permits for it.
         """
         request = DeclareOff(NodeId(node), confirmation, reason, power_off)
         is_asked = power_off or not confirmation
         return self.act(request, timeout_s=OUT_OF_BAND_WITHIN_S if is_asked else None)
 
     def declare_on(self, node: str) -> str:
-        """Take a node declared off back."""
+        """Undo `declare_off`."""
         return self.act(DeclareOn(NodeId(node)))
 
     def readmit(self, node: str, reason: str = "") -> str:
-        """Believe a quarantined node's agent again, from its next Hello on."""
+        """Trust a quarantined node's agent again, from its next Hello on."""
         return self.act(Readmit(NodeId(node), reason))
 
     # --- reservations ---------------------------------------------------------------------
@@ -321,9 +320,9 @@ class Client(JobActs):
         maintenance: bool = False,
         reason: str = "",
     ) -> str:
-        """Keep nodes from a time (now, if not said) until a time or `for_s`; on disk on return.
+        """Reserve nodes from a time (default: now) until a time or for `for_s`; on disk on return.
 
-        For accounts and users, or for nobody: `maintenance`. Times are as on the command line.
+        For accounts and users, or for neither: `maintenance`. Times are as on the command line.
         """
         return self.act(
             Reserve(
@@ -344,11 +343,11 @@ class Client(JobActs):
         )
 
     def unreserve(self, name: str, reason: str = "") -> str:
-        """Take a reservation back; its nodes are for everybody at once."""
+        """Cancel a reservation; its nodes are available to all jobs at once."""
         return self.act(Unreserve(name, reason))
 
     def reservations(self) -> tuple[ReservationView, ...]:
-        """Those that are not over, by their beginning."""
+        """Reservations that are not over, by their beginning."""
         return self.get(ListReservations(), Reservations).reservations
 
     # --- power ----------------------------------------------------------------------------
@@ -370,7 +369,7 @@ class Client(JobActs):
     ) -> str:
         """Lower a budget by a share of the full one, or by milliwatts; 0 s = until restored.
 
-        It falls over `ramp_s`, and rises over `release_s` when its time is over.
+        It ramps down over `ramp_s`, and up over `release_s` at its end.
         """
         where = None if domain is None else DomainId(domain)
         return self.act(Shed(where, fraction, by_mw, for_s, reason, ramp_s, release_s))
@@ -380,7 +379,7 @@ class Client(JobActs):
         return self.act(Restore(None if domain is None else DomainId(domain), reason, ramp_s))
 
     def set_units(self, zone: str, units: int, *, reason: str = "") -> str:
-        """Say how many units of a cooling zone are in service; all: what is sensed counts again."""
+        """Set the units of a cooling zone in service; with all, the sensed number counts again."""
         return self.act(SetUnits(DomainId(zone), units, reason))
 
     def grid_event(
@@ -397,10 +396,10 @@ class Client(JobActs):
         release_s: float = 0.0,
         reason: str = "",
     ) -> str:
-        """Lower a budget from a time to a time (0 = from now), on disk when this returns.
+        """Lower a budget for a time range (0 = from now), on disk when this returns.
 
-        Exactly one of `fraction` and `by_mw` (to give up) and `to_mw` (what remains). The same
-        event again is harmless; another one under the same id is refused.
+        Exactly one of `fraction` and `by_mw` (to shed) and `to_mw` (the rest). Repeating the same
+        event has no effect; another one under the same id is refused.
         """
         return self.act(
             GridEvent(
@@ -418,7 +417,7 @@ class Client(JobActs):
         )
 
     def cancel_grid_event(self, id: str, reason: str = "") -> str:  # noqa: A002 - as above
-        """Take a grid event back; its id stays taken until its end."""
+        """Cancel a grid event; its id stays reserved until its end."""
         return self.act(CancelGridEvent(id, reason))
 
     def limits(self) -> tuple[LimitView, ...]:
@@ -436,7 +435,7 @@ class Client(JobActs):
         return self.get(GetSite(), SiteNow).site
 
     def load(self, last_s: int = 60) -> Load:
-        """How busy the scheduler was in its last seconds, at most `MAX_LOAD_S`."""
+        """Load of the scheduler in its last seconds, at most `MAX_LOAD_S`."""
         return self.get(GetLoad(last_s), Load)
 
     def problems(self, *, ended: bool = False, node: str | None = None) -> ProblemList:
@@ -445,8 +444,8 @@ class Client(JobActs):
         return self.get(ListProblems(ended, of_node), ProblemList)
 
     def watch_site(self, period_s: float = 1.0) -> Iterator[SiteView]:
-        """A snapshot now and every `period_s`, always the newest: who takes longer over one than
-        `period_s` misses those in between. Raises Unreachable when they stop coming."""
+        """A snapshot now and every `period_s`, always the newest: a caller that is slower than
+        `period_s` misses those in between. Raises Unreachable when they stop arriving."""
         stall_s = max(STALL_LEAST_S, STALL_FACTOR * period_s)
         for answer in self.watch(WatchSite(period_s, is_paced=True), SiteNow, stall_s):
             yield answer.site
@@ -460,7 +459,7 @@ class Client(JobActs):
         acts: bool = False,
     ) -> Iterator[EventView]:
         """Events after number `after`, or the `newest` ones; with `follow` without end. `acts`:
-        only those of people, which are kept longer."""
+        only the audit log, which is retained longer."""
         last = max(0, after) if after is not None else -max(0, newest) or self._last_event()
         while batch := self.get(ListEvents(after=last, acts=acts), Events).events:
             yield from batch
@@ -469,7 +468,7 @@ class Client(JobActs):
             return
         for answer in self.watch(ListEvents(after=last, follow=True, acts=acts), Events, None):
             for event in answer.events:
-                # After a reconnection the scheduler begins again where this watch began.
+                # After a reconnection the scheduler starts again where this watch began.
                 if event.seq > last:
                     last = event.seq
                     yield event

@@ -9,11 +9,11 @@ from wattline_protocol.trust.keys import JoinBundle
 from wattline_protocol.wire.transport import ClientSocket, SocketLimits, TransportError
 
 LIMITS = SocketLimits(heartbeat_s=2.0, silence_s=6.0, reconnect_most_s=1.0)
-"""A person waits: a restarted scheduler is found again within about a second."""
+"""For interactive use: a restarted scheduler is found again within about a second."""
 
 
 class Connection:
-    """A link with its thread. `close` ends both; asks in flight end with an error."""
+    """A link with its thread. `close` ends both; pending requests end with an error."""
 
     def __init__(self, bundle: JoinBundle) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -33,7 +33,7 @@ class Connection:
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread and give every socket back. Once is enough; more does no harm."""
+        """End the thread and close every socket. Idempotent."""
         if self._context.closed:
             return
         self.link.begin_close()

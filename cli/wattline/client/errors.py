@@ -1,8 +1,8 @@
-"""What can go wrong between a client and its scheduler: one tree, each error a plain sentence."""
+"""Errors between a client and its scheduler: one tree, each error a plain sentence."""
 
 
 class WattlineError(Exception):
-    """Base of the client's errors. `str(error)` says what was wrong and what would be right."""
+    """Base of the client's errors. `str(error)` states what was wrong and what would be valid."""
 
 
 class BundleError(WattlineError):
@@ -18,7 +18,7 @@ class Refused(WattlineError):
 
 
 class RequestDenied(WattlineError):
-    """The scheduler refused one request; subclasses say which way."""
+    """The scheduler refused one request; subclasses name the kind."""
 
 
 class NotFound(RequestDenied):
@@ -30,11 +30,11 @@ class NotAllowed(RequestDenied):
 
 
 class BadRequest(RequestDenied):
-    """The request makes no sense as it stands."""
+    """The request is invalid."""
 
 
 class Impossible(RequestDenied):
-    """The request can never be met; the text says what would fit."""
+    """The request can never be met; the text states what would fit."""
 
 
 class Conflict(RequestDenied):
@@ -46,11 +46,11 @@ class Busy(RequestDenied):
 
 
 class Unavailable(RequestDenied):
-    """What is asked for cannot be had now, e.g. a log on a node that is silent."""
+    """Temporarily unavailable, e.g. a log on a node that is silent."""
 
 
 class WaitTimeout(WattlineError):
-    """The job had not ended when the time given to `wait` was over."""
+    """The job had not ended within the time given to `wait`."""
 
 
 DENIALS: dict[str, type[RequestDenied]] = {

@@ -1,4 +1,4 @@
-"""What a client does to jobs that are there: one or many at a time."""
+"""Acts of a client on existing jobs: one or many at a time."""
 
 import secrets
 from collections.abc import Callable, Iterable
@@ -38,7 +38,7 @@ def selection(
 ) -> Selection:
     """Jobs by number, by filters, or both; of a filter one value or several.
 
-    Raises ValueError for a text that names no jobs, and for a state that there is not.
+    Raises ValueError for a text that selects no jobs, and for an unknown state.
     """
     if isinstance(jobs, Selection):
         return jobs
@@ -48,7 +48,7 @@ def selection(
 
 
 def words(value: Words) -> tuple[str, ...]:
-    """One word as several: never its letters, of which "*" would choose everything."""
+    """One word as a tuple: never split to its letters, of which "*" would select everything."""
     return (value,) if isinstance(value, str) else tuple(value)
 
 
@@ -71,40 +71,40 @@ def _spans(jobs: int | str | Iterable[int] | None) -> tuple[Span, ...]:
 
 
 class JobActs(Asking):
-    """Acts on jobs. Each says what was done to every job it was about, refusals included; where
-    one job is named by its number alone, a refusal is raised.
+    """Acts on jobs. Each returns its result for every job, refusals included; for one job selected
+    by its number alone, a refusal is raised.
     """
 
     def cancel(self, jobs: Jobs, *, dry_run: bool = False) -> Acted:
-        """End them: what waits at once, what runs by its stop notice."""
+        """End them: pending ones at once, running ones by stop notice."""
         which = selection(jobs)
         return self._on_jobs(lambda after: Cancel(which, dry_run, after))
 
     def hold(self, jobs: Jobs, *, dry_run: bool = False) -> Acted:
-        """Start nothing more of them; what runs goes on."""
+        """Start no more of their tasks; running ones continue."""
         which = selection(jobs)
         return self._on_jobs(lambda after: Hold(which, dry_run, after))
 
     def release(self, jobs: Jobs, *, dry_run: bool = False) -> Acted:
-        """Let held ones start."""
+        """Release held jobs."""
         which = selection(jobs)
         return self._on_jobs(lambda after: Release(which, dry_run, after))
 
     def requeue(self, jobs: Jobs, *, dry_run: bool = False) -> Acted:
-        """Send what runs, and what ended without success, back to the queue; costs no retry."""
+        """Requeue running jobs, and those that have ended without success; costs no retry."""
         which = selection(jobs)
         return self._on_jobs(lambda after: Requeue(which, secrets.token_hex(16), dry_run, after))
 
     def update(self, jobs: Jobs, *, dry_run: bool = False, **changes: ChangeValue) -> Acted:
-        """Change what they asked for, by the names of `submit`'s keywords: priority, queue …
+        """Change their specification, by the names of `submit`'s keywords: priority, queue …
 
-        "none" takes a key back to its default; `at_a_time` throttles an array.
+        "none" restores a key's default; `at_a_time` throttles an array.
         """
         which = selection(jobs)
         return self._on_jobs(lambda after: Update(which, changes, dry_run, after))
 
     def _on_jobs(self, request: Callable[[JobId], OnJobs]) -> Acted:
-        """The whole answer: the scheduler acts on a number of jobs at a time."""
+        """The complete answer: the scheduler acts on a limited number of jobs at a time."""
         told: list[JobActed] = []
         after = NEWEST
         while True:

@@ -1,10 +1,10 @@
-"""One connection to the scheduler, shared by several threads: the asks in flight.
+"""One connection to the scheduler, shared by several threads: the pending requests.
 
-Theory of operation. Only the session's own thread touches the ZeroMQ socket (see `session`);
-callers leave asks in the outbox and wake it. Every ask that has no last answer is sent again when
-a connection stands again. Repeating is harmless: reads are reads, a submission carries a token,
-and the acts are idempotent. So a scheduler that restarts costs a caller only waiting time;
-watches go on by themselves.
+Theory of operation. Only the session's own thread uses the ZeroMQ socket (see `session`); callers
+put requests in the outbox and wake it. Every request without its last answer is sent again when a
+connection is re-established. Repeating is harmless: reads have no effect, a submission carries a
+token, and the acts are idempotent. So a scheduler restart costs a caller only waiting time; watches
+continue by themselves.
 """
 
 import itertools
@@ -20,26 +20,26 @@ from wattline.client.errors import Refused, WattlineError
 from wattline_protocol.wire.client_messages import Answer, ClientWelcome, Request
 
 MAX_ANSWERS_WAITING = 4096
-"""Answers of one watch that nobody has read; of more the oldest are lost, the newest are true."""
+"""Unread answers of one watch; beyond it the oldest are dropped, the newest are valid."""
 
 
 @dataclass(slots=True)
 class Pending:
-    """An ask without its last answer. The queue holds answers, or the error that ended it."""
+    """A request without its last answer. The queue has answers, or the error that ended it."""
 
     ask: int
     request: Request
     answers: "queue.SimpleQueue[Answer | WattlineError]" = field(default_factory=queue.SimpleQueue)
 
     def put(self, answer: Answer | WattlineError) -> None:
-        """Keep `answer` for the caller."""
+        """Queue `answer` for the caller."""
         while self.answers.qsize() >= MAX_ANSWERS_WAITING:
             self.answers.get()
         self.answers.put(answer)
 
 
 class Link:
-    """What callers and the session's thread share. All methods may be called from any thread."""
+    """State shared by callers and the session's thread. All methods are thread-safe."""
 
     def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]") -> None:
         self.welcome: ClientWelcome | None = None
@@ -52,7 +52,7 @@ class Link:
         self._dropped: deque[int] = deque()
         self._seen: deque[int] = deque()
         self.clock_offset_s = 0.0
-        """How far this host's wall clock is ahead of the scheduler's."""
+        """Seconds that this host's wall clock is ahead of the scheduler's."""
         self.closing = False
         self.trouble = ""
         """Why there is no connection, as far as known."""
@@ -62,7 +62,7 @@ class Link:
         self._waker.connect("inproc://wake")
 
     def ask(self, request: Request) -> Pending:
-        """Send `request` as soon as a connection stands. Raises Refused if it was refused."""
+        """Send `request` once a connection is established. Raises Refused if it was refused."""
         with self._lock:
             if self._refused is not None:
                 raise self._refused
@@ -75,7 +75,7 @@ class Link:
         return pending
 
     def drop(self, pending: Pending) -> None:
-        """Nobody waits for the answers of this ask any more."""
+        """The answers of this request are no longer needed."""
         with self._lock:
             if self._pending.pop(pending.ask, None) is not None and not self.closing:
                 self._dropped.append(pending.ask)
@@ -93,38 +93,38 @@ class Link:
         return self._settled.wait(timeout_s)
 
     def begin_close(self) -> None:
-        """Tell the session's thread to end; once it has, call `end_close`."""
+        """Request the session's thread to end; once it has, call `end_close`."""
         with self._lock:
             self.closing = True
             self._wake()
 
     def end_close(self) -> None:
-        """Give the wake-up sockets back and end what is still in flight."""
+        """Close the wake-up sockets and end pending requests."""
         self._end_all(WattlineError("this client was closed"))
         self._waker.close(0)
         self.waiter.close(0)
 
     def _wake(self) -> None:
-        """Never blocks: a full queue means that the thread has been told already."""
+        """Never blocks: a full queue means that the thread has been woken already."""
         with suppress(zmq.Again):
             self._waker.send(b"", zmq.NOBLOCK)
 
     # --- called by the session's thread ---------------------------------------------------
 
     def take_wakeups(self) -> None:
-        """One look round answers all of them."""
+        """One pass of the thread answers all of them."""
         with suppress(zmq.Again):
             while True:
                 self.waiter.recv(zmq.NOBLOCK)
 
     def take_unsent(self) -> list[Pending]:
-        """The asks to send now, each handed out once per connection."""
+        """The requests to send now, each returned once per connection."""
         with self._lock:
             numbers, self._unsent = list(self._unsent), deque()
             return [self._pending[number] for number in numbers if number in self._pending]
 
     def take_dropped(self) -> list[int]:
-        """Numbers of asks whose answers nobody wants any more."""
+        """Numbers of requests whose answers are no longer needed."""
         with self._lock:
             dropped, self._dropped = list(self._dropped), deque()
             return dropped
@@ -136,14 +136,14 @@ class Link:
             return seen
 
     def answered(self, ask: int, answer: Answer, *, is_last: bool) -> None:
-        """Hand an answer to whoever asked; one that nobody waits for is ignored."""
+        """Pass an answer to its caller; one without a caller is ignored."""
         with self._lock:
             pending = self._pending.pop(ask, None) if is_last else self._pending.get(ask)
         if pending is not None:
             pending.put(answer)
 
     def welcomed(self, welcome: ClientWelcome) -> None:
-        """A connection stands: everything in flight is to be sent (again)."""
+        """A connection is established: everything pending is to be sent (again)."""
         with self._lock:
             self.welcome = welcome
             self._unsent = deque(self._pending)
@@ -152,7 +152,7 @@ class Link:
         self._settled.set()
 
     def refuse(self, error: Refused) -> None:
-        """The scheduler will not have this client: every ask, now and later, ends so."""
+        """The scheduler refuses this client: every request, now and later, ends so."""
         with self._lock:
             self._refused = error
         self._end_all(error)

@@ -1,4 +1,4 @@
-"""Where the last lines of a log begin, found from its end."""
+"""Finds the beginning of the last lines of a log, from its end."""
 
 from collections.abc import Callable
 
@@ -6,15 +6,15 @@ from wattline_protocol.wire.bounds import MAX_LOG_CHUNK_BYTES
 from wattline_protocol.wire.client_messages import Log
 
 Read = Callable[[int, int], Log]
-"""A piece of the log from an offset (below 0: from the end) of at most so many bytes."""
+"""A piece of the log from an offset (below 0: from the end), and its maximum size in bytes."""
 
 START = 0
 
 
 def tail_offset(read: Read, lines: int) -> int:
-    """Offset of the last `lines` lines; the oldest byte kept where there are fewer.
+    """Offset of the last `lines` lines; the oldest byte retained where there are fewer.
 
-    The line end of the last line is not the beginning of one more.
+    The line end of the last line does not begin another one.
     """
     piece = read(-MAX_LOG_CHUNK_BYTES, MAX_LOG_CHUNK_BYTES)
     begins = piece.next_offset - len(piece.data)

@@ -1,4 +1,4 @@
-"""Which join bundle a client uses when none is given."""
+"""Selects the join bundle of a client when none is given."""
 
 import os
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ def bundle_path(given: str | os.PathLike[str] | None, environ: Mapping[str, str]
 
 
 def find_bundle(given: str | os.PathLike[str] | None = None) -> JoinBundle:
-    """The bundle to connect with. Raises BundleError that says how to get one."""
+    """The bundle to connect with. Raises BundleError with the way to get one."""
     path = bundle_path(given, os.environ)
     if not path.is_file():
         raise BundleError(

@@ -1,22 +1,19 @@
-"""Why no scheduler answers: what the network says of its address."""
+"""Diagnoses why a scheduler does not answer: state of its address in the network."""
 
 import socket
 
 from wattline_protocol.text.endpoints import split_endpoint
 
 PROBE_S = 0.5
-"""Longest that one address is tried."""
+"""Time limit for one address."""
 
 
 class UnknownHost(Exception):
-    """The name of the host has no address; `str(error)` says which."""
+    """The host name has no address; `str(error)` names it."""
 
 
 def trouble(endpoint: str) -> str:
-    """What keeps a connection from standing, in words; empty: something listens there.
-
-    Raises UnknownHost where waiting does not help.
-    """
+    """What prevents a connection, as text; empty: something listens there."""
     host, port = split_endpoint(endpoint)
     try:
         socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)

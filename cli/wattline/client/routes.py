@@ -1,4 +1,4 @@
-"""Routes for a gateway: the scheduler's watch, carried from the client's thread into asyncio."""
+"""Routes for a gateway: the scheduler's watch, passed from the client's thread to asyncio."""
 
 import asyncio
 import threading
@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 
 class ClientRoutes:
-    """What `run_gateway` takes as its route source. Closing the client ends it."""
+    """Route source of `run_gateway`. Closing the client ends it."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -24,7 +24,7 @@ class ClientRoutes:
     async def updates(self) -> AsyncIterator[ServiceRoutes]:
         """Full sets of routes, the current one first.
 
-        While the scheduler is away the last set stays; a refusal is raised, for it will not pass.
+        While the scheduler is unreachable the last set stays; a refusal is permanent and raised.
         """
         loop = asyncio.get_running_loop()
         news: asyncio.Queue[ServiceRoutes | WattlineError] = asyncio.Queue()

@@ -1,4 +1,4 @@
-"""The thread that owns a client's socket: greeting, asks out, answers in."""
+"""The thread that owns a client's socket: greeting, requests out, answers in."""
 
 import logging
 import threading
@@ -27,16 +27,16 @@ from wattline_protocol.wire.transport import ClientSocket
 log = logging.getLogger(__name__)
 
 REHELLO_PERIOD_S = 1.0
-"""A scheduler that does not know this connection (any more) is greeted again this often."""
+"""Interval of greeting a scheduler that does not know this connection (any more)."""
 
 POLL_MS = 250
-"""The thread looks round by itself this often; everything else wakes it at once."""
+"""The thread checks by itself this often; everything else wakes it at once."""
 
 MAX_TEXT_SHOWN = 60
-"""Characters of a text that cannot be sent."""
+"""Characters shown of a text that cannot be sent."""
 
 UNWATCH_ASK = 0
-"""Number of the asks whose answers nobody waits for."""
+"""Number of requests whose answers are not needed."""
 
 
 class Session:
@@ -55,7 +55,7 @@ class Session:
         try:
             self._serve()
         except Exception as error:
-            # Whoever waits for an answer would wait for ever.
+            # A caller that waits for an answer would wait for ever.
             log.exception("the thread of the client failed")
             self._link.refuse(Refused(f"the client failed: {error!r}; this is a bug of Wattline"))
         finally:
@@ -124,13 +124,13 @@ class Session:
             case RefusedMessage(reason=reason) if not self._is_welcome:
                 self._link.refuse(Refused(f"the scheduler refused this client: {reason}"))
             case RefusedMessage():
-                # It has forgotten this connection: greet it again, everything is sent again.
+                # The scheduler has lost this connection: greet it again, everything is sent again.
                 self._is_welcome = False
 
     def _note_clock(self, welcome: ClientWelcome) -> None:
-        """Cristian's estimate: the scheduler read its clock half way between question and answer.
+        """Cristian's estimate: the scheduler read its clock half way between request and answer.
 
-        Wrong by half of the time that the answer took, at most.
+        Off by half of the round-trip time, at most.
         """
         if welcome.unix_s:
             half_way_s = self._since_greeting_s() / 2
@@ -146,14 +146,14 @@ class Session:
         for pending in self._link.take_unsent():
             try:
                 self._send_bytes(self._checked(Ask(pending.ask, pending.request)))
-            except (TypeError, ValueError) as error:  # whoever asked is told; the others go on
+            except (TypeError, ValueError) as error:  # its caller gets the error; others continue
                 denied = Denied("bad_request", f"this cannot be sent: {_why_not(error)}")
                 self._link.answered(pending.ask, denied, is_last=True)
 
     def _checked(self, ask: Ask) -> bytes:
-        """Read as the scheduler will, which drops without an answer what it cannot read.
+        """Decoded as by the scheduler, which drops invalid messages without an answer.
 
-        Raises TypeError or ValueError where it is no message: a value of another type, too large,
+        Raises TypeError or ValueError for an invalid message: a value of another type, too large,
         or text that is not UTF-8.
         """
         data = self._out.encode(ask)

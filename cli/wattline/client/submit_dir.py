@@ -1,4 +1,4 @@
-"""Where a job is submitted: it starts there, as with sbatch."""
+"""Submission directory: a job starts there, as with sbatch."""
 
 import os
 
@@ -9,15 +9,15 @@ from wattline_protocol.job.values import absolute_path
 
 
 def started_here(spec: JobSpec) -> JobSpec:
-    """The job with this process's directory, unless it says itself where it starts."""
+    """The job with this process's directory, unless it specifies a working directory."""
     if spec.workdir or spec.submit_dir:
         return spec
     return msgspec.structs.replace(spec, submit_dir=this_directory())
 
 
 def this_directory() -> str:
-    """The directory of this process; empty where it is gone, or its name is none that a job file
-    could hold: the job then starts in its task's directory."""
+    """The directory of this process; empty where it was removed, or its name is invalid in a job
+    file: the job then starts in its task's directory."""
     try:
         here = os.getcwd()  # noqa: PTH109 - text, as it travels
         here.encode()

@@ -1,4 +1,4 @@
-"""The faults: programs killed with SIGKILL under running work, and what is found afterwards."""
+"""The faults: programs killed with SIGKILL under running work, and their effects."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ TaskKey = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class RunningTask:
-    """A running task and its process, identified beyond its number."""
+    """A running task and its process, identified by more than its number."""
 
     node: NodeId
     attempt: int
@@ -33,7 +33,7 @@ class RunningTask:
     created_s: float
 
     def is_alive(self) -> bool:
-        """The very same process still runs."""
+        """The same process still runs."""
         try:
             process = psutil.Process(self.pid)
             is_same: bool = process.create_time() == self.created_s
@@ -63,7 +63,7 @@ def _task(attempt: AttemptView) -> RunningTask | None:
 
 
 def kill_agent(stage: Stage, client: Client, findings: Findings, pace: Pace) -> None:
-    """Kill the agent under a rank of the training job; the task must run on and be taken over."""
+    """Kill the agent under a rank of the training job; the task must survive and be re-adopted."""
     job = findings.jobs[work.TRAINING]
     tasks = running_tasks(client, [job])
     if not tasks:
@@ -100,7 +100,7 @@ def _judge_readoption(task: RunningTask, attempt: AttemptView, findings: Finding
 def kill_scheduler(
     stage: Stage, client: Client, watcher: Watcher, findings: Findings, pace: Pace
 ) -> None:
-    """Kill the scheduler under running work; no job may be lost and no task touched."""
+    """Kill the scheduler under running work; no job may be lost and no task affected."""
     jobs_before = {job.id for job in client.jobs()}
     epoch_before = client.site().epoch
     tasks = running_tasks(client, list(findings.jobs.values()))
@@ -130,7 +130,7 @@ def kill_scheduler(
 
 
 def _touched(client: Client, tasks: dict[TaskKey, RunningTask]) -> Iterator[str]:
-    """Tasks whose attempt or process changed, in words."""
+    """Tasks whose attempt or process changed, as text."""
     views = {job: client.job(job).attempts for job in {job for job, _ in tasks}}
     for (job, number), task in tasks.items():
         newest = max((a for a in views[job] if a.task == number), key=lambda a: a.attempt)

@@ -24,7 +24,7 @@ RACK_RATING_W = 17_500
 ROOM_CAPACITY_W = 27_000
 ROW_CAPACITY_W = 14_200
 RESERVE_W = 400
-"""Kept free in every domain. No foreign load exists here, so the default would be wasteful."""
+"""Reserved in every domain. No foreign load exists here, so the default would be wasteful."""
 
 OVERSHOOT = 1.05
 """Upper bound of a GPU's 1 s average over its cap, for the nameplate."""

@@ -23,7 +23,7 @@ class Image:
 
 @dataclass(slots=True)
 class LoadResult:
-    """What came of the requests."""
+    """Results of the requests."""
 
     latencies_ms: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
@@ -32,17 +32,17 @@ class LoadResult:
 
     @property
     def answered(self) -> int:
-        """Requests that got an answer of the model, right or wrong."""
+        """Requests with an answer of the model, right or wrong."""
         return self.right + self.wrong
 
     def percentile_ms(self, share: float) -> float:
-        """The latency that `share` of the answered requests stayed within."""
+        """The latency within which `share` of the answered requests were served."""
         ordered = sorted(self.latencies_ms)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
 def held_out_images() -> list[Image]:
-    """The images that the training job never saw."""
+    """The images that were held out from training."""
     from wattline_runtime.train.digits_net import load_split
 
     _, _, pixels, digits = load_split()
@@ -57,7 +57,7 @@ class ServiceClient:
         self._path = f"/v1/services/{service}/infer"
 
     def digit(self, image: Image) -> int:
-        """The digit that the service sees. Raises OSError or ValueError that says what came."""
+        """The digit that the service recognizes. Raises OSError or ValueError with the answer."""
         try:
             body = json.dumps({"input": image.pixels})
             headers = {"content-type": "application/json"}
@@ -72,14 +72,14 @@ class ServiceClient:
         return int(json.loads(text)["output"]["digit"])
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._connection.close()
 
 
 def wait_ready(
     address: str, service: str, image: Image, should_stop: Callable[[], bool]
 ) -> str | None:
-    """Ask until the service answers; None when it does, otherwise what it said last."""
+    """Poll until the service answers; None when it does, otherwise its last answer."""
     client = ServiceClient(address, service)
     problem: str | None = "never asked"
     try:

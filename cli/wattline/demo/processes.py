@@ -1,7 +1,7 @@
-"""The demo's processes: started by name, killed by the id of what was started, none left behind.
+"""Processes of the demo: started by name, killed by process id, none left behind.
 
-The demo makes itself the reaper of orphans below it (PR_SET_CHILD_SUBREAPER), so that whatever its
-programs start, keepers and tasks included, stays among its descendants and can be found at the end.
+The demo makes itself the reaper of orphans below it (PR_SET_CHILD_SUBREAPER), so that all processes
+of its programs, keepers and tasks included, stay among its descendants and are found at the end.
 """
 
 import ctypes
@@ -17,12 +17,12 @@ import psutil
 
 _PR_SET_CHILD_SUBREAPER = 36
 STOP_S = 8.0
-"""Programs get this long to stop in order."""
+"""Time for programs to stop in order."""
 KILL_S = 5.0
 
 
 class ProgramEnded(Exception):
-    """A program of the demo ended by itself; says which, how, and its last lines."""
+    """A program of the demo ended by itself; the text has its name, status and last lines."""
 
 
 def adopt_orphans() -> None:
@@ -33,7 +33,7 @@ def adopt_orphans() -> None:
 
 
 class Processes:
-    """Programs of one demo run; their output goes to files in `logs`."""
+    """Programs of one demo run; their output is written to files in `logs`."""
 
     def __init__(self, logs: Path, environ: Mapping[str, str]) -> None:
         self._logs = logs
@@ -57,7 +57,7 @@ class Processes:
         return process.pid
 
     def kill(self, name: str) -> int:
-        """SIGKILL to the program alone, not to what it started; the id it had."""
+        """Send SIGKILL to the program alone, not to its children; returns its process id."""
         process = self._running.pop(name)
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -73,12 +73,12 @@ class Processes:
                 )
 
     def tail(self, name: str, lines: int = 15) -> str:
-        """The last lines a program wrote."""
+        """The last lines of a program's output."""
         text = (self._logs / f"{name}.log").read_text(errors="replace")
         return "\n".join(text.splitlines()[-lines:])
 
     def stop_all(self) -> list[str]:
-        """Stop everything below this process; what could not be ended, in words (empty is well)."""
+        """Stop everything below this process; returns failures as text (empty = success)."""
         for process in reversed(self._running.values()):
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
@@ -95,7 +95,7 @@ class Processes:
 
 
 def _descendants() -> list[psutil.Process]:
-    """Living descendants; the dead ones among the children are reaped on the way."""
+    """Living descendants; dead children are reaped."""
     _reap()
     alive = []
     for process in psutil.Process().children(recursive=True):

@@ -1,10 +1,10 @@
-"""Runs a module as a task's program and writes down when this process began and ended.
+"""Runs a module as a task's program and records when this process began and ended.
 
     python recorded.py FILE MODULE [ARGUMENTS …]
 
 One line of JSON for the start and one for the end, appended to FILE. The demo reads them to prove
-that no try of a task was started twice and that no two tries of it ran at the same time. Run by
-path and standard library only, as a user's own program is.
+that no attempt of a task was started twice and that no two attempts of it ran at the same time. Run
+by path and standard library only, as a user's own program is.
 """
 
 import atexit
@@ -35,7 +35,7 @@ def note(path: str, what: str) -> None:
 
 
 def main() -> None:
-    """Record, then become the module."""
+    """Record the start, then run the module as the main program."""
     path, module = sys.argv[1], sys.argv[2]
     note(path, "start")
     atexit.register(note, path, "end")

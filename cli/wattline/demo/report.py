@@ -1,4 +1,4 @@
-"""The demo's report: what is asked of it as JSON, and the same for people."""
+"""The demo's report, as JSON and for display."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,14 +32,14 @@ class JobRow(msgspec.Struct, frozen=True):
 
 
 class TrainingRow(msgspec.Struct, frozen=True):
-    """What the training job reached on the held-out tenth."""
+    """Result of the training job on the held-out tenth."""
 
     accuracy: float
     world_size: int
 
 
 class InferenceRow(msgspec.Struct, frozen=True):
-    """What came of the requests."""
+    """Results of the requests."""
 
     requests: int
     errors: int
@@ -56,7 +56,7 @@ class DomainRow(msgspec.Struct, frozen=True):
     peak_committed_w: float
     peak_measured_w: float
     seconds_over_budget: float
-    """By the simulator's own record, 1 s averages, the second after the shed apart."""
+    """By the simulator's own record, 1 s averages, excluding the second after the shed."""
 
 
 class ShedRow(msgspec.Struct, frozen=True):
@@ -68,7 +68,7 @@ class ShedRow(msgspec.Struct, frozen=True):
 
 
 class FaultsRow(msgspec.Struct, frozen=True):
-    """What the kills did. -1 = not established."""
+    """Effects of the kills. -1 = not established."""
 
     agent_kill_readopted: bool
     scheduler_kill_lost_jobs: int
@@ -91,7 +91,7 @@ class DemoReport(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Everything the report is made of."""
+    """All inputs of the report."""
 
     findings: Findings
     domains: Mapping[DomainId, DomainWatch]
@@ -115,7 +115,7 @@ def make_report(evidence: Evidence) -> DemoReport:
 
 
 def missing(evidence: Evidence) -> list[str]:
-    """What did not happen as promised, in words; empty means success."""
+    """Promises not met, as text; empty means success."""
     findings = evidence.findings
     return [
         *findings.trouble,
@@ -192,7 +192,7 @@ def _missing_power(evidence: Evidence) -> list[str]:
 
 
 def cap_bound_gpu_s(findings: Findings) -> float:
-    """GPU-seconds during which a cap held a job's clocks down."""
+    """GPU-seconds during which a cap reduced a job's clocks."""
     return sum(job.cap_bound_gpu_s for job in findings.views.values())
 
 

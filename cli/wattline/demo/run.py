@@ -1,4 +1,4 @@
-"""One run of the demo: set up, play, clean up, report."""
+"""One run of the demo: set up, run, clean up, report."""
 
 import shutil
 import signal
@@ -31,11 +31,11 @@ from wattline_sim.truth import read as read_truth
 Handler = Callable[[int, FrameType | None], None] | signal.Handlers
 
 EXPECTED = (StepFailed, CommandFailed, ProgramEnded, WattlineError)
-"""What may go wrong on stage; it is reported, and the rest is shown all the same."""
+"""Errors that may occur in a run; they are reported, and the rest is shown anyway."""
 
 
 class Demo:
-    """One run. `play` may be called from a thread; `finish` cleans up and gives the evidence."""
+    """One run. `play` may run in a thread; `close` cleans up, `evidence` returns the findings."""
 
     def __init__(self, root: Path, pace: Pace) -> None:
         self.pace, self.findings = pace, Findings()
@@ -58,7 +58,7 @@ class Demo:
         return Client(self.stage.bundle(layout.OPERATOR))
 
     def play(self) -> None:
-        """The script, to its end or to the first step that fails."""
+        """Run the script to its end, or to the first step that fails."""
         if self._watcher is None:
             raise RuntimeError("open the stage before playing on it")
         with self.client() as client:
@@ -73,13 +73,13 @@ class Demo:
                 self.findings.trouble.append(f"the jobs could not be read at the end: {error}")
 
     def close(self) -> None:
-        """Stop every process; what is left is a finding."""
+        """Stop every process; any left over is a finding."""
         if self._watcher is not None:
             self._watcher.stop()
         self.findings.leftovers = self.stage.processes.stop_all()
 
     def evidence(self) -> Evidence:
-        """What was found, judged by the simulator's and the tasks' own records."""
+        """The findings, judged by the simulator's and the tasks' own records."""
         notes = read_starts(self.stage.starts)
         self.findings.starts = sum(note.what == "start" for note in notes)
         self.findings.double_runs = double_runs(notes)
@@ -104,7 +104,7 @@ class Demo:
 
 
 def run_demo(*, with_terminal: bool, json_file: Path | None, keep: Path | None) -> int:
-    """Exit code: 0 only if everything happened."""
+    """Returns the exit code: 0 only if everything succeeded."""
     adopt_orphans()
     with _signals_as_interrupts(), _root(keep) as root:
         evidence = _play_in_terminal(root) if with_terminal else _play_headless(root)
@@ -132,7 +132,7 @@ def _play_headless(root: Path) -> Evidence:
 
 
 def _play_in_terminal(root: Path) -> Evidence:
-    """The terminal over the running site; leaving it ends the demo, as does the demo's own end."""
+    """Run the terminal over the site; the end of either ends the other."""
     from wattline_tui.app import TopApp
     from wattline_tui.client import ClientFeed
 
@@ -163,7 +163,7 @@ def _play_in_terminal(root: Path) -> Evidence:
 
 @contextmanager
 def _root(keep: Path | None) -> Iterator[Path]:
-    """A folder of the demo's own: removed at the end, or `keep`."""
+    """A temporary folder: removed at the end, unless it is `keep`."""
     if keep is not None:
         if keep.exists() and any(keep.iterdir()):
             raise ActFailed(f"{keep} is not empty; the demo wants a folder of its own", exits.USAGE)
@@ -178,7 +178,7 @@ def _root(keep: Path | None) -> Iterator[Path]:
 
 @contextmanager
 def _signals_as_interrupts() -> Iterator[None]:
-    """SIGTERM and a closed terminal end the demo as Ctrl-C does: with everything cleaned up."""
+    """Make SIGTERM and a closed terminal end the demo as Ctrl-C does: with a full clean-up."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -189,7 +189,7 @@ def _signals_as_interrupts() -> Iterator[None]:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Cleaning up goes to its end, however often Ctrl-C is pressed; it is bounded in time."""
+    """Complete the clean-up, however often Ctrl-C is pressed; it is bounded in time."""
     with _handled(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         yield
 

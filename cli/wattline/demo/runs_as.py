@@ -1,7 +1,7 @@
-"""As which account the demo's tasks run: the user's own; for root that of jobs, or nobody.
+"""Account that the demo's tasks run as: the user's own; for root one of `CANDIDATES`.
 
 Root's tasks run as root only where no other account can read the Python that the demo runs in, such
-as one below the closed home of root, and then the demo says so.
+as one below the closed home of root, and then the demo reports it.
 """
 
 import os
@@ -26,17 +26,17 @@ PROBE_S = 60.0
 
 
 class RunsAs(NamedTuple):
-    """What the demo's site file says, and what its user is to know of it."""
+    """Lines for the demo's site file, and notes for its user."""
 
     table: str
     """The lines of [run_as]."""
     text: str
     account: str = ""
-    """That the demo, as root, gives files to; empty = none."""
+    """Account that the demo, as root, gives files to; empty = none."""
 
 
 def choose(root: Path, user: str) -> RunsAs:
-    """For tasks of `user`, in the demo's folder, which others may pass through after this."""
+    """For tasks of `user`, in the demo's folder, which other accounts may traverse afterwards."""
     uid = os.geteuid()
     if uid != 0:
         name = account_name(uid)
@@ -58,7 +58,7 @@ def choose(root: Path, user: str) -> RunsAs:
 
 
 def _unable(account: pwd.struct_passwd, root: Path) -> str:
-    """Why the account cannot run what the demo's tasks run; empty = it can."""
+    """Why the account cannot run the programs of the demo's tasks; empty = it can."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", PROBE, str(root)],
@@ -81,7 +81,7 @@ def _unable(account: pwd.struct_passwd, root: Path) -> str:
 
 
 def give(runs_as: RunsAs, checkpoints: Path, starts: Path) -> None:
-    """What tasks write beside their own directories: checkpoints, and when they started."""
+    """Give the account the files that tasks share: checkpoints, and records of starts."""
     checkpoints.chmod(0o1777)
     starts.touch(0o600)
     if runs_as.account:

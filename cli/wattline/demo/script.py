@@ -1,4 +1,4 @@
-"""What happens in the demo, in order. Each step waits for facts, never for a time alone."""
+"""The steps of the demo, in order. Each waits for facts, never for a time alone."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ SHED_HOLD_S = 6.0
 """How long the lowered budget stays in force: several seconds of the simulator's record."""
 
 EPOCHS_AT_MOST = 6
-"""The faults begin now, hot or not, or training might be over before they are."""
+"""The faults begin now, hot or not, or training might be over before they do."""
 
 
 class Script:
@@ -42,7 +42,7 @@ class Script:
         self._wait_ended(work.SWEEP)
 
     def gather(self) -> None:
-        """The jobs and events as the scheduler has them now."""
+        """Fetch the current jobs and events."""
         for number in self._findings.jobs.values():
             self._findings.views[number] = self._client.job(number)
         self._findings.events = list(self._client.events(after=0))
@@ -137,7 +137,7 @@ class Script:
 
         self._see(f"end of {name}", ended)
 
-    # --- looking ----------------------------------------------------------------------------
+    # --- observing --------------------------------------------------------------------------
 
     def _see(self, what: str, holds: Callable[[SiteView], bool]) -> None:
         while not self._pace.is_over():

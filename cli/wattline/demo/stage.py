@@ -1,4 +1,4 @@
-"""The demo's stage: folders, keys, ports, and the real processes of the site."""
+"""Environment of the demo: folders, keys, ports, and the real processes of the site."""
 
 import os
 import random
@@ -22,11 +22,11 @@ COMMAND_S = 60.0
 
 
 class CommandFailed(Exception):
-    """A `wattline` command of the demo was refused; says which and what it said."""
+    """A `wattline` command of the demo was refused; the text has the command and its output."""
 
 
 PORTS = range(26_000, 32_000)
-"""Below those that the kernel gives to connections: one of them may be taken before it is used."""
+"""Below the kernel's ephemeral ports: one of those may be taken before it is used."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -46,7 +46,7 @@ def _is_free(port: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A site that is set up. Programs are started and killed by name."""
+    """A prepared site. Programs are started and killed by name."""
 
     root: Path
     ports: layout.Ports
@@ -61,12 +61,12 @@ class Stage:
 
     @property
     def checkpoints(self) -> Path:
-        """What every node mounts."""
+        """Checkpoint directory mounted by every node."""
         return self.root / "checkpoints"
 
     @property
     def starts(self) -> Path:
-        """Where tasks write down their starts."""
+        """Where tasks record their starts."""
         return self.root / "starts.jsonl"
 
     @property
@@ -79,7 +79,7 @@ class Stage:
         return self.site / site_acts.BUNDLES / f"{name}.toml"
 
     def start_physics(self) -> None:
-        """The process that plays the hardware of all nodes."""
+        """The process that simulates the hardware of all nodes."""
         folders = [part for node in self.nodes.values() for part in ("--dir", str(node.path))]
         command = [sys.executable, "-m", "wattline_sim.node", *folders, "--exit-with-parent"]
         self.processes.start("physics", command)
@@ -96,7 +96,7 @@ class Stage:
         self.processes.start("gateway", command)
 
     def start_agent(self, node: str) -> int:
-        """The agent of one node, which sees that node's simulated hardware; its process id."""
+        """The agent of one node, on that node's simulated hardware; its process id."""
         folder = self.nodes[node]
         command = wattline(
             "agent",
@@ -110,7 +110,7 @@ class Stage:
         return self.processes.start(f"agent-{node}", command, folder.env())
 
     def run(self, *arguments: str) -> str:
-        """A `wattline` command as an operator types it; what it prints."""
+        """Run a `wattline` command as an operator types it; returns its output."""
         done = subprocess.run(
             wattline(*arguments),
             cwd=self.root,  # jobs start where they are submitted
@@ -130,12 +130,12 @@ class Stage:
 
 
 def wattline(*arguments: str) -> list[str]:
-    """The command line of `wattline`, whatever PATH says."""
+    """The command line of `wattline`, independent of PATH."""
     return [sys.executable, "-m", "wattline", *arguments]
 
 
 def build_stage(root: Path) -> Stage:
-    """Make the site, its keys, all bundles and the nodes' folders below `root`."""
+    """Create the site, its keys, all bundles and the nodes' folders below `root`."""
     ports = layout.Ports(*free_ports(4))
     for folder in ("site", "agents", "checkpoints", "logs", "nodes"):
         (root / folder).mkdir(parents=True)

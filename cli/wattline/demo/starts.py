@@ -1,4 +1,4 @@
-"""Reads what the tasks themselves wrote down about their starts (see `recorded`)."""
+"""Reads the tasks' own records of their starts (see `recorded`)."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ class StartNote(msgspec.Struct, frozen=True):
     task: int
     attempt: int
     rank: int
-    """Local rank of a torchrun worker: one try of a task may have several processes."""
+    """Local rank of a torchrun worker: an attempt of a task may have several processes."""
     pid: int
     mono_s: float
 
@@ -33,7 +33,7 @@ def read_starts(path: Path) -> list[StartNote]:
 
 
 def double_runs(notes: Iterable[StartNote]) -> list[str]:
-    """Each case of a task running twice, in words: the same try again, or two tries at once."""
+    """Each case of a task running twice, as text: the same attempt again, or two at once."""
     by_process: dict[tuple[int, int, int], list[StartNote]] = defaultdict(list)
     for entry in notes:
         by_process[entry.job, entry.task, entry.rank].append(entry)

@@ -1,4 +1,4 @@
-"""Time in the demo: one deadline for everything, and an end that may be asked for."""
+"""Time in the demo: one deadline for everything, and an early end on request."""
 
 import threading
 import time
@@ -9,11 +9,11 @@ DEADLINE_S = 170.0
 
 
 class StepFailed(Exception):
-    """A step of the demo did not come about; says which and why."""
+    """A step of the demo failed; the text names it and the reason."""
 
 
 class Pace:
-    """When the demo began, when it must end, and how it says what it does."""
+    """Beginning, deadline and progress messages of the demo."""
 
     def __init__(self, tell: Callable[[float, str], None], deadline_s: float = DEADLINE_S) -> None:
         self._tell, self._deadline_s = tell, deadline_s
@@ -31,11 +31,11 @@ class Pace:
         return unix_s - self._unix_offset_s
 
     def leave(self) -> None:
-        """End as soon as possible: the user left."""
+        """End as soon as possible: the user quit."""
         self._left.set()
 
     def is_over(self) -> bool:
-        """No step shall begin or go on."""
+        """No step may begin or continue."""
         return self._left.is_set() or self.elapsed_s >= self._deadline_s
 
     def why(self) -> str:
@@ -43,10 +43,10 @@ class Pace:
         return "you left" if self._left.is_set() else f"{self._deadline_s:g} s were over"
 
     def say(self, text: str) -> None:
-        """Tell what happens now."""
+        """Print what happens now."""
         self._tell(self.elapsed_s, text)
 
     def rest(self, seconds: float) -> None:
-        """Let `seconds` pass, or fewer when it is over before."""
+        """Sleep for `seconds`, or less when it is over before."""
         left_s = max(0.0, self._deadline_s - self.elapsed_s)
         self._left.wait(min(seconds, left_s))

@@ -1,4 +1,4 @@
-"""The demo's report for people."""
+"""The demo's report for display."""
 
 from rich.console import Group, RenderableType
 from rich.text import Text

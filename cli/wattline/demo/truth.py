@@ -1,4 +1,4 @@
-"""Judges the budgets by the simulator's own record of power, not by anything that we measured."""
+"""Judges the budgets by the simulator's own record of power, not by Wattline's measurements."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +8,7 @@ from itertools import pairwise
 from wattline_sim.truth import TruthSample
 
 GRACE_S = 1.0
-"""A lowered budget may be exceeded this long (I4); reported apart."""
+"""How long a lowered budget may be exceeded (I4); reported separately."""
 
 SECOND_S = 1.0
 ROUNDING_W = 0.01
@@ -24,7 +24,7 @@ class BudgetChange:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How one domain kept its budget, in seconds and watts at the wall."""
+    """How one domain met its budget, in seconds and watts at the wall."""
 
     seconds: int
     """How many seconds were judged."""
@@ -37,7 +37,7 @@ class Verdict:
 def domain_seconds(
     samples: Mapping[str, Iterable[TruthSample]], members: Sequence[str]
 ) -> dict[float, float]:
-    """Wall watts of a domain by the end of each second that all its nodes have a record of."""
+    """Wall watts of a domain by the end of each second for which all its nodes have a record."""
     by_second: dict[float, dict[str, float]] = defaultdict(dict)
     for node in members:
         for sample in samples[node]:
@@ -52,7 +52,7 @@ def domain_seconds(
 def judge(seconds_w: Mapping[float, float], budget: Sequence[BudgetChange]) -> Verdict:
     """Compare 1 s averages with the budget in force, averaged over the same second.
 
-    `budget` is in order of time and its first entry holds from the beginning.
+    `budget` is in order of time and its first entry applies from the beginning.
     """
     over_s = after_s = worst_w = 0.0
     for end_s, drawn_w in seconds_w.items():
@@ -86,7 +86,7 @@ def mean_budget_w(budget: Sequence[BudgetChange], start_s: float, end_s: float) 
 
 
 def _grace_overlap_s(budget: Sequence[BudgetChange], start_s: float, end_s: float) -> float:
-    """Seconds between the two that lie within the grace after a lowering."""
+    """Seconds between the two that are within the grace time after a lowering."""
     overlap_s = 0.0
     for before, change in pairwise(budget):
         if change.budget_w < before.budget_w:

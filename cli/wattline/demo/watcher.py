@@ -1,4 +1,4 @@
-"""Watches the site while the demo runs: peaks of what was committed, and the newest view."""
+"""Watches the site while the demo runs: peaks of committed watts, and the newest view."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ ROUNDING_W = 0.5
 
 @dataclass(slots=True)
 class DomainWatch:
-    """What was seen of one domain."""
+    """Observations of one domain."""
 
     name: DomainId
     kind: str
@@ -35,7 +35,7 @@ class DomainWatch:
 
 
 class Watcher:
-    """A thread over a client of its own. Counts from the moment that all nodes were taken in."""
+    """A thread with a client of its own. Counts from the time that all nodes were adopted."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -51,13 +51,13 @@ class Watcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; what was seen stays."""
+        """End the thread; its observations stay."""
         self._stopping = True
         self._client.close()
         self._thread.join()
 
     def wait_for(self, holds: Callable[[SiteView], bool], timeout_s: float) -> SiteView | None:
-        """The first view, the newest included, for which `holds`; None when time is over."""
+        """The first view, the newest included, for which `holds`; None on time-out."""
         until_s = time.monotonic() + timeout_s
         with self._changed:
             while True:

@@ -1,4 +1,4 @@
-"""What the demo submits: job files, as a user would write them."""
+"""Jobs of the demo: job files, as a user would write them."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ SERVICE = "digits"
 
 TRAINING_EPOCHS = 12
 TRAINING_AT_LEAST_S = 28
-"""It goes on for so long, that all faults find it running, however fast the machine is."""
+"""It runs this long, so that all faults find it running, however fast the machine is."""
 
 SWEEP_TASKS = 16
 SWEEP_EPOCHS = 40
@@ -21,7 +21,7 @@ _RECORDED = Path(recorded.__file__).resolve()
 
 
 def write_training(folder: Path, starts: Path) -> Path:
-    """A data-parallel job: one process on each of two hosts, which it has to itself."""
+    """A data-parallel job: one process on each of two exclusively allocated hosts."""
     options = ("--epochs", str(TRAINING_EPOCHS), "--at-least-s", str(TRAINING_AT_LEAST_S))
     command = _recorded(starts, "wattline_runtime.train.digits", *options)
     return _write(
@@ -52,7 +52,7 @@ WATTLINE_SIM_PROFILE = "training-hot"
 
 
 def write_sweep(folder: Path, starts: Path) -> Path:
-    """An array: one point of a hyper-parameter sweep a task, one GPU each."""
+    """An array: each task is one point of a hyper-parameter sweep, with one GPU."""
     command = [
         sys.executable,
         *_recorded(starts, "wattline_runtime.train.sweep", "--epochs", str(SWEEP_EPOCHS)),

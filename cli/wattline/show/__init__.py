@@ -1,1 +1,1 @@
-"""Renderers: from views to text for people. Pure over their input; only `screen` writes."""
+"""Renderers: from views to text for display. Pure over their input; only `screen` writes."""

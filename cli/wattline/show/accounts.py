@@ -1,4 +1,4 @@
-"""Accounts: what is due to each and what it used; and quotas."""
+"""Accounts with their shares and usage; and quotas."""
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -11,7 +11,7 @@ from wattline_protocol.wire.client_messages import Accounts
 
 
 def listing(value: Accounts) -> RenderableType:
-    """Who is served first comes first; what is below an account is set in."""
+    """In the order in which they are served; accounts below another are indented."""
     rows = value.accounts
     depth = depths(rows)
     table = Listing(
@@ -38,7 +38,7 @@ def listing(value: Accounts) -> RenderableType:
 
 
 def _quotas(rows: tuple[QuotaView, ...]) -> Listing:
-    """What may be used, and what is; work that would break one waits."""
+    """Limits and usage; jobs that would exceed one wait."""
     return Listing(
         columns=(
             Column("QUOTA OF", [f"{q.of} {q.name}" for q in rows]),

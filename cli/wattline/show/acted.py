@@ -1,4 +1,4 @@
-"""What an act did to the jobs it was about."""
+"""Results of an act for its jobs."""
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -9,11 +9,11 @@ from wattline_protocol.text.plurals import counted
 from wattline_protocol.wire.client_messages import Acted, JobActed
 
 LINES_SHOWN = 20
-"""Jobs told of one a line; of more the table, and what was refused, say enough."""
+"""Maximum of jobs with a line each; for more, the table and the refusals suffice."""
 
 
 def acted(value: Acted) -> RenderableType:
-    """A line a job; a dry run as a table. Many are counted in the end."""
+    """One line a job; a dry run as a table. Many are only counted."""
     if not value.jobs:
         return Text("No job matches.")
     if value.is_dry_run:

@@ -1,4 +1,4 @@
-"""A rich console whose texts cannot act on the terminal."""
+"""A rich console whose texts cannot control the terminal."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,9 +10,9 @@ from wattline_protocol.text.visible import visible
 
 
 class VisibleConsole(Console):
-    """Renders like rich, without markup, emoji codes and highlighting in what it is given.
+    """Renders like rich, without markup, emoji codes and highlighting in its input.
 
-    Every text becomes a segment on its way out, so this one place serves all verbs.
+    Every text becomes a segment before output, so this one place serves all verbs.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -21,7 +21,7 @@ class VisibleConsole(Console):
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """As rich; what a terminal would obey is shown."""
+        """As rich; terminal control characters are made visible."""
         for segment in super().render(renderable, options):
             if segment.control or segment.text.isprintable():
                 yield segment

@@ -1,4 +1,4 @@
-"""Lines of the event log, and what an act says when it is done."""
+"""Lines of the event log, and results of acts."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ def done(value: str | Sequence[str]) -> str:
 
 
 def line(event: EventView) -> Text:
-    """Number, time, level, kind, who, text."""
+    """Number, time, level, kind, originator, text."""
     level = state(event.level) if event.level != "info" else Text("")
     level.pad_right(8 - len(level))
     return Text.assemble(

@@ -1,4 +1,4 @@
-"""One job in full, and why it waits."""
+"""One job in full, and why it is pending."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from wattline_protocol.views.site_views import AttemptView, ExplainView, JobView
 from wattline_protocol.wire.agent_messages import TaskExit
 
 OWN_LINE = {"name", "kind", "command", "queue", "account", "priority", "hold"}
-"""Keys of a job file that the facts of a job tell in another way."""
+"""Keys of a job file that the facts of a job show otherwise."""
 
 ATTEMPTS_SHOWN = 50
 """The newest attempts; `--json` has them all."""
@@ -39,9 +39,9 @@ def detail(job: JobView) -> RenderableType:
 
 
 def telling_attempt(attempts: Sequence[AttemptView]) -> AttemptView | None:
-    """Whose last lines say most: the one that failed first, else the one that ended last.
+    """The attempt with the most useful last lines: the first that failed, else the last that ended.
 
-    What else of a gang or an array failed was often stopped for it. None: no log was ended.
+    Other failures of a gang or an array are often its consequences. None: no log was ended.
     """
     ended = [a for a in attempts if a.exit is not None and a.exit.log_tail]
     ended.sort(key=lambda a: a.ended_unix_s or 0.0)
@@ -81,14 +81,14 @@ def _facts(job: JobView) -> list[tuple[str, Cell]]:
 
 
 def _expected(job: JobView) -> list[tuple[str, Cell]]:
-    """When it will have ended, where anybody knows."""
+    """When it will have ended, where known."""
     if job.expected_end_unix_s is None:
         return []
     return [("expected end", f"{units.clock(job.expected_end_unix_s)}, {job.expected_end_why}")]
 
 
 def _asked_for(spec: JobSpec) -> list[tuple[str, Cell]]:
-    """What its job file says, table by table, but for what stands in a line of its own."""
+    """Its job file, table by table, without keys that have a line of their own."""
     rows: list[tuple[str, Cell]] = []
     for table, keys in asked_for(spec).items():
         if table:
@@ -99,7 +99,7 @@ def _asked_for(spec: JobSpec) -> list[tuple[str, Cell]]:
 
 
 def _grace(job: JobView) -> list[tuple[str, Cell]]:
-    """Where it is not what the job asked for."""
+    """Only where it differs from the requested one."""
     if job.grace_s is None:
         return []
     return [
@@ -108,7 +108,7 @@ def _grace(job: JobView) -> list[tuple[str, Cell]]:
 
 
 def _used(job: JobView) -> str:
-    """Energy and cost so far, and what they may be."""
+    """Energy and cost so far, and their limits."""
     limits = Limits() if job.spec is None else job.spec.limits
     energy, cost = units.kwh(job.energy_kwh), units.usd(job.cost_usd)
     if limits.energy_wh:
@@ -140,14 +140,14 @@ def _attempts(attempts: tuple[AttemptView, ...], spec: JobSpec | None) -> Listin
 
 
 def _notes(attempts: tuple[AttemptView, ...]) -> list[RenderableType]:
-    """What their user should know of their starts, the same of many said once."""
+    """Remarks on their starts for the user, equal ones merged."""
     found = Counter((one.node, one.note) for one in attempts if one.note)
     many = {where: f" ({count} attempts)" if count > 1 else "" for where, count in found.items()}
     return [Text(f"Note from {node}{many[node, note]}: {note}") for node, note in found]
 
 
 def _indices(attempts: tuple[AttemptView, ...], spec: JobSpec | None) -> tuple[Column, ...]:
-    """Of an array: by which index each is named in `job 12[5]`."""
+    """Of an array: the index of each, as in `job 12[5]`."""
     if spec is None or spec.array is None:
         return ()
     indices = (spec.array.indices[a.task // spec.gang_size] for a in attempts)
@@ -175,7 +175,7 @@ def _log_tail(attempt: AttemptView) -> RenderableType:
 
 
 def explanation(why: ExplainView) -> RenderableType:
-    """The sentence, when it will start, each filter that refused nodes, and what would help."""
+    """The reason, the start time, each filter that refused nodes, and remedies."""
     parts: list[RenderableType] = [Text(_sentence(why))]
     if why.nodes_needed:  # none: it has its nodes
         feasible = f"{why.nodes_feasible} of {counted(why.nodes_total, 'node')} could take it now"

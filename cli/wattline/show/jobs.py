@@ -1,4 +1,4 @@
-"""Jobs as a listing, and what `submit` and `logs` print."""
+"""Jobs as a listing, and the output of `submit` and `logs`."""
 
 from collections.abc import Sequence
 
@@ -35,7 +35,7 @@ def log_text(piece: Log) -> bytes:
 
 
 def listing(jobs: Sequence[JobView]) -> Listing:
-    """One line a job; the last column says where it runs or why it waits."""
+    """One line a job; the last column shows where it runs or why it is pending."""
     return Listing(
         columns=(
             Column("JOB", [str(j.id) for j in jobs], is_right=True),
@@ -55,14 +55,14 @@ def listing(jobs: Sequence[JobView]) -> Listing:
 
 
 def elapsed_s(job: JobView) -> float | None:
-    """Seconds since its first start, as of now or of its end; None while it waits."""
+    """Seconds since its first start, as of now or of its end; None while it is pending."""
     from time import time
 
     return job.elapsed_s(time())
 
 
 def progress(job: JobView) -> str:
-    """`4+3/16`: four run, three of sixteen have ended. One that is alone needs no count."""
+    """`4+3/16`: four run, three of sixteen have ended. A single one needs no count."""
     if job.gangs == 1:
         return "1"
     return f"{job.gangs_running}+{job.gangs_ended}/{job.gangs}"

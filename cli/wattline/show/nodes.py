@@ -46,12 +46,12 @@ def draw(node: NodeView) -> str:
 
 
 def heard(node: NodeView) -> str:
-    """How long ago it was heard."""
+    """Time since it was last heard."""
     return "never" if node.heard_ago_s is None else units.seconds(node.heard_ago_s)
 
 
 def note(node: NodeView) -> Text:
-    """What is wrong, or what there is to know."""
+    """Its problem, or a remark."""
     if node.problems:
         return alarm("; ".join(node.problems))
     simulated = "simulated" if node.simulated else ""
@@ -60,7 +60,7 @@ def note(node: NodeView) -> Text:
 
 
 def drained(node: NodeView) -> str:
-    """Since when it is drained, or by when it will be, as far as that is known."""
+    """Since when it is drained, or by when it will be, as far as known."""
     if node.state == "drained" and node.drained_unix_s is not None:
         return f"since {units.clock(node.drained_unix_s)}"
     if node.state != "draining":

@@ -16,12 +16,12 @@ from wattline_tui.limits import limit_times
 
 
 def page(shown: Sequence[DomainView] | PowerNow) -> RenderableType:
-    """The domains, and what limits them now or later; of a watch in a pipe, a line a domain."""
+    """The domains and their limits, now or later; of a watch in a pipe, a line a domain."""
     return watch_lines(shown) if isinstance(shown, PowerNow) else _tables(shown)
 
 
 def live_page(shown: PowerNow) -> Group:
-    """What a watch draws in place."""
+    """A watch that is redrawn in place."""
     head = Text(units.clock(shown.unix_s), style="bold")
     if shown.trouble:
         head.append_text(alarm(f"  not fresh: {shown.trouble}"))
@@ -29,7 +29,7 @@ def live_page(shown: PowerNow) -> Group:
 
 
 def watch_lines(shown: PowerNow) -> Text:
-    """One line a domain that a program can cut at spaces: time, name, then name=watts."""
+    """One line a domain for programs, split at spaces: time, name, then name=watts."""
     at = units.clock(shown.unix_s)
     if shown.trouble:
         return Text(f"{at} not fresh: {shown.trouble}")
@@ -55,7 +55,7 @@ def _tables(domains: Sequence[DomainView]) -> RenderableType:
 
 
 def limit_listing(limits: Sequence[LimitView]) -> Listing:
-    """One line a limit: which, where, how low, until when, by whom and why."""
+    """One line a limit: name, domain, value, end, originator and reason."""
     now_s = time.time()
     return Listing(
         columns=(
@@ -103,13 +103,13 @@ def tree(domains: Sequence[DomainView]) -> Iterator[tuple[int, DomainView]]:
 
 
 def headroom(domain: DomainView) -> Text:
-    """What is left; a minus is an alarm."""
+    """Remaining watts; a negative value is an alarm."""
     text = units.watts(domain.headroom_w)
     return alarm(text) if domain.headroom_w < 0 else Text(text)
 
 
 def note(domain: DomainView) -> Text:
-    """How long it is over, and which limit sets its budget."""
+    """How long it is exceeded, and which limit sets its budget."""
     parts = []
     if domain.over_since_unix_s is not None:
         over = units.watts(-domain.headroom_w)

@@ -1,4 +1,4 @@
-"""Problems: what is wrong, since when, and what to do about it."""
+"""Problems: what, since when, and the remedy."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ from wattline_protocol.wire.problems import ProblemView
 
 
 def listing(found: ProblemList) -> RenderableType:
-    """One line a problem, then what to do about the open ones, kind by kind."""
+    """One line a problem, then the remedies of the open ones, kind by kind."""
     rows = found.problems
     parts: list[RenderableType] = [_rows(rows)]
     still = [one for one in rows if one.until_unix_s is None]
@@ -53,7 +53,7 @@ def _until(one: ProblemView) -> str:
 
 
 def remedies(rows: Sequence[ProblemView]) -> RenderableType:
-    """What each kind means and what to do, once a kind."""
+    """Meaning and remedy of each kind, once a kind."""
     kinds = [KINDS[name] for name in dict.fromkeys(one.kind for one in rows) if name in KINDS]
     return facts([(kind.name, f"{kind.meaning} {kind.remedy}") for kind in kinds])
 

@@ -43,7 +43,7 @@ def report(value: ReportView) -> RenderableType:
 
 
 def groups(of: str, rows: tuple[GroupTotals, ...]) -> Listing:
-    """What all jobs of each used and cost."""
+    """Usage and cost of all jobs of each."""
     return Listing(
         columns=(
             Column(of, [g.name for g in rows]),
@@ -58,7 +58,7 @@ def groups(of: str, rows: tuple[GroupTotals, ...]) -> Listing:
 
 
 def jobs(rows: tuple[JobView, ...]) -> Listing:
-    """What each job used and cost."""
+    """Usage and cost of each job."""
     return Listing(
         columns=(
             Column("JOB", [str(j.id) for j in rows], is_right=True),

@@ -1,7 +1,7 @@
 """The only place that writes to stdout: rich on a terminal, plain text in a pipe.
 
-Names, reasons and logs come from other users, and a terminal obeys what it is sent. So nothing
-leaves here that it would obey, but for what rich itself adds (`wattline_protocol.text.visible`).
+Names, reasons and logs come from other users, and could control a terminal. So no control
+characters are written but those of rich itself (`wattline_protocol.text.visible`).
 """
 
 import os
@@ -34,12 +34,12 @@ def put(thing: Any) -> None:
 
 
 def put_error(text: str) -> None:
-    """A line for the person at the terminal, beside the results."""
+    """A line on stderr for the user, beside the results."""
     sys.stderr.write(visible(text) + "\n")
 
 
 def _put_log(data: bytes) -> None:
-    """As the task wrote it into a pipe or a file; on a terminal only its colours act."""
+    """Unchanged into a pipe or a file; on a terminal only its colours are effective."""
     if sys.stdout.isatty():
         data = _log.feed(data).encode()
     sys.stdout.buffer.write(data)
@@ -55,13 +55,13 @@ def _put_rich(thing: Any) -> None:
     console = VisibleConsole(width=PIPE_COLUMNS)
     with console.capture() as captured:
         console.print(thing)
-    # Cells are padded for people; programs want lines that end where the text ends.
+    # Cells are padded for display; programs need lines without trailing spaces.
     sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
     sys.stdout.flush()
 
 
 def put_live(things: Iterator[Any]) -> None:
-    """Draw each thing in place of the one before, until they end or the user leaves."""
+    """Draw each thing in place of the one before, until they end or the user quits."""
     from rich.live import Live
 
     from wattline.show.console import VisibleConsole
@@ -83,13 +83,13 @@ def put_json_line(value: Any) -> None:
 
 
 def _json(value: Any) -> str:
-    """In one line. JSON may carry as it is what a terminal would obey: that is escaped too."""
+    """On one line. JSON permits terminal control characters in strings: these are escaped too."""
     data = msgspec.json.encode(msgspec.to_builtins(_keyed(value), enc_hook=_encode))
     return CONTROL.sub(lambda found: f"\\u{ord(found.group()):04x}", data.decode())
 
 
 def _keyed(value: Any) -> Any:
-    """What is told in words has a key too: who reads it need not care which verb said it."""
+    """Wraps plain text in a key, so that a reader need not know which verb printed it."""
     return {"text": value} if isinstance(value, str) else value
 
 

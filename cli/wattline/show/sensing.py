@@ -44,7 +44,7 @@ def _trust(meter: MeterView) -> Text:
 
 
 def cooling_page(shown: Sequence[DomainView] | str) -> RenderableType:
-    """The zones, or what was done."""
+    """The zones, or the result of an act."""
     return done(shown) if isinstance(shown, str) else cooling_listing(shown)
 
 

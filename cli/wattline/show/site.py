@@ -1,11 +1,11 @@
-"""What the verbs that set up, check and simulate print."""
+"""Output of the verbs that set up, check and simulate."""
 
 from wattline.acts.lab.sim import SimNode
 from wattline.acts.site import Enrolled, MadeSite
 
 
 def made(site: MadeSite) -> str:
-    """What to do next."""
+    """The next steps."""
     first = site.nodes[0] if site.nodes else "NODE"
     runs_as = [f"Tasks of {site.admin} run as {site.admin_runs_as}."] if site.admin_runs_as else []
     return "\n".join(
@@ -22,12 +22,12 @@ def made(site: MadeSite) -> str:
 
 
 def enrolled(member: Enrolled) -> str:
-    """Where the bundle lies."""
+    """Path of the bundle."""
     return f"Enrolled {member.name} as {member.role}; its bundle is {member.bundle} (secret)."
 
 
 def sim_node(node: SimNode) -> str:
-    """How to look at it and how to load it."""
+    """How to query it and how to load it."""
     where = f"LD_LIBRARY_PATH={node.directory}"
     busy = "python3 -c 'while True: pass'"
     return "\n".join(

@@ -1,4 +1,4 @@
-"""Colours by meaning. The word is always there too: colour alone says nothing."""
+"""Colours by meaning. The word is always shown too: colour is never the only sign."""
 
 from rich.text import Text
 
@@ -36,10 +36,10 @@ def state(word: str) -> Text:
 
 
 def throttle(reasons: int) -> str:
-    """Why the clocks are down, in the terminal's words, gravest first."""
+    """Why the clocks are reduced, as text, most severe first."""
     return ", ".join(word for bit, word in REASON_WORDS if reasons & bit)
 
 
 def alarm(text: str) -> Text:
-    """Something that must be seen."""
+    """Something that needs attention."""
     return Text(text, style="bold red")

@@ -1,4 +1,4 @@
-"""Listings as aligned columns without lines, which give way on a narrow terminal."""
+"""Listings as aligned columns without lines, which shrink on a narrow terminal."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,19 +16,19 @@ Cell = str | Text
 GAP = 2
 BETWEEN = Segment(" " * GAP)
 GROWING_LEAST = 24
-"""A column of prose is given at least this much; then columns are left out."""
+"""A column of prose gets at least this much; then columns are omitted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column. `weight` 0 always stays; of the others the heaviest go first."""
+    """One column. `weight` 0 always stays; of the others the heaviest are dropped first."""
 
     title: str
     cells: Sequence[Cell]
     is_right: bool = False
     weight: int = 0
     grows: bool = False
-    """Prose: takes what is left and is cut with an ellipsis."""
+    """Prose: takes the remaining width and is truncated with an ellipsis."""
 
     @property
     def width(self) -> int:
@@ -39,7 +39,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Columns of equal length; `empty` is said instead when there are no rows."""
+    """Columns of equal length; `empty` is shown when there are no rows."""
 
     columns: Sequence[Column]
     empty: str
@@ -65,8 +65,8 @@ class Listing:
 
 
 def _segments(console: Console, cell: Cell, width: int, *, is_right: bool) -> Iterable[Segment]:
-    """One cell in exactly `width` characters. A table of Rich's takes ten times as long, which a
-    queue of thousands makes seconds of."""
+    """One cell in exactly `width` characters. A table of Rich takes ten times as long, which adds
+    up to seconds for a queue of thousands."""
     if isinstance(cell, Text):
         cell = cell.copy()
         cell.truncate(width, overflow="ellipsis")
@@ -81,7 +81,7 @@ def _segments(console: Console, cell: Cell, width: int, *, is_right: bool) -> It
 
 
 def fitting(columns: Sequence[Column], width: int) -> list[Column]:
-    """The columns that `width` characters hold, in their order; weight 0 stays in any case."""
+    """The columns that fit in `width` characters, in their order; weight 0 stays in any case."""
     shown = list(columns)
     while _needed(shown) > width:
         heaviest = max(shown, key=lambda column: column.weight)
@@ -97,7 +97,7 @@ def _needed(columns: Sequence[Column]) -> int:
 
 
 def facts(pairs: Sequence[tuple[str, Cell]]) -> Table:
-    """Names and values of one thing, one a line."""
+    """Names and values of one object, one a line."""
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")

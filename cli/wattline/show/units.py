@@ -1,9 +1,9 @@
-"""Numbers for people: watts, times, bytes and shares, short enough for a column."""
+"""Numbers for display: watts, times, bytes and shares, short enough for a column."""
 
 from datetime import datetime
 
 NOT_KNOWN = "-"
-"""Shown for what is not measured; never a zero."""
+"""Shown for a value that is not measured; never a zero."""
 
 _KILO = 1000.0
 
@@ -60,7 +60,7 @@ def clock(unix_s: float | None) -> str:
 
 
 def clock_in_zone(unix_s: float | None) -> str:
-    """The same with its zone, for where times of the site stand beside it, which may be another."""
+    """The same with its zone, where times of the site, possibly in another zone, are shown too."""
     if unix_s is None:
         return NOT_KNOWN
     return datetime.fromtimestamp(unix_s).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")

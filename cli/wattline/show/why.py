@@ -1,4 +1,4 @@
-"""Why a node has the watts it has: sentences first, then its GPUs."""
+"""Why a node has its watts: sentences first, then its GPUs."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -13,11 +13,11 @@ from wattline_protocol.views.site_views import DomainView, PriorityShare, WhyGpu
 from wattline_tui.limits import limit_line, when
 
 NOBODY = -1
-"""Priority of GPUs that draw although no task holds them."""
+"""Priority of GPUs that draw power without an allocated task."""
 
 
 def why(shown: NodeWhy) -> Group:
-    """Everything that was asked for."""
+    """The complete answer."""
     now_s = time.time()
     sentences = Text("\n".join(lines(shown, now_s)))
     if not shown.why.gpus:
@@ -96,7 +96,7 @@ def _share(share: PriorityShare) -> str:
 
 
 def gpus(some: Sequence[WhyGpu]) -> Listing:
-    """What each GPU with work was given, and what it could use."""
+    """Watts given to each GPU with work, and its demand."""
     return Listing(
         columns=(
             Column("GPU", [str(g.index) for g in some], is_right=True),

@@ -131,7 +131,7 @@ _SUBMIT_OPTIONS = (
 )
 
 _FROM = {"account": "from_account", "queue": "from_queue"}
-"""Filters of `update`, whose own --account and --queue say what they become."""
+"""Filters of `update`, whose own --account and --queue are the new values."""
 
 _WHICH_FROM = tuple(
     replace(p, name=_FROM[p.name], flags=(f"--{_FROM[p.name].replace('_', '-')}",))

@@ -1,4 +1,4 @@
-"""Carries a verb out: connect, act, show."""
+"""Executes a verb: connect, act, show."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from wattline.verbs.verb import BUNDLE, JSON, Verb
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an act returns when its exit code is not simply 0."""
+    """Result of an act whose exit code may differ from 0."""
 
     value: Any
     status: int = exits.OK

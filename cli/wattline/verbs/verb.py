@@ -1,4 +1,4 @@
-"""What a verb is: data from which the command line, its help and the docs page are made."""
+"""Definition of a verb: source of the command line, its help and the docs page."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -50,7 +50,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """One thing a user can do.
+    """One command of the user.
 
     `act` and `show` are `module:function`, imported only when the verb runs. With a `role` the
     act's first parameter is a connected client; without one it runs on this machine alone.

@@ -1,8 +1,8 @@
-"""Takes connections for a guarded HTTP server, a few in each turn of its event loop.
+"""Accepts connections for a guarded HTTP server, a few in each turn of its event loop.
 
-An event loop of its own takes all that wait at once and makes a protocol for each: a flood of a
-thousand connections holds up everybody else for a tenth of a second. Here one that the guard would
-refuse costs three system calls.
+asyncio itself accepts all pending connections at once and creates a protocol for each: a flood of a
+thousand connections delays all others for a tenth of a second. Here a connection that the guard
+would refuse costs three system calls.
 """
 
 import asyncio
@@ -15,12 +15,12 @@ from wattline_protocol.http.guard import HttpGuard
 
 AT_ONCE = 16
 AGAIN_S = 0.1
-"""Until the next try where the process or the host is out of files or memory."""
+"""Retry interval where the process or the host is out of files or memory."""
 OUT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class HttpAcceptor:
-    """Of one listening socket, within a running loop."""
+    """Acceptor of one listening socket, within a running loop."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class HttpAcceptor:
         self._listen()
 
     def stop(self) -> None:
-        """Take no more; the socket is closed."""
+        """Stop accepting; the socket is closed."""
         self._is_stopped = True
         self._loop.remove_reader(self._listener.fileno())
         self._listener.close()

@@ -1,13 +1,13 @@
-"""Keeps an HTTP server from being held up by clients that say too much, too little or too slowly.
+"""Protects an HTTP server from clients that send too much, too little or too slowly.
 
-`guarded(protocol, guard)` puts `GuardedHttp` before one of uvicorn's protocol classes, which of
-themselves wait for ever for a header, a body or a reader, and take headers of any size. It counts
-bytes and notes since when a connection waits for its client; one sweep a few times a second looks
-for those that wait too long, so that a request costs no timer. Nothing of uvicorn is imported.
+`guarded(protocol, guard)` puts `GuardedHttp` before one of uvicorn's protocol classes, which by
+themselves wait for ever for a header, a body or a reader, and accept headers of any size. It counts
+bytes and records since when a connection waits for its client; a sweep a few times a second finds
+those that wait too long, so that a request needs no timer. Nothing of uvicorn is imported.
 
-uvicorn's newest request says what a connection waits for. None yet, or one that has come and is
-answered: headers. One that has not come to its end: its body, which is read and dropped where the
-answer is out already. Otherwise the application is at work, and what comes is of a further request.
+uvicorn's newest request shows what a connection waits for. None yet, or one that is received and
+answered: headers. One that is incomplete: its body, which is read and dropped where the answer is
+sent already. Otherwise the application is at work, and input belongs to a further request.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ Reason = Literal[
     "body_too_slow",
     "answer_not_read",
 ]
-"""Of a refusal, as clients and metrics see it."""
+"""Reason of a refusal, as shown to clients and in metrics."""
 
 STATUS: dict[Reason, str] = {
     "too_many_connections": "503 Service Unavailable",
@@ -39,12 +39,12 @@ STATUS: dict[Reason, str] = {
     "headers_too_slow": "408 Request Timeout",
     "body_too_slow": "408 Request Timeout",
 }
-"""Of those that are answered; the others are cut."""
+"""Status of reasons that are answered; for others the connection is aborted."""
 
 CLOSE_S = 2.0
-"""For a refusal to be read, before the connection is cut."""
+"""Time for a refusal to be read before the connection is aborted."""
 READ_BYTES = 256 * 1024
-"""Most that an event loop hands over at once."""
+"""Most that an event loop passes at once."""
 MAX_PERIOD_S = 0.25
 NOTE_EVERY_S = 10.0
 
@@ -55,7 +55,7 @@ Note = Callable[[dict[Reason, int], str], None]
 
 
 class HttpGuard:
-    """The limits of one server, its open connections, and what was refused."""
+    """Limits of one server, its open connections, and counts of refusals."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class HttpGuard:
         self.limits = limits
         self.trusted = trusted
         self.refused: Counter[Reason] = Counter()
-        """Since the start."""
+        """Refusals since the start."""
         self._open: set[GuardedHttp] = set()
         self._by_client: Counter[str] = Counter()
         self._note, self._noted_s = note, float("-inf")
@@ -77,7 +77,7 @@ class HttpGuard:
         self._sweep: asyncio.TimerHandle | None = None
 
     def enter(self, client: str) -> bool:
-        """One more connection of a client; False = it has as many as it may."""
+        """Count a new connection of a client; False = it has reached its limit."""
         if self._by_client[client] >= self.limits.most_of_one(len(self._open)):
             self.count("too_many_connections", client)
             return False
@@ -85,7 +85,7 @@ class HttpGuard:
         return True
 
     def admits(self, client: str | None, address: str) -> bool:
-        """Whether a new connection is taken. `client`: what it counts under; None = nothing."""
+        """Whether a new connection is accepted. `client`: its key; None = not counted."""
         if client is not None:
             return self.enter(client)
         is_full = self.limits.most_of_one(len(self._open)) == 0
@@ -94,7 +94,7 @@ class HttpGuard:
         return not is_full
 
     def refusal(self, address: str) -> bytes:
-        """What to say to a new connection that has no place, which is counted; empty = it has."""
+        """Refusal of a new connection beyond the limits, and counts it; empty = accepted."""
         client = None if self.is_proxy(address) else client_key(address)
         most = self.limits.most_of_one(len(self._open))
         if most and (client is None or self._by_client[client] < most):
@@ -103,26 +103,26 @@ class HttpGuard:
         return TOO_MANY
 
     def is_proxy(self, address: str) -> bool:
-        """Whether it may name its clients."""
+        """Whether the address is a trusted proxy, which may name its clients."""
         return bool(self.trusted) and is_within(address, self.trusted)
 
     def leave(self, client: str) -> None:
-        """One of its connections has ended."""
+        """One of the client's connections has ended."""
         self._by_client[client] -= 1
         if not self._by_client[client]:
             del self._by_client[client]
 
     def opened(self, connection: "GuardedHttp") -> None:
-        """Look after it until it is closed."""
+        """Watch a connection until it is closed."""
         self._open.add(connection)
         self._plan_sweep()
 
     def closed(self, connection: "GuardedHttp") -> None:
-        """It has ended."""
+        """The connection has ended."""
         self._open.discard(connection)
 
     def count(self, reason: Reason, address: str) -> None:
-        """Something was refused."""
+        """Count a refusal."""
         self.refused[reason] += 1
         self._fresh[reason] += 1
         self._newest = address
@@ -146,7 +146,7 @@ class HttpGuard:
 
 
 class _Cycle(Protocol):
-    """A request and its answer, as uvicorn has them."""
+    """A request and its answer, as in uvicorn."""
 
     more_body: bool
     response_started: bool
@@ -154,7 +154,7 @@ class _Cycle(Protocol):
 
 
 class GuardedHttp(asyncio.Protocol):
-    """Comes before a protocol class of uvicorn, whose attributes and methods it uses."""
+    """Precedes a protocol class of uvicorn, whose attributes and methods it uses."""
 
     guard: HttpGuard
     head_bytes: int
@@ -163,23 +163,23 @@ class GuardedHttp(asyncio.Protocol):
     flow: Any
 
     _client: str | None = None
-    """What it counts under; None = it is of a trusted proxy, which has many clients."""
+    """Key it counts under; None = a trusted proxy, which has many clients."""
     _address = ""
     _is_admitted = False
     _is_closing = False
     _since_s: float | None = None
-    """Since when it waits for its client, or is being closed; None = it is idle, or at work."""
+    """Since when it waits for its client, or is closing; None = it is idle, or at work."""
     _bytes = 0
-    """Of the header, or of the body, that is coming."""
+    """Size so far of the header, or of the body, being received."""
     _early_bytes = 0
-    """Of a further request, while one is answered."""
+    """Size of a further request, received while one is answered."""
     _unsent_bytes = 0
     _unread_s = 0.0
 
     # --- the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Count it, or refuse it."""
+        """Count the connection, or refuse it."""
         peer = transport.get_extra_info("peername")
         self._address = str(peer[0]) if peer else ""
         guard = self.guard
@@ -197,7 +197,7 @@ class GuardedHttp(asyncio.Protocol):
         transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Count it no more."""
+        """Stop counting the connection."""
         if not self._is_admitted:
             return
         if self._client is not None:
@@ -206,7 +206,7 @@ class GuardedHttp(asyncio.Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Hand over what the limits let in. Most often that is a whole request."""
+        """Pass on what the limits admit. Most often that is a whole request."""
         cycle = self.cycle
         if cycle is None or (cycle.response_complete and not cycle.more_body):
             if self._bytes or self._early_bytes or len(data) > self.head_bytes:
@@ -222,7 +222,7 @@ class GuardedHttp(asyncio.Protocol):
         else:
             self._early_received(data)
 
-    # --- what comes
+    # --- input
 
     def _head_received(self, data: bytes) -> None:
         """Headers in pieces, or a request that is larger than headers may be."""
@@ -261,7 +261,7 @@ class GuardedHttp(asyncio.Protocol):
             self._begun()
 
     def _early_received(self, data: bytes) -> None:
-        """uvicorn stops reading once the headers of a further request are there."""
+        """uvicorn stops reading once the headers of a further request are received."""
         before = self.cycle
         super().data_received(data)
         if self.cycle is not before:
@@ -275,7 +275,7 @@ class GuardedHttp(asyncio.Protocol):
     # --- the sweep
 
     def look_over(self, now_s: float) -> None:
-        """End it if it has waited for its client for too long."""
+        """Close it if it has waited for its client for too long."""
         if self._is_unread():
             self._refuse("answer_not_read", "")
             return
@@ -301,13 +301,13 @@ class GuardedHttp(asyncio.Protocol):
     def _check_body(self, now_s: float) -> None:
         limits = self.guard.limits
         if self.flow.read_paused and self._since_s is not None:
-            self._since_s += self.guard.period_s  # the application is the one who is slow
+            self._since_s += self.guard.period_s  # it is the application that is slow
         elif self._waited_s(now_s) > limits.body_s + self._bytes / limits.bytes_per_s:
             more = f"and a second more for each {limits.bytes_per_s} bytes"
             self._refuse("body_too_slow", f"a body has {limits.body_s:g} s to arrive, {more}")
 
     def _is_unread(self) -> bool:
-        """Whether the answer has left more slowly than it must for too long."""
+        """Whether the answer has been read too slowly for too long."""
         guard, unsent_bytes = self.guard, self.transport.get_write_buffer_size()
         least_bytes = guard.limits.bytes_per_s * guard.period_s
         if unsent_bytes and unsent_bytes > self._unsent_bytes - least_bytes:
@@ -318,7 +318,7 @@ class GuardedHttp(asyncio.Protocol):
         return self._unread_s > guard.limits.unread_s
 
     def _refuse(self, reason: Reason, text: str) -> None:
-        """Say why, where the client may still read it, and close; or cut the connection."""
+        """Send the reason, where the client can still read it, and close; or abort."""
         if self._is_closing and reason != "answer_not_read":
             return
         self.guard.count(reason, self._address)
@@ -335,13 +335,13 @@ class GuardedHttp(asyncio.Protocol):
 
 
 def guarded(protocol: type[asyncio.Protocol], guard: HttpGuard) -> type[asyncio.Protocol]:
-    """A protocol class of uvicorn, watched by the guard."""
+    """A protocol class of uvicorn behind the guard."""
     fixed = {"guard": guard, "head_bytes": guard.limits.head_bytes}
     return type(f"Guarded{protocol.__name__}", (GuardedHttp, protocol), fixed)
 
 
 def behind_proxies(app: App, guard: HttpGuard) -> App:
-    """The application, with the client that a trusted proxy names as `scope["client"]`.
+    """The application, with the client named by a trusted proxy as `scope["client"]`.
 
     Requests of one client through proxies are limited as its connections would be.
     """

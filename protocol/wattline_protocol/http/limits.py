@@ -1,4 +1,4 @@
-"""What a client of an HTTP server may take before its request is understood, and whose it is."""
+"""Limits of an HTTP client before its request is parsed, and the key it is counted by."""
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -12,35 +12,35 @@ Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
 
 IPV6_HOST_PREFIX = 64
-"""A host chooses its own address within so many bits: they count as one client."""
+"""A host chooses its own addresses within this prefix: they count as one client."""
 MAX_HOPS = 32
 """Addresses of one X-Forwarded-For that are read, from the last one on."""
 CROWDED_SHARE = 0.75
-"""Of all connections; the rest is for addresses that have few."""
+"""Share of all connections; the rest is reserved for addresses with few."""
 CROWDED_PART = 8
-"""A server that is so crowded gives one address this part of its usual limit."""
+"""A server above that share limits one address to this fraction of its usual limit."""
 
 
 class HttpLimits(msgspec.Struct, frozen=True):
-    """Of one server; a client beyond them gets a refusal, or its connection is cut."""
+    """Limits of one server; a client beyond them is refused, or its connection aborted."""
 
     head_bytes: int = 32 * 1024
     """Request line and headers together."""
     head_s: float = 10.0
     """From the connection, or from the first byte of a further request, to the last header."""
     body_bytes: int = 1024 * 1024
-    """Of a body that the application takes; of one that it has refused as many again are read."""
+    """Limit of a body that is accepted; of a refused one as much again is read."""
     body_s: float = 10.0
-    """For a body, and a second more for each `bytes_per_s` that came."""
+    """Time for a body, plus a second for each `bytes_per_s` received."""
     bytes_per_s: int = 16 * 1024
-    """Slowest pace of a body that comes and of an answer that is read."""
+    """Minimum rate of a body that is received and of an answer that is read."""
     unread_s: float = 10.0
-    """An answer that is read more slowly for so long is given up."""
+    """An answer that is read more slowly for this long is aborted."""
     connections: int = 4096
     connections_per_address: int = CONNECTIONS_PER_ADDRESS
 
     def most_of_one(self, is_open: int) -> int:
-        """Connections that one address may have while so many are open."""
+        """Maximum of connections of one address while this many are open in total."""
         if is_open >= self.connections:
             return 0
         if is_open < CROWDED_SHARE * self.connections:
@@ -54,13 +54,13 @@ def networks(texts: Iterable[str]) -> tuple[Network, ...]:
 
 
 def is_within(address: str, among: Sequence[Network]) -> bool:
-    """Whether one of the networks holds the address; False for what is none."""
+    """Whether one of the networks contains the address; False for an invalid one."""
     parsed = _parsed(address)
     return parsed is not None and any(parsed in network for network in among)
 
 
 def client_key(address: str) -> str:
-    """What connections are counted by: an IPv4 address, the network of an IPv6 one."""
+    """Key that connections are counted by: an IPv4 address, the network of an IPv6 one."""
     parsed = _parsed(address)
     if isinstance(parsed, IPv6Address):
         return str(ip_network((int(parsed), IPV6_HOST_PREFIX), strict=False))
@@ -69,8 +69,8 @@ def client_key(address: str) -> str:
 
 def forwarded_for(values: Sequence[str], trusted: Sequence[Network]) -> str | None:
     """The client by the X-Forwarded-For headers of a trusted proxy: the last address that is no
-    trusted proxy itself. None = they name none: everything is a proxy, or what comes first from the
-    end is no address.
+    trusted proxy itself. None = no client is named: all are proxies, or an entry reached from
+    the end is no address.
     """
     hops = [hop for value in values for hop in value.split(",")]
     for hop in reversed(hops[-MAX_HOPS:]):

@@ -1,6 +1,6 @@
-"""uvicorn behind the guard: its connections are taken by `httpaccept`, its signals by the program.
+"""uvicorn behind the guard: `accept` accepts its connections, the program handles signals.
 
-Nothing of uvicorn is imported: the agent has none.
+Nothing of uvicorn is imported: the agent does not have it.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ from wattline_protocol.http.guard import HttpGuard
 
 
 class GuardedServer:
-    """Comes before `uvicorn.Server`, whose attributes and methods it uses. Serves one listening
-    socket, which it closes when it stops; SIGTERM and SIGINT stay the program's own, which has more
+    """Precedes `uvicorn.Server`, whose attributes and methods it uses. Serves one listening socket,
+    which it closes when it stops; SIGTERM and SIGINT are left to the program, which has more
     than HTTP to stop."""
 
     config: Any
@@ -28,12 +28,12 @@ class GuardedServer:
         self._acceptor: HttpAcceptor | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn, and begin to take connections."""
+        """As uvicorn, then start accepting connections."""
         await super().startup(sockets)  # type: ignore[misc]  # uvicorn's
         self._acceptor = HttpAcceptor(self._listener, self._guard, self._protocol)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take no more, then as uvicorn."""
+        """Stop accepting, then as uvicorn."""
         if self._acceptor is not None:
             self._acceptor.stop()
         await super().shutdown(sockets)  # type: ignore[misc]  # uvicorn's
@@ -46,5 +46,5 @@ class GuardedServer:
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Nothing: the program handles them."""
+        """None: the program handles signals."""
         yield

@@ -1,6 +1,6 @@
-"""Changing what a job asked for: its job file with some keys written anew.
+"""Changes to a submitted job: its job file with some keys replaced.
 
-Which keys may change depends on how far the job is; the others are what the job *is*.
+Which keys may change depends on the state of the job; the others are its identity.
 """
 
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ from wattline_protocol.wire.bounds import CONTROL, MAX_CHANGES, MAX_FLAG_CHARS
 
 ChangeValue = str | int | float | bool | tuple[str, ...]
 Changes = Mapping[str, ChangeValue]
-"""By the name of a flag of `submit`; "none" takes a key back to its default."""
+"""By the name of a flag of `submit`; "none" restores a key's default."""
 
 When = Literal["open", "waiting", "untried"]
-"""open: until the job has ended; waiting: while none of it holds GPUs; untried: before that."""
+"""open: until the job has ended; waiting: while none of it has GPUs; untried: before that."""
 
 AT_A_TIME = "at_a_time"
-"""How many indices of an array may run; the indices themselves stay."""
+"""Number of indices of an array that may run; the indices themselves stay."""
 
 NONE = "none"
 
@@ -115,9 +115,9 @@ def _take_out(table: dict[str, object], name: str) -> None:
 
 
 def differences(before: JobSpec, after: JobSpec) -> dict[str, tuple[str, str]]:
-    """By name of the key: what it was and what it is, as a job file has it.
+    """By name of the key: the old and the new value, as in a job file.
 
-    For a key that is left out its default, or "none".
+    For an absent key its default, or "none".
     """
     old, new = _flat(table_of(before)), _flat(table_of(after))
     if before.array is not None and after.array is not None:
@@ -129,8 +129,8 @@ def differences(before: JobSpec, after: JobSpec) -> dict[str, tuple[str, str]]:
 
 
 def asked_for(spec: JobSpec) -> dict[str, dict[str, str]]:
-    """By table of a job file ("" = its top) and key what is said there that is not the default,
-    but for the environment, which may be of any size."""
+    """By table of a job file ("" = top level) and key the values that differ from the default,
+    without the environment, which may be of any size."""
     tables: dict[str, dict[str, str]] = {}
     written = {name: value for name, value in table_of(spec).items() if name != "env"}
     for name, text in _flat(written).items():

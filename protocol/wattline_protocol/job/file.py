@@ -1,7 +1,7 @@
-"""Jobs as text and as options, to and from `JobSpec`. The keys stand in `jobkeys`.
+"""Jobs as text and as options, to and from `JobSpec`. The keys are defined in `keys`.
 
-A job file, command line flags and Python keywords go through one check: options are laid over
-the file's table, and a problem is told with the file's line or with the option's name.
+A job file, command line flags and Python keywords pass one check: options are laid over the file's
+table, and a problem is reported with the file's line or the option's name.
 """
 
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ MAX_JOB_CHARS = 256 * 1024
 
 
 class JobFileError(DocumentError):
-    """A job that cannot be accepted: each line says where, what was wrong and what is right."""
+    """A job that cannot be accepted: each line states the place, the error and a valid value."""
 
 
 def parse_job(text: str, source: str, **options: object) -> JobSpec:
@@ -83,15 +83,15 @@ def laid_over(table: Mapping[str, Any], options: Mapping[str, object]) -> JobSpe
 
 
 def format_job(spec: JobSpec) -> str:
-    """`spec` as a job file that `parse_job` reads back; keys at their default are left out.
+    """`spec` as a job file for `parse_job`; keys at their default are omitted.
 
-    Raises ValueError for a spec that no job file could give.
+    Raises ValueError for a spec that no job file can express.
     """
     return document_text(table_of(spec))
 
 
 def job_problems(spec: JobSpec) -> tuple[str, ...]:
-    """What `parse_job` would have refused in a spec that came ready-made, e.g. over the wire."""
+    """What `parse_job` would refuse in a spec built otherwise, e.g. received in a message."""
     problems: list[Problem] = []
     try:
         again = _checked(table_of(spec), problems)
@@ -103,7 +103,7 @@ def job_problems(spec: JobSpec) -> tuple[str, ...]:
 
 
 def _in_one_form(spec: JobSpec) -> JobSpec:
-    """Its deadline as a job file gives it: a date reads the same without seconds, or with `Z`."""
+    """The spec with its deadline normalized: a date reads the same without seconds, or with `Z`."""
     windows = spec.windows
     if not windows.deadline:
         return spec
@@ -112,7 +112,7 @@ def _in_one_form(spec: JobSpec) -> JobSpec:
 
 
 def _not_as_written(spec: JobSpec, again: JobSpec) -> str:
-    """A value that no job file gives, though what it says reads like one: 1e-12 s, no name."""
+    """A value that no job file yields, though it reads like one that does: 1e-12 s, no name."""
     given, read = msgspec.to_builtins(spec), msgspec.to_builtins(again)
     for key in JOB_KEYS:
         value, near = _at(given, key.names), _at(read, key.names)
@@ -124,12 +124,12 @@ def _not_as_written(spec: JobSpec, again: JobSpec) -> str:
 
 
 def table_of(spec: JobSpec) -> dict[str, Any]:
-    """The table of a job file that gives `spec`; `laid_over` reads it back. Raises ValueError."""
+    """The job file table of `spec`, for `laid_over`. Raises ValueError."""
     written = msgspec.to_builtins(spec)
     document: dict[str, Any] = {}
     for part, default_part, keys in _DEFAULTS:
         if written[part] == default_part:
-            continue  # as most are, and this is asked of each submission
+            continue  # the most frequent case, checked for each submission
         for key, default in keys:
             value = _at(written, key.names)
             if value is not None and value != default:
@@ -139,7 +139,7 @@ def table_of(spec: JobSpec) -> dict[str, Any]:
 
 
 def default_text(name: str) -> str:
-    """What a job file would say for a key that it leaves out; empty = nothing."""
+    """The default of an absent key as in a job file; empty = none."""
     key, default = BY_NAME[name], JobSpec(name="", command=())
     value = _at(msgspec.to_builtins(default), key.names)
     return str(_as_text(key.field, value, default)) if value else ""
@@ -169,8 +169,8 @@ def _at(tree: dict[str, Any], names: tuple[str, ...]) -> Any:
 
 
 def _defaults() -> tuple[tuple[str, Any, list[tuple[JobKey, Any]]], ...]:
-    """By field of `JobSpec` its default, and the keys that go there, each with the value that a job
-    file need not say."""
+    """By field of `JobSpec` its default, and the keys stored there, each with the value that a job
+    file may omit."""
     default = msgspec.to_builtins(JobSpec(name="", command=()))
     default["service"] = {}
     keys: dict[str, list[tuple[JobKey, Any]]] = {}
@@ -201,7 +201,7 @@ def _job(document: Document, options: Mapping[str, object]) -> JobSpec:
 
 
 def _as_written(value: object) -> object:
-    """As a file would say it: programs hand in paths, and whole numbers of numpy."""
+    """The value as in a file: programs pass paths, and integers of numpy."""
     match value:
         case bool():
             return value
@@ -241,7 +241,7 @@ def _lay_over(
     flags[path] = flag
     inner = table.setdefault(key.table, {}) if key.table else table
     if not isinstance(inner, dict):
-        return  # the file's own problem with this table is told by the check
+        return  # the check reports the file's own problem with this table
     if name in ("env", "secrets", "labels"):
         before = inner.get(name)
         value = {**(before if isinstance(before, dict) else {}), **_pairs(value, path, problems)}
@@ -249,7 +249,7 @@ def _lay_over(
 
 
 def _pairs(value: object, path: KeyPath, problems: list[Problem]) -> dict[str, object]:
-    """A table as it is, or one made of "NAME=VALUE" texts."""
+    """A table unchanged, or one built from "NAME=VALUE" texts."""
     if isinstance(value, Mapping):
         return dict(value)
     pairs: dict[str, object] = {}
@@ -323,14 +323,14 @@ def _complete(spec: dict[str, Any]) -> None:
 
 
 def _name_of(command: tuple[str, ...]) -> str:
-    """A job's name from its program, with what a name may not hold replaced."""
+    """Default job name from its program, with characters that are invalid in a name replaced."""
     base = PurePosixPath(command[0]).name
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in base)
     return safe.lstrip("._-")[:MAX_NAME_CHARS] or "job"
 
 
 def _contradictions(job: JobSpec) -> list[Problem]:
-    """Keys that are right alone and wrong together."""
+    """Keys that are valid alone and invalid together."""
     return [
         Problem(tuple(path.split(".")), text)
         for path, is_wrong, text in (*_of_kind(job), *_of_launch(job), *_of_gpus(job))

@@ -1,4 +1,4 @@
-"""Every key of a job file in one table: how it is read, where it goes, what it means.
+"""Table of all job file keys: how each is read, where it is stored, what it means.
 
 Parsing, `--flags`, the documentation test and error messages all derive from `JOB_KEYS`.
 """
@@ -31,7 +31,7 @@ MAX_REPLICAS = 10_000
 MAX_GPU_WORDS = 16
 
 LATER = ""
-"""`JobKey.field` of a key that a later version makes act."""
+"""`JobKey.field` of a key that is not supported yet."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class JobKey:
     """With its table: "resources.nodes"."""
     reader: Reader[Any]
     field: str
-    """Where its value goes in `JobSpec`; LATER: refused as "not supported yet"."""
+    """Field of `JobSpec` that stores its value; LATER: refused as "not supported yet"."""
     example: str
     meaning: str
 
     @cached_property
     def table(self) -> str:
-        """Its table; "" for the top of the file."""
+        """Its table; "" for the top level of the file."""
         return self.path.rpartition(".")[0]
 
     @cached_property
@@ -58,7 +58,7 @@ class JobKey:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Of its field and of those that the field is in, the outermost first."""
+        """Names of its field and of the enclosing fields, the outermost first."""
         return tuple(self.field.split("."))
 
 
@@ -260,11 +260,11 @@ OPTION_ALIASES = {
 """Short names for flags and keywords."""
 
 WRITTEN = {short: BY_NAME[name].path for short, name in OPTION_ALIASES.items()}
-"""How a job file writes them."""
+"""Their spelling in a job file."""
 
 _SHORT = {name: short for short, name in OPTION_ALIASES.items()}
 
 
 def flag_of(name: str) -> str:
-    """The flag of `submit` that gives a key."""
+    """The flag of `submit` for a key."""
     return f"--{_SHORT.get(name, name).replace('_', '-')}"

@@ -1,8 +1,8 @@
-"""Which jobs an act is about: numbers, ranges, indices of arrays, and filters.
+"""Selection of jobs for a request: numbers, ranges, indices of arrays, and filters.
 
 `3-5,8`, `last`, `12[0-31]` or `12.7` (indices as in the job's `--array`; replicas of a service are
-numbered from 0). Filters narrow what the numbers name; without numbers they choose among all jobs
-that have not ended, or among those in the states they name.
+numbered from 0). Filters narrow the numbered jobs; without numbers they select among all jobs that
+have not ended, or among those in the states they name.
 """
 
 import re
@@ -15,18 +15,18 @@ from wattline_protocol.views.site_views import JobState
 from wattline_protocol.wire.bounds import Count, Few, Many, Name, Serial
 
 NEWEST = JobId(0)
-"""Stands for the newest job of whoever asks."""
+"""Represents the newest job of the requesting user."""
 
 LAST = "last"
 
 MAX_SELECTED = 10_000
-"""Jobs that numbers may name in one request; more is surely a slip of the finger."""
+"""Jobs selected by number in one request; more is surely a typing error."""
 
 MAX_SPANS = 10_000
 """Ranges in one request, of jobs or of indices: as many as an array may have indices."""
 
 MAX_JOBS_CHARS = 256 * 1024
-"""Of the text that names them."""
+"""Length of the text that selects them."""
 
 MAX_WORDS = 100
 MAX_WORD_CHARS = 128
@@ -34,27 +34,27 @@ MAX_WORD_CHARS = 128
 
 HOW = "write for example 8, 3-5,8, 12[0-31], 12.7 or last"
 
-_PART = re.compile(  # numbers are as long as those that recoveries go on at become
+_PART = re.compile(  # as long as numbers become after recoveries
     r"(?P<first>\d{1,15}|last)"
     r"(?:-(?P<last>\d{1,15})|\.(?P<one>\d{1,8}(?:-\d{1,8})?)|\[(?P<many>[\d,\-]+)\])?",
     re.ASCII,
 )
 _RANGE = re.compile(r"(\d{1,8})(?:-(\d{1,8}))?", re.ASCII)
 _PARTS = re.compile(r"(?:\[[^\]]*\]?|[^,\[])+|(?<=,)(?=,|\Z)|\A(?=,|\Z)")
-"""What stands between commas, those in brackets aside."""
+"""Text between commas, except those in brackets."""
 
 
 class Span(msgspec.Struct, frozen=True):
-    """Jobs `first` to `last`, both included; of a single one perhaps only some indices."""
+    """Jobs `first` to `last`, inclusive; of a single one optionally only some indices."""
 
     first: Serial[JobId]
     last: Serial[JobId]
     indices: Many[tuple[Count[int], Count[int]]] = ()
-    """From, to, both included; empty = the whole job."""
+    """From, to, inclusive; empty = the whole job."""
 
 
 class Selection(msgspec.Struct, frozen=True):
-    """What is to be acted on. At least one field says something."""
+    """The selected jobs. At least one field is set."""
 
     jobs: Many[Span] = ()
     users: Few[Name[str]] = ()
@@ -63,21 +63,21 @@ class Selection(msgspec.Struct, frozen=True):
     names: Few[Name[str]] = ()
     """Patterns with `*`, `?` and `[abc]`."""
     states: Few[JobState] = ()
-    """Of the job; of an array, of each index by itself."""
+    """State of the job; of an array, of each index by itself."""
 
     @property
     def is_filtered(self) -> bool:
-        """Whether anything but numbers is said."""
+        """Whether any filter is set."""
         return bool(self.users or self.accounts or self.queues or self.names or self.states)
 
     @property
     def single(self) -> Span | None:
-        """The one job it names by its number, if that is all it says."""
+        """The one job selected by number, if nothing else is set."""
         is_one = len(self.jobs) == 1 and not self.is_filtered
         return self.jobs[0] if is_one and self.jobs[0].first == self.jobs[0].last else None
 
     def matches_name(self, name: str) -> bool:
-        """Whether a job of this name may be meant."""
+        """Whether a job of this name may be selected."""
         return not self.names or any(fnmatchcase(name, pattern) for pattern in self.names)
 
 
@@ -87,7 +87,7 @@ def only(job: JobId, *indices: int) -> Selection:
 
 
 def parse_jobs(text: str) -> tuple[Span, ...]:
-    """`3-5,8,12[0-31]` as spans. Raises ValueError that says what would be right."""
+    """`3-5,8,12[0-31]` as spans. Raises ValueError with a valid form."""
     if len(text) > MAX_JOBS_CHARS:
         raise ValueError(f"{len(text)} characters name jobs; at most {MAX_JOBS_CHARS} are read")
     spans = tuple(_span(part.strip(), text) for part in _PARTS.findall(text))
@@ -126,7 +126,7 @@ def _is_sound(span: Span) -> bool:
 
 
 def problem(selection: Selection) -> str:
-    """What is wrong with it, and what would be right; empty = nothing."""
+    """What is wrong with it, and what would be valid; empty = nothing."""
     if not selection.jobs and not selection.is_filtered:
         return f"name the jobs, or say which: {HOW}, or filter by user, account, queue, name, state"
     words = (selection.users, selection.accounts, selection.queues, selection.names)

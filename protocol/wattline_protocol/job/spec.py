@@ -1,4 +1,4 @@
-"""What a user asks for: the job, after parsing and validation. See `jobfile` for the text form."""
+"""Job specification after parsing and validation. See `job.file` for the text form."""
 
 from typing import Annotated, Literal
 
@@ -24,13 +24,13 @@ from wattline_protocol.wire.bounds import (
 JobKind = Literal["training", "batch", "service"]
 
 PRIORITIES = {"low": 25, "normal": 50, "high": 75, "critical": 100}
-"""Names for priorities; any integer 0-100 is allowed. Higher is served, and capped, later."""
+"""Names for priorities; any integer 0-100 is allowed. Higher ones are served first, capped last."""
 
 WHOLE_GPU = PERMILLE
 """Shares of GPUs are whole thousandths, so that they add up exactly."""
 
 Share = Annotated[int, msgspec.Meta(ge=1, le=WHOLE_GPU)]
-"""Of a GPU, in thousandths."""
+"""Share of a GPU, in thousandths."""
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -45,45 +45,45 @@ class ArraySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What each try needs. `nodes` tasks start together, with `gpus_per_node` GPUs each."""
+    """Requirements of an attempt. `nodes` tasks start together, with `gpus_per_node` GPUs each."""
 
     nodes: Count[int] = 1
     gpus_per_node: Count[int] = 1
     gpu_share_permille: Share = WHOLE_GPU
-    """What a task gets of each of its GPUs; less than the whole only of a single one."""
+    """Share of each GPU that a task gets; below the whole only of a single GPU."""
     mig: Name[str] = ""
     """A MIG device of this profile instead of the one GPU; empty = none."""
     gpu_type: Few[Name[str]] = ()
     """Any of these words in the GPU's name, case ignored; empty = any type."""
     gpu_memory_min_bytes: Bytes = 0
-    """Of each GPU, or of the part of it that a task gets."""
+    """Memory of each GPU, or of the share of it that a task gets."""
     cpus_per_gpu: Count[int] = 0
     memory_bytes: Bytes = 0
     """Per node; 0 = no request and no limit."""
     same_rack: bool = False
     labels: Table[Name[str], Name[str]] = {}
-    """Each host has all of these."""
+    """Required of each host."""
 
 
 class PowerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the user knows about the job's draw."""
+    """What the user knows about the job's power draw."""
 
     watts_per_gpu: Count[int] = 0
     """Expected uncapped draw of a GPU in watts; 0 = unknown, TDP is assumed."""
     min_performance: Ratio = 0.0
-    """Share of the uncapped performance below which the job is paused rather than slowed further;
-    1 = never capped; 0 = not said."""
+    """Share of the uncapped performance below which the job is paused rather than slowed further; 1
+    = never capped; 0 = not specified."""
     progress: Name[str] = ""
-    """Metric of the task that tells how fast it works; empty = a usual name, if there is one."""
+    """Metric of the task that measures its progress; empty = a usual name, if there is one."""
 
 
 class IdleRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What happens where a gang's GPUs were used less than `below` on average over `for_s`."""
+    """Action where a gang's GPUs were used less than `below` on average over `for_s`."""
 
     below: Ratio
     """Utilisation, 0..1."""
     for_s: Seconds
-    """Of run time; pauses do not count."""
+    """Run time; pauses do not count."""
     action: Literal["stop", "warn"]
 
 
@@ -100,7 +100,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Windows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When it may start and must be done, in the site's local time."""
+    """When it may start and must be complete, in the site's local time."""
 
     start_only: Few[Name[str]] = ()
     """Weekly windows (see `windows`) in which it may start; empty = always."""
@@ -109,7 +109,7 @@ class Windows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Recovery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What happens when a try is lost or fails."""
+    """Action when an attempt is lost or fails."""
 
     retries: Count[int] = 0
     checkpoint_every_s: Seconds = 0.0
@@ -126,33 +126,33 @@ class Launch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ServiceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Services only: how many replicas of the worker run."""
+    """Services only: number of worker replicas."""
 
     replicas: Count[int] = 1
 
 
 def encoded_bytes(spec: "JobSpec") -> int:
-    """How large a message carries it."""
+    """Size of the spec in a message."""
     return len(_encode(spec))
 
 
 class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A validated job. Every key is one that acts today."""
+    """A validated job. Every key has an effect."""
 
     name: Name[str]
     command: Many[Argument]
     kind: JobKind = "batch"
     queue: Name[str] = "default"
     account: Name[str] = ""
-    """Who pays; empty = the submitting user."""
+    """Account to charge; empty = the submitting user."""
     reservation: Name[str] = ""
-    """In which it starts; empty = in none."""
+    """Reservation in which it starts; empty = none."""
     priority: Count[int] = PRIORITIES["normal"]
     array: ArraySpec | None = None
     workdir: Path = ""
-    """Where it starts; on a node without it, it fails."""
+    """Working directory; on a node without it, the task fails."""
     submit_dir: Path = ""
-    """Where it was submitted: it starts there where it names no `workdir` and the node has it."""
+    """Where it was submitted: its working directory without `workdir`, if the node has it."""
     resources: Resources = Resources()
     power: PowerSpec = PowerSpec()
     limits: Limits = Limits()
@@ -164,9 +164,9 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hold: bool = False
     """Submitted held: waits for `wattline release`."""
     after_ok: Many[Serial[JobId]] = ()
-    """Jobs that must have succeeded before it starts, all indices of an array."""
+    """Jobs that must succeed before it starts, all indices of an array."""
     after_any: Many[Serial[JobId]] = ()
-    """Jobs that must have ended before it starts, however they ended."""
+    """Jobs that must end before it starts, in any state."""
 
     @property
     def gang_count(self) -> int:
@@ -177,13 +177,13 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def has_use_limits(self) -> bool:
-        """What it uses must be watched."""
+        """Whether its usage must be monitored."""
         limits = self.limits
         return bool(limits.energy_wh or limits.cost_usd or limits.idle_gpu)
 
     @property
     def parents(self) -> tuple[JobId, ...]:
-        """Jobs it waits for, each once."""
+        """Jobs it depends on, each once."""
         return tuple(dict.fromkeys((*self.after_ok, *self.after_any)))
 
     @property

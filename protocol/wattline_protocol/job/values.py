@@ -1,6 +1,6 @@
 """Readers for the values of a job file: command, array, priority, environment, windows …
 
-Each turns a raw TOML value into what `JobSpec` holds, or raises ValueError with what is right.
+Each converts a raw TOML value to its form in `JobSpec`, or raises ValueError with a valid form.
 """
 
 import datetime
@@ -34,26 +34,26 @@ from wattline_protocol.text.toml_fields import (
 from wattline_protocol.text.windows import parse_window
 
 MAX_ARRAY_INDICES = 10_000
-"""A job's array; larger sweeps are several jobs."""
+"""Indices of one array; larger sweeps are several jobs."""
 MAX_ARRAY_INDEX = 10_000_000
 MAX_COMMAND_CHARS = 64 * 1024
-"""Half of what Linux takes for one argument; scripts belong in files."""
+"""Half of what Linux accepts for one argument; scripts belong in files."""
 MAX_COMMAND_WORDS = 1024
 MAX_ENV_VARIABLES = 256
 MAX_ENV_CHARS = 64 * 1024
 MAX_PATH_CHARS = 1024
 MAX_WINDOWS = 50
 MAX_PARENTS = 1000
-"""Jobs that one job waits for; an array is one job."""
+"""Jobs that one job depends on; an array is one job."""
 ROUNDING = 1e-6
-"""Of a thousandth: what decimal fractions in binary may be off."""
+"""Tolerance in thousandths: binary rounding of decimal fractions."""
 
 _SHELL_SIGNS = ("|", "||", "&", "&&", ";", "<", ">", ">>", "2>&1", "`")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESERVED_ENV = ("CUDA_VISIBLE_DEVICES",)
 _RESERVED_PREFIX = "WATTLINE_"
 _OPEN_PREFIX = "WATTLINE_SIM_"
-"""What simulated hardware reads: a user may name a load profile."""
+"""Variables of simulated hardware: a user may name a load profile."""
 _SPAN = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 _DIGITS = re.compile(r" *[0-9]{1,15} *")
 _MIG = re.compile(r"(?:[1-7]c\.)?[1-7]g\.\d{1,3}gb(?:[+-][a-z.]{1,10})?")
@@ -61,15 +61,15 @@ _DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*@[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def name(value: object) -> str:
-    """A name that is safe in paths."""
+    """A name that is valid in paths."""
     return check_name(text(value))
 
 
 def command(value: object) -> tuple[str, ...]:
     """A list of words, or one string that is split as a POSIX shell splits words.
 
-    No shell runs it: no variables, globs or pipes. Signs that only a shell would understand are
-    refused in a string, since they would reach the program as words.
+    No shell runs it: no variables, globs or pipes. Characters with a meaning only to a shell are
+    refused in a string, because the program would receive them as words.
     """
     if isinstance(value, str):
         words = _split(value)
@@ -148,7 +148,7 @@ def priority(value: object) -> int:
 
 
 def absolute_path(value: object) -> str:
-    """A path as every node sees it."""
+    """A path valid on every node."""
     path = text(value)
     if not PurePosixPath(path).is_absolute() or len(path) > MAX_PATH_CHARS or "\n" in path:
         raise ValueError('want an absolute path, as in "/data/run1"')
@@ -156,14 +156,14 @@ def absolute_path(value: object) -> str:
 
 
 def launcher(value: object) -> str:
-    """How the command is started; containers come later."""
+    """How the command is started; containers are not supported yet."""
     if value == "container":
         raise ValueError('not supported yet; want "process" or "torchrun"')
     return choice("process", "torchrun")(value)
 
 
 def environment(value: object) -> dict[str, str]:
-    """NAME → text. Names that Wattline sets itself are refused."""
+    """NAME → text. Names that Wattline itself sets are refused."""
     if not isinstance(value, Mapping):
         raise ValueError('want a table such as { SEED = "1" }')
     if len(value) > MAX_ENV_VARIABLES:
@@ -192,7 +192,7 @@ def _env_value(key: object, item: object) -> str:
 
 
 def job_numbers(value: object) -> tuple[int, ...]:
-    """Numbers of jobs, each once; as flags come, they may be text: "17,18"."""
+    """Job numbers, each once; from flags they may be text: "17,18"."""
     items = value if isinstance(value, list | tuple) else [value]
     parts: list[object] = []
     for item in items:
@@ -269,7 +269,7 @@ def _pairs(text: str) -> dict[str, object]:
 
 
 def idle_table(rule: Mapping[str, Any]) -> dict[str, object]:
-    """The form in a job file: `idle_rule` reads it back."""
+    """The form in a job file, for `idle_rule`."""
     wait = format_duration(rule["for_s"])
     return {"below": rule["below"], "for": wait, "action": rule["action"]}
 
@@ -293,7 +293,7 @@ def gpu_share(value: object) -> int:
 
 
 def gpu_share_text(permille: int) -> float:
-    """As a job file says it: `gpu_share` reads it back."""
+    """The form in a job file, for `gpu_share`."""
     return permille / PERMILLE
 
 
@@ -304,7 +304,7 @@ def mig_profile(value: object) -> str:
     return value.lower()
 
 
-# --- Keys of later versions: their form is checked so that the better error is given --------
+# --- Keys of later versions: their form is checked for a better error message -------------
 
 
 def datasets(value: object) -> tuple[str, ...]:

@@ -1,1 +1,1 @@
-"""The site file and what it describes."""
+"""The site file and its data model."""

@@ -1,4 +1,4 @@
-"""Keys of the site file about who may use what: accounts, queues, quotas, names of services."""
+"""Site file keys for access to resources: accounts, queues, quotas, service names."""
 
 from typing import Any, TypeVar
 
@@ -34,9 +34,9 @@ MAX_SERVICES = 1_000
 MAX_USERS = 1_000
 MAX_QUOTA_GPUS = 1_000_000
 MAX_QUOTA_OPEN_JOBS = 1_000_000_000
-"""So many jobs may be open on a site, each an array of the largest size."""
+"""Open jobs on a site, each an array of the largest size."""
 MAX_DEPTH = 8
-"""Accounts above each other."""
+"""Levels of nested accounts."""
 
 MIN_HALF_LIFE_S, MAX_HALF_LIFE_S = 60.0, 366 * 86_400.0
 MAX_RUNTIME_S = 366 * 86_400.0
@@ -69,7 +69,7 @@ def fair_share(top: Fields) -> FairShare:
 
 
 def accounts(top: Fields, tariff: Tariff) -> tuple[Account, ...]:
-    """All tables [[account]]; reports names used twice or of nothing, and loops."""
+    """All tables [[account]]; reports duplicate and unknown names, and loops."""
     tables = _tables(top, "account", MAX_ACCOUNTS)
     read = tuple(_account(fields, tariff) for fields in tables)
     parents = {account.name: account.parent for account in read}
@@ -110,7 +110,7 @@ def _account(fields: Fields, tariff: Tariff) -> Account:
 
 
 def queues(top: Fields, tariff: Tariff) -> tuple[Queue, ...]:
-    """All tables [[queue]]; reports names used twice."""
+    """All tables [[queue]]; reports duplicate names."""
     tables = _tables(top, "queue", MAX_QUEUES)
     return _each_once(tables, tuple(_queue(fields, tariff) for fields in tables), "a queue")
 
@@ -128,7 +128,7 @@ def _queue(fields: Fields, tariff: Tariff) -> Queue:
 
 
 def services(top: Fields) -> tuple[Service, ...]:
-    """All tables [[service]]; reports names used twice."""
+    """All tables [[service]]; reports duplicate names."""
     tables = _tables(top, "service", MAX_SERVICES)
     return _each_once(tables, tuple(_service(fields) for fields in tables), "a service")
 
@@ -160,7 +160,7 @@ def _quota(fields: Fields, tariff: Tariff) -> Quota:
 
 
 open_jobs: Reader[int] = whole(1, MAX_QUOTA_OPEN_JOBS)
-"""How many may be open."""
+"""Maximum of open jobs."""
 
 _energy = above_zero(quantity(parse_energy_wh))
 _cost = above_zero(quantity(parse_cost_usd))
@@ -192,7 +192,7 @@ def _check_parent(fields: Fields, account: Account, parents: dict[str, str | Non
 
 
 def fair_share_keys(rules: FairShare) -> dict[str, Any]:
-    """The table that `fair_share` reads back."""
+    """The table, for `fair_share`."""
     return {
         "half_life": format_duration(rules.half_life_s),
         "gpu_hours": rules.gpu_hours,
@@ -203,13 +203,13 @@ def fair_share_keys(rules: FairShare) -> dict[str, Any]:
 
 
 def account_keys(account: Account) -> dict[str, Any]:
-    """The table that `accounts` reads back."""
+    """The table, for `accounts`."""
     above = {} if account.parent is None else {"parent": account.parent}
     return {"name": account.name, **above, "shares": account.shares, **_limits(account)}
 
 
 def queue_keys(queue: Queue) -> dict[str, Any]:
-    """The table that `queues` reads back."""
+    """The table, for `queues`."""
     keys = {"name": queue.name, **_limits(queue)}
     if queue.max_runtime_s:
         keys["max_runtime"] = format_duration(queue.max_runtime_s)
@@ -217,7 +217,7 @@ def queue_keys(queue: Queue) -> dict[str, Any]:
 
 
 def service_keys(service: Service) -> dict[str, Any]:
-    """The table that `services` reads back."""
+    """The table, for `services`."""
     return {"name": service.name, "users": list(service.users)}
 
 

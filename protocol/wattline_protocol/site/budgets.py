@@ -1,4 +1,4 @@
-"""Keys of the site file about budgets: schedules, webhooks, and the door for grid events."""
+"""Site file keys for budgets: schedules, webhooks, and the HTTP API for grid events."""
 
 import re
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ _KIND = re.compile(r"[a-z*][a-z0-9_*]{0,63}")
 
 
 class ScheduleAt(NamedTuple):
-    """A schedule as read: its limit is worked out when all domains are known."""
+    """A schedule as read: its limit is computed when all domains are known."""
 
     fields: Fields
     schedule: Schedule
@@ -97,7 +97,7 @@ def _reason(value: object) -> str:
 
 
 def resolved(read: list[ScheduleAt], domains: Mapping[DomainId, Domain]) -> tuple[Schedule, ...]:
-    """The schedules with their limits in milliwatts; reports what cannot be."""
+    """The schedules with their limits in milliwatts; reports invalid ones."""
     if len(read) > MAX_SCHEDULES:
         read[MAX_SCHEDULES].fields.blame(f"{len(read)} schedules, at most {MAX_SCHEDULES}")
     return tuple(_resolved(one, domains) for one in read)
@@ -129,7 +129,7 @@ def _resolved(read: ScheduleAt, domains: Mapping[DomainId, Domain]) -> Schedule:
     )
 
 
-# --- Webhooks and the HTTP door ---------------------------------------------------------
+# --- Webhooks and the HTTP API ----------------------------------------------------------
 
 
 def webhooks(top: Fields) -> tuple[Webhook, ...]:
@@ -187,5 +187,5 @@ def http_door(top: Fields) -> HttpDoor | None:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether "HOST:PORT" is reached from this host alone."""
+    """Whether "HOST:PORT" is reachable from this host alone."""
     return address.rpartition(":")[0] in LOOPBACK

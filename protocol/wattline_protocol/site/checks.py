@@ -1,4 +1,4 @@
-"""What makes a site whole: known names, trees that are trees, budgets that leave room."""
+"""Consistency of a site: known names, valid trees, and budgets that leave headroom."""
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from wattline_protocol.text.toml_fields import Problem, nearest
 
 
 class Draft(NamedTuple):
-    """A domain as read; `reserve_mw` None: to be worked out."""
+    """A domain as read; `reserve_mw` None: to be computed."""
 
     domain: Domain
     reserve_mw: int | None
@@ -36,7 +36,7 @@ class NodeAt(NamedTuple):
 def check_names(
     site: Site, drafts: list[Draft], nodes: list[NodeAt], problems: list[Problem]
 ) -> None:
-    """Report names used twice, names of nothing, and loops in the trees."""
+    """Report duplicate names, unknown names, and loops in the trees."""
     _check_unique([(d.domain.id, d.path) for d in drafts], "domain or zone", problems)
     _check_unique([(n.node.id, n.path) for n in nodes], "node", problems)
     gateways: list[tuple[str, KeyPath]] = [
@@ -54,7 +54,7 @@ def _check_references(drafts: list[Draft], nodes: list[NodeAt], problems: list[P
     for domain, _, path in drafts:
         if domain.parent is not None:
             _check_known(domain.parent, domain.kind, kinds, (*path, "parent"), problems)
-    # One block of the file may stand for many nodes: look at each block once.
+    # One block of the file may declare many nodes: check each block once.
     blocks = {path: node for node, path in nodes}
     for path, node in blocks.items():
         zone = node.cooling_zone
@@ -110,7 +110,7 @@ def _check_trees(drafts: list[Draft], problems: list[Problem]) -> None:
 
 
 def check_shares(site: Site, nodes: list[NodeAt], problems: list[Problem]) -> None:
-    """Report shares that leave part of a node's watts uncounted, or name a loss of nothing."""
+    """Report shares that leave part of a node's watts uncounted, or name an unknown loss."""
     chains = site.chains()
     blocks = {path: node for node, path in nodes if node.shares}
     for path, node in blocks.items():
@@ -140,7 +140,7 @@ def _share_problems(node: Node, chains: Mapping[DomainId, tuple[DomainId, ...]])
 
 
 def with_reserves(site: Site, drafts: list[Draft], problems: list[Problem]) -> Site:
-    """Fill in foreign reserves that were not given, and check that budgets leave room."""
+    """Compute foreign reserves that were not given, and check that budgets leave headroom."""
     below = nodes_below(site)
     domains: list[Domain] = []
     for draft in drafts:
@@ -164,14 +164,14 @@ _RESERVE_ADVICE = "; foreign_reserve was not given and is the largest jump of on
 
 
 FOREIGN_JUMP_PERMILLE = 300
-"""GPUs without a task are held at their minimum cap, which is at most this share of the maximum on
-A100, H100, H200, L40S and B200 (20-29 %); cards with a higher minimum need their own figure."""
+"""GPUs without a task are capped at their minimum, which is at most this share of the maximum on
+A100, H100, H200, L40S and B200 (20-29 %); cards with a higher minimum need their own value."""
 
 
 def largest_jump_mw(nodes: list[Node]) -> int:
-    """Most watts by which foreign draw on one of `nodes` can exceed what is committed for it.
+    """Most watts by which foreign draw on one of `nodes` can exceed its committed watts.
 
-    Every GPU of one node from nothing to its minimum cap, by the largest node's nameplate.
+    All GPUs of one node from nothing to the minimum cap, by the largest node's nameplate.
     """
     return max((_gpu_part_mw(node) * FOREIGN_JUMP_PERMILLE // 1000 for node in nodes), default=0)
 
@@ -197,7 +197,7 @@ def nodes_below(site: Site) -> dict[DomainId, list[Node]]:
 
 
 def site_warnings(site: Site) -> tuple[str, ...]:
-    """What is allowed in `site` and probably not meant."""
+    """Valid settings in `site` that are probably unintended."""
     below = nodes_below(site)
     budgets = {domain.id: domain.budget_mw for domain in site.domains}
     said: list[str] = list(root_warnings(site.run_as))

@@ -1,8 +1,8 @@
-"""The site file: TOML to a validated `Site`, with file and line for everything that is wrong.
+"""The site file: TOML to a validated `Site`, with file and line for every error.
 
-Order of work: each table is read on its own; then names are resolved (nearest name on a miss),
-trees are checked, and reserves that were not given are worked out. `site_warnings` tells of what
-is allowed and probably not meant.
+Order of work: each table is read separately; then names are resolved (an unknown name reports the
+nearest one), trees are checked, and missing reserves are computed. `site_warnings` reports settings
+that are valid and probably unintended.
 """
 
 from typing import cast
@@ -60,7 +60,7 @@ _NO_LABELS: dict[str, str] = {}
 
 
 class SiteFileError(DocumentError):
-    """A site file that cannot be used: each line says where, what was wrong and what is right."""
+    """A site file that cannot be used: each line states the place, the error and a valid value."""
 
 
 def parse_site(text: str, source: str) -> Site:
@@ -151,7 +151,7 @@ def _domain(fields: Fields, kind: DomainKind, size_key: str) -> Draft:
 
 
 def _nodes(fields: Fields, switch: OutOfBand | None) -> list[NodeAt]:
-    """The nodes of one block: one for each name that its range stands for."""
+    """The nodes of one block: one for each name in its range."""
     names = fields.need("name", v.node_names, _NO_NAMES)
     rack = fields.need("rack", v.name, "")
     inputs = fields.need("inputs", v.inputs, _NO_INPUTS)
@@ -191,7 +191,7 @@ def _nodes(fields: Fields, switch: OutOfBand | None) -> list[NodeAt]:
 
 
 def _shares(inputs: tuple[v.Input, ...]) -> tuple[InputShare, ...]:
-    """Empty where no input says anything: then the node counts in full in each."""
+    """Empty where no input specifies a share: then the node counts in full in each."""
     if not any(one.share_permille or one.when_lost for one in inputs):
         return ()
     return tuple(
@@ -204,7 +204,7 @@ def _shares(inputs: tuple[v.Input, ...]) -> tuple[InputShare, ...]:
 
 
 LEAST_GRACE_S = Recovery().grace_s
-"""Below what a job has that says nothing about it, every such job would be refused."""
+"""Below a job's default grace period, every job without its own would be refused."""
 
 
 def _timing(fields: Fields) -> Timing:

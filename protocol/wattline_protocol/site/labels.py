@@ -1,4 +1,4 @@
-"""Labels of nodes: words that a site gives to its hosts, and that jobs ask for."""
+"""Labels of nodes: key-value pairs of the site file that jobs can require."""
 
 from collections.abc import Iterable, Mapping
 
@@ -6,14 +6,14 @@ from wattline_protocol.text.names import check_name
 from wattline_protocol.text.toml_fields import text
 
 MAX_LABELS = 32
-"""Of one node, and asked for by one job."""
+"""Maximum of labels of one node, and required by one job."""
 
 Labels = frozenset[tuple[str, str]]
 """Names with their values, each name once."""
 
 
 def labels(value: object) -> dict[str, str]:
-    """{ fabric = "ib" }: names and values are such as those of nodes."""
+    """{ fabric = "ib" }: names and values follow the rules for node names."""
     if not isinstance(value, Mapping):
         raise ValueError('want a table such as { fabric = "ib" }')
     if len(value) > MAX_LABELS:
@@ -29,5 +29,5 @@ def _value(name: str, item: object) -> str:
 
 
 def labels_text(pairs: Iterable[tuple[str, str]]) -> str:
-    """For people, and as a flag says them: "fabric=ib, zone=b"."""
+    """For display, and in the form of the flag: "fabric=ib, zone=b"."""
     return ", ".join(f"{name}={value}" for name, value in sorted(pairs))

@@ -1,7 +1,7 @@
-"""The way to a host that does not go through its agent: what switches it off and confirms it.
+"""Out-of-band power control of a host: powers it off and confirms it without its agent.
 
-Declared in the site file (`siteoutofband` reads the keys), used by the scheduler's shell. As with
-sensors, a struct never holds a secret, only the file of one.
+Declared in the site file (`out_of_band_keys` reads the keys), used by the scheduler's shell. As
+with sensors, a struct never contains a secret, only the name of its file.
 """
 
 import msgspec
@@ -9,10 +9,10 @@ import msgspec
 from wattline_protocol.site.sensing import Access
 
 USUAL_OFF_TIMEOUT_S = 30.0
-"""A BMC answers within a second or two and reports "Off" some seconds after it was asked."""
+"""A BMC answers within a second or two and reports "Off" some seconds after the request."""
 
 MAX_OFF_TIMEOUT_S = 120.0
-"""An operator who waits for the answer waits no longer, and a little."""
+"""Largest time-out in a site file; an operator's request waits for this and a margin."""
 
 
 class OffByCommand(msgspec.Struct, frozen=True, tag_field="by", tag="command"):
@@ -21,7 +21,7 @@ class OffByCommand(msgspec.Struct, frozen=True, tag_field="by", tag="command"):
     status: tuple[str, ...]
     """Prints whether the host is off: "off" or "on", or as `ipmitool chassis power status` does."""
     off: tuple[str, ...] = ()
-    """Cuts its power; empty: it can only be asked."""
+    """Powers it off; empty: only its status can be queried."""
 
 
 class OffByRedfish(msgspec.Struct, frozen=True, tag_field="by", tag="redfish"):
@@ -32,15 +32,15 @@ class OffByRedfish(msgspec.Struct, frozen=True, tag_field="by", tag="redfish"):
 
 
 class OutOfBand(msgspec.Struct, frozen=True):
-    """How one host is switched off, or seen to be off, without its agent."""
+    """How one host is powered off, or confirmed off, without its agent."""
 
     way: OffByCommand | OffByRedfish
     timeout_s: float = USUAL_OFF_TIMEOUT_S
-    """Within this it must be confirmed off, or the try has failed."""
+    """It must be confirmed off within this, or the try has failed."""
     is_automatic: bool = True
-    """Used where a lowered budget is not met otherwise; False: only when an operator says so."""
+    """Used where a lowered budget is not met otherwise; False: only on an operator's request."""
 
     @property
     def can_switch_off(self) -> bool:
-        """Whether it can do more than tell."""
+        """Whether it can power the host off, not only query it."""
         return not isinstance(self.way, OffByCommand) or bool(self.way.off)

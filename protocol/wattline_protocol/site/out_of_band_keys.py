@@ -1,7 +1,7 @@
-"""Keys of the site file that say how a host is switched off without its agent.
+"""Site file keys for out-of-band power control of hosts.
 
-A table may stand for many nodes: `{node}` in its texts is the name of each. Two nodes that lead to
-the same switch are refused: what is done to one would be done to the other.
+A table may apply to many nodes: `{node}` in its texts is replaced by the name of each. Two nodes
+with the same switch are refused: an action on one would affect the other.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ from wattline_protocol.text.toml_fields import Fields, Problem, flag, texts
 
 KEY = "out_of_band"
 NAME = "{node}"
-"""Stands for the name of each node."""
+"""Placeholder for the name of each node."""
 
 
 def out_of_band(parent: Fields) -> OutOfBand | None:
@@ -72,7 +72,7 @@ def _by_command(
 
 
 def of_node(template: OutOfBand | None, node: str) -> OutOfBand | None:
-    """The same with the node's name in it."""
+    """The same with the node's name inserted."""
     if template is None:
         return None
     way = template.way
@@ -95,7 +95,7 @@ def _named(argv: tuple[str, ...], node: str) -> tuple[str, ...]:
 
 
 def check_switches(nodes: list[NodeAt], problems: list[Problem]) -> None:
-    """Report nodes that lead to the switch of another one."""
+    """Report nodes that share a switch with another one."""
     first: dict[object, str] = {}
     told: set[object] = set()
     for node, path in nodes:
@@ -123,7 +123,7 @@ def _switches(declared: OutOfBand | None) -> Iterator[object]:
 
 
 def out_of_band_keys(declared: OutOfBand) -> dict[str, Any]:
-    """The table as it is written in a site file."""
+    """The table in the form of a site file."""
     match declared.way:
         case OffByCommand(status=status, off=off):
             written: dict[str, Any] = {"status_command": list(status)}

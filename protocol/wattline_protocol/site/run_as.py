@@ -1,4 +1,4 @@
-"""Which accounts of the hosts tasks run as: the table [run_as] of a site file."""
+"""The accounts of the hosts that tasks run as: the table [run_as] of a site file."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from wattline_protocol.text.names import check_name, listed
 from wattline_protocol.text.toml_fields import Fields, choice, text
 
 MAX_RUN_AS = 10_000
-"""Users that are named."""
+"""Maximum of users in the table."""
 
 ROOT = "root"
 
@@ -31,10 +31,9 @@ ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,63}")
 
 
 def account_of(rules: RunAs | None, user: str) -> str | None:
-    """The account of the hosts that tasks of `user` run as; empty = the keeper's own, None = the
-    site file has none for them.
+    """The host account for tasks of `user`; empty = the keeper's own, None = not assigned.
 
-    Nobody is root for being called so.
+    A user named root does not run as root for that.
     """
     if rules is None:
         return ""
@@ -47,12 +46,12 @@ def account_of(rules: RunAs | None, user: str) -> str | None:
 
 
 def may_be_root(rules: RunAs | None) -> bool:
-    """Whether tasks of anybody may run as root, where keepers do."""
+    """Whether any tasks may run as root, where keepers do."""
     return rules is not None and (rules.others == "keeper" or ROOT in rules.users.values())
 
 
 def root_warnings(rules: RunAs | None) -> tuple[str, ...]:
-    """What the table lets tasks do as root, or does not let them do at all for want of a table."""
+    """What the table permits tasks as root, or that tasks cannot run for lack of a table."""
     if rules is None:
         return (NO_TABLE,)
     said = [ALL_ROOT] if rules.others == "keeper" else []
@@ -91,5 +90,5 @@ def _account(user: str, value: object) -> str:
 
 
 def run_as_keys(rules: RunAs | None) -> dict[str, Any]:
-    """The table that `run_as` reads back."""
+    """The table, for `run_as`."""
     return {} if rules is None else {"others": rules.others, "users": dict(rules.users)}

@@ -1,7 +1,7 @@
-"""What stands outside the agents: meters of domains, plant of cooling zones, and how to read them.
+"""External sensors: meters of domains, plant of cooling zones, and how to read them.
 
-Declared in the site file (`sitesensing` reads the keys), read by the scheduler's shell, judged by
-its core. A struct says where a number comes from; it never holds a secret, only the file of one.
+Declared in the site file (`sensing_keys` reads the keys), read by the scheduler's shell, evaluated
+by its core. A struct names the source of a value; it never contains a secret, only its file.
 """
 
 import msgspec
@@ -10,7 +10,7 @@ from wattline_protocol.site.wall_power import PERMILLE
 
 
 class Access(msgspec.Struct, frozen=True):
-    """How to be let in over HTTP."""
+    """Authentication over HTTP."""
 
     user: str = ""
     """With a user the secret is a password (basic authentication), without one a bearer token."""
@@ -21,15 +21,15 @@ class Access(msgspec.Struct, frozen=True):
 
 
 class CommandSource(msgspec.Struct, frozen=True, tag_field="by", tag="command"):
-    """A program that prints the number, or JSON that holds it."""
+    """A program that prints the value, or JSON that contains it."""
 
     argv: tuple[str, ...]
     pointer: str = ""
-    """Where in the JSON (RFC 6901); empty: the output is the number."""
+    """Position in the JSON (RFC 6901); empty: the output is the value."""
 
 
 class PrometheusSource(msgspec.Struct, frozen=True, tag_field="by", tag="prometheus"):
-    """An instant query that gives one value."""
+    """An instant query that returns one value."""
 
     url: str
     """Of the server, without /api."""
@@ -42,7 +42,7 @@ class RedfishSource(msgspec.Struct, frozen=True, tag_field="by", tag="redfish"):
 
     url: str
     pointer: str = ""
-    """Where in the resource (RFC 6901); empty: where the DMTF's schemas have it."""
+    """Position in the resource (RFC 6901); empty: the position in the DMTF's schemas."""
     access: Access = Access()
 
 
@@ -55,7 +55,7 @@ USUAL_FROZEN_PERIODS = 12
 
 
 class Sensor(msgspec.Struct, frozen=True):
-    """One number, read again and again."""
+    """One value, polled periodically."""
 
     source: Source
     scale: float = 1.0
@@ -65,45 +65,45 @@ class Sensor(msgspec.Struct, frozen=True):
 
 
 class Meter(msgspec.Struct, frozen=True):
-    """The meter of one power domain, and what its value stands for."""
+    """The meter of one power domain, and what its value includes."""
 
     sensor: Sensor
     stale_after_s: float = USUAL_PERIOD_S * USUAL_STALE_PERIODS
     frozen_after_s: float = USUAL_PERIOD_S * USUAL_FROZEN_PERIODS
-    """The same value for so long, while the nodes' draw changes: it has stopped."""
+    """A value unchanged for this long while the nodes' draw changes: the meter has stopped."""
     counts_fixed_load: bool = True
-    """Whether it sees the domain's fixed load."""
+    """Whether it includes the domain's fixed load."""
     also_counts_mw: int = 0
-    """What it sees that the domain's breaker does not carry."""
+    """Load it measures that the domain's breaker does not carry."""
     fallback_mw: int | None = None
-    """Budget while it cannot be believed; None: the books are enough."""
+    """Budget while it is distrusted; None: the books suffice."""
 
 
 class OutsidePoint(msgspec.Struct, frozen=True):
-    """At this outside temperature a unit can remove this share of its capacity."""
+    """Share of its capacity that a unit can remove at this outside temperature."""
 
     outside_c: float
     share_permille: int
 
 
 class Plant(msgspec.Struct, frozen=True):
-    """What cools a zone."""
+    """Cooling plant of a zone."""
 
     units: int = 0
-    """How many there are; 0: not stated, the zone's capacity is what it is."""
+    """Number of units; 0: not specified, the zone's capacity is fixed."""
     unit_mw: int = 0
     """Heat that one unit removes."""
     capacity_at: tuple[OutsidePoint, ...] = ()
-    """Rising in temperature; between the points in proportion, outside them as at the nearest."""
+    """Rising in temperature; interpolated between the points, constant beyond them."""
     inlet_limit_c: float | None = None
-    """The inlets of the zone's nodes shall stay below; None: inlets limit nothing."""
+    """Limit of the inlets of the zone's nodes; None: no limit."""
     overbook_permille: int = PERMILLE
-    """What leases may book of its capacity while inlets are cool."""
+    """Share of its capacity that leases may book while inlets are cool."""
     units_sensor: Sensor | None = None
     outside_sensor: Sensor | None = None
     weather_file: str = ""
     """Outside temperature by the hour of the year; empty: not from a file."""
 
     def booked_mw(self, heat_mw: int) -> int:
-        """What leases may book at most where so much heat can be removed."""
+        """Most that leases may book where this heat can be removed."""
         return heat_mw * self.overbook_permille // PERMILLE

@@ -1,4 +1,4 @@
-"""Keys of the site file about meters and cooling plant."""
+"""Site file keys for meters and cooling plant."""
 
 from itertools import pairwise
 from urllib.parse import urlsplit
@@ -62,7 +62,7 @@ def meter(parent: Fields) -> Meter | None:
 
 
 def plant(fields: Fields) -> Plant | None:
-    """The keys of a cooling zone that say what cools it; None when there is none of them."""
+    """The keys of a cooling zone's plant; None when there is none of them."""
     read = Plant(
         units=fields.take("units", whole(1, MAX_UNITS), 0),
         unit_mw=v.power(fields, "unit_capacity") or 0,
@@ -104,7 +104,7 @@ def _table_of_sensor(parent: Fields, key: str) -> Sensor | None:
 
 
 def _sensor(fields: Fields) -> Sensor | None:
-    """A number's source and pace; what is wrong is told."""
+    """Source and period of a value; reports errors."""
     source = _source(fields)
     period_s = fields.take("period", v.seconds(0.2, 3600), USUAL_PERIOD_S)
     timeout_s = fields.take("timeout", v.seconds(0.1, 600), min(USUAL_TIMEOUT_S, period_s))
@@ -141,7 +141,7 @@ BELONGS: dict[str, tuple[str, ...]] = {
     "secret_file": ("prometheus", "redfish"),
     "ca_file": ("prometheus", "redfish"),
 }
-"""Keys that mean something only with some ways of reading."""
+"""Keys that are valid only with some kinds of source."""
 
 
 def _check_keys(fields: Fields, way: str) -> None:
@@ -153,7 +153,7 @@ def _check_keys(fields: Fields, way: str) -> None:
 
 
 def read_access(fields: Fields, url: str) -> Access:
-    """How to be let in where `url` leads."""
+    """Authentication for `url`."""
     access = Access(
         user=fields.take("user", text, ""),
         secret_file=fields.take("secret_file", v.file_path, ""),

@@ -1,4 +1,4 @@
-"""Meters and cooling plant written back as keys of a site file: the inverse of `sitesensing`."""
+"""Meters and cooling plant as keys of a site file: the inverse of `sensing_keys`."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def meter_keys(meter: Meter) -> dict[str, Any]:
 
 
 def plant_keys(plant: Plant) -> dict[str, Any]:
-    """The keys of a cooling zone that say what cools it."""
+    """The keys of a cooling zone's plant."""
     written: dict[str, Any] = {}
     if plant.units:
         written |= {"units": plant.units, "unit_capacity": format_power(plant.unit_mw)}
@@ -70,7 +70,7 @@ def _source(source: Source) -> dict[str, Any]:
 
 
 def access_keys(access: Access) -> dict[str, str]:
-    """How to be let in over HTTP, as keys."""
+    """Authentication over HTTP, as keys."""
     keys = {
         "user": access.user,
         "secret_file": access.secret_file,

@@ -1,4 +1,4 @@
-"""Which variables of a keeper's environment its tasks see: the table [tasks] of a site file."""
+"""Variables of a keeper's environment that its tasks see: the table [tasks] of a site file."""
 
 import re
 from typing import Annotated, Any
@@ -10,9 +10,9 @@ from wattline_protocol.text.toml_fields import Fields, texts
 MAX_PATTERNS = 64
 MAX_PATTERN_CHARS = 128
 PATTERN = r"[A-Za-z_][A-Za-z0-9_]*\*?"
-"""A name, or with a star at its end all that begin so."""
+"""A name, or a prefix followed by a star."""
 PRIVATE = "WATTLINE_"
-"""Variables of ours are never passed: they name bundles and state of the program that has them."""
+"""Wattline's own variables are never passed: they name bundles and state of their program."""
 
 EnvPattern = Annotated[str, msgspec.Meta(max_length=MAX_PATTERN_CHARS, pattern=rf"^{PATTERN}\Z")]
 EnvPatterns = Annotated[tuple[EnvPattern, ...], msgspec.Meta(max_length=MAX_PATTERNS)]
@@ -21,7 +21,7 @@ _read_texts = texts(MAX_PATTERNS)
 
 
 def pass_env(top: Fields) -> tuple[str, ...]:
-    """The patterns that the site file adds to those that every task sees."""
+    """The patterns of the site file, besides the variables that every task sees."""
     fields = top.table("tasks")
     found: tuple[str, ...] = fields.take("pass_env", _patterns, ())
     fields.end()
@@ -41,5 +41,5 @@ def _pattern(text: str) -> str:
 
 
 def tasks_keys(patterns: tuple[str, ...]) -> dict[str, Any]:
-    """The table that `pass_env` reads back."""
+    """The table, for `pass_env`."""
     return {"pass_env": list(patterns)} if patterns else {}

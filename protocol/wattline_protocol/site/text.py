@@ -1,4 +1,4 @@
-"""Sites as text: writing a `Site` back as a site file, and the file that a new site starts with."""
+"""Sites as text: formats a `Site` as a site file, and the template of a new one."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,7 +30,7 @@ from wattline_protocol.text.toml import document_text, quoted
 
 
 def format_site(site: Site) -> str:
-    """`site` as a site file that `parse_site` reads back as the same value."""
+    """`site` as a site file from which `parse_site` reads the same value."""
     head = {
         "name": site.name,
         "agent_endpoint": site.agent_endpoint,
@@ -162,9 +162,9 @@ def _http(door: HttpDoor) -> dict[str, Any]:
 def site_template(
     name: str, agent_endpoint: str, client_endpoint: str, users: Mapping[str, str] | None = None
 ) -> str:
-    """The commented site file that `wattline init` writes: valid as it stands, without nodes.
+    """The commented site file written by `wattline init`: valid without changes, without nodes.
 
-    `users`: accounts of the hosts that tasks run as, by user; None: no table says so.
+    `users`: accounts of the hosts that tasks run as, by user; None: no such table.
     """
     pairs = ", ".join(f"{user} = {quoted(account)}" for user, account in (users or {}).items())
     run_as = _RUN_AS.format(users=pairs) if users else _NO_RUN_AS

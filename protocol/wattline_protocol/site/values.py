@@ -39,12 +39,12 @@ _SPAN = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
 
 
 def name(value: object) -> str:
-    """A name that is safe in paths."""
+    """A name that is valid in paths."""
     return check_name(text(value))
 
 
 def endpoint(value: object) -> str:
-    """An endpoint that others can connect to."""
+    """An endpoint that other hosts can connect to."""
     return endpoints.reachable_endpoint(text(value))
 
 
@@ -112,7 +112,7 @@ def power(fields: Fields, key: str) -> int | None:
 
 
 def needed_power(fields: Fields, key: str) -> int:
-    """As `power`, for what must be given and above 0."""
+    """As `power`, for a required value above 0."""
     power_mw = power(fields, key)
     is_given = key in fields or f"{key}_w" in fields
     if not is_given:
@@ -149,7 +149,7 @@ def roles_of(fields: Fields) -> dict[str, Role]:
 
 
 def _roles(value: object) -> dict[str, Role]:
-    """Member → role, for people only: machines are what they were enrolled as."""
+    """Member → role, for users only: machines have the role they were enrolled with."""
     if not isinstance(value, Mapping):
         raise ValueError('want a table such as { alice = "operator" }')
     read = choice("submitter", "operator", "admin")
@@ -157,7 +157,7 @@ def _roles(value: object) -> dict[str, Role]:
 
 
 class Input(NamedTuple):
-    """One power input as it is written; no share and no loss: it counts in full."""
+    """One power input as written; without share and loss it counts in full."""
 
     domain: str
     share_permille: int | None = None
@@ -195,9 +195,9 @@ def _when_lost(value: object) -> dict[str, int]:
 
 
 def node_names(value: object) -> tuple[str, ...]:
-    """ "gpu-[001-016]" as its sixteen names; ranges keep their zeros; several may be combined."""
+    """ "gpu-[001-016]" as its sixteen names; ranges keep leading zeros; several may be combined."""
     parts = _RANGE.split(text(value))
-    # Odd parts are what stood in brackets.
+    # Odd parts were in brackets.
     choices = [_members(part) if at % 2 else (part,) for at, part in enumerate(parts)]
     count = 1
     for options in choices:
@@ -233,7 +233,7 @@ def size_between(least: int, most: int) -> Reader[int]:
 
 _KIB = 1024
 job_size = size_between(4 * _KIB, 1024 * _KIB)
-"""Of one job: less would refuse ordinary ones, more no message carries."""
+"""Of one job: below it ordinary ones would be refused, above it no message carries one."""
 
 open_jobs_size = size_between(1024 * _KIB, 64 * _KIB**3)
 """Of all open jobs of a user."""

@@ -1,8 +1,8 @@
 """From GPU watts to wall watts and back, in exact integers.
 
-Agent (I2) and scheduler (I1) must agree to the milliwatt on what a set of caps can
-draw at the wall, so both call these functions. Power is in milliwatts (`_mw`), ratios
-in permille; every rounding goes to the safe side.
+Agent (I2) and scheduler (I1) must agree to the milliwatt on the wall draw of a set of caps, so both
+call these functions. Power is in milliwatts (`_mw`), ratios in permille; every rounding is to the
+safe side.
 """
 
 PERMILLE = 1000

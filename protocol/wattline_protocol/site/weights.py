@@ -1,4 +1,4 @@
-"""Keys of the site file about what the cost of a place counts."""
+"""Site file keys for the weights of a placement's cost."""
 
 import msgspec
 
@@ -6,7 +6,7 @@ from wattline_protocol.site.model import Weights
 from wattline_protocol.text.toml_fields import Fields, number
 
 KEYS = ("fragments", "fit", "warmth", "stranding", "watts", "locality", "spread")
-"""The others are only there to decide between places that are equal in these."""
+"""The others only decide between places that are equal in these."""
 
 MAX_WEIGHT = 1_000.0
 
@@ -20,5 +20,5 @@ def weights(top: Fields) -> Weights:
 
 
 def weight_keys(of: Weights) -> dict[str, float]:
-    """The table that `weights` reads back."""
+    """The table, for `weights`."""
     return {key: getattr(of, key) for key in KEYS}

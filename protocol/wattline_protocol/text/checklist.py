@@ -1,4 +1,4 @@
-"""What a program finds when it looks whether it could work here, and what to do about it."""
+"""Self-checks of a program, each with its remedy."""
 
 import json
 from collections.abc import Sequence
@@ -16,16 +16,16 @@ class Check(msgspec.Struct, frozen=True):
     verdict: Verdict
     found: str
     remedy: str = ""
-    """What to do about it; empty when nothing needs doing."""
+    """Empty when nothing needs doing."""
 
 
 def has_failed(checks: Sequence[Check]) -> bool:
-    """The program could not do its work here."""
+    """Whether the program could not work here."""
     return any(check.verdict == "failed" for check in checks)
 
 
 def check_text(checks: Sequence[Check]) -> str:
-    """A table for people."""
+    """A table for display."""
     width = max(len(check.name) for check in checks)
     lines = []
     for check in checks:
@@ -36,6 +36,6 @@ def check_text(checks: Sequence[Check]) -> str:
 
 
 def print_checks(checks: Sequence[Check], *, is_json: bool) -> int:
-    """Print the table; 0 unless something failed."""
+    """Print the table. Returns 0 unless a check failed."""
     print(json.dumps(msgspec.to_builtins(checks), indent=2) if is_json else check_text(checks))
     return 1 if has_failed(checks) else 0

@@ -15,7 +15,7 @@ def split_endpoint(endpoint: str) -> tuple[str, str]:
 
 
 def reachable_endpoint(endpoint: str) -> str:
-    """`endpoint` itself, if others can connect to it. Raises ValueError for a wildcard."""
+    """`endpoint` itself, if other hosts can connect to it. Raises ValueError for a wildcard."""
     host, port = split_endpoint(endpoint)
     if host in _EVERYWHERE or port in ("*", "0"):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Moments as people write them: a time of day, a date and time, or so long from now."""
+"""Points in time as users write them: a time of day, a date and time, or a time from now."""
 
 import re
 from datetime import datetime, time, timedelta, tzinfo
@@ -8,8 +8,7 @@ from wattline_protocol.wire.bounds import MAX_UNIX_S
 
 FIRST_YEAR = 2000
 LAST_YEAR = 2199
-"""Years of the dates that people may write. Beyond them lie mistakes, and times that have no date
-in every time zone."""
+"""Range of years of valid dates. Dates beyond are mistakes, or do not exist in every time zone."""
 
 _TIME_OF_DAY = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?")
 
@@ -17,8 +16,8 @@ _TIME_OF_DAY = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?")
 def moment_unix_s(text: str, after_unix_s: float, zone: tzinfo | None = None) -> float:
     """A time of day (the next one after `after_unix_s`), a date and time, `now`, or `in 30m`.
 
-    In `zone` (None: that of this machine), unless the text says otherwise (`2026-12-01T16:00Z`).
-    Raises ValueError, also for what lies outside `FIRST_YEAR` to `LAST_YEAR`.
+    In `zone` (None: that of this machine), unless the text specifies one (`2026-12-01T16:00Z`).
+    Raises ValueError, also outside `FIRST_YEAR` to `LAST_YEAR`.
     """
     unix_s = _moment_unix_s(text, after_unix_s, zone)
     if not 0 <= unix_s <= MAX_UNIX_S:
@@ -27,7 +26,7 @@ def moment_unix_s(text: str, after_unix_s: float, zone: tzinfo | None = None) ->
 
 
 def check_year(at: datetime) -> None:
-    """Raises ValueError for a date that no job, report or event has."""
+    """Raises ValueError for a date out of range."""
     if not FIRST_YEAR <= at.year <= LAST_YEAR:
         raise ValueError(f"want a date from {FIRST_YEAR} to {LAST_YEAR}, not of the year {at.year}")
 
@@ -50,7 +49,7 @@ def _moment_unix_s(text: str, after_unix_s: float, zone: tzinfo | None) -> float
 
 
 def is_time_of_day(*texts: str) -> bool:
-    """Whether they say a time of day alone, on whichever day that is next."""
+    """Whether all are times of day without a date, which mean the next such time."""
     return all(_TIME_OF_DAY.fullmatch(text) for text in texts)
 
 

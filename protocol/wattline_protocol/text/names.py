@@ -1,4 +1,4 @@
-"""Names that people give to things; safe as file names, in texts and in environment variables."""
+"""Names of objects; safe as file names, in texts and in environment variables."""
 
 import re
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME_CHARS - 1}}}")
 
 
 def check_name(name: str) -> str:
-    """`name` itself. Raises ValueError when it could not be a file name or a word in a text."""
+    """`name` itself. Raises ValueError when it is invalid as a file name or a word in a text."""
     if _NAME.fullmatch(name) is None:
         shown = visible_line(name if len(name) <= MAX_NAME_CHARS else f"{name[:MAX_NAME_CHARS]}…")
         raise ValueError(
@@ -22,6 +22,6 @@ def check_name(name: str) -> str:
 
 
 def listed(names: Sequence[object], most: int) -> str:
-    """The first of them in a sentence: `n1, n2, n3 and 7 more`."""
+    """The first names as text: `n1, n2, n3 and 7 more`."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(map(str, names[:most])) + more

@@ -1,7 +1,7 @@
-"""Durations, sizes, watts, energy, money and shares as people write them: "12h", "40GiB", "25%".
+"""Durations, sizes, watts, energy, money and shares as users write them: "12h", "40GiB", "25%".
 
-Every `parse_…` raises ValueError that shows a right example. Numbers are exact decimals: what is
-formatted is read back as the same value.
+Every `parse_…` raises ValueError with a valid example. Numbers are exact decimals: a formatted
+value is parsed to the same value.
 """
 
 import re
@@ -11,9 +11,9 @@ from decimal import Decimal
 MAX_DURATION_S = 10 * 365 * 86_400.0
 MAX_SIZE_BYTES = 1 << 60
 MAX_POWER_MW = 10**13
-"""10 GW: no site is larger; keeps every sum of milliwatts inside 64 bits."""
+"""10 GW: no site is larger; every sum of milliwatts fits in 64 bits."""
 MAX_AMOUNT = 1e15
-"""Watt-hours, dollars …: what is larger is no limit of anything."""
+"""Watt-hours, dollars …: no limit is larger."""
 MAX_QUANTITY_CHARS = 64
 
 _DURATION_UNITS = {
@@ -90,7 +90,7 @@ def format_size(size_bytes: int) -> str:
 
 
 def about_size(size_bytes: int) -> str:
-    """To three digits, in the largest binary unit of which there is one: 262144 → "256 KiB"."""
+    """Three digits, in the largest binary unit with a value of at least one: 262144 → "256 KiB"."""
     for unit, factor in reversed(_BINARY_UNITS.items()):
         if size_bytes >= factor:
             count = size_bytes / factor
@@ -99,7 +99,7 @@ def about_size(size_bytes: int) -> str:
 
 
 def said_size(size_bytes: int, *, is_wanted: bool = False) -> str:
-    """In GiB to a tenth: what there is rounded down, what is wanted or missing rounded up.
+    """In GiB to a tenth: available rounded down, wanted or missing rounded up.
 
     So too little never reads as enough: a GPU "of 80 GB" has 79.6 GiB.
     """
@@ -181,6 +181,6 @@ def _short(text: str) -> str:
 
 
 def _plain(value: Decimal) -> str:
-    """Decimal digits without exponent or idle zeros."""
+    """Decimal digits without exponent or trailing zeros."""
     text = format(value, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,10 +1,10 @@
-"""Whole numbers as people write many of them: `3-5,8`."""
+"""Compact text form of many whole numbers: `3-5,8`."""
 
 from collections.abc import Iterable
 from itertools import pairwise
 
 END = -2
-"""Follows no number that is written."""
+"""Sentinel: follows no valid number."""
 
 
 def folded(numbers: Iterable[int]) -> str:

@@ -1,14 +1,14 @@
-"""TOML as text: writing it, and finding the line on which a key stands.
+"""TOML as text: writing it, and finding the line of a key.
 
-`tomllib` reads values but forgets where they stood. `key_lines` walks over a text that
-`tomllib` has accepted and notes the line of every key, so that an error can point at it.
+`tomllib` returns values without their lines. `key_lines` scans a text that `tomllib` has accepted
+and records the line of every key, so that an error can name it.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
 KeyPath = tuple[str | int, ...]
-"""Where a value stands: keys, and indices inside arrays. () is the document itself."""
+"""Position of a value: keys, and indices inside arrays. () is the document itself."""
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _ESCAPES = {
@@ -43,12 +43,12 @@ def _escaped(char: str) -> str:
 
 
 def key_text(key: str) -> str:
-    """`key` as it stands before "=": bare where TOML allows it."""
+    """`key` as written before "=": bare where TOML allows it."""
     return key if _BARE_KEY.fullmatch(key) else quoted(key)
 
 
 def value_text(value: object) -> str:
-    """A value on one line. Raises TypeError for what TOML has no form for."""
+    """A value on one line. Raises TypeError for types that TOML lacks."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
@@ -96,7 +96,7 @@ def key_lines(text: str) -> dict[KeyPath, int]:
     """Line (from 1) of every key and table of `text`, which `tomllib` must have accepted."""
     lines: dict[KeyPath, int] = {}
     for path, line in _Walk(text).keys():  # noqa: SIM118 - a walk, no dict
-        for depth in range(1, len(path) + 1):  # tables that are only implied stand here too
+        for depth in range(1, len(path) + 1):  # implied tables are listed too
             lines.setdefault(path[:depth], line)
     return lines
 
@@ -109,7 +109,7 @@ def line_of(lines: Mapping[KeyPath, int], path: KeyPath) -> int:
 
 
 class _Walk:
-    """A walk over well-formed TOML that understands just enough to know where keys stand."""
+    """Scanner of well-formed TOML that understands just enough to find the keys."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -209,14 +209,14 @@ class _Walk:
         return self._text[start : self._at]
 
     def _string(self) -> str:
-        """Move over a string of any of the four kinds and give its text."""
+        """Skip a string of any of the four kinds and return its text."""
         quote = self._peek()
         mark = quote * 3 if self._text.startswith(quote * 3, self._at) else quote
         self._move(len(mark))
         chars: list[str] = []
         while self._peek() and not self._text.startswith(mark, self._at):
             chars.append(self._string_char(is_basic=quote == '"'))
-        # A multi-line string may end with one or two quotes of its own before the mark.
+        # A multi-line string may end with one or two quotes of its own before the delimiter.
         while len(mark) == 3 and self._text.startswith(quote, self._at + 3):
             self._move(1)
         self._move(len(mark))
@@ -237,7 +237,7 @@ class _Walk:
         return chr(int(code, 16))
 
     def _skip_to_content(self) -> bool:
-        """Move over space, line ends and comments; False at the end of the text."""
+        """Skip space, line ends and comments; False at the end of the text."""
         while True:
             self._move_over(_SPACE)
             if self._peek() != "#":

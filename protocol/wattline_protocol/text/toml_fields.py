@@ -1,9 +1,9 @@
-"""Reading a TOML document key by key, gathering everything that is wrong with it.
+"""Reads a TOML document key by key and collects all errors.
 
-A `Fields` stands for one table. Each `take` names a key and a reader that turns the raw value
-into what is wanted or raises ValueError with what would be right; `end` reports the keys nobody
-took, with the nearest one that exists. Problems name a place in the document; only the very end
-turns places into lines (or into flags, for options that were never text).
+A `Fields` reads one table. Each `take` names a key and a reader, which converts the raw value or
+raises ValueError with a valid form; `end` reports the keys that were not taken, with the nearest
+valid key. Problems name a place in the document; only the final report converts places to lines (or
+to flags, for options that were never text).
 """
 
 import re
@@ -21,21 +21,21 @@ Reader = Callable[[object], T]
 
 MAX_DOCUMENT_CHARS = 4 * 1024 * 1024
 MAX_PROBLEMS = 50
-"""Problems told of at once; a text with more is something else altogether."""
+"""Problems reported at once; a text with more is probably no such document."""
 MAX_SHOWN_CHARS = 60
 
 _ERROR_LINE = re.compile(r"\s*\(at (?:line (\d+), column \d+|end of document)\)")
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong, and where."""
+    """One error and its place."""
 
     path: KeyPath
     text: str
 
 
 class DocumentError(ValueError):
-    """A text that cannot be used. `problems` has a line for each thing that is wrong."""
+    """A text that cannot be used. `problems` has a line for each error."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems[:MAX_PROBLEMS])
@@ -45,14 +45,14 @@ class DocumentError(ValueError):
 
 
 class Document(NamedTuple):
-    """A parsed text that still knows where its keys stand."""
+    """A parsed text with the lines of its keys."""
 
     table: dict[str, Any]
     lines: Mapping[KeyPath, int]
     source: str
 
     def line(self, problem: Problem) -> int:
-        """The line where the problem is, or that of the table it is in."""
+        """The line of the problem, or of the enclosing table."""
         return line_of(self.lines, problem.path)
 
     def located(self, problem: Problem) -> str:
@@ -94,7 +94,7 @@ class Fields:
         return key in self._table
 
     def may_have(self, keys: Collection[str]) -> None:
-        """Keys that are right, in the order in which an error lists them."""
+        """Valid keys, in the order in which an error lists them."""
         self._known.update(dict.fromkeys(keys))
 
     def take(self, key: str, reader: Reader[T], default: T) -> T:
@@ -109,7 +109,7 @@ class Fields:
             return default
 
     def need(self, key: str, reader: Reader[T], instead: T) -> T:
-        """As `take`, for a key that must be there; `instead` lets reading go on without it."""
+        """As `take`, for a required key; with `instead` reading continues without it."""
         if key not in self._table:
             where = f" in {self._title()}" if self.path else ""
             self.blame(f"{key} is missing{where}", key)
@@ -130,7 +130,7 @@ class Fields:
         ]
 
     def refuse_later(self, key: str, reader: Reader[Any]) -> None:
-        """A key of a later version: a wrong value is told of first, then that it does not act."""
+        """A key of a later version: reports a wrong value first, then that it is not supported."""
         before = len(self._problems)
         self.take(key, reader, None)
         if key in self._table and len(self._problems) == before:
@@ -139,10 +139,10 @@ class Fields:
     def end(
         self, elsewhere: Mapping[str, str] | None = None, written: Mapping[str, str] | None = None
     ) -> None:
-        """Report keys that nobody took.
+        """Report keys that were not taken.
 
-        `elsewhere`: key → the table it belongs to. `written`: other names of keys → how they are
-        written here.
+        `elsewhere`: key → the table it belongs to. `written`: other names of keys → their valid
+        spelling.
         """
         for key in self._table:
             if key not in self._known:
@@ -155,7 +155,7 @@ class Fields:
         self._problems.append(Problem((*self.path, *keys), text))
 
     def name(self, key: str) -> str:
-        """`key` with the tables around it, for people."""
+        """`key` with its tables, for display."""
         return ".".join([*(str(part) for part in self.path if isinstance(part, str)), key])
 
     def _title(self) -> str:
@@ -175,19 +175,19 @@ class Fields:
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """The word most like `word`; "" when none is."""
+    """The word most similar to `word`; "" when none is."""
     found = get_close_matches(word.casefold(), list(words), n=1)
     return found[0] if found else ""
 
 
 def shown(value: object) -> str:
-    """A value as a problem shows it: short, on one line."""
+    """A value in a problem's text: short, on one line."""
     text = visible_line(_plain(value).replace("\n", "\\n"))
     return text if len(text) <= MAX_SHOWN_CHARS else f"{text[: MAX_SHOWN_CHARS - 1]}…"
 
 
 def _plain(value: object) -> str:
-    """As a TOML file has it, on one line."""
+    """As in a TOML file, on one line."""
     match value:
         case bool():
             return "true" if value else "false"
@@ -206,7 +206,7 @@ def _plain(value: object) -> str:
 
 
 def text(value: object) -> str:
-    """Any string without control characters that would spoil a log or a command line."""
+    """Any string without control characters that would corrupt a log or a command line."""
     if not isinstance(value, str):
         raise ValueError("want text in quotes")
     control = next((found[0] for found in CONTROL.finditer(value) if found[0] not in "\n\t"), "")
@@ -268,7 +268,7 @@ def quantity(parse: Callable[[str], T]) -> Reader[T]:
 
 
 def above_zero(reader: Reader[T]) -> Reader[T]:
-    """The same reader for what may not be 0: leaving the key out says that."""
+    """The same reader for a value that may not be 0: for that the key is omitted."""
 
     def read(value: object) -> T:
         got = reader(value)

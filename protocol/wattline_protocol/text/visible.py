@@ -1,4 +1,4 @@
-"""Text of other users, jobs and drivers, made safe to show: a terminal obeys none of it.
+"""Makes text of other users, jobs and drivers safe to display: without terminal control.
 
 Control characters of C0 and DEL become their Unicode pictures (`␛`); C1, bidirectional controls
 and line separators become escapes (`\\x9b`, `\\u202e`). Newline and tab stay.
@@ -37,11 +37,11 @@ _RESETS = {"\x1b[m", "\x1b[0m"}
 _RESET = "\x1b[0m"
 
 MAX_ACTIVE_CHARS = 512
-"""Colours in force that are repeated at the next piece of a log; of more, only the last one."""
+"""Maximum of active colours repeated at the next piece of a log; beyond it only the last one."""
 
 
 def visible(text: str) -> str:
-    """`text` with every character that a terminal would obey shown; lines and tabs stay."""
+    """`text` with every terminal control character made visible; lines and tabs stay."""
     return text if text.isprintable() else text.translate(_SHOWN)
 
 
@@ -58,9 +58,9 @@ def visible_log(text: str) -> str:
 
 
 class LogText:
-    """A log that comes in pieces of bytes, as text in which only colours act.
+    """A log that arrives in pieces of bytes, as text in which only colours are effective.
 
-    A character or a colour that is cut by the end of a piece waits for the next one.
+    A character or a colour that is split between pieces waits for the next one.
     """
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class LogText:
 class TerminalLog:
     """The same for a terminal that others use afterwards: no colour outlives a piece.
 
-    What a piece has left coloured is coloured again where the next one begins.
+    A colour active at the end of a piece is set again at the beginning of the next one.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """Weekly windows of time, "Mon-Fri 20:00-06:00": one syntax for job files and site files.
 
-A window opens on each of its days and may reach into the next day. Times are local times of a time
-zone: on the day on which clocks change a window is as much longer or shorter. Windows that touch
+A window opens on each of its days and may extend into the next day. Times are local times of a time
+zone: on the day of a clock change a window is longer or shorter by the change. Windows that touch
 or overlap are one opening.
 """
 
@@ -26,7 +26,7 @@ _WINDOW = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Minutes of the week in which it is open, by its days."""
+    """Days, and minutes of the day, in which it is open."""
 
     days: tuple[int, ...]
     """0 = Monday."""
@@ -43,14 +43,14 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """One time from which to which some window is open."""
+    """A period in which some window is open."""
 
     start_unix_s: UnixTime
     end_unix_s: UnixTime
 
 
 def parse_window(text: str) -> Window:
-    """Raises ValueError that says what would be right."""
+    """Raises ValueError with a valid form."""
     found = _WINDOW.fullmatch(text)
     if found is None:
         raise ValueError(f'"{text}": want windows such as "Mon-Fri 20:00-06:00" or "Sat-Sun"')
@@ -96,9 +96,9 @@ def time_zone(name: str) -> tzinfo:
 
 
 def next_opening(windows: Sequence[Window], zone: tzinfo, now: UnixTime) -> Opening | None:
-    """The opening that `now` lies in, or the next one; None if there are no windows.
+    """The opening that contains `now`, or the next one; None if there are no windows.
 
-    Looks a week and a day around `now`, so it is meant for windows that close once a week.
+    Searches a week and a day around `now`, for windows that close once a week.
     """
     today = datetime.fromtimestamp(now, zone).date()
     spans = sorted(
@@ -117,10 +117,10 @@ def next_opening(windows: Sequence[Window], zone: tzinfo, now: UnixTime) -> Open
 
 
 def _on(window: Window, day: date, zone: tzinfo) -> tuple[UnixTime, UnixTime] | None:
-    """When the window that begins on that day is open; None: it is not, or clocks skip it."""
+    """When the window of that day is open; None: it is not, or a clock change skips it."""
     if day.weekday() not in window.days:
         return None
     opens = datetime.combine(day, time(), zone) + timedelta(minutes=window.opens_min)
-    closes = opens + timedelta(minutes=window.lasts_min)  # local time: clocks may change between
+    closes = opens + timedelta(minutes=window.lasts_min)  # local time: clocks may change in between
     start, end = UnixTime(opens.timestamp()), UnixTime(closes.timestamp())
     return (start, end) if end > start else None

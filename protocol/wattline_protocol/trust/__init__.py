@@ -1,1 +1,1 @@
-"""Keys, members and who may connect."""
+"""Keys, members and authorization."""

@@ -1,9 +1,9 @@
-"""Whether anyone but us may open a secret file: by its mode, or by its access list if it has one.
+"""Whether only this user may open a secret file: by its mode, or by its access list if it has one.
 
-With a POSIX access list the group bits of the mode are the list's mask and say nothing about the
-group. systemd hands credentials to a service with a user of its own in just that way: root's file,
-mode 0440, and a list that lets that one user read. So a list, where there is one, is looked at
-itself. Format: Linux, include/uapi/linux/posix_acl_xattr.h.
+With a POSIX access list the group bits of the mode are the list's mask and do not describe the
+group. systemd passes credentials to a service with its own user in that way: root's file, mode
+0440, and a list that lets that one user read. So an access list is checked itself, where there is
+one. Format: Linux, include/uapi/linux/posix_acl_xattr.h.
 """
 
 import os
@@ -16,7 +16,7 @@ LIST_VERSION = 2
 _HEAD = struct.Struct("<I")
 _ENTRY = struct.Struct("<HHI")
 _OWNER, _USER, _MASK = 0x01, 0x02, 0x10
-"""Tags of entries that may stand for us; those for groups and everybody may not."""
+"""Tags of entries that may include this user; those for groups and all others may not."""
 
 
 def is_private(descriptor: int) -> bool:
@@ -33,7 +33,7 @@ def is_private(descriptor: int) -> bool:
 def _access_list(descriptor: int) -> bytes | None:
     try:
         return os.getxattr(descriptor, ACCESS_LIST)
-    except OSError:  # it has none, or the file system knows none: then the mode is the truth
+    except OSError:  # it has none, or the file system supports none: then the mode decides
         return None
 
 

@@ -1,7 +1,7 @@
-"""Key pairs and join bundles as files that nobody else may read.
+"""Key pairs and join bundles as private files.
 
-Keys are CURVE25519 in z85: 40 printable characters. A join bundle is all that a member needs
-to reach its site: the endpoints, the scheduler's public key and a key pair of its own.
+Keys are CURVE25519 in z85: 40 printable characters. A join bundle is all that a member needs to
+reach its site: the endpoints, the scheduler's public key and a key pair of its own.
 """
 
 import os
@@ -28,7 +28,7 @@ F = TypeVar("F", bound=msgspec.Struct)
 
 
 class KeyFileError(ValueError):
-    """A key, member or bundle file that cannot be used or made: which, why, and what to do."""
+    """A key, member or bundle file that cannot be used or made: which, why, and the remedy."""
 
 
 def check_key(key: str) -> str:
@@ -55,7 +55,7 @@ class KeyPair(msgspec.Struct, frozen=True):
 
 
 class JoinBundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All a member needs to join a site; secret."""
+    """Everything a member needs to join a site; secret."""
 
     site: str
     name: str
@@ -84,7 +84,7 @@ def save_keys(keys: KeyPair, path: Path) -> None:
 
 
 def load_keys(path: Path) -> KeyPair:
-    """Read a key file. Raises KeyFileError when others may read it or it holds no key pair."""
+    """Read a key file. Raises KeyFileError when others may read it or it has no key pair."""
     file = decoded(path, read_secret(path), _KeyFile)
     return _checked_pair(path, file.public_key, file.secret_key)
 
@@ -95,7 +95,7 @@ def save_bundle(bundle: JoinBundle, path: Path) -> None:
 
 
 def load_bundle(path: Path) -> JoinBundle:
-    """Read a bundle. Raises KeyFileError when others may read it or something in it is wrong."""
+    """Read a bundle. Raises KeyFileError when others may read it or a value in it is invalid."""
     bundle = decoded(path, read_secret(path), JoinBundle)
     try:
         check_name(bundle.name)
@@ -138,7 +138,7 @@ def _write_secret(path: Path, text: str) -> None:
 
 
 def read_secret(path: Path) -> str:
-    """A small private file, whole. Raises KeyFileError, also where others may open it."""
+    """Read a small private file. Raises KeyFileError, also where others may open it."""
     try:
         with path.open("rb") as file:
             if not is_private(file.fileno()):

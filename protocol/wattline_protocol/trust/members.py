@@ -1,6 +1,6 @@
-"""Who may talk to the scheduler: the allow-list `authorized/`, and how members get on it.
+"""Members authorized to connect to the scheduler: the allow-list `authorized/`, and enrollment.
 
-A site directory holds `keys/scheduler.key` (0600) and `authorized/NAME.toml` (name, role and
+A site directory contains `keys/scheduler.key` (0600) and `authorized/NAME.toml` (name, role and
 public key of each member).
 """
 
@@ -31,19 +31,19 @@ from wattline_protocol.trust.keys import (
 
 MAX_MEMBERS = 50_000
 RECHECK_S = 1.0
-"""How long a removal or change in `authorized/` may go unseen."""
+"""Longest time until a removal or change in `authorized/` is noticed."""
 STRANGER_RECHECK_S = 0.05
-"""An unknown key makes the list be looked at again, but no more often than this, whoever knocks."""
+"""An unknown key makes the list be read again, but no more often than this."""
 
 USER_ROLES: frozenset[Role] = frozenset({"submitter", "operator", "admin"})
-"""People: the others are programs."""
+"""Roles of people; the others are programs."""
 
 SCHEDULER_KEY = Path("keys/scheduler.key")
 AUTHORIZED = Path("authorized")
 
 
 class Member(msgspec.Struct, frozen=True):
-    """Someone who proved a key. Workers are known to their gateway only, never enrolled."""
+    """A peer that has proved a key. Workers are known to their gateway only, never enrolled."""
 
     name: str
     role: Role | Literal["worker"]
@@ -66,9 +66,9 @@ class _MemberFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Authorized:
     """The allow-list in `authorized/`: read at start, and again when a file in it changes.
 
-    Safe to ask from several threads. A file that cannot be used lets nobody in and is named in
-    `problems`. When the directory itself cannot be read any more the last list stays in force,
-    for a disk error must not cut a whole fleet off; `problems` says so.
+    Thread-safe. A file that cannot be used authorizes no member and is reported in `problems`. When
+    the directory itself becomes unreadable the last list stays in force, because a disk error must
+    not disconnect a whole fleet; `problems` reports it.
     """
 
     def __init__(
@@ -87,20 +87,20 @@ class Authorized:
         self._members, self.problems = self._read(self._seen)
 
     def member(self, public_key: str) -> Member | None:
-        """Whose key this is now; None: nobody's."""
+        """The member with this key at present; None: none."""
         self._recheck(RECHECK_S)
         if public_key not in self._members:
-            # Just enrolled, perhaps: a script that enrolls and connects must not be turned away.
+            # Perhaps just enrolled: a script that enrolls and connects must not be refused.
             self._recheck(STRANGER_RECHECK_S)
         return self._members.get(public_key)
 
     def members(self) -> tuple[Member, ...]:
-        """Everyone who may connect now, by name."""
+        """All members that may connect now, by name."""
         self._recheck(RECHECK_S)
         return tuple(sorted(self._members.values(), key=lambda member: member.name))
 
     def users(self) -> tuple[str, ...]:
-        """Names of those who may submit, in order; who was enrolled a moment ago is among them."""
+        """Names of users that may submit, in order; includes those enrolled a moment ago."""
         self._recheck(STRANGER_RECHECK_S)
         people = (one.name for one in self._members.values() if one.role in USER_ROLES)
         return tuple(sorted(people))
@@ -166,19 +166,19 @@ def _read_member(path: Path, roles: Mapping[str, Role]) -> Member:
 
 
 def _role_of(file: _MemberFile, roles: Mapping[str, Role]) -> Role:
-    """[roles] moves people between submitter, operator and admin; machines keep their role."""
+    """[roles] moves users between submitter, operator and admin; machines keep their role."""
     if file.role in ("agent", "gateway"):
         return file.role
     return roles.get(file.name, file.role)
 
 
-# --- Making a site's keys, enrolling members --------------------------------------------
+# --- Creating a site's keys, enrolling members ------------------------------------------
 
 
 def init_site_keys(directory: Path) -> KeyPair:
-    """Make `keys/scheduler.key` and `authorized/` below the site directory `directory`.
+    """Create `keys/scheduler.key` and `authorized/` below the site directory `directory`.
 
-    Raises KeyFileError when a scheduler key is there already, or nothing can be written.
+    Raises KeyFileError when a scheduler key exists already, or nothing can be written.
     """
     try:
         (directory / SCHEDULER_KEY).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -200,9 +200,9 @@ def enroll(
     client_endpoint: str,
     bundle_path: Path,
 ) -> JoinBundle:
-    """Give `name` a key pair, list it in `authorized/`, and write its bundle to `bundle_path`.
+    """Create a key pair for `name`, list it in `authorized/`, and write the bundle `bundle_path`.
 
-    Raises KeyFileError when the name is no name, is enrolled already, or the bundle exists.
+    Raises KeyFileError when the name is invalid, is enrolled already, or the bundle exists.
     """
     member_path = _free_member_path(directory, name, role)
     scheduler = load_keys(directory / SCHEDULER_KEY)
@@ -221,7 +221,7 @@ def enroll(
     try:
         _write_member(member_path, Member(name, role, own.public))
     except KeyFileError:
-        bundle_path.unlink()  # a bundle that opens no door would only puzzle its owner
+        bundle_path.unlink()  # a bundle without authorization would only mislead its owner
         raise
     return bundle
 
@@ -243,7 +243,7 @@ def _free_member_path(directory: Path, name: str, role: str) -> Path:
 
 
 def _write_member(path: Path, member: Member) -> None:
-    """Readers see the whole file or none: it is written aside and moved into place."""
+    """Readers see the whole file or none: it is written aside and then renamed."""
     aside = path.with_name(f".{path.name}.new")
     try:
         aside.write_text(document_text(msgspec.structs.asdict(member)), encoding="utf-8")

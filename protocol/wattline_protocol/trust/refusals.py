@@ -1,4 +1,4 @@
-"""What a socket refused: counted by reason, and the newest kept for the log."""
+"""Refusals of a socket: counted by reason, the newest retained for the log."""
 
 import threading
 from collections import Counter, deque
@@ -22,11 +22,11 @@ RefusalReason = Literal[
 ]
 
 MAX_UNTAKEN = 100
-"""Refusals kept until someone takes them; more are counted only, so a flood fills no disk."""
+"""Refusals retained until they are taken; more are only counted, so a flood fills no disk."""
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """One connection or message that was refused."""
+    """One refused connection or message."""
 
     reason: RefusalReason
     who: str
@@ -35,7 +35,7 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class Refusals:
-    """Counts and keeps refusals. Safe to use from several threads."""
+    """Counts and retains refusals. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -49,7 +49,7 @@ class Refusals:
             return Counter(self._counts)
 
     def add(self, reason: RefusalReason, who: str, detail: str) -> None:
-        """Count one refusal and keep it for the log."""
+        """Count one refusal and retain it for the log."""
         with self._lock:
             self._counts[reason] += 1
             self._untaken.append(Refusal(reason, who, detail))
@@ -71,7 +71,7 @@ class RateLimit:
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def allows(self, sender: str, now_s: float) -> bool:
-        """True: take one token of `sender`. False: it has none left now."""
+        """True: takes one token of `sender`. False: none is left now."""
         tokens, since_s = self._buckets.get(sender, (self._burst, now_s))
         tokens = min(self._burst, tokens + (now_s - since_s) * self._per_s)
         is_allowed = tokens >= 1.0
@@ -79,7 +79,7 @@ class RateLimit:
         return is_allowed
 
     def forget_full(self, now_s: float) -> None:
-        """Drop the buckets that are full again: they are as good as new ones."""
+        """Drop the buckets that are full again: they are equivalent to new ones."""
         self._buckets = {
             sender: (tokens, since_s)
             for sender, (tokens, since_s) in self._buckets.items()

@@ -1,11 +1,11 @@
-"""The door of one server socket: decides who may connect, before a byte of theirs is parsed.
+"""Authentication of one server socket: decides on connections before any of their data is parsed.
 
-libzmq asks a ZAP handler (RFC 27) about the public key of every CURVE handshake. The door is that
-handler: one thread per server socket, in a ZeroMQ context of its own, so that handshakes go on
-while the program computes, and one socket's allow-list can never answer for another's. What the
-handler replies as User-Id (the public key) libzmq then attaches to each message of that
-connection: the peer cannot claim another. The thread also reads the socket's monitor, which
-tells of handshakes that failed before ZAP was asked (no CURVE, wrong server key, garbage).
+libzmq queries a ZAP handler (RFC 27) with the public key of every CURVE handshake. The door is that
+handler: one thread per server socket, in a ZeroMQ context of its own, so that handshakes continue
+while the program computes, and one socket's allow-list can never apply to another's. libzmq
+attaches the User-Id of the reply (the public key) to each message of that connection: the peer
+cannot forge another. The thread also reads the socket's monitor, which reports handshakes that
+failed before ZAP was queried (no CURVE, wrong server key, garbage).
 """
 
 import threading
@@ -50,19 +50,19 @@ class Door:
         self._control.bind(_CONTROL_ENDPOINT)
         self._controlled = context.socket(zmq.PAIR)
         self._controlled.connect(_CONTROL_ENDPOINT)
-        # Refusals by ZAP raise their own event; asking for it here would count them twice.
+        # Refusals by ZAP have their own event; a subscription here would count them twice.
         events = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
         self._monitor = monitored.get_monitor_socket(events)
         self._thread = threading.Thread(target=self._run, name="wattline-door", daemon=True)
         self._thread.start()
 
     def check(self) -> None:
-        """Raises RuntimeError when the door's thread has ended by a fault."""
+        """Raises RuntimeError when the door's thread has ended by an error."""
         if self._failure is not None:
             raise RuntimeError("the thread that admits connections has ended") from self._failure
 
     def close(self) -> None:
-        """Stop answering. The monitor goes first, while its events are still being read."""
+        """Stop answering. The monitor is closed first, while its events are still being read."""
         self._monitored.disable_monitor()
         if self._thread.is_alive():
             self._control.send(b"")
@@ -83,7 +83,7 @@ class Door:
                     poller.unregister(self._monitor)
                 if self._controlled in ready:
                     return
-        except Exception as error:  # kept for check(): the socket's owner must hear of it
+        except Exception as error:  # stored for check(): the socket's owner must learn of it
             self._failure = error
 
     def _reply(self, request: list[bytes]) -> list[bytes]:
@@ -103,7 +103,7 @@ class Door:
         public_key = z85.encode(key).decode("ascii")
         try:
             verdict = self._judge(public_key)
-        except Exception as error:  # one failed look-up must not shut the door for everyone
+        except Exception as error:  # one failed look-up must not block all members
             self._refusals.add("door_failed", address, f"looking up {public_key}: {error!r}")
             return _FAILED, "try again later", ""
         if verdict is None:

@@ -1,4 +1,4 @@
-"""What is shown of the queue and of accounts: places, shares, use, quotas."""
+"""Views of the queue and of accounts: positions, shares, usage, quotas."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -14,27 +14,27 @@ QuotaLimit = Literal["gpus", "power_w", "open_jobs", "kwh_per_day", "usd_per_mon
 
 
 class PlaceView(msgspec.Struct, frozen=True):
-    """Where a job stands in the queue, and what put it there."""
+    """Position of a job in the queue, and its causes."""
 
     place: int
     """1 = first."""
     queued: int
     """Jobs in the queue, with this one."""
     more_urgent: int
-    """Before it because of their priority,"""
+    """Ahead of it because of their priority,"""
     accounts_first: int
     """of the others because their accounts used less for their shares,"""
     older: int
     """and because they have waited longer."""
     account: str
     share: float
-    """What is due to the account of the whole site, 0..1."""
+    """Share of the whole site due to the account, 0..1."""
     used: float
-    """What it had of all that was used, 0..1; older use counts less."""
+    """Its part of all usage, 0..1; older usage counts less."""
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """For people: in which place, who is before it for which reason, what its account has."""
+        """For display: its position, the jobs ahead by reason, and its account's share."""
         reasons = (
             (self.more_urgent, "of higher priority"),
             (self.accounts_first, "of accounts that used less for their shares"),
@@ -51,9 +51,9 @@ class PlaceView(msgspec.Struct, frozen=True):
 
 
 class AccountView(msgspec.Struct, frozen=True):
-    """What is due to one account and what it used, older use counting less.
+    """Share and usage of one account; older usage counts less.
 
-    All but its share and place is with the accounts below it, as its quotas count.
+    All but its share and position include the accounts below it, as its quotas do.
     """
 
     name: str
@@ -61,19 +61,19 @@ class AccountView(msgspec.Struct, frozen=True):
     share: float
     """Of the whole site, 0..1."""
     used: float
-    """Part of all that was used, by the site's weights, 0..1."""
+    """Part of all usage, by the site's weights, 0..1."""
     ratio: float
-    """Part of its siblings' use over its part of their shares; the least is served first."""
+    """Part of its siblings' usage over its part of their shares; the lowest is served first."""
     gpu_hours: float
     energy_kwh: float
     gpus_running: float
-    """GPUs that its jobs hold."""
+    """GPUs allocated to its jobs."""
     jobs_running: int
     jobs_queued: int
 
 
 class QuotaView(msgspec.Struct, frozen=True):
-    """One limit of an account's quota, or of a queue's, and what is used of it."""
+    """One limit of an account's or queue's quota, and its usage."""
 
     of: Literal["account", "queue"]
     name: str
@@ -81,27 +81,27 @@ class QuotaView(msgspec.Struct, frozen=True):
     limit: float
     used: float
     resets_unix_s: UnixTime | None = None
-    """When it begins anew; None: as work of it ends."""
+    """When its period resets; None: its usage falls as its jobs end."""
     waiting: int = 0
-    """Jobs in the queue that it keeps from starting now."""
+    """Jobs in the queue that it blocks now."""
     first_waiting: tuple[JobId, ...] = ()
     """The oldest of them, at most `MAX_NAMED`."""
 
     @property
     def left(self) -> float:
-        """What may still be used; a stricter site file may have left less than nothing."""
+        """The rest; may be negative after the limit was lowered in the site file."""
         return max(0.0, self.limit - self.used)
 
     @property
     def who_waits(self) -> str:
-        """For people: "3, 7", "1, 2, 3, 4, 5 and 9 more"; empty = nobody."""
+        """For display: "3, 7", "1, 2, 3, 4, 5 and 9 more"; empty = none."""
         more = self.waiting - len(self.first_waiting)
         named = ", ".join(map(str, self.first_waiting))
         return f"{named} and {more} more" if more else named
 
 
 def depths(accounts: Iterable[AccountView]) -> dict[str, int]:
-    """How many accounts are above each."""
+    """Number of ancestors of each account."""
     parents = {account.name: account.parent for account in accounts}
     found: dict[str, int] = {}
     for name in parents:

@@ -1,21 +1,21 @@
-"""How busy the scheduler is: the question and its answer."""
+"""Load of the scheduler: the request and its view."""
 
 from typing import Annotated
 
 import msgspec
 
 MAX_LOAD_S = 120
-"""Seconds for which the scheduler remembers how busy it was."""
+"""Seconds for which the scheduler retains its load."""
 
 
 class GetLoad(msgspec.Struct, frozen=True, tag_field="t", tag="get_load"):
-    """How busy the scheduler was in its last seconds."""
+    """Load of the scheduler in its last seconds."""
 
     last_s: Annotated[int, msgspec.Meta(ge=1, le=MAX_LOAD_S)] = 60
 
 
 class Load(msgspec.Struct, frozen=True, tag_field="t", tag="load"):
-    """What steps of the scheduler's loop took; waiting for work does not count."""
+    """Time used by steps of the scheduler's loop; waiting for work does not count."""
 
     last_s: int
     """Over how many seconds."""

@@ -1,4 +1,4 @@
-"""Accounting of a time range, as answers carry it."""
+"""Views of accounting over a time range."""
 
 import msgspec
 
@@ -18,7 +18,7 @@ class DomainPeak(msgspec.Struct, frozen=True):
 
 
 class GroupTotals(msgspec.Struct, frozen=True):
-    """What one account or one queue used in a report's time range."""
+    """Usage of one account or one queue in a report's time range."""
 
     name: str
     jobs: int
@@ -39,9 +39,9 @@ class ReportView(msgspec.Struct, frozen=True):
     gpu_hours: float
     cap_bound_gpu_s: float
     idle_energy_kwh: float
-    """Energy of the nodes that no job is booked for."""
+    """Energy of nodes that is booked to no job."""
     simulated: bool
     accounts: tuple[GroupTotals, ...] = ()
     queues: tuple[GroupTotals, ...] = ()
     jobs_total: int = 0
-    """Of which `jobs` has the newest, where there are more than fit."""
+    """Total; `jobs` has the newest of them where not all fit."""

@@ -1,6 +1,6 @@
-"""What the scheduler shows: one set of views for CLI, TUI, Python client and report.
+"""Views of the scheduler: one set for CLI, TUI, Python client and report.
 
-Watts as floats here: these are for people. The books themselves are integers (`wall`).
+Watts are floats here, for display. The books themselves are integers (`wall_power`).
 """
 
 from typing import Literal
@@ -47,7 +47,7 @@ Verdict = Literal["compute-bound", "capped", "idle", "mixed", "unknown"]
 
 
 class AttemptView(msgspec.Struct, frozen=True):
-    """One try of one task."""
+    """One attempt of one task."""
 
     task: TaskNo
     attempt: AttemptNo
@@ -62,23 +62,23 @@ class AttemptView(msgspec.Struct, frozen=True):
     pid: int | None = None
     readopted: int = 0
     mig: str = ""
-    """Profile of the MIG device of its GPU that it has; empty = none."""
+    """Profile of its MIG device; empty = none."""
     note: str = ""
-    """What its user should know of its start."""
+    """A remark about its start for the user."""
 
     @property
     def places(self) -> str:
-        """Its GPUs for people: "0,1", or "0 3g.40gb" for a MIG device."""
+        """Its GPUs for display: "0,1", or "0 3g.40gb" for a MIG device."""
         return f"{','.join(map(str, self.gpus))} {self.mig}".strip()
 
 
 def holders_text(job: JobId | None, others: tuple[JobId, ...]) -> str:
-    """Numbers of the jobs that hold a GPU."""
+    """Numbers of the jobs with an allocation on a GPU."""
     return "" if job is None else ", ".join(map(str, (job, *others)))
 
 
 class JobView(msgspec.Struct, frozen=True):
-    """A job with its totals. `attempts` holds details only in answers to GetJob."""
+    """A job with its totals. `attempts` has details only in answers to GetJob."""
 
     id: JobId
     name: str
@@ -89,7 +89,7 @@ class JobView(msgspec.Struct, frozen=True):
     priority: int
     state: JobState
     reason: str
-    """Why it waits, or how it ended, in plain words."""
+    """Why it is pending, or how it ended, as text."""
     submitted_unix_s: UnixTime
     started_unix_s: UnixTime | None
     ended_unix_s: UnixTime | None
@@ -97,7 +97,7 @@ class JobView(msgspec.Struct, frozen=True):
     gangs_running: int
     gangs_ended: int
     gpus: int
-    """GPUs it asks for at one time per gang times gangs running, or per gang while waiting."""
+    """GPUs requested per gang at a time, times gangs running; per gang while pending."""
     nodes: tuple[NodeId, ...]
     attempt_count: int
     """Highest attempt number of any of its tasks."""
@@ -113,24 +113,24 @@ class JobView(msgspec.Struct, frozen=True):
     attempts: tuple[AttemptView, ...] = ()
     spec: JobSpec | None = None
     gpu_share_permille: Share = WHOLE_GPU
-    """What it gets of each of them."""
+    """Its share of each of them."""
     mig: str = ""
-    """Profile of the MIG devices that it gets instead; empty = GPUs."""
+    """Profile of its MIG devices; empty = whole GPUs."""
     expected_end_unix_s: UnixTime | None = None
-    """When all that runs will have ended, in answers to GetJob; None = nobody knows."""
+    """When all running tasks will have ended, in answers to GetJob; None = unknown."""
     expected_end_why: str = ""
-    """How that is known."""
+    """Basis of that estimate."""
     grace_s: float | None = None
-    """From stop notice to kill, where the site lets it have less than it asked for, in answers to
+    """From stop notice to kill, where the site permits less than requested, in answers to
     GetJob."""
     ran_s: float = 0.0
-    """Time in which tasks of it ran, up to `running_since_unix_s`."""
+    """Time in which its tasks ran, up to `running_since_unix_s`."""
     running_since_unix_s: UnixTime | None = None
-    """Since when tasks of it run without a pause between them; None: none runs."""
+    """Since when its tasks run without a pause between them; None: none runs."""
 
     @property
     def gpu_count(self) -> str:
-        """`gpus` for people: "8", "0.5" for half of one, or "4 x 3g.40gb" for MIG devices."""
+        """`gpus` for display: "8", "0.5" for half of one, or "4 x 3g.40gb" for MIG devices."""
         if self.mig:
             return self.mig if self.gpus == 1 else f"{self.gpus} x {self.mig}"
         return f"{self.gpus * self.gpu_share_permille / WHOLE_GPU:g}"
@@ -144,19 +144,19 @@ class JobView(msgspec.Struct, frozen=True):
 
 
 class PartView(msgspec.Struct, frozen=True):
-    """A part of a GPU that a task holds."""
+    """A part of a GPU allocated to a task."""
 
     job: JobId
     share_permille: int
 
     @property
     def text(self) -> str:
-        """For people: "17 (0.5)"."""
+        """For display: "17 (0.5)"."""
         return f"{self.job} ({self.share_permille / WHOLE_GPU:g})"
 
 
 class GpuView(msgspec.Struct, frozen=True):
-    """One GPU now. None = not known."""
+    """One GPU now. None = unknown."""
 
     index: GpuIndex
     name: str
@@ -174,23 +174,23 @@ class GpuView(msgspec.Struct, frozen=True):
     can_cap: bool
     healthy: bool
     job: JobId | None
-    """Job whose task holds this GPU, or a part of it."""
+    """Job to which this GPU, or a part of it, is allocated."""
     c_per_w: float | None = None
-    """Learned: how much warmer than its air it gets for each watt; None = not measured yet."""
+    """Learned: temperature rise above its air per watt; None = not measured yet."""
     locked_mhz: int = 0
-    """Ceiling of the SM clock that is locked; 0 = none."""
+    """Locked ceiling of the SM clock; 0 = none."""
     others: tuple[JobId, ...] = ()
-    """Jobs that hold parts of it beside `job`."""
+    """Further jobs with parts of it, besides `job`."""
     mig: tuple[MigView, ...] | None = None
-    """What it was divided into; None = it is not in MIG mode."""
+    """Its MIG devices; None = it is not in MIG mode."""
     parts: tuple[PartView, ...] = ()
-    """Who holds shares of it; empty = nobody, or one task holds all of it."""
+    """Allocated shares of it; empty = none, or one task has all of it."""
     foreign: tuple[GpuProcess, ...] = ()
     """Processes on it that belong to no job, largest memory first: it is offered to no task."""
 
     @property
     def jobs(self) -> str:
-        """Everybody who holds it, for people: "17", "17 (0.5), 18 (0.25)"; empty = nobody.
+        """All jobs on it, for display: "17", "17 (0.5), 18 (0.25)"; empty = none.
 
         In MIG mode by device: "3g.40gb 17, 1g.10gb –". Then a foreign process: "python of ada".
         """
@@ -206,8 +206,8 @@ class GpuView(msgspec.Struct, frozen=True):
 
 
 OutOfBandView = Literal["none", "status", "off", "automatic"]
-"""What can be done to a host without its agent: nothing; see whether it is off; also switch it off
-for an operator; also by the scheduler itself, where a lowered budget is not met otherwise."""
+"""Control of a host without its agent: none; query whether it is off; also power it off for an
+operator; also by the scheduler itself, where a lowered budget is not met otherwise."""
 
 
 class NodeView(msgspec.Struct, frozen=True):
@@ -221,7 +221,7 @@ class NodeView(msgspec.Struct, frozen=True):
     committed_w: float
     measured_w: float | None
     estimated_w: float
-    """Shown where nothing is measured: the model, or the lease when silent."""
+    """Shown where nothing is measured: the model, or the lease of a silent node."""
     floor_w: float
     inlet_c: float | None
     cpu_pct: float
@@ -230,41 +230,41 @@ class NodeView(msgspec.Struct, frozen=True):
     problems: tuple[str, ...]
     gpus: tuple[GpuView, ...]
     tasks: tuple[str, ...]
-    """`JOB.TASK#ATTEMPT name` of what runs here."""
+    """`JOB.TASK#ATTEMPT name` of the tasks here."""
     inputs: tuple[DomainId, ...]
     cooling_zone: DomainId | None
     out_of_band: OutOfBandView = "none"
     drained_unix_s: UnixTime | None = None
-    """When the last task left a node that is being drained; None = not drained."""
+    """When the last task left a draining node; None = not drained."""
     empty_by_unix_s: UnixTime | None = None
-    """Draining: when its tasks have ended by their run time limits; None = one has no limit."""
+    """Draining: when its tasks end by their runtime limits; None = one has no limit."""
     labels: dict[str, str] = {}
-    """What the site file says of it."""
+    """From the site file."""
     open_problems: tuple[ProblemView, ...] = ()
     """In answers to GetNode."""
     reserved: str = ""
-    """For whom until when, or what begins there next, in words; empty = nothing."""
+    """Its reservation and end, or the next one, as text; empty = none."""
 
 
 LimitSource = Literal["operator", "schedule", "event", "cooling", "meter"]
-"""Who lowers a budget: a shed, a window of the site file, a grid event, or a controller."""
+"""Origin of a lowered budget: a shed, a schedule, a grid event, or a controller."""
 
 
 class LimitView(msgspec.Struct, frozen=True):
-    """A lower budget of one domain, in force or to come."""
+    """A lower budget of one domain, in force or planned."""
 
     domain: DomainId
     name: str
     """ "shed", "schedule N", "event ID", or a controller's: "cooling inlets", "meter" …"""
     source: LimitSource
     phase: Literal["planned", "falling", "in_force", "rising", "cancelled"]
-    """falling: on its ramp; rising: its time is over, the budget rises again."""
+    """falling: on its ramp; rising: it has ended, the budget rises again."""
     value_w: float
     """Budget once its ramp is over."""
     now_w: float | None
-    """Budget that it allows now; None: it has not begun."""
+    """The budget it permits now; None: it has not begun."""
     is_binding: bool
-    """It sets the budget of the domain now."""
+    """It determines the budget of the domain now."""
     start_unix_s: UnixTime
     ramp_s: float
     end_unix_s: UnixTime | None
@@ -278,38 +278,38 @@ MeterTrust = Literal["unread", "ok", "stale", "frozen", "implausible"]
 
 
 class MeterView(msgspec.Struct, frozen=True):
-    """What a domain's meter says, and what is made of it."""
+    """Value of a domain's meter, and its evaluation."""
 
     trust: MeterTrust
     why: str
-    """What is wrong with it; empty while it is believed."""
+    """Why it is distrusted; empty while it is trusted."""
     wall_w: float | None
-    """Newest value that was believed."""
+    """Newest trusted value."""
     age_s: float | None
     factor: float
-    """Slow ratio of metered to believed draw of the nodes."""
+    """Slow ratio of metered to reported draw of the nodes."""
     residual_w: float
-    """Newest value less what nodes and fixed load explain."""
+    """Newest value minus the draw of nodes and fixed load."""
     unbooked_w: float
-    """Load that nobody booked: part of what is reserved."""
+    """Unbooked load: part of what is reserved."""
 
 
 class PlantView(msgspec.Struct, frozen=True):
-    """What cools a zone, and how warm its inlets are. None = not known, or not in the site file."""
+    """Cooling plant of a zone and its inlet temperature. None = unknown, or not specified."""
 
     units: int
-    """0 = the site file does not say."""
+    """0 = not specified in the site file."""
     units_in_service: int
     units_said: int | None
-    """By an operator."""
+    """Set by an operator."""
     outside_c: float | None
     inlet_c: float | None
-    """Of the zone's warm end."""
+    """At the zone's warm end."""
     inlet_limit_c: float | None
     capacity_w: float
-    """What units and weather allow."""
+    """Permitted by units and weather."""
     problems: tuple[str, ...] = ()
-    """What is wrong with its sensors."""
+    """Problems of its sensors."""
 
 
 class DomainView(msgspec.Struct, frozen=True):
@@ -320,17 +320,17 @@ class DomainView(msgspec.Struct, frozen=True):
     parent: DomainId | None
     rating_w: float
     budget_w: float
-    """In force now: the least of rating x derate and every limit."""
+    """In force now: the minimum of rating x derate and every limit."""
     full_budget_w: float
     committed_w: float
     reserved_w: float
-    """Fixed load + transient margin + foreign reserve + load that nobody booked."""
+    """Fixed load + transient margin + foreign reserve + unbooked load."""
     measured_w: float
     headroom_w: float
-    """Budget - committed - reserved; negative while over."""
+    """Budget - committed - reserved; negative while exceeded."""
     over_since_unix_s: UnixTime | None
     limits: tuple[LimitView, ...] = ()
-    """In force and to come, the binding one first, then by start."""
+    """In force and planned, the binding one first, then by start."""
     meter: MeterView | None = None
     plant: PlantView | None = None
 
@@ -341,17 +341,17 @@ class WhyGpu(msgspec.Struct, frozen=True):
     index: GpuIndex
     job: JobId | None
     priority: int
-    """-1: nobody's; it is held at its floor."""
+    """-1: of no job; it is capped at its floor."""
     floor_w: float
     keep_w: float
-    """Below it its work would be paused rather than capped."""
+    """Useful cap: below it its work would be paused rather than capped."""
     wanted_w: float
     """Its demand with ramp margin."""
     given_w: float
     binding: DomainId | None
-    """The domain that keeps it below `wanted_w`; None = nothing does."""
+    """The domain that limits it below `wanted_w`; None = none does."""
     others: tuple[JobId, ...] = ()
-    """Jobs that hold parts of it beside `job`."""
+    """Further jobs with parts of it, besides `job`."""
 
     @property
     def jobs(self) -> str:
@@ -360,7 +360,7 @@ class WhyGpu(msgspec.Struct, frozen=True):
 
 
 class PriorityShare(msgspec.Struct, frozen=True):
-    """What the GPUs of one priority have of a domain."""
+    """Watts of a domain for the GPUs of one priority."""
 
     priority: int
     gpus: int
@@ -372,31 +372,31 @@ class PriorityShare(msgspec.Struct, frozen=True):
 
 
 class WhyView(msgspec.Struct, frozen=True):
-    """Why a node has the watts it has. Watts at the wall; None = its lease cannot be set now."""
+    """Why a node has its watts. Watts at the wall; None = its lease cannot be set now."""
 
     node: NodeId
     lease_w: float
     committed_w: float
     reason: str
-    """In plain words."""
+    """As text."""
     floor_w: float | None = None
-    """Least lease that its work can be held to."""
+    """Lowest lease that its work can be capped to."""
     wanted_w: float | None = None
     """Lease that covers its demand."""
     allotted_w: float | None = None
-    """What the newest division gives it; the lease follows."""
+    """Its watts in the newest division; the lease follows."""
     binding: DomainId | None = None
-    """The domain or zone that keeps it below `wanted_w`; None = none does."""
+    """The domain or zone that limits it below `wanted_w`; None = none does."""
     when_lost: DomainId | None = None
     """The binding case is the loss of this domain; None = normal operation."""
     since_unix_s: UnixTime | None = None
     """Since when it is that domain."""
     grantable_w: float | None = None
-    """What all leases below the binding domain may add up to."""
+    """Upper bound for the sum of all leases below the binding domain."""
     served: tuple[PriorityShare, ...] = ()
-    """In the binding domain, highest priority first: who is served before the node, and beside."""
+    """In the binding domain, highest priority first: those served before the node, and with it."""
     gpus: tuple[WhyGpu, ...] = ()
-    """Those with work, and those that draw though nobody's."""
+    """GPUs with work, and those with a draw but no job."""
 
 
 class EventView(msgspec.Struct, frozen=True):
@@ -430,7 +430,7 @@ class Remedy(msgspec.Struct, frozen=True):
 
 
 class ExplainView(msgspec.Struct, frozen=True):
-    """Why a job waits, and until when. Data; CLI and TUI render the same value."""
+    """Why a job is pending, and until when. Data; CLI and TUI render the same value."""
 
     job: JobId
     """0: it was not submitted."""
@@ -442,19 +442,19 @@ class ExplainView(msgspec.Struct, frozen=True):
     """0: it has its nodes, and runs or is paused there."""
     refusals: tuple[FilterRefusal, ...]
     start_unix_s: UnixTime | None = None
-    """Estimated; None = nobody can say, or it has its nodes."""
+    """Estimated; None = unknown, or it has its nodes."""
     start_why: str = ""
     """What it waits for until then, or why there is no estimate."""
     remedies: tuple[Remedy, ...] = ()
     """Each of them alone would let it start now."""
     place: PlaceView | None = None
-    """None: it is not in the queue, because something keeps it from starting or it runs."""
+    """None: it is not in the queue, because it is blocked or runs."""
     start_nodes: tuple[NodeId, ...] = ()
     """Where each of its tasks would start, if that is now."""
 
 
 class SiteView(msgspec.Struct, frozen=True):
-    """A whole snapshot: what `top` draws."""
+    """A snapshot of the whole site, as displayed by `top`."""
 
     site: str
     epoch: Epoch
@@ -463,7 +463,7 @@ class SiteView(msgspec.Struct, frozen=True):
     domains: tuple[DomainView, ...]
     nodes: tuple[NodeView, ...]
     jobs: tuple[JobView, ...]
-    """Waiting and running ones, and the most recently ended."""
+    """Pending and running ones, and the most recently ended."""
     events: tuple[EventView, ...]
     """The newest, oldest first."""
     refused_messages: int
@@ -472,4 +472,4 @@ class SiteView(msgspec.Struct, frozen=True):
     """Open ones, worst first; as many as fit."""
     open_alarms: int = 0
     open_warnings: int = 0
-    """All that are open, listed or not."""
+    """All open ones, listed or not."""

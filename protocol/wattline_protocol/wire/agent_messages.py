@@ -1,8 +1,8 @@
 """Messages between scheduler and agents: one tagged union per direction.
 
 MessagePack maps with the tag in field `t` (see `codec`). Unknown fields are ignored, unknown tags
-refused. Every command carries (epoch, incarnation, seq): the agent drops what is older or meant for
-an earlier incarnation of itself, and every command is idempotent (I8). Milliwatts, millijoules.
+refused. Every command carries (epoch, incarnation, seq): the agent drops commands that are older or
+meant for an earlier incarnation, and every command is idempotent (I8). Milliwatts, millijoules.
 """
 
 from typing import Annotated, Literal
@@ -53,12 +53,12 @@ from wattline_protocol.wire.raised_cap import RaisedCap
 from wattline_protocol.wire.task_order import TaskOrder
 
 PROTOCOL_VERSION = 1
-"""Travels in the first message of every connection; a mismatch is refused in words."""
+"""Sent in the first message of every connection; a mismatch is refused with a text."""
 
 MAX_OVERSHOOT_PERMILLE = 5_000
 
 
-# --- What an agent knows about its host -------------------------------------------------
+# --- An agent's knowledge of its host ----------------------------------------------------
 
 
 class GpuInfo(msgspec.Struct, frozen=True):
@@ -77,18 +77,18 @@ class GpuInfo(msgspec.Struct, frozen=True):
     """Largest 1 s average above the cap, per GPU model; 1000 = none."""
     can_cap: bool
     """False: no permission or not supported; then it counts at full (I2)."""
-    managed: bool  # False: outside this agent's ownership; never capped, never given to a task
+    managed: bool  # False: not managed by this agent; never capped, never allocated
     healthy: bool = True
     can_lock_clocks: bool = False
-    """Its SM clocks can be held down: saves energy, and never lowers what the GPU counts (I2)."""
+    """Its SM clocks can be locked: saves energy, and never lowers what the GPU counts (I2)."""
     can_share: bool = True  # False: its compute mode lets one process use it at a time (or none)
     mig: OfGpus[MigInstance] | None = None
-    """In MIG mode only these are given out, each to one task; None = it is not in MIG mode."""
-    raised: bool = False  # others raise its cap again and again: it counts at its maximum
+    """In MIG mode only these are allocated, each to one task; None = it is not in MIG mode."""
+    raised: bool = False  # its cap is raised externally again and again: it counts at its maximum
 
 
 SW_POWER_CAP = 0x4
-"""In `GpuSample.reasons`: clocks held down by the software power cap (NVML)."""
+"""In `GpuSample.reasons`: clocks reduced by the software power cap (NVML)."""
 
 
 class GpuSample(msgspec.Struct, frozen=True):
@@ -98,7 +98,7 @@ class GpuSample(msgspec.Struct, frozen=True):
     power_mw: Milliwatts | None
     """1 s average."""
     cap_mw: Milliwatts | None
-    """Enforced limit as read back from the driver."""
+    """Limit in force as read back from the driver."""
     temp_c: WholeCelsius | None = None
     memory_temp_c: WholeCelsius | None = None
     util_pct: Reading | None = None
@@ -108,7 +108,7 @@ class GpuSample(msgspec.Struct, frozen=True):
     """Clock event reasons, the driver's bits."""
     energy_mj: Reading | None = None
     cap_bound_ms: StepMilliseconds = 0
-    """Time since the last beat during which the power cap held the clocks down."""
+    """Time since the last beat in which the power cap reduced the clocks."""
     is_idle: bool = False
     """Counts as idle under I2: no living task on it and at idle draw for 3 s."""
     lost: bool = False
@@ -117,11 +117,11 @@ class GpuSample(msgspec.Struct, frozen=True):
     foreign: Annotated[tuple[GpuProcess, ...], msgspec.Meta(max_length=MAX_FOREIGN)] = ()
     """Processes on it that belong to no attempt of the node, largest memory first."""
     foreign_more: Count[int] = 0
-    """So many beside these."""
+    """Number of further ones."""
 
 
 class TaskUsage(msgspec.Struct, frozen=True):
-    """What an attempt used; cumulative, survives restarts. GPU time counts by share of the GPU."""
+    """Usage of an attempt; cumulative, survives restarts. GPU time counts by share of the GPU."""
 
     run_s: Amount = 0.0
     gpu_s: Amount = 0.0
@@ -150,7 +150,7 @@ ExitKind = Literal[
 
 
 class TaskExit(msgspec.Struct, frozen=True):
-    """How an attempt ended, in the terms a user asks for."""
+    """How an attempt ended, in terms for the user."""
 
     kind: ExitKind
     code: Offset | None = None
@@ -168,7 +168,7 @@ TaskPhase = Literal["starting", "running", "paused", "stopping", "ended"]
 
 
 class TaskReport(msgspec.Struct, frozen=True):
-    """One attempt as the agent sees it now. The full truth, not a delta."""
+    """One attempt as seen by the agent now: its full state, not a delta."""
 
     ref: TaskRef
     phase: TaskPhase
@@ -179,14 +179,14 @@ class TaskReport(msgspec.Struct, frozen=True):
     metrics: Table[Word[str], Number] = {}
     """Latest value of each metric the task reported."""
     worker_public_key: Word[str] = ""
-    """Services: key with which this attempt's worker may talk to the gateway (z85)."""
+    """Services: key with which this attempt's worker connects to the gateway (z85)."""
     exit: TaskExit | None = None
     readopted: Count[int] = 0
-    """How often a restarted agent took this running attempt over again."""
+    """How often a restarted agent re-adopted this running attempt."""
     runtime_limit_s: Seconds = 0.0
     """The limit in force; 0 = none."""
     note: Sentence = ""
-    """What its user should know of its start."""
+    """A remark about its start for the user."""
 
 
 # --- Agent to scheduler -----------------------------------------------------------------
@@ -198,7 +198,7 @@ class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello"):
     protocol: Serial[int]
     node: Word[NodeId]
     nonce: Blob
-    """Fresh for every Hello; ties the Welcome to it (I8)."""
+    """New for every Hello; ties the Welcome to it (I8)."""
     agent_version: Word[str]
     boot_id: Word[str]
     hostname: Word[str]
@@ -214,11 +214,11 @@ class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello"):
     can_run_as: bool = False
     """Its keeper may start tasks as other accounts of the host."""
     keeper_account: Word[str] = ""
-    """The keeper's own account, its number where the host has no name for it; empty: not said."""
+    """The keeper's own account, or its number where the host has no name; empty: not reported."""
 
 
 class Adopted(msgspec.Struct, frozen=True, tag_field="t", tag="adopted"):
-    """Answer to Welcome: what the node is held at now, read back from the driver.
+    """Answer to Welcome: the watts the node is capped at now, read back from the driver.
 
     Only this message replaces the node's entry in the books (I9).
     """
@@ -228,7 +228,7 @@ class Adopted(msgspec.Struct, frozen=True, tag_field="t", tag="adopted"):
     holding_mw: Milliwatts
     """Wall watts the caps in force guarantee by I2."""
     caps_mw: OfGpus[Milliwatts]
-    """Enforced limit per GPU, by index."""
+    """Limit in force per GPU, by index."""
     tasks: OfTasks[TaskReport]
 
 
@@ -245,21 +245,21 @@ class Beat(msgspec.Struct, frozen=True, tag_field="t", tag="beat"):
     gpus: OfGpus[GpuSample]
     tasks: OfTasks[TaskReport]
     node_mw: Milliwatts | None = None
-    """Measured wall power, where a sensor is present."""
+    """Measured wall power, where there is a sensor."""
     node_source: Word[str] = "model"
-    """Where `node_mw` or the estimate comes from: hwmon, rapl+model, model."""
+    """Source of `node_mw` or of the estimate: hwmon, rapl+model, model."""
     inlet_c: Celsius | None = None
     cpu_pct: Ratio = 0.0
     memory_used_bytes: Bytes = 0
     non_gpu_mw: Milliwatts | None = None
-    """Measured or modelled part of the node's load that no GPU draws."""
+    """Measured or modelled load of the node without its GPUs."""
     problems: Problems = ()
-    """What is wrong, in sentences; for schedulers that do not know `conditions`."""
+    """Problems as sentences; for schedulers that do not know `conditions`."""
     raised: OfGpus[RaisedCap] = ()
     simulated: bool = False
     conditions: Annotated[tuple[Condition, ...], msgspec.Meta(max_length=MAX_CONDITIONS)] = ()
-    """The same with kinds and subjects that stay while it lasts. With `problems` but none of these
-    the agent is an older one."""
+    """The same with kind and subject, which are constant while it lasts. An agent with `problems`
+    but without these is an older one."""
 
 
 class LeaseAck(msgspec.Struct, frozen=True, tag_field="t", tag="lease_ack"):
@@ -273,7 +273,7 @@ class LeaseAck(msgspec.Struct, frozen=True, tag_field="t", tag="lease_ack"):
 
 
 class LeaseRefused(msgspec.Struct, frozen=True, tag_field="t", tag="lease_refused"):
-    """The node cannot be held that low now; nothing was acknowledged, caps are at least-power."""
+    """The node cannot be capped that low now; nothing was acknowledged, caps are at the minimum."""
 
     epoch: Serial[Epoch]
     incarnation: Serial[Incarnation]
@@ -315,7 +315,7 @@ class LogChunk(msgspec.Struct, frozen=True, tag_field="t", tag="log_chunk"):
 
 
 class Rollup(msgspec.Struct, frozen=True):
-    """One minute of one node, spooled while the scheduler is away."""
+    """One minute of one node, spooled while the scheduler is unreachable."""
 
     start_unix_s: Time[UnixTime]
     seconds: Seconds
@@ -334,7 +334,7 @@ class Rollups(msgspec.Struct, frozen=True, tag_field="t", tag="rollups"):
 
 
 class Farewell(msgspec.Struct, frozen=True, tag_field="t", tag="farewell"):
-    """The agent stops in order; its tasks, if any, run on under the keeper."""
+    """The agent stops in order; its tasks, if any, continue under the keeper."""
 
     epoch: Serial[Epoch]
     incarnation: Serial[Incarnation]
@@ -358,7 +358,7 @@ FromAgent = (
 
 
 class Welcome(msgspec.Struct, frozen=True, tag_field="t", tag="welcome"):
-    """Issues the agent's incarnation and what the site file says about its node."""
+    """Issues the agent's incarnation, and the terms of the site file for its node."""
 
     protocol: Serial[int]
     epoch: Serial[Epoch]
@@ -377,7 +377,7 @@ class Welcome(msgspec.Struct, frozen=True, tag_field="t", tag="welcome"):
     """Directory every node mounts; empty: the agent's own state directory."""
     node_state: Word[str] = "ok"
     may_be_root: bool = False
-    """The site file lets tasks run as root, where the keeper does."""
+    """The site file permits tasks to run as root, where the keeper does."""
     pass_env: EnvPatterns = ()
     """Variables of the keeper's environment that tasks see besides the usual ones."""
 
@@ -390,14 +390,14 @@ class Refused(msgspec.Struct, frozen=True, tag_field="t", tag="refused"):
 
 
 class Rehello(msgspec.Struct, frozen=True, tag_field="t", tag="rehello"):
-    """The scheduler does not know this incarnation (any more): say Hello again."""
+    """The scheduler does not know this incarnation (any more): send Hello again."""
 
     epoch: Serial[Epoch]
     reason: Sentence
 
 
 class BeatSeen(msgspec.Struct, frozen=True, tag_field="t", tag="beat_seen"):
-    """Answer to each beat; renews the agent's view of being heard (I5)."""
+    """Answer to each beat; proves to the agent that it was heard (I5)."""
 
     epoch: Serial[Epoch]
     incarnation: Serial[Incarnation]
@@ -405,14 +405,14 @@ class BeatSeen(msgspec.Struct, frozen=True, tag_field="t", tag="beat_seen"):
 
 
 class Lease(msgspec.Struct, frozen=True, tag_field="t", tag="lease"):
-    """Wall watts granted to the node until replaced, and how the scheduler would split them."""
+    """Wall watts granted to the node until replaced, and the scheduler's proposed division."""
 
     epoch: Serial[Epoch]
     incarnation: Serial[Incarnation]
     seq: Serial[Sequence]
     lease_mw: Milliwatts
     caps_mw: OfGpus[Milliwatts]
-    """Wanted cap per GPU, by index. The agent keeps I2 whatever this says."""
+    """Requested cap per GPU, by index. The agent enforces I2 regardless."""
 
 
 class StartTask(msgspec.Struct, frozen=True, tag_field="t", tag="start_task"):
@@ -456,7 +456,7 @@ class ResumeTask(msgspec.Struct, frozen=True, tag_field="t", tag="resume_task"):
 
 
 class LimitTask(msgspec.Struct, frozen=True, tag_field="t", tag="limit_task"):
-    """A running attempt's run time limit is another one from now on; 0 = none."""
+    """Replace a running attempt's runtime limit; 0 = none."""
 
     epoch: Serial[Epoch]
     incarnation: Serial[Incarnation]
@@ -466,7 +466,7 @@ class LimitTask(msgspec.Struct, frozen=True, tag_field="t", tag="limit_task"):
 
 
 class ForgetTask(msgspec.Struct, frozen=True, tag_field="t", tag="forget_task"):
-    """The end of this attempt is on the scheduler's disk: drop its record, keep its log."""
+    """The end of this attempt is on the scheduler's disk: drop its record, retain its log."""
 
     epoch: Serial[Epoch]
     incarnation: Serial[Incarnation]
@@ -490,6 +490,6 @@ class RollupsSeen(msgspec.Struct, frozen=True, tag_field="t", tag="rollups_seen"
 
 
 AgentCommand = Lease | StartTask | StopTask | PauseTask | ResumeTask | LimitTask | ForgetTask
-"""What is resent until acknowledged."""
+"""Commands that are resent until acknowledged."""
 
 ToAgent = Welcome | Refused | Rehello | BeatSeen | AgentCommand | ReadLog | RollupsSeen

@@ -1,9 +1,9 @@
-"""Bounds of everything that travels: numbers, texts, bytes and sequences, as annotated types.
+"""Bounds of all message fields: numbers, texts, bytes and sequences, as annotated types.
 
-Each field of a message has one of these, so that what cannot be is refused where bytes become a
-message, with the field's name, and never reaches a core. A bound is far above what an honest sender
-says and far below what a sum, a clock or SQLite's 64 bits can take. Non-finite numbers lie in no
-range and are refused with the rest. `clipping` brings a value inside the bounds of its type.
+Each field of a message has one of these, so that an invalid value is refused while bytes are
+decoded, with the field's name, and never reaches a core. A bound is far above any honest value and
+far below the range of a sum, a clock or SQLite's 64 bits. Non-finite numbers are in no range and
+thus refused too. `clipping` brings a value inside the bounds of its type.
 """
 
 import re
@@ -24,7 +24,7 @@ V = TypeVar("V")
 # --- Numbers ------------------------------------------------------------------------------
 
 MAX_SERIAL = 2**63 - 1
-"""SQLite has none above it."""
+"""SQLite's maximum."""
 
 MAX_COUNT = 2**31 - 1
 
@@ -35,31 +35,31 @@ MAX_SITE_MW = 10**13
 """Ten gigawatts, as in a site file."""
 
 MAX_USED_MJ = 10**16
-"""What a host of ten kilowatts draws in thirty years."""
+"""Energy of a host of ten kilowatts in thirty years."""
 
 MAX_STEP_MJ = 10**15
-"""Of one roll-up. The GPUs of a node together stay inside 64 bits."""
+"""Of one roll-up. The sum over the GPUs of a node stays inside 64 bits."""
 
 MAX_STEP_MS = 10**12
 """Thirty years."""
 
 MAX_UNIX_S = 7_258_204_800.0
-"""2200-01-02: the year 2199 is over in every time zone, and each has a date for it."""
+"""2200-01-02: the year 2199 is over in every time zone, and each can represent it."""
 
 MAX_CELSIUS = 2.0**32
-"""Far above any temperature: what a driver says where it has no sensor spoils no beat."""
+"""Far above any temperature: a driver's value for a missing sensor must not spoil a beat."""
 
 Serial = Annotated[N, msgspec.Meta(ge=0, le=MAX_SERIAL)]
-"""Numbers that are given out one after the other, and counters of a driver."""
+"""Consecutive numbers, and counters of a driver."""
 
 Count = Annotated[N, msgspec.Meta(ge=0, le=MAX_COUNT)]
-"""How many there are, and positions among them."""
+"""Numbers of things, and positions among them."""
 
 Offset = Annotated[int, msgspec.Meta(ge=-MAX_SERIAL, le=MAX_SERIAL)]
 """Below 0: counted from the end."""
 
 Reading = Annotated[int, msgspec.Meta(ge=0, le=MAX_SERIAL)]
-"""What a driver reads out: it may be no plausible figure, and is no reason to refuse a beat."""
+"""A driver's reading: even if implausible, it is no reason to refuse a beat."""
 
 Bytes = Annotated[int, msgspec.Meta(ge=0, le=MAX_SIZE_BYTES)]
 
@@ -71,7 +71,7 @@ Milliwatts = Annotated[int, msgspec.Meta(ge=0, le=MAX_NODE_MW)]
 """Of one node or GPU."""
 
 SiteMilliwatts = Annotated[int, msgspec.Meta(ge=-MAX_SITE_MW, le=MAX_SITE_MW)]
-"""Of a domain. What is negative is refused in words by the core."""
+"""Of a domain. The core refuses negative values with a text."""
 
 Millijoules = Annotated[int, msgspec.Meta(ge=0, le=MAX_USED_MJ)]
 
@@ -89,19 +89,19 @@ Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=MAX_DURATION_S)]
 """A duration: up to ten years."""
 
 Span = Annotated[float, msgspec.Meta(gt=0.0, le=MAX_DURATION_S)]
-"""A duration that is divided by."""
+"""A duration used as a divisor."""
 
 Time = Annotated[F, msgspec.Meta(ge=0.0, le=MAX_UNIX_S)]
-"""Seconds since 1970, for people and records."""
+"""Seconds since 1970, for display and records."""
 
 Amount = Annotated[float, msgspec.Meta(ge=0.0, le=MAX_AMOUNT)]
-"""What was used or may be used, in any unit."""
+"""Used or permitted amounts, in any unit."""
 
 Ratio = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
-"""Shares and percentages. What lies outside 0 to 1 is refused in words by the core."""
+"""Shares and percentages. The core refuses values outside 0 to 1 with a text."""
 
 Number = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
-"""Any that is finite."""
+"""Any finite number."""
 
 MAX_GPUS = 1_024
 
@@ -117,11 +117,11 @@ MAX_FLAG_CHARS = 2_000
 MAX_PATH_CHARS = 4_096
 MAX_SENTENCE_CHARS = 8_192
 MAX_ARGUMENT_CHARS = 128 * 1024
-"""What Linux takes for one argument, or one variable with its value."""
+"""What Linux accepts for one argument, or one variable with its value."""
 
 _CONTROLS = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069"
-"""C0, DEL and C1, which move a terminal's cursor, begin its commands and end its lines; and the
-signs of Unicode that end a line or turn its direction."""
+"""C0, DEL and C1, which control a terminal or end a line; and Unicode characters that end a line or
+change its direction."""
 
 PLAIN = rf"\A[^{_CONTROLS}]*\Z"
 NO_NUL = r"\A[^\x00]*\Z"
@@ -129,28 +129,28 @@ NO_NUL = r"\A[^\x00]*\Z"
 CONTROL = re.compile(f"[{_CONTROLS}]")
 
 CONTROLS: tuple[str, ...] = tuple(CONTROL.findall("".join(map(chr, range(0x3000)))))
-"""All of them; `visible` shows each."""
+"""All of them; `visible` makes each visible."""
 
 Name = Annotated[S, msgspec.Meta(max_length=MAX_NAME_CHARS, pattern=PLAIN)]
-"""Of a job, node, account, domain …, as a person enters it; and patterns for names."""
+"""Name of a job, node, account, domain …, as entered by a user; and patterns for names."""
 
 Line = Annotated[str, msgspec.Meta(max_length=MAX_LINE_CHARS, pattern=PLAIN)]
-"""A reason, or a value of a flag, as a person enters it."""
+"""A reason, or a value of a flag, as entered by a user."""
 
 Flag = Annotated[str, msgspec.Meta(max_length=MAX_FLAG_CHARS)]
-"""The value of a flag, lists of names among them. Its control characters are refused where it is
-read: in a union with a sequence a pattern makes msgspec 0.22 write outside its memory."""
+"""The value of a flag, including lists of names. Its control characters are refused where it is
+parsed: in a union with a sequence a pattern makes msgspec 0.22 write outside its memory."""
 
 Path = Annotated[str, msgspec.Meta(max_length=MAX_PATH_CHARS, pattern=PLAIN)]
 
 Argument = Annotated[str, msgspec.Meta(max_length=MAX_ARGUMENT_CHARS, pattern=NO_NUL)]
-"""A word of a command, or the value of a variable: any text that the kernel takes."""
+"""A word of a command, or the value of a variable: any text that the kernel accepts."""
 
 Word = Annotated[S, msgspec.Meta(max_length=MAX_WORD_CHARS)]
-"""An identifier or a version, as a program or a driver says it."""
+"""An identifier or a version, from a program or a driver."""
 
 Sentence = Annotated[str, msgspec.Meta(max_length=MAX_SENTENCE_CHARS)]
-"""A reason or a detail, as a program says it."""
+"""A reason or a detail, from a program."""
 
 MAX_LOG_TAIL_BYTES = 4_096
 MAX_LOG_CHUNK_BYTES = 256 * 1024
@@ -170,7 +170,7 @@ MAX_FEW = 100
 MAX_SOME = 1_024
 MAX_MANY = 10_000
 MAX_TASKS_TOLD = 4_096
-"""Attempts that one node reports: sixteen times what an agent takes."""
+"""Attempts reported by one node: sixteen times an agent's limit."""
 
 MAX_PROBLEMS = 16
 MAX_PROBLEM_CHARS = 200
@@ -192,4 +192,4 @@ Problems = Annotated[
     tuple[Annotated[str, msgspec.Meta(max_length=MAX_PROBLEM_CHARS)], ...],
     msgspec.Meta(max_length=MAX_PROBLEMS),
 ]
-"""What is wrong with a node, in sentences."""
+"""Problems of a node, as sentences."""

@@ -1,8 +1,8 @@
 """Messages between clients (CLI, TUI, scripts, gateway) and the scheduler.
 
-The first message is ClientHello, answered by ClientWelcome or Refused. Then each request
-travels in an `Ask` with a number of the client's choice; each answer in a `Tell` with the
-same number. Watches are answered with many Tells until Unwatch or the connection ends.
+The first message is ClientHello, answered by ClientWelcome or Refused. Then each request is sent in
+an `Ask` with a number chosen by the client; each answer in a `Tell` with the same number. Watches
+are answered with many Tells until Unwatch or the connection ends.
 """
 
 from typing import Annotated
@@ -50,15 +50,15 @@ from wattline_protocol.wire.reservations import ListReservations, Reservations, 
 from wattline_protocol.wire.subscriptions import Seen, Unwatch, WatchRoutes, WatchSite
 
 MAX_LISTED = 10_000
-"""Rows in one answer; a longer list is cut and says so."""
+"""Rows in one answer; a longer list is truncated and marked so."""
 
 
 class Submit(msgspec.Struct, frozen=True, tag_field="t", tag="submit"):
-    """Accept a job. Answered only once it is on disk. `token` makes a repeat harmless."""
+    """Submit a job. Answered only once it is on disk. `token` makes a repeat idempotent."""
 
     spec: JobSpec
     token: Name[str]
-    """Unique per submission: the same token again gives the same job id."""
+    """Unique per submission: the same token again returns the same job id."""
 
 
 class ListJobs(msgspec.Struct, frozen=True, tag_field="t", tag="list_jobs"):
@@ -67,9 +67,9 @@ class ListJobs(msgspec.Struct, frozen=True, tag_field="t", tag="list_jobs"):
     ended: bool = True
     limit: Count[int] = MAX_LISTED
     which: Selection = Selection()
-    """Only these, by the state of the whole job; nothing said = all."""
+    """Only these, by the state of the whole job; empty = all."""
     before: Serial[JobId] | None = None
-    """Only those with a smaller number: the rest of a list that was cut begins with its first."""
+    """Only smaller numbers: the first job of a truncated list, for the rest of it."""
 
 
 class GetJob(msgspec.Struct, frozen=True, tag_field="t", tag="get_job"):
@@ -81,23 +81,23 @@ class Explain(msgspec.Struct, frozen=True, tag_field="t", tag="explain"):
 
 
 class WhatIf(msgspec.Struct, frozen=True, tag_field="t", tag="what_if"):
-    """What would become of a job that is submitted now? Nothing is submitted."""
+    """What would happen to a job that is submitted now? Nothing is submitted."""
 
     spec: JobSpec
 
 
 class Cancel(msgspec.Struct, frozen=True, tag_field="t", tag="cancel"):
-    """End jobs, or indices of arrays: what waits at once, what runs by its stop notice."""
+    """End jobs, or indices of arrays: pending ones at once, running ones by stop notice."""
 
     which: Selection
     is_dry_run: bool = False
-    """Only say what would be done; as for the acts below."""
+    """Only report what would be done; likewise for the acts below."""
     after: Serial[JobId] = NEWEST
-    """Go on behind this job, where an answer said that it stopped there; as below."""
+    """Continue after this job, where an answer reported that it stopped there; likewise below."""
 
 
 class Hold(msgspec.Struct, frozen=True, tag_field="t", tag="hold"):
-    """Start nothing more of them; what runs goes on."""
+    """Start no more of their tasks; running ones continue."""
 
     which: Selection
     is_dry_run: bool = False
@@ -105,7 +105,7 @@ class Hold(msgspec.Struct, frozen=True, tag_field="t", tag="hold"):
 
 
 class Release(msgspec.Struct, frozen=True, tag_field="t", tag="release"):
-    """Let them start again."""
+    """Release a hold."""
 
     which: Selection
     is_dry_run: bool = False
@@ -113,9 +113,9 @@ class Release(msgspec.Struct, frozen=True, tag_field="t", tag="release"):
 
 
 class Requeue(msgspec.Struct, frozen=True, tag_field="t", tag="requeue"):
-    """Back to the queue: what runs by its stop notice, what has ended without success at once.
+    """Return jobs to the queue: running ones by stop notice, unsuccessful ones at once.
 
-    No retry is used up. The same token again does nothing more.
+    No retry is used up. The same token again has no further effect.
     """
 
     which: Selection
@@ -125,14 +125,14 @@ class Requeue(msgspec.Struct, frozen=True, tag_field="t", tag="requeue"):
 
 
 class Update(msgspec.Struct, frozen=True, tag_field="t", tag="update"):
-    """Change what they asked for; see `jobchange` for what may change when."""
+    """Change their specifications; see `job.change` for what may change when."""
 
     which: Selection
     changes: Annotated[
         dict[Name[str], Flag | Offset | Number | bool | Few[Flag]],
         msgspec.Meta(max_length=MAX_CHANGES),
     ]
-    """By the names of `submit`'s flags; "none" takes one back to its default."""
+    """By the names of `submit`'s flags; "none" restores a default."""
     is_dry_run: bool = False
     after: Serial[JobId] = NEWEST
 
@@ -149,7 +149,7 @@ class GetNode(msgspec.Struct, frozen=True, tag_field="t", tag="get_node"):
 
 
 class Drain(msgspec.Struct, frozen=True, tag_field="t", tag="drain"):
-    """Start nothing new there. What runs runs on, or with `is_now` goes back to the queue."""
+    """Start nothing new there. Running tasks continue, or with `is_now` are requeued."""
 
     node: Name[NodeId]
     reason: Line = ""
@@ -163,8 +163,8 @@ class Undrain(msgspec.Struct, frozen=True, tag_field="t", tag="undrain"):
 class DeclareOff(msgspec.Struct, frozen=True, tag_field="t", tag="declare_off"):
     """The node draws nothing (I3): its books are cleared, its tasks are lost.
 
-    With the node's name as `confirmation` the operator vouches for it. Without one the node's
-    out-of-band way is asked; with `power_off` it switches the host off first.
+    With the node's name as `confirmation` the operator vouches for it. Without one it is queried
+    out of band; with `power_off` it is powered off first.
     """
 
     node: Name[NodeId]
@@ -180,7 +180,7 @@ class DeclareOn(msgspec.Struct, frozen=True, tag_field="t", tag="declare_on"):
 
 
 class Readmit(msgspec.Struct, frozen=True, tag_field="t", tag="readmit"):
-    """Believe a quarantined node's agent again, from its next Hello on (I9)."""
+    """Trust a quarantined node's agent again, from its next Hello on (I9)."""
 
     node: Name[NodeId]
     reason: Line = ""
@@ -191,7 +191,7 @@ class GetPower(msgspec.Struct, frozen=True, tag_field="t", tag="get_power"):
 
 
 class WhyNode(msgspec.Struct, frozen=True, tag_field="t", tag="why_node"):
-    """Which domain binds the node, since when, and who is served before it there."""
+    """Which domain binds the node, since when, and what is served before it there."""
 
     node: Name[NodeId]
 
@@ -207,9 +207,9 @@ class Shed(msgspec.Struct, frozen=True, tag_field="t", tag="shed"):
     """0 = until restored."""
     reason: Line = ""
     ramp_s: Seconds = 0.0
-    """Fall in a straight line over so long; 0 = at once."""
+    """Ramp down linearly over this time; 0 = at once."""
     release_s: Seconds = 0.0
-    """Once its time is over, rise again over so long; 0 = at once."""
+    """Ramp up linearly over this time at its end; 0 = at once."""
 
 
 class Restore(msgspec.Struct, frozen=True, tag_field="t", tag="restore"):
@@ -218,14 +218,14 @@ class Restore(msgspec.Struct, frozen=True, tag_field="t", tag="restore"):
     domain: Name[DomainId] | None
     reason: Line = ""
     ramp_s: Seconds = 0.0
-    """Rise in a straight line over so long; 0 = at once."""
+    """Ramp up linearly over this time; 0 = at once."""
 
 
 class GridEvent(msgspec.Struct, frozen=True, tag_field="t", tag="grid_event"):
-    """Lower a budget from a time to a time, announced by the grid. The same id again is harmless.
+    """Lower a budget for a time range, announced by the grid. Idempotent by id.
 
-    Give exactly one of `fraction` (of the full budget, to give up), `by_mw` (to give up) and
-    `to_mw` (what remains).
+    Give exactly one of `fraction` (of the full budget, to shed), `by_mw` (to shed) and `to_mw` (the
+    rest).
     """
 
     id: Name[str]
@@ -243,14 +243,14 @@ class GridEvent(msgspec.Struct, frozen=True, tag_field="t", tag="grid_event"):
 
 
 class CancelGridEvent(msgspec.Struct, frozen=True, tag_field="t", tag="cancel_grid_event"):
-    """Take an event back, whether it has begun or not. Its id stays taken until its end."""
+    """Cancel a grid event, whether it has begun or not. Its id stays reserved until its end."""
 
     id: Name[str]
     reason: Line = ""
 
 
 class SetUnits(msgspec.Struct, frozen=True, tag_field="t", tag="set_units"):
-    """So many units of a cooling zone are in service; all of them: what is sensed counts again."""
+    """Units of a cooling zone in service; with all of them the sensed number counts again."""
 
     zone: Name[DomainId]
     units: Count[int]
@@ -258,7 +258,7 @@ class SetUnits(msgspec.Struct, frozen=True, tag_field="t", tag="set_units"):
 
 
 class ListAccounts(msgspec.Struct, frozen=True, tag_field="t", tag="list_accounts"):
-    """Accounts with their shares and what they used."""
+    """Accounts with their shares and usage."""
 
 
 class GetSite(msgspec.Struct, frozen=True, tag_field="t", tag="get_site"):
@@ -342,13 +342,13 @@ class Submitted(msgspec.Struct, frozen=True, tag_field="t", tag="submitted"):
 
 
 class Done(msgspec.Struct, frozen=True, tag_field="t", tag="done"):
-    """The act is on disk; `text` says what was done."""
+    """The act is on disk; `text` describes it."""
 
     text: str
 
 
 class JobActed(msgspec.Struct, frozen=True):
-    """What was done to one job, or why not."""
+    """Result of an act for one job."""
 
     job: JobId
     name: str
@@ -356,30 +356,30 @@ class JobActed(msgspec.Struct, frozen=True):
     state: JobState | None
     """After the act; None = there is no such job."""
     indices: str
-    """Those of an array, as in "0-3,7"; empty = the whole job."""
+    """Indices of an array, as in "0-3,7"; empty = the whole job."""
     tasks: int
-    """Array indices, replicas or whole jobs that were acted on."""
+    """Array indices, replicas or whole jobs affected."""
     text: str
     refused: str = ""
-    """Kind of refusal, as in `Denied.kind`; empty = it was done, or would be."""
+    """Kind of refusal, as in `Denied.kind`; empty = done, or it would be."""
 
 
 class Acted(msgspec.Struct, frozen=True, tag_field="t", tag="acted"):
-    """What an act did to each job it was about; it is on disk."""
+    """Result of an act for each of its jobs; it is on disk."""
 
     jobs: tuple[JobActed, ...]
     is_dry_run: bool
     rest: int = 0
-    """Jobs that are still to be acted on: ask again, `after` the last one of `jobs`."""
+    """Jobs not acted on yet: repeat the request, `after` the last one of `jobs`."""
 
     @property
     def refused(self) -> tuple[JobActed, ...]:
-        """Those to which it was not done."""
+        """Jobs for which it was refused."""
         return tuple(job for job in self.jobs if job.refused)
 
 
 class Denied(msgspec.Struct, frozen=True, tag_field="t", tag="denied"):
-    """The request was refused: what was wrong, and what would be right."""
+    """The request was refused: what was wrong, and what would be valid."""
 
     kind: str
     """not_found, not_allowed, bad_request, impossible, conflict, busy, unavailable or internal."""
@@ -405,7 +405,7 @@ class Why(msgspec.Struct, frozen=True, tag_field="t", tag="why"):
 
 class Accounts(msgspec.Struct, frozen=True, tag_field="t", tag="accounts"):
     accounts: tuple[AccountView, ...]
-    """Who is served first comes first."""
+    """In the order in which they are served."""
     half_life_s: float
     quotas: tuple[QuotaView, ...] = ()
     """Of queues, then of accounts, in site-file order."""
@@ -470,7 +470,7 @@ class ClientWelcome(msgspec.Struct, frozen=True, tag_field="t", tag="client_welc
     user: str
     role: Role
     unix_s: float = 0.0
-    """The scheduler's wall clock; 0: an older one, which knows no `Seen`."""
+    """The scheduler's wall clock; 0: an older one, which does not support `Seen`."""
 
 
 class Tell(msgspec.Struct, frozen=True, tag_field="t", tag="tell"):
@@ -482,4 +482,4 @@ class Tell(msgspec.Struct, frozen=True, tag_field="t", tag="tell"):
 ToClient = ClientWelcome | Refused | Tell
 
 ROLE_RANK: dict[Role, int] = {"agent": 0, "gateway": 1, "submitter": 1, "operator": 2, "admin": 3}
-"""Higher roles include what lower ones may do; agent and gateway stand apart."""
+"""Higher roles include the rights of lower ones; agent and gateway are separate."""

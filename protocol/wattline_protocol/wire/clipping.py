@@ -1,8 +1,7 @@
-"""Values brought inside the bounds of their types: what is too long is cut, what is too much is the
-most that is allowed.
+"""Clips values to the bounds of their types: truncates long ones, lowers large ones to the maximum.
 
-For honest senders, which must be heard whatever a driver or a clock says, and for records that were
-written before there were bounds. What arrives from others is refused instead (see `codec`).
+For honest senders, whose messages must be accepted whatever a driver or clock reports, and for
+records written before bounds existed. Messages of others are refused instead (see `codec`).
 """
 
 import math
@@ -22,14 +21,14 @@ Clip = Callable[[Any], Any]
 
 
 def clipped(message: T, union: Any) -> T:
-    """An equal message, inside the bounds of its fields; `union`: of all that it may be."""
+    """An equal message, inside the bounds of its fields; `union`: all its possible types."""
     fitting: T = msgspec.convert(clip_builtins(_builtins(message), union), union)
     return fitting
 
 
 def clip_builtins(value: Any, form: Any) -> Any:
-    """The same of a message that stands as maps, lists and plain values. What is of another kind
-    than it should be stays as it is."""
+    """The same for a message as maps, lists and plain values. A value of the wrong type stays
+    unchanged."""
     return _clip_of(form)(value)
 
 
@@ -43,7 +42,7 @@ def _builtins(message: object) -> Any:
 
 
 def _clip(form: inspect.Type) -> Clip:
-    """What clips a value of this form; made once, since forms are looked at slowly."""
+    """Clip function for a type; created once, because inspecting types is slow."""
     match form:
         case inspect.IntType() | inspect.FloatType():
             return lambda value: _number(value, form)
@@ -113,8 +112,8 @@ def _struct(value: Any, clips: Mapping[str, Clip]) -> Any:
 
 
 def _one_of(value: Any, forms: Sequence[tuple[inspect.Type, Clip]]) -> Any:
-    """By the form of the union that is of its kind; an optional number that lies outside is None,
-    which says more than the nearest one that is allowed."""
+    """By the union's member of its type; an optional number out of bounds becomes None, which is
+    more accurate than the nearest valid one."""
     clip = next((clip for one, clip in forms if _is_of_kind(value, one)), None)
     if clip is None:
         return value

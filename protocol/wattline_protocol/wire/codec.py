@@ -1,4 +1,4 @@
-"""MessagePack encoding of messages, with size limits; the only place bytes become messages."""
+"""MessagePack encoding of messages, with size limits; the only place where bytes are decoded."""
 
 from typing import Any, Generic, TypeVar
 
@@ -13,7 +13,7 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 
 class MalformedMessage(ValueError):
-    """Bytes that are no message of the expected union; says which field and why."""
+    """Bytes that are no message of the expected union; the text names field and reason."""
 
 
 class Codec(Generic[M]):

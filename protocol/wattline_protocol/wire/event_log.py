@@ -1,4 +1,4 @@
-"""Requests for the event log, for the acts of people in it, and for problems."""
+"""Requests for the event log, for the audit log, and for problems."""
 
 from typing import Annotated
 
@@ -10,18 +10,18 @@ from wattline_protocol.wire.bounds import Count, Name, Offset
 from wattline_protocol.wire.problems import ProblemView
 
 MAX_PROBLEMS_LISTED = 1_000
-"""Problems in one answer; a longer list is cut and says so."""
+"""Problems in one answer; a longer list is truncated and marked so."""
 
 
 class ListEvents(msgspec.Struct, frozen=True, tag_field="t", tag="list_events"):
-    """Events with seq > `after`; `follow` keeps the answers coming."""
+    """Events with seq > `after`; with `follow` answers continue as events occur."""
 
     after: Offset = 0
-    """Below 0: not after a number, but so many of the newest."""
+    """Below 0: that many of the newest."""
     limit: Count[int] = 1000
     follow: bool = False
     acts: bool = False
-    """Only acts of people: what took a right, done or refused. They are kept longer."""
+    """Only the audit log: acts of users that need a right, done or refused. Retained longer."""
 
 
 class Events(msgspec.Struct, frozen=True, tag_field="t", tag="events"):
@@ -41,5 +41,5 @@ class ProblemList(msgspec.Struct, frozen=True, tag_field="t", tag="problem_list"
     problems: tuple[ProblemView, ...]
     open_alarms: int
     open_warnings: int
-    """All that are open, listed or not."""
+    """All open ones, listed or not."""
     is_cut: bool = False

@@ -1,4 +1,4 @@
-"""Processes on GPUs that belong to no attempt of their node, as agents report them."""
+"""Processes on GPUs that belong to no attempt of their node, as reported by agents."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from wattline_protocol.text.quantities import said_size
 from wattline_protocol.wire.bounds import Bytes, Count
 
 MAX_FOREIGN = 4
-"""Foreign processes of a GPU that are named in a sample; of more only the number is sent."""
+"""Foreign processes of a GPU named in a sample; of the rest only the number is sent."""
 MAX_PROCESS_CHARS = 64
 
 ProcessText = Annotated[str, msgspec.Meta(max_length=MAX_PROCESS_CHARS)]
@@ -18,16 +18,16 @@ class GpuProcess(msgspec.Struct, frozen=True):
     """A process that computes on a GPU and belongs to no attempt of the node."""
 
     pid: Count[int]
-    """On the host; 0 = the driver does not say."""
+    """On the host; 0 = not reported by the driver."""
     name: ProcessText = ""
-    """Of its program; empty = not known, as of another PID namespace."""
+    """Name of its program; empty = unknown, as in another PID namespace."""
     user: ProcessText = ""
     memory_bytes: Bytes | None = None
-    """Of the GPU's memory; None = the driver does not say."""
+    """GPU memory in use; None = not reported by the driver."""
 
     @property
     def text(self) -> str:
-        """For people: "process 4711 (python, user ada)"."""
+        """For display: "process 4711 (python, user ada)"."""
         known = (self.name, f"user {self.user}" if self.user else "")
         return f"{self._number} ({', '.join(filter(None, known)) or 'of unknown origin'})"
 
@@ -42,13 +42,13 @@ class GpuProcess(msgspec.Struct, frozen=True):
 
 
 def foreign_text(foreign: tuple[GpuProcess, ...], more: int = 0) -> str:
-    """The first of some foreign processes by name, and how many there are beside it."""
+    """The first foreign process by name, and the number of further ones."""
     others = len(foreign) - 1 + more
     return foreign[0].text + (f" and {others} more" if others else "")
 
 
 def in_use_text(foreign: tuple[GpuProcess, ...]) -> str:
-    """What is wrong with a GPU that they use, for people."""
+    """Problem of a GPU that they use, for display."""
     memory = foreign[0].memory_bytes
     has = f", which has {said_size(memory)} of its memory" if memory else ""
     return f"is in use by {foreign_text(foreign)}{has}: it is offered to no task"

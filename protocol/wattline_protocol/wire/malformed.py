@@ -1,6 +1,6 @@
-"""What is wrong with a message, for people: which field, the value it has, what is right.
+"""Error text for an invalid message: the field, its value, and a valid one.
 
-Made from what the decoder says and from the bytes once more; only after a refusal.
+Made from the decoder's error and from the bytes decoded again; only after a refusal.
 """
 
 import re
@@ -13,7 +13,7 @@ from wattline_protocol.text.visible import visible_line
 from wattline_protocol.wire.bounds import CONTROL
 
 MAX_READ_BYTES = 1024 * 1024
-"""A larger message is not read a second time: the decoder's words have to do."""
+"""A larger message is not decoded again: the decoder's text must suffice."""
 
 MAX_SAID_CHARS = 500
 
@@ -24,7 +24,7 @@ _STEP = re.compile(r"([A-Za-z_]\w*)|\[(\d+|\.\.\.)\]")
 def in_words(data: bytes, error: Exception) -> str:
     """`request.reason holds the control character U+001B`, `gpus[2].index is 5000: expected …`.
 
-    In one line that may be shown: the decoder repeats words of the sender.
+    On one line, safe to show: the decoder repeats text of the sender.
     """
     return visible_line(_in_words(data, error)[:MAX_SAID_CHARS])
 
@@ -51,7 +51,7 @@ def _wanted(text: str) -> str:
 
 
 def _values(value: Any, steps: list[tuple[str, str]]) -> Iterator[Any]:
-    """What stands at a path; where a step stands for any entry of a table, all of them."""
+    """Values at a path; where a step means any entry of a table, all of them."""
     if not steps:
         yield value
         return

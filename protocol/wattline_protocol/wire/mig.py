@@ -1,4 +1,4 @@
-"""MIG devices: parts of a GPU that its operator made, as agents tell of them and as people see."""
+"""MIG devices: parts of a GPU created by its operator, as reported by agents and as displayed."""
 
 import msgspec
 

@@ -1,4 +1,4 @@
-"""The kinds of problems: how severe each is, what it means, and what to do about it.
+"""The kinds of problems: severity, meaning and remedy.
 
 One table for the agent (which conditions it may report), the scheduler (how a problem begins and
 ends), and the screens and pages that explain it. A new kind is a new row here.
@@ -10,36 +10,36 @@ from typing import Literal
 from wattline_protocol.wire.problems import Severity
 
 Scope = Literal["node", "domain", "site"]
-"""What the subject of a kind begins with: the name of a node, of a domain or zone, or "site"."""
+"""First word of a kind's subject: the name of a node, of a domain or zone, or "site"."""
 
 HOUR_S = 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
 class ProblemKind:
-    """One kind. Its name is that of the event which begins it."""
+    """One kind. Its name is that of the event that begins it."""
 
     name: str
     severity: Severity
     title: str
-    """What is wrong, without figures."""
+    """The problem, without figures."""
     meaning: str
-    """What Wattline does meanwhile."""
+    """Wattline's behaviour meanwhile."""
     remedy: str
-    """What a person can do."""
+    """What an operator can do."""
     scope: Scope = "node"
     ended: str = ""
     """Kind of the event at its end; empty = the name with "_over"."""
     settle_s: float = 0.0
-    """So long it must have been away before it ends."""
+    """How long it must be absent before it ends."""
     lasts_s: float | None = None
-    """It ends by itself when it was not seen for so long; None = only when its cause is gone."""
+    """It ends by itself when not seen for this long; None = only with its cause."""
     is_prompt: bool = False
-    """Its end is never put off, however often it comes and goes: figures are read off it."""
+    """Its end is never delayed, however often it recurs: figures are derived from it."""
 
     @property
     def end_event(self) -> str:
-        """Kind of the event that is written at its end."""
+        """Kind of the event written at its end."""
         return self.ended or f"{self.name}_over"
 
 
@@ -468,7 +468,7 @@ _SITE = (
 )
 
 AGENT_KINDS: frozenset[str] = frozenset(kind.name for kind in _AGENT)
-"""What a condition in a beat may be; any other name counts as `node_problem`."""
+"""Kinds of conditions in a beat; any other name counts as `node_problem`."""
 
 KINDS: dict[str, ProblemKind] = {
     kind.name: kind for kind in (*_AGENT, *_NODE, *_POWER, *_COOLING, *_SITE)

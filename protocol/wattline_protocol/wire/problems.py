@@ -1,5 +1,5 @@
-"""Problems: conditions of a site that begin once and end once, as agents report them and people
-see them. What each kind means stands in `problemkinds`.
+"""Problems: conditions of a site with one beginning and one end, as reported by agents and as
+displayed. `problem_kinds` explains each kind.
 """
 
 from typing import Annotated, Literal
@@ -10,7 +10,7 @@ from wattline_protocol.ids import JobId, NodeId, UnixTime
 from wattline_protocol.wire.bounds import MAX_PROBLEM_CHARS, MAX_PROBLEMS, Count, Name, Serial, Time
 
 MAX_CONDITIONS = MAX_PROBLEMS
-"""Conditions in one beat; an agent that has more says so in the last one."""
+"""Conditions in one beat; the last one reports that there are more."""
 
 MAX_TEXT = MAX_PROBLEM_CHARS
 """Characters of a condition's text."""
@@ -30,38 +30,38 @@ Evidence = Annotated[str, Meta(max_length=MAX_EVIDENCE)]
 
 
 class Condition(Struct, frozen=True):
-    """One thing that is wrong with a node now, as its agent sees it.
+    """One problem of a node at present, as seen by its agent.
 
-    Kind and subject name it for as long as it lasts; figures belong into the text only.
+    Kind and subject identify it while it lasts; figures belong into the text only.
     """
 
     kind: KindName
-    """One of `problemkinds.AGENT_KINDS`."""
+    """One of `problem_kinds.AGENT_KINDS`."""
     subject: Part
     """Part of the node: "GPU 3"; empty = the node itself."""
     text: ConditionText
 
     @property
     def sentence(self) -> str:
-        """For people: "GPU 3: draws 210 W without a task of ours"."""
+        """For display: "GPU 3: draws 210 W without a task of ours"."""
         text = f"{self.subject}: {self.text}" if self.subject else self.text
         return text[:MAX_TEXT]
 
 
 class ProblemView(Struct, frozen=True):
-    """A problem of the site. `kind` and `subject` name it; open ones have no `until_unix_s`."""
+    """A problem of the site. `kind` and `subject` identify it; open ones have no `until_unix_s`."""
 
     number: Serial[int]
     kind: KindName
     subject: Subject
-    """What it is about: a node, "NODE GPU 3", a domain, "job 17"."""
+    """Its subject: a node, "NODE GPU 3", a domain, "job 17"."""
     severity: Severity
     since_unix_s: Time[UnixTime]
     until_unix_s: Time[UnixTime] | None
     """None: it is open."""
     evidence: Evidence
-    """What was seen, with figures; the newest while it is open."""
+    """What was observed, with figures; the newest while it is open."""
     occurrences: Count[int] = 1
-    """How often it began: one that comes back soon is the same problem."""
+    """How often it began: a recurrence within a short time is the same problem."""
     node: Name[NodeId] | None = None
     job: Serial[JobId] | None = None

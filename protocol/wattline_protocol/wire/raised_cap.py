@@ -1,4 +1,4 @@
-"""Power caps that others raise, as an agent tells of them."""
+"""Power caps raised externally, as reported by an agent."""
 
 import msgspec
 
@@ -7,14 +7,14 @@ from wattline_protocol.wire.bounds import Few, Index, Milliwatts
 
 
 class RaisedCap(msgspec.Struct, frozen=True):
-    """A GPU whose cap others raise again and again: it counts at its maximum (I2)."""
+    """A GPU whose cap is raised externally again and again: it counts at its maximum (I2)."""
 
     index: Index[GpuIndex]
     limit_mw: Milliwatts
-    """The highest limit that was found."""
+    """The highest limit found."""
     set_mw: Milliwatts
-    """What the agent had set."""
+    """The cap the agent had set."""
     culprits: Few[TaskRef] = ()
-    """Tasks on it that had the rights to do it: they are frozen and killed."""
+    """Tasks on it with the rights to do it: they are frozen and killed."""
     elsewhere: Few[TaskRef] = ()
-    """Tasks on other GPUs of the host that had them; nothing is done about these."""
+    """Tasks on other GPUs of the host with these rights; they are left alone."""

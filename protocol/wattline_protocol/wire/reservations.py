@@ -1,4 +1,4 @@
-"""Reservations of nodes: how they are asked for, and what is shown of them."""
+"""Reservations of nodes: requests and view."""
 
 from typing import Literal
 
@@ -9,16 +9,16 @@ from wattline_protocol.wire.bounds import Count, Line, Many, Name, Seconds, Tabl
 
 
 def whom_said(accounts: tuple[str, ...], users: tuple[str, ...]) -> str:
-    """`account vision, user ada`; `maintenance` where it is for nobody."""
+    """`account vision, user ada`; `maintenance` where it is for neither."""
     named = [*(f"account {name}" for name in accounts), *(f"user {name}" for name in users)]
     return ", ".join(named) or "maintenance"
 
 
 class Reserve(msgspec.Struct, frozen=True, tag_field="t", tag="reserve"):
-    """Keep nodes from a time to a time for accounts and users, or with neither for maintenance.
+    """Reserve nodes for a time range for accounts and users, or with neither for maintenance.
 
     Of the nodes with one of these names, all of the labels and a GPU of one of these models: all of
-    them, or `count`, or as many as have `gpus`: those that are free soonest.
+    them, or `count`, or as many as have `gpus`: those that become free soonest.
     """
 
     name: Name[str]
@@ -34,26 +34,26 @@ class Reserve(msgspec.Struct, frozen=True, tag_field="t", tag="reserve"):
     count: Count[int] = 0
     gpus: Count[int] = 0
     accounts: Many[Name[str]] = ()
-    """Those below them too."""
+    """Includes accounts below them."""
     users: Many[Name[str]] = ()
     is_maintenance: bool = False
-    """Said instead of whom it is for, so that nobody is forgotten."""
+    """Required in place of accounts and users, so that they are not omitted by mistake."""
     reason: Line = ""
 
 
 class Unreserve(msgspec.Struct, frozen=True, tag_field="t", tag="unreserve"):
-    """Take a reservation back, whether it has begun or not."""
+    """Cancel a reservation, whether it has begun or not."""
 
     name: Name[str]
     reason: Line = ""
 
 
 class ListReservations(msgspec.Struct, frozen=True, tag_field="t", tag="list_reservations"):
-    """Those that are not over, by their beginning."""
+    """Reservations that are not over, by their beginning."""
 
 
 class ReservationView(msgspec.Struct, frozen=True):
-    """Nodes that an operator keeps from a time to a time."""
+    """Nodes reserved by an operator for a time range."""
 
     name: str
     state: Literal["planned", "active"]
@@ -64,22 +64,22 @@ class ReservationView(msgspec.Struct, frozen=True):
     end: str
     accounts: tuple[str, ...]
     users: tuple[str, ...]
-    """It is for any of these; for nobody: maintenance."""
+    """For any of these; without accounts and users: maintenance."""
     nodes: tuple[NodeId, ...]
     gpus: int
     """On its nodes, as far as they are known."""
     gpus_free: int
-    """Of those, what no job holds now; a part of one counts as its part is free."""
+    """Those of them without an allocation; a partly allocated one counts by its free share."""
     jobs: tuple[JobId, ...]
-    """That run in it."""
+    """Jobs that run in it."""
     others: tuple[JobId, ...]
-    """That run on its nodes and are not of it: nothing stops them."""
+    """Jobs on its nodes that run outside it: they are not stopped."""
     who: str
     why: str
 
     @property
     def whom(self) -> str:
-        """For people: whom it is for."""
+        """For display: its accounts and users."""
         return whom_said(self.accounts, self.users)
 
 

@@ -6,11 +6,11 @@ from wattline_protocol.wire.bounds import Seconds, Serial
 
 
 class WatchSite(msgspec.Struct, frozen=True, tag_field="t", tag="watch_site"):
-    """A SiteView now and then one every `period_s`."""
+    """A SiteView at once and then one every `period_s`."""
 
     period_s: Seconds = 1.0
     is_paced: bool = False
-    """Each one only after `Seen` of the one before, so that none waits on the way."""
+    """Each one only after `Seen` of the one before, so that none is queued on the way."""
 
 
 class Unwatch(msgspec.Struct, frozen=True, tag_field="t", tag="unwatch"):
@@ -18,10 +18,10 @@ class Unwatch(msgspec.Struct, frozen=True, tag_field="t", tag="unwatch"):
 
 
 class Seen(msgspec.Struct, frozen=True, tag_field="t", tag="seen"):
-    """A paced watch has taken its newest answer. Has no answer."""
+    """A paced watch has received its newest answer. Has no answer."""
 
     ask: Serial[int]
 
 
 class WatchRoutes(msgspec.Struct, frozen=True, tag_field="t", tag="watch_routes"):
-    """Gateway only: where each service's workers are, now and at every change."""
+    """Gateway only: endpoints of each service's workers, at once and at every change."""

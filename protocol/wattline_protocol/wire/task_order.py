@@ -1,4 +1,4 @@
-"""What an agent is told of an attempt: all it needs to run it."""
+"""Task orders: everything an agent needs to run an attempt."""
 
 from typing import Literal
 
@@ -35,7 +35,7 @@ class Rendezvous(msgspec.Struct, frozen=True):
 
 
 class TaskOrder(msgspec.Struct, frozen=True):
-    """All an agent needs to run one attempt. Never holds a secret."""
+    """Everything an agent needs to run one attempt. Never contains a secret."""
 
     ref: TaskRef
     job_name: Name[str]
@@ -46,13 +46,13 @@ class TaskOrder(msgspec.Struct, frozen=True):
     gpus: OfGpus[Index[GpuIndex]]
     launcher: Launcher
     gpu_share_permille: Share = WHOLE_GPU
-    """What it gets of each of its GPUs; others may hold the rest."""
+    """Its share of each of its GPUs; others may have the rest."""
     mig: Word[str] = ""
-    """UUID of the MIG device of its one GPU that it gets; empty = it gets no such device."""
+    """UUID of its MIG device on its one GPU; empty = none."""
     workdir: Path = ""
     """Empty: `submit_dir`, or a directory of the task's own."""
     submit_dir: Path = ""
-    """Where it starts without a `workdir`, if that is there and open to it; empty: not known."""
+    """Working directory without a `workdir`, if it exists and is accessible; empty: unknown."""
     array_index: Count[int] | None = None
     rendezvous: Rendezvous | None = None
     cpus: Count[int] = 0

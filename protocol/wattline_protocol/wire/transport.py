@@ -1,10 +1,10 @@
 """Secure sockets between Wattline's programs: CURVE over ZeroMQ, one reader each.
 
-A `ServerSocket` is a ROUTER that lets in only keys its `allow` knows, in the roles it serves.
-Who sent a message is known from the key that connection proved (see `door`), never from what a
-message says, and is looked up again for every batch: a key that was removed is no longer heard.
-A `ClientSocket` is a DEALER that reconnects by itself and carries messages only while it is
-connected: whatever matters is repeated by the layers above, and stale news are worth nothing.
+A `ServerSocket` is a ROUTER that accepts only keys its `allow` knows, in the roles it serves. The
+sender of a message is identified by the key that its connection proved (see `zap_handler`), never
+by the message, and is looked up again for every batch: a removed key is ignored at once. A
+`ClientSocket` is a DEALER that reconnects by itself and carries messages only while it is
+connected: the layers above repeat what matters, and old reports are worthless.
 
 Both belong to one thread, which polls and then drains in batches. Neither ever blocks in `send`.
 """
@@ -27,16 +27,16 @@ from wattline_protocol.trust.zap_handler import Context, Door, Verdict
 from wattline_protocol.wire.codec import MAX_MESSAGE_BYTES
 
 MAX_BATCH = 1000
-"""Messages taken at once: enough to make batches cheap, few enough to stay responsive."""
+"""Messages received at once: enough to make batches cheap, few enough to stay responsive."""
 MAX_ROUTES = 65_536
-"""Connections remembered for sending; the longest unheard are forgotten first."""
+"""Connections remembered for sending; the longest unheard are dropped first."""
 MAX_RATE_BUCKETS = 65_536
 
 _GENERATED_ROUTE_BYTES = 5
 
 
 class TransportError(RuntimeError):
-    """A socket that cannot be made; says which endpoint, why, and what to do."""
+    """A socket that cannot be created; the text names endpoint, reason and remedy."""
 
 
 class SocketLimits(msgspec.Struct, frozen=True):
@@ -45,17 +45,17 @@ class SocketLimits(msgspec.Struct, frozen=True):
     max_message_bytes: int = MAX_MESSAGE_BYTES
     """Larger messages are refused; over twice this the connection is cut unread."""
     receive_queue: int = 100
-    """Messages a connection may have waiting; then TCP holds the sender back."""
+    """Queued messages of a connection; beyond it TCP blocks the sender."""
     send_queue: int = 200
-    """Messages waiting for a slow reader; then `send` says False."""
+    """Messages queued for a slow reader; beyond it `send` returns False."""
     messages_per_s: float = 1000.0
-    """A member's sustained rate over all its connections; what is above it is lost."""
+    """A member's sustained rate over all its connections; messages above it are lost."""
     burst: int = 5000
     handshake_s: float = 10.0
     """A connection that has not proved a key by then is cut."""
     heartbeat_s: float = 10.0
     silence_s: float = 30.0
-    """A peer whose system answers no heartbeat for so long is gone."""
+    """A peer whose system answers no heartbeat for this long is disconnected."""
     reconnect_first_s: float = 0.1
     reconnect_most_s: float = 5.0
 
@@ -64,10 +64,10 @@ DEFAULT_LIMITS = SocketLimits()
 
 
 class Incoming(NamedTuple):
-    """One message and who sent it."""
+    """One message and its sender."""
 
     routing_id: bytes
-    """The connection: where an answer goes. A new connection has a new one."""
+    """The connection, for answers. A new connection has a new one."""
     member: Member
     data: bytes
 
@@ -86,9 +86,9 @@ class ServerSocket:
     ) -> None:
         """Bind `endpoint` ("tcp://HOST:PORT"; port "*": any free one, see `endpoint`).
 
-        `allow` says whose a public key (z85) is now; it is called for every handshake, from the
-        door's thread, and for every batch, from the owner's: it must be quick and thread-safe.
-        Raises TransportError when the endpoint cannot be bound.
+        `allow` returns the member with a public key (z85) at present; it is called for every
+        handshake, from the door's thread, and for every batch, from the owner's: it must be quick
+        and thread-safe. Raises TransportError when the endpoint cannot be bound.
         """
         self._allow = allow
         self._roles = frozenset(roles)
@@ -113,7 +113,7 @@ class ServerSocket:
 
     @property
     def endpoint(self) -> str:
-        """Where this socket listens, with the port that was given to it."""
+        """The address of this socket, with its assigned port."""
         return cast("bytes", self.socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
 
     @property
@@ -130,9 +130,9 @@ class ServerSocket:
         self._refusals.add(reason, incoming.member.name, detail)
 
     def recv_batch(self, max_messages: int = MAX_BATCH) -> list[Incoming]:
-        """Messages that wait now, at most `max_messages`; never blocks.
+        """Messages received so far, at most `max_messages`; never blocks.
 
-        More may wait afterwards: poll again. Messages that are refused are counted and left out.
+        More may be queued: poll again. Refused messages are counted and skipped.
         """
         self._door.check()
         now_s = self._clock()
@@ -151,11 +151,11 @@ class ServerSocket:
         return batch
 
     def still_heard(self, incoming: Incoming) -> Incoming | None:
-        """A message that has waited since `recv_batch`, with its sender as it is known now; None
-        when that may not be heard any more (and is counted)."""
+        """A message queued since `recv_batch`, with its sender's present record; None when it is no
+        longer authorized (which is counted)."""
         member = self._allow(incoming.member.public_key)
         if member is incoming.member:
-            return incoming  # whoever was admitted, and is the same, still is
+            return incoming  # an unchanged member was admitted before
         verdict = self._verdict(member)
         if verdict is None and member is not None:
             return incoming._replace(member=member)
@@ -163,9 +163,9 @@ class ServerSocket:
         return None
 
     def send(self, routing_id: bytes, data: bytes) -> bool:
-        """Queue `data` for a connection that was heard. Never blocks, never raises for a peer.
+        """Queue `data` for a known connection. Never blocks, never raises for a peer.
 
-        False: that connection is gone, its key was removed, or its queue is full.
+        False: the connection is closed, its key was removed, or its queue is full.
         """
         public_key = self._routes.get(routing_id)
         if public_key is None or self._verdict(self._allow(public_key)) is not None:
@@ -183,7 +183,7 @@ class ServerSocket:
         return True
 
     def close(self, linger_s: float = 0.0) -> None:
-        """Close; what is queued gets `linger_s` to leave."""
+        """Close; queued messages get `linger_s` to be sent."""
         if not self.socket.closed:
             self._door.close()
             self.socket.close(int(linger_s * 1000))
@@ -194,16 +194,16 @@ class ServerSocket:
         self.socket.curve_server = True
         self.socket.curve_secretkey = keys.secret.encode("ascii")
         self.socket.zap_domain = b"wattline"
-        # Without these two, libzmq would let every key in when no handler answers.
+        # Without these two, libzmq would accept every key when no handler answers.
         self.socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
         self.socket.router_mandatory = True
-        # No ROUTER_HANDOVER: with it a member could take over the connection of another by
-        # naming its routing id. Peers choose no ids, so nobody needs it.
+        # No ROUTER_HANDOVER: with it a member could take over another's connection by naming its
+        # routing id. Peers choose no ids, so it is not needed.
         self.socket.setsockopt(zmq.HANDSHAKE_IVL, int(self._limits.handshake_s * 1000))
         self.socket.setsockopt(zmq.BACKLOG, 1024)
 
     def _judge(self, public_key: str) -> Verdict:
-        """The door's question about a handshake; asked in the door's thread."""
+        """Judges a handshake; called in the door's thread."""
         member = self._allow(public_key)
         if member is None:
             return "unknown_key", f"key {public_key} is not enrolled"
@@ -239,7 +239,7 @@ class ServerSocket:
         return incoming
 
     def _fault(self, frames: list[zmq.Frame]) -> Verdict:
-        """What is wrong with the form of a message."""
+        """Error in the form of a message."""
         if len(frames) != 2:
             return "frames", f"a message of {len(frames) - 1} frames; one is right"
         route = frames[0].buffer
@@ -258,17 +258,17 @@ class ServerSocket:
 
 
 class Link(msgspec.Struct, frozen=True):
-    """How a client's connection stands."""
+    """State of a client's connection."""
 
     state: Literal["connecting", "connected", "refused"] = "connecting"
     detail: str = ""
     """Why it is not connected, as far as known."""
     connections: int = 0
-    """Grows with each new connection: say hello again when it does."""
+    """Increases with each new connection: send hello again when it does."""
 
 
 class ClientSocket:
-    """A CURVE DEALER to one server; reconnects by itself, waiting longer each time."""
+    """A CURVE DEALER to one server; reconnects by itself, with increasing delays."""
 
     def __init__(
         self,
@@ -278,9 +278,9 @@ class ClientSocket:
         limits: SocketLimits = DEFAULT_LIMITS,
         context: Context | None = None,
     ) -> None:
-        """Start to connect. Raises TransportError when `endpoint` is no endpoint.
+        """Start to connect. Raises TransportError when `endpoint` is invalid.
 
-        `context`: shared by many clients of one process; None: one of its own.
+        `context`: shared by many clients of one process; None: a separate one.
         """
         _parts(endpoint)
         self._endpoint = endpoint
@@ -304,25 +304,25 @@ class ClientSocket:
 
     @property
     def link(self) -> Link:
-        """How the connection stands now."""
+        """Current state of the connection."""
         while self.monitor.poll(0):
             event = zmq.utils.monitor.recv_monitor_message(self.monitor)
             self._link = _after(self._link, event["event"], self._endpoint)
         return self._link
 
     def wait_connected(self, timeout_s: float) -> Link:
-        """Wait until connected or refused, at most `timeout_s`; how it stands then."""
+        """Wait until connected or refused, at most `timeout_s`; returns the state then."""
         until_s = time.monotonic() + timeout_s
         while self.link.state == "connecting" and (left_s := until_s - time.monotonic()) > 0:
             self.monitor.poll(int(left_s * 1000) + 1)
         return self.link
 
     def poll(self, timeout_s: float) -> bool:
-        """Wait at most `timeout_s` for a message; True when one waits."""
+        """Wait at most `timeout_s` for a message; True when there is one."""
         return bool(self.socket.poll(int(timeout_s * 1000)))
 
     def recv_batch(self, max_messages: int = MAX_BATCH) -> list[bytes]:
-        """Messages that wait now, at most `max_messages`; never blocks."""
+        """Messages received so far, at most `max_messages`; never blocks."""
         batch: list[bytes] = []
         for _ in range(max_messages):
             try:
@@ -335,7 +335,7 @@ class ClientSocket:
     def send(self, data: bytes) -> bool:
         """Send `data`. False: not connected now, or the queue is full. Never blocks.
 
-        What was sent when a connection breaks may be lost: repeat what must arrive.
+        Data sent while a connection breaks may be lost: repeat what must arrive.
         """
         try:
             self.socket.send(data, zmq.DONTWAIT)
@@ -344,7 +344,7 @@ class ClientSocket:
         return True
 
     def close(self, linger_s: float = 0.0) -> None:
-        """Close; what is queued gets `linger_s` to leave."""
+        """Close; queued messages get `linger_s` to be sent."""
         if not self.socket.closed:
             self.socket.disable_monitor()
             self.monitor.close(0)
@@ -394,7 +394,7 @@ def _set_limits(socket: zmq.Socket[bytes], endpoint: str, limits: SocketLimits) 
 
 
 def _parts(endpoint: str) -> tuple[str, str]:
-    """Host and port. Raises TransportError for what is no endpoint."""
+    """Host and port. Raises TransportError for an invalid endpoint."""
     try:
         return split_endpoint(endpoint)
     except ValueError as error:

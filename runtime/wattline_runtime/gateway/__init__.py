@@ -1,4 +1,4 @@
-"""The gateway: takes requests over HTTP and has the workers of a service answer them in time."""
+"""The gateway: accepts requests over HTTP and dispatches them to the workers of a service."""
 
 from wattline_runtime.gateway.config import Endpoints, GatewayConfig
 from wattline_runtime.gateway.routes import FileRoutes, RouteSource

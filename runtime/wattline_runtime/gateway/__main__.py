@@ -20,7 +20,7 @@ from wattline_runtime.logs import log_to_stderr
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, serve until SIGTERM. Returns the exit status."""
+    """Parse arguments and serve until SIGTERM. Returns the exit status."""
     log_to_stderr()
     defaults = GatewayConfig()
     parser = argparse.ArgumentParser(prog="python -m wattline_runtime.gateway", description=__doc__)

@@ -1,15 +1,15 @@
-"""Whether a request that must queue can still be answered in time.
+"""Admission control: whether a request that must queue can still be answered in time.
 
-A bounded queue alone keeps memory small, but a deadline shorter than the queue's wait would turn
-every admitted request into a late one. So the rate at which the service finishes requests *while
-it is saturated* (its gateway queue is not empty) is measured, and who cannot make it is told at
-once. Unsaturated time says nothing about what the workers could do, and is left out.
+A bounded queue alone limits memory, but a deadline shorter than the queue's wait would make every
+admitted request late. So the rate at which the service finishes requests *while it is saturated*
+(its gateway queue is not empty) is measured, and a request that cannot meet its deadline is refused
+at once. Unsaturated time shows nothing about the workers' capacity, and is ignored.
 """
 
 from dataclasses import dataclass
 
 MEMORY = 0.98
-"""Weight kept by what was measured before, per finished request (about the last 50 count)."""
+"""Weight of the previous measurement, per finished request (about the last 50 count)."""
 MIN_EVIDENCE = 8.0
 """Finished requests, weighted, before the rate is trusted."""
 MAX_RETRY_AFTER_S = 30
@@ -17,7 +17,7 @@ MAX_RETRY_AFTER_S = 30
 
 @dataclass(slots=True)
 class ServiceRate:
-    """Requests finished per second of saturation, forgetting slowly."""
+    """Requests finished per second of saturation, an exponentially weighted average."""
 
     _finished: float = 0.0
     _saturated_s: float = 0.0
@@ -31,7 +31,7 @@ class ServiceRate:
         self._since_s = now_s if saturated else None
 
     def wait_s(self, ahead: int) -> float | None:
-        """Expected time until `ahead` requests are finished; None: not known yet."""
+        """Expected time until `ahead` requests are finished; None: unknown."""
         if self._finished < MIN_EVIDENCE or self._saturated_s <= 0:
             return None
         return ahead * self._saturated_s / self._finished

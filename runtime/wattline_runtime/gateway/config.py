@@ -1,4 +1,4 @@
-"""How a gateway is set up."""
+"""Configuration of a gateway."""
 
 import msgspec
 
@@ -12,7 +12,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Addresses, key and limits. Port 0 takes a free one; see `Endpoints` for which."""
 
     secret_key: str = ""
-    """CURVE secret key of the gateway, z85. Workers believe only its public half."""
+    """CURVE secret key of the gateway, z85. Workers trust only its public half."""
     http_host: str = "127.0.0.1"
     """Requests are not authenticated: bind other addresses only inside a trusted network."""
     http_port: int = 0
@@ -20,7 +20,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """An IP address of this host, or * for all."""
     worker_port: int = 0
     queue_limit: int = 256
-    """Requests of one service that may wait; the next is refused with 429 at once."""
+    """Maximum of queued requests of one service; the next is refused with 429 at once."""
     default_timeout_ms: int = 30_000
     max_timeout_ms: int = 600_000
     max_body_bytes: int = MAX_ITEM_BYTES
@@ -30,7 +30,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     max_connections: int = 4096
     """Open HTTP connections; more get 503."""
     connections_per_address: int = CONNECTIONS_PER_ADDRESS
-    """Of these one client may have, behind a trusted proxy so many requests; more get 503."""
+    """Open connections of one client, or requests behind a trusted proxy; more get 503."""
     trusted_proxies: tuple[str, ...] = ()
     """Networks of proxies whose X-Forwarded-For names the client."""
     max_header_bytes: int = 32 * 1024
@@ -38,7 +38,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     client_timeout_s: float = 10.0
     """For the headers of a request, and for a body or an answer that moves too slowly."""
     stop_grace_s: float = 3.5
-    """After SIGTERM: time for requests inside to be answered. The rest get 503."""
+    """After SIGTERM: time to answer admitted requests. The rest get 503."""
 
     def __post_init__(self) -> None:
         for name in (
@@ -63,7 +63,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     @property
     def limits(self) -> HttpLimits:
-        """What a client may take before its request is understood."""
+        """Limits of a client before its request is parsed."""
         return HttpLimits(
             head_bytes=self.max_header_bytes,
             head_s=self.client_timeout_s,
@@ -76,10 +76,10 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class Endpoints(msgspec.Struct, frozen=True):
-    """Where a running gateway is reached."""
+    """Addresses of a running gateway."""
 
     http_url: str
     workers: str
     """ZeroMQ endpoint that workers connect to."""
     public_key: str
-    """What workers must know it by, z85."""
+    """Its public key for workers, z85."""

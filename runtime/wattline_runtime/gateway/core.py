@@ -1,4 +1,4 @@
-"""The gateway's one door for change: events in, effects out, no I/O.
+"""Core of the gateway, the only entry for changes: events in, effects out, no I/O.
 
 Every Submitted is answered exactly once, unless it is Abandoned.
 """
@@ -11,15 +11,15 @@ from wattline_runtime.gateway.request_queue import Books, stopping
 from wattline_runtime.gateway.workers import Roster
 
 BEAT_PERIOD_S = 0.25
-"""Workers are probed this often; a send to a dead connection fails and tells of its end."""
+"""Interval of beats to workers; a send to a dead connection fails and reveals its end."""
 
 
 @dataclass(slots=True)
 class Gateway:
-    """Everything a gateway knows; changes only through handle()."""
+    """The complete state of a gateway; changes only through handle()."""
 
     queue_limit: int
-    """Requests of one service that may wait here; the next is refused at once."""
+    """Maximum of queued requests of one service; the next is refused at once."""
     books: Books = field(init=False)
     roster: Roster = field(init=False)
     _next_beat_s: float = 0.0
@@ -29,7 +29,7 @@ class Gateway:
         self.roster = Roster(self.books)
 
     def handle(self, event: e.Event, now_s: float) -> list[e.Effect]:
-        """Take one event; the effects are to be carried out in order."""
+        """Handle one event; the effects are to be executed in order."""
         match event:
             case e.Submitted():
                 return self.books.submit(event, now_s)
@@ -64,7 +64,7 @@ class Gateway:
         return effects
 
     def check_invariants(self) -> None:
-        """Raise AssertionError unless the books agree: each request in exactly one place."""
+        """Raise AssertionError unless the books agree: each request is in exactly one place."""
         waiting = {i for s in self.books.services.values() for i in s.waiting}
         with_workers = {i: w for w in self.roster.workers.values() for i in w.in_flight}
         for request in self.books.requests.values():

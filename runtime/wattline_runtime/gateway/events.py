@@ -1,4 +1,4 @@
-"""What can happen to the gateway's core, and what it wants done about it."""
+"""Events of the gateway's core, and the effects it requests."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from wattline_protocol.wire.client_messages import WorkerRoute
 from wattline_runtime.wire import FromWorker, ToWorker
 
 ServiceRoutes = Mapping[str, tuple[WorkerRoute, ...]]
-"""Every service of the site and the workers that may serve it."""
+"""All services of the site with the workers that may serve them."""
 
 Connection = bytes
-"""A worker's connection as the socket knows it."""
+"""ID of a worker's connection in the socket."""
 
 RefusalReason = Literal[
     "unknown_service",
@@ -36,12 +36,12 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """No answer, why, and when another try may do better."""
+    """A refusal, its reason, and when to retry."""
 
     reason: RefusalReason
     message: str
     retry_after_s: int = 0
-    """0: no use in trying again soon."""
+    """0: a retry soon would not succeed."""
 
 
 Outcome = Output | Refusal
@@ -59,7 +59,7 @@ class RoutesChanged:
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A client wants one input answered before `deadline_s` (monotonic)."""
+    """A client requests the output of one input before `deadline_s` (monotonic)."""
 
     id: int
     service: str
@@ -69,7 +69,7 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class Abandoned:
-    """The client of this request has gone."""
+    """The client of this request has disconnected."""
 
     id: int
 
@@ -85,7 +85,7 @@ class WorkerSaid:
 
 @dataclass(frozen=True, slots=True)
 class WorkerGone:
-    """The socket says that this connection is no more."""
+    """The socket reports that this connection has ended."""
 
     connection: Connection
 
@@ -97,12 +97,12 @@ class Ticked:
 
 @dataclass(frozen=True, slots=True)
 class StopStarted:
-    """Take no new requests; those inside are still answered."""
+    """Accept no new requests; admitted ones are still answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class GraceOver:
-    """Answer everything that is still inside, now."""
+    """Answer all remaining requests now."""
 
 
 Event = (
@@ -148,19 +148,19 @@ class WorkerJoined:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLeft:
-    """A worker is out of the books."""
+    """A worker was removed from the books."""
 
     connection: Connection
     route: WorkerRoute
     service: str
     why: str
     retried: int
-    """Requests it held that go to another worker."""
+    """Its requests that are sent to another worker."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerTurnedAway:
-    """A beat that no route allows."""
+    """A beat without a route that permits it."""
 
     connection: Connection
     public_key: str

@@ -19,7 +19,7 @@ SUFFIX = "/infer"
 
 
 def http_app(shell: GatewayShell, config: GatewayConfig, guard: HttpGuard) -> ASGIApp:
-    """All routes. The infer route is found without a router: it is nearly all of the traffic."""
+    """All routes. The infer route is matched without a router: it is nearly all of the traffic."""
     infer = InferApp(shell, config)
     others = _other_routes(shell, guard)
 
@@ -60,7 +60,7 @@ def _other_routes(shell: GatewayShell, guard: HttpGuard) -> Starlette:
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
-    """Starlette's own refusals (404, 405) in the form of all our errors."""
+    """Starlette's own refusals (404, 405) in the common error format."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     text = f"{request.method} {request.url.path} is no route of this gateway"[:500]
     known = f"POST {PREFIX}SERVICE{SUFFIX}, GET /v1/services, GET /healthz, GET /metrics"

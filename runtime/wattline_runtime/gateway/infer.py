@@ -1,7 +1,7 @@
 """`POST /v1/services/{service}/infer`: the one route that has to be fast, as a bare ASGI app.
 
-Inputs are checked to be JSON but not decoded: their bytes go to the worker as they came, and the
-worker's output bytes go into the answer as they are.
+Inputs are checked to be JSON but not decoded: their bytes are passed to the worker unchanged, and
+the worker's output bytes are copied into the answer.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from wattline_runtime.gateway.shell import GatewayShell, Waiter
 from wattline_runtime.gateway.stats import UNKNOWN_SERVICE
 
 WATCH_AFTER_S = 0.05
-"""Requests that wait longer than this are watched for their client going away."""
+"""Requests that wait longer than this are watched for a disconnect of their client."""
 BODY_TIMEOUT_S = 30.0
 """Time for a client to send its body."""
 CLIENT_GONE_STATUS = 499
-"""Counted, never sent: nobody is there to read it."""
+"""Only counted, never sent: the client has disconnected."""
 
 STATUS: dict[str, int] = {
     "unknown_service": 404,
@@ -42,7 +42,7 @@ STATUS: dict[str, int] = {
 
 
 class InferBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a client sends: `input` or `inputs`, and perhaps a timeout."""
+    """Body of a request: `input` or `inputs`, and optionally a timeout."""
 
     input: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     inputs: list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
@@ -50,7 +50,7 @@ class InferBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BadRequest(Exception):
-    """The request cannot be served as it is; says what was wrong and what would be right."""
+    """The request is invalid; the text states the error and what would be valid."""
 
     def __init__(self, reason: str, message: str, retry_after_s: int = 0) -> None:
         super().__init__(message)
@@ -60,11 +60,11 @@ class BadRequest(Exception):
 
 
 class ClientGone(Exception):
-    """The client left before its answer."""
+    """The client disconnected before its answer."""
 
 
 class Ask(NamedTuple):
-    """A request that was understood."""
+    """A parsed request."""
 
     inputs: list[bytes]
     is_single: bool
@@ -72,7 +72,7 @@ class Ask(NamedTuple):
 
 
 class InferApp:
-    """ASGI app of the infer route; the service's name comes in `path_params`."""
+    """ASGI app of the infer route; the service's name is in `path_params`."""
 
     def __init__(self, shell: GatewayShell, config: GatewayConfig) -> None:
         self._shell = shell
@@ -80,7 +80,7 @@ class InferApp:
         self._decoder = msgspec.json.Decoder(InferBody)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, always: with outputs, or with an error that says why not."""
+        """Answer one request, always: with outputs, or with an error and its reason."""
         start_s = time.monotonic()
         service: str = scope["path_params"]["service"]
         try:
@@ -183,9 +183,9 @@ class InferApp:
 
 
 class _ClientWatch:
-    """Notices when the client of a slow request goes away, and abandons the request.
+    """Detects the disconnect of the client of a slow request, and abandons the request.
 
-    Only slow ones: watching takes a task, and most requests are over before it would start.
+    Only slow ones: watching needs a task, and most requests are over before it would start.
     """
 
     def __init__(self, shell: GatewayShell, receive: Receive, request_ids: list[int]) -> None:
@@ -197,7 +197,7 @@ class _ClientWatch:
         self._timer = self._loop.call_later(WATCH_AFTER_S, self._start)
 
     def end(self) -> None:
-        """The request is over."""
+        """End the watch with the request."""
         self._timer.cancel()
         if self._task is not None:
             self._task.cancel()

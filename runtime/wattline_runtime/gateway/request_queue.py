@@ -1,4 +1,4 @@
-"""Requests of all services: who may come in, which worker next, until when."""
+"""Requests of all services: admission, dispatch to workers, deadlines."""
 
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
@@ -8,11 +8,11 @@ from wattline_runtime.gateway.state import Request, ServiceState, WorkerState
 from wattline_runtime.wire import MAX_DETAIL_CHARS, CancelInfer, Infer
 
 ADMIT_SHARE = 0.8
-"""Share of its budget a request may expect to wait: an estimate that just fits often fails."""
+"""Share of its time budget a request may expect to wait: an estimate that just fits often fails."""
 EXPIRE_SLACK_S = 0.005
-"""A deadline this close is taken as reached: the timer need not fire again for it."""
+"""A deadline this close counts as reached: the timer need not fire again for it."""
 STALE_DEADLINES_MAX = 4096
-"""Deadlines of answered requests that may lie in the heap before it is swept."""
+"""Deadlines of answered requests in the heap before it is cleaned up."""
 
 
 @dataclass(slots=True)
@@ -26,7 +26,7 @@ class Books:
     _deadlines: list[tuple[float, int]] = field(default_factory=list)
     _dispatches: int = 0
 
-    # --- coming in
+    # --- arrival
 
     def submit(self, event: e.Submitted, now_s: float) -> list[e.Effect]:
         """Send to a free worker, queue, or refuse at once."""
@@ -76,27 +76,27 @@ class Books:
         names = ", ".join(sorted(s.name for s in self.services.values() if s.is_listed)) or "none"
         return f"there is no service {wanted!r}; known services: {names}"[:MAX_DETAIL_CHARS]
 
-    # --- going out
+    # --- end
 
     def answer(self, request: Request, outcome: e.Outcome) -> e.Answer:
-        """The one answer of this request; it is forgotten, though a worker may still hold it."""
+        """The only answer of this request; it is removed, though a worker may still process it."""
         del self.requests[request.id]
         return e.Answer(request.id, request.service, outcome)
 
     def let_go(self, request: Request) -> list[e.Effect]:
-        """Nobody waits for it any more: take it from the queue, or tell its worker."""
+        """Its answer is no longer needed: remove it from the queue, or cancel it at its worker."""
         if request.worker is None:
             self.services[request.service].waiting.pop(request.id, None)
             return []
         return [e.Send(request.worker, CancelInfer(request.id))]
 
     def abandon(self, request_id: int) -> list[e.Effect]:
-        """Its client has gone; unknown ids were answered already."""
+        """Its client has disconnected; unknown ids were answered already."""
         request = self.requests.pop(request_id, None)
         return [] if request is None else self.let_go(request)
 
     def answer_all(self, refusal: e.Refusal) -> list[e.Effect]:
-        """Refuse everything that is still inside."""
+        """Refuse all remaining requests."""
         effects: list[e.Effect] = []
         for request in list(self.requests.values()):
             effects.extend(self.let_go(request))
@@ -104,16 +104,16 @@ class Books:
         return effects
 
     def empty_queue(self, service: ServiceState) -> list[e.Effect]:
-        """Refuse all who wait: there is nobody to wait for."""
+        """Refuse all queued requests: there is no worker to wait for."""
         waiting = list(service.waiting.values())
         service.waiting.clear()
         refusal = no_worker(service)
         return [self.answer(request, refusal) for request in waiting]
 
-    # --- moving on
+    # --- dispatch
 
     def pump(self, service: ServiceState, now_s: float) -> list[e.Effect]:
-        """Send who waits to whoever is free; to be called whenever either may have changed."""
+        """Send queued requests to free workers; to be called whenever either may have changed."""
         effects: list[e.Effect] = []
         while service.waiting and (worker := service.free_worker()):
             _, request = service.waiting.popitem(last=False)
@@ -126,8 +126,8 @@ class Books:
         return effects
 
     def requeue(self, request: Request) -> None:
-        """Back to the head of the queue: it has waited longest. May pass the queue's limit by
-        what a lost worker held."""
+        """Return it to the head of the queue: it has waited longest. May exceed the queue's limit
+        by the requests of a lost worker."""
         request.worker = None
         waiting = self.services[request.service].waiting
         waiting[request.id] = request
@@ -144,11 +144,11 @@ class Books:
     # --- deadlines
 
     def first_deadline_s(self) -> float | None:
-        """When `expire` has something to do at the earliest."""
+        """When `expire` is needed at the earliest."""
         return self._deadlines[0][0] if self._deadlines else None
 
     def expire(self, now_s: float) -> list[e.Effect]:
-        """Answer every request whose deadline has come."""
+        """Answer every request whose deadline has passed."""
         effects: list[e.Effect] = []
         while self._deadlines and self._deadlines[0][0] <= now_s + EXPIRE_SLACK_S:
             _, request_id = heappop(self._deadlines)
@@ -166,17 +166,17 @@ class Books:
 
 
 def late() -> e.Refusal:
-    """What a request gets whose deadline has come."""
+    """Refusal of a request whose deadline has passed."""
     return e.Refusal("deadline", "no answer before the deadline")
 
 
 def stopping() -> e.Refusal:
-    """What everybody gets from a gateway that stops."""
+    """Refusal of all requests by a gateway that stops."""
     return e.Refusal("stopping", "this gateway is stopping", retry_after_s=1)
 
 
 def no_worker(service: ServiceState) -> e.Refusal:
-    """What everybody gets while a service has no ready worker."""
+    """Refusal of all requests while a service has no ready worker."""
     loading = sum(1 for worker in service.workers.values() if worker.capacity == 0)
     text = f"no worker of service {service.name!r} is ready ({loading} loading)"
     return e.Refusal("no_worker", text, retry_after_s=1)

@@ -1,4 +1,4 @@
-"""Where a gateway learns which workers may serve which service."""
+"""Route sources: which workers may serve which service."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ class RouteSource(Protocol):
     """A stream of full sets of routes: the current one first, then each change.
 
     It lasts as long as the gateway; a source that loses its own source keeps trying, and the
-    gateway goes on with the last set it was given.
+    gateway continues with the last set.
     """
 
     def updates(self) -> AsyncIterator[ServiceRoutes]:
@@ -29,7 +29,7 @@ class RouteSource(Protocol):
 
 
 class RoutesFileInvalid(ValueError):
-    """The routes file cannot be used; says where and why."""
+    """The routes file cannot be used; the text names place and reason."""
 
 
 class RoutesFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,7 +46,7 @@ class FileRoutes:
         self._period_s = period_s
 
     async def updates(self) -> AsyncIterator[ServiceRoutes]:
-        """Raises RoutesFileInvalid for the first read; later bad edits are logged, not taken."""
+        """Raises RoutesFileInvalid for the first read; later invalid edits are only logged."""
         seen = self._stamp()
         yield self._read()
         while True:

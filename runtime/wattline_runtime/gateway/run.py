@@ -38,10 +38,10 @@ def run_gateway(
     routes: RouteSource,
     on_ready: Callable[[Endpoints], None] | None = None,
 ) -> int:
-    """Serve until SIGTERM or SIGINT; gives the exit status.
+    """Serve until SIGTERM or SIGINT; returns the exit status.
 
     `on_ready` is called once both sockets are bound. Raises ValueError for a missing key, OSError
-    or TransportError for an address that cannot be bound, and whatever the route source raises.
+    or TransportError for an address that cannot be bound, and errors of the route source.
     """
     if not config.secret_key:
         raise ValueError("the gateway needs a CURVE secret key (40 characters, z85)")
@@ -80,7 +80,7 @@ def _endpoints(listener: socket.socket, workers: WorkerSocket) -> Endpoints:
 
 
 async def _follow(shell: GatewayShell, routes: RouteSource, server: uvicorn.Server) -> None:
-    """Feed route changes to the shell; a source that fails stops the gateway."""
+    """Pass route changes to the shell; a source that fails stops the gateway."""
     try:
         async for services in routes.updates():
             shell.change_routes(services)
@@ -90,7 +90,7 @@ async def _follow(shell: GatewayShell, routes: RouteSource, server: uvicorn.Serv
 
 
 def _stop(shell: GatewayShell, server: uvicorn.Server, grace_s: float) -> None:
-    """Take nothing new, let what is inside be answered, refuse what is not by the grace's end."""
+    """Accept no new requests, answer admitted ones, refuse the rest after the grace time."""
     if shell.gateway.books.is_stopping:
         return
     log.info("gateway_stopping", inside=len(shell.gateway.books.requests))
@@ -100,7 +100,7 @@ def _stop(shell: GatewayShell, server: uvicorn.Server, grace_s: float) -> None:
 
 
 class _Server(GuardedServer, uvicorn.Server):
-    """Of the gateway."""
+    """The server with its settings."""
 
 
 @contextmanager
@@ -138,14 +138,14 @@ def _uvicorn_config(shell: GatewayShell, config: GatewayConfig, guard: HttpGuard
 
 
 def open_listener(host: str, port: int) -> socket.socket:
-    """Where clients connect. Raises OSError that names the address."""
+    """Listen for clients. Raises OSError with the address."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # The protocol is named because asyncio turns Nagle's delay off only for sockets that name TCP.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-        listener.listen(BACKLOG)  # from here on clients queue, so the address may be given out
+        listener.listen(BACKLOG)  # clients queue from here on, so the address may be published
     except OSError as error:
         listener.close()
         text = f"cannot serve HTTP on {host}:{port}: {error.strerror}"
@@ -154,7 +154,7 @@ def open_listener(host: str, port: int) -> socket.socket:
 
 
 def worker_socket(config: GatewayConfig) -> WorkerSocket:
-    """Where workers connect. Raises TransportError."""
+    """Listen for workers. Raises TransportError."""
     public = zmq.curve_public(config.secret_key.encode("ascii")).decode("ascii")
     keys = KeyPair(public, config.secret_key)
     return WorkerSocket(config.worker_host, config.worker_port, keys)

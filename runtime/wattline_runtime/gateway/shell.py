@@ -18,7 +18,7 @@ from wattline_runtime.wire import FrameCodec, FromWorker, ToWorker
 log = structlog.get_logger()
 
 Waiter = asyncio.Future[e.Outcome | None]
-"""What a client's handler awaits; None: the client has gone."""
+"""Awaited by a client's handler; None: the client has disconnected."""
 
 
 class GatewayShell:
@@ -35,7 +35,7 @@ class GatewayShell:
         self._waiters: dict[int, Waiter] = {}
         self._routes: e.ServiceRoutes = {}
         self._allow_stale = False
-        """True: some worker left, so fewer keys may need to be heard."""
+        """True: some worker left, so fewer keys may have to be accepted."""
         self._turn_planned = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at_s = 0.0
@@ -43,12 +43,12 @@ class GatewayShell:
         self._next_id = secrets.randbits(48)
 
     def start(self) -> None:
-        """Begin to listen to workers and to time."""
+        """Start receiving from workers, and the timer."""
         self._loop.add_reader(self.socket.fileno(), self._turn)
         self._tick()
 
     def close(self) -> None:
-        """Stop listening; answers already given to the socket still leave."""
+        """Stop receiving; answers already passed to the socket are still sent."""
         self._loop.remove_reader(self.socket.fileno())
         if self._timer is not None:
             self._timer.cancel()
@@ -58,7 +58,7 @@ class GatewayShell:
     # --- for clients
 
     def submit(self, service: str, body: bytes, deadline_s: float) -> tuple[int, Waiter]:
-        """Ask for one input to be answered; `deadline_s` is monotonic time."""
+        """Submit one input; `deadline_s` is monotonic time."""
         self._next_id += 1
         waiter: Waiter = self._loop.create_future()
         self._waiters[self._next_id] = waiter
@@ -66,7 +66,7 @@ class GatewayShell:
         return self._next_id, waiter
 
     def abandon(self, request_id: int) -> None:
-        """The client of this request has gone; its waiter gets None."""
+        """The client of this request has disconnected; its waiter gets None."""
         waiter = self._waiters.pop(request_id, None)
         if waiter is not None:
             waiter.set_result(None)
@@ -75,18 +75,18 @@ class GatewayShell:
     # --- turning events into effects
 
     def handle(self, event: e.Event) -> None:
-        """Give the core an event and carry out what it wants."""
+        """Pass an event to the core and execute its effects."""
         self._apply(self.gateway.handle(event, time.monotonic()))
         self._arm_timer()
 
     def change_routes(self, services: e.ServiceRoutes) -> None:
-        """Take a new set of routes, for the handshake as well as for the core."""
+        """Apply a new set of routes, for the handshake as well as for the core."""
         self._routes = services
         self._allow()
         self.handle(e.RoutesChanged(services))
 
     def _allow(self) -> None:
-        """A worker that lost its route is heard until the core is done with it."""
+        """A worker that lost its route stays connected until the core is done with it."""
         self._allow_stale = False
         held = {worker.route.public_key for worker in self.gateway.roster.workers.values()}
         self.socket.allow(self._routes, held)
@@ -123,14 +123,14 @@ class GatewayShell:
     # --- the worker socket
 
     def _plan_turn(self) -> None:
-        """Send once for all that this pass of the loop brings, not once a request."""
+        """Send once for everything in this pass of the loop, not once per request."""
         if not self._turn_planned:
             self._turn_planned = True
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        """Send and receive all there is. The descriptor tells of changes only once, and sending
-        may use that up, so each turn ends by looking whether more has come in."""
+        """Send and receive everything pending. The descriptor signals changes only once, and
+        sending may consume that, so each turn ends with a check for more input."""
         self._turn_planned = False
         self._flush()
         now_s = time.monotonic()

@@ -10,16 +10,16 @@ from wattline_runtime.gateway.events import Connection
 
 @dataclass(slots=True)
 class Request:
-    """One input that a client waits for."""
+    """One input of a waiting client."""
 
     id: int
     service: str
     input: bytes
     deadline_s: float
     worker: Connection | None = None
-    """None: it waits in the gateway's queue."""
+    """None: it is in the gateway's queue."""
     losses: int = 0
-    """Workers that died with it."""
+    """Workers lost while they processed it."""
 
 
 @dataclass(slots=True)
@@ -34,15 +34,15 @@ class WorkerState:
     """0: still loading its model."""
     is_draining: bool = False
     revoked_s: float | None = None
-    """Since when no route names it; it may finish what it holds, for a while."""
+    """Since when it has no route; it may finish its requests, for a limited time."""
     in_flight: set[int] = field(default_factory=set)
-    """Sent and not answered by the worker; those of clients gone included."""
+    """Sent and not answered by the worker, including those of disconnected clients."""
     last_sent: int = 0
-    """Grows with every dispatch of the gateway: breaks ties in turn."""
+    """Increases with every dispatch of the gateway: breaks ties in turn."""
 
     @property
     def takes_new(self) -> bool:
-        """True: it serves its service, though perhaps it has no slot free now."""
+        """True: it serves its service, though it may have no free slot now."""
         return self.capacity > 0 and not self.is_draining and self.revoked_s is None
 
     @property
@@ -53,11 +53,11 @@ class WorkerState:
 
 @dataclass(slots=True)
 class ServiceState:
-    """One service: its workers and the requests that wait for one of them."""
+    """One service: its workers and its queued requests."""
 
     name: str
     is_listed: bool = True
-    """False: the site has this service no more; its last workers may still finish."""
+    """False: the site no longer has this service; its last workers may still finish."""
     routes: tuple[WorkerRoute, ...] = ()
     workers: dict[Connection, WorkerState] = field(default_factory=dict)
     waiting: OrderedDict[int, Request] = field(default_factory=OrderedDict)
@@ -65,7 +65,7 @@ class ServiceState:
 
     @property
     def in_flight(self) -> int:
-        """Requests that are with workers."""
+        """Number of requests at workers."""
         return sum(len(worker.in_flight) for worker in self.workers.values())
 
     @property

@@ -1,4 +1,4 @@
-"""What the gateway counts, and its Prometheus text."""
+"""Counters of the gateway, and their Prometheus text."""
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
@@ -57,8 +57,8 @@ def render(
     refused: Mapping[RefusalReason, int],
     clients_refused: Mapping[Reason, int],
 ) -> str:
-    """Prometheus text format 0.0.4. `refused`: what the worker socket refused, by reason;
-    `clients_refused`: connections and requests that were refused before they were understood."""
+    """Prometheus text format 0.0.4. `refused`: refusals of the worker socket, by reason;
+    `clients_refused`: connections and requests that were refused before they were parsed."""
     lines: list[str] = []
     lines.extend(_family("requests_total", "counter", "HTTP requests by status", _requests(stats)))
     lines.extend(_family("errors_total", "counter", "HTTP requests without output", _errors(stats)))
@@ -121,6 +121,6 @@ def _histogram(service: str, latency: Latency) -> Iterator[str]:
 
 
 def _service(name: str) -> str:
-    """The label of a service, whatever its name holds."""
+    """The label of a service, with any characters in its name."""
     escaped = name.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'service="{escaped}"'

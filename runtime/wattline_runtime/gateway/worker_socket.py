@@ -1,4 +1,4 @@
-"""The gateway's socket for workers, and whom it lets in."""
+"""The gateway's socket for workers, and its allow-list."""
 
 import zmq
 
@@ -9,7 +9,7 @@ from wattline_runtime.gateway.events import ServiceRoutes
 from wattline_runtime.wire import MAX_FRAME_BYTES
 
 BURST_FRAMES = 512
-"""Frames taken at once before HTTP gets its turn again."""
+"""Frames received at once before HTTP gets its turn again."""
 LIMITS = SocketLimits(
     max_message_bytes=MAX_FRAME_BYTES,
     receive_queue=10_000,
@@ -21,7 +21,7 @@ LIMITS = SocketLimits(
 
 
 class WorkerSocket:
-    """A ServerSocket whose allow-list is what the routes say, and that can be watched by a loop."""
+    """A ServerSocket with an allow-list from the routes, which an event loop can watch."""
 
     def __init__(self, host: str, port: int, keys: KeyPair) -> None:
         """Raises TransportError when the address cannot be bound."""
@@ -32,7 +32,7 @@ class WorkerSocket:
         )
 
     def allow(self, services: ServiceRoutes, still_held: set[str]) -> None:
-        """Let in the workers that `services` names, and keep hearing the keys in `still_held`."""
+        """Allow the workers in `services`, and keep accepting the keys in `still_held`."""
         allowed = {
             route.public_key: Member(f"{name}/{route.ref}", "worker", route.public_key)
             for name, named in services.items()
@@ -51,14 +51,14 @@ class WorkerSocket:
         return self.server.socket.fileno()
 
     def receive(self) -> list[Incoming]:
-        """What has come in, at most `BURST_FRAMES`."""
+        """Frames received so far, at most `BURST_FRAMES`."""
         return self.server.recv_batch(BURST_FRAMES)
 
     @property
     def has_more(self) -> bool:
-        """True: frames wait that `receive` has not given yet."""
+        """True: frames are pending that `receive` has not returned yet."""
         return bool(int(self.server.socket.get(zmq.EVENTS)) & zmq.POLLIN)
 
     def close(self) -> None:
-        """Close, giving frames to workers a moment to leave."""
+        """Close, after a moment for queued frames to be sent."""
         self.server.close(linger_s=0.2)

@@ -1,7 +1,7 @@
-"""Workers of all services: who may serve, who is alive, and what becomes of a dead one's work.
+"""Workers of all services: authorization, liveness, and the requests of lost workers.
 
-A slot of a worker is freed only by the worker's own answer: a request whose client has gone
-counts until the worker says that it let go.
+A slot of a worker is freed only by the worker's own answer: a request whose client has disconnected
+counts until the worker reports that it dropped it.
 """
 
 from dataclasses import dataclass, field
@@ -21,13 +21,13 @@ from wattline_runtime.wire import (
 )
 
 WORKER_SILENCE_S = 3.0
-"""A worker not heard for this long is taken for lost."""
+"""A worker not heard for this long is considered lost."""
 REVOKED_GRACE_S = 5.0
-"""A worker that no route names any more may finish what it holds for this long."""
+"""A worker that has lost its route may finish its requests for this long."""
 MAX_LOSSES = 2
-"""Workers that may die with a request before it is given up: one retry."""
+"""Workers that may be lost with a request before it is given up: one retry."""
 MAX_WORKER_CAPACITY = 4096
-"""Whatever a worker claims, it gets no more than this at once."""
+"""Upper limit of a worker's declared capacity."""
 
 
 @dataclass(slots=True)
@@ -39,7 +39,7 @@ class Roster:
     _routes_by_key: dict[str, tuple[str, WorkerRoute]] = field(default_factory=dict)
 
     def said(self, event: e.WorkerSaid, now_s: float) -> list[e.Effect]:
-        """A message from a worker, or from whoever proved some key."""
+        """A message from a worker, or from another holder of a key."""
         worker = self.workers.get(event.connection)
         effects: list[e.Effect] = []
         if worker is not None and worker.route.public_key != event.public_key:
@@ -47,7 +47,7 @@ class Roster:
         if isinstance(event.message, WorkerBeat):
             return [*effects, *self._beat(event, event.message, worker, now_s)]
         if worker is None:
-            return effects  # from before this gateway knew it; the next beat sorts that out
+            return effects  # from before this gateway knew it; the next beat resolves that
         worker.heard_s = now_s
         return self._finished(worker, event.message, now_s)
 
@@ -77,7 +77,7 @@ class Roster:
     ) -> list[e.Effect]:
         if worker is not None and worker.revoked_s is not None:
             worker.heard_s = now_s
-            return []  # it ends with its grace
+            return []  # its grace time ends it
         why = self._objection(event.public_key, beat)
         if why:
             return [
@@ -132,7 +132,7 @@ class Roster:
     def gone(
         self, connection: e.Connection, now_s: float, why: str = "its connection ended"
     ) -> list[e.Effect]:
-        """Out of the books; each of its requests is tried once more, or given up."""
+        """Remove a worker from the books; each of its requests is retried once, or given up."""
         worker = self.workers.pop(connection, None)
         if worker is None:
             return []
@@ -162,7 +162,7 @@ class Roster:
         return [self.books.answer(request, e.Refusal("worker_lost", text, retry_after_s=1))]
 
     def beat_workers(self, now_s: float) -> list[e.Effect]:
-        """Once a beat period: a sign of life to each worker, and an end to those that have none."""
+        """Once a beat period: send a beat to each worker, and remove silent ones."""
         effects: list[e.Effect] = []
         for worker in list(self.workers.values()):
             if now_s - worker.heard_s > WORKER_SILENCE_S:
@@ -179,7 +179,7 @@ class Roster:
     # --- routes
 
     def routes_changed(self, routes: e.ServiceRoutes, now_s: float) -> list[e.Effect]:
-        """Take the new set of routes; workers it does not name get nothing new."""
+        """Apply the new set of routes; workers without a route get no new requests."""
         services = self.books.services
         self._routes_by_key = {
             route.public_key: (name, route) for name, named in routes.items() for route in named
@@ -201,7 +201,7 @@ class Roster:
     def _forget_ended_services(self) -> None:
         services = self.books.services
         for name in [s.name for s in services.values() if not s.is_listed and not s.workers]:
-            del services[name]  # its queue is empty: no worker, no waiting
+            del services[name]  # its queue is empty: without workers nothing waits
 
 
 def _may_leave(worker: WorkerState, now_s: float) -> bool:
@@ -211,7 +211,7 @@ def _may_leave(worker: WorkerState, now_s: float) -> bool:
 
 
 def _outcome(message: Reply | Failure) -> e.Outcome:
-    """What the client gets for a worker's answer."""
+    """The client's outcome for a worker's answer."""
     if isinstance(message, Reply):
         return e.Output(message.output)
     detail = message.detail[:MAX_DETAIL_CHARS]

@@ -25,7 +25,7 @@ MODEL_END_S = 0.5
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, load keys and model class, serve. Returns the exit status."""
+    """Parse arguments, load keys and model class, serve. Returns the exit status."""
     log_to_stderr()
     parser = _parser()
     options = parser.parse_args(argv)
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     worker = Worker(config, keys, model, args)
     code = worker.run()
     if not worker.join_model(MODEL_END_S):
-        # The model hangs in user code; a normal exit would wait for what it holds.
+        # The model hangs in user code; a normal exit would wait for its threads and locks.
         structlog.get_logger().warning("model_left_hanging", service=config.service)
         sys.stdout.flush()
         sys.stderr.flush()

@@ -1,11 +1,11 @@
-"""The worker's batching policy, without I/O.
+"""Batching policy of the worker, without I/O.
 
-How it works. While the model is idle, whatever arrives runs at once: a lone request never waits
-for company. While the model is busy, arrivals gather; when it gets free, the next batch is made
-around the oldest one waiting (so none starves), filled with its nearest neighbours by length
-(so that little is padded) until the cost budget is reached, and ordered by length. Expired and
-cancelled requests never reach the model. A batch that fails as a whole is run again one by one,
-so that one bad input fails only itself.
+How it works. While the model is idle, an arrival runs at once: a lone request never waits for
+others. While the model is busy, arrivals are queued; when it is free, the next batch is built
+around the oldest queued one (so none starves), filled with its nearest neighbours by length (so
+that padding is small) until the cost budget is reached, and ordered by length. Expired and
+cancelled requests never reach the model. A batch that fails as a whole is run again one by one, so
+that one bad input fails only itself.
 
 Every item that arrived is answered exactly once; see `Batcher.check_invariants`.
 """
@@ -19,7 +19,7 @@ from wattline_runtime.wire import FailureReason
 
 
 class Key(NamedTuple):
-    """Which request of which gateway connection."""
+    """Identifies a request of a gateway connection."""
 
     gateway: int
     id: int
@@ -31,11 +31,11 @@ class Item:
 
     key: Key
     deadline_s: float
-    """Monotonic time after which nobody wants the output."""
+    """Monotonic time after which the output is no longer needed."""
     cost: int
-    """What it takes of a batch's budget; 1 unless the model says otherwise."""
+    """Its part of a batch's budget; 1 unless the model specifies a cost."""
     length: int
-    """What padding depends on; 0 unless the model says otherwise."""
+    """Determines padding; 0 unless the model specifies a length."""
     value: object
 
 
@@ -48,7 +48,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """No output, and why."""
+    """A failure and its reason."""
 
     reason: FailureReason
     detail: str = ""
@@ -59,21 +59,21 @@ Outcome = Output | Failed
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """Inputs that came in together; they may share a batch."""
+    """Inputs that arrived together; they may share a batch."""
 
     items: tuple[Item, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """Nobody waits for this one any more."""
+    """This request is no longer needed."""
 
     key: Key
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayLost:
-    """A gateway is gone, and with it everybody who waited behind it."""
+    """A gateway is disconnected, and its requests are no longer needed."""
 
     gateway: int
 
@@ -94,12 +94,12 @@ class BatchBroke:
 
 @dataclass(frozen=True, slots=True)
 class DrainStarted:
-    """Finish what is here, take nothing new."""
+    """Finish the present requests, accept no new ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class GraceOver:
-    """Hand back whatever is not finished, so that another worker can do it."""
+    """Return unfinished requests, so that another worker can serve them."""
 
 
 Event = Arrived | Cancelled | GatewayLost | BatchEnded | BatchBroke | DrainStarted | GraceOver
@@ -107,14 +107,14 @@ Event = Arrived | Cancelled | GatewayLost | BatchEnded | BatchBroke | DrainStart
 
 @dataclass(frozen=True, slots=True)
 class RunBatch:
-    """Give these to the model now; it is idle."""
+    """Pass these to the model now; it is idle."""
 
     items: tuple[Item, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Tell the gateway; exactly one for each item that arrived."""
+    """Answer to the gateway; exactly one for each item that arrived."""
 
     key: Key
     outcome: Outcome
@@ -152,17 +152,17 @@ def choose_batch(waiting: Sequence[Item], budget: int) -> list[Item]:
 
 @dataclass(slots=True)
 class Batcher:
-    """All requests a worker holds; changes only through handle()."""
+    """All requests in a worker; changes only through handle()."""
 
     budget: int
-    """Cost of one batch at most."""
+    """Maximum cost of a batch."""
     queue_limit: int
-    """Items waiting at most; more are refused as overloaded."""
+    """Maximum of queued items; more are refused as overloaded."""
     _waiting: OrderedDict[Key, Item] = field(default_factory=OrderedDict)
     _alone: deque[Item] = field(default_factory=deque)
     _running: tuple[Item, ...] = ()
     _dropped: set[Key] = field(default_factory=set)
-    """Running items that were cancelled: their outputs are thrown away."""
+    """Running items that were cancelled: their outputs are discarded."""
     _is_draining: bool = False
 
     @property
@@ -172,16 +172,16 @@ class Batcher:
 
     @property
     def running(self) -> int:
-        """Items the model has now."""
+        """Items the model is processing."""
         return len(self._running)
 
     @property
     def is_draining(self) -> bool:
-        """True: nothing new is taken."""
+        """True: no new items are accepted."""
         return self._is_draining
 
     def handle(self, event: Event, now_s: float) -> list[Effect]:
-        """Take one event; the effects are to be carried out in order."""
+        """Handle one event; the effects are to be executed in order."""
         match event:
             case Arrived():
                 return [*self._arrived(event.items), *self._dispatch(now_s)]
@@ -256,7 +256,7 @@ class Batcher:
 
     def _ended(self, outcomes: Sequence[Outcome]) -> list[Effect]:
         if not self._running:
-            return []  # handed back in the meantime
+            return []  # returned in the meantime
         pairs = list(zip(self._running, outcomes, strict=True))
         dropped = self._dropped
         self._running, self._dropped = (), set()

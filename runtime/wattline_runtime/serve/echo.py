@@ -1,4 +1,4 @@
-"""A model that answers each input with itself: for benchmarks and for trying a service out."""
+"""A model that returns each input: for benchmarks and for trying a service out."""
 
 import time
 from collections.abc import Mapping
@@ -8,14 +8,14 @@ from wattline_runtime.serve.model import InputRefused
 
 
 class Echo:
-    """`--arg busy_ms=N` keeps the CPU busy that long for each batch, as a real model would."""
+    """`--arg busy_ms=N` uses the CPU that long for each batch, as a real model would."""
 
     def load(self, args: Mapping[str, str]) -> None:
         """Raises ValueError for a `busy_ms` that is no number."""
         self._busy_s = float(args.get("busy_ms", "0")) / 1000
 
     def predict(self, batch: list[Any]) -> list[Any]:
-        """The batch as it is. Inputs `{"refuse": text}` are refused with that text."""
+        """The batch unchanged. Inputs `{"refuse": text}` are refused with that text."""
         end_s = time.monotonic() + self._busy_s
         while time.monotonic() < end_s:
             pass

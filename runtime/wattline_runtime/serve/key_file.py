@@ -1,4 +1,4 @@
-"""Reading a CURVE secret key from a file that only its owner may read."""
+"""Reads a CURVE secret key from a file that only its owner may read."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A worker's connection to one gateway; made anew whenever it is refused or falls silent."""
+"""A worker's connection to one gateway; re-established after a refusal or silence."""
 
 from wattline_protocol.trust.keys import KeyPair
 from wattline_protocol.wire.codec import MalformedMessage
@@ -18,7 +18,7 @@ from wattline_runtime.wire import (
 
 BEAT_PERIOD_S = 0.5
 SILENCE_S = 3.0
-"""A gateway not heard for this long is taken for lost, and the connection made anew."""
+"""A gateway not heard for this long is considered lost, and the connection re-established."""
 RETRY_S = 0.5
 """After a refusal: the route that allows this worker may still be on its way to the gateway."""
 LINGER_S = 0.5
@@ -28,7 +28,7 @@ LIMITS = SocketLimits(
 
 
 class GatewayLink:
-    """One gateway as the worker sees it. `generation` changes with every new connection."""
+    """One gateway from the worker's side. `generation` changes with every new connection."""
 
     def __init__(self, endpoint: str, keys: KeyPair, gateway_key: str) -> None:
         self.endpoint = endpoint
@@ -37,7 +37,7 @@ class GatewayLink:
         self.is_welcomed = False
         self.drain_seen = False
         self.refused_because = ""
-        """Set: this connection is of no use."""
+        """Set: this connection cannot be used."""
         self.retry_at_s = 0.0
         self._keys = keys
         self._gateway_key = gateway_key
@@ -48,7 +48,7 @@ class GatewayLink:
         self._outbound: FrameCodec[FromWorker] = FrameCodec(FromWorker)
 
     def connect(self, generation: int, now_s: float) -> ClientSocket:
-        """Begin a new connection. Raises TransportError when the endpoint is none."""
+        """Open a new connection. Raises TransportError when the endpoint is invalid."""
         self.client = ClientSocket(self.endpoint, self._keys, self._gateway_key, LIMITS)
         self._connections = 0
         self.refused_because = ""
@@ -56,14 +56,14 @@ class GatewayLink:
         return self.client
 
     def renew(self, generation: int, now_s: float) -> None:
-        """What the gateway knew of this worker is gone; begin again."""
+        """The gateway has lost its state of this worker; start over."""
         self.generation = generation
         self.is_welcomed = self.drain_seen = False
         self._heard_s = now_s
         self._outbox.clear()
 
     def leave(self, retry_at_s: float, linger_s: float = 0.0) -> None:
-        """Give this connection up, with all that waits on it, until the next `connect`."""
+        """Drop this connection with everything queued on it, until the next `connect`."""
         if self.client is not None:
             self.client.close(linger_s)
         self.client = None
@@ -72,11 +72,11 @@ class GatewayLink:
         self._outbox.clear()
 
     def is_silent(self, now_s: float) -> bool:
-        """True: nothing heard for so long that the connection must be made anew."""
+        """True: silent for so long that the connection must be re-established."""
         return now_s - self._heard_s > SILENCE_S
 
     def look(self) -> bool:
-        """Whether this is another connection than at the last look; notes a refused handshake."""
+        """Whether the connection is a new one since the last call; records a refused handshake."""
         if self.client is None:
             return False
         link = self.client.link
@@ -94,19 +94,19 @@ class GatewayLink:
         return self.client.link.detail or f"not heard for {SILENCE_S:.0f} s"
 
     def send(self, message: FromWorker) -> None:
-        """Queue a message for the next flush; without a connection there is nobody to tell."""
+        """Queue a message for the next flush; dropped without a connection."""
         if self.client is not None:
             self._outbox.append(message)
 
     def flush(self) -> None:
-        """Send what is queued. What an unconnected socket does not take is of no use later."""
+        """Send queued messages; those that an unconnected socket refuses are obsolete later."""
         messages, self._outbox = self._outbox, []
         if self.client is not None:
             for frame in self._outbound.frames(messages):
                 self.client.send(frame)
 
     def receive(self, now_s: float) -> list[Infer | CancelInfer]:
-        """All work that has come in. Beats and refusals are taken note of here."""
+        """All work received so far. Beats and refusals are handled here."""
         work: list[Infer | CancelInfer] = []
         for frame in self.client.recv_batch() if self.client is not None else ():
             try:

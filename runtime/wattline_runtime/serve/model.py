@@ -1,4 +1,4 @@
-"""What a user's model class looks like to the worker, how it is found, and how it is run."""
+"""Interface of a user's model class: how it is found and how it is run."""
 
 import importlib
 import importlib.util
@@ -15,34 +15,34 @@ from wattline_runtime.wire import MAX_DETAIL_CHARS, MAX_ITEM_BYTES
 
 
 class InputRefused(ValueError):
-    """Raised or returned by a model for an input it cannot take; the client reads the text."""
+    """Raised or returned by a model for an invalid input; the client reads the text."""
 
 
 class ModelNotFound(ValueError):
-    """The `--model` text names no usable class; says what was tried."""
+    """The `--model` text names no usable class; the text reports what was tried."""
 
 
 class Model(Protocol):
-    """A class the worker can serve. One instance, called by one thread only.
+    """A class that the worker serves. One instance, called by one thread only.
 
-    Optional: `cost(item) -> int`, what an item takes of a batch's budget (at least 1), and
-    `length(item) -> int`, what padding depends on. Both run before queueing and must be cheap.
+    Optional: `cost(item) -> int`, the item's part of a batch's budget (at least 1), and
+    `length(item) -> int`, which determines padding. Both run before queueing and must be cheap.
     """
 
     def load(self, args: Mapping[str, str]) -> None:
-        """Get ready: read weights, warm up. Raising ends the worker."""
+        """Load weights, warm up. Raising ends the worker."""
 
     def predict(self, batch: list[Any]) -> list[Any]:
-        """One output an input, in order, each something JSON can carry or with `tolist()`.
+        """One output an input, in order, each a JSON value or with `tolist()`.
 
-        Raise `InputRefused`, or return one in an output's place, for an input that is wrong.
+        Raise `InputRefused`, or return one in an output's place, for an invalid input.
         """
 
 
 def find_model(reference: str) -> type[Model]:
     """The class named by `package.module:Class` or `path/to/file.py:Class`.
 
-    Raises ModelNotFound; errors inside the user's module come through as they are.
+    Raises ModelNotFound; errors inside the user's module are passed through.
     """
     where, colon, name = reference.rpartition(":")
     if not colon or not where or not name:
@@ -65,7 +65,7 @@ def _module_named(name: str) -> object:
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(error.name + ".")):
             raise ModelNotFound(f"there is no module {name} on this task's path") from error
-        raise  # a module that the user's module needs: its own message says more
+        raise  # a module that the user's module needs: its own message is more specific
 
 
 def _module_from_file(path: Path) -> object:
@@ -81,7 +81,7 @@ def _module_from_file(path: Path) -> object:
 
 
 def measure(model: Model, value: object) -> tuple[int, int]:
-    """Cost and length of one input. Whatever the model's functions raise comes through."""
+    """Cost and length of one input. Errors of the model's functions are passed through."""
     cost_of: Callable[[object], int] | None = getattr(model, "cost", None)
     length_of: Callable[[object], int] | None = getattr(model, "length", None)
     cost = 1 if cost_of is None else max(1, int(cost_of(value)))
@@ -96,7 +96,7 @@ def run_batch(model: Model, values: list[object]) -> tuple[Outcome, ...] | Faile
     except InputRefused as error:
         return Failed("bad_input", str(error)[:MAX_DETAIL_CHARS])
     except Exception as error:
-        # The text stays in the worker's log: it may show what a client should not see.
+        # The text stays in the worker's log: it may contain what a client must not see.
         print_traceback(error)
         return Failed("model_error", f"the model raised {type(error).__name__}")
     if not isinstance(outputs, list) or len(outputs) != len(values):
@@ -106,7 +106,7 @@ def run_batch(model: Model, values: list[object]) -> tuple[Outcome, ...] | Faile
 
 
 def print_traceback(error: BaseException) -> None:
-    """Write the traceback of a user's code to the task's log, where its author looks."""
+    """Write the traceback of a user's code to the task's log, where its author will read it."""
     import traceback
 
     traceback.print_exception(error, file=sys.stderr)
@@ -133,6 +133,6 @@ def _plain(value: Any) -> object:
 
 
 def _inference_mode() -> AbstractContextManager[object]:
-    """Torch without gradients, if the model brought torch in; a small model need not."""
+    """Torch without gradients, if the model imported torch; a small model need not."""
     torch = sys.modules.get("torch")
     return nullcontext() if torch is None else torch.inference_mode()

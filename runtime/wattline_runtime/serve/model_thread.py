@@ -1,4 +1,4 @@
-"""The one thread that touches the model: loads it, then runs one batch after the other."""
+"""The only thread that calls the model: loads it, then runs one batch after the other."""
 
 import sys
 import threading
@@ -19,7 +19,7 @@ class ModelLoaded:
 
 @dataclass(frozen=True, slots=True)
 class ModelDied:
-    """Loading failed, or the model ended its own thread; the worker cannot go on."""
+    """Loading failed, or the model ended its own thread; the worker cannot continue."""
 
     detail: str
 
@@ -28,7 +28,7 @@ News = ModelLoaded | ModelDied | BatchEnded | BatchBroke
 
 
 class ModelThread:
-    """Owner of the model. `tell` is called from this thread with each piece of news."""
+    """Owner of the model. Calls `tell` from this thread with each event."""
 
     def __init__(
         self,
@@ -51,11 +51,11 @@ class ModelThread:
         self._thread.start()
 
     def submit(self, items: tuple[Item, ...]) -> None:
-        """Run a batch; the batcher sees to it that there is one at a time."""
+        """Run a batch; the batcher ensures that there is one at a time."""
         self._batches.put(items)
 
     def stop(self, timeout_s: float) -> bool:
-        """Ask the thread to end. False: it is still busy after `timeout_s`."""
+        """Request the thread to end. False: it is still busy after `timeout_s`."""
         self._batches.put(None)
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
@@ -66,7 +66,7 @@ class ModelThread:
             while (items := self._batches.get()) is not None:
                 result = run_batch(self._model, [item.value for item in items])
                 self._tell(BatchBroke(result) if isinstance(result, Failed) else BatchEnded(result))
-        except BaseException as error:  # SystemExit from user code included: the worker must know
+        except BaseException as error:  # includes SystemExit from user code: the worker must know
             print_traceback(error)
             self._tell(ModelDied(f"{type(error).__name__}: {error}"))
 
@@ -77,7 +77,7 @@ class ModelThread:
         self._tell(ModelLoaded(self._model))
 
     def _limit_torch(self) -> None:
-        """Hold torch to its share of the node. Before and after load, which may import it."""
+        """Limit torch to its share of the node. Before and after load, which may import it."""
         torch = sys.modules.get("torch")
         if torch is not None:
             torch.set_num_threads(self._torch_threads)

@@ -1,7 +1,7 @@
-"""The worker's shell: gateways on one side, the batcher in the middle, the model thread behind.
+"""The worker's shell: connections to gateways, the batcher, and the model thread.
 
-The main thread does all I/O and never runs the model, so beats go out and cancellations come in
-while a batch computes. News from the model thread come through a queue and a pipe that wakes the
+The main thread does all I/O and never runs the model, so beats are sent and cancellations received
+while a batch computes. Events of the model thread arrive in a queue, with a pipe that wakes the
 poller; signals write to the same pipe.
 """
 
@@ -28,18 +28,18 @@ log = structlog.get_logger()
 
 
 class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """How a worker is set up; `wattline_runtime.serve` fills it from arguments and environment."""
+    """Configuration of a worker, set by `wattline_runtime.serve` from arguments and environment."""
 
     service: str
     gateways: tuple[str, ...]
     gateway_key: str
-    """Public key of all of them, z85."""
+    """Public key of all gateways, z85."""
     max_batch_cost: int = 32
     capacity: int = 64
-    """Requests a gateway may have here at once: what waits here can be ordered by length."""
+    """Requests a gateway may have here at once: queued ones can be ordered by length."""
     torch_threads: int = 1
     drain_grace_s: float = 3.5
-    """After a stop notice: time to finish what is here. The rest is handed back."""
+    """After a stop notice: time to finish the present requests. The rest is returned."""
     stop_file: str = ""
 
 
@@ -48,7 +48,7 @@ EXIT_MODEL_FAILED = 3
 
 
 class Worker:
-    """One inference worker; `run` serves until a stop notice and gives the exit status."""
+    """One inference worker; `run` serves until a stop notice and returns the exit status."""
 
     def __init__(self, config: WorkerConfig, keys: KeyPair, model: Model, args: Mapping[str, str]):
         self._config = config
@@ -56,7 +56,7 @@ class Worker:
         self._by_generation: dict[int, GatewayLink] = {}
         self._generations = 0
         self._complaints: dict[str, str] = {}
-        """What was said last about each gateway that is not reached."""
+        """Last logged error of each unreachable gateway."""
         self._batcher = b.Batcher(
             budget=config.max_batch_cost, queue_limit=config.capacity * len(config.gateways)
         )
@@ -75,7 +75,7 @@ class Worker:
         self._exit_code: int | None = None
 
     def run(self) -> int:
-        """Serve until told to stop; no connection is left open."""
+        """Serve until a stop is requested; closes all connections."""
         self._take_signals()
         self._poller.register(self._wake_read, zmq.POLLIN)
         for link in self._links:
@@ -127,7 +127,7 @@ class Worker:
                 return
             if isinstance(news, ModelLoaded):
                 self._model = news.model
-                self._next_beat_s = now_s  # say at once that there is capacity now
+                self._next_beat_s = now_s  # report at once that there is capacity now
                 log.info("model_loaded", service=self._config.service)
             elif isinstance(news, ModelDied):
                 log.error("model_died", service=self._config.service, detail=news.detail)
@@ -160,7 +160,7 @@ class Worker:
             cost, length = measure(self._model, value)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InputRefused) as error:
             return b.Failed("bad_input", str(error)[:MAX_DETAIL_CHARS])
-        except Exception as error:  # the model's cost or length could not cope with this input
+        except Exception as error:  # the model's cost or length failed for this input
             return b.Failed("bad_input", f"{type(error).__name__}: {error}"[:MAX_DETAIL_CHARS])
         return b.Item(key, now_s + message.budget_ms / 1000, cost, length, value)
 
@@ -174,7 +174,7 @@ class Worker:
     def _answer(self, answer: b.Answer) -> None:
         link = self._by_generation.get(answer.key.gateway)
         if link is None or link.generation != answer.key.gateway:
-            return  # that connection is gone, and whoever waited behind it
+            return  # that connection has ended, and so have its requests
         outcome = answer.outcome
         if isinstance(outcome, b.Output):
             link.send(Reply(answer.key.id, outcome.body))
@@ -209,7 +209,7 @@ class Worker:
         self._poller.register(client.monitor, zmq.POLLIN)
 
     def _look(self, link: GatewayLink, now_s: float) -> None:
-        """The connection's state may have changed."""
+        """Handle a possible change of the connection's state."""
         if link.look():
             self._forget(link, now_s)
             self._generations += 1
@@ -218,7 +218,7 @@ class Worker:
             self._beat_to(link)
 
     def _leave(self, link: GatewayLink, now_s: float, retry_s: float) -> None:
-        """Drop a connection and whatever came over it; it is made anew after `retry_s`."""
+        """Drop a connection and its requests; it is re-established after `retry_s`."""
         if link.client is None:
             return
         if link.detail != self._complaints.get(link.endpoint):  # once, not at every try
@@ -230,7 +230,7 @@ class Worker:
         self._forget(link, now_s)
 
     def _forget(self, link: GatewayLink, now_s: float) -> None:
-        """Nobody waits any more for what came over this connection."""
+        """The requests of this connection are no longer needed."""
         self._by_generation.pop(link.generation, None)
         self._apply(self._batcher.handle(b.GatewayLost(link.generation), now_s))
 
@@ -270,7 +270,7 @@ class Worker:
 
     def _tell(self, news: News) -> None:
         self._news.put(news)
-        with suppress(BlockingIOError):  # a full pipe wakes just as well
+        with suppress(BlockingIOError):  # a full pipe wakes it as well
             os.write(self._wake_write, b"\0")
 
     def _drain_pipe(self) -> None:

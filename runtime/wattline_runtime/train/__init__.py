@@ -1,1 +1,1 @@
-"""What a training script may use to run as a gang, and the examples that do."""
+"""Library for training scripts that run as a gang, and examples."""

@@ -37,7 +37,7 @@ class Training:
         self.parallel = gang.parallel(self.net)
 
     def _resume(self) -> None:
-        """Go on from the newest intact checkpoint, which only the first rank needs to reach."""
+        """Continue from the newest intact checkpoint, which only the first rank needs to reach."""
         state = self.gang.from_first(self._load() if self.gang.is_first else None)
         if state is not None:
             self.net.load_state_dict(state["net"])
@@ -58,7 +58,7 @@ class Training:
         return state
 
     def run_epoch(self) -> float:
-        """One pass over this rank's share of the images; the mean loss."""
+        """One pass over this rank's share of the images; returns the mean loss."""
         generator = torch.Generator().manual_seed(self.options.seed * 1000 + self.epoch)
         order = torch.randperm(len(self.y), generator=generator)
         share = len(order) // self.gang.world_size
@@ -85,7 +85,7 @@ class Training:
             return float((self.net(self.held_x).argmax(1) == self.held_y).float().mean())
 
     def save(self, accuracy: float) -> None:
-        """Make a checkpoint of this epoch; for the first rank only."""
+        """Save a checkpoint of this epoch; for the first rank only."""
         state = {
             "net": self.net.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -100,7 +100,7 @@ class Training:
 
 
 def train(gang: Gang, options: argparse.Namespace) -> float:
-    """Train to the last epoch or to a stop notice; the accuracy reached."""
+    """Train to the last epoch or to a stop notice; returns the accuracy reached."""
     training = Training(gang, options)
     accuracy = training.accuracy()
     until_s = time.monotonic() + options.at_least_s

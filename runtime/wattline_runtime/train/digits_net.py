@@ -1,4 +1,4 @@
-"""The digits data set and the network for it; training and serving share both."""
+"""The digits data set and its network; shared by training and serving."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ CLASSES = 10
 BRIGHTEST = 16.0
 """Pixels are 0 to 16."""
 HELD_OUT_EVERY = 10
-"""One in this many images is never trained on."""
+"""One in this many images is excluded from training."""
 SPLIT_SEED = 7
 
 
@@ -45,7 +45,7 @@ class _Block(nn.Module):
 
 
 def load_split() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Images (n, 64) and labels (n,) to train on, then those held out; always the same split."""
+    """Images (n, 64) and labels (n,) for training, then those held out; always the same split."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
@@ -57,7 +57,7 @@ def load_split() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def shifted(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image moved by up to one pixel either way: digits are not always in the middle."""
+    """Each image moved by up to one pixel either way: digits are not always centred."""
     dx, dy = (int(torch.randint(-1, 2, (1,), generator=generator).item()) for _ in range(2))
     images = pixels.view(-1, SIDE, SIDE)
     padded = nn.functional.pad(images, (1, 1, 1, 1))

@@ -1,4 +1,4 @@
-"""The processes of one training job: how they meet and agree, under torchrun or alone.
+"""The processes of one training job: rendezvous and agreement, under torchrun or alone.
 
 `torchrun` (started by the agents on every node of the gang) sets RANK, WORLD_SIZE and the address
 where the ranks meet; alone, the same script is a gang of one.
@@ -36,7 +36,7 @@ class Gang:
         return self.rank == 0
 
     def any(self, flag: bool) -> bool:
-        """True on every rank if `flag` is on one: so that all stop at the same step."""
+        """True on every rank if `flag` is true on one: so that all stop at the same step."""
         if self.world_size == 1:
             return flag
         votes = torch.tensor([int(flag)], device=self.device)
@@ -44,7 +44,7 @@ class Gang:
         return bool(votes.item())
 
     def from_first(self, value: T) -> T:
-        """The first rank's `value`, on every rank; anything that pickles."""
+        """The first rank's `value`, on every rank; any value that can be pickled."""
         if self.world_size == 1:
             return value
         box = [value]
@@ -52,15 +52,15 @@ class Gang:
         return box[0]
 
     def parallel(self, model: nn.Module) -> nn.Module:
-        """The model, its gradients averaged over the gang, starting from the first's weights."""
+        """The model with gradients averaged over the gang, starting from the first's weights."""
         return model if self.world_size == 1 else DistributedDataParallel(model)
 
 
 @contextmanager
 def join_gang(torch_threads: int = 1) -> Iterator[Gang]:
-    """Meet the other ranks; leave in order at the end. Raises what torch raises if nobody comes.
+    """Meet the other ranks; leave in order at the end. Raises torch's error if they do not come.
 
-    One torch thread a process unless told otherwise: the ranks of a node share its cores.
+    One torch thread a process by default: the ranks of a node share its cores.
     """
     torch.set_num_threads(torch_threads)
     world_size = int(os.environ.get("WORLD_SIZE", "1"))

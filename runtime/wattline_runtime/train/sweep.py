@@ -40,7 +40,7 @@ def point(index: int) -> Point:
 
 
 def evaluate(at: Point, epochs: int) -> Iterator[float]:
-    """Train epoch by epoch; after each the accuracy on the held-out tenth."""
+    """Train epoch by epoch; yields the accuracy on the held-out tenth after each."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read once, when numpy is imported
     import numpy as np
     from sklearn.datasets import load_digits

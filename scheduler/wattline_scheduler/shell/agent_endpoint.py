@@ -1,7 +1,7 @@
-"""The agents' side of the edge: bytes become messages of known nodes, messages become bytes.
+"""Agents' endpoint: decodes bytes to messages of known nodes, and encodes messages.
 
-A node's messages go to the connection on which it said Hello last. The core never sees a message
-whose sender is not the node it comes from.
+Messages to a node are sent on the connection that sent its last Hello. The core never sees a
+message whose sender is not the node it comes from.
 """
 
 from collections.abc import Container
@@ -19,7 +19,7 @@ from wattline_protocol.wire.transport import Incoming, ServerSocket
 from wattline_scheduler.shell.protocol_version import spoken_version, version_refusal
 
 MAX_BATCH = 1_000
-"""Messages taken in at once: beats of a second from a thousand nodes."""
+"""Maximum of messages received at once: beats of a second from a thousand nodes."""
 
 
 class AgentDesk:
@@ -33,11 +33,11 @@ class AgentDesk:
         self._connections: dict[NodeId, bytes] = {}
 
     def receive(self) -> list[Incoming]:
-        """What came in since the last call, not read yet."""
+        """Messages received since the last call, not decoded yet."""
         return self._socket.recv_batch(MAX_BATCH)
 
     def turn_away(self, incoming: Incoming) -> None:
-        """There is no room for it: it is lost, as on a broken connection."""
+        """Drop a message for lack of space: it is lost, as on a broken connection."""
         self._socket.refuse(incoming, "rate", "more messages than may wait")
 
     def send(self, node: NodeId, message: ToAgent) -> None:
@@ -47,8 +47,7 @@ class AgentDesk:
             self._socket.send(connection, self._out.encode(message))
 
     def admit(self, received: Incoming) -> FromAgent | None:
-        """The message in it, if its sender may still be heard; what must be refused is answered
-        here."""
+        """The decoded message, if its sender is still authorized; a refusal is answered here."""
         incoming = self._socket.still_heard(received)
         return None if incoming is None else self._read(incoming)
 
@@ -67,7 +66,7 @@ class AgentDesk:
         if isinstance(message, Hello):
             return self._greeted(incoming, node, message)
         if node not in self._connections and node in self._nodes:
-            # Said Hello to an earlier run: the core will ask it to say it again.
+            # Hello was sent to an earlier run: the core will request another.
             self._connections[node] = incoming.routing_id
         return message if self._connections.get(node) == incoming.routing_id else None
 

@@ -1,9 +1,9 @@
-"""What agents say, served in turn: one that floods, or lies, keeps no other node waiting.
+"""Fair scheduling of agents' messages: an agent that floods or lies delays no other node.
 
-As for clients (`turns`): each step of the loop serves agents for at most `AGENTS_S`, in turn by
-what each has cost. Honest agents say a few messages a second, each of some ten microseconds, so
-all of them are served in each step. What is saved for an agent counts `ROW_S` a record and each
-greeting `HELLO_S`, so that nothing that an agent repeats costs a write each time without bound.
+As for clients (`client_turns`): each step of the loop serves agents for at most `AGENTS_S`, in turn
+by the cost of each. Honest agents send a few messages a second of some ten microseconds each, so
+all of them are served in each step. Each record saved for an agent is charged `ROW_S` and each
+Hello `HELLO_S`, so that no message repeated by an agent costs unbounded disk writes.
 """
 
 from collections.abc import Callable
@@ -16,21 +16,21 @@ from wattline_scheduler.shell.agent_endpoint import AgentDesk
 from wattline_scheduler.shell.clients.fair_queue import FairLimits, FairQueue
 
 AGENTS_S = 0.05
-"""So long a step serves agents: beats of a second from some thousand nodes."""
+"""Time per step for agents: beats of a second from some thousand nodes."""
 
 LIMITS = FairLimits(share=0.25, burst_s=2.0, items=2_000, bytes=16 * 1024 * 1024)
-"""Of each agent. A node that starts and ends a hundred tasks a second uses this up by its records;
-one that comes back sends its spool at once."""
+"""Limits of each agent. The records of a node that starts and ends a hundred tasks a second use
+this up; a node that reconnects sends its spool at once."""
 
 ROW_S = 0.0005
 """500 records a second are saved for one agent in the long run, and 4,000 at once."""
 
 HELLO_S = 0.1
-"""A greeting may begin an incarnation: then the node's record is saved and its caps are read."""
+"""A Hello may begin an incarnation: then the node's record is saved and its caps are read."""
 
 
 class AgentTurns:
-    """Takes in what agents say, and has it handled in turn; all for the loop's thread."""
+    """Receives agents' messages and handles them in turn; all for the loop's thread."""
 
     def __init__(
         self,
@@ -42,14 +42,14 @@ class AgentTurns:
         self._queue: FairQueue[Incoming] = FairQueue(LIMITS)
 
     def take_in(self) -> None:
-        """Let what came in wait for its turn; beyond an agent's room it is refused."""
+        """Queue messages received; those beyond an agent's limits are dropped."""
         now = self._clock().mono_s
         for incoming in self._desk.receive():
             if not self._queue.put(incoming.member.name, incoming, len(incoming.data), now):
                 self._desk.turn_away(incoming)
 
     def serve(self) -> list[Effect]:
-        """Serve whose turn it is, for `AGENTS_S` at most."""
+        """Serve agents in turn, for `AGENTS_S` at most."""
         effects: list[Effect] = []
 
         def serve(name: str, incoming: Incoming, now: Now) -> float:
@@ -62,12 +62,12 @@ class AgentTurns:
         return effects
 
     def next_in_s(self) -> float | None:
-        """In how long something may be served; None = nothing waits."""
+        """Time until something may be served; None = nothing is queued."""
         return self._queue.next_in_s(self._clock().mono_s)
 
 
 def _counts_s(message: FromAgent | None, effects: list[Effect]) -> float:
-    """What comes after the turn, or counts more than its time."""
+    """Cost beyond the time measured: of work after the turn, or charged higher."""
     rows = sum([isinstance(effect, Save) for effect in effects])
     match message:
         case Rollups(items=items):

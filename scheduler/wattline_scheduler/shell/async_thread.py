@@ -1,4 +1,4 @@
-"""One thread with an event loop of its own: nothing that hangs out there can delay a lease."""
+"""One thread with its own event loop: external calls that hang cannot delay a lease."""
 
 import asyncio
 import threading
@@ -7,10 +7,10 @@ from collections.abc import Callable, Coroutine
 import structlog
 
 STOP_WITHIN_S = 5.0
-"""What is cancelled ends at once; a program that cannot be killed is left behind."""
+"""Cancelled work ends at once; a program that cannot be killed is abandoned."""
 
 Work = Callable[[], Coroutine[None, None, None]]
-"""Made in the thread, once; handles what goes wrong in it."""
+"""Created in the thread, once; handles its own errors."""
 
 log = structlog.get_logger()
 
@@ -27,19 +27,19 @@ class Aside:
         self._is_up = threading.Event()
 
     def start(self) -> None:
-        """Begin; work is taken from now on."""
+        """Start the thread; work is accepted from now on."""
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
         self._is_up.wait()
 
     def run(self, work: Work, name: str) -> None:
-        """A task of its own for this work. From any thread, after `start`."""
+        """Start a task for this work. From any thread, after `start`."""
         if self._loop is None:
             raise RuntimeError(f"{self._name} takes no work before its start")
         self._loop.call_soon_threadsafe(self._begin, work, name)
 
     def close(self) -> None:
-        """Cancel what runs, and end the thread."""
+        """Cancel all work, and end the thread."""
         if self._thread is None or self._loop is None or self._stop is None:
             return
         self._loop.call_soon_threadsafe(self._stop.set)

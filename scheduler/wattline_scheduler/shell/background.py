@@ -1,4 +1,4 @@
-"""What runs beside the loop in threads of its own, so that the world outside delays no lease."""
+"""Services in threads of their own beside the loop, so that external systems delay no lease."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from wattline_scheduler.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """Sensors, hosts to switch off, webhooks, a door for grid events; each as configured."""
+    """Sensors, hosts to switch off, webhooks, HTTP for grid events; each as configured."""
 
     sensing: SensingDesk
     out_of_band: OutOfBandDesk
@@ -41,14 +41,14 @@ class Beside:
         )
 
     def start(self, store: Store) -> None:
-        """Begin. Raises StoreError."""
+        """Start all services. Raises StoreError."""
         self.sensing.start()
         self.out_of_band.start()
         self.hooks.start(store)
         self.door.start()
 
     def close(self) -> None:
-        """End all of it; the door is closed by who opened it."""
+        """Stop all services; `door` is closed by its owner."""
         self.sensing.close()
         self.out_of_band.close()
         self.hooks.close()

@@ -1,12 +1,12 @@
-"""Group commit: what one step decided goes to disk in one transaction, and some of it later.
+"""Group commit: the decisions of a step are committed in one transaction, some of them later.
 
-Theory. A thousand nodes acknowledge a lowered budget within a second, each at a moment of its own;
-an fsync for each would be most of the scheduler's work. An acknowledgement tells nobody anything:
-what it frees is used by later leases, and their transaction takes it along, in order. So a step
-that only changed books and only answers beats may wait a moment for company. A crash meanwhile
-leaves the larger lease on record, which is the safe side (I3, I9). Nor need a start wait for the
-acknowledgement that allows it: attempt and growth are on record since the placement (I9), and a
-step that saves anything but books commits at once.
+Theory. A thousand nodes acknowledge a lowered budget within a second, each at a different moment;
+an fsync for each would be most of the scheduler's work. No other party depends on an
+acknowledgement: the watts it frees are used by later leases, whose transaction includes it, in
+order. So a step that only changed books and only answers beats may wait briefly for others. A crash
+meanwhile leaves the larger lease on record, which is the safe side (I3, I9). Nor need a start wait
+for the acknowledgement that allows it: attempt and growth are on record since the placement (I9),
+and a step that saves anything but books commits at once.
 """
 
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ from wattline_scheduler.store.record_rows import Storable
 from wattline_scheduler.store.store import Store
 
 WAIT_S = 0.2
-"""Longest that acknowledgements wait for company: those of a whole cut share a few transactions."""
+"""Longest delay of acknowledgements: those of a whole cut share a few transactions."""
 
 MAX_WAITING = 1_000
-"""Records that wait at most; then they are committed whatever comes."""
+"""Maximum of delayed records; beyond it they are committed."""
 
 
 class Commits:
@@ -35,11 +35,11 @@ class Commits:
 
     @property
     def due(self) -> Instant | None:
-        """When what waits must be on disk; None = nothing waits."""
+        """When delayed records must be on disk; None = there are none."""
         return self._due
 
     def take(self, effects: Sequence[Effect], steps: Sequence[Storable], now: Instant) -> None:
-        """Commit what these effects and roll-up steps save, or let it wait. Raises StoreError."""
+        """Commit the saves of these effects and roll-up steps, or delay them. Raises StoreError."""
         self._waiting += [effect.record for effect in effects if isinstance(effect, Save)]
         self._waiting += steps
         if not self._waiting:
@@ -51,7 +51,7 @@ class Commits:
             self.flush()
 
     def flush(self) -> None:
-        """Commit everything that waits. Raises StoreError."""
+        """Commit all delayed records. Raises StoreError."""
         if self._waiting:
             self._store.commit(self._waiting)
             self._waiting = []
@@ -59,7 +59,7 @@ class Commits:
 
 
 def may_wait(effect: Effect) -> bool:
-    """Whether nobody learns anything of it before the next transaction."""
+    """Whether no other party learns of the effect before the next transaction."""
     match effect:
         case Save(record=BookRecord()) | Send(message=BeatSeen() | StartTask()):
             return True

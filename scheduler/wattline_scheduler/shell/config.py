@@ -1,4 +1,4 @@
-"""What a scheduler is started with. Everything else stands in the site file."""
+"""Start options of a scheduler. Everything else is in the site file."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ SITE_FILE = "site.toml"
 
 
 class SchedulerConfig(msgspec.Struct, frozen=True):
-    """Where a scheduler finds its site and keeps its state."""
+    """Site and state directories of a scheduler."""
 
     site_dir: Path
-    """Made by `wattline init`: site.toml, keys/, authorized/."""
+    """Created by `wattline init`: site.toml, keys/, authorized/."""
     state_dir: Path
     """The store; one scheduler at a time."""
     recover: bool = False
@@ -21,4 +21,4 @@ class SchedulerConfig(msgspec.Struct, frozen=True):
     log_json: bool = False
     """One JSON object a line, also on a terminal."""
     verification: Verification | None = None
-    """Of the store, where it began with the program."""
+    """Verification of the store, if the program started one."""

@@ -1,14 +1,14 @@
-"""Messages that ended a run: refused for an hour, so that they do not end the next run too.
+"""Fatal messages: those that ended a run are refused for an hour, to protect the next run.
 
-Theory. A request that meets a fault of ours ends the run before anything of it is on disk. Its
-client then sends it again, to every new run. So what was being handled when a run ended by an error
-is written down, by its digest, as the run ends; the next runs refuse it with an alarm. What a crash
-of the process, a kill, lack of memory or of power ended is nobody's fault, and writes nothing.
+Theory. A request that triggers a bug ends the run before anything of it is on disk. Its client then
+sends it again, to every new run. So the messages being handled when a run ends by an error are
+recorded, by digest, as the run ends; the next runs refuse them with an alarm. A crash of the
+process, a kill, and lack of memory or power are attributed to no message and record nothing.
 
-A request is known by its user and its encoded form, but for its token: the same job submitted by
-hand once more is the same request. Of an agent, whose every beat is another one, everything is
-refused, and its node counts in full. Where the error came only when the step's records were put
-together, one of several is at fault: each of them is refused once it was there twice.
+A request is identified by its user and its encoded form without its token: the same job submitted
+again by its user is the same request. Of an agent, whose beats all differ, everything is refused,
+and its node counts in full. Where the error came only when the step's records were put together,
+one of several is the cause: each of them is refused once it was recorded twice.
 """
 
 import hashlib
@@ -34,25 +34,25 @@ MAX_ENTRIES = 256
 MAX_FILE_BYTES = 1024 * 1024
 
 CERTAIN = 2
-"""Points from which a message is refused: what was being handled has them at once."""
+"""Points at which a message is refused: the one being handled gets them at once."""
 
 
 class FatalMessage(msgspec.Struct, frozen=True):
-    """One message that ended a run, or may have."""
+    """A message that ended a run, or may have."""
 
     digest: Word[str]
     sender: Word[str]
     what: Word[str]
     """Its kind: "Submit", "Beat"."""
     node: Word[NodeId] | None
-    """None: of a user."""
+    """None: sent by a user."""
     error: Sentence
     ended_unix_s: Time[float]
     points: Count[int]
 
     @property
     def until_unix_s(self) -> float:
-        """Until when it is refused."""
+        """End of its refusal."""
         return self.ended_unix_s + REFUSED_FOR_S
 
     def fault(self) -> FaultSeen:
@@ -66,16 +66,16 @@ class FatalMessage(msgspec.Struct, frozen=True):
 
 
 class FatalFile(msgspec.Struct, frozen=True):
-    """What the file holds."""
+    """Content of the file."""
 
     messages: tuple[FatalMessage, ...] = ()
 
 
 class Fatal:
-    """What is refused in this run, and what is under way in it."""
+    """Messages refused in this run, and those under way."""
 
     def __init__(self, path: Path, now_unix_s: float) -> None:
-        """Read what earlier runs left at `path`; a file that cannot be read refuses nothing."""
+        """Read the records of earlier runs at `path`; an unreadable file refuses nothing."""
         self._path = path
         self.problem = ""
         """Why the file could not be read; empty = it could, or there is none."""
@@ -86,20 +86,20 @@ class Fatal:
         }
         self._under_way: AgentSaid | ClientAsked | None = None
         self._step: list[AgentSaid | ClientAsked] = []
-        """Handled in this step, whose records are not on disk yet."""
+        """Messages handled in this step, whose records are not on disk yet."""
 
     @property
     def is_under_way(self) -> bool:
-        """Something that may change the state is being handled."""
+        """Whether something that may change the state is being handled."""
         return self._under_way is not None
 
     @property
     def refused(self) -> tuple[FatalMessage, ...]:
-        """What this run refuses."""
+        """Messages that this run refuses."""
         return tuple(one for one in self._messages.values() if one.points >= CERTAIN)
 
     def refusal(self, event: Event, now: Now) -> FatalMessage | None:
-        """Why this is not handled; None = it is. Nothing is looked up where nothing is refused."""
+        """Why this is not handled; None = it is. No lookup where nothing is refused."""
         if not self._messages or not isinstance(event, AgentSaid | ClientAsked):
             return None
         known = self._messages.get(_digest(event))
@@ -107,21 +107,21 @@ class Fatal:
         return known if is_refused and known and now.unix_s < known.until_unix_s else None
 
     def enter(self, event: Event) -> None:
-        """It is handled from now on."""
+        """Handling of the event begins."""
         if isinstance(event, AgentSaid | ClientAsked):
             self._under_way = event
             self._step.append(event)
 
     def leave(self) -> None:
-        """It was handled."""
+        """Handling of the event has ended."""
         self._under_way = None
 
     def settle(self) -> None:
-        """What was handled in this step was taken for the disk."""
+        """The messages handled in this step are ready for the disk."""
         self._step.clear()
 
     def write(self, error: BaseException, now: Now) -> None:
-        """The run ends by an error: put on disk what was under way. Raises OSError."""
+        """The run ends by an error: record the messages under way on disk. Raises OSError."""
         certain = self._under_way
         suspects = [certain] if certain is not None else self._step
         for event in suspects:
@@ -163,7 +163,7 @@ class Fatal:
 
 
 def _at_once(path: str, flags: int) -> int:
-    """A start must not wait for what writes into a pipe in the file's place."""
+    """Open without waiting for a writer, should the file be a pipe."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
@@ -181,7 +181,7 @@ def _digest(event: AgentSaid | ClientAsked) -> str:
 
 
 def _without_token(request: Request) -> Request:
-    """A client makes a new one for each submission, and says the same one again only to repeat."""
+    """A client creates a new token for each submission, and repeats it only in repeats."""
     if isinstance(request, Submit | Requeue):
         return msgspec.structs.replace(request, token="")
     return request

@@ -1,10 +1,10 @@
-"""Keeps collections of garbage short, however much lives.
+"""Keeps garbage collections short, independent of the number of live objects.
 
-Theory. CPython frees what is referenced no longer at once, and looks through everything that lives
-for cycles: with 100,000 jobs in memory such a look takes a second, in which no beat is answered
-(CPython's garbage collector design, "generations"). So what has lived for a second is frozen: it is
-not visited again. Jobs are the only thing with cycles that comes and goes by the thousand, and
-those are cut as a job leaves memory (`core.workload`); other cycles wait for the hourly sweep.
+Theory. CPython frees unreferenced objects at once, and scans all live objects for cycles: with
+100,000 jobs in memory such a scan takes a second, in which no beat is answered (CPython's garbage
+collector design, "generations"). So objects that have lived for a second are frozen: they are not
+scanned again. Jobs are the only objects with cycles that come and go by the thousand, and those are
+cut as a job leaves memory (`core.model.jobs`); other cycles wait for the hourly sweep.
 """
 
 import gc
@@ -16,15 +16,15 @@ SWEEP_PERIOD_S = 3_600.0
 
 
 class Garbage:
-    """Of this process; call from one thread."""
+    """Garbage collection of this process; call from one thread."""
 
     def __init__(self, now_s: Instant) -> None:
         self._settle_due_s: float = now_s
         self._sweep_due_s = now_s + SWEEP_PERIOD_S
 
     def tick(self, now_s: Instant) -> None:
-        """Freeze what lives. Once an hour find what has died meanwhile: that step takes 0.5 µs for
-        each object, half a second with 100,000 jobs in memory."""
+        """Freezes live objects. Once an hour collects those that have died since: 0.5 µs an object,
+        half a second with 100,000 jobs in memory."""
         if now_s < self._settle_due_s:
             return
         self._settle_due_s = now_s + SETTLE_PERIOD_S

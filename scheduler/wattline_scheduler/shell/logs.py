@@ -1,4 +1,4 @@
-"""How the scheduler logs: one event a line, colour on a terminal, JSON elsewhere, on stderr."""
+"""Logging of the scheduler: one event a line, colour on a terminal, JSON elsewhere, on stderr."""
 
 import sys
 
@@ -12,7 +12,7 @@ log = structlog.get_logger()
 
 
 def log_to_stderr(*, as_json: bool) -> None:
-    """Set structlog up for this process."""
+    """Configure structlog for this process."""
     is_plain = as_json or not sys.stderr.isatty()
     renderer = structlog.processors.JSONRenderer() if is_plain else structlog.dev.ConsoleRenderer()
     structlog.configure(

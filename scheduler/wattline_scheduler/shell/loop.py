@@ -1,8 +1,8 @@
-"""The loop: take what came in, let the core decide, put it on disk, then say it.
+"""The loop: receive messages, let the core decide, commit to disk, then send.
 
-One thread. Each step handles a batch of messages, commits all their saves in one transaction
-(group commit) and only then sends and answers, in the order in which the core decided. So nobody
-is told anything that a crash could take back, and a burst costs one fsync (see `commits`).
+One thread. Each step handles a batch of messages, commits all their saves in one transaction (group
+commit) and only then sends and answers, in the order in which the core decided. So no message
+reports anything that a crash could undo, and a burst costs one fsync (see `commits`).
 """
 
 import math
@@ -98,20 +98,20 @@ from wattline_scheduler.store.store import Store
 from wattline_scheduler.time_slices import Parts
 
 PLAN_INTERVAL_S = 0.01
-"""Planning waits so long for more submissions, so that a burst is planned at once."""
+"""Delay of planning for more submissions, so that a burst is planned at once."""
 
 TIDY_PERIOD_S = 3_600.0
 
 SLOW_STEP_S = 0.5
 SLOW_STEP_CPU_S = 0.25
-"""A step that takes longer is written to the log: beats and leases waited for it."""
+"""A step that takes longer is logged: beats and leases waited for it."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Sockets:
-    """The two doors."""
+    """The sockets of agents and clients."""
 
     agents: ServerSocket
     clients: ServerSocket
@@ -121,13 +121,13 @@ class Sockets:
         return self.agents.refused.total() + self.clients.refused.total()
 
     def close(self) -> None:
-        """Close both; what is queued gets a moment to leave."""
+        """Close both; queued messages get a moment to be sent."""
         self.agents.close(linger_s=0.2)
         self.clients.close(linger_s=0.2)
 
 
 class Loop:
-    """One running scheduler; `step` until it shall stop."""
+    """One running scheduler; call `step` until it is to stop."""
 
     def __init__(
         self,
@@ -195,17 +195,17 @@ class Loop:
     def _note_step(self, began_s: Instant) -> None:
         now_s, used_cpu_s = self._clock().mono_s, time.thread_time()
         took_s, cpu_s = now_s - began_s, used_cpu_s - self._used_cpu_s
-        self._used_cpu_s = used_cpu_s  # waiting for work takes none
+        self._used_cpu_s = used_cpu_s  # waiting for work uses none
         self._times.add(now_s, took_s, cpu_s)
         if took_s > TICK_PERIOD_S and not self._is_tick_late:
-            # What was sent just now gets its time to be answered before it is sent again; a tick
-            # is put off once, not for ever.
+            # Messages sent just now get time to be answered before they are sent again; a tick is
+            # delayed once, not for ever.
             self._tick_due, self._is_tick_late = Instant(now_s + TICK_PERIOD_S), True
         if took_s > SLOW_STEP_S or cpu_s > SLOW_STEP_CPU_S:
             log.warning("step_slow", seconds=round(took_s, 3), cpu_s=round(cpu_s, 3))
 
     def close(self) -> None:
-        """Save the roll-up step in progress, and what webhooks have taken. Raises StoreError."""
+        """Save the roll-up step in progress, and the marks of webhooks. Raises StoreError."""
         self._reports.close()
         self._commits.flush()
         self._beside.hooks.close()
@@ -225,7 +225,7 @@ class Loop:
         events = self._state.journal.events
         return events[-1].seq if events else 0
 
-    # --- what came in ---------------------------------------------------------------------
+    # --- input --------------------------------------------------------------------------
 
     def _agent_said(self, node: NodeId, message: FromAgent, now: Now) -> list[Effect]:
         match message:
@@ -304,7 +304,7 @@ class Loop:
     def _act_by_name(
         self, session: Session, ask: Ask, which: Selection, began: Now
     ) -> Parts[list[Effect]]:
-        """Find out in parts which names are meant, then act at once."""
+        """Resolve the names selected in parts, then act at once."""
         del began
         sound = not problem(which)
         jobs = list(self._state.work.jobs.values()) if sound else []
@@ -312,7 +312,7 @@ class Loop:
         return self._handle(replace(self._asked(session, ask), names=names), self._clock())
 
     def _asked(self, session: Session, ask: Ask) -> ClientAsked:
-        """With what the core does not remember of what the request names."""
+        """The request with data that the core does not have in memory."""
         request = ask.request
         numbers: tuple[JobId, ...] = ()
         if isinstance(request, Submit):
@@ -325,7 +325,7 @@ class Loop:
         return ClientAsked(*by, request, ended, users)
 
     def _door_asked(self, number: int, request: DoorRequest) -> list[Effect]:
-        """By HTTP, from whoever has the token: an operator for grid events and nothing else."""
+        """Handle an HTTP request. Its token permits grid events, as an operator, and no other."""
         door, now = self._beside.door.door, self._clock()
         if isinstance(request, GetPower) or door is None:
             return [Reply(DOOR, number, self._reads.answer(GetPower(), now))]
@@ -333,7 +333,7 @@ class Loop:
         return self._handle(ClientAsked(DOOR, number, user, "operator", request), now)
 
     def _failed(self, session: Session, ask: int, what: str, error: Exception) -> list[Effect]:
-        """An answer that could not be found: a refusal and an alarm, if nothing was changed."""
+        """Handle a failed answer: a refusal and an alarm, if nothing was changed."""
         if self._fatal.is_under_way or isinstance(error, StoreError | MemoryError):
             raise error
         log.error("request_failed", user=session.user, what=what, exc_info=error)
@@ -341,7 +341,7 @@ class Loop:
         return [*effects, Reply(session.connection, ask, internal_error(what, error))]
 
     def refuse_again(self) -> None:
-        """Alarms about what ended earlier runs and is refused in this one. Raises StoreError."""
+        """Raise alarms about refused messages that ended earlier runs. Raises StoreError."""
         for message in self._fatal.refused:
             self._carry_out(self._handle(message.fault(), self._clock()))
 
@@ -395,7 +395,7 @@ class Loop:
         self._store.settle()
         self._steps += self._meter.read(now)
         self._steps += self._beside.hooks.marks()
-        # Not an event: it says where to write the key in future orders, nothing is decided by it.
+        # Not an event: it is a parameter of future orders and decides nothing.
         self._state.gateway_public_key = gateway_key(self._members)
         effects = self._look_at_doors(now)
         for socket in (self._sockets.agents, self._sockets.clients):
@@ -407,7 +407,7 @@ class Loop:
         return [*effects, *self._handle(self._store.room(), now)]
 
     def _look_at_doors(self, now: Now) -> list[Effect]:
-        """Who may come in, where that has changed, and who tried with a wrong token."""
+        """Changes of authorized members, and attempts with an invalid token."""
         effects: list[Effect] = []
         members = self._members.members()
         if members != self._members_seen:
@@ -418,7 +418,7 @@ class Loop:
             effects += self._handle(ActRefused("http door", f"token from {peer}", "is wrong"), now)
         return effects
 
-    # --- what goes out --------------------------------------------------------------------
+    # --- output -------------------------------------------------------------------------
 
     def _carry_out(self, effects: list[Effect]) -> None:
         self._commits.take(effects, self._steps, self._clock().mono_s)

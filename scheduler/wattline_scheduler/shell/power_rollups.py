@@ -1,8 +1,8 @@
-"""What the site draws, second by second, added up into steps for the store.
+"""Power roll-ups: the site's draw, second by second, added up into steps for the store.
 
-Each second every node counts with its draw times the time that passed; a node that is not heard
-counts towards its domains (missing telemetry counts as the cap) but not towards energy: what it
-used meanwhile comes from its agent's spool.
+Each second every node counts with its draw times the time that passed; a silent node counts towards
+its domains (missing telemetry counts as the cap) but not towards energy: that comes from its
+agent's spool.
 """
 
 from collections.abc import Iterable
@@ -18,10 +18,10 @@ from wattline_scheduler.store.rollups import DOMAIN_STEP_S, DomainRollup, NodeRo
 METER_PERIOD_S = 1.0
 
 GAP_MAX_S = 3.0
-"""Longer between two readings: the scheduler stood still; the time between counts this much."""
+"""A longer gap between two readings: the scheduler stood still; it counts as this much."""
 
 FRESH_BEATS = 3.0
-"""After so many beat periods in silence an agent begins to keep its energy itself."""
+"""After this many beat periods of silence an agent begins to spool its energy."""
 
 Step = DomainRollup | NodeRollup
 
@@ -60,7 +60,7 @@ class Meter:
         self._unheard_in: dict[DomainId, int] = {}
 
     def booked(self, nodes: Iterable[NodeId]) -> None:
-        """Entries of these nodes changed: peaks between two readings count as well."""
+        """Entries of these nodes changed: includes peaks between two readings."""
         touched: set[DomainId] = set()
         for node in nodes:
             self._look(self._state.nodes[node])
@@ -80,7 +80,7 @@ class Meter:
         return sums
 
     def _look(self, node: NodeNow) -> None:
-        """Nameplates of nodes never heard: counted by the books, leased by and drawn by nobody."""
+        """Nameplates of nodes never heard: counted by the books, but neither leased nor drawn."""
         books = self._state.books
         is_unheard = books.entry(node.id).standing == "nameplate" and node.beat is None
         unheard_mw = books.committed_mw(node.id) if is_unheard else 0
@@ -92,7 +92,7 @@ class Meter:
             self._unheard_in[domain] = self._unheard_in.get(domain, 0) + change_mw
 
     def read(self, now: Now) -> tuple[Step, ...]:
-        """Add the time since the last reading; steps to save when one was completed."""
+        """Add the time since the last reading; returns steps to save when one was completed."""
         start = int(now.unix_s) // DOMAIN_STEP_S * DOMAIN_STEP_S
         done = self.take() if start != self._start_unix_s else ()
         self._start_unix_s = start
@@ -134,16 +134,16 @@ class Meter:
             sums.cap_bound_ms += sum(sample.cap_bound_ms for sample in beat.gpus)
 
     def take(self) -> tuple[Step, ...]:
-        """The step in progress, which then begins anew."""
+        """Take the step in progress and start a new one."""
         steps = self.peek()
-        # What has a peak but no time yet goes into the next step.
+        # A peak without time yet belongs to the next step.
         self._domains = {d: sums for d, sums in self._domains.items() if sums.seconds == 0}
         for node, sums in self._nodes.items():
             self._nodes[node] = _NodeSums(beat_seq=sums.beat_seq)
         return steps
 
     def peek(self) -> tuple[Step, ...]:
-        """The step in progress as it stands."""
+        """The step in progress so far."""
         start = self._start_unix_s
         domains = (_domain_step(d, start, s) for d, s in self._domains.items() if s.seconds > 0)
         nodes = (_node_step(n, start, s) for n, s in self._nodes.items() if s.seconds > 0)
@@ -177,7 +177,7 @@ def _node_step(node: NodeId, start_unix_s: int, sums: _NodeSums) -> NodeRollup:
 
 
 def spooled_steps(node: NodeId, rollups: Rollups) -> list[NodeRollup]:
-    """What an agent kept while nobody answered it."""
+    """Roll-ups that an agent spooled during an outage."""
     return [
         NodeRollup(
             node=node,

@@ -1,4 +1,4 @@
-"""First messages: what another version sends must be understood just well enough to refuse it."""
+"""First messages: parsed across versions, just far enough to refuse another version."""
 
 import msgspec
 
@@ -24,7 +24,7 @@ def spoken_version(data: bytes) -> int | None:
 
 
 def version_refusal(spoken: int) -> str:
-    """The sentence for someone who speaks another version."""
+    """Refusal of another version."""
     return (
         f"you speak protocol version {spoken}, this scheduler speaks {PROTOCOL_VERSION}: "
         "install the same release of Wattline on both sides"

@@ -1,4 +1,4 @@
-"""Starting and stopping a scheduler."""
+"""Start and stop of a scheduler."""
 
 import gc
 import signal
@@ -36,17 +36,17 @@ from wattline_scheduler.store.store import Store
 OK = 0
 FAILED = 1
 BAD_INPUT = 2
-"""Site file, keys or endpoints: nothing was started."""
+"""Invalid site file, keys or endpoints: nothing was started."""
 
 log = structlog.get_logger()
 
 
 class SiteUnusable(Exception):
-    """The site directory does not allow a start; says what to put right."""
+    """The site directory does not allow a start; the text names the remedy."""
 
 
 class Stop:
-    """Set by SIGTERM and SIGINT; the loop looks at it after every step."""
+    """Set by SIGTERM and SIGINT; the loop checks it after every step."""
 
     def __init__(self) -> None:
         self.is_asked = False
@@ -59,9 +59,9 @@ class Stop:
 
 
 def run_scheduler(config: SchedulerConfig) -> int:
-    """Run the site's scheduler until SIGTERM or SIGINT; the exit status.
+    """Run the site's scheduler until SIGTERM or SIGINT; returns the exit status.
 
-    0: stopped as asked. 1: the store failed, or an invariant broke; nothing was acknowledged that
+    0: stopped on request. 1: the store failed, or an invariant broke; nothing was acknowledged that
     is not on disk. 2: the site directory cannot be used; nothing was started.
     """
     log_to_stderr(as_json=config.log_json)
@@ -126,8 +126,8 @@ def _serve(
 
 
 def run_until_stopped(loop: Loop, fatal: Fatal, stop: Stop) -> None:
-    """Until asked to stop. What is under way when an error ends the run is written down, so that
-    the next run refuses it; a store that failed and lack of memory are no fault of a message."""
+    """Run until a stop is requested. Records the messages under way when an error ends the run, so
+    that the next run refuses them; a failed store or lack of memory is attributed to no message."""
     try:
         while not stop.is_asked:
             loop.step()
@@ -150,7 +150,7 @@ def restore(
     def rebuild(saved: Saved) -> None:
         clusters.append(Cluster(site, saved, read_clock(), gateway_public_key=gateway_public_key))
 
-    gc.disable()  # millions of objects that stay are made at once: looking for garbage is in vain
+    gc.disable()  # millions of permanent objects are created at once: collecting finds nothing
     try:
         store, saved = Store.open(
             config.state_dir,
@@ -160,7 +160,7 @@ def restore(
             verification=config.verification,
             meanwhile=rebuild,
         )
-        gc.freeze()  # nor shall every later collection look at them again
+        gc.freeze()  # later collections need not scan them again
     finally:
         gc.enable()
     (cluster,) = clusters

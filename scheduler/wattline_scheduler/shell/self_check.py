@@ -1,7 +1,6 @@
-"""Whether a scheduler could start here, and what the site file as it is now would change
-(`scheduler --check`).
+"""`scheduler --check`: whether a scheduler could start here, and what the site file would change.
 
-Looks only, also beside a running scheduler: it listens nowhere and works on a copy of the store.
+Read-only, also beside a running scheduler: it listens nowhere and works on a copy of the store.
 """
 
 from collections import defaultdict
@@ -38,16 +37,16 @@ from wattline_scheduler.store.store import Store
 from wattline_scheduler.store.verify import DB_NAME
 
 MAX_NAMED = 5
-"""Members in one line."""
+"""Members named in one line."""
 
 
 def print_check(config: SchedulerConfig) -> int:
-    """Print what was found; 0 unless a start would fail."""
+    """Print the checks. Returns 0 unless a start would fail."""
     return print_checks(tuple(run_checks(config)), is_json=config.log_json)
 
 
 def run_checks(config: SchedulerConfig) -> Iterator[Check]:
-    """In the order in which a start would come upon them."""
+    """All checks in the order of a start."""
     try:
         site = read_site(config.site_dir)
     except SiteUnusable as error:
@@ -158,7 +157,7 @@ def _state(config: SchedulerConfig, site: Site) -> Iterator[Check]:
 
 
 def _stuck(state: State, jobs: list[Job], now: Now) -> Iterator[Check]:
-    """What waits and would never start by this site file."""
+    """Pending jobs that would never start with this site file."""
     judge = cache(partial(never_fits, state, now=now))
     by_reason: dict[str, list[JobId]] = defaultdict(list)
     for job in jobs:

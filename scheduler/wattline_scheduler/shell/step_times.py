@@ -1,4 +1,4 @@
-"""How long the loop's steps take: of each of the last seconds how many, how long, and the worst."""
+"""Duration of the loop's steps: count, time and maximum for each of the last seconds."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ class _Second:
 
 
 class StepTimes:
-    """Steps by the second in which they ended; older ones than `MAX_LOAD_S` are forgotten."""
+    """Steps by the second in which they ended; older ones than `MAX_LOAD_S` are dropped."""
 
     def __init__(self) -> None:
         self._seconds: deque[_Second] = deque(maxlen=MAX_LOAD_S)
 
     def add(self, ended: Instant, wall_s: float, cpu_s: float) -> None:
-        """A step ended."""
+        """Record a step that has ended."""
         number = int(ended)
         if not self._seconds or self._seconds[-1].number != number:
             self._seconds.append(_Second(number))
@@ -34,7 +34,7 @@ class StepTimes:
         second.worst_cpu_s = max(second.worst_cpu_s, cpu_s)
 
     def load(self, now: Instant, last_s: int) -> Load:
-        """What the last seconds were like; the one in progress counts."""
+        """Load of the last seconds, including the one in progress."""
         first = int(now) - last_s
         seconds = [each for each in self._seconds if each.number > first]
         return Load(

@@ -1,4 +1,4 @@
-"""Accounts: what each is due and used, what quotas have left, and who waits for one."""
+"""Accounts screen: shares and usage of accounts, remaining quotas, and waiting jobs."""
 
 from typing import ClassVar
 
@@ -47,7 +47,7 @@ class AccountsScreen(SiteScreen):
         return self.query_one("#quotas", SteadyTable)
 
     def show_accounts(self, accounts: Accounts, now_unix_s: float) -> None:
-        """Draw what the scheduler answered."""
+        """Draw the scheduler's answer."""
         self.accounts = accounts
         self._accounts.show(account_rows(accounts))
         half_life = format_duration(accounts.half_life_s)
@@ -64,7 +64,7 @@ class AccountsScreen(SiteScreen):
         self.action_open_waiting()
 
     def action_open_waiting(self) -> None:
-        """The oldest job that waits for the quota under the cursor."""
+        """Open the oldest job that waits for the selected quota."""
         if self.focused is not self._quotas or not self.accounts.quotas:
             return
         waiting = self.accounts.quotas[self._quotas.cursor_row].first_waiting

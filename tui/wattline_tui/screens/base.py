@@ -1,4 +1,4 @@
-"""What every screen shares: the status line, the footer, and being told of a new view."""
+"""Base of all screens: the status line, the footer, and updates of the view."""
 
 from textual.app import ComposeResult
 from textual.screen import Screen
@@ -28,4 +28,4 @@ class SiteScreen(Screen[None]):
             self.draw(view)
 
     def draw(self, view: View) -> None:
-        """Draw a view that has a snapshot; each screen does it in its own way."""
+        """Draw a view with a snapshot; implemented by each screen."""

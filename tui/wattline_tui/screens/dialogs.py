@@ -1,4 +1,4 @@
-"""Questions before acts that cannot be taken back, and the help page."""
+"""Confirmation of irreversible acts, and the help page."""
 
 from typing import ClassVar
 
@@ -25,7 +25,7 @@ GLOSSARY = (
 
 
 class Ask(ModalScreen[str | None]):
-    """One line of input. Enter takes it, Esc leaves it."""
+    """One line of input. Enter accepts it, Esc cancels it."""
 
     CSS_PATH = "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Leave")]
@@ -41,16 +41,16 @@ class Ask(ModalScreen[str | None]):
             yield Input(placeholder=self._hint)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Take the answer."""
+        """Accept the answer."""
         self.dismiss(event.value.strip())
 
     def action_leave(self) -> None:
-        """No answer."""
+        """Cancel without an answer."""
         self.dismiss(None)
 
 
 class Confirm(ModalScreen[bool]):
-    """Yes or no; only `y` says yes."""
+    """Yes or no; only `y` means yes."""
 
     CSS_PATH = "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -68,7 +68,7 @@ class Confirm(ModalScreen[bool]):
             yield Facts(f"{self._question}\n\ny = yes · n = no")
 
     def action_answer(self, yes: bool) -> None:
-        """Give the answer."""
+        """Return the answer."""
         self.dismiss(yes)
 
 
@@ -88,12 +88,12 @@ class Page(ModalScreen[None]):
             yield Facts(f"{self._text}\n\nEsc closes this page")
 
     def action_leave(self) -> None:
-        """Back to the screen below."""
+        """Return to the screen below."""
         self.dismiss(None)
 
 
 def help_text() -> str:
-    """Every key and the words on screen, from the table of actions."""
+    """All keys and terms on screen, from the table of actions."""
     lines: list[str] = []
     for place in ("everywhere", "overview", "accounts", "reservations", "node", "job"):
         lines.append(f"{place.capitalize()}")

@@ -1,4 +1,4 @@
-"""One job: what it asked for, its attempts, and its log as it is written."""
+"""Job screen: its specification, its attempts, and its log as it is written."""
 
 from dataclasses import replace
 from typing import ClassVar
@@ -48,7 +48,7 @@ class JobScreen(SiteScreen):
         self._title_log()
 
     def draw(self, view: View) -> None:
-        """Draw what the snapshot knows; details arrive on their own."""
+        """Draw the data of the snapshot; details arrive separately."""
         job = self.details or view.job(self.job)
         facts = self.query_one(Facts)
         facts.border_title = f"job {self.job}"
@@ -64,7 +64,7 @@ class JobScreen(SiteScreen):
         table.show([_row(attempt, now_unix_s) for attempt in job.attempts])
 
     def add_log(self, asked: LogPlace, log: Log) -> None:
-        """Append what was read from `asked` on, if that is still where the log on screen ends."""
+        """Append data read from `asked` on, if the log on screen still ends there."""
         if asked != self.log_place:
             return
         if asked.attempt not in (0, log.ref.attempt):
@@ -80,7 +80,7 @@ class JobScreen(SiteScreen):
         self.log_place = LogPlace(asked.task, log.ref.attempt, log.next_offset)
 
     def skip_log(self, asked: LogPlace) -> None:
-        """The task writes faster than its log can be read: go on at the end."""
+        """The task writes faster than its log can be read: continue at the end."""
         if asked == self.log_place:
             self.log_place = replace(log_end(asked.task), attempt=asked.attempt)
 
@@ -93,15 +93,15 @@ class JobScreen(SiteScreen):
         self.post_message(Act("cancel", job=self.job))
 
     def action_requeue(self) -> None:
-        """Back to the queue."""
+        """Requeue."""
         self.post_message(Act("requeue", job=self.job))
 
     def action_priority(self) -> None:
-        """Served sooner, or later."""
+        """Change the priority."""
         self.post_message(Act("priority", job=self.job))
 
     def action_explain(self) -> None:
-        """Why it waits."""
+        """Explain why it is pending."""
         self.post_message(Act("explain", job=self.job))
 
     def action_follow(self) -> None:

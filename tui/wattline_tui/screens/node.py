@@ -1,4 +1,4 @@
-"""One node: its lease, its health, every GPU with its recent power and why it is limited."""
+"""Node screen: its lease, its health, every GPU with its recent power and its limiting factor."""
 
 from typing import ClassVar
 
@@ -55,7 +55,7 @@ class NodeScreen(SiteScreen):
             yield SteadyTable(COLUMNS, id="gpus")
 
     def draw(self, view: View) -> None:
-        """Draw the node as it is now."""
+        """Draw the current state of the node."""
         node = view.node(self.node)
         facts = self.query_one(Facts)
         facts.border_title = escape(visible_line(self.node))
@@ -69,7 +69,7 @@ class NodeScreen(SiteScreen):
         table.show([row for of_gpu in rows for row in of_gpu])
 
     def action_drain_node(self) -> None:
-        """Drain this node, or take it back."""
+        """Drain or undrain this node."""
         self.post_message(Act("drain", node=self.node))
 
 
@@ -98,7 +98,7 @@ def facts_of(node: NodeView, now_s: float) -> str:
 
 
 def _rows(gpu: GpuView, history: tuple[float, ...], view: View) -> list[Row]:
-    """Of the GPU, and of each part of it where it is shared or divided."""
+    """Rows of the GPU, and of each part of it where it is shared or partitioned."""
     parts = [
         (f"{gpu.index}/{n}", ("", f"  {part}", *[""] * 6, who, ""))
         for n, (part, who) in enumerate(holders_of(gpu, view))

@@ -1,4 +1,4 @@
-"""The overview: budgets, racks, queue, events."""
+"""Overview screen: budgets, racks, queue, events."""
 
 from typing import ClassVar
 
@@ -19,7 +19,7 @@ from wattline_tui.widgets.nodes import NodeTable
 
 
 class OverviewScreen(SiteScreen):
-    """Everything at a glance; Enter opens what is selected."""
+    """Summary of the site; Enter opens the selected object."""
 
     CSS_PATH = "overview.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("overview")]
@@ -34,7 +34,7 @@ class OverviewScreen(SiteScreen):
             yield EventLines(id="events")
 
     def on_mount(self) -> None:
-        """Start in the queue: it is what most people come for."""
+        """Focus the queue: it is used most."""
         self.query_one(JobTable).focus()
 
     def draw(self, view: View) -> None:
@@ -56,20 +56,20 @@ class OverviewScreen(SiteScreen):
             self.post_message(OpenJob(JobId(int(key))))
 
     def action_open(self) -> None:
-        """Open what the cursor is on."""
+        """Open the selected object."""
         if isinstance(self.focused, NodeTable | JobTable):
             self.focused.action_select_cursor()
 
     def action_accounts(self) -> None:
-        """Who is due what."""
+        """Open shares and usage of accounts."""
         self.post_message(OpenAccounts())
 
     def action_reservations(self) -> None:
-        """Who has reserved what."""
+        """Open reservations."""
         self.post_message(OpenReservations())
 
     def action_heat(self) -> None:
-        """Power or temperature in the heat map."""
+        """Switch between power and temperature in the heat map."""
         table = self.query_one(NodeTable)
         table.by_temperature = not table.by_temperature
         self.post_message(Act("redraw"))
@@ -89,7 +89,7 @@ class OverviewScreen(SiteScreen):
         self.post_message(Act("restore"))
 
     def action_drain(self) -> None:
-        """Drain the node under the cursor of the racks, if that is where the focus is."""
+        """Drain the selected node of the racks, if the focus is there."""
         table = self.query_one(NodeTable)
         if self.focused is not table:
             self.notify("d drains a node: select one in the racks first (Tab goes there).")

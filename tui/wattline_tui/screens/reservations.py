@@ -1,4 +1,4 @@
-"""Reservations: who has reserved which nodes and when, and who runs there."""
+"""Reservations screen: reserved nodes, time ranges, accounts and users, running jobs."""
 
 from typing import ClassVar
 
@@ -29,7 +29,7 @@ class ReservationsScreen(SiteScreen):
         self.reservations: tuple[ReservationView, ...] = ()
 
     def content(self) -> ComposeResult:
-        """All of them above, the one under the cursor below."""
+        """All of them above, the selected one below."""
         with Vertical(id="content"):
             yield SteadyTable(COLUMNS, id="reservations")
             yield Facts(id="facts")
@@ -45,14 +45,14 @@ class ReservationsScreen(SiteScreen):
 
     @property
     def selected(self) -> ReservationView | None:
-        """The one under the cursor."""
+        """The selected reservation."""
         name = self._table.selected
         return next((one for one in self.reservations if one.name == name), None)
 
     def show_reservations(
         self, reservations: tuple[ReservationView, ...], now_unix_s: float
     ) -> None:
-        """Draw what the scheduler answered."""
+        """Draw the scheduler's answer."""
         self.reservations = reservations
         self._table.show(reservation_rows(reservations, now_unix_s))
         active = sum(one.state == "active" for one in reservations)
@@ -76,7 +76,7 @@ class ReservationsScreen(SiteScreen):
         self.action_open_inside()
 
     def action_open_inside(self) -> None:
-        """The first job of the reservation under the cursor, or of those that still run there."""
+        """Open the first job of the selected reservation, or of those that still run there."""
         one = self.selected
         if one is None:
             return

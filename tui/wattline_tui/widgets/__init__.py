@@ -1,1 +1,1 @@
-"""Parts of screens that render view state and know nothing else."""
+"""Parts of screens that render view state and have no other input."""

@@ -1,4 +1,4 @@
-"""Power and cooling trees as bars: what is measured, what is committed, where the budget ends."""
+"""Power and cooling trees as bars: measured power, committed power, and the budget."""
 
 from typing import ClassVar
 
@@ -42,12 +42,12 @@ class DomainBars(Widget):
         self._rows = rows
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        """A line a domain, one a limit of it, and one a kind."""
+        """A line a domain, one per limit of it, and one per kind."""
         del container, viewport, width
         return _lines(self._rows) + len({row.kind for row in self._rows})
 
     def render(self) -> Text:
-        """All rows; the kind is announced where it changes."""
+        """All rows; with a heading where the kind changes."""
         text = Text(no_wrap=True, overflow="ellipsis")
         kind = ""
         for row in self._rows:

@@ -14,7 +14,7 @@ MARKS = {"info": " ", "warning": "!", "alarm": "‼"}
 
 
 class EventLines(Widget):
-    """As many events as fit, newest first; the mark tells the level without colour."""
+    """As many events as fit, newest first; the mark shows the level without colour."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "event--info",

@@ -1,4 +1,4 @@
-"""The queue: what runs, what waits and why."""
+"""The queue: running jobs, and pending ones with their reasons."""
 
 from wattline_protocol.views.site_views import JobView, SiteView
 from wattline_tui.model import waiting_and_running
@@ -7,7 +7,7 @@ from wattline_tui.widgets.tables import Row, SteadyTable
 
 
 class JobTable(SteadyTable):
-    """Jobs in queue order. REASON says why a job waits or how it ended."""
+    """Jobs in queue order. REASON shows why a job is pending or how it ended."""
 
     def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's own parameter name
         columns = ("job", "name", "state", "GPUs", "run", "reason", "kind", "prio", "gangs", "kWh")

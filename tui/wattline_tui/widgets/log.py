@@ -9,19 +9,19 @@ from textual.strip import Strip
 from wattline_protocol.text.visible import LogText
 
 MAX_LINES = 5_000
-"""Lines kept; older ones are in the log itself (`wattline logs`)."""
+"""Lines retained; older ones are in the log itself (`wattline logs`)."""
 
 MAX_LINE_CHARS = 10_000
-"""Longer lines are cut: a progress bar without line ends must not fill the memory."""
+"""Longer lines are truncated: a progress bar without line ends must not fill the memory."""
 
 TAB_CHARS = 8
 
 
 class LogPane(ScrollView, can_focus=True):
-    """Lines in the colours that the task gave them; no other control sequence acts.
+    """Lines in the task's colours; no other control sequence is effective.
 
-    While `follows`, the end stays in view. Textual's own `Log` sizes itself before it drops old
-    lines, and scrolls past its end from the first line that is dropped on.
+    While `follows`, the end stays in view. Textual's own `Log` computes its size before it drops
+    old lines, and scrolls past its end from the first dropped line on.
     """
 
     DEFAULT_CSS = "LogPane { overflow-x: auto; overflow-y: scroll; }"
@@ -38,13 +38,13 @@ class LogPane(ScrollView, can_focus=True):
         self._widest = 0
 
     def clear(self) -> None:
-        """Begin with another log."""
+        """Start another log."""
         self._lines.clear()
         self._begin()
         self._resize(dropped=0)
 
     def append(self, data: bytes) -> None:
-        """The next bytes of the log; the last line may be unfinished."""
+        """Append bytes of the log; the last line may be unfinished."""
         *ended, self._open = (self._open + self._text.feed(data)).split("\n")
         self._open = self._open[-MAX_LINE_CHARS:]
         for line in ended:
@@ -54,7 +54,7 @@ class LogPane(ScrollView, can_focus=True):
         self._resize(dropped)
 
     def note(self, text: str) -> None:
-        """A line of ours between those of the task."""
+        """A line of the terminal's own between those of the task."""
         self._lines.append(Text(text, style="reverse"))
         self._resize(dropped=0)
 
@@ -66,13 +66,13 @@ class LogPane(ScrollView, can_focus=True):
     def _all(self) -> list[Text]:
         if not self._open:
             return self._lines
-        style = self._colours.style  # the line goes on: its colours count when it has ended
+        style = self._colours.style  # the line continues: its colours count when it has ended
         unfinished = self._decoded(self._open)
         self._colours.style = style
         return [*self._lines, unfinished]
 
     def _decoded(self, line: str) -> Text:
-        """What a terminal would show of it: what stands behind the last carriage return."""
+        """The text that a terminal would show: after the last carriage return."""
         text = self._colours.decode_line(line.rstrip("\r")[:MAX_LINE_CHARS])
         text.expand_tabs(TAB_CHARS)
         self._widest = max(self._widest, text.cell_len)

@@ -11,7 +11,7 @@ from wattline_tui.widgets.tables import Row, SteadyTable
 
 
 class NodeTable(SteadyTable):
-    """Nodes by rack. A cell is tens of watts or °C; `▾` after it: held by the cap, `!`: by heat."""
+    """Nodes by rack. A cell is tens of watts or °C, with `▾` if limited by its cap, `!` by heat."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         *SteadyTable.COMPONENT_CLASSES,

@@ -1,4 +1,4 @@
-"""A line of block characters: the shape of a short history."""
+"""Sparkline: a short history as a line of block characters."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The top line: which site, how fresh, what is wrong."""
+"""The status line: site, age of the data, alarms."""
 
 import datetime
 from typing import ClassVar
@@ -12,7 +12,7 @@ from wattline_tui.units import duration
 
 
 class StatusLine(Widget):
-    """Says at once when what is shown is old, simulated or alarming."""
+    """Shows whether the data is stale, simulated or alarming."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "status--name",

@@ -1,4 +1,4 @@
-"""Tables that change cells, not rows: the cursor and the scroll stay where they are."""
+"""Tables that update cells, not rows: the cursor and the scroll position are retained."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ Row = tuple[str, tuple[Cell, ...]]
 
 
 class SteadyTable(DataTable[Cell]):
-    """A DataTable that is brought to a wanted content with the fewest changes."""
+    """A DataTable that is updated to its new content with the fewest changes."""
 
     def __init__(self, columns: Sequence[str], *, id: str) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id, cursor_type="row", zebra_stripes=False)
@@ -27,11 +27,11 @@ class SteadyTable(DataTable[Cell]):
         self.show_cursor = self.has_focus
 
     def on_focus(self) -> None:
-        """Keys act here now: the cursor says on which row."""
+        """Keys act here now: show the cursor."""
         self.show_cursor = True
 
     def on_blur(self) -> None:
-        """Keys act elsewhere: a cursor here would promise what they do not do."""
+        """Keys act elsewhere: hide the cursor, which would be misleading."""
         self.show_cursor = False
 
     def show(self, rows: Sequence[Row]) -> None:

@@ -1,4 +1,4 @@
-"""From Welcome to Adopted: what the node is held at, read back from the driver (I6, I9)."""
+"""From Welcome to Adopted: the watts the node is capped at, read back from the driver (I6, I9)."""
 
 import msgspec
 
@@ -11,13 +11,13 @@ from wattline_protocol.ids import Now, Sequence
 from wattline_protocol.wire.agent_messages import Adopted
 
 MOST_WAIT_S = 30.0
-"""Nobody waits longer for idleness to be confirmed: where the driver is slow no sample may ever."""
+"""Longest wait for idleness to be confirmed: with a slow driver a sample may never do so."""
 
 
 def adopt(state: NodeState, member: Member, now: Now) -> bool:
-    """Say what is held, once it is known. False: idleness may still be confirmed, wait.
+    """Report the watts held, once known. False: idleness may still be confirmed, wait.
 
-    What is held becomes the lease in force, on disk before it is said.
+    They become the lease in force, which is on disk before the report.
     """
     held_mw = held_watts.holding_mw(state, planned=False)
     may_wait = state.adopt_wait_s > 0 and now.mono_s - state.started_s < MOST_WAIT_S
@@ -43,7 +43,7 @@ def adopt(state: NodeState, member: Member, now: Now) -> bool:
 
 
 def adopt_observing(state: NodeState, member: Member, now: Now) -> None:
-    """An observer holds nothing: the node counts at full."""
+    """An observer enforces no caps: the node counts at its full power."""
     _say(state, member, lease.full_mw(state), lease.enforced_mw(state), now)
 
 
@@ -59,7 +59,7 @@ def _say(
         tasks=attempts.reports(state),
     )
     state.emit(Tell(member.adopted))
-    # Until a beat says which GPUs idle, nothing is placed here. It need not wait for a sample.
+    # Nothing is placed here until a beat reports idle GPUs. It need not wait for a sample.
     if all(gpu.reading is not None or gpu.stale is not None for gpu in state.gpus):
         state.beat_wanted_s = now.mono_s
     for attempt in state.attempts.values():

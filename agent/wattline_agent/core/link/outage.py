@@ -1,7 +1,7 @@
-"""Roll-ups of the time when nobody listened: what beats could not carry goes to the spool.
+"""Roll-ups of an outage: usage that no answered beat carried is written to the spool.
 
-Increments since the last answered beat are kept; once the silence is an outage they are folded
-into one-minute records for the spool, and the rest when the scheduler is heard again. So every
+Increments since the last answered beat are retained. Once the silence is an outage they are folded
+into one-minute records for the spool, and the rest when the scheduler answers again. So every
 second is in an answered beat or in a roll-up, except for the few seconds of an ordinary delay.
 """
 
@@ -15,12 +15,12 @@ OUTAGE_AFTER_S = 5.0
 """Shorter silences are delays; the energy counters in the next beat cover them."""
 MINUTE_S = 60.0
 MAX_INCREMENTS = 1000
-"""A minute at the fastest sampling (10 Hz), with room."""
+"""A minute at the fastest sampling (10 Hz), with a margin."""
 
 
 @dataclass(frozen=True, slots=True)
 class Increment:
-    """What one sampling step added."""
+    """Usage of one sampling step."""
 
     at_s: float
     unix_s: UnixTime
@@ -39,7 +39,7 @@ class Outage:
     is_on: bool = False
 
     def add(self, increment: Increment, heard_s: float) -> Rollup | None:
-        """Take an increment; a minute's roll-up when one is full."""
+        """Add an increment; returns a minute's roll-up when one is full."""
         self.increments.append(increment)
         self.is_on = self.is_on or increment.at_s - heard_s > OUTAGE_AFTER_S
         if not self.is_on:
@@ -51,7 +51,7 @@ class Outage:
         return None
 
     def end(self) -> Rollup | None:
-        """The scheduler is heard again: what is left of the outage."""
+        """The scheduler answers again: returns the rest of the outage."""
         was_on, self.is_on = self.is_on, False
         if was_on and self.increments:
             return self._fold()

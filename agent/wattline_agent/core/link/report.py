@@ -1,4 +1,4 @@
-"""What the node says about itself: GPU abilities, samples, problems; and observed anomalies."""
+"""Reports of the node: GPU abilities, samples, problems and observed anomalies."""
 
 from wattline_agent.core.model import NodeState
 from wattline_agent.core.power import clocks, held_watts, raised_caps
@@ -10,13 +10,13 @@ from wattline_protocol.wire.gpu_process import MAX_FOREIGN, in_use_text
 from wattline_protocol.wire.problems import MAX_CONDITIONS, MAX_TEXT, Condition
 
 FAULT_TELL_S = 3.0
-"""A cap that fails for this long is told as an inability, and the GPU counts at full."""
+"""A cap that fails for this long is reported as unsupported; the GPU counts at full."""
 FOREIGN_S = 10.0
-"""A GPU without a task has this long to settle before its draw is called foreign."""
+"""Settling time of a GPU without a task before its draw is reported as foreign."""
 
 
 def gpu_infos(state: NodeState, now: Now) -> tuple[GpuInfo, ...]:
-    """All GPUs, as a Hello tells them."""
+    """All GPUs, as reported in a Hello."""
     return tuple(_info(state, gpu, now) for gpu in state.gpus)
 
 
@@ -43,13 +43,13 @@ def _info(state: NodeState, gpu: Gpu, now: Now) -> GpuInfo:
 
 
 def is_cappable(state: NodeState, gpu: Gpu, now: Now) -> bool:
-    """Whether the scheduler may count on its cap; a fault must last before it says no."""
+    """Whether the scheduler may rely on its cap; a fault must last before this is False."""
     is_failing = bool(gpu.fault) and now.mono_s - gpu.faulty_since_s >= FAULT_TELL_S
     return gpu.can_set and not is_failing and gpu.raised is None and not state.facts.is_observe
 
 
 def samples(state: NodeState) -> tuple[GpuSample, ...]:
-    """All GPUs, as a Beat tells them; clears what counts since the last beat."""
+    """All GPUs, as reported in a Beat; resets the counts since the last beat."""
     found = tuple(map(_sample, state.gpus, held_watts.uses(state, planned=False)))
     for gpu in state.gpus:
         gpu.cap_bound_s = 0.0
@@ -80,7 +80,7 @@ def _sample(gpu: Gpu, use: Use) -> GpuSample:
 
 
 def conditions(state: NodeState, now: Now) -> tuple[Condition, ...]:
-    """What is wrong now, the gravest first; bounded."""
+    """Current problems, the most severe first; bounded."""
     found = [*_about_lease(state, now), *_about_site(state, now)]
     busy = held_watts.loaded(state)
     for gpu in state.gpus:
@@ -104,7 +104,7 @@ def problems(state: NodeState, now: Now) -> tuple[str, ...]:
 
 
 def sentences(found: tuple[Condition, ...]) -> tuple[str, ...]:
-    """Conditions for schedulers that do not know them."""
+    """Conditions as sentences, for schedulers that do not know them."""
     return tuple(one.sentence for one in found)
 
 

@@ -1,4 +1,4 @@
-"""How the node stands with its scheduler: Hello, Welcome, answered beats, isolation (I5, I8)."""
+"""Session with the scheduler: Hello, Welcome, answered beats, isolation (I5, I8)."""
 
 from hashlib import sha256
 
@@ -25,15 +25,15 @@ from wattline_protocol.wire.agent_messages import (
 HELLO_RETRY_FIRST_S = 0.5
 HELLO_RETRY_MOST_S = 10.0
 REFUSED_RETRY_S = 15.0
-"""A refusal is for people to mend: asking more often only fills logs."""
+"""A refusal needs an operator: retrying more often only fills logs."""
 SILENT_S = 5.0
-"""A connected scheduler that has answered no beat for this long may not know us: say Hello."""
+"""A connected scheduler that has answered no beat for this long may not know us: send Hello."""
 REHELLO_GRACE_S = 2.5
-"""Answers to beats of the previous incarnation are still under way for so long."""
+"""How long answers to beats of the previous incarnation may still arrive."""
 CHANGE_WAIT_S = 3.0
 """A change of a GPU's abilities must last this long before it is worth a new incarnation."""
 SHRINK_WAIT_S = 10.0
-"""So long is a smaller idle draw, which only frees watts, held back after a Welcome."""
+"""How long a smaller idle draw, which only frees watts, is withheld after a Welcome."""
 IDLE_WORTH_PERMILLE = 900
 SPOOL_RETRY_S = 10.0
 
@@ -46,7 +46,7 @@ def connected(state: NodeState, now: Now) -> None:
 
 
 def lost(state: NodeState) -> None:
-    """Nothing that was sent is sure to have arrived."""
+    """No message sent is sure to have arrived."""
     session = state.session
     session.is_connected = False
     session.greeting = None
@@ -54,7 +54,7 @@ def lost(state: NodeState) -> None:
 
 
 def tick(state: NodeState, now: Now, here: Standpoint | None) -> None:
-    """Say Hello when it is due. `here` is `steer.standpoint` as it is now."""
+    """Send Hello when it is due. `here` is the current `steer.standpoint`."""
     session = state.session
     if not session.is_connected or state.caps.is_waiting or state.is_stopping:
         return
@@ -67,7 +67,7 @@ def tick(state: NodeState, now: Now, here: Standpoint | None) -> None:
 
 
 def _has_news(state: NodeState, here: Standpoint | None, now: Now) -> bool:
-    """Something that only a Hello can tell, or no sign that we are known."""
+    """News that requires a Hello, or no sign that the scheduler knows this incarnation."""
     session = state.session
     if session.greeting is not None:
         return False
@@ -141,7 +141,7 @@ def _say_hello(state: NodeState, now: Now) -> None:
 
 
 def welcomed(state: NodeState, welcome: Welcome, now: Now) -> None:
-    """An answer to our own, newest Hello, from a scheduler we may obey, begins an incarnation."""
+    """A Welcome to our newest Hello, from a scheduler we may obey, begins an incarnation."""
     greeting = state.session.greeting
     if greeting is None or welcome.nonce != greeting.nonce:
         return
@@ -153,7 +153,7 @@ def welcomed(state: NodeState, welcome: Welcome, now: Now) -> None:
 
 
 def _fence(state: NodeState, welcome: Welcome) -> str:
-    """Why this scheduler, or this incarnation, must not be obeyed; empty = it may (I8)."""
+    """Why this scheduler or incarnation must not be obeyed; empty = it may (I8)."""
     file = state.file
     if welcome.protocol != PROTOCOL_VERSION:
         return (
@@ -214,7 +214,7 @@ def _terms(welcome: Welcome) -> TermsOnFile:
 
 
 def refused(state: NodeState, message: Refused, now: Now) -> None:
-    """The scheduler does not want us; only while we ask."""
+    """The scheduler refuses this node; ignored unless a Hello is outstanding."""
     if state.session.greeting is not None:
         _refuse(state, f"refused by the scheduler: {message.reason}", now)
 
@@ -239,7 +239,7 @@ def rehello(state: NodeState, message: Rehello, now: Now) -> None:
 
 
 def is_current(state: NodeState, epoch: Epoch, incarnation: Incarnation) -> bool:
-    """A command for this incarnation, from the epoch that issued it, after it has adopted (I8)."""
+    """Whether a command is for this incarnation, after Adopted, and from its epoch (I8)."""
     member = state.session.member
     return (
         member is not None
@@ -249,7 +249,7 @@ def is_current(state: NodeState, epoch: Epoch, incarnation: Incarnation) -> bool
 
 
 def beat_sent(state: NodeState, seq: int, now: Now) -> None:
-    """Its answer will say that we were heard at this time."""
+    """Record when a beat was sent: its answer proves contact at this time."""
     out = state.session.beats_out
     out[seq] = now.mono_s
     while len(out) > MAX_BEATS_OUT:
@@ -257,7 +257,7 @@ def beat_sent(state: NodeState, seq: int, now: Now) -> None:
 
 
 def beat_seen(state: NodeState, seen: BeatSeen, now: Now) -> None:
-    """Heard: counted from when the answered beat was sent, never from when the answer came."""
+    """Contact counts from when the answered beat was sent, never from when the answer came."""
     session, member = state.session, state.session.member
     sent_s = session.beats_out.pop(seen.seq, None)
     if sent_s is None or member is None:
@@ -275,7 +275,7 @@ def beat_seen(state: NodeState, seen: BeatSeen, now: Now) -> None:
 
 
 def ask_spool(state: NodeState, now: Now) -> None:
-    """Have the oldest roll-ups read; asked again until the spool is empty."""
+    """Read the oldest roll-ups; repeated until the spool is empty."""
     state.session.is_spool_asked = True
     state.session.spool_retry_s = now.mono_s + SPOOL_RETRY_S
     state.emit(ReadSpool())

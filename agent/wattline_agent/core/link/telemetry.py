@@ -1,4 +1,4 @@
-"""Samples in, beats out; what was learned from watching, and roll-ups while nobody listens."""
+"""Samples in, beats out; learned values, and roll-ups during outages."""
 
 import msgspec
 
@@ -25,20 +25,20 @@ from wattline_protocol.wire.agent_messages import Beat
 from wattline_protocol.wire.problems import MAX_PART, MAX_TEXT, Condition
 
 USAGE_SAVE_S = 10.0
-"""How often usage is put on disk; a crash loses utilisation of at most this long, no energy."""
+"""Interval of saving usage; a crash loses utilisation of at most this long, no energy."""
 BEAT_SLACK_S = 0.1
-"""A sample that comes a little early carries the beat, so that the period is kept on average."""
+"""A slightly early sample carries the beat, so that the period is met on average."""
 BEAT_PATIENCE_S = 0.5
 MAX_INCIDENTS = 64
 DEFAULT_BEAT_S = 1.0
 
 
 def sampled(state: NodeState, event: Sampled, now: Now) -> None:
-    """Take a sample of every GPU: limits, idleness, usage; then beat if one is due."""
+    """Handle a sample of every GPU: limits, idleness, usage; then beat if one is due."""
     steps: dict[GpuIndex, Step] = {}
     since_s = now.mono_s - state.sampled_s
     state.sampled_s = now.mono_s
-    if since_s <= READING_GAP_S:  # a time without samples confirms nothing, and does not count
+    if since_s <= READING_GAP_S:  # a gap without samples confirms nothing and does not count
         state.adopt_wait_s -= since_s
     foreign_processes.take(state, event.foreign, now)
     busy = held_watts.loaded(state)
@@ -69,12 +69,12 @@ def _watch_raises(state: NodeState, gpu: Gpu, before_mw: int, now: Now) -> None:
         incident(state, "cap_raised", gpu.subject, text, now)
     raised_caps.take_limit(state, gpu, before_mw, now)
     if raised_caps.is_watched(gpu, now) or gpu.raised is not None:
-        gpu.retry_at_s = 0.0  # a fight that is worth each try: whoever raises it may pause
+        gpu.retry_at_s = 0.0  # retry at once: the source of the raises may pause
 
 
 def beat_if_wanted(state: NodeState, now: Now) -> None:
-    """Beat once the caps that the sample called for have been read back: what a beat says about the
-    node is then what it is held at, not what is being mended. A slow driver delays it a little.
+    """Beat once the caps that the sample required have been read back, so that it reports the state
+    after the correction. A slow driver delays it a little.
     """
     member, wanted_s = state.session.member, state.beat_wanted_s
     if wanted_s is None or (state.caps.is_waiting and now.mono_s - wanted_s < BEAT_PATIENCE_S):
@@ -85,7 +85,7 @@ def beat_if_wanted(state: NodeState, now: Now) -> None:
 
 
 def _learn(state: NodeState, busy: set[GpuIndex], now: Now) -> None:
-    """Idle draw and overshoot: what this very hardware does, kept on disk."""
+    """Learn idle draw and overshoot of this hardware; saved on disk."""
     idle_mw = dict(state.file.idle_mw)
     overshoot = dict(state.file.overshoot_permille)
     for gpu in state.gpus:
@@ -104,7 +104,7 @@ def _learn(state: NodeState, busy: set[GpuIndex], now: Now) -> None:
 
 
 def incident(state: NodeState, kind: str, subject: str, text: str, now: Now) -> None:
-    """Something that cannot be looked up again: in the log, and in the beats for a while."""
+    """Record an event that cannot be read again: in the log, and in the beats for a while."""
     one = Condition(kind, subject[:MAX_PART], text[:MAX_TEXT])
     known = state.incidents.get((kind, subject))
     if known is None or known[0] != one:
@@ -115,14 +115,14 @@ def incident(state: NodeState, kind: str, subject: str, text: str, now: Now) -> 
 
 
 def device_reported(state: NodeState, events: tuple[DeviceEvent, ...], now: Now) -> None:
-    """XIDs and the like."""
+    """Handle XIDs and other events of the driver."""
     for event in events:
         subject, error = f"GPU {event.index}", f"{event.kind} {event.code}"
         incident(state, "device_event", f"{subject} {error}", f"{event.text}", now)
 
 
 def host_read(state: NodeState, reading: HostReading, now: Now) -> None:
-    """Measured load above the site file's worst case raises it, and is an alarm (I2)."""
+    """Measured load above the site file's worst case raises it and is an alarm (I2)."""
     state.host = reading
     terms = state.file.terms
     if reading.non_gpu_mw is None or reading.source != "hwmon" or terms is None:

@@ -1,15 +1,15 @@
 """From a lease to caps and back: the arithmetic of I2, pure and in exact integers.
 
 Theory. A node's wall draw is at most (sum of what each GPU counts + worst non-GPU watts) over the
-lowest PSU efficiency. What a GPU counts depends on what it is used for:
+lowest PSU efficiency. What a GPU counts depends on its use:
 
 * with a task: its limit times its model's overshoot;
-* settling (no running task, but not yet seen at idle draw for 3 s): the same, at its limit;
+* settling (no running task, but not yet at idle draw for 3 s): the same, at its limit;
 * idle: its idle watts, however high its limit;
-* whatever cannot be capped, or is not ours to cap: its maximum times overshoot.
+* cannot be capped, or not managed: its maximum times overshoot.
 
-`plan` turns a lease into caps: what the scheduler wants where that fits, else scaled down toward
-the minimum caps by one water level. `holding_mw` says what limits that were read back guarantee.
+`plan` turns a lease into caps: the scheduler's requested caps where they fit, else scaled down to
+one water level, at least the minimum caps. `holding_mw` is what limits read back guarantee.
 """
 
 from collections.abc import Sequence
@@ -22,21 +22,21 @@ from wattline_protocol.ids import GpuIndex
 from wattline_protocol.site.wall_power import PERMILLE, gpu_bound_mw, load_within_mw, wall_mw
 
 CAP_STEP_MW = 1000
-"""Drivers take whole watts at best: caps are rounded down, so that none is rounded up for us."""
+"""Drivers take whole watts at best: caps are rounded down, so that no driver rounds them up."""
 
 Use = Literal["task", "settling", "idle"]
 
 
 @dataclass(frozen=True, slots=True)
 class NodeTerms:
-    """What the site file says about the node."""
+    """Terms of the site file for the node."""
 
     non_gpu_worst_mw: int
     psu_efficiency_permille: int
 
 
 class GpuHold(msgspec.Struct, frozen=True):
-    """One GPU as I2 sees it; made for every GPU several times a second."""
+    """One GPU in the terms of I2; created for every GPU several times a second."""
 
     index: GpuIndex
     cap_min_mw: int
@@ -44,7 +44,7 @@ class GpuHold(msgspec.Struct, frozen=True):
     overshoot_permille: int
     idle_mw: int
     can_cap: bool
-    """False: unmanaged, not permitted, or its limit is not what was asked for."""
+    """False: unmanaged, not permitted, or its limit is not the requested one."""
     use: Use
     limit_mw: int
     """Largest limit that may be in force now; counts only while `can_cap`."""
@@ -53,11 +53,11 @@ class GpuHold(msgspec.Struct, frozen=True):
 
     @property
     def full_mw(self) -> int:
-        """What it counts when no cap holds it."""
+        """Its count when no cap limits it."""
         return gpu_bound_mw(self.cap_max_mw, self.overshoot_permille)
 
     def counts_mw(self, cap_mw: int) -> int:
-        """What it counts under `cap_mw`."""
+        """Its count under `cap_mw`."""
         held_mw = gpu_bound_mw(cap_mw, self.overshoot_permille) if self.can_cap else self.full_mw
         if self.use == "idle" and self.may_idle:
             return min(self.idle_mw, held_mw)
@@ -66,7 +66,7 @@ class GpuHold(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Caps that keep a lease, or the lowest there are."""
+    """Caps that fit a lease, or the lowest possible."""
 
     caps_mw: tuple[int, ...]
     """Per GPU by index; for a GPU that cannot be capped: its maximum, not to be set."""
@@ -82,19 +82,19 @@ def holding_mw(terms: NodeTerms, gpus: Sequence[GpuHold]) -> int:
 
 
 def lowest_mw(terms: NodeTerms, gpus: Sequence[GpuHold]) -> int:
-    """Wall watts below which no cap can hold the node with its GPUs used as they are."""
+    """Lowest wall watts the node can be capped to with the present use of its GPUs."""
     return _wall(terms, sum(gpu.counts_mw(gpu.cap_min_mw) for gpu in gpus))
 
 
 def floor_caps(gpus: Sequence[GpuHold]) -> tuple[int, ...]:
-    """The least power there is: every GPU that can be capped at its minimum."""
+    """Lowest power: every GPU that can be capped at its minimum."""
     return tuple(gpu.cap_min_mw if gpu.can_cap else gpu.cap_max_mw for gpu in gpus)
 
 
 def plan(
     terms: NodeTerms, gpus: Sequence[GpuHold], lease_mw: int, wanted_mw: Sequence[int]
 ) -> Plan:
-    """Caps that keep `lease_mw`, as near to `wanted_mw` as fits.
+    """Caps that fit `lease_mw`, as near to `wanted_mw` as possible.
 
     A GPU without a running task gets its minimum cap. A missing wanted cap means the maximum.
     """
@@ -145,6 +145,6 @@ def _wall(terms: NodeTerms, gpus_mw: int) -> int:
 
 
 def overshoot_of(power_mw: int, cap_mw: int) -> int:
-    """Permille by which a 1 s average relates to its cap, rounded up to whole percents."""
+    """Ratio of a 1 s average to its cap, in permille, rounded up to whole percents."""
     permille = -(-power_mw * PERMILLE // cap_mw)
     return -(-permille // 10) * 10

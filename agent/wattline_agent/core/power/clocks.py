@@ -1,12 +1,12 @@
 """Locked SM clocks, the second actuator: they save energy and never lower what is committed (I2).
 
-Theory. A ceiling on the SM clock is wanted for two reasons. The scheduler's: the order of a task
-names one, because its work hardly slows down (decoding) or because its user tolerates it on a card
-whose caps reach not low enough. The node's own: the newest lease is not kept by caps as low as they
-go, and a GPU that no cap holds (none supported, refused, without effect, or with a minimum above
-`WEAK_CAP_PERMILLE` of its maximum) is part of it; then its draw at least is brought down. A lock
-cannot be read back, so such a GPU counts as before. What is to be locked is on disk before it is,
-so that the next start of a killed agent knows what to take over or to undo.
+Theory. A ceiling on the SM clock has two sources. The scheduler: the order of a task names one,
+because its work hardly slows down (decoding), or because its user tolerates it on a card whose
+minimum cap is too high. The node: the newest lease is exceeded with all caps at their minimum, and
+a GPU that no cap limits (unsupported, refused, without effect, or with a minimum above
+`WEAK_CAP_PERMILLE` of its maximum) is part of it; then at least its draw is reduced. A lock cannot
+be read back, so such a GPU counts as before. A lock is saved on disk before it is set, so that the
+next start of a killed agent knows what to adopt or undo.
 """
 
 from msgspec.structs import replace
@@ -23,18 +23,18 @@ from wattline_protocol.site.wall_power import PERMILLE
 WEAK_CAP_PERMILLE = 600
 """Cards whose minimum cap is above this share of their maximum need the clocks as well."""
 LEAST_PERMILLE = 300
-"""No ceiling is lower: below it the rest of the card costs more than is saved."""
+"""Lowest ceiling: below it the rest of the card costs more than is saved."""
 FLAT_VOLTAGE_PERMILLE = 700
-"""Up to this share of the highest clock the core voltage stays at its least."""
+"""Up to this share of the highest clock the core voltage stays at its minimum."""
 LEAST_VOLTAGE_PERMILLE = 750
 STEP_PERMILLE = 10
 RETRY_S = 5.0
 UNKNOWN_MHZ = -1
-"""Nothing on file says whether its clocks are locked."""
+"""Nothing on file shows whether its clocks are locked."""
 
 
 def step(state: NodeState, now: Now) -> None:
-    """Ask for the locks that are wanted and not in force; called after every event."""
+    """Request the locks that are wanted and not in force; called after every event."""
     if state.facts.is_observe or state.is_locking:
         return
     shares = _shares(state)
@@ -51,7 +51,7 @@ def step(state: NodeState, now: Now) -> None:
 
 
 def locked(state: NodeState, event: ClocksLocked, now: Now) -> None:
-    """The driver answered."""
+    """Handle the driver's answer."""
     state.is_locking = False
     for result in event.results:
         if result.index < len(state.gpus):
@@ -80,13 +80,13 @@ def _on_file(state: NodeState, mhz: dict[GpuIndex, int]) -> None:
 
 
 def can_lock(gpu: Gpu) -> bool:
-    """Its clocks are ours to lock."""
+    """Whether this agent may lock its clocks."""
     return gpu.is_managed and gpu.info.can_lock_clocks and not gpu.is_lost
 
 
 def _shares(state: NodeState) -> dict[GpuIndex, int]:
-    """Of each GPU that is held: the share of its clock that its orders leave it, permille. Nobody
-    is slowed down because another holder of the GPU tolerates it."""
+    """Per GPU with attempts: the clock share that its orders permit, permille. The highest
+    permitted share counts, so that no attempt is slowed down because another one tolerates it."""
     shares: dict[GpuIndex, int] = {}
     for attempt in state.attempts.values():
         if attempt.holds_gpus:
@@ -97,7 +97,7 @@ def _shares(state: NodeState) -> dict[GpuIndex, int]:
 
 
 def _wanted_mhz(state: NodeState, gpu: Gpu, share: int | None) -> int:
-    """Highest SM clock that this GPU should run at; 0 = no ceiling."""
+    """SM clock ceiling for this GPU; 0 = none."""
     if share is not None and is_weak(gpu):
         share = min(share, _share_for_lease(state, gpu))
     permille = max(PERMILLE if share is None else share, LEAST_PERMILLE)
@@ -105,13 +105,13 @@ def _wanted_mhz(state: NodeState, gpu: Gpu, share: int | None) -> int:
 
 
 def is_weak(gpu: Gpu) -> bool:
-    """Caps alone do not bring its draw down."""
+    """Caps alone do not reduce its draw enough."""
     lowest = gpu.info.cap_min_mw * PERMILLE
     return not gpu.can_hold or lowest > gpu.info.cap_max_mw * WEAK_CAP_PERMILLE
 
 
 def _share_for_lease(state: NodeState, gpu: Gpu) -> int:
-    """Share of its highest clock at which the newest lease would about be kept, permille."""
+    """Share of its highest clock at which the newest lease would approximately be met, permille."""
     lease = state.pending.lease if state.pending is not None else state.lease
     if lease is None or state.terms is None:
         return PERMILLE
@@ -124,14 +124,14 @@ def _share_for_lease(state: NodeState, gpu: Gpu) -> int:
 
 
 def _as_if_pliant(hold: capper.GpuHold) -> capper.GpuHold:
-    """The same GPU if its draw could be set to anything."""
+    """The same GPU if its draw could be set to any value."""
     return replace(hold, can_cap=True, cap_min_mw=min(hold.idle_mw, hold.cap_min_mw))
 
 
 def clock_for_draw(draw_mw: int, idle_mw: int, full_mw: int) -> int:
     """Share of the highest clock, permille, at which a busy GPU draws at most `draw_mw`.
 
-    By frequency times voltage squared (dynamic CMOS power); an estimate that nothing relies on.
+    By frequency times voltage squared (dynamic CMOS power); an estimate without guarantees.
     """
     permille = PERMILLE
     while permille > LEAST_PERMILLE and _draw_mw(permille, idle_mw, full_mw) > draw_mw:
@@ -146,9 +146,9 @@ def _draw_mw(clock_permille: int, idle_mw: int, full_mw: int) -> float:
 
 
 def found_mhz(state: NodeState, uuid: str, *, is_same_driver: bool, is_fresh: bool) -> int:
-    """What may be locked on a GPU when the agent starts, as far as the file says.
+    """Ceiling that may be locked on a GPU when the agent starts, according to the file.
 
-    A driver that was loaded anew has no locks. Without a file, a dead agent's may be in force.
+    A reloaded driver has no locks. Without a file, those of a dead agent may be in force.
     """
     if is_fresh:
         return UNKNOWN_MHZ

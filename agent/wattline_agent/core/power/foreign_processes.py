@@ -1,8 +1,8 @@
-"""Processes on GPUs that belong to no attempt: seen, reported, and nothing is started beside them.
+"""Processes on GPUs that belong to no attempt: detected and reported; no task starts beside them.
 
 A GPU with such a process never counts as idle: the process may begin to compute at any moment, so
-the GPU counts its limit, which is its minimum cap unless a task holds it too (I2). What draws in
-the moment before it was seen is covered by the reserve of its domains (I1).
+the GPU counts its limit, which is its minimum cap unless a task uses it too (I2). Its draw before
+it was detected is covered by the reserve of its domains (I1).
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,15 +15,15 @@ from wattline_protocol.ids import GpuIndex, Now
 from wattline_protocol.wire.gpu_process import GpuProcess, foreign_text
 
 GONE_S = 10.0
-"""A GPU is offered again so long after its last foreign process was seen: programs that run for
-some seconds, again and again, would else have it given out and taken back each time."""
+"""Time after its last foreign process until a GPU is offered again: without it, programs that run
+repeatedly for some seconds would have it offered and withdrawn each time."""
 
 Seen = Mapping[GpuIndex, Sequence[GpuProcess]]
-"""Foreign processes of the GPUs that were looked at."""
+"""Foreign processes of the GPUs that were checked."""
 
 
 def take(state: NodeState, seen: Seen, now: Now) -> None:
-    """Remember what a look has found."""
+    """Record the foreign processes found."""
     for index, found in seen.items():
         if index >= len(state.gpus) or not state.gpus[index].is_managed:
             continue
@@ -44,7 +44,7 @@ def _appear(state: NodeState, gpu: Gpu, found: tuple[GpuProcess, ...], now: Now)
 
 
 def unexplained(state: NodeState, readings: Sequence[Reading]) -> frozenset[GpuIndex]:
-    """GPUs that were idle, have no task, and draw more now: somebody has begun to use them."""
+    """Idle GPUs without a task that now draw more: a foreign process has begun to use them."""
     busy = held_watts.loaded(state)
     return frozenset(
         gpu.index
@@ -58,5 +58,5 @@ def unexplained(state: NodeState, readings: Sequence[Reading]) -> frozenset[GpuI
 
 
 def why_not_given(gpu: Gpu) -> str:
-    """Why nothing is started on a GPU that foreign processes use."""
+    """Why no task is started on a GPU that foreign processes use."""
     return f"GPU {gpu.index} is in use by {foreign_text(gpu.foreign)}"

@@ -1,11 +1,11 @@
-"""One GPU as the core knows it: limits, draw, idleness, and what was learned from watching it.
+"""State of one GPU in the core: limits, draw, idleness and learned values.
 
-Theory of idleness (I2). A GPU counts its idle watts only while no running task is on it and its
-1 s average has been at or below its idle bound for `IDLE_CONFIRM_S`, sample after sample. Once seen
-idle it stays so over a time without samples, in which this process stood still and so started
-nothing, if the first sample after it is at idle too. The bound is at first a share of the maximum
-cap, so that nothing is ever under-counted; watching the GPU with nothing to do lowers it once, and
-later only raises it.
+Theory of idleness (I2). A GPU counts its idle watts only while no running task is on it and its 1 s
+average has been at or below its idle bound for `IDLE_CONFIRM_S`, sample after sample. Once
+confirmed, it stays idle over a gap without samples, in which this process stood still and so
+started nothing, if the first sample after the gap is at idle too. The bound is initially a share of
+the maximum cap, so that nothing is ever under-counted; observing the GPU without load lowers it
+once, and later only raises it.
 """
 
 from collections import deque
@@ -28,9 +28,9 @@ from wattline_protocol.wire.agent_messages import SW_POWER_CAP
 from wattline_protocol.wire.gpu_process import GpuProcess
 
 IDLE_CONFIRM_S = 3.0
-"""At idle draw for this long before it counts as idle (I2): longer than the 1 s average lags."""
+"""Time at idle draw before it counts as idle (I2): longer than the lag of the 1 s average."""
 READING_GAP_S = 2.5
-"""Readings further apart prove nothing about the time between: a GPU that settles begins anew."""
+"""Readings further apart prove nothing about the time between: settling starts over."""
 IDLE_CEILING_DIVISOR = 4
 """No data-centre GPU on sale idles above a quarter of its maximum cap."""
 LEARN_SETTLE_S = 5.0
@@ -39,25 +39,25 @@ LEARN_MARGIN_PERMILLE = 1250
 LEARN_MARGIN_MW = 5000
 """Wide enough that a monitoring tool that wakes the GPU does not look like foreign load."""
 LEARN_FLOOR_S = 60.0
-"""A draw above the usual of an empty GPU is learned only if it has been so flat for so long."""
+"""A higher draw of an empty GPU is learned only if it has been flat for this long."""
 FLAT_PERMILLE = 1100
 LOOKED_S = 10.0
-"""An older look at its processes says nothing of the present."""
+"""An older process list is not current."""
 MEAN_LEAST_S = 0.9
-"""Energy over less is no 1 s average."""
+"""Energy over a shorter time is no 1 s average."""
 INSTANTS = 10
-"""Draws of single moments, a second apart, whose mean stands for an average."""
+"""Number of instantaneous draws, a second apart, whose mean replaces an average."""
 CAP_SETTLE_S = 3.0
-"""A limit must have been in force for this long before an average above it means anything."""
+"""How long a limit must have been in force before an average above it is significant."""
 INEFFECTIVE_PERMILLE = 1300
-"""A 1 s average this far above the cap is no overshoot: the cap does nothing."""
+"""A 1 s average this far above the cap is no overshoot: the cap has no effect."""
 UNREAD_LOST_S = 5.0
-"""A GPU without a reading for this long is not healthy: no task is started on it."""
+"""A GPU without a reading for this long is unhealthy: no task is started on it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What happened on a GPU between two readings."""
+    """Changes on a GPU between two readings."""
 
     seconds: float
     energy_mj: int
@@ -68,22 +68,22 @@ class Step:
 
 @dataclass(slots=True)
 class Raised:
-    """Its cap was raised by others again and again and bounds nothing; see `raises`."""
+    """Its cap was raised externally again and again and limits nothing; see `raised_caps`."""
 
     since_s: float
     last_s: float
     """When it was last found raised."""
     set_mw: int
-    """What this agent had set."""
+    """The cap this agent had set."""
     limit_mw: int
     """The highest limit found."""
     times: int
     is_judged: bool = False
-    """It was looked up which tasks could have done it."""
+    """The tasks that could have raised it were determined."""
     culprits: tuple[TaskRef, ...] = ()
-    """Tasks on it that could, and are frozen and killed."""
+    """Tasks on it that could have raised it; they are frozen and killed."""
     elsewhere: tuple[TaskRef, ...] = ()
-    """Tasks on other GPUs of the host that could."""
+    """Tasks on other GPUs of the host that could have raised it."""
     gone_s: float | None = None
     """When no process of the culprits was left."""
 
@@ -101,18 +101,18 @@ class Gpu:
     enforced_mw: int | None = None
     host_limit_mw: int | None = None
     asked_mw: int | None = None
-    """The cap this agent asked for last; None = none yet."""
+    """The cap this agent requested last; None = none yet."""
     set_to_mw: int | None = None
     """Host limit read back after that: differs where the driver rounds."""
     ceiling_mw: int | None = None
-    """Limit that a BMC was seen to hold below the host's: no cap above it is set, since on hosts
-    where the last writer wins that would lift it. Known until a higher one is seen in force."""
+    """Limit that a BMC enforced below the host's: no cap above it is set, because on hosts where
+    the last writer wins that would lift it. Valid until a higher limit is seen in force."""
     limit_since_s: float = 0.0
     """Since when the limit has been the same."""
     checked_s: float = 0.0
-    """When the driver was asked for the limit that it told last, or failed to tell."""
+    """When the driver was last queried for the limit that it reported last, or failed to report."""
     fault: str = ""
-    """Why its limit cannot be trusted; empty = what was asked is in force."""
+    """Why its limit cannot be trusted; empty = the requested one is in force."""
     faulty_since_s: float = 0.0
     retry_at_s: float = 0.0
     is_ineffective: bool = False
@@ -123,49 +123,49 @@ class Gpu:
     idle_since_s: float | None = None
     is_idle: bool = False
     is_presumed_idle: bool = False
-    """At a restart: idle according to the lease on file, until a sample says otherwise."""
+    """At a restart: idle according to the lease on file, until a sample shows otherwise."""
     quiet_since_s: float | None = None
     quiet_max_mw: int = 0
     quiet_min_mw: int = 0
     mean_mw: int | None = None
     """Mean draw over the last second or more; None = the newest reading gives none."""
     instants_mw: deque[int] = field(default_factory=lambda: deque(maxlen=INSTANTS))
-    """Newest draws of a card that tells neither averages nor energy."""
+    """Newest draws of a card that reports neither averages nor energy."""
     counters: GpuCounters | None = None
     cap_bound_s: float = 0.0
     """Since the last beat."""
     locked_mhz: int = 0
-    """Ceiling of its SM clock that was locked; 0 = none, below 0 = not known (see `clocks`)."""
+    """Locked ceiling of its SM clock; 0 = none, below 0 = unknown (see `clocks`)."""
     clock_fault: str = ""
-    """Why its clocks could not be locked; empty = no trouble."""
+    """Why its clocks could not be locked; empty = no error."""
     clock_retry_s: float = 0.0
     foreign: tuple[GpuProcess, ...] = ()
-    """Processes on it that belong to no attempt, largest memory first; see `foreign`."""
+    """Processes on it that belong to no attempt, largest memory first; see `foreign_processes`."""
     foreign_seen_s: float = 0.0
-    """When one was last seen."""
+    """When one was last detected."""
     looked_s: float = 0.0
-    """When the driver was last asked for its processes, or failed to tell."""
+    """When the driver was last queried for its processes, even if that failed."""
     raised_at: deque[float] = field(default_factory=lambda: deque(maxlen=RAISES_KEPT))
-    """When its limit was last found raised by others."""
+    """When its limit was last found raised externally."""
     raised_mw: int = 0
-    """To what, the last time; 0 = not at all."""
+    """The limit found last time; 0 = never raised."""
     raised: Raised | None = None
-    """Others raise it again and again: no limit counts."""
+    """Raised externally again and again: its limit does not count."""
 
     @property
     def subject(self) -> str:
-        """How it is named as the subject of a condition."""
+        """Its name as the subject of a condition."""
         return f"GPU {self.info.index}"
 
     @property
     def index(self) -> GpuIndex:
-        """Its place."""
+        """Its index."""
         return self.info.index
 
     @property
     def idle_ceiling_mw(self) -> int:
-        """No draw above this is called idle, unless the GPU was long seen empty at more: with power
-        smoothing (Blackwell) an empty GPU is kept at a floor."""
+        """Highest draw that counts as idle, unless the GPU was long observed empty at more: with
+        power smoothing (Blackwell) an empty GPU draws a floor."""
         return min(self.info.cap_min_mw, self.info.cap_max_mw // IDLE_CEILING_DIVISOR)
 
     @property
@@ -185,13 +185,13 @@ class Gpu:
 
     @property
     def can_hold(self) -> bool:
-        """Its limit is ours to set, and what was read back is what was asked for."""
+        """Its limit is settable by this agent, and the limit read back is the one requested."""
         known = self.can_set and not self.fault and self.enforced_mw is not None
         return known and self.raised is None
 
     @property
     def may_idle(self) -> bool:
-        """It counts its idle watts while it idles: nobody else may make it leave idle uncapped."""
+        """It counts its idle watts while idle: nothing foreign can make it leave idle uncapped."""
         return self.is_managed and self.raised is None
 
     @property
@@ -201,7 +201,7 @@ class Gpu:
 
     @property
     def is_lost(self) -> bool:
-        """The driver says that it is gone."""
+        """The driver reports that it is lost."""
         return self.stale is not None and self.stale.is_lost
 
     def is_healthy(self, now_s: float) -> bool:
@@ -212,14 +212,14 @@ class Gpu:
 
 
 def begin_use(gpu: Gpu) -> None:
-    """A task is about to run on it: whatever was known about its idleness is void."""
+    """A task is about to run on it: its idleness is no longer valid."""
     gpu.idle_since_s = None
     gpu.is_idle = False
     gpu.is_presumed_idle = False
 
 
 def take_set(gpu: Gpu, result: CapResult, now_s: float) -> None:
-    """Believe limits that were read back after a set, or say why they cannot be trusted."""
+    """Record limits read back after a set, or why they cannot be trusted."""
     _take(gpu, result, now_s)
     gpu.set_to_mw = gpu.host_limit_mw
     if result.error:
@@ -234,7 +234,7 @@ def take_set(gpu: Gpu, result: CapResult, now_s: float) -> None:
 
 
 def take_read(gpu: Gpu, result: CapResult, now_s: float) -> None:
-    """Believe limits that were only read: these clear no fault."""
+    """Record limits that were only read: these clear no fault."""
     _take(gpu, result, now_s)
     if result.error or result.enforced_mw is None:
         set_fault(gpu, f"its limit cannot be read: {result.error or 'not supported'}", now_s)
@@ -252,14 +252,14 @@ def _take(gpu: Gpu, result: CapResult, now_s: float) -> None:
 
 
 def set_fault(gpu: Gpu, fault: str, now_s: float) -> None:
-    """Remember since when the limit is not to be trusted."""
+    """Record since when the limit cannot be trusted."""
     if fault and not gpu.fault:
         gpu.faulty_since_s = now_s
     gpu.fault = fault
 
 
 def is_at(gpu: Gpu, cap_mw: int) -> bool:
-    """`cap_mw` was set and nobody has changed the host limit since (or it happens to be equal)."""
+    """`cap_mw` was set and the host limit is unchanged since (or happens to be equal)."""
     if gpu.fault or gpu.enforced_mw is None:
         return False
     if gpu.host_limit_mw == cap_mw:
@@ -268,7 +268,7 @@ def is_at(gpu: Gpu, cap_mw: int) -> bool:
 
 
 def take_reading(gpu: Gpu, reading: Reading, has_task: bool) -> Step | None:
-    """Take one sample; the step since the last one, where there was one."""
+    """Record one sample; returns the step since the last one, if any."""
     if isinstance(reading, Stale):
         gpu.stale, gpu.reading, gpu.mean_mw = reading, None, None
         gpu.instants_mw.clear()
@@ -288,7 +288,7 @@ def take_reading(gpu: Gpu, reading: Reading, has_task: bool) -> Step | None:
 
 
 def _watch_limit(gpu: Gpu, reading: FastReading) -> None:
-    """Someone else may have changed the limit since we read it back."""
+    """Detect an external change of the limit since it was read back."""
     if reading.enforced_mw is None:
         return
     if reading.enforced_mw != gpu.enforced_mw:
@@ -298,8 +298,8 @@ def _watch_limit(gpu: Gpu, reading: FastReading) -> None:
 
 
 def _watch_ceiling(gpu: Gpu, enforced_mw: int, host_limit_mw: int | None) -> None:
-    """A limit in force that is not the host's is a BMC's; one above it says that it was lifted, by
-    the BMC or by an operator (`nvidia-smi -pl`), for this agent sets none."""
+    """A limit in force that is not the host's is a BMC's; one above it shows that it was lifted, by
+    the BMC or by an operator (`nvidia-smi -pl`), because this agent sets none."""
     held_mw = held_below(enforced_mw, host_limit_mw)
     if held_mw is not None:
         gpu.ceiling_mw = held_mw
@@ -308,8 +308,8 @@ def _watch_ceiling(gpu: Gpu, enforced_mw: int, host_limit_mw: int | None) -> Non
 
 
 def within_ceiling(gpu: Gpu, cap_mw: int) -> int:
-    """The cap to ask for in place of `cap_mw`: what its BMC holds where that is less, at least the
-    minimum cap. A host limit above it that `cap_mw` allows stays: it shows when the BMC lifts its.
+    """The cap to request in place of `cap_mw`: at most the BMC's limit, at least the minimum cap. A
+    host limit above it that `cap_mw` allows stays: it shows when the BMC lifts its own.
     """
     if gpu.ceiling_mw is None:
         return cap_mw
@@ -349,8 +349,8 @@ def _step(before: GpuCounters | None, reading: FastReading) -> Step | None:
 
 
 def _mean_mw(gpu: Gpu, reading: FastReading) -> int | None:
-    """A spike is no overshoot: what one moment says is not used. Else the card's own 1 s average,
-    the growth of its energy counter, or the mean of some moments."""
+    """Mean draw: the card's own 1 s average, else the growth of its energy counter, else the mean
+    of several instantaneous draws. A single one is not used: a spike is no overshoot."""
     if reading.is_average:
         return reading.power_mw
     before = gpu.counters
@@ -366,16 +366,16 @@ def _mean_mw(gpu: Gpu, reading: FastReading) -> int | None:
 
 
 def _grown(before: int | None, after: int | None) -> int | None:
-    """Growth of a counter; None where it is not supported or started again."""
+    """Growth of a counter; None where it is not supported or was reset."""
     if before is None or after is None or after < before:
         return None
     return after - before
 
 
 def learn_idle(gpu: Gpu, has_task: bool) -> bool:
-    """Watch a GPU with nothing to do; True when its idle bound changed.
+    """Learn from a GPU without load; True when its idle bound changed.
 
-    In MIG mode the driver measures no utilisation: then it is watched while it has no task.
+    In MIG mode the driver measures no utilisation: then it learns while the GPU has no task.
     """
     reading = gpu.reading
     power_mw = reading.power_mw if reading is not None else None
@@ -406,7 +406,7 @@ def _is_quiet(gpu: Gpu, reading: FastReading, power_mw: int, has_task: bool) -> 
 
 
 def _is_empty(gpu: Gpu, reading: FastReading, has_task: bool) -> bool:
-    """No process is on it, by a look that is not old, and it computes nothing."""
+    """It has no process, according to a recent list, and computes nothing."""
     is_looked = 0 <= reading.mono_s - gpu.looked_s <= LOOKED_S
     return is_looked and not has_task and not gpu.foreign and reading.util_pct == 0
 
@@ -424,7 +424,7 @@ def _raise_idle(gpu: Gpu, most_mw: int) -> bool:
 
 
 def overshoot_seen(gpu: Gpu) -> int:
-    """Permille of its limit that its mean over a second is at; 0 where that says nothing."""
+    """Mean over a second as permille of its limit; 0 where that is not significant."""
     reading, mean_mw = gpu.reading, gpu.mean_mw
     if reading is None or mean_mw is None or gpu.enforced_mw is None:
         return 0

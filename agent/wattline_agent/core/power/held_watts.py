@@ -1,4 +1,4 @@
-"""What the node holds (I2): every GPU's limit and use, put together with the site's figures."""
+"""Power held by the node (I2): every GPU's limit and use, combined with the site's figures."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -15,28 +15,28 @@ from wattline_protocol.job.spec import WHOLE_GPU
 
 
 def users(state: NodeState, index: GpuIndex) -> list[Attempt]:
-    """Attempts that hold this GPU, or a share of it."""
+    """Attempts allocated this GPU, or a share of it."""
     return [a for a in state.attempts.values() if a.holds_gpus and index in a.gpus]
 
 
 def free_permille(state: NodeState, index: GpuIndex) -> int:
-    """What of this GPU nobody holds."""
+    """Unallocated share of this GPU."""
     return WHOLE_GPU - sum(attempt.share_permille for attempt in users(state, index))
 
 
 def shared(state: NodeState) -> frozenset[GpuIndex]:
-    """GPUs of which more than one living attempt holds a share."""
+    """GPUs of which more than one living attempt has a share."""
     held = Counter(index for a in state.attempts.values() if a.is_alive for index in a.gpus)
     return frozenset(index for index, attempts in held.items() if attempts > 1)
 
 
 def has_load(state: NodeState, index: GpuIndex) -> bool:
-    """Something on this GPU may draw more than idle watts: a living task or what is left of one."""
+    """A living task, or its remaining processes, may draw more than idle watts on this GPU."""
     return any(attempt.loads_gpus for attempt in users(state, index))
 
 
 def has_load_of_others(state: NodeState, index: GpuIndex, attempt: Attempt) -> bool:
-    """Something that is not of `attempt` may draw more than idle watts on this GPU."""
+    """Something other than `attempt` may draw more than idle watts on this GPU."""
     return any(one.loads_gpus for one in users(state, index) if one is not attempt)
 
 
@@ -46,11 +46,11 @@ def loaded(state: NodeState) -> set[GpuIndex]:
 
 
 def uses(state: NodeState, *, planned: bool = True, presume: bool = False) -> list[Use]:
-    """What each GPU counts as under I2, by index.
+    """Use of each GPU under I2, by index.
 
-    `planned`: with the tasks that are about to start or resume. `presume`: at a restart, trust the
-    lease on file about idleness. A load that is to have no power (being paused, or processes left
-    by an ended task) makes a GPU settle, not idle.
+    `planned`: includes the tasks that are about to start or resume. `presume`: at a restart, trust
+    the lease on file about idleness. A load that is to have no power (being paused, or processes
+    left by an ended task) makes a GPU settle, not idle.
     """
     by_load: dict[GpuIndex, Use] = {}
     for attempt in state.attempts.values():
@@ -69,7 +69,7 @@ def _without_load(gpu: Gpu, presume: bool) -> Use:
 
 
 def holds(state: NodeState, *, planned: bool = True, presume: bool = False) -> list[GpuHold]:
-    """All GPUs as the arithmetic of I2 sees them, by index."""
+    """All GPUs in the terms of I2, by index."""
     return [
         GpuHold(
             index=gpu.info.index,
@@ -93,23 +93,23 @@ def holding_mw(state: NodeState, *, planned: bool = True, presume: bool = False)
 
 
 def plan_for(state: NodeState, lease_mw: int, wanted_mw: tuple[int, ...]) -> Plan:
-    """Caps that keep this lease now."""
+    """Caps that fit this lease now."""
     assert state.terms is not None, "no lease comes before the first Welcome"  # noqa: S101 - I2
     presume = state.session.member is None or state.session.member.adopted is None
     return capper.plan(state.terms, holds(state, presume=presume), lease_mw, wanted_mw)
 
 
 def floor_with_mw(state: NodeState, more: Collection[GpuIndex]) -> int:
-    """Least wall watts the node can be held to while its tasks and these GPUs are in use."""
+    """Lowest wall watts the node can be capped to while its tasks and these GPUs are in use."""
     assert state.terms is not None, "no task comes before the first Welcome"  # noqa: S101 - I2
     taken = [replace(h, use="task") if h.index in more else h for h in holds(state)]
     return capper.lowest_mw(state.terms, taken)
 
 
 def lowest_mw(state: NodeState, *, hopeful: bool = False) -> int:
-    """Wall watts below which the node cannot be held now.
+    """Lowest wall watts the node can be capped to now.
 
-    `hopeful`: once GPUs that nothing loads have settled at idle draw.
+    `hopeful`: once GPUs without load have settled at idle draw.
     """
     assert state.terms is not None, "no lease comes before the first Welcome"  # noqa: S101 - I2
     now = holds(state)
@@ -120,7 +120,7 @@ def lowest_mw(state: NodeState, *, hopeful: bool = False) -> int:
 
 
 def covered_mw(state: NodeState) -> int:
-    """What the newest lease allows to start: the smaller of the one in force and a pending one."""
+    """Watts available for starts: the smaller of the lease in force and a pending one."""
     in_force_mw = state.lease.lease_mw if state.lease is not None else 0
     if state.pending is not None:
         return min(in_force_mw, state.pending.lease.lease_mw)

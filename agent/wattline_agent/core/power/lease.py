@@ -1,9 +1,9 @@
-"""Leases: taken in, put in force, acknowledged or refused (I2, I8). Driven by `steer`.
+"""Leases: received, put in force, acknowledged or refused (I2, I8). Driven by `steer`.
 
 A lease that is newer than the one in force becomes pending and replaces an older pending one. It
-comes into force when the limits that were read back keep it: then it is saved, then (if it allows
-more) the caps go up, then it is acknowledged. A shrink waits, unacknowledged, for GPUs that are
-not idle yet; where tasks' floors alone exceed it, it is refused and stays pending: it is
+comes into force when the limits that were read back fit it: then it is saved, then (if it allows
+more) the caps are raised, then it is acknowledged. A shrink waits, unacknowledged, for GPUs that
+are not idle yet; where the tasks' floors alone exceed it, it is refused and stays pending: it is
 acknowledged late if tasks end or freeze.
 """
 
@@ -17,11 +17,11 @@ from wattline_protocol.ids import Now
 from wattline_protocol.wire.agent_messages import Lease, LeaseAck, LeaseRefused
 
 SETTLE_PATIENCE_S = 10.0
-"""A GPU without a task that is not idle by then is loaded by someone else: the lease is refused."""
+"""A GPU without a task that is not idle by then has a foreign load: the lease is refused."""
 
 
 def received(state: NodeState, lease: Lease, now: Now) -> None:
-    """A lease of this incarnation came in. Older ones are ignored, repeats answered again."""
+    """Handle a lease of this incarnation. Older ones are ignored, repeats answered again."""
     if state.facts.is_observe:
         state.emit(Tell(_refusal(state, lease, "observe mode: this agent caps nothing")))
         return
@@ -38,7 +38,7 @@ def received(state: NodeState, lease: Lease, now: Now) -> None:
 
 
 def enter_into_force(state: NodeState) -> None:
-    """The pending lease is kept by the limits in force: save it; `steer` does the rest."""
+    """The limits in force fit the pending lease: save it; `steer` does the rest."""
     assert state.pending is not None, "only a pending lease enters into force"  # noqa: S101 - I8
     lease = state.pending.lease
     on_file = LeaseOnFile(lease.epoch, lease.incarnation, lease.seq, lease.lease_mw, lease.caps_mw)
@@ -49,7 +49,7 @@ def enter_into_force(state: NodeState) -> None:
 
 
 def acknowledge(state: NodeState) -> None:
-    """Saved, and kept by limits that were read back: say so."""
+    """Acknowledge a lease that is saved and that the limits read back fit."""
     lease = state.lease
     assert lease is not None, "only a lease in force is acknowledged"  # noqa: S101 - I3
     state.emit(
@@ -67,14 +67,14 @@ def acknowledge(state: NodeState) -> None:
 
 
 def enforced_mw(state: NodeState) -> tuple[int, ...]:
-    """Limits as read back; the maximum where a GPU does not say."""
+    """Limits as read back; the maximum where a GPU does not report one."""
     return tuple(
         gpu.info.cap_max_mw if gpu.enforced_mw is None else gpu.enforced_mw for gpu in state.gpus
     )
 
 
 def hold_or_refuse(state: NodeState, now: Now) -> None:
-    """The pending lease is not kept though caps are as low as they go: wait, or say that it fails.
+    """The pending lease is exceeded with caps at their lowest: wait, or refuse it.
 
     What only waits for GPUs to settle is not refused before `SETTLE_PATIENCE_S`.
     """
@@ -98,7 +98,7 @@ def _refusal(state: NodeState, lease: Lease, reason: str) -> LeaseRefused:
 
 
 def full_mw(state: NodeState) -> int:
-    """Wall watts of a node that nothing caps: what an observer reports."""
+    """Wall watts of an uncapped node: what an observer reports."""
     assert state.terms is not None, "no lease comes before the first Welcome"  # noqa: S101 - I2
     uncapped = [
         msgspec.structs.replace(h, can_cap=False, use="task") for h in held_watts.holds(state)

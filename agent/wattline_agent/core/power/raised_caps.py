@@ -1,19 +1,19 @@
-"""Power caps that others raise: seen, set back, counted at the maximum, ended at the cause (I2).
+"""Externally raised power caps: detected, set back, counted at the maximum, the cause killed (I2).
 
 Theory. NVML lets any root process of the host set a limit, so an agent cannot prevent a raise. It
-can see one: a limit that was read is above what was set and read back before. The next step of
+can detect one: a limit that was read is above what was set and read back before. The next step of
 `steer` sets it back at once. After the first raise the limits are read at every tick for a while,
-so that a loop is seen within a fraction of a second. A cap that was raised `RAISES` times within
-`WITHIN_S` bounds nothing any more: its GPU counts its maximum cap times overshoot, as one that is
-not managed does, also while it idles, and is given to no task. A Hello says so at once.
+so that a loop is detected within a fraction of a second. A cap that was raised `RAISES` times
+within `WITHIN_S` limits nothing any more: its GPU counts its maximum cap times overshoot, like an
+unmanaged one, also while it idles, and is allocated to no task. A Hello reports this at once.
 
-What is explained otherwise is no raise: a driver that was loaded again, a GPU that came back from
-being lost, a BMC that lifts its own limit (the host's limit counts all the time).
+Anything explained otherwise is no raise: a reloaded driver, a GPU that was lost and is back, a BMC
+that lifts its own limit (the host's limit counts all the time).
 
 Tasks on such a GPU that could have done it (root, or CAP_SYS_ADMIN) are frozen at once and killed
 as soon as they are frozen. Where there is none, nothing is killed. The GPU counts normally again
-once those killed are gone and a reading after that found the limit as set, or when nobody raised it
-for `HOLD_S`.
+once those killed have ended and a reading after that found the limit as set, or after `HOLD_S`
+without a raise.
 """
 
 from wattline_agent.core.effects import FindPrivileged, Freeze, Kill
@@ -26,18 +26,18 @@ from wattline_protocol.ids import Now, TaskRef
 from wattline_protocol.wire.raised_cap import RaisedCap
 
 RAISES = 2
-"""One raise may be a colleague with nvidia-smi; who raises it again after it was set back means
-it."""
+"""A single raise may be an operator with nvidia-smi; a raise repeated after it was set back is
+intended."""
 WITHIN_S = 60.0
 WATCH_S = 5.0
-"""For so long after a raise the limits are read every `LOOK_S`, not only with each sample."""
+"""For this long after a raise the limits are read every `LOOK_S`, not only with each sample."""
 LOOK_S = 0.2
 HOLD_S = 300.0
-"""Without a raise for so long, a GPU counts normally again though nobody was killed for it."""
+"""After this long without a raise a GPU counts normally again, even if no task was killed."""
 KILL_AFTER_S = 1.0
-"""Killed by then, also where the freeze takes longer."""
+"""The kill follows by then, also where the freeze takes longer."""
 MAX_TOLD = 16
-"""Tasks named with a GPU."""
+"""Maximum of tasks named with a GPU."""
 
 
 def take_limit(state: NodeState, gpu: Gpu, before_mw: int, now: Now) -> None:
@@ -51,7 +51,7 @@ def take_limit(state: NodeState, gpu: Gpu, before_mw: int, now: Now) -> None:
 
 
 def take_set(state: NodeState, gpu: Gpu, now: Now) -> None:
-    """The driver took a set, and what it read back is above that: raised again at once, if it was
+    """A set was accepted, and the limit read back is above it: raised again at once, if it was
     raised as far before. A driver that rounds a limit up is no raise."""
     if state.facts.is_observe or not _is_above(gpu):
         return
@@ -68,7 +68,7 @@ def _is_recent(gpu: Gpu, now: Now) -> bool:
 
 
 def is_watched(gpu: Gpu, now: Now) -> bool:
-    """Its limit is read at every tick."""
+    """Whether its limit is read at every tick."""
     return bool(gpu.raised_at) and now.mono_s - gpu.raised_at[-1] <= WATCH_S
 
 
@@ -79,7 +79,7 @@ def _raised(state: NodeState, gpu: Gpu, now: Now) -> None:
     if known is not None:
         known.last_s, known.times = now.mono_s, known.times + 1
         known.limit_mw = max(known.limit_mw, gpu.limit_mw)
-        if known.gone_s is not None:  # those killed for it were not alone
+        if known.gone_s is not None:  # those killed for it were not the only cause
             known.gone_s, known.is_judged, known.culprits = None, False, ()
             state.emit(FindPrivileged())
         return
@@ -87,7 +87,7 @@ def _raised(state: NodeState, gpu: Gpu, now: Now) -> None:
         return
     set_mw = gpu.asked_mw if gpu.asked_mw is not None else gpu.info.cap_min_mw
     gpu.raised = Raised(now.mono_s, now.mono_s, set_mw, gpu.limit_mw, RAISES)
-    state.session.hello_due_s = now.mono_s  # only a Hello makes the books follow (I9)
+    state.session.hello_due_s = now.mono_s  # only a Hello updates the scheduler's books (I9)
     state.note("cap_raised", f"GPU {gpu.index}: {describe(gpu.raised)}")
     state.emit(FindPrivileged())
 
@@ -151,7 +151,7 @@ def _any_left(state: NodeState, raised: Raised) -> bool:
 
 
 def describe(raised: Raised) -> str:
-    """In words, for the log and the beats."""
+    """As text, for the log and the beats."""
     count = f"{raised.times} times" if raised.times < 1000 else "again and again"
     return (
         f"its cap was raised {count}, to {raised.limit_mw / 1000:g} W where "
@@ -160,7 +160,7 @@ def describe(raised: Raised) -> str:
 
 
 def told(state: NodeState) -> tuple[RaisedCap, ...]:
-    """As a Beat tells them, once it is known who could have done it."""
+    """As reported in a Beat, once the possible causes are known."""
     return tuple(
         RaisedCap(
             index=gpu.index,

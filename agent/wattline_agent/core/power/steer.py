@@ -1,10 +1,10 @@
-"""Keeps the caps where the lease wants them: one level-triggered step after every event.
+"""Controller of the caps: one level-triggered step after every event.
 
-Theory. At most one set (or read) is out at the driver; each step looks at the limits that were last
-read back and does the one next thing: read back for Adopted, lower for a pending lease, put it in
-force, move to the plan of the lease in force, acknowledge, start what waited for caps. Nothing is
-remembered about *why* a limit is wrong, so a driver reload, a BMC or a colleague with nvidia-smi
-are all answered the same way.
+Theory. At most one set (or read) is outstanding at the driver. Each step compares the limits that
+were last read back with the goal and does the one next thing: read back for Adopted, lower for a
+pending lease, put it in force, move to the plan of the lease in force, acknowledge, start what
+waited for caps. It does not track *why* a limit is wrong, so a driver reload, a BMC and an operator
+with nvidia-smi are all handled the same way.
 """
 
 from wattline_agent.core.effects import ApplyCaps, ReadCaps, WouldCap
@@ -18,16 +18,16 @@ from wattline_agent.core.tasks import commands
 from wattline_protocol.ids import GpuIndex, Now
 
 RETRY_S = 5.0
-"""A GPU whose cap could not be set is tried again after this long."""
+"""Retry interval of a GPU whose cap could not be set."""
 LIMITS_HOLD_S = 1.5
-"""No start rests on limits asked for longer ago: in less time no driver is unloaded and loaded."""
+"""Maximum age of limits for a start, from their request: no driver is reloaded in less time."""
 SLOWER_THAN_ANSWERS = 2
-"""So many times as long as this driver takes for an answer, no less, takes loading it: else a start
-on a slow one would never rest on an answer that is young enough."""
+"""A reload takes at least this many times as long as an answer of the driver: else a start on a
+slow one would never find an answer that is recent enough."""
 
 
 def step(state: NodeState, now: Now, here: Standpoint | None) -> None:
-    """Do what is next; called after every event. `here` is `standpoint` as it is now."""
+    """Do the next step; called after every event. `here` is the current `standpoint`."""
     if not state.is_started or state.is_stopping:
         return
     if state.facts.is_observe:
@@ -44,9 +44,9 @@ def step(state: NodeState, now: Now, here: Standpoint | None) -> None:
 
 
 def standpoint(state: NodeState, now: Now) -> Standpoint | None:
-    """All that a step looks at; None while something waits for an answer or for time to pass.
+    """All inputs of a step; None while an answer is outstanding or time has to pass.
 
-    A step that found nothing to do finds nothing again from the same standpoint: most events change
+    A step that found nothing to do finds nothing again at the same standpoint: most events change
     nothing that concerns the caps.
     """
     member = state.session.member
@@ -81,7 +81,7 @@ def standpoint(state: NodeState, now: Now) -> Standpoint | None:
 
 
 def caps_read(state: NodeState, event: CapsRead, now: Now) -> None:
-    """The driver answered. An answer to an older question says nothing any more."""
+    """Handle the driver's answer. An answer to an earlier request is ignored."""
     caps = state.caps
     if event.generation != caps.generation or not caps.is_waiting:
         return
@@ -140,7 +140,7 @@ def _toward_pending(state: NodeState, pending: Pending, now: Now) -> bool:
     is_kept = held_watts.holding_mw(state) <= pending.lease.lease_mw
     is_growth = state.lease is not None and pending.lease.lease_mw >= state.lease.lease_mw
     if not pending.is_verified and not (is_kept and is_growth):
-        # Every limit is set or read again: a shrink rests on nothing older than itself.
+        # Every limit is set or read again: a shrink depends on no older reading.
         if _apply(state, _settable(state, low, now), now):
             return True
         pending.is_verified = True
@@ -155,7 +155,7 @@ def _toward_pending(state: NodeState, pending: Pending, now: Now) -> bool:
 
 def _toward_goal(state: NodeState, now: Now) -> bool:
     goal = _by_gpu(state, goal_caps(state, now))
-    # What must go down goes first, and is read back: only then may the room be given to others.
+    # Lower caps first, and read them back: only then may others use the headroom.
     if _apply(state, _differing(state, _not_above_now(state, goal), now), now):
         return True
     if _apply(state, _differing(state, goal, now), now):
@@ -171,7 +171,7 @@ def _toward_goal(state: NodeState, now: Now) -> bool:
 
 
 def _look_again(state: NodeState, now: Now) -> bool:
-    """Read limits that were raised a moment ago: a sample a second would see a loop too late."""
+    """Read limits that were raised a moment ago: a sample a second would detect a loop too late."""
     is_due = now.mono_s - state.caps.asked_s >= raised_caps.LOOK_S
     if not is_due or not any(raised_caps.is_watched(gpu, now) for gpu in state.gpus):
         return False
@@ -180,11 +180,10 @@ def _look_again(state: NodeState, now: Now) -> bool:
 
 
 def _confirm_waiting(state: NodeState, goal: dict[GpuIndex, int], now: Now) -> bool:
-    """What waits to load GPUs starts on limits asked for since it waits, and not long ago, and on
-    GPUs whose processes were looked at since then.
+    """A start needs limits and process lists requested recently and since it waits.
 
-    The driver may have been loaded anew, and no sample has told yet: before the start was ordered,
-    or while this process stood still with the driver's answer in hand.
+    The driver may have been reloaded without a sample showing it yet: before the start was ordered,
+    or while this process stood still with the driver's answer received.
     """
     since_s = now.mono_s - _limits_hold_s(state)
     stale = {
@@ -198,7 +197,7 @@ def _confirm_waiting(state: NodeState, goal: dict[GpuIndex, int], now: Now) -> b
 
 
 def _unseen(state: NodeState, now: Now) -> frozenset[GpuIndex]:
-    """GPUs whose processes were not looked at since a start waits for them, or long ago."""
+    """GPUs whose processes were not listed since a start waits for them, or too long ago."""
     since_s = now.mono_s - _limits_hold_s(state)
     return frozenset(
         index
@@ -210,14 +209,14 @@ def _unseen(state: NodeState, now: Now) -> frozenset[GpuIndex]:
 
 
 def _limits_hold_s(state: NodeState) -> float:
-    """By the fastest of the newest answers: one that was slow may be a process that stood still."""
+    """By the fastest of the newest answers: a slow one may be a process that stood still."""
     took_s = state.caps.took_s
     fastest_s = min(took_s) if len(took_s) == ANSWERS_TIMED else 0.0
     return max(LIMITS_HOLD_S, SLOWER_THAN_ANSWERS * fastest_s)
 
 
 def goal_caps(state: NodeState, now: Now) -> tuple[int, ...]:
-    """Where the caps should be, with the lease in force.
+    """Target caps under the lease in force.
 
     Before Adopted nothing is raised: after a restart idleness is only presumed.
     """
@@ -231,7 +230,7 @@ def goal_caps(state: NodeState, now: Now) -> tuple[int, ...]:
 
 
 def is_floored(state: NodeState, now: Now) -> bool:
-    """Isolated, and the site wants isolated nodes at their floor (I5)."""
+    """Isolated, and the site requires isolated nodes at their floor (I5)."""
     terms = state.file.terms
     return (
         terms is not None
@@ -241,8 +240,8 @@ def is_floored(state: NodeState, now: Now) -> bool:
 
 
 def _by_gpu(state: NodeState, caps: tuple[int, ...]) -> dict[GpuIndex, int]:
-    """Caps to ask for. A GPU whose limit cannot be trusted is tried at its minimum: should that
-    work, nothing was given away yet."""
+    """Caps to request. A GPU whose limit cannot be trusted is tried at its minimum: if that works,
+    no watts were given away yet."""
     return {
         gpu.index: within_ceiling(gpu, cap) if gpu.can_hold else gpu.info.cap_min_mw
         for gpu, cap in zip(state.gpus, caps, strict=True)
@@ -250,17 +249,17 @@ def _by_gpu(state: NodeState, caps: tuple[int, ...]) -> dict[GpuIndex, int]:
 
 
 def _not_above_now(state: NodeState, caps: dict[GpuIndex, int]) -> dict[GpuIndex, int]:
-    """`caps`, but nothing is raised."""
+    """`caps`, without raises."""
     return {index: min(cap, _now_at(state.gpus[index])) for index, cap in caps.items()}
 
 
 def _now_at(gpu: Gpu) -> int:
-    """The host limit in force, which is what a set replaces."""
+    """The host limit in force, which a set replaces."""
     return gpu.host_limit_mw if gpu.host_limit_mw is not None else gpu.limit_mw
 
 
 def _settable(state: NodeState, caps: dict[GpuIndex, int], now: Now) -> dict[GpuIndex, int]:
-    """Of `caps`, those that may be tried now."""
+    """Those of `caps` that may be tried now."""
     return {
         gpu.index: caps[gpu.index]
         for gpu in state.gpus
@@ -269,7 +268,7 @@ def _settable(state: NodeState, caps: dict[GpuIndex, int], now: Now) -> dict[Gpu
 
 
 def _differing(state: NodeState, caps: dict[GpuIndex, int], now: Now) -> dict[GpuIndex, int]:
-    """Of `caps`, those that may be tried now and are not in force."""
+    """Those of `caps` that may be tried now and are not in force."""
     tried = _settable(state, caps, now)
     return {index: cap for index, cap in tried.items() if not is_at(state.gpus[index], cap)}
 
@@ -277,8 +276,8 @@ def _differing(state: NodeState, caps: dict[GpuIndex, int], now: Now) -> dict[Gp
 def _apply(
     state: NodeState, caps: dict[GpuIndex, int], now: Now, *, must_look: bool = False
 ) -> bool:
-    """Ask for caps, and with the same question for what else a start waits for; False when there
-    are none. `must_look`: ask for that alone too.
+    """Request caps, and in the same request what else a start waits for; False when there are none.
+    `must_look`: request the latter also alone.
     """
     look = _unseen(state, now)
     if not caps and not (must_look and look):
@@ -307,13 +306,13 @@ def _next_generation(state: NodeState, now: Now) -> int:
 
 
 def apply_floors(state: NodeState, now: Now) -> None:
-    """Least power, before anything else (I6)."""
+    """Set the lowest power, before anything else (I6)."""
     floors = {gpu.index: gpu.info.cap_min_mw for gpu in state.gpus}
     _apply(state, _differing(state, floors, now), now)
 
 
 def _show(state: NodeState) -> None:
-    """Observe mode: say what would be set, once per change."""
+    """Observe mode: log what would be set, once per change."""
     if state.terms is None:
         caps = tuple(gpu.info.cap_min_mw for gpu in state.gpus)
         held_mw = 0

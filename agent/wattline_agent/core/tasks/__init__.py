@@ -1,1 +1,1 @@
-"""Attempts on this node and the commands about them."""
+"""Attempts on this node and their commands."""

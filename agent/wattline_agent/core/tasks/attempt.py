@@ -1,4 +1,4 @@
-"""One attempt on this node: its states as a union, and what follows from them for its GPUs."""
+"""One attempt on this node: its states as a union, and their consequences for its GPUs."""
 
 from dataclasses import dataclass, field
 
@@ -10,7 +10,7 @@ from wattline_protocol.wire.task_order import TaskOrder
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """Ordered; its GPUs are counted as busy, and it starts when the caps for that are in force."""
+    """Ordered; its GPUs count as busy, and it starts when the caps for that are in force."""
 
     seq: Sequence
     since_s: float
@@ -18,19 +18,19 @@ class Reserved:
 
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """Handed to the keeper, not seen yet."""
+    """Handed to the keeper, not listed by it yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """As the keeper last showed it."""
+    """As last listed by the keeper."""
 
     seen: TaskSeen
 
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """Ended without the keeper's word: never started here, or lost by the keeper."""
+    """Ended without the keeper's report: never started here, or lost by the keeper."""
 
     exit: TaskExit
 
@@ -49,7 +49,7 @@ class Pausing:
     why: str
     is_freezing: bool = False
     is_settled: bool = False
-    """Its GPUs were seen at idle draw, or it was killed: nothing left to enforce."""
+    """Its GPUs reached idle draw, or it was killed: nothing left to enforce."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +71,18 @@ class Attempt:
     is_stopping: bool = False
     usage: TaskUsage = field(default_factory=TaskUsage)
     is_metered: bool = False
-    """It was alive at the last sample: the next step of its GPUs is its own too."""
+    """It was alive at the last sample: the next step of its GPUs is booked to it too."""
     readopted: int = 0
     launched_s: float = 0.0
     """When it was handed to the keeper; 0 = by an earlier agent."""
     condemned: str = ""
     """Why it is frozen and killed: the cap of its GPU was raised, and it could have done that."""
     kill_at_s: float = 0.0
-    """When a condemned one is killed, frozen or not."""
+    """When a condemned attempt is killed, frozen or not."""
     is_killed: bool = False
-    """The condemned one was killed; its end is still to be seen."""
+    """The condemned attempt was killed; its end is still to be observed."""
     told: TaskPhase | None = None
-    """Phase last sent in a TaskUpdate."""
+    """Phase last reported in a TaskUpdate."""
 
     @property
     def ref(self) -> TaskRef:
@@ -91,22 +91,22 @@ class Attempt:
 
     @property
     def gpus(self) -> tuple[GpuIndex, ...]:
-        """GPUs it was given."""
+        """GPUs allocated to it."""
         return self.order.gpus
 
     @property
     def mig(self) -> str:
-        """UUID of the MIG device it was given; empty = none."""
+        """UUID of the MIG device allocated to it; empty = none."""
         return self.order.mig
 
     @property
     def share_permille(self) -> int:
-        """What it was given of each of them."""
+        """Its share of each of its GPUs."""
         return self.order.gpu_share_permille
 
     @property
     def is_ended(self) -> bool:
-        """It runs no more; processes may be left (see `holds_gpus`)."""
+        """It no longer runs; processes may be left (see `holds_gpus`)."""
         standing = self.standing
         if isinstance(standing, Watched):
             return standing.seen.phase == "ended"
@@ -119,7 +119,7 @@ class Attempt:
 
     @property
     def holds_gpus(self) -> bool:
-        """Nobody else may have what it was given of its GPUs: it lives, or processes are left."""
+        """Its GPU allocation is in use: it lives, or processes are left."""
         if isinstance(self.standing, Watched) and self.is_ended:
             return not self.standing.seen.group_gone
         return not self.is_ended
@@ -141,7 +141,7 @@ class Attempt:
 
     @property
     def will_load_gpus(self) -> bool:
-        """It is about to: caps must make room first."""
+        """It is about to load its GPUs: caps must provide headroom first."""
         return isinstance(self.standing, Reserved) or (self.is_frozen and self.resuming is not None)
 
     @property
@@ -161,7 +161,7 @@ class Attempt:
                 return "starting"
 
     def report(self) -> TaskReport:
-        """The full truth about it."""
+        """Its complete report."""
         if not isinstance(self.standing, Watched):
             ended = self.standing.exit if isinstance(self.standing, Gone) else None
             return TaskReport(

@@ -1,4 +1,4 @@
-"""Attempts as the keeper shows them: taken in, reported, and brought to their deadlines."""
+"""Attempts as listed by the keeper: recorded, reported, and held to their deadlines."""
 
 from dataclasses import replace
 
@@ -18,18 +18,18 @@ from wattline_protocol.wire.agent_messages import (
 )
 
 FRESH_S = 0.1
-"""What ends within this after its launch is told once, not twice. Nobody waits for the news that
-something runs, but each costs a write to the scheduler's disk."""
+"""An attempt that ends within this after its launch is reported once, not twice: reporting that it
+runs is not urgent, and each report costs a write to the scheduler's disk."""
 
 
 def reports(state: NodeState) -> tuple[TaskReport, ...]:
-    """Every attempt that was handed to the keeper, or will never be, in the order of names."""
+    """Every attempt that was handed to the keeper, or never will be, in the order of names."""
     known = (a for a in state.attempts.values() if a.is_alive or a.is_ended)
     return tuple(attempt.report() for attempt in sorted(known, key=lambda a: a.ref))
 
 
 def take_seen(state: NodeState, tasks: tuple[TaskSeen, ...], now: Now) -> None:
-    """Take the keeper's full truth; tell the scheduler what changed phase."""
+    """Record the keeper's complete list; report changed phases to the scheduler."""
     listed = {task.ref for task in tasks}
     for task in tasks:
         attempt = state.attempts.get(task.ref)
@@ -53,7 +53,7 @@ def _lose(state: NodeState, attempt: Attempt, now: Now) -> None:
 
 
 def next_news_s(state: NodeState) -> float | None:
-    """When the next launch has to be told though nothing else happens; None = none waits."""
+    """When the next launch has to be reported even if nothing happens; None = none waits."""
     member = state.session.member
     if member is None or member.adopted is None:
         return None
@@ -62,7 +62,7 @@ def next_news_s(state: NodeState) -> float | None:
 
 
 def tell_changes(state: NodeState, now: Now) -> None:
-    """A TaskUpdate for each attempt whose phase is news; beats repeat it until ForgetTask."""
+    """A TaskUpdate for each attempt with a new phase; beats repeat it until ForgetTask."""
     member = state.session.member
     is_ended = False
     for attempt in state.attempts.values():
@@ -83,7 +83,7 @@ def tell_changes(state: NodeState, now: Now) -> None:
 
 
 def meet_deadlines(state: NodeState, now: Now) -> None:
-    """Freeze and kill what is being paused; stop what is over its runtime limit; tell launches."""
+    """Freeze and kill paused attempts; stop those over their runtime limit; report launches."""
     news_s = next_news_s(state)
     if news_s is not None and now.mono_s >= news_s:
         tell_changes(state, now)
@@ -112,13 +112,13 @@ def _pause_further(state: NodeState, attempt: Attempt, pausing: Pausing, now: No
 
 def _is_at_rest(state: NodeState, attempt: Attempt) -> bool:
     """Ended with nothing left, or frozen with every GPU of its own at idle draw, or computing
-    nothing: what such a GPU draws is a floor that its driver keeps, and killing would not end it.
+    nothing: the draw of such a GPU is a floor set by its driver, which a kill would not end.
     """
     if not attempt.holds_gpus:
         return True
     if not attempt.is_frozen:
         return False
-    # What others that run on its GPUs draw says nothing about it.
+    # On GPUs shared with others, the draw does not show whether this attempt is idle.
     own = [
         index
         for index in attempt.gpus
@@ -150,7 +150,7 @@ def _limit_runtime(state: NodeState, attempt: Attempt) -> None:
 
 
 def answer(state: NodeState, seq: Sequence, outcome: CommandOutcome, detail: str = "") -> None:
-    """Answer a command of this incarnation, and remember the answer for its repeats."""
+    """Answer a command of this incarnation, and record the answer for its repeats."""
     member = state.session.member
     assert member is not None, "only members are commanded"  # noqa: S101 - I8
     welcome = member.welcome

@@ -1,4 +1,4 @@
-"""Memory of answered commands, so that a repeat gets the same answer and no second effect (I8)."""
+"""Record of answered commands, so that a repeat gets the same answer and no second effect (I8)."""
 
 from typing import Generic, TypeVar
 
@@ -7,7 +7,7 @@ from wattline_protocol.ids import Sequence, TaskRef
 A = TypeVar("A")
 
 MAX_ANSWERS = 1024
-"""More than a scheduler has outstanding to one node; what is older is not obeyed any more."""
+"""More than a scheduler has outstanding to one node; older commands are no longer obeyed."""
 MAX_CLOSED = 1024
 
 
@@ -24,11 +24,11 @@ class Answers(Generic[A]):
         return self._by_seq.get(seq)
 
     def is_too_old(self, seq: Sequence) -> bool:
-        """It may have been obeyed before: the memory no longer says."""
+        """It may have been obeyed before: its answer is no longer recorded."""
         return seq <= self._forgotten and seq not in self._by_seq
 
     def put(self, seq: Sequence, answer: A) -> None:
-        """Remember an answer."""
+        """Record an answer."""
         self._by_seq[seq] = answer
         while len(self._by_seq) > MAX_ANSWERS:
             oldest = min(self._by_seq)
@@ -37,9 +37,9 @@ class Answers(Generic[A]):
 
 
 class Closed:
-    """Attempts of this incarnation that may not be started any more: a late StartTask finds them.
+    """Attempts of this incarnation that may not be started any more: rejects a late StartTask.
 
-    When one is dropped for room, every order as old as its closing is refused in its place.
+    When one is dropped for space, every order as old as its closing is refused instead.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Closed:
         self._forgotten = Sequence(0)
 
     def put(self, ref: TaskRef, seq: Sequence) -> None:
-        """Closed by the command `seq`."""
+        """The command `seq` closes the attempt."""
         self._by_ref[ref] = max(seq, self._by_ref.get(ref, seq))
         while len(self._by_ref) > MAX_CLOSED:
             oldest = next(iter(self._by_ref))
@@ -57,6 +57,6 @@ class Closed:
         return ref in self._by_ref
 
     def forbids(self, ref: TaskRef, seq: Sequence) -> bool:
-        """An order with this sequence was overtaken by what closed the attempt."""
+        """Whether the command that closed the attempt overtook an order with this sequence."""
         closed = self._by_ref.get(ref)
         return seq <= self._forgotten or (closed is not None and seq < closed)

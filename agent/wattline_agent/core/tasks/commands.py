@@ -1,8 +1,8 @@
-"""Commands about tasks: obeyed once, answered as often as they are repeated (I2, I7, I8).
+"""Commands about tasks: executed once, answered as often as they are repeated (I2, I7, I8).
 
-A start is checked twice: when it is ordered (is it covered by the newest lease at its floor, are
-its GPUs free?), then its GPUs count as busy and the caps make room, and again when these caps have
-been read back; only then is it launched.
+A start is checked twice: when it is ordered (does the newest lease cover it at its floor, are its
+GPUs free?), whereupon its GPUs count as busy and caps are lowered to provide headroom; and again
+when these caps have been read back. Only then is it launched.
 """
 
 from dataclasses import replace
@@ -39,14 +39,14 @@ from wattline_protocol.wire.agent_messages import (
 from wattline_protocol.wire.task_order import TaskOrder
 
 NOTICE_S = 0.5
-"""Between the notice of an emergency pause and the freeze; at most 1 s (I4)."""
+"""Time between the notice of an emergency pause and the freeze; at most 1 s (I4)."""
 WAIT_FOR_CAPS_S = 3.0
 """A start or resumption whose caps are not in force by then is given up."""
 TaskCommand = StartTask | StopTask | PauseTask | ResumeTask | LimitTask | ForgetTask
 
 
 def obey(state: NodeState, command: TaskCommand, now: Now) -> None:
-    """A command of this incarnation. A repeat is answered as before and does nothing."""
+    """Execute a command of this incarnation. A repeat is answered as before and does nothing."""
     before = state.answers.get(command.seq)
     if before is not None:
         answer(state, before.seq, before.outcome, before.detail)
@@ -104,9 +104,9 @@ def _start_again(state: NodeState, known: Attempt, command: StartTask) -> None:
 
 
 def start_waiting(state: NodeState, now: Now) -> bool:
-    """Launch or thaw all that waited for caps, now that they are where they should be.
+    """Launch or thaw all attempts that waited for caps, now that their caps are in force.
 
-    True when something was done. Called by `steer` only while nothing is out at the driver.
+    True when something was done. Called by `steer` only without an outstanding driver request.
     """
     if _refuse_beside_foreign(state, now):
         return True
@@ -116,15 +116,15 @@ def start_waiting(state: NodeState, now: Now) -> bool:
     in_force = state.lease
     if in_force is None or held_watts.holding_mw(state) > in_force.lease_mw:
         return False
-    for attempt in waiting:  # what is held counts all of them
+    for attempt in waiting:  # the watts held count all of them
         _begin(state, attempt, now)
     state.emit(SaveUsage(snapshot(state)))
     return True
 
 
 def _refuse_beside_foreign(state: NodeState, now: Now) -> bool:
-    """Starts whose GPUs somebody else has begun to use since they were ordered: a normal outcome,
-    planned again elsewhere. A beat goes with the answer, so that no other is ordered here."""
+    """Refuse starts whose GPUs are in foreign use since they were ordered: normal, they are planned
+    again elsewhere. A beat accompanies the answer, so that no other is ordered here."""
     reserved = [a for a in state.attempts.values() if isinstance(a.standing, Reserved)]
     refused = False
     for attempt in reserved:
@@ -137,7 +137,7 @@ def _refuse_beside_foreign(state: NodeState, now: Now) -> bool:
 
 
 def expire_waiting(state: NodeState, now: Now) -> None:
-    """Give up what has waited for its caps for too long."""
+    """Refuse starts and resumptions that have waited for their caps for too long."""
     for attempt in [a for a in state.attempts.values() if a.will_load_gpus]:
         if now.mono_s - waits_since(attempt) >= WAIT_FOR_CAPS_S:
             _give_up(state, attempt)
@@ -162,7 +162,7 @@ def _begin(state: NodeState, attempt: Attempt, now: Now) -> None:
     assert attempt.resuming is not None, "only starts and resumptions wait"  # noqa: S101 - union
     assert isinstance(attempt.standing, Watched), "only what is frozen resumes"  # noqa: S101 - union
     seq, attempt.resuming = attempt.resuming.seq, None
-    # Counted as running from here on, whatever an older look at the keeper says.
+    # Counts as running from here on, whatever an older list of the keeper shows.
     attempt.standing = Watched(replace(attempt.standing.seen, phase="running"))
     state.emit(Thaw(attempt.ref))
     answer(state, seq, "done")
@@ -190,10 +190,10 @@ def _stop(state: NodeState, command: StopTask, now: Now) -> None:
         answer(state, attempt.standing.seq, "refused", "it was stopped before it was started")
         attempt.standing = Gone(_never_started(command, now))
         tell_changes(state, now)
-    elif not attempt.is_ended and not attempt.condemned:  # which is killed for a better reason
+    elif not attempt.is_ended and not attempt.condemned:  # killed for a more specific reason
         attempt.is_stopping = True
         if attempt.is_frozen or attempt.pausing is not None:
-            # To end in order it would have to run, on watts that nobody leased.
+            # An orderly stop would let it run, on watts without a lease.
             state.emit(Kill(attempt.ref, "signaled", f"{command.why} (while paused)"))
         else:
             state.emit(Stop(attempt.ref, command.grace_s, command.why))
@@ -201,7 +201,7 @@ def _stop(state: NodeState, command: StopTask, now: Now) -> None:
 
 
 def _stop_unknown(state: NodeState, command: StopTask, now: Now) -> None:
-    """Overtaken its start, or lost with the disk: it is reported as ended, and never starts."""
+    """The stop overtook its start, or the disk was lost: reported as ended, and never starts."""
     if command.ref in state.closed or len(state.attempts) >= MAX_ATTEMPTS:
         return
     state.closed.put(command.ref, command.seq)
@@ -297,7 +297,7 @@ def _forget(state: NodeState, command: ForgetTask) -> None:
 
 
 def drop_waiting(state: NodeState) -> None:
-    """A new incarnation begins: what the old one was told and did not do yet is void (I8)."""
+    """A new incarnation begins: pending commands of the old one are void (I8)."""
     for attempt in list(state.attempts.values()):
         if isinstance(attempt.standing, Reserved):
             del state.attempts[attempt.ref]

@@ -1,4 +1,4 @@
-"""Whether an attempt may have what its order names, and what it is given then."""
+"""Checks whether an order can be accepted, and prepares its launch."""
 
 from collections.abc import Iterable
 
@@ -12,11 +12,11 @@ from wattline_protocol.wire.agent_messages import StartTask
 from wattline_protocol.wire.task_order import TaskOrder
 
 MAX_ATTEMPTS = 256
-"""On one node at a time, ended ones included that the scheduler has not forgotten."""
+"""Per node at a time, including ended ones that the scheduler has not forgotten."""
 
 
 def refusal(state: NodeState, command: StartTask, now: Now) -> str:
-    """Why the attempt is not taken; empty = it is."""
+    """Why the attempt is refused; empty = it is accepted."""
     order = command.order
     if state.facts.is_observe:
         return "observe mode: this agent starts nothing"
@@ -35,7 +35,7 @@ def refusal(state: NodeState, command: StartTask, now: Now) -> str:
 
 
 def _unfit(state: NodeState, index: GpuIndex, order: TaskOrder, now: Now) -> str:
-    """Why this GPU cannot take the task, or such a part of it."""
+    """Why this GPU cannot take the task, or the requested share."""
     share_permille = order.gpu_share_permille
     if not 0 <= index < len(state.gpus):
         return f"there is no GPU {index}; this node has {len(state.gpus)}"
@@ -62,7 +62,7 @@ def _unfit(state: NodeState, index: GpuIndex, order: TaskOrder, now: Now) -> str
 
 
 def _unfit_mig(state: NodeState, gpu: Gpu, uuid: str) -> str:
-    """Why this MIG device cannot be had; without one, why the GPU cannot."""
+    """Why this MIG device is unavailable; without one, why the GPU is."""
     if not uuid:
         return f"GPU {gpu.index} is in MIG mode: only its MIG devices are given out"
     if uuid not in (one.uuid for one in gpu.info.mig or ()):
@@ -80,7 +80,7 @@ def shortage(state: NodeState, gpus: Iterable[GpuIndex]) -> str:
 
 
 def context(state: NodeState, order: TaskOrder) -> LaunchContext:
-    """What its launch needs."""
+    """Parameters of its launch."""
     terms = state.file.terms
     assert terms is not None, "nothing starts before a Welcome"  # noqa: S101 - I2
     until_s = state.session.heard_s + terms.task_lease_s
@@ -96,7 +96,7 @@ def context(state: NodeState, order: TaskOrder) -> LaunchContext:
 
 
 def _given(state: NodeState, order: TaskOrder) -> tuple[tuple[str, ...], int]:
-    """What the task is to see, and how much memory of each it may use."""
+    """The devices the task sees, and how much memory of each it may use."""
     infos = [state.gpus[index].info for index in order.gpus]
     if order.mig:
         sizes = [one.memory_bytes for one in infos[0].mig or () if one.uuid == order.mig]

@@ -1,7 +1,7 @@
-"""What attempts use: energy and cap-bound time by the GPUs' counters, the rest by the keeper.
+"""Usage of attempts: energy and cap-bound time from the GPUs' counters, the rest from the keeper.
 
-Counters and what was booked up to them are saved as one snapshot, so an agent that restarts books
-the time it was away to the attempt that ran on.
+Counters and the usage booked up to them are saved as one snapshot, so an agent that restarts books
+the time of its absence to the attempt that kept running.
 """
 
 from collections.abc import Mapping
@@ -22,8 +22,8 @@ MODEL_BASE_PERMILLE = 400
 
 
 def take_run(attempt: Attempt, seen: TaskSeen) -> None:
-    """The keeper's figures are cumulative already; one that took the place of a dead one tells
-    none of what died with that, and what was seen before still holds."""
+    """The keeper's figures are cumulative already. A keeper that replaced a dead one lacks the
+    figures of its predecessor; those recorded before remain valid."""
     usage = attempt.usage
     run_s = max(usage.run_s, seen.run_s)
     attempt.usage = msgspec.structs.replace(
@@ -40,7 +40,7 @@ def book(
     steps: Mapping[GpuIndex, Step],
     use: Mapping[GpuIndex, Mapping[TaskRef, int]],
 ) -> None:
-    """Book what the GPUs used since the last sample to the attempts that had them.
+    """Book the GPUs' usage since the last sample to the attempts allocated to them.
 
     An attempt that ended since the last sample gets its last step too.
     """
@@ -65,10 +65,10 @@ def book(
 
 
 def divided(step: Step, holders: list[Attempt], use: Mapping[TaskRef, int]) -> list[Step]:
-    """A GPU's step among those that hold it; energy adds up to the millijoule.
+    """Divide a GPU's step among its attempts; energy adds up to the millijoule.
 
-    By what each used, where the driver tells; else by share, those that are frozen left out. Being
-    held down counts as GPU time does.
+    By utilisation where the driver reports it; else by share, without frozen attempts. Cap-bound
+    time is divided as GPU time is.
     """
     weights = [use.get(attempt.ref, 0) for attempt in holders]
     if not any(weights):
@@ -113,7 +113,7 @@ def at_wall(state: NodeState, load: int) -> int:
 
 
 def non_gpu_mw(state: NodeState) -> int:
-    """What no GPU draws: measured, or modelled from the worst case and the CPU."""
+    """Load of everything but the GPUs: measured, or modelled from the worst case and the CPU."""
     if state.host.non_gpu_mw is not None:
         return state.host.non_gpu_mw
     worst_mw = state.file.terms.non_gpu_worst_mw if state.file.terms is not None else 0
@@ -122,7 +122,7 @@ def non_gpu_mw(state: NodeState) -> int:
 
 
 def snapshot(state: NodeState) -> UsageState:
-    """For the disk."""
+    """Usage snapshot for the disk."""
     return UsageState(
         boot_id=state.file.boot_id,
         driver_instance=state.file.driver_instance,

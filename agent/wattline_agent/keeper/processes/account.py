@@ -1,7 +1,7 @@
-"""Becoming another account of the host: in the child, between fork and exec.
+"""Switching to another account of the host: in the child, between fork and exec.
 
-Names are looked up there as well, so that a name service that hangs holds up this one start, which
-is given up after some seconds, and nothing else.
+Names are resolved there as well, so that a name service that hangs blocks only this start, which is
+given up after some seconds.
 """
 
 import errno
@@ -15,7 +15,7 @@ ROOT = "root"
 ROOT_UID = 0
 
 PERSONAL = frozenset({"HOME", "USER", "LOGNAME", "SHELL", "MAIL", "XDG_RUNTIME_DIR"})
-"""Variables of the keeper's environment that say who it is."""
+"""Variables of the keeper's environment that describe its account."""
 
 CAP_CHOWN, CAP_SETGID, CAP_SETUID = 0, 6, 7
 """linux/capability.h"""
@@ -24,19 +24,19 @@ NEEDED = 1 << CAP_CHOWN | 1 << CAP_SETGID | 1 << CAP_SETUID
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Whom a task runs as."""
+    """Account that a task runs as."""
 
     name: str
     own: tuple[str, ...] = ()
-    """Files and directories that become the account's; nobody else may write where they lie."""
+    """Files and directories given to the account; no other may write where they are."""
     make: str = ""
-    """A directory that the account makes for itself, where others may make theirs; empty = none."""
+    """A directory that the account creates for itself, in a shared parent; empty = none."""
 
 
 def become(account: Account, output: int) -> dict[str, str]:
-    """Be the account, with all its groups and nothing of before; its variables. Raises OSError.
+    """Assume the account and all its groups, and no more; returns its variables. Raises OSError.
 
-    `output` becomes the account's as well: else no program of it could open /dev/stdout.
+    The account also becomes owner of `output`: else its programs could not open /dev/stdout.
     """
     if os.geteuid() != ROOT_UID:  # the kernel would leave it the capabilities it was given
         raise OSError(errno.EPERM, "only a keeper of root starts tasks as other accounts")
@@ -66,8 +66,8 @@ def become(account: Account, output: int) -> dict[str, str]:
 
 
 def closed_above(path: str) -> str:
-    """The first directory on the way to `path` that this user may not pass through; empty = none,
-    or there is no such way."""
+    """First directory on `path` that this user may not traverse; empty = none, or the path does not
+    exist."""
     for folder in map(str, reversed(Path(path).parents)):
         if not os.access(folder, os.X_OK):
             return folder if os.path.isdir(folder) else ""  # noqa: PTH112 - beside os.access
@@ -75,8 +75,8 @@ def closed_above(path: str) -> str:
 
 
 def make_own(path: str) -> None:
-    """A private directory of this user's. Where everybody may make some, somebody else may have
-    been first: what a task would load from there is not to be trusted. Raises OSError."""
+    """Create a private directory of this user. In a shared parent another account may have created
+    it first; what a task would load from there is not trusted. Raises OSError."""
     try:
         os.mkdir(path, 0o700)  # noqa: PTH102 - a link at its end is not to be followed
     except FileExistsError:
@@ -86,8 +86,8 @@ def make_own(path: str) -> None:
 
 
 def can_run_as(status: Path = Path("/proc/self/status")) -> bool:
-    """Whether this process may become other accounts of the host, and leave all behind with that:
-    of capabilities that a process not root was given, the tasks would keep some."""
+    """Whether this process may switch to other accounts of the host and drop all privileges with
+    that: tasks would retain some of the capabilities given to a non-root process."""
     lines = (line.partition(":") for line in status.read_text().splitlines())
     fields = {name: value.split() for name, _, value in lines}
     _, effective_uid, *_ = map(int, fields["Uid"])

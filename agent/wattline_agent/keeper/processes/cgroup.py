@@ -1,9 +1,9 @@
-"""cgroup v2 groups for tasks, as far as this host lets us have them.
+"""cgroup v2 groups for tasks, as far as this host permits.
 
 Where the unified hierarchy is mounted and our own group is writable, each task gets a group of its
-own: `cgroup.kill`, `cgroup.freeze` and CPU accounting then work for whatever it forks. Limits need
-controllers besides; on hybrid hosts (controllers bound to v1) there are none, which is normal and
-said in `Site.words`. Without v2 everything falls back to signals and /proc.
+own: `cgroup.kill`, `cgroup.freeze` and CPU accounting then cover whatever it forks. Limits also
+need controllers; hybrid hosts (controllers bound to v1) have none, which is normal and reported in
+`Site.words`. Without v2 everything falls back to signals and /proc.
 """
 
 import os
@@ -12,17 +12,17 @@ from pathlib import Path
 
 WANTED_CONTROLLERS = ("cpu", "memory", "pids")
 MAX_PIDS = 32768
-"""Processes and threads of one task: a fork bomb must not take the host with it."""
+"""Processes and threads of one task: protects the host from a fork bomb."""
 CPU_PERIOD_US = 100_000
 READ_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where task groups are made, and what works there."""
+    """Where task groups are created, and which features work there."""
 
     base: Path | None
-    """Directory under which groups are made; None = no groups on this host."""
+    """Directory under which groups are created; None = no groups on this host."""
     controllers: frozenset[str]
     words: str
     """One sentence for `wattline agent --check` and the log."""
@@ -47,10 +47,10 @@ def find_own_group(mountinfo: str, own: str) -> Path | None:
 
 
 def discover(name: str) -> Site:
-    """Make the group `name` for task groups, if this process may. Never raises.
+    """Create the group `name` for task groups, if this process may. Never raises.
 
-    `name` must be unique on the host. Moves this process into a leaf beside it where the
-    kernel would else refuse to hand down controllers (no process in an inner group).
+    `name` must be unique on the host. Moves this process into a leaf group beside it where the
+    kernel would otherwise refuse to delegate controllers (no process in an inner group).
     """
     own = find_own_group(text_of("/proc/self/mountinfo"), text_of("/proc/self/cgroup"))
     if own is None:
@@ -83,8 +83,8 @@ def _describe(own: Path, got: list[str]) -> str:
 
 
 def text_of(path: str) -> str:
-    """A small file of /proc or a cgroup; empty where there is none. Names in it may be any bytes:
-    users mount by FUSE where they like."""
+    """Content of a small file of /proc or a cgroup; empty where there is none. Names in it may be
+    any bytes: users mount FUSE file systems anywhere."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -109,7 +109,7 @@ def _move_self(leaf: Path) -> None:
         leaf.mkdir(exist_ok=True)
         (leaf / "cgroup.procs").write_text("0")
     except OSError:
-        return  # then handing down fails too, which `words` says
+        return  # then delegation fails too, which `words` reports
 
 
 def _hand_down(group: Path, controller: str) -> bool:
@@ -124,13 +124,13 @@ class Group:
     """The cgroup of one attempt."""
 
     def __init__(self, path: str, *, has_memory: bool = True) -> None:
-        """`has_memory`: its memory may be accounted."""
+        """`has_memory`: whether its memory may be accounted."""
         self.path = path
         self._has_memory = has_memory
 
     @staticmethod
     def make(site: Site, key: str, cpus: int, memory_bytes: int) -> "Group | None":
-        """A fresh group with its limits, or None where there are no groups. Raises OSError."""
+        """A new group with its limits, or None where there are no groups. Raises OSError."""
         if site.base is None:
             return None
         group = Group(f"{site.base}/{key}", has_memory="memory" in site.controllers)
@@ -149,7 +149,7 @@ class Group:
         return group
 
     def _clear(self) -> None:
-        """A group that a dead keeper left may be frozen, and would freeze whoever moves in."""
+        """Thaw a group that a dead keeper left frozen: it would freeze any process in it."""
         self.kill()
         self.freeze(False)
         self.remove()
@@ -166,12 +166,12 @@ class Group:
         return "populated 1" in text_of(f"{self.path}/cgroup.events")
 
     def is_frozen(self) -> bool:
-        """Whether every process has come to rest after `freeze`."""
+        """Whether every process has stopped after `freeze`."""
         return "frozen 1" in text_of(f"{self.path}/cgroup.events")
 
     def freeze(self, frozen: bool) -> None:
-        """Ask for all processes to be frozen, or to run on; takes effect soon after, and
-        `is_frozen` tells. Nothing happens to a group that is gone."""
+        """Freeze or thaw all processes; takes effect soon after, see `is_frozen`. No effect on a
+        group that was removed."""
         try:
             self._write("cgroup.freeze", "1" if frozen else "0")
         except OSError:
@@ -181,19 +181,19 @@ class Group:
         """SIGKILL to every process in the group, forks in progress included."""
         try:
             self._write("cgroup.kill", "1")
-        except OSError:  # before Linux 5.14, or the group is gone; signals follow anyway
+        except OSError:  # before Linux 5.14, or the group was removed; signals follow in any case
             return
 
     def out_of_memory_kills(self) -> int:
-        """Kills in this group for want of memory; 0 where memory is not accounted."""
+        """OOM kills in this group; 0 where memory is not accounted."""
         return self._number("memory.events", "oom_kill") if self._has_memory else 0
 
     def cpu_s(self) -> float:
-        """CPU time of all that ever ran in the group."""
+        """CPU time of all processes that ever ran in the group."""
         return self._number("cpu.stat", "usage_usec") / 1e6
 
     def peak_memory_bytes(self) -> int:
-        """Highest use so far; 0 where memory is not accounted."""
+        """Peak memory use; 0 where memory is not accounted."""
         text = text_of(f"{self.path}/memory.peak").strip() if self._has_memory else ""
         return int(text) if text.isdigit() else 0
 
@@ -205,7 +205,7 @@ class Group:
         return 0
 
     def remove(self) -> bool:
-        """Remove the empty group; False when something still holds it."""
+        """Remove the empty group; False when it is still in use."""
         try:
             os.rmdir(self.path)  # noqa: PTH106 - says what it does
         except FileNotFoundError:
@@ -216,6 +216,6 @@ class Group:
 
 
 def remove_site(site: Site) -> None:
-    """Take the groups' parent away when the keeper ends; busy ones stay."""
+    """Remove the parent of the groups when the keeper ends; groups in use stay."""
     if site.base is not None:
         Group(str(site.base)).remove()

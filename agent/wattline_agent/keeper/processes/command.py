@@ -1,4 +1,4 @@
-"""Which file a command means, and why it cannot be started."""
+"""Resolves the command of a task to a file, and explains why it cannot be started."""
 
 import os
 from collections.abc import Callable
@@ -19,14 +19,14 @@ class NotStarted(Exception):
 
 
 def _freely(_: str) -> None:
-    """No path is kept from being touched."""
+    """Permits access to every path."""
 
 
 def resolve_command(
     name: str, search_path: str, cwd: str, touch: Callable[[str], None] = _freely
 ) -> str:
-    """The file that `name` means for a process in `cwd` with this PATH. Raises NotStarted, or what
-    `touch` raises, which is called with each path before that is looked at."""
+    """The file that `name` means for a process in `cwd` with this PATH. Calls `touch` with each
+    path before accessing it. Raises NotStarted, or what `touch` raises."""
     touch(cwd)
     if missing := why_missing(cwd):
         raise NotStarted("not_startable", f"the working directory {cwd} {missing}")
@@ -53,7 +53,7 @@ def resolve_command(
 
 
 def why_missing(cwd: str) -> str:
-    """What is the matter with a directory to start in, for this user; empty = it is there."""
+    """What is wrong with a working directory for this user; empty = nothing."""
     if os.path.isdir(cwd):  # noqa: PTH112 - a start is a hot path, and Path costs
         return ""
     if closed := closed_above(cwd):

@@ -1,8 +1,8 @@
-"""What the kernel opens to execute a file, beside the file: the interpreter that it names.
+"""The interpreters that the kernel opens, besides the file itself, to execute a file.
 
-The first line of a script names one, which may be a script again, and the header of a program names
-the one that loads its libraries. A script of this host whose interpreter lies on a server that is
-away hangs in its exec as one that lies there itself.
+The first line of a script names one, which may be a script again; the header of a program names the
+loader of its libraries. A local script whose interpreter is on an unreachable server hangs in its
+exec like a script on that server.
 """
 
 import os
@@ -13,22 +13,22 @@ from collections.abc import Callable
 from wattline_agent.keeper.mounts import Elsewhere
 
 MAX_NAMED = 5
-"""One after another: as many scripts as the kernel follows, and the loader of the program."""
+"""Longest chain: as many scripts as the kernel follows, and the loader of the program."""
 HEAD_BYTES = 4096
 SCRIPT_BYTES = 256
-"""As much of a first line as the kernel reads."""
+"""Length of a first line that the kernel reads."""
 ELF_64 = b"\x7fELF\x02"
 HEADER = struct.Struct("=32xQ14xHH")
-"""Of the file (elf(5)): where the headers of its segments are, how long each, how many."""
+"""ELF header (elf(5)): offset, entry size and count of the segment headers."""
 SEGMENT = struct.Struct("=I4xQ16xQ")
-"""Of a segment: type, where it is, how long."""
+"""Segment header: type, offset, size."""
 INTERPRETER = 3
-"""The type of a segment that is the path of the loader."""
+"""Segment type PT_INTERP: the path of the loader."""
 
 
 def touch_interpreters(file: str, cwd: str, touch: Callable[[str], None]) -> None:
-    """Call `touch` with each path that a process in `cwd` opens if it executes the file, which has
-    been touched itself. Raises what that does, and Elsewhere where it cannot be told."""
+    """Call `touch` with each interpreter that a process in `cwd` opens to execute the file, already
+    touched itself. Raises what `touch` raises, and Elsewhere where this is unknown."""
     for _ in range(MAX_NAMED):
         try:
             named = _named_by(file)
@@ -41,10 +41,10 @@ def touch_interpreters(file: str, cwd: str, touch: Callable[[str], None]) -> Non
 
 
 def _named_by(path: str) -> str:
-    """The interpreter of a file; empty = it names none. Raises OSError, struct.error."""
+    """The interpreter named by a file; empty = none. Raises OSError, struct.error."""
     if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - to open it could wait
         raise OSError
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # nor for whoever holds it
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # never wait for a file lease
     try:
         head = os.pread(file, HEAD_BYTES, 0)
         if head.startswith(b"#!"):
@@ -57,7 +57,7 @@ def _named_by(path: str) -> str:
 
 def _loader_of(file: int, head: bytes) -> str:
     if not head.startswith(ELF_64):
-        raise OSError  # of another kind of machine than this
+        raise OSError  # built for another machine type
     at, size, count = HEADER.unpack_from(head)
     segments = os.pread(file, size * count, at)
     for start in range(0, size * count, size):

@@ -1,4 +1,4 @@
-"""Which processes belong to which attempt; who they are is told by `tree`, and signalled here."""
+"""Processes of each attempt in the keeper's table: found through `tree`, and signalled here."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -9,28 +9,28 @@ from wattline_agent.keeper.warden import send_signal
 
 
 class Census:
-    """Of the attempts that have not ended, as they stand in the holder's table."""
+    """Processes of the attempts that have not ended, as listed in the holder's table."""
 
     def __init__(self, held: Mapping[str, Held]) -> None:
         self._held = held
         self.warden_pid = 0
-        """A child of the keeper that is no attempt's; 0 = there is none."""
+        """A child of the keeper that belongs to no attempt; 0 = none."""
         self._given_up: set[int] = set()
         """Processes that could not be ended."""
 
     def give_up(self, pids: Iterable[int]) -> None:
-        """They are nobody's from now on."""
+        """Stop attributing these processes to an attempt."""
         self._given_up.update(pids)
 
     def reaped(self, pid: int) -> None:
-        """It is not there any more."""
+        """The process was reaped."""
         self._given_up.discard(pid)
         if pid == self.warden_pid:
             self.warden_pid = 0
 
     def is_gone(self, held: Held) -> bool:
-        """No process of an attempt is left whose first process was reaped. Cheap when true: then
-        every child of ours is another attempt's first process, and orphans would be children."""
+        """Whether an attempt whose first process was reaped has no process left. Cheap when true:
+        then every child of ours is another's first process, and orphans would be children."""
         if held.group is not None and held.group.is_populated():
             return False
         children = tree.children_of(os.getpid())
@@ -44,8 +44,8 @@ class Census:
         return self.all()[held.life.spec.key]
 
     def all(self) -> dict[str, list[tree.Process]]:
-        """Living processes of every living attempt. An orphan that bears no attempt's sign is
-        counted with the only attempt there is, else with none."""
+        """Living processes of every living attempt. An orphan without an attempt's mark is counted
+        for the only living attempt; with several, for none."""
         table = tree.all_processes()
         identities = {key: held.identity for key, held in self._held.items() if held.life.pid}
         ours = [p.pid for p in table.values() if p.parent == os.getpid()]
@@ -56,6 +56,6 @@ class Census:
         return tree.members(table, identities, mine)
 
     def signal(self, held: Held, number: int) -> None:
-        """To every process of an attempt."""
+        """Send a signal to every process of an attempt."""
         for process in tree.parents_first(self.of(held)):
             send_signal(process.pid, number)

@@ -1,10 +1,10 @@
-"""Which processes belong to an attempt, found through /proc.
+"""Finds the processes of an attempt through /proc.
 
 Theory of operation. The keeper is a child subreaper: whatever a task forks, however it detaches,
 stays below the keeper, because an orphan's new parent is the keeper. So a process belongs to an
 attempt when it descends from the attempt's first process, or from an orphan (a child of the keeper
 that it did not start itself) that carries the attempt's session, marker or cgroup. After the
-keeper's death that tree is gone; session, marker and cgroup still tell.
+keeper's death that tree is lost; session, marker and cgroup still identify the processes.
 """
 
 import os
@@ -16,13 +16,13 @@ from wattline_agent.keeper.spec import MARKER
 
 READ_BYTES = 64 * 1024
 MAX_PROC_BYTES = 2 * 1024 * 1024
-"""As long as an environment can be; nothing else here comes near."""
+"""Longest possible environment; every other file read here is far smaller."""
 CLOCK_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class Process(NamedTuple):
-    """One line of /proc/PID/stat, as far as it matters here."""
+    """The fields of /proc/PID/stat that are used here."""
 
     pid: int
     parent: int
@@ -34,7 +34,7 @@ class Process(NamedTuple):
 
     @property
     def is_dead(self) -> bool:
-        """Ended, only not reaped yet."""
+        """Ended but not reaped yet."""
         return self.state in "ZX"
 
     @property
@@ -45,12 +45,12 @@ class Process(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """By what the processes of one attempt are known."""
+    """What identifies the processes of one attempt."""
 
     root: int
     """The first process, which is also the session; 0 = unknown."""
     marker: bytes
-    """`NAME=value` that stands in their environment."""
+    """`NAME=value` in their environment."""
     cgroup_pids: frozenset[int] = frozenset()
 
 
@@ -60,8 +60,8 @@ def marker_of(task_dir: str) -> bytes:
 
 
 def read_proc(path: str) -> bytes | None:
-    """A file of /proc, without the layers of `open`, of which a scan of a busy host has thousands;
-    None when its process is gone."""
+    """Read a file of /proc without the layers of `open`: a scan of a busy host reads thousands.
+    None when the process has ended."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, ProcessLookupError):
@@ -80,7 +80,7 @@ def read_proc(path: str) -> bytes | None:
 
 
 def read_process(pid: int) -> Process | None:
-    """The process, or None when it is gone."""
+    """The process, or None when it has ended."""
     data = read_proc(f"/proc/{pid}/stat")
     if data is None:
         return None
@@ -90,7 +90,7 @@ def read_process(pid: int) -> Process | None:
 
 
 def all_processes() -> dict[int, Process]:
-    """Every process of this host that is still there when its turn comes."""
+    """Every process of this host that still exists when it is read."""
     found = (read_process(int(name)) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208
     return {process.pid: process for process in found if process is not None}
 
@@ -108,16 +108,16 @@ def children_of(pid: int) -> list[int] | None:
 
 
 def has_marker(pid: int, marker: bytes) -> bool:
-    """Whether the environment with which `pid` was executed holds `marker`."""
+    """Whether the environment with which `pid` was executed contains `marker`."""
     try:
         environ = read_proc(f"/proc/{pid}/environ")
-    except PermissionError:  # another user's: then it is none of ours
+    except PermissionError:  # another user's: not one of ours
         return False
     return environ is not None and marker in environ.split(b"\0")
 
 
 def descendants(table: Mapping[int, Process], tops: Iterable[int]) -> list[int]:
-    """`tops` that exist in `table` and everything below them; of one top, parents first."""
+    """`tops` that exist in `table` and all their descendants; of one top, parents first."""
     below: dict[int, list[int]] = {}
     for process in table.values():
         below.setdefault(process.parent, []).append(process.pid)
@@ -132,8 +132,8 @@ def descendants(table: Mapping[int, Process], tops: Iterable[int]) -> list[int]:
 
 
 def parents_first(processes: Iterable[Process]) -> list[Process]:
-    """In the order to signal them in: who is to be killed shall not see a child's end before. A
-    shell would write "Killed" to the log, or go on to its next command."""
+    """Order for signals: a process to be killed must not see a child's end first. A shell would
+    write "Killed" to the log, or continue with its next command."""
     table = {process.pid: process for process in processes}
     tops = [pid for pid, process in table.items() if process.parent not in table]
     return [table[pid] for pid in descendants(table, [*table, *tops])]
@@ -147,7 +147,7 @@ def claimed(
 ) -> dict[int, str]:
     """Which of the `candidates` (tops of trees) belong to which attempt, by key."""
     by_root = {identity.root: key for key, identity in tasks.items() if identity.root}
-    # Before what a process says of itself: another user's could say that it is of this attempt.
+    # Before what a process declares: another user's could claim to be of this attempt.
     by_group = {pid: key for key, identity in tasks.items() for pid in identity.cgroup_pids}
     owners: dict[int, str] = {}
     for pid in candidates:
@@ -169,7 +169,7 @@ def members(
     candidates: Iterable[int],
     marked: Callable[[int, bytes], bool] = has_marker,
 ) -> dict[str, list[Process]]:
-    """Living processes per attempt: the claimed candidates and everything below them."""
+    """Living processes per attempt: the claimed candidates and all their descendants."""
     owners = claimed(table, tasks, candidates, marked)
     found: dict[str, list[Process]] = {key: [] for key in tasks}
     seen: set[int] = set()
@@ -181,17 +181,17 @@ def members(
 
 
 def living_below(table: dict[int, Process], tops: Iterable[int]) -> list[Process]:
-    """The processes `tops` and all below them, without those that have ended."""
+    """The processes `tops` and their descendants, without those that have ended."""
     below = (table[pid] for pid in descendants(table, tops))
     return [process for process in below if not process.is_dead]
 
 
 def moving(processes: Iterable[Process]) -> list[int]:
-    """Those that may still run after all were sent SIGSTOP.
+    """Processes that may still run after all were sent SIGSTOP.
 
-    A process that has called vfork waits in the kernel (D) until its child executes a program. With
-    the child stopped before that, it waits as long as the child is stopped, and never shows T; it
-    runs nothing before its child does, and then stops at once. Shells and subprocess use vfork.
+    A process that has called vfork waits in the kernel (D) until its child executes a program. If
+    the child is stopped before that, it waits as long as the child is stopped, and never shows T;
+    it runs nothing before its child does, and then stops at once. Shells and subprocess use vfork.
     """
     seen = list(processes)
     parents_of_stopped = {process.parent for process in seen if process.is_stopped}
@@ -203,8 +203,8 @@ def moving(processes: Iterable[Process]) -> list[int]:
 
 
 def start_ticks(pid: int) -> int:
-    """When the process started, in ticks since boot: with its number, it names it uniquely.
-    0 when it is gone."""
+    """Start time of the process in ticks since boot; with its number, it identifies it uniquely. 0
+    when it has ended."""
     data = read_proc(f"/proc/{pid}/stat")
     if data is None:
         return 0

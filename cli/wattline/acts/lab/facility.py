@@ -12,7 +12,7 @@ from wattline.verbs.run import Outcome
 def facility(
     *, scenario: str, policy: str, nodes: int, hours: float, seed: int, replay: str
 ) -> Outcome:
-    """A report; the exit code says whether a breaker tripped or a rule was broken."""
+    """A report; the exit code shows whether a breaker tripped or a rule was broken."""
     from wattline_sim.facility.replay import ReplayMissing, read_replay
     from wattline_sim.facility.run import Size
     from wattline_sim.facility.simulate import Ask, simulate
@@ -42,20 +42,20 @@ def density(*, policy: str, seed: int, gpus: tuple[str, ...], scenarios: tuple[s
 
 
 def show_runs(what: str, done: int, most: int) -> None:
-    """On a terminal, what runs now."""
+    """Show the run in progress, on a terminal."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\r\x1b[Krun {done + 1} of at most {most}: {what} ")
         sys.stderr.flush()
 
 
 def show_progress(share: float) -> None:
-    """On a terminal, how much is done."""
+    """Show the progress, on a terminal."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\r{share:4.0%} ")
         sys.stderr.flush()
 
 
 def clear_progress() -> None:
-    """Leave the line as it was."""
+    """Clear the progress line."""
     if sys.stderr.isatty():
         sys.stderr.write("\r\x1b[K")

@@ -1,4 +1,4 @@
-"""The work of a trace on a fleet of unlike GPUs below power budgets."""
+"""Replays the work of a trace on a fleet of unlike GPUs below power budgets."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def replay_fleet(
     days: float,
     seed: int,
 ) -> object:
-    """The report; a file that cannot be read and a figure out of range are usage errors."""
+    """The report; an unreadable file and a value out of range are usage errors."""
     from wattline_sim.replay.fleet.ask import Ask
     from wattline_sim.replay.fleet.engine import NeverFits
     from wattline_sim.replay.fleet.replay import replay_fleet as replay

@@ -1,4 +1,4 @@
-"""A trace of jobs under one policy."""
+"""Replays a trace of jobs under one policy."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from wattline.failures import ActFailed
 
 
 def replay_jobs(*, trace: str, policy: str, overheads: str | None) -> object:
-    """The report; a file that cannot be read is a usage error."""
+    """The report; an unreadable file is a usage error."""
     from wattline_sim.replay.jobs.replay import replay_jobs as replay
     from wattline_sim.replay.jobs.trace import TraceUnreadable
 

@@ -1,4 +1,4 @@
-"""A list of pods onto a fleet, under one policy or beside another."""
+"""Places a list of pods on a fleet, under one policy or compared with another."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def replay_openb(
     seeds: str,
     power_model: str | None,
 ) -> object:
-    """The report; a list that cannot be read and an unknown policy are usage errors."""
+    """The report; an unreadable list and an unknown policy are usage errors."""
     from wattline_sim.replay.openb.lists import ListUnreadable
     from wattline_sim.replay.openb.names import parse_policy, parse_seeds
     from wattline_sim.replay.openb.replay import read_lists, replay

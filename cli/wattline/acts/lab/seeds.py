@@ -1,4 +1,4 @@
-"""The fleet simulation for many seeds, or one of them with its story."""
+"""The fleet simulation for many seeds, or the replay of one with its events."""
 
 import sys
 import time
@@ -19,14 +19,14 @@ SHOW_EVERY = 10
 
 
 class Replay(msgspec.Struct, frozen=True):
-    """One seed with everything that happened in it."""
+    """One seed with all its events."""
 
     outcome: SeedOutcome
     story: tuple[Moment, ...]
 
 
 def seeds(*, seed: int | None, count: int, start: int, processes: int | None) -> Outcome:
-    """A tally of many seeds, or the replay of one; the exit code says whether all held."""
+    """A tally of many seeds, or the replay of one; the exit code shows whether all passed."""
     if seed is not None:
         return _replay(seed)
     check_positive("--seeds", count)
@@ -44,7 +44,7 @@ def _replay(seed: int) -> Outcome:
 
 
 class Proof(msgspec.Struct, frozen=True):
-    """What became of every mutant."""
+    """Results of all mutants."""
 
     mutants: int
     caught: int
@@ -53,7 +53,7 @@ class Proof(msgspec.Struct, frozen=True):
 
 
 def mutants(*, count: int, only: tuple[str, ...], processes: int | None) -> Outcome:
-    """A verdict for each mutant; the exit code says whether all were caught."""
+    """A verdict for each mutant; the exit code shows whether all were caught."""
     check_positive("--seeds", count)
     check_positive("--jobs", processes)
     names = [_known(name) for name in only] or [mutant.name for mutant in MUTANTS]
@@ -78,7 +78,7 @@ def _known(name: str) -> str:
 
 
 def check_positive(flag: str, value: int | None) -> None:
-    """Raise ActFailed for a number that means nothing."""
+    """Raise ActFailed for a number below 1."""
     if value is not None and value < 1:
         raise ActFailed(f"{flag} {value}: give 1 or more", exits.USAGE)
 

@@ -12,7 +12,7 @@ from wattline.failures import ActFailed
 
 
 class SimNode(msgspec.Struct, frozen=True):
-    """A simulated node that can be looked at."""
+    """A simulated node and where to find it."""
 
     name: str
     directory: str
@@ -24,7 +24,7 @@ class SimNode(msgspec.Struct, frozen=True):
 def node(
     *, gpus: int, model: str, name: str, seed: int, directory: str | None, mig: tuple[str, ...]
 ) -> Iterator[SimNode]:
-    """Tells of the node, then simulates it until SIGINT or SIGTERM."""
+    """Reports the node, then simulates it until SIGINT or SIGTERM."""
     from wattline_sim.control import ControlError, partition
     from wattline_sim.node import NodeDirError, prepare, serve
     from wattline_sim.profiles import UnknownNameError
@@ -47,7 +47,7 @@ def node(
 
 
 def _partition(text: str) -> tuple[int, list[str]]:
-    """What `--mig` says: a GPU and its instances, maybe none."""
+    """The value of `--mig`: a GPU and its instances, if any."""
     gpu, equals, profiles = text.partition("=")
     if not equals or not gpu.isdecimal():
         raise ActFailed(

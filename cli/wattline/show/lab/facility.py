@@ -1,4 +1,4 @@
-"""What the facility simulator prints."""
+"""Output of the facility simulator."""
 
 from rich.console import Group, RenderableType
 from rich.table import Table

@@ -8,7 +8,7 @@ from wattline_sim.replay.openb.result import OpenbReport, Point, Versus
 
 
 def openb_report(r: OpenbReport) -> RenderableType:
-    """The mean, each seed, and how it came about."""
+    """The mean, each seed, and the parameters."""
     lines = [
         ("policy", r.policy),
         ("unallocated", f"{r.mean_unallocated_pct:.3f} % of GPUs, mean of {len(r.seeds)} seeds"),

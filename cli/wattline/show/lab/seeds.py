@@ -1,4 +1,4 @@
-"""What the fleet simulation prints."""
+"""Output of the fleet simulation."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ FAULTS_IN_ROW = 4
 
 
 def seeds_result(value: Tally | Replay) -> RenderableType:
-    """A tally, or one seed's story."""
+    """A tally, or one seed's events."""
     lines = _tally(value) if isinstance(value, Tally) else _replay(value)
     return Group(*lines)
 

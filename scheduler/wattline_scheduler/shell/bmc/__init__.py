@@ -1,1 +1,1 @@
-"""Hosts switched off, and seen to be off, without their agents."""
+"""Powers hosts off, and confirms it, without their agents."""

@@ -1,4 +1,4 @@
-"""One host without its agent: whether it has power, and how that is taken from it."""
+"""Power control of one host without its agent: power state and power-off."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -19,7 +19,7 @@ PRINTED: dict[str, Power] = {
     "chassis power is off": "off",
     "chassis power is on": "on",
 }
-"""What a status command may print; the longer ones are ipmitool's."""
+"""Output of a status command; the longer ones are ipmitool's."""
 
 RESET = "#ComputerSystem.Reset"
 FORCE_OFF = "ForceOff"
@@ -27,14 +27,14 @@ OK_TO_POST = (OK, 202, 204)
 
 
 class Host(Protocol):
-    """Not for two calls at a time."""
+    """Power control of a host. Not for concurrent calls."""
 
     async def power(self) -> Power:
-        """Off only where that was said in as many words. Raises ReadingFailed."""
+        """Off only if reported explicitly. Raises ReadingFailed."""
         ...
 
     async def switch_off(self) -> None:
-        """Ask for its power to be cut; `power` tells whether it was. Raises ReadingFailed."""
+        """Request power-off; `power` reports whether it took effect. Raises ReadingFailed."""
         ...
 
     async def close(self) -> None:
@@ -43,7 +43,7 @@ class Host(Protocol):
 
 
 def host_of(declared: OutOfBand, step_s: float) -> Host:
-    """`step_s`: how long one answer over the network may take."""
+    """`step_s`: time-out of one answer over the network."""
     match declared.way:
         case OffByCommand():
             return CommandHost(declared.way)
@@ -52,7 +52,7 @@ def host_of(declared: OutOfBand, step_s: float) -> Host:
 
 
 class CommandHost:
-    """By programs. Cancelling a call kills its program with all its children."""
+    """Control by programs. Cancelling a call kills its program with all its children."""
 
     def __init__(self, way: OffByCommand) -> None:
         self._way = way
@@ -71,7 +71,7 @@ class CommandHost:
         await output_of(self._way.off)
 
     async def close(self) -> None:
-        """Nothing is kept open."""
+        """No connection to close."""
 
 
 class RedfishHost:
@@ -120,7 +120,7 @@ class RedfishHost:
 
 
 def _reset_target(system: Mapping[str, Any], url: str) -> str:
-    """Where the system says that its Reset action is; only on the host that the site file names."""
+    """URL of the system's Reset action; only on the host named in the site file."""
     actions = system.get("Actions")
     action = actions.get(RESET) if isinstance(actions, Mapping) else None
     if not isinstance(action, Mapping):

@@ -1,7 +1,7 @@
-"""Carries out `ActOutOfBand` beside the loop: one task a host, a hard time-out for each.
+"""Executes `ActOutOfBand` beside the loop: one task a host, a hard time-out for each.
 
-A host is asked before it is switched off: one that is off already is only confirmed, so a try that
-is repeated does no harm. Without an out-of-band way in the site file no thread is started.
+A host is queried before it is switched off: one that is off already is only confirmed, so a
+repeated try is harmless. Without out-of-band access in the site file no thread is started.
 """
 
 import asyncio
@@ -21,10 +21,10 @@ from wattline_scheduler.shell.bmc.host_power import Host, Power, host_of
 from wattline_scheduler.shell.sensing.sensor_values import ReadingFailed
 
 POLL_S = 0.5
-"""How often a host that was switched off is asked whether it is."""
+"""Poll interval of a host that was switched off."""
 
 STEPS = 3
-"""At least so many answers fit in a time-out: before, the switching off, and after."""
+"""Minimum of answers that fit in a time-out: before, the power-off, and after."""
 
 Clock = Callable[[], Instant]
 T = TypeVar("T")
@@ -33,7 +33,7 @@ log = structlog.get_logger()
 
 
 class OutOfBandDesk:
-    """Switches hosts off, or sees that they are, from `start` to `close`."""
+    """Switches hosts off, or confirms that they are off, from `start` to `close`."""
 
     def __init__(self, site: Site, mono_s: Clock) -> None:
         self._declared: dict[NodeId, OutOfBand] = {
@@ -45,22 +45,22 @@ class OutOfBandDesk:
         self._done: list[OutOfBandDone] = []
 
     def start(self) -> None:
-        """Begin; a site without any way to do so costs nothing."""
+        """Start; no cost for a site without out-of-band access."""
         if self._declared:
             self._aside.start()
 
     def order(self, act: ActOutOfBand) -> None:
-        """Begin a try; the core sees to it that there is at most one a node."""
+        """Begin a try; the core ensures that there is at most one per node."""
         self._aside.run(lambda: self._try(act), f"{act.node} off")
 
     def take(self) -> list[OutOfBandDone]:
-        """What has come of tries since the last call."""
+        """Results of tries since the last call."""
         with self._lock:
             done, self._done = self._done, []
         return done
 
     def close(self) -> None:
-        """Cancel what is under way; programs are killed. What was switched off stays off."""
+        """Cancel tries under way; programs are killed. Hosts switched off stay off."""
         self._aside.close()
 
     async def _try(self, act: ActOutOfBand) -> None:
@@ -73,7 +73,7 @@ class OutOfBandDesk:
         except ReadingFailed as error:
             why = str(error)
         except Exception as error:
-            # A fault of ours with one host must not end the tries on the others.
+            # A bug with one host must not end the tries on the others.
             log.exception("out_of_band_broken", node=act.node)
             why = f"{type(error).__name__}: {error}"
         with self._lock:
@@ -81,7 +81,7 @@ class OutOfBandDesk:
 
 
 async def seen_off(declared: OutOfBand, mono_s: Clock, *, power_off: bool) -> Instant:
-    """When the host was asked with the answer that it is off. Raises ReadingFailed."""
+    """When the query was sent whose answer was off. Raises ReadingFailed."""
     step_s = declared.timeout_s / STEPS
     host = host_of(declared, step_s)
     last = ["nothing was answered"]
@@ -97,7 +97,7 @@ async def seen_off(declared: OutOfBand, mono_s: Clock, *, power_off: bool) -> In
 async def _off(
     host: Host, mono_s: Clock, step_s: float, last: list[str], *, power_off: bool
 ) -> Instant:
-    """`last`: the newest that is known, for whoever runs out of time."""
+    """`last`: receives the newest state, for an error message after a time-out."""
     asked_at = mono_s()
     try:
         if await _power(host, step_s) == "off":
@@ -124,7 +124,7 @@ async def _power(host: Host, step_s: float) -> Power:
 
 
 async def _within(work: Coroutine[None, None, T], step_s: float) -> T:
-    """One step that hangs must leave time for the next."""
+    """Time limit of one step, so that a hang leaves time for the next."""
     try:
         async with asyncio.timeout(step_s):
             return await work

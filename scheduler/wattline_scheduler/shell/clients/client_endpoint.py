@@ -1,8 +1,8 @@
-"""The clients' side of the edge: sessions, greetings, and answers that wait for a slow reader.
+"""Clients' endpoint: sessions, greetings, and backlogs of answers for slow readers.
 
-An answer that a connection has no room for waits in its session, up to a limit; snapshots of
-watches are never queued behind others (see `watches`). A client that stops reading loses its
-session, nothing else.
+An answer that a connection cannot take is queued in its session, up to a limit; snapshots of
+watches are never queued behind others (see `subscriptions`). A client that stops reading loses only
+its session.
 """
 
 import time
@@ -32,41 +32,41 @@ from wattline_scheduler.shell.clients.truncate import fit
 from wattline_scheduler.shell.protocol_version import spoken_version, version_refusal
 
 CLIENT_LIMITS = SocketLimits(send_queue=16, messages_per_s=50_000.0, burst=50_000)
-"""Few messages below us: a slow reader shall get the newest snapshot, not a queue of old ones. What
-a member may ask is limited by what it costs (see `turns`)."""
+"""Few messages in the socket: a slow reader gets the newest snapshot, not a queue of old ones. The
+requests of a member are limited by their cost (see `client_turns`)."""
 
 RETRY_SOON_S = 0.001
 RETRY_LATER_S = 0.05
 SOON_S = 0.25
-"""A connection that has just been full is tried again soon, a stuck one now and then."""
+"""Retry intervals: short for a connection that has just become full, long for a stuck one."""
 
 MAX_BATCH = 500
-"""Messages taken in at once."""
+"""Maximum of messages received at once."""
 
 MAX_BUSY_BYTES = 16 * 1024
-"""A larger message that finds no room is dropped without an answer: it is not even looked at."""
+"""A larger message beyond the limits is dropped without an answer and without decoding."""
 
 MAX_SESSIONS = 4_096
 MAX_SESSIONS_OF_USER = 512
-"""Connections remembered; beyond it the longest unheard without a watch is forgotten, of all or of
-the user's own. Its client says hello again."""
+"""Maximum of sessions; beyond it the one unheard longest without a watch is dropped, of all or of
+the user's own. Its client sends its hello again."""
 
 MAX_BACKLOG = 10_000
 MAX_BACKLOG_BYTES = 16 * 1024 * 1024
-"""Answers that wait for one slow reader; beyond it the session ends."""
+"""Answers queued for one slow reader; beyond it the session ends."""
 
 MAX_BACKLOG_BYTES_OF_USER = 64 * 1024 * 1024
 """The same over all sessions of one user."""
 
 STUCK_S = 30.0
-"""A session whose connection takes nothing for so long is gone."""
+"""A session whose connection accepts nothing for this long is ended."""
 
 
 _TOO_MANY = "more of your requests wait than may; wait for answers before you ask more"
 
 
 class _AnyAsk(msgspec.Struct, frozen=True, tag_field="t", tag="ask"):
-    """An ask of which nothing but its number can be read."""
+    """A request of which only the number can be decoded."""
 
     ask: Serial[int]
 
@@ -103,11 +103,11 @@ class ClientDesk:
         """Sessions with a backlog."""
 
     def receive(self) -> list[Incoming]:
-        """What came in since the last call, not read yet."""
+        """Messages received since the last call, not decoded yet."""
         return self._socket.recv_batch(MAX_BATCH)
 
     def turn_away(self, incoming: Incoming) -> None:
-        """There is no room for it. Whoever waits for an answer shall not wait for ever."""
+        """Refuse a message for lack of space, so that its client does not wait for ever."""
         self._socket.refuse(incoming, "rate", "more requests than may wait")
         if len(incoming.data) > MAX_BUSY_BYTES or incoming.routing_id not in self.sessions:
             return
@@ -116,8 +116,8 @@ class ClientDesk:
             self.tell(incoming.routing_id, ask, Denied("busy", _TOO_MANY))
 
     def admit(self, received: Incoming) -> tuple[Session, Ask] | None:
-        """The request in it, if its sender may still be heard; greetings and refusals are answered
-        here."""
+        """The decoded request, if its sender is still authorized; greetings and refusals are
+        answered here."""
         incoming = self._socket.still_heard(received)
         return None if incoming is None else self._read(incoming)
 
@@ -154,7 +154,7 @@ class ClientDesk:
         self._send(self.sessions[connection], self._out.encode(welcome))
 
     def of_user(self, user: UserName) -> list[Session]:
-        """Its sessions, the longest unheard first."""
+        """Sessions of a user, the longest unheard first."""
         return [one for one in self.sessions.values() if one.user == user]
 
     def _forget_some(self, user: UserName) -> None:
@@ -169,7 +169,7 @@ class ClientDesk:
         self.end(next(idle, among[0]))
 
     def _deny(self, incoming: Incoming, error: str) -> None:
-        """Answer what cannot be read: as the ask that it is, if it is one."""
+        """Answer an invalid message: with the number of its request, if it is one."""
         ask = _number_of(incoming.data)
         if ask is None or incoming.routing_id not in self.sessions:
             self._refuse(incoming, f"a message that cannot be read: {error}")
@@ -181,13 +181,13 @@ class ClientDesk:
         self._socket.send(incoming.routing_id, refused)
 
     def tell(self, connection: bytes, ask: int, answer: Answer, *, is_last: bool = True) -> None:
-        """Send an answer; it waits in the session while the connection has no room."""
+        """Send an answer; it is queued in the session while the connection is full."""
         session = self.sessions.get(connection)
         if session is not None:
             self._send(session, self._encoded(ask, answer, is_last=is_last))
 
     def show(self, session: Session, ask: int, answer: Answer) -> bool:
-        """Send one answer of a watch now, or not at all: False when there is no room."""
+        """Send one answer of a watch now, or not at all: False when the connection is full."""
         if session.backlog:
             return False
         return self._socket.send(session.connection, self._encoded(ask, answer, is_last=False))
@@ -212,7 +212,7 @@ class ClientDesk:
         return sum(one.backlog_bytes for one in own) > MAX_BACKLOG_BYTES_OF_USER
 
     def flush(self, now: Instant) -> None:
-        """Send on what waits, and end sessions that have taken nothing for long."""
+        """Send queued answers, and end sessions that have accepted nothing for long."""
         for session in list(self._waiting.values()):
             while session.backlog and self._socket.send(session.connection, session.backlog[0]):
                 session.backlog_bytes -= len(session.backlog.popleft())
@@ -225,20 +225,20 @@ class ClientDesk:
                 self.end(session)
 
     def retry_in_s(self, now: Instant) -> float | None:
-        """When to flush next, though nothing comes in; None where nothing waits."""
+        """When to flush next without input; None where nothing is queued."""
         if not self._waiting:
             return None
         newest = max(one.stuck_since or now for one in self._waiting.values())
         return RETRY_SOON_S if now - newest < SOON_S else RETRY_LATER_S
 
     def end(self, session: Session) -> None:
-        """Forget a session; its client says hello again if it is still there."""
+        """Remove a session; its client sends its hello again if it still exists."""
         self.sessions.pop(session.connection, None)
         self._waiting.pop(session.connection, None)
 
 
 def _number_of(data: bytes) -> int | None:
-    """Of an ask, whatever it asks; None = it is none."""
+    """Number of a request of any kind; None = it is none."""
     try:
         return _ask.decode(data).ask
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -1,10 +1,10 @@
-"""What clients ask, served in turn: a member's bytes are read when it is that member's turn.
+"""Fair scheduling of clients' requests: a member's bytes are decoded when its turn comes.
 
 Each step of the loop serves clients for at most `CLIENTS_S`, so that beats, leases, ticks and plans
-are on time whatever is asked. Who is next is decided by what each member has cost (`fairqueue`).
-Long work is done in parts of `PART_S`, one piece of long work of a member at a time, in a lane of
-its own: a long list does not hold up what the same member submits meanwhile. So an answer to long
-work is ready some steps later, and what came in after it may be answered first.
+are on time whatever is requested. The next member is chosen by the cost of each so far
+(`fair_queue`). Long work is done in parts of `PART_S`, one piece of long work of a member at a
+time, in a separate lane: a long list does not delay what the same member submits meanwhile. So an
+answer to long work is ready some steps later, and later requests may be answered first.
 """
 
 from collections.abc import Callable
@@ -19,23 +19,23 @@ from wattline_scheduler.shell.clients.fair_queue import FairLimits, FairQueue
 from wattline_scheduler.time_slices import Parts
 
 CLIENTS_S = 0.025
-"""So long a step serves clients; what is served when that is over is served to its end."""
+"""Time per step for clients; a request that is being served then is completed."""
 
 PART_S = 0.005
-"""So long a turn goes on with long work; the part in which that is over is ended."""
+"""Time per turn for long work; the part under way then is completed."""
 
 LIMITS = FairLimits(share=0.5, burst_s=2.0, items=5_000, bytes=16 * 1024 * 1024)
-"""Of each member's lane. A script may have some thousand submissions under way; a member that asks
-without end gets half of the loop's time, where nobody else wants it."""
+"""Limits of each lane of a member. A script may have some thousand submissions under way; a member
+that sends requests without end gets half of the loop's time, where no other needs it."""
 
 MAX_LONG = 256
-"""Pieces of long work of one member that wait; each takes up to half a second on large sites."""
+"""Queued long work of one member; each takes up to half a second on large sites."""
 
 ROW_S = 0.00005
-"""What putting a record on disk counts; the commit comes after the turn."""
+"""Charge for a record written to disk; the commit comes after the turn."""
 
 _LONG = "\0"
-"""Ends the name of a member's lane for long work; no name of a member has it."""
+"""Suffix of a member's lane for long work; no member's name contains it."""
 
 
 @dataclass(slots=True)
@@ -46,11 +46,11 @@ class Long:
     ask: int
     begin: Callable[[Now], Parts[list[Effect]]]
     parts: Parts[list[Effect]] | None = None
-    """None = not begun."""
+    """None = not started."""
 
 
 class ClientTurns:
-    """Takes in what clients say, and has it answered in turn; all for the loop's thread."""
+    """Receives clients' requests and answers them in turn; all for the loop's thread."""
 
     def __init__(
         self,
@@ -59,13 +59,13 @@ class ClientTurns:
         answer: Callable[[Session, Ask], list[Effect]],
         failed: Callable[[Session, int, str, Exception], list[Effect]],
     ) -> None:
-        """`failed`: what to do where an answer or a part of one raised an error; it raises that
-        again where the state may have been changed."""
+        """`failed`: handles an error raised by an answer or a part of one; raises it again where
+        the state may have been changed."""
         self._desk, self._clock, self._answer, self._failed = desk, clock, answer, failed
         self._queue: FairQueue[Incoming | Long] = FairQueue(LIMITS)
 
     def take_in(self) -> None:
-        """Let what came in wait for its turn; beyond a member's room it is refused."""
+        """Queue requests received; those beyond a member's limits are refused."""
         now = self._clock().mono_s
         for incoming in self._desk.receive():
             name = incoming.member.name
@@ -75,13 +75,13 @@ class ClientTurns:
     def later(
         self, session: Session, ask: int, begin: Callable[[Now], Parts[Answer]]
     ) -> list[Effect]:
-        """Answer in parts, begun when it is its turn; an answer only where it is refused."""
+        """Queue an answer in parts, started in its turn; returns an answer only if refused."""
         return self.act_later(session, ask, lambda now: _replied(session, ask, begin(now)))
 
     def act_later(
         self, session: Session, ask: int, begin: Callable[[Now], Parts[list[Effect]]]
     ) -> list[Effect]:
-        """Do something in parts, as `later`; it ends with all its effects."""
+        """Queue an act in parts, as `later`; the last part returns all its effects."""
         lane = session.user + _LONG
         if self._queue.waiting(lane) >= MAX_LONG:
             text = f"{MAX_LONG} questions of {session.user} wait for their answers; try again"
@@ -90,7 +90,7 @@ class ClientTurns:
         return []
 
     def serve(self) -> list[Effect]:
-        """Serve whose turn it is, for `CLIENTS_S` at most."""
+        """Serve members in turn, for `CLIENTS_S` at most."""
         effects: list[Effect] = []
 
         def serve(_: str, item: Incoming | Long, __: Now) -> float:
@@ -102,7 +102,7 @@ class ClientTurns:
         return effects
 
     def next_in_s(self) -> float | None:
-        """In how long something may be served; None = nothing waits."""
+        """Time until something may be served; None = nothing is queued."""
         return self._queue.next_in_s(self._clock().mono_s)
 
     def _served(self, item: Incoming | Long) -> list[Effect]:
@@ -119,7 +119,7 @@ class ClientTurns:
 
     def _go_on(self, work: Long) -> list[Effect]:
         if self._desk.sessions.get(work.session.connection) is not work.session:
-            return []  # its client is gone
+            return []  # its client has disconnected
         began = self._clock()
         try:
             if work.parts is None:

@@ -1,15 +1,15 @@
-"""Whose turn it is: what many members ask, served in turn by what each of them has cost.
+"""Fair queue: requests of many members, served in turn by the cost of each member so far.
 
-Theory. What a request costs is known only once it was served, so this is a deficit round robin in
-arrears (surplus round robin). Each member that has something waiting stands in a ring with a
-credit, in seconds of the loop. It is served while its credit is above zero, and charged for what
-that took. Then it goes to the end of the ring, and gets `QUANTUM_S` when its turn comes again:
-one that was served something costly passes as many turns as it cost. So between two turns of one
-member each other one takes at most a quantum and the rest of one item, whatever it asks and however
-often; and a member that asks for little waits for at most one round.
+Theory. The cost of a request is known only after it was served, so this is a deficit round robin in
+arrears (surplus round robin). Each member with queued items is in a ring with a credit, in seconds
+of the loop. It is served while its credit is above zero, and charged the time used. Then it moves
+to the end of the ring, and gets `QUANTUM_S` when its turn comes again: a member whose request was
+expensive passes as many turns as it cost. So between two turns of one member each other one uses at
+most a quantum and the rest of one item, whatever it requests and however often; and a member with
+cheap requests waits for at most one round.
 
-Beside that each member has an allowance, which fills at a share of the passing time: what a member
-asks beyond it waits, also where nobody else asks anything. Beats, plans and leases get that time.
+In addition each member has an allowance, which fills at a share of the passing time: requests
+beyond it wait, even if no other member has any. Beats, plans and leases get that time.
 """
 
 import heapq
@@ -25,22 +25,22 @@ QUANTUM_S = 0.005
 """Credit of one round."""
 
 MAX_REMEMBERED = 4_096
-"""Members with nothing waiting whose debt and allowance are remembered, the ones served last."""
+"""Members with an empty queue whose debt and allowance are remembered, the last served ones."""
 
 T = TypeVar("T")
 
 
 class FairLimits(NamedTuple):
-    """Of each member."""
+    """Limits of each member."""
 
     share: float
-    """Of the loop's time, in the long run."""
+    """Share of the loop's time, in the long run."""
     burst_s: float
-    """Of the loop's time, at once."""
+    """Time of the loop, at once."""
     items: int
-    """That wait."""
+    """Maximum of queued items."""
     bytes: int
-    """Of all items that wait."""
+    """Size of all queued items."""
 
 
 @dataclass(slots=True)
@@ -54,12 +54,12 @@ class _Member(Generic[T]):
 
 
 class FairQueue(Generic[T]):
-    """Items that wait, by the member whose they are. `T`: what is served."""
+    """Queued items by member. `T`: the item type."""
 
     def __init__(self, limits: FairLimits) -> None:
         self._limits = limits
         self._waiting: dict[str, _Member[T]] = {}
-        """Members with something waiting: in the ring, or resting."""
+        """Members with queued items: in the ring, or resting."""
         self._ring: deque[_Member[T]] = deque()
         """The first is next."""
         self._resting: list[tuple[float, str]] = []
@@ -67,16 +67,16 @@ class FairQueue(Generic[T]):
         self._idle: OrderedDict[str, _Member[T]] = OrderedDict()
 
     def __len__(self) -> int:
-        """Members with something waiting."""
+        """Members with queued items."""
         return len(self._waiting)
 
     def waiting(self, name: str) -> int:
-        """Items of this member."""
+        """Number of queued items of this member."""
         member = self._waiting.get(name)
         return 0 if member is None else len(member.items)
 
     def put(self, name: str, item: T, size: int, now: Instant) -> bool:
-        """Let it wait for its turn, behind others of its member. False = there is no room."""
+        """Queue an item behind others of its member. False = a limit is reached."""
         member = self._waiting.get(name) or self._joined(name, now)
         if member.items and not self._has_room(member, size):
             return False
@@ -85,9 +85,9 @@ class FairQueue(Generic[T]):
         return True
 
     def take(self, now: Instant) -> tuple[str, T] | None:
-        """The item whose turn it is, and whose it is. None = none may be served now.
+        """The next item and its member. None = none may be served now.
 
-        Then `charge` what serving it has cost, and before that, if it is not done, `put_back` it.
+        After serving it, call `charge` with the cost, and before that `put_back` if it is not done.
         """
         self._wake_up(now)
         ring, in_debt = self._ring, 0
@@ -111,10 +111,10 @@ class FairQueue(Generic[T]):
     def serve(
         self, clock: Callable[[], Now], most_s: float, serve: Callable[[str, T, Now], float]
     ) -> None:
-        """Serve whose turn it is, until nothing waits that may be served, or so much time is up.
+        """Serve items in turn until none may be served, or for `most_s`.
 
-        `serve`: given the member, the item and the time; what it gives is charged beside the time
-        that it took.
+        `serve`: given the member, the item and the time; its result is charged in addition to the
+        time used.
         """
         now = clock()
         until_s = now.mono_s + most_s
@@ -125,12 +125,12 @@ class FairQueue(Generic[T]):
             now = ended
 
     def put_back(self, item: T, size: int) -> None:
-        """What was taken is not done: it is served further before all others of its member."""
+        """The item taken is not done: it is served further before all others of its member."""
         self._ring[0].items.appendleft((item, size))
         self._ring[0].bytes += size
 
     def charge(self, cost_s: float) -> None:
-        """What serving the item that was taken, or a part of it, has cost."""
+        """Charge the cost of serving the item taken, or a part of it."""
         member = self._ring[0]
         member.credit_s -= cost_s
         member.allowance_s -= cost_s
@@ -138,13 +138,13 @@ class FairQueue(Generic[T]):
             self._leave(self._ring.popleft())
 
     def next_in_s(self, now: Instant) -> float | None:
-        """In how long something may be served; None = nothing waits."""
+        """Time until something may be served; None = nothing is queued."""
         if self._ring:
             return 0.0
         return max(0.0, self._resting[0][0] - now) if self._resting else None
 
     def _joined(self, name: str, now: Instant) -> _Member[T]:
-        """A member that had nothing waiting: behind all others. Debt is remembered, credit not."""
+        """Add a member with an empty queue behind all others. Debt is remembered, credit not."""
         member = self._idle.pop(name, None) or _Member(name, self._limits.burst_s, now)
         member.credit_s = min(member.credit_s, 0.0) + QUANTUM_S
         self._waiting[name] = member
@@ -167,7 +167,7 @@ class FairQueue(Generic[T]):
         return member.allowance_s
 
     def _rest(self, now: Instant) -> None:
-        """Of the first in the ring, until its allowance is a quantum."""
+        """Rest the first of the ring until its allowance is a quantum."""
         member = self._ring.popleft()
         short_s = QUANTUM_S - member.allowance_s
         heapq.heappush(self._resting, (now + short_s / self._limits.share, member.name))
@@ -177,7 +177,7 @@ class FairQueue(Generic[T]):
             self._ring.append(self._waiting[heapq.heappop(self._resting)[1]])
 
     def _pass_rounds(self) -> None:
-        """All are in debt: so many rounds at once as the one that owes least has to pass."""
+        """All are in debt: skip as many rounds as the one that owes least has to pass."""
         least_s = -max(member.credit_s for member in self._ring)
         rounds = math.floor(least_s / QUANTUM_S) + 1
         for member in self._ring:

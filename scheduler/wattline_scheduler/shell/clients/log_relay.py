@@ -1,4 +1,4 @@
-"""Logs of tasks: asked for by clients, read by the agents, passed through without being kept."""
+"""Relay of task logs: requested by clients, read by the agents, forwarded without storing."""
 
 import itertools
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ MAX_OUTSTANDING = 256
 """Reads under way: each may bring a chunk of MAX_LOG_CHUNK_BYTES."""
 
 ANSWER_WITHIN_S = 5.0
-"""A node that has not answered a read by then is busy or gone."""
+"""A node that has not answered a read by then is busy or disconnected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class _Reading:
 
 
 class LogRelay:
-    """Reads under way, by the number the agent will repeat."""
+    """Reads under way, by the number that the agent will return."""
 
     def __init__(self, state: State, store: Store) -> None:
         self._state = state
@@ -41,7 +41,7 @@ class LogRelay:
     def fetch(
         self, client: bytes, ask: int, asker: Asker, fetch: FetchLog, now: Instant
     ) -> Send | Reply:
-        """Pass the request on to the node that has the log, or say why not."""
+        """Forward the request to the node that has the log, or refuse it with the reason."""
         attempt = self._find(fetch, asker)
         if isinstance(attempt, Denied):
             return Reply(client, ask, attempt)
@@ -57,7 +57,7 @@ class LogRelay:
         return Send(attempt.node, ReadLog(number, attempt.ref, fetch.offset, limit_bytes))
 
     def take(self, node: NodeId, chunk: LogChunk) -> Reply | None:
-        """The answer for the client; None for a chunk that nobody waits for."""
+        """The answer for the client; None for a chunk that no client waits for."""
         reading = self._readings.get(chunk.request)
         if reading is None or reading.attempt.node != node:
             return None
@@ -83,7 +83,7 @@ class LogRelay:
         return Reply(reading.client, reading.ask, _unavailable(reading.attempt, text))
 
     def _is_ended(self, attempt: AttemptRecord) -> bool:
-        """Ended on record when the log was asked for, or since."""
+        """Ended on record when the log was requested, or since."""
         return attempt.ended_unix_s is not None or attempt.ref not in self._state.work.live
 
     def _find(self, fetch: FetchLog, asker: Asker) -> AttemptRecord | Denied:

@@ -1,7 +1,7 @@
-"""Long lists, made and encoded in parts: rows become bytes a few at a time.
+"""Long lists, built and encoded in parts, a few rows at a time.
 
-The rows of an answer are not of one moment: each is as new as it can be. Which rows there are is
-decided when it begins; jobs that leave memory meanwhile are left out.
+The rows of an answer do not show one point in time: each is as new as possible. The set of rows is
+fixed when the list begins; jobs evicted from memory meanwhile are left out.
 """
 
 import re
@@ -32,13 +32,13 @@ from wattline_scheduler.views.nodes_view import node_view
 from wattline_scheduler.views.site_view import MAX_GPUS_SHOWN
 
 MAX_ROW_BYTES = MAX_MESSAGE_BYTES - 1_024
-"""Of all rows of an answer: what is round them fits the rest of its message."""
+"""Size of all rows of an answer, leaving space for the rest of its message."""
 
 ROWS_A_PART = 25
 JOBS_A_PART = 1_000
-"""Jobs looked at."""
+"""Jobs checked per part."""
 NAMES_A_PART = 20
-"""Names matched: with 100 patterns a millisecond or two."""
+"""Names matched per part: with 100 patterns a millisecond or two."""
 EVENTS_A_PART = 200
 
 ShowJob = Callable[[Job], JobView]
@@ -54,7 +54,7 @@ class Rows:
         self._left = MAX_ROW_BYTES
 
     def add(self, row: msgspec.Struct) -> bool:
-        """One more; False = it does not fit, and nothing was added."""
+        """Add a row; False = it does not fit, and nothing was added."""
         data = self._encoder.encode(row)
         if len(data) > self._left:
             return False
@@ -78,8 +78,8 @@ def _array_head(count: int) -> bytes:
 
 
 def list_jobs(state: State, request: ListJobs, show_job: ShowJob) -> Parts[Jobs | Denied]:
-    """The newest jobs that are meant, newest last; the oldest of them are left out if they do not
-    fit a message."""
+    """The newest jobs selected, newest last; the oldest of them are omitted if they do not fit a
+    message."""
     which = request.which
     wrong = problem(which) if which != Selection() else ""
     if wrong:
@@ -102,7 +102,7 @@ def list_jobs(state: State, request: ListJobs, show_job: ShowJob) -> Parts[Jobs 
 def _wanted(
     state: State, jobs: Sequence[Job], request: ListJobs, names: frozenset[str] | None
 ) -> Parts[list[Job]]:
-    """By number."""
+    """Selected jobs by number."""
     before, wanted = request.before, []
     for first in range(0, len(jobs), JOBS_A_PART):
         wanted += [
@@ -118,7 +118,7 @@ def _wanted(
 
 
 def matching(jobs: Iterable[Job], patterns: Sequence[str]) -> Parts[frozenset[str]]:
-    """Names of the jobs that a pattern matches. A pattern may cost some milliseconds to compile."""
+    """Names of the jobs that match a pattern. Compiling a pattern may cost some milliseconds."""
     tests = []
     for pattern in patterns:
         tests.append(re.compile(translate(pattern)).match)
@@ -133,7 +133,7 @@ def matching(jobs: Iterable[Job], patterns: Sequence[str]) -> Parts[frozenset[st
 
 
 def list_events(read: ReadEvents, request: ListEvents) -> Parts[Events]:
-    """The oldest events that are meant, as many as fit a message. Raises StoreError."""
+    """The oldest events selected, as many as fit a message. Raises StoreError."""
     left = max(0, min(request.limit, MAX_LISTED))
     after = request.after
     if after < 0:

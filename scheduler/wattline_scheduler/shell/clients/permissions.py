@@ -1,4 +1,4 @@
-"""Who may ask what before anything is looked up. Acts are checked by role in the core."""
+"""Permissions of requests, checked before any lookup. The core checks acts by role."""
 
 from wattline_protocol.site.model import Role
 from wattline_protocol.trust.members import USER_ROLES, Authorized
@@ -10,7 +10,7 @@ AGENT_ROLES: frozenset[Role] = frozenset({"agent"})
 
 
 def not_for(role: Role, request: Request) -> Denied | None:
-    """Why this role may not even ask; None = it may. Every user may read; gateways see routes."""
+    """Why this role may not send the request; None = it may. All may read; gateways see routes."""
     if isinstance(request, Unwatch | Seen):
         return None
     if role == "gateway" and not isinstance(request, WatchRoutes):

@@ -1,4 +1,4 @@
-"""Answers to requests that change nothing: from the state in memory, older jobs from the store."""
+"""Answers to read requests: from the state in memory, older jobs from the store."""
 
 from collections.abc import Callable
 from itertools import chain
@@ -59,7 +59,7 @@ from wattline_scheduler.views.site_view import site_view
 from wattline_scheduler.views.why_view import why_view
 
 HIDDEN = "(hidden)"
-"""Stands for the value of an environment variable of somebody else's job."""
+"""Replaces the value of an environment variable of another user's job."""
 
 ReadRequest = GetNode | GetPower | WhyNode | ListAccounts | ListReservations | ListProblems
 """Answered at once."""
@@ -69,7 +69,7 @@ ListRequest = ListJobs | ListNodes | ListEvents
 
 
 class Reads:
-    """Answers reads; holds nothing but the views of jobs that can no longer change."""
+    """Answers reads; caches only the views of jobs that can no longer change."""
 
     def __init__(self, cluster: Cluster, store: Store, refused: Callable[[], int]) -> None:
         self._cluster = cluster
@@ -79,7 +79,7 @@ class Reads:
         self._ended: dict[JobId, tuple[JobRecord, JobView]] = {}
 
     def answer(self, request: ReadRequest, now: Now) -> Answer:
-        """The answer as things stand now."""
+        """The answer for the current state."""
         match request:
             case GetNode(node=name):
                 return self._node(name, now)
@@ -95,7 +95,7 @@ class Reads:
                 return problem_list(self._state, request)
 
     def listed(self, request: ListRequest, now: Now) -> Parts[Answer]:
-        """A list, its rows encoded already. Raises StoreError."""
+        """A list with its rows encoded already. Raises StoreError."""
         match request:
             case ListJobs():
                 return (yield from list_jobs(self._state, request, self.show_job))
@@ -110,13 +110,13 @@ class Reads:
         return site_view(self._state, now, self.show_job, self._refused())
 
     def ended(self, jobs: tuple[JobId, ...]) -> dict[JobId, JobState]:
-        """How those of the jobs ended that are no longer in memory. Raises StoreError."""
+        """Final states of those of the jobs that are no longer in memory. Raises StoreError."""
         known, newest = self._state.work.jobs, self._state.next_job
         gone = [job for job in jobs if job not in known and job < newest]
         return self._store.outcomes(gone) if gone else {}
 
     def show_job(self, job: Job) -> JobView:
-        """The view of a job without its attempts; of an ended one it is made once."""
+        """The view of a job without its attempts; cached once it has ended."""
         if job.record.state not in ENDED_STATES:
             return job_in_memory(job, self._state.site.tariff)
         known = self._ended.get(job.id)
@@ -129,8 +129,8 @@ class Reads:
         return view
 
     def job(self, number: JobId, asker: Asker, now: Now) -> Jobs | Denied:
-        """One job in full, as far as it is for whoever asks: values of its environment are often
-        keys to something, and an attempt's end holds the last lines of its log."""
+        """One job in full, without what is hidden from the requesting user: values of its
+        environment are often secrets, and an attempt's end contains the last lines of its log."""
         answer = self._job(number, now)
         if isinstance(answer, Denied):
             return answer
@@ -155,7 +155,7 @@ class Reads:
         return Jobs((job_view(record, counts, attempts, tariff, with_attempts=True),))
 
     def explain(self, number: JobId, now: Now) -> Parts[Explained | Denied]:
-        """Why a job waits, until when, and what would let it start now. Raises StoreError."""
+        """Why a job is pending, until when, and what would let it start now. Raises StoreError."""
         job = self._state.work.jobs.get(number)
         if job is None:
             is_gone = self._store.job(number) is None
@@ -165,7 +165,7 @@ class Reads:
         return Explained((yield from outlook(self._state, job, now)))
 
     def what_if(self, asker: Asker, request: WhatIf, now: Now) -> Parts[Explained | Denied]:
-        """What would become of a job, without submitting it. Raises StoreError."""
+        """What would happen to a job, without submitting it. Raises StoreError."""
         ended = self.ended(request.spec.parents)
         view = yield from what_if(self._state, asker, request.spec, ended, now)
         return view if isinstance(view, Denied) else Explained(view)
@@ -185,8 +185,7 @@ class Reads:
         return Why(why_view(self._state, node))
 
     def routes(self) -> Routes:
-        """Of each service the workers that run and have a key, of jobs to whose user its name
-        belongs."""
+        """Per service its running workers with a key, of jobs whose user owns the service name."""
         services = self._state.work.services.routed()
         workers = {
             name: chain.from_iterable(map(_workers, jobs)) for name, jobs in services.items()

@@ -1,8 +1,8 @@
-"""Makes one report: `python -m wattline_scheduler.shell.clients.report_program`.
+"""Program that creates one report: `python -m wattline_scheduler.shell.clients.report_program`.
 
-The order comes in on stdin, pickled by the scheduler that started this. The report leaves on
-stdout as MessagePack, cut to what fits a message. Exit status 1 with a sentence on stderr: the
-store could not be read.
+The order is read from stdin, pickled by the scheduler that started this. The report is written to
+stdout as MessagePack, truncated to what fits a message. Exit status 1 with a sentence on stderr:
+the store could not be read.
 """
 
 import os
@@ -19,11 +19,11 @@ from wattline_scheduler.shell.clients.truncate import smaller
 from wattline_scheduler.store.errors import StoreError
 
 NICENESS = 5
-"""Beats and leases go before reports, also where there is one core."""
+"""Beats and leases take precedence over reports, also on a single core."""
 
 
 def report_bytes(report: ReportView) -> bytes:
-    """The report as it goes into a message. Raises ValueError where not even one job fits."""
+    """The report, encoded for a message. Raises ValueError where not even one job fits."""
     fitted = Report(report)
     while len(data := msgspec.msgpack.encode(fitted.report)) > MAX_ROW_BYTES:
         less = smaller(fitted)
@@ -34,7 +34,7 @@ def report_bytes(report: ReportView) -> bytes:
 
 
 def main() -> int:
-    """The exit status."""
+    """Returns the exit status."""
     os.nice(NICENESS)
     order = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by the scheduler itself
     if not isinstance(order, ReportOrder):

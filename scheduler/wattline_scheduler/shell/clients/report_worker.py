@@ -1,7 +1,7 @@
-"""Reports are made beside the loop, one at a time, each in a process of its own.
+"""Runs reports beside the loop, one at a time, each in a process of its own.
 
-A thread would not do: what it computes takes the interpreter's lock from the loop. Order, report
-and errors pass through files in memory, so that neither side ever waits for the other.
+A thread would not do: its computation takes the interpreter's lock from the loop. Order, report and
+errors are passed in memory files, so that neither side ever waits for the other.
 """
 
 import os
@@ -25,7 +25,7 @@ from wattline_scheduler.views.site_view import is_simulated
 
 MAX_OUTSTANDING = 8
 MAX_OUTSTANDING_OF_USER = 2
-"""Reports ordered and not yet made."""
+"""Reports ordered and not yet complete."""
 
 STOP_S = 2.0
 MAX_ERROR_CHARS = 500
@@ -46,7 +46,7 @@ class _Making(NamedTuple):
 
 
 class ReportDesk:
-    """Orders and what became of them; all methods for the loop's thread."""
+    """Report orders and their results; all methods for the loop's thread."""
 
     def __init__(self) -> None:
         self._ordered: deque[_Ordered] = deque()
@@ -55,7 +55,7 @@ class ReportDesk:
     def order(
         self, client: bytes, ask: int, user: UserName, order: Callable[[], ReportOrder]
     ) -> Reply | None:
-        """Begin a report, or let it wait; an answer only where it is refused."""
+        """Start or queue a report; returns an answer only if refused."""
         making = [] if self._making is None else [self._making.ordered]
         outstanding = [*making, *self._ordered]
         own = sum(each.user == user for each in outstanding)
@@ -70,7 +70,7 @@ class ReportDesk:
         return None
 
     def take(self) -> list[Reply]:
-        """The answer for a report made since the last call; the next one is begun."""
+        """The answer for a report completed since the last call; the next one is started."""
         making = self._making
         if making is None or making.process.poll() is None:
             return []
@@ -79,7 +79,7 @@ class ReportDesk:
         return [_answer(making)]
 
     def close(self) -> None:
-        """End the report being made; those behind it are dropped."""
+        """Cancel the report under way; those queued are dropped."""
         self._ordered.clear()
         if self._making is not None:
             self._making.process.kill()
@@ -129,7 +129,7 @@ def _close(made: _Making) -> None:
 def report_order(
     state: State, path: Path, steps: tuple[Step, ...], request: GetReport, now: Now
 ) -> ReportOrder:
-    """What to report on, with what is in memory only: running attempts and the step in progress."""
+    """The order of a report, with the data in memory: running attempts and the step in progress."""
     return ReportOrder(
         path=path,
         site=state.site,

@@ -1,4 +1,4 @@
-"""The whole site, made and encoded once for all who want to see it as it is now."""
+"""Snapshots of the whole site, encoded once for all clients that request the current state."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -14,7 +14,7 @@ from wattline_scheduler.time_slices import Parts
 
 
 class Snapshots:
-    """Keeps the newest snapshot, as bytes."""
+    """Caches the newest snapshot, as bytes."""
 
     def __init__(self, make: Callable[[Now], SiteView]) -> None:
         self._make = make
@@ -23,7 +23,7 @@ class Snapshots:
         self._newest: Answer = Denied("unavailable", "nothing was made yet")
 
     def since(self, asked: Instant, now: Now) -> Answer:
-        """A snapshot that is no older than a question asked then: what happened before is in it."""
+        """A snapshot no older than the request: it contains everything that happened before."""
         if self._made is None or self._made < asked:
             self._made, self._newest = now.mono_s, self._fitted(SiteNow(self._make(now)))
         return self._newest
@@ -34,7 +34,7 @@ class Snapshots:
         return self.since(asked, now)
 
     def _fitted(self, answer: Answer) -> Answer:
-        """The snapshot as bytes, with less in it if it must be."""
+        """The encoded snapshot, with less in it if it is too large."""
         while isinstance(answer, SiteNow):
             data = self._encoder.encode(answer.site)
             if len(data) <= MAX_ROW_BYTES:

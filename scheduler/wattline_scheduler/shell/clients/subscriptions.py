@@ -1,4 +1,4 @@
-"""Subscriptions: each client gets the newest when it has room, never a queue of old snapshots."""
+"""Subscriptions: each client gets the newest state when it can take it, no queue of old ones."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,22 +17,22 @@ MAX_WATCHES = 1_024
 SITE_PERIOD_MIN_S = 0.2
 """A snapshot of a large site costs some ten milliseconds."""
 ROUTES_PERIOD_S = 0.1
-"""Longest that a gateway learns later of a worker."""
+"""Maximum delay until a gateway learns of a worker."""
 SITE_AGE_S = 0.05
-"""Watches that are shown within so long share a snapshot."""
+"""Watches served within this time share a snapshot."""
 EVENTS_AT_ONCE = 250
 RETRY_S = 0.1
-"""A watch that had no room is tried again after this."""
+"""Retry interval of a watch whose connection was full."""
 GONE_S = 60.0
-"""A watch that could show nothing for so long ends: nobody reads."""
+"""A watch that could show nothing for this long ends: its client does not read."""
 
 SHOW_S = 0.025
-"""So long a step shows watches what is new; those left are first in the next step."""
+"""Time per step for watches; the rest are first in the next step."""
 LIMITS = FairLimits(share=0.25, burst_s=2.0, items=MAX_WATCHES_PER_USER, bytes=1)
-"""Of each user: so much of the loop's time goes to its watches."""
+"""Limits of each user: share of the loop's time for its watches."""
 
 ReadEvents = Callable[[int, int], tuple[EventView, ...]]
-"""Those after a number, at most so many."""
+"""Events after a number, up to a limit."""
 
 WatchRequest = WatchSite | WatchRoutes | ListEvents
 
@@ -44,16 +44,16 @@ class _Watch:
     request: WatchRequest
     due: Instant
     stuck_since: Instant | None = None
-    """Since when there was something to show and no room."""
+    """Since when there was something to show and the connection was full."""
     cursor: int = 0
-    """Events: everything up to this one was shown."""
+    """Events: shown up to this one."""
     shown: Routes | None = None
     is_new: bool = True
-    """Nothing was shown yet: the first answer comes at once, also an empty one."""
+    """Nothing was shown yet: the first answer is sent at once, even if empty."""
     unseen_since: Instant | None = None
-    """Paced: since when the client has an answer that it has not taken yet."""
+    """Paced: since when an answer is unacknowledged by the client."""
     is_queued: bool = False
-    """Something is to be shown to it when it is its user's turn."""
+    """Queued to be shown in its user's turn."""
 
 
 class Watches:
@@ -80,7 +80,7 @@ class Watches:
         return len(self._watches)
 
     def add(self, session: Session, ask: int, request: WatchRequest, now: Now) -> Denied | None:
-        """Begin a watch; the same number again replaces it. Denied at a limit."""
+        """Begin a watch; the same number replaces it. Denied at a limit."""
         key = (session.connection, ask)
         self.drop(session, ask)
         of_user = sum(one.watch_count for one in self._desk.of_user(session.user))
@@ -105,14 +105,14 @@ class Watches:
             session.watch_count -= 1
 
     def seen(self, session: Session, ask: int) -> None:
-        """The client has taken what was shown: the newest may follow."""
+        """The client has acknowledged the last answer: the newest may follow."""
         watch = self._watches.get((session.connection, ask))
         if watch is not None:
             watch.unseen_since = None
 
     def show(self, newest_event: int, newest_act: int = 0) -> None:
-        """Show what is due to whoever has room, users in turn, until time is up. `newest_event`,
-        `newest_act`: seq of the newest on disk."""
+        """Show what is due to clients that can take it, users in turn, until time is up.
+        `newest_event`, `newest_act`: seq of the newest on disk."""
         now = self._clock()
         for watch in list(self._watches.values()):
             if self._is_gone(watch, now):
@@ -122,7 +122,7 @@ class Watches:
         self._due.serve(self._clock, SHOW_S, self._serve)
 
     def next_in_s(self) -> float | None:
-        """In how long something that is due may be shown; None = nothing is."""
+        """Time until something that is due may be shown; None = nothing is."""
         return self._due.next_in_s(self._clock().mono_s)
 
     def _serve(self, _: str, watch: _Watch, now: Now) -> float:
@@ -172,7 +172,7 @@ class Watches:
 
 
 def _has_news(watch: _Watch, now: Now, newest_event: int, newest_act: int) -> bool:
-    """Whether it is time to show it something, as far as that is known without looking."""
+    """Whether it may have something new to show, as far as that is known without computing it."""
     if now.mono_s < watch.due or watch.unseen_since is not None:
         return False
     if not isinstance(watch.request, ListEvents):

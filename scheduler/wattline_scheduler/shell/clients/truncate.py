@@ -1,4 +1,4 @@
-"""Answers that fit a message: a longer list is cut, and says so where it can."""
+"""Truncates answers that do not fit a message, and marks them so where possible."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ from wattline_protocol.wire.event_log import ProblemList
 
 
 def fit(answer: Answer, encode: Callable[[Answer], bytes]) -> bytes:
-    """The encoded answer, smaller if it must be. `encode` raises ValueError when too large."""
+    """The encoded answer, truncated if necessary. `encode` raises ValueError when too large."""
     while True:
         try:
             return encode(answer)

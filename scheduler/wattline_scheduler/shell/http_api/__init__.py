@@ -1,1 +1,1 @@
-"""The HTTP door: grid events from those who do not speak our protocol; only if configured."""
+"""HTTP API: grid events from systems without Wattline's protocol; only if configured."""

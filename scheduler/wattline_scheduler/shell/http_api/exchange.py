@@ -1,4 +1,4 @@
-"""What the HTTP server and its bridge to the loop share: requests, answers, the token."""
+"""Types shared by the HTTP server and its bridge to the loop: requests, answers, the token."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +15,11 @@ Tell = Callable[[Answer], None]
 
 
 class DoorUnusable(Exception):
-    """The door cannot be opened; says what to put right."""
+    """The HTTP address cannot be opened; the text names the remedy."""
 
 
 class Bridge(Protocol):
-    """The loop, as the server's thread sees it."""
+    """The loop, as seen by the server's thread."""
 
     def ask(self, request: DoorRequest, tell: Tell) -> int | None: ...
     def forget(self, number: int) -> None: ...
@@ -27,7 +27,7 @@ class Bridge(Protocol):
 
 
 def token_of(door: HttpDoor) -> str:
-    """Read at every request, so that it can be changed meanwhile. Raises DoorUnusable."""
+    """Read at every request, so that it can be changed at run time. Raises DoorUnusable."""
     try:
         token = read_secret(Path(door.token_file)).strip()
     except KeyFileError as error:

@@ -1,8 +1,8 @@
-"""Between the HTTP server's thread and the scheduler's loop: questions in, answers back.
+"""Bridge between the HTTP server's thread and the scheduler's loop: requests in, answers back.
 
-The server runs in a thread of its own and holds nothing: it turns HTTP into requests, which the
-loop takes like any client's, and waits for the answers. Without `[http]` in the site file nothing
-is started, loaded or listened to.
+The server runs in a thread of its own and is stateless: it turns HTTP into requests, which the loop
+handles like any client's, and waits for the answers. Without `[http]` in the site file nothing is
+started, loaded or listened on.
 """
 
 import socket
@@ -17,24 +17,24 @@ from wattline_protocol.wire.client_messages import Answer
 from wattline_scheduler.shell.http_api.exchange import DoorRequest, DoorUnusable, Tell, token_of
 
 DOOR = b"http-door"
-"""Stands for the connection in `ClientAsked` and `Reply`; ZeroMQ's own ids are 5 bytes."""
+"""Replaces the connection in `ClientAsked` and `Reply`; ZeroMQ's own ids are 5 bytes."""
 
 MAX_WAITING = 64
-"""Requests that wait for the loop; more are told that it is busy."""
+"""Requests queued for the loop; further ones are refused as busy."""
 
 
 class Server(Protocol):
-    """What serves HTTP in the background."""
+    """HTTP server in the background."""
 
     def start(self) -> None: ...
     def stop(self) -> None: ...
 
 
 class DoorDesk:
-    """Questions from the HTTP server, taken by the loop."""
+    """Requests from the HTTP server, taken by the loop."""
 
     def __init__(self, door: HttpDoor | None) -> None:
-        """Listens already, so that a taken address stops the start. Raises DoorUnusable."""
+        """Listens at once, so that an address in use stops the start. Raises DoorUnusable."""
         self.door = door
         self._lock = threading.Lock()
         self._asked: deque[tuple[int, DoorRequest]] = deque()
@@ -51,19 +51,19 @@ class DoorDesk:
         self._bell_in.setblocking(False)
 
     def fileno(self) -> int:
-        """Readable when a question waits."""
+        """Readable when a request is queued."""
         return self._bell_out.fileno()
 
     @property
     def url(self) -> str:
-        """Where it is reached; empty without a door."""
+        """URL of the server; empty without one."""
         if self._listener is None:
             return ""
         host, port = self._listener.getsockname()[:2]
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Start to serve."""
         if self.door is None or self._listener is None:
             return
         from wattline_scheduler.shell.http_api.http_server import HttpServer
@@ -72,7 +72,7 @@ class DoorDesk:
         self._server.start()
 
     def ask(self, request: DoorRequest, tell: Tell) -> int | None:
-        """From the server's thread: a question; None: too many wait. `tell` gets the answer."""
+        """From the server's thread: queue a request; None: too many. `tell` receives the answer."""
         with self._lock:
             if len(self._tells) >= MAX_WAITING:
                 return None
@@ -80,17 +80,17 @@ class DoorDesk:
             self._tells[self._asks] = tell
             self._asked.append((self._asks, request))
             number = self._asks
-        with suppress(BlockingIOError):  # it rings already
+        with suppress(BlockingIOError):  # it is signalled already
             self._bell_in.send(b"!")
         return number
 
     def forget(self, number: int) -> None:
-        """From the server's thread: nobody waits for this answer any more."""
+        """From the server's thread: the answer is no longer needed."""
         with self._lock:
             self._tells.pop(number, None)
 
     def receive(self) -> list[tuple[int, DoorRequest]]:
-        """Questions since the last call."""
+        """Requests since the last call."""
         with suppress(BlockingIOError):
             self._bell_out.recv(4096)
         with self._lock:
@@ -99,15 +99,15 @@ class DoorDesk:
         return asked
 
     def refuse(self, peer: str) -> None:
-        """From the server's thread: somebody showed no right token."""
+        """From the server's thread: a request had no valid token."""
         self._refused.append(peer)
 
     def take_refusals(self) -> list[str]:
-        """From where wrong tokens were shown since the last call, at most `MAX_WAITING`."""
+        """Peers that sent an invalid token since the last call, at most `MAX_WAITING`."""
         return [self._refused.popleft() for _ in range(len(self._refused))]
 
     def tell(self, number: int, answer: Answer) -> None:
-        """Give an answer to whoever still waits for it."""
+        """Pass an answer to its request, if that still waits."""
         with self._lock:
             tell = self._tells.pop(number, None)
         if tell is not None:

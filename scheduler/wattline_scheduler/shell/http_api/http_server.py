@@ -1,7 +1,7 @@
-"""The HTTP server of the door. Loaded only where the site file has [http].
+"""The HTTP server of the API. Loaded only where the site file has [http].
 
 Routes: POST /v1/grid-events announces one, GET lists those that are not over, DELETE
-/v1/grid-events/ID cancels one. Every request shows the token. A caller can cost the scheduler no
+/v1/grid-events/ID cancels one. Every request carries the token. A caller can cost the scheduler no
 more than a bounded number of small requests.
 """
 
@@ -50,8 +50,8 @@ ANSWER_WITHIN_S = 10.0
 KEEP_ALIVE_S = 30
 STOP_WITHIN_S = 2.0
 LAST = {"connection": "close"}
-"""With an answer to a body that is not read to its end: the guard cuts such a connection, and a
-client that knew of nothing would send its next request on it."""
+"""Sent with an answer to a body that is not read to its end: the guard closes such a connection,
+and a client without this header would send its next request on it."""
 REFUSALS_LOGGED_EVERY_S = 10.0
 
 log = structlog.get_logger()
@@ -64,7 +64,7 @@ def _note_refused(reasons: dict[Reason, int], address: str) -> None:
 
 
 class _Server(GuardedServer, uvicorn.Server):
-    """Of the door."""
+    """The server with its settings."""
 
 
 class HttpServer:
@@ -97,11 +97,11 @@ class HttpServer:
         asyncio.run(self._server.serve(sockets=[]))
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Start to serve."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End open connections; what was asked is on disk or was not answered."""
+        """Close open connections; a request is on disk or was not answered."""
         self._server.should_exit = True
         self._thread.join(STOP_WITHIN_S)
 
@@ -120,7 +120,7 @@ def door_app(desk: Bridge, door: HttpDoor) -> Starlette:
 
 
 class _Guard:
-    """Lets a request through that shows the token; a wrong one is logged now and then."""
+    """Admits requests with the token; invalid ones are logged at a limited rate."""
 
     def __init__(self, door: HttpDoor, desk: Bridge) -> None:
         self._door = door
@@ -181,7 +181,7 @@ def _add(desk: Bridge) -> Handler:
 async def _body(request: Request) -> bytes | None:
     """The body; None: too large, and not read to its end."""
     body = b""
-    with suppress(ClientDisconnect):  # then nobody reads the answer either
+    with suppress(ClientDisconnect):  # then the client does not read the answer either
         async for piece in request.stream():
             body += piece
             if len(body) > MAX_BODY_BYTES:
@@ -212,7 +212,7 @@ async def _asked(desk: Bridge, request: DoorRequest) -> Response:
             waiter.set_result(answer)
 
     def tell(answer: Answer) -> None:
-        with suppress(RuntimeError):  # the server has stopped: nobody waits any more
+        with suppress(RuntimeError):  # the server has stopped: no request waits any more
             loop.call_soon_threadsafe(settle, answer)
 
     number = desk.ask(request, tell)

@@ -1,4 +1,4 @@
-"""The JSON of the HTTP door: a grid event as others write it, and answers as they read them."""
+"""JSON of the HTTP API: grid events in external form, and the answers."""
 
 from datetime import datetime
 
@@ -23,7 +23,7 @@ STATUS = {
     "unavailable": 503,
     "internal": 500,
 }
-"""Of the kinds of `Denied`; any other is 400."""
+"""HTTP status by kind of `Denied`; any other is 400."""
 
 EXAMPLE = (
     '{"id": "dr-4711", "start": "2026-12-01T16:00:00+01:00", "duration": "3h", "shed": "25%", '
@@ -32,7 +32,7 @@ EXAMPLE = (
 
 
 class _Form(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a caller sends."""
+    """Body of a request."""
 
     id: str
     domain: str | None = None
@@ -41,9 +41,9 @@ class _Form(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     end: str | None = None
     duration: str | None = None
     shed: str | None = None
-    """What to give up: "25%" or "40kW"."""
+    """Power to shed: "25%" or "40kW"."""
     limit: str | None = None
-    """Or what remains: "60kW"."""
+    """Or the power that remains: "60kW"."""
     ramp: str | None = None
     release: str | None = None
     reason: str = ""
@@ -53,7 +53,7 @@ _decoder = msgspec.json.Decoder(_Form)
 
 
 class BadForm(ValueError):
-    """The body is no grid event; says what would be right."""
+    """The body is no grid event; the text says what would be valid."""
 
 
 def grid_event(body: bytes, now_unix_s: float) -> GridEvent:
@@ -131,7 +131,7 @@ def _shed(text: str) -> tuple[float, int]:
 
 
 def reply_to(answer: Answer) -> Reply:
-    """What the scheduler answered, as HTTP."""
+    """The scheduler's answer, as HTTP."""
     match answer:
         case Done(text=text):
             return 200, {"text": text}
@@ -150,7 +150,7 @@ def error_body(reason: str, message: str) -> dict[str, object]:
 
 
 def shown(limit: LimitView) -> dict[str, object]:
-    """A grid event as it stands."""
+    """A grid event in its current state."""
     return {
         "id": limit.name.removeprefix("event "),
         "domain": limit.domain,

@@ -1,1 +1,1 @@
-"""Readers of what stands outside the agents: meters, cooling units, outside temperature."""
+"""Readers of external sensors: meters, cooling units, outside temperature."""

@@ -1,4 +1,4 @@
-"""Readings by command: a program of its own process group, bounded in time and output."""
+"""Readings by command: a program in its own process group, bounded in time and output."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ MAX_ERROR_BYTES = 4096
 
 
 async def output_of(argv: tuple[str, ...]) -> bytes:
-    """What the program printed. Cancelling kills it with all its children."""
+    """Output of the program. Cancelling kills it with all its children."""
     try:
         process = await asyncio.create_subprocess_exec(
             *argv,
@@ -44,7 +44,7 @@ async def _finished(process: asyncio.subprocess.Process, name: str) -> bytes:
 
 
 async def _bounded(stream: asyncio.StreamReader | None, most: int) -> bytes:
-    """Up to one byte more than `most`, so that too much can be told from just enough."""
+    """Up to one byte more than `most`, so that an excess is detected."""
     data = b""
     while stream is not None and len(data) <= most:
         part = await stream.read(most + 1 - len(data))
@@ -55,7 +55,7 @@ async def _bounded(stream: asyncio.StreamReader | None, most: int) -> bytes:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Nothing of it is left, whatever it started."""
+    """Kill the whole process group."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     await process.wait()

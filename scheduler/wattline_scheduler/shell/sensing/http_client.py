@@ -1,4 +1,4 @@
-"""HTTP to sensors and BMCs. Loaded only where one needs it: httpx is not small."""
+"""HTTP client for sensors and BMCs. Loaded only where one needs it: httpx is not small."""
 
 import ssl
 from pathlib import Path
@@ -14,7 +14,7 @@ HEADERS = {"accept": "application/json", "accept-encoding": "identity"}
 
 
 class Web:
-    """The connection to one of them: kept open between requests, certificates verified."""
+    """The connection to one server: kept open between requests, certificates verified."""
 
     def __init__(self, access: Access, timeout_s: float) -> None:
         self._access = access
@@ -57,7 +57,7 @@ class Web:
             verify=trust,
             timeout=self._timeout_s,
             limits=httpx.Limits(max_connections=1),
-            # A meter stands in the site's own network: proxies of the environment are not for it.
+            # A meter is in the site's own network: proxies of the environment do not apply.
             trust_env=False,
         )
 

@@ -1,8 +1,8 @@
-"""All sensors of a site, read beside the loop: nothing that hangs out there can delay a lease.
+"""Polls all sensors of a site beside the loop: a sensor that hangs cannot delay a lease.
 
-One thread with an event loop of its own; in it one task a sensor, so a sensor has at most one
-reading outstanding and waits for no other. What they find lies in one slot each, the newest in
-place of an older one, until the scheduler's loop takes it. Without sensors no thread is started.
+One thread with its own event loop, with one task per sensor: a sensor has at most one reading
+outstanding and waits for no other. Each reading is stored in the sensor's slot, the newest in place
+of an older one, until the scheduler's loop takes it. Without sensors no thread is started.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A sensor, and which event its value makes."""
+    """A sensor, and the event that its value becomes."""
 
     slot: Slot
     reader: Reader
@@ -43,7 +43,7 @@ class Watched:
 
 
 class SensingDesk:
-    """Reads every sensor of the site at its own pace from `start` to `close`."""
+    """Reads every sensor of the site at its own interval from `start` to `close`."""
 
     def __init__(self, site: Site, unix_s: Callable[[], float]) -> None:
         self._watched = watched_of(site)
@@ -58,7 +58,7 @@ class SensingDesk:
         self._aside = Aside("sensing")
 
     def start(self) -> None:
-        """Begin to read; a site without sensors costs nothing."""
+        """Start reading; no cost for a site without sensors."""
         if not self._watched and not self._weather_files:
             return
         self._aside.start()
@@ -68,13 +68,13 @@ class SensingDesk:
             self._aside.run(partial(self._follow_weather, zone, path), f"weather of {zone}")
 
     def take(self) -> list[SensorEvent]:
-        """What was found since the last call: at most one event a sensor."""
+        """Readings since the last call: at most one event a sensor."""
         with self._lock:
             found, self._found = self._found, {}
         return list(found.values())
 
     def close(self) -> None:
-        """Stop reading; what runs is cancelled, programs are killed."""
+        """Stop reading; readings under way are cancelled, programs are killed."""
         self._aside.close()
 
     def _put(self, slot: Slot, event: SensorEvent) -> None:
@@ -89,7 +89,7 @@ class SensingDesk:
         try:
             while True:
                 self._put(watched.slot, await _reading(watched))
-                # A reading that took long does not make the next ones come in a burst.
+                # A slow reading does not cause a burst of later ones.
                 due = max(due + watched.reader.sensor.period_s, loop.time())
                 await asyncio.sleep(due - loop.time())
         finally:
@@ -113,7 +113,7 @@ async def _reading(watched: Watched) -> SensorEvent:
     except ReadingFailed as error:
         return watched.failed(str(error))
     except Exception as error:
-        # A fault of ours in reading one sensor must not end the reading of the others.
+        # A bug in reading one sensor must not stop the others.
         log.exception("reading_broken", sensor=watched.slot)
         return watched.failed(f"{type(error).__name__}: {error}")
 

@@ -1,4 +1,4 @@
-"""One sensor: each call of `read` gives its number or says why there is none."""
+"""One sensor: each call of `read` returns its value or raises the reason."""
 
 import asyncio
 from typing import TYPE_CHECKING, Literal
@@ -12,24 +12,24 @@ if TYPE_CHECKING:
     from wattline_scheduler.shell.sensing.http_client import Web
 
 Quantity = Literal["power", "number"]
-"""What is looked for in a Redfish resource without a pointer: watts, or any Sensor's reading."""
+"""Searched for in a Redfish resource without a pointer: watts, or any Sensor's reading."""
 
 QUERY_ANSWERS = (OK, 400, 422, 503)
-"""With these a Prometheus server says in JSON what came of the query."""
+"""Statuses with which a Prometheus server returns the query's result as JSON."""
 
 
 class Reader:
     """Reads one sensor. Not for two readings at a time."""
 
     def __init__(self, sensor: Sensor, quantity: Quantity, fresh_s: float) -> None:
-        """`fresh_s`: how old the samples behind a value may be, where the source can be told."""
+        """`fresh_s`: maximum age of the samples behind a value, where the source supports it."""
         self.sensor = sensor
         self._quantity = quantity
         self._fresh_s = fresh_s
         self._web: Web | None = None
 
     async def read(self) -> float:
-        """The number, scaled. Raises ReadingFailed, also when it takes longer than its time-out."""
+        """The value, scaled. Raises ReadingFailed, also when it takes longer than its time-out."""
         limit_s = self.sensor.timeout_s
         try:
             async with asyncio.timeout(limit_s):
@@ -63,7 +63,7 @@ class Reader:
         params = {
             "query": source.query,
             "timeout": f"{self.sensor.timeout_s:g}s",
-            # Without it a series that is not scraped any more keeps its last value for 5 minutes.
+            # Without it a series that is no longer scraped keeps its last value for 5 minutes.
             "lookback_delta": f"{self._fresh_s:g}s",
         }
         status, body = await self._over_web(source).get(url, params)

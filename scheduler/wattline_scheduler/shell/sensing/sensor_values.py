@@ -1,7 +1,7 @@
-"""From what a command, a Prometheus server or a Redfish service answered to one number.
+"""Parses answers of a command, a Prometheus server or a Redfish service to one number.
 
-Everything here may be garbage, so every way out that is no number is a `ReadingFailed` that says
-what was found instead.
+The input may be garbage, so everything that is no number raises a `ReadingFailed` with what was
+found instead.
 """
 
 import json
@@ -23,25 +23,25 @@ POWER_POINTERS = (
     "/PowerConsumedWatts",
     "/PowerControl/0/PowerConsumedWatts",
 )
-"""Where the DMTF's schemas have the power: Sensor; Outlet, Circuit, PowerDistributionMetrics,
+"""Power values in the DMTF's schemas: Sensor; Outlet, Circuit, PowerDistributionMetrics,
 EnvironmentMetrics; older excerpts; PowerSupplyMetrics; Power (supplies, control)."""
 
 WATTS_PER_UNIT = {"W": 1.0, "kW": 1000.0}
-"""UCUM units of a Sensor that are power."""
+"""UCUM units of power of a Sensor."""
 
 OK = 200
 NOT_ALLOWED = (401, 403)
-"""Statuses of HTTP."""
+"""HTTP statuses."""
 
 ABSENT_STATES = ("Absent", "Disabled", "Deferring")
 
 
 class ReadingFailed(Exception):
-    """No value this time; says why, for the operator."""
+    """No value this time; the text gives the reason for the operator."""
 
 
 def plain_number(text: str) -> float:
-    """The number that a command printed."""
+    """The number printed by a command."""
     try:
         return finite(float(text.strip()))
     except ValueError:
@@ -63,7 +63,7 @@ def number_at(found: Any, pointer: str) -> float:
 
 
 def as_number(value: Any, where: str) -> float:
-    """A JSON number, or a text that holds one; nothing else."""
+    """A JSON number, or a text that contains one; nothing else."""
     if isinstance(value, str):
         return plain_number(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -73,14 +73,14 @@ def as_number(value: Any, where: str) -> float:
 
 
 def finite(value: float) -> float:
-    """Not NaN, not infinite: meters say these when they have lost their senses."""
+    """Neither NaN nor infinite: defective meters report these."""
     if not math.isfinite(value):
         raise ReadingFailed(f"wants a finite number, got {value}")
     return value
 
 
 def prometheus_number(found: Any) -> float:
-    """The one value of an instant query's answer."""
+    """The single value of an instant query's answer."""
     if not isinstance(found, Mapping) or found.get("status") != "success":
         reason = found.get("error", "no status") if isinstance(found, Mapping) else "no object"
         raise ReadingFailed(f"the query failed: {cut(str(reason))}")
@@ -120,7 +120,7 @@ def redfish_power_w(found: Any) -> float:
 
 
 def redfish_number(found: Any) -> float:
-    """The reading of a Sensor, whatever it measures."""
+    """The reading of a Sensor of any kind."""
     if isinstance(found, Mapping):
         _check_status(found)
     return number_at(found, "/Reading")
@@ -160,7 +160,7 @@ def _at(found: Any, pointer: str) -> Any:
 
 
 def refusal(status: int, body: bytes) -> str:
-    """What an HTTP status other than the wanted one says, for the operator."""
+    """Meaning of an unexpected HTTP status, for the operator."""
     if status in NOT_ALLOWED:
         return f"not allowed (HTTP {status}): check user and secret_file"
     said = cut(body.decode("utf-8", errors="replace"))

@@ -1,4 +1,4 @@
-"""Outside temperature by the hour of a typical year, from a CSV as weather services give it."""
+"""Outside temperature by the hour of a typical year, from a CSV as weather services provide it."""
 
 import csv
 from collections.abc import Iterator, Mapping
@@ -8,7 +8,7 @@ from pathlib import Path
 from wattline_scheduler.shell.sensing.sensor_values import ReadingFailed
 
 TEMPERATURES = ("outside_c", "dry_bulb_c")
-"""Ours, and that of columns taken from an EPW file."""
+"""Wattline's column name, and that of columns taken from an EPW file."""
 
 ANY_YEAR = 2023
 """Without a 29 February; that day of a leap year takes the temperature of the 28th."""
@@ -17,7 +17,7 @@ MAX_ROWS = 4 * HOURS
 MAX_BYTES = 16 * 1024 * 1024
 
 LOWEST_C, HIGHEST_C = -90.0, 60.0
-"""Records of the Earth's weather."""
+"""Record temperatures on Earth."""
 
 
 class Weather:
@@ -27,7 +27,7 @@ class Weather:
         self._by_hour = by_hour
 
     def outside_c(self, unix_s: float) -> float:
-        """Temperature at a time, in proportion between two hours."""
+        """Temperature at a time, interpolated between two hours."""
         at = datetime.fromtimestamp(unix_s, UTC)
         before = at.replace(minute=0, second=0, microsecond=0)
         part = (at - before).total_seconds() / 3600
@@ -42,7 +42,7 @@ class Weather:
 
 
 def hour_of_year(month: int, day: int, hour: int) -> int:
-    """0 to 8759. Raises ValueError for a day that no year has."""
+    """0 to 8759. Raises ValueError for an invalid day."""
     if (month, day) == (2, 29):
         day = 28
     start = datetime(ANY_YEAR, 1, 1, tzinfo=UTC)
@@ -50,7 +50,7 @@ def hour_of_year(month: int, day: int, hour: int) -> int:
 
 
 def read_weather(path: Path) -> Weather:
-    """The file. Raises ReadingFailed with the line that is wrong."""
+    """The parsed file. Raises ReadingFailed with the wrong line."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ReadingFailed(f"{path} has over {MAX_BYTES} bytes; that is no year of hours")
@@ -84,7 +84,7 @@ def _hour(row: Mapping[str, str]) -> int:
     if "time" not in row:
         return hour_of_year(int(row["month"]), int(row["day"]), int(row["hour"]))
     at = datetime.fromisoformat(row["time"])
-    if not MINYEAR < at.year < MAXYEAR:  # its offset may lead to no year at all
+    if not MINYEAR < at.year < MAXYEAR:  # its offset may lead to an invalid year
         raise ValueError(f"want a date of a year that has weather, not of {at.year}")
     if at.tzinfo is not None:
         at = at.astimezone(UTC)

@@ -1,1 +1,1 @@
-"""Webhooks: who is told of which events by HTTP, signed, in order, and again until it is heard."""
+"""Webhooks: signed delivery of events by HTTP, in order, repeated until acknowledged."""

@@ -17,14 +17,14 @@ from wattline_protocol.trust.keys import KeyFileError, read_secret
 from wattline_protocol.views.site_views import EventView
 
 MAX_WAITING = 1_000
-"""Events that wait for one receiver; beyond it the oldest is given up."""
+"""Events queued for one receiver; beyond it the oldest is dropped."""
 
 RETRY_FIRST_S = 1.0
 RETRY_LONGEST_S = 300.0
-"""Between tries, doubling, with a fifth of it at random so that receivers are not hit in step."""
+"""Longest retry interval: doubling, with a random fifth so that receivers are not hit in step."""
 
 GIVE_UP_AFTER_S = 3_600.0
-"""An event that old is no news any more."""
+"""An older event is dropped."""
 
 STOP_WITHIN_S = 2.0
 
@@ -33,15 +33,15 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one try."""
+    """Result of one delivery attempt."""
 
     said: Literal["taken", "again", "refused"]
-    """taken: 2xx; again: worth another try; refused: the receiver does not want it."""
+    """taken: 2xx; again: to be retried; refused: rejected by the receiver."""
     detail: str = ""
 
 
 Post = Callable[[EventView], Outcome]
-"""Sends one event; never raises for what the network or the receiver does."""
+"""Sends one event; never raises for errors of the network or the receiver."""
 
 
 def secret_of(webhook: Webhook) -> bytes:
@@ -59,10 +59,10 @@ def check_secrets(site: Site) -> None:
 
 
 class Hook:
-    """Delivers the events that match; a receiver that is slow or away delays nobody else."""
+    """Delivers matching events; a slow or unreachable receiver delays no other."""
 
     def __init__(self, webhook: Webhook, settled: int, post: Callable[[], Post]) -> None:
-        """`settled`: newest event that needs no delivery any more; `post` is made in the thread."""
+        """`settled`: newest event that needs no delivery; `post` is called in the thread."""
         self.webhook = webhook
         self._settled = settled
         self._make_post = post
@@ -73,21 +73,21 @@ class Hook:
         self._thread = threading.Thread(target=self._run, name="webhook", daemon=True)
 
     def start(self) -> None:
-        """Begin to deliver."""
+        """Start to deliver."""
         self._thread.start()
 
     @property
     def settled(self) -> int:
-        """Number of the newest event up to which nothing waits."""
+        """Number of the newest event up to which nothing is queued."""
         with self._changed:
             return self._settled
 
     def matches(self, event: EventView) -> bool:
-        """Whether its receiver wants to hear of the event."""
+        """Whether its receiver is subscribed to the event."""
         return any(fnmatchcase(event.kind, kind) for kind in self.webhook.events)
 
     def offer(self, event: EventView) -> None:
-        """Take an event in the order in which they happened; never waits."""
+        """Queue an event, in order of occurrence; never waits."""
         is_wanted = self.matches(event)
         with self._changed:
             if is_wanted:
@@ -100,7 +100,7 @@ class Hook:
                 self._settled = event.seq
 
     def stop(self) -> None:
-        """Ask the thread to end; what waits stays unsettled and comes again after a restart."""
+        """Stop the thread; queued events stay unsettled and are delivered after a restart."""
         with self._changed:
             self._is_stopping = True
             self._changed.notify()
@@ -122,7 +122,7 @@ class Hook:
                 self._settled = max(self._settled, event.seq)
 
     def _next(self) -> EventView | None:
-        """The oldest that waits; None: stop."""
+        """The oldest queued event; None: stop."""
         with self._changed:
             self._changed.wait_for(lambda: self._is_stopping or self._waiting)
             if self._dropped:
@@ -131,7 +131,7 @@ class Hook:
             return None if self._is_stopping else self._waiting[0]
 
     def _deliver(self, post: Post, event: EventView) -> bool:
-        """Try until it is taken, refused or too old; False: stopped in between."""
+        """Try until it is acknowledged, rejected or too old; False: stopped in between."""
         pause_s, tries = RETRY_FIRST_S, 0
         while True:
             outcome = post(event)

@@ -1,4 +1,4 @@
-"""All webhooks of a site. Up to which event each has been told is on disk, so none is forgotten."""
+"""All webhooks of a site. The last event delivered to each is on disk, so none is lost."""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -9,14 +9,14 @@ from wattline_scheduler.store.store import Store
 from wattline_scheduler.store.webhook_marks import WebhookMark
 
 CATCH_UP_EVENTS = 10_000
-"""Looked through after a restart for what a receiver was not told; older ones are no news."""
+"""Maximum of events checked after a restart for delivery; older ones are dropped."""
 
 
 class WebhookDesk:
-    """Hands every event on record to the webhooks that want it."""
+    """Passes every event on record to its subscribed webhooks."""
 
     def __init__(self, site: Site, marks: Mapping[str, int], newest_event: int) -> None:
-        """`marks`: by URL what was settled before; a new webhook begins after `newest_event`."""
+        """`marks`: by URL the last settled event; a new webhook begins after `newest_event`."""
         self._marked = dict(marks)
         self._newest = newest_event
         self._hooks = [
@@ -25,7 +25,7 @@ class WebhookDesk:
         ]
 
     def start(self, store: Store) -> None:
-        """Catch up with what happened while nobody was told, and begin. Raises StoreError."""
+        """Catch up on events not delivered yet, and start. Raises StoreError."""
         for hook in self._hooks:
             after = max(hook.settled, self._newest - CATCH_UP_EVENTS)
             for event in store.events(after, CATCH_UP_EVENTS):
@@ -33,12 +33,12 @@ class WebhookDesk:
             hook.start()
 
     def tell(self, event: EventView) -> None:
-        """An event that is on disk."""
+        """Deliver an event that is on disk."""
         for hook in self._hooks:
             hook.offer(event)
 
     def marks(self) -> Iterable[WebhookMark]:
-        """What is settled and not on record yet; call it once a second and save them."""
+        """Settled events not on record yet; call it once a second and save them."""
         for hook in self._hooks:
             url, settled = hook.webhook.url, hook.settled
             if self._marked.get(url) != settled:
@@ -46,7 +46,7 @@ class WebhookDesk:
                 yield WebhookMark(url, settled)
 
     def close(self) -> None:
-        """Stop delivering. What waits is told after the next start."""
+        """Stop delivering. Queued events are delivered after the next start."""
         for hook in self._hooks:
             hook.stop()
         for hook in self._hooks:

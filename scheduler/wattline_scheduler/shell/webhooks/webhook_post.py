@@ -1,7 +1,7 @@
 """One HTTP POST of an event, signed. Loaded only where a webhook is declared: httpx is not small.
 
 The signature is HMAC-SHA256 over TIMESTAMP "." BODY with the content of the secret file. The
-receiver computes it anew, compares, and refuses old timestamps: so nobody can repeat a request.
+receiver recomputes it, compares, and refuses old timestamps, which prevents replay.
 """
 
 import hashlib
@@ -17,16 +17,16 @@ from wattline_protocol.views.site_views import EventView
 from wattline_scheduler.shell.webhooks.webhook import Outcome, secret_of
 
 TIMEOUT_S = 5.0
-"""To connect, and between two pieces of the answer; of the answer only the status is read."""
+"""To connect, and between two pieces of the answer; only the status of the answer is read."""
 
 TRY_AGAIN = frozenset({408, 425, 429})
-"""Refusals for the moment; others than these and 5xx are for good."""
+"""Temporary refusals; all others except 5xx are permanent."""
 
 _encoder = msgspec.json.Encoder()
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """The body of a request: an event, and of which site it is."""
+    """The body of a request: an event and its site."""
 
     site: str
     seq: int
@@ -80,7 +80,7 @@ def _judged(status: int) -> Outcome:
 
 
 def body_of(site: str, event: EventView) -> bytes:
-    """The JSON that is sent."""
+    """The JSON body of the request."""
     notice = Notice(
         site=site,
         seq=event.seq,
@@ -96,6 +96,6 @@ def body_of(site: str, event: EventView) -> bytes:
 
 
 def signature(secret: bytes, unix_s: int, body: bytes) -> dict[str, str]:
-    """The headers that prove who sent it, and when."""
+    """The headers that prove sender and time."""
     digest = hmac.new(secret, f"{unix_s}.".encode() + body, hashlib.sha256).hexdigest()
     return {"x-wattline-timestamp": str(unix_s), "x-wattline-signature": f"sha256={digest}"}
