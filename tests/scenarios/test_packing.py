@@ -86,8 +86,8 @@ account shared is for ben, and this is a job of ada | the site file has no [tari
 names no account of the hosts for ben | its keeper may not start tasks as other accounts
 waits for state: | waits for gpus: | waits for cpus: | waits for memory:
 waits for watts: | waits for cooling: | waits for reservation: | nodes found in one rack; waits for
-nodes found; waits for watts | resources are reserved for job | waits for work of lower priority to end
-to end in the quota of | reserved for others
+nodes found; waits for watts | resources are reserved for job
+waits for work of lower priority to end | to end in the quota of | reserved for others
 may not start before | cannot be done by its deadline | not started by its deadline
 its deadline, 2023-11-14 22:20 UTC, has passed | not in reservation course now
 never heard | drained | draining | none is free | more free MIG

@@ -162,9 +162,10 @@ def _take_stray(state: State, node: NodeNow, report: TaskReport, now: Now) -> No
             command_outbox.order_forget(state, node, report.ref, now)
         strays_gone(state, node.id, set(state.strays) - {report.ref}, now)
         return
-    if known is not None and known.record.exit is not None:
-        return  # an old message: this agent itself reported the end since
-    stray_seen(state, report.ref, node.id)
+    if known is None or known.record.exit is None:
+        stray_seen(state, report.ref, node.id)
+    # Also where this agent reported the end before: that may have been a lie. If the message is an
+    # old one instead, the attempt is unknown to the agent and the command does nothing.
     if is_full or ("stop", report.ref) in node.outbox:
         return
     text = f"{report.ref} runs on {node.id} but should not: it is stopped"
