@@ -78,7 +78,7 @@ reservation course is for | reservation maint is for maintenance
 WAITED = """
 held until released | held: 3 tries in a row | waits for job | waits for its window
 waits for its reservation | is over or was taken back | never starts as it is: its next window
-never: | it never starts there as it is | may run until reservations keep it from there
+never: | it never starts there as it is | may run until reservations close them
 of its indices run
 GPUs in use, it requests | booked, it requests | this month; | today; | need more than the rest
 there is no queue gone any more | there is no account course any more

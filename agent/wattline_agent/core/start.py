@@ -12,7 +12,7 @@ from wattline_agent.core.model import NodeState
 from wattline_agent.core.ports import DeviceInfo
 from wattline_agent.core.power import clocks, held_watts, steer
 from wattline_agent.core.power.capper import Use
-from wattline_agent.core.power.gpus import IDLE_CONFIRM_S, Gpu, take_read, within_ceiling
+from wattline_agent.core.power.gpus import IDLE_CONFIRM_S, Gpu, below_ceiling, take_read
 from wattline_agent.core.tasks.attempt import Attempt, Watched
 from wattline_agent.core.tasks.usage import snapshot, take_run
 from wattline_protocol.ids import Now
@@ -202,7 +202,7 @@ def stop(state: NodeState) -> None:
         return
     found = state.file.found_mw
     caps = {
-        gpu.index: within_ceiling(gpu, found.get(gpu.info.uuid, gpu.info.cap_default_mw))
+        gpu.index: below_ceiling(gpu, found.get(gpu.info.uuid, gpu.info.cap_default_mw))
         for gpu, use in _own(state)
         if use == "idle"
     }

@@ -226,8 +226,8 @@ VERBS = (
         section="Jobs",
         help="Show what is due to each account, what it used, and quotas.",
         details="In queue order: among jobs of one priority the account that used "
-        "least for its shares comes first. USED/DUE compares it with its siblings: below 1 it had less than is "
-        "due to it. "
+        "least for its shares comes first. USED/DUE compares it with its siblings: below 1 it "
+        "had less than is due to it. "
         "Use is of GPU time and energy by the weights of the site file, and older use counts less. "
         "What an account has is with that of the accounts below it.",
         act="wattline.acts.accounts:accounts",

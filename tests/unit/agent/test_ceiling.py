@@ -97,3 +97,15 @@ def test_a_write_is_never_above_a_limit_that_is_not_the_hosts() -> None:
     assert to_write(CapResult(GpuIndex(0), 400_000, 400_000), MAX) == MAX
     assert held_below(399_500, 400_000) is None, "rounded by the driver"
     assert held_below(None, MAX) is None
+
+
+def test_a_clean_stop_sets_none_above_it_although_the_host_limit_read_last_is(rig: Rig) -> None:
+    """Another set may be under way: where the last writer wins, this one would lift the BMC's."""
+    rig.gpus[1].bmc_mw = HELD
+    rig.pass_s(8)
+    gpu = rig.node.state.gpus[1]
+    gpu.ceiling_mw, gpu.enforced_mw, gpu.host_limit_mw = HELD, HELD, MAX
+    rig.effects.clear()
+    rig.handle(StopAsked())
+    (restored,) = of(rig.effects, RestoreCaps)
+    assert restored.caps_mw[GpuIndex(1)] <= HELD

@@ -316,6 +316,14 @@ def within_ceiling(gpu: Gpu, cap_mw: int) -> int:
     is_held = held_below(gpu.enforced_mw, gpu.host_limit_mw) is not None
     if is_held and gpu.host_limit_mw is not None and gpu.ceiling_mw <= gpu.host_limit_mw <= cap_mw:
         return gpu.host_limit_mw
+    return below_ceiling(gpu, cap_mw)
+
+
+def below_ceiling(gpu: Gpu, cap_mw: int) -> int:
+    """As `within_ceiling`, for a write that may follow another one: the host limit may be lower by
+    then, and a write of the known one would lift the BMC's."""
+    if gpu.ceiling_mw is None:
+        return cap_mw
     return max(min(cap_mw, gpu.ceiling_mw // 1000 * 1000), gpu.info.cap_min_mw)
 
 
