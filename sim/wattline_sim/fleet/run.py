@@ -99,6 +99,7 @@ class Run:
         site.is_faulty = False
         count, healed_s = len(self._specs), site.world.now_s
         while site.world.now_s < healed_s + SETTLE_S and _unsettled(site, count) is not None:
+            site.readmit_quarantined()
             _until(site, site.world.now_s + 5.0)
         why = _unsettled(site, count)
         if why is not None:

@@ -238,6 +238,13 @@ class FleetSite:
         self.foreign.heal()
         self._once_recovered(say)
 
+    def readmit_quarantined(self) -> None:
+        """What operators do about that alarm: a lie may still arrive after all has healed."""
+        cluster = self.scheduler.cluster
+        for node in () if cluster is None else cluster.state.nodes.values():
+            if node.record.is_quarantined and not self.lying.lies(node.id):
+                self.insist(Readmit(node.id, "healed"))
+
     def reboot(self, node: NodeId, down_s: float = 1.0) -> None:
         """The host boots; its agent is there again after a while."""
         self.crash_agent(node, down_s)

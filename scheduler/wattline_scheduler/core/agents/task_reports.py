@@ -29,16 +29,21 @@ UNKNOWN_END = TaskExit(kind="keeper_lost", detail="ended, cause unknown")
 
 BEFORE_ANY_BEAT = -1
 
+CERTAIN_BEATS = 3
+"""Heartbeats that list an attempt after its reported end until it is stopped."""
+
 MAX_STRAYS = 4 * command_outbox.MAX_OUTSTANDING
 """Outstanding commands of a node above which no command is issued for further strays: an agent that
 invents attempts must not fill the scheduler's memory."""
 
 
-def take_report(state: State, node: NodeNow, report: TaskReport, now: Now) -> None:
-    """Processes the current state of one attempt."""
+def take_report(
+    state: State, node: NodeNow, report: TaskReport, now: Now, *, is_listed: bool = False
+) -> None:
+    """Processes the current state of one attempt. `is_listed`: it comes from a new heartbeat."""
     attempt = node.attempts.get(report.ref)
     if attempt is None:
-        _take_stray(state, node, report, now)
+        _take_stray(state, node, report, now, is_listed=is_listed)
         return
     attempt.is_ordered = attempt.is_accepted = True
     if _is_news(attempt, report):
@@ -149,7 +154,9 @@ def _note_running(state: State, gang: Gang, now: Now) -> None:
         save_gang(state, gang, now)
 
 
-def _take_stray(state: State, node: NodeNow, report: TaskReport, now: Now) -> None:
+def _take_stray(
+    state: State, node: NodeNow, report: TaskReport, now: Now, *, is_listed: bool
+) -> None:
     """Handles an attempt that should not exist: ended or lost by the records, or unrecorded."""
     known = _ended_attempt(state, node, report)
     if known is None:
@@ -164,13 +171,20 @@ def _take_stray(state: State, node: NodeNow, report: TaskReport, now: Now) -> No
         return
     if known is None or known.record.exit is None:
         stray_seen(state, report.ref, node.id)
-    # Also where this agent reported the end before: that may have been a lie. If the message is an
-    # old one instead, the attempt is unknown to the agent and the command does nothing.
+    elif not _contradicts_end(known, is_listed=is_listed):
+        return
     if is_full or ("stop", report.ref) in node.outbox:
         return
     text = f"{report.ref} runs on {node.id} but should not: it is stopped"
     state.journal.note("stray_stopped", text, now, node=node.id, level="warning")
     command_outbox.order_stop(state, node, report.ref, 0.0, "this attempt is not on record", now)
+
+
+def _contradicts_end(attempt: Attempt, *, is_listed: bool) -> bool:
+    """Whether the agent lists an attempt whose end it reported: that was a lie, or it errs. One
+    message may be older than the end."""
+    attempt.listed_after_end += is_listed
+    return attempt.listed_after_end >= CERTAIN_BEATS
 
 
 def _ended_attempt(state: State, node: NodeNow, report: TaskReport) -> Attempt | None:
@@ -223,7 +237,7 @@ def take_digest(
             lose(state, attempt, f"{node.id} does not have it any more", now)
     strays_gone(state, node.id, listed, now)
     for report in reports:
-        take_report(state, node, report, now)
+        take_report(state, node, report, now, is_listed=True)
 
 
 def lose(state: State, attempt: Attempt, reason: str, now: Now) -> None:

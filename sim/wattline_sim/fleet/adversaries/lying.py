@@ -84,6 +84,10 @@ class Lying:
         self._last: dict[NodeId, Beat] = {}
         network.on_send = self._on_its_way
 
+    def lies(self, node: NodeId) -> bool:
+        """Its key is still in wrong hands."""
+        return node in self.now
+
     def is_trusted(self, node: NodeId) -> bool:
         """The books may be held against this host: they rest on no lie, or on none any more."""
         return node not in self._untrusted or node in self._quarantined

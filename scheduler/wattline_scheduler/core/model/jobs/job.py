@@ -134,6 +134,8 @@ class Attempt:
     """Estimated end, for gangs that report their completed fraction, while they run."""
     beat_seq: int | None = None
     """Newest heartbeat that listed it, within the node's current incarnation."""
+    listed_after_end: int = 0
+    """Heartbeats that listed it although its end is on record."""
     quotas: tuple[int, ...] = ()
     """Quotas in which it counts, then its amounts."""
     quota_milli: int = 0

@@ -14,9 +14,11 @@ from wattline_protocol.wire.agent_messages import (
     StartTask,
     StopTask,
     TaskExit,
+    TaskReport,
     TaskUpdate,
 )
 from wattline_protocol.wire.client_messages import Cancel, Denied, Hold, Release
+from wattline_scheduler.core.agents.task_reports import CERTAIN_BEATS
 from wattline_scheduler.core.cluster import SMALL_SITE_NODES
 from wattline_scheduler.core.lifecycle import planning
 from wattline_scheduler.core.lifecycle.ending import MAX_LOSSES
@@ -81,6 +83,22 @@ def test_a_late_word_about_an_ended_attempt_is_not_a_stray(h: Harness) -> None:
     h.say(node, late)
     assert not h.told(node, StopTask)
     assert not h.events("stray_stopped")
+
+
+def test_a_task_that_its_agent_reported_ended_and_still_lists_is_stopped(h: Harness) -> None:
+    """The end was a lie, and what runs keeps others from the GPU."""
+    number = h.submit(job())
+    node, ref = running(h, number)[0]
+    task = h.agent(node).tasks[ref]
+    end = TaskReport(ref, "ended", task.report().gpus, exit=TaskExit("exited", 0))
+    h.say(node, TaskUpdate(h.agent(node).epoch, h.agent(node).incarnation, end))
+    assert h.state_of(number) == "COMPLETED"
+    h.settle()  # it is ordered to forget the attempt
+    h.agent(node).tasks[ref] = task
+    h.run(CERTAIN_BEATS + 1)
+    assert h.told(node, StopTask)
+    assert h.events("stray_stopped")
+    assert ref not in h.agent(node).tasks
 
 
 def test_a_failure_says_how_it_ended(h: Harness) -> None:
