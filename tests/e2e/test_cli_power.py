@@ -96,7 +96,7 @@ def test_why_says_what_limits_a_node(site: CliSite) -> None:
     said = (
         "feed-a is what keeps it below that since ",
         "shed to 8.0 kW until restored, by admin: grid is short",
-        "Nobody in feed-a has priority over it.",
+        "No priority in feed-a is above it.",
     )
     site.until_all_shown(said, "power", "why", "n1")
 

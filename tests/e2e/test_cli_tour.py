@@ -172,7 +172,7 @@ def test_waiting_job_is_explained(site: CliSite) -> None:
     site.until_state(holder, "RUNNING")
     waiting = site.submit("--gpus", "8", "--", "true")
     shown = site.until_shown(
-        f"Start: not known: job {holder} holds what it needs", "explain", waiting
+        f"Start: unknown: job {holder} holds the resources it needs", "explain", waiting
     )
     assert "n1" in shown
     why = site.json("explain", waiting)

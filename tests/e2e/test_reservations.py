@@ -73,7 +73,7 @@ def test_what_is_refused_says_why_and_exits_so(site: CliSite) -> None:
     done = site.run("submit", "--reservation", "lab", "--", "true")
     assert (done.returncode, "there is no reservation 'lab'" in done.stderr) == (3, True)
     done = site.run("reserve", "lab", "--nodes", "n1", "--for", "1h")
-    assert (done.returncode, "--maintenance for nobody" in done.stderr) == (2, True)
+    assert (done.returncode, "use --maintenance" in done.stderr) == (2, True)
     done = site.run("reserve", "lab", "--nodes", "n1", "--user", "eve", "--for", "1h")
     nobody = "there is no user 'eve'; the site has admin; enroll new users first"
     assert (done.returncode, nobody in done.stderr) == (3, True), done.stderr

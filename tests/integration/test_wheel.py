@@ -104,7 +104,7 @@ def test_every_file_of_every_package_is_inside(wheel: Path) -> None:
 
 def test_nothing_else_is_inside(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    libraries = ("wattline_agent/keeper/_launch*.so", "wattline_scheduler/plan/_loops*.so")
+    libraries = ("wattline_agent/keeper/_launch*.so", "wattline_scheduler/plan/search/_loops*.so")
     built = {n for n in names if any(fnmatch(n, one) for one in libraries)}
     assert len(built) == len(libraries)
     assert not {n for n in names if ".dist-info/" not in n} - source_files() - built

@@ -103,7 +103,7 @@ def test_a_commit_that_does_not_fit_raises_and_loses_nothing_before_it(tmp_path:
         [sys.executable, "-c", _UNTIL_FULL, str(tmp_path)],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(records.__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(Path(records.__file__).parents[2])},
         check=False,
     )
     assert done.returncode == 7, done.stderr

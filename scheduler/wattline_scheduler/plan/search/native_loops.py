@@ -29,7 +29,7 @@ from wattline_scheduler.plan.search.native_structs import (
 from wattline_scheduler.plan.search.rank import MILLIWATTS_PER_KW
 from wattline_scheduler.power.topology.matrix import Bools, Floats, Ints
 
-MODULE = "wattline_scheduler.plan._loops"
+MODULE = "wattline_scheduler.plan.search._loops"
 """Compiled when the package is installed."""
 
 GROUP_WORDS = 3

@@ -1,6 +1,7 @@
 """Filters, rank, gangs, promises: each decision of the planner on small snapshots."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from wattline_protocol.ids import GpuIndex, JobId, NodeId
 from wattline_scheduler.plan.check import check
 from wattline_scheduler.plan.cycle import MAX_PLACEMENTS, PATIENCE_S, plan
 from wattline_scheduler.plan.model.snapshot import Placement, QuotaRoom, Snapshot, TaskPlace
+from wattline_scheduler.plan.search import native_loops
 from wattline_scheduler.plan.search.feasible import refusal
 from wattline_scheduler.plan.search.gang import place_gang
 from wattline_scheduler.plan.search.quota_room import task_held
@@ -359,3 +361,8 @@ def test_where_gpus_differ_a_gang_goes_where_its_quota_suffices() -> None:
 def test_a_type_is_a_whole_word_of_the_name(name: str, word: str, is_one: bool) -> None:
     snap = snapshot(offer("a1", gpu_name=name), waiting=(waits(1, job().gpus(1).gpu_type(word)),))
     assert bool(placed(snap)) == is_one
+
+
+def test_the_compiled_loops_are_used_where_they_were_built() -> None:
+    folder = Path(native_loops.__file__).parent
+    assert (native_loops.LIBRARY is not None) == any(folder.glob("_loops*.so"))
