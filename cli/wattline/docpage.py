@@ -12,11 +12,11 @@ _HEAD = """# The `wattline` command
 
 Generated from the table of verbs (`cli/wattline/verbs/`) by `make docs`; do not edit.
 
-Every verb that talks to the scheduler finds its join bundle by `--bundle FILE`, then
-`$WATTLINE_BUNDLE`, then `~/.config/wattline/bundle.toml`. With `--json` a verb prints the views of
-`wattline_protocol.views.site_views` as JSON, and what it tells in words as `{"text": "…"}`;
-streams print one object a line. In a pipe the output is plain text in full width; `NO_COLOR` is
-honoured.
+`wattline --help` prints an overview; `wattline help VERB` and `wattline VERB --help` print the
+help of a verb. A verb that talks to the scheduler takes its join bundle from `--bundle FILE`, else
+from `$WATTLINE_BUNDLE`, else from `~/.config/wattline/bundle.toml`. With `--json` a verb prints the
+views of `wattline_protocol.views.site_views` as JSON, and text as `{"text": "…"}`; streams print
+one object per line. In a pipe the output is plain text in full width. `NO_COLOR` is honoured.
 """
 
 

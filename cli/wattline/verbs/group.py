@@ -5,11 +5,12 @@ from typing import Any
 
 import click
 
+from wattline.verbs.overview import OVERVIEW
 from wattline.verbs.run import run
 from wattline.verbs.values import duration_option, text_option
-from wattline.verbs.verb import BUNDLE, JSON, SECTIONS, Argument, Kind, Option, Verb
+from wattline.verbs.verb import BUNDLE, JSON, Argument, Kind, Option, Verb
 
-CONTEXT = {"help_option_names": ["-h", "--help"]}
+CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
 _AFTER_DASHES = "wattline.after_dashes"
 
@@ -82,10 +83,10 @@ def _parameter(p: Argument | Option) -> click.Parameter:
         [p.name, *p.flags],
         type=AnyCase(p.choices) if p.choices else _TYPES[p.kind],
         **preset,
-        show_default=p.default is not None,
+        show_default=p.default not in (None, ""),
         multiple=p.many,
         required=p.required,
-        metavar=p.metavar or None,
+        metavar=p.metavar or ("DURATION" if p.kind == "duration" else None),
         callback=_CALLBACKS.get(p.kind) if p.default is None else None,
         help=p.help,
     )
@@ -201,8 +202,8 @@ def _no_verb(
 ) -> click.UsageError:
     from difflib import get_close_matches
 
-    near = get_close_matches(word, members, n=1)
-    hint = f" Did you mean {before + near[0]!r}?" if near else ""
+    near = get_close_matches(word, members)
+    hint = f" Did you mean {' or '.join(repr(before + name) for name in near)}?" if near else ""
     return click.UsageError(f"no verb {before + word!r}.{hint}", ctx)
 
 
@@ -231,28 +232,27 @@ def _version_option() -> click.Option:
 
 
 class Root(click.Group):
-    """`wattline` itself; its help lists the verbs by section, in the order of the table."""
+    """`wattline` itself; its help is the overview."""
 
     def __init__(self, verbs: Sequence[Verb]) -> None:
         super().__init__(
             "wattline",
-            help="Runs fleets of bare-metal GPU hosts inside a fixed power and cooling envelope.",
             context_settings=CONTEXT,
             no_args_is_help=True,
             subcommand_metavar="VERB [ARGUMENTS]...",
             params=[_version_option()],
         )
-        self.verbs = tuple(verbs)
         for name in dict.fromkeys(verb.words[0] for verb in verbs):
             self.add_command(_of(name, [verb for verb in verbs if verb.words[0] == name], 1))
+        self.add_command(_help_command())
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        del ctx
-        width = max(len(verb.name) for verb in self.verbs)
-        for section in SECTIONS:
-            rows = [(v.name.ljust(width), v.help) for v in self.verbs if v.section == section]
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        usage = "[--version] VERB [ARGUMENTS]...  (details: wattline help VERB)"
+        formatter.write_usage(ctx.command_path, usage)
+        width = max(len(verbs) for rows in OVERVIEW.values() for verbs, _ in rows)
+        for section, rows in OVERVIEW.items():
             with formatter.section(section):
-                formatter.write_dl(rows)
+                formatter.write_dl([(verbs.ljust(width), text) for verbs, text in rows])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -260,3 +260,26 @@ class Root(click.Group):
         if args and args[0] not in self.commands and not args[0].startswith("-"):
             raise _no_verb(ctx, args[0], self.commands)
         return super().resolve_command(ctx, args)
+
+
+def _help_command() -> click.Command:
+    """`wattline help power shed` prints what `wattline power shed --help` prints."""
+
+    def show(words: tuple[str, ...]) -> None:
+        context = click.get_current_context().find_root()
+        for word in words:
+            found = context.command
+            members = found.commands if isinstance(found, click.Group) else {}
+            if word not in members:
+                family = "".join(f"{name} " for name in context.command_path.split()[1:])
+                raise _no_verb(context, word, members, family)
+            context = click.Context(members[word], context, word, **CONTEXT)
+        click.echo(context.get_help())
+
+    return click.Command(
+        "help",
+        callback=show,
+        params=[click.Argument(["words"], nargs=-1, metavar="[VERB]...")],
+        help="Show the help of a verb.",
+        context_settings=CONTEXT,
+    )

@@ -14,6 +14,7 @@ from wattline.docpage import page
 from wattline.main import run
 from wattline.verbs.catalogue import CATALOGUE
 from wattline.verbs.group import Root, parameters
+from wattline.verbs.overview import OVERVIEW
 from wattline.verbs.run import load
 from wattline.verbs.verb import Verb
 from wattline_protocol.job.change import WHEN
@@ -63,6 +64,29 @@ def test_every_verb_explains_itself(verb: Verb) -> None:
     result = CliRunner().invoke(Root(CATALOGUE), [*verb.words, "--help"])
     assert result.exit_code == 0, result.output
     assert verb.help.split()[0] in result.output
+
+
+@pytest.mark.parametrize("words", [verb.words for verb in CATALOGUE], ids=" ".join)
+def test_help_of_a_verb_is_its_help_flag(words: tuple[str, ...]) -> None:
+    asked = CliRunner().invoke(Root(CATALOGUE), ["help", *words], prog_name="wattline")
+    flag = CliRunner().invoke(Root(CATALOGUE), [*words, "--help"], prog_name="wattline")
+    assert (asked.exit_code, asked.output.rstrip()) == (0, flag.output.rstrip())
+
+
+def test_the_overview_fits_a_screen_and_names_every_verb() -> None:
+    shown = CliRunner().invoke(Root(CATALOGUE), ["help"], prog_name="wattline").output
+    assert shown == CliRunner().invoke(Root(CATALOGUE), ["--help"], prog_name="wattline").output
+    lines = shown.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    known = {" ".join(verb.words[:depth]) for verb in CATALOGUE for depth in (1, 2)}
+    named: set[str] = set()
+    for row, _ in (row for rows in OVERVIEW.values() for row in rows):
+        for verb in row.split(", "):
+            family, _, members = verb.rpartition(" ")
+            named.update(f"{family} {member}".strip() for member in members.split("|"))
+    assert named <= known
+    assert {verb.words[0] for verb in CATALOGUE} <= named
 
 
 @pytest.mark.parametrize("verb", CATALOGUE, ids=by_name)
@@ -159,6 +183,10 @@ def test_an_update_takes_every_value_that_was_given(
         ("power --nosuch", "(see `wattline power --help`)"),
         ("power event add", "(see `wattline power event add --help`)"),
         ("submt", "no verb 'submt'. Did you mean 'submit'?"),
+        ("help submt", "no verb 'submt'. Did you mean 'submit'?"),
+        ("help node of", "no verb 'node of'. Did you mean 'node off'?"),
+        ("help reserv", "Did you mean 'reserve' or 'unreserve' or 'reservations'?"),
+        ("help job 12", "no verb 'job 12'. (see `wattline job --help`)"),
     ],
 )
 def test_a_word_too_few_or_wrong_is_named(

@@ -1,0 +1,28 @@
+"""What `wattline --help` shows: one screen, sorted by who acts, several verbs a line."""
+
+OVERVIEW: dict[str, tuple[tuple[str, str], ...]] = {
+    "Users": (
+        ("submit, whatif, hold, release", "Submit a job; predict its start; hold it."),
+        ("jobs, job, explain, logs", "Show jobs, wait reasons and output of tasks."),
+        ("cancel, requeue, update", "Stop, requeue or change jobs."),
+        ("accounts, report", "Show shares and quotas; usage, energy, cost."),
+        ("nodes, node, reservations", "List nodes; show one; list reservations."),
+        ("power, cooling, meters", "Show budgets, cooling zones and power meters."),
+        ("top, events, problems", "Watch the site: live view, event log, alarms."),
+    ),
+    "Operators": (
+        ("init, enroll", "Create a site; admit nodes, gateways, users."),
+        ("scheduler, agent, gateway", "Run the programs of a site."),
+        ("drain, undrain", "Stop new starts on a node; allow them again."),
+        ("node off|on|readmit", "Declare a node off; take it back; trust it."),
+        ("reserve, unreserve", "Reserve nodes for users or for maintenance."),
+        ("power shed|restore|event", "Lower a budget; restore it; add grid events."),
+    ),
+    "Simulation": (
+        ("demo", "Run a simulated site, real jobs and faults."),
+        ("sim", "Simulate GPUs, a fleet under faults, a plant."),
+        ("replay", "Run public traces through the planner."),
+        ("bench", "Measure the programs on this machine."),
+    ),
+}
+"""Section to rows: verbs (`node off|on` are two), and what they do."""
