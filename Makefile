@@ -49,7 +49,7 @@ unit: $(STAMP) ## tests without processes: unit, property, scenarios, hygiene
 check: $(STAMP) ## lint, format, types, import contracts
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
-	@$(BIN)/mypy protocol agent scheduler runtime cli tui sim tests bench fit plots
+	@$(BIN)/mypy protocol agent scheduler runtime cli tui sim lab examples tests bench
 	@$(BIN)/lint-imports
 
 sim: $(STAMP) ## SEEDS seeds of the deterministic fleet simulation
@@ -65,8 +65,8 @@ fuzz: $(STAMP) ## feed every parser of outside bytes for SECONDS seconds, and me
 	@PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS) $(ARGS)
 
 fit: $(STAMP) ## fit the model constants to the traces in $$WATTLINE_TRACES
-	@$(BIN)/python -m fit $(ARGS)
-	@$(BIN)/python -m fit.plant $(ARGS)
+	@$(BIN)/python -m wattline_lab.fit $(ARGS)
+	@$(BIN)/python -m wattline_lab.fit.plant $(ARGS)
 
 docs: $(STAMP) ## write the generated pages again
 	@$(BIN)/python -m wattline.docpage docs/cli.md

@@ -91,7 +91,7 @@ class Stack:
 @contextmanager
 def stack(
     *worker_args: str,
-    model: str = "wattline_runtime.serve.echo:Echo",
+    model: str = "wattline_examples.serve_echo:Echo",
     gateway_args: tuple[str, ...] = (),
 ) -> Iterator[Stack]:
     with tempfile.TemporaryDirectory() as directory:

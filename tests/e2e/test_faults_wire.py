@@ -163,7 +163,7 @@ def test_a_killed_gateway_comes_back_to_its_workers(site: CliSite) -> None:
     site.wattline("enroll", "gateway", "--role", "gateway", "--site", str(site.site))
     run_gateway(site)
     serve = (sys.executable, "-m", "wattline_runtime.serve")
-    model = ("--model", "wattline_runtime.serve.echo:Echo")
+    model = ("--model", "wattline_examples.serve_echo:Echo")
     flags = ("--kind", "service", "--name", "echo", "--gpus", "1", "--grace", "2s")
     job = site.submit(*flags, "--", *serve, *model)
     site.until(lambda: is_echoed(site, "before"), "an answer")

@@ -11,8 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PRODUCTION = ("agent", "protocol", "scheduler", "runtime", "cli", "tui")
-CALLERS = (*PRODUCTION, "sim", "bench", "fit", "plots")
-"""What simulation and benchmarks call is not for tests only."""
+CALLERS = (*PRODUCTION, "sim", "lab", "examples", "bench")
+"""What simulation, lab and benchmarks call is not for tests only."""
 
 MAX_MODULES = 20
 ENTRANCES = ("__init__.py", "__main__.py")
@@ -34,7 +34,7 @@ def module_of(path: Path) -> str:
 
 
 def rooms() -> Iterator[Path]:
-    for top in (*PRODUCTION, "sim"):
+    for top in (*PRODUCTION, "sim", "lab", "examples"):
         yield from sorted({path.parent for path in sources(top)})
 
 

@@ -122,10 +122,12 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "protocol": (),
     "agent": ("agent",),
     "scheduler": ("scheduler",),
-    "runtime": ("runtime", "demo"),  # the sample jobs use the demo's data set
+    "runtime": ("runtime",),
     "cli": ("demo",),
     "tui": ("tui",),
     "sim": ("sim",),
+    "lab": ("lab",),
+    "examples": ("runtime", "demo"),
     "bench": ("agent", "scheduler", "runtime", "sim", "bench"),
 }
 

@@ -3,14 +3,14 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wattline_lab.replay.fleet.engine import Engine, NeverFits
+from wattline_lab.replay.fleet.inventory import MODELS, Host, site_of
+from wattline_lab.replay.fleet.lines import BySubmission, ByTurn
+from wattline_lab.replay.fleet.machines import Machines
+from wattline_lab.replay.fleet.mixing import mixed
+from wattline_lab.replay.jobs.trace import TraceJob
+from wattline_lab.replay.meter import Meter
 from wattline_scheduler.power.books.watt_admission import admission_room
-from wattline_sim.replay.fleet.engine import Engine, NeverFits
-from wattline_sim.replay.fleet.inventory import MODELS, Host, site_of
-from wattline_sim.replay.fleet.lines import BySubmission, ByTurn
-from wattline_sim.replay.fleet.machines import Machines
-from wattline_sim.replay.fleet.mixing import mixed
-from wattline_sim.replay.jobs.trace import TraceJob
-from wattline_sim.replay.meter import Meter
 
 HOSTS = st.lists(
     st.tuples(st.sampled_from(sorted(MODELS)), st.sampled_from([1, 4, 8])), min_size=1, max_size=8

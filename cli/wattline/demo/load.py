@@ -43,7 +43,7 @@ class LoadResult:
 
 def held_out_images() -> list[Image]:
     """The images that were held out from training."""
-    from wattline_runtime.train.digits_net import load_split
+    from wattline_examples.digits_net import load_split
 
     _, _, pixels, digits = load_split()
     return [Image(p, d) for p, d in zip(pixels.tolist(), digits.tolist(), strict=True)]

@@ -19,7 +19,7 @@ CANDIDATES = (JOB_ACCOUNT, "nobody")
 PROBE = """
 import importlib.util, os, sys
 os.chdir(sys.argv[1])
-import wattline_runtime, wattline.demo.recorded
+import wattline_examples, wattline_runtime, wattline.demo.recorded
 assert importlib.util.find_spec("torch") is not None
 """
 PROBE_S = 60.0

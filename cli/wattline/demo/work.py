@@ -23,7 +23,7 @@ _RECORDED = Path(recorded.__file__).resolve()
 def write_training(folder: Path, starts: Path) -> Path:
     """A data-parallel job: one process on each of two exclusively allocated hosts."""
     options = ("--epochs", str(TRAINING_EPOCHS), "--at-least-s", str(TRAINING_AT_LEAST_S))
-    command = _recorded(starts, "wattline_runtime.train.digits", *options)
+    command = _recorded(starts, "wattline_examples.train_digits", *options)
     return _write(
         folder / "training.toml",
         f"""name = "{TRAINING}"
@@ -55,7 +55,7 @@ def write_sweep(folder: Path, starts: Path) -> Path:
     """An array: each task is one point of a hyper-parameter sweep, with one GPU."""
     command = [
         sys.executable,
-        *_recorded(starts, "wattline_runtime.train.sweep", "--epochs", str(SWEEP_EPOCHS)),
+        *_recorded(starts, "wattline_examples.sweep_digits", "--epochs", str(SWEEP_EPOCHS)),
     ]
     return _write(
         folder / "sweep.toml",
@@ -81,7 +81,7 @@ OMP_NUM_THREADS = "1"
 
 def write_service(folder: Path, starts: Path, checkpoints: Path) -> Path:
     """Two replicas of a worker that serves the newest checkpoint in `checkpoints`."""
-    model = "wattline_runtime.serve.digits:Digits"
+    model = "wattline_examples.serve_digits:Digits"
     module = ("wattline_runtime.serve", "--model", model, "--arg", f"checkpoints={checkpoints}")
     command = [sys.executable, *_recorded(starts, *module)]
     return _write(

@@ -1,6 +1,6 @@
 """Output of the verbs that set up, check and simulate."""
 
-from wattline.acts.lab.sim import SimNode
+from wattline.acts.sim_node import SimNode
 from wattline.acts.site import Enrolled, MadeSite
 
 

@@ -10,7 +10,7 @@ def _bench(name: str, help: str, *options: Option, module: str = "") -> Verb:  #
         section="Measure",
         help=help,
         act=f"wattline_bench.{module}:measure",
-        show="wattline.show.lab.bench:figures",
+        show="wattline_lab.show.bench:figures",
         args=options,
     )
 
@@ -25,7 +25,7 @@ VERBS = (
         section="Measure",
         help="Run every benchmark, each in a process of its own; exit status 1 if one misses.",
         act="wattline_bench.whole:measure",
-        show="wattline.show.lab.bench:one_of_all",
+        show="wattline_lab.show.bench:one_of_all",
         examples=("wattline bench", "wattline bench store --json"),
     ),
     _bench(

@@ -193,7 +193,7 @@ VERBS = (
         name="sim node",
         section="Simulation",
         help="Simulate the GPUs of one node for any NVML program, until Ctrl-C.",
-        act="wattline.acts.lab.sim:node",
+        act="wattline.acts.sim_node:node",
         show="wattline.show.site:sim_node",
         args=(
             Option("gpus", ("--gpus",), "How many GPUs.", "integer", 8),
@@ -223,8 +223,8 @@ VERBS = (
         name="sim seeds",
         section="Simulation",
         help="Run the deterministic fleet simulation for many seeds, or replay one.",
-        act="wattline.acts.lab.seeds:seeds",
-        show="wattline.show.lab.seeds:seeds_result",
+        act="wattline_lab.acts.seeds:seeds",
+        show="wattline_lab.show.seeds:seeds_result",
         args=(
             Option("seed", ("--seed",), "Replay this seed alone and tell its story.", "integer"),
             Option("count", ("--seeds",), "How many seeds.", "integer", 200),
@@ -241,8 +241,8 @@ VERBS = (
         name="sim mutants",
         section="Simulation",
         help="Remove the protocol's rules one by one: the fleet simulation must notice each.",
-        act="wattline.acts.lab.seeds:mutants",
-        show="wattline.show.lab.seeds:mutants_result",
+        act="wattline_lab.acts.seeds:mutants",
+        show="wattline_lab.show.seeds:mutants_result",
         args=(
             Option("count", ("--seeds",), "Seeds to try with each.", "integer", 1000),
             Option("only", ("--only",), "Only this mutant; may be repeated.", many=True),

@@ -1,9 +1,9 @@
 """Verbs that run public traces through the planner."""
 
 from wattline.verbs.verb import Option, Verb
-from wattline_sim.replay.fleet.names import ADMISSIONS, COPIES, DAYS, FLEET_POLICY_NAMES
-from wattline_sim.replay.jobs.names import POLICY_NAMES
-from wattline_sim.replay.openb.names import POLICY_NAMES as OPENB_POLICY_NAMES
+from wattline_lab.replay.fleet.names import ADMISSIONS, COPIES, DAYS, FLEET_POLICY_NAMES
+from wattline_lab.replay.jobs.names import POLICY_NAMES
+from wattline_lab.replay.openb.names import POLICY_NAMES as OPENB_POLICY_NAMES
 
 NODES = Option("nodes", ("--nodes",), "Node list, CSV or gzip.", "path", required=True)
 
@@ -17,8 +17,8 @@ VERBS = (
         name="replay openb",
         section="Simulation",
         help="Fill a fleet with a list of pods under one policy: how many GPUs stay unused?",
-        act="wattline.acts.lab.replay_openb:replay_openb",
-        show="wattline.show.lab.replay_openb:openb_report",
+        act="wattline_lab.acts.replay_openb:replay_openb",
+        show="wattline_lab.show.replay_openb:openb_report",
         args=(
             Option("pods", ("--pods",), "Pod list, CSV or gzip.", "path", required=True),
             NODES,
@@ -55,8 +55,8 @@ VERBS = (
         name="replay jobs",
         section="Simulation",
         help="Run a trace of jobs through a queue under one policy.",
-        act="wattline.acts.lab.replay_jobs:replay_jobs",
-        show="wattline.show.lab.replay_jobs:jobs_report",
+        act="wattline_lab.acts.replay_jobs:replay_jobs",
+        show="wattline_lab.show.replay_jobs:jobs_report",
         args=(
             Option("trace", ("--trace",), "Jobs, as CSV or packed.", "path", required=True),
             _policy(
@@ -86,8 +86,8 @@ VERBS = (
         name="replay fleet",
         section="Simulation",
         help="Run the work of a trace on a fleet of unlike GPUs below power budgets.",
-        act="wattline.acts.lab.replay_fleet:replay_fleet",
-        show="wattline.show.lab.replay_fleet:fleet_report",
+        act="wattline_lab.acts.replay_fleet:replay_fleet",
+        show="wattline_lab.show.replay_fleet:fleet_report",
         args=(
             NODES,
             Option("jobs", ("--jobs",), "Jobs of one cluster.", "path", required=True),

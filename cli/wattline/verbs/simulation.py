@@ -17,8 +17,8 @@ VERBS = (
         name="sim facility",
         section="Simulation",
         help="Run a site's plant under the scheduler for hours of virtual time, and judge it.",
-        act="wattline.acts.lab.facility:facility",
-        show="wattline.show.lab.facility:facility_result",
+        act="wattline_lab.acts.facility:facility",
+        show="wattline_lab.show.facility:facility_result",
         args=(
             Option(
                 "scenario",
@@ -49,8 +49,8 @@ VERBS = (
         name="sim density",
         section="Simulation",
         help="Find the largest fleet that one feed carries without a trip and within slowdowns.",
-        act="wattline.acts.lab.facility:density",
-        show="wattline.show.lab.facility:density_result",
+        act="wattline_lab.acts.facility:density",
+        show="wattline_lab.show.facility:density_result",
         args=(
             _POLICY,
             _SEED,

@@ -1,1 +1,1 @@
-"""Library for training scripts that run as a gang, and examples."""
+"""Library for training scripts that run as a gang."""

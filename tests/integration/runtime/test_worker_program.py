@@ -9,7 +9,7 @@ import pytest
 from support.programs.serving_stack import serving_stack
 from wattline_protocol.trust.keys import KeyPair
 
-ECHO = "--model=wattline_runtime.serve.echo:Echo"
+ECHO = "--model=wattline_examples.serve_echo:Echo"
 
 
 def run(module: str, *args: str) -> tuple[int, str]:
@@ -77,7 +77,7 @@ def test_a_model_that_fails_to_load_ends_the_worker_with_its_traceback(tmp_path:
 def test_a_digits_worker_without_a_checkpoint_says_so(tmp_path: Path) -> None:
     with serving_stack(tmp_path) as stack:
         stack.start_gateway()
-        digits = "wattline_runtime.serve.digits:Digits"
+        digits = "wattline_examples.serve_digits:Digits"
         worker = stack.start_worker("--arg=checkpoints=/nowhere", model=digits, wait=False)
         assert worker.wait(60) == 3
         assert "no intact checkpoint in /nowhere" in stack.logs()

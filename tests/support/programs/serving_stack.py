@@ -79,7 +79,7 @@ class Stack:
     def start_worker(
         self,
         *args: str,
-        model: str = "wattline_runtime.serve.echo:Echo",
+        model: str = "wattline_examples.serve_echo:Echo",
         listed: bool = True,
         wait: bool = True,
     ) -> subprocess.Popen[bytes]:

@@ -13,7 +13,6 @@ from wattline.acts.power import PowerNow
 from wattline.acts.submit import Submission, exit_status
 from wattline.show import accounts, events, jobs, nodes, power, report
 from wattline.show import job as job_detail
-from wattline.show.lab import bench
 from wattline.show.tables import Column, Listing, facts, fitting
 from wattline_protocol.ids import DomainId, JobId, UnixTime
 from wattline_protocol.job.file import laid_over
@@ -402,18 +401,3 @@ def test_accounts_are_shown_with_what_is_due_and_quotas() -> None:
     assert "1 open job " in shown
     assert "a month" in shown
     assert "No account" in text_of(accounts.listing(Accounts((), 604_800.0)))
-
-
-class Timed(msgspec.Struct):
-    """As a benchmark returns it."""
-
-    profile: dict[str, tuple[str, ...]]
-    at_s: tuple[float, ...]
-
-
-def test_a_profile_is_a_line_for_each_function() -> None:
-    found = Timed({"agent": ("9.1 %  step", "8.0 %  poll")}, (0.5, 1.0))
-    profile, second, at = rows_of(bench.figures(found))
-    assert profile == "profile agent  9.1 %  step"
-    assert second.split() == ["8.0", "%", "poll"]
-    assert at.split(maxsplit=1)[1] == "0.5, 1"

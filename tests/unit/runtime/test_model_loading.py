@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from wattline_examples.serve_echo import Echo
 from wattline_runtime.serve.batcher import Failed, Output
-from wattline_runtime.serve.echo import Echo
 from wattline_runtime.serve.model import InputRefused, ModelNotFound, find_model, measure, run_batch
 
 
@@ -32,7 +32,7 @@ class Fixed(Doubler):
 
 
 def test_a_class_is_found_by_module_and_by_file(tmp_path: Path) -> None:
-    assert find_model("wattline_runtime.serve.echo:Echo") is Echo
+    assert find_model("wattline_examples.serve_echo:Echo") is Echo
     path = tmp_path / "my_model.py"
     path.write_text("class M:\n def load(self, a): ...\n def predict(self, b): return b\n")
     assert find_model(f"{path}:M").__name__ == "M"
@@ -44,7 +44,7 @@ def test_a_class_is_found_by_module_and_by_file(tmp_path: Path) -> None:
         ("no_colon", "not of the form"),
         (":M", "not of the form"),
         ("wattline_runtime.serve.ecko:Echo", "no module wattline_runtime.serve.ecko"),
-        ("wattline_runtime.serve.echo:Ecko", "has no class Ecko"),
+        ("wattline_examples.serve_echo:Ecko", "has no class Ecko"),
         ("wattline_runtime.wire:Reply", "no method load and no predict"),
         ("/nowhere/model.py:M", "no file /nowhere/model.py"),
     ],

@@ -175,7 +175,7 @@ def test_gpu_power_of_the_mix_is_as_published_on_a_seed_not_used_to_fit() -> Non
 def test_the_fit_gives_the_committed_constants_again(tmp_path: Path) -> None:
     out = tmp_path / "constants.toml"
     done = subprocess.run(
-        [sys.executable, "-m", "fit.plant", "--out", str(out)],
+        [sys.executable, "-m", "wattline_lab.fit.plant", "--out", str(out)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -191,7 +191,7 @@ def test_the_fit_gives_the_committed_constants_again(tmp_path: Path) -> None:
 
 def test_without_traces_the_fit_says_what_is_missing(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "fit.plant", str(tmp_path)],
+        [sys.executable, "-m", "wattline_lab.fit.plant", str(tmp_path)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -203,7 +203,7 @@ def test_without_traces_the_fit_says_what_is_missing(tmp_path: Path) -> None:
 
 def test_the_page_shows_the_constants_that_are_loaded() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "fit.plant", "--table"],
+        [sys.executable, "-m", "wattline_lab.fit.plant", "--table"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -1,1 +1,0 @@
-"""Simulations and replays as verbs."""

@@ -1,0 +1,1 @@
+"""Examples of jobs: training, an array, services; the demo runs them."""

@@ -1,1 +1,0 @@
-"""Fits the constants of the performance and node models to public traces: `python -m fit`."""

@@ -1,1 +1,0 @@
-"""Constants of the simulated plant, fitted to public traces: `python -m fit.plant [TRACES]`."""

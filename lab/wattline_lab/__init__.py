@@ -1,0 +1,1 @@
+"""Evaluation: replays of public traces, fits of constants, plots; not part of the product."""

@@ -1,0 +1,1 @@
+"""Implementation of the verbs that replay and simulate."""

@@ -1,0 +1,1 @@
+"""Constants of the simulated plant, fitted to public traces."""
