@@ -3,7 +3,7 @@
     python -m torch.distributed.run --nproc-per-node 2 -m wattline_examples.train_digits
     python -m wattline_examples.train_digits --epochs 5
 
-The first rank saves a checkpoint after every epoch and reports metrics; a new attempt goes on
+The first rank saves a checkpoint after every epoch and reports metrics; a new attempt resumes
 from the newest intact checkpoint. On a stop notice all ranks end after the same epoch.
 """
 

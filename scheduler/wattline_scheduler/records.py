@@ -195,7 +195,7 @@ class LimitRecord(msgspec.Struct, frozen=True):
     """None: until restored or withdrawn."""
     release_s: float = 0.0
     """Time for which the budget rises after the end."""
-    who: str = ""
+    requester: str = ""
     why: str = ""
 
 
@@ -246,7 +246,7 @@ class PlantRecord(msgspec.Struct, frozen=True):
     zone: DomainId
     units_said: int | None
     """None: withdrawn; the sensor value applies."""
-    who: str = ""
+    requester: str = ""
     why: str = ""
     since_unix_s: UnixTime = UnixTime(0.0)
 
@@ -266,7 +266,7 @@ class ReservationRecord(msgspec.Struct, frozen=True):
     nodes: tuple[NodeId, ...]
     accounts: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
-    who: str = ""
+    requester: str = ""
     why: str = ""
 
 

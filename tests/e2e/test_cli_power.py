@@ -71,7 +71,7 @@ def test_a_scheduler_that_is_killed_on_a_ramp_goes_on_with_it(site: CliSite) -> 
     site.start_scheduler()
     view = feed(site)
     limits = {limit.name: limit for limit in view.limits}
-    assert limits["shed"].who == "admin"
+    assert limits["shed"].requester == "admin"
     if limits["shed"].phase == "falling":
         assert 0.2 * FULL_W < view.budget_w < 0.9 * SCHEDULED_W
     site.until(lambda: feed(site).budget_w == pytest.approx(0.2 * FULL_W), "the shed's budget")

@@ -382,8 +382,8 @@ class TopApp(App[None]):
         if isinstance(answer, Denied):
             self.call_from_thread(self.notify, answer.reason, severity="error", title="Refused")
         elif isinstance(answer, Acted):
-            told = "\n".join(job.text for job in answer.jobs)
-            self.call_from_thread(self.notify, told)
+            text = "\n".join(job.text for job in answer.jobs)
+            self.call_from_thread(self.notify, text)
         elif isinstance(answer, Explained):
             page = Page(explained(answer.explain, self._now_s))
             self.call_from_thread(self.push_screen, page)

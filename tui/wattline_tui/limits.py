@@ -11,8 +11,8 @@ DAY_S = 86_400.0
 def limit_line(limit: LimitView, now_s: float) -> str:
     """`shed to 16.5 kW until 18:00, by ops: grid event 4711`."""
     parts = [f"{limit.name} to {watts(limit.value_w)} {limit_times(limit, now_s)}"]
-    if limit.who and limit.source in ("operator", "event"):
-        parts.append(f"by {limit.who}")
+    if limit.requester and limit.source in ("operator", "event"):
+        parts.append(f"by {limit.requester}")
     return ", ".join(parts) + (f": {limit.why}" if limit.why else "")
 
 

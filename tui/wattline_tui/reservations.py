@@ -25,7 +25,7 @@ def _row(one: ReservationView, now_unix_s: float) -> Row:
         when(one.start_unix_s, now_unix_s),
         when(one.end_unix_s, now_unix_s),
         f"{one.gpus_free} of {one.gpus}",
-        one.whom,
+        one.grantees,
         listed(one.jobs, SHOWN) or "–",
         listed(one.others, SHOWN) or "–",
     )
@@ -36,7 +36,7 @@ def details_of(one: ReservationView) -> str:
     why = f": {one.why}" if one.why else ""
     return "\n".join(
         (
-            f"by {one.who}{why}",
+            f"by {one.requester}{why}",
             f"nodes: {listed(one.nodes, SHOWN_BELOW)}",
             f"jobs in it: {listed(one.jobs, SHOWN_BELOW) or 'none'}",
             f"jobs of others that still run there: {listed(one.others, SHOWN_BELOW) or 'none'}",

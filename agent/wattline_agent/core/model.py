@@ -50,7 +50,7 @@ class Greeting:
 
     nonce: bytes
     sent_s: float
-    told: tuple[GpuInfo, ...]
+    reported: tuple[GpuInfo, ...]
     """The GPUs as the Hello reports them."""
 
 
@@ -60,7 +60,7 @@ class Member:
 
     welcome: Welcome
     since_s: float
-    told: tuple[GpuInfo, ...]
+    reported: tuple[GpuInfo, ...]
     """The GPUs as the Hello reported them."""
     adopted: Adopted | None = None
     adopted_s: float = 0.0

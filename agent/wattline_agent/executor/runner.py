@@ -375,15 +375,15 @@ class KeeperRunner:
 
     def _take_news(self) -> None:
         try:
-            told = self._keeper.take_news()
+            changes = self._keeper.take_news()
         except KeeperGone as error:
             raise KeeperAbsent(str(error)) from error
-        for news in told:
-            attempt = self._attempts.get(ref_of(news["changed"]))
-            if "view" not in news:  # an older keeper
+        for change in changes:
+            attempt = self._attempts.get(ref_of(change["changed"]))
+            if "view" not in change:  # an older keeper
                 self._is_list_due = True
-            elif attempt is not None and news["n"] > self._listed_n:
-                attempt.view, attempt.shown = news["view"], None
+            elif attempt is not None and change["n"] > self._listed_n:
+                attempt.view, attempt.shown = change["view"], None
 
     def _list(self) -> None:
         self._tell_dropped()

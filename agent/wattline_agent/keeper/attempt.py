@@ -45,7 +45,7 @@ class Held:
     group: Group | None = None
     pipe: int = -1
     """Read end of its output pipe; -1 = none."""
-    told: int = -1
+    status_pipe: int = -1
     """Pipe on which a child before exec reports its error; -1 = none."""
     note: str = ""
     """A remark about its start for the user."""

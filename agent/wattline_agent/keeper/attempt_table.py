@@ -31,7 +31,7 @@ from wattline_agent.keeper.spec import (
     ExitRecord,
     TaskSpec,
 )
-from wattline_agent.keeper.starting import Loop, Starts, Told
+from wattline_agent.keeper.starting import Loop, StartCallbacks, Starts
 from wattline_agent.keeper.warden import WardenLine, send_signal
 
 USAGE_PERIOD_S = 10.0
@@ -59,8 +59,8 @@ class Holder:
         """`ended`: exit records of earlier keepers that the agent has not dropped yet."""
         self._tasks_dir = str(state_dir / TASKS_DIR)
         self._journal = Journal(state_dir / STARTS_FILE)
-        told = Told(self._hand_over, self._changed, self._failed)
-        self._starts = Starts(site, self._journal, loop, told, Mounts())
+        callbacks = StartCallbacks(self._hand_over, self._changed, self._failed)
+        self._starts = Starts(site, self._journal, loop, callbacks, Mounts())
         self.warden: WardenLine
         self._tell = changed
         self._log = log
@@ -180,7 +180,7 @@ class Holder:
 
     def pipes(self) -> list[int]:
         """Output pipes of living attempts."""
-        ends = (end for held in self._held.values() for end in (held.pipe, held.told))
+        ends = (end for held in self._held.values() for end in (held.pipe, held.status_pipe))
         return [end for end in ends if end >= 0]
 
     def living(self) -> list[str]:

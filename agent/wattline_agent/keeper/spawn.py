@@ -134,29 +134,29 @@ def _vfork(launcher: Launcher, launch: Launch) -> int:
 def fork(launch: Launch) -> tuple[int, int]:
     """Fork a child that will exec the program. Returns its process number and a descriptor that
     reports an error (`hear`), or closes once the program runs. Raises NotStarted."""
-    told, tell = os.pipe()
+    status_pipe, status_end = os.pipe()
     parent = os.getpid()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         pid = os.fork()
         if pid == 0:
-            _become_task(launch, tell, parent)
+            _become_task(launch, status_end, parent)
     except OSError as error:
-        os.close(told)
+        os.close(status_pipe)
         raise NotStarted("not_startable", f"no new process: {error.strerror}") from error
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        os.close(tell)
-    os.set_blocking(told, False)
-    return pid, told
+        os.close(status_end)
+    os.set_blocking(status_pipe, False)
+    return pid, status_pipe
 
 
-def hear(told: int, launch: Launch) -> Heard:
+def hear(status_pipe: int, launch: Launch) -> Heard:
     """What the child of `fork` has reported since the last call."""
-    note, data = "", _read(told)
+    note, data = "", _read(status_pipe)
     if data is not None and data.startswith(NOTE):
         text, _, data = data.removeprefix(NOTE).partition(END_OF_NOTE)
-        note, data = text.decode(errors="replace"), data or _read(told)
+        note, data = text.decode(errors="replace"), data or _read(status_pipe)
     if data is None:
         return Heard(note, is_over=False)
     if not data:
@@ -165,15 +165,15 @@ def hear(told: int, launch: Launch) -> Heard:
     return Heard(note, _explain(launch, step, int(code) if code.isdigit() else 0, words))
 
 
-def _read(told: int) -> bytes | None:
+def _read(status_pipe: int) -> bytes | None:
     """None: nothing yet; empty: end of file."""
     try:
-        return os.read(told, 2 * MAX_ERROR_BYTES)
+        return os.read(status_pipe, 2 * MAX_ERROR_BYTES)
     except BlockingIOError:
         return None
 
 
-def _become_task(launch: Launch, tell: int, parent: int) -> NoReturn:
+def _become_task(launch: Launch, status_end: int, parent: int) -> NoReturn:
     """Run in the child: never returns, never raises. All signals are blocked until their default
     actions are restored: the keeper's own handlers would notify the keeper of them."""
     step = "signals"
@@ -186,7 +186,7 @@ def _become_task(launch: Launch, tell: int, parent: int) -> NoReturn:
         _die_with(parent)
         os.setsid()
         step = "descriptors"
-        _keep_only({launch.output, tell})
+        _keep_only({launch.output, status_end})
         step = "cgroup"
         if launch.cgroup:
             _write_file(f"{launch.cgroup}/cgroup.procs", b"0")
@@ -205,7 +205,7 @@ def _become_task(launch: Launch, tell: int, parent: int) -> NoReturn:
         if launch.make:
             os.makedirs(launch.make, exist_ok=True)  # noqa: PTH103 - says what it does
         step = "chdir"
-        cwd = _choose_cwd(launch, tell)
+        cwd = _choose_cwd(launch, status_end)
         step = "command"
         if not path:
             path = resolve_command(launch.argv[0], env.get("PATH", DEFAULT_PATH), cwd)
@@ -216,15 +216,15 @@ def _become_task(launch: Launch, tell: int, parent: int) -> NoReturn:
         step = "exec"
         os.execve(path, list(launch.argv), env)  # noqa: S606 - no shell wanted
     except NotStarted as error:
-        os.write(tell, f"{error.kind}:0:{error}".encode()[:MAX_ERROR_BYTES])
+        os.write(status_end, f"{error.kind}:0:{error}".encode()[:MAX_ERROR_BYTES])
     except BaseException as error:
         code = error.errno if isinstance(error, OSError) and error.errno else 0
-        os.write(tell, f"{step}:{code}:{_in_words(error)}".encode()[:MAX_ERROR_BYTES])
+        os.write(status_end, f"{step}:{code}:{_in_words(error)}".encode()[:MAX_ERROR_BYTES])
     finally:
         os._exit(127)
 
 
-def _choose_cwd(launch: Launch, tell: int) -> str:
+def _choose_cwd(launch: Launch, status_end: int) -> str:
     """The preferred directory where this user can start in it; else `cwd`, and a remark why."""
     preferred = launch.prefer_cwd
     if not preferred:
@@ -234,7 +234,7 @@ def _choose_cwd(launch: Launch, tell: int) -> str:
     except OSError as error:
         why = why_not_in(preferred) or error.strerror or "cannot be entered"
         words = elsewhere(preferred, why).encode(errors="replace")
-        os.write(tell, NOTE + words[: MAX_ERROR_BYTES // 2] + END_OF_NOTE)
+        os.write(status_end, NOTE + words[: MAX_ERROR_BYTES // 2] + END_OF_NOTE)
         return launch.cwd
     return preferred
 

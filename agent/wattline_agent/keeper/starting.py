@@ -51,7 +51,7 @@ class Loop:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class StartCallbacks:
     """Callbacks for the outcome of a start."""
 
     forked: Callable[[Held], None]
@@ -98,12 +98,12 @@ class Starts:
     """Starts attempts. The outcome of forked children is reported later."""
 
     def __init__(
-        self, site: Site, journal: Journal, loop: Loop, told: Told, mounts: Mounts
+        self, site: Site, journal: Journal, loop: Loop, callbacks: StartCallbacks, mounts: Mounts
     ) -> None:
         self._site = site
         self._journal = journal
         self._loop = loop
-        self._told = told
+        self._callbacks = callbacks
         self._mounts = mounts
         self._waiting: dict[str, Planned] = {}
         self._under_way: dict[str, Planned] = {}
@@ -154,7 +154,7 @@ class Starts:
         """Give up a start that takes too long."""
         words = f"{held.life.spec.argv[0]}: no exec within {START_PATIENCE_S:g} s"
         self._close(held)
-        self._told.failed(held, "not_startable", words)
+        self._callbacks.failed(held, "not_startable", words)
         self.go_on()
 
     def _begin(self, held: Held) -> None:
@@ -206,48 +206,48 @@ class Starts:
         held = planned.held
         output = _open_output(held)
         try:
-            pid, held.told = spawn.fork(planned.launch(output))
+            pid, held.status_pipe = spawn.fork(planned.launch(output))
         finally:
             os.close(output)
         held.life.forked(pid, boottime_s(), time.time())
         self._under_way[held.life.spec.key] = planned
-        self._loop.watch(held.told, functools.partial(self._hear, planned))
+        self._loop.watch(held.status_pipe, functools.partial(self._hear, planned))
         self._has_process(held)
 
     def _has_process(self, held: Held) -> None:
         self._note(held)
-        self._told.forked(held)
+        self._callbacks.forked(held)
 
     def _hear(self, planned: Planned, *, is_dead: bool = False) -> None:
         held = planned.held
-        if held.told < 0:  # read in this turn of the loop already, when it was reaped
+        if held.status_pipe < 0:  # read in this turn of the loop already, when it was reaped
             return
-        heard = spawn.hear(held.told, planned.launch())
+        heard = spawn.hear(held.status_pipe, planned.launch())
         held.note = heard.note or held.note
         if not heard.is_over and not is_dead:
             return
         self._close(held)
         if heard.problem is not None:
-            self._told.failed(held, heard.problem.kind, heard.problem.detail)
+            self._callbacks.failed(held, heard.problem.kind, heard.problem.detail)
         elif held.life.status is None:
             held.life.exec_until_s = None
-            self._told.runs(held)
+            self._callbacks.runs(held)
         self.go_on()
 
     def _close(self, held: Held) -> None:
         del self._under_way[held.life.spec.key]
-        self._loop.forget(held.told)
-        os.close(held.told)
-        held.told = -1
+        self._loop.forget(held.status_pipe)
+        os.close(held.status_pipe)
+        held.status_pipe = -1
 
     def _try(self, held: Held, step: Callable[[], None]) -> None:
         try:
             step()
         except NotStarted as error:
-            self._told.failed(held, error.kind, error.detail)
+            self._callbacks.failed(held, error.kind, error.detail)
         except OSError as error:
             words = f"could not be set up: {error.strerror}: {error.filename or held.folder}"
-            self._told.failed(held, "not_startable", words)
+            self._callbacks.failed(held, "not_startable", words)
 
     def _note(self, held: Held) -> None:
         """Record what a successor needs to find the processes of this attempt."""

@@ -70,11 +70,11 @@ def drain(
     """Start nothing new there; optionally wait until the last task has left."""
     if after_jobs and now:
         raise ActFailed("--after-jobs lets run what --now stops; give one of them", exits.USAGE)
-    told = client.drain(node, reason, now=now)
+    answer = client.drain(node, reason, now=now)
     over = f"{node} is drained: nothing runs there"
-    if not wait or told == over:
-        return told
-    put_error(told)
+    if not wait or answer == over:
+        return answer
+    put_error(answer)
     client.wait_drained(node)
     return over
 

@@ -105,11 +105,11 @@ class JobActs(Asking):
 
     def _on_jobs(self, request: Callable[[JobId], OnJobs]) -> Acted:
         """The complete answer: the scheduler acts on a limited number of jobs at a time."""
-        told: list[JobActed] = []
+        rows: list[JobActed] = []
         after = NEWEST
         while True:
             part = self.get(request(after), Acted)
-            told += part.jobs
+            rows += part.jobs
             if not part.rest:
-                return Acted(tuple(told), part.is_dry_run)
-            after = told[-1].job
+                return Acted(tuple(rows), part.is_dry_run)
+            after = rows[-1].job

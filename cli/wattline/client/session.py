@@ -42,8 +42,8 @@ UNWATCH_ASK = 0
 class Session:
     """Serves one link over `socket` until the link is closing, in a thread of its own."""
 
-    def __init__(self, link: Link, socket: ClientSocket, who: str) -> None:
-        self._link, self._socket, self._who = link, socket, who
+    def __init__(self, link: Link, socket: ClientSocket, user: str) -> None:
+        self._link, self._socket, self._user = link, socket, user
         self._connections = 0
         self._is_welcome = False
         self._greeted_mono_s = 0.0
@@ -79,7 +79,7 @@ class Session:
         if state.state == "refused":
             self._link.refuse(
                 Refused(
-                    f"{state.detail}; this is the key of {self._who}. "
+                    f"{state.detail}; this is the key of {self._user}. "
                     "An admin makes a new bundle with `wattline enroll`"
                 )
             )

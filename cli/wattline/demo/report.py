@@ -127,68 +127,68 @@ def missing(evidence: Evidence) -> list[str]:
 
 def _missing_work(findings: Findings) -> list[str]:
     wanted = {work.TRAINING: "COMPLETED", work.SWEEP: "COMPLETED", work.SERVICE: "CANCELLED"}
-    told = []
+    problems = []
     for name, state in wanted.items():
         view = findings.views.get(findings.jobs.get(name, 0))
         if view is None or view.state != state:
             got = view.state if view is not None else "not submitted"
             reason = f" ({view.reason})" if view is not None and view.reason else ""
-            told.append(f"{name}: {got}{reason}, not {state}")
+            problems.append(f"{name}: {got}{reason}, not {state}")
     training = _training(findings)
     if training.accuracy <= MIN_ACCURACY:
-        told.append(f"accuracy {training.accuracy:.3f}, not above {MIN_ACCURACY}")
+        problems.append(f"accuracy {training.accuracy:.3f}, not above {MIN_ACCURACY}")
     if training.world_size < len(layout.RACKS):
-        told.append(f"training ran with {training.world_size} processes, not on two nodes")
-    return told + _missing_inference(findings)
+        problems.append(f"training ran with {training.world_size} processes, not on two nodes")
+    return problems + _missing_inference(findings)
 
 
 def _missing_inference(findings: Findings) -> list[str]:
     load = findings.load
     if load is None:
         return ["no request was sent to the service"]
-    told = []
+    problems = []
     if load.errors:
-        told.append(f"{len(load.errors)} requests failed, the first with: {load.errors[0]}")
+        problems.append(f"{len(load.errors)} requests failed, the first with: {load.errors[0]}")
     if load.answered < MIN_REQUESTS:
-        told.append(f"{load.answered} requests were answered, fewer than {MIN_REQUESTS}")
+        problems.append(f"{load.answered} requests were answered, fewer than {MIN_REQUESTS}")
     if load.answered and load.right / load.answered <= MIN_ACCURACY:
-        told.append(f"only {load.right} of {load.answered} answers were right")
-    return told
+        problems.append(f"only {load.right} of {load.answered} answers were right")
+    return problems
 
 
 def _missing_faults(findings: Findings) -> list[str]:
-    told = []
+    problems = []
     if not findings.agent_kill_readopted:
-        told.append("the killed agent's task was not taken over again in the same attempt")
+        problems.append("the killed agent's task was not taken over again in the same attempt")
     if findings.lost_jobs != 0 or not findings.untouched:
-        told.append("the scheduler's restart lost jobs, touched tasks, or was not reached")
-    told += findings.double_runs
+        problems.append("the scheduler's restart lost jobs, touched tasks, or was not reached")
+    problems += findings.double_runs
     if findings.starts == 0:
-        told.append("no task wrote down its start")
-    told += [f"left behind: {leftover}" for leftover in findings.leftovers]
-    return told
+        problems.append("no task wrote down its start")
+    problems += [f"left behind: {leftover}" for leftover in findings.leftovers]
+    return problems
 
 
 def _missing_power(evidence: Evidence) -> list[str]:
-    findings, told = evidence.findings, []
+    findings, problems = evidence.findings, []
     if findings.shed_acknowledged_s is None or findings.restored_mono_s is None:
-        told.append("the budget was not shed, acknowledged and restored")
+        problems.append("the budget was not shed, acknowledged and restored")
     if cap_bound_gpu_s(findings) <= 0:
-        told.append("no GPU was ever held back by its cap: the leases did not bind")
+        problems.append("no GPU was ever held back by its cap: the leases did not bind")
     if not evidence.domains:
-        told.append("no power domain was watched")
+        problems.append("no power domain was watched")
     for name, watch in evidence.domains.items():
         verdict = evidence.truth.get(name)
         if verdict is None or verdict.seconds < MIN_SECONDS_JUDGED:
-            told.append(f"{name}: the record of power is too short to judge it")
+            problems.append(f"{name}: the record of power is too short to judge it")
         elif verdict.over_s > 0:
-            told.append(
+            problems.append(
                 f"{name}: {verdict.over_s:.0f} s above its budget, by up to "
                 f"{verdict.worst_over_w:.0f} W"
             )
         if watch.over_committed:
-            told.append(f"{name}: more was committed than its full budget allows (I1)")
-    return told
+            problems.append(f"{name}: more was committed than its full budget allows (I1)")
+    return problems
 
 
 def cap_bound_gpu_s(findings: Findings) -> float:

@@ -104,5 +104,5 @@ def _requests(report: DemoReport, findings: Findings) -> str:
 def _verdict(report: DemoReport, evidence: Evidence) -> Text:
     if report.ok:
         return Text("Everything happened as promised (simulated hardware).", style="bold green")
-    told = "\n".join(f"  - {text}" for text in missing(evidence))
-    return Text(f"Not everything happened:\n{told}", style="bold red")
+    listed = "\n".join(f"  - {text}" for text in missing(evidence))
+    return Text(f"Not everything happened:\n{listed}", style="bold red")

@@ -23,5 +23,5 @@ def line(event: EventView) -> Text:
         f"{units.clock(event.unix_s)} ",
         level,
         (f"{event.kind:<20} ", "bold"),
-        f"{event.who}: {event.text}",
+        f"{event.actor}: {event.text}",
     )

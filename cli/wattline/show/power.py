@@ -64,7 +64,7 @@ def limit_listing(limits: Sequence[LimitView]) -> Listing:
             Column("TO", [units.watts(limit.value_w) for limit in limits], is_right=True),
             Column("NOW", [units.watts(limit.now_w) for limit in limits], is_right=True, weight=2),
             Column("WHEN", [limit_times(limit, now_s) for limit in limits]),
-            Column("BY", [limit.who or units.NOT_KNOWN for limit in limits], weight=1),
+            Column("BY", [limit.requester or units.NOT_KNOWN for limit in limits], weight=1),
             Column("WHY", [limit.why for limit in limits], grows=True),
         ),
         empty="No limit is in force, and none is to come.",

@@ -12,7 +12,7 @@ from wattline.show.tables import Column, Listing
 from wattline_protocol.views.site_views import DomainView, PriorityShare, WhyGpu, WhyView
 from wattline_tui.limits import limit_line, when
 
-NOBODY = -1
+NO_TASK = -1
 """Priority of GPUs that draw power without an allocated task."""
 
 
@@ -76,7 +76,7 @@ def _budget(domain: DomainView, now_s: float) -> Iterator[str]:
 
 def _served(view: WhyView) -> Iterator[str]:
     own = {gpu.priority for gpu in view.gpus}
-    highest = max(own, default=NOBODY)
+    highest = max(own, default=NO_TASK)
     before = [share for share in view.served if share.priority > highest]
     beside = [share for share in view.served if share.priority in own]
     after = [share for share in view.served if share.priority < highest and share not in beside]
@@ -89,7 +89,7 @@ def _served(view: WhyView) -> Iterator[str]:
 
 def _share(share: PriorityShare) -> str:
     gpus = f"{share.gpus} GPU{'s' if share.gpus != 1 else ''}"
-    whose = "that no task holds" if share.priority == NOBODY else f"of priority {share.priority}"
+    whose = "that no task holds" if share.priority == NO_TASK else f"of priority {share.priority}"
     jobs = f" (job {', '.join(map(str, share.jobs))})" if share.jobs else ""
     below = f", {share.gpus_below_demand} below their demand" if share.gpus_below_demand else ""
     return f"{gpus} {whose}{jobs} have {units.watts(share.given_w)}{below}"
@@ -113,4 +113,4 @@ def gpus(some: Sequence[WhyGpu]) -> Listing:
 
 
 def _priority(gpu: WhyGpu) -> str:
-    return units.NOT_KNOWN if gpu.priority == NOBODY else str(gpu.priority)
+    return units.NOT_KNOWN if gpu.priority == NO_TASK else str(gpu.priority)

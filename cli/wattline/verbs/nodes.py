@@ -28,7 +28,7 @@ VERBS = (
         section="Nodes",
         help="Count a silent node as drawing nothing, so that its watts are free.",
         details="Where the site file names an out-of-band way to the node, its BMC or PDU is "
-        "asked, and with --power-off told to switch the host off first. Otherwise, or where "
+        "asked, and with --power-off switches the host off first. Otherwise, or where "
         "that fails, you vouch for it: check yourself, the books believe you. Then it asks for "
         "the node's name once more, or takes it from --confirm.",
         act="wattline.acts.nodes:node_off",
@@ -66,7 +66,7 @@ VERBS = (
         details="A key is quarantined when its agent contradicts the books again and again: it "
         "lies, or cannot keep its caps. Its node counts in full and gets no task meanwhile. Look "
         "at `wattline events` and at the host first. It counts in full until its caps are read "
-        "back, and is quarantined again if it goes on.",
+        "back, and is quarantined again if that continues.",
         act="wattline.acts.nodes:readmit",
         show="wattline.show.events:done",
         role="operator",

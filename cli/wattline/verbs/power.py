@@ -45,7 +45,7 @@ VERBS = (
         section="Power",
         help="Show every domain meter: what it says, and what its nodes explain of it.",
         details="FACTOR is the slow ratio of metered to believed draw; UNBOOKED is load that the "
-        "meter shows and nobody booked, kept free in the domain's budget.",
+        "meter shows beyond the booked load; the domain's budget reserves it.",
         act="wattline.acts.sensing:meters",
         show="wattline.show.sensing:meter_listing",
         role="submitter",

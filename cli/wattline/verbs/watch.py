@@ -26,7 +26,7 @@ VERBS = (
             Option(
                 "acts",
                 ("--acts",),
-                "Only acts of people: what took a right, done or refused, and who was enrolled.",
+                "Only the audit log: privileged actions, done or refused, and enrolments.",
                 kind="switch",
             ),
         ),

@@ -39,8 +39,8 @@ def seeds(*, seed: int | None, count: int, start: int, processes: int | None) ->
 def _replay(seed: int) -> Outcome:
     run = Run(seed)
     outcome = run.finish()
-    told = Replay(outcome, run.site.story.told())
-    return Outcome(told, exits.OK if outcome.violation is None else exits.FAILED)
+    replay = Replay(outcome, run.site.story.moments())
+    return Outcome(replay, exits.OK if outcome.violation is None else exits.FAILED)
 
 
 class Proof(msgspec.Struct, frozen=True):

@@ -35,10 +35,10 @@ def _tally(tally: Tally) -> Iterator[RenderableType]:
 
 
 def _faults(faults: dict[str, int]) -> Iterator[RenderableType]:
-    told = [f"{kind} {count}" for kind, count in sorted(faults.items(), key=lambda f: -f[1])]
-    for at in range(0, len(told), FAULTS_IN_ROW):
+    counts = [f"{kind} {count}" for kind, count in sorted(faults.items(), key=lambda f: -f[1])]
+    for at in range(0, len(counts), FAULTS_IN_ROW):
         word = "faults" if at == 0 else ""
-        yield f"{word:12} {', '.join(told[at : at + FAULTS_IN_ROW])}"
+        yield f"{word:12} {', '.join(counts[at : at + FAULTS_IN_ROW])}"
 
 
 def _violation(violation: Violation) -> RenderableType:

@@ -267,14 +267,14 @@ def _pairs(value: object, path: KeyPath, problems: list[Problem]) -> dict[str, o
 def _told(problems: list[Problem], document: Document, flags: Mapping[KeyPath, str]) -> list[str]:
     """Problems in the order of the file, then of the options."""
 
-    def told(problem: Problem) -> tuple[int, str]:
+    def position(problem: Problem) -> tuple[int, str]:
         if problem.path in flags:
             return 1 << 30, f"{flags[problem.path]}: {problem.text}"
         if not document.source:
             return 0, problem.text
         return document.line(problem), document.located(problem)
 
-    return [text for _, text in sorted(map(told, problems), key=lambda item: item[0])]
+    return [text for _, text in sorted(map(position, problems), key=lambda item: item[0])]
 
 
 # --- The check --------------------------------------------------------------------------

@@ -96,15 +96,15 @@ def _check_known(
 
 def _check_trees(drafts: list[Draft], problems: list[Problem]) -> None:
     parents = {draft.domain.id: draft.domain.parent for draft in drafts}
-    told: set[DomainId] = set()
+    reported: set[DomainId] = set()
     for domain, _, path in drafts:
         chain: list[DomainId] = []
         at: DomainId | None = domain.id
         while at is not None and at not in chain:
             chain.append(at)
             at = parents.get(at)
-        if at == domain.id and told.isdisjoint(chain):
-            told.update(chain)
+        if at == domain.id and reported.isdisjoint(chain):
+            reported.update(chain)
             loop = " → ".join([*chain, domain.id])
             problems.append(Problem((*path, "parent"), f"{loop} is a loop; a tree has a top"))
 

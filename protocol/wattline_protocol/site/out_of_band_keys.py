@@ -97,12 +97,12 @@ def _named(argv: tuple[str, ...], node: str) -> tuple[str, ...]:
 def check_switches(nodes: list[NodeAt], problems: list[Problem]) -> None:
     """Report nodes that share a switch with another one."""
     first: dict[object, str] = {}
-    told: set[object] = set()
+    reported: set[object] = set()
     for node, path in nodes:
         for switch in _switches(node.out_of_band):
             other = first.setdefault(switch, node.id)
-            if other != node.id and path not in told:
-                told.add(path)
+            if other != node.id and path not in reported:
+                reported.add(path)
                 said = (
                     f"{node.id} and {other} lead to the same switch; put {NAME} where the "
                     "names differ, or give each node a table of its own"

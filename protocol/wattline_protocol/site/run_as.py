@@ -20,7 +20,7 @@ NO_TABLE = (
     '`others = "keeper"` to let tasks run as root'
 )
 ALL_ROOT = (
-    '[run_as] others = "keeper": where the keeper is root, tasks of users who are not named are '
+    '[run_as] others = "keeper": where the keeper is root, tasks of users without an entry are '
     'root, and may undo the caps of GPUs; `others = "same"` runs them as their users'
 )
 

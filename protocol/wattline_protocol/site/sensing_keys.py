@@ -123,8 +123,8 @@ def _source(fields: Fields) -> Source | None:
     access = read_access(fields, prometheus or redfish)
     ways = [way for way in WAYS if way in fields]
     if len(ways) != 1:
-        told = " and ".join(ways) or "nothing"
-        fields.blame(f"want one way to read it, {' or '.join(WAYS)}; given: {told}", *ways[1:2])
+        given = " and ".join(ways) or "nothing"
+        fields.blame(f"want one way to read it, {' or '.join(WAYS)}; given: {given}", *ways[1:2])
         return None
     _check_keys(fields, ways[0])
     if argv:

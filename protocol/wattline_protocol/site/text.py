@@ -261,7 +261,7 @@ derate = 0.8
 # worker_endpoint = "tcp://10.0.0.5:7703"
 # http_address = "127.0.0.1:8080"
 
-# Who is served first among jobs of one priority: whose account used least for its shares.
+# Order among jobs of equal priority: the account with the least usage per share first.
 # [fair_share]
 # half_life = "7d"                    # what was used so long ago counts half
 # own_accounts = false                # jobs name an account, or they are in no quota of one
@@ -281,7 +281,7 @@ derate = 0.8
 # max_priority = "normal"             # others make way for higher ones; also of accounts
 # max_runtime = "12h"                 # also that of jobs that name none
 
-# Users who share the name of a service; any other name belongs to the first user that took it.
+# Users that share the name of a service; any other name belongs to the first user that took it.
 # [[service]]
 # name = "echo"
 # users = ["ada", "bob"]

@@ -41,8 +41,8 @@ def _lets_in_only(access: bytes, uid: int) -> bool:
     entries = access[_HEAD.size :]
     if access[: _HEAD.size] != _HEAD.pack(LIST_VERSION) or len(entries) % _ENTRY.size:
         return False
-    for tag, permissions, who in _ENTRY.iter_unpack(entries):
-        is_ours = tag in (_OWNER, _MASK) or (tag == _USER and who in (0, uid))
+    for tag, permissions, qualifier in _ENTRY.iter_unpack(entries):
+        is_ours = tag in (_OWNER, _MASK) or (tag == _USER and qualifier in (0, uid))
         if permissions and not is_ours:
             return False
     return True

@@ -29,7 +29,7 @@ class Refusal(msgspec.Struct, frozen=True):
     """One refused connection or message."""
 
     reason: RefusalReason
-    who: str
+    peer: str
     """Member's name, or the public key, or the address, as far as known."""
     detail: str
 
@@ -48,11 +48,11 @@ class Refusals:
         with self._lock:
             return Counter(self._counts)
 
-    def add(self, reason: RefusalReason, who: str, detail: str) -> None:
+    def add(self, reason: RefusalReason, peer: str, detail: str) -> None:
         """Count one refusal and retain it for the log."""
         with self._lock:
             self._counts[reason] += 1
-            self._untaken.append(Refusal(reason, who, detail))
+            self._untaken.append(Refusal(reason, peer, detail))
 
     def take(self) -> list[Refusal]:
         """The refusals since the last call, at most the newest MAX_UNTAKEN."""

@@ -270,7 +270,7 @@ class LimitView(msgspec.Struct, frozen=True):
     end_unix_s: UnixTime | None
     """None: until restored, or until its controller withdraws it."""
     release_s: float
-    who: str
+    requester: str = msgspec.field(name="who")
     why: str
 
 
@@ -406,7 +406,7 @@ class EventView(msgspec.Struct, frozen=True):
     unix_s: UnixTime
     kind: str
     """Constant name, e.g. "job_submitted", "budget_shed", "node_silent"."""
-    who: str
+    actor: str = msgspec.field(name="who")
     """User or node that caused it; "scheduler" for its own acts."""
     text: str
     job: JobId | None = None

@@ -8,7 +8,7 @@ from wattline_protocol.ids import JobId, NodeId, UnixTime
 from wattline_protocol.wire.bounds import Count, Line, Many, Name, Seconds, Table
 
 
-def whom_said(accounts: tuple[str, ...], users: tuple[str, ...]) -> str:
+def format_grantees(accounts: tuple[str, ...], users: tuple[str, ...]) -> str:
     """`account vision, user ada`; `maintenance` where it is for neither."""
     named = [*(f"account {name}" for name in accounts), *(f"user {name}" for name in users)]
     return ", ".join(named) or "maintenance"
@@ -74,13 +74,13 @@ class ReservationView(msgspec.Struct, frozen=True):
     """Jobs that run in it."""
     others: tuple[JobId, ...]
     """Jobs on its nodes that run outside it: they are not stopped."""
-    who: str
+    requester: str = msgspec.field(name="who")
     why: str
 
     @property
-    def whom(self) -> str:
+    def grantees(self) -> str:
         """For display: its accounts and users."""
-        return whom_said(self.accounts, self.users)
+        return format_grantees(self.accounts, self.users)
 
 
 class Reservations(msgspec.Struct, frozen=True, tag_field="t", tag="reservations"):

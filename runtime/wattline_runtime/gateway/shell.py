@@ -177,4 +177,4 @@ class GatewayShell:
         self._timer = None
         self.handle(e.Ticked())
         for refusal in self.socket.server.take_refusals():
-            log.warning("refused", reason=refusal.reason, who=refusal.who, detail=refusal.detail)
+            log.warning("refused", reason=refusal.reason, who=refusal.peer, detail=refusal.detail)

@@ -249,8 +249,8 @@ class Worker:
             if self._stop_asked or self._stop_file_exists():
                 self._start_draining(now_s)
             return
-        told = all(link.drain_seen for link in self._links if link.is_welcomed)
-        if told and not self._batcher.queued and not self._batcher.running:
+        is_announced = all(link.drain_seen for link in self._links if link.is_welcomed)
+        if is_announced and not self._batcher.queued and not self._batcher.running:
             self._exit_code = EXIT_OK if self._exit_code is None else self._exit_code
         elif now_s >= self._drain_until_s:
             log.warning("handed_back", queued=self._batcher.queued, running=self._batcher.running)

@@ -79,7 +79,7 @@ def _books(state: State, now: Now) -> Iterator[str]:
         if node.record.is_quarantined and entry.standing == "leased":
             yield f"I9: {node.id} is quarantined and counts at its lease"
         if isinstance(node.link, Welcomed) and node.outbox:
-            yield f"I9: {node.id} is told things before its caps were read back"
+            yield f"I9: {node.id} gets commands before its caps were read back"
         for sent in entry.sent:
             if sent.epoch == state.epoch and sent.seq > node.last_seq:
                 yield f"I8: {node.id} has lease {sent.seq} in the books that was never numbered"

@@ -32,4 +32,4 @@ def log_event(event: EventView) -> None:
     ids = {"job": event.job, "node": event.node}
     bound = {name: value for name, value in ids.items() if value is not None}
     say = getattr(log, _METHOD[event.level])
-    say(event.kind, seq=event.seq, who=event.who, text=event.text, **bound)
+    say(event.kind, seq=event.seq, who=event.actor, text=event.text, **bound)

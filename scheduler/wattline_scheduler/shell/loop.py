@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-import msgspec
 import structlog
 import zmq
 
@@ -400,7 +399,9 @@ class Loop:
         effects = self._look_at_doors(now)
         for socket in (self._sockets.agents, self._sockets.clients):
             for refusal in socket.take_refusals():
-                log.warning("refused", **msgspec.structs.asdict(refusal))
+                log.warning(
+                    "refused", reason=refusal.reason, who=refusal.peer, detail=refusal.detail
+                )
         if now.mono_s >= self._tidy_due:
             self._tidy_due = Instant(now.mono_s + TIDY_PERIOD_S)
             self._store.tidy(now.unix_s)

@@ -9,11 +9,11 @@ def drop_acts(
     """Delete expired acts, then the oldest of members over their limit, then the oldest of all."""
     db.execute("DELETE FROM acts WHERE unix_s < ?", (now_unix_s - kept_s,))
     many = "SELECT who FROM acts GROUP BY who HAVING count(*) > ?"
-    for (who,) in db.execute(many, (kept_of_one,)).fetchall():
+    for (actor,) in db.execute(many, (kept_of_one,)).fetchall():
         db.execute(
             "DELETE FROM acts WHERE who = ? AND seq <="
             " (SELECT seq FROM acts WHERE who = ? ORDER BY seq DESC LIMIT 1 OFFSET ?)",
-            (who, who, kept_of_one),
+            (actor, actor, kept_of_one),
         )
     db.execute(
         "DELETE FROM acts WHERE seq <= (SELECT seq FROM acts ORDER BY seq DESC LIMIT 1 OFFSET ?)",

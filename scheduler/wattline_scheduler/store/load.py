@@ -175,10 +175,10 @@ def _demand(row: Row) -> DemandRecord:
 
 
 def _reservation(row: Row) -> ReservationRecord:
-    name, phase, start, end, nodes, accounts, users, who, why = row
+    name, phase, start, end, nodes, accounts, users, requester, why = row
     of_nodes = tuple(map(NodeId, _words.decode(nodes)))
-    whom = (_words.decode(accounts), _words.decode(users))
-    return ReservationRecord(name, phase, start, end, of_nodes, *whom, who, why)
+    grantees = (_words.decode(accounts), _words.decode(users))
+    return ReservationRecord(name, phase, start, end, of_nodes, *grantees, requester, why)
 
 
 def _event(row: Row) -> EventRecord:

@@ -158,8 +158,8 @@ def _job_row(r: JobRecord) -> Row:
     s = r.spec
     what = (s.account or r.owner, s.name, s.kind, s.queue, s.priority)
     times = (r.submitted_unix_s, r.ended_unix_s)
-    held, told = (r.is_held, r.held_by), (r.is_late, r.is_risk_told)
-    shown = (r.state, r.reason, *held, *told, r.cancelled_by)
+    held, deadline = (r.is_held, r.held_by), (r.is_late, r.is_risk_told)
+    shown = (r.state, r.reason, *held, *deadline, r.cancelled_by)
     return (r.id, r.token, r.owner, *what, *times, *shown, _json(s))
 
 
@@ -197,13 +197,13 @@ def _demand_row(r: DemandRecord) -> Row:
 
 
 def _reservation_row(r: ReservationRecord) -> Row:
-    whom = (_json(r.nodes), _json(r.accounts), _json(r.users))
-    return (r.name, r.phase, r.start_unix_s, r.end_unix_s, *whom, r.who, r.why)
+    scope = (_json(r.nodes), _json(r.accounts), _json(r.users))
+    return (r.name, r.phase, r.start_unix_s, r.end_unix_s, *scope, r.requester, r.why)
 
 
 def _event_row(r: EventRecord | ActRecord) -> Row:
     e = r.event
-    return (r.seq, e.unix_s, e.kind, e.who, e.text, e.job, e.node, e.level)
+    return (r.seq, e.unix_s, e.kind, e.actor, e.text, e.job, e.node, e.level)
 
 
 _WRITE_JOB = JOBS.upsert()
@@ -247,8 +247,8 @@ JOB_STATE = (
 
 
 def _job_state_row(r: JobRecord) -> Row:
-    held, told = (r.is_held, r.held_by), (r.is_late, r.is_risk_told)
-    return (r.ended_unix_s, r.state, r.reason, *held, *told, r.cancelled_by, r.id)
+    held, deadline = (r.is_held, r.held_by), (r.is_late, r.is_risk_told)
+    return (r.ended_unix_s, r.state, r.reason, *held, *deadline, r.cancelled_by, r.id)
 
 
 def by_statement(

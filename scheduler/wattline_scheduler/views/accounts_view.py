@@ -49,11 +49,11 @@ def _with_those_above(state: State, account: str) -> list[str]:
 
 def _quotas(state: State, now: Now) -> Iterator[QuotaView]:
     """One view per limit, with the jobs that wait for it."""
-    waiting, nobody = waiters(state, now), QuotaWaiters()
+    waiting, none = waiters(state, now), QuotaWaiters()
     for one in state.work.quotas.all:
         for view in _limits(state, one, now):
-            who = waiting.get((one.key, view.what), nobody)
-            yield msgspec.structs.replace(view, waiting=who.count, first_waiting=tuple(who.first))
+            jobs = waiting.get((one.key, view.what), none)
+            yield msgspec.structs.replace(view, waiting=jobs.count, first_waiting=tuple(jobs.first))
 
 
 def _limits(state: State, one: QuotaNow, now: Now) -> Iterator[QuotaView]:

@@ -42,7 +42,7 @@ def _view(state: State, record: LimitRecord, now: Now) -> LimitView:
         ramp_s=record.ramp_s,
         end_unix_s=record.end_unix_s,
         release_s=record.release_s,
-        who=record.who,
+        requester=record.requester,
         why=record.why if limit is None else limit.why,
     )
 

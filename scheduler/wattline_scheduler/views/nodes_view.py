@@ -90,11 +90,11 @@ def _out_of_band(declared: OutOfBand | None) -> OutOfBandView:
 
 
 def _problems(node: NodeNow, beat: Beat | None, *, is_contradicted: bool) -> tuple[str, ...]:
-    told = () if beat is None else beat.problems
+    reported = () if beat is None else beat.problems
     own = ["its reports disagree with the books: it counts in full"] if is_contradicted else []
     divided = ((gpu, why) for gpu, why in withheld(node).items() if gpu not in node.foreign)
     own += [f"GPU {gpu} {why}" for gpu, why in divided]
-    return (*own, *told)
+    return (*own, *reported)
 
 
 def gpu_views(state: State, node: NodeNow, beat: Beat | None) -> tuple[GpuView, ...]:

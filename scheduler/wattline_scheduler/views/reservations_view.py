@@ -33,7 +33,7 @@ def _view(state: State, record: ReservationRecord, now: Now) -> ReservationView:
         gpus_free=sum(free for _, free in gpus),
         jobs=inside,
         others=others,
-        who=record.who,
+        requester=record.requester,
         why=record.why,
     )
 

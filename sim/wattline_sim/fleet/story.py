@@ -36,7 +36,7 @@ class Story:
         """A line of the event log came on disk."""
         self._moments.append(Moment(at_s, "site", text))
 
-    def told(self) -> tuple[Moment, ...]:
+    def moments(self) -> tuple[Moment, ...]:
         """All of it, oldest first."""
         return tuple(self._moments)
 

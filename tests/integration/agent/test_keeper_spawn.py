@@ -23,7 +23,7 @@ from wattline_agent.keeper.processes.cgroup import NO_SITE, Group, discover, rem
 from wattline_agent.keeper.processes.command import NotStarted
 from wattline_agent.keeper.spawn import Launch
 from wattline_agent.keeper.spec import TaskSpec
-from wattline_agent.keeper.starting import Loop, Starts, Told
+from wattline_agent.keeper.starting import Loop, StartCallbacks, Starts
 
 SOURCE = Path(vfork.__file__).with_name("launch.c")
 STANDING = """
@@ -79,13 +79,13 @@ def run(
     *argv: str, cwd: str = "/", env: dict[str, str] | None = None, cgroup: str = ""
 ) -> tuple[str, int]:
     """What it wrote, and its wait status."""
-    told, tell = os.pipe()
+    status_pipe, tell = os.pipe()
     try:
         limits = {"core": 0, "nofile": 512}
         pid = spawned(Launch(argv[0], argv, env or {}, cwd, tell, limits, cgroup=cgroup))
     finally:
         os.close(tell)
-    with os.fdopen(told) as output:
+    with os.fdopen(status_pipe) as output:
         text = output.read()
     return text, os.waitpid(pid, 0)[1]
 
@@ -198,9 +198,9 @@ def test_nobody_is_waited_for_on_a_server(kind: str, tmp_path: Path, way: str) -
     table.write_text("".join(f"1 1 0:1 / {at} rw - {of} x rw\n" for at, of in rows))
     held, watched = Held(Life(spec, 0, boottime_s(), time.time()), folder), list[int]()
     loop = Loop(lambda at, _: watched.append(at), watched.remove)
-    told = Told(lambda _: None, lambda _: None, lambda *_: None)
+    callbacks = StartCallbacks(lambda _: None, lambda _: None, lambda *_: None)
     with closing(Mounts(table)) as mounts:
-        starts = Starts(NO_SITE, Journal(tmp_path / "starts"), loop, told, mounts)
+        starts = Starts(NO_SITE, Journal(tmp_path / "starts"), loop, callbacks, mounts)
         starts.begin(held)
     assert bool(watched) == (kind == "nfs4" or way == "fork"), "what may hang is heard of later"
     os.waitpid(held.life.pid, 0)

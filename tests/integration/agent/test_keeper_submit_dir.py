@@ -123,10 +123,10 @@ def test_one_that_is_closed_to_its_account_is_not_entered_with_the_keepers_right
 
 def test_a_note_and_why_the_program_does_not_run_are_told_apart(tmp_path: Path) -> None:
     there = Launch("", ("no-such-program",), {}, str(tmp_path), 1, {}, prefer_cwd="/no/such")
-    pid, told = fork(there)
+    pid, status_pipe = fork(there)
     os.waitpid(pid, 0)
-    heard = hear(told, there)
-    os.close(told)
+    heard = hear(status_pipe, there)
+    os.close(status_pipe)
     assert heard.note == f"{OWN}/no/such does not exist"
     assert heard.is_over
     assert heard.problem is not None

@@ -174,7 +174,7 @@ def test_malformed_bytes_are_a_counted_refusal(union: object) -> None:
             Codec(union).decode(incoming.data)
         p.server.refuse(incoming, "malformed", str(caught.value))
         assert p.server.refused["malformed"] == 1
-        assert p.server.take_refusals()[0].who == "n1"
+        assert p.server.take_refusals()[0].peer == "n1"
 
 
 def test_a_flood_is_cut_to_the_rate_and_counted() -> None:

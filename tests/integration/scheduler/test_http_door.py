@@ -70,7 +70,7 @@ def audit(directory: SiteDirectory, kind: str) -> list[str]:
     with WireClient(directory.bundle("ada")).welcomed() as ada:
         events = ada.ask(ListEvents())
         assert isinstance(events, Events)
-        return [f"{e.who}: {e.text}" for e in events.events if e.kind == kind]
+        return [f"{e.actor}: {e.text}" for e in events.events if e.kind == kind]
 
 
 def test_an_event_is_announced_listed_and_cancelled(
@@ -104,7 +104,7 @@ def test_an_event_that_begins_now_lowers_the_budget(
     door.post(PATH, json=event(start=None, shed=None, limit="400kW")).raise_for_status()
     until(lambda: top(directory).budget_w == 400_000, "the lower budget")
     (limit,) = top(directory).limits
-    assert (limit.source, limit.who, limit.why) == ("event", "aggregator", "peak")
+    assert (limit.source, limit.requester, limit.why) == ("event", "aggregator", "peak")
     door.delete(f"{PATH}/dr-1").raise_for_status()
     assert top(directory).budget_w == full_w
 
@@ -149,7 +149,7 @@ def acts(directory: SiteDirectory, kind: str) -> list[str]:
     with WireClient(directory.bundle("ada")).welcomed() as ada:
         events = ada.ask(ListEvents(acts=True))
         assert isinstance(events, Events)
-        return [f"{e.who}: {e.text}" for e in events.events if e.kind == kind]
+        return [f"{e.actor}: {e.text}" for e in events.events if e.kind == kind]
 
 
 def test_what_is_no_event_is_refused_in_words(door: httpx.Client) -> None:

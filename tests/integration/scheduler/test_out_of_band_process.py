@@ -102,7 +102,7 @@ def test_a_host_whose_driver_hangs_is_switched_off_for_a_lowered_budget(
         assert bmc.resets == ["ForceOff"]
         assert node(client, "a1").committed_w == 0.0
         (ordered,) = events(client, "out_of_band_ordered")
-        assert (ordered.who, ordered.node) == ("scheduler", "a1")
+        assert (ordered.actor, ordered.node) == ("scheduler", "a1")
         assert "out-of-band status" in events(client, "node_off")[0].text
         pump_until([a2], lambda: events(client, "budget_met"), "the budget met")
 
@@ -126,7 +126,7 @@ def test_node_off_asks_the_host_first(
         shown = verb(directory, "node", "off", "a1", "--power-off")
         assert shown.returncode == 0, shown.stderr
         assert bmc.resets == ["ForceOff"]
-        assert [event.who for event in events(client, "node_off")] == ["ops", "ops"]
+        assert [event.actor for event in events(client, "node_off")] == ["ops", "ops"]
         listed = json.loads(verb(directory, "nodes", "--json").stdout)
         assert [one["out_of_band"] for one in listed] == ["automatic", "status"]
 

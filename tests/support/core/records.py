@@ -162,7 +162,7 @@ def limit(name: str = "shed", *, is_over: bool = False) -> LimitRecord:
         start_unix_s=UnixTime(T0),
         ramp_s=60.0,
         end_unix_s=UnixTime(T0 + 600),
-        who="ops",
+        requester="ops",
         why="grid",
     )
 

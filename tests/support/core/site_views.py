@@ -113,7 +113,7 @@ def shed_limit(**changes: object) -> LimitView:
         ramp_s=0.0,
         end_unix_s=None,
         release_s=0.0,
-        who="ops",
+        requester="ops",
         why="grid event 4711",
     )
     return msgspec.structs.replace(view, **changes)
@@ -158,7 +158,7 @@ def event(seq: int, text: str, level: str = "info") -> EventView:
         seq=seq,
         unix_s=UnixTime(NOON - 60 + seq),
         kind="note",
-        who="scheduler",
+        actor="scheduler",
         text=text,
         level="alarm" if level == "alarm" else "warning" if level == "warning" else "info",
     )
@@ -286,7 +286,7 @@ def reservations_now() -> Reservations:
         gpus_free=3,
         jobs=tuple(JobId(number) for number in (1, 2, 5, 8)),
         others=(JobId(4),),
-        who="olga",
+        requester="olga",
         why="summer school, room 3",
     )
     maintenance = msgspec.structs.replace(

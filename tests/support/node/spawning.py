@@ -12,12 +12,12 @@ def spawned(launch: Launch) -> int:
     """Process number of the started task, after its exec succeeded. Raises NotStarted."""
     if launch.account is None and spawn.has_vfork():
         return spawn.spawn_quick(launch)
-    pid, told = spawn.fork(launch)
+    pid, status_pipe = spawn.fork(launch)
     try:
-        assert select.select([told], [], [], DEADLINE_S)[0], "no exec"
-        problem = spawn.hear(told, launch).problem
+        assert select.select([status_pipe], [], [], DEADLINE_S)[0], "no exec"
+        problem = spawn.hear(status_pipe, launch).problem
     finally:
-        os.close(told)
+        os.close(status_pipe)
     if problem is not None:
         os.waitpid(pid, 0)
         raise problem

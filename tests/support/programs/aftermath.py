@@ -54,4 +54,4 @@ def _events(site: CliSite) -> str:
 def _line(event: EventView) -> str:
     at = datetime.fromtimestamp(event.unix_s, UTC)
     job = f" job {event.job}" if event.job is not None else ""
-    return f"{at:%H:%M:%S.%f} {event.level:7} {event.kind}{job}: {event.text} ({event.who})"
+    return f"{at:%H:%M:%S.%f} {event.level:7} {event.kind}{job}: {event.text} ({event.actor})"

@@ -26,7 +26,7 @@ COURSE = ReservationView(
     gpus_free=5,
     jobs=(JobId(7),),
     others=tuple(JobId(n) for n in range(1, 6)),
-    who="olga",
+    requester="olga",
     why="lab week",
 )
 
@@ -47,7 +47,7 @@ def test_a_reservation_shows_for_whom_what_is_free_and_who_is_still_there() -> N
 
 def test_maintenance_is_for_nobody_and_a_narrow_terminal_keeps_what_matters() -> None:
     fans = msgspec.structs.replace(COURSE, accounts=(), users=(), jobs=())
-    assert fans.whom == "maintenance"
+    assert fans.grantees == "maintenance"
     shown = text_of([fans], 110)
     assert "STILL THERE" in shown
     assert "BY" not in shown.split()

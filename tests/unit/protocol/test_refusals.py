@@ -10,7 +10,7 @@ def test_refusals_are_counted_and_the_newest_kept() -> None:
     taken = refusals.take()
     assert refusals.counts["rate"] == MAX_UNTAKEN + 5
     assert len(taken) == MAX_UNTAKEN
-    assert taken[-1].who == f"n{MAX_UNTAKEN + 4}"
+    assert taken[-1].peer == f"n{MAX_UNTAKEN + 4}"
     assert refusals.take() == []
 
 

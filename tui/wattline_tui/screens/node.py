@@ -100,8 +100,8 @@ def facts_of(node: NodeView, now_s: float) -> str:
 def _rows(gpu: GpuView, history: tuple[float, ...], view: View) -> list[Row]:
     """Rows of the GPU, and of each part of it where it is shared or partitioned."""
     parts = [
-        (f"{gpu.index}/{n}", ("", f"  {part}", *[""] * 6, who, ""))
-        for n, (part, who) in enumerate(holders_of(gpu, view))
+        (f"{gpu.index}/{n}", ("", f"  {part}", *[""] * 6, holder, ""))
+        for n, (part, holder) in enumerate(holders_of(gpu, view))
     ]
     return [_row(gpu, history), *parts]
 

@@ -63,5 +63,5 @@ def _say(
     if all(gpu.reading is not None or gpu.stale is not None for gpu in state.gpus):
         state.beat_wanted_s = now.mono_s
     for attempt in state.attempts.values():
-        attempt.told = attempt.phase
+        attempt.reported = attempt.phase
     state.note("adopted", f"incarnation {member.welcome.incarnation}, holding {held_mw / 1000:g} W")

@@ -85,26 +85,26 @@ def _has_news(state: NodeState, here: Standpoint | None, now: Now) -> bool:
 
 
 def _worth_telling(state: NodeState, member: Member, may_wait: bool, now: Now) -> bool:
-    if len(state.gpus) != len(member.told):
+    if len(state.gpus) != len(member.reported):
         return True
-    pairs = list(zip(member.told, state.gpus, strict=True))
-    if any(_is_other(state, told, gpu, now) for told, gpu in pairs):
+    pairs = list(zip(member.reported, state.gpus, strict=True))
+    if any(_is_other(state, reported, gpu, now) for reported, gpu in pairs):
         return True
     is_busy = any(a.will_load_gpus for a in state.attempts.values()) or state.pending is not None
     return not (may_wait or is_busy) and any(
-        gpu.idle_bound_mw * 1000 < told.idle_mw * IDLE_WORTH_PERMILLE for told, gpu in pairs
+        gpu.idle_bound_mw * 1000 < reported.idle_mw * IDLE_WORTH_PERMILLE for reported, gpu in pairs
     )
 
 
-def _is_other(state: NodeState, told: GpuInfo, gpu: Gpu, now: Now) -> bool:
+def _is_other(state: NodeState, reported: GpuInfo, gpu: Gpu, now: Now) -> bool:
     return (
-        told.uuid != gpu.info.uuid
-        or told.mig != gpu.info.mig
-        or told.can_cap != is_cappable(state, gpu, now)
-        or told.raised != (gpu.raised is not None)
-        or told.healthy != gpu.is_healthy(now.mono_s)
-        or state.overshoot_permille(gpu) > told.overshoot_permille
-        or gpu.idle_bound_mw > told.idle_mw
+        reported.uuid != gpu.info.uuid
+        or reported.mig != gpu.info.mig
+        or reported.can_cap != is_cappable(state, gpu, now)
+        or reported.raised != (gpu.raised is not None)
+        or reported.healthy != gpu.is_healthy(now.mono_s)
+        or state.overshoot_permille(gpu) > reported.overshoot_permille
+        or gpu.idle_bound_mw > reported.idle_mw
     )
 
 
@@ -127,7 +127,7 @@ def _say_hello(state: NodeState, now: Now) -> None:
                 hostname=facts.hostname,
                 cpus=facts.cpus,
                 memory_bytes=facts.memory_bytes,
-                gpus=session.greeting.told,
+                gpus=session.greeting.reported,
                 epoch_seen=state.file.epoch,
                 incarnation_seen=state.file.incarnation,
                 observe=facts.is_observe,
@@ -188,7 +188,7 @@ def _begin(state: NodeState, welcome: Welcome, greeting: Greeting, now: Now) -> 
     )
     state.emit(SaveState(state.file))
     session = state.session
-    session.member = Member(welcome, now.mono_s, greeting.told)
+    session.member = Member(welcome, now.mono_s, greeting.reported)
     session.greeting, session.hello_due_s, session.tries = None, None, 0
     session.refusal = ""
     session.beats_out.clear()

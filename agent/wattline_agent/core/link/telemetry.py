@@ -189,7 +189,7 @@ def _beat(state: NodeState, member: Member, now: Now) -> None:
                 memory_used_bytes=host.memory_used_bytes,
                 non_gpu_mw=non_gpu_mw(state),
                 problems=sentences(found),
-                raised=raised_caps.told(state),
+                raised=raised_caps.reported(state),
                 simulated=state.facts.is_simulated,
                 conditions=found,
             )

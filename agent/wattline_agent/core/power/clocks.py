@@ -72,8 +72,8 @@ def _take(state: NodeState, gpu: Gpu, result: ClockResult, now: Now) -> None:
 
 def _on_file(state: NodeState, mhz: dict[GpuIndex, int]) -> None:
     before = state.file.locked_mhz
-    told = {state.gpus[index].info.uuid: ceiling for index, ceiling in mhz.items()}
-    after = {uuid: ceiling for uuid, ceiling in {**before, **told}.items() if ceiling}
+    requested = {state.gpus[index].info.uuid: ceiling for index, ceiling in mhz.items()}
+    after = {uuid: ceiling for uuid, ceiling in {**before, **requested}.items() if ceiling}
     if after != before:
         state.file = replace(state.file, locked_mhz=after)
         state.emit(SaveState(state.file))

@@ -159,7 +159,7 @@ def describe(raised: Raised) -> str:
     )
 
 
-def told(state: NodeState) -> tuple[RaisedCap, ...]:
+def reported(state: NodeState) -> tuple[RaisedCap, ...]:
     """As reported in a Beat, once the possible causes are known."""
     return tuple(
         RaisedCap(

@@ -81,7 +81,7 @@ class Attempt:
     """When a condemned attempt is killed, frozen or not."""
     is_killed: bool = False
     """The condemned attempt was killed; its end is still to be observed."""
-    told: TaskPhase | None = None
+    reported: TaskPhase | None = None
     """Phase last reported in a TaskUpdate."""
 
     @property

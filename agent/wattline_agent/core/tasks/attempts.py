@@ -57,7 +57,7 @@ def next_news_s(state: NodeState) -> float | None:
     member = state.session.member
     if member is None or member.adopted is None:
         return None
-    fresh = (a.launched_s for a in state.attempts.values() if a.told is None and a.is_alive)
+    fresh = (a.launched_s for a in state.attempts.values() if a.reported is None and a.is_alive)
     return min((launched_s + FRESH_S for launched_s in fresh), default=None)
 
 
@@ -66,15 +66,15 @@ def tell_changes(state: NodeState, now: Now) -> None:
     member = state.session.member
     is_ended = False
     for attempt in state.attempts.values():
-        if attempt.phase == attempt.told or not (attempt.is_alive or attempt.is_ended):
+        if attempt.phase == attempt.reported or not (attempt.is_alive or attempt.is_ended):
             continue
-        is_fresh = attempt.told is None and now.mono_s - attempt.launched_s < FRESH_S
+        is_fresh = attempt.reported is None and now.mono_s - attempt.launched_s < FRESH_S
         if is_fresh and attempt.phase in ("starting", "running"):
             continue
         if member is None or member.adopted is None:
             continue
         is_ended = is_ended or attempt.is_ended
-        attempt.told = attempt.phase
+        attempt.reported = attempt.phase
         state.emit(
             Tell(TaskUpdate(member.welcome.epoch, member.welcome.incarnation, attempt.report()))
         )

@@ -10,7 +10,7 @@ from wattline_scheduler.core.model.jobs.job import Attempt, Job
 from wattline_scheduler.core.model.queue.job_class import Line, LineKey
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.model.usage.quota_book import QuotaNow
-from wattline_scheduler.core.model.usage.usage_ledger import Key, Told
+from wattline_scheduler.core.model.usage.usage_ledger import Key, QuotaReport
 from wattline_scheduler.plan.model.columns import Columns
 from wattline_scheduler.plan.model.shape import Shape
 from wattline_scheduler.plan.model.snapshot import QuotaRoom
@@ -87,24 +87,24 @@ def _tell(state: State, one: QuotaNow, now: Now) -> None:
     After a restart the use of live tries is briefly unknown: a quota is not reported open then.
     """
     ledger, periods = state.ledger, _periods(state, one.quota, now)
-    before = ledger.told(one.key)
-    told = before if before in periods.values() else None
+    before = ledger.last_report(one.key)
+    valid = before if before in periods.values() else None
     said = periods[one.closed_by] if one.closed_by is not None else None
-    if said is not None and (told is None or said.until_unix_s > told.until_unix_s):
-        state.journal.save(ledger.tell(one.key, said, now.unix_s))
+    if said is not None and (valid is None or said.until_unix_s > valid.until_unix_s):
+        state.journal.save(ledger.record_report(one.key, said, now.unix_s))
         text = one.closed.replace("waits for the", "nothing more starts by the", 1)
         state.journal.note("quota_used_up", text, now, level="warning")
-    elif before is not None and told is None:
-        state.journal.save(ledger.tell(one.key, None, now.unix_s))
+    elif before is not None and valid is None:
+        state.journal.save(ledger.record_report(one.key, None, now.unix_s))
         state.journal.note("quota_open", f"the quota of {one.name} is open again", now)
 
 
-def _periods(state: State, quota: Quota, now: Now) -> dict[QuotaLimit, Told]:
+def _periods(state: State, quota: Quota, now: Now) -> dict[QuotaLimit, QuotaReport]:
     """Valid reports for this day and month; those of another period or quota are void."""
     day, month = state.calendar.day(now.unix_s), state.calendar.month(now.unix_s)
     return {
-        "usd_per_month": Told(month.end_unix_s, quota.cost_per_month_usd),
-        "kwh_per_day": Told(day.end_unix_s, quota.energy_per_day_wh),
+        "usd_per_month": QuotaReport(month.end_unix_s, quota.cost_per_month_usd),
+        "kwh_per_day": QuotaReport(day.end_unix_s, quota.energy_per_day_wh),
     }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from wattline_protocol.ids import JobId, NodeId, Now, UserName
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.wire.client_messages import Denied
-from wattline_protocol.wire.reservations import whom_said
+from wattline_protocol.wire.reservations import format_grantees
 from wattline_scheduler.core.model.jobs.job_names import named
 from wattline_scheduler.core.model.journal import SCHEDULER
 from wattline_scheduler.core.model.not_found import not_there
@@ -50,7 +50,7 @@ def _span(state: State, record: ReservationRecord) -> Span:
         record.start_unix_s,
         record.end_unix_s,
         np.array(nodes, np.int64),
-        whom_said(record.accounts, record.users),
+        format_grantees(record.accounts, record.users),
         said(record.start_unix_s),
         said(record.end_unix_s),
     )
@@ -87,9 +87,10 @@ def refusal(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
         return not_there("reservation", spec.reservation, state.reservations)
     accounts = {spec.account or owner, *state.work.quotas.accounts_above(spec.account or owner)}
     if owner not in record.users and accounts.isdisjoint(record.accounts):
-        whom = whom_said(record.accounts, record.users)
-        who = f"account {spec.account}, user {owner}" if spec.account else f"user {owner}"
-        return Denied("not_allowed", f"reservation {record.name} is for {whom}; this is {who}")
+        grantees = format_grantees(record.accounts, record.users)
+        submitter = f"account {spec.account}, user {owner}" if spec.account else f"user {owner}"
+        text = f"reservation {record.name} is for {grantees}; this is {submitter}"
+        return Denied("not_allowed", text)
     return None
 
 
@@ -104,14 +105,14 @@ def tick_reservations(state: State, now: Now) -> None:
             others = by_part(state, record)[1]
             still = f"; {named(others)} still run{'' if len(others) > 1 else 's'} there"
             text += still if others else ""
-            state.journal.act("reservation_begun", text, now, who=record.who)
+            state.journal.act("reservation_begun", text, now, actor=record.requester)
 
 
-def end(state: State, record: ReservationRecord, text: str, who: str, now: Now) -> None:
+def end(state: State, record: ReservationRecord, text: str, actor: str, now: Now) -> None:
     """Ends a reservation."""
     del state.reservations[record.name]
     _put(state, record, "over", now)
-    state.journal.act("reservation_over", f"reservation {text}", now, who=who)
+    state.journal.act("reservation_over", f"reservation {text}", now, actor=actor)
 
 
 def keep(state: State, record: ReservationRecord, now: Now) -> None:
@@ -156,6 +157,6 @@ def said(state: State, record: ReservationRecord) -> str:
     count, calendar = len(record.nodes), state.calendar
     shown = ", ".join(record.nodes[:MAX_NODES_NAMED])
     more = ", …" if count > MAX_NODES_NAMED else ""
-    whom = whom_said(record.accounts, record.users)
+    grantees = format_grantees(record.accounts, record.users)
     times = f"from {calendar.said(record.start_unix_s)} until {calendar.said(record.end_unix_s)}"
-    return f"{nodes_said(count)} ({shown}{more}) for {whom} {times}"
+    return f"{nodes_said(count)} ({shown}{more}) for {grantees} {times}"

@@ -285,10 +285,10 @@ def lacking(offers: Sequence[NodeOffer], shape: Shape, able: int, where: str) ->
     `able`: number of nodes that meet all. `where`: the place of the nodes, as text.
     """
     gpus = [gpu for offer in offers for gpu in offer.gpus]
-    who = "they have" if shape.labels else f"{where} has"
+    subject = "they have" if shape.labels else f"{where} has"
     profiles = ", ".join(sorted({profile_of(gpu) for gpu in gpus} - {""}))
     if shape.mig and shape.mig not in profiles.split(", "):
-        there = f"{who} {profiles}" if profiles else "no GPU is in MIG mode"
+        there = f"{subject} {profiles}" if profiles else "no GPU is in MIG mode"
         return f"no GPU has a MIG device {shape.mig}; {there}"
     if shape.gpus and profiles and not shape.mig and all(map(profile_of, gpus)):
         return f"every GPU is in MIG mode; ask for one of their MIG devices: {profiles}"
@@ -297,7 +297,7 @@ def lacking(offers: Sequence[NodeOffer], shape: Shape, able: int, where: str) ->
         present = ", ".join(sorted({gpu.name for gpu in alike})) or "no GPUs"
         what = f"MIG device {shape.mig}" if shape.mig else "GPU"
         wanted = " or ".join(shape.gpu_type) or "any"
-        return f"no {what} is of type {wanted}; {who} {present}"
+        return f"no {what} is of type {wanted}; {subject} {present}"
     part = shape.gpu_milli
     if part < WHOLE_GPU and not any(gpu.can_share for gpu in gpus):
         return "wants a part of a GPU; the compute mode of every GPU lets one process use it"

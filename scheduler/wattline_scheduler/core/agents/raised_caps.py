@@ -20,11 +20,11 @@ def follow_raises(state: State, node: NodeNow, beat: Beat, now: Now) -> None:
     open_now = state.problems.of_node.get(node.id, {})
     if not beat.raised and not open_now:
         return
-    told = {gpu_subject(node.id, raised.index): raised for raised in beat.raised}
+    reported = {gpu_subject(node.id, raised.index): raised for raised in beat.raised}
     for kind, subject in list(open_now):
-        if kind == KIND and subject not in told:
+        if kind == KIND and subject not in reported:
             end(state, kind, subject, now, f"the cap of {subject} holds again")
-    for subject, raised in told.items():
+    for subject, raised in reported.items():
         job = raised.culprits[0].job if raised.culprits else None
         text = f"{subject}: {_words(state, raised)}"
         begin(state, KIND, subject, text, now, node=node.id, job=job)

@@ -78,7 +78,7 @@ def ask_off(
     what = "switched off without its agent" if request.power_off else "asked whether it is off"
     reason = request.reason or f"asked for by {event.user}"
     text = f"{node.id} is {what}: {reason}"
-    state.journal.act("out_of_band_ordered", text, now, who=event.user, node=node.id)
+    state.journal.act("out_of_band_ordered", text, now, actor=event.user, node=node.id)
     number = state.off_tries.next_number()
     one = OffTry(number, now.mono_s, request.power_off, event.user, reason, event.client, event.ask)
     _begin(state, node, one)
@@ -112,7 +112,7 @@ def out_of_band_done(state: State, event: OutOfBandDone, now: Now) -> None:
     if why_not:
         _failed(state, node, one, why_not, now)
         return
-    text = count_off(state, node, one.who, "its out-of-band status", one.reason, now)
+    text = count_off(state, node, one.requester, "its out-of-band status", one.reason, now)
     _answer(state, one, Done(text))
 
 

@@ -14,7 +14,7 @@ from wattline_scheduler.core.model.problems import end_of_node
 from wattline_scheduler.core.model.state import State
 
 
-def count_off(state: State, node: NodeNow, who: str, confirmed_by: str, why: str, now: Now) -> str:
+def count_off(state: State, node: NodeNow, actor: str, source: str, why: str, now: Now) -> str:
     """Counts a node off on confirmation: frees its watts, ends its tasks as lost. Returns text."""
     node.record = msgspec.structs.replace(node.record, is_off=True, off_reason=why, is_spared=False)
     node.link = Unheard()
@@ -23,8 +23,8 @@ def count_off(state: State, node: NodeNow, who: str, confirmed_by: str, why: str
     command_outbox.drop_all(node)
     state.journal.save(node.record)
     state.journal.save(state.books.declare_off(node.id))
-    text = f"{node.id} is off, confirmed by {confirmed_by}: {why}"
-    state.journal.act("node_off", text, now, who=who, node=node.id, level="warning")
+    text = f"{node.id} is off, confirmed by {source}: {why}"
+    state.journal.act("node_off", text, now, actor=actor, node=node.id, level="warning")
     end_of_node(state, node.id, now, f"{node.id} is off")
     state.contradicted.pop(node.id, None)
     state.off_tries.forget(node.id)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from wattline_protocol.ids import DomainId, Now
 from wattline_protocol.site.wall_power import PERMILLE
-from wattline_scheduler.core.leases.lease_load import NOBODY, idle_mw, is_leased
+from wattline_scheduler.core.leases.lease_load import NO_TASK, idle_mw, is_leased
 from wattline_scheduler.core.leases.leases import STUCK_AFTER_S, is_stuck
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.state import Overrun, State
@@ -141,7 +141,7 @@ def _relief(state: State, node: NodeNow, mw: int) -> dict[int, int]:
 
 
 def _priority(node: NodeNow) -> int:
-    return max((a.gang.job.spec.priority for a in node.attempts.values()), default=NOBODY)
+    return max((a.gang.job.spec.priority for a in node.attempts.values()), default=NO_TASK)
 
 
 def _why(

@@ -57,7 +57,7 @@ def put_limit(state: State, limit: Limit, now: Now) -> Limit:
                 value_mw=rounded_mw,
                 from_mw=rounded_mw,
                 start_unix_s=before.start_unix_s if before else now.unix_s,
-                who=limit.who or SCHEDULER,
+                requester=limit.requester or SCHEDULER,
                 why=limit.why,
             ),
         )
@@ -164,13 +164,14 @@ def _ended(state: State, record: LimitRecord, limit: Limit, now: Now) -> None:
         state.journal.note("budget_rising", text, now)
 
 
-def note_restored(state: State, record: LimitRecord, who: str, reason: str, now: Now) -> str:
+def note_restored(state: State, record: LimitRecord, actor: str, reason: str, now: Now) -> str:
     """Writes the audit record of a limit that has ended."""
     domain = record.domain
     budget_w, full_w = state.domains.budget_mw(domain) / 1000, _full_w(state, domain)
     left = "full budget" if budget_w >= full_w else "budget, still limited otherwise,"
     text = f"{domain}: {left} of {budget_w:.0f} W restored"
-    state.journal.act("budget_restored", text + (f" ({reason})" if reason else ""), now, who=who)
+    why = f" ({reason})" if reason else ""
+    state.journal.act("budget_restored", text + why, now, actor=actor)
     return text
 
 
@@ -211,7 +212,7 @@ def limit_of(record: LimitRecord, now: Now) -> Limit:
         ramp_s=record.ramp_s,
         end=None if record.end_unix_s is None else instant(record.end_unix_s),
         release_s=record.release_s,
-        who=record.who,
+        requester=record.requester,
         why=record.why,
     )
 

@@ -129,8 +129,8 @@ def inlet_of(state: State, zone_id: DomainId) -> float | None:
     """The warm end of the zone's inlets; None if under half of the reachable nodes report one."""
     heard = [state.nodes[name] for name in state.domains.members[zone_id]]
     beats = [node.beat for node in heard if node.is_reachable and node.beat is not None]
-    told = [b.inlet_c for b in beats if b.inlet_c is not None and is_plausible_c(b.inlet_c)]
-    return warm_end_c(told) if told and 2 * len(told) >= len(beats) else None
+    inlets_c = [b.inlet_c for b in beats if b.inlet_c is not None and is_plausible_c(b.inlet_c)]
+    return warm_end_c(inlets_c) if inlets_c and 2 * len(inlets_c) >= len(beats) else None
 
 
 def _floor_mw(state: State, zone_id: DomainId, now: Now) -> int:
@@ -222,7 +222,7 @@ def set_units(state: State, user: UserName, request: SetUnits, now: Now) -> Answ
     state.journal.save(record)
     why = f" ({request.reason})" if request.reason else ""
     text = f"{request.zone}: {request.units} of {zone.plant.units} units in service, says {user}"
-    state.journal.act("cooling_units_said", text + why, now, who=user, level="warning")
+    state.journal.act("cooling_units_said", text + why, now, actor=user, level="warning")
     follow_capacity(state, request.zone, zone, now)
     state.rebalanced_at = None
     return Done(text)

@@ -22,7 +22,7 @@ from wattline_scheduler.power.demand.node_load import (
 )
 from wattline_scheduler.power.demand.useful_cap import with_known
 
-NOBODY = -1
+NO_TASK = -1
 """Priority of GPUs that draw without a task: served last."""
 
 PROTECTED_PRIORITY = PRIORITIES["high"]
@@ -115,7 +115,7 @@ def outdate_moved(state: State) -> None:
 
 def _fixed(gpu: GpuInfo, mw: int) -> GpuLoad:
     """A busy GPU without a task: at its floor, or at its maximum if it cannot be capped."""
-    return GpuLoad(gpu.index, mw, mw, mw, mw, mw, NOBODY)
+    return GpuLoad(gpu.index, mw, mw, mw, mw, mw, NO_TASK)
 
 
 def _counts(attempt: Attempt, only: Gang | None = None) -> bool:

@@ -90,6 +90,6 @@ def readmit(state: State, node: NodeNow, user: UserName, request: Readmit, now: 
     why = f": {request.reason}" if request.reason else ""
     text = f"{node.id} is readmitted{why}; it counts in full until its caps are read back"
     end(state, "node_quarantined", node.id, now, text)
-    state.journal.act("node_readmitted", text, now, who=user, node=node.id)
+    state.journal.act("node_readmitted", text, now, actor=user, node=node.id)
     state.wants_plan = True
     return Done(text)

@@ -76,8 +76,8 @@ def _begin(state: State, record: LimitRecord, now: Now) -> None:
         state.calendar.begun[record.domain, record.name] = record.start_unix_s
     record = budget_limits.begin(state, record, now)
     text = f"{record.domain}: {_in_words(state, record)}"
-    who = record.who if record.source == "event" else SCHEDULER
-    state.journal.act("budget_lowered", text, now, who=who, level="warning")
+    actor = record.requester if record.source == "event" else SCHEDULER
+    state.journal.act("budget_lowered", text, now, actor=actor, level="warning")
     budget_limits.told_and_met(
         state, record, f"budget of {record.domain} lowered by {record.name}", now
     )

@@ -81,14 +81,14 @@ PARENTS_PER_INDEX = 10
 
 def follow_ends(state: State, now: Now) -> None:
     """Propagates the ends of jobs to their children."""
-    work, told = state.work, 0
-    while work.over and told < MAX_FOLLOWED:
+    work, handled = state.work, 0
+    while work.over and handled < MAX_FOLLOWED:
         parent = work.over[0]
         children = work.children.get(parent.id)
         if children is None:
             work.over.popleft()
         else:
-            told += _met(state, next(iter(children.values())), parent, now)
+            handled += _met(state, next(iter(children.values())), parent, now)
 
 
 def _met(state: State, job: Job, parent: Job, now: Now) -> int:

@@ -66,8 +66,8 @@ def reason_of(job: Job, state: JobState) -> str:
     if state in ("HELD", "PENDING"):
         return "; ".join(filter(None, (late, _why_waiting(job))))
     if job.is_ended:
-        told = (g for g in job.gangs if isinstance(g.phase, Ended) and g.phase.outcome == state)
-        return next((_where(g) for g in told if g.reason), "")
+        gangs = (g for g in job.gangs if isinstance(g.phase, Ended) and g.phase.outcome == state)
+        return next((_where(g) for g in gangs if g.reason), "")
     if state == "PAUSED":
         why = next((g.reason for g in job.gangs if g.phase_name == "paused"), "")
         return "; ".join(filter(None, (late, why)))
@@ -80,8 +80,8 @@ def reason_of(job: Job, state: JobState) -> str:
 
 def _why_stopping(job: Job) -> str:
     """Stop reason of the first of its gangs that is being stopped."""
-    told = (g for g in job.gangs if g.phase_name == "ending" and g.reason)
-    return next((f"stopping: {_where(g)}" for g in told), "stopping")
+    gangs = (g for g in job.gangs if g.phase_name == "ending" and g.reason)
+    return next((f"stopping: {_where(g)}" for g in gangs), "stopping")
 
 
 def _why_waiting(job: Job) -> str:

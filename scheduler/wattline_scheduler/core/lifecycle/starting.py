@@ -155,7 +155,7 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
     spec = gang.job.spec
     run_as = account_of(state.site.run_as, gang.job.record.owner)
     if run_as is None:
-        raise ValueError(f"{gang.name} starts, though it would run as nobody")
+        raise ValueError(f"{gang.name} starts without a host account to run as")
     is_service = spec.kind == "service"
     return TaskOrder(
         ref=record.ref,

@@ -61,7 +61,7 @@ class Calendar:
             ramp_s=schedule.ramp_s,
             end_unix_s=opening.end_unix_s,
             release_s=schedule.release_s,
-            who="site file",
+            requester="site file",
             why=schedule.reason,
         )
 

@@ -105,7 +105,7 @@ class DiskMeasured:
 class ActRefused:
     """A request refused at the edge: insufficient role, invalid token, or too many requests."""
 
-    who: str
+    actor: str
     what: str
     reason: str
 

@@ -98,8 +98,8 @@ class Journal:
     ) -> None:
         """Writes an event. `by`: the node that reports it; None = the scheduler."""
         if level == "alarm" or self._is_admitted(kind, text, job, now):
-            who = SCHEDULER if by is None else by
-            self._write(EventView(self._next_event, now.unix_s, kind, who, text, job, node, level))
+            number, actor = self._next_event, by or SCHEDULER
+            self._write(EventView(number, now.unix_s, kind, actor, text, job, node, level))
 
     def act(
         self,
@@ -107,7 +107,7 @@ class Journal:
         text: str,
         now: Now,
         *,
-        who: str,
+        actor: str,
         owner: str | None = None,
         job: JobId | None = None,
         node: NodeId | None = None,
@@ -115,17 +115,17 @@ class Journal:
     ) -> None:
         """Writes an action to the log and, unless it is of a user on an own job (`owner`), to the
         table of actions. The scheduler also uses it, for its own equivalent actions."""
-        event = EventView(self._next_event, now.unix_s, kind, who, text, job, node, level)
+        event = EventView(self._next_event, now.unix_s, kind, actor, text, job, node, level)
         self._write(event)
-        if who not in (SCHEDULER, owner):
+        if actor not in (SCHEDULER, owner):
             self.newest_act = event.seq
             self.save(ActRecord(event.seq, event))
 
-    def refused(self, text: str, now: Now, *, who: str, node: NodeId | None = None) -> None:
+    def refused(self, text: str, now: Now, *, actor: str, node: NodeId | None = None) -> None:
         """Writes an action denied to a user. Limited by member and minute."""
         text = text[:ACT_CHARS]
-        if self._refused.admit(who, text, now):
-            self.act("act_refused", text, now, who=who, node=node, level="warning")
+        if self._refused.admit(actor, text, now):
+            self.act("act_refused", text, now, actor=actor, node=node, level="warning")
 
     def sum_up(self, now: Now) -> None:
         """Writes one summary event per cause with surplus events in a past minute, once a tick."""
@@ -136,7 +136,7 @@ class Journal:
                 self.note("events_dropped", text, now, node=node, level="warning")
         for one in self._refused.take_over(now):
             text = f"{one.count} more acts refused within a minute, the last: {one.last}"
-            self.act("acts_refused", text, now, who=one.cause, level="warning")
+            self.act("acts_refused", text, now, actor=one.cause, level="warning")
 
     def _is_admitted(self, kind: str, text: str, job: JobId | None, now: Now) -> bool:
         node = self._speaker

@@ -17,7 +17,7 @@ class OffTry:
     number: int
     since: Instant
     power_off: bool
-    who: str
+    requester: str
     reason: str
     client: bytes = b""
     """Client that waits for the result; empty: none."""

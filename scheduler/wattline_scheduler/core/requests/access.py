@@ -30,9 +30,9 @@ Gate = Literal["queue", "account", "run_as", "cost"]
 
 def not_allowed(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
     """Denies a queue or account that the user may not use, or a user without host account."""
-    nobody = _runs_as_nobody(state, owner)
-    if nobody:
-        return Denied("not_allowed", f"{nobody}; ask an operator for one")
+    refusal = _no_host_account(state, owner)
+    if refusal:
+        return Denied("not_allowed", f"{refusal}; ask an operator for one")
     bound = _bound(state, owner)
     if bound:
         return Denied("not_allowed", bound)
@@ -59,9 +59,9 @@ def barred(state: State, owner: UserName, spec: JobSpec) -> tuple[Gate, str] | N
     if unknown:
         name = spec.queue if unknown == "queue" else spec.account or owner
         return unknown, f"there is no {unknown} {name} any more; {_way_out(unknown)}"
-    nobody = _runs_as_nobody(state, owner)
-    if nobody:
-        return "run_as", f"{nobody}; a site file with one lets it start"
+    refusal = _no_host_account(state, owner)
+    if refusal:
+        return "run_as", f"{refusal}; a site file with one lets it start"
     others = _for_others(state, owner, spec)
     if others is not None:
         what, text = others
@@ -73,7 +73,7 @@ def barred(state: State, owner: UserName, spec: JobSpec) -> tuple[Gate, str] | N
     return None
 
 
-def _runs_as_nobody(state: State, owner: UserName) -> str:
+def _no_host_account(state: State, owner: UserName) -> str:
     """Returns the reason if the user maps to no host account; empty = it maps to one."""
     if account_of(state.site.run_as, owner) is not None:
         return ""

@@ -119,7 +119,7 @@ def _on_one(state: State, asker: Asker, request: OnJobs, target: Target, now: No
     else:
         owner = job.record.owner
         said = one.tell(strike)
-        state.journal.act(one.event, said, now, who=asker.user, owner=owner, job=job.id)
+        state.journal.act(one.event, said, now, actor=asker.user, owner=owner, job=job.id)
         text = one.do(state, strike, asker.user, now)
     return _row(target, text, len(strike.gangs))
 

@@ -44,7 +44,7 @@ def add(state: State, user: UserName, request: GridEvent, now: Now) -> Answer:
         f"{said(record.start_unix_s)} until {said(record.end_unix_s or 0.0)}"
     )
     why = f" ({record.why})" if record.why else ""
-    state.journal.act("grid_event_planned", text + why, now, who=user)
+    state.journal.act("grid_event_planned", text + why, now, actor=user)
     return Done(text)
 
 
@@ -112,7 +112,7 @@ def _record(state: State, user: UserName, request: GridEvent, now: Now) -> Limit
         ramp_s=request.ramp_s,
         end_unix_s=UnixTime(request.end_unix_s),
         release_s=request.release_s,
-        who=user,
+        requester=user,
         why=request.reason,
     )
 
@@ -127,7 +127,7 @@ def _again(known: LimitRecord, asked: LimitRecord, *, is_now: bool) -> Answer:
     if known.phase == "cancelled":
         return Denied("conflict", f"{known.name} was cancelled; announce it under a new id")
     same = msgspec.structs.replace(
-        asked, phase=known.phase, from_mw=known.from_mw, who=known.who, why=known.why
+        asked, phase=known.phase, from_mw=known.from_mw, requester=known.requester, why=known.why
     )
     if is_now:
         same = msgspec.structs.replace(
@@ -165,5 +165,5 @@ def cancel(state: State, user: UserName, request: CancelGridEvent, now: Now) -> 
     budget_limits.cancel(state, record, now)
     why = f" ({request.reason})" if request.reason else ""
     text = f"{record.domain}: {record.name} is cancelled"
-    state.journal.act("grid_event_cancelled", text + why, now, who=user, level="warning")
+    state.journal.act("grid_event_cancelled", text + why, now, actor=user, level="warning")
     return Done(text)

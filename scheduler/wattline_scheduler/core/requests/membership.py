@@ -25,14 +25,14 @@ def members_seen(state: State, event: MembersSeen, now: Now) -> None:
         _seen(state, seen[name], now, is_told=not is_first)
     if is_first and seen:
         text = f"{len(seen)} members on the first look: {listed(sorted(seen), MAX_NAMED)}"
-        state.journal.act("members_known", text, now, who=SITE_DIRECTORY)
+        state.journal.act("members_known", text, now, actor=SITE_DIRECTORY)
 
 
 def _removed(state: State, record: MemberRecord, now: Now, *, is_told: bool) -> None:
     state.journal.save(msgspec.structs.replace(record, is_removed=True))
     if is_told:
         text = f"{record.name} ({record.role}) was removed: its key is refused"
-        state.journal.act("member_removed", text, now, who=SITE_DIRECTORY, level="warning")
+        state.journal.act("member_removed", text, now, actor=SITE_DIRECTORY, level="warning")
 
 
 def _seen(state: State, member: MemberRecord, now: Now, *, is_told: bool) -> None:
@@ -46,7 +46,7 @@ def _seen(state: State, member: MemberRecord, now: Now, *, is_told: bool) -> Non
     key = member.public_key[:KEY_CHARS]
     if before is None:
         text = f"{member.name} was enrolled as {member.role}, key {key}…"
-        state.journal.act("member_enrolled", text, now, who=SITE_DIRECTORY)
+        state.journal.act("member_enrolled", text, now, actor=SITE_DIRECTORY)
         return
     changes = []
     if before.role != member.role:
@@ -54,4 +54,4 @@ def _seen(state: State, member: MemberRecord, now: Now, *, is_told: bool) -> Non
     if before.public_key != member.public_key:
         changes.append(f"another key, {key}…")
     text = f"{member.name} was changed: {', '.join(changes)}"
-    state.journal.act("member_changed", text, now, who=SITE_DIRECTORY, level="warning")
+    state.journal.act("member_changed", text, now, actor=SITE_DIRECTORY, level="warning")

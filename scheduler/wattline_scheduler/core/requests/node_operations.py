@@ -35,7 +35,7 @@ def drain(state: State, node: NodeNow, user: UserName, request: Drain, now: Now)
     state.journal.save(node.record)
     node.outdate_offer()
     text = f"{node.id} gets no new tasks: {node.record.drain_reason}"
-    state.journal.act("node_draining", text, now, who=user, node=node.id)
+    state.journal.act("node_draining", text, now, actor=user, node=node.id)
     gangs = {a.gang.key: a.gang for a in node.attempts.values()} if request.is_now else {}
     for key in sorted(gangs):
         if not isinstance(gangs[key].phase, Ending):
@@ -69,7 +69,7 @@ def undrain(state: State, node: NodeNow, user: UserName, request: Undrain, now: 
     state.journal.save(node.record)
     node.outdate_offer()
     text = f"{node.id} takes tasks again"
-    state.journal.act("node_undrained", text, now, who=user, node=node.id)
+    state.journal.act("node_undrained", text, now, actor=user, node=node.id)
     state.wants_plan = True
     return Done(text)
 
@@ -105,7 +105,7 @@ def declare_on(state: State, node: NodeNow, user: UserName, request: DeclareOn, 
         node.record = msgspec.structs.replace(node.record, is_spared=True)
         state.journal.save(node.record)
         text = f"{node.id} is not off; it is not switched off out of band until it is heard"
-        state.journal.act("node_spared", text, now, who=user, node=node.id)
+        state.journal.act("node_spared", text, now, actor=user, node=node.id)
         return Done(text)
     if not node.record.is_off:
         return Denied("conflict", f"{node.id} is not off, it is {node.state}")
@@ -115,6 +115,6 @@ def declare_on(state: State, node: NodeNow, user: UserName, request: DeclareOn, 
     state.journal.save(state.books.declare_on(node.id))
     node.outdate_offer()
     text = f"{node.id} may draw again: it counts at nameplate until it is heard"
-    state.journal.act("node_on", text, now, who=user, node=node.id)
+    state.journal.act("node_on", text, now, actor=user, node=node.id)
     note_overruns(state, f"{node.id} was declared on", now)
     return Done(text)

@@ -23,12 +23,12 @@ def note_refused(
         target = getattr(event.request, "node", None)
         node = NodeId(target) if target in state.nodes else None
         text = f"{event.role} may not {in_words(event.request)}: {reason}"
-        state.journal.refused(text, now, who=event.user, node=node)
+        state.journal.refused(text, now, actor=event.user, node=node)
 
 
 def act_refused(state: State, event: ActRefused, now: Now) -> None:
     """Records a request refused at the edge, before it became an event."""
-    state.journal.refused(f"{event.what}: {event.reason}", now, who=event.who)
+    state.journal.refused(f"{event.what}: {event.reason}", now, actor=event.actor)
 
 
 def _refusal(answer: Answer, *, is_of_operators: bool) -> str:

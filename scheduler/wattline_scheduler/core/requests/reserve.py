@@ -72,13 +72,13 @@ def reserve(state: State, event: ClientAsked, request: Reserve, now: Now) -> Ans
         nodes=nodes,
         accounts=request.accounts,
         users=request.users,
-        who=user,
+        requester=user,
         why=request.reason,
     )
     keep(state, record, now)
     text = f"{record.name} keeps {said(state, record)}"
     why = f" ({record.why})" if record.why else ""
-    state.journal.act("reservation_made", f"reservation {text}{why}", now, who=user)
+    state.journal.act("reservation_made", f"reservation {text}{why}", now, actor=user)
     return Done(text + _who_may_stay(state, record, now))
 
 

@@ -85,8 +85,8 @@ def select(
     """
     stranger = next((u for u in which.users if u != asker.user and not asker.is_operator), None)
     if stranger is not None:
-        who = f"{asker.user} has the role {asker.role}"
-        text = f"only operators act on jobs of others, here of {stranger}; {who}"
+        role = f"{asker.user} has the role {asker.role}"
+        text = f"only operators act on jobs of others, here of {stranger}; {role}"
         return Denied("not_allowed", text)
     if which.jobs:
         return _named(state, asker, which, ended, by_index=by_index, names=names)

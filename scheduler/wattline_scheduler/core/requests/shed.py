@@ -37,13 +37,13 @@ def shed(state: State, user: UserName, request: Shed, now: Now) -> Answer:
         ramp_s=request.ramp_s,
         end_unix_s=UnixTime(now.unix_s + request.for_s) if request.for_s else None,
         release_s=request.release_s,
-        who=user,
+        requester=user,
         why=request.reason,
     )
     record = budget_limits.begin(state, record, now)
     text = f"{domain}: {_in_words(request, by_mw / full_mw, user)}"
     text += f", {(full_mw - by_mw) / 1000:.0f} W remain"
-    state.journal.act("budget_shed", text, now, who=user, level="warning")
+    state.journal.act("budget_shed", text, now, actor=user, level="warning")
     budget_limits.told_and_met(state, record, f"budget of {domain} lowered by {user}", now)
     return Done(text)
 
@@ -110,7 +110,7 @@ def restore(state: State, user: UserName, request: Restore, now: Now) -> Answer:
         return Done(budget_limits.note_restored(state, record, user, request.reason, now))
     text = f"{domain}: the budget rises to the full one over {format_duration(request.ramp_s)}"
     why = f" ({request.reason})" if request.reason else ""
-    state.journal.act("budget_rising", text + why, now, who=user)
+    state.journal.act("budget_rising", text + why, now, actor=user)
     return Done(text)
 
 

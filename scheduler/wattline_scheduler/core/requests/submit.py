@@ -101,6 +101,6 @@ def _accept(state: State, user: UserName, token: str, spec: JobSpec, now: Now) -
     state.work.add(job, now)
     state.picture.recent.note(job.shape, spec.gang_count * job.shape.nodes)
     text = f"{spec.name!r} ({spec.kind}, {spec.gang_count} × {counted(spec.gang_size, 'task')})"
-    state.journal.act("job_submitted", text, now, who=user, owner=user, job=job_id)
+    state.journal.act("job_submitted", text, now, actor=user, owner=user, job=job_id)
     state.wants_plan = True
     return job_id

@@ -145,8 +145,8 @@ def _reached(state: State, job: Job, spec: JobSpec, now: Now) -> str:
     over = [gang for gang in job.gangs if _has_run_s(gang, now) >= most_s]
     if not over:
         return ""
-    who = "it" if len(job.gangs) == 1 else name_of(job, over)
-    return f"{who} reached the run time limit of {format_duration(most_s)}"
+    subject = "it" if len(job.gangs) == 1 else name_of(job, over)
+    return f"{subject} reached the run time limit of {format_duration(most_s)}"
 
 
 def _has_run_s(gang: Gang, now: Now) -> float:
@@ -211,7 +211,7 @@ def _do(state: State, strike: PlannedAction, user: UserName, now: Now) -> str:
     """Saves the update and applies it to queue order and power demand at once."""
     old_limit_s, replicas = strike.job.spec.limits.runtime_s, strike.job.spec.gang_count
     job, spec = strike.job, strike.spec or strike.job.spec
-    told = told_changes(job.spec, spec)
+    changes = told_changes(job.spec, spec)
     is_same = job.spec.windows.deadline == spec.windows.deadline
     state.work.count_live(job, -job.live_count)
     state.work.open_jobs.count(job, -job.open_count)
@@ -248,9 +248,9 @@ def _do(state: State, strike: PlannedAction, user: UserName, now: Now) -> str:
     if not job.is_ended:
         end_used_up(state, job, now)
     if strike.reached:
-        return f"{strike.name}: {told}; {strike.reached} and is stopped"
+        return f"{strike.name}: {changes}; {strike.reached} and is stopped"
     again = f"; `wattline requeue {job.id}` runs it again" if job.is_ended else ""
-    return f"{strike.name}: {told}{again}"
+    return f"{strike.name}: {changes}{again}"
 
 
 def told_changes(before: JobSpec, after: JobSpec) -> str:

@@ -22,7 +22,7 @@ from wattline_scheduler.power.topology.matrix import Ints, Matrix
 USUAL_GPUS = 8
 """Entries reserved for a node that has not connected yet."""
 
-NOBODY = -1
+NO_PRIORITY = -1
 
 
 class Fleet:
@@ -59,7 +59,7 @@ class Fleet:
             keep_mw=np.zeros(total, dtype=np.int64),
             target_mw=np.zeros(total, dtype=np.int64),
             ceiling_mw=np.zeros(total, dtype=np.int64),
-            priority=np.full(total, NOBODY, dtype=np.int64),
+            priority=np.full(total, NO_PRIORITY, dtype=np.int64),
             weight_permille=np.full(total, EQUAL_WEIGHT_PERMILLE, dtype=np.int64),
             gain=np.zeros(total),
         )
@@ -107,7 +107,7 @@ class Fleet:
         gpus.keep_mw[here] = [*(g.keep_mw for g in busy), *[0] * none]
         gpus.target_mw[here] = [*(g.target_mw for g in busy), *[0] * none]
         gpus.ceiling_mw[here] = [*(g.ceiling_mw for g in busy), *[0] * none]
-        gpus.priority[here] = [*(g.priority for g in busy), *[NOBODY] * none]
+        gpus.priority[here] = [*(g.priority for g in busy), *[NO_PRIORITY] * none]
         usual = [EQUAL_WEIGHT_PERMILLE] * none
         gpus.weight_permille[here] = [*(g.weight_permille for g in busy), *usual]
         gpus.gain[here] = [*(g.gain for g in busy), *[0.0] * none]

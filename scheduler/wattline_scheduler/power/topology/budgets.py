@@ -39,7 +39,7 @@ class Limit:
     """None: until it is withdrawn."""
     release_s: float = 0.0
     """Duration of the rise after `end`; 0 = a step."""
-    who: str = ""
+    requester: str = ""
     why: str = ""
 
     @property

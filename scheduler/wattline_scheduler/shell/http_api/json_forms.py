@@ -159,6 +159,6 @@ def shown(limit: LimitView) -> dict[str, object]:
         "budget_now_w": limit.now_w,
         "start_unix_s": limit.start_unix_s,
         "end_unix_s": limit.end_unix_s,
-        "announced_by": limit.who,
+        "announced_by": limit.requester,
         "reason": limit.why,
     }

@@ -34,7 +34,7 @@ class Notice(msgspec.Struct, frozen=True):
     unix_s: float
     kind: str
     level: str
-    who: str
+    actor: str = msgspec.field(name="who")
     text: str
     job: int | None
     node: str | None
@@ -87,7 +87,7 @@ def body_of(site: str, event: EventView) -> bytes:
         unix_s=event.unix_s,
         kind=event.kind,
         level=event.level,
-        who=event.who,
+        actor=event.actor,
         text=event.text,
         job=event.job,
         node=event.node,

@@ -357,7 +357,7 @@ def test_sheds_of_an_older_version_become_limits(tmp_path: Path) -> None:
     store, saved = Store.open(tmp_path, now_unix_s=NOW)
     store.close()
     (limit,) = saved.limits
-    assert (limit.domain, limit.value_mw, limit.who, limit.why) == (
+    assert (limit.domain, limit.value_mw, limit.requester, limit.why) == (
         "site",
         30_000_000,
         "ops",

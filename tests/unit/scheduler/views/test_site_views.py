@@ -136,7 +136,7 @@ def test_a_shed_is_shown_as_a_limit() -> None:
     top = domain_of(h, "site")
     assert top.budget_w == pytest.approx(0.75 * top.full_budget_w)
     (limit,) = top.limits
-    assert (limit.source, limit.phase, limit.who, limit.why) == (
+    assert (limit.source, limit.phase, limit.requester, limit.why) == (
         "operator",
         "in_force",
         "ops",

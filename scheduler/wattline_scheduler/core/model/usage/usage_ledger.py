@@ -29,7 +29,7 @@ dropped, but none that the site file names, which may have a quota."""
 Key = tuple[UseKind, str]
 
 
-class Told(NamedTuple):
+class QuotaReport(NamedTuple):
     """A report that a quota is used up: until when, and its limit."""
 
     until_unix_s: UnixTime
@@ -141,14 +141,15 @@ class Ledger:
         hours = sum(r.month_gpu_s for r in records) / 3600
         return kwh * tariff.usd_per_kwh + hours * tariff.usd_per_gpu_hour
 
-    def told(self, key: Key) -> Told | None:
+    def last_report(self, key: Key) -> QuotaReport | None:
         """The last report on its quota; None = none, or that it is open again."""
         record = self._ended.get(key) or _nothing(key)
-        return Told(record.told_until_unix_s, record.told_limit) if record.told_limit else None
+        limit = record.told_limit
+        return QuotaReport(record.told_until_unix_s, limit) if limit else None
 
-    def tell(self, key: Key, told: Told | None, now_unix_s: float) -> UseRecord:
+    def record_report(self, key: Key, report: QuotaReport | None, now_unix_s: float) -> UseRecord:
         """Stores a report on its quota; returns the record to save."""
-        until, limit = told or Told(UnixTime(0.0), 0.0)
+        until, limit = report or QuotaReport(UnixTime(0.0), 0.0)
         known = self._ended.get(key) or UseRecord(key[0], key[1], UnixTime(now_unix_s))
         record = replace(known, told_until_unix_s=until, told_limit=limit)
         self._ended[key] = record

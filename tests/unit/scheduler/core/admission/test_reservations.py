@@ -39,10 +39,10 @@ def test_only_operators_make_and_take_back() -> None:
         assert denied.kind == "not_allowed"
     assert h.do(kept(), user="olga").startswith("course keeps 1 node (a1) for user ada from ")
     (made,) = h.events("reservation_made")
-    assert made.who == "olga"
+    assert made.actor == "olga"
     h.do(Unreserve("course", "moved"), user="olga")
     (over,) = h.events("reservation_over")
-    assert (over.who, over.text) == ("olga", "reservation course was taken back (moved)")
+    assert (over.actor, over.text) == ("olga", "reservation course was taken back (moved)")
     assert shown(h) == ()
 
 

@@ -106,7 +106,7 @@ def test_a_node_that_does_not_answer_is_switched_off_when_the_others_cannot_make
     assert h.node("a1").state == "off"
     assert h.committed_kw("a1") == 0.0
     assert headroom_kw(h) >= 0
-    assert h.events("out_of_band_ordered")[-1].who == "scheduler"
+    assert h.events("out_of_band_ordered")[-1].actor == "scheduler"
     assert "its out-of-band status" in h.events("node_off")[-1].text
 
 
@@ -330,7 +330,7 @@ def test_a_node_that_somebody_is_about_to_switch_on_is_left_alone(restarts: bool
     h.cut_off.add(NodeId("a1"))
     h.run(20)
     h.do(DeclareOn(NodeId("a1")))
-    assert h.events("node_spared")[-1].who == "ops"
+    assert h.events("node_spared")[-1].actor == "ops"
     shed(h, 12.0)
     if restarts:
         h.restart_scheduler()
@@ -408,7 +408,7 @@ def test_node_off_asks_and_answers_once_it_is_known() -> None:
     assert acts(h)[-1].power_off is False
     done(h)
     assert isinstance(answer(), Done)
-    assert h.events("node_off")[-1].who == "ops"
+    assert h.events("node_off")[-1].actor == "ops"
     assert h.committed_kw("a1") == 0.0
 
 

@@ -124,7 +124,7 @@ def test_an_operator_readmits_it(h: Harness) -> None:
     quarantine(h)
     assert isinstance(h.ask(Readmit(NodeId(LIAR), "new key"), user="olga"), Done)
     (event,) = h.events("node_readmitted")
-    assert (event.who, "new key" in event.text) == ("olga", True)
+    assert (event.actor, "new key" in event.text) == ("olga", True)
     assert h.cluster.state.books.entry(NodeId(LIAR)).standing == "full", "until it says Hello"
     h.run(3)
     assert h.cluster.state.books.entry(NodeId(LIAR)).standing == "leased"

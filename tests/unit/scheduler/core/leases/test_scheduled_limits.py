@@ -181,7 +181,7 @@ def test_an_event_begins_and_ends_by_itself() -> None:
     assert not h.cluster.state.limits
     (planned,) = h.events("grid_event_planned")
     (lowered,) = h.events("budget_lowered")
-    assert planned.who == lowered.who == "grid"
+    assert planned.actor == lowered.actor == "grid"
     assert "frequency" in planned.text
     assert "event 4711 limits the budget to 10500 W until 2023-11-14 22:15 UTC" in lowered.text
 
@@ -267,7 +267,7 @@ def test_a_cancelled_event_is_never_revived(at_s: float) -> None:
     run_to(h, 125)
     assert not h.cluster.state.limits
     cancelled = h.events("grid_event_cancelled")[-1]
-    assert cancelled.who == "olga"
+    assert cancelled.actor == "olga"
     assert "false alarm" in cancelled.text
 
 

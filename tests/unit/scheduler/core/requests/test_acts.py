@@ -74,7 +74,7 @@ def test_there_is_an_example_of_each_request_that_takes_an_operator() -> None:
 def test_every_act_of_an_operator_is_on_record_done_or_refused(h: Harness, kind: type) -> None:
     h.ask(OPERATORS[kind], user="olga")
     (act,) = h.acts()
-    assert act.who == "olga"
+    assert act.actor == "olga"
     assert act in h.cluster.state.journal.events, "it stands in the event log as well, once"
 
 
@@ -84,7 +84,7 @@ def test_every_act_that_takes_an_operator_is_on_record_when_a_submitter_tries(
 ) -> None:
     assert isinstance(h.ask(OPERATORS[kind], user="mallory", role="submitter"), Denied)
     (act,) = h.acts()
-    assert (act.kind, act.who, act.level) == ("act_refused", "mallory", "warning")
+    assert (act.kind, act.actor, act.level) == ("act_refused", "mallory", "warning")
     assert act.text.startswith("submitter may not ")
 
 
@@ -99,7 +99,7 @@ def test_what_an_operator_does_with_the_job_of_another_is_one(h: Harness) -> Non
     number = h.submit(job().gpus(1))
     h.do(Cancel(only(number)), user="olga")
     (act,) = h.acts()
-    assert (act.who, act.job) == ("olga", number)
+    assert (act.actor, act.job) == ("olga", number)
 
 
 def test_to_touch_the_job_of_another_is_refused_and_on_record(h: Harness) -> None:
@@ -110,7 +110,7 @@ def test_to_touch_the_job_of_another_is_refused_and_on_record(h: Harness) -> Non
         role="submitter",
     )
     (act,) = h.acts()
-    assert (act.kind, act.who) == ("act_refused", "mallory")
+    assert (act.kind, act.actor) == ("act_refused", "mallory")
     assert "1 more" in act.text
 
 
@@ -121,7 +121,7 @@ def test_refused_acts_are_bounded_by_member_and_minute(h: Harness) -> None:
     assert kinds(h) == ["act_refused"] * (journal.REFUSED_ACTS + 1)
     h.run(61)
     (summary,) = (act for act in h.acts() if act.kind == "acts_refused")
-    assert summary.who == "mallory"
+    assert summary.actor == "mallory"
     assert summary.text.startswith("490 more acts refused")
 
 
@@ -177,7 +177,7 @@ def test_members_that_come_change_and_go_are_on_record_over_restarts(h: Harness)
 def test_what_the_edge_refuses_is_on_record(h: Harness) -> None:
     h.handle(ActRefused("gw", "gateway may not submit", "a gateway may only watch routes"))
     (act,) = h.acts()
-    assert (act.kind, act.who) == ("act_refused", "gw")
+    assert (act.kind, act.actor) == ("act_refused", "gw")
 
 
 @pytest.mark.parametrize("role", ["submitter", "operator", "admin"])

@@ -228,7 +228,7 @@ def test_a_bad_request_says_what_would_be_right(
 def test_who_why_and_how_much_are_in_the_audit_log(h: Harness) -> None:
     h.do(Shed(None, fraction=0.25, reason="grid event"), user="olga")
     event = h.events("budget_shed")[-1]
-    assert event.who == "olga"
+    assert event.actor == "olga"
     assert "25%" in event.text
     assert "grid event" in event.text
 

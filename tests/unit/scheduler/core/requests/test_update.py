@@ -110,7 +110,7 @@ def test_a_change_is_in_the_audit_log(h: Harness) -> None:
     update(h, number, retries=2, account="vision")
     event = h.events("job_updated")[0]
     assert event.text == "'sweep': account none → vision, retries none → 2"
-    assert (event.who, event.job) == ("ops", number)
+    assert (event.actor, event.job) == ("ops", number)
 
 
 def test_a_stop_uses_the_new_grace(h: Harness) -> None:
