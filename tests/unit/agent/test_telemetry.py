@@ -142,7 +142,7 @@ def test_idle_draw_is_assumed_high_until_it_was_seen() -> None:
 def test_idle_draw_is_learned_with_a_margin_and_told(rig: Rig) -> None:
     assert rig.disk.state is not None
     assert rig.disk.state.idle_mw == {"GPU-0": 93 * W, "GPU-1": 93 * W}
-    assert [gpu.idle_mw for gpu in rig.node.state.session.member.told] == [93 * W] * 2  # type: ignore[union-attr]  # joined
+    assert [gpu.idle_mw for gpu in rig.node.state.session.member.reported] == [93 * W] * 2  # type: ignore[union-attr]  # joined
 
 
 def test_idle_draw_that_rises_is_learned_and_told(rig: Rig) -> None:
