@@ -161,6 +161,7 @@ class GuardedHttp(asyncio.Protocol):
     transport: asyncio.Transport
     cycle: _Cycle | None
     flow: Any
+    _unset_keepalive_if_required: Callable[[], None]
 
     _client: str | None = None
     """Key it counts under; None = a trusted proxy, which has many clients."""
@@ -204,6 +205,9 @@ class GuardedHttp(asyncio.Protocol):
             self.guard.leave(self._client)
         self.guard.closed(self)
         super().connection_lost(exc)
+        # uvicorn leaves its timer running after an error, a cycle that only a collection frees:
+        # the scheduler collects what is older than a second once an hour.
+        self._unset_keepalive_if_required()
 
     def data_received(self, data: bytes) -> None:
         """Pass on what the limits admit. Most often that is a whole request."""

@@ -47,3 +47,17 @@ def test_what_died_frozen_is_freed_by_the_sweep() -> None:
     assert seen() is not None, "frozen: no collection finds it"
     garbage.tick(Instant(SWEEP_PERIOD_S))
     assert seen() is None
+
+
+def test_what_died_young_is_freed_before_the_freeze() -> None:
+    """Frozen garbage would stay for an hour."""
+    garbage = Garbage(Instant(0.0))
+    gc.collect()
+    gc.disable()
+    try:
+        seen = weakref.ref(Ring())
+        assert seen() is not None
+        garbage.tick(Instant(0.0))
+        assert seen() is None
+    finally:
+        gc.enable()

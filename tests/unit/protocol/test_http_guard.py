@@ -1,0 +1,74 @@
+"""Connections of uvicorn behind the guard, over a transport in memory."""
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from wattline_protocol.http.guard import HttpGuard, guarded
+from wattline_protocol.http.limits import HttpLimits
+
+GET = b"GET / HTTP/1.1\r\nhost: here\r\n\r\n"
+TURNS = 4
+
+
+class Memory(asyncio.Transport):
+    """Takes what is written."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.2", 1), "sockname": ("127.0.0.1", 80)})
+        self.sent = b""
+
+    def write(self, data: Any) -> None:
+        self.sent += data
+
+    def close(self) -> None: ...
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+
+
+@pytest.fixture(autouse=True)
+def no_collection() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+async def _app(scope: Any, receive: Any, send: Any) -> None:
+    del scope, receive
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+@pytest.mark.parametrize("error", [None, ConnectionResetError()])
+def test_a_connection_that_has_ended_is_freed_without_a_collection(
+    error: Exception | None,
+) -> None:
+    """The scheduler collects once an hour: clients could fill its memory by connecting."""
+
+    async def connect() -> "weakref.ref[Any]":
+        guard = HttpGuard(HttpLimits())
+        config = uvicorn.Config(_app, http=guarded(H11Protocol, guard), log_config=None)
+        config.load()
+        made: Any = config.http_protocol_class
+        protocol = made(config=config, server_state=ServerState(), app_state={})
+        transport = Memory()
+        protocol.connection_made(transport)
+        protocol.data_received(GET)
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+        assert transport.sent.startswith(b"HTTP/1.1 204")
+        protocol.connection_lost(error)
+        return weakref.ref(protocol)
+
+    assert asyncio.run(connect())() is None
