@@ -41,7 +41,12 @@ from wattline_scheduler.core.leases.fault_barrier import fault_seen
 from wattline_scheduler.core.leases.overruns import note_recovery
 from wattline_scheduler.core.leases.quarantine import tick_contradictions
 from wattline_scheduler.core.leases.scheduled_limits import tick_planned
-from wattline_scheduler.core.leases.sensor_limits import metered, tick_sensing, zone_sensed
+from wattline_scheduler.core.leases.sensor_limits import (
+    expect_readings,
+    metered,
+    tick_sensing,
+    zone_sensed,
+)
 from wattline_scheduler.core.lifecycle.dependencies import follow_ends
 from wattline_scheduler.core.lifecycle.fair_share import tick_shares
 from wattline_scheduler.core.lifecycle.planning import plan_now
@@ -85,14 +90,15 @@ class Cluster:
         self.state.gateway_public_key = gateway_public_key
 
     def begin(self, now: Now) -> None:
-        """Time since the start counts from `now`: agents could not be heard before, for the state
-        may have been built while the store was still being verified."""
+        """Time since the start counts from `now`: agents and sensors could not be heard before, for
+        the state may have been built while the store was still being verified."""
         state = self.state
         state.started_at = now.mono_s
         for node in state.nodes.values():
             node.answered_at = now.mono_s
         for overrun in state.overruns.values():
             overrun.since = now.mono_s
+        expect_readings(state, now)
 
     @property
     def wants_plan(self) -> bool:

@@ -54,6 +54,16 @@ def restore_sensing(state: State, saved: Saved, now: Now) -> None:
             withdraw_limit(state, record.domain, record.name, now)
 
 
+def expect_readings(state: State, now: Now) -> None:
+    """Sensors are polled from now on: only time after it makes an absent reading stale."""
+    for meter in state.meters.values():
+        meter.since = now.mono_s
+    for zone in state.zones.values():
+        zone.since = now.mono_s
+        if zone.inlets is not None:
+            zone.inlets.since = now.mono_s
+
+
 def _is_controlled(state: State, record: LimitRecord) -> bool:
     """Whether the site file still has the controller of this limit, which may withdraw it."""
     meter, zone = state.meters.get(record.domain), state.zones.get(record.domain)

@@ -7,6 +7,7 @@ from support.core.harness import Harness, joined
 from support.core.sites import job, site
 from wattline_protocol.ids import Epoch, NodeId
 from wattline_protocol.job.selection import only
+from wattline_protocol.site.sensing import CommandSource, Sensor
 from wattline_protocol.wire.agent_messages import StartTask, StopTask
 from wattline_protocol.wire.client_messages import Cancel, DeclareOff, DeclareOn
 from wattline_scheduler.core.admission.planner_view import snapshot
@@ -44,6 +45,18 @@ def test_time_that_the_start_took_is_no_silence_of_nodes(h: Harness) -> None:
     h.handle(TimePassed())
     assert h.events("node_silent") == []
     assert all(not node.is_silent for node in h.cluster.state.nodes.values())
+
+
+def test_time_that_the_start_took_makes_no_sensor_stale() -> None:
+    sensor = Sensor(CommandSource(("units",)))
+    plant = {"units": 4, "unit_mw": 100_000_000, "units_sensor": sensor, "inlet_limit_c": 27.0}
+    h = joined(site().rack("a", 2).metered("a", fallback_mw=9_000_000).cooled(**plant).build())
+    h.restart_scheduler()
+    h.mono_s += 3_600.0  # the store is verified
+    h.cluster.begin(h.now)
+    h.handle(TimePassed())
+    assert not h.cluster.state.problems.open
+    assert not h.cluster.state.limits
 
 
 def test_the_mix_of_tasks_is_counted_anew_from_the_jobs(h: Harness) -> None:
