@@ -92,8 +92,7 @@ def _tell(state: State, one: QuotaNow, now: Now) -> None:
     said = periods[one.closed_by] if one.closed_by is not None else None
     if said is not None and (valid is None or said.until_unix_s > valid.until_unix_s):
         state.journal.save(ledger.record_report(one.key, said, now.unix_s))
-        text = one.closed.replace("waits for the", "nothing more starts by the", 1)
-        state.journal.note("quota_used_up", text, now, level="warning")
+        state.journal.note("quota_used_up", one.closed, now, level="warning")
     elif before is not None and valid is None:
         state.journal.save(ledger.record_report(one.key, None, now.unix_s))
         state.journal.note("quota_open", f"the quota of {one.name} is open again", now)
@@ -115,12 +114,12 @@ def _look(state: State, one: QuotaNow, now: Now) -> None:
     one.used_usd = sum(ledger.usd_this_month(key, tariff, unix_s) for key in one.names)
     one.closed, one.closed_by, one.resets_unix_s = "", None, None
     if quota.cost_per_month_usd and one.used_usd >= quota.cost_per_month_usd:
-        used = f"used {one.used_usd:.2f} of {quota.cost_per_month_usd:g} USD this month"
+        used = f"used {one.used_usd:.2f} of {quota.cost_per_month_usd:.10g} USD this month"
         one.closed_by = "usd_per_month"
         _close(state, one, used, calendar.month(unix_s).end_unix_s)
     elif quota.energy_per_day_wh and one.used_wh >= quota.energy_per_day_wh:
         most_kwh = quota.energy_per_day_wh / 1000
-        used = f"used {one.used_wh / 1000:.1f} of {most_kwh:g} kWh today"
+        used = f"used {one.used_wh / 1000:.1f} of {most_kwh:.10g} kWh today"
         one.closed_by = "kwh_per_day"
         _close(state, one, used, calendar.day(unix_s).end_unix_s)
 

@@ -87,7 +87,7 @@ def power_root(state: State) -> DomainId:
 
 
 def _outside(what: str, given_s: float, most_s: float) -> str:
-    return f"{what} must be between 0 and {most_s:.0f} s, not {given_s:g} s"
+    return f"{what} must be between 0 and {most_s:.0f} s, not {given_s:.10g} s"
 
 
 def restore(state: State, user: UserName, request: Restore, now: Now) -> Answer:
