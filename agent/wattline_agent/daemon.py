@@ -20,7 +20,7 @@ from wattline_agent.core.ports import Collector, DriverAbsent
 from wattline_agent.device import open_collector
 from wattline_agent.executor import open_runner
 from wattline_agent.host import open_sensors
-from wattline_agent.keeper_link import Keeping, NoKeeper
+from wattline_agent.keeper_link import KeeperLink, NoKeeper
 from wattline_agent.link import SchedulerLink
 from wattline_agent.logs import Log, make_log
 from wattline_agent.shell import CAPS_TIMEOUT_S, Shell
@@ -105,23 +105,23 @@ def _serve(
     spool = RollupSpool(files.path / "spool")
     if spool.torn_bytes:
         log.warning("spool_torn", cut_bytes=spool.torn_bytes)
-    keeping = Keeping(files.path, open_runner, log, may_start=not config.has_keeper_service)
-    stack.enter_context(contextlib.closing(keeping))
-    keeping.open()
+    keeper_link = KeeperLink(files.path, open_runner, log, may_start=not config.has_keeper_service)
+    stack.enter_context(contextlib.closing(keeper_link))
+    keeper_link.open()
     sensors = stack.enter_context(contextlib.closing(open_sensors(config.sysfs_root)))
     link = stack.enter_context(contextlib.closing(SchedulerLink(bundle, log)))
     shell = Shell(
-        Node(_facts(config, bundle, collector, keeping), saved, usage),
+        Node(_facts(config, bundle, collector, keeper_link), saved, usage),
         collector=collector,
         sensors=sensors,
-        keeping=keeping,
+        keeper_link=keeper_link,
         files=files,
         spool=spool,
         link=link,
         log=log,
     )
     with StopRequest() as request:
-        tasks = keeping.observe() or ()
+        tasks = keeper_link.observe() or ()
         shell.start(Started(boot, instance, collector.gpus(), limits, tasks))
         log.info(
             "started",
@@ -135,7 +135,7 @@ def _serve(
 
 
 def _facts(
-    config: AgentConfig, bundle: JoinBundle, collector: Collector, keeping: Keeping
+    config: AgentConfig, bundle: JoinBundle, collector: Collector, keeper_link: KeeperLink
 ) -> Facts:
     return Facts(
         node=NodeId(bundle.name),
@@ -146,8 +146,8 @@ def _facts(
         agent_version=agent_version(),
         is_simulated=collector.is_simulated,
         is_observe=config.observe,
-        can_run_as=keeping.can_run_as(),
-        keeper_account=keeping.keeper_account(),
+        can_run_as=keeper_link.can_run_as(),
+        keeper_account=keeper_link.keeper_account(),
         managed=config.gpus,
     )
 

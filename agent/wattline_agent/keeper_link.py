@@ -29,7 +29,7 @@ class NoKeeper(Exception):
     """A keeper could not be started; the text names its log."""
 
 
-class Keeping:
+class KeeperLink:
     """A TaskRunner that survives the keeper: orders are queued while there is none."""
 
     def __init__(
@@ -122,7 +122,7 @@ class Keeping:
         One that runs as a separate service was not started here and is left running.
         """
         tasks = self.observe()
-        if tasks is None or any(task.phase != "ended" or not task.group_gone for task in tasks):
+        if tasks is None or any(task.phase != "ended" or not task.group_ended for task in tasks):
             return
         pid = self._peer_pid()
         if pid is not None and pid == self._started_pid():

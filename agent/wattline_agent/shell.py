@@ -32,10 +32,10 @@ from wattline_agent.core.effects import (
     RestoreCaps,
     SaveState,
     SaveUsage,
+    Send,
     SendLog,
     Spool,
     Stop,
-    Tell,
     Thaw,
     WouldCap,
 )
@@ -67,7 +67,7 @@ from wattline_agent.core.ports import (
 )
 from wattline_agent.core.start import SETTLE_WAIT_S
 from wattline_agent.executor.owners import ForeignProcesses, use_by_attempt
-from wattline_agent.keeper_link import Keeping
+from wattline_agent.keeper_link import KeeperLink
 from wattline_agent.link import SchedulerLink
 from wattline_agent.logs import Log
 from wattline_agent.spool import RollupSpool
@@ -86,7 +86,7 @@ CAPS_TIMEOUT_S = 1.0
 USAGE_GAP_S = 0.5
 """Minimum interval of saving usage: replacing a file costs the disk some milliseconds each time. A
 crash in between books the energy of that interval to the next task."""
-LOOK_PERIOD_S = 3.0
+SCAN_PERIOD_S = 3.0
 """Interval of listing the processes of all GPUs: a call that takes the driver milliseconds and
 delays other calls."""
 EXTRA_SAMPLE_S = 0.25
@@ -112,7 +112,7 @@ class Shell:
         *,
         collector: Collector,
         sensors: HostSensors,
-        keeping: Keeping,
+        keeper_link: KeeperLink,
         files: StateDir,
         spool: RollupSpool,
         link: SchedulerLink,
@@ -121,7 +121,7 @@ class Shell:
         self.node = node
         self._collector = collector
         self._sensors = sensors
-        self._keeping = keeping
+        self._keeper_link = keeper_link
         self._files = files
         self._spool = spool
         self._link = link
@@ -141,7 +141,7 @@ class Shell:
         self._usage_saved_s = 0.0
         self._sampled_s = 0.0
         self._sample_due_s = 0.0
-        self._look_due_s = 0.0
+        self._scan_due_s = 0.0
         self._strangers = ForeignProcesses()
         self._tick_due_s = 0.0
         self._poller = zmq.Poller()
@@ -186,17 +186,17 @@ class Shell:
         if messages:
             self.handle(*messages)
         if self._has_ordered:
-            self._look_at_tasks()
+            self._observe_tasks()
         self._do_due()
 
     def stop(self) -> None:
         """Send Farewell and stop."""
         self.handle(StopAsked())
         self._save_usage()
-        self._keeping.end_if_idle()
+        self._keeper_link.end_if_idle()
 
     def _wait(self, wake_fd: int | None) -> None:
-        keeper_fd = self._keeping.fileno()
+        keeper_fd = self._keeper_link.fileno()
         watched = [fd for fd in (wake_fd, keeper_fd) if fd is not None]
         for fd in watched:
             self._poller.register(fd, zmq.POLLIN)
@@ -204,7 +204,7 @@ class Shell:
         for fd in watched:
             self._poller.unregister(fd)
         if keeper_fd is not None and keeper_fd in ready:
-            self._look_at_tasks()
+            self._observe_tasks()
 
     def _idle_s(self) -> float:
         """Time until something is due."""
@@ -219,14 +219,14 @@ class Shell:
     def _do_due(self) -> None:
         mono_s = time.monotonic()
         if self._is_news_due():
-            self._look_at_tasks()  # report the current phase of launched attempts
+            self._observe_tasks()  # report the current phase of launched attempts
         if mono_s >= self._tick_due_s or self._is_news_due():
             self._tick_due_s = mono_s + TICK_S
             self.handle(TimePassed())
         if mono_s >= self._sample_due_s:
             period_s = self.node.beat_period_s
             self._sample_due_s = max(self._sample_due_s + period_s, mono_s + period_s / 2)
-            self._look_at_tasks()
+            self._observe_tasks()
             self._sample()
         if mono_s >= self._usage_saved_s + USAGE_GAP_S:
             self._save_usage()
@@ -236,9 +236,9 @@ class Shell:
             self._files.save_usage(self._usage)
             self._usage, self._usage_saved_s = None, time.monotonic()
 
-    def _look_at_tasks(self) -> None:
+    def _observe_tasks(self) -> None:
         self._has_ordered = False
-        tasks = self._keeping.observe()
+        tasks = self._keeper_link.observe()
         if tasks is None:
             return
         ended = _ended(tasks)
@@ -254,7 +254,7 @@ class Shell:
         instance, infos = self._collector.driver_instance(), self._collector.gpus()
         if instance != self._driver_instance or infos != self._infos:
             self._driver_instance, self._infos = instance, infos
-            self._look_due_s = 0.0
+            self._scan_due_s = 0.0
             self.handle(DriverReloaded(instance, infos))
             readings = self._collector.sample(SAMPLE_TIMEOUT_S)
         events = self._collector.events()
@@ -264,15 +264,15 @@ class Shell:
         terms = self.node.state.file.terms
         efficiency = terms.psu_efficiency_permille if terms is not None else PERMILLE
         host = HostRead(self._sensors.read(gpu_mw, efficiency))
-        looked = self._foreign(self._to_look_at(readings))
-        self.handle(host, Sampled(readings, self._use(), looked))
+        foreign = self._foreign(self._gpus_to_scan(readings))
+        self.handle(host, Sampled(readings, self._use(), foreign))
 
-    def _to_look_at(self, readings: Sequence[Reading]) -> frozenset[GpuIndex]:
+    def _gpus_to_scan(self, readings: Sequence[Reading]) -> frozenset[GpuIndex]:
         """All GPUs periodically; at once those with a new foreign draw."""
         mono_s = time.monotonic()
-        if mono_s < self._look_due_s:
+        if mono_s < self._scan_due_s:
             return self.node.unexplained_gpus(readings)
-        self._look_due_s = mono_s + LOOK_PERIOD_S
+        self._scan_due_s = mono_s + SCAN_PERIOD_S
         return self.node.managed_gpus
 
     def _foreign(self, gpus: Collection[GpuIndex]) -> dict[GpuIndex, tuple[GpuProcess, ...]]:
@@ -280,7 +280,7 @@ class Shell:
         omitted."""
         if not gpus:
             return {}
-        keeper, held = self._keeping.pid, self.node.held_gpus
+        keeper, held = self._keeper_link.pid, self.node.held_gpus
         roots = {*self._first, *((keeper,) if keeper is not None else ())}
         listed = self._collector.processes(gpus, SAMPLE_TIMEOUT_S)
         return {
@@ -300,11 +300,11 @@ class Shell:
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
-            case Tell(message):
+            case Send(message):
                 self._link.send(message)
-            case ApplyCaps(generation, caps, look):
+            case ApplyCaps(generation, caps, scan):
                 results = self._collector.apply_caps(caps, CAPS_TIMEOUT_S)
-                self._events.append(CapsRead(generation, results, self._foreign(look)))
+                self._events.append(CapsRead(generation, results, self._foreign(scan)))
             case ReadCaps(generation):
                 results = self._collector.read_caps(CAPS_TIMEOUT_S)
                 self._events.append(CapsRead(generation, results))
@@ -326,7 +326,7 @@ class Shell:
             case DropSpooled(last):
                 self._spool.drop(last)
             case FindPrivileged():
-                self._events.append(PrivilegedFound(self._keeping.privileged()))
+                self._events.append(PrivilegedFound(self._keeper_link.privileged()))
             case SendLog():
                 self._send_log(effect)
             case WouldCap(caps_mw, holding_mw):
@@ -346,21 +346,21 @@ class Shell:
         if not isinstance(effect, RenewTaskLeases | Drop):
             self._log.info("task_ordered", order=type(effect).__name__, ref=str(effect.ref))
             self._has_ordered = True
-        self._keeping.do(lambda runner: _give(runner, effect))
+        self._keeper_link.do(lambda runner: _execute(runner, effect))
 
     def _launch(self) -> None:
         if self._launches:
             launches, self._launches = tuple(self._launches), []
-            self._keeping.do(lambda runner: runner.launch_all(launches))
+            self._keeper_link.do(lambda runner: runner.launch_all(launches))
 
     def _send_log(self, wanted: SendLog) -> None:
-        piece = self._keeping.read_log(wanted.ref, wanted.offset, wanted.limit_bytes)
+        piece = self._keeper_link.read_log(wanted.ref, wanted.offset, wanted.limit_bytes)
         self._link.send(
             LogChunk(wanted.request, piece.data, piece.next_offset, piece.at_end, piece.error)
         )
 
 
-def _give(runner: TaskRunner, effect: Order) -> None:
+def _execute(runner: TaskRunner, effect: Order) -> None:
     match effect:
         case Stop(ref, grace_s, why, kind):
             runner.stop(ref, grace_s, why, kind)

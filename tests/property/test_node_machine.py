@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 )
 
 from support.node.rig import MAX, Rig, order, ref, wall
-from wattline_agent.core.effects import Effect, Tell
+from wattline_agent.core.effects import Effect, Send
 from wattline_protocol.ids import Epoch, Incarnation, Sequence, TaskRef
 from wattline_protocol.wire.agent_messages import (
     Adopted,
@@ -123,7 +123,7 @@ class NodeMachine(RuleBasedStateMachine):
         self.deliver_all()
 
     def _watch(self, effect: Effect) -> None:
-        if isinstance(effect, Tell):
+        if isinstance(effect, Send):
             self.to_scheduler = [*self.to_scheduler[-BAG:], effect.message]
         self.check_draw()
 
@@ -147,7 +147,7 @@ class NodeMachine(RuleBasedStateMachine):
         """What living tasks were given of a GPU is no more than the whole."""
         given = [0] * GPUS
         for task in self.rig.tasks.values():
-            for index in task.order.gpus if not task.group_gone else ():
+            for index in task.order.gpus if not task.group_ended else ():
                 given[index] += task.order.gpu_share_permille
         assert max(given) <= 1000, f"given, in thousandths: {given}"
 

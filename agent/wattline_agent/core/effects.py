@@ -10,7 +10,7 @@ from wattline_protocol.wire.task_order import TaskOrder
 
 
 @dataclass(frozen=True, slots=True)
-class Tell:
+class Send:
     """Send to the scheduler; lost when there is no connection."""
 
     message: FromAgent
@@ -22,7 +22,7 @@ class ApplyCaps:
 
     generation: int
     caps_mw: dict[GpuIndex, int]
-    look: frozenset[GpuIndex] = frozenset()
+    scan: frozenset[GpuIndex] = frozenset()
     """GPUs whose foreign processes are listed as well."""
 
 
@@ -183,7 +183,7 @@ class Note:
 
 
 Effect = (
-    Tell
+    Send
     | ApplyCaps
     | ReadCaps
     | LockClocks

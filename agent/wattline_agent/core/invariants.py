@@ -15,7 +15,7 @@ def check_invariants(state: NodeState, now: Now) -> None:
     _one_attempt_per_task(state)
     _no_gpu_given_twice(state)
     _acknowledged_is_on_file(state)
-    _lease_is_kept(state, now)
+    _within_lease(state, now)
 
 
 def _one_attempt_per_task(state: NodeState) -> None:
@@ -52,7 +52,7 @@ def _acknowledged_is_on_file(state: NodeState) -> None:
         raise InvariantBroken(f"I8: lease {state.pending.lease.seq} waits behind {lease.seq}")
 
 
-def _lease_is_kept(state: NodeState, now: Now) -> None:
+def _within_lease(state: NodeState, now: Now) -> None:
     """The node may exceed its lease only while its caps are at their lowest or being lowered."""
     is_adopted = state.session.member is not None and state.session.member.adopted is not None
     if state.lease is None or state.terms is None or not is_adopted or state.caps.is_waiting:

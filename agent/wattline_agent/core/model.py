@@ -19,7 +19,7 @@ NON_GPU_READINGS = 10
 """Meters lag behind GPUs: a load counts as non-GPU only if this many readings in a row show it."""
 MAX_BEATS_OUT = 32
 """Maximum of beats awaiting their answer; older ones renew nothing."""
-PROBLEM_KEEP_S = 600.0
+PROBLEM_RETENTION_S = 600.0
 """How long an event that cannot be read again (an XID) stays in the beats."""
 
 
@@ -125,7 +125,7 @@ class Caps:
     """Durations of the newest answers."""
     asked: frozenset[GpuIndex] = frozenset()
     """GPUs whose caps the outstanding request sets; empty for a read."""
-    looked: frozenset[GpuIndex] = frozenset()
+    scanned: frozenset[GpuIndex] = frozenset()
     """GPUs whose processes the outstanding request lists."""
     verifies: Sequence | None = None
     """The pending lease that it verifies."""

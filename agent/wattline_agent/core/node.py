@@ -9,7 +9,7 @@ from typing import assert_never
 
 from wattline_agent.core import start
 from wattline_agent.core.durable import AgentState, UsageState
-from wattline_agent.core.effects import DropSpooled, Effect, SendLog, Tell
+from wattline_agent.core.effects import DropSpooled, Effect, Send, SendLog
 from wattline_agent.core.events import (
     CapsRead,
     ClocksLocked,
@@ -128,7 +128,7 @@ class Node:
                 raise ValueError(f"{type(event).__name__} before Started")
             self._dispatch(event, now)
         if not state.is_stopping:
-            start.keep_ceilings(state)
+            start.save_ceilings(state)
             attempts.meet_deadlines(state, now)
             commands.expire_waiting(state, now)
             raised_caps.step(state, now)
@@ -225,7 +225,7 @@ def _read_log(state: NodeState, message: ReadLog) -> None:
         return
     if message.limit_bytes <= 0:
         error = f"limit_bytes is {message.limit_bytes}; it must be above 0"
-        state.emit(Tell(LogChunk(message.request, b"", message.offset, at_end=True, error=error)))
+        state.emit(Send(LogChunk(message.request, b"", message.offset, at_end=True, error=error)))
         return
     state.emit(SendLog(message.request, message.ref, message.offset, message.limit_bytes))
 
@@ -235,7 +235,7 @@ def _replay(state: NodeState, event: SpoolRead) -> None:
     if event.last == 0 or member is None:
         state.session.is_spool_asked = False
         return
-    state.emit(Tell(Rollups(member.welcome.incarnation, event.last, event.items)))
+    state.emit(Send(Rollups(member.welcome.incarnation, event.last, event.items)))
 
 
 def _replayed(state: NodeState, message: RollupsSeen, now: Now) -> None:

@@ -343,7 +343,7 @@ class TaskSeen:
     metrics: Mapping[str, float] = field(default_factory=dict)
     worker_public_key: str = ""
     exit: TaskExit | None = None
-    group_gone: bool = False
+    group_ended: bool = False
     """It has ended, and no process of its group or cgroup is left."""
     note: str = ""
     """A remark about its start for the user."""

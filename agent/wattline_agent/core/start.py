@@ -5,7 +5,7 @@ from dataclasses import replace
 import msgspec
 
 from wattline_agent.core.durable import UsageState
-from wattline_agent.core.effects import LockClocks, RestoreCaps, SaveState, SaveUsage, Tell
+from wattline_agent.core.effects import LockClocks, RestoreCaps, SaveState, SaveUsage, Send
 from wattline_agent.core.events import DriverReloaded, Started
 from wattline_agent.core.link import telemetry
 from wattline_agent.core.model import NodeState
@@ -13,7 +13,7 @@ from wattline_agent.core.ports import DeviceInfo
 from wattline_agent.core.power import clocks, held_watts, steer
 from wattline_agent.core.power.capper import Use
 from wattline_agent.core.power.gpus import IDLE_CONFIRM_S, Gpu, below_ceiling, take_read
-from wattline_agent.core.tasks.attempt import Attempt, Watched
+from wattline_agent.core.tasks.attempt import Attempt, Observed
 from wattline_agent.core.tasks.usage import snapshot, take_run
 from wattline_protocol.ids import Now
 from wattline_protocol.wire.agent_messages import Farewell
@@ -32,7 +32,7 @@ def started(state: NodeState, event: Started, usage: UsageState | None, now: Now
     state.gpus = [_gpu(state, info, now) for info in event.gpus]
     for result in event.limits:
         take_read(state.gpus[result.index], result, now.mono_s)
-    keep_ceilings(state)  # before any write hides a BMC's limit
+    save_ceilings(state)  # before any write hides a BMC's limit
     _find_locks(state, event)
     _take_over(state, event, usage)
     on_file = state.file
@@ -69,7 +69,7 @@ def _is_same_driver(state: NodeState, event: Started) -> bool:
     return on_file == (event.boot_id, event.driver_instance)
 
 
-def keep_ceilings(state: NodeState) -> None:
+def save_ceilings(state: NodeState) -> None:
     """Save BMC limits: after the next write the readings no longer show them."""
     ceilings = {g.info.uuid: g.ceiling_mw for g in state.gpus if g.ceiling_mw is not None}
     if ceilings != state.file.ceiling_mw:
@@ -91,7 +91,7 @@ def _take_over(state: NodeState, event: Started, usage: UsageState | None) -> No
     """Adopt the tasks that run under the keeper, with their usage so far."""
     booked = {entry.ref: entry for entry in usage.attempts} if usage is not None else {}
     for task in event.tasks:
-        attempt = Attempt(task.order, Watched(task))
+        attempt = Attempt(task.order, Observed(task))
         if task.ref in booked:
             attempt.usage = booked[task.ref].usage
             attempt.readopted = booked[task.ref].readopted
@@ -197,7 +197,7 @@ def stop(state: NodeState) -> None:
     state.is_stopping = True
     state.emit(SaveUsage(snapshot(state)))
     if member is not None and member.adopted is not None:
-        state.emit(Tell(Farewell(member.welcome.epoch, member.welcome.incarnation)))
+        state.emit(Send(Farewell(member.welcome.epoch, member.welcome.incarnation)))
     if not _returns_limits(state):
         return
     found = state.file.found_mw

@@ -18,7 +18,7 @@ END_S, END_POLL_S = 1.0, 0.002
 """Wait for killed removals: they may be blocked in the kernel."""
 
 
-class Removals:
+class Cleanup:
     """Removals under way. What is not done at the end is found again by the next agent."""
 
     def __init__(self, patience_s: float = PATIENCE_S) -> None:

@@ -12,7 +12,7 @@ MAX_SPARES = 256
 PRIVATE = 0o700
 
 
-class Spares:
+class DirPool:
     """Directory pool of one agent, on one file system."""
 
     def __init__(self) -> None:

@@ -25,7 +25,7 @@ class MetricsTail:
         self._rest = b""
         self.latest: dict[str, float] = {}
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Read the complete lines written since the last call."""
         data = self._read()
         if not data:

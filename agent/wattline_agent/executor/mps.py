@@ -15,7 +15,7 @@ import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from wattline_agent.keeper.mounts import Elsewhere
+from wattline_agent.keeper.mounts import NotLocal
 from wattline_protocol.job.spec import WHOLE_GPU
 from wattline_protocol.wire.task_order import TaskOrder
 
@@ -56,7 +56,7 @@ def serving_pipes(
         return ""
     try:
         touch(pipes)
-    except Elsewhere:
+    except NotLocal:
         return ""
     owner = _owner(Path(pipes), proc)
     return pipes if owner is not None and owner in (ROOT, uid) else ""

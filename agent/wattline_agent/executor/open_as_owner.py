@@ -12,7 +12,7 @@ PLACE = os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW
 MAX_INFO_BYTES = 256
 
 
-def open_here(path: str, flags: int) -> int:
+def open_local(path: str, flags: int) -> int:
     """As `os.open`, for a file on the file system of its directory, to which only we may write.
     Raises OSError; EXDEV = something is mounted there."""
     place = os.open(path, PLACE)

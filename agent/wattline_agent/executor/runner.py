@@ -13,8 +13,8 @@ import msgspec
 import zmq
 
 from wattline_agent.core.ports import KeeperAbsent, LaunchContext, LogSlice, TaskSeen
-from wattline_agent.executor.cleanup import Removals
-from wattline_agent.executor.dir_pool import Spares
+from wattline_agent.executor.cleanup import Cleanup
+from wattline_agent.executor.dir_pool import DirPool
 from wattline_agent.executor.launch import NotLaunchable, spec_of
 from wattline_agent.executor.layout import (
     CHECKPOINTS_DIR,
@@ -27,7 +27,7 @@ from wattline_agent.executor.layout import (
 )
 from wattline_agent.executor.metrics import MetricsTail
 from wattline_agent.executor.mps import find_pipes
-from wattline_agent.executor.open_as_owner import open_here
+from wattline_agent.executor.open_as_owner import open_local
 from wattline_agent.executor.privileges import privileged_attempts
 from wattline_agent.executor.state_dir_access import open_passage
 from wattline_agent.executor.tasklib import ensure_tasklib
@@ -35,7 +35,7 @@ from wattline_agent.keeper.client import (
     START_TIMEOUT_S,
     TIMEOUT_S,
     KeeperClient,
-    KeeperGone,
+    KeeperDown,
     KeeperRefused,
 )
 from wattline_agent.keeper.journal import Fact, Journal, read_journal
@@ -97,7 +97,7 @@ class KeeperRunner:
         self._state_dir = state_dir.resolve()
         try:
             self._keeper = KeeperClient(self._state_dir, timeout_s)
-        except KeeperGone as error:
+        except KeeperDown as error:
             raise KeeperAbsent(str(error)) from error
         status = self._ask_strictly("status")
         self._protocol: int = status["protocol"]
@@ -115,8 +115,8 @@ class KeeperRunner:
         """Dropped, but not yet in the journal of orders or at the keeper: it is not urgent."""
         self._listed_s, self._listed_n, self._is_list_due = 0.0, 0, False
         self._forgotten: deque[TaskRef] = deque()
-        self._spares = Spares()
-        self._removals = Removals()
+        self._spares = DirPool()
+        self._removals = Cleanup()
         self._mounts = Mounts(may_touch_root=True)
         self._is_open = False
         """Accounts may traverse the state directory to their tasks' own."""
@@ -139,11 +139,11 @@ class KeeperRunner:
     def launch_all(self, launches: Sequence[tuple[TaskOrder, LaunchContext]]) -> None:
         """Write the orders to disk and have the keeper start them, in order."""
         specs = self._on_disk([spec for one in launches if (spec := self._prepared(*one))])
-        self._tell_dropped()
+        self._report_dropped()
         tasks = [{"task": spec.to_json(self._protocol)} for spec in specs]
         try:
             answers = self._keeper.ask_all("start", tasks, timeout_s=START_TIMEOUT_S)
-        except KeeperGone as error:
+        except KeeperDown as error:
             raise KeeperAbsent(str(error)) from error
         for spec, answer in zip(specs, answers, strict=True):
             attempt = self._attempts[ref_of(spec.key)]
@@ -211,16 +211,16 @@ class KeeperRunner:
             self._offer(self._own_checkpoint_dir(ref.job))
         self._prune()
 
-    def _tell_dropped(self) -> None:
+    def _report_dropped(self) -> None:
         """With the next launch or complete list: each by itself would wake the keeper."""
         if not self._dropped:
             return
         try:
             self._orders.put([(key, None) for key in self._dropped])
-            self._keeper.tell("drop", keys=self._dropped)
+            self._keeper.notify("drop", keys=self._dropped)
         except OSError:  # the disk is full: retried when due again
             return
-        except KeeperGone as error:
+        except KeeperDown as error:
             raise KeeperAbsent(str(error)) from error
         self._dropped.clear()
 
@@ -375,8 +375,8 @@ class KeeperRunner:
 
     def _take_news(self) -> None:
         try:
-            changes = self._keeper.take_news()
-        except KeeperGone as error:
+            changes = self._keeper.take_changes()
+        except KeeperDown as error:
             raise KeeperAbsent(str(error)) from error
         for change in changes:
             attempt = self._attempts.get(ref_of(change["changed"]))
@@ -386,7 +386,7 @@ class KeeperRunner:
                 attempt.view, attempt.shown = change["view"], None
 
     def _list(self) -> None:
-        self._tell_dropped()
+        self._report_dropped()
         answer = self._ask_strictly("list")
         views = {view["key"]: view for view in answer["tasks"]}
         self._listed_n, self._listed_s = answer.get("n", 0), time.monotonic()
@@ -394,7 +394,7 @@ class KeeperRunner:
         for ref, attempt in self._attempts.items():
             if attempt.exit is None:
                 attempt.view, attempt.shown = views.get(key_of(ref), {}), None
-                attempt.metrics.look()
+                attempt.metrics.poll()
 
     def _settle_exit(self, attempt: Attempt) -> TaskExit | None:
         """Its exit, from the keeper or from disk; None while it lives."""
@@ -413,7 +413,7 @@ class KeeperRunner:
     def _seen(self, attempt: Attempt) -> TaskSeen:
         end = attempt.exit
         if end is None and (end := self._settle_exit(attempt)) is not None:
-            attempt.metrics.look()  # after its end: what it wrote before is there now
+            attempt.metrics.poll()  # after its end: what it wrote before is there now
         view, record = attempt.view, attempt.record
         started = view.get("started_unix_s") or (record.started_unix_s if record else None)
         seen = TaskSeen(
@@ -427,10 +427,10 @@ class KeeperRunner:
             metrics=dict(attempt.metrics.latest),
             worker_public_key=attempt.file.worker_public_key,
             exit=end,
-            group_gone=end is not None and not _living(end.leftover_pids),
+            group_ended=end is not None and not _living(end.leftover_pids),
             note=(record.note if record else view.get("note", ""))[:MAX_SENTENCE_CHARS],
         )
-        if end is None or seen.group_gone:
+        if end is None or seen.group_ended:
             attempt.shown = seen
         return seen
 
@@ -455,12 +455,12 @@ class KeeperRunner:
     def _ask_strictly(self, do: str, **request: Any) -> dict[str, Any]:
         try:
             return self._keeper.ask(do, **request)
-        except KeeperGone as error:
+        except KeeperDown as error:
             raise KeeperAbsent(str(error)) from error
 
 
 def _metrics_of(file: OrderFile, folder: TaskDir) -> MetricsTail:
-    return MetricsTail(folder.metrics, open_here if file.order.run_as else os.open)
+    return MetricsTail(folder.metrics, open_local if file.order.run_as else os.open)
 
 
 def _fact(file: OrderFile) -> Fact:

@@ -53,7 +53,7 @@ def _hurry() -> bool:
     return True
 
 
-def _tell_systemd(log: "Log") -> None:
+def _notify_systemd(log: "Log") -> None:
     """Notify systemd that the socket answers (sd_notify(3)), if it expects that. Removes the
     address from the environment, because tasks inherit it and must not notify in our name."""
     address = os.environ.pop("NOTIFY_SOCKET", "")
@@ -101,9 +101,9 @@ def main() -> int:
     ended = predecessor.settle(state_dir, boot_id(), log)
     name = "wattline-" + hashlib.sha256(str(state_dir).encode()).hexdigest()[:12]
     site = cgroup.NO_SITE if arguments.no_cgroup else cgroup.discover(name)
-    log(f"keeper {os.getpid()} begins; {site.words}; tasks start by {spawn.way()}")
+    log(f"keeper {os.getpid()} begins; {site.words}; tasks start by {spawn.method()}")
     server = Server(state_dir, site, ended, listen(state_dir), log)
-    _tell_systemd(log)
+    _notify_systemd(log)
     server.run()
     (state_dir / SOCKET_NAME).unlink(missing_ok=True)
     cgroup.remove_site(site)

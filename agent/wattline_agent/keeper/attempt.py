@@ -36,7 +36,7 @@ def host_oom_kills() -> int:
 
 
 @dataclass
-class Held:
+class Attempt:
     """One attempt and its handles."""
 
     life: Life

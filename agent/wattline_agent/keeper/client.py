@@ -15,7 +15,7 @@ START_TIMEOUT_S = 5.0
 RECEIVE_BYTES = 256 * 1024
 
 
-class KeeperGone(Exception):
+class KeeperDown(Exception):
     """The socket does not answer, or not in time."""
 
 
@@ -27,29 +27,29 @@ class KeeperClient:
     """Two connections: one for requests, one for notifications of changes."""
 
     def __init__(self, state_dir: Path, timeout_s: float = TIMEOUT_S) -> None:
-        """`timeout_s`: how long to wait for an answer. Raises KeeperGone."""
+        """`timeout_s`: how long to wait for an answer. Raises KeeperDown."""
         self._timeout_s = timeout_s
         self._requests = _connect(state_dir)
         self._number = 0
         self._received = bytearray()
-        self._told = bytearray()
+        self._notified = bytearray()
         try:
             self.news = _connect(state_dir)
             self.news.sendall(b'{"id": 0, "do": "subscribe"}\n')
-        except (OSError, KeeperGone) as error:
+        except (OSError, KeeperDown) as error:
             self._requests.close()
-            raise KeeperGone(f"no keeper at {state_dir}: {error}") from error
+            raise KeeperDown(f"no keeper at {state_dir}: {error}") from error
         self.news.setblocking(False)
 
     def ask(self, do: str, **request: Any) -> dict[str, Any]:
-        """Send a request and return the answer. Raises KeeperRefused, or KeeperGone on timeout."""
+        """Send a request and return the answer. Raises KeeperRefused, or KeeperDown on timeout."""
         return self._answer_to(do, self._send(do, request, self._timeout_s), self._timeout_s)
 
     def ask_all(
         self, do: str, requests: Sequence[dict[str, Any]], *, timeout_s: float
     ) -> list[dict[str, Any] | KeeperRefused]:
         """Pipelined requests: one answer or refusal to each, in order. The keeper works on the
-        first while the last is being written. Raises KeeperGone when an answer takes longer than
+        first while the last is being written. Raises KeeperDown when an answer takes longer than
         `timeout_s` or the client's own timeout, whichever is longer."""
         timeout_s = max(timeout_s, self._timeout_s)
         numbers: list[int | KeeperRefused] = []
@@ -68,8 +68,8 @@ class KeeperClient:
                 answers.append(error)
         return answers
 
-    def tell(self, do: str, **request: Any) -> None:
-        """Send a request without waiting for its answer. Raises KeeperGone."""
+    def notify(self, do: str, **request: Any) -> None:
+        """Send a request without waiting for its answer. Raises KeeperDown."""
         self._send(do, request, self._timeout_s)
 
     def _send(self, do: str, request: dict[str, Any], timeout_s: float) -> int:
@@ -82,7 +82,7 @@ class KeeperClient:
         try:
             self._requests.sendall(line)
         except OSError as error:
-            raise KeeperGone(f"the keeper does not answer to {do}: {error}") from error
+            raise KeeperDown(f"the keeper does not answer to {do}: {error}") from error
         return self._number
 
     def _answer_to(self, do: str, number: int, timeout_s: float) -> dict[str, Any]:
@@ -90,9 +90,9 @@ class KeeperClient:
         try:
             answer = self._read_answer(number)
         except OSError as error:
-            raise KeeperGone(f"the keeper does not answer to {do}: {error}") from error
+            raise KeeperDown(f"the keeper does not answer to {do}: {error}") from error
         if answer.get("ending"):
-            raise KeeperGone(answer["error"])
+            raise KeeperDown(answer["error"])
         if not answer["ok"]:
             raise KeeperRefused(answer["error"])
         return answer
@@ -111,20 +111,20 @@ class KeeperClient:
             if answer.get("id") == number:  # a lower number: that request was not waited for
                 return answer
 
-    def take_news(self) -> list[dict[str, Any]]:
-        """Notifications since the last call, oldest first. Raises KeeperGone."""
+    def take_changes(self) -> list[dict[str, Any]]:
+        """Notifications since the last call, oldest first. Raises KeeperDown."""
         while True:
             try:
                 data = self.news.recv(RECEIVE_BYTES)
             except BlockingIOError:
                 break
             except OSError as error:
-                raise KeeperGone(f"the keeper is gone: {error}") from error
+                raise KeeperDown(f"the keeper is gone: {error}") from error
             if not data:
-                raise KeeperGone("the keeper has closed the connection")
-            self._told += data
-        *lines, rest = bytes(self._told).split(b"\n")
-        self._told = bytearray(rest)
+                raise KeeperDown("the keeper has closed the connection")
+            self._notified += data
+        *lines, rest = bytes(self._notified).split(b"\n")
+        self._notified = bytearray(rest)
         return [news for line in lines if "changed" in (news := json.loads(line))]
 
     def close(self) -> None:
@@ -144,5 +144,5 @@ def _connect(state_dir: Path) -> socket.socket:
             os.close(folder)
     except OSError as error:
         link.close()
-        raise KeeperGone(f"no keeper at {state_dir / SOCKET_NAME}: {error}") from error
+        raise KeeperDown(f"no keeper at {state_dir / SOCKET_NAME}: {error}") from error
     return link

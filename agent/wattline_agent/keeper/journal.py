@@ -62,15 +62,15 @@ class Journal:
         self._file, self._size = file, os.fstat(file).st_size
         _, self._at = _newest(os.pread(file, self._size, 0))
 
-    def _begin_anew(self, room_bytes: int) -> None:
-        kept = b""
+    def _begin_anew(self, reserve_bytes: int) -> None:
+        records = b""
         if self._file >= 0:
-            kept = b"".join(_newest(os.pread(self._file, self._at, 0))[0].values())
-        size = max(SIZE_BYTES, 2 * (len(kept) + room_bytes))
+            records = b"".join(_newest(os.pread(self._file, self._at, 0))[0].values())
+        size = max(SIZE_BYTES, 2 * (len(records) + reserve_bytes))
         beside = self._path.with_name(self._path.name + ".new")
         file = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            os.pwrite(file, kept.ljust(size, STOP), 0)
+            os.pwrite(file, records.ljust(size, STOP), 0)
             if self._is_synced:
                 os.fsync(file)
             beside.rename(self._path)
@@ -80,7 +80,7 @@ class Journal:
             os.close(file)
             raise
         self.close()
-        self._file, self._size, self._at = file, size, len(kept)
+        self._file, self._size, self._at = file, size, len(records)
 
 
 def read_journal(path: Path) -> dict[str, Any]:

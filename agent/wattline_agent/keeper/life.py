@@ -35,7 +35,7 @@ class Due(Enum):
     STOP = "stop"
     """Write the notice and send SIGTERM: the runtime limit has passed."""
     KILL = "kill"
-    LOOK = "look"
+    CHECK = "look"
     """Check which processes are left, or whether all are frozen."""
     NOT_STARTED = "not_started"
     """Its program should have been executed by now."""
@@ -44,7 +44,7 @@ class Due(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class StopReason:
     """Why the attempt is to end. `kind` is empty where the exit status decides the kind."""
 
     kind: str
@@ -63,7 +63,7 @@ class Life:
     lease_until_s: float | None = None
     exec_until_s: float | None = None
     """Deadline for exec; None = its program runs, or there is no process."""
-    asked: Asked | None = None
+    asked: StopReason | None = None
     kill_at_s: float | None = None
     """When the grace period of a stop ends."""
     killed_at_s: float | None = None
@@ -122,7 +122,7 @@ class Life:
         until = min(end for end in ends if end is not None)
         return max(0.0, until - self.started_boot_s - self.paused_s)
 
-    def ask(self, asked: Asked, grace_s: float, now_s: float) -> bool:
+    def ask(self, asked: StopReason, grace_s: float, now_s: float) -> bool:
         """Begin a stop. A second one can only shorten the grace. False: no new signal is needed."""
         kill_at = now_s + grace_s
         if self.killed_at_s is not None:
@@ -133,7 +133,7 @@ class Life:
         self.kill_at_s = kill_at if self.kill_at_s is None else min(self.kill_at_s, kill_at)
         return is_first
 
-    def ask_kill(self, asked: Asked | None, now_s: float) -> bool:
+    def ask_kill(self, asked: StopReason | None, now_s: float) -> bool:
         """Begin a kill; a reason given overrides an earlier one. False: killed already."""
         if self.killed_at_s is not None:
             return False
@@ -145,7 +145,7 @@ class Life:
         """The most urgent action."""
         if self.killed_at_s is not None:
             late = now_s - self.killed_at_s >= KILL_PATIENCE_S
-            return Due.GIVE_UP if late else Due.LOOK
+            return Due.GIVE_UP if late else Due.CHECK
         if self.has_lease_run_out(now_s):
             return Due.KILL
         if self.pid == 0:
@@ -159,7 +159,7 @@ class Life:
         if limit and may_stop and self.run_s(now_s) >= limit:
             return Due.STOP
         if self.status is not None or (self.frozen and not self.at_rest):
-            return Due.LOOK
+            return Due.CHECK
         return Due.NOTHING
 
     def has_lease_run_out(self, now_s: float) -> bool:
@@ -171,11 +171,11 @@ class Life:
         late = self.exec_until_s is not None and now_s >= self.exec_until_s
         return late and not self.frozen and self.status is None
 
-    def kill_reason(self, now_s: float) -> Asked | None:
+    def kill_reason(self, now_s: float) -> StopReason | None:
         """Reason for `due` returning KILL; None where a stop's own reason counts."""
         if not self.has_lease_run_out(now_s):
             return None
-        return Asked("task_lease_expired", "the task lease ran out before it was renewed")
+        return StopReason("task_lease_expired", "the task lease ran out before it was renewed")
 
     def next_s(self, now_s: float) -> float | None:
         """When `due` may next change; None = not through time alone."""

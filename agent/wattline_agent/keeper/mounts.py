@@ -24,7 +24,7 @@ CHANGED = select.POLLERR | select.POLLPRI
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
-class Elsewhere(Exception):
+class NotLocal(Exception):
     """The path is on a file system that may hang, or is too long to be resolved."""
 
 
@@ -45,25 +45,25 @@ class Mounts:
 
     def covers(self, path: str) -> bool:
         """Whether the path is a mount point. The owner of a file may mount there (FUSE)."""
-        self._follow()
+        self._refresh()
         return path in self._kinds
 
     def is_any_below(self, path: str) -> bool:
         """Whether the path or anything below it is a mount point."""
-        self._follow()
+        self._refresh()
         return any(f"{place}/".startswith(f"{path}/") for place in self._kinds)
 
     def touch(self, path: str) -> None:
         """Check a path before it is accessed. Raises Elsewhere."""
         if not self.is_local(path):
-            raise Elsewhere(path)
+            raise NotLocal(path)
 
     def is_local(self, path: str) -> bool:
         """Whether every part of the path is known to be on a local file system."""
-        self._follow()
+        self._refresh()
         return self._walk(path)
 
-    def _follow(self) -> None:
+    def _refresh(self) -> None:
         if any(events & CHANGED for _, events in self._poll.poll(0)):
             self._kinds = self._read()
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from wattline_agent.keeper.attempt import boottime_s
-from wattline_agent.keeper.attempt_table import Holder
+from wattline_agent.keeper.attempt_table import AttemptTable
 from wattline_agent.keeper.environment import own_account
-from wattline_agent.keeper.life import Asked
+from wattline_agent.keeper.life import StopReason
 from wattline_agent.keeper.processes.account import can_run_as
 from wattline_agent.keeper.processes.cgroup import Site
 from wattline_agent.keeper.spec import (
@@ -33,7 +33,7 @@ from wattline_agent.keeper.spec import (
     parse_spec,
 )
 from wattline_agent.keeper.starting import Loop
-from wattline_agent.keeper.warden import WardenLine, fork_warden
+from wattline_agent.keeper.warden import WardenLink, fork_warden
 
 MAX_CLIENTS = 16
 MAX_UNSENT_BYTES = 2 * MAX_LINE_BYTES
@@ -78,11 +78,11 @@ class Server:
         self._listener = listener
         self._clients: dict[int, Client] = {}
         self._is_ending = False
-        self._told = 0
+        self._notified = 0
         self._selector = selectors.DefaultSelector()
         self._wake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         loop = Loop(self._watch, self._forget)
-        self._holder = Holder(state_dir, site, ended, self._tell_changed, loop, log)
+        self._table = AttemptTable(state_dir, site, ended, self._notify_changed, loop, log)
         self._verbs = self._make_verbs()
 
     def run(self) -> None:
@@ -91,10 +91,10 @@ class Server:
         self._start_warden()
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         self._selector.register(self._wake, selectors.EVENT_READ, self._signalled)
-        while not (self._is_ending and not self._holder.living()):
+        while not (self._is_ending and not self._table.living()):
             for entry, _ in self._selector.select(self._wait_s()):
                 entry.data()
-            self._holder.tick()
+            self._table.tick()
             self._flush_all()
         self._flush_all()
         for client in list(self._clients.values()):
@@ -107,7 +107,7 @@ class Server:
         self._selector.unregister(descriptor)
 
     def _wait_s(self) -> float:
-        due = self._holder.next_s()
+        due = self._table.next_s()
         return MAX_WAIT_S if due is None else min(max(0.0, due - boottime_s()), MAX_WAIT_S)
 
     # --- Signals and children -----------------------------------------------------------
@@ -120,32 +120,33 @@ class Server:
 
     def _signalled(self) -> None:
         numbers = set(os.read(self._wake, 4096))
-        self._holder.reap()
+        self._table.reap()
         if numbers & {signal.SIGTERM, signal.SIGINT} and not self._is_ending:
             self._is_ending = True
             self._log("asked to stop: ending all tasks")
-            for key in self._holder.living():
-                self._holder.stop(key, SHUTDOWN_GRACE_S, Asked("", "the node's keeper is ending"))
+            reason = StopReason("", "the node's keeper is ending")
+            for key in self._table.living():
+                self._table.stop(key, SHUTDOWN_GRACE_S, reason)
 
     def _start_warden(self) -> None:
         private = [self._listener.fileno(), self._wake, self._waker]
-        private += self._holder.pipes()
+        private += self._table.pipes()
         private += [client.link.fileno() for client in self._clients.values()]
         pid, line = fork_warden(self._state_dir, private)
-        warden = WardenLine(line)
+        warden = WardenLink(line)
         self._selector.register(line, selectors.EVENT_READ, lambda: self._hear_warden(warden))
-        self._holder.hand_over_all(warden, pid)
+        self._table.hand_over_all(warden, pid)
 
-    def _hear_warden(self, warden: WardenLine) -> None:
+    def _hear_warden(self, warden: WardenLink) -> None:
         answers = warden.answers()
         if answers is not None:
             for key, error in answers:
-                self._holder.written(key, error)
+                self._table.written(key, error)
             return
         self._log("the warden died: starting another")
         self._selector.unregister(warden.line)
         warden.line.close()
-        self._holder.reap()
+        self._table.reap()
         self._start_warden()
 
     # --- Clients ------------------------------------------------------------------------
@@ -213,11 +214,11 @@ class Server:
             events = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.is_full else 0)
             self._selector.modify(client.link, events, self._selector.get_key(client.link).data)
 
-    def _tell_changed(self, key: str, view: dict[str, Any]) -> None:
-        self._told += 1
+    def _notify_changed(self, key: str, view: dict[str, Any]) -> None:
+        self._notified += 1
         for client in list(self._clients.values()):
             if client.is_subscribed:
-                self._send(client, {"changed": key, "view": view, "n": self._told})
+                self._send(client, {"changed": key, "view": view, "n": self._notified})
 
     # --- Requests -----------------------------------------------------------------------
 
@@ -247,23 +248,23 @@ class Server:
         return verb(request) or {}
 
     def _make_verbs(self) -> dict[str, Callable[[dict[str, Any]], dict[str, Any] | None]]:
-        holder = self._holder
+        table = self._table
 
         def key(request: dict[str, Any]) -> str:
             return check_key(request["key"])
 
-        def asked(request: dict[str, Any]) -> Asked:
-            return Asked(str(request["kind"] or ""), str(request["why"]))
+        def asked(request: dict[str, Any]) -> StopReason:
+            return StopReason(str(request["kind"] or ""), str(request["why"]))
 
         return {
             "start": self._start,
-            "stop": lambda r: holder.stop(key(r), _seconds(r["grace_s"]), asked(r)),
-            "limit": lambda r: holder.limit(key(r), _seconds(r["runtime_limit_s"])),
-            "kill": lambda r: holder.kill(key(r), asked(r)),
-            "freeze": lambda r: holder.freeze(key(r)),
-            "thaw": lambda r: holder.thaw(key(r)),
-            "renew": lambda r: holder.renew(_seconds(r["until_s"])),
-            "drop": lambda r: holder.drop([check_key(one) for one in r["keys"]]),
+            "stop": lambda r: table.stop(key(r), _seconds(r["grace_s"]), asked(r)),
+            "limit": lambda r: table.limit(key(r), _seconds(r["runtime_limit_s"])),
+            "kill": lambda r: table.kill(key(r), asked(r)),
+            "freeze": lambda r: table.freeze(key(r)),
+            "thaw": lambda r: table.thaw(key(r)),
+            "renew": lambda r: table.renew(_seconds(r["until_s"])),
+            "drop": lambda r: table.drop([check_key(one) for one in r["keys"]]),
             "list": self._list,
             "status": self._status,
             "exit": self._exit,
@@ -272,11 +273,11 @@ class Server:
     def _start(self, request: dict[str, Any]) -> dict[str, Any]:
         if self._is_ending:
             raise Ending("the keeper is ending and starts nothing")
-        return {"view": self._holder.start(parse_spec(request["task"]))}
+        return {"view": self._table.start(parse_spec(request["task"]))}
 
     def _list(self, _: dict[str, Any]) -> dict[str, Any]:
-        self._told += 1
-        return {"tasks": self._holder.views(), "n": self._told}
+        self._notified += 1
+        return {"tasks": self._table.views(), "n": self._notified}
 
     def _status(self, _: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -288,7 +289,7 @@ class Server:
         }
 
     def _exit(self, _: dict[str, Any]) -> None:
-        living = self._holder.living()
+        living = self._table.living()
         if living:
             raise BadRequest(f"{len(living)} tasks are living, {living[0]} among them")
         self._is_ending = True

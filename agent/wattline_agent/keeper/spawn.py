@@ -53,7 +53,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _launcher = load_launcher()
 
 
-def way() -> str:
+def method() -> str:
     """How tasks are started on this host, unless what they need may hang."""
     return "fork, for launch.c was not compiled" if _launcher is None else "vfork"
 
@@ -87,7 +87,7 @@ class Launch:
     """Preferred working directory, used in place of `cwd` where possible; empty = none."""
 
 
-class Heard(NamedTuple):
+class StartStatus(NamedTuple):
     """What the child of `fork` has reported."""
 
     note: str = ""
@@ -133,7 +133,7 @@ def _vfork(launcher: Launcher, launch: Launch) -> int:
 
 def fork(launch: Launch) -> tuple[int, int]:
     """Fork a child that will exec the program. Returns its process number and a descriptor that
-    reports an error (`hear`), or closes once the program runs. Raises NotStarted."""
+    reports an error (`read_status`), or closes once the program runs. Raises NotStarted."""
     status_pipe, status_end = os.pipe()
     parent = os.getpid()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -151,18 +151,18 @@ def fork(launch: Launch) -> tuple[int, int]:
     return pid, status_pipe
 
 
-def hear(status_pipe: int, launch: Launch) -> Heard:
+def read_status(status_pipe: int, launch: Launch) -> StartStatus:
     """What the child of `fork` has reported since the last call."""
     note, data = "", _read(status_pipe)
     if data is not None and data.startswith(NOTE):
         text, _, data = data.removeprefix(NOTE).partition(END_OF_NOTE)
         note, data = text.decode(errors="replace"), data or _read(status_pipe)
     if data is None:
-        return Heard(note, is_over=False)
+        return StartStatus(note, is_over=False)
     if not data:
-        return Heard(note)
+        return StartStatus(note)
     step, code, words = (*data.decode(errors="replace").split(":", 2), "", "")[:3]
-    return Heard(note, _explain(launch, step, int(code) if code.isdigit() else 0, words))
+    return StartStatus(note, _explain(launch, step, int(code) if code.isdigit() else 0, words))
 
 
 def _read(status_pipe: int) -> bytes | None:
@@ -186,7 +186,7 @@ def _become_task(launch: Launch, status_end: int, parent: int) -> NoReturn:
         _die_with(parent)
         os.setsid()
         step = "descriptors"
-        _keep_only({launch.output, status_end})
+        _close_except({launch.output, status_end})
         step = "cgroup"
         if launch.cgroup:
             _write_file(f"{launch.cgroup}/cgroup.procs", b"0")
@@ -250,12 +250,12 @@ def _die_with(parent: int) -> None:
         os._exit(1)  # the parent died before the line above took effect
 
 
-def _keep_only(kept: set[int]) -> None:
+def _close_except(descriptors: set[int]) -> None:
     """Close all other descriptors of the keeper: a child that hangs must not retain the keeper's
     lock, its line to the warden, or its connections."""
     for name in os.listdir(DESCRIPTORS):  # noqa: PTH208 - a start is a hot path
         descriptor = int(name)
-        if descriptor > LAST_STANDARD and descriptor not in kept:
+        if descriptor > LAST_STANDARD and descriptor not in descriptors:
             with suppress(OSError):  # the descriptor of the listing itself
                 os.close(descriptor)
 

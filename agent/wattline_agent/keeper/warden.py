@@ -219,7 +219,7 @@ def _be_warden(state_dir: Path, keeper: socket.socket, close: list[int]) -> NoRe
         os._exit(status)
 
 
-class WardenLine:
+class WardenLink:
     """The keeper's side of the line to the warden: never blocks."""
 
     def __init__(self, line: socket.socket) -> None:

@@ -173,7 +173,7 @@ class Agent:
 
     def _carry_out(self, effect: fx.Effect, mono_s: float) -> None:
         match effect:
-            case fx.Tell(message):
+            case fx.Send(message):
                 self._tell(message, mono_s)
             case fx.ApplyCaps() | fx.ReadCaps():
                 self._asked = effect

@@ -158,7 +158,7 @@ class BenchHost:
                 started_unix_s=process.started_unix_s,
                 run_s=(process.ended_s if process.exit else mono_s) - process.started_s,
                 exit=process.exit,
-                group_gone=process.exit is not None,
+                group_ended=process.exit is not None,
             )
             for process in self._processes.values()
         )

@@ -184,7 +184,7 @@ class SimHost:
 
     def _carry_out(self, effect: fx.Effect) -> None:
         match effect:
-            case fx.Tell(message):
+            case fx.Send(message):
                 self._wire.to_scheduler(self.node_id, message)
             case fx.ApplyCaps(generation, caps_mw):
                 results = self.driver.apply_caps(caps_mw)

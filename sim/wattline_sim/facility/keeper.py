@@ -196,5 +196,5 @@ class SimKeeper:
             started_unix_s=UnixTime(self._clock.now.unix_s - run_s),
             run_s=run_s,
             exit=process.exit,
-            group_gone=process.exit is not None,
+            group_ended=process.exit is not None,
         )

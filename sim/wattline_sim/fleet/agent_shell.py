@@ -211,12 +211,12 @@ class AgentShell:
     def _carry_out(self, effect: fx.Effect) -> None:
         machine = self.machine
         match effect:
-            case fx.Tell():
+            case fx.Send():
                 data = FROM_AGENT.encode(effect.message)
                 self._network.send(machine.node, SCHEDULER, data)
             case fx.ApplyCaps():
                 limits = tuple(machine.set_cap(g, mw) for g, mw in effect.caps_mw.items())
-                foreign = self._foreign(effect.look)
+                foreign = self._foreign(effect.scan)
                 self._soon(ev.CapsRead(effect.generation, limits, foreign))
             case fx.ReadCaps():
                 limits = tuple(machine.read_cap(gpu) for gpu in machine.gpus)

@@ -426,7 +426,7 @@ class Machine:
             started_unix_s=UnixTime(self.clock.now.unix_s - (self.world.now_s - process.started_s)),
             run_s=process.ran_s + (0.0 if process.is_frozen else end_s - process.resumed_s),
             exit=process.exit,
-            group_gone=process.exit is not None,
+            group_ended=process.exit is not None,
         )
 
     def _plan_end(self, process: Process) -> None:

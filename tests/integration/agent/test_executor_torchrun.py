@@ -49,4 +49,4 @@ def test_two_tasks_meet_and_reduce(tmp_path: Path) -> None:
         ]
         assert ends[0].metrics == {"total": 3.0, "world": 2.0}
         assert "rank 1 of job 5 got --fast" in live.log(ref(5, 1))
-        assert all(seen.group_gone for seen in ends)
+        assert all(seen.group_ended for seen in ends)

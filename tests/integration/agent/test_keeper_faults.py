@@ -55,7 +55,7 @@ def test_a_killed_keeper_takes_its_tasks_with_it_and_the_next_one_says_so(
     assert seen.exit is not None
     assert (seen.phase, seen.exit.kind) == ("ended", "keeper_lost")
     assert seen.exit.log_tail == "ready\n"
-    assert seen.group_gone
+    assert seen.group_ended
 
 
 def test_without_a_warden_the_next_keeper_ends_what_is_left(live: LiveKeeper) -> None:
@@ -171,7 +171,7 @@ def test_a_restarted_agent_takes_its_tasks_over(live: LiveKeeper) -> None:
     after = {seen.ref: (seen.order, seen.pid, seen.phase) for seen in live.observe()}
     assert after == before
     live.runner.stop(ref(2), 5, "cancelled")
-    assert live.until("ended", ref(2)).group_gone
+    assert live.until("ended", ref(2)).group_ended
     assert live.seen(ref(1)).phase == "running"
 
 

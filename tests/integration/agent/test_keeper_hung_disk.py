@@ -163,7 +163,7 @@ def test_what_no_signal_ends_keeps_nobody_from_his_turn(live: LiveKeeper) -> Non
         assert len(end.leftover_pids) == 1, end
     assert live.run(shell("true", of=ref(1000), run_as="nobody")).exit is not None
     live.runner.kill(first, "emergency", "the feed is gone")
-    wait_until(lambda: all(seen.group_gone for seen in live.observe()), "nothing is left")
+    wait_until(lambda: all(seen.group_ended for seen in live.observe()), "nothing is left")
     assert live.seen(others[0]).phase == "ended"
 
 

@@ -15,7 +15,7 @@ import pytest
 from support.node.spawning import spawned
 from wattline_agent.keeper import spawn as spawning
 from wattline_agent.keeper import vfork
-from wattline_agent.keeper.attempt import Held, boottime_s
+from wattline_agent.keeper.attempt import Attempt, boottime_s
 from wattline_agent.keeper.journal import Journal
 from wattline_agent.keeper.life import Life
 from wattline_agent.keeper.mounts import Mounts
@@ -23,7 +23,7 @@ from wattline_agent.keeper.processes.cgroup import NO_SITE, Group, discover, rem
 from wattline_agent.keeper.processes.command import NotStarted
 from wattline_agent.keeper.spawn import Launch
 from wattline_agent.keeper.spec import TaskSpec
-from wattline_agent.keeper.starting import Loop, StartCallbacks, Starts
+from wattline_agent.keeper.starting import Loop, StartCallbacks, Starter
 
 SOURCE = Path(vfork.__file__).with_name("launch.c")
 STANDING = """
@@ -196,17 +196,17 @@ def test_nobody_is_waited_for_on_a_server(kind: str, tmp_path: Path, way: str) -
     )
     rows = (("/", "ext4"), (folder, kind))
     table.write_text("".join(f"1 1 0:1 / {at} rw - {of} x rw\n" for at, of in rows))
-    held, watched = Held(Life(spec, 0, boottime_s(), time.time()), folder), list[int]()
+    attempt, watched = Attempt(Life(spec, 0, boottime_s(), time.time()), folder), list[int]()
     loop = Loop(lambda at, _: watched.append(at), watched.remove)
     callbacks = StartCallbacks(lambda _: None, lambda _: None, lambda *_: None)
     with closing(Mounts(table)) as mounts:
-        starts = Starts(NO_SITE, Journal(tmp_path / "starts"), loop, callbacks, mounts)
-        starts.begin(held)
+        starts = Starter(NO_SITE, Journal(tmp_path / "starts"), loop, callbacks, mounts)
+        starts.begin(attempt)
     assert bool(watched) == (kind == "nfs4" or way == "fork"), "what may hang is heard of later"
-    os.waitpid(held.life.pid, 0)
-    starts.reaped(held)
-    assert (held.failure, watched) == (None, [])
-    held.release()
+    os.waitpid(attempt.life.pid, 0)
+    starts.reaped(attempt)
+    assert (attempt.failure, watched) == (None, [])
+    attempt.release()
 
 
 @pytest.mark.parametrize("layout", ["", "const int wattline_launch_layout = 0;"])

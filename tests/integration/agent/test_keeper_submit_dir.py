@@ -10,7 +10,7 @@ import pytest
 from support.node.keepers import CONTEXT, LiveKeeper, connect, keeper, order, ref, shell
 from support.node.simnode import wait_until
 from wattline_agent.core.ports import TaskSeen
-from wattline_agent.keeper.spawn import Launch, fork, hear
+from wattline_agent.keeper.spawn import Launch, fork, read_status
 from wattline_protocol.wire.task_order import TaskOrder
 
 OWN = "it started in a directory of its own ($WATTLINE_TASK_DIR): "
@@ -125,9 +125,9 @@ def test_a_note_and_why_the_program_does_not_run_are_told_apart(tmp_path: Path) 
     there = Launch("", ("no-such-program",), {}, str(tmp_path), 1, {}, prefer_cwd="/no/such")
     pid, status_pipe = fork(there)
     os.waitpid(pid, 0)
-    heard = hear(status_pipe, there)
+    status = read_status(status_pipe, there)
     os.close(status_pipe)
-    assert heard.note == f"{OWN}/no/such does not exist"
-    assert heard.is_over
-    assert heard.problem is not None
-    assert heard.problem.kind == "not_found"
+    assert status.note == f"{OWN}/no/such does not exist"
+    assert status.is_over
+    assert status.problem is not None
+    assert status.problem.kind == "not_found"

@@ -202,7 +202,7 @@ def test_a_stubborn_tree_is_ended_to_the_last_process(live: LiveKeeper) -> None:
     assert (seen.exit.kind, seen.exit.signal) == ("signaled", signal.SIGKILL)
     assert "did not end within its grace" in seen.exit.detail
     assert seen.exit.leftover_pids == ()
-    assert seen.group_gone
+    assert seen.group_ended
     assert live.processes() == set()
 
 
@@ -247,7 +247,7 @@ def test_freeze_stops_every_process_and_thaw_lets_it_go_on(live: LiveKeeper) -> 
     seen = live.until("ended")
     assert seen.exit is not None
     assert seen.exit.signal == signal.SIGTERM
-    assert seen.group_gone
+    assert seen.group_ended
 
 
 def live_state(pid: int) -> str:

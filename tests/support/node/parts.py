@@ -6,7 +6,7 @@ from typing import TypeVar
 import msgspec
 
 from wattline_agent.core.durable import AgentState, UsageState
-from wattline_agent.core.effects import Effect, Note, Tell
+from wattline_agent.core.effects import Effect, Note, Send
 from wattline_agent.core.ports import DeviceInfo
 from wattline_agent.core.power.capper import NodeTerms
 from wattline_protocol.ids import AttemptNo, GpuIndex, JobId, TaskNo, TaskRef
@@ -130,7 +130,7 @@ class ModelTask:
     started_s: float
     phase: str = "running"
     exit: TaskExit | None = None
-    group_gone: bool = False
+    group_ended: bool = False
     ended_s: float = 0.0
 
     def limit(self, runtime_limit_s: float) -> None:
@@ -150,7 +150,7 @@ class Disk:
 
 def told(effects: list[Effect], kind: type[M]) -> list[M]:
     """Messages of one kind among the effects, in order."""
-    return [e.message for e in effects if isinstance(e, Tell) and isinstance(e.message, kind)]
+    return [e.message for e in effects if isinstance(e, Send) and isinstance(e.message, kind)]
 
 
 def of(effects: list[Effect], kind: type[E]) -> list[E]:
@@ -161,7 +161,7 @@ def of(effects: list[Effect], kind: type[E]) -> list[E]:
 def names(effects: list[Effect]) -> list[str]:
     """Kinds of effects in order, messages by their own kind; notes left out."""
     return [
-        type(e.message if isinstance(e, Tell) else e).__name__
+        type(e.message if isinstance(e, Send) else e).__name__
         for e in effects
         if not isinstance(e, Note)
     ]

@@ -41,10 +41,10 @@ from wattline_agent.core.effects import (
     RestoreCaps,
     SaveState,
     SaveUsage,
+    Send,
     SendLog,
     Spool,
     Stop,
-    Tell,
     Thaw,
     WouldCap,
 )
@@ -194,7 +194,7 @@ class Rig:
             case DropSpooled(last):
                 del self.disk.spool[: last - self.disk.dropped]
                 self.disk.dropped = last
-            case Tell() | WouldCap() | Note() | RenewTaskLeases() | SendLog() | Notify():
+            case Send() | WouldCap() | Note() | RenewTaskLeases() | SendLog() | Notify():
                 pass
             case _:
                 self._keep(effect)
@@ -280,7 +280,7 @@ class Rig:
 
     def _running_on(self, gpu: ModelGpu) -> bool:
         return any(
-            gpu.index in t.order.gpus and t.phase != "paused" and not t.group_gone
+            gpu.index in t.order.gpus and t.phase != "paused" and not t.group_ended
             for t in self.tasks.values()
         )
 
@@ -312,7 +312,7 @@ class Rig:
             return
         self._cool(task)
         task.exit = TaskExit(kind, code=0)  # type: ignore[arg-type]  # tests name valid kinds
-        task.phase, task.group_gone, task.ended_s = "ended", not leftovers, self.now_s
+        task.phase, task.group_ended, task.ended_s = "ended", not leftovers, self.now_s
 
     def reading(self, gpu: ModelGpu) -> Reading:
         """One GPU's telemetry."""
@@ -340,7 +340,7 @@ class Rig:
                     pid=100,
                     run_s=(task.ended_s if task.exit else self.now_s) - task.started_s,
                     exit=task.exit,
-                    group_gone=task.group_gone,
+                    group_ended=task.group_ended,
                 )
                 for task in self.tasks.values()
             )

@@ -15,7 +15,7 @@ def spawned(launch: Launch) -> int:
     pid, status_pipe = spawn.fork(launch)
     try:
         assert select.select([status_pipe], [], [], DEADLINE_S)[0], "no exec"
-        problem = spawn.hear(status_pipe, launch).problem
+        problem = spawn.read_status(status_pipe, launch).problem
     finally:
         os.close(status_pipe)
     if problem is not None:

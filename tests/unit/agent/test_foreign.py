@@ -73,7 +73,7 @@ def test_a_start_rests_on_a_look_since_it_was_ordered(rig: Rig) -> None:
     rig.gpus[0].foreign = (PYTHON,)
     rig.now_s += 0.2
     effects = rig.start(A, 0)
-    assert of(effects, ApplyCaps)[0].look == {0}
+    assert of(effects, ApplyCaps)[0].scan == {0}
     assert answer(effects)[0] == "refused"
     assert not of(effects, Launch)
     assert told(effects, Beat)[-1].gpus[0].foreign, "so that no other is ordered there"

@@ -118,13 +118,13 @@ def test_a_draw_that_swings_is_no_floor() -> None:
         draw_mw = FLOOR if second % 7 else FLOOR + 40 * W
         reading = FastReading(GpuIndex(0), float(second), draw_mw, enforced_mw=CAP, util_pct=0)
         take_reading(one, reading, has_task=False)
-        one.looked_s = float(second)
+        one.scanned_s = float(second)
         assert not learn_idle(one, has_task=False)
 
 
 def test_without_a_look_at_its_processes_no_floor_is_learned() -> None:
     one = gpu()
-    one.looked_s = -1000.0
+    one.scanned_s = -1000.0
     for second in range(200):
         reading = FastReading(GpuIndex(0), float(second), FLOOR, enforced_mw=CAP, util_pct=0)
         take_reading(one, reading, has_task=False)

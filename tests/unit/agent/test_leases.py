@@ -194,7 +194,7 @@ def test_a_gpu_with_processes_left_is_not_idle_whatever_it_draws(busy: Rig) -> N
     busy.end(ref(), leftovers=True)
     busy.lease(wall(2 * 93 * W))
     assert not told(busy.pass_s(9), LeaseAck)
-    busy.tasks[ref()].group_gone = True
+    busy.tasks[ref()].group_ended = True
     assert told(busy.pass_s(6), LeaseAck)
 
 

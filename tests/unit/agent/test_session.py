@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from support.node.rig import MAX, MIN, Rig, names, of, ref, told, wall
-from wattline_agent.core.effects import RenewTaskLeases, SaveState, Tell
+from wattline_agent.core.effects import RenewTaskLeases, SaveState, Send
 from wattline_agent.core.events import Connected, ConnectionLost, SchedulerSaid, TimePassed
 from wattline_protocol.ids import Epoch, Incarnation
 from wattline_protocol.wire.agent_messages import (
@@ -223,7 +223,7 @@ def test_nothing_is_said_while_disconnected(rig: Rig) -> None:
     rig.handle(ConnectionLost())
     rig.effects.clear()
     rig.pass_s(30)
-    assert not of(rig.effects, Tell)
+    assert not of(rig.effects, Send)
 
 
 def test_a_change_of_abilities_is_told_by_a_new_hello() -> None:

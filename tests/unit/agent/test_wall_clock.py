@@ -5,7 +5,7 @@ import random
 import pytest
 
 from support.node.rig import MAX, Rig, ref, wall
-from wattline_agent.core.effects import Effect, SaveUsage, Spool, Tell
+from wattline_agent.core.effects import Effect, SaveUsage, Send, Spool
 from wattline_protocol.ids import Now, UnixTime
 
 W = 1000
@@ -40,12 +40,12 @@ def acts(rig: Rig) -> list[Effect]:
     rig.resume(ref())
     rig.pass_s(5)
     dated = (SaveUsage, Spool)
-    return [effect for effect in rig.effects if not isinstance(effect, (*dated, Tell))]
+    return [effect for effect in rig.effects if not isinstance(effect, (*dated, Send))]
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_jumping_wall_clock_changes_no_act(seed: int) -> None:
     steady, jumping = Rig(), JumpingClock(seed)
     assert acts(jumping) == acts(steady)
-    said = [[type(e.message) for e in r.effects if isinstance(e, Tell)] for r in (jumping, steady)]
+    said = [[type(e.message) for e in r.effects if isinstance(e, Send)] for r in (jumping, steady)]
     assert said[0] == said[1]

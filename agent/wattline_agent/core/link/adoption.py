@@ -3,7 +3,7 @@
 import msgspec
 
 from wattline_agent.core.durable import LeaseOnFile
-from wattline_agent.core.effects import SaveState, Tell
+from wattline_agent.core.effects import SaveState, Send
 from wattline_agent.core.model import Member, NodeState
 from wattline_agent.core.power import held_watts, lease
 from wattline_agent.core.tasks import attempts
@@ -38,16 +38,16 @@ def adopt(state: NodeState, member: Member, now: Now) -> bool:
     for gpu in state.gpus:
         gpu.is_presumed_idle = False
     state.emit(SaveState(state.file))
-    _say(state, member, held_mw, caps_mw, now)
+    _report_adopted(state, member, held_mw, caps_mw, now)
     return True
 
 
 def adopt_observing(state: NodeState, member: Member, now: Now) -> None:
     """An observer enforces no caps: the node counts at its full power."""
-    _say(state, member, lease.full_mw(state), lease.enforced_mw(state), now)
+    _report_adopted(state, member, lease.full_mw(state), lease.enforced_mw(state), now)
 
 
-def _say(
+def _report_adopted(
     state: NodeState, member: Member, held_mw: int, caps_mw: tuple[int, ...], now: Now
 ) -> None:
     member.adopted_s = now.mono_s
@@ -58,7 +58,7 @@ def _say(
         caps_mw=caps_mw,
         tasks=attempts.reports(state),
     )
-    state.emit(Tell(member.adopted))
+    state.emit(Send(member.adopted))
     # Nothing is placed here until a beat reports idle GPUs. It need not wait for a sample.
     if all(gpu.reading is not None or gpu.stale is not None for gpu in state.gpus):
         state.beat_wanted_s = now.mono_s

@@ -9,7 +9,7 @@ from wattline_protocol.wire.agent_messages import GpuInfo, GpuSample
 from wattline_protocol.wire.gpu_process import MAX_FOREIGN, in_use_text
 from wattline_protocol.wire.problems import MAX_CONDITIONS, MAX_TEXT, Condition
 
-FAULT_TELL_S = 3.0
+FAULT_REPORT_S = 3.0
 """A cap that fails for this long is reported as unsupported; the GPU counts at full."""
 FOREIGN_S = 10.0
 """Settling time of a GPU without a task before its draw is reported as foreign."""
@@ -44,7 +44,7 @@ def _info(state: NodeState, gpu: Gpu, now: Now) -> GpuInfo:
 
 def is_cappable(state: NodeState, gpu: Gpu, now: Now) -> bool:
     """Whether the scheduler may rely on its cap; a fault must last before this is False."""
-    is_failing = bool(gpu.fault) and now.mono_s - gpu.faulty_since_s >= FAULT_TELL_S
+    is_failing = bool(gpu.fault) and now.mono_s - gpu.faulty_since_s >= FAULT_REPORT_S
     return gpu.can_set and not is_failing and gpu.raised is None and not state.facts.is_observe
 
 

@@ -5,7 +5,7 @@ from hashlib import sha256
 import msgspec
 
 from wattline_agent.core.durable import TermsOnFile
-from wattline_agent.core.effects import ReadSpool, RenewTaskLeases, SaveState, Spool, Tell
+from wattline_agent.core.effects import ReadSpool, RenewTaskLeases, SaveState, Send, Spool
 from wattline_agent.core.link.report import gpu_infos, is_cappable, problems
 from wattline_agent.core.model import MAX_BEATS_OUT, Greeting, Member, NodeState, Standpoint
 from wattline_agent.core.power.gpus import Gpu
@@ -61,7 +61,7 @@ def tick(state: NodeState, now: Now, here: Standpoint | None) -> None:
     if session.hello_due_s is None and _has_news(state, here, now):
         session.hello_due_s = now.mono_s
     if session.hello_due_s is not None and now.mono_s >= session.hello_due_s:
-        _say_hello(state, now)
+        _send_hello(state, now)
     if session.is_spool_asked and now.mono_s >= session.spool_retry_s:
         ask_spool(state, now)
 
@@ -79,12 +79,12 @@ def _has_news(state: NodeState, here: Standpoint | None, now: Now) -> bool:
     may_wait = now.mono_s - member.since_s < SHRINK_WAIT_S
     if here is not None and session.no_news_at == (here, may_wait):
         return False
-    is_news = _worth_telling(state, member, may_wait, now)
+    is_news = _worth_reporting(state, member, may_wait, now)
     session.no_news_at = None if is_news or here is None else (here, may_wait)
     return is_news
 
 
-def _worth_telling(state: NodeState, member: Member, may_wait: bool, now: Now) -> bool:
+def _worth_reporting(state: NodeState, member: Member, may_wait: bool, now: Now) -> bool:
     if len(state.gpus) != len(member.reported):
         return True
     pairs = list(zip(member.reported, state.gpus, strict=True))
@@ -108,7 +108,7 @@ def _is_other(state: NodeState, reported: GpuInfo, gpu: Gpu, now: Now) -> bool:
     )
 
 
-def _say_hello(state: NodeState, now: Now) -> None:
+def _send_hello(state: NodeState, now: Now) -> None:
     session, facts = state.session, state.facts
     session.hellos += 1
     nonce = sha256(facts.nonce_seed + session.hellos.to_bytes(8, "big")).digest()[:16]
@@ -117,7 +117,7 @@ def _say_hello(state: NodeState, now: Now) -> None:
     session.hello_due_s = now.mono_s + wait_s
     session.tries = min(session.tries + 1, 16)
     state.emit(
-        Tell(
+        Send(
             Hello(
                 protocol=PROTOCOL_VERSION,
                 node=facts.node,

@@ -2,12 +2,12 @@
 
 import msgspec
 
-from wattline_agent.core.effects import SaveState, SaveUsage, Spool, Tell
+from wattline_agent.core.effects import SaveState, SaveUsage, Send, Spool
 from wattline_agent.core.events import Sampled
 from wattline_agent.core.link import session
 from wattline_agent.core.link.outage import Increment
 from wattline_agent.core.link.report import conditions, samples, sentences
-from wattline_agent.core.model import PROBLEM_KEEP_S, Member, NodeState
+from wattline_agent.core.model import PROBLEM_RETENTION_S, Member, NodeState
 from wattline_agent.core.ports import DeviceEvent, HostReading
 from wattline_agent.core.power import foreign_processes, held_watts, raised_caps
 from wattline_agent.core.power.gpus import (
@@ -109,7 +109,7 @@ def incident(state: NodeState, kind: str, subject: str, text: str, now: Now) -> 
     known = state.incidents.get((kind, subject))
     if known is None or known[0] != one:
         state.note("incident", one.sentence)
-    state.incidents[kind, subject] = one, now.mono_s + PROBLEM_KEEP_S
+    state.incidents[kind, subject] = one, now.mono_s + PROBLEM_RETENTION_S
     while len(state.incidents) > MAX_INCIDENTS:
         del state.incidents[next(iter(state.incidents))]
 
@@ -169,10 +169,10 @@ def _beat(state: NodeState, member: Member, now: Now) -> None:
     found = conditions(state, now)
     may_be_lost = not member.is_confirmed and now.mono_s - member.adopted_s >= period_s
     if may_be_lost and member.adopted is not None:
-        state.emit(Tell(member.adopted))
+        state.emit(Send(member.adopted))
     session.beat_sent(state, current.beat_seq, now)
     state.emit(
-        Tell(
+        Send(
             Beat(
                 epoch=member.welcome.epoch,
                 incarnation=member.welcome.incarnation,

@@ -103,8 +103,8 @@ def plan(
         _top(gpu, floor, wanted_mw[at] if at < len(wanted_mw) else gpu.cap_max_mw)
         for at, (gpu, floor) in enumerate(zip(gpus, floors, strict=True))
     )
-    room_mw = load_within_mw(lease_mw, terms.psu_efficiency_permille) - terms.non_gpu_worst_mw
-    caps = _water_level(gpus, floors, tops, room_mw)
+    available_mw = load_within_mw(lease_mw, terms.psu_efficiency_permille) - terms.non_gpu_worst_mw
+    caps = _water_level(gpus, floors, tops, available_mw)
     held_mw = _wall(terms, _load(gpus, caps))
     return Plan(caps, held_mw, held_mw <= lease_mw)
 
@@ -117,15 +117,15 @@ def _top(gpu: GpuHold, floor_mw: int, wanted_mw: int) -> int:
 
 
 def _water_level(
-    gpus: Sequence[GpuHold], floors: Sequence[int], tops: Sequence[int], room_mw: int
+    gpus: Sequence[GpuHold], floors: Sequence[int], tops: Sequence[int], available_mw: int
 ) -> tuple[int, ...]:
     """Caps clamped to the highest common level whose load fits; the floors if none does."""
-    if _load(gpus, tops) <= room_mw:
+    if _load(gpus, tops) <= available_mw:
         return tuple(tops)
     low, high = 0, max(tops, default=0) // CAP_STEP_MW
     while low < high:
         level = (low + high + 1) // 2
-        if _load(gpus, _clamp(level * CAP_STEP_MW, floors, tops)) <= room_mw:
+        if _load(gpus, _clamp(level * CAP_STEP_MW, floors, tops)) <= available_mw:
             low = level
         else:
             high = level - 1

@@ -28,7 +28,7 @@ def take(state: NodeState, seen: Seen, now: Now) -> None:
         if index >= len(state.gpus) or not state.gpus[index].is_managed:
             continue
         gpu = state.gpus[index]
-        gpu.looked_s = now.mono_s
+        gpu.scanned_s = now.mono_s
         if found:
             _appear(state, gpu, tuple(found), now)
         elif gpu.foreign and now.mono_s - gpu.foreign_seen_s >= GONE_S:

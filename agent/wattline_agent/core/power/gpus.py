@@ -41,7 +41,7 @@ LEARN_MARGIN_MW = 5000
 LEARN_FLOOR_S = 60.0
 """A higher draw of an empty GPU is learned only if it has been flat for this long."""
 FLAT_PERMILLE = 1100
-LOOKED_S = 10.0
+SCANNED_S = 10.0
 """An older process list is not current."""
 MEAN_LEAST_S = 0.9
 """Energy over a shorter time is no 1 s average."""
@@ -84,11 +84,11 @@ class Raised:
     """Tasks on it that could have raised it; they are frozen and killed."""
     elsewhere: tuple[TaskRef, ...] = ()
     """Tasks on other GPUs of the host that could have raised it."""
-    gone_s: float | None = None
+    cleared_s: float | None = None
     """When no process of the culprits was left."""
 
 
-RAISES_KEPT = 2
+MAX_RAISES = 2
 
 
 @dataclass(slots=True)
@@ -143,9 +143,9 @@ class Gpu:
     """Processes on it that belong to no attempt, largest memory first; see `foreign_processes`."""
     foreign_seen_s: float = 0.0
     """When one was last detected."""
-    looked_s: float = 0.0
+    scanned_s: float = 0.0
     """When the driver was last queried for its processes, even if that failed."""
-    raised_at: deque[float] = field(default_factory=lambda: deque(maxlen=RAISES_KEPT))
+    raised_at: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_RAISES))
     """When its limit was last found raised externally."""
     raised_mw: int = 0
     """The limit found last time; 0 = never raised."""
@@ -415,8 +415,8 @@ def _is_quiet(gpu: Gpu, reading: FastReading, power_mw: int, has_task: bool) -> 
 
 def _is_empty(gpu: Gpu, reading: FastReading, has_task: bool) -> bool:
     """It has no process, according to a recent list, and computes nothing."""
-    is_looked = 0 <= reading.mono_s - gpu.looked_s <= LOOKED_S
-    return is_looked and not has_task and not gpu.foreign and reading.util_pct == 0
+    is_scanned = 0 <= reading.mono_s - gpu.scanned_s <= SCANNED_S
+    return is_scanned and not has_task and not gpu.foreign and reading.util_pct == 0
 
 
 def _raise_idle(gpu: Gpu, most_mw: int) -> bool:

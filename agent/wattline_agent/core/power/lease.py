@@ -10,7 +10,7 @@ acknowledged late if tasks end or freeze.
 import msgspec
 
 from wattline_agent.core.durable import LeaseOnFile
-from wattline_agent.core.effects import SaveState, Tell
+from wattline_agent.core.effects import SaveState, Send
 from wattline_agent.core.model import NodeState, Pending
 from wattline_agent.core.power import capper, held_watts
 from wattline_protocol.ids import Now
@@ -23,12 +23,12 @@ SETTLE_PATIENCE_S = 10.0
 def received(state: NodeState, lease: Lease, now: Now) -> None:
     """Handle a lease of this incarnation. Older ones are ignored, repeats answered again."""
     if state.facts.is_observe:
-        state.emit(Tell(_refusal(state, lease, "observe mode: this agent caps nothing")))
+        state.emit(Send(_refusal(state, lease, "observe mode: this agent caps nothing")))
         return
     pending, in_force = state.pending, state.lease
     if pending is not None and lease.seq <= pending.lease.seq:
         if lease.seq == pending.lease.seq and pending.is_refused:
-            state.emit(Tell(_refusal(state, lease, _why_refused(state))))
+            state.emit(Send(_refusal(state, lease, _why_refused(state))))
         return
     if in_force is not None and lease.seq <= in_force.seq:
         if lease.seq == in_force.seq and state.is_acked:
@@ -53,7 +53,7 @@ def acknowledge(state: NodeState) -> None:
     lease = state.lease
     assert lease is not None, "only a lease in force is acknowledged"  # noqa: S101 - I3
     state.emit(
-        Tell(
+        Send(
             LeaseAck(
                 epoch=lease.epoch,
                 incarnation=lease.incarnation,
@@ -86,7 +86,7 @@ def hold_or_refuse(state: NodeState, now: Now) -> None:
         return
     pending.is_refused = True
     refusal = _refusal(state, pending.lease, _why_refused(state))
-    state.emit(Tell(refusal))
+    state.emit(Send(refusal))
     state.note("lease_refused", refusal.reason)
 
 

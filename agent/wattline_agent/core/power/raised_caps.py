@@ -30,13 +30,13 @@ RAISES = 2
 intended."""
 WITHIN_S = 60.0
 WATCH_S = 5.0
-"""For this long after a raise the limits are read every `LOOK_S`, not only with each sample."""
-LOOK_S = 0.2
+"""For this long after a raise the limits are read every `RECHECK_S`, not only with each sample."""
+RECHECK_S = 0.2
 HOLD_S = 300.0
 """After this long without a raise a GPU counts normally again, even if no task was killed."""
 KILL_AFTER_S = 1.0
 """The kill follows by then, also where the freeze takes longer."""
-MAX_TOLD = 16
+MAX_REPORTED = 16
 """Maximum of tasks named with a GPU."""
 
 
@@ -79,8 +79,8 @@ def _raised(state: NodeState, gpu: Gpu, now: Now) -> None:
     if known is not None:
         known.last_s, known.times = now.mono_s, known.times + 1
         known.limit_mw = max(known.limit_mw, gpu.limit_mw)
-        if known.gone_s is not None:  # those killed for it were not the only cause
-            known.gone_s, known.is_judged, known.culprits = None, False, ()
+        if known.cleared_s is not None:  # those killed for it were not the only cause
+            known.cleared_s, known.is_judged, known.culprits = None, False, ()
             state.emit(FindPrivileged())
         return
     if len(gpu.raised_at) < RAISES or now.mono_s - gpu.raised_at[0] > WITHIN_S:
@@ -133,12 +133,12 @@ def step(state: NodeState, now: Now) -> None:
 
 
 def _release(state: NodeState, gpu: Gpu, raised: Raised, now: Now) -> None:
-    if raised.culprits and raised.gone_s is None and not _any_left(state, raised):
-        raised.gone_s = now.mono_s
+    if raised.culprits and raised.cleared_s is None and not _any_left(state, raised):
+        raised.cleared_s = now.mono_s
     reading = gpu.reading
     if gpu.fault or _is_above(gpu) or not isinstance(reading, FastReading):
         return
-    is_ended = raised.gone_s is not None and reading.mono_s > raised.gone_s
+    is_ended = raised.cleared_s is not None and reading.mono_s > raised.cleared_s
     if is_ended or now.mono_s - raised.last_s >= HOLD_S:
         gpu.raised, gpu.raised_mw = None, 0
         gpu.raised_at.clear()
@@ -166,8 +166,8 @@ def reported(state: NodeState) -> tuple[RaisedCap, ...]:
             index=gpu.index,
             limit_mw=gpu.raised.limit_mw,
             set_mw=gpu.raised.set_mw,
-            culprits=gpu.raised.culprits[:MAX_TOLD],
-            elsewhere=gpu.raised.elsewhere[:MAX_TOLD],
+            culprits=gpu.raised.culprits[:MAX_REPORTED],
+            elsewhere=gpu.raised.elsewhere[:MAX_REPORTED],
         )
         for gpu in state.gpus
         if gpu.raised is not None and gpu.raised.is_judged

@@ -87,8 +87,8 @@ def caps_read(state: NodeState, event: CapsRead, now: Now) -> None:
         return
     caps.is_waiting = False
     foreign_processes.take(state, event.foreign, now)
-    for index in caps.looked:
-        state.gpus[index].looked_s = caps.asked_s
+    for index in caps.scanned:
+        state.gpus[index].scanned_s = caps.asked_s
     caps.took_s.append(now.mono_s - caps.asked_s)
     for result in event.limits:
         if result.index < len(state.gpus):
@@ -137,16 +137,16 @@ def _next(state: NodeState, now: Now) -> bool:
 def _toward_pending(state: NodeState, pending: Pending, now: Now) -> bool:
     plan = held_watts.plan_for(state, pending.lease.lease_mw, pending.lease.caps_mw)
     low = _not_above_now(state, _by_gpu(state, plan.caps_mw))
-    is_kept = held_watts.holding_mw(state) <= pending.lease.lease_mw
+    is_within = held_watts.holding_mw(state) <= pending.lease.lease_mw
     is_growth = state.lease is not None and pending.lease.lease_mw >= state.lease.lease_mw
-    if not pending.is_verified and not (is_kept and is_growth):
+    if not pending.is_verified and not (is_within and is_growth):
         # Every limit is set or read again: a shrink depends on no older reading.
         if _apply(state, _settable(state, low, now), now):
             return True
         pending.is_verified = True
     if _apply(state, _differing(state, low, now), now):
         return True
-    if is_kept:
+    if is_within:
         lease.enter_into_force(state)
         return True
     lease.hold_or_refuse(state, now)
@@ -167,12 +167,12 @@ def _toward_goal(state: NodeState, now: Now) -> bool:
         return True
     if _confirm_waiting(state, goal, now) or commands.start_waiting(state, now):
         return True
-    return _look_again(state, now)
+    return _recheck(state, now)
 
 
-def _look_again(state: NodeState, now: Now) -> bool:
+def _recheck(state: NodeState, now: Now) -> bool:
     """Read limits that were raised a moment ago: a sample a second would detect a loop too late."""
-    is_due = now.mono_s - state.caps.asked_s >= raised_caps.LOOK_S
+    is_due = now.mono_s - state.caps.asked_s >= raised_caps.RECHECK_S
     if not is_due or not any(raised_caps.is_watched(gpu, now) for gpu in state.gpus):
         return False
     state.emit(ReadCaps(_next_generation(state, now)))
@@ -193,7 +193,7 @@ def _confirm_waiting(state: NodeState, goal: dict[GpuIndex, int], now: Now) -> b
         for index in attempt.gpus
         if state.gpus[index].checked_s < max(commands.waits_since(attempt), since_s)
     }
-    return _apply(state, _settable(state, stale, now), now, must_look=True)
+    return _apply(state, _settable(state, stale, now), now, must_scan=True)
 
 
 def _unseen(state: NodeState, now: Now) -> frozenset[GpuIndex]:
@@ -204,7 +204,7 @@ def _unseen(state: NodeState, now: Now) -> frozenset[GpuIndex]:
         for attempt in state.attempts.values()
         if attempt.is_reserved
         for index in attempt.gpus
-        if state.gpus[index].looked_s < max(commands.waits_since(attempt), since_s)
+        if state.gpus[index].scanned_s < max(commands.waits_since(attempt), since_s)
     )
 
 
@@ -274,20 +274,20 @@ def _differing(state: NodeState, caps: dict[GpuIndex, int], now: Now) -> dict[Gp
 
 
 def _apply(
-    state: NodeState, caps: dict[GpuIndex, int], now: Now, *, must_look: bool = False
+    state: NodeState, caps: dict[GpuIndex, int], now: Now, *, must_scan: bool = False
 ) -> bool:
     """Request caps, and in the same request what else a start waits for; False when there are none.
-    `must_look`: request the latter also alone.
+    `must_scan`: request the latter also alone.
     """
-    look = _unseen(state, now)
-    if not caps and not (must_look and look):
+    scan = _unseen(state, now)
+    if not caps and not (must_scan and scan):
         return False
     for index, cap_mw in caps.items():
         state.gpus[index].asked_mw = cap_mw
     generation = _next_generation(state, now)
-    state.caps.asked, state.caps.looked = frozenset(caps), look
+    state.caps.asked, state.caps.scanned = frozenset(caps), scan
     state.caps.verifies = state.pending.lease.seq if state.pending is not None else None
-    state.emit(ApplyCaps(generation, caps, look))
+    state.emit(ApplyCaps(generation, caps, scan))
     return True
 
 
@@ -300,7 +300,7 @@ def _read(state: NodeState, member: Member, now: Now) -> None:
 def _next_generation(state: NodeState, now: Now) -> int:
     state.caps.generation += 1
     state.caps.is_waiting, state.caps.asked_s = True, now.mono_s
-    state.caps.asked = state.caps.looked = frozenset()
+    state.caps.asked = state.caps.scanned = frozenset()
     state.caps.verifies = state.caps.reads_for = None
     return state.caps.generation
 

@@ -22,20 +22,20 @@ class Launched:
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class Observed:
     """As last listed by the keeper."""
 
     seen: TaskSeen
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class Ended:
     """Ended without the keeper's report: never started here, or lost by the keeper."""
 
     exit: TaskExit
 
 
-Standing = Reserved | Launched | Watched | Gone
+Standing = Reserved | Launched | Observed | Ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +108,9 @@ class Attempt:
     def is_ended(self) -> bool:
         """It no longer runs; processes may be left (see `holds_gpus`)."""
         standing = self.standing
-        if isinstance(standing, Watched):
+        if isinstance(standing, Observed):
             return standing.seen.phase == "ended"
-        return isinstance(standing, Gone)
+        return isinstance(standing, Ended)
 
     @property
     def is_alive(self) -> bool:
@@ -120,14 +120,14 @@ class Attempt:
     @property
     def holds_gpus(self) -> bool:
         """Its GPU allocation is in use: it lives, or processes are left."""
-        if isinstance(self.standing, Watched) and self.is_ended:
-            return not self.standing.seen.group_gone
+        if isinstance(self.standing, Observed) and self.is_ended:
+            return not self.standing.seen.group_ended
         return not self.is_ended
 
     @property
     def is_frozen(self) -> bool:
         """Every process is frozen."""
-        return isinstance(self.standing, Watched) and self.standing.seen.phase == "paused"
+        return isinstance(self.standing, Observed) and self.standing.seen.phase == "paused"
 
     @property
     def loads_gpus(self) -> bool:
@@ -153,17 +153,17 @@ class Attempt:
     def phase(self) -> TaskPhase:
         """As reported."""
         match self.standing:
-            case Watched(seen):
+            case Observed(seen):
                 return seen.phase
-            case Gone():
+            case Ended():
                 return "ended"
             case _:
                 return "starting"
 
     def report(self) -> TaskReport:
         """Its complete report."""
-        if not isinstance(self.standing, Watched):
-            ended = self.standing.exit if isinstance(self.standing, Gone) else None
+        if not isinstance(self.standing, Observed):
+            ended = self.standing.exit if isinstance(self.standing, Ended) else None
             return TaskReport(
                 self.ref,
                 self.phase,

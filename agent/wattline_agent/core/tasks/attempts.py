@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from wattline_agent.core.effects import Drop, Freeze, Kill, SaveUsage, Stop, Tell
+from wattline_agent.core.effects import Drop, Freeze, Kill, SaveUsage, Send, Stop
 from wattline_agent.core.model import NodeState
 from wattline_agent.core.ports import TaskSeen
 from wattline_agent.core.power import held_watts
-from wattline_agent.core.tasks.attempt import Attempt, Gone, Launched, Pausing, Watched
+from wattline_agent.core.tasks.attempt import Attempt, Ended, Launched, Observed, Pausing
 from wattline_agent.core.tasks.usage import snapshot, take_run
 from wattline_protocol.ids import Now, Sequence
 from wattline_protocol.wire.agent_messages import (
@@ -37,18 +37,18 @@ def take_seen(state: NodeState, tasks: tuple[TaskSeen, ...], now: Now) -> None:
             state.emit(Drop(task.ref))
             continue
         if attempt is None:
-            attempt = state.attempts[task.ref] = Attempt(task.order, Watched(task))
-        attempt.standing = Watched(task)
+            attempt = state.attempts[task.ref] = Attempt(task.order, Observed(task))
+        attempt.standing = Observed(task)
         take_run(attempt, task)
     for attempt in state.attempts.values():
-        if isinstance(attempt.standing, Launched | Watched) and attempt.ref not in listed:
+        if isinstance(attempt.standing, Launched | Observed) and attempt.ref not in listed:
             _lose(state, attempt, now)
-    tell_changes(state, now)
+    report_changes(state, now)
 
 
 def _lose(state: NodeState, attempt: Attempt, now: Now) -> None:
     detail = "the keeper does not know this attempt any more; it ends its tasks when it dies"
-    attempt.standing = Gone(TaskExit("keeper_lost", detail=detail, ended_unix_s=now.unix_s))
+    attempt.standing = Ended(TaskExit("keeper_lost", detail=detail, ended_unix_s=now.unix_s))
     state.note("task_lost", f"{attempt.ref}: {detail}")
 
 
@@ -61,7 +61,7 @@ def next_news_s(state: NodeState) -> float | None:
     return min((launched_s + FRESH_S for launched_s in fresh), default=None)
 
 
-def tell_changes(state: NodeState, now: Now) -> None:
+def report_changes(state: NodeState, now: Now) -> None:
     """A TaskUpdate for each attempt with a new phase; beats repeat it until ForgetTask."""
     member = state.session.member
     is_ended = False
@@ -76,7 +76,7 @@ def tell_changes(state: NodeState, now: Now) -> None:
         is_ended = is_ended or attempt.is_ended
         attempt.reported = attempt.phase
         state.emit(
-            Tell(TaskUpdate(member.welcome.epoch, member.welcome.incarnation, attempt.report()))
+            Send(TaskUpdate(member.welcome.epoch, member.welcome.incarnation, attempt.report()))
         )
     if is_ended:
         state.emit(SaveUsage(snapshot(state)))
@@ -86,7 +86,7 @@ def meet_deadlines(state: NodeState, now: Now) -> None:
     """Freeze and kill paused attempts; stop those over their runtime limit; report launches."""
     news_s = next_news_s(state)
     if news_s is not None and now.mono_s >= news_s:
-        tell_changes(state, now)
+        report_changes(state, now)
     for attempt in state.attempts.values():
         if attempt.pausing is not None:
             _pause_further(state, attempt, attempt.pausing, now)
@@ -136,7 +136,7 @@ def _is_at_rest(state: NodeState, attempt: Attempt) -> bool:
 
 def _limit_runtime(state: NodeState, attempt: Attempt) -> None:
     limit_s = attempt.order.runtime_limit_s
-    if limit_s <= 0 or attempt.is_stopping or not isinstance(attempt.standing, Watched):
+    if limit_s <= 0 or attempt.is_stopping or not isinstance(attempt.standing, Observed):
         return
     if attempt.is_ended or attempt.standing.seen.run_s < limit_s:
         return
@@ -156,4 +156,4 @@ def answer(state: NodeState, seq: Sequence, outcome: CommandOutcome, detail: str
     welcome = member.welcome
     done = CommandDone(welcome.epoch, welcome.incarnation, seq, outcome, detail)
     state.answers.put(seq, done)
-    state.emit(Tell(done))
+    state.emit(Send(done))

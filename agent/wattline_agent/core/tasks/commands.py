@@ -16,14 +16,14 @@ from wattline_agent.core.power import foreign_processes, held_watts
 from wattline_agent.core.power.gpus import begin_use
 from wattline_agent.core.tasks.attempt import (
     Attempt,
-    Gone,
+    Ended,
     Launched,
+    Observed,
     Pausing,
     Reserved,
     Resuming,
-    Watched,
 )
-from wattline_agent.core.tasks.attempts import answer, tell_changes
+from wattline_agent.core.tasks.attempts import answer, report_changes
 from wattline_agent.core.tasks.start_checks import MAX_ATTEMPTS, context, refusal, shortage
 from wattline_agent.core.tasks.usage import snapshot
 from wattline_protocol.ids import Now
@@ -95,9 +95,9 @@ def _start_again(state: NodeState, known: Attempt, command: StartTask) -> None:
     match known.standing:
         case Reserved():
             known.standing = replace(known.standing, seq=max(command.seq, known.standing.seq))
-        case Gone():
+        case Ended():
             answer(state, command.seq, "refused", "it was stopped before it was started")
-        case Launched() | Watched():
+        case Launched() | Observed():
             answer(state, command.seq, "done", "it was started before")
         case _:
             assert_never(known.standing)
@@ -160,13 +160,13 @@ def _begin(state: NodeState, attempt: Attempt, now: Now) -> None:
         answer(state, seq, "done")
         return
     assert attempt.resuming is not None, "only starts and resumptions wait"  # noqa: S101 - union
-    assert isinstance(attempt.standing, Watched), "only what is frozen resumes"  # noqa: S101 - union
+    assert isinstance(attempt.standing, Observed), "only what is frozen resumes"  # noqa: S101 - union
     seq, attempt.resuming = attempt.resuming.seq, None
     # Counts as running from here on, whatever an older list of the keeper shows.
-    attempt.standing = Watched(replace(attempt.standing.seen, phase="running"))
+    attempt.standing = Observed(replace(attempt.standing.seen, phase="running"))
     state.emit(Thaw(attempt.ref))
     answer(state, seq, "done")
-    tell_changes(state, now)
+    report_changes(state, now)
 
 
 def _give_up(state: NodeState, attempt: Attempt) -> None:
@@ -188,8 +188,8 @@ def _stop(state: NodeState, command: StopTask, now: Now) -> None:
         _stop_unknown(state, command, now)
     elif isinstance(attempt.standing, Reserved):
         answer(state, attempt.standing.seq, "refused", "it was stopped before it was started")
-        attempt.standing = Gone(_never_started(command, now))
-        tell_changes(state, now)
+        attempt.standing = Ended(_never_started(command, now))
+        report_changes(state, now)
     elif not attempt.is_ended and not attempt.condemned:  # killed for a more specific reason
         attempt.is_stopping = True
         if attempt.is_frozen or attempt.pausing is not None:
@@ -206,8 +206,8 @@ def _stop_unknown(state: NodeState, command: StopTask, now: Now) -> None:
         return
     state.closed.put(command.ref, command.seq)
     order = TaskOrder(command.ref, "", "", "batch", (), {}, (), "process")
-    state.attempts[command.ref] = Attempt(order, Gone(_never_started(command, now)))
-    tell_changes(state, now)
+    state.attempts[command.ref] = Attempt(order, Ended(_never_started(command, now)))
+    report_changes(state, now)
 
 
 def _never_started(command: StopTask, now: Now) -> TaskExit:
@@ -290,7 +290,7 @@ def _forget(state: NodeState, command: ForgetTask) -> None:
         return
     if attempt is not None:
         del state.attempts[command.ref]
-        if isinstance(attempt.standing, Watched):
+        if isinstance(attempt.standing, Observed):
             state.emit(Drop(command.ref))
     state.closed.put(command.ref, command.seq)
     answer(state, command.seq, "done")

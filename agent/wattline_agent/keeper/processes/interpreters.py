@@ -10,7 +10,7 @@ import stat
 import struct
 from collections.abc import Callable
 
-from wattline_agent.keeper.mounts import Elsewhere
+from wattline_agent.keeper.mounts import NotLocal
 
 MAX_NAMED = 5
 """Longest chain: as many scripts as the kernel follows, and the loader of the program."""
@@ -33,7 +33,7 @@ def touch_interpreters(file: str, cwd: str, touch: Callable[[str], None]) -> Non
         try:
             named = _named_by(file)
         except (OSError, struct.error) as error:
-            raise Elsewhere(file) from error
+            raise NotLocal(file) from error
         if not named:
             return
         file = os.path.join(cwd, named)  # noqa: PTH118 - a start is a hot path, and Path costs

@@ -3,16 +3,16 @@
 import os
 from collections.abc import Iterable, Mapping
 
-from wattline_agent.keeper.attempt import Held
+from wattline_agent.keeper.attempt import Attempt
 from wattline_agent.keeper.processes import tree
 from wattline_agent.keeper.warden import send_signal
 
 
-class Census:
-    """Processes of the attempts that have not ended, as listed in the holder's table."""
+class ProcessGroups:
+    """Processes of the attempts that have not ended, as listed in the attempt table."""
 
-    def __init__(self, held: Mapping[str, Held]) -> None:
-        self._held = held
+    def __init__(self, attempt: Mapping[str, Attempt]) -> None:
+        self._attempts = attempt
         self.warden_pid = 0
         """A child of the keeper that belongs to no attempt; 0 = none."""
         self._given_up: set[int] = set()
@@ -28,26 +28,28 @@ class Census:
         if pid == self.warden_pid:
             self.warden_pid = 0
 
-    def is_gone(self, held: Held) -> bool:
+    def is_empty(self, attempt: Attempt) -> bool:
         """Whether an attempt whose first process was reaped has no process left. Cheap when true:
         then every child of ours is another's first process, and orphans would be children."""
-        if held.group is not None and held.group.is_populated():
+        if attempt.group is not None and attempt.group.is_populated():
             return False
         children = tree.children_of(os.getpid())
-        roots = {h.life.pid for h in self._held.values() if h.life.status is None}
+        roots = {h.life.pid for h in self._attempts.values() if h.life.status is None}
         if children is not None and set(children) <= roots | {self.warden_pid}:
             return True
-        return not self.of(held)
+        return not self.of(attempt)
 
-    def of(self, held: Held) -> list[tree.Process]:
+    def of(self, attempt: Attempt) -> list[tree.Process]:
         """Living processes of one attempt."""
-        return self.all()[held.life.spec.key]
+        return self.all()[attempt.life.spec.key]
 
     def all(self) -> dict[str, list[tree.Process]]:
         """Living processes of every living attempt. An orphan without an attempt's mark is counted
         for the only living attempt; with several, for none."""
         table = tree.all_processes()
-        identities = {key: held.identity for key, held in self._held.items() if held.life.pid}
+        identities = {
+            key: attempt.identity for key, attempt in self._attempts.items() if attempt.life.pid
+        }
         ours = [p.pid for p in table.values() if p.parent == os.getpid()]
         mine = [pid for pid in ours if pid != self.warden_pid and pid not in self._given_up]
         if len(identities) == 1:
@@ -55,7 +57,7 @@ class Census:
             return {key: tree.living_below(table, mine)}
         return tree.members(table, identities, mine)
 
-    def signal(self, held: Held, number: int) -> None:
+    def signal(self, attempt: Attempt, number: int) -> None:
         """Send a signal to every process of an attempt."""
-        for process in tree.parents_first(self.of(held)):
+        for process in tree.parents_first(self.of(attempt)):
             send_signal(process.pid, number)

@@ -105,22 +105,22 @@ def report(**values: object) -> str:
 def test_the_newest_value_of_each_metric_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     tail = MetricsTail(str(path))
-    tail.look()
+    tail.poll()
     assert tail.latest == {}
     path.write_text(report(loss=2.0, step=1) + report(loss=1.5))
-    tail.look()
+    tail.poll()
     assert tail.latest == {"loss": 1.5, "step": 1.0}
     with path.open("a") as file:
         half = report(loss=1.0)
         file.write(half[:10])
         file.flush()
-        tail.look()
+        tail.poll()
         assert tail.latest["loss"] == 1.5
         file.write(half[10:])
-    tail.look()
+    tail.poll()
     assert tail.latest["loss"] == 1.0
     path.write_text(report(loss=9.0))
-    tail.look()
+    tail.poll()
     assert tail.latest["loss"] == 9.0
 
 
@@ -128,7 +128,7 @@ def test_what_is_no_report_says_nothing(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('junk\n[1]\n{"metrics": 3}\n{"a": 1}\n' + report(a="x", b=True, c=None, d=4))
     tail = MetricsTail(str(path))
-    tail.look()
+    tail.poll()
     assert tail.latest == {"d": 4.0}
 
 
@@ -146,7 +146,7 @@ def test_no_line_of_a_task_upsets_the_agent(tmp_path: Path, line: str) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text(f"{line}\n" + report(d=4))
     tail = MetricsTail(str(path))
-    tail.look()
+    tail.poll()
     assert tail.latest == {"d": 4.0}
 
 
@@ -164,10 +164,10 @@ def test_a_task_that_holds_its_file_shut_does_not_hold_up_the_agent(tmp_path: Pa
         assert holder.stdout is not None
         assert holder.stdout.read(1) == b"\n"
         tail = MetricsTail(str(path))
-        tail.look()
+        tail.poll()
         assert tail.latest == {}
         holder.communicate()
-    tail.look()
+    tail.poll()
     assert tail.latest == {"d": 4.0}
 
 
@@ -176,6 +176,6 @@ def test_metrics_are_bounded_in_number_and_in_what_is_read(tmp_path: Path) -> No
     many = report(**{f"m{i}": i for i in range(MAX_METRICS + 10)})
     path.write_text(report(early=1.0) + "x" * 2 * MAX_BYTES_PER_LOOK + "\n" + many)
     tail = MetricsTail(str(path))
-    tail.look()
+    tail.poll()
     assert "early" not in tail.latest
     assert len(tail.latest) == MAX_METRICS

@@ -11,7 +11,7 @@ from wattline_agent.core.ports import LaunchContext
 from wattline_agent.executor.launch import environment_of
 from wattline_agent.executor.layout import TaskDir
 from wattline_agent.executor.mps import DAEMON, PID_FILE, PIPES_VARIABLE, find_pipes
-from wattline_agent.keeper.mounts import Elsewhere
+from wattline_agent.keeper.mounts import NotLocal
 from wattline_protocol.ids import GpuIndex
 from wattline_protocol.wire.task_order import TaskOrder
 
@@ -94,7 +94,7 @@ def test_nothing_of_a_file_system_that_may_hang_is_touched(tmp_path: Path) -> No
 
     def away(path: str) -> None:
         asked.append(path)
-        raise Elsewhere(path)
+        raise NotLocal(path)
 
     assert pipes_for(HALF, {PIPES_VARIABLE: str(pipes)}, UID, proc, away) == ""
     assert asked == [str(pipes)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wattline_agent.keeper.mounts import Elsewhere
+from wattline_agent.keeper.mounts import NotLocal
 from wattline_agent.keeper.processes.interpreters import touch_interpreters
 
 
@@ -62,7 +62,7 @@ def test_what_names_none_is_left_to_the_kernel(tmp_path: Path, content: bytes) -
 def test_what_cannot_be_told_could_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for name in ("none", "fifo"):
-        with pytest.raises(Elsewhere):
+        with pytest.raises(NotLocal):
             touched(script(tmp_path / "script", b"#!" + bytes(tmp_path / name)))
 
 
@@ -71,7 +71,7 @@ def test_a_program_that_is_cut_off_could_hang(tmp_path: Path, length: int) -> No
     """As one of another machine, of which nothing is known here."""
     file = tmp_path / "file"
     file.write_bytes(Path(os.path.realpath("/bin/sh")).read_bytes()[:length])
-    with pytest.raises(Elsewhere):
+    with pytest.raises(NotLocal):
         touched(file)
 
 
@@ -88,7 +88,7 @@ def test_nothing_is_read_that_must_not_be_touched(tmp_path: Path) -> None:
 
     def touch(path: str) -> None:
         if path == "/bin/sh":
-            raise Elsewhere(path)
+            raise NotLocal(path)
 
-    with pytest.raises(Elsewhere, match="/bin/sh"):
+    with pytest.raises(NotLocal, match="/bin/sh"):
         touch_interpreters(str(outer), "/", touch)

@@ -7,10 +7,10 @@ import pytest
 from wattline_agent.keeper.life import (
     KILL_PATIENCE_S,
     START_PATIENCE_S,
-    Asked,
     Due,
     Life,
     MemoryEvidence,
+    StopReason,
     describe_exit,
 )
 from wattline_agent.keeper.spec import TaskSpec
@@ -19,7 +19,7 @@ SPEC = TaskSpec(
     "1.0.1", ("true",), {}, {}, "/", {}, 0, 0, 30.0, 0.0, None, 65536, "", (), "", "", ()
 )
 NO_EVIDENCE = MemoryEvidence(in_group=False, on_host=False)
-STOP = Asked("", "cancelled by ada")
+STOP = StopReason("", "cancelled by ada")
 
 
 def living(*, lease_until_s: float | None = None, runtime_limit_s: float = 0.0) -> Life:
@@ -44,9 +44,9 @@ def test_a_stop_is_followed_by_a_kill_when_the_grace_is_over() -> None:
 def test_a_second_stop_only_shortens_the_grace() -> None:
     life = living()
     life.ask(STOP, 5.0, 200.0)
-    assert not life.ask(Asked("", "again"), 60.0, 201.0)
+    assert not life.ask(StopReason("", "again"), 60.0, 201.0)
     assert life.kill_at_s == 205.0
-    life.ask(Asked("", "now"), 0.0, 202.0)
+    life.ask(StopReason("", "now"), 0.0, 202.0)
     assert (life.kill_at_s, life.asked) == (202.0, STOP)
 
 
@@ -63,23 +63,23 @@ def test_a_task_lease_is_kept_to_the_moment_and_without_grace() -> None:
 def test_a_lease_says_nothing_about_what_has_exited_by_itself() -> None:
     life = living(lease_until_s=150.0)
     life.status = 0
-    assert life.due(160.0) is Due.LOOK
+    assert life.due(160.0) is Due.CHECK
 
 
 def test_the_runtime_limit_asks_once() -> None:
     life = living(runtime_limit_s=60.0)
     assert life.next_s(100.0) == 160.0
     assert life.due(160.0) is Due.STOP
-    life.ask(Asked("runtime_limit", "ran"), 30.0, 160.0)
+    life.ask(StopReason("runtime_limit", "ran"), 30.0, 160.0)
     assert life.due(170.0) is Due.NOTHING
     assert life.due(190.0) is Due.KILL
 
 
 def test_a_kill_gives_up_after_its_patience() -> None:
     life = living()
-    assert life.ask_kill(Asked("emergency", "shed"), 200.0)
+    assert life.ask_kill(StopReason("emergency", "shed"), 200.0)
     assert not life.ask_kill(None, 201.0)
-    assert life.due(200.0) is Due.LOOK
+    assert life.due(200.0) is Due.CHECK
     assert life.due(200.0 + KILL_PATIENCE_S) is Due.GIVE_UP
 
 
@@ -93,7 +93,7 @@ def test_a_kill_without_a_reason_keeps_the_stops() -> None:
 def test_a_freeze_is_looked_after_until_all_rest() -> None:
     life = living()
     life.frozen = True
-    assert (life.phase, life.due(200.0)) == ("running", Due.LOOK)
+    assert (life.phase, life.due(200.0)) == ("running", Due.CHECK)
     life.at_rest = True
     assert (life.phase, life.due(200.0)) == ("paused", Due.NOTHING)
 
@@ -158,7 +158,7 @@ def test_no_lack_of_memory_is_suspected_when_somebody_asked() -> None:
 
 def test_a_reason_given_is_the_kind_of_the_end() -> None:
     life = living()
-    life.ask_kill(Asked("emergency", "the site was shed"), 200.0)
+    life.ask_kill(StopReason("emergency", "the site was shed"), 200.0)
     life.status = 9
     assert describe_exit(life, NO_EVIDENCE) == ("emergency", None, 9, "the site was shed")
 
@@ -187,10 +187,10 @@ def test_what_has_exited_or_is_killed_on_its_way_is_not_late_as_well() -> None:
     life = living()
     life.forked(10, 200.0, 1.7e9)
     life.status = 0
-    assert (life.phase, life.due(300.0)) == ("stopping", Due.LOOK)
+    assert (life.phase, life.due(300.0)) == ("stopping", Due.CHECK)
     life.status = None
     life.ask_kill(None, 300.0)
-    assert life.due(300.0) is Due.LOOK
+    assert life.due(300.0) is Due.CHECK
 
 
 def test_what_waits_for_its_turn_has_nothing_but_a_lease_to_lose() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wattline_agent.keeper.mounts import MAX_STEPS, Elsewhere, Mounts
+from wattline_agent.keeper.mounts import MAX_STEPS, Mounts, NotLocal
 
 ROOT = "21 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n"
 
@@ -42,7 +42,7 @@ def host(tmp_path: Path) -> Iterator[Host]:
 def is_local(mounts: Mounts, path: Path | str) -> bool:
     try:
         mounts.touch(str(path))
-    except Elsewhere:
+    except NotLocal:
         return False
     return True
 

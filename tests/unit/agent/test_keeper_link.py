@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wattline_agent.core.ports import KeeperAbsent, TaskRunner
-from wattline_agent.keeper_link import Keeping
+from wattline_agent.keeper_link import KeeperLink
 from wattline_agent.logs import make_log
 from wattline_agent.statefile import StateUnusable
 
@@ -17,11 +17,11 @@ def no_room(state_dir: Path) -> TaskRunner:
 
 
 def test_a_disk_without_room_for_the_runner_is_named(tmp_path: Path) -> None:
-    keeping = Keeping(tmp_path, no_room, make_log(is_json=True))
+    keeper_link = KeeperLink(tmp_path, no_room, make_log(is_json=True))
     with pytest.raises(StateUnusable, match=r"tasklib: No space left on device.*free space"):
-        keeping.open()
+        keeper_link.open()
     with pytest.raises(StateUnusable, match="No space left"):
-        keeping.observe()
+        keeper_link.observe()
 
 
 def absent(state_dir: Path) -> TaskRunner:
@@ -29,7 +29,7 @@ def absent(state_dir: Path) -> TaskRunner:
 
 
 def test_a_keeper_that_is_a_service_is_waited_for_and_never_started(tmp_path: Path) -> None:
-    keeping = Keeping(tmp_path, absent, make_log(is_json=True), may_start=False)
-    assert keeping.observe() is None
+    keeper_link = KeeperLink(tmp_path, absent, make_log(is_json=True), may_start=False)
+    assert keeper_link.observe() is None
     assert not (tmp_path / "keeper.pid").exists()
     assert list(tmp_path.iterdir()) == []
