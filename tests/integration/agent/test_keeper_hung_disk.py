@@ -31,14 +31,14 @@ mount -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0,allow_other hung "$0" 
 """
 LATER = """
 import subprocess, sys
-from wattline_agent.keeper.mounts import Elsewhere, Mounts
+from wattline_agent.keeper.mounts import NotLocal, Mounts
 
 mounts, folder = Mounts(), sys.argv[1]
 for change in (["true"], ["mount", "-t", "proc", "proc", folder], ["umount", folder]):
     subprocess.run(change, check=True)
     try:
         mounts.touch(folder)
-    except Elsewhere:
+    except NotLocal:
         print("elsewhere")
     else:
         print("here")
@@ -47,12 +47,12 @@ mounts.close()
 FROM_ROOT = """
 import sys
 from pathlib import Path
-from wattline_agent.keeper.mounts import Elsewhere, Mounts
+from wattline_agent.keeper.mounts import NotLocal, Mounts
 
 mounts = Mounts(Path(sys.argv[1]))
 try:
     mounts.touch(sys.argv[2])
-except Elsewhere:
+except NotLocal:
     print("elsewhere")
 mounts.close()
 """

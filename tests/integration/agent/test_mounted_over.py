@@ -18,8 +18,8 @@ from pathlib import Path
 from support.node.keepers import CONTEXT, connect, keeper, ref, shell
 from support.node.simnode import wait_until
 from wattline_agent.executor import runner
-from wattline_agent.executor.cleanup import MAX_AT_ONCE, Removals
-from wattline_agent.executor.dir_pool import Spares
+from wattline_agent.executor.cleanup import MAX_AT_ONCE, Cleanup
+from wattline_agent.executor.dir_pool import DirPool
 from wattline_agent.core.ports import TaskSeen
 
 folder, options = Path(sys.argv[1]), sys.argv[2]
@@ -62,7 +62,7 @@ with keeper(folder / "state") as live:
     live.runner.close()
     live.runner = connect(live.state_dir)  # another agent finds all that
     live.runner.drop(ref(1, 0, 2))
-    Spares().make(str(folder / "state" / "checkpoints" / "1"))
+    DirPool().make(str(folder / "state" / "checkpoints" / "1"))
 """
 PRUNES = """
 runner.KEPT_ATTEMPTS = 0
@@ -82,16 +82,16 @@ with keeper(folder / "state") as live:
 """
 HANGS = """
 folders = [folder / str(n) for n in range(MAX_AT_ONCE + 1)]
-removals = Removals(patience_s=0.0)
+cleanup = Cleanup(patience_s=0.0)
 for one in folders:
     (one / "below").mkdir(parents=True)
     if one != folders[-1]:
         cover(one / "below")
     else:
-        assert not removals.is_full(), "none of them has the time that it needs"
-    removals.begin(str(one))
+        assert not cleanup.is_full(), "none of them has the time that it needs"
+    cleanup.begin(str(one))
 wait_until(lambda: not folders[-1].exists(), "it is removed")
-removals.close()
+cleanup.close()
 print("removed")
 """
 
