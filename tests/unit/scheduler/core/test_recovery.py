@@ -44,7 +44,16 @@ def test_time_that_the_start_took_is_no_silence_of_nodes(h: Harness) -> None:
     h.cluster.begin(h.now)
     h.handle(TimePassed())
     assert h.events("node_silent") == []
-    assert all(not node.is_silent for node in h.cluster.state.nodes.values())
+    state = h.cluster.state
+    assert all(not node.is_silent for node in state.nodes.values())
+    assert {node.answered_at for node in state.nodes.values()} == {h.mono_s}
+
+
+def test_time_that_the_start_took_is_no_overrun() -> None:
+    h = Harness(site().rack("a", 2).site_budget(10).build())  # no node was heard: all in full
+    h.mono_s += 60.0
+    h.cluster.begin(h.now)
+    assert [overrun.since for overrun in h.cluster.state.overruns.values()] == [h.mono_s]
 
 
 def test_time_that_the_start_took_makes_no_sensor_stale() -> None:

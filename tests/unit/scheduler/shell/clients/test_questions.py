@@ -9,7 +9,9 @@ from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.job.selection import MAX_WORDS, Selection, Span, only
 from wattline_protocol.site.model import LogReaders, Role
 from wattline_protocol.wire.client_messages import Answer, Cancel, Denied, Jobs, ListJobs, Tell
+from wattline_scheduler.core.model.jobs import job_index
 from wattline_scheduler.core.requests.selection import Asker
+from wattline_scheduler.shell.clients.long_lists import ROWS_A_PART
 from wattline_scheduler.shell.clients.questions import HIDDEN, Reads
 from wattline_scheduler.time_slices import at_once
 
@@ -53,6 +55,22 @@ def test_a_long_list_is_cut_and_goes_on_before_its_first(h: Harness, reads: Read
     assert listed(h, reads, ListJobs(ended=False, limit=3)) == (left[1:], True)
     rest = ListJobs(ended=False, limit=3, before=left[1])
     assert listed(h, reads, rest) == (left[:1], False)
+
+
+def test_a_job_that_leaves_memory_while_it_is_listed_is_left_out(
+    h: Harness, reads: Reads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no gangs any more, and would be shown without its tasks."""
+    monkeypatch.setattr(job_index, "MAX_ENDED_JOBS", 1)
+    oldest, *others = [h.submit(job().held()) for _ in range(ROWS_A_PART + 1)]
+    h.ask(Cancel(only(oldest)))
+    parts = reads.listed(ListJobs(), h.now)
+    next(parts), next(parts)  # the jobs to show are chosen, and the newest are shown
+    h.ask(Cancel(only(others[0])))
+    assert oldest not in h.cluster.state.work.jobs
+    answer = whole(at_once(parts))
+    assert isinstance(answer, Jobs)
+    assert [view.id for view in answer.jobs] == others
 
 
 def test_the_values_of_its_environment_are_for_its_owner_and_operators(
