@@ -163,21 +163,10 @@ class ComputeProcess:
 
 @dataclass(frozen=True, slots=True)
 class SlowReading:
-    """One GPU's error counters, every 10-30 s. Volatile: since the driver was loaded."""
+    """What changes rarely of one GPU, every 10-30 s."""
 
     index: GpuIndex
     mono_s: float
-    ecc_corrected_volatile: int | None = None
-    ecc_uncorrected_volatile: int | None = None
-    ecc_corrected_total: int | None = None
-    ecc_uncorrected_total: int | None = None
-    rows_remapped_corrected: int | None = None
-    rows_remapped_uncorrected: int | None = None
-    row_remap_pending: int | None = None
-    row_remap_failed: int | None = None
-    pcie_replays: int | None = None
-    recovery_action: int | None = None
-    """0 = none; otherwise the driver requires a reset, a reboot, or the GPU to be drained."""
     persistence: bool | None = None
     """Whether caps outlive the last client."""
     mig: tuple[MigInstance, ...] | None = None

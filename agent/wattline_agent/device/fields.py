@@ -19,18 +19,6 @@ LIMIT_FIELDS: tuple[int, ...] = (
     pynvml.NVML_FI_DEV_POWER_CURRENT_LIMIT,
     pynvml.NVML_FI_DEV_POWER_REQUESTED_LIMIT,
 )
-SLOW_FIELDS: dict[str, int] = {
-    "ecc_corrected_volatile": pynvml.NVML_FI_DEV_ECC_SBE_VOL_TOTAL,
-    "ecc_uncorrected_volatile": pynvml.NVML_FI_DEV_ECC_DBE_VOL_TOTAL,
-    "ecc_corrected_total": pynvml.NVML_FI_DEV_ECC_SBE_AGG_TOTAL,
-    "ecc_uncorrected_total": pynvml.NVML_FI_DEV_ECC_DBE_AGG_TOTAL,
-    "rows_remapped_corrected": pynvml.NVML_FI_DEV_REMAPPED_COR,
-    "rows_remapped_uncorrected": pynvml.NVML_FI_DEV_REMAPPED_UNC,
-    "row_remap_pending": pynvml.NVML_FI_DEV_REMAPPED_PENDING,
-    "row_remap_failed": pynvml.NVML_FI_DEV_REMAPPED_FAILURE,
-    "pcie_replays": pynvml.NVML_FI_DEV_PCIE_REPLAY_COUNTER,
-    "recovery_action": pynvml.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION,
-}
 
 _MEMBERS = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
 """Member of the value union by NVML value type."""

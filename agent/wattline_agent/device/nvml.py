@@ -32,7 +32,7 @@ from wattline_agent.core.ports import (
 )
 from wattline_agent.device import clocks, mig
 from wattline_agent.device.events import EventReader
-from wattline_agent.device.fields import FAST_FIELDS, LIMIT_FIELDS, SLOW_FIELDS, read_fields
+from wattline_agent.device.fields import FAST_FIELDS, LIMIT_FIELDS, read_fields
 from wattline_agent.device.library import NvmlLibrary
 from wattline_protocol.ids import GpuIndex
 
@@ -219,8 +219,8 @@ class NvmlDriver:
         )
 
     def read_slow(self, index: GpuIndex) -> SlowReading | Stale:
-        """Error counters and related state, in three driver calls and a few for each MIG device;
-        re-enables persistence mode."""
+        """State that changes rarely, in two driver calls and a few for each MIG device; re-enables
+        persistence mode."""
         try:
             return self._read_slow(index)
         except pynvml.NVMLError as error:
@@ -228,15 +228,13 @@ class NvmlDriver:
 
     def _read_slow(self, index: GpuIndex) -> SlowReading:
         handle = self._handle(index)
-        values = optional(read_fields, handle, tuple(SLOW_FIELDS.values())) or {}
         state = optional(pynvml.nvmlDeviceGetPersistenceMode, handle)
         if state == pynvml.NVML_FEATURE_DISABLED and self._may_set:
             self._why_no_cap(handle)  # re-enables it
             state = optional(pynvml.nvmlDeviceGetPersistenceMode, handle)
-        counters = {name: values.get(number) for name, number in SLOW_FIELDS.items()}
         lasts = None if state is None else bool(state == pynvml.NVML_FEATURE_ENABLED)
         divided = mig.instances(handle, optional)
-        return SlowReading(index, boottime_s(), **counters, persistence=lasts, mig=divided)
+        return SlowReading(index, boottime_s(), persistence=lasts, mig=divided)
 
     def process_use(self, index: GpuIndex) -> dict[int, int]:
         """By process, in one driver call; the mean where there are several samples of one."""

@@ -16,7 +16,7 @@ import msgspec
 import pynvml
 
 from wattline_agent.core.ports import DeviceInfo, DriverAbsent, FastReading, SlowReading
-from wattline_agent.device.fields import FAST_FIELDS, SLOW_FIELDS, read_fields, value_of
+from wattline_agent.device.fields import FAST_FIELDS, read_fields, value_of
 from wattline_agent.device.nvml import NvmlDriver
 from wattline_agent.device.recording import RECORDING_VERSION, GpuProbes, Probe, Recording
 from wattline_protocol.ids import GpuIndex
@@ -27,7 +27,6 @@ SAMPLE_PERIOD_S = 1.0
 
 CALLS: dict[str, Callable[[Any], Any]] = {
     "GetFieldValues(fast)": lambda handle: read_fields(handle, FAST_FIELDS),
-    "GetFieldValues(slow)": lambda handle: read_fields(handle, tuple(SLOW_FIELDS.values())),
     "GetTemperature": lambda h: pynvml.nvmlDeviceGetTemperature(h, pynvml.NVML_TEMPERATURE_GPU),
     "GetUtilizationRates": pynvml.nvmlDeviceGetUtilizationRates,
     "GetMemoryInfo_v2": lambda h: pynvml.nvmlDeviceGetMemoryInfo(h, pynvml.nvmlMemory_v2),

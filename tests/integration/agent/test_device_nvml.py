@@ -394,18 +394,6 @@ answer([r.power_mw > 0, r.enforced_mw, r.host_limit_mw, r.energy_mj >= 0])
     assert present == [True, 700_000, 700_000, True]
 
 
-def test_error_counters_come_with_the_slow_set(node: NodeDir) -> None:
-    code = """
-control.ecc(node, 1, corrected=7, uncorrected=2)
-control.remap_rows(node, 1, uncorrected=1, pending=True)
-driver = NvmlDriver(LIBRARY, SYSFS)
-s = driver.read_slow(1)
-answer([s.ecc_corrected_volatile, s.ecc_uncorrected_volatile, s.rows_remapped_uncorrected])
-answer([s.row_remap_pending, s.row_remap_failed, s.pcie_replays])
-"""
-    assert agent_process(code, node) == [[7, 2, 1], [1, 0, 0]]
-
-
 def test_the_collector_takes_the_slow_set_by_itself(node: NodeDir) -> None:
     code = """
 import wattline_agent.device.collector as c
