@@ -49,7 +49,7 @@ unit: $(STAMP) ## tests without processes: unit, property, scenarios, hygiene
 check: $(STAMP) ## lint, format, types, import contracts
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
-	@$(BIN)/mypy protocol agent scheduler runtime cli tui sim lab examples tests bench
+	@$(BIN)/mypy native protocol agent scheduler runtime cli tui sim lab examples tests bench
 	@$(BIN)/lint-imports
 
 sim: $(STAMP) ## SEEDS seeds of the deterministic fleet simulation

@@ -7,7 +7,8 @@ that what else runs on the machine does not count.
 The *first* cycle after a start writes every node, which no other does. A *cycle* looks at the whole
 queue, without a limit of work, and nothing is remembered of any shape; a twentieth of all nodes
 changed since the one before. A *burst* is the same with what the cycle before remembers, as always
-but for the first: its placements are counted. An *incremental* one is
+but for the first: its placements are counted, and it is repeated without the compiled loops. An
+*incremental* one is
 as production runs it: few jobs ended, few were submitted, and its limits hold; then it starts what
 was placed. As in production what the start made is frozen, so that no collection of garbage looks
 at it again.
@@ -29,6 +30,7 @@ from wattline_scheduler.core.model.events import ClientAsked
 from wattline_scheduler.core.requests.submit import submit
 from wattline_scheduler.plan.cycle import INTERACTIVE, Limits
 from wattline_scheduler.plan.model.snapshot import Plan
+from wattline_scheduler.plan.search import native_loops
 from wattline_scheduler.plan.search.score_cache import Looks
 
 SIZES = ((100, 100), (1_000, 1_000), (12_500, 10_000))
@@ -62,6 +64,8 @@ class Planning(Figures, frozen=True):
     """In a cycle."""
     placements_per_s: float
     """Gangs, of the median burst."""
+    loops_gain: float | None
+    """Median burst without the compiled loops over that with them; None = not compiled."""
     ms_per_effort: float
     """Of cycles, in ms for each 1,000 steps: what a limit of work means in time."""
     peak_mib: float
@@ -106,12 +110,22 @@ class _Clock:
         return plan
 
 
+class _ArraysClock(_Clock):
+    def time(self, packed: Packed, limits: Limits) -> Plan:
+        """Decide once, without the compiled loops."""
+        library, native_loops.LIBRARY = native_loops.LIBRARY, None
+        try:
+            return super().time(packed, limits)
+        finally:
+            native_loops.LIBRARY = library
+
+
 def _planning(nodes: int, pending: int, cycles: int, seed: int) -> Planning:
     packed = Packed(nodes, pending, seed)
     state = packed.state
     shapes = len({waiting.shape for waiting in state.work.waiting()})
     gc.freeze()
-    first, whole, burst, little = _Clock(), _Clock(), _Clock(), _Clock()
+    first, whole, burst, little, arrays = _Clock(), _Clock(), _Clock(), _Clock(), _ArraysClock()
     first.time(packed, NO_LIMITS)
     for _ in range(cycles):
         for attempt in packed.running(round(nodes * CHANGED_SHARE)):
@@ -119,6 +133,7 @@ def _planning(nodes: int, pending: int, cycles: int, seed: int) -> Planning:
         state.picture.looks = Looks()
         plan = whole.time(packed, NO_LIMITS)
         burst.time(packed, NO_LIMITS)
+        arrays.time(packed, NO_LIMITS)
     placed = len(plan.placements)
     apply_ms = _settle(packed)
     for _ in range(cycles):
@@ -140,9 +155,15 @@ def _planning(nodes: int, pending: int, cycles: int, seed: int) -> Planning:
         apply_ms_per_gang=round(apply_ms, 3),
         placed=placed,
         placements_per_s=round(placed / burst_ms * 1_000),
+        loops_gain=_gain(arrays, burst_ms),
         ms_per_effort=round(p50 / max(1, plan.effort) * 1_000, 3),
         peak_mib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     )
+
+
+def _gain(arrays: _ArraysClock, burst_ms: float) -> float | None:
+    is_compiled = native_loops.LIBRARY is not None
+    return round(float(np.percentile(arrays.ms, 50)) / burst_ms, 2) if is_compiled else None
 
 
 def _settle(packed: Packed) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PRODUCTION = ("agent", "protocol", "scheduler", "runtime", "cli", "tui")
+PRODUCTION = ("native", "agent", "protocol", "scheduler", "runtime", "cli", "tui")
 CALLERS = (*PRODUCTION, "sim", "lab", "examples", "bench")
 """What simulation, lab and benchmarks call is not for tests only."""
 

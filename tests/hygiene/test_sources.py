@@ -119,6 +119,7 @@ def test_no_file_is_a_box_for_everything() -> None:
 # --- Dependencies ---------------------------------------------------------------------------
 
 EXTRAS: dict[str, tuple[str, ...]] = {
+    "native": (),
     "protocol": (),
     "agent": ("agent",),
     "scheduler": ("scheduler",),

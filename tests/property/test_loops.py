@@ -43,7 +43,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> native_loops.Library:
     command = [compiler, "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off"]
     command += ["-shared", "-fPIC", "-o", str(file), str(SOURCE)]
     subprocess.run(command, check=True, timeout=60)
-    found = native_loops.load(str(file))
+    found = native_loops.load_loops(file.parent)
     assert found is not None
     return found
 
@@ -207,10 +207,9 @@ def test_the_effort_counts_nodes_that_fit(library: native_loops.Library) -> None
 
 
 def test_another_library_is_not_taken_for_this_one(tmp_path: Path) -> None:
-    assert native_loops.load(str(tmp_path / "none.so")) is None
-    no_library = tmp_path / "text.so"
-    no_library.write_text("not a library")
-    assert native_loops.load(str(no_library)) is None
+    assert native_loops.load_loops(tmp_path) is None
+    (tmp_path / "_loops.so").write_text("not a library")
+    assert native_loops.load_loops(tmp_path) is None
 
 
 def test_an_array_of_another_kind_is_refused() -> None:

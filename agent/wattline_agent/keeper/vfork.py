@@ -6,11 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-LIBRARY = "_launch*.so"
-"""Compiled when the package is installed; without a compiler, tasks are forked."""
+from wattline_native import load
 
 LAYOUT = 1
-"""Version of the structures below; a library with another one was built from other sources."""
+"""Version of the structures below."""
 
 
 class _Limit(ctypes.Structure):
@@ -96,13 +95,7 @@ def _strings(texts: Sequence[str]) -> "ctypes.Array[ctypes.c_char_p]":
     return (ctypes.c_char_p * (len(texts) + 1))(*map(os.fsencode, texts))
 
 
-def load_launcher() -> Launcher | None:
-    """None where the library was not built, or not for this machine or these sources."""
-    for file in Path(__file__).parent.glob(LIBRARY):
-        try:
-            library = ctypes.CDLL(str(file))
-            if ctypes.c_int.in_dll(library, "wattline_launch_layout").value == LAYOUT:
-                return Launcher(library)
-        except (OSError, ValueError):  # not a library for this machine, or an older one
-            continue
-    return None
+def load_launcher(folder: Path = Path(__file__).parent) -> Launcher | None:
+    """None where the library was not built; tasks are then forked."""
+    library = load(folder, "launch", LAYOUT, ctypes.CDLL)
+    return None if library is None else Launcher(library)

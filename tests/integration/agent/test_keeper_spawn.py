@@ -58,11 +58,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=["vfork", "fork"], autouse=True)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, library: Path) -> str:
     """Of starting a process."""
-    monkeypatch.setattr(vfork, "LIBRARY", "no such file")
-    if request.param == "vfork":
-        monkeypatch.setattr(vfork, "__file__", str(library))
-        monkeypatch.setattr(vfork, "LIBRARY", library.name)
-    monkeypatch.setattr(spawning, "_launcher", vfork.load_launcher())
+    launcher = vfork.load_launcher(library.parent) if request.param == "vfork" else None
+    monkeypatch.setattr(spawning, "_launcher", launcher)
     assert (spawning._launcher is None) == (request.param == "fork")
     return str(request.param)
 
@@ -210,14 +207,10 @@ def test_nobody_is_waited_for_on_a_server(kind: str, tmp_path: Path, way: str) -
 
 
 @pytest.mark.parametrize("layout", ["", "const int wattline_launch_layout = 0;"])
-def test_a_library_of_other_sources_is_left_alone(
-    layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_library_of_other_sources_is_left_alone(layout: str, tmp_path: Path) -> None:
     """One that an older version left behind would read what it is given in the wrong places."""
     source, library = tmp_path / "old.c", tmp_path / "_launch.so"
     source.write_text(f"{layout}\nint wattline_launch(void) {{ return -1; }}\n")
     command = ["cc", "-shared", "-fPIC", "-o", str(library), str(source)]
     subprocess.run(command, check=True, timeout=60)
-    monkeypatch.setattr(vfork, "__file__", str(library))
-    monkeypatch.setattr(vfork, "LIBRARY", library.name)
-    assert vfork.load_launcher() is None
+    assert vfork.load_launcher(tmp_path) is None

@@ -5,10 +5,11 @@ Used if the library was built. Otherwise, and for nodes left to the caller, the 
 """
 
 import ctypes
-from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 
+from wattline_native import load
 from wattline_protocol.site.model import Weights
 from wattline_scheduler.plan.mix.fragmentation_table import Worths
 from wattline_scheduler.plan.model.columns import WHOLE_MILLI, Columns
@@ -28,9 +29,6 @@ from wattline_scheduler.plan.search.native_structs import (
 )
 from wattline_scheduler.plan.search.rank import MILLIWATTS_PER_KW
 from wattline_scheduler.power.topology.matrix import Bools, Floats, Ints
-
-MODULE = "wattline_scheduler.plan.search._loops"
-"""Compiled when the package is installed."""
 
 GROUP_WORDS = 3
 """Size of one `struct group`."""
@@ -66,15 +64,11 @@ class Library:
         self.look.restype = self.place.restype = Int
 
 
-def load(file: str) -> Library | None:
-    """None if it was not built for this machine and these sources."""
-    try:
-        # A PyDLL does not release the interpreter's lock: a call takes microseconds.
-        library = ctypes.PyDLL(file)
-        layout = ctypes.c_int.in_dll(library, "wattline_loops_layout").value
-    except (OSError, ValueError):  # not a library of this machine or version
-        return None
-    return Library(library) if layout == LAYOUT else None
+def load_loops(folder: Path = Path(__file__).parent) -> Library | None:
+    """None where the library was not built."""
+    # A PyDLL does not release the interpreter's lock: a call takes microseconds.
+    library = load(folder, "loops", LAYOUT, ctypes.PyDLL)
+    return None if library is None else Library(library)
 
 
 class Loops:
@@ -189,12 +183,7 @@ def _columns(columns: Columns, budget_mw: Floats) -> ColumnsStruct:
     )
 
 
-def _installed() -> Library | None:
-    spec = find_spec(MODULE)
-    return load(spec.origin) if spec is not None and spec.origin is not None else None
-
-
-LIBRARY = _installed()
+LIBRARY = load_loops()
 
 
 def way() -> str:

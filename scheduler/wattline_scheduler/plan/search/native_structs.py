@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LAYOUT = 4
-"""Layout version; a library with another one was built from other sources."""
+"""Version of the structures below."""
 
 Array = NDArray[Any]
 Int = ctypes.c_int64

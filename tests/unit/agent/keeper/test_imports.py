@@ -20,7 +20,7 @@ def imported_by(module: str) -> set[str]:
 
 
 def test_the_keeper_needs_the_standard_library_only() -> None:
-    assert imported_by("wattline_agent.keeper.__main__") == {"wattline_agent"}
+    assert imported_by("wattline_agent.keeper.__main__") == {"wattline_agent", "wattline_native"}
 
 
 def test_the_agents_parts_stay_light() -> None:
