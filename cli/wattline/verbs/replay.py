@@ -60,7 +60,7 @@ VERBS = (
         args=(
             Option("trace", ("--trace",), "Jobs, as CSV or packed.", "path", required=True),
             _policy(
-                "Queue policy; with -progress, jobs report progress while they run.",
+                "Queue policy; wattline is the scheduler's own order and planner.",
                 POLICY_NAMES,
             ),
             Option(
@@ -73,9 +73,10 @@ VERBS = (
             ),
         ),
         details=(
-            "The header says which trace it is. Muri's: srtf, srsf, tiresias, wattline; Philly's "
-            "of 2017 and Chronus's: fifo, backfill, wattline. Protocols, figures and where "
-            "the traces are public: docs/replay.md."
+            "The header says which trace it is. Muri's: srtf, srsf, tiresias, wattline, "
+            "learned-preemptive, and the same with -progress, where running jobs report progress; "
+            "Philly's of 2017 and Chronus's: fifo, backfill, wattline, learned. Protocols, figures "
+            "and where the traces are public: docs/replay.md."
         ),
         examples=(
             "wattline replay jobs --trace trace1.csv.gz --policy srsf",

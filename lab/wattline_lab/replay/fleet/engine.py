@@ -1,11 +1,11 @@
 """Runs the work of a fleet through production's planner and allocator.
 
-Once a minute, if anything happened: what is done gives its GPUs back, what was submitted joins the
-line, one planning cycle after the other places what fits, and every few minutes watts are divided
-anew. Nothing is sent back once it runs: all work is of one priority.
+Once a minute, if anything happened: jobs that ended free their GPUs, submitted ones join the queue,
+planning cycles place what fits, and every few minutes watts are divided. Nothing is preempted: all
+work is of one priority.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from itertools import islice
 from math import ceil, inf
@@ -16,9 +16,9 @@ from wattline_lab.replay.fleet.gangs import NEVER_CAPPED, Gang, Kind, gang_of
 from wattline_lab.replay.fleet.lines import SHOWN, Line
 from wattline_lab.replay.fleet.machines import Machines
 from wattline_lab.replay.fleet.mixing import Asked
+from wattline_lab.replay.fleet.planned_queue import PlannedQueue
 from wattline_lab.replay.fleet.speeds import Ended, Speeds
 from wattline_lab.replay.meter import Meter
-from wattline_scheduler.core.model.queue.runtime_bounds import Longest
 from wattline_scheduler.plan.cycle import plan
 from wattline_scheduler.plan.model.snapshot import Placement
 from wattline_scheduler.power.demand.useful_cap import NOTHING_SAID, Need, with_known
@@ -33,14 +33,6 @@ DIVIDE_S = 300.0
 ended leaves its watts unused, until then."""
 
 
-_Line = tuple[int, float | None]
-
-
-def _line_of(gang: Gang) -> _Line:
-    """Equal ones are interchangeable but for their age."""
-    return id(gang.shape), gang.runs_s
-
-
 class NeverFits(Exception):
     """Jobs for which there is no room below the budgets even while nothing runs."""
 
@@ -51,17 +43,15 @@ class Engine:
     def __init__(
         self, machines: Machines, line: Line, meter: Meter, *, is_capped: bool, passes_over: bool
     ) -> None:
-        """`is_capped`: work is admitted at what it must keep, and capped; otherwise at its TDP.
-        `passes_over`: who does not fit does not stop those behind it."""
-        self._machines, self._line, self._meter = machines, line, meter
+        """`is_capped`: work is admitted at its useful cap, and capped; otherwise at its TDP.
+        `passes_over`: jobs behind one that does not fit may start."""
+        self._machines, self._meter = machines, meter
+        self._queue = PlannedQueue(machines, line)
         self._is_capped, self._passes_over = is_capped, passes_over
         self._speeds = Speeds(machines)
-        self._longest = Longest()
         self._known_mw: dict[Kind, int] = {}
-        self._gangs: dict[int, Gang] = {}
-        """Those that wait, by number."""
         self._of_model: dict[str, dict[Gang, None]] = defaultdict(dict)
-        """The same of each GPU model, by submission."""
+        """Those that wait of each GPU model, by submission."""
         self._divided_s = -inf
         self._is_stale = False
         """What runs has changed since watts were divided."""
@@ -70,7 +60,7 @@ class Engine:
     def run(self, asked: Sequence[Asked], progress: Callable[[float], None]) -> None:
         """All jobs, which come by submission, to their ends. Raises NeverFits."""
         ahead = list(reversed(asked))
-        while ahead or self._gangs or len(self.ended) < len(asked):
+        while len(self.ended) < len(asked):
             now_s = self._next_s(ahead[-1].job.submit_s if ahead else inf)
             self._pass_to(now_s)
             while ahead and ahead[-1].job.submit_s <= now_s + ROUNDING_S:
@@ -84,7 +74,7 @@ class Engine:
         if self._is_capped and self._is_stale:
             next_s = min(next_s, self._divided_s + DIVIDE_S)
         if next_s == inf:
-            raise NeverFits(f"{len(self._gangs)} jobs wait for watts that the budget never has")
+            raise NeverFits(f"{len(self._queue)} jobs wait for watts that the budget never has")
         return ceil((next_s - ROUNDING_S) / TICK_S) * TICK_S
 
     def _pass_to(self, now_s: float) -> None:
@@ -92,10 +82,8 @@ class Engine:
         for one in self._speeds.pass_to(now_s):
             gang = one.gang
             job = gang.asked.job
-            self._machines.take_back(gang)
+            self._queue.end(gang, one.end_s)
             self._meter.ended(job.account, gang.asked.model, gang.gpus)
-            self._line.ended(gang, one.end_s)
-            self._longest.note(gang.size, one.end_s - gang.start_s)
             self._known_mw[gang.kind] = max(self._known_mw.get(gang.kind, 0), gang.demand_mw)
             gang.run.held_s, gang.run.end_s = one.end_s - gang.start_s, one.end_s
             self.ended.append(one)
@@ -110,11 +98,8 @@ class Engine:
     def _submit(self, asked: Asked) -> None:
         need = self._need_of(asked)
         gang = gang_of(asked, need)
-        gang.runs_s = self._longest.learned_s(gang.size)
-        self._gangs[asked.job.id] = gang
+        self._queue.submit(gang)
         self._of_model[asked.model][gang] = None
-        self._machines.picture.recent.note(gang.shape, gang.shape.nodes)
-        self._line.arrived(gang)
         self._meter.submitted(asked.job.account, asked.model, gang.gpus, gang.wanted_mw)
 
     def _need_of(self, asked: Asked) -> Need:
@@ -135,29 +120,12 @@ class Engine:
 
     def _cycle(self, now_s: float) -> bool:
         """True = more may fit."""
-        fronts = self._fronts(now_s)
-        waiting = tuple(gang.in_queue() for gang in fronts)
-        if not waiting:
-            return False
-        seen = self._machines.snapshot(now_s, waiting)
-        result = plan(seen, self._machines.picture.looks)
-        placed = Counter(_line_of(self._gangs[one.job]) for one in result.placements)
-        self._place(result.placements, now_s)
-        return result.is_cut or any(count >= SHOWN for count in placed.values())
-
-    def _fronts(self, now_s: float) -> list[Gang]:
-        """Of gangs that the planner cannot tell apart the first, as production shows them."""
-        count: dict[_Line, int] = defaultdict(int)
-        shown = []
-        for gang in self._line.ordered(now_s):
-            line = _line_of(gang)
-            if count[line] < SHOWN:
-                count[line] += 1
-                shown.append(gang)
-        return shown
+        placements, is_more = self._queue.plan(now_s)
+        self._place(placements, now_s)
+        return is_more
 
     def _cycle_in_order(self, now_s: float, model: str) -> bool:
-        """Each GPU model has a queue of its own, in which nobody is passed."""
+        """Each GPU model has a queue of its own, without passing over."""
         waiting = tuple(gang.in_queue() for gang in islice(self._of_model[model], SHOWN))
         if not waiting:
             return False
@@ -173,13 +141,10 @@ class Engine:
 
     def _place(self, placements: Sequence[Placement], now_s: float) -> None:
         for placement in placements:
-            gang = self._gangs.pop(placement.job)
+            gang = self._queue.start(placement, now_s)
             job = gang.asked.job
             del self._of_model[gang.asked.model][gang]
-            gang.runs_s = self._longest.learned_s(gang.size)
-            self._machines.give(gang, placement.tasks)
             self._speeds.start(gang, now_s)
-            self._line.started(gang)
             self._meter.started(job.account, gang.asked.model, gang.gpus, gang.wanted_mw)
         self._speeds.follow(self._machines.refresh())
         self._is_stale = self._is_stale or bool(placements)

@@ -42,7 +42,7 @@ class Gang:
     run: Run
     shape: Shape
     demand_mw: int
-    """Of each GPU, uncapped. No policy is told before a job of the kind has run."""
+    """Of each GPU, uncapped. No policy knows it before a job of the kind has run."""
     runs_s: float | None = None
     """How long it runs at most, by the newest of its kind."""
     waiting: Waiting | None = None

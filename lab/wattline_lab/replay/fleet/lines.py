@@ -1,4 +1,4 @@
-"""Who waits, in which order: by submission, or as the scheduler's own queue has it."""
+"""Order of pending gangs: by submission, or as in the scheduler's own queue."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -84,7 +84,7 @@ class ByTurn:
         self._followed_s = 0.0
 
     def arrived(self, gang: Gang) -> None:
-        """Joins those that cannot be told from it but by age."""
+        """Joins its job class: gangs that differ only in age."""
         kind = gang.size if self._longest.knows(gang.size) else ""
         if not kind:
             self._unknown[gang.size][gang] = None

@@ -1,4 +1,4 @@
-"""The nodes of the fleet for planner and allocator: who holds which GPU, and what that counts.
+"""The nodes of the fleet for planner and allocator: allocated GPUs, and the watts they count.
 
 This is the part that `core` plays in a scheduler: an offer of each node that changed goes into the
 planner's picture, its load into the allocator's columns. What is decided from them is production's.

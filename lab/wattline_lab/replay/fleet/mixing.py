@@ -4,7 +4,7 @@
 draws, so that hours of the day stay and what was one burst is spread; what moves past the end
 resets. The accounts of each copy are accounts of their own. Traces do not say which GPU a
 job is written for: it is drawn, and so that each model is asked for as much of its GPUs as every
-other, as far as nodes of the job's size go. Nothing of this is told to any policy.
+other, as far as nodes of the job's size go. No policy has any of this.
 """
 
 from collections import defaultdict

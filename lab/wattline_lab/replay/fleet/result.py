@@ -40,10 +40,10 @@ class FleetReport(msgspec.Struct, frozen=True):
     work_share: float
     """The same, where a capped GPU counts for what it gets done."""
     stranded_gpus: float
-    """Held by nobody though work of their model waits."""
+    """Free although work of their model waits."""
     drawn_kw: float
     stranded_kw: float
-    """Within the budget, drawn by nobody though work waits."""
+    """Within the budget and not drawn although work waits."""
     deadlines: int
     deadline_misses: int
     share_error_pct: ShareError

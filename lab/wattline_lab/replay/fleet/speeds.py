@@ -1,7 +1,7 @@
 """How fast the work of the fleet gets on under the caps that the allocator gives.
 
 A cap costs a GPU what its curve says, and a gang is as fast as the slowest of its GPUs. Work that
-just started runs at what was found for it until watts are divided anew.
+just started runs at what was found for it until watts are divided again.
 """
 
 from collections.abc import Sequence
@@ -83,7 +83,7 @@ class Speeds:
         return self._now_s + float(ahead_s.min())
 
     def pass_to(self, now_s: float) -> list[Ended]:
-        """Time passes; who was done meanwhile, and when."""
+        """Advance the time; gangs that ended meanwhile, and when."""
         self._left_s -= self.speed * (now_s - self._now_s)
         self._now_s = now_s
         done = np.flatnonzero(self._left_s <= DONE_S)
@@ -92,7 +92,7 @@ class Speeds:
     def _end(self, slot: int, now_s: float) -> Ended:
         gang = self.gangs[slot]
         if gang is None:
-            raise AssertionError("work ended that nobody does")
+            raise AssertionError("a gang ended that does not run")
         end_s = now_s + min(0.0, float(self._left_s[slot] / self.speed[slot]))
         self.gangs[slot] = None
         self._left_s[slot], self.speed[slot] = inf, 0.0
@@ -114,7 +114,7 @@ class Speeds:
                 self.drawn_mw[entry] = min(gang.demand_mw, booked_mw)
 
     def divide(self) -> None:
-        """The allocator gives out all watts anew."""
+        """The allocator divides all watts again."""
         fleet = self._machines.fleet
         given = fleet.allocate(self._machines.books.free_for(fleet.nodes.is_set))
         held = np.flatnonzero(self._owner >= 0)

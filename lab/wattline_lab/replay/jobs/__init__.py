@@ -1,1 +1,1 @@
-"""Queues of whole jobs over time: in which order they run, who gives way, how long it takes."""
+"""Queues of whole jobs over time, under one policy."""

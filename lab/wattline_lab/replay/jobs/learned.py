@@ -1,29 +1,34 @@
-"""`plan.order` with what `plan.runtimes` learns, on a trace.
+"""The learned order: `service_order` by what `plan.learning.gittins` learns, on a trace.
 
-Of a job it knows what its user could have told: GPUs, account, time of submission. Neither duration
-nor number of steps: with those and one finished run of the model, durations would be known. It
-learns from what the trace has shown so far: ends, and time held without an end.
+The scheduler does not run this: it orders its queue by fair share and bounded delays, and preempts
+no work of equal priority. Of a job the order has what its user submits: GPUs, account, time of
+submission. It has neither the duration nor the number of steps: with those and one finished run of
+the model, durations would be known. It learns from ends, and from time held without an end.
 
-If it hears progress, jobs also say how far they are while they run, as tasks do with
-`wattline.task.progress`: then what has run for a while is known to end, by its own pace so far.
+With `hears_progress`, jobs also report their progress while they run, as tasks do with
+`wattline.task.progress`: the end of a job that has run for a while follows from its own rate.
 """
 
 from collections.abc import Sequence
-from math import inf
+from math import floor, inf, log2
 
+from wattline_lab.replay.jobs.neighbours import Neighbours
 from wattline_lab.replay.jobs.run import Run
-from wattline_scheduler.plan.learning.gittins import Groups, Runtimes, bin_of, next_look_s
-from wattline_scheduler.plan.learning.neighbours import Neighbours
+from wattline_lab.replay.jobs.service_order import Asking, in_order
+from wattline_scheduler.plan.learning.gittins import FIRST_S, Groups, Runtimes, bin_of
 from wattline_scheduler.plan.learning.progress_rate import Course
-from wattline_scheduler.plan.learning.service_order import Asking, in_order
+
+
+def next_look_s(held_s: float) -> float:
+    """Time on GPUs at which a running job should next be compared with the queue: it doubles."""
+    return FIRST_S * 2.0 ** max(0, 1 + floor(log2(max(held_s, 1.0) / FIRST_S)))
 
 
 class Learned:
-    """Serves first who is expected to end soonest for the GPUs it takes. Without `sends_back` only
-    jobs that wait are put in order: who runs, runs on."""
+    """Least expected service first. Without `preempts` only pending jobs are ordered."""
 
-    def __init__(self, *, sends_back: bool = True, hears_progress: bool = False) -> None:
-        self._sends_back, self._hears_progress = sends_back, hears_progress
+    def __init__(self, *, preempts: bool = True, hears_progress: bool = False) -> None:
+        self._preempts, self._hears_progress = preempts, hears_progress
         self._courses: dict[Run, Course] = {}
         """By their time on GPUs."""
         self._neighbours = Neighbours()
@@ -53,14 +58,14 @@ class Learned:
             run.level = at
 
     def order(self, now_s: float) -> Sequence[Run]:
-        """As `plan.order` says."""
+        """As in `service_order`."""
         for run in self._runs:
             if run.is_running:
                 self._survived(run)
             if self._hears_progress:
                 self._courses[run].heard(run.done, run.held_s)
         ranked = self._runs
-        if not self._sends_back:
+        if not self._preempts:
             ranked = [run for run in self._runs if not run.is_running]
         asking = (self._asking(run) for run in ranked)
         return [each.key for each in in_order(asking, now_s)]
@@ -77,7 +82,7 @@ class Learned:
         )
 
     def _left_s(self, run: Run) -> float:
-        """By its own pace where it is known, else what an end costs of such jobs."""
+        """By its own rate where that is known, else the index of such jobs."""
         end_s = self._courses[run].end_s
         if end_s is not None:
             return max(0.0, end_s - run.held_s)
@@ -87,7 +92,7 @@ class Learned:
         """Changes nothing."""
 
     def wake_s(self, now_s: float) -> float:
-        """When a running job should be compared with those that wait."""
+        """When a running job should be compared with pending ones."""
         if all(run.is_running for run in self._runs):
             return inf
         looks_s = (next_look_s(run.held_s) - run.held_s for run in self._runs if run.is_running)

@@ -1,6 +1,8 @@
-"""Free GPUs, as the cluster is filled anew at every event."""
+"""Free GPUs of a cluster."""
 
 from typing import Protocol
+
+GPUS_PER_NODE = 8
 
 Places = tuple[tuple[int, int], ...]
 """Nodes, and GPUs taken on each."""

@@ -35,7 +35,7 @@ class JobsReport(msgspec.Struct, frozen=True):
     """Jobs that have one."""
     deadline_misses: int = 0
     stranded_gpus: float | None = None
-    """Mean GPUs that nobody held while work of their cluster waited, until the last submission;
+    """Mean GPUs that were free while work of their cluster waited, until the last submission;
     None: this protocol does not count them."""
     share_error_pct: ShareError | None = None
     """Of accounts that share a cluster."""

@@ -64,7 +64,7 @@ def fifo() -> ByFigure:
 
 
 class Tiresias:
-    """Three queues; a job moves down by what it had, never up; who runs goes before who waits.
+    """Three queues; a job moves down by attained service, never up; running before pending jobs.
 
     The event for a move comes when the time that a job held its GPUs reaches the threshold over
     its GPUs, in whole seconds: so Muri's results come out to the last digit.
@@ -93,7 +93,7 @@ class Tiresias:
         return [run for queue in self._queues for run in queue]
 
     def filled(self) -> None:
-        """Who runs goes to the front of its queue."""
+        """Running jobs move to the front of their queue."""
         for queue in self._queues:
             queue.sort(key=lambda run: not run.is_running)
 

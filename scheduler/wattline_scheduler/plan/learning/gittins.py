@@ -21,7 +21,7 @@ face of uncertainty: Lai and Robbins 1985), which falls as jobs run.
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from math import floor, log1p, log2
+from math import log1p, log2
 from typing import NamedTuple
 
 import numpy as np
@@ -83,11 +83,6 @@ def bin_of(held_s: float) -> int:
     if held_s < FIRST_S:
         return 0
     return min(BINS - 1, 1 + int(PER_OCTAVE * log2(held_s / FIRST_S)))
-
-
-def next_look_s(held_s: float) -> float:
-    """Time on GPUs at which a running job should next be compared with the queue: it doubles."""
-    return FIRST_S * 2.0 ** max(0, 1 + floor(log2(max(held_s, 1.0) / FIRST_S)))
 
 
 @dataclass(slots=True)

@@ -9,7 +9,6 @@ from wattline_protocol.job.spec import WHOLE_GPU
 from wattline_scheduler.core.model.jobs.job import Gang
 from wattline_scheduler.core.model.queue.job_class import LineKey
 from wattline_scheduler.plan.learning.gittins import Groups, Runtimes, alike, bin_of
-from wattline_scheduler.plan.learning.service_order import later_s
 from wattline_scheduler.plan.model.columns import GpuClasses
 from wattline_scheduler.plan.model.device_classes import size_milli
 from wattline_scheduler.plan.model.shape import Shape
@@ -58,6 +57,18 @@ class Service:
             return shape.gpu_milli
         known = (gpu for gpu in self._classes.examples if gpu is not None)
         return max((size_milli(gpu) for gpu in known if is_of_type(gpu, shape)), default=WHOLE_GPU)
+
+
+def later_s(index_s: float, gpus: float, most_s: float) -> float:
+    """Delay for the queue order: the submission time of a job is shifted by its expected service,
+    in seconds of one GPU, but by no more than `most_s`.
+
+    That is the earliest due date of a job that may wait as long as it takes (Bender, Chakrabarti
+    and Muthukrishnan, SODA 1998, for the stretch of jobs), bounded: no job is overtaken by one
+    submitted more than `most_s` later, so a stream of small work does not starve large work. Work
+    without GPUs counts as one, a share of a GPU as its part, a MIG device by its slices.
+    """
+    return min(index_s * (gpus or 1.0), most_s)
 
 
 def _groups(account: str, shape: Shape, kind: str) -> Groups:

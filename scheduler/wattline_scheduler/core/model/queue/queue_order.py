@@ -1,5 +1,5 @@
 """Queue order: strict priority, then the level of the account, then age, delayed by the expected
-service of the job (see `plan.learning.service_order.later_s`).
+service of the job (see `expected_service.later_s`).
 """
 
 from collections.abc import Mapping

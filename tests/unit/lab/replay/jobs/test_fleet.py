@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from wattline_lab.replay.jobs.fleet import serve
+from wattline_lab.replay.jobs.fleet import InOrder, serve
+from wattline_lab.replay.jobs.planned import Planned
 from wattline_lab.replay.jobs.pool import Nodes
 from wattline_lab.replay.jobs.replay import replay_jobs
 from wattline_lab.replay.jobs.rules import fifo
@@ -28,8 +29,15 @@ def test_backfill_passes_over_whom_fifo_waits_for(
     passes_over: bool,
     ends: dict[int, float],
 ) -> None:
-    runs = serve(JOBS, Nodes(1, 8), fifo(), passes_over=passes_over).runs
+    runs = serve(JOBS, InOrder(Nodes(1, 8), fifo(), passes_over=passes_over), 8).runs
     assert {run.job.id: run.end_s for run in runs} == ends
+
+
+def test_the_scheduler_reserves_for_a_job_that_has_waited() -> None:
+    """Job 3 passes over job 2, which has just been submitted; job 4, submitted later, does not."""
+    last = TraceJob(4, 3, 90.0, 50.0, 1.0, "")
+    runs = serve([*JOBS, last], Planned(1), 8).runs
+    assert {run.job.id: run.end_s for run in runs} == {1: 100.0, 3: 52.0, 2: 110.0, 4: 160.0}
 
 
 def test_gpus_come_back_to_the_nodes_they_were_taken_from() -> None:
@@ -48,7 +56,7 @@ def test_virtual_clusters_do_not_lend(tmp_path: Path) -> None:
     found = replay_jobs(trace, "fifo", None)
     assert (found.jobs, found.left_out) == (2, 2), "one of an unknown cluster, one too large"
     assert found.makespan_s == 20.0
-    with pytest.raises(TraceUnreadable, match="fifo, backfill, wattline"):
+    with pytest.raises(TraceUnreadable, match="fifo, backfill, wattline, learned"):
         replay_jobs(trace, "srtf", None)
 
 
@@ -71,7 +79,7 @@ def test_philly_is_read_whole() -> None:
 
 def test_gpus_are_stranded_while_fifo_waits_for_a_large_job() -> None:
     late = TraceJob(4, 1, 100.0, 1.0, 1.0, "")
-    counted = serve([*JOBS, late], Nodes(1, 8), fifo(), passes_over=False).meters[0]
+    counted = serve([*JOBS, late], InOrder(Nodes(1, 8), fifo(), passes_over=False), 8).meters[0]
     assert counted.stranded_gpu_s == 3 * 99.0, "three are free from 1 s on, and wanted"
 
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import pytest
 
 from wattline_lab.replay.jobs.learned import Learned
-from wattline_lab.replay.jobs.muri import Rule, replay
+from wattline_lab.replay.jobs.muri import Kept, Refilled, Rule, replay
+from wattline_lab.replay.jobs.planned import Planned
 from wattline_lab.replay.jobs.pool import Counted, Nodes, Pool
 from wattline_lab.replay.jobs.result import report
 from wattline_lab.replay.jobs.rules import Tiresias, srsf, srtf
@@ -17,7 +18,7 @@ def job(number: int, *, at: float, gpus: int, runs_s: float, overhead_s: float =
 
 
 def ends(jobs: Sequence[TraceJob], pool: Pool, rule: Rule) -> dict[int, float]:
-    return {run.job.id: run.end_s for run in replay(jobs, pool, rule)}
+    return {run.job.id: run.end_s for run in replay(jobs, Refilled(pool, rule))}
 
 
 def test_a_shorter_job_sends_a_longer_one_back() -> None:
@@ -78,7 +79,7 @@ def test_a_large_job_takes_whole_nodes_and_a_part_of_one_more() -> None:
 
 def test_a_job_that_fits_nowhere_is_an_error() -> None:
     with pytest.raises(ValueError, match="1 jobs never fit"):
-        replay([job(1, at=0, gpus=9, runs_s=1)], Nodes(1, 8), srtf())
+        replay([job(1, at=0, gpus=9, runs_s=1)], Refilled(Nodes(1, 8), srtf()))
 
 
 def test_tiresias_moves_a_job_down_after_its_service_in_whole_seconds() -> None:
@@ -101,7 +102,7 @@ def test_the_last_queue_of_tiresias_is_first_come_first_served() -> None:
 
 def test_the_report_counts_waits_and_held_time() -> None:
     jobs = [job(1, at=10, gpus=8, runs_s=10), job(2, at=10, gpus=4, runs_s=20)]
-    found = report("srtf", replay(jobs, Nodes(1, 8), srtf()), 8)
+    found = report("srtf", replay(jobs, Refilled(Nodes(1, 8), srtf())), 8)
     assert (found.jobs, found.jct_s.mean, found.makespan_s) == (2, 20.0, 40.0)
     assert found.utilisation == pytest.approx((80 + 80) / (8 * 30), abs=1e-4)
     assert found.wait_s_by_size == {"4": 10.0, "8": 0.0}
@@ -132,3 +133,14 @@ def test_who_says_how_far_it_is_is_known_to_end_soon() -> None:
     jobs = [job(1, at=0, gpus=8, runs_s=8_000), job(2, at=7_900, gpus=4, runs_s=10_000)]
     assert ends(jobs, Nodes(1, 8), Learned(hears_progress=True))[1] == pytest.approx(8_000.0)
     assert ends(jobs, Nodes(1, 8), Learned())[1] > 8_000.0
+
+
+def test_the_scheduler_preempts_no_work_of_equal_priority() -> None:
+    jobs = [job(1, at=0, gpus=8, runs_s=9000), job(2, at=5000, gpus=4, runs_s=100)]
+    ended = {run.job.id: run.end_s for run in replay(jobs, Kept(Planned(1)))}
+    assert ended == {1: 9000.0, 2: 9100.0}
+
+
+def test_the_scheduler_pays_the_overhead_of_the_protocol_as_well() -> None:
+    jobs = [job(1, at=0, gpus=4, runs_s=40, overhead_s=5), job(2, at=10, gpus=4, runs_s=90)]
+    assert {run.job.id: run.end_s for run in replay(jobs, Kept(Planned(1)))} == {1: 45.0, 2: 100.0}

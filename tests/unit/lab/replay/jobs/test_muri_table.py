@@ -79,9 +79,9 @@ def test_the_verb_says_which_file_is_missing(tmp_path: Path) -> None:
         ("trace4", 0.7 * 1319382.936, 8663311.856),
     ],
 )
-def test_the_order_of_the_product_beats_tiresias(trace: str, mean_s: float, p99_s: float) -> None:
+def test_the_learned_order_beats_tiresias(trace: str, mean_s: float, p99_s: float) -> None:
     """By 30 %, with a p99 no worse than the worse of Tiresias's and SRSF's."""
-    found = replay_jobs(MURI / f"{trace}.csv.gz", "wattline", None)
+    found = replay_jobs(MURI / f"{trace}.csv.gz", "learned-preemptive", None)
     assert found.jct_s.mean < mean_s
     assert found.jct_s.p99 <= p99_s
 
@@ -91,7 +91,7 @@ def test_the_order_of_the_product_beats_tiresias(trace: str, mean_s: float, p99_
 def test_jobs_that_say_how_far_they_are_end_sooner(trace: str) -> None:
     file = MURI / f"{trace}.csv.gz"
     heard, published = (
-        replay_jobs(file, policy, None) for policy in ("wattline-progress", "tiresias")
+        replay_jobs(file, policy, None) for policy in ("learned-preemptive-progress", "tiresias")
     )
     assert heard.jct_s.mean < 0.7 * published.jct_s.mean
     assert heard.jct_s.p99 < published.jct_s.p99
@@ -100,5 +100,5 @@ def test_jobs_that_say_how_far_they_are_end_sooner(trace: str) -> None:
 def test_each_trace_has_policies_of_its_own(tmp_path: Path) -> None:
     trace = tmp_path / "t.csv"
     trace.write_text(f"{HEADER}\n7,2,4000,10,bert,4,500\n")
-    with pytest.raises(TraceUnreadable, match="srtf, srsf, tiresias, wattline, wattline-progress"):
+    with pytest.raises(TraceUnreadable, match="srtf, srsf, tiresias, wattline, learned-pre"):
         replay_jobs(trace, "fifo", None)

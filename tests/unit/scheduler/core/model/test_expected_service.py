@@ -7,8 +7,7 @@ import pytest
 from support.core.harness import Harness, joined
 from support.core.sites import JobBuilder, gpu, job, migs, site
 from wattline_protocol.ids import JobId
-from wattline_scheduler.core.model.queue.expected_service import Service
-from wattline_scheduler.plan.learning.service_order import later_s
+from wattline_scheduler.core.model.queue.expected_service import Service, later_s
 from wattline_scheduler.plan.model.columns import GpuClasses
 
 SHORT, LONG = ("true", "--short"), ("true", "--long")

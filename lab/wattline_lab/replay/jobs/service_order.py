@@ -42,18 +42,6 @@ def in_order(asking: Iterable[Asking[Key]], now_s: float) -> list[Asking[Key]]:
     return sorted(asking, key=lambda each: place_of(each, now_s))
 
 
-def later_s(index_s: float, gpus: float, most_s: float) -> float:
-    """Delay for the queue order: the submission time of a job is shifted by its expected service,
-    in seconds of one GPU, but by no more than `most_s`.
-
-    That is the earliest due date of a job that may wait as long as it takes (Bender, Chakrabarti
-    and Muthukrishnan, SODA 1998, for the stretch of jobs), bounded: no job is overtaken by one
-    submitted more than `most_s` later, so a stream of small work does not starve large work. Work
-    without GPUs counts as one, a share of a GPU as its part, a MIG device by its slices.
-    """
-    return min(index_s * (gpus or 1.0), most_s)
-
-
 def place_of(each: Asking[Key], now_s: float) -> tuple[int, float, float, int]:
     """Sort key, smallest first. Work without GPUs counts as one."""
     service_gpu_s = min(each.index_s * max(1, each.gpus), LONG_GPU_S)
