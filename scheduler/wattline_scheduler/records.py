@@ -51,6 +51,11 @@ class JobRecord(msgspec.Struct, frozen=True):
     """The user that requested cancellation; empty = none."""
     ended_unix_s: UnixTime | None = None
 
+    @property
+    def account(self) -> str:
+        """The account that its usage counts for."""
+        return self.spec.account or self.owner
+
 
 Cause = Literal[
     "finished", "cancelled", "timeout", "failed", "lost", "requeued", "asked", "preempted"
@@ -195,7 +200,7 @@ class LimitRecord(msgspec.Struct, frozen=True):
     """None: until restored or withdrawn."""
     release_s: float = 0.0
     """Time for which the budget rises after the end."""
-    requester: str = ""
+    requester: str = msgspec.field(default="", name="who")
     why: str = ""
 
 
@@ -246,7 +251,7 @@ class PlantRecord(msgspec.Struct, frozen=True):
     zone: DomainId
     units_said: int | None
     """None: withdrawn; the sensor value applies."""
-    requester: str = ""
+    requester: str = msgspec.field(default="", name="who")
     why: str = ""
     since_unix_s: UnixTime = UnixTime(0.0)
 
@@ -266,7 +271,7 @@ class ReservationRecord(msgspec.Struct, frozen=True):
     nodes: tuple[NodeId, ...]
     accounts: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
-    requester: str = ""
+    requester: str = msgspec.field(default="", name="who")
     why: str = ""
 
 
@@ -323,20 +328,22 @@ class ProblemRecord(msgspec.Struct, frozen=True):
     job: JobId | None = None
 
 
-class EventRecord(msgspec.Struct, frozen=True):
+class _Line(msgspec.Struct, frozen=True):
+    key: ClassVar[tuple[str, ...]] = ("seq",)
+    event: EventView
+
+    @property
+    def seq(self) -> int:
+        """Its number."""
+        return self.event.seq
+
+
+class EventRecord(_Line, frozen=True):
     """One event of the event and audit log."""
 
-    key: ClassVar[tuple[str, ...]] = ("seq",)
-    seq: int
-    event: EventView
 
-
-class ActRecord(msgspec.Struct, frozen=True):
+class ActRecord(_Line, frozen=True):
     """A user's action, a denied one, or a membership change: stored apart from the event log."""
-
-    key: ClassVar[tuple[str, ...]] = ("seq",)
-    seq: int
-    event: EventView
 
 
 class MemberRecord(msgspec.Struct, frozen=True):

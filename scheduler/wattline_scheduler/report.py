@@ -234,7 +234,7 @@ def _group(name: str, jobs: int, usage: TaskUsage, tariff: Tariff) -> GroupTotal
 
 
 def _group_name(job: JobRecord, column: GroupColumn) -> str:
-    return job.spec.queue if column == "queue" else job.spec.account or job.owner
+    return job.spec.queue if column == "queue" else job.account
 
 
 def _peak(domain: Domain, on_disk: dict[str, Any] | None, steps: Sequence[Step]) -> DomainPeak:

@@ -8,8 +8,8 @@ from wattline_protocol.job.spec import JobSpec, Resources
 from wattline_protocol.views.site_views import EventView
 from wattline_protocol.wire.agent_messages import TaskExit, TaskUsage
 from wattline_scheduler.records import AttemptRecord, EventRecord, GangRecord, JobRecord
-from wattline_scheduler.store.record_rows import Storable
 from wattline_scheduler.store.store import Store
+from wattline_scheduler.store.tables import Storable
 
 FIRST_UNIX_S = 1_700_000_000.0
 RUN_S = 100.0
@@ -58,7 +58,7 @@ def submission(number: int, *, is_ended: bool = False) -> list[Storable]:
         attempt=AttemptNo(1 if is_ended else 0),
         outcome="COMPLETED" if is_ended else None,
     )
-    return [job, gang, EventRecord(number, view)]
+    return [job, gang, EventRecord(view)]
 
 
 def attempt(number: int) -> AttemptRecord:

@@ -15,8 +15,8 @@ from wattline_protocol.ids import Instant
 from wattline_protocol.wire.agent_messages import BeatSeen, StartTask
 from wattline_scheduler.core.model.effects import Effect, Save, Send
 from wattline_scheduler.records import BookRecord
-from wattline_scheduler.store.record_rows import Storable
 from wattline_scheduler.store.store import Store
+from wattline_scheduler.store.tables import Storable
 
 WAIT_S = 0.2
 """Longest delay of acknowledgements: those of a whole cut share a few transactions."""

@@ -92,8 +92,8 @@ from wattline_scheduler.shell.logs import log_event
 from wattline_scheduler.shell.power_rollups import METER_PERIOD_S, Meter, spooled_steps
 from wattline_scheduler.shell.step_times import StepTimes
 from wattline_scheduler.store.errors import StoreError
-from wattline_scheduler.store.record_rows import Storable
 from wattline_scheduler.store.store import Store
+from wattline_scheduler.store.tables import Storable
 from wattline_scheduler.time_slices import Parts
 
 PLAN_INTERVAL_S = 0.01

@@ -7,11 +7,9 @@ CRC-32 appended to the data it covers gives a constant, so a whole table is chec
 a line of Python per row.
 
 Code that writes rows need not know of digests: `arm` creates triggers on every table that has the
-column, and they digest rows that a statement left without a new digest. The upserts of
-`record_rows`, nearly all writes, bring their own digest (`Digested`); their tables have no triggers
-(`Writer.hurry`) until another statement names them. A migration that adds columns or tables needs
-no extra step: `schema.migrate` gives each table the column, and digests all rows when the columns
-have changed.
+column, and they digest rows that a statement left without a new digest. The upserts of `writer`,
+nearly all writes, bring their own digest (`Digested`); their tables have no triggers
+(`Writer.hurry`) until another statement names them.
 """
 
 import sqlite3
@@ -100,13 +98,6 @@ def disarm_table(connection: sqlite3.Connection, table: str) -> None:
 
 def _trigger(table: str, verb: str) -> str:
     return f"{table}_{DIGEST}_{verb[:6]}"
-
-
-def digest_all(connection: sqlite3.Connection) -> None:
-    """Digest every row as it stands, in the caller's transaction, after its columns changed."""
-    connection.create_function(FUNCTION, -1, _digest_stored, deterministic=True)
-    for table, columns in tables(connection).items():
-        connection.execute(f"UPDATE {table} SET {DIGEST} = {FUNCTION}({_names(columns)})")  # noqa: S608 - names of our tables
 
 
 # --- Checking -----------------------------------------------------------------------------

@@ -39,8 +39,8 @@ class StoreForeign(StoreError):
     """The file is a database of another application."""
 
 
-class StoreTooNew(StoreError):
-    """The database was written by a newer Wattline."""
+class StoreOtherVersion(StoreError):
+    """The database has another version of the schema."""
 
 
 class StoreIsBackup(StoreError):

@@ -10,7 +10,7 @@ from wattline_scheduler.store.digests import arm
 from wattline_scheduler.store.durable import sync
 from wattline_scheduler.store.errors import (
     StoreForeign,
-    StoreTooNew,
+    StoreOtherVersion,
     StoreUnwritable,
     damage,
     store_error,
@@ -18,7 +18,7 @@ from wattline_scheduler.store.errors import (
 from wattline_scheduler.store.schema import (
     APPLICATION_ID,
     SCHEMA_VERSION,
-    migrate,
+    create_tables,
     schema_version,
 )
 from wattline_scheduler.store.verify import (
@@ -41,7 +41,7 @@ def make_directory(directory: Path) -> None:
 
 
 def open_database(path: Path, verification: Verification) -> Database:
-    """Open the database at `path`, create it if missing, migrate it. Raises StoreError.
+    """Open the database at `path`, or create it. Raises StoreError.
 
     On return it is verified, or `verification` runs concurrently.
     """
@@ -57,9 +57,9 @@ def open_database(path: Path, verification: Verification) -> Database:
             "temp_store = MEMORY",
         ):
             db.execute(f"PRAGMA {pragma}").fetchall()
-        if not verification.is_beside or schema_version(db) != SCHEMA_VERSION:
-            verification.conclude_on(connection)  # a migration recomputes digests, hiding damage
-        migrate(db)
+        if not verification.is_beside:
+            verification.conclude_on(connection)
+        create_tables(db)
     except sqlite3.Error as error:
         connection.close()
         raise store_error(path, "opening", error) from error
@@ -73,10 +73,10 @@ def open_database(path: Path, verification: Verification) -> Database:
 
 
 def empty_image() -> bytes:
-    """A migrated database without records, in the format of `sqlite3.Connection.deserialize`."""
+    """A database without records, in the format of `sqlite3.Connection.deserialize`."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     try:
-        migrate(Database(connection))
+        create_tables(Database(connection))
         return connection.serialize()
     finally:
         connection.close()
@@ -116,7 +116,7 @@ def copy_database(path: Path, target: Path) -> None:
 
 
 def private_copy(path: Path) -> sqlite3.Connection:
-    """A consistent copy of a database in use, verified and migrated, deleted when it is closed.
+    """A consistent copy of a database in use, verified, deleted when it is closed.
     Raises StoreError."""
     source = open_reader(path)
     copy = sqlite3.connect("", isolation_level=None)  # a temporary database without a file name
@@ -124,7 +124,7 @@ def private_copy(path: Path) -> sqlite3.Connection:
         _refuse_foreign(source, path)
         source.conn.backup(copy)
         _check_whole(Database(copy), path)
-        migrate(Database(copy))
+        create_tables(Database(copy))
     except sqlite3.Error as error:
         copy.close()
         raise store_error(path, "reading", error) from error
@@ -155,19 +155,19 @@ def _create_private(path: Path) -> None:
 
 
 def _refuse_foreign(db: Database, path: Path) -> None:
-    application_id = db.execute("PRAGMA application_id").fetchone()[0]
-    is_empty = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
-    if application_id != APPLICATION_ID and not is_empty:
+    is_empty = not db.table_names()
+    if db.execute("PRAGMA application_id").fetchone() != (APPLICATION_ID,) and not is_empty:
         raise StoreForeign(
             f"{path} is a database, but not one of Wattline's. Move it elsewhere; if a backup is "
             "put in its place, start once with `wattline scheduler --recover`."
         )
     version = schema_version(db)
-    if version > SCHEMA_VERSION:
-        raise StoreTooNew(
-            f"{path} has schema version {version}, this Wattline knows up to {SCHEMA_VERSION}. "
-            "Start the newer Wattline, or put a backup from before the upgrade in its place and "
-            "start with `wattline scheduler --recover`."
+    if version != SCHEMA_VERSION and not (is_empty and version == 0):
+        raise StoreOtherVersion(
+            f"{path} has schema version {version}, this Wattline reads and writes version "
+            f"{SCHEMA_VERSION} only. Start the Wattline that wrote it; or put a backup of version "
+            f"{SCHEMA_VERSION} in its place, or leave the place empty to begin with nothing on "
+            "record, and start once with `wattline scheduler --recover`."
         )
 
 

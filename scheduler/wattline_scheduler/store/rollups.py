@@ -5,11 +5,12 @@ spooled steps of an agent arrive complete and are added once.
 """
 
 import sqlite3
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
 
 from wattline_protocol.ids import DomainId, NodeId, UnixTime
+from wattline_scheduler.store.record_table import Table
 
 DOMAIN_STEP_S = 10
 """Length of a domain's roll-up step."""
@@ -27,6 +28,7 @@ ROLLUP_KEEP_S = 2 * 366 * 86_400
 class DomainRollup(msgspec.Struct, frozen=True):
     """Committed and drawn power of a domain during one step. All in wall milliwatts."""
 
+    key: ClassVar[tuple[str, ...]] = ("domain", "start_unix_s")
     domain: DomainId
     start_unix_s: int
     seconds: float
@@ -42,6 +44,7 @@ class DomainRollup(msgspec.Struct, frozen=True):
 class NodeRollup(msgspec.Struct, frozen=True):
     """Energy of one node during a step, from its beats or from its agent's spool."""
 
+    key: ClassVar[tuple[str, ...]] = ("node", "start_unix_s", "source")
     node: NodeId
     start_unix_s: UnixTime
     source: Literal["beats", "spool"]
@@ -52,11 +55,10 @@ class NodeRollup(msgspec.Struct, frozen=True):
     cap_bound_gpu_ms: int
 
 
-ADD_DOMAIN_STEP = """
-INSERT INTO domain_rollups (domain, start_unix_s, seconds, budget_mw, committed_max_mw,
-    leased_max_mw, measured_max_mw, measured_mean_mw)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET
+DOMAIN_STEPS = Table("domain_rollups", DomainRollup)
+NODE_STEPS = Table("node_rollups", NodeRollup)
+
+ADD_DOMAIN_STEP = f"""{DOMAIN_STEPS.insert()}
     measured_mean_mw = CAST((measured_mean_mw * seconds
         + excluded.measured_mean_mw * excluded.seconds) / (seconds + excluded.seconds) AS INTEGER),
     seconds = seconds + excluded.seconds,
@@ -66,11 +68,7 @@ ON CONFLICT DO UPDATE SET
     measured_max_mw = max(measured_max_mw, excluded.measured_max_mw)
 """
 
-ADD_NODE_STEP = """
-INSERT INTO node_rollups (node, start_unix_s, source, seconds, node_energy_mj, gpu_energy_mj,
-    node_peak_mw, cap_bound_gpu_ms)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET
+ADD_NODE_STEP = f"""{NODE_STEPS.insert()}
     seconds = seconds + excluded.seconds,
     node_energy_mj = node_energy_mj + excluded.node_energy_mj,
     gpu_energy_mj = gpu_energy_mj + excluded.gpu_energy_mj,
@@ -105,8 +103,8 @@ def fold_and_drop(db: sqlite3.Connection, now_unix_s: float) -> None:
         )
         db.executemany(ADD_DOMAIN_STEP, folded)
         db.execute("UPDATE meta SET folded_upto_s = ?", (until_s,))
-    for table in ("domain_rollups", "node_rollups"):
+    for table in (DOMAIN_STEPS, NODE_STEPS):
         db.execute(
-            f"DELETE FROM {table} WHERE start_unix_s < ?",  # noqa: S608 - the two names above
+            f"DELETE FROM {table.name} WHERE start_unix_s < ?",  # noqa: S608 - names of our tables
             (now_unix_s - ROLLUP_KEEP_S,),
         )

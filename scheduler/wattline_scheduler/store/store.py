@@ -26,7 +26,7 @@ from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.views.site_views import EventView, JobState
 from wattline_scheduler.core.model.events import DiskMeasured
 from wattline_scheduler.core.model.usage.usage_ledger import Key
-from wattline_scheduler.records import Saved
+from wattline_scheduler.records import JobRecord, Saved
 from wattline_scheduler.store.acts_retention import drop_acts
 from wattline_scheduler.store.errors import (
     StoreFenced,
@@ -48,8 +48,8 @@ from wattline_scheduler.store.marker import (
     held,
     read_mark,
 )
-from wattline_scheduler.store.record_rows import ACTS, Storable, by_statement, newest_jobs
 from wattline_scheduler.store.rollups import fold_and_drop
+from wattline_scheduler.store.tables import ACTS, Storable
 from wattline_scheduler.store.verify import DB_NAME, Snapshot, Verification
 from wattline_scheduler.store.webhook_marks import load_marks
 from wattline_scheduler.store.writer import Writer
@@ -99,7 +99,7 @@ class Store:
         self._lock = lock
         self._db = db
         self._connection: sqlite3.Connection = db.conn
-        self._writer = Writer(db.conn)
+        self._writer: Writer
         self._owner: tuple[int, str] = (0, "")
         self._held = self._seen = Mark(0, 0)
         """Mark of the database, and the marker of earlier runs."""
@@ -184,8 +184,8 @@ class Store:
         recover: bool = False,
         lasting: Collection[Key] = (),
     ) -> tuple["Store", Saved]:
-        """Begin a run over an open and migrated database, for example in memory: no directory, no
-        lock, only the epoch fence. `instance` names the run. Raises StoreError.
+        """Begin a run over an open database, for example in memory: no directory, no lock, only
+        the epoch fence. `instance` names the run. Raises StoreError.
         """
         store = cls(Path(":memory:"), None, Database(connection))
         return store, store._begin_run(now_unix_s, recover, instance, lasting)
@@ -212,6 +212,7 @@ class Store:
         """Begin the run; `loaded` is called last, before the raised epoch is committed."""
 
         def begin() -> Saved:
+            self._writer = Writer(self._connection)
             has = held(self._connection)
             epoch = max(has.epoch, self._seen.epoch) + 1
             if not recover:
@@ -268,14 +269,8 @@ class Store:
         After an error none of `records` is on disk and the run must end: the state in memory is
         ahead of the disk.
         """
-        groups = by_statement(records, self._specs)
-
-        def write() -> None:
-            for statement, rows in groups.items():
-                self._writer.write(statement, rows)
-
-        self._transaction("writing", write)
-        for job in newest_jobs(records):
+        self._transaction("writing", lambda: self._writer.write(records, self._specs))
+        for job in (record for record in records if type(record) is JobRecord):
             if job.ended_unix_s is None:
                 self._specs[job.id] = job.spec
             else:
@@ -352,7 +347,7 @@ class Store:
 
     def _count(self) -> None:
         """Count one more commit of this run if it still owns the store. Raises StoreFenced."""
-        if not self._writer.count(*self._owner):
+        if not self._writer.count(self._held.commits + 1, *self._owner):
             epoch = self._connection.execute("SELECT epoch FROM meta").fetchone()[0]
             raise StoreFenced(
                 f"{self.path} now belongs to epoch {epoch} of another scheduler; this one had "
@@ -370,11 +365,11 @@ class Store:
     def events(self, after: int, limit: int) -> tuple[EventView, ...]:
         """Events with seq > `after`, oldest first; if `after` is negative, that many of the newest.
         Raises StoreError."""
-        return self._read(lambda: tuple(load_events(self._connection, after, limit)))
+        return self._read(lambda: load_events(self._connection, after, limit))
 
     def acts(self, after: int, limit: int) -> tuple[EventView, ...]:
         """As `events`, for acts and refused acts of members. Raises StoreError."""
-        return self._read(lambda: tuple(load_events(self._connection, after, limit, ACTS)))
+        return self._read(lambda: load_events(self._connection, after, limit, ACTS))
 
     def webhook_marks(self) -> dict[str, int]:
         """By URL, the newest event settled for its webhook."""

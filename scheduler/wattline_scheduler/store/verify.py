@@ -51,11 +51,8 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, connection: sqlite3.Connection) -> Self | None:
-        """The connection's snapshot; None = a schema without digests. Raises sqlite3.Error."""
+        """The connection's snapshot; None = the row is missing. Raises sqlite3.Error."""
         (schema,) = connection.execute("PRAGMA user_version").fetchone()
-        has = "SELECT count(*) FROM pragma_table_info('meta') WHERE name = 'commits'"
-        if connection.execute(has).fetchone() == (0,):
-            return None
         row = connection.execute("SELECT epoch, instance, commits FROM meta").fetchone()
         return None if row is None else cls(schema, *row)
 

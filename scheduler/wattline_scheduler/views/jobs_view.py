@@ -106,7 +106,7 @@ def job_view(
         name=spec.name,
         kind=spec.kind,
         owner=record.owner,
-        account=spec.account or record.owner,
+        account=record.account,
         queue=spec.queue,
         priority=spec.priority,
         state=record.state,

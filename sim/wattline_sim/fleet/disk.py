@@ -40,7 +40,7 @@ class StoreLied(AssertionError):
 
 @functools.cache
 def empty_database() -> bytes:
-    """Made once: migrating takes longer than many commits."""
+    """Made once: creating the tables takes longer than many commits."""
     return empty_image()
 
 

@@ -224,4 +224,4 @@ def reservation(name: str = "lab-week", *, is_over: bool = False) -> Reservation
 def event(seq: int) -> EventRecord:
     """Line `seq` of the log."""
     view = EventView(seq, UnixTime(T0 + seq), "job_submitted", "ada", f"job {seq}", JobId(seq))
-    return EventRecord(seq, view)
+    return EventRecord(view)

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from support.core import records
-from wattline_scheduler.store.record_rows import Storable
 from wattline_scheduler.store.store import Store
+from wattline_scheduler.store.tables import Storable
 
 NOW = records.T0 + 1_000
 

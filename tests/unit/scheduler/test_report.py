@@ -13,9 +13,9 @@ from wattline_protocol.views.report_views import ReportView
 from wattline_scheduler.records import AttemptRecord, JobRecord
 from wattline_scheduler.report import ReportOrder, Step, build_report
 from wattline_scheduler.store.errors import StoreError
-from wattline_scheduler.store.record_rows import Storable
 from wattline_scheduler.store.rollups import DomainRollup, NodeRollup
 from wattline_scheduler.store.store import Store
+from wattline_scheduler.store.tables import Storable
 
 T0 = records.T0
 KWH_MJ = 3_600_000_000

@@ -119,7 +119,7 @@ class Journal:
         self._write(event)
         if actor not in (SCHEDULER, owner):
             self.newest_act = event.seq
-            self.save(ActRecord(event.seq, event))
+            self.save(ActRecord(event))
 
     def refused(self, text: str, now: Now, *, actor: str, node: NodeId | None = None) -> None:
         """Writes an action denied to a user. Limited by member and minute."""
@@ -148,7 +148,7 @@ class Journal:
     def _write(self, event: EventView) -> None:
         self._next_event = event.seq + 1
         self.events.append(event)
-        self.save(EventRecord(event.seq, event))
+        self.save(EventRecord(event))
 
     def take(self) -> list[Effect]:
         """Returns the effects so far, in order; the next call starts empty."""

@@ -202,7 +202,7 @@ def _filtered(
 def _is_meant(job: Job, which: Selection, names: frozenset[str] | None) -> bool:
     """Applies all filters except that of states."""
     record, spec = job.record, job.spec
-    account = spec.account or record.owner
+    account = record.account
     wanted = ((which.users, record.owner), (which.accounts, account), (which.queues, spec.queue))
     if any(some and value not in some for some, value in wanted):
         return False

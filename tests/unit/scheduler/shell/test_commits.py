@@ -11,8 +11,8 @@ from wattline_protocol.wire.client_messages import Done
 from wattline_protocol.wire.task_order import TaskOrder
 from wattline_scheduler.core.model.effects import Effect, Reply, Save, Send
 from wattline_scheduler.shell.commits import MAX_WAITING, WAIT_S, Commits
-from wattline_scheduler.store.record_rows import Storable
 from wattline_scheduler.store.store import Store
+from wattline_scheduler.store.tables import Storable
 
 NODE = NodeId("n1")
 ACK: list[Effect] = [Save(records.book())]

@@ -19,7 +19,7 @@ def act(seq: int, who: str = "olga", ago_s: float = 0.0) -> ActRecord:
     view = EventView(
         seq, UnixTime(NOW - ago_s), "node_draining", who, f"act {seq}", node=NodeId("a")
     )
-    return ActRecord(seq, view)
+    return ActRecord(view)
 
 
 def problem(number: int, *, is_open: bool, ago_s: float = 0.0) -> ProblemRecord:
@@ -36,7 +36,7 @@ def test_events_push_out_no_act(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     store = opened(tmp_path)
     store.commit([act(1)])
     lines = [EventView(n, UnixTime(NOW), "node_problem", "a1", "x") for n in range(2, 100)]
-    store.commit([EventRecord(line.seq, line) for line in lines])
+    store.commit([EventRecord(line) for line in lines])
     store.tidy(NOW)
     assert len(store.events(0, 1000)) == 10
     assert seqs(store) == [1]

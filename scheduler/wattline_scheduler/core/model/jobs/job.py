@@ -319,7 +319,7 @@ class Job:
     @property
     def account(self) -> str:
         """The account charged; without an account of its own, its owner."""
-        return self.spec.account or self.record.owner
+        return self.record.account
 
     def index_of(self, number: int) -> int:
         """User-visible index of a gang: its index in the array, else from 0."""
