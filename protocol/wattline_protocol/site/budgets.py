@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from wattline_protocol.ids import DomainId
 from wattline_protocol.site import values as v
-from wattline_protocol.site.model import Domain, HttpDoor, Schedule, Webhook
+from wattline_protocol.site.model import Domain, HttpApi, Schedule, Webhook
 from wattline_protocol.site.wall_power import PERMILLE
 from wattline_protocol.text.quantities import format_power, parse_percent, parse_power_mw
 from wattline_protocol.text.toml_fields import Fields, nearest, text, texts
@@ -171,13 +171,13 @@ def _kinds(value: object) -> tuple[str, ...]:
     return kinds
 
 
-def http_door(top: Fields) -> HttpDoor | None:
+def http_api(top: Fields) -> HttpApi | None:
     """The table [http]; None when it is absent."""
     is_there = "http" in top
     fields = top.table("http")
     if not is_there:
         return None
-    door = HttpDoor(
+    door = HttpApi(
         listen=fields.need("listen", v.http_address, ""),
         token_file=fields.need("token_file", v.file_path, ""),
         caller=fields.take("caller", v.name, "grid"),

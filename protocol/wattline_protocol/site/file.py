@@ -110,7 +110,7 @@ def _site(top: Fields, problems: list[Problem]) -> Site:
         gateways=tuple(_gateway(fields) for fields in top.tables("gateway")),
         schedules=budgets.resolved(schedules, {d.domain.id: d.domain for d in drafts}),
         webhooks=budgets.webhooks(top),
-        http=budgets.http_door(top),
+        http=budgets.http_api(top),
         roles=v.roles_of(top),
         weights=weights.weights(top),
         fair_share=accounts.fair_share(top),

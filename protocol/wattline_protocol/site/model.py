@@ -252,7 +252,7 @@ class Webhook(msgspec.Struct, frozen=True):
     """File, private to the scheduler's user, whose content signs each request."""
 
 
-class HttpDoor(msgspec.Struct, frozen=True):
+class HttpApi(msgspec.Struct, frozen=True):
     """HTTP API of the scheduler for grid events."""
 
     listen: str
@@ -301,7 +301,7 @@ class Site(msgspec.Struct, frozen=True):
     """Access to the output of tasks, besides operators."""
     schedules: tuple[Schedule, ...] = ()
     webhooks: tuple[Webhook, ...] = ()
-    http: HttpDoor | None = None
+    http: HttpApi | None = None
     roles: dict[str, Role] = {}
     """Roles of people that replace those they were enrolled with."""
     weights: Weights = Weights()

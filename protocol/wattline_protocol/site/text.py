@@ -12,7 +12,7 @@ from wattline_protocol.site.accounts import (
 from wattline_protocol.site.model import (
     Domain,
     Gateway,
-    HttpDoor,
+    HttpApi,
     Node,
     Schedule,
     Site,
@@ -155,7 +155,7 @@ def _webhook(hook: Webhook) -> dict[str, Any]:
     return {"url": hook.url, "events": list(hook.events), "secret_file": hook.secret_file}
 
 
-def _http(door: HttpDoor) -> dict[str, Any]:
+def _http(door: HttpApi) -> dict[str, Any]:
     return {"listen": door.listen, "token_file": door.token_file, "caller": door.caller}
 
 

@@ -1,6 +1,6 @@
 """Authentication of one server socket: decides on connections before any of their data is parsed.
 
-libzmq queries a ZAP handler (RFC 27) with the public key of every CURVE handshake. The door is that
+libzmq queries a ZAP handler (RFC 27) with the public key of every CURVE handshake. This is that
 handler: one thread per server socket, in a ZeroMQ context of its own, so that handshakes continue
 while the program computes, and one socket's allow-list can never apply to another's. libzmq
 attaches the User-Id of the reply (the public key) to each message of that connection: the peer
@@ -28,7 +28,7 @@ Verdict = tuple[RefusalReason, str] | None
 """Why a key is refused (reason, sentence); None: it may connect."""
 
 
-class Door:
+class ZapHandler:
     """Answers every handshake in `context` by `judge`, in a thread of its own."""
 
     def __init__(
@@ -38,7 +38,7 @@ class Door:
         judge: Callable[[str], Verdict],
         refusals: Refusals,
     ) -> None:
-        """`judge` gets a public key (z85). It is called from the door's thread."""
+        """`judge` gets a public key (z85). It is called from the handler's thread."""
         self._judge = judge
         self._refusals = refusals
         self._monitored = monitored
@@ -53,11 +53,11 @@ class Door:
         # Refusals by ZAP have their own event; a subscription here would count them twice.
         events = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
         self._monitor = monitored.get_monitor_socket(events)
-        self._thread = threading.Thread(target=self._run, name="wattline-door", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="wattline-zap", daemon=True)
         self._thread.start()
 
     def check(self) -> None:
-        """Raises RuntimeError when the door's thread has ended by an error."""
+        """Raises RuntimeError when the handler's thread has ended by an error."""
         if self._failure is not None:
             raise RuntimeError("the thread that admits connections has ended") from self._failure
 

@@ -23,7 +23,7 @@ from wattline_protocol.text.endpoints import split_endpoint
 from wattline_protocol.trust.keys import KeyPair
 from wattline_protocol.trust.members import Member
 from wattline_protocol.trust.refusals import RateLimit, Refusal, RefusalReason, Refusals
-from wattline_protocol.trust.zap_handler import Context, Door, Verdict
+from wattline_protocol.trust.zap_handler import Context, Verdict, ZapHandler
 from wattline_protocol.wire.codec import MAX_MESSAGE_BYTES
 
 MAX_BATCH = 1000
@@ -87,7 +87,7 @@ class ServerSocket:
         """Bind `endpoint` ("tcp://HOST:PORT"; port "*": any free one, see `endpoint`).
 
         `allow` returns the member with a public key (z85) at present; it is called for every
-        handshake, from the door's thread, and for every batch, from the owner's: it must be quick
+        handshake, from the handler's thread, and for every batch, from the owner's: must be quick
         and thread-safe. Raises TransportError when the endpoint cannot be bound.
         """
         self._allow = allow
@@ -101,7 +101,7 @@ class ServerSocket:
         self.socket: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
         """For `zmq.Poller`; receive and send through this object only."""
         self._prepare(endpoint, keys)
-        self._door = Door(self._context, self.socket, self._judge, self._refusals)
+        self._handler = ZapHandler(self._context, self.socket, self._judge, self._refusals)
         try:
             self.socket.bind(_numeric(endpoint))
         except zmq.ZMQError as error:
@@ -134,7 +134,7 @@ class ServerSocket:
 
         More may be queued: poll again. Refused messages are counted and skipped.
         """
-        self._door.check()
+        self._handler.check()
         now_s = self._clock()
         if len(self._rate) > MAX_RATE_BUCKETS:
             self._rate.forget_full(now_s)
@@ -185,7 +185,7 @@ class ServerSocket:
     def close(self, linger_s: float = 0.0) -> None:
         """Close; queued messages get `linger_s` to be sent."""
         if not self.socket.closed:
-            self._door.close()
+            self._handler.close()
             self.socket.close(int(linger_s * 1000))
             self._context.term()
 
@@ -203,7 +203,7 @@ class ServerSocket:
         self.socket.setsockopt(zmq.BACKLOG, 1024)
 
     def _judge(self, public_key: str) -> Verdict:
-        """Judges a handshake; called in the door's thread."""
+        """Judges a handshake; called in the handler's thread."""
         member = self._allow(public_key)
         if member is None:
             return "unknown_key", f"key {public_key} is not enrolled"

@@ -22,7 +22,7 @@ MAX_BATCH = 1_000
 """Maximum of messages received at once: beats of a second from a thousand nodes."""
 
 
-class AgentDesk:
+class AgentEndpoint:
     """Receives from agents and sends to them."""
 
     def __init__(self, socket: ServerSocket, nodes: Container[NodeId]) -> None:
@@ -36,7 +36,7 @@ class AgentDesk:
         """Messages received since the last call, not decoded yet."""
         return self._socket.recv_batch(MAX_BATCH)
 
-    def turn_away(self, incoming: Incoming) -> None:
+    def reject(self, incoming: Incoming) -> None:
         """Drop a message for lack of space: it is lost, as on a broken connection."""
         self._socket.refuse(incoming, "rate", "more messages than may wait")
 

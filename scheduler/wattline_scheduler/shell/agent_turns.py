@@ -12,7 +12,7 @@ from wattline_protocol.ids import NodeId, Now
 from wattline_protocol.wire.agent_messages import FromAgent, Hello, Rollups
 from wattline_protocol.wire.transport import Incoming
 from wattline_scheduler.core.model.effects import Effect, Save
-from wattline_scheduler.shell.agent_endpoint import AgentDesk
+from wattline_scheduler.shell.agent_endpoint import AgentEndpoint
 from wattline_scheduler.shell.clients.fair_queue import FairLimits, FairQueue
 
 AGENTS_S = 0.05
@@ -34,26 +34,26 @@ class AgentTurns:
 
     def __init__(
         self,
-        desk: AgentDesk,
+        endpoint: AgentEndpoint,
         clock: Callable[[], Now],
         handle: Callable[[NodeId, FromAgent, Now], list[Effect]],
     ) -> None:
-        self._desk, self._clock, self._handle = desk, clock, handle
+        self._endpoint, self._clock, self._handle = endpoint, clock, handle
         self._queue: FairQueue[Incoming] = FairQueue(LIMITS)
 
     def take_in(self) -> None:
         """Queue messages received; those beyond an agent's limits are dropped."""
         now = self._clock().mono_s
-        for incoming in self._desk.receive():
+        for incoming in self._endpoint.receive():
             if not self._queue.put(incoming.member.name, incoming, len(incoming.data), now):
-                self._desk.turn_away(incoming)
+                self._endpoint.reject(incoming)
 
     def serve(self) -> list[Effect]:
         """Serve agents in turn, for `AGENTS_S` at most."""
         effects: list[Effect] = []
 
         def serve(name: str, incoming: Incoming, now: Now) -> float:
-            message = self._desk.admit(incoming)
+            message = self._endpoint.admit(incoming)
             done = [] if message is None else self._handle(NodeId(name), message, now)
             effects.extend(done)
             return _counts_s(message, done)

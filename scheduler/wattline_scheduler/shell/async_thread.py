@@ -15,7 +15,7 @@ Work = Callable[[], Coroutine[None, None, None]]
 log = structlog.get_logger()
 
 
-class Aside:
+class AsyncThread:
     """Runs work beside the scheduler's loop from `start` to `close`."""
 
     def __init__(self, name: str) -> None:

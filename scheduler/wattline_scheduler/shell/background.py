@@ -7,48 +7,48 @@ from typing import Self
 from wattline_protocol.ids import Now
 from wattline_protocol.site.model import Site
 from wattline_scheduler.records import Saved
-from wattline_scheduler.shell.bmc.power_off_runner import OutOfBandDesk
-from wattline_scheduler.shell.http_api.http_bridge import DoorDesk
-from wattline_scheduler.shell.sensing.sensor_poller import SensingDesk
-from wattline_scheduler.shell.webhooks.webhook_dispatcher import WebhookDesk
+from wattline_scheduler.shell.bmc.power_off_runner import PowerOffRunner
+from wattline_scheduler.shell.http_api.http_bridge import HttpBridge
+from wattline_scheduler.shell.sensing.sensor_poller import SensorPoller
+from wattline_scheduler.shell.webhooks.webhook_dispatcher import WebhookDispatcher
 from wattline_scheduler.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class Background:
     """Sensors, hosts to switch off, webhooks, HTTP for grid events; each as configured."""
 
-    sensing: SensingDesk
-    out_of_band: OutOfBandDesk
-    hooks: WebhookDesk
-    door: DoorDesk
+    sensing: SensorPoller
+    out_of_band: PowerOffRunner
+    webhooks: WebhookDispatcher
+    http_api: HttpBridge
 
     @classmethod
     def of(
         cls,
         site: Site,
-        door: DoorDesk,
+        http_api: HttpBridge,
         store: Store,
         saved: Saved,
         clock: Callable[[], Now],
     ) -> Self:
         """Nothing runs before `start`. Raises StoreError."""
         return cls(
-            sensing=SensingDesk(site, lambda: clock().unix_s),
-            out_of_band=OutOfBandDesk(site, lambda: clock().mono_s),
-            hooks=WebhookDesk(site, store.webhook_marks(), saved.next_event - 1),
-            door=door,
+            sensing=SensorPoller(site, lambda: clock().unix_s),
+            out_of_band=PowerOffRunner(site, lambda: clock().mono_s),
+            webhooks=WebhookDispatcher(site, store.webhook_marks(), saved.next_event - 1),
+            http_api=http_api,
         )
 
     def start(self, store: Store) -> None:
         """Start all services. Raises StoreError."""
         self.sensing.start()
         self.out_of_band.start()
-        self.hooks.start(store)
-        self.door.start()
+        self.webhooks.start(store)
+        self.http_api.start()
 
     def close(self) -> None:
-        """Stop all services; `door` is closed by its owner."""
+        """Stop all services; `http_api` is closed by its owner."""
         self.sensing.close()
         self.out_of_band.close()
-        self.hooks.close()
+        self.webhooks.close()

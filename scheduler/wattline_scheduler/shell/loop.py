@@ -71,22 +71,22 @@ from wattline_scheduler.core.requests.bulk_actions import named
 from wattline_scheduler.core.requests.refused_acts import in_words
 from wattline_scheduler.core.requests.selection import Asker
 from wattline_scheduler.records import BookRecord, EventRecord, MemberRecord
-from wattline_scheduler.shell.agent_endpoint import AgentDesk
+from wattline_scheduler.shell.agent_endpoint import AgentEndpoint
 from wattline_scheduler.shell.agent_turns import AgentTurns
-from wattline_scheduler.shell.background import Beside
-from wattline_scheduler.shell.clients.client_endpoint import ClientDesk, Session
+from wattline_scheduler.shell.background import Background
+from wattline_scheduler.shell.clients.client_endpoint import ClientEndpoint, Session
 from wattline_scheduler.shell.clients.client_turns import ClientTurns
 from wattline_scheduler.shell.clients.log_relay import LogRelay
 from wattline_scheduler.shell.clients.long_lists import matching
 from wattline_scheduler.shell.clients.permissions import gateway_key, not_for
 from wattline_scheduler.shell.clients.questions import Reads
-from wattline_scheduler.shell.clients.report_worker import ReportDesk, report_order
+from wattline_scheduler.shell.clients.report_worker import ReportWorker, report_order
 from wattline_scheduler.shell.clients.site_snapshots import Snapshots
 from wattline_scheduler.shell.clients.subscriptions import Watches
 from wattline_scheduler.shell.commits import Commits
 from wattline_scheduler.shell.fatal_messages import Fatal, FatalMessage
 from wattline_scheduler.shell.garbage import Garbage
-from wattline_scheduler.shell.http_api.exchange import DoorRequest
+from wattline_scheduler.shell.http_api.exchange import ApiRequest
 from wattline_scheduler.shell.http_api.http_bridge import DOOR
 from wattline_scheduler.shell.logs import log_event
 from wattline_scheduler.shell.power_rollups import METER_PERIOD_S, Meter, spooled_steps
@@ -134,7 +134,7 @@ class Loop:
         store: Store,
         sockets: Sockets,
         members: Authorized,
-        beside: Beside,
+        services: Background,
         clock: Callable[[], Now],
         fatal: Fatal,
     ) -> None:
@@ -144,23 +144,23 @@ class Loop:
         self._store = store
         self._sockets = sockets
         self._members = members
-        self._beside = beside
+        self._services = services
         self._clock = clock
-        self._agents = AgentDesk(sockets.agents, cluster.state.nodes)
+        self._agents = AgentEndpoint(sockets.agents, cluster.state.nodes)
         self._agent_turns = AgentTurns(self._agents, clock, self._agent_said)
-        self._clients = ClientDesk(sockets.clients, cluster.state.site.name)
+        self._clients = ClientEndpoint(sockets.clients, cluster.state.site.name)
         self._reads = Reads(cluster, store, sockets.refused)
         self._logs = LogRelay(cluster.state, store)
         self._turns = ClientTurns(self._clients, clock, self._client_asked, self._failed)
         self._snapshots = Snapshots(self._reads.site)
-        self._reports = ReportDesk()
+        self._reports = ReportWorker()
         self._meter = Meter(cluster.state)
         shown = (self._snapshots, store.events, store.acts, self._reads.routes)
         self._watches = Watches(self._clients, *shown, clock)
         self._poller = zmq.Poller()
         self._poller.register(sockets.agents.socket, zmq.POLLIN)
         self._poller.register(sockets.clients.socket, zmq.POLLIN)
-        self._poller.register(beside.door, zmq.POLLIN)
+        self._poller.register(services.http_api, zmq.POLLIN)
         self._tick_due = self._plan_due = self._meter_due = Instant(0.0)
         self._tidy_due = Instant(clock().mono_s + TIDY_PERIOD_S)
         self._steps: list[Storable] = []
@@ -180,9 +180,9 @@ class Loop:
         effects += self._agent_turns.serve()
         self._turns.take_in()
         effects += self._turns.serve()
-        for number, request in self._beside.door.receive():
-            effects += self._door_asked(number, request)
-        effects += self._what_is_due()
+        for number, request in self._services.http_api.receive():
+            effects += self._handle_api_request(number, request)
+        effects += self._handle_due()
         self._carry_out(effects)
         now = self._clock()
         self._clients.flush(now.mono_s)
@@ -207,8 +207,8 @@ class Loop:
         """Save the roll-up step in progress, and the marks of webhooks. Raises StoreError."""
         self._reports.close()
         self._commits.flush()
-        self._beside.hooks.close()
-        self._store.commit((*self._beside.hooks.marks(), *self._meter.take()))
+        self._services.webhooks.close()
+        self._store.commit((*self._services.webhooks.marks(), *self._meter.take()))
 
     def _wait_ms(self) -> int:
         due = min(self._tick_due, self._meter_due, self._commits.due or self._tick_due)
@@ -264,13 +264,13 @@ class Loop:
                 return [self._logs.fetch(client, ask.ask, asker, request, now.mono_s)]
             case GetReport():
                 steps, path = self._meter.peek, self._store.path
-                full_desk = self._reports.order(
+                full_endpoint = self._reports.order(
                     client,
                     ask.ask,
                     session.user,
                     lambda: report_order(self._state, path, steps(), request, now),
                 )
-                return [] if full_desk is None else [full_desk]
+                return [] if full_endpoint is None else [full_endpoint]
             case (
                 GetNode()
                 | GetPower()
@@ -323,12 +323,12 @@ class Loop:
         by = (session.connection, ask.ask, session.user, session.role)
         return ClientAsked(*by, request, ended, users)
 
-    def _door_asked(self, number: int, request: DoorRequest) -> list[Effect]:
+    def _handle_api_request(self, number: int, request: ApiRequest) -> list[Effect]:
         """Handle an HTTP request. Its token permits grid events, as an operator, and no other."""
-        door, now = self._beside.door.door, self._clock()
-        if isinstance(request, GetPower) or door is None:
+        http_api, now = self._services.http_api.api, self._clock()
+        if isinstance(request, GetPower) or http_api is None:
             return [Reply(DOOR, number, self._reads.answer(GetPower(), now))]
-        user = UserName(door.caller)
+        user = UserName(http_api.caller)
         return self._handle(ClientAsked(DOOR, number, user, "operator", request), now)
 
     def _failed(self, session: Session, ask: int, what: str, error: Exception) -> list[Effect]:
@@ -373,10 +373,10 @@ class Loop:
             self._meter.booked([r.node for r in saves if isinstance(r, BookRecord)])
         return effects
 
-    def _what_is_due(self) -> list[Effect]:
+    def _handle_due(self) -> list[Effect]:
         effects: list[Effect] = [*self._reports.take()]
         now = self._clock()
-        for event in (*self._beside.sensing.take(), *self._beside.out_of_band.take()):
+        for event in (*self._services.sensing.take(), *self._services.out_of_band.take()):
             effects += self._handle(event, now)
         if now.mono_s >= self._tick_due:
             self._tick_due, self._is_tick_late = Instant(now.mono_s + TICK_PERIOD_S), False
@@ -393,10 +393,10 @@ class Loop:
     def _each_second(self, now: Now) -> list[Effect]:
         self._store.settle()
         self._steps += self._meter.read(now)
-        self._steps += self._beside.hooks.marks()
+        self._steps += self._services.webhooks.marks()
         # Not an event: it is a parameter of future orders and decides nothing.
         self._state.gateway_public_key = gateway_key(self._members)
-        effects = self._look_at_doors(now)
+        effects = self._check_access(now)
         for socket in (self._sockets.agents, self._sockets.clients):
             for refusal in socket.take_refusals():
                 log.warning(
@@ -407,7 +407,7 @@ class Loop:
             self._store.tidy(now.unix_s)
         return [*effects, *self._handle(self._store.room(), now)]
 
-    def _look_at_doors(self, now: Now) -> list[Effect]:
+    def _check_access(self, now: Now) -> list[Effect]:
         """Changes of authorized members, and attempts with an invalid token."""
         effects: list[Effect] = []
         members = self._members.members()
@@ -415,7 +415,7 @@ class Loop:
             self._members_seen = members
             records = tuple(MemberRecord(one.name, one.role, one.public_key) for one in members)
             effects += self._handle(MembersSeen(records), now)
-        for peer in self._beside.door.take_refusals():
+        for peer in self._services.http_api.take_refusals():
             effects += self._handle(ActRefused("http door", f"token from {peer}", "is wrong"), now)
         return effects
 
@@ -430,13 +430,13 @@ class Loop:
                 case Send(node=node, message=message):
                     self._agents.send(node, message)
                 case Reply(client=client, ask=ask, answer=answer) if client == DOOR:
-                    self._beside.door.tell(ask, answer)
+                    self._services.http_api.reply(ask, answer)
                 case Reply(client=client, ask=ask, answer=answer):
-                    self._clients.tell(client, ask, answer)
+                    self._clients.reply(client, ask, answer)
                 case ActOutOfBand():
-                    self._beside.out_of_band.order(effect)
+                    self._services.out_of_band.order(effect)
                 case Save(record=EventRecord(event=event)):
                     log_event(event)
-                    self._beside.hooks.tell(event)
+                    self._services.webhooks.publish(event)
                 case Save():
                     pass

@@ -63,7 +63,7 @@ class Meter:
         """Entries of these nodes changed: includes peaks between two readings."""
         touched: set[DomainId] = set()
         for node in nodes:
-            self._look(self._state.nodes[node])
+            self._add_unheard(self._state.nodes[node])
             touched.update(self._state.domains.of[node])
         for domain in touched:
             self._note_committed(domain)
@@ -79,7 +79,7 @@ class Meter:
         sums.leased_max_mw = max(sums.leased_max_mw, leased_mw)
         return sums
 
-    def _look(self, node: NodeNow) -> None:
+    def _add_unheard(self, node: NodeNow) -> None:
         """Nameplates of nodes never heard: counted by the books, but neither leased nor drawn."""
         books = self._state.books
         is_unheard = books.entry(node.id).standing == "nameplate" and node.beat is None
@@ -111,7 +111,7 @@ class Meter:
 
     def _add_domains(self, draws: dict[NodeId, Draw], passed_s: float) -> None:
         for node in self._state.nodes.values():
-            self._look(node)
+            self._add_unheard(node)
         for domain, measured_mw in domain_draws(self._state, draws).items():
             sums = self._note_committed(domain)
             drawn_mw = measured_mw - self._unheard_in.get(domain, 0)

@@ -20,13 +20,13 @@ from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.recovery import SiteMismatch, lasting
 from wattline_scheduler.plan.search import native_loops
 from wattline_scheduler.records import Saved
-from wattline_scheduler.shell.background import Beside
+from wattline_scheduler.shell.background import Background
 from wattline_scheduler.shell.clients.client_endpoint import CLIENT_LIMITS
 from wattline_scheduler.shell.clients.permissions import AGENT_ROLES, CLIENT_ROLES, gateway_key
 from wattline_scheduler.shell.config import SITE_FILE, SchedulerConfig
 from wattline_scheduler.shell.fatal_messages import FATAL_NAME, Fatal
-from wattline_scheduler.shell.http_api.exchange import DoorUnusable
-from wattline_scheduler.shell.http_api.http_bridge import DoorDesk
+from wattline_scheduler.shell.http_api.exchange import ApiUnusable
+from wattline_scheduler.shell.http_api.http_bridge import HttpBridge
 from wattline_scheduler.shell.logs import log_to_stderr
 from wattline_scheduler.shell.loop import Loop, Sockets
 from wattline_scheduler.shell.webhooks.webhook import check_secrets
@@ -76,9 +76,9 @@ def run_scheduler(config: SchedulerConfig) -> int:
         log.error("scheduler_not_started", reason=str(error))
         return BAD_INPUT
     try:
-        with closing(DoorDesk(site.http)) as door:
-            return _serve(config, site, members, sockets, door, stop)
-    except DoorUnusable as error:
+        with closing(HttpBridge(site.http)) as http_api:
+            return _serve(config, site, members, sockets, http_api, stop)
+    except ApiUnusable as error:
         log.error("scheduler_not_started", reason=str(error))
         return BAD_INPUT
     except SiteMismatch as error:
@@ -98,28 +98,28 @@ def _serve(
     site: Site,
     members: Authorized,
     sockets: Sockets,
-    door: DoorDesk,
+    http_api: HttpBridge,
     stop: Stop,
 ) -> int:
     began = read_clock()
     store, saved, cluster = restore(config, site, gateway_key(members))
-    beside: Beside | None = None
+    services: Background | None = None
     try:
-        beside = Beside.of(site, door, store, saved, read_clock)
+        services = Background.of(site, http_api, store, saved, read_clock)
         fatal = Fatal(config.state_dir / FATAL_NAME, began.unix_s)
-        loop = Loop(cluster, store, sockets, members, beside, read_clock, fatal)
-        beside.start(store)
+        loop = Loop(cluster, store, sockets, members, services, read_clock, fatal)
+        services.start(store)
         if fatal.problem:
             log.warning("fatal_file_unusable", reason=fatal.problem)
-        _tell_ready(site, saved, members, sockets, read_clock().mono_s - began.mono_s)
-        if door.url:
-            log.info("http_door_open", url=door.url)
+        _log_ready(site, saved, members, sockets, read_clock().mono_s - began.mono_s)
+        if http_api.url:
+            log.info("http_door_open", url=http_api.url)
         loop.refuse_again()
         run_until_stopped(loop, fatal, stop)
         loop.close()
     finally:
-        if beside is not None:
-            beside.close()
+        if services is not None:
+            services.close()
         store.close()
     log.info("scheduler_stopped", epoch=saved.epoch)
     return OK
@@ -168,7 +168,7 @@ def restore(
     return store, saved, cluster
 
 
-def _tell_ready(
+def _log_ready(
     site: Site, saved: Saved, members: Authorized, sockets: Sockets, took_s: float
 ) -> None:
     for problem in members.problems:

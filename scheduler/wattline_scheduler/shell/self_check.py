@@ -27,7 +27,7 @@ from wattline_scheduler.core.model.jobs.job_names import named
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.recovery import SiteMismatch, lasting
 from wattline_scheduler.shell.config import SchedulerConfig
-from wattline_scheduler.shell.http_api.exchange import DoorUnusable, token_of
+from wattline_scheduler.shell.http_api.exchange import ApiUnusable, token_of
 from wattline_scheduler.shell.run import SiteUnusable, read_clock, read_site
 from wattline_scheduler.shell.webhooks.webhook import check_secrets
 from wattline_scheduler.store.errors import StoreError
@@ -105,7 +105,7 @@ def _secrets(site: Site) -> Iterator[Check]:
         check_secrets(site)
         if site.http is not None:
             token_of(site.http)
-    except (KeyFileError, DoorUnusable) as error:
+    except (KeyFileError, ApiUnusable) as error:
         yield Check("secrets", "failed", str(error))
         return
     if site.webhooks or site.http is not None:

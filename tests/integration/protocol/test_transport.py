@@ -7,7 +7,7 @@ import zmq
 
 from support.programs.wire_pairs import DEADLINE_S, QUICK_LIMITS, peers, wait_until
 from wattline_protocol.trust.keys import KeyPair
-from wattline_protocol.trust.zap_handler import Door
+from wattline_protocol.trust.zap_handler import ZapHandler
 from wattline_protocol.wire.agent_messages import FromAgent
 from wattline_protocol.wire.client_messages import FromClient
 from wattline_protocol.wire.codec import Codec, MalformedMessage
@@ -272,10 +272,10 @@ def test_a_failing_lookup_refuses_and_does_not_shut_the_door() -> None:
 def test_a_fault_of_the_door_reaches_the_owner_of_the_socket(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fail(door: Door) -> bool:
+    def fail(handler: ZapHandler) -> bool:
         raise OSError("a fault")
 
-    monkeypatch.setattr(Door, "_note_event", fail)
+    monkeypatch.setattr(ZapHandler, "_note_event", fail)
     with peers() as p:
         p.client(p.member("n1"), server_key=KeyPair.generate().public)
 

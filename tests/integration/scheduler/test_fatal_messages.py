@@ -29,11 +29,11 @@ from wattline_protocol.wire.client_messages import (
 )
 from wattline_scheduler.core.agents import handshake
 from wattline_scheduler.core.requests import shed, submit
-from wattline_scheduler.shell.background import Beside
+from wattline_scheduler.shell.background import Background
 from wattline_scheduler.shell.clients.questions import Reads
 from wattline_scheduler.shell.config import SchedulerConfig
 from wattline_scheduler.shell.fatal_messages import FATAL_NAME, Fatal
-from wattline_scheduler.shell.http_api.http_bridge import DoorDesk
+from wattline_scheduler.shell.http_api.http_bridge import HttpBridge
 from wattline_scheduler.shell.loop import Loop, Sockets
 from wattline_scheduler.shell.run import (
     Stop,
@@ -107,11 +107,11 @@ def running(directory: SiteDirectory, state: Path) -> Iterator[Run]:
     with ExitStack() as stack:
         sockets = open_sockets(site, load_keys(directory.path / SCHEDULER_KEY), members)
         stack.callback(sockets.close)
-        door = stack.enter_context(closing(DoorDesk(site.http)))
+        door = stack.enter_context(closing(HttpBridge(site.http)))
         config = SchedulerConfig(site_dir=directory.path, state_dir=state)
         store, saved, cluster = restore(config, site, "")
         stack.callback(store.close)
-        beside = stack.enter_context(closing(Beside.of(site, door, store, saved, read_clock)))
+        beside = stack.enter_context(closing(Background.of(site, door, store, saved, read_clock)))
         beside.start(store)
         fatal = Fatal(state / FATAL_NAME, read_clock().unix_s)
         loop = Loop(cluster, store, sockets, members, beside, read_clock, fatal)

@@ -19,7 +19,7 @@ from wattline_protocol.site.out_of_band import OffByCommand, OffByRedfish, OutOf
 from wattline_protocol.site.sensing import Access
 from wattline_scheduler.core.model.effects import ActOutOfBand
 from wattline_scheduler.core.model.events import OutOfBandDone
-from wattline_scheduler.shell.bmc.power_off_runner import OutOfBandDesk, seen_off
+from wattline_scheduler.shell.bmc.power_off_runner import PowerOffRunner, seen_off
 from wattline_scheduler.shell.sensing.sensor_values import ReadingFailed
 
 TIMEOUT_S = 9.0
@@ -223,25 +223,25 @@ def test_a_host_that_hangs_delays_no_other(server: SensorServer, host: Path) -> 
     nodes = tuple(
         msgspec.structs.replace(n, out_of_band=w) for n, w in zip(built.nodes, ways, strict=True)
     )
-    desk = OutOfBandDesk(msgspec.structs.replace(built, nodes=nodes), mono_s)
-    desk.start()
-    desk.order(ActOutOfBand(NodeId("a1"), 1, power_off=True))
-    desk.order(ActOutOfBand(NodeId("a2"), 2, power_off=True))
+    runner = PowerOffRunner(msgspec.structs.replace(built, nodes=nodes), mono_s)
+    runner.start()
+    runner.order(ActOutOfBand(NodeId("a1"), 1, power_off=True))
+    runner.order(ActOutOfBand(NodeId("a2"), 2, power_off=True))
     done: list[OutOfBandDone] = []
 
     def is_done() -> bool:
-        done.extend(desk.take())
+        done.extend(runner.take())
         return bool(done)
 
     until(is_done, "the one that works")
     until(lambda: server.asked, "the one that hangs was asked")
-    desk.close()
+    runner.close()
     assert [(one.node, one.number, one.error) for one in done] == [("a2", 2, "")]
     assert done[0].seen_off_at is not None
 
 
 def test_a_site_without_a_way_starts_no_thread() -> None:
-    desk = OutOfBandDesk(site().rack("a", 1).build(), mono_s)
-    desk.start()
-    desk.close()
-    assert desk.take() == []
+    runner = PowerOffRunner(site().rack("a", 1).build(), mono_s)
+    runner.start()
+    runner.close()
+    assert runner.take() == []

@@ -28,11 +28,11 @@ from wattline_protocol.wire.client_messages import (
     Tell,
     ToClient,
 )
-from wattline_scheduler.shell.background import Beside
+from wattline_scheduler.shell.background import Background
 from wattline_scheduler.shell.clients.client_turns import CLIENTS_S
 from wattline_scheduler.shell.config import SchedulerConfig
 from wattline_scheduler.shell.fatal_messages import FATAL_NAME, Fatal
-from wattline_scheduler.shell.http_api.http_bridge import DoorDesk
+from wattline_scheduler.shell.http_api.http_bridge import HttpBridge
 from wattline_scheduler.shell.loop import Loop, Sockets
 from wattline_scheduler.shell.run import open_sockets, read_clock, read_site, restore
 
@@ -98,11 +98,11 @@ def stepped(directory: SiteDirectory, state: Path) -> Iterator[Stepped]:
     with ExitStack() as stack:
         sockets = open_sockets(site, load_keys(directory.path / SCHEDULER_KEY), members)
         stack.callback(sockets.close)
-        door = stack.enter_context(closing(DoorDesk(site.http)))
+        door = stack.enter_context(closing(HttpBridge(site.http)))
         config = SchedulerConfig(site_dir=directory.path, state_dir=state)
         store, saved, cluster = restore(config, site, "")
         stack.callback(store.close)
-        beside = stack.enter_context(closing(Beside.of(site, door, store, saved, clock)))
+        beside = stack.enter_context(closing(Background.of(site, door, store, saved, clock)))
         beside.start(store)
         fatal = Fatal(state / FATAL_NAME, 0.0)
         loop = Loop(cluster, store, sockets, members, beside, clock, fatal)

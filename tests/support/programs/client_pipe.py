@@ -8,7 +8,7 @@ from wattline_protocol.wire.agent_messages import PROTOCOL_VERSION
 from wattline_protocol.wire.client_messages import Ask, ClientHello, FromClient, Tell, ToClient
 from wattline_protocol.wire.codec import Codec
 from wattline_protocol.wire.transport import Incoming, ServerSocket
-from wattline_scheduler.shell.clients.client_endpoint import ClientDesk, Session
+from wattline_scheduler.shell.clients.client_endpoint import ClientEndpoint, Session
 
 OUT: Codec[FromClient] = Codec(FromClient)
 IN: Codec[ToClient] = Codec(ToClient)
@@ -56,16 +56,18 @@ class Pipe:
         return [message for message in self.sent if isinstance(message, Tell)]
 
 
-def taken(desk: ClientDesk) -> list[tuple[Session, Ask]]:
+def taken(endpoint: ClientEndpoint) -> list[tuple[Session, Ask]]:
     """Everything that came in, read at once."""
-    return [pair for incoming in desk.receive() if (pair := desk.admit(incoming)) is not None]
+    return [
+        pair for incoming in endpoint.receive() if (pair := endpoint.admit(incoming)) is not None
+    ]
 
 
-def greeted(connection: bytes = b"c", user: str = "ada") -> tuple[Pipe, ClientDesk]:
+def greeted(connection: bytes = b"c", user: str = "ada") -> tuple[Pipe, ClientEndpoint]:
     """A desk with one session."""
     pipe = Pipe()
-    desk = ClientDesk(cast("ServerSocket", pipe), "test")
+    endpoint = ClientEndpoint(cast("ServerSocket", pipe), "test")
     pipe.arrives(ClientHello(PROTOCOL_VERSION, "t"), connection, user=user)
-    assert taken(desk) == []
+    assert taken(endpoint) == []
     pipe.sent.clear()
-    return pipe, desk
+    return pipe, endpoint

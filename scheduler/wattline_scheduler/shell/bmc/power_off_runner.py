@@ -16,7 +16,7 @@ from wattline_protocol.site.model import Site
 from wattline_protocol.site.out_of_band import OutOfBand
 from wattline_scheduler.core.model.effects import ActOutOfBand
 from wattline_scheduler.core.model.events import OutOfBandDone
-from wattline_scheduler.shell.async_thread import Aside
+from wattline_scheduler.shell.async_thread import AsyncThread
 from wattline_scheduler.shell.bmc.host_power import Host, Power, host_of
 from wattline_scheduler.shell.sensing.sensor_values import ReadingFailed
 
@@ -32,7 +32,7 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 
-class OutOfBandDesk:
+class PowerOffRunner:
     """Switches hosts off, or confirms that they are off, from `start` to `close`."""
 
     def __init__(self, site: Site, mono_s: Clock) -> None:
@@ -40,18 +40,18 @@ class OutOfBandDesk:
             node.id: node.out_of_band for node in site.nodes if node.out_of_band is not None
         }
         self._mono_s = mono_s
-        self._aside = Aside("out_of_band")
+        self._thread = AsyncThread("out_of_band")
         self._lock = threading.Lock()
         self._done: list[OutOfBandDone] = []
 
     def start(self) -> None:
         """Start; no cost for a site without out-of-band access."""
         if self._declared:
-            self._aside.start()
+            self._thread.start()
 
     def order(self, act: ActOutOfBand) -> None:
         """Begin a try; the core ensures that there is at most one per node."""
-        self._aside.run(lambda: self._try(act), f"{act.node} off")
+        self._thread.run(lambda: self._try(act), f"{act.node} off")
 
     def take(self) -> list[OutOfBandDone]:
         """Results of tries since the last call."""
@@ -61,7 +61,7 @@ class OutOfBandDesk:
 
     def close(self) -> None:
         """Cancel tries under way; programs are killed. Hosts switched off stay off."""
-        self._aside.close()
+        self._thread.close()
 
     async def _try(self, act: ActOutOfBand) -> None:
         seen_at: Instant | None = None

@@ -87,7 +87,7 @@ class Session:
     watch_count: int = 0
 
 
-class ClientDesk:
+class ClientEndpoint:
     """Receives requests and sends answers."""
 
     def __init__(
@@ -106,14 +106,14 @@ class ClientDesk:
         """Messages received since the last call, not decoded yet."""
         return self._socket.recv_batch(MAX_BATCH)
 
-    def turn_away(self, incoming: Incoming) -> None:
+    def reject(self, incoming: Incoming) -> None:
         """Refuse a message for lack of space, so that its client does not wait for ever."""
         self._socket.refuse(incoming, "rate", "more requests than may wait")
         if len(incoming.data) > MAX_BUSY_BYTES or incoming.routing_id not in self.sessions:
             return
         ask = _number_of(incoming.data)
         if ask is not None:
-            self.tell(incoming.routing_id, ask, Denied("busy", _TOO_MANY))
+            self.reply(incoming.routing_id, ask, Denied("busy", _TOO_MANY))
 
     def admit(self, received: Incoming) -> tuple[Session, Ask] | None:
         """The decoded request, if its sender is still authorized; greetings and refusals are
@@ -174,13 +174,13 @@ class ClientDesk:
         if ask is None or incoming.routing_id not in self.sessions:
             self._refuse(incoming, f"a message that cannot be read: {error}")
         else:
-            self.tell(incoming.routing_id, ask, Denied("bad_request", error))
+            self.reply(incoming.routing_id, ask, Denied("bad_request", error))
 
     def _refuse(self, incoming: Incoming, reason: str) -> None:
         refused = self._out.encode(Refused(PROTOCOL_VERSION, reason))
         self._socket.send(incoming.routing_id, refused)
 
-    def tell(self, connection: bytes, ask: int, answer: Answer, *, is_last: bool = True) -> None:
+    def reply(self, connection: bytes, ask: int, answer: Answer, *, is_last: bool = True) -> None:
         """Send an answer; it is queued in the session while the connection is full."""
         session = self.sessions.get(connection)
         if session is not None:

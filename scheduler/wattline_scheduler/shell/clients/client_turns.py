@@ -14,7 +14,7 @@ from wattline_protocol.ids import Now
 from wattline_protocol.wire.client_messages import Answer, Ask, Denied
 from wattline_protocol.wire.transport import Incoming
 from wattline_scheduler.core.model.effects import Effect, Reply, Save
-from wattline_scheduler.shell.clients.client_endpoint import ClientDesk, Session
+from wattline_scheduler.shell.clients.client_endpoint import ClientEndpoint, Session
 from wattline_scheduler.shell.clients.fair_queue import FairLimits, FairQueue
 from wattline_scheduler.time_slices import Parts
 
@@ -39,7 +39,7 @@ _LONG = "\0"
 
 
 @dataclass(slots=True)
-class Long:
+class LongRequest:
     """Long work for a client."""
 
     session: Session
@@ -54,23 +54,23 @@ class ClientTurns:
 
     def __init__(
         self,
-        desk: ClientDesk,
+        endpoint: ClientEndpoint,
         clock: Callable[[], Now],
         answer: Callable[[Session, Ask], list[Effect]],
         failed: Callable[[Session, int, str, Exception], list[Effect]],
     ) -> None:
         """`failed`: handles an error raised by an answer or a part of one; raises it again where
         the state may have been changed."""
-        self._desk, self._clock, self._answer, self._failed = desk, clock, answer, failed
-        self._queue: FairQueue[Incoming | Long] = FairQueue(LIMITS)
+        self._endpoint, self._clock, self._answer, self._failed = endpoint, clock, answer, failed
+        self._queue: FairQueue[Incoming | LongRequest] = FairQueue(LIMITS)
 
     def take_in(self) -> None:
         """Queue requests received; those beyond a member's limits are refused."""
         now = self._clock().mono_s
-        for incoming in self._desk.receive():
+        for incoming in self._endpoint.receive():
             name = incoming.member.name
             if not self._queue.put(name, incoming, len(incoming.data), now):
-                self._desk.turn_away(incoming)
+                self._endpoint.reject(incoming)
 
     def later(
         self, session: Session, ask: int, begin: Callable[[Now], Parts[Answer]]
@@ -86,14 +86,14 @@ class ClientTurns:
         if self._queue.waiting(lane) >= MAX_LONG:
             text = f"{MAX_LONG} questions of {session.user} wait for their answers; try again"
             return [Reply(session.connection, ask, Denied("busy", text))]
-        self._queue.put(lane, Long(session, ask, begin), 0, self._clock().mono_s)
+        self._queue.put(lane, LongRequest(session, ask, begin), 0, self._clock().mono_s)
         return []
 
     def serve(self) -> list[Effect]:
         """Serve members in turn, for `CLIENTS_S` at most."""
         effects: list[Effect] = []
 
-        def serve(_: str, item: Incoming | Long, __: Now) -> float:
+        def serve(_: str, item: Incoming | LongRequest, __: Now) -> float:
             done = self._served(item)
             effects.extend(done)
             return ROW_S * sum(isinstance(effect, Save) for effect in done)
@@ -105,10 +105,10 @@ class ClientTurns:
         """Time until something may be served; None = nothing is queued."""
         return self._queue.next_in_s(self._clock().mono_s)
 
-    def _served(self, item: Incoming | Long) -> list[Effect]:
-        if isinstance(item, Long):
-            return self._go_on(item)
-        pair = self._desk.admit(item)
+    def _served(self, item: Incoming | LongRequest) -> list[Effect]:
+        if isinstance(item, LongRequest):
+            return self._continue(item)
+        pair = self._endpoint.admit(item)
         if pair is None:
             return []
         session, ask = pair
@@ -117,8 +117,8 @@ class ClientTurns:
         except Exception as error:
             return self._failed(session, ask.ask, type(ask.request).__name__, error)
 
-    def _go_on(self, work: Long) -> list[Effect]:
-        if self._desk.sessions.get(work.session.connection) is not work.session:
+    def _continue(self, work: LongRequest) -> list[Effect]:
+        if self._endpoint.sessions.get(work.session.connection) is not work.session:
             return []  # its client has disconnected
         began = self._clock()
         try:

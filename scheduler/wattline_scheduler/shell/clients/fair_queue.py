@@ -78,7 +78,7 @@ class FairQueue(Generic[T]):
     def put(self, name: str, item: T, size: int, now: Instant) -> bool:
         """Queue an item behind others of its member. False = a limit is reached."""
         member = self._waiting.get(name) or self._joined(name, now)
-        if member.items and not self._has_room(member, size):
+        if member.items and not self._fits(member, size):
             return False
         member.items.append((item, size))
         member.bytes += size
@@ -157,7 +157,7 @@ class FairQueue(Generic[T]):
             self._idle.popitem(last=False)
         self._idle[member.name] = member
 
-    def _has_room(self, member: _Member[T], size: int) -> bool:
+    def _fits(self, member: _Member[T], size: int) -> bool:
         limits = self._limits
         return len(member.items) < limits.items and member.bytes + size <= limits.bytes
 

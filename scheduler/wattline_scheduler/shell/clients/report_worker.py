@@ -45,7 +45,7 @@ class _Making(NamedTuple):
     errors: IO[bytes]
 
 
-class ReportDesk:
+class ReportWorker:
     """Report orders and their results; all methods for the loop's thread."""
 
     def __init__(self) -> None:

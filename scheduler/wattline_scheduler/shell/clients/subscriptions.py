@@ -7,7 +7,7 @@ from wattline_protocol.ids import Instant, Now
 from wattline_protocol.views.site_views import EventView
 from wattline_protocol.wire.client_messages import Answer, Denied, Events, ListEvents, Routes
 from wattline_protocol.wire.subscriptions import WatchRoutes, WatchSite
-from wattline_scheduler.shell.clients.client_endpoint import ClientDesk, Session
+from wattline_scheduler.shell.clients.client_endpoint import ClientEndpoint, Session
 from wattline_scheduler.shell.clients.fair_queue import FairLimits, FairQueue
 from wattline_scheduler.shell.clients.site_snapshots import Snapshots
 
@@ -61,14 +61,14 @@ class Watches:
 
     def __init__(
         self,
-        desk: ClientDesk,
+        endpoint: ClientEndpoint,
         snapshots: Snapshots,
         events: ReadEvents,
         acts: ReadEvents,
         routes: Callable[[], Routes],
         clock: Callable[[], Now],
     ) -> None:
-        self._desk = desk
+        self._endpoint = endpoint
         self._clock = clock
         self._due: FairQueue[_Watch] = FairQueue(LIMITS)
         self._snapshots = snapshots
@@ -83,7 +83,7 @@ class Watches:
         """Begin a watch; the same number replaces it. Denied at a limit."""
         key = (session.connection, ask)
         self.drop(session, ask)
-        of_user = sum(one.watch_count for one in self._desk.of_user(session.user))
+        of_user = sum(one.watch_count for one in self._endpoint.of_user(session.user))
         if (
             session.watch_count >= MAX_WATCHES_PER_CLIENT
             or of_user >= MAX_WATCHES_PER_USER
@@ -115,7 +115,7 @@ class Watches:
         `newest_event`, `newest_act`: seq of the newest on disk."""
         now = self._clock()
         for watch in list(self._watches.values()):
-            if self._is_gone(watch, now):
+            if self._is_closed(watch, now):
                 self.drop(watch.session, watch.ask)
             elif not watch.is_queued and _has_news(watch, now, newest_event, newest_act):
                 watch.is_queued = self._due.put(watch.session.user, watch, 0, now.mono_s)
@@ -144,13 +144,13 @@ class Watches:
                 watch.due = Instant(now.mono_s + ROUTES_PERIOD_S)
                 self._show_routes(watch, now)
 
-    def _is_gone(self, watch: _Watch, now: Now) -> bool:
-        is_known = self._desk.sessions.get(watch.session.connection) is watch.session
+    def _is_closed(self, watch: _Watch, now: Now) -> bool:
+        is_known = self._endpoint.sessions.get(watch.session.connection) is watch.session
         since = watch.stuck_since if watch.unseen_since is None else watch.unseen_since
         return not is_known or (since is not None and now.mono_s - since > GONE_S)
 
     def _show(self, watch: _Watch, answer: Answer, now: Now) -> bool:
-        if not self._desk.show(watch.session, watch.ask, answer):
+        if not self._endpoint.show(watch.session, watch.ask, answer):
             watch.stuck_since = watch.stuck_since or now.mono_s
             watch.due = Instant(max(watch.due, now.mono_s + RETRY_S))
             return False

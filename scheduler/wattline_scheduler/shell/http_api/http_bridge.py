@@ -11,10 +11,10 @@ from collections import deque
 from contextlib import suppress
 from typing import Protocol
 
-from wattline_protocol.site.model import HttpDoor
+from wattline_protocol.site.model import HttpApi
 from wattline_protocol.text.endpoints import split_endpoint
 from wattline_protocol.wire.client_messages import Answer
-from wattline_scheduler.shell.http_api.exchange import DoorRequest, DoorUnusable, Tell, token_of
+from wattline_scheduler.shell.http_api.exchange import ApiRequest, ApiUnusable, Deliver, token_of
 
 DOOR = b"http-door"
 """Replaces the connection in `ClientAsked` and `Reply`; ZeroMQ's own ids are 5 bytes."""
@@ -30,22 +30,22 @@ class Server(Protocol):
     def stop(self) -> None: ...
 
 
-class DoorDesk:
+class HttpBridge:
     """Requests from the HTTP server, taken by the loop."""
 
-    def __init__(self, door: HttpDoor | None) -> None:
-        """Listens at once, so that an address in use stops the start. Raises DoorUnusable."""
-        self.door = door
+    def __init__(self, api: HttpApi | None) -> None:
+        """Listens at once, so that an address in use stops the start. Raises ApiUnusable."""
+        self.api = api
         self._lock = threading.Lock()
-        self._asked: deque[tuple[int, DoorRequest]] = deque()
-        self._tells: dict[int, Tell] = {}
+        self._asked: deque[tuple[int, ApiRequest]] = deque()
+        self._waiting: dict[int, Deliver] = {}
         self._asks = 0
         self._refused: deque[str] = deque(maxlen=MAX_WAITING)
         self._server: Server | None = None
         self._listener: socket.socket | None = None
-        if door is not None:
-            token_of(door)
-            self._listener = _listen(door.listen)
+        if api is not None:
+            token_of(api)
+            self._listener = _listen(api.listen)
         self._bell_out, self._bell_in = socket.socketpair()
         self._bell_out.setblocking(False)
         self._bell_in.setblocking(False)
@@ -64,20 +64,20 @@ class DoorDesk:
 
     def start(self) -> None:
         """Start to serve."""
-        if self.door is None or self._listener is None:
+        if self.api is None or self._listener is None:
             return
         from wattline_scheduler.shell.http_api.http_server import HttpServer
 
-        self._server = HttpServer(self, self.door, self._listener)
+        self._server = HttpServer(self, self.api, self._listener)
         self._server.start()
 
-    def ask(self, request: DoorRequest, tell: Tell) -> int | None:
-        """From the server's thread: queue a request; None: too many. `tell` receives the answer."""
+    def ask(self, request: ApiRequest, reply: Deliver) -> int | None:
+        """From the server's thread: queue a request; None: too many. `reply` gets the answer."""
         with self._lock:
-            if len(self._tells) >= MAX_WAITING:
+            if len(self._waiting) >= MAX_WAITING:
                 return None
             self._asks += 1
-            self._tells[self._asks] = tell
+            self._waiting[self._asks] = reply
             self._asked.append((self._asks, request))
             number = self._asks
         with suppress(BlockingIOError):  # it is signalled already
@@ -87,9 +87,9 @@ class DoorDesk:
     def forget(self, number: int) -> None:
         """From the server's thread: the answer is no longer needed."""
         with self._lock:
-            self._tells.pop(number, None)
+            self._waiting.pop(number, None)
 
-    def receive(self) -> list[tuple[int, DoorRequest]]:
+    def receive(self) -> list[tuple[int, ApiRequest]]:
         """Requests since the last call."""
         with suppress(BlockingIOError):
             self._bell_out.recv(4096)
@@ -106,12 +106,12 @@ class DoorDesk:
         """Peers that sent an invalid token since the last call, at most `MAX_WAITING`."""
         return [self._refused.popleft() for _ in range(len(self._refused))]
 
-    def tell(self, number: int, answer: Answer) -> None:
+    def reply(self, number: int, answer: Answer) -> None:
         """Pass an answer to its request, if that still waits."""
         with self._lock:
-            tell = self._tells.pop(number, None)
-        if tell is not None:
-            tell(answer)
+            reply = self._waiting.pop(number, None)
+        if reply is not None:
+            reply(answer)
 
     def close(self) -> None:
         """Stop serving."""
@@ -134,5 +134,5 @@ def _listen(address: str) -> socket.socket:
         listener.listen(MAX_WAITING)
     except OSError as error:
         listener.close()
-        raise DoorUnusable(f"cannot serve HTTP on {address}: {error.strerror or error}") from error
+        raise ApiUnusable(f"cannot serve HTTP on {address}: {error.strerror or error}") from error
     return listener

@@ -25,9 +25,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from wattline_protocol.http.guard import HttpGuard, Reason, guarded
 from wattline_protocol.http.limits import HttpLimits
 from wattline_protocol.http.server import GuardedServer
-from wattline_protocol.site.model import HttpDoor
+from wattline_protocol.site.model import HttpApi
 from wattline_protocol.wire.client_messages import Answer, CancelGridEvent, GetPower
-from wattline_scheduler.shell.http_api.exchange import Bridge, DoorRequest, DoorUnusable, token_of
+from wattline_scheduler.shell.http_api.exchange import ApiRequest, ApiUnusable, Bridge, token_of
 from wattline_scheduler.shell.http_api.json_forms import (
     MAX_BODY_BYTES,
     BadForm,
@@ -70,11 +70,11 @@ class _Server(GuardedServer, uvicorn.Server):
 class HttpServer:
     """Serves in a thread of its own, from `start` to `stop`."""
 
-    def __init__(self, desk: Bridge, door: HttpDoor, listener: socket.socket) -> None:
+    def __init__(self, bridge: Bridge, api: HttpApi, listener: socket.socket) -> None:
         guard = HttpGuard(LIMITS, note=_note_refused)
         self._server = _Server(
             uvicorn.Config(
-                door_app(desk, door),
+                api_app(bridge, api),
                 http=guarded(H11Protocol, guard),
                 loop="asyncio",
                 ws="none",
@@ -106,14 +106,14 @@ class HttpServer:
         self._thread.join(STOP_WITHIN_S)
 
 
-def door_app(desk: Bridge, door: HttpDoor) -> Starlette:
+def api_app(bridge: Bridge, api: HttpApi) -> Starlette:
     """The routes."""
-    guard = _Guard(door, desk)
+    guard = _Guard(api, bridge)
     return Starlette(
         routes=[
-            Route(PATH, guard(_add(desk)), methods=["POST"]),
-            Route(PATH, guard(_list(desk)), methods=["GET"]),
-            Route(f"{PATH}/{{id}}", guard(_cancel(desk)), methods=["DELETE"]),
+            Route(PATH, guard(_add(bridge)), methods=["POST"]),
+            Route(PATH, guard(_list(bridge)), methods=["GET"]),
+            Route(f"{PATH}/{{id}}", guard(_cancel(bridge)), methods=["DELETE"]),
         ],
         exception_handlers={HTTPException: _no_route},
     )
@@ -122,9 +122,9 @@ def door_app(desk: Bridge, door: HttpDoor) -> Starlette:
 class _Guard:
     """Admits requests with the token; invalid ones are logged at a limited rate."""
 
-    def __init__(self, door: HttpDoor, desk: Bridge) -> None:
-        self._door = door
-        self._desk = desk
+    def __init__(self, api: HttpApi, bridge: Bridge) -> None:
+        self._api = api
+        self._bridge = bridge
         self._refused = 0
         self._logged_at = -REFUSALS_LOGGED_EVERY_S
 
@@ -137,8 +137,8 @@ class _Guard:
 
     def _refusal(self, request: Request) -> Response | None:
         try:
-            token = token_of(self._door)
-        except DoorUnusable as error:
+            token = token_of(self._api)
+        except ApiUnusable as error:
             log.warning("http_door_unusable", reason=str(error))
             return _error(503, "unavailable", "the scheduler cannot read its token; see its log")
         shown = request.headers.get("authorization", "")
@@ -151,14 +151,14 @@ class _Guard:
     def _count(self, request: Request) -> None:
         self._refused += 1
         peer = request.client.host if request.client else "unknown"
-        self._desk.refuse(peer)
+        self._bridge.refuse(peer)
         now_s = time.monotonic()
         if now_s - self._logged_at >= REFUSALS_LOGGED_EVERY_S:
             self._logged_at = now_s
             log.warning("http_refused", peer=peer, refused=self._refused)
 
 
-def _add(desk: Bridge) -> Handler:
+def _add(bridge: Bridge) -> Handler:
     async def add(request: Request) -> Response:
         try:
             async with asyncio.timeout(BODY_WITHIN_S):
@@ -173,7 +173,7 @@ def _add(desk: Bridge) -> Handler:
             asked = grid_event(body, time.time())
         except BadForm as error:
             return _error(400, "bad_request", str(error))
-        return await _asked(desk, asked)
+        return await _asked(bridge, asked)
 
     return add
 
@@ -189,21 +189,21 @@ async def _body(request: Request) -> bytes | None:
     return body
 
 
-def _list(desk: Bridge) -> Handler:
+def _list(bridge: Bridge) -> Handler:
     async def listed(_: Request) -> Response:
-        return await _asked(desk, GetPower())
+        return await _asked(bridge, GetPower())
 
     return listed
 
 
-def _cancel(desk: Bridge) -> Handler:
+def _cancel(bridge: Bridge) -> Handler:
     async def cancel(request: Request) -> Response:
-        return await _asked(desk, CancelGridEvent(request.path_params["id"], "by HTTP"))
+        return await _asked(bridge, CancelGridEvent(request.path_params["id"], "by HTTP"))
 
     return cancel
 
 
-async def _asked(desk: Bridge, request: DoorRequest) -> Response:
+async def _asked(bridge: Bridge, request: ApiRequest) -> Response:
     loop = asyncio.get_running_loop()
     waiter: asyncio.Future[Answer] = loop.create_future()
 
@@ -211,11 +211,11 @@ async def _asked(desk: Bridge, request: DoorRequest) -> Response:
         if not waiter.done():
             waiter.set_result(answer)
 
-    def tell(answer: Answer) -> None:
+    def reply(answer: Answer) -> None:
         with suppress(RuntimeError):  # the server has stopped: no request waits any more
             loop.call_soon_threadsafe(settle, answer)
 
-    number = desk.ask(request, tell)
+    number = bridge.ask(request, reply)
     if number is None:
         return _error(503, "busy", "too many requests wait; try again", {"retry-after": "1"})
     try:
@@ -225,7 +225,7 @@ async def _asked(desk: Bridge, request: DoorRequest) -> Response:
         text = "the scheduler did not answer; the same event may be sent again"
         return _error(503, "unavailable", text, {"retry-after": "1"})
     finally:
-        desk.forget(number)
+        bridge.forget(number)
     status, body = reply_to(answer)
     return JSONResponse(body, status)
 

@@ -18,7 +18,7 @@ from wattline_protocol.ids import DomainId
 from wattline_protocol.site.model import Site
 from wattline_protocol.site.sensing import USUAL_STALE_PERIODS, Meter, Plant, Sensor
 from wattline_scheduler.core.model.events import DomainMetered, ZoneSensed
-from wattline_scheduler.shell.async_thread import Aside
+from wattline_scheduler.shell.async_thread import AsyncThread
 from wattline_scheduler.shell.sensing.sensor_reader import Quantity, Reader
 from wattline_scheduler.shell.sensing.sensor_values import ReadingFailed
 from wattline_scheduler.shell.sensing.weather import Weather, read_weather
@@ -33,7 +33,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class PolledSensor:
     """A sensor, and the event that its value becomes."""
 
     slot: Slot
@@ -42,11 +42,11 @@ class Watched:
     failed: Callable[[str], SensorEvent]
 
 
-class SensingDesk:
+class SensorPoller:
     """Reads every sensor of the site at its own interval from `start` to `close`."""
 
     def __init__(self, site: Site, unix_s: Callable[[], float]) -> None:
-        self._watched = watched_of(site)
+        self._watched = polled_sensors(site)
         self._weather_files = {
             d.id: Path(d.plant.weather_file)
             for d in site.domains
@@ -55,17 +55,17 @@ class SensingDesk:
         self._unix_s = unix_s
         self._lock = threading.Lock()
         self._found: dict[Slot, SensorEvent] = {}
-        self._aside = Aside("sensing")
+        self._thread = AsyncThread("sensing")
 
     def start(self) -> None:
         """Start reading; no cost for a site without sensors."""
         if not self._watched and not self._weather_files:
             return
-        self._aside.start()
-        for watched in self._watched:
-            self._aside.run(partial(self._read_again_and_again, watched), str(watched.slot))
+        self._thread.start()
+        for polled in self._watched:
+            self._thread.run(partial(self._poll, polled), str(polled.slot))
         for zone, path in self._weather_files.items():
-            self._aside.run(partial(self._follow_weather, zone, path), f"weather of {zone}")
+            self._thread.run(partial(self._poll_weather, zone, path), f"weather of {zone}")
 
     def take(self) -> list[SensorEvent]:
         """Readings since the last call: at most one event a sensor."""
@@ -75,7 +75,7 @@ class SensingDesk:
 
     def close(self) -> None:
         """Stop reading; readings under way are cancelled, programs are killed."""
-        self._aside.close()
+        self._thread.close()
 
     def _put(self, slot: Slot, event: SensorEvent) -> None:
         with self._lock:
@@ -83,19 +83,19 @@ class SensingDesk:
 
     # --- in the thread --------------------------------------------------------------------
 
-    async def _read_again_and_again(self, watched: Watched) -> None:
+    async def _poll(self, polled: PolledSensor) -> None:
         loop = asyncio.get_running_loop()
         due = loop.time()
         try:
             while True:
-                self._put(watched.slot, await _reading(watched))
+                self._put(polled.slot, await _reading(polled))
                 # A slow reading does not cause a burst of later ones.
-                due = max(due + watched.reader.sensor.period_s, loop.time())
+                due = max(due + polled.reader.sensor.period_s, loop.time())
                 await asyncio.sleep(due - loop.time())
         finally:
-            await watched.reader.close()
+            await polled.reader.close()
 
-    async def _follow_weather(self, zone: DomainId, path: Path) -> None:
+    async def _poll_weather(self, zone: DomainId, path: Path) -> None:
         weather: Weather | None = None
         while True:
             try:
@@ -107,30 +107,30 @@ class SensingDesk:
             await asyncio.sleep(WEATHER_PERIOD_S)
 
 
-async def _reading(watched: Watched) -> SensorEvent:
+async def _reading(polled: PolledSensor) -> SensorEvent:
     try:
-        return watched.event(await watched.reader.read())
+        return polled.event(await polled.reader.read())
     except ReadingFailed as error:
-        return watched.failed(str(error))
+        return polled.failed(str(error))
     except Exception as error:
         # A bug in reading one sensor must not stop the others.
-        log.exception("reading_broken", sensor=watched.slot)
-        return watched.failed(f"{type(error).__name__}: {error}")
+        log.exception("reading_broken", sensor=polled.slot)
+        return polled.failed(f"{type(error).__name__}: {error}")
 
 
-def watched_of(site: Site) -> list[Watched]:
+def polled_sensors(site: Site) -> list[PolledSensor]:
     """Every sensor that the site file declares."""
-    watched: list[Watched] = []
+    polled: list[PolledSensor] = []
     for domain in site.domains:
         if domain.meter is not None:
-            watched.append(_meter(domain.id, domain.meter))
+            polled.append(_meter(domain.id, domain.meter))
         if domain.plant is not None:
-            watched += _plant(domain.id, domain.plant)
-    return watched
+            polled += _plant(domain.id, domain.plant)
+    return polled
 
 
-def _meter(domain: DomainId, meter: Meter) -> Watched:
-    return Watched(
+def _meter(domain: DomainId, meter: Meter) -> PolledSensor:
+    return PolledSensor(
         slot=(domain, "meter"),
         reader=Reader(meter.sensor, "power", meter.stale_after_s),
         event=lambda watts: DomainMetered(domain, round(watts * 1000)),
@@ -138,11 +138,11 @@ def _meter(domain: DomainId, meter: Meter) -> Watched:
     )
 
 
-def _plant(zone: DomainId, plant: Plant) -> list[Watched]:
-    watched: list[Watched] = []
+def _plant(zone: DomainId, plant: Plant) -> list[PolledSensor]:
+    polled: list[PolledSensor] = []
     if plant.units_sensor is not None:
-        watched.append(
-            Watched(
+        polled.append(
+            PolledSensor(
                 slot=(zone, "units"),
                 reader=_reader(plant.units_sensor, "number"),
                 event=lambda units: ZoneSensed(zone, int(units), None),
@@ -150,15 +150,15 @@ def _plant(zone: DomainId, plant: Plant) -> list[Watched]:
             )
         )
     if plant.outside_sensor is not None:
-        watched.append(
-            Watched(
+        polled.append(
+            PolledSensor(
                 slot=(zone, "outside"),
                 reader=_reader(plant.outside_sensor, "number"),
                 event=lambda outside_c: ZoneSensed(zone, None, outside_c),
                 failed=lambda why: ZoneSensed(zone, None, None, f"outside temperature: {why}"),
             )
         )
-    return watched
+    return polled
 
 
 def _reader(sensor: Sensor, quantity: Quantity) -> Reader:

@@ -12,7 +12,7 @@ CATCH_UP_EVENTS = 10_000
 """Maximum of events checked after a restart for delivery; older ones are dropped."""
 
 
-class WebhookDesk:
+class WebhookDispatcher:
     """Passes every event on record to its subscribed webhooks."""
 
     def __init__(self, site: Site, marks: Mapping[str, int], newest_event: int) -> None:
@@ -32,7 +32,7 @@ class WebhookDesk:
                 hook.offer(event)
             hook.start()
 
-    def tell(self, event: EventView) -> None:
+    def publish(self, event: EventView) -> None:
         """Deliver an event that is on disk."""
         for hook in self._hooks:
             hook.offer(event)

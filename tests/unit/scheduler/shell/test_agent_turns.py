@@ -11,7 +11,7 @@ from wattline_protocol.wire.codec import Codec
 from wattline_protocol.wire.transport import Incoming, ServerSocket
 from wattline_scheduler.core.model.effects import Effect
 from wattline_scheduler.shell import agent_turns
-from wattline_scheduler.shell.agent_endpoint import AgentDesk
+from wattline_scheduler.shell.agent_endpoint import AgentEndpoint
 from wattline_scheduler.shell.agent_turns import AGENTS_S, LIMITS, AgentTurns
 from wattline_scheduler.shell.clients.fair_queue import QUANTUM_S
 
@@ -42,7 +42,7 @@ class Scene:
         self.pipe, self.passed_s = Pipe(), 0.0
         self.said: list[str] = []
         nodes = [NodeId(f"n{number}") for number in range(10)]
-        desk = AgentDesk(cast("ServerSocket", self.pipe), nodes)
+        desk = AgentEndpoint(cast("ServerSocket", self.pipe), nodes)
         self.turns = AgentTurns(desk, self._clock, self._handle)
 
     def says(self, node: str, count: int = 1) -> None:

@@ -36,88 +36,88 @@ def at(mono_s: float) -> Now:
 
 
 def test_answers_wait_for_room_and_keep_their_order() -> None:
-    pipe, desk = greeted()
+    pipe, endpoint = greeted()
     pipe.room = 1
     for number in range(4):
-        desk.tell(b"c", number, Done(str(number)))
+        endpoint.reply(b"c", number, Done(str(number)))
     assert answers(pipe) == ["0"]
-    assert desk.retry_in_s(Instant(1.0)) == client_endpoint.RETRY_SOON_S
+    assert endpoint.retry_in_s(Instant(1.0)) == client_endpoint.RETRY_SOON_S
     pipe.room = 2
-    desk.flush(Instant(1.0))
+    endpoint.flush(Instant(1.0))
     assert answers(pipe) == ["0", "1", "2"]
     pipe.room = 9
-    desk.flush(Instant(2.0))
-    desk.tell(b"c", 4, Done("4"))
+    endpoint.flush(Instant(2.0))
+    endpoint.reply(b"c", 4, Done("4"))
     assert answers(pipe) == ["0", "1", "2", "3", "4"]
-    assert desk.retry_in_s(Instant(2.0)) is None
+    assert endpoint.retry_in_s(Instant(2.0)) is None
 
 
 def test_a_connection_that_takes_nothing_loses_its_session() -> None:
-    pipe, desk = greeted()
+    pipe, endpoint = greeted()
     pipe.room = 0
-    desk.tell(b"c", 1, Done("late"))
-    desk.flush(Instant(10.0))
-    assert desk.retry_in_s(Instant(11.0)) == client_endpoint.RETRY_LATER_S
-    desk.flush(Instant(10.0 + STUCK_S))
-    assert list(desk.sessions) == [b"c"]
-    desk.flush(Instant(10.1 + STUCK_S))
-    assert not desk.sessions
-    assert desk.retry_in_s(Instant(50.0)) is None
+    endpoint.reply(b"c", 1, Done("late"))
+    endpoint.flush(Instant(10.0))
+    assert endpoint.retry_in_s(Instant(11.0)) == client_endpoint.RETRY_LATER_S
+    endpoint.flush(Instant(10.0 + STUCK_S))
+    assert list(endpoint.sessions) == [b"c"]
+    endpoint.flush(Instant(10.1 + STUCK_S))
+    assert not endpoint.sessions
+    assert endpoint.retry_in_s(Instant(50.0)) is None
 
 
 def test_a_backlog_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_endpoint, "MAX_BACKLOG", 3)
-    pipe, desk = greeted()
+    pipe, endpoint = greeted()
     pipe.room = 0
     for number in range(3):
-        desk.tell(b"c", number, Done(""))
-    assert list(desk.sessions) == [b"c"]
-    desk.tell(b"c", 3, Done(""))
-    assert not desk.sessions
+        endpoint.reply(b"c", number, Done(""))
+    assert list(endpoint.sessions) == [b"c"]
+    endpoint.reply(b"c", 3, Done(""))
+    assert not endpoint.sessions
 
 
 def test_beyond_the_limit_the_longest_unheard_session_goes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(client_endpoint, "MAX_SESSIONS", 2)
-    pipe, desk = greeted(b"1")
-    desk.sessions[b"1"].watch_count = 1
+    pipe, endpoint = greeted(b"1")
+    endpoint.sessions[b"1"].watch_count = 1
     for connection in (b"2", b"3"):
         pipe.arrives(ClientHello(PROTOCOL_VERSION, "t"), connection)
-    assert taken(desk) == []
-    assert list(desk.sessions) == [b"1", b"3"]
+    assert taken(endpoint) == []
+    assert list(endpoint.sessions) == [b"1", b"3"]
 
 
 def test_a_user_with_many_connections_loses_its_own_and_not_those_of_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(client_endpoint, "MAX_SESSIONS_OF_USER", 2)
-    pipe, desk = greeted(b"1", "bob")
+    pipe, endpoint = greeted(b"1", "bob")
     for connection in (b"2", b"3", b"4"):
         pipe.arrives(ClientHello(PROTOCOL_VERSION, "t"), connection)
-    assert taken(desk) == []
-    assert list(desk.sessions) == [b"1", b"3", b"4"]
+    assert taken(endpoint) == []
+    assert list(endpoint.sessions) == [b"1", b"3", b"4"]
 
 
 def test_a_backlog_has_a_limit_over_all_connections_of_a_user(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(client_endpoint, "MAX_BACKLOG_BYTES_OF_USER", 3_000)
-    pipe, desk = greeted(b"1")
+    pipe, endpoint = greeted(b"1")
     for connection, user in ((b"2", "ada"), (b"3", "bob")):
         pipe.arrives(ClientHello(PROTOCOL_VERSION, "t"), connection, user=user)
-    assert taken(desk) == []
+    assert taken(endpoint) == []
     pipe.room = 0
     for connection in (b"1", b"2", b"3"):
-        desk.tell(connection, 1, Done("x" * 1_600))
-    assert list(desk.sessions) == [b"1", b"3"]
+        endpoint.reply(connection, 1, Done("x" * 1_600))
+    assert list(endpoint.sessions) == [b"1", b"3"]
 
 
 def test_a_request_without_room_is_answered_so_that_its_client_does_not_wait_for_ever() -> None:
-    pipe, desk = greeted()
+    pipe, endpoint = greeted()
     pipe.arrives(Ask(7, ListEvents()))
-    (incoming,) = desk.receive()
-    desk.turn_away(incoming)
+    (incoming,) = endpoint.receive()
+    endpoint.reject(incoming)
     assert pipe.refused == ["rate"]
     ((ask, answer),) = ((told.ask, told.answer) for told in pipe.told())
     assert ask == 7
@@ -127,24 +127,24 @@ def test_a_request_without_room_is_answered_so_that_its_client_does_not_wait_for
 
 @pytest.mark.parametrize("data", [b"junk", b"x" * (client_endpoint.MAX_BUSY_BYTES + 1)])
 def test_what_is_no_request_or_large_is_turned_away_without_a_word(data: bytes) -> None:
-    pipe, desk = greeted()
+    pipe, endpoint = greeted()
     pipe.arrives(Ask(7, ListEvents()))
-    (incoming,) = desk.receive()
-    desk.turn_away(incoming._replace(data=data))
+    (incoming,) = endpoint.receive()
+    endpoint.reject(incoming._replace(data=data))
     assert (pipe.refused, pipe.sent) == (["rate"], [])
 
 
 def test_what_waited_of_a_member_that_was_removed_is_not_heard() -> None:
-    pipe, desk = greeted()
+    pipe, endpoint = greeted()
     pipe.arrives(Ask(1, ListEvents()))
     pipe.removed.add("ada")
-    assert taken(desk) == []
+    assert taken(endpoint) == []
 
 
 def test_a_role_that_was_changed_counts_from_the_next_request() -> None:
-    pipe, desk = greeted()
+    pipe, endpoint = greeted()
     pipe.arrives(Ask(1, ListEvents()), role="submitter")
-    ((session, ask),) = taken(desk)
+    ((session, ask),) = taken(endpoint)
     assert (session.role, ask.ask) == ("submitter", 1)
 
 
@@ -152,13 +152,13 @@ class Watched:
     """Watches over a desk, with events and routes to show."""
 
     def __init__(self) -> None:
-        self.pipe, self.desk = greeted()
+        self.pipe, self.endpoint = greeted()
         self.events: list[EventView] = []
         self.routes = Routes({})
         snapshots = Snapshots(self._site)
         self.mono_s, self.look_s = 0.0, 0.0
         shown = (snapshots, self._after, self._after, lambda: self.routes)
-        self.watches = Watches(self.desk, *shown, self._clock)
+        self.watches = Watches(self.endpoint, *shown, self._clock)
 
     def _clock(self) -> Now:
         self.mono_s += self.look_s
@@ -172,7 +172,7 @@ class Watched:
 
     @property
     def session(self) -> Session:
-        return self.desk.sessions[b"c"]
+        return self.endpoint.sessions[b"c"]
 
     def happens(self, seq: int) -> None:
         self.events.append(EventView(seq, UnixTime(0.0), "kind", "who", "text"))
@@ -263,11 +263,11 @@ def test_a_watch_nobody_reads_ends_and_an_idle_one_does_not() -> None:
 def test_many_watches_of_one_user_keep_neither_others_nor_the_step_waiting() -> None:
     w = Watched()
     w.pipe.arrives(ClientHello(PROTOCOL_VERSION, "t"), b"b", user="bob")
-    assert taken(w.desk) == []
+    assert taken(w.endpoint) == []
     w.pipe.sent.clear()
     for ask in range(16):
         w.watches.add(w.session, ask, ListEvents(follow=True), at(0.0))
-    w.watches.add(w.desk.sessions[b"b"], 99, ListEvents(follow=True), at(0.0))
+    w.watches.add(w.endpoint.sessions[b"b"], 99, ListEvents(follow=True), at(0.0))
     w.look_s = SHOW_S / 4
     w.show(0.0)
     first = [told.ask for told in w.pipe.told()]
@@ -282,7 +282,7 @@ def test_many_watches_of_one_user_keep_neither_others_nor_the_step_waiting() -> 
 def test_watches_end_with_their_session() -> None:
     w = Watched()
     w.watches.add(w.session, 1, WatchRoutes(), at(0.0))
-    w.desk.end(w.session)
+    w.endpoint.end(w.session)
     w.show(1.0)
     assert len(w.watches) == 0
     assert w.pipe.sent == []

@@ -54,9 +54,9 @@ class Scene:
     """Clients of some members, and what becomes of what they ask."""
 
     def __init__(self, reads: Reads | None = None) -> None:
-        self.pipe, self.desk = greeted(b"ada", "ada")
+        self.pipe, self.endpoint = greeted(b"ada", "ada")
         self.clock, self._reads = Clock(), reads
-        self.turns = ClientTurns(self.desk, self.clock, self._answer, fails)
+        self.turns = ClientTurns(self.endpoint, self.clock, self._answer, fails)
         self.order: list[tuple[bytes, int]] = []
         """Plain requests in the order in which they were served."""
 
@@ -92,7 +92,7 @@ class Scene:
 
     def works(self, user: str, ask: int, parts: int, part_s: float = PART_S) -> list[Effect]:
         """Long work of so many parts, which then says Done."""
-        session = self.desk.sessions[user.encode()]
+        session = self.endpoint.sessions[user.encode()]
 
         def begin(now: Now) -> Parts[Answer]:
             for _ in range(parts):
@@ -193,7 +193,7 @@ def test_work_of_clients_that_are_gone_is_dropped(scene: Scene) -> None:
     scene.works("ada", 1, parts=50)
     scene.works("ada", 2, parts=50)
     scene.step()
-    scene.desk.end(scene.desk.sessions[b"ada"])
+    scene.endpoint.end(scene.endpoint.sessions[b"ada"])
     assert scene.all_told() == []
     assert scene.turns.next_in_s() is None
 

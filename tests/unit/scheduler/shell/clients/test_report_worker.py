@@ -16,7 +16,7 @@ from wattline_scheduler.report import ReportOrder
 from wattline_scheduler.shell.clients.report_worker import (
     MAX_OUTSTANDING,
     MAX_OUTSTANDING_OF_USER,
-    ReportDesk,
+    ReportWorker,
     report_order,
 )
 
@@ -24,10 +24,10 @@ ADA, BOB = UserName("ada"), UserName("bob")
 
 
 @pytest.fixture
-def desk() -> Iterator[ReportDesk]:
-    desk = ReportDesk()
-    yield desk
-    desk.close()
+def endpoint() -> Iterator[ReportWorker]:
+    endpoint = ReportWorker()
+    yield endpoint
+    endpoint.close()
 
 
 @pytest.fixture
@@ -37,20 +37,20 @@ def order(h: Harness, tmp_path: Path) -> Iterator[ReportOrder]:
     store.close()
 
 
-def made(desk: ReportDesk, count: int) -> list[Reply]:
+def made(endpoint: ReportWorker, count: int) -> list[Reply]:
     replies: list[Reply] = []
 
     def are_all_there() -> bool:
-        replies.extend(desk.take())
+        replies.extend(endpoint.take())
         return len(replies) == count
 
     until(are_all_there, f"{count} reports")
     return replies
 
 
-def test_a_report_is_what_its_reader_expects(desk: ReportDesk, order: ReportOrder) -> None:
-    assert desk.order(b"c", 7, ADA, lambda: order) is None
-    (reply,) = made(desk, 1)
+def test_a_report_is_what_its_reader_expects(endpoint: ReportWorker, order: ReportOrder) -> None:
+    assert endpoint.order(b"c", 7, ADA, lambda: order) is None
+    (reply,) = made(endpoint, 1)
     assert (reply.client, reply.ask) == (b"c", 7)
     told = msgspec.msgpack.decode(msgspec.msgpack.encode(Tell(7, reply.answer)), type=Tell)
     assert isinstance(told.answer, Report)
@@ -58,42 +58,42 @@ def test_a_report_is_what_its_reader_expects(desk: ReportDesk, order: ReportOrde
 
 
 def test_of_one_user_few_are_made_at_a_time_and_others_have_room(
-    desk: ReportDesk, order: ReportOrder
+    endpoint: ReportWorker, order: ReportOrder
 ) -> None:
-    refused = [desk.order(b"a", ask, ADA, lambda: order) for ask in range(4)]
+    refused = [endpoint.order(b"a", ask, ADA, lambda: order) for ask in range(4)]
     assert [reply is not None for reply in refused] == [False, False, True, True]
     denied = refused[-1]
     assert denied is not None
     assert isinstance(denied.answer, Denied)
     assert denied.answer.kind == "busy"
-    assert desk.order(b"b", 9, BOB, lambda: order) is None
-    assert [(reply.client, reply.ask) for reply in made(desk, 3)] == [
+    assert endpoint.order(b"b", 9, BOB, lambda: order) is None
+    assert [(reply.client, reply.ask) for reply in made(endpoint, 3)] == [
         (b"a", 0),
         (b"a", 1),
         (b"b", 9),
     ]
 
 
-def test_of_all_users_so_many_wait_at_most(desk: ReportDesk, order: ReportOrder) -> None:
+def test_of_all_users_so_many_wait_at_most(endpoint: ReportWorker, order: ReportOrder) -> None:
     users = [UserName(f"u{number}") for number in range(MAX_OUTSTANDING + 1)]
-    refused = [desk.order(b"c", 1, user, lambda: order) for user in users]
+    refused = [endpoint.order(b"c", 1, user, lambda: order) for user in users]
     assert [reply is not None for reply in refused] == [False] * MAX_OUTSTANDING + [True]
     assert MAX_OUTSTANDING_OF_USER < MAX_OUTSTANDING
 
 
-def test_a_store_that_cannot_be_read_is_said(desk: ReportDesk, order: ReportOrder) -> None:
+def test_a_store_that_cannot_be_read_is_said(endpoint: ReportWorker, order: ReportOrder) -> None:
     lost = msgspec.structs.replace(order, path=order.path.with_name("none.db"))
-    desk.order(b"c", 1, ADA, lambda: lost)
-    (reply,) = made(desk, 1)
+    endpoint.order(b"c", 1, ADA, lambda: lost)
+    (reply,) = made(endpoint, 1)
     assert isinstance(reply.answer, Denied)
     assert reply.answer.kind == "unavailable"
     assert "none.db" in reply.answer.reason
 
 
 def test_a_report_that_is_not_made_does_not_keep_the_scheduler(
-    desk: ReportDesk, order: ReportOrder
+    endpoint: ReportWorker, order: ReportOrder
 ) -> None:
-    desk.order(b"c", 1, ADA, lambda: order)
-    desk.order(b"c", 2, ADA, lambda: order)
-    desk.close()
-    assert desk.take() == []
+    endpoint.order(b"c", 1, ADA, lambda: order)
+    endpoint.order(b"c", 2, ADA, lambda: order)
+    endpoint.close()
+    assert endpoint.take() == []

@@ -20,7 +20,7 @@ from support.programs.live_scheduler import (
     free_endpoints,
     until,
 )
-from wattline_protocol.site.model import HttpDoor
+from wattline_protocol.site.model import HttpApi
 from wattline_protocol.views.site_views import DomainView
 from wattline_protocol.wire.client_messages import Events, GetPower, ListEvents, Power
 from wattline_scheduler.shell.http_api.http_server import LIMITS
@@ -45,7 +45,7 @@ def directory(tmp_path: Path) -> SiteDirectory:
     token.chmod(0o600)
     listen = free_endpoints(1)[0].removeprefix("tcp://")
     plain = site().rack("a", 1).build()
-    door = HttpDoor(listen, str(token), "aggregator")
+    door = HttpApi(listen, str(token), "aggregator")
     return SiteDirectory(tmp_path / "site", msgspec.structs.replace(plain, http=door))
 
 

@@ -24,7 +24,7 @@ from wattline_protocol.site.sensing import (
 )
 from wattline_protocol.wire.client_messages import Events, ListEvents
 from wattline_scheduler.core.model.events import DomainMetered, ZoneSensed
-from wattline_scheduler.shell.sensing.sensor_poller import SensingDesk, SensorEvent
+from wattline_scheduler.shell.sensing.sensor_poller import SensorEvent, SensorPoller
 
 PDU_A, PDU_B, ROOM = DomainId("pdu-a"), DomainId("pdu-b"), DomainId("room")
 
@@ -66,8 +66,8 @@ def test_each_sensor_makes_its_event(server: SensorServer, tmp_path: Path) -> No
         weather_file=str(weather),
     )
     seen: list[SensorEvent] = []
-    desk = SensingDesk(with_sensors({PDU_A: quick, PDU_B: hangs}, plant), lambda: 0.0)
-    desk.start()
+    poller = SensorPoller(with_sensors({PDU_A: quick, PDU_B: hangs}, plant), lambda: 0.0)
+    poller.start()
     try:
         wanted = [
             DomainMetered(PDU_A, 3_412_500),
@@ -77,30 +77,30 @@ def test_each_sensor_makes_its_event(server: SensorServer, tmp_path: Path) -> No
         ]
 
         def saw_all() -> bool:
-            seen.extend(desk.take())
+            seen.extend(poller.take())
             return all(event in seen for event in wanted)
 
         until(saw_all, f"{wanted}")
     finally:
-        desk.close()
+        poller.close()
 
 
 def test_a_hanging_sensor_has_one_reading_outstanding(server: SensorServer) -> None:
     server.routes["/b"] = server.hangs()
     hangs = Meter(sensor(RedfishSource(f"{server.url}/b"), timeout_s=60.0))
-    desk = SensingDesk(with_sensors({PDU_B: hangs}), time.time)
-    desk.start()
+    poller = SensorPoller(with_sensors({PDU_B: hangs}), time.time)
+    poller.start()
     until(lambda: server.asked, "the first reading")
-    desk.close()
+    poller.close()
     assert server.asked == ["/b"]
-    assert desk.take() == []
+    assert poller.take() == []
 
 
 def test_a_site_without_sensors_starts_no_thread() -> None:
-    desk = SensingDesk(with_sensors({}), time.time)
-    desk.start()
-    desk.close()
-    assert desk.take() == []
+    poller = SensorPoller(with_sensors({}), time.time)
+    poller.start()
+    poller.close()
+    assert poller.take() == []
 
 
 def test_a_running_scheduler_reads_its_meters(server: SensorServer, tmp_path: Path) -> None:
