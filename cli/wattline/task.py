@@ -332,8 +332,8 @@ def _remove_leftovers(home: Path, me: Identity) -> None:
             shutil.rmtree(path, ignore_errors=True)
         elif parts := _SAVING_NAME.fullmatch(path.name):
             task, attempt, pid = (int(part) for part in parts.groups())
-            same_try = (task, attempt) == (me.task, me.attempt)
-            if (task == me.task and attempt < me.attempt) or (same_try and not _is_alive(pid)):
+            same_attempt = (task, attempt) == (me.task, me.attempt)
+            if (task == me.task and attempt < me.attempt) or (same_attempt and not _is_alive(pid)):
                 shutil.rmtree(path, ignore_errors=True)
 
 
@@ -435,7 +435,7 @@ class _Stop:
 
     def __init__(self) -> None:
         self.asked = False
-        self.looked_s = -math.inf
+        self.checked_s = -math.inf
 
 
 _stop = _Stop()
@@ -448,8 +448,8 @@ def stop_requested() -> bool:
     """
     path = os.environ.get("WATTLINE_STOP_FILE", "")
     now_s = time.monotonic()
-    if path and not _stop.asked and now_s - _stop.looked_s >= STOP_FILE_PERIOD_S:
-        _stop.looked_s = now_s
+    if path and not _stop.asked and now_s - _stop.checked_s >= STOP_FILE_PERIOD_S:
+        _stop.checked_s = now_s
         if Path(path).exists():  # only ever set: SIGTERM may arrive during the check of the file
             _stop.asked = True
     return _stop.asked

@@ -79,7 +79,7 @@ class GatewayMachine(RuleBasedStateMachine):
     def beat(self, task: int, capacity: int, draining: bool) -> None:
         self.dead.discard(name(task))
         beat = WorkerBeat(1, service_of(task), capacity, 0, 0, draining)
-        self.take(e.WorkerSaid(name(task), f"key-{task}", beat))
+        self.take(e.WorkerMessage(name(task), f"key-{task}", beat))
 
     @rule(count=st.integers(1, 4), service=st.sampled_from(SERVICES), seconds=st.floats(0.0, 5.0))
     def submit(self, count: int, service: str, seconds: float) -> None:
@@ -99,12 +99,12 @@ class GatewayMachine(RuleBasedStateMachine):
             message: FromWorker = Reply(number, b"2")
         else:
             message = Failure(number, how)  # type: ignore[arg-type]  # drawn from the literals
-        self.take(e.WorkerSaid(connection, key, message))
+        self.take(e.WorkerMessage(connection, key, message))
 
     @rule(task=TASKS)
     def kill(self, task: int) -> None:
         self.held.pop(name(task), None)
-        self.take(e.WorkerGone(name(task)))
+        self.take(e.WorkerDisconnected(name(task)))
 
     @precondition(lambda self: self.submitted.keys() - self.answered.keys() - self.abandoned)
     @rule(data=st.data())
@@ -124,7 +124,7 @@ class GatewayMachine(RuleBasedStateMachine):
     @invariant()
     def books_agree(self) -> None:
         self.gateway.check_invariants()
-        for connection, worker in self.gateway.roster.workers.items():
+        for connection, worker in self.gateway.pool.workers.items():
             assert set(self.held.get(connection, [])) >= worker.in_flight
 
     def teardown(self) -> None:

@@ -54,7 +54,7 @@ def _quota(quota: QuotaView, now_unix_s: float) -> Row:
         bar(quota.used, quota.limit),
         f"{amount(quota, quota.limit)} {UNITS[quota.what]}".rstrip(),
         amount(quota, quota.left),
-        quota.who_waits or "–",
+        quota.waiting_jobs or "–",
         "as work ends" if resets is None else when(resets, now_unix_s),
     )
 

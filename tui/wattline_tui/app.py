@@ -141,11 +141,11 @@ class TopApp(App[None]):
         self.call_after_refresh(self._is_drawn.set)
         job = self._on_top(JobScreen)
         if job is not None:
-            self._follow_job(job)
+            self._watch_job(job)
         elif self._on_top(AccountsScreen) is not None:
-            self._follow(ListAccounts())
+            self._watch(ListAccounts())
         elif self._on_top(ReservationsScreen) is not None:
-            self._follow(ListReservations())
+            self._watch(ListReservations())
 
     def on_feed_interrupted(self, message: FeedInterrupted) -> None:
         """Keep the screen and mark it as stale."""
@@ -210,7 +210,7 @@ class TopApp(App[None]):
         screen = JobScreen(message.job)
         self.push_screen(screen)
         self.call_after_refresh(self._redraw)
-        self.call_after_refresh(self._follow_job, screen)
+        self.call_after_refresh(self._watch_job, screen)
 
     def on_open_accounts(self, message: OpenAccounts) -> None:
         """Show accounts and quotas."""
@@ -226,7 +226,7 @@ class TopApp(App[None]):
         """Open a screen that shows the answer to this request."""
         self.push_screen(screen)
         self.call_after_refresh(self._redraw)
-        self.call_after_refresh(self._follow, request)
+        self.call_after_refresh(self._watch, request)
 
     def action_help(self) -> None:
         """All keys."""
@@ -242,7 +242,7 @@ class TopApp(App[None]):
         if len(self.screen_stack) > 2:
             self.pop_screen()
 
-    def _follow_job(self, screen: JobScreen) -> None:
+    def _watch_job(self, screen: JobScreen) -> None:
         job, place = screen.job, screen.log_place
         self.run_worker(
             lambda: self._fetch(job, place),
@@ -252,7 +252,7 @@ class TopApp(App[None]):
             name="job",
         )
 
-    def _follow(self, request: Request) -> None:
+    def _watch(self, request: Request) -> None:
         self.run_worker(
             lambda: self._fetch_list(request),
             thread=True,

@@ -42,26 +42,26 @@ def cancel(
     client: Client, *, dry_run: bool, jobs: str | None, **filters: tuple[str, ...]
 ) -> Outcome:
     """Cancel jobs."""
-    return _told(client.cancel(which(jobs, **filters), dry_run=dry_run))
+    return _outcome(client.cancel(which(jobs, **filters), dry_run=dry_run))
 
 
 def hold(client: Client, *, dry_run: bool, jobs: str | None, **filters: tuple[str, ...]) -> Outcome:
     """Hold jobs."""
-    return _told(client.hold(which(jobs, **filters), dry_run=dry_run))
+    return _outcome(client.hold(which(jobs, **filters), dry_run=dry_run))
 
 
 def release(
     client: Client, *, dry_run: bool, jobs: str | None, **filters: tuple[str, ...]
 ) -> Outcome:
     """Release held jobs."""
-    return _told(client.release(which(jobs, **filters), dry_run=dry_run))
+    return _outcome(client.release(which(jobs, **filters), dry_run=dry_run))
 
 
 def requeue(
     client: Client, *, dry_run: bool, jobs: str | None, **filters: tuple[str, ...]
 ) -> Outcome:
     """Requeue jobs."""
-    return _told(client.requeue(which(jobs, **filters), dry_run=dry_run))
+    return _outcome(client.requeue(which(jobs, **filters), dry_run=dry_run))
 
 
 def update(
@@ -84,7 +84,7 @@ def update(
         changes["at_a_time"] = int(at_a_time)
     if not changes:
         raise ActFailed("say what to change, for example --priority high", exits.USAGE)
-    return _told(client.update(chosen, dry_run=dry_run, **changes))
+    return _outcome(client.update(chosen, dry_run=dry_run, **changes))
 
 
 def _is_given(value: object) -> bool:
@@ -92,7 +92,7 @@ def _is_given(value: object) -> bool:
     return value is not None and value is not False and value != ()
 
 
-def _told(acted: Acted) -> Outcome:
+def _outcome(acted: Acted) -> Outcome:
     """The answer, with the exit code of its first refusal."""
     refused = acted.refused
     if not refused:

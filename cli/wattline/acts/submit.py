@@ -62,12 +62,12 @@ def submit(
         return Outcome(Submission(job, spec.name, quiet))
     if not quiet:
         put_error(f"Submitted job {job} ({spec.name}); waiting for its end.")
-    says = (lambda _: None) if quiet or as_json else PendingNotes()
+    report = (lambda _: None) if quiet or as_json else PendingNotes()
     try:
         if has_one_task(spec) and not (quiet or as_json):
-            for piece in output(client, job, says):
+            for piece in output(client, job, report):
                 put(piece)
-        ended = client.wait(job, seen=says)
+        ended = client.wait(job, seen=report)
     except KeyboardInterrupt:
         put_error(
             f"\nJob {job} ({spec.name}) runs on. `wattline logs {job} -f` shows what it writes, "

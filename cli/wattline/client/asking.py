@@ -133,10 +133,10 @@ class Asking:
         except queue.Empty:
             left_s = None if timeout_s is None else timeout_s - early_s
         if self._connection.link.welcome is None:
-            self._tell_trouble(left_s)
+            self._report_trouble(left_s)
         return pending.answers.get(timeout=left_s)
 
-    def _tell_trouble(self, left_s: float | None) -> None:
+    def _report_trouble(self, left_s: float | None) -> None:
         where = self._bundle.client_endpoint
         try:
             why = trouble(where)

@@ -29,24 +29,24 @@ class ClientRoutes:
         loop = asyncio.get_running_loop()
         news: asyncio.Queue[ServiceRoutes | WattlineError] = asyncio.Queue()
 
-        def tell(item: ServiceRoutes | WattlineError) -> None:
+        def publish(item: ServiceRoutes | WattlineError) -> None:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(news.put_nowait, item)
 
-        threading.Thread(target=self._follow, args=(tell,), name="routes", daemon=True).start()
+        threading.Thread(target=self._watch, args=(publish,), name="routes", daemon=True).start()
         while True:
             item = await news.get()
             if isinstance(item, WattlineError):
                 raise item
             yield item
 
-    def _follow(self, tell: Callable[[ServiceRoutes | WattlineError], None]) -> None:
+    def _watch(self, publish: Callable[[ServiceRoutes | WattlineError], None]) -> None:
         while True:
             try:
                 for routes in self._client.watch_routes():
-                    tell(routes)
+                    publish(routes)
             except Unreachable as error:
                 log.warning("routes_unreachable", detail=str(error))
             except WattlineError as error:
-                tell(error)
+                publish(error)
                 return

@@ -69,12 +69,12 @@ class Session:
             ready = dict(poller.poll(POLL_MS))
             if self._link.waiter in ready:
                 self._link.take_wakeups()
-            self._follow_connection()
+            self._track_connection()
             for data in self._socket.recv_batch():
                 self._receive(data)
             self._send_waiting()
 
-    def _follow_connection(self) -> None:
+    def _track_connection(self) -> None:
         state = self._socket.link
         if state.state == "refused":
             self._link.refuse(

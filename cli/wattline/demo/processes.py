@@ -82,12 +82,12 @@ class Processes:
         for process in reversed(self._running.values()):
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-        _wait_gone(lambda: [p for p in self._running.values() if p.poll() is None], STOP_S)
+        _wait_ended(lambda: [p for p in self._running.values() if p.poll() is None], STOP_S)
         self._running.clear()
         descendants = _descendants()
         for descendant in descendants:
             _signal(descendant, signal.SIGKILL)
-        _wait_gone(_descendants, KILL_S)
+        _wait_ended(_descendants, KILL_S)
         return [f"process {p.pid} ({' '.join(p.cmdline()[:4])})" for p in _descendants()]
 
     def _log(self, name: str) -> IO[bytes]:
@@ -122,7 +122,7 @@ def _signal(process: psutil.Process, number: signal.Signals) -> None:
         return
 
 
-def _wait_gone(left: Callable[[], Sequence[object]], limit_s: float) -> None:
+def _wait_ended(left: Callable[[], Sequence[object]], limit_s: float) -> None:
     until_s = time.monotonic() + limit_s
     while left() and time.monotonic() < until_s:
         time.sleep(0.05)

@@ -118,10 +118,10 @@ def _play_headless(root: Path) -> Evidence:
 
     console = Console(stderr=True)
 
-    def tell(elapsed_s: float, text: str) -> None:
+    def show(elapsed_s: float, text: str) -> None:
         console.print(f"[dim]{elapsed_s:6.1f} s[/]  {text}", highlight=False, soft_wrap=True)
 
-    demo = Demo(root, Pace(tell))
+    demo = Demo(root, Pace(show))
     try:
         demo.open()
         demo.play()

@@ -15,8 +15,8 @@ class StepFailed(Exception):
 class Pace:
     """Beginning, deadline and progress messages of the demo."""
 
-    def __init__(self, tell: Callable[[float, str], None], deadline_s: float = DEADLINE_S) -> None:
-        self._tell, self._deadline_s = tell, deadline_s
+    def __init__(self, show: Callable[[float, str], None], deadline_s: float = DEADLINE_S) -> None:
+        self._show, self._deadline_s = show, deadline_s
         self._began_s = time.monotonic()
         self._unix_offset_s = time.time() - time.monotonic()
         self._left = threading.Event()
@@ -44,7 +44,7 @@ class Pace:
 
     def say(self, text: str) -> None:
         """Print what happens now."""
-        self._tell(self.elapsed_s, text)
+        self._show(self.elapsed_s, text)
 
     def rest(self, seconds: float) -> None:
         """Sleep for `seconds`, or less when it is over before."""

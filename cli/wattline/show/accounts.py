@@ -45,7 +45,7 @@ def _quotas(rows: tuple[QuotaView, ...]) -> Listing:
             Column("LIMIT", [_amount(q, q.limit) for q in rows], is_right=True),
             Column("USED", [_amount(q, q.used) for q in rows], is_right=True),
             Column("RESETS", [_resets(q) for q in rows], weight=1),
-            Column("WAITING", [q.who_waits for q in rows], weight=2),
+            Column("WAITING", [q.waiting_jobs for q in rows], weight=2),
         ),
         empty="",
     )

@@ -131,13 +131,13 @@ class HttpGuard:
     def _plan_sweep(self) -> None:
         if self._sweep is None:
             loop = asyncio.get_running_loop()
-            self._sweep = loop.call_later(self.period_s, self._look_over, loop)
+            self._sweep = loop.call_later(self.period_s, self._check_timeouts, loop)
 
-    def _look_over(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _check_timeouts(self, loop: asyncio.AbstractEventLoop) -> None:
         self._sweep = None
         now_s = loop.time()
         for connection in list(self._open):
-            connection.look_over(now_s)
+            connection.check_timeout(now_s)
         if self._fresh and now_s >= self._noted_s + NOTE_EVERY_S:
             fresh, self._fresh, self._noted_s = self._fresh, Counter(), now_s
             self._note(dict(fresh), self._newest)
@@ -187,13 +187,13 @@ class GuardedHttp(asyncio.Protocol):
         self._client = None if guard.is_proxy(self._address) else client_key(self._address)
         self._is_admitted = guard.admits(self._client, self._address)
         if not self._is_admitted:
-            self._turn_away(cast("asyncio.WriteTransport", transport))
+            self._reject(cast("asyncio.WriteTransport", transport))
             return
         super().connection_made(transport)
         self._since_s = asyncio.get_running_loop().time()
         guard.opened(self)
 
-    def _turn_away(self, transport: asyncio.WriteTransport) -> None:
+    def _reject(self, transport: asyncio.WriteTransport) -> None:
         transport.write(TOO_MANY)
         transport.close()
 
@@ -218,7 +218,7 @@ class GuardedHttp(asyncio.Protocol):
                 return
             super().data_received(data)
             if self.cycle is cycle:
-                self._head_goes_on(len(data))
+                self._head_continues(len(data))
             else:
                 self._begun()
         elif cycle.more_body:
@@ -234,13 +234,13 @@ class GuardedHttp(asyncio.Protocol):
         before, room = self.cycle, max(0, self.head_bytes - self._bytes)
         super().data_received(data[:room])
         if self.cycle is before:
-            self._head_goes_on(len(data))
+            self._head_continues(len(data))
             return
         self._begun()
         if len(data) > room and not self.transport.is_closing():
             self.data_received(data[room:])
 
-    def _head_goes_on(self, more_bytes: int) -> None:
+    def _head_continues(self, more_bytes: int) -> None:
         self._bytes += more_bytes
         if self._since_s is None:
             self._since_s = asyncio.get_running_loop().time()
@@ -278,7 +278,7 @@ class GuardedHttp(asyncio.Protocol):
 
     # --- the sweep
 
-    def look_over(self, now_s: float) -> None:
+    def check_timeout(self, now_s: float) -> None:
         """Close it if it has waited for its client for too long."""
         if self._is_unread():
             self._refuse("answer_not_read", "")

@@ -6,7 +6,7 @@ Which keys may change depends on the state of the job; the others are its identi
 from collections.abc import Mapping
 from typing import Literal
 
-from wattline_protocol.job.file import JobFileError, default_text, laid_over, table_of
+from wattline_protocol.job.file import JobFileError, default_text, merged_job, table_of
 from wattline_protocol.job.keys import BY_NAME, OPTION_ALIASES, flag_of
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.site.labels import labels_text
@@ -74,7 +74,7 @@ def changed(spec: JobSpec, changes: Changes) -> JobSpec:
             _take_out(table, name)
         else:
             options[option] = value
-    return laid_over(table, options)
+    return merged_job(table, options)
 
 
 def _check_signs(changes: Changes) -> None:

@@ -77,7 +77,7 @@ def job_from_options(**options: object) -> JobSpec:
     return _job(Document({}, {}, ""), options)
 
 
-def laid_over(table: Mapping[str, Any], options: Mapping[str, object]) -> JobSpec:
+def merged_job(table: Mapping[str, Any], options: Mapping[str, object]) -> JobSpec:
     """The job that a table describes with options laid over it. Raises JobFileError."""
     return _job(Document(dict(table), {}, ""), options)
 
@@ -124,7 +124,7 @@ def _not_as_written(spec: JobSpec, again: JobSpec) -> str:
 
 
 def table_of(spec: JobSpec) -> dict[str, Any]:
-    """The job file table of `spec`, for `laid_over`. Raises ValueError."""
+    """The job file table of `spec`, for `merged_job`. Raises ValueError."""
     written = msgspec.to_builtins(spec)
     document: dict[str, Any] = {}
     for part, default_part, keys in _DEFAULTS:
@@ -193,10 +193,10 @@ def _job(document: Document, options: Mapping[str, object]) -> JobSpec:
     for option, given in options.items():
         value = _as_written(given)
         if not _is_absent(value):
-            _lay_over(table, option, value, flags, problems)
+            _merge_option(table, option, value, flags, problems)
     spec = _checked(table, problems)
     if spec is None or problems:
-        raise JobFileError(_told(problems, document, flags))
+        raise JobFileError(_texts(problems, document, flags))
     return spec
 
 
@@ -219,7 +219,7 @@ def _is_absent(value: object) -> bool:
     return value is None or value is False or value == "" or value == () or value == []
 
 
-def _lay_over(
+def _merge_option(
     table: dict[str, Any],
     option: str,
     value: object,
@@ -264,7 +264,7 @@ def _pairs(value: object, path: KeyPath, problems: list[Problem]) -> dict[str, o
     return pairs
 
 
-def _told(problems: list[Problem], document: Document, flags: Mapping[KeyPath, str]) -> list[str]:
+def _texts(problems: list[Problem], document: Document, flags: Mapping[KeyPath, str]) -> list[str]:
     """Problems in the order of the file, then of the options."""
 
     def position(problem: Problem) -> tuple[int, str]:

@@ -34,7 +34,7 @@ class OffByRedfish(msgspec.Struct, frozen=True, tag_field="by", tag="redfish"):
 class OutOfBand(msgspec.Struct, frozen=True):
     """How one host is powered off, or confirmed off, without its agent."""
 
-    way: OffByCommand | OffByRedfish
+    method: OffByCommand | OffByRedfish
     timeout_s: float = USUAL_OFF_TIMEOUT_S
     """It must be confirmed off within this, or the try has failed."""
     is_automatic: bool = True
@@ -43,4 +43,4 @@ class OutOfBand(msgspec.Struct, frozen=True):
     @property
     def can_switch_off(self) -> bool:
         """Whether it can power the host off, not only query it."""
-        return not isinstance(self.way, OffByCommand) or bool(self.way.off)
+        return not isinstance(self.method, OffByCommand) or bool(self.method.off)

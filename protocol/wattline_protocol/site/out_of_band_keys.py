@@ -34,19 +34,19 @@ def out_of_band(parent: Fields) -> OutOfBand | None:
     fields = parent.table(KEY)
     if not is_there:
         return None
-    way = _way(fields)
+    method = _method(fields)
     timeout_s = fields.take("timeout", v.seconds(1, MAX_OFF_TIMEOUT_S), USUAL_OFF_TIMEOUT_S)
     is_automatic = fields.take("automatic", flag, True)
     fields.end()
-    if way is None:
+    if method is None:
         return None
-    read = OutOfBand(way, timeout_s, is_automatic)
+    read = OutOfBand(method, timeout_s, is_automatic)
     if not read.can_switch_off and is_automatic and "automatic" in fields:
         fields.blame("automatic wants off_command: nothing here can switch it off", "automatic")
     return read
 
 
-def _way(fields: Fields) -> OffByCommand | OffByRedfish | None:
+def _method(fields: Fields) -> OffByCommand | OffByRedfish | None:
     status = fields.take("status_command", texts(MAX_ARGUMENTS), NO_ARGUMENTS)
     off = fields.take("off_command", texts(MAX_ARGUMENTS), NO_ARGUMENTS)
     redfish = fields.take("redfish", read_url, "")
@@ -75,19 +75,19 @@ def of_node(template: OutOfBand | None, node: str) -> OutOfBand | None:
     """The same with the node's name inserted."""
     if template is None:
         return None
-    way = template.way
+    method = template.method
     named: OffByCommand | OffByRedfish
-    if isinstance(way, OffByCommand):
-        named = OffByCommand(_named(way.status, node), _named(way.off, node))
+    if isinstance(method, OffByCommand):
+        named = OffByCommand(_named(method.status, node), _named(method.off, node))
     else:
         access = msgspec.structs.replace(
-            way.access,
-            user=way.access.user.replace(NAME, node),
-            secret_file=way.access.secret_file.replace(NAME, node),
-            ca_file=way.access.ca_file.replace(NAME, node),
+            method.access,
+            user=method.access.user.replace(NAME, node),
+            secret_file=method.access.secret_file.replace(NAME, node),
+            ca_file=method.access.ca_file.replace(NAME, node),
         )
-        named = OffByRedfish(way.url.replace(NAME, node), access)
-    return msgspec.structs.replace(template, way=named)
+        named = OffByRedfish(method.url.replace(NAME, node), access)
+    return msgspec.structs.replace(template, method=named)
 
 
 def _named(argv: tuple[str, ...], node: str) -> tuple[str, ...]:
@@ -113,7 +113,7 @@ def check_switches(nodes: list[NodeAt], problems: list[Problem]) -> None:
 def _switches(declared: OutOfBand | None) -> Iterator[object]:
     if declared is None:
         return
-    match declared.way:
+    match declared.method:
         case OffByCommand(status=status, off=off):
             yield "status", status
             if off:
@@ -124,7 +124,7 @@ def _switches(declared: OutOfBand | None) -> Iterator[object]:
 
 def out_of_band_keys(declared: OutOfBand) -> dict[str, Any]:
     """The table in the form of a site file."""
-    match declared.way:
+    match declared.method:
         case OffByCommand(status=status, off=off):
             written: dict[str, Any] = {"status_command": list(status)}
             if off:

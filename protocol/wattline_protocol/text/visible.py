@@ -15,7 +15,7 @@ from wattline_protocol.wire.bounds import CONTROLS
 _SPACE, _DEL, _LATIN_1 = 0x20, 0x7F, 0x100
 
 
-def _picture(code: int) -> str:
+def _symbol(code: int) -> str:
     if code < _SPACE:
         return chr(0x2400 + code)
     if code == _DEL:
@@ -23,7 +23,7 @@ def _picture(code: int) -> str:
     return f"\\x{code:02x}" if code < _LATIN_1 else f"\\u{code:04x}"
 
 
-_SHOWN = {ord(char): _picture(ord(char)) for char in CONTROLS if char not in "\n\t"}
+_SHOWN = {ord(char): _symbol(ord(char)) for char in CONTROLS if char not in "\n\t"}
 _SHOWN_IN_LINE = {**_SHOWN, ord("\n"): " ", ord("\t"): " "}
 _SHOWN_IN_LOG = {code: shown for code, shown in _SHOWN.items() if chr(code) not in "\r\x1b"}
 
@@ -54,7 +54,7 @@ def visible_log(text: str) -> str:
     """Lines of a log: colours (SGR) and carriage returns of progress bars stay as well."""
     if text.isprintable():
         return text
-    return _NO_COLOUR.sub(_picture(0x1B), text).translate(_SHOWN_IN_LOG)
+    return _NO_COLOUR.sub(_symbol(0x1B), text).translate(_SHOWN_IN_LOG)
 
 
 class LogText:

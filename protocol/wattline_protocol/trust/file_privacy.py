@@ -27,7 +27,7 @@ def is_private(descriptor: int) -> bool:
     if mode & stat.S_IRWXO:
         return False
     access = _access_list(descriptor)
-    return access is not None and _lets_in_only(access, os.geteuid())
+    return access is not None and _grants_only(access, os.geteuid())
 
 
 def _access_list(descriptor: int) -> bytes | None:
@@ -37,7 +37,7 @@ def _access_list(descriptor: int) -> bytes | None:
         return None
 
 
-def _lets_in_only(access: bytes, uid: int) -> bool:
+def _grants_only(access: bytes, uid: int) -> bool:
     entries = access[_HEAD.size :]
     if access[: _HEAD.size] != _HEAD.pack(LIST_VERSION) or len(entries) % _ENTRY.size:
         return False

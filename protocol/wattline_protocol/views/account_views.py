@@ -93,7 +93,7 @@ class QuotaView(msgspec.Struct, frozen=True):
         return max(0.0, self.limit - self.used)
 
     @property
-    def who_waits(self) -> str:
+    def waiting_jobs(self) -> str:
         """For display: "3, 7", "1, 2, 3, 4, 5 and 9 more"; empty = none."""
         more = self.waiting - len(self.first_waiting)
         named = ", ".join(map(str, self.first_waiting))

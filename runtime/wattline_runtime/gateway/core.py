@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from wattline_runtime.gateway import events as e
-from wattline_runtime.gateway.request_queue import Books, stopping
-from wattline_runtime.gateway.workers import Roster
+from wattline_runtime.gateway.request_queue import RequestQueue, stopping
+from wattline_runtime.gateway.workers import WorkerPool
 
 BEAT_PERIOD_S = 0.25
 """Interval of beats to workers; a send to a dead connection fails and reveals its end."""
@@ -20,54 +20,54 @@ class Gateway:
 
     queue_limit: int
     """Maximum of queued requests of one service; the next is refused at once."""
-    books: Books = field(init=False)
-    roster: Roster = field(init=False)
+    queue: RequestQueue = field(init=False)
+    pool: WorkerPool = field(init=False)
     _next_beat_s: float = 0.0
 
     def __post_init__(self) -> None:
-        self.books = Books(self.queue_limit)
-        self.roster = Roster(self.books)
+        self.queue = RequestQueue(self.queue_limit)
+        self.pool = WorkerPool(self.queue)
 
     def handle(self, event: e.Event, now_s: float) -> list[e.Effect]:
         """Handle one event; the effects are to be executed in order."""
         match event:
             case e.Submitted():
-                return self.books.submit(event, now_s)
-            case e.WorkerSaid():
-                return self.roster.said(event, now_s)
+                return self.queue.submit(event, now_s)
+            case e.WorkerMessage():
+                return self.pool.handle_message(event, now_s)
             case e.Abandoned():
-                return self.books.abandon(event.id)
+                return self.queue.abandon(event.id)
             case e.Ticked():
                 return self._ticked(now_s)
-            case e.WorkerGone():
-                return self.roster.gone(event.connection, now_s)
+            case e.WorkerDisconnected():
+                return self.pool.remove(event.connection, now_s)
             case e.RoutesChanged():
-                return self.roster.routes_changed(event.services, now_s)
+                return self.pool.routes_changed(event.services, now_s)
             case e.StopStarted():
-                self.books.is_stopping = True
+                self.queue.is_stopping = True
                 return []
             case e.GraceOver():
-                return self.books.answer_all(stopping())
+                return self.queue.answer_all(stopping())
             case _:
                 assert_never(event)
 
     def wake_at_s(self) -> float:
         """When Ticked is due at the latest."""
-        first_s = self.books.first_deadline_s()
+        first_s = self.queue.first_deadline_s()
         return self._next_beat_s if first_s is None else min(first_s, self._next_beat_s)
 
     def _ticked(self, now_s: float) -> list[e.Effect]:
-        effects = self.books.expire(now_s)
+        effects = self.queue.expire(now_s)
         if now_s >= self._next_beat_s:
             self._next_beat_s = now_s + BEAT_PERIOD_S
-            effects.extend(self.roster.beat_workers(now_s))
+            effects.extend(self.pool.beat_workers(now_s))
         return effects
 
     def check_invariants(self) -> None:
         """Raise AssertionError unless the books agree: each request is in exactly one place."""
-        waiting = {i for s in self.books.services.values() for i in s.waiting}
-        with_workers = {i: w for w in self.roster.workers.values() for i in w.in_flight}
-        for request in self.books.requests.values():
+        waiting = {i for s in self.queue.services.values() for i in s.waiting}
+        with_workers = {i: w for w in self.pool.workers.values() for i in w.in_flight}
+        for request in self.queue.requests.values():
             is_waiting, holder = request.id in waiting, with_workers.get(request.id)
             if (request.worker is None) != is_waiting:
                 raise AssertionError(f"request {request.id} is not where it says it is")
@@ -75,11 +75,11 @@ class Gateway:
                 holder is None or holder.connection != request.worker
             ):
                 raise AssertionError(f"request {request.id} is not with its worker")
-        if stray := waiting - self.books.requests.keys():
+        if stray := waiting - self.queue.requests.keys():
             raise AssertionError(f"answered but still waiting: {stray}")
-        for service in self.books.services.values():
+        for service in self.queue.services.values():
             if service.waiting and (not service.takes_new or service.free_worker() is not None):
                 raise AssertionError(f"requests of {service.name} wait for nothing")
-        for worker in self.roster.workers.values():
-            if self.books.services[worker.service].workers.get(worker.connection) is not worker:
+        for worker in self.pool.workers.values():
+            if self.queue.services[worker.service].workers.get(worker.connection) is not worker:
                 raise AssertionError(f"service {worker.service} does not know its worker")

@@ -75,7 +75,7 @@ class Abandoned:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerSaid:
+class WorkerMessage:
     """A message from a connection that proved `public_key`."""
 
     connection: Connection
@@ -84,7 +84,7 @@ class WorkerSaid:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerGone:
+class WorkerDisconnected:
     """The socket reports that this connection has ended."""
 
     connection: Connection
@@ -109,8 +109,8 @@ Event = (
     RoutesChanged
     | Submitted
     | Abandoned
-    | WorkerSaid
-    | WorkerGone
+    | WorkerMessage
+    | WorkerDisconnected
     | Ticked
     | StopStarted
     | GraceOver
@@ -159,7 +159,7 @@ class WorkerLeft:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerTurnedAway:
+class WorkerRejected:
     """A beat without a route that permits it."""
 
     connection: Connection
@@ -167,4 +167,4 @@ class WorkerTurnedAway:
     why: str
 
 
-Effect = Send | Answer | WorkerJoined | WorkerLeft | WorkerTurnedAway
+Effect = Send | Answer | WorkerJoined | WorkerLeft | WorkerRejected

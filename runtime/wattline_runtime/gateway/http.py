@@ -38,11 +38,11 @@ def http_app(shell: GatewayShell, config: GatewayConfig, guard: HttpGuard) -> AS
 
 def _other_routes(shell: GatewayShell, guard: HttpGuard) -> Starlette:
     async def services(_: Request) -> Response:
-        listed = [s for s in shell.gateway.books.services.values() if s.is_listed]
+        listed = [s for s in shell.gateway.queue.services.values() if s.is_listed]
         return JSONResponse({"services": [_describe(service) for service in listed]})
 
     async def health(_: Request) -> Response:
-        stopping = shell.gateway.books.is_stopping
+        stopping = shell.gateway.queue.is_stopping
         return JSONResponse({"status": "stopping" if stopping else "ok"}, 503 if stopping else 200)
 
     async def metrics(_: Request) -> Response:

@@ -59,7 +59,7 @@ class BadRequest(Exception):
         self.retry_after_s = retry_after_s
 
 
-class ClientGone(Exception):
+class ClientDisconnected(Exception):
     """The client disconnected before its answer."""
 
 
@@ -91,14 +91,14 @@ class InferApp:
         except BadRequest as error:
             await _send_error(send, error)
             self._count(service, STATUS[error.reason], error.reason, start_s)
-        except ClientGone:
+        except ClientDisconnected:
             self._count(service, CLIENT_GONE_STATUS, "client_gone", start_s)
         else:
             await _send(send, 200, body)
             self._count(service, 200, "", start_s)
 
     def _count(self, service: str, status: int, reason: str, start_s: float) -> None:
-        known = service in self._shell.gateway.books.services
+        known = service in self._shell.gateway.queue.services
         label = service if known else UNKNOWN_SERVICE
         self._shell.stats.count(label, status, reason, time.monotonic() - start_s)
 
@@ -178,7 +178,7 @@ class InferApp:
                 where = "" if is_single else f"input {position}: "
                 raise BadRequest(outcome.reason, where + outcome.message, outcome.retry_after_s)
             else:
-                raise ClientGone
+                raise ClientDisconnected
         return outputs
 
 
@@ -218,7 +218,7 @@ async def _rest_of_body(first: Any, receive: Receive, limit: int) -> bytes:
     message = first
     while True:
         if message["type"] == "http.disconnect":
-            raise ClientGone
+            raise ClientDisconnected
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
         if size > limit:

@@ -16,7 +16,7 @@ STALE_DEADLINES_MAX = 4096
 
 
 @dataclass(slots=True)
-class Books:
+class RequestQueue:
     """Each request is in one place: in its service's queue, or with a worker."""
 
     queue_limit: int
@@ -83,7 +83,7 @@ class Books:
         del self.requests[request.id]
         return e.Answer(request.id, request.service, outcome)
 
-    def let_go(self, request: Request) -> list[e.Effect]:
+    def drop(self, request: Request) -> list[e.Effect]:
         """Its answer is no longer needed: remove it from the queue, or cancel it at its worker."""
         if request.worker is None:
             self.services[request.service].waiting.pop(request.id, None)
@@ -93,13 +93,13 @@ class Books:
     def abandon(self, request_id: int) -> list[e.Effect]:
         """Its client has disconnected; unknown ids were answered already."""
         request = self.requests.pop(request_id, None)
-        return [] if request is None else self.let_go(request)
+        return [] if request is None else self.drop(request)
 
     def answer_all(self, refusal: e.Refusal) -> list[e.Effect]:
         """Refuse all remaining requests."""
         effects: list[e.Effect] = []
         for request in list(self.requests.values()):
-            effects.extend(self.let_go(request))
+            effects.extend(self.drop(request))
             effects.append(self.answer(request, refusal))
         return effects
 
@@ -154,7 +154,7 @@ class Books:
             _, request_id = heappop(self._deadlines)
             request = self.requests.get(request_id)
             if request is not None:
-                effects.extend(self.let_go(request))
+                effects.extend(self.drop(request))
                 effects.append(self.answer(request, late()))
         return effects
 

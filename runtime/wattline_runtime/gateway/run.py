@@ -57,15 +57,15 @@ async def _serve(
         guard = HttpGuard(config.limits, networks(config.trusted_proxies), _note_refused)
         server = _Server(_uvicorn_config(shell, config, guard), listener, guard)
         shell.start()
-        following = asyncio.create_task(_follow(shell, routes, server), name="routes")
+        watching = asyncio.create_task(_watch(shell, routes, server), name="routes")
         with _signals(lambda: _stop(shell, server, config.stop_grace_s)):
             endpoints = _endpoints(listener, shell.socket)
             log.info("gateway_ready", http=endpoints.http_url, workers=endpoints.workers)
             if on_ready is not None:
                 on_ready(endpoints)
             await server.serve(sockets=[])
-        following.cancel()
-        (ended,) = await asyncio.gather(following, return_exceptions=True)
+        watching.cancel()
+        (ended,) = await asyncio.gather(watching, return_exceptions=True)
         shell.close()
     log.info("gateway_stopped")
     if isinstance(ended, Exception):
@@ -79,7 +79,7 @@ def _endpoints(listener: socket.socket, workers: WorkerSocket) -> Endpoints:
     return Endpoints(http_url, workers.server.endpoint, workers.public_key)
 
 
-async def _follow(shell: GatewayShell, routes: RouteSource, server: uvicorn.Server) -> None:
+async def _watch(shell: GatewayShell, routes: RouteSource, server: uvicorn.Server) -> None:
     """Pass route changes to the shell; a source that fails stops the gateway."""
     try:
         async for services in routes.updates():
@@ -91,9 +91,9 @@ async def _follow(shell: GatewayShell, routes: RouteSource, server: uvicorn.Serv
 
 def _stop(shell: GatewayShell, server: uvicorn.Server, grace_s: float) -> None:
     """Accept no new requests, answer admitted ones, refuse the rest after the grace time."""
-    if shell.gateway.books.is_stopping:
+    if shell.gateway.queue.is_stopping:
         return
-    log.info("gateway_stopping", inside=len(shell.gateway.books.requests))
+    log.info("gateway_stopping", inside=len(shell.gateway.queue.requests))
     shell.handle(StopStarted())
     server.should_exit = True
     asyncio.get_running_loop().call_later(grace_s, shell.handle, GraceOver())

@@ -88,7 +88,7 @@ class GatewayShell:
     def _allow(self) -> None:
         """A worker that lost its route stays connected until the core is done with it."""
         self._allow_stale = False
-        held = {worker.route.public_key for worker in self.gateway.roster.workers.values()}
+        held = {worker.route.public_key for worker in self.gateway.pool.workers.values()}
         self.socket.allow(self._routes, held)
 
     def _apply(self, effects: list[e.Effect]) -> None:
@@ -103,9 +103,9 @@ class GatewayShell:
             else:
                 self._note(effect)
 
-    def _note(self, effect: e.WorkerJoined | e.WorkerLeft | e.WorkerTurnedAway) -> None:
-        if isinstance(effect, e.WorkerTurnedAway):
-            self.stats.turned_away += 1
+    def _note(self, effect: e.WorkerJoined | e.WorkerLeft | e.WorkerRejected) -> None:
+        if isinstance(effect, e.WorkerRejected):
+            self.stats.rejected += 1
             log.warning("worker_turned_away", key=effect.public_key, why=effect.why)
         elif isinstance(effect, e.WorkerJoined):
             log.info("worker_joined", service=effect.service, task=str(effect.route.ref))
@@ -149,7 +149,7 @@ class GatewayShell:
             self.socket.server.refuse(incoming, "malformed", str(error))
             return
         for message in messages:
-            event = e.WorkerSaid(incoming.routing_id, incoming.member.public_key, message)
+            event = e.WorkerMessage(incoming.routing_id, incoming.member.public_key, message)
             self._apply(self.gateway.handle(event, now_s))
 
     def _flush(self) -> None:
@@ -157,7 +157,7 @@ class GatewayShell:
         for connection, messages in outbox.items():
             for frame in self._outbound.frames(messages):
                 if not self.socket.server.send(connection, frame):
-                    gone = self.gateway.handle(e.WorkerGone(connection), time.monotonic())
+                    gone = self.gateway.handle(e.WorkerDisconnected(connection), time.monotonic())
                     self._apply(gone)
                     break
 

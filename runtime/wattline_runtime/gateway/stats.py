@@ -40,7 +40,7 @@ class Stats:
     retried: Counter[str] = field(default_factory=Counter)
     latency: defaultdict[str, Latency] = field(default_factory=lambda: defaultdict(Latency))
     """Of requests answered with output."""
-    turned_away: int = 0
+    rejected: int = 0
 
     def count(self, service: str, status: int, reason: str, seconds: float) -> None:
         """One HTTP request has been answered; `reason` is empty for one with output."""
@@ -64,12 +64,12 @@ def render(
     lines.extend(_family("errors_total", "counter", "HTTP requests without output", _errors(stats)))
     retried = ((_service(name), value) for name, value in stats.retried.items())
     lines.extend(_family("retried_total", "counter", "Requests retried on another worker", retried))
-    services = list(gateway.books.services.values())
+    services = list(gateway.queue.services.values())
     lines.extend(_family("queue_length", "gauge", "Requests waiting here", _gauge(services, "q")))
     lines.extend(_family("in_flight", "gauge", "Requests with workers", _gauge(services, "f")))
     lines.extend(_family("workers", "gauge", "Workers that take requests", _gauge(services, "w")))
     by_reason = [(f'reason="{reason}"', count) for reason, count in sorted(refused.items())]
-    by_reason.append(('reason="beat"', stats.turned_away))
+    by_reason.append(('reason="beat"', stats.rejected))
     text = "Connections and messages of workers refused"
     lines.extend(_family("workers_refused_total", "counter", text, by_reason))
     by_client = [(f'reason="{reason}"', count) for reason, count in sorted(clients_refused.items())]

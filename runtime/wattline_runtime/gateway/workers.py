@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from wattline_protocol.wire.client_messages import WorkerRoute
 from wattline_runtime.gateway import events as e
-from wattline_runtime.gateway.request_queue import Books
+from wattline_runtime.gateway.request_queue import RequestQueue
 from wattline_runtime.gateway.state import Request, ServiceState, WorkerState
 from wattline_runtime.wire import (
     MAX_DETAIL_CHARS,
@@ -31,19 +31,20 @@ MAX_WORKER_CAPACITY = 4096
 
 
 @dataclass(slots=True)
-class Roster:
+class WorkerPool:
     """Every connected worker, and the routes that allow it."""
 
-    books: Books
+    queue: RequestQueue
     workers: dict[e.Connection, WorkerState] = field(default_factory=dict)
     _routes_by_key: dict[str, tuple[str, WorkerRoute]] = field(default_factory=dict)
 
-    def said(self, event: e.WorkerSaid, now_s: float) -> list[e.Effect]:
+    def handle_message(self, event: e.WorkerMessage, now_s: float) -> list[e.Effect]:
         """A message from a worker, or from another holder of a key."""
         worker = self.workers.get(event.connection)
         effects: list[e.Effect] = []
         if worker is not None and worker.route.public_key != event.public_key:
-            effects, worker = self.gone(event.connection, now_s, "its connection was reused"), None
+            effects = self.remove(event.connection, now_s, "its connection was reused")
+            worker = None
         if isinstance(event.message, WorkerBeat):
             return [*effects, *self._beat(event, event.message, worker, now_s)]
         if worker is None:
@@ -59,21 +60,21 @@ class Roster:
         if message.id not in worker.in_flight:
             return []
         worker.in_flight.discard(message.id)
-        service = self.books.services[worker.service]
+        service = self.queue.services[worker.service]
         service.rate.finished(now_s, saturated=bool(service.waiting))
         effects: list[e.Effect] = []
-        request = self.books.requests.get(message.id)
+        request = self.queue.requests.get(message.id)
         if request is not None:
             if isinstance(message, Failure) and message.reason in ("draining", "overloaded"):
-                self.books.requeue(request)  # it never ran
+                self.queue.requeue(request)  # it never ran
             else:
-                effects.append(self.books.answer(request, _outcome(message)))
-        return [*effects, *self.books.pump(service, now_s)] if service.waiting else effects
+                effects.append(self.queue.answer(request, _outcome(message)))
+        return [*effects, *self.queue.pump(service, now_s)] if service.waiting else effects
 
     # --- beats
 
     def _beat(
-        self, event: e.WorkerSaid, beat: WorkerBeat, worker: WorkerState | None, now_s: float
+        self, event: e.WorkerMessage, beat: WorkerBeat, worker: WorkerState | None, now_s: float
     ) -> list[e.Effect]:
         if worker is not None and worker.revoked_s is not None:
             worker.heard_s = now_s
@@ -81,9 +82,9 @@ class Roster:
         why = self._objection(event.public_key, beat)
         if why:
             return [
-                *self.gone(event.connection, now_s, why),
+                *self.remove(event.connection, now_s, why),
                 e.Send(event.connection, WorkerRefused(why)),
-                e.WorkerTurnedAway(event.connection, event.public_key, why),
+                e.WorkerRejected(event.connection, event.public_key, why),
             ]
         effects: list[e.Effect] = []
         if worker is None:
@@ -109,10 +110,10 @@ class Roster:
         service_name, route = self._routes_by_key[public_key]
         effects: list[e.Effect] = []
         for other in [w for w in self.workers.values() if w.route.public_key == public_key]:
-            effects.extend(self.gone(other.connection, now_s, "it reconnected"))
+            effects.extend(self.remove(other.connection, now_s, "it reconnected"))
         worker = WorkerState(connection, route, service_name, heard_s=now_s)
         self.workers[connection] = worker
-        self.books.services[service_name].workers[connection] = worker
+        self.queue.services[service_name].workers[connection] = worker
         effects.append(e.Send(connection, GatewayBeat(WORKER_PROTOCOL_VERSION)))
         effects.append(e.WorkerJoined(connection, route, service_name))
         return worker, effects
@@ -125,51 +126,51 @@ class Roster:
             worker.is_draining = True
             seen = GatewayBeat(WORKER_PROTOCOL_VERSION, drain_seen=True)
             effects.append(e.Send(worker.connection, seen))
-        return [*effects, *self.books.pump(self.books.services[worker.service], now_s)]
+        return [*effects, *self.queue.pump(self.queue.services[worker.service], now_s)]
 
     # --- ends
 
-    def gone(
+    def remove(
         self, connection: e.Connection, now_s: float, why: str = "its connection ended"
     ) -> list[e.Effect]:
         """Remove a worker from the books; each of its requests is retried once, or given up."""
         worker = self.workers.pop(connection, None)
         if worker is None:
             return []
-        service = self.books.services[worker.service]
+        service = self.queue.services[worker.service]
         del service.workers[connection]
         effects: list[e.Effect] = []
         retried = 0
         for request_id in sorted(worker.in_flight, reverse=True):  # so that the oldest is first
-            request = self.books.requests.get(request_id)
+            request = self.queue.requests.get(request_id)
             if request is not None:
                 lost = self._lost(request, service)
                 effects.extend(lost)
                 retried += not lost
         left = e.WorkerLeft(connection, worker.route, worker.service, why, retried)
-        return [*effects, left, *self.books.pump(service, now_s)]
+        return [*effects, left, *self.queue.pump(service, now_s)]
 
     def _lost(self, request: Request, service: ServiceState) -> list[e.Effect]:
         request.losses += 1
         if request.losses < MAX_LOSSES and service.takes_new:
-            self.books.requeue(request)
+            self.queue.requeue(request)
             return []
         text = (
             "its worker was lost and no other is ready"
             if request.losses < MAX_LOSSES
             else f"{request.losses} workers were lost while they had this request"
         )
-        return [self.books.answer(request, e.Refusal("worker_lost", text, retry_after_s=1))]
+        return [self.queue.answer(request, e.Refusal("worker_lost", text, retry_after_s=1))]
 
     def beat_workers(self, now_s: float) -> list[e.Effect]:
         """Once a beat period: send a beat to each worker, and remove silent ones."""
         effects: list[e.Effect] = []
         for worker in list(self.workers.values()):
             if now_s - worker.heard_s > WORKER_SILENCE_S:
-                effects.extend(self.gone(worker.connection, now_s, "it fell silent"))
+                effects.extend(self.remove(worker.connection, now_s, "it fell silent"))
             elif _may_leave(worker, now_s):
                 effects.append(e.Send(worker.connection, WorkerRefused("its task has ended")))
-                effects.extend(self.gone(worker.connection, now_s, "its task has ended"))
+                effects.extend(self.remove(worker.connection, now_s, "its task has ended"))
             else:
                 beat = GatewayBeat(WORKER_PROTOCOL_VERSION, worker.is_draining)
                 effects.append(e.Send(worker.connection, beat))
@@ -180,7 +181,7 @@ class Roster:
 
     def routes_changed(self, routes: e.ServiceRoutes, now_s: float) -> list[e.Effect]:
         """Apply the new set of routes; workers without a route get no new requests."""
-        services = self.books.services
+        services = self.queue.services
         self._routes_by_key = {
             route.public_key: (name, route) for name, named in routes.items() for route in named
         }
@@ -194,12 +195,12 @@ class Roster:
                 worker.revoked_s = now_s
         effects: list[e.Effect] = []
         for service in services.values():
-            effects.extend(self.books.pump(service, now_s))
+            effects.extend(self.queue.pump(service, now_s))
         self._forget_ended_services()
         return effects
 
     def _forget_ended_services(self) -> None:
-        services = self.books.services
+        services = self.queue.services
         for name in [s.name for s in services.values() if not s.is_listed and not s.workers]:
             del services[name]  # its queue is empty: without workers nothing waits
 

@@ -134,16 +134,16 @@ def choose_batch(waiting: Sequence[Item], budget: int) -> list[Item]:
     left = budget - oldest.cost
     below, above = low - 1, high + 1
     while left > 0 and (below >= 0 or above < len(ordered)):
-        go_up = below < 0 or (
+        is_upward = below < 0 or (
             above < len(ordered)
             and ordered[above].length - oldest.length <= oldest.length - ordered[below].length
         )
-        candidate = ordered[above if go_up else below]
+        candidate = ordered[above if is_upward else below]
         if candidate.cost > left:  # this side is closed: the batch stays one run of neighbours
-            below, above = (below, len(ordered)) if go_up else (-1, above)
+            below, above = (below, len(ordered)) if is_upward else (-1, above)
             continue
         left -= candidate.cost
-        if go_up:
+        if is_upward:
             high, above = above, above + 1
         else:
             low, below = below, below - 1

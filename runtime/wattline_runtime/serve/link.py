@@ -75,7 +75,7 @@ class GatewayLink:
         """True: silent for so long that the connection must be re-established."""
         return now_s - self._heard_s > SILENCE_S
 
-    def look(self) -> bool:
+    def poll_link(self) -> bool:
         """Whether the connection is a new one since the last call; records a refused handshake."""
         if self.client is None:
             return False

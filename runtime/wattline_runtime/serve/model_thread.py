@@ -28,19 +28,19 @@ News = ModelLoaded | ModelDied | BatchEnded | BatchBroke
 
 
 class ModelThread:
-    """Owner of the model. Calls `tell` from this thread with each event."""
+    """Owner of the model. Calls `post` from this thread with each event."""
 
     def __init__(
         self,
         model: Model,
         args: Mapping[str, str],
-        tell: Callable[[News], None],
+        post: Callable[[News], None],
         *,
         torch_threads: int,
     ) -> None:
         self._model = model
         self._args = args
-        self._tell = tell
+        self._post = post
         self._torch_threads = torch_threads
         self._batches: SimpleQueue[tuple[Item, ...] | None] = SimpleQueue()
         # Daemon: a model that hangs must not keep a stopped worker alive.
@@ -65,16 +65,16 @@ class ModelThread:
             self._load()
             while (items := self._batches.get()) is not None:
                 result = run_batch(self._model, [item.value for item in items])
-                self._tell(BatchBroke(result) if isinstance(result, Failed) else BatchEnded(result))
+                self._post(BatchBroke(result) if isinstance(result, Failed) else BatchEnded(result))
         except BaseException as error:  # includes SystemExit from user code: the worker must know
             print_traceback(error)
-            self._tell(ModelDied(f"{type(error).__name__}: {error}"))
+            self._post(ModelDied(f"{type(error).__name__}: {error}"))
 
     def _load(self) -> None:
         self._limit_torch()
         self._model.load(self._args)
         self._limit_torch()
-        self._tell(ModelLoaded(self._model))
+        self._post(ModelLoaded(self._model))
 
     def _limit_torch(self) -> None:
         """Limit torch to its share of the node. Before and after load, which may import it."""

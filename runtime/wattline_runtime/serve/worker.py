@@ -65,7 +65,7 @@ class Worker:
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self._model_thread = ModelThread(
-            model, args, self._tell, torch_threads=config.torch_threads
+            model, args, self._post, torch_threads=config.torch_threads
         )
         self._poller = zmq.Poller()
         self._model: Model | None = None
@@ -111,7 +111,7 @@ class Worker:
 
     def _attend(self, link: GatewayLink, ready: Mapping[object, int], now_s: float) -> None:
         if link.client is not None and link.client.monitor in ready:
-            self._look(link, now_s)
+            self._check_link(link, now_s)
         if link.client is not None and link.client.socket in ready:
             self._take_work(link, link.receive(now_s), now_s)
         if link.is_welcomed:
@@ -208,9 +208,9 @@ class Worker:
         self._poller.register(client.socket, zmq.POLLIN)
         self._poller.register(client.monitor, zmq.POLLIN)
 
-    def _look(self, link: GatewayLink, now_s: float) -> None:
+    def _check_link(self, link: GatewayLink, now_s: float) -> None:
         """Handle a possible change of the connection's state."""
-        if link.look():
+        if link.poll_link():
             self._forget(link, now_s)
             self._generations += 1
             self._by_generation[self._generations] = link
@@ -268,7 +268,7 @@ class Worker:
 
     # --- waking the poller
 
-    def _tell(self, news: News) -> None:
+    def _post(self, news: News) -> None:
         self._news.put(news)
         with suppress(BlockingIOError):  # a full pipe wakes it as well
             os.write(self._wake_write, b"\0")

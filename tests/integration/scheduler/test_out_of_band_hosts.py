@@ -101,7 +101,7 @@ def test_off_from_a_command_that_failed_confirms_nothing() -> None:
 
 
 def test_a_host_that_does_not_go_off_is_told_at_the_time_out(host: Path) -> None:
-    stays = msgspec.structs.replace(switch(host).way, off=python("pass"))
+    stays = msgspec.structs.replace(switch(host).method, off=python("pass"))
     said = why_not(OutOfBand(stays, 3.0))
     assert said == "not off within 3 s: it is still said to be on"
 
@@ -117,8 +117,8 @@ def test_a_status_that_hangs_keeps_nobody_from_switching_off(host: Path, tmp_pat
         "time.sleep(600)\n"
     )
     status = python(code, str(host), str(pids))
-    way = msgspec.structs.replace(switch(host).way, status=status)
-    off(OutOfBand(way, TIMEOUT_S))
+    method = msgspec.structs.replace(switch(host).method, status=status)
+    off(OutOfBand(method, TIMEOUT_S))
     for pid in pids.read_text().split():
         until(lambda pid=pid: not is_alive(int(pid)), f"the end of {pid}")  # type: ignore[misc] # mypy cannot type a lambda's default
 

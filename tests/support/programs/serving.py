@@ -84,7 +84,7 @@ class GatewayBench:
     def worker(self, task: int, capacity: int = 2, **beat: bool) -> "GatewayBench":
         """A beat of the worker of `task`, on connection `b"task"`."""
         message = WorkerBeat(WORKER_PROTOCOL_VERSION, "svc", capacity, 0, 0, **beat)
-        self.happens(e.WorkerSaid(name(task), f"key-{task}", message))
+        self.happens(e.WorkerMessage(name(task), f"key-{task}", message))
         return self
 
     def submit(self, *ids: int, service: str = "svc", within_s: float = 10.0) -> "GatewayBench":
@@ -94,7 +94,7 @@ class GatewayBench:
 
     def reply(self, task: int, *ids: int) -> "GatewayBench":
         for number in ids:
-            self.happens(e.WorkerSaid(name(task), f"key-{task}", Reply(number, b"out")))
+            self.happens(e.WorkerMessage(name(task), f"key-{task}", Reply(number, b"out")))
         return self
 
     def later(self, seconds: float) -> "GatewayBench":

@@ -15,7 +15,7 @@ from wattline.show import accounts, events, jobs, nodes, power, report
 from wattline.show import job as job_detail
 from wattline.show.tables import Column, Listing, facts, fitting
 from wattline_protocol.ids import DomainId, JobId, UnixTime
-from wattline_protocol.job.file import laid_over
+from wattline_protocol.job.file import merged_job
 from wattline_protocol.job.spec import JobSpec, Recovery
 from wattline_protocol.views.account_views import AccountView, QuotaView
 from wattline_protocol.views.report_views import DomainPeak, GroupTotals, ReportView
@@ -240,7 +240,7 @@ def test_a_job_shows_what_it_asked_for_as_its_job_file_has_it() -> None:
         "limits": {"runtime": "3h", "idle_gpu": {"below": 0.05, "for": "30m", "action": "stop"}},
         "windows": {"start_only": ["Sat-Sun", "Mon 01:00-02:00"]},
     }
-    view = msgspec.structs.replace(job(7, "sweep", "RUNNING"), spec=laid_over(document, {}))
+    view = msgspec.structs.replace(job(7, "sweep", "RUNNING"), spec=merged_job(document, {}))
     facts = dict(row.split(maxsplit=1) for row in rows_of(job_detail.detail(view)) if row)
     assert facts["array"] == "0-5%2"
     assert facts["after_ok"] == "3"

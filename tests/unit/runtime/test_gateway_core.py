@@ -21,7 +21,7 @@ def bench() -> GatewayBench:
 
 
 def fail(bench: GatewayBench, task: int, number: int, reason: FailureReason) -> None:
-    bench.happens(e.WorkerSaid(name(task), f"key-{task}", Failure(number, reason, "because")))
+    bench.happens(e.WorkerMessage(name(task), f"key-{task}", Failure(number, reason, "because")))
 
 
 def test_a_request_goes_to_an_idle_worker_at_once(bench: GatewayBench) -> None:
@@ -96,24 +96,24 @@ def test_a_client_that_leaves_frees_the_queue_and_the_worker(bench: GatewayBench
 
 def test_a_lost_workers_requests_are_retried_once_in_order(bench: GatewayBench) -> None:
     bench.routes(1, 2, 3).worker(1).submit(1, 2).worker(2)
-    bench.happens(e.WorkerGone(name(1)))
+    bench.happens(e.WorkerDisconnected(name(1)))
     assert bench.inferred(2) == [1, 2]
     bench.worker(3)
-    bench.happens(e.WorkerGone(name(2)))
+    bench.happens(e.WorkerDisconnected(name(2)))
     assert bench.inferred(3) == []
     assert bench.outcomes == {1: "worker_lost", 2: "worker_lost"}
 
 
 def test_without_another_worker_a_lost_ones_requests_fail_at_once(bench: GatewayBench) -> None:
     bench.routes(1).worker(1, capacity=1).submit(1, 2)
-    bench.happens(e.WorkerGone(name(1)))
+    bench.happens(e.WorkerDisconnected(name(1)))
     assert bench.outcomes == {1: "worker_lost", 2: "no_worker"}
 
 
 def test_a_retry_happens_only_while_the_deadline_allows(bench: GatewayBench) -> None:
     bench.routes(1, 2).worker(1).submit(1, within_s=1.0).worker(2)
     bench.now_s += 1.5
-    bench.happens(e.WorkerGone(name(1)))
+    bench.happens(e.WorkerDisconnected(name(1)))
     assert bench.outcomes == {1: "deadline"}
     assert bench.inferred(2) == []
 
@@ -151,15 +151,15 @@ def test_a_models_failure_is_the_clients_answer(bench: GatewayBench, reason: Fai
 def test_a_key_without_a_route_is_turned_away(bench: GatewayBench) -> None:
     bench.routes(1).worker(9)
     assert [m for _, m in bench.sent] == [WorkerRefused("no running task has this key")]
-    assert isinstance(bench.other[0], e.WorkerTurnedAway)
+    assert isinstance(bench.other[0], e.WorkerRejected)
     bench.submit(1)
     assert bench.outcomes == {1: "no_worker"}
 
 
 def test_a_worker_of_another_version_or_service_is_turned_away(bench: GatewayBench) -> None:
     bench.routes(1)
-    bench.happens(e.WorkerSaid(name(1), "key-1", WorkerBeat(99, "svc", 1, 0, 0)))
-    bench.happens(e.WorkerSaid(name(1), "key-1", WorkerBeat(1, "other", 1, 0, 0)))
+    bench.happens(e.WorkerMessage(name(1), "key-1", WorkerBeat(99, "svc", 1, 0, 0)))
+    bench.happens(e.WorkerMessage(name(1), "key-1", WorkerBeat(1, "other", 1, 0, 0)))
     reasons = [m.reason for _, m in bench.sent if isinstance(m, WorkerRefused)]
     assert "version" in reasons[0]
     assert "belongs to service 'svc', not 'other'" in reasons[1]
@@ -167,7 +167,7 @@ def test_a_worker_of_another_version_or_service_is_turned_away(bench: GatewayBen
 
 def test_a_connection_cannot_speak_for_another_key(bench: GatewayBench) -> None:
     bench.routes(1, 2).worker(1).submit(1).worker(2)
-    bench.happens(e.WorkerSaid(name(1), "key-2", Failure(1, "bad_input")))
+    bench.happens(e.WorkerMessage(name(1), "key-2", Failure(1, "bad_input")))
     assert bench.outcomes == {}
     assert bench.inferred(2) == [1]
 
@@ -176,8 +176,8 @@ def test_a_worker_that_connects_anew_replaces_its_old_connection(bench: GatewayB
     bench.routes(1, 2).worker(1).submit(1)
     bench.worker(2)
     beat = WorkerBeat(1, "svc", 2, 0, 0)
-    bench.happens(e.WorkerSaid(b"new", "key-1", beat))
-    assert name(1) not in bench.gateway.roster.workers
+    bench.happens(e.WorkerMessage(b"new", "key-1", beat))
+    assert name(1) not in bench.gateway.pool.workers
     assert bench.inferred(2) == [1]
 
 
@@ -189,7 +189,7 @@ def test_a_revoked_worker_may_finish_but_not_for_ever(bench: GatewayBench) -> No
     bench.reply(1, 1)
     assert bench.outcomes == {1: "out"}
     bench.later(0.3)
-    assert name(1) not in bench.gateway.roster.workers
+    assert name(1) not in bench.gateway.pool.workers
     bench.happens(e.RoutesChanged({"svc": ()}))
     for _ in range(int(REVOKED_GRACE_S / 0.5) + 1):
         bench.later(0.5).worker(2)
@@ -203,7 +203,7 @@ def test_a_service_that_ends_is_unknown_and_forgotten(bench: GatewayBench) -> No
     assert bench.outcomes == {2: "no_worker", 3: "unknown_service"}
     bench.reply(1, 1).later(0.3)
     assert bench.outcomes[1] == "out"
-    assert bench.gateway.books.services == {}
+    assert bench.gateway.queue.services == {}
 
 
 def test_a_stopping_gateway_finishes_what_is_inside_then_refuses_it(bench: GatewayBench) -> None:
@@ -217,7 +217,7 @@ def test_a_stopping_gateway_finishes_what_is_inside_then_refuses_it(bench: Gatew
 
 def test_a_claim_of_endless_capacity_is_capped(bench: GatewayBench) -> None:
     bench.routes(1).worker(1, capacity=10**9)
-    assert bench.gateway.roster.workers[name(1)].capacity == 4096
+    assert bench.gateway.pool.workers[name(1)].capacity == 4096
 
 
 def test_who_cannot_make_it_in_time_is_told_at_once() -> None:
@@ -249,4 +249,4 @@ def test_old_deadlines_do_not_pile_up() -> None:
     for number in range(10_000):
         bench.gateway.handle(e.Submitted(number, "svc", b"", bench.now_s + 60), bench.now_s)
         bench.reply(1, number)
-    assert len(bench.gateway.books._deadlines) < 5_000
+    assert len(bench.gateway.queue._deadlines) < 5_000

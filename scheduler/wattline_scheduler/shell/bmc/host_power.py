@@ -44,31 +44,31 @@ class Host(Protocol):
 
 def host_of(declared: OutOfBand, step_s: float) -> Host:
     """`step_s`: time-out of one answer over the network."""
-    match declared.way:
+    match declared.method:
         case OffByCommand():
-            return CommandHost(declared.way)
+            return CommandHost(declared.method)
         case OffByRedfish():
-            return RedfishHost(declared.way, step_s)
+            return RedfishHost(declared.method, step_s)
 
 
 class CommandHost:
     """Control by programs. Cancelling a call kills its program with all its children."""
 
-    def __init__(self, way: OffByCommand) -> None:
-        self._way = way
+    def __init__(self, method: OffByCommand) -> None:
+        self._method = method
 
     async def power(self) -> Power:
         """See `Host`."""
-        printed = (await output_of(self._way.status)).decode("utf-8", errors="replace").strip()
+        printed = (await output_of(self._method.status)).decode("utf-8", errors="replace").strip()
         found = PRINTED.get(printed.casefold())
         if found is None:
-            name = self._way.status[0]
+            name = self._method.status[0]
             raise ReadingFailed(f'{name} printed {cut(printed) or "nothing"}; want "off" or "on"')
         return found
 
     async def switch_off(self) -> None:
         """See `Host`."""
-        await output_of(self._way.off)
+        await output_of(self._method.off)
 
     async def close(self) -> None:
         """No connection to close."""
@@ -77,9 +77,9 @@ class CommandHost:
 class RedfishHost:
     """A ComputerSystem (DMTF DSP2046): PowerState, and the action ComputerSystem.Reset."""
 
-    def __init__(self, way: OffByRedfish, step_s: float) -> None:
-        self._url = way.url.rstrip("/")
-        self._access = way.access
+    def __init__(self, method: OffByRedfish, step_s: float) -> None:
+        self._url = method.url.rstrip("/")
+        self._access = method.access
         self._step_s = step_s
         self._web: Web | None = None
 

@@ -96,7 +96,7 @@ def test_who_waits_for_a_quota_is_shown_beside_it_oldest_first() -> None:
     (shown,) = account_views(h.cluster.state, h.now).quotas
     assert (shown.used, shown.left) == (6.0, 2.0)
     assert (shown.waiting, shown.first_waiting) == (7, tuple(large[:5]))
-    assert shown.who_waits == ", ".join(map(str, large[:5])) + " and 2 more"
+    assert shown.waiting_jobs == ", ".join(map(str, large[:5])) + " and 2 more"
 
 
 def test_a_job_is_shown_at_the_limit_that_it_waits_for() -> None:
