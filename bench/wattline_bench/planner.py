@@ -8,10 +8,9 @@ The *first* cycle after a start writes every node, which no other does. A *cycle
 queue, without a limit of work, and nothing is remembered of any shape; a twentieth of all nodes
 changed since the one before. A *burst* is the same with what the cycle before remembers, as always
 but for the first: its placements are counted, and it is repeated without the compiled loops. An
-*incremental* one is
-as production runs it: few jobs ended, few were submitted, and its limits hold; then it starts what
-was placed. As in production what the start made is frozen, so that no collection of garbage looks
-at it again.
+*incremental* one is as production runs it: few jobs ended, few were submitted, and its limits hold;
+then it starts what was placed. As in production what the start made is frozen, so that no
+collection of garbage looks at it again.
 """
 
 import gc

@@ -28,7 +28,7 @@ from wattline_protocol.ids import (
     UserName,
 )
 from wattline_protocol.job.spec import JobSpec, Resources
-from wattline_protocol.site.model import Domain, DomainKind, Node, Site
+from wattline_protocol.site.model import Domain, DomainKind, Node, RunAs, Site
 from wattline_protocol.site.wall_power import wall_mw
 from wattline_protocol.wire.agent_messages import Beat, GpuInfo
 from wattline_scheduler.core.model.jobs.job import Attempt
@@ -110,7 +110,14 @@ class Packed:
             margin = self._draw.uniform(*MARGINS[level])
             budget_mw = kept_mw[domain] + int(free_mw[domain] * margin)
             domains.append(Domain(domain, kind, parent, budget_mw, 1000))
-        return Site("packed", "tcp://127.0.0.1:1", "tcp://127.0.0.1:2", tuple(domains), nodes)
+        return Site(
+            name="packed",
+            agent_endpoint="tcp://127.0.0.1:1",
+            client_endpoint="tcp://127.0.0.1:2",
+            domains=tuple(domains),
+            nodes=nodes,
+            run_as=RunAs(others="keeper"),
+        )
 
     def _saved(self, site: Site, taken: list[int], pending: int) -> Saved:
         running = list(_running(site, taken))
