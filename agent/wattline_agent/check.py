@@ -20,7 +20,7 @@ from wattline_agent.keeper.processes.cgroup import find_own_group, text_of
 from wattline_agent.statefile import StateDir, StateInUse, StateUnusable, read_state
 from wattline_protocol.site.wall_power import PERMILLE
 from wattline_protocol.text.checklist import Check, print_checks
-from wattline_protocol.text.plurals import counted
+from wattline_protocol.text.wording import counted, power_text
 from wattline_protocol.trust.keys import KeyFileError, load_bundle
 from wattline_protocol.wire.transport import ClientSocket, TransportError
 
@@ -145,7 +145,7 @@ def _node_power(config: AgentConfig) -> Check:
     with contextlib.closing(open_sensors(config.sysfs_root)) as sensors:
         reading = sensors.read(0, PERMILLE)
     if reading.source == "hwmon" and reading.node_mw is not None:
-        return Check("node power", "ok", f"measured: {reading.node_mw / 1000:.0f} W (hwmon)")
+        return Check("node power", "ok", f"measured: {power_text(reading.node_mw)} (hwmon)")
     remedy = "nothing to do: safety rests on the site file's worst case, not on this"
     if reading.source == "model":
         return Check("node power", "warning", "no sensor here: modelled from the CPU", remedy)
@@ -185,7 +185,7 @@ def _state_dir(config: AgentConfig) -> Check:
         return Check("state", "failed", str(error), "mend the directory, or give --state-dir")
     lease = saved.lease if saved is not None else None
     held = (
-        f"lease on file: {lease.lease_mw / 1000:g} W" if lease is not None else "no lease on file"
+        f"lease on file: {power_text(lease.lease_mw)}" if lease is not None else "no lease on file"
     )
     return Check("state", "ok", f"{config.state_dir} can be written; {held}")
 

@@ -20,6 +20,7 @@ from wattline_agent.logs import Log, make_log
 from wattline_agent.shell import now
 from wattline_agent.statefile import StateDir, StateInUse, StateUnusable
 from wattline_protocol.ids import NodeId
+from wattline_protocol.text.wording import power_text
 
 EXIT_UNCAPPED = 71
 """At least one managed GPU is not at its lowest cap (EX_OSERR); each is named."""
@@ -58,8 +59,8 @@ def _floors(config: AgentConfig, collector: Collector, files: StateDir, log: Log
     )
     decided = _as_an_agent_decides(config, saved, started)
     if decided.lease is not None:
-        watts = decided.lease.lease_mw / 1000
-        text = f"nothing done: the limits in force fit the agent's lease of {watts:g} W"
+        lease = power_text(decided.lease.lease_mw)
+        text = f"nothing done: the limits in force fit the agent's lease of {lease}"
         log.info("lease_in_force", text=text)
         return EXIT_OK
     status = set_floors(config, collector, log)

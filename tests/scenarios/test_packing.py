@@ -64,7 +64,7 @@ the quota of account green is used up until | and its reservation course ends
 name another one, or none | would do (--time)
 was to start only after its success | it never succeeds, it runs until it is cancelled
 and the quota of queue night is 8 GPUs | for its GPUs, and the quota of
-has left: 8 GPUs at a time | has left: 4000W at a time
+has left: 8 GPUs at a time | has left: 4 kW at a time
 names no account of the hosts for eve | name the account that pays
 exceeds the maximum of account course (50, normal) | lets jobs run 2h at most, and this has
 lets jobs run 2h at most, and a service | jobs of this site have 2m to stop at most

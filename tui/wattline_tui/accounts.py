@@ -1,5 +1,6 @@
 """Accounts and quotas as rows of text: shares, usage, remainder and waiting jobs."""
 
+from wattline_protocol.text.wording import digits
 from wattline_protocol.views.account_views import AccountView, QuotaLimit, QuotaView, depths
 from wattline_protocol.wire.client_messages import Accounts
 from wattline_tui.limits import when
@@ -36,8 +37,8 @@ def _account(account: AccountView, depth: int) -> Row:
         f"{account.gpus_running:g}",
         str(account.jobs_running),
         str(account.jobs_queued),
-        f"{account.gpu_hours:.1f}",
-        f"{account.energy_kwh:.1f}",
+        digits(account.gpu_hours),
+        digits(account.energy_kwh),
     )
 
 
@@ -61,7 +62,7 @@ def _quota(quota: QuotaView, now_unix_s: float) -> Row:
 
 def amount(quota: QuotaView, value: float) -> str:
     """A value of the quota, in its unit but without its name."""
-    return watts(value) if quota.what == "power_w" else f"{value:,.3f}".rstrip("0").rstrip(".")
+    return watts(value) if quota.what == "power_w" else digits(value)
 
 
 def bar(used: float, limit: float) -> str:

@@ -1,6 +1,6 @@
 """Why a job is pending, as text: the same value that `wattline explain` shows."""
 
-from wattline_protocol.text.plurals import counted
+from wattline_protocol.text.wording import counted
 from wattline_protocol.views.site_views import ExplainView
 from wattline_tui.limits import when
 

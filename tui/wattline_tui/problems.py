@@ -1,7 +1,7 @@
 """Problems as text: those counted by the badge of alarms, and warnings below."""
 
-from wattline_protocol.text.plurals import counted
 from wattline_protocol.text.visible import visible_line
+from wattline_protocol.text.wording import counted
 from wattline_protocol.views.site_views import SiteView
 from wattline_protocol.wire.problem_kinds import KINDS
 from wattline_protocol.wire.problems import ProblemView

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from wattline_protocol.ids import JobId, NodeId
 from wattline_protocol.job.selection import only
-from wattline_protocol.text.plurals import counted
 from wattline_protocol.text.quantities import format_duration
+from wattline_protocol.text.wording import counted
 from wattline_protocol.views.site_views import DomainView, NodeView
 from wattline_protocol.wire.client_messages import (
     Cancel,

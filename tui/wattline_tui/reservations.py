@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from wattline_protocol.text.names import listed
+from wattline_protocol.text.wording import listed
 from wattline_protocol.wire.reservations import ReservationView
 from wattline_tui.limits import when
 from wattline_tui.widgets.tables import Row

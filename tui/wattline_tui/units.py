@@ -1,5 +1,6 @@
 """Number formats of the terminal."""
 
+from wattline_protocol.text import wording
 from wattline_protocol.views.site_views import GpuView
 
 REASON_WORDS = (
@@ -17,15 +18,8 @@ REASON_WORDS = (
 
 
 def watts(value_w: float | None) -> str:
-    """`640 W`, `12.3 kW`, `1.20 MW`; a dash for unknown."""
-    if value_w is None:
-        return "–"
-    size = abs(value_w)
-    if size >= 999_500:
-        return f"{value_w / 1e6:.2f} MW"
-    if size >= 999.5:
-        return f"{value_w / 1e3:.1f} kW"
-    return f"{value_w:.0f} W"
+    """`640 W`, `12.3 kW`; a dash for unknown."""
+    return "–" if value_w is None else wording.watts(value_w)
 
 
 def kilowatts(value_w: float | None) -> str:
@@ -34,17 +28,8 @@ def kilowatts(value_w: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """`42s`, `3m10s`, `5h02m`, `3d04h`."""
-    if seconds is None:
-        return "–"
-    s = max(0, int(seconds))
-    if s < 60:
-        return f"{s}s"
-    if s < 3600:
-        return f"{s // 60}m{s % 60:02d}s"
-    if s < 86400:
-        return f"{s // 3600}h{s % 3600 // 60:02d}m"
-    return f"{s // 86400}d{s % 86400 // 3600:02d}h"
+    """Whole seconds: `42s`, `3m10s`, `5h02m`, `3d04h`; a dash for unknown."""
+    return "–" if seconds is None else wording.elapsed(max(0, int(seconds)))
 
 
 def reasons(bits: int) -> str:

@@ -16,6 +16,7 @@ from wattline_agent.core.power.gpus import IDLE_CONFIRM_S, Gpu, below_ceiling, t
 from wattline_agent.core.tasks.attempt import Attempt, Observed
 from wattline_agent.core.tasks.usage import snapshot, take_run
 from wattline_protocol.ids import Now
+from wattline_protocol.text.wording import power_text
 from wattline_protocol.wire.agent_messages import Farewell
 
 SETTLE_WAIT_S = IDLE_CONFIRM_S + 2.0
@@ -42,7 +43,7 @@ def started(state: NodeState, event: Started, usage: UsageState | None, now: Now
     if state.facts.is_observe:
         state.file = msgspec.structs.replace(on_file, lease=None)
     elif _may_adopt(state, event):
-        state.note("caps_adopted", f"limits in force fit the lease of {state.adopt_mw / 1000:g} W")
+        state.note("caps_adopted", f"limits in force fit the lease of {power_text(state.adopt_mw)}")
     else:
         _floor(state, event, now)
     state.file = msgspec.structs.replace(

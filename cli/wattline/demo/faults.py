@@ -12,7 +12,7 @@ from wattline.demo.stage import Stage
 from wattline.demo.steps import Pace, StepFailed
 from wattline.demo.watcher import Watcher
 from wattline_protocol.ids import NodeId
-from wattline_protocol.text.plurals import counted
+from wattline_protocol.text.wording import counted
 from wattline_protocol.views.site_views import AttemptView, SiteView
 
 AGENT_AWAY_S = 1.5

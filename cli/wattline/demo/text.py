@@ -10,6 +10,7 @@ from wattline.show.events import line
 from wattline.show.jobs import elapsed_s
 from wattline.show.styles import state
 from wattline.show.tables import Cell, Column, Listing, facts
+from wattline_protocol.text.wording import digits, energy
 from wattline_protocol.views.site_views import JobView
 
 EVENTS_SHOWN = 40
@@ -49,8 +50,8 @@ def _jobs(jobs: list[JobView]) -> Listing:
             Column("STATE", [state(job.state) for job in jobs]),
             Column("ATTEMPTS", [str(job.attempt_count) for job in jobs], is_right=True, weight=4),
             Column("RUN", [units.seconds(elapsed_s(job)) for job in jobs], True),
-            Column("GPU-H", [f"{job.gpu_hours:.3f}" for job in jobs], is_right=True),
-            Column("ENERGY", [units.kwh(job.energy_kwh) for job in jobs], is_right=True),
+            Column("GPU-H", [digits(job.gpu_hours) for job in jobs], is_right=True),
+            Column("ENERGY", [energy(job.energy_kwh) for job in jobs], is_right=True),
             Column("COST", [units.usd(job.cost_usd) for job in jobs], is_right=True, weight=1),
             Column("BUSY", [units.share(job.utilisation) for job in jobs], True, weight=2),
             Column("VERDICT", [job.verdict for job in jobs]),

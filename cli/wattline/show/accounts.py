@@ -6,6 +6,7 @@ from rich.text import Text
 from wattline.show import units
 from wattline.show.tables import Column, Listing
 from wattline_protocol.text.quantities import format_duration
+from wattline_protocol.text.wording import counted, digits, energy
 from wattline_protocol.views.account_views import QuotaView, depths
 from wattline_protocol.wire.client_messages import Accounts
 
@@ -20,8 +21,8 @@ def listing(value: Accounts) -> RenderableType:
             Column("SHARE", [units.share(a.share) for a in rows], is_right=True),
             Column("USED", [units.share(a.used) for a in rows], is_right=True),
             Column("USED/DUE", [f"{a.ratio:.2f}" for a in rows], is_right=True),
-            Column("GPU-H", [f"{a.gpu_hours:.2f}" for a in rows], is_right=True, weight=2),
-            Column("ENERGY", [units.kwh(a.energy_kwh) for a in rows], is_right=True, weight=2),
+            Column("GPU-H", [digits(a.gpu_hours) for a in rows], is_right=True, weight=2),
+            Column("ENERGY", [energy(a.energy_kwh) for a in rows], is_right=True, weight=2),
             Column("GPUS", [f"{a.gpus_running:g}" for a in rows], is_right=True, weight=1),
             Column("RUNNING", [str(a.jobs_running) for a in rows], is_right=True, weight=3),
             Column("QUEUED", [str(a.jobs_queued) for a in rows], is_right=True, weight=1),
@@ -54,13 +55,13 @@ def _quotas(rows: tuple[QuotaView, ...]) -> Listing:
 def _amount(quota: QuotaView, value: float) -> str:
     match quota.what:
         case "gpus":
-            return f"{value:g} GPU{'' if value == 1 else 's'}"
+            return counted(value, "GPU")
         case "power_w":
             return units.watts(value)
         case "open_jobs":
-            return f"{value:.0f} open job{'' if value == 1 else 's'}"
+            return counted(round(value), "open job")
         case "kwh_per_day":
-            return f"{units.kwh(value)} a day"
+            return f"{energy(value)} a day"
         case "usd_per_month":
             return f"{units.usd(value)} a month"
 

@@ -5,7 +5,7 @@ from rich.text import Text
 
 from wattline.show.styles import state
 from wattline.show.tables import Column, Listing
-from wattline_protocol.text.plurals import counted
+from wattline_protocol.text.wording import counted
 from wattline_protocol.wire.client_messages import Acted, JobActed
 
 LINES_SHOWN = 20

@@ -14,8 +14,8 @@ from wattline.show.tables import Cell, Column, Listing, facts
 from wattline_protocol.ids import NodeId
 from wattline_protocol.job.change import asked_for
 from wattline_protocol.job.spec import JobSpec, Limits
-from wattline_protocol.text.plurals import counted
 from wattline_protocol.text.quantities import format_cost, format_duration, format_energy
+from wattline_protocol.text.wording import counted, digits, energy, listed
 from wattline_protocol.views.site_views import AttemptView, ExplainView, JobView
 from wattline_protocol.wire.agent_messages import TaskExit
 
@@ -64,7 +64,7 @@ def _facts(job: JobView) -> list[tuple[str, Cell]]:
         *_expected(job),
         ("tasks", progress(job)),
         ("GPUs", job.gpu_count),
-        ("GPU time", f"{job.gpu_hours:.3f} GPU-h"),
+        ("GPU time", f"{digits(job.gpu_hours)} GPU-h"),
         ("energy", _used(job)),
         ("utilisation", f"{units.share(job.utilisation)}, {job.verdict}"),
         ("held back by cap", f"{job.cap_bound_gpu_s:.0f} GPU-s"),
@@ -110,10 +110,10 @@ def _grace(job: JobView) -> list[tuple[str, Cell]]:
 def _used(job: JobView) -> str:
     """Energy and cost so far, and their limits."""
     limits = Limits() if job.spec is None else job.spec.limits
-    energy, cost = units.kwh(job.energy_kwh), units.usd(job.cost_usd)
+    used, cost = energy(job.energy_kwh), units.usd(job.cost_usd)
     if limits.energy_wh:
-        energy += f" of {format_energy(limits.energy_wh)}"
-    return f"{energy}, {cost}" + (f" of {format_cost(limits.cost_usd)}" if limits.cost_usd else "")
+        used += f" of {format_energy(limits.energy_wh)}"
+    return f"{used}, {cost}" + (f" of {format_cost(limits.cost_usd)}" if limits.cost_usd else "")
 
 
 def _attempts(attempts: tuple[AttemptView, ...], spec: JobSpec | None) -> Listing:
@@ -129,7 +129,7 @@ def _attempts(attempts: tuple[AttemptView, ...], spec: JobSpec | None) -> Listin
             Column("RUN", [units.seconds(a.usage.run_s) for a in attempts], True, weight=2),
             Column(
                 "ENERGY",
-                [units.kwh(a.usage.node_energy_mj / 3.6e9) for a in attempts],
+                [energy(a.usage.node_energy_mj / 3.6e9) for a in attempts],
                 is_right=True,
                 weight=4,
             ),
@@ -208,9 +208,7 @@ def _sentence(why: ExplainView) -> str:
 
 
 def _named(nodes: Sequence[NodeId]) -> str:
-    names = list(dict.fromkeys(nodes))
-    more = len(names) - NODES_SHOWN
-    return ", ".join(names[:NODES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    return listed(list(dict.fromkeys(nodes)), NODES_SHOWN)
 
 
 def _start(why: ExplainView) -> str:

@@ -9,6 +9,7 @@ from wattline.acts.submit import Submission
 from wattline.show import units
 from wattline.show.styles import state
 from wattline.show.tables import Column, Listing
+from wattline_protocol.text.wording import listed
 from wattline_protocol.views.site_views import JobView
 from wattline_protocol.wire.client_messages import Log
 
@@ -72,6 +73,4 @@ def where(job: JobView) -> str:
     """Its nodes while it runs, otherwise its reason."""
     if job.reason or not job.nodes:
         return job.reason
-    names = ",".join(job.nodes[:NODES_SHOWN])
-    more = len(job.nodes) - NODES_SHOWN
-    return f"{names} and {more} more" if more > 0 else names
+    return listed(job.nodes, NODES_SHOWN)

@@ -10,6 +10,7 @@ from wattline.show.problems import sentence
 from wattline.show.styles import alarm, state, throttle
 from wattline.show.tables import Cell, Column, Listing, facts
 from wattline_protocol.site.labels import labels_text
+from wattline_protocol.text.wording import counted
 from wattline_protocol.views.site_views import GpuView, NodeView, OutOfBandView
 
 
@@ -65,7 +66,7 @@ def drained(node: NodeView) -> str:
         return f"since {units.clock(node.drained_unix_s)}"
     if node.state != "draining":
         return ""
-    tasks = f"{len(node.tasks)} task{'' if len(node.tasks) == 1 else 's'} left"
+    tasks = f"{counted(len(node.tasks), 'task')} left"
     if node.empty_by_unix_s is None:
         return tasks
     return f"{tasks}, until {units.clock(node.empty_by_unix_s)} at the latest"

@@ -8,7 +8,7 @@ from rich.text import Text
 from wattline.show import units
 from wattline.show.styles import state
 from wattline.show.tables import Column, Listing, facts
-from wattline_protocol.text.plurals import counted
+from wattline_protocol.text.wording import counted
 from wattline_protocol.wire.event_log import ProblemList
 from wattline_protocol.wire.problem_kinds import KINDS
 from wattline_protocol.wire.problems import ProblemView

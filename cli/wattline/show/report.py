@@ -7,7 +7,7 @@ from wattline.show import units
 from wattline.show.jobs import elapsed_s
 from wattline.show.styles import state
 from wattline.show.tables import Column, Listing, facts
-from wattline_protocol.text.plurals import counted
+from wattline_protocol.text.wording import counted, digits, energy
 from wattline_protocol.views.report_views import DomainPeak, GroupTotals, ReportView
 from wattline_protocol.views.site_views import JobView
 
@@ -18,10 +18,10 @@ def report(value: ReportView) -> RenderableType:
         [
             ("from", units.clock(value.since_unix_s) if value.since_unix_s else "the beginning"),
             ("until", units.clock(value.until_unix_s)),
-            ("site energy", units.kwh(value.site_energy_kwh)),
-            ("of it for jobs", units.kwh(value.site_energy_kwh - value.idle_energy_kwh)),
-            ("of it idle", units.kwh(value.idle_energy_kwh)),
-            ("GPU time", f"{value.gpu_hours:.3f} GPU-h"),
+            ("site energy", energy(value.site_energy_kwh)),
+            ("of it for jobs", energy(value.site_energy_kwh - value.idle_energy_kwh)),
+            ("of it idle", energy(value.idle_energy_kwh)),
+            ("GPU time", f"{digits(value.gpu_hours)} GPU-h"),
             ("held back by cap", f"{value.cap_bound_gpu_s:.0f} GPU-s"),
         ]
     )
@@ -48,8 +48,8 @@ def groups(of: str, rows: tuple[GroupTotals, ...]) -> Listing:
         columns=(
             Column(of, [g.name for g in rows]),
             Column("JOBS", [str(g.jobs) for g in rows], is_right=True),
-            Column("GPU-H", [f"{g.gpu_hours:.3f}" for g in rows], is_right=True),
-            Column("ENERGY", [units.kwh(g.energy_kwh) for g in rows], is_right=True),
+            Column("GPU-H", [digits(g.gpu_hours) for g in rows], is_right=True),
+            Column("ENERGY", [energy(g.energy_kwh) for g in rows], is_right=True),
             Column("COST", [units.usd(g.cost_usd) for g in rows], is_right=True, weight=2),
             Column("BUSY", [units.share(g.utilisation) for g in rows], is_right=True, weight=3),
         ),
@@ -68,8 +68,8 @@ def jobs(rows: tuple[JobView, ...]) -> Listing:
             Column("STATE", [state(j.state) for j in rows]),
             Column("ATTEMPTS", [str(j.attempt_count) for j in rows], is_right=True, weight=5),
             Column("RUN", [units.seconds(elapsed_s(j)) for j in rows], is_right=True, weight=1),
-            Column("GPU-H", [f"{j.gpu_hours:.3f}" for j in rows], is_right=True),
-            Column("ENERGY", [units.kwh(j.energy_kwh) for j in rows], is_right=True),
+            Column("GPU-H", [digits(j.gpu_hours) for j in rows], is_right=True),
+            Column("ENERGY", [energy(j.energy_kwh) for j in rows], is_right=True),
             Column("COST", [units.usd(j.cost_usd) for j in rows], is_right=True, weight=2),
             Column("BUSY", [units.share(j.utilisation) for j in rows], is_right=True, weight=3),
             Column("VERDICT", [j.verdict for j in rows], weight=4),

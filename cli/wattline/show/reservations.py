@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from wattline.show.tables import Column, Listing
+from wattline_protocol.text.wording import listed
 from wattline_protocol.wire.reservations import ReservationView
 
 
@@ -16,8 +17,8 @@ def listing(rows: Sequence[ReservationView]) -> Listing:
             Column("UNTIL", [r.end for r in rows]),
             Column("GPUS FREE", [f"{r.gpus_free}/{r.gpus}" for r in rows], is_right=True),
             Column("FOR", [r.grantees for r in rows], weight=1),
-            Column("JOBS", [_numbers(r.jobs) for r in rows], weight=3),
-            Column("STILL THERE", [_numbers(r.others) for r in rows]),
+            Column("JOBS", [listed(r.jobs, SHOWN) for r in rows], weight=3),
+            Column("STILL THERE", [listed(r.others, SHOWN) for r in rows]),
             Column("BY", [r.requester for r in rows], weight=4),
             Column("NODES", [_nodes(r) for r in rows], grows=True),
         ),
@@ -27,11 +28,6 @@ def listing(rows: Sequence[ReservationView]) -> Listing:
 
 SHOWN = 3
 """Jobs in one cell; --json has them all."""
-
-
-def _numbers(jobs: Sequence[int]) -> str:
-    more = f" +{len(jobs) - SHOWN}" if len(jobs) > SHOWN else ""
-    return ",".join(map(str, jobs[:SHOWN])) + more
 
 
 def _nodes(row: ReservationView) -> str:

@@ -2,29 +2,15 @@
 
 from datetime import datetime
 
+from wattline_protocol.text import wording
+
 NOT_KNOWN = "-"
 """Shown for a value that is not measured; never a zero."""
 
-_KILO = 1000.0
-
 
 def watts(value_w: float | None) -> str:
-    """`742 W`, `12.4 kW`, `1.20 MW`."""
-    if value_w is None:
-        return NOT_KNOWN
-    size = abs(value_w)
-    if size < _KILO:
-        return f"{value_w:.0f} W"
-    if size < _KILO**2:
-        return f"{value_w / _KILO:.1f} kW"
-    return f"{value_w / _KILO**2:.2f} MW"
-
-
-def kwh(value_kwh: float) -> str:
-    """Energy with enough digits that a short job is not shown as zero."""
-    if abs(value_kwh) < 1.0:
-        return f"{value_kwh:.3f} kWh"
-    return f"{value_kwh:.1f} kWh" if abs(value_kwh) < _KILO else f"{value_kwh / _KILO:.2f} MWh"
+    """`742 W`, `12.4 kW`."""
+    return NOT_KNOWN if value_w is None else wording.watts(value_w)
 
 
 def usd(value_usd: float) -> str:
@@ -33,18 +19,8 @@ def usd(value_usd: float) -> str:
 
 
 def seconds(value_s: float | None) -> str:
-    """`820ms`, `42s`, `3m07s`, `2h05m`, `4d06h`."""
-    if value_s is None:
-        return NOT_KNOWN
-    if value_s < 0:
-        return f"-{seconds(-value_s)}"
-    if value_s < 1:
-        return f"{value_s * 1000:.0f}ms"
-    whole = round(value_s)
-    for unit_s, unit, part_s, part in ((86400, "d", 3600, "h"), (3600, "h", 60, "m")):
-        if whole >= unit_s:
-            return f"{whole // unit_s}{unit}{whole % unit_s // part_s:02d}{part}"
-    return f"{whole // 60}m{whole % 60:02d}s" if whole >= 60 else f"{whole}s"
+    """`42s`, `3m07s`."""
+    return NOT_KNOWN if value_s is None else wording.elapsed(value_s)
 
 
 def share(value: float | None) -> str:

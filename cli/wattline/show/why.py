@@ -9,6 +9,7 @@ from rich.text import Text
 from wattline.acts.power import NodeWhy
 from wattline.show import units
 from wattline.show.tables import Column, Listing
+from wattline_protocol.text.wording import counted, named
 from wattline_protocol.views.site_views import DomainView, PriorityShare, WhyGpu, WhyView
 from wattline_tui.limits import limit_line, when
 
@@ -88,9 +89,9 @@ def _served(view: WhyView) -> Iterator[str]:
 
 
 def _share(share: PriorityShare) -> str:
-    gpus = f"{share.gpus} GPU{'s' if share.gpus != 1 else ''}"
+    gpus = counted(share.gpus, "GPU")
     whose = "that no task holds" if share.priority == NO_TASK else f"of priority {share.priority}"
-    jobs = f" (job {', '.join(map(str, share.jobs))})" if share.jobs else ""
+    jobs = f" ({named('job', share.jobs)})" if share.jobs else ""
     below = f", {share.gpus_below_demand} below their demand" if share.gpus_below_demand else ""
     return f"{gpus} {whose}{jobs} have {units.watts(share.given_w)}{below}"
 

@@ -9,6 +9,7 @@ from wattline.verbs.overview import OVERVIEW
 from wattline.verbs.run import run
 from wattline.verbs.values import duration_option, text_option
 from wattline.verbs.verb import BUNDLE, JSON, Argument, Kind, Option, Verb
+from wattline_protocol.text.wording import joined
 
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
@@ -203,7 +204,7 @@ def _no_verb(
     from difflib import get_close_matches
 
     near = get_close_matches(word, members)
-    hint = f" Did you mean {' or '.join(repr(before + name) for name in near)}?" if near else ""
+    hint = f" Did you mean {joined([repr(before + name) for name in near], 'or')}?" if near else ""
     return click.UsageError(f"no verb {before + word!r}.{hint}", ctx)
 
 

@@ -6,8 +6,9 @@ from typing import Any, cast
 
 from wattline_protocol.ids import UserName
 from wattline_protocol.site.model import OthersRunAs, RunAs
-from wattline_protocol.text.names import check_name, listed
+from wattline_protocol.text.names import check_name
 from wattline_protocol.text.toml_fields import Fields, choice, text
+from wattline_protocol.text.wording import listed
 
 MAX_RUN_AS = 10_000
 """Maximum of users in the table."""
@@ -24,7 +25,6 @@ ALL_ROOT = (
     'root, and may undo the caps of GPUs; `others = "same"` runs them as their users'
 )
 
-MAX_SAID = 5
 """Users named in one warning."""
 
 ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,63}")
@@ -56,7 +56,7 @@ def root_warnings(rules: RunAs | None) -> tuple[str, ...]:
         return (NO_TABLE,)
     said = [ALL_ROOT] if rules.others == "keeper" else []
     if roots := sorted(user for user, account in rules.users.items() if account == ROOT):
-        names = listed(roots, MAX_SAID)
+        names = listed(roots)
         said.append(f"[run_as] users: tasks of {names} are root, and may undo the caps of GPUs")
     return tuple(said)
 

@@ -1,7 +1,6 @@
 """Names of objects; safe as file names, in texts and in environment variables."""
 
 import re
-from collections.abc import Sequence
 
 from wattline_protocol.text.visible import visible_line
 
@@ -19,9 +18,3 @@ def check_name(name: str) -> str:
             "the first a letter or digit"
         )
     return name
-
-
-def listed(names: Sequence[object], most: int) -> str:
-    """The first names as text: `n1, n2, n3 and 7 more`."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(map(str, names[:most])) + more

@@ -24,7 +24,6 @@ _DURATION_UNITS = {
     "ms": Decimal("0.001"),
 }
 _BINARY_UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "PiB": 1 << 50}
-_GIB = _BINARY_UNITS["GiB"]
 _SIZE_UNITS = {
     "B": 1,
     **_BINARY_UNITS,
@@ -87,25 +86,6 @@ def format_size(size_bytes: int) -> str:
         if size_bytes and size_bytes % factor == 0:
             return f"{size_bytes // factor}{unit}"
     return f"{size_bytes}B"
-
-
-def about_size(size_bytes: int) -> str:
-    """Three digits, in the largest binary unit with a value of at least one: 262144 → "256 KiB"."""
-    for unit, factor in reversed(_BINARY_UNITS.items()):
-        if size_bytes >= factor:
-            count = size_bytes / factor
-            return f"{count:.0f} {unit}" if count >= 100 else f"{count:.3g} {unit}"
-    return f"{size_bytes} B"
-
-
-def said_size(size_bytes: int, *, is_wanted: bool = False) -> str:
-    """In GiB to a tenth: available rounded down, wanted or missing rounded up.
-
-    So too little never reads as enough: a GPU "of 80 GB" has 79.6 GiB.
-    """
-    tenths = -(-10 * size_bytes // _GIB) if is_wanted else 10 * size_bytes // _GIB
-    whole, tenth = divmod(tenths, 10)
-    return f"{whole}.{tenth} GiB" if tenth else f"{whole} GiB"
 
 
 def parse_power_mw(text: str) -> int:

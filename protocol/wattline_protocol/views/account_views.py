@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 from wattline_protocol.ids import JobId, UnixTime
+from wattline_protocol.text.wording import listed
 
 MAX_NAMED = 5
 """Jobs named that wait for a quota."""
@@ -95,9 +96,7 @@ class QuotaView(msgspec.Struct, frozen=True):
     @property
     def waiting_jobs(self) -> str:
         """For display: "3, 7", "1, 2, 3, 4, 5 and 9 more"; empty = none."""
-        more = self.waiting - len(self.first_waiting)
-        named = ", ".join(map(str, self.first_waiting))
-        return f"{named} and {more} more" if more else named
+        return listed(self.first_waiting, MAX_NAMED, self.waiting)
 
 
 def depths(accounts: Iterable[AccountView]) -> dict[str, int]:

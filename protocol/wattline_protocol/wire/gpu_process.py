@@ -4,7 +4,7 @@ from typing import Annotated
 
 import msgspec
 
-from wattline_protocol.text.quantities import said_size
+from wattline_protocol.text.wording import gib, listed
 from wattline_protocol.wire.bounds import Bytes, Count
 
 MAX_FOREIGN = 4
@@ -43,12 +43,11 @@ class GpuProcess(msgspec.Struct, frozen=True):
 
 def foreign_text(foreign: tuple[GpuProcess, ...], more: int = 0) -> str:
     """The first foreign process by name, and the number of further ones."""
-    others = len(foreign) - 1 + more
-    return foreign[0].text + (f" and {others} more" if others else "")
+    return listed([foreign[0].text], 1, len(foreign) + more)
 
 
 def in_use_text(foreign: tuple[GpuProcess, ...]) -> str:
     """Problem of a GPU that they use, for display."""
     memory = foreign[0].memory_bytes
-    has = f", which has {said_size(memory)} of its memory" if memory else ""
+    has = f", which has {gib(memory)} of its memory" if memory else ""
     return f"is in use by {foreign_text(foreign)}{has}: it is offered to no task"

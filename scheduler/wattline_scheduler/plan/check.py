@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from wattline_protocol.text.plurals import counted
+from wattline_protocol.text.wording import counted
 from wattline_scheduler.plan.model.reserved_nodes import ANY_STAY, Stay
 from wattline_scheduler.plan.model.shape import Shape
 from wattline_scheduler.plan.model.snapshot import Placement, TaskPlace

@@ -3,7 +3,7 @@
 import numpy as np
 
 from wattline_protocol.ids import JobId
-from wattline_protocol.text.plurals import counted
+from wattline_protocol.text.wording import counted
 from wattline_protocol.views.site_views import ExplainView, FilterRefusal, JobState
 from wattline_scheduler.plan.model.reserved_nodes import ANY_STAY, Stay
 from wattline_scheduler.plan.model.shape import Shape

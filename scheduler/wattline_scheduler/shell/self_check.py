@@ -13,9 +13,8 @@ from wattline_protocol.ids import JobId, Now
 from wattline_protocol.site.checks import site_warnings
 from wattline_protocol.site.model import Site
 from wattline_protocol.text.checklist import Check, print_checks
-from wattline_protocol.text.names import listed
-from wattline_protocol.text.plurals import counted
 from wattline_protocol.text.quantities import format_power
+from wattline_protocol.text.wording import counted, listed, named
 from wattline_protocol.trust.keys import KeyFileError, load_keys
 from wattline_protocol.trust.members import AUTHORIZED, SCHEDULER_KEY, Authorized
 from wattline_scheduler.core.admission.quota_checks import never_fits
@@ -23,7 +22,6 @@ from wattline_scheduler.core.admission.reservation_fit import never_inside
 from wattline_scheduler.core.admission.satisfiability import impossible
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.model.jobs.job import Job, Pending
-from wattline_scheduler.core.model.jobs.job_names import named
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.recovery import SiteMismatch, lasting
 from wattline_scheduler.shell.config import SchedulerConfig
@@ -36,7 +34,6 @@ from wattline_scheduler.store.marker import MARKER_NAME, check_commits, check_fi
 from wattline_scheduler.store.store import Store
 from wattline_scheduler.store.verify import DB_NAME
 
-MAX_NAMED = 5
 """Members named in one line."""
 
 
@@ -88,15 +85,15 @@ def _members(site_dir: Path, site: Site) -> Iterator[Check]:
     missing = [node.id for node in site.nodes if node.id not in agents]
     if missing:
         remedy = f"wattline enroll {missing[0]} --role agent; until then it counts at its nameplate"
-        yield Check("members", "warning", f"not enrolled: {listed(missing, MAX_NAMED)}", remedy)
+        yield Check("members", "warning", f"not enrolled: {listed(missing)}", remedy)
     strangers = sorted(agents - {node.id for node in site.nodes})
     if strangers:
-        some = listed(strangers, MAX_NAMED)
+        some = listed(strangers)
         found = f"agents enrolled whose node is not in the site file: {some}"
         yield Check("members", "warning", found, "they are refused; put the nodes in the site file")
     unknown = sorted(set(site.roles) - {member.name for member in known.members()})
     if unknown:
-        some = listed(unknown, MAX_NAMED)
+        some = listed(unknown)
         yield Check("members", "warning", f"[roles] names members that are not enrolled: {some}")
 
 
@@ -169,4 +166,4 @@ def _stuck(state: State, jobs: list[Job], now: Now) -> Iterator[Check]:
             if reason:
                 by_reason[reason].append(job.id)
     for reason, numbers in by_reason.items():
-        yield Check("jobs", "warning", f"{named(numbers)} would not start", reason)
+        yield Check("jobs", "warning", f"{named('job', numbers)} would not start", reason)

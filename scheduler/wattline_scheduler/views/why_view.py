@@ -3,6 +3,7 @@
 import numpy as np
 
 from wattline_protocol.ids import JobId, NodeId, UnixTime
+from wattline_protocol.text.wording import named, power_text
 from wattline_protocol.views.site_views import PriorityShare, WhyGpu, WhyView
 from wattline_scheduler.core.model.jobs.job import Paused
 from wattline_scheduler.core.model.node import NodeNow
@@ -61,10 +62,9 @@ def _paused(state: State, node: NodeNow) -> str:
     jobs = sorted({g.job.id for g in gangs if isinstance(g.phase, Paused)})
     if not jobs:
         return ""
-    names = ", ".join(map(str, jobs))
-    them = f"job {names} is" if len(jobs) == 1 else f"jobs {names} are"
+    them = f"{named('job', jobs)} {'is' if len(jobs) == 1 else 'are'}"
     room_mw, row = min((state.books.room_in_row(r), r) for r, _ in state.domains.rows_of[node.id])
-    where = f"{state.domains.rows[row].name} has the least room, {room_mw / MW:.0f} W"
+    where = f"{state.domains.rows[row].name} has the least room, {power_text(room_mw)}"
     return f"{them} paused here until what must be kept fits again; {where}"
 
 

@@ -185,7 +185,7 @@ def test_an_update_takes_every_value_that_was_given(
         ("submt", "no verb 'submt'. Did you mean 'submit'?"),
         ("help submt", "no verb 'submt'. Did you mean 'submit'?"),
         ("help node of", "no verb 'node of'. Did you mean 'node off'?"),
-        ("help reserv", "Did you mean 'reserve' or 'unreserve' or 'reservations'?"),
+        ("help reserv", "Did you mean 'reserve', 'unreserve' or 'reservations'?"),
         ("help job 12", "no verb 'job 12'. (see `wattline job --help`)"),
     ],
 )

@@ -45,8 +45,7 @@ def test_a_node_that_is_bound_is_told_by_what_and_behind_whom() -> None:
     assert "its work wants " in text
     assert "site is what keeps it below that since 22:13:32 (5s)" in text
     assert (
-        "The budget of site is 13.5 kW of 1.00 MW:\n  shed to 13.5 kW until restored, by ops"
-        in text
+        "The budget of site is 13.5 kW of 1 MW:\n  shed to 13.5 kW until restored, by ops" in text
     )
     assert f"Served before it in site: 8 GPUs of priority 75 (job {high}) have " in text
     assert f"Served beside it in site: 8 GPUs of priority 25 (job {low}) have " in text

@@ -117,7 +117,7 @@ def test_heat_cells_say_their_number() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(None, "–"), (72.4, "72 W"), (12_340, "12.3 kW"), (1_200_000, "1.20 MW")]
+    ("value", "text"), [(None, "–"), (72.4, "72 W"), (12_340, "12.3 kW"), (1_200_000, "1.2 MW")]
 )
 def test_watts(value: float | None, text: str) -> None:
     assert watts(value) == text

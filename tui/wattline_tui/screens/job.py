@@ -8,6 +8,7 @@ from textual.binding import BindingType
 from textual.containers import Vertical
 
 from wattline_protocol.ids import JobId, TaskNo
+from wattline_protocol.text.wording import digits, energy
 from wattline_protocol.views.site_views import AttemptView, JobView
 from wattline_protocol.wire.client_messages import Log
 from wattline_tui.actions import bindings
@@ -131,12 +132,12 @@ class JobScreen(SiteScreen):
 
 def facts_of(job: JobView, now_unix_s: float) -> str:
     """The job in a few lines."""
-    gpus = f"{job.gpu_count} GPU{'' if job.gpu_count == '1' else 's'}"
+    gpus = f"{job.gpu_count} {'GPU' if job.gpu_count == '1' else 'GPUs'}"
     ran = duration(job.elapsed_s(now_unix_s))
     used = "–" if job.utilisation is None else f"{job.utilisation:.0%}"
     metrics = ", ".join(f"{name} {value:g}" for name, value in sorted(job.metrics.items()))
     owner = f"by {job.owner} (account {job.account}, queue {job.queue})"
-    used_s = f"{job.gpu_hours:.2f} GPU-hours · {job.energy_kwh:.3f} kWh · ${job.cost_usd:.2f}"
+    used_s = f"{digits(job.gpu_hours)} GPU-hours · {energy(job.energy_kwh)} · ${job.cost_usd:.2f}"
     lines = [
         f"{job.name} · {job.kind} · {job.state}{f': {job.reason}' if job.reason else ''}",
         f"{owner} · priority {job.priority} · {gpus} · ran {ran}",
@@ -156,6 +157,6 @@ def _row(attempt: AttemptView, now_unix_s: float) -> Row:
         attempt.node,
         attempt.places,
         duration(ran_s),
-        f"{attempt.usage.node_energy_mj / 3.6e9:.3f}",
+        digits(attempt.usage.node_energy_mj / 3.6e9),
         attempt.exit.detail if attempt.exit else "",
     )

@@ -1,5 +1,6 @@
 """The queue: running jobs, and pending ones with their reasons."""
 
+from wattline_protocol.text.wording import digits
 from wattline_protocol.views.site_views import JobView, SiteView
 from wattline_tui.model import waiting_and_running
 from wattline_tui.units import duration
@@ -37,5 +38,5 @@ def _row(job: JobView, now_unix_s: float) -> Row:
         job.kind,
         str(job.priority),
         gangs,
-        f"{job.energy_kwh:.2f}",
+        digits(job.energy_kwh),
     )

@@ -7,6 +7,7 @@ from rich.text import Text
 from textual.widget import Widget
 
 from wattline_protocol.text.visible import visible_line
+from wattline_protocol.text.wording import counted
 from wattline_tui.model import View
 from wattline_tui.units import duration
 
@@ -41,7 +42,7 @@ class StatusLine(Widget):
             return text
         at = datetime.datetime.fromtimestamp(site.unix_s).astimezone()
         text.append(f" {visible_line(site.site)} · {at:%H:%M:%S} · epoch {site.epoch} ")
-        text.append(f"· {len(site.nodes)} node{'' if len(site.nodes) == 1 else 's'} ")
+        text.append(f"· {counted(len(site.nodes), 'node')} ")
         if site.simulated:
             text.append(" SIMULATED HARDWARE ", self._style("status--simulated"))
         stale_s = view.stale_s(self._now_s)
@@ -49,7 +50,7 @@ class StatusLine(Widget):
             age = f"STALE {duration(stale_s)} " if stale_s is not None else ""
             text.append(f" {age}{view.trouble} ", self._style("status--stale"))
         if count := site.open_alarms:
-            badge = f" {count} ALARM{'S' if count > 1 else ''}: press ! "
+            badge = f" {counted(count, 'ALARM', 'ALARMS')}: press ! "
             text.append(badge, self._style("status--alarm"))
         return text
 

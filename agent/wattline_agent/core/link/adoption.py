@@ -8,6 +8,7 @@ from wattline_agent.core.model import Member, NodeState
 from wattline_agent.core.power import held_watts, lease
 from wattline_agent.core.tasks import attempts
 from wattline_protocol.ids import Now, Sequence
+from wattline_protocol.text.wording import power_text
 from wattline_protocol.wire.agent_messages import Adopted
 
 MOST_WAIT_S = 30.0
@@ -64,4 +65,5 @@ def _report_adopted(
         state.beat_wanted_s = now.mono_s
     for attempt in state.attempts.values():
         attempt.reported = attempt.phase
-    state.note("adopted", f"incarnation {member.welcome.incarnation}, holding {held_mw / 1000:g} W")
+    text = f"incarnation {member.welcome.incarnation}, holding {power_text(held_mw)}"
+    state.note("adopted", text)

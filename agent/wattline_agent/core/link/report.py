@@ -5,6 +5,7 @@ from wattline_agent.core.power import clocks, held_watts, raised_caps
 from wattline_agent.core.power.capper import Use
 from wattline_agent.core.power.gpus import Gpu
 from wattline_protocol.ids import Now
+from wattline_protocol.text.wording import power_text
 from wattline_protocol.wire.agent_messages import GpuInfo, GpuSample
 from wattline_protocol.wire.gpu_process import MAX_FOREIGN, in_use_text
 from wattline_protocol.wire.problems import MAX_CONDITIONS, MAX_TEXT, Condition
@@ -118,9 +119,9 @@ def _about_lease(state: NodeState, now: Now) -> list[Condition]:
             text = f"draws up to {over_w:,.0f} W above its lease ({lease_w:,.0f} W)"
             found.append(_condition("lease_exceeded", "", text))
     if member is not None and state.pending is not None and state.pending.is_refused:
-        wanted_w = state.pending.lease.lease_mw / 1000
+        wanted = power_text(state.pending.lease.lease_mw)
         since_s = now.mono_s - state.pending.since_s
-        text = f"cannot be held to the lease of {wanted_w:g} W asked for {since_s:.0f} s ago"
+        text = f"cannot be held to the lease of {wanted} asked for {since_s:.0f} s ago"
         found.append(_condition("lease_refused", "", text))
     return found
 
@@ -139,8 +140,8 @@ def _about_site(state: NodeState, now: Now) -> list[Condition]:
         found.append(_condition("agent_isolated", "", text))
     if terms is not None and state.non_gpu_seen_mw > terms.non_gpu_worst_mw:
         text = (
-            f"non-GPU load of {state.non_gpu_seen_mw / 1000:g} W is above the site file's worst "
-            f"case of {terms.non_gpu_worst_mw / 1000:g} W; the measured figure is used"
+            f"non-GPU load of {power_text(state.non_gpu_seen_mw)} is above the site file's worst "
+            f"case of {power_text(terms.non_gpu_worst_mw)}; the measured figure is used"
         )
         found.append(_condition("non_gpu_load", "", text))
     return found
@@ -163,7 +164,7 @@ def _about_gpu(gpu: Gpu, has_load: bool, now: Now) -> list[tuple[str, str]]:
     if gpu.fault:
         found.append(("cap_fault", gpu.fault))
     if gpu.ceiling_mw is not None:
-        text = f"its BMC holds it at {gpu.ceiling_mw / 1000:g} W: no cap above that is set"
+        text = f"its BMC holds it at {power_text(gpu.ceiling_mw)}: no cap above that is set"
         found.append(("cap_ceiling", text))
     if gpu.raised is not None:
         found.append(("cap_raised", raised_caps.describe(gpu.raised)))
@@ -176,6 +177,6 @@ def _about_gpu(gpu: Gpu, has_load: bool, now: Now) -> list[tuple[str, str]]:
     draw_mw = gpu.reading.power_mw if gpu.reading is not None else None
     is_free = quiet_s > FOREIGN_S and not has_load
     if is_free and draw_mw is not None and draw_mw > gpu.idle_bound_mw:
-        text = f"draws {draw_mw / 1000:.0f} W without a task of ours, and no process is to be seen"
+        text = f"draws {power_text(draw_mw)} without a task of ours, and no process is to be seen"
         found.append(("foreign_load", text))
     return found

@@ -21,6 +21,7 @@ from wattline_agent.core.power.gpus import (
 from wattline_agent.core.tasks.attempts import reports
 from wattline_agent.core.tasks.usage import at_wall, book, non_gpu_mw, snapshot
 from wattline_protocol.ids import GpuIndex, Now, Sequence
+from wattline_protocol.text.wording import power_text
 from wattline_protocol.wire.agent_messages import Beat
 from wattline_protocol.wire.problems import MAX_PART, MAX_TEXT, Condition
 
@@ -132,8 +133,7 @@ def host_read(state: NodeState, reading: HostReading, now: Now) -> None:
     is_full = len(state.non_gpu_recent) == state.non_gpu_recent.maxlen
     if is_full and lasting_mw > max(terms.non_gpu_worst_mw, state.non_gpu_seen_mw):
         state.non_gpu_seen_mw = lasting_mw
-        watts = lasting_mw / 1000
-        text = f"measured non-GPU load of {watts:.0f} W above the worst case"
+        text = f"measured non-GPU load of {power_text(lasting_mw)} above the worst case"
         incident(state, "non_gpu_load", "", text, now)
 
 

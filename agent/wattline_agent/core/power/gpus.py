@@ -24,6 +24,7 @@ from wattline_agent.core.ports import (
 from wattline_agent.core.power.capper import overshoot_of
 from wattline_protocol.ids import GpuIndex, TaskRef
 from wattline_protocol.site.wall_power import PERMILLE, gpu_bound_mw
+from wattline_protocol.text.wording import power_text
 from wattline_protocol.wire.agent_messages import SW_POWER_CAP
 from wattline_protocol.wire.gpu_process import GpuProcess
 
@@ -227,8 +228,8 @@ def take_set(gpu: Gpu, result: CapResult, now_s: float) -> None:
     elif result.enforced_mw is None:
         set_fault(gpu, "its limit cannot be read back", now_s)
     elif gpu.asked_mw is not None and gpu.limit_mw > gpu.asked_mw:
-        asked, limit = gpu.asked_mw / 1000, gpu.limit_mw / 1000
-        set_fault(gpu, f"its limit is {limit:g} W though {asked:g} W was set", now_s)
+        asked, limit = power_text(gpu.asked_mw), power_text(gpu.limit_mw)
+        set_fault(gpu, f"its limit is {limit} though {asked} was set", now_s)
     else:
         set_fault(gpu, "", now_s)
 

@@ -23,6 +23,7 @@ from wattline_agent.core.power import held_watts
 from wattline_agent.core.power.gpus import Gpu, Raised
 from wattline_agent.core.tasks.attempt import Attempt
 from wattline_protocol.ids import Now, TaskRef
+from wattline_protocol.text.wording import power_text
 from wattline_protocol.wire.raised_cap import RaisedCap
 
 RAISES = 2
@@ -109,8 +110,8 @@ def _convict(state: NodeState, attempt: Attempt, gpu: Gpu, raised: Raised, now: 
     if attempt.condemned or not attempt.is_alive:
         return
     attempt.condemned = (
-        f"killed: the power cap of GPU {gpu.index} was raised to {raised.limit_mw / 1000:g} W "
-        f"{raised.times} times, where {raised.set_mw / 1000:g} W was set, and this task has the "
+        f"killed: the power cap of GPU {gpu.index} was raised to {power_text(raised.limit_mw)} "
+        f"{raised.times} times, where {power_text(raised.set_mw)} was set, and this task has the "
         "rights to do that (root or CAP_SYS_ADMIN)"
     )
     attempt.kill_at_s = now.mono_s + KILL_AFTER_S
@@ -154,8 +155,8 @@ def describe(raised: Raised) -> str:
     """As text, for the log and the beats."""
     count = f"{raised.times} times" if raised.times < 1000 else "again and again"
     return (
-        f"its cap was raised {count}, to {raised.limit_mw / 1000:g} W where "
-        f"{raised.set_mw / 1000:g} W was set; it counts at its maximum"
+        f"its cap was raised {count}, to {power_text(raised.limit_mw)} where "
+        f"{power_text(raised.set_mw)} was set; it counts at its maximum"
     )
 
 

@@ -8,6 +8,7 @@ from wattline_agent.core.power import foreign_processes, held_watts, raised_caps
 from wattline_agent.core.power.gpus import Gpu
 from wattline_protocol.ids import GpuIndex, Now
 from wattline_protocol.job.spec import WHOLE_GPU
+from wattline_protocol.text.wording import power_text
 from wattline_protocol.wire.agent_messages import StartTask
 from wattline_protocol.wire.task_order import TaskOrder
 
@@ -76,7 +77,7 @@ def shortage(state: NodeState, gpus: Iterable[GpuIndex]) -> str:
     needed_mw, covered_mw = held_watts.floor_with_mw(state, set(gpus)), held_watts.covered_mw(state)
     if needed_mw <= covered_mw:
         return ""
-    return f"its floor needs a lease of {needed_mw / 1000:g} W, this is {covered_mw / 1000:g} W"
+    return f"its floor needs a lease of {power_text(needed_mw)}, this is {power_text(covered_mw)}"
 
 
 def context(state: NodeState, order: TaskOrder) -> LaunchContext:

@@ -7,7 +7,7 @@ the reserve, so that a disk at the threshold does not make every second submissi
 """
 
 from wattline_protocol.ids import Now
-from wattline_protocol.text.quantities import about_size
+from wattline_protocol.text.wording import about_size
 from wattline_protocol.wire.client_messages import Denied
 from wattline_scheduler.core.model import problems
 from wattline_scheduler.core.model.events import DiskMeasured

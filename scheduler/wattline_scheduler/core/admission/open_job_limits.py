@@ -2,7 +2,7 @@
 
 from wattline_protocol.ids import UserName
 from wattline_protocol.job.spec import JobSpec, encoded_bytes
-from wattline_protocol.text.quantities import about_size
+from wattline_protocol.text.wording import about_size, counted
 from wattline_protocol.wire.client_messages import Denied
 from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.core.model.state import State
@@ -75,12 +75,7 @@ def _beyond_quota(
 def _denied(has: str, whose: str, most: int, now: int, more: int) -> Denied:
     """Impossible if it exceeds the limit by itself, otherwise busy while others are open."""
     if more > most:
-        ask = "ask for fewer at a time"
-        return Denied("impossible", f"this is {_said(more)}, and {whose}; {COUNTED}; {ask}")
-    wait = "wait until some have ended, or cancel some"
-    text = f"{has} {_said(now)} open and this is {more} more, and {whose}; {COUNTED}; {wait}"
-    return Denied("busy", text)
-
-
-def _said(count: int) -> str:
-    return f"{count} job{'' if count == 1 else 's'}"
+        text = f"this is {counted(more, 'job')}, and {whose}; {COUNTED}; ask for fewer at a time"
+        return Denied("impossible", text)
+    text = f"{has} {counted(now, 'job')} open and this is {more} more, and {whose}; {COUNTED}"
+    return Denied("busy", f"{text}; wait until some have ended, or cancel some")

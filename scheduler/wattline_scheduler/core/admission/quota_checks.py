@@ -3,6 +3,7 @@
 from wattline_protocol.ids import JobId, Now, UnixTime
 from wattline_protocol.job.spec import WHOLE_GPU
 from wattline_protocol.site.model import Quota
+from wattline_protocol.text.wording import digits
 from wattline_protocol.views.account_views import MAX_NAMED, QuotaLimit
 from wattline_scheduler.core.admission.planner_view import snapshot
 from wattline_scheduler.core.model.devices import held_infos
@@ -18,11 +19,11 @@ from wattline_scheduler.plan.model.task_request import ask_of
 from wattline_scheduler.plan.search.quota_room import (
     Held,
     exceeded,
-    gpus_said,
     lacks,
     least_held,
+    quota_gpus,
+    quota_watts,
     task_held,
-    watts_said,
 )
 
 # --- concurrent use -----------------------------------------------------------------------
@@ -119,7 +120,7 @@ def _look(state: State, one: QuotaNow, now: Now) -> None:
         _close(state, one, used, calendar.month(unix_s).end_unix_s)
     elif quota.energy_per_day_wh and one.used_wh >= quota.energy_per_day_wh:
         most_kwh = quota.energy_per_day_wh / 1000
-        used = f"used {one.used_wh / 1000:.1f} of {most_kwh:.10g} kWh today"
+        used = f"used {digits(one.used_wh / 1000)} of {digits(most_kwh)} kWh today"
         one.closed_by = "kwh_per_day"
         _close(state, one, used, calendar.day(unix_s).end_unix_s)
 
@@ -200,11 +201,11 @@ def never_fits(state: State, account: str, queue: str, shape: Shape, now: Now) -
         one = state.work.quotas.all[number]
         quota, most_milli = one.quota, one.quota.gpus * WHOLE_GPU
         if most_milli and least.milli > most_milli:
-            most = f"{gpus_said(most_milli)} at a time"
-            return f"wants {gpus_said(least.milli)}, and the quota of {one.name} is {most}"
+            most = f"{quota_gpus(most_milli)} at a time"
+            return f"wants {quota_gpus(least.milli)}, and the quota of {one.name} is {most}"
         if quota.power_mw and least.mw > quota.power_mw:
-            most = f"{watts_said(quota.power_mw)} at a time"
-            wants = f"wants {watts_said(least.mw)} for its GPUs"
+            most = f"{quota_watts(quota.power_mw)} at a time"
+            wants = f"wants {quota_watts(least.mw)} for its GPUs"
             return f"{wants}, and the quota of {one.name} is {most}"
     return ""
 
@@ -228,11 +229,11 @@ def would_break(state: State, job: Job, account: str, queue: str) -> str:
 
 def _left_said(room: QuotaRoom, limit: QuotaLimit, held: Held) -> str:
     if limit == "gpus":
-        has, most, used = map(gpus_said, (held.milli, room.most_milli, room.used_milli))
+        has, most, used = map(quota_gpus, (held.milli, room.most_milli, room.used_milli))
         return (
             f"{has}, more than the quota of {room.name} has left: {most} at a time, {used} in use"
         )
-    has, most, used = map(watts_said, (held.mw, room.most_mw, room.used_mw))
+    has, most, used = map(quota_watts, (held.mw, room.most_mw, room.used_mw))
     return f"{has}, more than the quota of {room.name} has left: {most} at a time, {used} booked"
 
 

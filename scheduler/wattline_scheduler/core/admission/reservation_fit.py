@@ -12,9 +12,10 @@ from wattline_protocol.ids import NodeId, Now, UserName
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.site.labels import labels_text
 from wattline_protocol.text.quantities import format_duration
+from wattline_protocol.text.wording import counted
 from wattline_scheduler.core.admission.earliest_start import earliest
 from wattline_scheduler.core.admission.learned_demand import shape_for
-from wattline_scheduler.core.admission.reservations import ANOTHER, gone, nodes_said, reserved
+from wattline_scheduler.core.admission.reservations import ANOTHER, gone, reserved
 from wattline_scheduler.core.admission.satisfiability import MAX_VERDICTS, lacking, whole_site
 from wattline_scheduler.core.model.jobs.job_kind import kind_of
 from wattline_scheduler.core.model.state import State
@@ -74,10 +75,10 @@ def _judge(state: State, record: ReservationRecord, shape: Shape, now: Now) -> s
         return ""
     labelled = [node for node in there if _has_labels(state, node, shape)]
     if len(there) < shape.nodes:
-        lacks = f"wants {nodes_said(shape.nodes)}; it has {len(there)}"
+        lacks = f"wants {counted(shape.nodes, 'node')}; it has {len(there)}"
     elif len(labelled) < shape.nodes:
         wanted = labels_text(shape.labels)
-        lacks = f"wants {nodes_said(shape.nodes)} with {wanted}; it has {len(labelled)}"
+        lacks = f"wants {counted(shape.nodes, 'node')} with {wanted}; it has {len(labelled)}"
     else:
         whole = whole_site(state, now)
         offers = [whole.nodes[whole.position[n]] for n in labelled if n in whole.position]

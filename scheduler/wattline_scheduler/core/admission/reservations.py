@@ -9,9 +9,9 @@ import numpy as np
 
 from wattline_protocol.ids import JobId, NodeId, Now, UserName
 from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.text.wording import counted, listed, named
 from wattline_protocol.wire.client_messages import Denied
 from wattline_protocol.wire.reservations import format_grantees
-from wattline_scheduler.core.model.jobs.job_names import named
 from wattline_scheduler.core.model.journal import SCHEDULER
 from wattline_scheduler.core.model.not_found import not_there
 from wattline_scheduler.core.model.state import State
@@ -103,7 +103,7 @@ def tick_reservations(state: State, now: Now) -> None:
             _put(state, record, "active", now)
             text = f"reservation {record.name} has begun: {said(state, record)}"
             others = by_part(state, record)[1]
-            still = f"; {named(others)} still run{'' if len(others) > 1 else 's'} there"
+            still = f"; {named('job', others)} still run{'' if len(others) > 1 else 's'} there"
             text += still if others else ""
             state.journal.act("reservation_begun", text, now, actor=record.requester)
 
@@ -147,16 +147,9 @@ def by_part(state: State, record: ReservationRecord) -> tuple[tuple[JobId, ...],
     return tuple(sorted(inside)), tuple(sorted(jobs.keys() - inside))
 
 
-def nodes_said(count: int) -> str:
-    """Formats `1 node`, `3 nodes`."""
-    return f"{count} node{'' if count == 1 else 's'}"
-
-
 def said(state: State, record: ReservationRecord) -> str:
     """Formats `a1, a2 (2 nodes) for account vision from … until …`."""
-    count, calendar = len(record.nodes), state.calendar
-    shown = ", ".join(record.nodes[:MAX_NODES_NAMED])
-    more = ", …" if count > MAX_NODES_NAMED else ""
+    calendar, nodes = state.calendar, listed(record.nodes, MAX_NODES_NAMED)
     grantees = format_grantees(record.accounts, record.users)
     times = f"from {calendar.said(record.start_unix_s)} until {calendar.said(record.end_unix_s)}"
-    return f"{nodes_said(count)} ({shown}{more}) for {grantees} {times}"
+    return f"{counted(len(record.nodes), 'node')} ({nodes}) for {grantees} {times}"

@@ -21,15 +21,14 @@ from wattline_protocol.job.keys import (
 from wattline_protocol.job.spec import WHOLE_GPU, ArraySpec, JobSpec
 from wattline_protocol.job.values import MAX_ARRAY_INDEX, MAX_ARRAY_INDICES, MAX_PARENTS
 from wattline_protocol.site.labels import Labels, labels_text
-from wattline_protocol.text.plurals import counted
 from wattline_protocol.text.quantities import (
     MAX_AMOUNT,
     MAX_DURATION_S,
     MAX_SIZE_BYTES,
     format_duration,
-    said_size,
 )
 from wattline_protocol.text.visible import visible_line
+from wattline_protocol.text.wording import counted, gib, listed
 from wattline_scheduler.core.admission.planner_view import offer_of
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.state import State
@@ -271,8 +270,7 @@ def _without_labels(state: State, shape: Shape, labelled: int) -> str:
 
 
 def _few(pairs: Collection[tuple[str, str]]) -> str:
-    more = f" and {len(pairs) - MAX_NAMED} more" if len(pairs) > MAX_NAMED else ""
-    return (labels_text(sorted(pairs)[:MAX_NAMED]) or "none") + more
+    return listed([f"{name}={value}" for name, value in sorted(pairs)], MAX_NAMED) or "none"
 
 
 def _said(gpu_milli: int) -> str:
@@ -304,9 +302,9 @@ def lacking(offers: Sequence[NodeOffer], shape: Shape, able: int, where: str) ->
     memory = (gpu.memory_bytes * part // WHOLE_GPU for gpu in gpus if is_of_type(gpu, shape))
     largest = max(memory, default=0)
     if shape.gpu_memory_min_bytes > largest:
-        wants = f"wants {_said(part)} with {said_size(shape.gpu_memory_min_bytes, is_wanted=True)}"
+        wants = f"wants {_said(part)} with {gib(shape.gpu_memory_min_bytes, is_wanted=True)}"
         which = " of that type" if shape.gpu_type else ""
-        return f"{wants}; the largest{which} has {said_size(largest)}"
+        return f"{wants}; the largest{which} has {gib(largest)}"
     most = max((sum(suits(g, shape) for g in offer.gpus) for offer in offers), default=0)
     if shape.gpus > most:
         return (
@@ -317,6 +315,6 @@ def lacking(offers: Sequence[NodeOffer], shape: Shape, able: int, where: str) ->
         return f"wants {shape.cpus} CPUs per node; no node has more than {cpus}"
     most_bytes = max((offer.memory_bytes for offer in offers), default=0)
     if shape.memory_bytes > most_bytes:
-        wants = f"wants {said_size(shape.memory_bytes, is_wanted=True)} of memory per node"
-        return f"{wants}; no node has more than {said_size(most_bytes)}"
+        wants = f"wants {gib(shape.memory_bytes, is_wanted=True)} of memory per node"
+        return f"{wants}; no node has more than {gib(most_bytes)}"
     return f"wants {shape.nodes} such nodes; {where} has {able}"

@@ -2,7 +2,8 @@
 
 from wattline_protocol.ids import Now, UserName
 from wattline_protocol.job.spec import JobSpec
-from wattline_protocol.text.names import check_name, listed
+from wattline_protocol.text.names import check_name
+from wattline_protocol.text.wording import listed
 from wattline_protocol.wire.client_messages import Denied
 from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.core.model.problems import begin, end
@@ -10,7 +11,6 @@ from wattline_scheduler.core.model.state import State
 
 KIND = "service_name_taken"
 
-MAX_SHOWN = 5
 """Maximum number of users listed in one sentence."""
 
 
@@ -27,7 +27,7 @@ def name_taken(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
         return None
     users = names.listed.get(spec.name)
     if users is not None:
-        text = f"service name {spec.name} is for {listed(users, MAX_SHOWN)} ([[service]])"
+        text = f"service name {spec.name} is for {listed(users)} ([[service]])"
         return Denied("not_allowed", f"{text}; you are {owner}; choose another name (--name)")
     return Denied("conflict", f"{_is_anothers(state, spec.name)}; {_ways_out(spec.name)}")
 
@@ -67,7 +67,7 @@ def _note_displaced(state: State, job: Job, now: Now) -> None:
     why = (
         _is_anothers(state, name)
         if users is None
-        else f"service name {name} is for {listed(users, MAX_SHOWN)} ([[service]])"
+        else f"service name {name} is for {listed(users)} ([[service]])"
     )
     text = f"job {job.id} of {owner} gets no requests: {why}; submit it under another name"
     begin(state, KIND, f"job {job.id}", text, now, job=job.id)

@@ -4,7 +4,7 @@ import msgspec
 
 from wattline_protocol.ids import Now
 from wattline_protocol.site.run_as import may_be_root
-from wattline_protocol.text.plurals import counted
+from wattline_protocol.text.wording import counted, power_text
 from wattline_protocol.wire.agent_messages import (
     PROTOCOL_VERSION,
     Adopted,
@@ -198,9 +198,8 @@ def adopted(state: State, node: NodeNow, message: Adopted, now: Now) -> None:
     reconcile(state, node, message.tasks, now)
     node_known(state, node.id, now)
     word = "observes" if node.record.is_observe else "is held at"
-    text = (
-        f"{node.id} {word} {message.holding_mw / 1000:.0f} W, {counted(len(message.tasks), 'task')}"
-    )
+    tasks = counted(len(message.tasks), "task")
+    text = f"{node.id} {word} {power_text(message.holding_mw)}, {tasks}"
     state.journal.note("node_adopted", text, now, by=node.id, node=node.id)
     impossible = "" if node.record.is_observe else impossible_adoption(node, message.holding_mw)
     if impossible:
@@ -224,8 +223,8 @@ def _replace_entry(state: State, node: NodeNow, message: Adopted, now: Now) -> N
     if message.holding_mw > before_mw:
         is_explained = message.holding_mw <= explained_mw
         text = (
-            f"{node.id} can only be held at {message.holding_mw / 1000:.0f} W, the books said "
-            f"{before_mw / 1000:.0f} W{': others use its GPUs' if is_explained else ''}"
+            f"{node.id} can only be held at {power_text(message.holding_mw)}, the books said "
+            f"{power_text(before_mw)}{': others use its GPUs' if is_explained else ''}"
         )
         severity: Severity = "warning" if is_explained else "alarm"
         begin(state, "node_above_books", node.id, text, now, severity=severity, node=node.id)

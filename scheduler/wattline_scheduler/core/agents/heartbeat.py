@@ -1,6 +1,7 @@
 """Heartbeats: each is acknowledged, none changes the books. Also detects silent nodes."""
 
 from wattline_protocol.ids import Instant, Now
+from wattline_protocol.text.wording import power_text
 from wattline_protocol.wire.agent_messages import Beat, BeatSeen, GpuSample
 from wattline_scheduler.core.agents.node_problems import follow_conditions, gpu_subject
 from wattline_scheduler.core.agents.progress import watch_progress
@@ -166,8 +167,8 @@ def _measured_base(state: State, node: NodeNow, message: Beat, now: Now) -> None
     if measured_mw is None or measured_mw <= allowed_mw:
         return
     text = (
-        f"{node.id} draws {measured_mw / 1000:.0f} W beside its GPUs, the site file says at most "
-        f"{allowed_mw / 1000:.0f} W"
+        f"{node.id} draws {power_text(measured_mw)} beside its GPUs, the site file says at most "
+        f"{power_text(allowed_mw)}"
     )
     begin(state, "base_above_worst", node.id, text, now, node=node.id)
     # Nothing but GPUs draws above the nameplate, so one key cannot take the watts of others.

@@ -5,6 +5,7 @@ maximum, and sends a Hello at once.
 """
 
 from wattline_protocol.ids import Now, TaskRef
+from wattline_protocol.text.wording import power_text
 from wattline_protocol.wire.agent_messages import Beat
 from wattline_protocol.wire.raised_cap import RaisedCap
 from wattline_scheduler.core.agents.node_problems import gpu_subject
@@ -32,7 +33,7 @@ def follow_raises(state: State, node: NodeNow, beat: Beat, now: Now) -> None:
 
 def _words(state: State, raised: RaisedCap) -> str:
     to = (
-        f"raised to {raised.limit_mw / 1000:g} W where {raised.set_mw / 1000:g} W was set; it "
+        f"raised to {power_text(raised.limit_mw)} where {power_text(raised.set_mw)} was set; it "
         "counts at its maximum"
     )
     if raised.culprits:

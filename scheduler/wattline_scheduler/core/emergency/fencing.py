@@ -10,6 +10,7 @@ budget, so the attempt is repeated, and a host that is off already is only confi
 """
 
 from wattline_protocol.ids import Now
+from wattline_protocol.text.wording import power_text
 from wattline_protocol.wire.client_messages import Answer, DeclareOff, Denied, Done
 from wattline_scheduler.core.emergency.node_off import count_off
 from wattline_scheduler.core.emergency.unresponsive import WhyOff, to_switch_off
@@ -53,7 +54,7 @@ def _limit_s(node: NodeNow) -> float:
 
 
 def _begin_unasked(state: State, node: NodeNow, why: WhyOff, now: Now) -> None:
-    reason = f"{why.domain} was {why.over_mw / 1000:.0f} W above its lowered budget"
+    reason = f"{why.domain} was {power_text(why.over_mw)} above its lowered budget"
     text = (
         f"{node.id} is switched off without its agent: it does not answer, {reason}, "
         "and the nodes that answer cannot make it up"

@@ -3,7 +3,7 @@
 import msgspec
 
 from wattline_protocol.ids import Now
-from wattline_protocol.text.plurals import counted
+from wattline_protocol.text.wording import counted
 from wattline_scheduler.core.leases.overruns import note_recovery
 from wattline_scheduler.core.lifecycle.ending import attempt_over, close
 from wattline_scheduler.core.lifecycle.restore_guard import node_known, strays_gone

@@ -4,11 +4,11 @@ from math import ceil
 
 from wattline_protocol.ids import Now
 from wattline_protocol.text.quantities import format_duration
+from wattline_protocol.text.wording import named
 from wattline_scheduler.core.explain.hypothetical import AsIf, TooManyLooks
 from wattline_scheduler.core.explain.start_estimate import Forecast
 from wattline_scheduler.core.lifecycle.preemption import protected_s
 from wattline_scheduler.core.model.jobs.job import Ending, Gang
-from wattline_scheduler.core.model.jobs.job_names import named
 from wattline_scheduler.core.model.queue.remaining_time import left_of
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.plan.model.shape import Shape
@@ -43,4 +43,4 @@ def _why(going: list[Gang], young_s: float) -> str:
     jobs = list(dict.fromkeys(sorted(gang.job.id for gang in going)))
     has, it_is = ("have", "they are") if len(jobs) > 1 else ("has", "it is")
     young = f"; {it_is} protected for {format_duration(ceil(young_s))} more" if young_s else ""
-    return f"once {named(jobs)} of lower priority {has} made way{young}"
+    return f"once {named('job', jobs)} of lower priority {has} made way{young}"

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from wattline_protocol.ids import JobId, NodeId, Now
+from wattline_protocol.text.wording import named
 from wattline_scheduler.core.explain.hypothetical import AsIf, TooManyLooks
 from wattline_scheduler.core.model.jobs.job import Ending, Gang, Paused, Running, Starting
-from wattline_scheduler.core.model.jobs.job_names import named
 from wattline_scheduler.core.model.queue.remaining_time import left_of
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.plan.model.shape import GangKey, Shape
@@ -174,7 +174,7 @@ def _not_known(look: AsIf, shape: Shape, live: _Live, ending: Sequence[Gang]) ->
     is_paused = any(gang.key in live.paused for gang in endless)
     holds, has = ("holds", "has") if len(jobs) == 1 else ("hold", "have")
     why = "part of it is paused" if is_paused else f"{has} no time limit (--time)"
-    return f"unknown: {named(jobs)} {holds} the resources it needs and {why}"
+    return f"unknown: {named('job', jobs)} {holds} the resources it needs and {why}"
 
 
 def _open_s(look: AsIf, shape: Shape, live: Sequence[Gang]) -> Parts[float | None]:

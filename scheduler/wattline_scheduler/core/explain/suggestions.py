@@ -8,8 +8,8 @@ import msgspec
 
 from wattline_protocol.ids import UserName
 from wattline_protocol.job.spec import WHOLE_GPU, JobSpec
-from wattline_protocol.text.names import listed
 from wattline_protocol.text.quantities import format_duration
+from wattline_protocol.text.wording import counted, listed
 from wattline_protocol.views.site_views import Remedy
 from wattline_scheduler.core.admission.learned_demand import shape_for
 from wattline_scheduler.core.explain.hypothetical import AsIf, TooManyLooks
@@ -19,8 +19,6 @@ from wattline_scheduler.core.requests.cancel_requeue import name_of
 from wattline_scheduler.plan.model.reserved_nodes import MARGIN_S, Stay
 from wattline_scheduler.plan.model.shape import Shape
 from wattline_scheduler.time_slices import Parts
-
-MAX_NAMED = 5
 
 MAX_BEGINNINGS = 8
 """Maximum number of reservation starts tried as the end of the job."""
@@ -55,8 +53,9 @@ def _fewer_gpus(state: State, look: AsIf, owner: UserName, spec: JobSpec) -> Par
     most = yield from _most(fits, least, wanted)
     if most is None:
         return None
-    gpus = f"{most} GPU{'' if most == 1 else 's'}"
-    return Remedy("gpus", f"with {gpus} on each node instead of {wanted} it would start now")
+    return Remedy(
+        "gpus", f"with {counted(most, 'GPU')} on each node instead of {wanted} it would start now"
+    )
 
 
 def _fewer_nodes(state: State, look: AsIf, owner: UserName, spec: JobSpec) -> Parts[Remedy | None]:
@@ -64,8 +63,7 @@ def _fewer_nodes(state: State, look: AsIf, owner: UserName, spec: JobSpec) -> Pa
     most = yield from _most(lambda n: look.fits(_with(state, owner, spec, "nodes", n)), 1, wanted)
     if most is None:
         return None
-    nodes = f"{most} node{'' if most == 1 else 's'}"
-    return Remedy("nodes", f"with {nodes} instead of {wanted} it would start now")
+    return Remedy("nodes", f"with {counted(most, 'node')} instead of {wanted} it would start now")
 
 
 def _shorter(look: AsIf, shape: Shape, spec: JobSpec) -> Parts[Remedy | None]:
@@ -107,4 +105,4 @@ def _made_way(gangs: list[Gang]) -> str:
         f"(priority {some[0].job.spec.priority})"
         for some in by_job.values()
     ]
-    return f"if {listed(jobs, MAX_NAMED)} of lower priority made way it would start now"
+    return f"if {listed(jobs)} of lower priority made way it would start now"

@@ -12,6 +12,7 @@ withdraws it: nothing better is known.
 import msgspec
 
 from wattline_protocol.ids import DomainId, Instant, Now, UnixTime
+from wattline_protocol.text.wording import power_text
 from wattline_protocol.views.site_views import LimitSource
 from wattline_scheduler.core.leases.overruns import note_overruns, note_recovery
 from wattline_scheduler.core.model.journal import SCHEDULER
@@ -167,16 +168,12 @@ def _ended(state: State, record: LimitRecord, limit: Limit, now: Now) -> None:
 def note_restored(state: State, record: LimitRecord, actor: str, reason: str, now: Now) -> str:
     """Writes the audit record of a limit that has ended."""
     domain = record.domain
-    budget_w, full_w = state.domains.budget_mw(domain) / 1000, _full_w(state, domain)
-    left = "full budget" if budget_w >= full_w else "budget, still limited otherwise,"
-    text = f"{domain}: {left} of {budget_w:.0f} W restored"
+    budget_mw, full_mw = state.domains.budget_mw(domain), state.domains.limits.full_mw(domain)
+    left = "full budget" if budget_mw >= full_mw else "budget, still limited otherwise,"
+    text = f"{domain}: {left} of {power_text(budget_mw)} restored"
     why = f" ({reason})" if reason else ""
     state.journal.act("budget_restored", text + why, now, actor=actor)
     return text
-
-
-def _full_w(state: State, domain: DomainId) -> float:
-    return state.domains.limits.full_mw(domain) / 1000
 
 
 # --- restart ----------------------------------------------------------------------------------

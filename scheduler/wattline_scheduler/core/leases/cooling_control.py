@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from wattline_protocol.ids import DomainId, NodeId, Now, UserName
 from wattline_protocol.site.wall_power import PERMILLE
+from wattline_protocol.text.wording import counted, listed, power_text
 from wattline_protocol.wire.client_messages import Answer, Denied, Done, SetUnits
 from wattline_scheduler.core.leases.budget_limits import put_limit, withdraw_limit
 from wattline_scheduler.core.leases.lease_load import is_leased, load_now
@@ -18,7 +19,6 @@ from wattline_scheduler.records import LimitRecord, PlantRecord
 CAPACITY, INLETS = "cooling capacity", "cooling inlets"
 """Names of a zone's two cooling limits."""
 
-MAX_NAMED = 5
 """Maximum number of nodes named in one event."""
 
 STEP_S = 1.0
@@ -72,7 +72,7 @@ def follow_capacity(state: State, zone_id: DomainId, zone: ZoneNow, now: Now) ->
     if zone.inlets is not None and overbook > PERMILLE:
         zone.inlets.base_permille = removed_mw * PERMILLE / full_mw
     why = f"{units} of {zone.plant.units} units in service" if zone.plant.units else "the weather"
-    text = f"{zone_id}: {why}, it can remove {removed_mw / 1000:.0f} W now"
+    text = f"{zone_id}: {why}, it can remove {power_text(removed_mw)} now"
     _follow_units(state, zone_id, zone, units < before and had_any, text, now)
     if had_any and units < before and zone.inlets is not None:
         zone.inlets.lose_unit()
@@ -193,8 +193,8 @@ def _problems(
         yield "outside", "the outside temperature is unknown, the hottest of its table counts"
     silent = [] if zone.inlets is None else _without_inlet(state, zone_id)
     if silent:
-        names = ", ".join(silent[:MAX_NAMED]) + (" …" if len(silent) > MAX_NAMED else "")
-        yield "inlets", f"{len(silent)} nodes tell no plausible inlet ({names}), the others count"
+        text = f"{counted(len(silent), 'node')} without a plausible inlet ({listed(silent)})"
+        yield "inlets", f"{text}; the others count"
 
 
 def _without_inlet(state: State, zone_id: DomainId) -> list[NodeId]:

@@ -2,6 +2,7 @@
 
 from wattline_protocol.ids import Now
 from wattline_protocol.site.wall_power import wall_mw
+from wattline_protocol.text.wording import power_text
 from wattline_protocol.wire.agent_messages import Beat, GpuInfo, Rehello
 from wattline_scheduler.core.leases.lease_load import floor_of
 from wattline_scheduler.core.leases.overruns import note_overruns
@@ -56,8 +57,8 @@ def contradiction(state: State, node: NodeNow, beat: Beat) -> str:
     over_mw = beat.holding_mw - state.books.committed_mw(node.id)
     if over_mw > 0 and beat.lease_seq >= node.acked_seq and over_mw > jump_mw(node, beat):
         return (
-            f"is held at {beat.holding_mw / 1000:.0f} W, "
-            f"the books say at most {(beat.holding_mw - over_mw) / 1000:.0f} W"
+            f"is held at {power_text(beat.holding_mw)}, "
+            f"the books say at most {power_text(beat.holding_mw - over_mw)}"
         )
     return ""
 
@@ -73,7 +74,7 @@ def impossible_gpus(node: NodeNow, gpus: tuple[GpuInfo, ...]) -> str:
     if idle_mw > most_mw or any(gpu.cap_max_mw > most_mw for gpu in gpus):
         return (
             f"says that its GPUs draw more than {MOST_NAMEPLATES} times the nameplate of the host "
-            f"({node.site.nameplate_mw / 1000:.0f} W)"
+            f"({power_text(node.site.nameplate_mw)})"
         )
     return ""
 
@@ -89,11 +90,11 @@ def impossible_holding(node: NodeNow, holding_mw: int) -> str:
     least_mw = wall_mw(site.non_gpu_worst_mw, site.psu_efficiency_permille)
     if holding_mw < least_mw:
         return (
-            f"is held at {holding_mw / 1000:.0f} W, its host alone may draw "
-            f"{least_mw / 1000:.0f} W by the site file"
+            f"is held at {power_text(holding_mw)}, its host alone may draw "
+            f"{power_text(least_mw)} by the site file"
         )
     if holding_mw > MOST_NAMEPLATES * site.nameplate_mw:
-        return f"is held at {holding_mw / 1000:.0f} W, {_more_than_most(node)}"
+        return f"is held at {power_text(holding_mw)}, {_more_than_most(node)}"
     return ""
 
 
@@ -101,10 +102,10 @@ def impossible_floor(node: NodeNow) -> str:
     """Impossible minimum lease of its GPUs; empty = none."""
     floor_mw = floor_of(node)
     if floor_mw > MOST_NAMEPLATES * node.site.nameplate_mw:
-        return f"needs at least {floor_mw / 1000:.0f} W, {_more_than_most(node)}"
+        return f"needs at least {power_text(floor_mw)}, {_more_than_most(node)}"
     return ""
 
 
 def _more_than_most(node: NodeNow) -> str:
-    nameplate_w = node.site.nameplate_mw / 1000
-    return f"more than {MOST_NAMEPLATES} times its nameplate of {nameplate_w:.0f} W"
+    nameplate = power_text(node.site.nameplate_mw)
+    return f"more than {MOST_NAMEPLATES} times its nameplate of {nameplate}"

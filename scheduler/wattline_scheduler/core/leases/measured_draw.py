@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from wattline_protocol.ids import DomainId, NodeId
 from wattline_protocol.site.wall_power import gpu_bound_mw, wall_mw
+from wattline_protocol.text.wording import power_text
 from wattline_protocol.wire.agent_messages import Beat, GpuInfo, GpuSample
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.state import State
@@ -52,10 +53,10 @@ def power_doubt(node: NodeNow, beat: Beat) -> str:
     gpus_mw = measured_gpus_mw(beat)
     least_mw = gpus_mw * (1000 - SENSOR_TOLERANCE_PERMILLE) // 1000
     if beat.node_mw < least_mw:
-        return f"says {beat.node_mw / 1000:.0f} W, its GPUs alone draw {gpus_mw / 1000:.0f} W"
+        return f"says {power_text(beat.node_mw)}, its GPUs alone draw {power_text(gpus_mw)}"
     if beat.node_mw > most_mw(node):
-        nameplate = f"a nameplate of {node.site.nameplate_mw / 1000:.0f} W"
-        return f"says {beat.node_mw / 1000:.0f} W, the host has {nameplate}"
+        nameplate = f"a nameplate of {power_text(node.site.nameplate_mw)}"
+        return f"says {power_text(beat.node_mw)}, the host has {nameplate}"
     return ""
 
 

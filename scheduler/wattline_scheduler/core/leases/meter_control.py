@@ -3,6 +3,7 @@
 from wattline_protocol.ids import DomainId, NodeId, Now
 from wattline_protocol.site.model import Domain
 from wattline_protocol.site.wall_power import PERMILLE
+from wattline_protocol.text.wording import power_text
 from wattline_scheduler.core.leases.budget_limits import put_limit, withdraw_limit
 from wattline_scheduler.core.leases.measured_draw import Draw, all_draws, measured_gpus_mw
 from wattline_scheduler.core.leases.overruns import note_overruns, note_recovery
@@ -120,7 +121,7 @@ def _keep_free(state: State, now: Now) -> None:
             continue
         state.domains.set_extra(domain, extra_mw)
         if extra_mw > before_mw:
-            cause = f"{extra_mw / 1000:.0f} W in {domain} are drawn by no booked load"
+            cause = f"{power_text(extra_mw)} in {domain} are drawn by no booked load"
             note_overruns(state, cause, now, is_shed=True)
         else:
             note_recovery(state, now)
@@ -157,7 +158,7 @@ def _add_extra(
 def _tell_held(state: State, domain: DomainId, meter: MeterNow, now: Now) -> None:
     if meter.held_mw > 0:
         text = (
-            f"the meter of {domain} shows {meter.held_mw / 1000:.0f} W that its nodes do not "
+            f"the meter of {domain} shows {power_text(meter.held_mw)} that its nodes do not "
             "explain: so much is kept free"
         )
         begin(state, "load_unexplained", domain, text, now)
@@ -206,7 +207,7 @@ def _follow_doubt(state: State, domain: DomainId, meter: MeterNow, now: Now) -> 
 def _instead(meter: MeterNow) -> str:
     if meter.rules.fallback_mw is None:
         return "the books are believed, which no meter can raise"
-    return f"the fallback budget of {meter.rules.fallback_mw / 1000:.0f} W is in force"
+    return f"the fallback budget of {power_text(meter.rules.fallback_mw)} is in force"
 
 
 def _fall_back(state: State, domain: DomainId, meter: MeterNow, now: Now) -> None:

@@ -5,6 +5,7 @@ without a recorded overrun is a broken invariant.
 """
 
 from wattline_protocol.ids import DomainId, Now
+from wattline_protocol.text.wording import power_text
 from wattline_scheduler.core.model.problems import begin, end
 from wattline_scheduler.core.model.state import Overrun, State
 
@@ -18,7 +19,7 @@ def note_overruns(state: State, cause: str, now: Now, *, is_shed: bool = False) 
         elif is_shed:
             known.is_shed = True
         if known is None or is_shed:
-            text = f"{domain} is committed {over_mw / 1000:.0f} W above its budget: {cause}"
+            text = f"{domain} is committed {power_text(over_mw)} above its budget: {cause}"
             begin(state, "over_budget", domain, text, now)
     state.wants_rebalance = True
 

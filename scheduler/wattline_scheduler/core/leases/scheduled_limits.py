@@ -9,6 +9,7 @@ import msgspec
 
 from wattline_protocol.ids import Now
 from wattline_protocol.text.quantities import format_duration
+from wattline_protocol.text.wording import power_text
 from wattline_scheduler.core.leases import budget_limits
 from wattline_scheduler.core.model.calendar import Entry
 from wattline_scheduler.core.model.journal import SCHEDULER
@@ -87,7 +88,7 @@ def _in_words(state: State, record: LimitRecord) -> str:
     ramp = f" over {format_duration(record.ramp_s)}" if record.ramp_s else ""
     until = "" if record.end_unix_s is None else f" until {state.calendar.said(record.end_unix_s)}"
     why = f" ({record.why})" if record.why else ""
-    return f"{record.name} limits the budget to {record.value_mw / 1000:.0f} W{ramp}{until}{why}"
+    return f"{record.name} limits the budget to {power_text(record.value_mw)}{ramp}{until}{why}"
 
 
 def reconcile(state: State, now: Now) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 from wattline_protocol.ids import Now
+from wattline_protocol.text.wording import named
 from wattline_protocol.views.site_views import JobState
 from wattline_scheduler.core.model.jobs.job import Ended, Gang, Job, Paused, Pending, Starting
 from wattline_scheduler.core.model.journal import Level
@@ -99,9 +100,6 @@ def _of_gang(gang: Gang) -> str:
     return f"backs off: {gang.reason or 'it ended'}" if is_backing_off else gang.reason
 
 
-MAX_PARENTS_NAMED = 3
-
-
 def gates_of(job: Job) -> dict[str, str]:
     """Gates that bar the whole job from starting regardless of free resources: name to text."""
     gates: dict[str, str] = {}
@@ -144,9 +142,7 @@ def _crash_loop(job: Job) -> Gang | None:
 def waits_for_jobs(which: Iterable[Job]) -> str:
     """Text that lists the parents a job waits for, with their states."""
     parents = [f"{p.id} ({p.record.state.lower()})" for p in which]
-    named, more = parents[:MAX_PARENTS_NAMED], len(parents) - MAX_PARENTS_NAMED
-    others = f" and {more} more" if more > 0 else ""
-    return f"waits for job{'s' if len(parents) > 1 else ''} {', '.join(named)}{others}"
+    return f"waits for {named('job', parents)}"
 
 
 def _where(gang: Gang) -> str:

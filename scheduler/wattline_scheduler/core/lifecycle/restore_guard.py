@@ -6,11 +6,10 @@ until all unrecorded tasks have ended. Job and attempt numbers begin above any t
 """
 
 from wattline_protocol.ids import NodeId, Now, TaskRef
+from wattline_protocol.text.wording import listed
 from wattline_scheduler.core.model.problems import begin, end
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.records import RecoveryRecord
-
-NAMES_TOLD = 5
 
 
 def begin_recovery(state: State, now: Now) -> None:
@@ -47,13 +46,12 @@ def why_nothing_starts(state: State) -> str:
     if not state.is_recovering:
         return ""
     if state.unknown:
-        some = ", ".join(sorted(state.unknown)[:NAMES_TOLD])
         return (
             f"a backup was restored: nothing starts until all nodes were heard or declared off "
-            f"({len(state.unknown)} are missing: {some})"
+            f"(missing: {listed(sorted(state.unknown))})"
         )
-    some = ", ".join(str(ref) for ref in sorted(state.strays)[:NAMES_TOLD])
-    return f"a backup was restored: tasks that it does not know are being stopped ({some})"
+    some = listed(sorted(state.strays))
+    return f"a backup was restored: tasks that it does not contain are being stopped ({some})"
 
 
 def _look(state: State, now: Now) -> None:

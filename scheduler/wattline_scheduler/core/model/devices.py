@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 from wattline_protocol.ids import GpuIndex
 from wattline_protocol.job.spec import WHOLE_GPU
+from wattline_protocol.text.wording import named
 from wattline_protocol.wire.agent_messages import GpuInfo
 from wattline_scheduler.core.model.foreign_processes import in_use
 from wattline_scheduler.core.model.jobs.job import Attempt
-from wattline_scheduler.core.model.jobs.job_names import named
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.plan.model.device_classes import devices
 from wattline_scheduler.power.sensing.thermal import coolest_first
@@ -46,7 +46,7 @@ def _why_withheld(node: NodeNow, gpu: GpuInfo) -> str:
     if not jobs:
         return ""
     ended = "that has ended" if len(set(jobs)) == 1 else "they have ended"
-    under = named(tuple(dict.fromkeys(jobs)))
+    under = named("job", tuple(dict.fromkeys(jobs)))
     return f"was repartitioned under {under}: it is not allocated until {ended}"
 
 

@@ -1,10 +1,10 @@
 """Denials of requests that name unknown things."""
 
 from collections.abc import Collection
-from itertools import islice
 
 from wattline_protocol.ids import JobId
 from wattline_protocol.text.toml_fields import nearest
+from wattline_protocol.text.wording import listed
 from wattline_protocol.wire.client_messages import Denied
 
 MAX_NAMED = 10
@@ -23,8 +23,7 @@ def no_job(number: JobId, next_job: JobId) -> Denied:
 
 def not_there(word: str, name: str, known: Collection[str]) -> Denied:
     """Denies an unknown name, with the nearest one or some known ones."""
-    some = ", ".join(islice(known, MAX_NAMED)) or "none"
-    more = " …" if len(known) > MAX_NAMED else ""
     near = nearest(name, known)
-    hint = f"the nearest is {near}" if near else f"the site has {some}{more}"
+    some = listed(list(known), MAX_NAMED) or "none"
+    hint = f"the nearest is {near}" if near else f"the site has {some}"
     return Denied("not_found", f"there is no {word} {name!r}; {hint}")

@@ -10,9 +10,9 @@ from wattline_protocol.ids import Now, UserName
 from wattline_protocol.job.spec import PRIORITIES, JobSpec
 from wattline_protocol.site.model import MOST_URGENT, SUBMITTERS_MAX_PRIORITY, Queue
 from wattline_protocol.site.run_as import account_of
-from wattline_protocol.text.names import listed
 from wattline_protocol.text.quantities import format_duration
 from wattline_protocol.text.toml_fields import nearest
+from wattline_protocol.text.wording import listed
 from wattline_protocol.wire.client_messages import Denied
 from wattline_scheduler.core.lifecycle.usage_limits import never_reached
 from wattline_scheduler.core.model.problems import begin, end
@@ -21,7 +21,6 @@ from wattline_scheduler.core.model.state import State
 DEFAULT_QUEUE = "default"
 """Queue of jobs that specify none; it needs no entry in the site file."""
 
-MAX_SHOWN = 5
 """Maximum number of users or of known names listed in one sentence."""
 
 What = Literal["queue", "account"]
@@ -171,7 +170,7 @@ def _tell_uncounted(state: State, now: Now) -> None:
     if not names:
         end(state, "cost_not_limited", "site", now)
         return
-    shown = listed(names, MAX_SHOWN)
+    shown = listed(names)
     text = f"the site file has no [tariff]: limits.cost of jobs {shown} does not act"
     rest = "running tasks continue without it, no further ones start"
     begin(state, "cost_not_limited", "site", f"{text}; {rest}", now)
@@ -212,9 +211,7 @@ def _for_others(state: State, owner: UserName, spec: JobSpec) -> tuple[What, str
         asked.append(("queue", queue.name, queue.users))
     for what, name, users in asked:
         if users and owner not in users:
-            more = len(users) - MAX_SHOWN
-            others = f" and {more} more" if more > 0 else ""
-            return what, f"{what} {name} is for {', '.join(users[:MAX_SHOWN])}{others}"
+            return what, f"{what} {name} is for {listed(users)}"
     return None
 
 
@@ -224,7 +221,7 @@ def _no_such(what: What, name: str, known: list[str]) -> str:
 
 def _there(name: str, known: list[str]) -> str:
     near = nearest(name, known)
-    return f"the nearest is {near}" if near else f"there are {', '.join(known[:MAX_SHOWN])}"
+    return f"the nearest is {near}" if near else f"there are {listed(known)}"
 
 
 def _way_out(what: What) -> str:

@@ -8,6 +8,7 @@ import msgspec
 
 from wattline_protocol.ids import Now, UnixTime, UserName
 from wattline_protocol.text.names import check_name
+from wattline_protocol.text.wording import power_text
 from wattline_protocol.wire.client_messages import Answer, CancelGridEvent, Denied, Done, GridEvent
 from wattline_scheduler.core.leases import budget_limits
 from wattline_scheduler.core.leases.fault_barrier import total
@@ -40,7 +41,7 @@ def add(state: State, user: UserName, request: GridEvent, now: Now) -> Answer:
     state.journal.save(record)
     said = state.calendar.said
     text = (
-        f"{record.domain}: {record.name} limits the budget to {record.value_mw / 1000:.0f} W from "
+        f"{record.domain}: {record.name} limits the budget to {power_text(record.value_mw)} from "
         f"{said(record.start_unix_s)} until {said(record.end_unix_s or 0.0)}"
     )
     why = f" ({record.why})" if record.why else ""
@@ -75,9 +76,9 @@ def _bad_amount(state: State, request: GridEvent) -> str:
     if not 0 <= request.fraction <= 1:
         return f"a share lies between 0 and 1, not {request.fraction}"
     if not 0 <= request.by_mw <= full_mw:
-        return f"{request.by_mw / 1000:.0f} W cannot be shed: {domain} has {full_mw / 1000:.0f} W"
+        return f"{power_text(request.by_mw)} cannot be shed: {domain} has {power_text(full_mw)}"
     if request.to_mw < 0 or request.to_mw >= full_mw:
-        return f"{request.to_mw / 1000:.0f} W limits nothing: {domain} has {full_mw / 1000:.0f} W"
+        return f"{power_text(request.to_mw)} limits nothing: {domain} has {power_text(full_mw)}"
     return ""
 
 

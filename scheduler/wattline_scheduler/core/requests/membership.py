@@ -3,7 +3,7 @@
 import msgspec
 
 from wattline_protocol.ids import Now
-from wattline_protocol.text.names import listed
+from wattline_protocol.text.wording import listed
 from wattline_scheduler.core.model.events import MembersSeen
 from wattline_scheduler.core.model.journal import SITE_DIRECTORY
 from wattline_scheduler.core.model.state import State
@@ -11,8 +11,6 @@ from wattline_scheduler.records import MemberRecord
 
 KEY_CHARS = 8
 """Length of the public key prefix in texts."""
-
-MAX_NAMED = 10
 
 
 def members_seen(state: State, event: MembersSeen, now: Now) -> None:
@@ -24,7 +22,7 @@ def members_seen(state: State, event: MembersSeen, now: Now) -> None:
     for name in sorted(seen):
         _seen(state, seen[name], now, is_told=not is_first)
     if is_first and seen:
-        text = f"{len(seen)} members on the first look: {listed(sorted(seen), MAX_NAMED)}"
+        text = f"{len(seen)} members on the first look: {listed(sorted(seen))}"
         state.journal.act("members_known", text, now, actor=SITE_DIRECTORY)
 
 

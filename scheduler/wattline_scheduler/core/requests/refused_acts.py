@@ -1,6 +1,7 @@
 """Audit records of refused requests, beside those of actions performed."""
 
 from wattline_protocol.ids import NodeId, Now
+from wattline_protocol.text.wording import counted
 from wattline_protocol.wire.client_messages import Acted, Answer, Denied, Request
 from wattline_scheduler.core.model.events import ActRefused, ClientAsked
 from wattline_scheduler.core.model.state import State
@@ -38,7 +39,7 @@ def _refusal(answer: Answer, *, is_of_operators: bool) -> str:
             return reason
         case Acted(is_dry_run=False, jobs=jobs):
             barred = [job for job in jobs if job.refused == NOT_ALLOWED]
-            more = f" (and {len(barred) - 1} more jobs)" if len(barred) > 1 else ""
+            more = f" (and {counted(len(barred) - 1, 'more job')})" if len(barred) > 1 else ""
             return f"{barred[0].text}{more}" if barred else ""
         case _:
             return ""

@@ -8,19 +8,18 @@ import msgspec
 
 from wattline_protocol.ids import NodeId, Now, UnixTime, UserName
 from wattline_protocol.text.moments import moment_unix_s
-from wattline_protocol.text.names import check_name, listed
-from wattline_protocol.text.plurals import counted
+from wattline_protocol.text.names import check_name
+from wattline_protocol.text.wording import counted, listed, named
 from wattline_protocol.wire.client_messages import (
     Answer,
     Denied,
     Done,
 )
 from wattline_protocol.wire.reservations import Reserve, Unreserve
-from wattline_scheduler.core.admission.reservations import by_part, end, keep, nodes_said, said
+from wattline_scheduler.core.admission.reservations import by_part, end, keep, said
 from wattline_scheduler.core.leases.fault_barrier import total
 from wattline_scheduler.core.model.events import ClientAsked
 from wattline_scheduler.core.model.jobs.job import Gang
-from wattline_scheduler.core.model.jobs.job_names import named
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.not_found import not_there
 from wattline_scheduler.core.model.queue.remaining_time import left_of
@@ -41,7 +40,6 @@ MAX_REASON_CHARS = 500
 MAX_PAST_S = 60.0
 """A start at most this far in the past means now: typing takes time."""
 
-MAX_NAMED = 3
 """Maximum number of nodes named in one refusal."""
 
 
@@ -205,9 +203,7 @@ def _overlap(
 ) -> Denied:
     calendar, one = state.calendar, others[taken[0]]
     times = f"from {calendar.said(one.start_unix_s)} until {calendar.said(one.end_unix_s)}"
-    text = (
-        f"{listed(taken, MAX_NAMED)} would be reserved twice: {taken[0]} is by {one.name} {times}"
-    )
+    text = f"{listed(taken)} would be reserved twice: {taken[0]} is by {one.name} {times}"
     return Denied("conflict", text)
 
 
@@ -232,9 +228,9 @@ def _soonest(
             chosen.append(node)
     if not _enough(request, chosen):
         has = sum(_gpus(node, request) for node in chosen)
-        wanted = nodes_said(request.count) if request.count else counted(request.gpus, "GPU")
+        wanted = counted(request.count, "node") if request.count else counted(request.gpus, "GPU")
         there = f"{len(free)} are" if request.count else f"those with {has} GPUs are"
-        what = f"of {nodes_said(fitting)} that would do {there} not reserved then"
+        what = f"of {counted(fitting, 'node')} that would do {there} not reserved then"
         return Denied("conflict", f"wants {wanted}, and {what}")
     names = {node.id for node in chosen}
     return tuple(name for name in state.nodes if name in names)
@@ -270,7 +266,7 @@ def _who_may_stay(state: State, record: ReservationRecord, now: Now) -> str:
     if not late:
         return ""
     verb = "runs" if len(late) == 1 else "run"
-    return f"; {named(sorted(late))} {verb} there and may still when it begins"
+    return f"; {named('job', sorted(late))} {verb} there and may still when it begins"
 
 
 def unreserve(state: State, user: UserName, request: Unreserve, now: Now) -> Answer:
@@ -281,5 +277,7 @@ def unreserve(state: State, user: UserName, request: Unreserve, now: Now) -> Ans
     inside = by_part(state, record)[0]
     why = f" ({request.reason[:MAX_REASON_CHARS]})" if request.reason else ""
     end(state, record, f"{record.name} was taken back{why}", user, now)
-    still = f"; {named(inside)} of it run{'' if len(inside) > 1 else 's'} on" if inside else ""
+    still = (
+        f"; {named('job', inside)} of it run{'' if len(inside) > 1 else 's'} on" if inside else ""
+    )
     return Done(f"{record.name} was taken back{still}")

@@ -2,6 +2,7 @@
 
 from wattline_protocol.ids import DomainId, Now, UnixTime, UserName
 from wattline_protocol.text.quantities import format_duration
+from wattline_protocol.text.wording import power_text
 from wattline_protocol.wire.client_messages import Answer, Denied, Done, Restore, Shed
 from wattline_scheduler.core.leases import budget_limits
 from wattline_scheduler.core.leases.fault_barrier import total
@@ -42,7 +43,7 @@ def shed(state: State, user: UserName, request: Shed, now: Now) -> Answer:
     )
     record = budget_limits.begin(state, record, now)
     text = f"{domain}: {_in_words(request, by_mw / full_mw, user)}"
-    text += f", {(full_mw - by_mw) / 1000:.0f} W remain"
+    text += f", {power_text(full_mw - by_mw)} remain"
     state.journal.act("budget_shed", text, now, actor=user, level="warning")
     budget_limits.told_and_met(state, record, f"budget of {domain} lowered by {user}", now)
     return Done(text)
@@ -56,8 +57,8 @@ def _problem(state: State, domain: DomainId, request: Shed, full_mw: int) -> Den
     if not 0 <= request.fraction <= 1:
         return Denied("bad_request", f"a share lies between 0 and 1, not {request.fraction}")
     if not 0 <= request.by_mw <= full_mw:
-        most = f"{domain} has {full_mw / 1000:.0f} W"
-        return Denied("bad_request", f"{request.by_mw / 1000:.0f} W cannot be shed: {most}")
+        most = f"{domain} has {power_text(full_mw)}"
+        return Denied("bad_request", f"{power_text(request.by_mw)} cannot be shed: {most}")
     if not 0 <= request.for_s <= MAX_SHED_S:
         return Denied(
             "bad_request",

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from wattline_protocol.ids import JobId, Now, UserName
 from wattline_protocol.job.spec import JobSpec, encoded_bytes
-from wattline_protocol.text.plurals import counted
+from wattline_protocol.text.wording import counted
 from wattline_protocol.views.site_views import JobState
 from wattline_protocol.wire.client_messages import Answer, Denied, Submit, Submitted
 from wattline_scheduler.core.admission.disk_reserve import nothing_new, took

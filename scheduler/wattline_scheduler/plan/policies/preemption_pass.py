@@ -4,6 +4,7 @@ from collections.abc import Hashable, Sequence
 from functools import cache
 
 from wattline_protocol.ids import NodeId
+from wattline_protocol.text.wording import joined
 from wattline_scheduler.plan.model.shape import Waiting
 from wattline_scheduler.plan.model.snapshot import Preemption, RunningGang, Snapshot
 from wattline_scheduler.plan.policies.backfill import Promise
@@ -141,5 +142,4 @@ class MakingRoom:
 
 def quotas_named(names: Sequence[str]) -> str:
     """`the quota of queue night`, `the quotas of queue night and account lab`."""
-    first = ", ".join(names[:-1])
-    return f"the quotas of {first} and {names[-1]}" if first else f"the quota of {names[-1]}"
+    return f"the quota{'s' if len(names) > 1 else ''} of {joined(names)}"

@@ -8,8 +8,7 @@ import numpy as np
 from wattline_protocol.job.spec import WHOLE_GPU
 from wattline_protocol.site.labels import labels_text
 from wattline_protocol.site.model import DomainKind
-from wattline_protocol.text.plurals import counted
-from wattline_protocol.text.quantities import said_size
+from wattline_protocol.text.wording import counted, gib, power_text
 from wattline_protocol.wire.agent_messages import GpuInfo
 from wattline_scheduler.plan.model import task_request
 from wattline_scheduler.plan.model.device_classes import profile_of
@@ -230,8 +229,8 @@ def _say_gpu_memory(trial: Trial, at: int, shape: Shape) -> str:
         return "GPUs that can be shared; there: their compute mode is not the default one"
     most = max((gpu.memory_bytes for gpu in gpus), default=0) * shape.gpu_milli // WHOLE_GPU
     part = "" if shape.gpu_milli == WHOLE_GPU else f"{shape.gpu_milli / WHOLE_GPU:g} of "
-    wanted = f"{part}GPUs of {said_size(shape.gpu_memory_min_bytes, is_wanted=True)}"
-    return f"{wanted}; there: the largest has {said_size(most)}"
+    wanted = f"{part}GPUs of {gib(shape.gpu_memory_min_bytes, is_wanted=True)}"
+    return f"{wanted}; there: the largest has {gib(most)}"
 
 
 def _say_gpus(trial: Trial, at: int, shape: Shape) -> str:
@@ -247,8 +246,8 @@ def _say_gpus(trial: Trial, at: int, shape: Shape) -> str:
         return f"{shape.gpu_milli / WHOLE_GPU:g} of a GPU; {there}{_in_use(trial, at)}"
     free = len(task_request.slots_for(columns, ask, at))
     lacks = shape.gpus - free
-    what = f"MIG {shape.mig}" if shape.mig else f"GPU{'' if lacks == 1 else 's'}"
-    return f"{lacks} more free {what}{_in_use(trial, at)}"
+    what = f"MIG {shape.mig}" if shape.mig else "GPU"
+    return f"{counted(lacks, f'more free {what}')}{_in_use(trial, at)}"
 
 
 def _in_use(trial: Trial, at: int) -> str:
@@ -260,12 +259,12 @@ def _in_use(trial: Trial, at: int) -> str:
 
 def _say_cpus(trial: Trial, at: int, shape: Shape) -> str:
     lacks = shape.cpus - trial.columns.cpus_free[at]
-    return f"{lacks} more free CPU{'' if lacks == 1 else 's'}"
+    return counted(lacks, "more free CPU")
 
 
 def _say_memory(trial: Trial, at: int, shape: Shape) -> str:
     lacks_bytes = shape.memory_bytes - trial.columns.memory_free_bytes[at]
-    return f"{said_size(lacks_bytes, is_wanted=True)} more free memory"
+    return f"{gib(lacks_bytes, is_wanted=True)} more free memory"
 
 
 def _say_power(trial: Trial, at: int, shape: Shape) -> str:
@@ -279,12 +278,9 @@ def _say_cooling(trial: Trial, at: int, shape: Shape) -> str:
 def _say_lacking(trial: Trial, at: int, shape: Shape, kind: DomainKind) -> str:
     lacks = lacking(trial, at, shape, kind)
     rows = trial.snapshot.rows
-    return ", ".join(f"{_said_kw(mw)} more in {rows[row].name}" for row, mw in lacks)
-
-
-def _said_kw(lacks_mw: int) -> str:
-    """Rounded up: a shortage is never 0.00 kW."""
-    return f"{-(-lacks_mw // 10_000) / 100:.2f} kW"
+    return ", ".join(
+        f"{power_text(mw, is_wanted=True)} more in {rows[row].name}" for row, mw in lacks
+    )
 
 
 FILTERS: tuple[Filter, ...] = (

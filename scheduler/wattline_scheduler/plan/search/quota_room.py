@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from wattline_protocol.job.spec import WHOLE_GPU
-from wattline_protocol.site.wall_power import PERMILLE, ceil_div, wall_mw
-from wattline_protocol.text.quantities import format_power
+from wattline_protocol.site.wall_power import PERMILLE, wall_mw
+from wattline_protocol.text.wording import counted, power_text
 from wattline_protocol.views.account_views import QuotaLimit
 from wattline_protocol.wire.agent_messages import GpuInfo
 from wattline_scheduler.plan.mix.fragmentation import each_milli
@@ -143,7 +143,7 @@ class Quotas:
         """Why a gang waits if only nodes that would take too many watts fit."""
         rooms = [self.left[number] for number in numbers if self.left[number].most_mw]
         room = min(rooms, key=lambda room: room.most_mw - room.used_mw)
-        most, booked = watts_said(room.most_mw), _booked(room)
+        most, booked = quota_watts(room.most_mw), _booked(room)
         return (
             f"quota of {room.name} reached: {most} at a time, {booked}; the free GPUs need more "
             "than the rest"
@@ -248,19 +248,19 @@ def lacks(room: QuotaRoom, wants: Held) -> str:
     milli, mw = wants
     limit = exceeded(room, wants)
     if limit == "gpus":
-        held = gpus_said(room.used_milli - room.kept_milli)
-        most, used = gpus_said(room.most_milli), f"{held} in use"
-        used += _kept(room.kept_milli, gpus_said)
-        return _waits(room, most, used, gpus_said(milli), is_vain=milli > room.most_milli)
+        held = quota_gpus(room.used_milli - room.kept_milli)
+        most, used = quota_gpus(room.most_milli), f"{held} in use"
+        used += _kept(room.kept_milli, quota_gpus)
+        return _waits(room, most, used, quota_gpus(milli), is_vain=milli > room.most_milli)
     if limit == "power_w":
-        most, used = watts_said(room.most_mw), _booked(room)
-        return _waits(room, most, used, watts_said(mw), is_vain=mw > room.most_mw)
+        most, used = quota_watts(room.most_mw), _booked(room)
+        return _waits(room, most, used, quota_watts(mw), is_vain=mw > room.most_mw)
     return ""
 
 
 def _booked(room: QuotaRoom) -> str:
-    held = watts_said(room.used_mw - room.kept_mw)
-    return f"{held} booked{_kept(room.kept_mw, watts_said)}"
+    held = quota_watts(room.used_mw - room.kept_mw)
+    return f"{held} booked{_kept(room.kept_mw, quota_watts)}"
 
 
 def _kept(amount: int, said: Callable[[int], str]) -> str:
@@ -272,12 +272,11 @@ def _waits(room: QuotaRoom, most: str, used: str, wanted: str, *, is_vain: bool)
     return f"quota of {room.name} reached: {most} at a time, {used}, it requests {wanted}; {ends}"
 
 
-def gpus_said(milli: int) -> str:
+def quota_gpus(milli: int) -> str:
     """`8 GPUs`, `1 GPU`, `0.5 GPUs`."""
-    count = milli / WHOLE_GPU
-    return f"{count:g} GPU{'' if count == 1 else 's'}"
+    return counted(milli / WHOLE_GPU, "GPU")
 
 
-def watts_said(mw: int) -> str:
-    """Whole watts, rounded up."""
-    return format_power(ceil_div(mw, 1000) * 1000)
+def quota_watts(mw: int) -> str:
+    """Rounded up."""
+    return power_text(mw, is_wanted=True)

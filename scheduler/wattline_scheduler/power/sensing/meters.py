@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from wattline_protocol.ids import Instant, NodeId
 from wattline_protocol.site.sensing import Meter
+from wattline_protocol.text.wording import power_text
 from wattline_protocol.views.site_views import MeterTrust
 from wattline_scheduler.power.topology.least_squares import Line
 
@@ -180,10 +181,10 @@ class MeterNow:
         least_mw = min(e.least_mw for _, e in self._notes)
         nodes_mw = self.nodes_mw(wall_mw)
         if nodes_mw < least_mw - _tolerance_mw(least_mw):
-            gpus = f"{least_mw / 1000:.0f} W"
-            return f"says {wall_mw / 1000:.0f} W, but GPUs below it alone draw {gpus}"
+            gpus = f"{power_text(least_mw)}"
+            return f"says {power_text(wall_mw)}, but GPUs below it alone draw {gpus}"
         if wall_mw > self.rating_mw * IMPOSSIBLE_PERMILLE // 1000:
-            return f"says {wall_mw / 1000:.0f} W, at which its breaker would have opened"
+            return f"says {power_text(wall_mw)}, at which its breaker would have opened"
         return ""
 
     def _is_sudden(self, wall_mw: int, at: Instant) -> bool:
@@ -233,12 +234,12 @@ class MeterNow:
             self.why = f"gave no value for {self.rules.stale_after_s:.0f} s"
             self.why += f": {self.error}" if self.error else ""
         elif self._is_frozen(at):
-            moved_w = (self._same_high_mw - self._same_low_mw) / 1000
+            moved = power_text(self._same_high_mw - self._same_low_mw)
             # The repeated value was never a measurement: undo its effects.
             self.held_mw = min(self.held_mw, self._same_held_mw)
             self._unexplained.clear()
             self.trust = "frozen"
-            self.why = f"says the same for long, while its nodes' draw moved by {moved_w:.0f} W"
+            self.why = f"says the same for long, while its nodes' draw moved by {moved}"
 
     def _is_frozen(self, at: Instant) -> bool:
         if self._same_since is None or self.trust == "implausible":

@@ -276,7 +276,7 @@ def test_the_second_device_starts_where_watts_are_there_for_one_gpu_only() -> No
     assert [h.state_of(n) for n in (first, second)] == ["RUNNING", "RUNNING"]
     third = h.submit(job("whole").gpus(1))
     h.run(2)
-    assert "kW" in h.job(third).wait_reason
+    assert "W more in site" in h.job(third).wait_reason
 
 
 def test_holders_of_one_gpu_are_paused_together() -> None:

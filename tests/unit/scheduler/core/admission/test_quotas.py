@@ -14,7 +14,7 @@ from wattline_protocol.wire.client_messages import Denied, Release, Submit, Upda
 from wattline_scheduler.core.lifecycle.job_state import reason_of
 from wattline_scheduler.core.model.usage.usage import MJ_PER_KWH
 from wattline_scheduler.plan.model.shape import shape_of
-from wattline_scheduler.plan.search.quota_room import task_held, watts_said
+from wattline_scheduler.plan.search.quota_room import quota_watts, task_held
 from wattline_scheduler.views.accounts_view import account_views
 
 GPU_MW = task_held([gpu(0)], shape_of(job().build()), PSU_PERMILLE).mw
@@ -190,7 +190,7 @@ def test_watts_at_a_time_are_what_is_booked_for_the_gpus() -> None:
     h.run(2)
     assert h.state_of(first) == "RUNNING"
     told = reason(h, second)
-    most, booked, wants = (watts_said(mw) for mw in (quota_mw, 2 * GPU_MW, GPU_MW))
+    most, booked, wants = (quota_watts(mw) for mw in (quota_mw, 2 * GPU_MW, GPU_MW))
     assert told == (
         f"quota of queue night reached: {most} at a time, {booked} booked, it requests {wants}; "
         "free when others of it end"
@@ -373,7 +373,7 @@ def test_a_site_file_that_became_stricter_ends_nothing() -> None:
         ),
         (
             in_queue("night", 2).nodes(2),
-            "W for its GPUs, and the quota of queue night is 1200W at a time",
+            "kW for its GPUs, and the quota of queue night is 1.2 kW at a time",
         ),
         (in_queue("nigth"), "there is no queue nigth; the nearest is night"),
         (paid_by("visio"), "there is no account visio; the nearest is vision"),

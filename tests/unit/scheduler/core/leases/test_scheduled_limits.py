@@ -183,7 +183,7 @@ def test_an_event_begins_and_ends_by_itself() -> None:
     (lowered,) = h.events("budget_lowered")
     assert planned.actor == lowered.actor == "grid"
     assert "frequency" in planned.text
-    assert "event 4711 limits the budget to 10500 W until 2023-11-14 22:15 UTC" in lowered.text
+    assert "event 4711 limits the budget to 10.5 kW until 2023-11-14 22:15 UTC" in lowered.text
 
 
 def test_an_event_without_a_start_begins_at_once() -> None:

@@ -58,7 +58,7 @@ def test_load_that_nobody_booked_is_kept_free_and_above_too() -> None:
     h.run(3)
     assert extra_mw(h) == pytest.approx(2_000_000, rel=0.05)
     assert extra_mw(h, SITE) == extra_mw(h)
-    assert "2000 W" in h.events("load_unexplained")[-1].text
+    assert "2 kW" in h.events("load_unexplained")[-1].text
 
 
 def test_it_is_given_back_slowly() -> None:

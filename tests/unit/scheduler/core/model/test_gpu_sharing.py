@@ -141,7 +141,7 @@ def test_the_second_half_starts_where_watts_are_there_for_one_gpu_only() -> None
     third = h.submit(half())
     h.run(2)
     assert h.state_of(third) == "PENDING"
-    assert "kW" in h.job(third).wait_reason
+    assert "W more in site" in h.job(third).wait_reason
 
 
 def test_it_counts_as_its_most_demanding_holder_does() -> None:

@@ -21,7 +21,7 @@ from wattline_scheduler.plan.model.snapshot import (
 )
 from wattline_scheduler.plan.policies.preemption_pass import LARGE_SITE_NODES, MAX_VAIN_TRIES
 from wattline_scheduler.plan.policies.quota_cover import cover
-from wattline_scheduler.plan.search.quota_room import Held, task_held, watts_said
+from wattline_scheduler.plan.search.quota_room import Held, quota_watts, task_held
 
 NIGHT = QuotaRoom("queue night", most_milli=8000)
 LAB = QuotaRoom("account lab", most_milli=16000)
@@ -251,7 +251,7 @@ def test_the_watts_of_the_gpus_that_are_kept_are_kept() -> None:
     behind = wants(2, job().gpus(3), 0)
     result = planned(*offers, queue=[wants(1, high(8), 0), behind], busy=busy, quotas=[cool(10)])
     assert (going(result), result.placements) == ([[8]], ())
-    booked, kept = (watts_said(gpus * GPU_MW) for gpus in (5, 8))
+    booked, kept = (quota_watts(gpus * GPU_MW) for gpus in (5, 8))
     assert f"{booked} booked, {kept} reserved for others" in result.waits[JobId(2)]
     alone = planned(*offers, queue=[behind], busy=busy, quotas=[cool(10)])
     assert [one.job for one in alone.placements] == [2]
