@@ -114,7 +114,7 @@ def test_why_says_what_limits_a_node(site: CliSite) -> None:
 def test_an_event_is_planned_listed_and_cancelled(site: CliSite) -> None:
     start = f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT%H:%MZ}"
     again = ("power", "event", "add", "dr-1", "25%", "--start", start, "--for", "1h")
-    assert "event dr-1 limits the budget to 24000 W from " in site.wattline(*again)
+    assert "event dr-1 limits the budget to 24 kW from " in site.wattline(*again)
     assert "known already" in site.wattline(*again)
     listed = site.json("power", "event", "list")
     assert [(limit["name"], limit["phase"]) for limit in listed] == [("event dr-1", "planned")]
