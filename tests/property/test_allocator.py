@@ -208,7 +208,7 @@ def _quiet(node: NodeLoad, below: int) -> NodeLoad:
     gpus = tuple(
         gpu
         if gpu.priority >= below
-        else replace(gpu, keep_mw=gpu.asked_mw, target_mw=gpu.asked_mw, ceiling_mw=gpu.asked_mw)
+        else replace(gpu, useful_mw=gpu.asked_mw, target_mw=gpu.asked_mw, ceiling_mw=gpu.asked_mw)
         for gpu in node.gpus
     )
     return replace(node, gpus=gpus)

@@ -30,10 +30,10 @@ def test_the_views_of_all_holders_make_one_load(
         busy_gpu(one, demand_w * W, priority, need, is_bound=is_bound) for need, priority in held
     ]
     load = most_demanding(views)
-    assert load.floor_mw <= load.asked_mw <= load.keep_mw <= load.target_mw <= load.ceiling_mw
+    assert load.floor_mw <= load.asked_mw <= load.useful_mw <= load.target_mw <= load.ceiling_mw
     assert load.priority == max(priority for _, priority in held)
-    assert all(load.keep_mw >= view.keep_mw and load.asked_mw >= view.asked_mw for view in views)
-    assert load.keep_mw <= max(gpu_admission_mw(one, need) for need, _ in held)
+    assert all(load.useful_mw >= v.useful_mw and load.asked_mw >= v.asked_mw for v in views)
+    assert load.useful_mw <= max(gpu_admission_mw(one, need) for need, _ in held)
     assert most_demanding([load]) == load
 
 

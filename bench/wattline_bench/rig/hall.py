@@ -96,7 +96,7 @@ def busy(domains: Domains, draw: np.random.Generator) -> tuple[NodeColumns, GpuC
             node=np.repeat(np.arange(nodes), GPUS_PER_NODE),
             floor_mw=all_gpus(FLOOR_MW),
             asked_mw=all_gpus(FLOOR_MW),
-            keep_mw=all_gpus(FLOOR_MW),
+            useful_mw=all_gpus(FLOOR_MW),
             target_mw=draw.integers(*DEMAND_MW, gpus),
             ceiling_mw=all_gpus(CEILING_MW),
             priority=draw.choice(PRIORITIES, gpus),

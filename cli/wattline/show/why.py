@@ -104,7 +104,7 @@ def gpus(some: Sequence[WhyGpu]) -> Listing:
             Column("JOB", [g.jobs or units.NOT_KNOWN for g in some], is_right=True),
             Column("PRIORITY", [_priority(g) for g in some], is_right=True),
             Column("LEAST", [units.watts(g.floor_w) for g in some], is_right=True, weight=2),
-            Column("KEEPS", [units.watts(g.keep_w) for g in some], is_right=True, weight=1),
+            Column("KEEPS", [units.watts(g.useful_w) for g in some], is_right=True, weight=1),
             Column("WANTS", [units.watts(g.wanted_w) for g in some], is_right=True),
             Column("GIVEN", [units.watts(g.given_w) for g in some], is_right=True),
             Column("BOUND BY", [g.binding or units.NOT_KNOWN for g in some], grows=True),

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import least_squares
 
-from wattline_scheduler.power.demand.models.curves import Floats, energy_knee, kept
+from wattline_scheduler.power.demand.models.curves import Floats, energy_knee, performance_at
 
 BOUNDS = ((0.05, 1.0), (5.0, 12.0))
 """Of bend and order. An order of 1 keeps the slope finite at zero."""
@@ -61,15 +61,17 @@ def fit_curve(points: Sequence[Point]) -> Constants:
         lowest=lowest,
         points=len(points),
         jobs=len(set(jobs)),
-        rmse=_rmse(kept(share, bend, order) - performance),
+        rmse=_rmse(performance_at(share, bend, order) - performance),
         rmse_unseen=_rmse_unseen(share, performance, jobs),
-        rmse_by_tdp=_rmse(kept(by_tdp, *_least_squares(by_tdp, performance)) - performance),
+        rmse_by_tdp=_rmse(
+            performance_at(by_tdp, *_least_squares(by_tdp, performance)) - performance
+        ),
     )
 
 
 def _least_squares(share: Floats, performance: Floats) -> tuple[float, float]:
     def residuals(constants: Floats) -> Floats:
-        return kept(share, constants[0], constants[1]) - performance
+        return performance_at(share, constants[0], constants[1]) - performance
 
     found = least_squares(residuals, START, bounds=BOUNDS)
     return float(found.x[0]), float(found.x[1])
@@ -80,7 +82,7 @@ def _rmse_unseen(share: Floats, performance: Floats, jobs: npt.NDArray[np.str_])
     for job in sorted(set(jobs)):
         left_out = jobs == job
         constants = _least_squares(share[~left_out], performance[~left_out])
-        errors.append(kept(share[left_out], *constants) - performance[left_out])
+        errors.append(performance_at(share[left_out], *constants) - performance[left_out])
     return _rmse(np.concatenate(errors))
 
 

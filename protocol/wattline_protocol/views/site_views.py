@@ -343,7 +343,7 @@ class WhyGpu(msgspec.Struct, frozen=True):
     priority: int
     """-1: of no job; it is capped at its floor."""
     floor_w: float
-    keep_w: float
+    useful_w: float = msgspec.field(name="keep_w")
     """Useful cap: below it its work would be paused rather than capped."""
     wanted_w: float
     """Its demand with ramp margin."""

@@ -47,7 +47,7 @@ from wattline_scheduler.core.leases.sensor_limits import (
     tick_sensing,
     zone_sensed,
 )
-from wattline_scheduler.core.lifecycle.dependencies import follow_ends
+from wattline_scheduler.core.lifecycle.dependencies import propagate_ends
 from wattline_scheduler.core.lifecycle.fair_share import tick_shares
 from wattline_scheduler.core.lifecycle.planning import plan_now
 from wattline_scheduler.core.lifecycle.preemption import tick_claims
@@ -141,7 +141,7 @@ class Cluster:
             case _:
                 assert_never(event)
         if state.work.over:
-            follow_ends(state, now)
+            propagate_ends(state, now)
         if state.wants_rebalance and _may_rebalance(state, now):
             self._rebalance(now)
         state.work.unlink_left()
@@ -153,7 +153,7 @@ class Cluster:
         if node is None:
             return  # the shell refuses keys of unknown nodes; no connection to answer on
         if isinstance(message, Hello):
-            handshake.said_hello(state, node, message, now)
+            handshake.receive_hello(state, node, message, now)
         elif isinstance(message, LogChunk | Rollups):
             return  # carried by the shell: neither changes the state
         elif isinstance(message, Adopted):
@@ -179,7 +179,7 @@ class Cluster:
     def _not_current(self, node: NodeNow, now: Now) -> None:
         """Ignores a message of an earlier incarnation, or of one not adopted yet."""
         if node.record.is_off:
-            handshake.heard_though_off(self.state, node, now)
+            handshake.end_off(self.state, node, now)
         if not isinstance(node.link, nodes.Welcomed) or now.mono_s - node.link.since > PATIENCE_S:
             ask_for_hello(self.state, node, "this incarnation is not known here", now)
 

@@ -85,10 +85,10 @@ def _books(state: State, now: Now) -> Iterator[str]:
                 yield f"I8: {node.id} has lease {sent.seq} in the books that was never numbered"
 
 
-def _off_tries(state: State, now: Now) -> Iterator[str]:
+def _off_attempts(state: State, now: Now) -> Iterator[str]:
     """I4: hosts are powered off only in the way that the site file declares."""
     del now
-    for name, one in state.off_tries.under_way.items():
+    for name, one in state.off_attempts.under_way.items():
         declared = state.nodes[name].site.out_of_band
         if declared is None or (one.power_off and not declared.can_switch_off):
             yield f"I4: {name} is being switched off, but the site file names no way to do that"
@@ -373,7 +373,7 @@ CHECKS: tuple[Callable[[State, Now], Iterator[str]], ...] = (
     _budgets,
     _sensing,
     _books,
-    _off_tries,
+    _off_attempts,
     _loads,
     _gpus,
     _picture,

@@ -5,12 +5,12 @@ import msgspec
 from wattline_protocol.ids import Incarnation, Instant, NodeId, Now
 from wattline_protocol.site.model import Site
 from wattline_scheduler.core.admission.learned_demand import shape_for
-from wattline_scheduler.core.admission.service_name_checks import follow_names
+from wattline_scheduler.core.admission.service_name_checks import restore_names
 from wattline_scheduler.core.leases.budget_limits import reload_limit
 from wattline_scheduler.core.leases.overruns import note_start
 from wattline_scheduler.core.leases.scheduled_limits import reconcile
 from wattline_scheduler.core.leases.sensor_limits import restore_sensing
-from wattline_scheduler.core.lifecycle.dependencies import follow_restored
+from wattline_scheduler.core.lifecycle.dependencies import restore_dependencies
 from wattline_scheduler.core.lifecycle.ending import LONGEST_BACKOFF_S, note_drained
 from wattline_scheduler.core.lifecycle.fair_share import tick_shares
 from wattline_scheduler.core.lifecycle.job_state import refresh
@@ -41,7 +41,7 @@ from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.model.usage.quota_book import QuotaBook
 from wattline_scheduler.core.model.usage.usage import add_usage
 from wattline_scheduler.core.model.usage.usage_ledger import Key, Ledger
-from wattline_scheduler.core.requests.access import follow_site_file
+from wattline_scheduler.core.requests.access import apply_site_file
 from wattline_scheduler.plan.learning.fairshare import FairTree
 from wattline_scheduler.plan.search.fleet_view import Picture
 from wattline_scheduler.power.allocation.binding_rows import Binding
@@ -161,9 +161,9 @@ def _restore_jobs(state: State, saved: Saved, now: Now) -> None:
     state.work.jobs = dict(sorted(state.work.jobs.items()))
     for job in state.work.jobs.values():
         state.picture.recent.note(job.shape, job.spec.gang_count * job.shape.nodes)
-    follow_site_file(state, now)
-    follow_names(state, now)
-    follow_restored(state, saved.outcomes, now)
+    apply_site_file(state, now)
+    restore_names(state, now)
+    restore_dependencies(state, saved.outcomes, now)
 
 
 def _restore_job(

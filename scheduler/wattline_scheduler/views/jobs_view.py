@@ -36,7 +36,7 @@ class GangCounts:
 
 def counts_in_memory(job: Job) -> GangCounts:
     """Counts of a job in memory, without released replicas that have ended."""
-    gone = sum(gang.phase_name == "ended" for gang in job.let_go)
+    gone = sum(gang.phase_name == "ended" for gang in job.removed_replicas)
     running, ended = job.count["running"], job.count["ended"]
     return GangCounts(len(job.gangs) - gone, running, ended - gone)
 

@@ -6,7 +6,7 @@ from wattline_protocol.site.out_of_band import OutOfBand
 from wattline_protocol.views.site_views import GpuView, NodeView, OutOfBandView, PartView
 from wattline_protocol.wire.agent_messages import Beat, GpuInfo, GpuSample
 from wattline_protocol.wire.mig import MigView
-from wattline_scheduler.core.admission.reservations import reserved_said
+from wattline_scheduler.core.admission.reservations import reserved_text
 from wattline_scheduler.core.leases.lease_load import floor_of
 from wattline_scheduler.core.leases.measured_draw import Draw, node_draw
 from wattline_scheduler.core.model.devices import withheld
@@ -52,7 +52,7 @@ def node_view(
         drained_unix_s=node.record.drained_unix_s,
         empty_by_unix_s=_empty_by(node, now),
         labels=node.site.labels,
-        reserved=reserved_said(state, node.id, now),
+        reserved=reserved_text(state, node.id, now),
     )
 
 

@@ -63,8 +63,9 @@ def _paused(state: State, node: NodeNow) -> str:
     if not jobs:
         return ""
     them = f"{named('job', jobs)} {'is' if len(jobs) == 1 else 'are'}"
-    room_mw, row = min((state.books.room_in_row(r), r) for r, _ in state.domains.rows_of[node.id])
-    where = f"{state.domains.rows[row].name} has the least room, {power_text(room_mw)}"
+    books, rows = state.books, state.domains.rows_of[node.id]
+    headroom_mw, row = min((books.headroom_in_row(r), r) for r, _ in rows)
+    where = f"{state.domains.rows[row].name} has the least room, {power_text(headroom_mw)}"
     return f"{them} paused here until what must be kept fits again; {where}"
 
 
@@ -91,7 +92,7 @@ def _gpus(state: State, allocation: Allocation, node: NodeNow) -> tuple[WhyGpu, 
                 others=jobs[1:],
                 priority=gpu.priority,
                 floor_w=gpu.floor_mw / MW,
-                keep_w=gpu.keep_mw / MW,
+                useful_w=gpu.useful_mw / MW,
                 wanted_w=gpu.target_mw / MW,
                 given_w=given_mw / MW,
                 binding=None if row < 0 else state.domains.rows[row].domain,

@@ -61,12 +61,12 @@ def _load(draw: np.random.Generator, node: Node, priorities: tuple[int, ...]) ->
 def _gpu(draw: np.random.Generator, index: int, priorities: tuple[int, ...]) -> GpuLoad:
     floor_mw = int(draw.integers(100_000, 205_000))
     target_mw = int(draw.integers(floor_mw, 714_000))
-    keep_mw = int(draw.integers(floor_mw, target_mw + 1)) if draw.random() < 0.5 else floor_mw
+    useful_mw = int(draw.integers(floor_mw, target_mw + 1)) if draw.random() < 0.5 else floor_mw
     return GpuLoad(
         index=GpuIndex(index),
         floor_mw=floor_mw,
-        asked_mw=keep_mw if draw.random() < 0.5 else floor_mw,
-        keep_mw=keep_mw,
+        asked_mw=useful_mw if draw.random() < 0.5 else floor_mw,
+        useful_mw=useful_mw,
         target_mw=target_mw,
         ceiling_mw=int(draw.integers(target_mw, 714_001)),
         priority=int(draw.choice(priorities)),

@@ -129,12 +129,12 @@ def _gpu(draw: st.DrawFn, index: int) -> GpuLoad:
     floor_mw = draw(st.integers(100_000, 204_000))
     ceiling_mw = draw(st.integers(floor_mw, 714_000))
     target_mw = draw(st.integers(floor_mw, ceiling_mw))
-    keep_mw = draw(st.sampled_from([floor_mw, (floor_mw + target_mw) // 2]))
+    useful_mw = draw(st.sampled_from([floor_mw, (floor_mw + target_mw) // 2]))
     return GpuLoad(
         index=GpuIndex(index),
         floor_mw=floor_mw,
-        asked_mw=draw(st.sampled_from([floor_mw, (floor_mw + keep_mw) // 2, keep_mw])),
-        keep_mw=keep_mw,
+        asked_mw=draw(st.sampled_from([floor_mw, (floor_mw + useful_mw) // 2, useful_mw])),
+        useful_mw=useful_mw,
         target_mw=target_mw,
         ceiling_mw=ceiling_mw,
         priority=draw(st.sampled_from([25, 50, 75])),

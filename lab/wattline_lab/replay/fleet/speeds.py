@@ -12,7 +12,7 @@ import numpy as np
 
 from wattline_lab.replay.fleet.gangs import Gang
 from wattline_lab.replay.fleet.machines import Machine, Machines
-from wattline_scheduler.power.demand.models import Curve, curve, kept
+from wattline_scheduler.power.demand.models import Curve, curve, performance_at
 from wattline_scheduler.power.demand.node_load import gpu_admission_mw
 from wattline_scheduler.power.demand.useful_cap import Need, phase_of
 from wattline_scheduler.power.topology.matrix import Floats, Ints
@@ -121,7 +121,7 @@ class Speeds:
         demand_mw = self._demand_mw[held]
         got_mw = np.minimum(given.gpu_mw[held], demand_mw)
         self.drawn_mw[held] = got_mw
-        speed = kept(got_mw / demand_mw, self._bend[held], self._order[held])
+        speed = performance_at(got_mw / demand_mw, self._bend[held], self._order[held])
         owner = self._owner[held]
         self.speed[owner] = 1.0
         np.minimum.at(self.speed, owner, speed)

@@ -29,7 +29,7 @@ def measured(state: State, event: DiskMeasured, now: Now) -> None:
     above = reserve + reserve // 4
     is_low = event.free_bytes < (above if state.is_disk_low else reserve)
     state.is_disk_low = is_low
-    state.disk_room_bytes = event.free_bytes - reserve
+    state.disk_free_bytes = event.free_bytes - reserve
     if not is_low:
         problems.end(state, PROBLEM, SUBJECT, now)
         return
@@ -40,16 +40,16 @@ def measured(state: State, event: DiskMeasured, now: Now) -> None:
     problems.begin(state, PROBLEM, SUBJECT, text, now)
 
 
-def took(state: State, size_bytes: int) -> None:
+def count_accepted(state: State, size_bytes: int) -> None:
     """Counts an accepted job of that size: many of them fill a disk between two measurements."""
-    if state.disk_room_bytes is None:
+    if state.disk_free_bytes is None:
         return
-    state.disk_room_bytes -= GROWTH * size_bytes
-    if state.disk_room_bytes < 0 < state.site.disk_reserve_bytes:
+    state.disk_free_bytes -= GROWTH * size_bytes
+    if state.disk_free_bytes < 0 < state.site.disk_reserve_bytes:
         state.is_disk_low = True
 
 
-def nothing_new(state: State) -> Denied | None:
+def deny_new_work(state: State) -> Denied | None:
     """Denies new work while the disk is nearly full; None = accepted."""
     if not state.is_disk_low:
         return None

@@ -27,7 +27,7 @@ def shape_for(state: State, owner: UserName, spec: JobSpec) -> Shape:
     return state.work.shared(replace(shape, need=with_known(shape.need, known_mw)))
 
 
-def follow_holders(state: State, attempt: Attempt, now: Now) -> None:
+def observe_holders(state: State, attempt: Attempt, now: Now) -> None:
     """Begins or ends observation when the GPUs of an attempt are allocated or released.
 
     Only a GPU allocated to one job alone teaches the demand of its kind; what was learned so far is
@@ -49,7 +49,7 @@ def follow_holders(state: State, attempt: Attempt, now: Now) -> None:
         state.demand.begin(node.id, gpu, fingerprint(job, gpu), label, now.mono_s)
 
 
-def rest(state: State, attempt: Attempt, now: Now) -> None:
+def pause_observation(state: State, attempt: Attempt, now: Now) -> None:
     """Ignores the last seconds of a paused attempt: they do not predict its draw after resume."""
     for index in attempt.record.gpus:
         state.demand.rest(attempt.node, index, now.mono_s)

@@ -56,21 +56,21 @@ def discount(state: State, attempt: Attempt) -> None:
 # --- use per day and month ----------------------------------------------------------------
 
 
-def follow_quotas(state: State, now: Now) -> None:
+def tick_quotas(state: State, now: Now) -> None:
     """Updates daily energy and monthly cost from the ledger."""
     for number, one in enumerate(state.work.quotas.all):
         if not one.quota.energy_per_day_wh and not one.quota.cost_per_month_usd:
             continue
         was_closed, before = bool(one.closed), one.resets_unix_s
-        _look(state, one, now)
+        _evaluate(state, one, now)
         if was_closed and not one.closed:
             state.wants_plan = True
         if one.resets_unix_s != before:
-            _look_at_jobs(state, number, now)
-        _tell(state, one, now)
+            _wake_jobs(state, number, now)
+        _report(state, one, now)
 
 
-def _look_at_jobs(state: State, number: int, now: Now) -> None:
+def _wake_jobs(state: State, number: int, now: Now) -> None:
     """Wakes jobs with a deadline or a reservation when their quota is used up, or resets."""
     for job in state.work.jobs.values():
         is_dated = bool(job.spec.windows.deadline or job.spec.reservation)
@@ -79,10 +79,10 @@ def _look_at_jobs(state: State, number: int, now: Now) -> None:
             and not job.is_ended
             and number in state.work.quotas.of(job.account, job.spec.queue)
         ):
-            state.work.alarms.set(job.id, now.unix_s)
+            state.work.timers.set(job.id, now.unix_s)
 
 
-def _tell(state: State, one: QuotaNow, now: Now) -> None:
+def _report(state: State, one: QuotaNow, now: Now) -> None:
     """Reports once per day or month that it is used up, and then its reset; also across restarts.
 
     After a restart the use of live tries is briefly unknown: a quota is not reported open then.
@@ -108,7 +108,7 @@ def _periods(state: State, quota: Quota, now: Now) -> dict[QuotaLimit, QuotaRepo
     }
 
 
-def _look(state: State, one: QuotaNow, now: Now) -> None:
+def _evaluate(state: State, one: QuotaNow, now: Now) -> None:
     ledger, tariff, calendar = state.ledger, state.site.tariff, state.calendar
     quota, unix_s = one.quota, now.unix_s
     one.used_wh = 1000 * sum(ledger.kwh_today(key, unix_s) for key in one.names)

@@ -35,7 +35,7 @@ def reserved(state: State, now: Now) -> Reservations | None:
     return state.reserved.at(now.unix_s)
 
 
-def reserved_said(state: State, node: NodeId, now: Now) -> str:
+def reserved_text(state: State, node: NodeId, now: Now) -> str:
     """Text about the current or next reservation of a node; empty = none."""
     seen = reserved(state, now)
     return "" if seen is None else seen.said(state.picture.position[node])
@@ -128,15 +128,15 @@ def _put(state: State, record: ReservationRecord, phase: ReservationPhase, now: 
     state.verdicts_inside.clear()
     state.journal.save(record)
     state.wants_plan = True
-    look_at_jobs(state, now, of=record.name)
+    wake_jobs(state, now, of=record.name)
 
 
-def look_at_jobs(state: State, now: Now, of: str = "") -> None:
+def wake_jobs(state: State, now: Now, of: str = "") -> None:
     """Wakes the jobs that name this reservation, or any if empty, to evaluate it again."""
     for job in state.work.jobs.values():
         named_ = job.spec.reservation
         if named_ and of in ("", named_) and not job.is_ended:
-            state.work.alarms.set(job.id, now.unix_s)
+            state.work.timers.set(job.id, now.unix_s)
 
 
 def by_part(state: State, record: ReservationRecord) -> tuple[tuple[JobId, ...], ...]:

@@ -29,7 +29,7 @@ def name_taken(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
     if users is not None:
         text = f"service name {spec.name} is for {listed(users)} ([[service]])"
         return Denied("not_allowed", f"{text}; you are {owner}; choose another name (--name)")
-    return Denied("conflict", f"{_is_anothers(state, spec.name)}; {_ways_out(spec.name)}")
+    return Denied("conflict", f"{_is_anothers(state, spec.name)}; {_hint(spec.name)}")
 
 
 def _is_anothers(state: State, name: str) -> str:
@@ -39,12 +39,12 @@ def _is_anothers(state: State, name: str) -> str:
     return f"service name {name} belongs to {first.record.owner} (job {first.id})"
 
 
-def _ways_out(name: str) -> str:
+def _hint(name: str) -> str:
     listing = f'users of one name are listed in the site file ([[service]] name = "{name}")'
     return f"choose another name (--name); {listing}"
 
 
-def follow_names(state: State, now: Now) -> None:
+def restore_names(state: State, now: Now) -> None:
     """Finds open services that get no requests because their name belongs to another user.
 
     An earlier version or another site file accepted them. Runs at the start of a run.

@@ -13,14 +13,14 @@ from wattline_protocol.wire.agent_messages import (
     Welcome,
 )
 from wattline_protocol.wire.problems import Severity
-from wattline_scheduler.core.admission.reservations import look_at_jobs
-from wattline_scheduler.core.agents.store_behind import look_at_hello
+from wattline_scheduler.core.admission.reservations import wake_jobs
+from wattline_scheduler.core.agents.store_behind import check_hello
 from wattline_scheduler.core.agents.task_reports import reconcile
-from wattline_scheduler.core.emergency.fencing import void_try
+from wattline_scheduler.core.emergency.fencing import void_attempt
 from wattline_scheduler.core.leases.distrust import distrust, impossible_adoption, impossible_gpus
 from wattline_scheduler.core.leases.overruns import note_overruns, note_recovery
 from wattline_scheduler.core.leases.quarantine import contradicts
-from wattline_scheduler.core.lifecycle.restore_guard import node_known
+from wattline_scheduler.core.lifecycle.restore_guard import mark_known
 from wattline_scheduler.core.model import command_outbox
 from wattline_scheduler.core.model import node as nodes
 from wattline_scheduler.core.model.node import NO_SEQ, NodeNow
@@ -30,13 +30,13 @@ from wattline_scheduler.core.model.state import State
 MANY_WITHIN_S = 30.0
 """Interval within which GREETINGS_MANY new Hellos are an alarm."""
 
-TOLD_AGAIN_S = 300.0
+REPORT_AGAIN_S = 300.0
 
 WAITED_S = 0.1
 """Hellos closer together count as one: they waited while the scheduler was stalled."""
 
 
-def said_hello(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
+def receive_hello(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
     """Issues a new incarnation, saved before it is sent; a repeat gets the same Welcome."""
     reason = _refusal(node, hello)
     if reason:
@@ -90,7 +90,7 @@ def _refuse_older_self(state: State, node: NodeNow, hello: Hello, now: Now) -> N
 
 
 def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
-    look_at_hello(state, node, hello, now)
+    check_hello(state, node, hello, now)
     was_off, before = node.record.is_off, _hardware(node)
     incarnation = nodes.next_incarnation(node.record.incarnation, hello.incarnation_seen)
     node.record = msgspec.structs.replace(
@@ -106,7 +106,7 @@ def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
         is_simulated=hello.simulated,
     )
     state.journal.save(node.record)
-    void_try(state, node, "it has said Hello", now)
+    void_attempt(state, node, "it has said Hello", now)
     command_outbox.drop_all(node)
     node.nonces.append(hello.nonce)
     node.can_run_as, node.keeper_account = hello.can_run_as, hello.keeper_account
@@ -122,10 +122,10 @@ def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
     node.outdate()
     state.forget_verdicts()
     if _hardware(node) != before:
-        look_at_jobs(state, now)
-    _tell_of_many(state, node, now)
+        wake_jobs(state, now)
+    _report_frequent_hellos(state, node, now)
     if was_off:
-        heard_though_off(state, node, now)
+        end_off(state, node, now)
 
 
 def _hardware(node: NodeNow) -> tuple[object, ...]:
@@ -133,16 +133,16 @@ def _hardware(node: NodeNow) -> tuple[object, ...]:
     return node.record.gpus, node.record.cpus, node.record.memory_bytes
 
 
-def _tell_of_many(state: State, node: NodeNow, now: Now) -> None:
+def _report_frequent_hellos(state: State, node: NodeNow, now: Now) -> None:
     """Alarm for frequent Hellos: two agents with one key take the node from each other."""
     if node.greeted_at and now.mono_s - node.greeted_at[-1] < WAITED_S:
         return
     node.greeted_at.append(now.mono_s)
     within_s = now.mono_s - node.greeted_at[0]
     is_many = len(node.greeted_at) == nodes.GREETINGS_MANY and within_s <= MANY_WITHIN_S
-    if not is_many or now.mono_s - node.told_many_at < TOLD_AGAIN_S:
+    if not is_many or now.mono_s - node.reported_many_at < REPORT_AGAIN_S:
         return
-    node.told_many_at = now.mono_s
+    node.reported_many_at = now.mono_s
     text = (
         f"{nodes.GREETINGS_MANY} new greetings of {node.id} within {within_s:.0f} s, the last from "
         f"host {node.record.hostname}: two agents use its key, or its agent ends again and again"
@@ -150,7 +150,7 @@ def _tell_of_many(state: State, node: NodeNow, now: Now) -> None:
     begin(state, "node_greets_often", node.id, text, now, node=node.id)
 
 
-def heard_though_off(state: State, node: NodeNow, now: Now) -> None:
+def end_off(state: State, node: NodeNow, now: Now) -> None:
     """Ends the off state of a node that is heard: it counts in full at once (I3)."""
     node.record = msgspec.structs.replace(node.record, is_off=False, off_reason="")
     state.journal.save(node.record)
@@ -196,7 +196,7 @@ def adopted(state: State, node: NodeNow, message: Adopted, now: Now) -> None:
         end(state, kind, node.id, now, f"the caps of {node.id} were read back")
     heard(state, node, now)
     reconcile(state, node, message.tasks, now)
-    node_known(state, node.id, now)
+    mark_known(state, node.id, now)
     word = "observes" if node.record.is_observe else "is held at"
     tasks = counted(len(message.tasks), "task")
     text = f"{node.id} {word} {power_text(message.holding_mw)}, {tasks}"

@@ -3,9 +3,9 @@
 from wattline_protocol.ids import Instant, Now
 from wattline_protocol.text.wording import power_text
 from wattline_protocol.wire.agent_messages import Beat, BeatSeen, GpuSample
-from wattline_scheduler.core.agents.node_problems import follow_conditions, gpu_subject
+from wattline_scheduler.core.agents.node_problems import gpu_subject, update_conditions
 from wattline_scheduler.core.agents.progress import watch_progress
-from wattline_scheduler.core.agents.raised_caps import follow_raises
+from wattline_scheduler.core.agents.raised_caps import update_raises
 from wattline_scheduler.core.agents.task_reports import lose, take_digest
 from wattline_scheduler.core.leases.distrust import (
     ask_for_hello,
@@ -50,13 +50,13 @@ def beat(state: State, node: NodeNow, message: Beat, now: Now) -> None:
     if node.beat is None:
         state.wants_rebalance = state.wants_plan = True
         node.outdate_offer()
-    follow_conditions(state, node, message, now)
-    follow_raises(state, node, message, now)
+    update_conditions(state, node, message, now)
+    update_raises(state, node, message, now)
     node.beat = message
     problem = contradiction(state, node, message)
     if problem:
         distrust(state, node, problem, now)
-    elif _must_say_hello(state, node):
+    elif _must_greet(state, node):
         ask_for_hello(state, node, "the books and this node disagree", now)
     elif is_due_for_reading(state, node, message, now):
         ask_for_hello(state, node, "others use its GPUs, and no lease covers that", now)
@@ -64,7 +64,7 @@ def beat(state: State, node: NodeNow, message: Beat, now: Now) -> None:
     _judge_power(state, node, message, now)
     _take_samples(state, node, message.gpus, now)
     if message.seq % BOOKED_BEATS == 0:
-        _follow_booked(state, node, now)
+        _update_booked(state, node, now)
     if message.seq % WARMTH_BEATS == 0 or not node.warmth:
         _learn_warmth(state, node, message, now)
     take_digest(state, node, message.seq, message.tasks, now)
@@ -82,13 +82,13 @@ def _judge_floor(state: State, node: NodeNow, now: Now) -> None:
         distrust(state, node, text, now)
 
 
-def _must_say_hello(state: State, node: NodeNow) -> bool:
+def _must_greet(state: State, node: NodeNow) -> bool:
     """Whether the node counts in full, which only the Hello of a newer incarnation ends."""
     is_full = node.id in state.contradicted or state.books.entry(node.id).standing == "full"
     return is_full and not node.record.is_quarantined
 
 
-def _follow_booked(state: State, node: NodeNow, now: Now) -> None:
+def _update_booked(state: State, node: NodeNow, now: Now) -> None:
     """Updates the offer if the learned demand or the expected ends of its jobs have changed."""
     offer = state.picture.offers[state.picture.position[node.id]]
     if kept_of(state, node) != offer.kept or ends(state.work.longest, node, now) != offer.ends:

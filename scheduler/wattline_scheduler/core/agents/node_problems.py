@@ -27,7 +27,7 @@ def gpu_subject(node: NodeId, gpu: GpuIndex) -> str:
     return f"{node} GPU {gpu}"
 
 
-def follow_conditions(state: State, node: NodeNow, beat: Beat, now: Now) -> None:
+def update_conditions(state: State, node: NodeNow, beat: Beat, now: Now) -> None:
     """Begins the problems that the heartbeat reports, ends the others. Linear in its length."""
     if not beat.problems and not beat.conditions and node.id not in state.problems.of_node:
         return

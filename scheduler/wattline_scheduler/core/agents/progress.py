@@ -4,7 +4,7 @@ The end follows from the completed fraction, the cost from any metric that count
 """
 
 from wattline_protocol.ids import Now
-from wattline_scheduler.core.lifecycle.windows import follow_pace
+from wattline_scheduler.core.lifecycle.windows import check_pace
 from wattline_scheduler.core.model.jobs.job import Attempt, Gang, Paused, Phase, Running
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.state import State
@@ -25,7 +25,7 @@ def watch_progress(state: State, node: NodeNow, now: Now) -> None:
             _stands(state, attempt, gang.phase, now)
             continue
         _watch(state, attempt, report.metrics, now)
-        _follow(state, attempt, report.metrics, now)
+        _update(state, attempt, report.metrics, now)
 
 
 def _stands(state: State, attempt: Attempt, phase: Phase, now: Now) -> None:
@@ -34,10 +34,10 @@ def _stands(state: State, attempt: Attempt, phase: Phase, now: Now) -> None:
         attempt.course = None
     elif attempt.course is not None:
         attempt.course.stands(phase.since, now.mono_s)
-        follow_pace(state, attempt.gang.job, now)
+        check_pace(state, attempt.gang.job, now)
 
 
-def _follow(state: State, attempt: Attempt, metrics: dict[str, float], now: Now) -> None:
+def _update(state: State, attempt: Attempt, metrics: dict[str, float], now: Now) -> None:
     done, gang = metrics.get(METRIC), attempt.gang
     if done is None or gang.job.spec.kind == "service":
         return
@@ -49,7 +49,7 @@ def _follow(state: State, attempt: Attempt, metrics: dict[str, float], now: Now)
     if is_news:
         for each in gang.live:
             state.nodes[each.node].outdate_offer()
-        follow_pace(state, gang.job, now)
+        check_pace(state, gang.job, now)
 
 
 def _watch(state: State, attempt: Attempt, metrics: dict[str, float], now: Now) -> None:
@@ -62,16 +62,16 @@ def _watch(state: State, attempt: Attempt, metrics: dict[str, float], now: Now) 
             return
         attempt.progress = Progress(name)
     value = metrics.get(attempt.progress.name)
-    kept = _kept(state, attempt.gang)
-    if value is None or kept is None:
+    performance = _performance(state, attempt.gang)
+    if value is None or performance is None:
         attempt.progress.reset()
         return
-    seen = attempt.progress.watch(value, kept, now.mono_s)
+    seen = attempt.progress.watch(value, performance, now.mono_s)
     if seen is not None:
         _correct(state, attempt, seen)
 
 
-def _kept(state: State, gang: Gang) -> float | None:
+def _performance(state: State, gang: Gang) -> float | None:
     """Performance of the gang by the fitted curves: that of its slowest GPU; None = unknown.
 
     On a shared GPU it is unknown: tasks slow each other down without any cap.

@@ -16,7 +16,7 @@ from wattline_scheduler.core.model.state import State
 KIND = "cap_uncontrolled"
 
 
-def follow_raises(state: State, node: NodeNow, beat: Beat, now: Now) -> None:
+def update_raises(state: State, node: NodeNow, beat: Beat, now: Now) -> None:
     """Opens an alarm for as long as the agent reports the raised cap."""
     open_now = state.problems.of_node.get(node.id, {})
     if not beat.raised and not open_now:

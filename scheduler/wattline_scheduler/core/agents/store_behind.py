@@ -18,19 +18,19 @@ NUMBERS_LOST = 10_000
 this many, as the lost commits may have issued them."""
 
 
-def look_at_hello(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
+def check_hello(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
     """Compares the incarnation in a Hello with the record, before a new one is issued."""
     known = node.record.incarnation
     if hello.incarnation_seen > known:
         seen = hello.incarnation_seen
-        _tell(state, node, f"was incarnation {seen}, the newest on record is {known}", now)
+        _report(state, node, f"was incarnation {seen}, the newest on record is {known}", now)
 
 
-def look_at_stray(state: State, node: NodeNow, report: TaskReport, now: Now) -> None:
+def check_stray(state: State, node: NodeNow, report: TaskReport, now: Now) -> None:
     """Compares an unrecorded attempt with the newest numbers on record."""
     ref, job = report.ref, state.work.jobs.get(report.ref.job)
     if ref.job >= state.next_job:
-        _tell(state, node, f"has {ref}, the newest job on record is {state.next_job - 1}", now)
+        _report(state, node, f"has {ref}, the newest job on record is {state.next_job - 1}", now)
         state.numbers_lost = state.numbers_lost or JobId(state.next_job + NUMBERS_LOST)
         if ref.job < state.numbers_lost:
             state.next_job = JobId(ref.job + 1)
@@ -38,10 +38,10 @@ def look_at_stray(state: State, node: NodeNow, report: TaskReport, now: Now) -> 
         gang = ref.task // job.spec.gang_size
         if gang < len(job.gangs) and ref.attempt > job.gangs[gang].attempt:
             newest = job.gangs[gang].attempt
-            _tell(state, node, f"has {ref}, the newest try on record is {newest}", now)
+            _report(state, node, f"has {ref}, the newest try on record is {newest}", now)
 
 
-def _tell(state: State, node: NodeNow, what: str, now: Now) -> None:
+def _report(state: State, node: NodeNow, what: str, now: Now) -> None:
     """Raises the problem; not in recovery, where the backup is known to lack its tail."""
     if state.is_recovering:
         return

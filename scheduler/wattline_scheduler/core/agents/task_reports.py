@@ -5,11 +5,11 @@ import msgspec
 from wattline_protocol.ids import Now
 from wattline_protocol.views.site_views import JobState
 from wattline_protocol.wire.agent_messages import TaskExit, TaskPhase, TaskReport
-from wattline_scheduler.core.agents.store_behind import look_at_stray
+from wattline_scheduler.core.agents.store_behind import check_stray
 from wattline_scheduler.core.lifecycle.ending import FINAL, attempt_over, close
 from wattline_scheduler.core.lifecycle.fair_share import note_end, within
 from wattline_scheduler.core.lifecycle.job_state import save_gang
-from wattline_scheduler.core.lifecycle.restore_guard import stray_seen, strays_gone
+from wattline_scheduler.core.lifecycle.restore_guard import drop_strays, note_stray
 from wattline_scheduler.core.model import command_outbox
 from wattline_scheduler.core.model.jobs.exit_reasons import meaning, say
 from wattline_scheduler.core.model.jobs.job import Attempt, Ending, Gang, Paused, Running, Starting
@@ -65,13 +65,13 @@ def _update_record(state: State, attempt: Attempt, report: TaskReport, now: Now)
 
     An attempt starts once: its first reported start holds, whatever the node's clock does later.
     """
-    old, told_unix_s = attempt.record, report.started_unix_s
-    if told_unix_s is not None:
-        told_unix_s = within(told_unix_s, old.placed_unix_s, now)
+    old, reported_unix_s = attempt.record, report.started_unix_s
+    if reported_unix_s is not None:
+        reported_unix_s = within(reported_unix_s, old.placed_unix_s, now)
     new = msgspec.structs.replace(
         old,
         state=SHOWN_AS.get(report.phase, old.state),
-        started_unix_s=old.started_unix_s or told_unix_s,
+        started_unix_s=old.started_unix_s or reported_unix_s,
         worker_public_key=report.worker_public_key or old.worker_public_key,
         pid=report.pid or old.pid,
         readopted=max(report.readopted, old.readopted),
@@ -160,17 +160,17 @@ def _take_stray(
     """Handles an attempt that should not exist: ended or lost by the records, or unrecorded."""
     known = _ended_attempt(state, node, report)
     if known is None:
-        look_at_stray(state, node, report, now)
+        check_stray(state, node, report, now)
     is_full = len(node.outbox) >= MAX_STRAYS  # its next heartbeat reports it again
     if report.phase == "ended":
         if known is not None:
             _add_usage(state, known, report, now)
         if not is_full:
             command_outbox.order_forget(state, node, report.ref, now)
-        strays_gone(state, node.id, set(state.strays) - {report.ref}, now)
+        drop_strays(state, node.id, set(state.strays) - {report.ref}, now)
         return
     if known is None or known.record.exit is None:
-        stray_seen(state, report.ref, node.id)
+        note_stray(state, report.ref, node.id)
     elif not _contradicts_end(known, is_listed=is_listed):
         return
     if is_full or ("stop", report.ref) in node.outbox:
@@ -216,7 +216,7 @@ def _add_usage(state: State, attempt: Attempt, report: TaskReport, now: Now) -> 
 def reconcile(state: State, node: NodeNow, reports: tuple[TaskReport, ...], now: Now) -> None:
     """Takes the complete task list of a new incarnation: what it omits will never exist (I8)."""
     listed = {report.ref for report in reports}
-    strays_gone(state, node.id, listed, now)
+    drop_strays(state, node.id, listed, now)
     for attempt in list(node.attempts.values()):
         attempt.beat_seq = BEFORE_ANY_BEAT if attempt.record.ref in listed else None
         if attempt.record.ref not in listed and attempt.is_ordered:
@@ -235,7 +235,7 @@ def take_digest(
             attempt.beat_seq = seq
         elif attempt.beat_seq is not None and attempt.beat_seq < seq:
             lose(state, attempt, f"{node.id} does not have it any more", now)
-    strays_gone(state, node.id, listed, now)
+    drop_strays(state, node.id, listed, now)
     for report in reports:
         take_report(state, node, report, now, is_listed=True)
 

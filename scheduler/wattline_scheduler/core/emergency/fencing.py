@@ -13,15 +13,15 @@ from wattline_protocol.ids import Now
 from wattline_protocol.text.wording import power_text
 from wattline_protocol.wire.client_messages import Answer, DeclareOff, Denied, Done
 from wattline_scheduler.core.emergency.node_off import count_off
-from wattline_scheduler.core.emergency.unresponsive import WhyOff, to_switch_off
+from wattline_scheduler.core.emergency.unresponsive import OffReason, to_switch_off
 from wattline_scheduler.core.model.events import ClientAsked, OutOfBandDone
 from wattline_scheduler.core.model.journal import SCHEDULER
 from wattline_scheduler.core.model.node import NodeNow
-from wattline_scheduler.core.model.power_off_attempts import OffTry
+from wattline_scheduler.core.model.power_off_attempts import OffAttempt
 from wattline_scheduler.core.model.problems import begin, end
 from wattline_scheduler.core.model.state import State
 
-LOOK_PERIOD_S = 1.0
+CHECK_PERIOD_S = 1.0
 
 MAX_UNDER_WAY = 64
 """Maximum number of concurrent attempts: each is a process or a connection."""
@@ -35,14 +35,14 @@ BELIEVED_S = 5.0
 
 def tick_out_of_band(state: State, now: Now) -> None:
     """Fails attempts that timed out, and starts new ones where needed, once a second."""
-    tries = state.off_tries
+    tries = state.off_attempts
     for name, one in list(tries.under_way.items()):
         if now.mono_s - one.since > _limit_s(state.nodes[name]):
             late = OutOfBandDone(name, one.number, None, "nothing came of it")
             out_of_band_done(state, late, now)
-    if not state.overruns or now.mono_s - tries.looked_at < LOOK_PERIOD_S * 0.99:
+    if not state.overruns or now.mono_s - tries.checked_at < CHECK_PERIOD_S * 0.99:
         return
-    tries.looked_at = now.mono_s
+    tries.checked_at = now.mono_s
     room = max(0, MAX_UNDER_WAY - len(tries.under_way))
     for node, why in to_switch_off(state, now)[:room]:
         _begin_unasked(state, node, why, now)
@@ -53,19 +53,19 @@ def _limit_s(node: NodeNow) -> float:
     return GIVE_UP_MARGIN_S + (declared.timeout_s if declared is not None else 0.0)
 
 
-def _begin_unasked(state: State, node: NodeNow, why: WhyOff, now: Now) -> None:
+def _begin_unasked(state: State, node: NodeNow, why: OffReason, now: Now) -> None:
     reason = f"{why.domain} was {power_text(why.over_mw)} above its lowered budget"
     text = (
         f"{node.id} is switched off without its agent: it does not answer, {reason}, "
         "and the nodes that answer cannot make it up"
     )
     state.journal.note("out_of_band_ordered", text, now, node=node.id, level="alarm")
-    number = state.off_tries.next_number()
-    _begin(state, node, OffTry(number, now.mono_s, True, SCHEDULER, reason))
+    number = state.off_attempts.next_number()
+    _begin(state, node, OffAttempt(number, now.mono_s, True, SCHEDULER, reason))
 
 
-def _begin(state: State, node: NodeNow, one: OffTry) -> None:
-    state.off_tries.under_way[node.id] = one
+def _begin(state: State, node: NodeNow, one: OffAttempt) -> None:
+    state.off_attempts.under_way[node.id] = one
     state.journal.act_out_of_band(node.id, one.number, power_off=one.power_off)
 
 
@@ -80,8 +80,10 @@ def ask_off(
     reason = request.reason or f"asked for by {event.user}"
     text = f"{node.id} is {what}: {reason}"
     state.journal.act("out_of_band_ordered", text, now, actor=event.user, node=node.id)
-    number = state.off_tries.next_number()
-    one = OffTry(number, now.mono_s, request.power_off, event.user, reason, event.client, event.ask)
+    number = state.off_attempts.next_number()
+    one = OffAttempt(
+        number, now.mono_s, request.power_off, event.user, reason, event.client, event.ask
+    )
     _begin(state, node, one)
     return None
 
@@ -90,9 +92,9 @@ def _refusal(state: State, node: NodeNow, request: DeclareOff) -> str:
     declared = node.site.out_of_band
     if declared is None or (request.power_off and not declared.can_switch_off):
         return f"the site file names no out-of-band way to switch {node.id} off"
-    if node.id in state.off_tries.under_way:
+    if node.id in state.off_attempts.under_way:
         return f"{node.id} is being asked or switched off already; try again in a moment"
-    if len(state.off_tries.under_way) >= MAX_UNDER_WAY:
+    if len(state.off_attempts.under_way) >= MAX_UNDER_WAY:
         return f"{MAX_UNDER_WAY} hosts are being switched off already; try again in a moment"
     if not node.is_reachable:
         return ""
@@ -105,7 +107,7 @@ def _refusal(state: State, node: NodeNow, request: DeclareOff) -> str:
 
 def out_of_band_done(state: State, event: OutOfBandDone, now: Now) -> None:
     """Counts the node off if it was seen off; otherwise it stays in the books."""
-    one = state.off_tries.end(event.node, event.number)
+    one = state.off_attempts.end(event.node, event.number)
     if one is None:
         return
     node = state.nodes[event.node]
@@ -128,8 +130,8 @@ def _why_not(node: NodeNow, event: OutOfBandDone, now: Now) -> str:
     return ""
 
 
-def _failed(state: State, node: NodeNow, one: OffTry, why: str, now: Now) -> None:
-    wait_s = state.off_tries.failed(node.id, now.mono_s)
+def _failed(state: State, node: NodeNow, one: OffAttempt, why: str, now: Now) -> None:
+    wait_s = state.off_attempts.failed(node.id, now.mono_s)
     text = f"{node.id} is not confirmed off: {why}; its watts stay in the books"
     again = f"; not tried again for {wait_s:.0f} s" if not one.client else ""
     begin(state, "out_of_band_failed", node.id, text + again, now, node=node.id)
@@ -137,15 +139,15 @@ def _failed(state: State, node: NodeNow, one: OffTry, why: str, now: Now) -> Non
     _answer(state, one, Denied("conflict", f"{node.id} is not confirmed off: {why}. {advice}"))
 
 
-def void_try(state: State, node: NodeNow, why: str, now: Now) -> None:
+def void_attempt(state: State, node: NodeNow, why: str, now: Now) -> None:
     """Voids an attempt under way, since something newer is known of the node."""
-    one = state.off_tries.under_way.pop(node.id, None)
-    state.off_tries.forget(node.id)
+    one = state.off_attempts.under_way.pop(node.id, None)
+    state.off_attempts.forget(node.id)
     end(state, "out_of_band_failed", node.id, now, f"{node.id}: {why}")
     if one is not None:
         _answer(state, one, Denied("conflict", f"{node.id} is not counted off: {why}"))
 
 
-def _answer(state: State, one: OffTry, answer: Answer) -> None:
+def _answer(state: State, one: OffAttempt, answer: Answer) -> None:
     if one.client:
         state.journal.reply(one.client, one.ask, answer)

@@ -6,7 +6,7 @@ from wattline_protocol.ids import Now
 from wattline_protocol.text.wording import counted
 from wattline_scheduler.core.leases.overruns import note_recovery
 from wattline_scheduler.core.lifecycle.ending import attempt_over, close
-from wattline_scheduler.core.lifecycle.restore_guard import node_known, strays_gone
+from wattline_scheduler.core.lifecycle.restore_guard import drop_strays, mark_known
 from wattline_scheduler.core.model import command_outbox
 from wattline_scheduler.core.model.jobs.job import Attempt
 from wattline_scheduler.core.model.node import NodeNow, Unheard
@@ -27,12 +27,12 @@ def count_off(state: State, node: NodeNow, actor: str, source: str, why: str, no
     state.journal.act("node_off", text, now, actor=actor, node=node.id, level="warning")
     end_of_node(state, node.id, now, f"{node.id} is off")
     state.contradicted.pop(node.id, None)
-    state.off_tries.forget(node.id)
+    state.off_attempts.forget(node.id)
     lost = list(node.attempts.values())
     for attempt in lost:
         _lose(state, attempt, f"{node.id} is off", now)
-    strays_gone(state, node.id, set(), now)
-    node_known(state, node.id, now)
+    drop_strays(state, node.id, set(), now)
+    mark_known(state, node.id, now)
     note_recovery(state, now)
     state.wants_rebalance = state.wants_plan = True
     return f"{node.id} is off, and {counted(len(lost), 'task')} with it"

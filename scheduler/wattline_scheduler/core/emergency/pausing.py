@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 
 from wattline_protocol.ids import DomainId, GpuIndex, NodeId, Now
 from wattline_protocol.site.wall_power import PERMILLE, wall_mw
-from wattline_scheduler.core.admission.learned_demand import rest
+from wattline_scheduler.core.admission.learned_demand import pause_observation
 from wattline_scheduler.core.emergency.resuming import pause_counted, rows_of
 from wattline_scheduler.core.lifecycle.ending import end_gang
 from wattline_scheduler.core.lifecycle.job_state import save_gang
@@ -30,14 +30,14 @@ SHORT_PATIENCE_S = 3.0
 PAUSE_TAKES_S = 5.0
 """Time from the decision until a paused GPU counts as idle: notice 1 s, idle 3 s, the lease."""
 
-KEEP_PATIENCE_S = 3.0
+USEFUL_CAP_PATIENCE_S = 3.0
 """Patience with a shortfall of useful caps: demand changes by the second."""
 
 
 def pause_where_short(state: State, allocation: Allocation, now: Now) -> None:
     """Pauses gangs until the floors and the useful caps of the remaining ones fit."""
     _pause_for_floors(state, _short(state, allocation, now), now)
-    _pause_for_keeps(state, allocation.missing(), now)
+    _pause_for_useful_caps(state, allocation.missing(), now)
 
 
 def _short(state: State, allocation: Allocation, now: Now) -> dict[int, int]:
@@ -70,21 +70,21 @@ def _pause_for_floors(state: State, short_mw: Mapping[int, int], now: Now) -> No
         _pause(state, gang, FLOORS, now)
 
 
-def _pause_for_keeps(state: State, missing_mw: Mapping[int, int], now: Now) -> None:
+def _pause_for_useful_caps(state: State, missing_mw: Mapping[int, int], now: Now) -> None:
     since = state.missing_since
     state.missing_since = {row: since.get(row, now.mono_s) for row in sorted(missing_mw)}
     left = {
         row: mw
         for row, mw in missing_mw.items()
-        if now.mono_s - state.missing_since[row] >= KEEP_PATIENCE_S
+        if now.mono_s - state.missing_since[row] >= USEFUL_CAP_PATIENCE_S
     }
     if not left:
         return
-    for gang in _who_gives_way(state, _not_coming(state, left)):
-        _pause(state, gang, KEEPS, now)
+    for gang in _gangs_to_pause(state, _not_coming(state, left)):
+        _pause(state, gang, USEFUL_CAPS, now)
 
 
-def _who_gives_way(state: State, missing_mw: Mapping[int, int]) -> list[Gang]:
+def _gangs_to_pause(state: State, missing_mw: Mapping[int, int]) -> list[Gang]:
     """Gangs to pause so that others reach their useful caps.
 
     No gang is paused unless another of its own or a higher priority gains: it runs below its knee
@@ -92,14 +92,14 @@ def _who_gives_way(state: State, missing_mw: Mapping[int, int]) -> list[Gang]:
     """
     spared: set[GangKey] = set()
     while True:
-        chosen = to_pause(state, missing_mw, for_keep=True, spared=spared)
-        for_nobody = _paused_for_nobody(state, chosen, set(missing_mw))
-        if not for_nobody:
+        chosen = to_pause(state, missing_mw, for_useful=True, spared=spared)
+        without_gain = _paused_without_gain(state, chosen, set(missing_mw))
+        if not without_gain:
             return chosen
-        spared |= for_nobody
+        spared |= without_gain
 
 
-def _paused_for_nobody(state: State, chosen: list[Gang], missing: set[int]) -> set[GangKey]:
+def _paused_without_gain(state: State, chosen: list[Gang], missing: set[int]) -> set[GangKey]:
     """The chosen gangs whose pause helps no gang of their own or a higher priority."""
     keys = {gang.key for gang in chosen}
     staying = [gang for gang in _candidates(state) if gang.key not in keys]
@@ -112,15 +112,15 @@ def _paused_for_nobody(state: State, chosen: list[Gang], missing: set[int]) -> s
 
     for gang in staying:
         stays(gang)
-    for_nobody: set[GangKey] = set()
+    without_gain: set[GangKey] = set()
     for gang in sorted(chosen, key=lambda g: (-g.job.spec.priority, g.key)):
         if gang.job.shape.need.min_performance_permille:
             continue
         best = max((served.get(row, -1) for row in rows_of(state, gang) & missing), default=-1)
         if best < gang.job.spec.priority:
-            for_nobody.add(gang.key)
+            without_gain.add(gang.key)
             stays(gang)
-    return for_nobody
+    return without_gain
 
 
 def _not_coming(state: State, left_mw: Mapping[int, int]) -> dict[int, int]:
@@ -149,7 +149,7 @@ def _on_its_way(state: State) -> dict[int, int]:
     return relief
 
 
-def relief_of(state: State, gangs: Collection[Gang], *, for_keep: bool = False) -> dict[int, int]:
+def relief_of(state: State, gangs: Collection[Gang], *, for_useful: bool = False) -> dict[int, int]:
     """Floors or useful caps that pausing the gangs frees in each row; wall milliwatts."""
     relief: dict[int, int] = {}
     keys = {gang.key for gang in gangs}
@@ -158,8 +158,8 @@ def relief_of(state: State, gangs: Collection[Gang], *, for_keep: bool = False) 
         gpus.setdefault(attempt.node, set()).update(attempt.record.gpus)
     for name, indices in gpus.items():
         node = state.nodes[name]
-        load = state.fleet.loads.get(name) if for_keep else None
-        kept_mw = {gpu.index: gpu.keep_mw for gpu in load.gpus} if load is not None else {}
+        load = state.fleet.loads.get(name) if for_useful else None
+        kept_mw = {gpu.index: gpu.useful_mw for gpu in load.gpus} if load is not None else {}
         freed_mw = sum(
             kept_mw.get(index, gpu_floor_mw(node.gpus[index])) - node.gpus[index].idle_mw
             for index in indices
@@ -183,7 +183,7 @@ def to_pause(
     state: State,
     short_mw: Mapping[int, int],
     *,
-    for_keep: bool = False,
+    for_useful: bool = False,
     spared: Collection[GangKey] = (),
 ) -> list[Gang]:
     """Chooses whole gangs, lowest priority first, as few as suffice; none of the spared.
@@ -201,7 +201,7 @@ def to_pause(
         Candidate(
             key,
             max(gang.job.spec.priority for gang in members),
-            relief_of(state, members, for_keep=for_keep),
+            relief_of(state, members, for_useful=for_useful),
         )
         for key, members in groups.items()
     ]
@@ -219,7 +219,7 @@ def _candidates(state: State) -> list[Gang]:
 
 
 FLOORS = "the floors of all running work do not fit the lowered budget"
-KEEPS = "what running work must keep to make sense does not fit the budget"
+USEFUL_CAPS = "what running work must keep to make sense does not fit the budget"
 
 
 def _pause(state: State, gang: Gang, reason: str, now: Now) -> None:
@@ -233,11 +233,11 @@ def _pause(state: State, gang: Gang, reason: str, now: Now) -> None:
         end_gang(state, gang, "requeued", reason, now, grace_s=grace_s)
         return
     gang.reason = reason
-    pause_counted(gang, now, is_for_keep=reason == KEEPS)
+    pause_counted(gang, now, is_for_useful=reason == USEFUL_CAPS)
     state.work.move(gang, Paused(now.mono_s), now)
     for attempt in gang.live:
         order_pause(state, attempt, now)
-        rest(state, attempt, now)
+        pause_observation(state, attempt, now)
     save_gang(state, gang, now)
 
 

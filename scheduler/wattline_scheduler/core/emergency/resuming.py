@@ -27,40 +27,40 @@ RESUME_MARGIN_PERMILLE = 20
 """Share of a budget that must stay free when a gang is resumed."""
 
 
-def pause_counted(gang: Gang, now: Now, *, is_for_keep: bool) -> None:
+def pause_counted(gang: Gang, now: Now, *, is_for_useful: bool) -> None:
     """Counts a pause, which sets the minimum length of the current one."""
-    is_again = is_for_keep and gang.pauses > 0 and now.mono_s - gang.paused_at < PAUSE_MEMORY_S
-    gang.pauses = gang.pauses + 1 if is_again else int(is_for_keep)
+    is_again = is_for_useful and gang.pauses > 0 and now.mono_s - gang.paused_at < PAUSE_MEMORY_S
+    gang.pauses = gang.pauses + 1 if is_again else int(is_for_useful)
     gang.paused_at = Instant(now.mono_s)
 
 
-def hold_s(gang: Gang) -> float:
+def min_pause_s(gang: Gang) -> float:
     """Minimum length of the gang's newest pause, in seconds."""
     return float(min(MIN_PAUSE_S * 2 ** min(max(gang.pauses - 1, 0), 16), MAX_PAUSE_S))
 
 
 def resume_where_fits(state: State, now: Now) -> None:
     """Obtains watts for paused gangs whose useful caps fit again, highest priority first."""
-    waiting = [gang for gang in state.work.paused.values() if _may_go_on(state, gang, now)]
+    waiting = [gang for gang in state.work.paused.values() if _may_resume(state, gang, now)]
     if not waiting:
         return
-    room = Room(state, now)
+    headroom = ResumeHeadroom(state, now)
     for gang in sorted(waiting, key=lambda g: (-g.job.spec.priority, g.key)):
-        room.let_go_on(gang)
+        headroom.resume_if_fits(gang)
 
 
-def _may_go_on(state: State, gang: Gang, now: Now) -> bool:
+def _may_resume(state: State, gang: Gang, now: Now) -> bool:
     phase = gang.phase
     if (
         not isinstance(phase, Paused)
         or phase.is_resuming
-        or now.mono_s - phase.since < hold_s(gang)
+        or now.mono_s - phase.since < min_pause_s(gang)
     ):
         return False
     return all(state.nodes[a.node].is_reachable for a in gang.live)
 
 
-class Room:
+class ResumeHeadroom:
     """Watts free beside all running work, and beside the gangs resumed before.
 
     Updated gang by gang: a site may have thousands of paused ones.
@@ -71,9 +71,10 @@ class Room:
         fleet, domains = state.fleet, state.domains
         free_mw = state.books.free_for(fleet.nodes.is_set)
         self._state, self._now = state, now
-        self.beside_keeps: list[int] = (free_mw - fleet.matrix.in_rows(fleet.keep_mw())).tolist()
+        useful_mw, floor_mw = map(fleet.matrix.in_rows, (fleet.useful_mw(), fleet.floor_mw()))
+        self.left_at_useful: list[int] = (free_mw - useful_mw).tolist()
         """Wall milliwatts of each row beside useful caps; likewise beside the floors alone."""
-        self.beside_floors: list[int] = (free_mw - fleet.matrix.in_rows(fleet.floor_mw())).tolist()
+        self.left_at_floors: list[int] = (free_mw - floor_mw).tolist()
         self._margin = [
             domains.budget_mw(row.domain) * RESUME_MARGIN_PERMILLE // PERMILLE
             for row in domains.rows
@@ -85,7 +86,7 @@ class Room:
         self._loads: dict[NodeId, NodeLoad] = {}
         """Loads of nodes with a resumed gang."""
 
-    def let_go_on(self, gang: Gang) -> None:
+    def resume_if_fits(self, gang: Gang) -> None:
         """Resumes a paused gang if it fits: its watts are then no longer free."""
         phase = gang.phase
         if isinstance(phase, Paused) and self._take(gang):
@@ -100,16 +101,16 @@ class Room:
         """
         rows = rows_of(self._state, gang)
         is_alone = not (gang.job.shape.need.min_performance_permille or rows & self._served)
-        if not (self._fits(rows, self.beside_keeps) or is_alone):
+        if not (self._fits(rows, self.left_at_useful) or is_alone):
             return False  # not even without its own watts
         loads = self._with(gang)
-        keeps = {row: self.beside_keeps[row] for row in rows}
-        floors = {row: self.beside_floors[row] for row in rows}
-        self._take_off(keeps, loads, lambda load: load.keep_mw)
+        keeps = {row: self.left_at_useful[row] for row in rows}
+        floors = {row: self.left_at_floors[row] for row in rows}
+        self._take_off(keeps, loads, lambda load: load.useful_mw)
         self._take_off(floors, loads, lambda load: load.floor_mw)
         if not (self._fits(rows, keeps) or (is_alone and self._fits(rows, floors))):
             return False
-        for left_mw, after in ((self.beside_keeps, keeps), (self.beside_floors, floors)):
+        for left_mw, after in ((self.left_at_useful, keeps), (self.left_at_floors, floors)):
             for row, mw in after.items():
                 left_mw[row] = mw
         self._loads |= loads

@@ -22,14 +22,14 @@ STALL_S = 5.0
 """Beyond the emergency grace: freezing, a second at idle draw, and a round of acknowledgements."""
 
 
-class WhyOff(NamedTuple):
+class OffReason(NamedTuple):
     """The domain that a host is powered off for."""
 
     domain: DomainId
     over_mw: int
 
 
-def to_switch_off(state: State, now: Now) -> list[tuple[NodeNow, WhyOff]]:
+def to_switch_off(state: State, now: Now) -> list[tuple[NodeNow, OffReason]]:
     """Hosts to power off now, lowest priority first, as few as suffice.
 
     Runs at every check: it marks each overrun whose excess moved, so that the next check can tell
@@ -82,7 +82,7 @@ def _may_be_switched_off(state: State, node: NodeNow, now: Now) -> bool:
     declared = node.site.out_of_band
     if declared is None or not (declared.is_automatic and declared.can_switch_off):
         return False
-    if node.record.is_spared or not state.off_tries.may_begin(node.id, now.mono_s):
+    if node.record.is_spared or not state.off_attempts.may_begin(node.id, now.mono_s):
         return False
     # A node that was not heard since it was declared on may be under repair.
     if state.books.entry(node.id).standing not in ("leased", "full"):
@@ -107,7 +107,7 @@ def _lacking(state: State, over_mw: dict[int, int], now: Now) -> dict[int, int]:
     """Excess beyond the relief of hosts being powered off and of nodes that answer."""
     lacking_mw = dict(over_mw)
     for node in state.nodes.values():
-        one = state.off_tries.under_way.get(node.id)
+        one = state.off_attempts.under_way.get(node.id)
         if one is not None and one.power_off:
             _subtract(lacking_mw, _relief(state, node, _committed(state, node)))
         elif is_leased(state, node) and not is_stuck(node, now):
@@ -146,7 +146,7 @@ def _priority(node: NodeNow) -> int:
 
 def _why(
     state: State, node: NodeNow, lacking_mw: dict[int, int], over_mw: dict[int, int]
-) -> WhyOff:
+) -> OffReason:
     rows = [row for row, _ in state.domains.rows_of[node.id] if lacking_mw.get(row, 0) > 0]
     row = max(rows, key=lambda r: (over_mw[r], -r))
-    return WhyOff(state.domains.rows[row].domain, over_mw[row])
+    return OffReason(state.domains.rows[row].domain, over_mw[row])

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from wattline_protocol.ids import NodeId, Now, UnixTime
 from wattline_scheduler.core.admission.planner_view import offer_of, snapshot, snapshot_of
-from wattline_scheduler.core.model.gpu_holders import let_go
+from wattline_scheduler.core.model.gpu_holders import release
 from wattline_scheduler.core.model.jobs.job import Attempt, Gang
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.state import State
@@ -110,6 +110,6 @@ def quota_rooms(state: State, gone: Iterable[Gang], unix_s: UnixTime) -> tuple[Q
 
 def _take_away(node: NodeNow, attempt: Attempt) -> None:
     shape = attempt.gang.job.shape
-    let_go(node, attempt)
+    release(node, attempt)
     node.cpus_used -= shape.cpus
     node.memory_used_bytes -= shape.memory_bytes

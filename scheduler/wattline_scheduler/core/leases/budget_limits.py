@@ -87,7 +87,7 @@ def begin(state: State, record: LimitRecord, now: Now) -> LimitRecord:
     return record
 
 
-def told_and_met(state: State, record: LimitRecord, cause: str, now: Now) -> None:
+def note_effects(state: State, record: LimitRecord, cause: str, now: Now) -> None:
     """Reports which domains a new limit put above budget, if any, after the limit's audit record.
 
     Separate from `begin` so that the record of the limit precedes those of its effect.

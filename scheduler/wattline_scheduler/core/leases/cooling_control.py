@@ -25,13 +25,13 @@ STEP_S = 1.0
 """A falling limit is a ramp to its next value, so that leases follow it ahead of time."""
 
 
-def follow(state: State, draws: dict[NodeId, Draw], now: Now) -> None:
+def tick_cooling(state: State, draws: dict[NodeId, Draw], now: Now) -> None:
     """Updates capacity and inlet limits, and sensor problems, once a second."""
     for zone_id, zone in state.zones.items():
-        follow_capacity(state, zone_id, zone, now)
+        update_capacity(state, zone_id, zone, now)
         if zone.inlets is not None:
-            _follow_inlets(state, zone_id, zone.inlets, draws, now)
-        _follow_sensors(state, zone_id, zone, now)
+            _update_inlets(state, zone_id, zone.inlets, draws, now)
+        _update_sensors(state, zone_id, zone, now)
 
 
 def restore(state: State, saved: tuple[PlantRecord, ...], now: Now) -> None:
@@ -59,28 +59,28 @@ def _resume(state: State, inlets: InletControl, left: LimitRecord | None) -> Non
 # --- capacity -------------------------------------------------------------------------------
 
 
-def follow_capacity(state: State, zone_id: DomainId, zone: ZoneNow, now: Now) -> None:
+def update_capacity(state: State, zone_id: DomainId, zone: ZoneNow, now: Now) -> None:
     """Limits the zone to what units and weather allow; until known, the saved limit holds."""
     if not zone.is_settled(now.mono_s):
         return
     before = zone.capacity.units
     had_any = zone.capacity.at is not None
     full_mw = state.domains.limits.full_mw(zone_id)
-    capacity_mw = zone.follow_capacity(full_mw, now.mono_s)
+    capacity_mw = zone.update_capacity(full_mw, now.mono_s)
     units, overbook = zone.capacity.units, zone.plant.overbook_permille
     removed_mw = capacity_mw * PERMILLE // overbook
     if zone.inlets is not None and overbook > PERMILLE:
         zone.inlets.base_permille = removed_mw * PERMILLE / full_mw
     why = f"{units} of {zone.plant.units} units in service" if zone.plant.units else "the weather"
     text = f"{zone_id}: {why}, it can remove {power_text(removed_mw)} now"
-    _follow_units(state, zone_id, zone, units < before and had_any, text, now)
+    _update_units(state, zone_id, zone, units < before and had_any, text, now)
     if had_any and units < before and zone.inlets is not None:
         zone.inlets.lose_unit()
     is_step = not had_any or units < before
     _limit(state, zone_id, CAPACITY, capacity_mw, 0.0 if is_step else STEP_S, why, now)
 
 
-def _follow_units(
+def _update_units(
     state: State, zone_id: DomainId, zone: ZoneNow, are_fewer: bool, text: str, now: Now
 ) -> None:
     """One problem while units are missing; each further unit that fails is an event."""
@@ -107,7 +107,7 @@ def _limit(
 # --- inlets ---------------------------------------------------------------------------------
 
 
-def _follow_inlets(
+def _update_inlets(
     state: State, zone_id: DomainId, inlets: InletControl, draws: dict[NodeId, Draw], now: Now
 ) -> None:
     full_mw = state.domains.limits.full_mw(zone_id)
@@ -122,7 +122,7 @@ def _follow_inlets(
     value_mw = full_mw if share is None else int(full_mw * share / PERMILLE)
     why = f"inlets of at most {inlets.limit_c:g} °C"
     _limit(state, zone_id, INLETS, value_mw, STEP_S, why, now)
-    _follow_warmth(state, zone_id, inlets, now)
+    _update_warmth(state, zone_id, inlets, now)
 
 
 def inlet_of(state: State, zone_id: DomainId) -> float | None:
@@ -144,7 +144,7 @@ def _floor_mw(state: State, zone_id: DomainId, now: Now) -> int:
     return floor_mw
 
 
-def _follow_warmth(state: State, zone_id: DomainId, inlets: InletControl, now: Now) -> None:
+def _update_warmth(state: State, zone_id: DomainId, inlets: InletControl, now: Now) -> None:
     limit, inlet_c = f"{inlets.limit_c:g} °C", inlets.inlet_c
     if inlets.is_blind:
         text = f"{zone_id}: too few nodes tell how warm their inlet is; nothing rises there"
@@ -170,7 +170,7 @@ def _follow_warmth(state: State, zone_id: DomainId, inlets: InletControl, now: N
 SENSORS = ("units", "outside", "inlets")
 
 
-def _follow_sensors(state: State, zone_id: DomainId, zone: ZoneNow, now: Now) -> None:
+def _update_sensors(state: State, zone_id: DomainId, zone: ZoneNow, now: Now) -> None:
     zone.problems = dict(_problems(state, zone_id, zone, now))
     for sensor in SENSORS:
         subject, problem = f"{zone_id} {sensor}", zone.problems.get(sensor)
@@ -223,6 +223,6 @@ def set_units(state: State, user: UserName, request: SetUnits, now: Now) -> Answ
     why = f" ({request.reason})" if request.reason else ""
     text = f"{request.zone}: {request.units} of {zone.plant.units} units in service, says {user}"
     state.journal.act("cooling_units_said", text + why, now, actor=user, level="warning")
-    follow_capacity(state, request.zone, zone, now)
+    update_capacity(state, request.zone, zone, now)
     state.rebalanced_at = None
     return Done(text)

@@ -33,15 +33,15 @@ def demand_of(
     state: State, node: NodeNow, gpu: GpuInfo, holders: Sequence[Attempt], now: Now
 ) -> int:
     """Uncapped demand of a GPU for the tasks it is allocated to, GPU milliwatts."""
-    hint_mw, is_protected = _said(holders[0])
+    hint_mw, is_protected = _declared(holders[0])
     for other in holders[1:]:
-        other_mw, is_also = _said(other)
+        other_mw, is_also = _declared(other)
         hint_mw = max(hint_mw, other_mw) if hint_mw and other_mw else 0
         is_protected = is_protected or is_also
     return state.demand.of(node.id, gpu, hint_mw, now.mono_s, is_protected=is_protected)
 
 
-def _said(attempt: Attempt) -> tuple[int, bool]:
+def _declared(attempt: Attempt) -> tuple[int, bool]:
     """The draw its user declares (0 = unknown), and whether the work is protected."""
     job = attempt.gang.job
     need = job.shape.need

@@ -43,7 +43,7 @@ START_PRIORITY = 1_000
 """Added to the priority of growth that a start or a resume waits for."""
 
 
-def give(
+def send_lease(
     state: State,
     node: NodeNow,
     lease_mw: int,
@@ -95,7 +95,7 @@ def acknowledged(state: State, node: NodeNow, ack: LeaseAck, now: Now) -> bool:
     node.acked_seq = max(node.acked_seq, ack.seq)
     _answered(node, ack.seq)
     note_recovery(state, now)
-    state.wants_rebalance |= state.wants_room
+    state.wants_rebalance |= state.wants_headroom
     return True
 
 
@@ -160,7 +160,7 @@ def rebalance(state: State, now: Now) -> Allocation:
     due = _due(state, allocation, eager, is_over, now)
     for decision in plan_leases(books, _wishes(state, allocation, due, eager, is_over)):
         share_mw = _shares(state, allocation, decision)
-        give(state, state.nodes[decision.node], decision.lease_mw, now, share_mw)
+        send_lease(state, state.nodes[decision.node], decision.lease_mw, now, share_mw)
     _squeeze_stuck(state, is_over, now)
     state.wants_rebalance = False
     return allocation
@@ -190,7 +190,7 @@ def _due(
     contended[matrix.entry_row[is_eager[matrix.entry_node]]] = True
     target_mw = state.fleet.target_mw()
     lent_out = _lent_out(state, newest_mw, target_mw)
-    state.wants_room = bool(lent_out.any())
+    state.wants_headroom = bool(lent_out.any())
     contended |= lent_out
     growth_mw = np.where(newest_mw > 0, np.maximum(wish_mw - newest_mw, 0), 0)
     grantable_mw = state.domains.grantable_in_rows()
@@ -209,7 +209,7 @@ def _due(
 def _lent_out(state: State, newest_mw: Ints, target_mw: Ints) -> Bools:
     """Rows in which demand rose by more than is free: other nodes have the watts for it."""
     ramp_mw = np.where(state.pace.rose(newest_mw, target_mw), target_mw - newest_mw, 0)
-    lent: Bools = state.fleet.matrix.in_rows(ramp_mw) > state.books.room_in_rows()
+    lent: Bools = state.fleet.matrix.in_rows(ramp_mw) > state.books.headroom_in_rows()
     return lent
 
 
@@ -255,7 +255,7 @@ def _squeeze_stuck(state: State, is_over: Bools, now: Now) -> None:
             continue
         floor_mw = load_now(state, node, now).floor_mw
         if floor_mw < newest_mw:
-            give(state, node, floor_mw, now)
+            send_lease(state, node, floor_mw, now)
 
 
 def waiting_gangs(state: State) -> list[Gang]:
@@ -289,10 +289,10 @@ def grow_for(state: State, gang: Gang, now: Now) -> bool:
         floor_mw = floor_of(node, only=gang)
         if newest_mw is None or newest_mw >= floor_mw or not is_leased(state, node):
             continue
-        most_mw = state.books.committed_mw(node.id) + state.books.room_mw(node.id)
+        most_mw = state.books.committed_mw(node.id) + state.books.node_headroom_mw(node.id)
         lease_mw = min(max(kept_of(state, node).kept_mw, floor_mw), most_mw)
         if lease_mw >= floor_mw:
-            give(state, node, lease_mw, now)
+            send_lease(state, node, lease_mw, now)
         else:
             state.wants_rebalance = True
     return is_ready

@@ -31,17 +31,17 @@ def take(state: State, domain: DomainId, meter: MeterNow, event: DomainMetered, 
     if not meter.has_notes:
         meter.note(explained(state, meter, all_draws(state)), now.mono_s)
     meter.take(event.wall_mw, event.error, now.mono_s)
-    _tell(state, domain, meter, before, now)
+    _report(state, domain, meter, before, now)
 
 
-def follow(state: State, draws: dict[NodeId, Draw], now: Now) -> None:
+def tick_meters(state: State, draws: dict[NodeId, Draw], now: Now) -> None:
     """Compares meters with the draw of their nodes and ages their readings, once a second."""
     for domain, meter in state.meters.items():
         before = meter.trust
         meter.note(explained(state, meter, draws), now.mono_s)
-        _tell(state, domain, meter, before, now)
+        _report(state, domain, meter, before, now)
     if state.meters:
-        _keep_free(state, now)
+        _reserve_unbooked(state, now)
 
 
 def restore(state: State, saved: tuple[MeterRecord, ...], now: Now) -> None:
@@ -113,7 +113,7 @@ def explained(state: State, meter: MeterNow, draws: dict[NodeId, Draw]) -> Expla
 # --- unbooked load --------------------------------------------------------------------------
 
 
-def _keep_free(state: State, now: Now) -> None:
+def _reserve_unbooked(state: State, now: Now) -> None:
     """Reserves in each domain the load beyond the books that its meter, or those below it, show."""
     for domain, extra_mw in _extras(state).items():
         before_mw = state.domains.extra_mw(domain)
@@ -127,8 +127,8 @@ def _keep_free(state: State, now: Now) -> None:
             note_recovery(state, now)
             state.wants_plan = True
     for domain, meter in state.meters.items():
-        _tell_held(state, domain, meter, now)
-        _remember(state, domain, meter)
+        _report_unbooked(state, domain, meter, now)
+        _save(state, domain, meter)
 
 
 def _extras(state: State) -> dict[DomainId, int]:
@@ -155,7 +155,7 @@ def _add_extra(
     return extras[domain.id]
 
 
-def _tell_held(state: State, domain: DomainId, meter: MeterNow, now: Now) -> None:
+def _report_unbooked(state: State, domain: DomainId, meter: MeterNow, now: Now) -> None:
     if meter.held_mw > 0:
         text = (
             f"the meter of {domain} shows {power_text(meter.held_mw)} that its nodes do not "
@@ -167,7 +167,7 @@ def _tell_held(state: State, domain: DomainId, meter: MeterNow, now: Now) -> Non
         end(state, "load_unexplained", domain, now, text)
 
 
-def _remember(state: State, domain: DomainId, meter: MeterNow) -> None:
+def _save(state: State, domain: DomainId, meter: MeterNow) -> None:
     """Saves changes of at least a step; a restart then reserves as much as this run did."""
     step_mw = max(1, meter.rating_mw * REMEMBERED_PERMILLE // 1000)
     held_mw = -(-meter.held_mw // step_mw) * step_mw
@@ -183,17 +183,17 @@ def _remember(state: State, domain: DomainId, meter: MeterNow) -> None:
 # --- trust ----------------------------------------------------------------------------------
 
 
-def _tell(state: State, domain: DomainId, meter: MeterNow, before: Trust, now: Now) -> None:
+def _report(state: State, domain: DomainId, meter: MeterNow, before: Trust, now: Now) -> None:
     if meter.trust == before:
         return
     if meter.trust in DOUBTED:
         _fall_back(state, domain, meter, now)
     elif meter.trust == "ok":
         withdraw_limit(state, domain, LIMIT, now)
-    _follow_doubt(state, domain, meter, now)
+    _update_problem(state, domain, meter, now)
 
 
-def _follow_doubt(state: State, domain: DomainId, meter: MeterNow, now: Now) -> None:
+def _update_problem(state: State, domain: DomainId, meter: MeterNow, now: Now) -> None:
     """Begins the problem of its current doubt, and ends the others once it has been read."""
     for doubt in DOUBTED:
         if meter.trust == doubt:

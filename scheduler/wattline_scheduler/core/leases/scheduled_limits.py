@@ -79,7 +79,7 @@ def _begin(state: State, record: LimitRecord, now: Now) -> None:
     text = f"{record.domain}: {_in_words(state, record)}"
     actor = record.requester if record.source == "event" else SCHEDULER
     state.journal.act("budget_lowered", text, now, actor=actor, level="warning")
-    budget_limits.told_and_met(
+    budget_limits.note_effects(
         state, record, f"budget of {record.domain} lowered by {record.name}", now
     )
 

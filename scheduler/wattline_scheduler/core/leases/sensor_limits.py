@@ -26,7 +26,7 @@ def zone_sensed(state: State, event: ZoneSensed, now: Now) -> None:
     zone = state.zones.get(event.zone)
     if zone is not None:
         zone.take(event.units_in_service, event.outside_c, event.error, now.mono_s)
-        cooling_control.follow_capacity(state, event.zone, zone, now)
+        cooling_control.update_capacity(state, event.zone, zone, now)
 
 
 def tick_sensing(state: State, now: Now) -> None:
@@ -37,8 +37,8 @@ def tick_sensing(state: State, now: Now) -> None:
         return
     state.sensed_at = now.mono_s
     draws = all_draws(state)
-    meter_control.follow(state, draws, now)
-    cooling_control.follow(state, draws, now)
+    meter_control.tick_meters(state, draws, now)
+    cooling_control.tick_cooling(state, draws, now)
 
 
 def restore_sensing(state: State, saved: Saved, now: Now) -> None:

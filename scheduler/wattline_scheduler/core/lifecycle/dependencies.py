@@ -16,7 +16,7 @@ from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.core.model.not_found import no_job
 from wattline_scheduler.core.model.state import State
 
-MAX_FOLLOWED = 1_000
+MAX_PROPAGATED = 1_000
 """Children notified in one event, plus the indices of those that end with it: 0.1 s; for a larger
 array 0.2 s."""
 
@@ -57,7 +57,7 @@ def wait_for_parents(state: State, job: Job) -> None:
             state.work.wait_for(job, parent)
 
 
-def follow_restored(state: State, ended: Mapping[JobId, JobState], now: Now) -> None:
+def restore_dependencies(state: State, ended: Mapping[JobId, JobState], now: Now) -> None:
     """Restores dependencies at startup, and propagates ends that were not propagated before it."""
     for job in list(state.work.jobs.values()):
         if job.is_ended or not job.spec.parents or _is_tried(job):
@@ -79,10 +79,10 @@ PARENTS_PER_INDEX = 10
 """A job that ends leaves the lists of its other parents: this many cost as much as an index."""
 
 
-def follow_ends(state: State, now: Now) -> None:
+def propagate_ends(state: State, now: Now) -> None:
     """Propagates the ends of jobs to their children."""
     work, handled = state.work, 0
-    while work.over and handled < MAX_FOLLOWED:
+    while work.over and handled < MAX_PROPAGATED:
         parent = work.over[0]
         children = work.children.get(parent.id)
         if children is None:

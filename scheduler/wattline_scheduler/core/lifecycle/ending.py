@@ -7,12 +7,12 @@ import msgspec
 from wattline_protocol.ids import Instant, Now, UnixTime
 from wattline_protocol.views.site_views import JobState
 from wattline_protocol.wire.agent_messages import TaskExit
-from wattline_scheduler.core.admission.learned_demand import follow_holders
+from wattline_scheduler.core.admission.learned_demand import observe_holders
 from wattline_scheduler.core.admission.quota_checks import discount
 from wattline_scheduler.core.lifecycle.fair_share import note_end, within
 from wattline_scheduler.core.lifecycle.job_state import save_gang
 from wattline_scheduler.core.model import command_outbox
-from wattline_scheduler.core.model.gpu_holders import let_go
+from wattline_scheduler.core.model.gpu_holders import release
 from wattline_scheduler.core.model.jobs.exit_reasons import POINTLESS
 from wattline_scheduler.core.model.jobs.job import (
     CRASHES_HELD,
@@ -78,7 +78,7 @@ def close(
     job.spent = add_usage((job.spent, attempt.record.usage))
     note_end(state, attempt, attempt.record.usage, now)
     _free(state, attempt)
-    follow_holders(state, attempt, now)
+    observe_holders(state, attempt, now)
     note_drained(state, state.nodes[attempt.node], now)
     state.wants_plan = True
 
@@ -87,7 +87,7 @@ def _free(state: State, attempt: Attempt) -> None:
     node = state.nodes[attempt.node]
     ref, spec = attempt.record.ref, attempt.gang.job.shape
     del node.attempts[ref]
-    let_go(node, attempt)
+    release(node, attempt)
     discount(state, attempt)
     for gpu in attempt.record.gpus:
         # Its process tree may still be ending; the agent reports when it counts as idle again (I2).

@@ -2,7 +2,7 @@
 
 from wattline_protocol.ids import Now, UnixTime
 from wattline_protocol.wire.agent_messages import TaskUsage
-from wattline_scheduler.core.admission.quota_checks import follow_quotas
+from wattline_scheduler.core.admission.quota_checks import tick_quotas
 from wattline_scheduler.core.model.jobs.job import Attempt
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.model.usage.usage_ledger import Key, Spell
@@ -25,10 +25,10 @@ def note_end(state: State, attempt: Attempt, usage: TaskUsage, now: Now) -> None
         state.journal.save(record)
 
 
-def within(told_unix_s: float, since_unix_s: float, now: Now) -> UnixTime:
+def within(reported_unix_s: float, since_unix_s: float, now: Now) -> UnixTime:
     """Clamps a time reported by an agent, since clocks may be wrong: not in the future, and not
     before the preceding event, where the scheduler's own clock was set back."""
-    return UnixTime(max(since_unix_s, min(told_unix_s, now.unix_s)))
+    return UnixTime(max(since_unix_s, min(reported_unix_s, now.unix_s)))
 
 
 def _spell(attempt: Attempt, usage: TaskUsage, now: Now) -> Spell:
@@ -47,8 +47,8 @@ def tick_shares(state: State, now: Now) -> None:
         return
     state.shares_at = now.mono_s
     spells = (_spell(attempt, attempt.usage, now) for attempt in work.live.values())
-    ledger.follow(spells, now.unix_s)
+    ledger.update_live(spells, now.unix_s)
     waiting = (line.key.account for line in work.queue.lines.values())
     accounts = dict.fromkeys((*ledger.names("account"), *waiting))
     work.queue.order.note({name: ledger.use(("account", name), now.unix_s) for name in accounts})
-    follow_quotas(state, now)
+    tick_quotas(state, now)

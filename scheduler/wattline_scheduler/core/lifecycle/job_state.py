@@ -176,7 +176,7 @@ def refresh(state: State, job: Job, now: Now) -> None:
     )
     state.journal.save(job.record)
     if is_over:
-        _tell_end(state, job, now)
+        _report_end(state, job, now)
         state.work.ended(job)
     elif new == "RUNNING" and not job.has_run:
         job.has_run = True
@@ -185,7 +185,7 @@ def refresh(state: State, job: Job, now: Now) -> None:
         state.journal.note("job_running", text, now, job=job.id)
 
 
-def _tell_end(state: State, job: Job, now: Now) -> None:
+def _report_end(state: State, job: Job, now: Now) -> None:
     record = job.record
     is_wanted = record.state == "COMPLETED" or bool(record.cancelled_by)
     level: Level = "info" if is_wanted else "warning"

@@ -5,11 +5,11 @@ from functools import partial
 
 from wattline_protocol.ids import Instant, JobId, Now
 from wattline_scheduler.core.admission.planner_view import snapshot
-from wattline_scheduler.core.lifecycle.preemption import busy_in, busy_on, claimed, send_away
+from wattline_scheduler.core.lifecycle.preemption import busy_in, busy_on, claimed, preempt
 from wattline_scheduler.core.lifecycle.restore_guard import why_nothing_starts
 from wattline_scheduler.core.lifecycle.starting import place
 from wattline_scheduler.core.lifecycle.usage_limits import end_used_up_in_queue
-from wattline_scheduler.core.lifecycle.windows import follow_promises
+from wattline_scheduler.core.lifecycle.windows import check_promises
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.plan.check import check
 from wattline_scheduler.plan.check_together import hold_together
@@ -37,7 +37,7 @@ def plan_now(state: State, now: Now) -> None:
         job = state.work.jobs[placement.job]
         place(state, job.gangs[placement.gang], placement, now)
     for preemption in result.preemptions:
-        send_away(state, preemption, now)
+        preempt(state, preemption, now)
     state.work.note_waits(result.waits)
     _promise(state, result.promised, now)
     # Other gangs that need preemption are planned once these victims are being stopped.
@@ -47,7 +47,7 @@ def plan_now(state: State, now: Now) -> None:
 def _promise(state: State, promised: dict[JobId, Instant], now: Now) -> None:
     """Replaces all promised starts, so that a held or removed job has none."""
     before, state.promised = state.promised, promised
-    follow_promises(state, before, now)
+    check_promises(state, before, now)
 
 
 def decide(

@@ -139,7 +139,7 @@ def _used(state: State, attempt: Attempt) -> TaskAllocation:
     )
 
 
-def send_away(state: State, one: Preemption, now: Now) -> None:
+def preempt(state: State, one: Preemption, now: Now) -> None:
     """Stops the victims, and reserves their nodes for the gang.
 
     Some may be ending already for another gang; those whose tasks were not ordered yet have ended.

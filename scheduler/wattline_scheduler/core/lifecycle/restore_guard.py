@@ -19,26 +19,26 @@ def begin_recovery(state: State, now: Now) -> None:
     begin(state, "recovering", "site", why_nothing_starts(state), now)
 
 
-def node_known(state: State, node: NodeId, now: Now) -> None:
+def mark_known(state: State, node: NodeId, now: Now) -> None:
     """Marks a node as known: it has reported its tasks, or it is off and runs none."""
     if node in state.unknown:
         state.unknown.discard(node)
-        _look(state, now)
+        _check_complete(state, now)
 
 
-def stray_seen(state: State, ref: TaskRef, node: NodeId) -> None:
+def note_stray(state: State, ref: TaskRef, node: NodeId) -> None:
     """Notes an unrecorded task that runs on a node."""
     if state.is_recovering:
         state.strays[ref] = node
 
 
-def strays_gone(state: State, node: NodeId, listed: set[TaskRef], now: Now) -> None:
+def drop_strays(state: State, node: NodeId, listed: set[TaskRef], now: Now) -> None:
     """Drops the strays of a node that are not in `listed`."""
     gone = [ref for ref, at in state.strays.items() if at == node and ref not in listed]
     for ref in gone:
         del state.strays[ref]
     if gone:
-        _look(state, now)
+        _check_complete(state, now)
 
 
 def why_nothing_starts(state: State) -> str:
@@ -54,7 +54,7 @@ def why_nothing_starts(state: State) -> str:
     return f"a backup was restored: tasks that it does not contain are being stopped ({some})"
 
 
-def _look(state: State, now: Now) -> None:
+def _check_complete(state: State, now: Now) -> None:
     if state.unknown or state.strays or not state.is_recovering:
         return
     state.is_recovering = False

@@ -8,14 +8,14 @@ from wattline_protocol.site.run_as import account_of
 from wattline_protocol.site.wall_power import PERMILLE
 from wattline_protocol.wire.mig import MigInstance
 from wattline_protocol.wire.task_order import Rendezvous, TaskOrder
-from wattline_scheduler.core.admission.learned_demand import follow_holders
+from wattline_scheduler.core.admission.learned_demand import observe_holders
 from wattline_scheduler.core.admission.quota_checks import count
 from wattline_scheduler.core.leases.lease_load import is_covered
 from wattline_scheduler.core.leases.leases import grow_for, in_order, is_waiting, waiting_gangs
 from wattline_scheduler.core.lifecycle.ending import end_gang
 from wattline_scheduler.core.lifecycle.job_state import save_gang
 from wattline_scheduler.core.model import command_outbox
-from wattline_scheduler.core.model.gpu_holders import hold
+from wattline_scheduler.core.model.gpu_holders import allocate
 from wattline_scheduler.core.model.jobs.job import (
     START_WAIT_S,
     Attempt,
@@ -73,7 +73,7 @@ def _given(
 def take(state: State, attempt: Attempt, now: Now) -> None:
     """Adds a live attempt to every index; raises if its part of a GPU is not free."""
     node, record, shape = state.nodes[attempt.node], attempt.record, attempt.gang.job.shape
-    hold(node, attempt)
+    allocate(node, attempt)
     attempt.gang.live.append(attempt)
     state.work.live[record.ref] = attempt
     node.attempts[record.ref] = attempt
@@ -81,7 +81,7 @@ def take(state: State, attempt: Attempt, now: Now) -> None:
     node.memory_used_bytes += shape.memory_bytes
     node.outdate()
     count(state, attempt)
-    follow_holders(state, attempt, now)
+    observe_holders(state, attempt, now)
 
 
 def advance(state: State, gang: Gang, now: Now) -> None:
@@ -198,21 +198,21 @@ def _rendezvous(state: State, attempt: Attempt) -> Rendezvous:
     members = {a.record.task: state.nodes[a.node] for a in gang.live}
     rank = attempt.record.task - gang.task_no(0)
     return Rendezvous(
-        host=meeting_host([members[task] for task in sorted(members)]),
-        port=meeting_port(state.site, TaskRef(gang.job.id, gang.task_no(0), gang.attempt)),
+        host=rendezvous_host([members[task] for task in sorted(members)]),
+        port=rendezvous_port(state.site, TaskRef(gang.job.id, gang.task_no(0), gang.attempt)),
         node_rank=rank,
         nodes=spec.gang_size,
         procs_per_node=spec.launch.procs_per_node or max(1, spec.resources.gpus_per_node),
     )
 
 
-def meeting_host(members: list[NodeNow]) -> str:
+def rendezvous_host(members: list[NodeNow]) -> str:
     """Host of rank 0; loopback when all tasks are on one host."""
     hostnames = {node.record.hostname for node in members}
     return "127.0.0.1" if len(hostnames) == 1 else members[0].record.hostname
 
 
-def meeting_port(site: Site, first: TaskRef) -> int:
+def rendezvous_port(site: Site, first: TaskRef) -> int:
     """Rendezvous port, a function of site and try only, so that it is the same after a restart.
 
     Two sites that share hosts, or two tries of one job, rarely get the same port.

@@ -42,7 +42,7 @@ def tick_use(state: State, now: Now) -> None:
     """Checks the usage limits of all metered jobs, once a heartbeat."""
     for job in list(state.work.metered.values()):
         if not end_used_up(state, job, now) and job.spec.limits.idle_gpu is not None:
-            _follow_idle(state, job, job.spec.limits.idle_gpu, now)
+            _check_idle(state, job, job.spec.limits.idle_gpu, now)
         if not job.live_count:
             state.work.metered.pop(job.id, None)  # until one of its gangs starts again
 
@@ -51,7 +51,7 @@ def end_used_up(state: State, job: Job, now: Now) -> str:
     """Ends a job, running or not, that has reached a limit; returns the reason; empty = none."""
     reason = used_up(job, job.spec.limits, state.site.tariff)
     if reason and not _is_stopping(job):
-        _tell(state, job, "limit_reached", f"{job.spec.name!r} {reason}: it is stopped", now)
+        _report(state, job, "limit_reached", f"{job.spec.name!r} {reason}: it is stopped", now)
     if reason:
         end_job(state, job, "timeout", reason, now)
     return reason
@@ -67,14 +67,14 @@ def _is_stopping(job: Job) -> bool:
     return job.live_count == job.count["ending"] and not job.count["pending"]
 
 
-def _tell(state: State, job: Job, kind: str, text: str, now: Now) -> None:
+def _report(state: State, job: Job, kind: str, text: str, now: Now) -> None:
     state.journal.note(kind, text, now, job=job.id, level="warning")
 
 
 # --- idle GPUs --------------------------------------------------------------------------
 
 
-def _follow_idle(state: State, job: Job, rule: IdleRule, now: Now) -> None:
+def _check_idle(state: State, job: Job, rule: IdleRule, now: Now) -> None:
     for gang in job.gangs:
         if not isinstance(gang.phase, Running) or not _is_measured(state, gang):
             gang.idle = None
@@ -84,7 +84,7 @@ def _follow_idle(state: State, job: Job, rule: IdleRule, now: Now) -> None:
             _idles(state, gang, rule, mean, now)
         elif mean is not None and gang.warning:
             gang.warning = ""
-            _tell(state, job, "gpus_busy", f"{gang.name} uses its GPUs again", now)
+            _report(state, job, "gpus_busy", f"{gang.name} uses its GPUs again", now)
 
 
 def _is_measured(state: State, gang: Gang) -> bool:
@@ -111,9 +111,9 @@ def _idles(state: State, gang: Gang, rule: IdleRule, mean: float, now: Now) -> N
     used = f"used to {mean:.1%} over {format_duration(rule.for_s)}, less than {rule.below:.1%}"
     if rule.action == "stop":
         reason = f"stopped because its GPUs idle: {used}"
-        _tell(state, gang.job, "limit_reached", f"{gang.name} is {reason}", now)
+        _report(state, gang.job, "limit_reached", f"{gang.name} is {reason}", now)
         end_gang(state, gang, "timeout", reason, now)
         return
     if not gang.warning:
-        _tell(state, gang.job, "gpus_idle", f"the GPUs of {gang.name} idle: {used}", now)
+        _report(state, gang.job, "gpus_idle", f"the GPUs of {gang.name} idle: {used}", now)
     gang.warning = f"its GPUs idle: {used}"

@@ -24,14 +24,14 @@ from wattline_scheduler.core.lifecycle.ending import end_gangs
 from wattline_scheduler.core.model.jobs.job import Job, Paused, Pending
 from wattline_scheduler.core.model.state import State
 
-MAX_GANGS_LOOKED = 5_000
+MAX_GANGS_EVALUATED = 5_000
 """Gangs per event: a deadline ends all indices of many arrays at once, 20 µs each."""
 
-LOOK_AS_GANGS = 10
+EVALUATION_AS_GANGS = 10
 """Fixed cost of a job, in indices."""
 
 
-def follow_promises(state: State, before: Iterable[JobId], now: Now) -> None:
+def check_promises(state: State, before: Iterable[JobId], now: Now) -> None:
     """Reports that the promised start of a job is too late for its deadline.
 
     The promise stays: other gangs may end earlier than their limits.
@@ -50,10 +50,10 @@ def follow_promises(state: State, before: Iterable[JobId], now: Now) -> None:
             continue
         said = state.calendar.said(start_unix_s)
         job.at_risk = f"may not start before {said}: {late}"
-        _tell_risk(state, job, now)
+        _report_risk(state, job, now)
 
 
-def follow_pace(state: State, job: Job, now: Now) -> None:
+def check_pace(state: State, job: Job, now: Now) -> None:
     """Reports that a running job will not meet its deadline at its pace.
 
     The resume time of a paused gang is unknown: its estimate assumes that it resumes now.
@@ -79,10 +79,10 @@ def follow_pace(state: State, job: Job, now: Now) -> None:
         else f"it runs until {said}"
     )
     job.at_risk = f"going by how far it is, {until}: too late for its deadline, {by}"
-    _tell_risk(state, job, now)
+    _report_risk(state, job, now)
 
 
-def _tell_risk(state: State, job: Job, now: Now) -> None:
+def _report_risk(state: State, job: Job, now: Now) -> None:
     """Reported once, also across restarts."""
     if job.record.is_risk_told:
         return
@@ -97,36 +97,36 @@ def tick_clock(state: State, now: Now) -> bool:
 
     False: some were left for the next event; until then nothing may be planned.
     """
-    looked = 0
-    for number in state.work.alarms.take_due(now.unix_s):
+    evaluated = 0
+    for number in state.work.timers.take_due(now.unix_s):
         job = state.work.jobs.get(number)
         if job is None or job.is_ended:
             continue
-        before, looked = looked, looked + LOOK_AS_GANGS + len(job.gangs)
-        if before and looked > MAX_GANGS_LOOKED:
-            state.work.alarms.set(number, now.unix_s)
+        before, evaluated = evaluated, evaluated + EVALUATION_AS_GANGS + len(job.gangs)
+        if before and evaluated > MAX_GANGS_EVALUATED:
+            state.work.timers.set(number, now.unix_s)
             return False
-        _look(state, job, now)
+        _evaluate(state, job, now)
     return True
 
 
-def _look(state: State, job: Job, now: Now) -> None:
+def _evaluate(state: State, job: Job, now: Now) -> None:
     never = never_inside(state, job.record.owner, job.spec, now)
     job.outside = never or waits_for(state, job.spec, now)
     job.closed = "" if never else closed(state, job.spec, now)
     job.late = ""
     if job.spec.windows.deadline:
-        _follow_deadline(state, job, now)
+        _check_deadline(state, job, now)
     if job.is_ended:
         return
     state.work.requeue(job)
     state.wants_plan = state.wants_plan or not (job.closed or job.outside)
-    next_look = _next_look(state, job, now)
-    if next_look is not None:
-        state.work.alarms.set(job.id, next_look)
+    next_change = _next_change(state, job, now)
+    if next_change is not None:
+        state.work.timers.set(job.id, next_change)
 
 
-def _follow_deadline(state: State, job: Job, now: Now) -> None:
+def _check_deadline(state: State, job: Job, now: Now) -> None:
     deadline = state.calendar.moment(job.spec.windows.deadline)
     said = state.calendar.said(deadline)
     waiting = [gang for gang in job.gangs if isinstance(gang.phase, Pending)]
@@ -136,12 +136,12 @@ def _follow_deadline(state: State, job: Job, now: Now) -> None:
     elif waiting:
         job.late = cannot_be_met(state, job.record.owner, job.spec, now)
     if not job.late:
-        follow_pace(state, job, now)  # a pace is reported once; the deadline may be new
+        check_pace(state, job, now)  # a pace is reported once; the deadline may be new
     elif not job.is_ended:
-        _tell_late(state, job, now)
+        _report_late(state, job, now)
 
 
-def _tell_late(state: State, job: Job, now: Now) -> None:
+def _report_late(state: State, job: Job, now: Now) -> None:
     """Reported once, also across restarts."""
     if job.record.is_late:
         return
@@ -151,7 +151,7 @@ def _tell_late(state: State, job: Job, now: Now) -> None:
     state.journal.note("deadline_missed", text, now, job=job.id, level="warning")
 
 
-def _next_look(state: State, job: Job, now: Now) -> UnixTime | None:
+def _next_change(state: State, job: Job, now: Now) -> UnixTime | None:
     """The next time at which the clock changes something for it, apart from ends of tries."""
     windows, calendar, times = job.spec.windows, state.calendar, list[UnixTime]()
     if windows.start_only:

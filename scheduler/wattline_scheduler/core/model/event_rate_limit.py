@@ -34,7 +34,7 @@ class EventBound:
     _windows: dict[str, _Window] = field(default_factory=dict)
     """By cause, in the order of their beginnings."""
 
-    def has_room(self, cause: str) -> bool:
+    def may_write(self, cause: str) -> bool:
         """Whether an event of the cause would be written."""
         window = self._windows.get(cause)
         return window is None or window.count < self.limit

@@ -14,7 +14,7 @@ from wattline_scheduler.core.model.state import State
 from wattline_scheduler.plan.model.shape import GangKey
 
 
-def hold(node: NodeNow, attempt: Attempt) -> None:
+def allocate(node: NodeNow, attempt: Attempt) -> None:
     """Allocates the GPUs of the attempt, or its part of them. Raises AssertionError if not free.
 
     They always are: placements are checked against the node's offer, which excludes a GPU whose
@@ -30,7 +30,7 @@ def hold(node: NodeNow, attempt: Attempt) -> None:
         node.holders[gpu] = (*node.holders.get(gpu, ()), attempt)
 
 
-def let_go(node: NodeNow, attempt: Attempt) -> None:
+def release(node: NodeNow, attempt: Attempt) -> None:
     """Releases the GPUs of the attempt."""
     for gpu in attempt.record.gpus:
         left = tuple(one for one in node.holders[gpu] if one is not attempt)

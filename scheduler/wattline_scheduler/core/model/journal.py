@@ -81,9 +81,9 @@ class Journal:
         """Sets the node whose message causes the next events; None: another cause."""
         self._speaker = node
 
-    def has_room(self) -> bool:
+    def may_write(self) -> bool:
         """Whether the node whose message is handled may cause another event in this minute."""
-        return self._speaker is None or self._of_nodes.has_room(self._speaker)
+        return self._speaker is None or self._of_nodes.may_write(self._speaker)
 
     def note(
         self,

@@ -92,7 +92,7 @@ class NodeNow:
         default_factory=lambda: deque(maxlen=CONTRADICTIONS_MANY)
     )
     """Newest times at which it contradicted the books."""
-    told_many_at: Instant = LONG_AGO
+    reported_many_at: Instant = LONG_AGO
     """Time at which too many Hellos were last reported."""
     heard_at: Instant | None = None
     """Time of the last valid message of the current incarnation."""

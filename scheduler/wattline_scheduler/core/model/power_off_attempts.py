@@ -11,7 +11,7 @@ BACKOFF_LONGEST_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class OffTry:
+class OffAttempt:
     """An attempt to power one host off, or to check whether it is off."""
 
     number: int
@@ -25,16 +25,16 @@ class OffTry:
 
 
 @dataclass(slots=True)
-class OffTries:
+class OffAttempts:
     """Attempts under way, at most one per node, and back-offs of nodes that failed."""
 
-    under_way: dict[NodeId, OffTry] = field(default_factory=dict)
+    under_way: dict[NodeId, OffAttempt] = field(default_factory=dict)
     failures: dict[NodeId, int] = field(default_factory=dict)
     """Failures in a row; cleared once the node is off or sends a Hello."""
     not_before: dict[NodeId, Instant] = field(default_factory=dict)
     newest: int = 0
     """Number of the newest attempt of this run."""
-    looked_at: Instant = LONG_AGO
+    checked_at: Instant = LONG_AGO
     """Time of the last check whether some host must be powered off."""
 
     def may_begin(self, node: NodeId, now: Instant) -> bool:
@@ -46,7 +46,7 @@ class OffTries:
         self.newest += 1
         return self.newest
 
-    def end(self, node: NodeId, number: int) -> OffTry | None:
+    def end(self, node: NodeId, number: int) -> OffAttempt | None:
         """Removes the attempt of that number; None if it was given up or void."""
         found = self.under_way.get(node)
         if found is None or found.number != number:

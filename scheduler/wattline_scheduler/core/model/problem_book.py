@@ -34,7 +34,7 @@ class Problem:
 
     record: ProblemRecord
     seen_at: Instant
-    away_since: Instant | None = None
+    absent_since: Instant | None = None
     """Time since when it is absent; it ends unless it is seen again soon."""
     last_words: str = ""
     """Text of its end."""
@@ -60,8 +60,8 @@ class Problem:
 
     def is_due(self, now: Now) -> bool:
         """Whether it ends by time now."""
-        if self.away_since is not None:
-            return now.mono_s - self.away_since >= self.held_s
+        if self.absent_since is not None:
+            return now.mono_s - self.absent_since >= self.held_s
         lasts_s = self.kind.lasts_s
         return lasts_s is not None and now.mono_s - self.seen_at >= lasts_s
 
@@ -93,8 +93,8 @@ class Problems:
         """Refreshes a problem. Not saved, since figures always change; its end saves the last."""
         problem.seen_at = now.mono_s
         record, evidence = problem.record, text[:MAX_EVIDENCE]
-        if problem.away_since is not None:
-            problem.away_since = None
+        if problem.absent_since is not None:
+            problem.absent_since = None
             if problem.kind.lasts_s is None:
                 del self.timed[problem.key]
             problem.record = msgspec.structs.replace(
@@ -105,8 +105,8 @@ class Problems:
 
     def miss(self, problem: Problem, now: Now) -> bool:
         """Marks a problem as absent; returns whether it has been so for long enough to end."""
-        if problem.away_since is None:
-            problem.away_since = now.mono_s
+        if problem.absent_since is None:
+            problem.absent_since = now.mono_s
             self.timed[problem.key] = problem
         return problem.is_due(now)
 

@@ -51,7 +51,7 @@ def begin(
         problems.see(known, text, now)
         return True
     level = severity or kind_of(kind).severity
-    if len(problems.open) >= MAX_OPEN or not (level == "alarm" or state.journal.has_room()):
+    if len(problems.open) >= MAX_OPEN or not (level == "alarm" or state.journal.may_write()):
         return False
     record = problems.reopened(key) or ProblemRecord(
         state.journal.next_event, *key, "warning", now.unix_s, None, "", node=node, job=job
@@ -69,7 +69,7 @@ def end(state: State, kind: str, subject: str, now: Now, text: str = "") -> None
     if problem is None:
         return
     problem.last_words = text
-    if state.problems.miss(problem, now) and state.journal.has_room():
+    if state.problems.miss(problem, now) and state.journal.may_write():
         _close(state, problem, now)
 
 

@@ -8,7 +8,7 @@ from wattline_scheduler.core.model.calendar import Calendar
 from wattline_scheduler.core.model.jobs.job_index import Workload
 from wattline_scheduler.core.model.journal import Journal
 from wattline_scheduler.core.model.node import NodeNow
-from wattline_scheduler.core.model.power_off_attempts import OffTries
+from wattline_scheduler.core.model.power_off_attempts import OffAttempts
 from wattline_scheduler.core.model.problem_book import Problems
 from wattline_scheduler.core.model.usage.usage_ledger import Ledger
 from wattline_scheduler.plan.model.reserved_nodes import Reservations
@@ -96,7 +96,7 @@ class State:
     """The planner's view of the fleet, current except for the nodes in `outdated`."""
     outdated: dict[NodeId, None]
     overruns: dict[DomainId, Overrun] = field(default_factory=dict)
-    off_tries: OffTries = field(default_factory=OffTries)
+    off_attempts: OffAttempts = field(default_factory=OffAttempts)
     """Attempts to power hosts off without their agents."""
     problems: Problems = field(default_factory=Problems)
     """Open problems; see `core.model.problems`."""
@@ -115,7 +115,7 @@ class State:
     thermal: Thermal = field(default_factory=Thermal)
     is_disk_low: bool = False
     """Less is free beside the store than the reserve: new work is refused."""
-    disk_room_bytes: int | None = None
+    disk_free_bytes: int | None = None
     """Free space above the reserve, less what was accepted since; None = not measured yet."""
     is_recovering: bool = False
     """A backup was restored: nothing starts until `unknown` and `strays` are empty."""
@@ -143,7 +143,7 @@ class State:
     wants_rebalance: bool = False
     wants_advance: bool = False
     """Watts were acknowledged that gangs on other nodes may wait for."""
-    wants_room: bool = False
+    wants_headroom: bool = False
     """Demand rose where its watts are lent out: acknowledged watts are granted at once."""
     rebalanced_at: Instant | None = None
     verdicts: dict[Shape, str] = field(default_factory=dict)

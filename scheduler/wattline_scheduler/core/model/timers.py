@@ -12,7 +12,7 @@ KEPT_REPLACED = 1_000
 """Maximum number of replaced times in the heap, beyond the number of jobs."""
 
 
-class Alarms:
+class Timers:
     """One time for each job, in order of time."""
 
     def __init__(self) -> None:

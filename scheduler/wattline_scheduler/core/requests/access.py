@@ -57,14 +57,14 @@ def barred(state: State, owner: UserName, spec: JobSpec) -> tuple[Gate, str] | N
     unknown = _unknown(state, owner, spec)
     if unknown:
         name = spec.queue if unknown == "queue" else spec.account or owner
-        return unknown, f"there is no {unknown} {name} any more; {_way_out(unknown)}"
+        return unknown, f"there is no {unknown} {name} any more; {_hint(unknown)}"
     refusal = _no_host_account(state, owner)
     if refusal:
         return "run_as", f"{refusal}; a site file with one lets it start"
     others = _for_others(state, owner, spec)
     if others is not None:
         what, text = others
-        return what, f"{text}, and this is a job of {owner}; {_way_out(what)}"
+        return what, f"{text}, and this is a job of {owner}; {_hint(what)}"
     uncounted = never_reached(spec, state.site.tariff)
     if uncounted:
         way_out = "put one back, or take the limit out with `wattline update --cost none`"
@@ -149,7 +149,7 @@ def _queue(state: State, spec: JobSpec) -> Queue | None:
     return next((queue for queue in state.site.queues if queue.name == spec.queue), None)
 
 
-def follow_site_file(state: State, now: Now) -> None:
+def apply_site_file(state: State, now: Now) -> None:
     """Sets the bar of every job by the current site file, at the start of a run."""
     known: dict[tuple[UserName, str, str, bool], tuple[Gate, str] | None] = {}
     for job in state.work.jobs.values():
@@ -160,10 +160,10 @@ def follow_site_file(state: State, now: Now) -> None:
         job.barred = known[alike]
         if job.barred is not None:
             state.work.requeue(job)
-    _tell_uncounted(state, now)
+    _report_uncounted(state, now)
 
 
-def _tell_uncounted(state: State, now: Now) -> None:
+def _report_uncounted(state: State, now: Now) -> None:
     """Raises or clears the problem that cost limits are not enforced for lack of a tariff."""
     jobs = [job for job in state.work.jobs.values() if job.barred and job.barred[0] == "cost"]
     names = [str(job.id) for job in jobs if not job.is_ended]
@@ -224,5 +224,5 @@ def _there(name: str, known: list[str]) -> str:
     return f"the nearest is {near}" if near else f"there are {listed(known)}"
 
 
-def _way_out(what: What) -> str:
+def _hint(what: What) -> str:
     return f"name another one with `wattline update --{what}`"

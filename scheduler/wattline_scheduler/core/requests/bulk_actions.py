@@ -14,7 +14,7 @@ from wattline_protocol.wire.client_messages import (
     Requeue,
     Update,
 )
-from wattline_scheduler.core.admission.disk_reserve import nothing_new
+from wattline_scheduler.core.admission.disk_reserve import deny_new_work
 from wattline_scheduler.core.leases.fault_barrier import total
 from wattline_scheduler.core.model.events import ClientAsked
 from wattline_scheduler.core.model.state import State
@@ -80,7 +80,7 @@ def _grows(state: State, event: ClientAsked, request: OnJobs) -> Denied | None:
     releases would fill it. Exempt: cancel, which ends once, and operators, for urgent changes."""
     is_free = isinstance(request, Cancel) or request.is_dry_run
     is_operator = Asker(event.user, event.role).is_operator
-    return None if is_free or is_operator else nothing_new(state)
+    return None if is_free or is_operator else deny_new_work(state)
 
 
 def _act(state: State, event: ClientAsked, request: OnJobs, now: Now) -> Acted | Denied:
@@ -108,20 +108,20 @@ def _on_one(state: State, asker: Asker, request: OnJobs, target: Target, now: No
     job, one = target.job, act_of(request, asker)
     if job is None or target.refusal is not None:
         return _refused(target, target.refusal)
-    strike = total(state, one.event, asker.user, lambda: one.of(state, target, job, now), now)
-    if isinstance(strike, Denied):
-        return _refused(target, strike)
-    if not strike.gangs:
-        text = f"{strike.name} {one.before}"
+    planned = total(state, one.event, asker.user, lambda: one.of(state, target, job, now), now)
+    if isinstance(planned, Denied):
+        return _refused(target, planned)
+    if not planned.gangs:
+        text = f"{planned.name} {one.before}"
     elif request.is_dry_run:
-        ends = f"; {strike.reached} and would be stopped" if strike.reached else ""
-        text = f"{strike.name} {one.would}{ends}"
+        ends = f"; {planned.reached} and would be stopped" if planned.reached else ""
+        text = f"{planned.name} {one.would}{ends}"
     else:
         owner = job.record.owner
-        said = one.tell(strike)
+        said = one.describe(planned)
         state.journal.act(one.event, said, now, actor=asker.user, owner=owner, job=job.id)
-        text = one.do(state, strike, asker.user, now)
-    return _row(target, text, len(strike.gangs))
+        text = one.do(state, planned, asker.user, now)
+    return _row(target, text, len(planned.gangs))
 
 
 def _refused(target: Target, refusal: Denied | None) -> JobActed:

@@ -13,7 +13,7 @@ from wattline_protocol.ids import Now, UserName
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.text.spans import folded
 from wattline_protocol.wire.client_messages import Denied
-from wattline_scheduler.core.admission.disk_reserve import nothing_new
+from wattline_scheduler.core.admission.disk_reserve import deny_new_work
 from wattline_scheduler.core.admission.earliest_start import cannot_be_met, is_past
 from wattline_scheduler.core.admission.open_job_limits import too_large, too_many
 from wattline_scheduler.core.admission.reservation_fit import impossible_inside
@@ -53,9 +53,9 @@ class PlannedAction:
         return name_of(self.job, None if self.is_whole else self.gangs)
 
 
-def _tell(strike: PlannedAction) -> str:
-    name = repr(strike.job.spec.name)
-    return name if strike.is_whole else f"{name}: {strike.name}"
+def _describe(planned: PlannedAction) -> str:
+    name = repr(planned.job.spec.name)
+    return name if planned.is_whole else f"{name}: {planned.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Act:
     """Result text of a job to which the action was already applied."""
     would: str
     """Result text of a dry run."""
-    tell: Callable[[PlannedAction], str] = _tell
+    describe: Callable[[PlannedAction], str] = _describe
     """Audit log text."""
 
 
@@ -120,17 +120,17 @@ def _is_cancelled(gang: Gang) -> bool:
     return is_own or bool(gang.job.record.cancelled_by)
 
 
-def _cancel(state: State, strike: PlannedAction, user: UserName, now: Now) -> str:
+def _cancel(state: State, planned: PlannedAction, user: UserName, now: Now) -> str:
     """Ends pending gangs at once; stops the others with the job's grace period."""
-    job, reason = strike.job, f"cancelled by {user}"
-    if strike.is_whole:
+    job, reason = planned.job, f"cancelled by {user}"
+    if planned.is_whole:
         job.record = msgspec.structs.replace(job.record, cancelled_by=user, is_held=False)
         state.journal.save(job.record)
-    end_gangs(state, strike.gangs, "cancelled", reason, now)
+    end_gangs(state, planned.gangs, "cancelled", reason, now)
     if not job.is_ended:
         refresh(state, job, now)
-    is_over = all(isinstance(gang.phase, Ended) for gang in strike.gangs)
-    return f"{strike.name} ended" if is_over else f"{strike.name} is being cancelled"
+    is_over = all(isinstance(gang.phase, Ended) for gang in planned.gangs)
+    return f"{planned.name} ended" if is_over else f"{planned.name} is being cancelled"
 
 
 # --- requeue ----------------------------------------------------------------------------
@@ -140,7 +140,7 @@ def _opens_again(state: State, job: Job) -> Denied | None:
     """Denies reopening an ended job; None = allowed."""
     owner = job.record.owner
     return (
-        nothing_new(state)
+        deny_new_work(state)
         or too_large(state, owner, job.spec)
         or name_taken(state, owner, job.spec)
     )
@@ -205,18 +205,18 @@ def _why_not_requeued(target: Target) -> str:
     return "waits in the queue already"
 
 
-def _requeue(state: State, strike: PlannedAction, user: UserName, now: Now) -> str:
+def _requeue(state: State, planned: PlannedAction, user: UserName, now: Now) -> str:
     """Stops running gangs with the job's grace period, and queues them and ended gangs again.
 
     Checkpoints stay in place. A requeue uses no retry; after an end, all retries are restored.
     """
-    job, reason = strike.job, f"requeued by {user}"
+    job, reason = planned.job, f"requeued by {user}"
     if job.is_ended:
         job.record = msgspec.structs.replace(job.record, cancelled_by="", is_held=False, held_by="")
         state.work.reopen(job)
         if not job.has_run:
             wait_for_parents(state, job)
-    for gang in strike.gangs:
+    for gang in planned.gangs:
         gang.refusals = 0
         if isinstance(gang.phase, Ended):
             gang.failures = gang.losses = gang.crashes = 0
@@ -228,9 +228,9 @@ def _requeue(state: State, strike: PlannedAction, user: UserName, now: Now) -> s
             end_gang(state, gang, "asked", reason, now)
     job.wait_reason = ""
     state.wants_plan = True
-    is_held = job.record.is_held or all(gang.is_held for gang in strike.gangs)
+    is_held = job.record.is_held or all(gang.is_held for gang in planned.gangs)
     until = ", where it waits until it is released" if is_held else ""
-    return f"{strike.name} goes back to the queue{until}"
+    return f"{planned.name} goes back to the queue{until}"
 
 
 CANCEL = Act("job_cancelled", _of_cancel, _cancel, "is being cancelled already", "would end")

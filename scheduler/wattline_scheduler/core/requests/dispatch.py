@@ -25,7 +25,7 @@ from wattline_protocol.wire.client_messages import (
     Update,
 )
 from wattline_protocol.wire.reservations import Reserve, Unreserve
-from wattline_scheduler.core.admission.disk_reserve import nothing_new
+from wattline_scheduler.core.admission.disk_reserve import deny_new_work
 from wattline_scheduler.core.leases import cooling_control
 from wattline_scheduler.core.leases.quarantine import readmit
 from wattline_scheduler.core.model.events import ClientAsked
@@ -83,7 +83,7 @@ def _do(state: State, event: ClientAsked, now: Now) -> Answer | None:
         case CancelGridEvent():
             return grid_events.cancel(state, event.user, request, now)
         case Reserve():
-            return nothing_new(state) or reserve.reserve(state, event, request, now)
+            return deny_new_work(state) or reserve.reserve(state, event, request, now)
         case Unreserve():
             return reserve.unreserve(state, event.user, request, now)
         case SetUnits():

@@ -34,7 +34,7 @@ def add(state: State, user: UserName, request: GridEvent, now: Now) -> Answer:
     known = _find(state, request.id)
     if known is not None:
         return _again(known, record, is_now=request.start_unix_s == 0)
-    full = _no_room(state, record)
+    full = _too_many(state, record)
     if full is not None:
         return full
     state.limits[record.domain, record.name] = record
@@ -143,7 +143,7 @@ def _again(known: LimitRecord, asked: LimitRecord, *, is_now: bool) -> Answer:
     return Done(f"{known.name} is known already: {known.domain}, {known.phase.replace('_', ' ')}")
 
 
-def _no_room(state: State, record: LimitRecord) -> Denied | None:
+def _too_many(state: State, record: LimitRecord) -> Denied | None:
     events = [one for one in state.limits.values() if one.source == "event"]
     if len(events) >= MAX_EVENTS:
         return Denied("busy", f"the site has {MAX_EVENTS} events that are not over; cancel some")

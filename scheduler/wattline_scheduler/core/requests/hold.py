@@ -34,19 +34,19 @@ def _of_hold(target: Target, job: Job, user: UserName) -> PlannedAction | Denied
     )
 
 
-def _hold(state: State, strike: PlannedAction, user: UserName, now: Now) -> str:
+def _hold(state: State, planned: PlannedAction, user: UserName, now: Now) -> str:
     """No further gang of the job starts; running gangs continue."""
-    job = strike.job
+    job = planned.job
     by = job.record.held_by if job.record.is_held or job.held else ""
     by = by if user == job.record.owner else user
     job.record = msgspec.structs.replace(job.record, held_by=by)
-    if strike.is_whole:
+    if planned.is_whole:
         _set_held(state, job, is_held=True)
     else:
-        for gang in strike.gangs:
+        for gang in planned.gangs:
             _hold_gang(state, gang, now, is_held=True)
-        _show_anew(state, job)
-    return f"{strike.name} is held; running tasks continue"
+        _refresh(state, job)
+    return f"{planned.name} is held; running tasks continue"
 
 
 def release(*, is_operator: bool) -> Act:
@@ -69,18 +69,18 @@ def _of_release(target: Target, job: Job, *, is_operator: bool) -> PlannedAction
     return PlannedAction(job, gangs, target.numbers is None)
 
 
-def _release(state: State, strike: PlannedAction, user: UserName, now: Now) -> str:
+def _release(state: State, planned: PlannedAction, user: UserName, now: Now) -> str:
     """Makes gangs eligible again; if the whole job was held, its other indices stay held.
 
     Gangs held for a crash loop get all their retries back.
     """
     del user
-    job, released = strike.job, {gang.number for gang in strike.gangs}
-    if job.record.is_held and not strike.is_whole:
+    job, released = planned.job, {gang.number for gang in planned.gangs}
+    if job.record.is_held and not planned.is_whole:
         for gang in job.gangs:
             if gang.number not in released and not isinstance(gang.phase, Ended):
                 _hold_gang(state, gang, now, is_held=True)
-    for gang in strike.gangs:
+    for gang in planned.gangs:
         if gang.is_crash_loop:
             gang.failures = gang.crashes = 0
             gang.reason = ""
@@ -90,13 +90,13 @@ def _release(state: State, strike: PlannedAction, user: UserName, now: Now) -> s
         job.record = msgspec.structs.replace(job.record, held_by="")
     _set_held(state, job, is_held=False)
     state.wants_plan = True
-    return f"{strike.name} is released"
+    return f"{planned.name} is released"
 
 
 def _set_held(state: State, job: Job, *, is_held: bool) -> None:
     job.record = msgspec.structs.replace(job.record, is_held=is_held)
     state.journal.save(job.record)
-    _show_anew(state, job)
+    _refresh(state, job)
     state.work.requeue(job)
 
 
@@ -105,7 +105,7 @@ def _hold_gang(state: State, gang: Gang, now: Now, *, is_held: bool) -> None:
     state.journal.save(gang.as_record())
 
 
-def _show_anew(state: State, job: Job) -> None:
+def _refresh(state: State, job: Job) -> None:
     shown = derive(job)
     job.record = msgspec.structs.replace(job.record, state=shown, reason=reason_of(job, shown))
     state.journal.save(job.record)

@@ -18,28 +18,28 @@ def members_seen(state: State, event: MembersSeen, now: Now) -> None:
     is_first = not state.members
     seen = {member.name: member for member in event.members}
     for name in sorted(state.members.keys() - seen.keys()):
-        _removed(state, state.members.pop(name), now, is_told=not is_first)
+        _removed(state, state.members.pop(name), now, is_reported=not is_first)
     for name in sorted(seen):
-        _seen(state, seen[name], now, is_told=not is_first)
+        _seen(state, seen[name], now, is_reported=not is_first)
     if is_first and seen:
         text = f"{len(seen)} members on the first look: {listed(sorted(seen))}"
         state.journal.act("members_known", text, now, actor=SITE_DIRECTORY)
 
 
-def _removed(state: State, record: MemberRecord, now: Now, *, is_told: bool) -> None:
+def _removed(state: State, record: MemberRecord, now: Now, *, is_reported: bool) -> None:
     state.journal.save(msgspec.structs.replace(record, is_removed=True))
-    if is_told:
+    if is_reported:
         text = f"{record.name} ({record.role}) was removed: its key is refused"
         state.journal.act("member_removed", text, now, actor=SITE_DIRECTORY, level="warning")
 
 
-def _seen(state: State, member: MemberRecord, now: Now, *, is_told: bool) -> None:
+def _seen(state: State, member: MemberRecord, now: Now, *, is_reported: bool) -> None:
     before = state.members.get(member.name)
     if member == before:
         return
     state.members[member.name] = member
     state.journal.save(member)
-    if not is_told:
+    if not is_reported:
         return
     key = member.public_key[:KEY_CHARS]
     if before is None:

@@ -92,7 +92,7 @@ def declare_off(
             "conflict",
             f"{node.id} is being heard, so it has power; drain it and switch it off first",
         )
-    fencing.void_try(state, node, f"{event.user} has confirmed it by hand", now)
+    fencing.void_attempt(state, node, f"{event.user} has confirmed it by hand", now)
     why = request.reason or f"declared off by {event.user}"
     return Done(count_off(state, node, event.user, event.user, why, now))
 
@@ -100,7 +100,7 @@ def declare_off(
 def declare_on(state: State, node: NodeNow, user: UserName, request: DeclareOn, now: Now) -> Answer:
     """Lets the node draw again: it counts at nameplate until its Hello."""
     del request
-    fencing.void_try(state, node, f"{user} is about to switch it on", now)
+    fencing.void_attempt(state, node, f"{user} is about to switch it on", now)
     if not node.record.is_off and not node.is_reachable and node.site.out_of_band is not None:
         node.record = msgspec.structs.replace(node.record, is_spared=True)
         state.journal.save(node.record)

@@ -50,7 +50,7 @@ def reserve(state: State, event: ClientAsked, request: Reserve, now: Now) -> Ans
         state,
         "reserve",
         user,
-        lambda: _malformed(request) or _taken(state, request) or _for_whom(state, event, request),
+        lambda: _malformed(request) or _taken(state, request) or _grantees(state, event, request),
         now,
     )
     if denied is not None:
@@ -77,7 +77,7 @@ def reserve(state: State, event: ClientAsked, request: Reserve, now: Now) -> Ans
     text = f"{record.name} keeps {said(state, record)}"
     why = f" ({record.why})" if record.why else ""
     state.journal.act("reservation_made", f"reservation {text}{why}", now, actor=user)
-    return Done(text + _who_may_stay(state, record, now))
+    return Done(text + _remaining_jobs(state, record, now))
 
 
 def _malformed(request: Reserve) -> Denied | None:
@@ -111,7 +111,7 @@ def _taken(state: State, request: Reserve) -> Denied | None:
     return None
 
 
-def _for_whom(state: State, event: ClientAsked, request: Reserve) -> Denied | None:
+def _grantees(state: State, event: ClientAsked, request: Reserve) -> Denied | None:
     if bool(request.accounts or request.users) == request.is_maintenance:
         text = "name its accounts or users (--account, --user), or use --maintenance"
         return Denied("bad_request", text)
@@ -253,7 +253,7 @@ def _ends_within_s(state: State, gang: Gang, now: Now) -> float:
     return math.inf if left is None else left.s
 
 
-def _who_may_stay(state: State, record: ReservationRecord, now: Now) -> str:
+def _remaining_jobs(state: State, record: ReservationRecord, now: Now) -> str:
     """Describes jobs that may still run on the nodes when the reservation begins."""
     left_s = record.start_unix_s - now.unix_s
     nodes = [state.nodes[name] for name in record.nodes]

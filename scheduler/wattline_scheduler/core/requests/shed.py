@@ -45,7 +45,7 @@ def shed(state: State, user: UserName, request: Shed, now: Now) -> Answer:
     text = f"{domain}: {_in_words(request, by_mw / full_mw, user)}"
     text += f", {power_text(full_mw - by_mw)} remain"
     state.journal.act("budget_shed", text, now, actor=user, level="warning")
-    budget_limits.told_and_met(state, record, f"budget of {domain} lowered by {user}", now)
+    budget_limits.note_effects(state, record, f"budget of {domain} lowered by {user}", now)
     return Done(text)
 
 

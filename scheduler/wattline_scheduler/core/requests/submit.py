@@ -7,7 +7,7 @@ from wattline_protocol.job.spec import JobSpec, encoded_bytes
 from wattline_protocol.text.wording import counted
 from wattline_protocol.views.site_views import JobState
 from wattline_protocol.wire.client_messages import Answer, Denied, Submit, Submitted
-from wattline_scheduler.core.admission.disk_reserve import nothing_new, took
+from wattline_scheduler.core.admission.disk_reserve import count_accepted, deny_new_work
 from wattline_scheduler.core.admission.earliest_start import cannot_be_met
 from wattline_scheduler.core.admission.learned_demand import shape_for
 from wattline_scheduler.core.admission.open_job_limits import too_large, too_many
@@ -38,7 +38,7 @@ def submit(state: State, event: ClientAsked, request: Submit, now: Now) -> Answe
     if not 0 < len(request.token) <= MAX_TOKEN_CHARS:
         return Denied("bad_request", f"a token has 1 to {MAX_TOKEN_CHARS} characters")
     spec, asker = with_runtime(state, request.spec), Asker(user, event.role)
-    denied = nothing_new(state) or total(
+    denied = deny_new_work(state) or total(
         state, "submit", user, lambda: refusal(state, asker, spec, event.ended, now), now
     )
     if denied is not None:
@@ -96,7 +96,7 @@ def _accept(state: State, user: UserName, token: str, spec: JobSpec, now: Now) -
     job.max_grace_s = state.site.timing.max_grace_s
     job.gangs = [Gang(job, number, Pending(now.mono_s)) for number in range(spec.gang_count)]
     state.journal.save(record)
-    took(state, encoded_bytes(spec))
+    count_accepted(state, encoded_bytes(spec))
     wait_for_parents(state, job)
     state.work.add(job, now)
     state.picture.recent.note(job.shape, spec.gang_count * job.shape.nodes)

@@ -11,7 +11,7 @@ from wattline_protocol.job.keys import flag_of
 from wattline_protocol.job.spec import JobSpec, encoded_bytes
 from wattline_protocol.text.quantities import format_duration
 from wattline_protocol.wire.client_messages import Denied
-from wattline_scheduler.core.admission.disk_reserve import nothing_new
+from wattline_scheduler.core.admission.disk_reserve import deny_new_work
 from wattline_scheduler.core.admission.earliest_start import cannot_be_met
 from wattline_scheduler.core.admission.learned_demand import shape_for
 from wattline_scheduler.core.admission.open_job_limits import too_large, too_many_there
@@ -50,17 +50,17 @@ def update(changes: Changes, *, is_operator: bool) -> Act:
     """The action that makes these changes, for an operator or a user without that role."""
 
     def of(state: State, target: Target, job: Job, now: Now) -> PlannedAction | Denied:
-        strike = _of(state, target, job, changes, now, is_operator=is_operator)
-        if isinstance(strike, Denied) or strike.spec is None or is_operator:
-            return strike
-        return _beyond(state, job, strike.spec) or strike
+        planned = _of(state, target, job, changes, now, is_operator=is_operator)
+        if isinstance(planned, Denied) or planned.spec is None or is_operator:
+            return planned
+        return _beyond(state, job, planned.spec) or planned
 
-    return Act("job_updated", of, _do, "is that way already", "would be changed", _tell)
+    return Act("job_updated", of, _do, "is that way already", "would be changed", _describe)
 
 
-def _tell(strike: PlannedAction) -> str:
-    spec = strike.job.spec
-    return f"{spec.name!r}: {told_changes(spec, strike.spec or spec)}"
+def _describe(planned: PlannedAction) -> str:
+    spec = planned.job.spec
+    return f"{spec.name!r}: {format_changes(spec, planned.spec or spec)}"
 
 
 def _of(
@@ -124,7 +124,7 @@ def _larger(state: State, job: Job, spec: JobSpec) -> Denied | None:
     before = encoded_bytes(job.spec)
     if encoded_bytes(spec) <= before:
         return None
-    return nothing_new(state) or too_large(state, job.record.owner, spec, before)
+    return deny_new_work(state) or too_large(state, job.record.owner, spec, before)
 
 
 def _is_moved_in_time(job: Job, names: Collection[str]) -> bool:
@@ -207,11 +207,11 @@ def _too_late(job: Job, name: str) -> str:
             return ""
 
 
-def _do(state: State, strike: PlannedAction, user: UserName, now: Now) -> str:
+def _do(state: State, planned: PlannedAction, user: UserName, now: Now) -> str:
     """Saves the update and applies it to queue order and power demand at once."""
-    old_limit_s, replicas = strike.job.spec.limits.runtime_s, strike.job.spec.gang_count
-    job, spec = strike.job, strike.spec or strike.job.spec
-    changes = told_changes(job.spec, spec)
+    old_limit_s, replicas = planned.job.spec.limits.runtime_s, planned.job.spec.gang_count
+    job, spec = planned.job, planned.spec or planned.job.spec
+    changes = format_changes(job.spec, spec)
     is_same = job.spec.windows.deadline == spec.windows.deadline
     state.work.count_live(job, -job.live_count)
     state.work.open_jobs.count(job, -job.open_count)
@@ -233,7 +233,7 @@ def _do(state: State, strike: PlannedAction, user: UserName, now: Now) -> str:
         job.at_risk = ""
     job.most_live = job.live_count
     state.journal.save(job.record)
-    state.work.alarms.set(job.id, now.unix_s)
+    state.work.timers.set(job.id, now.unix_s)
     state.work.meter(job)
     state.work.requeue(job)
     for gang in job.gangs:
@@ -247,13 +247,13 @@ def _do(state: State, strike: PlannedAction, user: UserName, now: Now) -> str:
     scale(state, job, replicas, user, now)
     if not job.is_ended:
         end_used_up(state, job, now)
-    if strike.reached:
-        return f"{strike.name}: {changes}; {strike.reached} and is stopped"
+    if planned.reached:
+        return f"{planned.name}: {changes}; {planned.reached} and is stopped"
     again = f"; `wattline requeue {job.id}` runs it again" if job.is_ended else ""
-    return f"{strike.name}: {changes}{again}"
+    return f"{planned.name}: {changes}{again}"
 
 
-def told_changes(before: JobSpec, after: JobSpec) -> str:
+def format_changes(before: JobSpec, after: JobSpec) -> str:
     """Formats changes: `priority 50 → 75, queue default → night`."""
     changes = differences(before, after).items()
     return ", ".join(f"{name} {old} → {new}" for name, (old, new) in changes)

@@ -46,7 +46,7 @@ class GpuColumns:
     node: Ints
     floor_mw: Ints
     asked_mw: Ints
-    keep_mw: Ints
+    useful_mw: Ints
     target_mw: Ints
     ceiling_mw: Ints
     priority: Ints
@@ -111,10 +111,10 @@ def _missing(
     matrix: Matrix, nodes: NodeColumns, gpus: GpuColumns, free_mw: Ints, left_mw: Floats
 ) -> Ints:
     """Shortfall of useful caps, by the row that limits them, if nothing is allocated above them."""
-    keeps_mw = matrix.in_rows(lease_mw(nodes, gpus, gpus.keep_mw))
+    keeps_mw = matrix.in_rows(lease_mw(nodes, gpus, gpus.useful_mw))
     if (keeps_mw <= free_mw).all():
         return np.zeros(matrix.row_count, dtype=np.int64)
-    return _Rising(matrix, nodes, gpus, left_mw.copy()).to_keeps()
+    return _Rising(matrix, nodes, gpus, left_mw.copy()).to_useful_caps()
 
 
 def _left(matrix: Matrix, nodes: NodeColumns, above_floors_mw: Ints) -> Floats:
@@ -143,9 +143,9 @@ class _Rising:
         """Raise to the caps that `min_performance` requires, by priority."""
         self._to(self._gpus.asked_mw)
 
-    def to_keeps(self) -> Ints:
+    def to_useful_caps(self) -> Ints:
         """Raise to useful caps by priority; returns the shortfall, by the limiting row."""
-        goal_mw = self._to(self._gpus.keep_mw)
+        goal_mw = self._to(self._gpus.useful_mw)
         lacks = np.where(self.row >= 0, (goal_mw - self.has_mw) * self._cost, 0.0)
         missing = np.bincount(self.row + 1, lacks, self._matrix.row_count + 1)[1:]
         return np.ceil(missing).astype(np.int64)

@@ -56,7 +56,7 @@ class Fleet:
             node=np.repeat(np.arange(count), slots),
             floor_mw=np.zeros(total, dtype=np.int64),
             asked_mw=np.zeros(total, dtype=np.int64),
-            keep_mw=np.zeros(total, dtype=np.int64),
+            useful_mw=np.zeros(total, dtype=np.int64),
             target_mw=np.zeros(total, dtype=np.int64),
             ceiling_mw=np.zeros(total, dtype=np.int64),
             priority=np.full(total, NO_PRIORITY, dtype=np.int64),
@@ -104,7 +104,7 @@ class Fleet:
         here = slice(first, first + slots)
         gpus.floor_mw[here] = [*(g.floor_mw for g in busy), *[0] * none]
         gpus.asked_mw[here] = [*(g.asked_mw for g in busy), *[0] * none]
-        gpus.keep_mw[here] = [*(g.keep_mw for g in busy), *[0] * none]
+        gpus.useful_mw[here] = [*(g.useful_mw for g in busy), *[0] * none]
         gpus.target_mw[here] = [*(g.target_mw for g in busy), *[0] * none]
         gpus.ceiling_mw[here] = [*(g.ceiling_mw for g in busy), *[0] * none]
         gpus.priority[here] = [*(g.priority for g in busy), *[NO_PRIORITY] * none]
@@ -123,9 +123,9 @@ class Fleet:
         """Lowest lease of each node with its work running; 0 = not set."""
         return lease_mw(self.nodes, self.gpus, self.gpus.floor_mw)
 
-    def keep_mw(self) -> Ints:
+    def useful_mw(self) -> Ints:
         """Lease that covers the useful caps of all work on each node; 0 = not set."""
-        return lease_mw(self.nodes, self.gpus, self.gpus.keep_mw)
+        return lease_mw(self.nodes, self.gpus, self.gpus.useful_mw)
 
     def target_mw(self) -> Ints:
         """Lease that covers each node's demand; 0 = not set."""

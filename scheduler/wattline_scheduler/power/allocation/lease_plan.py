@@ -51,12 +51,12 @@ def plan_leases(books: Books, wishes: Sequence[LeaseWish]) -> list[LeaseDecision
 
 
 def _grow(books: Books, growths: list[LeaseWish]) -> list[LeaseDecision]:
-    left_mw: list[int] = books.room_in_rows().tolist()
+    left_mw: list[int] = books.headroom_in_rows().tolist()
     decisions: list[LeaseDecision] = []
     for wish in growths:
         committed_mw = books.committed_mw(wish.node)
-        room_mw = books.room_within(wish.node, left_mw.__getitem__)
-        lease_mw = min(wish.lease_mw, committed_mw + room_mw)
+        headroom_mw = books.headroom_within(wish.node, left_mw.__getitem__)
+        lease_mw = min(wish.lease_mw, committed_mw + headroom_mw)
         if _is_granted(books, wish, lease_mw):
             decisions.append(LeaseDecision(wish.node, lease_mw))
         elif not wish.must:

@@ -62,12 +62,8 @@ class Books:
         """Uncommitted budget; negative while the budget is exceeded (I1)."""
         return self.domains.usable_mw(domain) - self.committed_in(domain)
 
-    def room_in(self, domain: DomainId) -> int:
-        """Watts that may still be granted below the domain, with a falling ramp anticipated."""
-        return self.domains.grantable_mw(domain) - self.committed_in(domain)
-
-    def room_in_row(self, row: int) -> int:
-        """As `room_in`, in one case of a domain."""
+    def headroom_in_row(self, row: int) -> int:
+        """Watts that may still be granted below the row, with a falling ramp anticipated."""
         return self.domains.grantable_mw(self.domains.rows[row].domain) - self._in_row_mw[row]
 
     def free_for(self, is_set: Bools) -> Ints:
@@ -77,21 +73,21 @@ class Books:
 
     def full_rows(self) -> Bools:
         """Rows in which more is committed than may be granted."""
-        return self.room_in_rows() < 0
+        return self.headroom_in_rows() < 0
 
-    def room_in_rows(self) -> Ints:
-        """As `room_in_row`, for every row."""
+    def headroom_in_rows(self) -> Ints:
+        """As `headroom_in_row`, for every row."""
         return self.domains.grantable_in_rows() - np.array(self._in_row_mw, dtype=np.int64)
 
-    def room_mw(self, node: NodeId) -> int:
+    def node_headroom_mw(self, node: NodeId) -> int:
         """Growth that may be granted to the node now within all its rows; never negative."""
-        return self.room_within(node, self.room_in_row)
+        return self.headroom_within(node, self.headroom_in_row)
 
-    def room_within(self, node: NodeId, room_mw: Callable[[int], int]) -> int:
-        """As `room_mw`, with other headroom per row."""
+    def headroom_within(self, node: NodeId, node_headroom_mw: Callable[[int], int]) -> int:
+        """As `node_headroom_mw`, with other headroom per row."""
         now_mw = self.committed_mw(node)
         rows = self.domains.rows_of[node]
-        return max(0, min((growth_mw(now_mw, s, room_mw(r)) for r, s in rows), default=0))
+        return max(0, min((growth_mw(now_mw, s, node_headroom_mw(r)) for r, s in rows), default=0))
 
     def newest_lease_mw(self, node: NodeId) -> int | None:
         """The node's newest lease, in force or being sent; None if it has none."""
@@ -105,14 +101,14 @@ class Books:
         entry = self._entries[node]
         if entry.standing != "leased" or len(entry.sent) >= MAX_SENT:
             return False
-        return lease_mw - self.committed_mw(node) <= self.room_mw(node)
+        return lease_mw - self.committed_mw(node) <= self.node_headroom_mw(node)
 
     def send(self, node: NodeId, lease: SentLease) -> BookRecord:
         """Book a lease before it is sent. Raises ValueError where `may_send` is false."""
         if not self.may_send(node, lease.lease_mw):
             raise ValueError(
                 f"lease of {lease.lease_mw} mW to {node} does not fit: committed "
-                f"{self.committed_mw(node)} mW, room {self.room_mw(node)} mW"
+                f"{self.committed_mw(node)} mW, room {self.node_headroom_mw(node)} mW"
             )
         entry = self._entries[node]
         # An older lease that is no larger than the new one can no longer raise the maximum.

@@ -78,66 +78,68 @@ class Progress:
     began: Instant | None = None
     """None: waits for the value to change."""
     began_value: float = 0.0
-    kept: float = 0.0
+    performance: float = 0.0
     changes: int = 0
     beats: int = 0
-    kept_sum: float = 0.0
+    performance_sum: float = 0.0
     rate_sum: float = 0.0
 
     def reset(self) -> None:
         """Discard the window: later values are unrelated to earlier ones."""
         self.began = None
 
-    def watch(self, value: float, kept: float, at: Instant) -> float | None:
+    def watch(self, value: float, performance: float, at: Instant) -> float | None:
         """Process one beat: the metric, and the performance under the cap according to the model.
 
         Returns the steepness that a finished capped window shows, else None.
         """
         before, self.value = self.value, value
         is_change = value != before
-        is_steady = kept >= FREE_FROM or kept <= CAPPED_TO
-        if self.began is None or not self._is_same(kept) or (value < before and not self._is_rate):
+        is_steady = performance >= FREE_FROM or performance <= CAPPED_TO
+        is_reset = value < before and not self._is_rate
+        if self.began is None or not self._is_same(performance) or is_reset:
             self.began = None
             if is_change and is_steady:
-                self._begin(value, kept, at)
+                self._begin(value, performance, at)
             return None
         self.beats += 1
         self.changes += is_change
-        self.kept_sum += kept
+        self.performance_sum += performance
         self.rate_sum += value
         is_over = is_change and at - self.began >= MIN_WINDOW_S and self.changes >= MIN_CHANGES
         if not is_over and not (self._is_rate and at - self.began >= MIN_WINDOW_S):
             return None
         seen = self._finish(at - self.began)
-        self._begin(value, kept, at)
+        self._begin(value, performance, at)
         return seen
 
     @property
     def _is_rate(self) -> bool:
         return self.name.endswith(RATE_SUFFIX)
 
-    def _is_same(self, kept: float) -> bool:
-        is_free = self.kept >= FREE_FROM
-        return kept >= FREE_FROM if is_free else abs(kept - self.kept) <= SAME_WITHIN
+    def _is_same(self, performance: float) -> bool:
+        if self.performance >= FREE_FROM:
+            return performance >= FREE_FROM
+        return abs(performance - self.performance) <= SAME_WITHIN
 
-    def _begin(self, value: float, kept: float, at: Instant) -> None:
-        self.began, self.began_value, self.kept = at, value, kept
+    def _begin(self, value: float, performance: float, at: Instant) -> None:
+        self.began, self.began_value, self.performance = at, value, performance
         self.changes = self.beats = 0
-        self.kept_sum = self.rate_sum = 0.0
+        self.performance_sum = self.rate_sum = 0.0
 
     def _finish(self, seconds: float) -> float | None:
         rate = self.rate_sum / self.beats if self._is_rate else self._risen / seconds
-        kept = self.kept_sum / self.beats
-        if not 0.0 < rate < math.inf or kept <= 0.0:
+        performance = self.performance_sum / self.beats
+        if not 0.0 < rate < math.inf or performance <= 0.0:
             return None
-        if kept >= FREE_FROM:
+        if performance >= FREE_FROM:
             weight = FREE_WEIGHT if self.free_rate else 1.0
             self.free_rate += weight * (rate - self.free_rate)
             return None
         ratio = rate / self.free_rate if self.free_rate else 0.0
-        if ratio < STALLED_BELOW * kept:
+        if ratio < STALLED_BELOW * performance:
             return None
-        return math.log(min(ratio, 1.0)) / math.log(kept)
+        return math.log(min(ratio, 1.0)) / math.log(performance)
 
     @property
     def _risen(self) -> float:

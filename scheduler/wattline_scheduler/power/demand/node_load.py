@@ -29,10 +29,10 @@ class GpuLoad:
     floor_mw: int
     asked_mw: int
     """Watts for the user's `min_performance`; the floor if none is requested."""
-    keep_mw: int
+    useful_mw: int
     """Useful cap, below which running is not worthwhile; from `asked_mw` to the target."""
     target_mw: int
-    """Demand plus ramp margin, at least `keep_mw`."""
+    """Demand plus ramp margin, at least `useful_mw`."""
     ceiling_mw: int
     priority: int
     weight_permille: int = EQUAL_WEIGHT_PERMILLE
@@ -64,9 +64,9 @@ class NodeLoad:
         return self.wall_mw(sum(gpu.floor_mw for gpu in self.gpus))
 
     @property
-    def keep_mw(self) -> int:
+    def useful_mw(self) -> int:
         """Lease, at the wall, that covers the useful caps of all work on the node."""
-        return self.wall_mw(sum(gpu.keep_mw for gpu in self.gpus))
+        return self.wall_mw(sum(gpu.useful_mw for gpu in self.gpus))
 
     @property
     def ceiling_mw(self) -> int:
@@ -122,7 +122,7 @@ def busy_gpu(
     floor_mw, ceiling_mw = gpu_floor_mw(gpu), gpu_ceiling_mw(gpu)
     target_mw = gpu_bound_mw(demand_mw, gpu.overshoot_permille)
     target_mw = min(max(target_mw, floor_mw), ceiling_mw)
-    asked_mw, keep_mw = (
+    asked_mw, useful_mw = (
         min(max(gpu_bound_mw(cap_mw, gpu.overshoot_permille), floor_mw), target_mw)
         for cap_mw in job_caps(gpu, demand_mw, need, steepness)
     )
@@ -130,7 +130,7 @@ def busy_gpu(
         index=gpu.index,
         floor_mw=floor_mw,
         asked_mw=asked_mw,
-        keep_mw=keep_mw,
+        useful_mw=useful_mw,
         target_mw=target_mw,
         ceiling_mw=ceiling_mw,
         priority=priority,
@@ -148,7 +148,7 @@ def most_demanding(views: Sequence[GpuLoad]) -> GpuLoad:
     return replace(
         views[0],
         asked_mw=max(view.asked_mw for view in views),
-        keep_mw=max(view.keep_mw for view in views),
+        useful_mw=max(view.useful_mw for view in views),
         target_mw=max(view.target_mw for view in views),
         priority=max(view.priority for view in views),
         gain=max(view.gain for view in views),

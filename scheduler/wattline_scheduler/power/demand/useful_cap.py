@@ -85,7 +85,7 @@ class JobCaps(NamedTuple):
 
     asked_mw: int
     """Cap for its `min_performance`; 0 = not specified."""
-    keep_mw: int
+    useful_mw: int
     """Useful cap, the minimum for running; no less than `asked_mw`."""
 
 
@@ -127,7 +127,7 @@ def _admission_mw(gpu_name: str, cap_max_mw: int, need: Need) -> int:
     hot_mw = min(need.watts_hint_mw or cap_max_mw, cap_max_mw)
     light_mw = min(hot_mw, cap_max_mw * LIGHT_PERMILLE // PERMILLE)
     return max(
-        _job_caps(curve(gpu_name, phase_of(need, mw, cap_max_mw)), mw, need, 1.0).keep_mw
+        _job_caps(curve(gpu_name, phase_of(need, mw, cap_max_mw)), mw, need, 1.0).useful_mw
         for mw in (hot_mw, light_mw)
     )
 

@@ -55,7 +55,7 @@ class Capacity:
     units: int = 0
     at: Instant | None = None
 
-    def follow(self, target_mw: int, units: int, full_mw: int, at: Instant) -> int:
+    def update(self, target_mw: int, units: int, full_mw: int, at: Instant) -> int:
         """The capacity in force at `at`. The first call takes the target as it is."""
         passed_s = 0.0 if self.at is None else at - self.at
         if self.now_mw is None:
@@ -129,12 +129,12 @@ class ZoneNow:
         has_outside = not self.plant.capacity_at or self._outside_at is not None
         return (has_units or self.is_units_stale(at)) and (has_outside or self.is_outside_stale(at))
 
-    def follow_capacity(self, full_mw: int, at: Instant) -> int:
+    def update_capacity(self, full_mw: int, at: Instant) -> int:
         """The zone's capacity in force at `at`; `full_mw` is its maximum."""
         outside_c = None if self.is_outside_stale(at) else self.outside_c
         units = self.units(at)
         target_mw = capacity_mw(self.plant, full_mw, units, outside_c)
-        return self.capacity.follow(target_mw, units, full_mw, at)
+        return self.capacity.update(target_mw, units, full_mw, at)
 
 
 def _is_stale(read_at: Instant | None, since: Instant, sensor: Sensor, at: Instant) -> bool:

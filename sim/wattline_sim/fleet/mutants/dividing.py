@@ -61,10 +61,10 @@ def _always_fit(state: NodeState, gpu: Gpu, uuid: str) -> str:
 def _by_slices(state: NodeState, *, planned: bool = True, presume: bool = False) -> list[GpuHold]:
     """Of a GPU in MIG mode what its devices in use are of it."""
     found = []
-    for hold in _holds(state, planned=planned, presume=presume):
-        used = [one.share_permille for one in held_watts.users(state, hold.index) if one.mig]
-        part = hold.overshoot_permille * sum(used) // WHOLE_GPU
-        found.append(replace(hold, overshoot_permille=part) if used else hold)
+    for allocate in _holds(state, planned=planned, presume=presume):
+        used = [one.share_permille for one in held_watts.users(state, allocate.index) if one.mig]
+        part = allocate.overshoot_permille * sum(used) // WHOLE_GPU
+        found.append(replace(allocate, overshoot_permille=part) if used else allocate)
     return found
 
 
@@ -80,7 +80,7 @@ MUTANTS = (
     Mutant(
         "device-given-twice",
         "a MIG device that an attempt holds is given to nobody else",
-        (UNSEEN, (devices, "_left_of", _all_of), (starting, "hold", _hold_unseen)),
+        (UNSEEN, (devices, "_left_of", _all_of), (starting, "allocate", _hold_unseen)),
         SOURCE,
     ),
     Mutant(

@@ -222,7 +222,7 @@ MUTANTS = (
     Mutant(
         "off-but-heard",
         "a node that is heard though declared off counts in full at once",
-        ((handshake, "heard_though_off", _still_off),),
+        ((handshake, "end_off", _still_off),),
         "I3",
     ),
     Mutant(
@@ -235,8 +235,8 @@ MUTANTS = (
         "off-though-newer",
         "a Hello or `node on` since the order voids what comes of it",
         (
-            (fencing, "void_try", _still_counts),
-            (handshake, "void_try", _still_counts),
+            (fencing, "void_attempt", _still_counts),
+            (handshake, "void_attempt", _still_counts),
             (fencing, "_why_not", _seen_at_any_time),
         ),
         "I4",

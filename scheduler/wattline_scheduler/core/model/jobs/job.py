@@ -349,7 +349,7 @@ class Job:
         return min(self.spec.recovery.grace_s, self.max_grace_s)
 
     @property
-    def let_go(self) -> list[Gang]:
+    def removed_replicas(self) -> list[Gang]:
         """Replicas removed by scaling."""
         return self.gangs[self.spec.gang_count :]
 

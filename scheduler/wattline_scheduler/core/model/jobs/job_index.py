@@ -28,7 +28,7 @@ from wattline_scheduler.core.model.jobs.service_names import ServiceNames
 from wattline_scheduler.core.model.queue.queue import Queue
 from wattline_scheduler.core.model.queue.queue_order import Order
 from wattline_scheduler.core.model.queue.runtime_bounds import Longest
-from wattline_scheduler.core.model.timers import Alarms
+from wattline_scheduler.core.model.timers import Timers
 from wattline_scheduler.core.model.usage.open_job_counts import OpenJobs
 from wattline_scheduler.core.model.usage.quota_book import QuotaBook
 from wattline_scheduler.core.model.usage.usage import NO_USAGE
@@ -81,7 +81,7 @@ class Workload:
         """Ended jobs whose end was not propagated to all children yet."""
         self.metered: dict[JobId, Job] = {}
         """Jobs with usage limits that have allocated GPUs, or had and were not checked since."""
-        self.alarms = Alarms()
+        self.timers = Timers()
         """Times at which the clock changes something for a job."""
         self.open_count = 0
         """Number of jobs that have not ended."""
@@ -115,7 +115,7 @@ class Workload:
         self.open_count += 1
         self.open_jobs.count(job, job.open_count)
         self.services.opened(job)
-        self._look_soon(job, now)
+        self._evaluate_soon(job, now)
         self.meter(job)
         self.requeue(job)
 
@@ -133,9 +133,9 @@ class Workload:
         if job.spec.has_use_limits and uses and not job.is_ended:
             self.metered[job.id] = job
 
-    def _look_soon(self, job: Job, now: Now) -> None:
+    def _evaluate_soon(self, job: Job, now: Now) -> None:
         if job.follows_clock:
-            self.alarms.set(job.id, now.unix_s)
+            self.timers.set(job.id, now.unix_s)
 
     def _remember_token(self, job: Job) -> None:
         self.tokens[job.record.owner, job.record.token] = job.id
@@ -163,7 +163,7 @@ class Workload:
         self._moved.update(dict.fromkeys(attempt.node for attempt in gang.live))
         self._index(gang, now)
         if before != after:
-            self._look_soon(job, now)
+            self._evaluate_soon(job, now)
             self.meter(job)
         self.requeue(job)
 
@@ -294,7 +294,7 @@ class Workload:
         """Handles the end of a job; drops the oldest ended ones from memory."""
         self.open_count -= 1
         self.services.ended(job)
-        self.alarms.forget(job.id)
+        self.timers.forget(job.id)
         for parent in list(job.parents.values()):
             self.wait_no_more(job, parent)
         if job.id in self.children:

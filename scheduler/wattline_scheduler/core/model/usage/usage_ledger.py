@@ -77,7 +77,7 @@ class Ledger:
         for record in sorted(records, key=lambda r: r.as_of_unix_s):
             self._ended[record.kind, record.name] = record
         self._live: dict[Key, UseRecord] = {}
-        """The same of live tries, as of the last `follow`."""
+        """The same of live tries, as of the last `update_live`."""
 
     def end(self, spell: Spell) -> list[UseRecord]:
         """Adds an ended try; returns the records to save."""
@@ -91,7 +91,7 @@ class Ledger:
             del self._ended[next(key for key in self._ended if key not in self._lasting)]
         return saved
 
-    def follow(self, live: Iterable[Spell], now_unix_s: float) -> None:
+    def update_live(self, live: Iterable[Spell], now_unix_s: float) -> None:
         """Replaces the use of live tries, as if all ended now."""
         day, month = self._calendar.day(now_unix_s), self._calendar.month(now_unix_s)
         sums: dict[Key, list[float]] = {}

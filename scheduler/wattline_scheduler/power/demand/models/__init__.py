@@ -1,6 +1,6 @@
 """Models of cap slowdown and node draw: curves and constants fitted to public measurements."""
 
-from wattline_scheduler.power.demand.models.curves import Curve, kept
+from wattline_scheduler.power.demand.models.curves import Curve, performance_at
 from wattline_scheduler.power.demand.models.fitted import Fitted, NodeModel, Phase, parse_constants
 from wattline_scheduler.power.demand.models.library import (
     FITTED,
@@ -21,9 +21,9 @@ __all__ = [
     "Phase",
     "curve",
     "gpu_class",
-    "kept",
     "node_model",
     "node_power",
     "parse_constants",
+    "performance_at",
     "training_phase",
 ]

@@ -19,7 +19,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 
-def kept(share: npt.ArrayLike, bend: npt.ArrayLike, order: npt.ArrayLike) -> Floats:
+def performance_at(share: npt.ArrayLike, bend: npt.ArrayLike, order: npt.ArrayLike) -> Floats:
     """Performance 0..1 for arrays of cap/demand and of constants; shapes broadcast."""
     n = np.asarray(order, dtype=np.float64)
     x = np.power(np.clip(np.asarray(share, dtype=np.float64), 0.0, 1.0), n)
@@ -52,7 +52,7 @@ class Curve:
         """`performance` over arrays of watts that broadcast; a demand of 0 W is always met."""
         cap, demand = np.broadcast_arrays(np.asarray(cap_w, float), np.asarray(demand_w, float))
         share = np.divide(cap, demand, out=np.ones(cap.shape), where=demand > 0.0)
-        return kept(share, self.bend, self.order)
+        return performance_at(share, self.bend, self.order)
 
     def cap_for(self, performance: float, demand_w: float, steepness: float = 1.0) -> float:
         """Least cap (W) that gives `performance` (0..1) to a job that draws `demand_w` uncapped."""

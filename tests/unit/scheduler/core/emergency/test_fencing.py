@@ -259,7 +259,7 @@ def test_a_node_that_fails_is_replaced_by_another_and_left_alone_for_longer_each
     assert h.committed_kw(first) > 0
     h.run(1.2)
     assert [act.node for act in acts(h)] == [first, second]
-    tries = h.cluster.state.off_tries
+    tries = h.cluster.state.off_attempts
     waits = [tries.failed(first, Instant(0.0)) for _ in range(9)]
     assert waits[0] == 2 * BACKOFF_FIRST_S
     assert waits[-1] == BACKOFF_LONGEST_S

@@ -14,7 +14,7 @@ from wattline_scheduler.core.emergency.resuming import (
     MAX_PAUSE_S,
     MIN_PAUSE_S,
     PAUSE_MEMORY_S,
-    Room,
+    ResumeHeadroom,
 )
 from wattline_scheduler.core.leases.leases import refresh_loads
 from wattline_scheduler.core.model.jobs.job import Paused, Running
@@ -297,15 +297,15 @@ def test_what_gangs_take_that_go_on_is_what_a_fresh_look_finds_taken() -> None:
     h = many_paused()
     state, now = h.cluster.state, Now(Instant(h.mono_s + 60), UnixTime(0.0))
     paused = list(state.work.paused.values())
-    room = Room(state, now)
+    room = ResumeHeadroom(state, now)
     for gang in paused:
-        room.let_go_on(gang)
+        room.resume_if_fits(gang)
     going = [g for g in paused if isinstance(g.phase, Paused) and g.phase.is_resuming]
     assert 0 < len(going) < len(paused)
-    fresh = Room(state, now)
-    assert fresh.beside_keeps == room.beside_keeps
-    assert fresh.beside_floors == room.beside_floors
-    assert min(fresh.beside_keeps) > 0
+    fresh = ResumeHeadroom(state, now)
+    assert fresh.left_at_useful == room.left_at_useful
+    assert fresh.left_at_floors == room.left_at_floors
+    assert min(fresh.left_at_useful) > 0
 
 
 def test_however_many_are_paused_the_site_is_looked_at_once(

@@ -144,7 +144,7 @@ def test_a_cancelled_child_waits_no_more(h: Harness) -> None:
 def test_a_long_chain_ends_without_recursion_a_part_at_a_time(
     h: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dependencies, "MAX_FOLLOWED", 100)
+    monkeypatch.setattr(dependencies, "MAX_PROPAGATED", 100)
     parent = h.submit(job().held())
     chain = [parent, *(JobId(parent + i) for i in range(1, 1_201))]
     for number, before in enumerate(chain[:-1]):
@@ -222,7 +222,7 @@ def test_an_end_just_before_the_crash_is_followed_after_it(
     parent = h.submit(job())
     child = h.submit(job().after_ok(parent))
     with monkeypatch.context() as patch:
-        patch.setattr(dependencies, "MAX_FOLLOWED", 0)
+        patch.setattr(dependencies, "MAX_PROPAGATED", 0)
         end(h, parent, code)
         assert h.state_of(child) == "PENDING", "the parent's end is on disk, nothing more is"
     h.restart_scheduler()

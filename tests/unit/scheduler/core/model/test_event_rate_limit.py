@@ -91,7 +91,7 @@ def test_indices_count_though_nothing_is_done_to_them(
 def test_a_deadline_of_many_arrays_ends_them_in_turn_and_nothing_is_planned_meanwhile(
     h: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(windows, "MAX_GANGS_LOOKED", 20)
+    monkeypatch.setattr(windows, "MAX_GANGS_EVALUATED", 20)
     numbers = [h.submit(job().held().array(15).deadline("2023-11-14T22:13:50")) for _ in range(4)]
     waits = h.submit(job().gpus(8))
     other = h.submit(job().gpus(8))
@@ -110,7 +110,7 @@ def test_a_deadline_of_many_arrays_ends_them_in_turn_and_nothing_is_planned_mean
 def test_indices_that_end_with_a_parent_count_like_children(
     h: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dependencies, "MAX_FOLLOWED", 10)
+    monkeypatch.setattr(dependencies, "MAX_PROPAGATED", 10)
     parent = h.submit(job().held())
     child: JobBuilder = job().array(8).after_ok(parent)
     children = [h.submit(child) for _ in range(6)]
@@ -130,7 +130,7 @@ def stray(number: int) -> TaskReport:
 def test_a_child_of_many_parents_counts_for_more_than_one(
     h: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dependencies, "MAX_FOLLOWED", 4)
+    monkeypatch.setattr(dependencies, "MAX_PROPAGATED", 4)
     monkeypatch.setattr(dependencies, "PARENTS_PER_INDEX", 2)
     parents = [h.submit(job().held()) for _ in range(4)]
     children = [h.submit(job().after_ok(*parents)) for _ in range(6)]

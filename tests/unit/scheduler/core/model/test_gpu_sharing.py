@@ -153,9 +153,9 @@ def test_it_counts_as_its_most_demanding_holder_does() -> None:
     assert (low.priority, both.priority) == (25, 75)
     assert low.target_mw < both.target_mw == on(h).ceiling_mw
     assert both.asked_mw > low.floor_mw == low.asked_mw
-    assert both.asked_mw <= both.keep_mw <= both.target_mw
+    assert both.asked_mw <= both.useful_mw <= both.target_mw
     kept = kept_of(h.cluster.state, h.node("a1"))
-    assert kept.busy_mw >= both.keep_mw
+    assert kept.busy_mw >= both.useful_mw
     assert [priority for priority, _ in kept.yields] == [75]
 
 

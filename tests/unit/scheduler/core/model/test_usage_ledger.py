@@ -68,11 +68,11 @@ def test_the_order_in_which_ends_are_told_does_not_matter(
 
 def test_live_tries_count_as_they_will_when_they_end() -> None:
     live, ended = ledger(), ledger()
-    live.follow([spell(100)], NOON)
+    live.update_live([spell(100)], NOON)
     ended.end(spell(100))
     assert live.use(ADA, NOON).gpu_hours == pytest.approx(ended.use(ADA, NOON).gpu_hours)
     assert live.kwh_today(ADA, NOON) == ended.kwh_today(ADA, NOON)
-    live.follow([], NOON)
+    live.update_live([], NOON)
     assert live.use(ADA, NOON).gpu_hours == 0.0, "added up anew, not on top"
 
 

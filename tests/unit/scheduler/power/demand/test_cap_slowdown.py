@@ -17,7 +17,7 @@ KEPT = 0.8
 
 
 class Training:
-    """A job that reports a count or a rate; its true performance under a cap is `kept` ** s."""
+    """A job that reports a count or a rate; under a cap it performs at `performance` ** s."""
 
     def __init__(self, name: str, steepness: float, *, step_s: float = 1.0) -> None:
         self.progress = Progress(name)
@@ -28,15 +28,15 @@ class Training:
         self.rng = random.Random(7)
         self.seen: list[float] = []
 
-    def run(self, seconds: int, kept: float, *, stalled: bool = False) -> None:
-        speed = 0.0 if stalled else kept**self.steepness
+    def run(self, seconds: int, performance: float, *, stalled: bool = False) -> None:
+        speed = 0.0 if stalled else performance**self.steepness
         for _ in range(seconds):
             self.at += 1.0
             self.done += speed / self.step_s
             is_rate = self.progress.name.endswith("_per_s")
             noisy = 40 * speed * self.rng.uniform(0.95, 1.05)
             seen = self.progress.watch(
-                noisy if is_rate else float(int(self.done)), kept, Instant(self.at)
+                noisy if is_rate else float(int(self.done)), performance, Instant(self.at)
             )
             if seen is not None:
                 self.seen.append(seen)

@@ -38,12 +38,12 @@ def test_a_job_says_what_it_needs() -> None:
 
 def test_a_hot_job_is_kept_at_its_knee() -> None:
     v100 = gpu(0, name="Tesla V100", cap_min_mw=100 * W, cap_max_mw=300 * W)
-    assert job_caps(v100, 300 * W, Need()).keep_mw == pytest.approx(0.547 * 300 * W, rel=0.01)
-    assert job_caps(H100, 600 * W, Need()).keep_mw == 300 * W
+    assert job_caps(v100, 300 * W, Need()).useful_mw == pytest.approx(0.547 * 300 * W, rel=0.01)
+    assert job_caps(H100, 600 * W, Need()).useful_mw == 300 * W
 
 
 def test_a_light_job_is_kept_by_its_own_draw_not_by_the_maximum() -> None:
-    assert job_caps(H100, 300 * W, Need()).keep_mw == 150 * W
+    assert job_caps(H100, 300 * W, Need()).useful_mw == 150 * W
 
 
 @given(gpus, demands, st.integers(1, 999), st.booleans(), steepnesses)
@@ -59,7 +59,7 @@ def test_a_job_has_the_performance_it_asked_for(
 @given(gpus, demands, needs, steepnesses)
 def test_a_load_is_in_order(g: GpuInfo, demand_mw: int, need: Need, steepness: float) -> None:
     load = busy_gpu(g, demand_mw, 50, need, steepness)
-    goals = (load.floor_mw, load.asked_mw, load.keep_mw, load.target_mw, load.ceiling_mw)
+    goals = (load.floor_mw, load.asked_mw, load.useful_mw, load.target_mw, load.ceiling_mw)
     assert list(goals) == sorted(goals)
     assert load.gain >= 0.0
 
@@ -69,7 +69,7 @@ def test_placement_books_no_less_than_the_job_is_kept_at(
     g: GpuInfo, demand_mw: int, need: Need
 ) -> None:
     """Also where the job draws more than its user said: it is capped, and others keep theirs."""
-    assert busy_gpu(g, demand_mw, 50, need).keep_mw <= gpu_admission_mw(g, need)
+    assert busy_gpu(g, demand_mw, 50, need).useful_mw <= gpu_admission_mw(g, need)
 
 
 def test_who_asks_for_little_has_no_more_than_that_before_others() -> None:
@@ -78,25 +78,25 @@ def test_who_asks_for_little_has_no_more_than_that_before_others() -> None:
         busy_gpu(H100, 600 * W, 50, Need(min_performance_permille=permille))
         for permille in (600, 0)
     )
-    assert little.floor_mw < little.asked_mw < little.keep_mw == nothing.keep_mw == 300 * W
+    assert little.floor_mw < little.asked_mw < little.useful_mw == nothing.useful_mw == 300 * W
     assert nothing.asked_mw == nothing.floor_mw
 
 
 def test_never_capped_is_kept_at_the_maximum() -> None:
     need = Need(watts_hint_mw=300 * W, min_performance_permille=1_000)
     load = busy_gpu(H100, 250 * W, 50, need)
-    assert load.asked_mw == load.keep_mw == load.target_mw == 700 * W
+    assert load.asked_mw == load.useful_mw == load.target_mw == 700 * W
     assert admission_cap_mw(H100, need) == 700 * W
 
 
 def test_a_gpu_that_cannot_be_capped_is_kept_in_full() -> None:
     load = busy_gpu(gpu(0, can_cap=False, overshoot_permille=1_000), 300 * W, 50)
-    assert load.floor_mw == load.keep_mw == load.target_mw == 700 * W
+    assert load.floor_mw == load.useful_mw == load.target_mw == 700 * W
 
 
 def test_a_steeper_job_asks_for_a_higher_cap() -> None:
     need = Need(min_performance_permille=900)
-    caps = [job_caps(H100, 600 * W, need, steepness).keep_mw for steepness in (0.5, 1.0, 2.0)]
+    caps = [job_caps(H100, 600 * W, need, steepness).useful_mw for steepness in (0.5, 1.0, 2.0)]
     assert caps == sorted(set(caps))
 
 
