@@ -22,7 +22,7 @@ from multiprocessing.connection import Connection
 import psutil
 
 from wattline.client import Client
-from wattline_bench.rig.fleet import Kept, Tally, run_fleet
+from wattline_bench.rig.fleet import Booking, Tally, run_fleet
 from wattline_bench.rig.site import (
     NAMEPLATE_MW,
     CoreTime,
@@ -202,7 +202,7 @@ class _Cut:
         within_s = self.within_s or 0.0
         return [min(self.shrunk_s.get(node, within_s), within_s) for node in self._held_mw]
 
-    def take(self, kept: Sequence[Kept]) -> None:
+    def take(self, kept: Sequence[Booking]) -> None:
         """What nodes acknowledged since it was asked for, in order."""
         held_mw = self._held_mw
         total_mw = sum(held_mw.values())
@@ -269,7 +269,7 @@ def _measured(live: LiveSite, fleet: Fleets, client: Client, cuts: int, cut: flo
     )
 
 
-def _note(held_mw: dict[str, int], kept: Sequence[Kept]) -> None:
+def _note(held_mw: dict[str, int], kept: Sequence[Booking]) -> None:
     held_mw.update({lease.node: lease.lease_mw for lease in kept})
 
 

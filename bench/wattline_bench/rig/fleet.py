@@ -50,7 +50,7 @@ OUT: Codec[FromAgent] = Codec(FromAgent)
 IN: Codec[ToAgent] = Codec(ToAgent)
 
 
-class Kept(msgspec.Struct, frozen=True):
+class Booking(msgspec.Struct, frozen=True):
     """What a node held, with its limits read back: a lease it acknowledged, or when it joined."""
 
     at_s: float
@@ -63,7 +63,7 @@ class Kept(msgspec.Struct, frozen=True):
 class Tally:
     """What a fleet has seen since it was last asked."""
 
-    kept: list[Kept] = field(default_factory=list)
+    kept: list[Booking] = field(default_factory=list)
     beats: int = 0
     refused: int = 0
     slowest_answer_s: float = 0.0
@@ -210,9 +210,9 @@ class Agent:
             tally.beats += 1
             self._sent_s[message.seq] = mono_s
         elif isinstance(message, Adopted):
-            tally.kept.append(Kept(mono_s, self.host.node, message.holding_mw))
+            tally.kept.append(Booking(mono_s, self.host.node, message.holding_mw))
         elif isinstance(message, LeaseAck):
-            tally.kept.append(Kept(mono_s, self.host.node, message.lease_mw))
+            tally.kept.append(Booking(mono_s, self.host.node, message.lease_mw))
         if not self.link.send(OUT.encode(message)):
             tally.refused += 1
 

@@ -245,12 +245,12 @@ def _service_names(state: State, now: Now) -> Iterator[str]:
 def _queue(state: State) -> Iterator[str]:
     """Each class in order, each job in at most one class, and the planner's whole list in order."""
     queue, listed = state.work.queue, Counter[int]()
-    for line in queue.lines.values():
-        if not line.entries or line.entries != sorted(set(line.entries)):
-            yield f"line {line.key} is empty, out of order or holds a job twice"
-        listed.update(number for _, number in line.entries)
-        for _, number in line.entries:
-            if state.work.jobs[number].line is not line:
+    for job_class in queue.classes.values():
+        if not job_class.entries or job_class.entries != sorted(set(job_class.entries)):
+            yield f"line {job_class.key} is empty, out of order or holds a job twice"
+        listed.update(number for _, number in job_class.entries)
+        for _, number in job_class.entries:
+            if state.work.jobs[number].job_class is not job_class:
                 yield f"job {number} stands in a line that it does not know"
     if listed.total() != len(queue) or max(listed.values(), default=1) > 1:
         yield f"the queue counts {len(queue)} jobs, its lines hold {listed}"
@@ -294,7 +294,7 @@ def _job(state: State, job: Job) -> Iterator[str]:
         actual = sum(gang.phase_name == phase for gang in job.gangs)
         if actual != count:
             yield f"job {job.id} counts {count} gangs {phase}, there are {actual}"
-    is_queued = job.line is not None
+    is_queued = job.job_class is not None
     if is_queued != (job.may_start and state.work.may_start(job) > 0):
         yield f"job {job.id} queued = {is_queued}, ready gangs {len(job.ready)}"
     for parent in job.parents.values():

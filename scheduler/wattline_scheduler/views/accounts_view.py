@@ -12,7 +12,7 @@ from wattline_protocol.wire.client_messages import MAX_LISTED, Accounts
 from wattline_scheduler.core.admission.quota_checks import QuotaWaiters, waiters
 from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.core.model.state import State
-from wattline_scheduler.core.model.usage.quota_book import QuotaNow
+from wattline_scheduler.core.model.usage.quota_book import QuotaState
 from wattline_scheduler.plan.learning.fairshare import Level, Standing
 
 
@@ -20,9 +20,9 @@ def account_views(state: State, now: Now) -> Accounts:
     """Accounts named in the site file, with recent usage, or with jobs, in fair-share order."""
     order, milli = state.work.queue.order, Counter[str]()
     queued, running = Counter[str](), dict[str, set[Job]]()
-    for line in state.work.queue.lines.values():
-        for name in _with_those_above(state, line.key.account):
-            queued[name] += len(line.entries)
+    for job_class in state.work.queue.classes.values():
+        for name in _with_those_above(state, job_class.key.account):
+            queued[name] += len(job_class.entries)
     for attempt in state.work.live.values():
         job = attempt.gang.job
         for name in _with_those_above(state, job.account):
@@ -56,7 +56,7 @@ def _quotas(state: State, now: Now) -> Iterator[QuotaView]:
             yield msgspec.structs.replace(view, waiting=jobs.count, first_waiting=tuple(jobs.first))
 
 
-def _limits(state: State, one: QuotaNow, now: Now) -> Iterator[QuotaView]:
+def _limits(state: State, one: QuotaState, now: Now) -> Iterator[QuotaView]:
     quota, (kind, name) = one.quota, one.key
     if quota.gpus:
         yield QuotaView(kind, name, "gpus", quota.gpus, one.held_milli / WHOLE_GPU)

@@ -13,7 +13,7 @@ from wattline_protocol.wire.agent_messages import TaskExit
 from wattline_scheduler.core.lifecycle.job_state import reason_of
 from wattline_scheduler.core.model.jobs.job import Attempt, Job
 from wattline_scheduler.core.model.queue.remaining_time import left_of_job
-from wattline_scheduler.core.model.queue.runtime_bounds import Longest
+from wattline_scheduler.core.model.queue.runtime_bounds import RuntimeBounds
 from wattline_scheduler.core.model.usage.usage import add_usage, cost_usd, energy_kwh, gpu_hours
 from wattline_scheduler.records import AttemptRecord, GangRecord, JobRecord
 from wattline_scheduler.views.verdict_view import utilisation, verdict
@@ -72,12 +72,12 @@ def job_in_memory(job: Job, tariff: Tariff, *, with_attempts: bool = False) -> J
     return job_view(record, counts_in_memory(job), attempts, tariff, with_attempts=with_attempts)
 
 
-def job_in_full(job: Job, tariff: Tariff, longest: Longest, now: Now) -> JobView:
+def job_in_full(job: Job, tariff: Tariff, bounds: RuntimeBounds, now: Now) -> JobView:
     """As `job_in_memory`, with attempts, expected end, and the grace period in force."""
     view = job_in_memory(job, tariff, with_attempts=True)
     if job.grace_s < job.spec.recovery.grace_s:
         view = msgspec.structs.replace(view, grace_s=job.grace_s)
-    left = left_of_job(longest, job, now)
+    left = left_of_job(bounds, job, now)
     if left is None:
         return view
     end_unix_s = UnixTime(now.unix_s + left.s)

@@ -20,7 +20,7 @@ from wattline_protocol.wire.client_messages import (
 )
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.invariants import check_invariants
-from wattline_scheduler.core.leases.lease_load import floor_of, kept_of
+from wattline_scheduler.core.leases.lease_load import booking_of, floor_of
 from wattline_scheduler.core.model.effects import Effect, Reply, Save, Send
 from wattline_scheduler.core.model.events import AgentSaid, ClientAsked, Event, PlanDue, TimePassed
 from wattline_scheduler.core.model.jobs.job import Gang, Job
@@ -249,7 +249,7 @@ class Harness:
     def counted_mw(self, name: str) -> tuple[int, int]:
         """The floor of a node, and what must be kept for it, once beats were heard."""
         self.run(2)
-        return floor_of(self.node(name)), kept_of(self.cluster.state, self.node(name)).kept_mw
+        return floor_of(self.node(name)), booking_of(self.cluster.state, self.node(name)).kept_mw
 
     def agent(self, name: str) -> FakeAgent:
         return self.agents[NodeId(name)]

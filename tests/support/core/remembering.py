@@ -10,7 +10,7 @@ from wattline_protocol.views.site_views import ExplainView
 from wattline_scheduler.core.admission.planner_view import offer_of
 from wattline_scheduler.core.explain import hypothetical
 from wattline_scheduler.core.explain import hypothetical_cache as gone
-from wattline_scheduler.core.explain.hypothetical_cache import Gone
+from wattline_scheduler.core.explain.hypothetical_cache import HypotheticalCache
 from wattline_scheduler.core.model.jobs.job import Gang, Job
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.state import State
@@ -19,7 +19,7 @@ from wattline_scheduler.plan.search.score_cache import Looks
 from wattline_scheduler.time_slices import Parts
 
 
-class _Forgetful(Gone):
+class _Forgetful(HypotheticalCache):
     def _known(self, gone: Sequence[Gang]) -> Parts[tuple[Snapshot, Looks]]:
         self._seen.clear()
         self._offers.clear()
@@ -34,6 +34,6 @@ def _written_anew(state: State, node: NodeNow, now: Now, before: NodeOffer) -> N
 def without_memory(state: State, job: Job, now: Now) -> ExplainView:
     """As `outlook`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hypothetical, "Gone", _Forgetful)
+        patch.setattr(hypothetical, "HypotheticalCache", _Forgetful)
         patch.setattr(gone, "offer_of", _written_anew)
         return outlook(state, job, now)

@@ -8,7 +8,7 @@ from wattline_scheduler.plan.model.column_writer import RowRoom, snapshot_of
 from wattline_scheduler.plan.model.columns import TRIED, Columns
 from wattline_scheduler.plan.model.shape import Shape, Waiting, shape_of
 from wattline_scheduler.plan.model.snapshot import NodeOffer, Snapshot
-from wattline_scheduler.power.books.watt_admission import Kept
+from wattline_scheduler.power.books.watt_admission import Booking
 
 
 def offer(
@@ -38,7 +38,7 @@ def offer(
         cpus_free=cpus,
         memory_bytes=memory_gib * 2**30,
         memory_free_bytes=memory_gib * 2**30,
-        kept=Kept(NodeId(name), BASE_MW + gpus * 80_000, 0, PSU_PERMILLE, is_controlled=True),
+        kept=Booking(NodeId(name), BASE_MW + gpus * 80_000, 0, PSU_PERMILLE, is_controlled=True),
         labels=frozenset((labels or {}).items()),
     )
 

@@ -16,7 +16,7 @@ from wattline_scheduler.plan.model.column_writer import RowRoom, snapshot_of
 from wattline_scheduler.plan.model.device_classes import devices, gpu_of
 from wattline_scheduler.plan.model.shape import Waiting
 from wattline_scheduler.plan.model.snapshot import NodeOffer, Part, QuotaRoom, Snapshot
-from wattline_scheduler.power.books.watt_admission import Kept
+from wattline_scheduler.power.books.watt_admission import Booking
 from wattline_scheduler.power.demand.node_load import gpu_admission_mw
 from wattline_scheduler.power.demand.useful_cap import Need
 from wattline_scheduler.power.topology.domains import Domains
@@ -44,7 +44,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         for row in domains.rows
     )
     above = tuple(domains.rows_of[node.id] for node in site.nodes)
-    quotas = tuple(draw(st.lists(quota_rooms(), max_size=3)))
+    quotas = tuple(draw(st.lists(quota_headrooms(), max_size=3)))
     counted = st.lists(st.sampled_from(range(len(quotas))), unique=True) if quotas else st.just([])
     numbered = tuple(
         Waiting(JobId(number), w.priority, w.since, w.shape, w.gangs, quotas=tuple(draw(counted)))
@@ -64,7 +64,7 @@ def _prices(draw: st.DrawFn, snap: Snapshot) -> Prices | None:
     return prices(snap.columns, mix) if mix is not None else None
 
 
-def quota_rooms() -> st.SearchStrategy[QuotaRoom]:
+def quota_headrooms() -> st.SearchStrategy[QuotaRoom]:
     """Of quotas that bind, of some that do not, and of some that are used up."""
     return st.builds(
         QuotaRoom,
@@ -127,7 +127,7 @@ def _offer(draw: st.DrawFn, site: Site, at: int) -> NodeOffer:
         cpus_free=draw(st.integers(0, 8)),
         memory_bytes=2**40,
         memory_free_bytes=2**40,
-        kept=Kept(
+        kept=Booking(
             node.id,
             base_mw,
             sum(held.values()),

@@ -8,9 +8,9 @@ from typing import Protocol
 from wattline_lab.replay.fleet.gangs import Gang
 from wattline_protocol.site.model import FairShare, Timing
 from wattline_scheduler.core.model.queue.expected_service import Service
-from wattline_scheduler.core.model.queue.job_class import LineKey
+from wattline_scheduler.core.model.queue.job_class import ClassKey
 from wattline_scheduler.core.model.queue.queue_order import Order
-from wattline_scheduler.core.model.queue.runtime_bounds import Longest
+from wattline_scheduler.core.model.queue.runtime_bounds import RuntimeBounds
 from wattline_scheduler.plan.learning.fairshare import NOTHING, FairTree, Level, Use
 from wattline_scheduler.plan.model.columns import GpuClasses
 
@@ -72,10 +72,10 @@ class ByTurn:
 
     def __init__(self) -> None:
         self.order = Order(FairTree(RULES, ()), Service(Timing().overtake_s, GpuClasses()))
-        self._longest = Longest()
-        self._lines: dict[LineKey, dict[Gang, None]] = {}
+        self._longest = RuntimeBounds()
+        self._lines: dict[ClassKey, dict[Gang, None]] = {}
         """Each by submission."""
-        self._key: dict[Gang, LineKey] = {}
+        self._key: dict[Gang, ClassKey] = {}
         self._unknown: dict[str, dict[Gang, None]] = defaultdict(dict)
         """Those that wait of kinds of which too little is known, by kind."""
         self._use: dict[str, Use] = {}
@@ -89,7 +89,7 @@ class ByTurn:
         if not kind:
             self._unknown[gang.size][gang] = None
         account = gang.asked.job.account
-        key = LineKey(gang.shape, account, "", kind, 0.0, 0.0, is_service=False, is_late=False)
+        key = ClassKey(gang.shape, account, "", kind, 0.0, 0.0, is_service=False, is_late=False)
         self._key[gang] = key
         self._lines.setdefault(key, {})[gang] = None
 

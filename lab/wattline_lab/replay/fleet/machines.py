@@ -18,7 +18,7 @@ from wattline_scheduler.plan.model.snapshot import NodeOffer, Snapshot, TaskPlac
 from wattline_scheduler.plan.search.fleet_view import Picture
 from wattline_scheduler.power.allocation.fleet_columns import Fleet
 from wattline_scheduler.power.books.books import Books
-from wattline_scheduler.power.books.watt_admission import Kept
+from wattline_scheduler.power.books.watt_admission import Booking
 from wattline_scheduler.power.demand.node_load import GpuLoad, NodeLoad, busy_gpu, gpu_admission_mw
 from wattline_scheduler.power.demand.useful_cap import Need
 from wattline_scheduler.power.topology.domains import Domains
@@ -46,7 +46,7 @@ class Machine:
             priority = gang.shape.priority
             above_mw = booked_mw - self.gpus[index].idle_mw
             yields[priority] = yields.get(priority, 0) + above_mw
-        kept = Kept(
+        kept = Booking(
             node=self.site.id,
             base_mw=self.base_mw,
             busy_mw=sum(mw for _, mw in held),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from wattline_lab.replay.fleet.gangs import Gang
 from wattline_lab.replay.fleet.lines import SHOWN, Line
 from wattline_lab.replay.fleet.machines import Machines
-from wattline_scheduler.core.model.queue.runtime_bounds import Longest
+from wattline_scheduler.core.model.queue.runtime_bounds import RuntimeBounds
 from wattline_scheduler.plan.cycle import plan
 from wattline_scheduler.plan.model.snapshot import Placement
 
@@ -23,7 +23,7 @@ class PlannedQueue:
 
     def __init__(self, machines: Machines, line: Line) -> None:
         self._machines, self._line = machines, line
-        self._longest = Longest()
+        self._longest = RuntimeBounds()
         self._gangs: dict[int, Gang] = {}
         """By number."""
 

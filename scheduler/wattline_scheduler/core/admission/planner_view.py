@@ -8,7 +8,7 @@ from dataclasses import replace
 from wattline_protocol.ids import Now
 from wattline_protocol.job.spec import WHOLE_GPU
 from wattline_scheduler.core.admission.reservations import reserved
-from wattline_scheduler.core.leases.lease_load import booked_mw, is_leased, kept_of
+from wattline_scheduler.core.leases.lease_load import booked_mw, booking_of, is_leased
 from wattline_scheduler.core.model.command_outbox import MAX_OUTSTANDING
 from wattline_scheduler.core.model.devices import free_devices, withheld
 from wattline_scheduler.core.model.foreign_processes import in_use
@@ -74,11 +74,11 @@ def offer_of(state: State, node: NodeNow, now: Now, before: NodeOffer | None = N
         cpus_free=node.record.cpus - node.cpus_used,
         memory_bytes=node.record.memory_bytes,
         memory_free_bytes=node.record.memory_bytes - node.memory_used_bytes,
-        kept=kept_of(state, node),
+        kept=booking_of(state, node),
         in_use=tuple(f"GPU {index} {in_use(node, index)}" for index in sorted(node.foreign)),
         least_priority=min(map(_priority, node.attempts.values()), default=PRIORITY_LEVELS),
         labels=frozenset(node.site.labels.items()) if before is None else before.labels,
-        ends=ends(state.work.longest, node, now) if before is None else before.ends,
+        ends=ends(state.work.runtime_bounds, node, now) if before is None else before.ends,
         endless=endless(node) if before is None else before.endless,
         warmth=sum(node.warmth.get(gpu_of(one.index), 0) for one in free) // max(1, len(free)),
     )

@@ -8,9 +8,9 @@ from wattline_protocol.views.account_views import MAX_NAMED, QuotaLimit
 from wattline_scheduler.core.admission.planner_view import snapshot
 from wattline_scheduler.core.model.devices import held_infos
 from wattline_scheduler.core.model.jobs.job import Attempt, Job
-from wattline_scheduler.core.model.queue.job_class import Line, LineKey
+from wattline_scheduler.core.model.queue.job_class import ClassKey, JobClass
 from wattline_scheduler.core.model.state import State
-from wattline_scheduler.core.model.usage.quota_book import QuotaNow
+from wattline_scheduler.core.model.usage.quota_book import QuotaState
 from wattline_scheduler.core.model.usage.usage_ledger import Key, QuotaReport
 from wattline_scheduler.plan.model.columns import Columns
 from wattline_scheduler.plan.model.shape import Shape
@@ -36,7 +36,7 @@ def count(state: State, attempt: Attempt) -> None:
     if attempt.quotas:
         attempt.quota_milli, attempt.quota_mw = _held(state, attempt)
         held = attempt.quota_milli, attempt.quota_mw
-        state.work.quotas.hold(attempt.quotas, attempt.gang.key, *held)
+        state.work.quotas.count(attempt.quotas, attempt.gang.key, *held)
 
 
 def count_elsewhere(state: State, attempt: Attempt) -> None:
@@ -50,7 +50,7 @@ def count_elsewhere(state: State, attempt: Attempt) -> None:
 def discount(state: State, attempt: Attempt) -> None:
     """Ends the count; its amounts stay in the attempt, for a query in progress (`frozen_view`)."""
     held = attempt.quota_milli, attempt.quota_mw
-    state.work.quotas.give_back(attempt.quotas, attempt.gang.key, *held)
+    state.work.quotas.discount(attempt.quotas, attempt.gang.key, *held)
 
 
 # --- use per day and month ----------------------------------------------------------------
@@ -82,7 +82,7 @@ def _wake_jobs(state: State, number: int, now: Now) -> None:
             state.work.timers.set(job.id, now.unix_s)
 
 
-def _report(state: State, one: QuotaNow, now: Now) -> None:
+def _report(state: State, one: QuotaState, now: Now) -> None:
     """Reports once per day or month that it is used up, and then its reset; also across restarts.
 
     After a restart the use of live tries is briefly unknown: a quota is not reported open then.
@@ -108,7 +108,7 @@ def _periods(state: State, quota: Quota, now: Now) -> dict[QuotaLimit, QuotaRepo
     }
 
 
-def _evaluate(state: State, one: QuotaNow, now: Now) -> None:
+def _evaluate(state: State, one: QuotaState, now: Now) -> None:
     ledger, tariff, calendar = state.ledger, state.site.tariff, state.calendar
     quota, unix_s = one.quota, now.unix_s
     one.used_wh = 1000 * sum(ledger.kwh_today(key, unix_s) for key in one.names)
@@ -125,7 +125,7 @@ def _evaluate(state: State, one: QuotaNow, now: Now) -> None:
         _close(state, one, used, calendar.day(unix_s).end_unix_s)
 
 
-def _close(state: State, one: QuotaNow, used: str, until: UnixTime) -> None:
+def _close(state: State, one: QuotaState, used: str, until: UnixTime) -> None:
     one.resets_unix_s = until
     one.closed = f"quota exceeded: {one.name} {used}; resets {state.calendar.said(until)}"
 
@@ -133,7 +133,7 @@ def _close(state: State, one: QuotaNow, used: str, until: UnixTime) -> None:
 # --- jobs that wait for quotas ------------------------------------------------------------
 
 
-def waits_for(state: State, key: LineKey, now: Now) -> tuple[str, UnixTime | None]:
+def waits_for(state: State, key: ClassKey, now: Now) -> tuple[str, UnixTime | None]:
     """Text about the first quota that blocks such a job ("" = none), and the time when its used-up
     quotas reset (None = none is used up)."""
     refusing = _refusing(state, key, snapshot(state, now).columns)
@@ -142,7 +142,7 @@ def waits_for(state: State, key: LineKey, now: Now) -> tuple[str, UnixTime | Non
     one, _, wants = refusing
     used_up = state.work.quotas.used_up(key.account, key.queue)
     until = None if used_up is None else used_up.until_unix_s
-    return one.closed or lacks(one.room(), wants), until
+    return one.closed or lacks(one.headroom(), wants), until
 
 
 class QuotaWaiters:
@@ -153,10 +153,10 @@ class QuotaWaiters:
         self.first: list[JobId] = []
         """The oldest of them."""
 
-    def add(self, line: Line) -> None:
+    def add(self, job_class: JobClass) -> None:
         """Adds all jobs of a class."""
-        self.count += len(line.entries)
-        oldest = (job for _, job in line.entries[:MAX_NAMED])
+        self.count += len(job_class.entries)
+        oldest = (job for _, job in job_class.entries[:MAX_NAMED])
         self.first = sorted([*self.first, *oldest])[:MAX_NAMED]
 
 
@@ -166,23 +166,23 @@ def waiters(state: State, now: Now) -> dict[tuple[Key, QuotaLimit], QuotaWaiters
     if not state.work.quotas.all:
         return found
     columns = snapshot(state, now).columns
-    for line in state.work.queue.lines.values():
-        refusing = _refusing(state, line.key, columns)
+    for job_class in state.work.queue.classes.values():
+        refusing = _refusing(state, job_class.key, columns)
         if refusing is not None:
             one, limit, _ = refusing
-            found.setdefault((one.key, limit), QuotaWaiters()).add(line)
+            found.setdefault((one.key, limit), QuotaWaiters()).add(job_class)
     return found
 
 
 def _refusing(
-    state: State, key: LineKey, columns: Columns
-) -> tuple[QuotaNow, QuotaLimit, Held] | None:
+    state: State, key: ClassKey, columns: Columns
+) -> tuple[QuotaState, QuotaLimit, Held] | None:
     """The first quota that such a job exceeds, the limit it exceeds, and its demand."""
     numbers = state.work.quotas.of(key.account, key.queue)
     wants = _least(columns, key.shape) if numbers else Held(0, 0)
     for number in numbers:
         one = state.work.quotas.all[number]
-        limit = one.closed_by or exceeded(one.room(), wants)
+        limit = one.closed_by or exceeded(one.headroom(), wants)
         if limit is not None:
             return one, limit, wants
     return None
@@ -220,7 +220,7 @@ def would_break(state: State, job: Job, account: str, queue: str) -> str:
     all_held = Held(sum(one.milli for one in held), sum(one.mw for one in held))
     before = state.work.quotas.of(job.account, job.spec.queue)
     for number in state.work.quotas.of(account, queue):
-        room = state.work.quotas.all[number].room()
+        room = state.work.quotas.all[number].headroom()
         limit = exceeded(room, all_held) if number not in before else None
         if limit is not None:
             return f"job {job.id} runs with {_left_said(room, limit, all_held)}"

@@ -15,7 +15,7 @@ from wattline_protocol.text.quantities import format_duration
 from wattline_protocol.text.wording import counted
 from wattline_scheduler.core.admission.earliest_start import earliest
 from wattline_scheduler.core.admission.learned_demand import shape_for
-from wattline_scheduler.core.admission.reservations import ANOTHER, gone, reserved
+from wattline_scheduler.core.admission.reservations import ANOTHER, ended_text, reserved
 from wattline_scheduler.core.admission.satisfiability import MAX_VERDICTS, lacking, whole_site
 from wattline_scheduler.core.model.jobs.job_kind import kind_of
 from wattline_scheduler.core.model.state import State
@@ -33,7 +33,7 @@ TYPING_S = 60.0
 
 def never_inside(state: State, owner: UserName, spec: JobSpec, now: Now) -> str:
     """Reason why a pending job cannot start in its reservation; empty = it may."""
-    record, problem = state.reservations.get(spec.reservation), gone(state, spec, now)
+    record, problem = state.reservations.get(spec.reservation), ended_text(state, spec, now)
     if record is not None and not problem:
         problem = _by_time(state, owner, spec, now) or _by_nodes(state, record, shape_of(spec), now)
     return f"never starts as it is: {problem}" if problem else ""

@@ -69,7 +69,7 @@ def waits_for(state: State, spec: JobSpec, now: Now) -> str:
     return f"waits for its reservation {record.name}, which begins {begins}"
 
 
-def gone(state: State, spec: JobSpec, now: Now) -> str:
+def ended_text(state: State, spec: JobSpec, now: Now) -> str:
     """Text that its reservation has ended or was removed; empty = neither, or it names none."""
     name, record = spec.reservation, state.reservations.get(spec.reservation)
     if not name or (record is not None and now.unix_s < record.end_unix_s):
@@ -115,7 +115,7 @@ def end(state: State, record: ReservationRecord, text: str, actor: str, now: Now
     state.journal.act("reservation_over", f"reservation {text}", now, actor=actor)
 
 
-def keep(state: State, record: ReservationRecord, now: Now) -> None:
+def add(state: State, record: ReservationRecord, now: Now) -> None:
     """Adds a reservation."""
     _put(state, record, "planned", now)
 

@@ -13,7 +13,7 @@ from wattline_scheduler.core.leases.distrust import (
     distrust,
     impossible_floor,
 )
-from wattline_scheduler.core.leases.lease_load import demand_of, is_leased, kept_of, update_load
+from wattline_scheduler.core.leases.lease_load import booking_of, demand_of, is_leased, update_load
 from wattline_scheduler.core.leases.measured_draw import power_doubt
 from wattline_scheduler.core.model.foreign_processes import is_due_for_reading, take_foreign
 from wattline_scheduler.core.model.jobs.job import Attempt, Running
@@ -91,7 +91,8 @@ def _must_greet(state: State, node: NodeNow) -> bool:
 def _update_booked(state: State, node: NodeNow, now: Now) -> None:
     """Updates the offer if the learned demand or the expected ends of its jobs have changed."""
     offer = state.picture.offers[state.picture.position[node.id]]
-    if kept_of(state, node) != offer.kept or ends(state.work.longest, node, now) != offer.ends:
+    known_ends = ends(state.work.runtime_bounds, node, now)
+    if booking_of(state, node) != offer.kept or known_ends != offer.ends:
         node.outdate_offer()
 
 

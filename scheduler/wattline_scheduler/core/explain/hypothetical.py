@@ -15,7 +15,7 @@ from itertools import islice
 from wattline_protocol.ids import JobId, NodeId, Now
 from wattline_scheduler.core.admission.planner_view import snapshot
 from wattline_scheduler.core.admission.reservations import reserved
-from wattline_scheduler.core.explain.hypothetical_cache import Gone
+from wattline_scheduler.core.explain.hypothetical_cache import HypotheticalCache
 from wattline_scheduler.core.lifecycle.preemption import busy_in, busy_on, claimed
 from wattline_scheduler.core.model.devices import held_devices
 from wattline_scheduler.core.model.jobs.job import Attempt, Gang
@@ -35,10 +35,10 @@ from wattline_scheduler.plan.search.trial import Trial
 from wattline_scheduler.plan.wait_reasons import wait_reason
 from wattline_scheduler.time_slices import Parts
 
-MAX_NODES_LOOKED_AT = 20_000
+MAX_NODES_EVALUATED = 20_000
 """In all trials of one query together: usually less than a tenth of a second."""
 
-NODES_PER_LOOK, STEPS_PER_NODE = 20, 17
+NODES_PER_TRIAL, STEPS_PER_NODE = 20, 17
 """Fixed cost of a trial in nodes, and planner steps per node of cost: on a small site with a long
 queue, placing the gangs ahead is nearly all of the cost."""
 
@@ -49,7 +49,7 @@ ASKED = JobId(0)
 """Placeholder for the job of the query, also if not submitted yet; no job has that number."""
 
 
-class TooManyLooks(Exception):
+class TrialBudgetExceeded(Exception):
     """The query has used up its trial budget; results found before remain valid."""
 
 
@@ -69,7 +69,7 @@ class _Budget:
     """Remaining budget, in nodes evaluated."""
 
 
-class AsIf:
+class Case:
     """Runs placement trials with some gangs removed and the gangs ahead in the queue placed first.
 
     A gang ahead that waits for a quota uses no resources. A gang ahead with a promised start has a
@@ -87,12 +87,12 @@ class AsIf:
         self._state, self._now, self.stay, self.quotas = state, now, stay, quotas
         ahead_of_it = (_Before(each, gang) for each in ahead for gang in each.gangs)
         self.ahead = [*islice(ahead_of_it, MAX_AHEAD)]
-        self._budget = _Budget(MAX_NODES_LOOKED_AT)
-        self._gone = Gone(state, now)
+        self._budget = _Budget(MAX_NODES_EVALUATED)
+        self._cache = HypotheticalCache(state, now)
         self.uncounted = _uncounted(sum(len(each.gangs) for each in ahead))
         self.is_too_much = bool(self.uncounted)
         """Not all gangs ahead can be followed to their ends."""
-        self._making_way: dict[Shape, list[Gang]] = {}
+        self._to_preempt: dict[Shape, list[Gang]] = {}
         dated = set[JobId]()
         for before in self.ahead:
             if before.waiting.job not in dated:  # the promise is to the first of its gangs
@@ -102,36 +102,36 @@ class AsIf:
     def fits(
         self,
         shape: Shape,
-        gone: Sequence[Gang] = (),
+        removed: Sequence[Gang] = (),
         *,
         is_first: bool = False,
         at_s: float = 0.0,
         later_s: float = 0.0,
         stay: Stay | None = None,
     ) -> Parts[bool]:
-        """Whether a gang would be placed; see `places`. Raises TooManyLooks."""
+        """Whether a gang would be placed; see `places`. Raises TrialBudgetExceeded."""
         places = yield from self.places(
-            shape, gone, is_first=is_first, at_s=at_s, later_s=later_s, stay=stay
+            shape, removed, is_first=is_first, at_s=at_s, later_s=later_s, stay=stay
         )
         return places is not None
 
     def places(
         self,
         shape: Shape,
-        gone: Sequence[Gang] = (),
+        removed: Sequence[Gang] = (),
         *,
         is_first: bool = False,
         at_s: float = 0.0,
         later_s: float = 0.0,
         stay: Stay | None = None,
     ) -> Parts[Places | None]:
-        """Places that a gang would get; None = none. Raises TooManyLooks.
+        """Places that a gang would get; None = none. Raises TrialBudgetExceeded.
 
         `is_first`: ahead of the whole queue. `at_s`: gangs ahead that end by then are removed.
         `later_s`: reservations as of that much later. `stay`: how it would use nodes.
         """
         stay = stay or self.stay
-        with (yield from self._trial(gone, at_s, later_s)) as trial:
+        with (yield from self._trial(removed, at_s, later_s)) as trial:
             quotas = Quotas(trial)
             if not is_first:
                 yield from self._place_ahead(trial, quotas, at_s, stay)
@@ -151,7 +151,7 @@ class AsIf:
         known = (each for each in self.ahead if math.isfinite(each.over_s))
         return sorted((each.over_s, each.waiting.job) for each in known)
 
-    def estimate(self, start_of: Callable[["AsIf", Shape], Parts[float | None]]) -> Parts[bool]:
+    def estimate(self, start_of: Callable[["Case", Shape], Parts[float | None]]) -> Parts[bool]:
         """Estimates ends of gangs ahead without a promised start; returns whether any was found.
 
         `start_of` estimates the start of one of them, as for the job of the query. This uses at
@@ -160,7 +160,7 @@ class AsIf:
         is_any = False
         for at, each in enumerate(self.ahead):
             runs_s = _runs_s(each.waiting)
-            if self._budget.nodes < MAX_NODES_LOOKED_AT // 2:
+            if self._budget.nodes < MAX_NODES_EVALUATED // 2:
                 self.is_too_much = True
                 break
             if math.isfinite(runs_s) and math.isinf(each.over_s):
@@ -169,10 +169,10 @@ class AsIf:
                     each.over_s, is_any = start_s + runs_s, True
         return is_any
 
-    def _asked_by(self, at: int) -> "AsIf":
+    def _asked_by(self, at: int) -> "Case":
         other, waiting = copy(self), self.ahead[at].waiting
         other.ahead, other.stay, other.quotas = self.ahead[:at], waiting.stay, waiting.quotas
-        other._making_way = {}  # noqa: SLF001 - its own copy
+        other._to_preempt = {}  # noqa: SLF001 - its own copy
         return other
 
     def _date_s(self, waiting: Waiting) -> float:
@@ -181,13 +181,13 @@ class AsIf:
 
     def _place_ahead(self, trial: Trial, quotas: Quotas, at_s: float, stay: Stay) -> Parts[None]:
         """Places the gangs ahead; reserves resources for those with a promised start or a claim."""
-        taken, kept_room, claims = set[int](), list[Promise](), claimed(self._state)
+        taken, promises, claims = set[int](), list[Promise](), claimed(self._state)
         for before in (one for one in self.ahead if one.over_s > at_s):
             yield
             each, claim = before.waiting, claims.get((before.waiting.job, before.gang))
             if quotas.refuses(each.quotas, each.shape):
                 if claim is not None:
-                    _keep_claimed(trial, quotas, each, claim)
+                    _reserve_claimed(trial, quotas, each, claim)
                     continue
                 if self._now.mono_s + at_s - each.since >= PATIENCE_S:
                     quotas.keep(each.quotas, each.shape)
@@ -197,25 +197,25 @@ class AsIf:
             if places is not None:
                 quotas.take(each.quotas, each.shape, Placement(each.job, 0, places))
             elif claim is not None:
-                _keep_claimed(trial, quotas, each, claim)
+                _reserve_claimed(trial, quotas, each, claim)
             elif each.job in self._state.promised:
-                kept = promise(trial, each, self._now.mono_s, taken)
-                if kept is not None:
-                    taken |= set(kept.nodes)
-                    kept_room.append(kept)
-        for kept in kept_room:
-            waits_s = self._state.promised[kept.job] - self._now.mono_s - at_s
+                promised = promise(trial, each, self._now.mono_s, taken)
+                if promised is not None:
+                    taken |= set(promised.nodes)
+                    promises.append(promised)
+        for promised in promises:
+            waits_s = self._state.promised[promised.job] - self._now.mono_s - at_s
             if stay.runs_s is not None and stay.runs_s + MARGIN_S <= waits_s < math.inf:
-                kept.lift(trial)  # it has ended before the promised start
+                promised.lift(trial)  # it has ended before the promised start
 
-    def making_way(self, shape: Shape) -> Parts[list[Gang]]:
+    def to_preempt(self, shape: Shape) -> Parts[list[Gang]]:
         """Gangs of lower priority to preempt, for this gang and those ahead; empty = preemption
-        does not help. Raises TooManyLooks."""
-        known = self._making_way.get(shape)
+        does not help. Raises TrialBudgetExceeded."""
+        known = self._to_preempt.get(shape)
         if known is None:
             choose = self._choose_behind if self.ahead else self._choose
             known = yield from choose(shape)
-            self._making_way[shape] = known
+            self._to_preempt[shape] = known
         return known
 
     def _choose(self, shape: Shape) -> Parts[list[Gang]]:
@@ -235,7 +235,7 @@ class AsIf:
         cycle would preempt none for this gang."""
         if len(self.ahead) >= MAX_PREEMPTIONS:
             return []
-        self._spend(looks=len(self.ahead) + 1)
+        self._spend(case=len(self.ahead) + 1)
         state, now = self._state, self._now
         asked = Waiting(
             job=ASKED,
@@ -254,7 +254,7 @@ class AsIf:
             busy_on=partial(busy_on, state, with_young=True),
             busy_in=partial(busy_in, state, with_young=True),
             least_priority=state.work.least_priority,
-            quotas=state.work.quotas.rooms(),
+            quotas=state.work.quotas.headrooms(),
         )
         made = (yield from plan_in_parts(seen)).preemptions
         if not any(one.gang == (ASKED, 0) for one in made):
@@ -263,7 +263,7 @@ class AsIf:
         return [state.work.jobs[job].gangs[number] for job, number in keys]
 
     def holding(self, shape: Shape, gangs: Iterable[Gang]) -> Parts[list[Gang]]:
-        """Gangs with devices, CPUs or memory that a task could use. Raises TooManyLooks."""
+        """Gangs with devices, CPUs or memory that a task could use. Raises TrialBudgetExceeded."""
         with (yield from self._trial()) as trial:
             columns, able = trial.columns, fits_when_empty(trial, shape)
             suited = trial.look(shape).ask.is_suited[columns.gpu_class]
@@ -280,25 +280,27 @@ class AsIf:
         live_of = self._state.work.live_of
         return [gang for gang in gangs if any(map(is_held, live_of(gang)))]
 
-    def lacks(self, shape: Shape, gone: Sequence[Gang] = ()) -> Parts[str]:
-        """The reason why it would not be placed. Raises TooManyLooks."""
-        with (yield from self._trial(gone)) as trial:
+    def lacks(self, shape: Shape, removed: Sequence[Gang] = ()) -> Parts[str]:
+        """The reason why it would not be placed. Raises TrialBudgetExceeded."""
+        with (yield from self._trial(removed)) as trial:
             return wait_reason(trial, shape, self.stay)
 
     def _trial(
-        self, gone: Sequence[Gang] = (), at_s: float = 0.0, later_s: float = 0.0
+        self, removed: Sequence[Gang] = (), at_s: float = 0.0, later_s: float = 0.0
     ) -> Parts[AbstractContextManager[Trial]]:
         yield
-        self._spend(looks=1)
-        return (yield from self._gone.trial(gone, at_s, later_s))
+        self._spend(case=1)
+        return (yield from self._cache.trial(removed, at_s, later_s))
 
-    def _spend(self, *, looks: int) -> None:
-        self._budget.nodes -= looks * (len(self._state.nodes) + NODES_PER_LOOK)
+    def _spend(self, *, case: int) -> None:
+        self._budget.nodes -= case * (len(self._state.nodes) + NODES_PER_TRIAL)
         if self._budget.nodes < 0:
-            raise TooManyLooks
+            raise TrialBudgetExceeded
 
 
-def _keep_claimed(trial: Trial, quotas: Quotas, waiting: Waiting, nodes: Sequence[NodeId]) -> None:
+def _reserve_claimed(
+    trial: Trial, quotas: Quotas, waiting: Waiting, nodes: Sequence[NodeId]
+) -> None:
     """Reserves the claimed nodes of a gang whose preemptions are under way, as the planner does."""
     at = [trial.snapshot.position[node] for node in nodes]
     quotas.expect(waiting.quotas, waiting.shape, at)

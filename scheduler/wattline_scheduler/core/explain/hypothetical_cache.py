@@ -21,7 +21,7 @@ from wattline_scheduler.plan.search.trial import Trial
 from wattline_scheduler.time_slices import Parts
 
 
-class Gone:
+class HypotheticalCache:
     """The cached snapshots; valid as long as the state does not change (`frozen_view`)."""
 
     def __init__(self, state: State, now: Now) -> None:
@@ -29,46 +29,46 @@ class Gone:
         self._seen: dict[tuple[Gang, ...], tuple[Snapshot, Looks]] = {}
         self._offers: dict[tuple[Attempt, ...], NodeOffer] = {}
 
-    def without(self, gone: Sequence[Gang]) -> Parts[Snapshot]:
+    def without(self, removed: Sequence[Gang]) -> Parts[Snapshot]:
         """Snapshot with these gangs removed."""
-        seen, _ = yield from self._known(gone)
+        seen, _ = yield from self._known(removed)
         return seen
 
     def trial(
-        self, gone: Sequence[Gang], at_s: float = 0.0, later_s: float = 0.0
+        self, removed: Sequence[Gang], at_s: float = 0.0, later_s: float = 0.0
     ) -> Parts[AbstractContextManager[Trial]]:
         """Placement trial with these gangs removed; one at a time.
 
         `at_s`, `later_s`: quota headroom and reservations as of that much later.
         """
-        seen, looks = yield from self._known(gone)
-        return self._trial(seen, looks, gone, at_s, later_s)
+        seen, looks = yield from self._known(removed)
+        return self._trial(seen, looks, removed, at_s, later_s)
 
     @contextmanager
     def _trial(
-        self, seen: Snapshot, looks: Looks, gone: Sequence[Gang], at_s: float, later_s: float
+        self, seen: Snapshot, looks: Looks, removed: Sequence[Gang], at_s: float, later_s: float
     ) -> Iterator[Trial]:
         reservations = seen.reservations
         if later_s and reservations is not None:
             reservations = reservations.later(later_s)
-        rooms = quota_rooms(self._state, gone, UnixTime(self._now.unix_s + at_s))
-        trial = Trial(replace(seen, quotas=rooms, reservations=reservations), looks)
+        headrooms = quota_headrooms(self._state, removed, UnixTime(self._now.unix_s + at_s))
+        trial = Trial(replace(seen, quotas=headrooms, reservations=reservations), looks)
         try:
             yield trial
         finally:
             trial.close()
 
-    def _known(self, gone: Sequence[Gang]) -> Parts[tuple[Snapshot, Looks]]:
-        key = tuple(gone)
+    def _known(self, removed: Sequence[Gang]) -> Parts[tuple[Snapshot, Looks]]:
+        key = tuple(removed)
         known = self._seen.get(key)
         if known is None:
-            seen = yield from self._made(gone)
+            seen = yield from self._made(removed)
             known = self._seen[key] = seen, Looks()
         return known
 
-    def _made(self, gone: Sequence[Gang]) -> Parts[Snapshot]:
+    def _made(self, removed: Sequence[Gang]) -> Parts[Snapshot]:
         state, emptied = self._state, dict[NodeId, list[Attempt]]()
-        for attempt in (one for gang in gone for one in state.work.live_of(gang)):
+        for attempt in (one for gang in removed for one in state.work.live_of(gang)):
             emptied.setdefault(attempt.node, []).append(attempt)
         seen = snapshot(state, self._now)  # refreshes the current offers
         if not emptied:
@@ -85,30 +85,32 @@ class Gone:
         if known is None:
             node = self._state.nodes[going[0].node].copy()
             for attempt in going:
-                _take_away(node, attempt)
+                _remove(node, attempt)
             before = self._state.picture.offers[self._state.picture.position[node.id]]
             known = self._offers[going] = offer_of(self._state, node, self._now, before)
         return known
 
 
-def quota_rooms(state: State, gone: Iterable[Gang], unix_s: UnixTime) -> tuple[QuotaRoom, ...]:
+def quota_headrooms(
+    state: State, removed: Iterable[Gang], unix_s: UnixTime
+) -> tuple[QuotaRoom, ...]:
     """Quota headroom with these gangs removed, at that time."""
-    rooms = list(state.work.quotas.rooms())
-    for attempt in (attempt for gang in gone for attempt in state.work.live_of(gang)):
+    headrooms = list(state.work.quotas.headrooms())
+    for attempt in (attempt for gang in removed for attempt in state.work.live_of(gang)):
         for at in attempt.quotas:
-            room = rooms[at]
-            rooms[at] = replace(
-                room,
-                used_milli=room.used_milli - attempt.quota_milli,
-                used_mw=room.used_mw - attempt.quota_mw,
+            headroom = headrooms[at]
+            headrooms[at] = replace(
+                headroom,
+                used_milli=headroom.used_milli - attempt.quota_milli,
+                used_mw=headroom.used_mw - attempt.quota_mw,
             )
     for at, one in enumerate(state.work.quotas.all):
         if one.resets_unix_s is not None and one.resets_unix_s <= unix_s:
-            rooms[at] = replace(rooms[at], closed="")
-    return tuple(rooms)
+            headrooms[at] = replace(headrooms[at], closed="")
+    return tuple(headrooms)
 
 
-def _take_away(node: NodeNow, attempt: Attempt) -> None:
+def _remove(node: NodeNow, attempt: Attempt) -> None:
     shape = attempt.gang.job.shape
     release(node, attempt)
     node.cpus_used -= shape.cpus

@@ -22,18 +22,18 @@ from wattline_scheduler.core.admission.learned_demand import shape_for
 from wattline_scheduler.core.admission.planner_view import snapshot
 from wattline_scheduler.core.admission.quota_checks import waits_for
 from wattline_scheduler.core.admission.reservation_fit import impossible_inside
-from wattline_scheduler.core.admission.reservations import gone
+from wattline_scheduler.core.admission.reservations import ended_text
 from wattline_scheduler.core.admission.reservations import waits_for as waits_for_reservation
 from wattline_scheduler.core.explain.frozen_view import held_still
-from wattline_scheduler.core.explain.hypothetical import ASKED, AsIf
-from wattline_scheduler.core.explain.preemption_estimate import making_way
+from wattline_scheduler.core.explain.hypothetical import ASKED, Case
+from wattline_scheduler.core.explain.preemption_estimate import after_preemption
 from wattline_scheduler.core.explain.start_estimate import Forecast, forecast, sooner
 from wattline_scheduler.core.explain.suggestions import remedies
 from wattline_scheduler.core.lifecycle.job_state import gates_of, reason_of, waits_for_jobs
 from wattline_scheduler.core.lifecycle.restore_guard import why_nothing_starts
 from wattline_scheduler.core.model.jobs.job import Job, Pending
 from wattline_scheduler.core.model.jobs.job_kind import kind_of
-from wattline_scheduler.core.model.queue.job_class import LineKey
+from wattline_scheduler.core.model.queue.job_class import ClassKey
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.access import with_runtime
 from wattline_scheduler.core.requests.selection import Asker
@@ -93,7 +93,7 @@ def outlook(state: State, job: Job, now: Now) -> Parts[ExplainView]:
         until,
     )
     where = None
-    if job.line is not None:
+    if job.job_class is not None:
         where = _place(state, key, job.record.submitted_unix_s, job.id)
     still, reason = held_still(state, now), reason_of(job, shown)
     shape, outside = job.shape, job.outside
@@ -154,28 +154,30 @@ def _bare(state: State, job: JobId, shown: JobState, reason: str) -> ExplainView
     return ExplainView(job, shown, reason, len(state.nodes), 0, 0, ())
 
 
-def _key(state: State, owner: UserName, spec: JobSpec) -> LineKey:
+def _key(state: State, owner: UserName, spec: JobSpec) -> ClassKey:
     """Class of a job that is not submitted."""
     shape = shape_for(state, owner, spec)
     return state.work.queue.key_of(owner, spec, shape, kind_of(owner, spec))
 
 
-def _before(state: State, key: LineKey, submitted_unix_s: UnixTime, number: JobId) -> list[Waiting]:
+def _before(
+    state: State, key: ClassKey, submitted_unix_s: UnixTime, number: JobId
+) -> list[Waiting]:
     """Jobs ahead of a job of that class; it need not be queued."""
     work, order = state.work, state.work.queue.order
     rank, found = order.rank(key), list[Waiting]()
     turn = (rank.before, submitted_unix_s + rank.later_s, number)
     for each in work.waiting():
         job = work.jobs[each.job]
-        if job.line is None:
+        if job.job_class is None:
             continue
-        other = order.rank(job.line.key)
+        other = order.rank(job.job_class.key)
         if (other.before, job.record.submitted_unix_s + other.later_s, each.job) < turn:
             found.append(each)
     return found
 
 
-def _place(state: State, key: LineKey, submitted_unix_s: UnixTime, job: JobId) -> PlaceView:
+def _place(state: State, key: ClassKey, submitted_unix_s: UnixTime, job: JobId) -> PlaceView:
     """Place in the queue, and its components. A job not submitted is last of its class."""
     queue = state.work.queue
     ahead = queue.ahead_of(queue.order.rank(key), submitted_unix_s, job)
@@ -192,7 +194,7 @@ def _place(state: State, key: LineKey, submitted_unix_s: UnixTime, job: JobId) -
     )
 
 
-def _stay(state: State, key: LineKey) -> Stay:
+def _stay(state: State, key: ClassKey) -> Stay:
     return Stay(key.reservation, state.work.queue.runs_s(key))
 
 
@@ -223,20 +225,20 @@ def _backoff_s(job: Job, now: Now) -> float:
 
 def _with_outlook(state: State, view: ExplainView, asked: _Asked, now: Now) -> Parts[ExplainView]:
     numbers = state.work.quotas.of(asked.spec.account or asked.owner, asked.spec.queue)
-    look = AsIf(state, asked.ahead, now, asked.stay, numbers)
+    case = Case(state, asked.ahead, now, asked.stay, numbers)
     shape = shape_for(state, asked.owner, asked.spec)
     stuck = why_nothing_starts(state) or asked.stuck
     found = Forecast(None, f"unknown: {stuck}")
     if not stuck:
-        found = yield from forecast(state, look, shape, now)
+        found = yield from forecast(state, case, shape, now)
         if found.within_s != 0.0:
-            found = sooner(found, (yield from making_way(state, look, shape, now)))
+            found = sooner(found, (yield from after_preemption(state, case, shape, now)))
     held_back = asked.quota if asked.quota_until is None else ""
     if held_back and found.within_s is None:
         found = Forecast(None, f"unknown: {stuck or held_back}")
     start, why = _start(state, found, asked, now)
-    if look.uncounted and found.within_s:
-        why = f"{why}; {look.uncounted}"
+    if case.uncounted and found.within_s:
+        why = f"{why}; {case.uncounted}"
     late = "" if start is None else too_late(state, asked.spec, start)
     why = f"{why}; {late}" if late else why
     helps: tuple[Remedy, ...] = ()
@@ -246,7 +248,7 @@ def _with_outlook(state: State, view: ExplainView, asked: _Asked, now: Now) -> P
             text = f"without its windows it would start now; {state.calendar.said(asked.opens)}"
             helps = (Remedy("window", f"{text} the next one opens"),)
     elif is_free:
-        helps = yield from remedies(state, look, asked.owner, asked.spec)
+        helps = yield from remedies(state, case, asked.owner, asked.spec)
     nodes = found.nodes if start is not None and start <= now.unix_s else ()
     return msgspec.structs.replace(
         view, start_unix_s=start, start_why=why, remedies=helps, start_nodes=nodes
@@ -255,7 +257,7 @@ def _with_outlook(state: State, view: ExplainView, asked: _Asked, now: Now) -> P
 
 def _start(state: State, found: Forecast, asked: _Asked, now: Now) -> tuple[UnixTime | None, str]:
     """The latest of resources, window and back-off, within a window; and which one it is."""
-    never = gone(state, asked.spec, now)
+    never = ended_text(state, asked.spec, now)
     never = never or impossible_inside(state, asked.owner, asked.spec, now)
     if never:
         return None, f"never: {never}"

@@ -5,7 +5,7 @@ from math import ceil
 from wattline_protocol.ids import Now
 from wattline_protocol.text.quantities import format_duration
 from wattline_protocol.text.wording import named
-from wattline_scheduler.core.explain.hypothetical import AsIf, TooManyLooks
+from wattline_scheduler.core.explain.hypothetical import Case, TrialBudgetExceeded
 from wattline_scheduler.core.explain.start_estimate import Forecast
 from wattline_scheduler.core.lifecycle.preemption import protected_s
 from wattline_scheduler.core.model.jobs.job import Ending, Gang
@@ -15,27 +15,27 @@ from wattline_scheduler.plan.model.shape import Shape
 from wattline_scheduler.time_slices import Parts
 
 
-def making_way(state: State, look: AsIf, shape: Shape, now: Now) -> Parts[Forecast | None]:
+def after_preemption(state: State, case: Case, shape: Shape, now: Now) -> Parts[Forecast | None]:
     """The estimate for a gang at the head of the queue: the protected time of its victims, then
     their grace periods. None: preemption does not help, or the trial budget is used up."""
     try:
-        gangs = yield from look.making_way(shape)
-    except TooManyLooks:
+        gangs = yield from case.to_preempt(shape)
+    except TrialBudgetExceeded:
         return None
     going = [gang for gang in gangs if not isinstance(state.work.phase_of(gang), Ending)]
     if not going:
         return None
     young_s = max(protected_s(state, gang) for gang in going)
     within_s = young_s + max(gang.job.grace_s for gang in going)
-    return Forecast(max(within_s, _gone_s(state, gangs, now)), _why(going, young_s))
+    return Forecast(max(within_s, _stopping_s(state, gangs, now)), _why(going, young_s))
 
 
-def _gone_s(state: State, gangs: list[Gang], now: Now) -> float:
+def _stopping_s(state: State, gangs: list[Gang], now: Now) -> float:
     """Time until the victims that are already being stopped have ended."""
     work = state.work
     phases = ((gang, work.phase_of(gang)) for gang in gangs)
     ending = ((gang, phase) for gang, phase in phases if isinstance(phase, Ending))
-    left = (left_of(work.longest, gang, now, phase) for gang, phase in ending)
+    left = (left_of(work.runtime_bounds, gang, now, phase) for gang, phase in ending)
     return max((one.s for one in left if one is not None), default=0.0)
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from wattline_protocol.ids import JobId, NodeId, Now
 from wattline_protocol.text.wording import named
-from wattline_scheduler.core.explain.hypothetical import AsIf, TooManyLooks
+from wattline_scheduler.core.explain.hypothetical import Case, TrialBudgetExceeded
 from wattline_scheduler.core.model.jobs.job import Ending, Gang, Paused, Running, Starting
 from wattline_scheduler.core.model.queue.remaining_time import left_of
 from wattline_scheduler.core.model.state import State
@@ -67,79 +67,79 @@ def _live(state: State, now: Now) -> Parts[_Live]:
     gangs = work.gangs_in(Starting, Running, Paused, Ending)
     for gang in gangs:
         yield
-        left = left_of(work.longest, gang, now, work.phase_of(gang))
+        left = left_of(work.runtime_bounds, gang, now, work.phase_of(gang))
         if left is not None:
             ends.append(_Step(left.s, gang.job.id, f"has ended, {left.why}", gang))
     paused = {gang.key for gang in gangs if isinstance(work.phase_of(gang), Paused)}
     return _Live(gangs, ends, paused)
 
 
-def forecast(state: State, look: AsIf, shape: Shape, now: Now) -> Parts[Forecast]:
+def forecast(state: State, case: Case, shape: Shape, now: Now) -> Parts[Forecast]:
     """The estimate for a gang that waits for resources only."""
     try:
-        places = yield from look.places(shape)
+        places = yield from case.places(shape)
         if places is not None:
             nodes = tuple(place.node for place in places)
             return Forecast(0.0, "resources are free now", nodes)
-        return (yield from _forecast(look, shape, (yield from _live(state, now))))
-    except TooManyLooks:
+        return (yield from _forecast(case, shape, (yield from _live(state, now))))
+    except TrialBudgetExceeded:
         return Forecast(None, "unknown: the site is too large for so many alternatives")
 
 
-def _forecast(look: AsIf, shape: Shape, live: _Live) -> Parts[Forecast]:
-    def start_of(look: AsIf, shape: Shape) -> Parts[float | None]:
-        if (yield from look.fits(shape)):
+def _forecast(case: Case, shape: Shape, live: _Live) -> Parts[Forecast]:
+    def start_of(case: Case, shape: Shape) -> Parts[float | None]:
+        if (yield from case.fits(shape)):
             return 0.0
-        found = yield from _find(look, shape, _with_ahead(look, live.ends))
+        found = yield from _find(case, shape, _with_ahead(case, live.ends))
         return None if found is None else found.within_s
 
-    found = yield from _find(look, shape, _with_ahead(look, live.ends))
-    if found is None and (yield from look.estimate(start_of)):
-        found = yield from _find(look, shape, _with_ahead(look, live.ends))
+    found = yield from _find(case, shape, _with_ahead(case, live.ends))
+    if found is None and (yield from case.estimate(start_of)):
+        found = yield from _find(case, shape, _with_ahead(case, live.ends))
     if found is not None:
         return found
-    ending = _gone(_with_ahead(look, live.ends))
-    return Forecast(None, (yield from _not_known(look, shape, live, ending)))
+    ending = _ended_gangs(_with_ahead(case, live.ends))
+    return Forecast(None, (yield from _not_known(case, shape, live, ending)))
 
 
-def _with_ahead(look: AsIf, ends: _Steps) -> _Steps:
+def _with_ahead(case: Case, ends: _Steps) -> _Steps:
     """All ends, in order of time."""
     ahead = (
         _Step(over_s, job, "has run, which is ahead of it in the queue")
-        for over_s, job in look.ahead_ends()
+        for over_s, job in case.ahead_ends()
     )
     return sorted([*ends, *ahead], key=lambda step: (step.s, step.job))
 
 
-def _gone(steps: _Steps) -> list[Gang]:
+def _ended_gangs(steps: _Steps) -> list[Gang]:
     return [step.gang for step in steps if step.gang is not None]
 
 
-def _find(look: AsIf, shape: Shape, steps: _Steps) -> Parts[Forecast | None]:
-    found = yield from _among_ends(look, shape, steps, 0.0)
-    return found or (yield from _after_reservations(look, shape, steps))
+def _find(case: Case, shape: Shape, steps: _Steps) -> Parts[Forecast | None]:
+    found = yield from _among_ends(case, shape, steps, 0.0)
+    return found or (yield from _after_reservations(case, shape, steps))
 
 
-def _after_reservations(look: AsIf, shape: Shape, steps: _Steps) -> Parts[Forecast | None]:
+def _after_reservations(case: Case, shape: Shape, steps: _Steps) -> Parts[Forecast | None]:
     """Tries the times from which reservations open nodes that they bar now; the first that fits."""
-    reservations = look.reservations
-    openings = [] if reservations is None else reservations.openings(look.stay)
+    reservations = case.reservations
+    openings = [] if reservations is None else reservations.openings(case.stay)
     for at_s, why in openings[:MAX_OPENINGS]:
-        gone = _gone([step for step in steps if step.s <= at_s])
-        if (yield from look.fits(shape, gone, at_s=at_s, later_s=at_s)):
+        removed = _ended_gangs([step for step in steps if step.s <= at_s])
+        if (yield from case.fits(shape, removed, at_s=at_s, later_s=at_s)):
             return Forecast(at_s, why)
-        found = yield from _among_ends(look, shape, steps, at_s)
+        found = yield from _among_ends(case, shape, steps, at_s)
         if found is not None:
             return found
     return None
 
 
-def _among_ends(look: AsIf, shape: Shape, steps: _Steps, from_s: float) -> Parts[Forecast | None]:
+def _among_ends(case: Case, shape: Shape, steps: _Steps, from_s: float) -> Parts[Forecast | None]:
     """Finds the first end after which it fits, with reservations as of `from_s`."""
 
     def fits(count: int, later_s: float = from_s) -> Parts[bool]:
         at_s = max(from_s, steps[count - 1].s) if count else from_s
-        return look.fits(shape, _gone(steps[:count]), at_s=at_s, later_s=later_s)
+        return case.fits(shape, _ended_gangs(steps[:count]), at_s=at_s, later_s=later_s)
 
     if not steps or not (yield from fits(len(steps))):
         return None
@@ -148,28 +148,28 @@ def _among_ends(look: AsIf, shape: Shape, steps: _Steps, from_s: float) -> Parts
         middle = (low + high) // 2
         low, high = (low, middle) if (yield from fits(middle + 1)) else (middle + 1, high)
     last = steps[low]
-    if look.reservations is not None and not (yield from fits(low + 1, last.s)):
+    if case.reservations is not None and not (yield from fits(low + 1, last.s)):
         return None  # by then another reservation has begun, or is too near
     return Forecast(last.s, f"once job {last.job} {last.why}")
 
 
-def _not_known(look: AsIf, shape: Shape, live: _Live, ending: Sequence[Gang]) -> Parts[str]:
-    later_s = yield from _open_s(look, shape, live.gangs)
+def _not_known(case: Case, shape: Shape, live: _Live, ending: Sequence[Gang]) -> Parts[str]:
+    later_s = yield from _open_s(case, shape, live.gangs)
     if later_s is None:
-        lacks = yield from look.lacks(shape, live.gangs)
+        lacks = yield from case.lacks(shape, live.gangs)
         return f"unknown: even with all running jobs removed: {lacks}"
-    if not (yield from look.fits(shape, live.gangs, later_s=later_s)):
-        if look.is_too_much:
+    if not (yield from case.fits(shape, live.gangs, later_s=later_s)):
+        if case.is_too_much:
             return "unknown: too many jobs are ahead of it in the queue"
         return "unknown: it depends on run times of jobs ahead of it in the queue"
     known = {gang.key for gang in ending}
     endless = [gang for gang in live.gangs if gang.key not in known]
     if not endless:
         return "unknown: what holds its nodes may run until reservations close them"
-    holding = yield from look.holding(shape, endless)
+    holding = yield from case.holding(shape, endless)
     if len(holding) < len(endless):
-        gone = [*ending, *holding]
-        endless = holding if (yield from look.fits(shape, gone, later_s=later_s)) else endless
+        removed = [*ending, *holding]
+        endless = holding if (yield from case.fits(shape, removed, later_s=later_s)) else endless
     jobs = list(dict.fromkeys(gang.job.id for gang in endless))
     is_paused = any(gang.key in live.paused for gang in endless)
     holds, has = ("holds", "has") if len(jobs) == 1 else ("hold", "have")
@@ -177,11 +177,11 @@ def _not_known(look: AsIf, shape: Shape, live: _Live, ending: Sequence[Gang]) ->
     return f"unknown: {named('job', jobs)} {holds} the resources it needs and {why}"
 
 
-def _open_s(look: AsIf, shape: Shape, live: Sequence[Gang]) -> Parts[float | None]:
+def _open_s(case: Case, shape: Shape, live: Sequence[Gang]) -> Parts[float | None]:
     """Time from which reservations would let it start if nothing else ran; None = never."""
-    reservations = look.reservations
-    openings = [] if reservations is None else reservations.openings(look.stay)[:MAX_OPENINGS]
+    reservations = case.reservations
+    openings = [] if reservations is None else reservations.openings(case.stay)[:MAX_OPENINGS]
     for later_s in (0.0, *(at_s for at_s, _ in openings)):
-        if (yield from look.fits(shape, live, is_first=True, later_s=later_s)):
+        if (yield from case.fits(shape, live, is_first=True, later_s=later_s)):
             return later_s
     return None

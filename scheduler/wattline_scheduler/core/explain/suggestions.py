@@ -12,7 +12,7 @@ from wattline_protocol.text.quantities import format_duration
 from wattline_protocol.text.wording import counted, listed
 from wattline_protocol.views.site_views import Remedy
 from wattline_scheduler.core.admission.learned_demand import shape_for
-from wattline_scheduler.core.explain.hypothetical import AsIf, TooManyLooks
+from wattline_scheduler.core.explain.hypothetical import Case, TrialBudgetExceeded
 from wattline_scheduler.core.model.jobs.job import Ending, Gang
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.cancel_requeue import name_of
@@ -24,31 +24,31 @@ MAX_BEGINNINGS = 8
 """Maximum number of reservation starts tried as the end of the job."""
 
 
-def remedies(state: State, look: AsIf, owner: UserName, spec: JobSpec) -> Parts[tuple[Remedy, ...]]:
+def remedies(state: State, case: Case, owner: UserName, spec: JobSpec) -> Parts[tuple[Remedy, ...]]:
     """Remedies, each sufficient alone. Those beyond the trial budget are omitted."""
     found = list[Remedy | None]()
-    with suppress(TooManyLooks):  # each is a hint; a subset of them is valid too
+    with suppress(TrialBudgetExceeded):  # each is a hint; a subset of them is valid too
         shape = shape_for(state, owner, spec)
-        if not (yield from look.fits(shape)):
-            found.append((yield from _making_way(state, look, shape)))
-            found.append((yield from _fewer_gpus(state, look, owner, spec)))
-            found.append((yield from _fewer_nodes(state, look, owner, spec)))
-            found.append((yield from _shorter(look, shape, spec)))
+        if not (yield from case.fits(shape)):
+            found.append((yield from _by_preemption(state, case, shape)))
+            found.append((yield from _fewer_gpus(state, case, owner, spec)))
+            found.append((yield from _fewer_nodes(state, case, owner, spec)))
+            found.append((yield from _shorter(case, shape, spec)))
     return tuple(remedy for remedy in found if remedy is not None)
 
 
-def _making_way(state: State, look: AsIf, shape: Shape) -> Parts[Remedy | None]:
-    chosen = yield from look.making_way(shape)
+def _by_preemption(state: State, case: Case, shape: Shape) -> Parts[Remedy | None]:
+    chosen = yield from case.to_preempt(shape)
     gangs = [gang for gang in chosen if not isinstance(state.work.phase_of(gang), Ending)]
-    return Remedy("preempt", _made_way(gangs)) if gangs else None
+    return Remedy("preempt", _preempted_text(gangs)) if gangs else None
 
 
-def _fewer_gpus(state: State, look: AsIf, owner: UserName, spec: JobSpec) -> Parts[Remedy | None]:
+def _fewer_gpus(state: State, case: Case, owner: UserName, spec: JobSpec) -> Parts[Remedy | None]:
     wanted = spec.resources.gpus_per_node
     least = 1 if spec.resources.gpu_share_permille == WHOLE_GPU else wanted
 
     def fits(gpus: int) -> Parts[bool]:
-        return look.fits(_with(state, owner, spec, "gpus_per_node", gpus))
+        return case.fits(_with(state, owner, spec, "gpus_per_node", gpus))
 
     most = yield from _most(fits, least, wanted)
     if most is None:
@@ -58,23 +58,23 @@ def _fewer_gpus(state: State, look: AsIf, owner: UserName, spec: JobSpec) -> Par
     )
 
 
-def _fewer_nodes(state: State, look: AsIf, owner: UserName, spec: JobSpec) -> Parts[Remedy | None]:
+def _fewer_nodes(state: State, case: Case, owner: UserName, spec: JobSpec) -> Parts[Remedy | None]:
     wanted = spec.resources.nodes
-    most = yield from _most(lambda n: look.fits(_with(state, owner, spec, "nodes", n)), 1, wanted)
+    most = yield from _most(lambda n: case.fits(_with(state, owner, spec, "nodes", n)), 1, wanted)
     if most is None:
         return None
     return Remedy("nodes", f"with {counted(most, 'node')} instead of {wanted} it would start now")
 
 
-def _shorter(look: AsIf, shape: Shape, spec: JobSpec) -> Parts[Remedy | None]:
+def _shorter(case: Case, shape: Shape, spec: JobSpec) -> Parts[Remedy | None]:
     """A shorter run time limit, with which it ends before a reservation begins."""
-    if look.reservations is None or spec.reservation or spec.kind == "service":
+    if case.reservations is None or spec.reservation or spec.kind == "service":
         return None
-    for begins_s in look.reservations.begins_s()[:MAX_BEGINNINGS]:
+    for begins_s in case.reservations.begins_s()[:MAX_BEGINNINGS]:
         runtime_s = math.floor(begins_s - MARGIN_S - spec.recovery.grace_s)
-        if look.stay.needs_s <= begins_s or runtime_s <= 0:
+        if case.stay.needs_s <= begins_s or runtime_s <= 0:
             continue
-        if (yield from look.fits(shape, stay=Stay(runs_s=runtime_s + spec.recovery.grace_s))):
+        if (yield from case.fits(shape, stay=Stay(runs_s=runtime_s + spec.recovery.grace_s))):
             limit = f"with a run time limit of {format_duration(float(runtime_s))} (--time)"
             return Remedy("time", f"{limit} it would start now: its nodes are reserved after that")
     return None
@@ -96,7 +96,7 @@ def _most(fits: Callable[[int], Parts[bool]], least: int, wanted: int) -> Parts[
     return low
 
 
-def _made_way(gangs: list[Gang]) -> str:
+def _preempted_text(gangs: list[Gang]) -> str:
     by_job: dict[int, list[Gang]] = {}
     for gang in sorted(gangs, key=lambda g: g.key):
         by_job.setdefault(gang.job.id, []).append(gang)

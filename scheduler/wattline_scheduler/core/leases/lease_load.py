@@ -9,7 +9,7 @@ from wattline_protocol.wire.agent_messages import GpuInfo
 from wattline_scheduler.core.model.jobs.job import Attempt, Gang, Paused, Starting
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.state import State
-from wattline_scheduler.power.books.watt_admission import Kept
+from wattline_scheduler.power.books.watt_admission import Booking
 from wattline_scheduler.power.demand.node_load import (
     GpuLoad,
     NodeLoad,
@@ -145,7 +145,7 @@ def floor_of(node: NodeNow, *, only: Gang | None = None) -> int:
     return wall_mw(least_mw, node.site.psu_efficiency_permille)
 
 
-def kept_of(state: State, node: NodeNow) -> Kept:
+def booking_of(state: State, node: NodeNow) -> Booking:
     """Booked power of the node with the work placed on it, paused work included."""
     base_mw = node.non_gpu_worst_mw
     held: list[tuple[GpuIndex, int]] = []
@@ -163,7 +163,7 @@ def kept_of(state: State, node: NodeNow) -> Kept:
             base_mw += gpu_floor_mw(gpu)
         else:
             base_mw += gpu.idle_mw
-    return Kept(
+    return Booking(
         node=node.id,
         base_mw=base_mw,
         busy_mw=sum(mw for _, mw in held),

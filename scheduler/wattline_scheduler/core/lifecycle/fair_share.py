@@ -48,7 +48,7 @@ def tick_shares(state: State, now: Now) -> None:
     state.shares_at = now.mono_s
     spells = (_spell(attempt, attempt.usage, now) for attempt in work.live.values())
     ledger.update_live(spells, now.unix_s)
-    waiting = (line.key.account for line in work.queue.lines.values())
+    waiting = (job_class.key.account for job_class in work.queue.classes.values())
     accounts = dict.fromkeys((*ledger.names("account"), *waiting))
     work.queue.order.note({name: ledger.use(("account", name), now.unix_s) for name in accounts})
     tick_quotas(state, now)

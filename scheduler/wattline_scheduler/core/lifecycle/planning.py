@@ -60,7 +60,7 @@ def decide(
         busy_on=partial(busy_on, state),
         busy_in=partial(busy_in, state),
         least_priority=state.work.least_priority,
-        quotas=state.work.quotas.rooms(),
+        quotas=state.work.quotas.headrooms(),
     )
     result = plan(seen, state.picture.looks, limits)
     checked = _checked(state, seen, result.placements)

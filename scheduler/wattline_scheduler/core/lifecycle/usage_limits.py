@@ -59,7 +59,7 @@ def end_used_up(state: State, job: Job, now: Now) -> str:
 
 def end_used_up_in_queue(state: State, now: Now) -> None:
     """Checks queued jobs before a plan, since their last try may have reached a limit by now."""
-    for job in [job for job in state.work.metered.values() if job.line is not None]:
+    for job in [job for job in state.work.metered.values() if job.job_class is not None]:
         end_used_up(state, job, now)
 
 

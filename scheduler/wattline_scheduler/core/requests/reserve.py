@@ -16,7 +16,7 @@ from wattline_protocol.wire.client_messages import (
     Done,
 )
 from wattline_protocol.wire.reservations import Reserve, Unreserve
-from wattline_scheduler.core.admission.reservations import by_part, end, keep, said
+from wattline_scheduler.core.admission.reservations import add, by_part, end, said
 from wattline_scheduler.core.leases.fault_barrier import total
 from wattline_scheduler.core.model.events import ClientAsked
 from wattline_scheduler.core.model.jobs.job import Gang
@@ -73,7 +73,7 @@ def reserve(state: State, event: ClientAsked, request: Reserve, now: Now) -> Ans
         requester=user,
         why=request.reason,
     )
-    keep(state, record, now)
+    add(state, record, now)
     text = f"{record.name} keeps {said(state, record)}"
     why = f" ({record.why})" if record.why else ""
     state.journal.act("reservation_made", f"reservation {text}{why}", now, actor=user)
@@ -249,7 +249,7 @@ def _free_within_s(state: State, node: NodeNow, now: Now) -> float:
 
 
 def _ends_within_s(state: State, gang: Gang, now: Now) -> float:
-    left = left_of(state.work.longest, gang, now)
+    left = left_of(state.work.runtime_bounds, gang, now)
     return math.inf if left is None else left.s
 
 

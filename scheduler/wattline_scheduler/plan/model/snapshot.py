@@ -15,7 +15,7 @@ from wattline_scheduler.plan.mix.fragmentation import Prices
 from wattline_scheduler.plan.model.columns import PRIORITY_LEVELS, Columns
 from wattline_scheduler.plan.model.reserved_nodes import Reservations
 from wattline_scheduler.plan.model.shape import GangKey, Waiting
-from wattline_scheduler.power.books.watt_admission import Kept
+from wattline_scheduler.power.books.watt_admission import Booking
 
 DEFAULT_WEIGHTS = Weights()
 
@@ -46,7 +46,7 @@ class NodeOffer:
     cpus_free: int
     memory_bytes: int
     memory_free_bytes: int
-    kept: Kept
+    kept: Booking
     parts: tuple[Part, ...] = ()
     """Partially allocated GPUs, by index."""
     in_use: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ from wattline_scheduler.plan.model.shape import Waiting
 from wattline_scheduler.plan.model.snapshot import NodeOffer, RowName, Snapshot
 from wattline_scheduler.plan.search.score_cache import Looks
 from wattline_scheduler.power.books.books import Books
-from wattline_scheduler.power.books.watt_admission import Kept, admission_room
+from wattline_scheduler.power.books.watt_admission import Booking, admission_room
 from wattline_scheduler.power.topology.domains import Domains
 from wattline_scheduler.power.topology.matrix import Bools, Ints
 
@@ -88,6 +88,6 @@ class Picture:
 
 
 def _closed(node: Node) -> NodeOffer:
-    kept = Kept(node.id, 0, 0, PERMILLE, is_controlled=False)
+    kept = Booking(node.id, 0, 0, PERMILLE, is_controlled=False)
     labels = frozenset(node.labels.items())
     return NodeOffer(node.id, node.rack, "never heard", (), (), 0, 0, 0, 0, kept, labels=labels)

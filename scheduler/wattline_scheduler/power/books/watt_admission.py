@@ -19,7 +19,7 @@ Pausing it frees all of that, or has already freed it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Booking:
     """Watts that must stay available to a node with its placed work."""
 
     node: NodeId

@@ -19,7 +19,7 @@ from wattline_protocol.ids import Instant, NodeId
 from wattline_protocol.site.sensing import Meter
 from wattline_protocol.text.wording import power_text
 from wattline_protocol.views.site_views import MeterTrust
-from wattline_scheduler.power.topology.least_squares import Line
+from wattline_scheduler.power.topology.least_squares import LeastSquares
 
 Trust = MeterTrust
 """`unread`: not read yet, and not overdue."""
@@ -125,7 +125,7 @@ class MeterNow:
         default_factory=lambda: deque(maxlen=MAX_NOTES)
     )
     """Time and value of readings whose excess waits for the beats of their moment."""
-    _line: Line = field(default_factory=Line)
+    _fit: LeastSquares = field(default_factory=LeastSquares)
     _believed_at: Instant | None = None
     _pending_mw: int | None = None
     _rejected: int = 0
@@ -282,9 +282,9 @@ class MeterNow:
         is_loaded = drawn_mw * 1000 >= self.rating_mw * LOADED_PERMILLE
         if not newest.is_complete or not is_loaded:
             return
-        self._line.add(drawn_mw, nodes_mw, at)
+        self._fit.add(drawn_mw, nodes_mw, at)
         least, most = FACTOR_RANGE_PERMILLE
-        ratio = self._line.ratio()
+        ratio = self._fit.ratio()
         if ratio is not None:
             self.factor_permille = min(most, max(least, round(ratio * 1000)))
 
@@ -297,7 +297,7 @@ class MeterNow:
         if not self._notes:
             return self.held_mw
         still_mw = max(0, committed_mw - self._notes[-1][1].drawn_mw)
-        slope = self._line.slope(self.rating_mw * FIT_SPREAD_PERMILLE / 1000)
+        slope = self._fit.slope(self.rating_mw * FIT_SPREAD_PERMILLE / 1000)
         steeper = max(0.0, slope - 1.0 - TOLERANCE_PERMILLE / 1000)
         return self.held_mw + int(steeper * still_mw) if self.held_mw else 0
 

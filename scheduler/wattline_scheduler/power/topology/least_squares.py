@@ -9,7 +9,7 @@ SLOPE_RANGE = (0.0, 1.5)
 
 
 @dataclass(slots=True)
-class Line:
+class LeastSquares:
     """Weighted sums; a pair has half its weight after `HALF_LIFE_S`."""
 
     weight: float = 0.0

@@ -146,7 +146,7 @@ class Reads:
         tariff = self._state.site.tariff
         job = self._state.work.jobs.get(number)
         if job is not None:
-            return Jobs((job_in_full(job, tariff, self._state.work.longest, now),))
+            return Jobs((job_in_full(job, tariff, self._state.work.runtime_bounds, now),))
         on_record = self._store.job(number)
         if on_record is None:
             return no_job(number, self._state.next_job)

@@ -102,9 +102,9 @@ def not_queued(h: Harness) -> None:
 
 
 def queued_twice(h: Harness) -> None:
-    line = first_waiting(h).line
-    assert line is not None
-    line.entries.append(line.entries[0])
+    job_class = first_waiting(h).job_class
+    assert job_class is not None
+    job_class.entries.append(job_class.entries[0])
 
 
 def ordered_in_part(h: Harness) -> None:

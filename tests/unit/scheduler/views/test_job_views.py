@@ -199,11 +199,11 @@ def test_a_job_looks_the_same_from_disk() -> None:
 def test_a_job_says_when_it_is_expected_to_end() -> None:
     """The last of what runs; nothing where somebody waits yet, or nobody knows."""
     h = joined(site().rack("a", 1).build())
-    longest = h.cluster.state.work.longest
+    bounds = h.cluster.state.work.runtime_bounds
     known, unknown = h.submit(job().gpus(1).runtime(600)), h.submit(job().gpus(1))
     array = h.submit(job().gpus(4).array(3).runtime(600))
     h.run(10)
-    seen = [job_in_full(h.job(n), TARIFF, longest, h.now) for n in (known, unknown, array)]
+    seen = [job_in_full(h.job(n), TARIFF, bounds, h.now) for n in (known, unknown, array)]
     grace_s = h.job(known).spec.recovery.grace_s
     assert seen[0].expected_end_why == "by its limit at the latest"
     assert seen[0].expected_end_unix_s is not None

@@ -14,7 +14,7 @@ from wattline_protocol.views.site_views import JobState
 from wattline_protocol.wire.agent_messages import TaskReport, TaskUsage
 from wattline_scheduler.core.model.jobs.job_kind import kind_of
 from wattline_scheduler.core.model.jobs.sorted_numbers import SortedNumbers
-from wattline_scheduler.core.model.queue.job_class import Line
+from wattline_scheduler.core.model.queue.job_class import JobClass
 from wattline_scheduler.core.model.usage.gpu_idle_watch import IdleWatch
 from wattline_scheduler.core.model.usage.usage import NO_USAGE
 from wattline_scheduler.plan.learning.progress_rate import Course
@@ -260,7 +260,7 @@ class Job:
     """Number of gangs in each phase."""
     ready: SortedNumbers = field(default_factory=SortedNumbers)
     """Numbers of pending gangs that are not backing off."""
-    line: Line | None = None
+    job_class: JobClass | None = None
     """Its class in the queue while it is queued."""
     held: set[int] = field(default_factory=set)
     """Numbers of gangs with a hold of their own."""

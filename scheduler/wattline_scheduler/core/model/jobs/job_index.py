@@ -27,7 +27,7 @@ from wattline_scheduler.core.model.jobs.job import (
 from wattline_scheduler.core.model.jobs.service_names import ServiceNames
 from wattline_scheduler.core.model.queue.queue import Queue
 from wattline_scheduler.core.model.queue.queue_order import Order
-from wattline_scheduler.core.model.queue.runtime_bounds import Longest
+from wattline_scheduler.core.model.queue.runtime_bounds import RuntimeBounds
 from wattline_scheduler.core.model.timers import Timers
 from wattline_scheduler.core.model.usage.open_job_counts import OpenJobs
 from wattline_scheduler.core.model.usage.quota_book import QuotaBook
@@ -64,8 +64,8 @@ class Workload:
         self.tokens: dict[tuple[UserName, str], JobId] = {}
         """By user, so that a guessed token neither reveals nor blocks a job of another user."""
         self.live: dict[TaskRef, Attempt] = {}
-        self.longest = Longest()
-        self.queue = Queue(order, self.longest)
+        self.runtime_bounds = RuntimeBounds()
+        self.queue = Queue(order, self.runtime_bounds)
         """Jobs with a gang that may start."""
         self.quotas = quotas
         self.services = services
@@ -214,10 +214,10 @@ class Workload:
         (`is_end`); also an upper bound if the work was completed (`is_done`)."""
         job = gang.job
         self.queue.order.service.held(gang, held_s, is_end=is_end)
-        if is_done and self.longest.note(job.kind, held_s):
+        if is_done and self.runtime_bounds.note(job.kind, held_s):
             for number in self.queue.unknown(job.kind):
                 other = self.jobs.get(number)
-                if other is not None and other.line is not None:
+                if other is not None and other.job_class is not None:
                     self.requeue(other)
 
     def end_backoffs(self, now: Now) -> bool:
@@ -239,16 +239,17 @@ class Workload:
     def waiting(self) -> tuple[Waiting, ...]:
         """The queue in the planner's form: of each class at most as many jobs as one cycle can
         place, so that ten thousand equal jobs cost a cycle no more than a few hundred."""
-        runs_s = {key: self.queue.runs_s(key) for key in self.queue.lines}
+        runs_s = {key: self.queue.runs_s(key) for key in self.queue.classes}
         return tuple(
-            self._waiting_of(self.jobs[number], runs_s[line.key])
-            for number, line in self.queue.fronts()
+            self._waiting_of(self.jobs[number], runs_s[job_class.key])
+            for number, job_class in self.queue.fronts()
         )
 
     def note_waits(self, waits: Mapping[JobId, str]) -> None:
         """Stores wait reasons of a plan; jobs further back in a class share that of its last."""
-        for line in self.queue.lines.values():
-            line.wait_reason = waits.get(line.last, "") if line.last is not None else ""
+        for job_class in self.queue.classes.values():
+            last = job_class.last
+            job_class.wait_reason = waits.get(last, "") if last is not None else ""
         for job, reason in waits.items():
             self.jobs[job].wait_reason = reason
 

@@ -7,7 +7,7 @@ is learned again from the jobs in memory.
 
 from wattline_protocol.job.spec import WHOLE_GPU
 from wattline_scheduler.core.model.jobs.job import Gang
-from wattline_scheduler.core.model.queue.job_class import LineKey
+from wattline_scheduler.core.model.queue.job_class import ClassKey
 from wattline_scheduler.plan.learning.gittins import Groups, Runtimes, alike, bin_of
 from wattline_scheduler.plan.model.columns import GpuClasses
 from wattline_scheduler.plan.model.device_classes import size_milli
@@ -36,7 +36,7 @@ class Service:
         if is_end:
             self._runtimes.ended(groups, last)
 
-    def later_s(self, key: LineKey) -> float:
+    def later_s(self, key: ClassKey) -> float:
         """Expected service of a class, up to a bound, as a delay of its submission time.
 
         Only a kind with enough observations may rank earlier than by its age: short runs of other

@@ -10,7 +10,7 @@ Entry = tuple[UnixTime, JobId]
 """Submission time and job number."""
 
 
-class LineKey(NamedTuple):
+class ClassKey(NamedTuple):
     """All properties of a job known to the planner, except its age. The shape has its priority."""
 
     shape: Shape
@@ -26,10 +26,10 @@ class LineKey(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
-class Line:
+class JobClass:
     """Queued jobs of one class: a plan's result for the first ones holds for all behind them."""
 
-    key: LineKey
+    key: ClassKey
     entries: list[Entry] = field(default_factory=list)
     last: JobId | None = None
     """The last of them that the newest plan evaluated."""

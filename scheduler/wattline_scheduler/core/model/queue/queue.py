@@ -14,9 +14,9 @@ from typing import NamedTuple
 from wattline_protocol.ids import JobId, UnixTime, UserName
 from wattline_protocol.job.spec import JobSpec
 from wattline_scheduler.core.model.jobs.job import Job
-from wattline_scheduler.core.model.queue.job_class import Entry, Line, LineKey
+from wattline_scheduler.core.model.queue.job_class import ClassKey, Entry, JobClass
 from wattline_scheduler.core.model.queue.queue_order import Order, Rank
-from wattline_scheduler.core.model.queue.runtime_bounds import Longest
+from wattline_scheduler.core.model.queue.runtime_bounds import RuntimeBounds
 from wattline_scheduler.plan.cycle import MAX_PLACEMENTS
 from wattline_scheduler.plan.learning.fairshare import Level
 from wattline_scheduler.plan.model.shape import Shape
@@ -33,10 +33,10 @@ class Ahead(NamedTuple):
 class Queue:
     """Job classes and their order."""
 
-    def __init__(self, order: Order, longest: Longest) -> None:
+    def __init__(self, order: Order, bounds: RuntimeBounds) -> None:
         self.order = order
-        self.longest = longest
-        self.lines: dict[LineKey, Line] = {}
+        self.runtime_bounds = bounds
+        self.classes: dict[ClassKey, JobClass] = {}
         self._count = 0
         self._unknown: dict[str, dict[JobId, None]] = {}
         """By the kind at the time of queueing; an update may have changed it."""
@@ -47,41 +47,41 @@ class Queue:
 
     def set(self, job: Job, *, wants_in: bool) -> None:
         """Queues, moves or removes the job."""
-        if job.line is None and not wants_in:
+        if job.job_class is None and not wants_in:
             return
         key = self.key(job) if wants_in else None
-        if job.line is not None:
-            if job.line.key == key:
+        if job.job_class is not None:
+            if job.job_class.key == key:
                 return
-            self._leave(job.line, job)
+            self._leave(job.job_class, job)
         if key is not None:
-            line = self.lines.get(key)
-            if line is None:
-                line = self.lines[key] = Line(key)
-            insort(line.entries, _entry(job))
-            job.line = line
+            job_class = self.classes.get(key)
+            if job_class is None:
+                job_class = self.classes[key] = JobClass(key)
+            insort(job_class.entries, _entry(job))
+            job.job_class = job_class
             self._count += 1
             if not key.kind:
                 self._unknown.setdefault(job.kind, {})[job.id] = None
 
-    def _leave(self, line: Line, job: Job) -> None:
-        del line.entries[bisect_left(line.entries, _entry(job))]
-        if not line.entries:
-            del self.lines[line.key]
-        job.line = None
+    def _leave(self, job_class: JobClass, job: Job) -> None:
+        del job_class.entries[bisect_left(job_class.entries, _entry(job))]
+        if not job_class.entries:
+            del self.classes[job_class.key]
+        job.job_class = None
         self._count -= 1
         alike = self._unknown.get(job.kind, {})
         alike.pop(job.id, None)
         if not alike:
             self._unknown.pop(job.kind, None)
 
-    def key_of(self, owner: UserName, spec: JobSpec, shape: Shape, kind: str) -> LineKey:
+    def key_of(self, owner: UserName, spec: JobSpec, shape: Shape, kind: str) -> ClassKey:
         """Class of a job, submitted or not."""
-        return LineKey(
+        return ClassKey(
             shape=shape,
             account=spec.account or owner,
             queue=spec.queue,
-            kind=kind if self.longest.knows(kind) else "",
+            kind=kind if self.runtime_bounds.knows(kind) else "",
             runtime_s=spec.limits.runtime_s,
             grace_s=spec.recovery.grace_s,
             is_service=spec.kind == "service",
@@ -89,45 +89,45 @@ class Queue:
             reservation=spec.reservation,
         )
 
-    def key(self, job: Job) -> LineKey:
+    def key(self, job: Job) -> ClassKey:
         """Class of a job."""
         key = self.key_of(job.record.owner, job.spec, job.shape, job.kind)
         return key._replace(is_late=bool(job.late), grace_s=job.grace_s)
 
-    def runs_s(self, key: LineKey) -> float | None:
+    def runs_s(self, key: ClassKey) -> float | None:
         """Maximum runtime of a gang of such a job; None = unknown."""
         if key.is_service:
             return None
-        return self.longest.bound_s(key.kind, key.runtime_s, key.grace_s)
+        return self.runtime_bounds.bound_s(key.kind, key.runtime_s, key.grace_s)
 
     def unknown(self, kind: str) -> list[JobId]:
         """Queued jobs of a kind whose runtime was unknown when they were queued."""
         return list(self._unknown.get(kind, ()))
 
-    def fronts(self) -> Iterator[tuple[JobId, Line]]:
+    def fronts(self) -> Iterator[tuple[JobId, JobClass]]:
         """The first jobs of each class, as many as one cycle can place, all in order."""
         seen: dict[tuple[int, Level], list[tuple[float, JobId, int]]] = {}
-        for number, line in enumerate(self.lines.values()):
-            before, later_s = self.order.rank(line.key)
-            front = line.entries[:MAX_PLACEMENTS]
-            line.last = front[-1][1]
+        for number, job_class in enumerate(self.classes.values()):
+            before, later_s = self.order.rank(job_class.key)
+            front = job_class.entries[:MAX_PLACEMENTS]
+            job_class.last = front[-1][1]
             alike = seen.setdefault(before, [])
             alike += [(at + later_s, job, number) for at, job in front]
-        lines = list(self.lines.values())
+        classes = list(self.classes.values())
         for before in sorted(seen):
             for _, job, number in sorted(seen[before]):
-                yield job, lines[number]
+                yield job, classes[number]
 
     def ahead_of(self, rank: Rank, submitted_unix_s: float, job: JobId) -> Ahead:
         """Number of jobs ahead of one of this rank."""
         turn_s, ahead = submitted_unix_s + rank.later_s, [0, 0, 0]
-        for line in self.lines.values():
-            other = self.order.rank(line.key)
+        for job_class in self.classes.values():
+            other = self.order.rank(job_class.key)
             if other.before < rank.before:
-                ahead[other.before[0] == rank.before[0]] += len(line.entries)
+                ahead[other.before[0] == rank.before[0]] += len(job_class.entries)
             elif other.before == rank.before:
                 turn = UnixTime(turn_s - other.later_s)
-                ahead[2] += bisect_left(line.entries, (turn, job))
+                ahead[2] += bisect_left(job_class.entries, (turn, job))
         return Ahead(*ahead)
 
 

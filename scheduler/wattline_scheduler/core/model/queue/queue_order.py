@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from wattline_scheduler.core.model.queue.expected_service import Service
-from wattline_scheduler.core.model.queue.job_class import LineKey
+from wattline_scheduler.core.model.queue.job_class import ClassKey
 from wattline_scheduler.plan.learning.fairshare import (
     NOTHING,
     FairTree,
@@ -51,7 +51,7 @@ class Order:
         """Standings of all accounts of the site file and all known ones."""
         return dict(self._standings)
 
-    def rank(self, key: LineKey) -> Rank:
+    def rank(self, key: ClassKey) -> Rank:
         """Rank of the jobs of a class."""
         level = comparable(self.standing(key.account).level)
         return Rank((-key.shape.priority, level), self.service.later_s(key))

@@ -19,7 +19,7 @@ from wattline_scheduler.core.model.jobs.job import (
     Starting,
 )
 from wattline_scheduler.core.model.node import NodeNow
-from wattline_scheduler.core.model.queue.runtime_bounds import Longest
+from wattline_scheduler.core.model.queue.runtime_bounds import RuntimeBounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,8 @@ class End:
     """Estimated from similar jobs or its own pace; void once the gang runs beyond it."""
 
 
-def ends_of(longest: Longest | None, gang: Gang, phase: Phase | None = None) -> list[End]:
-    """Known ends. `longest` None: by limits only, no estimates. `phase`: instead of its own."""
+def ends_of(bounds: RuntimeBounds | None, gang: Gang, phase: Phase | None = None) -> list[End]:
+    """Known ends. `bounds` None: by limits only, no estimates. `phase`: instead of its own."""
     spec, phase = gang.job.spec, phase or gang.phase
     if isinstance(phase, Ending):
         stopped = Instant(phase.since + gang.job.grace_s)
@@ -46,16 +46,16 @@ def ends_of(longest: Longest | None, gang: Gang, phase: Phase | None = None) -> 
     if spec.limits.runtime_s:
         by_limit = Instant(over + spec.limits.runtime_s)
         found.append(End(by_limit, "by its limit at the latest"))
-    guess = _guess(longest, gang, over) if longest is not None else None
+    guess = _guess(bounds, gang, over) if bounds is not None else None
     return found if guess is None else [*found, guess]
 
 
-def _guess(longest: Longest, gang: Gang, over: float) -> End | None:
+def _guess(bounds: RuntimeBounds, gang: Gang, over: float) -> End | None:
     """By its own pace if it reports one, else by the learned runtime from `over` on."""
     course = gang.live[0].course if gang.live else None
     if course is not None and course.end_s is not None:
         return End(Instant(course.end_s), "going by how far it says it is", is_guess=True)
-    took_s = longest.learned_s(gang.job.kind)
+    took_s = bounds.learned_s(gang.job.kind)
     if took_s is None:
         return None
     return End(Instant(over + took_s), "going by how long such jobs took", is_guess=True)
@@ -73,7 +73,7 @@ def began_at(phase: Phase) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class RemainingTime:
     """Remaining time of a gang, and how it is known."""
 
     s: float
@@ -81,36 +81,36 @@ class Left:
 
 
 def _end_of(
-    longest: Longest | None, gang: Gang, now: Now, phase: Phase | None = None
+    bounds: RuntimeBounds | None, gang: Gang, now: Now, phase: Phase | None = None
 ) -> End | None:
     """The earliest known end, without estimates that have passed."""
-    ends = [end for end in ends_of(longest, gang, phase) if end.at > now.mono_s or not end.is_guess]
+    ends = [end for end in ends_of(bounds, gang, phase) if end.at > now.mono_s or not end.is_guess]
     return min(ends, key=lambda end: end.at, default=None)
 
 
 def left_of(
-    longest: Longest | None, gang: Gang, now: Now, phase: Phase | None = None
-) -> Left | None:
+    bounds: RuntimeBounds | None, gang: Gang, now: Now, phase: Phase | None = None
+) -> RemainingTime | None:
     """The shortest known remaining time; None = unknown. `phase`: instead of its own."""
-    end = _end_of(longest, gang, now, phase)
-    return None if end is None else Left(max(0.0, end.at - now.mono_s), end.why)
+    end = _end_of(bounds, gang, now, phase)
+    return None if end is None else RemainingTime(max(0.0, end.at - now.mono_s), end.why)
 
 
-def left_of_job(longest: Longest, job: Job, now: Now) -> Left | None:
+def left_of_job(bounds: RuntimeBounds, job: Job, now: Now) -> RemainingTime | None:
     """Time until the last of its gangs ends; None: unknown, or some are pending."""
     if job.count["pending"]:
         return None
-    left = [left_of(longest, gang, now) for gang in job.gangs if gang.live]
+    left = [left_of(bounds, gang, now) for gang in job.gangs if gang.live]
     if not left or None in left:
         return None
     return max((one for one in left if one is not None), key=lambda one: one.s)
 
 
-def ends(longest: Longest, node: NodeNow, now: Now) -> tuple[tuple[GpuIndex, Instant], ...]:
+def ends(bounds: RuntimeBounds, node: NodeNow, now: Now) -> tuple[tuple[GpuIndex, Instant], ...]:
     """Times at which the allocated devices will be free, as far as known."""
     known = []
     for attempt in node.attempts.values():
-        end = _end_of(longest, attempt.gang, now)
+        end = _end_of(bounds, attempt.gang, now)
         if end is not None:
             known += [(device, end.at) for device in held_devices(node, attempt)]
     return tuple(known)

@@ -16,7 +16,7 @@ MAX_KINDS = 10_000
 """Maximum number of kinds; those whose last run is oldest are dropped."""
 
 
-class Longest:
+class RuntimeBounds:
     """Runtimes of the newest completed runs per kind."""
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ MAX_CHAINS = 10_000
 
 
 @dataclass(slots=True)
-class QuotaNow:
+class QuotaState:
     """One quota of the site file, and its use."""
 
     key: Key
@@ -54,7 +54,7 @@ class QuotaNow:
         """Name in texts."""
         return " ".join(self.key)
 
-    def room(self) -> QuotaRoom:
+    def headroom(self) -> QuotaRoom:
         """Its headroom in the planner's form."""
         return QuotaRoom(
             name=self.name,
@@ -66,7 +66,7 @@ class QuotaNow:
         )
 
 
-class UsedUp(NamedTuple):
+class QuotaExceeded(NamedTuple):
     """A quota that bars starts until its day or month is over."""
 
     name: str
@@ -84,8 +84,8 @@ class QuotaBook:
                 below[above].append(("account", name))
         queues = ((("queue", q.name), q.quota, (("queue", q.name),)) for q in site.queues)
         accounts = ((("account", a.name), a.quota, tuple(below[a.name])) for a in site.accounts)
-        self.all: list[QuotaNow] = [
-            QuotaNow(key, quota, names)  # type: ignore[arg-type]  # a literal
+        self.all: list[QuotaState] = [
+            QuotaState(key, quota, names)  # type: ignore[arg-type]  # a literal
             for key, quota, names in (*queues, *accounts)
             if quota != NO_QUOTA
         ]
@@ -114,22 +114,24 @@ class QuotaBook:
             self._of[account, queue] = known
         return known
 
-    def used_up(self, account: str, queue: str) -> UsedUp | None:
+    def used_up(self, account: str, queue: str) -> QuotaExceeded | None:
         """The used-up quota of such a job that resets last; None = none is used up."""
         counting = (self.all[number] for number in self.of(account, queue))
         found = [
-            UsedUp(one.name, one.resets_unix_s) for one in counting if one.resets_unix_s is not None
+            QuotaExceeded(one.name, one.resets_unix_s)
+            for one in counting
+            if one.resets_unix_s is not None
         ]
         return max(found, key=lambda one: one.until_unix_s, default=None)
 
-    def hold(self, numbers: Sequence[int], gang: GangKey, milli: int, mw: int) -> None:
+    def count(self, numbers: Sequence[int], gang: GangKey, milli: int, mw: int) -> None:
         """Counts an attempt of the gang in each of these quotas."""
         for one in (self.all[number] for number in numbers):
             one.held_milli += milli
             one.held_mw += mw
             one.holders[gang] = one.holders.get(gang, 0) + 1
 
-    def give_back(self, numbers: Sequence[int], gang: GangKey, milli: int, mw: int) -> None:
+    def discount(self, numbers: Sequence[int], gang: GangKey, milli: int, mw: int) -> None:
         """Ends the count of an attempt."""
         for one in (self.all[number] for number in numbers):
             one.held_milli -= milli
@@ -151,9 +153,9 @@ class QuotaBook:
         for one in self.all:
             one.once_milli, one.once_mw = one.held_milli, one.held_mw
 
-    def rooms(self) -> tuple[QuotaRoom, ...]:
+    def headrooms(self) -> tuple[QuotaRoom, ...]:
         """Headroom of all quotas in the planner's form."""
-        return tuple(one.room() for one in self.all)
+        return tuple(one.headroom() for one in self.all)
 
     def accounts_above(self, account: str) -> list[str]:
         """The account and its parents that the site file names."""

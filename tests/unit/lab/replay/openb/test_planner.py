@@ -21,7 +21,7 @@ from wattline_scheduler.plan.model.shape import Shape, shape_of
 from wattline_scheduler.plan.model.snapshot import NodeOffer, Snapshot
 from wattline_scheduler.plan.search.gang import place_gang
 from wattline_scheduler.plan.search.trial import Trial
-from wattline_scheduler.power.books.watt_admission import Kept
+from wattline_scheduler.power.books.watt_admission import Booking
 
 MILLI = 1000
 """Of a CPU: the replay counts in these."""
@@ -36,7 +36,9 @@ def in_whole_cpus(columns: Columns) -> Snapshot:
     columns.cpus[:] = columns.cpus_free
     nodes = [NodeId(f"n{at}") for at in range(columns.node_count)]
     offers = tuple(
-        NodeOffer(node, "r", "", (), (), 0, 0, 0, 0, Kept(node, 0, 0, PERMILLE, is_controlled=True))
+        NodeOffer(
+            node, "r", "", (), (), 0, 0, 0, 0, Booking(node, 0, 0, PERMILLE, is_controlled=True)
+        )
         for node in nodes
     )
     position = {node: at for at, node in enumerate(nodes)}

@@ -4,7 +4,7 @@ from support.core.harness import Harness
 from support.core.sites import job, site
 from wattline_protocol.ids import JobId
 from wattline_scheduler.core.admission.learned_demand import fingerprint
-from wattline_scheduler.core.leases.lease_load import demand_of, kept_of
+from wattline_scheduler.core.leases.lease_load import booking_of, demand_of
 from wattline_scheduler.records import DemandRecord
 
 W = 1000
@@ -101,5 +101,5 @@ def test_running_work_is_booked_at_what_it_is_known_to_draw() -> None:
     h = cluster()
     running(h)
     h.run(60)
-    kept = kept_of(h.cluster.state, h.node("a1"))
+    kept = booking_of(h.cluster.state, h.node("a1"))
     assert kept.busy_mw <= 4 * 230 * W * 103 // 100  # the knee of 420 W, not of 700 W

@@ -9,7 +9,7 @@ from support.core.parts import outlook
 from support.core.remembering import without_memory
 from support.core.sites import job, site
 from wattline_scheduler.core.admission.planner_view import snapshot
-from wattline_scheduler.core.explain.hypothetical_cache import Gone
+from wattline_scheduler.core.explain.hypothetical_cache import HypotheticalCache
 from wattline_scheduler.plan.cycle import PATIENCE_S
 from wattline_scheduler.time_slices import at_once
 
@@ -23,7 +23,7 @@ def test_looks_change_nothing(h: Harness) -> None:
     numbers = [h.submit(job().gpus(6).priority(25)) for _ in range(2)]
     state = h.cluster.state
     before = snapshot(state, h.now)
-    gone = at_once(Gone(state, h.now).without([h.gang(n) for n in numbers]))
+    gone = at_once(HypotheticalCache(state, h.now).without([h.gang(n) for n in numbers]))
     assert all(len(offer.free) == 8 for offer in gone.nodes)
     assert (gone.columns.room_mw > before.columns.room_mw)[:-1].all()
     outlook(state, h.job(h.submit(job().gpus(8).priority(75))), h.now)
@@ -51,7 +51,7 @@ def test_what_is_remembered_between_looks_answers_as_if_each_was_the_first(h: Ha
 
 def test_what_the_site_would_be_is_made_once_for_each_set_of_gangs(h: Harness) -> None:
     numbers = [h.submit(job().gpus(8)) for _ in range(2)]
-    gone, gangs = Gone(h.cluster.state, h.now), [h.gang(n) for n in numbers]
+    gone, gangs = HypotheticalCache(h.cluster.state, h.now), [h.gang(n) for n in numbers]
     seen = at_once(gone.without(gangs))
     assert at_once(gone.without(gangs)) is seen
     assert at_once(gone.without(gangs[:1])) is not seen

@@ -14,7 +14,7 @@ from wattline_protocol.views.site_views import ExplainView
 from wattline_protocol.wire.client_messages import Cancel, Denied, Drain, Hold, Release
 from wattline_scheduler.core.admission.planner_view import snapshot
 from wattline_scheduler.core.explain import hypothetical
-from wattline_scheduler.core.explain.hypothetical import MAX_AHEAD, AsIf, TooManyLooks
+from wattline_scheduler.core.explain.hypothetical import MAX_AHEAD, Case, TrialBudgetExceeded
 from wattline_scheduler.core.model.queue.runtime_bounds import RUNS_NEEDED, SAFETY
 from wattline_scheduler.plan.cycle import PATIENCE_S
 from wattline_scheduler.time_slices import at_once
@@ -106,8 +106,8 @@ def test_placing_who_is_ahead_counts_as_looking(h: Harness) -> None:
     shape = h.job(h.submit(job())).shape
 
     def looks(*, is_first: bool) -> int:
-        look, count = AsIf(h.cluster.state, h.cluster.state.work.waiting(), h.now), 0
-        with suppress(TooManyLooks):
+        look, count = Case(h.cluster.state, h.cluster.state.work.waiting(), h.now), 0
+        with suppress(TrialBudgetExceeded):
             while True:
                 at_once(look.fits(shape, is_first=is_first))
                 count += 1
@@ -457,7 +457,7 @@ def test_what_if_names_the_first_gate_as_the_reason(h: Harness) -> None:
 def test_a_site_too_large_for_many_looks_says_so(
     h: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hypothetical, "MAX_NODES_LOOKED_AT", 50)
+    monkeypatch.setattr(hypothetical, "MAX_NODES_EVALUATED", 50)
     for _ in range(2):
         h.submit(job().gpus(8).runtime(60))
     view = seen(h, h.submit(job().gpus(8)))

@@ -133,18 +133,18 @@ def test_the_end_of_what_is_paused_is_not_known_until_it_goes_on_and_is_later_by
     for percent in range(8):
         task.metrics["progress"] = percent / 100
         h.run(120)
-    longest = h.cluster.state.work.longest
-    (before,) = ends_of(longest, h.gang(low))
+    bounds = h.cluster.state.work.runtime_bounds
+    (before,) = ends_of(bounds, h.gang(low))
     assert before.why == "going by how far it says it is"
     shed_to(h, 7.0)
     h.run(20)
     assert h.state_of(low) == "PAUSED"
-    assert ends_of(longest, h.gang(low)) == []
+    assert ends_of(bounds, h.gang(low)) == []
     h.run(600)
     h.do(Restore(None))
     h.run(10)
     assert h.state_of(low) == "RUNNING"
-    (after,) = ends_of(longest, h.gang(low))
+    (after,) = ends_of(bounds, h.gang(low))
     assert after.why == before.why
     assert 600 < after.at - before.at < 640
 

@@ -90,9 +90,9 @@ def test_who_waits_over_a_restart_stands_where_its_kind_belongs() -> None:
     long, short = h.submit(one(LONG)), h.submit(one(SHORT))
     h.restart_scheduler()
     assert queue(h)[-2:] == [short, long]
-    line = h.job(short).line
-    assert line is not None
-    assert line.key.kind == h.job(short).kind
+    job_class = h.job(short).job_class
+    assert job_class is not None
+    assert job_class.key.kind == h.job(short).kind
 
 
 def test_what_was_learned_is_learned_again_after_a_restart() -> None:
@@ -121,8 +121,8 @@ def test_jobs_that_waited_when_their_kind_became_known_are_told_apart() -> None:
         h.agent(attempt.node).end(attempt.record.ref, 0, run_s=60.0)
     h.cluster.state.wants_plan = False
     h.settle()
-    line = h.job(short).line
-    assert line is None or line.key.kind == h.job(short).kind
+    job_class = h.job(short).job_class
+    assert job_class is None or job_class.key.kind == h.job(short).kind
 
 
 def divided() -> Harness:

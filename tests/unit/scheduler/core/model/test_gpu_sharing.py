@@ -9,7 +9,7 @@ from wattline_protocol.wire.agent_messages import StartTask
 from wattline_protocol.wire.client_messages import Restore, Shed
 from wattline_scheduler.core.admission.learned_demand import fingerprint
 from wattline_scheduler.core.invariants import InvariantBroken, check_invariants
-from wattline_scheduler.core.leases.lease_load import kept_of, load_of
+from wattline_scheduler.core.leases.lease_load import booking_of, load_of
 from wattline_scheduler.core.model.gpu_holders import tied
 from wattline_scheduler.core.model.jobs.job_kind import kind_of
 from wattline_scheduler.power.demand.node_load import GpuLoad
@@ -154,7 +154,7 @@ def test_it_counts_as_its_most_demanding_holder_does() -> None:
     assert low.target_mw < both.target_mw == on(h).ceiling_mw
     assert both.asked_mw > low.floor_mw == low.asked_mw
     assert both.asked_mw <= both.useful_mw <= both.target_mw
-    kept = kept_of(h.cluster.state, h.node("a1"))
+    kept = booking_of(h.cluster.state, h.node("a1"))
     assert kept.busy_mw >= both.useful_mw
     assert [priority for priority, _ in kept.yields] == [75]
 

@@ -295,7 +295,7 @@ def test_what_was_accepted_with_more_grace_than_the_site_allows_now_has_what_it_
     h.join()
     h.run(2)
     state = h.cluster.state
-    view = job_in_full(h.job(number), h.site.tariff, state.work.longest, h.now)
+    view = job_in_full(h.job(number), h.site.tariff, state.work.runtime_bounds, h.now)
     assert (view.grace_s, h.job(number).spec.recovery.grace_s) == (60.0, 7_000.0)
     ahead = what_if(state, UserName("ada"), job().gpus(8).priority(90).build(), {}, h.now)
     assert isinstance(ahead, ExplainView)
