@@ -34,17 +34,20 @@ from wattline_protocol.wire.agent_messages import (
     BeatSeen,
     FromAgent,
     LeaseAck,
-    LogChunk,
     ToAgent,
 )
 from wattline_protocol.wire.codec import Codec
 from wattline_protocol.wire.transport import ClientSocket
+from wattline_sim.shells.agent_effects import Disk, carry_out
 
 DRIVER_S = (0.002, 0.008)
 """Least and most that setting or reading the caps of a node takes."""
 SAMPLE_PERIOD_S = 1.0
 CONNECT_WITHIN_S = 120.0
 HOST_READING = HostReading(cpu_pct=20.0, memory_used_bytes=64 << 30, source="model")
+
+SEEN_AT_ONCE = (fx.Launch, fx.Stop, fx.Kill, fx.Freeze, fx.Thaw, fx.Drop)
+"""Orders after which the tasks are looked at."""
 
 OUT: Codec[FromAgent] = Codec(FromAgent)
 IN: Codec[ToAgent] = Codec(ToAgent)
@@ -74,7 +77,8 @@ class Agent:
 
     def __init__(self, fleet: "Fleet", bundle: JoinBundle, gpus: int, random: Random) -> None:
         self._fleet = fleet
-        self.host = BenchHost(NodeId(bundle.name), gpus, random)
+        self.host = self.driver = self.keeper = BenchHost(NodeId(bundle.name), gpus, random)
+        self.disk = Disk(has_spool=False)
         self.link = ClientSocket(
             bundle.agent_endpoint,
             bundle.keys,
@@ -110,7 +114,7 @@ class Agent:
     def start(self) -> None:
         """The first events."""
         host = self.host
-        self.handle(ev.Started("boot", "driver", host.infos(), host.limits(), ()))
+        self.handle(ev.Started("boot", "driver", host.infos(), host.read_caps(), ()))
         self.handle(ev.HostRead(HOST_READING))
         self.handle(ev.Connected())
         self._fleet.later(self._random.random() * SAMPLE_PERIOD_S, self.sample)
@@ -146,12 +150,9 @@ class Agent:
     def driver_answers(self) -> None:
         """The caps are set, and read back."""
         asked, self._asked = self._asked, None
-        if isinstance(asked, fx.ApplyCaps):
-            limits = self.host.set_caps(asked.caps_mw)
-        else:
-            limits = self.host.limits()
-        if asked is not None:
-            self._events.appendleft(ev.CapsRead(asked.generation, limits))
+        answer = carry_out(asked, self) if asked is not None else None
+        if answer is not None:
+            self._events.appendleft(answer)
         self._work()
         if self._is_sample_due:
             self._sample_now()
@@ -161,7 +162,7 @@ class Agent:
         while self._asked is None:
             mono_s = time.monotonic()
             if self._effects:
-                self._carry_out(self._effects.popleft(), mono_s)
+                self._carry_out(self._effects.popleft())
             elif self._events:
                 now = Now(Instant(mono_s), UnixTime(time.time()))
                 self._effects.extend(self.node.handle(self._events.popleft(), now))
@@ -171,41 +172,19 @@ class Agent:
             else:
                 return
 
-    def _carry_out(self, effect: fx.Effect, mono_s: float) -> None:
-        match effect:
-            case fx.Send(message):
-                self._tell(message, mono_s)
-            case fx.ApplyCaps() | fx.ReadCaps():
-                self._asked = effect
-                self._fleet.later(self._random.uniform(*DRIVER_S), self.driver_answers)
-            case fx.ReadSpool():
-                self._events.append(ev.SpoolRead(0, ()))
-            case fx.SendLog(request, _, offset):
-                gone = LogChunk(request, b"", offset, at_end=True, error="no logs here")
-                self._tell(gone, mono_s)
-            case _:
-                self._order(effect, mono_s)
+    def _carry_out(self, effect: fx.Effect) -> None:
+        if isinstance(effect, fx.ApplyCaps | fx.ReadCaps):
+            self._asked = effect
+            self._fleet.later(self._random.uniform(*DRIVER_S), self.driver_answers)
+            return
+        answer = carry_out(effect, self)
+        if answer is not None:
+            self._events.append(answer)
+        self._has_ordered |= isinstance(effect, SEEN_AT_ONCE)
 
-    def _order(self, effect: fx.Effect, mono_s: float) -> None:
-        match effect:
-            case fx.Launch(order, context):
-                self.host.launch(order, context, Now(Instant(mono_s), UnixTime(time.time())))
-            case fx.Stop(ref, _, _, kind):
-                self.host.end(ref, kind or "signaled", mono_s)
-            case fx.Kill(ref, kind):
-                self.host.end(ref, kind, mono_s)
-            case fx.Freeze(ref):
-                self.host.pause(ref, is_frozen=True)
-            case fx.Thaw(ref):
-                self.host.pause(ref, is_frozen=False)
-            case fx.Drop(ref):
-                self.host.drop(ref)
-            case _:
-                return  # saved in memory as it is; words for logs and tasks
-        self._has_ordered = True
-
-    def _tell(self, message: FromAgent, mono_s: float) -> None:
-        tally = self._fleet.tally
+    def send(self, message: FromAgent) -> None:
+        """Send to the scheduler, and count what it says."""
+        tally, mono_s = self._fleet.tally, time.monotonic()
         if isinstance(message, Beat):
             tally.beats += 1
             self._sent_s[message.seq] = mono_s

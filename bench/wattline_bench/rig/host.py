@@ -4,6 +4,8 @@ Its H100s draw what their task wants, as far as the cap lets them; what a task w
 few seconds. The driver answers whatever it is asked, a few milliseconds later (see `fleet`).
 """
 
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 
@@ -15,9 +17,10 @@ from wattline_agent.core.ports import (
     Reading,
     TaskSeen,
 )
-from wattline_protocol.ids import GpuIndex, NodeId, Now, TaskRef, UnixTime
+from wattline_protocol.ids import GpuIndex, NodeId, TaskRef, UnixTime
 from wattline_protocol.wire.agent_messages import SW_POWER_CAP, ExitKind, TaskExit, TaskPhase
 from wattline_protocol.wire.task_order import TaskOrder
+from wattline_sim.shells.agent_effects import Driver, Keeper
 
 CAP_MIN_MW, CAP_MAX_MW, IDLE_MW = 200_000, 700_000, 75_000
 WANTED_MW = (250_000, 700_000)
@@ -37,7 +40,7 @@ class _Process:
     ended_s: float = 0.0
 
 
-class BenchHost:
+class BenchHost(Driver, Keeper):
     """Driver, keeper and disk of one node."""
 
     def __init__(self, node: NodeId, gpus: int, random: Random) -> None:
@@ -67,13 +70,13 @@ class BenchHost:
             for index in range(len(self._limits_mw))
         )
 
-    def set_caps(self, caps_mw: dict[GpuIndex, int]) -> tuple[CapResult, ...]:
+    def apply_caps(self, caps_mw: Mapping[GpuIndex, int]) -> tuple[CapResult, ...]:
         """Set limits and read them back."""
         for index, cap_mw in caps_mw.items():
             self._limits_mw[index] = min(max(cap_mw, CAP_MIN_MW), CAP_MAX_MW)
         return tuple(self._limit(index) for index in caps_mw)
 
-    def limits(self) -> tuple[CapResult, ...]:
+    def read_caps(self) -> tuple[CapResult, ...]:
         """All limits, nothing set."""
         return tuple(self._limit(GpuIndex(at)) for at in range(len(self._limits_mw)))
 
@@ -124,25 +127,47 @@ class BenchHost:
 
     # --- keeper -------------------------------------------------------------------------
 
-    def launch(self, order: TaskOrder, context: LaunchContext, now: Now) -> None:
+    def launch(self, order: TaskOrder, context: LaunchContext) -> None:
         """Start a process; a second launch of the same attempt does nothing."""
         del context
         wanted_mw = self._random.randrange(*WANTED_MW)
-        process = _Process(order, now.mono_s, now.unix_s, wanted_mw)
+        process = _Process(order, time.monotonic(), UnixTime(time.time()), wanted_mw)
         self._processes.setdefault(order.ref, process)
 
-    def pause(self, ref: TaskRef, *, is_frozen: bool) -> None:
-        """Freeze or thaw it."""
-        process = self._processes.get(ref)
-        if process is not None and process.exit is None:
-            process.phase = "paused" if is_frozen else "running"
-
-    def end(self, ref: TaskRef, kind: ExitKind, mono_s: float) -> None:
+    def stop(self, ref: TaskRef, grace_s: float, why: str, kind: ExitKind | None = None) -> None:
         """It ends at once."""
-        process = self._processes.get(ref)
-        if process is not None and process.exit is None:
-            process.phase, process.ended_s = "ended", mono_s
+        del grace_s
+        self.kill(ref, kind or "signaled", why)
+
+    def kill(self, ref: TaskRef, kind: ExitKind, why: str) -> None:
+        """It ends at once."""
+        del why
+        process = self._alive(ref)
+        if process is not None:
+            process.phase, process.ended_s = "ended", time.monotonic()
             process.exit = TaskExit(kind=kind, signal=15)
+
+    def freeze(self, ref: TaskRef) -> None:
+        """It draws nothing any more."""
+        process = self._alive(ref)
+        if process is not None:
+            process.phase = "paused"
+
+    def thaw(self, ref: TaskRef) -> None:
+        """It runs on."""
+        process = self._alive(ref)
+        if process is not None:
+            process.phase = "running"
+
+    def limit(self, ref: TaskRef, runtime_limit_s: float) -> None:
+        """Only an agent that starts again would be told of it."""
+
+    def renew(self, until_mono_s: float) -> None:
+        """No task lease runs out here."""
+
+    def _alive(self, ref: TaskRef) -> _Process | None:
+        process = self._processes.get(ref)
+        return process if process is not None and process.exit is None else None
 
     def drop(self, ref: TaskRef) -> None:
         """Forget an ended one."""

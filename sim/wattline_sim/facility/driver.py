@@ -7,6 +7,7 @@ import numpy as np
 from wattline_agent.core.ports import CapResult, DeviceInfo, FastReading, Reading
 from wattline_protocol.ids import GpuIndex, NodeId
 from wattline_sim.facility.plant import Plant
+from wattline_sim.shells.agent_effects import Driver
 
 W_TO_MW = 1000.0
 S_TO_NS = 1e9
@@ -50,7 +51,7 @@ class Board:
             rows[7] = plant.power_throttle_s * S_TO_NS
 
 
-class SimDriver:
+class SimDriver(Driver):
     """What the agent's shell asks its collector for, answered from the plant."""
 
     def __init__(self, plant: Plant, board: Board, node: NodeId, at: int) -> None:

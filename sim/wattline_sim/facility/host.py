@@ -9,16 +9,16 @@ from collections.abc import Callable
 
 from wattline_agent.core import effects as fx
 from wattline_agent.core import events as ev
-from wattline_agent.core.durable import AgentState, UsageState
 from wattline_agent.core.model import Facts
 from wattline_agent.core.node import Node
 from wattline_agent.core.ports import HostReading
 from wattline_protocol.ids import NodeId
-from wattline_protocol.wire.agent_messages import LogChunk, ToAgent
+from wattline_protocol.wire.agent_messages import FromAgent, ToAgent
 from wattline_sim.facility.context import Ground
 from wattline_sim.facility.driver import SimDriver
 from wattline_sim.facility.keeper import SimKeeper
 from wattline_sim.fleet.world import HostClock
+from wattline_sim.shells.agent_effects import Disk, carry_out
 
 SAMPLE_S = 1.0
 SET_S, READ_S = 0.01, 0.005
@@ -43,8 +43,7 @@ class SimHost:
         self.driver = SimDriver(ground.plant, ground.board, node, at)
         self.keeper = SimKeeper(ground, self.clock, at * ground.plant.layout.gpus_per_node)
         self.node: Node | None = None
-        self._state: AgentState | None = None
-        self._usage: UsageState | None = None
+        self.disk = Disk(has_spool=False)
         self._life = 0
         self._boots = 1
         self._is_ticking = False
@@ -66,7 +65,7 @@ class SimHost:
             keeper_account="wattline",
             is_simulated=True,
         )
-        self.node = Node(facts, self._state, self._usage)
+        self.node = Node(facts, self.disk.state, self.disk.usage)
         self._wire.attach_agent(self.node_id, self._receive)
         self._handle(
             ev.Started(
@@ -182,55 +181,15 @@ class SimHost:
 
     # --- effects ---------------------------------------------------------------------------
 
+    def send(self, message: FromAgent) -> None:
+        """Send to the scheduler."""
+        self._wire.to_scheduler(self.node_id, message)
+
     def _carry_out(self, effect: fx.Effect) -> None:
-        match effect:
-            case fx.Send(message):
-                self._wire.to_scheduler(self.node_id, message)
-            case fx.ApplyCaps(generation, caps_mw):
-                results = self.driver.apply_caps(caps_mw)
-                self._answer_later(SET_S, ev.CapsRead(generation, results))
-            case fx.ReadCaps(generation):
-                self._answer_later(READ_S, ev.CapsRead(generation, self.driver.read_caps()))
-            case fx.RestoreCaps(caps_mw):
-                self.driver.apply_caps(caps_mw)
-            case fx.SaveState(state):
-                self._state = state
-            case fx.SaveUsage(usage):
-                self._usage = usage
-            case fx.SendLog():
-                gone = LogChunk(effect.request, b"", effect.offset, at_end=True, error="no logs")
-                self._wire.to_scheduler(self.node_id, gone)
-            case fx.Spool() | fx.DropSpooled() | fx.Notify() | fx.Note() | fx.WouldCap():
-                pass  # roll-ups, words for tasks and logs: nothing here reads them
-            case fx.ReadSpool():
-                self._answer_later(READ_S, ev.SpoolRead(0, ()))
-            case _:
-                self._order_keeper(effect)
-
-    def _order_keeper(self, effect: fx.Effect) -> None:
-        keeper = self.keeper
-        match effect:
-            case fx.Launch(order, context):
-                keeper.launch(order, context)
-            case fx.Stop(ref, grace_s, why, kind):
-                keeper.stop(ref, grace_s, why, kind)
-            case fx.Freeze(ref):
-                keeper.freeze(ref)
-            case fx.Thaw(ref):
-                keeper.thaw(ref)
-            case fx.Limit(ref, runtime_limit_s):
-                keeper.limit(ref, runtime_limit_s)
-            case fx.Kill(ref, kind, why):
-                keeper.kill(ref, kind, why)
-            case fx.Drop(ref):
-                keeper.drop(ref)
-            case fx.RenewTaskLeases(until_mono_s):
-                keeper.renew(until_mono_s)
-            case _:
-                raise AssertionError(f"no host can carry out {type(effect).__name__}")
-
-    def _answer_later(self, delay_s: float, event: ev.Event) -> None:
-        self._world.after(delay_s, self._living(lambda: self._handle(event)))
+        answer = carry_out(effect, self)
+        if answer is not None:
+            delay_s = SET_S if isinstance(effect, fx.ApplyCaps) else READ_S
+            self._world.after(delay_s, self._living(lambda: self._handle(answer)))
 
 
 def is_busy(node: Node) -> bool:

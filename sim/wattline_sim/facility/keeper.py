@@ -15,6 +15,7 @@ from wattline_sim.facility.context import Ground
 from wattline_sim.facility.plant.catalogue import WORKLOADS
 from wattline_sim.facility.works import ENDLESS_S, WorkKey
 from wattline_sim.fleet.world import HostClock
+from wattline_sim.shells.agent_effects import Keeper
 
 FREEZE_S = 0.05
 OBEY_S = 1.0
@@ -41,7 +42,7 @@ class Process:
     ended_s: float = 0.0
 
 
-class SimKeeper:
+class SimKeeper(Keeper):
     """Tasks of one node."""
 
     def __init__(self, ground: Ground, clock: HostClock, first_gpu: int) -> None:
@@ -87,9 +88,6 @@ class SimKeeper:
             return
         process.is_stopping = self.has_news = True
         self._world.after(min(OBEY_S, grace_s), lambda: self._end(process, kind or "signaled", 15))
-
-    def notify(self, ref: TaskRef, why: str) -> None:
-        """A simulated task does not read notices."""
 
     def freeze(self, ref: TaskRef) -> None:
         """All its processes, a moment later."""

@@ -11,7 +11,7 @@ from wattline_protocol.site.model import Site
 from wattline_protocol.wire.agent_messages import FromAgent, LogChunk, Rollups
 from wattline_protocol.wire.client_messages import Answer, Denied, Request
 from wattline_scheduler.core.cluster import Cluster
-from wattline_scheduler.core.model.effects import Effect, Reply, Save, Send
+from wattline_scheduler.core.model.effects import Effect
 from wattline_scheduler.core.model.events import (
     TICK_PERIOD_S,
     AgentSaid,
@@ -20,11 +20,11 @@ from wattline_scheduler.core.model.events import (
     PlanDue,
     TimePassed,
 )
-from wattline_scheduler.records import Record
 from wattline_sim.facility.clockwork import Stopwatch
 from wattline_sim.facility.judging.ledger import Ledger
 from wattline_sim.facility.wire import Wire
 from wattline_sim.fleet.world import HostClock, World
+from wattline_sim.shells.scheduler_effects import Outlets, deliver, saved
 
 PLAN_S = 0.01
 """As the real shell: a burst of submissions is planned at once."""
@@ -110,16 +110,17 @@ class Office:
             self._take(PlanDue())
 
     def _carry_out(self, effects: list[Effect]) -> None:
-        saved: list[Record] = [effect.record for effect in effects if isinstance(effect, Save)]
-        if saved:
-            self.disk.commit(saved)
+        records = saved(effects)
+        if records:
+            self.disk.commit(records)
+        outlets = Outlets(self._wire.to_agent, self._reply)
         for effect in effects:
-            if isinstance(effect, Send):
-                self._wire.to_agent(effect.node, effect.message)
-            elif isinstance(effect, Reply):
-                take = self._takers.pop(effect.ask, None)
-                if take is not None:
-                    take(effect.answer)
+            deliver(effect, outlets)
+
+    def _reply(self, ask: int, answer: Answer) -> None:
+        take = self._takers.pop(ask, None)
+        if take is not None:
+            take(answer)
 
 
 class RequestDenied(AssertionError):

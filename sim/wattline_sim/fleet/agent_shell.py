@@ -7,13 +7,13 @@ from wattline_agent.core import events as ev
 from wattline_agent.core.model import Facts
 from wattline_agent.core.node import Node
 from wattline_agent.core.ports import HostReading
-from wattline_protocol.ids import GpuIndex, Incarnation
-from wattline_protocol.wire.agent_messages import FromAgent, LogChunk, ToAgent
+from wattline_protocol.ids import Incarnation
+from wattline_protocol.wire.agent_messages import FromAgent, ToAgent
 from wattline_protocol.wire.codec import Codec
-from wattline_protocol.wire.gpu_process import GpuProcess
-from wattline_sim.fleet.machine import Disk, Machine
+from wattline_sim.fleet.machine import Machine
 from wattline_sim.fleet.network import Network
 from wattline_sim.fleet.world import World
+from wattline_sim.shells.agent_effects import Disk, carry_out
 
 SCHEDULER = "scheduler"
 TO_AGENT: Codec[ToAgent] = Codec(ToAgent)
@@ -67,7 +67,7 @@ class AgentShell:
         self._life += 1
         self.on_start()
         machine, disk = self.machine, self.machine.disk
-        limits = tuple(machine.read_cap(gpu) for gpu in machine.gpus)
+        limits = machine.read_caps()
         if not self._is_same_driver():
             machine.floor_caps()
         if machine.is_disk_full:
@@ -167,12 +167,8 @@ class AgentShell:
         look = self.node.unexplained_gpus(readings)
         if self._samples % SAMPLES_PER_LOOK == 0:
             look = self.node.managed_gpus
-        self._handle(ev.Sampled(readings, foreign=self._foreign(look)))
+        self._handle(ev.Sampled(readings, foreign=self.machine.foreign(look)))
         self._handle(ev.HostRead(HostReading(cpu_pct=10.0, memory_used_bytes=1 << 30)))
-
-    def _foreign(self, look: frozenset[GpuIndex]) -> dict[GpuIndex, tuple[GpuProcess, ...]]:
-        answering = (i for i in sorted(look) if not self.machine.read_cap(i).error)
-        return {index: self.machine.foreign(index) for index in answering}
 
     def _notice_reload(self, node: Node) -> None:
         machine = self.machine
@@ -208,73 +204,33 @@ class AgentShell:
             self._give_up()
         self._after_step()
 
-    def _carry_out(self, effect: fx.Effect) -> None:
-        machine = self.machine
-        match effect:
-            case fx.Send():
-                data = FROM_AGENT.encode(effect.message)
-                self._network.send(machine.node, SCHEDULER, data)
-            case fx.ApplyCaps():
-                limits = tuple(machine.set_cap(g, mw) for g, mw in effect.caps_mw.items())
-                foreign = self._foreign(effect.scan)
-                self._soon(ev.CapsRead(effect.generation, limits, foreign))
-            case fx.ReadCaps():
-                limits = tuple(machine.read_cap(gpu) for gpu in machine.gpus)
-                self._soon(ev.CapsRead(effect.generation, limits))
-            case fx.RestoreCaps():
-                for gpu, cap_mw in effect.caps_mw.items():
-                    machine.set_cap(gpu, cap_mw)
-            case fx.SaveState():
-                self._disk().state = effect.state
-            case fx.SaveUsage():
-                self._disk().usage = effect.usage
-            case fx.SendLog():
-                gone = LogChunk(effect.request, b"", effect.offset, at_end=True, error="no logs")
-                self._network.send(machine.node, SCHEDULER, FROM_AGENT.encode(gone))
-            case fx.Spool():
-                self._disk().spool.append(effect.rollup)
-            case fx.ReadSpool():
-                last = machine.disk.dropped + len(machine.disk.spool)
-                self._soon(
-                    ev.SpoolRead(last if machine.disk.spool else 0, tuple(machine.disk.spool))
-                )
-            case fx.DropSpooled():
-                keep = max(0, effect.last - machine.disk.dropped)
-                del machine.disk.spool[:keep]
-                machine.disk.dropped += keep
-            case _:
-                self._order_keeper(effect)
+    # --- what effects act upon ------------------------------------------------------------
 
-    def _order_keeper(self, effect: fx.Effect) -> None:
-        machine = self.machine
-        match effect:
-            case fx.Launch():
-                machine.launch(effect.order, effect.context)
-            case fx.Stop():
-                machine.stop(effect.ref, effect.grace_s, effect.kind)
-            case fx.Freeze():
-                machine.freeze(effect.ref)
-            case fx.Thaw():
-                machine.thaw(effect.ref)
-            case fx.Limit():
-                machine.limit(effect.ref, effect.runtime_limit_s)
-            case fx.Kill():
-                machine.kill(effect.ref, effect.kind)
-            case fx.FindPrivileged():
-                self._soon(ev.PrivilegedFound(machine.privileged()))
-            case fx.Drop():
-                machine.drop(effect.ref)
-            case fx.RenewTaskLeases():
-                machine.renew(effect.until_mono_s)
-            case fx.Notify() | fx.Note() | fx.WouldCap():
-                pass  # words for a task or a log: nothing here reads them
-            case _:
-                raise AssertionError(f"no machine can carry out {type(effect).__name__}")
+    @property
+    def driver(self) -> Machine:
+        """The machine's GPUs."""
+        return self.machine
 
-    def _disk(self) -> Disk:
-        if self.machine.is_disk_full:
-            raise DiskFull
+    @property
+    def keeper(self) -> Machine:
+        """The machine's processes."""
+        return self.machine
+
+    @property
+    def disk(self) -> Disk:
+        """The machine's disk."""
         return self.machine.disk
+
+    def send(self, message: FromAgent) -> None:
+        """Send to the scheduler."""
+        self._network.send(self.machine.node, SCHEDULER, FROM_AGENT.encode(message))
+
+    def _carry_out(self, effect: fx.Effect) -> None:
+        if self.machine.is_disk_full and isinstance(effect, fx.SaveState | fx.SaveUsage | fx.Spool):
+            raise DiskFull
+        answer = carry_out(effect, self)
+        if answer is not None:
+            self._soon(answer)
 
     def _soon(self, event: ev.Event) -> None:
         self._at(self._world.now_s + DRIVER_CALL_S, event)

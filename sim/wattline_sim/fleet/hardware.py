@@ -1,11 +1,10 @@
-"""What a simulated host is made of: GPUs, processes and a disk, as plain data."""
+"""What a simulated host is made of: GPUs and processes, as plain data."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from wattline_agent.core.durable import AgentState, UsageState
 from wattline_agent.core.ports import LaunchContext
 from wattline_protocol.ids import GpuIndex
-from wattline_protocol.wire.agent_messages import Rollup, TaskExit
+from wattline_protocol.wire.agent_messages import TaskExit
 from wattline_protocol.wire.mig import MigInstance
 from wattline_protocol.wire.task_order import TaskOrder
 
@@ -73,13 +72,3 @@ class Process:
     def is_running(self) -> bool:
         """It loads its GPUs."""
         return self.exit is None and not self.is_frozen
-
-
-@dataclass(slots=True)
-class Disk:
-    """What a crash leaves."""
-
-    state: AgentState | None = None
-    usage: UsageState | None = None
-    spool: list[Rollup] = field(default_factory=list)
-    dropped: int = 0

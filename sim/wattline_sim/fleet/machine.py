@@ -1,7 +1,7 @@
 """A host below the agent: driver, GPUs, processes and disk. Survives the agent's crashes."""
 
 import functools
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 
@@ -21,10 +21,11 @@ from wattline_protocol.job.spec import WHOLE_GPU
 from wattline_protocol.wire.agent_messages import SW_POWER_CAP, ExitKind, TaskExit, TaskPhase
 from wattline_protocol.wire.gpu_process import GpuProcess
 from wattline_protocol.wire.task_order import TaskOrder
-from wattline_sim.fleet.hardware import CAP_MAX_MW, CAP_MIN_MW, IDLE_MW, Disk, Gpu, Process
+from wattline_sim.fleet.hardware import CAP_MAX_MW, CAP_MIN_MW, IDLE_MW, Gpu, Process
 from wattline_sim.fleet.world import HostClock, World
+from wattline_sim.shells.agent_effects import Disk, Driver, Keeper
 
-__all__ = ["CAP_MAX_MW", "CAP_MIN_MW", "IDLE_MW", "Disk", "Gpu", "Machine", "Process"]
+__all__ = ["CAP_MAX_MW", "CAP_MIN_MW", "IDLE_MW", "Gpu", "Machine", "Process"]
 
 SETTLE_S = 1.0
 """A GPU's 1 s average needs this long to fall to idle when its load ends."""
@@ -43,7 +44,7 @@ class BmcUndone(AssertionError):
     """A write lifted a limit that was seen to be a BMC's; where the last writer wins it is gone."""
 
 
-class Machine:
+class Machine(Driver, Keeper):
     """Driver, processes and disk of one node; `AgentShell` is what runs on it."""
 
     def __init__(self, world: World, node: NodeId, gpus: int) -> None:
@@ -116,12 +117,18 @@ class Machine:
         on_disk = self.disk.state.ceiling_mw if self.disk.state is not None else {}
         return on_disk.get(f"GPU-{self.node}-{gpu.index}", CAP_MAX_MW)
 
-    def read_cap(self, index: GpuIndex) -> CapResult:
-        """Read a limit back."""
-        gpu = self.gpus[index]
+    def apply_caps(self, caps_mw: Mapping[GpuIndex, int]) -> tuple[CapResult, ...]:
+        """Set limits in order."""
+        return tuple(self.set_cap(index, cap_mw) for index, cap_mw in caps_mw.items())
+
+    def read_caps(self) -> tuple[CapResult, ...]:
+        """Read all limits."""
+        return tuple(self._read_cap(gpu) for gpu in self.gpus.values())
+
+    def _read_cap(self, gpu: Gpu) -> CapResult:
         if self._why_silent(gpu):
-            return CapResult(index, None, None, self._why_silent(gpu))
-        return CapResult(index, gpu.enforced_mw, gpu.limit_mw)
+            return CapResult(gpu.index, None, None, self._why_silent(gpu))
+        return CapResult(gpu.index, gpu.enforced_mw, gpu.limit_mw)
 
     def raise_limit(self, gpu: Gpu) -> bool:
         """Some process other than the agent sets the highest limit, if the driver lets it."""
@@ -160,10 +167,11 @@ class Machine:
             gpu.is_lost = False
             gpu.limit_mw = gpu.own_mw = CAP_MAX_MW
 
-    def foreign(self, index: GpuIndex) -> tuple[GpuProcess, ...]:
-        """As an agent finds them."""
-        has_one = self.gpus[index].foreign_mw is not None
-        return (GpuProcess(4711, "python", "ada"),) if has_one else ()
+    def foreign(self, gpus: Collection[GpuIndex]) -> dict[GpuIndex, tuple[GpuProcess, ...]]:
+        """As an agent finds them, on those that answer."""
+        answering = [self.gpus[i] for i in sorted(gpus) if not self._why_silent(self.gpus[i])]
+        found = (GpuProcess(4711, "python", "ada"),)
+        return {gpu.index: () if gpu.foreign_mw is None else found for gpu in answering}
 
     def cool_foreign(self, gpu: Gpu) -> None:
         """What a foreign process draws changes, or it ends: its average follows a while later."""
@@ -332,8 +340,9 @@ class Machine:
         if order.mig and not any(self._part(process, index) for index in order.gpus):
             self.world.after(NO_DEVICE_S, functools.partial(self._end, process, "exited", 1))
 
-    def stop(self, ref: TaskRef, grace_s: float, kind: ExitKind | None) -> None:
+    def stop(self, ref: TaskRef, grace_s: float, why: str, kind: ExitKind | None = None) -> None:
         """SIGTERM now, SIGKILL after the grace; how soon it obeys is random."""
+        del why
         process = self.processes.get(ref)
         if process is None or process.exit is not None or process.stop_at_s is not None:
             return
@@ -369,8 +378,9 @@ class Machine:
         if process is not None:
             process.order = msgspec.structs.replace(process.order, runtime_limit_s=runtime_limit_s)
 
-    def kill(self, ref: TaskRef, kind: ExitKind) -> None:
+    def kill(self, ref: TaskRef, kind: ExitKind, why: str) -> None:
         """SIGKILL."""
+        del why
         process = self.processes.get(ref)
         if process is not None:
             self.on_kill(ref, kind)

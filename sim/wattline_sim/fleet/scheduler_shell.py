@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 from wattline_protocol.ids import Incarnation, Instant, NodeId, UserName
 from wattline_protocol.site.model import Site
-from wattline_protocol.wire.agent_messages import FromAgent
+from wattline_protocol.wire.agent_messages import FromAgent, ToAgent
 from wattline_protocol.wire.client_messages import Answer, Request
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.invariants import check_invariants
-from wattline_scheduler.core.model.effects import ActOutOfBand, Effect, Reply, Save, Send
+from wattline_scheduler.core.model.effects import ActOutOfBand, Effect
 from wattline_scheduler.core.model.events import (
     TICK_PERIOD_S,
     AgentSaid,
@@ -27,6 +27,7 @@ from wattline_sim.fleet.disk import Disk
 from wattline_sim.fleet.network import Network
 from wattline_sim.fleet.story import Story
 from wattline_sim.fleet.world import START_UNIX_S, HostClock, World
+from wattline_sim.shells.scheduler_effects import Outlets, deliver, saved
 
 OPERATOR = UserName("ops")
 """Who asks for everything that has no other user."""
@@ -143,7 +144,7 @@ class SchedulerShell:
         def resend() -> None:
             """The old one wakes up: its first transaction must fail, whatever it says is old."""
             effects = old.handle(TimePassed(), self.clock.now)
-            records = [e.record for e in effects if isinstance(e, Save)]
+            records = saved(effects)
             try:
                 if records:
                     store.commit(records)
@@ -206,25 +207,25 @@ class SchedulerShell:
         """As the production shell: one transaction for all saves, and only then words."""
         if self._dies():
             return
-        records = [e.record for e in effects if isinstance(e, Save)]
         try:
-            self._commit(records)
+            self._commit(saved(effects))
         except StoreError as error:
             self._stopped(type(error).__name__)
             return
         self._say(effects, self._life)
 
     def _say(self, effects: list[Effect], life: int) -> None:
+        def act(order: ActOutOfBand) -> None:
+            self._act_out_of_band(order, lambda: self.clock.now.mono_s, self._told(life))
+
+        outlets = Outlets(self._send, self.answers.__setitem__, act)
         for effect in effects:
             if self._dies():
                 return
-            if isinstance(effect, Send):
-                data = TO_AGENT.encode(effect.message)
-                self._network.send(SCHEDULER, effect.node, data)
-            elif isinstance(effect, Reply):
-                self.answers[effect.ask] = effect.answer
-            elif isinstance(effect, ActOutOfBand):
-                self._act_out_of_band(effect, lambda: self.clock.now.mono_s, self._told(life))
+            deliver(effect, outlets)
+
+    def _send(self, node: NodeId, message: ToAgent) -> None:
+        self._network.send(SCHEDULER, node, TO_AGENT.encode(message))
 
     def _told(self, life: int) -> Callable[[OutOfBandDone], None]:
         """Takes what came of an order, if the process that gave it still runs."""

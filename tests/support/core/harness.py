@@ -21,7 +21,7 @@ from wattline_protocol.wire.client_messages import (
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.invariants import check_invariants
 from wattline_scheduler.core.leases.lease_load import booking_of, floor_of
-from wattline_scheduler.core.model.effects import Effect, Reply, Save, Send
+from wattline_scheduler.core.model.effects import Effect
 from wattline_scheduler.core.model.events import AgentSaid, ClientAsked, Event, PlanDue, TimePassed
 from wattline_scheduler.core.model.jobs.job import Gang, Job
 from wattline_scheduler.core.model.node import NodeNow
@@ -44,6 +44,7 @@ from wattline_scheduler.records import (
     Saved,
     UseRecord,
 )
+from wattline_sim.shells.scheduler_effects import Outlets, deliver, saved
 
 START = 1_000.0
 UNIX_START = 1_700_000_000.0
@@ -127,17 +128,22 @@ class Harness:
         effects = self.cluster.handle(event, self.now)
         check_invariants(self.cluster, self.now)
         self.effects.extend(effects)
+        for record in saved(effects):
+            self.save(record)
+        outlets = Outlets(self.send, self.replies.__setitem__)
         for effect in effects:
-            match effect:
-                case Save():
-                    self.disk.save(effect.record)
-                case Send():
-                    self.sent.append((effect.node, effect.message))
-                    if effect.node not in self.cut_off:
-                        self.agents[effect.node].deliver(effect.message)
-                case Reply():
-                    self.replies[effect.ask] = effect.answer
+            deliver(effect, outlets)
         return effects
+
+    def save(self, record: Record) -> None:
+        """Put a record on disk."""
+        self.disk.save(record)
+
+    def send(self, node: NodeId, message: ToAgent) -> None:
+        """Deliver a message to a node's agent, unless it is cut off."""
+        self.sent.append((node, message))
+        if node not in self.cut_off:
+            self.agents[node].deliver(message)
 
     def say(self, node: str, message: FromAgent) -> list[Effect]:
         """A message of a node arrives, whatever its fake agent thinks."""

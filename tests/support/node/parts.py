@@ -1,17 +1,16 @@
 """What a node's core is played against, as plain data, and looking through its effects."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
 
-from wattline_agent.core.durable import AgentState, UsageState
 from wattline_agent.core.effects import Effect, Note, Send
 from wattline_agent.core.ports import DeviceInfo
 from wattline_agent.core.power.capper import NodeTerms
 from wattline_protocol.ids import AttemptNo, GpuIndex, JobId, TaskNo, TaskRef
 from wattline_protocol.site.wall_power import wall_mw
-from wattline_protocol.wire.agent_messages import Rollup, TaskExit
+from wattline_protocol.wire.agent_messages import TaskExit
 from wattline_protocol.wire.gpu_process import GpuProcess
 from wattline_protocol.wire.mig import MigInstance
 from wattline_protocol.wire.task_order import TaskOrder
@@ -136,16 +135,6 @@ class ModelTask:
     def limit(self, runtime_limit_s: float) -> None:
         """Another run time limit, as the runner keeps it on disk."""
         self.order = msgspec.structs.replace(self.order, runtime_limit_s=runtime_limit_s)
-
-
-@dataclass(slots=True)
-class Disk:
-    """What a crash leaves."""
-
-    state: AgentState | None = None
-    usage: UsageState | None = None
-    spool: list[Rollup] = field(default_factory=list)
-    dropped: int = 0
 
 
 def told(effects: list[Effect], kind: type[M]) -> list[M]:

@@ -1,9 +1,9 @@
 """A node's core with everything around it played by plain data: driver, keeper, disk, scheduler.
 
-`Rig` carries effects out as the shell does; what the driver really allows is in `rig.gpus`.
+`Rig` has effects carried out as a simulation has; what the driver really allows is in `rig.gpus`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 from support.node.parts import (
     BOOT,
@@ -12,7 +12,6 @@ from support.node.parts import (
     MIN,
     TERMS,
     WELCOME,
-    Disk,
     ModelGpu,
     ModelTask,
     names,
@@ -22,43 +21,15 @@ from support.node.parts import (
     told,
     wall,
 )
-from wattline_agent.core.effects import (
-    ApplyCaps,
-    Drop,
-    DropSpooled,
-    Effect,
-    FindPrivileged,
-    Freeze,
-    Kill,
-    Launch,
-    Limit,
-    LockClocks,
-    Note,
-    Notify,
-    ReadCaps,
-    ReadSpool,
-    RenewTaskLeases,
-    RestoreCaps,
-    SaveState,
-    SaveUsage,
-    Send,
-    SendLog,
-    Spool,
-    Stop,
-    Thaw,
-    WouldCap,
-)
+from wattline_agent.core.effects import Effect
 from wattline_agent.core.events import (
     CapsRead,
-    ClocksLocked,
     Connected,
     DriverReloaded,
     Event,
     HostRead,
-    PrivilegedFound,
     Sampled,
     SchedulerSaid,
-    SpoolRead,
     Started,
     TasksSeen,
     TimePassed,
@@ -72,6 +43,7 @@ from wattline_agent.core.ports import (
     DeviceInfo,
     FastReading,
     HostReading,
+    LaunchContext,
     Reading,
     Stale,
     TaskSeen,
@@ -90,7 +62,9 @@ from wattline_protocol.ids import (
 from wattline_protocol.wire.agent_messages import (
     Beat,
     BeatSeen,
+    ExitKind,
     ForgetTask,
+    FromAgent,
     Hello,
     Lease,
     LimitTask,
@@ -102,6 +76,9 @@ from wattline_protocol.wire.agent_messages import (
     ToAgent,
     Welcome,
 )
+from wattline_protocol.wire.gpu_process import GpuProcess
+from wattline_protocol.wire.task_order import TaskOrder
+from wattline_sim.shells.agent_effects import Disk, Driver, Keeper, carry_out
 
 __all__ = [
     "BOOT",
@@ -119,14 +96,57 @@ __all__ = [
 ]
 
 
-class Rig:
+class ModelKeeper(Keeper):
+    """The tasks of a rig."""
+
+    def __init__(self, rig: "Rig") -> None:
+        self._rig = rig
+
+    def launch(self, order: TaskOrder, context: LaunchContext) -> None:
+        del context
+        if order.ref not in self._rig.tasks:
+            self._rig.tasks[order.ref] = ModelTask(order, self._rig.now_s)
+            self._rig.launches.append(order.ref)
+
+    def stop(self, ref: TaskRef, grace_s: float, why: str, kind: ExitKind | None = None) -> None:
+        del grace_s, why, kind
+        self._rig.end(ref, "signaled")
+
+    def kill(self, ref: TaskRef, kind: ExitKind, why: str) -> None:
+        del kind, why
+        self._rig.end(ref, "signaled")
+
+    def freeze(self, ref: TaskRef) -> None:
+        task = self._rig.tasks[ref]
+        if not self._rig.keeps_freezes and task.exit is None:
+            self._rig.cool(task)
+            task.phase = "paused"
+
+    def thaw(self, ref: TaskRef) -> None:
+        if self._rig.tasks[ref].exit is None:
+            self._rig.tasks[ref].phase = "running"
+
+    def limit(self, ref: TaskRef, runtime_limit_s: float) -> None:
+        self._rig.tasks[ref].limit(runtime_limit_s)
+
+    def drop(self, ref: TaskRef) -> None:
+        self._rig.tasks.pop(ref, None)
+
+    def renew(self, until_mono_s: float) -> None:
+        """No task lease runs out here."""
+
+    def privileged(self) -> frozenset[TaskRef]:
+        return frozenset(self._rig.privileged)
+
+
+class Rig(Driver):
     """A node that runs: `rig.join()`, `rig.lease(…)`, `rig.start(…)`, `rig.pass_s(…)`."""
 
     def __init__(self, gpus: int = 2, *, seed: bytes = b"seed", **facts: object) -> None:
         self.now_s = 1000.0
         self.gpus = [ModelGpu(GpuIndex(i)) for i in range(gpus)]
         self.tasks: dict[TaskRef, ModelTask] = {}
-        self.disk = Disk()
+        self.driver, self.keeper, self.disk = self, ModelKeeper(self), Disk()
         self.boot_id, self.driver_loads = BOOT, 1
         self.effects: list[Effect] = []
         """Everything carried out since the last `take`."""
@@ -164,72 +184,17 @@ class Rig:
             for effect in self.node.handle_all(together, self.now):
                 done.append(effect)
                 self.effects.append(effect)
-                queue.extend(self._carry_out(effect))
+                answer = carry_out(effect, self)
+                if isinstance(answer, CapsRead) and self.holds_answers:
+                    self.kept_answers.append(answer)
+                elif answer is not None:
+                    queue.append(answer)
                 self.watch(effect)
             check_invariants(self.node.state, self.now)
         return done
 
-    def _carry_out(self, effect: Effect) -> list[Event]:
-        match effect:
-            case LockClocks(ceilings):
-                return [ClocksLocked(tuple(self._lock(i, mhz) for i, mhz in ceilings.items()))]
-            case ApplyCaps(generation, caps, look):
-                return self._read_back(generation, self._set_all(effect, caps), look)
-            case ReadCaps(generation):
-                return self._read_back(generation, [self._limits(g) for g in self.gpus])
-            case FindPrivileged():
-                return [PrivilegedFound(frozenset(self.privileged))]
-            case RestoreCaps(caps):
-                for index, cap_mw in caps.items():
-                    self._set(index, cap_mw)
-            case SaveState(state):
-                self.disk.state = state
-            case SaveUsage(usage):
-                self.disk.usage = usage
-            case Spool(rollup):
-                self.disk.spool.append(rollup)
-            case ReadSpool():
-                last = self.disk.dropped + len(self.disk.spool)
-                return [SpoolRead(last if self.disk.spool else 0, tuple(self.disk.spool))]
-            case DropSpooled(last):
-                del self.disk.spool[: last - self.disk.dropped]
-                self.disk.dropped = last
-            case Send() | WouldCap() | Note() | RenewTaskLeases() | SendLog() | Notify():
-                pass
-            case _:
-                self._keep(effect)
-        return []
-
-    def _keep(self, effect: Effect) -> None:
-        match effect:
-            case Launch(wanted, _):
-                if wanted.ref not in self.tasks:
-                    self.tasks[wanted.ref] = ModelTask(wanted, self.now_s)
-                    self.launches.append(wanted.ref)
-            case Stop(name) | Kill(name):
-                self.end(name, "signaled")
-            case Freeze(name):
-                if not self.keeps_freezes and self.tasks[name].exit is None:
-                    self._cool(self.tasks[name])
-                    self.tasks[name].phase = "paused"
-            case Thaw(name):
-                if self.tasks[name].exit is None:
-                    self.tasks[name].phase = "running"
-            case Limit(name, limit_s):
-                self.tasks[name].limit(limit_s)
-            case Drop(name):
-                self.tasks.pop(name, None)
-            case _:
-                raise AssertionError(f"{effect} is not carried out")
-
-    def _read_back(
-        self, generation: int, results: list[CapResult], look: frozenset[GpuIndex] = frozenset()
-    ) -> list[Event]:
-        answer = CapsRead(generation, tuple(results), {i: self.gpus[i].foreign for i in look})
-        if self.holds_answers:
-            self.kept_answers.append(answer)
-            return []
-        return [answer]
+    def send(self, message: FromAgent) -> None:
+        """What is sent is among the effects."""
 
     def answer_caps(self) -> None:
         """Let the driver's answers through."""
@@ -237,13 +202,27 @@ class Rig:
         while self.kept_answers:
             self.handle(self.kept_answers.pop(0))
 
-    def _set_all(self, effect: Effect, caps: dict[GpuIndex, int]) -> list[CapResult]:
+    # --- the driver ---------------------------------------------------------------------
+
+    def apply_caps(self, caps_mw: Mapping[GpuIndex, int]) -> tuple[CapResult, ...]:
         """In the worst order: what goes up first. Watched after each."""
         results = []
-        for index in sorted(caps, key=lambda i: self.gpus[i].limit_mw - caps[i]):
-            results.append(self._set(index, caps[index]))
-            self.watch(effect)
-        return results
+        for index in sorted(caps_mw, key=lambda i: self.gpus[i].limit_mw - caps_mw[i]):
+            results.append(self._set(index, caps_mw[index]))
+            self.watch(self.effects[-1])
+        return tuple(results)
+
+    def read_caps(self) -> tuple[CapResult, ...]:
+        """What the driver says of all limits."""
+        return tuple(self._limits(gpu) for gpu in self.gpus)
+
+    def lock_clocks(self, ceilings_mhz: Mapping[GpuIndex, int]) -> tuple[ClockResult, ...]:
+        """Lock or unlock clocks."""
+        return tuple(self._lock(index, mhz) for index, mhz in ceilings_mhz.items())
+
+    def foreign(self, gpus: Collection[GpuIndex]) -> dict[GpuIndex, tuple[GpuProcess, ...]]:
+        """Processes of GPUs that belong to no task."""
+        return {index: self.gpus[index].foreign for index in gpus}
 
     def _set(self, index: GpuIndex, cap_mw: int) -> CapResult:
         gpu = self.gpus[index]
@@ -301,7 +280,8 @@ class Rig:
         """Most the node may draw at the wall."""
         return wall(sum(self.allowed_mw(g) for g in self.gpus))
 
-    def _cool(self, task: ModelTask) -> None:
+    def cool(self, task: ModelTask) -> None:
+        """Its GPUs draw on for as long as their average needs to fall."""
         for index in task.order.gpus:
             self.gpus[index].cooling_until_s = self.now_s + 1.0
 
@@ -310,7 +290,7 @@ class Rig:
         task = self.tasks.get(name)
         if task is None or task.exit is not None:
             return
-        self._cool(task)
+        self.cool(task)
         task.exit = TaskExit(kind, code=0)  # type: ignore[arg-type]  # tests name valid kinds
         task.phase, task.group_ended, task.ended_s = "ended", not leftovers, self.now_s
 
@@ -355,7 +335,7 @@ class Rig:
                 self.boot_id,
                 self.driver_instance,
                 self.infos(),
-                tuple(self._limits(g) for g in self.gpus),
+                self.read_caps(),
                 self.seen().tasks,
             )
         )
@@ -379,8 +359,8 @@ class Rig:
         """One round of the shell's loop."""
         done = self.handle(self.seen())
         done += self.handle(HostRead(self.host))
-        foreign = {index: self.gpus[index].foreign for index in self.node.managed_gpus}
         readings = tuple(self.reading(g) for g in self.gpus)
+        foreign = self.foreign(self.node.managed_gpus)
         return done + self.handle(Sampled(readings, self.use, foreign))
 
     def pass_s(self, seconds: float, *, answered: bool = True) -> list[Effect]:

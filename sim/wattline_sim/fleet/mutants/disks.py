@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-from wattline_scheduler.core.model.effects import Effect, Save
+from wattline_scheduler.core.model.effects import Effect
 from wattline_scheduler.records import BookRecord, Record, Saved
 from wattline_scheduler.store import store
 from wattline_scheduler.store.errors import StoreError
 from wattline_sim.fleet.disk import Disk
 from wattline_sim.fleet.mutants.mutant import Mutant
 from wattline_sim.fleet.scheduler_shell import SchedulerShell
+from wattline_sim.shells.scheduler_effects import saved
 
 _commit_disk = Disk.commit
 _commit_shell = SchedulerShell._commit
@@ -32,7 +33,7 @@ def _say_first(self: SchedulerShell, effects: list[Effect]) -> None:
     """Words leave before their records are on disk, and whatever becomes of these."""
     self._say(effects, self._life)
     try:
-        self._commit([e.record for e in effects if isinstance(e, Save)])
+        self._commit(saved(effects))
     except StoreError:
         return
 
