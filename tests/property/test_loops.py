@@ -24,6 +24,7 @@ from wattline_scheduler.plan.model.columns import TRIED, WHOLE_MILLI
 from wattline_scheduler.plan.model.shape import Shape
 from wattline_scheduler.plan.model.snapshot import Snapshot, TaskPlace
 from wattline_scheduler.plan.model.task_request import ask_of
+from wattline_scheduler.plan.model.task_request import fits as task_fits
 from wattline_scheduler.plan.search import native_loops
 from wattline_scheduler.plan.search.native_structs import pointer
 from wattline_scheduler.plan.search.score_cache import Look, Looks
@@ -128,6 +129,7 @@ def test_a_loop_is_the_array_operations(
         event(f"loops know it: {looped.wanted is not None and snap.prices is not None}")
         assert looped.cost.tobytes() == operated.cost.tobytes()
         fits = np.isfinite(looped.cost)
+        assert (fits == task_fits(both.in_loops.columns, looped.ask)).all(), "the table of node_fit"
         assert (looped.needed_mw == operated.needed_mw)[fits].all()
         barred = None
         if data.draw(st.booleans()):

@@ -13,7 +13,7 @@ from support.core.snapshots import offer, same_columns, shape, snapshot
 from wattline_protocol.job.spec import PRIORITIES
 from wattline_scheduler.plan.model.shape import Shape
 from wattline_scheduler.plan.model.snapshot import RunningGang, Snapshot
-from wattline_scheduler.plan.policies.node_release import Freeing
+from wattline_scheduler.plan.policies.node_release import NodeRelease
 from wattline_scheduler.plan.policies.preempt import choose, suffices
 from wattline_scheduler.plan.search.trial import Trial
 from wattline_scheduler.time_slices import at_once
@@ -53,7 +53,7 @@ def test_what_is_counted_by_hand_is_what_the_trial_says(
 ) -> None:
     snap, busy, wanted = scene
     trial = Trial(snap)
-    nodes = [Freeing(trial, at, wanted) for at in range(len(snap.nodes))]
+    nodes = [NodeRelease(trial, at, wanted) for at in range(len(snap.nodes))]
     gone = data.draw(st.lists(st.sampled_from(busy), unique_by=id)) if busy else []
     back = data.draw(st.lists(st.sampled_from(gone), unique_by=id)) if gone else []
     for node in nodes:

@@ -7,6 +7,7 @@ of the rows above is checked by `headroom`.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,8 +20,10 @@ from wattline_scheduler.plan.model.columns import (
     WHOLE_MILLI,
     Columns,
     GpuClasses,
+    Ints32,
 )
 from wattline_scheduler.plan.model.device_classes import profile_of
+from wattline_scheduler.plan.model.node_fit import Amount, Truth, fits_each
 from wattline_scheduler.plan.model.shape import Shape
 from wattline_scheduler.power.demand.node_load import gpu_admission_mw
 from wattline_scheduler.power.topology.matrix import Bools, Ints
@@ -122,21 +125,50 @@ def free_slots(columns: Columns, ask: Ask, at: At = ALL) -> Bools:
     return has_room & ask.is_suited[columns.gpu_class[at]]
 
 
-def has_gpus(columns: Columns, ask: Ask, at: At = ALL) -> Bools:
-    """[node] enough free GPUs that suit."""
+def free_gpus(columns: Columns, ask: Ask, at: At = ALL) -> Amount:
+    """[node] number of free GPUs that suit; for a share, 1 if there is any."""
     if ask.is_share:
-        has_any: Bools = np.logical_or.reduce(free_slots(columns, ask, at), axis=1)
+        has_any: Ints = np.logical_or.reduce(free_slots(columns, ask, at), axis=1)
         return has_any
-    enough: Bools = columns.whole[at] >= ask.gpus
+    whole = columns.whole[at]
     if ask.gpus == 0 or ask.suits_all:
-        return enough
+        return whole
     one_class = columns.one_class[at]
-    enough_of_it = enough & ask.is_suited[one_class]
+    suited: Ints32 = whole * ask.is_suited[one_class]
     if columns.has_mixed:
-        mixed = np.flatnonzero(enough & (one_class == NO_CLASS))
+        mixed = np.flatnonzero((whole >= ask.gpus) & (one_class == NO_CLASS))
         where = mixed if isinstance(at, slice) else at[mixed]
-        enough_of_it[mixed] = free_slots(columns, ask, where).sum(axis=1) >= ask.gpus
-    return enough_of_it
+        suited[mixed] = free_slots(columns, ask, where).sum(axis=1)
+    return suited
+
+
+class FreeOn(NamedTuple):
+    """What the nodes at `at` have free for such a task now; `Free` as arrays."""
+
+    columns: Columns
+    ask: Ask
+    at: At = ALL
+
+    @property
+    def is_open(self) -> Truth:
+        return self.columns.is_open[self.at]
+
+    @property
+    def has_labels(self) -> Truth:
+        labels = self.ask.labels
+        return not labels or has_labels(self.columns, labels, self.at)
+
+    @property
+    def gpus(self) -> Amount:
+        return free_gpus(self.columns, self.ask, self.at)
+
+    @property
+    def cpus(self) -> Amount:
+        return self.columns.cpus_free[self.at]
+
+    @property
+    def memory_bytes(self) -> Amount:
+        return self.columns.memory_free_bytes[self.at]
 
 
 def has_labels(columns: Columns, labels: Labels, at: At = ALL) -> Bools:
@@ -152,13 +184,7 @@ def are_labelled(columns: Columns, labels: Labels) -> Bools:
 
 def fits(columns: Columns, ask: Ask, at: At = ALL) -> Bools:
     """[node] fits the task now, checking the node only."""
-    can: Bools = (
-        has_gpus(columns, ask, at)
-        & columns.is_open[at]
-        & (columns.cpus_free[at] >= ask.cpus)
-        & (columns.memory_free_bytes[at] >= ask.memory_bytes)
-    )
-    return can & has_labels(columns, ask.labels, at) if ask.labels else can
+    return np.asarray(fits_each(FreeOn(columns, ask, at), ask), np.bool_)
 
 
 def fitting(columns: Columns, ask: Ask, among: Bools) -> Ints:
@@ -166,19 +192,11 @@ def fitting(columns: Columns, ask: Ask, among: Bools) -> Ints:
 
     Few nodes have enough whole GPUs, so that is checked first, and the rest for these only.
     """
-    if ask.is_share:
-        able = (among & columns.is_open).nonzero()[0]
-        return able[fits(columns, ask, able)]
-    able = (among & columns.is_open & (columns.whole >= ask.gpus)).nonzero()[0]
-    if not len(able):
-        return able
-    can = columns.cpus_free[able] >= ask.cpus
-    can &= columns.memory_free_bytes[able] >= ask.memory_bytes
-    if ask.gpus and not ask.suits_all:
-        can &= has_gpus(columns, ask, able)
-    if ask.labels:
-        can &= has_labels(columns, ask.labels, able)
-    return able[can]
+    able = among & columns.is_open
+    if not ask.is_share:
+        able &= columns.whole >= ask.gpus
+    at = able.nonzero()[0]
+    return at[fits(columns, ask, at)] if len(at) else at
 
 
 def rise_mw(columns: Columns, ask: Ask, at: At = ALL, slot: Ints | None = None) -> Ints:

@@ -8,6 +8,7 @@ the draw of lower priorities already counts as headroom.
 from collections.abc import Iterable
 
 from wattline_scheduler.plan.model.columns import NO_CLASS
+from wattline_scheduler.plan.model.node_fit import fits_one
 from wattline_scheduler.plan.model.shape import Shape
 from wattline_scheduler.plan.model.snapshot import RunningGang, TaskAllocation
 from wattline_scheduler.plan.search.trial import Trial
@@ -16,7 +17,7 @@ STEPS_PER_TASK = 2
 """Effort of counting one task."""
 
 
-class Freeing:
+class NodeRelease:
     """One node in its present trial state, and the request of one task of a shape."""
 
     def __init__(self, trial: Trial, at: int, shape: Shape) -> None:
@@ -29,10 +30,10 @@ class Freeing:
         }
         self._free_milli: list[int] = columns.free_milli[at].tolist()
         self._suited = [slot for slot, number in enumerate(numbers) if ask.suited[number]]
-        self._cpus: int = columns.cpus_free.item(at)
-        self._memory_bytes: int = columns.memory_free_bytes.item(at)
-        has_labels = ask.labels <= columns.label_sets[columns.label_set[at]]
-        self._may_start = has_labels and bool(columns.is_open[at])
+        self.cpus: int = columns.cpus_free.item(at)
+        self.memory_bytes: int = columns.memory_free_bytes.item(at)
+        self.is_open = bool(columns.is_open[at])
+        self.has_labels = ask.labels <= columns.label_sets[columns.label_set[at]]
 
     def go(self, one: RunningGang) -> None:
         """Remove its tasks on the node."""
@@ -49,17 +50,19 @@ class Freeing:
 
     def _count(self, used: TaskAllocation, sign: int) -> None:
         self._trial.effort += STEPS_PER_TASK
-        self._cpus += sign * used.cpus
-        self._memory_bytes += sign * used.memory_bytes
+        self.cpus += sign * used.cpus
+        self.memory_bytes += sign * used.memory_bytes
         for gpu in used.gpus:
             if gpu in self._slot_of:  # a lost GPU is returned to no gang
                 self._free_milli[self._slot_of[gpu]] += sign * used.milli
 
     @property
+    def gpus(self) -> int:
+        """Number of GPUs that suit and have the requested part free."""
+        free_milli, milli = self._free_milli, self._ask.milli
+        return len([slot for slot in self._suited if free_milli[slot] >= milli])
+
+    @property
     def fits(self) -> bool:
         """As `Trial.fits_node`."""
-        ask = self._ask
-        if self._cpus < ask.cpus or self._memory_bytes < ask.memory_bytes or not self._may_start:
-            return False
-        free = [slot for slot in self._suited if self._free_milli[slot] >= ask.milli]
-        return len(free) >= ask.gpus
+        return fits_one(self, self._ask)

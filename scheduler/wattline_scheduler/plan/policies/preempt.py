@@ -12,7 +12,7 @@ import numpy as np
 
 from wattline_scheduler.plan.model.shape import GangKey, Shape
 from wattline_scheduler.plan.model.snapshot import ENDING_PRIORITY, RunningGang
-from wattline_scheduler.plan.policies.node_release import Freeing
+from wattline_scheduler.plan.policies.node_release import NodeRelease
 from wattline_scheduler.plan.search.feasible import fits_when_empty
 from wattline_scheduler.plan.search.trial import Trial
 from wattline_scheduler.power.topology.matrix import Bools
@@ -179,7 +179,7 @@ class _Search:
     def _look_for(
         self, at: int, victims: dict[GangKey, RunningGang]
     ) -> tuple[RunningGang, ...] | None:
-        node = Freeing(self._trial, at, self._shape)
+        node = NodeRelease(self._trial, at, self._shape)
         chosen: list[RunningGang] = []
         for one in self._lower(at):
             if one.key not in victims:
@@ -196,7 +196,7 @@ class _Search:
                 self._found.pop(task.at, None)
 
 
-def _needed_on(node: Freeing, gone: list[RunningGang]) -> tuple[RunningGang, ...]:
+def _needed_on(node: NodeRelease, gone: list[RunningGang]) -> tuple[RunningGang, ...]:
     """The gangs, ordered by least loss, without which a task would not fit."""
     needed = gone[-1:]
     for one in gone[-2::-1]:
@@ -224,7 +224,7 @@ def needed(
 
     `may_stay`: further condition for sparing a gang, given those spared before.
     """
-    freeing = {at: Freeing(trial, at, shape) for at in nodes}
+    freeing = {at: NodeRelease(trial, at, shape) for at in nodes}
     going = {one.key: one for one in victims}
     for one in victims:
         for node in _its(freeing, one):
@@ -243,7 +243,7 @@ def needed(
     return kept if suffices(trial, shape, nodes, kept) else tuple(victims)
 
 
-def _its(freeing: Mapping[int, Freeing], one: RunningGang) -> list[Freeing]:
+def _its(freeing: Mapping[int, NodeRelease], one: RunningGang) -> list[NodeRelease]:
     nodes = dict.fromkeys(used.at for used in one.tasks)
     return [freeing[at] for at in nodes if at in freeing]
 

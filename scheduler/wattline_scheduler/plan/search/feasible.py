@@ -12,9 +12,17 @@ from wattline_protocol.text.wording import counted, gib, power_text
 from wattline_protocol.wire.agent_messages import GpuInfo
 from wattline_scheduler.plan.model import task_request
 from wattline_scheduler.plan.model.device_classes import profile_of
+from wattline_scheduler.plan.model.node_fit import (
+    CONDITIONS,
+    Available,
+    Condition,
+    Truth,
+    fits_each,
+)
 from wattline_scheduler.plan.model.reserved_nodes import ANY_STAY, Stay
 from wattline_scheduler.plan.model.shape import Shape
 from wattline_scheduler.plan.model.snapshot import FilterName
+from wattline_scheduler.plan.model.task_request import FreeOn
 from wattline_scheduler.plan.search.trial import Trial
 from wattline_scheduler.power.topology.matrix import Bools, Ints
 from wattline_scheduler.power.topology.rows import counted_mw
@@ -25,7 +33,7 @@ class Filter:
     """One condition on nodes; `missing` describes what a refused node lacks."""
 
     name: FilterName
-    passes: Callable[[Trial, Shape], Bools]
+    passes: Callable[[Trial, Shape], Truth]
     """[node]"""
     missing: Callable[[Trial, int, Shape], str]
 
@@ -107,37 +115,34 @@ def refusal(trial: Trial, at: int, shape: Shape, stay: Stay = ANY_STAY) -> Filte
 
 def fits_when_empty(trial: Trial, shape: Shape) -> Bools:
     """[node] would fit if empty; watts are not checked."""
-    fits: Bools = trial.columns.is_open & _suits(trial, shape)
-    return fits
+    return _suits(trial, shape, is_open=trial.columns.is_open)
 
 
 def may_fit_once(trial: Trial, shape: Shape) -> Bools:
     """[node] would fit if empty and open, or its resources are not known yet."""
-    columns = trial.columns
+    columns, has_labels = trial.columns, task_request.has_labels(trial.columns, shape.labels)
     is_unknown = (columns.cpus == 0) & ~columns.is_open
-    may: Bools = _suits(trial, shape) | (
-        is_unknown & task_request.has_labels(columns, shape.labels)
-    )
+    may: Bools = _suits(trial, shape, is_open=True) | (is_unknown & has_labels)
     return may
 
 
-def _suits(trial: Trial, shape: Shape) -> Bools:
+def _suits(trial: Trial, shape: Shape, *, is_open: Truth) -> Bools:
     columns = trial.columns
-    return (
-        task_request.has_labels(columns, shape.labels)
-        & (trial.usable(shape) >= shape.gpus)
-        & (columns.cpus >= shape.cpus)
-        & (columns.memory_bytes >= shape.memory_bytes)
+    when_empty = Available(
+        is_open=is_open,
+        has_labels=task_request.has_labels(columns, shape.labels),
+        gpus=trial.usable(shape),
+        cpus=columns.cpus,
+        memory_bytes=columns.memory_bytes,
     )
+    return np.asarray(fits_each(when_empty, shape), np.bool_)
 
 
-def _is_open(trial: Trial, shape: Shape) -> Bools:
-    del shape
-    return trial.columns.is_open
+def _holds(condition: Condition) -> Callable[[Trial, Shape], Truth]:
+    def holds(trial: Trial, shape: Shape) -> Truth:
+        return CONDITIONS[condition](FreeOn(trial.columns, trial.ask(shape)), shape)
 
-
-def _has_labels(trial: Trial, shape: Shape) -> Bools:
-    return task_request.has_labels(trial.columns, shape.labels)
+    return holds
 
 
 def _has_type(trial: Trial, shape: Shape) -> Bools:
@@ -156,20 +161,6 @@ def _has_class(trial: Trial, shape: Shape, is_wanted: Callable[[GpuInfo, Shape],
     wanted = np.array([gpu is not None and is_wanted(gpu, shape) for gpu in examples], np.bool_)
     has_any: Bools = np.logical_or.reduce(wanted[columns.gpu_class], axis=1)
     return has_any
-
-
-def _has_gpus(trial: Trial, shape: Shape) -> Bools:
-    return task_request.has_gpus(trial.columns, trial.look(shape).ask)
-
-
-def _has_cpus(trial: Trial, shape: Shape) -> Bools:
-    enough: Bools = trial.columns.cpus_free >= shape.cpus
-    return enough
-
-
-def _has_memory(trial: Trial, shape: Shape) -> Bools:
-    enough: Bools = trial.columns.memory_free_bytes >= shape.memory_bytes
-    return enough
 
 
 def _has_watts(trial: Trial, shape: Shape) -> Bools:
@@ -284,13 +275,13 @@ def _say_lacking(trial: Trial, at: int, shape: Shape, kind: DomainKind) -> str:
 
 
 FILTERS: tuple[Filter, ...] = (
-    Filter("state", _is_open, _say_state),
-    Filter("labels", _has_labels, _say_labels),
+    Filter("state", _holds("state"), _say_state),
+    Filter("labels", _holds("labels"), _say_labels),
     Filter("gpu type", _has_type, _say_type),
     Filter("gpu memory", _has_gpu_memory, _say_gpu_memory),
-    Filter("gpus", _has_gpus, _say_gpus),
-    Filter("cpus", _has_cpus, _say_cpus),
-    Filter("memory", _has_memory, _say_memory),
+    Filter("gpus", _holds("gpus"), _say_gpus),
+    Filter("cpus", _holds("cpus"), _say_cpus),
+    Filter("memory", _holds("memory"), _say_memory),
     Filter("watts", _has_watts, _say_power),
     Filter("cooling", _has_cooling, _say_cooling),
 )
