@@ -17,28 +17,26 @@ from wattline_protocol.views.site_views import (
     Remedy,
 )
 from wattline_protocol.wire.client_messages import Denied
-from wattline_scheduler.core.admission.earliest_start import closed, opens, opens_from, too_late
+from wattline_scheduler.core.admission.earliest_start import opens, opens_from, too_late
 from wattline_scheduler.core.admission.learned_demand import shape_for
 from wattline_scheduler.core.admission.planner_view import snapshot
 from wattline_scheduler.core.admission.quota_checks import waits_for
 from wattline_scheduler.core.admission.reservation_fit import impossible_inside
 from wattline_scheduler.core.admission.reservations import ended_text
-from wattline_scheduler.core.admission.reservations import waits_for as waits_for_reservation
 from wattline_scheduler.core.explain.frozen_view import held_still
 from wattline_scheduler.core.explain.hypothetical import ASKED, Case
 from wattline_scheduler.core.explain.preemption_estimate import after_preemption
 from wattline_scheduler.core.explain.start_estimate import Forecast, forecast, sooner
 from wattline_scheduler.core.explain.suggestions import remedies
-from wattline_scheduler.core.lifecycle.job_state import gates_of, reason_of, waits_for_jobs
+from wattline_scheduler.core.lifecycle.job_state import gates_of, reason_of
 from wattline_scheduler.core.lifecycle.restore_guard import why_nothing_starts
+from wattline_scheduler.core.lifecycle.windows import note_gates
 from wattline_scheduler.core.model.jobs.job import Job, Pending
-from wattline_scheduler.core.model.jobs.job_kind import kind_of
-from wattline_scheduler.core.model.queue.job_class import ClassKey
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.access import with_runtime
 from wattline_scheduler.core.requests.selection import Asker
-from wattline_scheduler.core.requests.submit import refusal
-from wattline_scheduler.plan.model.reserved_nodes import ANY_STAY, Stay
+from wattline_scheduler.core.requests.submit import new_job, refusal
+from wattline_scheduler.plan.model.reserved_nodes import Stay
 from wattline_scheduler.plan.model.shape import Waiting
 from wattline_scheduler.plan.model.snapshot import Snapshot
 from wattline_scheduler.plan.wait_reasons import explain
@@ -57,24 +55,59 @@ class _Asked:
     ahead: list[Waiting]
     opens: UnixTime
     """When one of its windows is open: now, or later."""
-    stuck: str = ""
+    stuck: str
     """Reason why no start can be estimated."""
-    backoff_s: float = 0.0
-    stay: Stay = ANY_STAY
-    quota: str = ""
+    backoff_s: float
+    stay: Stay
+    quota: str
     """Text about the quota that blocks it."""
-    quota_until: UnixTime | None = None
+    quota_until: UnixTime | None
     """When that quota resets; None = as its running work ends."""
 
 
 def outlook(state: State, job: Job, now: Now) -> Parts[ExplainView]:
     """Wait reasons of a job, its estimated start, and remedies to start it now."""
     shown = job.record.state
-    gates = gates_of(job)
+    reason = reason_of(job, shown)
     if not job.count["pending"]:  # it has its nodes: no placement is tried
-        return _bare(state, job.id, shown, reason_of(job, shown))
+        return ExplainView(job.id, shown, reason, len(state.nodes), 0, 0, ())
     ahead = state.work.waiting()
     place = next((at for at, each in enumerate(ahead) if each.job == job.id), None)
+    before = _before(state, job) if place is None else list(ahead[:place])
+    where = _place(state, job) if job.job_class is not None else None
+    return (yield from _explained(state, job, job.id, before, where, gates_of(job), now, reason))
+
+
+def what_if(
+    state: State, asker: Asker, spec: JobSpec, ended: dict[JobId, JobState], now: Now
+) -> Parts[ExplainView | Denied]:
+    """The same for a job that is not submitted; denied as its submission would be."""
+    spec = with_runtime(state, spec)
+    denied = refusal(state, asker, spec, ended, now)
+    if denied is not None:
+        return denied
+    job = new_job(state, asker.user, "", spec, now)
+    named = (state.work.jobs.get(number) for number in spec.parents)
+    job.parents = {one.id: one for one in named if one is not None and not one.is_ended}
+    note_gates(state, job, now)
+    gates = gates_of(job)
+    if spec.hold:
+        gates["hold"] = "it would be held until released"
+    where = None if gates else _place(state, job)
+    return (yield from _explained(state, job, ASKED, _before(state, job), where, gates, now))
+
+
+def _explained(
+    state: State,
+    job: Job,
+    number: JobId,
+    ahead: list[Waiting],
+    place: PlaceView | None,
+    gates: dict[str, str],
+    now: Now,
+    reason: str | None = None,
+) -> Parts[ExplainView]:
+    """`reason`: the displayed wait reason; None = its first gate."""
     key = state.work.queue.key(job)
     quota, until = waits_for(state, key, now)
     if quota:
@@ -82,66 +115,22 @@ def outlook(state: State, job: Job, now: Now) -> Parts[ExplainView]:
     asked = _Asked(
         job.record.owner,
         job.spec,
-        list(ahead[:place])
-        if place is not None
-        else _before(state, key, job.record.submitted_unix_s, job.id),
+        ahead,
         opens(state, job.spec, now),
         _stuck(state, job, gates),
         _backoff_s(job, now),
-        _stay(state, key),
+        Stay(key.reservation, state.work.queue.runs_s(key)),
         quota,
         until,
     )
-    where = None
-    if job.job_class is not None:
-        where = _place(state, key, job.record.submitted_unix_s, job.id)
-    still, reason = held_still(state, now), reason_of(job, shown)
-    shape, outside = job.shape, job.outside
+    if reason is None:
+        reason = next(iter(gates.values()), "")
+    still, shown, shape, outside = held_still(state, now), job.record.state, job.shape, job.outside
     yield
-    view = explain(_seen(still, outside, now), job.id, shown, reason, shape, asked.stay)
-    view = msgspec.structs.replace(view, refusals=_with_gates(gates, view), place=where)
+    view = explain(_seen(still, outside, now), number, shown, reason, shape, asked.stay)
+    view = msgspec.structs.replace(view, refusals=_with_gates(gates, view), place=place)
     yield
     return (yield from _with_outlook(still, view, asked, now))
-
-
-def what_if(
-    state: State, asker: Asker, spec: JobSpec, ended: dict[JobId, JobState], now: Now
-) -> Parts[ExplainView | Denied]:
-    """The same for a job that is not submitted; denied as its submission would be."""
-    owner, spec = asker.user, with_runtime(state, spec)
-    denied = refusal(state, asker, spec, ended, now)
-    if denied is not None:
-        return denied
-    key = _key(state, owner, spec)
-    quota, until = waits_for(state, key, now)
-    ahead = _before(state, key, now.unix_s, state.next_job)
-    gates, stay = _gates_if(state, spec, now), _stay(state, key)
-    where = None if gates else _place(state, key, now.unix_s, state.next_job)
-    stuck = next((gates[name] for name in STUCK if name in gates), "")
-    asked = _Asked(owner, spec, ahead, opens(state, spec, now), stuck, 0.0, stay, quota, until)
-    if quota:
-        gates["quota"] = quota
-    shown: JobState = "HELD" if spec.hold else "PENDING"
-    reason, outside = next(iter(gates.values()), ""), gates.get("reservation", "")
-    still = held_still(state, now)
-    yield
-    view = explain(_seen(still, outside, now), ASKED, shown, reason, key.shape, stay)
-    view = msgspec.structs.replace(view, refusals=_with_gates(gates, view), place=where)
-    yield
-    return (yield from _with_outlook(still, view, asked, now))
-
-
-def _gates_if(state: State, spec: JobSpec, now: Now) -> dict[str, str]:
-    """Gates of a job that is not submitted, in the form of `gates_of`."""
-    named = (state.work.jobs.get(number) for number in spec.parents)
-    parents = [parent for parent in named if parent is not None and not parent.is_ended]
-    gates = {
-        "hold": "it would be held until released" if spec.hold else "",
-        "dependencies": waits_for_jobs(parents) if parents else "",
-        "window": closed(state, spec, now),
-        "reservation": waits_for_reservation(state, spec, now),
-    }
-    return {name: text for name, text in gates.items() if text}
 
 
 def _with_gates(gates: dict[str, str], view: ExplainView) -> tuple[FilterRefusal, ...]:
@@ -150,41 +139,30 @@ def _with_gates(gates: dict[str, str], view: ExplainView) -> tuple[FilterRefusal
     return (*rows, *view.refusals)
 
 
-def _bare(state: State, job: JobId, shown: JobState, reason: str) -> ExplainView:
-    return ExplainView(job, shown, reason, len(state.nodes), 0, 0, ())
-
-
-def _key(state: State, owner: UserName, spec: JobSpec) -> ClassKey:
-    """Class of a job that is not submitted."""
-    shape = shape_for(state, owner, spec)
-    return state.work.queue.key_of(owner, spec, shape, kind_of(owner, spec))
-
-
-def _before(
-    state: State, key: ClassKey, submitted_unix_s: UnixTime, number: JobId
-) -> list[Waiting]:
-    """Jobs ahead of a job of that class; it need not be queued."""
+def _before(state: State, job: Job) -> list[Waiting]:
+    """Jobs ahead of a job, which need not be queued."""
     work, order = state.work, state.work.queue.order
-    rank, found = order.rank(key), list[Waiting]()
-    turn = (rank.before, submitted_unix_s + rank.later_s, number)
+    rank, found = order.rank(work.queue.key(job)), list[Waiting]()
+    turn = (rank.before, job.record.submitted_unix_s + rank.later_s, job.id)
     for each in work.waiting():
-        job = work.jobs[each.job]
-        if job.job_class is None:
+        queued = work.jobs[each.job]
+        if queued.job_class is None:
             continue
-        other = order.rank(job.job_class.key)
-        if (other.before, job.record.submitted_unix_s + other.later_s, each.job) < turn:
+        other = order.rank(queued.job_class.key)
+        if (other.before, queued.record.submitted_unix_s + other.later_s, each.job) < turn:
             found.append(each)
     return found
 
 
-def _place(state: State, key: ClassKey, submitted_unix_s: UnixTime, job: JobId) -> PlaceView:
+def _place(state: State, job: Job) -> PlaceView:
     """Place in the queue, and its components. A job not submitted is last of its class."""
     queue = state.work.queue
-    ahead = queue.ahead_of(queue.order.rank(key), submitted_unix_s, job)
+    key = queue.key(job)
+    ahead = queue.ahead_of(queue.order.rank(key), job.record.submitted_unix_s, job.id)
     standing = queue.order.standing(key.account)
     return PlaceView(
         place=sum(ahead) + 1,
-        queued=len(queue) + (job == state.next_job),
+        queued=len(queue) + (job.id == state.next_job),
         more_urgent=ahead.more_urgent,
         accounts_first=ahead.accounts_first,
         older=ahead.older,
@@ -192,10 +170,6 @@ def _place(state: State, key: ClassKey, submitted_unix_s: UnixTime, job: JobId) 
         share=standing.share,
         used=standing.used,
     )
-
-
-def _stay(state: State, key: ClassKey) -> Stay:
-    return Stay(key.reservation, state.work.queue.runs_s(key))
 
 
 def _seen(state: State, outside: str, now: Now) -> Snapshot:

@@ -111,9 +111,7 @@ def tick_clock(state: State, now: Now) -> bool:
 
 
 def _evaluate(state: State, job: Job, now: Now) -> None:
-    never = never_inside(state, job.record.owner, job.spec, now)
-    job.outside = never or waits_for(state, job.spec, now)
-    job.closed = "" if never else closed(state, job.spec, now)
+    note_gates(state, job, now)
     job.late = ""
     if job.spec.windows.deadline:
         _check_deadline(state, job, now)
@@ -124,6 +122,13 @@ def _evaluate(state: State, job: Job, now: Now) -> None:
     next_change = _next_change(state, job, now)
     if next_change is not None:
         state.work.timers.set(job.id, next_change)
+
+
+def note_gates(state: State, job: Job, now: Now) -> None:
+    """Notes whether its windows or its reservation bar a job from starting now."""
+    never = never_inside(state, job.record.owner, job.spec, now)
+    job.outside = never or waits_for(state, job.spec, now)
+    job.closed = "" if never else closed(state, job.spec, now)
 
 
 def _check_deadline(state: State, job: Job, now: Now) -> None:

@@ -79,11 +79,10 @@ def refusal(
     return Denied("impossible", problem) if problem else None
 
 
-def _accept(state: State, user: UserName, token: str, spec: JobSpec, now: Now) -> JobId:
-    job_id = state.next_job
-    state.next_job = JobId(job_id + 1)
+def new_job(state: State, user: UserName, token: str, spec: JobSpec, now: Now) -> Job:
+    """The next job, without gangs and not yet in any index."""
     record = JobRecord(
-        id=job_id,
+        id=state.next_job,
         token=token,
         owner=user,
         submitted_unix_s=now.unix_s,
@@ -92,15 +91,19 @@ def _accept(state: State, user: UserName, token: str, spec: JobSpec, now: Now) -
         reason="held until released" if spec.hold else "",
         is_held=spec.hold,
     )
-    job = Job(record, shape_for(state, user, spec))
-    job.max_grace_s = state.site.timing.max_grace_s
+    return Job(record, shape_for(state, user, spec), max_grace_s=state.site.timing.max_grace_s)
+
+
+def _accept(state: State, user: UserName, token: str, spec: JobSpec, now: Now) -> JobId:
+    job = new_job(state, user, token, spec, now)
+    state.next_job = JobId(job.id + 1)
     job.gangs = [Gang(job, number, Pending(now.mono_s)) for number in range(spec.gang_count)]
-    state.journal.save(record)
+    state.journal.save(job.record)
     count_accepted(state, encoded_bytes(spec))
     wait_for_parents(state, job)
     state.work.add(job, now)
     state.picture.recent.note(job.shape, spec.gang_count * job.shape.nodes)
     text = f"{spec.name!r} ({spec.kind}, {spec.gang_count} × {counted(spec.gang_size, 'task')})"
-    state.journal.act("job_submitted", text, now, actor=user, owner=user, job=job_id)
+    state.journal.act("job_submitted", text, now, actor=user, owner=user, job=job.id)
     state.wants_plan = True
-    return job_id
+    return job.id
