@@ -7,11 +7,11 @@ import numpy as np
 from hypothesis import event, given
 from hypothesis import strategies as st
 
+from support.core.one_by_one import takes
 from support.core.snapshots import same_columns
 from support.strategies.plans import snapshots
 from wattline_protocol.site.model import Weights
-from wattline_scheduler.plan.check import check
-from wattline_scheduler.plan.check_together import hold_together
+from wattline_scheduler.plan.check import passing
 from wattline_scheduler.plan.cycle import plan
 from wattline_scheduler.plan.model.column_writer import put_node
 from wattline_scheduler.plan.model.device_classes import gpu_of, profile_of
@@ -98,11 +98,11 @@ def test_every_plan_passes_its_check_and_is_repeatable(snap: Snapshot) -> None:
     quotas = Quotas(trial)
     for placement in result.placements:
         one = placement.job
-        assert check(trial, placement, shapes[one], counted[one], quotas) == ""
+        assert takes(trial, placement, shapes[one], counted[one], quotas)
 
 
 @given(snapshots(), st.data())
-def test_placements_that_hold_together_pass_one_by_one(snap: Snapshot, data: st.DataObject) -> None:
+def test_those_pass_that_can_start_one_after_the_other(snap: Snapshot, data: st.DataObject) -> None:
     """Also where less is left by then than the plan was made for."""
     waiting = {w.job: w for w in snap.waiting}
     placed = [(one, waiting[one.job]) for one in plan(snap).placements]
@@ -110,14 +110,18 @@ def test_placements_that_hold_together_pass_one_by_one(snap: Snapshot, data: st.
         if data.draw(st.booleans(), label=name):
             left = getattr(snap.columns, name)
             left //= data.draw(st.sampled_from([2, 8, 1000]))
-    together = hold_together(Trial(snap), placed)
-    event(f"together: {together}")
+    if data.draw(st.booleans(), label="quotas are used up"):
+        rooms = tuple(dataclasses.replace(r, used_milli=r.most_milli // 2) for r in snap.quotas)
+        snap = dataclasses.replace(snap, quotas=rooms)
     trial = Trial(snap)
-    one_by_one = [check(trial, one, w.shape, stay=w.stay) for one, w in placed]
-    assert not together or not any(one_by_one)
-    has_parts = any(w.shape.gpu_milli < 1000 or w.shape.mig for _, w in placed)
-    if not has_parts and snap.columns.are_whole_shares and len({w.priority for _, w in placed}) < 2:
-        assert together == (not any(one_by_one)), "without what is rounded up it knows"
+    quotas = Quotas(trial)
+    one_by_one = [
+        (one, w) for one, w in placed if takes(trial, one, w.shape, w.quotas, quotas, w.stay)
+    ]
+    event(f"all pass: {one_by_one == placed}, none: {not one_by_one}")
+    checked = Trial(snap)
+    assert passing(checked, placed) == one_by_one
+    assert same_columns(checked.columns, snap.columns)
 
 
 @given(snapshots())
@@ -176,7 +180,7 @@ def test_the_check_refuses_what_breaks_a_quota(snap: Snapshot) -> None:
     quotas = Quotas(trial)
     for placement in plan(free).placements:
         one = counted[placement.job]
-        check(trial, placement, one.shape, one.quotas, quotas)
+        takes(trial, placement, one.shape, one.quotas, quotas)
         for before, room in zip(snap.quotas, quotas.left, strict=True):
             assert room == before or not room.closed
             grew = room.used_milli > before.used_milli
@@ -258,4 +262,4 @@ def test_nobody_gets_what_somebody_before_was_refused(snap: Snapshot) -> None:
         waiting = (w for w in before if w.job in result.waits and not w.quotas)
         for refused in (w for w in waiting if w.shape.nodes == 1):
             assert place_gang(trial, refused.shape) is None
-        assert check(trial, placement, snap.waiting[place_of[placement.job]].shape) == ""
+        assert takes(trial, placement, snap.waiting[place_of[placement.job]].shape)

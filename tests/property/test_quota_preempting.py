@@ -12,7 +12,7 @@ from support.core.sites import PSU_PERMILLE, gpu, job
 from support.core.snapshots import offer, shape, snapshot, waits
 from wattline_protocol.ids import JobId
 from wattline_protocol.job.spec import PRIORITIES
-from wattline_scheduler.plan.check import check
+from wattline_scheduler.plan.check import passing
 from wattline_scheduler.plan.cycle import plan
 from wattline_scheduler.plan.model.shape import Waiting
 from wattline_scheduler.plan.model.snapshot import (
@@ -153,8 +153,7 @@ def test_who_is_sent_away_is_enough_and_each_of_them_is_needed(scene: Scene) -> 
         assert not scene.starts(rest, nodes), f"{victim.key} goes in vain"
     after = scene.seen(victims, nodes)
     (placement,) = plan(after).placements
-    trial = Trial(after)
-    assert not check(trial, placement, scene.gang.shape, scene.gang.quotas, Quotas(trial))
+    assert passing(Trial(after), [(placement, scene.gang)])
 
 
 @given(scenes(max_nodes=1))

@@ -11,12 +11,10 @@ from wattline_scheduler.core.lifecycle.starting import place
 from wattline_scheduler.core.lifecycle.usage_limits import end_used_up_in_queue
 from wattline_scheduler.core.lifecycle.windows import check_promises
 from wattline_scheduler.core.model.state import State
-from wattline_scheduler.plan.check import check
-from wattline_scheduler.plan.check_together import hold_together
+from wattline_scheduler.plan.check import passing
 from wattline_scheduler.plan.cycle import INTERACTIVE, Limits, plan
 from wattline_scheduler.plan.model.shape import Waiting
 from wattline_scheduler.plan.model.snapshot import Placement, Plan, Snapshot
-from wattline_scheduler.plan.search.quota_room import Quotas
 from wattline_scheduler.plan.search.trial import Trial
 
 
@@ -69,29 +67,11 @@ def decide(
 
 
 def _checked(state: State, seen: Snapshot, placements: tuple[Placement, ...]) -> list[Placement]:
-    """Placements that pass the check: all together, or else one after the other."""
+    """Placements that pass the check."""
     if not placements:
         return []
     waiting = {each.job: each for each in seen.waiting}
-    placed = [(one, waiting[one.job]) for one in placements]
     trial = Trial(seen, state.picture.looks)
-    if _keep_quotas(trial, placed) and hold_together(trial, placed):
-        held = list(placements)
-    else:
-        quotas = Quotas(trial)
-        held = [
-            one
-            for one, each in placed
-            if not check(trial, one, each.shape, each.quotas, quotas, each.stay)
-        ]
+    held = passing(trial, [(one, waiting[one.job]) for one in placements])
     trial.close()
-    return held
-
-
-def _keep_quotas(trial: Trial, placed: list[tuple[Placement, Waiting]]) -> bool:
-    quotas = Quotas(trial)
-    for one, each in placed:
-        if quotas.breaks(each.quotas, each.shape, one):
-            return False
-        quotas.take(each.quotas, each.shape, one)
-    return True
+    return [one for one, _ in held]

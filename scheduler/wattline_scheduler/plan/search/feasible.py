@@ -107,12 +107,6 @@ def _refusing(
     return count
 
 
-def refusal(trial: Trial, at: int, shape: Shape, stay: Stay = ANY_STAY) -> Filter | None:
-    """The first filter that refuses the node at `at`; None = it fits."""
-    filters, number = filters_of(stay), int(refusing(trial, shape, stay)[at])
-    return filters[number] if number < len(filters) else None
-
-
 def fits_when_empty(trial: Trial, shape: Shape) -> Bools:
     """[node] would fit if empty; watts are not checked."""
     return _suits(trial, shape, is_open=trial.columns.is_open)

@@ -140,17 +140,6 @@ class Taking:
         room_mw = self.columns.room_mw[task.rows] + self._rooms.given_back_mw(priority)[task.rows]
         return bool(np.logical_and.reduce(np.maximum(room_mw, 0) >= task.counted_mw))
 
-    def fits(self, task: Task, priority: int) -> bool:
-        """Whether the node and its rows have the resources."""
-        columns, at = self.columns, task.at
-        return bool(
-            columns.is_open[at]
-            and task.ask.labels <= columns.label_sets[columns.label_set[at]]
-            and columns.cpus_free[at] >= task.ask.cpus
-            and columns.memory_free_bytes[at] >= task.ask.memory_bytes
-            and self.has_watts(task, priority)
-        )
-
     def take(self, task: Task) -> None:
         """Enter a task."""
         columns, ask, at = self.columns, task.ask, task.at

@@ -8,11 +8,12 @@ import pytest
 from support.core.sites import PSU_PERMILLE, JobBuilder, job
 from support.core.snapshots import offer, same_columns, shape, snapshot, waits
 from wattline_protocol.ids import GpuIndex, JobId, NodeId
-from wattline_scheduler.plan.check import check
+from wattline_scheduler.plan.check import passing
 from wattline_scheduler.plan.cycle import MAX_PLACEMENTS, PATIENCE_S, plan
+from wattline_scheduler.plan.model.shape import Shape
 from wattline_scheduler.plan.model.snapshot import Placement, QuotaRoom, Snapshot, TaskPlace
 from wattline_scheduler.plan.search import native_loops
-from wattline_scheduler.plan.search.feasible import refusal
+from wattline_scheduler.plan.search.feasible import FILTERS, Filter, refusing
 from wattline_scheduler.plan.search.gang import place_gang
 from wattline_scheduler.plan.search.quota_room import task_held
 from wattline_scheduler.plan.search.trial import STEPS_PER_CHOICE, Trial
@@ -37,17 +38,22 @@ REFUSED = [
 ]
 
 
+def refusal(trial: Trial, wanted: Shape) -> Filter | None:
+    """The first filter that refuses the first node."""
+    return dict(enumerate(FILTERS)).get(int(refusing(trial, wanted)[0]))
+
+
 @pytest.mark.parametrize(("name", "node", "wanted"), REFUSED, ids=[name for name, *_ in REFUSED])
 def test_each_filter_refuses_for_its_own_reason(name, node, wanted) -> None:  # type: ignore[no-untyped-def]  # a table
-    refused = refusal(Trial(snapshot(node)), 0, shape(wanted))
+    refused = refusal(Trial(snapshot(node)), shape(wanted))
     assert refused is not None
     assert refused.name == name
-    assert refusal(Trial(snapshot(offer("a1"))), 0, shape(job())) is None
+    assert refusal(Trial(snapshot(offer("a1"))), shape(job())) is None
 
 
 def test_a_node_with_too_few_working_gpus_says_how_many_it_has() -> None:
     trial, wanted = Trial(snapshot(offer("a1"))), shape(job().gpus(9))
-    refused = refusal(trial, 0, wanted)
+    refused = refusal(trial, wanted)
     assert refused is not None
     assert (refused.name, refused.missing(trial, 0, wanted)) == (
         "gpus",
@@ -64,7 +70,7 @@ def test_a_node_with_too_few_working_gpus_says_how_many_it_has() -> None:
     ],
 )
 def test_watts_are_needed_in_every_domain(name: str, rooms: dict[str, float]) -> None:
-    refused = refusal(Trial(snapshot(offer("a1"), **rooms)), 0, shape(job()))  # type: ignore[arg-type]  # a table
+    refused = refusal(Trial(snapshot(offer("a1"), **rooms)), shape(job()))  # type: ignore[arg-type]  # a table
     assert refused is not None
     assert refused.name == name
 
@@ -197,35 +203,37 @@ def one(node: str, *gpus: int) -> Placement:
     return Placement(JobId(1), 0, (place,))
 
 
+def passes(snap: Snapshot, wanted: JobBuilder, *placements: Placement) -> int:
+    """How many of them may be applied."""
+    trial = Trial(snap)
+    found = passing(trial, [(each, waits(1, wanted)) for each in placements])
+    assert same_columns(trial.columns, snap.columns), "and nothing is taken"
+    return len(found)
+
+
 @pytest.mark.parametrize(
-    ("placement", "words"),
-    [
-        (one("a1", 6), "not free"),
-        (one("z9", 0), "no node"),
-        (one("a1", 0, 1), "2 GPUs"),
-        (one("a2", 0), "draining"),
-        (Placement(JobId(1), 0, ()), "0 places"),
-    ],
+    "placement",
+    [one("a1", 6), one("z9", 0), one("a1", 0, 1), one("a2", 0), Placement(JobId(1), 0, ())],
 )
-def test_a_placement_that_no_longer_fits_is_rejected(placement: Placement, words: str) -> None:
+def test_a_placement_that_no_longer_fits_is_rejected(placement: Placement) -> None:
     a1 = offer("a1")
     held = dataclasses.replace(a1, free=a1.gpus[:6])
-    trial = Trial(snapshot(held, offer("a2", closed="draining")))
-    assert words in check(trial, placement, shape(job()))
+    snap = snapshot(held, offer("a2", closed="draining"))
+    assert not passes(snap, job(), placement)
+    assert passes(snap, job(), one("a1", 5), placement, one("a1", 4)) == 2, "the others start"
 
 
 def test_two_placements_on_one_gpu_are_rejected() -> None:
-    trial = Trial(snapshot(offer("a1")))
-    assert check(trial, one("a1", 0), shape(job())) == ""
-    assert "not free" in check(trial, one("a1", 0), shape(job()))
+    snap = snapshot(offer("a1"))
+    assert passes(snap, job(), one("a1", 0), one("a1", 1)) == 2
+    assert passes(snap, job(), one("a1", 0), one("a1", 0), one("a1", 0)) == 1
 
 
 def test_a_gang_over_two_racks_is_rejected_where_one_is_wanted() -> None:
-    tasks = one("a1", 0).tasks + one("b1", 0).tasks
-    trial = Trial(snapshot(offer("a1"), offer("b1")))
-    wanted = shape(job().nodes(2).same_rack())
-    assert "2 racks" in check(trial, Placement(JobId(1), 0, tasks), wanted)
-    assert same_columns(trial.columns, trial.snapshot.columns), "and nothing of it is taken"
+    spread = Placement(JobId(1), 0, one("a1", 0).tasks + one("b1", 0).tasks)
+    snap = snapshot(offer("a1"), offer("b1"))
+    assert passes(snap, job().nodes(2), spread)
+    assert not passes(snap, job().nodes(2).same_rack(), spread)
 
 
 def test_an_explanation_counts_per_filter_what_was_missing() -> None:
@@ -255,7 +263,7 @@ def test_an_explanation_names_the_labels_that_are_missing() -> None:
     ]
     assert nodes_of(snap, job().labels(fabric="ib")) == ["a3"]
     assert nodes_of(snap, job().nodes(2).labels(fabric="ib")) is None
-    assert check(Trial(snap), one("a1", 0), shape(job().labels(fabric="ib"))).startswith("a1: lab")
+    assert not passes(snap, job().labels(fabric="ib"), one("a1", 0))
 
 
 def test_an_explanation_names_the_domain_without_watts() -> None:
