@@ -5,16 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from support.node.agent_process import AgentProcess, agent_on, is_alive
-from support.node.simnode import make_node, serving, wait_until
-from support.programs.fake_scheduler import NON_GPU_WORST_MW, PSU_PERMILLE, FakeScheduler
-from wattline_protocol.ids import AttemptNo, GpuIndex, JobId, Sequence, TaskNo, TaskRef
-from wattline_protocol.site.wall_power import wall_mw
+from support.node.simnode import wait_until
+from support.programs.fake_scheduler import FakeScheduler, wall
+from wattline_protocol.ids import AttemptNo, GpuIndex, JobId, TaskNo, TaskRef
 from wattline_protocol.text.checklist import Check
 from wattline_protocol.wire.agent_messages import (
     Adopted,
@@ -44,46 +40,9 @@ BUSY = (
 )
 
 
-def wall(gpus_mw: int) -> int:
-    """The least lease that covers so much GPU draw."""
-    return wall_mw(gpus_mw + NON_GPU_WORST_MW, PSU_PERMILLE)
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeDir]:
-    """One simulated node for all tests of this file; healed after each."""
-    made = make_node(tmp_path_factory.mktemp("sim"), gpus=GPUS)
-    with serving(made):
-        yield made
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[FakeScheduler]:
-    """A scheduler's socket, and a bundle for it in tmp_path."""
-    scheduler = FakeScheduler(tmp_path / "n1.toml")
-    yield scheduler
-    scheduler.close()
-
-
-@pytest.fixture
-def agent(node: NodeDir, site: FakeScheduler, tmp_path: Path) -> Iterator[AgentProcess]:
-    """An agent that has joined."""
-    with agent_on(node, tmp_path / "n1.toml", tmp_path / "state") as running:
-        site.adopted()
-        yield running
-    control.release(node.path)
-
-
-def acked(site: FakeScheduler, seq: Sequence) -> LeaseAck:
-    """Wait for the acknowledgement of a lease."""
-    return site.until(
-        lambda: next((ack for ack in site.all(LeaseAck) if ack.seq == seq), None), f"ack {seq}"
-    )
-
-
 def started(site: FakeScheduler, *gpus: int, code: str = BUSY) -> TaskReport:
     """Start an attempt and wait until it runs."""
-    acked(site, site.lease(wall(GPUS * 700 * W), (700 * W,) * GPUS))
+    site.leased(wall(GPUS * 700 * W), (700 * W,) * GPUS)
     order = TaskOrder(
         ref=REF,
         job_name="heat",
@@ -135,7 +94,7 @@ def test_a_node_joins_works_within_its_lease_and_leaves(
     assert all(gpu.can_cap for gpu in hello.gpus)
     started(site, 0, 1)
     beat_with(site, "heat", above_w=500)
-    ack = acked(site, site.lease(wall(2 * 300 * W + 2 * 200 * W), (300 * W,) * GPUS))
+    ack = site.leased(wall(2 * 300 * W + 2 * 200 * W), (300 * W,) * GPUS)
     assert sum(ack.caps_mw[:2]) <= 2 * 300 * W
     before = len(site.all(Beat))
     site.until(lambda: len(site.all(Beat)) > before + 8, "beats under the new lease")
@@ -170,7 +129,7 @@ def test_a_killed_agent_takes_its_task_over_again(
     agent: AgentProcess, site: FakeScheduler, node: NodeDir
 ) -> None:
     running = started(site, 0)
-    ack = acked(site, site.lease(wall(400 * W + 3 * 200 * W), (400 * W,) * GPUS))
+    ack = site.leased(wall(400 * W + 3 * 200 * W), (400 * W,) * GPUS)
     agent.kill()
     assert is_alive(running.pid or 0)
     seen = len(site.all(Adopted))
@@ -233,7 +192,7 @@ def test_a_hung_and_a_lost_gpu_cost_only_themselves(
     beat = site.until(found, "sick GPUs in a beat")
     assert beat.gpus[0].power_mw is not None
     assert beat.gpus[3].power_mw is not None
-    acked(site, site.lease(wall(4 * 700 * W), (300 * W,) * GPUS))
+    site.leased(wall(4 * 700 * W), (300 * W,) * GPUS)
     site.send(
         StartTask(
             *site.names(),
@@ -248,7 +207,7 @@ def test_a_reloaded_driver_gets_its_caps_again(
     agent: AgentProcess, site: FakeScheduler, node: NodeDir
 ) -> None:
     started(site, 0)
-    acked(site, site.lease(wall(400 * W + 3 * 200 * W), (400 * W,) * GPUS))
+    site.leased(wall(400 * W + 3 * 200 * W), (400 * W,) * GPUS)
     control.reload_driver(node.path)
     site.until(
         lambda: (b := site.last(Beat)) is not None and any("reloaded" in p for p in b.problems),

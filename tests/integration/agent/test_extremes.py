@@ -1,20 +1,16 @@
 """A scheduler says extremes in every field: the agent runs on, and obeys its next incarnation."""
 
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
-import pytest
 
-from support.node.agent_process import AgentProcess, agent_on
-from support.node.simnode import make_node, serving
+from support.node.agent_process import AgentProcess
 from support.programs.fake_scheduler import DEADLINE_S, FakeScheduler
 from wattline_bench.abuse.extremes import Extreme, extremes
 from wattline_protocol.ids import Epoch
-from wattline_protocol.wire.agent_messages import Beat, Hello, LeaseAck, Rehello, ToAgent
-from wattline_sim.node import NodeDir
+from wattline_protocol.wire.agent_messages import Beat, Hello, Rehello, ToAgent
 
 GPUS = 2
 STEP = 5
@@ -24,27 +20,6 @@ LEASE_MW = 8_000_000
 
 FENCES = frozenset({"welcome", "refused", "rehello"})
 """Not with every epoch: a later one in a Welcome is obeyed, and fences the one of the test out."""
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeDir]:
-    made = make_node(tmp_path_factory.mktemp("sim"), gpus=GPUS)
-    with serving(made):
-        yield made
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[FakeScheduler]:
-    scheduler = FakeScheduler(tmp_path / "n1.toml")
-    yield scheduler
-    scheduler.close()
-
-
-@pytest.fixture
-def agent(node: NodeDir, site: FakeScheduler, tmp_path: Path) -> Iterator[AgentProcess]:
-    with agent_on(node, tmp_path / "n1.toml", tmp_path / "state") as running:
-        site.adopted()
-        yield running
 
 
 def addressed(site: FakeScheduler, one: Extreme) -> bytes | None:
@@ -100,8 +75,7 @@ def ask_for_hello(site: FakeScheduler) -> None:
 
 def obeys(site: FakeScheduler, agent: AgentProcess) -> None:
     """It takes a lease of its newest incarnation, and runs."""
-    seq = site.lease(LEASE_MW, (300_000,) * GPUS)
-    site.until(lambda: any(ack.seq == seq for ack in site.all(LeaseAck)), "the lease is in force")
+    site.leased(LEASE_MW, (300_000,) * GPUS)
     assert agent.process is not None
     assert agent.process.poll() is None
 

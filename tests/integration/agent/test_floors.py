@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from support.node.agent_process import agent_on
-from support.node.simnode import DEADLINE_S, make_node, serving, wait_until
+from support.node.simnode import DEADLINE_S, wait_until
 from support.programs.fake_scheduler import NON_GPU_WORST_MW, PSU_PERMILLE, FakeScheduler
 from wattline_agent.core.durable import AgentState, LeaseOnFile, TermsOnFile
 from wattline_protocol.ids import Epoch, Incarnation, Sequence
@@ -22,13 +22,6 @@ GPUS = 4
 W = 1000
 FLOOR_MW, DEFAULT_MW = 200 * W, 700 * W
 UNCAPPED, STATE_UNUSABLE, NO_DRIVER = 71, 74, 69
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeDir]:
-    made = make_node(tmp_path_factory.mktemp("sim"), gpus=GPUS)
-    with serving(made):
-        yield made
 
 
 @pytest.fixture

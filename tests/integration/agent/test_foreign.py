@@ -7,16 +7,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
-from support.node.agent_process import AgentProcess, agent_on
-from support.node.simnode import make_node, serving
-from support.programs.fake_scheduler import NON_GPU_WORST_MW, PSU_PERMILLE, FakeScheduler
+from support.node.agent_process import AgentProcess
+from support.programs.fake_scheduler import FakeScheduler, wall
 from wattline_protocol.ids import AttemptNo, GpuIndex, JobId, TaskNo, TaskRef
-from wattline_protocol.site.wall_power import wall_mw
-from wattline_protocol.wire.agent_messages import Beat, CommandDone, GpuSample, LeaseAck, StartTask
+from wattline_protocol.wire.agent_messages import Beat, CommandDone, GpuSample, StartTask
 from wattline_protocol.wire.task_order import TaskOrder
 from wattline_sim.node import NodeDir
 
@@ -26,26 +23,15 @@ BUSY = "import time\nwhile True:\n sum(range(300000)); time.sleep(0.02)\n"
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[NodeDir]:
-    made = make_node(tmp_path / "node", gpus=GPUS)
-    with serving(made):
-        yield made
+def node(fresh_node: NodeDir) -> NodeDir:
+    return fresh_node
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[FakeScheduler]:
-    scheduler = FakeScheduler(tmp_path / "n1.toml")
-    yield scheduler
-    scheduler.close()
-
-
-@pytest.fixture
-def agent(node: NodeDir, site: FakeScheduler, tmp_path: Path) -> Iterator[AgentProcess]:
-    with agent_on(node, tmp_path / "n1.toml", tmp_path / "state") as running:
-        site.adopted()
-        seq = site.lease(wall_mw(GPUS * 700 * W + NON_GPU_WORST_MW, PSU_PERMILLE), (700 * W,) * 2)
-        site.until(lambda: any(ack.seq == seq for ack in site.all(LeaseAck)), "the lease")
-        yield running
+def agent(agent: AgentProcess, site: FakeScheduler) -> AgentProcess:
+    """It may use all its GPUs."""
+    site.leased(wall(GPUS * 700 * W), (700 * W,) * GPUS)
+    return agent
 
 
 @contextmanager

@@ -2,18 +2,16 @@
 Real agent process, simulated driver below pynvml."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.node.agent_process import AgentProcess, agent_on, end
 from support.node.drivers import agent_process
-from support.node.simnode import client, make_node, serving, wait_until
-from support.programs.fake_scheduler import NON_GPU_WORST_MW, PSU_PERMILLE, FakeScheduler
+from support.node.simnode import client, wait_until
+from support.programs.fake_scheduler import FakeScheduler, wall
 from wattline_protocol.ids import AttemptNo, GpuIndex, JobId, TaskNo, TaskRef
-from wattline_protocol.site.wall_power import wall_mw
-from wattline_protocol.wire.agent_messages import Beat, Hello, LeaseAck, StartTask, StopTask
+from wattline_protocol.wire.agent_messages import Beat, Hello, StartTask, StopTask
 from wattline_protocol.wire.task_order import TaskOrder
 from wattline_sim import control
 from wattline_sim.node import NodeDir
@@ -26,17 +24,8 @@ FOREIGN_LIMIT_W, FOREIGN_LOCK_MHZ = 450, 1200
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[NodeDir]:
-    made = make_node(tmp_path / "node", gpus=GPUS)
-    with serving(made):
-        yield made
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[FakeScheduler]:
-    scheduler = FakeScheduler(tmp_path / "n1.toml")
-    yield scheduler
-    scheduler.close()
+def node(fresh_node: NodeDir) -> NodeDir:
+    return fresh_node
 
 
 def locks(node: NodeDir) -> list[int]:
@@ -51,9 +40,7 @@ def limits_w(node: NodeDir) -> list[int]:
 
 def start(site: FakeScheduler, *gpus: int, clock_permille: int = 1000) -> None:
     """Lease enough for all, and start a task that is told to run at a clock."""
-    lease_mw = wall_mw(GPUS * 700 * W + NON_GPU_WORST_MW, PSU_PERMILLE)
-    seq = site.lease(lease_mw, (700 * W,) * GPUS)
-    site.until(lambda: any(ack.seq == seq for ack in site.all(LeaseAck)), "the lease")
+    site.leased(wall(GPUS * 700 * W), (700 * W,) * GPUS)
     order = TaskOrder(
         ref=REF,
         job_name="decode",
@@ -94,9 +81,7 @@ def test_a_locked_task_runs_slower_is_shown_and_its_lock_outlives_a_killed_agent
         assert locks(node) == [ceiling, 0, 0, 0]
         site.until(lambda: (newest(site).gpus[0].power_mw or 0) > 250 * W, "load")
         site.until(lambda: (newest(site).gpus[0].sm_clock_mhz or 9999) <= ceiling, "slower")
-        assert newest(site).holding_mw >= wall_mw(700 * W + NON_GPU_WORST_MW, PSU_PERMILLE), (
-            "it counts as if it were not locked"
-        )
+        assert newest(site).holding_mw >= wall(700 * W), "it counts as if it were not locked"
         agent.kill()
         assert locks(node)[0] == ceiling
         agent.start()

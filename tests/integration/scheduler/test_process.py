@@ -125,10 +125,7 @@ def test_many_questions_at_once_are_all_answered_in_turn(
 def test_a_job_runs_on_an_agent_and_is_seen_everywhere(
     directory: SiteDirectory, scheduler: SchedulerProcess, ada: JoinBundle
 ) -> None:
-    with (
-        WireAgent(directory.bundle("a1")).join() as agent,
-        WireClient(ada).welcomed() as client,
-    ):
+    with WireAgent(directory.bundle("a1")).join() as agent, WireClient(ada).welcomed() as client:
         number = submit(client)
         pump_until([agent], lambda: agent.fake.tasks, "the task to start")
         pump_until([agent], lambda: view(client, number).state == "RUNNING", "RUNNING")
@@ -370,10 +367,7 @@ def test_the_same_watch_twice_is_one_watch_and_too_many_are_refused(
 def test_logs_come_from_the_node_or_the_reason_why_not(
     directory: SiteDirectory, scheduler: SchedulerProcess, ada: JoinBundle
 ) -> None:
-    with (
-        WireAgent(directory.bundle("a1")).join() as agent,
-        WireClient(ada).welcomed() as client,
-    ):
+    with WireAgent(directory.bundle("a1")).join() as agent, WireClient(ada).welcomed() as client:
         number = submit(client)
         pump_until([agent], lambda: agent.fake.tasks, "the task to start")
         client.start(FetchLog(number, offset=3))
@@ -405,10 +399,7 @@ def node_state(client: WireClient, name: str) -> str:
 def test_spooled_energy_is_counted_once(
     directory: SiteDirectory, scheduler: SchedulerProcess, ada: JoinBundle
 ) -> None:
-    with (
-        WireAgent(directory.bundle("a1")).join() as agent,
-        WireClient(ada).welcomed() as client,
-    ):
+    with WireAgent(directory.bundle("a1")).join() as agent, WireClient(ada).welcomed() as client:
         item = Rollup(UnixTime(1_700_000_000.0), 60.0, 7_200_000_000, (1, 2), 9_000_000, 5)
         for _ in range(3):
             agent.send(Rollups(agent.fake.incarnation, last=4, items=(item,)))

@@ -1,20 +1,16 @@
 """The loop over real sockets: others are answered between the parts of a question."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from support.core.sites import job
-from support.programs.live_scheduler import WITHIN_S, SiteDirectory, WireClient, until
+from support.programs.live_scheduler import WITHIN_S, SiteDirectory, until
+from support.programs.stepped_loop import SteppedLoop, stepped_loop
 from wattline_protocol.ids import Instant, Now
-from wattline_protocol.trust.keys import JoinBundle, load_keys
-from wattline_protocol.trust.members import AUTHORIZED, SCHEDULER_KEY, Authorized
-from wattline_protocol.wire.agent_messages import PROTOCOL_VERSION
 from wattline_protocol.wire.client_messages import (
-    ClientHello,
-    ClientWelcome,
     Explain,
     Explained,
     GetPower,
@@ -22,19 +18,12 @@ from wattline_protocol.wire.client_messages import (
     ListEvents,
     ListJobs,
     Power,
-    Request,
     Submit,
     Submitted,
     Tell,
-    ToClient,
 )
-from wattline_scheduler.shell.background import Background
 from wattline_scheduler.shell.clients.client_turns import CLIENTS_S
-from wattline_scheduler.shell.config import SchedulerConfig
-from wattline_scheduler.shell.fatal_messages import FATAL_NAME, Fatal
-from wattline_scheduler.shell.http_api.http_bridge import HttpBridge
-from wattline_scheduler.shell.loop import Loop, Sockets
-from wattline_scheduler.shell.run import open_sockets, read_clock, read_site, restore
+from wattline_scheduler.shell.run import read_clock
 
 
 class Slow:
@@ -49,65 +38,18 @@ class Slow:
         return Now(Instant(now.mono_s + self._looks * CLIENTS_S), now.unix_s)
 
 
-class Stepped:
-    """A loop that takes a step when it is told to, and clients of it."""
-
-    def __init__(self, loop: Loop, sockets: Sockets, stack: ExitStack) -> None:
-        self._loop, self._sockets, self._stack = loop, sockets, stack
-        self.steps = 0
-
-    def client(self, bundle: JoinBundle) -> WireClient:
-        """One more, which is welcome."""
-        client = self._stack.enter_context(WireClient(bundle))
-        assert client.socket.wait_connected(WITHIN_S).state == "connected", client.socket.link
-        client.send(ClientHello(PROTOCOL_VERSION, "test"))
-        assert isinstance(self.next(client), ClientWelcome)
-        return client
-
-    def step(self) -> None:
-        self._loop.step()
-        self.steps += 1
+class Stepped(SteppedLoop):
+    """The loop of a scheduler."""
 
     def comes_in(self) -> None:
         """Wait until the scheduler has something to read."""
-        assert self._sockets.clients.socket.poll(int(WITHIN_S * 1000))
-
-    def next(self, client: WireClient) -> ToClient:
-        """What it is told next, after as many steps as that takes."""
-        until(lambda: self.step_until_told(client), "an answer")
-        return client.inbox.pop(0)
-
-    def step_until_told(self, client: WireClient) -> bool:
-        """Whether it was told something; if not, one more step was taken."""
-        if client.receive():
-            return True
-        self.step()
-        return False
-
-    def ask(self, client: WireClient, request: Request) -> Tell:
-        client.start(request)
-        told = self.next(client)
-        assert isinstance(told, Tell)
-        return told
+        assert self.sockets.clients.socket.poll(int(WITHIN_S * 1000))
 
 
 @pytest.fixture
 def stepped(directory: SiteDirectory, state: Path) -> Iterator[Stepped]:
-    site, clock = read_site(directory.path), Slow()
-    members = Authorized(directory.path / AUTHORIZED, site.roles)
-    with ExitStack() as stack:
-        sockets = open_sockets(site, load_keys(directory.path / SCHEDULER_KEY), members)
-        stack.callback(sockets.close)
-        door = stack.enter_context(closing(HttpBridge(site.http)))
-        config = SchedulerConfig(site_dir=directory.path, state_dir=state)
-        store, saved, cluster = restore(config, site, "")
-        stack.callback(store.close)
-        beside = stack.enter_context(closing(Background.of(site, door, store, saved, clock)))
-        beside.start(store)
-        fatal = Fatal(state / FATAL_NAME, 0.0)
-        loop = Loop(cluster, store, sockets, members, beside, clock, fatal)
-        stack.enter_context(closing(loop))
-        yield Stepped(loop, sockets, stack)
+    with stepped_loop(Stepped, directory, state, Slow()) as stepped, closing(stepped.loop):
+        yield stepped
 
 
 def test_others_are_answered_between_the_parts_of_a_question(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from wattline_protocol.ids import Epoch, Incarnation, Sequence
+from wattline_protocol.site.wall_power import wall_mw
 from wattline_protocol.trust.keys import JoinBundle, KeyPair, save_bundle
 from wattline_protocol.trust.members import Member
 from wattline_protocol.wire.agent_messages import (
@@ -18,6 +19,7 @@ from wattline_protocol.wire.agent_messages import (
     FromAgent,
     Hello,
     Lease,
+    LeaseAck,
     Rollups,
     RollupsSeen,
     ToAgent,
@@ -31,6 +33,11 @@ M = TypeVar("M")
 DEADLINE_S = 60.0
 NON_GPU_WORST_MW = 2_000_000
 PSU_PERMILLE = 900
+
+
+def wall(gpus_mw: int) -> int:
+    """The least lease that covers so much GPU draw."""
+    return wall_mw(gpus_mw + NON_GPU_WORST_MW, PSU_PERMILLE)
 
 
 class FakeScheduler:
@@ -133,6 +140,13 @@ class FakeScheduler:
         message = Lease(*self.names(), lease_mw, caps_mw)
         self.send(message)
         return message.seq
+
+    def leased(self, lease_mw: int, caps_mw: tuple[int, ...]) -> LeaseAck:
+        """Send a lease and wait for its acknowledgement."""
+        seq = self.lease(lease_mw, caps_mw)
+        return self.until(
+            lambda: next((ack for ack in self.all(LeaseAck) if ack.seq == seq), None), f"ack {seq}"
+        )
 
     def until(self, found: Callable[[], M | None], what: str, deadline_s: float = DEADLINE_S) -> M:
         """Pump until `found` gives something true; that."""
