@@ -42,8 +42,7 @@ how = "torchrun"
     b'kind = "service"\nname = "echo"\ncommand = ["serve"]\n[service]\nreplicas = 3\n',
 )
 
-SITES = (
-    b"""[site]
+SITE = b"""[site]
 name = "lab"
 agent_endpoint = "tcp://10.0.0.5:7701"
 client_endpoint = "tcp://10.0.0.5:7702"
@@ -93,7 +92,11 @@ worker_endpoint = "tcp://10.0.0.5:7703"
 http_address = "127.0.0.1:8080"
 [roles]
 alice = "operator"
-[[queue]]
+"""
+
+SITES = (
+    SITE
+    + b"""[[queue]]
 name = "night"
 max_priority = 50
 [[account]]

@@ -40,49 +40,70 @@ def fill(directory: Path, jobs: int, open_jobs: int) -> None:
 
 def submission(number: int, *, is_ended: bool = False) -> list[Storable]:
     """What one submission saves: job, gang and event."""
-    at_s = FIRST_UNIX_S + number
-    view = EventView(number, UnixTime(at_s), "job_submitted", "ada", f"job {number}", JobId(number))
-    job = JobRecord(
+    ended = job(number, ended_after_s=RUN_S) if is_ended else job(number)
+    return [ended, gang(number, attempt=int(is_ended), is_ended=is_ended), event(number)]
+
+
+def job(number: int, *, ended_after_s: float | None = None, spec: JobSpec = SPEC) -> JobRecord:
+    """Job `number`, submitted so many seconds after the first; ended with success if asked."""
+    submitted_s = FIRST_UNIX_S + number
+    return JobRecord(
         id=JobId(number),
         token=f"token-{number}",
         owner=UserName("ada"),
-        submitted_unix_s=UnixTime(at_s),
-        spec=SPEC,
-        state="COMPLETED" if is_ended else "PENDING",
-        ended_unix_s=UnixTime(at_s + RUN_S) if is_ended else None,
+        submitted_unix_s=UnixTime(submitted_s),
+        spec=spec,
+        state="PENDING" if ended_after_s is None else "COMPLETED",
+        ended_unix_s=None if ended_after_s is None else UnixTime(submitted_s + ended_after_s),
     )
-    gang = GangRecord(
+
+
+def gang(number: int, *, attempt: int = 0, is_ended: bool = False) -> GangRecord:
+    """The only gang of a job."""
+    return GangRecord(
         job=JobId(number),
         gang=0,
         phase="ended" if is_ended else "pending",
-        attempt=AttemptNo(1 if is_ended else 0),
+        attempt=AttemptNo(attempt),
         outcome="COMPLETED" if is_ended else None,
     )
-    return [job, gang, EventRecord(view)]
 
 
-def attempt(number: int) -> AttemptRecord:
-    """The only attempt of a job that has ended."""
-    start_s = FIRST_UNIX_S + number
+def event(number: int) -> EventRecord:
+    """The line of the log about a submission."""
+    at_s, job = UnixTime(FIRST_UNIX_S + number), JobId(number)
+    return EventRecord(EventView(number, at_s, "job_submitted", "ada", f"job {number}", job))
+
+
+def attempt(
+    number: int, *, node: str = "n0000", run_s: float = RUN_S, at: float | None = None
+) -> AttemptRecord:
+    """The first attempt of a job's only task, ended after `run_s`."""
+    start_s = FIRST_UNIX_S + number if at is None else at
     return AttemptRecord(
         job=JobId(number),
         task=TaskNo(0),
         attempt=AttemptNo(1),
-        node=NodeId("n0000"),
+        node=NodeId(node),
         gpus=tuple(GpuIndex(index) for index in range(GPUS)),
         state="COMPLETED",
         placed_unix_s=UnixTime(start_s),
         started_unix_s=UnixTime(start_s),
-        ended_unix_s=UnixTime(start_s + RUN_S),
-        usage=TaskUsage(
-            run_s=RUN_S,
-            gpu_s=GPUS * RUN_S,
-            gpu_energy_mj=int(GPUS * 500_000 * RUN_S),
-            node_energy_mj=int(2_500_000 * RUN_S),
-            util_gpu_s=0.8 * GPUS * RUN_S,
-            cap_bound_gpu_s=0.1 * GPUS * RUN_S,
-        ),
+        ended_unix_s=UnixTime(start_s + run_s),
+        usage=usage(run_s),
         metrics={"accuracy": 0.97},
         pid=4711,
-        exit=TaskExit(kind="exited", code=0, ended_unix_s=UnixTime(start_s + RUN_S)),
+        exit=TaskExit(kind="exited", code=0, ended_unix_s=UnixTime(start_s + run_s)),
+    )
+
+
+def usage(run_s: float) -> TaskUsage:
+    """Its GPUs at 500 W and 80 %, a tenth of the time cap-bound."""
+    return TaskUsage(
+        run_s=run_s,
+        gpu_s=GPUS * run_s,
+        gpu_energy_mj=int(GPUS * 500_000 * run_s),
+        node_energy_mj=int(2_500_000 * run_s),
+        util_gpu_s=0.8 * GPUS * run_s,
+        cap_bound_gpu_s=0.1 * GPUS * run_s,
     )

@@ -4,29 +4,16 @@ from typing import Any
 
 import msgspec
 
-from wattline_protocol.ids import (
-    AttemptNo,
-    DomainId,
-    Epoch,
-    GpuIndex,
-    Incarnation,
-    JobId,
-    NodeId,
-    Sequence,
-    TaskNo,
-    UnixTime,
-    UserName,
-)
-from wattline_protocol.job.spec import JobSpec, Resources
-from wattline_protocol.views.site_views import EventView
-from wattline_protocol.wire.agent_messages import GpuInfo, TaskExit, TaskUsage
+from wattline_bench.rig import history
+from wattline_bench.rig.history import event, gang, usage
+from wattline_protocol.ids import DomainId, Epoch, GpuIndex, Incarnation, NodeId, Sequence, UnixTime
+from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.wire.agent_messages import GpuInfo
 from wattline_protocol.wire.mig import MigInstance
 from wattline_scheduler.records import (
     AttemptRecord,
     BookRecord,
     DemandRecord,
-    EventRecord,
-    GangRecord,
     JobRecord,
     LimitRecord,
     MeterRecord,
@@ -37,78 +24,30 @@ from wattline_scheduler.records import (
     UseRecord,
 )
 
-T0 = 1_700_000_000.0
+__all__ = [
+    "T0", "attempt", "book", "demand", "event", "gang", "gpu", "job", "limit", "meter", "node",
+    "plant", "reservation", "spec", "usage", "use",
+]  # fmt: skip
+
+T0 = history.FIRST_UNIX_S
 """When things happen in these records."""
 
 
 def spec(name: str = "train", **changes: Any) -> JobSpec:
     """A small job; `changes` replaces fields."""
-    small = JobSpec(
-        name=name,
-        command=("python", "train.py", "--epochs", "30"),
-        resources=Resources(nodes=1, gpus_per_node=4, gpu_type=("h100",)),
-        env={"SEED": "1"},
-    )
-    return msgspec.structs.replace(small, **changes)
+    return msgspec.structs.replace(history.SPEC, name=name, **changes)
 
 
 def job(number: int, *, ended_after_s: float | None = None, **changes: Any) -> JobRecord:
-    """Job `number`, submitted `number` seconds after T0; ended with success if asked."""
-    submitted = T0 + number
-    ended = None if ended_after_s is None else UnixTime(submitted + ended_after_s)
-    return JobRecord(
-        id=JobId(number),
-        token=f"token-{number}",
-        owner=UserName("ada"),
-        submitted_unix_s=UnixTime(submitted),
-        spec=spec(**changes),
-        state="PENDING" if ended is None else "COMPLETED",
-        ended_unix_s=ended,
-    )
-
-
-def gang(number: int, *, attempt: int = 0, is_ended: bool = False) -> GangRecord:
-    """The only gang of job `number`."""
-    return GangRecord(
-        job=JobId(number),
-        gang=0,
-        phase="ended" if is_ended else "pending",
-        attempt=AttemptNo(attempt),
-        outcome="COMPLETED" if is_ended else None,
-    )
+    """Job `number`; `changes` replaces fields of its specification."""
+    return history.job(number, ended_after_s=ended_after_s, spec=spec(**changes))
 
 
 def attempt(number: int, *, run_s: float = 100.0, at: float | None = None) -> AttemptRecord:
-    """The first attempt of job `number`'s only task, ended after `run_s`."""
-    start = T0 + number if at is None else at
-    return AttemptRecord(
-        job=JobId(number),
-        task=TaskNo(0),
-        attempt=AttemptNo(1),
-        node=NodeId("n1"),
-        gpus=tuple(GpuIndex(i) for i in range(4)),
-        state="COMPLETED",
-        placed_unix_s=UnixTime(start),
-        started_unix_s=UnixTime(start),
-        ended_unix_s=UnixTime(start + run_s),
-        usage=usage(run_s),
-        metrics={"accuracy": 0.97},
-        pid=4711,
-        exit=TaskExit(kind="exited", code=0, ended_unix_s=UnixTime(start + run_s)),
-        mig=MigInstance("MIG-1", "3g.40gb", 40 << 30, 428) if number % 2 else None,
-    )
-
-
-def usage(run_s: float) -> TaskUsage:
-    """4 GPUs at 500 W and 80 % for `run_s`, a tenth of it cap-bound."""
-    return TaskUsage(
-        run_s=run_s,
-        gpu_s=4 * run_s,
-        gpu_energy_mj=int(4 * 500_000 * run_s),
-        node_energy_mj=int(2_500_000 * run_s),
-        util_gpu_s=0.8 * 4 * run_s,
-        cap_bound_gpu_s=0.1 * 4 * run_s,
-    )
+    """The first attempt of job `number`'s only task; odd ones have a MIG device."""
+    mig = MigInstance("MIG-1", "3g.40gb", 40 << 30, 428) if number % 2 else None
+    whole = history.attempt(number, node="n1", run_s=run_s, at=at)
+    return msgspec.structs.replace(whole, mig=mig)
 
 
 def gpu(index: int) -> GpuInfo:
@@ -219,9 +158,3 @@ def reservation(name: str = "lab-week", *, is_over: bool = False) -> Reservation
         "ops",
         "course",
     )
-
-
-def event(seq: int) -> EventRecord:
-    """Line `seq` of the log."""
-    view = EventView(seq, UnixTime(T0 + seq), "job_submitted", "ada", f"job {seq}", JobId(seq))
-    return EventRecord(view)

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from fuzz.samples import SITE
 from wattline_protocol.ids import DomainId
 from wattline_protocol.site.checks import largest_jump_mw, site_warnings
 from wattline_protocol.site.file import SiteFileError, parse_site
@@ -24,57 +25,7 @@ agent_endpoint = "tcp://10.0.0.5:7701"
 client_endpoint = "tcp://10.0.0.5:7702"
 """
 
-FULL = (
-    HEAD
-    + """\
-checkpoint_root = "/mnt/checkpoints"
-[timing]
-beat_period = "2s"
-isolation_after = "20s"
-isolation = "floor"
-task_lease = "10m"
-emergency_grace = "3s"
-[tariff]
-usd_per_kwh = 0.15
-usd_per_gpu_hour = 2
-[[power_domain]]
-name = "feed-a"
-rating = "100kW"
-fixed_load = "1kW"
-transient_margin = "2kW"
-[[power_domain]]
-name = "pdu-a1"
-parent = "feed-a"
-rating_w = 60000
-derate = "75%"
-foreign_reserve = "0W"
-[[cooling_zone]]
-name = "room"
-capacity = "90kW"
-[[node]]
-name = "gpu-[01-03,10]"
-rack = "r1"
-inputs = [{ domain = "pdu-a1" }]
-cooling_zone = "room"
-nameplate = "10kW"
-non_gpu_worst = "1.88kW"
-psu_efficiency = 0.94
-labels = { fabric = "ib" }
-[[node]]
-name = "lone"
-rack = "r2"
-inputs = ["feed-a", "pdu-a1"]
-nameplate_w = 12000.5
-non_gpu_worst_w = 1000
-off = true
-[[gateway]]
-name = "gw"
-worker_endpoint = "tcp://10.0.0.5:7703"
-http_address = "127.0.0.1:8080"
-[roles]
-alice = "operator"
-"""
-)
+FULL = SITE.decode()
 
 
 @pytest.fixture(scope="module")
