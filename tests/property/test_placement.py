@@ -129,11 +129,11 @@ def test_a_plan_leaves_nothing_to_the_garbage_collector(snap: Snapshot) -> None:
     """A cycle of references would keep all that was made for a plan until the collector stops the
     scheduler to look for it: a tenth of a second on a large site."""
     looks = Looks()
-    plan(snap, looks)
+    plan(snap, cache=looks)
     gc.freeze()
     gc.disable()
     try:
-        plan(snap, looks)
+        plan(snap, cache=looks)
         assert gc.collect() == 0
     finally:
         gc.enable()
@@ -230,13 +230,13 @@ def test_what_is_remembered_decides_as_if_all_nodes_were_looked_at(snap: Snapsho
 
 
 @given(snapshots(), st.data())
-def test_a_plan_is_the_same_with_what_earlier_cycles_remember(
+def test_a_plan_is_the_same_with_the_cache_of_earlier_cycles(
     snap: Snapshot, data: st.DataObject
 ) -> None:
-    """Cycle after cycle with the same memory, while nodes change between them."""
+    """Cycle after cycle with the same cache, while nodes change between them."""
     looks = Looks()
     for _ in range(3):
-        assert plan(snap, looks) == plan(snap)
+        assert plan(snap, cache=looks) == plan(snap)
         if not snap.nodes:
             return
         at = data.draw(st.integers(0, len(snap.nodes) - 1))

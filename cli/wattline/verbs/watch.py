@@ -1,6 +1,6 @@
 """Verbs that show the whole site."""
 
-from wattline.verbs.verb import Option, Verb
+from wattline.verbs.verb import BUNDLE, Option, Verb
 
 VERBS = (
     Verb(
@@ -63,5 +63,22 @@ VERBS = (
             Option("until", ("--until",), "The same; otherwise now."),
         ),
         examples=("wattline report --since 7d",),
+    ),
+    Verb(
+        name="plan",
+        section="Watch",
+        help="Save the newest planning cycle to a file, or plan a saved one again.",
+        details="A planning cycle is a function of its snapshot, its memory of earlier cycles and "
+        "its limits. The file has all three and the plan, so that a strange placement can be "
+        "reported and reproduced on any machine. Saving takes the role operator; the file names "
+        "nodes, GPUs, accounts and queues, but holds neither commands nor environments of jobs.",
+        act="wattline.acts.plan:plan",
+        show="wattline.show.plan:plan",
+        args=(
+            Option("save", ("--save",), "Save the newest cycle here.", "path", metavar="FILE"),
+            Option("snapshot", ("--snapshot",), "Plan this one again.", "path", metavar="FILE"),
+            BUNDLE,
+        ),
+        examples=("wattline plan --save cycle.bin", "wattline plan --snapshot cycle.bin --json"),
     ),
 )

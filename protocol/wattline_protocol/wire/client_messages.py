@@ -281,6 +281,10 @@ class GetReport(msgspec.Struct, frozen=True, tag_field="t", tag="get_report"):
     """0 = now."""
 
 
+class GetPlan(msgspec.Struct, frozen=True, tag_field="t", tag="get_plan"):
+    """The newest planning cycle, as a file. For operators."""
+
+
 Request = (
     Submit
     | ListJobs
@@ -301,6 +305,7 @@ Request = (
     | Readmit
     | GetPower
     | WhyNode
+    | GetPlan
     | Shed
     | Restore
     | GridEvent
@@ -442,6 +447,12 @@ class Routes(msgspec.Struct, frozen=True, tag_field="t", tag="routes"):
     services: dict[str, tuple[WorkerRoute, ...]]
 
 
+class SavedPlan(msgspec.Struct, frozen=True, tag_field="t", tag="saved_plan"):
+    """Content of a file for `wattline plan --snapshot`."""
+
+    data: bytes
+
+
 Answer = (
     Submitted
     | Done
@@ -451,6 +462,7 @@ Answer = (
     | Nodes
     | Power
     | Why
+    | SavedPlan
     | Accounts
     | Reservations
     | Events

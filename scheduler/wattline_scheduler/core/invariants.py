@@ -13,6 +13,7 @@ from wattline_scheduler.core.admission.planner_view import offer_of
 from wattline_scheduler.core.admission.reservations import reserved
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.leases.lease_load import floor_of, load_of
+from wattline_scheduler.core.lifecycle.preemption import described_gang
 from wattline_scheduler.core.model.jobs.job import (
     LIVE,
     Attempt,
@@ -25,7 +26,7 @@ from wattline_scheduler.core.model.jobs.job import (
 from wattline_scheduler.core.model.node import NodeNow, Welcomed
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.plan.model.shape import GangKey
-from wattline_scheduler.plan.model.snapshot import NodeOffer
+from wattline_scheduler.plan.model.snapshot import NodeOffer, RunningGang
 from wattline_scheduler.power.demand.node_load import NodeLoad
 from wattline_scheduler.power.topology.rows import counted_mw
 
@@ -321,6 +322,28 @@ def _picture(state: State, now: Now) -> Iterator[str]:
             yield f"{node.id}: the planner sees {known}, it is {actual}"
 
 
+def _running(state: State, now: Now) -> Iterator[str]:
+    """The planner's description of running gangs is current, except on outdated nodes."""
+    del now
+    picture = state.picture
+    outdated = {*picture.running_outdated, *(picture.position[n] for n in state.work.rephased)}
+    outdated |= {picture.position[node] for node in state.outdated}
+    for at, known in enumerate(picture.running):
+        for one in known:
+            if outdated.isdisjoint(task.at for task in one.tasks) and at not in outdated:
+                job, number = one.key
+                actual = described_gang(state, state.work.jobs[job].gangs[number])
+                if actual is None or _lasting(one) != _lasting(actual):
+                    yield f"{picture.offers[at].node}: the planner sees {one}, it is {actual}"
+
+
+def _lasting(gang: RunningGang) -> RunningGang:
+    """Without watts, which are learned, and without the run time that was reported last."""
+    tasks = tuple(replace(task, counts_mw=()) for task in gang.tasks)
+    lost_gpu_s = gang.lost_gpu_s if gang.growing_gpus else 0.0
+    return replace(gang, tasks=tasks, lost_gpu_s=lost_gpu_s, quota_mw=0)
+
+
 def _without_learned(offer: NodeOffer) -> NodeOffer:
     """Without values learned from running work, which are updated only from time to time."""
     kept = replace(offer.kept, busy_mw=0, yields=(), held=())
@@ -377,6 +400,7 @@ CHECKS: tuple[Callable[[State, Now], Iterator[str]], ...] = (
     _loads,
     _gpus,
     _picture,
+    _running,
     _attempts,
     _jobs,
     _quotas,

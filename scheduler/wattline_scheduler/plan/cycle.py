@@ -8,23 +8,22 @@ starved.
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from wattline_protocol.ids import JobId, NodeId
-from wattline_scheduler.plan.model.reserved_nodes import Key
+from wattline_scheduler.plan.model.memory import EMPTY, JobClass, Memory, Request
 from wattline_scheduler.plan.model.shape import Shape, Waiting
 from wattline_scheduler.plan.model.snapshot import Placement, Plan, Snapshot
 from wattline_scheduler.plan.policies.backfill import Promise, lifted, promise
-from wattline_scheduler.plan.policies.preemption_pass import (
-    AGAIN_CYCLES,
-    LARGE_SITE_NODES,
-    MakingRoom,
-)
+from wattline_scheduler.plan.policies.preemption_pass import MakingRoom
+from wattline_scheduler.plan.search.blocked_shapes import BlockedShapes
 from wattline_scheduler.plan.search.feasible import fitting_count
 from wattline_scheduler.plan.search.gang import Places, either, place_gang
 from wattline_scheduler.plan.search.quota_room import Quotas
 from wattline_scheduler.plan.search.score_cache import Looks
+from wattline_scheduler.plan.search.search_rotation import SearchRotation
 from wattline_scheduler.plan.search.trial import Trial
 from wattline_scheduler.plan.wait_reasons import wait_reason
 from wattline_scheduler.power.topology.matrix import Bools
@@ -39,9 +38,6 @@ MAX_EFFORT = 100_000
 
 MAX_PROMISES = 8
 """Gangs with a promise. For the limit on fruitless searches see `search_rotation`."""
-
-Asked = tuple[Shape, Key]
-"""The shape, and the nodes on which reservations let it start."""
 
 Kept = tuple[Promise, str]
 """Resources reserved for a job, and why."""
@@ -60,6 +56,16 @@ class Limits:
 
 INTERACTIVE = Limits()
 
+
+class Cycle(NamedTuple):
+    """Input and output of one cycle."""
+
+    snapshot: Snapshot
+    memory: Memory
+    limits: Limits
+    plan: Plan
+
+
 WHY_CLAIMED = "(preemption in progress)"
 
 REASON_STEPS = 100
@@ -71,56 +77,60 @@ PATIENCE_S = 60.0
 
 def plan(
     snapshot: Snapshot,
-    looks: Looks | None = None,
+    memory: Memory = EMPTY,
     limits: Limits = INTERACTIVE,
+    cache: Looks | None = None,
 ) -> Plan:
-    """Place what fits; deterministic. `looks` caches evaluations of nodes, and rotates the promise
-    search when a cycle cannot search for all."""
-    return at_once(plan_in_parts(snapshot, looks, limits))
+    """Place what fits: a pure function of snapshot, memory and limits.
+
+    `memory`: of the cycle before. `cache`: evaluations of nodes; the plan is the same without it.
+    """
+    return at_once(plan_in_parts(snapshot, memory, limits, cache))
 
 
 def plan_in_parts(
     snapshot: Snapshot,
-    looks: Looks | None = None,
+    memory: Memory = EMPTY,
     limits: Limits = INTERACTIVE,
+    cache: Looks | None = None,
 ) -> Parts[Plan]:
     """As `plan`. The search for preemptions for a gang takes more than one part."""
-    cycle = _Cycle(snapshot, looks, limits)
+    cycle = _Cycle(snapshot, memory, limits, cache)
     result = yield from cycle.run()
     cycle.trial.close()
     return result
 
 
 class _Cycle:
-    def __init__(self, snapshot: Snapshot, looks: Looks | None, limits: Limits) -> None:
+    def __init__(
+        self, snapshot: Snapshot, memory: Memory, limits: Limits, cache: Looks | None
+    ) -> None:
         self.snapshot = snapshot
         self.limits = limits
-        self.trial = Trial(snapshot, looks)
-        self.is_large = self.trial.columns.node_count > LARGE_SITE_NODES
+        self.trial = Trial(snapshot, cache)
+        self.number = memory.cycle + 1
+        self.rotation = SearchRotation(memory)
+        self.blocked = BlockedShapes(memory, self.trial.columns.node_count)
         self.quotas = Quotas(self.trial)
         self.placements: list[Placement] = []
         self.waits: dict[JobId, str] = {}
         self.passed_over: list[Waiting] = []
         """Evaluated in full, and still pending. Only a cycle that stops early derives more from it:
         the objects of ten thousand jobs trigger a full garbage collection."""
-        self.hopeless: dict[Asked, str] = {}
+        self.hopeless: dict[Request, str] = {}
         """Resources only shrink within a cycle: what did not fit once does not fit later."""
         self.refused: dict[Hashable, list[Shape]] = {}
         """Tasks that fit no node, by GPU request: a task that requests no less fits nowhere."""
-        self.hopeless_short: set[tuple[Asked, Opened]] = set()
+        self.hopeless_short: set[tuple[Request, Opened]] = set()
         """Requests that did not fit even with promised resources, and with which promises."""
         self.kept: list[Kept] = []
         """Reservations for promised or preempting gangs, in the order in which they were made."""
         self.promises: list[Promise] = []
         self.promised_nodes: set[int] = set()
-        self.turns = self.trial.turns
-        self.making = MakingRoom(snapshot, self.trial, self.quotas)
+        self.making = MakingRoom(snapshot, self.trial, self.quotas, self.blocked)
 
     def run(self) -> Parts[Plan]:
-        self.turns.begin()
         is_cut = yield from self._is_cut_short()
-        passed = {self._turn(each): self.waits[each.job] for each in self.passed_over if is_cut}
-        self.turns.end(passed if is_cut else None)
         return Plan(
             placements=tuple(self.placements),
             waits=self.waits,
@@ -128,7 +138,13 @@ class _Cycle:
             is_cut=is_cut,
             effort=self.trial.effort,
             preemptions=tuple(self.making.preemptions),
+            memory=self._memory(is_cut=is_cut),
         )
+
+    def _memory(self, *, is_cut: bool) -> Memory:
+        passed = {self._class(each): self.waits[each.job] for each in self.passed_over if is_cut}
+        rotation = self.rotation.end(passed if is_cut else None)
+        return Memory(self.number, *rotation, blocked=self.blocked.end())
 
     def _is_at_limit(self) -> bool:
         is_full = len(self.placements) >= self.limits.placements
@@ -142,8 +158,7 @@ class _Cycle:
         self.waits[waiting.job] = why
         self.passed_over.append(waiting)
 
-    def _turn(self, waiting: Waiting) -> Hashable:
-        """Key shared by all jobs that are passed over for the same reason."""
+    def _class(self, waiting: Waiting) -> JobClass:
         return self._asked(waiting), waiting.runs_s, waiting.quotas
 
     def _is_cut_short(self) -> Parts[bool]:
@@ -160,7 +175,7 @@ class _Cycle:
                 self._pass_over(waiting, asked, opened)
         return False
 
-    def _is_cut_short_in(self, waiting: Waiting, asked: Asked, opened: Opened) -> Parts[bool]:
+    def _is_cut_short_in(self, waiting: Waiting, asked: Request, opened: Opened) -> Parts[bool]:
         """As `_is_cut_short`, for one job."""
         shape, reserved = waiting.shape, self.trial.barred(waiting.stay)
         replicas = [self.snapshot.position[node] for node in waiting.replicas or ()]
@@ -178,7 +193,7 @@ class _Cycle:
                 return False
             too_many_mw = self.quotas.barred(waiting.quotas, shape)
             barred = either(too_many_mw, reserved)
-            passed = "" if claimed else self.turns.passed(self._turn(waiting), asked)
+            passed = "" if claimed else self.rotation.passed(self._class(waiting))
             is_vain = claimed is None and (asked in self.hopeless or self._asks_no_less(shape))
             is_vain = is_vain or (bool(passed) and self._is_half_done())
             places = None if is_vain else self._places(shape, replicas, barred)
@@ -229,10 +244,10 @@ class _Cycle:
         fits_on = np.isfinite(self.trial.costs(shape))
         return int((fits_on if reserved is None else fits_on & ~reserved).sum()) >= shape.nodes
 
-    def _asked(self, waiting: Waiting) -> Asked:
+    def _asked(self, waiting: Waiting) -> Request:
         return waiting.shape, self.trial.key(waiting.stay)
 
-    def _is_hopeless(self, asked: Asked, opened: Opened) -> bool:
+    def _is_hopeless(self, asked: Request, opened: Opened) -> bool:
         return asked in self.hopeless and (not opened or (asked, opened) in self.hopeless_short)
 
     def _opened_to(self, waiting: Waiting) -> Opened:
@@ -263,7 +278,7 @@ class _Cycle:
             for one in self.refused.get(shape.gpu_demand, ())
         )
 
-    def _pass_over(self, waiting: Waiting, asked: Asked, opened: Opened) -> None:
+    def _pass_over(self, waiting: Waiting, asked: Request, opened: Opened) -> None:
         if opened:
             self.hopeless_short.add((asked, opened))
         if asked not in self.hopeless:
@@ -275,7 +290,9 @@ class _Cycle:
     def _promise(self, waiting: Waiting) -> None:
         """Reserve resources: always for the first gang, for others if the start can be dated."""
         asked, is_later = self._asked(waiting), bool(self.promises)
-        if len(self.promises) >= MAX_PROMISES or not self.turns.has(asked, is_dated=is_later):
+        if len(self.promises) >= MAX_PROMISES or not self.rotation.may_search(
+            asked, is_dated=is_later
+        ):
             return
         now, before = self.snapshot.now, self.trial.effort
         found = promise(self.trial, waiting, now, self.promised_nodes, is_dated=is_later)
@@ -283,22 +300,20 @@ class _Cycle:
             self.promises.append(found)
             self.kept.append((found, _why_promised(found)))
             self.promised_nodes |= set(found.nodes)
-            self.turns.found(asked)
+            self.rotation.found(asked)
         else:
-            self.turns.in_vain(asked, self.trial.effort - before, is_dated=is_later)
+            self.rotation.failed(asked, self.trial.effort - before, is_dated=is_later)
 
     def _reason(self, waiting: Waiting) -> str:
         """Why the shape does not fit; on a large site recomputed only in some cycles, staggered by
         shape."""
-        tried, key = self.trial.tried(waiting.shape), self.trial.key(waiting.stay)
-        cycle = self.trial.cycle
-        turn = (cycle + tried.number) // AGAIN_CYCLES if self.is_large else cycle
-        is_known = bool(tried.reason) and tried.reason_for == key
-        if not is_known or tried.reason_turn != turn:
-            tried.reason_turn, tried.reason_for = turn, key
-            tried.reason = self._kept_reason(waiting)
+        shape, key = waiting.shape, self.trial.key(waiting.stay)
+        reason = self.blocked.reason(shape, key)
+        if not reason:
+            reason = self._kept_reason(waiting)
+            self.blocked.note_reason(shape, key, reason)
             self.trial.effort += REASON_STEPS
-        return tried.reason
+        return reason
 
     def _kept_reason(self, waiting: Waiting) -> str:
         """What the nodes lack, or the job for which their resources are reserved."""

@@ -35,6 +35,7 @@ from wattline_protocol.wire.client_messages import (
     FetchLog,
     GetJob,
     GetNode,
+    GetPlan,
     GetPower,
     GetReport,
     GetSite,
@@ -282,6 +283,8 @@ class Loop:
                 return [Reply(client, ask.ask, self._reads.answer(request, now))]
             case ListJobs() | ListNodes() | ListEvents():
                 return self._turns.later(session, ask.ask, partial(self._reads.listed, request))
+            case GetPlan():
+                return self._turns.later(session, ask.ask, self._reads.newest_plan)
             case GetSite():
                 begin = partial(self._snapshots.in_parts, now.mono_s)
                 return self._turns.later(session, ask.ask, begin)

@@ -6,11 +6,14 @@ from support.core.harness import Harness
 from support.core.sites import JobBuilder
 from wattline_protocol.ids import JobId, TaskRef
 from wattline_protocol.wire.agent_messages import TaskUsage
+from wattline_scheduler.core.model.jobs.job import Running
 
 
 def work(h: Harness, number: JobId, run_s: float) -> TaskRef:
     """Its task has run for so long, and says so."""
-    attempt = h.gang(number).live[0]
+    gang = h.gang(number)
+    attempt = gang.live[0]
+    h.cluster.state.work.move(gang, Running(h.now.mono_s, run_s), h.now)
     task = h.agent(attempt.node).tasks[attempt.record.ref]
     task.usage = TaskUsage(run_s=run_s, gpu_s=run_s * len(task.order.gpus))
     h.run(1)

@@ -43,11 +43,6 @@ def on_nodes(busy: Sequence[RunningGang]) -> Callable[[int], Sequence[RunningGan
     return lambda at: [one for one in busy if any(task.at == at for task in one.tasks)]
 
 
-def in_quotas(busy: Sequence[RunningGang]) -> Callable[[int], Sequence[RunningGang]]:
-    ordered = sorted(busy, key=lambda one: one.priority)
-    return lambda number: [one for one in ordered if number in one.quotas]
-
-
 def with_work(snap: Snapshot, busy: Sequence[RunningGang]) -> Snapshot:
     """The same, in which these run."""
     for one in busy:
@@ -55,4 +50,6 @@ def with_work(snap: Snapshot, busy: Sequence[RunningGang]) -> Snapshot:
             least = int(snap.columns.least_priority[task.at])
             snap.columns.least_priority[task.at] = min(least, one.priority)
     least = min((one.priority for one in busy), default=PRIORITY_LEVELS)
-    return replace(snap, busy_on=on_nodes(busy), busy_in=in_quotas(busy), least_priority=least)
+    on = on_nodes(busy)
+    running = tuple(tuple(on(at)) for at in range(len(snap.nodes)))
+    return replace(snap, running=running, least_priority=least)

@@ -19,7 +19,6 @@ from wattline_lab.replay.fleet.mixing import Asked
 from wattline_lab.replay.fleet.planned_queue import PlannedQueue
 from wattline_lab.replay.fleet.speeds import Ended, Speeds
 from wattline_lab.replay.meter import Meter
-from wattline_scheduler.plan.cycle import plan
 from wattline_scheduler.plan.model.snapshot import Placement
 from wattline_scheduler.power.demand.useful_cap import NOTHING_SAID, Need, with_known
 
@@ -130,7 +129,7 @@ class Engine:
         if not waiting:
             return False
         seen = self._machines.snapshot(now_s, waiting)
-        placed = {one.job: one for one in plan(seen, self._machines.picture.looks).placements}
+        placed = {one.job: one for one in self._machines.plan(seen).placements}
         first: list[Placement] = []
         for each in waiting:
             if each.job not in placed:

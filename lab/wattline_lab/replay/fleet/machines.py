@@ -13,9 +13,11 @@ from wattline_lab.replay.fleet.inventory import Host, gpus_of
 from wattline_protocol.ids import GpuIndex, Instant
 from wattline_protocol.site.model import Node, Site
 from wattline_protocol.wire.agent_messages import GpuInfo
+from wattline_scheduler.plan.cycle import plan
+from wattline_scheduler.plan.model.memory import EMPTY
 from wattline_scheduler.plan.model.shape import Waiting
-from wattline_scheduler.plan.model.snapshot import NodeOffer, Snapshot, TaskPlace
-from wattline_scheduler.plan.search.fleet_view import Picture
+from wattline_scheduler.plan.model.snapshot import NodeOffer, Plan, Snapshot, TaskPlace
+from wattline_scheduler.plan.search.fleet_view import Picture, Rooms
 from wattline_scheduler.power.allocation.fleet_columns import Fleet
 from wattline_scheduler.power.books.books import Books
 from wattline_scheduler.power.books.watt_admission import Booking
@@ -105,6 +107,7 @@ class Machines:
         domains = Domains(site)
         self.books = Books(site, domains, ())
         self.picture = Picture(site, domains)
+        self._memory = EMPTY
         self.fleet = Fleet(domains.matrix)
         self.all = [
             Machine(at, node, host, gpus_of(host))
@@ -146,8 +149,14 @@ class Machines:
         """What the planner sees; `refresh` first."""
         domains = self.books.domains
         budgets_mw = [domains.budget_mw(row.domain) for row in self.picture.rows]
-        self.picture.note_rooms(self.books, budgets_mw)
-        return self.picture.snapshot(Instant(now_s), waiting)
+        self.picture.renew_prices()
+        return self.picture.snapshot(Instant(now_s), Rooms(self.books, budgets_mw), waiting)
+
+    def plan(self, seen: Snapshot) -> Plan:
+        """One planning cycle, with the memory of the one before."""
+        result = plan(seen, self._memory, cache=self.picture.looks)
+        self._memory = result.memory
+        return result
 
     def budget_mw(self) -> int:
         """Of the site, at the wall."""

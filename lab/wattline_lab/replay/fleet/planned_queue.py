@@ -7,7 +7,6 @@ from wattline_lab.replay.fleet.gangs import Gang
 from wattline_lab.replay.fleet.lines import SHOWN, Line
 from wattline_lab.replay.fleet.machines import Machines
 from wattline_scheduler.core.model.queue.runtime_bounds import RuntimeBounds
-from wattline_scheduler.plan.cycle import plan
 from wattline_scheduler.plan.model.snapshot import Placement
 
 _Class = tuple[int, float | None]
@@ -44,7 +43,7 @@ class PlannedQueue:
         if not waiting:
             return (), False
         seen = self._machines.snapshot(now_s, waiting)
-        result = plan(seen, self._machines.picture.looks)
+        result = self._machines.plan(seen)
         placed = Counter(_class_of(self._gangs[one.job]) for one in result.placements)
         is_more = result.is_cut or any(count >= SHOWN for count in placed.values())
         return result.placements, is_more

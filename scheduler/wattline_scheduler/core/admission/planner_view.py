@@ -1,6 +1,8 @@
 """Node offers to the planner, updated in its view of the fleet when a node changes.
 
-A change of a node marks its offer as outdated (`NodeNow.outdate`); an invariant checks that.
+A change of a node marks its offer as outdated (`NodeNow.outdate`); an invariant checks that. Only
+events renew the view (`renew_offers`): a read makes current offers on a copy, so that it never
+changes what is planned later.
 """
 
 from dataclasses import replace
@@ -20,20 +22,36 @@ from wattline_scheduler.plan.model.columns import PRIORITY_LEVELS
 from wattline_scheduler.plan.model.device_classes import devices, gpu_of
 from wattline_scheduler.plan.model.shape import Waiting
 from wattline_scheduler.plan.model.snapshot import ENDING_PRIORITY, NodeOffer, Part, Snapshot
-from wattline_scheduler.plan.search.fleet_view import Picture
+from wattline_scheduler.plan.search.fleet_view import Picture, Rooms
 from wattline_scheduler.power.demand.node_load import is_controlled
 
 UNABLE = "its keeper may not start tasks as other accounts ([run_as]); see docs/keeper.md"
 NO_RULES = "its keeper is root, and the site file does not name the account of tasks ([run_as])"
 
 
-def snapshot(state: State, now: Now, waiting: tuple[Waiting, ...] = ()) -> Snapshot:
-    """Snapshot of the current state for the planner; valid until the next event."""
-    picture = state.picture
+def renew_offers(state: State, now: Now) -> None:
+    """Brings the view of the fleet up to date; only while an event is handled."""
+    _put_outdated(state, state.picture, now)
+    state.outdated.clear()
+
+
+def _put_outdated(state: State, picture: Picture, now: Now) -> None:
     for node in state.outdated:
         picture.put(offer_of(state, state.nodes[node], now))
-    state.outdated.clear()
-    return snapshot_of(state, picture, now, waiting)
+
+
+def current_picture(state: State, now: Now) -> Picture:
+    """The view of the fleet, up to date; a copy if that takes new offers."""
+    if not state.outdated:
+        return state.picture
+    picture = state.picture.as_if()
+    _put_outdated(state, picture, now)
+    return picture
+
+
+def snapshot(state: State, now: Now, waiting: tuple[Waiting, ...] = ()) -> Snapshot:
+    """Snapshot of the current state for the planner; valid until the next event."""
+    return snapshot_of(state, current_picture(state, now), now, waiting)
 
 
 def snapshot_of(
@@ -41,8 +59,8 @@ def snapshot_of(
 ) -> Snapshot:
     """Snapshot of another view of the fleet."""
     budget_mw = [state.domains.budget_mw(row.domain) for row in picture.rows]
-    picture.note_rooms(state.books, budget_mw)
-    return replace(picture.snapshot(now.mono_s, waiting), reservations=reserved(state, now))
+    seen = picture.snapshot(now.mono_s, Rooms(state.books, budget_mw), waiting)
+    return replace(seen, reservations=reserved(state, now))
 
 
 def offer_of(state: State, node: NodeNow, now: Now, before: NodeOffer | None = None) -> NodeOffer:

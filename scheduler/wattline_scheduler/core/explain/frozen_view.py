@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from wattline_protocol.ids import Now
-from wattline_scheduler.core.admission.planner_view import snapshot
+from wattline_scheduler.core.admission.planner_view import current_picture
 from wattline_scheduler.core.model.state import State
 
 T = TypeVar("T")
@@ -20,9 +20,9 @@ T = TypeVar("T")
 
 def held_still(state: State, now: Now) -> State:
     """Returns a copy of the current state, for reads only."""
-    snapshot(state, now)  # refreshes the offers of nodes
-    books, picture = _own(state.books), state.picture.as_if()
-    books.domains, picture.recent = _own(state.domains), _own(picture.recent)
+    books, picture = _own(state.books), current_picture(state, now)
+    picture = picture if picture is not state.picture else picture.as_if()
+    books.domains = _own(state.domains)
     return replace(
         state,
         books=books,
@@ -33,6 +33,8 @@ def held_still(state: State, now: Now) -> State:
         outdated={},
         reservations=dict(state.reservations),
         claims=dict(state.claims),
+        verdicts=dict(state.verdicts),
+        verdicts_inside=dict(state.verdicts_inside),
     )
 
 

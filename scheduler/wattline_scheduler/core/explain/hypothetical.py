@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
 
 from wattline_protocol.ids import JobId, NodeId, Now
 from wattline_scheduler.core.admission.planner_view import snapshot
 from wattline_scheduler.core.admission.reservations import reserved
 from wattline_scheduler.core.explain.hypothetical_cache import HypotheticalCache
-from wattline_scheduler.core.lifecycle.preemption import busy_in, busy_on, claimed
+from wattline_scheduler.core.lifecycle.preemption import claimed, running_gangs
 from wattline_scheduler.core.model.devices import held_devices
 from wattline_scheduler.core.model.jobs.job import Attempt, Gang
 from wattline_scheduler.core.model.state import State
@@ -26,8 +25,9 @@ from wattline_scheduler.plan.model.shape import Shape, Waiting
 from wattline_scheduler.plan.model.snapshot import Placement
 from wattline_scheduler.plan.policies.backfill import Promise, promise
 from wattline_scheduler.plan.policies.claims import NEVER
-from wattline_scheduler.plan.policies.preempt_quota import Runs, Wanted, choose_with_quotas
+from wattline_scheduler.plan.policies.preempt_quota import Wanted, choose_with_quotas
 from wattline_scheduler.plan.policies.preemption_pass import MAX_PREEMPTIONS
+from wattline_scheduler.plan.policies.running_work import RunningWork
 from wattline_scheduler.plan.search.feasible import fits_when_empty
 from wattline_scheduler.plan.search.gang import Places, either, place_gang
 from wattline_scheduler.plan.search.quota_room import Quotas
@@ -220,11 +220,9 @@ class Case:
 
     def _choose(self, shape: Shape) -> Parts[list[Gang]]:
         """The smallest set of gangs to preempt."""
-        state = self._state
-        runs = Runs(
-            partial(busy_on, state, with_young=True), partial(busy_in, state, with_young=True)
-        )
         with (yield from self._trial()) as trial:
+            running = running_gangs(self._state, shape.priority)
+            runs = RunningWork(replace(trial.snapshot, running=running, preempts_protected=True))
             wanted = Wanted(shape, self.quotas, trial.barred(self.stay))
             choice = yield from choose_with_quotas(trial, Quotas(trial), wanted, runs, {})
         keys = (one.key for one in choice.victims) if choice is not None else ()
@@ -248,11 +246,12 @@ class Case:
             reservation=self.stay.reservation,
         )
         before = {each.waiting.job: each.waiting for each in self.ahead}
+        waiting = (*before.values(), asked)
         seen = replace(
-            snapshot(state, now, (*before.values(), asked)),
+            snapshot(state, now, waiting),
             claims=claimed(state),
-            busy_on=partial(busy_on, state, with_young=True),
-            busy_in=partial(busy_in, state, with_young=True),
+            running=running_gangs(state, max(each.priority for each in waiting)),
+            preempts_protected=True,
             least_priority=state.work.least_priority,
             quotas=state.work.quotas.headrooms(),
         )

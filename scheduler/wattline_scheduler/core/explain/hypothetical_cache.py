@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 from wattline_protocol.ids import NodeId, Now, UnixTime
-from wattline_scheduler.core.admission.planner_view import offer_of, snapshot, snapshot_of
+from wattline_scheduler.core.admission.planner_view import current_picture, offer_of, snapshot_of
 from wattline_scheduler.core.model.gpu_holders import release
 from wattline_scheduler.core.model.jobs.job import Attempt, Gang
 from wattline_scheduler.core.model.node import NodeNow
@@ -70,10 +70,10 @@ class HypotheticalCache:
         state, emptied = self._state, dict[NodeId, list[Attempt]]()
         for attempt in (one for gang in removed for one in state.work.live_of(gang)):
             emptied.setdefault(attempt.node, []).append(attempt)
-        seen = snapshot(state, self._now)  # refreshes the current offers
+        picture = current_picture(state, self._now)
         if not emptied:
-            return seen
-        as_if = state.picture.as_if()
+            return snapshot_of(state, picture, self._now)
+        as_if = picture.as_if()
         for attempts in emptied.values():
             yield
             as_if.put(self._offer(tuple(attempts)))
@@ -86,7 +86,8 @@ class HypotheticalCache:
             node = self._state.nodes[going[0].node].copy()
             for attempt in going:
                 _remove(node, attempt)
-            before = self._state.picture.offers[self._state.picture.position[node.id]]
+            picture = current_picture(self._state, self._now)
+            before = picture.offers[picture.position[node.id]]
             known = self._offers[going] = offer_of(self._state, node, self._now, before)
         return known
 

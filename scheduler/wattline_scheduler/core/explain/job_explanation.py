@@ -75,30 +75,31 @@ def outlook(state: State, job: Job, now: Now) -> Parts[ExplainView]:
     place = next((at for at, each in enumerate(ahead) if each.job == job.id), None)
     before = _before(state, job) if place is None else list(ahead[:place])
     where = _place(state, job) if job.job_class is not None else None
-    return (yield from _explained(state, job, job.id, before, where, gates_of(job), now, reason))
+    still, gates = held_still(state, now), gates_of(job)
+    return (yield from _explained(still, job, job.id, before, where, gates, now, reason))
 
 
 def what_if(
     state: State, asker: Asker, spec: JobSpec, ended: dict[JobId, JobState], now: Now
 ) -> Parts[ExplainView | Denied]:
     """The same for a job that is not submitted; denied as its submission would be."""
-    spec = with_runtime(state, spec)
-    denied = refusal(state, asker, spec, ended, now)
+    spec, still = with_runtime(state, spec), held_still(state, now)
+    denied = refusal(still, asker, spec, ended, now)
     if denied is not None:
         return denied
-    job = new_job(state, asker.user, "", spec, now)
-    named = (state.work.jobs.get(number) for number in spec.parents)
+    job = new_job(still, asker.user, "", spec, now)
+    named = (still.work.jobs.get(number) for number in spec.parents)
     job.parents = {one.id: one for one in named if one is not None and not one.is_ended}
-    note_gates(state, job, now)
+    note_gates(still, job, now)
     gates = gates_of(job)
     if spec.hold:
         gates["hold"] = "it would be held until released"
-    where = None if gates else _place(state, job)
-    return (yield from _explained(state, job, ASKED, _before(state, job), where, gates, now))
+    where = None if gates else _place(still, job)
+    return (yield from _explained(still, job, ASKED, _before(still, job), where, gates, now))
 
 
 def _explained(
-    state: State,
+    still: State,
     job: Job,
     number: JobId,
     ahead: list[Waiting],
@@ -107,25 +108,26 @@ def _explained(
     now: Now,
     reason: str | None = None,
 ) -> Parts[ExplainView]:
-    """`reason`: the displayed wait reason; None = its first gate."""
-    key = state.work.queue.key(job)
-    quota, until = waits_for(state, key, now)
+    """`still`: a copy of the state (`frozen_view`). `reason`: the displayed one; None = its first
+    gate."""
+    key = still.work.queue.key(job)
+    quota, until = waits_for(still, key, now)
     if quota:
         gates["quota"] = quota
     asked = _Asked(
         job.record.owner,
         job.spec,
         ahead,
-        opens(state, job.spec, now),
-        _stuck(state, job, gates),
+        opens(still, job.spec, now),
+        _stuck(still, job, gates),
         _backoff_s(job, now),
-        Stay(key.reservation, state.work.queue.runs_s(key)),
+        Stay(key.reservation, still.work.queue.runs_s(key)),
         quota,
         until,
     )
     if reason is None:
         reason = next(iter(gates.values()), "")
-    still, shown, shape, outside = held_still(state, now), job.record.state, job.shape, job.outside
+    shown, shape, outside = job.record.state, job.shape, job.outside
     yield
     view = explain(_seen(still, outside, now), number, shown, reason, shape, asked.stay)
     view = msgspec.structs.replace(view, refusals=_with_gates(gates, view), place=place)

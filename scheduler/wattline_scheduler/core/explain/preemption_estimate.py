@@ -25,7 +25,7 @@ def after_preemption(state: State, case: Case, shape: Shape, now: Now) -> Parts[
     going = [gang for gang in gangs if not isinstance(state.work.phase_of(gang), Ending)]
     if not going:
         return None
-    young_s = max(protected_s(state, gang) for gang in going)
+    young_s = max(protected_s(state, gang, now) for gang in going)
     within_s = young_s + max(gang.job.grace_s for gang in going)
     return Forecast(max(within_s, _stopping_s(state, gangs, now)), _why(going, young_s))
 

@@ -1,18 +1,18 @@
 """Runs planning cycles: takes the snapshot, plans, checks each placement, applies the plan."""
 
 from dataclasses import replace
-from functools import partial
 
 from wattline_protocol.ids import Instant, JobId, Now
-from wattline_scheduler.core.admission.planner_view import snapshot
-from wattline_scheduler.core.lifecycle.preemption import busy_in, busy_on, claimed, preempt
+from wattline_scheduler.core.admission.planner_view import renew_offers, snapshot
+from wattline_scheduler.core.lifecycle.preemption import claimed, preempt, running_gangs
 from wattline_scheduler.core.lifecycle.restore_guard import why_nothing_starts
 from wattline_scheduler.core.lifecycle.starting import place
 from wattline_scheduler.core.lifecycle.usage_limits import end_used_up_in_queue
 from wattline_scheduler.core.lifecycle.windows import check_promises
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.plan.check import passing
-from wattline_scheduler.plan.cycle import INTERACTIVE, Limits, plan
+from wattline_scheduler.plan.cycle import INTERACTIVE, Cycle, Limits, plan
+from wattline_scheduler.plan.model.memory import EMPTY
 from wattline_scheduler.plan.model.shape import Waiting
 from wattline_scheduler.plan.model.snapshot import Placement, Plan, Snapshot
 from wattline_scheduler.plan.search.trial import Trial
@@ -52,15 +52,18 @@ def decide(
     state: State, waiting: tuple[Waiting, ...], now: Now, limits: Limits = INTERACTIVE
 ) -> Plan:
     """Plans starts, checks each placement again, and finds the wait reasons of the rest."""
+    renew_offers(state, now)
+    state.picture.renew_prices()
     seen = replace(
         snapshot(state, now, waiting),
         claims=claimed(state),
-        busy_on=partial(busy_on, state),
-        busy_in=partial(busy_in, state),
+        running=running_gangs(state, state.work.queue.top_priority),
         least_priority=state.work.least_priority,
         quotas=state.work.quotas.headrooms(),
     )
-    result = plan(seen, state.picture.looks, limits)
+    before = state.newest_cycle.plan.memory if state.newest_cycle is not None else EMPTY
+    result = plan(seen, before, limits, state.picture.looks)
+    state.newest_cycle = Cycle(seen, before, limits, result)
     checked = _checked(state, seen, result.placements)
     is_refused = len(checked) < len(result.placements)  # refused placements are planned again
     return replace(result, placements=tuple(checked), is_cut=result.is_cut or is_refused)

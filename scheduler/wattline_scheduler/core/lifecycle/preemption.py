@@ -5,15 +5,22 @@ longer waits. Claims are not on disk. After a restart, victims already being sto
 the planner finds their resources free like any others.
 """
 
-from collections.abc import Mapping, Sequence
-from functools import partial
-from heapq import nsmallest
+from collections.abc import Collection, Mapping, Sequence
+from math import inf
+from typing import NamedTuple
 
-from wattline_protocol.ids import NodeId, Now
+from wattline_protocol.ids import Instant, NodeId, Now
 from wattline_scheduler.core.leases.lease_load import booked_mw
 from wattline_scheduler.core.lifecycle.ending import end_gang
 from wattline_scheduler.core.model.devices import held_devices
-from wattline_scheduler.core.model.jobs.job import Attempt, Ending, Gang, Paused, Pending, Running
+from wattline_scheduler.core.model.jobs.job import (
+    Attempt,
+    Ending,
+    Gang,
+    Paused,
+    Pending,
+    Running,
+)
 from wattline_scheduler.core.model.state import Claim, State
 from wattline_scheduler.plan.model.device_classes import gpu_of
 from wattline_scheduler.plan.model.shape import GangKey
@@ -24,10 +31,6 @@ from wattline_scheduler.plan.model.snapshot import (
     TaskAllocation,
 )
 from wattline_scheduler.plan.policies.preemption_pass import quotas_named
-
-MAX_GANGS_ASKED = 512
-"""Maximum number of gangs evaluated per quota, from the lowest priority on: each is compared with
-the others, and one quota may count as many gangs as there are GPUs."""
 
 CLAIM_AFTER_S = 10.0
 """Time that nodes stay reserved after all victims ended: the next plan uses them, or none does."""
@@ -66,62 +69,104 @@ def _gang(state: State, key: GangKey) -> Gang | None:
     return known.gangs[number] if known is not None else None
 
 
-def busy_on(state: State, at: int, *, with_young: bool = False) -> tuple[RunningGang, ...]:
-    """Gangs on the node at a position that are preemptible or already ending.
+def running_gangs(state: State, priority: int) -> tuple[tuple[RunningGang, ...], ...]:
+    """Gangs on each node that may be preempted or are ending, if a gang of this priority may
+    preempt any, or waits for preempted ones to end; by position.
 
-    `with_young`: also gangs protected because they started recently.
+    Kept in the view of the fleet, and described again on nodes that have changed.
     """
-    node = state.nodes[state.picture.offers[at].node]
-    gangs = {attempt.gang.key: attempt.gang for attempt in node.attempts.values()}
-    heard = (gang for gang in gangs.values() if _is_heard(state, gang))
-    return tuple(
-        _busy_of(state, gang) for gang in heard if with_young or not protected_s(state, gang)
+    if priority <= state.work.least_priority and not state.claims:
+        return ()
+    picture, rephased = state.picture, state.work.rephased
+    outdated = {*picture.running_outdated, *(picture.position[node] for node in rephased)}
+    if outdated:
+        _describe_again(state, outdated)
+    picture.running_outdated, state.work.rephased = {}, {}
+    return tuple(picture.running)
+
+
+def _describe_again(state: State, outdated: Collection[int]) -> None:
+    """A gang is described again on all its nodes if one of them has changed."""
+    running, position = state.picture.running, state.picture.position
+    described: dict[GangKey, RunningGang | None] = {}
+    nodes = set(outdated)
+    for at in outdated:
+        for key, gang in _gangs_on(state, at).items():
+            if key not in described:
+                described[key] = described_gang(state, gang)
+                nodes |= {position[one.node] for one in state.work.live_of(gang)}
+        nodes |= {task.at for gone in running[at] for task in gone.tasks}
+    for at in nodes:
+        for key, gang in _gangs_on(state, at).items():
+            if key not in described:
+                described[key] = described_gang(state, gang)
+        found = (described[key] for key in _gangs_on(state, at))
+        running[at] = tuple(one for one in found if one is not None)
+
+
+def _gangs_on(state: State, at: int) -> dict[GangKey, Gang]:
+    attempts = state.nodes[state.picture.offers[at].node].attempts.values()
+    return {attempt.gang.key: attempt.gang for attempt in attempts}
+
+
+def described_gang(state: State, gang: Gang) -> RunningGang | None:
+    """Its form for the planner. None: a node of it is not reachable, so that its end would not be
+    heard."""
+    live = state.work.live_of(gang)
+    if not all(state.nodes[one.node].is_reachable for one in live):
+        return None
+    priority, ran = _present_priority(state, gang), _run_time(state, gang)
+    gpu_count = sum(len(attempt.record.gpus) for attempt in live)
+    is_ending = priority == ENDING_PRIORITY
+    return RunningGang(
+        key=gang.key,
+        priority=priority,
+        lost_gpu_s=0.0 if is_ending else ran.s * gpu_count,
+        tasks=tuple(_used(state, attempt) for attempt in live),
+        quotas=live[0].quotas,
+        quota_milli=sum(attempt.quota_milli for attempt in live),
+        quota_mw=sum(attempt.quota_mw for attempt in live),
+        since=ran.at,
+        growing_gpus=0 if is_ending or not ran.is_growing else gpu_count,
+        protected_until=_protected_until(state, gang, ran),
     )
 
 
-def busy_in(state: State, number: int, *, with_young: bool = False) -> tuple[RunningGang, ...]:
-    """The same among the gangs that count in a quota, lowest priority first."""
-    work = state.work
-    gangs = (work.jobs[job].gangs[gang] for job, gang in work.quotas.all[number].holders)
-    first = nsmallest(MAX_GANGS_ASKED, gangs, key=partial(_present_priority, state))
-    heard = (gang for gang in first if _is_heard(state, gang))
-    return tuple(
-        _busy_of(state, gang) for gang in heard if with_young or not protected_s(state, gang)
-    )
+class _RunTime(NamedTuple):
+    """Run time of a gang's current try, without pauses."""
+
+    s: float
+    at: Instant
+    is_growing: bool
+
+
+def _run_time(state: State, gang: Gang) -> _RunTime:
+    phase = state.work.phase_of(gang)
+    if isinstance(phase, Running) and phase.ran_s is not None:
+        return _RunTime(phase.ran_s, phase.since, is_growing=True)
+    reported = max((attempt.usage.run_s for attempt in state.work.live_of(gang)), default=0.0)
+    return _RunTime(reported, Instant(0.0), is_growing=False)
+
+
+def _protected_until(state: State, gang: Gang, ran: _RunTime) -> Instant:
+    left_s = state.site.timing.protected_run_s - ran.s
+    if not isinstance(state.work.phase_of(gang), Running | Paused) or left_s <= 0.0:
+        return Instant(-inf)
+    return Instant(ran.at + left_s) if ran.is_growing else Instant(inf)
+
+
+def protected_s(state: State, gang: Gang, now: Now) -> float:
+    """Remaining time for which it is protected from preemption, since it started recently."""
+    ran = _run_time(state, gang)
+    until = _protected_until(state, gang, ran)
+    if until == inf:  # it counts from its resume
+        return state.site.timing.protected_run_s - ran.s
+    return max(0.0, until - now.mono_s)
 
 
 def _present_priority(state: State, gang: Gang) -> int:
     is_leaving = isinstance(state.work.phase_of(gang), Ending)
     return ENDING_PRIORITY if is_leaving else gang.job.spec.priority
-
-
-def _is_heard(state: State, gang: Gang) -> bool:
-    return all(state.nodes[one.node].is_reachable for one in state.work.live_of(gang))
-
-
-def protected_s(state: State, gang: Gang) -> float:
-    """Remaining time for which it is protected from preemption, since it started recently."""
-    if not isinstance(state.work.phase_of(gang), Running | Paused):
-        return 0.0
-    return max(0.0, state.site.timing.protected_run_s - _run_s(state.work.live_of(gang)))
-
-
-def _run_s(live: Sequence[Attempt]) -> float:
-    return max((attempt.usage.run_s for attempt in live), default=0.0)
-
-
-def _busy_of(state: State, gang: Gang) -> RunningGang:
-    priority, live = _present_priority(state, gang), state.work.live_of(gang)
-    gpus = sum(len(attempt.record.gpus) for attempt in live)
-    return RunningGang(
-        key=gang.key,
-        priority=priority,
-        lost_gpu_s=0.0 if priority == ENDING_PRIORITY else _run_s(live) * gpus,
-        tasks=tuple(_used(state, attempt) for attempt in live),
-        quotas=live[0].quotas,
-        quota_milli=sum(attempt.quota_milli for attempt in live),
-        quota_mw=sum(attempt.quota_mw for attempt in live),
-    )
 
 
 def _used(state: State, attempt: Attempt) -> TaskAllocation:

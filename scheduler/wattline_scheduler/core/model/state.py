@@ -11,6 +11,7 @@ from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.power_off_attempts import OffAttempts
 from wattline_scheduler.core.model.problem_book import Problems
 from wattline_scheduler.core.model.usage.usage_ledger import Ledger
+from wattline_scheduler.plan.cycle import Cycle
 from wattline_scheduler.plan.model.reserved_nodes import Reservations
 from wattline_scheduler.plan.model.shape import GangKey, Shape
 from wattline_scheduler.plan.model.snapshot import Snapshot
@@ -95,6 +96,8 @@ class State:
     picture: Picture
     """The planner's view of the fleet, current except for the nodes in `outdated`."""
     outdated: dict[NodeId, None]
+    newest_cycle: Cycle | None = None
+    """The newest planning cycle: its plan has the memory for the next one."""
     overruns: dict[DomainId, Overrun] = field(default_factory=dict)
     off_attempts: OffAttempts = field(default_factory=OffAttempts)
     """Attempts to power hosts off without their agents."""

@@ -55,6 +55,13 @@ class GpuClasses:
     def __len__(self) -> int:
         return len(self.examples)
 
+    def copy(self) -> "GpuClasses":
+        """A copy that numbers further classes by itself."""
+        other = GpuClasses()
+        other.examples, other._sizes_milli = list(self.examples), list(self._sizes_milli)
+        other._numbers = dict(self._numbers)
+        return other
+
     def number(self, gpu: GpuInfo) -> int:
         """The class of a GPU. Its individually learned idle watts are not part of it."""
         key = _kind_of(gpu), size_milli(gpu)

@@ -17,6 +17,8 @@ from wattline_protocol.wire.mig import MigInstance
 class MigDevice(GpuInfo, frozen=True):
     """One MIG device; watts and limits are those of its GPU."""
 
+    index: GpuIndex = msgspec.field()
+    """Derived from the GPU's own; above the bound of that."""
     profile: str = ""
     share_permille: Share = WHOLE_GPU
     """Its fraction of the GPU's compute slices."""

@@ -54,7 +54,7 @@ class Span:
     start_unix_s: float
     end_unix_s: float
     nodes: Ints
-    whom: str
+    holder: str
     """Display text: `account vision`, `maintenance`."""
     start_said: str
     end_said: str
@@ -75,14 +75,14 @@ class Reservations:
     """Per node: the active reservation and its end, and the start of the next one."""
 
     def __init__(self, spans: Sequence[Span], node_count: int, unix_s: float) -> None:
-        self._spans = sorted(spans, key=lambda span: span.start_unix_s)
+        self.spans = sorted(spans, key=lambda span: span.start_unix_s)
         self.unix_s = unix_s
         self._inside: Ints = np.full(node_count, NOBODY, np.int64)
         self._ends: Floats = np.full(node_count, np.inf)
         self._next: Ints = np.full(node_count, NOBODY, np.int64)
         self._begins: Floats = np.full(node_count, np.inf)
-        self._number = {span.name: at for at, span in enumerate(self._spans, 1)}
-        for number, span in reversed(list(enumerate(self._spans, 1))):  # the first is written last
+        self._number = {span.name: at for at, span in enumerate(self.spans, 1)}
+        for number, span in reversed(list(enumerate(self.spans, 1))):  # the first is written last
             if span.start_unix_s <= unix_s < span.end_unix_s:
                 self._inside[span.nodes] = number
                 self._ends[span.nodes] = span.end_unix_s
@@ -90,7 +90,7 @@ class Reservations:
                 self._next[span.nodes] = number
                 self._begins[span.nodes] = span.start_unix_s
         self._levels = np.unique(self._begins[np.isfinite(self._begins)])
-        times = [t for span in self._spans for t in (span.start_unix_s, span.end_unix_s)]
+        times = [t for span in self.spans for t in (span.start_unix_s, span.end_unix_s)]
         self._good_from = max((t for t in times if t <= unix_s), default=-np.inf)
         self._good_until = min((t for t in times if t > unix_s), default=np.inf)
 
@@ -110,7 +110,7 @@ class Reservations:
         unix_s = self.unix_s + by_s
         if self.is_good_at(unix_s):
             return self.at(unix_s)
-        return Reservations(self._spans, len(self._inside), unix_s)
+        return Reservations(self.spans, len(self._inside), unix_s)
 
     def is_good_at(self, unix_s: float) -> bool:
         """Whether no reservation begins or ends between its time and `unix_s`."""
@@ -153,7 +153,7 @@ class Reservations:
     def openings(self, stay: Stay) -> list[tuple[float, str]]:
         """Seconds until reserved nodes become available to it, each with the event."""
         found = []
-        for span in self._spans:
+        for span in self.spans:
             is_its = span.name == stay.reservation
             at_s = (span.start_unix_s if is_its else span.end_unix_s) - self.unix_s
             if at_s > 0:
@@ -195,9 +195,9 @@ class Reservations:
         return self._next_said(later) if later != NOBODY else ""
 
     def _active_said(self, number: int) -> str:
-        span = self._spans[number - 1]
-        return f"reserved as {span.name} for {span.whom} until {span.end_said}"
+        span = self.spans[number - 1]
+        return f"reserved as {span.name} for {span.holder} until {span.end_said}"
 
     def _next_said(self, number: int) -> str:
-        span = self._spans[number - 1]
-        return f"reservation {span.name} for {span.whom} begins {span.start_said}"
+        span = self.spans[number - 1]
+        return f"reservation {span.name} for {span.holder} begins {span.start_said}"

@@ -1,7 +1,7 @@
 """Requests to the planner: the shape of a gang, and pending jobs with gangs to start."""
 
-from collections.abc import Hashable
 from dataclasses import dataclass, field
+from typing import Any
 
 from wattline_protocol.ids import Instant, JobId, NodeId
 from wattline_protocol.job.spec import JobSpec
@@ -33,9 +33,9 @@ class Shape:
     """Each node has all of them."""
     priority: int
     """Work of lower priority yields its watts to it."""
-    gpu_demand: Hashable = field(init=False, repr=False, compare=False)
-    """A task's request of a node, except CPUs and memory."""
-    task: Hashable = field(init=False, repr=False, compare=False)
+    gpu_demand: Any = field(init=False, repr=False, compare=False)
+    """A task's request of a node, except CPUs and memory; hashable, as the next."""
+    task: Any = field(init=False, repr=False, compare=False)
     """A task's whole request of a node; equal for gangs of any size and priority."""
     _hash: int = field(init=False, repr=False, compare=False)
     """Cached: shapes are looked up for every pending job in every cycle."""

@@ -1,10 +1,11 @@
-"""Input and output of the planner: nodes, headroom and pending gangs; placements.
+"""Input and output of the planner: nodes, headroom and pending gangs; placements. Plain data.
 
 Decisions are based on `Snapshot.columns`; offers and names of rows are for display.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from wattline_protocol.ids import DomainId, GpuIndex, Instant, JobId, NodeId
@@ -13,6 +14,7 @@ from wattline_protocol.site.model import DomainKind, Weights
 from wattline_protocol.wire.agent_messages import GpuInfo
 from wattline_scheduler.plan.mix.fragmentation import Prices
 from wattline_scheduler.plan.model.columns import PRIORITY_LEVELS, Columns
+from wattline_scheduler.plan.model.memory import EMPTY, Memory
 from wattline_scheduler.plan.model.reserved_nodes import Reservations
 from wattline_scheduler.plan.model.shape import GangKey, Waiting
 from wattline_scheduler.power.books.watt_admission import Booking
@@ -106,6 +108,9 @@ class TaskAllocation:
     memory_bytes: int
 
 
+AT_START, LONG_AGO = Instant(0.0), Instant(-math.inf)
+
+
 @dataclass(frozen=True, slots=True)
 class RunningGang:
     """A running gang that may be preempted by one of higher priority."""
@@ -113,12 +118,24 @@ class RunningGang:
     key: GangKey
     priority: int
     lost_gpu_s: float
-    """Work of this attempt; progress saved since is not known here."""
+    """Work of this attempt at `since`; progress saved since is not known here."""
     tasks: tuple[TaskAllocation, ...]
     quotas: tuple[int, ...] = ()
     """Quotas that count it: positions in `Snapshot.quotas`; and the amounts, as in `QuotaRoom`."""
     quota_milli: int = 0
     quota_mw: int = 0
+    since: Instant = AT_START
+    growing_gpus: int = 0
+    """GPUs that add to its work as long as it runs; 0 while it does not."""
+    protected_until: Instant = LONG_AGO
+    """It started recently: it is not preempted before."""
+
+    def as_of(self, now: Instant) -> "RunningGang":
+        """The same with its work until now."""
+        if not self.growing_gpus:
+            return self
+        lost_gpu_s = self.lost_gpu_s + self.growing_gpus * (now - self.since)
+        return replace(self, lost_gpu_s=lost_gpu_s, since=now)
 
     def is_on(self, nodes: Collection[int]) -> bool:
         """Whether it has an allocation on one of these nodes, by position."""
@@ -131,12 +148,6 @@ class RunningGang:
 
 ENDING_PRIORITY = -1
 """Priority of work already ending: preempted before all others, at no loss."""
-
-
-def nobody(number: int) -> Sequence[RunningGang]:
-    """No preemptible gangs."""
-    del number
-    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +175,10 @@ class Snapshot:
     """In queue order."""
     claims: Mapping[GangKey, tuple[NodeId, ...]] = field(default_factory=dict)
     """Nodes of gangs that wait for preempted work to end."""
-    busy_on: Callable[[int], Sequence[RunningGang]] = nobody
-    """Preemptible gangs on the node at a position; called only for a gang of higher priority that
-    does not fit."""
-    busy_in: Callable[[int], Sequence[RunningGang]] = nobody
-    """Preemptible gangs that count in a quota, lowest priority first; called only if the quota
-    blocks a gang of higher priority."""
+    running: tuple[tuple[RunningGang, ...], ...] = ()
+    """Gangs on each node whose end would free resources; empty if no pending gang may preempt."""
+    preempts_protected: bool = False
+    """Whether gangs are preempted that started recently: for estimates."""
     least_priority: int = PRIORITY_LEVELS
     """Lowest priority with allocated GPUs: a gang not above it cannot preempt."""
     prices: "Prices | None" = None
@@ -227,3 +236,5 @@ class Plan:
     effort: int = 0
     """Steps of work used; see `Trial.effort`."""
     preemptions: tuple[Preemption, ...] = ()
+    memory: Memory = EMPTY
+    """For the next cycle."""

@@ -1,7 +1,7 @@
 """Reservations within a plan for gangs that wait for preempted work to end."""
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from wattline_protocol.ids import Instant
@@ -9,6 +9,7 @@ from wattline_scheduler.plan.model.shape import GangKey, Waiting
 from wattline_scheduler.plan.model.snapshot import ENDING_PRIORITY, RunningGang
 from wattline_scheduler.plan.policies.backfill import Promise, lifted
 from wattline_scheduler.plan.policies.preempt import Choice
+from wattline_scheduler.plan.policies.running_work import RunningWork
 from wattline_scheduler.plan.search.trial import Trial
 
 NEVER = Instant(math.inf)
@@ -17,9 +18,9 @@ NEVER = Instant(math.inf)
 class Claims:
     """Reserved nodes by position, and the victims that each gang waits for."""
 
-    def __init__(self, trial: Trial, busy_on: Callable[[int], Sequence[RunningGang]]) -> None:
+    def __init__(self, trial: Trial, running: RunningWork) -> None:
         self._trial = trial
-        self._busy_on = busy_on
+        self._running = running
         self._all: list[tuple[Promise, tuple[RunningGang, ...]]] = []
 
     def hold(
@@ -37,8 +38,10 @@ class Claims:
         return self._all[-1][0]
 
     def _leaving(self, nodes: Sequence[int]) -> tuple[RunningGang, ...]:
-        busy = (one for at in nodes for one in self._busy_on(at) if one.priority == ENDING_PRIORITY)
-        return tuple({one.key: one for one in busy}.values())
+        ending = (
+            one for at in nodes for one in self._running.on(at) if one.priority == ENDING_PRIORITY
+        )
+        return tuple({one.key: one for one in ending}.values())
 
     @contextmanager
     def settled(self) -> Iterator[Mapping[GangKey, RunningGang]]:

@@ -13,9 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from wattline_scheduler.plan.model.shape import GangKey, Shape
-from wattline_scheduler.plan.model.snapshot import RunningGang, nobody
+from wattline_scheduler.plan.model.snapshot import RunningGang
 from wattline_scheduler.plan.policies.preempt import Choice, choose, needed
 from wattline_scheduler.plan.policies.quota_cover import cover
+from wattline_scheduler.plan.policies.running_work import RunningWork
 from wattline_scheduler.plan.search.gang import either
 from wattline_scheduler.plan.search.quota_room import Held, Quotas
 from wattline_scheduler.plan.search.trial import Trial
@@ -34,15 +35,12 @@ class Wanted(NamedTuple):
     barred: Bools | None
 
 
-class Runs(NamedTuple):
-    """Preemptible and ending gangs: by the position of a node, by a quota."""
-
-    on: Callable[[int], Sequence[RunningGang]]
-    within: Callable[[int], Sequence[RunningGang]]
-
-
 def choose_with_quotas(
-    trial: Trial, quotas: Quotas, wanted: Wanted, runs: Runs, gone: Mapping[GangKey, RunningGang]
+    trial: Trial,
+    quotas: Quotas,
+    wanted: Wanted,
+    runs: RunningWork,
+    gone: Mapping[GangKey, RunningGang],
 ) -> Parts[Choice | None]:
     """Select the gangs to preempt so that quotas and nodes fit one gang; None = it does not help.
 
@@ -59,6 +57,11 @@ def choose_with_quotas(
     return min(found, key=lambda choice: choice.loss, default=None)
 
 
+def _none(at: int) -> Sequence[RunningGang]:
+    del at
+    return ()
+
+
 class _Search:
     """Search for one gang, over the lower-priority work in its quotas."""
 
@@ -67,7 +70,7 @@ class _Search:
         trial: Trial,
         quotas: Quotas,
         wanted: Wanted,
-        runs: Runs,
+        runs: RunningWork,
         gone: Mapping[GangKey, RunningGang],
     ) -> None:
         self._trial, self._quotas, self._wanted, self._runs = trial, quotas, wanted, runs
@@ -110,7 +113,7 @@ class _Search:
         elsewhere = np.ones(trial.columns.node_count, np.bool_)
         elsewhere[[task.at for one in members for task in one.tasks]] = False
         # On these nodes nothing must stay idle until the victims have ended.
-        choice = yield from choose(trial, wanted.shape, nobody, spared, either(elsewhere, barred))
+        choice = yield from choose(trial, wanted.shape, _none, spared, either(elsewhere, barred))
         if choice is None:
             choice = yield from choose(trial, wanted.shape, self._runs.on, spared, barred)
         trial.rollback(mark)

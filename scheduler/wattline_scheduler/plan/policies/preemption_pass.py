@@ -1,21 +1,22 @@
 """Preemption within a plan: selects victims, and reserves resources until they have ended."""
 
-from collections.abc import Hashable, Sequence
-from functools import cache
+from collections.abc import Sequence
 
 from wattline_protocol.ids import NodeId
 from wattline_protocol.text.wording import joined
-from wattline_scheduler.plan.model.shape import Waiting
+from wattline_scheduler.plan.model.memory import PreemptionKey
+from wattline_scheduler.plan.model.shape import Shape, Waiting
 from wattline_scheduler.plan.model.snapshot import Preemption, RunningGang, Snapshot
 from wattline_scheduler.plan.policies.backfill import Promise
 from wattline_scheduler.plan.policies.claims import Claims, awaited
 from wattline_scheduler.plan.policies.preempt import Choice
 from wattline_scheduler.plan.policies.preempt_quota import (
     STEPS_PER_MEMBER,
-    Runs,
     Wanted,
     choose_with_quotas,
 )
+from wattline_scheduler.plan.policies.running_work import RunningWork
+from wattline_scheduler.plan.search.blocked_shapes import BlockedShapes
 from wattline_scheduler.plan.search.quota_room import Held, Quotas
 from wattline_scheduler.plan.search.trial import Trial
 from wattline_scheduler.time_slices import Parts
@@ -27,26 +28,24 @@ MAX_VAIN_TRIES = 8
 """Maximum number of fruitless searches in one cycle of a larger site. These shapes are retried some
 cycles later, so that all have their turn."""
 
-LARGE_SITE_NODES, AGAIN_CYCLES = 256, 16
-"""On larger sites, negative results of a shape (why it waits, whether preemption helps) are
-recomputed in one of so many cycles."""
-
 
 class MakingRoom:
     """Preemption of one cycle, which places gangs on `trial` and `quotas`."""
 
-    def __init__(self, snapshot: Snapshot, trial: Trial, quotas: Quotas) -> None:
+    def __init__(
+        self, snapshot: Snapshot, trial: Trial, quotas: Quotas, blocked: BlockedShapes
+    ) -> None:
         self.preemptions: list[Preemption] = []
         self._snapshot, self._trial, self._quotas = snapshot, trial, quotas
-        self._is_large = trial.columns.node_count > LARGE_SITE_NODES
+        self._blocked = blocked
         self._vain_tries = 0
-        self._vain = set[Hashable]()
+        self._vain = set[tuple[Shape, PreemptionKey]]()
         """Resources and quotas only shrink within a cycle."""
-        self._runs = Runs(cache(snapshot.busy_on), cache(snapshot.busy_in))
+        self._runs = RunningWork(snapshot)
         self._lower: dict[tuple[int, int], Held] = {}
         """Allocated in a quota below a priority. Not a `cache` of the method: that would keep this
         object alive until the garbage collector finds the cycle."""
-        self._claims = Claims(trial, self._runs.on)
+        self._claims = Claims(trial, self._runs)
 
     def sends_away(self, waiting: Waiting, gang: int) -> Parts[str]:
         """Preempt work of lower priority if that lets the gang start. Returns what the gang waits
@@ -95,20 +94,18 @@ class MakingRoom:
             milli, mw = self._held_by_lower(number, waiting.priority)
             if milli < lack.milli or mw < lack.mw:
                 return False  # evaluated for every job class: most return here
-        what, tried = self._what(waiting), self._trial.tried(waiting.shape)
-        if (waiting.shape, what) in self._vain:
+        shape, key = waiting.shape, self._key(waiting)
+        if (shape, key) in self._vain or self._blocked.is_preemption_vain(shape, key):
             return False
-        is_recent = tried.vain_for == what and self._trial.cycle - tried.vain_at < AGAIN_CYCLES
-        return not self._is_large or not (is_recent or self._vain_tries >= MAX_VAIN_TRIES)
+        return not (self._blocked.is_large and self._vain_tries >= MAX_VAIN_TRIES)
 
-    def _what(self, waiting: Waiting) -> Hashable:
-        """Key of gangs of one shape with the same preemption result."""
+    def _key(self, waiting: Waiting) -> PreemptionKey:
         return self._trial.key(waiting.stay), waiting.quotas
 
     def _note_vain(self, waiting: Waiting) -> None:
-        tried, what = self._trial.tried(waiting.shape), self._what(waiting)
-        tried.vain_at, tried.vain_for = self._trial.cycle, what
-        self._vain.add((waiting.shape, what))
+        shape, key = waiting.shape, self._key(waiting)
+        self._blocked.note_vain(shape, key)
+        self._vain.add((shape, key))
         self._vain_tries += 1
 
     def _preempt(

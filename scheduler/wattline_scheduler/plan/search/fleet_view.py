@@ -5,6 +5,8 @@
 
 from collections.abc import Sequence
 from copy import copy
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,14 +15,22 @@ from wattline_protocol.site.model import Node, Site
 from wattline_protocol.site.wall_power import PERMILLE
 from wattline_scheduler.plan.mix.task_mix import Pricing, RecentMix
 from wattline_scheduler.plan.model.column_writer import change_yields, put_node, put_places
-from wattline_scheduler.plan.model.columns import Columns
+from wattline_scheduler.plan.model.columns import ENDLESS_MW, Columns
 from wattline_scheduler.plan.model.shape import Waiting
-from wattline_scheduler.plan.model.snapshot import NodeOffer, RowName, Snapshot
+from wattline_scheduler.plan.model.snapshot import NodeOffer, RowName, RunningGang, Snapshot
 from wattline_scheduler.plan.search.score_cache import Looks
 from wattline_scheduler.power.books.books import Books
 from wattline_scheduler.power.books.watt_admission import Booking, admission_room
 from wattline_scheduler.power.topology.domains import Domains
 from wattline_scheduler.power.topology.matrix import Bools, Ints
+
+
+class Rooms(NamedTuple):
+    """Where the headroom of the rows comes from."""
+
+    books: Books
+    budget_mw: Sequence[int]
+    """[row]"""
 
 
 class Picture:
@@ -37,6 +47,9 @@ class Picture:
         self.columns = Columns.empty(len(nodes), 1, above, len(self.rows))
         racks, labels = zip(*((o.rack, o.labels) for o in self.offers), strict=True)
         put_places(self.columns, racks, labels)
+        self.running: list[tuple[RunningGang, ...]] = [()] * len(nodes)
+        """By node, as in `Snapshot`; current except for the nodes in `running_outdated`."""
+        self.running_outdated = dict.fromkeys(range(len(nodes)))
         self.looks = Looks()
         self.weights = site.weights
         self.recent = RecentMix()
@@ -55,32 +68,38 @@ class Picture:
         self.offers[at] = offer
         self.kept_mw[self._in_matrix[at]] = offer.kept.kept_mw
         self.is_controlled[self._in_matrix[at]] = offer.kept.is_controlled
+        self.running_outdated[at] = None
         self.looks.touch(at)
 
     def as_if(self) -> "Picture":
         """A separate picture for hypothetical offers."""
         other = copy(self)
         other.offers, other.columns = list(self.offers), self.columns.copy_all()
-        other.looks, other.pricing = Looks(), copy(self.pricing)
+        other.looks = Looks()
+        other.running, other.running_outdated = list(self.running), dict(self.running_outdated)
         other.kept_mw, other.is_controlled = self.kept_mw.copy(), self.is_controlled.copy()
         return other
 
-    def note_rooms(self, books: Books, budget_mw: Sequence[int]) -> None:
-        """Set the present headroom and budget of each row."""
-        room_mw = admission_room(books, self.kept_mw, self.is_controlled)
-        self.columns.room_mw[:-1], self.columns.budget_mw[:-1] = room_mw, budget_mw
-
-    def snapshot(self, now: Instant, waiting: tuple[Waiting, ...] = ()) -> Snapshot:
-        """For a plan that is made and applied before the next put."""
+    def renew_prices(self) -> None:
+        """Before a planning cycle: adapt mix and prices to what was submitted and allocated."""
         mix = self.recent.mix(self.columns)
         if mix is not None:
             self.pricing.renew(self.columns, mix)
+
+    def snapshot(self, now: Instant, rooms: "Rooms", waiting: tuple[Waiting, ...] = ()) -> Snapshot:
+        """For use before the next put."""
+        room_mw = admission_room(rooms.books, self.kept_mw, self.is_controlled)
         return Snapshot(
             now,
             tuple(self.offers),
             self.position,
             self.rows,
-            self.columns,
+            replace(
+                self.columns,
+                room_mw=np.append(room_mw, ENDLESS_MW),
+                budget_mw=np.append(np.asarray(rooms.budget_mw, np.int64), ENDLESS_MW),
+                yields_mw=self.columns.yields_mw.copy(),
+            ),
             waiting,
             prices=self.pricing.prices,
             weights=self.weights,

@@ -102,13 +102,13 @@ class Loops:
 
     def look(
         self, at: Wanted, worths: Worths, leads: Ints | None, touched: Ints, seen: int
-    ) -> tuple[int, Ints]:
-        """Re-evaluate nodes touched after `seen`: the number of nodes that the task fits on, and
-        positions of those left to the caller, valid until the next call.
+    ) -> Ints:
+        """Re-evaluate nodes touched after `seen`. Returns positions of those left to the caller,
+        valid until the next call.
 
         `leads`: [profile] where the task leads; None = it takes no GPUs.
         """
-        able: int = self._library.look(
+        self._library.look(
             self._trial.address,
             self._table(worths).address,
             at.address,
@@ -116,7 +116,7 @@ class Loops:
             self._pointer(touched),
             seen,
         )
-        return able, self._rest[: self._trial.rest_count]
+        return self._rest[: self._trial.rest_count]
 
     def place(
         self, at: Wanted, given_back_mw: Ints, barred: Bools | None

@@ -3,11 +3,9 @@
 Evaluating nodes for a shape costs array operations; most nodes have not changed since the shape was
 last evaluated. So each shape has cached columns of costs and needs, and each node a time of its
 last change: only nodes changed since are re-evaluated. It is a cache, not state: placement is the
-same without it, as a property test checks. It also stores the rotation of searches for cycles that
-cannot search for all (`search_rotation`).
+same without it, as a property test checks.
 """
 
-import math
 from collections.abc import Hashable
 
 import numpy as np
@@ -15,7 +13,6 @@ import numpy as np
 from wattline_scheduler.plan.mix.fragmentation import Growth, Prices
 from wattline_scheduler.plan.mix.fragmentation_table import Worths
 from wattline_scheduler.plan.model.columns import WHOLE_MILLI, Columns
-from wattline_scheduler.plan.model.reserved_nodes import EVERYWHERE
 from wattline_scheduler.plan.model.shape import Shape
 from wattline_scheduler.plan.model.snapshot import DEFAULT_WEIGHTS, Snapshot
 from wattline_scheduler.plan.model.task_request import (
@@ -30,14 +27,14 @@ from wattline_scheduler.plan.model.task_request import (
 from wattline_scheduler.plan.search.native_loops import Loops, wanted
 from wattline_scheduler.plan.search.native_structs import Wanted
 from wattline_scheduler.plan.search.rank import node_cost
-from wattline_scheduler.plan.search.search_rotation import Turns
 from wattline_scheduler.power.topology.matrix import Floats, Ints
 
 MAX_LOOKS = 1_024
 """Cached shapes, least recently used dropped first; 0.2 MB each at 12,500 nodes."""
 
-STEPS_PER_LOOK, NODES_PER_STEP, NODES_PER_STEP_OF_ALL = 40, 40, 250
-"""Effort of an evaluation: the array operations, the nodes that fit, and all nodes."""
+STEPS_PER_LOOK, NODES_PER_STEP = 40, 250
+"""Effort of an evaluation: the array operations, and all nodes. What is cached does not count less:
+the plan must not depend on the cache."""
 
 NEVER = -1
 
@@ -62,40 +59,21 @@ class Look:
         """Input of the native loops; None = not supported by them."""
 
 
-class Tried:
-    """One shape: its evaluation, and results of earlier cycles."""
+class _Entry:
+    """The evaluation of one shape, and the newest trial that requested it."""
 
-    __slots__ = (
-        "asked_at",
-        "look",
-        "number",
-        "reason",
-        "reason_for",
-        "reason_turn",
-        "vain_at",
-        "vain_for",
-    )
+    __slots__ = ("look", "used_in")
 
-    def __init__(self, look: Look, number: int) -> None:
-        self.look, self.number = look, number
-        """Number of shapes known before it."""
-        self.asked_at = NEVER
-        """The newest cycle that requested it."""
-        self.reason, self.reason_turn, self.reason_for = "", NEVER, EVERYWHERE
-        """Why it did not fit, the turn in which that was computed, and its key of stays."""
-        self.vain_at: float = -math.inf
-        self.vain_for: Hashable = None
-        """The last cycle in which preemption did not help, and its stays and quotas."""
+    def __init__(self, look: Look) -> None:
+        self.look, self.used_in = look, NEVER
 
 
 class Looks:
     """All shapes, and the time of each node's last change."""
 
     def __init__(self) -> None:
-        self.cycle = 0
-        """Number of the present cycle."""
-        self.turns = Turns()
-        self._tried: dict[Shape, Tried] = {}
+        self._trial_count = 0
+        self._entries: dict[Shape, _Entry] = {}
         self._looks: dict[Hashable, Look] = {}
         """By the request of one task."""
         self._touched: Ints = np.zeros(0, np.int64)
@@ -120,7 +98,7 @@ class Looks:
         elif self._worths is None or not self._worths.is_for(columns, prices):
             self._worths = Worths(columns, prices)
             self._unfollowed = set(range(columns.node_count))
-        self.cycle += 1
+        self._trial_count += 1
         return self._time
 
     @property
@@ -149,34 +127,29 @@ class Looks:
         if look.seen == self._time:
             return look, 0
         if loops is not None and look.wanted is not None and self._worths is not None:
-            able = self._loop(look, columns, loops, self._worths, look.wanted)
+            self._loop(look, columns, loops, self._worths, look.wanted)
         else:
-            able = self._operate(look, columns)
+            self._operate(look, columns)
         look.seen = self._time
-        all_steps = columns.node_count // NODES_PER_STEP_OF_ALL
-        return look, STEPS_PER_LOOK + all_steps + able // NODES_PER_STEP
+        return look, STEPS_PER_LOOK + columns.node_count // NODES_PER_STEP
 
-    def _operate(self, look: Look, columns: Columns) -> int:
-        """Re-evaluate touched nodes by array operations; returns how many fit."""
+    def _operate(self, look: Look, columns: Columns) -> None:
+        """Re-evaluate touched nodes by array operations."""
         changed = self._touched > look.seen
         np.putmask(look.cost, changed, np.inf)
         able = fitting(columns, look.ask, changed)
         if len(able):
             self._look_at(look, columns, able)
-        return len(able)
 
     def _loop(
         self, look: Look, columns: Columns, loops: Loops, worths: Worths, wanted: Wanted
-    ) -> int:
+    ) -> None:
         """As `_operate`, in one native call, except for nodes left to array operations."""
         self._follow(worths, columns)
         leads = worths.leads(look.ask)
-        able, rest = loops.look(wanted, worths, leads, self._touched, look.seen)
-        if not len(rest):
-            return able
-        rest = rest[fits(columns, look.ask, rest)]
-        self._look_at(look, columns, rest)
-        return able + len(rest)
+        rest = loops.look(wanted, worths, leads, self._touched, look.seen)
+        if len(rest):
+            self._look_at(look, columns, rest[fits(columns, look.ask, rest)])
 
     def _look_at(self, look: Look, columns: Columns, able: Ints) -> None:
         """Evaluate nodes that the shape fits on."""
@@ -203,30 +176,27 @@ class Looks:
         """The shape in the numbers of the columns."""
         return self._look(shape, columns).ask
 
-    def tried(self, shape: Shape, columns: Columns) -> Tried:
-        """Cached results of the shape; its evaluation may be out of date."""
-        tried = self._tried.get(shape)
-        if tried is None:
-            self._make_room()
+    def _look(self, shape: Shape, columns: Columns) -> Look:
+        """The evaluation of the shape; it may be out of date."""
+        entry = self._entries.get(shape)
+        if entry is None:
+            self._drop_oldest()
             look = self._looks.get(shape.task)
             if look is None:
                 is_share = shape.gpu_milli < WHOLE_MILLI
                 look = self._looks[shape.task] = Look(columns.node_count, is_share=is_share)
-            tried = self._tried[shape] = Tried(look, len(self._tried))
-        tried.asked_at = self.cycle
-        return tried
-
-    def _look(self, shape: Shape, columns: Columns) -> Look:
-        look, class_count = self.tried(shape, columns).look, len(columns.classes)
+            entry = self._entries[shape] = _Entry(look)
+        entry.used_in = self._trial_count
+        look, class_count = entry.look, len(columns.classes)
         if look.class_count != class_count:
             look.ask, look.class_count = ask_of(shape, columns.classes), class_count
             look.wanted = wanted(look.ask, columns, look.cost, look.needed_mw)
             look.seen = NEVER
         return look
 
-    def _make_room(self) -> None:
-        """Drop the least recently used half."""
-        if len(self._tried) >= MAX_LOOKS:
-            newest = sorted(self._tried.items(), key=lambda item: -item[1].asked_at)
-            self._tried = dict(newest[: MAX_LOOKS // 2])
-            self._looks = {shape.task: tried.look for shape, tried in self._tried.items()}
+    def _drop_oldest(self) -> None:
+        """Drop the least recently used half, if full."""
+        if len(self._entries) >= MAX_LOOKS:
+            newest = sorted(self._entries.items(), key=lambda item: -item[1].used_in)
+            self._entries = dict(newest[: MAX_LOOKS // 2])
+            self._looks = {shape.task: entry.look for shape, entry in self._entries.items()}

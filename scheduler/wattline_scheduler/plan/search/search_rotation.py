@@ -10,67 +10,63 @@ So passed-over gangs are remembered as well, and only report their reason again,
 reached the end of the queue.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
+
+from wattline_scheduler.plan.model.memory import JobClass, Memory, Request
 
 MAX_EFFORT = 12_000
 """Steps of failed searches in one cycle: eight walks over 12,500 nodes, sixty over 1,000. If they
 suffice for all, nothing is remembered for the next cycle."""
 
-MAX_VAIN = 4_096
+MAX_FAILED = 4_096
 """Remembered failed searches; beyond it the rotation restarts."""
 
 MAX_PASSED = 100_000
-"""Remembered passed-over gangs; beyond it the rotation restarts."""
+"""Remembered classes that were passed over; beyond it the rotation restarts."""
 
 
-class Turns:
-    """State across cycles. `what` is the request, the same for all equal requests."""
+class SearchRotation:
+    """The rotation in one cycle, from the memory of the cycle before."""
 
-    def __init__(self) -> None:
-        self._kept = set[Hashable]()
-        """Requests with a reservation in the last cycle."""
-        self._found = set[Hashable]()
-        """Requests with a reservation in this cycle."""
-        self._vain = set[tuple[Hashable, bool]]()
-        """Failed searches of this rotation, and whether a date was required."""
-        self._passed = dict[Hashable, str]()
-        """Requests passed over since a cycle last reached the end of the queue, and why."""
+    def __init__(self, memory: Memory) -> None:
+        self._reserved, self._passed = memory.reserved, memory.passed
+        self._failed = set(memory.failed)
+        self._found = set[Request]()
         self._effort = 0
         self._is_put_off = False
 
-    def begin(self) -> None:
-        """Begin a cycle."""
-        self._found, self._effort, self._is_put_off = set(), 0, False
-
-    def has(self, what: Hashable, *, is_dated: bool) -> bool:
+    def may_search(self, request: Request, *, is_dated: bool) -> bool:
         """Whether a search is permitted. `is_dated`: only a reservation with a known time helps."""
-        if (what, False) in self._vain or (what, is_dated) in self._vain:
+        if (request, False) in self._failed or (request, is_dated) in self._failed:
             return False
-        if what in self._kept or self._effort < MAX_EFFORT:
+        if request in self._reserved or self._effort < MAX_EFFORT:
             return True
         self._is_put_off = True
         return False
 
-    def found(self, what: Hashable) -> None:
+    def found(self, request: Request) -> None:
         """Record a successful search."""
-        self._found.add(what)
+        self._found.add(request)
 
-    def in_vain(self, what: Hashable, effort: int, *, is_dated: bool) -> None:
+    def failed(self, request: Request, effort: int, *, is_dated: bool) -> None:
         """Record a failed search: it cannot succeed in this cycle, which only allocates nodes."""
         self._effort += effort
-        self._vain.add((what, is_dated))
+        self._failed.add((request, is_dated))
 
-    def passed(self, what: Hashable, asked: Hashable) -> str:
+    def passed(self, job_class: JobClass) -> str:
         """The reason to repeat if this cycle skips it; empty = evaluate it in full."""
-        return "" if asked in self._kept else self._passed.get(what, "")
+        return "" if job_class[0] in self._reserved else self._passed.get(job_class, "")
 
-    def end(self, passed: Mapping[Hashable, str] | None) -> None:
-        """End the cycle. `passed`: passed-over requests and reasons, if it stopped early; None = it
-        reached the end of the queue."""
+    def end(
+        self, passed: Mapping[JobClass, str] | None
+    ) -> tuple[frozenset[Request], frozenset[tuple[Request, bool]], Mapping[JobClass, str]]:
+        """`reserved`, `failed` and `passed` of the cycle's memory.
+
+        `passed`: classes passed over and why, if it stopped early; None = it reached the end.
+        """
+        known: Mapping[JobClass, str] = {}
         if passed is not None and len(self._passed) <= MAX_PASSED:
-            self._passed.update(passed)
-        else:
-            self._passed = {}
-        self._kept = self._found
-        if not self._is_put_off or len(self._vain) > MAX_VAIN:
-            self._vain.clear()
+            known = {**self._passed, **passed}
+        if not self._is_put_off or len(self._failed) > MAX_FAILED:
+            self._failed.clear()
+        return frozenset(self._found), frozenset(self._failed), known

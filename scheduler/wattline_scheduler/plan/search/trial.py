@@ -20,8 +20,7 @@ from wattline_scheduler.plan.model.task_request import (
 from wattline_scheduler.plan.search import native_loops
 from wattline_scheduler.plan.search.native_loops import Loops
 from wattline_scheduler.plan.search.rank import rows_cost
-from wattline_scheduler.plan.search.score_cache import Look, Looks, Tried
-from wattline_scheduler.plan.search.search_rotation import Turns
+from wattline_scheduler.plan.search.score_cache import Look, Looks
 from wattline_scheduler.plan.search.trial_log import Taking, Task
 from wattline_scheduler.power.topology.matrix import Bools, Floats, Ints
 
@@ -43,16 +42,6 @@ class Trial(Taking):
         """By suitable classes."""
         self._barred: dict[Key, Bools | None] = {}
         """Nodes barred by reservations, per key."""
-
-    @property
-    def cycle(self) -> int:
-        """A number that grows from trial to trial with the same cache."""
-        return self._looks.cycle
-
-    @property
-    def turns(self) -> Turns:
-        """The rotation of reservation searches, stored in the same cache."""
-        return self._looks.turns
 
     @property
     def weights(self) -> Weights:
@@ -79,10 +68,6 @@ class Trial(Taking):
         look, effort = self._looks.of(shape, self.columns, self._loops)
         self.effort += effort
         return look
-
-    def tried(self, shape: Shape) -> Tried:
-        """Results of earlier cycles for the shape."""
-        return self._looks.tried(shape, self.columns)
 
     def ask(self, shape: Shape) -> Ask:
         """The shape in the numbers of the columns."""

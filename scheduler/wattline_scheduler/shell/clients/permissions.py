@@ -2,7 +2,7 @@
 
 from wattline_protocol.site.model import Role
 from wattline_protocol.trust.members import USER_ROLES, Authorized
-from wattline_protocol.wire.client_messages import Denied, Request
+from wattline_protocol.wire.client_messages import Denied, GetPlan, Request
 from wattline_protocol.wire.subscriptions import Seen, Unwatch, WatchRoutes
 
 CLIENT_ROLES: frozenset[Role] = USER_ROLES | {"gateway"}
@@ -13,6 +13,8 @@ def not_for(role: Role, request: Request) -> Denied | None:
     """Why this role may not send the request; None = it may. All may read; gateways see routes."""
     if isinstance(request, Unwatch | Seen):
         return None
+    if isinstance(request, GetPlan) and role not in ("operator", "admin"):
+        return Denied("not_allowed", f"only operators may save a planning cycle; you are {role}")
     if role == "gateway" and not isinstance(request, WatchRoutes):
         verb = type(request).__name__
         return Denied("not_allowed", f"a gateway may only watch routes; {verb} is for users")

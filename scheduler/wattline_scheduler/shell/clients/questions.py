@@ -6,6 +6,7 @@ from itertools import chain
 import msgspec
 
 from wattline_protocol.ids import JobId, NodeId, Now, UserName
+from wattline_protocol.text.quantities import format_size
 from wattline_protocol.views.site_views import (
     ENDED_STATES,
     AttemptView,
@@ -27,6 +28,7 @@ from wattline_protocol.wire.client_messages import (
     Nodes,
     Power,
     Routes,
+    SavedPlan,
     WhatIf,
     Why,
     WhyNode,
@@ -40,8 +42,14 @@ from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.core.model.not_found import no_job
 from wattline_scheduler.core.requests.dispatch import no_node
 from wattline_scheduler.core.requests.selection import Asker
+from wattline_scheduler.plan.saved_cycle import encoded
 from wattline_scheduler.records import JobRecord
-from wattline_scheduler.shell.clients.long_lists import list_events, list_jobs, list_nodes
+from wattline_scheduler.shell.clients.long_lists import (
+    MAX_ROW_BYTES,
+    list_events,
+    list_jobs,
+    list_nodes,
+)
 from wattline_scheduler.store.store import Store
 from wattline_scheduler.time_slices import Parts
 from wattline_scheduler.views.accounts_view import account_views
@@ -169,6 +177,18 @@ class Reads:
         ended = self.ended(request.spec.parents)
         view = yield from what_if(self._state, asker, request.spec, ended, now)
         return view if isinstance(view, Denied) else Explained(view)
+
+    def newest_plan(self, now: Now) -> Parts[SavedPlan | Denied]:
+        """The newest planning cycle as a file."""
+        del now
+        cycle = self._state.newest_cycle
+        if cycle is None:
+            return Denied("not_found", "no planning cycle has run since the scheduler started")
+        data = yield from encoded(cycle)
+        if len(data) > MAX_ROW_BYTES:
+            size = format_size(len(data))
+            return Denied("too_large", f"the cycle takes {size}, more than a message may")
+        return SavedPlan(data)
 
     def _node(self, name: NodeId, now: Now) -> Nodes | Denied:
         node = self._state.nodes.get(name)

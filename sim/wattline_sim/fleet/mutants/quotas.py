@@ -9,8 +9,7 @@ from dataclasses import replace
 from wattline_protocol.job.spec import WHOLE_GPU
 from wattline_scheduler.core import invariants, recovery
 from wattline_scheduler.core.admission import quota_checks
-from wattline_scheduler.core.lifecycle import planning, preemption, starting
-from wattline_scheduler.core.lifecycle.preemption import busy_on
+from wattline_scheduler.core.lifecycle import preemption, starting
 from wattline_scheduler.core.model.calendar import Calendar
 from wattline_scheduler.core.model.jobs.job import Attempt, Ending, Gang
 from wattline_scheduler.core.model.state import State
@@ -19,6 +18,7 @@ from wattline_scheduler.core.model.usage.usage_ledger import Ledger
 from wattline_scheduler.core.requests import update
 from wattline_scheduler.plan.model.shape import Shape
 from wattline_scheduler.plan.model.snapshot import ENDING_PRIORITY, Placement, RunningGang
+from wattline_scheduler.plan.policies.running_work import RunningWork
 from wattline_scheduler.plan.search import quota_room as planned
 from wattline_scheduler.plan.search.quota_room import Held, Quotas
 from wattline_scheduler.records import Record, UseRecord
@@ -88,10 +88,9 @@ def _below_all(state: State, gang: Gang) -> int:
     return ENDING_PRIORITY if isinstance(state.work.phase_of(gang), Ending) else 0
 
 
-def _all_of_the_site(state: State, number: int) -> tuple[RunningGang, ...]:
+def _all_of_the_site(self: RunningWork, number: int) -> tuple[RunningGang, ...]:
     """Of every quota: all that runs, as if it counted there."""
-    nodes = range(len(state.picture.offers))
-    busy = {one.key: one for at in nodes for one in busy_on(state, at)}
+    busy = {one.key: one for at in range(len(self._running)) for one in self.on(at)}
     alike = (
         replace(one, quotas=(number,), quota_milli=WHOLE_GPU * sum(len(t.gpus) for t in one.tasks))
         for one in busy.values()
@@ -149,7 +148,7 @@ MUTANTS = (
     Mutant(
         "sent-away-elsewhere",
         "only work that counts in a quota makes room in it",
-        ((planning, "busy_in", _all_of_the_site),),
+        ((RunningWork, "within", _all_of_the_site),),
         SOURCE,
     ),
     Mutant(

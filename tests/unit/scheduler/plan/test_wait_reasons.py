@@ -8,9 +8,9 @@ import pytest
 from support.core.sites import job
 from support.core.snapshots import offer, snapshot, waits
 from wattline_scheduler.plan import cycle as planner
+from wattline_scheduler.plan.model.memory import EMPTY
 from wattline_scheduler.plan.model.snapshot import Snapshot
-from wattline_scheduler.plan.policies.preemption_pass import AGAIN_CYCLES, LARGE_SITE_NODES
-from wattline_scheduler.plan.search.score_cache import Looks
+from wattline_scheduler.plan.search.blocked_shapes import AGAIN_CYCLES, LARGE_SITE_NODES
 from wattline_scheduler.plan.wait_reasons import wait_reason
 
 SHAPES = 5 * AGAIN_CYCLES
@@ -32,11 +32,12 @@ def asked(monkeypatch: pytest.MonkeyPatch, nodes: int, cycles: int) -> list[int]
         return wait_reason(*args)
 
     monkeypatch.setattr(planner, "wait_reason", found)
-    looks, snap, counts = Looks(), site(nodes), []
+    memory, snap, counts = EMPTY, site(nodes), []
     for _ in range(cycles):
         count[0] = 0
-        waits_for = planner.plan(dataclasses.replace(snap), looks).waits
-        assert len(waits_for) == SHAPES
+        result = planner.plan(dataclasses.replace(snap), memory)
+        memory = result.memory
+        assert len(result.waits) == SHAPES
         counts.append(count[0])
     return counts
 

@@ -97,6 +97,8 @@ class Workload:
         """Frozen gangs of a copy made by `held_still`; None = not frozen."""
         self._moved: dict[NodeId, None] = {}
         """Nodes of gangs whose phase changed since `take_moved`."""
+        self.rephased: dict[NodeId, None] = {}
+        """The same since `preemption.running_gangs` described them."""
 
     def shared(self, shape: Shape) -> Shape:
         """Interns a shape, so that equal shapes compare by identity."""
@@ -160,7 +162,9 @@ class Workload:
         if job.most_live:
             job.most_live = min(job.most_live, job.live_count)
         gang.phase = phase
-        self._moved.update(dict.fromkeys(attempt.node for attempt in gang.live))
+        nodes = dict.fromkeys(attempt.node for attempt in gang.live)
+        self._moved.update(nodes)
+        self.rephased.update(nodes)
         self._index(gang, now)
         if before != after:
             self._evaluate_soon(job, now)
@@ -337,7 +341,7 @@ class Workload:
         """A copy with allocations and quota headroom frozen at their current values."""
         other = copy(self)
         other.live, other.quotas = dict(self.live), self.quotas.held_still()
-        other.live_at = self.live_at.copy()
+        other.live_at, other.rephased = self.live_at.copy(), dict(self.rephased)
         gangs = (attempt.gang for attempt in self.live.values())
         other.held = {gang: _Held(gang.phase, tuple(gang.live)) for gang in gangs}
         return other

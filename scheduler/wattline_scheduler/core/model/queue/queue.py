@@ -45,6 +45,11 @@ class Queue:
         """Number of queued jobs."""
         return self._count
 
+    @property
+    def top_priority(self) -> int:
+        """The highest priority of a queued job; 0 if there is none."""
+        return max((key.shape.priority for key in self.classes), default=0)
+
     def set(self, job: Job, *, wants_in: bool) -> None:
         """Queues, moves or removes the job."""
         if job.job_class is None and not wants_in:

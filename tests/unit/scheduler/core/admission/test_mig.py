@@ -4,10 +4,11 @@ import msgspec
 import pytest
 
 from support.core.harness import Harness, joined
+from support.core.preempting import work
 from support.core.sites import A_FEW, JobBuilder, gpu, job, migs, site
 from wattline_protocol.ids import DomainId, GpuIndex, JobId, UserName
 from wattline_protocol.site.model import Account, Quota
-from wattline_protocol.wire.agent_messages import StartTask, TaskUsage
+from wattline_protocol.wire.agent_messages import StartTask
 from wattline_protocol.wire.client_messages import Shed
 from wattline_protocol.wire.mig import MigInstance
 from wattline_scheduler.core.invariants import InvariantBroken, check_invariants
@@ -112,9 +113,8 @@ def test_a_gpu_that_is_divided_anew_offers_its_new_devices() -> None:
 def test_lower_priorities_make_way_on_a_device_that_suits() -> None:
     h = cluster("1g.10gb", "3g.40gb")
     low, other = h.submit(small("low").priority(25)), h.submit(job("other").mig("3g.40gb"))
-    for task in h.agent("a1").tasks.values():
-        task.usage = TaskUsage(run_s=100.0, gpu_s=100.0)
-    h.run(1)
+    work(h, low, 100.0)
+    work(h, other, 100.0)
     high = h.submit(small("high").priority(75))
     h.run(2)
     assert [h.state_of(n) for n in (low, other, high)] == ["PENDING", "RUNNING", "RUNNING"]

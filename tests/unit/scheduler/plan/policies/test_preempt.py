@@ -137,15 +137,12 @@ def test_a_gang_that_others_make_room_for_waits_on_its_nodes_and_sends_nobody_el
 
 
 @pytest.mark.parametrize("priority", ["low", "normal"])
-def test_who_is_not_above_anybody_does_not_ask(priority: str) -> None:
-    def never(at: int) -> Sequence[RunningGang]:
-        del at
-        raise AssertionError("asked")
-
+def test_a_job_not_above_the_lowest_running_priority_preempts_none(priority: str) -> None:
     snap = snapshot(
         offer("a1", free=0), waiting=(waits(1, job().priority(PRIORITIES[priority]).gpus(8)),)
     )
-    plan(replace(snap, busy_on=never, least_priority=PRIORITIES["normal"]))
+    snap = with_work(snap, [runs(9, (0, range(8)), priority="low")])
+    assert plan(replace(snap, least_priority=PRIORITIES["normal"])).preemptions == ()
 
 
 def test_a_device_in_the_way_is_won_and_the_watts_of_its_gpu_with_the_last_holder() -> None:

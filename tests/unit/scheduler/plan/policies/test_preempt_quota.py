@@ -19,8 +19,9 @@ from wattline_scheduler.plan.model.snapshot import (
     QuotaRoom,
     RunningGang,
 )
-from wattline_scheduler.plan.policies.preemption_pass import LARGE_SITE_NODES, MAX_VAIN_TRIES
+from wattline_scheduler.plan.policies.preemption_pass import MAX_VAIN_TRIES
 from wattline_scheduler.plan.policies.quota_cover import cover
+from wattline_scheduler.plan.search.blocked_shapes import LARGE_SITE_NODES
 from wattline_scheduler.plan.search.quota_room import Held, quota_watts, task_held
 
 NIGHT = QuotaRoom("queue night", most_milli=8000)

@@ -4,13 +4,14 @@ import dataclasses
 import math
 
 from support.core.sites import job
-from support.core.snapshots import offer, snapshot, waits
+from support.core.snapshots import offer, shape, snapshot, waits
 from wattline_protocol.ids import Instant, JobId
-from wattline_scheduler.plan.cycle import PATIENCE_S, Limits, plan
+from wattline_scheduler.plan.cycle import INTERACTIVE, PATIENCE_S, Limits, plan
+from wattline_scheduler.plan.model.memory import EMPTY, Memory, Request
+from wattline_scheduler.plan.model.reserved_nodes import EVERYWHERE
 from wattline_scheduler.plan.model.shape import Waiting
-from wattline_scheduler.plan.model.snapshot import NodeOffer, Plan, QuotaRoom
-from wattline_scheduler.plan.search.score_cache import Looks
-from wattline_scheduler.plan.search.search_rotation import MAX_EFFORT, MAX_VAIN, Turns
+from wattline_scheduler.plan.model.snapshot import NodeOffer, Plan, QuotaRoom, Snapshot
+from wattline_scheduler.plan.search.search_rotation import MAX_EFFORT, MAX_FAILED, SearchRotation
 
 FIRST, GANG = JobId(0), JobId(100_000)
 SOON, LATER = PATIENCE_S + 100.0, PATIENCE_S + 500.0
@@ -42,18 +43,39 @@ def in_vain(count: int) -> list[Waiting]:
     return [waits(number, one.memory(number)) for number in range(1, count + 1)]
 
 
-def cycle(looks: Looks, *queue: Waiting, ends: float = math.inf, now: float = PATIENCE_S) -> Plan:
-    return plan(snapshot(*nodes(ends), waiting=queue, now=now), looks)
+class Cycles:
+    """Cycles that pass their memory on."""
+
+    def __init__(self) -> None:
+        self.memory = EMPTY
+
+    def plan(self, seen: Snapshot, limits: Limits = INTERACTIVE) -> Plan:
+        result = plan(seen, self.memory, limits)
+        self.memory = result.memory
+        return result
+
+    def next(self, *queue: Waiting, ends: float = math.inf, now: float = PATIENCE_S) -> Plan:
+        return self.plan(snapshot(*nodes(ends), waiting=queue, now=now))
+
+
+def request(number: int) -> Request:
+    return shape(job().memory(number + 1)), EVERYWHERE
+
+
+def begun_after(rotation: SearchRotation) -> SearchRotation:
+    """The rotation of the next cycle, after one that reached the end of the queue."""
+    reserved, failed, passed = rotation.end(None)
+    return SearchRotation(Memory(1, reserved, failed, passed))
 
 
 def test_what_is_in_vain_takes_no_promise_from_who_can_be_kept_room() -> None:
     queue = (whole(FIRST, "h100"), *in_vain(50), whole(GANG, "a100"))
-    assert cycle(Looks(), *queue).promised == {FIRST: SOON, GANG: LATER}
+    assert Cycles().next(*queue).promised == {FIRST: SOON, GANG: LATER}
 
 
 def test_all_have_their_turn_however_many_look_in_vain_and_it_stays_theirs() -> None:
-    looks, queue = Looks(), (whole(FIRST, "h100"), *in_vain(400), whole(GANG, "a100"))
-    plans = [cycle(looks, *queue) for _ in range(20)]
+    cycles, queue = Cycles(), (whole(FIRST, "h100"), *in_vain(400), whole(GANG, "a100"))
+    plans = [cycles.next(*queue) for _ in range(20)]
     is_kept = [one.promised == {FIRST: SOON, GANG: LATER} for one in plans]
     assert not is_kept[0], "there are too many for one cycle"
     assert any(is_kept[:5])
@@ -62,42 +84,38 @@ def test_all_have_their_turn_however_many_look_in_vain_and_it_stays_theirs() -> 
 
 
 def test_what_was_in_vain_has_another_turn_once_all_had_theirs() -> None:
-    looks, queue = Looks(), (whole(FIRST, "h100"), *in_vain(400))
+    cycles, queue = Cycles(), (whole(FIRST, "h100"), *in_vain(400))
     for _ in range(20):
-        assert cycle(looks, *queue).promised == {FIRST: SOON}
-    later = [cycle(looks, *queue, ends=LATER).promised for _ in range(5)]
+        assert cycles.next(*queue).promised == {FIRST: SOON}
+    later = [cycles.next(*queue, ends=LATER).promised for _ in range(5)]
     assert len(later[-1]) == 2, "it is known by now when"
 
 
-def test_a_cycle_looks_in_vain_only_so_often() -> None:
-    turns, each = Turns(), MAX_EFFORT // 10
-    turns.begin()
-    for what in range(100):
-        if turns.has(what, is_dated=True):
-            turns.in_vain(what, each, is_dated=True)
-    looked = [not turns.has(what, is_dated=True) for what in range(10)]
-    assert all(looked)
-    turns.end(None)
-    turns.begin()
-    assert [turns.has(what, is_dated=True) for what in (9, 10)] == [False, True], "it goes on there"
+def test_failed_searches_of_a_cycle_are_bounded_and_the_next_one_continues_behind_them() -> None:
+    rotation, each = SearchRotation(EMPTY), MAX_EFFORT // 10
+    for number in range(100):
+        if rotation.may_search(request(number), is_dated=True):
+            rotation.failed(request(number), each, is_dated=True)
+    assert not any(rotation.may_search(request(number), is_dated=True) for number in range(10))
+    rotation = begun_after(rotation)
+    permitted = [rotation.may_search(request(number), is_dated=True) for number in (9, 10)]
+    assert permitted == [False, True]
 
 
-def test_only_so_much_is_remembered_as_in_vain() -> None:
-    turns = Turns()
-    for count, is_kept in [(MAX_VAIN, True), (1, False)]:
-        turns.begin()
-        for what in range(count):
-            turns.in_vain((count, what), MAX_EFFORT, is_dated=True)
-        assert not turns.has("put off", is_dated=True)
-        turns.end(None)
-        turns.begin()
-        assert turns.has((MAX_VAIN, 0), is_dated=True) != is_kept
+def test_the_number_of_remembered_failed_searches_is_bounded() -> None:
+    rotation = SearchRotation(EMPTY)
+    for first, count, is_kept in [(0, MAX_FAILED, True), (MAX_FAILED, 1, False)]:
+        for number in range(first, first + count):
+            rotation.failed(request(number), MAX_EFFORT, is_dated=True)
+        assert not rotation.may_search(request(2 * MAX_FAILED), is_dated=True), "it is put off"
+        rotation = begun_after(rotation)
+        assert rotation.may_search(request(0), is_dated=True) != is_kept
 
 
 def test_who_is_put_off_costs_no_look() -> None:
     queue = (whole(FIRST, "h100"), *in_vain(400))
     efforts = [
-        [cycle(Looks(), *queue[:count], now=now).effort for count in (1, 101, 301, 401)]
+        [Cycles().next(*queue[:count], now=now).effort for count in (1, 101, 301, 401)]
         for now in (PATIENCE_S - 1, PATIENCE_S)
     ]
     none, first, third, fourth = (late - soon for soon, late in zip(*efforts, strict=True))
@@ -105,9 +123,9 @@ def test_who_is_put_off_costs_no_look() -> None:
 
 
 def test_who_is_first_by_now_is_kept_room_though_nobody_knows_when() -> None:
-    looks, queue = Looks(), in_vain(400)
-    cycle(looks, whole(FIRST, "h100"), *queue)
-    assert cycle(looks, *queue).promised == {queue[0].job: math.inf}
+    cycles, queue = Cycles(), in_vain(400)
+    cycles.next(whole(FIRST, "h100"), *queue)
+    assert cycles.next(*queue).promised == {queue[0].job: math.inf}
 
 
 # --- cycles that stop early -------------------------------------------------------------------
@@ -116,20 +134,20 @@ FEW = Limits(effort=2_000)
 """For about a third of the queues below."""
 
 
-def short_cycles(looks: Looks, queue: tuple[Waiting, ...], *free: NodeOffer) -> list[Plan]:
+def short_cycles(cycles: Cycles, queue: tuple[Waiting, ...], *free: NodeOffer) -> list[Plan]:
     """Until one comes to the end of the queue."""
     plans = list[Plan]()
     while not plans or plans[-1].is_cut:
         assert len(plans) < 10, "they stop at the same place again and again"
         seen = snapshot(*nodes(math.inf)[:2], *free, waiting=queue, now=PATIENCE_S)
-        plans.append(plan(seen, looks, FEW))
+        plans.append(cycles.plan(seen, FEW))
     return plans
 
 
 def test_a_cycle_goes_on_behind_where_the_last_one_stopped() -> None:
     queue = (*in_vain(40), whole(GANG, "v100"))
     busy, idle = nodes(math.inf)[2], offer("d1", gpu_name="NVIDIA V100")
-    plans = short_cycles(Looks(), queue, busy, idle)
+    plans = short_cycles(Cycles(), queue, busy, idle)
     assert len(plans) > 1
     assert [one.job for each in plans for one in each.placements] == [GANG]
     assert plans[-1].waits.keys() == {each.job for each in queue} - {GANG}
@@ -145,17 +163,17 @@ def test_who_is_as_large_but_has_another_quota_is_not_passed_over_with_it() -> N
     idle = offer("d1", gpu_name="NVIDIA V100")
     seen = snapshot(lean, *nodes(math.inf)[1:], idle, waiting=queue, now=PATIENCE_S)
     quota = QuotaRoom("account lean", most_mw=2_000_000)
-    looks = Looks()
-    plans = [plan(dataclasses.replace(seen, quotas=(quota,)), looks, FEW) for _ in range(6)]
+    cycles = Cycles()
+    plans = [cycles.plan(dataclasses.replace(seen, quotas=(quota,)), FEW) for _ in range(6)]
     assert plans[0].is_cut
     assert "quota of account lean" in plans[0].waits[limited.job]
     assert GANG in {one.job for each in plans for one in each.placements}
 
 
 def test_what_becomes_free_meanwhile_goes_to_the_first_that_it_fits() -> None:
-    looks, queue = Looks(), tuple(in_vain(40))
+    cycles, queue = Cycles(), tuple(in_vain(40))
     busy, idle = nodes(math.inf)[2], offer("c1", gpu_name="NVIDIA L40S")
     first = snapshot(*nodes(math.inf)[:2], busy, waiting=queue, now=PATIENCE_S)
-    assert plan(first, looks, FEW).is_cut
-    placed = [one.job for each in short_cycles(looks, queue, idle) for one in each.placements]
+    assert cycles.plan(first, FEW).is_cut
+    placed = [one.job for each in short_cycles(cycles, queue, idle) for one in each.placements]
     assert placed[:1] == [queue[0].job]

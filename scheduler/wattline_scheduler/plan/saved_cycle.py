@@ -1,0 +1,296 @@
+"""A planning cycle as data in a file: its snapshot, memory and limits, and the plan it made.
+
+`wattline plan --save` writes one and `--snapshot` plans it again: how a strange placement is
+reported and reproduced. Columns are not saved; they follow from the offers, the headroom of the
+rows, and the order in which GPU classes were first seen.
+"""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from wattline_protocol.ids import Instant, NodeId
+from wattline_protocol.site.model import Weights
+from wattline_scheduler.plan.cycle import Cycle, Limits
+from wattline_scheduler.plan.mix.fragmentation import Mix, Prices
+from wattline_scheduler.plan.model.column_writer import put_node, put_places
+from wattline_scheduler.plan.model.columns import Columns, GpuClasses
+from wattline_scheduler.plan.model.device_classes import MigDevice
+from wattline_scheduler.plan.model.memory import EMPTY, Memory
+from wattline_scheduler.plan.model.reserved_nodes import Reservations, Span
+from wattline_scheduler.plan.model.shape import GangKey, Waiting
+from wattline_scheduler.plan.model.snapshot import (
+    NodeOffer,
+    Part,
+    Plan,
+    QuotaRoom,
+    RowName,
+    RunningGang,
+    Snapshot,
+)
+from wattline_scheduler.time_slices import Parts
+
+NODES_A_PART, JOBS_A_PART, BYTES_A_PART = 50, 500, 1 << 18
+"""Encoded or compressed per part of an answer."""
+
+MAX_FILE_BYTES = 256 * 1024 * 1024
+"""Decoded; a site of 12,500 nodes takes a third of it."""
+
+
+class NoCycle(ValueError):
+    """The file is no saved cycle; the text says why."""
+
+
+# A whole GPU is read as a device without a profile, which is the same to the planner.
+@dataclass(frozen=True, slots=True)
+class _Part(Part):
+    gpu: MigDevice
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer(NodeOffer):
+    gpus: tuple[MigDevice, ...]
+    free: tuple[MigDevice, ...]
+    parts: tuple[_Part, ...] = ()
+
+
+class _Array(msgspec.Struct, frozen=True):
+    """An array of numbers."""
+
+    kind: Literal["float64", "int64", "int32"]
+    shape: tuple[int, ...]
+    data: bytes
+
+
+class _Span(msgspec.Struct, frozen=True):
+    """As `Span`."""
+
+    name: str
+    start_unix_s: float
+    end_unix_s: float
+    nodes: tuple[int, ...]
+    holder: str
+    start_said: str
+    end_said: str
+
+
+class _Reserved(msgspec.Struct, frozen=True):
+    unix_s: float
+    spans: tuple[_Span, ...]
+
+
+class _Saved(msgspec.Struct, frozen=True):
+    """The file's content, MessagePack compressed with zlib."""
+
+    format: Literal["wattline-cycle-1"]
+    now: float
+    nodes: tuple[_Offer, ...]
+    groups: tuple[tuple[tuple[int, int], ...], ...]
+    """Rows above the nodes of a group, with permille."""
+    group: tuple[int, ...]
+    """[node]"""
+    classes: tuple[MigDevice, ...]
+    """One GPU of each class, in the order of their numbers."""
+    rows: tuple[RowName, ...]
+    room_mw: tuple[int, ...]
+    budget_mw: tuple[int, ...]
+    yields_mw: tuple[tuple[int, int, int], ...]
+    """Row, priority, and the watts that its work releases to higher ones."""
+    waiting: tuple[Waiting, ...]
+    claims: dict[GangKey, tuple[NodeId, ...]]
+    gangs: tuple[RunningGang, ...]
+    gangs_on: tuple[tuple[int, ...], ...]
+    """[node] positions in `gangs`; empty = not collected."""
+    preempts_protected: bool
+    least_priority: int
+    weights: Weights
+    quotas: tuple[QuotaRoom, ...]
+    reserved: _Reserved | None
+    prices: dict[str, _Array | int] | None
+    memory: Memory
+    limits: Limits
+    plan: Plan
+
+
+def encoded(cycle: Cycle) -> Parts[bytes]:
+    """The content of the file."""
+    encoder, packer = msgspec.msgpack.Encoder(), zlib.compressobj(1)
+    nodes: list[msgspec.Raw] = []
+    for start in range(0, len(cycle.snapshot.nodes), NODES_A_PART):
+        some = cycle.snapshot.nodes[start : start + NODES_A_PART]
+        nodes += [msgspec.Raw(encoder.encode(offer)) for offer in some]
+        yield
+    waiting: list[msgspec.Raw] = []
+    for start in range(0, len(cycle.snapshot.waiting), JOBS_A_PART):
+        jobs = cycle.snapshot.waiting[start : start + JOBS_A_PART]
+        waiting += [msgspec.Raw(encoder.encode(each)) for each in jobs]
+        yield
+    fields = {**_without_lists(cycle), "nodes": nodes, "waiting": waiting}
+    whole, found = memoryview(encoder.encode(fields)), list[bytes]()
+    for start in range(0, len(whole), BYTES_A_PART):
+        yield
+        found.append(packer.compress(whole[start : start + BYTES_A_PART]))
+    return b"".join((*found, packer.flush()))
+
+
+def _without_lists(cycle: Cycle) -> dict[str, Any]:
+    """Everything but nodes and waiting jobs."""
+    seen, columns = cycle.snapshot, cycle.snapshot.columns
+    keys: dict[GangKey, int] = {}
+    gangs: list[RunningGang] = []
+    for one in (one for on_node in seen.running for one in on_node):
+        if one.key not in keys:
+            keys[one.key] = len(gangs)
+            gangs.append(one)
+    return {
+        "format": "wattline-cycle-1",
+        "now": seen.now,
+        "groups": _groups(columns),
+        "group": columns.group.tolist(),
+        "classes": columns.classes.examples[1:],
+        "rows": seen.rows,
+        "room_mw": columns.room_mw[:-1].tolist(),
+        "budget_mw": columns.budget_mw[:-1].tolist(),
+        "yields_mw": [
+            (row, priority, int(columns.yields_mw[row, priority]))
+            for row, priority in np.argwhere(columns.yields_mw[:-1]).tolist()
+        ],
+        "claims": seen.claims,
+        "gangs": gangs,
+        "gangs_on": [[keys[one.key] for one in on_node] for on_node in seen.running],
+        "preempts_protected": seen.preempts_protected,
+        "least_priority": seen.least_priority,
+        "weights": seen.weights,
+        "quotas": seen.quotas,
+        "reserved": None if seen.reservations is None else _reserved(seen.reservations),
+        "prices": None if seen.prices is None else _prices(seen.prices),
+        "memory": cycle.memory,
+        "limits": cycle.limits,
+        "plan": replace(cycle.plan, memory=EMPTY),
+    }
+
+
+def _groups(columns: Columns) -> list[list[tuple[int, int]]]:
+    row_count = len(columns.room_mw) - 1
+    groups = zip(columns.group_rows.T.tolist(), columns.group_share.T.tolist(), strict=True)
+    above = (zip(rows, shares, strict=True) for rows, shares in groups)
+    return [[(row, share) for row, share in pairs if row < row_count] for pairs in above]
+
+
+def _reserved(of: Reservations) -> _Reserved:
+    spans = (
+        _Span(
+            one.name,
+            one.start_unix_s,
+            one.end_unix_s,
+            tuple(one.nodes.tolist()),
+            one.holder,
+            one.start_said,
+            one.end_said,
+        )
+        for one in of.spans
+    )
+    return _Reserved(of.unix_s, tuple(spans))
+
+
+ARRAYS_OF_MIX = ("frequency", "gpus", "cpus", "kind", "milli", "table")
+
+
+def _prices(of: Prices) -> dict[str, _Array | int]:
+    arrays = {f"mix_{name}": _array(getattr(of.mix, name)) for name in ARRAYS_OF_MIX}
+    numbers = {"kind_count": of.mix.kind_count, "free_milli": of.free_milli}
+    return {**arrays, **numbers, "milli": _array(of.milli)}
+
+
+def _array(of: np.ndarray[Any, Any]) -> _Array:
+    return _Array(of.dtype.name, of.shape, of.tobytes())
+
+
+def decoded(data: bytes) -> Cycle:
+    """The cycle that a file holds. Raises NoCycle."""
+    try:
+        unpacker = zlib.decompressobj()
+        content = unpacker.decompress(data, MAX_FILE_BYTES)
+        if unpacker.unconsumed_tail or not unpacker.eof:
+            raise NoCycle("it is cut off, or larger than any cycle")
+        saved = msgspec.msgpack.decode(content, type=_Saved)
+        return Cycle(_snapshot(saved), saved.memory, saved.limits, saved.plan)
+    except (zlib.error, msgspec.MsgspecError, ValueError, IndexError, KeyError) as error:
+        raise NoCycle(str(error)) from error
+
+
+def _snapshot(saved: _Saved) -> Snapshot:
+    columns = _columns(saved)
+    if not saved.gangs_on:
+        running: tuple[tuple[RunningGang, ...], ...] = ()
+    else:
+        running = tuple(tuple(saved.gangs[at] for at in on_node) for on_node in saved.gangs_on)
+    spans = () if saved.reserved is None else saved.reserved.spans
+    reserved = [
+        Span(
+            one.name,
+            one.start_unix_s,
+            one.end_unix_s,
+            np.array(one.nodes, np.int64),
+            one.holder,
+            one.start_said,
+            one.end_said,
+        )
+        for one in spans
+    ]
+    return Snapshot(
+        now=Instant(saved.now),
+        nodes=saved.nodes,
+        position={offer.node: at for at, offer in enumerate(saved.nodes)},
+        rows=saved.rows,
+        columns=columns,
+        waiting=saved.waiting,
+        claims=saved.claims,
+        running=running,
+        preempts_protected=saved.preempts_protected,
+        least_priority=saved.least_priority,
+        prices=None if saved.prices is None else _prices_of(saved.prices),
+        weights=saved.weights,
+        quotas=saved.quotas,
+        reservations=None
+        if saved.reserved is None
+        else Reservations(reserved, len(saved.nodes), saved.reserved.unix_s),
+    )
+
+
+def _columns(saved: _Saved) -> Columns:
+    classes = GpuClasses()
+    for gpu in saved.classes:
+        classes.number(gpu)
+    above = [saved.groups[group] for group in saved.group]
+    slots = max((len(offer.gpus) for offer in saved.nodes), default=0)
+    columns = Columns.empty(len(saved.nodes), max(1, slots), above, len(saved.rows), classes)
+    put_places(columns, [one.rack for one in saved.nodes], [one.labels for one in saved.nodes])
+    for at, offer in enumerate(saved.nodes):
+        put_node(columns, at, offer)
+    for row, priority, mw in saved.yields_mw:
+        columns.yields_mw[row, priority] = mw
+    columns.room_mw[:-1], columns.budget_mw[:-1] = saved.room_mw, saved.budget_mw
+    return columns
+
+
+def _prices_of(saved: Mapping[str, _Array | int]) -> Prices:
+    arrays = {name: _array_of(saved[f"mix_{name}"]) for name in ARRAYS_OF_MIX}
+    mix = Mix(**arrays, kind_count=_number(saved["kind_count"]))
+    return Prices(mix, _array_of(saved["milli"]), _number(saved["free_milli"]))
+
+
+def _array_of(saved: _Array | int) -> np.ndarray[Any, Any]:
+    if isinstance(saved, int):
+        raise NoCycle("it has a number in place of an array")
+    return np.frombuffer(saved.data, saved.kind).reshape(saved.shape)
+
+
+def _number(saved: _Array | int) -> int:
+    if isinstance(saved, _Array):
+        raise NoCycle("it has an array in place of a number")
+    return saved

@@ -1,0 +1,68 @@
+"""A planning cycle in a file is planned again as it was."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.core.running import runs, with_work
+from support.core.snapshots import snapshot
+from support.strategies.plans import snapshots
+from wattline_scheduler.plan.cycle import INTERACTIVE, Cycle, Limits, plan
+from wattline_scheduler.plan.model.memory import EMPTY
+from wattline_scheduler.plan.model.reserved_nodes import Reservations, Span
+from wattline_scheduler.plan.model.snapshot import RunningGang, Snapshot
+from wattline_scheduler.plan.saved_cycle import NoCycle, decoded, encoded
+from wattline_scheduler.time_slices import at_once
+
+BOOLEANS = st.booleans()
+
+
+@st.composite
+def full_snapshots(draw: st.DrawFn) -> Snapshot:
+    """With running work, claims and reservations as well."""
+    snap, with_reservation, with_claim = draw(snapshots()), draw(BOOLEANS), draw(BOOLEANS)
+    places: list[RunningGang] = []
+    for at, offer in enumerate(snap.nodes):
+        usable = (*offer.free, *(part.gpu for part in offer.parts))
+        taken = [gpu.index for gpu in offer.gpus if gpu not in usable]
+        if taken and at % 3:
+            quotas = range(len(snap.quotas))
+            places.append(runs(1_000 + at, (at, taken), quotas=[*quotas], priority="low"))
+    snap = with_work(snap, places)
+    least = snap.columns.least_priority.tolist()
+    offers = (replace(o, least_priority=one) for o, one in zip(snap.nodes, least, strict=True))
+    snap = replace(snap, nodes=tuple(offers))
+    if snap.nodes and with_reservation:
+        span = Span("r", 50.0, 500.0, np.array([0]), "account vision", "soon", "later")
+        snap = replace(snap, reservations=Reservations([span], len(snap.nodes), snap.now))
+    if snap.nodes and snap.waiting and with_claim:
+        job = snap.waiting[0]
+        snap = replace(snap, claims={(job.job, job.gangs[0]): (snap.nodes[0].node,)})
+    return snap
+
+
+@given(full_snapshots(), st.sampled_from([INTERACTIVE, Limits(effort=200), Limits(placements=1)]))
+def test_a_saved_cycle_plans_the_same_again(snap: Snapshot, limits: Limits) -> None:
+    memory = EMPTY
+    for _ in range(2):
+        made = plan(snap, memory, limits)
+        again = decoded(at_once(encoded(Cycle(snap, memory, limits, made))))
+        assert again.plan == replace(made, memory=EMPTY)
+        assert plan(again.snapshot, again.memory, again.limits) == made
+        memory = made.memory
+
+
+NOTHING = snapshot()
+
+
+@pytest.mark.parametrize("cut", [0, 1, 20, -1])
+def test_a_damaged_file_is_refused(cut: int) -> None:
+    empty = plan(NOTHING)
+    data = at_once(encoded(Cycle(NOTHING, EMPTY, INTERACTIVE, empty)))
+    with pytest.raises(NoCycle):
+        decoded(data[:cut])
+    with pytest.raises(NoCycle):
+        decoded(b"\x00" + data)
