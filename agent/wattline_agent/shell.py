@@ -48,7 +48,7 @@ from wattline_agent.core.events import (
     HostRead,
     PrivilegedFound,
     Sampled,
-    SchedulerSaid,
+    SchedulerMessage,
     SpoolRead,
     Started,
     StopAsked,
@@ -182,7 +182,7 @@ class Shell:
         self._wait(wake_fd)
         for change in self._link.changes():
             self.handle(change)
-        messages = [SchedulerSaid(message) for message in self._link.received()]
+        messages = [SchedulerMessage(message) for message in self._link.received()]
         if messages:
             self.handle(*messages)
         if self._has_ordered:

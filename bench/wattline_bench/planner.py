@@ -25,7 +25,7 @@ from wattline_protocol.ids import UserName
 from wattline_protocol.wire.client_messages import Submit
 from wattline_scheduler.core.lifecycle.ending import attempt_over, close
 from wattline_scheduler.core.lifecycle.planning import decide, plan_now
-from wattline_scheduler.core.model.events import ClientAsked
+from wattline_scheduler.core.model.events import ClientRequest
 from wattline_scheduler.core.requests.submit import submit
 from wattline_scheduler.plan.cycle import INTERACTIVE, Limits
 from wattline_scheduler.plan.model.snapshot import Plan
@@ -186,7 +186,9 @@ def _change_a_little(packed: Packed) -> None:
         attempt_over(state, attempt.gang, "finished", "", NOW)
     for number, spec in enumerate(packed.mix.jobs(SUBMITTED)):
         request = Submit(spec, f"{state.next_job}-{number}")
-        submit(state, ClientAsked(b"", number, UserName("eve"), "submitter", request), request, NOW)
+        submit(
+            state, ClientRequest(b"", number, UserName("eve"), "submitter", request), request, NOW
+        )
     state.journal.take()
 
 

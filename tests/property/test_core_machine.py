@@ -41,7 +41,7 @@ from wattline_protocol.wire.client_messages import (
     Update,
 )
 from wattline_scheduler.core.invariants import check_invariants
-from wattline_scheduler.core.model.events import AgentSaid, PlanDue, TimePassed
+from wattline_scheduler.core.model.events import AgentMessage, PlanDue, TimePassed
 
 MIG = 0
 """In place of a share: a MIG device, of GPU 0 of each node."""
@@ -82,7 +82,7 @@ class CoreMachine(ServingRules):
 
     def arrives(self, node: NodeId, message: FromAgent) -> None:
         if node not in self.h.cut_off:
-            self.h.handle(AgentSaid(node, message))
+            self.h.handle(AgentMessage(node, message))
 
     # --- the network --------------------------------------------------------------------
 

@@ -40,7 +40,7 @@ class ConnectionLost:
 
 
 @dataclass(frozen=True, slots=True)
-class SchedulerSaid:
+class SchedulerMessage:
     """A message from the scheduler, whose key was verified."""
 
     message: ToAgent
@@ -132,7 +132,7 @@ Event = (
     Started
     | Connected
     | ConnectionLost
-    | SchedulerSaid
+    | SchedulerMessage
     | Sampled
     | CapsRead
     | ClocksLocked

@@ -21,7 +21,7 @@ from wattline_agent.core.events import (
     HostRead,
     PrivilegedFound,
     Sampled,
-    SchedulerSaid,
+    SchedulerMessage,
     SpoolRead,
     Started,
     StopAsked,
@@ -149,7 +149,7 @@ class Node:
                 session.connected(state, now)
             case ConnectionLost():
                 session.lost(state)
-            case SchedulerSaid():
+            case SchedulerMessage():
                 _take(state, event.message, now)
             case Sampled():
                 telemetry.sampled(state, event, now)

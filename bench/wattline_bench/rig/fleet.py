@@ -140,7 +140,7 @@ class Agent:
                 message = IN.decode(data)
                 if isinstance(message, BeatSeen):
                     self._answered(message)
-                self.handle(ev.SchedulerSaid(message))
+                self.handle(ev.SchedulerMessage(message))
 
     def handle(self, event: ev.Event) -> None:
         """Hand an event in and carry out its effects in order, as the agent's shell does."""

@@ -59,8 +59,8 @@ from wattline_scheduler.core.model.command_outbox import resend
 from wattline_scheduler.core.model.effects import Effect
 from wattline_scheduler.core.model.events import (
     ActRefused,
-    AgentSaid,
-    ClientAsked,
+    AgentMessage,
+    ClientRequest,
     DiskMeasured,
     DomainMetered,
     Event,
@@ -113,11 +113,11 @@ class Cluster:
         """Changes the state by one event; returns the effects to carry out in order."""
         state = self.state
         match event:
-            case AgentSaid(node=node):
+            case AgentMessage(node=node):
                 state.journal.hear(node)
-                self._agent_said(event, now)
+                self._agent_message(event, now)
                 state.journal.hear(None)
-            case ClientAsked():
+            case ClientRequest():
                 asked(state, event, now)
             case TimePassed():
                 self._time_passed(now)
@@ -147,7 +147,7 @@ class Cluster:
         state.work.unlink_left()
         return state.journal.take()
 
-    def _agent_said(self, event: AgentSaid, now: Now) -> None:
+    def _agent_message(self, event: AgentMessage, now: Now) -> None:
         state, message = self.state, event.message
         node = state.nodes.get(event.node)
         if node is None:

@@ -21,7 +21,7 @@ from wattline_protocol.ids import NodeId, Now
 from wattline_protocol.wire.bounds import Count, Sentence, Time, Word
 from wattline_protocol.wire.client_messages import Request, Requeue, Submit
 from wattline_scheduler.core.leases.fault_barrier import described
-from wattline_scheduler.core.model.events import AgentSaid, ClientAsked, Event, FaultSeen
+from wattline_scheduler.core.model.events import AgentMessage, ClientRequest, Event, FaultSeen
 from wattline_scheduler.store.durable import replace_whole
 
 FATAL_NAME = "fatal.json"
@@ -84,8 +84,8 @@ class Fatal:
             for one in self._read()
             if one.ended_unix_s <= now_unix_s < one.until_unix_s
         }
-        self._under_way: AgentSaid | ClientAsked | None = None
-        self._step: list[AgentSaid | ClientAsked] = []
+        self._under_way: AgentMessage | ClientRequest | None = None
+        self._step: list[AgentMessage | ClientRequest] = []
         """Messages handled in this step, whose records are not on disk yet."""
 
     @property
@@ -100,7 +100,7 @@ class Fatal:
 
     def refusal(self, event: Event, now: Now) -> FatalMessage | None:
         """Why this is not handled; None = it is. No lookup where nothing is refused."""
-        if not self._messages or not isinstance(event, AgentSaid | ClientAsked):
+        if not self._messages or not isinstance(event, AgentMessage | ClientRequest):
             return None
         known = self._messages.get(_digest(event))
         is_refused = known is not None and known.points >= CERTAIN
@@ -108,7 +108,7 @@ class Fatal:
 
     def enter(self, event: Event) -> None:
         """Handling of the event begins."""
-        if isinstance(event, AgentSaid | ClientAsked):
+        if isinstance(event, AgentMessage | ClientRequest):
             self._under_way = event
             self._step.append(event)
 
@@ -129,14 +129,14 @@ class Fatal:
         if suspects:
             self._save()
 
-    def _add(self, event: AgentSaid | ClientAsked, points: int, error: str, now: Now) -> None:
+    def _add(self, event: AgentMessage | ClientRequest, points: int, error: str, now: Now) -> None:
         digest = _digest(event)
         known = self._messages.pop(digest, None)
-        node = event.node if isinstance(event, AgentSaid) else None
-        message = event.message if isinstance(event, AgentSaid) else event.request
+        node = event.node if isinstance(event, AgentMessage) else None
+        message = event.message if isinstance(event, AgentMessage) else event.request
         self._messages[digest] = FatalMessage(
             digest=digest,
-            sender=event.node if isinstance(event, AgentSaid) else event.user,
+            sender=event.node if isinstance(event, AgentMessage) else event.user,
             what=type(message).__name__,
             node=node,
             error=error,
@@ -167,9 +167,9 @@ def _at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _digest(event: AgentSaid | ClientAsked) -> str:
+def _digest(event: AgentMessage | ClientRequest) -> str:
     parts: tuple[bytes, ...]
-    if isinstance(event, AgentSaid):
+    if isinstance(event, AgentMessage):
         parts = (b"agent", event.node.encode())
     else:
         request = _without_token(event.request)

@@ -61,8 +61,8 @@ from wattline_scheduler.core.model.effects import ActOutOfBand, Effect, Reply, S
 from wattline_scheduler.core.model.events import (
     TICK_PERIOD_S,
     ActRefused,
-    AgentSaid,
-    ClientAsked,
+    AgentMessage,
+    ClientRequest,
     Event,
     MembersSeen,
     PlanDue,
@@ -148,11 +148,11 @@ class Loop:
         self._services = services
         self._clock = clock
         self._agents = AgentEndpoint(sockets.agents, cluster.state.nodes)
-        self._agent_turns = AgentTurns(self._agents, clock, self._agent_said)
+        self._agent_turns = AgentTurns(self._agents, clock, self._agent_message)
         self._clients = ClientEndpoint(sockets.clients, cluster.state.site.name)
         self._reads = Reads(cluster, store, sockets.refused)
         self._logs = LogRelay(cluster.state, store)
-        self._turns = ClientTurns(self._clients, clock, self._client_asked, self._failed)
+        self._turns = ClientTurns(self._clients, clock, self._client_request, self._failed)
         self._snapshots = Snapshots(self._reads.site)
         self._reports = ReportWorker()
         self._meter = Meter(cluster.state)
@@ -227,13 +227,13 @@ class Loop:
 
     # --- input --------------------------------------------------------------------------
 
-    def _agent_said(self, node: NodeId, message: FromAgent, now: Now) -> list[Effect]:
+    def _agent_message(self, node: NodeId, message: FromAgent, now: Now) -> list[Effect]:
         match message:
             case LogChunk():
                 answer = self._logs.take(node, message)
                 return [] if answer is None else [answer]
             case Rollups():
-                event = AgentSaid(node, message)
+                event = AgentMessage(node, message)
                 if self._fatal.refusal(event, now) is not None:
                     return []
                 self._fatal.enter(event)
@@ -241,9 +241,9 @@ class Loop:
                 self._fatal.leave()
                 return [Send(node, RollupsSeen(message.last))]
             case _:
-                return self._handle(AgentSaid(node, message), now)
+                return self._handle(AgentMessage(node, message), now)
 
-    def _client_asked(self, session: Session, ask: Ask) -> list[Effect]:
+    def _client_request(self, session: Session, ask: Ask) -> list[Effect]:
         request, client = ask.request, session.connection
         denied = not_for(session.role, request)
         now, asker = self._clock(), Asker(session.user, session.role)
@@ -313,7 +313,7 @@ class Loop:
         names = yield from matching(jobs, which.names if sound else ())
         return self._handle(replace(self._asked(session, ask), names=names), self._clock())
 
-    def _asked(self, session: Session, ask: Ask) -> ClientAsked:
+    def _asked(self, session: Session, ask: Ask) -> ClientRequest:
         """The request with data that the core does not have in memory."""
         request = ask.request
         numbers: tuple[JobId, ...] = ()
@@ -324,7 +324,7 @@ class Loop:
         ended = self._reads.ended(numbers)
         users = self._members.users() if isinstance(request, Reserve) else None
         by = (session.connection, ask.ask, session.user, session.role)
-        return ClientAsked(*by, request, ended, users)
+        return ClientRequest(*by, request, ended, users)
 
     def _handle_api_request(self, number: int, request: ApiRequest) -> list[Effect]:
         """Handle an HTTP request. Its token permits grid events, as an operator, and no other."""
@@ -332,7 +332,7 @@ class Loop:
         if isinstance(request, GetPower) or http_api is None:
             return [Reply(DOOR, number, self._reads.answer(GetPower(), now))]
         user = UserName(http_api.caller)
-        return self._handle(ClientAsked(DOOR, number, user, "operator", request), now)
+        return self._handle(ClientRequest(DOOR, number, user, "operator", request), now)
 
     def _failed(self, session: Session, ask: int, what: str, error: Exception) -> list[Effect]:
         """Handle a failed answer: a refusal and an alarm, if nothing was changed."""
@@ -350,14 +350,14 @@ class Loop:
     def _refused(self, event: Event, message: FatalMessage, now: Now) -> list[Effect]:
         effects = self._handle(message.fault(), now)
         match event:
-            case ClientAsked():
+            case ClientRequest():
                 until = self._state.calendar.said(message.until_unix_s)
                 text = (
                     f"this request ended the scheduler ({message.error}): it is refused until "
                     f"{until}; please report it as a bug of Wattline, and ask for something else"
                 )
                 effects.append(Reply(event.client, event.ask, Denied("internal", text)))
-            case AgentSaid(message=Hello()):
+            case AgentMessage(message=Hello()):
                 text = f"a Hello of this node ended the scheduler ({message.error})"
                 effects.append(Send(event.node, Refused(PROTOCOL_VERSION, text)))
             case _:

@@ -144,7 +144,7 @@ class SimHost:
         )
 
     def _receive(self, message: ToAgent) -> None:
-        self._handle(ev.SchedulerSaid(message))
+        self._handle(ev.SchedulerMessage(message))
 
     def _handle(self, event: ev.Event) -> None:
         node = self.node

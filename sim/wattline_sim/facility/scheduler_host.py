@@ -14,8 +14,8 @@ from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.model.effects import Effect
 from wattline_scheduler.core.model.events import (
     TICK_PERIOD_S,
-    AgentSaid,
-    ClientAsked,
+    AgentMessage,
+    ClientRequest,
     Event,
     PlanDue,
     TimePassed,
@@ -54,7 +54,7 @@ class Office:
         self._is_planning = False
         saved = self.disk.open(self.clock.now.unix_s, f"run-{self._life}")
         self.cluster = Cluster(self.site, saved, self.clock.now)
-        self._wire.attach_scheduler(self._agent_said)
+        self._wire.attach_scheduler(self._agent_message)
         self._tick(self._life)
 
     def crash(self) -> None:
@@ -71,7 +71,7 @@ class Office:
 
         def again() -> None:
             if ask in self._takers:
-                self._take(ClientAsked(b"client", ask, UserName("ops"), "admin", request))
+                self._take(ClientRequest(b"client", ask, UserName("ops"), "admin", request))
             if ask in self._takers:
                 self._world.after(ASK_AGAIN_S, again)
 
@@ -88,9 +88,9 @@ class Office:
             self._take(TimePassed())
             self._world.after(TICK_PERIOD_S, lambda: self._tick(life))
 
-    def _agent_said(self, node: NodeId, message: FromAgent) -> None:
+    def _agent_message(self, node: NodeId, message: FromAgent) -> None:
         if not isinstance(message, LogChunk | Rollups):
-            self._take(AgentSaid(node, message))
+            self._take(AgentMessage(node, message))
 
     def _take(self, event: Event) -> None:
         cluster = self.cluster

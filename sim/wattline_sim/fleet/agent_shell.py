@@ -184,7 +184,7 @@ class AgentShell:
 
     def _receive(self, source: str, data: bytes) -> None:
         del source
-        self._handle(ev.SchedulerSaid(TO_AGENT.decode(data)))
+        self._handle(ev.SchedulerMessage(TO_AGENT.decode(data)))
 
     def _handle(self, event: ev.Event) -> None:
         if self.node is None:

@@ -11,8 +11,8 @@ from wattline_scheduler.core.invariants import check_invariants
 from wattline_scheduler.core.model.effects import ActOutOfBand, Effect
 from wattline_scheduler.core.model.events import (
     TICK_PERIOD_S,
-    AgentSaid,
-    ClientAsked,
+    AgentMessage,
+    ClientRequest,
     DomainMetered,
     Event,
     OutOfBandDone,
@@ -166,11 +166,11 @@ class SchedulerShell:
     def ask(self, ask: int, request: Request, user: UserName = OPERATOR) -> None:
         """A client's request; lost when the scheduler is down."""
         if self.cluster is not None:
-            self._take(ClientAsked(b"client", ask, user, "admin", request))
+            self._take(ClientRequest(b"client", ask, user, "admin", request))
 
     def _receive(self, source: str, data: bytes) -> None:
         message: FromAgent = FROM_AGENT.decode(data)
-        self._take(AgentSaid(NodeId(source), message))
+        self._take(AgentMessage(NodeId(source), message))
 
     def _take(self, event: Event) -> None:
         if not self._queue:

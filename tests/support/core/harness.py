@@ -22,7 +22,13 @@ from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.invariants import check_invariants
 from wattline_scheduler.core.leases.lease_load import booking_of, floor_of
 from wattline_scheduler.core.model.effects import Effect
-from wattline_scheduler.core.model.events import AgentSaid, ClientAsked, Event, PlanDue, TimePassed
+from wattline_scheduler.core.model.events import (
+    AgentMessage,
+    ClientRequest,
+    Event,
+    PlanDue,
+    TimePassed,
+)
 from wattline_scheduler.core.model.jobs.job import Gang, Job
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.records import (
@@ -147,7 +153,7 @@ class Harness:
 
     def say(self, node: str, message: FromAgent) -> list[Effect]:
         """A message of a node arrives, whatever its fake agent thinks."""
-        return self.handle(AgentSaid(NodeId(node), message))
+        return self.handle(AgentMessage(NodeId(node), message))
 
     def settle(self) -> None:
         """Deliver what agents said, and plan, until nothing happens any more."""
@@ -165,7 +171,7 @@ class Harness:
             said, agent.said = agent.said, []
             for message in said:
                 if node not in self.cut_off:
-                    self.handle(AgentSaid(node, message))
+                    self.handle(AgentMessage(node, message))
                     spoken = True
         return spoken
 
@@ -209,7 +215,7 @@ class Harness:
     def start(self, request: Request, *, user: str = "ops", role: Role = "operator") -> int:
         """Ask for what may be answered later; the key of the answer in `replies`."""
         self._asks += 1
-        self.handle(ClientAsked(b"c", self._asks, UserName(user), role, request))
+        self.handle(ClientRequest(b"c", self._asks, UserName(user), role, request))
         return self._asks
 
     def do(self, request: Request, *, user: str = "ops", role: Role = "operator") -> str:

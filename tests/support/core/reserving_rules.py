@@ -14,7 +14,7 @@ from wattline_protocol.ids import TaskRef, UserName
 from wattline_protocol.job.selection import only
 from wattline_protocol.wire.client_messages import Request, Update
 from wattline_protocol.wire.reservations import Reserve, Unreserve
-from wattline_scheduler.core.model.events import ClientAsked
+from wattline_scheduler.core.model.events import ClientRequest
 from wattline_scheduler.plan.model.reserved_nodes import Stay
 from wattline_scheduler.records import AttemptRecord, Record, ReservationRecord
 
@@ -39,7 +39,7 @@ class ReservingRules(RuleBasedStateMachine):
 
     def ask(self, request: Request) -> None:
         self.asks += 1
-        self.h.handle(ClientAsked(b"c", self.asks, UserName("ops"), "admin", request))
+        self.h.handle(ClientRequest(b"c", self.asks, UserName("ops"), "admin", request))
 
     def is_saved(self, record: Record) -> None:
         """Nobody outside starts on a reserved node, nor before it is reserved but for who will have

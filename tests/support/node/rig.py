@@ -29,7 +29,7 @@ from wattline_agent.core.events import (
     Event,
     HostRead,
     Sampled,
-    SchedulerSaid,
+    SchedulerMessage,
     Started,
     TasksSeen,
     TimePassed,
@@ -384,7 +384,7 @@ class Rig(Driver):
 
     def say(self, message: ToAgent) -> list[Effect]:
         """The scheduler says something."""
-        return self.handle(SchedulerSaid(message))
+        return self.handle(SchedulerMessage(message))
 
     def welcome(self, hello: Hello, **changes: object) -> Welcome:
         """The Welcome for a Hello; issues the next incarnation."""

@@ -4,7 +4,7 @@ import pytest
 
 from support.node.rig import MAX, MIN, Rig, names, of, order, ref, told, wall
 from wattline_agent.core.effects import ApplyCaps, Launch
-from wattline_agent.core.events import SchedulerSaid, TimePassed
+from wattline_agent.core.events import SchedulerMessage, TimePassed
 from wattline_agent.core.tasks.attempts import FRESH_S
 from wattline_protocol.ids import Epoch, GpuIndex, Incarnation, Sequence
 from wattline_protocol.wire.agent_messages import CommandDone, StartTask, StopTask, TaskUpdate
@@ -22,11 +22,11 @@ def rig() -> Rig:
     return made
 
 
-def start(rig: Rig, gpu: int) -> SchedulerSaid:
+def start(rig: Rig, gpu: int) -> SchedulerMessage:
     rig.seq += 1
     wanted = order(ref(job=gpu + 1), gpu)
     whom = Epoch(rig.epoch), Incarnation(rig.incarnation)
-    return SchedulerSaid(StartTask(*whom, Sequence(rig.seq), wanted))
+    return SchedulerMessage(StartTask(*whom, Sequence(rig.seq), wanted))
 
 
 def test_starts_that_came_together_are_one_question_to_the_driver(rig: Rig) -> None:
@@ -53,7 +53,7 @@ def test_a_stop_that_came_with_its_start_is_obeyed(rig: Rig) -> None:
     whom = Epoch(rig.epoch), Incarnation(rig.incarnation)
     begun = start(rig, 0)
     rig.seq += 1
-    stop = SchedulerSaid(StopTask(*whom, Sequence(rig.seq), ref(), 1.0, "changed my mind"))
+    stop = SchedulerMessage(StopTask(*whom, Sequence(rig.seq), ref(), 1.0, "changed my mind"))
     assert not of(rig.handle(begun, stop), Launch)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from support.node.rig import MAX, MIN, Rig, names, of, ref, told, wall
 from wattline_agent.core.effects import RenewTaskLeases, SaveState, Send
-from wattline_agent.core.events import Connected, ConnectionLost, SchedulerSaid, TimePassed
+from wattline_agent.core.events import Connected, ConnectionLost, SchedulerMessage, TimePassed
 from wattline_protocol.ids import Epoch, Incarnation
 from wattline_protocol.wire.agent_messages import (
     Adopted,
@@ -300,7 +300,7 @@ def test_isolation_to_the_floor_where_the_site_wants_it_and_back() -> None:
 
 
 def test_logs_are_read_for_the_scheduler(rig: Rig) -> None:
-    assert names(rig.handle(SchedulerSaid(ReadLog(7, ref(), 0)))) == []
+    assert names(rig.handle(SchedulerMessage(ReadLog(7, ref(), 0)))) == []
     rig.say(rig.welcome(hello(rig)))
     assert names(rig.say(ReadLog(7, ref(), 0))) == ["SendLog"]
     refused = told(rig.say(ReadLog(8, ref(), 0, 0)), LogChunk)

@@ -14,7 +14,7 @@ from wattline_protocol.text.wording import power_text
 from wattline_protocol.wire.client_messages import Answer, DeclareOff, Denied, Done
 from wattline_scheduler.core.emergency.node_off import count_off
 from wattline_scheduler.core.emergency.unresponsive import OffReason, to_switch_off
-from wattline_scheduler.core.model.events import ClientAsked, OutOfBandDone
+from wattline_scheduler.core.model.events import ClientRequest, OutOfBandDone
 from wattline_scheduler.core.model.journal import SCHEDULER
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.power_off_attempts import OffAttempt
@@ -70,7 +70,7 @@ def _begin(state: State, node: NodeNow, one: OffAttempt) -> None:
 
 
 def ask_off(
-    state: State, node: NodeNow, event: ClientAsked, request: DeclareOff, now: Now
+    state: State, node: NodeNow, event: ClientRequest, request: DeclareOff, now: Now
 ) -> Answer | None:
     """Confirms, at an operator's request, a node as off, or powers it off. None: answered later."""
     refusal = _refusal(state, node, request)

@@ -13,7 +13,7 @@ from wattline_scheduler.records import MemberRecord
 
 
 @dataclass(frozen=True, slots=True)
-class AgentSaid:
+class AgentMessage:
     """A message of a node whose key was verified."""
 
     node: NodeId
@@ -21,7 +21,7 @@ class AgentSaid:
 
 
 @dataclass(frozen=True, slots=True)
-class ClientAsked:
+class ClientRequest:
     """A state-changing request of a user whose key was verified."""
 
     client: bytes
@@ -118,8 +118,8 @@ class MembersSeen:
 
 
 Event = (
-    AgentSaid
-    | ClientAsked
+    AgentMessage
+    | ClientRequest
     | TimePassed
     | PlanDue
     | DomainMetered

@@ -16,7 +16,7 @@ from wattline_protocol.wire.client_messages import (
 )
 from wattline_scheduler.core.admission.disk_reserve import deny_new_work
 from wattline_scheduler.core.leases.fault_barrier import total
-from wattline_scheduler.core.model.events import ClientAsked
+from wattline_scheduler.core.model.events import ClientRequest
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.cancel_requeue import CANCEL, REQUEUE, Act
 from wattline_scheduler.core.requests.hold import hold, release
@@ -54,7 +54,7 @@ def act_of(request: OnJobs, asker: Asker) -> Act:
             return update(changes, is_operator=asker.is_operator)
 
 
-def act(state: State, event: ClientAsked, request: OnJobs, now: Now) -> Answer:
+def act(state: State, event: ClientRequest, request: OnJobs, now: Now) -> Answer:
     """Applies the action to every selected job; a refusal of one job does not affect the others."""
     wrong = problem(request.which)
     if wrong:
@@ -75,7 +75,7 @@ def act(state: State, event: ClientAsked, request: OnJobs, now: Now) -> Answer:
     return answer
 
 
-def _grows(state: State, event: ClientAsked, request: OnJobs) -> Denied | None:
+def _grows(state: State, event: ClientRequest, request: OnJobs) -> Denied | None:
     """Denies actions while the disk is nearly full: each writes a record, and alternating holds and
     releases would fill it. Exempt: cancel, which ends once, and operators, for urgent changes."""
     is_free = isinstance(request, Cancel) or request.is_dry_run
@@ -83,7 +83,7 @@ def _grows(state: State, event: ClientAsked, request: OnJobs) -> Denied | None:
     return None if is_free or is_operator else deny_new_work(state)
 
 
-def _act(state: State, event: ClientAsked, request: OnJobs, now: Now) -> Acted | Denied:
+def _act(state: State, event: ClientRequest, request: OnJobs, now: Now) -> Acted | Denied:
     asker = Asker(event.user, event.role)
     by_index = not isinstance(request, Update)
     targets = select(

@@ -28,7 +28,7 @@ from wattline_protocol.wire.reservations import Reserve, Unreserve
 from wattline_scheduler.core.admission.disk_reserve import deny_new_work
 from wattline_scheduler.core.leases import cooling_control
 from wattline_scheduler.core.leases.quarantine import readmit
-from wattline_scheduler.core.model.events import ClientAsked
+from wattline_scheduler.core.model.events import ClientRequest
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.not_found import not_there
 from wattline_scheduler.core.model.state import State
@@ -51,7 +51,7 @@ ON_SITE = (*ON_NODES, *ON_BUDGETS, Reserve, Unreserve)
 """Requests that require the operator role."""
 
 
-def asked(state: State, event: ClientAsked, now: Now) -> None:
+def asked(state: State, event: ClientRequest, now: Now) -> None:
     """Handles a request; some are answered later. Changes are saved before the answer."""
     denied = _not_allowed(event.role, event.request)
     answer = denied if denied is not None else _do(state, event, now)
@@ -69,7 +69,7 @@ def _not_allowed(role: Role, request: Request) -> Denied | None:
     return None
 
 
-def _do(state: State, event: ClientAsked, now: Now) -> Answer | None:
+def _do(state: State, event: ClientRequest, now: Now) -> Answer | None:
     request = event.request
     match request:
         case Submit():
@@ -99,7 +99,7 @@ def _do(state: State, event: ClientAsked, now: Now) -> Answer | None:
 
 def _do_to_node(
     state: State,
-    event: ClientAsked,
+    event: ClientRequest,
     request: Drain | Undrain | DeclareOff | DeclareOn | Readmit,
     now: Now,
 ) -> Answer | None:

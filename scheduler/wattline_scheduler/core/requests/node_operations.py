@@ -17,7 +17,7 @@ from wattline_scheduler.core.emergency import fencing
 from wattline_scheduler.core.emergency.node_off import count_off
 from wattline_scheduler.core.leases.overruns import note_overruns
 from wattline_scheduler.core.lifecycle.ending import end_gang, note_drained
-from wattline_scheduler.core.model.events import ClientAsked
+from wattline_scheduler.core.model.events import ClientRequest
 from wattline_scheduler.core.model.jobs.job import Ending
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.queue.remaining_time import empty_within_s
@@ -75,7 +75,7 @@ def undrain(state: State, node: NodeNow, user: UserName, request: Undrain, now: 
 
 
 def declare_off(
-    state: State, node: NodeNow, event: ClientAsked, request: DeclareOff, now: Now
+    state: State, node: NodeNow, event: ClientRequest, request: DeclareOff, now: Now
 ) -> Answer | None:
     """Records the operator's word that the node is off, or fences it; None: answered later."""
     is_typed = bool(request.confirmation) and not request.power_off

@@ -3,7 +3,7 @@
 from wattline_protocol.ids import NodeId, Now
 from wattline_protocol.text.wording import counted
 from wattline_protocol.wire.client_messages import Acted, Answer, Denied, Request
-from wattline_scheduler.core.model.events import ActRefused, ClientAsked
+from wattline_scheduler.core.model.events import ActRefused, ClientRequest
 from wattline_scheduler.core.model.state import State
 
 TARGETS = ("node", "domain", "zone", "name", "id")
@@ -15,7 +15,7 @@ Kinds = tuple[type[Request], ...]
 
 
 def note_refused(
-    state: State, event: ClientAsked, answer: Answer, of_operators: Kinds, now: Now
+    state: State, event: ClientRequest, answer: Answer, of_operators: Kinds, now: Now
 ) -> None:
     """Records an answer that refuses a request, or part of one. `of_operators`: requests that
     require an operator; every refusal of these is recorded."""

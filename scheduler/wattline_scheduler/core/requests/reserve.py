@@ -18,7 +18,7 @@ from wattline_protocol.wire.client_messages import (
 from wattline_protocol.wire.reservations import Reserve, Unreserve
 from wattline_scheduler.core.admission.reservations import add, by_part, end, said
 from wattline_scheduler.core.leases.fault_barrier import total
-from wattline_scheduler.core.model.events import ClientAsked
+from wattline_scheduler.core.model.events import ClientRequest
 from wattline_scheduler.core.model.jobs.job import Gang
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.not_found import not_there
@@ -43,7 +43,7 @@ MAX_PAST_S = 60.0
 """Maximum number of nodes named in one refusal."""
 
 
-def reserve(state: State, event: ClientAsked, request: Reserve, now: Now) -> Answer:
+def reserve(state: State, event: ClientRequest, request: Reserve, now: Now) -> Answer:
     """Reserves nodes; begins and ends automatically, at once if the start has passed."""
     user = event.user
     denied = total(
@@ -111,7 +111,7 @@ def _taken(state: State, request: Reserve) -> Denied | None:
     return None
 
 
-def _grantees(state: State, event: ClientAsked, request: Reserve) -> Denied | None:
+def _grantees(state: State, event: ClientRequest, request: Reserve) -> Denied | None:
     if bool(request.accounts or request.users) == request.is_maintenance:
         text = "name its accounts or users (--account, --user), or use --maintenance"
         return Denied("bad_request", text)
@@ -121,7 +121,7 @@ def _grantees(state: State, event: ClientAsked, request: Reserve) -> Denied | No
     return next(filter(None, (_no_user(state, event, name) for name in request.users)), None)
 
 
-def _no_user(state: State, event: ClientAsked, name: str) -> Denied | None:
+def _no_user(state: State, event: ClientRequest, name: str) -> Denied | None:
     """Denies an unknown user; None = the user may submit, or still has open jobs here."""
     if event.users is None or name in event.users:
         return None

@@ -19,7 +19,7 @@ from wattline_scheduler.core.admission.service_name_checks import name_taken
 from wattline_scheduler.core.leases.fault_barrier import total
 from wattline_scheduler.core.lifecycle.dependencies import never, wait_for_parents
 from wattline_scheduler.core.lifecycle.usage_limits import never_reached
-from wattline_scheduler.core.model.events import ClientAsked
+from wattline_scheduler.core.model.events import ClientRequest
 from wattline_scheduler.core.model.jobs.job import Gang, Job, Pending
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.access import not_allowed, too_long, too_urgent, with_runtime
@@ -29,7 +29,7 @@ from wattline_scheduler.records import JobRecord
 MAX_TOKEN_CHARS = 128
 
 
-def submit(state: State, event: ClientAsked, request: Submit, now: Now) -> Answer:
+def submit(state: State, event: ClientRequest, request: Submit, now: Now) -> Answer:
     """Accepts a job: recorded before it is acknowledged. The same token returns the same job."""
     user = event.user
     known = state.work.tokens.get((user, request.token))

@@ -7,23 +7,25 @@ from support.core.sites import job
 from wattline_protocol.ids import Instant, NodeId, Now, UnixTime, UserName
 from wattline_protocol.wire.agent_messages import Farewell
 from wattline_protocol.wire.client_messages import Submit
-from wattline_scheduler.core.model.events import AgentSaid, ClientAsked, TimePassed
+from wattline_scheduler.core.model.events import AgentMessage, ClientRequest, TimePassed
 from wattline_scheduler.shell.fatal_messages import MAX_ENTRIES, REFUSED_FOR_S, Fatal
 
 T0 = 1.7e9
 ERROR = RuntimeError("a fault of ours")
 
 
-def asks(name: str, user: str = "ada", token: str = "t1") -> ClientAsked:
+def asks(name: str, user: str = "ada", token: str = "t1") -> ClientRequest:
     request = Submit(job(name).build(), token)
-    return ClientAsked(name.encode(), 1, UserName(user), "submitter", request)
+    return ClientRequest(name.encode(), 1, UserName(user), "submitter", request)
 
 
 def at(seconds: float = 0.0) -> Now:
     return Now(Instant(seconds), UnixTime(T0 + seconds))
 
 
-def run_ends(path: Path, *events: ClientAsked | AgentSaid, is_certain: bool, s: float = 0) -> None:
+def run_ends(
+    path: Path, *events: ClientRequest | AgentMessage, is_certain: bool, s: float = 0
+) -> None:
     fatal = Fatal(path, T0 + s)
     for event in events:
         fatal.enter(event)
@@ -56,13 +58,13 @@ def test_the_same_job_submitted_by_hand_once_more_is_the_same_request(tmp_path: 
 
 def test_of_an_agent_everything_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "fatal.json"
-    run_ends(path, AgentSaid(NodeId("n1"), Farewell(1, 2)), is_certain=True)  # type: ignore[arg-type]
+    run_ends(path, AgentMessage(NodeId("n1"), Farewell(1, 2)), is_certain=True)  # type: ignore[arg-type]
     fatal = Fatal(path, T0)
-    other = AgentSaid(NodeId("n1"), Farewell(3, 4))  # type: ignore[arg-type]
+    other = AgentMessage(NodeId("n1"), Farewell(3, 4))  # type: ignore[arg-type]
     refused = fatal.refusal(other, at())
     assert refused is not None
     assert refused.fault().node == "n1"
-    assert fatal.refusal(AgentSaid(NodeId("n2"), other.message), at()) is None
+    assert fatal.refusal(AgentMessage(NodeId("n2"), other.message), at()) is None
 
 
 def test_one_of_several_is_refused_once_it_was_there_twice(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from wattline_protocol.site.model import Account
 from wattline_protocol.wire.agent_messages import TaskUsage
 from wattline_protocol.wire.client_messages import Answer, Denied, Done, Update
 from wattline_protocol.wire.reservations import ReservationView, Reserve, Unreserve
-from wattline_scheduler.core.model.events import ClientAsked
+from wattline_scheduler.core.model.events import ClientRequest
 from wattline_scheduler.core.requests.reserve import MAX_RESERVATIONS, MAX_WORDS
 from wattline_scheduler.plan.model.reserved_nodes import NEAR_S
 from wattline_scheduler.views.nodes_view import node_view
@@ -115,7 +115,7 @@ def test_what_cannot_be_reserved(request_: Reserve | Unreserve, words: str) -> N
 
 def by_operator(h: Harness, request: Reserve, users: tuple[str, ...]) -> Answer:
     """The answer where these may submit."""
-    h.handle(ClientAsked(b"c", 9_999, UserName("olga"), "operator", request, users=users))
+    h.handle(ClientRequest(b"c", 9_999, UserName("olga"), "operator", request, users=users))
     return h.replies[9_999]
 
 

@@ -11,7 +11,7 @@ from support.core.sites import job, site
 from wattline_protocol.ids import NodeId
 from wattline_protocol.wire.agent_messages import Adopted, Beat, FromAgent, Hello
 from wattline_protocol.wire.codec import Codec, MalformedMessage
-from wattline_scheduler.core.model.events import AgentSaid
+from wattline_scheduler.core.model.events import AgentMessage
 
 M = TypeVar("M")
 A1 = NodeId("a1")
@@ -35,7 +35,7 @@ def hello(h: Harness) -> Hello:
 
 
 def adopted(h: Harness) -> Adopted:
-    h.handle(AgentSaid(A1, hello(h)))
+    h.handle(AgentMessage(A1, hello(h)))
     return said(h, Adopted)
 
 
@@ -86,7 +86,7 @@ def test_odd_words_of_one_agent_harm_nobody_else(words: Callable[[Harness], From
         except MalformedMessage:
             refused += 1
             continue
-        h.handle(AgentSaid(A1, decoded))
+        h.handle(AgentMessage(A1, decoded))
         h.settle()
         h.run(1.5)
         taken += 1

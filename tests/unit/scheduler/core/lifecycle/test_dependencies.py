@@ -12,7 +12,7 @@ from wattline_protocol.wire.client_messages import Cancel, Denied, Hold, Release
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.lifecycle import dependencies
 from wattline_scheduler.core.lifecycle.job_state import gates_of, reason_of
-from wattline_scheduler.core.model.events import ClientAsked
+from wattline_scheduler.core.model.events import ClientRequest
 from wattline_scheduler.records import JobRecord
 
 
@@ -150,7 +150,7 @@ def test_a_long_chain_ends_without_recursion_a_part_at_a_time(
     for number, before in enumerate(chain[:-1]):
         request = Submit(job().after_ok(before).build(), f"chain-{number}")
         # Past the harness: its checks walk over all jobs after every event.
-        h.cluster.handle(ClientAsked(b"c", 1, UserName("ada"), "submitter", request), h.now)
+        h.cluster.handle(ClientRequest(b"c", 1, UserName("ada"), "submitter", request), h.now)
     h.do(Cancel(only(parent)))
     assert h.state_of(chain[100]) == "CANCELLED"
     assert h.state_of(chain[101]) == "PENDING"
@@ -163,7 +163,7 @@ def test_a_long_chain_ends_without_recursion_a_part_at_a_time(
 
 def refused(h: Harness, builder: JobBuilder, ended: dict[JobId, JobState] | None = None) -> str:
     request = Submit(builder.build(), "t")
-    h.handle(ClientAsked(b"c", 9_999, UserName("ada"), "submitter", request, ended or {}))
+    h.handle(ClientRequest(b"c", 9_999, UserName("ada"), "submitter", request, ended or {}))
     answer = h.replies[9_999]
     assert isinstance(answer, Denied), answer
     return answer.reason

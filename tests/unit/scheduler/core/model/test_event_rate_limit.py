@@ -21,7 +21,7 @@ from wattline_protocol.wire.client_messages import (
 from wattline_scheduler.core.agents import task_reports
 from wattline_scheduler.core.agents.store_behind import NUMBERS_LOST
 from wattline_scheduler.core.lifecycle import dependencies, windows
-from wattline_scheduler.core.model.events import ClientAsked, DiskMeasured, PlanDue, TimePassed
+from wattline_scheduler.core.model.events import ClientRequest, DiskMeasured, PlanDue, TimePassed
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests import bulk_actions, selection
 
@@ -115,7 +115,7 @@ def test_indices_that_end_with_a_parent_count_like_children(
     child: JobBuilder = job().array(8).after_ok(parent)
     children = [h.submit(child) for _ in range(6)]
     assert h.state_of(children[0]) == "PENDING"
-    h.handle(ClientAsked(b"ops", 1, UserName("ops"), "operator", Cancel(only(parent))))
+    h.handle(ClientRequest(b"ops", 1, UserName("ops"), "operator", Cancel(only(parent))))
     counts = [ended(h, children)]
     for _ in range(2):
         h.handle(TimePassed())
@@ -134,7 +134,7 @@ def test_a_child_of_many_parents_counts_for_more_than_one(
     monkeypatch.setattr(dependencies, "PARENTS_PER_INDEX", 2)
     parents = [h.submit(job().held()) for _ in range(4)]
     children = [h.submit(job().after_ok(*parents)) for _ in range(6)]
-    h.handle(ClientAsked(b"ops", 1, UserName("ops"), "operator", Cancel(only(parents[0]))))
+    h.handle(ClientRequest(b"ops", 1, UserName("ops"), "operator", Cancel(only(parents[0]))))
     assert ended(h, children) == 2
     h.run(2)
     assert ended(h, children) == 6

@@ -7,7 +7,7 @@ from support.core.sites import job, site
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.job.selection import Selection, Span, only
 from wattline_protocol.wire.client_messages import Cancel, Denied, Requeue
-from wattline_scheduler.core.model.events import ClientAsked
+from wattline_scheduler.core.model.events import ClientRequest
 from wattline_scheduler.core.model.jobs import job_index
 from wattline_scheduler.core.requests.bulk_actions import named
 
@@ -26,7 +26,7 @@ def test_what_ended_too_long_ago_says_that_it_is_not_kept(
         h.do(Cancel(only(number)))
     assert h.do(Requeue(only(new), "t"))
     for act in (Requeue(only(old), "u"), Cancel(only(old))):
-        h.handle(ClientAsked(b"c", 9_999, UserName("ops"), "operator", act, {old: "CANCELLED"}))
+        h.handle(ClientRequest(b"c", 9_999, UserName("ops"), "operator", act, {old: "CANCELLED"}))
         denied = h.replies[9_999]
         assert isinstance(denied, Denied)
         kept = "only the newest 10000 jobs that ended are kept at hand"
@@ -41,9 +41,7 @@ def test_a_number_that_a_recovery_left_out_is_not_taken_for_one_that_ended(h: Ha
         "submit again what was submitted after that backup"
     )
     assert h.ask(Cancel(only(JobId(17)))) == Denied("not_found", text)
-    assert h.refuse(job().after_ok(JobId(17))) == (
-        f"{text}; a job can wait only for jobs that exist"
-    )
+    assert h.refuse(job().after_ok(JobId(17))) == f"{text}; a job can wait only for jobs that exist"
     never = h.ask(Cancel(only(JobId(first + 1))))
     assert never == Denied("not_found", f"there is no job {first + 1}")
 
