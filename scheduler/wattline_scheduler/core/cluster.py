@@ -51,7 +51,7 @@ from wattline_scheduler.core.lifecycle.dependencies import propagate_ends
 from wattline_scheduler.core.lifecycle.fair_share import tick_shares
 from wattline_scheduler.core.lifecycle.planning import plan_now
 from wattline_scheduler.core.lifecycle.preemption import tick_claims
-from wattline_scheduler.core.lifecycle.starting import advance_all, give_up_late, start_covered
+from wattline_scheduler.core.lifecycle.starting import advance_all, expire_starts, start_covered
 from wattline_scheduler.core.lifecycle.usage_limits import tick_use
 from wattline_scheduler.core.lifecycle.windows import tick_clock
 from wattline_scheduler.core.model import node as nodes
@@ -226,7 +226,7 @@ class Cluster:
         tick_reservations(state, now)
         tick_clock(state, now)
         tick_out_of_band(state, now)
-        give_up_late(state, now)
+        expire_starts(state, now)
         tick_claims(state, now)
         if state.wants_advance:
             advance_all(state, now)

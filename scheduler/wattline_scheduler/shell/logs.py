@@ -31,5 +31,5 @@ def log_event(event: EventView) -> None:
     """A line of the event log, once it is on disk."""
     ids = {"job": event.job, "node": event.node}
     bound = {name: value for name, value in ids.items() if value is not None}
-    say = getattr(log, _METHOD[event.level])
-    say(event.kind, seq=event.seq, who=event.actor, text=event.text, **bound)
+    write = getattr(log, _METHOD[event.level])
+    write(event.kind, seq=event.seq, who=event.actor, text=event.text, **bound)

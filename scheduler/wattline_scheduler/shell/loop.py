@@ -295,8 +295,8 @@ class Loop:
             case Explain(job=number):
                 return self._turns.later(session, ask.ask, partial(self._reads.explain, number))
             case WhatIf():
-                begin_look = partial(self._reads.what_if, asker, request)
-                return self._turns.later(session, ask.ask, begin_look)
+                begin_trial = partial(self._reads.what_if, asker, request)
+                return self._turns.later(session, ask.ask, begin_trial)
             case Cancel() | Hold() | Release() | Requeue() | Update() if request.which.names:
                 begin_act = partial(self._act_by_name, session, ask, request.which)
                 return self._turns.act_later(session, ask.ask, begin_act)
@@ -351,7 +351,7 @@ class Loop:
         effects = self._handle(message.fault(), now)
         match event:
             case ClientRequest():
-                until = self._state.calendar.said(message.until_unix_s)
+                until = self._state.calendar.text(message.until_unix_s)
                 text = (
                     f"this request ended the scheduler ({message.error}): it is refused until "
                     f"{until}; please report it as a bug of Wattline, and ask for something else"

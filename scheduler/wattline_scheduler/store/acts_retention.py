@@ -4,18 +4,18 @@ import sqlite3
 
 
 def drop_acts(
-    db: sqlite3.Connection, now_unix_s: float, kept_s: float, kept_of_one: int, kept: int
+    db: sqlite3.Connection, now_unix_s: float, retention_s: float, max_of_one: int, max_total: int
 ) -> None:
     """Delete expired acts, then the oldest of members over their limit, then the oldest of all."""
-    db.execute("DELETE FROM acts WHERE unix_s < ?", (now_unix_s - kept_s,))
+    db.execute("DELETE FROM acts WHERE unix_s < ?", (now_unix_s - retention_s,))
     many = "SELECT who FROM acts GROUP BY who HAVING count(*) > ?"
-    for (actor,) in db.execute(many, (kept_of_one,)).fetchall():
+    for (actor,) in db.execute(many, (max_of_one,)).fetchall():
         db.execute(
             "DELETE FROM acts WHERE who = ? AND seq <="
             " (SELECT seq FROM acts WHERE who = ? ORDER BY seq DESC LIMIT 1 OFFSET ?)",
-            (actor, actor, kept_of_one),
+            (actor, actor, max_of_one),
         )
     db.execute(
         "DELETE FROM acts WHERE seq <= (SELECT seq FROM acts ORDER BY seq DESC LIMIT 1 OFFSET ?)",
-        (kept,),
+        (max_total,),
     )

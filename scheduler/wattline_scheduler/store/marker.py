@@ -122,7 +122,7 @@ def check_files(database: Path, mark: Mark | None) -> None:
     log = database.with_name(database.name + "-wal")
     has_log = log.exists() and log.stat().st_size > 0
     if mark is not None and mark.commits > 0:
-        found = f"{database.with_name(MARKER_NAME)} says that it held {_said(mark)}"
+        found = f"{database.with_name(MARKER_NAME)} says that it held {_text(mark)}"
     elif has_log:
         found = f"its write-ahead log {log.name} is there"
     else:
@@ -147,12 +147,12 @@ def check_commits(database: Path, has: Mark, mark: Mark | None) -> None:
         return
     if has.epoch < mark.epoch or has.commits < mark.commits:
         raise StoreIncomplete(
-            f"{database} holds {_said(has)}, but {marker} says that {_said(mark)} were "
+            f"{database} holds {_text(has)}, but {marker} says that {_text(mark)} were "
             "acknowledged: the end of its write-ahead log is lost, or an older copy is in its "
             "place. Put back what is missing, or a backup in its place; to go on with what is "
             "there, start once with `wattline scheduler --recover`."
         )
 
 
-def _said(mark: Mark) -> str:
+def _text(mark: Mark) -> str:
     return f"{mark.commits:,} commits up to epoch {mark.epoch}"

@@ -120,8 +120,8 @@ class Verification:
         process, self._process = self._process, None
         if process is None:
             return None
-        said, _ = process.communicate()
-        return msgspec.json.decode(said, type=Verdict) if process.returncode == 0 else None
+        output, _ = process.communicate()
+        return msgspec.json.decode(output, type=Verdict) if process.returncode == 0 else None
 
     def _damage_found_here(self) -> str:
         """Verify by a new reader: changes of the start's transaction are not committed yet."""

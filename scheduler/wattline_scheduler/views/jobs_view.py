@@ -36,9 +36,9 @@ class GangCounts:
 
 def counts_in_memory(job: Job) -> GangCounts:
     """Counts of a job in memory, without released replicas that have ended."""
-    gone = sum(gang.phase_name == "ended" for gang in job.removed_replicas)
+    removed = sum(gang.phase_name == "ended" for gang in job.removed_replicas)
     running, ended = job.count["running"], job.count["ended"]
-    return GangCounts(len(job.gangs) - gone, running, ended - gone)
+    return GangCounts(len(job.gangs) - removed, running, ended - removed)
 
 
 def counts_on_record(gangs: Sequence[GangRecord]) -> GangCounts:
@@ -95,7 +95,7 @@ def job_view(
     """The view of a job from its records; `attempts` is ordered oldest first within each task."""
     spec = record.spec
     usage = add_usage(attempt.usage for attempt in attempts)
-    newest = newest_tries(attempts)
+    newest = newest_attempts(attempts)
     live = [a for a in newest if a.ended_unix_s is None]
     starts = [a.started_unix_s for a in attempts if a.started_unix_s is not None]
     gang_gpus = spec.gang_size * spec.resources.gpus_per_node
@@ -163,7 +163,7 @@ def _end_s(start: UnixTime, end: UnixTime | None) -> float:
     return math.inf if end is None else max(start, end)
 
 
-def newest_tries(attempts: Iterable[AttemptRecord]) -> list[AttemptRecord]:
+def newest_attempts(attempts: Iterable[AttemptRecord]) -> list[AttemptRecord]:
     """The newest attempt of each task, by task number."""
     newest: dict[int, AttemptRecord] = {}
     for attempt in attempts:
@@ -178,8 +178,8 @@ def exit_code(newest: Sequence[AttemptRecord]) -> int | None:
 
     Failed tasks come first: they caused the others of their gang to be stopped by a signal.
     """
-    tries = sorted(newest, key=lambda one: one.state != "FAILED")
-    codes = [code for a in tries if (code := _status(a.exit)) is not None]
+    attempts = sorted(newest, key=lambda one: one.state != "FAILED")
+    codes = [code for a in attempts if (code := _status(a.exit)) is not None]
     return next((code for code in codes if code != 0), 0) if codes else None
 
 

@@ -18,14 +18,14 @@ def reservation_views(state: State, now: Now) -> tuple[ReservationView, ...]:
 def _view(state: State, record: ReservationRecord, now: Now) -> ReservationView:
     inside, others = by_part(state, record)
     gpus = [_gpus(state, node) for node in record.nodes]
-    said = state.calendar.said
+    at = state.calendar.text
     return ReservationView(
         name=record.name,
         state="active" if is_active(record, now) else "planned",
         start_unix_s=record.start_unix_s,
         end_unix_s=record.end_unix_s,
-        start=said(record.start_unix_s),
-        end=said(record.end_unix_s),
+        start=at(record.start_unix_s),
+        end=at(record.end_unix_s),
         accounts=record.accounts,
         users=record.users,
         nodes=record.nodes,

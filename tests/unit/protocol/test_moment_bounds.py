@@ -52,7 +52,7 @@ def test_the_years_allowed_are_read_everywhere(text: str) -> None:
     for zone in ("UTC", "Pacific/Kiritimati", "Etc/GMT+12"):
         calendar = Calendar(in_zone(zone))
         assert calendar.moment(spec.windows.deadline) > 0
-        assert calendar.said(unix_s)
+        assert calendar.text(unix_s)
         assert calendar.month(unix_s).end_unix_s > unix_s
 
 
@@ -65,6 +65,6 @@ def test_too_long_from_now_is_refused() -> None:
 def test_what_was_stored_before_has_a_date_all_the_same(unix_s: float) -> None:
     for zone in ("UTC", "Pacific/Kiritimati", "Etc/GMT+12"):
         calendar = Calendar(in_zone(zone))
-        assert calendar.said(unix_s)
+        assert calendar.text(unix_s)
         assert calendar.day(unix_s).end_unix_s
         assert calendar.moment("9999-12-31T23:59:59-14:00") == calendar.moment("9999-12-31")

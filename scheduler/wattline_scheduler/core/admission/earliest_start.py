@@ -19,8 +19,8 @@ def is_past(state: State, spec: JobSpec, now: Now) -> str:
     if not spec.windows.deadline:
         return ""
     deadline = state.calendar.moment(spec.windows.deadline)
-    said = state.calendar.said(deadline)
-    return f"deadline has passed ({said})" if deadline <= now.unix_s else ""
+    at = state.calendar.text(deadline)
+    return f"deadline has passed ({at})" if deadline <= now.unix_s else ""
 
 
 class Earliest(NamedTuple):
@@ -34,21 +34,21 @@ class Earliest(NamedTuple):
 
 def earliest(state: State, owner: UserName, spec: JobSpec, now: Now) -> Earliest:
     """Computes it from the reservation, the used-up daily and monthly quotas, and the windows."""
-    said, found = state.calendar.said, Earliest(now.unix_s, "")
+    at, found = state.calendar.text, Earliest(now.unix_s, "")
     record = state.reservations.get(spec.reservation)
     if record is not None and record.start_unix_s > found.unix_s:
-        begins = f"its reservation {record.name} begins {said(record.start_unix_s)}"
+        begins = f"its reservation {record.name} begins {at(record.start_unix_s)}"
         found = Earliest(record.start_unix_s, begins)
     used_up = state.work.quotas.used_up(spec.account or owner, spec.queue)
     if used_up is not None and used_up.until_unix_s > found.unix_s:
-        until = f"the quota of {used_up.name} is used up until {said(used_up.until_unix_s)}"
+        until = f"the quota of {used_up.name} is used up until {at(used_up.until_unix_s)}"
         found = Earliest(used_up.until_unix_s, until)
     opening = opens_from(state, spec, found.unix_s, now)
     if opening > found.unix_s:
-        found = Earliest(opening, _and(found.why, f"its next window opens {said(opening)}"))
+        found = Earliest(opening, _and(found.why, f"its next window opens {at(opening)}"))
     if record is not None and found.unix_s >= record.end_unix_s:
         ends = "ended" if record.end_unix_s <= now.unix_s else "ends"
-        ends = f"its reservation {record.name} {ends} {said(record.end_unix_s)}"
+        ends = f"its reservation {record.name} {ends} {at(record.end_unix_s)}"
         return Earliest(math.inf, _and(found.why, ends))
     return found
 
@@ -64,9 +64,9 @@ def cannot_be_met(state: State, owner: UserName, spec: JobSpec, now: Now) -> str
         return past
     calendar, runtime_s = state.calendar, spec.limits.runtime_s
     deadline = calendar.moment(spec.windows.deadline)
-    late = f"cannot be done by its deadline, {calendar.said(deadline)}"
+    late = f"cannot be done by its deadline, {calendar.text(deadline)}"
     if deadline - runtime_s <= now.unix_s:
-        starts_by = calendar.said(deadline - runtime_s)
+        starts_by = calendar.text(deadline - runtime_s)
         lasts = f"it may run {format_duration(runtime_s)}, so it had to start by {starts_by}"
         return f"{late}: {lasts}"
     start = earliest(state, owner, spec, now)
@@ -85,7 +85,7 @@ def too_late(state: State, spec: JobSpec, start_unix_s: float) -> str:
     if start_unix_s + runtime_s <= deadline:
         return ""
     lasts = f", and it may run {format_duration(runtime_s)}" if runtime_s else ""
-    return f"too late for its deadline, {state.calendar.said(deadline)}{lasts}"
+    return f"too late for its deadline, {state.calendar.text(deadline)}{lasts}"
 
 
 def opens(state: State, spec: JobSpec, now: Now) -> UnixTime:
@@ -106,4 +106,4 @@ def closed(state: State, spec: JobSpec, now: Now) -> str:
     opening = opens(state, spec, now)
     if opening <= now.unix_s:
         return ""
-    return f"waits for its window, which opens {state.calendar.said(opening)}"
+    return f"waits for its window, which opens {state.calendar.text(opening)}"

@@ -90,9 +90,9 @@ def _report(state: State, one: QuotaState, now: Now) -> None:
     ledger, periods = state.ledger, _periods(state, one.quota, now)
     before = ledger.last_report(one.key)
     valid = before if before in periods.values() else None
-    said = periods[one.closed_by] if one.closed_by is not None else None
-    if said is not None and (valid is None or said.until_unix_s > valid.until_unix_s):
-        state.journal.save(ledger.record_report(one.key, said, now.unix_s))
+    current = periods[one.closed_by] if one.closed_by is not None else None
+    if current is not None and (valid is None or current.until_unix_s > valid.until_unix_s):
+        state.journal.save(ledger.record_report(one.key, current, now.unix_s))
         state.journal.note("quota_used_up", one.closed, now, level="warning")
     elif before is not None and valid is None:
         state.journal.save(ledger.record_report(one.key, None, now.unix_s))
@@ -127,7 +127,7 @@ def _evaluate(state: State, one: QuotaState, now: Now) -> None:
 
 def _close(state: State, one: QuotaState, used: str, until: UnixTime) -> None:
     one.resets_unix_s = until
-    one.closed = f"quota exceeded: {one.name} {used}; resets {state.calendar.said(until)}"
+    one.closed = f"quota exceeded: {one.name} {used}; resets {state.calendar.text(until)}"
 
 
 # --- jobs that wait for quotas ------------------------------------------------------------
@@ -220,21 +220,21 @@ def would_break(state: State, job: Job, account: str, queue: str) -> str:
     all_held = Held(sum(one.milli for one in held), sum(one.mw for one in held))
     before = state.work.quotas.of(job.account, job.spec.queue)
     for number in state.work.quotas.of(account, queue):
-        room = state.work.quotas.all[number].headroom()
-        limit = exceeded(room, all_held) if number not in before else None
+        left = state.work.quotas.all[number].headroom()
+        limit = exceeded(left, all_held) if number not in before else None
         if limit is not None:
-            return f"job {job.id} runs with {_left_said(room, limit, all_held)}"
+            return f"job {job.id} runs with {_overuse_text(left, limit, all_held)}"
     return ""
 
 
-def _left_said(room: QuotaRoom, limit: QuotaLimit, held: Held) -> str:
+def _overuse_text(left: QuotaRoom, limit: QuotaLimit, held: Held) -> str:
     if limit == "gpus":
-        has, most, used = map(quota_gpus, (held.milli, room.most_milli, room.used_milli))
-        return (
-            f"{has}, more than the quota of {room.name} has left: {most} at a time, {used} in use"
-        )
-    has, most, used = map(quota_watts, (held.mw, room.most_mw, room.used_mw))
-    return f"{has}, more than the quota of {room.name} has left: {most} at a time, {used} booked"
+        has, most, used = map(quota_gpus, (held.milli, left.most_milli, left.used_milli))
+        most = f"{most} at a time, {used} in use"
+    else:
+        has, most, used = map(quota_watts, (held.mw, left.most_mw, left.used_mw))
+        most = f"{most} at a time, {used} booked"
+    return f"{has}, more than the quota of {left.name} has left: {most}"
 
 
 def _held(state: State, attempt: Attempt) -> Held:

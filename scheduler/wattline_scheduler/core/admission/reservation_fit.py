@@ -47,8 +47,8 @@ def impossible_inside(state: State, owner: UserName, spec: JobSpec, now: Now) ->
     return (
         _by_time(state, owner, spec, now)
         or _by_nodes(state, record, shape_of(spec), now)
-        or _by_room(state, record, shape_of(spec), now)
-        or _by_what_follows(state, owner, spec, record, now)
+        or _by_headroom(state, record, shape_of(spec), now)
+        or _by_next_reservation(state, owner, spec, record, now)
     )
 
 
@@ -102,7 +102,7 @@ def _has_labels(state: State, node: NodeId, shape: Shape) -> bool:
     return shape.labels <= state.nodes[node].site.labels.items()
 
 
-def _by_room(state: State, record: ReservationRecord, shape: Shape, now: Now) -> str:
+def _by_headroom(state: State, record: ReservationRecord, shape: Shape, now: Now) -> str:
     """Reason if the nodes fit one by one but not together, even at full budgets."""
     whole = whole_site(state, now)
     able = _able(state, record, shape, now)
@@ -116,7 +116,7 @@ def _by_room(state: State, record: ReservationRecord, shape: Shape, now: Now) ->
     return f"even if reservation {record.name} were empty, at full budgets: {why}"
 
 
-def _by_what_follows(
+def _by_next_reservation(
     state: State, owner: UserName, spec: JobSpec, record: ReservationRecord, now: Now
 ) -> str:
     """Reason if the next reservation of its nodes begins before the job would end.

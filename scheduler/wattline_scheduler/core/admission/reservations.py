@@ -43,7 +43,7 @@ def reserved_text(state: State, node: NodeId, now: Now) -> str:
 
 def _span(state: State, record: ReservationRecord) -> Span:
     """The planner's form of one; omits nodes that have left the site file."""
-    position, said = state.picture.position, state.calendar.said
+    position, at = state.picture.position, state.calendar.text
     nodes = [position[node] for node in record.nodes if node in position]
     return Span(
         record.name,
@@ -51,8 +51,8 @@ def _span(state: State, record: ReservationRecord) -> Span:
         record.end_unix_s,
         np.array(nodes, np.int64),
         format_grantees(record.accounts, record.users),
-        said(record.start_unix_s),
-        said(record.end_unix_s),
+        at(record.start_unix_s),
+        at(record.end_unix_s),
     )
 
 
@@ -65,7 +65,7 @@ def waits_for(state: State, spec: JobSpec, now: Now) -> str:
     record = state.reservations.get(spec.reservation)
     if record is None or record.start_unix_s <= now.unix_s:
         return ""
-    begins = state.calendar.said(record.start_unix_s)
+    begins = state.calendar.text(record.start_unix_s)
     return f"waits for its reservation {record.name}, which begins {begins}"
 
 
@@ -101,7 +101,7 @@ def tick_reservations(state: State, now: Now) -> None:
             end(state, record, f"{record.name} is over", SCHEDULER, now)
         elif record.phase == "planned" and is_active(record, now):
             _put(state, record, "active", now)
-            text = f"reservation {record.name} has begun: {said(state, record)}"
+            text = f"reservation {record.name} has begun: {describe(state, record)}"
             others = by_part(state, record)[1]
             still = f"; {named('job', others)} still run{'' if len(others) > 1 else 's'} there"
             text += still if others else ""
@@ -147,9 +147,9 @@ def by_part(state: State, record: ReservationRecord) -> tuple[tuple[JobId, ...],
     return tuple(sorted(inside)), tuple(sorted(jobs.keys() - inside))
 
 
-def said(state: State, record: ReservationRecord) -> str:
+def describe(state: State, record: ReservationRecord) -> str:
     """Formats `a1, a2 (2 nodes) for account vision from … until …`."""
     calendar, nodes = state.calendar, listed(record.nodes, MAX_NODES_NAMED)
     grantees = format_grantees(record.accounts, record.users)
-    times = f"from {calendar.said(record.start_unix_s)} until {calendar.said(record.end_unix_s)}"
+    times = f"from {calendar.text(record.start_unix_s)} until {calendar.text(record.end_unix_s)}"
     return f"{counted(len(record.nodes), 'node')} ({nodes}) for {grantees} {times}"

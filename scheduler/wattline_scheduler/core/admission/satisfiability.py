@@ -58,10 +58,10 @@ def malformed(spec: JobSpec) -> str:
 
     Our clients check the same before they submit; others may not.
     """
-    return _beyond_any_site(spec) or "; ".join(_told(job_problems(spec)))
+    return _beyond_any_site(spec) or "; ".join(_bounded(job_problems(spec)))
 
 
-def _told(problems: Sequence[str]) -> list[str]:
+def _bounded(problems: Sequence[str]) -> list[str]:
     """Limits problems to the size of an answer, since some quote their input."""
     return [visible_line(problem[:MAX_CHARS_TOLD]) for problem in problems[:MAX_PROBLEMS_TOLD]]
 
@@ -214,8 +214,10 @@ def _whole(state: State, now: Now) -> Snapshot:
     known = [node for node in state.nodes.values() if node.record.incarnation > 0]
     offers = tuple(_empty(offer_of(state, node, now), node) for node in known)
     base_mw = {offer.node: _least_mw(state, offer) for offer in offers}
-    rooms = tuple(_whole_room(state, row, base_mw) for row in state.domains.rows)
-    return snapshot_of(now.mono_s, offers, rooms, [state.domains.rows_of[o.node] for o in offers])
+    headrooms = tuple(_whole_headroom(state, row, base_mw) for row in state.domains.rows)
+    return snapshot_of(
+        now.mono_s, offers, headrooms, [state.domains.rows_of[o.node] for o in offers]
+    )
 
 
 def _least_mw(state: State, offer: NodeOffer) -> int:
@@ -223,7 +225,7 @@ def _least_mw(state: State, offer: NodeOffer) -> int:
     return min(offer.kept.kept_mw, state.nodes[offer.node].site.nameplate_mw)
 
 
-def _whole_room(state: State, row: Row, base_mw: Mapping[NodeId, int]) -> RowRoom:
+def _whole_headroom(state: State, row: Row, base_mw: Mapping[NodeId, int]) -> RowRoom:
     domain = state.domains.by_id[row.domain]
     counted = sum(counted_mw(base_mw.get(node, 0), share) for node, share in row.shares.items())
     room_mw = domain.budget_mw - state.domains.declared_mw(domain.id) - counted
@@ -265,15 +267,15 @@ def _without_labels(state: State, shape: Shape, labelled: int) -> str:
     names = {name for name, _ in lacks}
     known = {pair for pair in there if pair[0] in names} or there
     nearest = f"; nodes with {labels_text(shape.labels & best)} lack {labels_text(lacks)}"
-    said = nearest if shape.labels & best else ""
-    return f"no node has {wanted}{said}; the site's labels are {_few(known)}"
+    hint = nearest if shape.labels & best else ""
+    return f"no node has {wanted}{hint}; the site's labels are {_few(known)}"
 
 
 def _few(pairs: Collection[tuple[str, str]]) -> str:
     return listed([f"{name}={value}" for name, value in sorted(pairs)], MAX_NAMED) or "none"
 
 
-def _said(gpu_milli: int) -> str:
+def _gpus_text(gpu_milli: int) -> str:
     return "GPUs" if gpu_milli == WHOLE_GPU else f"{gpu_milli / WHOLE_GPU:g} of a GPU"
 
 
@@ -302,7 +304,7 @@ def lacking(offers: Sequence[NodeOffer], shape: Shape, able: int, where: str) ->
     memory = (gpu.memory_bytes * part // WHOLE_GPU for gpu in gpus if is_of_type(gpu, shape))
     largest = max(memory, default=0)
     if shape.gpu_memory_min_bytes > largest:
-        wants = f"wants {_said(part)} with {gib(shape.gpu_memory_min_bytes, is_wanted=True)}"
+        wants = f"wants {_gpus_text(part)} with {gib(shape.gpu_memory_min_bytes, is_wanted=True)}"
         which = " of that type" if shape.gpu_type else ""
         return f"{wants}; the largest{which} has {gib(largest)}"
     most = max((sum(suits(g, shape) for g in offer.gpus) for offer in offers), default=0)

@@ -11,7 +11,7 @@ from wattline_scheduler.core.lifecycle.fair_share import note_end, within
 from wattline_scheduler.core.lifecycle.job_state import save_gang
 from wattline_scheduler.core.lifecycle.restore_guard import drop_strays, note_stray
 from wattline_scheduler.core.model import command_outbox
-from wattline_scheduler.core.model.jobs.exit_reasons import meaning, say
+from wattline_scheduler.core.model.jobs.exit_reasons import describe_exit, meaning
 from wattline_scheduler.core.model.jobs.job import Attempt, Ending, Gang, Paused, Running, Starting
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.problems import begin
@@ -93,7 +93,7 @@ def take_end(state: State, node: NodeNow, attempt: Attempt, end: TaskExit, now: 
         text = f"{attempt.record.ref} left processes that could not be ended: {pids}"
         subject = f"{node.id} {attempt.record.ref}"
         begin(state, "processes_left", subject, text, now, job=gang.job.id, node=node.id)
-    attempt_over(state, gang, cause, f"{say(end)} (on {node.id})", now)
+    attempt_over(state, gang, cause, f"{describe_exit(end)} (on {node.id})", now)
 
 
 def _outcome(gang: Gang, outcome: JobState) -> JobState:

@@ -35,16 +35,16 @@ BELIEVED_S = 5.0
 
 def tick_out_of_band(state: State, now: Now) -> None:
     """Fails attempts that timed out, and starts new ones where needed, once a second."""
-    tries = state.off_attempts
-    for name, one in list(tries.under_way.items()):
+    attempts = state.off_attempts
+    for name, one in list(attempts.under_way.items()):
         if now.mono_s - one.since > _limit_s(state.nodes[name]):
             late = OutOfBandDone(name, one.number, None, "nothing came of it")
             out_of_band_done(state, late, now)
-    if not state.overruns or now.mono_s - tries.checked_at < CHECK_PERIOD_S * 0.99:
+    if not state.overruns or now.mono_s - attempts.checked_at < CHECK_PERIOD_S * 0.99:
         return
-    tries.checked_at = now.mono_s
-    room = max(0, MAX_UNDER_WAY - len(tries.under_way))
-    for node, why in to_switch_off(state, now)[:room]:
+    attempts.checked_at = now.mono_s
+    free = max(0, MAX_UNDER_WAY - len(attempts.under_way))
+    for node, why in to_switch_off(state, now)[:free]:
         _begin_unasked(state, node, why, now)
 
 

@@ -125,7 +125,7 @@ def _paused_without_gain(state: State, chosen: list[Gang], missing: set[int]) ->
 
 def _not_coming(state: State, left_mw: Mapping[int, int]) -> dict[int, int]:
     """Shortfall beyond the watts that will soon be free."""
-    soon = _on_its_way(state)
+    soon = _soon_free(state)
     return {row: mw - soon.get(row, 0) for row, mw in left_mw.items()}
 
 
@@ -136,7 +136,7 @@ def _is_due(state: State, domain: DomainId, now: Now) -> bool:
     return now.mono_s - state.short_since[domain] >= SHORT_PATIENCE_S
 
 
-def _on_its_way(state: State) -> dict[int, int]:
+def _soon_free(state: State) -> dict[int, int]:
     """Watts of GPUs that will be idle soon, by row."""
     relief: dict[int, int] = {}
     for node in state.nodes.values():
@@ -159,9 +159,9 @@ def relief_of(state: State, gangs: Collection[Gang], *, for_useful: bool = False
     for name, indices in gpus.items():
         node = state.nodes[name]
         load = state.fleet.loads.get(name) if for_useful else None
-        kept_mw = {gpu.index: gpu.useful_mw for gpu in load.gpus} if load is not None else {}
+        useful_mw = {gpu.index: gpu.useful_mw for gpu in load.gpus} if load is not None else {}
         freed_mw = sum(
-            kept_mw.get(index, gpu_floor_mw(node.gpus[index])) - node.gpus[index].idle_mw
+            useful_mw.get(index, gpu_floor_mw(node.gpus[index])) - node.gpus[index].idle_mw
             for index in indices
             if index in node.gpus
             and is_controlled(node.gpus[index])

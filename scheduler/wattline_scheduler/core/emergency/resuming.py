@@ -104,13 +104,13 @@ class ResumeHeadroom:
         if not (self._fits(rows, self.left_at_useful) or is_alone):
             return False  # not even without its own watts
         loads = self._with(gang)
-        keeps = {row: self.left_at_useful[row] for row in rows}
+        useful = {row: self.left_at_useful[row] for row in rows}
         floors = {row: self.left_at_floors[row] for row in rows}
-        self._take_off(keeps, loads, lambda load: load.useful_mw)
+        self._take_off(useful, loads, lambda load: load.useful_mw)
         self._take_off(floors, loads, lambda load: load.floor_mw)
-        if not (self._fits(rows, keeps) or (is_alone and self._fits(rows, floors))):
+        if not (self._fits(rows, useful) or (is_alone and self._fits(rows, floors))):
             return False
-        for left_mw, after in ((self.left_at_useful, keeps), (self.left_at_floors, floors)):
+        for left_mw, after in ((self.left_at_useful, useful), (self.left_at_floors, floors)):
             for row, mw in after.items():
                 left_mw[row] = mw
         self._loads |= loads

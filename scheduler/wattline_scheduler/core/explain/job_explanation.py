@@ -221,7 +221,7 @@ def _with_outlook(state: State, view: ExplainView, asked: _Asked, now: Now) -> P
     is_free = not stuck and asked.quota_until is None and not asked.backoff_s
     if is_free and asked.opens > now.unix_s:  # more headroom would not open the window
         if found.within_s == 0.0:
-            text = f"without its windows it would start now; {state.calendar.said(asked.opens)}"
+            text = f"without its windows it would start now; {state.calendar.text(asked.opens)}"
             helps = (Remedy("window", f"{text} the next one opens"),)
     elif is_free:
         helps = yield from remedies(state, case, asked.owner, asked.spec)
@@ -250,6 +250,6 @@ def _start(state: State, found: Forecast, asked: _Asked, now: Now) -> tuple[Unix
     why = why if opening <= start else f"{why}, and its window opens again"
     record = state.reservations.get(asked.spec.reservation)
     if record is not None and opening >= record.end_unix_s:
-        then = state.calendar.said(opening)
+        then = state.calendar.text(opening)
         return None, f"unknown: {why}, {then}, its reservation {record.name} is over"
     return opening, why

@@ -36,11 +36,11 @@ def tick_cooling(state: State, draws: dict[NodeId, Draw], now: Now) -> None:
 
 def restore(state: State, saved: tuple[PlantRecord, ...], now: Now) -> None:
     """Restores the zones of the site file, their declared units and their saved limits."""
-    said = {record.zone: record.units_said for record in saved}
+    declared = {record.zone: record.units_said for record in saved}
     for domain in state.site.domains:
         if domain.plant is None:
             continue
-        zone = ZoneNow(domain.plant, now.mono_s, said.get(domain.id))
+        zone = ZoneNow(domain.plant, now.mono_s, declared.get(domain.id))
         left = state.limits.get((domain.id, CAPACITY))
         zone.capacity.now_mw = None if left is None else left.value_mw
         if domain.plant.inlet_limit_c is not None:
@@ -216,9 +216,9 @@ def set_units(state: State, user: UserName, request: SetUnits, now: Now) -> Answ
         return Denied("not_found", f"no zone {request.zone!r} has units in the site file ({known})")
     if not 0 <= request.units <= zone.plant.units:
         return Denied("bad_request", f"{request.zone} has {zone.plant.units} units, not more")
-    said = None if request.units == zone.plant.units else request.units
-    zone.units_said = said
-    record = PlantRecord(request.zone, said, user, request.reason, now.unix_s)
+    declared = None if request.units == zone.plant.units else request.units
+    zone.units_said = declared
+    record = PlantRecord(request.zone, declared, user, request.reason, now.unix_s)
     state.journal.save(record)
     why = f" ({request.reason})" if request.reason else ""
     text = f"{request.zone}: {request.units} of {zone.plant.units} units in service, says {user}"

@@ -26,7 +26,7 @@ meanwhile: it does not open again."""
 
 def tick_planned(state: State, now: Now) -> None:
     """Looks up windows, begins due limits, drops cancelled ones, at every tick."""
-    _look_up(state, now)
+    _update_planned(state, now)
     for record in list(state.limits.values()):
         if record.phase == "planned" and record.start_unix_s <= now.unix_s + budget_limits.ARM_S:
             _begin(state, record, now)
@@ -34,7 +34,7 @@ def tick_planned(state: State, now: Now) -> None:
             budget_limits.drop(state, record, now)
 
 
-def _look_up(state: State, now: Now) -> None:
+def _update_planned(state: State, now: Now) -> None:
     calendar = state.calendar
     if now.unix_s < calendar.newest_unix_s - CLOCK_SET_BACK_S:
         for entry in calendar.entries:
@@ -86,7 +86,7 @@ def _begin(state: State, record: LimitRecord, now: Now) -> None:
 
 def _in_words(state: State, record: LimitRecord) -> str:
     ramp = f" over {format_duration(record.ramp_s)}" if record.ramp_s else ""
-    until = "" if record.end_unix_s is None else f" until {state.calendar.said(record.end_unix_s)}"
+    until = "" if record.end_unix_s is None else f" until {state.calendar.text(record.end_unix_s)}"
     why = f" ({record.why})" if record.why else ""
     return f"{record.name} limits the budget to {power_text(record.value_mw)}{ramp}{until}{why}"
 

@@ -34,10 +34,10 @@ def note_stray(state: State, ref: TaskRef, node: NodeId) -> None:
 
 def drop_strays(state: State, node: NodeId, listed: set[TaskRef], now: Now) -> None:
     """Drops the strays of a node that are not in `listed`."""
-    gone = [ref for ref, at in state.strays.items() if at == node and ref not in listed]
-    for ref in gone:
+    dropped = [ref for ref, at in state.strays.items() if at == node and ref not in listed]
+    for ref in dropped:
         del state.strays[ref]
-    if gone:
+    if dropped:
         _check_complete(state, now)
 
 

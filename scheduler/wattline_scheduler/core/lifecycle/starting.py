@@ -136,14 +136,14 @@ def start_covered(state: State, node: NodeNow, now: Now) -> None:
             advance(state, gang, now)
 
 
-def give_up_late(state: State, now: Now) -> None:
+def expire_starts(state: State, now: Now) -> None:
     """Requeues gangs whose watts were not granted in time, or whose node is silent or off."""
     for gang in waiting_gangs(state):
         if not isinstance(gang.phase, Starting):
             continue
-        gone = [a.node for a in gang.live if state.nodes[a.node].state in ("silent", "off")]
-        if gone:
-            end_gang(state, gang, "requeued", f"{gone[0]} went away before the start", now)
+        unavailable = [a.node for a in gang.live if state.nodes[a.node].state in ("silent", "off")]
+        if unavailable:
+            end_gang(state, gang, "requeued", f"{unavailable[0]} went away before the start", now)
         elif now.mono_s - gang.phase.since > START_WAIT_S:
             reason = f"its watts were not found within {START_WAIT_S:.0f} s"
             end_gang(state, gang, "requeued", reason, now)

@@ -43,13 +43,13 @@ def check_promises(state: State, before: Iterable[JobId], now: Now) -> None:
         job = state.work.jobs[number]
         if math.isinf(start) or job.late:
             continue
-        room_unix_s = now.unix_s + max(0.0, start - now.mono_s)
-        start_unix_s = opens_from(state, job.spec, room_unix_s, now)
+        free_unix_s = now.unix_s + max(0.0, start - now.mono_s)
+        start_unix_s = opens_from(state, job.spec, free_unix_s, now)
         late = too_late(state, job.spec, start_unix_s)
         if not late:
             continue
-        said = state.calendar.said(start_unix_s)
-        job.at_risk = f"may not start before {said}: {late}"
+        at = state.calendar.text(start_unix_s)
+        job.at_risk = f"may not start before {at}: {late}"
         _report_risk(state, job, now)
 
 
@@ -72,11 +72,9 @@ def check_pace(state: State, job: Job, now: Now) -> None:
     if end_unix_s <= deadline:
         job.at_risk = ""
         return
-    said, by = state.calendar.said(end_unix_s), state.calendar.said(deadline)
+    at, by = state.calendar.text(end_unix_s), state.calendar.text(deadline)
     until = (
-        f"even if it went on now it would run until {said}"
-        if is_paused
-        else f"it runs until {said}"
+        f"even if it went on now it would run until {at}" if is_paused else f"it runs until {at}"
     )
     job.at_risk = f"going by how far it is, {until}: too late for its deadline, {by}"
     _report_risk(state, job, now)
@@ -133,11 +131,11 @@ def note_gates(state: State, job: Job, now: Now) -> None:
 
 def _check_deadline(state: State, job: Job, now: Now) -> None:
     deadline = state.calendar.moment(job.spec.windows.deadline)
-    said = state.calendar.said(deadline)
+    at = state.calendar.text(deadline)
     waiting = [gang for gang in job.gangs if isinstance(gang.phase, Pending)]
     if deadline <= now.unix_s:
-        job.late = f"its deadline, {said}, has passed"
-        end_gangs(state, waiting, "timeout", f"not started by its deadline, {said}", now)
+        job.late = f"its deadline, {at}, has passed"
+        end_gangs(state, waiting, "timeout", f"not started by its deadline, {at}", now)
     elif waiting:
         job.late = cannot_be_met(state, job.record.owner, job.spec, now)
     if not job.late:

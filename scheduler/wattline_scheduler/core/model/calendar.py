@@ -106,7 +106,7 @@ class Calendar:
         aware = at if at.tzinfo is not None else at.replace(tzinfo=self.zone)
         return UnixTime(_dated(aware.timestamp()))
 
-    def said(self, unix_s: float) -> str:
+    def text(self, unix_s: float) -> str:
         """Formats a time in the site's time zone."""
         return f"{self._at(unix_s):%Y-%m-%d %H:%M %Z}"
 

@@ -54,7 +54,7 @@ class Journal:
         self._speaker: NodeId | None = None
         """The node whose message is being handled."""
         self._of_nodes = EventBound(NODE_EVENTS)
-        self._tries_of_nodes = EventBound(NODE_TRY_EVENTS)
+        self._attempts_of_nodes = EventBound(NODE_TRY_EVENTS)
         self._refused = EventBound(REFUSED_ACTS)
         self.newest_act = newest_act
         """Number of the newest action."""
@@ -129,7 +129,7 @@ class Journal:
 
     def sum_up(self, now: Now) -> None:
         """Writes one summary event per cause with surplus events in a past minute, once a tick."""
-        for bound in (self._of_nodes, self._tries_of_nodes):
+        for bound in (self._of_nodes, self._attempts_of_nodes):
             for one in bound.take_over(now):
                 node = NodeId(one.cause)
                 text = f"{node}: {one.count} more events within a minute, the last: {one.last}"
@@ -142,7 +142,7 @@ class Journal:
         node = self._speaker
         if node is None or kind.startswith("job_"):
             return True
-        bound = self._of_nodes if job is None else self._tries_of_nodes
+        bound = self._of_nodes if job is None else self._attempts_of_nodes
         return bound.admit(node, text, now)
 
     def _write(self, event: EventView) -> None:

@@ -118,8 +118,8 @@ def _on_one(state: State, asker: Asker, request: OnJobs, target: Target, now: No
         text = f"{planned.name} {one.would}{ends}"
     else:
         owner = job.record.owner
-        said = one.describe(planned)
-        state.journal.act(one.event, said, now, actor=asker.user, owner=owner, job=job.id)
+        summary = one.describe(planned)
+        state.journal.act(one.event, summary, now, actor=asker.user, owner=owner, job=job.id)
         text = one.do(state, planned, asker.user, now)
     return _row(target, text, len(planned.gangs))
 

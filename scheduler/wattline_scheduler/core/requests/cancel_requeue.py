@@ -164,13 +164,13 @@ def _of_requeue(state: State, target: Target, job: Job, now: Now) -> PlannedActi
     if denied is not None:
         return denied
     if job.is_ended:
-        gone = "" if job.has_run else never(state, job.spec, {})
+        never_starts = "" if job.has_run else never(state, job.spec, {})
         used = used_up(job, job.spec.limits, state.site.tariff)
-        if used and not gone:
+        if used and not never_starts:
             text = f"{meant(target, job)} {used}; raise that first with `wattline update`"
             return Denied("impossible", text)
         problem = (
-            gone
+            never_starts
             or cannot_be_met(state, owner, job.spec, now)
             or impossible(state, job.spec, now)
             or impossible_inside(state, owner, job.spec, now)

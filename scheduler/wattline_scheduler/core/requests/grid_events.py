@@ -39,10 +39,10 @@ def add(state: State, user: UserName, request: GridEvent, now: Now) -> Answer:
         return full
     state.limits[record.domain, record.name] = record
     state.journal.save(record)
-    said = state.calendar.said
+    at = state.calendar.text
     text = (
         f"{record.domain}: {record.name} limits the budget to {power_text(record.value_mw)} from "
-        f"{said(record.start_unix_s)} until {said(record.end_unix_s or 0.0)}"
+        f"{at(record.start_unix_s)} until {at(record.end_unix_s or 0.0)}"
     )
     why = f" ({record.why})" if record.why else ""
     state.journal.act("grid_event_planned", text + why, now, actor=user)

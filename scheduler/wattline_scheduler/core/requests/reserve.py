@@ -16,7 +16,7 @@ from wattline_protocol.wire.client_messages import (
     Done,
 )
 from wattline_protocol.wire.reservations import Reserve, Unreserve
-from wattline_scheduler.core.admission.reservations import add, by_part, end, said
+from wattline_scheduler.core.admission.reservations import add, by_part, describe, end
 from wattline_scheduler.core.leases.fault_barrier import total
 from wattline_scheduler.core.model.events import ClientRequest
 from wattline_scheduler.core.model.jobs.job import Gang
@@ -74,7 +74,7 @@ def reserve(state: State, event: ClientRequest, request: Reserve, now: Now) -> A
         why=request.reason,
     )
     add(state, record, now)
-    text = f"{record.name} keeps {said(state, record)}"
+    text = f"{record.name} keeps {describe(state, record)}"
     why = f" ({record.why})" if record.why else ""
     state.journal.act("reservation_made", f"reservation {text}{why}", now, actor=user)
     return Done(text + _remaining_jobs(state, record, now))
@@ -103,7 +103,7 @@ def _malformed(request: Reserve) -> Denied | None:
 def _taken(state: State, request: Reserve) -> Denied | None:
     known = state.reservations.get(request.name)
     if known is not None:
-        text = f"there is a reservation {known.name} already, of {said(state, known)}"
+        text = f"there is a reservation {known.name} already, of {describe(state, known)}"
         return Denied("conflict", f"{text}; `wattline unreserve {known.name}` takes it back")
     if len(state.reservations) >= MAX_RESERVATIONS:
         text = f"the site has {MAX_RESERVATIONS} reservations that are not over; take some back"
@@ -202,7 +202,7 @@ def _overlap(
     state: State, others: dict[NodeId, ReservationRecord], taken: Sequence[NodeId]
 ) -> Denied:
     calendar, one = state.calendar, others[taken[0]]
-    times = f"from {calendar.said(one.start_unix_s)} until {calendar.said(one.end_unix_s)}"
+    times = f"from {calendar.text(one.start_unix_s)} until {calendar.text(one.end_unix_s)}"
     text = f"{listed(taken)} would be reserved twice: {taken[0]} is by {one.name} {times}"
     return Denied("conflict", text)
 

@@ -153,8 +153,8 @@ def _not_at_hand(state: State, number: JobId, outcome: JobState | None) -> Denie
     """Denies an action on a job that is not in memory. `outcome`: its state on disk."""
     if outcome is None:
         return no_job(number, state.next_job)
-    kept = f"only the newest {MAX_ENDED_JOBS} jobs that ended are kept at hand"
-    return Denied("not_found", f"job {number} ended {outcome}, and {kept}: submit it again")
+    rule = f"only the newest {MAX_ENDED_JOBS} jobs that ended are kept at hand"
+    return Denied("not_found", f"job {number} ended {outcome}, and {rule}: submit it again")
 
 
 def _some(job: Job, pairs: list[tuple[int, int]]) -> Target:

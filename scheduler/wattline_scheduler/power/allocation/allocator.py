@@ -160,7 +160,7 @@ class _Rising:
         some = np.flatnonzero(goal_mw > self.has_mw)
         if len(some) and self._left_mw.any():
             rank = _ranks(self._gpus.gain[some])
-            self._give(some, goal_mw[some], rank, rank + 1.0)
+            self._grant(some, goal_mw[some], rank, rank + 1.0)
 
     def _to(self, goal: Ints, weight: Floats | None = None) -> Floats:
         """Raise all towards their goals by strict priority; returns the goals."""
@@ -177,10 +177,10 @@ class _Rising:
             yield some[priorities == priority]
 
     def _raise(self, some: Ints, goal_mw: Floats, weight: Floats) -> None:
-        row = self._give(some, goal_mw, self.has_mw[some] / (goal_mw * weight), 1.0 / weight)
+        row = self._grant(some, goal_mw, self.has_mw[some] / (goal_mw * weight), 1.0 / weight)
         self.row[some] = np.where(self.row[some] < 0, row, self.row[some])
 
-    def _give(self, some: Ints, goal_mw: Floats, start: Floats, end: Floats) -> Ints:
+    def _grant(self, some: Ints, goal_mw: Floats, start: Floats, end: Floats) -> Ints:
         lacks_mw = goal_mw - self.has_mw[some]
         rise = Rise(self._group[some], start, end, lacks_mw * self._cost[some])
         filled = fill(self._matrix, rise, self._left_mw)

@@ -124,9 +124,9 @@ class Draw:
 
     def _fade(self) -> None:
         self.bins = [count // 2 for count in self.bins]
-        kept = sum(self.bins)
-        self.sum_mw = self.sum_mw * kept // self.samples if self.samples else 0
-        self.samples, self.beyond, self._refresh_at = kept, self.beyond // 2, 0
+        retained = sum(self.bins)
+        self.sum_mw = self.sum_mw * retained // self.samples if self.samples else 0
+        self.samples, self.beyond, self._refresh_at = retained, self.beyond // 2, 0
 
     def _quantile(self, permille: int, first: int) -> int:
         """Quantile, linearly interpolated within its bin."""

@@ -120,7 +120,7 @@ class InletControl:
         self._at = at
         if inlet_c is None:
             return self._step_blind(passed_s, at)
-        error_c = self._look_ahead(inlet_c, passed_s, at) - self.aim_c
+        error_c = self._predict(inlet_c, passed_s, at) - self.aim_c
         share = self.share_permille
         if share is None:
             share = self._begin(min(float(PERMILLE), heat_permille), error_c)
@@ -164,7 +164,7 @@ class InletControl:
         self._start_at(now if now <= bound else max(bound, fallen))
         return self.share_permille
 
-    def _look_ahead(self, inlet_c: float, passed_s: float, at: Instant) -> float:
+    def _predict(self, inlet_c: float, passed_s: float, at: Instant) -> float:
         """The predicted inlet if its present rise continues."""
         if self._seen_at is None or self.is_blind:
             self._fast_c = self._slow_c = inlet_c

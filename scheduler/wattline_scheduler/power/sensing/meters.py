@@ -255,8 +255,8 @@ class MeterNow:
         if now_mw > self.held_mw:
             self._unexplained.append((at, wall_mw))
         elif self._believed_at is not None:
-            kept = 0.5 ** ((at - self._believed_at) / FALL_HALF_S)
-            fallen_mw = now_mw + int((self.held_mw - now_mw) * kept)
+            decay = 0.5 ** ((at - self._believed_at) / FALL_HALF_S)
+            fallen_mw = now_mw + int((self.held_mw - now_mw) * decay)
             self.held_mw = fallen_mw if fallen_mw > TOLERANCE_MIN_MW // 2 else 0
 
     def _settle(self, at: Instant) -> None:

@@ -55,9 +55,9 @@ class Thermal:
         if track is None:
             self._tracks[node, sample.index] = _Track(power_mw, temp_c - inlet_c, at)
             return
-        kept = math.exp(-(at - track.at) / AVERAGE_S)
-        track.power_mw = power_mw + (track.power_mw - power_mw) * kept
-        track.above_c = temp_c - inlet_c + (track.above_c - (temp_c - inlet_c)) * kept
+        decay = math.exp(-(at - track.at) / AVERAGE_S)
+        track.power_mw = power_mw + (track.power_mw - power_mw) * decay
+        track.above_c = temp_c - inlet_c + (track.above_c - (temp_c - inlet_c)) * decay
         track.at = at
 
     def c_per_w(self, node: NodeId, gpu: GpuIndex) -> float | None:

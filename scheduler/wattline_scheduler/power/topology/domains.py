@@ -110,9 +110,9 @@ class Domains:
 
     def withdraw(self, domain: DomainId, name: str, now: Instant) -> Limit | None:
         """Withdraw a limit at once; None if there is no such limit."""
-        gone = self.limits.withdraw(domain, name)
+        withdrawn = self.limits.withdraw(domain, name)
         self._set(domain, now)
-        return gone
+        return withdrawn
 
     def refresh(self, now: Instant) -> bool:
         """Advance the ramps to `now`; returns whether the limits on lease sums have changed."""

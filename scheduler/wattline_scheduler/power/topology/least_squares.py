@@ -21,11 +21,11 @@ class LeastSquares:
 
     def add(self, x: float, y: float, at: Instant) -> None:
         """Add a pair; times must not decrease."""
-        kept = 1.0 if self.at is None else 0.5 ** ((at - self.at) / HALF_LIFE_S)
+        decay = 1.0 if self.at is None else 0.5 ** ((at - self.at) / HALF_LIFE_S)
         self.at = at
-        self.weight = self.weight * kept + 1.0
-        self.x, self.y = self.x * kept + x, self.y * kept + y
-        self.xx, self.xy = self.xx * kept + x * x, self.xy * kept + x * y
+        self.weight = self.weight * decay + 1.0
+        self.x, self.y = self.x * decay + x, self.y * decay + y
+        self.xx, self.xy = self.xx * decay + x * x, self.xy * decay + x * y
 
     def slope(self, spread: float) -> float:
         """y per x, pulled towards 1 as by pairs with that spread of x (ridge)."""

@@ -67,13 +67,13 @@ def _rows(
     normal: Mapping[DomainId, Shares],
     cases: Mapping[DomainId, Mapping[DomainId, Shares]],
 ) -> list[Row]:
-    usual, kept = normal[domain], list[tuple[DomainId, Shares]]()
+    usual, chosen = normal[domain], list[tuple[DomainId, Shares]]()
     for lost, more in sorted(cases[domain].items(), key=lambda item: -len(item[1])):
-        if not any(_covers(other, more) for _, other in kept):
-            kept.append((lost, more))
-    if not kept:
+        if not any(_covers(other, more) for _, other in chosen):
+            chosen.append((lost, more))
+    if not chosen:
         return [Row(domain, None, usual)]
-    return [Row(domain, lost, usual | more) for lost, more in kept]
+    return [Row(domain, lost, usual | more) for lost, more in chosen]
 
 
 def _covers(one: Shares, other: Shares) -> bool:
@@ -91,10 +91,10 @@ def _losses(node: Node, chains: Mapping[DomainId, Sequence[DomainId]]) -> dict[D
     above = dict.fromkeys(domain for name in node.inputs for domain in chains[name])
     losses: dict[DomainId, list[int]] = {}
     for lost in above:
-        gone = [name for name in node.inputs if lost in chains[name]]
-        if len(gone) < len(node.inputs):
+        dead = [name for name in node.inputs if lost in chains[name]]
+        if len(dead) < len(node.inputs):
             losses[lost] = [
-                0 if name in gone else share.after(lost, gone)
+                0 if name in dead else share.after(lost, dead)
                 for name, share in zip(node.inputs, node.shares, strict=True)
             ]
     return losses

@@ -91,8 +91,8 @@ def list_jobs(state: State, request: ListJobs, show_job: ShowJob) -> Parts[Jobs 
     newest = wanted[max(0, len(wanted) - limit) :]
     rows = Rows()
     for at, job in enumerate(reversed(newest)):
-        is_gone = state.work.jobs.get(job.id) is not job  # it left memory since the list began
-        if not is_gone and not rows.add(show_job(job)):
+        has_left = state.work.jobs.get(job.id) is not job  # it left memory since the list began
+        if not has_left and not rows.add(show_job(job)):
             return Jobs(rows.packed(is_reversed=True), is_cut=True)
         if at % ROWS_A_PART == ROWS_A_PART - 1:
             yield

@@ -120,8 +120,8 @@ class Reads:
     def ended(self, jobs: tuple[JobId, ...]) -> dict[JobId, JobState]:
         """Final states of those of the jobs that are no longer in memory. Raises StoreError."""
         known, newest = self._state.work.jobs, self._state.next_job
-        gone = [job for job in jobs if job not in known and job < newest]
-        return self._store.outcomes(gone) if gone else {}
+        evicted = [job for job in jobs if job not in known and job < newest]
+        return self._store.outcomes(evicted) if evicted else {}
 
     def show_job(self, job: Job) -> JobView:
         """The view of a job without its attempts; cached once it has ended."""
@@ -166,8 +166,8 @@ class Reads:
         """Why a job is pending, until when, and what would let it start now. Raises StoreError."""
         job = self._state.work.jobs.get(number)
         if job is None:
-            is_gone = self._store.job(number) is None
-            return no_job(number, self._state.next_job) if is_gone else _is_over(number)
+            has_left = self._store.job(number) is None
+            return no_job(number, self._state.next_job) if has_left else _is_over(number)
         if job.record.state in ENDED_STATES:
             return _is_over(number)
         return Explained((yield from outlook(self._state, job, now)))

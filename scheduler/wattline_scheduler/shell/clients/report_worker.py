@@ -112,11 +112,11 @@ def _answer(made: _Making) -> Reply:
     client, ask = made.ordered.client, made.ordered.ask
     made.report.seek(0)
     made.errors.seek(0)
-    data, said = made.report.read(), made.errors.read().decode(errors="replace")
+    data, output = made.report.read(), made.errors.read().decode(errors="replace")
     _close(made)
     if made.process.returncode != 0:
         status = f"the report's process ended with status {made.process.returncode}"
-        reason = said.strip()[-MAX_ERROR_CHARS:] or status
+        reason = output.strip()[-MAX_ERROR_CHARS:] or status
         return Reply(client, ask, Denied("unavailable", reason))
     return Reply(client, ask, Report(cast("Any", msgspec.Raw(data))))
 

@@ -37,9 +37,9 @@ async def _finished(process: asyncio.subprocess.Process, name: str) -> bytes:
     status = await process.wait()
     if status != 0:
         lines = errors.decode("utf-8", errors="replace").strip().splitlines()
-        said = f": {cut(lines[-1])}" if lines else ""
+        detail = f": {cut(lines[-1])}" if lines else ""
         how = f"signal {-status}" if status < 0 else f"status {status}"
-        raise ReadingFailed(f"{name} ended with {how}{said}")
+        raise ReadingFailed(f"{name} ended with {how}{detail}")
     return out
 
 

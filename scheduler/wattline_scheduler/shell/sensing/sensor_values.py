@@ -53,8 +53,8 @@ def document(data: bytes) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
-        said = cut(data.decode("utf-8", errors="replace").strip())
-        raise ReadingFailed(f"wants JSON, got {said or 'nothing'}") from None
+        text = cut(data.decode("utf-8", errors="replace").strip())
+        raise ReadingFailed(f"wants JSON, got {text or 'nothing'}") from None
 
 
 def number_at(found: Any, pointer: str) -> float:
@@ -163,8 +163,8 @@ def refusal(status: int, body: bytes) -> str:
     """Meaning of an unexpected HTTP status, for the operator."""
     if status in NOT_ALLOWED:
         return f"not allowed (HTTP {status}): check user and secret_file"
-    said = cut(body.decode("utf-8", errors="replace"))
-    return f"HTTP {status}" + (f": {said}" if said else "")
+    text = cut(body.decode("utf-8", errors="replace"))
+    return f"HTTP {status}" + (f": {text}" if text else "")
 
 
 def cut(text: str) -> str:

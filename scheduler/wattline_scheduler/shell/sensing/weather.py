@@ -77,7 +77,7 @@ def _rows(text: str, path: Path) -> Iterator[tuple[int, float]]:
         try:
             yield _hour(row), _checked(float(row[temperature]))
         except (KeyError, TypeError, ValueError) as error:
-            raise ReadingFailed(f"{path}:{rows.line_num}: {_said(error)}") from error
+            raise ReadingFailed(f"{path}:{rows.line_num}: {_problem(error)}") from error
 
 
 def _hour(row: Mapping[str, str]) -> int:
@@ -97,7 +97,7 @@ def _checked(outside_c: float) -> float:
     return outside_c
 
 
-def _said(error: Exception) -> str:
+def _problem(error: Exception) -> str:
     if isinstance(error, KeyError):
         return f"there is no column {error.args[0]}; want time, or month, day and hour"
     return str(error)

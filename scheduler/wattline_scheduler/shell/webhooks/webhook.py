@@ -35,7 +35,7 @@ log = structlog.get_logger()
 class Outcome:
     """Result of one delivery attempt."""
 
-    said: Literal["taken", "again", "refused"]
+    verdict: Literal["taken", "again", "refused"]
     """taken: 2xx; again: to be retried; refused: rejected by the receiver."""
     detail: str = ""
 
@@ -137,11 +137,11 @@ class Hook:
             outcome = post(event)
             tries += 1
             story = {"url": self.webhook.url, "event_seq": event.seq, "reason": outcome.detail}
-            if outcome.said == "taken":
+            if outcome.verdict == "taken":
                 if tries > 1:
                     log.info("webhook_back", url=self.webhook.url, tries=tries)
                 return True
-            if outcome.said == "refused" or time.time() - event.unix_s > GIVE_UP_AFTER_S:
+            if outcome.verdict == "refused" or time.time() - event.unix_s > GIVE_UP_AFTER_S:
                 log.warning("webhook_given_up", tries=tries, **story)
                 return True
             if tries == 1:

@@ -21,7 +21,7 @@ from wattline_scheduler.views.jobs_view import (
     job_in_memory,
     job_view,
     merged_metrics,
-    newest_tries,
+    newest_attempts,
     run_time,
 )
 from wattline_scheduler.views.verdict_view import verdict
@@ -147,8 +147,8 @@ def test_the_task_that_failed_gives_the_exit_code_and_not_those_stopped_for_it()
 def test_only_the_newest_try_of_a_task_counts_for_its_end() -> None:
     first = attempt(exit=TaskExit("exited", code=1))
     second = attempt(attempt=AttemptNo(2), exit=TaskExit("exited", code=0))
-    assert newest_tries([second, first]) == [second]
-    assert exit_code(newest_tries([first, second])) == 0
+    assert newest_attempts([second, first]) == [second]
+    assert exit_code(newest_attempts([first, second])) == 0
 
 
 def test_the_lowest_task_speaks_for_the_metrics() -> None:

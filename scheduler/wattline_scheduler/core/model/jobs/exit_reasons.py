@@ -33,7 +33,7 @@ def meaning(end: TaskExit) -> tuple[JobState, Cause]:
             return "FAILED", "failed"
 
 
-def say(end: TaskExit) -> str:
+def describe_exit(end: TaskExit) -> str:
     """Formats an end as one sentence."""
     if end.detail:
         return end.detail

@@ -329,8 +329,8 @@ class Job:
     @property
     def may_start(self) -> bool:
         """Whether its ready gangs wait for resources only."""
-        is_kept = self.record.is_held or self.parents or self.closed or self.outside
-        return not (is_kept or self.barred)
+        is_blocked = self.record.is_held or self.parents or self.closed or self.outside
+        return not (is_blocked or self.barred)
 
     @property
     def follows_clock(self) -> bool:
