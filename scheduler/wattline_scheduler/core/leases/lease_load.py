@@ -14,10 +14,10 @@ from wattline_scheduler.power.demand.node_load import (
     GpuLoad,
     NodeLoad,
     busy_gpu,
+    classify,
     gpu_admission_mw,
-    gpu_ceiling_mw,
     gpu_floor_mw,
-    is_controlled,
+    least_mw,
     most_demanding,
 )
 from wattline_scheduler.power.demand.useful_cap import with_known
@@ -56,14 +56,13 @@ def load_of(state: State, node: NodeNow, now: Now, *, also: Gang | None = None) 
     for gpu in node.gpus.values():
         holders = node.holders.get(gpu.index, ())
         counting = [one for one in holders if one.gang is also or _counts(one)]
-        if not is_controlled(gpu):
-            busy.append(_fixed(gpu, gpu_ceiling_mw(gpu)))
-        elif counting:
+        kind = classify(gpu, has_task=bool(counting), is_idle=gpu.index in node.idle)
+        if kind == "task":
             busy.append(_held(state, node, gpu, counting, now))
-        elif gpu.index in node.idle:
+        elif kind == "idle":
             base_mw += gpu.idle_mw
         else:
-            busy.append(_fixed(gpu, gpu_floor_mw(gpu)))
+            busy.append(_fixed(gpu, least_mw(gpu, kind)))
     is_low = now.mono_s < node.lowest_until
     return NodeLoad(
         node=node.id,
@@ -133,16 +132,11 @@ def floor_of(node: NodeNow, *, only: Gang | None = None) -> int:
     With `only`, no other gang that has yet to start or resume is counted: the watts that must be in
     force before its tasks are ordered. As `load_of`, without its demand.
     """
-    least_mw = node.non_gpu_worst_mw
+    load_mw = node.non_gpu_worst_mw
     for gpu in node.gpus.values():
-        holders = node.holders.get(gpu.index, ())
-        if not is_controlled(gpu):
-            least_mw += gpu_ceiling_mw(gpu)
-        elif gpu.index in node.idle and not any(_counts(one, only) for one in holders):
-            least_mw += gpu.idle_mw
-        else:
-            least_mw += gpu_floor_mw(gpu)
-    return wall_mw(least_mw, node.site.psu_efficiency_permille)
+        has_task = any(_counts(one, only) for one in node.holders.get(gpu.index, ()))
+        load_mw += least_mw(gpu, classify(gpu, has_task=has_task, is_idle=gpu.index in node.idle))
+    return wall_mw(load_mw, node.site.psu_efficiency_permille)
 
 
 def booking_of(state: State, node: NodeNow) -> Booking:
@@ -151,18 +145,15 @@ def booking_of(state: State, node: NodeNow) -> Booking:
     held: list[tuple[GpuIndex, int]] = []
     yields: dict[int, int] = {}
     for gpu in node.gpus.values():
-        holders = node.holders.get(gpu.index)
-        if not is_controlled(gpu):
-            base_mw += gpu_ceiling_mw(gpu)
-        elif holders is not None:
+        holders = node.holders.get(gpu.index, ())
+        kind = classify(gpu, has_task=bool(holders), is_idle=gpu.index not in node.foreign)
+        if kind == "task":
             admission_mw = booked_mw(state, node, gpu)
             held.append((gpu.index, admission_mw))
             priority = max(one.gang.job.spec.priority for one in holders)
             yields[priority] = yields.get(priority, 0) + admission_mw - gpu.idle_mw
-        elif gpu.index in node.foreign:
-            base_mw += gpu_floor_mw(gpu)
         else:
-            base_mw += gpu.idle_mw
+            base_mw += least_mw(gpu, kind)
     return Booking(
         node=node.id,
         base_mw=base_mw,
@@ -180,8 +171,7 @@ def idle_mw(node: NodeNow) -> int:
     for gpu in node.gpus.values():
         could_idle = gpu.index in node.holders and gpu.index not in node.foreign
         is_idle = could_idle or gpu.index in node.idle
-        busy_mw = gpu_floor_mw(gpu) if is_controlled(gpu) else gpu_ceiling_mw(gpu)
-        load_mw += gpu.idle_mw if is_controlled(gpu) and is_idle else busy_mw
+        load_mw += least_mw(gpu, classify(gpu, has_task=False, is_idle=is_idle))
     return wall_mw(load_mw, node.site.psu_efficiency_permille)
 
 

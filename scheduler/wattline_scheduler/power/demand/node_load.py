@@ -6,6 +6,7 @@ One description serves placement (admission), the allocator (division of watts) 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from wattline_protocol.ids import GpuIndex, NodeId
 from wattline_protocol.site.wall_power import gpu_bound_mw, wall_mw
@@ -86,6 +87,26 @@ def gain_class(gain: float) -> float:
 def is_controlled(gpu: GpuInfo) -> bool:
     """Whether its agent controls its draw; else it counts at its ceiling whatever runs on it."""
     return gpu.managed and not gpu.raised
+
+
+GpuState = Literal["uncontrolled", "task", "idle", "unassigned"]
+"""`unassigned`: it has no task, and may draw up to its floor."""
+
+
+def classify(gpu: GpuInfo, *, has_task: bool, is_idle: bool) -> GpuState:
+    """What a GPU counts as, wherever watts of a node are summed (I2)."""
+    if not is_controlled(gpu):
+        return "uncontrolled"
+    if has_task:
+        return "task"
+    return "idle" if is_idle else "unassigned"
+
+
+def least_mw(gpu: GpuInfo, state: GpuState) -> int:
+    """Minimum watts to lease for it."""
+    if state == "uncontrolled":
+        return gpu_ceiling_mw(gpu)
+    return gpu.idle_mw if state == "idle" else gpu_floor_mw(gpu)
 
 
 def gpu_floor_mw(gpu: GpuInfo) -> int:
