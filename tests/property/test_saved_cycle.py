@@ -30,7 +30,9 @@ def full_snapshots(draw: st.DrawFn) -> Snapshot:
         taken = [gpu.index for gpu in offer.gpus if gpu not in usable]
         if taken and at % 3:
             quotas = range(len(snap.quotas))
-            places.append(runs(1_000 + at, (at, taken), quotas=[*quotas], priority="low"))
+            gang = runs(1_000 + at, (at, taken), quotas=[*quotas], priority="low")
+            # Its CPUs would be more than the node has beside the free ones.
+            places.append(replace(gang, tasks=tuple(replace(t, cpus=0) for t in gang.tasks)))
     snap = with_work(snap, places)
     least = snap.columns.least_priority.tolist()
     offers = (replace(o, least_priority=one) for o, one in zip(snap.nodes, least, strict=True))
