@@ -3,7 +3,7 @@
 import secrets
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import ClassVar, TypeVar
 
 from textual.app import App, SystemCommand
@@ -16,7 +16,6 @@ from wattline_protocol.job.selection import only
 from wattline_protocol.text.visible import visible
 from wattline_protocol.views.site_views import SiteView
 from wattline_protocol.wire.client_messages import (
-    Accounts,
     Acted,
     Denied,
     Done,
@@ -25,27 +24,23 @@ from wattline_protocol.wire.client_messages import (
     FetchLog,
     GetJob,
     Jobs,
-    ListAccounts,
     Log,
     Request,
     Update,
 )
-from wattline_protocol.wire.reservations import ListReservations, Reservations
 from wattline_tui.actions import ACTIONS, bindings
 from wattline_tui.client import Feed, FeedLost
 from wattline_tui.explained import explained
 from wattline_tui.messages import (
-    AccountsArrived,
     Act,
     FeedInterrupted,
     JobArrived,
+    ListArrived,
     LogArrived,
     LogBehind,
-    OpenAccounts,
     OpenJob,
+    OpenList,
     OpenNode,
-    OpenReservations,
-    ReservationsArrived,
     SiteArrived,
 )
 from wattline_tui.model import LogPlace, View, interrupted, reduce
@@ -61,13 +56,11 @@ from wattline_tui.proposals import (
     restore,
     shed,
 )
-from wattline_tui.screens.accounts import AccountsScreen
-from wattline_tui.screens.base import SiteScreen
+from wattline_tui.screens.base import ListScreen, SiteScreen
 from wattline_tui.screens.dialogs import Ask, Confirm, Page, help_text
 from wattline_tui.screens.job import JobScreen
 from wattline_tui.screens.node import NodeScreen
 from wattline_tui.screens.overview import OverviewScreen
-from wattline_tui.screens.reservations import ReservationsScreen
 
 Shown = TypeVar("Shown", bound=SiteScreen)
 
@@ -139,13 +132,11 @@ class TopApp(App[None]):
         self.view = reduce(self.view, message.site, message.made_s)
         self._redraw()
         self.call_after_refresh(self._is_drawn.set)
-        job = self._on_top(JobScreen)
+        job, listed = self._on_top(JobScreen), self._on_top(ListScreen)
         if job is not None:
             self._watch_job(job)
-        elif self._on_top(AccountsScreen) is not None:
-            self._watch(ListAccounts())
-        elif self._on_top(ReservationsScreen) is not None:
-            self._watch(ListReservations())
+        elif listed is not None:
+            self._watch(listed.request)
 
     def on_feed_interrupted(self, message: FeedInterrupted) -> None:
         """Keep the screen and mark it as stale."""
@@ -158,17 +149,11 @@ class TopApp(App[None]):
         if screen is not None and screen.job == message.job.id:
             screen.show_details(message.job, self._now_s)
 
-    def on_accounts_arrived(self, message: AccountsArrived) -> None:
-        """New shares, usage and quotas."""
-        screen = self._on_top(AccountsScreen)
+    def on_list_arrived(self, message: ListArrived) -> None:
+        """New rows of the list on screen."""
+        screen = self._on_top(ListScreen)
         if screen is not None:
-            screen.show_accounts(message.accounts, self._now_s)
-
-    def on_reservations_arrived(self, message: ReservationsArrived) -> None:
-        """New reservations."""
-        screen = self._on_top(ReservationsScreen)
-        if screen is not None:
-            screen.show_reservations(message.reservations.reservations, self._now_s)
+            screen.show_answer(message.answer, self._now_s)
 
     def on_log_arrived(self, message: LogArrived) -> None:
         """More of a log."""
@@ -212,21 +197,11 @@ class TopApp(App[None]):
         self.call_after_refresh(self._redraw)
         self.call_after_refresh(self._watch_job, screen)
 
-    def on_open_accounts(self, message: OpenAccounts) -> None:
-        """Show accounts and quotas."""
-        del message
-        self._open(AccountsScreen(), ListAccounts())
-
-    def on_open_reservations(self, message: OpenReservations) -> None:
-        """Show reservations."""
-        del message
-        self._open(ReservationsScreen(), ListReservations())
-
-    def _open(self, screen: SiteScreen, request: Request) -> None:
-        """Open a screen that shows the answer to this request."""
-        self.push_screen(screen)
+    def on_open_list(self, message: OpenList) -> None:
+        """Show accounts and quotas, or reservations."""
+        self.push_screen(message.screen)
         self.call_after_refresh(self._redraw)
-        self.call_after_refresh(self._watch, request)
+        self.call_after_refresh(self._watch, message.screen.request)
 
     def action_help(self) -> None:
         """All keys."""
@@ -244,33 +219,19 @@ class TopApp(App[None]):
 
     def _watch_job(self, screen: JobScreen) -> None:
         job, place = screen.job, screen.log_place
-        self.run_worker(
-            lambda: self._fetch(job, place),
-            thread=True,
-            group="job",
-            exclusive=True,
-            name="job",
-        )
+        self._work("job", lambda: self._fetch(job, place))
 
     def _watch(self, request: Request) -> None:
-        self.run_worker(
-            lambda: self._fetch_list(request),
-            thread=True,
-            group="list",
-            exclusive=True,
-            name="list",
-        )
+        self._work("list", lambda: self._fetch_list(request))
+
+    def _work(self, group: str, work: Callable[[], None]) -> None:
+        self.run_worker(work, thread=True, group=group, exclusive=True, name=group)
 
     def _fetch_list(self, request: Request) -> None:
         try:
-            answer = self.feed.ask(request)
+            self.post_message(ListArrived(self.feed.ask(request)))
         except FeedLost as lost:
             self.post_message(FeedInterrupted(str(lost)))
-            return
-        if isinstance(answer, Accounts):
-            self.post_message(AccountsArrived(answer))
-        elif isinstance(answer, Reservations):
-            self.post_message(ReservationsArrived(answer))
 
     def _fetch(self, job: JobId, place: LogPlace) -> None:
         try:

@@ -10,8 +10,8 @@ from wattline_protocol.wire.client_messages import Log
 from wattline_tui import app as app_module
 from wattline_tui.app import TopApp
 from wattline_tui.messages import (
-    AccountsArrived,
     JobArrived,
+    ListArrived,
     LogArrived,
     LogBehind,
     SiteArrived,
@@ -37,7 +37,7 @@ async def test_a_redraw_that_falls_into_the_closing_is_harmless(
 @pytest.mark.parametrize(
     "message",
     [
-        AccountsArrived(accounts_now()),
+        ListArrived(accounts_now()),
         JobArrived(busy_site().jobs[0]),
         LogArrived(log_end(TaskNo(0)), LOG),
         LogBehind(log_end(TaskNo(0))),

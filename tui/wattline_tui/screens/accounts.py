@@ -8,19 +8,20 @@ from textual.containers import Vertical
 from textual.widgets import DataTable
 
 from wattline_protocol.text.quantities import format_duration
-from wattline_protocol.wire.client_messages import Accounts
+from wattline_protocol.wire.client_messages import Accounts, Answer, ListAccounts
 from wattline_tui.accounts import ACCOUNT_COLUMNS, QUOTA_COLUMNS, account_rows, quota_rows
 from wattline_tui.actions import bindings
 from wattline_tui.messages import OpenJob
-from wattline_tui.screens.base import SiteScreen
+from wattline_tui.screens.base import ListScreen
 from wattline_tui.widgets.tables import SteadyTable
 
 
-class AccountsScreen(SiteScreen):
+class AccountsScreen(ListScreen):
     """Opened from the overview."""
 
     CSS_PATH = "accounts.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("accounts")]
+    request = ListAccounts()
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,9 +47,11 @@ class AccountsScreen(SiteScreen):
     def _quotas(self) -> SteadyTable:
         return self.query_one("#quotas", SteadyTable)
 
-    def show_accounts(self, accounts: Accounts, now_unix_s: float) -> None:
-        """Draw the scheduler's answer."""
-        self.accounts = accounts
+    def show_answer(self, answer: Answer, now_unix_s: float) -> None:
+        """Draw the accounts."""
+        if not isinstance(answer, Accounts):
+            return
+        accounts = self.accounts = answer
         self._accounts.show(account_rows(accounts))
         half_life = format_duration(accounts.half_life_s)
         counts = f"what was used {half_life} ago counts half"

@@ -1,9 +1,12 @@
 """Base of all screens: the status line, the footer, and updates of the view."""
 
+from typing import ClassVar
+
 from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.widgets import Footer
 
+from wattline_protocol.wire.client_messages import Answer, Request
 from wattline_tui.model import View
 from wattline_tui.widgets.status import StatusLine
 
@@ -29,3 +32,12 @@ class SiteScreen(Screen[None]):
 
     def draw(self, view: View) -> None:
         """Draw a view with a snapshot; implemented by each screen."""
+
+
+class ListScreen(SiteScreen):
+    """A screen that draws the answer to one request."""
+
+    request: ClassVar[Request]
+
+    def show_answer(self, answer: Answer, now_unix_s: float) -> None:
+        """Draw the scheduler's answer; implemented by each screen."""

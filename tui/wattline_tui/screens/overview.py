@@ -9,9 +9,11 @@ from textual.widgets import DataTable
 
 from wattline_protocol.ids import JobId, NodeId
 from wattline_tui.actions import bindings
-from wattline_tui.messages import Act, OpenAccounts, OpenJob, OpenNode, OpenReservations
+from wattline_tui.messages import Act, OpenJob, OpenList, OpenNode
 from wattline_tui.model import View
+from wattline_tui.screens.accounts import AccountsScreen
 from wattline_tui.screens.base import SiteScreen
+from wattline_tui.screens.reservations import ReservationsScreen
 from wattline_tui.widgets.domains import DomainBars
 from wattline_tui.widgets.events import EventLines
 from wattline_tui.widgets.jobs import JobTable
@@ -62,11 +64,11 @@ class OverviewScreen(SiteScreen):
 
     def action_accounts(self) -> None:
         """Open shares and usage of accounts."""
-        self.post_message(OpenAccounts())
+        self.post_message(OpenList(AccountsScreen()))
 
     def action_reservations(self) -> None:
         """Open reservations."""
-        self.post_message(OpenReservations())
+        self.post_message(OpenList(ReservationsScreen()))
 
     def action_heat(self) -> None:
         """Switch between power and temperature in the heat map."""

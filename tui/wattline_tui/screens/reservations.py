@@ -9,20 +9,22 @@ from textual.markup import escape
 from textual.widgets import DataTable
 
 from wattline_protocol.text.visible import visible_line
-from wattline_protocol.wire.reservations import ReservationView
+from wattline_protocol.wire.client_messages import Answer
+from wattline_protocol.wire.reservations import ListReservations, Reservations, ReservationView
 from wattline_tui.actions import bindings
 from wattline_tui.messages import OpenJob
 from wattline_tui.reservations import COLUMNS, details_of, reservation_rows
-from wattline_tui.screens.base import SiteScreen
+from wattline_tui.screens.base import ListScreen
 from wattline_tui.widgets.facts import Facts
 from wattline_tui.widgets.tables import SteadyTable
 
 
-class ReservationsScreen(SiteScreen):
+class ReservationsScreen(ListScreen):
     """Opened from the overview."""
 
     CSS_PATH = "reservations.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("reservations")]
+    request = ListReservations()
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,11 +51,11 @@ class ReservationsScreen(SiteScreen):
         name = self._table.selected
         return next((one for one in self.reservations if one.name == name), None)
 
-    def show_reservations(
-        self, reservations: tuple[ReservationView, ...], now_unix_s: float
-    ) -> None:
-        """Draw the scheduler's answer."""
-        self.reservations = reservations
+    def show_answer(self, answer: Answer, now_unix_s: float) -> None:
+        """Draw the reservations."""
+        if not isinstance(answer, Reservations):
+            return
+        reservations = self.reservations = answer.reservations
         self._table.show(reservation_rows(reservations, now_unix_s))
         active = sum(one.state == "active" for one in reservations)
         self._table.border_subtitle = f"{active} of {len(reservations)} active"
