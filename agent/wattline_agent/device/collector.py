@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from functools import partial
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
@@ -185,7 +186,7 @@ class DriverCollector:
             self._add_workers()
             results = self._everywhere(self._driver.read, timeout_s)
         readings = tuple(
-            reading if reading is not None else self._silent(worker)
+            reading if reading is not None else self._silent(worker.index)
             for worker, reading in zip(self._workers, results, strict=True)
         )
         for index, reading in enumerate(readings):
@@ -198,21 +199,15 @@ class DriverCollector:
         self, gpus: Collection[GpuIndex], timeout_s: float
     ) -> dict[GpuIndex, dict[int, int]]:
         """By GPU and process, for these GPUs concurrently."""
-        until_s = time.monotonic() + timeout_s
-        read = self._driver.process_use
-        calls = [(index, self._workers[index].begin(_bind(read, index))) for index in gpus]
-        found = ((index, self._workers[index].result(call, until_s)) for index, call in calls)
-        return {index: use for index, use in found if use}
+        found = self._run({at: partial(self._driver.process_use, at) for at in gpus}, timeout_s)
+        return {index: use for index, use in found.items() if use}
 
     def processes(
         self, gpus: Collection[GpuIndex], timeout_s: float
     ) -> dict[GpuIndex, tuple[ComputeProcess, ...]]:
         """By GPU, for these GPUs concurrently."""
-        until_s = time.monotonic() + timeout_s
-        read = self._driver.processes
-        calls = [(index, self._workers[index].begin(_bind(read, index))) for index in gpus]
-        found = ((index, self._workers[index].result(call, until_s)) for index, call in calls)
-        return {index: listed for index, listed in found if listed is not None}
+        found = self._run({at: partial(self._driver.processes, at) for at in gpus}, timeout_s)
+        return {index: listed for index, listed in found.items() if listed is not None}
 
     def slow(self) -> tuple[SlowReading | None, ...]:
         """The last error counters of each GPU, at most some periods old; None = none yet."""
@@ -222,32 +217,26 @@ class DriverCollector:
         self, caps_mw: Mapping[GpuIndex, int], timeout_s: float
     ) -> tuple[CapResult, ...]:
         """Set these caps concurrently; each result was read back."""
-        until_s = time.monotonic() + timeout_s
-        calls = [
-            (index, self._workers[index].begin(self._capping(index, cap_mw)))
-            for index, cap_mw in caps_mw.items()
-        ]
-        return tuple(self._cap_result(index, call, until_s) for index, call in calls)
+        return self._cap_results(
+            {at: partial(self._set_cap, at, caps_mw[at]) for at in caps_mw}, timeout_s
+        )
 
     def read_caps(self, timeout_s: float) -> tuple[CapResult, ...]:
         """Limits of all GPUs."""
-        until_s = time.monotonic() + timeout_s
-        calls = [
-            (worker.index, worker.begin(_bind(self._driver.read_cap, worker.index)))
-            for worker in self._workers
-        ]
-        return tuple(self._cap_result(index, call, until_s) for index, call in calls)
+        return self._cap_results(self._on_all(self._driver.read_cap), timeout_s)
 
     def lock_clocks(
         self, ceilings_mhz: Mapping[GpuIndex, int], timeout_s: float
     ) -> tuple[ClockResult, ...]:
         """Lock clocks of these GPUs concurrently."""
-        until_s = time.monotonic() + timeout_s
-        calls = [
-            (index, mhz, self._workers[index].begin(self._locking(index, mhz)))
-            for index, mhz in ceilings_mhz.items()
-        ]
-        return tuple(self._clock_result(index, mhz, call, until_s) for index, mhz, call in calls)
+        lock = self._driver.lock_clocks
+        found = self._run(
+            {at: partial(lock, at, mhz) for at, mhz in ceilings_mhz.items()}, timeout_s
+        )
+        return tuple(
+            result or ClockResult(index, ceilings_mhz[index], self._silent(index).reason)
+            for index, result in found.items()
+        )
 
     def events(self) -> tuple[DeviceEvent, ...]:
         """Events pushed since the last call."""
@@ -266,12 +255,19 @@ class DriverCollector:
 
     # --- Workers ------------------------------------------------------------------------
 
-    def _everywhere(self, read: Callable[[GpuIndex], T], timeout_s: float) -> list[T | None]:
+    def _run(
+        self, works: Mapping[GpuIndex, Callable[[], T]], timeout_s: float
+    ) -> dict[GpuIndex, T | None]:
+        """Results of concurrent calls, each in the worker of its GPU; see `Worker.result`."""
         until_s = time.monotonic() + timeout_s
-        calls = [worker.begin(_bind(read, worker.index)) for worker in self._workers]
-        return [
-            worker.result(call, until_s) for worker, call in zip(self._workers, calls, strict=True)
-        ]
+        calls = [(index, self._workers[index].begin(work)) for index, work in works.items()]
+        return {index: self._workers[index].result(call, until_s) for index, call in calls}
+
+    def _on_all(self, read: Callable[[GpuIndex], T]) -> dict[GpuIndex, Callable[[], T]]:
+        return {worker.index: partial(read, worker.index) for worker in self._workers}
+
+    def _everywhere(self, read: Callable[[GpuIndex], T], timeout_s: float) -> list[T | None]:
+        return list(self._run(self._on_all(read), timeout_s).values())
 
     def _add_workers(self) -> None:
         """Add workers for GPUs that the reloaded driver lists. A GPU no longer listed keeps its
@@ -283,36 +279,24 @@ class DriverCollector:
             self._slow.append(None)
             self._slow_due_s.append(now_s)
 
-    def _silent(self, worker: Worker) -> Stale:
-        words = f"the driver has not answered for {worker.busy_s:.1f} s"
-        return Stale(worker.index, self._last_good_s[worker.index], words)
+    def _silent(self, index: GpuIndex) -> Stale:
+        words = f"the driver has not answered for {self._workers[index].busy_s:.1f} s"
+        return Stale(index, self._last_good_s[index], words)
 
-    def _capping(self, index: GpuIndex, cap_mw: int) -> Callable[[], CapResult]:
-        def work() -> CapResult:
-            now = self._driver.read_cap(index)
-            if now.host_limit_mw == cap_mw and not now.error:
-                return now
-            done = self._driver.set_cap(index, to_write(now, cap_mw))
-            return replace(done, held_mw=held_below(now.enforced_mw, now.host_limit_mw))
+    def _set_cap(self, index: GpuIndex, cap_mw: int) -> CapResult:
+        now = self._driver.read_cap(index)
+        if now.host_limit_mw == cap_mw and not now.error:
+            return now
+        done = self._driver.set_cap(index, to_write(now, cap_mw))
+        return replace(done, held_mw=held_below(now.enforced_mw, now.host_limit_mw))
 
-        return work
-
-    def _locking(self, index: GpuIndex, ceiling_mhz: int) -> Callable[[], ClockResult]:
-        return lambda: self._driver.lock_clocks(index, ceiling_mhz)
-
-    def _clock_result(
-        self, index: GpuIndex, ceiling_mhz: int, call: Call[ClockResult] | None, until_s: float
-    ) -> ClockResult:
-        worker = self._workers[index]
-        result = worker.result(call, until_s)
-        return result or ClockResult(index, ceiling_mhz, self._silent(worker).reason)
-
-    def _cap_result(
-        self, index: GpuIndex, call: Call[CapResult] | None, until_s: float
-    ) -> CapResult:
-        worker = self._workers[index]
-        result = worker.result(call, until_s)
-        return result or CapResult(index, None, None, self._silent(worker).reason)
+    def _cap_results(
+        self, works: Mapping[GpuIndex, Callable[[], CapResult]], timeout_s: float
+    ) -> tuple[CapResult, ...]:
+        return tuple(
+            result or CapResult(index, None, None, self._silent(index).reason)
+            for index, result in self._run(works, timeout_s).items()
+        )
 
     def _begin_slow(self) -> None:
         """Read error counters where they are due, each in its GPU's thread: all at first, then
@@ -320,18 +304,15 @@ class DriverCollector:
         now_s = boottime_s()
         for worker in self._workers:
             due_s = self._slow_due_s[worker.index]
-            if now_s < due_s or worker.begin(self._slowly(worker.index)) is None:
+            if now_s < due_s or worker.begin(partial(self._read_slow, worker.index)) is None:
                 continue
             spread = worker.index / len(self._workers) if due_s == self._began_s else 0.0
             self._slow_due_s[worker.index] = now_s + SLOW_PERIOD_S * (1.0 + spread)
 
-    def _slowly(self, index: GpuIndex) -> Callable[[], None]:
-        def work() -> None:
-            reading = self._driver.read_slow(index)
-            if isinstance(reading, SlowReading):
-                self._slow[index] = reading
-
-        return work
+    def _read_slow(self, index: GpuIndex) -> None:
+        reading = self._driver.read_slow(index)
+        if isinstance(reading, SlowReading):
+            self._slow[index] = reading
 
     def _listen(self) -> None:
         while not self._is_closing.is_set():
@@ -362,19 +343,11 @@ class DriverCollector:
         if worker.index < len(self._infos) and self._infos[worker.index].uuid:
             return self._infos[worker.index]
         if isinstance(answer, DeviceInfo):
-            why, uuid, name, memory = (
-                answer.why_not,
-                answer.uuid,
-                answer.name,
-                answer.memory_bytes,
-            )
+            why, uuid = answer.why_not, answer.uuid
+            name, memory = answer.name, answer.memory_bytes
         else:
-            why = answer.reason if answer is not None else self._silent(worker).reason
+            why = answer.reason if answer is not None else self._silent(worker.index).reason
             uuid, name, memory = "", "unreadable GPU", 0
         return DeviceInfo(
             worker.index, uuid, name, memory, highest_mw, highest_mw, highest_mw, False, why
         )
-
-
-def _bind(read: Callable[[GpuIndex], T], index: GpuIndex) -> Callable[[], T]:
-    return lambda: read(index)
