@@ -1,6 +1,7 @@
 """Verbs about jobs."""
 
 from dataclasses import replace
+from functools import partial
 from typing import get_args
 
 from wattline.verbs.verb import Argument, Option, Verb
@@ -145,16 +146,16 @@ _UPDATES = (
     Option("at_a_time", ("--at-a-time",), "Indices of an array that may run; none: all."),
 )
 
+_verb = partial(Verb, section="Jobs", role="submitter")
+
 VERBS = (
-    Verb(
+    _verb(
         name="submit",
-        section="Jobs",
         help="Submit a job, from a job file, from flags, or both.",
         details="Flags win over the file. What follows `--` is the command. The job's number is "
         "printed once the job is on the scheduler's disk.",
         act="wattline.acts.submit:submit",
         show="wattline.show.jobs:submitted",
-        role="submitter",
         knows_json=True,
         args=(
             Argument("file", "Job file (TOML).", kind="path", required=False),
@@ -175,13 +176,11 @@ VERBS = (
             "id=$(wattline submit -q -N 2 -g 8 --torchrun -- train.py)",
         ),
     ),
-    Verb(
+    _verb(
         name="jobs",
-        section="Jobs",
         help="List jobs that wait or run, with the reason why each waits.",
         act="wattline.acts.jobs:jobs",
         show="wattline.show.jobs:listing",
-        role="submitter",
         args=(
             Option("all_jobs", ("--all", "-a"), "Ended jobs too.", kind="switch"),
             Option(
@@ -201,29 +200,24 @@ VERBS = (
             "wattline jobs --all --json",
         ),
     ),
-    Verb(
+    _verb(
         name="job",
-        section="Jobs",
         help="Show one job with all its attempts.",
         act="wattline.acts.jobs:job",
         show="wattline.show.job:detail",
-        role="submitter",
         args=(_JOB,),
     ),
-    Verb(
+    _verb(
         name="explain",
-        section="Jobs",
         help="Say why a job waits: which nodes were refused, what was missing, until when.",
         details="Also what would let it start now: whose work of lower priority would have to go, "
         "or how many GPUs or nodes fit. The estimate goes by run time limits (`--time`).",
         act="wattline.acts.jobs:explain",
         show="wattline.show.job:explanation",
-        role="submitter",
         args=(_JOB,),
     ),
-    Verb(
+    _verb(
         name="accounts",
-        section="Jobs",
         help="Show what is due to each account, what it used, and quotas.",
         details="In queue order: among jobs of one priority the account that used "
         "least for its shares comes first. USED/DUE compares it with its siblings: below 1 it "
@@ -232,16 +226,13 @@ VERBS = (
         "What an account has is with that of the accounts below it.",
         act="wattline.acts.accounts:accounts",
         show="wattline.show.accounts:listing",
-        role="submitter",
     ),
-    Verb(
+    _verb(
         name="whatif",
-        section="Jobs",
         help="Say what would become of a job, without submitting it: the same as `explain`.",
         details="Takes what `submit` takes; a job that would be refused is refused here too.",
         act="wattline.acts.submit:what_if",
         show="wattline.show.job:explanation",
-        role="submitter",
         args=(
             Argument("file", "Job file (TOML).", kind="path", required=False),
             Argument("command", "Command to run.", required=False, after_dashes=True),
@@ -252,14 +243,12 @@ VERBS = (
             "wattline whatif train.toml --gpus 8 --priority high",
         ),
     ),
-    Verb(
+    _verb(
         name="logs",
-        section="Jobs",
         help="Print what a task has written.",
         details="For owners and operators; `logs` of the site file opens them to everyone.",
         act="wattline.acts.logs:logs",
         show="wattline.show.jobs:log_text",
-        role="submitter",
         args=(
             _JOB,
             Option("task", ("--task",), "Number of the task.", kind="integer", default=0),
@@ -275,14 +264,12 @@ VERBS = (
         ),
         examples=("wattline logs last -f", "wattline logs 12 --task 3 --tail 50"),
     ),
-    Verb(
+    _verb(
         name="cancel",
-        section="Jobs",
         help="Stop jobs: stop notice, SIGTERM, and SIGKILL after their grace time.",
         details=_WHICH_DETAILS,
         act="wattline.acts.jobacts:cancel",
         show="wattline.show.acted:acted",
-        role="submitter",
         args=_WHICH,
         examples=(
             "wattline cancel 3-5,8",
@@ -290,41 +277,34 @@ VERBS = (
             "wattline cancel --user ada --state PENDING --dry-run",
         ),
     ),
-    Verb(
+    _verb(
         name="hold",
-        section="Jobs",
         help="Keep waiting jobs from starting.",
         details=_WHICH_DETAILS,
         act="wattline.acts.jobacts:hold",
         show="wattline.show.acted:acted",
-        role="submitter",
         args=_WHICH,
     ),
-    Verb(
+    _verb(
         name="release",
-        section="Jobs",
         help="Let held jobs start. What an operator holds, only operators release.",
         details=_WHICH_DETAILS,
         act="wattline.acts.jobacts:release",
         show="wattline.show.acted:acted",
-        role="submitter",
         args=_WHICH,
     ),
-    Verb(
+    _verb(
         name="requeue",
-        section="Jobs",
         help="Send jobs back to the queue: what runs is stopped as by `cancel` and runs again.",
         details="Also what has failed, was cancelled or timed out. Checkpoints stay, and no retry "
         f"is used up. {_WHICH_DETAILS}",
         act="wattline.acts.jobacts:requeue",
         show="wattline.show.acted:acted",
-        role="submitter",
         args=_WHICH,
         examples=("wattline requeue last", "wattline requeue 12 --state FAILED"),
     ),
-    Verb(
+    _verb(
         name="update",
-        section="Jobs",
         help="Change what jobs asked for; running work gets a new priority's watts at once.",
         details="Priority, queue, account, reservation, --at-a-time, retries, grace, limits, "
         "windows and --replicas may change at any time, the rest while none of it runs, --nodes "
@@ -333,7 +313,6 @@ VERBS = (
         f"its default. {_WHICH_DETAILS}",
         act="wattline.acts.jobacts:update",
         show="wattline.show.acted:acted",
-        role="submitter",
         args=(*_WHICH_FROM, *_UPDATES),
         examples=(
             "wattline update 12 --priority high",

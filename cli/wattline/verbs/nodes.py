@@ -1,31 +1,32 @@
 """Verbs about nodes."""
 
+from functools import partial
+
 from wattline.verbs.verb import Argument, Option, Verb
 
 _NODE = Argument("node", "Name of the node.")
 _REASON = Option("reason", ("--reason",), "Why, for the audit log.", default="")
 
+_verb = partial(Verb, section="Nodes", role="operator")
+
 VERBS = (
-    Verb(
+    _verb(
         name="nodes",
-        section="Nodes",
         help="List nodes with their leases and draw.",
         act="wattline.acts.nodes:nodes",
         show="wattline.show.nodes:listing",
         role="submitter",
     ),
-    Verb(
+    _verb(
         name="node",
-        section="Nodes",
         help="Show one node with its GPUs and tasks.",
         act="wattline.acts.nodes:node",
         show="wattline.show.nodes:detail",
         role="submitter",
         args=(_NODE,),
     ),
-    Verb(
+    _verb(
         name="node off",
-        section="Nodes",
         help="Count a silent node as drawing nothing, so that its watts are free.",
         details="Where the site file names an out-of-band way to the node, its BMC or PDU is "
         "asked, and with --power-off switches the host off first. Otherwise, or where "
@@ -33,7 +34,6 @@ VERBS = (
         "the node's name once more, or takes it from --confirm.",
         act="wattline.acts.nodes:node_off",
         show="wattline.show.events:done",
-        role="operator",
         args=(
             _NODE,
             Option("confirm", ("--confirm",), "The node's name again.", metavar="NODE"),
@@ -50,18 +50,15 @@ VERBS = (
             "wattline node off n3 --confirm n3 --reason 'outlet 7 switched off'",
         ),
     ),
-    Verb(
+    _verb(
         name="node on",
-        section="Nodes",
         help="Take a node declared off back; it counts in full until it is heard.",
         act="wattline.acts.nodes:node_on",
         show="wattline.show.events:done",
-        role="operator",
         args=(_NODE,),
     ),
-    Verb(
+    _verb(
         name="node readmit",
-        section="Nodes",
         help="Believe the agent of a quarantined node again.",
         details="A key is quarantined when its agent contradicts the books again and again: it "
         "lies, or cannot keep its caps. Its node counts in full and gets no task meanwhile. Look "
@@ -69,19 +66,16 @@ VERBS = (
         "back, and is quarantined again if that continues.",
         act="wattline.acts.nodes:readmit",
         show="wattline.show.events:done",
-        role="operator",
         args=(_NODE, _REASON),
         examples=("wattline node readmit n3 --reason 'key replaced, host installed again'",),
     ),
-    Verb(
+    _verb(
         name="drain",
-        section="Nodes",
         help="Start nothing new on a node; what runs there runs on.",
         details="It is draining until its last task has left, then drained: `wattline nodes` says "
         "since when, or by when by the run time limits of its tasks.",
         act="wattline.acts.nodes:drain",
         show="wattline.show.events:done",
-        role="operator",
         args=(
             _NODE,
             Option("after_jobs", ("--after-jobs",), "Let its tasks end; the default.", "switch"),
@@ -94,9 +88,8 @@ VERBS = (
             "wattline drain n3 --now --reason 'hot inlet'",
         ),
     ),
-    Verb(
+    _verb(
         name="reserve",
-        section="Nodes",
         help="Keep nodes from a time to a time for accounts, for users, or for maintenance.",
         details="Jobs that name it (`submit --reservation`) start there while it lasts; others do "
         "before that if they will have ended by then. What still runs when it begins runs on. "
@@ -104,7 +97,6 @@ VERBS = (
         "--count or --gpus as many of them as are free soonest. Times are those of the site.",
         act="wattline.acts.reservations:reserve",
         show="wattline.show.events:done",
-        role="operator",
         args=(
             Argument("name", "What to call it."),
             Option(
@@ -146,31 +138,26 @@ VERBS = (
             "wattline reserve new-fans --nodes 'rack7-*' --from 22:00 --for 2h --maintenance",
         ),
     ),
-    Verb(
+    _verb(
         name="reservations",
-        section="Nodes",
         help="List current and future reservations: users, nodes, free GPUs.",
         details="STILL THERE names jobs on its nodes that are not of it.",
         act="wattline.acts.reservations:reservations",
         show="wattline.show.reservations:listing",
         role="submitter",
     ),
-    Verb(
+    _verb(
         name="unreserve",
-        section="Nodes",
         help="Take a reservation back, whether it has begun or not; what runs in it runs on.",
         act="wattline.acts.reservations:unreserve",
         show="wattline.show.events:done",
-        role="operator",
         args=(Argument("name", "Its name."), _REASON),
     ),
-    Verb(
+    _verb(
         name="undrain",
-        section="Nodes",
         help="Let tasks start on a node again.",
         act="wattline.acts.nodes:undrain",
         show="wattline.show.events:done",
-        role="operator",
         args=(_NODE,),
     ),
 )

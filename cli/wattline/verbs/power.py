@@ -1,5 +1,7 @@
 """Verbs about power domains and cooling zones, and about what limits their budgets."""
 
+from functools import partial
+
 from wattline.verbs.verb import Argument, Option, Verb
 
 _DOMAIN = Option(
@@ -18,10 +20,11 @@ _RELEASE = _duration(
     "release_s", "--release", "Once over, rise again over so long; otherwise at once."
 )
 
+_verb = partial(Verb, section="Power", role="submitter")
+
 VERBS = (
-    Verb(
+    _verb(
         name="power",
-        section="Power",
         help="Show every power domain and cooling zone, and what limits their budgets.",
         details="The budget in force is the least of rating x derate and of every limit: sheds, "
         "windows of the site file, grid events, cooling and meters. Limits that are still to come "
@@ -29,7 +32,6 @@ VERBS = (
         act="wattline.acts.power:power",
         show="wattline.show.power:page",
         live="wattline.show.power:live_page",
-        role="submitter",
         args=(
             Option(
                 "watch",
@@ -40,25 +42,21 @@ VERBS = (
         ),
         examples=("wattline power --watch",),
     ),
-    Verb(
+    _verb(
         name="meters",
-        section="Power",
         help="Show every domain meter: what it says, and what its nodes explain of it.",
         details="FACTOR is the slow ratio of metered to believed draw; UNBOOKED is load that the "
         "meter shows beyond the booked load; the domain's budget reserves it.",
         act="wattline.acts.sensing:meters",
         show="wattline.show.sensing:meter_listing",
-        role="submitter",
     ),
-    Verb(
+    _verb(
         name="cooling",
-        section="Power",
         help="Show every cooling zone, or say how many of its units are in service.",
         details="Saying so takes the role operator, acts at once and outlives a restart. With all "
         "units in service nothing is said any more, and what is sensed counts.",
         act="wattline.acts.sensing:cooling",
         show="wattline.show.sensing:cooling_page",
-        role="submitter",
         args=(
             Argument("zone", "Cooling zone; otherwise all of them.", required=False),
             Option(
@@ -72,19 +70,16 @@ VERBS = (
         ),
         examples=("wattline cooling room --units-in-service 2 --reason 'compressor of unit 3'",),
     ),
-    Verb(
+    _verb(
         name="power why",
-        section="Power",
         help="Explain the watts of a node: which domain binds it, which priorities come first.",
         act="wattline.acts.power:why",
         show="wattline.show.why:why",
-        role="submitter",
         args=(Argument("node", "Name of the node."),),
         examples=("wattline power why gpu-01",),
     ),
-    Verb(
+    _verb(
         name="power shed",
-        section="Power",
         help="Lower a budget, at once or on a ramp.",
         details="AMOUNT is a share of the full budget (25%) or watts (40kW). A domain has one "
         "shed: a new one replaces it.",
@@ -105,9 +100,8 @@ VERBS = (
             "wattline power shed 40kW --domain pdu-a1",
         ),
     ),
-    Verb(
+    _verb(
         name="power restore",
-        section="Power",
         help="End a shed, at once or on a ramp.",
         details="Other limits of the domain stay in force: `wattline power` lists them.",
         act="wattline.acts.power:restore",
@@ -119,9 +113,8 @@ VERBS = (
             _REASON,
         ),
     ),
-    Verb(
+    _verb(
         name="power event add",
-        section="Power",
         help="Announce a grid event: a lower budget from a time to a time.",
         details="The same event again is harmless, so an announcement may be repeated. Another one "
         "under the same id is refused: cancel the first, and use a new id.",
@@ -148,17 +141,14 @@ VERBS = (
             "wattline power event add dr-4712 40kW --start 'in 30m' --end 20:00 -d feed-a",
         ),
     ),
-    Verb(
+    _verb(
         name="power event list",
-        section="Power",
         help="List the grid events that are not over.",
         act="wattline.acts.gridevents:events",
         show="wattline.show.power:limit_listing",
-        role="submitter",
     ),
-    Verb(
+    _verb(
         name="power event cancel",
-        section="Power",
         help="Take a grid event back, whether it has begun or not.",
         act="wattline.acts.gridevents:cancel",
         show="wattline.show.events:done",

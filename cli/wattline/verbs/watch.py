@@ -1,24 +1,24 @@
 """Verbs that show the whole site."""
 
+from functools import partial
+
 from wattline.verbs.verb import BUNDLE, Option, Verb
 
+_verb = partial(Verb, section="Watch", role="submitter")
+
 VERBS = (
-    Verb(
+    _verb(
         name="top",
-        section="Watch",
         help="Open the operator's terminal.",
         act="wattline.acts.top:top",
-        role="submitter",
         has_json=False,
         details="For scripts, `nodes`, `jobs`, `power` and `events` give the same data as JSON.",
     ),
-    Verb(
+    _verb(
         name="events",
-        section="Watch",
         help="Print the event and audit log, newest last.",
         act="wattline.acts.events:events",
         show="wattline.show.events:line",
-        role="submitter",
         args=(
             Option("follow", ("--follow", "-f"), "Go on with what happens next.", kind="switch"),
             Option("lines", ("--lines", "-n"), "How many to begin with.", "integer", 50),
@@ -36,28 +36,24 @@ VERBS = (
             "wattline events --json --after 0",
         ),
     ),
-    Verb(
+    _verb(
         name="problems",
-        section="Watch",
         help="List what is wrong now, worst first, and what to do about it.",
         details="A problem begins once and ends once, however its figures change. One that comes "
         "back within a minute is the same one.",
         act="wattline.acts.events:problems",
         show="wattline.show.problems:listing",
-        role="submitter",
         args=(
             Option("all", ("--all",), "The newest ended ones too.", kind="switch"),
             Option("node", ("--node",), "Only those of this node.", metavar="NODE"),
         ),
         examples=("wattline problems", "wattline problems --all --node n01"),
     ),
-    Verb(
+    _verb(
         name="report",
-        section="Watch",
         help="Account for jobs and energy over a time range.",
         act="wattline.acts.report:report",
         show="wattline.show.report:report",
-        role="submitter",
         args=(
             Option("since", ("--since",), "How long ago (24h) or a date (2026-11-01)."),
             Option("until", ("--until",), "The same; otherwise now."),
