@@ -12,8 +12,8 @@ from wattline_protocol.site.sensing import CommandSource, Meter, Sensor
 from wattline_scheduler.power.sensing.meters import (
     REJECTED_FOR_ALARM,
     WINDOW_S,
-    Explained,
     MeterNow,
+    ModelledLoad,
     Trust,
 )
 
@@ -48,7 +48,7 @@ class Bench:
             for _ in range(10):
                 drawn_mw = BASE_MW + gpu_mw
                 at = Instant(float(self.second))
-                self.meter.note(Explained(drawn_mw, gpu_mw, drawn_mw), at)
+                self.meter.note(ModelledLoad(drawn_mw, gpu_mw, drawn_mw), at)
                 if self.second % PERIOD_S == 0:
                     flows_mw = drawn_mw + FIXED_MW + unbooked_mw
                     self.meter.take(says(self.second, flows_mw, readings), "gone", at)
@@ -122,7 +122,7 @@ def test_a_fleet_whose_beats_come_late_is_no_stranger(
     flows = [BASE_MW + gpu_mw for gpu_mw in loads for _ in range(10)]
     for second, flows_mw in enumerate(flows):
         told_mw = flows[max(second - 2, 0)]
-        meter.note(Explained(told_mw, told_mw - BASE_MW, told_mw), Instant(float(second)))
+        meter.note(ModelledLoad(told_mw, told_mw - BASE_MW, told_mw), Instant(float(second)))
         if second % period_s == 0:
             wall_mw = honest(noise)(second, flows_mw + FIXED_MW, second)
             meter.take(wall_mw, "gone", Instant(second + 0.5))

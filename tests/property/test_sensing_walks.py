@@ -11,7 +11,7 @@ from wattline_protocol.ids import DomainId
 from wattline_protocol.site.sensing import CommandSource, OutsidePoint, Sensor
 from wattline_protocol.wire.client_messages import SetUnits
 from wattline_scheduler.core.leases.measured_draw import all_draws
-from wattline_scheduler.core.leases.meter_control import explained
+from wattline_scheduler.core.leases.meter_control import modelled_load
 from wattline_scheduler.core.model.events import DomainMetered, ZoneSensed
 
 PDU, ROOM = DomainId("pdu-a"), DomainId("room")
@@ -96,7 +96,7 @@ class Walk:
         self.h.ask(SetUnits(ROOM, UNITS))
         for _ in range(seconds // 5):
             state = self.h.cluster.state
-            drawn_mw = explained(state, state.meters[PDU], all_draws(state)).drawn_mw
+            drawn_mw = modelled_load(state, state.meters[PDU], all_draws(state)).drawn_mw
             # A digit that flickers, as of any real meter.
             self.h.handle(DomainMetered(PDU, drawn_mw + int(self.h.mono_s) % 7))
             self.h.handle(ZoneSensed(ROOM, UNITS, 20.0))

@@ -31,7 +31,7 @@ DEFAULT_TIMEOUT_S = 10.0
 """How long a request waits for its answer; longer than a scheduler restart."""
 
 
-class Asking:
+class RequestClient:
     """A connection to one site's scheduler, opened at once and re-established by itself."""
 
     def __init__(

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Callable, Iterable
 from typing import cast, get_args
 
-from wattline.client.asking import Asking
+from wattline.client.asking import RequestClient
 from wattline_protocol.ids import JobId
 from wattline_protocol.job.change import ChangeValue
 from wattline_protocol.job.selection import NEWEST, Selection, Span, only, parse_jobs
@@ -70,7 +70,7 @@ def _spans(jobs: int | str | Iterable[int] | None) -> tuple[Span, ...]:
     return tuple(Span(JobId(number), JobId(number)) for number in jobs)
 
 
-class JobActs(Asking):
+class JobActs(RequestClient):
     """Acts on jobs. Each returns its result for every job, refusals included; for one job selected
     by its number alone, a refusal is raised.
     """

@@ -71,7 +71,7 @@ class FatalFile(msgspec.Struct, frozen=True):
     messages: tuple[FatalMessage, ...] = ()
 
 
-class Fatal:
+class FatalMessages:
     """Messages refused in this run, and those under way."""
 
     def __init__(self, path: Path, now_unix_s: float) -> None:

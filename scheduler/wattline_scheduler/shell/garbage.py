@@ -18,7 +18,7 @@ YOUNG = 1
 """Generation collected before a freeze, in 0.3 ms: what died within the second is not frozen."""
 
 
-class Garbage:
+class GarbageCollection:
     """Garbage collection of this process; call from one thread."""
 
     def __init__(self, now_s: Instant) -> None:

@@ -85,12 +85,12 @@ from wattline_scheduler.shell.clients.report_worker import ReportWorker, report_
 from wattline_scheduler.shell.clients.site_snapshots import Snapshots
 from wattline_scheduler.shell.clients.subscriptions import Watches
 from wattline_scheduler.shell.commits import Commits
-from wattline_scheduler.shell.fatal_messages import Fatal, FatalMessage
-from wattline_scheduler.shell.garbage import Garbage
+from wattline_scheduler.shell.fatal_messages import FatalMessage, FatalMessages
+from wattline_scheduler.shell.garbage import GarbageCollection
 from wattline_scheduler.shell.http_api.exchange import ApiRequest
 from wattline_scheduler.shell.http_api.http_bridge import DOOR
 from wattline_scheduler.shell.logs import log_event
-from wattline_scheduler.shell.power_rollups import METER_PERIOD_S, Meter, spooled_steps
+from wattline_scheduler.shell.power_rollups import METER_PERIOD_S, PowerRollups, spooled_steps
 from wattline_scheduler.shell.step_times import StepTimes
 from wattline_scheduler.store.errors import StoreError
 from wattline_scheduler.store.store import Store
@@ -137,7 +137,7 @@ class Loop:
         members: Authorized,
         services: Background,
         clock: Callable[[], Now],
-        fatal: Fatal,
+        fatal: FatalMessages,
     ) -> None:
         self._cluster = cluster
         self._fatal = fatal
@@ -155,7 +155,7 @@ class Loop:
         self._turns = ClientTurns(self._clients, clock, self._client_request, self._failed)
         self._snapshots = Snapshots(self._reads.site)
         self._reports = ReportWorker()
-        self._meter = Meter(cluster.state)
+        self._rollups = PowerRollups(cluster.state)
         shown = (self._snapshots, store.events, store.acts, self._reads.routes)
         self._watches = Watches(self._clients, *shown, clock)
         self._poller = zmq.Poller()
@@ -167,7 +167,7 @@ class Loop:
         self._steps: list[Storable] = []
         self._commits = Commits(store)
         self._is_tick_late = False
-        self._garbage = Garbage(clock().mono_s)
+        self._garbage = GarbageCollection(clock().mono_s)
         self._times = StepTimes()
         self._used_cpu_s = time.thread_time()
         self._members_seen: tuple[Member, ...] = ()
@@ -209,7 +209,7 @@ class Loop:
         self._reports.close()
         self._commits.flush()
         self._services.webhooks.close()
-        self._store.commit((*self._services.webhooks.marks(), *self._meter.take()))
+        self._store.commit((*self._services.webhooks.marks(), *self._rollups.take()))
 
     def _wait_ms(self) -> int:
         due = min(self._tick_due, self._meter_due, self._commits.due or self._tick_due)
@@ -264,7 +264,7 @@ class Loop:
             case FetchLog():
                 return [self._logs.fetch(client, ask.ask, asker, request, now.mono_s)]
             case GetReport():
-                steps, path = self._meter.peek, self._store.path
+                steps, path = self._rollups.peek, self._store.path
                 full_endpoint = self._reports.order(
                     client,
                     ask.ask,
@@ -373,7 +373,7 @@ class Loop:
         self._fatal.leave()
         saves = [effect.record for effect in effects if isinstance(effect, Save)]
         if saves:
-            self._meter.booked([r.node for r in saves if isinstance(r, BookRecord)])
+            self._rollups.booked([r.node for r in saves if isinstance(r, BookRecord)])
         return effects
 
     def _handle_due(self) -> list[Effect]:
@@ -395,7 +395,7 @@ class Loop:
 
     def _each_second(self, now: Now) -> list[Effect]:
         self._store.settle()
-        self._steps += self._meter.read(now)
+        self._steps += self._rollups.read(now)
         self._steps += self._services.webhooks.marks()
         # Not an event: it is a parameter of future orders and decides nothing.
         self._state.gateway_public_key = gateway_key(self._members)

@@ -47,7 +47,7 @@ class _NodeSums:
     """Newest beat whose cap-bound time was counted."""
 
 
-class Meter:
+class PowerRollups:
     """The step in progress. Read once a second, taken once a step."""
 
     def __init__(self, state: State) -> None:

@@ -24,7 +24,7 @@ from wattline_scheduler.shell.background import Background
 from wattline_scheduler.shell.clients.client_endpoint import CLIENT_LIMITS
 from wattline_scheduler.shell.clients.permissions import AGENT_ROLES, CLIENT_ROLES, gateway_key
 from wattline_scheduler.shell.config import SITE_FILE, SchedulerConfig
-from wattline_scheduler.shell.fatal_messages import FATAL_NAME, Fatal
+from wattline_scheduler.shell.fatal_messages import FATAL_NAME, FatalMessages
 from wattline_scheduler.shell.http_api.exchange import ApiUnusable
 from wattline_scheduler.shell.http_api.http_bridge import HttpBridge
 from wattline_scheduler.shell.logs import log_to_stderr
@@ -106,7 +106,7 @@ def _serve(
     services: Background | None = None
     try:
         services = Background.of(site, http_api, store, saved, read_clock)
-        fatal = Fatal(config.state_dir / FATAL_NAME, began.unix_s)
+        fatal = FatalMessages(config.state_dir / FATAL_NAME, began.unix_s)
         loop = Loop(cluster, store, sockets, members, services, read_clock, fatal)
         services.start(store)
         if fatal.problem:
@@ -125,7 +125,7 @@ def _serve(
     return OK
 
 
-def run_until_stopped(loop: Loop, fatal: Fatal, stop: Stop) -> None:
+def run_until_stopped(loop: Loop, fatal: FatalMessages, stop: Stop) -> None:
     """Run until a stop is requested. Records the messages under way when an error ends the run, so
     that the next run refuses them; a failed store or lack of memory is attributed to no message."""
     try:

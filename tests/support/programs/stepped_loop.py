@@ -13,7 +13,7 @@ from wattline_protocol.wire.agent_messages import PROTOCOL_VERSION
 from wattline_protocol.wire.client_messages import ClientHello, ClientWelcome, Request, Tell
 from wattline_scheduler.shell.background import Background
 from wattline_scheduler.shell.config import SchedulerConfig
-from wattline_scheduler.shell.fatal_messages import FATAL_NAME, Fatal
+from wattline_scheduler.shell.fatal_messages import FATAL_NAME, FatalMessages
 from wattline_scheduler.shell.http_api.http_bridge import HttpBridge
 from wattline_scheduler.shell.loop import Loop, Sockets
 from wattline_scheduler.shell.run import open_sockets, read_clock, read_site, restore
@@ -22,7 +22,9 @@ from wattline_scheduler.shell.run import open_sockets, read_clock, read_site, re
 class SteppedLoop:
     """A loop that takes a step when it is told to, and clients of it."""
 
-    def __init__(self, loop: Loop, sockets: Sockets, fatal: Fatal, stack: ExitStack) -> None:
+    def __init__(
+        self, loop: Loop, sockets: Sockets, fatal: FatalMessages, stack: ExitStack
+    ) -> None:
         self.loop, self.sockets, self.fatal, self.stack = loop, sockets, fatal, stack
         self.steps = 0
 
@@ -78,7 +80,7 @@ def stepped_loop(
         stack.callback(store.close)
         beside = stack.enter_context(closing(Background.of(site, door, store, saved, clock)))
         beside.start(store)
-        fatal = Fatal(state / FATAL_NAME, read_clock().unix_s)
+        fatal = FatalMessages(state / FATAL_NAME, read_clock().unix_s)
         yield kind(
             Loop(cluster, store, sockets, members, beside, clock, fatal), sockets, fatal, stack
         )

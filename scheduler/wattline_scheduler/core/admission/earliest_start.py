@@ -23,7 +23,7 @@ def is_past(state: State, spec: JobSpec, now: Now) -> str:
     return f"deadline has passed ({at})" if deadline <= now.unix_s else ""
 
 
-class Earliest(NamedTuple):
+class EarliestStart(NamedTuple):
     """Earliest time at which a gang of the job may start, resources permitting."""
 
     unix_s: float
@@ -32,24 +32,24 @@ class Earliest(NamedTuple):
     """What delays it until then; empty = nothing."""
 
 
-def earliest(state: State, owner: UserName, spec: JobSpec, now: Now) -> Earliest:
+def earliest(state: State, owner: UserName, spec: JobSpec, now: Now) -> EarliestStart:
     """Computes it from the reservation, the used-up daily and monthly quotas, and the windows."""
-    at, found = state.calendar.text, Earliest(now.unix_s, "")
+    at, found = state.calendar.text, EarliestStart(now.unix_s, "")
     record = state.reservations.get(spec.reservation)
     if record is not None and record.start_unix_s > found.unix_s:
         begins = f"its reservation {record.name} begins {at(record.start_unix_s)}"
-        found = Earliest(record.start_unix_s, begins)
+        found = EarliestStart(record.start_unix_s, begins)
     used_up = state.work.quotas.used_up(spec.account or owner, spec.queue)
     if used_up is not None and used_up.until_unix_s > found.unix_s:
         until = f"the quota of {used_up.name} is used up until {at(used_up.until_unix_s)}"
-        found = Earliest(used_up.until_unix_s, until)
+        found = EarliestStart(used_up.until_unix_s, until)
     opening = opens_from(state, spec, found.unix_s, now)
     if opening > found.unix_s:
-        found = Earliest(opening, _and(found.why, f"its next window opens {at(opening)}"))
+        found = EarliestStart(opening, _and(found.why, f"its next window opens {at(opening)}"))
     if record is not None and found.unix_s >= record.end_unix_s:
         ends = "ended" if record.end_unix_s <= now.unix_s else "ends"
         ends = f"its reservation {record.name} {ends} {at(record.end_unix_s)}"
-        return Earliest(math.inf, _and(found.why, ends))
+        return EarliestStart(math.inf, _and(found.why, ends))
     return found
 
 

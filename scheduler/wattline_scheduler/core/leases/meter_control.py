@@ -10,7 +10,7 @@ from wattline_scheduler.core.leases.overruns import note_overruns, note_recovery
 from wattline_scheduler.core.model.events import DomainMetered
 from wattline_scheduler.core.model.problems import begin, end
 from wattline_scheduler.core.model.state import State
-from wattline_scheduler.power.sensing.meters import Explained, Hangs, MeterNow, Trust
+from wattline_scheduler.power.sensing.meters import MeterNow, ModelledLoad, PowerConnection, Trust
 from wattline_scheduler.power.topology.budgets import Limit
 from wattline_scheduler.records import MeterRecord
 
@@ -29,7 +29,7 @@ def take(state: State, domain: DomainId, meter: MeterNow, event: DomainMetered, 
     """Takes a reading of a domain's meter."""
     before = meter.trust
     if not meter.has_notes:
-        meter.note(explained(state, meter, all_draws(state)), now.mono_s)
+        meter.note(modelled_load(state, meter, all_draws(state)), now.mono_s)
     meter.take(event.wall_mw, event.error, now.mono_s)
     _report(state, domain, meter, before, now)
 
@@ -38,7 +38,7 @@ def tick_meters(state: State, draws: dict[NodeId, Draw], now: Now) -> None:
     """Compares meters with the draw of their nodes and ages their readings, once a second."""
     for domain, meter in state.meters.items():
         before = meter.trust
-        meter.note(explained(state, meter, draws), now.mono_s)
+        meter.note(modelled_load(state, meter, draws), now.mono_s)
         _report(state, domain, meter, before, now)
     if state.meters:
         _reserve_unbooked(state, now)
@@ -55,7 +55,7 @@ def restore(state: State, saved: tuple[MeterRecord, ...], now: Now) -> None:
             domain.rating_mw,
             domain.fixed_load_mw,
             now.mono_s,
-            hangs_of(state, domain.id),
+            connections_of(state, domain.id),
             state.site.timing.beat_period_s,
         )
         record = on_record.get(domain.id)
@@ -70,7 +70,7 @@ def restore(state: State, saved: tuple[MeterRecord, ...], now: Now) -> None:
 # --- load explained by nodes ----------------------------------------------------------------
 
 
-def hangs_of(state: State, domain: DomainId) -> tuple[Hangs, ...]:
+def connections_of(state: State, domain: DomainId) -> tuple[PowerConnection, ...]:
     """How the nodes are connected to a domain; fixed by the site file.
 
     Without declared shares, a node with inputs elsewhere too has an even share as best guess, and
@@ -78,36 +78,36 @@ def hangs_of(state: State, domain: DomainId) -> tuple[Hangs, ...]:
     """
     chains = state.site.chains()
     rows = [state.domains.rows[number] for number in state.domains.rows_in[domain]]
-    hangs = []
+    connections = []
     for name in state.domains.members[domain]:
         node = state.nodes[name].site
         usual = [share.share_permille for share in node.shares]
         usual = usual or [PERMILLE // len(node.inputs)] * len(node.inputs)
         here = [domain in chains[leaf] for leaf in node.inputs]
         share = sum(mine for mine, is_here in zip(usual, here, strict=True) if is_here)
-        hangs.append(
-            Hangs(
+        connections.append(
+            PowerConnection(
                 node=name,
                 usual_permille=PERMILLE if all(here) else share,
                 most_permille=max(row.shares[name] for row in rows),
                 is_certain=all(here),
             )
         )
-    return tuple(hangs)
+    return tuple(connections)
 
 
-def explained(state: State, meter: MeterNow, draws: dict[NodeId, Draw]) -> Explained:
+def modelled_load(state: State, meter: MeterNow, draws: dict[NodeId, Draw]) -> ModelledLoad:
     """Load of the nodes on the meter's domain, best available value."""
     drawn_mw = least_mw = most_mw = 0
     is_complete = True
-    for hang in meter.hangs:
-        node, draw = state.nodes[hang.node], draws[hang.node]
-        drawn_mw += draw.mw * hang.usual_permille // PERMILLE
-        most_mw += draw.mw * hang.most_permille // PERMILLE
+    for connection in meter.connections:
+        node, draw = state.nodes[connection.node], draws[connection.node]
+        drawn_mw += draw.mw * connection.usual_permille // PERMILLE
+        most_mw += draw.mw * connection.most_permille // PERMILLE
         is_complete = is_complete and (draw.is_heard or node.record.is_off)
-        if hang.is_certain and draw.is_heard and node.beat is not None:
+        if connection.is_certain and draw.is_heard and node.beat is not None:
             least_mw += min(measured_gpus_mw(node.beat), node.site.nameplate_mw)
-    return Explained(drawn_mw, least_mw, most_mw, is_complete)
+    return ModelledLoad(drawn_mw, least_mw, most_mw, is_complete)
 
 
 # --- unbooked load --------------------------------------------------------------------------

@@ -64,7 +64,7 @@ LOADED_PERMILLE = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Hangs:
+class PowerConnection:
     """How one node's draw counts in the metered domain."""
 
     node: NodeId
@@ -77,7 +77,7 @@ class Hangs:
 
 
 @dataclass(frozen=True, slots=True)
-class Explained:
+class ModelledLoad:
     """Estimated draw of the nodes on a domain now. Wall milliwatts."""
 
     drawn_mw: int
@@ -100,7 +100,7 @@ class MeterNow:
     """The domain's declared fixed load."""
     since: Instant
     """Since when readings are expected."""
-    hangs: tuple[Hangs, ...] = ()
+    connections: tuple[PowerConnection, ...] = ()
     beat_s: float = 1.0
     """Interval between two beats of a node."""
     trust: Trust = "unread"
@@ -118,7 +118,7 @@ class MeterNow:
     """Slow, bounded ratio of metered to estimated node draw; shown, never applied to a budget."""
     held_mw: int = 0
     """Reserve for unbooked load: rises as soon as the load is certain, falls slowly."""
-    _notes: deque[tuple[Instant, Explained]] = field(
+    _notes: deque[tuple[Instant, ModelledLoad]] = field(
         default_factory=lambda: deque(maxlen=MAX_NOTES)
     )
     _unexplained: deque[tuple[Instant, int]] = field(
@@ -144,13 +144,13 @@ class MeterNow:
 
     # --- input ------------------------------------------------------------------------------
 
-    def note(self, explained: Explained, at: Instant) -> None:
+    def note(self, modelled: ModelledLoad, at: Instant) -> None:
         """Record the nodes' present draw; once a second."""
-        self._notes.append((at, explained))
+        self._notes.append((at, modelled))
         while self._notes and at - self._notes[0][0] > WINDOW_S:
             self._notes.popleft()
-        self._same_low_mw = min(self._same_low_mw, explained.drawn_mw)
-        self._same_high_mw = max(self._same_high_mw, explained.drawn_mw)
+        self._same_low_mw = min(self._same_low_mw, modelled.drawn_mw)
+        self._same_high_mw = max(self._same_high_mw, modelled.drawn_mw)
         self._settle(at)
         self._judge_age(at)
 

@@ -9,7 +9,7 @@ from wattline_scheduler.shell.sensing.command_output import output_of
 from wattline_scheduler.shell.sensing.sensor_values import OK, ReadingFailed, cut, document, refusal
 
 if TYPE_CHECKING:
-    from wattline_scheduler.shell.sensing.http_client import Web
+    from wattline_scheduler.shell.sensing.http_client import HttpClient
 
 Power = Literal["off", "on"]
 
@@ -81,7 +81,7 @@ class RedfishHost:
         self._url = method.url.rstrip("/")
         self._access = method.access
         self._step_s = step_s
-        self._web: Web | None = None
+        self._web: HttpClient | None = None
 
     async def power(self) -> Power:
         """See `Host`."""
@@ -111,11 +111,11 @@ class RedfishHost:
             raise ReadingFailed("the answer is no Redfish resource")
         return found
 
-    def _over_web(self) -> "Web":
+    def _over_web(self) -> "HttpClient":
         if self._web is None:
-            from wattline_scheduler.shell.sensing.http_client import Web
+            from wattline_scheduler.shell.sensing.http_client import HttpClient
 
-            self._web = Web(self._access, self._step_s)
+            self._web = HttpClient(self._access, self._step_s)
         return self._web
 
 

@@ -13,7 +13,7 @@ from wattline_scheduler.shell.sensing.sensor_values import MAX_ANSWER_BYTES, Rea
 HEADERS = {"accept": "application/json", "accept-encoding": "identity"}
 
 
-class Web:
+class HttpClient:
     """The connection to one server: kept open between requests, certificates verified."""
 
     def __init__(self, access: Access, timeout_s: float) -> None:

@@ -9,7 +9,7 @@ from wattline_scheduler.shell.sensing.command_output import output_of
 from wattline_scheduler.shell.sensing.sensor_values import OK, ReadingFailed
 
 if TYPE_CHECKING:
-    from wattline_scheduler.shell.sensing.http_client import Web
+    from wattline_scheduler.shell.sensing.http_client import HttpClient
 
 Quantity = Literal["power", "number"]
 """Searched for in a Redfish resource without a pointer: watts, or any Sensor's reading."""
@@ -26,7 +26,7 @@ class Reader:
         self.sensor = sensor
         self._quantity = quantity
         self._fresh_s = fresh_s
-        self._web: Web | None = None
+        self._web: HttpClient | None = None
 
     async def read(self) -> float:
         """The value, scaled. Raises ReadingFailed, also when it takes longer than its time-out."""
@@ -82,9 +82,9 @@ class Reader:
             return sensor_values.redfish_power_w(found)
         return sensor_values.redfish_number(found)
 
-    def _over_web(self, source: PrometheusSource | RedfishSource) -> "Web":
+    def _over_web(self, source: PrometheusSource | RedfishSource) -> "HttpClient":
         if self._web is None:
-            from wattline_scheduler.shell.sensing.http_client import Web
+            from wattline_scheduler.shell.sensing.http_client import HttpClient
 
-            self._web = Web(source.access, self.sensor.timeout_s)
+            self._web = HttpClient(source.access, self.sensor.timeout_s)
         return self._web

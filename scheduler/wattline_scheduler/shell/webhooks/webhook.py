@@ -58,7 +58,7 @@ def check_secrets(site: Site) -> None:
         secret_of(webhook)
 
 
-class Hook:
+class Sender:
     """Delivers matching events; a slow or unreachable receiver delays no other."""
 
     def __init__(self, webhook: Webhook, settled: int, post: Callable[[], Post]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from wattline_protocol.site.model import Site, Webhook
 from wattline_protocol.views.site_views import EventView
-from wattline_scheduler.shell.webhooks.webhook import Hook, Post
+from wattline_scheduler.shell.webhooks.webhook import Post, Sender
 from wattline_scheduler.store.store import Store
 from wattline_scheduler.store.webhook_marks import WebhookMark
 
@@ -20,7 +20,7 @@ class WebhookDispatcher:
         self._marked = dict(marks)
         self._newest = newest_event
         self._hooks = [
-            Hook(hook, marks.get(hook.url, newest_event), _poster(site.name, hook))
+            Sender(hook, marks.get(hook.url, newest_event), _poster(site.name, hook))
             for hook in site.webhooks
         ]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from wattline_protocol.ids import Instant
-from wattline_scheduler.shell.garbage import SETTLE_PERIOD_S, SWEEP_PERIOD_S, Garbage
+from wattline_scheduler.shell.garbage import SETTLE_PERIOD_S, SWEEP_PERIOD_S, GarbageCollection
 
 
 class Ring:
@@ -24,7 +24,7 @@ def as_before() -> Iterator[None]:
 
 
 def test_what_lives_is_frozen_once_a_second() -> None:
-    garbage = Garbage(Instant(0.0))
+    garbage = GarbageCollection(Instant(0.0))
     gc.unfreeze()
     garbage.tick(Instant(0.0))
     frozen = gc.get_freeze_count()
@@ -37,7 +37,7 @@ def test_what_lives_is_frozen_once_a_second() -> None:
 
 
 def test_what_died_frozen_is_freed_by_the_sweep() -> None:
-    garbage = Garbage(Instant(0.0))
+    garbage = GarbageCollection(Instant(0.0))
     ring = Ring()
     seen = weakref.ref(ring)
     garbage.tick(Instant(0.0))
@@ -51,7 +51,7 @@ def test_what_died_frozen_is_freed_by_the_sweep() -> None:
 
 def test_what_died_young_is_freed_before_the_freeze() -> None:
     """Frozen garbage would stay for an hour."""
-    garbage = Garbage(Instant(0.0))
+    garbage = GarbageCollection(Instant(0.0))
     gc.collect()
     gc.disable()
     try:

@@ -6,7 +6,7 @@ from support.core.harness import Harness
 from support.core.sites import NAMEPLATE_MW, site
 from wattline_protocol.ids import DomainId, NodeId, UnixTime
 from wattline_protocol.wire.agent_messages import Rollup, Rollups
-from wattline_scheduler.shell.power_rollups import GAP_MAX_S, Meter, Step, spooled_steps
+from wattline_scheduler.shell.power_rollups import GAP_MAX_S, PowerRollups, Step, spooled_steps
 from wattline_scheduler.store.rollups import DOMAIN_STEP_S, DomainRollup, NodeRollup
 
 
@@ -15,7 +15,7 @@ class Metered:
 
     def __init__(self) -> None:
         self.h = Harness(site().rack("a", 2).build())
-        self.meter = Meter(self.h.cluster.state)
+        self.meter = PowerRollups(self.h.cluster.state)
         self.done: list[Step] = []
 
     def seconds(self, count: int) -> None:

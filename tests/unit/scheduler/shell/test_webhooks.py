@@ -10,7 +10,7 @@ from wattline_protocol.ids import UnixTime
 from wattline_protocol.site.model import Webhook
 from wattline_protocol.views.site_views import EventView
 from wattline_scheduler.shell.webhooks import webhook as hook_module
-from wattline_scheduler.shell.webhooks.webhook import MAX_WAITING, Hook, Outcome
+from wattline_scheduler.shell.webhooks.webhook import MAX_WAITING, Outcome, Sender
 from wattline_scheduler.shell.webhooks.webhook_post import body_of, signature
 
 LONG_AGO = UnixTime(1_700_000_000.0)
@@ -39,13 +39,13 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hook_module, "RETRY_FIRST_S", 0.0)
 
 
-def started(receiver: Callable[[EventView], Outcome], *kinds: str, settled: int = 0) -> Hook:
-    hook = Hook(Webhook("http://x/", kinds or ("budget_*",), "/s"), settled, lambda: receiver)
+def started(receiver: Callable[[EventView], Outcome], *kinds: str, settled: int = 0) -> Sender:
+    hook = Sender(Webhook("http://x/", kinds or ("budget_*",), "/s"), settled, lambda: receiver)
     hook.start()
     return hook
 
 
-def ended(hook: Hook) -> None:
+def ended(hook: Sender) -> None:
     hook.stop()
     hook.join()
 

@@ -22,7 +22,7 @@ from wattline_scheduler.plan.learning.fairshare import Level
 from wattline_scheduler.plan.model.shape import Shape
 
 
-class Ahead(NamedTuple):
+class QueuePosition(NamedTuple):
     """Number of jobs ahead of another, by the first reason that puts them there."""
 
     more_urgent: int
@@ -123,7 +123,7 @@ class Queue:
             for _, job, number in sorted(seen[before]):
                 yield job, classes[number]
 
-    def ahead_of(self, rank: Rank, submitted_unix_s: float, job: JobId) -> Ahead:
+    def ahead_of(self, rank: Rank, submitted_unix_s: float, job: JobId) -> QueuePosition:
         """Number of jobs ahead of one of this rank."""
         turn_s, ahead = submitted_unix_s + rank.later_s, [0, 0, 0]
         for job_class in self.classes.values():
@@ -133,7 +133,7 @@ class Queue:
             elif other.before == rank.before:
                 turn = UnixTime(turn_s - other.later_s)
                 ahead[2] += bisect_left(job_class.entries, (turn, job))
-        return Ahead(*ahead)
+        return QueuePosition(*ahead)
 
 
 def _entry(job: Job) -> Entry:

@@ -23,7 +23,7 @@ from wattline_scheduler.core.model.queue.runtime_bounds import RuntimeBounds
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class GangEnd:
     """Latest end of a gang, and how it is known."""
 
     at: Instant
@@ -33,32 +33,32 @@ class End:
     """Estimated from similar jobs or its own pace; void once the gang runs beyond it."""
 
 
-def ends_of(bounds: RuntimeBounds | None, gang: Gang, phase: Phase | None = None) -> list[End]:
+def ends_of(bounds: RuntimeBounds | None, gang: Gang, phase: Phase | None = None) -> list[GangEnd]:
     """Known ends. `bounds` None: by limits only, no estimates. `phase`: instead of its own."""
     spec, phase = gang.job.spec, phase or gang.phase
     if isinstance(phase, Ending):
         stopped = Instant(phase.since + gang.job.grace_s)
-        return [End(stopped, "which is being stopped")]
-    began, found = began_at(phase), list[End]()
+        return [GangEnd(stopped, "which is being stopped")]
+    began, found = began_at(phase), list[GangEnd]()
     if began is None or spec.kind == "service":
         return found
     over = began + gang.job.grace_s
     if spec.limits.runtime_s:
         by_limit = Instant(over + spec.limits.runtime_s)
-        found.append(End(by_limit, "by its limit at the latest"))
+        found.append(GangEnd(by_limit, "by its limit at the latest"))
     guess = _guess(bounds, gang, over) if bounds is not None else None
     return found if guess is None else [*found, guess]
 
 
-def _guess(bounds: RuntimeBounds, gang: Gang, over: float) -> End | None:
+def _guess(bounds: RuntimeBounds, gang: Gang, over: float) -> GangEnd | None:
     """By its own pace if it reports one, else by the learned runtime from `over` on."""
     course = gang.live[0].course if gang.live else None
     if course is not None and course.end_s is not None:
-        return End(Instant(course.end_s), "going by how far it says it is", is_guess=True)
+        return GangEnd(Instant(course.end_s), "going by how far it says it is", is_guess=True)
     took_s = bounds.learned_s(gang.job.kind)
     if took_s is None:
         return None
-    return End(Instant(over + took_s), "going by how long such jobs took", is_guess=True)
+    return GangEnd(Instant(over + took_s), "going by how long such jobs took", is_guess=True)
 
 
 def began_at(phase: Phase) -> float | None:
@@ -82,7 +82,7 @@ class RemainingTime:
 
 def _end_of(
     bounds: RuntimeBounds | None, gang: Gang, now: Now, phase: Phase | None = None
-) -> End | None:
+) -> GangEnd | None:
     """The earliest known end, without estimates that have passed."""
     ends = [end for end in ends_of(bounds, gang, phase) if end.at > now.mono_s or not end.is_guess]
     return min(ends, key=lambda end: end.at, default=None)

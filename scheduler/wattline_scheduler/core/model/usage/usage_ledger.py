@@ -38,7 +38,7 @@ class QuotaReport(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Spell:
+class UsageSpan:
     """Usage and time of one try."""
 
     keys: tuple[Key, ...]
@@ -79,27 +79,27 @@ class Ledger:
         self._live: dict[Key, UseRecord] = {}
         """The same of live tries, as of the last `update_live`."""
 
-    def end(self, spell: Spell) -> list[UseRecord]:
+    def end(self, interval: UsageSpan) -> list[UseRecord]:
         """Adds an ended try; returns the records to save."""
         saved = []
-        for key in spell.keys:
+        for key in interval.keys:
             known = self._ended.pop(key, None)
-            record = self._added(known or _nothing(key), spell)
+            record = self._added(known or _nothing(key), interval)
             self._ended[key] = record
             saved.append(record)
         while len(self._ended) > MAX_NAMES + len(self._lasting):
             del self._ended[next(key for key in self._ended if key not in self._lasting)]
         return saved
 
-    def update_live(self, live: Iterable[Spell], now_unix_s: float) -> None:
+    def update_live(self, live: Iterable[UsageSpan], now_unix_s: float) -> None:
         """Replaces the use of live tries, as if all ended now."""
         day, month = self._calendar.day(now_unix_s), self._calendar.month(now_unix_s)
         sums: dict[Key, list[float]] = {}
-        for spell in live:
-            gpu_s, energy_mj = spell.usage.gpu_s, spell.usage.node_energy_mj
-            in_day, in_month = spell.within(day), spell.within(month)
-            spread = self._spread(spell)
-            for key in spell.keys:
+        for interval in live:
+            gpu_s, energy_mj = interval.usage.gpu_s, interval.usage.node_energy_mj
+            in_day, in_month = interval.within(day), interval.within(month)
+            spread = self._spread(interval)
+            for key in interval.keys:
                 of = sums.get(key)
                 if of is None:
                     of = sums[key] = [0.0] * 5
@@ -163,17 +163,17 @@ class Ledger:
         """Remaining weight of usage of this age."""
         return float(0.5 ** (max(0.0, age_s) / self._half_life_s))
 
-    def _spread(self, spell: Spell) -> float:
+    def _spread(self, interval: UsageSpan) -> float:
         """Weight at its end of usage spread evenly until then."""
-        steps = max(0.0, spell.end_unix_s - spell.start_unix_s) / self._half_life_s * log(2)
+        steps = max(0.0, interval.end_unix_s - interval.start_unix_s) / self._half_life_s * log(2)
         return -expm1(-steps) / steps if steps > 1e-9 else 1.0
 
-    def _added(self, record: UseRecord, spell: Spell) -> UseRecord:
-        usage, at_unix_s = spell.usage, max(record.as_of_unix_s, spell.end_unix_s)
+    def _added(self, record: UseRecord, interval: UsageSpan) -> UseRecord:
+        usage, at_unix_s = interval.usage, max(record.as_of_unix_s, interval.end_unix_s)
         old = self._left(at_unix_s - record.as_of_unix_s)
-        new = self._left(at_unix_s - spell.end_unix_s) * self._spread(spell)
+        new = self._left(at_unix_s - interval.end_unix_s) * self._spread(interval)
         day, month = self._calendar.day(at_unix_s), self._calendar.month(at_unix_s)
-        in_day, in_month = spell.within(day), spell.within(month)
+        in_day, in_month = interval.within(day), interval.within(month)
         is_day = record.day_unix_s == day.start_unix_s
         is_month = record.month_unix_s == month.start_unix_s
         return UseRecord(

@@ -11,7 +11,7 @@ from wattline_protocol.site.sensing import CommandSource, OutsidePoint, Plant, S
 from wattline_protocol.wire.client_messages import Denied, SetUnits
 from wattline_scheduler.core.agents.heartbeat import DOUBTED_BEATS
 from wattline_scheduler.core.leases.measured_draw import all_draws
-from wattline_scheduler.core.leases.meter_control import explained
+from wattline_scheduler.core.leases.meter_control import modelled_load
 from wattline_scheduler.core.model.events import DomainMetered, ZoneSensed
 
 PDU, SITE, ROOM = DomainId("pdu-a"), DomainId("site"), DomainId("room")
@@ -24,7 +24,7 @@ def metered(**rules: object) -> Harness:
 def drawn_mw(h: Harness) -> int:
     """What the two nodes draw, as far as the scheduler can tell."""
     state = h.cluster.state
-    return explained(state, state.meters[PDU], all_draws(state)).drawn_mw
+    return modelled_load(state, state.meters[PDU], all_draws(state)).drawn_mw
 
 
 def meter_for(h: Harness, seconds: int, factor: float = 1.0, plus_mw: int = 0) -> None:
@@ -348,6 +348,6 @@ def test_a_node_on_two_feeds_explains_half_of_itself_on_each_for_certain_nothing
     nodes = (msgspec.structs.replace(built.nodes[0], inputs=two), built.nodes[1])
     h = joined(msgspec.structs.replace(built, nodes=nodes))
     state = h.cluster.state
-    both = explained(state, state.meters[PDU], all_draws(state))
+    both = modelled_load(state, state.meters[PDU], all_draws(state))
     whole_mw = all_draws(state)[h.node("a1").id].mw
     assert (both.drawn_mw, both.most_mw, both.least_mw) == (whole_mw // 2, whole_mw, 0)
