@@ -217,14 +217,31 @@ class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello"):
     """The keeper's own account, or its number where the host has no name; empty: not reported."""
 
 
-class Adopted(msgspec.Struct, frozen=True, tag_field="t", tag="adopted"):
+class _Current(msgspec.Struct, frozen=True, tag_field="t"):
+    """A message between one epoch of the scheduler and one incarnation of the agent (I8)."""
+
+    epoch: Serial[Epoch]
+    incarnation: Serial[Incarnation]
+
+
+class _Numbered(_Current, frozen=True):
+    """A command or its answer, by the command's number."""
+
+    seq: Serial[Sequence]
+
+
+class _TaskMessage(_Numbered, frozen=True):
+    """A command about one attempt."""
+
+    ref: TaskRef
+
+
+class Adopted(_Current, frozen=True, tag="adopted"):
     """Answer to Welcome: the watts the node is capped at now, read back from the driver.
 
     Only this message replaces the node's entry in the books (I9).
     """
 
-    epoch: Serial[Epoch]
-    incarnation: Serial[Incarnation]
     holding_mw: Milliwatts
     """Wall watts the caps in force guarantee by I2."""
     caps_mw: OfGpus[Milliwatts]
@@ -232,11 +249,9 @@ class Adopted(msgspec.Struct, frozen=True, tag_field="t", tag="adopted"):
     tasks: OfTasks[TaskReport]
 
 
-class Beat(msgspec.Struct, frozen=True, tag_field="t", tag="beat"):
+class Beat(_Current, frozen=True, tag="beat"):
     """Once a second: telemetry and the task digest."""
 
-    epoch: Serial[Epoch]
-    incarnation: Serial[Incarnation]
     seq: Serial[int]
     lease_seq: Serial[Sequence]
     """Newest lease applied; 0 = none since Adopted."""
@@ -262,22 +277,16 @@ class Beat(msgspec.Struct, frozen=True, tag_field="t", tag="beat"):
     but without these is an older one."""
 
 
-class LeaseAck(msgspec.Struct, frozen=True, tag_field="t", tag="lease_ack"):
+class LeaseAck(_Numbered, frozen=True, tag="lease_ack"):
     """The lease is on disk and in force; `caps_mw` were read back from the driver (I3)."""
 
-    epoch: Serial[Epoch]
-    incarnation: Serial[Incarnation]
-    seq: Serial[Sequence]
     lease_mw: Milliwatts
     caps_mw: OfGpus[Milliwatts]
 
 
-class LeaseRefused(msgspec.Struct, frozen=True, tag_field="t", tag="lease_refused"):
+class LeaseRefused(_Numbered, frozen=True, tag="lease_refused"):
     """The node cannot be capped that low now; nothing was acknowledged, caps are at the minimum."""
 
-    epoch: Serial[Epoch]
-    incarnation: Serial[Incarnation]
-    seq: Serial[Sequence]
     lowest_mw: Milliwatts
     reason: Sentence
 
@@ -285,21 +294,16 @@ class LeaseRefused(msgspec.Struct, frozen=True, tag_field="t", tag="lease_refuse
 CommandOutcome = Literal["done", "not_covered", "refused"]
 
 
-class CommandDone(msgspec.Struct, frozen=True, tag_field="t", tag="command_done"):
+class CommandDone(_Numbered, frozen=True, tag="command_done"):
     """Answer to Start-, Stop-, Pause-, Resume-, Limit- and ForgetTask."""
 
-    epoch: Serial[Epoch]
-    incarnation: Serial[Incarnation]
-    seq: Serial[Sequence]
     outcome: CommandOutcome
     detail: Sentence = ""
 
 
-class TaskUpdate(msgspec.Struct, frozen=True, tag_field="t", tag="task_update"):
+class TaskUpdate(_Current, frozen=True, tag="task_update"):
     """Sent at once when an attempt changes phase; beats repeat it until ForgetTask."""
 
-    epoch: Serial[Epoch]
-    incarnation: Serial[Incarnation]
     report: TaskReport
 
 
@@ -333,11 +337,8 @@ class Rollups(msgspec.Struct, frozen=True, tag_field="t", tag="rollups"):
     items: Some[Rollup]
 
 
-class Farewell(msgspec.Struct, frozen=True, tag_field="t", tag="farewell"):
+class Farewell(_Current, frozen=True, tag="farewell"):
     """The agent stops in order; its tasks, if any, continue under the keeper."""
-
-    epoch: Serial[Epoch]
-    incarnation: Serial[Incarnation]
 
 
 FromAgent = (
@@ -396,82 +397,52 @@ class Rehello(msgspec.Struct, frozen=True, tag_field="t", tag="rehello"):
     reason: Sentence
 
 
-class BeatSeen(msgspec.Struct, frozen=True, tag_field="t", tag="beat_seen"):
+class BeatSeen(_Current, frozen=True, tag="beat_seen"):
     """Answer to each beat; proves to the agent that it was heard (I5)."""
 
-    epoch: Serial[Epoch]
-    incarnation: Serial[Incarnation]
     seq: Serial[int]
 
 
-class Lease(msgspec.Struct, frozen=True, tag_field="t", tag="lease"):
+class Lease(_Numbered, frozen=True, tag="lease"):
     """Wall watts granted to the node until replaced, and the scheduler's proposed division."""
 
-    epoch: Serial[Epoch]
-    incarnation: Serial[Incarnation]
-    seq: Serial[Sequence]
     lease_mw: Milliwatts
     caps_mw: OfGpus[Milliwatts]
     """Requested cap per GPU, by index. The agent enforces I2 regardless."""
 
 
-class StartTask(msgspec.Struct, frozen=True, tag_field="t", tag="start_task"):
+class StartTask(_Numbered, frozen=True, tag="start_task"):
     """Start an attempt if the newest lease covers it at its floor, else NotCovered (I2)."""
 
-    epoch: Serial[Epoch]
-    incarnation: Serial[Incarnation]
-    seq: Serial[Sequence]
     order: TaskOrder
 
 
-class StopTask(msgspec.Struct, frozen=True, tag_field="t", tag="stop_task"):
+class StopTask(_TaskMessage, frozen=True, tag="stop_task"):
     """Stop notice, then SIGTERM, then after `grace_s` SIGKILL to the whole group."""
 
-    epoch: Serial[Epoch]
-    incarnation: Serial[Incarnation]
-    seq: Serial[Sequence]
-    ref: TaskRef
     grace_s: Seconds
     why: Sentence
 
 
-class PauseTask(msgspec.Struct, frozen=True, tag_field="t", tag="pause_task"):
+class PauseTask(_TaskMessage, frozen=True, tag="pause_task"):
     """Emergency (I4): notice, freeze within 1 s, kill if the draw does not fall in time."""
 
-    epoch: Serial[Epoch]
-    incarnation: Serial[Incarnation]
-    seq: Serial[Sequence]
-    ref: TaskRef
     kill_after_s: Seconds
     why: Sentence
 
 
-class ResumeTask(msgspec.Struct, frozen=True, tag_field="t", tag="resume_task"):
+class ResumeTask(_TaskMessage, frozen=True, tag="resume_task"):
     """Thaw a paused attempt if the newest lease covers it, else NotCovered."""
 
-    epoch: Serial[Epoch]
-    incarnation: Serial[Incarnation]
-    seq: Serial[Sequence]
-    ref: TaskRef
 
-
-class LimitTask(msgspec.Struct, frozen=True, tag_field="t", tag="limit_task"):
+class LimitTask(_TaskMessage, frozen=True, tag="limit_task"):
     """Replace a running attempt's runtime limit; 0 = none."""
 
-    epoch: Serial[Epoch]
-    incarnation: Serial[Incarnation]
-    seq: Serial[Sequence]
-    ref: TaskRef
     runtime_limit_s: Seconds
 
 
-class ForgetTask(msgspec.Struct, frozen=True, tag_field="t", tag="forget_task"):
+class ForgetTask(_TaskMessage, frozen=True, tag="forget_task"):
     """The end of this attempt is on the scheduler's disk: drop its record, retain its log."""
-
-    epoch: Serial[Epoch]
-    incarnation: Serial[Incarnation]
-    seq: Serial[Sequence]
-    ref: TaskRef
 
 
 class ReadLog(msgspec.Struct, frozen=True, tag_field="t", tag="read_log"):
