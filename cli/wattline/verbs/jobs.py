@@ -147,6 +147,7 @@ _UPDATES = (
 )
 
 _verb = partial(Verb, section="Jobs", role="submitter")
+_act = partial(_verb, show="wattline.show.acted:acted", args=_WHICH, details=_WHICH_DETAILS)
 
 VERBS = (
     _verb(
@@ -264,46 +265,35 @@ VERBS = (
         ),
         examples=("wattline logs last -f", "wattline logs 12 --task 3 --tail 50"),
     ),
-    _verb(
+    _act(
         name="cancel",
         help="Stop jobs: stop notice, SIGTERM, and SIGKILL after their grace time.",
-        details=_WHICH_DETAILS,
         act="wattline.acts.jobacts:cancel",
-        show="wattline.show.acted:acted",
-        args=_WHICH,
         examples=(
             "wattline cancel 3-5,8",
             "wattline cancel '12[0-31]'",
             "wattline cancel --user ada --state PENDING --dry-run",
         ),
     ),
-    _verb(
+    _act(
         name="hold",
         help="Keep waiting jobs from starting.",
-        details=_WHICH_DETAILS,
         act="wattline.acts.jobacts:hold",
-        show="wattline.show.acted:acted",
-        args=_WHICH,
     ),
-    _verb(
+    _act(
         name="release",
         help="Let held jobs start. What an operator holds, only operators release.",
-        details=_WHICH_DETAILS,
         act="wattline.acts.jobacts:release",
-        show="wattline.show.acted:acted",
-        args=_WHICH,
     ),
-    _verb(
+    _act(
         name="requeue",
         help="Send jobs back to the queue: what runs is stopped as by `cancel` and runs again.",
         details="Also what has failed, was cancelled or timed out. Checkpoints stay, and no retry "
         f"is used up. {_WHICH_DETAILS}",
         act="wattline.acts.jobacts:requeue",
-        show="wattline.show.acted:acted",
-        args=_WHICH,
         examples=("wattline requeue last", "wattline requeue 12 --state FAILED"),
     ),
-    _verb(
+    _act(
         name="update",
         help="Change what jobs asked for; running work gets a new priority's watts at once.",
         details="Priority, queue, account, reservation, --at-a-time, retries, grace, limits, "
@@ -312,7 +302,6 @@ VERBS = (
         "again, but not its queue, account, reservation or replicas. `none` takes a text back to "
         f"its default. {_WHICH_DETAILS}",
         act="wattline.acts.jobacts:update",
-        show="wattline.show.acted:acted",
         args=(*_WHICH_FROM, *_UPDATES),
         examples=(
             "wattline update 12 --priority high",

@@ -8,6 +8,7 @@ _NODE = Argument("node", "Name of the node.")
 _REASON = Option("reason", ("--reason",), "Why, for the audit log.", default="")
 
 _verb = partial(Verb, section="Nodes", role="operator")
+_act = partial(_verb, show="wattline.show.events:done")
 
 VERBS = (
     _verb(
@@ -25,7 +26,7 @@ VERBS = (
         role="submitter",
         args=(_NODE,),
     ),
-    _verb(
+    _act(
         name="node off",
         help="Count a silent node as drawing nothing, so that its watts are free.",
         details="Where the site file names an out-of-band way to the node, its BMC or PDU is "
@@ -33,7 +34,6 @@ VERBS = (
         "that fails, you vouch for it: check yourself, the books believe you. Then it asks for "
         "the node's name once more, or takes it from --confirm.",
         act="wattline.acts.nodes:node_off",
-        show="wattline.show.events:done",
         args=(
             _NODE,
             Option("confirm", ("--confirm",), "The node's name again.", metavar="NODE"),
@@ -50,14 +50,13 @@ VERBS = (
             "wattline node off n3 --confirm n3 --reason 'outlet 7 switched off'",
         ),
     ),
-    _verb(
+    _act(
         name="node on",
         help="Take a node declared off back; it counts in full until it is heard.",
         act="wattline.acts.nodes:node_on",
-        show="wattline.show.events:done",
         args=(_NODE,),
     ),
-    _verb(
+    _act(
         name="node readmit",
         help="Believe the agent of a quarantined node again.",
         details="A key is quarantined when its agent contradicts the books again and again: it "
@@ -65,17 +64,15 @@ VERBS = (
         "at `wattline events` and at the host first. It counts in full until its caps are read "
         "back, and is quarantined again if that continues.",
         act="wattline.acts.nodes:readmit",
-        show="wattline.show.events:done",
         args=(_NODE, _REASON),
         examples=("wattline node readmit n3 --reason 'key replaced, host installed again'",),
     ),
-    _verb(
+    _act(
         name="drain",
         help="Start nothing new on a node; what runs there runs on.",
         details="It is draining until its last task has left, then drained: `wattline nodes` says "
         "since when, or by when by the run time limits of its tasks.",
         act="wattline.acts.nodes:drain",
-        show="wattline.show.events:done",
         args=(
             _NODE,
             Option("after_jobs", ("--after-jobs",), "Let its tasks end; the default.", "switch"),
@@ -88,7 +85,7 @@ VERBS = (
             "wattline drain n3 --now --reason 'hot inlet'",
         ),
     ),
-    _verb(
+    _act(
         name="reserve",
         help="Keep nodes from a time to a time for accounts, for users, or for maintenance.",
         details="Jobs that name it (`submit --reservation`) start there while it lasts; others do "
@@ -96,7 +93,6 @@ VERBS = (
         "Nodes are those with one of the names, all labels and a GPU of one of the models; with "
         "--count or --gpus as many of them as are free soonest. Times are those of the site.",
         act="wattline.acts.reservations:reserve",
-        show="wattline.show.events:done",
         args=(
             Argument("name", "What to call it."),
             Option(
@@ -146,18 +142,16 @@ VERBS = (
         show="wattline.show.reservations:listing",
         role="submitter",
     ),
-    _verb(
+    _act(
         name="unreserve",
         help="Take a reservation back, whether it has begun or not; what runs in it runs on.",
         act="wattline.acts.reservations:unreserve",
-        show="wattline.show.events:done",
         args=(Argument("name", "Its name."), _REASON),
     ),
-    _verb(
+    _act(
         name="undrain",
         help="Let tasks start on a node again.",
         act="wattline.acts.nodes:undrain",
-        show="wattline.show.events:done",
         args=(_NODE,),
     ),
 )

@@ -21,6 +21,7 @@ _RELEASE = _duration(
 )
 
 _verb = partial(Verb, section="Power", role="submitter")
+_act = partial(_verb, show="wattline.show.events:done", role="operator")
 
 VERBS = (
     _verb(
@@ -78,14 +79,12 @@ VERBS = (
         args=(Argument("node", "Name of the node."),),
         examples=("wattline power why gpu-01",),
     ),
-    _verb(
+    _act(
         name="power shed",
         help="Lower a budget, at once or on a ramp.",
         details="AMOUNT is a share of the full budget (25%) or watts (40kW). A domain has one "
         "shed: a new one replaces it.",
         act="wattline.acts.power:shed",
-        show="wattline.show.events:done",
-        role="operator",
         args=(
             _AMOUNT,
             _DOMAIN,
@@ -100,27 +99,23 @@ VERBS = (
             "wattline power shed 40kW --domain pdu-a1",
         ),
     ),
-    _verb(
+    _act(
         name="power restore",
         help="End a shed, at once or on a ramp.",
         details="Other limits of the domain stay in force: `wattline power` lists them.",
         act="wattline.acts.power:restore",
-        show="wattline.show.events:done",
-        role="operator",
         args=(
             _DOMAIN,
             _duration("ramp_s", "--ramp", "Rise in a straight line over so long."),
             _REASON,
         ),
     ),
-    _verb(
+    _act(
         name="power event add",
         help="Announce a grid event: a lower budget from a time to a time.",
         details="The same event again is harmless, so an announcement may be repeated. Another one "
         "under the same id is refused: cancel the first, and use a new id.",
         act="wattline.acts.gridevents:add",
-        show="wattline.show.events:done",
-        role="operator",
         args=(
             Argument("id", "The grid's own name of the event."),
             _AMOUNT,
@@ -147,12 +142,10 @@ VERBS = (
         act="wattline.acts.gridevents:events",
         show="wattline.show.power:limit_listing",
     ),
-    _verb(
+    _act(
         name="power event cancel",
         help="Take a grid event back, whether it has begun or not.",
         act="wattline.acts.gridevents:cancel",
-        show="wattline.show.events:done",
-        role="operator",
         args=(Argument("id", "Its id."), _REASON),
         examples=("wattline power event cancel dr-4711 --reason 'called off'",),
     ),
