@@ -26,11 +26,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from enum import IntFlag
 
-from wattline_sim.profiles import (
-    SM_STEP_MHZ,
-    GpuModel,
-    LoadProfile,
-)
+from wattline_sim.profiles import SM_STEP_MHZ, GpuModel, LoadProfile
 
 STEP_MS = 50
 STEP_S = STEP_MS / 1000

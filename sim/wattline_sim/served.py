@@ -10,14 +10,7 @@ from wattline_sim import state
 from wattline_sim.holders import Hold
 from wattline_sim.host import NodePhysics
 from wattline_sim.nodedir import NodeDir, take_lock
-from wattline_sim.physics import (
-    STEP_NS,
-    WINDOW_STEPS,
-    GpuInput,
-    GpuPhysics,
-    Load,
-    Reason,
-)
+from wattline_sim.physics import STEP_NS, WINDOW_STEPS, GpuInput, GpuPhysics, Load, Reason
 from wattline_sim.profiles import LoadProfile
 from wattline_sim.statefile import DriverWriter, open_state
 from wattline_sim.sysfs import SysfsTree

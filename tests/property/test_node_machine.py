@@ -7,13 +7,7 @@ and go. After every effect: what the driver would let the node draw is within wh
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from support.node.rig import MAX, Rig, order, ref, wall
 from wattline_agent.core.effects import Effect, Send

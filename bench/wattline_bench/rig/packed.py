@@ -37,13 +37,7 @@ from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.recovery import restore
 from wattline_scheduler.power.demand.node_load import gpu_admission_mw
 from wattline_scheduler.power.demand.useful_cap import NOTHING_SAID
-from wattline_scheduler.records import (
-    AttemptRecord,
-    GangRecord,
-    JobRecord,
-    NodeRecord,
-    Saved,
-)
+from wattline_scheduler.records import AttemptRecord, GangRecord, JobRecord, NodeRecord, Saved
 
 NOW = Now(Instant(1_000.0), UnixTime(1_700_000_000.0))
 NODES_PER_RACK, NODES_PER_ROW, NODES_PER_FEED = 8, 96, 3_072

@@ -4,14 +4,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from wattline.client.errors import (
-    Busy,
-    Conflict,
-    NotFound,
-    Unavailable,
-    Unreachable,
-    WaitTimeout,
-)
+from wattline.client.errors import Busy, Conflict, NotFound, Unavailable, Unreachable, WaitTimeout
 from wattline.client.jobacts import JobActs, Words, selection, words
 from wattline.client.jobacts import Jobs as Which
 from wattline.client.logtail import tail_offset

@@ -15,13 +15,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Literal, Protocol, cast
 
-from wattline_protocol.http.limits import (
-    HttpLimits,
-    Network,
-    client_key,
-    forwarded_for,
-    is_within,
-)
+from wattline_protocol.http.limits import HttpLimits, Network, client_key, forwarded_for, is_within
 
 Reason = Literal[
     "too_many_connections",

@@ -3,12 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from wattline_protocol.site.accounts import (
-    account_keys,
-    fair_share_keys,
-    queue_keys,
-    service_keys,
-)
+from wattline_protocol.site.accounts import account_keys, fair_share_keys, queue_keys, service_keys
 from wattline_protocol.site.model import (
     Domain,
     Gateway,

@@ -21,12 +21,7 @@ from wattline_scheduler.store.schema import (
     create_tables,
     schema_version,
 )
-from wattline_scheduler.store.verify import (
-    BUSY_TIMEOUT_MS,
-    Verification,
-    damage_in,
-    open_to_read,
-)
+from wattline_scheduler.store.verify import BUSY_TIMEOUT_MS, Verification, damage_in, open_to_read
 
 
 def make_directory(directory: Path) -> None:

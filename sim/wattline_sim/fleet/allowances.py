@@ -12,13 +12,7 @@ from wattline_protocol.ids import JobId, NodeId, TaskRef
 from wattline_protocol.job.spec import WHOLE_GPU, JobSpec
 from wattline_protocol.site.model import Quota, Site
 from wattline_protocol.site.wall_power import wall_mw
-from wattline_scheduler.records import (
-    AttemptRecord,
-    JobRecord,
-    Record,
-    UseKind,
-    UseRecord,
-)
+from wattline_scheduler.records import AttemptRecord, JobRecord, Record, UseKind, UseRecord
 from wattline_sim.fleet.machine import CAP_MIN_MW
 from wattline_sim.fleet.users.mig import slices_permille
 from wattline_sim.fleet.users.scenario import EFFICIENCY_PERMILLE, KNEE_MW

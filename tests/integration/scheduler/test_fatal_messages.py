@@ -27,10 +27,7 @@ from wattline_scheduler.core.agents import handshake
 from wattline_scheduler.core.requests import shed, submit
 from wattline_scheduler.shell.clients.questions import Reads
 from wattline_scheduler.shell.fatal_messages import FATAL_NAME
-from wattline_scheduler.shell.run import (
-    Stop,
-    run_until_stopped,
-)
+from wattline_scheduler.shell.run import Stop, run_until_stopped
 
 POISON = Submit(job(name="poison").build(), "poison")
 SOUND = Submit(job(name="sound").build(), "sound")

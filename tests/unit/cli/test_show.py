@@ -19,11 +19,7 @@ from wattline_protocol.job.file import merged_job
 from wattline_protocol.job.spec import JobSpec, Recovery
 from wattline_protocol.views.account_views import AccountView, QuotaView
 from wattline_protocol.views.report_views import DomainPeak, GroupTotals, ReportView
-from wattline_protocol.views.site_views import (
-    ExplainView,
-    FilterRefusal,
-    JobState,
-)
+from wattline_protocol.views.site_views import ExplainView, FilterRefusal, JobState
 from wattline_protocol.wire.agent_messages import TaskExit
 from wattline_protocol.wire.client_messages import Accounts
 from wattline_protocol.wire.mig import MigView

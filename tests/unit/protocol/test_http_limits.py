@@ -4,13 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wattline_protocol.http.limits import (
-    HttpLimits,
-    client_key,
-    forwarded_for,
-    is_within,
-    networks,
-)
+from wattline_protocol.http.limits import HttpLimits, client_key, forwarded_for, is_within, networks
 
 TRUSTED = networks(["10.0.0.0/8", "2001:db8:ff::/48", "192.0.2.7"])
 

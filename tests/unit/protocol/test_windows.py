@@ -6,12 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from wattline_protocol.ids import UnixTime
-from wattline_protocol.text.windows import (
-    is_always_open,
-    next_opening,
-    parse_window,
-    time_zone,
-)
+from wattline_protocol.text.windows import is_always_open, next_opening, parse_window, time_zone
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

@@ -6,13 +6,7 @@ from support.programs.serving import GatewayBench, name, route
 from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.admission import ServiceRate
 from wattline_runtime.gateway.workers import REVOKED_GRACE_S, WORKER_SILENCE_S
-from wattline_runtime.wire import (
-    Failure,
-    FailureReason,
-    GatewayBeat,
-    WorkerBeat,
-    WorkerRefused,
-)
+from wattline_runtime.wire import Failure, FailureReason, GatewayBeat, WorkerBeat, WorkerRefused
 
 
 @pytest.fixture

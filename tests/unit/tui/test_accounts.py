@@ -5,14 +5,7 @@ import pytest
 from support.core.site_views import NOON, accounts_now, busy_site, shared_site
 from support.programs.time_zone import local_time
 from wattline_protocol.wire.client_messages import Accounts
-from wattline_tui.accounts import (
-    ACCOUNT_COLUMNS,
-    BAR,
-    QUOTA_COLUMNS,
-    account_rows,
-    bar,
-    quota_rows,
-)
+from wattline_tui.accounts import ACCOUNT_COLUMNS, BAR, QUOTA_COLUMNS, account_rows, bar, quota_rows
 from wattline_tui.holders import held_in_short, holders_of
 from wattline_tui.model import View
 

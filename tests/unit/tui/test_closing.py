@@ -9,13 +9,7 @@ from wattline_protocol.ids import AttemptNo, JobId, TaskNo, TaskRef
 from wattline_protocol.wire.client_messages import Log
 from wattline_tui import app as app_module
 from wattline_tui.app import TopApp
-from wattline_tui.messages import (
-    JobArrived,
-    ListArrived,
-    LogArrived,
-    LogBehind,
-    SiteArrived,
-)
+from wattline_tui.messages import JobArrived, ListArrived, LogArrived, LogBehind, SiteArrived
 from wattline_tui.model import log_end
 from wattline_tui.screens.job import JobScreen
 

@@ -10,14 +10,7 @@ from wattline_protocol.job.selection import only
 from wattline_protocol.wire.client_messages import Drain, Hold, Release, Restore, Shed, Undrain
 from wattline_tui.app import TopApp
 from wattline_tui.model import View, reduce
-from wattline_tui.proposals import (
-    cancel,
-    drain_or_undrain,
-    hold_or_release,
-    requeue,
-    restore,
-    shed,
-)
+from wattline_tui.proposals import cancel, drain_or_undrain, hold_or_release, requeue, restore, shed
 from wattline_tui.screens.dialogs import Confirm
 
 VIEW = reduce(View(), busy_site(), 0.0)

@@ -19,12 +19,7 @@ from wattline_lab.replay.jobs.planned import Planned
 from wattline_lab.replay.jobs.pool import GPUS_PER_NODE, Counted, Nodes
 from wattline_lab.replay.jobs.result import JobsReport, report
 from wattline_lab.replay.jobs.rules import Tiresias, fifo, srsf, srtf
-from wattline_lab.replay.jobs.trace import (
-    OVERHEAD_FILE,
-    TraceUnreadable,
-    read_muri,
-    read_overheads,
-)
+from wattline_lab.replay.jobs.trace import OVERHEAD_FILE, TraceUnreadable, read_muri, read_overheads
 
 MURI_NODES = 8
 MURI_GPUS = MURI_NODES * GPUS_PER_NODE

@@ -5,13 +5,7 @@ import msgspec
 from wattline_protocol.ids import Now
 from wattline_protocol.site.run_as import may_be_root
 from wattline_protocol.text.wording import counted, power_text
-from wattline_protocol.wire.agent_messages import (
-    PROTOCOL_VERSION,
-    Adopted,
-    Hello,
-    Refused,
-    Welcome,
-)
+from wattline_protocol.wire.agent_messages import PROTOCOL_VERSION, Adopted, Hello, Refused, Welcome
 from wattline_protocol.wire.problems import Severity
 from wattline_scheduler.core.admission.reservations import wake_jobs
 from wattline_scheduler.core.agents.store_behind import check_hello

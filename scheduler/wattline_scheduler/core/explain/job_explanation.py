@@ -10,12 +10,7 @@ import msgspec
 from wattline_protocol.ids import JobId, Now, UnixTime, UserName
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.views.account_views import PlaceView
-from wattline_protocol.views.site_views import (
-    ExplainView,
-    FilterRefusal,
-    JobState,
-    Remedy,
-)
+from wattline_protocol.views.site_views import ExplainView, FilterRefusal, JobState, Remedy
 from wattline_protocol.wire.client_messages import Denied
 from wattline_scheduler.core.admission.earliest_start import opens, opens_from, too_late
 from wattline_scheduler.core.admission.learned_demand import shape_for

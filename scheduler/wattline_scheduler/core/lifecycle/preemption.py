@@ -13,14 +13,7 @@ from wattline_protocol.ids import Instant, NodeId, Now
 from wattline_scheduler.core.leases.lease_load import booked_mw
 from wattline_scheduler.core.lifecycle.ending import end_gang
 from wattline_scheduler.core.model.devices import held_devices
-from wattline_scheduler.core.model.jobs.job import (
-    Attempt,
-    Ending,
-    Gang,
-    Paused,
-    Pending,
-    Running,
-)
+from wattline_scheduler.core.model.jobs.job import Attempt, Ending, Gang, Paused, Pending, Running
 from wattline_scheduler.core.model.state import Claim, State
 from wattline_scheduler.plan.model.device_classes import gpu_of
 from wattline_scheduler.plan.model.shape import GangKey

@@ -25,12 +25,7 @@ from wattline_scheduler.power.sensing.cooling import ZoneNow
 from wattline_scheduler.power.sensing.meters import MeterNow
 from wattline_scheduler.power.sensing.thermal import Thermal
 from wattline_scheduler.power.topology.domains import Domains
-from wattline_scheduler.records import (
-    LimitRecord,
-    MemberRecord,
-    MeterRecord,
-    ReservationRecord,
-)
+from wattline_scheduler.records import LimitRecord, MemberRecord, MeterRecord, ReservationRecord
 
 
 @dataclass(frozen=True, slots=True)

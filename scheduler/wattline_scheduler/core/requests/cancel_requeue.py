@@ -21,11 +21,7 @@ from wattline_scheduler.core.admission.satisfiability import impossible
 from wattline_scheduler.core.admission.service_name_checks import name_taken
 from wattline_scheduler.core.lifecycle.dependencies import never, wait_for_parents
 from wattline_scheduler.core.lifecycle.ending import end_gang, end_gangs
-from wattline_scheduler.core.lifecycle.job_state import (
-    refresh,
-    save_gang,
-    state_of_gang,
-)
+from wattline_scheduler.core.lifecycle.job_state import refresh, save_gang, state_of_gang
 from wattline_scheduler.core.lifecycle.usage_limits import used_up
 from wattline_scheduler.core.model.jobs.job import Ended, Ending, Gang, Job, Pending
 from wattline_scheduler.core.model.state import State

@@ -10,11 +10,7 @@ from wattline_protocol.ids import NodeId, Now, UnixTime, UserName
 from wattline_protocol.text.moments import moment_unix_s
 from wattline_protocol.text.names import check_name
 from wattline_protocol.text.wording import counted, listed, named
-from wattline_protocol.wire.client_messages import (
-    Answer,
-    Denied,
-    Done,
-)
+from wattline_protocol.wire.client_messages import Answer, Denied, Done
 from wattline_protocol.wire.reservations import Reserve, Unreserve
 from wattline_scheduler.core.admission.reservations import add, by_part, describe, end
 from wattline_scheduler.core.leases.fault_barrier import total

@@ -15,11 +15,7 @@ from wattline_scheduler.core.admission.disk_reserve import deny_new_work
 from wattline_scheduler.core.admission.earliest_start import cannot_be_met
 from wattline_scheduler.core.admission.learned_demand import shape_for
 from wattline_scheduler.core.admission.open_job_limits import too_large, too_many_there
-from wattline_scheduler.core.admission.quota_checks import (
-    count_elsewhere,
-    never_fits,
-    would_break,
-)
+from wattline_scheduler.core.admission.quota_checks import count_elsewhere, never_fits, would_break
 from wattline_scheduler.core.admission.reservation_fit import impossible_inside
 from wattline_scheduler.core.admission.reservations import refusal as not_inside
 from wattline_scheduler.core.admission.satisfiability import impossible, malformed, slow_to_stop

@@ -5,13 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from wattline_agent.keeper.logfile import (
-    INDEX,
-    MIN_LIMIT_BYTES,
-    LogWriter,
-    NoLog,
-    read_piece,
-)
+from wattline_agent.keeper.logfile import INDEX, MIN_LIMIT_BYTES, LogWriter, NoLog, read_piece
 
 HALF = MIN_LIMIT_BYTES // 2
 

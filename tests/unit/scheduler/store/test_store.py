@@ -25,9 +25,7 @@ from wattline_scheduler.store.errors import (
 from wattline_scheduler.store.file import empty_image
 from wattline_scheduler.store.load import ENDED_JOBS_LOADED, EVENTS_LOADED, USES_LOADED
 from wattline_scheduler.store.schema import SCHEMA_VERSION
-from wattline_scheduler.store.store import (
-    Store,
-)
+from wattline_scheduler.store.store import Store
 
 
 def test_what_was_committed_is_loaded(tmp_path: Path) -> None:
