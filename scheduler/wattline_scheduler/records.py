@@ -45,7 +45,7 @@ class JobRecord(msgspec.Struct, frozen=True):
     """The operator with a hold on it, or on indices of it: its owner may not release them."""
     is_late: bool = False
     """It was reported that the job cannot meet its deadline."""
-    is_risk_told: bool = False
+    is_risk_reported: bool = msgspec.field(default=False, name="is_risk_told")
     """It was reported that the job may miss its deadline."""
     cancelled_by: str = ""
     """The user that requested cancellation; empty = none."""
@@ -249,7 +249,7 @@ class PlantRecord(msgspec.Struct, frozen=True):
 
     key: ClassVar[tuple[str, ...]] = ("zone",)
     zone: DomainId
-    units_said: int | None
+    units_declared: int | None = msgspec.field(name="units_said")
     """None: withdrawn; the sensor value applies."""
     requester: str = msgspec.field(default="", name="who")
     why: str = ""
@@ -297,9 +297,9 @@ class UseRecord(msgspec.Struct, frozen=True):
     month_unix_s: UnixTime = UnixTime(0.0)
     month_gpu_s: float = 0.0
     month_energy_mj: float = 0.0
-    told_until_unix_s: UnixTime = UnixTime(0.0)
+    reported_until_unix_s: UnixTime = msgspec.field(default=UnixTime(0.0), name="told_until_unix_s")
     """End of the day or month for which the quota of this name was reported used up."""
-    told_limit: float = 0.0
+    reported_limit: float = msgspec.field(default=0.0, name="told_limit")
     """The quota at that time: watt-hours a day, or dollars a month."""
 
 

@@ -92,6 +92,6 @@ def _degrees(value_c: float | None) -> str:
 
 
 def _note(plant: PlantView) -> Text:
-    said = [] if plant.units_said is None else ["units as an operator said"]
+    said = [] if plant.units_declared is None else ["units as an operator said"]
     text = "; ".join([*said, *plant.problems])
     return alarm(text) if plant.problems else Text(text)

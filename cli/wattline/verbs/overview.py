@@ -1,4 +1,4 @@
-"""What `wattline --help` shows: one screen, sorted by who acts, several verbs a line."""
+"""What `wattline --help` shows: one screen, sorted by role, several verbs a line."""
 
 OVERVIEW: dict[str, tuple[tuple[str, str], ...]] = {
     "Users": (

@@ -300,7 +300,7 @@ class PlantView(msgspec.Struct, frozen=True):
     units: int
     """0 = not specified in the site file."""
     units_in_service: int
-    units_said: int | None
+    units_declared: int | None = msgspec.field(name="units_said")
     """Set by an operator."""
     outside_c: float | None
     inlet_c: float | None

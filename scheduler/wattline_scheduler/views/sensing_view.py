@@ -34,7 +34,7 @@ def plant_view(state: State, zone_id: DomainId, now: Now) -> PlantView | None:
     return PlantView(
         units=zone.plant.units,
         units_in_service=zone.units(now.mono_s),
-        units_said=zone.units_said,
+        units_declared=zone.units_declared,
         outside_c=zone.outside_c,
         inlet_c=None if zone.inlets is None else zone.inlets.inlet_c,
         inlet_limit_c=zone.plant.inlet_limit_c,

@@ -36,7 +36,7 @@ def tick_cooling(state: State, draws: dict[NodeId, Draw], now: Now) -> None:
 
 def restore(state: State, saved: tuple[PlantRecord, ...], now: Now) -> None:
     """Restores the zones of the site file, their declared units and their saved limits."""
-    declared = {record.zone: record.units_said for record in saved}
+    declared = {record.zone: record.units_declared for record in saved}
     for domain in state.site.domains:
         if domain.plant is None:
             continue
@@ -217,7 +217,7 @@ def set_units(state: State, user: UserName, request: SetUnits, now: Now) -> Answ
     if not 0 <= request.units <= zone.plant.units:
         return Denied("bad_request", f"{request.zone} has {zone.plant.units} units, not more")
     declared = None if request.units == zone.plant.units else request.units
-    zone.units_said = declared
+    zone.units_declared = declared
     record = PlantRecord(request.zone, declared, user, request.reason, now.unix_s)
     state.journal.save(record)
     why = f" ({request.reason})" if request.reason else ""

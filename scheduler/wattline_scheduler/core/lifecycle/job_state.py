@@ -90,8 +90,8 @@ def _why_waiting(job: Job) -> str:
     if gates:
         return next(iter(gates.values()))
     own = next(filter(None, (_of_gang(g) for g in job.gangs if isinstance(g.phase, Pending))), "")
-    of_line = job.job_class.wait_reason if job.job_class is not None else ""
-    return job.wait_reason or own or of_line or "queued, not yet evaluated"
+    of_class = job.job_class.wait_reason if job.job_class is not None else ""
+    return job.wait_reason or own or of_class or "queued, not yet evaluated"
 
 
 def _of_gang(gang: Gang) -> str:

@@ -82,9 +82,9 @@ def check_pace(state: State, job: Job, now: Now) -> None:
 
 def _report_risk(state: State, job: Job, now: Now) -> None:
     """Reported once, also across restarts."""
-    if job.record.is_risk_told:
+    if job.record.is_risk_reported:
         return
-    job.record = msgspec.structs.replace(job.record, is_risk_told=True)
+    job.record = msgspec.structs.replace(job.record, is_risk_reported=True)
     state.journal.save(job.record)
     text = f"{job.spec.name!r} {job.at_risk}"
     state.journal.note("deadline_at_risk", text, now, job=job.id, level="warning")

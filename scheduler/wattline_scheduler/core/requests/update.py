@@ -215,7 +215,7 @@ def _do(state: State, planned: PlannedAction, user: UserName, now: Now) -> str:
         job.record,
         spec=spec,
         is_late=is_same and job.record.is_late,
-        is_risk_told=is_same and job.record.is_risk_told,
+        is_risk_reported=is_same and job.record.is_risk_reported,
     )
     state.work.count_live(job, job.live_count)
     state.work.open_jobs.count(job, job.open_count)

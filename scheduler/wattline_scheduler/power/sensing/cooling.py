@@ -75,7 +75,7 @@ class ZoneNow:
 
     plant: Plant
     since: Instant
-    units_said: int | None = None
+    units_declared: int | None = None
     """Set by an operator; None: not set."""
     units_sensed: int | None = None
     outside_c: float | None = None
@@ -117,7 +117,7 @@ class ZoneNow:
 
     def units(self, at: Instant) -> int:
         """Units to count on: the fewer of the operator's number and the sensed one."""
-        known = [u for u in (self.units_said, self.units_sensed) if u is not None]
+        known = [u for u in (self.units_declared, self.units_sensed) if u is not None]
         units = min(known, default=self.plant.units)
         if self.is_units_stale(at) and self.plant.inlet_limit_c is None:
             return max(0, units - 1)

@@ -85,8 +85,8 @@ def test_the_state_of_a_job_is_written_without_its_specification(tmp_path: Path)
     store = opened(tmp_path)
     job = records.job(1)
     store.commit([job])
-    told = {"is_late": True, "is_risk_told": True, "is_held": True, "held_by": "ops"}
-    running = msgspec.structs.replace(job, state="RUNNING", reason="because", **told)
+    changes = {"is_late": True, "is_risk_reported": True, "is_held": True, "held_by": "ops"}
+    running = msgspec.structs.replace(job, state="RUNNING", reason="because", **changes)
     statements: list[str] = []
     store._connection.set_trace_callback(statements.append)
     store.commit([running])

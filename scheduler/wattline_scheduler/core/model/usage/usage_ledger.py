@@ -144,14 +144,14 @@ class Ledger:
     def last_report(self, key: Key) -> QuotaReport | None:
         """The last report on its quota; None = none, or that it is open again."""
         record = self._ended.get(key) or _nothing(key)
-        limit = record.told_limit
-        return QuotaReport(record.told_until_unix_s, limit) if limit else None
+        limit = record.reported_limit
+        return QuotaReport(record.reported_until_unix_s, limit) if limit else None
 
     def record_report(self, key: Key, report: QuotaReport | None, now_unix_s: float) -> UseRecord:
         """Stores a report on its quota; returns the record to save."""
         until, limit = report or QuotaReport(UnixTime(0.0), 0.0)
         known = self._ended.get(key) or UseRecord(key[0], key[1], UnixTime(now_unix_s))
-        record = replace(known, told_until_unix_s=until, told_limit=limit)
+        record = replace(known, reported_until_unix_s=until, reported_limit=limit)
         self._ended[key] = record
         return record
 
@@ -187,8 +187,8 @@ class Ledger:
             month_unix_s=month.start_unix_s,
             month_gpu_s=record.month_gpu_s * is_month + usage.gpu_s * in_month,
             month_energy_mj=record.month_energy_mj * is_month + usage.node_energy_mj * in_month,
-            told_until_unix_s=record.told_until_unix_s,
-            told_limit=record.told_limit,
+            reported_until_unix_s=record.reported_until_unix_s,
+            reported_limit=record.reported_limit,
         )
 
 
