@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import msgspec
 
-from wattline_agent.core.durable import UsageState
+from wattline_agent.core.durable import AgentState, UsageState
 from wattline_agent.core.effects import LockClocks, RestoreCaps, SaveState, SaveUsage, Send
 from wattline_agent.core.events import DriverReloaded, Started
 from wattline_agent.core.link import telemetry
@@ -28,7 +28,7 @@ def started(state: NodeState, event: Started, usage: UsageState | None, now: Now
     """Keep the caps if they provably fit the lease on file, else first of all set floors."""
     state.started_s = state.sampled_s = now.mono_s
     state.is_started = True
-    if not _is_same_driver(state, event):
+    if not _is_same_driver(state.file, event):
         state.file = msgspec.structs.replace(state.file, ceiling_mw={})
     state.gpus = [_gpu(state, info, now) for info in event.gpus]
     for result in event.limits:
@@ -64,10 +64,10 @@ def _gpu(state: NodeState, info: DeviceInfo, now: Now) -> Gpu:
     )
 
 
-def _is_same_driver(state: NodeState, event: Started) -> bool:
-    """Whether the driver is the one on file, so that the limits on file are still valid."""
-    on_file = (state.file.boot_id, state.file.driver_instance)
-    return on_file == (event.boot_id, event.driver_instance)
+def _is_same_driver(on_file: AgentState | UsageState, event: Started) -> bool:
+    """Whether boot and driver are those on file, so that what is on file is still valid."""
+    seen = (event.boot_id, event.driver_instance)
+    return (on_file.boot_id, on_file.driver_instance) == seen
 
 
 def save_ceilings(state: NodeState) -> None:
@@ -80,11 +80,10 @@ def save_ceilings(state: NodeState) -> None:
 
 def _find_locks(state: NodeState, event: Started) -> None:
     """Locks of a dead agent: those on file are adopted or undone, as wanted now (I6)."""
-    file = state.file
-    is_same = (file.boot_id, file.driver_instance) == (event.boot_id, event.driver_instance)
+    is_same, is_fresh = _is_same_driver(state.file, event), not state.file.driver_instance
     for gpu in state.gpus:
         gpu.locked_mhz = clocks.found_mhz(
-            state, gpu.info.uuid, is_same_driver=is_same, is_fresh=not file.driver_instance
+            state, gpu.info.uuid, is_same_driver=is_same, is_fresh=is_fresh
         )
 
 
@@ -101,11 +100,7 @@ def _take_over(state: NodeState, event: Started, usage: UsageState | None) -> No
         attempt.is_metered = True
         take_run(attempt, task)
         state.attempts[task.ref] = attempt
-    is_same = usage is not None and (usage.boot_id, usage.driver_instance) == (
-        event.boot_id,
-        event.driver_instance,
-    )
-    if usage is not None and is_same:
+    if usage is not None and _is_same_driver(usage, event):
         for gpu in state.gpus:
             gpu.counters = usage.counters.get(gpu.info.uuid)
 
@@ -117,8 +112,7 @@ def _may_adopt(state: NodeState, event: Started) -> bool:
     force; samples confirm or refute that before anything is reported about it.
     """
     file = state.file
-    is_same = (file.boot_id, file.driver_instance) == (event.boot_id, event.driver_instance)
-    if not is_same or file.lease is None or state.terms is None:
+    if not _is_same_driver(file, event) or file.lease is None or state.terms is None:
         return False
     if any(gpu.can_set and gpu.fault for gpu in state.gpus):
         return False
