@@ -5,6 +5,7 @@ from functools import partial
 from typing import get_args
 
 from wattline.verbs.verb import Argument, Option, Verb
+from wattline_protocol.job.spec import JobKind
 from wattline_protocol.views.site_views import JobState
 
 _JOBS = Argument(
@@ -43,19 +44,8 @@ _WHICH = (
 _UPDATE_KEYS = (
     *("priority", "queue", "account", "reservation", "time", "retries", "grace"),
     *("checkpoint_every", "on_isolation", "nodes", "gpus", "gpu_type", "gpu_memory"),
-    *("cpus_per_gpu", "memory"),
-    *(
-        "same_rack",
-        "label",
-        "watts_per_gpu",
-        "min_performance",
-        "energy",
-        "cost",
-        "idle_gpu",
-        "start_only",
-        "deadline",
-        "replicas",
-    ),
+    *("cpus_per_gpu", "memory", "same_rack", "label", "watts_per_gpu", "min_performance"),
+    *("energy", "cost", "idle_gpu", "start_only", "deadline", "replicas"),
 )
 
 _WHICH_DETAILS = (
@@ -65,7 +55,7 @@ _WHICH_DETAILS = (
 
 _SUBMIT_OPTIONS = (
     Option("name", ("--name", "-J"), "Name of the job; otherwise the command's."),
-    Option("kind", ("--kind",), "What it is.", choices=("training", "batch", "service")),
+    Option("kind", ("--kind",), "What it is.", choices=get_args(JobKind)),
     Option("queue", ("--queue",), "Queue it waits in."),
     Option("account", ("--account",), "Account to charge; otherwise your own."),
     Option("reservation", ("--reservation",), "Reservation it starts in, and nowhere else."),

@@ -1,21 +1,12 @@
 """Definition of a verb: source of the command line, its help and the docs page."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from wattline_protocol.site.model import Role
 
 Section = Literal["Set up", "Programs", "Jobs", "Nodes", "Power", "Watch", "Simulation", "Measure"]
-SECTIONS: tuple[Section, ...] = (
-    "Set up",
-    "Programs",
-    "Jobs",
-    "Nodes",
-    "Power",
-    "Watch",
-    "Simulation",
-    "Measure",
-)
+SECTIONS: tuple[Section, ...] = get_args(Section)
 
 Kind = Literal["text", "integer", "number", "switch", "path", "duration"]
 

@@ -250,6 +250,10 @@ LimitSource = Literal["operator", "schedule", "event", "cooling", "meter"]
 """Origin of a lowered budget: a shed, a schedule, a grid event, or a controller."""
 
 
+LimitStage = Literal["planned", "falling", "in_force", "rising", "cancelled"]
+"""falling: on its ramp; rising: it has ended, the budget rises again."""
+
+
 class LimitView(msgspec.Struct, frozen=True):
     """A lower budget of one domain, in force or planned."""
 
@@ -257,8 +261,7 @@ class LimitView(msgspec.Struct, frozen=True):
     name: str
     """ "shed", "schedule N", "event ID", or a controller's: "cooling inlets", "meter" …"""
     source: LimitSource
-    phase: Literal["planned", "falling", "in_force", "rising", "cancelled"]
-    """falling: on its ramp; rising: it has ended, the budget rises again."""
+    phase: LimitStage
     value_w: float
     """Budget once its ramp is over."""
     now_w: float | None
@@ -399,6 +402,9 @@ class WhyView(msgspec.Struct, frozen=True):
     """GPUs with work, and those with a draw but no job."""
 
 
+EventLevel = Literal["info", "warning", "alarm"]
+
+
 class EventView(msgspec.Struct, frozen=True):
     """One line of the event and audit log."""
 
@@ -411,7 +417,7 @@ class EventView(msgspec.Struct, frozen=True):
     text: str
     job: JobId | None = None
     node: NodeId | None = None
-    level: Literal["info", "warning", "alarm"] = "info"
+    level: EventLevel = "info"
 
 
 class FilterRefusal(msgspec.Struct, frozen=True):

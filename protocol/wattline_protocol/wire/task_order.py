@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from wattline_protocol.ids import GpuIndex, TaskRef
-from wattline_protocol.job.spec import WHOLE_GPU, Launcher, Share
+from wattline_protocol.job.spec import WHOLE_GPU, JobKind, Launcher, Share
 from wattline_protocol.wire.bounds import (
     Argument,
     Bytes,
@@ -40,7 +40,7 @@ class TaskOrder(msgspec.Struct, frozen=True):
     ref: TaskRef
     job_name: Name[str]
     owner: Name[str]
-    kind: Literal["training", "batch", "service"]
+    kind: JobKind
     command: Many[Argument]
     env: Table[Argument, Argument]
     gpus: OfGpus[Index[GpuIndex]]

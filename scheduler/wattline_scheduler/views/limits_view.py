@@ -1,16 +1,12 @@
 """View of the limits that lower a budget."""
 
-from typing import Literal
-
 from wattline_protocol.ids import DomainId, Now
-from wattline_protocol.views.site_views import LimitView
+from wattline_protocol.views.site_views import LimitStage, LimitView
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.power.topology.budgets import Limit
 from wattline_scheduler.records import LimitRecord
 
 MW = 1000
-
-Phase = Literal["planned", "falling", "in_force", "rising", "cancelled"]
 
 
 def limit_views(state: State, now: Now) -> dict[DomainId, tuple[LimitView, ...]]:
@@ -47,7 +43,7 @@ def _view(state: State, record: LimitRecord, now: Now) -> LimitView:
     )
 
 
-def _phase(record: LimitRecord, limit: Limit | None, now: Now) -> Phase:
+def _phase(record: LimitRecord, limit: Limit | None, now: Now) -> LimitStage:
     match record.phase:
         case "rising" | "cancelled":
             return record.phase

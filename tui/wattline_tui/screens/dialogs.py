@@ -1,6 +1,6 @@
 """Confirmation of irreversible acts, and the help page."""
 
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -8,7 +8,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
-from wattline_tui.actions import ACTIONS, key_names
+from wattline_tui.actions import ACTIONS, Place, key_names
 from wattline_tui.widgets.facts import Facts
 
 GLOSSARY = (
@@ -95,7 +95,7 @@ class Page(ModalScreen[None]):
 def help_text() -> str:
     """All keys and terms on screen, from the table of actions."""
     lines: list[str] = []
-    for place in ("everywhere", "overview", "accounts", "reservations", "node", "job"):
+    for place in get_args(Place):
         lines.append(f"{place.capitalize()}")
         lines += [f"  {key_names(a):<10} {a.help}" for a in ACTIONS if a.place == place]
     lines += ["", "Words", *(f"  {word:<15} {means}" for word, means in GLOSSARY)]

@@ -6,9 +6,8 @@ import msgspec
 
 from wattline_protocol.ids import Now
 from wattline_protocol.text.wording import named
-from wattline_protocol.views.site_views import JobState
+from wattline_protocol.views.site_views import EventLevel, JobState
 from wattline_scheduler.core.model.jobs.job import Ended, Gang, Job, Paused, Pending, Starting
-from wattline_scheduler.core.model.journal import Level
 from wattline_scheduler.core.model.state import State
 
 SEVERITY: tuple[JobState, ...] = ("FAILED", "TIMEOUT", "CANCELLED", "COMPLETED")
@@ -188,6 +187,6 @@ def refresh(state: State, job: Job, now: Now) -> None:
 def _report_end(state: State, job: Job, now: Now) -> None:
     record = job.record
     is_wanted = record.state == "COMPLETED" or bool(record.cancelled_by)
-    level: Level = "info" if is_wanted else "warning"
+    level: EventLevel = "info" if is_wanted else "warning"
     text = f"{job.spec.name!r} {record.state}" + (f": {record.reason}" if record.reason else "")
     state.journal.note("job_ended", text, now, job=job.id, level=level)

@@ -7,10 +7,9 @@ counted and summarized in one event.
 """
 
 from collections import deque
-from typing import Literal
 
 from wattline_protocol.ids import JobId, NodeId, Now
-from wattline_protocol.views.site_views import EventView
+from wattline_protocol.views.site_views import EventLevel, EventView
 from wattline_protocol.wire.agent_messages import ToAgent
 from wattline_protocol.wire.client_messages import Answer
 from wattline_scheduler.core.model.effects import ActOutOfBand, Effect, Reply, Save, Send
@@ -38,8 +37,6 @@ REFUSED_ACTS = 10
 
 ACT_CHARS = 1_000
 """Maximum length of the text of an action."""
-
-Level = Literal["info", "warning", "alarm"]
 
 
 class Journal:
@@ -94,7 +91,7 @@ class Journal:
         by: NodeId | None = None,
         job: JobId | None = None,
         node: NodeId | None = None,
-        level: Level = "info",
+        level: EventLevel = "info",
     ) -> None:
         """Writes an event. `by`: the node that reports it; None = the scheduler."""
         if level == "alarm" or self._is_admitted(kind, text, job, now):
@@ -111,7 +108,7 @@ class Journal:
         owner: str | None = None,
         job: JobId | None = None,
         node: NodeId | None = None,
-        level: Level = "info",
+        level: EventLevel = "info",
     ) -> None:
         """Writes an action to the log and, unless it is of a user on an own job (`owner`), to the
         table of actions. The scheduler also uses it, for its own equivalent actions."""
