@@ -25,7 +25,7 @@ def main() -> int:
     parser.add_argument(
         "--recover",
         action="store_true",
-        help="the state is a restored backup: raise the epoch above everything ever given out and "
+        help="the state is a restored backup: raise the epoch above every epoch ever issued and "
         "count every node in full until it is heard",
     )
     parser.add_argument("--log-json", action="store_true", help="JSON log lines on a terminal too")

@@ -43,7 +43,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliSite]:
         (["power", "shed", "120%"], 2, "%"),
         (["power", "shed", "25"], 2, "25%"),
         (["power", "shed", "25%", "--domain", "pdu-9"], 3, "pdu-9"),
-        (["power", "restore"], 1, "not lowered"),
+        (["power", "restore"], 1, "no shed of site"),
         (["report", "--since", "yesterday"], 2, "how long ago"),
         (["top"], 1, "needs a terminal"),
         (["agent"], 2, "wattline enroll"),

@@ -75,7 +75,7 @@ def test_a_scheduler_that_is_killed_on_a_ramp_goes_on_with_it(site: CliSite) -> 
     if limits["shed"].phase == "falling":
         assert 0.2 * FULL_W < view.budget_w < 0.9 * SCHEDULED_W
     site.until(lambda: feed(site).budget_w == pytest.approx(0.2 * FULL_W), "the shed's budget")
-    site.until(lambda: site.client.node("n1").state == "ok", "the node is heard again")
+    site.until(lambda: site.client.node("n1").state == "ok", "the node reports again")
     site.until(lambda: feed(site).headroom_w >= 0, "leases within it")
     site.until(lambda: [one.name for one in feed(site).limits] == ["schedule 1"], "its end")
     assert feed(site).budget_w == SCHEDULED_W
@@ -115,7 +115,7 @@ def test_an_event_is_planned_listed_and_cancelled(site: CliSite) -> None:
     start = f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT%H:%MZ}"
     again = ("power", "event", "add", "dr-1", "25%", "--start", start, "--for", "1h")
     assert "event dr-1 limits the budget to 24 kW from " in site.wattline(*again)
-    assert "known already" in site.wattline(*again)
+    assert "already announced" in site.wattline(*again)
     listed = site.json("power", "event", "list")
     assert [(limit["name"], limit["phase"]) for limit in listed] == [("event dr-1", "planned")]
     assert "event dr-1" in site.wattline("power", "event", "list")

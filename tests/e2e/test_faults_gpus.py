@@ -71,7 +71,7 @@ def test_a_hung_and_a_lost_gpu_are_told_counted_in_full_and_delay_nobody(site: C
     job = site.submit("--gpus", "5", "--", "true")
     assert site.until_state(job, "COMPLETED")["attempts"][0]["gpus"] == [3, 4, 5, 6, 7]
     waiting = int(site.submit("--gpus", "7", "--", "true"))
-    missing = "n1: 7 GPUs; there: 6 that suit and work"
+    missing = "n1: 7 GPUs; it has 6 of that kind in service"
     site.until(lambda: site.client.explain(waiting).refusals[0].missing == missing, missing)
     assert site.client.job(waiting).state == "PENDING"
     assert site.client.job(int(holder)).state == "RUNNING"

@@ -50,10 +50,10 @@ def pid_of(site: CliSite, job: str, *, attempt: int) -> int:
 @pytest.mark.parametrize(
     ("wanted", "said"),
     [
-        (("--gpus", "9"), "wants 9 GPUs per node; no node has more than 8 that suit"),
+        (("--gpus", "9"), "requests 9 GPUs per node; no node has more than 8"),
         (("--gpus", "1", "--gpu-type", "mi300"), "the site has NVIDIA H100"),
         (("--gpus", "1", "--gpu-memory", "141GiB"), "the largest has 79.6 GiB"),
-        (("--nodes", "2"), "wants 2 nodes; the site has 1"),
+        (("--nodes", "2"), "requests 2 nodes; the site has 1"),
         (("--memory", "900TiB"), "no node has more than"),
         (("--gpus", "8"), "kW more in feed-a"),
     ],

@@ -47,7 +47,7 @@ def test_a_job_starts_only_in_its_window_and_is_refused_where_it_would_be_late(
     late = ("--start-only", window, "--deadline", f"{soon:%Y-%m-%d}T02:00")
     refused = site.run("submit", *late, "--", "true")
     assert refused.returncode == 1
-    assert f"its next window opens {opens}" in refused.stderr
+    assert f"its next start window opens {opens}" in refused.stderr
     site.wattline("update", number, "--start-only", "Mon-Sun")
     site.until_state(number, "COMPLETED")
 
@@ -74,7 +74,7 @@ def test_a_job_whose_gpus_idle_is_stopped(site: CliSite) -> None:
 def test_a_crash_loop_is_held_until_it_is_released(site: CliSite) -> None:
     number = site.submit("--gpus", "0", "--retries", "9", "--", "sh", "-c", "exit 7")
     held = site.until_state(number, "HELD")
-    assert held["reason"].startswith("held: 3 tries in a row ended within 30 s")
+    assert held["reason"].startswith("held: 3 attempts in a row failed within 30 s")
     assert len(held["attempts"]) == 3
     site.wattline("release", number)
     site.until(lambda: len(site.client.job(int(number)).attempts) > 3, "it is tried again")

@@ -91,4 +91,4 @@ def test_a_preempted_training_job_has_the_loss_curve_of_one_that_ran_through(
     shown = site.wattline("job", training)
     assert "PREEMPTED" in shown
     events = site.wattline("events")
-    assert f"makes room for job {urgent} ('true') of higher priority: it is queued again" in events
+    assert f"is preempted by job {urgent} ('true') of higher priority: it is requeued" in events

@@ -41,14 +41,14 @@ def test_it_holds_over_a_scheduler_that_is_killed(site: CliSite) -> None:
     site.until_state(still, "RUNNING")
     for_admin = ("--count", "1", "--for", "1h", "--user", "admin", "--reason", "course")
     told = site.wattline("reserve", "lab", *for_admin)
-    assert f"; job {still} runs there and may still when it begins" in told
+    assert f"; job {still} runs there and may not end before it begins" in told
     inside = site.submit("--gpus", "2", "--reservation", "lab", "--", "sleep", "300")
     outside = site.submit("--gpus", "2", "--", "sleep", "300")
     site.until_state(inside, "RUNNING")
 
     site.stop("scheduler", signal.SIGKILL)
     site.start_scheduler()
-    site.until(lambda: site.client.node("n1").state == "ok", "the node is heard again")
+    site.until(lambda: site.client.node("n1").state == "ok", "the node reports again")
     there = ([int(inside)], [int(still)])
     (listed,) = site.until_json(
         lambda told: [(one["jobs"], one["others"]) for one in told] == [there], "reservations"
@@ -57,7 +57,7 @@ def test_it_holds_over_a_scheduler_that_is_killed(site: CliSite) -> None:
     shown = site.wattline("reservations")
     assert "STILL THERE" in shown
     assert "4/8" in shown
-    # A node that is heard again is asked for its limits first.
+    # A node that reports again is asked for its limits first.
     site.until_shown("reserved as lab for user admin", "explain", outside)
     states = [site.json("job", job)["state"] for job in (still, inside, outside)]
     assert states == ["RUNNING", "RUNNING", "PENDING"]
@@ -85,6 +85,6 @@ def test_what_is_refused_says_why_and_exits_so(site: CliSite) -> None:
     done = site.run("submit", "--reservation", "lab", "--", "true")
     assert (done.returncode, "is for user eve; this is user admin" in done.stderr) == (4, True)
     done = site.run("reserve", "two", "--nodes", "n1", "--user", "eve", "--for", "2h")
-    assert (done.returncode, "n1 would be reserved twice" in done.stderr) == (1, True)
+    assert (done.returncode, "overlaps reservation lab" in done.stderr) == (1, True)
     site.until(lambda: remedies(site) == ["time"], "another time is what would help")
     site.wattline("unreserve", "lab")

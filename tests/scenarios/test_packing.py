@@ -54,42 +54,42 @@ def test_every_filter_and_gate_refuses_somebody_in_a_scenario(stories: str) -> N
 
 REFUSED = """
 no GPU is of type | the largest has | no GPU has a MIG device | no GPU is in MIG mode
-every GPU is in MIG mode | wants a part of a GPU | GPUs per node; no node has more than
+every GPU is in MIG mode | requests a share of a GPU | GPUs per node; no node has more than
 CPUs per node; no node has more than | of memory per node; no node has more than
-such nodes; the site has | will not do: wants | no node has | nodes; the site has
-even on an empty site at full budgets: | nodes would do, but no rack has
-limits.cost would never act
-deadline has passed | so it had to start by | its next window opens | there is no job
+such nodes; the site has | is not sufficient: requests | no node has | nodes; the site has
+even on an empty site at full budgets: | nodes suitable, but no rack has
+limits.cost cannot be enforced
+deadline has passed | it had to start by | its next start window opens | there is no job
 the quota of account green is used up until | and its reservation course ends
 name another one, or none | would do (--time)
-was to start only after its success | it never succeeds, it runs until it is cancelled
-and the quota of queue night is 8 GPUs | for its GPUs, and the quota of
+requires its success (after_ok) | runs until it is cancelled and never succeeds
+the quota of queue night is 8 GPUs | for its GPUs, the quota of
 has left: 8 GPUs at a time | has left: 4 kW at a time
-names no account of the hosts for eve | name the account that pays
-exceeds the maximum of account course (50, normal) | lets jobs run 2h at most, and this has
-lets jobs run 2h at most, and a service | jobs of this site have 2m to stop at most
-this is 9 jobs, and the quota of account lab is | account lab has 7 jobs open
-a user of this site may have 12 open
+maps eve to no host account | must name an account (--account)
+exceeds the maximum of account course (50, normal) | is 2h, this job has
+is 2h; a service | the site's maximum is 2m (max_grace)
+requests 9 open jobs, the quota of account lab is | account lab has 7 open jobs
+the maximum per user is 12 (open_jobs_per_user)
 there is no queue | there is no account | there is no reservation | is for ben; you are
 reservation course is for | reservation maint is for maintenance
 """
 """How a submission or an update is refused."""
 
 WAITED = """
-held until released | held: 3 tries in a row | waits for job | waits for its window
-waits for its reservation | is over or was taken back | never starts as it is: its next window
-never: | it never starts there as it is | may run until reservations close them
+held until released | held: 3 attempts in a row | waits for job | waits for its start window
+waits for its reservation | has ended or was cancelled | can never start: its next start window
+never: | it can never start there | may run until the nodes are reserved
 of its indices run
-GPUs in use, it requests | booked, it requests | this month; | today; | need more than the rest
-there is no queue gone any more | there is no account course any more
-account shared is for ben, and this is a job of ada | the site file has no [tariff], so nothing
-names no account of the hosts for ben | its keeper may not start tasks as other accounts
+GPUs in use, it requests | booked, it requests | this month; | today; | need more than is left
+the site file no longer has queue gone | the site file no longer has account course
+account shared is for ben, not for ada | cannot be enforced: the site file has no [tariff]
+maps ben to no host account | its keeper cannot start tasks as other accounts
 waits for state: | waits for gpus: | waits for cpus: | waits for memory:
 waits for watts: | waits for cooling: | waits for reservation: | nodes found in one rack; waits for
 nodes found; waits for watts | resources are reserved for job
 waits for work of lower priority to end | to end in the quota of | reserved for others
-may not start before | cannot be done by its deadline | not started by its deadline
-its deadline, 2023-11-14 22:20 UTC, has passed | not in reservation course now
+is not expected to start before | cannot end by its deadline | not started by its deadline
+its deadline (2023-11-14 22:20 UTC) has passed | not in reservation course
 never heard | drained | draining | none is free | more free MIG
 even with all running jobs removed | it depends on run times of jobs ahead of it | has no time limit
 part of it is paused

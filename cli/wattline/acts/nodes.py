@@ -71,7 +71,7 @@ def drain(
     if after_jobs and now:
         raise ActFailed("--after-jobs lets run what --now stops; give one of them", exits.USAGE)
     answer = client.drain(node, reason, now=now)
-    over = f"{node} is drained: nothing runs there"
+    over = f"{node} is drained"
     if not wait or answer == over:
         return answer
     put_error(answer)

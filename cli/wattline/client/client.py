@@ -264,7 +264,7 @@ class Client(JobActs):
             if view.drained_unix_s is not None:
                 return view
             if view.state == "ok":
-                raise Conflict(f"{node} was taken back by `undrain` before it was drained")
+                raise Conflict(f"{node} was undrained before it was drained")
             if deadline is not None and time.monotonic() >= deadline:
                 raise WaitTimeout(f"{node} is not drained within {timeout_s:g} s")
             time.sleep(pause_s)

@@ -115,8 +115,8 @@ def _check_removed(site: Site, saved: Saved) -> None:
     for record in saved.books:
         if record.node not in named and record.node in heard and record.standing != "off":
             raise SiteMismatch(
-                f"node {record.node} may draw power and is no longer in the site file; put it "
-                f"back, switch it off, and run `wattline node off {record.node}` before removing it"
+                f"node {record.node} may draw power and is no longer in the site file; restore "
+                f"it, switch it off and run `wattline node off {record.node}` before removing it"
             )
 
 

@@ -90,7 +90,7 @@ def gang_reason(
     if shape.same_rack:
         racks = racks_for(trial, shape, barred)
         if not racks:
-            return f"{counted(fits, 'node')} would do, but no rack has {shape.nodes} of them"
+            return f"{counted(fits, 'node')} suitable, but no rack has {shape.nodes} of them"
         elsewhere = _either(trial.columns.rack != racks[-1], elsewhere)
     found = len(place_most(trial, shape, (), elsewhere, barred))
     number = furthest(trial, shape, stay)

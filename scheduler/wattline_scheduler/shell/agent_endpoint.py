@@ -38,7 +38,7 @@ class AgentEndpoint:
 
     def reject(self, incoming: Incoming) -> None:
         """Drop a message for lack of space: it is lost, as on a broken connection."""
-        self._socket.refuse(incoming, "rate", "more messages than may wait")
+        self._socket.refuse(incoming, "rate", "too many queued messages")
 
     def send(self, node: NodeId, message: ToAgent) -> None:
         """Send to the node's connection. Without one it is lost: the core repeats what matters."""
@@ -72,8 +72,8 @@ class AgentEndpoint:
 
     def _greeted(self, incoming: Incoming, node: NodeId, hello: Hello) -> Hello | None:
         if hello.node != node:
-            self._socket.refuse(incoming, "wrong_name", f"says it is {hello.node}")
-            self._refuse(incoming, f"this key belongs to {node}, it may not speak for {hello.node}")
+            self._socket.refuse(incoming, "wrong_name", f"claims to be {hello.node}")
+            self._refuse(incoming, f"this key belongs to {node}, not to {hello.node}")
             return None
         if node not in self._nodes:
             self._socket.refuse(incoming, "wrong_name", "is not in the site file")

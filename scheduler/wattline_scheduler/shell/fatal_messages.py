@@ -57,11 +57,11 @@ class FatalMessage(msgspec.Struct, frozen=True):
 
     def fault(self) -> FaultSeen:
         """The alarm while it is refused."""
-        text = f"{self.what} of {self.sender} ended the scheduler ({self.error})"
+        text = f"{self.what} of {self.sender} crashed the scheduler ({self.error})"
         if self.node is None:
             text += ": it is refused for an hour"
             return FaultSeen("request_refused", f"site {self.what} of {self.sender}", text)
-        text += ": the node is not heard for an hour and counts in full"
+        text += ": its messages are ignored for an hour and it counts in full"
         return FaultSeen("message_refused", self.node, text, self.node)
 
 

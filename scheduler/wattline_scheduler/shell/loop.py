@@ -353,12 +353,12 @@ class Loop:
             case ClientRequest():
                 until = self._state.calendar.text(message.until_unix_s)
                 text = (
-                    f"this request ended the scheduler ({message.error}): it is refused until "
-                    f"{until}; please report it as a bug of Wattline, and ask for something else"
+                    f"this request crashed the scheduler ({message.error}): it is refused until "
+                    f"{until}; please report it as a bug of Wattline"
                 )
                 effects.append(Reply(event.client, event.ask, Denied("internal", text)))
             case AgentMessage(message=Hello()):
-                text = f"a Hello of this node ended the scheduler ({message.error})"
+                text = f"a Hello of this node crashed the scheduler ({message.error})"
                 effects.append(Send(event.node, Refused(PROTOCOL_VERSION, text)))
             case _:
                 pass

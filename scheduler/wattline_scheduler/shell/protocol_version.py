@@ -26,6 +26,6 @@ def spoken_version(data: bytes) -> int | None:
 def version_refusal(spoken: int) -> str:
     """Refusal of another version."""
     return (
-        f"you speak protocol version {spoken}, this scheduler speaks {PROTOCOL_VERSION}: "
+        f"protocol version {spoken} is not supported, this scheduler uses {PROTOCOL_VERSION}: "
         "install the same release of Wattline on both sides"
     )

@@ -87,7 +87,7 @@ def run_scheduler(config: SchedulerConfig) -> int:
     except StoreError as error:
         log.error("store_failed", kind=type(error).__name__, reason=str(error))
     except Exception:
-        log.exception("scheduler_broken", reason="an invariant does not hold; this is a bug")
+        log.exception("scheduler_broken", reason="invariant violated; this is a bug")
     finally:
         sockets.close()
     return FAILED

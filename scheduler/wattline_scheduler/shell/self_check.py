@@ -69,7 +69,7 @@ def _key(site_dir: Path) -> Check:
         load_keys(site_dir / SCHEDULER_KEY)
     except KeyFileError as error:
         return Check("scheduler key", "failed", str(error))
-    return Check("scheduler key", "ok", "can be read, and only by its user")
+    return Check("scheduler key", "ok", "readable, by its user only")
 
 
 def _members(site_dir: Path, site: Site) -> Iterator[Check]:
@@ -79,7 +79,7 @@ def _members(site_dir: Path, site: Site) -> Iterator[Check]:
         yield Check("members", "failed", str(error))
         return
     for problem in known.problems:
-        yield Check("members", "warning", problem, "this file admits no member")
+        yield Check("members", "warning", problem, "this file enrols no member")
     agents = {member.name for member in known.members() if member.role == "agent"}
     yield Check("members", "ok", f"agents: {len(agents)}, people: {len(known.users())}")
     missing = [node.id for node in site.nodes if node.id not in agents]
@@ -106,7 +106,7 @@ def _secrets(site: Site) -> Iterator[Check]:
         yield Check("secrets", "failed", str(error))
         return
     if site.webhooks or site.http is not None:
-        yield Check("secrets", "ok", "those of webhooks and the HTTP door can be read")
+        yield Check("secrets", "ok", "secrets of webhooks and the HTTP API are readable")
 
 
 def _no_store(path: Path, config: SchedulerConfig) -> Iterator[Check]:
@@ -116,7 +116,7 @@ def _no_store(path: Path, config: SchedulerConfig) -> Iterator[Check]:
     except StoreError as error:
         yield Check("state", "failed", str(error))
         return
-    yield Check("state", "ok", f"{path} is not there: it begins empty")
+    yield Check("state", "ok", f"{path} does not exist: it starts empty")
 
 
 def _state(config: SchedulerConfig, site: Site) -> Iterator[Check]:

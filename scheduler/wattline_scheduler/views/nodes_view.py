@@ -91,7 +91,7 @@ def _out_of_band(declared: OutOfBand | None) -> OutOfBandView:
 
 def _problems(node: NodeNow, beat: Beat | None, *, is_contradicted: bool) -> tuple[str, ...]:
     reported = () if beat is None else beat.problems
-    own = ["its reports disagree with the books: it counts in full"] if is_contradicted else []
+    own = ["its reports contradict the books: it counts in full"] if is_contradicted else []
     divided = ((gpu, why) for gpu, why in withheld(node).items() if gpu not in node.foreign)
     own += [f"GPU {gpu} {why}" for gpu, why in divided]
     return (*own, *reported)

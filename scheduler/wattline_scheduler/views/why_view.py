@@ -52,7 +52,7 @@ def _not_set(state: State, node: NodeNow) -> WhyView:
         node=node.id,
         lease_w=committed_w if lease_mw is None else lease_mw / MW,
         committed_w=committed_w,
-        reason=node.reason or "its lease cannot be changed now; it counts as the books say",
+        reason=node.reason or "its lease cannot change now; its committed watts stay",
     )
 
 
@@ -65,17 +65,17 @@ def _paused(state: State, node: NodeNow) -> str:
     them = f"{named('job', jobs)} {'is' if len(jobs) == 1 else 'are'}"
     books, rows = state.books, state.domains.rows_of[node.id]
     headroom_mw, row = min((books.headroom_in_row(r), r) for r, _ in rows)
-    where = f"{state.domains.rows[row].name} has the least room, {power_text(headroom_mw)}"
-    return f"{them} paused here until what must be kept fits again; {where}"
+    where = f"{state.domains.rows[row].name} has the least headroom, {power_text(headroom_mw)}"
+    return f"{them} paused here until useful caps fit again; {where}"
 
 
 def _reason(state: State, allotted_mw: int, lease_mw: int | None, row: Row | None) -> str:
     if row is not None:
         if row.domain in state.short_mw:
-            return f"{row.name} does not even cover what runs below it at its least"
-        return f"{row.name} is full: those of higher priority are served first, equals alike"
+            return f"the minimum caps of running tasks exceed the budget of {row.name}"
+        return f"{row.name} is fully allocated: higher priorities come first, equal ones share"
     if lease_mw is not None and lease_mw < allotted_mw:
-        return "its demand is covered; spare watts are on their way to it"
+        return "its demand is covered; more watts are being granted"
     return "its demand is covered"
 
 

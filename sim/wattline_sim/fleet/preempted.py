@@ -16,7 +16,7 @@ from wattline_scheduler.records import AttemptRecord, GangRecord, JobRecord, Rec
 from wattline_sim.fleet.allowances import Allowances, each_milli, named
 from wattline_sim.fleet.disk import Key, key_of
 
-TOLD = re.compile(r"makes room for job (\d+) .* of higher priority(?: in the quotas? of (.*))?$")
+TOLD = re.compile(r"preempted by job (\d+) .* of higher priority(?: in the quotas? of (.*))?$")
 LIVE = ("starting", "running", "paused")
 
 

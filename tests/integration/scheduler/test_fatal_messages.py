@@ -92,8 +92,8 @@ def test_a_request_that_ended_a_run_is_refused_by_the_next_one(
         denied = run.answer(client, POISON)
         assert isinstance(denied, Denied)
         assert denied.kind == "internal"
-        assert "ended the scheduler (RuntimeError: a fault of ours" in denied.reason
-        assert "Submit of ada ended the scheduler" in alarms(run, client)["request_refused"]
+        assert "crashed the scheduler (RuntimeError: a fault of ours" in denied.reason
+        assert "Submit of ada crashed the scheduler" in alarms(run, client)["request_refused"]
         again = run.answer(client, Submit(POISON.spec, "by hand once more"))
         assert isinstance(again, Denied), "the same job under another token"
         assert isinstance(run.answer(client, Submit(OTHER, "other")), Submitted)

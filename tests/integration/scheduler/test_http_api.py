@@ -86,7 +86,7 @@ def test_an_event_is_announced_listed_and_cancelled(
         "planned",
         "aggregator",
     )
-    assert "known already" in door.post(PATH, json=once).json()["text"]
+    assert "already announced" in door.post(PATH, json=once).json()["text"]
     assert door.post(PATH, json=once | {"shed": "30%"}).status_code == 409
     assert door.delete(f"{PATH}/dr-1").status_code == 200
     assert door.get(PATH).json()["grid_events"][0]["phase"] == "cancelled"
@@ -117,7 +117,7 @@ def test_a_restart_in_the_middle_keeps_the_event(
     scheduler.kill()
     with SchedulerProcess(directory.path, state).ready():
         assert top(directory).budget_w == 750_000
-        assert "known already" in door.post(PATH, json=event(start=None)).json()["text"]
+        assert "already announced" in door.post(PATH, json=event(start=None)).json()["text"]
         until(lambda: top(directory).budget_w == 1_000_000, "its end", within_s=40)
         assert len(audit(directory, "budget_restored")) == 1
 
@@ -158,7 +158,7 @@ def test_what_is_no_event_is_refused_in_words(door: httpx.Client) -> None:
         (b"[" * 10_000, 400, "want JSON such as"),
         (event(id="no good/"), 400, "the id 'no good/' of the event"),
         (event(domain="pdu-z"), 404, "there is no domain 'pdu-z'"),
-        (event(start=iso(-9e6), duration="1h"), 400, "lies in the past"),
+        (event(start=iso(-9e6), duration="1h"), 400, "is in the past"),
     ):
         content = body if isinstance(body, bytes) else msgspec.json.encode(body)
         answer = door.post(PATH, content=content)

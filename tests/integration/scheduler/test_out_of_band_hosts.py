@@ -92,7 +92,7 @@ def test_what_a_status_command_may_print(printed: str) -> None:
 @pytest.mark.parametrize("printed", ["", "0", "not off", "off or on", "offline", "power: off?"])
 def test_whatever_else_is_printed_confirms_nothing(printed: str) -> None:
     declared = OutOfBand(OffByCommand(python(f"print({printed!r})")), TIMEOUT_S)
-    assert 'want "off" or "on"' in why_not(declared, power_off=False)
+    assert 'expected "off" or "on"' in why_not(declared, power_off=False)
 
 
 def test_off_from_a_command_that_failed_confirms_nothing() -> None:
@@ -103,7 +103,7 @@ def test_off_from_a_command_that_failed_confirms_nothing() -> None:
 def test_a_host_that_does_not_go_off_is_told_at_the_time_out(host: Path) -> None:
     stays = msgspec.structs.replace(switch(host).method, off=python("pass"))
     said = why_not(OutOfBand(stays, 3.0))
-    assert said == "not off within 3 s: it is still said to be on"
+    assert said == "not off within 3 s: its power state is still on"
 
 
 def test_a_status_that_hangs_keeps_nobody_from_switching_off(host: Path, tmp_path: Path) -> None:

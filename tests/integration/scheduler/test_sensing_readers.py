@@ -67,7 +67,7 @@ def test_a_command_prints_json_in_kilowatts() -> None:
     ("code", "words"),
     [
         ("print('nan')", "finite number"),
-        ("print('three')", "wants a number, got three"),
+        ("print('three')", "expected a number, got three"),
         ("pass", "got nothing"),
         ("import sys; sys.exit('no such outlet')", "status 1: no such outlet"),
         ("import os; os.kill(os.getpid(), 9)", "signal 9"),
@@ -135,8 +135,8 @@ def test_a_sensor_in_kilowatts_and_one_of_something_else(server: SensorServer) -
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b"<html>busy</html>", "wants JSON, got <html>busy"),
-        (b'{"Reading": null}', "wants a number at /Reading, found null"),
+        (b"<html>busy</html>", "expected JSON, got <html>busy"),
+        (b'{"Reading": null}', "expected a number at /Reading, got null"),
         (b'{"Reading": true}', "found true"),
         (b'{"Reading": 1e999}', "finite number"),
         (b'{"Name": "PDU 1"}', "PDU 1 says nothing of power"),

@@ -77,7 +77,7 @@ HTTP = '[http]\nlisten = "127.0.0.1:7780"\ntoken_file = "/t"\n'
         (SCHEDULE.replace("feed-a", "feed-b"), "no domain named feed-b; the nearest is feed-a"),
         (SCHEDULE.replace("80%", "100%"), "less than 100 %"),
         (SCHEDULE.replace("80%", "0W"), "more than nothing"),
-        (SCHEDULE.replace("80%", "80kW"), "80kW limits nothing: the budget of feed-a is 80kW"),
+        (SCHEDULE.replace("80%", "80kW"), "80kW has no effect: the budget of feed-a is 80kW"),
         (SCHEDULE.replace("80%", "most"), 'want what remains, as in "80%"'),
         (SCHEDULE.replace("20:00", "16:00"), "never opens"),
         (SCHEDULE.replace("Mon 16:00-20:00", "Mon-Sun"), "never close"),

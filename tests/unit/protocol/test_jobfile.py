@@ -273,7 +273,7 @@ def test_commands_that_cannot_be_run(value: str, said: str) -> None:
         (
             'kind = "service"\nwindows.deadline = 2026-12-01T08:00:00',
             3,
-            "it has no deadline",
+            "it cannot have a deadline",
         ),
         ('kind = "service"\nresources.nodes = 2', 3, "a replica of a service runs on one node"),
         ('kind = "service"\nlaunch.how = "torchrun"', 3, "a service's worker is one process"),
@@ -385,7 +385,7 @@ def test_options_that_are_not_given_change_nothing() -> None:
         ({"time": "12"}, "--time: limits.runtime"),
         (
             {"mig": "3g.40gb", "gpus": 2},
-            "--mig: a task sees one MIG device, and gpus_per_node is 2",
+            "--mig: a task gets one MIG device, and gpus_per_node is 2",
         ),
         ({"mig": "3g.40gb", "gpu_share": 0.5}, "--mig: gpu_share is a part of a GPU that is not"),
         ({"secrets": {"A": "b"}}, "--secrets: secrets is not supported yet"),

@@ -37,7 +37,7 @@ def gang(number: int, phase: GangPhase, reason: str = "") -> GangRecord:
 
 def sent(number: int, above: int, where: str = "") -> GangRecord:
     """It is told to go."""
-    reason = f"makes room for job {above} ('train') of higher priority{' ' if where else ''}{where}"
+    reason = f"preempted by job {above} ('train') of higher priority{' ' if where else ''}{where}"
     return gang(number, "ending", reason)
 
 

@@ -103,8 +103,8 @@ WAITS = ExplainView(
     nodes_needed=1,
     refusals=(FilterRefusal("gpus", 2, "n1: 4 more free GPUs; n2: 8 more free GPUs"),),
     start_unix_s=UnixTime(NOON + 90.0),
-    start_why="once job 7 has ended, by its limit at the latest",
-    remedies=(Remedy("gpus", "with 4 GPUs on each node instead of 8 it would start now"),),
+    start_why="after job 7 has ended, at its time limit at the latest",
+    remedies=(Remedy("gpus", "with 4 GPUs per node instead of 8 it would start now"),),
 )
 
 
@@ -114,9 +114,9 @@ def test_an_explanation_reads_from_the_reason_to_the_remedy() -> None:
     assert lines[0] == "Job 1 is PENDING: waits for gpus: n1: 4 more free GPUs"
     assert lines[1] == "0 of 2 nodes could take it now, 1 needed"
     assert lines[2].startswith("Start: about ")
-    assert lines[2].endswith(", once job 7 has ended, by its limit at the latest")
+    assert lines[2].endswith(", after job 7 has ended, at its time limit at the latest")
     assert "  gpus, 2 nodes: n1: 4 more free GPUs; n2: 8 more free GPUs" in lines
-    assert lines[-1] == "  with 4 GPUs on each node instead of 8 it would start now"
+    assert lines[-1] == "  with 4 GPUs per node instead of 8 it would start now"
 
 
 def test_what_has_its_nodes_is_explained_in_a_line() -> None:

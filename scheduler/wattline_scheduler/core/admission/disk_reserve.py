@@ -34,8 +34,8 @@ def measured(state: State, event: DiskMeasured, now: Now) -> None:
         problems.end(state, PROBLEM, SUBJECT, now)
         return
     text = (
-        f"{about_size(event.free_bytes)} are free beside the store, {about_size(reserve)} are kept "
-        f"in reserve (disk_reserve): no new job or reservation is taken below {about_size(above)}"
+        f"{about_size(event.free_bytes)} free on the store's file system (disk_reserve: "
+        f"{about_size(reserve)}); new jobs and reservations are refused below {about_size(above)}"
     )
     problems.begin(state, PROBLEM, SUBJECT, text, now)
 
@@ -55,6 +55,6 @@ def deny_new_work(state: State) -> Denied | None:
         return None
     return Denied(
         "busy",
-        "the scheduler's disk is nearly full: nothing new is taken, while jobs run and end as "
-        "ever; an operator must free space where its state directory is (disk_reserve)",
+        "the scheduler's disk is nearly full (disk_reserve): new jobs and reservations are "
+        "refused until an operator frees space in its state directory; other jobs continue",
     )

@@ -45,7 +45,9 @@ def earliest(state: State, owner: UserName, spec: JobSpec, now: Now) -> Earliest
         found = EarliestStart(used_up.until_unix_s, until)
     opening = opens_from(state, spec, found.unix_s, now)
     if opening > found.unix_s:
-        found = EarliestStart(opening, _and(found.why, f"its next window opens {at(opening)}"))
+        found = EarliestStart(
+            opening, _and(found.why, f"its next start window opens {at(opening)}")
+        )
     if record is not None and found.unix_s >= record.end_unix_s:
         ends = "ended" if record.end_unix_s <= now.unix_s else "ends"
         ends = f"its reservation {record.name} {ends} {at(record.end_unix_s)}"
@@ -64,15 +66,16 @@ def cannot_be_met(state: State, owner: UserName, spec: JobSpec, now: Now) -> str
         return past
     calendar, runtime_s = state.calendar, spec.limits.runtime_s
     deadline = calendar.moment(spec.windows.deadline)
-    late = f"cannot be done by its deadline, {calendar.text(deadline)}"
+    late = f"cannot end by its deadline ({calendar.text(deadline)})"
     if deadline - runtime_s <= now.unix_s:
         starts_by = calendar.text(deadline - runtime_s)
-        lasts = f"it may run {format_duration(runtime_s)}, so it had to start by {starts_by}"
+        limit = format_duration(runtime_s)
+        lasts = f"with its time limit of {limit} it had to start by {starts_by}"
         return f"{late}: {lasts}"
     start = earliest(state, owner, spec, now)
     if start.unix_s < deadline - runtime_s:
         return ""
-    lasts = f"it may run {format_duration(runtime_s)}" if runtime_s else ""
+    lasts = f"its time limit is {format_duration(runtime_s)}" if runtime_s else ""
     return f"{late}: {_and(start.why, lasts)}"
 
 
@@ -84,8 +87,8 @@ def too_late(state: State, spec: JobSpec, start_unix_s: float) -> str:
     deadline = state.calendar.moment(spec.windows.deadline)
     if start_unix_s + runtime_s <= deadline:
         return ""
-    lasts = f", and it may run {format_duration(runtime_s)}" if runtime_s else ""
-    return f"too late for its deadline, {state.calendar.text(deadline)}{lasts}"
+    lasts = f", and its time limit is {format_duration(runtime_s)}" if runtime_s else ""
+    return f"too late for its deadline ({state.calendar.text(deadline)}){lasts}"
 
 
 def opens(state: State, spec: JobSpec, now: Now) -> UnixTime:
@@ -106,4 +109,4 @@ def closed(state: State, spec: JobSpec, now: Now) -> str:
     opening = opens(state, spec, now)
     if opening <= now.unix_s:
         return ""
-    return f"waits for its window, which opens {state.calendar.text(opening)}"
+    return f"waits for its start window, which opens {state.calendar.text(opening)}"

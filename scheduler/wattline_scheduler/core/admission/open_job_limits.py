@@ -19,16 +19,16 @@ def too_large(state: State, owner: UserName, spec: JobSpec, before_bytes: int = 
     if size > most:
         return Denied(
             "bad_request",
-            f"the job has {about_size(size)} as a message carries it, and a job of this site may "
-            f"have {about_size(most)} (max_job_size); put long scripts and data into files",
+            f"the size of the job is {about_size(size)}, the maximum here {about_size(most)} "
+            "(max_job_size); put long scripts and data into files",
         )
     most, now = state.site.open_jobs_bytes_per_user, state.work.open_jobs.bytes_of_user[owner]
     if now + size - before_bytes > most:
         return Denied(
             "busy",
-            f"the open jobs of {owner} have {about_size(now)} as messages carry them and this is "
-            f"{about_size(size)} more, and a user of this site may have {about_size(most)} "
-            "(open_jobs_size_per_user); wait until some have ended, cancel some, or put long "
+            f"the size of the open jobs of {owner} is {about_size(now)}, of this one "
+            f"{about_size(size)}; the maximum per user is {about_size(most)} "
+            "(open_jobs_size_per_user): wait until some have ended, cancel some, or put long "
             "scripts and data into files",
         )
     return None
@@ -42,10 +42,12 @@ def too_many(
     `is_open`: the job has open gangs, so that the site's limit counts it already.
     """
     if not is_open and state.work.open_count >= MAX_OPEN_JOBS:
-        return Denied("busy", f"{MAX_OPEN_JOBS} jobs are open already; wait, or use an array")
+        return Denied(
+            "busy", f"the site has {MAX_OPEN_JOBS} open jobs already; retry later, or use an array"
+        )
     most, now = state.site.open_jobs_per_user, state.work.open_jobs.of_user[owner]
     if now + more > most:
-        whose = f"a user of this site may have {most} open at a time (open_jobs_per_user)"
+        whose = f"the maximum per user is {most} (open_jobs_per_user)"
         return _denied(f"{owner} has", whose, most, now, more)
     return _beyond_quota(state, spec.account or owner, spec.queue, more, ())
 
@@ -67,7 +69,7 @@ def _beyond_quota(
         one = state.work.quotas.all[number]
         most, now = one.quota.open_jobs, one.open_jobs
         if number not in before and most and now + more > most:
-            whose = f"the quota of {one.name} is {most} open at a time"
+            whose = f"the quota of {one.name} is {most}"
             return _denied(f"{one.name} has", whose, most, now, more)
     return None
 
@@ -75,7 +77,7 @@ def _beyond_quota(
 def _denied(has: str, whose: str, most: int, now: int, more: int) -> Denied:
     """Impossible if it exceeds the limit by itself, otherwise busy while others are open."""
     if more > most:
-        text = f"this is {counted(more, 'job')}, and {whose}; {COUNTED}; ask for fewer at a time"
+        text = f"requests {counted(more, 'open job')}, {whose}; {COUNTED}; submit fewer at a time"
         return Denied("impossible", text)
-    text = f"{has} {counted(now, 'job')} open and this is {more} more, and {whose}; {COUNTED}"
+    text = f"{has} {counted(now, 'open job')} and requests {more} more, {whose}; {COUNTED}"
     return Denied("busy", f"{text}; wait until some have ended, or cancel some")

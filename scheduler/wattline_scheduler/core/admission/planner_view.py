@@ -25,7 +25,7 @@ from wattline_scheduler.plan.model.snapshot import ENDING_PRIORITY, NodeOffer, P
 from wattline_scheduler.plan.search.fleet_view import Picture, Rooms
 from wattline_scheduler.power.demand.node_load import is_controlled
 
-UNABLE = "its keeper may not start tasks as other accounts ([run_as]); see docs/keeper.md"
+UNABLE = "its keeper cannot start tasks as other accounts ([run_as]); see docs/keeper.md"
 NO_RULES = "its keeper is root, and the site file does not name the account of tasks ([run_as])"
 
 
@@ -116,5 +116,5 @@ def _closed(state: State, node: NodeNow) -> str:
     if not node.starts_any(state.site.run_as):
         return NO_RULES if state.site.run_as is None else UNABLE
     if len(node.names) >= MAX_OUTSTANDING:
-        return f"{MAX_OUTSTANDING} commands to it are not answered yet"
+        return f"{MAX_OUTSTANDING} commands to it are unanswered"
     return ""

@@ -96,7 +96,7 @@ def _report(state: State, one: QuotaState, now: Now) -> None:
         state.journal.note("quota_used_up", one.closed, now, level="warning")
     elif before is not None and valid is None:
         state.journal.save(ledger.record_report(one.key, None, now.unix_s))
-        state.journal.note("quota_open", f"the quota of {one.name} is open again", now)
+        state.journal.note("quota_open", f"the quota of {one.name} was reset", now)
 
 
 def _periods(state: State, quota: Quota, now: Now) -> dict[QuotaLimit, QuotaReport]:
@@ -202,11 +202,11 @@ def never_fits(state: State, account: str, queue: str, shape: Shape, now: Now) -
         quota, most_milli = one.quota, one.quota.gpus * WHOLE_GPU
         if most_milli and least.milli > most_milli:
             most = f"{quota_gpus(most_milli)} at a time"
-            return f"wants {quota_gpus(least.milli)}, and the quota of {one.name} is {most}"
+            return f"requests {quota_gpus(least.milli)}, the quota of {one.name} is {most}"
         if quota.power_mw and least.mw > quota.power_mw:
             most = f"{quota_watts(quota.power_mw)} at a time"
-            wants = f"wants {quota_watts(least.mw)} for its GPUs"
-            return f"{wants}, and the quota of {one.name} is {most}"
+            wants = f"requests {quota_watts(least.mw)} for its GPUs"
+            return f"{wants}, the quota of {one.name} is {most}"
     return ""
 
 
@@ -223,7 +223,7 @@ def would_break(state: State, job: Job, account: str, queue: str) -> str:
         left = state.work.quotas.all[number].headroom()
         limit = exceeded(left, all_held) if number not in before else None
         if limit is not None:
-            return f"job {job.id} runs with {_overuse_text(left, limit, all_held)}"
+            return f"job {job.id} uses {_overuse_text(left, limit, all_held)}"
     return ""
 
 

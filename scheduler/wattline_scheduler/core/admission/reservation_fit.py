@@ -36,7 +36,7 @@ def never_inside(state: State, owner: UserName, spec: JobSpec, now: Now) -> str:
     record, problem = state.reservations.get(spec.reservation), ended_text(state, spec, now)
     if record is not None and not problem:
         problem = _by_time(state, owner, spec, now) or _by_nodes(state, record, shape_of(spec), now)
-    return f"never starts as it is: {problem}" if problem else ""
+    return f"can never start: {problem}" if problem else ""
 
 
 def impossible_inside(state: State, owner: UserName, spec: JobSpec, now: Now) -> str:
@@ -75,15 +75,15 @@ def _judge(state: State, record: ReservationRecord, shape: Shape, now: Now) -> s
         return ""
     labelled = [node for node in there if _has_labels(state, node, shape)]
     if len(there) < shape.nodes:
-        lacks = f"wants {counted(shape.nodes, 'node')}; it has {len(there)}"
+        lacks = f"requests {counted(shape.nodes, 'node')}; it has {len(there)}"
     elif len(labelled) < shape.nodes:
         wanted = labels_text(shape.labels)
-        lacks = f"wants {counted(shape.nodes, 'node')} with {wanted}; it has {len(labelled)}"
+        lacks = f"requests {counted(shape.nodes, 'node')} with {wanted}; it has {len(labelled)}"
     else:
         whole = whole_site(state, now)
         offers = [whole.nodes[whole.position[n]] for n in labelled if n in whole.position]
         lacks = lacking(offers, shape, len(able), "it")
-    return f"reservation {record.name} will not do: {lacks}"
+    return f"reservation {record.name} is not sufficient: {lacks}"
 
 
 def _able(state: State, record: ReservationRecord, shape: Shape, now: Now) -> list[NodeId]:

@@ -75,7 +75,7 @@ def ended_text(state: State, spec: JobSpec, now: Now) -> str:
     if not name or (record is not None and now.unix_s < record.end_unix_s):
         return ""
     how = "with `wattline update --reservation`"
-    return f"its reservation {name} is over or was taken back; {ANOTHER}, {how}"
+    return f"its reservation {name} has ended or was cancelled; {ANOTHER}, {how}"
 
 
 def refusal(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
@@ -98,7 +98,7 @@ def tick_reservations(state: State, now: Now) -> None:
     """Reports reservations that have begun or ended, at every tick."""
     for record in list(state.reservations.values()):
         if record.end_unix_s <= now.unix_s:
-            end(state, record, f"{record.name} is over", SCHEDULER, now)
+            end(state, record, f"{record.name} has ended", SCHEDULER, now)
         elif record.phase == "planned" and is_active(record, now):
             _put(state, record, "active", now)
             text = f"reservation {record.name} has begun: {describe(state, record)}"

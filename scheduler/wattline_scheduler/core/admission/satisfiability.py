@@ -76,9 +76,9 @@ def _beyond_any_site(spec: JobSpec) -> str:
     if r.nodes < 1 or r.gpus_per_node < 0 or r.cpus_per_gpu < 0 or r.memory_bytes < 0:
         return "a job needs at least 1 node, and no resource may be negative"
     if r.mig and (r.gpus_per_node != 1 or r.gpu_share_permille < WHOLE_GPU):
-        return f"a task sees one MIG device and no share of a GPU; it wants {r.mig} and more"
+        return f"a task gets one MIG device and no share of a GPU; it requests {r.mig} and more"
     if r.mig and spec.limits.idle_gpu is not None:
-        return "the driver measures no utilisation of MIG devices, so none can be called idle"
+        return "the driver measures no utilisation of MIG devices: limits.idle_gpu cannot apply"
     if r.gpu_share_permille < WHOLE_GPU and r.gpus_per_node != 1:
         return f"a share is of one GPU, and gpus_per_node is {r.gpus_per_node}"
     if not 1 <= spec.gang_count <= MAX_GANGS:
@@ -87,7 +87,7 @@ def _beyond_any_site(spec: JobSpec) -> str:
     if wrong:
         return wrong
     if spec.kind != "service" and spec.service is not None:
-        return f"replicas are for services, and this job is of kind {spec.kind}"
+        return f"replicas are for services, this job is of kind {spec.kind}"
     limits = (spec.limits.runtime_s, spec.recovery.grace_s, spec.recovery.retries)
     uses = (spec.limits.energy_wh, spec.limits.cost_usd)
     idle = spec.limits.idle_gpu
@@ -117,7 +117,7 @@ def _bad_array(array: ArraySpec) -> str:
     backward = next((pair for pair in pairwise(array.indices) if pair[1] <= pair[0]), None)
     if backward is not None:
         return (
-            f"array index {backward[1]} comes after {backward[0]}; each goes up, none comes twice"
+            f"array index {backward[1]} follows {backward[0]}; indices ascend, without duplicates"
         )
     return ""
 
@@ -149,7 +149,7 @@ def slow_to_stop(spec: JobSpec, max_grace_s: float) -> str:
     if spec.recovery.grace_s <= max_grace_s:
         return ""
     grace, most = format_duration(spec.recovery.grace_s), format_duration(max_grace_s)
-    return f"recovery.grace is {grace}, and jobs of this site have {most} to stop at most"
+    return f"recovery.grace is {grace}, the site's maximum is {most} (max_grace)"
 
 
 def _bad_times(spec: JobSpec) -> str:
@@ -162,7 +162,7 @@ def _bad_times(spec: JobSpec) -> str:
     except ValueError as error:
         return str(error)
     if windows.deadline and spec.kind == "service":
-        return "a service runs until it is cancelled: it has no deadline"
+        return "a service runs until it is cancelled: it cannot have a deadline"
     return ""
 
 
@@ -186,7 +186,7 @@ def impossible(state: State, spec: JobSpec, now: Now) -> str:
 
 def _judge(state: State, shape: Shape, now: Now) -> str:
     if shape.nodes > len(state.nodes):
-        return f"wants {counted(shape.nodes, 'node')}; the site has {len(state.nodes)}"
+        return f"requests {counted(shape.nodes, 'node')}; the site has {len(state.nodes)}"
     labelled = _labelled(state, shape.labels)
     if labelled < shape.nodes:
         return _without_labels(state, shape, labelled)
@@ -259,7 +259,7 @@ def _without_labels(state: State, shape: Shape, labelled: int) -> str:
     """Reason if too few nodes have these labels, with the nearest labels that exist."""
     wanted = labels_text(shape.labels)
     if labelled:
-        return f"wants {counted(shape.nodes, 'node')} with {wanted}; the site has {labelled}"
+        return f"requests {counted(shape.nodes, 'node')} with {wanted}; the site has {labelled}"
     sets = {frozenset(node.site.labels.items()) for node in state.nodes.values()}
     best = max(sets, key=lambda there: (len(shape.labels & there), sorted(there)))
     lacks = shape.labels - best
@@ -291,7 +291,7 @@ def lacking(offers: Sequence[NodeOffer], shape: Shape, able: int, where: str) ->
         there = f"{subject} {profiles}" if profiles else "no GPU is in MIG mode"
         return f"no GPU has a MIG device {shape.mig}; {there}"
     if shape.gpus and profiles and not shape.mig and all(map(profile_of, gpus)):
-        return f"every GPU is in MIG mode; ask for one of their MIG devices: {profiles}"
+        return f"every GPU is in MIG mode; request one of their MIG devices: {profiles}"
     if shape.gpus and not any(is_of_type(gpu, shape) for gpu in gpus):
         alike = [gpu for gpu in gpus if not shape.mig or profile_of(gpu) == shape.mig]
         present = ", ".join(sorted({gpu.name for gpu in alike})) or "no GPUs"
@@ -300,23 +300,23 @@ def lacking(offers: Sequence[NodeOffer], shape: Shape, able: int, where: str) ->
         return f"no {what} is of type {wanted}; {subject} {present}"
     part = shape.gpu_milli
     if part < WHOLE_GPU and not any(gpu.can_share for gpu in gpus):
-        return "wants a part of a GPU; the compute mode of every GPU lets one process use it"
+        return "requests a share of a GPU; the compute mode of every GPU admits one process only"
     memory = (gpu.memory_bytes * part // WHOLE_GPU for gpu in gpus if is_of_type(gpu, shape))
     largest = max(memory, default=0)
     if shape.gpu_memory_min_bytes > largest:
-        wants = f"wants {_gpus_text(part)} with {gib(shape.gpu_memory_min_bytes, is_wanted=True)}"
+        wants = (
+            f"requests {_gpus_text(part)} with {gib(shape.gpu_memory_min_bytes, is_wanted=True)}"
+        )
         which = " of that type" if shape.gpu_type else ""
         return f"{wants}; the largest{which} has {gib(largest)}"
     most = max((sum(suits(g, shape) for g in offer.gpus) for offer in offers), default=0)
     if shape.gpus > most:
-        return (
-            f"wants {counted(shape.gpus, 'GPU')} per node; no node has more than {most} that suit"
-        )
+        return f"requests {counted(shape.gpus, 'GPU')} per node; no node has more than {most}"
     cpus = max((offer.cpus for offer in offers), default=0)
     if shape.cpus > cpus:
-        return f"wants {shape.cpus} CPUs per node; no node has more than {cpus}"
+        return f"requests {shape.cpus} CPUs per node; no node has more than {cpus}"
     most_bytes = max((offer.memory_bytes for offer in offers), default=0)
     if shape.memory_bytes > most_bytes:
-        wants = f"wants {gib(shape.memory_bytes, is_wanted=True)} of memory per node"
+        wants = f"requests {gib(shape.memory_bytes, is_wanted=True)} of memory per node"
         return f"{wants}; no node has more than {gib(most_bytes)}"
-    return f"wants {shape.nodes} such nodes; {where} has {able}"
+    return f"requests {shape.nodes} such nodes; {where} has {able}"

@@ -40,7 +40,7 @@ def _is_anothers(state: State, name: str) -> str:
 
 
 def _hint(name: str) -> str:
-    listing = f'users of one name are listed in the site file ([[service]] name = "{name}")'
+    listing = f'users that share a name are listed in the site file ([[service]] name = "{name}")'
     return f"choose another name (--name); {listing}"
 
 
@@ -58,7 +58,7 @@ def restore_names(state: State, now: Now) -> None:
     for kind, subject in list(state.problems.open):
         job_id = state.problems.open[kind, subject].record.job
         if kind == KIND and job_id not in displaced:
-            end(state, kind, subject, now, f"{subject} has ended, or its name is its owner's")
+            end(state, kind, subject, now, f"{subject} has ended, or owns its name again")
 
 
 def _note_displaced(state: State, job: Job, now: Now) -> None:
@@ -69,7 +69,7 @@ def _note_displaced(state: State, job: Job, now: Now) -> None:
         if users is None
         else f"service name {name} is for {listed(users)} ([[service]])"
     )
-    text = f"job {job.id} of {owner} gets no requests: {why}; submit it under another name"
+    text = f"job {job.id} of {owner} gets no requests: {why}; submit it with another name"
     begin(state, KIND, f"job {job.id}", text, now, job=job.id)
 
 
@@ -81,5 +81,5 @@ def tick_names(state: State, now: Now) -> None:
         is_over = job is None or job.is_ended
         if is_over or (job is not None and services.may_use(job.record.owner, job.spec.name)):
             services.displaced.discard(number)
-            why = "it has ended" if is_over else "its name is its owner's"
-            end(state, KIND, f"job {number}", now, f"job {number} is displaced no more: {why}")
+            why = "it has ended" if is_over else "it owns its name again"
+            end(state, KIND, f"job {number}", now, f"job {number} gets requests again: {why}")

@@ -45,7 +45,7 @@ def _started(state: State, attempt: Attempt, done: CommandDone, now: Now) -> Non
         attempt.is_accepted = True
         return
     gang = attempt.gang
-    reason = f"{attempt.node} did not start it: {done.detail or done.outcome}"
+    reason = f"{attempt.node} refused the start: {done.detail or done.outcome}"
     if done.outcome == "not_covered":
         reason = f"the lease of {attempt.node} did not cover it: {done.detail}"
     close(state, attempt, "CANCELLED", now)

@@ -61,14 +61,14 @@ def _refusal(node: NodeNow, hello: Hello) -> str:
             f"{PROTOCOL_VERSION}; install the same Wattline version on both"
         )
     if hello.node != node.id:
-        return f"the key belongs to {node.id}, but the agent says it is {hello.node}"
+        return f"the key belongs to {node.id}, but the agent claims to be {hello.node}"
     return ""
 
 
 def _refuse_older_self(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
     """Refuses an agent that has seen a later epoch: this scheduler's store is an old copy."""
     reason = (
-        f"the agent has met epoch {hello.epoch_seen}, this scheduler is at {state.epoch}: its "
+        f"the agent knows epoch {hello.epoch_seen}, this scheduler is at {state.epoch}: its "
         "store is an old copy; stop it and start it once with `wattline scheduler --recover`"
     )
     if hello.epoch_seen > now.unix_s:
@@ -79,7 +79,7 @@ def _refuse_older_self(state: State, node: NodeNow, hello: Hello, now: Now) -> N
         state.journal.save(state.books.distrust(node.id))
         node.outdate_offer()
         begin(state, "epoch_too_old", node.id, f"{node.id}: {reason}", now, node=node.id)
-        note_overruns(state, f"{node.id} has met a later epoch", now)
+        note_overruns(state, f"{node.id} knows a later epoch", now)
         contradicts(state, node, now, claims_epoch=True)
 
 
@@ -100,7 +100,7 @@ def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
         is_simulated=hello.simulated,
     )
     state.journal.save(node.record)
-    void_attempt(state, node, "it has said Hello", now)
+    void_attempt(state, node, "its agent has connected", now)
     command_outbox.drop_all(node)
     node.nonces.append(hello.nonce)
     node.can_run_as, node.keeper_account = hello.can_run_as, hello.keeper_account
@@ -150,9 +150,10 @@ def end_off(state: State, node: NodeNow, now: Now) -> None:
     state.journal.save(node.record)
     state.journal.save(state.books.declare_on(node.id))
     node.outdate()
-    text = f"{node.id} was declared off but is heard: it counts in full until its caps are known"
+    cause = f"{node.id} was declared off but its agent reports"
+    text = f"{cause}: it counts in full until its caps are known"
     begin(state, "node_off_but_heard", node.id, text, now, node=node.id)
-    note_overruns(state, f"{node.id} was declared off but is heard", now)
+    note_overruns(state, cause, now)
 
 
 def _welcome(state: State, node: NodeNow, nonce: bytes) -> Welcome:
@@ -191,7 +192,7 @@ def adopted(state: State, node: NodeNow, message: Adopted, now: Now) -> None:
     heard(state, node, now)
     reconcile(state, node, message.tasks, now)
     mark_known(state, node.id, now)
-    word = "observes" if node.record.is_observe else "is held at"
+    word = "observes" if node.record.is_observe else "is limited to"
     tasks = counted(len(message.tasks), "task")
     text = f"{node.id} {word} {power_text(message.holding_mw)}, {tasks}"
     state.journal.note("node_adopted", text, now, by=node.id, node=node.id)
@@ -209,7 +210,7 @@ def _replace_entry(state: State, node: NodeNow, message: Adopted, now: Now) -> N
         return
     if node.record.is_quarantined or impossible_adoption(node, message.holding_mw):
         state.journal.save(state.books.distrust(node.id))
-        note_overruns(state, f"{node.id} is not believed and counts in full", now)
+        note_overruns(state, f"{node.id} is distrusted and counts in full", now)
         return
     before_mw = state.books.committed_mw(node.id)
     state.journal.save(state.books.adopt(node.id, message.holding_mw, message.caps_mw))
@@ -217,7 +218,7 @@ def _replace_entry(state: State, node: NodeNow, message: Adopted, now: Now) -> N
     if message.holding_mw > before_mw:
         is_explained = message.holding_mw <= explained_mw
         text = (
-            f"{node.id} can only be held at {power_text(message.holding_mw)}, the books said "
+            f"{node.id} can only be limited to {power_text(message.holding_mw)}, committed were "
             f"{power_text(before_mw)}{': others use its GPUs' if is_explained else ''}"
         )
         severity: Severity = "warning" if is_explained else "alarm"
@@ -231,7 +232,7 @@ def heard(state: State, node: NodeNow, now: Now) -> None:
     if node.record.is_spared:
         node.record = msgspec.structs.replace(node.record, is_spared=False)
         state.journal.save(node.record)
-    end(state, "node_silent", node.id, now, f"{node.id} is heard again")
+    end(state, "node_silent", node.id, now, f"{node.id} reports again")
     if not node.is_silent:
         return
     node.is_silent = False
@@ -243,5 +244,5 @@ def farewell(state: State, node: NodeNow, now: Now) -> None:
     """Handles an orderly stop of the agent: no message can be sent to it until its next Hello."""
     node.is_silent = True
     node.outdate()
-    text = f"the agent of {node.id} stopped; its tasks, if any, run on and its lease stays"
+    text = f"the agent of {node.id} stopped; its tasks continue and its lease stays committed"
     state.journal.note("agent_stopped", text, now, by=node.id, node=node.id)

@@ -57,9 +57,9 @@ def beat(state: State, node: NodeNow, message: Beat, now: Now) -> None:
     if problem:
         distrust(state, node, problem, now)
     elif _must_greet(state, node):
-        ask_for_hello(state, node, "the books and this node disagree", now)
+        ask_for_hello(state, node, "its reports contradict the books", now)
     elif is_due_for_reading(state, node, message, now):
-        ask_for_hello(state, node, "others use its GPUs, and no lease covers that", now)
+        ask_for_hello(state, node, "foreign processes use its GPUs, not covered by a lease", now)
     _measured_base(state, node, message, now)
     _judge_power(state, node, message, now)
     _take_samples(state, node, message.gpus, now)
@@ -154,7 +154,7 @@ def _gpu_lost_or_back(state: State, node: NodeNow, sample: GpuSample, now: Now) 
     state.forget_verdicts()
     if sample.lost:
         node.lost.add(sample.index)
-        text = f"GPU {sample.index} of {node.id} is lost: it is given to no task"
+        text = f"GPU {sample.index} of {node.id} is lost: no task is placed on it"
         subject = gpu_subject(node.id, sample.index)
         begin(state, "gpu_lost", subject, text, now, by=node.id, node=node.id)
     else:
@@ -168,7 +168,7 @@ def _measured_base(state: State, node: NodeNow, message: Beat, now: Now) -> None
     if measured_mw is None or measured_mw <= allowed_mw:
         return
     text = (
-        f"{node.id} draws {power_text(measured_mw)} beside its GPUs, the site file says at most "
+        f"{node.id} draws {power_text(measured_mw)} apart from its GPUs, the site file allows "
         f"{power_text(allowed_mw)}"
     )
     begin(state, "base_above_worst", node.id, text, now, node=node.id)
@@ -186,7 +186,7 @@ def _judge_power(state: State, node: NodeNow, message: Beat, now: Now) -> None:
     if node.power_doubt:
         node.doubted_beats += 1
         if node.doubted_beats >= DOUBTED_BEATS:
-            text = f"the power sensor of {node.id} {node.power_doubt}: the model stands in"
+            text = f"the power sensor of {node.id} {node.power_doubt}: its draw is estimated"
             begin(state, "power_implausible", node.id, text, now, node=node.id)
         return
     node.doubted_beats = 0
@@ -203,7 +203,7 @@ def watch_silence(state: State, now: Now) -> None:
         if is_due and not node.is_silent and _was_ever_heard(node):
             node.is_silent = True
             node.outdate()
-            text = f"{node.id} was not heard for {limit_s:.0f} s; its lease stays in the books"
+            text = f"{node.id} has not reported for {limit_s:.0f} s; its lease stays committed"
             begin(state, "node_silent", node.id, text, now, node=node.id)
         if not node.is_reachable and node.attempts:
             _end_expired(state, node, now)

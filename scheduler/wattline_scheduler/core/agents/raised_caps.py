@@ -33,13 +33,13 @@ def update_raises(state: State, node: NodeNow, beat: Beat, now: Now) -> None:
 
 def _words(state: State, raised: RaisedCap) -> str:
     to = (
-        f"raised to {power_text(raised.limit_mw)} where {power_text(raised.set_mw)} was set; it "
+        f"raised to {power_text(raised.limit_mw)} (set: {power_text(raised.set_mw)}); it "
         "counts at its maximum"
     )
     if raised.culprits:
         names = _names(state, raised.culprits)
         verb = "is" if len(raised.culprits) == 1 else "are"
-        return f"its cap was {to}; {names} had the rights to do that and {verb} frozen and killed"
+        return f"its cap was {to}; {names} had the rights to do that and {verb} frozen, then killed"
     text = f"caps changed by an unknown process, {to} until its cap has held for a while"
     if raised.elsewhere:
         text += f"; on other GPUs of this host {_names(state, raised.elsewhere)} had the rights"

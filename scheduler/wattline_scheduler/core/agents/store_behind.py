@@ -23,7 +23,7 @@ def check_hello(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
     known = node.record.incarnation
     if hello.incarnation_seen > known:
         seen = hello.incarnation_seen
-        _report(state, node, f"was incarnation {seen}, the newest on record is {known}", now)
+        _report(state, node, f"has incarnation {seen}, the newest on record is {known}", now)
 
 
 def check_stray(state: State, node: NodeNow, report: TaskReport, now: Now) -> None:
@@ -38,7 +38,7 @@ def check_stray(state: State, node: NodeNow, report: TaskReport, now: Now) -> No
         gang = ref.task // job.spec.gang_size
         if gang < len(job.gangs) and ref.attempt > job.gangs[gang].attempt:
             newest = job.gangs[gang].attempt
-            _report(state, node, f"has {ref}, the newest try on record is {newest}", now)
+            _report(state, node, f"has {ref}, the newest attempt on record is {newest}", now)
 
 
 def _report(state: State, node: NodeNow, what: str, now: Now) -> None:
@@ -46,7 +46,7 @@ def _report(state: State, node: NodeNow, what: str, now: Now) -> None:
     if state.is_recovering:
         return
     text = (
-        f"{node.id} {what}: the store has lost its newest commits, and with them perhaps jobs that "
-        "were accepted. Look for those of the last seconds before this run, and submit them again"
+        f"{node.id} {what}: the store lost its newest commits, perhaps with accepted "
+        "jobs. Check the jobs of the last seconds before this run and submit lost ones again"
     )
     problems.begin(state, PROBLEM, node.id, text, now, node=node.id)

@@ -175,7 +175,7 @@ def _take_stray(
         return
     if is_full or ("stop", report.ref) in node.outbox:
         return
-    text = f"{report.ref} runs on {node.id} but should not: it is stopped"
+    text = f"{report.ref} runs on {node.id} without a record: it is stopped"
     state.journal.note("stray_stopped", text, now, node=node.id, level="warning")
     command_outbox.order_stop(state, node, report.ref, 0.0, "this attempt is not on record", now)
 
@@ -220,7 +220,7 @@ def reconcile(state: State, node: NodeNow, reports: tuple[TaskReport, ...], now:
     for attempt in list(node.attempts.values()):
         attempt.beat_seq = BEFORE_ANY_BEAT if attempt.record.ref in listed else None
         if attempt.record.ref not in listed and attempt.is_ordered:
-            lose(state, attempt, f"{node.id} does not have it any more", now)
+            lose(state, attempt, f"{node.id} no longer has it", now)
     for report in reports:
         take_report(state, node, report, now)
 
@@ -234,7 +234,7 @@ def take_digest(
         if attempt.record.ref in listed:
             attempt.beat_seq = seq
         elif attempt.beat_seq is not None and attempt.beat_seq < seq:
-            lose(state, attempt, f"{node.id} does not have it any more", now)
+            lose(state, attempt, f"{node.id} no longer has it", now)
     drop_strays(state, node.id, listed, now)
     for report in reports:
         take_report(state, node, report, now, is_listed=True)

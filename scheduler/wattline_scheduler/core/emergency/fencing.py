@@ -38,7 +38,7 @@ def tick_out_of_band(state: State, now: Now) -> None:
     attempts = state.off_attempts
     for name, one in list(attempts.under_way.items()):
         if now.mono_s - one.since > _limit_s(state.nodes[name]):
-            late = OutOfBandDone(name, one.number, None, "nothing came of it")
+            late = OutOfBandDone(name, one.number, None, "no result")
             out_of_band_done(state, late, now)
     if not state.overruns or now.mono_s - attempts.checked_at < CHECK_PERIOD_S * 0.99:
         return
@@ -56,8 +56,8 @@ def _limit_s(node: NodeNow) -> float:
 def _begin_unasked(state: State, node: NodeNow, why: OffReason, now: Now) -> None:
     reason = f"{why.domain} was {power_text(why.over_mw)} above its lowered budget"
     text = (
-        f"{node.id} is switched off without its agent: it does not answer, {reason}, "
-        "and the nodes that answer cannot make it up"
+        f"{node.id} is switched off out of band: it does not answer, {reason}, "
+        "and the reachable nodes cannot compensate"
     )
     state.journal.note("out_of_band_ordered", text, now, node=node.id, level="alarm")
     number = state.off_attempts.next_number()
@@ -76,8 +76,8 @@ def ask_off(
     refusal = _refusal(state, node, request)
     if refusal:
         return Denied("conflict", refusal)
-    what = "switched off without its agent" if request.power_off else "asked whether it is off"
-    reason = request.reason or f"asked for by {event.user}"
+    what = "switched off out of band" if request.power_off else "queried for its power state"
+    reason = request.reason or f"requested by {event.user}"
     text = f"{node.id} is {what}: {reason}"
     state.journal.act("out_of_band_ordered", text, now, actor=event.user, node=node.id)
     number = state.off_attempts.next_number()
@@ -93,15 +93,15 @@ def _refusal(state: State, node: NodeNow, request: DeclareOff) -> str:
     if declared is None or (request.power_off and not declared.can_switch_off):
         return f"the site file names no out-of-band way to switch {node.id} off"
     if node.id in state.off_attempts.under_way:
-        return f"{node.id} is being asked or switched off already; try again in a moment"
+        return f"{node.id} is already being queried or switched off; retry later"
     if len(state.off_attempts.under_way) >= MAX_UNDER_WAY:
-        return f"{MAX_UNDER_WAY} hosts are being switched off already; try again in a moment"
+        return f"{MAX_UNDER_WAY} hosts are already being switched off; retry later"
     if not node.is_reachable:
         return ""
     if not request.power_off:
-        return f"{node.id} is being heard, so it has power; drain it and switch it off first"
+        return f"{node.id} reports, so it has power; drain it and switch it off first"
     if node.attempts or not node.record.is_draining:
-        return f"{node.id} is being heard; drain it and wait until no task runs there"
+        return f"{node.id} reports; drain it and wait until it has no tasks"
     return ""
 
 
@@ -122,20 +122,22 @@ def out_of_band_done(state: State, event: OutOfBandDone, now: Now) -> None:
 def _why_not(node: NodeNow, event: OutOfBandDone, now: Now) -> str:
     seen_at = event.seen_off_at
     if seen_at is None:
-        return event.error or "it was not seen off"
+        return event.error or "its power state was not confirmed as off"
     if node.heard_at is not None and node.heard_at > seen_at:
-        return "it was heard after that said that it is off; does it lead to this host?"
+        return (
+            "its agent reported after that confirmed it as off; does the BMC belong to this host?"
+        )
     if now.mono_s - seen_at > BELIEVED_S:
-        return f"it was seen off {now.mono_s - seen_at:.0f} s ago, which is too long"
+        return f"the confirmation is {now.mono_s - seen_at:.0f} s old"
     return ""
 
 
 def _failed(state: State, node: NodeNow, one: OffAttempt, why: str, now: Now) -> None:
     wait_s = state.off_attempts.failed(node.id, now.mono_s)
-    text = f"{node.id} is not confirmed off: {why}; its watts stay in the books"
+    text = f"{node.id} is not confirmed off: {why}; its watts stay committed"
     again = f"; not tried again for {wait_s:.0f} s" if not one.client else ""
     begin(state, "out_of_band_failed", node.id, text + again, now, node=node.id)
-    advice = f"Once you have seen that it is without power: --confirm {node.id}"
+    advice = f"Once you have verified that it has no power: --confirm {node.id}"
     _answer(state, one, Denied("conflict", f"{node.id} is not confirmed off: {why}. {advice}"))
 
 
@@ -145,7 +147,7 @@ def void_attempt(state: State, node: NodeNow, why: str, now: Now) -> None:
     state.off_attempts.forget(node.id)
     end(state, "out_of_band_failed", node.id, now, f"{node.id}: {why}")
     if one is not None:
-        _answer(state, one, Denied("conflict", f"{node.id} is not counted off: {why}"))
+        _answer(state, one, Denied("conflict", f"{node.id} is not counted as off: {why}"))
 
 
 def _answer(state: State, one: OffAttempt, answer: Answer) -> None:

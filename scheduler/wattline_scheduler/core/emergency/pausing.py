@@ -218,8 +218,8 @@ def _candidates(state: State) -> list[Gang]:
     return state.work.gangs_in(Running, Starting) + resuming
 
 
-FLOORS = "the floors of all running work do not fit the lowered budget"
-USEFUL_CAPS = "what running work must keep to make sense does not fit the budget"
+FLOORS = "the minimum caps of running tasks exceed the lowered budget"
+USEFUL_CAPS = "the useful caps of running tasks exceed the budget"
 
 
 def _pause(state: State, gang: Gang, reason: str, now: Now) -> None:

@@ -310,7 +310,7 @@ def _uncounted(ahead: int) -> str:
     """What an estimate leaves out of the queue ahead; empty = nothing."""
     if ahead <= MAX_AHEAD:
         return ""
-    return f"{MAX_AHEAD} tasks before it in the queue are counted, and there are more"
+    return f"only the first {MAX_AHEAD} tasks ahead of it in the queue are counted"
 
 
 def _runs_s(waiting: Waiting) -> float:

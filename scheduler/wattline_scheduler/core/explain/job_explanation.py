@@ -183,7 +183,7 @@ def _stuck(state: State, job: Job, gates: dict[str, str]) -> str:
         return job.outside
     array = job.spec.array
     if array is not None and array.at_a_time and job.live_count >= array.at_a_time:
-        return f"{job.live_count} of its indices run, and at most {array.at_a_time} may at a time"
+        return f"{job.live_count} of its indices run, the limit is {array.at_a_time} at a time"
     return ""
 
 
@@ -216,8 +216,8 @@ def _with_outlook(state: State, view: ExplainView, asked: _Asked, now: Now) -> P
     is_free = not stuck and asked.quota_until is None and not asked.backoff_s
     if is_free and asked.opens > now.unix_s:  # more headroom would not open the window
         if found.within_s == 0.0:
-            text = f"without its windows it would start now; {state.calendar.text(asked.opens)}"
-            helps = (Remedy("window", f"{text} the next one opens"),)
+            opens = f"the next start window opens {state.calendar.text(asked.opens)}"
+            helps = (Remedy("window", f"inside a start window it would start now; {opens}"),)
     elif is_free:
         helps = yield from remedies(state, case, asked.owner, asked.spec)
     nodes = found.nodes if start is not None and start <= now.unix_s else ()
@@ -236,15 +236,15 @@ def _start(state: State, found: Forecast, asked: _Asked, now: Now) -> tuple[Unix
         return None, found.why
     times = (
         (now.unix_s + found.within_s, found.why),
-        (asked.opens, "once its window opens"),
-        (now.unix_s + asked.backoff_s, "once its back-off is over"),
-        (asked.quota_until or now.unix_s, "once its quota resets"),
+        (asked.opens, "when its start window opens"),
+        (now.unix_s + asked.backoff_s, "after its back-off"),
+        (asked.quota_until or now.unix_s, "when its quota resets"),
     )
     start, why = max(times, key=lambda one: one[0])
     opening = opens_from(state, asked.spec, start, now)
-    why = why if opening <= start else f"{why}, and its window opens again"
+    why = why if opening <= start else f"{why}, and its start window opens"
     record = state.reservations.get(asked.spec.reservation)
     if record is not None and opening >= record.end_unix_s:
         then = state.calendar.text(opening)
-        return None, f"unknown: {why}, {then}, its reservation {record.name} is over"
+        return None, f"unknown: its reservation {record.name} ends before {then} ({why})"
     return opening, why

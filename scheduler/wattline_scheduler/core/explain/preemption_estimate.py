@@ -42,5 +42,5 @@ def _stopping_s(state: State, gangs: list[Gang], now: Now) -> float:
 def _why(going: list[Gang], young_s: float) -> str:
     jobs = list(dict.fromkeys(sorted(gang.job.id for gang in going)))
     has, it_is = ("have", "they are") if len(jobs) > 1 else ("has", "it is")
-    young = f"; {it_is} protected for {format_duration(ceil(young_s))} more" if young_s else ""
-    return f"once {named('job', jobs)} of lower priority {has} made way{young}"
+    young = f"; {it_is} protected for another {format_duration(ceil(young_s))}" if young_s else ""
+    return f"after {named('job', jobs)} of lower priority {has} been preempted{young}"

@@ -83,7 +83,7 @@ def forecast(state: State, case: Case, shape: Shape, now: Now) -> Parts[Forecast
             return Forecast(0.0, "resources are free now", nodes)
         return (yield from _forecast(case, shape, (yield from _live(state, now))))
     except TrialBudgetExceeded:
-        return Forecast(None, "unknown: the site is too large for so many alternatives")
+        return Forecast(None, "unknown: too many alternatives to evaluate on this site")
 
 
 def _forecast(case: Case, shape: Shape, live: _Live) -> Parts[Forecast]:
@@ -105,7 +105,7 @@ def _forecast(case: Case, shape: Shape, live: _Live) -> Parts[Forecast]:
 def _with_ahead(case: Case, ends: _Steps) -> _Steps:
     """All ends, in order of time."""
     ahead = (
-        _Step(over_s, job, "has run, which is ahead of it in the queue")
+        _Step(over_s, job, "has run (ahead of it in the queue)")
         for over_s, job in case.ahead_ends()
     )
     return sorted([*ends, *ahead], key=lambda step: (step.s, step.job))
@@ -150,7 +150,7 @@ def _among_ends(case: Case, shape: Shape, steps: _Steps, from_s: float) -> Parts
     last = steps[low]
     if case.reservations is not None and not (yield from fits(low + 1, last.s)):
         return None  # by then another reservation has begun, or is too near
-    return Forecast(last.s, f"once job {last.job} {last.why}")
+    return Forecast(last.s, f"after job {last.job} {last.why}")
 
 
 def _not_known(case: Case, shape: Shape, live: _Live, ending: Sequence[Gang]) -> Parts[str]:
@@ -165,7 +165,7 @@ def _not_known(case: Case, shape: Shape, live: _Live, ending: Sequence[Gang]) ->
     known = {gang.key for gang in ending}
     endless = [gang for gang in live.gangs if gang.key not in known]
     if not endless:
-        return "unknown: what holds its nodes may run until reservations close them"
+        return "unknown: jobs on its nodes may run until the nodes are reserved"
     holding = yield from case.holding(shape, endless)
     if len(holding) < len(endless):
         removed = [*ending, *holding]

@@ -54,7 +54,7 @@ def _fewer_gpus(state: State, case: Case, owner: UserName, spec: JobSpec) -> Par
     if most is None:
         return None
     return Remedy(
-        "gpus", f"with {counted(most, 'GPU')} on each node instead of {wanted} it would start now"
+        "gpus", f"with {counted(most, 'GPU')} per node instead of {wanted} it would start now"
     )
 
 
@@ -76,7 +76,7 @@ def _shorter(case: Case, shape: Shape, spec: JobSpec) -> Parts[Remedy | None]:
             continue
         if (yield from case.fits(shape, stay=Stay(runs_s=runtime_s + spec.recovery.grace_s))):
             limit = f"with a run time limit of {format_duration(float(runtime_s))} (--time)"
-            return Remedy("time", f"{limit} it would start now: its nodes are reserved after that")
+            return Remedy("time", f"{limit} it would start now, before its nodes are reserved")
     return None
 
 
@@ -105,4 +105,4 @@ def _preempted_text(gangs: list[Gang]) -> str:
         f"(priority {some[0].job.spec.priority})"
         for some in by_job.values()
     ]
-    return f"if {listed(jobs)} of lower priority made way it would start now"
+    return f"if {listed(jobs)} of lower priority were preempted it would start now"

@@ -41,7 +41,7 @@ def put_limit(state: State, limit: Limit, now: Now) -> Limit:
     controller reports the cause itself.
     """
     if limit.source not in CONTROLLERS:
-        raise ValueError(f"{limit.source} limits are requests with an end; see core.budgets")
+        raise ValueError(f"{limit.source} limits are requests with an end")
     known = state.domains.put(limit, now.mono_s)
     full_mw = state.domains.limits.full_mw(limit.domain)
     step_mw = max(1, full_mw * REMEMBERED_PERMILLE // 1000)
@@ -152,16 +152,16 @@ def _cause(state: State, domain: DomainId, now: Now) -> str:
     limit = state.domains.limits.binding(domain, now.mono_s)
     if limit is None or limit.ramp_s <= 0:
         return f"budget of {domain} lowered by {limit.name if limit else 'a limit'}"
-    return "its leases did not follow the ramp of its budget"
+    return "its leases exceed its ramping budget"
 
 
 def _ended(state: State, record: LimitRecord, limit: Limit, now: Now) -> None:
     if limit.over_at is not None and now.mono_s >= limit.over_at:
         drop(state, record, now)
-        note_restored(state, record, SCHEDULER, "its time is over", now)
+        note_restored(state, record, SCHEDULER, "its time has ended", now)
     elif record.phase != "rising":
         _save(state, msgspec.structs.replace(record, phase="rising"))
-        text = f"{record.domain}: the {record.name} is over; the budget rises again"
+        text = f"{record.domain}: the {record.name} has ended; the budget rises again"
         state.journal.note("budget_rising", text, now)
 
 
@@ -169,7 +169,7 @@ def note_restored(state: State, record: LimitRecord, actor: str, reason: str, no
     """Writes the audit record of a limit that has ended."""
     domain = record.domain
     budget_mw, full_mw = state.domains.budget_mw(domain), state.domains.limits.full_mw(domain)
-    left = "full budget" if budget_mw >= full_mw else "budget, still limited otherwise,"
+    left = "full budget" if budget_mw >= full_mw else "budget (other limits in force)"
     text = f"{domain}: {left} of {power_text(budget_mw)} restored"
     why = f" ({reason})" if reason else ""
     state.journal.act("budget_restored", text + why, now, actor=actor)
@@ -185,7 +185,7 @@ def reload_limit(state: State, record: LimitRecord, now: Now) -> None:
         return
     if record.domain not in state.domains.by_id:
         state.journal.save(msgspec.structs.replace(record, phase="over", end_unix_s=now.unix_s))
-        text = f"{record.name} of {record.domain} is over: the site file has no such domain"
+        text = f"{record.name} of {record.domain} has ended: the site file has no such domain"
         state.journal.note("limit_dropped", text, now, level="warning")
         return
     state.limits[record.domain, record.name] = record

@@ -72,7 +72,7 @@ def update_capacity(state: State, zone_id: DomainId, zone: ZoneNow, now: Now) ->
     if zone.inlets is not None and overbook > PERMILLE:
         zone.inlets.base_permille = removed_mw * PERMILLE / full_mw
     why = f"{units} of {zone.plant.units} units in service" if zone.plant.units else "the weather"
-    text = f"{zone_id}: {why}, it can remove {power_text(removed_mw)} now"
+    text = f"{zone_id}: {why}; it can remove {power_text(removed_mw)}"
     _update_units(state, zone_id, zone, units < before and had_any, text, now)
     if had_any and units < before and zone.inlets is not None:
         zone.inlets.lose_unit()
@@ -147,18 +147,18 @@ def _floor_mw(state: State, zone_id: DomainId, now: Now) -> int:
 def _update_warmth(state: State, zone_id: DomainId, inlets: InletControl, now: Now) -> None:
     limit, inlet_c = f"{inlets.limit_c:g} °C", inlets.inlet_c
     if inlets.is_blind:
-        text = f"{zone_id}: too few nodes tell how warm their inlet is; nothing rises there"
+        text = f"{zone_id}: too few nodes report their inlet temperature; its budget does not rise"
         begin(state, "inlets_unseen", zone_id, text, now)
     else:
         end(state, "inlets_unseen", zone_id, now)
     if inlets.is_warm and inlet_c is not None:
-        text = f"{zone_id}: inlets of {inlet_c:.1f} °C near {limit}, its budget falls"
+        text = f"{zone_id}: inlets at {inlet_c:.1f} °C, near the limit of {limit}; its budget falls"
         begin(state, "inlets_warm", zone_id, text, now)
     elif not inlets.is_warm:
-        text = f"{zone_id}: its inlets limit nothing any more"
+        text = f"{zone_id}: its inlets no longer limit its budget"
         end(state, "inlets_warm", zone_id, now, text)
     if inlet_c is not None and inlet_c > inlets.limit_c:
-        text = f"{zone_id}: inlets of {inlet_c:.1f} °C, the limit is {limit}"
+        text = f"{zone_id}: inlets at {inlet_c:.1f} °C, above the limit of {limit}"
         begin(state, "inlets_over", zone_id, text, now)
     elif inlet_c is not None:
         end(state, "inlets_over", zone_id, now)
@@ -187,14 +187,14 @@ def _problems(
     """Each failed sensor with its problem."""
     if zone.is_units_stale(now.mono_s):
         is_guarded = zone.plant.inlet_limit_c is not None
-        instead = "the last number counts" if is_guarded else "one fewer counts"
-        yield "units", f"the number of units in service is unknown, {instead}"
+        instead = "the last number is used" if is_guarded else "one unit fewer is assumed"
+        yield "units", f"the number of units in service is unknown; {instead}"
     if zone.is_outside_stale(now.mono_s):
-        yield "outside", "the outside temperature is unknown, the hottest of its table counts"
+        yield "outside", "the outside temperature is unknown; the highest of its table is assumed"
     silent = [] if zone.inlets is None else _without_inlet(state, zone_id)
     if silent:
         text = f"{counted(len(silent), 'node')} without a plausible inlet ({listed(silent)})"
-        yield "inlets", f"{text}; the others count"
+        yield "inlets", f"{text}; the other nodes are used"
 
 
 def _without_inlet(state: State, zone_id: DomainId) -> list[NodeId]:
@@ -215,13 +215,13 @@ def set_units(state: State, user: UserName, request: SetUnits, now: Now) -> Answ
         known = ", ".join(z for z, now_ in state.zones.items() if now_.plant.units) or "none"
         return Denied("not_found", f"no zone {request.zone!r} has units in the site file ({known})")
     if not 0 <= request.units <= zone.plant.units:
-        return Denied("bad_request", f"{request.zone} has {zone.plant.units} units, not more")
+        return Denied("bad_request", f"{request.zone} has {zone.plant.units} units")
     declared = None if request.units == zone.plant.units else request.units
     zone.units_declared = declared
     record = PlantRecord(request.zone, declared, user, request.reason, now.unix_s)
     state.journal.save(record)
     why = f" ({request.reason})" if request.reason else ""
-    text = f"{request.zone}: {request.units} of {zone.plant.units} units in service, says {user}"
+    text = f"{request.zone}: {request.units} of {zone.plant.units} units in service, set by {user}"
     state.journal.act("cooling_units_said", text + why, now, actor=user, level="warning")
     update_capacity(state, request.zone, zone, now)
     state.rebalanced_at = None

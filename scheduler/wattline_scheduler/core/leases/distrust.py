@@ -31,7 +31,7 @@ def distrust(state: State, node: NodeNow, text: str, now: Now) -> None:
         begin(state, "books_contradicted", node.id, why, now, node=node.id)
         note_overruns(state, f"{node.id} contradicts the books", now)
         contradicts(state, node, now)
-    ask_for_hello(state, node, "the books and this node disagree", now)
+    ask_for_hello(state, node, "its reports contradict the books", now)
 
 
 def ask_for_hello(state: State, node: NodeNow, reason: str, now: Now) -> None:
@@ -50,15 +50,15 @@ def contradiction(state: State, node: NodeNow, beat: Beat) -> str:
     if state.books.entry(node.id).standing != "leased":
         return ""
     if beat.lease_seq > node.lease_seq:
-        return f"names lease {beat.lease_seq}, the newest sent to it is {node.lease_seq}"
+        return f"reports lease {beat.lease_seq}, the newest sent is {node.lease_seq}"
     impossible = impossible_holding(node, beat.holding_mw)
     if impossible:
         return impossible
     over_mw = beat.holding_mw - state.books.committed_mw(node.id)
     if over_mw > 0 and beat.lease_seq >= node.acked_seq and over_mw > jump_mw(node, beat):
         return (
-            f"is held at {power_text(beat.holding_mw)}, "
-            f"the books say at most {power_text(beat.holding_mw - over_mw)}"
+            f"is limited to {power_text(beat.holding_mw)}, "
+            f"{power_text(over_mw)} above its committed watts"
         )
     return ""
 
@@ -66,14 +66,14 @@ def contradiction(state: State, node: NodeNow, beat: Beat) -> str:
 def impossible_gpus(node: NodeNow, gpus: tuple[GpuInfo, ...]) -> str:
     """Impossible GPU data in a Hello; empty = none."""
     if len({gpu.index for gpu in gpus}) < len(gpus):
-        return "names a GPU twice"
+        return "reports a GPU twice"
     for gpu in gpus:
         if max(gpu.cap_min_mw, gpu.idle_mw, gpu.cap_default_mw) > gpu.cap_max_mw:
-            return f"says that GPU {gpu.index} idles, or is capped at least, above its maximum cap"
+            return f"reports an idle draw or minimum cap of GPU {gpu.index} above its maximum cap"
     most_mw, idle_mw = MOST_NAMEPLATES * node.site.nameplate_mw, sum(g.idle_mw for g in gpus)
     if idle_mw > most_mw or any(gpu.cap_max_mw > most_mw for gpu in gpus):
         return (
-            f"says that its GPUs draw more than {MOST_NAMEPLATES} times the nameplate of the host "
+            f"reports GPUs that draw more than {MOST_NAMEPLATES} times the nameplate of the host "
             f"({power_text(node.site.nameplate_mw)})"
         )
     return ""
@@ -90,11 +90,11 @@ def impossible_holding(node: NodeNow, holding_mw: int) -> str:
     least_mw = wall_mw(site.non_gpu_worst_mw, site.psu_efficiency_permille)
     if holding_mw < least_mw:
         return (
-            f"is held at {power_text(holding_mw)}, its host alone may draw "
-            f"{power_text(least_mw)} by the site file"
+            f"is limited to {power_text(holding_mw)}, the site file allows its host alone "
+            f"{power_text(least_mw)}"
         )
     if holding_mw > MOST_NAMEPLATES * site.nameplate_mw:
-        return f"is held at {power_text(holding_mw)}, {_more_than_most(node)}"
+        return f"is limited to {power_text(holding_mw)}, {_more_than_most(node)}"
     return ""
 
 

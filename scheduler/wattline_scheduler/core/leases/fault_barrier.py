@@ -35,7 +35,7 @@ def internal_error(what: str, error: Exception) -> Denied:
     """The denial of a request whose check failed."""
     text = (
         f"internal error: {what} could not be checked ({described(error)}); nothing was changed. "
-        "An alarm tells the operators; please report this as a bug of Wattline"
+        "Operators see an alarm; please report this as a bug of Wattline"
     )
     return Denied("internal", text)
 
@@ -59,4 +59,6 @@ def fault_seen(state: State, fault: FaultSeen, now: Now) -> None:
     """Raises an alarm; a node whose messages are no longer processed counts in full (I9)."""
     begin(state, fault.kind, fault.subject, fault.text, now, node=fault.node)
     if fault.node is not None and fault.node in state.nodes:
-        distrust(state, state.nodes[fault.node], "said what ended the run before this one", now)
+        distrust(
+            state, state.nodes[fault.node], "sent the message that crashed the previous run", now
+        )

@@ -53,10 +53,10 @@ def power_doubt(node: NodeNow, beat: Beat) -> str:
     gpus_mw = measured_gpus_mw(beat)
     least_mw = gpus_mw * (1000 - SENSOR_TOLERANCE_PERMILLE) // 1000
     if beat.node_mw < least_mw:
-        return f"says {power_text(beat.node_mw)}, its GPUs alone draw {power_text(gpus_mw)}"
+        return f"reads {power_text(beat.node_mw)}, its GPUs alone draw {power_text(gpus_mw)}"
     if beat.node_mw > most_mw(node):
         nameplate = f"a nameplate of {power_text(node.site.nameplate_mw)}"
-        return f"says {power_text(beat.node_mw)}, the host has {nameplate}"
+        return f"reads {power_text(beat.node_mw)}, the host has {nameplate}"
     return ""
 
 

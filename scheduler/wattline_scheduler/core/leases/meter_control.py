@@ -121,7 +121,7 @@ def _reserve_unbooked(state: State, now: Now) -> None:
             continue
         state.domains.set_extra(domain, extra_mw)
         if extra_mw > before_mw:
-            cause = f"{power_text(extra_mw)} in {domain} are drawn by no booked load"
+            cause = f"{power_text(extra_mw)} in {domain} are drawn by unbooked load"
             note_overruns(state, cause, now, is_shed=True)
         else:
             note_recovery(state, now)
@@ -159,11 +159,11 @@ def _report_unbooked(state: State, domain: DomainId, meter: MeterNow, now: Now) 
     if meter.held_mw > 0:
         text = (
             f"the meter of {domain} shows {power_text(meter.held_mw)} that its nodes do not "
-            "explain: so much is kept free"
+            "draw: as much is reserved"
         )
         begin(state, "load_unexplained", domain, text, now)
     else:
-        text = f"{domain}: its nodes explain what its meter shows"
+        text = f"{domain}: its nodes account for what its meter shows"
         end(state, "load_unexplained", domain, now, text)
 
 
@@ -200,13 +200,13 @@ def _update_problem(state: State, domain: DomainId, meter: MeterNow, now: Now) -
             text = f"the meter of {domain} {meter.why}; {_instead(meter)}"
             begin(state, f"meter_{doubt}", domain, text, now)
         elif meter.trust != "unread":
-            is_well = "is believed again" if meter.trust == "ok" else f"{meter.why} instead"
+            is_well = "is trusted again" if meter.trust == "ok" else f"{meter.why} instead"
             end(state, f"meter_{doubt}", domain, now, f"the meter of {domain} {is_well}")
 
 
 def _instead(meter: MeterNow) -> str:
     if meter.rules.fallback_mw is None:
-        return "the books are believed, which no meter can raise"
+        return "the books stay in force"
     return f"the fallback budget of {power_text(meter.rules.fallback_mw)} is in force"
 
 

@@ -32,7 +32,7 @@ def note_start(state: State, now: Now) -> None:
             end(state, "over_budget", domain, now)
     if not over:
         return
-    cause = "nodes that were not heard yet count in full"
+    cause = "nodes that have not reported yet count in full"
     for domain in over:
         state.overruns[domain] = Overrun(now.mono_s, now.unix_s, cause, is_start=True)
     text = f"{cause}: {', '.join(over)} above budget until then"

@@ -41,7 +41,7 @@ def tick_contradictions(state: State, now: Now) -> None:
         age_s = now.mono_s - one.since
         if age_s < UNRESOLVED_S or (one.claims_epoch and not _are_others_known(state, name)):
             continue
-        why = f"has contradicted the books for {age_s:.0f} s and did not say Hello"
+        why = f"has contradicted the books for {age_s:.0f} s without a Hello"
         if one.claims_epoch:
             why = "claims a later epoch than any other node, and all others are known"
         _quarantine(state, state.nodes[name], why, now)
@@ -70,7 +70,7 @@ def _quarantine(state: State, node: NodeNow, why: str, now: Now) -> None:
     node.outdate()
     text = (
         f"{node.id} {why}: its key is quarantined. It counts in full and gets no task until "
-        f"`wattline node readmit {node.id}`; what runs there runs on"
+        f"`wattline node readmit {node.id}`; running tasks continue"
     )
     end(state, "books_contradicted", node.id, now, f"{node.id} is quarantined")
     begin(state, "node_quarantined", node.id, text, now, node=node.id)
@@ -81,7 +81,7 @@ def _quarantine(state: State, node: NodeNow, why: str, now: Now) -> None:
 def readmit(state: State, node: NodeNow, user: UserName, request: Readmit, now: Now) -> Answer:
     """Ends the quarantine at an operator's request; the node counts in full until its Hello."""
     if not node.record.is_quarantined:
-        return Denied("conflict", f"{node.id} is not quarantined, it is {node.state}")
+        return Denied("conflict", f"{node.id} is not quarantined (state: {node.state})")
     node.record = msgspec.structs.replace(node.record, is_quarantined=False, quarantine_reason="")
     state.journal.save(node.record)
     node.contradicted_at.clear()

@@ -70,7 +70,7 @@ def _is_past(record: LimitRecord, now: Now) -> bool:
 def _begin(state: State, record: LimitRecord, now: Now) -> None:
     if _is_past(record, now):
         budget_limits.drop(state, record, now)
-        text = f"{record.domain}: {record.name} was over before it could begin"
+        text = f"{record.domain}: {record.name} ended before it could begin"
         state.journal.note("limit_missed", text, now, level="warning")
         return
     if record.source == "schedule":

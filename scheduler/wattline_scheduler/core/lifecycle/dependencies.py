@@ -31,13 +31,13 @@ def never(state: State, spec: JobSpec, ended: Mapping[JobId, JobState]) -> str:
         outcome = _outcome(parent) if parent is not None else ended.get(number)
         if parent is None and outcome is None:
             there_is_none = no_job(number, state.next_job).reason
-            return f"{there_is_none}; a job can wait only for jobs that exist"
+            return f"{there_is_none}; a job can depend only on existing jobs"
         if number not in spec.after_ok:
             continue
         if outcome is not None and outcome != "COMPLETED":
             return _failed(number, outcome)
         if parent is not None and outcome is None and parent.spec.kind == "service":
-            return f"job {number} is a service: it never succeeds, it runs until it is cancelled"
+            return f"job {number} is a service: it runs until it is cancelled and never succeeds"
     return ""
 
 
@@ -46,7 +46,7 @@ def _outcome(job: Job) -> JobState | None:
 
 
 def _failed(number: JobId, outcome: JobState) -> str:
-    return f"job {number} ended {outcome}, and this job was to start only after its success"
+    return f"job {number} ended {outcome}; this job requires its success (after_ok)"
 
 
 def wait_for_parents(state: State, job: Job) -> None:

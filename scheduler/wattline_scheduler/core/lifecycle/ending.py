@@ -106,7 +106,7 @@ def note_drained(state: State, node: NodeNow, now: Now) -> None:
         return
     node.record = msgspec.structs.replace(record, drained_unix_s=now.unix_s)
     state.journal.save(node.record)
-    text = f"{node.id} is drained: nothing runs there any more ({record.drain_reason})"
+    text = f"{node.id} is drained: its last task has ended ({record.drain_reason})"
     state.journal.note("node_drained", text, now, node=node.id)
 
 
@@ -202,7 +202,7 @@ def finish(state: State, gang: Gang, outcome: JobState, now: Now) -> None:
 def _requeued(state: State, gang: Gang, now: Now) -> None:
     gang.refusals += 1
     if gang.refusals > MAX_REFUSALS:
-        gang.reason = f"not accepted {gang.refusals} times in a row, last: {gang.reason}"
+        gang.reason = f"start refused {gang.refusals} times in a row, last: {gang.reason}"
         finish(state, gang, "FAILED", now)
     else:
         _again(state, gang, min(gang.refusals * BACKOFF_FIRST_S, REQUEUE_MOST_S), now)
@@ -211,10 +211,10 @@ def _requeued(state: State, gang: Gang, now: Now) -> None:
 def _lost(state: State, gang: Gang, now: Now) -> None:
     gang.losses += 1
     if gang.losses > MAX_LOSSES:
-        gang.reason = f"lost {gang.losses} times with its node, last: {gang.reason}"
+        gang.reason = f"node lost {gang.losses} times, last: {gang.reason}"
         finish(state, gang, "FAILED", now)
         return
-    text = f"{gang.name} is queued again: {gang.reason}"
+    text = f"{gang.name} is requeued: {gang.reason}"
     state.journal.note("gang_requeued", text, now, job=gang.job.id, level="warning")
     _again(state, gang, _doubled(gang.losses), now)
 
@@ -233,8 +233,8 @@ def _failed(state: State, gang: Gang, now: Now) -> None:
 def _hold(state: State, gang: Gang, now: Now) -> None:
     """Holds a gang in a crash loop for its user to examine."""
     gang.reason = (
-        f"held: {gang.crashes} tries in a row ended within {CRASH_RUN_S:.0f} s, "
-        f"last: {gang.reason}; `wattline release` tries again"
+        f"held: {gang.crashes} attempts in a row failed within {CRASH_RUN_S:.0f} s, "
+        f"last: {gang.reason}; `wattline release` retries"
     )
     gang.job.held.add(gang.number)
     state.work.move(gang, Pending(now.mono_s), now)

@@ -96,7 +96,7 @@ def _why_waiting(job: Job) -> str:
 def _of_gang(gang: Gang) -> str:
     """Wait reason of a pending gang; the end of an earlier try is no reason by itself."""
     is_backing_off = not gang.is_held and gang.number not in gang.job.ready
-    return f"backs off: {gang.reason or 'it ended'}" if is_backing_off else gang.reason
+    return f"in back-off: {gang.reason or 'it ended'}" if is_backing_off else gang.reason
 
 
 def gates_of(job: Job) -> dict[str, str]:

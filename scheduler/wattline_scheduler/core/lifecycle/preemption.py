@@ -189,8 +189,8 @@ def preempt(state: State, one: Preemption, now: Now) -> None:
         if gang is None or not gang.live or isinstance(gang.phase, Ending):
             continue
         within = _names(state, [at for at in one.quotas if at in gang.live[0].quotas])
-        reason = f"makes room for job {job.id} ({job.spec.name!r}) of higher priority{within}"
-        text = f"{gang.name} {reason}: it is queued again"
+        reason = f"preempted by job {job.id} ({job.spec.name!r}) of higher priority{within}"
+        text = f"{gang.name} is {reason}: it is requeued"
         state.journal.note("gang_preempted", text, now, job=gang.job.id, level="warning")
         end_gang(state, gang, "preempted", reason, now)
 

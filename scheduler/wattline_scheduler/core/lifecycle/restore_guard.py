@@ -47,11 +47,11 @@ def why_nothing_starts(state: State) -> str:
         return ""
     if state.unknown:
         return (
-            f"a backup was restored: nothing starts until all nodes were heard or declared off "
+            f"a backup was restored: nothing starts until all nodes reported or are declared off "
             f"(missing: {listed(sorted(state.unknown))})"
         )
     some = listed(sorted(state.strays))
-    return f"a backup was restored: tasks that it does not contain are being stopped ({some})"
+    return f"a backup was restored: tasks that are not on record are being stopped ({some})"
 
 
 def _check_complete(state: State, now: Now) -> None:
@@ -60,5 +60,5 @@ def _check_complete(state: State, now: Now) -> None:
     state.is_recovering = False
     state.wants_plan = True
     state.journal.save(RecoveryRecord(is_over=True))
-    text = "every node was heard since the backup was restored: jobs start again"
+    text = "every node has reported since the backup was restored: jobs start again"
     end(state, "recovering", "site", now, text)

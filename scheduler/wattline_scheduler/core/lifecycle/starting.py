@@ -31,7 +31,7 @@ from wattline_scheduler.plan.model.snapshot import Placement
 from wattline_scheduler.power.demand.clocks import clock_permille
 from wattline_scheduler.records import AttemptRecord
 
-UNABLE = "does not start tasks as other accounts any more ([run_as])"
+UNABLE = "no longer starts tasks as other accounts ([run_as])"
 FIRST_PORT, PORTS = 20_000, 10_000
 """Rendezvous ports of torchrun gangs: below the ephemeral port range of Linux."""
 
@@ -116,7 +116,7 @@ def _unable(state: State, gang: Gang) -> str:
         if not node.starts_as(rules, account):
             own = node.keeper_account
             is_bound = account and own and not node.can_run_as
-            only = f"starts tasks as {own} only, its keeper's account, not as {account} ([run_as])"
+            only = f"starts tasks only as {own}, its keeper's account, not as {account} ([run_as])"
             return f"{node.id} {only if is_bound else UNABLE}"
     return ""
 
@@ -143,9 +143,15 @@ def expire_starts(state: State, now: Now) -> None:
             continue
         unavailable = [a.node for a in gang.live if state.nodes[a.node].state in ("silent", "off")]
         if unavailable:
-            end_gang(state, gang, "requeued", f"{unavailable[0]} went away before the start", now)
+            end_gang(
+                state,
+                gang,
+                "requeued",
+                f"{unavailable[0]} became unavailable before the start",
+                now,
+            )
         elif now.mono_s - gang.phase.since > START_WAIT_S:
-            reason = f"its watts were not found within {START_WAIT_S:.0f} s"
+            reason = f"its watts were not granted within {START_WAIT_S:.0f} s"
             end_gang(state, gang, "requeued", reason, now)
 
 
@@ -155,7 +161,7 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
     spec = gang.job.spec
     run_as = account_of(state.site.run_as, gang.job.record.owner)
     if run_as is None:
-        raise ValueError(f"{gang.name} starts without a host account to run as")
+        raise ValueError(f"{gang.name} starts without a host account")
     is_service = spec.kind == "service"
     return TaskOrder(
         ref=record.ref,

@@ -22,7 +22,7 @@ WH_PER_KWH = 1000
 def never_reached(spec: JobSpec, tariff: Tariff) -> str:
     """Reason why a limit could not act on this site; empty = it can."""
     if spec.limits.cost_usd and tariff == Tariff():
-        return "limits.cost would never act: the site file has no [tariff], so nothing costs"
+        return "limits.cost cannot be enforced: the site file has no [tariff]"
     return ""
 
 

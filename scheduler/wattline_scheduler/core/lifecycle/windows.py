@@ -49,7 +49,7 @@ def check_promises(state: State, before: Iterable[JobId], now: Now) -> None:
         if not late:
             continue
         at = state.calendar.text(start_unix_s)
-        job.at_risk = f"may not start before {at}: {late}"
+        job.at_risk = f"is not expected to start before {at}: {late}"
         _report_risk(state, job, now)
 
 
@@ -74,9 +74,9 @@ def check_pace(state: State, job: Job, now: Now) -> None:
         return
     at, by = state.calendar.text(end_unix_s), state.calendar.text(deadline)
     until = (
-        f"even if it went on now it would run until {at}" if is_paused else f"it runs until {at}"
+        f"it would run until {at} even if resumed now" if is_paused else f"it will run until {at}"
     )
-    job.at_risk = f"going by how far it is, {until}: too late for its deadline, {by}"
+    job.at_risk = f"by its reported progress {until}: too late for its deadline ({by})"
     _report_risk(state, job, now)
 
 
@@ -134,8 +134,8 @@ def _check_deadline(state: State, job: Job, now: Now) -> None:
     at = state.calendar.text(deadline)
     waiting = [gang for gang in job.gangs if isinstance(gang.phase, Pending)]
     if deadline <= now.unix_s:
-        job.late = f"its deadline, {at}, has passed"
-        end_gangs(state, waiting, "timeout", f"not started by its deadline, {at}", now)
+        job.late = f"its deadline ({at}) has passed"
+        end_gangs(state, waiting, "timeout", f"not started by its deadline ({at})", now)
     elif waiting:
         job.late = cannot_be_met(state, job.record.owner, job.spec, now)
     if not job.late:

@@ -41,7 +41,7 @@ def _why_withheld(node: NodeNow, gpu: GpuInfo) -> str:
     if gpu.mig is None and all(one.record.mig is None for one in holders):
         return ""
     if sum(one.share_permille for one in gpu.mig or ()) > WHOLE_GPU:
-        return "has more MIG devices than fit into it, as its driver says: it is not allocated"
+        return "has more MIG devices than it can hold, by its driver: it is not allocated"
     jobs = [one.gang.job.id for one in holders if _is_of_before(gpu, one)]
     if not jobs:
         return ""

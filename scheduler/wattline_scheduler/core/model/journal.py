@@ -132,7 +132,7 @@ class Journal:
                 text = f"{node}: {one.count} more events within a minute, the last: {one.last}"
                 self.note("events_dropped", text, now, node=node, level="warning")
         for one in self._refused.take_over(now):
-            text = f"{one.count} more acts refused within a minute, the last: {one.last}"
+            text = f"{one.count} more actions refused within a minute, the last: {one.last}"
             self.act("acts_refused", text, now, actor=one.cause, level="warning")
 
     def _is_admitted(self, kind: str, text: str, job: JobId | None, now: Now) -> bool:

@@ -239,11 +239,11 @@ class NodeNow:
             case "draining" | "drained":
                 return self.record.drain_reason
             case "silent":
-                return "not heard; its last lease stays in the books"
+                return "does not report; its last lease stays committed"
             case "never heard":
                 return "counts at nameplate until its first Hello"
             case "observe":
-                return "its agent caps nothing; it counts in full"
+                return "its agent only observes; it counts in full"
             case _:
                 return ""
 

@@ -16,8 +16,8 @@ def no_job(number: JobId, next_job: JobId) -> Denied:
     `next_job` was skipped by a recovery."""
     text = f"there is no job {number}"
     if 0 < number < next_job:
-        skipped = "a recovery from a backup went on with higher numbers"
-        text = f"{text} on record: {skipped}; submit again what was submitted after that backup"
+        skipped = "numbers below were skipped when a backup was restored"
+        text = f"{text} on record: {skipped}; submit again what was submitted after the backup"
     return Denied("not_found", text)
 
 

@@ -110,7 +110,7 @@ def _last_words(record: ProblemRecord) -> str:
     lasted_s = (record.until_unix_s or record.since_unix_s) - record.since_unix_s
     lasted = format_duration(round(min(max(0.0, lasted_s), MAX_DURATION_S)))
     times = f", began {record.occurrences} times" if record.occurrences > 1 else ""
-    return f"{record.subject}: over after {lasted}{times}: {kind_of(record.kind).title}"
+    return f"{record.subject}: {kind_of(record.kind).title}: ended after {lasted}{times}"
 
 
 def _is_of_site(state: State, record: ProblemRecord) -> bool:

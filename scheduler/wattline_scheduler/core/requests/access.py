@@ -31,13 +31,13 @@ def not_allowed(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
     """Denies a queue or account that the user may not use, or a user without host account."""
     refusal = _no_host_account(state, owner)
     if refusal:
-        return Denied("not_allowed", f"{refusal}; ask an operator for one")
+        return Denied("not_allowed", f"{refusal}; ask an operator to add one")
     bound = _bound(state, owner)
     if bound:
         return Denied("not_allowed", bound)
     unknown = _unknown(state, owner, spec)
     if unknown == "account" and not spec.account:
-        text = "jobs of this site name the account that pays (--account)"
+        text = "jobs must name an account (--account)"
         return Denied("bad_request", f"{text}; {_there('', _known(state, unknown))}")
     if unknown:
         name = spec.queue if unknown == "queue" else spec.account
@@ -57,17 +57,17 @@ def barred(state: State, owner: UserName, spec: JobSpec) -> tuple[Gate, str] | N
     unknown = _unknown(state, owner, spec)
     if unknown:
         name = spec.queue if unknown == "queue" else spec.account or owner
-        return unknown, f"there is no {unknown} {name} any more; {_hint(unknown)}"
+        return unknown, f"the site file no longer has {unknown} {name}; {_hint(unknown)}"
     refusal = _no_host_account(state, owner)
     if refusal:
-        return "run_as", f"{refusal}; a site file with one lets it start"
+        return "run_as", f"{refusal}; it starts once the site file maps it"
     others = _for_others(state, owner, spec)
     if others is not None:
         what, text = others
-        return what, f"{text}, and this is a job of {owner}; {_hint(what)}"
+        return what, f"{text}, not for {owner}; {_hint(what)}"
     uncounted = never_reached(spec, state.site.tariff)
     if uncounted:
-        way_out = "put one back, or take the limit out with `wattline update --cost none`"
+        way_out = "restore it, or remove the limit with `wattline update --cost none`"
         return "cost", f"{uncounted}; {way_out}"
     return None
 
@@ -76,7 +76,7 @@ def _no_host_account(state: State, owner: UserName) -> str:
     """Returns the reason if the user maps to no host account; empty = it maps to one."""
     if account_of(state.site.run_as, owner) is not None:
         return ""
-    return f"the site file names no account of the hosts for {owner} ([run_as])"
+    return f"the site file maps {owner} to no host account ([run_as])"
 
 
 def _bound(state: State, owner: UserName) -> str:
@@ -91,8 +91,8 @@ def _bound(state: State, owner: UserName) -> str:
             return ""
         own = node.keeper_account
     return (
-        f"your tasks would run as {account}, and the keepers of this site run as {own} and start "
-        f"tasks of that account only; run them as root, or map {owner} to {own} in [run_as] users"
+        f"tasks of {owner} run as {account}, but the keepers are not root and start tasks only as "
+        f"{own}; run them as root, or map {owner} to {own} in [run_as] users"
     )
 
 
@@ -112,7 +112,7 @@ def too_urgent(state: State, owner: UserName, spec: JobSpec, *, is_operator: boo
         return None
     exceeds = f"priority {spec.priority} exceeds the maximum {name} ({_priority_text(most)})"
     return Denied(
-        "not_allowed", f"{exceeds}; an operator may raise it (wattline update --priority)"
+        "not_allowed", f"{exceeds}; an operator can raise it (wattline update --priority)"
     )
 
 
@@ -126,13 +126,13 @@ def too_long(state: State, spec: JobSpec) -> Denied | None:
     queue = _queue(state, spec)
     if queue is None or not queue.max_runtime_s:
         return None
-    most = f"queue {queue.name} lets jobs run {format_duration(queue.max_runtime_s)} at most"
+    most = f"the maximum run time in queue {queue.name} is {format_duration(queue.max_runtime_s)}"
     if spec.kind == "service":
-        return Denied("not_allowed", f"{most}, and a service runs until it is cancelled")
+        return Denied("not_allowed", f"{most}; a service runs until it is cancelled")
     if 0 < spec.limits.runtime_s <= queue.max_runtime_s:
         return None
     wants = format_duration(spec.limits.runtime_s) if spec.limits.runtime_s else "no limit"
-    text = f"{most}, and this has {wants} (--time); an operator may let it run longer"
+    text = f"{most}, this job has {wants} (--time); an operator can extend it"
     return Denied("not_allowed", text)
 
 
@@ -171,8 +171,8 @@ def _report_uncounted(state: State, now: Now) -> None:
         end(state, "cost_not_limited", "site", now)
         return
     shown = listed(names)
-    text = f"the site file has no [tariff]: limits.cost of jobs {shown} does not act"
-    rest = "running tasks continue without it, no further ones start"
+    text = f"the site file has no [tariff]: limits.cost is not enforced for jobs {shown}"
+    rest = "running tasks continue, no further ones start"
     begin(state, "cost_not_limited", "site", f"{text}; {rest}", now)
 
 
@@ -225,4 +225,4 @@ def _there(name: str, known: list[str]) -> str:
 
 
 def _hint(what: What) -> str:
-    return f"name another one with `wattline update --{what}`"
+    return f"set another one with `wattline update --{what}`"

@@ -90,7 +90,7 @@ def over(target: Target, job: Job) -> Denied:
     name = meant(target, job)
     outcomes = {g.phase.outcome for g in target.gangs if isinstance(g.phase, Ended)}
     how = job.record.state if target.numbers is None else ", ".join(sorted(outcomes))
-    return Denied("conflict", f"{name} has ended already: {how}")
+    return Denied("conflict", f"{name} has already ended: {how}")
 
 
 def open_of(target: Target) -> list[Gang]:
@@ -150,7 +150,7 @@ def _of_requeue(state: State, target: Target, job: Job, now: Now) -> PlannedActi
         return Denied("conflict", f"{meant(target, job)} {_why_not_requeued(target)}")
     past = is_past(state, job.spec, now)
     if past:
-        return Denied("impossible", f"{meant(target, job)} would not start again: {past}")
+        return Denied("impossible", f"{meant(target, job)} could not start again: {past}")
     more = sum(isinstance(gang.phase, Ended) for gang in gangs)
     owner, is_open = job.record.owner, not job.is_ended
     denied = too_many(state, owner, job.spec, more, is_open=is_open) if more else None
@@ -191,14 +191,14 @@ def _is_requeued(gang: Gang, now: Now) -> bool:
 def _why_not_requeued(target: Target) -> str:
     phases = [gang.phase for gang in target.gangs]
     if all(isinstance(phase, Ended) for phase in phases):
-        return "has completed; submit it again to run it once more"
+        return "has completed; submit it again to repeat it"
     if any(_is_cancelled(gang) for gang in open_of(target)):
         return "is being cancelled; requeue it once it has ended"
     if any(isinstance(phase, Ending) for phase in phases):
-        return "is on its way back to the queue already"
+        return "is already being requeued"
     if all(state_of_gang(gang) == "HELD" for gang in open_of(target)):
-        return "is held; `wattline release` lets it start"
-    return "waits in the queue already"
+        return "is held; release it with `wattline release`"
+    return "is already queued"
 
 
 def _requeue(state: State, planned: PlannedAction, user: UserName, now: Now) -> str:
@@ -225,9 +225,11 @@ def _requeue(state: State, planned: PlannedAction, user: UserName, now: Now) -> 
     job.wait_reason = ""
     state.wants_plan = True
     is_held = job.record.is_held or all(gang.is_held for gang in planned.gangs)
-    until = ", where it waits until it is released" if is_held else ""
-    return f"{planned.name} goes back to the queue{until}"
+    until = ", held until released" if is_held else ""
+    return f"{planned.name} is requeued{until}"
 
 
-CANCEL = Act("job_cancelled", _of_cancel, _cancel, "is being cancelled already", "would end")
-REQUEUE = Act("job_requeued", _of_requeue, _requeue, "waits already", "would go back to the queue")
+CANCEL = Act(
+    "job_cancelled", _of_cancel, _cancel, "is already being cancelled", "would be cancelled"
+)
+REQUEUE = Act("job_requeued", _of_requeue, _requeue, "is already queued", "would be requeued")

@@ -62,10 +62,10 @@ def asked(state: State, event: ClientRequest, now: Now) -> None:
 
 def _not_allowed(role: Role, request: Request) -> Denied | None:
     if isinstance(request, ON_SITE) and ROLE_RANK[role] < ROLE_RANK["operator"]:
-        return Denied("not_allowed", f"that takes the role operator or admin; you are {role}")
+        return Denied("not_allowed", f"requires the role operator or admin; yours is {role}")
     is_user = ROLE_RANK[role] >= ROLE_RANK["submitter"] and role != "gateway"
     if isinstance(request, ON_JOBS) and not is_user:
-        return Denied("not_allowed", f"that takes the role submitter or higher; you are {role}")
+        return Denied("not_allowed", f"requires the role submitter or higher; yours is {role}")
     return None
 
 

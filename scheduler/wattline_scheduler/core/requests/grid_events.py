@@ -73,12 +73,13 @@ def _bad_amount(state: State, request: GridEvent) -> str:
         return "give one of: a share to shed (25%), watts to shed, or the watts that remain"
     domain = request.domain or power_root(state)
     full_mw = state.domains.limits.full_mw(domain)
+    budget = f"the budget of {domain} is {power_text(full_mw)}"
     if not 0 <= request.fraction <= 1:
-        return f"a share lies between 0 and 1, not {request.fraction}"
+        return f"the share must be between 0 and 1, not {request.fraction}"
     if not 0 <= request.by_mw <= full_mw:
-        return f"{power_text(request.by_mw)} cannot be shed: {domain} has {power_text(full_mw)}"
+        return f"cannot shed {power_text(request.by_mw)}: {budget}"
     if request.to_mw < 0 or request.to_mw >= full_mw:
-        return f"{power_text(request.to_mw)} limits nothing: {domain} has {power_text(full_mw)}"
+        return f"a limit of {power_text(request.to_mw)} has no effect: {budget}"
     return ""
 
 
@@ -86,15 +87,15 @@ def _bad_times(request: GridEvent, now: Now) -> str:
     start_unix_s = request.start_unix_s or now.unix_s
     lasts_s = request.end_unix_s - start_unix_s
     if not 0 <= start_unix_s <= now.unix_s + MAX_SHED_S:
-        return "an event starts within a year"
+        return "the event must start within a year"
     if not request.end_unix_s > now.unix_s:
-        return "the event is over already: its end lies in the past"
+        return "the end of the event is in the past"
     if not 0 < lasts_s <= MAX_SHED_S:
-        return "an event ends after its start, and within a year of it"
+        return "the event must end after its start, within a year of it"
     if not (0 <= request.ramp_s <= MAX_RAMP_S and 0 <= request.release_s <= MAX_RAMP_S):
-        return "a ramp takes between nothing and a day"
+        return "ramps must be between 0 and 86400 s"
     if request.ramp_s > lasts_s:
-        return f"a ramp of {request.ramp_s:g} s would not be over when the event ends"
+        return f"the ramp ({request.ramp_s:g} s) is longer than the event"
     return ""
 
 
@@ -137,20 +138,22 @@ def _again(known: LimitRecord, asked: LimitRecord, *, is_now: bool) -> Answer:
     if same != known:
         return Denied(
             "conflict",
-            f"{known.name} is known with another domain, value or time; cancel it and announce "
+            f"{known.name} exists with another domain, value or time; cancel it and announce "
             "the change under a new id",
         )
-    return Done(f"{known.name} is known already: {known.domain}, {known.phase.replace('_', ' ')}")
+    return Done(
+        f"{known.name} is already announced: {known.domain}, {known.phase.replace('_', ' ')}"
+    )
 
 
 def _too_many(state: State, record: LimitRecord) -> Denied | None:
     events = [one for one in state.limits.values() if one.source == "event"]
     if len(events) >= MAX_EVENTS:
-        return Denied("busy", f"the site has {MAX_EVENTS} events that are not over; cancel some")
+        return Denied("busy", f"the site has {MAX_EVENTS} events already; cancel some")
     if sum(one.domain == record.domain for one in events) >= MAX_EVENTS_PER_DOMAIN:
         return Denied(
             "busy",
-            f"{record.domain} has {MAX_EVENTS_PER_DOMAIN} events that are not over; cancel some",
+            f"{record.domain} has {MAX_EVENTS_PER_DOMAIN} events already; cancel some",
         )
     return None
 
@@ -160,9 +163,9 @@ def cancel(state: State, user: UserName, request: CancelGridEvent, now: Now) -> 
     record = _find(state, request.id)
     if record is None or record.phase in ("cancelled", "rising"):
         known = [r.name for r in state.limits.values() if r.source == "event"]
-        what = "is cancelled or over already" if record else "is not known"
+        what = "is already cancelled or over" if record else "does not exist"
         listed = ", ".join(known[:10]) or "none"
-        return Denied("not_found", f"event {request.id} {what}; not over yet: {listed}")
+        return Denied("not_found", f"event {request.id} {what}; events: {listed}")
     budget_limits.cancel(state, record, now)
     why = f" ({request.reason})" if request.reason else ""
     text = f"{record.domain}: {record.name} is cancelled"

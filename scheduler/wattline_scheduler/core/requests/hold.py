@@ -18,7 +18,7 @@ def hold(user: UserName) -> Act:
         del state, now
         return _of_hold(target, job, user)
 
-    return Act("job_held", of, _hold, "is held already", "would be held")
+    return Act("job_held", of, _hold, "is already held", "would be held")
 
 
 def _of_hold(target: Target, job: Job, user: UserName) -> PlannedAction | Denied:
@@ -56,16 +56,16 @@ def release(*, is_operator: bool) -> Act:
         del state, now
         return _of_release(target, job, is_operator=is_operator)
 
-    return Act("job_released", of, _release, "is released already", "would be released")
+    return Act("job_released", of, _release, "is already released", "would be released")
 
 
 def _of_release(target: Target, job: Job, *, is_operator: bool) -> PlannedAction | Denied:
     gangs = tuple(gang for gang in open_of(target) if job.record.is_held or gang.is_held)
     name, by = meant(target, job), job.record.held_by
     if not gangs:
-        return Denied("conflict", f"{name} is not held, it is {job.record.state}")
+        return Denied("conflict", f"{name} is not held (state: {job.record.state})")
     if by and not is_operator:
-        return Denied("not_allowed", f"{name} is held by {by}; only an operator may release it")
+        return Denied("not_allowed", f"{name} is held by {by}; only operators may release it")
     return PlannedAction(job, gangs, target.numbers is None)
 
 

@@ -3,7 +3,7 @@
 import msgspec
 
 from wattline_protocol.ids import Now
-from wattline_protocol.text.wording import listed
+from wattline_protocol.text.wording import counted, listed
 from wattline_scheduler.core.model.events import MembersSeen
 from wattline_scheduler.core.model.journal import SITE_DIRECTORY
 from wattline_scheduler.core.model.state import State
@@ -22,7 +22,7 @@ def members_seen(state: State, event: MembersSeen, now: Now) -> None:
     for name in sorted(seen):
         _seen(state, seen[name], now, is_reported=not is_first)
     if is_first and seen:
-        text = f"{len(seen)} members on the first look: {listed(sorted(seen))}"
+        text = f"{counted(len(seen), 'member')} enrolled: {listed(sorted(seen))}"
         state.journal.act("members_known", text, now, actor=SITE_DIRECTORY)
 
 

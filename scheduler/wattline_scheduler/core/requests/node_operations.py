@@ -34,7 +34,7 @@ def drain(state: State, node: NodeNow, user: UserName, request: Drain, now: Now)
     node.record = msgspec.structs.replace(node.record, is_draining=True, drain_reason=reason)
     state.journal.save(node.record)
     node.outdate_offer()
-    text = f"{node.id} gets no new tasks: {node.record.drain_reason}"
+    text = f"{node.id} is draining: {node.record.drain_reason}"
     state.journal.act("node_draining", text, now, actor=user, node=node.id)
     gangs = {a.gang.key: a.gang for a in node.attempts.values()} if request.is_now else {}
     for key in sorted(gangs):
@@ -48,27 +48,27 @@ def _how_far(node: NodeNow, now: Now) -> str:
     """Describes what still runs on a draining node, and for how long at most."""
     count = len(node.attempts)
     if not count:
-        return "is drained: nothing runs there"
+        return "is drained"
     tasks = "1 task still runs" if count == 1 else f"{count} tasks still run"
     if all(isinstance(a.gang.phase, Ending) for a in node.attempts.values()):
-        return f"is draining: {tasks} there and {'is' if count == 1 else 'are'} being stopped"
+        return f"is draining: {tasks}, being stopped"
     left_s = empty_within_s(node, now)
     if left_s is None:
-        return f"is draining: {tasks} there, not all with a run time limit"
-    return f"is draining: {tasks} there, for {format_duration(round(left_s))} at most"
+        return f"is draining: {tasks}, {'' if count == 1 else 'some '}without a time limit"
+    return f"is draining: {tasks}, for at most {format_duration(round(left_s))}"
 
 
 def undrain(state: State, node: NodeNow, user: UserName, request: Undrain, now: Now) -> Answer:
     """Makes the node schedulable again."""
     del request
     if not node.record.is_draining:
-        return Denied("conflict", f"{node.id} is not drained, it is {node.state}")
+        return Denied("conflict", f"{node.id} is not drained (state: {node.state})")
     node.record = msgspec.structs.replace(
         node.record, is_draining=False, drain_reason="", drained_unix_s=None
     )
     state.journal.save(node.record)
     node.outdate_offer()
-    text = f"{node.id} takes tasks again"
+    text = f"{node.id} accepts tasks again"
     state.journal.act("node_undrained", text, now, actor=user, node=node.id)
     state.wants_plan = True
     return Done(text)
@@ -84,15 +84,15 @@ def declare_off(
     if request.confirmation != node.id:
         return Denied(
             "bad_request",
-            f"typed {request.confirmation!r} as confirmation; type the node's name, {node.id!r}, "
-            "once you have seen that it is without power",
+            f"confirmation {request.confirmation!r} is not the node's name; type {node.id!r} once "
+            "you have verified that it has no power",
         )
     if node.is_reachable:
         return Denied(
             "conflict",
-            f"{node.id} is being heard, so it has power; drain it and switch it off first",
+            f"{node.id} reports, so it has power; drain it and switch it off first",
         )
-    fencing.void_attempt(state, node, f"{event.user} has confirmed it by hand", now)
+    fencing.void_attempt(state, node, f"{event.user} declared it off manually", now)
     why = request.reason or f"declared off by {event.user}"
     return Done(count_off(state, node, event.user, event.user, why, now))
 
@@ -104,17 +104,17 @@ def declare_on(state: State, node: NodeNow, user: UserName, request: DeclareOn, 
     if not node.record.is_off and not node.is_reachable and node.site.out_of_band is not None:
         node.record = msgspec.structs.replace(node.record, is_spared=True)
         state.journal.save(node.record)
-        text = f"{node.id} is not off; it is not switched off out of band until it is heard"
+        text = f"{node.id} is not off; it is not switched off out of band before it reports"
         state.journal.act("node_spared", text, now, actor=user, node=node.id)
         return Done(text)
     if not node.record.is_off:
-        return Denied("conflict", f"{node.id} is not off, it is {node.state}")
+        return Denied("conflict", f"{node.id} is not off (state: {node.state})")
     node.record = msgspec.structs.replace(node.record, is_off=False, off_reason="")
     node.is_silent = False
     state.journal.save(node.record)
     state.journal.save(state.books.declare_on(node.id))
     node.outdate_offer()
-    text = f"{node.id} may draw again: it counts at nameplate until it is heard"
+    text = f"{node.id} is declared on: it counts at nameplate until it reports"
     state.journal.act("node_on", text, now, actor=user, node=node.id)
     note_overruns(state, f"{node.id} was declared on", now)
     return Done(text)

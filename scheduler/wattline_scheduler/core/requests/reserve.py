@@ -9,7 +9,7 @@ import msgspec
 from wattline_protocol.ids import NodeId, Now, UnixTime, UserName
 from wattline_protocol.text.moments import moment_unix_s
 from wattline_protocol.text.names import check_name
-from wattline_protocol.text.wording import counted, listed, named
+from wattline_protocol.text.wording import counted, joined, listed, named
 from wattline_protocol.wire.client_messages import Answer, Denied, Done
 from wattline_protocol.wire.reservations import Reserve, Unreserve
 from wattline_scheduler.core.admission.reservations import add, by_part, describe, end
@@ -70,7 +70,7 @@ def reserve(state: State, event: ClientRequest, request: Reserve, now: Now) -> A
         why=request.reason,
     )
     add(state, record, now)
-    text = f"{record.name} keeps {describe(state, record)}"
+    text = f"{record.name}: {describe(state, record)}"
     why = f" ({record.why})" if record.why else ""
     state.journal.act("reservation_made", f"reservation {text}{why}", now, actor=user)
     return Done(text + _remaining_jobs(state, record, now))
@@ -89,9 +89,9 @@ def _malformed(request: Reserve) -> Denied | None:
     if len(request.reason) > MAX_REASON_CHARS:
         return Denied("bad_request", f"a reason has at most {MAX_REASON_CHARS} characters")
     if min(request.count, request.gpus) < 0 or (request.count and request.gpus):
-        return Denied("bad_request", "say how many nodes (--count) or how many GPUs (--gpus)")
+        return Denied("bad_request", "give either a number of nodes (--count) or of GPUs (--gpus)")
     if not any((request.nodes, request.labels, request.gpu_type, request.count, request.gpus)):
-        text = "say which nodes: --nodes 'a*', --label, --gpu-type, --count or --gpus"
+        text = "specify the nodes: --nodes 'a*', --label, --gpu-type, --count or --gpus"
         return Denied("bad_request", text)
     return None
 
@@ -99,17 +99,17 @@ def _malformed(request: Reserve) -> Denied | None:
 def _taken(state: State, request: Reserve) -> Denied | None:
     known = state.reservations.get(request.name)
     if known is not None:
-        text = f"there is a reservation {known.name} already, of {describe(state, known)}"
-        return Denied("conflict", f"{text}; `wattline unreserve {known.name}` takes it back")
+        text = f"reservation {known.name} already exists: {describe(state, known)}"
+        return Denied("conflict", f"{text}; `wattline unreserve {known.name}` cancels it")
     if len(state.reservations) >= MAX_RESERVATIONS:
-        text = f"the site has {MAX_RESERVATIONS} reservations that are not over; take some back"
+        text = f"the site has {MAX_RESERVATIONS} reservations already; cancel some"
         return Denied("busy", text)
     return None
 
 
 def _grantees(state: State, event: ClientRequest, request: Reserve) -> Denied | None:
     if bool(request.accounts or request.users) == request.is_maintenance:
-        text = "name its accounts or users (--account, --user), or use --maintenance"
+        text = "specify accounts or users (--account, --user), or --maintenance"
         return Denied("bad_request", text)
     problem = next((why for name in request.accounts if (why := no_account(state, name))), "")
     if problem:
@@ -132,15 +132,15 @@ def _times(state: State, request: Reserve, now: Now) -> tuple[UnixTime, UnixTime
     """Start and end of the reservation. Raises ValueError."""
     zone = state.calendar.zone
     if bool(request.end) == (request.for_s > 0):
-        raise ValueError("say until when: either --until 20:00 or --for 2h")
+        raise ValueError("specify the end: either --until 20:00 or --for 2h")
     start = moment_unix_s(request.start, now.unix_s, zone) if request.start else now.unix_s
     if now.unix_s - MAX_PAST_S <= start < now.unix_s:
         start = now.unix_s
     after = moment_unix_s(request.end, start, zone) if request.end else start + request.for_s
     if not now.unix_s <= start <= now.unix_s + MAX_SHED_S:
-        raise ValueError("a reservation begins now (leave out --from) or within a year")
+        raise ValueError("a reservation must begin now (without --from) or within a year")
     if not start < after <= start + MAX_SHED_S:
-        raise ValueError("a reservation ends after its beginning, and within a year of it")
+        raise ValueError("a reservation must end after its begin, within a year of it")
     return UnixTime(start), UnixTime(after)
 
 
@@ -178,7 +178,7 @@ def _gpus(node: NodeNow, request: Reserve) -> int:
 
 
 def _wanted(request: Reserve) -> str:
-    named_ = f"a name like {' or '.join(request.nodes)}" if request.nodes else ""
+    named_ = f"a name matching {joined(request.nodes, 'or')}" if request.nodes else ""
     labels = ", ".join(f"{name}={value}" for name, value in request.labels.items())
     gpus = f"{' or '.join(request.gpu_type)} GPUs" if request.gpu_type else ""
     return " and ".join(filter(None, (named_, labels, gpus))) or "GPUs"
@@ -199,7 +199,7 @@ def _overlap(
 ) -> Denied:
     calendar, one = state.calendar, others[taken[0]]
     times = f"from {calendar.text(one.start_unix_s)} until {calendar.text(one.end_unix_s)}"
-    text = f"{listed(taken)} would be reserved twice: {taken[0]} is by {one.name} {times}"
+    text = f"overlaps reservation {one.name} {times} on {listed(taken)}"
     return Denied("conflict", text)
 
 
@@ -225,9 +225,10 @@ def _soonest(
     if not _enough(request, chosen):
         has = sum(_gpus(node, request) for node in chosen)
         wanted = counted(request.count, "node") if request.count else counted(request.gpus, "GPU")
-        there = f"{len(free)} are" if request.count else f"those with {has} GPUs are"
-        what = f"of {counted(fitting, 'node')} that would do {there} not reserved then"
-        return Denied("conflict", f"wants {wanted}, and {what}")
+        left = f"{len(free)}" if request.count else counted(has, "GPU")
+        nodes = counted(fitting, "matching node")
+        text = f"requests {wanted}; only {left} of {nodes} not reserved then"
+        return Denied("conflict", text)
     names = {node.id for node in chosen}
     return tuple(name for name in state.nodes if name in names)
 
@@ -262,7 +263,7 @@ def _remaining_jobs(state: State, record: ReservationRecord, now: Now) -> str:
     if not late:
         return ""
     verb = "runs" if len(late) == 1 else "run"
-    return f"; {named('job', sorted(late))} {verb} there and may still when it begins"
+    return f"; {named('job', sorted(late))} {verb} there and may not end before it begins"
 
 
 def unreserve(state: State, user: UserName, request: Unreserve, now: Now) -> Answer:
@@ -272,8 +273,8 @@ def unreserve(state: State, user: UserName, request: Unreserve, now: Now) -> Ans
         return not_there("reservation", request.name, state.reservations)
     inside = by_part(state, record)[0]
     why = f" ({request.reason[:MAX_REASON_CHARS]})" if request.reason else ""
-    end(state, record, f"{record.name} was taken back{why}", user, now)
+    end(state, record, f"{record.name} was cancelled{why}", user, now)
     still = (
-        f"; {named('job', inside)} of it run{'' if len(inside) > 1 else 's'} on" if inside else ""
+        f"; {named('job', inside)} in it continue{'' if len(inside) > 1 else 's'}" if inside else ""
     )
-    return Done(f"{record.name} was taken back{still}")
+    return Done(f"{record.name} was cancelled{still}")

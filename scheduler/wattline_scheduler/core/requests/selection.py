@@ -86,7 +86,7 @@ def select(
     stranger = next((u for u in which.users if u != asker.user and not asker.is_operator), None)
     if stranger is not None:
         role = f"{asker.user} has the role {asker.role}"
-        text = f"only operators act on jobs of others, here of {stranger}; {role}"
+        text = f"only operators act on jobs of other users (here: {stranger}); {role}"
         return Denied("not_allowed", text)
     if which.jobs:
         return _named(state, asker, which, ended, by_index=by_index, names=names)
@@ -114,7 +114,7 @@ def _named(
         first, last = span.first, span.last
         if first == NEWEST:
             if newest is None:
-                return Denied("not_found", f"{asker.user} has submitted no job that is known here")
+                return Denied("not_found", f"no job of {asker.user} is in memory; give its number")
             first = last = newest
         for number in range(first, last + 1):
             wanted[JobId(number)].append(span)
@@ -142,7 +142,7 @@ def _target(
         return Target(number, refusal=_not_at_hand(state, number, outcome))
     if not asker.may_act_on(job):
         whose = f"job {number} belongs to {job.record.owner}"
-        text = f"{whose}; only its owner or an operator may do that"
+        text = f"{whose}; only its owner or an operator may do this"
         return Target(number, job, refusal=Denied("not_allowed", text))
     if not all(span.indices for span in spans):
         return Target(number, job)
@@ -153,8 +153,8 @@ def _not_at_hand(state: State, number: JobId, outcome: JobState | None) -> Denie
     """Denies an action on a job that is not in memory. `outcome`: its state on disk."""
     if outcome is None:
         return no_job(number, state.next_job)
-    rule = f"only the newest {MAX_ENDED_JOBS} jobs that ended are kept at hand"
-    return Denied("not_found", f"job {number} ended {outcome}, and {rule}: submit it again")
+    rule = f"only the newest {MAX_ENDED_JOBS} ended jobs can be changed"
+    return Denied("not_found", f"job {number} ended {outcome}; {rule}: submit it again")
 
 
 def _some(job: Job, pairs: list[tuple[int, int]]) -> Target:
@@ -174,7 +174,7 @@ def _some(job: Job, pairs: list[tuple[int, int]]) -> Target:
 def _no_index(job: Job, first: int, last: int) -> Denied:
     wanted = str(first) if first == last else f"{first}-{last}"
     if len(job.gangs) == 1 and job.spec.array is None:
-        return Denied("not_found", f"job {job.id} has no index {wanted}: it is no array")
+        return Denied("not_found", f"job {job.id} has no index {wanted}: it is not an array")
     has = folded(job.index_of(number) for number in range(len(job.gangs)))
     return Denied("not_found", f"job {job.id} has no index {wanted}; it has {has}")
 

@@ -53,12 +53,12 @@ def _problem(state: State, domain: DomainId, request: Shed, full_mw: int) -> Den
     if domain not in state.domains.by_id:
         return no_domain(state, domain)
     if (request.fraction != 0) == (request.by_mw != 0):
-        return Denied("bad_request", "give either a share (25%) or watts to shed, more than zero")
+        return Denied("bad_request", "specify either a share (25%) or watts to shed, above zero")
     if not 0 <= request.fraction <= 1:
-        return Denied("bad_request", f"a share lies between 0 and 1, not {request.fraction}")
+        return Denied("bad_request", f"the share must be between 0 and 1, not {request.fraction}")
     if not 0 <= request.by_mw <= full_mw:
-        most = f"{domain} has {power_text(full_mw)}"
-        return Denied("bad_request", f"{power_text(request.by_mw)} cannot be shed: {most}")
+        most = f"the budget of {domain} is {power_text(full_mw)}"
+        return Denied("bad_request", f"cannot shed {power_text(request.by_mw)}: {most}")
     if not 0 <= request.for_s <= MAX_SHED_S:
         return Denied(
             "bad_request",
@@ -68,11 +68,10 @@ def _problem(state: State, domain: DomainId, request: Shed, full_mw: int) -> Den
         if not 0 <= ramp_s <= MAX_RAMP_S:
             return Denied("bad_request", _outside("ramp", ramp_s, MAX_RAMP_S))
     if request.for_s and request.ramp_s > request.for_s:
-        longer = f"a ramp of {format_duration(request.ramp_s)}"
+        longer = f"the ramp ({format_duration(request.ramp_s)})"
         return Denied(
             "bad_request",
-            f"{longer} would not be over when the shed ends after "
-            f"{format_duration(request.for_s)}; give a shorter ramp or a longer time",
+            f"{longer} is longer than the shed ({format_duration(request.for_s)})",
         )
     return None
 
@@ -104,12 +103,12 @@ def restore(state: State, user: UserName, request: Restore, now: Now) -> Answer:
         others = "".join(f"; its {name} is in force" for d, name in state.limits if d == domain)
         return Denied(
             "conflict",
-            f"the budget of {domain} is not lowered by a shed (sheds now: {lowered}){others}",
+            f"there is no shed of {domain} (sheds: {lowered}){others}",
         )
     budget_limits.release(state, record, request.ramp_s, now)
     if request.ramp_s <= 0:
         return Done(budget_limits.note_restored(state, record, user, request.reason, now))
-    text = f"{domain}: the budget rises to the full one over {format_duration(request.ramp_s)}"
+    text = f"{domain}: the budget rises to the full budget over {format_duration(request.ramp_s)}"
     why = f" ({request.reason})" if request.reason else ""
     state.journal.act("budget_rising", text + why, now, actor=user)
     return Done(text)

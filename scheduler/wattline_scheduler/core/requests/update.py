@@ -51,7 +51,7 @@ def update(changes: Changes, *, is_operator: bool) -> Act:
             return planned
         return _beyond(state, job, planned.spec) or planned
 
-    return Act("job_updated", of, _do, "is that way already", "would be changed", _describe)
+    return Act("job_updated", of, _do, "has these values already", "would be changed", _describe)
 
 
 def _describe(planned: PlannedAction) -> str:
@@ -65,7 +65,7 @@ def _of(
     if target.numbers is not None:
         return Denied(
             "bad_request",
-            f"an update is of a whole job: all indices of job {job.id} share one specification",
+            f"update changes whole jobs: all indices of job {job.id} share one specification",
         )
     if job.is_ended and job.record.state == "COMPLETED":
         return over(target, job)
@@ -107,7 +107,7 @@ def _of(
     if not problem and (not ABOUT_TIME.isdisjoint(names) or _is_moved_in_time(job, names)):
         problem = cannot_be_met(state, owner, spec, now)
     if problem:
-        would = "would not start again" if job.live_count else "would never start"
+        would = "could not start again" if job.live_count else "could never start"
         return Denied("impossible", f"job {job.id} {would}: {problem}")
     reached = _reached(state, job, spec, now)
     return PlannedAction(
@@ -190,15 +190,15 @@ def _too_late(job: Job, name: str) -> str:
         how = "has ended" if job.is_ended else "is being cancelled"
         return f"job {job.id} {how}; requeue it, then {flag}"
     if job.is_ended and name in MOVES:
-        return f"job {job.id} has ended, and what it used is on record; requeue it, then {flag}"
+        return f"job {job.id} has ended and its use is on record; requeue it, then {flag}"
     match WHEN[name]:
         case "waiting" if job.live_count:
             return (
-                f"job {job.id} runs, and {flag} can change only while none of it does: "
+                f"job {job.id} runs; {flag} can change only while it does not run: "
                 f"hold it, requeue it, update it, release it"
             )
         case "untried" if any(gang.attempt for gang in job.gangs):
-            return f"job {job.id} has been tried with its {name}; to change {flag} submit it again"
+            return f"job {job.id} was started with its {name}; to change {flag} submit it again"
         case _:
             return ""
 

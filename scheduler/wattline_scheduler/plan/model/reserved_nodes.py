@@ -22,7 +22,7 @@ starts it there; a day lets services and first runs use nodes that are needed ne
 MARGIN_S = 30.0
 """Allowance for starting and stopping: a job must end so much earlier."""
 
-NEVER = "it never starts there as it is"
+NEVER = "it can never start there"
 """For a gang in a reservation followed by another: the time left only shrinks."""
 
 NOBODY = 0
@@ -158,7 +158,7 @@ class Reservations:
             at_s = (span.start_unix_s if is_its else span.end_unix_s) - self.unix_s
             if at_s > 0:
                 found.append(
-                    (at_s, f"once reservation {span.name} {'begins' if is_its else 'is over'}")
+                    (at_s, f"after reservation {span.name} {'begins' if is_its else 'ends'}")
                 )
         return sorted(found)
 
@@ -174,7 +174,7 @@ class Reservations:
         never = f": {NEVER}" if stay.reservation else ""
         if stay.runs_s is None:
             return f"{begins}, and the job has no time limit{never} (--time)"
-        return f"{begins}, and it may run {format_duration(round(stay.runs_s))}{never}"
+        return f"{begins}, its time limit is {format_duration(round(stay.runs_s))}{never}"
 
     def why_alike(self, at: int, stay: Stay) -> str:
         """As `why`, valid for all stays with its key whatever their run time."""
@@ -182,9 +182,9 @@ class Reservations:
         if inside == self._wanted(stay):
             begins = self._next_said(int(self._next[at]))
             never = f": {NEVER}" if stay.reservation else ""
-            return f"{begins}, and it may not have ended by then{never} (--time)"
+            return f"{begins}, and it may not end by then{never} (--time)"
         if stay.reservation:
-            return f"not in reservation {stay.reservation} now"
+            return f"not in reservation {stay.reservation}"
         return self._active_said(inside)
 
     def said(self, at: int) -> str:

@@ -194,7 +194,7 @@ def _say_state(trial: Trial, at: int, shape: Shape) -> str:
 
 def _say_labels(trial: Trial, at: int, shape: Shape) -> str:
     there = trial.snapshot.nodes[at].labels
-    return f"{labels_text(shape.labels - there)}; there: {labels_text(there) or 'no labels'}"
+    return f"{labels_text(shape.labels - there)}; it has {labels_text(there) or 'no labels'}"
 
 
 def _say_type(trial: Trial, at: int, shape: Shape) -> str:
@@ -205,24 +205,24 @@ def _say_type(trial: Trial, at: int, shape: Shape) -> str:
         wanted = f"{' or '.join(shape.gpu_type)} MIG {shape.mig}".strip()
     elif any(map(profile_of, gpus)):
         wanted += " not in MIG mode"
-    return f"wants {wanted}; there: {', '.join(present)}"
+    return f"{wanted}; it has {', '.join(present)}"
 
 
 def _say_gpu_memory(trial: Trial, at: int, shape: Shape) -> str:
     gpus = trial.snapshot.nodes[at].gpus
     if shape.gpu_milli < WHOLE_GPU and not any(gpu.can_share for gpu in gpus):
-        return "GPUs that can be shared; there: their compute mode is not the default one"
+        return "sharable GPUs; their compute mode admits one process only"
     most = max((gpu.memory_bytes for gpu in gpus), default=0) * shape.gpu_milli // WHOLE_GPU
     part = "" if shape.gpu_milli == WHOLE_GPU else f"{shape.gpu_milli / WHOLE_GPU:g} of "
     wanted = f"{part}GPUs of {gib(shape.gpu_memory_min_bytes, is_wanted=True)}"
-    return f"{wanted}; there: the largest has {gib(most)}"
+    return f"{wanted}; the largest has {gib(most)}"
 
 
 def _say_gpus(trial: Trial, at: int, shape: Shape) -> str:
     columns, ask = trial.columns, trial.look(shape).ask
     suited = int(ask.is_suited[columns.gpu_class[at]].sum())
     if suited < shape.gpus:
-        return f"{counted(shape.gpus, 'GPU')}; there: {suited} that suit and work"
+        return f"{counted(shape.gpus, 'GPU')}; it has {suited} of that kind in service"
     if shape.gpu_milli < WHOLE_GPU:
         most = int(
             columns.free_milli[at].max(where=ask.is_suited[columns.gpu_class[at]], initial=0)

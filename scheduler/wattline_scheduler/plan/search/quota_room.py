@@ -51,7 +51,7 @@ def task_held(gpus: Iterable[GpuInfo], shape: Shape, psu_permille: int) -> Held:
     return Held(milli, wall_mw(found_mw, psu_permille))
 
 
-ENDS = "free when others of it end"
+ENDS = "available when other jobs of the quota end"
 
 
 class Quotas:
@@ -145,8 +145,8 @@ class Quotas:
         room = min(rooms, key=lambda room: room.most_mw - room.used_mw)
         most, booked = quota_watts(room.most_mw), _booked(room)
         return (
-            f"quota of {room.name} reached: {most} at a time, {booked}; the free GPUs need more "
-            "than the rest"
+            f"quota of {room.name} reached: {most} at a time, {booked}; the free GPUs need "
+            "more than is left"
         )
 
     def keep(self, numbers: Sequence[int], shape: Shape) -> None:
@@ -268,7 +268,7 @@ def _kept(amount: int, said: Callable[[int], str]) -> str:
 
 
 def _waits(room: QuotaRoom, most: str, used: str, wanted: str, *, is_vain: bool) -> str:
-    ends = "it never starts unless it or the quota is changed" if is_vain else ENDS
+    ends = "it can never start unless it or the quota is changed" if is_vain else ENDS
     return f"quota of {room.name} reached: {most} at a time, {used}, it requests {wanted}; {ends}"
 
 

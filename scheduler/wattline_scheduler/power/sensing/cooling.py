@@ -99,7 +99,7 @@ class ZoneNow:
         if outside_c is not None and least <= outside_c <= most:
             self.outside_c, self._outside_at = outside_c, at
         elif outside_c is not None:
-            self.error = f"{outside_c:g} °C outside is no weather"
+            self.error = f"{outside_c:g} °C outside is not plausible"
 
     def is_units_stale(self, at: Instant) -> bool:
         """Whether units in service are to be sensed and were not for several periods."""

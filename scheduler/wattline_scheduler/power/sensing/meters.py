@@ -182,9 +182,9 @@ class MeterNow:
         nodes_mw = self.nodes_mw(wall_mw)
         if nodes_mw < least_mw - _tolerance_mw(least_mw):
             gpus = f"{power_text(least_mw)}"
-            return f"says {power_text(wall_mw)}, but GPUs below it alone draw {gpus}"
+            return f"reads {power_text(wall_mw)}, GPUs below it alone draw {gpus}"
         if wall_mw > self.rating_mw * IMPOSSIBLE_PERMILLE // 1000:
-            return f"says {power_text(wall_mw)}, at which its breaker would have opened"
+            return f"reads {power_text(wall_mw)}, at which its breaker would have tripped"
         return ""
 
     def _is_sudden(self, wall_mw: int, at: Instant) -> bool:
@@ -231,7 +231,7 @@ class MeterNow:
         heard_at = self.since if self.read_at is None else self.read_at
         if at - heard_at > self.rules.stale_after_s:
             self.trust, self._accepted = "stale", 0
-            self.why = f"gave no value for {self.rules.stale_after_s:.0f} s"
+            self.why = f"has given no value for {self.rules.stale_after_s:.0f} s"
             self.why += f": {self.error}" if self.error else ""
         elif self._is_frozen(at):
             moved = power_text(self._same_high_mw - self._same_low_mw)
@@ -239,7 +239,7 @@ class MeterNow:
             self.held_mw = min(self.held_mw, self._same_held_mw)
             self._unexplained.clear()
             self.trust = "frozen"
-            self.why = f"says the same for long, while its nodes' draw moved by {moved}"
+            self.why = f"repeats one value while its nodes' draw changed by {moved}"
 
     def _is_frozen(self, at: Instant) -> bool:
         if self._same_since is None or self.trust == "implausible":

@@ -63,7 +63,9 @@ class CommandHost:
         found = PRINTED.get(printed.casefold())
         if found is None:
             name = self._method.status[0]
-            raise ReadingFailed(f'{name} printed {cut(printed) or "nothing"}; want "off" or "on"')
+            raise ReadingFailed(
+                f'{name} printed {cut(printed) or "nothing"}; expected "off" or "on"'
+            )
         return found
 
     async def switch_off(self) -> None:
@@ -87,7 +89,7 @@ class RedfishHost:
         """See `Host`."""
         state = (await self._system()).get("PowerState")
         if not isinstance(state, str):
-            raise ReadingFailed("it says nothing of its PowerState; want a ComputerSystem")
+            raise ReadingFailed("it has no PowerState; a ComputerSystem is required")
         return "off" if state == "Off" else "on"
 
     async def switch_off(self) -> None:

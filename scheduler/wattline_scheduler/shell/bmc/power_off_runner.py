@@ -84,7 +84,7 @@ async def seen_off(declared: OutOfBand, mono_s: Clock, *, power_off: bool) -> In
     """When the query was sent whose answer was off. Raises ReadingFailed."""
     step_s = declared.timeout_s / STEPS
     host = host_of(declared, step_s)
-    last = ["nothing was answered"]
+    last = ["no answer"]
     try:
         async with asyncio.timeout(declared.timeout_s):
             return await _off(host, mono_s, step_s, last, power_off=power_off)
@@ -106,14 +106,14 @@ async def _off(
         if not power_off:
             raise
     if not power_off:
-        raise ReadingFailed("it is said to be on")
+        raise ReadingFailed("its power state is on")
     await _within(host.switch_off(), step_s)
     while True:
         asked_at = mono_s()
         try:
             if await _power(host, step_s) == "off":
                 return asked_at
-            last[0] = "it is still said to be on"
+            last[0] = "its power state is still on"
         except ReadingFailed as error:
             last[0] = str(error)
         await asyncio.sleep(POLL_S)

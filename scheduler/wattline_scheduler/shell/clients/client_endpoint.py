@@ -62,7 +62,7 @@ STUCK_S = 30.0
 """A session whose connection accepts nothing for this long is ended."""
 
 
-_TOO_MANY = "more of your requests wait than may; wait for answers before you ask more"
+_TOO_MANY = "too many unanswered requests; wait for answers before sending more"
 
 
 class _AnyAsk(msgspec.Struct, frozen=True, tag_field="t", tag="ask"):
@@ -108,7 +108,7 @@ class ClientEndpoint:
 
     def reject(self, incoming: Incoming) -> None:
         """Refuse a message for lack of space, so that its client does not wait for ever."""
-        self._socket.refuse(incoming, "rate", "more requests than may wait")
+        self._socket.refuse(incoming, "rate", "too many queued requests")
         if len(incoming.data) > MAX_BUSY_BYTES or incoming.routing_id not in self.sessions:
             return
         ask = _number_of(incoming.data)

@@ -84,7 +84,7 @@ class ClientTurns:
         """Queue an act in parts, as `later`; the last part returns all its effects."""
         lane = session.user + _LONG
         if self._queue.waiting(lane) >= MAX_LONG:
-            text = f"{MAX_LONG} questions of {session.user} wait for their answers; try again"
+            text = f"{MAX_LONG} queries of {session.user} are unanswered; retry later"
             return [Reply(session.connection, ask, Denied("busy", text))]
         self._queue.put(lane, LongRequest(session, ask, begin), 0, self._clock().mono_s)
         return []

@@ -46,11 +46,11 @@ class LogRelay:
         if isinstance(attempt, Denied):
             return Reply(client, ask, attempt)
         if len(self._readings) >= MAX_OUTSTANDING:
-            text = f"{MAX_OUTSTANDING} logs are being read now; try again"
+            text = f"{MAX_OUTSTANDING} logs are being read; retry later"
             return Reply(client, ask, Denied("busy", text))
         node = self._state.nodes.get(attempt.node)
         if node is None or not node.is_reachable:
-            return Reply(client, ask, _unavailable(attempt, "which is not heard now"))
+            return Reply(client, ask, _unavailable(attempt, "which does not report"))
         number = next(self._numbers)
         self._readings[number] = _Reading(client, ask, attempt, Instant(now + ANSWER_WITHIN_S))
         limit_bytes = max(1, min(fetch.limit_bytes, MAX_LOG_CHUNK_BYTES))
@@ -122,8 +122,8 @@ class LogRelay:
 
 
 def _not_yours(number: JobId, owner: UserName) -> Denied:
-    text = f"job {number} belongs to {owner}; only its owner or an operator reads its logs"
-    return Denied("not_allowed", f"{text}, as long as the site file does not say otherwise (logs)")
+    text = f"job {number} belongs to {owner}; only its owner or an operator may read its logs"
+    return Denied("not_allowed", f"{text} (logs in the site file)")
 
 
 def _unavailable(attempt: AttemptRecord, why: str) -> Denied:

@@ -19,7 +19,7 @@ def not_for(role: Role, request: Request) -> Denied | None:
         verb = type(request).__name__
         return Denied("not_allowed", f"a gateway may only watch routes; {verb} is for users")
     if role != "gateway" and isinstance(request, WatchRoutes):
-        return Denied("not_allowed", f"only gateways may watch routes; you are {role}")
+        return Denied("not_allowed", f"only gateways may watch routes; your role is {role}")
     return None
 
 

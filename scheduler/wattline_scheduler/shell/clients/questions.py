@@ -245,4 +245,4 @@ def _without_tail(attempt: AttemptView) -> AttemptView:
 
 
 def _is_over(number: JobId) -> Denied:
-    return Denied("conflict", f"job {number} has ended: it waits for nothing")
+    return Denied("conflict", f"job {number} has ended; explain is for jobs that have not")

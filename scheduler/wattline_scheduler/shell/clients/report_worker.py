@@ -61,8 +61,8 @@ class ReportWorker:
         own = sum(each.user == user for each in outstanding)
         if len(outstanding) >= MAX_OUTSTANDING or own >= MAX_OUTSTANDING_OF_USER:
             text = (
-                f"{len(outstanding)} reports are being made, {own} of them for {user}; at most "
-                f"{MAX_OUTSTANDING}, and {MAX_OUTSTANDING_OF_USER} of one user: try again"
+                f"{len(outstanding)} reports in progress, {own} of {user}; the maximum is "
+                f"{MAX_OUTSTANDING}, {MAX_OUTSTANDING_OF_USER} per user: retry later"
             )
             return Reply(client, ask, Denied("busy", text))
         self._ordered.append(_Ordered(client, ask, user, order()))

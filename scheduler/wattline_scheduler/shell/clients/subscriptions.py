@@ -91,8 +91,8 @@ class Watches:
         ):
             return Denied(
                 "busy",
-                f"at most {MAX_WATCHES_PER_CLIENT} watches a client, {MAX_WATCHES_PER_USER} a user "
-                f"and {MAX_WATCHES} together; end one first",
+                f"at most {MAX_WATCHES_PER_CLIENT} watches per client, {MAX_WATCHES_PER_USER} per "
+                f"user and {MAX_WATCHES} in all; end one first",
             )
         session.watch_count += 1
         cursor = request.after if isinstance(request, ListEvents) else 0

@@ -145,7 +145,7 @@ class _Guard:
         if hmac.compare_digest(shown.encode(), f"Bearer {token}".encode()):
             return None
         self._count(request)
-        text = "show the token: Authorization: Bearer TOKEN"
+        text = "missing or wrong token: send Authorization: Bearer TOKEN"
         return _error(401, "not_allowed", text, {"www-authenticate": "Bearer"})
 
     def _count(self, request: Request) -> None:
@@ -217,7 +217,7 @@ async def _asked(bridge: Bridge, request: ApiRequest) -> Response:
 
     number = bridge.ask(request, reply)
     if number is None:
-        return _error(503, "busy", "too many requests wait; try again", {"retry-after": "1"})
+        return _error(503, "busy", "too many queued requests; retry later", {"retry-after": "1"})
     try:
         async with asyncio.timeout(ANSWER_WITHIN_S):
             answer = await waiter
@@ -239,4 +239,4 @@ def _error(
 async def _no_route(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     path = f"{request.method} {request.url.path}"[:200]
-    return _error(status, "no_route", f"{path} is no route of this door; routes: {KNOWN}")
+    return _error(status, "no_route", f"{path} is not a route; routes: {KNOWN}")

@@ -39,7 +39,7 @@ async def _finished(process: asyncio.subprocess.Process, name: str) -> bytes:
         lines = errors.decode("utf-8", errors="replace").strip().splitlines()
         detail = f": {cut(lines[-1])}" if lines else ""
         how = f"signal {-status}" if status < 0 else f"status {status}"
-        raise ReadingFailed(f"{name} ended with {how}{detail}")
+        raise ReadingFailed(f"{name} exited with {how}{detail}")
     return out
 
 

@@ -45,7 +45,7 @@ def plain_number(text: str) -> float:
     try:
         return finite(float(text.strip()))
     except ValueError:
-        raise ReadingFailed(f"wants a number, got {cut(text.strip()) or 'nothing'}") from None
+        raise ReadingFailed(f"expected a number, got {cut(text.strip()) or 'nothing'}") from None
 
 
 def document(data: bytes) -> Any:
@@ -54,7 +54,7 @@ def document(data: bytes) -> Any:
         return json.loads(data)
     except (ValueError, RecursionError):
         text = cut(data.decode("utf-8", errors="replace").strip())
-        raise ReadingFailed(f"wants JSON, got {text or 'nothing'}") from None
+        raise ReadingFailed(f"expected JSON, got {text or 'nothing'}") from None
 
 
 def number_at(found: Any, pointer: str) -> float:
@@ -68,14 +68,14 @@ def as_number(value: Any, where: str) -> float:
         return plain_number(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         shown = "null" if value is None else cut(json.dumps(value))
-        raise ReadingFailed(f"wants a number at {where}, found {shown}")
+        raise ReadingFailed(f"expected a number at {where}, got {shown}")
     return finite(float(value))
 
 
 def finite(value: float) -> float:
     """Neither NaN nor infinite: defective meters report these."""
     if not math.isfinite(value):
-        raise ReadingFailed(f"wants a finite number, got {value}")
+        raise ReadingFailed(f"expected a finite number, got {value}")
     return value
 
 
@@ -92,7 +92,7 @@ def prometheus_number(found: Any) -> float:
             raise ReadingFailed(_not_one(len(result)))
         result = result[0].get("value") if isinstance(result[0], Mapping) else None
     elif kind != "scalar":
-        raise ReadingFailed(f"the query gives a {kind}, want one value now")
+        raise ReadingFailed(f"the query returns a {kind}; one instant value is required")
     if not isinstance(result, list) or len(result) != 2:
         raise ReadingFailed("the answer has no value with its time")
     return as_number(result[1], "the sample")
@@ -100,8 +100,8 @@ def prometheus_number(found: Any) -> float:
 
 def _not_one(count: int) -> str:
     if count == 0:
-        return "the query gives no sample that is fresh enough"
-    return f"the query gives {count} series, want one: sum them or name a label"
+        return "the query returns no recent sample"
+    return f"the query returns {count} series, one is required: aggregate them or select a label"
 
 
 def redfish_power_w(found: Any) -> float:
@@ -116,7 +116,7 @@ def redfish_power_w(found: Any) -> float:
             continue
         if not isinstance(value, Mapping):
             return as_number(value, pointer) * _watts_per_unit(found, pointer)
-    raise ReadingFailed(f"{_name(found)} says nothing of power; name the place with pointer")
+    raise ReadingFailed(f"{_name(found)} has no power reading; set pointer")
 
 
 def redfish_number(found: Any) -> float:
@@ -155,7 +155,7 @@ def _at(found: Any, pointer: str) -> Any:
         elif isinstance(at, list) and key.isdecimal() and int(key) < len(at):
             at = at[int(key)]
         else:
-            raise ReadingFailed(f"there is nothing at {pointer}")
+            raise ReadingFailed(f"no value at {pointer}")
     return at
 
 

@@ -53,7 +53,7 @@ def read_weather(path: Path) -> Weather:
     """The parsed file. Raises ReadingFailed with the wrong line."""
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise ReadingFailed(f"{path} has over {MAX_BYTES} bytes; that is no year of hours")
+            raise ReadingFailed(f"{path} has over {MAX_BYTES} bytes; a year of hours is expected")
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ReadingFailed(f"cannot read {path}: {error.strerror}") from error
@@ -73,7 +73,7 @@ def _rows(text: str, path: Path) -> Iterator[tuple[int, float]]:
         raise ReadingFailed(f"{path} has no column {' or '.join(TEMPERATURES)}")
     for row in rows:
         if rows.line_num > MAX_ROWS:
-            raise ReadingFailed(f"{path} has over {MAX_ROWS} rows; want a year of hours")
+            raise ReadingFailed(f"{path} has over {MAX_ROWS} rows; a year of hours is expected")
         try:
             yield _hour(row), _checked(float(row[temperature]))
         except (KeyError, TypeError, ValueError) as error:
@@ -85,7 +85,7 @@ def _hour(row: Mapping[str, str]) -> int:
         return hour_of_year(int(row["month"]), int(row["day"]), int(row["hour"]))
     at = datetime.fromisoformat(row["time"])
     if not MINYEAR < at.year < MAXYEAR:  # its offset may lead to an invalid year
-        raise ValueError(f"want a date of a year that has weather, not of {at.year}")
+        raise ValueError(f"year {at.year} is out of range")
     if at.tzinfo is not None:
         at = at.astimezone(UTC)
     return hour_of_year(at.month, at.day, at.hour)
@@ -93,7 +93,7 @@ def _hour(row: Mapping[str, str]) -> int:
 
 def _checked(outside_c: float) -> float:
     if not LOWEST_C <= outside_c <= HIGHEST_C:
-        raise ValueError(f"{outside_c:g} °C is no weather on Earth")
+        raise ValueError(f"{outside_c:g} °C is not plausible")
     return outside_c
 
 

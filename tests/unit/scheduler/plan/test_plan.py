@@ -57,7 +57,7 @@ def test_a_node_with_too_few_working_gpus_says_how_many_it_has() -> None:
     assert refused is not None
     assert (refused.name, refused.missing(trial, 0, wanted)) == (
         "gpus",
-        "9 GPUs; there: 8 that suit and work",
+        "9 GPUs; it has 8 of that kind in service",
     )
 
 
@@ -259,7 +259,7 @@ def test_an_explanation_names_the_labels_that_are_missing() -> None:
     snap = snapshot(*nodes, offer("a3", labels={"fabric": "ib", "disk": "nvme"}))
     view = explain(snap, JobId(7), "PENDING", "", shape(job().labels(fabric="ib")))
     assert [(r.filter, r.nodes_refused, r.missing) for r in view.refusals] == [
-        ("labels", 2, "a1: fabric=ib; there: no labels; a2: fabric=ib; there: fabric=roce")
+        ("labels", 2, "a1: fabric=ib; it has no labels; a2: fabric=ib; it has fabric=roce")
     ]
     assert nodes_of(snap, job().labels(fabric="ib")) == ["a3"]
     assert nodes_of(snap, job().nodes(2).labels(fabric="ib")) is None
@@ -352,8 +352,8 @@ def test_where_gpus_differ_a_gang_goes_where_its_quota_suffices() -> None:
     assert len(plan(mixed(hungry)).placements) == 1
     result = plan(mixed(frugal, a100s_free=4))
     assert not result.placements
-    assert result.waits[JobId(1)].endswith("the free GPUs need more than the rest")
-    assert "never starts" in plan(mixed(frugal - 1)).waits[JobId(1)]
+    assert result.waits[JobId(1)].endswith("the free GPUs need more than is left")
+    assert "can never start" in plan(mixed(frugal - 1)).waits[JobId(1)]
 
 
 @pytest.mark.parametrize(

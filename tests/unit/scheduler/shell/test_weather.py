@@ -42,7 +42,7 @@ def test_the_hours_of_a_year() -> None:
         ("hour,outside_c\n1,2\n", "w.csv:2: there is no column month"),
         ("time,outside_c\n2019-01-01T00:00,warm\n", "w.csv:2: could not convert"),
         ("time,outside_c\nnoon,1\n", "w.csv:2: Invalid isoformat"),
-        ("time,outside_c\n2019-01-01T00:00,99\n", "no weather on Earth"),
+        ("time,outside_c\n2019-01-01T00:00,99\n", "is not plausible"),
         ("month,day,hour,outside_c\n2,31,0,1\n", "w.csv:2: day"),
     ],
 )

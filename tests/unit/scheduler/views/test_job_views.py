@@ -205,7 +205,7 @@ def test_a_job_says_when_it_is_expected_to_end() -> None:
     h.run(10)
     seen = [job_in_full(h.job(n), TARIFF, bounds, h.now) for n in (known, unknown, array)]
     grace_s = h.job(known).spec.recovery.grace_s
-    assert seen[0].expected_end_why == "by its limit at the latest"
+    assert seen[0].expected_end_why == "at its time limit at the latest"
     assert seen[0].expected_end_unix_s is not None
     assert seen[0].expected_end_unix_s - h.now.unix_s == pytest.approx(590 + grace_s, abs=15)
     assert seen[1].expected_end_unix_s is None

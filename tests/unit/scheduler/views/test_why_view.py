@@ -71,4 +71,4 @@ def test_a_node_whose_job_is_paused_says_so() -> None:
     h.run(8)
     assert h.state_of(low) == "PAUSED"
     assert why(h, name).reason.startswith(f"job {low} is paused here until ")
-    assert "site has the least room" in why(h, name).reason
+    assert "site has the least headroom" in why(h, name).reason

@@ -10,10 +10,10 @@ WORDS = {
     "not_found": "command not found",
     "not_startable": "could not be started",
     "runtime_limit": "reached its runtime limit",
-    "task_lease_expired": "its node was cut off for longer than the task lease",
+    "task_lease_expired": "its node was isolated for longer than the task lease",
     "keeper_lost": "the node's keeper died",
     "emergency": "killed to shed power",
-    "cap_raised": "killed: the power cap of its GPU was raised, and it had the rights to do that",
+    "cap_raised": "killed: the cap of its GPU was raised and the task had the rights to do so",
 }
 
 POINTLESS = frozenset({"not_found", "cap_raised"})

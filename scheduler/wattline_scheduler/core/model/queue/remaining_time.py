@@ -45,7 +45,7 @@ def ends_of(bounds: RuntimeBounds | None, gang: Gang, phase: Phase | None = None
     over = began + gang.job.grace_s
     if spec.limits.runtime_s:
         by_limit = Instant(over + spec.limits.runtime_s)
-        found.append(GangEnd(by_limit, "by its limit at the latest"))
+        found.append(GangEnd(by_limit, "at its time limit at the latest"))
     guess = _guess(bounds, gang, over) if bounds is not None else None
     return found if guess is None else [*found, guess]
 
@@ -54,11 +54,11 @@ def _guess(bounds: RuntimeBounds, gang: Gang, over: float) -> GangEnd | None:
     """By its own pace if it reports one, else by the learned runtime from `over` on."""
     course = gang.live[0].course if gang.live else None
     if course is not None and course.end_s is not None:
-        return GangEnd(Instant(course.end_s), "going by how far it says it is", is_guess=True)
+        return GangEnd(Instant(course.end_s), "by its reported progress", is_guess=True)
     took_s = bounds.learned_s(gang.job.kind)
     if took_s is None:
         return None
-    return GangEnd(Instant(over + took_s), "going by how long such jobs took", is_guess=True)
+    return GangEnd(Instant(over + took_s), "by the run times of such jobs", is_guess=True)
 
 
 def began_at(phase: Phase) -> float | None:

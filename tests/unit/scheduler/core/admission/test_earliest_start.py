@@ -80,7 +80,7 @@ def reserve(h: Harness, for_s: float, start: str = "") -> None:
 def test_a_deadline_before_its_quota_begins_anew_is_refused_at_submission(h: Harness) -> None:
     uses(h, burns(h))
     for deadline, by in ((BEFORE, "2023-11-14 23:50"), ("2023-11-15T00:20", "2023-11-15 00:20")):
-        late = f"cannot be done by its deadline, {by} UTC: {USED_UP}, and it may run 30m"
+        late = f"cannot end by its deadline ({by} UTC): {USED_UP}, and its time limit is 30m"
         assert h.refuse(in_night().deadline(deadline)) == late
         assert asked(h, in_night().deadline(deadline)) == Denied("impossible", late)
     in_time = h.submit(in_night().deadline(AFTER))
@@ -97,7 +97,7 @@ def test_who_waits_says_so_as_soon_as_its_quota_is_used_up(h: Harness) -> None:
     assert "deadline" not in reason(h, late)
     uses(h, runs)
     assert reason(h, late).startswith(
-        f"cannot be done by its deadline, 2023-11-14 23:50 UTC: {USED_UP}, and it may run 30m; "
+        f"cannot end by its deadline (2023-11-14 23:50 UTC): {USED_UP}, and its time limit is 30m; "
         "quota exceeded: queue night "
     )
     assert "deadline" not in reason(h, in_time)
@@ -126,7 +126,9 @@ def test_it_waits_for_the_last_of_its_quotas(h: Harness) -> None:
     h = started(month_usd=1.0)
     uses(h, burns(h, account="lab"))
     wanted = in_night().account("lab")
-    late = "the quota of account lab is used up until 2023-12-01 00:00 UTC, and it may run 30m"
+    late = (
+        "the quota of account lab is used up until 2023-12-01 00:00 UTC, and its time limit is 30m"
+    )
     assert h.refuse(wanted.deadline("2023-11-30T12:00")).endswith(late)
     h.submit(wanted.deadline("2023-12-01T12:00"))
 
@@ -134,7 +136,8 @@ def test_it_waits_for_the_last_of_its_quotas(h: Harness) -> None:
 def test_its_next_window_after_the_quota_counts(h: Harness) -> None:
     uses(h, burns(h))
     wanted = in_night().start_only("Tue 22:00-23:00", "Thu 06:00-07:00")
-    late = f"{USED_UP}, and its next window opens 2023-11-16 06:00 UTC, and it may run 30m"
+    window = "its next start window opens 2023-11-16 06:00 UTC"
+    late = f"{USED_UP}, and {window}, and its time limit is 30m"
     assert h.refuse(wanted.deadline("2023-11-16T06:20")).endswith(late)
     h.submit(wanted.deadline("2023-11-16T06:40"))
 
@@ -154,7 +157,7 @@ def test_a_move_into_a_quota_that_is_used_up_is_refused(h: Harness) -> None:
     uses(h, runs)
     refused = h.ask(Update(only(waits), {"queue": "night"}))
     assert isinstance(refused, Denied)
-    late = "would never start: cannot be done by its deadline, 2023-11-14 23:50 UTC"
+    late = "could never start: cannot end by its deadline (2023-11-14 23:50 UTC)"
     assert refused.reason.startswith(f"job {waits} {late}: {USED_UP}")
 
 
@@ -181,7 +184,7 @@ def test_windows_that_open_only_after_its_reservation_has_ended_let_it_start_nev
     reserve(h, for_s=3_600)
     wanted = job().reservation("course").start_only("Sat-Sun")
     why = (
-        "its next window opens 2023-11-18 00:00 UTC, "
+        "its next start window opens 2023-11-18 00:00 UTC, "
         "and its reservation course ends 2023-11-14 23:13 UTC"
     )
     assert h.refuse(wanted) == f"{why}; name another one, or none"
@@ -190,7 +193,7 @@ def test_windows_that_open_only_after_its_reservation_has_ended_let_it_start_nev
     number = h.submit(job().reservation("course").start_only("Tue 22:30-22:40"))
     refused = h.ask(Update(only(number), {"start_only": ("Sat-Sun",)}))
     assert isinstance(refused, Denied)
-    assert refused.reason == f"job {number} would never start: {why}; name another one, or none"
+    assert refused.reason == f"job {number} could never start: {why}; name another one, or none"
 
 
 def test_a_window_that_closes_unused_is_told_where_the_next_one_is_too_late(h: Harness) -> None:
@@ -201,10 +204,10 @@ def test_a_window_that_closes_unused_is_told_where_the_next_one_is_too_late(h: H
     assert "never" not in reason(h, number)
     h.run(120)
     never = (
-        "its next window opens 2023-11-21 22:00 UTC, and its reservation course ends "
+        "its next start window opens 2023-11-21 22:00 UTC, and its reservation course ends "
         "2023-11-14 23:13 UTC; name another one, or none"
     )
-    assert reason(h, number) == f"never starts as it is: {never}"
+    assert reason(h, number) == f"can never start: {never}"
     assert (seen(h, number).start_unix_s, seen(h, number).start_why) == (None, f"never: {never}")
     for holder in holders:
         end_one(h, holder, 0)
@@ -223,7 +226,7 @@ def test_a_window_that_opens_within_its_reservation_is_its_start(h: Harness) -> 
 def test_a_window_that_closes_before_its_reservation_begins_is_none_of_it(h: Harness) -> None:
     reserve(h, for_s=3_600, start="2023-11-14T23:00")
     assert h.refuse(job().reservation("course").start_only("Tue 22:30-22:40")) == (
-        "its reservation course begins 2023-11-14 23:00 UTC, and its next window opens "
+        "its reservation course begins 2023-11-14 23:00 UTC, and its next start window opens "
         "2023-11-21 22:30 UTC, and its reservation course ends 2023-11-15 00:00 UTC; "
         "name another one, or none"
     )
@@ -238,7 +241,7 @@ def test_a_quota_that_begins_anew_after_its_reservation_has_ended_lets_it_start_
     uses(h, runs)
     ends = "and its reservation course ends 2023-11-14 23:13 UTC; name another one, or none"
     assert h.refuse(in_night().reservation("course")) == f"{USED_UP}, {ends}"
-    assert reason(h, number) == f"never starts as it is: {USED_UP}, {ends}"
+    assert reason(h, number) == f"can never start: {USED_UP}, {ends}"
     assert (seen(h, number).start_unix_s, seen(h, number).start_why) == (
         None,
         f"never: {USED_UP}, {ends}",
@@ -260,7 +263,5 @@ def test_an_estimate_after_its_reservation_has_ended_is_none(h: Harness) -> None
     number = h.submit(job().reservation("course").gpus(8).start_only("Tue 22:00-22:20"))
     view = seen(h, number)
     assert view.start_unix_s is None
-    assert view.start_why.startswith("unknown: once job ")
-    assert view.start_why.endswith(
-        "and its window opens again, 2023-11-21 22:00 UTC, its reservation course is over"
-    )
+    assert view.start_why.startswith("unknown: its reservation course ends before ")
+    assert view.start_why.endswith("and its start window opens)")

@@ -187,7 +187,7 @@ def test_a_gpu_whose_devices_are_more_than_it_gives_none() -> None:
     first, whole = h.submit(job().mig("4g.40gb")), h.submit(job().gpus(1))
     assert [h.state_of(n) for n in (first, whole)] == ["PENDING", "RUNNING"]
     assert node_view(h.cluster.state, h.node("a1"), h.now).problems == (
-        "GPU 0 has more MIG devices than fit into it, as its driver says: it is not allocated",
+        "GPU 0 has more MIG devices than it can hold, by its driver: it is not allocated",
     )
 
 
@@ -198,11 +198,11 @@ def test_a_gpu_whose_devices_are_more_than_it_gives_none() -> None:
     ("wanted", "words"),
     [
         (job().mig("2g.20gb"), "no GPU has a MIG device 2g.20gb; the site has 1g.10gb, 3g.40gb"),
-        (job().gpus(1), "every GPU is in MIG mode; ask for one of their MIG devices: 1g.10gb, 3g"),
+        (job().gpus(1), "every GPU is in MIG mode; request one of their MIG devices: 1g.10gb, 3g"),
         (job().mig("1g.10gb").gpu_memory(11), "the largest has 10 GiB"),
         (job().mig("1g.10gb").gpu_type("a100"), "no MIG device 1g.10gb is of type a100"),
-        (job().mig("1g.10gb").gpus(2), "a task sees one MIG device"),
-        (job().mig("1g.10gb").share(500), "a task sees one MIG device"),
+        (job().mig("1g.10gb").gpus(2), "a task gets one MIG device"),
+        (job().mig("1g.10gb").share(500), "a task gets one MIG device"),
         (job().mig("1g.10gb").idle_gpu(0.1, 60, "stop"), "measures no utilisation"),
     ],
 )
@@ -225,7 +225,7 @@ def test_a_quota_counts_the_compute_slices_of_a_device_and_so_does_its_account()
     h.run(2)
     assert h.job(paid[2]).wait_reason == (
         "quota of account lab reached: 1 GPU at a time, 0.856 GPUs in use, it requests "
-        "0.428 GPUs; free when others of it end"
+        "0.428 GPUs; available when other jobs of the quota end"
     )
     for _ in range(2):  # as it is, and after a restart of the scheduler
         shown = account_views(h.cluster.state, h.now)
@@ -254,7 +254,7 @@ def test_who_wants_more_than_its_quota_ever_has_is_refused_by_slices() -> None:
     h = cluster(*["3g.40gb"] * 2, nodes=3, accounts=(Account("lab", quota=Quota(gpus=1)),))
     asked = job().mig("3g.40gb").account("lab")
     assert h.refuse(asked.nodes(3)) == (
-        "wants 1.284 GPUs, and the quota of account lab is 1 GPU at a time"
+        "requests 1.284 GPUs, the quota of account lab is 1 GPU at a time"
     )
     assert h.state_of(h.submit(asked.nodes(2))) == "RUNNING"
 

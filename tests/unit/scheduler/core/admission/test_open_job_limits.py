@@ -41,8 +41,8 @@ def test_a_user_at_the_limit_is_told_what_is_open_and_what_to_do_and_others_are_
     refusal = denied(h, job())
     assert refusal == Denied(
         "busy",
-        "ada has 3 jobs open and this is 1 more, and a user of this site may have 3 open at a "
-        f"time (open_jobs_per_user); {COUNTED}; {WAIT}",
+        "ada has 3 open jobs and requests 1 more, the maximum per user is 3 "
+        f"(open_jobs_per_user); {COUNTED}; {WAIT}",
     )
     is_let_in(h, job(), user="bob")
 
@@ -65,8 +65,8 @@ def test_what_is_too_much_by_itself_is_refused_for_good() -> None:
     refusal = denied(h, job().array(4))
     assert refusal == Denied(
         "impossible",
-        "this is 4 jobs, and a user of this site may have 3 open at a time (open_jobs_per_user); "
-        f"{COUNTED}; ask for fewer at a time",
+        "requests 4 open jobs, the maximum per user is 3 (open_jobs_per_user); "
+        f"{COUNTED}; submit fewer at a time",
     )
 
 
@@ -106,7 +106,7 @@ def test_what_is_open_goes_on_below_a_stricter_site_file() -> None:
     h.join()
     h.run(3)
     assert {h.state_of(number) for number in numbers} == {"RUNNING"}
-    assert denied(h, job()).reason.startswith("ada has 3 jobs open and this is 1 more")
+    assert denied(h, job()).reason.startswith("ada has 3 open jobs and requests 1 more")
     h.end_tasks()
     is_let_in(h, job())
 
@@ -117,8 +117,8 @@ def test_an_account_counts_what_is_below_it_and_says_whose_limit_it_is() -> None
     is_let_in(h, job().account("vision"), user="ada")
     is_let_in(h, job().account("lab"), user="bob")
     assert denied(h, job().account("vision")).reason == (
-        "account lab has 2 jobs open and this is 1 more, and the quota of account lab is "
-        f"2 open at a time; {COUNTED}; {WAIT}"
+        "account lab has 2 open jobs and requests 1 more, the quota of account lab is "
+        f"2; {COUNTED}; {WAIT}"
     )
     is_let_in(h, job())
     (shown,) = account_views(h.cluster.state, h.now).quotas
@@ -132,7 +132,7 @@ def test_a_job_moves_only_where_it_may_be_open() -> None:
     refusal = h.ask(Update(only(array), {"queue": "night"}))
     assert isinstance(refusal, Denied)
     assert refusal.kind == "busy"
-    assert refusal.reason.startswith("queue night has 1 job open and this is 2 more, and ")
+    assert refusal.reason.startswith("queue night has 1 open job and requests 2 more, ")
     end_one(h, array, 0)
     h.do(Update(only(array), {"queue": "night", "priority": 60}))
     assert denied(h, job().queue("night")).kind == "busy"
@@ -161,7 +161,7 @@ def test_what_has_ended_comes_back_only_where_it_may_be_open() -> None:
     for which in (only(array, 0), only(array)):
         refusal = h.ask(Requeue(which, f"r{which}"), user="ada", role="submitter")
         assert isinstance(refusal, Denied)
-        assert refusal.reason.startswith("ada has 2 jobs open and this is 1 more, and ")
+        assert refusal.reason.startswith("ada has 2 open jobs and requests 1 more, ")
     h.do(Cancel(only(other)))
     h.do(Requeue(only(array, 0), "now"))
     assert denied(h, job()).kind == "busy"

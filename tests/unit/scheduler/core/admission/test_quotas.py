@@ -80,7 +80,7 @@ def test_what_would_be_too_many_gpus_at_a_time_waits_and_says_so() -> None:
     assert h.state_of(first) == "RUNNING"
     assert reason(h, second) == (
         "quota of queue night reached: 8 GPUs at a time, 6 GPUs in use, it requests 4 GPUs; "
-        "free when others of it end"
+        "available when other jobs of the quota end"
     )
     h.end_tasks()
     h.run(2)
@@ -193,7 +193,7 @@ def test_watts_at_a_time_are_what_is_booked_for_the_gpus() -> None:
     most, booked, wants = (quota_watts(mw) for mw in (quota_mw, 2 * GPU_MW, GPU_MW))
     assert told == (
         f"quota of queue night reached: {most} at a time, {booked} booked, it requests {wants}; "
-        "free when others of it end"
+        "available when other jobs of the quota end"
     )
 
 
@@ -338,7 +338,7 @@ def test_one_that_can_never_start_any_more_says_so_and_keeps_nobody_waiting() ->
     h.run(90)
     assert reason(h, vain) == (
         "quota of queue night reached: 4 GPUs at a time, 0 GPUs in use, it requests 8 GPUs; "
-        "it never starts unless it or the quota is changed"
+        "it can never start unless it or the quota is changed"
     )
     other = h.submit(in_queue("night", 4))
     h.run(2)
@@ -369,11 +369,11 @@ def test_a_site_file_that_became_stricter_ends_nothing() -> None:
     [
         (
             in_queue("night", 5),
-            "wants 5 GPUs, and the quota of queue night is 4 GPUs at a time",
+            "requests 5 GPUs, the quota of queue night is 4 GPUs at a time",
         ),
         (
             in_queue("night", 2).nodes(2),
-            "kW for its GPUs, and the quota of queue night is 1.2 kW at a time",
+            "kW for its GPUs, the quota of queue night is 1.2 kW at a time",
         ),
         (in_queue("nigth"), "there is no queue nigth; the nearest is night"),
         (paid_by("visio"), "there is no account visio; the nearest is vision"),
@@ -415,7 +415,7 @@ def test_running_work_moves_to_another_queue_only_where_it_fits() -> None:
     h.run(2)
     answer = h.ask(Update(only(second), {"queue": "night"}))
     said = "more than the quota of queue night has left: 8 GPUs at a time, 6 GPUs in use"
-    assert answer == Denied("conflict", f"job {second} runs with 4 GPUs, {said}")
+    assert answer == Denied("conflict", f"job {second} uses 4 GPUs, {said}")
     h.do(Update(only(first), {"queue": "day"}))
     h.do(Update(only(second), {"queue": "night"}))
     assert [one.held_milli for one in h.cluster.state.work.quotas.all] == [4000]
@@ -441,10 +441,10 @@ def test_explain_names_the_quota_and_until_when() -> None:
     h.run(2)
     view = outlook(h.cluster.state, h.job(waits), h.now)
     assert view.refusals[0].filter == "quota"
-    assert view.start_why == "once its quota resets"
+    assert view.start_why == "when its quota resets"
     assert view.start_unix_s == 1_700_006_400.0, "midnight"
     asked = what_if(h.cluster.state, UserName("ada"), in_queue("night").build(), {}, h.now)
-    assert getattr(asked, "start_why", "") == "once its quota resets"
+    assert getattr(asked, "start_why", "") == "when its quota resets"
 
 
 def test_who_is_held_back_by_a_quota_takes_no_room_in_an_estimate() -> None:
@@ -466,13 +466,13 @@ def test_explain_says_when_enough_of_its_quota_ends() -> None:
     h.run(2)
     view = outlook(h.cluster.state, h.job(waits), h.now)
     assert view.start_unix_s == pytest.approx(h.now.unix_s + 3_600, abs=15)
-    assert view.start_why == f"once job {first} has ended, by its limit at the latest"
+    assert view.start_why == f"after job {first} has ended, at its time limit at the latest"
     assert [one.text for one in view.remedies] == [
-        "with 2 GPUs on each node instead of 4 it would start now"
+        "with 2 GPUs per node instead of 4 it would start now"
     ]
     view = outlook(h.cluster.state, h.job(last), h.now)
     assert view.start_unix_s == pytest.approx(h.now.unix_s + 4_200, abs=20)
-    assert view.start_why == f"once job {waits} has run, which is ahead of it in the queue"
+    assert view.start_why == f"after job {waits} has run (ahead of it in the queue)"
 
 
 def test_explain_does_not_guess_when_others_of_a_quota_end() -> None:

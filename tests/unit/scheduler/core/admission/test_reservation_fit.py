@@ -22,7 +22,7 @@ def test_what_never_fits_on_its_nodes_is_refused() -> None:
     h = Harness(plain)
     h.join("a1")
     h.do(kept())
-    text = "reservation course will not do: wants 2 nodes; it has 1"
+    text = "reservation course is not sufficient: requests 2 nodes; it has 1"
     assert h.refuse(job().nodes(2).reservation("course")) == text
     outside = h.submit(job().nodes(2))
     answer = h.ask(Update(only(outside), {"reservation": "course"}))
@@ -47,8 +47,11 @@ def unlike() -> Harness:
 @pytest.mark.parametrize(
     ("wanted", "lacks"),
     [
-        (lambda: job().nodes(3), "will not do: wants 3 nodes; it has 2"),
-        (lambda: job().labels(fabric="ib"), "will not do: wants 1 node with fabric=ib; it has 0"),
+        (lambda: job().nodes(3), "is not sufficient: requests 3 nodes; it has 2"),
+        (
+            lambda: job().labels(fabric="ib"),
+            "is not sufficient: requests 1 node with fabric=ib; it has 0",
+        ),
         (
             lambda: job().nodes(2).gpus(8),
             "were empty, at full budgets: 1 of 2 nodes found; waits for watts: b2: ",
@@ -69,7 +72,7 @@ def test_a_refusal_says_what_gpus_the_nodes_of_a_reservation_have() -> None:
     h.join()
     h.run(2)
     h.do(kept())
-    text = "reservation course will not do: wants 8 GPUs per node; no node has more than 4 that"
+    text = "reservation course is not sufficient: requests 8 GPUs per node; no node has more than 4"
     assert h.refuse(job().gpus(8).reservation("course")).startswith(text)
 
 
@@ -83,7 +86,7 @@ def test_who_would_not_have_ended_when_another_one_follows_is_refused_with_what_
 
     refused = h.refuse(asks(2, 2 * HOUR_S))
     begins, _, limit = refused.partition("; a run time limit of ")
-    assert begins.startswith("reservation night for maintenance begins 2023-11-14 23:13 UTC, and")
+    assert begins.startswith("reservation night for maintenance begins 2023-11-14 23:13 UTC, its")
     assert limit == "58m would do (--time)"
     h.run(30)
     assert nodes_of(h, h.submit(asks(1, 2 * HOUR_S))) == ["a2"], "nothing follows there"
@@ -101,7 +104,7 @@ def test_who_has_not_said_how_long_it_runs_is_let_in_and_told() -> None:
     h.do(kept())
     h.do(kept("night", start="in 1h", is_maintenance=True))
     number = h.submit(job().reservation("course"))
-    never = "and it may not have ended by then: it never starts there as it is (--time)"
+    never = "and it may not end by then: it can never start there (--time)"
     assert reason(h, number).startswith("waits for reservation: a1: reservation night for mainten")
     assert reason(h, number).endswith(never)
     h.do(Update(only(number), {"time": "10m"}))
@@ -121,7 +124,7 @@ def test_what_follows_later_lets_who_waits_start_never_and_taken_back_again() ->
     assert view.start_unix_s is None
     assert view.start_why.startswith("never: reservation night for maintenance begins 2023-11-14 ")
     end_one(h, holder, 1)
-    assert "it may not have ended by then: it never starts there" in reason(h, number)
+    assert "it may not end by then: it can never start there" in reason(h, number)
     h.do(Update(only(number), {"priority": 60}))
     h.do(Unreserve("night"))
     h.run(1)
@@ -136,7 +139,7 @@ def test_a_longer_limit_that_what_follows_does_not_leave_is_refused() -> None:
     waits = h.submit(job().gpus(8).runtime(1_800.0).reservation("course"))
     refused = h.ask(Update(only(waits), {"time": "2h"}))
     assert isinstance(refused, Denied)
-    assert refused.reason.startswith(f"job {waits} would never start: reservation night for maint")
+    assert refused.reason.startswith(f"job {waits} could never start: reservation night for maint")
     h.do(Update(only(runs), {"time": "2h"}))
     assert h.state_of(runs) == "RUNNING"
 
@@ -149,7 +152,7 @@ def test_a_node_that_turns_out_to_have_less_lets_who_waits_start_never() -> None
     assert "never heard" in reason(h, number)
     h.agents[NodeId("a2")] = FakeAgent(NodeId("a2"), [gpu(at) for at in range(4)])
     h.join("a2")
-    never = "never starts as it is: reservation course will not do: wants 8 GPUs per node; no node"
+    never = "can never start: reservation course is not sufficient: requests 8 GPUs per node"
     assert reason(h, number).startswith(never)
     h.agents[NodeId("a2")] = FakeAgent(NodeId("a2"))
     h.join("a2")
@@ -163,5 +166,5 @@ def test_what_may_hold_its_place_until_its_reservation_ends_is_why_nobody_can_sa
     h.do(kept())
     number = h.submit(job().gpus(1).reservation("course"))
     view = outlook(h.cluster.state, h.job(number), h.now)
-    said = "what holds its nodes may run until reservations close them"
+    said = "jobs on its nodes may run until the nodes are reserved"
     assert (view.start_unix_s, view.start_why) == (None, f"unknown: {said}")

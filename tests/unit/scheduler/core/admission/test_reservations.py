@@ -37,12 +37,12 @@ def test_only_operators_make_and_take_back() -> None:
         denied = h.ask(request, user="ada", role="submitter")
         assert isinstance(denied, Denied)
         assert denied.kind == "not_allowed"
-    assert h.do(kept(), user="olga").startswith("course keeps 1 node (a1) for user ada from ")
+    assert h.do(kept(), user="olga").startswith("course: 1 node (a1) for user ada from ")
     (made,) = h.events("reservation_made")
     assert made.actor == "olga"
     h.do(Unreserve("course", "moved"), user="olga")
     (over,) = h.events("reservation_over")
-    assert (over.actor, over.text) == ("olga", "reservation course was taken back (moved)")
+    assert (over.actor, over.text) == ("olga", "reservation course was cancelled (moved)")
     assert shown(h) == ()
 
 
@@ -60,7 +60,7 @@ def test_so_many_nodes_are_those_that_are_free_soonest() -> None:
     with_endless = h.do(kept("all", count=2, start="in 5h"))
     assert "and may still" not in with_endless
     text = h.do(kept("those", nodes=("a*",), start="in 7h"))
-    assert text.endswith(f"; job {endless} runs there and may still when it begins")
+    assert text.endswith(f"; job {endless} runs there and may not end before it begins")
 
 
 def test_a_node_that_is_not_up_is_chosen_last() -> None:
@@ -84,19 +84,19 @@ def test_labels_models_and_patterns_choose_together() -> None:
     ("request_", "words"),
     [
         (kept(nodes=("c1",)), "there is no node 'c1'"),
-        (kept(count=3), "wants 3 nodes, and of 2 nodes that would do 2 are not reserved then"),
-        (kept(gpus=17), "wants 17 GPUs, and of 2 nodes that would do those with 16 GPUs are"),
-        (kept(gpu_type=("a100",)), "no node has a name like a1 and a100 GPUs"),
-        (kept(labels={"fabric": "ib"}), "no node has a name like a1 and fabric=ib"),
-        (kept(nodes=()), "say which nodes"),
-        (kept(count=1, gpus=8), "or how many GPUs (--gpus)"),
-        (kept(accounts=("a",), is_maintenance=True), "name its accounts or users"),
-        (kept(users=(), for_s=1.0), "name its accounts or users"),
+        (kept(count=3), "requests 3 nodes; only 2 of 2 matching nodes not reserved then"),
+        (kept(gpus=17), "requests 17 GPUs; only 16 GPUs of 2 matching nodes"),
+        (kept(gpu_type=("a100",)), "no node has a name matching a1 and a100 GPUs"),
+        (kept(labels={"fabric": "ib"}), "no node has a name matching a1 and fabric=ib"),
+        (kept(nodes=()), "specify the nodes"),
+        (kept(count=1, gpus=8), "or of GPUs (--gpus)"),
+        (kept(accounts=("a",), is_maintenance=True), "specify accounts or users"),
+        (kept(users=(), for_s=1.0), "specify accounts or users"),
         (kept(end="in 2h"), "either --until 20:00 or --for 2h"),
         (kept(for_s=0.0), "either --until 20:00 or --for 2h"),
         (kept(start="tomorrow"), "'tomorrow' is no time"),
-        (kept(start="2023-11-14T20:00"), "begins now (leave out --from) or within a year"),
-        (kept(start="2025-11-14T20:00"), "begins now (leave out --from) or within a year"),
+        (kept(start="2023-11-14T20:00"), "begin now (without --from) or within a year"),
+        (kept(start="2025-11-14T20:00"), "begin now (without --from) or within a year"),
         (kept(for_s=400 * 86_400.0), "within a year of it"),
         (kept("a b"), 'the name of the reservation: "a b" is no valid name'),
         (kept(users=("",)), "each of 1 to 128 characters"),
@@ -137,7 +137,7 @@ def test_a_node_has_one_reservation_at_a_time() -> None:
     h.do(kept("morning", start="in 1h"))
     denied = h.ask(kept("noon", start="in 1h59m", nodes=("a*",)))
     assert isinstance(denied, Denied)
-    assert "a1 would be reserved twice: a1 is by morning from 2023-11-14 23:13 UTC" in denied.reason
+    assert "overlaps reservation morning from 2023-11-14 23:13 UTC" in denied.reason
     h.do(kept("noon", start="in 2h"))
     h.do(kept("now"))
     assert [one.name for one in shown(h)] == ["now", "morning", "noon"]
@@ -200,7 +200,7 @@ def test_whose_end_nobody_knows_starts_until_it_is_near() -> None:
     assert h.state_of(h.submit(job().gpus(1))) == "RUNNING"
     h.run(61)
     late = h.submit(job().gpus(1))
-    assert reason(h, late).endswith("and it may not have ended by then (--time)")
+    assert reason(h, late).endswith("and it may not end by then (--time)")
     missing = outlook(h.cluster.state, h.job(late), h.now).refusals[0].missing
     assert missing.endswith("and the job has no time limit (--time)")
 
@@ -214,7 +214,7 @@ def test_what_is_said_of_all_alike_holds_for_each() -> None:
     assert (
         outlook(h.cluster.state, h.job(known), h.now)
         .refusals[0]
-        .missing.endswith("and it may run 2h5s")
+        .missing.endswith("its time limit is 2h5s")
     )
 
 
@@ -231,8 +231,8 @@ def test_who_is_in_it_starts_when_it_begins_and_only_on_its_nodes() -> None:
     assert "course has begun: 1 node (a1) for user ada" in begun.text
     h.run(60)
     assert h.state_of(inside) == "RUNNING", "what runs when it ends runs on"
-    over = "its reservation course is over or was taken back; name another one, or none, with "
-    assert reason(h, waits) == f"never starts as it is: {over}`wattline update --reservation`"
+    over = "its reservation course has ended or was cancelled; name another one, or none, with "
+    assert reason(h, waits) == f"can never start: {over}`wattline update --reservation`"
     h.do(Update(only(waits), {"reservation": "none"}))
     h.run(1)
     assert nodes_of(h, waits) == ["a2"]
@@ -306,7 +306,7 @@ def test_an_update_is_held_to_the_same_rules() -> None:
     assert isinstance(answer, Denied)
     assert "reservation his is for user bob; this is user ada" in answer.reason
     h.do(Unreserve("hers"))
-    assert reason(h, number).startswith("never starts as it is: its reservation hers is over or")
+    assert reason(h, number).startswith("can never start: its reservation hers has ended or")
     h.do(kept("hers", end="in 30m", for_s=0.0))
     h.run(1)
     assert nodes_of(h, number) == ["a1"]
@@ -341,17 +341,17 @@ def test_an_estimated_start_knows_when_reservations_end_and_begin() -> None:
     h.do(kept(for_s=600.0))
     other = h.submit(job().gpus(8).runtime(60.0))
     view = outlook(h.cluster.state, h.job(other), h.now)
-    assert view.start_why == "once reservation course is over"
+    assert view.start_why == "after reservation course ends"
     assert view.start_unix_s == pytest.approx(h.now.unix_s + 600.0, abs=1.0)
     h.do(kept("later", start="in 1h"))
     inside = h.submit(job().gpus(8).reservation("later"))
     view = outlook(h.cluster.state, h.job(inside), h.now)
-    assert view.start_why == "once reservation later begins"
+    assert view.start_why == "after reservation later begins"
 
 
 @pytest.mark.parametrize(
     ("runtime_s", "why"),
-    [(600.0, "once reservation course is over"), (60.0, "once job 1 has ended, by its limit")],
+    [(600.0, "after reservation course ends"), (60.0, "after job 1 has ended, at its time limit")],
 )
 def test_an_end_after_which_another_one_is_too_near_is_no_start(runtime_s: float, why: str) -> None:
     h = started(nodes=1)
@@ -391,7 +391,7 @@ def test_it_survives_a_restart_and_is_told_once() -> None:
     assert nodes_of(h, h.submit(job().gpus(8))) == ["a2"]
     assert len(h.events("reservation_begun")) == 1
     h.run(118)
-    assert [one.text for one in h.events("reservation_over")] == ["reservation now is over"]
+    assert [one.text for one in h.events("reservation_over")] == ["reservation now has ended"]
     h.restart_scheduler()
     assert [one.name for one in shown(h)] == ["later"]
 
@@ -442,9 +442,9 @@ def test_a_reservation_that_begins_too_late_for_a_deadline_is_told_at_submission
     h = started()
     h.do(kept(start="in 2h"))
     asks = job().reservation("course").runtime(1_800).deadline("2023-11-15T00:40:00")
-    assert "its reservation course begins 2023-11-15 00:13 UTC, and it may" in h.refuse(asks)
+    assert "its reservation course begins 2023-11-15 00:13 UTC, and its" in h.refuse(asks)
     number = h.submit(asks.deadline("2023-11-15T00:50:00"), user="ada")
     h.do(Unreserve("course"))
     h.do(kept(start="in 3h"))
-    assert reason(h, number).startswith("cannot be done by its deadline, 2023-11-15 00:50 UTC: its")
+    assert reason(h, number).startswith("cannot end by its deadline (2023-11-15 00:50 UTC): its")
     assert [event.job for event in h.events("deadline_missed")] == [number]

@@ -42,8 +42,8 @@ def requeue(h: Harness, number: JobId, user: str) -> Acted | Denied:
 
 TAKEN_KIND = "service_name_taken"
 TAKEN = (
-    "service name echo belongs to ada (job 1); choose another name (--name); users of one name are "
-    'listed in the site file ([[service]] name = "echo")'
+    "service name echo belongs to ada (job 1); choose another name (--name); users that share a name "
+    'are listed in the site file ([[service]] name = "echo")'
 )
 
 
@@ -157,7 +157,7 @@ def test_of_two_owners_on_record_the_first_gets_the_requests_and_the_other_is_to
     assert (event.level, event.job) == ("alarm", 2)
     assert event.text == (
         "job 2 of bob gets no requests: service name echo belongs to ada (job 1); "
-        "submit it under another name"
+        "submit it with another name"
     )
     assert h.refuse(echo(), user="bob") == TAKEN
     h.restart_scheduler()
@@ -174,7 +174,7 @@ def test_the_other_gets_them_once_the_first_has_ended() -> None:
     assert "belongs to bob (job 2)" in h.refuse(echo())
     h.tick()
     (ended,) = h.events("service_name_freed")
-    assert ended.text == "job 2 is displaced no more: its name is its owner's"
+    assert ended.text == "job 2 gets requests again: it owns its name again"
     assert not h.cluster.state.problems.open
 
 

@@ -40,7 +40,7 @@ def test_a_job_that_is_not_on_record_is_an_alarm_and_its_number_does_not_come_ag
     h.run(3)
     (text,) = told(h)
     assert f"has {lost}.0#1, the newest job on record is {lost - 1}" in text
-    assert "submit them again" in text
+    assert "submit lost ones again" in text
     assert h.submit(job()) == JobId(lost + 1)
 
 
@@ -67,7 +67,7 @@ def test_an_incarnation_that_is_not_on_record_is_an_alarm() -> None:
     start_on(h, older)
     h.run(3)
     (text,) = told(h)
-    assert "was incarnation 2, the newest on record is 1" in text
+    assert "has incarnation 2, the newest on record is 1" in text
 
 
 def test_a_restart_that_lost_nothing_says_nothing() -> None:

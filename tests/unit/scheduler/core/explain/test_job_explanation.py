@@ -56,7 +56,7 @@ def test_it_starts_when_the_first_end_that_is_enough_is_due(h: Harness) -> None:
     waiting = h.submit(job().gpus(4).priority(50))
     view = seen(h, waiting)
     assert within_s(h, view) == pytest.approx(3_590, abs=15)
-    assert view.start_why == f"once job {soon} has ended, by its limit at the latest"
+    assert view.start_why == f"after job {soon} has ended, at its time limit at the latest"
 
 
 def test_a_gang_waits_for_as_many_ends_as_it_has_nodes(h: Harness) -> None:
@@ -83,11 +83,11 @@ def test_it_says_when_more_is_before_it_than_is_counted(
     for _ in range(2):
         h.submit(job().gpus(8).runtime(3_600))
     behind = h.submit(job().gpus(8).runtime(60).array(2))
-    more = "; 2 tasks before it in the queue are counted, and there are more"
+    more = "; only the first 2 tasks ahead of it in the queue are counted"
     assert not asked(h, job().gpus(8)).start_why.endswith(more)
     h.submit(job().gpus(8).runtime(60))
     view = asked(h, job().gpus(8))
-    assert view.start_why == f"once job {behind} has run, which is ahead of it in the queue{more}"
+    assert view.start_why == f"after job {behind} has run (ahead of it in the queue){more}"
 
 
 def test_where_too_much_is_before_it_nobody_is_told_to_have_no_limit(h: Harness) -> None:
@@ -134,7 +134,7 @@ def test_what_such_jobs_took_before_is_known_without_a_limit(h: Harness) -> None
     h.run(1)
     view = seen(h, h.submit(job("other").gpus(4)))
     assert within_s(h, view) == pytest.approx(SAFETY * 400, abs=15)
-    assert view.start_why == f"once job {one} has ended, going by how long such jobs took"
+    assert view.start_why == f"after job {one} has ended, by the run times of such jobs"
 
 
 def test_work_that_says_how_far_it_is_is_known_to_end(h: Harness) -> None:
@@ -145,7 +145,7 @@ def test_work_that_says_how_far_it_is_is_known_to_end(h: Harness) -> None:
         task.metrics["progress"] = percent / 100
         h.run(120)
     view = seen(h, h.submit(job().gpus(4)))
-    assert view.start_why == f"once job {one} has ended, going by how far it says it is"
+    assert view.start_why == f"after job {one} has ended, by its reported progress"
     assert within_s(h, view) == pytest.approx(63 * 120, rel=0.1)
 
 
@@ -187,7 +187,7 @@ def test_a_kind_that_is_known_to_be_short_does_not_wait_for_whom_it_overtakes(h:
     assert view.place is not None
     assert (view.place.place, view.place.older) == (1, 0)
     assert within_s(h, view) == pytest.approx(600, abs=60)
-    assert view.start_why == f"once job {fills[0]} has ended, by its limit at the latest"
+    assert view.start_why == f"after job {fills[0]} has ended, at its time limit at the latest"
 
 
 def test_nobody_can_say_where_what_it_needs_has_no_limit(h: Harness) -> None:
@@ -233,7 +233,7 @@ def test_nobody_can_say_while_it_is_held_or_waits_for_others(h: Harness) -> None
 def test_a_throttled_array_waits_for_itself(h: Harness) -> None:
     number = h.submit(job().gpus(1).array(4, 2))
     view = seen(h, number)
-    text = "unknown: 2 of its indices run, and at most 2 may at a time"
+    text = "unknown: 2 of its indices run, the limit is 2 at a time"
     assert (view.start_unix_s, view.start_why) == (None, text)
 
 
@@ -244,7 +244,7 @@ def test_a_back_off_is_waited_for(h: Harness) -> None:
     h.settle()
     view = seen(h, number)
     assert within_s(h, view) == pytest.approx(1, abs=0.2)
-    assert view.start_why == "once its back-off is over"
+    assert view.start_why == "after its back-off"
 
 
 def test_what_has_its_nodes_waits_for_nothing(h: Harness) -> None:
@@ -271,10 +271,10 @@ def test_who_is_before_it_ends_too_where_that_is_known(waited_s: int) -> None:
     assert (first in h.cluster.state.promised) == (waited_s > 60)
     view = seen(h, then)
     assert within_s(h, view) == pytest.approx(3_600 + 7_200 - waited_s, abs=15)
-    assert view.start_why == f"once job {first} has run, which is ahead of it in the queue"
+    assert view.start_why == f"after job {first} has run (ahead of it in the queue)"
     view = seen(h, last)
     assert within_s(h, view) == pytest.approx(3_600 + 7_200 + 600 - waited_s, abs=20)
-    assert view.start_why == f"once job {then} has run, which is ahead of it in the queue"
+    assert view.start_why == f"after job {then} has run (ahead of it in the queue)"
 
 
 def test_nobody_can_say_when_one_before_it_ends_without_a_limit() -> None:
@@ -321,7 +321,7 @@ def test_the_fewest_of_lower_priority_are_named(h: Harness) -> None:
     large = h.submit(job().gpus(8).priority(25))
     assert {h.gang(n).live[0].node for n in small} != {h.gang(large).live[0].node}
     view = seen(h, h.submit(job().gpus(8).priority(75)))
-    text = f"if job {large} (priority 25) of lower priority made way it would start now"
+    text = f"if job {large} (priority 25) of lower priority were preempted it would start now"
     assert view.remedies[0].text == text
     assert view.remedies[0].kind == "preempt"
 
@@ -347,7 +347,7 @@ def test_fewer_gpus_and_fewer_nodes_that_would_fit_now(h: Harness) -> None:
     h.submit(job().gpus(5))
     view = seen(h, h.submit(job().gpus(8).nodes(2)))
     assert texts(view) == [
-        "with 3 GPUs on each node instead of 8 it would start now",
+        "with 3 GPUs per node instead of 8 it would start now",
         "with 1 node instead of 2 it would start now",
     ]
 
@@ -366,7 +366,7 @@ def test_a_lack_of_watts_is_looked_at_like_a_lack_of_gpus() -> None:
     assert "watts" in [one.filter for one in view.refusals]
     (remedy,) = view.remedies
     gpus = int(remedy.text.split()[1])
-    assert remedy.text == f"with {gpus} GPUs on each node instead of 8 it would start now"
+    assert remedy.text == f"with {gpus} GPUs per node instead of 8 it would start now"
     assert h.state_of(h.submit(job().gpus(gpus + 1))) == "PENDING"
     assert h.state_of(h.submit(job().gpus(gpus))) == "RUNNING"
 
@@ -377,7 +377,7 @@ def test_without_its_windows_it_would_start_now(h: Harness) -> None:
     assert [r.kind for r in view.remedies] == ["window"]
     assert view.start_unix_s is not None
     assert view.start_unix_s > h.now.unix_s
-    assert view.start_why == "once its window opens"
+    assert view.start_why == "when its start window opens"
 
 
 def test_outside_its_window_nothing_else_is_said_to_let_it_start_now(h: Harness) -> None:
@@ -461,7 +461,7 @@ def test_a_site_too_large_for_many_looks_says_so(
     for _ in range(2):
         h.submit(job().gpus(8).runtime(60))
     view = seen(h, h.submit(job().gpus(8)))
-    text = "unknown: the site is too large for so many alternatives"
+    text = "unknown: too many alternatives to evaluate on this site"
     assert (view.start_unix_s, view.start_why) == (None, text)
     assert view.remedies == ()
 

@@ -24,7 +24,7 @@ def test_room_that_others_are_making_for_one_before_it_is_no_room(
     waits = h.job(h.submit(job().gpus(2)))
     view = outlook(h.cluster.state, waits, h.now)
     assert f"reserved for job {first}" in view.reason
-    assert view.start_why == f"once job {first} has run, which is ahead of it in the queue"
+    assert view.start_why == f"after job {first} has run (ahead of it in the queue)"
     assert view.start_unix_s is not None
     assert view.start_unix_s - h.now.unix_s > 600
 
@@ -37,4 +37,6 @@ def test_who_makes_way_for_those_before_it_is_named_as_well() -> None:
     waits = h.job(h.submit(job().gpus(8).priority(70)))
     view = outlook(h.cluster.state, waits, h.now)
     named = ", ".join(f"job {number} (priority 25)" for number in low)
-    assert view.remedies[0].text == f"if {named} of lower priority made way it would start now"
+    assert (
+        view.remedies[0].text == f"if {named} of lower priority were preempted it would start now"
+    )

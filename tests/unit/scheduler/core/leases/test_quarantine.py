@@ -134,7 +134,7 @@ def test_an_operator_readmits_it(h: Harness) -> None:
 def test_readmitting_takes_a_quarantine_and_an_operator(h: Harness) -> None:
     answer = h.ask(Readmit(NodeId(OTHER)))
     assert isinstance(answer, Denied)
-    assert answer.reason == "a2 is not quarantined, it is ok"
+    assert answer.reason == "a2 is not quarantined (state: ok)"
     assert isinstance(h.ask(Readmit(NodeId(LIAR)), role="submitter"), Denied)
 
 

@@ -215,18 +215,18 @@ def test_an_event_that_passed_while_the_scheduler_was_away_is_told() -> None:
     h.mono_s += 200
     h.restart_scheduler()
     h.tick()
-    assert "was over before it could begin" in h.events("limit_missed")[-1].text
+    assert "ended before it could begin" in h.events("limit_missed")[-1].text
     assert not h.cluster.state.limits
 
 
 def test_the_same_announcement_again_is_harmless() -> None:
     h = harness()
     h.do(event())
-    assert "known already" in h.do(event())
+    assert "already announced" in h.do(event())
     run_to(h, 70)
-    assert "known already" in h.do(event())
+    assert "already announced" in h.do(event())
     h.restart_scheduler()
-    assert "known already" in h.do(event())
+    assert "already announced" in h.do(event())
     assert len(h.events("grid_event_planned")) == 1
 
 
@@ -235,7 +235,7 @@ def test_a_repeated_announcement_for_now_is_the_first_one() -> None:
     now = event(start_unix_s=0.0)
     h.do(now)
     h.run(5)
-    assert "known already" in h.do(replace_end(now, 3.0))
+    assert "already announced" in h.do(replace_end(now, 3.0))
 
 
 def replace_end(request: GridEvent, later_s: float) -> GridEvent:
@@ -289,16 +289,16 @@ def test_the_lowest_of_several_limits_counts_whoever_ends_first() -> None:
         (event(to_mw=5), "give one of"),
         (event(fraction=-0.5), "between 0 and 1"),
         (event(fraction=float("nan")), "between 0 and 1"),
-        (event(fraction=0.0, by_mw=15_000_000), "cannot be shed"),
-        (event(fraction=0.0, to_mw=FULL_MW), "limits nothing"),
-        (event(end_unix_s=T0 + 1), "lies in the past"),
+        (event(fraction=0.0, by_mw=15_000_000), "cannot shed"),
+        (event(fraction=0.0, to_mw=FULL_MW), "has no effect"),
+        (event(end_unix_s=T0 + 1), "is in the past"),
         (event(end_unix_s=T0 + 59), "after its start"),
         (event(end_unix_s=float("inf")), "after its start"),
         (event(start_unix_s=T0 + 1e9), "within a year"),
-        (event(ramp_s=61.0), "would not be over"),
-        (event(release_s=-1.0), "between nothing and a day"),
+        (event(ramp_s=61.0), "is longer than the event"),
+        (event(release_s=-1.0), "between 0 and 86400 s"),
         (event(reason="x" * 501), "at most 500"),
-        (CancelGridEvent("17"), "event 17 is not known; not over yet: none"),
+        (CancelGridEvent("17"), "event 17 does not exist; events: none"),
     ],
 )
 def test_a_bad_request_says_what_would_be_right(

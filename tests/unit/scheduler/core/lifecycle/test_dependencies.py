@@ -61,7 +61,7 @@ def test_a_parent_that_fails_ends_the_child_and_all_behind_it(h: Harness) -> Non
     end(h, parent, 1)
     assert h.state_of(child) == h.state_of(grandchild) == "CANCELLED"
     assert reason(h, child) == (
-        f"job {parent} ended FAILED, and this job was to start only after its success"
+        f"job {parent} ended FAILED; this job requires its success (after_ok)"
     )
     assert f"job {child} ended CANCELLED" in reason(h, grandchild)
     assert h.state_of(cleanup) == "RUNNING"
@@ -172,7 +172,7 @@ def refused(h: Harness, builder: JobBuilder, ended: dict[JobId, JobState] | None
 def test_who_does_not_exist_cannot_be_waited_for(h: Harness) -> None:
     """Nor can the job itself, or one that comes later: so there are no circles."""
     assert h.refuse(job().after_ok(JobId(1))) == (
-        "there is no job 1; a job can wait only for jobs that exist"
+        "there is no job 1; a job can depend only on existing jobs"
     )
 
 
@@ -185,7 +185,7 @@ def test_what_has_failed_already_is_refused_at_once(h: Harness) -> None:
 
 def test_a_service_never_succeeds(h: Harness) -> None:
     service = h.submit(job().service(1))
-    assert "it never succeeds" in h.refuse(job().after_ok(service))
+    assert "never succeeds" in h.refuse(job().after_ok(service))
     child = h.submit(job().after_any(service))
     h.do(Cancel(only(service)))
     assert h.state_of(child) == "RUNNING"

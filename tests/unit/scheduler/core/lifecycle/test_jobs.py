@@ -405,7 +405,7 @@ def test_growth_that_cannot_be_found_gives_the_gpus_back(h: Harness) -> None:
     while h.state_of(number) == "STARTING":
         h.run(1)
     assert h.state_of(number) == "PENDING"
-    assert "not found within" in h.gang(number).reason
+    assert "not granted within" in h.gang(number).reason
     assert not any(h.node(name).holders for name in h.agents)
 
 

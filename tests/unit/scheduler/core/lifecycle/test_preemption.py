@@ -38,7 +38,7 @@ def test_who_gives_way_is_queued_again_and_loses_no_retry(h: Harness) -> None:
     assert gang.past[0].record.state == "PREEMPTED"
     (event,) = h.events("gang_preempted")
     assert event.text == (
-        f"'work' makes room for job {urgent} ('work') of higher priority: it is queued again"
+        f"'work' is preempted by job {urgent} ('work') of higher priority: it is requeued"
     )
     h.end_tasks()
     assert (h.state_of(second), h.gang(second).attempt) == ("RUNNING", 2)
@@ -71,8 +71,8 @@ def test_it_is_told_when_young_work_will_have_made_way(h: Harness) -> None:
     view = outlook(h.cluster.state, h.job(urgent), h.now)
     assert view.start_unix_s == pytest.approx(h.now.unix_s + 38 + 10)
     assert view.start_why == (
-        f"once jobs {young}, {older} of lower priority have made way; "
-        "they are protected for 38s more"
+        f"after jobs {young}, {older} of lower priority have been preempted; "
+        "they are protected for another 38s"
     )
     assert outlook(h.cluster.state, h.job(behind), h.now).start_unix_s is None
 
@@ -83,10 +83,10 @@ def test_who_is_behind_others_is_told_whom_they_and_it_send_away(h: Harness) -> 
     first, second, third = (h.submit(high().gpus(8)) for _ in range(3))
     told = [outlook(h.cluster.state, h.job(number), h.now) for number in (first, second, third)]
     assert [view.start_why for view in told[:2]] == [
-        f"once job {young} of lower priority has made way; it is protected for 38s more",
+        f"after job {young} of lower priority has been preempted; it is protected for another 38s",
         (
-            f"once jobs {young}, {older} of lower priority have made way; "
-            "they are protected for 38s more"
+            f"after jobs {young}, {older} of lower priority have been preempted; "
+            "they are protected for another 38s"
         ),
     ]
     assert told[1].start_unix_s == pytest.approx(h.now.unix_s + 38 + 10)
@@ -139,7 +139,7 @@ def test_while_it_goes_nobody_else_takes_the_room_and_nobody_else_goes(
     h.run(5)
     assert len(h.events("gang_preempted")) == 1
     assert reason_of(h.job(going), "RUNNING") == (
-        f"stopping: makes room for job {urgent} ('work') of higher priority"
+        f"stopping: preempted by job {urgent} ('work') of higher priority"
     )
     assert reason_of(h.job(small[2]), "PENDING") == (
         f"resources are reserved for job {urgent} (preemption in progress)"

@@ -57,8 +57,8 @@ def test_who_counts_in_the_quota_makes_room_and_no_other() -> None:
     assert (gang.failures, gang.losses, gang.past[0].record.state) == (0, 0, "PREEMPTED")
     (event,) = h.events("gang_preempted")
     assert event.text == (
-        f"'work' makes room for job {urgent} ('work') of higher priority "
-        "in the quota of queue night: it is queued again"
+        f"'work' is preempted by job {urgent} ('work') of higher priority "
+        "in the quota of queue night: it is requeued"
     )
     h.end_tasks()
     assert (h.state_of(second), h.gang(second).attempt) == ("RUNNING", 2)
@@ -167,10 +167,10 @@ def test_it_is_told_when_young_work_of_the_quota_will_have_made_way() -> None:
     view = seen(h, urgent)
     assert view.start_unix_s == pytest.approx(h.now.unix_s + 39 + 10)
     assert view.start_why == (
-        f"once job {young} of lower priority has made way; it is protected for 39s more"
+        f"after job {young} of lower priority has been preempted; it is protected for another 39s"
     )
     assert view.remedies[0].text == (
-        f"if job {young} (priority 25) of lower priority made way it would start now"
+        f"if job {young} (priority 25) of lower priority were preempted it would start now"
     )
 
 
@@ -202,4 +202,4 @@ def test_nothing_helps_where_the_day_s_energy_is_used_up(gpus: int, nodes: int) 
     assert (view.remedies, view.start_unix_s) == ((), None)
     h.end_tasks()
     view = seen(h, urgent)
-    assert view.start_why == "once its quota resets"
+    assert view.start_why == "when its quota resets"

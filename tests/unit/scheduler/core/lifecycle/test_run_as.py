@@ -79,8 +79,8 @@ def test_a_keeper_that_is_not_root_starts_what_runs_as_its_own_account() -> None
     answer = h.ask(Submit(job().build(), "t"), user="bob", role="submitter")
     assert answer == Denied(
         "not_allowed",
-        "your tasks would run as bob, and the keepers of this site run as ada.l and start tasks of "
-        "that account only; run them as root, or map bob to ada.l in [run_as] users",
+        "tasks of bob run as bob, but the keepers are not root and start tasks only as ada.l; run "
+        "them as root, or map bob to ada.l in [run_as] users",
     )
 
 
@@ -92,7 +92,7 @@ def test_what_was_placed_where_only_another_account_runs_is_not_ordered_and_says
         agent.say_hello()
     h.run(60)
     assert (h.state_of(number), accounts(h)) == ("PENDING", [])
-    only = "a1 starts tasks as ada.l only, its keeper's account, not as bob ([run_as])"
+    only = "a1 starts tasks only as ada.l, its keeper's account, not as bob ([run_as])"
     assert only in h.gang(number).reason
     for agent in h.agents.values():
         agent.can_run_as = True
@@ -106,7 +106,7 @@ def test_who_has_no_account_may_not_submit() -> None:
     answer = h.ask(Submit(job().build(), "t"), user="bob", role="submitter")
     assert answer == Denied(
         "not_allowed",
-        "the site file names no account of the hosts for bob ([run_as]); ask an operator for one",
+        "the site file maps bob to no host account ([run_as]); ask an operator to add one",
     )
 
 
@@ -122,7 +122,7 @@ def test_a_node_whose_keeper_cannot_gets_nothing_and_says_why() -> None:
     h.run(3)
     assert h.state_of(number) == "PENDING"
     (refusal,) = explained(h, number).refusals
-    assert "its keeper may not start tasks as other accounts" in str(refusal)
+    assert "its keeper cannot start tasks as other accounts" in str(refusal)
 
 
 def test_a_node_that_no_longer_can_is_not_ordered_what_was_placed_on_it() -> None:
@@ -149,5 +149,5 @@ def test_what_waits_and_loses_its_account_waits_and_starts_once_there_is_one_aga
         h.run(3)
         assert h.state_of(number) == state
         if state == "PENDING":
-            assert "names no account of the hosts for ada" in explained(h, number).reason
+            assert "maps ada to no host account" in explained(h, number).reason
     assert accounts(h) == ["ada.l"]

@@ -119,9 +119,7 @@ def test_replicas_count_among_the_open_jobs() -> None:
     h = joined(msgspec.structs.replace(site().rack("a", 1).build(), open_jobs_per_user=3))
     number = h.submit(job().service(2))
     said = refused(h, number, 4)
-    assert said.startswith(
-        "ada has 2 jobs open and this is 2 more, and a user of this site may have"
-    )
+    assert said.startswith("ada has 2 open jobs and requests 2 more, the maximum per user is")
     scaled(h, number, 3)
     scaled(h, number, 1)
     h.run(2)

@@ -44,7 +44,7 @@ def test_a_job_that_backs_off_says_so(h: Harness) -> None:
     """Once it has, what it waits for is all that is told."""
     number, _ = h.submit(job().retries(9).gpus(8)), h.submit(job().gpus(8))
     end_one(h, number, 3)
-    assert reason_of(h.job(number), "PENDING") == "backs off: exit status 3 (on a1)"
+    assert reason_of(h.job(number), "PENDING") == "in back-off: exit status 3 (on a1)"
     h.run(2)
     assert reason_of(h.job(number), "PENDING") == "waits for gpus: a1: 8 more free GPUs"
 
@@ -62,8 +62,8 @@ def test_a_crash_loop_is_held_rather_than_burn_its_retries(h: Harness) -> None:
     crash(h, number, CRASHES_HELD)
     assert h.state_of(number) == "HELD"
     assert reason_of(h.job(number), "HELD") == (
-        "held: 3 tries in a row ended within 30 s, last: exit status 3 (on a1); "
-        "`wattline release` tries again"
+        "held: 3 attempts in a row failed within 30 s, last: exit status 3 (on a1); "
+        "`wattline release` retries"
     )
     assert h.job(number).record.reason == reason_of(h.job(number), "HELD")
     assert [e.level for e in h.events("gang_held")] == ["warning"]
@@ -102,7 +102,7 @@ def test_one_crashing_index_is_held_alone(h: Harness) -> None:
         h.agent(node).end(ref, 3)
         h.run(5)
     assert h.state_of(number) == "RUNNING"
-    assert reason_of(h.job(number), "RUNNING").startswith("0: held: 3 tries")
+    assert reason_of(h.job(number), "RUNNING").startswith("0: held: 3 attempts")
     h.end_tasks()
     assert h.state_of(number) == "HELD"
     assert h.job(number).count["ended"] == 2
@@ -139,7 +139,7 @@ def test_how_another_index_ended_is_no_reason_to_wait(h: Harness) -> None:
     h.run(1)
     end_one(h, number, 3)
     assert h.state_of(number) == "PENDING"
-    assert reason_of(h.job(number), "PENDING") == "backs off: exit status 3 (on a1)"
+    assert reason_of(h.job(number), "PENDING") == "in back-off: exit status 3 (on a1)"
 
 
 # --- services ---------------------------------------------------------------------------
@@ -151,7 +151,7 @@ def test_a_service_that_ended_well_backs_off_and_says_so(h: Harness) -> None:
     h.run(1)
     end_one(h, number, 0)
     assert h.state_of(number) == "PENDING"
-    assert reason_of(h.job(number), "PENDING") == "backs off: it ended"
+    assert reason_of(h.job(number), "PENDING") == "in back-off: it ended"
 
 
 def test_a_service_that_crashes_at_once_is_restarted_without_end(h: Harness) -> None:
@@ -189,7 +189,7 @@ def test_events_number_indices_as_people_do(h: Harness) -> None:
         h.agent(node).end(ref, 3)
         h.run(5)
     (held,) = h.events("gang_held")
-    assert held.text.startswith("'sweep'[9] is held: 3 tries in a row")
+    assert held.text.startswith("'sweep'[9] is held: 3 attempts in a row")
     alone = h.submit(job("alone").service(1))
     end_one(h, alone, 1)
     (restarted,) = h.events("service_restarted")

@@ -294,8 +294,8 @@ def test_what_a_dearer_tariff_has_used_up_ends_after_the_restart_and_starts_noth
 
 
 UNCOUNTED = (
-    "limits.cost would never act: the site file has no [tariff], so nothing costs; "
-    "put one back, or take the limit out with `wattline update --cost none`"
+    "limits.cost cannot be enforced: the site file has no [tariff]; "
+    "restore it, or remove the limit with `wattline update --cost none`"
 )
 
 
@@ -317,8 +317,8 @@ def test_a_cost_limit_that_lost_its_tariff_is_told_and_nothing_more_starts_under
     assert (h.state_of(waits), reason(h, waits)) == ("PENDING", UNCOUNTED)
     (told,) = h.events("cost_not_limited")
     assert told.text == (
-        f"the site file has no [tariff]: limits.cost of jobs {runs}, {waits} does not act; "
-        "running tasks continue without it, no further ones start"
+        f"the site file has no [tariff]: limits.cost is not enforced for jobs {runs}, {waits}; "
+        "running tasks continue, no further ones start"
     )
     view = outlook(h.cluster.state, h.job(waits), h.now)
     assert (view.refusals[0].filter, view.start_why) == ("cost", f"unknown: {UNCOUNTED}")

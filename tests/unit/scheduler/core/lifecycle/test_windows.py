@@ -67,7 +67,7 @@ def reason(h: Harness, number: JobId) -> str:
 def test_it_starts_when_its_window_opens(h: Harness) -> None:
     number = h.submit(job().start_only("Sun", SOON))
     assert h.state_of(number) == "PENDING"
-    assert reason(h, number) == "waits for its window, which opens 2023-11-14 22:15 UTC"
+    assert reason(h, number) == "waits for its start window, which opens 2023-11-14 22:15 UTC"
     assert list(gates_of(h.job(number))) == ["window"]
     run_to(h, 99.5)
     assert h.state_of(number) == "PENDING"
@@ -89,7 +89,7 @@ def test_what_waits_when_the_window_closes_waits_for_the_next(h: Harness) -> Non
     run_to(h, 221)
     h.end_tasks()
     assert h.state_of(second) == "PENDING"
-    assert reason(h, second) == "waits for its window, which opens 2023-11-21 22:15 UTC"
+    assert reason(h, second) == "waits for its start window, which opens 2023-11-21 22:15 UTC"
 
 
 def test_nothing_starts_between_the_close_and_the_next_tick(h: Harness) -> None:
@@ -108,7 +108,7 @@ def test_a_retry_waits_for_a_window_too(h: Harness) -> None:
     run_to(h, 230)
     h.end_tasks(1)
     h.run(3)
-    assert reason(h, number).startswith("waits for its window")
+    assert reason(h, number).startswith("waits for its start window")
 
 
 def test_windows_follow_the_sites_local_time_when_clocks_change() -> None:
@@ -116,7 +116,7 @@ def test_windows_follow_the_sites_local_time_when_clocks_change() -> None:
     h = harness("Europe/Berlin")
     run_to(h, at(h, "2024-03-29T12:00"))
     number = h.submit(job().array(2, 1).start_only("Sat-Sun 22:00-22:30"))
-    assert reason(h, number) == "waits for its window, which opens 2024-03-30 22:00 CET"
+    assert reason(h, number) == "waits for its start window, which opens 2024-03-30 22:00 CET"
     run_to(h, at(h, "2024-03-30T20:59:58"))
     assert h.state_of(number) == "PENDING"
     run_to(h, at(h, "2024-03-30T21:00:01"))
@@ -124,7 +124,7 @@ def test_windows_follow_the_sites_local_time_when_clocks_change() -> None:
     run_to(h, at(h, "2024-03-31T12:00"))
     h.end_tasks()
     h.run(2)
-    assert reason(h, number) == "waits for its window, which opens 2024-03-31 22:00 CEST"
+    assert reason(h, number) == "waits for its start window, which opens 2024-03-31 22:00 CEST"
     run_to(h, at(h, "2024-03-31T19:59:58"))
     assert h.state_of(number) == "PENDING"
     run_to(h, at(h, "2024-03-31T20:00:01"))
@@ -136,7 +136,7 @@ def test_a_restart_forgets_no_window(h: Harness) -> None:
     h.restart_scheduler()
     h.join()
     h.run(2)
-    assert reason(h, number).startswith("waits for its window")
+    assert reason(h, number).startswith("waits for its start window")
     run_to(h, 101)
     assert h.state_of(number) == "RUNNING"
 
@@ -147,7 +147,7 @@ def test_a_clock_that_is_set_back_closes_windows_again(h: Harness) -> None:
     assert "waits for gpus" in reason(h, number)
     early = Now(Instant(h.mono_s), UnixTime(T0 + 50))
     h.cluster.handle(TimePassed(), early)
-    assert reason(h, number).startswith("waits for its window")
+    assert reason(h, number).startswith("waits for its start window")
     assert not h.job(blocker).is_ended
 
 
@@ -172,19 +172,19 @@ def test_openings_are_remembered_only_while_they_hold(
         (job().deadline("2023-11-14T22:00"), "deadline has passed (2023-11-14 22:00 UTC)"),
         (
             job().deadline("2023-11-15T00:13:22+00:00").runtime(3 * 3600),
-            "it may run 3h, so it had to start by 2023-11-14 21:13 UTC",
+            "with its time limit of 3h it had to start by 2023-11-14 21:13 UTC",
         ),
         (
             job().deadline("2023-11-17T12:00").start_only("Sat-Sun"),
-            "12:00 UTC: its next window opens 2023-11-18 00:00 UTC",
+            "12:00 UTC): its next start window opens 2023-11-18 00:00 UTC",
         ),
         (
             job().deadline("2023-11-18T02:00").start_only("Sat-Sun").runtime(7_200),
-            "its next window opens 2023-11-18 00:00 UTC, and it may run 2h",
+            "its next start window opens 2023-11-18 00:00 UTC, and its time limit is 2h",
         ),
         (job().deadline("soon"), 'want a time such as "2026-12-01T08:00"'),
         (job().start_only("Mon 06:00-06:00"), "never opens"),
-        (job().service(1).deadline("2033-01-01T00:00"), "it has no deadline"),
+        (job().service(1).deadline("2033-01-01T00:00"), "it cannot have a deadline"),
     ],
 )
 def test_what_cannot_be_done_in_time_is_refused(h: Harness, builder: object, said: str) -> None:
@@ -204,15 +204,15 @@ def test_a_job_says_as_soon_as_it_is_known_that_it_will_be_late(h: Harness) -> N
     assert "deadline" not in reason(h, number)
     run_to(h, 101)
     assert reason(h, number).startswith(
-        "cannot be done by its deadline, 2023-11-14 22:16 UTC: it may run 1m, so it had to start "
-        "by 2023-11-14 22:15 UTC; waits for gpus"
+        "cannot end by its deadline (2023-11-14 22:16 UTC): with its time limit of 1m it had "
+        "to start by 2023-11-14 22:15 UTC; waits for gpus"
     )
     (told,) = h.events("deadline_missed")
     assert (told.job, told.level) == (number, "warning")
     assert h.state_of(number) == "PENDING", "it may be quicker than it says"
     run_to(h, 161)
     assert h.state_of(number) == "TIMEOUT"
-    assert reason(h, number) == "not started by its deadline, 2023-11-14 22:16 UTC"
+    assert reason(h, number) == "not started by its deadline (2023-11-14 22:16 UTC)"
     assert len(h.events("deadline_missed")) == 1
 
 
@@ -238,13 +238,15 @@ def test_what_is_promised_room_too_late_says_so_long_before_its_deadline(h: Harn
     number = h.submit(job().gpus(8).runtime(1_800).deadline("2023-11-14T23:30"))
     in_time = h.submit(job().gpus(8).runtime(60).deadline("2023-11-15T12:00"))
     view = outlook(h.cluster.state, h.job(number), h.now)
-    late = "too late for its deadline, 2023-11-14 23:30 UTC, and it may run 30m"
-    assert view.start_why == f"once job {first} has ended, by its limit at the latest; {late}"
+    late = "too late for its deadline (2023-11-14 23:30 UTC), and its time limit is 30m"
+    assert view.start_why == f"after job {first} has ended, at its time limit at the latest; {late}"
     assert "deadline" not in outlook(h.cluster.state, h.job(in_time), h.now).start_why
     assert not h.events("deadline_at_risk")
     run_to(h, 70)
     h.run(10)
-    assert reason(h, number).startswith(f"may not start before 2023-11-14 23:13 UTC: {late}; waits")
+    assert reason(h, number).startswith(
+        f"is not expected to start before 2023-11-14 23:13 UTC: {late}; waits"
+    )
     assert "deadline" not in reason(h, in_time)
     (told,) = h.events("deadline_at_risk")
     assert (told.job, told.level) == (number, "warning")
@@ -260,10 +262,14 @@ def test_room_that_comes_while_its_window_is_closed_is_no_start(h: Harness) -> N
     windows = ("Tue 22:00-23:00", "Wed 08:00-09:00")
     number = h.submit(job().start_only(*windows).runtime(1_800).deadline("2023-11-15T08:20"))
     run_to(h, 70)
-    late = "too late for its deadline, 2023-11-15 08:20 UTC, and it may run 30m"
-    why = f"once job {first} has ended, by its limit at the latest, and its window opens again"
+    late = "too late for its deadline (2023-11-15 08:20 UTC), and its time limit is 30m"
+    why = (
+        f"after job {first} has ended, at its time limit at the latest, and its start window opens"
+    )
     assert outlook(h.cluster.state, h.job(number), h.now).start_why == f"{why}; {late}"
-    assert reason(h, number).startswith(f"may not start before 2023-11-15 08:00 UTC: {late}")
+    assert reason(h, number).startswith(
+        f"is not expected to start before 2023-11-15 08:00 UTC: {late}"
+    )
 
 
 def test_what_is_held_is_promised_nothing_and_at_no_risk(h: Harness) -> None:
@@ -271,7 +277,7 @@ def test_what_is_held_is_promised_nothing_and_at_no_risk(h: Harness) -> None:
     number = h.submit(job().gpus(8).runtime(1_800).deadline("2023-11-14T23:30"))
     run_to(h, 70)
     h.run(10)
-    assert reason(h, number).startswith("may not start before")
+    assert reason(h, number).startswith("is not expected to start before")
     h.do(Hold(only(number)))
     h.run(2)
     assert reason(h, number).startswith("held")
@@ -300,8 +306,8 @@ def test_what_runs_too_slowly_for_its_deadline_says_so(h: Harness) -> None:
     for percent in range(8):
         task.metrics["progress"] = percent / 100
         h.run(120)
-    assert "going by how far it is, it runs until 2023-11-15 01:3" in reason(h, number)
-    assert "too late for its deadline, 2023-11-14 23:30 UTC" in reason(h, number)
+    assert "by its reported progress it will run until 2023-11-15 01:3" in reason(h, number)
+    assert "too late for its deadline (2023-11-14 23:30 UTC)" in reason(h, number)
     assert [event.job for event in h.events("deadline_at_risk")] == [number]
     for percent in range(20, 80, 10):
         task.metrics["progress"] = percent / 100
@@ -325,7 +331,7 @@ def test_a_steady_pace_is_held_against_another_deadline(h: Harness) -> None:
         h.do(Update(only(number), {"deadline": deadline}))
         h.run(2)
         said = deadline.replace("T", " ")
-        assert f"too late for its deadline, {said} UTC" in reason(h, number)
+        assert f"too late for its deadline ({said} UTC)" in reason(h, number)
         h.do(Update(only(number), {"deadline": "2023-11-15T02:30"}))
         h.run(2)
     for deadline in ("2023-11-14T23:30", "none"):
@@ -373,18 +379,18 @@ def pause(h: Harness, number: JobId) -> None:
 def test_what_is_paused_says_that_it_will_be_late_by_what_it_takes_from_now(h: Harness) -> None:
     number = h.submit(job().deadline("2023-11-14T23:30"))
     does(h, number, range(8))
-    assert "far it is, it runs until 2023-11-15 01:3" in reason(h, number)
+    assert "reported progress it will run until 2023-11-15 01:3" in reason(h, number)
     pause(h, number)
     run_for(h, 1_200)
-    late = "even if it went on now it would run until 2023-11-15 01:5"
-    assert reason(h, number).startswith(f"going by how far it is, {late}")
+    late = "it would run until 2023-11-15 01:5"
+    assert reason(h, number).startswith(f"by its reported progress {late}")
     assert reason(h, number).endswith(
-        "2023-11-14 23:30 UTC; the floors of all running work do not fit the lowered budget"
+        "(2023-11-14 23:30 UTC); the minimum caps of running tasks exceed the lowered budget"
     )
     h.do(Restore(None))
     h.run(20)
     assert h.state_of(number) == "RUNNING"
-    assert "far it is, it runs until 2023-11-15 01:5" in reason(h, number)
+    assert "reported progress it will run until 2023-11-15 01:5" in reason(h, number)
     assert len(h.events("deadline_at_risk")) == 1
 
 
@@ -395,7 +401,7 @@ def test_a_pause_that_lasts_too_long_for_its_deadline_is_told_while_it_lasts(h: 
     run_for(h, 600)
     assert "deadline" not in reason(h, number)
     run_for(h, 1_200)
-    assert "even if it went on now it would run until 2023-11-15 02:0" in reason(h, number)
+    assert "it would run until 2023-11-15 02:0" in reason(h, number)
     (told,) = h.events("deadline_at_risk")
     assert told.job == number
     h.do(Restore(None))
@@ -409,11 +415,11 @@ def test_what_runs_at_its_deadline_goes_on_and_says_so(h: Harness) -> None:
     number = h.submit(job().deadline("2023-11-14T22:14:00"))
     run_to(h, 41)
     assert h.state_of(number) == "RUNNING"
-    assert reason(h, number) == "its deadline, 2023-11-14 22:14 UTC, has passed"
+    assert reason(h, number) == "its deadline (2023-11-14 22:14 UTC) has passed"
     assert len(h.events("deadline_missed")) == 1
     answer = h.ask(Requeue(only(number), token="now"))
     assert isinstance(answer, Denied)
-    assert "would not start again: deadline" in answer.reason
+    assert "could not start again: deadline" in answer.reason
     h.restart_scheduler()
     h.join()
     h.run(2)
@@ -477,11 +483,11 @@ def test_windows_and_deadlines_can_be_changed(h: Harness) -> None:
     number = h.submit(job().gpus(8).start_only("Sun").runtime(60).deadline("2023-12-24T18:00"))
     answer = h.ask(Update(only(number), {"deadline": "2023-11-18T12:00"}))
     assert isinstance(answer, Denied)
-    assert "its next window opens 2023-11-19 00:00 UTC" in answer.reason
+    assert "its next start window opens 2023-11-19 00:00 UTC" in answer.reason
     text = h.do(Update(only(number), {"start_only": (SOON,), "deadline": "2023-11-14T22:17"}))
     assert "start_only Sun → Tue 22:15-22:17" in text
     h.tick()
-    assert reason(h, number).startswith("waits for its window, which opens 2023-11-14 22:15")
+    assert reason(h, number).startswith("waits for its start window, which opens 2023-11-14 22:15")
     h.submit(job().gpus(8))
     run_to(h, 161)
     assert h.job(number).late

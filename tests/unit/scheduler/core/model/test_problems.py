@@ -59,7 +59,7 @@ def test_fifty_seconds_of_foreign_load_are_one_problem_and_two_events(h: Harness
     (began,), (ended,) = h.events(FOREIGN), h.events("foreign_load_over")
     assert len(h.disk.of(EventRecord)) == before + 2
     assert (began.actor, began.node, began.level) == ("a1", "a1", "warning")
-    assert "over after" in ended.text
+    assert "ended after" in ended.text
     (record,) = written(h)
     assert (record.subject, record.occurrences) == ("a1 GPU 3", 1)
     assert "149 W" in record.evidence, "the last figures are on record"

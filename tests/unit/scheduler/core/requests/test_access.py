@@ -41,7 +41,7 @@ def test_what_waits_in_a_queue_that_left_the_site_file_starts_in_no_other_unaske
     runs, waits = h.submit(job().queue("night").gpus(4)), h.submit(job().queue("night").gpus(4))
     with_site(h, queues=(Queue("day"),))
     assert h.state_of(runs) == "RUNNING"
-    said = "there is no queue night any more; name another one with `wattline update --queue`"
+    said = "the site file no longer has queue night; set another one with `wattline update --queue`"
     assert reason(h, waits) == said
     view = outlook(h.cluster.state, h.job(waits), h.now)
     assert (view.refusals[0].filter, view.start_why) == ("queue", f"unknown: {said}")
@@ -57,7 +57,9 @@ def test_what_is_paid_by_an_account_that_was_renamed_waits_for_its_new_name() ->
     with_site(h, accounts=(Account("lab"), Account("lang", "lab", quota=Quota(gpus=4))))
     for number in (waits, own):
         h.do(Release(only(number)))
-    said = "there is no account nlp any more; name another one with `wattline update --account`"
+    said = (
+        "the site file no longer has account nlp; set another one with `wattline update --account`"
+    )
     assert reason(h, waits) == said
     assert h.state_of(own) == "RUNNING", "a user's own account needs no name"
     h.do(Update(only(waits), {"account": "lang"}))
@@ -74,8 +76,8 @@ def test_what_its_user_may_not_use_any_more_starts_nothing_of_theirs(what: str) 
     with_site(h, **{ours: (kind(name, users=("bob", "cyd")),)})
     h.do(Release(only(waits)))
     assert reason(h, waits) == (
-        f"{what} {name} is for bob, cyd, and this is a job of ada; "
-        f"name another one with `wattline update --{what}`"
+        f"{what} {name} is for bob, cyd, not for ada; "
+        f"set another one with `wattline update --{what}`"
     )
     with_site(h, **{ours: (kind(name, users=("ada",)),)})
     assert h.state_of(waits) == "RUNNING"
@@ -101,13 +103,13 @@ def test_who_names_no_run_time_has_that_of_the_queue() -> None:
 @pytest.mark.parametrize(
     ("wanted", "said"),
     [
-        (job().runtime(7_200), "and this has 2h (--time); an operator may let it run longer"),
-        (job().service(1), "and a service runs until it is cancelled"),
+        (job().runtime(7_200), ", this job has 2h (--time); an operator can extend it"),
+        (job().service(1), "; a service runs until it is cancelled"),
     ],
 )
 def test_longer_than_its_queue_lets_jobs_run_is_refused(wanted: JobBuilder, said: str) -> None:
     told = short().refuse(wanted.queue("short"))
-    assert told == f"queue short lets jobs run 1h at most, {said}"
+    assert told == f"the maximum run time in queue short is 1h{said}"
 
 
 def test_its_user_may_not_let_it_run_longer_and_an_operator_may() -> None:
@@ -137,7 +139,7 @@ def test_who_moves_to_such_a_queue_gets_its_run_time() -> None:
 def test_where_nobody_has_an_account_of_their_own_jobs_name_one() -> None:
     accounts, rules = (Account("lab"), Account("bob")), FairShare(own_accounts=False)
     h = started(accounts=accounts, fair_share=rules)
-    said = "jobs of this site name the account that pays (--account); there are lab, bob"
+    said = "jobs must name an account (--account); there are lab, bob"
     assert h.refuse(job()) == said
     assert h.refuse(job().account("ada")).startswith("there is no account ada")
     for wanted, user in ((job().account("lab"), "ada"), (job(), "bob")):
@@ -149,7 +151,7 @@ def test_where_own_accounts_end_what_waits_in_one_is_moved() -> None:
     waits = h.submit(job().held())
     with_site(h, fair_share=FairShare(own_accounts=False))
     h.do(Release(only(waits)))
-    assert reason(h, waits).startswith("there is no account ada any more; name another one")
+    assert reason(h, waits).startswith("the site file no longer has account ada; set another one")
     h.do(Update(only(waits), {"account": "lab"}))
     h.run(2)
     assert h.state_of(waits) == "RUNNING"
@@ -171,11 +173,11 @@ def capped() -> Harness:
     [
         (
             job().priority(76),
-            "priority 76 exceeds the maximum of queue default (75, high); an operator may",
+            "priority 76 exceeds the maximum of queue default (75, high); an operator can",
         ),
         (
             job().account("vision").priority(61),
-            "priority 61 exceeds the maximum of account lab (60); an operator may raise it",
+            "priority 61 exceeds the maximum of account lab (60); an operator can raise it",
         ),
     ],
 )
@@ -198,7 +200,7 @@ def test_its_user_raises_a_job_up_to_the_limit_and_an_operator_above_it() -> Non
     assert isinstance(denied, Denied)
     assert denied.kind == "not_allowed"
     assert denied.reason.endswith(
-        "(75, high); an operator may raise it (wattline update --priority)"
+        "(75, high); an operator can raise it (wattline update --priority)"
     )
     assert isinstance(by_owner(h, number, priority="high"), Acted)
     h.do(Update(only(number), {"priority": "critical"}))
@@ -211,7 +213,7 @@ def test_its_user_raises_a_job_up_to_the_limit_and_an_operator_above_it() -> Non
 # --- where neither names a maximum ------------------------------------------------------------
 
 FOR_SUBMITTERS = (
-    "priority 90 exceeds the maximum for submitters (75, high); an operator may raise it "
+    "priority 90 exceeds the maximum for submitters (75, high); an operator can raise it "
     "(wattline update --priority)"
 )
 

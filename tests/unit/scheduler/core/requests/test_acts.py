@@ -122,7 +122,7 @@ def test_refused_acts_are_bounded_by_member_and_minute(h: Harness) -> None:
     h.run(61)
     (summary,) = (act for act in h.acts() if act.kind == "acts_refused")
     assert summary.actor == "mallory"
-    assert summary.text.startswith("490 more acts refused")
+    assert summary.text.startswith("490 more actions refused")
 
 
 def test_a_flood_of_telemetry_pushes_no_act_out(h: Harness) -> None:

@@ -63,7 +63,7 @@ def test_a_running_job_is_stopped_with_its_grace_and_runs_again(h: Harness) -> N
     number = h.submit(job().gpus(1).grace(7).retries(0))
     h.effects.clear()
     said = h.do(requeue(only(number)))
-    assert said == f"job {number} goes back to the queue"
+    assert said == f"job {number} is requeued"
     stops = [m for name in h.agents for m in h.told(name, StopTask)]
     assert [(m.grace_s, m.why) for m in stops if isinstance(m, StopTask)] == [
         (7, "requeued by ops")
@@ -198,7 +198,7 @@ def test_a_requeue_asked_twice_is_done_once(h: Harness) -> None:
 def test_a_held_job_waits_for_its_release_after_the_requeue(h: Harness) -> None:
     number = h.submit(job().gpus(1))
     h.do(Hold(only(number)))
-    assert "until it is released" in h.do(requeue(only(number)))
+    assert "held until released" in h.do(requeue(only(number)))
     assert h.state_of(number) == "HELD"
 
 
@@ -206,20 +206,20 @@ def test_what_is_not_requeued_says_why(h: Harness) -> None:
     done, waiting, cancelled = (h.submit(job().gpus(8)) for _ in range(3))
     end_one(h, done)
     assert refusal(h, requeue(only(done), "a")) == Denied(
-        "conflict", f"job {done} has completed; submit it again to run it once more"
+        "conflict", f"job {done} has completed; submit it again to repeat it"
     )
     held = h.submit(job().held())
-    text = f"job {held} is held; `wattline release` lets it start"
+    text = f"job {held} is held; release it with `wattline release`"
     assert refusal(h, requeue(only(held), "b")) == Denied("conflict", text)
     queued = h.submit(job().gpus(8).nodes(2))
-    text = f"job {queued} waits in the queue already"
+    text = f"job {queued} is already queued"
     assert refusal(h, requeue(only(queued), "q")) == Denied("conflict", text)
     h.cut_off.update(h.agents)
     h.ask(Cancel(only(cancelled)))
     text = f"job {cancelled} is being cancelled; requeue it once it has ended"
     assert refusal(h, requeue(only(cancelled), "c")) == Denied("conflict", text)
     acted(h, requeue(only(waiting), "d"))
-    text = f"job {waiting} is on its way back to the queue already"
+    text = f"job {waiting} is already being requeued"
     assert refusal(h, requeue(only(waiting), "e")) == Denied("conflict", text)
     assert refusal(h, requeue(only(waiting), "")).kind == "bad_request"
 
@@ -316,7 +316,7 @@ def test_indices_that_are_not_there_are_refused_with_those_that_are(h: Harness) 
     text = f"job {array} has no index 7; it has 0-3"
     assert refusal(h, Cancel(only(array, 0, 7))) == Denied("not_found", text)
     assert h.state_of(array) == "RUNNING"
-    text = f"job {plain} has no index 3: it is no array"
+    text = f"job {plain} has no index 3: it is not an array"
     assert refusal(h, Hold(only(plain, 3))) == Denied("not_found", text)
 
 
@@ -333,7 +333,7 @@ def test_ranges_do_what_can_be_done_and_tell_the_rest(h: Harness) -> None:
         (second + 1, "not_found"),
     ]
     assert [one.text for one in told.jobs] == [
-        f"job {first} has ended already: COMPLETED",
+        f"job {first} has already ended: COMPLETED",
         f"job {second} ended",
         f"there is no job {second + 1}",
     ]
@@ -365,9 +365,9 @@ def test_a_dry_run_changes_nothing(h: Harness) -> None:
     h.effects.clear()
     told = acted(h, Cancel(only(number), is_dry_run=True))
     assert told.is_dry_run
-    assert (told.jobs[0].text, told.jobs[0].tasks) == (f"job {number} would end", 3)
+    assert (told.jobs[0].text, told.jobs[0].tasks) == (f"job {number} would be cancelled", 3)
     told = acted(h, requeue(only(number), is_dry_run=True))
-    assert told.jobs[0].text == f"job {number} would go back to the queue"
+    assert told.jobs[0].text == f"job {number} would be requeued"
     kinds = (JobRecord, GangRecord)
     assert not [e for e in h.effects if isinstance(getattr(e, "record", None), kinds)]
     assert acted(h, requeue(only(number))).jobs[0].tasks == 3, "nor does it use up the token"
@@ -381,10 +381,10 @@ def test_users_filter_among_their_own(h: Harness) -> None:
     denied = refusal(h, Cancel(Selection(users=("ada",))), user="bob")
     assert denied == Denied(
         "not_allowed",
-        "only operators act on jobs of others, here of ada; bob has the role submitter",
+        "only operators act on jobs of other users (here: ada); bob has the role submitter",
     )
     denied = refusal(h, Cancel(only(other)), user="bob")
-    assert denied.reason == f"job {other} belongs to ada; only its owner or an operator may do that"
+    assert denied.reason == f"job {other} belongs to ada; only its owner or an operator may do this"
 
 
 def test_last_is_the_newest_of_whoever_asks(h: Harness) -> None:
@@ -393,7 +393,7 @@ def test_last_is_the_newest_of_whoever_asks(h: Harness) -> None:
     last = Selection(parse_jobs("last"))
     assert [one.job for one in acted(h, Cancel(last), user="ada").jobs] == [own]
     assert refusal(h, Cancel(last), user="eve") == Denied(
-        "not_found", "eve has submitted no job that is known here"
+        "not_found", "no job of eve is in memory; give its number"
     )
 
 
@@ -444,7 +444,7 @@ def test_a_child_that_its_parent_ended_is_requeued_after_it(h: Harness) -> None:
     denied = refusal(h, requeue(only(child), "a"))
     assert denied == Denied(
         "impossible",
-        f"job {parent} ended FAILED, and this job was to start only after its success",
+        f"job {parent} ended FAILED; this job requires its success (after_ok)",
     )
     h.do(requeue(Selection((*only(parent).jobs, *only(child).jobs)), "b"))
     assert (h.state_of(parent), h.state_of(child)) == ("RUNNING", "PENDING")

@@ -174,7 +174,7 @@ def test_labels_that_no_node_has_are_refused_before_any_was_heard(
     ib = site().rack("a", 2, labels={"fabric": "ib"})
     h = Harness(ib.rack("b", 1, labels={"fabric": "roce", "storage": "nvme"}).build())
     assert words in h.refuse(job().labels(**wanted))
-    assert "wants 3 nodes with fabric=ib; the site has 2" in h.refuse(
+    assert "requests 3 nodes with fabric=ib; the site has 2" in h.refuse(
         job().nodes(3).labels(fabric="ib")
     )
     assert h.state_of(h.submit(job().nodes(2).labels(fabric="ib"))) == "PENDING"
@@ -209,7 +209,7 @@ def test_a_gpu_sold_as_80_gb_is_not_said_to_have_80_gib() -> None:
     h.join()
     h.run(2)
     said = h.refuse(job().gpu_memory(80))
-    assert "wants GPUs with 80 GiB; the largest has 79.6 GiB" in said
+    assert "requests GPUs with 80 GiB; the largest has 79.6 GiB" in said
     h.submit(job().gpu_memory(79))
 
 
@@ -246,8 +246,8 @@ MALFORMED: list[tuple[JobBuilder, str]] = [
     (job().array(10_001), "1 to 10000"),
     (indices(2**63 - 1), "array index 9223372036854775807 is not from 0 to 10000000"),
     (indices(0, -1), "array index -1 is not from 0 to 10000000"),
-    (indices(3, 1), "array index 1 comes after 3; each goes up, none comes twice"),
-    (indices(3, 3), "array index 3 comes after 3"),
+    (indices(3, 1), "array index 1 follows 3; indices ascend, without duplicates"),
+    (indices(3, 3), "array index 3 follows 3"),
     (job().array(2, at_a_time=2**64 - 1), "at_a_time 18446744073709551615 is not from 0"),
     (job()._with(service=ServiceSpec(2)), "replicas are for services"),
     (job().runtime(-1), "negative"),

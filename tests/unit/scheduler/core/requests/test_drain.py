@@ -45,18 +45,18 @@ def test_a_drain_survives_a_restart(h: Harness) -> None:
 
 
 def test_the_answer_says_what_still_runs_and_for_how_long(h: Harness) -> None:
-    assert h.do(Drain(NodeId("b1"))) == "b1 is drained: nothing runs there"
+    assert h.do(Drain(NodeId("b1"))) == "b1 is drained"
     first = h.submit(job().gpus(6).runtime(3_600))
     name = h.gang(first).live[0].node
     said = h.do(Drain(name))
-    assert said == f"{name} is draining: 1 task still runs there, for 1h5s at most"
+    assert said == f"{name} is draining: 1 task still runs, for at most 1h5s"
     view = node_view(h.cluster.state, h.node(name), h.now)
     assert view.empty_by_unix_s == pytest.approx(h.now.unix_s + 3_605, abs=2)
     h.do(Undrain(name))
     h.do(Drain(NodeId("a2" if name == "a1" else "a1")))
     h.submit(job().gpus(1))
     said = h.do(Drain(name))
-    assert said == f"{name} is draining: 2 tasks still run there, not all with a run time limit"
+    assert said == f"{name} is draining: 2 tasks still run, some without a time limit"
     assert node_view(h.cluster.state, h.node(name), h.now).empty_by_unix_s is None
 
 
@@ -70,7 +70,7 @@ def test_when_the_last_task_left_is_told_once_and_kept(h: Harness) -> None:
     h.end_tasks()
     since = h.node(name).record.drained_unix_s
     assert since == pytest.approx(h.now.unix_s, abs=1)
-    text = f"{name} is drained: nothing runs there any more (new fan)"
+    text = f"{name} is drained: its last task has ended (new fan)"
     assert [event.text for event in h.events("node_drained")] == [text]
     h.restart_scheduler()
     h.join()
@@ -94,7 +94,7 @@ def test_now_sends_what_runs_there_back_to_the_queue_whole(h: Harness) -> None:
     names = {attempt.node for attempt in h.gang(gang).live}
     name, other = sorted(names)
     said = h.do(Drain(name, "hot", is_now=True))
-    assert said == f"{name} is draining: 1 task still runs there and is being stopped"
+    assert said == f"{name} is draining: 1 task still runs, being stopped"
     stops = [m for n in (name, other) for m in h.told(n, StopTask)]
     assert [(m.grace_s, m.why) for m in stops if isinstance(m, StopTask)] == [
         (9, f"{name} is drained: hot")

@@ -47,7 +47,7 @@ def test_what_an_operator_holds_only_operators_release(h: Harness, is_held_alrea
     h.restart_scheduler()
     h.join()
     told = by_owner(h, Release(only(number)))
-    assert told == f"job {number} is held by ops; only an operator may release it"
+    assert told == f"job {number} is held by ops; only operators may release it"
     assert not by_owner(h, Hold(only(number))), "which changes nothing"
     assert by_owner(h, Release(only(number)))
     h.do(Release(only(number)))

@@ -29,19 +29,19 @@ def test_what_ended_too_long_ago_says_that_it_is_not_kept(
         h.handle(ClientRequest(b"c", 9_999, UserName("ops"), "operator", act, {old: "CANCELLED"}))
         denied = h.replies[9_999]
         assert isinstance(denied, Denied)
-        kept = "only the newest 10000 jobs that ended are kept at hand"
-        assert denied.reason == f"job {old} ended CANCELLED, and {kept}: submit it again"
+        kept = "only the newest 10000 ended jobs can be changed"
+        assert denied.reason == f"job {old} ended CANCELLED; {kept}: submit it again"
 
 
 def test_a_number_that_a_recovery_left_out_is_not_taken_for_one_that_ended(h: Harness) -> None:
     h.cluster.state.next_job = JobId(5_000)
     first = h.submit(job().held())
     text = (
-        "there is no job 17 on record: a recovery from a backup went on with higher numbers; "
-        "submit again what was submitted after that backup"
+        "there is no job 17 on record: numbers below were skipped when a backup was restored; "
+        "submit again what was submitted after the backup"
     )
     assert h.ask(Cancel(only(JobId(17)))) == Denied("not_found", text)
-    assert h.refuse(job().after_ok(JobId(17))) == f"{text}; a job can wait only for jobs that exist"
+    assert h.refuse(job().after_ok(JobId(17))) == f"{text}; a job can depend only on existing jobs"
     never = h.ask(Cancel(only(JobId(first + 1))))
     assert never == Denied("not_found", f"there is no job {first + 1}")
 
@@ -65,5 +65,5 @@ def test_what_leaves_memory_by_a_request_is_still_there_for_the_rest_of_it(
     oldest = ended[0]
     which = Selection((Span(held, held), Span(oldest, oldest, ((0, 0),))))
     answer = h.ask(Cancel(which), user="ada", role="submitter")
-    assert f"job {oldest}[0] has ended already" in str(answer)
+    assert f"job {oldest}[0] has already ended" in str(answer)
     assert oldest not in h.cluster.state.work.jobs

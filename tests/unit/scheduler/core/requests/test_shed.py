@@ -183,7 +183,7 @@ def test_a_shed_for_a_time_ends_by_itself(h: Harness) -> None:
     assert h.cluster.state.domains.budget_mw(PDU) == 7_000_000
     h.run(2)
     assert h.cluster.state.domains.budget_mw(PDU) == 14_000_000
-    assert "its time is over" in h.events("budget_restored")[-1].text
+    assert "its time has ended" in h.events("budget_restored")[-1].text
 
 
 def test_what_is_left_of_its_time_survives_a_restart(h: Harness) -> None:
@@ -211,9 +211,9 @@ def test_a_shed_that_ended_while_the_scheduler_was_away_is_over(h: Harness) -> N
         (Shed(None), "either a share"),
         (Shed(None, fraction=0.1, by_mw=5), "either a share"),
         (Shed(None, fraction=1.5), "between 0 and 1"),
-        (Shed(None, by_mw=10**12), "cannot be shed"),
+        (Shed(None, by_mw=10**12), "cannot shed"),
         (Shed(None, fraction=0.1, for_s=-1), "duration must be between 0 and 31622400 s, not -1 s"),
-        (Restore(None), "not lowered"),
+        (Restore(None), "no shed of site"),
         (Restore(DomainId("x")), "no domain 'x'; the site has "),
     ],
 )
@@ -406,10 +406,10 @@ def test_only_controllers_put_limits_without_a_record_of_who(h: Harness) -> None
             Shed(None, fraction=0.1, release_s=123456789.0),
             "ramp must be between 0 and 86400 s, not 123456789 s",
         ),
-        (Shed(None, fraction=0.1, ramp_s=60, for_s=30), "would not be over"),
+        (Shed(None, fraction=0.1, ramp_s=60, for_s=30), "is longer than the shed"),
         (Restore(None, ramp_s=float("nan")), "ramp must be between 0 and 86400 s"),
-        (Shed(None, by_mw=-1), "cannot be shed"),
-        (Shed(None, fraction=0.1, by_mw=-1), "give either"),
+        (Shed(None, by_mw=-1), "cannot shed"),
+        (Shed(None, fraction=0.1, by_mw=-1), "specify either"),
     ],
 )
 def test_a_bad_shed_says_what_would_be_right(

@@ -93,8 +93,8 @@ def test_what_the_site_no_longer_has_room_for_may_still_be_changed_otherwise(h: 
     assert update(h, runs, runtime="2h") == f"job {runs}: runtime none → 2h"
     assert update(h, runs, retries=2) == f"job {runs}: retries none → 2"
     denied = refusal(h, waits, gpus_per_node=6)
-    never = "wants 6 GPUs, and the quota of queue night is 4 GPUs at a time"
-    assert denied.reason == f"job {waits} would never start: {never}"
+    never = "requests 6 GPUs, the quota of queue night is 4 GPUs at a time"
+    assert denied.reason == f"job {waits} could never start: {never}"
     assert update(h, waits, gpus_per_node=4)
 
 
@@ -102,7 +102,7 @@ def test_a_deadline_that_running_work_cannot_meet_is_refused_in_true_words(h: Ha
     runs = h.submit(job().gpus(8).runtime(7_200))
     soon = datetime.fromtimestamp(h.now.unix_s + 3_600, UTC)
     denied = refusal(h, runs, deadline=soon.strftime("%Y-%m-%dT%H:%M"))
-    assert denied.reason.startswith(f"job {runs} would not start again: cannot be done by its")
+    assert denied.reason.startswith(f"job {runs} could not start again: cannot end by its")
 
 
 def test_a_change_is_in_the_audit_log(h: Harness) -> None:
@@ -165,7 +165,7 @@ def test_what_running_work_holds_changes_only_while_it_waits(h: Harness) -> None
     number = h.submit(job().gpus(8))
     assert refusal(h, number, gpus=4) == Denied(
         "conflict",
-        f"job {number} runs, and --gpus can change only while none of it does: "
+        f"job {number} runs; --gpus can change only while it does not run: "
         "hold it, requeue it, update it, release it",
     )
     h.do(Hold(only(number)))
@@ -180,7 +180,7 @@ def test_nodes_change_only_before_the_first_try(h: Harness) -> None:
     h.do(Hold(only(tried)))
     h.do(Requeue(only(tried), "t"))
     denied = refusal(h, tried, nodes=2)
-    text = f"job {tried} has been tried with its nodes; to change --nodes submit it again"
+    text = f"job {tried} was started with its nodes; to change --nodes submit it again"
     assert denied == Denied("conflict", text)
     update(h, fresh, nodes=2)
     h.do(Release(only(fresh)))
@@ -192,7 +192,7 @@ def test_what_could_never_start_is_refused_with_what_would_fit(h: Harness) -> No
     denied = refusal(h, number, gpus=9)
     assert denied.kind == "impossible"
     assert denied.reason == (
-        f"job {number} would never start: wants 9 GPUs per node; no node has more than 8 that suit"
+        f"job {number} could never start: requests 9 GPUs per node; no node has more than 8"
     )
     assert h.job(number).spec.resources.gpus_per_node == 8
 
@@ -209,7 +209,7 @@ def test_a_value_that_makes_no_sense_is_refused_with_its_flag(h: Harness) -> Non
 def test_a_completed_job_stays_as_it_was(h: Harness) -> None:
     number = h.submit(job())
     h.end_tasks()
-    text = f"job {number} has ended already: COMPLETED"
+    text = f"job {number} has already ended: COMPLETED"
     assert refusal(h, number, priority="low") == Denied("conflict", text)
 
 
@@ -218,7 +218,7 @@ def test_a_failed_job_changes_before_it_is_requeued_but_not_who_paid(h: Harness)
     h.end_tasks(1)
     assert h.state_of(number) == "FAILED"
     denied = refusal(h, number, account="vision")
-    said = f"job {number} has ended, and what it used is on record; requeue it, then --account"
+    said = f"job {number} has ended and its use is on record; requeue it, then --account"
     assert denied == Denied("conflict", said)
     update(h, number, gpus=4, priority="high")
     h.restart_scheduler()
@@ -234,7 +234,7 @@ def test_an_index_has_no_specification_of_its_own(h: Harness) -> None:
     answer = h.ask(Update(only(number, 1), {"priority": "low"}))
     assert answer == Denied(
         "bad_request",
-        f"an update is of a whole job: all indices of job {number} share one specification",
+        f"update changes whole jobs: all indices of job {number} share one specification",
     )
 
 
@@ -254,7 +254,7 @@ def test_the_same_again_says_so_and_a_dry_run_changes_nothing(h: Harness) -> Non
     assert isinstance(answer, Acted)
     assert answer.jobs[0].text == f"job {number} would be changed"
     assert h.job(number).spec.priority == 50
-    assert update(h, number, priority="normal") == f"job {number} is that way already"
+    assert update(h, number, priority="normal") == f"job {number} has these values already"
 
 
 def test_an_array_is_throttled_while_it_runs(h: Harness) -> None:
@@ -280,7 +280,7 @@ def test_no_job_takes_longer_to_stop_than_the_site_allows() -> None:
     """Who sends it away waits for that."""
     h = Harness(site().rack("a", 1).times(max_grace_s=600.0).build())
     h.join()
-    said = "recovery.grace is 10m1s, and jobs of this site have 10m to stop at most"
+    said = "recovery.grace is 10m1s, the site's maximum is 10m (max_grace)"
     denied = h.ask(Submit(job().grace(601.0).build(), "long"))
     assert denied == Denied("bad_request", said)
     number = h.submit(job().grace(600.0))

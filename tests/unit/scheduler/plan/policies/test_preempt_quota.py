@@ -194,7 +194,7 @@ def test_nobody_else_goes_for_who_waits_already_and_nobody_takes_what_it_waits_f
     assert "to end in the quota of queue night" in result.waits[JobId(1)]
     assert result.waits[JobId(2)] == (
         "quota of queue night reached: 8 GPUs at a time, 8 GPUs in use, "
-        "8 GPUs reserved for others, it requests 1 GPU; free when others of it end"
+        "8 GPUs reserved for others, it requests 1 GPU; available when other jobs of the quota end"
     )
 
 

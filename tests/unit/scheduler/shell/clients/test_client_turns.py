@@ -183,7 +183,7 @@ def test_more_long_work_than_may_wait_is_refused(
     assert not any(scene.works("ada", ask, parts=1) for ask in (1, 2))
     (refused,) = scene.works("ada", 3, parts=1)
     assert isinstance(refused, Reply)
-    text = "2 questions of ada wait for their answers; try again"
+    text = "2 queries of ada are unanswered; retry later"
     assert (refused.ask, refused.answer) == (3, Denied("busy", text))
     assert not scene.works("bob", 4, parts=1)
     assert sorted(reply.ask for reply in scene.all_told()) == [1, 2, 4]
