@@ -42,8 +42,8 @@ def requeue(h: Harness, number: JobId, user: str) -> Acted | Denied:
 
 TAKEN_KIND = "service_name_taken"
 TAKEN = (
-    "service name echo belongs to ada (job 1); choose another name (--name); users that share a name "
-    'are listed in the site file ([[service]] name = "echo")'
+    "service name echo belongs to ada (job 1); choose another name (--name); users that share a "
+    'name are listed in the site file ([[service]] name = "echo")'
 )
 
 
