@@ -2,9 +2,12 @@
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
 
 from wattline_agent.core.durable import AgentState, LeaseOnFile
-from wattline_agent.core.effects import Effect, Note
+from wattline_agent.core.effects import Effect, Note, SaveState
 from wattline_agent.core.link.outage import Outage
 from wattline_agent.core.ports import HostReading
 from wattline_agent.core.power.capper import NodeTerms
@@ -183,6 +186,11 @@ class NodeState:
     def emit(self, *effects: Effect) -> None:
         """Add effects, in order."""
         self.out.extend(effects)
+
+    def change_file(self, **changes: Any) -> None:
+        """Replace fields of the state on disk, and save it."""
+        self.file = msgspec.structs.replace(self.file, **changes)
+        self.emit(SaveState(self.file))
 
     def note(self, event: str, text: str) -> None:
         """Add a log entry."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 import msgspec
 
 from wattline_agent.core.durable import AgentState, UsageState
-from wattline_agent.core.effects import LockClocks, RestoreCaps, SaveState, SaveUsage, Send
+from wattline_agent.core.effects import LockClocks, RestoreCaps, SaveUsage, Send
 from wattline_agent.core.events import DriverReloaded, Started
 from wattline_agent.core.link import telemetry
 from wattline_agent.core.model import NodeState
@@ -46,10 +46,7 @@ def started(state: NodeState, event: Started, usage: UsageState | None, now: Now
         state.note("caps_adopted", f"limits in force fit the lease of {power_text(state.adopt_mw)}")
     else:
         _floor(state, event, now)
-    state.file = msgspec.structs.replace(
-        state.file, boot_id=event.boot_id, driver_instance=event.driver_instance
-    )
-    state.emit(SaveState(state.file))
+    state.change_file(boot_id=event.boot_id, driver_instance=event.driver_instance)
 
 
 def _gpu(state: NodeState, info: DeviceInfo, now: Now) -> Gpu:
@@ -74,8 +71,7 @@ def save_ceilings(state: NodeState) -> None:
     """Save BMC limits: after the next write the readings no longer show them."""
     ceilings = {g.info.uuid: g.ceiling_mw for g in state.gpus if g.ceiling_mw is not None}
     if ceilings != state.file.ceiling_mw:
-        state.file = msgspec.structs.replace(state.file, ceiling_mw=ceilings)
-        state.emit(SaveState(state.file))
+        state.change_file(ceiling_mw=ceilings)
 
 
 def _find_locks(state: NodeState, event: Started) -> None:
@@ -166,10 +162,7 @@ def driver_reloaded(state: NodeState, event: DriverReloaded, now: Now) -> None:
     state.caps.is_waiting = state.is_locking = False
     if not state.facts.is_observe:
         steer.apply_floors(state, now)
-    state.file = msgspec.structs.replace(
-        state.file, driver_instance=event.driver_instance, locked_mhz={}
-    )
-    state.emit(SaveState(state.file))
+    state.change_file(driver_instance=event.driver_instance, locked_mhz={})
 
 
 def _are_only_divided(state: NodeState, event: DriverReloaded) -> bool:

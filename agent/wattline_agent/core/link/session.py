@@ -2,10 +2,8 @@
 
 from hashlib import sha256
 
-import msgspec
-
 from wattline_agent.core.durable import TermsOnFile
-from wattline_agent.core.effects import ReadSpool, RenewTaskLeases, SaveState, Send, Spool
+from wattline_agent.core.effects import ReadSpool, RenewTaskLeases, Send, Spool
 from wattline_agent.core.link.report import gpu_infos, is_cappable, problems
 from wattline_agent.core.model import MAX_BEATS_OUT, Greeting, Member, NodeState, Standpoint
 from wattline_agent.core.power.gpus import Gpu
@@ -179,14 +177,12 @@ def _fence(state: NodeState, welcome: Welcome) -> str:
 
 
 def _begin(state: NodeState, welcome: Welcome, greeting: Greeting, now: Now) -> None:
-    state.file = msgspec.structs.replace(
-        state.file,
+    state.change_file(
         epoch=welcome.epoch,
         instance=welcome.instance,
         incarnation=welcome.incarnation,
         terms=_terms(welcome),
     )
-    state.emit(SaveState(state.file))
     session = state.session
     session.member = Member(welcome, now.mono_s, greeting.reported)
     session.greeting, session.hello_due_s, session.tries = None, None, 0

@@ -1,8 +1,6 @@
 """Samples in, beats out; learned values, and roll-ups during outages."""
 
-import msgspec
-
-from wattline_agent.core.effects import SaveState, SaveUsage, Send, Spool
+from wattline_agent.core.effects import SaveUsage, Send, Spool
 from wattline_agent.core.events import Sampled
 from wattline_agent.core.link import session
 from wattline_agent.core.link.outage import Increment
@@ -98,10 +96,7 @@ def _learn(state: NodeState, busy: set[GpuIndex], now: Now) -> None:
             text = f"drew {seen / 10 - 100:g} % above its cap; counted from now on"
             incident(state, "cap_overshoot", gpu.subject, text, now)
     if idle_mw != state.file.idle_mw or overshoot != state.file.overshoot_permille:
-        state.file = msgspec.structs.replace(
-            state.file, idle_mw=idle_mw, overshoot_permille=overshoot
-        )
-        state.emit(SaveState(state.file))
+        state.change_file(idle_mw=idle_mw, overshoot_permille=overshoot)
 
 
 def incident(state: NodeState, kind: str, subject: str, text: str, now: Now) -> None:

@@ -10,7 +10,7 @@ acknowledged late if tasks end or freeze.
 import msgspec
 
 from wattline_agent.core.durable import LeaseOnFile
-from wattline_agent.core.effects import SaveState, Send
+from wattline_agent.core.effects import Send
 from wattline_agent.core.model import NodeState, Pending
 from wattline_agent.core.power import capper, held_watts
 from wattline_protocol.ids import Now
@@ -42,8 +42,7 @@ def enter_into_force(state: NodeState) -> None:
     assert state.pending is not None, "only a pending lease enters into force"  # noqa: S101 - I8
     lease = state.pending.lease
     on_file = LeaseOnFile(lease.epoch, lease.incarnation, lease.seq, lease.lease_mw, lease.caps_mw)
-    state.file = msgspec.structs.replace(state.file, lease=on_file)
-    state.emit(SaveState(state.file))
+    state.change_file(lease=on_file)
     state.pending = None
     state.is_acked = False
 

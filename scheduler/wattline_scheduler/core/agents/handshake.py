@@ -1,7 +1,5 @@
 """Handshake: Hello → Welcome (issues the incarnation) → Adopted (caps read back) (I8, I9)."""
 
-import msgspec
-
 from wattline_protocol.ids import Now
 from wattline_protocol.site.run_as import may_be_root
 from wattline_protocol.text.wording import counted, power_text
@@ -87,8 +85,8 @@ def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
     check_hello(state, node, hello, now)
     was_off, before = node.record.is_off, _hardware(node)
     incarnation = nodes.next_incarnation(node.record.incarnation, hello.incarnation_seen)
-    node.record = msgspec.structs.replace(
-        node.record,
+    state.journal.change(
+        node,
         incarnation=incarnation,
         boot_id=hello.boot_id,
         hostname=hello.hostname,
@@ -99,7 +97,6 @@ def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
         is_observe=hello.observe,
         is_simulated=hello.simulated,
     )
-    state.journal.save(node.record)
     void_attempt(state, node, "its agent has connected", now)
     command_outbox.drop_all(node)
     node.nonces.append(hello.nonce)
@@ -146,8 +143,7 @@ def _report_frequent_hellos(state: State, node: NodeNow, now: Now) -> None:
 
 def end_off(state: State, node: NodeNow, now: Now) -> None:
     """Ends the off state of a node that is heard: it counts in full at once (I3)."""
-    node.record = msgspec.structs.replace(node.record, is_off=False, off_reason="")
-    state.journal.save(node.record)
+    state.journal.change(node, is_off=False, off_reason="")
     state.journal.save(state.books.declare_on(node.id))
     node.outdate()
     cause = f"{node.id} was declared off but its agent reports"
@@ -230,8 +226,7 @@ def heard(state: State, node: NodeNow, now: Now) -> None:
     """Notes a valid message of the current incarnation."""
     node.heard_at = now.mono_s
     if node.record.is_spared:
-        node.record = msgspec.structs.replace(node.record, is_spared=False)
-        state.journal.save(node.record)
+        state.journal.change(node, is_spared=False)
     end(state, "node_silent", node.id, now, f"{node.id} reports again")
     if not node.is_silent:
         return

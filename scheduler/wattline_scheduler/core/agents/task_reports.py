@@ -207,10 +207,7 @@ def _add_usage(state: State, attempt: Attempt, report: TaskReport, now: Now) -> 
         job, more = attempt.gang.job, less(usage, attempt.record.usage)
         job.spent = add_usage((job.spent, more))
         note_end(state, attempt, more, now)
-        attempt.record = msgspec.structs.replace(
-            attempt.record, usage=usage, metrics=report.metrics, exit=report.exit
-        )
-        state.journal.save(attempt.record)
+        state.journal.change(attempt, usage=usage, metrics=report.metrics, exit=report.exit)
 
 
 def reconcile(state: State, node: NodeNow, reports: tuple[TaskReport, ...], now: Now) -> None:

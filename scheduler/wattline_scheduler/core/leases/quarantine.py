@@ -7,8 +7,6 @@ lease, and the domains around it grow again. Running tasks are tracked as before
 recorded, and only an operator ends it (`wattline node readmit`).
 """
 
-import msgspec
-
 from wattline_protocol.ids import NodeId, Now, UserName
 from wattline_protocol.wire.client_messages import Answer, Denied, Done, Readmit
 from wattline_scheduler.core.leases.overruns import note_overruns
@@ -64,8 +62,7 @@ def _are_others_known(state: State, name: NodeId) -> bool:
 
 def _quarantine(state: State, node: NodeNow, why: str, now: Now) -> None:
     state.contradicted.pop(node.id, None)
-    node.record = msgspec.structs.replace(node.record, is_quarantined=True, quarantine_reason=why)
-    state.journal.save(node.record)
+    state.journal.change(node, is_quarantined=True, quarantine_reason=why)
     state.journal.save(state.books.distrust(node.id))
     node.outdate()
     text = (
@@ -82,8 +79,7 @@ def readmit(state: State, node: NodeNow, user: UserName, request: Readmit, now: 
     """Ends the quarantine at an operator's request; the node counts in full until its Hello."""
     if not node.record.is_quarantined:
         return Denied("conflict", f"{node.id} is not quarantined (state: {node.state})")
-    node.record = msgspec.structs.replace(node.record, is_quarantined=False, quarantine_reason="")
-    state.journal.save(node.record)
+    state.journal.change(node, is_quarantined=False, quarantine_reason="")
     node.contradicted_at.clear()
     node.rehello_at = None
     node.outdate()

@@ -62,15 +62,14 @@ def close(
     ended_unix_s = end.ended_unix_s if end is not None and end.ended_unix_s else now.unix_s
     began_unix_s = attempt.record.started_unix_s or attempt.record.placed_unix_s
     report = attempt.report
-    attempt.record = msgspec.structs.replace(
-        attempt.record,
+    state.journal.change(
+        attempt,
         state=outcome,
         ended_unix_s=within(ended_unix_s, began_unix_s, now),
         usage=attempt.usage,
         metrics=report.metrics if report is not None else attempt.record.metrics,
         exit=end,
     )
-    state.journal.save(attempt.record)
     del state.work.live[ref]
     attempt.gang.live.remove(attempt)
     attempt.gang.past.append(attempt)

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable
 
-import msgspec
-
 from wattline_protocol.ids import Now
 from wattline_protocol.text.wording import named
 from wattline_protocol.views.site_views import EventLevel, JobState
@@ -167,13 +165,12 @@ def refresh(state: State, job: Job, now: Now) -> None:
     if new == job.record.state:
         return
     is_over = job.is_ended
-    job.record = msgspec.structs.replace(
-        job.record,
+    state.journal.change(
+        job,
         state=new,
         reason=reason_of(job, new)[:MAX_REASON_CHARS],
         ended_unix_s=now.unix_s if is_over else None,
     )
-    state.journal.save(job.record)
     if is_over:
         _report_end(state, job, now)
         state.work.ended(job)

@@ -9,8 +9,6 @@ deadline, or never starts in its reservation. Its earliest start: `earliest_star
 import math
 from collections.abc import Iterable
 
-import msgspec
-
 from wattline_protocol.ids import JobId, Now, UnixTime
 from wattline_scheduler.core.admission.earliest_start import (
     cannot_be_met,
@@ -84,8 +82,7 @@ def _report_risk(state: State, job: Job, now: Now) -> None:
     """Reported once, also across restarts."""
     if job.record.is_risk_reported:
         return
-    job.record = msgspec.structs.replace(job.record, is_risk_reported=True)
-    state.journal.save(job.record)
+    state.journal.change(job, is_risk_reported=True)
     text = f"{job.spec.name!r} {job.at_risk}"
     state.journal.note("deadline_at_risk", text, now, job=job.id, level="warning")
 
@@ -148,8 +145,7 @@ def _report_late(state: State, job: Job, now: Now) -> None:
     """Reported once, also across restarts."""
     if job.record.is_late:
         return
-    job.record = msgspec.structs.replace(job.record, is_late=True)
-    state.journal.save(job.record)
+    state.journal.change(job, is_late=True)
     text = f"{job.spec.name!r}: {job.late}"
     state.journal.note("deadline_missed", text, now, job=job.id, level="warning")
 

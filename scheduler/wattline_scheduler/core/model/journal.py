@@ -7,6 +7,7 @@ counted and summarized in one event.
 """
 
 from collections import deque
+from typing import Any, Protocol, TypeVar
 
 from wattline_protocol.ids import JobId, NodeId, Now
 from wattline_protocol.views.site_views import EventLevel, EventView
@@ -38,6 +39,14 @@ REFUSED_ACTS = 10
 ACT_CHARS = 1_000
 """Maximum length of the text of an action."""
 
+R = TypeVar("R", bound=Record)
+
+
+class Recorded(Protocol[R]):
+    """What has a durable record."""
+
+    record: R
+
 
 class Journal:
     """Collects the effects of one call of `handle`."""
@@ -64,6 +73,10 @@ class Journal:
     def save(self, record: Record) -> None:
         """Saves a record, durable before any later message or answer."""
         self._effects.append(Save(record))
+
+    def change(self, of: Recorded[R], **changes: Any) -> None:
+        """Replaces fields of the record of a job, an attempt or a node, and saves it."""
+        self.change(of, **changes)
 
     def send(self, node: NodeId, message: ToAgent) -> None:
         self._effects.append(Send(node, message))

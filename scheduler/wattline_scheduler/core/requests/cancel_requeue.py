@@ -120,8 +120,7 @@ def _cancel(state: State, planned: PlannedAction, user: UserName, now: Now) -> s
     """Ends pending gangs at once; stops the others with the job's grace period."""
     job, reason = planned.job, f"cancelled by {user}"
     if planned.is_whole:
-        job.record = msgspec.structs.replace(job.record, cancelled_by=user, is_held=False)
-        state.journal.save(job.record)
+        state.journal.change(job, cancelled_by=user, is_held=False)
     end_gangs(state, planned.gangs, "cancelled", reason, now)
     if not job.is_ended:
         refresh(state, job, now)

@@ -94,8 +94,7 @@ def _release(state: State, planned: PlannedAction, user: UserName, now: Now) -> 
 
 
 def _set_held(state: State, job: Job, *, is_held: bool) -> None:
-    job.record = msgspec.structs.replace(job.record, is_held=is_held)
-    state.journal.save(job.record)
+    state.journal.change(job, is_held=is_held)
     _refresh(state, job)
     state.work.requeue(job)
 
@@ -107,5 +106,4 @@ def _hold_gang(state: State, gang: Gang, now: Now, *, is_held: bool) -> None:
 
 def _refresh(state: State, job: Job) -> None:
     shown = derive(job)
-    job.record = msgspec.structs.replace(job.record, state=shown, reason=reason_of(job, shown))
-    state.journal.save(job.record)
+    state.journal.change(job, state=shown, reason=reason_of(job, shown))

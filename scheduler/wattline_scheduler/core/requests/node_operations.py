@@ -31,8 +31,7 @@ def drain(state: State, node: NodeNow, user: UserName, request: Drain, now: Now)
     """
     before = node.record.drain_reason if node.record.is_draining else ""
     reason = request.reason or before or f"drained by {user}"
-    node.record = msgspec.structs.replace(node.record, is_draining=True, drain_reason=reason)
-    state.journal.save(node.record)
+    state.journal.change(node, is_draining=True, drain_reason=reason)
     node.outdate_offer()
     text = f"{node.id} is draining: {node.record.drain_reason}"
     state.journal.act("node_draining", text, now, actor=user, node=node.id)
@@ -63,10 +62,7 @@ def undrain(state: State, node: NodeNow, user: UserName, request: Undrain, now: 
     del request
     if not node.record.is_draining:
         return Denied("conflict", f"{node.id} is not drained (state: {node.state})")
-    node.record = msgspec.structs.replace(
-        node.record, is_draining=False, drain_reason="", drained_unix_s=None
-    )
-    state.journal.save(node.record)
+    state.journal.change(node, is_draining=False, drain_reason="", drained_unix_s=None)
     node.outdate_offer()
     text = f"{node.id} accepts tasks again"
     state.journal.act("node_undrained", text, now, actor=user, node=node.id)
@@ -102,8 +98,7 @@ def declare_on(state: State, node: NodeNow, user: UserName, request: DeclareOn, 
     del request
     fencing.void_attempt(state, node, f"{user} is about to switch it on", now)
     if not node.record.is_off and not node.is_reachable and node.site.out_of_band is not None:
-        node.record = msgspec.structs.replace(node.record, is_spared=True)
-        state.journal.save(node.record)
+        state.journal.change(node, is_spared=True)
         text = f"{node.id} is not off; it is not switched off out of band before it reports"
         state.journal.act("node_spared", text, now, actor=user, node=node.id)
         return Done(text)
