@@ -9,6 +9,8 @@ counted and summarized in one event.
 from collections import deque
 from typing import Any, Protocol, TypeVar
 
+import msgspec
+
 from wattline_protocol.ids import JobId, NodeId, Now
 from wattline_protocol.views.site_views import EventLevel, EventView
 from wattline_protocol.wire.agent_messages import ToAgent
@@ -76,7 +78,8 @@ class Journal:
 
     def change(self, of: Recorded[R], **changes: Any) -> None:
         """Replaces fields of the record of a job, an attempt or a node, and saves it."""
-        self.change(of, **changes)
+        of.record = msgspec.structs.replace(of.record, **changes)
+        self.save(of.record)
 
     def send(self, node: NodeId, message: ToAgent) -> None:
         self._effects.append(Send(node, message))
