@@ -63,9 +63,8 @@ def snapshot_of(
     return replace(seen, reservations=reserved(state, now))
 
 
-def offer_of(state: State, node: NodeNow, now: Now, before: NodeOffer | None = None) -> NodeOffer:
-    """Current offer of a node. `before`: an offer that differs only in attempts removed since; its
-    unaffected fields are reused."""
+def offer_of(state: State, node: NodeNow, now: Now) -> NodeOffer:
+    """Current offer of a node."""
     usable = [
         gpu
         for gpu in node.gpus.values()
@@ -76,10 +75,8 @@ def offer_of(state: State, node: NodeNow, now: Now, before: NodeOffer | None = N
     return NodeOffer(
         node=node.id,
         rack=node.site.rack,
-        closed=_closed(state, node) if before is None else before.closed,
-        gpus=tuple(device for gpu in usable for device in devices(gpu))
-        if before is None
-        else before.gpus,
+        closed=_closed(state, node),
+        gpus=tuple(device for gpu in usable for device in devices(gpu)),
         free=free,
         parts=tuple(
             Part(gpu, node.free_milli(gpu.index), booked_mw(state, node, gpu))
@@ -95,9 +92,9 @@ def offer_of(state: State, node: NodeNow, now: Now, before: NodeOffer | None = N
         kept=booking_of(state, node),
         in_use=tuple(f"GPU {index} {in_use(node, index)}" for index in sorted(node.foreign)),
         least_priority=min(map(_priority, node.attempts.values()), default=PRIORITY_LEVELS),
-        labels=frozenset(node.site.labels.items()) if before is None else before.labels,
-        ends=ends(state.work.runtime_bounds, node, now) if before is None else before.ends,
-        endless=endless(node) if before is None else before.endless,
+        labels=frozenset(node.site.labels.items()),
+        ends=ends(state.work.runtime_bounds, node, now),
+        endless=endless(node),
         warmth=sum(node.warmth.get(gpu_of(one.index), 0) for one in free) // max(1, len(free)),
     )
 

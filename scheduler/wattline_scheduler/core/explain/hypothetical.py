@@ -1,28 +1,29 @@
-"""Placement trials on hypothetical snapshots, with some of the running gangs removed.
+"""The planner's placement trial with some of the running gangs removed.
 
 Each trial walks over all nodes, so that the number of trials in one explain query is bounded and
-other requests do not wait long. Snapshots are cached for the query (`hypothetical_cache`).
+other requests do not wait long. All trials of a query start from one snapshot.
 """
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 
-from wattline_protocol.ids import JobId, NodeId, Now
+from wattline_protocol.ids import JobId, NodeId, Now, UnixTime
 from wattline_scheduler.core.admission.planner_view import snapshot
 from wattline_scheduler.core.admission.reservations import reserved
-from wattline_scheduler.core.explain.hypothetical_cache import HypotheticalCache
 from wattline_scheduler.core.lifecycle.preemption import claimed, running_gangs
 from wattline_scheduler.core.model.devices import held_devices
 from wattline_scheduler.core.model.jobs.job import Attempt, Gang
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.plan.cycle import PATIENCE_S, plan_in_parts
+from wattline_scheduler.plan.model.device_classes import gpu_of
 from wattline_scheduler.plan.model.reserved_nodes import ANY_STAY, MARGIN_S, Reservations, Stay
 from wattline_scheduler.plan.model.shape import Shape, Waiting
-from wattline_scheduler.plan.model.snapshot import Placement
+from wattline_scheduler.plan.model.snapshot import Placement, QuotaRoom, Snapshot, TaskAllocation
 from wattline_scheduler.plan.policies.backfill import Promise, promise
 from wattline_scheduler.plan.policies.claims import NEVER
 from wattline_scheduler.plan.policies.preempt_quota import Wanted, choose_with_quotas
@@ -31,6 +32,7 @@ from wattline_scheduler.plan.policies.running_work import RunningWork
 from wattline_scheduler.plan.search.feasible import fits_when_empty
 from wattline_scheduler.plan.search.gang import Places, either, place_gang
 from wattline_scheduler.plan.search.quota_room import Quotas
+from wattline_scheduler.plan.search.score_cache import Looks
 from wattline_scheduler.plan.search.trial import Trial
 from wattline_scheduler.plan.wait_reasons import wait_reason
 from wattline_scheduler.time_slices import Parts
@@ -88,7 +90,8 @@ class Case:
         ahead_of_it = (_Before(each, gang) for each in ahead for gang in each.gangs)
         self.ahead = [*islice(ahead_of_it, MAX_AHEAD)]
         self._budget = _Budget(MAX_NODES_EVALUATED)
-        self._cache = HypotheticalCache(state, now)
+        self._looks = Looks()
+        self._held: dict[Gang, list[TaskAllocation]] = {}
         self.uncounted = _uncounted(sum(len(each.gangs) for each in ahead))
         self.is_too_much = bool(self.uncounted)
         """Not all gangs ahead can be followed to their ends."""
@@ -287,14 +290,80 @@ class Case:
     def _trial(
         self, removed: Sequence[Gang] = (), at_s: float = 0.0, later_s: float = 0.0
     ) -> Parts[AbstractContextManager[Trial]]:
+        """Placement trial with these gangs removed; one at a time.
+
+        `at_s`, `later_s`: quota headroom and reservations as of that much later.
+        """
         yield
         self._spend(case=1)
-        return (yield from self._cache.trial(removed, at_s, later_s))
+        seen, reservations = self._seen, self._seen.reservations
+        if later_s and reservations is not None:
+            reservations = reservations.later(later_s)
+        headrooms = quota_headrooms(self._state, removed, UnixTime(self._now.unix_s + at_s))
+        trial = Trial(replace(seen, quotas=headrooms, reservations=reservations), self._looks)
+        for (priority, at), tasks in sorted(self._ended(removed).items()):
+            yield
+            trial.end(at, tasks, priority)
+        return closing(trial)
+
+    @cached_property
+    def _seen(self) -> Snapshot:
+        return snapshot(self._state, self._now)
+
+    def _ended(self, removed: Iterable[Gang]) -> dict[tuple[int, int], list[TaskAllocation]]:
+        """What they have on each node, by priority and its position."""
+        found: dict[tuple[int, int], list[TaskAllocation]] = {}
+        for gang in removed:
+            if gang not in self._held:
+                live = self._state.work.live_of(gang)
+                self._held[gang] = [self._given_back(attempt) for attempt in live]
+            for task in self._held[gang]:
+                found.setdefault((gang.job.spec.priority, task.at), []).append(task)
+        return found
+
+    def _given_back(self, attempt: Attempt) -> TaskAllocation:
+        """Its allocation as booked in the snapshot, without GPUs that others use as well."""
+        node, shape = self._state.nodes[attempt.node], attempt.gang.job.shape
+        at = self._seen.position[node.id]
+        booked_mw = dict(self._seen.nodes[at].kept.held)
+        held = {device: gpu_of(device) for device in held_devices(node, attempt)}
+        freed_mw = {
+            device: booked_mw[gpu] - node.gpus[gpu].idle_mw
+            for device, gpu in held.items()
+            if gpu in booked_mw and gpu not in node.foreign
+        }
+        return TaskAllocation(
+            at=at,
+            gpus=tuple(freed_mw),
+            counts_mw=tuple(freed_mw.values()),
+            milli=shape.gpu_milli,
+            cpus=shape.cpus,
+            memory_bytes=shape.memory_bytes,
+        )
 
     def _spend(self, *, case: int) -> None:
         self._budget.nodes -= case * (len(self._state.nodes) + NODES_PER_TRIAL)
         if self._budget.nodes < 0:
             raise TrialBudgetExceeded
+
+
+def quota_headrooms(
+    state: State, removed: Iterable[Gang], unix_s: UnixTime
+) -> tuple[QuotaRoom, ...]:
+    """Quota headroom with these gangs removed, at that time."""
+    headrooms = list(state.work.quotas.headrooms())
+    for attempt in (attempt for gang in removed for attempt in state.work.live_of(gang)):
+        for at in attempt.quotas:
+            headroom = headrooms[at]
+            headrooms[at] = replace(
+                headroom,
+                used_milli=headroom.used_milli - attempt.quota_milli,
+                used_mw=headroom.used_mw - attempt.quota_mw,
+            )
+    for at, one in enumerate(state.work.quotas.all):
+        if one.resets_unix_s is not None and one.resets_unix_s <= unix_s:
+            headrooms[at] = replace(headrooms[at], closed="")
+    return tuple(headrooms)
 
 
 def _reserve_claimed(

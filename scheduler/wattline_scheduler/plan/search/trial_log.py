@@ -196,21 +196,42 @@ class Taking:
                 counted_mw=0,
             )
         )
+        self._give_back(at, (used,))
+
+    def end(self, at: int, used: Sequence[TaskAllocation], priority: int) -> None:
+        """Remove tasks of a node that have ended, for good. Their watts are headroom for all, not
+        only for those that might preempt them."""
+        columns, psu = self.columns, self.columns.psu_permille.item(at)
+        if columns.yields_mw is self.snapshot.columns.yields_mw:
+            columns.yields_mw = columns.yields_mw.copy()
+        freed_mw = wall_mw(columns.load_mw.item(at), psu)
+        self._give_back(at, used)
+        freed_mw -= wall_mw(columns.load_mw.item(at), psu)
+        if self.snapshot.nodes[at].kept.is_controlled:
+            rows, shares = (
+                of[:, columns.group[at]] for of in (columns.group_rows, columns.group_share)
+            )
+            counted_mw = freed_mw * shares // PERMILLE
+            columns.yields_mw[rows, priority] -= counted_mw
+            self._rooms.add(rows, counted_mw)
+
+    def _give_back(self, at: int, tasks: Sequence[TaskAllocation]) -> None:
+        columns = self.columns
         idle_of = {gpu.index: gpu.idle_mw for gpu in self.snapshot.nodes[at].gpus}
         index = enumerate(columns.gpu_index[at].tolist())
         numbers = columns.gpu_class[at].tolist()
         slot_of = {gpu: slot for slot, gpu in index if numbers[slot] != NO_CLASS}
-        for gpu, counts_mw in zip(used.gpus, used.counts_mw, strict=True):
-            if gpu in idle_of:
-                slot = slot_of[gpu]
-                columns.free_milli[at, slot] += used.milli
-                of_gpu = self._slots_of(at, gpu)
-                if (columns.free_milli[at, of_gpu] == WHOLE_MILLI).all():
-                    columns.idle_mw[at, of_gpu] = idle_of[gpu]
-                    columns.load_mw[at] -= counts_mw
+        for used in tasks:
+            columns.cpus_free[at] += used.cpus
+            columns.memory_free_bytes[at] += used.memory_bytes
+            for gpu, counts_mw in zip(used.gpus, used.counts_mw, strict=True):
+                if gpu in idle_of:
+                    columns.free_milli[at, slot_of[gpu]] += used.milli
+                    of_gpu = self._slots_of(at, gpu)
+                    if (columns.free_milli[at, of_gpu] == WHOLE_MILLI).all():
+                        columns.idle_mw[at, of_gpu] = idle_of[gpu]
+                        columns.load_mw[at] -= counts_mw
         columns.note_slots(at)
-        columns.cpus_free[at] += used.cpus
-        columns.memory_free_bytes[at] += used.memory_bytes
         self._looks.touch(at)
 
     def _note_part(self, task: Task) -> None:
