@@ -47,6 +47,10 @@ class WorkerBeat(msgspec.Struct, frozen=True, tag_field="t", tag="worker_beat"):
     running: int
     is_draining: bool = False
     """A stop was requested: the worker finishes its requests and accepts no new ones."""
+    batch_s: float = 0.0
+    """Measured time of a batch of half the capacity; 0 = unknown, as from an older worker."""
+    lone_s: float = 0.0
+    """Measured time of a batch of one; 0 = unknown."""
 
 
 class Reply(msgspec.Struct, frozen=True, tag_field="t", tag="reply"):

@@ -1,15 +1,16 @@
 """Admission control: whether a request that must queue can still be answered in time.
 
 A bounded queue alone limits memory, but a deadline shorter than the queue's wait would make every
-admitted request late. So the rate at which the service finishes requests *while it is saturated*
-(its gateway queue is not empty) is measured, and a request that cannot meet its deadline is refused
-at once. Unsaturated time shows nothing about the workers' capacity, and is ignored.
+admitted request late. So the rate at which the workers finish requests *while they are saturated*
+(the gateway's queue is not empty) is measured, and a request that cannot meet its deadline is
+refused at once. Unsaturated time shows nothing about the workers' capacity: it only makes what was
+measured before count less, so that a rate from a bad moment is not believed for ever.
 """
 
 from dataclasses import dataclass
 
-MEMORY = 0.98
-"""Weight of the previous measurement, per finished request (about the last 50 count)."""
+MEMORY = 0.95
+"""Weight of the previous measurements, per group of answers (about the last 20 count)."""
 MIN_EVIDENCE = 8.0
 """Finished requests, weighted, before the rate is trusted."""
 MAX_RETRY_AFTER_S = 30
@@ -17,26 +18,38 @@ MAX_RETRY_AFTER_S = 30
 
 @dataclass(slots=True)
 class ServiceRate:
-    """Requests finished per second of saturation, an exponentially weighted average."""
+    """Requests finished per worker and second of saturation, an exponentially weighted average.
+
+    Answers that arrive together are one group: the time since the group before is theirs.
+    """
 
     _finished: float = 0.0
-    _saturated_s: float = 0.0
-    _since_s: float | None = None
+    _worker_s: float = 0.0
+    _group_s: float = 0.0
+    """When the newest group arrived."""
+    _is_counted: bool = False
+    """The newest group's interval began saturated."""
+    _is_saturated: bool = False
 
-    def finished(self, now_s: float, *, saturated: bool) -> None:
-        """One request was finished; `saturated`: others still wait in the gateway's queue."""
-        if self._since_s is not None:
-            self._finished = self._finished * MEMORY + 1
-            self._saturated_s = self._saturated_s * MEMORY + (now_s - self._since_s)
-        self._since_s = now_s if saturated else None
+    def finished(self, now_s: float, *, workers: int, saturated: bool) -> None:
+        """One request was finished; `saturated`: others wait in the gateway's queue."""
+        if now_s > self._group_s:
+            self._finished *= MEMORY
+            self._worker_s *= MEMORY
+            self._is_counted = self._is_saturated
+            if self._is_counted:
+                self._worker_s += (now_s - self._group_s) * workers
+            self._group_s = now_s
+        self._finished += self._is_counted
+        self._is_saturated = saturated
 
-    def wait_s(self, ahead: int) -> float | None:
-        """Expected time until `ahead` requests are finished; None: unknown."""
-        if self._finished < MIN_EVIDENCE or self._saturated_s <= 0:
+    def worker_s(self) -> float | None:
+        """Seconds of one worker that a request takes; None: unknown."""
+        if self._finished < MIN_EVIDENCE or self._worker_s <= 0:
             return None
-        return ahead * self._saturated_s / self._finished
+        return self._worker_s / self._finished
 
-    def retry_after_s(self, ahead: int) -> int:
-        """Whole seconds until the queue has likely drained, for the Retry-After header."""
-        wait_s = self.wait_s(ahead)
-        return 1 if wait_s is None else max(1, min(MAX_RETRY_AFTER_S, round(wait_s)))
+
+def retry_after_s(wait_s: float | None) -> int:
+    """Whole seconds until the queue has likely drained, for the Retry-After header."""
+    return 1 if wait_s is None else max(1, min(MAX_RETRY_AFTER_S, round(wait_s)))

@@ -81,6 +81,7 @@ def _describe(service: ServiceState) -> dict[str, object]:
                 else ("ready" if worker.takes_new else "draining"),
                 "capacity": worker.capacity,
                 "in_flight": len(worker.in_flight),
+                "batch_s": round(worker.batch_s, 6),
             }
             for worker in service.workers.values()
         ],

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
 from wattline_runtime.gateway import events as e
+from wattline_runtime.gateway.admission import retry_after_s
 from wattline_runtime.gateway.state import Request, ServiceState, WorkerState
 from wattline_runtime.wire import MAX_DETAIL_CHARS, CancelInfer, Infer
 
@@ -57,20 +58,20 @@ class RequestQueue:
 
     def _overload(self, service: ServiceState, budget_s: float) -> e.Refusal | None:
         waiting = len(service.waiting)
+        ahead = waiting + service.in_flight
+        if not ahead:
+            return None  # whatever was measured before: only a run can show that it has changed
+        wait_s = service.wait_s(ahead)
         if waiting >= self.queue_limit:
             text = f"{waiting} requests wait for service {service.name!r}, no more are taken"
-            return e.Refusal("queue_full", text, service.rate.retry_after_s(waiting))
-        if not waiting:
-            return None
-        ahead = waiting + service.in_flight + 1
-        wait_s = service.rate.wait_s(ahead)
+            return e.Refusal("queue_full", text, retry_after_s(wait_s))
         if wait_s is None or wait_s <= budget_s * ADMIT_SHARE:
             return None
         text = (
             f"service {service.name!r} would answer in about {wait_s:.1f} s, "
             f"the deadline is in {budget_s:.1f} s"
         )
-        return e.Refusal("too_slow", text, service.rate.retry_after_s(ahead))
+        return e.Refusal("too_slow", text, retry_after_s(wait_s))
 
     def _known_services(self, wanted: str) -> str:
         names = ", ".join(sorted(s.name for s in self.services.values() if s.is_listed)) or "none"

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from math import ceil
 
 from wattline_protocol.wire.client_messages import WorkerRoute
 from wattline_runtime.gateway.admission import ServiceRate
@@ -31,7 +32,11 @@ class WorkerState:
     service: str
     heard_s: float
     capacity: int = 0
-    """0: still loading its model."""
+    """Requests it may have at once, two measured batches; 0: still loading its model."""
+    batch_s: float = 0.0
+    """Measured time of a batch of half the capacity; 0: unknown."""
+    lone_s: float = 0.0
+    """Measured time of a batch of one; 0: unknown."""
     is_draining: bool = False
     revoked_s: float | None = None
     """Since when it has no route; it may finish its requests, for a limited time."""
@@ -69,6 +74,22 @@ class ServiceState:
         return sum(len(worker.in_flight) for worker in self.workers.values())
 
     @property
+    def serving(self) -> list[WorkerState]:
+        """Its workers that take requests."""
+        return [worker for worker in self.workers.values() if worker.takes_new]
+
+    def wait_s(self, ahead: int) -> float | None:
+        """Expected time to the answer of a request behind `ahead` others, those that lie in
+        workers included; None: unknown."""
+        serving = self.serving
+        share = (ahead + 1) / max(1, len(serving))
+        own_s = max(((w.lone_s + w.batch_s) / 2 for w in serving), default=0.0)
+        worker_s = self.rate.worker_s()
+        if worker_s is not None:
+            return share * worker_s + own_s
+        return max((_expected_s(worker, share) for worker in serving), default=0.0) or None
+
+    @property
     def takes_new(self) -> bool:
         """True: at least one worker serves."""
         return any(worker.takes_new for worker in self.workers.values())
@@ -79,3 +100,14 @@ class ServiceState:
         if not free:
             return None
         return min(free, key=lambda w: (len(w.in_flight) / w.capacity, w.last_sent))
+
+
+def _expected_s(worker: WorkerState, requests: float) -> float:
+    """Time of a worker for so many requests by its measured batches; 0: unknown.
+
+    A batch takes a fixed time and a time for each request; the running one's fixed time is added.
+    """
+    batch = max(2, worker.capacity // 2)
+    each_s = max(0.0, worker.batch_s - worker.lone_s) / (batch - 1)
+    fixed_s = max(0.0, worker.lone_s - each_s)
+    return (ceil(requests / batch) + 1) * fixed_s + (requests + 1) * each_s

@@ -28,6 +28,8 @@ MAX_LOSSES = 2
 """Workers that may be lost with a request before it is given up: one retry."""
 MAX_WORKER_CAPACITY = 4096
 """Upper limit of a worker's declared capacity."""
+MAX_BATCH_S = 3600.0
+"""Upper limit of a worker's declared batch time."""
 
 
 @dataclass(slots=True)
@@ -61,7 +63,8 @@ class WorkerPool:
             return []
         worker.in_flight.discard(message.id)
         service = self.queue.services[worker.service]
-        service.rate.finished(now_s, saturated=bool(service.waiting))
+        workers = len(service.serving)
+        service.rate.finished(now_s, workers=workers, saturated=bool(service.waiting))
         effects: list[e.Effect] = []
         request = self.queue.requests.get(message.id)
         if request is not None:
@@ -121,6 +124,8 @@ class WorkerPool:
     def _update(self, worker: WorkerState, beat: WorkerBeat, now_s: float) -> list[e.Effect]:
         worker.heard_s = now_s
         worker.capacity = max(0, min(beat.capacity, MAX_WORKER_CAPACITY))
+        worker.batch_s = max(0.0, min(beat.batch_s, MAX_BATCH_S))
+        worker.lone_s = max(0.0, min(beat.lone_s, MAX_BATCH_S))
         effects: list[e.Effect] = []
         if beat.is_draining and not worker.is_draining:
             worker.is_draining = True

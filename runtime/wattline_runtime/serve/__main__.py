@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", required=True, help="package.module:Class or path/to/file.py:Class")
     add("--arg", action="append", default=[], metavar="K=V", help="given to the model's load()")
     add("--max-batch-cost", type=_positive, default=32, help="cost of one batch at most")
-    add("--capacity", type=_positive, default=64, help="requests held here per gateway")
+    add("--capacity", type=_positive, default=64, help="requests held here per gateway, at most")
     add("--torch-threads", type=_positive, default=1)
     add("--drain-grace-s", type=float, default=3.5, help="time to finish after a stop notice")
     add("--service", default=env("WATTLINE_SERVICE", ""))

@@ -3,9 +3,10 @@
 How it works. While the model is idle, an arrival runs at once: a lone request never waits for
 others. While the model is busy, arrivals are queued; when it is free, the next batch is built
 around the oldest queued one (so none starves), filled with its nearest neighbours by length (so
-that padding is small) until the cost budget is reached, and ordered by length. Expired and
-cancelled requests never reach the model. A batch that fails as a whole is run again one by one, so
-that one bad input fails only itself.
+that padding is small) until the cost budget is reached, and ordered by length. Cancelled requests
+never reach the model, nor do those that the measured batch time makes late; a batch is cut until
+it ends before the deadlines in it. A batch that fails as a whole is run again one by one, so that
+one bad input fails only itself.
 
 Every item that arrived is answered exactly once; see `Batcher.check_invariants`.
 """
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, assert_never
 
+from wattline_runtime.serve.batch_times import BatchTimes
 from wattline_runtime.wire import FailureReason
 
 
@@ -158,9 +160,12 @@ class Batcher:
     """Maximum cost of a batch."""
     queue_limit: int
     """Maximum of queued items; more are refused as overloaded."""
+    times: BatchTimes = field(default_factory=BatchTimes)
     _waiting: OrderedDict[Key, Item] = field(default_factory=OrderedDict)
     _alone: deque[Item] = field(default_factory=deque)
     _running: tuple[Item, ...] = ()
+    _since_s: float = 0.0
+    """When the running batch was started."""
     _dropped: set[Key] = field(default_factory=set)
     """Running items that were cancelled: their outputs are discarded."""
     _is_draining: bool = False
@@ -174,6 +179,11 @@ class Batcher:
     def running(self) -> int:
         """Items the model is processing."""
         return len(self._running)
+
+    @property
+    def window(self) -> int:
+        """Requests that a gateway should have here at once, queued ones included."""
+        return self.times.window(self.budget)
 
     @property
     def is_draining(self) -> bool:
@@ -190,6 +200,7 @@ class Batcher:
             case GatewayLost():
                 return self._gateway_lost(event.gateway)
             case BatchEnded():
+                self._measure(now_s)
                 return [*self._ended(event.outcomes), *self._dispatch(now_s)]
             case BatchBroke():
                 return [*self._broke(event.failure), *self._dispatch(now_s)]
@@ -218,19 +229,45 @@ class Batcher:
     def _dispatch(self, now_s: float) -> list[Effect]:
         if self._running:
             return []
-        effects = self._drop_expired(now_s)
+        effects = self._drop_late(now_s)
         if self._alone:
             self._running = (self._alone.popleft(),)
         elif self._waiting:
-            self._running = tuple(choose_batch(list(self._waiting.values()), self.budget))
+            self._running = tuple(self._next_batch(now_s))
             for item in self._running:
                 del self._waiting[item.key]
         if self._running:
+            self._since_s = now_s
             effects.append(RunBatch(self._running))
         return effects
 
-    def _drop_expired(self, now_s: float) -> list[Effect]:
-        late = [i for i in (*self._alone, *self._waiting.values()) if i.deadline_s <= now_s]
+    def _next_batch(self, now_s: float) -> list[Item]:
+        """The largest batch, by halves, that is expected to end before each deadline in it."""
+        waiting = list(self._waiting.values())
+        budget = self.budget
+        while True:
+            batch = choose_batch(waiting, budget)
+            cost = sum(item.cost for item in batch)
+            end_s = now_s + self.times.expected_s(cost)
+            if len(batch) == 1 or end_s <= min(item.deadline_s for item in batch):
+                return batch
+            budget = cost // 2
+
+    def _measure(self, now_s: float) -> None:
+        if self._running:
+            cost = sum(item.cost for item in self._running)
+            self.times.note(cost, len(self._running), now_s - self._since_s, now_s)
+
+    def _drop_late(self, now_s: float) -> list[Effect]:
+        """Answer all that cannot end in time. Where that is every item, the one with the most time
+        left is kept: only a run can show that the measured time holds no longer."""
+        items = (*self._alone, *self._waiting.values())
+        expected_s = self.times.expected_s
+        late = [i for i in items if i.deadline_s <= now_s + expected_s(i.cost)]
+        if late and len(late) == len(items):
+            last = max(late, key=lambda item: item.deadline_s)
+            if last.deadline_s > now_s:
+                late.remove(last)
         self._forget({item.key for item in late})
         return [Answer(item.key, Failed("expired")) for item in late]
 

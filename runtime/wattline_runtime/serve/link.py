@@ -12,7 +12,6 @@ from wattline_runtime.wire import (
     GatewayBeat,
     Infer,
     ToWorker,
-    WorkerBeat,
     WorkerRefused,
 )
 
@@ -133,7 +132,3 @@ class GatewayLink:
         else:
             self.is_welcomed = True
             self.drain_seen = self.drain_seen or message.drain_seen
-
-    def beat(self, service: str, capacity: int, queued: int, running: int, draining: bool) -> None:
-        """Queue the worker's state; see WorkerBeat for the meaning of each."""
-        self.send(WorkerBeat(WORKER_PROTOCOL_VERSION, service, capacity, queued, running, draining))

@@ -22,7 +22,15 @@ from wattline_runtime.serve import batcher as b
 from wattline_runtime.serve.link import BEAT_PERIOD_S, LINGER_S, RETRY_S, GatewayLink
 from wattline_runtime.serve.model import InputRefused, Model, measure
 from wattline_runtime.serve.model_thread import ModelDied, ModelLoaded, ModelThread, News
-from wattline_runtime.wire import MAX_DETAIL_CHARS, CancelInfer, Failure, Infer, Reply
+from wattline_runtime.wire import (
+    MAX_DETAIL_CHARS,
+    WORKER_PROTOCOL_VERSION,
+    CancelInfer,
+    Failure,
+    Infer,
+    Reply,
+    WorkerBeat,
+)
 
 log = structlog.get_logger()
 
@@ -36,13 +44,15 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Public key of all gateways, z85."""
     max_batch_cost: int = 32
     capacity: int = 64
-    """Requests a gateway may have here at once: queued ones can be ordered by length."""
+    """Requests a gateway may have here at once, at most; fewer while they take longer."""
     torch_threads: int = 1
     drain_grace_s: float = 3.5
     """After a stop notice: time to finish the present requests. The rest is returned."""
     stop_file: str = ""
 
 
+CHANGE_PERIOD_S = 0.05
+"""Least time between two beats when the capacity changes."""
 EXIT_OK = 0
 EXIT_MODEL_FAILED = 3
 
@@ -71,7 +81,9 @@ class Worker:
         self._model: Model | None = None
         self._stop_asked = False
         self._drain_until_s: float | None = None
-        self._next_beat_s = 0.0
+        self._next_beat_s = self._last_beat_s = 0.0
+        self._capacity = 0
+        """Sent in the newest beat."""
         self._exit_code: int | None = None
 
     def run(self) -> int:
@@ -135,6 +147,8 @@ class Worker:
                 self._exit_code = EXIT_MODEL_FAILED
             else:
                 self._apply(self._batcher.handle(news, now_s))
+                if min(self._config.capacity, self._batcher.window) != self._capacity:
+                    self._next_beat_s = min(self._next_beat_s, self._last_beat_s + CHANGE_PERIOD_S)
 
     def _take_work(self, link: GatewayLink, work: list[Infer | CancelInfer], now_s: float) -> None:
         items: list[b.Item] = []
@@ -184,7 +198,8 @@ class Worker:
     # --- beats and connections
 
     def _beat(self, now_s: float) -> None:
-        self._next_beat_s = now_s + BEAT_PERIOD_S
+        self._last_beat_s, self._next_beat_s = now_s, now_s + BEAT_PERIOD_S
+        self._capacity = min(self._config.capacity, self._batcher.window)
         for link in self._links:
             if link.client is not None and link.is_silent(now_s):
                 self._leave(link, now_s, retry_s=0.0)
@@ -193,12 +208,18 @@ class Worker:
             self._beat_to(link)
 
     def _beat_to(self, link: GatewayLink) -> None:
-        link.beat(
-            self._config.service,
-            0 if self._model is None else self._config.capacity,
-            self._batcher.queued,
-            self._batcher.running,
-            self._batcher.is_draining,
+        capacity = self._capacity
+        link.send(
+            WorkerBeat(
+                WORKER_PROTOCOL_VERSION,
+                self._config.service,
+                0 if self._model is None else capacity,
+                self._batcher.queued,
+                self._batcher.running,
+                self._batcher.is_draining,
+                batch_s=self._batcher.times.batch_s(max(1, capacity // 2)),
+                lone_s=self._batcher.times.batch_s(1),
+            )
         )
 
     def _connect(self, link: GatewayLink, now_s: float) -> None:

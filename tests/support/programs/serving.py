@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from wattline_protocol.ids import AttemptNo, JobId, TaskNo, TaskRef
 from wattline_protocol.wire.client_messages import WorkerRoute
@@ -81,7 +82,7 @@ class GatewayBench:
         self.happens(e.RoutesChanged({service: tuple(route(task) for task in tasks)}))
         return self
 
-    def worker(self, task: int, capacity: int = 2, **beat: bool) -> "GatewayBench":
+    def worker(self, task: int, capacity: int = 2, **beat: Any) -> "GatewayBench":
         """A beat of the worker of `task`, on connection `b"task"`."""
         message = WorkerBeat(WORKER_PROTOCOL_VERSION, "svc", capacity, 0, 0, **beat)
         self.happens(e.WorkerMessage(name(task), f"key-{task}", message))

@@ -225,17 +225,53 @@ def test_who_cannot_make_it_in_time_is_told_at_once() -> None:
     assert 51 not in bench.outcomes
 
 
+def test_what_lies_in_workers_counts_by_their_measured_batches() -> None:
+    bench = GatewayBench().routes(1).worker(1, capacity=4, batch_s=0.2, lone_s=0.1)
+    bench.submit(1, 2, 3, within_s=0.45)  # 80 % of it is admitted
+    assert bench.outcomes == {3: "too_slow"}, (
+        "0.3 s for it and those ahead, and 0.1 s for the running one"
+    )
+
+
+def test_a_request_with_nothing_ahead_is_admitted_whatever_was_measured() -> None:
+    bench = GatewayBench().routes(1).worker(1, capacity=4, batch_s=9.0, lone_s=9.0)
+    assert bench.submit(1, within_s=0.5).inferred(1) == [1]
+
+
+@pytest.mark.parametrize("batch_s", [float("nan"), float("inf"), -1.0])
+def test_a_batch_time_that_is_none_is_unknown_or_capped(batch_s: float) -> None:
+    bench = GatewayBench().routes(1).worker(1, capacity=4, batch_s=batch_s, lone_s=batch_s)
+    bench.submit(1)
+    assert 0 <= bench.gateway.pool.workers[name(1)].batch_s <= 3600
+
+
 def test_the_rate_counts_only_saturated_time() -> None:
     rate = ServiceRate()
     now_s = 0.0
     for _ in range(20):
         now_s += 0.1
-        rate.finished(now_s, saturated=True)
-    rate.finished(now_s + 0.1, saturated=False)
-    rate.finished(now_s + 1000.0, saturated=True)  # idle until now
-    wait_s = rate.wait_s(10)
-    assert wait_s == pytest.approx(1.0, rel=0.01)
-    assert rate.retry_after_s(10_000) == 30
+        rate.finished(now_s, workers=1, saturated=True)
+    rate.finished(now_s + 0.1, workers=1, saturated=False)
+    rate.finished(now_s + 1000.0, workers=1, saturated=True)  # idle until now
+    assert rate.worker_s() == pytest.approx(0.1, rel=0.01)
+
+
+def test_answers_of_one_batch_share_the_time_since_the_last() -> None:
+    rate = ServiceRate()
+    for number in range(1, 11):
+        for left in (3, 2, 1, 0):  # the queue is empty when the batch's last answer arrives
+            rate.finished(number * 0.4, workers=2, saturated=number % 2 == 1 or left > 0)
+    assert rate.worker_s() == pytest.approx(0.2, rel=0.01)
+
+
+def test_a_rate_from_a_bad_moment_is_forgotten_when_nothing_confirms_it() -> None:
+    rate = ServiceRate()
+    for number in range(1, 12):
+        rate.finished(number * 10.0, workers=1, saturated=True)
+    assert rate.worker_s() == pytest.approx(10.0)
+    for number in range(20):
+        rate.finished(200.0 + number, workers=1, saturated=False)
+    assert rate.worker_s() is None
 
 
 def test_old_deadlines_do_not_pile_up() -> None:

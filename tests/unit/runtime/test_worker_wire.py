@@ -13,6 +13,7 @@ from wattline_runtime.wire import (
     FromWorker,
     Infer,
     ToWorker,
+    WorkerBeat,
 )
 
 CODEC: FrameCodec[ToWorker] = FrameCodec(ToWorker)
@@ -51,3 +52,10 @@ def test_a_frame_over_a_limit_is_malformed() -> None:
 def test_what_is_wrong_with_a_message_is_named(frame: object, why: str) -> None:
     with pytest.raises(MalformedMessage, match=why):
         FrameCodec[FromWorker](FromWorker).messages(msgspec.msgpack.encode(frame))
+
+
+def test_beats_of_older_and_of_newer_workers_are_understood() -> None:
+    old = {"t": "worker_beat", "protocol": 1, "service": "s", "capacity": 2, "queued": 0}
+    frame = msgspec.msgpack.encode([{**old, "running": 1}, {**old, "running": 1, "colour": "red"}])
+    beat = WorkerBeat(1, "s", 2, 0, 1, is_draining=False, batch_s=0.0, lone_s=0.0)
+    assert FrameCodec[FromWorker](FromWorker).messages(frame) == [beat, beat]
