@@ -30,7 +30,7 @@ from wattline_scheduler.core.requests.submit import submit
 from wattline_scheduler.plan.cycle import INTERACTIVE, Limits
 from wattline_scheduler.plan.model.snapshot import Plan
 from wattline_scheduler.plan.search import native_loops
-from wattline_scheduler.plan.search.score_cache import Looks
+from wattline_scheduler.plan.search.score_cache import ScoreCache
 
 SIZES = ((100, 100), (1_000, 1_000), (12_500, 10_000))
 CYCLE_MS_MAX = {12_500: 1_000.0}
@@ -129,7 +129,7 @@ def _planning(nodes: int, pending: int, cycles: int, seed: int) -> Planning:
     for _ in range(cycles):
         for attempt in packed.running(round(nodes * CHANGED_SHARE)):
             state.nodes[attempt.node].outdate()
-        state.picture.looks = Looks()
+        state.fleet_view.cache = ScoreCache()
         plan = whole.time(packed, NO_LIMITS)
         burst.time(packed, NO_LIMITS)
         arrays.time(packed, NO_LIMITS)

@@ -27,7 +27,7 @@ from wattline_scheduler.plan.model.task_request import ask_of
 from wattline_scheduler.plan.model.task_request import fits as task_fits
 from wattline_scheduler.plan.search import native_loops
 from wattline_scheduler.plan.search.native_structs import pointer
-from wattline_scheduler.plan.search.score_cache import Look, Looks
+from wattline_scheduler.plan.search.score_cache import ScoreCache, ShapeScores
 from wattline_scheduler.plan.search.trial import Trial
 from wattline_scheduler.power.topology.matrix import Bools, Ints
 
@@ -63,20 +63,20 @@ class Pair:
     """Two trials of the same snapshot, with loops and without."""
 
     def __init__(self, snap: Snapshot, library: native_loops.Library) -> None:
-        self.nodes, self._looks = range(len(snap.nodes)), (Looks(), Looks())
+        self.nodes, self._cache = range(len(snap.nodes)), (ScoreCache(), ScoreCache())
         with patch.object(native_loops, "LIBRARY", library):
-            self.in_loops = Trial(snap, self._looks[0])
+            self.in_loops = Trial(snap, self._cache[0])
         with patch.object(native_loops, "LIBRARY", None):
-            self.in_arrays = Trial(snap, self._looks[1])
+            self.in_arrays = Trial(snap, self._cache[1])
 
-    def look_again(self, wanted: Shape) -> tuple[Look, Look]:
+    def evaluate_again(self, wanted: Shape) -> tuple[ShapeScores, ShapeScores]:
         """At every node, and where the task leads to is known by then."""
         for _ in range(2):
-            found = self.in_loops.look(wanted), self.in_arrays.look(wanted)
+            found = self.in_loops.scores(wanted), self.in_arrays.scores(wanted)
             assert self.in_loops.effort == self.in_arrays.effort
-            for looks in self._looks:
+            for cache in self._cache:
                 for at in self.nodes:
-                    looks.touch(at)
+                    cache.touch(at)
         return found
 
     def place_best(self, wanted: Shape, barred: Bools | None = None) -> TaskPlace | None:
@@ -125,7 +125,7 @@ def test_a_loop_is_the_array_operations(
     both = Pair(snap, library)
     shapes = [*sorted({w.shape for w in snap.waiting}, key=repr), *PLAIN]
     for wanted in data.draw(st.lists(st.sampled_from(shapes), min_size=1, max_size=6)):
-        looped, operated = both.look_again(wanted)
+        looped, operated = both.evaluate_again(wanted)
         event(f"loops know it: {looped.wanted is not None and snap.prices is not None}")
         assert looped.cost.tobytes() == operated.cost.tobytes()
         fits = np.isfinite(looped.cost)
@@ -160,16 +160,16 @@ def two_rows(room_mw: tuple[int, int], share: int) -> Snapshot:
 @pytest.mark.parametrize("lacks_mw", [0, 1])
 def test_a_node_fed_in_part_counts_in_part(library: native_loops.Library, lacks_mw: int) -> None:
     one = shape(job().gpus(1))
-    needed_mw = int(Trial(two_rows((9_000_000, 0), 600)).look(one).needed_mw[0])
+    needed_mw = int(Trial(two_rows((9_000_000, 0), 600)).scores(one).needed_mw[0])
     below_mw = -(-needed_mw * 600 // 1000) - lacks_mw
     both = Pair(two_rows((below_mw, 0), 600), library)
-    both.look_again(one)
+    both.evaluate_again(one)
     assert (both.place_best(one) is None) == bool(lacks_mw)
 
 
 def test_what_rows_leave_is_asked_at_each_choice(library: native_loops.Library) -> None:
     one = shape(job().gpus(1))
-    needed_mw = int(Trial(two_rows((9_000_000, 0), 1000)).look(one).needed_mw[0])
+    needed_mw = int(Trial(two_rows((9_000_000, 0), 1000)).scores(one).needed_mw[0])
     both = Pair(two_rows((needed_mw * 3 // 2, 0), 1000), library)
     assert both.place_best(one) is not None
     assert both.place_best(one) is None, "the row above has no more"
@@ -182,7 +182,7 @@ def test_cool_air_counts_more_than_watts_left(
     snap, one = two_rows((2_000_000, 10_000_000), 1000), shape(job().gpus(1))
     snap.columns.warmth[1] = steps
     both = Pair(snap, library)
-    both.look_again(one)
+    both.evaluate_again(one)
     place = both.place_best(one)
     assert place is not None
     assert place.node == node
@@ -194,7 +194,7 @@ def test_a_node_without_the_memory_or_the_cpus_is_not_taken(library: native_loop
         Pair(known(snapshot(*some)), library),
         shape(job().gpus(1).memory(16).cpus_per_gpu(4)),
     )
-    both.look_again(one)
+    both.evaluate_again(one)
     place = both.place_best(one)
     assert place is not None
     assert place.node == "c1"
@@ -204,7 +204,7 @@ def test_the_effort_counts_nodes_that_fit(library: native_loops.Library) -> None
     snap = snapshot(*(offer(f"a{n}") for n in range(200)))
     both, one = Pair(known(snap), library), shape(job().gpus(1))
     for _ in range(3):
-        both.look_again(one)
+        both.evaluate_again(one)
         assert both.place_best(one) is not None
 
 

@@ -21,7 +21,7 @@ from wattline_scheduler.plan.model.task_request import ask_of
 from wattline_scheduler.plan.search.gang import place_gang
 from wattline_scheduler.plan.search.quota_room import Quotas
 from wattline_scheduler.plan.search.rank import costs
-from wattline_scheduler.plan.search.score_cache import Looks
+from wattline_scheduler.plan.search.score_cache import ScoreCache
 from wattline_scheduler.plan.search.trial import Trial
 from wattline_scheduler.power.demand.node_load import gpu_admission_mw
 from wattline_scheduler.power.topology.rows import counted_mw
@@ -128,12 +128,12 @@ def test_those_pass_that_can_start_one_after_the_other(snap: Snapshot, data: st.
 def test_a_plan_leaves_nothing_to_the_garbage_collector(snap: Snapshot) -> None:
     """A cycle of references would keep all that was made for a plan until the collector stops the
     scheduler to look for it: a tenth of a second on a large site."""
-    looks = Looks()
-    plan(snap, cache=looks)
+    cache = ScoreCache()
+    plan(snap, cache=cache)
     gc.freeze()
     gc.disable()
     try:
-        plan(snap, cache=looks)
+        plan(snap, cache=cache)
         assert gc.collect() == 0
     finally:
         gc.enable()
@@ -234,16 +234,16 @@ def test_a_plan_is_the_same_with_the_cache_of_earlier_cycles(
     snap: Snapshot, data: st.DataObject
 ) -> None:
     """Cycle after cycle with the same cache, while nodes change between them."""
-    looks = Looks()
+    cache = ScoreCache()
     for _ in range(3):
-        assert plan(snap, cache=looks) == plan(snap)
+        assert plan(snap, cache=cache) == plan(snap)
         if not snap.nodes:
             return
         at = data.draw(st.integers(0, len(snap.nodes) - 1))
         offer = snap.nodes[at]
         offer = dataclasses.replace(offer, free=offer.gpus if data.draw(st.booleans()) else ())
         put_node(snap.columns, at, offer)
-        looks.touch(at)
+        cache.touch(at)
 
 
 @given(snapshots())

@@ -49,7 +49,7 @@ def test_all_work_ends_within_its_budget(
 
     def check(_: float) -> None:
         room_mw = admission_room(
-            machines.books, machines.picture.kept_mw, machines.picture.is_controlled
+            machines.books, machines.fleet_view.kept_mw, machines.fleet_view.is_controlled
         )
         assert (room_mw >= 0).all(), "more is kept below a row than it may give"
 

@@ -14,7 +14,7 @@ from wattline_scheduler.plan.cycle import plan
 from wattline_scheduler.plan.model.column_writer import put_node
 from wattline_scheduler.plan.model.reserved_nodes import NEAR_S, Reservations, Span, Stay
 from wattline_scheduler.plan.model.snapshot import Plan, Snapshot
-from wattline_scheduler.plan.search.score_cache import Looks
+from wattline_scheduler.plan.search.score_cache import ScoreCache
 from wattline_scheduler.plan.search.trial import Trial
 
 NAMES = ("one", "two", "three", "four")
@@ -142,9 +142,9 @@ def _plan_closed(snap: Snapshot, may: list[bool]) -> Plan:
 @given(reserved_sites())
 def test_a_plan_with_memory_is_the_same(site: tuple[Snapshot, list[Span]]) -> None:
     snap, _ = site
-    looks, fresh = Looks(), plan(snap)
+    cache, fresh = ScoreCache(), plan(snap)
     found = fresh
     for _ in range(2):
-        found = plan(snap, found.memory, cache=looks)
+        found = plan(snap, found.memory, cache=cache)
         assert found.placements == fresh.placements
         assert (found.waits, found.promised) == (fresh.waits, fresh.promised)

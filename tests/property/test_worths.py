@@ -47,7 +47,7 @@ def test_a_share_gets_a_gpu_whose_watts_are_there(snap: Snapshot) -> None:
     for shape in (w.shape for w in snap.waiting if w.shape.gpu_milli < 1000):
         costs = trial.costs(shape)
         for at in np.flatnonzero(np.isfinite(costs)).tolist():
-            needed_mw, mark = int(trial.look(shape).needed_mw[at]), trial.checkpoint()
+            needed_mw, mark = int(trial.scores(shape).needed_mw[at]), trial.checkpoint()
             psu, before_mw = int(columns.psu_permille[at]), int(columns.load_mw[at])
             trial.place(at, shape)
             more_mw = wall_mw(int(columns.load_mw[at]), psu) - wall_mw(before_mw, psu)

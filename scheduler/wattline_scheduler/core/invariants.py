@@ -311,12 +311,12 @@ def _job(state: State, job: Job) -> Iterator[str]:
         yield f"job {job.id} ended = {job.is_ended}, record says {job.record.ended_unix_s}"
 
 
-def _picture(state: State, now: Now) -> Iterator[str]:
+def _fleet_view(state: State, now: Now) -> Iterator[str]:
     """The planner's offer of every node is current, except for outdated nodes."""
     for node in state.nodes.values():
         if node.id in state.outdated:
             continue
-        known = state.picture.offers[state.picture.position[node.id]]
+        known = state.fleet_view.offers[state.fleet_view.position[node.id]]
         actual = offer_of(state, node, now)
         if _without_learned(known) != _without_learned(actual):
             yield f"{node.id}: the planner sees {known}, it is {actual}"
@@ -325,16 +325,19 @@ def _picture(state: State, now: Now) -> Iterator[str]:
 def _running(state: State, now: Now) -> Iterator[str]:
     """The planner's description of running gangs is current, except on outdated nodes."""
     del now
-    picture = state.picture
-    outdated = {*picture.running_outdated, *(picture.position[n] for n in state.work.rephased)}
-    outdated |= {picture.position[node] for node in state.outdated}
-    for at, known in enumerate(picture.running):
+    fleet_view = state.fleet_view
+    outdated = {
+        *fleet_view.running_outdated,
+        *(fleet_view.position[n] for n in state.work.rephased),
+    }
+    outdated |= {fleet_view.position[node] for node in state.outdated}
+    for at, known in enumerate(fleet_view.running):
         for one in known:
             if outdated.isdisjoint(task.at for task in one.tasks) and at not in outdated:
                 job, number = one.key
                 actual = described_gang(state, state.work.jobs[job].gangs[number])
                 if actual is None or _lasting(one) != _lasting(actual):
-                    yield f"{picture.offers[at].node}: the planner sees {one}, it is {actual}"
+                    yield f"{fleet_view.offers[at].node}: the planner sees {one}, it is {actual}"
 
 
 def _lasting(gang: RunningGang) -> RunningGang:
@@ -399,7 +402,7 @@ CHECKS: tuple[Callable[[State, Now], Iterator[str]], ...] = (
     _off_attempts,
     _loads,
     _gpus,
-    _picture,
+    _fleet_view,
     _running,
     _attempts,
     _jobs,

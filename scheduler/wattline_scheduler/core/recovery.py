@@ -43,7 +43,7 @@ from wattline_scheduler.core.model.usage.usage import add_usage
 from wattline_scheduler.core.model.usage.usage_ledger import Key, Ledger
 from wattline_scheduler.core.requests.access import apply_site_file
 from wattline_scheduler.plan.learning.fairshare import FairTree
-from wattline_scheduler.plan.search.fleet_view import Picture
+from wattline_scheduler.plan.search.fleet_view import FleetView
 from wattline_scheduler.power.allocation.binding_rows import Binding
 from wattline_scheduler.power.allocation.fleet_columns import Fleet
 from wattline_scheduler.power.allocation.lease_pacing import Pace
@@ -57,8 +57,8 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
     """Restores the state on record. No node is adopted yet: each must send a Hello first."""
     _check_removed(site, saved)
     domains, calendar = Domains(site), Calendar(site)
-    picture = Picture(site, domains)
-    service = Service(site.timing.overtake_s, picture.columns.classes)
+    fleet_view = FleetView(site, domains)
+    service = Service(site.timing.overtake_s, fleet_view.columns.classes)
     outdated = {node.id: None for node in site.nodes}
     state = State(
         site=site,
@@ -82,7 +82,7 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
         next_job=saved.next_job,
         calendar=calendar,
         ledger=Ledger(site.fair_share.half_life_s, calendar, saved.uses, lasting(site)),
-        picture=picture,
+        fleet_view=fleet_view,
         outdated=outdated,
     )
     restore_problems(state, saved.problems, now)
@@ -160,7 +160,7 @@ def _restore_jobs(state: State, saved: Saved, now: Now) -> None:
         _restore_job(state, record, gangs.get(record.id, {}), attempts.get(record.id, []), now)
     state.work.jobs = dict(sorted(state.work.jobs.items()))
     for job in state.work.jobs.values():
-        state.picture.recent.note(job.shape, job.spec.gang_count * job.shape.nodes)
+        state.fleet_view.recent.note(job.shape, job.spec.gang_count * job.shape.nodes)
     apply_site_file(state, now)
     restore_names(state, now)
     restore_dependencies(state, saved.outcomes, now)

@@ -17,12 +17,12 @@ from wattline_scheduler.plan.model.memory import EMPTY, JobClass, Memory, Reques
 from wattline_scheduler.plan.model.shape import Shape, Waiting
 from wattline_scheduler.plan.model.snapshot import Placement, Plan, Snapshot
 from wattline_scheduler.plan.policies.backfill import Promise, lifted, promise
-from wattline_scheduler.plan.policies.preemption_pass import MakingRoom
+from wattline_scheduler.plan.policies.preemption_pass import PreemptionPass
 from wattline_scheduler.plan.search.blocked_shapes import BlockedShapes
 from wattline_scheduler.plan.search.feasible import fitting_count
 from wattline_scheduler.plan.search.gang import Places, either, place_gang
 from wattline_scheduler.plan.search.quota_room import Quotas
-from wattline_scheduler.plan.search.score_cache import Looks
+from wattline_scheduler.plan.search.score_cache import ScoreCache
 from wattline_scheduler.plan.search.search_rotation import SearchRotation
 from wattline_scheduler.plan.search.trial import Trial
 from wattline_scheduler.plan.wait_reasons import wait_reason
@@ -79,7 +79,7 @@ def plan(
     snapshot: Snapshot,
     memory: Memory = EMPTY,
     limits: Limits = INTERACTIVE,
-    cache: Looks | None = None,
+    cache: ScoreCache | None = None,
 ) -> Plan:
     """Place what fits: a pure function of snapshot, memory and limits.
 
@@ -92,7 +92,7 @@ def plan_in_parts(
     snapshot: Snapshot,
     memory: Memory = EMPTY,
     limits: Limits = INTERACTIVE,
-    cache: Looks | None = None,
+    cache: ScoreCache | None = None,
 ) -> Parts[Plan]:
     """As `plan`. The search for preemptions for a gang takes more than one part."""
     cycle = _Cycle(snapshot, memory, limits, cache)
@@ -103,7 +103,7 @@ def plan_in_parts(
 
 class _Cycle:
     def __init__(
-        self, snapshot: Snapshot, memory: Memory, limits: Limits, cache: Looks | None
+        self, snapshot: Snapshot, memory: Memory, limits: Limits, cache: ScoreCache | None
     ) -> None:
         self.snapshot = snapshot
         self.limits = limits
@@ -127,7 +127,7 @@ class _Cycle:
         """Reservations for promised or preempting gangs, in the order in which they were made."""
         self.promises: list[Promise] = []
         self.promised_nodes: set[int] = set()
-        self.making = MakingRoom(snapshot, self.trial, self.quotas, self.blocked)
+        self.preempting = PreemptionPass(snapshot, self.trial, self.quotas, self.blocked)
 
     def run(self) -> Parts[Plan]:
         is_cut = yield from self._is_cut_short()
@@ -137,7 +137,7 @@ class _Cycle:
             promised={kept.job: kept.start for kept in self.promises},
             is_cut=is_cut,
             effort=self.trial.effort,
-            preemptions=tuple(self.making.preemptions),
+            preemptions=tuple(self.preempting.preemptions),
             memory=self._memory(is_cut=is_cut),
         )
 
@@ -224,12 +224,12 @@ class _Cycle:
         if not self.quotas.may_have_room(waiting.quotas, waiting.shape):
             return False
         if claimed is not None:
-            waits = self.making.wait_on(waiting, claimed)
+            waits = self.preempting.wait_on(waiting, claimed)
         else:
-            waits = yield from self.making.sends_away(waiting, gang)
+            waits = yield from self.preempting.preempt_for(waiting, gang)
         if waits:
             self.waits[waiting.job] = waits
-            self.kept.append((self.making.newest, WHY_CLAIMED))
+            self.kept.append((self.preempting.newest, WHY_CLAIMED))
         return bool(waits)
 
     def _wait_for_quota(self, waiting: Waiting) -> None:

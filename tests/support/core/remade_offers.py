@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from wattline_protocol.ids import Now
-from wattline_scheduler.core.admission.planner_view import current_picture, offer_of, snapshot_of
+from wattline_scheduler.core.admission.planner_view import current_fleet_view, offer_of, snapshot_of
 from wattline_scheduler.core.explain.hypothetical import Case
 from wattline_scheduler.core.model.gpu_holders import release
 from wattline_scheduler.core.model.jobs.job import Gang
@@ -19,7 +19,7 @@ from wattline_scheduler.time_slices import at_once
 
 def remade(state: State, removed: Sequence[Gang], now: Now) -> Trial:
     """A trial on offers of nodes that never had them."""
-    picture = current_picture(state, now).as_if()
+    fleet_view = current_fleet_view(state, now).as_if()
     nodes = {name: node.copy() for name, node in state.nodes.items()}
     for attempt in (one for gang in removed for one in state.work.live_of(gang)):
         node, shape = nodes[attempt.node], attempt.gang.job.shape
@@ -27,8 +27,8 @@ def remade(state: State, removed: Sequence[Gang], now: Now) -> Trial:
         node.cpus_used -= shape.cpus
         node.memory_used_bytes -= shape.memory_bytes
     for node in nodes.values():
-        picture.put(offer_of(state, node, now))
-    return Trial(snapshot_of(state, picture, now))
+        fleet_view.put(offer_of(state, node, now))
+    return Trial(snapshot_of(state, fleet_view, now))
 
 
 def compare(state: State, removed: Sequence[Gang], now: Now, *, is_exact: bool = False) -> None:

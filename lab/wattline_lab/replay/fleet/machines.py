@@ -1,7 +1,8 @@
 """The nodes of the fleet for planner and allocator: allocated GPUs, and the watts they count.
 
 This is the part that `core` plays in a scheduler: an offer of each node that changed goes into the
-planner's picture, its load into the allocator's columns. What is decided from them is production's.
+planner's view of the fleet, its load into the allocator's columns. What is decided from them is
+production's.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from wattline_scheduler.plan.cycle import plan
 from wattline_scheduler.plan.model.memory import EMPTY
 from wattline_scheduler.plan.model.shape import Waiting
 from wattline_scheduler.plan.model.snapshot import NodeOffer, Plan, Snapshot, TaskPlace
-from wattline_scheduler.plan.search.fleet_view import Picture, Rooms
+from wattline_scheduler.plan.search.fleet_view import FleetView, Rooms
 from wattline_scheduler.power.allocation.fleet_columns import Fleet
 from wattline_scheduler.power.books.books import Books
 from wattline_scheduler.power.books.watt_admission import Booking
@@ -106,7 +107,7 @@ class Machines:
     def __init__(self, site: Site, hosts: Sequence[Host]) -> None:
         domains = Domains(site)
         self.books = Books(site, domains, ())
-        self.picture = Picture(site, domains)
+        self.fleet_view = FleetView(site, domains)
         self._memory = EMPTY
         self.fleet = Fleet(domains.matrix)
         self.all = [
@@ -120,7 +121,7 @@ class Machines:
     def give(self, gang: Gang, places: tuple[TaskPlace, ...]) -> None:
         """The gang holds these GPUs. Raises ValueError where one of them is held."""
         gang.places = places
-        gang.nodes = [self.picture.position[place.node] for place in places]
+        gang.nodes = [self.fleet_view.position[place.node] for place in places]
         for at, place in zip(gang.nodes, places, strict=True):
             machine = self.all[at]
             for index in place.gpus:
@@ -141,20 +142,20 @@ class Machines:
         changed = [self.all[at] for at in self._changed]
         self._changed.clear()
         for machine in changed:
-            self.picture.put(machine.offer())
+            self.fleet_view.put(machine.offer())
             self.fleet.put(machine.load())
         return changed
 
     def snapshot(self, now_s: float, waiting: tuple[Waiting, ...]) -> Snapshot:
         """What the planner sees; `refresh` first."""
         domains = self.books.domains
-        budgets_mw = [domains.budget_mw(row.domain) for row in self.picture.rows]
-        self.picture.renew_prices()
-        return self.picture.snapshot(Instant(now_s), Rooms(self.books, budgets_mw), waiting)
+        budgets_mw = [domains.budget_mw(row.domain) for row in self.fleet_view.rows]
+        self.fleet_view.renew_prices()
+        return self.fleet_view.snapshot(Instant(now_s), Rooms(self.books, budgets_mw), waiting)
 
     def plan(self, seen: Snapshot) -> Plan:
         """One planning cycle, with the memory of the one before."""
-        result = plan(seen, self._memory, cache=self.picture.looks)
+        result = plan(seen, self._memory, cache=self.fleet_view.cache)
         self._memory = result.memory
         return result
 

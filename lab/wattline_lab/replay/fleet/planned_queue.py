@@ -34,7 +34,7 @@ class PlannedQueue:
         """Queue a gang."""
         gang.runs_s = self._longest.learned_s(gang.size)
         self._gangs[gang.asked.job.id] = gang
-        self._machines.picture.recent.note(gang.shape, gang.shape.nodes)
+        self._machines.fleet_view.recent.note(gang.shape, gang.shape.nodes)
         self._line.arrived(gang)
 
     def plan(self, now_s: float) -> tuple[Sequence[Placement], bool]:

@@ -22,7 +22,7 @@ from wattline_scheduler.plan.model.columns import PRIORITY_LEVELS
 from wattline_scheduler.plan.model.device_classes import devices, gpu_of
 from wattline_scheduler.plan.model.shape import Waiting
 from wattline_scheduler.plan.model.snapshot import ENDING_PRIORITY, NodeOffer, Part, Snapshot
-from wattline_scheduler.plan.search.fleet_view import Picture, Rooms
+from wattline_scheduler.plan.search.fleet_view import FleetView, Rooms
 from wattline_scheduler.power.demand.node_load import is_controlled
 
 UNABLE = "its keeper cannot start tasks as other accounts ([run_as]); see docs/keeper.md"
@@ -31,35 +31,35 @@ NO_RULES = "its keeper is root, and the site file does not name the account of t
 
 def renew_offers(state: State, now: Now) -> None:
     """Brings the view of the fleet up to date; only while an event is handled."""
-    _put_outdated(state, state.picture, now)
+    _put_outdated(state, state.fleet_view, now)
     state.outdated.clear()
 
 
-def _put_outdated(state: State, picture: Picture, now: Now) -> None:
+def _put_outdated(state: State, fleet_view: FleetView, now: Now) -> None:
     for node in state.outdated:
-        picture.put(offer_of(state, state.nodes[node], now))
+        fleet_view.put(offer_of(state, state.nodes[node], now))
 
 
-def current_picture(state: State, now: Now) -> Picture:
+def current_fleet_view(state: State, now: Now) -> FleetView:
     """The view of the fleet, up to date; a copy if that takes new offers."""
     if not state.outdated:
-        return state.picture
-    picture = state.picture.as_if()
-    _put_outdated(state, picture, now)
-    return picture
+        return state.fleet_view
+    fleet_view = state.fleet_view.as_if()
+    _put_outdated(state, fleet_view, now)
+    return fleet_view
 
 
 def snapshot(state: State, now: Now, waiting: tuple[Waiting, ...] = ()) -> Snapshot:
     """Snapshot of the current state for the planner; valid until the next event."""
-    return snapshot_of(state, current_picture(state, now), now, waiting)
+    return snapshot_of(state, current_fleet_view(state, now), now, waiting)
 
 
 def snapshot_of(
-    state: State, picture: Picture, now: Now, waiting: tuple[Waiting, ...] = ()
+    state: State, fleet_view: FleetView, now: Now, waiting: tuple[Waiting, ...] = ()
 ) -> Snapshot:
     """Snapshot of another view of the fleet."""
-    budget_mw = [state.domains.budget_mw(row.domain) for row in picture.rows]
-    seen = picture.snapshot(now.mono_s, Rooms(state.books, budget_mw), waiting)
+    budget_mw = [state.domains.budget_mw(row.domain) for row in fleet_view.rows]
+    seen = fleet_view.snapshot(now.mono_s, Rooms(state.books, budget_mw), waiting)
     return replace(seen, reservations=reserved(state, now))
 
 

@@ -129,7 +129,7 @@ def _by_next_reservation(
     key = state.work.queue.key_of(owner, spec, shape, kind_of(owner, spec))
     stay = Stay(record.name, state.work.queue.runs_s(key))
     then = seen.later(earliest(state, owner, spec, now).unix_s - now.unix_s)
-    at = np.array([state.picture.position[node] for node in _able(state, record, shape, now)])
+    at = np.array([state.fleet_view.position[node] for node in _able(state, record, shape, now)])
     longest = at[np.argsort(-then.next_s[at], kind="stable")]
     last = int(longest[shape.nodes - 1])
     left_s = float(then.next_s[last])

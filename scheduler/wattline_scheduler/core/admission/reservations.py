@@ -38,12 +38,12 @@ def reserved(state: State, now: Now) -> Reservations | None:
 def reserved_text(state: State, node: NodeId, now: Now) -> str:
     """Text about the current or next reservation of a node; empty = none."""
     seen = reserved(state, now)
-    return "" if seen is None else seen.said(state.picture.position[node])
+    return "" if seen is None else seen.said(state.fleet_view.position[node])
 
 
 def _span(state: State, record: ReservationRecord) -> Span:
     """The planner's form of one; omits nodes that have left the site file."""
-    position, at = state.picture.position, state.calendar.text
+    position, at = state.fleet_view.position, state.calendar.text
     nodes = [position[node] for node in record.nodes if node in position]
     return Span(
         record.name,

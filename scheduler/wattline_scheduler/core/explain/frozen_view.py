@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from wattline_protocol.ids import Now
-from wattline_scheduler.core.admission.planner_view import current_picture
+from wattline_scheduler.core.admission.planner_view import current_fleet_view
 from wattline_scheduler.core.model.state import State
 
 T = TypeVar("T")
@@ -20,8 +20,8 @@ T = TypeVar("T")
 
 def held_still(state: State, now: Now) -> State:
     """Returns a copy of the current state, for reads only."""
-    books, picture = _own(state.books), current_picture(state, now)
-    picture = picture if picture is not state.picture else picture.as_if()
+    books, fleet_view = _own(state.books), current_fleet_view(state, now)
+    fleet_view = fleet_view if fleet_view is not state.fleet_view else fleet_view.as_if()
     books.domains = _own(state.domains)
     return replace(
         state,
@@ -29,7 +29,7 @@ def held_still(state: State, now: Now) -> State:
         domains=books.domains,
         nodes={name: node.copy() for name, node in state.nodes.items()},
         work=state.work.held_still(),
-        picture=picture,
+        fleet_view=fleet_view,
         outdated={},
         reservations=dict(state.reservations),
         claims=dict(state.claims),

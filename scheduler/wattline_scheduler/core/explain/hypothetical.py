@@ -32,7 +32,7 @@ from wattline_scheduler.plan.policies.running_work import RunningWork
 from wattline_scheduler.plan.search.feasible import fits_when_empty
 from wattline_scheduler.plan.search.gang import Places, either, place_gang
 from wattline_scheduler.plan.search.quota_room import Quotas
-from wattline_scheduler.plan.search.score_cache import Looks
+from wattline_scheduler.plan.search.score_cache import ScoreCache
 from wattline_scheduler.plan.search.trial import Trial
 from wattline_scheduler.plan.wait_reasons import wait_reason
 from wattline_scheduler.time_slices import Parts
@@ -90,7 +90,7 @@ class Case:
         ahead_of_it = (_Before(each, gang) for each in ahead for gang in each.gangs)
         self.ahead = [*islice(ahead_of_it, MAX_AHEAD)]
         self._budget = _Budget(MAX_NODES_EVALUATED)
-        self._looks = Looks()
+        self._cache = ScoreCache()
         self._held: dict[Gang, list[TaskAllocation]] = {}
         self.uncounted = _uncounted(sum(len(each.gangs) for each in ahead))
         self.is_too_much = bool(self.uncounted)
@@ -268,7 +268,7 @@ class Case:
         """Gangs with devices, CPUs or memory that a task could use. Raises TrialBudgetExceeded."""
         with (yield from self._trial()) as trial:
             columns, able = trial.columns, fits_when_empty(trial, shape)
-            suited = trial.look(shape).ask.is_suited[columns.gpu_class]
+            suited = trial.scores(shape).ask.is_suited[columns.gpu_class]
             position = trial.snapshot.position
 
         def is_held(attempt: Attempt) -> bool:
@@ -300,7 +300,7 @@ class Case:
         if later_s and reservations is not None:
             reservations = reservations.later(later_s)
         headrooms = quota_headrooms(self._state, removed, UnixTime(self._now.unix_s + at_s))
-        trial = Trial(replace(seen, quotas=headrooms, reservations=reservations), self._looks)
+        trial = Trial(replace(seen, quotas=headrooms, reservations=reservations), self._cache)
         for (priority, at), tasks in sorted(self._ended(removed).items()):
             yield
             trial.end(at, tasks, priority)

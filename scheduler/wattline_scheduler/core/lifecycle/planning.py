@@ -53,7 +53,7 @@ def decide(
 ) -> Plan:
     """Plans starts, checks each placement again, and finds the wait reasons of the rest."""
     renew_offers(state, now)
-    state.picture.renew_prices()
+    state.fleet_view.renew_prices()
     seen = replace(
         snapshot(state, now, waiting),
         claims=claimed(state),
@@ -62,7 +62,7 @@ def decide(
         quotas=state.work.quotas.headrooms(),
     )
     before = state.newest_cycle.plan.memory if state.newest_cycle is not None else EMPTY
-    result = plan(seen, before, limits, state.picture.looks)
+    result = plan(seen, before, limits, state.fleet_view.cache)
     state.newest_cycle = Cycle(seen, before, limits, result)
     checked = _checked(state, seen, result.placements)
     is_refused = len(checked) < len(result.placements)  # refused placements are planned again
@@ -74,7 +74,7 @@ def _checked(state: State, seen: Snapshot, placements: tuple[Placement, ...]) ->
     if not placements:
         return []
     waiting = {each.job: each for each in seen.waiting}
-    trial = Trial(seen, state.picture.looks)
+    trial = Trial(seen, state.fleet_view.cache)
     held = passing(trial, [(one, waiting[one.job]) for one in placements])
     trial.close()
     return [one for one, _ in held]

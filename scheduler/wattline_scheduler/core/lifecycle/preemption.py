@@ -70,17 +70,17 @@ def running_gangs(state: State, priority: int) -> tuple[tuple[RunningGang, ...],
     """
     if priority <= state.work.least_priority and not state.claims:
         return ()
-    picture, rephased = state.picture, state.work.rephased
-    outdated = {*picture.running_outdated, *(picture.position[node] for node in rephased)}
+    fleet_view, rephased = state.fleet_view, state.work.rephased
+    outdated = {*fleet_view.running_outdated, *(fleet_view.position[node] for node in rephased)}
     if outdated:
         _describe_again(state, outdated)
-    picture.running_outdated, state.work.rephased = {}, {}
-    return tuple(picture.running)
+    fleet_view.running_outdated, state.work.rephased = {}, {}
+    return tuple(fleet_view.running)
 
 
 def _describe_again(state: State, outdated: Collection[int]) -> None:
     """A gang is described again on all its nodes if one of them has changed."""
-    running, position = state.picture.running, state.picture.position
+    running, position = state.fleet_view.running, state.fleet_view.position
     described: dict[GangKey, RunningGang | None] = {}
     nodes = set(outdated)
     for at in outdated:
@@ -98,7 +98,7 @@ def _describe_again(state: State, outdated: Collection[int]) -> None:
 
 
 def _gangs_on(state: State, at: int) -> dict[GangKey, Gang]:
-    attempts = state.nodes[state.picture.offers[at].node].attempts.values()
+    attempts = state.nodes[state.fleet_view.offers[at].node].attempts.values()
     return {attempt.gang.key: attempt.gang for attempt in attempts}
 
 
@@ -168,7 +168,7 @@ def _used(state: State, attempt: Attempt) -> TaskAllocation:
     gpus = (node.gpus[gpu_of(device)] for device in held)
     counts_mw = (booked_mw(state, node, gpu) - gpu.idle_mw for gpu in gpus)
     return TaskAllocation(
-        at=state.picture.position[node.id],
+        at=state.fleet_view.position[node.id],
         gpus=held,
         counts_mw=tuple(counts_mw),
         milli=shape.gpu_milli,

@@ -15,7 +15,7 @@ from wattline_scheduler.plan.cycle import Cycle
 from wattline_scheduler.plan.model.reserved_nodes import Reservations
 from wattline_scheduler.plan.model.shape import GangKey, Shape
 from wattline_scheduler.plan.model.snapshot import Snapshot
-from wattline_scheduler.plan.search.fleet_view import Picture
+from wattline_scheduler.plan.search.fleet_view import FleetView
 from wattline_scheduler.power.allocation.binding_rows import Binding
 from wattline_scheduler.power.allocation.fleet_columns import Fleet
 from wattline_scheduler.power.allocation.lease_pacing import Pace
@@ -88,7 +88,7 @@ class State:
     calendar: Calendar
     ledger: Ledger
     """Usage of accounts and queues."""
-    picture: Picture
+    fleet_view: FleetView
     """The planner's view of the fleet, current except for the nodes in `outdated`."""
     outdated: dict[NodeId, None]
     newest_cycle: Cycle | None = None

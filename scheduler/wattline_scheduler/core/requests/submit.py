@@ -102,7 +102,7 @@ def _accept(state: State, user: UserName, token: str, spec: JobSpec, now: Now) -
     count_accepted(state, encoded_bytes(spec))
     wait_for_parents(state, job)
     state.work.add(job, now)
-    state.picture.recent.note(job.shape, spec.gang_count * job.shape.nodes)
+    state.fleet_view.recent.note(job.shape, spec.gang_count * job.shape.nodes)
     text = f"{spec.name!r} ({spec.kind}, {spec.gang_count} × {counted(spec.gang_size, 'task')})"
     state.journal.act("job_submitted", text, now, actor=user, owner=user, job=job.id)
     state.wants_plan = True

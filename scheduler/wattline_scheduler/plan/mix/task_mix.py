@@ -1,6 +1,6 @@
 """Expected task mix: recently requested tasks, the newest weighted most, and their prices.
 
-Stored with the picture of a site. Nothing of it is on disk: a restart rebuilds it from the jobs in
+Stored with the view of the fleet. Nothing of it is on disk: a restart rebuilds it from the jobs in
 memory. Submissions are counted, so a waiting queue counts as future demand.
 """
 

@@ -30,7 +30,7 @@ MAX_TRIES = 8
 early."""
 
 
-STEPS_PER_LOOK, NODES_PER_LOOK_STEP = 20, 50
+STEPS_PER_EVALUATION, NODES_PER_LOOK_STEP = 20, 50
 """Effort of finding the nodes that would fit if empty."""
 
 STEPS_PER_WALK, NODES_PER_WALK_STEP = 80, 10
@@ -109,7 +109,7 @@ def promise(
     """
     shape = waiting.shape
     can = fits_when_empty(trial, shape) & _may_end(trial, shape)
-    trial.effort += STEPS_PER_LOOK + len(can) // NODES_PER_LOOK_STEP
+    trial.effort += STEPS_PER_EVALUATION + len(can) // NODES_PER_LOOK_STEP
     can[list(taken)] = False
     able = np.flatnonzero(can)
     if len(able) < shape.nodes:

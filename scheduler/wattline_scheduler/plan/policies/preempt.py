@@ -125,7 +125,7 @@ class _Search:
                 return None
             at, more = found
             mark = trial.checkpoint()
-            self._send_away(more)
+            self._remove(more)
             allowed[at] = False
             if not self._trial.fits_now(at, self._shape):  # its watts are not available
                 trial.rollback(mark)
@@ -189,7 +189,7 @@ class _Search:
                     return _needed_on(node, chosen)
         return None
 
-    def _send_away(self, victims: Sequence[RunningGang]) -> None:
+    def _remove(self, victims: Sequence[RunningGang]) -> None:
         for one in victims:
             for task in one.tasks:
                 self._trial.take_away(task)

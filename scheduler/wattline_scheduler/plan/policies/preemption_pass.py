@@ -29,7 +29,7 @@ MAX_VAIN_TRIES = 8
 cycles later, so that all have their turn."""
 
 
-class MakingRoom:
+class PreemptionPass:
     """Preemption of one cycle, which places gangs on `trial` and `quotas`."""
 
     def __init__(
@@ -47,7 +47,7 @@ class MakingRoom:
         object alive until the garbage collector finds the cycle."""
         self._claims = Claims(trial, self._runs)
 
-    def sends_away(self, waiting: Waiting, gang: int) -> Parts[str]:
+    def preempt_for(self, waiting: Waiting, gang: int) -> Parts[str]:
         """Preempt work of lower priority if that lets the gang start. Returns what the gang waits
         for; empty = preemption does not help."""
         if not self._may_try(waiting):

@@ -87,7 +87,7 @@ def furthest(trial: Trial, shape: Shape, stay: Stay = ANY_STAY) -> Ints:
 
     So only the rows are checked if any node passes all node filters.
     """
-    passed, filters = np.isfinite(trial.look(shape).cost), filters_of(stay)
+    passed, filters = np.isfinite(trial.scores(shape).cost), filters_of(stay)
     first = NODE_FILTERS
     if stay.reservation:
         first += 1
@@ -167,14 +167,14 @@ def _has_cooling(trial: Trial, shape: Shape) -> Bools:
 
 def _has_room(trial: Trial, shape: Shape, kind: DomainKind) -> Bools:
     most = trial.most_mw(shape.priority, kind)[trial.columns.group]
-    has_room: Bools = trial.look(shape).needed_mw <= most
+    has_room: Bools = trial.scores(shape).needed_mw <= most
     return has_room
 
 
 def lacking(trial: Trial, at: int, shape: Shape, kind: DomainKind) -> list[tuple[int, int]]:
     """Rows of `kind` without headroom for the task: (position, missing milliwatts)."""
     columns, names = trial.columns, trial.snapshot.rows
-    needed_mw = int(trial.look(shape).needed_mw[at])
+    needed_mw = int(trial.scores(shape).needed_mw[at])
     room_mw = trial.room_for(shape.priority)
     group = columns.group[at]
     rows, shares = columns.group_rows[:, group].tolist(), columns.group_share[:, group].tolist()
@@ -219,7 +219,7 @@ def _say_gpu_memory(trial: Trial, at: int, shape: Shape) -> str:
 
 
 def _say_gpus(trial: Trial, at: int, shape: Shape) -> str:
-    columns, ask = trial.columns, trial.look(shape).ask
+    columns, ask = trial.columns, trial.scores(shape).ask
     suited = int(ask.is_suited[columns.gpu_class[at]].sum())
     if suited < shape.gpus:
         return f"{counted(shape.gpus, 'GPU')}; it has {suited} of that kind in service"

@@ -18,7 +18,7 @@ from wattline_scheduler.plan.model.column_writer import change_yields, put_node,
 from wattline_scheduler.plan.model.columns import ENDLESS_MW, Columns
 from wattline_scheduler.plan.model.shape import Waiting
 from wattline_scheduler.plan.model.snapshot import NodeOffer, RowName, RunningGang, Snapshot
-from wattline_scheduler.plan.search.score_cache import Looks
+from wattline_scheduler.plan.search.score_cache import ScoreCache
 from wattline_scheduler.power.books.books import Books
 from wattline_scheduler.power.books.watt_admission import Booking, admission_room
 from wattline_scheduler.power.topology.domains import Domains
@@ -33,7 +33,7 @@ class Rooms(NamedTuple):
     """[row]"""
 
 
-class Picture:
+class FleetView:
     """All nodes in site-file order; each is closed until its offer is put."""
 
     def __init__(self, site: Site, domains: Domains) -> None:
@@ -50,7 +50,7 @@ class Picture:
         self.running: list[tuple[RunningGang, ...]] = [()] * len(nodes)
         """By node, as in `Snapshot`; current except for the nodes in `running_outdated`."""
         self.running_outdated = dict.fromkeys(range(len(nodes)))
-        self.looks = Looks()
+        self.cache = ScoreCache()
         self.weights = site.weights
         self.recent = RecentMix()
         """Recent task requests; noted when a job is accepted."""
@@ -69,13 +69,13 @@ class Picture:
         self.kept_mw[self._in_matrix[at]] = offer.kept.kept_mw
         self.is_controlled[self._in_matrix[at]] = offer.kept.is_controlled
         self.running_outdated[at] = None
-        self.looks.touch(at)
+        self.cache.touch(at)
 
-    def as_if(self) -> "Picture":
-        """A separate picture for hypothetical offers."""
+    def as_if(self) -> "FleetView":
+        """A separate view for hypothetical offers."""
         other = copy(self)
         other.offers, other.columns = list(self.offers), self.columns.copy_all()
-        other.looks = Looks()
+        other.cache = ScoreCache()
         other.running, other.running_outdated = list(self.running), dict(self.running_outdated)
         other.kept_mw, other.is_controlled = self.kept_mw.copy(), self.is_controlled.copy()
         return other

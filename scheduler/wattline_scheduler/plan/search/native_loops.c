@@ -47,7 +47,7 @@ struct worths {
     int64_t cpus_count;
 };
 
-/* `Ask` and `Look`. */
+/* `Ask` and `ShapeScores`. */
 struct wanted {
     int64_t gpus, cpus, memory_bytes, about_mw;
     const uint8_t *is_suited; /* [class] */

@@ -57,11 +57,11 @@ class Library:
 
     def __init__(self, library: ctypes.PyDLL) -> None:
         address = ctypes.c_void_p
-        self.look = library.wattline_look
-        self.look.argtypes = [address] * 5 + [Int]
+        self.evaluate = library.wattline_look
+        self.evaluate.argtypes = [address] * 5 + [Int]
         self.place = library.wattline_place
         self.place.argtypes = [address] * 4
-        self.look.restype = self.place.restype = Int
+        self.evaluate.restype = self.place.restype = Int
 
 
 def load_loops(folder: Path = Path(__file__).parent) -> Library | None:
@@ -100,7 +100,7 @@ class Loops:
         )
         self._known: dict[int, tuple[Array, int]] = {}
 
-    def look(
+    def evaluate(
         self, at: Wanted, worths: Worths, leads: Ints | None, touched: Ints, seen: int
     ) -> Ints:
         """Re-evaluate nodes touched after `seen`. Returns positions of those left to the caller,
@@ -108,7 +108,7 @@ class Loops:
 
         `leads`: [profile] where the task leads; None = it takes no GPUs.
         """
-        self._library.look(
+        self._library.evaluate(
             self._trial.address,
             self._table(worths).address,
             at.address,

@@ -29,17 +29,17 @@ from wattline_scheduler.plan.search.native_structs import Wanted
 from wattline_scheduler.plan.search.rank import node_cost
 from wattline_scheduler.power.topology.matrix import Floats, Ints
 
-MAX_LOOKS = 1_024
+MAX_SHAPES = 1_024
 """Cached shapes, least recently used dropped first; 0.2 MB each at 12,500 nodes."""
 
-STEPS_PER_LOOK, NODES_PER_STEP = 40, 250
+STEPS_PER_EVALUATION, NODES_PER_STEP = 40, 250
 """Effort of an evaluation: the array operations, and all nodes. What is cached does not count less:
 the plan must not depend on the cache."""
 
 NEVER = -1
 
 
-class Look:
+class ShapeScores:
     """One task of a shape on all nodes; shared by shapes with equal requests per node."""
 
     __slots__ = ("ask", "class_count", "cost", "needed_mw", "seen", "slot", "wanted")
@@ -62,19 +62,19 @@ class Look:
 class _Entry:
     """The evaluation of one shape, and the newest trial that requested it."""
 
-    __slots__ = ("look", "used_in")
+    __slots__ = ("scores", "used_in")
 
-    def __init__(self, look: Look) -> None:
-        self.look, self.used_in = look, NEVER
+    def __init__(self, scores: ShapeScores) -> None:
+        self.scores, self.used_in = scores, NEVER
 
 
-class Looks:
+class ScoreCache:
     """All shapes, and the time of each node's last change."""
 
     def __init__(self) -> None:
         self._trial_count = 0
         self._entries: dict[Shape, _Entry] = {}
-        self._looks: dict[Hashable, Look] = {}
+        self._scores: dict[Hashable, ShapeScores] = {}
         """By the request of one task."""
         self._touched: Ints = np.zeros(0, np.int64)
         self._time = 0
@@ -91,8 +91,8 @@ class Looks:
             self._touched = np.zeros(columns.node_count, np.int64)
         if seen.weights != self._weights or prices is not self._prices:
             self._weights = seen.weights
-            for look in self._looks.values():
-                look.seen = NEVER
+            for scores in self._scores.values():
+                scores.seen = NEVER
         if prices is None:
             self._worths = None
         elif self._worths is None or not self._worths.is_for(columns, prices):
@@ -121,45 +121,45 @@ class Looks:
         if self._worths is not None:
             self._unfollowed.add(at)
 
-    def of(self, shape: Shape, columns: Columns, loops: Loops | None) -> tuple[Look, int]:
+    def of(self, shape: Shape, columns: Columns, loops: Loops | None) -> tuple[ShapeScores, int]:
         """The shape on the present nodes, and the effort of evaluating it."""
-        look = self._look(shape, columns)
-        if look.seen == self._time:
-            return look, 0
-        if loops is not None and look.wanted is not None and self._worths is not None:
-            self._loop(look, columns, loops, self._worths, look.wanted)
+        scores = self._scores_of(shape, columns)
+        if scores.seen == self._time:
+            return scores, 0
+        if loops is not None and scores.wanted is not None and self._worths is not None:
+            self._loop(scores, columns, loops, self._worths, scores.wanted)
         else:
-            self._operate(look, columns)
-        look.seen = self._time
-        return look, STEPS_PER_LOOK + columns.node_count // NODES_PER_STEP
+            self._operate(scores, columns)
+        scores.seen = self._time
+        return scores, STEPS_PER_EVALUATION + columns.node_count // NODES_PER_STEP
 
-    def _operate(self, look: Look, columns: Columns) -> None:
+    def _operate(self, scores: ShapeScores, columns: Columns) -> None:
         """Re-evaluate touched nodes by array operations."""
-        changed = self._touched > look.seen
-        np.putmask(look.cost, changed, np.inf)
-        able = fitting(columns, look.ask, changed)
+        changed = self._touched > scores.seen
+        np.putmask(scores.cost, changed, np.inf)
+        able = fitting(columns, scores.ask, changed)
         if len(able):
-            self._look_at(look, columns, able)
+            self._evaluate(scores, columns, able)
 
     def _loop(
-        self, look: Look, columns: Columns, loops: Loops, worths: Worths, wanted: Wanted
+        self, scores: ShapeScores, columns: Columns, loops: Loops, worths: Worths, wanted: Wanted
     ) -> None:
         """As `_operate`, in one native call, except for nodes left to array operations."""
         self._follow(worths, columns)
-        leads = worths.leads(look.ask)
-        rest = loops.look(wanted, worths, leads, self._touched, look.seen)
+        leads = worths.leads(scores.ask)
+        rest = loops.evaluate(wanted, worths, leads, self._touched, scores.seen)
         if len(rest):
-            self._look_at(look, columns, rest[fits(columns, look.ask, rest)])
+            self._evaluate(scores, columns, rest[fits(columns, scores.ask, rest)])
 
-    def _look_at(self, look: Look, columns: Columns, able: Ints) -> None:
+    def _evaluate(self, scores: ShapeScores, columns: Columns, able: Ints) -> None:
         """Evaluate nodes that the shape fits on."""
-        ask, grown = look.ask, self._growth(columns, look.ask, able)
+        ask, grown = scores.ask, self._growth(columns, scores.ask, able)
         slot = grown.slot if grown is not None else None
-        if look.slot is not None:
-            look.slot[able] = fullest_slot(columns, ask, able) if slot is None else slot
+        if scores.slot is not None:
+            scores.slot[able] = fullest_slot(columns, ask, able) if slot is None else slot
             slot = leanest_slot(columns, ask, able)
-        look.needed_mw[able] = needed_mw(columns, ask, able, slot)
-        look.cost[able] = node_cost(columns, ask, able, self._weights, grown)
+        scores.needed_mw[able] = needed_mw(columns, ask, able, slot)
+        scores.cost[able] = node_cost(columns, ask, able, self._weights, grown)
 
     def _growth(self, columns: Columns, ask: Ask, able: Ints) -> Growth | None:
         if self._worths is None:
@@ -174,29 +174,31 @@ class Looks:
 
     def ask(self, shape: Shape, columns: Columns) -> Ask:
         """The shape in the numbers of the columns."""
-        return self._look(shape, columns).ask
+        return self._scores_of(shape, columns).ask
 
-    def _look(self, shape: Shape, columns: Columns) -> Look:
+    def _scores_of(self, shape: Shape, columns: Columns) -> ShapeScores:
         """The evaluation of the shape; it may be out of date."""
         entry = self._entries.get(shape)
         if entry is None:
             self._drop_oldest()
-            look = self._looks.get(shape.task)
-            if look is None:
+            scores = self._scores.get(shape.task)
+            if scores is None:
                 is_share = shape.gpu_milli < WHOLE_MILLI
-                look = self._looks[shape.task] = Look(columns.node_count, is_share=is_share)
-            entry = self._entries[shape] = _Entry(look)
+                scores = self._scores[shape.task] = ShapeScores(
+                    columns.node_count, is_share=is_share
+                )
+            entry = self._entries[shape] = _Entry(scores)
         entry.used_in = self._trial_count
-        look, class_count = entry.look, len(columns.classes)
-        if look.class_count != class_count:
-            look.ask, look.class_count = ask_of(shape, columns.classes), class_count
-            look.wanted = wanted(look.ask, columns, look.cost, look.needed_mw)
-            look.seen = NEVER
-        return look
+        scores, class_count = entry.scores, len(columns.classes)
+        if scores.class_count != class_count:
+            scores.ask, scores.class_count = ask_of(shape, columns.classes), class_count
+            scores.wanted = wanted(scores.ask, columns, scores.cost, scores.needed_mw)
+            scores.seen = NEVER
+        return scores
 
     def _drop_oldest(self) -> None:
         """Drop the least recently used half, if full."""
-        if len(self._entries) >= MAX_LOOKS:
+        if len(self._entries) >= MAX_SHAPES:
             newest = sorted(self._entries.items(), key=lambda item: -item[1].used_in)
-            self._entries = dict(newest[: MAX_LOOKS // 2])
-            self._looks = {shape.task: entry.look for shape, entry in self._entries.items()}
+            self._entries = dict(newest[: MAX_SHAPES // 2])
+            self._scores = {shape.task: entry.scores for shape, entry in self._entries.items()}

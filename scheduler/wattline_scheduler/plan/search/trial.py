@@ -20,19 +20,19 @@ from wattline_scheduler.plan.model.task_request import (
 from wattline_scheduler.plan.search import native_loops
 from wattline_scheduler.plan.search.native_loops import Loops
 from wattline_scheduler.plan.search.rank import rows_cost
-from wattline_scheduler.plan.search.score_cache import Look, Looks
-from wattline_scheduler.plan.search.trial_log import Taking, Task
+from wattline_scheduler.plan.search.score_cache import ScoreCache, ShapeScores
+from wattline_scheduler.plan.search.trial_log import Task, TrialLog
 from wattline_scheduler.power.topology.matrix import Bools, Floats, Ints
 
 STEPS_PER_CHOICE, NODES_PER_CHOICE_STEP = 30, 250
 """Effort of choosing the best of the evaluated nodes, and of the nodes."""
 
 
-class Trial(Taking):
+class Trial(TrialLog):
     """A snapshot on which placements can be tried."""
 
-    def __init__(self, snapshot: Snapshot, looks: Looks | None = None) -> None:
-        super().__init__(snapshot, looks if looks is not None else Looks())
+    def __init__(self, snapshot: Snapshot, cache: ScoreCache | None = None) -> None:
+        super().__init__(snapshot, cache if cache is not None else ScoreCache())
         self._loops: Loops | None = None
         if native_loops.LIBRARY is not None:
             budget_mw = self._rooms.budget_mw
@@ -63,15 +63,15 @@ class Trial(Taking):
             self._barred[key] = reservations.barred(stay)
         return self._barred[key]
 
-    def look(self, shape: Shape) -> Look:
+    def scores(self, shape: Shape) -> ShapeScores:
         """The shape on all nodes in their present state."""
-        look, effort = self._looks.of(shape, self.columns, self._loops)
+        scores, effort = self._cache.of(shape, self.columns, self._loops)
         self.effort += effort
-        return look
+        return scores
 
     def ask(self, shape: Shape) -> Ask:
         """The shape in the numbers of the columns."""
-        return self._looks.ask(shape, self.columns)
+        return self._cache.ask(shape, self.columns)
 
     def usable(self, shape: Shape) -> Ints:
         """[node] GPUs that suit and work, free or not."""
@@ -101,46 +101,46 @@ class Trial(Taking):
 
     def costs(self, shape: Shape) -> Floats:
         """[node] the whole cost of a task there; infinite where it does not fit."""
-        look = self.look(shape)
+        scores = self.scores(shape)
         self.effort += STEPS_PER_CHOICE + self.columns.node_count // NODES_PER_CHOICE_STEP
-        costs = look.cost + rows_cost(self._rooms, look.ask, ALL, self.weights)
-        costs[look.needed_mw > self._rooms.most_mw(shape.priority, ALL)] = np.inf
+        costs = scores.cost + rows_cost(self._rooms, scores.ask, ALL, self.weights)
+        costs[scores.needed_mw > self._rooms.most_mw(shape.priority, ALL)] = np.inf
         return costs
 
     def place_best(self, shape: Shape, barred: Bools | None = None) -> TaskPlace | None:
         """Place a one-node gang on the first node with the lowest of `costs`, except those that are
         `barred`; None = it fits on none. It cannot be rolled back.
         """
-        look, priority = self.look(shape), shape.priority
+        scores, priority = self.scores(shape), shape.priority
         self.effort += STEPS_PER_CHOICE + self.columns.node_count // NODES_PER_CHOICE_STEP
-        if self._loops is not None and look.wanted is not None:
+        if self._loops is not None and scores.wanted is not None:
             given_back_mw = self._rooms.given_back_mw(priority)
-            found = self._loops.place(look.wanted, given_back_mw, barred)
+            found = self._loops.place(scores.wanted, given_back_mw, barred)
             if found is None:
                 return None
             at, gpus = found
             self._entered(at)
             self._rooms.forget()
             return TaskPlace(self.snapshot.nodes[at].node, tuple(map(GpuIndex, gpus)))
-        best = self._best(look, priority, barred)
+        best = self._best(scores, priority, barred)
         if best is None:
             return None
-        task = self._best_task(best, shape, look.ask)
+        task = self._best_task(best, shape, scores.ask)
         self._enter(task)
         return self._place_of(task)
 
-    def _best(self, look: Look, priority: int, barred: Bools | None) -> int | None:
+    def _best(self, scores: ShapeScores, priority: int, barred: Bools | None) -> int | None:
         """Only nodes that fit have their rows checked; if the best one has the watts, no others: on
         a full site they are few."""
-        fits_on = look.cost < np.inf
+        fits_on = scores.cost < np.inf
         able = (fits_on if barred is None else fits_on & ~barred).nonzero()[0]
         if not len(able):
             return None
-        costs = look.cost[able] + rows_cost(self._rooms, look.ask, able, self.weights)
+        costs = scores.cost[able] + rows_cost(self._rooms, scores.ask, able, self.weights)
         first = able.item(costs.argmin())
-        if self._rooms.allow(look.needed_mw.item(first), priority, first):
+        if self._rooms.allow(scores.needed_mw.item(first), priority, first):
             return first
-        costs[look.needed_mw[able] > self._rooms.most_mw(priority, able)] = np.inf
+        costs[scores.needed_mw[able] > self._rooms.most_mw(priority, able)] = np.inf
         best = costs.argmin()
         return able.item(best) if costs[best] < np.inf else None
 
@@ -161,13 +161,13 @@ class Trial(Taking):
 
     def _share_slot(self, at: int, shape: Shape) -> list[int]:
         """The GPU on which it costs least; if its watts lack, the one that needs fewest."""
-        look = self.look(shape)
-        if look.slot is None or look.cost[at] == np.inf:
-            return slots_for(self.columns, look.ask, at)
-        best = [int(look.slot[at])]
-        if self.has_watts(self.task(at, best, look.ask), shape.priority):
+        scores = self.scores(shape)
+        if scores.slot is None or scores.cost[at] == np.inf:
+            return slots_for(self.columns, scores.ask, at)
+        best = [int(scores.slot[at])]
+        if self.has_watts(self.task(at, best, scores.ask), shape.priority):
             return best
-        return [int(leanest_slot(self.columns, look.ask, np.array([at]))[0])]
+        return [int(leanest_slot(self.columns, scores.ask, np.array([at]))[0])]
 
     def fits_node(self, at: int, shape: Shape) -> bool:
         """Whether the node itself fits a task; watts are not checked."""

@@ -15,7 +15,7 @@ from wattline_scheduler.plan.model.device_classes import gpu_of
 from wattline_scheduler.plan.model.headroom import Rooms
 from wattline_scheduler.plan.model.snapshot import Snapshot, TaskAllocation
 from wattline_scheduler.plan.model.task_request import Ask
-from wattline_scheduler.plan.search.score_cache import Looks
+from wattline_scheduler.plan.search.score_cache import ScoreCache
 from wattline_scheduler.power.topology.matrix import Ints
 
 STEPS_PER_TASK = 30
@@ -53,22 +53,22 @@ class _Before(NamedTuple):
     counted_mw: Ints | int
 
 
-class Taking:
+class TrialLog:
     """A snapshot on which tasks are entered. Columns are by position in the snapshot."""
 
-    def __init__(self, snapshot: Snapshot, looks: Looks) -> None:
+    def __init__(self, snapshot: Snapshot, cache: ScoreCache) -> None:
         self.snapshot = snapshot
         self.columns = snapshot.columns.copy()
         self.effort = 0
         """Work done so far, in steps of about a microsecond; the same on every machine."""
-        self._looks = looks
-        self._began = looks.begin(snapshot)
+        self._cache = cache
+        self._began = cache.begin(snapshot)
         self._log: list[_Before] = []
         self._rooms = Rooms(self.columns)
 
     def close(self) -> None:
         """Discard the copy: cached values of its nodes become invalid."""
-        self._looks.end(self._began)
+        self._cache.end(self._began)
 
     def checkpoint(self) -> int:
         """A point to roll back to."""
@@ -87,7 +87,7 @@ class Taking:
                 columns.idle_mw[at] = before.idle_mw
             columns.note_slots(at)
             columns.is_open[at] = before.is_open
-            self._looks.touch(at)
+            self._cache.touch(at)
             self._rooms.add(before.rows, before.counted_mw)
 
     def finish_gang(self, mark: int) -> None:
@@ -99,7 +99,7 @@ class Taking:
         """As `finish_gang`, but it can still be rolled back."""
         for before in self._log[mark:]:
             self.columns.is_open[before.at] = before.is_open
-            self._looks.touch(before.at)
+            self._cache.touch(before.at)
 
     def hold(self, task: Task) -> None:
         """Reserve the resources of a task that cannot start yet."""
@@ -114,7 +114,7 @@ class Taking:
         columns.cpus_free[at] += task.ask.cpus
         columns.memory_free_bytes[at] += task.ask.memory_bytes
         columns.note_slots(at)
-        self._looks.touch(at)
+        self._cache.touch(at)
         self._rooms.add(task.rows, task.counted_mw)
 
     def task(self, at: int, slots: list[int], ask: Ask, later: Sequence[int] = ()) -> Task:
@@ -175,7 +175,7 @@ class Taking:
 
     def _entered(self, at: int) -> None:
         self.effort += STEPS_PER_TASK
-        self._looks.touch(at)
+        self._cache.touch(at)
 
     def take_away(self, used: TaskAllocation) -> None:
         """Remove a running task. Headroom is unchanged: it already includes its watts."""
@@ -232,7 +232,7 @@ class Taking:
                         columns.idle_mw[at, of_gpu] = idle_of[gpu]
                         columns.load_mw[at] -= counts_mw
         columns.note_slots(at)
-        self._looks.touch(at)
+        self._cache.touch(at)
 
     def _note_part(self, task: Task) -> None:
         """A shared GPU counts the highest requirement of its holders."""

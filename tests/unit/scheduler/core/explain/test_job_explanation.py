@@ -105,15 +105,15 @@ def test_placing_who_is_ahead_counts_as_looking(h: Harness) -> None:
         h.submit(job().gpus(8).priority(75))
     shape = h.job(h.submit(job())).shape
 
-    def looks(*, is_first: bool) -> int:
-        look, count = Case(h.cluster.state, h.cluster.state.work.waiting(), h.now), 0
+    def cache(*, is_first: bool) -> int:
+        scores, count = Case(h.cluster.state, h.cluster.state.work.waiting(), h.now), 0
         with suppress(TrialBudgetExceeded):
             while True:
-                at_once(look.fits(shape, is_first=is_first))
+                at_once(scores.fits(shape, is_first=is_first))
                 count += 1
         return count
 
-    assert looks(is_first=True) > 2 * looks(is_first=False)
+    assert cache(is_first=True) > 2 * cache(is_first=False)
 
 
 def test_a_task_that_is_being_stopped_goes_within_its_grace(h: Harness) -> None:
@@ -167,7 +167,7 @@ def test_who_runs_on_beyond_its_guessed_end_is_bound_by_its_limit(h: Harness) ->
         h.run(120)
 
     def ends_s() -> float:
-        at = h.cluster.state.picture.position[attempt.node]
+        at = h.cluster.state.fleet_view.position[attempt.node]
         return float(snapshot(h.cluster.state, h.now).columns.ends_s[at].min() - h.now.mono_s)
 
     assert 0 < ends_s() < 200, "by its pace"
