@@ -5,6 +5,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -27,6 +28,7 @@ class Model(Protocol):
 
     Optional: `cost(item) -> int`, the item's part of a batch's budget (at least 1), and
     `length(item) -> int`, which determines padding. Both run before queueing and must be cheap.
+    `allow_nan = True`: NaN and infinity in an output become null; otherwise they fail the request.
     """
 
     def load(self, args: Mapping[str, str]) -> None:
@@ -102,7 +104,8 @@ def run_batch(model: Model, values: list[object]) -> tuple[Outcome, ...] | Faile
     if not isinstance(outputs, list) or len(outputs) != len(values):
         got = f"{len(outputs)} outputs" if isinstance(outputs, list) else type(outputs).__name__
         return Failed("model_error", f"the model returned {got} for a batch of {len(values)}")
-    return tuple(_encode(output) for output in outputs)
+    allow_nan = getattr(model, "allow_nan", False) is True
+    return tuple(_encode(output, allow_nan=allow_nan) for output in outputs)
 
 
 def print_traceback(error: BaseException) -> None:
@@ -112,16 +115,35 @@ def print_traceback(error: BaseException) -> None:
     traceback.print_exception(error, file=sys.stderr)
 
 
-def _encode(output: object) -> Outcome:
+def _encode(output: object, *, allow_nan: bool) -> Outcome:
     if isinstance(output, InputRefused):
         return Failed("bad_input", str(output)[:MAX_DETAIL_CHARS])
     try:
         body = msgspec.json.encode(output, enc_hook=_plain)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         return Failed("model_error", f"an output is not JSON: {error}"[:MAX_DETAIL_CHARS])
     if len(body) > MAX_ITEM_BYTES:
         return Failed("output_too_large", f"{len(body)} bytes, at most {MAX_ITEM_BYTES} allowed")
+    # NaN and infinity are encoded as null, so most outputs need no walk.
+    if not allow_nan and b"null" in body and _has_nan(output):
+        return Failed(
+            "model_error", "an output contains NaN or infinity, which JSON cannot express"
+        )
     return Output(body)
+
+
+def _has_nan(output: object) -> bool:
+    """Whether any number of an output that has a JSON form is NaN or infinite."""
+    left: list[object] = [msgspec.to_builtins(output, enc_hook=_plain)]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            left.extend(value.values())
+        elif isinstance(value, list | tuple):
+            left.extend(value)
+        elif isinstance(value, float) and not isfinite(value):
+            return True
+    return False
 
 
 def _plain(value: Any) -> object:

@@ -1,5 +1,6 @@
 """Finding, measuring and running a user's model class."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +103,31 @@ def test_one_bad_output_fails_alone() -> None:
     assert outcomes[0] == Output(b"1")
     reasons = [o.reason for o in outcomes if isinstance(o, Failed)]
     assert reasons == ["model_error", "bad_input", "output_too_large"]
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_nan_and_infinity_fail_their_request_alone(number: float) -> None:
+    import numpy as np
+
+    bad = [number, {"a": [1, (None, number)]}, np.array([[1.0, number]])]
+    outcomes = run_batch(Fixed([*bad, {"a": None}, "null"]), [0] * 5)
+    assert isinstance(outcomes, tuple)
+    for outcome in outcomes[:3]:
+        assert isinstance(outcome, Failed)
+        assert (outcome.reason, "NaN or infinity" in outcome.detail) == ("model_error", True)
+    assert outcomes[3:] == (Output(b'{"a":null}'), Output(b'"null"'))
+
+
+def test_a_model_may_allow_nan() -> None:
+    class Allowing(Fixed):
+        allow_nan = True
+
+    assert run_batch(Allowing([[math.nan, 1.0]]), [0]) == (Output(b"[null,1.0]"),)
+
+
+def test_an_endless_output_is_no_json() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    outcomes = run_batch(Fixed([endless]), [0])
+    assert isinstance(outcomes, tuple)
+    assert [o.reason for o in outcomes if isinstance(o, Failed)] == ["model_error"]
