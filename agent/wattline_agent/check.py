@@ -72,7 +72,7 @@ def _driver(collector: Collector) -> Check:
     gpus = collector.gpus()
     if not gpus:
         return Check(
-            "NVML", "failed", "the driver knows no GPU", "look at the kernel log and lspci"
+            "NVML", "failed", "the driver reports no GPU", "check the kernel log and lspci"
         )
     names = sorted({gpu.name for gpu in gpus})
     kind = " (simulated)" if collector.is_simulated else ""
@@ -103,21 +103,25 @@ def _persistence(collector: Collector) -> Check:
         collector.sample(DRIVER_TIMEOUT_S)
         time.sleep(0.05)
     lasting = [slow.persistence for slow in collector.slow() if slow is not None]
-    remedy = "nvidia-smi -pm 1, or run nvidia-persistenced: caps are lost with the last client"
+    remedy = (
+        "nvidia-smi -pm 1, or run nvidia-persistenced: caps end with the last client without it"
+    )
     if False in lasting:
-        return Check("persistence", "failed", f"off on {lasting.count(False)} GPUs", remedy)
+        return Check(
+            "persistence", "failed", f"off on {counted(lasting.count(False), 'GPU')}", remedy
+        )
     unable = [g for g in collector.gpus() if "persistence" in g.why_not]
     if unable:
         return Check("persistence", "failed", unable[0].why_not, remedy)
-    return Check("persistence", "ok", "on, so caps outlive the agent while the driver is loaded")
+    return Check("persistence", "ok", "on: caps outlive the agent while the driver is loaded")
 
 
 def _sharing(collector: Collector) -> Check:
     gpus = collector.gpus()
     alone = [gpu for gpu in gpus if not gpu.can_share]
     if alone:
-        found = f"{len(alone)} of {len(gpus)} GPUs take one process by their compute mode"
-        remedy = "nvidia-smi -c DEFAULT; until then these GPUs are given out whole, never in shares"
+        found = f"{len(alone)} of {len(gpus)} GPUs admit one process only (compute mode)"
+        remedy = "nvidia-smi -c DEFAULT; until then these GPUs are allocated whole, never in shares"
         return Check("GPU sharing", "warning", found, remedy)
     with contextlib.closing(Mounts(may_touch_root=True)) as mounts:
         pipes = serving_pipes(os.environ, os.getuid(), mounts.touch)
@@ -137,7 +141,7 @@ def _mig(collector: Collector) -> Iterator[Check]:
     if all(mig for _, mig in divided):
         yield Check("MIG", "ok", found)
     else:
-        remedy = "make some (nvidia-smi mig -cgi PROFILE -C), or turn MIG off: nvidia-smi -mig 0"
+        remedy = "create some (nvidia-smi mig -cgi PROFILE -C), or disable MIG: nvidia-smi -mig 0"
         yield Check("MIG", "warning", found, remedy)
 
 
@@ -146,9 +150,9 @@ def _node_power(config: AgentConfig) -> Check:
         reading = sensors.read(0, PERMILLE)
     if reading.source == "hwmon" and reading.node_mw is not None:
         return Check("node power", "ok", f"measured: {power_text(reading.node_mw)} (hwmon)")
-    remedy = "nothing to do: safety rests on the site file's worst case, not on this"
+    remedy = "optional: leases rely on the site file's worst case, not on this"
     if reading.source == "model":
-        return Check("node power", "warning", "no sensor here: modelled from the CPU", remedy)
+        return Check("node power", "warning", "no sensor: modelled from the CPU", remedy)
     return Check("node power", "ok", "processors measured (RAPL), the rest modelled")
 
 
@@ -156,7 +160,7 @@ def _inlet(config: AgentConfig) -> Check:
     with contextlib.closing(open_sensors(config.sysfs_root)) as sensors:
         inlet_c = sensors.read(0, PERMILLE).inlet_c
     if inlet_c is None:
-        return Check("inlet", "warning", "no inlet temperature sensor", "nothing to do: optional")
+        return Check("inlet", "warning", "no inlet temperature sensor", "optional")
     return Check("inlet", "ok", f"{inlet_c:.0f} °C")
 
 
@@ -170,7 +174,9 @@ def _cgroups() -> Check:
     offered = text_of(str(own / "cgroup.controllers")).split()
     missing = [name for name in ("cpu", "memory", "pids") if name not in offered]
     if missing:
-        return Check("cgroup v2", "warning", f"{own} offers no {', '.join(missing)}", remedy)
+        return Check(
+            "cgroup v2", "warning", f"{own} has no controller {', '.join(missing)}", remedy
+        )
     return Check("cgroup v2", "ok", f"{own} is writable, with limits")
 
 
@@ -182,12 +188,12 @@ def _state_dir(config: AgentConfig) -> Check:
     except StateInUse:
         return Check("state", "ok", f"{config.state_dir} is in use by a running agent")
     except StateUnusable as error:
-        return Check("state", "failed", str(error), "mend the directory, or give --state-dir")
+        return Check("state", "failed", str(error), "repair the directory, or set --state-dir")
     lease = saved.lease if saved is not None else None
     held = (
         f"lease on file: {power_text(lease.lease_mw)}" if lease is not None else "no lease on file"
     )
-    return Check("state", "ok", f"{config.state_dir} can be written; {held}")
+    return Check("state", "ok", f"{config.state_dir} is writable; {held}")
 
 
 def _accounts(config: AgentConfig) -> Iterator[Check]:
@@ -197,21 +203,21 @@ def _accounts(config: AgentConfig) -> Iterator[Check]:
         yield Check("accounts", "ok", found)
         return
     if _may_be_root(config):
-        remedy = 'write `[run_as] others = "same"` and no user = "root" to end that'
+        remedy = 'set `[run_as] others = "same"`, and no user to "root", to prevent it'
         yield Check("root", "warning", "the site file lets tasks run as root here", remedy)
     try:
         closed = closed_to_others(config.state_dir)
     except OSError as error:
         found = f"{error.strerror}: {error.filename}"
-        yield Check("accounts", "failed", found, "mend the path")
+        yield Check("accounts", "failed", found, "repair the path")
         return
     if closed:
         names = " ".join(map(str, closed))
-        found = f"other accounts do not get to their tasks' directories through {names}"
-        remedy = f"chmod o+x {names}, or give another --state-dir"
+        found = f"other accounts cannot reach their tasks' directories through {names}"
+        remedy = f"chmod o+x {names}, or set another --state-dir"
         yield Check("accounts", "warning", found, remedy)
         return
-    yield Check("accounts", "ok", "tasks of other accounts ([run_as]) get to their directories")
+    yield Check("accounts", "ok", "tasks of other accounts ([run_as]) can reach their directories")
 
 
 def _may_be_root(config: AgentConfig) -> bool:
@@ -236,13 +242,13 @@ def _keeper(config: AgentConfig) -> Check:
 def _clock() -> Check:
     if time.time() < OLDEST_CLOCK_UNIX_S:
         remedy = "set the clock (timedatectl): leases do not need it, records and logs do"
-        return Check("clock", "warning", f"it says {time.strftime('%Y-%m-%d')}", remedy)
+        return Check("clock", "warning", f"it is {time.strftime('%Y-%m-%d')}", remedy)
     return Check("clock", "ok", time.strftime("%Y-%m-%d %H:%M:%S %Z"))
 
 
 def _scheduler(config: AgentConfig) -> Iterator[Check]:
     if config.bundle is None:
-        remedy = "give --bundle FILE, made by `wattline enroll NAME --role agent`"
+        remedy = "set --bundle FILE, made by `wattline enroll NAME --role agent`"
         yield Check("keys", "warning", "no join bundle given", remedy)
         return
     try:
@@ -266,7 +272,7 @@ def _reach(connect: Callable[[], ClientSocket], endpoint: str) -> Check:
         with contextlib.closing(connect()) as socket:
             link = socket.wait_connected(CONNECT_TIMEOUT_S)
     except TransportError as error:
-        return Check("scheduler", "failed", str(error), "mend the bundle's agent_endpoint")
+        return Check("scheduler", "failed", str(error), "correct the bundle's agent_endpoint")
     if link.state == "connected":
         return Check("scheduler", "ok", f"{endpoint} answers and accepts this key")
     found = link.detail or f"{endpoint} does not answer"

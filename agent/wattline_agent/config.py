@@ -42,7 +42,7 @@ def parse_gpus(text: str) -> frozenset[GpuIndex]:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise BadConfig(f'"{part}" names no GPUs; right would be "0-3,6"')
+            raise BadConfig(f'"{part}" is not a list of GPUs such as "0-3,6"')
         low, high = int(first), int(last if dash else first)
         if high < low or high >= MAX_GPUS:
             raise BadConfig(f'"{part}" is no range of GPUs below {MAX_GPUS}')
@@ -65,11 +65,13 @@ def parser() -> argparse.ArgumentParser:
         help="read sensors below this directory instead of /sys",
     )
     made.add_argument("--nvml-lib", type=Path, metavar="FILE", help="NVML library to load instead")
-    made.add_argument("--gpus", type=parse_gpus, metavar="LIST", help="manage only these, as 0-3,6")
-    made.add_argument("--observe", action="store_true", help="cap nothing, start nothing")
+    made.add_argument(
+        "--gpus", type=parse_gpus, metavar="LIST", help="manage only these GPUs, as in 0-3,6"
+    )
+    made.add_argument("--observe", action="store_true", help="set no caps and start no tasks")
     made.add_argument("--keeper-service", action="store_true", help="never start a keeper")
-    made.add_argument("--check", action="store_true", help="say what works here, and end")
-    made.add_argument("--floors", action="store_true", help="set lowest caps, and end")
+    made.add_argument("--check", action="store_true", help="check this host and exit")
+    made.add_argument("--floors", action="store_true", help="set minimum caps and exit")
     made.add_argument("--json", action="store_true", help="log lines, or the check, as JSON")
     return made
 
@@ -77,13 +79,13 @@ def parser() -> argparse.ArgumentParser:
 def config_of(options: argparse.Namespace) -> AgentConfig:
     """Configuration from parsed options. Raises BadConfig."""
     if options.floors and options.observe:
-        raise BadConfig("--observe caps nothing and --floors only caps: give one of them")
+        raise BadConfig("--observe sets no caps and --floors only sets caps: use one of them")
     if options.bundle is None and not options.check and not options.floors:
         raise BadConfig(
             "--bundle FILE is needed: make one with `wattline enroll NAME --role agent`"
         )
     if options.nvml_lib is not None and not options.nvml_lib.is_file():
-        raise BadConfig(f"--nvml-lib {options.nvml_lib} is no file")
+        raise BadConfig(f"--nvml-lib {options.nvml_lib} is not a file")
     return AgentConfig(
         bundle=options.bundle,
         state_dir=options.state_dir,

@@ -82,7 +82,7 @@ class KeeperLink:
         """Send an order to the keeper, now or as soon as there is one again."""
         self._waiting.append(order)
         if len(self._waiting) > MAX_WAITING:
-            raise NoKeeper(f"{MAX_WAITING} orders wait for a keeper in {self._state_dir}")
+            raise NoKeeper(f"{MAX_WAITING} commands wait for a keeper in {self._state_dir}")
         self._work_off()
 
     def observe(self) -> tuple[TaskSeen, ...] | None:
@@ -187,8 +187,8 @@ class KeeperLink:
 
     def _unusable(self, error: OSError) -> StateUnusable:
         return StateUnusable(
-            f"cannot write {error.filename or self._state_dir}: {error.strerror}; tasks need a "
-            "state directory that can be written, with free space"
+            f"cannot write {error.filename or self._state_dir}: {error.strerror}; tasks require "
+            "a writable state directory with free space"
         )
 
     def _started_pid(self) -> int | None:

@@ -105,7 +105,7 @@ def _load(path: Path, form: type[S]) -> S | None:
 
 
 _REMEDY = (
-    "if its disk is sound, move the file away; the node then joins as a new one, counted in full "
+    "if its disk is intact, move the file away; the node then joins as a new one, in full "
     "until the scheduler has welcomed it"
 )
 

@@ -76,7 +76,7 @@ def test_where_the_node_does_not_have_that_it_says_so_now_and_after_a_restart(
 ) -> None:
     job = site.client.submit(command=["pwd"], gpus=0, submit_dir="/no/such")
     site.until_state(str(job), "COMPLETED")
-    said = "Note from n1: it started in a directory of its own ($WATTLINE_TASK_DIR): /no/such"
+    said = "Note from n1: it started in its own directory ($WATTLINE_TASK_DIR): /no/such"
     assert said in " ".join(site.wattline("job", str(job)).split())
     assert site.wattline("logs", str(job)).endswith(f"/tasks/{job}.0.1\n")
     site.stop("scheduler")

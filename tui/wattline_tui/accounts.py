@@ -8,7 +8,7 @@ from wattline_tui.units import watts
 from wattline_tui.widgets.tables import Row
 
 ACCOUNT_COLUMNS = ("account", "due", "used", "used/due", "GPUs", "run", "wait", "GPU-h", "kWh")
-QUOTA_COLUMNS = ("quota of", "used", " ", "of", "left", "jobs that wait", "resets")
+QUOTA_COLUMNS = ("quota of", "used", " ", "of", "left", "pending jobs", "resets")
 
 BAR = 8
 """Characters of the bar that shows how much of a quota is used."""

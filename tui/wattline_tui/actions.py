@@ -5,6 +5,8 @@ from typing import Literal
 
 from textual.binding import Binding
 
+from wattline_protocol.text.wording import joined
+
 Place = Literal["everywhere", "overview", "accounts", "reservations", "node", "job"]
 
 
@@ -22,20 +24,18 @@ class Action:
 
 ACTIONS = (
     Action("help", "question_mark,f1", "Help", "Show all keys and the glossary", "everywhere"),
-    Action("quit", "q", "Quit", "Leave the terminal; the site runs on", "everywhere"),
+    Action("quit", "q", "Quit", "Leave the terminal; the site continues", "everywhere"),
     Action(
         "problems",
         "exclamation_mark",
         "Problems",
-        "List the alarms and warnings that are open, and what to do",
+        "List open alarms and warnings with their remedies",
         "everywhere",
         in_footer=False,
     ),
     Action("back", "escape", "Back", "Go back", "everywhere", in_footer=False),
     Action("open", "enter", "Open", "Open the selected node or job", "overview"),
-    Action(
-        "accounts", "a", "Accounts", "Show what accounts are due and used, and quotas", "overview"
-    ),
+    Action("accounts", "a", "Accounts", "Show shares, use and quotas of accounts", "overview"),
     Action(
         "reservations",
         "v",
@@ -47,30 +47,35 @@ ACTIONS = (
     Action("ended", "e", "Ended", "Show or hide ended jobs", "overview", in_footer=False),
     Action("shed", "s", "Shed", "Lower a domain's budget, e.g. 25% or 40kW", "overview"),
     Action("restore", "r", "Restore", "Restore all lowered budgets", "overview"),
-    Action("drain", "d", "Drain", "Drain the selected node, or take it back", "overview"),
+    Action("drain", "d", "Drain", "Drain or undrain the selected node", "overview"),
     Action(
         "open_waiting",
         "enter",
         "Open job",
-        "Open the oldest job that waits for this quota",
+        "Open the oldest job pending for this quota",
         "accounts",
     ),
     Action(
         "open_inside",
         "enter",
         "Open job",
-        "Open the first job that runs on these nodes",
+        "Open the first job running on these nodes",
         "reservations",
     ),
-    Action("drain_node", "d", "Drain", "Drain this node, or take it back", "node"),
-    Action("hold", "h", "Hold", "Hold this job, or release it", "job"),
+    Action("drain_node", "d", "Drain", "Drain or undrain this node", "node"),
+    Action("hold", "h", "Hold", "Hold or release this job", "job"),
     Action("cancel", "c", "Cancel", "Cancel this job", "job"),
-    Action("requeue", "r", "Requeue", "Send this job back to the queue", "job"),
+    Action("requeue", "r", "Requeue", "Requeue this job", "job"),
     Action("priority", "p", "Priority", "Change this job's priority", "job"),
     Action(
-        "explain", "x", "Explain", "Say why this job waits, and until when", "job", in_footer=False
+        "explain",
+        "x",
+        "Explain",
+        "Explain why this job is pending, and until when",
+        "job",
+        in_footer=False,
     ),
-    Action("follow", "f", "Follow", "Follow the end of the log, or stop following", "job"),
+    Action("follow", "f", "Follow", "Follow the log, or stop following", "job"),
     Action("next_task", "n", "Next task", "Show the log of the job's next task", "job"),
 )
 
@@ -84,7 +89,15 @@ def bindings(place: Place) -> list[Binding | tuple[str, str] | tuple[str, str, s
     ]
 
 
+_KEY_NAMES = {
+    "question_mark": "?",
+    "exclamation_mark": "!",
+    "escape": "Esc",
+    "enter": "Enter",
+    "f1": "F1",
+}
+
+
 def key_names(action: Action) -> str:
     """The names of the keys, for display."""
-    names = {"question_mark": "?", "escape": "Esc", "enter": "Enter", "f1": "F1"}
-    return " or ".join(names.get(key, key) for key in action.keys.split(","))
+    return joined([_KEY_NAMES.get(key, key) for key in action.keys.split(",")], "or")

@@ -318,7 +318,7 @@ class TopApp(App[None]):
     def _restore(self) -> None:
         act = restore(self.view)
         if act is None:
-            self.notify("No budget was lowered by an operator.")
+            self.notify("No operator has lowered a budget.")
         else:
             self._ask_first(act)
 

@@ -19,7 +19,7 @@ def limit_line(limit: LimitView, now_s: float) -> str:
 def limit_times(limit: LimitView, now_s: float) -> str:
     """`from Mon 16:00 until Mon 20:00`, `falling until 18:10, then until restored` …"""
     if limit.phase == "rising" and limit.end_unix_s is not None:
-        return f"is over, rising until {when(limit.end_unix_s + limit.release_s, now_s)}"
+        return f"has ended, rising until {when(limit.end_unix_s + limit.release_s, now_s)}"
     if limit.phase == "cancelled":
         return "is cancelled"
     until = _until(limit, now_s)

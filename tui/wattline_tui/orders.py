@@ -21,7 +21,7 @@ def parse_shed(text: str, domains: Sequence[DomainId]) -> Shed:
     found = _FORM.fullmatch(text.strip())
     if found is None:
         raise ValueError(
-            f"“{text}” is no amount: write 25% or 40kW, then a domain, over 10m, for 3h"
+            f"“{text}” is not an amount: write 25% or 40kW, then a domain, over 10m, for 3h"
         )
     domain = found["domain"]
     if domain is not None and domain not in domains:

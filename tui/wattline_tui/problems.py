@@ -11,7 +11,7 @@ from wattline_tui.units import duration
 def problems_text(site: SiteView) -> str:
     """The open problems, worst first, each with meaning and remedy."""
     if not site.problems:
-        return "Nothing is wrong."
+        return "No open problems."
     lines = [_counted(site), ""]
     for one in site.problems:
         lines += _lines(one, site.unix_s)

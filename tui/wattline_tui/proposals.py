@@ -44,10 +44,9 @@ def drain_or_undrain(view: View, node_id: NodeId) -> Proposal:
 
 def _drained(node: NodeView | None) -> str:
     count = 0 if node is None else len(node.tasks)
-    running = (
-        f"{counted(count, 'task')} run{'s' if count == 1 else ''}" if count else "No task runs"
-    )
-    return f"Nothing new starts there. {running} there{' to the end' if count else ''}."
+    continues = "continues" if count == 1 else "continue"
+    running = f"{counted(count, 'running task')} {continues}." if count else "It runs no tasks."
+    return f"No new tasks start there. {running}"
 
 
 def job_name(view: View, job_id: JobId) -> str:
@@ -61,7 +60,7 @@ def hold_or_release(view: View, job_id: JobId) -> Proposal:
     job, of = view.job(job_id), job_name(view, job_id)
     if job is not None and job.state == "HELD":
         return Proposal(f"Release {of}?\nIt may start.", (Release(only(job_id)),))
-    effect = "Tasks that run are not stopped; nothing more of it starts."
+    effect = "Running tasks continue; no others start."
     return Proposal(f"Hold {of}?\n{effect}", (Hold(only(job_id)),))
 
 
@@ -70,7 +69,7 @@ def cancel(view: View, job_id: JobId) -> Proposal:
     job = view.job(job_id)
     runs = job is not None and job.state in ACTIVE
     effect = (
-        "It gets its stop notice now, and is killed after its grace time."
+        "It gets its stop notice now and is killed after its grace period."
         if runs
         else "It will not start."
     )
@@ -79,7 +78,9 @@ def cancel(view: View, job_id: JobId) -> Proposal:
 
 def requeue(view: View, job_id: JobId, token: str) -> Proposal:
     """Running tasks are stopped and run again."""
-    effect = "What runs is stopped and starts again from its newest checkpoint. No retry is used."
+    effect = (
+        "Its tasks are stopped and start again from their newest checkpoints. No retry is used."
+    )
     return Proposal(f"Requeue {job_name(view, job_id)}?\n{effect}", (Requeue(only(job_id), token),))
 
 

@@ -39,6 +39,6 @@ def details_of(one: ReservationView) -> str:
             f"by {one.requester}{why}",
             f"nodes: {listed(one.nodes, SHOWN_BELOW)}",
             f"jobs in it: {listed(one.jobs, SHOWN_BELOW) or 'none'}",
-            f"jobs of others that still run there: {listed(one.others, SHOWN_BELOW) or 'none'}",
+            f"jobs of other users still running there: {listed(one.others, SHOWN_BELOW) or 'none'}",
         )
     )

@@ -131,7 +131,7 @@ def _floor(state: NodeState, event: Started, now: Now) -> None:
         if gpu.can_set and (is_fresh or gpu.info.uuid not in file.found_mw)
     }
     state.file = msgspec.structs.replace(file, lease=None, found_mw={**file.found_mw, **found})
-    state.note("floors_first", "nothing on file vouches for the limits in force: minimum caps")
+    state.note("floors_first", "no record confirms the limits in force: minimum caps are set")
     steer.apply_floors(state, now)
 
 
@@ -149,7 +149,7 @@ def driver_reloaded(state: NodeState, event: DriverReloaded, now: Now) -> None:
     if _are_only_divided(state, event):
         for gpu, info in zip(state.gpus, event.gpus, strict=True):
             gpu.info = info
-        state.note("gpus_divided", "GPUs were divided into other MIG devices")
+        state.note("gpus_divided", "the MIG devices of GPUs were repartitioned")
         return
     text = "the GPU driver was reloaded (or GPUs changed); caps were set again"
     telemetry.incident(state, "driver_reloaded", "", text, now)

@@ -41,7 +41,7 @@ MAX_EVENTS = 1024
 UNREADABLE_GPU_MAX_MW = 1_500_000
 """Count of a GPU whose limits are unreadable: above any board sold today."""
 
-UNLISTED = "the driver lists this GPU no more since it was loaded again"
+UNLISTED = "the reloaded driver no longer lists this GPU"
 
 T = TypeVar("T")
 

@@ -408,7 +408,7 @@ class KeeperRunner:
     def _exit_record(self, attempt: Attempt) -> ExitRecord | None:
         if attempt.view:
             return ExitRecord.from_json(attempt.view["exit"])
-        return ExitRecord("keeper_lost", detail="the keeper knows nothing of it any more")
+        return ExitRecord("keeper_lost", detail="the keeper no longer has it")
 
     def _seen(self, attempt: Attempt) -> TaskSeen:
         end = attempt.exit

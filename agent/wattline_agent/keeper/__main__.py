@@ -81,9 +81,11 @@ class Log:
 def main() -> int:
     """Returns exit status 0 after an orderly end, 3 when a keeper already runs here."""
     parser = argparse.ArgumentParser(prog="wattline_agent.keeper", description=__doc__)
-    parser.add_argument("--state-dir", type=Path, required=True, help="the agent's state directory")
     parser.add_argument(
-        "--no-cgroup", action="store_true", help="hold tasks by session and /proc only"
+        "--state-dir", type=Path, required=True, help="state directory of the agent"
+    )
+    parser.add_argument(
+        "--no-cgroup", action="store_true", help="track tasks by session and /proc only"
     )
     arguments = parser.parse_args()
     state_dir = arguments.state_dir.resolve()
@@ -96,7 +98,7 @@ def main() -> int:
         return EXIT_IN_USE
     log = Log(state_dir / "keeper")
     if not _hurry():
-        log("no permission for a higher priority: on a busy host tasks start later")
+        log("no permission to raise its priority: tasks start later on a busy host")
     spawn.prctl(spawn.PR_SET_CHILD_SUBREAPER, 1)
     ended = predecessor.settle(state_dir, boot_id(), log)
     name = "wattline-" + hashlib.sha256(str(state_dir).encode()).hexdigest()[:12]

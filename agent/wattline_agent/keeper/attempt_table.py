@@ -91,7 +91,7 @@ class AttemptTable:
 
     def _start(self, spec: TaskSpec) -> None:
         if len(self._attempts) + len(self._ended) >= MAX_TASKS:
-            raise BadRequest(f"the keeper holds {MAX_TASKS} attempts already")
+            raise BadRequest(f"the keeper has {MAX_TASKS} attempts already")
         folder = f"{self._tasks_dir}/{spec.key}"
         life = Life(spec, 0, boottime_s(), time.time(), lease_until_s=spec.lease_until_s)
         life.oom_kills_before = self._oom_kills_lately(life.started_boot_s)
@@ -130,7 +130,7 @@ class AttemptTable:
         """End an attempt that is queued to start, as if the signal had reached it."""
         if self._starter.withdraw(key):
             kind, why = (asked.kind, asked.why) if asked is not None else ("", "")
-            end = never_ran(kind or "signaled", f"asked to end before it was started: {why}")
+            end = never_ran(kind or "signaled", f"ended before it was started: {why}")
             self._end(self._attempts[key], replace(end, signal=number))
 
     def freeze(self, key: str) -> None:

@@ -119,7 +119,7 @@ class KeeperClient:
             except BlockingIOError:
                 break
             except OSError as error:
-                raise KeeperDown(f"the keeper is gone: {error}") from error
+                raise KeeperDown(f"the keeper has exited: {error}") from error
             if not data:
                 raise KeeperDown("the keeper has closed the connection")
             self._notified += data

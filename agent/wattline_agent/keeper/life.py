@@ -211,7 +211,7 @@ def describe_exit(life: Life, evidence: MemoryEvidence) -> tuple[str, int | None
     if life.asked is not None and life.asked.kind:
         return life.asked.kind, code, signal, life.asked.why
     if evidence.in_group:
-        return "out_of_memory", code, signal, "killed for want of memory (its memory limit)"
+        return "out_of_memory", code, signal, "killed: out of memory (its memory limit)"
     if signal is None:
         return "exited", code, None, f"exited with status {code}" if code else "exited with 0"
     return _describe_signal(life, evidence, signal)
@@ -225,7 +225,7 @@ def _describe_signal(
         detail = "killed by signal 9, probably out of memory: the kernel ended a process for it"
         return "out_of_memory", None, signal, detail
     if life.asked is not None:
-        words += f" when asked to end: {life.asked.why}"
+        words += f" after a stop request: {life.asked.why}"
         if signal == SIGKILL and life.kill_at_s is not None:
-            words = f"did not end within its grace and was killed: {life.asked.why}"
+            words = f"killed after its grace: {life.asked.why}"
     return "signaled", None, signal, words

@@ -26,7 +26,7 @@ def settle(state_dir: Path, boot: str, log: Callable[[str], None]) -> dict[str, 
     groups = [Group(note["cgroup"]) for note in here.values() if note.get("cgroup")]
     left = sorted(kill_all(identities, groups, time.monotonic() + LAST_KILL_S))
     for key, note in lost.items():
-        log(f"{key} was lost with the keeper before this one")
+        log(f"{key} was lost with the previous keeper")
         ended[key] = _lost(note, left if key in here else [], key in here)
     ends = Journal(state_dir / ENDS_FILE, is_synced=True)
     ends.put([(key, json.dumps(ended[key].to_json()).encode()) for key in lost])

@@ -123,8 +123,8 @@ class Server:
         self._table.reap()
         if numbers & {signal.SIGTERM, signal.SIGINT} and not self._is_ending:
             self._is_ending = True
-            self._log("asked to stop: ending all tasks")
-            reason = StopReason("", "the node's keeper is ending")
+            self._log("stopping: ending all tasks")
+            reason = StopReason("", "the node's keeper is stopping")
             for key in self._table.living():
                 self._table.stop(key, SHUTDOWN_GRACE_S, reason)
 
@@ -227,7 +227,7 @@ class Server:
         try:
             request = json.loads(line)
             if not isinstance(request, dict):
-                raise BadRequest("a request is a map")
+                raise BadRequest("a request must be a map")
             if request.get("do") == "subscribe":
                 client.is_subscribed = True
                 result: dict[str, Any] = {}
@@ -272,7 +272,7 @@ class Server:
 
     def _start(self, request: dict[str, Any]) -> dict[str, Any]:
         if self._is_ending:
-            raise Ending("the keeper is ending and starts nothing")
+            raise Ending("the keeper is stopping and starts no tasks")
         return {"view": self._table.start(parse_spec(request["task"]))}
 
     def _list(self, _: dict[str, Any]) -> dict[str, Any]:
@@ -291,7 +291,7 @@ class Server:
     def _exit(self, _: dict[str, Any]) -> None:
         living = self._table.living()
         if living:
-            raise BadRequest(f"{len(living)} tasks are living, {living[0]} among them")
+            raise BadRequest(f"tasks are alive: {len(living)}, {living[0]} among them")
         self._is_ending = True
 
 

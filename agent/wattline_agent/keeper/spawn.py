@@ -55,7 +55,7 @@ _launcher = load_launcher()
 
 def method() -> str:
     """How tasks are started on this host, unless what they need may hang."""
-    return "fork, for launch.c was not compiled" if _launcher is None else "vfork"
+    return "fork (launch.c was not compiled)" if _launcher is None else "vfork"
 
 
 def prctl(option: int, argument: int | bytes) -> None:
@@ -241,7 +241,7 @@ def _choose_cwd(launch: Launch, status_end: int) -> str:
 
 def elsewhere(preferred: str, why: str) -> str:
     """Remark for the user of a task that starts in its own directory."""
-    return f"it started in a directory of its own ($WATTLINE_TASK_DIR): {preferred} {why}"
+    return f"it started in its own directory ($WATTLINE_TASK_DIR): {preferred} {why}"
 
 
 def _die_with(parent: int) -> None:
@@ -320,5 +320,5 @@ def _explain(launch: Launch, step: str, number: int, words: str) -> NotStarted:
     elif step == "checkpoints":
         detail = f"no directory for checkpoints: {words}"
     else:
-        detail = f"could not set {step} for {name}: {words}"
+        detail = f"cannot set {step} for {name}: {words}"
     return NotStarted("not_startable", detail)

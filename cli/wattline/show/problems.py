@@ -44,7 +44,7 @@ def _rows(rows: Sequence[ProblemView]) -> Listing:
             Column("SUBJECT", [one.subject for one in rows]),
             Column("EVIDENCE", [one.evidence for one in rows], grows=True),
         ),
-        empty="Nothing is wrong.",
+        empty="No open problems.",
     )
 
 

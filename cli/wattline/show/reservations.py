@@ -22,7 +22,7 @@ def listing(rows: Sequence[ReservationView]) -> Listing:
             Column("BY", [r.requester for r in rows], weight=4),
             Column("NODES", [_nodes(r) for r in rows], grows=True),
         ),
-        empty="Nothing is reserved, and nothing will be.",
+        empty="No reservations.",
     )
 
 

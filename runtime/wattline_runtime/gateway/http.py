@@ -62,7 +62,7 @@ def _other_routes(shell: GatewayShell, guard: HttpGuard) -> Starlette:
 async def _http_error(request: Request, error: Exception) -> Response:
     """Starlette's own refusals (404, 405) in the common error format."""
     status = error.status_code if isinstance(error, HTTPException) else 500
-    text = f"{request.method} {request.url.path} is no route of this gateway"[:500]
+    text = f"{request.method} {request.url.path} is not a route of this gateway"[:500]
     known = f"POST {PREFIX}SERVICE{SUFFIX}, GET /v1/services, GET /healthz, GET /metrics"
     body = {"error": {"reason": "no_route", "message": f"{text}; routes: {known}"}}
     return JSONResponse(body, status)

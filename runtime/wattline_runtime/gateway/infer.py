@@ -134,10 +134,10 @@ class InferApp:
             return Ask([bytes(body.input)], True, deadline_s)
         if body.input is msgspec.UNSET and isinstance(body.inputs, list):
             if not 1 <= len(body.inputs) <= self._config.max_inputs:
-                text = f"{len(body.inputs)} inputs; from 1 to {self._config.max_inputs} are taken"
+                text = f"{len(body.inputs)} inputs; 1 to {self._config.max_inputs} are accepted"
                 raise BadRequest("malformed", text)
             return Ask([bytes(raw) for raw in body.inputs], False, deadline_s)
-        raise BadRequest("malformed", "give either `input` or `inputs`, one of them")
+        raise BadRequest("malformed", "expected either `input` or `inputs`")
 
     def _timeout_ms(self, scope: Scope, body: InferBody) -> int:
         if isinstance(body.timeout_ms, int):
@@ -150,7 +150,7 @@ class InferApp:
             return self._config.default_timeout_ms
         if not 1 <= timeout_ms <= self._config.max_timeout_ms:
             limit = self._config.max_timeout_ms
-            raise BadRequest("malformed", f"timeout_ms is {timeout_ms}; 1 to {limit} are taken")
+            raise BadRequest("malformed", f"timeout_ms is {timeout_ms}; 1 to {limit} are accepted")
         return timeout_ms
 
     # --- answering
@@ -237,7 +237,7 @@ def _header(scope: Scope, name: bytes) -> str | None:
 
 
 def _too_large(limit: int) -> BadRequest:
-    return BadRequest("body_too_large", f"the body is over the limit of {limit} bytes")
+    return BadRequest("body_too_large", f"the body exceeds the limit of {limit} bytes")
 
 
 async def _send_error(send: Send, error: BadRequest) -> None:

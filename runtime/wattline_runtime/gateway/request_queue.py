@@ -51,7 +51,7 @@ class RequestQueue:
         if service is None or not service.is_listed:
             return e.Refusal("unknown_service", self._known_services(event.service))
         if event.deadline_s <= now_s:
-            return e.Refusal("deadline", "the deadline had passed before the request came in")
+            return e.Refusal("deadline", "the deadline had passed before the request arrived")
         if not service.takes_new:
             return no_worker(service)
         return self._overload(service, event.deadline_s - now_s)
@@ -63,7 +63,7 @@ class RequestQueue:
             return None  # whatever was measured before: only a run can show that it has changed
         wait_s = service.wait_s(ahead)
         if waiting >= self.queue_limit:
-            text = f"{waiting} requests wait for service {service.name!r}, no more are taken"
+            text = f"{waiting} requests are queued for service {service.name!r}, the maximum"
             return e.Refusal("queue_full", text, retry_after_s(wait_s))
         if wait_s is None or wait_s <= budget_s * ADMIT_SHARE:
             return None

@@ -97,7 +97,7 @@ class WorkerPool:
     def _objection(self, public_key: str, beat: WorkerBeat) -> str:
         if beat.protocol != WORKER_PROTOCOL_VERSION:
             return (
-                f"this gateway speaks version {WORKER_PROTOCOL_VERSION} of the worker protocol, "
+                f"this gateway uses version {WORKER_PROTOCOL_VERSION} of the worker protocol, "
                 f"the worker {beat.protocol}"
             )
         if public_key not in self._routes_by_key:
@@ -161,7 +161,7 @@ class WorkerPool:
             self.queue.requeue(request)
             return []
         text = (
-            "its worker was lost and no other is ready"
+            "its worker was lost and no other one is ready"
             if request.losses < MAX_LOSSES
             else f"{request.losses} workers were lost while they had this request"
         )
@@ -172,7 +172,7 @@ class WorkerPool:
         effects: list[e.Effect] = []
         for worker in list(self.workers.values()):
             if now_s - worker.heard_s > WORKER_SILENCE_S:
-                effects.extend(self.remove(worker.connection, now_s, "it fell silent"))
+                effects.extend(self.remove(worker.connection, now_s, "no heartbeat"))
             elif _may_leave(worker, now_s):
                 effects.append(e.Send(worker.connection, WorkerRefused("its task has ended")))
                 effects.extend(self.remove(worker.connection, now_s, "its task has ended"))

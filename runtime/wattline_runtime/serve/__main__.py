@@ -54,8 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--model", required=True, help="package.module:Class or path/to/file.py:Class")
     add("--arg", action="append", default=[], metavar="K=V", help="given to the model's load()")
-    add("--max-batch-cost", type=_positive, default=32, help="cost of one batch at most")
-    add("--capacity", type=_positive, default=64, help="requests held here per gateway, at most")
+    add("--max-batch-cost", type=_positive, default=32, help="maximum cost of one batch")
+    add("--capacity", type=_positive, default=64, help="requests queued per gateway, at most")
     add("--torch-threads", type=_positive, default=1)
     add("--drain-grace-s", type=float, default=3.5, help="time to finish after a stop notice")
     add("--service", default=env("WATTLINE_SERVICE", ""))
@@ -70,9 +70,9 @@ def _config(options: argparse.Namespace) -> WorkerConfig:
     parts = (part.strip() for part in options.gateway.split(","))
     gateways = tuple(reachable_endpoint(part) for part in parts if part)
     if not gateways:
-        raise ValueError("no gateway: set WATTLINE_GATEWAY or give --gateway tcp://HOST:PORT")
+        raise ValueError("no gateway: set WATTLINE_GATEWAY or --gateway tcp://HOST:PORT")
     if not options.service:
-        raise ValueError("no service name: set WATTLINE_SERVICE or give --service NAME")
+        raise ValueError("no service name: set WATTLINE_SERVICE or --service NAME")
     return WorkerConfig(
         service=options.service,
         gateways=gateways,

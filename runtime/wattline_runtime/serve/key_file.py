@@ -15,7 +15,7 @@ def read_secret(path_text: str) -> KeyPair:
     Raises ValueError if others may read it or it is no key, OSError if we cannot read it.
     """
     if not path_text:
-        raise ValueError("no key: set WATTLINE_WORKER_SECRET_FILE or give --secret-file FILE")
+        raise ValueError("no key: set WATTLINE_WORKER_SECRET_FILE or --secret-file FILE")
     path = Path(path_text)
     mode = path.stat().st_mode & 0o777
     if mode & 0o077:

@@ -90,7 +90,7 @@ class GatewayLink:
         """Why there is no connection, as far as known."""
         if self.refused_because or self.client is None:
             return self.refused_because
-        return self.client.link.detail or f"not heard for {SILENCE_S:.0f} s"
+        return self.client.link.detail or f"no heartbeat for {SILENCE_S:.0f} s"
 
     def send(self, message: FromWorker) -> None:
         """Queue a message for the next flush; dropped without a connection."""
@@ -126,7 +126,7 @@ class GatewayLink:
             self.refused_because = message.reason
         elif message.protocol != WORKER_PROTOCOL_VERSION:
             self.refused_because = (
-                f"the gateway speaks version {message.protocol} of the worker protocol, "
+                f"the gateway uses version {message.protocol} of the worker protocol, "
                 f"this worker {WORKER_PROTOCOL_VERSION}"
             )
         else:

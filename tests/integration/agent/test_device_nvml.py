@@ -181,7 +181,7 @@ answer([(c.verdict, c.found) for c in run_checks(config) if c.name == "GPU shari
 """
     can_share, said = agent_process(code, node)
     assert can_share == [True, False, True, True]
-    assert said == [["warning", "1 of 4 GPUs take one process by their compute mode"]]
+    assert said == [["warning", "1 of 4 GPUs admit one process only (compute mode)"]]
 
 
 def test_mig_devices_are_found_and_the_check_names_them(node: NodeDir, tmp_path: Path) -> None:
@@ -346,7 +346,7 @@ answer([info.uuid == last, info.can_cap, info.cap_max_mw, info.why_not])
 answer(bool(collector.apply_caps({3: 300_000}, 1.0)[0].error))
 collector.close()
 """
-    why = "the driver lists this GPU no more since it was loaded again"
+    why = "the reloaded driver no longer lists this GPU"
     assert agent_process(code, node) == [[True, False, 700_000, why], True]
 
 

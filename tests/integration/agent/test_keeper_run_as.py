@@ -165,7 +165,7 @@ def test_checkpoints_that_somebody_else_has_laid_out_are_not_used(
     os.chown(trap, 1, 1)
     trap.chmod(0o777)
     said = why(live, as_nobody("true"), context)
-    assert said == f"cannot run as nobody: {trap} is there and is somebody else's"
+    assert said == f"cannot run as nobody: {trap} exists and belongs to another account"
 
 
 def test_an_account_that_the_host_does_not_have_is_named(live: LiveKeeper) -> None:
@@ -197,7 +197,7 @@ def test_what_lies_above_is_the_operators_to_open_and_named(live: LiveKeeper) ->
     above = live.state_dir.parent
     above.chmod(0o700)
     said = why(live, as_nobody("true", workdir="/"))
-    assert said == f"cannot run as nobody: {above} is closed to it (chmod o+x {above})"
+    assert said == f"cannot run as nobody: it has no access to {above} (chmod o+x {above})"
     above.chmod(0o711)
     end = live.run(as_nobody("true", job=2, workdir="/")).exit
     assert end is not None
@@ -212,8 +212,8 @@ def test_what_is_closed_to_it_is_named_by_what_it_sees(live: LiveKeeper, reachab
     tool.chmod(0o755)
     closed.chmod(0o700)
     said = why(live, as_nobody("true", workdir=str(closed / "below")))
-    there = f"the working directory {closed}/below is out of reach"
-    assert said == f"{there}: {closed} is closed to this user (chmod o+x {closed})"
+    there = f"the working directory {closed}/below is not accessible"
+    assert said == f"{there}: this user has no access to {closed} (chmod o+x {closed})"
     said = why(live, as_nobody("true", job=2, workdir=str(closed)))
     assert said == f"no access to the working directory {closed}: Permission denied"
     end = live.run(order(str(tool), of=ref(3), run_as=NOBODY)).exit

@@ -165,9 +165,9 @@ def test_what_is_too_long_is_said() -> None:
 
 
 def test_the_step_that_failed_is_said() -> None:
-    with pytest.raises(NotStarted, match=r"could not set output for /bin/true: .*[Bb]ad file"):
+    with pytest.raises(NotStarted, match=r"cannot set output for /bin/true: .*[Bb]ad file"):
         spawned(Launch("/bin/true", ("/bin/true",), {}, "/", 9999, {}))
-    with pytest.raises(NotStarted, match=r"could not set cgroup for /bin/true: .*No such file"):
+    with pytest.raises(NotStarted, match=r"cannot set cgroup for /bin/true: .*No such file"):
         spawned(Launch("/bin/true", ("/bin/true",), {}, "/", 1, {}, cgroup="/no/group"))
 
 

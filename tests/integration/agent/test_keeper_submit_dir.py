@@ -13,7 +13,7 @@ from wattline_agent.core.ports import TaskSeen
 from wattline_agent.keeper.spawn import Launch, fork, read_status
 from wattline_protocol.wire.task_order import TaskOrder
 
-OWN = "it started in a directory of its own ($WATTLINE_TASK_DIR): "
+OWN = "it started in its own directory ($WATTLINE_TASK_DIR): "
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_where_that_is_not_it_starts_in_its_own_and_says_so(
     live: LiveKeeper, here: Path, run_as: str
 ) -> None:
     gone, file = here / "gone", here / "train.sh"
-    for job, (there, why) in enumerate(((gone, "does not exist"), (file, "is no directory"))):
+    for job, (there, why) in enumerate(((gone, "does not exist"), (file, "is not a directory"))):
         task = shell("pwd", of=ref(job), submit_dir=str(there), run_as=run_as)
         seen, lines = ended(live, task)
         assert lines == [str(live.task_dir(task.ref))]
@@ -111,8 +111,8 @@ def test_one_that_is_closed_to_its_account_is_not_entered_with_the_keepers_right
     here.chmod(0o700)
     for job, (there, why) in enumerate(
         (
-            (here, "is closed to this user"),
-            (below, f"is out of reach: {here} is closed to this user (chmod o+x {here})"),
+            (here, "is not accessible to this user"),
+            (below, f"is not accessible: this user has no access to {here} (chmod o+x {here})"),
         )
     ):
         task = shell("pwd", of=ref(job), submit_dir=str(there), run_as="nobody")

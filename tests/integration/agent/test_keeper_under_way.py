@@ -273,7 +273,7 @@ def test_only_so_many_are_under_way_and_the_others_have_their_turn(reachable: Pa
         live.runner.stop(ref(second_last), 30.0, "cancelled")
         stopped = end(live, ref(second_last))
         assert (stopped.kind, stopped.signal) == ("signaled", signal.SIGTERM)
-        assert stopped.detail == "asked to end before it was started: cancelled"
+        assert stopped.detail == "ended before it was started: cancelled"
         assert end(live, ref(last)).kind == "task_lease_expired"
         live.runner.freeze(ref(third_last))
         assert live.seen(ref(third_last)).phase == "paused"

@@ -362,7 +362,7 @@ class FakeAgent:
         if lowest_mw <= lease.lease_mw:
             return True
         self.caps_mw = {g.index: g.cap_min_mw for g in self.gpus}
-        reason = "the minimum caps of the running tasks need more"
+        reason = "the minimum caps of running tasks exceed it"
         self.said.append(LeaseRefused(self.epoch, self.incarnation, lease.seq, lowest_mw, reason))
         return False
 

@@ -33,7 +33,7 @@ def test_a_bundle_is_needed_to_run_and_not_to_check() -> None:
 
 def test_a_library_that_is_not_there_is_named(tmp_path: Path) -> None:
     options = parser().parse_args(["--check", "--nvml-lib", str(tmp_path / "none.so")])
-    with pytest.raises(BadConfig, match=r"none\.so is no file"):
+    with pytest.raises(BadConfig, match=r"none\.so is not a file"):
         config_of(options)
 
 

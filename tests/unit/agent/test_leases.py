@@ -240,7 +240,7 @@ def test_foreign_load_on_an_idle_gpu_counts_at_its_cap_and_squeezes_the_rest(rig
     rig.pass_s(1)
     assert limits(rig) == [393 * W, MIN]
     beats = told(rig.pass_s(12), Beat)
-    assert any("without a task of ours" in problem for problem in beats[-1].problems)
+    assert any("without a Wattline task" in problem for problem in beats[-1].problems)
 
 
 def test_foreign_load_makes_a_shrink_fail_in_words(rig: Rig) -> None:
@@ -249,7 +249,7 @@ def test_foreign_load_makes_a_shrink_fail_in_words(rig: Rig) -> None:
     rig.lease(wall(2 * 93 * W))
     assert not told(rig.pass_s(8), LeaseRefused)
     refused = told(rig.pass_s(4), LeaseRefused)
-    assert "GPU 1 have no task and are not at idle draw" in refused[0].reason
+    assert "GPU 1 have no task but are not at idle draw" in refused[0].reason
 
 
 # --- refusals ---------------------------------------------------------------------------
@@ -363,7 +363,7 @@ def test_a_limit_that_somebody_raised_is_lowered_at_the_next_sample(busy: Rig) -
     (beat,) = told(busy.pass_s(1), Beat)
     assert limits(busy) == [500 * W, 500 * W]
     assert beat.holding_mw == wall(1000 * W)
-    assert any("raised from outside" in problem for problem in beat.problems)
+    assert any("raised by another process" in problem for problem in beat.problems)
 
 
 def test_an_unmanaged_gpu_is_never_capped_and_always_counts_in_full() -> None:

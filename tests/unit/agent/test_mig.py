@@ -68,11 +68,11 @@ def test_two_devices_of_one_gpu_are_busy_at_once_and_it_counts_once(rig: Rig) ->
 @pytest.mark.parametrize(
     ("gpus", "wanted", "words"),
     [
-        ((0,), {}, "only its MIG devices are given out"),
-        ((0,), {"gpu_share_permille": 500}, "only its MIG devices are given out"),
+        ((0,), {}, "only its MIG devices are allocated"),
+        ((0,), {"gpu_share_permille": 500}, "only its MIG devices are allocated"),
         ((0,), {"mig": "MIG-x"}, "GPU 0 has no MIG device MIG-x"),
         ((1,), {"mig": "MIG-a"}, "GPU 1 has no MIG device MIG-a"),
-        ((0, 1), {"mig": "MIG-a"}, "a MIG device is of one GPU"),
+        ((0, 1), {"mig": "MIG-a"}, "a MIG device belongs to one GPU"),
         ((0,), {"mig": "MIG-a"}, "MIG device MIG-a is held by 1.0#1"),
     ],
 )

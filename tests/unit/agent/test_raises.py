@@ -105,7 +105,7 @@ def test_a_privileged_task_on_the_gpu_is_frozen_then_killed(rig: Rig) -> None:
     rig.sample()
     (kill,) = of(rig.effects, Kill)
     assert (kill.ref, kill.kind) == (A, "cap_raised")
-    assert "GPU 0 was raised to 700 W 2 times, where 300 W was set" in kill.why
+    assert "GPU 0 was raised to 700 W 2 times (set: 300 W)" in kill.why
     assert B in rig.tasks
     assert rig.tasks[B].exit is None
 

@@ -126,7 +126,7 @@ def test_a_welcome_counts_once(rig: Rig) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"protocol": 2}, "speaks protocol 2"),
+        ({"protocol": 2}, "uses protocol 2"),
         ({"epoch": Epoch(4)}, "--recover"),
         ({"epoch": Epoch(5), "instance": "s2"}, "another scheduler"),
         ({"epoch": Epoch(5), "instance": "s1", "incarnation": Incarnation(1)}, "not newer"),

@@ -76,7 +76,7 @@ def test_what_the_lease_does_not_cover_at_its_floor_is_not_started(rig: Rig) -> 
     rig.pass_s(4)
     done = rig.start(ref(), 0)
     assert outcomes(done) == ["not_covered"]
-    assert "needs a lease of" in details(done)
+    assert "lacks" in details(done)
     assert not rig.launches
 
 
@@ -120,7 +120,7 @@ def test_a_new_order_for_a_running_attempt_is_done(busy: Rig) -> None:
 def test_two_attempts_of_a_task_never_live_at_once(busy: Rig, attempt: int) -> None:
     done = busy.start(ref(0, attempt), 1)
     assert outcomes(done) == ["refused"]
-    assert "of the same task is still here" in details(done)
+    assert "of the same task has not ended" in details(done)
 
 
 def test_a_new_attempt_may_start_when_the_old_one_has_ended(busy: Rig) -> None:
@@ -140,7 +140,7 @@ def test_a_new_attempt_waits_for_the_last_process_of_the_old_one(busy: Rig) -> N
     [
         ((0,), "GPU 0 is held by 1.0#1"),
         ((5,), "there is no GPU 5; this node has 2"),
-        ((1, 1), "named twice"),
+        ((1, 1), "listed twice"),
     ],
 )
 def test_gpus_that_cannot_be_had(busy: Rig, gpus: tuple[int, ...], words: str) -> None:
@@ -265,7 +265,7 @@ def test_a_living_task_is_not_forgotten(busy: Rig) -> None:
     busy.handle(busy.seen())
     done = busy.forget(ref())
     assert outcomes(done) == ["refused"]
-    assert "processes of it are left" in details(done)
+    assert "it has left processes" in details(done)
 
 
 def test_stop_is_answered_when_it_is_under_way(busy: Rig) -> None:
@@ -462,7 +462,7 @@ def test_what_is_older_than_the_memory_is_refused(rig: Rig) -> None:
         rig.forget(ref(77))
     done = rig.say(first)
     assert outcomes(done) == ["refused"]
-    assert "older than all commands remembered" in details(done)
+    assert "older than all commands on record" in details(done)
 
 
 def test_answers_are_bounded_and_what_was_dropped_is_too_old() -> None:

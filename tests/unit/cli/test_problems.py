@@ -33,7 +33,7 @@ def test_a_list_that_was_cut_says_how_many_there_are() -> None:
 
 
 def test_nothing_is_wrong() -> None:
-    assert shown(ProblemList((), 0, 0)).strip() == "Nothing is wrong."
+    assert shown(ProblemList((), 0, 0)).strip() == "No open problems."
 
 
 def test_a_kind_of_a_newer_scheduler_is_shown_without_advice() -> None:

@@ -51,7 +51,7 @@ def test_maintenance_is_for_nobody_and_a_narrow_terminal_keeps_what_matters() ->
     shown = text_of([fans], 110)
     assert "STILL THERE" in shown
     assert "BY" not in shown.split()
-    assert text_of([]) == "Nothing is reserved, and nothing will be.\n"
+    assert text_of([]) == "No reservations.\n"
 
 
 class Recorded:

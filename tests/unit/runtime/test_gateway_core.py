@@ -115,7 +115,7 @@ def test_a_retry_happens_only_while_the_deadline_allows(bench: GatewayBench) -> 
 def test_a_silent_worker_is_lost_and_a_beating_one_is_not(bench: GatewayBench) -> None:
     bench.routes(1, 2).worker(1).worker(2).submit(1)
     bench.later(WORKER_SILENCE_S).worker(2).later(0.3)
-    assert [x.why for x in bench.other if isinstance(x, e.WorkerLeft)] == ["it fell silent"]
+    assert [x.why for x in bench.other if isinstance(x, e.WorkerLeft)] == ["no heartbeat"]
     assert bench.inferred(2) == [1]
 
 

@@ -24,10 +24,10 @@ def test_a_quota_says_what_is_left_and_who_waits() -> None:
     found = [dict(zip(QUOTA_COLUMNS, cells, strict=True)) for _, cells in rows]
     gpus, power, energy, cost = found
     assert (gpus["used"], gpus["of"], gpus["left"]) == ("6.43", "8 GPUs", "1.57")
-    assert (gpus["jobs that wait"], gpus["resets"]) == ("3", "as work ends")
+    assert (gpus["pending jobs"], gpus["resets"]) == ("3", "as work ends")
     assert (power["used"], power["of"], power["left"]) == ("11.5 kW", "20 kW", "8.48 kW")
-    assert power["jobs that wait"] == "–"
-    assert (energy["left"], energy["jobs that wait"]) == ("0", "5, 7, 8, 11, 12 and 7 more")
+    assert power["pending jobs"] == "–"
+    assert (energy["left"], energy["pending jobs"]) == ("0", "5, 7, 8, 11, 12 and 7 more")
     assert (cost["used"], cost["of"]) == ("1,812", "5,000 $/month")
 
 

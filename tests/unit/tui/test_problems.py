@@ -36,7 +36,7 @@ def test_what_does_not_fit_is_counted() -> None:
 
 
 def test_a_site_without_problems_says_so() -> None:
-    assert problems_text(busy_site()) == "Nothing is wrong."
+    assert problems_text(busy_site()) == "No open problems."
 
 
 async def test_the_key_that_the_badge_names_lists_what_it_counts() -> None:

@@ -20,7 +20,7 @@ def test_a_node_is_drained_or_taken_back_by_its_state() -> None:
     drain = drain_or_undrain(VIEW, NodeId("gpu-01"))
     assert drain.requests == (Drain(NodeId("gpu-01"), "from top"),)
     assert drain.question == (
-        "Drain node gpu-01?\nNothing new starts there. 1 task runs there to the end."
+        "Drain node gpu-01?\nNo new tasks start there. 1 running task continues."
     )
     assert drain_or_undrain(VIEW, NodeId("gpu-04")).requests == (Undrain(NodeId("gpu-04")),)
 
@@ -29,7 +29,7 @@ def test_a_job_is_named_with_its_owner() -> None:
     hold = hold_or_release(VIEW, JobId(1))
     assert hold.requests == (Hold(only(JobId(1))),)
     assert hold.question.startswith("Hold job 1 (resnet-ablation, ")
-    assert "killed after its grace time" in cancel(VIEW, JobId(1)).question
+    assert "killed after its grace period" in cancel(VIEW, JobId(1)).question
     assert requeue(VIEW, JobId(1), "t").question.startswith("Requeue job 1 (resnet-ablation, ")
 
 

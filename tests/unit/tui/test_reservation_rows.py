@@ -28,12 +28,12 @@ def test_below_stands_everything_up_to_a_bound() -> None:
         "by olga: summer school, room 3",
         "nodes: gpu-01, gpu-02",
         "jobs in it: 1, 2, 5, 8",
-        "jobs of others that still run there: 4",
+        "jobs of other users still running there: 4",
     ]
     assert details_of(fans).splitlines()[0] == "by olga"
     assert details_of(fans).splitlines()[2:] == [
         "jobs in it: none",
-        "jobs of others that still run there: none",
+        "jobs of other users still running there: none",
     ]
     many = msgspec.structs.replace(
         course, nodes=tuple(NodeId(f"n{at}") for at in range(SHOWN_BELOW + 2)), jobs=(JobId(1),)

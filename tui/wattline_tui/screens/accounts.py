@@ -35,7 +35,7 @@ class AccountsScreen(ListScreen):
 
     def on_mount(self) -> None:
         """The rows come with the first answer."""
-        self._accounts.border_title = "accounts, served first on top"
+        self._accounts.border_title = "accounts, in queue order"
         self._quotas.border_title = "quotas"
         self._accounts.focus()
 
@@ -55,7 +55,7 @@ class AccountsScreen(ListScreen):
         self._accounts.show(account_rows(accounts))
         half_life = format_duration(accounts.half_life_s)
         counts = f"what was used {half_life} ago counts half"
-        self._accounts.border_subtitle = counts if accounts.accounts else "nothing was used yet"
+        self._accounts.border_subtitle = counts if accounts.accounts else "no use yet"
         waiting = sum(quota.waiting for quota in accounts.quotas)
         self._quotas.show(quota_rows(accounts, now_unix_s))
         self._quotas.display = bool(accounts.quotas)
@@ -74,4 +74,4 @@ class AccountsScreen(ListScreen):
         if waiting:
             self.post_message(OpenJob(waiting[0]))
         else:
-            self.notify("No job waits for this quota.")
+            self.notify("No job is pending for this quota.")

@@ -12,15 +12,15 @@ from wattline_tui.actions import ACTIONS, Place, key_names
 from wattline_tui.widgets.facts import Facts
 
 GLOSSARY = (
-    ("domain", "nodes behind one limit: breaker, feed, cooling"),
+    ("domain", "nodes behind one limit: breaker, feed, cooling unit"),
     ("budget", "rating × derate, or less while a limit is in force"),
-    ("committed", "the most the nodes may draw, by the leases they hold"),
+    ("committed", "maximum draw of the nodes by their leases"),
     ("lease", "wall watts granted to one node until replaced"),
     ("cap", "power limit in force on one GPU"),
-    ("due, used", "an account's part of the site, and of what was used"),
-    ("used/due", "of accounts with one parent the least is served first"),
-    ("still there", "jobs of others that run on reserved nodes: nothing stops them"),
-    ("▾ or power cap", "the cap holds the GPU's clocks down: it could use more watts"),
+    ("due, used", "an account's share of the site, and of the use"),
+    ("used/due", "lowest first among accounts with the same parent"),
+    ("still there", "jobs of other users on reserved nodes: they continue"),
+    ("▾ or power cap", "the cap reduces the GPU's clocks: it could use more watts"),
 )
 
 

@@ -60,7 +60,7 @@ class NodeScreen(SiteScreen):
         facts = self.query_one(Facts)
         facts.border_title = escape(visible_line(self.node))
         if node is None:
-            facts.show(f"The site has no node {self.node} any more.")
+            facts.show(f"The site no longer has node {self.node}.")
             return
         facts.show(facts_of(node, view.site.unix_s if view.site else 0.0))
         table = self.query_one(SteadyTable)

@@ -38,7 +38,7 @@ class ReservationsScreen(ListScreen):
 
     def on_mount(self) -> None:
         """The rows come with the first answer."""
-        self._table.border_title = "reservations, by their beginning"
+        self._table.border_title = "reservations, by begin"
         self._table.focus()
 
     @property
@@ -64,7 +64,7 @@ class ReservationsScreen(ListScreen):
     def _draw_selected(self) -> None:
         one, facts = self.selected, self.query_one(Facts)
         facts.border_title = "" if one is None else escape(visible_line(one.name))
-        nothing = "Nothing is reserved, and nothing will be." if not self.reservations else ""
+        nothing = "No reservations." if not self.reservations else ""
         facts.show(nothing if one is None else details_of(one))
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:

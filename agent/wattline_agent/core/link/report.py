@@ -121,7 +121,7 @@ def _about_lease(state: NodeState, now: Now) -> list[Condition]:
     if member is not None and state.pending is not None and state.pending.is_refused:
         wanted = power_text(state.pending.lease.lease_mw)
         since_s = now.mono_s - state.pending.since_s
-        text = f"cannot be held to the lease of {wanted} asked for {since_s:.0f} s ago"
+        text = f"cannot be limited to the lease of {wanted} sent {since_s:.0f} s ago"
         found.append(_condition("lease_refused", "", text))
     return found
 
@@ -132,16 +132,16 @@ def _about_site(state: NodeState, now: Now) -> list[Condition]:
     if session.refusal:
         found.append(_condition("agent_refused", "", session.refusal))
     if state.facts.is_observe:
-        text = "observe mode: caps nothing, starts nothing"
+        text = "observe mode: sets no caps, starts no tasks"
         found.append(_condition("observe_mode", "", text))
     silent_s = now.mono_s - max(session.heard_s, state.started_s)
     if terms is not None and silent_s > terms.isolation_after_s:
-        text = f"isolated: no beat was answered for {silent_s:.0f} s"
+        text = f"isolated: no heartbeat was answered for {silent_s:.0f} s"
         found.append(_condition("agent_isolated", "", text))
     if terms is not None and state.non_gpu_seen_mw > terms.non_gpu_worst_mw:
         text = (
             f"non-GPU load of {power_text(state.non_gpu_seen_mw)} is above the site file's worst "
-            f"case of {power_text(terms.non_gpu_worst_mw)}; the measured figure is used"
+            f"case of {power_text(terms.non_gpu_worst_mw)}; the measured value is used"
         )
         found.append(_condition("non_gpu_load", "", text))
     return found
@@ -159,12 +159,12 @@ def _about_gpu(gpu: Gpu, has_load: bool, now: Now) -> list[tuple[str, str]]:
         text = f"cannot be capped and counts in full: {gpu.info.why_not}"
         found.append(("gpu_uncappable", text))
     if gpu.is_ineffective:
-        text = "draws far more than its cap: the cap has no effect, it counts in full"
+        text = "draws far more than its cap: the cap has no effect; it counts in full"
         found.append(("cap_ineffective", text))
     if gpu.fault:
         found.append(("cap_fault", gpu.fault))
     if gpu.ceiling_mw is not None:
-        text = f"its BMC holds it at {power_text(gpu.ceiling_mw)}: no cap above that is set"
+        text = f"its BMC limits it to {power_text(gpu.ceiling_mw)}: no higher cap is set"
         found.append(("cap_ceiling", text))
     if gpu.raised is not None:
         found.append(("cap_raised", raised_caps.describe(gpu.raised)))
@@ -177,6 +177,6 @@ def _about_gpu(gpu: Gpu, has_load: bool, now: Now) -> list[tuple[str, str]]:
     draw_mw = gpu.reading.power_mw if gpu.reading is not None else None
     is_free = quiet_s > FOREIGN_S and not has_load
     if is_free and draw_mw is not None and draw_mw > gpu.idle_bound_mw:
-        text = f"draws {power_text(draw_mw)} without a task of ours, and no process is to be seen"
+        text = f"draws {power_text(draw_mw)} without a Wattline task, and no process is visible"
         found.append(("foreign_load", text))
     return found

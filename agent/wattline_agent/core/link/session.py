@@ -155,12 +155,12 @@ def _fence(state: NodeState, welcome: Welcome) -> str:
     file = state.file
     if welcome.protocol != PROTOCOL_VERSION:
         return (
-            f"the scheduler speaks protocol {welcome.protocol}, this agent {PROTOCOL_VERSION}: "
+            f"the scheduler uses protocol {welcome.protocol}, this agent {PROTOCOL_VERSION}: "
             "install the same release on both"
         )
     if welcome.epoch < file.epoch:
         return (
-            f"the scheduler is at epoch {welcome.epoch}, this node has obeyed epoch {file.epoch}: "
+            f"the scheduler is at epoch {welcome.epoch}, this node knows epoch {file.epoch}: "
             "a restored backup must be started with --recover"
         )
     if welcome.epoch == file.epoch and file.instance not in ("", welcome.instance):
@@ -171,7 +171,7 @@ def _fence(state: NodeState, welcome: Welcome) -> str:
     if welcome.epoch == file.epoch and welcome.incarnation <= file.incarnation:
         return (
             f"incarnation {welcome.incarnation} is not newer than {file.incarnation}, which this "
-            "node has used"
+            "node already used"
         )
     return ""
 

@@ -64,7 +64,7 @@ def sampled(state: NodeState, event: Sampled, now: Now) -> None:
 
 def _watch_raises(state: NodeState, gpu: Gpu, before_mw: int, now: Now) -> None:
     if gpu.limit_mw > before_mw and not state.facts.is_observe:
-        text = "its limit was raised from outside; set again"
+        text = "its limit was raised by another process; set again"
         incident(state, "cap_raised", gpu.subject, text, now)
     raised_caps.take_limit(state, gpu, before_mw, now)
     if raised_caps.is_watched(gpu, now) or gpu.raised is not None:
@@ -93,7 +93,7 @@ def _learn(state: NodeState, busy: set[GpuIndex], now: Now) -> None:
         seen = overshoot_seen(gpu)
         if seen > overshoot.get(gpu.info.name, 1000):
             overshoot[gpu.info.name] = seen
-            text = f"drew {seen / 10 - 100:g} % above its cap; counted from now on"
+            text = f"drew {seen / 10 - 100:g} % above its cap; this factor counts from now on"
             incident(state, "cap_overshoot", gpu.subject, text, now)
     if idle_mw != state.file.idle_mw or overshoot != state.file.overshoot_permille:
         state.change_file(idle_mw=idle_mw, overshoot_permille=overshoot)

@@ -33,7 +33,7 @@ def take(state: NodeState, seen: Seen, now: Now) -> None:
             _appear(state, gpu, tuple(found), now)
         elif gpu.foreign and now.mono_s - gpu.foreign_seen_s >= GONE_S:
             gpu.foreign = ()
-            state.note("gpu_free", f"GPU {index}: its foreign processes are gone")
+            state.note("gpu_free", f"GPU {index}: its foreign processes have ended")
 
 
 def _appear(state: NodeState, gpu: Gpu, found: tuple[GpuProcess, ...], now: Now) -> None:

@@ -23,7 +23,7 @@ SETTLE_PATIENCE_S = 10.0
 def received(state: NodeState, lease: Lease, now: Now) -> None:
     """Handle a lease of this incarnation. Older ones are ignored, repeats answered again."""
     if state.facts.is_observe:
-        state.emit(Send(_refusal(state, lease, "observe mode: this agent caps nothing")))
+        state.emit(Send(_refusal(state, lease, "observe mode: this agent sets no caps")))
         return
     pending, in_force = state.pending, state.lease
     if pending is not None and lease.seq <= pending.lease.seq:
@@ -113,5 +113,5 @@ def _why_refused(state: NodeState) -> str:
     if uncapped:
         return f"{', '.join(uncapped)} cannot be capped and count in full"
     if foreign:
-        return f"{', '.join(foreign)} have no task and are not at idle draw"
-    return "the minimum caps of the running tasks need more"
+        return f"{', '.join(foreign)} have no task but are not at idle draw"
+    return "the minimum caps of running tasks exceed it"

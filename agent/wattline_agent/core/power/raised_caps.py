@@ -111,8 +111,8 @@ def _convict(state: NodeState, attempt: Attempt, gpu: Gpu, raised: Raised, now: 
         return
     attempt.condemned = (
         f"killed: the power cap of GPU {gpu.index} was raised to {power_text(raised.limit_mw)} "
-        f"{raised.times} times, where {power_text(raised.set_mw)} was set, and this task has the "
-        "rights to do that (root or CAP_SYS_ADMIN)"
+        f"{raised.times} times (set: {power_text(raised.set_mw)}), and this task has the rights "
+        "to do so (root or CAP_SYS_ADMIN)"
     )
     attempt.kill_at_s = now.mono_s + KILL_AFTER_S
     state.note("task_condemned", f"{attempt.ref} of {attempt.order.owner}: {attempt.condemned}")
@@ -153,10 +153,10 @@ def _any_left(state: NodeState, raised: Raised) -> bool:
 
 def describe(raised: Raised) -> str:
     """As text, for the log and the beats."""
-    count = f"{raised.times} times" if raised.times < 1000 else "again and again"
+    count = f"{raised.times} times" if raised.times < 1000 else "repeatedly"
     return (
-        f"its cap was raised {count}, to {power_text(raised.limit_mw)} where "
-        f"{power_text(raised.set_mw)} was set; it counts at its maximum"
+        f"its cap was raised {count}, to {power_text(raised.limit_mw)} "
+        f"(set: {power_text(raised.set_mw)}); it counts at its maximum"
     )
 
 

@@ -47,7 +47,7 @@ def take_seen(state: NodeState, tasks: tuple[TaskSeen, ...], now: Now) -> None:
 
 
 def _lose(state: NodeState, attempt: Attempt, now: Now) -> None:
-    detail = "the keeper does not know this attempt any more; it ends its tasks when it dies"
+    detail = "the keeper no longer has this attempt; it ends its tasks when it dies"
     attempt.standing = Ended(TaskExit("keeper_lost", detail=detail, ended_unix_s=now.unix_s))
     state.note("task_lost", f"{attempt.ref}: {detail}")
 
@@ -103,7 +103,7 @@ def _pause_further(state: NodeState, attempt: Attempt, pausing: Pausing, now: No
         pausing = replace(pausing, seq=None)
     if not pausing.is_settled and now.mono_s >= pausing.kill_at_s:
         if not _is_at_rest(state, attempt):
-            why = f"paused ({pausing.why}), but its GPUs did not fall to idle draw in time"
+            why = f"paused ({pausing.why}), but its GPUs did not reach idle draw in time"
             state.emit(Kill(attempt.ref, "emergency", why))
             state.note("task_killed", f"{attempt.ref}: {why}")
         pausing = replace(pausing, is_settled=True)

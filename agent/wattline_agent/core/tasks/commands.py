@@ -52,7 +52,7 @@ def obey(state: NodeState, command: TaskCommand, now: Now) -> None:
         answer(state, before.seq, before.outcome, before.detail)
         return
     if state.answers.is_too_old(command.seq):
-        answer(state, command.seq, "refused", "older than all commands remembered here")
+        answer(state, command.seq, "refused", "older than all commands on record here")
         return
     match command:
         case StartTask():
@@ -96,9 +96,9 @@ def _start_again(state: NodeState, known: Attempt, command: StartTask) -> None:
         case Reserved():
             known.standing = replace(known.standing, seq=max(command.seq, known.standing.seq))
         case Ended():
-            answer(state, command.seq, "refused", "it was stopped before it was started")
+            answer(state, command.seq, "refused", "stopped before it was started")
         case Launched() | Observed():
-            answer(state, command.seq, "done", "it was started before")
+            answer(state, command.seq, "done", "already started before")
         case _:
             assert_never(known.standing)
 
@@ -170,7 +170,7 @@ def _begin(state: NodeState, attempt: Attempt, now: Now) -> None:
 
 
 def _give_up(state: NodeState, attempt: Attempt) -> None:
-    why = "the caps it needs could not be put in force"
+    why = "its caps could not be enforced"
     if isinstance(attempt.standing, Reserved):
         del state.attempts[attempt.ref]
         answer(state, attempt.standing.seq, "not_covered", why)
@@ -187,7 +187,7 @@ def _stop(state: NodeState, command: StopTask, now: Now) -> None:
     if attempt is None:
         _stop_unknown(state, command, now)
     elif isinstance(attempt.standing, Reserved):
-        answer(state, attempt.standing.seq, "refused", "it was stopped before it was started")
+        answer(state, attempt.standing.seq, "refused", "stopped before it was started")
         attempt.standing = Ended(_never_started(command, now))
         report_changes(state, now)
     elif not attempt.is_ended and not attempt.condemned:  # killed for a more specific reason
@@ -213,7 +213,7 @@ def _stop_unknown(state: NodeState, command: StopTask, now: Now) -> None:
 def _never_started(command: StopTask, now: Now) -> TaskExit:
     return TaskExit(
         "not_startable",
-        detail=f"it was not running here when it was to be stopped: {command.why}",
+        detail=f"not running here when its stop arrived: {command.why}",
         ended_unix_s=now.unix_s,
     )
 
@@ -221,12 +221,12 @@ def _never_started(command: StopTask, now: Now) -> TaskExit:
 def _pause(state: NodeState, command: PauseTask, now: Now) -> None:
     attempt = state.attempts.get(command.ref)
     if attempt is None or attempt.is_ended:
-        answer(state, command.seq, "done", "it does not run here")
+        answer(state, command.seq, "done", "not running here")
         return
     if isinstance(attempt.standing, Reserved):
         del state.attempts[command.ref]
         answer(state, attempt.standing.seq, "not_covered", "paused before it was started")
-        answer(state, command.seq, "done", "it had not been started")
+        answer(state, command.seq, "done", "not started")
         return
     if attempt.resuming is not None:
         answer(state, attempt.resuming.seq, "not_covered", "paused again")
@@ -248,12 +248,12 @@ def _pause(state: NodeState, command: PauseTask, now: Now) -> None:
 def _resume(state: NodeState, command: ResumeTask, now: Now) -> None:
     attempt = state.attempts.get(command.ref)
     if attempt is None or attempt.is_ended:
-        answer(state, command.seq, "done", "it does not run here")
+        answer(state, command.seq, "done", "not running here")
         return
     if attempt.condemned:
         return  # it is being killed, and its end answers this
     if not attempt.is_frozen and attempt.pausing is None:
-        answer(state, command.seq, "done", "it is not paused")
+        answer(state, command.seq, "done", "not paused")
         return
     if not attempt.is_frozen and attempt.pausing is not None and attempt.pausing.is_freezing:
         return  # half frozen: answered when the command is repeated and the freeze is done
@@ -265,13 +265,13 @@ def _resume(state: NodeState, command: ResumeTask, now: Now) -> None:
         attempt.resuming = Resuming(command.seq, now.mono_s)
     else:
         attempt.pausing = None
-        answer(state, command.seq, "done", "it had not been frozen yet")
+        answer(state, command.seq, "done", "not frozen yet")
 
 
 def _limit(state: NodeState, command: LimitTask) -> None:
     attempt = state.attempts.get(command.ref)
     if attempt is None or attempt.is_ended or attempt.is_stopping:
-        answer(state, command.seq, "done", "it does not run here, or is being stopped")
+        answer(state, command.seq, "done", "not running here, or being stopped")
         return
     limit_s = command.runtime_limit_s
     attempt.order = msgspec.structs.replace(attempt.order, runtime_limit_s=limit_s)
@@ -286,7 +286,7 @@ def _forget(state: NodeState, command: ForgetTask) -> None:
         answer(state, command.seq, "refused", "it has not ended")
         return
     if attempt is not None and attempt.holds_gpus:
-        answer(state, command.seq, "refused", "processes of it are left")
+        answer(state, command.seq, "refused", "it has left processes")
         return
     if attempt is not None:
         del state.attempts[command.ref]

@@ -20,18 +20,18 @@ def refusal(state: NodeState, command: StartTask, now: Now) -> str:
     """Why the attempt is refused; empty = it is accepted."""
     order = command.order
     if state.facts.is_observe:
-        return "observe mode: this agent starts nothing"
+        return "observe mode: this agent starts no tasks"
     if state.closed.forbids(order.ref, command.seq):
-        return "it was stopped or forgotten before this order came"
+        return "stopped or forgotten before this command arrived"
     if len(state.attempts) >= MAX_ATTEMPTS:
-        return f"{MAX_ATTEMPTS} attempts are on record here, no more are taken"
+        return f"{MAX_ATTEMPTS} attempts are on record here, the maximum"
     for other in state.attempts.values():
         if (other.ref.job, other.ref.task) == (order.ref.job, order.ref.task) and other.holds_gpus:
-            return f"attempt {other.ref} of the same task is still here"
+            return f"attempt {other.ref} of the same task has not ended"
     if len(set(order.gpus)) != len(order.gpus):
-        return "a GPU is named twice"
+        return "a GPU is listed twice"
     if order.mig and len(order.gpus) != 1:
-        return f"a MIG device is of one GPU, and {len(order.gpus)} are named"
+        return f"a MIG device belongs to one GPU, {len(order.gpus)} are listed"
     return next((why for index in order.gpus if (why := _unfit(state, index, order, now))), "")
 
 
@@ -44,7 +44,7 @@ def _unfit(state: NodeState, index: GpuIndex, order: TaskOrder, now: Now) -> str
     if not gpu.is_managed:
         return f"GPU {index} is not managed by this agent"
     if gpu.raised is not None:
-        return f"GPU {index} is not given out: {raised_caps.describe(gpu.raised)}"
+        return f"GPU {index} is not allocated: {raised_caps.describe(gpu.raised)}"
     if not gpu.is_healthy(now.mono_s):
         reason = gpu.stale.reason if gpu.stale is not None else "no reading"
         return f"GPU {index} is not healthy: {reason}"
@@ -53,7 +53,7 @@ def _unfit(state: NodeState, index: GpuIndex, order: TaskOrder, now: Now) -> str
     if order.mig or gpu.info.mig is not None:
         return _unfit_mig(state, gpu, order.mig)
     if share_permille < WHOLE_GPU and not gpu.info.can_share:
-        return f"GPU {index} cannot be shared: its compute mode is not the default one"
+        return f"GPU {index} cannot be shared: its compute mode admits one process only"
     free_permille = held_watts.free_permille(state, index)
     if share_permille <= free_permille:
         return ""
@@ -65,7 +65,7 @@ def _unfit(state: NodeState, index: GpuIndex, order: TaskOrder, now: Now) -> str
 def _unfit_mig(state: NodeState, gpu: Gpu, uuid: str) -> str:
     """Why this MIG device is unavailable; without one, why the GPU is."""
     if not uuid:
-        return f"GPU {gpu.index} is in MIG mode: only its MIG devices are given out"
+        return f"GPU {gpu.index} is in MIG mode: only its MIG devices are allocated"
     if uuid not in (one.uuid for one in gpu.info.mig or ()):
         return f"GPU {gpu.index} has no MIG device {uuid}"
     held = [str(a.ref) for a in held_watts.users(state, gpu.index) if a.mig in (uuid, "")]
@@ -77,7 +77,8 @@ def shortage(state: NodeState, gpus: Iterable[GpuIndex]) -> str:
     needed_mw, covered_mw = held_watts.floor_with_mw(state, set(gpus)), held_watts.covered_mw(state)
     if needed_mw <= covered_mw:
         return ""
-    return f"its floor needs a lease of {power_text(needed_mw)}, this is {power_text(covered_mw)}"
+    lacks = power_text(needed_mw - covered_mw, is_wanted=True)
+    return f"its lease of {power_text(covered_mw)} lacks {lacks} for this task"
 
 
 def context(state: NodeState, order: TaskOrder) -> LaunchContext:

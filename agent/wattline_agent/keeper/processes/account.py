@@ -39,13 +39,13 @@ def become(account: Account, output: int) -> dict[str, str]:
     The account also becomes owner of `output`: else its programs could not open /dev/stdout.
     """
     if os.geteuid() != ROOT_UID:  # the kernel would leave it the capabilities it was given
-        raise OSError(errno.EPERM, "only a keeper of root starts tasks as other accounts")
+        raise OSError(errno.EPERM, "only a keeper that runs as root starts tasks as other accounts")
     try:
         entry = pwd.getpwnam(account.name)
     except KeyError:
         raise OSError(errno.ENOENT, f"this host has no account {account.name}") from None
     if entry.pw_uid == ROOT_UID and account.name != ROOT:
-        raise OSError(errno.EPERM, f"account {account.name} is root by another name")
+        raise OSError(errno.EPERM, f"account {account.name} has the user id of root")
     for path in account.own:
         os.chown(path, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
     os.fchown(output, entry.pw_uid, entry.pw_gid)
@@ -54,7 +54,7 @@ def become(account: Account, output: int) -> dict[str, str]:
     os.setuid(entry.pw_uid)
     for path in account.own:
         if closed := closed_above(path):
-            raise OSError(errno.EACCES, f"{closed} is closed to it (chmod o+x {closed})")
+            raise OSError(errno.EACCES, f"it has no access to {closed} (chmod o+x {closed})")
     if account.make:
         make_own(account.make)
     return {
@@ -82,7 +82,7 @@ def make_own(path: str) -> None:
     except FileExistsError:
         found = os.lstat(path)
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-            raise OSError(errno.EPERM, f"{path} is there and is somebody else's") from None
+            raise OSError(errno.EPERM, f"{path} exists and belongs to another account") from None
 
 
 def can_run_as(status: Path = Path("/proc/self/status")) -> bool:

@@ -28,7 +28,7 @@ class Site:
     """One sentence for `wattline agent --check` and the log."""
 
 
-NO_SITE = Site(None, frozenset(), "cgroups are switched off: tasks are held by session and /proc")
+NO_SITE = Site(None, frozenset(), "cgroups are disabled: tasks are tracked by session and /proc")
 
 
 def find_own_group(mountinfo: str, own: str) -> Path | None:
@@ -54,7 +54,7 @@ def discover(name: str) -> Site:
     """
     own = find_own_group(text_of("/proc/self/mountinfo"), text_of("/proc/self/cgroup"))
     if own is None:
-        return Site(None, frozenset(), "no cgroup v2 here: tasks are held by session and /proc")
+        return Site(None, frozenset(), "no cgroup v2: tasks are tracked by session and /proc")
     base = own / name
     try:
         base.mkdir(exist_ok=True)
@@ -62,7 +62,7 @@ def discover(name: str) -> Site:
         return Site(
             None,
             frozenset(),
-            f"cgroup v2 at {own} is not writable ({error.strerror}): tasks are held by session",
+            f"cgroup v2 at {own} is not writable ({error.strerror}): tasks are tracked by session",
         )
     offered = set(text_of(f"{own}/cgroup.controllers").split())
     wanted = [c for c in WANTED_CONTROLLERS if c in offered]

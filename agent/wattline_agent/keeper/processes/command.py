@@ -47,9 +47,7 @@ def resolve_command(
     touch(beside)
     is_there = os.path.isfile(beside)  # noqa: PTH113
     hint = f"; it is in the working directory: write ./{name}" if is_there else ""
-    raise NotStarted(
-        "not_found", f"command not found: {name} (it is in no directory of PATH){hint}"
-    )
+    raise NotStarted("not_found", f"command not found: {name} (not in PATH){hint}")
 
 
 def why_missing(cwd: str) -> str:
@@ -57,15 +55,15 @@ def why_missing(cwd: str) -> str:
     if os.path.isdir(cwd):  # noqa: PTH112 - a start is a hot path, and Path costs
         return ""
     if closed := closed_above(cwd):
-        return f"is out of reach: {closed} is closed to this user (chmod o+x {closed})"
-    return "is no directory" if os.path.exists(cwd) else "does not exist"  # noqa: PTH110
+        return f"is not accessible: this user has no access to {closed} (chmod o+x {closed})"
+    return "is not a directory" if os.path.exists(cwd) else "does not exist"  # noqa: PTH110
 
 
 def why_not_in(cwd: str) -> str:
     """Why this user cannot start in a directory; empty = it can."""
     if missing := why_missing(cwd):
         return missing
-    return "" if os.access(cwd, os.X_OK) else "is closed to this user"
+    return "" if os.access(cwd, os.X_OK) else "is not accessible to this user"
 
 
 def _resolve_file(name: str, cwd: str) -> str:

@@ -20,7 +20,7 @@ def test_a_link_or_a_file_that_was_there_first_is_refused(tmp_path: Path) -> Non
     (tmp_path / "link").symlink_to(tmp_path / "mine")
     (tmp_path / "file").touch()
     for name in ("link", "file"):
-        with pytest.raises(PermissionError, match="is somebody else's"):
+        with pytest.raises(PermissionError, match="belongs to another account"):
             make_own(str(tmp_path / name))
 
 
@@ -29,7 +29,7 @@ def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "7"
     path.mkdir()
     os.chown(path, 12345, 12345)
-    with pytest.raises(PermissionError, match="is somebody else's"):
+    with pytest.raises(PermissionError, match="belongs to another account"):
         make_own(str(path))
 
 
@@ -41,7 +41,7 @@ def test_an_account_that_the_host_does_not_have_is_named() -> None:
 
 def test_only_root_becomes_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
-    with pytest.raises(PermissionError, match="only a keeper of root"):
+    with pytest.raises(PermissionError, match="only a keeper that runs as root"):
         become(Account("root"), 1)
 
 

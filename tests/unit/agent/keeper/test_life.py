@@ -152,7 +152,7 @@ def test_no_lack_of_memory_is_suspected_when_somebody_asked() -> None:
     kind, _, _, words = describe_exit(life, MemoryEvidence(False, True))
     assert (kind, words) == (
         "signaled",
-        "did not end within its grace and was killed: cancelled by ada",
+        "killed after its grace: cancelled by ada",
     )
 
 
