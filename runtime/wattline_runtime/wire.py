@@ -51,6 +51,8 @@ class WorkerBeat(msgspec.Struct, frozen=True, tag_field="t", tag="worker_beat"):
     """Measured time of a batch of half the capacity; 0 = unknown, as from an older worker."""
     lone_s: float = 0.0
     """Measured time of a batch of one; 0 = unknown."""
+    batch_age_s: float = 0.0
+    """How long the running batch has been running; 0 = none is, or an older worker."""
 
 
 class Reply(msgspec.Struct, frozen=True, tag_field="t", tag="reply"):

@@ -75,10 +75,18 @@ class GatewayMachine(RuleBasedStateMachine):
         }
         self.take(e.RoutesChanged({s: named for s, named in services.items() if named or tasks}))
 
-    @rule(task=TASKS, capacity=st.integers(0, 3), draining=st.booleans())
-    def beat(self, task: int, capacity: int, draining: bool) -> None:
+    @rule(
+        task=TASKS,
+        capacity=st.integers(0, 3),
+        draining=st.booleans(),
+        batch_s=st.floats(0.0, 0.5),
+        age_s=st.floats(0.0, 3.0),
+    )
+    def beat(self, task: int, capacity: int, draining: bool, batch_s: float, age_s: float) -> None:
         self.dead.discard(name(task))
-        beat = WorkerBeat(1, service_of(task), capacity, 0, 0, draining)
+        beat = WorkerBeat(
+            1, service_of(task), capacity, 0, 0, draining, batch_s, batch_s / 2, age_s
+        )
         self.take(e.WorkerMessage(name(task), f"key-{task}", beat))
 
     @rule(count=st.integers(1, 4), service=st.sampled_from(SERVICES), seconds=st.floats(0.0, 5.0))

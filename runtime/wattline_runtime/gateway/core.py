@@ -13,6 +13,9 @@ from wattline_runtime.gateway.workers import WorkerPool
 BEAT_PERIOD_S = 0.25
 """Interval of beats to workers; a send to a dead connection fails and reveals its end."""
 
+STALL_CHECK_S = 0.1
+"""Interval of checks for stalled workers."""
+
 
 @dataclass(slots=True)
 class Gateway:
@@ -23,6 +26,7 @@ class Gateway:
     queue: RequestQueue = field(init=False)
     pool: WorkerPool = field(init=False)
     _next_beat_s: float = 0.0
+    _next_check_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.queue = RequestQueue(self.queue_limit)
@@ -54,10 +58,14 @@ class Gateway:
     def wake_at_s(self) -> float:
         """When Ticked is due at the latest."""
         first_s = self.queue.first_deadline_s()
-        return self._next_beat_s if first_s is None else min(first_s, self._next_beat_s)
+        due_s = min(self._next_beat_s, self._next_check_s)
+        return due_s if first_s is None else min(first_s, due_s)
 
     def _ticked(self, now_s: float) -> list[e.Effect]:
         effects = self.queue.expire(now_s)
+        if now_s >= self._next_check_s:
+            self._next_check_s = now_s + STALL_CHECK_S
+            effects.extend(self.pool.move_stalled(now_s))
         if now_s >= self._next_beat_s:
             self._next_beat_s = now_s + BEAT_PERIOD_S
             effects.extend(self.pool.beat_workers(now_s))
@@ -66,15 +74,13 @@ class Gateway:
     def check_invariants(self) -> None:
         """Raise AssertionError unless the books agree: each request is in exactly one place."""
         waiting = {i for s in self.queue.services.values() for i in s.waiting}
-        with_workers = {i: w for w in self.pool.workers.values() for i in w.in_flight}
+        held = {(i, w.connection) for w in self.pool.workers.values() for i in w.in_flight}
         for request in self.queue.requests.values():
-            is_waiting, holder = request.id in waiting, with_workers.get(request.id)
-            if (request.worker is None) != is_waiting:
+            if (request.worker is None) != (request.id in waiting):
                 raise AssertionError(f"request {request.id} is not where it says it is")
-            if request.worker is not None and (
-                holder is None or holder.connection != request.worker
-            ):
-                raise AssertionError(f"request {request.id} is not with its worker")
+            for holder in (request.worker, request.stalled):
+                if holder is not None and (request.id, holder) not in held:
+                    raise AssertionError(f"request {request.id} is not with its worker")
         if stray := waiting - self.queue.requests.keys():
             raise AssertionError(f"answered but still waiting: {stray}")
         for service in self.queue.services.values():

@@ -159,6 +159,16 @@ class WorkerLeft:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerStalled:
+    """A worker made no progress for so long that its requests are tried elsewhere."""
+
+    connection: Connection
+    route: WorkerRoute
+    service: str
+    moved: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerRejected:
     """A beat without a route that permits it."""
 
@@ -167,4 +177,4 @@ class WorkerRejected:
     why: str
 
 
-Effect = Send | Answer | WorkerJoined | WorkerLeft | WorkerRejected
+Effect = Send | Answer | WorkerJoined | WorkerLeft | WorkerStalled | WorkerRejected

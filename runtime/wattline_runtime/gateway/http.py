@@ -76,9 +76,7 @@ def _describe(service: ServiceState) -> dict[str, object]:
         "workers": [
             {
                 "task": str(worker.route.ref),
-                "state": "loading"
-                if worker.capacity == 0
-                else ("ready" if worker.takes_new else "draining"),
+                "state": worker.status,
                 "capacity": worker.capacity,
                 "in_flight": len(worker.in_flight),
                 "batch_s": round(worker.batch_s, 6),

@@ -10,6 +10,8 @@ from wattline_runtime.wire import MAX_DETAIL_CHARS, CancelInfer, Infer
 
 ADMIT_SHARE = 0.8
 """Share of its time budget a request may expect to wait: an estimate that just fits often fails."""
+PATIENCE_SHARE = 1 / 3
+"""Share of its time budget after which a request in a stalled worker is tried elsewhere."""
 EXPIRE_SLACK_S = 0.005
 """A deadline this close counts as reached: the timer need not fire again for it."""
 STALE_DEADLINES_MAX = 4096
@@ -34,7 +36,8 @@ class RequestQueue:
         refusal = self._refusal(event, now_s)
         if refusal is not None:
             return [e.Answer(event.id, event.service, refusal)]
-        request = Request(event.id, event.service, event.input, event.deadline_s)
+        patience_s = (event.deadline_s - now_s) * PATIENCE_SHARE
+        request = Request(event.id, event.service, event.input, event.deadline_s, None, patience_s)
         self.requests[request.id] = request
         self._note_deadline(request)
         service = self.services[event.service]
@@ -88,8 +91,8 @@ class RequestQueue:
         """Its answer is no longer needed: remove it from the queue, or cancel it at its worker."""
         if request.worker is None:
             self.services[request.service].waiting.pop(request.id, None)
-            return []
-        return [e.Send(request.worker, CancelInfer(request.id))]
+        holders = (request.worker, request.stalled)
+        return [e.Send(w, CancelInfer(request.id)) for w in holders if w is not None]
 
     def abandon(self, request_id: int) -> list[e.Effect]:
         """Its client has disconnected; unknown ids were answered already."""
@@ -137,6 +140,11 @@ class RequestQueue:
     def _dispatch(self, request: Request, worker: WorkerState, now_s: float) -> e.Send:
         self._dispatches += 1
         worker.last_sent = self._dispatches
+        if not worker.in_flight:
+            worker.quiet_since_s = now_s
+        if request.stalled == worker.connection:
+            request.stalled = None  # it takes a repeat for the same request
+        request.sent_s = now_s
         worker.in_flight.add(request.id)
         request.worker = worker.connection
         budget_ms = max(1, int((request.deadline_s - now_s) * 1000))

@@ -103,12 +103,18 @@ class GatewayShell:
             else:
                 self._note(effect)
 
-    def _note(self, effect: e.WorkerJoined | e.WorkerLeft | e.WorkerRejected) -> None:
+    def _note(
+        self, effect: e.WorkerJoined | e.WorkerLeft | e.WorkerStalled | e.WorkerRejected
+    ) -> None:
         if isinstance(effect, e.WorkerRejected):
             self.stats.rejected += 1
             log.warning("worker_turned_away", key=effect.public_key, why=effect.why)
         elif isinstance(effect, e.WorkerJoined):
             log.info("worker_joined", service=effect.service, task=str(effect.route.ref))
+        elif isinstance(effect, e.WorkerStalled):
+            self.stats.retried[effect.service] += effect.moved
+            ref = str(effect.route.ref)
+            log.warning("worker_stalled", service=effect.service, task=ref, moved=effect.moved)
         else:
             self._allow_stale = True
             self.stats.retried[effect.service] += effect.retried

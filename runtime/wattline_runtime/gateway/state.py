@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, inf
 
 from wattline_protocol.wire.client_messages import WorkerRoute
 from wattline_runtime.gateway.admission import ServiceRate
@@ -19,6 +19,14 @@ class Request:
     deadline_s: float
     worker: Connection | None = None
     """None: it is in the gateway's queue."""
+    patience_s: float = inf
+    """A worker without an answer for this long is stalled, as far as this request is concerned."""
+    sent_s: float = 0.0
+    """When it was last sent to a worker."""
+    stalled: Connection | None = None
+    """A stalled worker that still has it; the first answer counts."""
+    was_moved: bool = False
+    """It was sent elsewhere because its worker had stalled: only once."""
     losses: int = 0
     """Workers lost while they processed it."""
 
@@ -44,11 +52,24 @@ class WorkerState:
     """Sent and not answered by the worker, including those of disconnected clients."""
     last_sent: int = 0
     """Increases with every dispatch of the gateway: breaks ties in turn."""
+    quiet_since_s: float = 0.0
+    """Its newest sign of progress: an answer, a first request, the start of a batch."""
+    is_stalled: bool = False
+    """No progress for too long, and none since: others are preferred."""
 
     @property
     def takes_new(self) -> bool:
         """True: it serves its service, though it may have no free slot now."""
         return self.capacity > 0 and not self.is_draining and self.revoked_s is None
+
+    @property
+    def status(self) -> str:
+        """In a word, for people."""
+        if self.capacity == 0:
+            return "loading"
+        if not self.takes_new:
+            return "draining"
+        return "stalled" if self.is_stalled else "ready"
 
     @property
     def has_slot(self) -> bool:
@@ -75,8 +96,9 @@ class ServiceState:
 
     @property
     def serving(self) -> list[WorkerState]:
-        """Its workers that take requests."""
-        return [worker for worker in self.workers.values() if worker.takes_new]
+        """Its workers that take requests; stalled ones only where there are no others."""
+        takers = [worker for worker in self.workers.values() if worker.takes_new]
+        return [worker for worker in takers if not worker.is_stalled] or takers
 
     def wait_s(self, ahead: int) -> float | None:
         """Expected time to the answer of a request behind `ahead` others, those that lie in
@@ -96,7 +118,7 @@ class ServiceState:
 
     def free_worker(self) -> WorkerState | None:
         """The least loaded worker with a free slot; among equals the one that waited longest."""
-        free = [worker for worker in self.workers.values() if worker.has_slot]
+        free = [worker for worker in self.serving if worker.has_slot]
         if not free:
             return None
         return min(free, key=lambda w: (len(w.in_flight) / w.capacity, w.last_sent))

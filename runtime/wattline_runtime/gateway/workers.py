@@ -26,10 +26,16 @@ REVOKED_GRACE_S = 5.0
 """A worker that has lost its route may finish its requests for this long."""
 MAX_LOSSES = 2
 """Workers that may be lost with a request before it is given up: one retry."""
+STALL_FACTOR = 3
+"""A worker is not stalled before this many times its measured batch."""
 MAX_WORKER_CAPACITY = 4096
 """Upper limit of a worker's declared capacity."""
 MAX_BATCH_S = 3600.0
 """Upper limit of a worker's declared batch time."""
+
+
+FINAL = ("bad_input", "model_error", "output_too_large")
+"""Failures that come from the request and its model, not from where it ran."""
 
 
 @dataclass(slots=True)
@@ -62,15 +68,23 @@ class WorkerPool:
         if message.id not in worker.in_flight:
             return []
         worker.in_flight.discard(message.id)
+        worker.quiet_since_s, worker.is_stalled = now_s, False
         service = self.queue.services[worker.service]
         workers = len(service.serving)
         service.rate.finished(now_s, workers=workers, saturated=bool(service.waiting))
         effects: list[e.Effect] = []
         request = self.queue.requests.get(message.id)
-        if request is not None:
+        if request is not None and request.worker != worker.connection:
+            request.stalled = None
+            if _is_final(message):  # sooner than the worker that it was moved to
+                effects.extend(self.queue.drop(request))
+                effects.append(self.queue.answer(request, _outcome(message)))
+        elif request is not None:
             if isinstance(message, Failure) and message.reason in ("draining", "overloaded"):
                 self.queue.requeue(request)  # it never ran
             else:
+                request.worker = None
+                effects.extend(self.queue.drop(request))
                 effects.append(self.queue.answer(request, _outcome(message)))
         return [*effects, *self.queue.pump(service, now_s)] if service.waiting else effects
 
@@ -126,12 +140,49 @@ class WorkerPool:
         worker.capacity = max(0, min(beat.capacity, MAX_WORKER_CAPACITY))
         worker.batch_s = max(0.0, min(beat.batch_s, MAX_BATCH_S))
         worker.lone_s = max(0.0, min(beat.lone_s, MAX_BATCH_S))
+        if 0 < beat.batch_age_s < now_s - worker.quiet_since_s:
+            # It has begun a batch since: it works, if only for another gateway.
+            worker.quiet_since_s, worker.is_stalled = now_s - beat.batch_age_s, False
         effects: list[e.Effect] = []
         if beat.is_draining and not worker.is_draining:
             worker.is_draining = True
             seen = GatewayBeat(WORKER_PROTOCOL_VERSION, drain_seen=True)
             effects.append(e.Send(worker.connection, seen))
         return [*effects, *self.queue.pump(self.queue.services[worker.service], now_s)]
+
+    # --- stalls
+
+    def move_stalled(self, now_s: float) -> list[e.Effect]:
+        """Try requests elsewhere whose worker shows no progress; the first answer counts."""
+        effects: list[e.Effect] = []
+        for worker in list(self.workers.values()):
+            service = self.queue.services[worker.service]
+            stuck = self._stuck(worker, now_s)
+            worker.is_stalled = worker.is_stalled or bool(stuck)
+            others = [w for w in service.serving if not w.is_stalled]
+            if not stuck or not others:
+                continue
+            for request in reversed(stuck):  # so that the oldest is first
+                request.was_moved, request.stalled = True, worker.connection
+                self.queue.requeue(request)
+            stalled = e.WorkerStalled(worker.connection, worker.route, service.name, len(stuck))
+            effects.extend((stalled, *self.queue.pump(service, now_s)))
+        return effects
+
+    def _stuck(self, worker: WorkerState, now_s: float) -> list[Request]:
+        """Requests of a worker that wait longer for progress than they can afford, oldest first."""
+        quiet_s = now_s - worker.quiet_since_s
+        if not worker.in_flight or quiet_s < STALL_FACTOR * worker.batch_s:
+            return []
+        held = (self.queue.requests.get(request_id) for request_id in sorted(worker.in_flight))
+        return [
+            request
+            for request in held
+            if request is not None
+            and request.worker == worker.connection
+            and not request.was_moved
+            and min(quiet_s, now_s - request.sent_s) >= request.patience_s
+        ]
 
     # --- ends
 
@@ -148,7 +199,10 @@ class WorkerPool:
         retried = 0
         for request_id in sorted(worker.in_flight, reverse=True):  # so that the oldest is first
             request = self.queue.requests.get(request_id)
-            if request is not None:
+            if request is not None and request.worker != connection:
+                request.stalled = None  # it was moved before
+                request.losses += 1
+            elif request is not None:
                 lost = self._lost(request, service)
                 effects.extend(lost)
                 retried += not lost
@@ -165,7 +219,9 @@ class WorkerPool:
             if request.losses < MAX_LOSSES
             else f"{request.losses} workers were lost while they had this request"
         )
-        return [self.queue.answer(request, e.Refusal("worker_lost", text, retry_after_s=1))]
+        request.worker = None
+        refusal = e.Refusal("worker_lost", text, retry_after_s=1)
+        return [*self.queue.drop(request), self.queue.answer(request, refusal)]
 
     def beat_workers(self, now_s: float) -> list[e.Effect]:
         """Once a beat period: send a beat to each worker, and remove silent ones."""
@@ -216,6 +272,11 @@ def _may_leave(worker: WorkerState, now_s: float) -> bool:
     return not worker.in_flight or now_s - worker.revoked_s > REVOKED_GRACE_S
 
 
+def _is_final(message: Reply | Failure) -> bool:
+    """Whether a worker's answer holds wherever the request runs."""
+    return isinstance(message, Reply) or message.reason in FINAL
+
+
 def _outcome(message: Reply | Failure) -> e.Outcome:
     """The client's outcome for a worker's answer."""
     if isinstance(message, Reply):
@@ -224,5 +285,5 @@ def _outcome(message: Reply | Failure) -> e.Outcome:
     match message.reason:
         case "bad_input" | "model_error" | "output_too_large":
             return e.Refusal(message.reason, detail)
-        case _:  # the worker's clock was a little ahead of ours
+        case _:  # the measured batch time made it late
             return e.Refusal("deadline", "no answer before the deadline")

@@ -2,13 +2,15 @@
 
 Inside a service's task everything else comes from the environment that the agent sets:
 WATTLINE_SERVICE, WATTLINE_GATEWAY, WATTLINE_GATEWAY_KEY, WATTLINE_WORKER_SECRET_FILE and
-WATTLINE_STOP_FILE. Exit status: 0 stopped in order, 2 wrong arguments, 3 the model failed.
+WATTLINE_STOP_FILE. Exit status: 0 stopped in order, 2 wrong arguments, 3 the model failed,
+4 it hung.
 """
 
 import argparse
 import os
 import sys
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 
 import structlog
@@ -56,6 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--arg", action="append", default=[], metavar="K=V", help="given to the model's load()")
     add("--max-batch-cost", type=_positive, default=32, help="maximum cost of one batch")
     add("--capacity", type=_positive, default=64, help="requests queued per gateway, at most")
+    text = "maximum seconds of one batch (default: 8 x the p99 of newest batches, at least 10)"
+    add("--batch-timeout", type=_seconds, default=0.0, metavar="S", help=text)
     add("--torch-threads", type=_positive, default=1)
     add("--drain-grace-s", type=float, default=3.5, help="time to finish after a stop notice")
     add("--service", default=env("WATTLINE_SERVICE", ""))
@@ -79,6 +83,7 @@ def _config(options: argparse.Namespace) -> WorkerConfig:
         gateway_key=_gateway_key(options.gateway_key),
         max_batch_cost=options.max_batch_cost,
         capacity=options.capacity,
+        batch_timeout_s=options.batch_timeout,
         torch_threads=options.torch_threads,
         drain_grace_s=options.drain_grace_s,
         stop_file=options.stop_file,
@@ -97,6 +102,13 @@ def _pair(text: str) -> tuple[str, str]:
     if not equals or not name:
         raise ValueError(f"--arg {text!r} is not of the form name=value")
     return name, value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < inf:
+        raise argparse.ArgumentTypeError(f"{value} is no number of seconds above 0")
+    return value
 
 
 def _positive(text: str) -> int:

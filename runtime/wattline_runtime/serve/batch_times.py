@@ -18,6 +18,12 @@ MIN_HOLD_S = 0.01
 """Work to hold at least: a fast model must not wait for the way to the gateway and back."""
 FORGET_S = 30.0
 """A group without a batch for this long is forgotten: it may have been a bad moment."""
+RECENT = 256
+"""Newest batches that `limit_s` considers."""
+LIMIT_FACTOR = 8
+SHORTEST_LIMIT_S = 10.0
+UNMEASURED_LIMIT_S = 120.0
+"""For the first batch, which may compile the model."""
 MEAN_COST_MEMORY = 0.9
 SHORTEST_S = 1e-6
 """Clock resolution: a batch is never faster."""
@@ -40,6 +46,7 @@ class BatchTimes:
     """What the batches of one model took."""
 
     _groups: dict[int, _Group] = field(default_factory=dict)
+    _recent_s: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
     _mean_cost: float = 1.0
     """Of a request."""
 
@@ -52,6 +59,7 @@ class BatchTimes:
             else mean
         )
         seconds = max(seconds, SHORTEST_S)
+        self._recent_s.append(seconds)
         group = self._groups.setdefault(_group_of(cost), _Group())
         group.seconds.append(seconds)
         group.rates.append(cost / seconds)
@@ -86,6 +94,13 @@ class BatchTimes:
         efficient = min(n for n, g in self._groups.items() if g.rate >= EFFICIENT_SHARE * best)
         cost = max(2 * min(budget, 1 << (efficient + 1)), best * MIN_HOLD_S)
         return max(2, round(cost / self._mean_cost))
+
+    def limit_s(self) -> float:
+        """A batch that runs longer hangs: 8 times the p99 of the newest batches, at least 10 s."""
+        if not self._recent_s:
+            return UNMEASURED_LIMIT_S
+        p99_s = sorted(self._recent_s)[int(0.99 * len(self._recent_s))]
+        return max(SHORTEST_LIMIT_S, LIMIT_FACTOR * p99_s)
 
     def batch_s(self, requests: int) -> float:
         """Expected time of a batch of `requests` of mean cost."""

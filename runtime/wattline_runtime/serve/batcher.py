@@ -100,11 +100,26 @@ class DrainStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelHung:
+    """The running batch will not end: return what waits. The gateway retries the batch's items
+    when this worker has gone, since each of them may be the reason."""
+
+
+@dataclass(frozen=True, slots=True)
 class GraceOver:
     """Return unfinished requests, so that another worker can serve them."""
 
 
-Event = Arrived | Cancelled | GatewayLost | BatchEnded | BatchBroke | DrainStarted | GraceOver
+Event = (
+    Arrived
+    | Cancelled
+    | GatewayLost
+    | BatchEnded
+    | BatchBroke
+    | DrainStarted
+    | ModelHung
+    | GraceOver
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +200,10 @@ class Batcher:
         """Requests that a gateway should have here at once, queued ones included."""
         return self.times.window(self.budget)
 
+    def batch_age_s(self, now_s: float) -> float:
+        """How long the running batch has been running; 0 without one."""
+        return now_s - self._since_s if self._running else 0.0
+
     @property
     def is_draining(self) -> bool:
         """True: no new items are accepted."""
@@ -207,6 +226,9 @@ class Batcher:
             case DrainStarted():
                 self._is_draining = True
                 return []
+            case ModelHung():
+                self._is_draining = True
+                return self._hand_back_queued()
             case GraceOver():
                 return self._hand_back()
             case _:
@@ -311,11 +333,15 @@ class Batcher:
         return [Answer(item.key, Failed("cancelled")) for item in dropped]
 
     def _hand_back(self) -> list[Effect]:
-        items = (*self._running, *self._alone, *self._waiting.values())
-        self._running, self._dropped = (), set()
+        running, self._running, self._dropped = self._running, (), set()
+        self._is_draining = True
+        effects: list[Effect] = [Answer(item.key, Failed("draining")) for item in running]
+        return [*effects, *self._hand_back_queued()]
+
+    def _hand_back_queued(self) -> list[Effect]:
+        items = (*self._alone, *self._waiting.values())
         self._alone.clear()
         self._waiting.clear()
-        self._is_draining = True
         return [Answer(item.key, Failed("draining")) for item in items]
 
     def check_invariants(self) -> None:

@@ -5,8 +5,10 @@ while a batch computes. Events of the model thread arrive in a queue, with a pip
 poller; signals write to the same pipe.
 """
 
+import faulthandler
 import os
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -45,6 +47,8 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_batch_cost: int = 32
     capacity: int = 64
     """Requests a gateway may have here at once, at most; fewer while they take longer."""
+    batch_timeout_s: float = 0.0
+    """A batch that runs longer ends the worker; 0: see `BatchTimes.limit_s`."""
     torch_threads: int = 1
     drain_grace_s: float = 3.5
     """After a stop notice: time to finish the present requests. The rest is returned."""
@@ -55,6 +59,7 @@ CHANGE_PERIOD_S = 0.05
 """Least time between two beats when the capacity changes."""
 EXIT_OK = 0
 EXIT_MODEL_FAILED = 3
+EXIT_MODEL_HUNG = 4
 
 
 class Worker:
@@ -198,6 +203,7 @@ class Worker:
     # --- beats and connections
 
     def _beat(self, now_s: float) -> None:
+        self._end_if_hung(now_s)
         self._last_beat_s, self._next_beat_s = now_s, now_s + BEAT_PERIOD_S
         self._capacity = min(self._config.capacity, self._batcher.window)
         for link in self._links:
@@ -205,9 +211,20 @@ class Worker:
                 self._leave(link, now_s, retry_s=0.0)
             if link.client is None and now_s >= link.retry_at_s:
                 self._connect(link, now_s)
-            self._beat_to(link)
+            self._beat_to(link, now_s)
 
-    def _beat_to(self, link: GatewayLink) -> None:
+    def _end_if_hung(self, now_s: float) -> None:
+        """A batch over its limit: end, so that the task is restarted, and show where it hangs."""
+        limit_s = self._config.batch_timeout_s or self._batcher.times.limit_s()
+        age_s = self._batcher.batch_age_s(now_s)
+        if age_s <= limit_s:
+            return
+        log.error("batch_timeout", running=self._batcher.running, age_s=age_s, limit_s=limit_s)
+        faulthandler.dump_traceback(sys.stderr, all_threads=True)
+        self._apply(self._batcher.handle(b.ModelHung(), now_s))
+        self._exit_code = EXIT_MODEL_HUNG
+
+    def _beat_to(self, link: GatewayLink, now_s: float) -> None:
         capacity = self._capacity
         link.send(
             WorkerBeat(
@@ -219,6 +236,7 @@ class Worker:
                 self._batcher.is_draining,
                 batch_s=self._batcher.times.batch_s(max(1, capacity // 2)),
                 lone_s=self._batcher.times.batch_s(1),
+                batch_age_s=self._batcher.batch_age_s(now_s),
             )
         )
 
@@ -236,7 +254,7 @@ class Worker:
             self._generations += 1
             self._by_generation[self._generations] = link
             link.renew(self._generations, now_s)
-            self._beat_to(link)
+            self._beat_to(link, now_s)
 
     def _leave(self, link: GatewayLink, now_s: float, retry_s: float) -> None:
         """Drop a connection and its requests; it is re-established after `retry_s`."""

@@ -240,6 +240,27 @@ def test_a_worker_whose_model_hangs_is_gone_within_five_seconds(
     assert reply.result().status_code == 503
 
 
+def test_what_a_hung_model_holds_is_answered_by_another_in_time(stack: Stack) -> None:
+    stack.start_gateway()
+    stack.start_held()
+    stack.start_worker()
+    reply = stack.infer({"input": 5}, **{"timeout-ms": "15000"})
+    assert stack.ran(5), "the held worker had it first"
+    assert reply.json() == {"output": 5}
+    assert "worker_stalled" in stack.logs()
+
+
+def test_a_worker_whose_batch_hangs_ends_with_a_stack_dump(stack: Stack) -> None:
+    stack.start_gateway()
+    worker = stack.start_held("--batch-timeout=1")
+    stack.start_worker()
+    assert stack.infer({"input": 5}).json() == {"output": 5}
+    assert stack.ran(5), "the held worker had it first"
+    assert worker.wait(LATE_S) == 4
+    assert "batch_timeout" in stack.logs()
+    assert 'held.py", line' in stack.logs()
+
+
 def test_a_stopped_gateway_answers_what_is_inside_and_is_gone_within_five_seconds(
     stack: Stack, pool: cf.ThreadPoolExecutor
 ) -> None:

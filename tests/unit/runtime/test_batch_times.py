@@ -4,7 +4,13 @@ import pytest
 
 from support.programs.serving import answers, batches, item, outputs
 from wattline_runtime.serve import batcher as b
-from wattline_runtime.serve.batch_times import FORGET_S, UNMEASURED_WINDOW, BatchTimes
+from wattline_runtime.serve.batch_times import (
+    FORGET_S,
+    SHORTEST_LIMIT_S,
+    UNMEASURED_LIMIT_S,
+    UNMEASURED_WINDOW,
+    BatchTimes,
+)
 
 
 def measured(seconds: dict[int, float]) -> BatchTimes:
@@ -73,3 +79,13 @@ def test_a_window_counts_requests_not_cost() -> None:
     times = BatchTimes()
     times.note(40, 4, 1.0, 0.0)
     assert times.window(64) == 13
+
+
+def test_a_batch_hangs_after_eight_times_the_p99_at_least_ten_seconds() -> None:
+    assert BatchTimes().limit_s() == UNMEASURED_LIMIT_S
+    times = measured({1: 0.1})
+    assert times.limit_s() == SHORTEST_LIMIT_S
+    for _ in range(100):
+        times.note(1, 1, 2.0, 0.0)
+    times.note(1, 1, 100.0, 0.0)
+    assert times.limit_s() == 16.0

@@ -118,3 +118,11 @@ def test_draining_finishes_what_is_here_and_hands_back_the_rest(batcher: b.Batch
     assert answers(batcher.handle(b.GraceOver(), 9.0)) == {2: "draining"}
     assert batcher.handle(outputs(1), 9.5) == []
     assert (batcher.queued, batcher.running) == (0, 0)
+
+
+def test_a_hung_model_keeps_its_batch_and_the_rest_is_handed_back(batcher: b.Batcher) -> None:
+    arrive(batcher, item(1))
+    arrive(batcher, item(2), now_s=3.0)
+    assert batcher.batch_age_s(5.0) == 5.0
+    assert answers(batcher.handle(b.ModelHung(), 5.0)) == {2: "draining"}
+    assert answers(arrive(batcher, item(3), now_s=6.0)) == {3: "draining"}
