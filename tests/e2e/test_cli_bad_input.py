@@ -35,7 +35,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliSite]:
         (["update", "1", "--time", ""], 2, "it is empty"),
         (["job", "4711"], 3, "there is no job 4711"),
         (["cancel", "8-3"], 2, "backwards"),
-        (["explain", "x"], 2, "names no jobs"),
+        (["explain", "x"], 2, "is not a list of jobs"),
         (["node", "n7"], 3, "n7"),
         (["drain", "n7"], 3, "n7"),
         (["node", "off", "n1"], 2, "--confirm n1"),

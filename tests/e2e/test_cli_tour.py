@@ -125,7 +125,7 @@ def test_a_job_is_updated_and_what_is_too_late_says_so(site: CliSite) -> None:
     assert "can change only while it does not run" in refused.stderr
     refused = site.run("update", job)
     assert refused.returncode == 2
-    assert "say what to change" in refused.stderr
+    assert "keys to change" in refused.stderr
     moved = site.json("update", "--from-queue", "urgent", "--queue", "day", "--dry-run")
     assert [str(one["job"]) for one in moved["jobs"]] == [job]
     site.wattline("cancel", job)
@@ -163,7 +163,7 @@ def test_filters_choose_jobs_and_a_dry_run_lists_them(site: CliSite) -> None:
     assert "No job matches." in site.wattline("cancel", "--name", "night-*")
     refused = site.run("cancel")
     assert refused.returncode == 2
-    assert "name the jobs, or say which" in refused.stderr
+    assert "specify jobs" in refused.stderr
     site.wattline("cancel", other)
 
 

@@ -88,4 +88,4 @@ def test_what_no_gpu_has_is_refused_with_what_there_is(site: CliSite) -> None:
     done = site.run("submit", "--gpus", "2", "--", "true")
     assert "no node has more than 1" in done.stderr
     done = site.run("submit", "--mig", "3g.40gb", "--gpu-share", "0.5", "--", "true")
-    assert "leave one of them out" in done.stderr
+    assert "omit one of them" in done.stderr

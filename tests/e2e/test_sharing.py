@@ -101,6 +101,6 @@ def test_what_no_gpu_can_give_is_refused_with_what_would_fit(site: CliSite) -> N
     done = site.run("submit", "--gpu-share", "0.5", "--gpu-memory", "50GiB", "--", "true")
     assert "wants 0.5 of a GPU with 50 GiB; the largest has 39.8 GiB" in done.stderr
     done = site.run("submit", "--gpu-share", "0.3333", "--", "true")
-    assert "want whole thousandths; the nearest is 0.333" in done.stderr
+    assert "expected whole thousandths; the nearest is 0.333" in done.stderr
     done = site.run("submit", "--gpu-share", "0.5", "--gpus", "2", "--", "true")
-    assert "leave one of them out" in done.stderr
+    assert "omit one of them" in done.stderr

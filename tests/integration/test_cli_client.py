@@ -167,7 +167,7 @@ def test_one_word_stands_for_itself_and_not_for_its_letters(tmp_path: Path) -> N
 
 
 def test_a_state_that_there_is_not_is_told_with_those_that_there_are() -> None:
-    with pytest.raises(ValueError, match="'running' is no state of a job; want one of PENDING, "):
+    with pytest.raises(ValueError, match="'running' is not a job state; expected one of PENDING, "):
         selection(state=["running"])  # type: ignore[list-item]
 
 

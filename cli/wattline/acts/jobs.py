@@ -19,7 +19,7 @@ def jobs(
 ) -> tuple[JobView, ...]:
     """Pending and running jobs; with `all_jobs`, or a final state, the others too."""
     if lines is not None and lines < 0:
-        raise ActFailed("--lines: want a whole number from 0", exits.USAGE)
+        raise ActFailed("--lines: expected a whole number from 0", exits.USAGE)
     ended = all_jobs or any(state in ENDED_STATES for state in filters["state"])
     users = (*user, client.me.user) if mine else user
     which = selection(user=users, **filters)  # type: ignore[arg-type]  # the table offers no others

@@ -14,6 +14,6 @@ def logs(
 ) -> Iterator[Log]:
     """Output of the task, piece by piece."""
     if tail is not None and tail < 0:
-        raise ActFailed(f"--tail {tail}: want a number of lines from 0", exits.USAGE)
+        raise ActFailed(f"--tail {tail}: expected a number of lines from 0", exits.USAGE)
     number = one_number(client, job)
     return client.log(number, task=task, attempt=attempt, follow=follow, tail=tail)

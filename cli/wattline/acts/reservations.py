@@ -53,7 +53,7 @@ def _labels(pairs: Iterable[str]) -> dict[str, str]:
     try:
         split = [pair.split("=", 1) for pair in pairs]
         if any(len(parts) < 2 for parts in split):
-            raise ValueError("want NAME=VALUE, as in --label fabric=ib")
+            raise ValueError("expected NAME=VALUE, as in --label fabric=ib")
         return labels(dict(split))
     except ValueError as error:
         raise ActFailed(str(error), exits.USAGE) from error
@@ -61,7 +61,7 @@ def _labels(pairs: Iterable[str]) -> dict[str, str]:
 
 def _some(flag: str, number: int | None) -> int:
     if number is not None and number < 1:
-        raise ActFailed(f"{flag} {number}: want at least 1", exits.USAGE)
+        raise ActFailed(f"{flag} {number}: expected at least 1", exits.USAGE)
     return number or 0
 
 

@@ -109,4 +109,4 @@ def _how_to_allow(admin: str) -> str:
 
 
 def _allowed(admin: str) -> str:
-    return f"Tasks of {admin} run as root on the hosts and may undo the caps of their GPUs."
+    return f"Tasks of {admin} run as root on the hosts and can undo the caps of their GPUs."

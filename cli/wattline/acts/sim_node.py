@@ -51,6 +51,6 @@ def _partition(text: str) -> tuple[int, list[str]]:
     gpu, equals, profiles = text.partition("=")
     if not equals or not gpu.isdecimal():
         raise ActFailed(
-            f'--mig: want GPU=PROFILES, as in 0=3g.40gb,3g.40gb, not "{text}"', exits.USAGE
+            f'--mig: expected GPU=PROFILES, as in 0=3g.40gb,3g.40gb, not "{text}"', exits.USAGE
         )
     return int(gpu), [word.strip() for word in profiles.split(",") if word.strip()]

@@ -61,7 +61,7 @@ def init(
     if (folder / SITE_FILE).exists():
         raise ActFailed(f"{folder / SITE_FILE} exists already; it is never overwritten")
     if not 1 <= port <= LAST_PORT - PORTS + 1:
-        raise ActFailed(f"--port: want 1 to {LAST_PORT - PORTS + 1}", exits.USAGE)
+        raise ActFailed(f"--port: expected 1 to {LAST_PORT - PORTS + 1}", exits.USAGE)
     whole_name = name or folder.resolve().name
     site_text(whole_name, host, port, nodes)  # refuses before an account is created
     choice = chosen(run_as, admin)

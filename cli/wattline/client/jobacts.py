@@ -56,7 +56,7 @@ def _states(names: tuple[str, ...]) -> tuple[JobState, ...]:
     known = get_args(JobState)
     for name in names:
         if name not in known:
-            raise ValueError(f"{name!r} is no state of a job; want one of {', '.join(known)}")
+            raise ValueError(f"{name!r} is not a job state; expected one of {', '.join(known)}")
     return cast("tuple[JobState, ...]", names)
 
 

@@ -166,7 +166,9 @@ def _root(keep: Path | None) -> Iterator[Path]:
     """A temporary folder: removed at the end, unless it is `keep`."""
     if keep is not None:
         if keep.exists() and any(keep.iterdir()):
-            raise ActFailed(f"{keep} is not empty; the demo wants a folder of its own", exits.USAGE)
+            raise ActFailed(
+                f"{keep} is not empty; the demo requires an empty directory", exits.USAGE
+            )
         yield keep.resolve()
         return
     folder = Path(tempfile.mkdtemp(prefix="wattline-demo-"))

@@ -46,7 +46,7 @@ def _lease(view: WhyView) -> str:
         said += f" (the books still count {units.watts(view.committed_w)})"
     if view.wanted_w is None or view.floor_w is None:
         return f"{said}."
-    wanted = f"its work wants {units.watts(view.wanted_w)}"
+    wanted = f"its tasks request {units.watts(view.wanted_w)}"
     return f"{said}; {wanted} and can be held to {units.watts(view.floor_w)}."
 
 

@@ -239,7 +239,7 @@ class GuardedHttp(asyncio.Protocol):
         if self._since_s is None:
             self._since_s = asyncio.get_running_loop().time()
         if self._bytes > self.head_bytes:
-            text = f"request line and headers are over the limit of {self.head_bytes} bytes"
+            text = f"request line and headers exceed the limit of {self.head_bytes} bytes"
             self._refuse("headers_too_large", text)
 
     def _begun(self) -> None:

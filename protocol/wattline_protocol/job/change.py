@@ -58,7 +58,7 @@ WHEN: dict[str, When] = {
 def changed(spec: JobSpec, changes: Changes) -> JobSpec:
     """The job with these keys changed; the same check as at submission. Raises JobFileError."""
     if not changes or len(changes) > MAX_CHANGES:
-        raise JobFileError([f"say what to change, at most {MAX_CHANGES} keys: {_changeable()}"])
+        raise JobFileError([f"specify 1 to {MAX_CHANGES} keys to change: {_changeable()}"])
     if any(len(str(value)) > MAX_FLAG_CHARS for value in changes.values()):
         raise JobFileError([f"a value has at most {MAX_FLAG_CHARS} characters"])
     _check_signs(changes)
@@ -84,14 +84,14 @@ def _check_signs(changes: Changes) -> None:
             control = CONTROL.search(text) if isinstance(text, str) else None
             if control:
                 sign = f"U+{ord(control[0]):04X}"
-                raise JobFileError([f"{flag_of(option)}: holds the control character {sign}"])
+                raise JobFileError([f"{flag_of(option)}: contains the control character {sign}"])
 
 
 def _fixed(option: str, name: str) -> str:
     flag = f"--{option.replace('_', '-')}"
     if name in BY_NAME:
-        return f"{flag}: stays as submitted; cancel the job and submit it again"
-    return f"{flag}: there is no such key; {_changeable()} can change"
+        return f"{flag}: cannot change; cancel the job and submit it again"
+    return f"{flag}: no such key; {_changeable()} can change"
 
 
 def _changeable() -> str:
@@ -100,9 +100,9 @@ def _changeable() -> str:
 
 def _throttled(spec: JobSpec, value: ChangeValue) -> str:
     if spec.array is None:
-        raise JobFileError(["--at-a-time: the job is no array"])
+        raise JobFileError(["--at-a-time: the job is not an array"])
     if value != NONE and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        raise JobFileError([f"--at-a-time: want a number from 1 on, or {NONE}"])
+        raise JobFileError([f"--at-a-time: expected a number from 1 on, or {NONE}"])
     indices = str(table_of(spec)["array"]).partition("%")[0]
     return indices if value == NONE else f"{indices}%{value}"
 

@@ -58,7 +58,7 @@ def parse_job(text: str, source: str, **options: object) -> JobSpec:
     `source` names the text in errors. Raises JobFileError.
     """
     if len(text) > MAX_JOB_CHARS:
-        raise JobFileError([f"{source}: over {MAX_JOB_CHARS} characters; that is no job file"])
+        raise JobFileError([f"{source}: over {MAX_JOB_CHARS} characters: not a job file"])
     try:
         document = read_document(text, source)
     except DocumentError as error:
@@ -118,9 +118,9 @@ def _not_as_written(spec: JobSpec, again: JobSpec) -> str:
         value, near = _at(given, key.names), _at(read, key.names)
         if key.field != LATER and value != near:
             return (
-                f"{key.path} = {shown(value)}: no job file says that; the nearest is {shown(near)}"
+                f"{key.path} = {shown(value)}: not a job file's value; the nearest is {shown(near)}"
             )
-    return "the job is not in the form that a job file gives"
+    return "the job is not in the form of a job file"
 
 
 def table_of(spec: JobSpec) -> dict[str, Any]:
@@ -234,7 +234,7 @@ def _merge_option(
         near = nearest(option, [*BY_NAME, *OPTION_ALIASES, "torchrun"])
         hint = f"; the nearest is --{near.replace('_', '-')}" if near else ""
         flags[(option,)] = flag
-        problems.append(Problem((option,), f"there is no such option{hint}"))
+        problems.append(Problem((option,), f"no such option{hint}"))
         return
     key = BY_NAME[name]
     path = tuple(key.path.split("."))
@@ -260,7 +260,7 @@ def _pairs(value: object, path: KeyPath, problems: list[Problem]) -> dict[str, o
         if equals:
             pairs[name] = rest
         else:
-            problems.append(Problem(path, f'"{item}": want NAME=VALUE'))
+            problems.append(Problem(path, f'"{item}": expected NAME=VALUE'))
     return pairs
 
 
@@ -298,7 +298,7 @@ def _checked(table: Mapping[str, Any], problems: list[Problem]) -> JobSpec | Non
     for fields in groups.values():
         fields.end(ELSEWHERE, WRITTEN)
     if "command" not in top:
-        top.blame('command is missing, as in command = ["python", "train.py"]', "command")
+        top.blame('command is missing, for example command = ["python", "train.py"]', "command")
     if problems:
         return None
     _complete(spec)
@@ -347,11 +347,11 @@ def _of_kind(job: JobSpec) -> list[tuple[str, bool, str]]:
             job.service is not None and not is_service,
             '[service] is for kind = "service"',
         ),
-        ("array", is_service and job.array is not None, "a service has replicas, not an array"),
+        ("array", is_service and job.array is not None, "a service has replicas and no array"),
         (
             "windows.deadline",
             is_service and bool(job.windows.deadline),
-            "a service runs until it is cancelled: it has no deadline",
+            "a service runs until it is cancelled: it cannot have a deadline",
         ),
         (
             "resources.nodes",
@@ -378,7 +378,7 @@ def _of_launch(job: JobSpec) -> list[tuple[str, bool, str]]:
         (
             "launch.how",
             is_torchrun and procs == 0 and job.resources.gpus_per_node == 0,
-            "torchrun starts one process per GPU and there is none; say procs_per_node",
+            "torchrun starts one process per GPU and there is none; set procs_per_node",
         ),
         (
             "launch.procs_per_node",
@@ -403,28 +403,28 @@ def _of_gpus(job: JobSpec) -> list[tuple[str, bool, str]]:
         (
             "resources.mig",
             is_mig and gpus != 1,
-            f"a task sees one MIG device, and gpus_per_node is {gpus}: leave one of them out",
+            f"a task gets one MIG device, and gpus_per_node is {gpus}: omit one of them",
         ),
         (
             "resources.mig",
             is_mig and is_part,
-            "gpu_share is a part of a GPU that is not in MIG mode: leave one of them out",
+            "gpu_share is a share of a GPU that is not in MIG mode: omit one of them",
         ),
         (
             "limits.idle_gpu",
             is_mig and job.limits.idle_gpu is not None,
-            "the driver measures no utilisation of MIG devices, so none can be called idle",
+            "the driver measures no utilisation of MIG devices: limits.idle_gpu cannot apply",
         ),
         (
             "resources.gpu_share",
             is_part and gpus != 1,
-            f"gpu_share is a part of one GPU, and gpus_per_node is {gpus}: leave one of them out",
+            f"gpu_share is a share of one GPU, and gpus_per_node is {gpus}: omit one of them",
         ),
         *(
             (
                 path,
                 has_none and is_wished,
-                f"{path} says something about GPUs, but gpus_per_node is 0",
+                f"{path} is about GPUs, but gpus_per_node is 0",
             )
             for path, is_wished in wishes
         ),

@@ -89,7 +89,9 @@ def only(job: JobId, *indices: int) -> Selection:
 def parse_jobs(text: str) -> tuple[Span, ...]:
     """`3-5,8,12[0-31]` as spans. Raises ValueError with a valid form."""
     if len(text) > MAX_JOBS_CHARS:
-        raise ValueError(f"{len(text)} characters name jobs; at most {MAX_JOBS_CHARS} are read")
+        raise ValueError(
+            f"the list of jobs has {len(text)} characters; the maximum is {MAX_JOBS_CHARS}"
+        )
     spans = tuple(_span(part.strip(), text) for part in _PARTS.findall(text))
     wrong = problem(Selection(spans))
     if wrong:
@@ -100,7 +102,7 @@ def parse_jobs(text: str) -> tuple[Span, ...]:
 def _span(part: str, text: str) -> Span:
     match = _PART.fullmatch(part)
     if match is None or (match["first"] == LAST and match["last"]):
-        raise ValueError(f"{text!r} names no jobs; {HOW}")
+        raise ValueError(f"{text!r} is not a list of jobs; {HOW}")
     first = NEWEST if match["first"] == LAST else JobId(int(match["first"]))
     if first == NEWEST and match["first"] != LAST:
         raise ValueError(f"{part}: jobs are numbered from 1")
@@ -114,7 +116,7 @@ def _span(part: str, text: str) -> Span:
 def _indices(text: str, part: str) -> tuple[int, int]:
     match = _RANGE.fullmatch(text)
     if match is None:
-        raise ValueError(f"{part}: {text!r} is no index; write for example 12[0-31,40]")
+        raise ValueError(f"{part}: {text!r} is not an index; write for example 12[0-31,40]")
     first, last = int(match[1]), int(match[2] or match[1])
     if last < first:
         raise ValueError(f"{part}: the range runs backwards; write {last}-{first}")
@@ -128,7 +130,7 @@ def _is_sound(span: Span) -> bool:
 def problem(selection: Selection) -> str:
     """What is wrong with it, and what would be valid; empty = nothing."""
     if not selection.jobs and not selection.is_filtered:
-        return f"name the jobs, or say which: {HOW}, or filter by user, account, queue, name, state"
+        return f"specify jobs: {HOW}, or filter by user, account, queue, name, state"
     words = (selection.users, selection.accounts, selection.queues, selection.names)
     if any(len(some) > MAX_WORDS for some in (*words, selection.states)):
         return f"at most {MAX_WORDS} values for one filter"

@@ -76,14 +76,14 @@ def command(value: object) -> tuple[str, ...]:
     elif isinstance(value, list | tuple) and all(isinstance(word, str) for word in value):
         words = [str(word) for word in value]
     else:
-        raise ValueError('want a list of words, as in ["python", "train.py"], or one string')
+        raise ValueError('expected a list of words, as in ["python", "train.py"], or one string')
     if not words or not words[0].strip():
-        raise ValueError("want at least the program to run")
+        raise ValueError("expected at least the program to run")
     if any("\0" in word for word in words):
-        raise ValueError("want words without NUL characters")
+        raise ValueError("expected words without NUL characters")
     if len(words) > MAX_COMMAND_WORDS or sum(map(len, words)) > MAX_COMMAND_CHARS:
         raise ValueError(
-            f"want at most {MAX_COMMAND_WORDS} words and {MAX_COMMAND_CHARS} characters"
+            f"expected at most {MAX_COMMAND_WORDS} words and {MAX_COMMAND_CHARS} characters"
         )
     return tuple(words)
 
@@ -95,13 +95,13 @@ def _split(line: str) -> list[str]:
         raise ValueError(f"cannot be split into words: {error}") from error
     for sign in _SHELL_SIGNS:
         if sign in words:
-            raise ValueError(f'no shell runs this, so "{sign}" means nothing; use ["sh", "-c", …]')
+            raise ValueError(f'no shell runs this, so "{sign}" has no meaning; use ["sh", "-c", …]')
     return words
 
 
 def array(value: object) -> ArraySpec:
     """ "0-31%8", "1,3,5-9": indices, and after % how many run at a time."""
-    wanted = 'want indices such as "0-31", "1,3,5-9" or "0-31%8" (8 at a time)'
+    wanted = 'expected indices such as "0-31", "1,3,5-9" or "0-31%8" (8 at a time)'
     if not isinstance(value, str):
         raise ValueError(wanted)
     spans, percent, limit = value.replace(" ", "").partition("%")
@@ -111,10 +111,10 @@ def array(value: object) -> ArraySpec:
     for span in spans.split(","):
         added = _indices(span, wanted)
         if not indices.isdisjoint(added):
-            raise ValueError(f"{span} names an index that is there already")
+            raise ValueError(f"{span} repeats an index")
         indices.update(added)
         if len(indices) > MAX_ARRAY_INDICES:
-            raise ValueError(f"want at most {MAX_ARRAY_INDICES} indices")
+            raise ValueError(f"expected at most {MAX_ARRAY_INDICES} indices")
     return ArraySpec(tuple(sorted(indices)), min(int(limit or 0), MAX_ARRAY_INDICES))
 
 
@@ -124,7 +124,7 @@ def _indices(span: str, wanted: str) -> range:
         raise ValueError(wanted)
     first, last = int(match[1]), int(match[2] or match[1])
     if last < first or last > MAX_ARRAY_INDEX:
-        raise ValueError(f"{span} is no range: the smaller first, at most {MAX_ARRAY_INDEX}")
+        raise ValueError(f"{span} is not a range: the smaller first, at most {MAX_ARRAY_INDEX}")
     return range(first, min(last, first + MAX_ARRAY_INDICES) + 1)
 
 
@@ -143,7 +143,7 @@ def priority(value: object) -> int:
     if not isinstance(digits, int) or isinstance(digits, bool) or not 0 <= digits <= 100:
         near = nearest(value, PRIORITIES) if isinstance(value, str) else ""
         hint = f'; did you mean "{near}"?' if near else ""
-        raise ValueError(f"want {', '.join(PRIORITIES)} or a whole number from 0 to 100{hint}")
+        raise ValueError(f"expected {', '.join(PRIORITIES)} or a whole number from 0 to 100{hint}")
     return digits
 
 
@@ -151,32 +151,32 @@ def absolute_path(value: object) -> str:
     """A path valid on every node."""
     path = text(value)
     if not PurePosixPath(path).is_absolute() or len(path) > MAX_PATH_CHARS or "\n" in path:
-        raise ValueError('want an absolute path, as in "/data/run1"')
+        raise ValueError('expected an absolute path, as in "/data/run1"')
     return path
 
 
 def launcher(value: object) -> str:
     """How the command is started; containers are not supported yet."""
     if value == "container":
-        raise ValueError('not supported yet; want "process" or "torchrun"')
+        raise ValueError('not supported yet; expected "process" or "torchrun"')
     return choice("process", "torchrun")(value)
 
 
 def environment(value: object) -> dict[str, str]:
     """NAME → text. Names that Wattline itself sets are refused."""
     if not isinstance(value, Mapping):
-        raise ValueError('want a table such as { SEED = "1" }')
+        raise ValueError('expected a table such as { SEED = "1" }')
     if len(value) > MAX_ENV_VARIABLES:
-        raise ValueError(f"want at most {MAX_ENV_VARIABLES} variables")
+        raise ValueError(f"expected at most {MAX_ENV_VARIABLES} variables")
     checked = {_env_name(key): _env_value(key, item) for key, item in value.items()}
     if sum(len(key) + len(item) for key, item in checked.items()) > MAX_ENV_CHARS:
-        raise ValueError(f"want at most {MAX_ENV_CHARS} characters in all")
+        raise ValueError(f"expected at most {MAX_ENV_CHARS} characters in all")
     return checked
 
 
 def _env_name(key: object) -> str:
     if not isinstance(key, str) or _ENV_NAME.fullmatch(key) is None:
-        raise ValueError(f'"{key}" is no name of a variable: letters, digits and _')
+        raise ValueError(f'"{key}" is not a name of a variable: letters, digits and _')
     is_ours = key.startswith(_RESERVED_PREFIX) and not key.startswith(_OPEN_PREFIX)
     if is_ours or key in _RESERVED_ENV:
         raise ValueError(f"{key} is set by Wattline itself")
@@ -185,9 +185,9 @@ def _env_name(key: object) -> str:
 
 def _env_value(key: object, item: object) -> str:
     if not isinstance(item, str):
-        raise ValueError(f'{key} wants its value in quotes, as in {key} = "1"')
+        raise ValueError(f'{key} requires its value in quotes, as in {key} = "1"')
     if "\0" in item:
-        raise ValueError(f"{key} wants a value without NUL characters")
+        raise ValueError(f"{key} must not contain NUL characters")
     return item
 
 
@@ -199,16 +199,16 @@ def job_numbers(value: object) -> tuple[int, ...]:
         parts += item.split(",") if isinstance(item, str) else [item]
     numbers = tuple(map(_job_number, parts))
     if not numbers or len(numbers) > MAX_PARENTS:
-        raise ValueError(f"want 1 to {MAX_PARENTS} job numbers, as in [17, 18]")
+        raise ValueError(f"expected 1 to {MAX_PARENTS} job numbers, as in [17, 18]")
     if len(set(numbers)) < len(numbers):
-        raise ValueError("want each job number once")
+        raise ValueError("expected each job number once")
     return numbers
 
 
 def _job_number(item: object) -> int:
     number = int(item) if isinstance(item, str) and _DIGITS.fullmatch(item) else item
     if not isinstance(number, int) or isinstance(number, bool) or number <= 0:
-        raise ValueError("want job numbers, as in [17, 18]")
+        raise ValueError("expected job numbers, as in [17, 18]")
     return number
 
 
@@ -228,7 +228,7 @@ def moment(value: object) -> str:
         else:
             at = datetime.datetime.fromisoformat(str(value))
     except ValueError:
-        raise ValueError('want a time such as "2026-12-01T08:00"') from None
+        raise ValueError('expected a time such as "2026-12-01T08:00"') from None
     check_year(at)
     return at.isoformat()
 
@@ -243,7 +243,7 @@ def idle_rule(value: object) -> dict[str, object]:
     """{ below = 0.05, for = "30m", action = "stop" }; as a flag below=0.05,for=30m,action=stop."""
     table = _pairs(value) if isinstance(value, str) else value
     if not isinstance(table, Mapping) or set(table) != {"below", "for", "action"}:
-        raise ValueError(f"want {_IDLE}")
+        raise ValueError(f"expected {_IDLE}")
     readers: dict[str, tuple[str, Reader[object]]] = {
         "below": ("below", share),
         "for": ("for_s", above_zero(quantity(parse_duration_s))),
@@ -278,7 +278,7 @@ def share(value: object) -> float:
     """A fraction above 0, up to 1."""
     got = number(0, 1)(value)
     if got == 0:
-        raise ValueError("want a number above 0, up to 1")
+        raise ValueError("expected a number above 0, up to 1")
     return got
 
 
@@ -288,7 +288,7 @@ def gpu_share(value: object) -> int:
     permille = round(exact)
     if abs(exact - permille) > ROUNDING or not permille:
         nearest = max(permille, 1) / PERMILLE
-        raise ValueError(f"want whole thousandths; the nearest is {nearest:g}")
+        raise ValueError(f"expected whole thousandths; the nearest is {nearest:g}")
     return permille
 
 
@@ -300,7 +300,7 @@ def gpu_share_text(permille: int) -> float:
 def mig_profile(value: object) -> str:
     """A MIG profile, as the driver names it."""
     if not isinstance(value, str) or _MIG.fullmatch(value.lower()) is None:
-        raise ValueError('want a MIG profile such as "3g.40gb"')
+        raise ValueError('expected a MIG profile such as "3g.40gb"')
     return value.lower()
 
 
@@ -312,7 +312,7 @@ def datasets(value: object) -> tuple[str, ...]:
     items = texts(50)(value)
     for item in items:
         if _DATASET.fullmatch(item) is None:
-            raise ValueError(f'"{item}": want NAME@VERSION, as in "imagenet@v3"')
+            raise ValueError(f'"{item}": expected NAME@VERSION, as in "imagenet@v3"')
     return items
 
 
@@ -322,7 +322,7 @@ def outputs(value: object) -> tuple[str, ...]:
     for item in items:
         path = PurePosixPath(item)
         if not item or path.is_absolute() or ".." in path.parts:
-            raise ValueError(f'"{item}": want paths inside the task\'s directory')
+            raise ValueError(f'"{item}": expected paths inside the task\'s directory')
     return items
 
 

@@ -49,7 +49,7 @@ _usual: int | None = None
 def _shares(value: object) -> float:
     shares = _weight(value)
     if shares == 0:
-        raise ValueError("want more than 0")
+        raise ValueError("must be above 0")
     return shares
 
 
@@ -90,7 +90,7 @@ def _each_once(tables: list[Fields], read: tuple[Named, ...], what: str) -> tupl
     names = set[str]()
     for fields, one in zip(tables, read, strict=True):
         if one.name and one.name in names:
-            fields.blame(f"there is {what} named {one.name} already", "name")
+            fields.blame(f"{what} named {one.name} exists already", "name")
         names.add(one.name)
     return read
 
@@ -152,9 +152,9 @@ def _quota(fields: Fields, tariff: Tariff) -> Quota:
         open_jobs=fields.take("open_jobs", open_jobs, 0),
     )
     if power_mw == 0:
-        fields.blame("power wants more than 0; leave the key out for no limit", "power")
+        fields.blame("power must be above 0; leave the key out for no limit", "power")
     if quota.cost_per_month_usd and tariff == Tariff():
-        said = "cost_per_month would never act: there is no [tariff], so nothing costs"
+        said = "cost_per_month cannot be enforced: there is no [tariff]"
         fields.blame(said, "cost_per_month")
     return quota
 
@@ -183,9 +183,9 @@ def _check_parent(fields: Fields, account: Account, parents: dict[str, str | Non
         above = parents.get(above)
     if above == account.name:
         loop = " → ".join([*chain, above])
-        fields.blame(f"{loop} is a loop; a tree has a top", "parent")
+        fields.blame(f"{loop} is a loop", "parent")
     elif len(chain) > MAX_DEPTH:
-        fields.blame(f"{len(chain)} accounts above each other, at most {MAX_DEPTH}", "parent")
+        fields.blame(f"{len(chain)} levels of accounts, at most {MAX_DEPTH}", "parent")
 
 
 # --- as text ------------------------------------------------------------------------------

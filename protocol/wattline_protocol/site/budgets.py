@@ -59,14 +59,14 @@ def _limit(value: object) -> tuple[int, int | None]:
     if isinstance(value, str) and value.strip().endswith("%"):
         permille = round(parse_percent(value) * PERMILLE)
         if not 0 < permille < PERMILLE:
-            raise ValueError("want more than 0 % and less than 100 % of the budget")
+            raise ValueError("expected more than 0 % and less than 100 % of the budget")
         return 0, permille
     try:
         limit_mw = parse_power_mw(value if isinstance(value, str) else "")
     except ValueError:
-        raise ValueError('want what remains, as in "80%" of the budget or "40kW"') from None
+        raise ValueError('expected what remains, as in "80%" of the budget or "40kW"') from None
     if limit_mw == 0:
-        raise ValueError("want more than nothing to remain")
+        raise ValueError("expected a remainder above zero")
     return limit_mw, None
 
 
@@ -81,7 +81,7 @@ def _windows(value: object) -> tuple[str, ...]:
 def _check_ramp(fields: Fields, read: Schedule) -> None:
     shortest_min = min(_lasts_min(parse_window(item)) for item in read.when)
     if read.ramp_s > shortest_min * 60:
-        fields.blame("the ramp takes longer than the shortest of the windows is open", "ramp")
+        fields.blame("the ramp is longer than the shortest window", "ramp")
 
 
 def _lasts_min(window: Window) -> int:
@@ -92,7 +92,7 @@ def _lasts_min(window: Window) -> int:
 def _reason(value: object) -> str:
     reason = text(value)
     if len(reason) > MAX_REASON_CHARS or "\n" in reason:
-        raise ValueError(f"want one line of at most {MAX_REASON_CHARS} characters")
+        raise ValueError(f"expected one line of at most {MAX_REASON_CHARS} characters")
     return reason
 
 
@@ -115,7 +115,7 @@ def _resolved(read: ScheduleAt, domains: Mapping[DomainId, Domain]) -> Schedule:
     limit_mw = schedule.limit_mw if permille is None else full_mw * permille // PERMILLE
     if limit_mw >= full_mw > 0:
         fields.blame(
-            f"{format_power(limit_mw)} limits nothing: the budget of {domain.id} is "
+            f"{format_power(limit_mw)} has no effect: the budget of {domain.id} is "
             f"{format_power(full_mw)}",
             "limit",
         )
@@ -141,7 +141,7 @@ def webhooks(top: Fields) -> tuple[Webhook, ...]:
     urls = [hook.url for hook in hooks]
     for at, (fields, url) in enumerate(zip(tables, urls, strict=True)):
         if url and url in urls[:at]:
-            fields.blame(f"{url} has a webhook already; name all its events there", "url")
+            fields.blame(f"{url} has a webhook already; list all its events there", "url")
     return hooks
 
 
@@ -159,7 +159,9 @@ def _url(value: object) -> str:
     url = text(value)
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-        raise ValueError('want a URL such as "https://ops.example.org/wattline", without password')
+        raise ValueError(
+            'expected a URL such as "https://ops.example.org/wattline", without password'
+        )
     return url
 
 
@@ -167,7 +169,9 @@ def _kinds(value: object) -> tuple[str, ...]:
     kinds = texts(MAX_KINDS)(value)
     for kind in kinds:
         if _KIND.fullmatch(kind) is None:
-            raise ValueError(f'"{kind}": want kinds of events such as "budget_*" or "over_budget"')
+            raise ValueError(
+                f'"{kind}": expected kinds of events such as "budget_*" or "over_budget"'
+            )
     return kinds
 
 

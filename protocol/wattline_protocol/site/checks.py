@@ -68,7 +68,7 @@ def _check_unique(named: list[tuple[str, KeyPath]], what: str, problems: list[Pr
     seen: set[str] = set()
     for name, path in named:
         if name and name in seen:
-            problems.append(Problem((*path, "name"), f"there is a {what} named {name} already"))
+            problems.append(Problem((*path, "name"), f"a {what} named {name} exists already"))
         seen.add(name)
 
 
@@ -85,7 +85,7 @@ def _check_known(
     if kinds.get(name) == kind:
         return
     if name in kinds:
-        said = f"{name} is a {_WORDS[kinds[name]]}; here goes a {_WORDS[kind]}"
+        said = f"{name} is a {_WORDS[kinds[name]]}; expected a {_WORDS[kind]}"
     else:
         same_kind = [other for other in kinds if kinds[other] == kind]
         near = nearest(name, same_kind)
@@ -106,7 +106,7 @@ def _check_trees(drafts: list[Draft], problems: list[Problem]) -> None:
         if at == domain.id and reported.isdisjoint(chain):
             reported.update(chain)
             loop = " → ".join([*chain, domain.id])
-            problems.append(Problem((*path, "parent"), f"{loop} is a loop; a tree has a top"))
+            problems.append(Problem((*path, "parent"), f"{loop} is a loop"))
 
 
 def check_shares(site: Site, nodes: list[NodeAt], problems: list[Problem]) -> None:
@@ -121,17 +121,17 @@ def check_shares(site: Site, nodes: list[NodeAt], problems: list[Problem]) -> No
 def _share_problems(node: Node, chains: Mapping[DomainId, tuple[DomainId, ...]]) -> Iterator[str]:
     shared = list(zip(node.inputs, node.shares, strict=True))
     if sum(share.share_permille for _, share in shared) < PERMILLE:
-        yield "the shares add up to less than 1: some of the node's watts would count nowhere"
+        yield "the shares add up to less than 1: some of the node's watts would not count"
     for name, share in shared:
         for lost, permille in share.when_lost.items():
             others = [other for other in node.inputs if lost in chains[other] and other != name]
             if lost in chains[name] or not others:
                 yield (
-                    f"{name} cannot take over when {lost} is lost: want a domain at or above "
+                    f"{name} cannot take over when {lost} is lost: expected a domain at or above "
                     "another input of the node, and not above this one"
                 )
             if permille < share.share_permille:
-                yield f"{name} carries less when {lost} is lost than before; it takes over"
+                yield f"{name} carries less when {lost} is lost than before; it must carry more"
     for lost in dict.fromkeys(domain for name in node.inputs for domain in chains[name]):
         gone = [name for name in node.inputs if lost in chains[name]]
         left = sum(share.after(lost, gone) for name, share in shared if name not in gone)
@@ -152,7 +152,7 @@ def with_reserves(site: Site, drafts: list[Draft], problems: list[Problem]) -> S
         if nodes and reserved_mw >= domain.budget_mw:
             advice = "" if draft.reserve_mw is not None else _RESERVE_ADVICE
             said = (
-                f"nothing could run in {domain.id}: fixed_load + transient_margin + "
+                f"no task could run in {domain.id}: fixed_load + transient_margin + "
                 f"foreign_reserve ({format_power(reserved_mw)}) take up its whole budget "
                 f"({format_power(domain.budget_mw)}){advice}"
             )
@@ -160,7 +160,7 @@ def with_reserves(site: Site, drafts: list[Draft], problems: list[Problem]) -> S
     return msgspec.structs.replace(site, domains=tuple(domains))
 
 
-_RESERVE_ADVICE = "; foreign_reserve was not given and is the largest jump of one node"
+_RESERVE_ADVICE = "; foreign_reserve defaults to the largest jump of one node"
 
 
 FOREIGN_JUMP_PERMILLE = 300
@@ -203,8 +203,8 @@ def site_warnings(site: Site) -> tuple[str, ...]:
     said: list[str] = list(root_warnings(site.run_as))
     if site.http is not None and not is_loopback(site.http.listen):
         said.append(
-            f"http.listen = {site.http.listen} is reached from other hosts and is not encrypted: "
-            "the token can be read on the way; listen on 127.0.0.1 behind a TLS proxy"
+            f"http.listen = {site.http.listen} is reachable from other hosts without encryption: "
+            "the token can be read in transit; listen on 127.0.0.1 behind a TLS proxy"
         )
     for schedule in site.schedules:
         domain = next(d for d in site.domains if d.id == schedule.domain)
@@ -218,7 +218,7 @@ def site_warnings(site: Site) -> tuple[str, ...]:
     for domain in site.domains:
         nodes = below[domain.id]
         if not nodes:
-            said.append(f"{domain.id} has no node below it")
+            said.append(f"{domain.id} has no node")
         if domain.parent is not None and domain.budget_mw > budgets[domain.parent]:
             said.append(
                 f"{domain.id} has a larger budget ({format_power(domain.budget_mw)}) than "
@@ -228,13 +228,13 @@ def site_warnings(site: Site) -> tuple[str, ...]:
         if fallback_mw is not None and fallback_mw >= domain.budget_mw:
             said.append(
                 f"the fallback_budget of {domain.id} ({format_power(fallback_mw)}) is not below "
-                f"its budget ({format_power(domain.budget_mw)}): it changes nothing"
+                f"its budget ({format_power(domain.budget_mw)}): it has no effect"
             )
         lone = next((n for n in nodes if n.nameplate_mw > domain.budget_mw), None)
         if lone is not None:
             said.append(
                 f"{lone.id} alone may draw more ({format_power(lone.nameplate_mw)}) than the "
                 f"budget of {domain.id} ({format_power(domain.budget_mw)}): nothing starts there "
-                "until its agent has been heard"
+                "until its agent has reported"
             )
     return tuple(said)

@@ -123,7 +123,7 @@ def _site(top: Fields, problems: list[Problem]) -> Site:
     head.end()
     top.end()
     if site.agent_endpoint and site.agent_endpoint == site.client_endpoint:
-        head.blame("agents and clients need endpoints of their own", "client_endpoint")
+        head.blame("agents and clients must have different endpoints", "client_endpoint")
     check_names(site, drafts, nodes, problems)
     if not problems:
         check_shares(site, nodes, problems)
@@ -166,7 +166,7 @@ def _nodes(fields: Fields, switch: OutOfBand | None) -> list[NodeAt]:
     if 0 < nameplate_mw < wall_mw(non_gpu_mw, psu_permille):
         fields.blame(
             "nameplate is below what non_gpu_worst draws at the wall "
-            f"({format_power(wall_mw(non_gpu_mw, psu_permille))}); it is the whole node's most",
+            f"({format_power(wall_mw(non_gpu_mw, psu_permille))}); it is the node's maximum",
             "nameplate",
         )
     return [
@@ -222,9 +222,9 @@ def _timing(fields: Fields) -> Timing:
     )
     fields.end()
     if timing.isolation_after_s < 2 * timing.beat_period_s:
-        fields.blame("isolation_after wants at least two beat periods", "isolation_after")
+        fields.blame("isolation_after must be at least two beat periods", "isolation_after")
     if timing.task_lease_s < timing.isolation_after_s:
-        fields.blame("task_lease wants at least isolation_after", "task_lease")
+        fields.blame("task_lease must be at least isolation_after", "task_lease")
     return timing
 
 

@@ -15,9 +15,9 @@ Labels = frozenset[tuple[str, str]]
 def labels(value: object) -> dict[str, str]:
     """{ fabric = "ib" }: names and values follow the rules for node names."""
     if not isinstance(value, Mapping):
-        raise ValueError('want a table such as { fabric = "ib" }')
+        raise ValueError('expected a table such as { fabric = "ib" }')
     if len(value) > MAX_LABELS:
-        raise ValueError(f"want at most {MAX_LABELS} labels")
+        raise ValueError(f"expected at most {MAX_LABELS} labels")
     return {check_name(str(name)): _value(str(name), item) for name, item in value.items()}
 
 

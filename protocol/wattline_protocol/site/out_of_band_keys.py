@@ -42,7 +42,7 @@ def out_of_band(parent: Fields) -> OutOfBand | None:
         return None
     read = OutOfBand(method, timeout_s, is_automatic)
     if not read.can_switch_off and is_automatic and "automatic" in fields:
-        fields.blame("automatic wants off_command: nothing here can switch it off", "automatic")
+        fields.blame("automatic requires off_command: nothing else can switch it off", "automatic")
     return read
 
 
@@ -53,7 +53,7 @@ def _method(fields: Fields) -> OffByCommand | OffByRedfish | None:
     access = read_access(fields, redfish)
     by_command = "status_command" in fields or "off_command" in fields
     if by_command == ("redfish" in fields):
-        fields.blame("want either status_command (and off_command) or redfish")
+        fields.blame("expected either status_command (and off_command) or redfish")
         return None
     if by_command:
         return _by_command(fields, status, off)
@@ -65,9 +65,9 @@ def _by_command(
 ) -> OffByCommand | None:
     for key in ("user", "secret_file", "ca_file"):
         if key in fields:
-            fields.blame(f"{key} goes with redfish, not with a command", key)
+            fields.blame(f"{key} applies to redfish, not to a command", key)
     if "status_command" not in fields:
-        fields.blame("off_command wants status_command: off must be confirmed", "off_command")
+        fields.blame("off_command requires status_command: off must be confirmed", "off_command")
     return OffByCommand(status, off) if status else None
 
 
@@ -104,8 +104,8 @@ def check_switches(nodes: list[NodeAt], problems: list[Problem]) -> None:
             if other != node.id and path not in reported:
                 reported.add(path)
                 said = (
-                    f"{node.id} and {other} lead to the same switch; put {NAME} where the "
-                    "names differ, or give each node a table of its own"
+                    f"{node.id} and {other} address the same switch; put {NAME} where the "
+                    "names differ, or give each node its own table"
                 )
                 problems.append(Problem((*path, KEY), said))
 

@@ -22,7 +22,7 @@ NO_TABLE = (
 )
 ALL_ROOT = (
     '[run_as] others = "keeper": where the keeper is root, tasks of users without an entry are '
-    'root, and may undo the caps of GPUs; `others = "same"` runs them as their users'
+    'root, and can undo the caps of GPUs; `others = "same"` runs them as their users'
 )
 
 """Users named in one warning."""
@@ -57,7 +57,7 @@ def root_warnings(rules: RunAs | None) -> tuple[str, ...]:
     said = [ALL_ROOT] if rules.others == "keeper" else []
     if roots := sorted(user for user, account in rules.users.items() if account == ROOT):
         names = listed(roots)
-        said.append(f"[run_as] users: tasks of {names} are root, and may undo the caps of GPUs")
+        said.append(f"[run_as] users: tasks of {names} are root, and can undo the caps of GPUs")
     return tuple(said)
 
 
@@ -76,16 +76,16 @@ def run_as(top: Fields) -> RunAs | None:
 
 def _users(value: object) -> dict[UserName, str]:
     if not isinstance(value, Mapping):
-        raise ValueError('want a table such as { ada = "ada", ci = "build" }')
+        raise ValueError('expected a table such as { ada = "ada", ci = "build" }')
     if len(value) > MAX_RUN_AS:
-        raise ValueError(f"want at most {MAX_RUN_AS} users")
+        raise ValueError(f"expected at most {MAX_RUN_AS} users")
     return {UserName(check_name(str(user))): _account(user, one) for user, one in value.items()}
 
 
 def _account(user: str, value: object) -> str:
     name = text(value)
     if not ACCOUNT.fullmatch(name):
-        raise ValueError(f"{user}: want the name of an account on the hosts, not {name!r}")
+        raise ValueError(f"{user}: expected the name of an account on the hosts, not {name!r}")
     return name
 
 

@@ -80,16 +80,16 @@ def plant(fields: Fields) -> Plant | None:
 def _check_plant(fields: Fields, read: Plant) -> None:
     if (read.units > 0) != (read.unit_mw > 0):
         missing = "unit_capacity" if read.units else "units"
-        fields.blame("units and unit_capacity go together: how many, and what one removes", missing)
+        fields.blame("units and unit_capacity must be set together", missing)
     if read.overbook_permille > PERMILLE and read.inlet_limit_c is None:
-        fields.blame("overbook wants inlet_limit_c: the inlets are what holds it back", "overbook")
+        fields.blame("overbook requires inlet_limit_c: inlet temperatures bound it", "overbook")
     if read.units_sensor is not None and not read.units:
-        fields.blame("units_sensor wants units and unit_capacity beside it", "units_sensor")
+        fields.blame("units_sensor requires units and unit_capacity", "units_sensor")
     has_outside = read.outside_sensor is not None or bool(read.weather_file)
     if read.outside_sensor is not None and read.weather_file:
-        fields.blame("outside_sensor and weather_file say the same; keep one", "weather_file")
+        fields.blame("outside_sensor and weather_file are alternatives; keep one", "weather_file")
     if has_outside != bool(read.capacity_at):
-        text_ = "capacity_at wants an outside temperature: outside_sensor or weather_file"
+        text_ = "capacity_at requires an outside temperature: outside_sensor or weather_file"
         fields.blame(text_, "capacity_at" if read.capacity_at else "weather_file")
 
 
@@ -110,7 +110,7 @@ def _sensor(fields: Fields) -> Sensor | None:
     timeout_s = fields.take("timeout", v.seconds(0.1, 600), min(USUAL_TIMEOUT_S, period_s))
     scale = fields.take("scale", number(1e-9, 1e9), 1.0)
     if timeout_s > period_s:
-        fields.blame("timeout wants at most the period: one reading at a time", "timeout")
+        fields.blame("timeout must be at most the period", "timeout")
     return None if source is None else Sensor(source, scale, period_s, timeout_s)
 
 
@@ -124,7 +124,7 @@ def _source(fields: Fields) -> Source | None:
     ways = [way for way in WAYS if way in fields]
     if len(ways) != 1:
         given = " and ".join(ways) or "nothing"
-        fields.blame(f"want one way to read it, {' or '.join(WAYS)}; given: {given}", *ways[1:2])
+        fields.blame(f"expected one source, {' or '.join(WAYS)}; given: {given}", *ways[1:2])
         return None
     _check_keys(fields, ways[0])
     if argv:
@@ -147,9 +147,9 @@ BELONGS: dict[str, tuple[str, ...]] = {
 def _check_keys(fields: Fields, way: str) -> None:
     for key, ways in BELONGS.items():
         if key in fields and way not in ways:
-            fields.blame(f"{key} goes with {' or '.join(ways)}, not with {way}", key)
+            fields.blame(f"{key} applies to {' or '.join(ways)}, not to {way}", key)
     if way == "prometheus" and "query" not in fields:
-        fields.blame('query is missing, as in query = "sum(pdu_power_watts)"', "prometheus")
+        fields.blame('query is missing, for example query = "sum(pdu_power_watts)"', "prometheus")
 
 
 def read_access(fields: Fields, url: str) -> Access:
@@ -162,17 +162,17 @@ def read_access(fields: Fields, url: str) -> Access:
     parts = urlsplit(url)
     if access.secret_file and parts.scheme == "http" and parts.hostname not in LOOPBACK:
         fields.blame(
-            "a secret wants https: over http anybody on the way can read it", "secret_file"
+            "a secret requires https: over http it could be read in transit", "secret_file"
         )
     if access.user and not access.secret_file:
-        fields.blame("user wants secret_file, the file with the password", "user")
+        fields.blame("user requires secret_file, the file with the password", "user")
     return access
 
 
 def read_url(value: object) -> str:
     """An http or https URL without a password in it."""
     url = text(value)
-    wanted = 'want a URL such as "https://10.0.0.9/redfish/v1/…"'
+    wanted = 'expected a URL such as "https://10.0.0.9/redfish/v1/…"'
     try:
         parts = urlsplit(url)
         port_is_fine = parts.port != 0
@@ -181,27 +181,27 @@ def read_url(value: object) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
         raise ValueError(wanted)
     if parts.username or parts.password:
-        raise ValueError("leave user and password out of the URL; there are user and secret_file")
+        raise ValueError("remove user and password from the URL; set user and secret_file")
     return url
 
 
 def _pointer(value: object) -> str:
     pointer = text(value)
     if pointer and not pointer.startswith("/"):
-        raise ValueError('want a JSON pointer such as "/PowerControl/0/PowerConsumedWatts"')
+        raise ValueError('expected a JSON pointer such as "/PowerControl/0/PowerConsumedWatts"')
     return pointer
 
 
 def _points(value: object) -> tuple[OutsidePoint, ...]:
     """[{ outside_c = 35, share = 1.0 }, { outside_c = 45, share = 0.8 }], rising."""
     wanted = (
-        "want points such as [{ outside_c = 35, share = 1.0 }, { outside_c = 45, share = 0.8 }]"
+        "expected points such as [{ outside_c = 35, share = 1.0 }, { outside_c = 45, share = 0.8 }]"
     )
     if not isinstance(value, list) or not 1 <= len(value) <= MAX_POINTS:
         raise ValueError(wanted)
     points = tuple(_point(item, wanted) for item in value)
     if any(b.outside_c <= a.outside_c for a, b in pairwise(points)):
-        raise ValueError("want the points in rising order of outside_c, each once")
+        raise ValueError("expected the points in rising order of outside_c, each once")
     return points
 
 

@@ -34,7 +34,9 @@ def _patterns(value: object) -> tuple[str, ...]:
 
 def _pattern(text: str) -> str:
     if len(text) > MAX_PATTERN_CHARS or not re.fullmatch(PATTERN, text):
-        raise ValueError(f'want names of variables such as "HTTP_PROXY" or "NCCL_*", not {text!r}')
+        raise ValueError(
+            f'expected names of variables such as "HTTP_PROXY" or "NCCL_*", not {text!r}'
+        )
     if text.startswith(PRIVATE):
         raise ValueError(f"{PRIVATE}* is set by Wattline and never passed on: take {text} out")
     return text

@@ -67,7 +67,7 @@ def networks(value: object) -> tuple[str, ...]:
         try:
             limits.networks([one])
         except ValueError as error:
-            raise ValueError(f'{error}; want networks, as in "10.0.0.0/8"') from error
+            raise ValueError(f'{error}; expected networks, as in "10.0.0.0/8"') from error
     return given
 
 
@@ -75,7 +75,9 @@ def shared_path(value: object) -> str:
     """A directory that every node mounts; "" for none."""
     path = text(value)
     if path and not path.startswith("/"):
-        raise ValueError('want an absolute path that every node mounts, as in "/mnt/checkpoints"')
+        raise ValueError(
+            'expected an absolute path that every node mounts, as in "/mnt/checkpoints"'
+        )
     return path
 
 
@@ -89,7 +91,7 @@ def file_path(value: object) -> str:
     """A file on the scheduler's host; "" for none."""
     path = text(value)
     if path and not path.startswith("/"):
-        raise ValueError('want an absolute path, as in "/etc/wattline/pdu.secret"')
+        raise ValueError('expected an absolute path, as in "/etc/wattline/pdu.secret"')
     return path
 
 
@@ -98,7 +100,7 @@ def permille(value: object) -> int:
     share = parse_percent(value) if isinstance(value, str) else number(0, 1)(value)
     permille = Decimal(repr(share)) * PERMILLE
     if permille != permille.to_integral_value() or permille == 0:
-        raise ValueError('want a share such as 0.8 or "80%", above 0, in steps of 0.1 %')
+        raise ValueError('expected a share such as 0.8 or "80%", above 0, in steps of 0.1 %')
     return int(permille)
 
 
@@ -107,7 +109,7 @@ def power(fields: Fields, key: str) -> int | None:
     by_unit = fields.take(key, quantity(parse_power_mw), None)
     by_number = fields.take(f"{key}_w", _watts, None)
     if key in fields and f"{key}_w" in fields:
-        fields.blame(f"{key} and {key}_w say the same; keep one", f"{key}_w")
+        fields.blame(f"{key} and {key}_w are alternatives; keep one", f"{key}_w")
     return by_number if by_unit is None else by_unit
 
 
@@ -116,9 +118,9 @@ def needed_power(fields: Fields, key: str) -> int:
     power_mw = power(fields, key)
     is_given = key in fields or f"{key}_w" in fields
     if not is_given:
-        fields.blame(f'{fields.name(key)} is missing, as in {key} = "40kW"', key)
+        fields.blame(f'{fields.name(key)} is missing, for example {key} = "40kW"', key)
     elif power_mw == 0:
-        fields.blame(f"{fields.name(key)} wants more than 0", key)
+        fields.blame(f"{fields.name(key)} must be above 0", key)
     return power_mw or 0
 
 
@@ -126,7 +128,7 @@ def _watts(value: object) -> int:
     watts = number(0, MAX_POWER_MW / 1000)(value)
     power_mw = Decimal(repr(watts)) * 1000
     if power_mw != power_mw.to_integral_value():
-        raise ValueError("want watts with at most three decimals")
+        raise ValueError("expected watts with at most three decimals")
     return int(power_mw)
 
 
@@ -136,7 +138,7 @@ def seconds(least: float, most: float) -> Reader[float]:
     def read(value: object) -> float:
         duration_s = quantity(parse_duration_s)(value)
         if not least <= duration_s <= most:
-            raise ValueError(f"want from {format_duration(least)} to {format_duration(most)}")
+            raise ValueError(f"expected from {format_duration(least)} to {format_duration(most)}")
         return duration_s
 
     return read
@@ -151,7 +153,7 @@ def roles_of(fields: Fields) -> dict[str, Role]:
 def _roles(value: object) -> dict[str, Role]:
     """Member → role, for users only: machines have the role they were enrolled with."""
     if not isinstance(value, Mapping):
-        raise ValueError('want a table such as { alice = "operator" }')
+        raise ValueError('expected a table such as { alice = "operator" }')
     read = choice("submitter", "operator", "admin")
     return {check_name(str(member)): cast("Role", read(role)) for member, role in value.items()}
 
@@ -166,12 +168,12 @@ class Input(NamedTuple):
 
 def inputs(value: object) -> tuple[Input, ...]:
     """[{ domain = "pdu-a1" }], or plain names; more for redundant supplies, with shares."""
-    wanted = 'want power inputs such as [{ domain = "pdu-a1" }]'
+    wanted = 'expected power inputs such as [{ domain = "pdu-a1" }]'
     if not isinstance(value, list) or not 1 <= len(value) <= MAX_INPUTS:
         raise ValueError(wanted)
     read = tuple(_input(item, wanted) for item in value)
     if len({one.domain for one in read}) < len(read):
-        raise ValueError("the same domain is named twice")
+        raise ValueError("a domain is listed twice")
     return read
 
 
@@ -190,7 +192,7 @@ def _input(item: object, wanted: str) -> Input:
 def _when_lost(value: object) -> dict[str, int]:
     """Domain → share of this input after its loss."""
     if not isinstance(value, Mapping):
-        raise ValueError('want when_lost as a table such as { "pdu-b1" = 1.0 }')
+        raise ValueError('expected when_lost as a table such as { "pdu-b1" = 1.0 }')
     return {check_name(str(domain)): permille(share) for domain, share in value.items()}
 
 
@@ -203,7 +205,7 @@ def node_names(value: object) -> tuple[str, ...]:
     for options in choices:
         count *= len(options)
     if count > MAX_SITE_NODES:
-        raise ValueError(f"stands for {count} nodes; a site has at most {MAX_SITE_NODES}")
+        raise ValueError(f"expands to {count} nodes; a site has at most {MAX_SITE_NODES}")
     return tuple(check_name("".join(combination)) for combination in product(*choices))
 
 
@@ -213,7 +215,7 @@ def _members(ranges: str) -> tuple[str, ...]:
         match = _SPAN.fullmatch(span)
         first, last = (match[1], match[2] or match[1]) if match else ("", "")
         if match is None or int(last) < int(first) or len(members) > MAX_SITE_NODES:
-            raise ValueError('want ranges such as "gpu-[001-016]" or "gpu-[1-3,7]"')
+            raise ValueError('expected ranges such as "gpu-[001-016]" or "gpu-[1-3,7]"')
         most = min(int(last), int(first) + MAX_SITE_NODES)
         members += (f"{index:0{len(first)}d}" for index in range(int(first), most + 1))
     return tuple(members)
@@ -225,7 +227,7 @@ def size_between(least: int, most: int) -> Reader[int]:
     def read(value: object) -> int:
         size_bytes = quantity(parse_size_bytes)(value)
         if not least <= size_bytes <= most:
-            raise ValueError(f'want "{format_size(least)}" to "{format_size(most)}"')
+            raise ValueError(f'expected "{format_size(least)}" to "{format_size(most)}"')
         return size_bytes
 
     return read

@@ -10,7 +10,7 @@ def split_endpoint(endpoint: str) -> tuple[str, str]:
     """Host and port of "tcp://HOST:PORT"; the port may be "*". Raises ValueError."""
     match = _ENDPOINT.fullmatch(endpoint)
     if match is None or (match["port"] != "*" and int(match["port"]) > 65_535):
-        raise ValueError(f'"{endpoint}" is no endpoint; right would be "tcp://HOST:PORT"')
+        raise ValueError(f'"{endpoint}" is not an endpoint; expected "tcp://HOST:PORT"')
     return match["host"], match["port"]
 
 
@@ -19,7 +19,7 @@ def reachable_endpoint(endpoint: str) -> str:
     host, port = split_endpoint(endpoint)
     if host in _EVERYWHERE or port in ("*", "0"):
         raise ValueError(
-            'want the address and port that others connect to, as in "tcp://10.0.0.5:7701"'
+            'expected the address and port that others connect to, as in "tcp://10.0.0.5:7701"'
         )
     return endpoint
 
@@ -29,5 +29,5 @@ def http_address(address: str) -> str:
     try:
         split_endpoint(f"tcp://{address}")
     except ValueError:
-        raise ValueError('want HOST:PORT, as in "127.0.0.1:8080"') from None
+        raise ValueError('expected HOST:PORT, as in "127.0.0.1:8080"') from None
     return address

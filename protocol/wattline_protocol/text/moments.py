@@ -21,14 +21,14 @@ def moment_unix_s(text: str, after_unix_s: float, zone: tzinfo | None = None) ->
     """
     unix_s = _moment_unix_s(text, after_unix_s, zone)
     if not 0 <= unix_s <= MAX_UNIX_S:
-        raise ValueError(f"{text!r} lies too far ahead; want a time before {LAST_YEAR + 1}")
+        raise ValueError(f"{text!r} is too far ahead; expected a time before {LAST_YEAR + 1}")
     return unix_s
 
 
 def check_year(at: datetime) -> None:
     """Raises ValueError for a date out of range."""
     if not FIRST_YEAR <= at.year <= LAST_YEAR:
-        raise ValueError(f"want a date from {FIRST_YEAR} to {LAST_YEAR}, not of the year {at.year}")
+        raise ValueError(f"expected a date from {FIRST_YEAR} to {LAST_YEAR}, not in {at.year}")
 
 
 def _moment_unix_s(text: str, after_unix_s: float, zone: tzinfo | None) -> float:
@@ -42,7 +42,7 @@ def _moment_unix_s(text: str, after_unix_s: float, zone: tzinfo | None) -> float
         at = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(
-            f"{text!r} is no time; write 16:00, 2026-12-01T16:00, now or 'in 30m'"
+            f"{text!r} is not a time; write 16:00, 2026-12-01T16:00, now or 'in 30m'"
         ) from None
     check_year(at)
     return _aware(at, zone).timestamp()

@@ -14,7 +14,7 @@ def check_name(name: str) -> str:
     if _NAME.fullmatch(name) is None:
         shown = visible_line(name if len(name) <= MAX_NAME_CHARS else f"{name[:MAX_NAME_CHARS]}…")
         raise ValueError(
-            f'"{shown}" is no valid name: 1 to {MAX_NAME_CHARS} letters, digits, ".", "_" or "-", '
-            "the first a letter or digit"
+            f'"{shown}" is not a valid name: 1 to {MAX_NAME_CHARS} letters, digits, ".", "_" or '
+            '"-", the first a letter or digit'
         )
     return name

@@ -50,20 +50,20 @@ def parse_duration_s(text: str) -> float:
     while at < len(stripped):
         match = _DURATION.match(stripped, at)
         if match is None or order.index(match[2]) <= order.index(last_unit):
-            raise ValueError('want a duration such as "90s", "15m" or "1h30m"')
+            raise ValueError('expected a duration such as "90s", "15m" or "1h30m"')
         total += Decimal(match[1]) * _DURATION_UNITS[match[2]]
         at, last_unit = match.end(), match[2]
     if at == 0:
-        raise ValueError('want a duration such as "90s", "15m" or "1h30m"')
+        raise ValueError('expected a duration such as "90s", "15m" or "1h30m"')
     if total > Decimal(MAX_DURATION_S):
-        raise ValueError("want a duration of at most ten years")
+        raise ValueError("expected a duration of at most ten years")
     return float(total)
 
 
 def format_duration(duration_s: float) -> str:
     """The shortest exact form: 5400.0 → "1h30m", 0.25 → "0.25s". Raises ValueError for none."""
     if not 0 <= duration_s <= MAX_DURATION_S:
-        raise ValueError(f"{duration_s} s is no duration from 0 to ten years")
+        raise ValueError(f"{duration_s} s is not a duration from 0 to ten years")
     rest = Decimal(repr(duration_s))
     parts: list[str] = []
     for unit in ("d", "h", "m"):
@@ -77,7 +77,7 @@ def format_duration(duration_s: float) -> str:
 
 def parse_size_bytes(text: str) -> int:
     """Bytes in "40GiB", "1.5TiB", "200GB" or "512B"."""
-    return _whole(text, _SIZE_UNITS, MAX_SIZE_BYTES, 'want a size such as "40GiB" or "512MiB"')
+    return _whole(text, _SIZE_UNITS, MAX_SIZE_BYTES, 'expected a size such as "40GiB" or "512MiB"')
 
 
 def format_size(size_bytes: int) -> str:
@@ -90,7 +90,7 @@ def format_size(size_bytes: int) -> str:
 
 def parse_power_mw(text: str) -> int:
     """Milliwatts in "40kW", "650W" or "1.2MW"."""
-    return _whole(text, _POWER_UNITS, MAX_POWER_MW, 'want a power such as "40kW" or "650W"')
+    return _whole(text, _POWER_UNITS, MAX_POWER_MW, 'expected a power such as "40kW" or "650W"')
 
 
 def format_power(power_mw: int) -> str:
@@ -101,12 +101,12 @@ def format_power(power_mw: int) -> str:
 
 def parse_energy_wh(text: str) -> float:
     """Watt hours in "80kWh" or "500Wh"."""
-    return _amount(text, _ENERGY_UNITS, 'want an energy such as "80kWh"')
+    return _amount(text, _ENERGY_UNITS, 'expected an energy such as "80kWh"')
 
 
 def parse_cost_usd(text: str) -> float:
     """US dollars in "400USD"."""
-    return _amount(text, _MONEY_UNITS, 'want a cost such as "400USD"')
+    return _amount(text, _MONEY_UNITS, 'expected a cost such as "400USD"')
 
 
 def format_energy(energy_wh: float) -> str:
@@ -124,23 +124,23 @@ def parse_percent(text: str) -> float:
     """0.25 from "25%" (0 to 100)."""
     match = re.fullmatch(rf"{_NUMBER}\s*%", _short(text))
     if match is None or Decimal(match[1]) > 100:
-        raise ValueError('want a percentage from "0%" to "100%"')
+        raise ValueError('expected a percentage from "0%" to "100%"')
     return float(Decimal(match[1]) / 100)
 
 
 def _whole(text: str, units: Mapping[str, int], most: int, wanted: str) -> int:
     value = _measured(text, units, wanted)
     if value != value.to_integral_value():
-        raise ValueError(f"{wanted}; this one is no whole number of {next(iter(units))}")
+        raise ValueError(f"{wanted}; this is not a whole number of {next(iter(units))}")
     if value > most:
-        raise ValueError(f"{wanted}; this one is beyond all bounds")
+        raise ValueError(f"{wanted}; this is out of range")
     return int(value)
 
 
 def _amount(text: str, units: Mapping[str, int], wanted: str) -> float:
     value = _measured(text, units, wanted)
     if value > Decimal(MAX_AMOUNT):
-        raise ValueError(f"{wanted}; this one is beyond all bounds")
+        raise ValueError(f"{wanted}; this is out of range")
     return float(value)
 
 
@@ -156,7 +156,7 @@ def _measured(text: str, units: Mapping[str, int], wanted: str) -> Decimal:
 def _short(text: str) -> str:
     stripped = text.strip()
     if len(stripped) > MAX_QUANTITY_CHARS:
-        raise ValueError("that is too long for a quantity")
+        raise ValueError("too long for a quantity")
     return stripped
 
 

@@ -134,7 +134,7 @@ class Fields:
         before = len(self._problems)
         self.take(key, reader, None)
         if key in self._table and len(self._problems) == before:
-            self.blame(f"{self.name(key)} is not supported yet; leave it out", key)
+            self.blame(f"{self.name(key)} is not supported yet; omit it", key)
 
     def end(
         self, elsewhere: Mapping[str, str] | None = None, written: Mapping[str, str] | None = None
@@ -208,17 +208,19 @@ def _plain(value: object) -> str:
 def text(value: object) -> str:
     """Any string without control characters that would corrupt a log or a command line."""
     if not isinstance(value, str):
-        raise ValueError("want text in quotes")
+        raise ValueError("expected text in quotes")
     control = next((found[0] for found in CONTROL.finditer(value) if found[0] not in "\n\t"), "")
     if control:
-        raise ValueError(f"want text without control characters; it holds U+{ord(control):04X}")
+        raise ValueError(
+            f"expected text without control characters; it contains U+{ord(control):04X}"
+        )
     return value
 
 
 def flag(value: object) -> bool:
     """true or false."""
     if not isinstance(value, bool):
-        raise ValueError("want true or false, without quotes")
+        raise ValueError("expected true or false, without quotes")
     return value
 
 
@@ -227,7 +229,7 @@ def whole(least: int, most: int) -> Reader[int]:
 
     def read(value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise ValueError(f"want a whole number from {least} to {most}")
+            raise ValueError(f"expected a whole number from {least} to {most}")
         return value
 
     return read
@@ -239,7 +241,7 @@ def number(least: float, most: float) -> Reader[float]:
     def read(value: object) -> float:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or not least <= float(str(value)) <= most:
-            raise ValueError(f"want a number from {least:g} to {most:g}")
+            raise ValueError(f"expected a number from {least:g} to {most:g}")
         return float(str(value))
 
     return read
@@ -252,7 +254,7 @@ def choice(*words: str) -> Reader[str]:
         if value not in words:
             near = nearest(value, words) if isinstance(value, str) else ""
             hint = f'; did you mean "{near}"?' if near else ""
-            raise ValueError(f"want one of {', '.join(words)}{hint}")
+            raise ValueError(f"expected one of {', '.join(words)}{hint}")
         return str(value)
 
     return read
@@ -273,7 +275,7 @@ def above_zero(reader: Reader[T]) -> Reader[T]:
     def read(value: object) -> T:
         got = reader(value)
         if not got:
-            raise ValueError("want more than 0; leave the key out for none")
+            raise ValueError("must be above 0; omit the key for none")
         return got
 
     return read
@@ -285,7 +287,7 @@ def texts(most: int) -> Reader[tuple[str, ...]]:
     def read(value: object) -> tuple[str, ...]:
         items = [value] if isinstance(value, str) else value
         if not isinstance(items, list | tuple) or not items or len(items) > most:
-            raise ValueError(f"want a list of 1 to {most} texts in quotes")
+            raise ValueError(f"expected a list of 1 to {most} texts in quotes")
         return tuple(text(item) for item in items)
 
     return read
@@ -293,11 +295,11 @@ def texts(most: int) -> Reader[tuple[str, ...]]:
 
 def _is_table(value: object) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise ValueError("want a table")
+        raise ValueError("expected a table")
     return value
 
 
 def _are_tables(value: object) -> list[Mapping[str, Any]]:
     if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
-        raise ValueError("want tables; write [[name]] above each")
+        raise ValueError("expected tables; write [[name]] above each")
     return value

@@ -53,7 +53,7 @@ def parse_window(text: str) -> Window:
     """Raises ValueError with a valid form."""
     found = _WINDOW.fullmatch(text)
     if found is None:
-        raise ValueError(f'"{text}": want windows such as "Mon-Fri 20:00-06:00" or "Sat-Sun"')
+        raise ValueError(f'"{text}": expected windows such as "Mon-Fri 20:00-06:00" or "Sat-Sun"')
     first = DAYS.index(found["first"])
     last = first if found["last"] is None else DAYS.index(found["last"])
     days = tuple((first + step) % 7 for step in range((last - first) % 7 + 1))
@@ -62,8 +62,8 @@ def parse_window(text: str) -> Window:
     opens_min, closes_min = _minutes(found["opens"]), _minutes(found["closes"])
     if opens_min == closes_min:
         raise ValueError(
-            f'"{text}" never opens: it begins and ends at {found["opens"]}; for whole days leave '
-            f'the times out, as in "{text.split(" ")[0]}"'
+            f'"{text}" never opens: it begins and ends at {found["opens"]}; for whole days omit '
+            f'the times, as in "{text.split(" ")[0]}"'
         )
     return Window(days, opens_min, (closes_min - opens_min) % DAY_MINUTES)
 
@@ -92,7 +92,9 @@ def time_zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError(f'want a time zone such as "Europe/Berlin" or "UTC" ({error})') from error
+        raise ValueError(
+            f'expected a time zone such as "Europe/Berlin" or "UTC" ({error})'
+        ) from error
 
 
 def next_opening(windows: Sequence[Window], zone: tzinfo, now: UnixTime) -> Opening | None:

@@ -34,7 +34,7 @@ class KeyFileError(ValueError):
 def check_key(key: str) -> str:
     """`key` itself. Raises ValueError when it is no z85 key."""
     if _Z85.fullmatch(key) is None:
-        raise ValueError(f"not a key: a key is {KEY_CHARS} characters of z85")
+        raise ValueError(f"not a key: a key has {KEY_CHARS} characters of z85")
     return key
 
 
@@ -132,7 +132,7 @@ def _write_secret(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
     except FileExistsError:
-        raise KeyFileError(f"{path} exists already; it is never overwritten") from None
+        raise KeyFileError(f"{path} exists; it is never overwritten") from None
     except OSError as error:
         raise KeyFileError(f"cannot write {path}: {error.strerror}") from error
 
@@ -144,8 +144,8 @@ def read_secret(path: Path) -> str:
             if not is_private(file.fileno()):
                 mode = os.fstat(file.fileno()).st_mode
                 raise KeyFileError(
-                    f"{path} holds a secret and is open to others (mode {stat.S_IMODE(mode):04o}); "
-                    f"make it private with: chmod 600 {path}"
+                    f"{path} contains a secret and others can read it (mode "
+                    f"{stat.S_IMODE(mode):04o}); make it private with: chmod 600 {path}"
                 )
             return bounded_text(path, file.read(MAX_KEY_FILE_BYTES + 1))
     except OSError as error:
@@ -155,7 +155,7 @@ def read_secret(path: Path) -> str:
 def bounded_text(path: Path, data: bytes) -> str:
     """The text of a small file. Raises KeyFileError when it is too large or no text."""
     if len(data) > MAX_KEY_FILE_BYTES:
-        raise KeyFileError(f"{path} is over {MAX_KEY_FILE_BYTES} bytes; that is no key file")
+        raise KeyFileError(f"{path} is over {MAX_KEY_FILE_BYTES} bytes: not a key file")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:

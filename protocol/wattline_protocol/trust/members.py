@@ -139,7 +139,7 @@ class Authorized:
                 continue
             if member.public_key in members:
                 owner = members[member.public_key].name
-                problems.append(f"{path}: its key is {owner}'s already; each member needs its own")
+                problems.append(f"{path}: its key is that of {owner}; each member needs its own")
             elif len(members) == MAX_MEMBERS:
                 problems.append(f"{path}: more than {MAX_MEMBERS} members")
                 break
@@ -236,7 +236,7 @@ def _free_member_path(directory: Path, name: str, role: str) -> Path:
     path = directory / AUTHORIZED / f"{name}.toml"
     if path.exists():
         raise KeyFileError(
-            f"{name} is enrolled already; to give it a new key, remove {path} first "
+            f"{name} is already enrolled; for a new key, remove {path} first "
             "(its old key is refused from then on)"
         )
     return path

@@ -120,6 +120,6 @@ class ZapHandler:
         self._refusals.add(
             "bad_handshake",
             event["endpoint"].decode(errors="replace"),
-            "a connection that is no CURVE handshake for this server's key",
+            "a connection without a CURVE handshake for this server's key",
         )
         return True

@@ -38,7 +38,7 @@ class PlaceView(msgspec.Struct, frozen=True):
         """For display: its position, the jobs ahead by reason, and its account's share."""
         reasons = (
             (self.more_urgent, "of higher priority"),
-            (self.accounts_first, "of accounts that used less for their shares"),
+            (self.accounts_first, "of accounts with less use for their shares"),
             (self.older, "older"),
         )
         before = ", ".join(f"{count} {why}" for count, why in reasons if count)
@@ -46,8 +46,8 @@ class PlaceView(msgspec.Struct, frozen=True):
         place = f"Place {self.place} of {self.queued} in the queue{ahead}."
         if self.share >= 1:  # it is the only one
             return (place,)
-        due = f"{self.share * 100:.0f} % of the site is due to it"
-        had = f"it had {self.used * 100:.0f} % of what was used"
+        due = f"{self.share * 100:.0f} % of the site is its share"
+        had = f"it had {self.used * 100:.0f} % of the use"
         return place, f"Account {self.account}: {due}, {had}."
 
 

@@ -186,7 +186,7 @@ class GpuView(msgspec.Struct, frozen=True):
     parts: tuple[PartView, ...] = ()
     """Allocated shares of it; empty = none, or one task has all of it."""
     foreign: tuple[GpuProcess, ...] = ()
-    """Processes on it that belong to no job, largest memory first: it is offered to no task."""
+    """Processes on it that belong to no job, largest memory first: no task is placed on it."""
 
     @property
     def jobs(self) -> str:

@@ -50,4 +50,4 @@ def in_use_text(foreign: tuple[GpuProcess, ...]) -> str:
     """Problem of a GPU that they use, for display."""
     memory = foreign[0].memory_bytes
     has = f", which has {gib(memory)} of its memory" if memory else ""
-    return f"is in use by {foreign_text(foreign)}{has}: it is offered to no task"
+    return f"is in use by {foreign_text(foreign)}{has}: no task is placed on it"

@@ -241,10 +241,10 @@ class ServerSocket:
     def _fault(self, frames: list[zmq.Frame]) -> Verdict:
         """Error in the form of a message."""
         if len(frames) != 2:
-            return "frames", f"a message of {len(frames) - 1} frames; one is right"
+            return "frames", f"a message of {len(frames) - 1} frames instead of one"
         route = frames[0].buffer
         if len(route) != _GENERATED_ROUTE_BYTES or route[0] != 0:
-            return "chosen_identity", "a connection that names itself; the socket does that"
+            return "chosen_identity", "a connection with its own routing id"
         size = len(frames[1].buffer)
         if size > self._limits.max_message_bytes:
             return "oversize", f"{size} bytes, at most {self._limits.max_message_bytes} allowed"
@@ -368,10 +368,10 @@ def _after(link: Link, event: int, endpoint: str) -> Link:
     if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
         return Link("connected", "", link.connections + 1)
     if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-        detail = f"{endpoint} refused this key: not enrolled there, or in another role"
+        detail = f"{endpoint} refused this key: not enrolled, or with another role"
         return Link("refused", detail, link.connections)
     if event in (zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL):
-        detail = f"{endpoint} answers, but not with the server key that was expected"
+        detail = f"{endpoint} answers with another server key than expected"
         return Link("connecting", detail, link.connections)
     if event == zmq.EVENT_DISCONNECTED:
         keep = link if link.state == "refused" else Link("connecting", link.detail)

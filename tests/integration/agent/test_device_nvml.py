@@ -433,7 +433,7 @@ answer(best * 1e6)
 """
     calls, cost_us = agent_process(code, node)
     assert len(calls) <= 7
-    assert cost_us < 200  # 20 µs on an idle machine; this one is shared
+    assert cost_us < 200  # 20 µs on an idle machine; this is shared
 
 
 def test_latency_of_the_driver_is_paid_once_not_per_gpu(node: NodeDir) -> None:

@@ -41,7 +41,7 @@ def arguments(tmp_path: Path) -> dict[str, str]:
     [
         ({"service": ""}, "WATTLINE_SERVICE"),
         ({"gateway": " , "}, "WATTLINE_GATEWAY"),
-        ({"gateway": "http://localhost"}, "right would be"),
+        ({"gateway": "http://localhost"}, 'expected "tcp://HOST:PORT"'),
         ({"gateway-key": "short"}, "WATTLINE_GATEWAY_KEY or --gateway-key: not a key"),
         ({"secret-file": ""}, "WATTLINE_WORKER_SECRET_FILE"),
         ({"secret-file": "/nowhere"}, "/nowhere"),

@@ -154,8 +154,8 @@ def acts(directory: SiteDirectory, kind: str) -> list[str]:
 
 def test_what_is_no_event_is_refused_in_words(door: httpx.Client) -> None:
     for body, status, words in (
-        (b"{not json", 400, "want JSON such as"),
-        (b"[" * 10_000, 400, "want JSON such as"),
+        (b"{not json", 400, "expected JSON such as"),
+        (b"[" * 10_000, 400, "expected JSON such as"),
         (event(id="no good/"), 400, "the id 'no good/' of the event"),
         (event(domain="pdu-z"), 404, "there is no domain 'pdu-z'"),
         (event(start=iso(-9e6), duration="1h"), 400, "is in the past"),

@@ -79,10 +79,10 @@ def test_lists_may_be_repeated_or_cut_by_commas() -> None:
 @pytest.mark.parametrize(
     ("named", "words"),
     [
-        ({"label": ("fabric",)}, "want NAME=VALUE"),
+        ({"label": ("fabric",)}, "expected NAME=VALUE"),
         ({"label": ("fabric=a b",)}, "fabric: "),
-        ({"count": 0}, "--count 0: want at least 1"),
-        ({"gpus": -1}, "--gpus -1: want at least 1"),
+        ({"count": 0}, "--count 0: expected at least 1"),
+        ({"gpus": -1}, "--gpus -1: expected at least 1"),
     ],
 )
 def test_what_is_refused_before_it_is_asked(named: dict[str, object], words: str) -> None:

@@ -92,7 +92,7 @@ def test_what_is_asked_for_counts() -> None:
     assert chosen("ada.l", "admin") == ("ada.l", ())
     account, (warning,) = chosen("root", "admin")
     assert account == "root"
-    assert "may undo the caps" in warning
+    assert "can undo the caps" in warning
     with pytest.raises(ActFailed, match="is no name of an account"):
         chosen("a b", "admin")
 

@@ -56,5 +56,5 @@ def test_moments_are_local_times(text: str, after: str, at: str) -> None:
 
 @pytest.mark.parametrize("text", ["soon", "25:00", "in a while", "16", ""])
 def test_what_is_no_moment_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"is no time; write 16:00|want a duration"):
+    with pytest.raises(ValueError, match=r"is not a time; write 16:00|expected a duration"):
         moment_unix_s(text, 0.0)

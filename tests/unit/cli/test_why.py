@@ -42,7 +42,7 @@ def test_a_node_that_is_bound_is_told_by_what_and_behind_whom() -> None:
     name = h.gang(low).live[0].node
     text = said(h, name)
     assert f"{name} has a lease of " in text
-    assert "its work wants " in text
+    assert "its tasks request " in text
     assert "site is what keeps it below that since 22:13:32 (5s)" in text
     assert (
         "The budget of site is 13.5 kW of 1 MW:\n  shed to 13.5 kW until restored, by ops" in text

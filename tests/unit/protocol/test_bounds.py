@@ -124,7 +124,7 @@ def test_control_characters_are_refused_with_field_and_character(
 def test_changes_of_a_job_hold_no_control_characters() -> None:
     spec = job_from_options(command="x")
     for value in ("a\x1b]0;x\x07", ("Sat-Sun", "a\x9b")):
-        with pytest.raises(JobFileError, match=r"--start-only: holds the control character U\+00"):
+        with pytest.raises(JobFileError, match=r"--start-only: contains the control character U"):
             changed(spec, {"start_only": value})
 
 

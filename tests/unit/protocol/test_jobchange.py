@@ -57,17 +57,17 @@ def test_the_same_again_is_no_difference() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({}, "say what to change"),
-        ({"priority": "hihg"}, "want low, normal, high, critical or a whole number"),
-        ({"retries": -1}, "--retries: recovery.retries = -1: want a whole number"),
+        ({}, "keys to change"),
+        ({"priority": "hihg"}, "expected low, normal, high, critical or a whole number"),
+        ({"retries": -1}, "--retries: recovery.retries = -1: expected a whole number"),
         ({"time": "soon"}, "--time: "),
-        ({"gpus": 0}, "power.watts_per_gpu says something about GPUs, but gpus_per_node is 0"),
-        ({"at_a_time": 3}, "--at-a-time: the job is no array"),
-        ({"name": "x"}, "--name: stays as submitted; cancel the job and submit it again"),
-        ({"command": "x"}, "--command: stays as submitted"),
-        ({"prio": "high"}, "--prio: there is no such key; priority, queue, account"),
+        ({"gpus": 0}, "power.watts_per_gpu is about GPUs, but gpus_per_node is 0"),
+        ({"at_a_time": 3}, "--at-a-time: the job is not an array"),
+        ({"name": "x"}, "--name: cannot change; cancel the job and submit it again"),
+        ({"command": "x"}, "--command: cannot change"),
+        ({"prio": "high"}, "--prio: no such key; priority, queue, account"),
         ({"queue": "x" * 3_000}, "a value has at most"),
-        ({f"k{n}": 1 for n in range(40)}, "at most 32 keys"),
+        ({f"k{n}": 1 for n in range(40)}, "1 to 32 keys"),
     ],
 )
 def test_what_cannot_be_says_why(changes: dict[str, ChangeValue], said: str) -> None:
@@ -78,7 +78,7 @@ def test_what_cannot_be_says_why(changes: dict[str, ChangeValue], said: str) -> 
 
 @pytest.mark.parametrize("value", [0, -1, True, "some", 1.5])
 def test_a_throttle_is_a_number_from_one_on(value: ChangeValue) -> None:
-    with pytest.raises(JobFileError, match="want a number from 1 on, or none"):
+    with pytest.raises(JobFileError, match="expected a number from 1 on, or none"):
         changed(spec(array="0-3"), {"at_a_time": value})
 
 

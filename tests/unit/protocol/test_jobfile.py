@@ -143,7 +143,7 @@ def test_a_key_of_a_later_version_is_refused_and_never_ignored(key: Any) -> None
     head = f"[{key.table}]\n" if key.table else ""
     text = f'command = ["x"]\n{head}{key.name} = {key.example}\n'
     line = 3 if key.table else 2
-    assert refused(text) == (f"job.toml:{line}: {key.path} is not supported yet; leave it out",)
+    assert refused(text) == (f"job.toml:{line}: {key.path} is not supported yet; omit it",)
 
 
 @pytest.mark.parametrize("key", [k for k in JOB_KEYS if k.field != LATER], ids=lambda k: k.path)
@@ -171,71 +171,74 @@ def test_no_two_tables_share_a_key() -> None:
         ("zzzzzzz = 1", "unknown key zzzzzzz; keys here are "),
         ("resources.gpus = 2", "unknown key resources.gpus; write resources.gpus_per_node"),
         ('time = "2h"', "unknown key time; write limits.runtime"),
-        ('resources.labels = ["ib", 1]', 'resources.labels = ["ib", 1]: want a table'),
-        ("resources.nodes = { a = true }", "resources.nodes = { a = true }: want a whole number"),
-        ('resources.nodes = "two"', 'resources.nodes = "two": want a whole number from 1 to'),
-        ("resources.nodes = 0", "want a whole number from 1 to"),
-        ("resources.nodes = true", "want a whole number from 1 to"),
-        ("resources = 3", "resources = 3: want a table"),
-        ('resources.memory = "200"', 'want a size such as "40GiB"'),
-        ("resources.memory = 200", 'want a size such as "40GiB"'),
-        ('resources.memory = "0B"', "want more than 0; leave the key out for none"),
-        ("resources.gpu_type = []", "want a list of 1 to 16 texts"),
-        ("resources.same_rack = 1", "want true or false"),
-        ('resources.labels = "ib"', 'want a table such as { fabric = "ib" }'),
-        ('resources.labels = { fabric = "" }', 'fabric: "" is no valid name'),
-        ("resources.labels = { fabric = 1 }", "fabric: want text in quotes"),
-        ('limits.runtime = "12"', 'want a duration such as "90s"'),
-        ('limits.energy = "80kW"', 'want an energy such as "80kWh"'),
-        ('limits.cost = "400"', 'want a cost such as "400USD"'),
-        ("limits.idle_gpu = { below = 0.1 }", "want { below = 0.05"),
+        ('resources.labels = ["ib", 1]', 'resources.labels = ["ib", 1]: expected a table'),
+        (
+            "resources.nodes = { a = true }",
+            "resources.nodes = { a = true }: expected a whole number",
+        ),
+        ('resources.nodes = "two"', 'resources.nodes = "two": expected a whole number from 1 to'),
+        ("resources.nodes = 0", "expected a whole number from 1 to"),
+        ("resources.nodes = true", "expected a whole number from 1 to"),
+        ("resources = 3", "resources = 3: expected a table"),
+        ('resources.memory = "200"', 'expected a size such as "40GiB"'),
+        ("resources.memory = 200", 'expected a size such as "40GiB"'),
+        ('resources.memory = "0B"', "must be above 0; omit the key for none"),
+        ("resources.gpu_type = []", "expected a list of 1 to 16 texts"),
+        ("resources.same_rack = 1", "expected true or false"),
+        ('resources.labels = "ib"', 'expected a table such as { fabric = "ib" }'),
+        ('resources.labels = { fabric = "" }', 'fabric: "" is not a valid name'),
+        ("resources.labels = { fabric = 1 }", "fabric: expected text in quotes"),
+        ('limits.runtime = "12"', 'expected a duration such as "90s"'),
+        ('limits.energy = "80kW"', 'expected an energy such as "80kWh"'),
+        ('limits.cost = "400"', 'expected a cost such as "400USD"'),
+        ("limits.idle_gpu = { below = 0.1 }", "expected { below = 0.05"),
         (
             'limits.idle_gpu = { below = 0.1, for = "x", action = "stop" }',
-            "for: want a duration",
+            "for: expected a duration",
         ),
         (
             'limits.idle_gpu = { below = 0.1, for = "0s", action = "stop" }',
-            "for: want more than 0",
+            "for: must be above 0",
         ),
         (
             'limits.idle_gpu = { below = 0.1, for = "1m", action = "pause" }',
-            "action: want one of stop, warn",
+            "action: expected one of stop, warn",
         ),
-        ('limits.energy = "0kWh"', "want more than 0"),
-        ('resources.mig = "3g40gb"', 'want a MIG profile such as "3g.40gb"'),
-        ("resources.gpu_share = 1.5", "want a number from 0 to 1"),
+        ('limits.energy = "0kWh"', "must be above 0"),
+        ('resources.mig = "3g40gb"', 'expected a MIG profile such as "3g.40gb"'),
+        ("resources.gpu_share = 1.5", "expected a number from 0 to 1"),
         ("resources.gpu_share = 0", "above 0"),
-        ("resources.gpu_share = nan", "want a number from 0 to 1"),
-        ("resources.gpu_share = 0.3333", "want whole thousandths; the nearest is 0.333"),
+        ("resources.gpu_share = nan", "expected a number from 0 to 1"),
+        ("resources.gpu_share = 0.3333", "expected whole thousandths; the nearest is 0.333"),
         ("resources.gpu_share = 0.0001", "the nearest is 0.001"),
         ('windows.start_only = "Mon-Fri 20-06"', 'windows such as "Mon-Fri 20:00-06:00"'),
         ('windows.start_only = "Mon 06:00-06:00"', "never opens"),
-        ('windows.deadline = "soon"', 'want a time such as "2026-12-01T08:00"'),
-        ('data.datasets = ["imagenet"]', "want NAME@VERSION"),
-        ('data.outputs = ["../up"]', "want paths inside the task's directory"),
-        ("after_ok = [0]", "want job numbers"),
-        ("after_ok = []", "want 1 to 1000 job numbers"),
-        ("after_ok = [true]", "want job numbers"),
-        ("after_ok = [17, 17]", "want each job number once"),
-        ('after_any = "17, x"', "want job numbers"),
-        ('name = "a/b"', "no valid name"),
+        ('windows.deadline = "soon"', 'expected a time such as "2026-12-01T08:00"'),
+        ('data.datasets = ["imagenet"]', "expected NAME@VERSION"),
+        ('data.outputs = ["../up"]', "expected paths inside the task's directory"),
+        ("after_ok = [0]", "expected job numbers"),
+        ("after_ok = []", "expected 1 to 1000 job numbers"),
+        ("after_ok = [true]", "expected job numbers"),
+        ("after_ok = [17, 17]", "expected each job number once"),
+        ('after_any = "17, x"', "expected job numbers"),
+        ('name = "a/b"', "not a valid name"),
         ('name = "a\\u0001b"', "control characters"),
-        ("name = 3", "want text in quotes"),
+        ("name = 3", "expected text in quotes"),
         ('kind = "traning"', 'did you mean "training"?'),
         ('priority = "norml"', 'did you mean "normal"?'),
         ("priority = 101", "a whole number from 0 to 100"),
-        ('workdir = "run1"', "want an absolute path"),
-        ('array = "5-1"', "5-1 is no range"),
+        ('workdir = "run1"', "expected an absolute path"),
+        ('array = "5-1"', "5-1 is not a range"),
         ('array = "0-31%0"', "8 at a time"),
-        ('array = "1,1"', "there already"),
+        ('array = "1,1"', "repeats an index"),
         ('array = "0-10000"', "at most 10000 indices"),
-        ('array = ""', "want indices such as"),
-        ("array = [1, 2]", "want indices such as"),
-        ('env = { "A-B" = "1" }', "no name of a variable"),
-        ("env.SEED = 1", 'SEED wants its value in quotes, as in SEED = "1"'),
+        ('array = ""', "expected indices such as"),
+        ("array = [1, 2]", "expected indices such as"),
+        ('env = { "A-B" = "1" }', "not a name of a variable"),
+        ("env.SEED = 1", 'SEED requires its value in quotes, as in SEED = "1"'),
         ('env.WATTLINE_JOB = "1"', "WATTLINE_JOB is set by Wattline itself"),
         ('env.CUDA_VISIBLE_DEVICES = "0"', "set by Wattline itself"),
-        ('secrets.KEY = "a value!"', "no valid name"),
+        ('secrets.KEY = "a value!"', "not a valid name"),
         ('launch.how = "container"', "not supported yet"),
         ('launch.how = "torchrn"', 'did you mean "torchrun"?'),
     ],
@@ -250,10 +253,10 @@ def test_what_is_wrong_is_told_with_line_and_remedy(line: str, said: str) -> Non
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ('""', "want at least the program"),
-        ("[]", "want at least the program"),
-        ("[1]", "want a list of words"),
-        ('"a | b"', 'no shell runs this, so "|" means nothing; use ["sh", "-c"'),
+        ('""', "expected at least the program"),
+        ("[]", "expected at least the program"),
+        ("[1]", "expected a list of words"),
+        ('"a | b"', 'no shell runs this, so "|" has no meaning; use ["sh", "-c"'),
         ('"a > b"', 'no shell runs this, so ">"'),
         ('"a \'b"', "cannot be split into words: No closing quotation"),
         ('["a\\u0000b"]', "NUL"),
@@ -269,7 +272,7 @@ def test_commands_that_cannot_be_run(value: str, said: str) -> None:
     ("lines", "at", "said"),
     [
         ("service.replicas = 2", 2, '[service] is for kind = "service"'),
-        ('kind = "service"\narray = "1-3"', 3, "replicas, not an array"),
+        ('kind = "service"\narray = "1-3"', 3, "replicas and no array"),
         (
             'kind = "service"\nwindows.deadline = 2026-12-01T08:00:00',
             3,
@@ -278,7 +281,7 @@ def test_commands_that_cannot_be_run(value: str, said: str) -> None:
         ('kind = "service"\nresources.nodes = 2', 3, "a replica of a service runs on one node"),
         ('kind = "service"\nlaunch.how = "torchrun"', 3, "a service's worker is one process"),
         ("launch.procs_per_node = 2", 2, 'procs_per_node is for how = "torchrun"'),
-        ('resources.gpus_per_node = 0\nlaunch.how = "torchrun"', 3, "say procs_per_node"),
+        ('resources.gpus_per_node = 0\nlaunch.how = "torchrun"', 3, "set procs_per_node"),
         ('resources.gpus_per_node = 0\nresources.gpu_type = "h100"', 3, "gpus_per_node is 0"),
         ('resources.nodes = 1000\narray = "0-99"', 3, "100000 tasks; a job has at most 10000"),
     ],
@@ -303,7 +306,7 @@ def test_all_problems_are_told_in_the_order_of_the_file() -> None:
         ("a = 1\na = 2", "job.toml:2: not valid TOML"),
         ("a = [", "job.toml:1: not valid TOML"),
         ("x = " + "[" * 100_000, "nested too deeply"),
-        ("#" * (MAX_JOB_CHARS + 1), "that is no job file"),
+        ("#" * (MAX_JOB_CHARS + 1), "not a job file"),
     ],
 )
 def test_what_is_no_toml_is_told_with_its_line(text: str, said: str) -> None:
@@ -379,18 +382,18 @@ def test_options_that_are_not_given_change_nothing() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"gpsu": 1}, "--gpsu: there is no such option; the nearest is --gpus"),
-        ({"gpus": 2.5}, "--gpus: resources.gpus_per_node = 2.5: want a whole number"),
+        ({"gpsu": 1}, "--gpsu: no such option; the nearest is --gpus"),
+        ({"gpus": 2.5}, "--gpus: resources.gpus_per_node = 2.5: expected a whole number"),
         ({"gpu_memory": "40"}, "--gpu-memory: resources.gpu_memory_min"),
         ({"time": "12"}, "--time: limits.runtime"),
         (
             {"mig": "3g.40gb", "gpus": 2},
             "--mig: a task gets one MIG device, and gpus_per_node is 2",
         ),
-        ({"mig": "3g.40gb", "gpu_share": 0.5}, "--mig: gpu_share is a part of a GPU that is not"),
+        ({"mig": "3g.40gb", "gpu_share": 0.5}, "--mig: gpu_share is a share of a GPU that is not"),
         ({"secrets": {"A": "b"}}, "--secrets: secrets is not supported yet"),
         ({"idle_gpu": "below=x"}, "--idle-gpu: limits.idle_gpu"),
-        ({"env": ["A"]}, '--env: "A": want NAME=VALUE'),
+        ({"env": ["A"]}, '--env: "A": expected NAME=VALUE'),
         ({"replicas": 2}, '--replicas: [service] is for kind = "service"'),
     ],
 )
@@ -419,7 +422,9 @@ def test_problems_of_file_and_options_are_told_apart() -> None:
 
 
 def test_no_command_at_all() -> None:
-    assert refused_options() == ('command is missing, as in command = ["python", "train.py"]',)
+    assert refused_options() == (
+        'command is missing, for example command = ["python", "train.py"]',
+    )
 
 
 # --- Specs that come ready-made ---------------------------------------------------------
@@ -432,18 +437,18 @@ def test_a_spec_from_a_file_has_no_problems() -> None:
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        (JobSpec(name="../../etc", command=("x",)), "no valid name"),
+        (JobSpec(name="../../etc", command=("x",)), "not a valid name"),
         (JobSpec(name="x", command=()), "command is missing"),
         (JobSpec(name="x", command=("x",), priority=10**9), "from 0 to 100"),
         (JobSpec(name="x", command=("x",), resources=Resources(nodes=-1)), "whole number from 1"),
         (JobSpec(name="x", command=("x",), env={"WATTLINE_JOB": "1"}), "set by Wattline"),
         (JobSpec(name="x", command=("x",), array=ArraySpec(())), "at least one index"),
-        (JobSpec(name="x", command=("x",), array=ArraySpec((5, 1))), "no job file says that"),
-        (JobSpec(name="x", command=("x",), array=ArraySpec((1, 1))), "there already"),
-        (JobSpec(name="x", command=("x",), kind="service"), "no job file says that"),
+        (JobSpec(name="x", command=("x",), array=ArraySpec((5, 1))), "not a job file's value"),
+        (JobSpec(name="x", command=("x",), array=ArraySpec((1, 1))), "repeats an index"),
+        (JobSpec(name="x", command=("x",), kind="service"), "not a job file's value"),
         (
             JobSpec(name="x", command=("x",), resources=Resources(memory_bytes=-5)),
-            "want a size",
+            "expected a size",
         ),
     ],
 )
@@ -463,7 +468,7 @@ def test_a_share_is_kept_in_whole_thousandths_both_ways(said: str, permille: int
 
 def test_a_share_of_several_gpus_is_a_contradiction() -> None:
     with pytest.raises(
-        JobFileError, match="gpu_share is a part of one GPU, and gpus_per_node is 2"
+        JobFileError, match="gpu_share is a share of one GPU, and gpus_per_node is 2"
     ):
         job_from_options(command="true", gpu_share=0.5, gpus=2)
 
@@ -471,4 +476,4 @@ def test_a_share_of_several_gpus_is_a_contradiction() -> None:
 def test_an_option_without_its_value_is_told_once() -> None:
     with pytest.raises(JobFileError) as refused:
         job_from_options(command=["x"], label=["fabric", "disk=nvme"])
-    assert refused.value.problems == ('--label: "fabric": want NAME=VALUE',)
+    assert refused.value.problems == ('--label: "fabric": expected NAME=VALUE',)

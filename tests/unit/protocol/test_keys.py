@@ -90,8 +90,8 @@ def write(path: Path, text: str) -> Path:
     [
         ("", "missing required field"),
         ("not toml", "a.key"),
-        ('public_key = "x"\nsecret_key = "y"', "a key is 40 characters"),
-        (f'public_key = "{"~" * 40}"\nsecret_key = "{"~" * 40}"', "a key is 40 characters"),
+        ('public_key = "x"\nsecret_key = "y"', "a key has 40 characters"),
+        (f'public_key = "{"~" * 40}"\nsecret_key = "{"~" * 40}"', "a key has 40 characters"),
         ('public_key = "x"\nsecret_key = "y"\nspare = 1', "unknown field"),
         ("x = 1\n" * 20_000, "over 65536 bytes"),
     ],
@@ -124,5 +124,5 @@ def test_a_missing_file_and_a_missing_directory_are_told(tmp_path: Path) -> None
 
 def test_a_bundle_with_a_name_that_is_a_path_is_refused(tmp_path: Path) -> None:
     save_bundle(bundle("../alice"), tmp_path / "b.toml")
-    with pytest.raises(KeyFileError, match="no valid name"):
+    with pytest.raises(KeyFileError, match="not a valid name"):
         load_bundle(tmp_path / "b.toml")

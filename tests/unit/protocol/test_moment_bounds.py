@@ -32,16 +32,16 @@ def in_zone(zone: str) -> Site:
 
 @pytest.mark.parametrize("text", BEYOND)
 def test_dates_beyond_are_refused_in_words_wherever_they_enter(text: str) -> None:
-    with pytest.raises(JobFileError, match="want a date from 2000 to 2199"):
+    with pytest.raises(JobFileError, match="expected a date from 2000 to 2199"):
         job_from_options(command="x", deadline=text)
-    with pytest.raises(ValueError, match="want a date from 2000 to 2199"):
+    with pytest.raises(ValueError, match="expected a date from 2000 to 2199"):
         moment_unix_s(text, NOW, UTC)
-    with pytest.raises(ActFailed, match="want a date from 2000 to 2199"):
+    with pytest.raises(ActFailed, match="expected a date from 2000 to 2199"):
         report_moment(text, NOW)
     if "T" in text:
         aware = text if text[-6] in "+-" else f"{text}+00:00"
         body = f'{{"id": "a", "start": "{aware}", "duration": "1h", "shed": "25%"}}'
-        with pytest.raises(BadForm, match="want a date from 2000 to 2199"):
+        with pytest.raises(BadForm, match="expected a date from 2000 to 2199"):
             grid_event(body.encode(), NOW)
 
 

@@ -102,14 +102,14 @@ def test_two_nodes_never_share_a_switch(shared: str, said: str) -> None:
     ("old", "new", "said"),
     [
         ('status_command = ["pdu", "status", "{node}"]\n', "", "off must be confirmed"),
-        ("automatic = false", 'redfish = "https://bmc-{node}/x"', "want either"),
-        ("automatic = false", 'user = "power"', "goes with redfish"),
+        ("automatic = false", 'redfish = "https://bmc-{node}/x"', "expected either"),
+        ("automatic = false", 'user = "power"', "applies to redfish"),
         ("automatic = false", 'timeout = "10m"', "timeout"),
         ("automatic = false", "automatik = true", "the nearest is automatic"),
         (
             'off_command = ["pdu", "off", "{node}"]\nautomatic = false',
             "automatic = true",
-            "automatic wants off_command",
+            "automatic requires off_command",
         ),
     ],
 )
@@ -119,5 +119,5 @@ def test_what_is_wrong_is_told(old: str, new: str, said: str) -> None:
 
 
 def test_an_empty_table_and_a_secret_in_the_clear_are_refused() -> None:
-    assert "want either" in problem("[out_of_band]\n", NODES)
+    assert "expected either" in problem("[out_of_band]\n", NODES)
     assert "https" in problem(REDFISH.replace("https", "http"), NODES)

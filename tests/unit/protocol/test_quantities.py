@@ -30,7 +30,7 @@ def test_what_is_no_duration_is_told_with_an_example(text: str) -> None:
 
 @pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1.0, 1e12])
 def test_what_is_no_duration_is_not_written(seconds: float) -> None:
-    with pytest.raises(ValueError, match="no duration"):
+    with pytest.raises(ValueError, match="is not a duration"):
         q.format_duration(seconds)
 
 
@@ -58,14 +58,14 @@ def test_watts(text: str, milliwatts: int) -> None:
 @pytest.mark.parametrize(
     ("parse", "text", "said"),
     [
-        (q.parse_size_bytes, "40", "want a size"),
+        (q.parse_size_bytes, "40", "expected a size"),
         (q.parse_size_bytes, "40gib", 'no unit "gib"'),
         (q.parse_size_bytes, "0.3B", "whole number"),
-        (q.parse_size_bytes, "9999999TiB", "beyond all bounds"),
+        (q.parse_size_bytes, "9999999TiB", "out of range"),
         (q.parse_power_mw, "40kWh", 'no unit "kWh"'),
         (q.parse_power_mw, "0.0001W", "whole number"),
-        (q.parse_energy_wh, "80kW", 'want an energy such as "80kWh"'),
-        (q.parse_cost_usd, "400EUR", 'want a cost such as "400USD"'),
+        (q.parse_energy_wh, "80kW", 'expected an energy such as "80kWh"'),
+        (q.parse_cost_usd, "400EUR", 'expected a cost such as "400USD"'),
         (q.parse_percent, "101%", "percentage"),
         (q.parse_percent, "25", "percentage"),
     ],

@@ -98,19 +98,19 @@ def test_a_zone_without_these_keys_has_no_plant() -> None:
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        ("", "want one way to read it"),
+        ("", "expected one source"),
         ('command = ["a"]\nredfish = "https://h/x"', "command and redfish"),
         ('prometheus = "http://127.0.0.1:9090"', "query is missing"),
-        ('command = ["a"]\nquery = "up"', "query goes with prometheus, not with command"),
-        ('redfish = "10.0.0.9/redfish"', "want a URL"),
-        ('redfish = "https://h:99999999/redfish"', "want a URL"),
-        ('redfish = "https://u:p@h/x"', "leave user and password out"),
-        ('redfish = "http://10.0.0.9/x"\nsecret_file = "/s"', "a secret wants https"),
-        ('redfish = "https://h/x"\nuser = "me"', "user wants secret_file"),
-        ('redfish = "https://h/x"\nsecret_file = "s"', "want an absolute path"),
-        ('redfish = "https://h/x"\npointer = "Reading"', "want a JSON pointer"),
-        ('command = ["a"]\nperiod = "1s"\ntimeout = "2s"', "timeout wants at most the period"),
-        ('command = ["a"]\nstale_after = "1s"', "want from 5s"),
+        ('command = ["a"]\nquery = "up"', "query applies to prometheus, not to command"),
+        ('redfish = "10.0.0.9/redfish"', "expected a URL"),
+        ('redfish = "https://h:99999999/redfish"', "expected a URL"),
+        ('redfish = "https://u:p@h/x"', "remove user and password"),
+        ('redfish = "http://10.0.0.9/x"\nsecret_file = "/s"', "a secret requires https"),
+        ('redfish = "https://h/x"\nuser = "me"', "user requires secret_file"),
+        ('redfish = "https://h/x"\nsecret_file = "s"', "expected an absolute path"),
+        ('redfish = "https://h/x"\npointer = "Reading"', "expected a JSON pointer"),
+        ('command = ["a"]\nperiod = "1s"\ntimeout = "2s"', "timeout must be at most the period"),
+        ('command = ["a"]\nstale_after = "1s"', "expected from 5s"),
         ('command = ["a"]\nwatts = 1', "unknown key power_domain.meter.watts"),
     ],
 )
@@ -121,19 +121,19 @@ def test_a_meter_that_makes_no_sense(keys: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        ("units = 3", "units and unit_capacity go together"),
-        ('unit_capacity = "3kW"', "units and unit_capacity go together"),
-        ('weather_file = "/w.csv"', "capacity_at wants an outside temperature"),
-        ("capacity_at = [{ outside_c = 35, share = 1.0 }]", "capacity_at wants an outside"),
-        ("capacity_at = [{ outside_c = 35 }]", "want points such as"),
+        ("units = 3", "units and unit_capacity must be set together"),
+        ('unit_capacity = "3kW"', "units and unit_capacity must be set together"),
+        ('weather_file = "/w.csv"', "capacity_at requires an outside temperature"),
+        ("capacity_at = [{ outside_c = 35, share = 1.0 }]", "capacity_at requires an outside"),
+        ("capacity_at = [{ outside_c = 35 }]", "expected points such as"),
         (
             "capacity_at = [{ outside_c = 35, share = 1.0 }, { outside_c = 35, share = 0.9 }]",
             "rising order",
         ),
-        ("overbook = 1.2", "overbook wants inlet_limit_c"),
-        ("inlet_limit_c = 27\noverbook = 3", "want a number from 1 to 2"),
-        ("inlet_limit_c = 270", "want a number from 5 to 60"),
-        ('[cooling_zone.units_sensor]\ncommand = ["a"]', "units_sensor wants units"),
+        ("overbook = 1.2", "overbook requires inlet_limit_c"),
+        ("inlet_limit_c = 27\noverbook = 3", "expected a number from 1 to 2"),
+        ("inlet_limit_c = 270", "expected a number from 5 to 60"),
+        ('[cooling_zone.units_sensor]\ncommand = ["a"]', "units_sensor requires units"),
     ],
 )
 def test_a_plant_that_makes_no_sense(keys: str, words: str) -> None:
@@ -147,4 +147,4 @@ def test_only_power_domains_have_meters_and_only_zones_have_plant() -> None:
 
 def test_a_fallback_that_changes_nothing_is_warned_of() -> None:
     site = parsed('[power_domain.meter]\ncommand = ["a"]\nfallback_budget = "32kW"\n')
-    assert any("it changes nothing" in warning for warning in site_warnings(site))
+    assert any("it has no effect" in warning for warning in site_warnings(site))

@@ -54,11 +54,11 @@ def test_who_runs_as_whom(rules: RunAs | None, user: str, account: str | None) -
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        ('[run_as]\nothers = "root"', "want one of same, refuse, keeper"),
-        ('[run_as]\nusers = { ada = "a b" }', "ada: want the name of an account on the hosts"),
-        ('[run_as]\nusers = { ada = "../x" }', "want the name of an account"),
+        ('[run_as]\nothers = "root"', "expected one of same, refuse, keeper"),
+        ('[run_as]\nusers = { ada = "a b" }', "ada: expected the name of an account on the hosts"),
+        ('[run_as]\nusers = { ada = "../x" }', "expected the name of an account"),
         ("[run_as]\nusers = { ada = 1000 }", "text"),
-        ('[run_as]\nusers = "ada"', "want a table such as"),
+        ('[run_as]\nusers = "ada"', "expected a table such as"),
         ('[run_as]\nuser = { ada = "ada" }', "the nearest is users"),
     ],
 )

@@ -25,13 +25,13 @@ def test_names_and_beginnings_are_read_and_written() -> None:
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ('["*"]', 'want names of variables such as "HTTP_PROXY" or "NCCL_*", not \'*\''),
-        ('["A=B"]', "want names of variables"),
-        ('["N*L"]', "want names of variables"),
-        (f'["{"A" * 200}"]', "want names of variables"),
+        ('["*"]', 'expected names of variables such as "HTTP_PROXY" or "NCCL_*", not \'*\''),
+        ('["A=B"]', "expected names of variables"),
+        ('["N*L"]', "expected names of variables"),
+        (f'["{"A" * 200}"]', "expected names of variables"),
         ('["WATTLINE_*"]', "is set by Wattline and never passed on"),
-        (str(["A"] * (MAX_PATTERNS + 1)), f"want a list of 1 to {MAX_PATTERNS} texts"),
-        ("7", "want a list"),
+        (str(["A"] * (MAX_PATTERNS + 1)), f"expected a list of 1 to {MAX_PATTERNS} texts"),
+        ("7", "expected a list"),
     ],
 )
 def test_what_is_no_name_is_said(value: str, words: str) -> None:

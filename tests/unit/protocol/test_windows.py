@@ -75,11 +75,11 @@ def test_without_windows_nothing_opens() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("Mon-Fri 20-06", "want windows such as"),
-        ("mon 20:00-21:00", "want windows such as"),
-        ("Mon 24:00-25:00", "want windows such as"),
+        ("Mon-Fri 20-06", "expected windows such as"),
+        ("mon 20:00-21:00", "expected windows such as"),
+        ("Mon 24:00-25:00", "expected windows such as"),
         ("Mon-Fri 16:00-16:00", 'never opens: it begins and ends at 16:00.*as in "Mon-Fri"'),
-        ("", "want windows such as"),
+        ("", "expected windows such as"),
     ],
 )
 def test_what_is_no_window_is_refused_in_words(text: str, words: str) -> None:
@@ -106,5 +106,5 @@ def test_time_zones_come_from_the_database() -> None:
     assert time_zone("Europe/Berlin") == BERLIN
     assert time_zone("UTC").tzname(None) == "UTC"
     for wrong in ("Mars/Olympus", "../etc/passwd", ""):
-        with pytest.raises(ValueError, match="want a time zone such as"):
+        with pytest.raises(ValueError, match="expected a time zone such as"):
             time_zone(wrong)

@@ -21,7 +21,7 @@ from wattline_runtime.gateway.stats import Stats, render
         ({"queue_limit": 0}, "queue_limit is 0, it must be at least 1"),
         ({"default_timeout_ms": 10, "max_timeout_ms": 5}, "below default_timeout_ms"),
         ({"max_body_bytes": 2**30}, "max_body_bytes must be from 1 to 1048576"),
-        ({"secret_key": "abc"}, "a key is 40 characters"),
+        ({"secret_key": "abc"}, "a key has 40 characters"),
         ({"connections_per_address": 0}, "connections_per_address is 0, it must be at least 1"),
         ({"client_timeout_s": 0}, "client_timeout_s is 0, it must be above 0"),
         ({"trusted_proxies": ("10.0.0.0/40",)}, "does not appear to be an IPv4 or IPv6 network"),

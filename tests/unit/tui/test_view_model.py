@@ -154,7 +154,7 @@ def test_shed_orders() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("10% for 3x", "want a duration"),
+        ("10% for 3x", "expected a duration"),
         ("a lot", "write 25%"),
         ("120%", "between 0 and 100"),
         ("5% of rack-1", "did you mean"),

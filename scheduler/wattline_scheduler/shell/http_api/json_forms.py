@@ -61,7 +61,7 @@ def grid_event(body: bytes, now_unix_s: float) -> GridEvent:
     try:
         form = _decoder.decode(body)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise BadForm(f"{error}; want JSON such as {EXAMPLE}") from error
+        raise BadForm(f"{error}; expected JSON such as {EXAMPLE}") from error
     if (form.shed is None) == (form.limit is None):
         raise BadForm('give either "shed" ("25%", "40kW") or "limit" (what remains: "60kW")')
     start_unix_s = 0.0 if form.start is None else _moment("start", form.start)
@@ -95,7 +95,7 @@ def _moment(key: str, text: str) -> float:
         moment = None
     if moment is None or moment.tzinfo is None:
         raise BadForm(
-            f'"{key}": want a date and time with its offset, such as "2026-12-01T16:00:00+01:00"'
+            f'"{key}": expected a time with its offset, such as "2026-12-01T16:00:00+01:00"'
         )
     try:
         check_year(moment)
@@ -117,7 +117,7 @@ def _power(key: str, text: str) -> int:
     except ValueError as error:
         raise BadForm(f'"{key}": {error}') from error
     if power_mw == 0:
-        raise BadForm(f'"{key}": want more than nothing')
+        raise BadForm(f'"{key}": expected more than zero')
     return power_mw
 
 

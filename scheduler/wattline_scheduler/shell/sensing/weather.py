@@ -99,5 +99,5 @@ def _checked(outside_c: float) -> float:
 
 def _problem(error: Exception) -> str:
     if isinstance(error, KeyError):
-        return f"there is no column {error.args[0]}; want time, or month, day and hour"
+        return f"there is no column {error.args[0]}; expected time, or month, day and hour"
     return str(error)

@@ -41,21 +41,21 @@ def test_there_are_other_ways_to_say_it(changes: dict[str, Any], field: str, val
 @pytest.mark.parametrize(
     ("sent", "words"),
     [
-        (b"", "want JSON such as"),
-        (b"{not json", "want JSON such as"),
-        (b"[" * 10_000, "want JSON such as"),
+        (b"", "expected JSON such as"),
+        (b"{not json", "expected JSON such as"),
+        (b"[" * 10_000, "expected JSON such as"),
         (b'{"id": 5}', "Expected `str`, got `int` - at `$.id`"),
         (body(watts=5), "unknown field `watts`"),
         (body(shed=None), 'give either "shed"'),
         (body(limit="5kW"), 'give either "shed"'),
-        (body(shed="a lot"), '"shed": want a power'),
-        (body(shed="120%"), '"shed": want a percentage'),
-        (body(limit="0W", shed=None), "more than nothing"),
+        (body(shed="a lot"), '"shed": expected a power'),
+        (body(shed="120%"), '"shed": expected a percentage'),
+        (body(limit="0W", shed=None), "more than zero"),
         (body(start="16:00"), "with its offset"),
         (body(start="2026-12-01T16:00"), "with its offset"),
         (body(end="2026-12-01T16:30:00Z"), 'either "end" (a time) or "duration"'),
         (body(duration=None), 'either "end" (a time) or "duration"'),
-        (body(ramp="fast"), '"ramp": want a duration'),
+        (body(ramp="fast"), '"ramp": expected a duration'),
     ],
 )
 def test_what_is_no_event_is_refused_in_words(sent: bytes, words: str) -> None:

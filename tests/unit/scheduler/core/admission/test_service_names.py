@@ -232,4 +232,4 @@ def test_invariants_tell_of_a_name_with_two_owners() -> None:
 
 @pytest.mark.parametrize("name", ["a/b", "..", "a b", "é", "x" * 65])
 def test_a_service_whose_name_is_no_segment_of_a_path_is_refused(name: str) -> None:
-    assert started().refuse(echo(name)).count("is no valid name") == 1
+    assert started().refuse(echo(name)).count("is not a valid name") == 1

@@ -182,7 +182,7 @@ def test_openings_are_remembered_only_while_they_hold(
             job().deadline("2023-11-18T02:00").start_only("Sat-Sun").runtime(7_200),
             "its next start window opens 2023-11-18 00:00 UTC, and its time limit is 2h",
         ),
-        (job().deadline("soon"), 'want a time such as "2026-12-01T08:00"'),
+        (job().deadline("soon"), 'expected a time such as "2026-12-01T08:00"'),
         (job().start_only("Mon 06:00-06:00"), "never opens"),
         (job().service(1).deadline("2033-01-01T00:00"), "it cannot have a deadline"),
     ],

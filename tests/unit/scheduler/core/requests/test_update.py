@@ -202,7 +202,7 @@ def test_a_value_that_makes_no_sense_is_refused_with_its_flag(h: Harness) -> Non
     denied = refusal(h, number, priority="hgih")
     assert denied.kind == "bad_request"
     assert denied.reason.startswith(
-        '--priority: priority = "hgih": want low, normal, high, critical'
+        '--priority: priority = "hgih": expected low, normal, high, critical'
     )
 
 
