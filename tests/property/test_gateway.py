@@ -1,5 +1,7 @@
 """Whatever workers, clients and routes do: every request is answered exactly once."""
 
+from collections import Counter
+
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -40,7 +42,8 @@ class GatewayMachine(RuleBasedStateMachine):
         self.answered: dict[int, e.Outcome] = {}
         self.held: dict[bytes, list[int]] = {}
         """What each living worker has and has not answered."""
-        self.dispatches: dict[int, int] = {}
+        self.lost: Counter[int] = Counter()
+        """Workers that were lost with a request."""
         self.dead: set[bytes] = set()
         self.change_routes({1, 2, 3})
 
@@ -65,7 +68,7 @@ class GatewayMachine(RuleBasedStateMachine):
         assert message.id not in self.answered
         assert message.id not in self.abandoned
         self.held.setdefault(connection, []).append(message.id)
-        self.dispatches[message.id] = self.dispatches.get(message.id, 0) + 1
+        assert self.lost[message.id] < 2, "a third worker gets what ended two"
 
     @rule(tasks=st.sets(TASKS))
     def change_routes(self, tasks: set[int]) -> None:
@@ -112,6 +115,8 @@ class GatewayMachine(RuleBasedStateMachine):
     @rule(task=TASKS)
     def kill(self, task: int) -> None:
         self.held.pop(name(task), None)
+        if (worker := self.gateway.pool.workers.get(name(task))) is not None:
+            self.lost.update(worker.in_flight)
         self.take(e.WorkerDisconnected(name(task)))
 
     @precondition(lambda self: self.submitted.keys() - self.answered.keys() - self.abandoned)

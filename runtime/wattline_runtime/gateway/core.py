@@ -73,7 +73,7 @@ class Gateway:
 
     def check_invariants(self) -> None:
         """Raise AssertionError unless the books agree: each request is in exactly one place."""
-        waiting = {i for s in self.queue.services.values() for i in s.waiting}
+        waiting = {i for s in self.queue.services.values() for i in (*s.waiting, *s.alone)}
         held = {(i, w.connection) for w in self.pool.workers.values() for i in w.in_flight}
         for request in self.queue.requests.values():
             if (request.worker is None) != (request.id in waiting):
@@ -84,6 +84,9 @@ class Gateway:
         if stray := waiting - self.queue.requests.keys():
             raise AssertionError(f"answered but still waiting: {stray}")
         for service in self.queue.services.values():
+            reserved = service.workers.get(service.reserved or b"")
+            if service.alone and (reserved is None or not reserved.in_flight):
+                raise AssertionError(f"requests of {service.name} wait for no reserved worker")
             if service.waiting and (not service.takes_new or service.free_worker() is not None):
                 raise AssertionError(f"requests of {service.name} wait for nothing")
         for worker in self.pool.workers.values():

@@ -20,6 +20,7 @@ RefusalReason = Literal[
     "too_slow",
     "deadline",
     "worker_lost",
+    "poison",
     "bad_input",
     "model_error",
     "output_too_large",

@@ -71,7 +71,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 def _describe(service: ServiceState) -> dict[str, object]:
     return {
         "name": service.name,
-        "queue_length": len(service.waiting),
+        "queue_length": service.queued,
         "in_flight": service.in_flight,
         "workers": [
             {

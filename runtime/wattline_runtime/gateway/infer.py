@@ -30,6 +30,7 @@ STATUS: dict[str, int] = {
     "too_slow": 429,
     "deadline": 504,
     "worker_lost": 503,
+    "poison": 422,
     "bad_input": 422,
     "model_error": 500,
     "output_too_large": 500,

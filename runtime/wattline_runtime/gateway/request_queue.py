@@ -1,6 +1,8 @@
 """Requests of all services: admission, dispatch to workers, deadlines."""
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
+from hashlib import sha256
 from heapq import heapify, heappop, heappush
 
 from wattline_runtime.gateway import events as e
@@ -14,6 +16,8 @@ PATIENCE_SHARE = 1 / 3
 """Share of its time budget after which a request in a stalled worker is tried elsewhere."""
 EXPIRE_SLACK_S = 0.005
 """A deadline this close counts as reached: the timer need not fire again for it."""
+POISON_S = 60.0
+"""How long an input that ended two workers is refused."""
 STALE_DEADLINES_MAX = 4096
 """Deadlines of answered requests in the heap before it is cleaned up."""
 
@@ -28,6 +32,8 @@ class RequestQueue:
     is_stopping: bool = False
     _deadlines: list[tuple[float, int]] = field(default_factory=list)
     _dispatches: int = 0
+    _poison: dict[tuple[str, bytes], float] = field(default_factory=dict)
+    """Services and digests of inputs that are refused, and until when."""
 
     # --- arrival
 
@@ -55,12 +61,14 @@ class RequestQueue:
             return e.Refusal("unknown_service", self._known_services(event.service))
         if event.deadline_s <= now_s:
             return e.Refusal("deadline", "the deadline had passed before the request arrived")
+        if self._poison and self._digest(event.service, event.input) in self._poison:
+            return poison()
         if not service.takes_new:
             return no_worker(service)
         return self._overload(service, event.deadline_s - now_s)
 
     def _overload(self, service: ServiceState, budget_s: float) -> e.Refusal | None:
-        waiting = len(service.waiting)
+        waiting = service.queued
         ahead = waiting + service.in_flight
         if not ahead:
             return None  # whatever was measured before: only a run can show that it has changed
@@ -90,7 +98,9 @@ class RequestQueue:
     def drop(self, request: Request) -> list[e.Effect]:
         """Its answer is no longer needed: remove it from the queue, or cancel it at its worker."""
         if request.worker is None:
-            self.services[request.service].waiting.pop(request.id, None)
+            service = self.services[request.service]
+            service.waiting.pop(request.id, None)
+            service.alone.pop(request.id, None)
         holders = (request.worker, request.stalled)
         return [e.Send(w, CancelInfer(request.id)) for w in holders if w is not None]
 
@@ -109,7 +119,8 @@ class RequestQueue:
 
     def empty_queue(self, service: ServiceState) -> list[e.Effect]:
         """Refuse all queued requests: there is no worker to wait for."""
-        waiting = list(service.waiting.values())
+        waiting = [*service.alone.values(), *service.waiting.values()]
+        service.alone.clear()
         service.waiting.clear()
         refusal = no_worker(service)
         return [self.answer(request, refusal) for request in waiting]
@@ -119,23 +130,45 @@ class RequestQueue:
     def pump(self, service: ServiceState, now_s: float) -> list[e.Effect]:
         """Send queued requests to free workers; to be called whenever either may have changed."""
         effects: list[e.Effect] = []
+        while service.alone and (worker := service.reserve()) and not worker.in_flight:
+            effects.append(self._send_next(service.alone, worker, now_s))
+        self._end_reservation(service)
         while service.waiting and (worker := service.free_worker()):
-            _, request = service.waiting.popitem(last=False)
-            if request.deadline_s <= now_s:
-                effects.append(self.answer(request, late()))
-            else:
-                effects.append(self._dispatch(request, worker, now_s))
-        if service.waiting and not service.takes_new:
+            effects.append(self._send_next(service.waiting, worker, now_s))
+        if service.queued and not service.takes_new:
             effects.extend(self.empty_queue(service))
         return effects
 
+    def _send_next(
+        self, queue: OrderedDict[int, Request], worker: WorkerState, now_s: float
+    ) -> e.Effect:
+        _, request = queue.popitem(last=False)
+        if request.deadline_s <= now_s:
+            return self.answer(request, late())
+        return self._dispatch(request, worker, now_s)
+
+    def _end_reservation(self, service: ServiceState) -> None:
+        """The reserved worker takes other requests again once it has none of a lost worker."""
+        worker = None if service.reserved is None else service.workers.get(service.reserved)
+        if not service.alone and (worker is None or not worker.in_flight):
+            service.reserved = None
+
     def requeue(self, request: Request) -> None:
-        """Return it to the head of the queue: it has waited longest. May exceed the queue's limit
-        by the requests of a lost worker."""
+        """Return it to the head of its queue: it has waited longest. May exceed the queue's limit
+        by the requests of a lost worker, which are retried alone."""
         request.worker = None
-        waiting = self.services[request.service].waiting
-        waiting[request.id] = request
-        waiting.move_to_end(request.id, last=False)
+        service = self.services[request.service]
+        queue = service.alone if request.losses else service.waiting
+        queue[request.id] = request
+        queue.move_to_end(request.id, last=False)
+
+    def refuse_as_poison(self, request: Request, now_s: float) -> None:
+        """Two workers were lost with it, and the second had no other: refuse it for a time."""
+        self._poison[self._digest(request.service, request.input)] = now_s + POISON_S
+
+    @staticmethod
+    def _digest(service: str, body: bytes) -> tuple[str, bytes]:
+        return service, sha256(body).digest()
 
     def _dispatch(self, request: Request, worker: WorkerState, now_s: float) -> e.Send:
         self._dispatches += 1
@@ -158,6 +191,8 @@ class RequestQueue:
 
     def expire(self, now_s: float) -> list[e.Effect]:
         """Answer every request whose deadline has passed."""
+        if self._poison:
+            self._poison = {k: until_s for k, until_s in self._poison.items() if until_s > now_s}
         effects: list[e.Effect] = []
         while self._deadlines and self._deadlines[0][0] <= now_s + EXPIRE_SLACK_S:
             _, request_id = heappop(self._deadlines)
@@ -182,6 +217,12 @@ def late() -> e.Refusal:
 def stopping() -> e.Refusal:
     """Refusal of all requests by a gateway that stops."""
     return e.Refusal("stopping", "this gateway is stopping", retry_after_s=1)
+
+
+def poison() -> e.Refusal:
+    """Refusal of a request that ends the workers that run it."""
+    text = f"two workers ended while they ran this input; it is refused for {POISON_S:.0f} s"
+    return e.Refusal("poison", text)
 
 
 def no_worker(service: ServiceState) -> e.Refusal:

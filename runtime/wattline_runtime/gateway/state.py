@@ -87,12 +87,21 @@ class ServiceState:
     routes: tuple[WorkerRoute, ...] = ()
     workers: dict[Connection, WorkerState] = field(default_factory=dict)
     waiting: OrderedDict[int, Request] = field(default_factory=OrderedDict)
+    alone: OrderedDict[int, Request] = field(default_factory=OrderedDict)
+    """Queued requests that a lost worker had: each may be the reason, so each is retried alone."""
+    reserved: Connection | None = None
+    """The worker that retries them, one by one, and takes nothing else meanwhile."""
     rate: ServiceRate = field(default_factory=ServiceRate)
 
     @property
     def in_flight(self) -> int:
         """Number of requests at workers."""
         return sum(len(worker.in_flight) for worker in self.workers.values())
+
+    @property
+    def queued(self) -> int:
+        """Number of requests that are with no worker."""
+        return len(self.waiting) + len(self.alone)
 
     @property
     def serving(self) -> list[WorkerState]:
@@ -118,10 +127,19 @@ class ServiceState:
 
     def free_worker(self) -> WorkerState | None:
         """The least loaded worker with a free slot; among equals the one that waited longest."""
-        free = [worker for worker in self.serving if worker.has_slot]
+        free = [w for w in self.serving if w.has_slot and w.connection != self.reserved]
         if not free:
             return None
         return min(free, key=lambda w: (len(w.in_flight) / w.capacity, w.last_sent))
+
+    def reserve(self) -> WorkerState | None:
+        """The reserved worker, chosen anew when it no longer serves: the least loaded one."""
+        serving = self.serving
+        reserved = next((w for w in serving if w.connection == self.reserved), None)
+        if reserved is None and serving:
+            reserved = min(serving, key=lambda w: (len(w.in_flight), w.last_sent))
+        self.reserved = None if reserved is None else reserved.connection
+        return reserved
 
 
 def _expected_s(worker: WorkerState, requests: float) -> float:

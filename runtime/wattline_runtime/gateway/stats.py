@@ -102,7 +102,7 @@ def _errors(stats: Stats) -> Iterator[tuple[str, int]]:
 def _gauge(services: list[ServiceState], which: str) -> Iterator[tuple[str, int]]:
     for service in services:
         value = {
-            "q": len(service.waiting),
+            "q": service.queued,
             "f": service.in_flight,
             "w": sum(1 for worker in service.workers.values() if worker.takes_new),
         }[which]

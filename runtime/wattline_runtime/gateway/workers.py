@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from wattline_protocol.wire.client_messages import WorkerRoute
 from wattline_runtime.gateway import events as e
-from wattline_runtime.gateway.request_queue import RequestQueue
+from wattline_runtime.gateway.request_queue import RequestQueue, poison
 from wattline_runtime.gateway.state import Request, ServiceState, WorkerState
 from wattline_runtime.wire import (
     MAX_DETAIL_CHARS,
@@ -24,8 +24,6 @@ WORKER_SILENCE_S = 3.0
 """A worker not heard for this long is considered lost."""
 REVOKED_GRACE_S = 5.0
 """A worker that has lost its route may finish its requests for this long."""
-MAX_LOSSES = 2
-"""Workers that may be lost with a request before it is given up: one retry."""
 STALL_FACTOR = 3
 """A worker is not stalled before this many times its measured batch."""
 MAX_WORKER_CAPACITY = 4096
@@ -86,7 +84,9 @@ class WorkerPool:
                 request.worker = None
                 effects.extend(self.queue.drop(request))
                 effects.append(self.queue.answer(request, _outcome(message)))
-        return [*effects, *self.queue.pump(service, now_s)] if service.waiting else effects
+        if service.waiting or service.reserved is not None:
+            effects.extend(self.queue.pump(service, now_s))
+        return effects
 
     # --- beats
 
@@ -127,7 +127,7 @@ class WorkerPool:
         service_name, route = self._routes_by_key[public_key]
         effects: list[e.Effect] = []
         for other in [w for w in self.workers.values() if w.route.public_key == public_key]:
-            effects.extend(self.remove(other.connection, now_s, "it reconnected"))
+            effects.extend(self.remove(other.connection, now_s, "it reconnected", is_alive=True))
         worker = WorkerState(connection, route, service_name, heard_s=now_s)
         self.workers[connection] = worker
         self.queue.services[service_name].workers[connection] = worker
@@ -160,13 +160,16 @@ class WorkerPool:
             stuck = self._stuck(worker, now_s)
             worker.is_stalled = worker.is_stalled or bool(stuck)
             others = [w for w in service.serving if not w.is_stalled]
-            if not stuck or not others:
-                continue
-            for request in reversed(stuck):  # so that the oldest is first
-                request.was_moved, request.stalled = True, worker.connection
-                self.queue.requeue(request)
-            stalled = e.WorkerStalled(worker.connection, worker.route, service.name, len(stuck))
-            effects.extend((stalled, *self.queue.pump(service, now_s)))
+            if stuck and others:
+                for request in reversed(stuck):  # so that the oldest is first
+                    request.was_moved, request.stalled = True, worker.connection
+                    self.queue.requeue(request)
+                moved = len(stuck)
+                effects.append(
+                    e.WorkerStalled(worker.connection, worker.route, service.name, moved)
+                )
+            if stuck:
+                effects.extend(self.queue.pump(service, now_s))
         return effects
 
     def _stuck(self, worker: WorkerState, now_s: float) -> list[Request]:
@@ -181,15 +184,24 @@ class WorkerPool:
             if request is not None
             and request.worker == worker.connection
             and not request.was_moved
+            and not request.losses  # it may be the reason that its worker hangs
             and min(quiet_s, now_s - request.sent_s) >= request.patience_s
         ]
 
     # --- ends
 
     def remove(
-        self, connection: e.Connection, now_s: float, why: str = "its connection ended"
+        self,
+        connection: e.Connection,
+        now_s: float,
+        why: str = "its connection ended",
+        *,
+        is_alive: bool = False,
     ) -> list[e.Effect]:
-        """Remove a worker from the books; each of its requests is retried once, or given up."""
+        """Remove a worker from the books; each of its requests is retried once, or given up.
+
+        `is_alive`: it was removed for another reason than its end, so no request is suspected.
+        """
         worker = self.workers.pop(connection, None)
         if worker is None:
             return []
@@ -203,24 +215,29 @@ class WorkerPool:
                 request.stalled = None  # it was moved before
                 request.losses += 1
             elif request is not None:
-                lost = self._lost(request, service)
+                lost = self._lost(request, service, now_s, is_alive=is_alive)
                 effects.extend(lost)
                 retried += not lost
         left = e.WorkerLeft(connection, worker.route, worker.service, why, retried)
         return [*effects, left, *self.queue.pump(service, now_s)]
 
-    def _lost(self, request: Request, service: ServiceState) -> list[e.Effect]:
-        request.losses += 1
-        if request.losses < MAX_LOSSES and service.takes_new:
+    def _lost(
+        self, request: Request, service: ServiceState, now_s: float, *, is_alive: bool
+    ) -> list[e.Effect]:
+        if is_alive and service.takes_new:
             self.queue.requeue(request)
             return []
-        text = (
-            "its worker was lost and no other one is ready"
-            if request.losses < MAX_LOSSES
-            else f"{request.losses} workers were lost while they had this request"
-        )
+        was_alone = request.losses > 0 and not request.was_moved
+        request.losses += 1
+        if not was_alone and not request.was_moved and service.takes_new:
+            self.queue.requeue(request)
+            return []
+        if was_alone and not is_alive:
+            self.queue.refuse_as_poison(request, now_s)
+            refusal = poison()
+        else:
+            refusal = e.Refusal("worker_lost", _loss(request), retry_after_s=1)
         request.worker = None
-        refusal = e.Refusal("worker_lost", text, retry_after_s=1)
         return [*self.queue.drop(request), self.queue.answer(request, refusal)]
 
     def beat_workers(self, now_s: float) -> list[e.Effect]:
@@ -231,7 +248,9 @@ class WorkerPool:
                 effects.extend(self.remove(worker.connection, now_s, "no heartbeat"))
             elif _may_leave(worker, now_s):
                 effects.append(e.Send(worker.connection, WorkerRefused("its task has ended")))
-                effects.extend(self.remove(worker.connection, now_s, "its task has ended"))
+                effects.extend(
+                    self.remove(worker.connection, now_s, "its task has ended", is_alive=True)
+                )
             else:
                 beat = GatewayBeat(WORKER_PROTOCOL_VERSION, worker.is_draining)
                 effects.append(e.Send(worker.connection, beat))
@@ -270,6 +289,12 @@ def _may_leave(worker: WorkerState, now_s: float) -> bool:
     if worker.revoked_s is None:
         return False
     return not worker.in_flight or now_s - worker.revoked_s > REVOKED_GRACE_S
+
+
+def _loss(request: Request) -> str:
+    if request.losses > 1 or request.was_moved:
+        return f"{request.losses} workers were lost while they had this request"
+    return "its worker was lost and no other is ready"
 
 
 def _is_final(message: Reply | Failure) -> bool:

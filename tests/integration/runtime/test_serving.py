@@ -20,6 +20,19 @@ LATE_S = 10.0
 """A machine that stands still may do it so much later."""
 
 
+FRAIL_MODEL = """
+import os
+
+class Frail:
+    def load(self, args): ...
+
+    def predict(self, batch):
+        if "poison" in batch:
+            os._exit(1)
+        return batch
+"""
+
+
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Stack]:
     with serving_stack(tmp_path) as running:
@@ -157,6 +170,22 @@ def test_a_killed_workers_request_is_answered_by_another(
     stack.let_go()
     assert reply.result().json() == {"output": 5}
     assert stack.metric("retried_total", service=SERVICE) == 1
+
+
+def test_a_request_that_ends_its_workers_ends_two_and_is_refused(
+    stack: Stack, pool: cf.ThreadPoolExecutor
+) -> None:
+    (stack.directory / "frail.py").write_text(FRAIL_MODEL)
+    stack.start_gateway()
+    workers = [stack.start_worker(model=f"{stack.directory / 'frail.py'}:Frail") for _ in range(3)]
+    poison = pool.submit(stack.infer, {"input": "poison"})
+    others = [pool.submit(stack.infer, {"input": n}) for n in range(30)]
+    assert poison.result().status_code == 422
+    assert poison.result().json()["error"]["reason"] == "poison"
+    assert [f.result().json() for f in others] == [{"output": n} for n in range(30)]
+    assert stack.infer({"input": "poison"}).status_code == 422
+    wait_for(lambda: sum(w.poll() is None for w in workers) == 1, "two have ended")
+    assert stack.infer({"input": 1}).json() == {"output": 1}
 
 
 def test_when_the_last_worker_dies_clients_are_told_at_once(

@@ -82,10 +82,12 @@ class GatewayBench:
         self.happens(e.RoutesChanged({service: tuple(route(task) for task in tasks)}))
         return self
 
-    def worker(self, task: int, capacity: int = 2, **beat: Any) -> "GatewayBench":
-        """A beat of the worker of `task`, on connection `b"task"`."""
+    def worker(
+        self, task: int, capacity: int = 2, connection: bytes = b"", **beat: Any
+    ) -> "GatewayBench":
+        """A beat of the worker of `task`, on the connection of its name unless given."""
         message = WorkerBeat(WORKER_PROTOCOL_VERSION, "svc", capacity, 0, 0, **beat)
-        self.happens(e.WorkerMessage(name(task), f"key-{task}", message))
+        self.happens(e.WorkerMessage(connection or name(task), f"key-{task}", message))
         return self
 
     def submit(self, *ids: int, service: str = "svc", within_s: float = 10.0) -> "GatewayBench":

@@ -88,16 +88,6 @@ def test_a_client_that_leaves_frees_the_queue_and_the_worker(bench: GatewayBench
     assert bench.inferred(1) == [1]
 
 
-def test_a_lost_workers_requests_are_retried_once_in_order(bench: GatewayBench) -> None:
-    bench.routes(1, 2, 3).worker(1).submit(1, 2).worker(2)
-    bench.happens(e.WorkerDisconnected(name(1)))
-    assert bench.inferred(2) == [1, 2]
-    bench.worker(3)
-    bench.happens(e.WorkerDisconnected(name(2)))
-    assert bench.inferred(3) == []
-    assert bench.outcomes == {1: "worker_lost", 2: "worker_lost"}
-
-
 def test_without_another_worker_a_lost_ones_requests_fail_at_once(bench: GatewayBench) -> None:
     bench.routes(1).worker(1, capacity=1).submit(1, 2)
     bench.happens(e.WorkerDisconnected(name(1)))
