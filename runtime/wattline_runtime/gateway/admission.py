@@ -8,6 +8,7 @@ measured before count less, so that a rate from a bad moment is not believed for
 """
 
 from dataclasses import dataclass
+from math import ceil
 
 MEMORY = 0.95
 """Weight of the previous measurements, per group of answers (about the last 20 count)."""
@@ -48,6 +49,29 @@ class ServiceRate:
         if self._finished < MIN_EVIDENCE or self._worker_s <= 0:
             return None
         return self._worker_s / self._finished
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPace:
+    """Time of a worker's batches as it measured them: a fixed part, and one for each request."""
+
+    size: int
+    """Requests of a full batch."""
+    batch_s: float
+    """Of a full batch; 0: unknown."""
+    lone_s: float
+    """Of a batch of one; 0: unknown."""
+
+    @property
+    def mean_s(self) -> float:
+        """Of a batch of middle size."""
+        return (self.batch_s + self.lone_s) / 2
+
+    def expected_s(self, requests: float) -> float | None:
+        """Time for so many requests, and for the fixed part of the running batch; None: unknown."""
+        each_s = max(0.0, self.batch_s - self.lone_s) / max(1, self.size - 1)
+        fixed_s = max(0.0, self.lone_s - each_s)
+        return (ceil(requests / self.size) + 1) * fixed_s + (requests + 1) * each_s or None
 
 
 def retry_after_s(wait_s: float | None) -> int:

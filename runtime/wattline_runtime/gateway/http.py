@@ -79,7 +79,7 @@ def _describe(service: ServiceState) -> dict[str, object]:
                 "state": worker.status,
                 "capacity": worker.capacity,
                 "in_flight": len(worker.in_flight),
-                "batch_s": round(worker.batch_s, 6),
+                "batch_s": round(worker.pace.batch_s, 6),
             }
             for worker in service.workers.values()
         ],

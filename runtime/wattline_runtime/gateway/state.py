@@ -2,11 +2,13 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from math import ceil, inf
+from math import inf
 
 from wattline_protocol.wire.client_messages import WorkerRoute
-from wattline_runtime.gateway.admission import ServiceRate
+from wattline_runtime.gateway.admission import BatchPace, ServiceRate
 from wattline_runtime.gateway.events import Connection
+
+UNKNOWN_PACE = BatchPace(size=1, batch_s=0.0, lone_s=0.0)
 
 
 @dataclass(slots=True)
@@ -41,10 +43,7 @@ class WorkerState:
     heard_s: float
     capacity: int = 0
     """Requests it may have at once, two measured batches; 0: still loading its model."""
-    batch_s: float = 0.0
-    """Measured time of a batch of half the capacity; 0: unknown."""
-    lone_s: float = 0.0
-    """Measured time of a batch of one; 0: unknown."""
+    pace: BatchPace = UNKNOWN_PACE
     is_draining: bool = False
     revoked_s: float | None = None
     """Since when it has no route; it may finish its requests, for a limited time."""
@@ -91,6 +90,10 @@ class ServiceState:
     """Queued requests that a lost worker had: each may be the reason, so each is retried alone."""
     reserved: Connection | None = None
     """The worker that retries them, one by one, and takes nothing else meanwhile."""
+    serving: list[WorkerState] = field(default_factory=list)
+    """Its workers that take requests; stalled ones only where there are no others."""
+    pace: BatchPace = UNKNOWN_PACE
+    """Of the slowest of them."""
     rate: ServiceRate = field(default_factory=ServiceRate)
 
     @property
@@ -103,27 +106,26 @@ class ServiceState:
         """Number of requests that are with no worker."""
         return len(self.waiting) + len(self.alone)
 
-    @property
-    def serving(self) -> list[WorkerState]:
-        """Its workers that take requests; stalled ones only where there are no others."""
+    def refresh(self) -> None:
+        """Recompute what depends on its workers' states; to be called when one has changed."""
         takers = [worker for worker in self.workers.values() if worker.takes_new]
-        return [worker for worker in takers if not worker.is_stalled] or takers
-
-    def wait_s(self, ahead: int) -> float | None:
-        """Expected time to the answer of a request behind `ahead` others, those that lie in
-        workers included; None: unknown."""
-        serving = self.serving
-        share = (ahead + 1) / max(1, len(serving))
-        own_s = max(((w.lone_s + w.batch_s) / 2 for w in serving), default=0.0)
-        worker_s = self.rate.worker_s()
-        if worker_s is not None:
-            return share * worker_s + own_s
-        return max((_expected_s(worker, share) for worker in serving), default=0.0) or None
+        self.serving = [worker for worker in takers if not worker.is_stalled] or takers
+        paces = (worker.pace for worker in self.serving)
+        self.pace = max(paces, key=lambda pace: pace.mean_s, default=UNKNOWN_PACE)
 
     @property
     def takes_new(self) -> bool:
         """True: at least one worker serves."""
-        return any(worker.takes_new for worker in self.workers.values())
+        return bool(self.serving)
+
+    def wait_s(self, ahead: int) -> float | None:
+        """Expected time to the answer of a request behind `ahead` others, those that lie in
+        workers included; None: unknown."""
+        share = (ahead + 1) / max(1, len(self.serving))
+        worker_s = self.rate.worker_s()
+        if worker_s is None:
+            return self.pace.expected_s(share)
+        return share * worker_s + self.pace.mean_s
 
     def free_worker(self) -> WorkerState | None:
         """The least loaded worker with a free slot; among equals the one that waited longest."""
@@ -134,20 +136,8 @@ class ServiceState:
 
     def reserve(self) -> WorkerState | None:
         """The reserved worker, chosen anew when it no longer serves: the least loaded one."""
-        serving = self.serving
-        reserved = next((w for w in serving if w.connection == self.reserved), None)
-        if reserved is None and serving:
-            reserved = min(serving, key=lambda w: (len(w.in_flight), w.last_sent))
+        reserved = next((w for w in self.serving if w.connection == self.reserved), None)
+        if reserved is None and self.serving:
+            reserved = min(self.serving, key=lambda w: (len(w.in_flight), w.last_sent))
         self.reserved = None if reserved is None else reserved.connection
         return reserved
-
-
-def _expected_s(worker: WorkerState, requests: float) -> float:
-    """Time of a worker for so many requests by its measured batches; 0: unknown.
-
-    A batch takes a fixed time and a time for each request; the running one's fixed time is added.
-    """
-    batch = max(2, worker.capacity // 2)
-    each_s = max(0.0, worker.batch_s - worker.lone_s) / (batch - 1)
-    fixed_s = max(0.0, worker.lone_s - each_s)
-    return (ceil(requests / batch) + 1) * fixed_s + (requests + 1) * each_s

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from wattline_protocol.wire.client_messages import WorkerRoute
 from wattline_runtime.gateway import events as e
+from wattline_runtime.gateway.admission import BatchPace
 from wattline_runtime.gateway.request_queue import RequestQueue, poison
 from wattline_runtime.gateway.state import Request, ServiceState, WorkerState
 from wattline_runtime.wire import (
@@ -66,8 +67,11 @@ class WorkerPool:
         if message.id not in worker.in_flight:
             return []
         worker.in_flight.discard(message.id)
-        worker.quiet_since_s, worker.is_stalled = now_s, False
+        worker.quiet_since_s = now_s
         service = self.queue.services[worker.service]
+        if worker.is_stalled:
+            worker.is_stalled = False
+            service.refresh()
         workers = len(service.serving)
         service.rate.finished(now_s, workers=workers, saturated=bool(service.waiting))
         effects: list[e.Effect] = []
@@ -81,8 +85,9 @@ class WorkerPool:
             if isinstance(message, Failure) and message.reason in ("draining", "overloaded"):
                 self.queue.requeue(request)  # it never ran
             else:
-                request.worker = None
-                effects.extend(self.queue.drop(request))
+                if request.stalled is not None:
+                    request.worker = None
+                    effects.extend(self.queue.drop(request))
                 effects.append(self.queue.answer(request, _outcome(message)))
         if service.waiting or service.reserved is not None:
             effects.extend(self.queue.pump(service, now_s))
@@ -138,8 +143,8 @@ class WorkerPool:
     def _update(self, worker: WorkerState, beat: WorkerBeat, now_s: float) -> list[e.Effect]:
         worker.heard_s = now_s
         worker.capacity = max(0, min(beat.capacity, MAX_WORKER_CAPACITY))
-        worker.batch_s = max(0.0, min(beat.batch_s, MAX_BATCH_S))
-        worker.lone_s = max(0.0, min(beat.lone_s, MAX_BATCH_S))
+        batch_s, lone_s = (max(0.0, min(s, MAX_BATCH_S)) for s in (beat.batch_s, beat.lone_s))
+        worker.pace = BatchPace(max(2, worker.capacity // 2), batch_s, lone_s)
         if 0 < beat.batch_age_s < now_s - worker.quiet_since_s:
             # It has begun a batch since: it works, if only for another gateway.
             worker.quiet_since_s, worker.is_stalled = now_s - beat.batch_age_s, False
@@ -148,7 +153,9 @@ class WorkerPool:
             worker.is_draining = True
             seen = GatewayBeat(WORKER_PROTOCOL_VERSION, drain_seen=True)
             effects.append(e.Send(worker.connection, seen))
-        return [*effects, *self.queue.pump(self.queue.services[worker.service], now_s)]
+        service = self.queue.services[worker.service]
+        service.refresh()
+        return [*effects, *self.queue.pump(service, now_s)]
 
     # --- stalls
 
@@ -158,7 +165,9 @@ class WorkerPool:
         for worker in list(self.workers.values()):
             service = self.queue.services[worker.service]
             stuck = self._stuck(worker, now_s)
-            worker.is_stalled = worker.is_stalled or bool(stuck)
+            if stuck and not worker.is_stalled:
+                worker.is_stalled = True
+                service.refresh()
             others = [w for w in service.serving if not w.is_stalled]
             if stuck and others:
                 for request in reversed(stuck):  # so that the oldest is first
@@ -175,7 +184,7 @@ class WorkerPool:
     def _stuck(self, worker: WorkerState, now_s: float) -> list[Request]:
         """Requests of a worker that wait longer for progress than they can afford, oldest first."""
         quiet_s = now_s - worker.quiet_since_s
-        if not worker.in_flight or quiet_s < STALL_FACTOR * worker.batch_s:
+        if not worker.in_flight or quiet_s < STALL_FACTOR * worker.pace.batch_s:
             return []
         held = (self.queue.requests.get(request_id) for request_id in sorted(worker.in_flight))
         return [
@@ -207,6 +216,7 @@ class WorkerPool:
             return []
         service = self.queue.services[worker.service]
         del service.workers[connection]
+        service.refresh()
         effects: list[e.Effect] = []
         retried = 0
         for request_id in sorted(worker.in_flight, reverse=True):  # so that the oldest is first
@@ -275,6 +285,7 @@ class WorkerPool:
                 worker.revoked_s = now_s
         effects: list[e.Effect] = []
         for service in services.values():
+            service.refresh()
             effects.extend(self.queue.pump(service, now_s))
         self._forget_ended_services()
         return effects

@@ -203,7 +203,7 @@ def test_headers_just_beyond_the_limit_are_told_of(
     connection.sendall(b"GET /" + path + b" HTTP/1.1\r\nx-a: " + value)
     heard = rest(connection)
     assert heard.startswith(b"HTTP/1.1 431 ")
-    assert f"are over the limit of {HEAD_BYTES} bytes".encode() in heard
+    assert f"exceed the limit of {HEAD_BYTES} bytes".encode() in heard
 
 
 def test_headers_below_the_limit_are_served_in_pieces_and_with_a_body(

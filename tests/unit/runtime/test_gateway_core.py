@@ -232,7 +232,7 @@ def test_a_request_with_nothing_ahead_is_admitted_whatever_was_measured() -> Non
 def test_a_batch_time_that_is_none_is_unknown_or_capped(batch_s: float) -> None:
     bench = GatewayBench().routes(1).worker(1, capacity=4, batch_s=batch_s, lone_s=batch_s)
     bench.submit(1)
-    assert 0 <= bench.gateway.pool.workers[name(1)].batch_s <= 3600
+    assert 0 <= bench.gateway.pool.workers[name(1)].pace.batch_s <= 3600
 
 
 def test_the_rate_counts_only_saturated_time() -> None:
