@@ -31,6 +31,8 @@ class Request:
     """It was sent elsewhere because its worker had stalled: only once."""
     losses: int = 0
     """Workers lost while they processed it."""
+    ended: int = 0
+    """Those of them that ended by themselves, rather than with their host."""
 
 
 @dataclass(slots=True)

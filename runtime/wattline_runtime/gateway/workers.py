@@ -5,6 +5,7 @@ counts until the worker reports that it dropped it.
 """
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from wattline_protocol.wire.client_messages import WorkerRoute
 from wattline_runtime.gateway import events as e
@@ -25,6 +26,7 @@ WORKER_SILENCE_S = 3.0
 """A worker not heard for this long is considered lost."""
 REVOKED_GRACE_S = 5.0
 """A worker that has lost its route may finish its requests for this long."""
+WorkerEnd = Literal["ended", "silent", "alive"]
 STALL_FACTOR = 3
 """A worker is not stalled before this many times its measured batch."""
 MAX_WORKER_CAPACITY = 4096
@@ -132,7 +134,7 @@ class WorkerPool:
         service_name, route = self._routes_by_key[public_key]
         effects: list[e.Effect] = []
         for other in [w for w in self.workers.values() if w.route.public_key == public_key]:
-            effects.extend(self.remove(other.connection, now_s, "it reconnected", is_alive=True))
+            effects.extend(self.remove(other.connection, now_s, "it reconnected", "alive"))
         worker = WorkerState(connection, route, service_name, heard_s=now_s)
         self.workers[connection] = worker
         self.queue.services[service_name].workers[connection] = worker
@@ -204,12 +206,12 @@ class WorkerPool:
         connection: e.Connection,
         now_s: float,
         why: str = "its connection ended",
-        *,
-        is_alive: bool = False,
+        end: WorkerEnd = "ended",
     ) -> list[e.Effect]:
         """Remove a worker from the books; each of its requests is retried once, or given up.
 
-        `is_alive`: it was removed for another reason than its end, so no request is suspected.
+        `end`: "ended" by itself, perhaps because of a request; "silent", with its host or frozen;
+        "alive", removed for another reason.
         """
         worker = self.workers.pop(connection, None)
         if worker is None:
@@ -225,24 +227,25 @@ class WorkerPool:
                 request.stalled = None  # it was moved before
                 request.losses += 1
             elif request is not None:
-                lost = self._lost(request, service, now_s, is_alive=is_alive)
+                lost = self._lost(request, service, now_s, end)
                 effects.extend(lost)
                 retried += not lost
         left = e.WorkerLeft(connection, worker.route, worker.service, why, retried)
         return [*effects, left, *self.queue.pump(service, now_s)]
 
     def _lost(
-        self, request: Request, service: ServiceState, now_s: float, *, is_alive: bool
+        self, request: Request, service: ServiceState, now_s: float, end: WorkerEnd
     ) -> list[e.Effect]:
-        if is_alive and service.takes_new:
+        if end == "alive" and service.takes_new:
             self.queue.requeue(request)
             return []
         was_alone = request.losses > 0 and not request.was_moved
         request.losses += 1
+        request.ended += end == "ended"
         if not was_alone and not request.was_moved and service.takes_new:
             self.queue.requeue(request)
             return []
-        if was_alone and not is_alive:
+        if was_alone and request.ended == request.losses:
             self.queue.refuse_as_poison(request, now_s)
             refusal = poison()
         else:
@@ -255,12 +258,11 @@ class WorkerPool:
         effects: list[e.Effect] = []
         for worker in list(self.workers.values()):
             if now_s - worker.heard_s > WORKER_SILENCE_S:
-                effects.extend(self.remove(worker.connection, now_s, "no heartbeat"))
+                effects.extend(self.remove(worker.connection, now_s, "no heartbeat", "silent"))
             elif _may_leave(worker, now_s):
                 effects.append(e.Send(worker.connection, WorkerRefused("its task has ended")))
-                effects.extend(
-                    self.remove(worker.connection, now_s, "its task has ended", is_alive=True)
-                )
+                why = "its task has ended"
+                effects.extend(self.remove(worker.connection, now_s, why, "alive"))
             else:
                 beat = GatewayBeat(WORKER_PROTOCOL_VERSION, worker.is_draining)
                 effects.append(e.Send(worker.connection, beat))

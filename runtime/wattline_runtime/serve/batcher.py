@@ -100,6 +100,13 @@ class DrainStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class WasFrozen:
+    """The process did not run for so long, so neither did its batch."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class ModelHung:
     """The running batch will not end: return what waits. The gateway retries the batch's items
     when this worker has gone, since each of them may be the reason."""
@@ -117,6 +124,7 @@ Event = (
     | BatchEnded
     | BatchBroke
     | DrainStarted
+    | WasFrozen
     | ModelHung
     | GraceOver
 )
@@ -225,6 +233,9 @@ class Batcher:
                 return [*self._broke(event.failure), *self._dispatch(now_s)]
             case DrainStarted():
                 self._is_draining = True
+                return []
+            case WasFrozen():
+                self._since_s += event.seconds
                 return []
             case ModelHung():
                 self._is_draining = True

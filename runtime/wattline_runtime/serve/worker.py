@@ -57,6 +57,8 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 CHANGE_PERIOD_S = 0.05
 """Least time between two beats when the capacity changes."""
+FROZEN_S = 1.5
+"""This thread sends a beat every half second; without one for so long, the process did not run."""
 EXIT_OK = 0
 EXIT_MODEL_FAILED = 3
 EXIT_MODEL_HUNG = 4
@@ -215,6 +217,9 @@ class Worker:
 
     def _end_if_hung(self, now_s: float) -> None:
         """A batch over its limit: end, so that the task is restarted, and show where it hangs."""
+        unseen_s = now_s - self._last_beat_s
+        if unseen_s > FROZEN_S:  # paused with its job, or stopped by a signal
+            self._apply(self._batcher.handle(b.WasFrozen(unseen_s), now_s))
         limit_s = self._config.batch_timeout_s or self._batcher.times.limit_s()
         age_s = self._batcher.batch_age_s(now_s)
         if age_s <= limit_s:

@@ -290,6 +290,22 @@ def test_a_worker_whose_batch_hangs_ends_with_a_stack_dump(stack: Stack) -> None
     assert 'held.py", line' in stack.logs()
 
 
+def test_a_worker_that_was_frozen_does_not_take_its_model_for_hung(
+    stack: Stack, pool: cf.ThreadPoolExecutor
+) -> None:
+    stack.start_gateway()
+    worker = stack.start_held("--batch-timeout=2")
+    reply = pool.submit(stack.infer, {"input": 5})
+    wait_for(lambda: stack.ran(5), "the model is busy")
+    worker.send_signal(signal.SIGSTOP)
+    time.sleep(2.2)  # longer than the limit, shorter than the silence of a lost worker
+    worker.send_signal(signal.SIGCONT)
+    time.sleep(0.6)  # it beats again
+    stack.let_go()
+    assert reply.result().json() == {"output": 5}
+    assert worker.poll() is None
+
+
 def test_a_stopped_gateway_answers_what_is_inside_and_is_gone_within_five_seconds(
     stack: Stack, pool: cf.ThreadPoolExecutor
 ) -> None:

@@ -120,6 +120,14 @@ def test_draining_finishes_what_is_here_and_hands_back_the_rest(batcher: b.Batch
     assert (batcher.queued, batcher.running) == (0, 0)
 
 
+def test_a_batch_is_no_older_for_the_time_in_which_its_process_was_frozen(
+    batcher: b.Batcher,
+) -> None:
+    arrive(batcher, item(1))
+    batcher.handle(b.WasFrozen(60.0), 61.0)
+    assert batcher.batch_age_s(61.0) == 1.0
+
+
 def test_a_hung_model_keeps_its_batch_and_the_rest_is_handed_back(batcher: b.Batcher) -> None:
     arrive(batcher, item(1))
     arrive(batcher, item(2), now_s=3.0)

@@ -60,6 +60,19 @@ def test_what_ends_a_second_worker_is_refused_for_a_minute() -> None:
     assert submit(bench, 5, b"poison").inferred(3) == [2, 4, 5]
 
 
+def test_silence_makes_nothing_poison() -> None:
+    """Workers fall silent with their hosts, and when their job is paused."""
+    bench = GatewayBench().routes(1, 2, 3).worker(1)
+    submit(bench, 1, b"good").worker(2).worker(3)
+    bench.later(1.0).worker(2).worker(3).later(1.0).worker(2).worker(3).later(1.2)
+    [second] = [task for task in (2, 3) if bench.inferred(task)]
+    third = 5 - second
+    for _ in range(4):
+        bench.worker(third).later(1.0)
+    assert bench.outcomes == {1: "worker_lost"}
+    assert submit(bench, 2, b"good").inferred(third) == [2]
+
+
 def test_a_reserved_worker_that_is_lost_before_its_turn_is_replaced(one_lost: GatewayBench) -> None:
     lose(one_lost.worker(3), 2)
     assert one_lost.inferred(3) == [3], "lost with 2, and first in the queue"
