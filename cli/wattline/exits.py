@@ -10,10 +10,10 @@ INTERRUPTED = 130
 
 MEANINGS: dict[int, str] = {
     OK: "done",
-    FAILED: "the act failed, or would be impossible; one line on stderr says why",
-    USAGE: "wrong usage: an unknown option, a job file or site file with a mistake",
+    FAILED: "failed, or impossible; one line on stderr has the reason",
+    USAGE: "wrong usage: an unknown option, or an error in a job file or site file",
     NOT_FOUND: "no such job, node, domain or file",
-    NOT_ALLOWED: "refused: this key may not do that, or is not known to the site",
+    NOT_ALLOWED: "refused: this key lacks the permission, or is not enrolled",
     UNREACHABLE: "the scheduler does not answer",
     INTERRUPTED: "ended by Ctrl-C",
 }

@@ -139,10 +139,10 @@ def _instructions(node: NodeDir) -> str:
     return "\n".join(
         (
             f"Simulated node {spec.name}: {spec.gpus} × {spec.gpu_model.display_name}.",
-            "Look at it from another terminal:",
+            "Read it from another terminal:",
             f"  {where} nvitop",
             f"  {where} gpustat --json",
-            "Load GPU 0 (any busy program will do):",
+            "Load GPU 0 with any busy program:",
             f"  {where} CUDA_VISIBLE_DEVICES=0 WATTLINE_SIM_PROFILE=training-hot {busy}",
             "Stop with Ctrl-C.",
         )

@@ -94,9 +94,9 @@ def test_why_says_what_limits_a_node(site: CliSite) -> None:
     site.wattline("power", "shed", "75%", "--reason", "grid is short")
     site.until(lambda: site.client.why("n1").binding == "feed-a", "feed-a binds the node")
     said = (
-        "feed-a is what keeps it below that since ",
+        "feed-a limits it since ",
         "shed to 8.0 kW until restored, by admin: grid is short",
-        "No priority in feed-a is above it.",
+        "It has the highest priority in feed-a.",
     )
     site.until_all_shown(said, "power", "why", "n1")
 

@@ -216,7 +216,7 @@ def test_a_drain_is_waited_for_until_the_last_task_has_left(site: CliSite) -> No
     )
     site.until_state(short, "RUNNING")
     told = site.wattline("drain", "n1", "--after-jobs", "--reason", "new fan")
-    assert "n1 is draining: 1 task still runs there, for " in told
+    assert "n1 is draining: 1 task still runs, for " in told
     site.until_shown("1 task left, until", "nodes")
     site.start("drain", "drain", "n1", "--wait")
     site.until(lambda: "still runs there" in site.tail("drain"), "it waits")

@@ -141,7 +141,7 @@ def test_another_version_is_refused_in_words(site: CliSite) -> None:
     with WireClient(bundle(site, "admin"), protocol=99) as client:
         answer = client.greet()
         assert isinstance(answer, Refused)
-        assert "you speak protocol version 99, this scheduler speaks 1" in answer.reason
+        assert "protocol version 99 is not supported, this scheduler uses 1" in answer.reason
     refusals.until("wrong_version")
 
 
@@ -153,7 +153,7 @@ def test_a_node_cannot_speak_for_another(site: CliSite) -> None:
         until(lambda: liar.pump() and liar.heard, "an answer")
         answer = liar.heard[0]
         assert isinstance(answer, Refused)
-        assert "may not speak for n1" in answer.reason
+        assert "not to n1" in answer.reason
     refusals.until("wrong_name")
     assert len(site.client.node("n1").gpus) == len(before.gpus)
     assert site.client.node(LIAR).state == "never heard"

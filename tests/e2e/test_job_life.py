@@ -25,7 +25,7 @@ def test_a_chain_of_jobs_waits_runs_and_ends_with_its_first_failure(site: CliSit
     site.wattline("cancel", first)
     for number in (second, third):
         ended = site.until_state(number, "CANCELLED")
-        assert "was to start only after its success" in ended["reason"]
+        assert "requires its success" in ended["reason"]
     site.until_state(clean_up, "COMPLETED")
     refused = site.run("submit", "--after-ok", first, "--", "true")
     assert refused.returncode == 1

@@ -61,7 +61,7 @@ def test_who_has_no_account_is_refused_and_told_what_is_missing(
     monkeypatch.setitem(site.environ, "WATTLINE_BUNDLE", str(site.bundle("bob")))
     refused = site.run("submit", "--", "true")
     assert refused.returncode == exits.NOT_ALLOWED
-    assert "names no account of the hosts for bob ([run_as])" in refused.stderr
+    assert "maps bob to no host account ([run_as])" in refused.stderr
 
 
 def test_a_start_that_hangs_is_given_up_and_its_node_stays_at_work(hanging_site: CliSite) -> None:

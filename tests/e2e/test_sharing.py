@@ -99,7 +99,7 @@ def _energy_j(site: CliSite, job: str) -> float:
 
 def test_what_no_gpu_can_give_is_refused_with_what_would_fit(site: CliSite) -> None:
     done = site.run("submit", "--gpu-share", "0.5", "--gpu-memory", "50GiB", "--", "true")
-    assert "wants 0.5 of a GPU with 50 GiB; the largest has 39.8 GiB" in done.stderr
+    assert "requests 0.5 of a GPU with 50 GiB; the largest has 39.8 GiB" in done.stderr
     done = site.run("submit", "--gpu-share", "0.3333", "--", "true")
     assert "expected whole thousandths; the nearest is 0.333" in done.stderr
     done = site.run("submit", "--gpu-share", "0.5", "--gpus", "2", "--", "true")

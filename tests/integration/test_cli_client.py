@@ -146,7 +146,7 @@ def test_a_value_of_another_type_is_told_at_once_and_the_client_goes_on(
 ) -> None:
     """One ended the thread of the client, the other was dropped by the scheduler unanswered."""
     with FakeDoor(tmp_path, answers) as fake, Client(fake.bundle()) as client:
-        with pytest.raises(BadRequest, match=r"this cannot be sent: .*(int64|got str)"):
+        with pytest.raises(BadRequest, match=r"the request cannot be sent: .*(int64|got str)"):
             client.job(job)
         assert client.power() == (DOMAIN,)
 

@@ -16,7 +16,7 @@ def demo(*, headless: bool, json_file: str | None, keep: str | None) -> Outcome:
 
     report_file = Path(json_file) if json_file is not None else None
     if report_file is not None and not report_file.resolve().parent.is_dir():
-        raise ActFailed(f"--json: there is no folder {report_file.parent}", exits.USAGE)
+        raise ActFailed(f"--json: no directory {report_file.parent}", exits.USAGE)
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     status = run_demo(
         with_terminal=is_terminal and not headless,

@@ -45,7 +45,7 @@ def _times(start: str | None, for_s: float | None, end: str | None) -> tuple[flo
     """Start (0 = now) and end. Raises ValueError."""
     now_s = time.time()
     if (for_s is None) == (end is None):
-        raise ValueError("say how long it lasts: either --for 3h or --end 20:00")
+        raise ValueError("specify the end: either --for 3h or --end 20:00")
     if start is not None and end is not None and is_time_of_day(start, end) and end <= start:
         raise ValueError(
             f"--end {end} is not after --start {start}; for the next day give a date and a time "

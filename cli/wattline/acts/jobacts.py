@@ -83,7 +83,7 @@ def update(
     if isinstance(at_a_time, str) and at_a_time.isdecimal():
         changes["at_a_time"] = int(at_a_time)
     if not changes:
-        raise ActFailed("say what to change, for example --priority high", exits.USAGE)
+        raise ActFailed("specify what to change, for example --priority high", exits.USAGE)
     return _outcome(client.update(chosen, dry_run=dry_run, **changes))
 
 

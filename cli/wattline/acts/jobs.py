@@ -45,7 +45,7 @@ def one_number(client: Client, selector: str) -> int:
     except ValueError as error:
         raise ActFailed(str(error), status=2) from error
     if span is None:
-        raise ActFailed(f"{selector} names more or less than a job; this verb takes one", status=2)
+        raise ActFailed(f"{selector} is not one job; this verb takes one", status=2)
     return span.first
 
 
@@ -59,5 +59,5 @@ def _newest_own(client: Client) -> int:
     me = client.me.user
     own = [job.id for job in client.jobs() if job.owner == me]
     if not own:
-        raise NotFound(f"{me} has submitted no job yet, so there is no last one")
+        raise NotFound(f"{me} has not submitted any job: there is no last one")
     return max(own)

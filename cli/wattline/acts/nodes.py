@@ -24,7 +24,7 @@ def node_off(
 ) -> str:
     """Have the node confirmed off out of band, or declare it off by its name given twice."""
     if power_off and confirm is not None:
-        raise ActFailed("--power-off is confirmed out of band; leave out --confirm", exits.USAGE)
+        raise ActFailed("--power-off is confirmed out of band; omit --confirm", exits.USAGE)
     if power_off or (confirm is None and _can_be_asked(client, node)):
         return client.declare_off(node, reason=reason, power_off=power_off)
     if confirm is None:
@@ -43,7 +43,7 @@ def _can_be_asked(client: Client, node: str) -> bool:
 
 def _typed_again(node: str) -> str:
     if not sys.stdin.isatty():
-        raise ActFailed(f"confirm that {node} draws nothing with --confirm {node}", exits.USAGE)
+        raise ActFailed(f"confirm that {node} has no power with --confirm {node}", exits.USAGE)
     print(
         f"The books will count {node} as drawing nothing. If it is not switched off, a breaker "
         f"may trip.\nType its name to confirm: ",
@@ -69,7 +69,7 @@ def drain(
 ) -> str:
     """Start nothing new there; optionally wait until the last task has left."""
     if after_jobs and now:
-        raise ActFailed("--after-jobs lets run what --now stops; give one of them", exits.USAGE)
+        raise ActFailed("--after-jobs and --now exclude each other", exits.USAGE)
     answer = client.drain(node, reason, now=now)
     over = f"{node} is drained"
     if not wait or answer == over:

@@ -100,7 +100,9 @@ def planned_again(file: Path) -> CyclePlanned:
     except OSError as error:
         raise ActFailed(f"{file}: {error.strerror}") from error
     except NoCycle as error:
-        raise ActFailed(f"{file} is no planning cycle of `wattline plan --save`: {error}") from None
+        raise ActFailed(
+            f"{file} is not a planning cycle saved by `wattline plan --save`: {error}"
+        ) from None
     made = planner.plan(saved.snapshot, saved.memory, saved.limits)
     return CyclePlanned(
         nodes=len(saved.snapshot.nodes),

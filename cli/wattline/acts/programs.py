@@ -77,7 +77,7 @@ def agent(
     except agent_config.BadConfig as error:
         raise ActFailed(f"--gpus: {error}", exits.USAGE) from error
     if nvml_lib is not None and not Path(nvml_lib).is_file():
-        raise ActFailed(f"--nvml-lib {nvml_lib} is no file", exits.USAGE)
+        raise ActFailed(f"--nvml-lib {nvml_lib} is not a file", exits.USAGE)
     config = agent_config.AgentConfig(
         bundle=None if bundle is None else Path(bundle),
         state_dir=agent_config.DEFAULT_STATE_DIR if state is None else Path(state),
@@ -94,7 +94,7 @@ def agent(
         return Outcome(None, print_check(config, is_json=json_logs))
     if floors:
         if observe:
-            raise ActFailed("--observe caps nothing, --floors only caps: give one", exits.USAGE)
+            raise ActFailed("--observe and --floors exclude each other", exits.USAGE)
         from wattline_agent.floors import run_floors
 
         return Outcome(None, run_floors(config))
@@ -142,5 +142,5 @@ def _gateway_named(name: str, site: Path) -> Gateway:
     gateways = {gateway.name: gateway for gateway in read_site(site).gateways}
     if name not in gateways:
         known = ", ".join(gateways) or "none"
-        raise ActFailed(f"the site file names no gateway {name!r}; it names {known}", exits.USAGE)
+        raise ActFailed(f"the site file has no gateway {name!r}; it has {known}", exits.USAGE)
     return gateways[name]

@@ -29,7 +29,7 @@ def moment(text: str, now_unix_s: float) -> float:
         at = datetime.fromisoformat(text)
     except ValueError:
         raise ActFailed(
-            f"{text!r} is no time; write how long ago (24h, 7d) or a date (2026-11-01, "
+            f"{text!r} is not a time; write a time ago (24h, 7d) or a date (2026-11-01, "
             "2026-11-01T08:00)",
             status=2,
         ) from None

@@ -46,14 +46,16 @@ def chosen(asked: str | None, admin: str) -> Choice:
     that of jobs. Raises ActFailed."""
     if asked is not None:
         if not ACCOUNT.fullmatch(asked):
-            raise ActFailed(f"--run-as: {asked!r} is no name of an account", exits.USAGE)
+            raise ActFailed(f"--run-as: {asked!r} is not a name of an account", exits.USAGE)
         return Choice(asked, (_allowed(admin),) if asked == ROOT else ())
     uid = os.geteuid()
     name = account_name(uid)
     if uid == ROOT_UID or name == SCHEDULER_ACCOUNT:
         return Choice(JOB_ACCOUNT, (*_made(uid), _how_to_allow(admin)))
     if not ACCOUNT.fullmatch(name):
-        return Choice("", (f"User {uid} has no account here: tasks run as the keeper's user.",))
+        return Choice(
+            "", (f"User id {uid} has no account on this host: tasks run as the keeper's user.",)
+        )
     return Choice(name)
 
 
@@ -76,14 +78,14 @@ def exists(account: str) -> bool:
 
 def _made(uid: int) -> tuple[str, ...]:
     """Create the account of jobs where this host has none; returns the actions done or needed."""
-    every = f"Every GPU host needs the account {JOB_ACCOUNT} (systemd/wattline.sysusers)."
+    every = f"Every GPU host requires the account {JOB_ACCOUNT} (systemd/wattline.sysusers)."
     if exists(JOB_ACCOUNT):
         return (every,)
-    failed = "only root may make it" if uid != ROOT_UID else _make()
+    failed = "only root can create it" if uid != ROOT_UID else _make()
     if not failed:
-        return (f"Made the system account {JOB_ACCOUNT} on this host. {every}",)
+        return (f"Created the system account {JOB_ACCOUNT} on this host. {every}",)
     lacks = f"This host has no account {JOB_ACCOUNT} ({failed})."
-    return (f"{lacks} Until it has, no task of the admin starts here: {BY_HAND}",)
+    return (f"{lacks} Until it has one, no task of the admin starts here: {BY_HAND}",)
 
 
 def _make() -> str:
@@ -100,7 +102,7 @@ def _make() -> str:
             continue
         if exists(JOB_ACCOUNT):
             return ""
-        failed = f"{command[0]} ended with {done.returncode}: {done.stderr.strip()}"
+        failed = f"{command[0]} exited with {done.returncode}: {done.stderr.strip()}"
     return failed
 
 

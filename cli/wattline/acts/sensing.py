@@ -18,7 +18,8 @@ def cooling(
     if units_in_service is not None:
         if zone is None:
             raise ActFailed(
-                "which zone? as in: wattline cooling ZONE --units-in-service 2", exits.USAGE
+                "specify a zone, for example: wattline cooling ZONE --units-in-service 2",
+                exits.USAGE,
             )
         return client.set_units(zone, units_in_service, reason=reason)
     zones = tuple(domain for domain in client.power() if domain.kind == "cooling")

@@ -59,7 +59,7 @@ def init(
     """Create the directory; refuses one that contains a site already."""
     folder = Path(directory)
     if (folder / SITE_FILE).exists():
-        raise ActFailed(f"{folder / SITE_FILE} exists already; it is never overwritten")
+        raise ActFailed(f"{folder / SITE_FILE} exists; it is never overwritten")
     if not 1 <= port <= LAST_PORT - PORTS + 1:
         raise ActFailed(f"--port: expected 1 to {LAST_PORT - PORTS + 1}", exits.USAGE)
     whole_name = name or folder.resolve().name
@@ -145,7 +145,7 @@ def read_site(folder: Path) -> Site:
             data = file.read(MAX_SITE_BYTES + 1)
     except FileNotFoundError:
         raise ActFailed(
-            f"there is no site file {path}; name the site directory with --site, or make one with "
+            f"no site file {path}; set the site directory with --site, or create one with "
             "`wattline init DIR`",
             exits.NOT_FOUND,
         ) from None
@@ -165,8 +165,8 @@ def _check_member(site: Site, name: str, role: Role) -> None:
     if role in known and name not in known[role]:
         names = ", ".join(known[role][:10]) or "none"
         raise ActFailed(
-            f"the site file names no {'node' if role == 'agent' else 'gateway'} {name!r}; "
-            f"it names {names}",
+            f"the site file has no {'node' if role == 'agent' else 'gateway'} {name!r}; "
+            f"it has {names}",
             exits.NOT_FOUND,
         )
 

@@ -70,7 +70,7 @@ def submit(
         ended = client.wait(job, seen=report)
     except KeyboardInterrupt:
         put_error(
-            f"\nJob {job} ({spec.name}) runs on. `wattline logs {job} -f` shows what it writes, "
+            f"\nJob {job} ({spec.name}) continues. `wattline logs {job} -f` shows its output, "
             f"`wattline cancel {job}` stops it."
         )
         raise
@@ -133,7 +133,9 @@ def shell_hint(command: Sequence[str]) -> str:
     if not is_line and not SHELL_WORDS.intersection(command):
         return ""
     line = command[0] if is_line else " ".join(command)
-    found = "the command is one word with spaces in it" if is_line else "no shell reads the command"
+    found = (
+        "the command is one word with spaces" if is_line else "the command is not run by a shell"
+    )
     return f"hint: {found}; for a shell line write: -- sh -c {shlex.quote(line)}"
 
 
@@ -151,7 +153,7 @@ def job_spec(file: str | None, command: tuple[str, ...], options: dict[str, Any]
             options[name] = os.path.abspath(options[name])  # noqa: PTH100 - keeps links
     if file is None and not command:
         raise ActFailed(
-            "nothing to submit: name a job file, or give a command as in "
+            "nothing to submit: specify a job file or a command, for example "
             "`wattline submit --gpus 1 -- python train.py`",
             exits.USAGE,
         )
@@ -164,9 +166,9 @@ def _no_file(word: str) -> str:
     """Error text, with the syntax of a command where the word seems to be one."""
     is_line = " " in word.strip()
     if not is_line and shutil.which(word) is None:
-        return f"there is no job file {word}"
+        return f"no job file {word}"
     command = f"sh -c {shlex.quote(word)}" if is_line else f"{word} ..."
-    return f"there is no job file {word}; a command stands after --: wattline submit -- {command}"
+    return f"no job file {word}; a command follows --: wattline submit -- {command}"
 
 
 def _text(path: Path) -> str:

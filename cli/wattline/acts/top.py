@@ -10,7 +10,9 @@ from wattline.verbs.run import Outcome
 def top(client: Client) -> Outcome:
     """Run it over the site until the user quits."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise ActFailed("top needs a terminal; in a pipe use `wattline nodes`, `jobs` or `power`")
+        raise ActFailed(
+            "top requires a terminal; in a pipe use `wattline nodes`, `jobs` or `power`"
+        )
     from wattline_tui.top import run_top
 
     return Outcome(None, run_top(client))

@@ -144,7 +144,7 @@ class RequestClient:
             raise Unreachable(f"{error}; the bundle names the scheduler at {where}") from error
         if why and self._on_trouble is not None:
             tried = "" if left_s is None else f" for {left_s:.0f} s more"
-            self._on_trouble(f"{why}; trying{tried} (Ctrl-C ends it)")
+            self._on_trouble(f"{why}; retrying{tried} (Ctrl-C to stop)")
             self._on_trouble = None
 
     def _unreachable(self) -> Unreachable:
@@ -153,7 +153,7 @@ class RequestClient:
         if link.welcome is not None:
             return Unreachable(f"the scheduler at {where} does not answer in time")
         why = link.trouble or f"nothing answers at {where}"
-        return Unreachable(f"{why}; is the scheduler of site {self._bundle.site} running there?")
+        return Unreachable(f"{why}; is the scheduler of site {self._bundle.site} running?")
 
 
 def _of_kind(answer: Answer, kind: type[A]) -> A:

@@ -485,5 +485,5 @@ def _spec_of(spec: JobSpec | None, options: dict[str, object]) -> JobSpec:
     if spec is None:
         return job_from_options(**options)
     if options:
-        raise TypeError(f"give a spec or keywords, not both: {', '.join(options)}")
+        raise TypeError(f"specify a spec or keywords, not both: {', '.join(options)}")
     return spec

@@ -26,7 +26,7 @@ def find_bundle(given: str | os.PathLike[str] | None = None) -> JoinBundle:
     path = bundle_path(given, os.environ)
     if not path.is_file():
         raise BundleError(
-            f"no join bundle at {path}; give one with --bundle FILE or ${VARIABLE}, "
+            f"no join bundle at {path}; set --bundle FILE or ${VARIABLE}, "
             f"or put it at ~/{DEFAULT}. An admin makes one with "
             "`wattline enroll NAME --role submitter`"
         )
@@ -36,7 +36,7 @@ def find_bundle(given: str | os.PathLike[str] | None = None) -> JoinBundle:
         raise BundleError(str(error)) from error
     if bundle.role == "agent":
         raise BundleError(
-            f"{path} is the bundle of agent {bundle.name}; agents ask nothing. Use a bundle of "
+            f"{path} is the bundle of agent {bundle.name}; use a bundle of "
             "role submitter, operator or admin (`wattline enroll NAME --role operator`)"
         )
     return bundle

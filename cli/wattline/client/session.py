@@ -147,7 +147,7 @@ class Session:
             try:
                 self._send_bytes(self._checked(Ask(pending.ask, pending.request)))
             except (TypeError, ValueError) as error:  # its caller gets the error; others continue
-                denied = Denied("bad_request", f"this cannot be sent: {_why_not(error)}")
+                denied = Denied("bad_request", f"the request cannot be sent: {_why_not(error)}")
                 self._link.answered(pending.ask, denied, is_last=True)
 
     def _checked(self, ask: Ask) -> bytes:

@@ -165,7 +165,7 @@ def _missing_faults(findings: Findings) -> list[str]:
     problems += findings.double_runs
     if findings.starts == 0:
         problems.append("no task wrote down its start")
-    problems += [f"left behind: {leftover}" for leftover in findings.leftovers]
+    problems += [f"left over: {leftover}" for leftover in findings.leftovers]
     return problems
 
 

@@ -27,12 +27,12 @@ def listing(value: Accounts) -> RenderableType:
             Column("RUNNING", [str(a.jobs_running) for a in rows], is_right=True, weight=3),
             Column("QUEUED", [str(a.jobs_queued) for a in rows], is_right=True, weight=1),
         ),
-        empty="No account has used anything yet.",
+        empty="No account has any use yet.",
     )
     parts: list[RenderableType] = [table]
     if rows:
         half_life = format_duration(value.half_life_s)
-        parts.append(Text(f"\nWhat was used {half_life} ago counts half."))
+        parts.append(Text(f"\nUse of {half_life} ago counts half."))
     if value.quotas:
         parts += [Text(""), _quotas(value.quotas)]
     return Group(*parts)

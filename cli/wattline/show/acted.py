@@ -45,5 +45,5 @@ def _summary(value: Acted) -> str:
     summed = counted(done, "job")
     if tasks > done:
         summed += f" ({counted(tasks, 'task')})"
-    would = "Nothing was done: it would be " if value.is_dry_run else ""
+    would = "Dry run: " if value.is_dry_run else ""
     return f"{would}{summed}" + (f", {refused} refused" if refused else "") + "."

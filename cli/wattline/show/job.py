@@ -67,7 +67,7 @@ def _facts(job: JobView) -> list[tuple[str, Cell]]:
         ("GPU time", f"{digits(job.gpu_hours)} GPU-h"),
         ("energy", _used(job)),
         ("utilisation", f"{units.share(job.utilisation)}, {job.verdict}"),
-        ("held back by cap", f"{job.cap_bound_gpu_s:.0f} GPU-s"),
+        ("time limited by cap", f"{job.cap_bound_gpu_s:.0f} GPU-s"),
     ]
     if job.exit_code is not None:
         pairs.append(("exit code", str(job.exit_code)))
@@ -103,7 +103,7 @@ def _grace(job: JobView) -> list[tuple[str, Cell]]:
     if job.grace_s is None:
         return []
     return [
-        ("grace", f"{format_duration(job.grace_s)}, the site's max_grace is less than it asked")
+        ("grace", f"{format_duration(job.grace_s)}, the site's max_grace is lower than requested")
     ]
 
 
@@ -135,7 +135,7 @@ def _attempts(attempts: tuple[AttemptView, ...], spec: JobSpec | None) -> Listin
             ),
             Column("END", [ending(a.exit) for a in attempts], grows=True),
         ),
-        empty="Not tried yet.",
+        empty="No attempts yet.",
     )
 
 
@@ -203,7 +203,7 @@ def explanation(why: ExplainView) -> RenderableType:
 def _sentence(why: ExplainView) -> str:
     if not why.job and why.start_nodes:
         return f"It would start now on {_named(why.start_nodes)}."
-    name = f"Job {why.job} is" if why.job else "If it was submitted now, it would be"
+    name = f"Job {why.job} is" if why.job else "If submitted now, it would be"
     return f"{name} {why.state}: {why.reason}" if why.reason else f"{name} {why.state}."
 
 

@@ -30,7 +30,7 @@ def listing(nodes: Sequence[NodeView]) -> Listing:
             Column("HEARD", [heard(n) for n in nodes], is_right=True, weight=4),
             Column("NOTE", [note(n) for n in nodes], grows=True),
         ),
-        empty="The site file names no nodes.",
+        empty="The site file has no nodes.",
     )
 
 
@@ -77,10 +77,10 @@ def _why(node: NodeView) -> str:
 
 
 OUT_OF_BAND: dict[OutOfBandView, str] = {
-    "none": "no way to it but its agent",
-    "status": "tells whether it is off",
-    "off": "switches it off for an operator",
-    "automatic": "switches it off where a lowered budget is not met otherwise",
+    "none": "none: reachable by its agent only",
+    "status": "reports whether it is off",
+    "off": "switches it off on request of an operator",
+    "automatic": "switches it off if a lowered budget is not met otherwise",
 }
 
 
@@ -92,7 +92,7 @@ def detail(node: NodeView) -> RenderableType:
         ("labels", labels_text(node.labels.items()) or "none"),
         ("heard", f"{heard(node)} ago" if node.heard_ago_s is not None else "never"),
         ("lease", f"{units.watts(node.lease_w)}, committed {units.watts(node.committed_w)}"),
-        ("draw", f"{draw(node)}, can be held to {units.watts(node.floor_w)}"),
+        ("draw", f"{draw(node)}, minimum {units.watts(node.floor_w)}"),
         ("power inputs", ", ".join(node.inputs)),
         ("cooling zone", f"{node.cooling_zone or 'none'}, inlet {units.celsius(node.inlet_c)}"),
         ("out of band", OUT_OF_BAND[node.out_of_band]),
@@ -117,9 +117,9 @@ def _gpus(gpus: Sequence[GpuView]) -> Listing:
             Column("CLOCK", [_clock(g) for g in gpus], is_right=True, weight=5),
             Column("MEMORY", [memory(g) for g in gpus], is_right=True, weight=6),
             Column("JOB", [g.jobs or units.NOT_KNOWN for g in gpus], is_right=True),
-            Column("HELD BACK BY", [_reasons(g) for g in gpus], grows=True),
+            Column("LIMITED BY", [_reasons(g) for g in gpus], grows=True),
         ),
-        empty="No GPUs are known.",
+        empty="No GPUs.",
     )
 
 

@@ -67,7 +67,7 @@ def limit_listing(limits: Sequence[LimitView]) -> Listing:
             Column("BY", [limit.requester or units.NOT_KNOWN for limit in limits], weight=1),
             Column("WHY", [limit.why for limit in limits], grows=True),
         ),
-        empty="No limit is in force, and none is to come.",
+        empty="No current or future limits.",
     )
 
 
@@ -86,7 +86,7 @@ def listing(domains: Sequence[DomainView]) -> Listing:
             Column("HEADROOM", [headroom(d) for d in shown], is_right=True, weight=1),
             Column("NOTE", [note(d) for d in shown], grows=True),
         ),
-        empty="The site file names no domains.",
+        empty="The site file has no domains.",
     )
 
 
@@ -117,6 +117,6 @@ def note(domain: DomainView) -> Text:
     if domain.meter is not None and domain.meter.why:
         parts.append(f"its meter {domain.meter.why}")
     elif domain.meter is not None and domain.meter.unbooked_w > 0:
-        parts.append(f"{units.watts(domain.meter.unbooked_w)} drawn by no booked load")
+        parts.append(f"{units.watts(domain.meter.unbooked_w)} unbooked load")
     parts += [f"limited by {one.name}" for one in domain.limits if one.is_binding]
     return alarm("; ".join(parts)) if domain.over_since_unix_s else Text("; ".join(parts))

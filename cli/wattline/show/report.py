@@ -19,10 +19,10 @@ def report(value: ReportView) -> RenderableType:
             ("from", units.clock(value.since_unix_s) if value.since_unix_s else "the beginning"),
             ("until", units.clock(value.until_unix_s)),
             ("site energy", energy(value.site_energy_kwh)),
-            ("of it for jobs", energy(value.site_energy_kwh - value.idle_energy_kwh)),
+            ("of it by jobs", energy(value.site_energy_kwh - value.idle_energy_kwh)),
             ("of it idle", energy(value.idle_energy_kwh)),
             ("GPU time", f"{digits(value.gpu_hours)} GPU-h"),
-            ("held back by cap", f"{value.cap_bound_gpu_s:.0f} GPU-s"),
+            ("time limited by cap", f"{value.cap_bound_gpu_s:.0f} GPU-s"),
         ]
     )
     parts: list[RenderableType] = [
@@ -53,7 +53,7 @@ def groups(of: str, rows: tuple[GroupTotals, ...]) -> Listing:
             Column("COST", [units.usd(g.cost_usd) for g in rows], is_right=True, weight=2),
             Column("BUSY", [units.share(g.utilisation) for g in rows], is_right=True, weight=3),
         ),
-        empty=f"No {of.lower()} used anything in this time.",
+        empty=f"No {of.lower()} has any use in this period.",
     )
 
 
@@ -74,7 +74,7 @@ def jobs(rows: tuple[JobView, ...]) -> Listing:
             Column("BUSY", [units.share(j.utilisation) for j in rows], is_right=True, weight=3),
             Column("VERDICT", [j.verdict for j in rows], weight=4),
         ),
-        empty="No jobs in this time.",
+        empty="No jobs in this period.",
     )
 
 
@@ -88,5 +88,5 @@ def peaks(rows: tuple[DomainPeak, ...]) -> Listing:
             Column("PEAK COMMITTED", [units.watts(d.peak_committed_w) for d in rows], True),
             Column("PEAK MEASURED", [units.watts(d.peak_measured_w) for d in rows], True),
         ),
-        empty="The site file names no domains.",
+        empty="The site file has no domains.",
     )

@@ -30,7 +30,7 @@ def meter_listing(domains: Sequence[DomainView]) -> Listing:
             Column("UNBOOKED", [_unbooked(m) for m in meters], is_right=True),
             Column("TRUST", [_trust(m) for m in meters], grows=True),
         ),
-        empty="The site file names no meter; see [power_domain.meter] in docs/site-file.md.",
+        empty="The site file has no meter; see [power_domain.meter] in docs/site-file.md.",
     )
 
 
@@ -63,7 +63,7 @@ def cooling_listing(zones: Sequence[DomainView]) -> Listing:
             Column("OUTSIDE", [_degrees(p.outside_c) for _, p in shown], is_right=True, weight=1),
             Column("NOTE", [_note(plant) for _, plant in shown], grows=True),
         ),
-        empty="The site file names no cooling zone.",
+        empty="The site file has no cooling zone.",
     )
 
 
@@ -92,6 +92,6 @@ def _degrees(value_c: float | None) -> str:
 
 
 def _note(plant: PlantView) -> Text:
-    said = [] if plant.units_declared is None else ["units as an operator said"]
+    said = [] if plant.units_declared is None else ["units set by an operator"]
     text = "; ".join([*said, *plant.problems])
     return alarm(text) if plant.problems else Text(text)

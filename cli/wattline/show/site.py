@@ -10,10 +10,10 @@ def made(site: MadeSite) -> str:
     runs_as = [f"Tasks of {site.admin} run as {site.admin_runs_as}."] if site.admin_runs_as else []
     return "\n".join(
         [
-            f"Made the site {site.site} in {site.directory}/.",
+            f"Created the site {site.site} in {site.directory}/.",
             *runs_as,
             *site.run_as_notes,
-            f"1. Look over {site.site_file}: power tree, nodes, tariff.",
+            f"1. Edit {site.site_file}: power tree, nodes, tariff.",
             f"2. export WATTLINE_BUNDLE={site.admin_bundle}",
             f"3. wattline enroll {first} --role agent --site {site.directory}",
             f"4. wattline scheduler --site {site.directory}",
@@ -33,12 +33,12 @@ def sim_node(node: SimNode) -> str:
     return "\n".join(
         [
             f"Simulated node {node.name}: {node.gpus} × {node.model}.",
-            "Look at it from another terminal:",
+            "Read it from another terminal:",
             f"  {where} nvitop",
             f"  {where} gpustat",
-            "Run an agent on it:",
+            "Run an agent for it:",
             f"  {where} wattline agent --sysfs-root {node.sysfs_root} --bundle … --state-dir …",
-            "Load GPU 0 (any busy program will do):",
+            "Load GPU 0 with any busy program:",
             f"  {where} CUDA_VISIBLE_DEVICES=0 WATTLINE_SIM_PROFILE=training-hot {busy}",
             "Stop with Ctrl-C.",
         ]

@@ -31,10 +31,10 @@ def lines(shown: NodeWhy, now_s: float) -> Iterator[str]:
     view = shown.why
     yield _lease(view)
     if view.binding is None:
-        yield f"No domain keeps it lower: {view.reason}."
+        yield f"No domain limits it: {view.reason}."
         return
     yield _binding(view, now_s)
-    yield f"In short: {view.reason}."
+    yield f"Reason: {view.reason}."
     if shown.domain is not None:
         yield from _budget(shown.domain, now_s)
     yield from _served(view)
@@ -43,11 +43,11 @@ def lines(shown: NodeWhy, now_s: float) -> Iterator[str]:
 def _lease(view: WhyView) -> str:
     said = f"{view.node} has a lease of {units.watts(view.lease_w)}"
     if view.committed_w > view.lease_w:
-        said += f" (the books still count {units.watts(view.committed_w)})"
+        said += f" ({units.watts(view.committed_w)} still committed)"
     if view.wanted_w is None or view.floor_w is None:
         return f"{said}."
     wanted = f"its tasks request {units.watts(view.wanted_w)}"
-    return f"{said}; {wanted} and can be held to {units.watts(view.floor_w)}."
+    return f"{said}; {wanted}, their minimum is {units.watts(view.floor_w)}."
 
 
 def _binding(view: WhyView, now_s: float) -> str:
@@ -55,18 +55,18 @@ def _binding(view: WhyView, now_s: float) -> str:
     if view.since_unix_s is not None:
         ago = units.seconds(max(0.0, now_s - view.since_unix_s))
         since = f" since {when(view.since_unix_s, now_s)} ({ago})"
-    case = f", as it must hold should {view.when_lost} fail" if view.when_lost else ""
+    case = f", for the case that {view.when_lost} fails" if view.when_lost else ""
     room = (
         ""
         if view.grantable_w is None
-        else f": all leases there share {units.watts(view.grantable_w)}"
+        else f"; all its leases together have {units.watts(view.grantable_w)}"
     )
-    return f"{view.binding} is what keeps it below that{since}{case}{room}."
+    return f"{view.binding} limits it{since}{case}{room}."
 
 
 def _budget(domain: DomainView, now_s: float) -> Iterator[str]:
     if domain.budget_w >= domain.full_budget_w:
-        yield f"The full budget of {domain.id}, {units.watts(domain.budget_w)}, is in force."
+        yield f"The full budget of {domain.id} ({units.watts(domain.budget_w)}) is in force."
         return
     budget = f"{units.watts(domain.budget_w)} of {units.watts(domain.full_budget_w)}"
     yield f"The budget of {domain.id} is {budget}:"
@@ -85,12 +85,12 @@ def _served(view: WhyView) -> Iterator[str]:
         if shares:
             yield f"Served {word} in {view.binding}: {'; '.join(map(_share, shares))}."
     if not before:
-        yield f"No priority in {view.binding} is above it."
+        yield f"It has the highest priority in {view.binding}."
 
 
 def _share(share: PriorityShare) -> str:
     gpus = counted(share.gpus, "GPU")
-    whose = "that no task holds" if share.priority == NO_TASK else f"of priority {share.priority}"
+    whose = "without a task" if share.priority == NO_TASK else f"of priority {share.priority}"
     jobs = f" ({named('job', share.jobs)})" if share.jobs else ""
     below = f", {share.gpus_below_demand} below their demand" if share.gpus_below_demand else ""
     return f"{gpus} {whose}{jobs} have {units.watts(share.given_w)}{below}"
@@ -109,7 +109,7 @@ def gpus(some: Sequence[WhyGpu]) -> Listing:
             Column("GIVEN", [units.watts(g.given_w) for g in some], is_right=True),
             Column("BOUND BY", [g.binding or units.NOT_KNOWN for g in some], grows=True),
         ),
-        empty="Nothing runs on its GPUs.",
+        empty="No tasks run on its GPUs.",
     )
 
 

@@ -4,20 +4,20 @@ from functools import partial
 
 from wattline.verbs.verb import Argument, Option, Verb
 
-_DOMAIN = Option(
-    "domain", ("--domain", "-d"), "Power domain; otherwise the root of the power tree."
-)
-_REASON = Option("reason", ("--reason",), "Why, for the audit log.", default="")
-_AMOUNT = Argument("amount", "How much to give up: 25%, 40kW or 800W.")
+_DOMAIN = Option("domain", ("--domain", "-d"), "Power domain. Default: the root of the power tree.")
+_REASON = Option("reason", ("--reason",), "Reason, for the audit log.", default="")
+_AMOUNT = Argument("amount", "Amount to shed: 25%, 40kW or 800W.")
 
 
 def _duration(name: str, flag: str, text: str) -> Option:
     return Option(name, (flag,), text, kind="duration", default=None)
 
 
-_RAMP = _duration("ramp_s", "--ramp", "Fall in a straight line over so long; otherwise at once.")
+_RAMP = _duration(
+    "ramp_s", "--ramp", "Time over which the budget falls linearly. Default: at once."
+)
 _RELEASE = _duration(
-    "release_s", "--release", "Once over, rise again over so long; otherwise at once."
+    "release_s", "--release", "Time over which it rises again at the end. Default: at once."
 )
 
 _verb = partial(Verb, section="Power", role="submitter")
@@ -26,10 +26,10 @@ _act = partial(_verb, show="wattline.show.events:done", role="operator")
 VERBS = (
     _verb(
         name="power",
-        help="Show every power domain and cooling zone, and what limits their budgets.",
-        details="The budget in force is the least of rating x derate and of every limit: sheds, "
-        "windows of the site file, grid events, cooling and meters. Limits that are still to come "
-        "are listed too.",
+        help="Show power domains and cooling zones, and the limits of their budgets.",
+        details="The budget in force is the minimum of rating x derate and all limits: sheds, "
+        "windows of the site file, grid events, cooling and meters. Future limits are "
+        "listed too.",
         act="wattline.acts.power:power",
         show="wattline.show.power:page",
         live="wattline.show.power:live_page",
@@ -37,7 +37,7 @@ VERBS = (
             Option(
                 "watch",
                 ("--watch", "-w"),
-                "Go on, once a second: in place on a terminal, a line a domain in a pipe.",
+                "Refresh once a second: in place on a terminal, one line per domain in a pipe.",
                 kind="switch",
             ),
         ),
@@ -45,25 +45,25 @@ VERBS = (
     ),
     _verb(
         name="meters",
-        help="Show every domain meter: what it says, and what its nodes explain of it.",
-        details="FACTOR is the slow ratio of metered to believed draw; UNBOOKED is load that the "
-        "meter shows beyond the booked load; the domain's budget reserves it.",
+        help="Show power meters of domains beside the draw of their nodes.",
+        details="FACTOR is the slow ratio of metered to estimated draw; UNBOOKED is metered load "
+        "beyond the booked load, reserved in the domain's budget.",
         act="wattline.acts.sensing:meters",
         show="wattline.show.sensing:meter_listing",
     ),
     _verb(
         name="cooling",
-        help="Show every cooling zone, or say how many of its units are in service.",
-        details="Saying so takes the role operator, acts at once and outlives a restart. With all "
-        "units in service nothing is said any more, and what is sensed counts.",
+        help="Show cooling zones, or set the number of a zone's units in service.",
+        details="Setting it requires the role operator, applies at once and persists over "
+        "restarts. All units in service removes the setting: the sensor's value is used again.",
         act="wattline.acts.sensing:cooling",
         show="wattline.show.sensing:cooling_page",
         args=(
-            Argument("zone", "Cooling zone; otherwise all of them.", required=False),
+            Argument("zone", "Cooling zone. Default: all.", required=False),
             Option(
                 "units_in_service",
                 ("--units-in-service",),
-                "How many of the zone's units are in service.",
+                "Number of the zone's units in service.",
                 kind="integer",
                 metavar="N",
             ),
@@ -73,7 +73,7 @@ VERBS = (
     ),
     _verb(
         name="power why",
-        help="Explain the watts of a node: which domain binds it, which priorities come first.",
+        help="Explain the lease of a node: the binding domain, and the priorities before it.",
         act="wattline.acts.power:why",
         show="wattline.show.why:why",
         args=(Argument("node", "Name of the node."),),
@@ -88,7 +88,7 @@ VERBS = (
         args=(
             _AMOUNT,
             _DOMAIN,
-            _duration("for_s", "--for", "How long, as in 3h; otherwise until restored."),
+            _duration("for_s", "--for", "Duration, as in 3h. Default: until restored."),
             _RAMP,
             _RELEASE,
             _REASON,
@@ -106,27 +106,27 @@ VERBS = (
         act="wattline.acts.power:restore",
         args=(
             _DOMAIN,
-            _duration("ramp_s", "--ramp", "Rise in a straight line over so long."),
+            _duration("ramp_s", "--ramp", "Time over which the budget rises linearly."),
             _REASON,
         ),
     ),
     _act(
         name="power event add",
-        help="Announce a grid event: a lower budget from a time to a time.",
-        details="The same event again is harmless, so an announcement may be repeated. Another one "
-        "under the same id is refused: cancel the first, and use a new id.",
+        help="Announce a grid event: a lower budget for a period.",
+        details="An announcement may be repeated. A different event with the same id is refused: "
+        "cancel the first and use a new id.",
         act="wattline.acts.gridevents:add",
         args=(
-            Argument("id", "The grid's own name of the event."),
+            Argument("id", "The grid's id of the event."),
             _AMOUNT,
             _DOMAIN,
             Option(
                 "start",
                 ("--start",),
-                "When it begins: 2026-12-01T16:00, 16:00 (the next), or in 30m; otherwise now.",
+                "Begin: 2026-12-01T16:00, 16:00 (the next), or 'in 30m'. Default: now.",
             ),
-            _duration("for_s", "--for", "How long it lasts; give this or --end."),
-            Option("end", ("--end",), "When it ends, written like --start."),
+            _duration("for_s", "--for", "Duration, instead of --end."),
+            Option("end", ("--end",), "End, in the form of --start."),
             _RAMP,
             _RELEASE,
             _REASON,
@@ -138,13 +138,13 @@ VERBS = (
     ),
     _verb(
         name="power event list",
-        help="List the grid events that are not over.",
+        help="List current and future grid events.",
         act="wattline.acts.gridevents:events",
         show="wattline.show.power:limit_listing",
     ),
     _act(
         name="power event cancel",
-        help="Take a grid event back, whether it has begun or not.",
+        help="Cancel a grid event, begun or not.",
         act="wattline.acts.gridevents:cancel",
         args=(Argument("id", "Its id."), _REASON),
         examples=("wattline power event cancel dr-4711 --reason 'called off'",),

@@ -9,7 +9,7 @@ from wattline_protocol.site.model import Role
 _SITE = Option(
     "site",
     ("--site",),
-    "Site directory made by `init`.",
+    "Site directory, as made by `init`.",
     kind="path",
     default=".",
     metavar="DIR",
@@ -19,41 +19,43 @@ _LOG_OR_CHECK_JSON = replace(_LOG_JSON, help="Log lines, or the check, as JSON."
 _MEMBER_BUNDLE = Option(
     "bundle",
     ("--bundle",),
-    "Join bundle made by `enroll`.",
+    "Join bundle, as made by `enroll`.",
     kind="path",
     metavar="FILE",
     required=True,
 )
 
 _SIM_JOBS = Option(
-    "processes", ("--jobs", "-j"), "Processes to use; otherwise one for each core.", "integer"
+    "processes", ("--jobs", "-j"), "Number of processes. Default: one per core.", "integer"
 )
 
 VERBS = (
     Verb(
         name="init",
         section="Set up",
-        help="Make a site directory: site file, scheduler key and the first admin's bundle.",
+        help="Create a site directory: site file, scheduler key and the first admin's bundle.",
         act="wattline.acts.site:init",
         show="wattline.show.site:made",
         args=(
-            Argument("directory", "Where to make it.", kind="path"),
-            Option("name", ("--name",), "Name of the site; otherwise the directory's."),
-            Option("host", ("--host",), "Address the scheduler listens on.", default="127.0.0.1"),
+            Argument("directory", "Directory to create.", kind="path"),
+            Option("name", ("--name",), "Name of the site. Default: the directory's."),
+            Option(
+                "host", ("--host",), "Address that the scheduler listens on.", default="127.0.0.1"
+            ),
             Option(
                 "port",
                 ("--port",),
-                "First of two ports: agents, then clients.",
+                "First of two ports: agents, clients.",
                 kind="integer",
                 default=7410,
             ),
-            Option("nodes", ("--node",), "Name of a node to put in; may be repeated.", many=True),
+            Option("nodes", ("--node",), "Name of a node; may be repeated.", many=True),
             Option("admin", ("--admin",), "Name of the first admin.", default="admin"),
             Option(
                 "run_as",
                 ("--run-as",),
-                "Account of the hosts that tasks of the first admin run as; otherwise yours, for "
-                "root `wattline-job`.",
+                "Host account of the first admin's tasks. Default: yours, or `wattline-job` for "
+                "root.",
                 metavar="ACCOUNT",
             ),
         ),
@@ -62,15 +64,21 @@ VERBS = (
     Verb(
         name="enroll",
         section="Set up",
-        help="Let a node, gateway or person in: writes their join bundle.",
-        details="Hand the bundle over by a private channel: it holds their secret key.",
+        help="Enroll a node, gateway or user: writes its join bundle.",
+        details="Transfer the bundle by a private channel: it contains the secret key.",
         act="wattline.acts.site:enroll",
         show="wattline.show.site:enrolled",
         args=(
-            Argument("name", "Node id, or name of the person or gateway."),
+            Argument("name", "Name of the node, user or gateway."),
             Option("role", ("--role",), "Role.", choices=get_args(Role), required=True),
             _SITE,
-            Option("out", ("--out",), "Bundle file to write.", kind="path", metavar="FILE"),
+            Option(
+                "out",
+                ("--out",),
+                "Bundle file to write. Default: bundles/NAME.toml of the site.",
+                kind="path",
+                metavar="FILE",
+            ),
         ),
         examples=(
             "wattline enroll n1 --role agent --site site",
@@ -87,28 +95,28 @@ VERBS = (
             Option(
                 "state",
                 ("--state-dir", "--state"),
-                "State directory; otherwise `state` in the site directory.",
+                "State directory. Default: `state` in the site directory.",
                 kind="path",
                 metavar="DIR",
             ),
             Option(
                 "recover",
                 ("--recover",),
-                "The state is a restored backup: raise the epoch, count every node in full.",
+                "Start from a restored backup: raise the epoch, count every node in full.",
                 kind="switch",
             ),
             Option(
                 "backup",
                 ("--backup",),
-                "Only copy the store there, also while its scheduler runs.",
+                "Only back up the store to FILE, also while the scheduler runs.",
                 kind="path",
                 metavar="FILE",
             ),
             Option(
                 "check",
                 ("--check",),
-                "Only say whether it could start by the site file as it is, and which jobs would "
-                "never; also while it runs.",
+                "Only check whether it could start with the present site file, and which jobs "
+                "could never start; also while it runs.",
                 kind="switch",
             ),
             _LOG_OR_CHECK_JSON,
@@ -124,14 +132,14 @@ VERBS = (
             Option(
                 "bundle",
                 ("--bundle",),
-                "Join bundle made by `enroll`; not needed for --check.",
+                "Join bundle, as made by `enroll`; not needed for --check.",
                 kind="path",
                 metavar="FILE",
             ),
             Option(
                 "state",
                 ("--state-dir", "--state"),
-                "State directory; otherwise /var/lib/wattline-agent.",
+                "State directory. Default: /var/lib/wattline-agent.",
                 kind="path",
                 metavar="DIR",
             ),
@@ -150,18 +158,18 @@ VERBS = (
                 metavar="FILE",
             ),
             Option("gpus", ("--gpus",), "Manage only these GPUs, as in 0-3,6.", metavar="LIST"),
-            Option("observe", ("--observe",), "Cap nothing, start nothing.", kind="switch"),
+            Option("observe", ("--observe",), "Set no caps and start no tasks.", kind="switch"),
             Option(
                 "keeper_service",
                 ("--keeper-service",),
-                "The keeper is a service of its own: wait for it, never start one.",
+                "The keeper is a separate service: wait for it, never start one.",
                 kind="switch",
             ),
-            Option("check", ("--check",), "Say what works on this host, and end.", kind="switch"),
+            Option("check", ("--check",), "Check this host and exit.", kind="switch"),
             Option(
                 "floors",
                 ("--floors",),
-                "Put every GPU at its lowest cap, and end: for the boot, before anything runs.",
+                "Set every GPU to its minimum cap and exit: at boot, before tasks run.",
                 kind="switch",
             ),
             _LOG_OR_CHECK_JSON,
@@ -172,7 +180,7 @@ VERBS = (
     Verb(
         name="gateway",
         section="Programs",
-        help="Run an inference gateway: HTTP in front, workers behind.",
+        help="Run an inference gateway between HTTP clients and workers.",
         act="wattline.acts.programs:gateway",
         args=(_MEMBER_BUNDLE, _SITE, _LOG_JSON),
         has_json=False,
@@ -180,23 +188,23 @@ VERBS = (
     Verb(
         name="demo",
         section="Simulation",
-        help="Run a whole simulated site with real work, faults included, and report.",
+        help="Run a simulated site with real jobs and injected faults, and report.",
         act="wattline.acts.demo:demo",
         args=(
             Option("headless", ("--headless",), "Do not open the terminal.", kind="switch"),
-            Option("json_file", ("--json",), "Write the report there.", "path", metavar="FILE"),
-            Option("keep", ("--keep",), "Keep its files there.", "path", metavar="DIR"),
+            Option("json_file", ("--json",), "Write the report to FILE.", "path", metavar="FILE"),
+            Option("keep", ("--keep",), "Keep its files in DIR.", "path", metavar="DIR"),
         ),
         has_json=False,
     ),
     Verb(
         name="sim node",
         section="Simulation",
-        help="Simulate the GPUs of one node for any NVML program, until Ctrl-C.",
+        help="Simulate the GPUs of one node for NVML programs, until Ctrl-C.",
         act="wattline.acts.sim_node:node",
         show="wattline.show.site:sim_node",
         args=(
-            Option("gpus", ("--gpus",), "How many GPUs.", "integer", 8),
+            Option("gpus", ("--gpus",), "Number of GPUs.", "integer", 8),
             Option(
                 "model",
                 ("--model",),
@@ -204,8 +212,8 @@ VERBS = (
                 default="h100",
             ),
             Option("name", ("--name",), "Name of the node.", default="sim"),
-            Option("seed", ("--seed",), "Seed of its small differences.", "integer", 1),
-            Option("directory", ("--dir",), "Where to put it.", "path", metavar="DIR"),
+            Option("seed", ("--seed",), "Seed of differences between GPUs.", "integer", 1),
+            Option("directory", ("--dir",), "Directory of the node.", "path", metavar="DIR"),
             Option(
                 "mig",
                 ("--mig",),
@@ -226,26 +234,26 @@ VERBS = (
         act="wattline_lab.acts.seeds:seeds",
         show="wattline_lab.show.seeds:seeds_result",
         args=(
-            Option("seed", ("--seed",), "Replay this seed alone and tell its story.", "integer"),
-            Option("count", ("--seeds",), "How many seeds.", "integer", 200),
-            Option("start", ("--start",), "The first of them.", "integer", 0),
+            Option("seed", ("--seed",), "Replay this seed and print its story.", "integer"),
+            Option("count", ("--seeds",), "Number of seeds.", "integer", 200),
+            Option("start", ("--start",), "First seed.", "integer", 0),
             _SIM_JOBS,
         ),
         details=(
-            "A seed that breaks a rule does not end the run; the exit code is 1 if any did. What "
-            "is printed depends on the seeds alone, but for the seconds that they took."
+            "A violated rule does not end the run; the exit code is 1 if there was any. Except "
+            "for times, the output depends on the seeds only."
         ),
         examples=("wattline sim seeds --seeds 2000", "wattline sim seeds --seed 41"),
     ),
     Verb(
         name="sim mutants",
         section="Simulation",
-        help="Remove the protocol's rules one by one: the fleet simulation must notice each.",
+        help="Remove the protocol's rules one by one; the fleet simulation must detect each.",
         act="wattline_lab.acts.seeds:mutants",
         show="wattline_lab.show.seeds:mutants_result",
         args=(
             Option("count", ("--seeds",), "Seeds to try with each.", "integer", 1000),
-            Option("only", ("--only",), "Only this mutant; may be repeated.", many=True),
+            Option("only", ("--only",), "Run only this mutant; may be repeated.", many=True),
             _SIM_JOBS,
         ),
         details="The exit code is 1 if a mutant survived.",

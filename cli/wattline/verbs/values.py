@@ -23,7 +23,7 @@ def text_option(context: click.Context, parameter: click.Parameter, value: Any) 
     """click's callback for options that hold text: a shell variable that is not set leaves an
     empty one, and a job without the limit or the dependency that was meant is no small mistake."""
     if value == "" or (isinstance(value, tuple) and "" in value):
-        why = "it is empty: give a value, or leave the option out"
+        why = "empty value: set one, or omit the option"
         raise click.BadParameter(why, context, parameter)
     return value
 
@@ -33,12 +33,14 @@ def shed_amount(text: str) -> tuple[float, int]:
     if text.strip().endswith("%"):
         fraction = parse_percent(text)
         if not 0 < fraction < 1:
-            raise ValueError(f"{text}: shed more than 0 % and less than 100 % of the budget")
+            raise ValueError(f"{text}: the share must be between 0 % and 100 %")
         return fraction, 0
     try:
         by_mw = parse_power_mw(text)
     except ValueError as error:
-        raise ValueError(f"{text!r} is no amount to shed, such as 25% or 40kW: {error}") from error
+        raise ValueError(f"{text!r} is not an amount such as 25% or 40kW: {error}") from error
     if by_mw == 0:
-        raise ValueError(f"{text}: shed more than nothing, or use `wattline power restore`")
+        raise ValueError(
+            f"{text}: the amount must be above zero; to end a shed use `wattline power restore`"
+        )
     return 0.0, by_mw

@@ -74,7 +74,7 @@ class Verb:
 BUNDLE = Option(
     "bundle",
     ("--bundle",),
-    "Join bundle to use; otherwise $WATTLINE_BUNDLE, otherwise ~/.config/wattline/bundle.toml.",
+    "Join bundle. Default: $WATTLINE_BUNDLE, else ~/.config/wattline/bundle.toml.",
     kind="path",
     metavar="FILE",
 )

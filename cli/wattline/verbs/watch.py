@@ -20,9 +20,9 @@ VERBS = (
         act="wattline.acts.events:events",
         show="wattline.show.events:line",
         args=(
-            Option("follow", ("--follow", "-f"), "Go on with what happens next.", kind="switch"),
-            Option("lines", ("--lines", "-n"), "How many to begin with.", "integer", 50),
-            Option("after", ("--after",), "Begin after this event number.", "integer"),
+            Option("follow", ("--follow", "-f"), "Follow new events.", kind="switch"),
+            Option("lines", ("--lines", "-n"), "Number of events to begin with.", "integer", 50),
+            Option("after", ("--after",), "Begin after this event.", "integer"),
             Option(
                 "acts",
                 ("--acts",),
@@ -38,25 +38,25 @@ VERBS = (
     ),
     _verb(
         name="problems",
-        help="List what is wrong now, worst first, and what to do about it.",
-        details="A problem begins once and ends once, however its figures change. One that comes "
-        "back within a minute is the same one.",
+        help="List open alarms and warnings, worst first, with remedies.",
+        details="A problem has one begin and one end, even if its values change. One that recurs "
+        "within a minute is the same problem.",
         act="wattline.acts.events:problems",
         show="wattline.show.problems:listing",
         args=(
-            Option("all", ("--all",), "The newest ended ones too.", kind="switch"),
-            Option("node", ("--node",), "Only those of this node.", metavar="NODE"),
+            Option("all", ("--all",), "Include recently ended problems.", kind="switch"),
+            Option("node", ("--node",), "Only problems of this node.", metavar="NODE"),
         ),
         examples=("wattline problems", "wattline problems --all --node n01"),
     ),
     _verb(
         name="report",
-        help="Account for jobs and energy over a time range.",
+        help="Report jobs, use and energy of a period.",
         act="wattline.acts.report:report",
         show="wattline.show.report:report",
         args=(
-            Option("since", ("--since",), "How long ago (24h) or a date (2026-11-01)."),
-            Option("until", ("--until",), "The same; otherwise now."),
+            Option("since", ("--since",), "Begin: time ago (24h) or a date (2026-11-01)."),
+            Option("until", ("--until",), "End, in the same form. Default: now."),
         ),
         examples=("wattline report --since 7d",),
     ),

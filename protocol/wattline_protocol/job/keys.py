@@ -67,138 +67,162 @@ _some_time = above_zero(_duration)
 _some_bytes = above_zero(quantity(parse_size_bytes))
 
 JOB_KEYS = (
-    JobKey("name", values.name, "name", '"resnet"', "Name of the job; else the program's."),
+    JobKey("name", values.name, "name", '"resnet"', "Name of the job. Default: the program's."),
+    JobKey("kind", choice("training", "batch", "service"), "kind", '"training"', "Kind of work."),
+    JobKey("command", values.command, "command", '["python", "train.py"]', "Command to run."),
+    JobKey("queue", values.name, "queue", '"research"', "Queue of the job."),
     JobKey(
-        "kind", choice("training", "batch", "service"), "kind", '"training"', "What kind of work."
-    ),
-    JobKey("command", values.command, "command", '["python", "train.py"]', "What to run."),
-    JobKey("queue", values.name, "queue", '"research"', "Where it waits."),
-    JobKey(
-        "account", values.name, "account", '"vision"', "Account charged; otherwise the user's own."
+        "account", values.name, "account", '"vision"', "Account to charge. Default: the user's own."
     ),
     JobKey(
-        "reservation", values.name, "reservation", '"lab-week"', "Starts only on what it keeps."
+        "reservation",
+        values.name,
+        "reservation",
+        '"lab-week"',
+        "Reservation to start in, and only there.",
     ),
-    JobKey("priority", values.priority, "priority", '"high"', "Served first, capped last."),
+    JobKey(
+        "priority",
+        values.priority,
+        "priority",
+        '"high"',
+        "Higher priorities are scheduled first and capped last.",
+    ),
     JobKey("array", values.array, "array", '"0-31%8"', "One gang per index, 8 at a time."),
-    JobKey("workdir", values.absolute_path, "workdir", '"/data/run1"', "Where it starts."),
+    JobKey("workdir", values.absolute_path, "workdir", '"/data/run1"', "Directory to start in."),
     JobKey(
         "submit_dir",
         values.absolute_path,
         "submit_dir",
         '"/data/digits"',
-        "Where it starts without a `workdir`, on a node that has it.",
+        "Directory to start in without a `workdir`, on nodes that have it.",
     ),
-    JobKey("hold", flag, "hold", "true", "Accepted, but waits for `wattline release`."),
-    JobKey("after_ok", values.job_numbers, "after_ok", "[17]", "Starts when these have succeeded."),
-    JobKey("after_any", values.job_numbers, "after_any", "[17]", "Starts when these have ended."),
-    JobKey("resources.nodes", whole(1, MAX_NODES), "resources.nodes", "2", "Hosts at a time."),
+    JobKey("hold", flag, "hold", "true", "Submitted held, until `wattline release`."),
+    JobKey(
+        "after_ok", values.job_numbers, "after_ok", "[17]", "Start after these jobs have succeeded."
+    ),
+    JobKey(
+        "after_any", values.job_numbers, "after_any", "[17]", "Start after these jobs have ended."
+    ),
+    JobKey(
+        "resources.nodes", whole(1, MAX_NODES), "resources.nodes", "2", "Nodes; all start together."
+    ),
     JobKey(
         "resources.gpus_per_node",
         whole(0, MAX_GPUS_PER_NODE),
         "resources.gpus_per_node",
         "4",
-        "GPUs on each host.",
+        "GPUs on each node.",
     ),
     JobKey(
         "resources.gpu_type",
         texts(MAX_GPU_WORDS),
         "resources.gpu_type",
         '["h100", "a100"]',
-        "Words, one of which is in the GPU's name.",
+        "Words, one of which the GPU's name contains.",
     ),
     JobKey(
         "resources.gpu_memory_min",
         _some_bytes,
         "resources.gpu_memory_min_bytes",
         '"40GiB"',
-        "Least memory of each GPU.",
+        "Minimum memory of each GPU.",
     ),
     JobKey(
         "resources.gpu_share",
         values.gpu_share,
         "resources.gpu_share_permille",
         "0.5",
-        "A part of one GPU.",
+        "Share of one GPU.",
     ),
-    JobKey("resources.mig", values.mig_profile, "resources.mig", '"3g.40gb"', "A MIG device."),
+    JobKey(
+        "resources.mig",
+        values.mig_profile,
+        "resources.mig",
+        '"3g.40gb"',
+        "Profile of a MIG device.",
+    ),
     JobKey(
         "resources.cpus_per_gpu",
         whole(1, MAX_CPUS_PER_GPU),
         "resources.cpus_per_gpu",
         "8",
-        "CPUs with each GPU.",
+        "CPUs per GPU.",
     ),
     JobKey(
         "resources.memory",
         _some_bytes,
         "resources.memory_bytes",
         '"200GiB"',
-        "Memory on each host.",
+        "Memory on each node.",
     ),
-    JobKey("resources.same_rack", flag, "resources.same_rack", "true", "All hosts in one rack."),
+    JobKey("resources.same_rack", flag, "resources.same_rack", "true", "All nodes in one rack."),
     JobKey(
         "resources.labels",
         labels,
         "resources.labels",
         '{ fabric = "ib" }',
-        "Labels that each host has.",
+        "Labels that each node has.",
     ),
     JobKey(
         "power.watts_per_gpu",
         whole(1, MAX_WATTS_PER_GPU),
         "power.watts_per_gpu",
         "650",
-        "Expected uncapped draw of a GPU in watts; else TDP.",
+        "Expected uncapped draw of a GPU in watts. Default: TDP.",
     ),
     JobKey(
         "power.min_performance",
         values.share,
         "power.min_performance",
         "0.7",
-        "Slowdown by capping that the job tolerates; 1.0 = never capped.",
+        "Minimum performance under a cap; 1.0 = never capped.",
     ),
     JobKey(
         "power.progress",
         values.name,
         "power.progress",
         '"tokens_per_s"',
-        "Metric that tells how fast the job works.",
+        "Metric of the job's progress.",
     ),
     JobKey(
         "limits.runtime",
         _some_time,
         "limits.runtime_s",
         '"12h"',
-        "Longest run of an attempt, pauses not counted.",
+        "Maximum run time of an attempt, without pauses.",
     ),
     JobKey(
-        "limits.energy", above_zero(values.energy), "limits.energy_wh", '"80kWh"', "Most energy."
+        "limits.energy", above_zero(values.energy), "limits.energy_wh", '"80kWh"', "Maximum energy."
     ),
-    JobKey("limits.cost", above_zero(values.cost), "limits.cost_usd", '"400USD"', "Most cost."),
+    JobKey("limits.cost", above_zero(values.cost), "limits.cost_usd", '"400USD"', "Maximum cost."),
     JobKey(
         "limits.idle_gpu",
         values.idle_rule,
         "limits.idle_gpu",
         '{ below = 0.05, for = "30m", action = "stop" }',
-        "What happens to a job that lets its GPUs idle.",
+        "Action on idle GPUs.",
     ),
     JobKey(
         "windows.start_only",
         values.windows,
         "windows.start_only",
         '["Sat-Sun"]',
-        "When it may start.",
+        "Weekly start windows.",
     ),
     JobKey(
         "windows.deadline",
         values.moment,
         "windows.deadline",
         '"2026-12-01T08:00"',
-        "When it must be done.",
+        "Time by which it must end.",
     ),
     JobKey(
-        "recovery.retries", whole(0, MAX_RETRIES), "recovery.retries", "3", "New attempts allowed."
+        "recovery.retries",
+        whole(0, MAX_RETRIES),
+        "recovery.retries",
+        "3",
+        "New attempts after failures.",
     ),
     JobKey(
         "recovery.checkpoint_every",
@@ -207,17 +231,19 @@ JOB_KEYS = (
         '"15m"',
         "Checkpoint interval, passed to the program.",
     ),
-    JobKey("recovery.grace", _duration, "recovery.grace_s", '"60s"', "From stop notice to kill."),
+    JobKey(
+        "recovery.grace", _duration, "recovery.grace_s", '"60s"', "Time from stop notice to kill."
+    ),
     JobKey(
         "recovery.on_isolation",
         choice("continue", "stop"),
         "recovery.on_isolation",
         '"stop"',
-        "What a task does when its node cannot reach the scheduler.",
+        "Behaviour of tasks whose node cannot reach the scheduler.",
     ),
     JobKey("data.datasets", values.datasets, LATER, '["imagenet@v3"]', "Data sets it reads."),
     JobKey("data.outputs", values.outputs, LATER, '["checkpoints/"]', "What is kept of it."),
-    JobKey("env", values.environment, "env", '{ SEED = "1" }', "Its environment variables."),
+    JobKey("env", values.environment, "env", '{ SEED = "1" }', "Environment variables."),
     JobKey(
         "secrets",
         values.secret_names,
@@ -230,7 +256,7 @@ JOB_KEYS = (
         values.launcher,
         "launch.how",
         '"torchrun"',
-        "How the command is started.",
+        "Launcher of the command.",
     ),
     JobKey("launch.image", text, LATER, '"registry/image:tag"', "The container's image."),
     JobKey(
@@ -238,7 +264,7 @@ JOB_KEYS = (
         whole(1, MAX_PROCS_PER_NODE),
         "launch.procs_per_node",
         "8",
-        "torchrun: processes on each host; else one per GPU.",
+        "torchrun: processes per node. Default: one per GPU.",
     ),
     JobKey(
         "service.replicas", whole(1, MAX_REPLICAS), "service.replicas", "2", "Services: workers."

@@ -200,7 +200,7 @@ def test_a_stubborn_tree_is_ended_to_the_last_process(live: LiveKeeper) -> None:
     seen = live.until("ended")
     assert seen.exit is not None
     assert (seen.exit.kind, seen.exit.signal) == ("signaled", signal.SIGKILL)
-    assert "did not end within its grace" in seen.exit.detail
+    assert "killed after its grace" in seen.exit.detail
     assert seen.exit.leftover_pids == ()
     assert seen.group_ended
     assert live.processes() == set()

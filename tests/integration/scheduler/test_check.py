@@ -141,7 +141,7 @@ def test_jobs_that_an_edited_site_file_would_leave_waiting_are_named(
 
         rewrite(directory, queues=(Queue("day"),))
         reasons = warned(checked(directory, state))
-        assert "there is no queue night any more" in reasons[f"job {waits} would not start"]
+        assert "the site file no longer has queue night" in reasons[f"job {waits} would not start"]
 
         rewrite(directory, accounts=(Account("ada", quota=Quota(gpus=4)),))
         reasons = warned(checked(directory, state))

@@ -80,7 +80,7 @@ def test_a_command_switches_it_off_and_another_confirms(host: Path) -> None:
 
 
 def test_a_host_that_is_on_is_only_asked(host: Path) -> None:
-    assert "said to be on" in why_not(switch(host), power_off=False)
+    assert "power state is on" in why_not(switch(host), power_off=False)
     assert host.read_text() == "on\n"
 
 
@@ -156,17 +156,17 @@ def test_a_bmc_that_refuses_is_told(server: SensorServer) -> None:
 def test_a_bmc_that_accepts_and_does_nothing_is_not_believed(server: SensorServer) -> None:
     bmc = SimulatedBmc(server)
     server.routes[f"{bmc.path}/Actions/ComputerSystem.Reset"] = says({}, 200)
-    assert "still said to be on" in why_not(redfish(bmc, timeout_s=2.0))
+    assert "power state is still on" in why_not(redfish(bmc, timeout_s=2.0))
 
 
 @pytest.mark.parametrize(
     ("power", "said"),
     [
-        ("PoweringOff", "said to be on"),
-        ("Paused", "said to be on"),
-        ("off", "said to be on"),
-        (None, "nothing of its PowerState"),
-        (0, "nothing of its PowerState"),
+        ("PoweringOff", "power state is on"),
+        ("Paused", "power state is on"),
+        ("off", "power state is on"),
+        (None, "has no PowerState"),
+        (0, "has no PowerState"),
     ],
 )
 def test_only_off_is_off(server: SensorServer, power: object, said: str) -> None:

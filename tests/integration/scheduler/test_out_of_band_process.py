@@ -46,7 +46,7 @@ def bmc() -> Iterator[SimulatedBmc]:
 
 @pytest.fixture
 def directory(tmp_path: Path, bmc: SimulatedBmc) -> SiteDirectory:
-    """a1 has a BMC, a2 a program that tells whether it is off: it prints a file."""
+    """a1 has a BMC, a2 a program that reports whether it is off: it prints a file."""
     (tmp_path / "a2").write_text("on")
     status = (sys.executable, "-c", f"print(open({str(tmp_path / 'a2')!r}).read())")
     ways = (OutOfBand(OffByRedfish(bmc.url)), OutOfBand(OffByCommand(status)))
@@ -116,7 +116,7 @@ def test_node_off_asks_the_host_first(
     ):
         on = verb(directory, "node", "off", "a2")
         assert on.returncode != 0
-        assert "said to be on" in on.stderr
+        assert "power state is on" in on.stderr
         assert "--confirm a2" in on.stderr
         assert node(client, "a2").committed_w > 0
         (tmp_path / "a2").write_text("off")

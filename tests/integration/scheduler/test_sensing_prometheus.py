@@ -56,9 +56,9 @@ def test_a_query_gives_one_fresh_value(server: str, exporter: SensorServer) -> N
     until(lambda: told(server, whole) == 2000.5, "the first scrape")
     assert told(server, "scalar(sum(pdu_power_watts))") == 2000.5
     assert "2 series" in str(told(server, "pdu_power_watts"))
-    assert "no sample that is fresh enough" in str(told(server, "pdu_power_wats"))
+    assert "no recent sample" in str(told(server, "pdu_power_wats"))
     assert "the query failed" in str(told(server, "sum("))
-    assert "gives a matrix" in str(told(server, "pdu_power_watts[1m]"))
+    assert "returns a matrix" in str(told(server, "pdu_power_watts[1m]"))
     assert "NaN" in str(told(server, "sum(pdu_power_watts) * NaN")).replace("nan", "NaN")
 
     # The exporter hangs: its last value must not live on for Prometheus' usual five minutes.

@@ -141,8 +141,8 @@ def test_a_sensor_in_kilowatts_and_one_of_something_else(server: SensorServer) -
         (b'{"Reading": 1e999}', "finite number"),
         (b'{"Name": "PDU 1"}', "PDU 1 says nothing of power"),
         (b'{"Reading": 0, "Status": {"State": "Absent"}}', "is Absent"),
-        (b"[" * 100_000, "wants JSON"),
-        (b"\xff\xfe", "wants JSON"),
+        (b"[" * 100_000, "expected JSON"),
+        (b"\xff\xfe", "expected JSON"),
         (b" " * (MAX_ANSWER_BYTES + 10), "more than"),
     ],
 )
@@ -181,7 +181,7 @@ def test_secrets_come_from_a_private_file(server: SensorServer, tmp_path: Path) 
     assert read(RedfishSource(f"{server.url}/token", access=token)) == 3412.5
     assert "not allowed (HTTP 401)" in why_not(RedfishSource(f"{server.url}/token", access=named))
     secret.chmod(0o644)
-    assert "is open to others" in why_not(RedfishSource(f"{server.url}/basic", access=named))
+    assert "others can read it" in why_not(RedfishSource(f"{server.url}/basic", access=named))
 
 
 def test_certificates_are_verified(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_a_receiver_with_troubles_is_tried_again_one_that_refuses_is_not(tmp_pat
 
 @pytest.mark.parametrize(
     ("text", "mode", "words"),
-    [("", 0o600, "is empty"), (SECRET, 0o644, "is open to others (mode 0644)")],
+    [("", 0o600, "is empty"), (SECRET, 0o644, "others can read it (mode 0644)")],
 )
 def test_a_secret_that_cannot_be_used_stops_the_start(
     tmp_path: Path, text: str, mode: int, words: str

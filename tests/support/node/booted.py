@@ -65,7 +65,7 @@ def why_not() -> str:
     if not SYSTEMD.exists():
         return "systemd is not installed"
     if _own_group() is None:
-        return "no cgroup v2 here"
+        return "no cgroup v2"
     tried = ["unshare", "--cgroup", "--mount", "--pid", "--net", "--fork", "true"]
     can_unshare = shutil.which("unshare") is not None
     if not can_unshare or subprocess.run(tried, check=False, capture_output=True).returncode:

@@ -56,7 +56,7 @@ def test_so_do_those_of_the_schedulers_account(monkeypatch: pytest.MonkeyPatch) 
     host.programs = {"systemd-sysusers"}
     account, notes = chosen(None, "admin")
     assert (account, host.said) == (JOB_ACCOUNT, [])
-    assert "only root may make it" in notes[0]
+    assert "only root can create it" in notes[0]
 
 
 def test_that_account_is_made_by_the_program_that_can(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,13 +64,13 @@ def test_that_account_is_made_by_the_program_that_can(monkeypatch: pytest.Monkey
     host.programs = {"useradd", "systemd-sysusers"}
     account, notes = chosen(None, "admin")
     assert account == JOB_ACCOUNT
-    assert notes[0].startswith(f"Made the system account {JOB_ACCOUNT}")
+    assert notes[0].startswith(f"Created the system account {JOB_ACCOUNT}")
     assert [command[0] for command in host.said] == ["useradd", "systemd-sysusers"]
 
 
 @pytest.mark.parametrize(
     ("programs", "why"),
-    [(set(), "none of useradd"), ({"useradd"}, "useradd ended with 1: cannot lock /etc/passwd")],
+    [(set(), "none of useradd"), ({"useradd"}, "useradd exited with 1: cannot lock /etc/passwd")],
 )
 def test_where_none_can_it_is_never_root_instead(
     programs: set[str], why: str, monkeypatch: pytest.MonkeyPatch
@@ -93,7 +93,7 @@ def test_what_is_asked_for_counts() -> None:
     account, (warning,) = chosen("root", "admin")
     assert account == "root"
     assert "can undo the caps" in warning
-    with pytest.raises(ActFailed, match="is no name of an account"):
+    with pytest.raises(ActFailed, match="is not a name of an account"):
         chosen("a b", "admin")
 
 

@@ -201,7 +201,7 @@ def test_a_grace_that_the_site_cuts_is_shown_beside_what_was_asked_for() -> None
     assert "max_grace" not in text_of(job_detail.detail(plain))
     shown = text_of(job_detail.detail(msgspec.structs.replace(plain, grace_s=60.0)))
     assert "grace 2h" in shown
-    assert "1m, the site's max_grace is less than it asked" in shown
+    assert "1m, the site's max_grace is lower than requested" in shown
 
 
 def test_attempts_of_an_array_say_by_which_index_people_name_them() -> None:
@@ -385,7 +385,7 @@ def test_accounts_are_shown_with_what_is_due_and_quotas() -> None:
         shown = text_of(accounts.listing(value))
     assert "research   75 %  50 %      0.67" in shown
     assert "\n  vision" in shown
-    assert "What was used 7d ago counts half." in shown
+    assert "Use of 7d ago counts half." in shown
     assert "8 GPUs" in shown
     assert "6.5 GPUs" in shown
     assert " 1 GPU " in shown

@@ -42,13 +42,13 @@ def test_a_meter_with_its_factor_and_what_it_leaves_unexplained() -> None:
 def test_a_doubted_meter_says_why_also_among_the_domains() -> None:
     assert "frozen: it says the same" in text_of(sensing.meter_listing([metered(FROZEN)]))
     assert "its meter says the same" in power.note(metered(FROZEN)).plain
-    assert "3.1 kW drawn by no booked load" in power.note(metered(HEATER)).plain
+    assert "3.1 kW unbooked load" in power.note(metered(HEATER)).plain
 
 
 def test_a_zone_with_a_failed_unit_and_warm_inlets() -> None:
     plant = PlantView(3, 2, 2, 41.5, 27.4, 27.0, 66_000.0, ("the outside temperature is unknown",))
     shown = text_of(sensing.cooling_listing([cooled(plant)]))
-    for words in ("2 of 3", "66 kW", "27.4 °C of 27", "41.5 °C", "as an operator said"):
+    for words in ("2 of 3", "66 kW", "27.4 °C of 27", "41.5 °C", "units set by an operator"):
         assert words in shown
     assert "the outside temperature is unknown" in shown
 
@@ -86,7 +86,8 @@ def test_what_the_verb_does_with_and_without_a_zone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("named", "words"), [({"units_in_service": 2}, "which zone"), ({"zone": "hall"}, "has room")]
+    ("named", "words"),
+    [({"units_in_service": 2}, "specify a zone"), ({"zone": "hall"}, "has room")],
 )
 def test_what_the_verb_refuses(named: dict[str, object], words: str) -> None:
     with pytest.raises(ActFailed, match=words):

@@ -128,6 +128,6 @@ def test_a_pending_job_says_why_after_a_second_and_when_that_changes(
     ],
 )
 def test_a_command_without_dashes_is_named_as_one(word: str, hint: str) -> None:
-    with pytest.raises(ActFailed, match="there is no job file") as refused:
+    with pytest.raises(ActFailed, match="no job file") as refused:
         job_spec(word, (), {})
-    assert str(refused.value).partition("a command stands after --: ")[2] == hint
+    assert str(refused.value).partition("a command follows --: ")[2] == hint

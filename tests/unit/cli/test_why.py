@@ -43,7 +43,7 @@ def test_a_node_that_is_bound_is_told_by_what_and_behind_whom() -> None:
     text = said(h, name)
     assert f"{name} has a lease of " in text
     assert "its tasks request " in text
-    assert "site is what keeps it below that since 22:13:32 (5s)" in text
+    assert "site limits it since 22:13:32 (5s)" in text
     assert (
         "The budget of site is 13.5 kW of 1 MW:\n  shed to 13.5 kW until restored, by ops" in text
     )
@@ -55,14 +55,14 @@ def test_a_node_that_is_bound_is_told_by_what_and_behind_whom() -> None:
 def test_a_node_that_nothing_binds_says_so() -> None:
     h, _, high = two_jobs()
     text = said(h, h.gang(high).live[0].node)
-    assert "No domain keeps it lower: its demand is covered" in text
+    assert "No domain limits it: its demand is covered" in text
     assert "Served" not in text
 
 
 def test_a_node_whose_lease_cannot_be_set_says_why() -> None:
     h = Harness(site().rack("a", 1).build())
     text = said(h, "a1")
-    assert text.startswith("a1 has a lease of 10.2 kW.\nNo domain keeps it lower: ")
+    assert text.startswith("a1 has a lease of 10.2 kW.\nNo domain limits it: ")
 
 
 def test_the_table_has_a_line_for_every_busy_gpu() -> None:
