@@ -137,9 +137,9 @@ def test_a_sensor_in_kilowatts_and_one_of_something_else(server: SensorServer) -
     [
         (b"<html>busy</html>", "expected JSON, got <html>busy"),
         (b'{"Reading": null}', "expected a number at /Reading, got null"),
-        (b'{"Reading": true}', "found true"),
+        (b'{"Reading": true}', "got true"),
         (b'{"Reading": 1e999}', "finite number"),
-        (b'{"Name": "PDU 1"}', "PDU 1 says nothing of power"),
+        (b'{"Name": "PDU 1"}', "PDU 1 has no power reading"),
         (b'{"Reading": 0, "Status": {"State": "Absent"}}', "is Absent"),
         (b"[" * 100_000, "expected JSON"),
         (b"\xff\xfe", "expected JSON"),
