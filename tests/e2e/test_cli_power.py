@@ -95,7 +95,7 @@ def test_why_says_what_limits_a_node(site: CliSite) -> None:
     site.until(lambda: site.client.why("n1").binding == "feed-a", "feed-a binds the node")
     said = (
         "feed-a limits it since ",
-        "shed to 8.0 kW until restored, by admin: grid is short",
+        "shed to 8 kW until restored, by admin: grid is short",
         "It has the highest priority in feed-a.",
     )
     site.until_all_shown(said, "power", "why", "n1")

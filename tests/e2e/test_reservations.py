@@ -62,7 +62,7 @@ def test_it_holds_over_a_scheduler_that_is_killed(site: CliSite) -> None:
     states = [site.json("job", job)["state"] for job in (still, inside, outside)]
     assert states == ["RUNNING", "RUNNING", "PENDING"]
 
-    assert f"job {inside} of it runs on" in site.wattline("unreserve", "lab", "--reason", "moved")
+    assert f"job {inside} in it continues" in site.wattline("unreserve", "lab", "--reason", "moved")
     site.until_state(outside, "RUNNING")
     assert "was cancelled (moved)" in site.wattline("events")
     for job in (still, inside, outside):
