@@ -55,7 +55,7 @@ def pid_of(site: CliSite, job: str, *, attempt: int) -> int:
         (("--gpus", "1", "--gpu-memory", "141GiB"), "the largest has 79.6 GiB"),
         (("--nodes", "2"), "requests 2 nodes; the site has 1"),
         (("--memory", "900TiB"), "no node has more than"),
-        (("--gpus", "8"), "kW more in feed-a"),
+        (("--gpus", "8"), " W more in feed-a"),
     ],
 )
 def test_the_impossible_is_refused_at_once_with_what_would_fit(
