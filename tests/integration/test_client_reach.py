@@ -46,4 +46,4 @@ def test_trouble_is_told_once_while_it_is_still_tried() -> None:
     ):
         client.power()
     assert len(told) == 1
-    assert told[0].startswith(f"nothing listens at 127.0.0.1:{port}; trying for ")
+    assert told[0].startswith(f"nothing listens at 127.0.0.1:{port}; retrying for ")

@@ -387,7 +387,7 @@ def test_logs_come_from_the_node_or_the_reason_why_not(
         pump_until([], lambda: node_state(client, "a1") == "silent", "silent")
         away = client.ask(FetchLog(number))
         assert isinstance(away, Denied)
-        assert (away.kind, "not heard" in away.reason) == ("unavailable", True)
+        assert (away.kind, "does not report" in away.reason) == ("unavailable", True)
 
 
 def node_state(client: WireClient, name: str) -> str:

@@ -63,7 +63,7 @@ def test_a_query_gives_one_fresh_value(server: str, exporter: SensorServer) -> N
 
     # The exporter hangs: its last value must not live on for Prometheus' usual five minutes.
     exporter.routes["/metrics"] = exporter.hangs()
-    until(lambda: "fresh" in str(told(server, whole, fresh_s=1.0)), "the value to grow old")
+    until(lambda: "recent" in str(told(server, whole, fresh_s=1.0)), "the value to grow old")
 
 
 def test_a_server_that_went_away(tmp_path: Path, exporter: SensorServer) -> None:
