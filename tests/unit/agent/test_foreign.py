@@ -44,7 +44,7 @@ def test_such_a_gpu_counts_its_cap_though_it_draws_nothing(rig: Rig) -> None:
     assert (condition.kind, condition.subject) == ("foreign_load", "GPU 0")
     assert condition.text == (
         "is in use by process 4711 (python, user ada), which has 12 GiB of its memory: "
-        "it is offered to no task"
+        "no task is placed on it"
     )
 
 
