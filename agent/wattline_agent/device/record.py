@@ -20,6 +20,7 @@ from wattline_agent.device.fields import FAST_FIELDS, read_fields, value_of
 from wattline_agent.device.nvml import NvmlDriver
 from wattline_agent.device.recording import RECORDING_VERSION, GpuProbes, Probe, Recording
 from wattline_protocol.ids import GpuIndex
+from wattline_protocol.text.wording import counted
 
 TRIES = 20
 MAX_VALUE_CHARS = 200
@@ -144,7 +145,8 @@ def main() -> int:
         return 1
     arguments.out.write_bytes(msgspec.json.format(msgspec.json.encode(recording), indent=1))
     driver.close()
-    print(f"{len(recording.gpus)} GPUs, {len(recording.samples)} samples in {arguments.out}")
+    gpus, samples = counted(len(recording.gpus), "GPU"), counted(len(recording.samples), "sample")
+    print(f"{gpus}, {samples} in {arguments.out}")
     return 0
 
 

@@ -10,6 +10,7 @@ from wattline.demo.findings import Findings
 from wattline.demo.truth import Verdict
 from wattline.demo.watcher import DomainWatch
 from wattline_protocol.ids import DomainId
+from wattline_protocol.text.wording import counted
 from wattline_protocol.views.site_views import JobView
 
 MIN_ACCURACY = 0.9
@@ -148,7 +149,9 @@ def _missing_inference(findings: Findings) -> list[str]:
         return ["no request was sent to the service"]
     problems = []
     if load.errors:
-        problems.append(f"{len(load.errors)} requests failed, the first with: {load.errors[0]}")
+        problems.append(
+            f"{counted(len(load.errors), 'request')} failed, the first with: {load.errors[0]}"
+        )
     if load.answered < MIN_REQUESTS:
         problems.append(f"{load.answered} requests were answered, fewer than {MIN_REQUESTS}")
     if load.answered and load.right / load.answered <= MIN_ACCURACY:

@@ -10,7 +10,7 @@ from wattline.show.events import line
 from wattline.show.jobs import elapsed_s
 from wattline.show.styles import state
 from wattline.show.tables import Cell, Column, Listing, facts
-from wattline_protocol.text.wording import digits, energy
+from wattline_protocol.text.wording import counted, digits, energy
 from wattline_protocol.views.site_views import JobView
 
 EVENTS_SHOWN = 40
@@ -82,7 +82,7 @@ def _facts(report: DemoReport, findings: Findings) -> list[tuple[str, Cell]]:
     accuracy = f"accuracy {training.accuracy:.4f} on the held-out tenth"
     caps = f"all caps acknowledged after {shed.acknowledged_s:.2f} s"
     after = f"{shed.seconds_over_after:.2f} s above the lowered budget in the second after it"
-    lost = f"{faults.scheduler_kill_lost_jobs} jobs lost"
+    lost = f"{counted(faults.scheduler_kill_lost_jobs, 'job')} lost"
     doubles = f"{faults.scheduler_kill_double_runs} double runs in {findings.starts} starts"
     return [
         ("training", f"{accuracy}, {training.world_size} processes on two nodes"),

@@ -5,7 +5,7 @@ from wattline_agent.core.power import clocks, held_watts, raised_caps
 from wattline_agent.core.power.capper import Use
 from wattline_agent.core.power.gpus import Gpu
 from wattline_protocol.ids import Now
-from wattline_protocol.text.wording import power_text
+from wattline_protocol.text.wording import counted, power_text
 from wattline_protocol.wire.agent_messages import GpuInfo, GpuSample
 from wattline_protocol.wire.gpu_process import MAX_FOREIGN, in_use_text
 from wattline_protocol.wire.problems import MAX_CONDITIONS, MAX_TEXT, Condition
@@ -90,7 +90,7 @@ def conditions(state: NodeState, now: Now) -> tuple[Condition, ...]:
     found.extend(one for one, until_s in state.incidents.values() if now.mono_s < until_s)
     if len(found) > MAX_CONDITIONS:
         more = len(found) - MAX_CONDITIONS + 1
-        cut = _condition("more_problems", "", f"and {more} more problems")
+        cut = _condition("more_problems", "", f"and {counted(more, 'more problem')}")
         found = [*found[: MAX_CONDITIONS - 1], cut]
     return tuple(found)
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from wattline_protocol.ids import JobId, NodeId, Now
+from wattline_protocol.text.wording import counted
 from wattline_protocol.views.site_views import EventLevel, EventView
 from wattline_protocol.wire.agent_messages import ToAgent
 from wattline_protocol.wire.client_messages import Answer
@@ -145,10 +146,12 @@ class Journal:
         for bound in (self._of_nodes, self._attempts_of_nodes):
             for one in bound.take_over(now):
                 node = NodeId(one.cause)
-                text = f"{node}: {one.count} more events within a minute, the last: {one.last}"
+                more = counted(one.count, "more event")
+                text = f"{node}: {more} within a minute, the last: {one.last}"
                 self.note("events_dropped", text, now, node=node, level="warning")
         for one in self._refused.take_over(now):
-            text = f"{one.count} more actions refused within a minute, the last: {one.last}"
+            more = counted(one.count, "more action")
+            text = f"{more} refused within a minute, the last: {one.last}"
             self.act("acts_refused", text, now, actor=one.cause, level="warning")
 
     def _is_admitted(self, kind: str, text: str, job: JobId | None, now: Now) -> bool:
