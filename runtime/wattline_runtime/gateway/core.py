@@ -87,7 +87,7 @@ class Gateway:
             reserved = service.workers.get(service.reserved or b"")
             takers = [worker for worker in service.workers.values() if worker.takes_new]
             if service.serving != ([w for w in takers if not w.is_stalled] or takers):
-                raise AssertionError(f"service {service.name} does not know who serves")
+                raise AssertionError(f"service {service.name} has a stale list of workers")
             if service.alone and (reserved is None or not reserved.in_flight):
                 raise AssertionError(f"requests of {service.name} wait for no reserved worker")
             if service.waiting and (not service.takes_new or service.free_worker() is not None):

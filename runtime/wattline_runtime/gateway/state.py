@@ -137,7 +137,7 @@ class ServiceState:
         return min(free, key=lambda w: (len(w.in_flight) / w.capacity, w.last_sent))
 
     def reserve(self) -> WorkerState | None:
-        """The reserved worker, chosen anew when it no longer serves: the least loaded one."""
+        """The reserved worker; the least loaded one replaces it once it no longer serves."""
         reserved = next((w for w in self.serving if w.connection == self.reserved), None)
         if reserved is None and self.serving:
             reserved = min(self.serving, key=lambda w: (len(w.in_flight), w.last_sent))

@@ -26,7 +26,7 @@ from wattline_scheduler.core.model.jobs.job import (
 from wattline_scheduler.core.model.node import NodeNow, Welcomed
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.plan.model.shape import GangKey
-from wattline_scheduler.plan.model.snapshot import LONG_AGO, NodeOffer, RunningGang
+from wattline_scheduler.plan.model.snapshot import NodeOffer, RunningGang
 from wattline_scheduler.power.demand.node_load import NodeLoad
 from wattline_scheduler.power.topology.rows import counted_mw
 
@@ -328,7 +328,7 @@ def _running(state: State, now: Now) -> Iterator[str]:
     fleet_view = state.fleet_view
     outdated = {
         *fleet_view.running_outdated,
-        *(fleet_view.position[n] for n in state.work.rephased),
+        *(fleet_view.position[n] for n in state.work.redescribe),
     }
     outdated |= {fleet_view.position[node] for node in state.outdated}
     for at, known in enumerate(fleet_view.running):
@@ -341,11 +341,8 @@ def _running(state: State, now: Now) -> Iterator[str]:
 
 
 def _lasting(gang: RunningGang) -> RunningGang:
-    """Without watts, which are learned, and without what follows from the run time in reports of a
-    gang that does not run: a late report changes neither a node nor a phase."""
+    """Without watts, which are learned."""
     tasks = tuple(replace(task, counts_mw=()) for task in gang.tasks)
-    if not gang.growing_gpus:
-        gang = replace(gang, lost_gpu_s=0.0, protected_until=LONG_AGO)
     return replace(gang, tasks=tasks, quota_mw=0)
 
 

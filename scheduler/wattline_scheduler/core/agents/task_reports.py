@@ -47,7 +47,11 @@ def take_report(
         return
     attempt.is_ordered = attempt.is_accepted = True
     if _is_news(attempt, report):
+        phase, before = attempt.gang.phase, attempt.usage.run_s
         attempt.report = report
+        is_timed_here = isinstance(phase, Running) and phase.ran_s is not None
+        if not is_timed_here and attempt.usage.run_s != before:
+            state.work.redescribe[attempt.node] = None
         _update_record(state, attempt, report, now)
     if report.phase == "ended":
         take_end(state, node, attempt, report.exit or UNKNOWN_END, now)

@@ -70,11 +70,11 @@ def running_gangs(state: State, priority: int) -> tuple[tuple[RunningGang, ...],
     """
     if priority <= state.work.least_priority and not state.claims:
         return ()
-    fleet_view, rephased = state.fleet_view, state.work.rephased
-    outdated = {*fleet_view.running_outdated, *(fleet_view.position[node] for node in rephased)}
+    fleet_view, redescribe = state.fleet_view, state.work.redescribe
+    outdated = {*fleet_view.running_outdated, *(fleet_view.position[node] for node in redescribe)}
     if outdated:
         _describe_again(state, outdated)
-    fleet_view.running_outdated, state.work.rephased = {}, {}
+    fleet_view.running_outdated, state.work.redescribe = {}, {}
     return tuple(fleet_view.running)
 
 

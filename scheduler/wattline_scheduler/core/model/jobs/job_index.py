@@ -97,8 +97,9 @@ class Workload:
         """Frozen gangs of a copy made by `held_still`; None = not frozen."""
         self._moved: dict[NodeId, None] = {}
         """Nodes of gangs whose phase changed since `take_moved`."""
-        self.rephased: dict[NodeId, None] = {}
-        """The same since `preemption.running_gangs` described them."""
+        self.redescribe: dict[NodeId, None] = {}
+        """The same since `preemption.running_gangs` described them, and nodes of gangs that do not
+        run and whose run time was reported again."""
 
     def shared(self, shape: Shape) -> Shape:
         """Interns a shape, so that equal shapes compare by identity."""
@@ -164,7 +165,7 @@ class Workload:
         gang.phase = phase
         nodes = dict.fromkeys(attempt.node for attempt in gang.live)
         self._moved.update(nodes)
-        self.rephased.update(nodes)
+        self.redescribe.update(nodes)
         self._index(gang, now)
         if before != after:
             self._evaluate_soon(job, now)
@@ -341,7 +342,7 @@ class Workload:
         """A copy with allocations and quota headroom frozen at their current values."""
         other = copy(self)
         other.live, other.quotas = dict(self.live), self.quotas.held_still()
-        other.live_at, other.rephased = self.live_at.copy(), dict(self.rephased)
+        other.live_at, other.redescribe = self.live_at.copy(), dict(self.redescribe)
         gangs = (attempt.gang for attempt in self.live.values())
         other.held = {gang: _Held(gang.phase, tuple(gang.live)) for gang in gangs}
         return other

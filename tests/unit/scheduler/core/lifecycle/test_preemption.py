@@ -1,6 +1,9 @@
 """Work of lower priority makes room: who goes, what it costs them, and what is kept meanwhile."""
 
+import math
+
 import pytest
+from msgspec.structs import replace
 
 from support.core.harness import Harness, joined
 from support.core.parts import outlook
@@ -11,8 +14,10 @@ from wattline_protocol.job.selection import only
 from wattline_protocol.job.spec import PRIORITIES
 from wattline_protocol.wire.agent_messages import StopTask
 from wattline_protocol.wire.client_messages import Cancel, Drain
+from wattline_scheduler.core.agents.task_reports import take_report
 from wattline_scheduler.core.lifecycle.job_state import reason_of
-from wattline_scheduler.core.lifecycle.preemption import CLAIM_AFTER_S
+from wattline_scheduler.core.lifecycle.preemption import CLAIM_AFTER_S, running_gangs
+from wattline_scheduler.core.model.jobs.job import Paused
 
 
 @pytest.fixture
@@ -207,3 +212,18 @@ def test_after_a_restart_who_was_told_to_go_still_goes(
     h.run(3)
     assert (h.state_of(victim), h.state_of(urgent)) == ("PENDING", "RUNNING")
     assert h.gang(victim).failures == 0
+
+
+def test_a_late_report_of_a_paused_gang_describes_it_again(h: Harness) -> None:
+    """It does not run by the scheduler's clock: the newest report says how long it ran."""
+    paused = fill(h, low().gpus(8), run_s=50.0)
+    gang = h.gang(paused)
+    h.cluster.state.work.move(gang, Paused(h.now.mono_s), h.now)
+    at = h.cluster.state.fleet_view.position[gang.live[0].node]
+    (before,) = running_gangs(h.cluster.state, PRIORITIES["high"])[at]
+    report = gang.live[0].report
+    assert report is not None
+    later = replace(report, usage=replace(report.usage, run_s=70.0))
+    take_report(h.cluster.state, h.cluster.state.nodes[gang.live[0].node], later, h.now)
+    (after,) = running_gangs(h.cluster.state, PRIORITIES["high"])[at]
+    assert (before.protected_until, after.protected_until) == (math.inf, -math.inf)
