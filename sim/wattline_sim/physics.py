@@ -151,7 +151,7 @@ class _Window:
     def __post_init__(self) -> None:
         self.draw_sum_mw, self.limit_sum_mw = sum(self.draws_mw), sum(self.limits_mw)
 
-    def room_mw(self) -> int:
+    def headroom_mw(self) -> int:
         """Σ (limit - draw) over the newest 19 steps: all but the one that is replaced next."""
         slot = self.next_slot
         return (self.limit_sum_mw - self.limits_mw[slot]) - (self.draw_sum_mw - self.draws_mw[slot])
@@ -220,15 +220,15 @@ class GpuPhysics:
         """Choose the clock of a loaded GPU; its draw in mW and what bound it."""
         ceiling, reasons = self._ceiling(given)
         leak, idle_w, curve = self._leak(), self.model.idle_w, self._curve(profile)
-        room_mw = self._window.room_mw()
-        allowed_mw = limit_mw + min(0, room_mw)
+        headroom_mw = self._window.headroom_mw()
+        allowed_mw = limit_mw + min(0, headroom_mw)
         chosen = bisect_right(curve, (allowed_mw / 1000 / leak - idle_w) / dynamic_w) - 1
         if chosen < ceiling:
             reasons |= Reason.POWER_CAP
         chosen = max(0, min(chosen, ceiling))
         self.state.sm_mhz = self.model.sm_min_mhz + chosen * SM_STEP_MHZ
         draw_mw = min(allowed_mw, int(leak * (idle_w + dynamic_w * curve[chosen]) * 1000))
-        return self._spiked(draw_mw, limit_mw, room_mw), reasons
+        return self._spiked(draw_mw, limit_mw, headroom_mw), reasons
 
     def _limit_in_force(self, seen_mw: int) -> int:
         """Lower limits act at once, higher ones in the step after."""
@@ -280,7 +280,7 @@ class GpuPhysics:
             curve = self._curves[profile.name] = draw_curve(self.model, profile)
         return curve
 
-    def _spiked(self, draw_mw: int, limit_mw: int, room_mw: int) -> int:
+    def _spiked(self, draw_mw: int, limit_mw: int, headroom_mw: int) -> int:
         """Now and then one step draws 5-18 % more, as far as the window's room allows."""
         if (
             self._rng.random() >= self._spike_chance
@@ -288,7 +288,7 @@ class GpuPhysics:
         ):
             return draw_mw
         wanted_mw = int(draw_mw * (1.05 + 0.13 * self._rng.random()))
-        most_mw = limit_mw + min(room_mw, self._spike_excess_max_mw)
+        most_mw = limit_mw + min(headroom_mw, self._spike_excess_max_mw)
         self._last_spike = self._steps
         return max(draw_mw, min(wanted_mw, most_mw))
 

@@ -52,8 +52,8 @@ class Site:
         free = tuple(gpu for gpu in node.gpus if gpu.index not in ends)
         known = tuple((g, Instant(s)) for g, s in ends.items() if math.isfinite(s))
         drawn = tuple((g, gpu_admission_mw(node.gpus[g], Need())) for g in ends)
-        kept = dataclasses.replace(node.kept, held=drawn)
-        return dataclasses.replace(node, free=free, ends=known, kept=kept)
+        booking = dataclasses.replace(node.booking, held=drawn)
+        return dataclasses.replace(node, free=free, ends=known, booking=booking)
 
     def plan(self, queue: list[Waiting]) -> Plan:
         """Everything that draws counts in the room of the site."""
@@ -176,8 +176,8 @@ def late(*queue: Waiting, ends: float, held: int = 4, room_kw: float = 1_000.0) 
     a1 = offer("a1")
     known = tuple((gpu.index, Instant(ends)) for gpu in a1.gpus[:held])
     drawn = tuple((gpu.index, gpu_admission_mw(gpu, Need())) for gpu in a1.gpus[:held])
-    kept = dataclasses.replace(a1.kept, held=drawn)
-    half = dataclasses.replace(a1, free=a1.gpus[held:], ends=known, kept=kept)
+    booking = dataclasses.replace(a1.booking, held=drawn)
+    half = dataclasses.replace(a1, free=a1.gpus[held:], ends=known, booking=booking)
     return plan(snapshot(half, waiting=queue, now=PATIENCE_S, room_kw=room_kw))
 
 

@@ -8,7 +8,7 @@ from wattline_protocol.site.wall_power import wall_mw
 from wattline_protocol.wire.agent_messages import GpuInfo
 from wattline_scheduler.plan.model.columns import Columns
 from wattline_scheduler.plan.model.device_classes import gpu_of, profile_of
-from wattline_scheduler.plan.model.headroom import Rooms
+from wattline_scheduler.plan.model.headroom import Headroom
 from wattline_scheduler.plan.model.shape import Shape
 from wattline_scheduler.plan.model.snapshot import NodeOffer, Snapshot
 from wattline_scheduler.plan.model.task_request import (
@@ -28,7 +28,7 @@ from wattline_scheduler.power.topology.rows import counted_mw
 def suited(offer: NodeOffer, shape: Shape) -> list[tuple[GpuInfo, int]]:
     """The GPUs that would do, and what each counts now: the least memory that suffices first, then
     as they are offered; for a share the smallest part that suffices."""
-    held = dict(offer.kept.held)
+    held = dict(offer.booking.held)
     there = [(gpu, 1000, held.get(gpu_of(gpu.index), gpu.idle_mw)) for gpu in offer.free]
     if shape.gpu_milli < 1000:
         there += [(part.gpu, part.free_milli, part.counts_mw) for part in offer.parts]
@@ -48,7 +48,10 @@ def suited(offer: NodeOffer, shape: Shape) -> list[tuple[GpuInfo, int]]:
 def needed(offer: NodeOffer, shape: Shape, gpus: list[tuple[GpuInfo, int]]) -> int:
     """Wall milliwatts that the node must keep more with a task on these GPUs."""
     rise_mw = sum(max(0, gpu_admission_mw(gpu, shape.need) - mw) for gpu, mw in gpus)
-    load_mw, psu = offer.kept.base_mw + offer.kept.busy_mw, offer.kept.psu_efficiency_permille
+    load_mw, psu = (
+        offer.booking.base_mw + offer.booking.busy_mw,
+        offer.booking.psu_efficiency_permille,
+    )
     return wall_mw(load_mw + rise_mw, psu) - wall_mw(load_mw, psu)
 
 
@@ -57,7 +60,7 @@ def has_watts(snap: Snapshot, at: int, mw: int, priority: int) -> bool:
     group = columns.group[at]
     for row, share in zip(columns.group_rows[:, group], columns.group_share[:, group], strict=True):
         given_back_mw = int(columns.yields_mw[row, :priority].sum())
-        if mw > 0 and counted_mw(mw, int(share)) > int(columns.room_mw[row]) + given_back_mw:
+        if mw > 0 and counted_mw(mw, int(share)) > int(columns.headroom_mw[row]) + given_back_mw:
             return False
     return True
 
@@ -74,7 +77,7 @@ def test_columns_agree_with_a_look_at_each_node(snap: Snapshot) -> None:
     for shape in {w.shape for w in snap.waiting}:
         ask = ask_of(shape, columns.classes)
         can, mw = fits(columns, ask), needed_mw(columns, ask)
-        most = Rooms(columns).most_mw(shape.priority, ALL)
+        most = Headroom(columns).most_mw(shape.priority, ALL)
         cost = costs(columns, ask, shape.priority)
         for at, offer in enumerate(snap.nodes):
             would_do = suited(offer, shape)

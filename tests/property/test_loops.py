@@ -19,7 +19,7 @@ from support.strategies.plans import snapshots
 from wattline_protocol.ids import DomainId, Instant
 from wattline_scheduler.plan.cycle import plan
 from wattline_scheduler.plan.mix.fragmentation import mix_of, prices
-from wattline_scheduler.plan.model.column_writer import RowRoom, snapshot_of
+from wattline_scheduler.plan.model.column_writer import RowHeadroom, snapshot_of
 from wattline_scheduler.plan.model.columns import TRIED, WHOLE_MILLI
 from wattline_scheduler.plan.model.shape import Shape
 from wattline_scheduler.plan.model.snapshot import Snapshot, TaskPlace
@@ -100,7 +100,7 @@ def alike(draw: st.DrawFn) -> Snapshot:
     _deal(draw, columns.cpus_free, range(2, 9))
     _deal(draw, columns.warmth, range(3))
     _deal(draw, columns.load_mw, [0, 900_000, 901_001])
-    _deal(draw, columns.room_mw[:-1], [-1, 299_999, 500_001, 4_000_000, 5_000_000])
+    _deal(draw, columns.headroom_mw[:-1], [-1, 299_999, 500_001, 4_000_000, 5_000_000])
     columns.idle_mw[columns.idle_mw > 0] = 60_000
     columns.free_milli[columns.gpu_class > 0] = WHOLE_MILLI
     columns.is_open[1:] = True
@@ -148,10 +148,11 @@ def test_the_same_is_planned_without_the_library(
         assert plan(snap) == looped
 
 
-def two_rows(room_mw: tuple[int, int], share: int) -> Snapshot:
+def two_rows(headroom_mw: tuple[int, int], share: int) -> Snapshot:
     """A node below each, that counts there in part."""
     rows = [
-        RowRoom(DomainId(f"pdu-{n}"), "", "power", mw, 10_000_000) for n, mw in enumerate(room_mw)
+        RowHeadroom(DomainId(f"pdu-{n}"), "", "power", mw, 10_000_000)
+        for n, mw in enumerate(headroom_mw)
     ]
     above = [((row, share),) for row in range(2)]
     return known(snapshot_of(Instant(0.0), (offer("a1"), offer("b1")), rows, above))

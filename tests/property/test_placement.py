@@ -16,10 +16,10 @@ from wattline_scheduler.plan.cycle import plan
 from wattline_scheduler.plan.model.column_writer import put_node
 from wattline_scheduler.plan.model.device_classes import gpu_of, profile_of
 from wattline_scheduler.plan.model.shape import Shape
-from wattline_scheduler.plan.model.snapshot import QuotaRoom, Snapshot
+from wattline_scheduler.plan.model.snapshot import QuotaHeadroom, Snapshot
 from wattline_scheduler.plan.model.task_request import ask_of
 from wattline_scheduler.plan.search.gang import place_gang
-from wattline_scheduler.plan.search.quota_room import Quotas
+from wattline_scheduler.plan.search.quota_headroom import Quotas
 from wattline_scheduler.plan.search.rank import costs
 from wattline_scheduler.plan.search.score_cache import ScoreCache
 from wattline_scheduler.plan.search.trial import Trial
@@ -38,7 +38,7 @@ def test_a_plan_keeps_every_rule(snap: Snapshot) -> None:
     result = plan(snap)
     shapes = {w.job: w.shape for w in snap.waiting}
     nodes = {offer.node: at for at, offer in enumerate(snap.nodes)}
-    kept_mw = [offer.kept.kept_mw for offer in snap.nodes]
+    kept_mw = [offer.booking.booked_mw for offer in snap.nodes]
     left = {
         (offer.node, gpu.index): milli
         for offer in snap.nodes
@@ -52,13 +52,13 @@ def test_a_plan_keeps_every_rule(snap: Snapshot) -> None:
         for offer in snap.nodes
         for gpu, mw in [
             *(
-                (gpu, dict(offer.kept.held).get(gpu_of(gpu.index), gpu.idle_mw))
+                (gpu, dict(offer.booking.held).get(gpu_of(gpu.index), gpu.idle_mw))
                 for gpu in offer.free
             ),
             *((part.gpu, part.counts_mw) for part in offer.parts),
         ]
     }
-    load_mw = [offer.kept.base_mw + offer.kept.busy_mw for offer in snap.nodes]
+    load_mw = [offer.booking.base_mw + offer.booking.busy_mw for offer in snap.nodes]
     for placement in result.placements:
         shape = shapes[placement.job]
         assert len(placement.tasks) == shape.nodes, "a gang is placed whole"
@@ -82,11 +82,11 @@ def test_a_plan_keeps_every_rule(snap: Snapshot) -> None:
     for number, row in enumerate(snap.rows):
         rise_mw = 0
         for at, offer in enumerate(snap.nodes):
-            after_mw = -(-load_mw[at] * 1000 // offer.kept.psu_efficiency_permille)
+            after_mw = -(-load_mw[at] * 1000 // offer.booking.psu_efficiency_permille)
             share = share_of(snap, at, number)
             rise_mw += counted_mw(after_mw, share) - counted_mw(kept_mw[at], share)
         given_back_mw = int(snap.columns.yields_mw[number, :highest].sum())
-        assert rise_mw <= max(0, int(snap.columns.room_mw[number]) + given_back_mw), row.name
+        assert rise_mw <= max(0, int(snap.columns.headroom_mw[number]) + given_back_mw), row.name
 
 
 @given(snapshots())
@@ -106,7 +106,7 @@ def test_those_pass_that_can_start_one_after_the_other(snap: Snapshot, data: st.
     """Also where less is left by then than the plan was made for."""
     waiting = {w.job: w for w in snap.waiting}
     placed = [(one, waiting[one.job]) for one in plan(snap).placements]
-    for name in ("cpus_free", "memory_free_bytes", "room_mw", "free_milli"):
+    for name in ("cpus_free", "memory_free_bytes", "headroom_mw", "free_milli"):
         if data.draw(st.booleans(), label=name):
             left = getattr(snap.columns, name)
             left //= data.draw(st.sampled_from([2, 8, 1000]))
@@ -158,7 +158,7 @@ def test_a_plan_breaks_no_quota(snap: Snapshot) -> None:
                 draw_mw * size // 1_000_000 for draw_mw, size in zip(draws_mw, sizes, strict=True)
             )
             milli += sum(sizes) // 1000
-            mw += -(-load_mw * 1000 // offer.kept.psu_efficiency_permille)
+            mw += -(-load_mw * 1000 // offer.booking.psu_efficiency_permille)
         for number in one.quotas:
             assert not snap.quotas[number].closed
             held[number][0] += milli
@@ -175,7 +175,7 @@ def test_a_plan_breaks_no_quota(snap: Snapshot) -> None:
 @given(snapshots())
 def test_the_check_refuses_what_breaks_a_quota(snap: Snapshot) -> None:
     """A plan that was made without quotas is stopped at the first gang that breaks one."""
-    free = dataclasses.replace(snap, quotas=tuple(QuotaRoom("none") for _ in snap.quotas))
+    free = dataclasses.replace(snap, quotas=tuple(QuotaHeadroom("none") for _ in snap.quotas))
     trial, counted = Trial(snap), {w.job: w for w in snap.waiting}
     quotas = Quotas(trial)
     for placement in plan(free).placements:

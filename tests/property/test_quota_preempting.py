@@ -19,11 +19,11 @@ from wattline_scheduler.plan.model.snapshot import (
     ENDING_PRIORITY,
     NodeOffer,
     Plan,
-    QuotaRoom,
+    QuotaHeadroom,
     RunningGang,
     Snapshot,
 )
-from wattline_scheduler.plan.search.quota_room import Quotas, lacks, task_held
+from wattline_scheduler.plan.search.quota_headroom import Quotas, lacks, task_held
 from wattline_scheduler.plan.search.trial import Trial
 
 GPUS = 4
@@ -40,7 +40,7 @@ class Scene:
     busy: list[RunningGang]
     protected: set[JobId]
     """Jobs that may not be sent away."""
-    rooms: list[QuotaRoom]
+    quotas: list[QuotaHeadroom]
     """With nothing used."""
     gang: Waiting
 
@@ -55,7 +55,7 @@ class Scene:
                 used_milli=sum(one.quota_milli for one in here if number in one.quotas),
                 used_mw=sum(one.quota_mw for one in here if number in one.quotas),
             )
-            for number, room in enumerate(self.rooms)
+            for number, room in enumerate(self.quotas)
         )
         offers = [self._offer(at, here, only) for at in range(self.nodes)]
         snap = replace(snapshot(*offers, waiting=(self.gang,)), quotas=quotas)
@@ -105,13 +105,13 @@ def scenes(draw: st.DrawFn, max_nodes: int = 2) -> Scene:
     nodes, count = draw(st.integers(1, 4)), draw(st.integers(1, 3))
     busy = draw(works(nodes, count))
     protected = {one.key[0] for one in busy if draw(st.integers(0, 5)) == 0}
-    rooms = []
+    quotas = []
     for number in range(count):
         used = sum(one.quota_milli for one in busy if number in one.quotas) // 1000
         gpus, watts = (max(0, used + draw(st.integers(-1, 2))) for _ in range(2))
         gpus, watts = draw(st.sampled_from([(gpus, 0), (gpus, 0), (0, watts), (gpus, watts)]))
         closed = "used up" if draw(st.integers(0, 9)) == 0 else ""
-        rooms.append(QuotaRoom(f"queue q{number}", gpus * 1000, 0, watts * MW, 0, closed))
+        quotas.append(QuotaHeadroom(f"queue q{number}", gpus * 1000, 0, watts * MW, 0, closed))
     wanted = (
         job()
         .nodes(draw(st.integers(1, max_nodes)))
@@ -119,7 +119,9 @@ def scenes(draw: st.DrawFn, max_nodes: int = 2) -> Scene:
     )
     wanted = wanted.priority(PRIORITIES[draw(st.sampled_from(["high", "high", "normal"]))])
     counted = draw(st.lists(st.integers(0, count - 1), unique=True, min_size=1, max_size=count))
-    return Scene(nodes, busy, protected, rooms, replace(waits(GANG, wanted), quotas=tuple(counted)))
+    return Scene(
+        nodes, busy, protected, quotas, replace(waits(GANG, wanted), quotas=tuple(counted))
+    )
 
 
 def chosen(scene: Scene, result: Plan) -> list[RunningGang]:
@@ -173,7 +175,7 @@ def test_of_no_higher_priority_than_there_must_be_and_the_fewest(
     used = sum(one.quota_milli for one in busy)
     left = data.draw(st.integers(0, gpus - 1)) * 1000
     gang = replace(waits(GANG, job().gpus(gpus).priority(PRIORITIES["high"])), quotas=(0,))
-    scene = Scene(5, busy, set(), [QuotaRoom("queue q", used + left)], gang)
+    scene = Scene(5, busy, set(), [QuotaHeadroom("queue q", used + left)], gang)
     result = plan(scene.seen())
     if not result.preemptions:
         return

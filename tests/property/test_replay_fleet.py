@@ -10,7 +10,7 @@ from wattline_lab.replay.fleet.machines import Machines
 from wattline_lab.replay.fleet.mixing import mixed
 from wattline_lab.replay.jobs.trace import TraceJob
 from wattline_lab.replay.meter import Meter
-from wattline_scheduler.power.books.watt_admission import admission_room
+from wattline_scheduler.power.books.watt_admission import admission_headroom
 
 HOSTS = st.lists(
     st.tuples(st.sampled_from(sorted(MODELS)), st.sampled_from([1, 4, 8])), min_size=1, max_size=8
@@ -48,10 +48,10 @@ def test_all_work_ends_within_its_budget(
     line = ByTurn() if passes_over else BySubmission()
 
     def check(_: float) -> None:
-        room_mw = admission_room(
-            machines.books, machines.fleet_view.kept_mw, machines.fleet_view.is_controlled
+        headroom_mw = admission_headroom(
+            machines.books, machines.fleet_view.booked_mw, machines.fleet_view.is_controlled
         )
-        assert (room_mw >= 0).all(), "more is kept below a row than it may give"
+        assert (headroom_mw >= 0).all(), "more is kept below a row than it may give"
 
     engine = Engine(machines, line, meter, is_capped=is_capped, passes_over=passes_over)
     try:

@@ -53,5 +53,5 @@ def test_a_share_gets_a_gpu_whose_watts_are_there(snap: Snapshot) -> None:
             more_mw = wall_mw(int(columns.load_mw[at]), psu) - wall_mw(before_mw, psu)
             assert more_mw >= needed_mw
             rows = columns.group_rows[:, columns.group[at]]
-            assert more_mw == 0 or (trial.room_for(shape.priority)[rows] >= 0).all()
+            assert more_mw == 0 or (trial.headroom_for(shape.priority)[rows] >= 0).all()
             trial.rollback(mark)

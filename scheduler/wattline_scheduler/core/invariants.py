@@ -348,9 +348,9 @@ def _lasting(gang: RunningGang) -> RunningGang:
 
 def _without_learned(offer: NodeOffer) -> NodeOffer:
     """Without values learned from running work, which are updated only from time to time."""
-    kept = replace(offer.kept, busy_mw=0, yields=(), held=())
+    booking = replace(offer.booking, busy_mw=0, yields=(), held=())
     parts = tuple(replace(part, counts_mw=0) for part in offer.parts)
-    return replace(offer, kept=kept, parts=parts, ends=())
+    return replace(offer, booking=booking, parts=parts, ends=())
 
 
 def _commands(state: State, now: Now) -> Iterator[str]:

@@ -18,7 +18,7 @@ from wattline_scheduler.plan.model.node_fit import Available, Wanted, fits_each
 from wattline_scheduler.plan.model.shape import Shape, Waiting
 from wattline_scheduler.plan.model.snapshot import Placement, TaskPlace
 from wattline_scheduler.plan.model.task_request import Ask, are_labelled
-from wattline_scheduler.plan.search.quota_room import Quotas
+from wattline_scheduler.plan.search.quota_headroom import Quotas
 from wattline_scheduler.plan.search.trial import Trial
 from wattline_scheduler.power.topology.matrix import Bools, Ints
 
@@ -164,12 +164,12 @@ def _fit(columns: Columns, tasks: _Tasks, slot: Ints) -> bool:
     at, of, owner, slot_count = tasks.at, tasks.of, tasks.owner, columns.slot_count
     node, milli = at[owner], _each(tasks, "milli")[of[owner]]
     taken = _sums(node * slot_count + slot, milli, columns.node_count * slot_count)
-    has_room = (taken <= columns.free_milli.ravel())[node * slot_count + slot]
+    is_free = (taken <= columns.free_milli.ravel())[node * slot_count + slot]
     suited: Bools = np.array([ask.is_suited for ask in tasks.asks])
     labels: Bools = np.array([are_labelled(columns, ask.labels) for ask in tasks.asks])
     suits = suited[of[owner], columns.gpu_class[node, slot]]
     free = Available(
-        gpus=_sums(owner, has_room & suits, len(at)),
+        gpus=_sums(owner, is_free & suits, len(at)),
         cpus=columns.cpus_free[at],
         memory_bytes=columns.memory_free_bytes[at],
         is_open=columns.is_open[at],
@@ -202,7 +202,7 @@ def _have_watts(trial: Trial, tasks: _Tasks, rise_mw: Ints) -> bool:
         asked = np.zeros(len(taken_mw), np.bool_)
         columns = trial.columns
         asked[columns.group_rows[:, columns.group[tasks.at[is_its & (rise_mw > 0)]]]] = True
-        if (taken_mw > np.maximum(trial.room_for(priority), 0))[asked].any():
+        if (taken_mw > np.maximum(trial.headroom_for(priority), 0))[asked].any():
             return False
     return True
 
@@ -220,7 +220,7 @@ def _row_sums_mw(columns: Columns, at: Ints, rise_mw: Ints) -> Ints:
     # One more milliwatt per further task for rounding up when each is counted separately.
     rounded_mw = -(-wall_mw * shares // PERMILLE) + count[nodes] - 1
     counted_mw = np.where(shares == PERMILLE, wall_mw, rounded_mw)
-    return _sums(rows.ravel(), counted_mw.ravel(), len(columns.room_mw))
+    return _sums(rows.ravel(), counted_mw.ravel(), len(columns.headroom_mw))
 
 
 def _each(tasks: _Tasks, name: str) -> Ints:

@@ -21,7 +21,7 @@ from wattline_scheduler.plan.policies.preemption_pass import PreemptionPass
 from wattline_scheduler.plan.search.blocked_shapes import BlockedShapes
 from wattline_scheduler.plan.search.feasible import fitting_count
 from wattline_scheduler.plan.search.gang import Places, either, place_gang
-from wattline_scheduler.plan.search.quota_room import Quotas
+from wattline_scheduler.plan.search.quota_headroom import Quotas
 from wattline_scheduler.plan.search.score_cache import ScoreCache
 from wattline_scheduler.plan.search.search_rotation import SearchRotation
 from wattline_scheduler.plan.search.trial import Trial
@@ -39,7 +39,7 @@ MAX_EFFORT = 100_000
 MAX_PROMISES = 8
 """Gangs with a promise. For the limit on fruitless searches see `search_rotation`."""
 
-Kept = tuple[Promise, str]
+Reserved = tuple[Promise, str]
 """Resources reserved for a job, and why."""
 
 Opened = tuple[int, ...]
@@ -123,7 +123,7 @@ class _Cycle:
         """Tasks that fit no node, by GPU request: a task that requests no less fits nowhere."""
         self.hopeless_short: set[tuple[Request, Opened]] = set()
         """Requests that did not fit even with promised resources, and with which promises."""
-        self.kept: list[Kept] = []
+        self.reserved: list[Reserved] = []
         """Reservations for promised or preempting gangs, in the order in which they were made."""
         self.promises: list[Promise] = []
         self.promised_nodes: set[int] = set()
@@ -134,7 +134,7 @@ class _Cycle:
         return Plan(
             placements=tuple(self.placements),
             waits=self.waits,
-            promised={kept.job: kept.start for kept in self.promises},
+            promised={one.job: one.start for one in self.promises},
             is_cut=is_cut,
             effort=self.trial.effort,
             preemptions=tuple(self.preempting.preemptions),
@@ -184,7 +184,7 @@ class _Cycle:
                 return True
             claimed = self.snapshot.claims.get((waiting.job, gang))
             if self.quotas.refuses(waiting.quotas, shape):
-                if (yield from self._wins_room(waiting, gang, claimed)):
+                if (yield from self._preempts(waiting, gang, claimed)):
                     continue
                 self._wait_for_quota(waiting)
                 return False
@@ -207,7 +207,7 @@ class _Cycle:
                 self.quotas.take(waiting.quotas, shape, self.placements[-1])
                 if waiting.replicas is not None:
                     replicas += [self.snapshot.position[place.node] for place in places]
-            elif (yield from self._wins_room(waiting, gang, claimed)):
+            elif (yield from self._preempts(waiting, gang, claimed)):
                 continue
             elif too_many_mw is not None and self._fits_somewhere(shape, reserved):
                 self._wait(waiting, self.quotas.waits_for_less(waiting.quotas))
@@ -217,11 +217,11 @@ class _Cycle:
                 return False
         return False
 
-    def _wins_room(
+    def _preempts(
         self, waiting: Waiting, gang: int, claimed: tuple[NodeId, ...] | None
     ) -> Parts[bool]:
         """Whether preemption, already in progress or decided now, frees resources for the gang."""
-        if not self.quotas.may_have_room(waiting.quotas, waiting.shape):
+        if not self.quotas.may_have_headroom(waiting.quotas, waiting.shape):
             return False
         if claimed is not None:
             waits = self.preempting.wait_on(waiting, claimed)
@@ -229,7 +229,7 @@ class _Cycle:
             waits = yield from self.preempting.preempt_for(waiting, gang)
         if waits:
             self.waits[waiting.job] = waits
-            self.kept.append((self.preempting.newest, WHY_CLAIMED))
+            self.reserved.append((self.preempting.newest, WHY_CLAIMED))
         return bool(waits)
 
     def _wait_for_quota(self, waiting: Waiting) -> None:
@@ -254,8 +254,8 @@ class _Cycle:
         """Promises that the job may backfill."""
         if not self.promises:
             return ()
-        now, kept = self.snapshot.now, enumerate(self.promises)
-        return tuple(at for at, one in kept if one.ends_before(waiting, now))
+        now, promises = self.snapshot.now, enumerate(self.promises)
+        return tuple(at for at, one in promises if one.ends_before(waiting, now))
 
     def _places(self, shape: Shape, replicas: list[int], barred: Bools | None) -> Places | None:
         places = place_gang(self.trial, shape, replicas, barred)
@@ -298,7 +298,7 @@ class _Cycle:
         found = promise(self.trial, waiting, now, self.promised_nodes, is_dated=is_later)
         if found is not None:
             self.promises.append(found)
-            self.kept.append((found, _why_promised(found)))
+            self.reserved.append((found, _why_promised(found)))
             self.promised_nodes |= set(found.nodes)
             self.rotation.found(asked)
         else:
@@ -310,27 +310,27 @@ class _Cycle:
         shape, key = waiting.shape, self.trial.key(waiting.stay)
         reason = self.blocked.reason(shape, key)
         if not reason:
-            reason = self._kept_reason(waiting)
+            reason = self._reserved_reason(waiting)
             self.blocked.note_reason(shape, key, reason)
             self.trial.effort += REASON_STEPS
         return reason
 
-    def _kept_reason(self, waiting: Waiting) -> str:
+    def _reserved_reason(self, waiting: Waiting) -> str:
         """What the nodes lack, or the job for which their resources are reserved."""
-        if self._has_room_without(self.kept, waiting):
-            for count, (kept, why) in enumerate(self.kept, 1):
-                if self._has_room_without(self.kept[:count], waiting):
-                    return f"resources are reserved for job {kept.job} {why}"
+        if self._fits_without(self.reserved, waiting):
+            for count, (promised, why) in enumerate(self.reserved, 1):
+                if self._fits_without(self.reserved[:count], waiting):
+                    return f"resources are reserved for job {promised.job} {why}"
         return wait_reason(self.trial, waiting.shape, waiting.stay)
 
-    def _has_room_without(self, kept: Sequence[Kept], waiting: Waiting) -> bool:
+    def _fits_without(self, reserved: Sequence[Reserved], waiting: Waiting) -> bool:
         """Whether its tasks would fit, one by one, without these reservations."""
-        if not kept:
+        if not reserved:
             return False
-        with lifted(self.trial, (promise for promise, _ in kept)):
+        with lifted(self.trial, (promise for promise, _ in reserved)):
             return fitting_count(self.trial, waiting.shape, waiting.stay) >= waiting.shape.nodes
 
 
-def _why_promised(kept: Promise) -> str:
-    how = "; a job whose time limit ends earlier can backfill (--time)" if kept.is_dated else ""
+def _why_promised(promised: Promise) -> str:
+    how = "; a job whose time limit ends earlier can backfill (--time)" if promised.is_dated else ""
     return f"(queued longer){how}"

@@ -27,7 +27,7 @@ from wattline_scheduler.plan.model.snapshot import (
     NodeOffer,
     Part,
     Plan,
-    QuotaRoom,
+    QuotaHeadroom,
     RowName,
     RunningGang,
     Snapshot,
@@ -96,7 +96,7 @@ class _Saved(msgspec.Struct, frozen=True):
     classes: tuple[MigDevice, ...]
     """One GPU of each class, in the order of their numbers."""
     rows: tuple[RowName, ...]
-    room_mw: tuple[int, ...]
+    headroom_mw: tuple[int, ...]
     budget_mw: tuple[int, ...]
     yields_mw: tuple[tuple[int, int, int], ...]
     """Row, priority, and the watts that its work releases to higher ones."""
@@ -108,7 +108,7 @@ class _Saved(msgspec.Struct, frozen=True):
     preempts_protected: bool
     least_priority: int
     weights: Weights
-    quotas: tuple[QuotaRoom, ...]
+    quotas: tuple[QuotaHeadroom, ...]
     reserved: _Reserved | None
     prices: dict[str, _Array | int] | None
     memory: Memory
@@ -153,7 +153,7 @@ def _without_lists(cycle: Cycle) -> dict[str, Any]:
         "group": columns.group.tolist(),
         "classes": columns.classes.examples[1:],
         "rows": seen.rows,
-        "room_mw": columns.room_mw[:-1].tolist(),
+        "headroom_mw": columns.headroom_mw[:-1].tolist(),
         "budget_mw": columns.budget_mw[:-1].tolist(),
         "yields_mw": [
             (row, priority, int(columns.yields_mw[row, priority]))
@@ -175,7 +175,7 @@ def _without_lists(cycle: Cycle) -> dict[str, Any]:
 
 
 def _groups(columns: Columns) -> list[list[tuple[int, int]]]:
-    row_count = len(columns.room_mw) - 1
+    row_count = len(columns.headroom_mw) - 1
     groups = zip(columns.group_rows.T.tolist(), columns.group_share.T.tolist(), strict=True)
     above = (zip(rows, shares, strict=True) for rows, shares in groups)
     return [[(row, share) for row, share in pairs if row < row_count] for pairs in above]
@@ -274,7 +274,7 @@ def _columns(saved: _Saved) -> Columns:
         put_node(columns, at, offer)
     for row, priority, mw in saved.yields_mw:
         columns.yields_mw[row, priority] = mw
-    columns.room_mw[:-1], columns.budget_mw[:-1] = saved.room_mw, saved.budget_mw
+    columns.headroom_mw[:-1], columns.budget_mw[:-1] = saved.headroom_mw, saved.budget_mw
     return columns
 
 

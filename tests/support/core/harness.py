@@ -261,7 +261,7 @@ class Harness:
     def counted_mw(self, name: str) -> tuple[int, int]:
         """The floor of a node, and what must be kept for it, once beats were heard."""
         self.run(2)
-        return floor_of(self.node(name)), booking_of(self.cluster.state, self.node(name)).kept_mw
+        return floor_of(self.node(name)), booking_of(self.cluster.state, self.node(name)).booked_mw
 
     def agent(self, name: str) -> FakeAgent:
         return self.agents[NodeId(name)]

@@ -6,7 +6,7 @@ from wattline_scheduler.plan.model.columns import NO_CLASS
 from wattline_scheduler.plan.model.reserved_nodes import ANY_STAY, Stay
 from wattline_scheduler.plan.model.shape import Shape
 from wattline_scheduler.plan.model.snapshot import Placement, TaskPlace
-from wattline_scheduler.plan.search.quota_room import Quotas
+from wattline_scheduler.plan.search.quota_headroom import Quotas
 from wattline_scheduler.plan.search.trial import Trial
 
 

@@ -47,7 +47,7 @@ def compare(state: State, removed: Sequence[Gang], now: Now, *, is_exact: bool =
         assert not is_exact or (ours.load_mw == theirs.load_mw).all()
         rounded_mw = 2 * len(state.nodes)
         for priority in (1, 25, 50, 75, 100):
-            more_mw = (trial.room_for(priority) - made.room_for(priority))[:-1]
+            more_mw = (trial.headroom_for(priority) - made.headroom_for(priority))[:-1]
             assert (more_mw <= rounded_mw).all()
             assert not is_exact or (more_mw >= -rounded_mw).all()
 

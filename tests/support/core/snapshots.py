@@ -4,7 +4,7 @@ import numpy as np
 
 from support.core.sites import BASE_MW, PSU_PERMILLE, JobBuilder, gpu
 from wattline_protocol.ids import DomainId, Instant, JobId, NodeId
-from wattline_scheduler.plan.model.column_writer import RowRoom, snapshot_of
+from wattline_scheduler.plan.model.column_writer import RowHeadroom, snapshot_of
 from wattline_scheduler.plan.model.columns import TRIED, Columns
 from wattline_scheduler.plan.model.shape import Shape, Waiting, shape_of
 from wattline_scheduler.plan.model.snapshot import NodeOffer, Snapshot
@@ -38,7 +38,7 @@ def offer(
         cpus_free=cpus,
         memory_bytes=memory_gib * 2**30,
         memory_free_bytes=memory_gib * 2**30,
-        kept=Booking(NodeId(name), BASE_MW + gpus * 80_000, 0, PSU_PERMILLE, is_controlled=True),
+        booking=Booking(NodeId(name), BASE_MW + gpus * 80_000, 0, PSU_PERMILLE, is_controlled=True),
         labels=frozenset((labels or {}).items()),
     )
 
@@ -56,7 +56,7 @@ def snapshot(
     rooms = [("site", "power", room_kw), ("room", "cooling", zone_kw)]
     rooms += [(f"pdu-{rack}", "power", kw) for rack, kw in racks.items()]
     rows = tuple(
-        RowRoom(DomainId(name), name, kind, int(kw * 1e6), int(kw * 1e6))  # type: ignore[arg-type]  # a literal
+        RowHeadroom(DomainId(name), name, kind, int(kw * 1e6), int(kw * 1e6))  # type: ignore[arg-type]  # a literal
         for name, kind, kw in rooms
     )
     at = {rack: 2 + i for i, rack in enumerate(racks)}

@@ -12,10 +12,10 @@ from wattline_protocol.site.model import Site
 from wattline_protocol.wire.agent_messages import GpuInfo
 from wattline_scheduler.plan.mix.fragmentation import Prices, prices
 from wattline_scheduler.plan.mix.task_mix import RecentMix
-from wattline_scheduler.plan.model.column_writer import RowRoom, snapshot_of
+from wattline_scheduler.plan.model.column_writer import RowHeadroom, snapshot_of
 from wattline_scheduler.plan.model.device_classes import devices, gpu_of
 from wattline_scheduler.plan.model.shape import Waiting
-from wattline_scheduler.plan.model.snapshot import NodeOffer, Part, QuotaRoom, Snapshot
+from wattline_scheduler.plan.model.snapshot import NodeOffer, Part, QuotaHeadroom, Snapshot
 from wattline_scheduler.power.books.watt_admission import Booking
 from wattline_scheduler.power.demand.node_load import gpu_admission_mw
 from wattline_scheduler.power.demand.useful_cap import Need
@@ -33,7 +33,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     offers = tuple(_offer(draw, site, at) for at in range(len(site.nodes)))
     domains = Domains(site)
     rooms = tuple(
-        RowRoom(
+        RowHeadroom(
             row.domain,
             row.name,
             domains.by_id[row.domain].kind,
@@ -64,10 +64,10 @@ def _prices(draw: st.DrawFn, snap: Snapshot) -> Prices | None:
     return prices(snap.columns, mix) if mix is not None else None
 
 
-def quota_headrooms() -> st.SearchStrategy[QuotaRoom]:
+def quota_headrooms() -> st.SearchStrategy[QuotaHeadroom]:
     """Of quotas that bind, of some that do not, and of some that are used up."""
     return st.builds(
-        QuotaRoom,
+        QuotaHeadroom,
         st.just("queue night"),
         st.sampled_from([0, 1_000, 4_000, 8_000]),
         st.sampled_from([0, 500, 3_000]),
@@ -127,7 +127,7 @@ def _offer(draw: st.DrawFn, site: Site, at: int) -> NodeOffer:
         cpus_free=draw(st.integers(0, 8)),
         memory_bytes=2**40,
         memory_free_bytes=2**40,
-        kept=Booking(
+        booking=Booking(
             node.id,
             base_mw,
             sum(held.values()),

@@ -18,7 +18,7 @@ from wattline_scheduler.plan.cycle import plan
 from wattline_scheduler.plan.model.memory import EMPTY
 from wattline_scheduler.plan.model.shape import Waiting
 from wattline_scheduler.plan.model.snapshot import NodeOffer, Plan, Snapshot, TaskPlace
-from wattline_scheduler.plan.search.fleet_view import FleetView, Rooms
+from wattline_scheduler.plan.search.fleet_view import FleetView, HeadroomSource
 from wattline_scheduler.power.allocation.fleet_columns import Fleet
 from wattline_scheduler.power.books.books import Books
 from wattline_scheduler.power.books.watt_admission import Booking
@@ -49,7 +49,7 @@ class Machine:
             priority = gang.shape.priority
             above_mw = booked_mw - self.gpus[index].idle_mw
             yields[priority] = yields.get(priority, 0) + above_mw
-        kept = Booking(
+        booking = Booking(
             node=self.site.id,
             base_mw=self.base_mw,
             busy_mw=sum(mw for _, mw in held),
@@ -68,7 +68,7 @@ class Machine:
             cpus_free=self.host.cpus,
             memory_bytes=0,
             memory_free_bytes=0,
-            kept=kept,
+            booking=booking,
             ends=tuple(
                 (index, Instant(gang.start_s + gang.runs_s))
                 for index, gang in self.holders.items()
@@ -151,7 +151,9 @@ class Machines:
         domains = self.books.domains
         budgets_mw = [domains.budget_mw(row.domain) for row in self.fleet_view.rows]
         self.fleet_view.renew_prices()
-        return self.fleet_view.snapshot(Instant(now_s), Rooms(self.books, budgets_mw), waiting)
+        return self.fleet_view.snapshot(
+            Instant(now_s), HeadroomSource(self.books, budgets_mw), waiting
+        )
 
     def plan(self, seen: Snapshot) -> Plan:
         """One planning cycle, with the memory of the one before."""

@@ -22,7 +22,7 @@ from wattline_scheduler.plan.model.columns import PRIORITY_LEVELS
 from wattline_scheduler.plan.model.device_classes import devices, gpu_of
 from wattline_scheduler.plan.model.shape import Waiting
 from wattline_scheduler.plan.model.snapshot import ENDING_PRIORITY, NodeOffer, Part, Snapshot
-from wattline_scheduler.plan.search.fleet_view import FleetView, Rooms
+from wattline_scheduler.plan.search.fleet_view import FleetView, HeadroomSource
 from wattline_scheduler.power.demand.node_load import is_controlled
 
 UNABLE = "its keeper cannot start tasks as other accounts ([run_as]); see docs/keeper.md"
@@ -59,7 +59,7 @@ def snapshot_of(
 ) -> Snapshot:
     """Snapshot of another view of the fleet."""
     budget_mw = [state.domains.budget_mw(row.domain) for row in fleet_view.rows]
-    seen = fleet_view.snapshot(now.mono_s, Rooms(state.books, budget_mw), waiting)
+    seen = fleet_view.snapshot(now.mono_s, HeadroomSource(state.books, budget_mw), waiting)
     return replace(seen, reservations=reserved(state, now))
 
 
@@ -89,7 +89,7 @@ def offer_of(state: State, node: NodeNow, now: Now) -> NodeOffer:
         cpus_free=node.record.cpus - node.cpus_used,
         memory_bytes=node.record.memory_bytes,
         memory_free_bytes=node.record.memory_bytes - node.memory_used_bytes,
-        kept=booking_of(state, node),
+        booking=booking_of(state, node),
         in_use=tuple(f"GPU {index} {in_use(node, index)}" for index in sorted(node.foreign)),
         least_priority=min(map(_priority, node.attempts.values()), default=PRIORITY_LEVELS),
         labels=frozenset(node.site.labels.items()),

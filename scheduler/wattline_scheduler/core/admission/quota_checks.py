@@ -14,9 +14,9 @@ from wattline_scheduler.core.model.usage.quota_book import QuotaState
 from wattline_scheduler.core.model.usage.usage_ledger import Key, QuotaReport
 from wattline_scheduler.plan.model.columns import Columns
 from wattline_scheduler.plan.model.shape import Shape
-from wattline_scheduler.plan.model.snapshot import QuotaRoom
+from wattline_scheduler.plan.model.snapshot import QuotaHeadroom
 from wattline_scheduler.plan.model.task_request import ask_of
-from wattline_scheduler.plan.search.quota_room import (
+from wattline_scheduler.plan.search.quota_headroom import (
     Held,
     exceeded,
     lacks,
@@ -189,7 +189,7 @@ def _refusing(
 
 
 def _least(columns: Columns, shape: Shape) -> Held:
-    """Least demand of a gang in quotas, over all known GPUs, as in `plan.search.quota_room`."""
+    """Least demand of a gang in quotas, over all known GPUs, as in `plan.search.quota_headroom`."""
     return least_held(columns, ask_of(shape, columns.classes), shape)
 
 
@@ -227,7 +227,7 @@ def would_break(state: State, job: Job, account: str, queue: str) -> str:
     return ""
 
 
-def _overuse_text(left: QuotaRoom, limit: QuotaLimit, held: Held) -> str:
+def _overuse_text(left: QuotaHeadroom, limit: QuotaLimit, held: Held) -> str:
     if limit == "gpus":
         has, most, used = map(quota_gpus, (held.milli, left.most_milli, left.used_milli))
         most = f"{most} at a time, {used} in use"

@@ -32,7 +32,7 @@ from wattline_protocol.text.wording import counted, gib, listed
 from wattline_scheduler.core.admission.planner_view import offer_of
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.state import State
-from wattline_scheduler.plan.model.column_writer import RowRoom, snapshot_of
+from wattline_scheduler.plan.model.column_writer import RowHeadroom, snapshot_of
 from wattline_scheduler.plan.model.device_classes import devices, profile_of
 from wattline_scheduler.plan.model.shape import Shape, shape_of
 from wattline_scheduler.plan.model.snapshot import NodeOffer, Snapshot
@@ -222,21 +222,21 @@ def _whole(state: State, now: Now) -> Snapshot:
 
 def _least_mw(state: State, offer: NodeOffer) -> int:
     """Booked base load of a node. A claim above its nameplate never denies jobs of others."""
-    return min(offer.kept.kept_mw, state.nodes[offer.node].site.nameplate_mw)
+    return min(offer.booking.booked_mw, state.nodes[offer.node].site.nameplate_mw)
 
 
-def _whole_headroom(state: State, row: Row, base_mw: Mapping[NodeId, int]) -> RowRoom:
+def _whole_headroom(state: State, row: Row, base_mw: Mapping[NodeId, int]) -> RowHeadroom:
     domain = state.domains.by_id[row.domain]
     counted = sum(counted_mw(base_mw.get(node, 0), share) for node, share in row.shares.items())
-    room_mw = domain.budget_mw - state.domains.declared_mw(domain.id) - counted
-    return RowRoom(domain.id, row.name, domain.kind, room_mw, domain.budget_mw)
+    headroom_mw = domain.budget_mw - state.domains.declared_mw(domain.id) - counted
+    return RowHeadroom(domain.id, row.name, domain.kind, headroom_mw, domain.budget_mw)
 
 
 def _empty(offer: NodeOffer, node: NodeNow) -> NodeOffer:
     """The offer of a node when empty, with failed and lost GPUs: they or replacements return."""
     managed = [gpu for gpu in node.gpus.values() if gpu.managed]
     gpus = tuple(device for gpu in managed for device in devices(gpu))
-    base_mw = offer.kept.base_mw
+    base_mw = offer.booking.base_mw
     idle_mw = sum(gpu.idle_mw for gpu in managed if gpu.index in node.holders)
     return replace(
         offer,
@@ -246,7 +246,7 @@ def _empty(offer: NodeOffer, node: NodeNow) -> NodeOffer:
         parts=(),
         cpus_free=offer.cpus,
         memory_free_bytes=offer.memory_bytes,
-        kept=replace(offer.kept, base_mw=base_mw + idle_mw, busy_mw=0),
+        booking=replace(offer.booking, base_mw=base_mw + idle_mw, busy_mw=0),
     )
 
 

@@ -92,7 +92,7 @@ def _update_booked(state: State, node: NodeNow, now: Now) -> None:
     """Updates the offer if the learned demand or the expected ends of its jobs have changed."""
     offer = state.fleet_view.offers[state.fleet_view.position[node.id]]
     known_ends = ends(state.work.runtime_bounds, node, now)
-    if booking_of(state, node) != offer.kept or known_ends != offer.ends:
+    if booking_of(state, node) != offer.booking or known_ends != offer.ends:
         node.outdate_offer()
 
 

@@ -23,7 +23,12 @@ from wattline_scheduler.plan.cycle import PATIENCE_S, plan_in_parts
 from wattline_scheduler.plan.model.device_classes import gpu_of
 from wattline_scheduler.plan.model.reserved_nodes import ANY_STAY, MARGIN_S, Reservations, Stay
 from wattline_scheduler.plan.model.shape import Shape, Waiting
-from wattline_scheduler.plan.model.snapshot import Placement, QuotaRoom, Snapshot, TaskAllocation
+from wattline_scheduler.plan.model.snapshot import (
+    Placement,
+    QuotaHeadroom,
+    Snapshot,
+    TaskAllocation,
+)
 from wattline_scheduler.plan.policies.backfill import Promise, promise
 from wattline_scheduler.plan.policies.claims import NEVER
 from wattline_scheduler.plan.policies.preempt_quota import Wanted, choose_with_quotas
@@ -31,7 +36,7 @@ from wattline_scheduler.plan.policies.preemption_pass import MAX_PREEMPTIONS
 from wattline_scheduler.plan.policies.running_work import RunningWork
 from wattline_scheduler.plan.search.feasible import fits_when_empty
 from wattline_scheduler.plan.search.gang import Places, either, place_gang
-from wattline_scheduler.plan.search.quota_room import Quotas
+from wattline_scheduler.plan.search.quota_headroom import Quotas
 from wattline_scheduler.plan.search.score_cache import ScoreCache
 from wattline_scheduler.plan.search.trial import Trial
 from wattline_scheduler.plan.wait_reasons import wait_reason
@@ -325,7 +330,7 @@ class Case:
         """Its allocation as booked in the snapshot, without GPUs that others use as well."""
         node, shape = self._state.nodes[attempt.node], attempt.gang.job.shape
         at = self._seen.position[node.id]
-        booked_mw = dict(self._seen.nodes[at].kept.held)
+        booked_mw = dict(self._seen.nodes[at].booking.held)
         held = {device: gpu_of(device) for device in held_devices(node, attempt)}
         freed_mw = {
             device: booked_mw[gpu] - node.gpus[gpu].idle_mw
@@ -349,7 +354,7 @@ class Case:
 
 def quota_headrooms(
     state: State, removed: Iterable[Gang], unix_s: UnixTime
-) -> tuple[QuotaRoom, ...]:
+) -> tuple[QuotaHeadroom, ...]:
     """Quota headroom with these gangs removed, at that time."""
     headrooms = list(state.work.quotas.headrooms())
     for attempt in (attempt for gang in removed for attempt in state.work.live_of(gang)):

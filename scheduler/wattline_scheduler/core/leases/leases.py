@@ -290,7 +290,7 @@ def grow_for(state: State, gang: Gang, now: Now) -> bool:
         if newest_mw is None or newest_mw >= floor_mw or not is_leased(state, node):
             continue
         most_mw = state.books.committed_mw(node.id) + state.books.node_headroom_mw(node.id)
-        lease_mw = min(max(booking_of(state, node).kept_mw, floor_mw), most_mw)
+        lease_mw = min(max(booking_of(state, node).booked_mw, floor_mw), most_mw)
         if lease_mw >= floor_mw:
             send_lease(state, node, lease_mw, now)
         else:

@@ -16,13 +16,13 @@ from wattline_scheduler.power.books.watt_admission import Yields
 
 
 @dataclass(frozen=True, slots=True)
-class RowRoom:
+class RowHeadroom:
     """Headroom of one row for new tasks."""
 
     domain: DomainId
     name: str
     kind: DomainKind
-    room_mw: int
+    headroom_mw: int
     budget_mw: int
     yields: Yields = ()
 
@@ -30,21 +30,21 @@ class RowRoom:
 def snapshot_of(
     now: Instant,
     offers: Sequence[NodeOffer],
-    rooms: Sequence[RowRoom],
+    rows: Sequence[RowHeadroom],
     above: Sequence[tuple[tuple[int, int], ...]],
     waiting: tuple[Waiting, ...] = (),
 ) -> Snapshot:
     """Build a snapshot from scratch. `above`: the rows above each node, with permille."""
     slots = max((len(offer.gpus) for offer in offers), default=0)
-    columns = Columns.empty(len(offers), max(slots, 1), above, len(rooms))
+    columns = Columns.empty(len(offers), max(slots, 1), above, len(rows))
     put_places(columns, [offer.rack for offer in offers], [offer.labels for offer in offers])
     for at, offer in enumerate(offers):
         put_node(columns, at, offer)
-    for number, room in enumerate(rooms):
-        columns.room_mw[number], columns.budget_mw[number] = room.room_mw, room.budget_mw
-        for priority, mw in room.yields:
+    for number, row in enumerate(rows):
+        columns.headroom_mw[number], columns.budget_mw[number] = row.headroom_mw, row.budget_mw
+        for priority, mw in row.yields:
             columns.yields_mw[number, priority] += mw
-    names = tuple(RowName(room.domain, room.name, room.kind) for room in rooms)
+    names = tuple(RowName(row.domain, row.name, row.kind) for row in rows)
     position = {offer.node: at for at, offer in enumerate(offers)}
     return Snapshot(now, tuple(offers), position, names, columns, waiting)
 
@@ -67,7 +67,7 @@ def put_node(columns: Columns, at: int, offer: NodeOffer) -> None:
     left = {part.gpu.index: part.free_milli for part in offer.parts}
     left |= dict.fromkeys(free, WHOLE_MILLI)
     columns.set_gpus(at, slots, [left.get(gpu.index, 0) for gpu in slots])
-    ends_s, counts_mw = dict(offer.ends), dict(offer.kept.held)
+    ends_s, counts_mw = dict(offer.ends), dict(offer.booking.held)
     counts_mw |= {part.gpu.index: part.counts_mw for part in offer.parts}
     columns.ends_s[at, : len(slots)] = [ends_s.get(gpu.index, math.inf) for gpu in slots]
     columns.is_endless[at, : len(slots)] = [gpu.index in offer.endless for gpu in slots]
@@ -80,8 +80,8 @@ def put_node(columns: Columns, at: int, offer: NodeOffer) -> None:
     columns.cpus[at], columns.cpus_free[at] = offer.cpus, offer.cpus_free
     columns.memory_bytes[at] = offer.memory_bytes
     columns.memory_free_bytes[at] = offer.memory_free_bytes
-    columns.load_mw[at] = offer.kept.base_mw + offer.kept.busy_mw
-    columns.psu_permille[at] = offer.kept.psu_efficiency_permille
+    columns.load_mw[at] = offer.booking.base_mw + offer.booking.busy_mw
+    columns.psu_permille[at] = offer.booking.psu_efficiency_permille
     columns.warmth[at], columns.least_priority[at] = offer.warmth, offer.least_priority
 
 
@@ -103,7 +103,7 @@ def change_yields(columns: Columns, at: int, before: NodeOffer, after: NodeOffer
 
 def _yields_mw(offer: NodeOffer) -> dict[int, int]:
     """By priority, at the wall."""
-    kept = offer.kept
-    if not kept.is_controlled:
+    booking = offer.booking
+    if not booking.is_controlled:
         return {}
-    return {level: mw * PERMILLE // kept.psu_efficiency_permille for level, mw in kept.yields}
+    return {level: mw * PERMILLE // booking.psu_efficiency_permille for level, mw in booking.yields}

@@ -137,7 +137,7 @@ class Columns:
     """[n, group] permille of a node's wall watts that count there."""
     are_whole_shares: bool
     """Whether every node counts in full in every row above it."""
-    room_mw: Ints
+    headroom_mw: Ints
     """[row] headroom for new tasks, at the wall."""
     budget_mw: Ints
     """[row]"""
@@ -185,7 +185,7 @@ class Columns:
             group_rows=rows,
             group_share=share,
             are_whole_shares=are_whole,
-            room_mw=np.append(_zeros(row_count), ENDLESS_MW),
+            headroom_mw=np.append(_zeros(row_count), ENDLESS_MW),
             budget_mw=np.append(_zeros(row_count), ENDLESS_MW),
             yields_mw=np.zeros((row_count + 1, PRIORITY_LEVELS), np.int64),
         )
@@ -262,7 +262,7 @@ TRIED = (
     "cpus_free",
     "memory_free_bytes",
     "load_mw",
-    "room_mw",
+    "headroom_mw",
 )
 """Columns that a placement changes."""
 

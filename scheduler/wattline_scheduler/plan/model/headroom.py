@@ -1,7 +1,7 @@
 """Headroom of the rows above for new tasks, by group of nodes; see `Columns`.
 
 Both families of rows, power and cooling, are handled alike: a task of `needed` wall milliwatts fits
-below a row if `ceil(needed x share) <= room`, which is `needed <= floor(room / share)`.
+below a row if `ceil(needed x share) <= headroom`, which is `needed <= floor(headroom / share)`.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ FEW = 2
 """If fewer nodes than one in so many groups are requested, only their rows are checked."""
 
 
-class Rooms:
+class Headroom:
     """Headroom of the columns used by a plan.
 
     Values that no placement changes are cached permanently, headroom until one of the rows changes.
@@ -32,7 +32,7 @@ class Rooms:
 
     def add(self, rows: Ints, mw: Ints | int) -> None:
         """Change the headroom of these rows."""
-        self._columns.room_mw[rows] += mw
+        self._columns.headroom_mw[rows] += mw
         self.forget()
 
     def forget(self) -> None:
@@ -47,19 +47,19 @@ class Rooms:
             self._given_back_mw[priority] = known
         return known
 
-    def room_mw(self, priority: int) -> Ints:
+    def headroom_mw(self, priority: int) -> Ints:
         """[row] headroom including what lower priorities there would release."""
-        return self._columns.room_mw + self.given_back_mw(priority)
+        return self._columns.headroom_mw + self.given_back_mw(priority)
 
     def most_mw(self, priority: int, at: At) -> Ints:
         """[node] the largest task that fits below all rows above; 0 if none does."""
         columns = self._columns
         group = columns.group[at]
         if FEW * len(group) < columns.group_rows.shape[1]:
-            return most_mw(columns, self.room_mw(priority), group)
+            return most_mw(columns, self.headroom_mw(priority), group)
         most = self._most_mw.get(priority)
         if most is None:
-            most = self._most_mw[priority] = most_mw(columns, self.room_mw(priority))
+            most = self._most_mw[priority] = most_mw(columns, self.headroom_mw(priority))
         return most[group]
 
     def allow(self, mw: int, priority: int, at: int) -> bool:
@@ -67,7 +67,7 @@ class Rooms:
         columns = self._columns
         group = columns.group.item(at)
         rows, shares = columns.group_rows[:, group], columns.group_share[:, group]
-        left_mw = columns.room_mw[rows] + self.given_back_mw(priority)[rows]
+        left_mw = columns.headroom_mw[rows] + self.given_back_mw(priority)[rows]
         if not columns.are_whole_shares:
             left_mw = left_mw * PERMILLE // shares
         return mw <= max(0, int(np.minimum.reduce(left_mw)))
@@ -75,7 +75,7 @@ class Rooms:
     def share_left(self, task_mw: int, at: At) -> Floats:
         """[node] fraction of its budget left by such a task in the tightest row above."""
         columns = self._columns
-        row_left = (columns.room_mw - task_mw) / self.budget_mw
+        row_left = (columns.headroom_mw - task_mw) / self.budget_mw
         group = columns.group[at]
         if FEW * len(group) < columns.group_rows.shape[1]:
             few: Floats = np.minimum.reduce(row_left.take(columns.group_rows.take(group, axis=1)))
@@ -84,15 +84,15 @@ class Rooms:
         return left[group]
 
 
-def most_mw(columns: Columns, room_mw: Ints, group: Ints | None = None) -> Ints:
+def most_mw(columns: Columns, headroom_mw: Ints, group: Ints | None = None) -> Ints:
     """[group] the largest task that fits below all rows above; 0 if none does.
 
-    `room_mw`: [row]. A task without watts fits everywhere. `group`: only these; None = all.
+    `headroom_mw`: [row]. A task without watts fits everywhere. `group`: only these; None = all.
     """
     rows, share = columns.group_rows, columns.group_share
     if group is not None:
         rows, share = rows.take(group, axis=1), share.take(group, axis=1)
-    each_mw = room_mw.take(rows)
+    each_mw = headroom_mw.take(rows)
     if not columns.are_whole_shares:
         each_mw = each_mw * PERMILLE // share
     most: Ints = np.maximum(np.minimum.reduce(each_mw), 0)

@@ -48,7 +48,7 @@ class NodeOffer:
     cpus_free: int
     memory_bytes: int
     memory_free_bytes: int
-    kept: Booking
+    booking: Booking
     parts: tuple[Part, ...] = ()
     """Partially allocated GPUs, by index."""
     in_use: tuple[str, ...] = ()
@@ -75,7 +75,7 @@ class RowName:
 
 
 @dataclass(frozen=True, slots=True)
-class QuotaRoom:
+class QuotaHeadroom:
     """A quota and its use. For GPUs and watts, 0 is no limit."""
 
     name: str
@@ -88,9 +88,9 @@ class QuotaRoom:
     used_mw: int = 0
     closed: str = ""
     """Why no job of it may start, for display; empty = it may."""
-    kept_milli: int = 0
+    reserved_milli: int = 0
     """The part of its use that is reserved for gangs about to start."""
-    kept_mw: int = 0
+    reserved_mw: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class RunningGang:
     """Work of this attempt at `since`; progress saved since is not known here."""
     tasks: tuple[TaskAllocation, ...]
     quotas: tuple[int, ...] = ()
-    """Quotas that count it: positions in `Snapshot.quotas`; and the amounts, as in `QuotaRoom`."""
+    """Quotas that count it: positions in `Snapshot.quotas`. The amounts: as in `QuotaHeadroom`."""
     quota_milli: int = 0
     quota_mw: int = 0
     since: Instant = AT_START
@@ -184,7 +184,7 @@ class Snapshot:
     prices: "Prices | None" = None
     """Prices of places for the task mix; None: no mix is known."""
     weights: Weights = DEFAULT_WEIGHTS
-    quotas: tuple[QuotaRoom, ...] = ()
+    quotas: tuple[QuotaHeadroom, ...] = ()
     reservations: Reservations | None = None
     """None: no reservations."""
 

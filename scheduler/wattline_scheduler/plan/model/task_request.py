@@ -121,8 +121,8 @@ def is_called(gpu: GpuInfo, words: Iterable[str]) -> bool:
 
 def free_slots(columns: Columns, ask: Ask, at: At = ALL) -> Bools:
     """[node, slot] GPUs that the task may use now."""
-    has_room: Bools = columns.free_milli[at] >= ask.milli
-    return has_room & ask.is_suited[columns.gpu_class[at]]
+    is_free: Bools = columns.free_milli[at] >= ask.milli
+    return is_free & ask.is_suited[columns.gpu_class[at]]
 
 
 def free_gpus(columns: Columns, ask: Ask, at: At = ALL) -> Amount:

@@ -234,7 +234,7 @@ def _has_watts(trial: Trial, nodes: list[int], shape: Shape) -> bool:
     A row over its budget has none, even if the gang would draw no more than the work that ends.
     """
     trial.effort += STEPS_PER_NODE * len(nodes)
-    left_mw = trial.room_for(shape.priority)
+    left_mw = trial.headroom_for(shape.priority)
     asked = np.zeros(len(left_mw), np.bool_)
     for at in nodes:
         task = _task(trial, at, shape, is_whole=True)

@@ -18,7 +18,7 @@ from wattline_scheduler.plan.policies.preempt import Choice, choose, needed
 from wattline_scheduler.plan.policies.quota_cover import cover
 from wattline_scheduler.plan.policies.running_work import RunningWork
 from wattline_scheduler.plan.search.gang import either
-from wattline_scheduler.plan.search.quota_room import Held, Quotas
+from wattline_scheduler.plan.search.quota_headroom import Held, Quotas
 from wattline_scheduler.plan.search.trial import Trial
 from wattline_scheduler.power.topology.matrix import Bools
 from wattline_scheduler.time_slices import Parts
@@ -48,7 +48,7 @@ def choose_with_quotas(
     restored.
     """
     with quotas.without(gone.values()):
-        if not quotas.may_have_room(wanted.quotas, wanted.shape):
+        if not quotas.may_have_headroom(wanted.quotas, wanted.shape):
             return None
         lacks = quotas.missing(wanted.quotas, quotas.wants(wanted.shape))
         if not lacks and quotas.barred(wanted.quotas, wanted.shape) is None:

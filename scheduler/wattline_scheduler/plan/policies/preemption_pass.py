@@ -17,7 +17,7 @@ from wattline_scheduler.plan.policies.preempt_quota import (
 )
 from wattline_scheduler.plan.policies.running_work import RunningWork
 from wattline_scheduler.plan.search.blocked_shapes import BlockedShapes
-from wattline_scheduler.plan.search.quota_room import Held, Quotas
+from wattline_scheduler.plan.search.quota_headroom import Held, Quotas
 from wattline_scheduler.plan.search.trial import Trial
 from wattline_scheduler.time_slices import Parts
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from wattline_scheduler.plan.model.snapshot import ENDING_PRIORITY, RunningGang
-from wattline_scheduler.plan.search.quota_room import Held
+from wattline_scheduler.plan.search.quota_headroom import Held
 from wattline_scheduler.power.topology.matrix import Bools, Floats, Ints
 
 

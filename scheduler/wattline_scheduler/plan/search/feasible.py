@@ -158,24 +158,24 @@ def _has_class(trial: Trial, shape: Shape, is_wanted: Callable[[GpuInfo, Shape],
 
 
 def _has_watts(trial: Trial, shape: Shape) -> Bools:
-    return _has_room(trial, shape, "power")
+    return _has_headroom(trial, shape, "power")
 
 
 def _has_cooling(trial: Trial, shape: Shape) -> Bools:
-    return _has_room(trial, shape, "cooling")
+    return _has_headroom(trial, shape, "cooling")
 
 
-def _has_room(trial: Trial, shape: Shape, kind: DomainKind) -> Bools:
+def _has_headroom(trial: Trial, shape: Shape, kind: DomainKind) -> Bools:
     most = trial.most_mw(shape.priority, kind)[trial.columns.group]
-    has_room: Bools = trial.scores(shape).needed_mw <= most
-    return has_room
+    has_headroom: Bools = trial.scores(shape).needed_mw <= most
+    return has_headroom
 
 
 def lacking(trial: Trial, at: int, shape: Shape, kind: DomainKind) -> list[tuple[int, int]]:
     """Rows of `kind` without headroom for the task: (position, missing milliwatts)."""
     columns, names = trial.columns, trial.snapshot.rows
     needed_mw = int(trial.scores(shape).needed_mw[at])
-    room_mw = trial.room_for(shape.priority)
+    headroom_mw = trial.headroom_for(shape.priority)
     group = columns.group[at]
     rows, shares = columns.group_rows[:, group].tolist(), columns.group_share[:, group].tolist()
     return [
@@ -183,7 +183,7 @@ def lacking(trial: Trial, at: int, shape: Shape, kind: DomainKind) -> list[tuple
         for row, share in zip(rows, shares, strict=True)
         if row < len(names)
         and names[row].kind == kind
-        and (lacks_mw := counted_mw(needed_mw, share) - int(room_mw[row])) > 0
+        and (lacks_mw := counted_mw(needed_mw, share) - int(headroom_mw[row])) > 0
     ]
 
 

@@ -20,13 +20,13 @@ from wattline_scheduler.plan.model.shape import Waiting
 from wattline_scheduler.plan.model.snapshot import NodeOffer, RowName, RunningGang, Snapshot
 from wattline_scheduler.plan.search.score_cache import ScoreCache
 from wattline_scheduler.power.books.books import Books
-from wattline_scheduler.power.books.watt_admission import Booking, admission_room
+from wattline_scheduler.power.books.watt_admission import Booking, admission_headroom
 from wattline_scheduler.power.topology.domains import Domains
 from wattline_scheduler.power.topology.matrix import Bools, Ints
 
 
-class Rooms(NamedTuple):
-    """Where the headroom of the rows comes from."""
+class HeadroomSource(NamedTuple):
+    """What the headroom of the rows derives from."""
 
     books: Books
     budget_mw: Sequence[int]
@@ -56,7 +56,7 @@ class FleetView:
         """Recent task requests; noted when a job is accepted."""
         self.pricing = Pricing()
         self._in_matrix = [domains.matrix.at[node] for node in nodes]
-        self.kept_mw: Ints = np.zeros(len(nodes), np.int64)
+        self.booked_mw: Ints = np.zeros(len(nodes), np.int64)
         """In matrix order, as the next."""
         self.is_controlled: Bools = np.zeros(len(nodes), np.bool_)
 
@@ -66,8 +66,8 @@ class FleetView:
         change_yields(self.columns, at, self.offers[at], offer)
         put_node(self.columns, at, offer)
         self.offers[at] = offer
-        self.kept_mw[self._in_matrix[at]] = offer.kept.kept_mw
-        self.is_controlled[self._in_matrix[at]] = offer.kept.is_controlled
+        self.booked_mw[self._in_matrix[at]] = offer.booking.booked_mw
+        self.is_controlled[self._in_matrix[at]] = offer.booking.is_controlled
         self.running_outdated[at] = None
         self.cache.touch(at)
 
@@ -77,7 +77,7 @@ class FleetView:
         other.offers, other.columns = list(self.offers), self.columns.copy_all()
         other.cache = ScoreCache()
         other.running, other.running_outdated = list(self.running), dict(self.running_outdated)
-        other.kept_mw, other.is_controlled = self.kept_mw.copy(), self.is_controlled.copy()
+        other.booked_mw, other.is_controlled = self.booked_mw.copy(), self.is_controlled.copy()
         return other
 
     def renew_prices(self) -> None:
@@ -86,9 +86,11 @@ class FleetView:
         if mix is not None:
             self.pricing.renew(self.columns, mix)
 
-    def snapshot(self, now: Instant, rooms: "Rooms", waiting: tuple[Waiting, ...] = ()) -> Snapshot:
+    def snapshot(
+        self, now: Instant, source: HeadroomSource, waiting: tuple[Waiting, ...] = ()
+    ) -> Snapshot:
         """For use before the next put."""
-        room_mw = admission_room(rooms.books, self.kept_mw, self.is_controlled)
+        headroom_mw = admission_headroom(source.books, self.booked_mw, self.is_controlled)
         return Snapshot(
             now,
             tuple(self.offers),
@@ -96,8 +98,8 @@ class FleetView:
             self.rows,
             replace(
                 self.columns,
-                room_mw=np.append(room_mw, ENDLESS_MW),
-                budget_mw=np.append(np.asarray(rooms.budget_mw, np.int64), ENDLESS_MW),
+                headroom_mw=np.append(headroom_mw, ENDLESS_MW),
+                budget_mw=np.append(np.asarray(source.budget_mw, np.int64), ENDLESS_MW),
                 yields_mw=self.columns.yields_mw.copy(),
             ),
             waiting,
@@ -107,6 +109,6 @@ class FleetView:
 
 
 def _closed(node: Node) -> NodeOffer:
-    kept = Booking(node.id, 0, 0, PERMILLE, is_controlled=False)
+    booking = Booking(node.id, 0, 0, PERMILLE, is_controlled=False)
     labels = frozenset(node.labels.items())
-    return NodeOffer(node.id, node.rack, "never heard", (), (), 0, 0, 0, 0, kept, labels=labels)
+    return NodeOffer(node.id, node.rack, "never heard", (), (), 0, 0, 0, 0, booking, labels=labels)

@@ -35,7 +35,7 @@ struct columns {
     int64_t group_count, depth;
     const int64_t *group_rows, *group_share; /* [n, group] */
     int64_t row_count;                       /* the last row is endless */
-    int64_t *room_mw;                        /* [row] */
+    int64_t *headroom_mw;                        /* [row] */
     const double *budget_mw;                 /* [row] at least 1 */
     int64_t has_mixed;
 };
@@ -147,8 +147,8 @@ static void ask_rows(const struct columns *c, const int64_t *given_back_mw, int6
     for (int64_t n = 0; n < c->depth; n++) {
         int64_t row = c->group_rows[n * c->group_count + number];
         int64_t share = c->group_share[n * c->group_count + number];
-        double left = (double)(c->room_mw[row] - about_mw) / c->budget_mw[row];
-        int64_t mw = c->room_mw[row] + given_back_mw[row];
+        double left = (double)(c->headroom_mw[row] - about_mw) / c->budget_mw[row];
+        int64_t mw = c->headroom_mw[row] + given_back_mw[row];
         if (share != PERMILLE) mw = floor_div(mw * PERMILLE, share);
         if (left < share_left) share_left = left;
         if (mw < most_mw) most_mw = mw;
@@ -218,7 +218,7 @@ static void take_watts(struct columns *c, int64_t at, int64_t rise_mw) {
         int64_t row = c->group_rows[n * c->group_count + c->group[at]];
         int64_t share = c->group_share[n * c->group_count + c->group[at]];
         if (row == c->row_count - 1 && is_filled_up++) continue; /* once, as in `Rooms` */
-        c->room_mw[row] -= -floor_div(-taken_mw * share, PERMILLE);
+        c->headroom_mw[row] -= -floor_div(-taken_mw * share, PERMILLE);
     }
 }
 

@@ -176,8 +176,8 @@ def _columns(columns: Columns, budget_mw: Floats) -> ColumnsStruct:
         depth=columns.group_rows.shape[0],
         group_rows=columns.group_rows,
         group_share=columns.group_share,
-        row_count=len(columns.room_mw),
-        room_mw=columns.room_mw,
+        row_count=len(columns.headroom_mw),
+        headroom_mw=columns.headroom_mw,
         budget_mw=budget_mw,
         has_mixed=columns.has_mixed,
     )

@@ -73,7 +73,7 @@ class ColumnsStruct(Struct):
         ("group_rows", OfInts),
         ("group_share", OfInts),
         ("row_count", Int),
-        ("room_mw", OfInts),
+        ("headroom_mw", OfInts),
         ("budget_mw", OfFloats),
         ("has_mixed", Int),
     )

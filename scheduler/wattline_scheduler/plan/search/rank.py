@@ -11,7 +11,7 @@ import numpy as np
 from wattline_protocol.site.model import Weights
 from wattline_scheduler.plan.mix.fragmentation import Growth, Prices, growth
 from wattline_scheduler.plan.model.columns import WHOLE_MILLI, Columns
-from wattline_scheduler.plan.model.headroom import Rooms
+from wattline_scheduler.plan.model.headroom import Headroom
 from wattline_scheduler.plan.model.snapshot import DEFAULT_WEIGHTS
 from wattline_scheduler.plan.model.task_request import (
     ALL,
@@ -72,9 +72,9 @@ def chosen_slots(columns: Columns, ask: Ask, at: int, prices: Prices | None = No
     return [] if slot is None else slot.tolist()
 
 
-def rows_cost(rooms: Rooms, ask: Ask, at: At, weights: Weights = DEFAULT_WEIGHTS) -> Floats:
+def rows_cost(headroom: Headroom, ask: Ask, at: At, weights: Weights = DEFAULT_WEIGHTS) -> Floats:
     """[node] the cost terms of the rows above: most headroom is best."""
-    cost: Floats = -weights.stranding * rooms.share_left(ask.about_mw, at)
+    cost: Floats = -weights.stranding * headroom.share_left(ask.about_mw, at)
     return cost
 
 
@@ -91,8 +91,8 @@ def costs(
     """
     grown = growth(columns, ask, prices) if prices is not None else None
     slot = leanest_slot(columns, ask) if ask.is_share else None
-    rooms = Rooms(columns)
-    most = rooms.most_mw(priority, ALL)
+    headroom = Headroom(columns)
+    most = headroom.most_mw(priority, ALL)
     can = fits(columns, ask) & (needed_mw(columns, ask, ALL, slot) <= most)
-    cost = node_cost(columns, ask, ALL, weights, grown) + rows_cost(rooms, ask, ALL, weights)
+    cost = node_cost(columns, ask, ALL, weights, grown) + rows_cost(headroom, ask, ALL, weights)
     return np.where(can, cost, np.inf)

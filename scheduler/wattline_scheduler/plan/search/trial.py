@@ -35,7 +35,7 @@ class Trial(TrialLog):
         super().__init__(snapshot, cache if cache is not None else ScoreCache())
         self._loops: Loops | None = None
         if native_loops.LIBRARY is not None:
-            budget_mw = self._rooms.budget_mw
+            budget_mw = self._headroom.budget_mw
             self._loops = Loops(native_loops.LIBRARY, self.columns, budget_mw, snapshot.weights)
         self._other_rows: dict[DomainKind, list[int]] = {}
         self._usable: dict[tuple[bool, ...], Ints] = {}
@@ -82,15 +82,15 @@ class Trial(TrialLog):
             self._usable[ask.suited] = known
         return known
 
-    def room_for(self, priority: int) -> Ints:
+    def headroom_for(self, priority: int) -> Ints:
         """[row] headroom including what lower priorities there would release."""
-        return self._rooms.room_mw(priority)
+        return self._headroom.headroom_mw(priority)
 
     def most_mw(self, priority: int, kind: DomainKind) -> Ints:
         """[group] the largest task that fits below all rows of one kind above."""
-        room_mw = self.room_for(priority)
-        room_mw[self._others(kind)] = ENDLESS_MW
-        return most_mw(self.columns, room_mw)
+        headroom_mw = self.headroom_for(priority)
+        headroom_mw[self._others(kind)] = ENDLESS_MW
+        return most_mw(self.columns, headroom_mw)
 
     def _others(self, kind: DomainKind) -> list[int]:
         known = self._other_rows.get(kind)
@@ -103,8 +103,8 @@ class Trial(TrialLog):
         """[node] the whole cost of a task there; infinite where it does not fit."""
         scores = self.scores(shape)
         self.effort += STEPS_PER_CHOICE + self.columns.node_count // NODES_PER_CHOICE_STEP
-        costs = scores.cost + rows_cost(self._rooms, scores.ask, ALL, self.weights)
-        costs[scores.needed_mw > self._rooms.most_mw(shape.priority, ALL)] = np.inf
+        costs = scores.cost + rows_cost(self._headroom, scores.ask, ALL, self.weights)
+        costs[scores.needed_mw > self._headroom.most_mw(shape.priority, ALL)] = np.inf
         return costs
 
     def place_best(self, shape: Shape, barred: Bools | None = None) -> TaskPlace | None:
@@ -114,13 +114,13 @@ class Trial(TrialLog):
         scores, priority = self.scores(shape), shape.priority
         self.effort += STEPS_PER_CHOICE + self.columns.node_count // NODES_PER_CHOICE_STEP
         if self._loops is not None and scores.wanted is not None:
-            given_back_mw = self._rooms.given_back_mw(priority)
+            given_back_mw = self._headroom.given_back_mw(priority)
             found = self._loops.place(scores.wanted, given_back_mw, barred)
             if found is None:
                 return None
             at, gpus = found
             self._entered(at)
-            self._rooms.forget()
+            self._headroom.forget()
             return TaskPlace(self.snapshot.nodes[at].node, tuple(map(GpuIndex, gpus)))
         best = self._best(scores, priority, barred)
         if best is None:
@@ -136,11 +136,11 @@ class Trial(TrialLog):
         able = (fits_on if barred is None else fits_on & ~barred).nonzero()[0]
         if not len(able):
             return None
-        costs = scores.cost[able] + rows_cost(self._rooms, scores.ask, able, self.weights)
+        costs = scores.cost[able] + rows_cost(self._headroom, scores.ask, able, self.weights)
         first = able.item(costs.argmin())
-        if self._rooms.allow(scores.needed_mw.item(first), priority, first):
+        if self._headroom.allow(scores.needed_mw.item(first), priority, first):
             return first
-        costs[scores.needed_mw[able] > self._rooms.most_mw(priority, able)] = np.inf
+        costs[scores.needed_mw[able] > self._headroom.most_mw(priority, able)] = np.inf
         best = costs.argmin()
         return able.item(best) if costs[best] < np.inf else None
 
@@ -179,5 +179,5 @@ class Trial(TrialLog):
         if not fits(columns, ask, one)[0]:
             return False
         slot = leanest_slot(columns, ask, one) if ask.is_share else None
-        most_mw = self._rooms.most_mw(shape.priority, one)
+        most_mw = self._headroom.most_mw(shape.priority, one)
         return bool(needed_mw(columns, ask, one, slot)[0] <= most_mw[0])

@@ -12,7 +12,7 @@ import numpy as np
 from wattline_protocol.site.wall_power import PERMILLE, wall_mw
 from wattline_scheduler.plan.model.columns import NO_CLASS, WHOLE_MILLI, Ints32
 from wattline_scheduler.plan.model.device_classes import gpu_of
-from wattline_scheduler.plan.model.headroom import Rooms
+from wattline_scheduler.plan.model.headroom import Headroom
 from wattline_scheduler.plan.model.snapshot import Snapshot, TaskAllocation
 from wattline_scheduler.plan.model.task_request import Ask
 from wattline_scheduler.plan.search.score_cache import ScoreCache
@@ -34,7 +34,7 @@ class Task(NamedTuple):
     """Above the node."""
     counted_mw: Ints | int
     """In each of them."""
-    is_kept: bool = False
+    is_reserved: bool = False
     """Reserved, not running: what its GPU counts for others does not change."""
 
 
@@ -64,7 +64,7 @@ class TrialLog:
         self._cache = cache
         self._began = cache.begin(snapshot)
         self._log: list[_Before] = []
-        self._rooms = Rooms(self.columns)
+        self._headroom = Headroom(self.columns)
 
     def close(self) -> None:
         """Discard the copy: cached values of its nodes become invalid."""
@@ -88,7 +88,7 @@ class TrialLog:
             columns.note_slots(at)
             columns.is_open[at] = before.is_open
             self._cache.touch(at)
-            self._rooms.add(before.rows, before.counted_mw)
+            self._headroom.add(before.rows, before.counted_mw)
 
     def finish_gang(self, mark: int) -> None:
         """Commit what was placed since `mark`: the next gang may use the nodes."""
@@ -103,7 +103,7 @@ class TrialLog:
 
     def hold(self, task: Task) -> None:
         """Reserve the resources of a task that cannot start yet."""
-        self.take(task._replace(is_kept=True))
+        self.take(task._replace(is_reserved=True))
         self.finish_gang(len(self._log) - 1)
 
     def give_back(self, task: Task) -> None:
@@ -115,7 +115,7 @@ class TrialLog:
         columns.memory_free_bytes[at] += task.ask.memory_bytes
         columns.note_slots(at)
         self._cache.touch(at)
-        self._rooms.add(task.rows, task.counted_mw)
+        self._headroom.add(task.rows, task.counted_mw)
 
     def task(self, at: int, slots: list[int], ask: Ask, later: Sequence[int] = ()) -> Task:
         """The resources that a task on these free GPUs would take.
@@ -137,8 +137,10 @@ class TrialLog:
 
     def has_watts(self, task: Task, priority: int) -> bool:
         """Whether the rows of its node have headroom."""
-        room_mw = self.columns.room_mw[task.rows] + self._rooms.given_back_mw(priority)[task.rows]
-        return bool(np.logical_and.reduce(np.maximum(room_mw, 0) >= task.counted_mw))
+        headroom_mw = (
+            self.columns.headroom_mw[task.rows] + self._headroom.given_back_mw(priority)[task.rows]
+        )
+        return bool(np.logical_and.reduce(np.maximum(headroom_mw, 0) >= task.counted_mw))
 
     def take(self, task: Task) -> None:
         """Enter a task."""
@@ -165,12 +167,12 @@ class TrialLog:
         free_milli = columns.free_milli[at]
         for slot in task.slots:
             free_milli[slot] -= ask.milli
-        if ask.is_part and not task.is_kept:
+        if ask.is_part and not task.is_reserved:
             self._note_part(task)
         columns.note_slots(at)
         columns.cpus_free[at] -= ask.cpus
         columns.memory_free_bytes[at] -= ask.memory_bytes
-        self._rooms.add(task.rows, -task.counted_mw)
+        self._headroom.add(task.rows, -task.counted_mw)
         self._entered(at)
 
     def _entered(self, at: int) -> None:
@@ -207,13 +209,13 @@ class TrialLog:
         freed_mw = wall_mw(columns.load_mw.item(at), psu)
         self._give_back(at, used)
         freed_mw -= wall_mw(columns.load_mw.item(at), psu)
-        if self.snapshot.nodes[at].kept.is_controlled:
+        if self.snapshot.nodes[at].booking.is_controlled:
             rows, shares = (
                 of[:, columns.group[at]] for of in (columns.group_rows, columns.group_share)
             )
             counted_mw = freed_mw * shares // PERMILLE
             columns.yields_mw[rows, priority] -= counted_mw
-            self._rooms.add(rows, counted_mw)
+            self._headroom.add(rows, counted_mw)
 
     def _give_back(self, at: int, tasks: Sequence[TaskAllocation]) -> None:
         columns = self.columns

@@ -36,15 +36,15 @@ class Booking:
     """Admission watts of each GPU with a task."""
 
     @property
-    def kept_mw(self) -> int:
+    def booked_mw(self) -> int:
         """In wall milliwatts."""
         return wall_mw(self.base_mw + self.busy_mw, self.psu_efficiency_permille)
 
 
-def admission_room(books: Books, kept_mw: Ints, is_controlled: Bools) -> Ints:
+def admission_headroom(books: Books, booked_mw: Ints, is_controlled: Bools) -> Ints:
     """Wall milliwatts of each row available to new tasks; may be negative.
 
-    `kept_mw` and `is_controlled`: per node, in the order of `Domains.matrix`.
+    `booked_mw` and `is_controlled`: per node, in the order of `Domains.matrix`.
     """
-    counts_mw = np.where(is_controlled, kept_mw, books.committed)
+    counts_mw = np.where(is_controlled, booked_mw, books.committed)
     return books.domains.grantable_in_rows() - books.domains.matrix.in_rows(counts_mw)

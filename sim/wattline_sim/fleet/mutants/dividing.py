@@ -21,7 +21,7 @@ from wattline_scheduler.plan.model import task_request
 from wattline_scheduler.plan.model.device_classes import devices as devices_of
 from wattline_scheduler.plan.model.device_classes import profile_of
 from wattline_scheduler.plan.model.shape import Shape
-from wattline_scheduler.plan.search import quota_room as planned
+from wattline_scheduler.plan.search import quota_headroom as planned
 from wattline_sim.fleet.mutants.mutant import Mutant, Swap
 from wattline_sim.fleet.mutants.quotas import SOURCE, UNWATCHED
 

@@ -19,8 +19,8 @@ from wattline_scheduler.core.requests import update
 from wattline_scheduler.plan.model.shape import Shape
 from wattline_scheduler.plan.model.snapshot import ENDING_PRIORITY, Placement, RunningGang
 from wattline_scheduler.plan.policies.running_work import RunningWork
-from wattline_scheduler.plan.search import quota_room as planned
-from wattline_scheduler.plan.search.quota_room import Held, Quotas
+from wattline_scheduler.plan.search import quota_headroom as planned
+from wattline_scheduler.plan.search.quota_headroom import Held, Quotas
 from wattline_scheduler.records import Record, UseRecord
 from wattline_sim.fleet.mutants.mutant import Mutant, Swap
 from wattline_sim.fleet.scheduler_shell import SchedulerShell

@@ -11,11 +11,11 @@ from wattline_protocol.ids import GpuIndex, JobId, NodeId
 from wattline_scheduler.plan.check import passing
 from wattline_scheduler.plan.cycle import MAX_PLACEMENTS, PATIENCE_S, plan
 from wattline_scheduler.plan.model.shape import Shape
-from wattline_scheduler.plan.model.snapshot import Placement, QuotaRoom, Snapshot, TaskPlace
+from wattline_scheduler.plan.model.snapshot import Placement, QuotaHeadroom, Snapshot, TaskPlace
 from wattline_scheduler.plan.search import native_loops
 from wattline_scheduler.plan.search.feasible import FILTERS, Filter, refusing
 from wattline_scheduler.plan.search.gang import place_gang
-from wattline_scheduler.plan.search.quota_room import task_held
+from wattline_scheduler.plan.search.quota_headroom import task_held
 from wattline_scheduler.plan.search.trial import STEPS_PER_CHOICE, Trial
 from wattline_scheduler.plan.wait_reasons import explain, wait_reason
 
@@ -328,8 +328,8 @@ def test_replicas_of_a_service_are_kept_apart() -> None:
     assert {placement.tasks[0].node for placement in packed.placements} == {"a1"}
 
 
-def quota_of_watts(mw: int) -> QuotaRoom:
-    return QuotaRoom("queue cool", most_mw=mw)
+def quota_of_watts(mw: int) -> QuotaHeadroom:
+    return QuotaHeadroom("queue cool", most_mw=mw)
 
 
 def mixed(mw: int, *, a100s_free: int = 8) -> Snapshot:

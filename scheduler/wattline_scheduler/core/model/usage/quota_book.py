@@ -15,7 +15,7 @@ from wattline_protocol.site.model import NO_QUOTA, Quota, Site
 from wattline_protocol.views.account_views import QuotaLimit
 from wattline_scheduler.core.model.usage.usage_ledger import Key
 from wattline_scheduler.plan.model.shape import GangKey
-from wattline_scheduler.plan.model.snapshot import QuotaRoom
+from wattline_scheduler.plan.model.snapshot import QuotaHeadroom
 
 MAX_CHAINS = 10_000
 """Maximum number of cached pairs of account and queue."""
@@ -54,9 +54,9 @@ class QuotaState:
         """Name in texts."""
         return " ".join(self.key)
 
-    def headroom(self) -> QuotaRoom:
+    def headroom(self) -> QuotaHeadroom:
         """Its headroom in the planner's form."""
-        return QuotaRoom(
+        return QuotaHeadroom(
             name=self.name,
             most_milli=self.quota.gpus * WHOLE_GPU,
             used_milli=self.held_milli,
@@ -153,7 +153,7 @@ class QuotaBook:
         for one in self.all:
             one.once_milli, one.once_mw = one.held_milli, one.held_mw
 
-    def headrooms(self) -> tuple[QuotaRoom, ...]:
+    def headrooms(self) -> tuple[QuotaHeadroom, ...]:
         """Headroom of all quotas in the planner's form."""
         return tuple(one.headroom() for one in self.all)
 

@@ -14,7 +14,7 @@ from wattline_protocol.wire.client_messages import Denied, Release, Submit, Upda
 from wattline_scheduler.core.lifecycle.job_state import reason_of
 from wattline_scheduler.core.model.usage.usage import MJ_PER_KWH
 from wattline_scheduler.plan.model.shape import shape_of
-from wattline_scheduler.plan.search.quota_room import quota_watts, task_held
+from wattline_scheduler.plan.search.quota_headroom import quota_watts, task_held
 from wattline_scheduler.views.accounts_view import account_views
 
 GPU_MW = task_held([gpu(0)], shape_of(job().build()), PSU_PERMILLE).mw

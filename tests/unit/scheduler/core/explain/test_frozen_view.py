@@ -114,7 +114,7 @@ def test_what_is_held_still_stays_as_it_was() -> None:
     h.run(1)
     after = snapshot(still, h.now)
     assert after.nodes == before.nodes
-    assert (after.columns.room_mw == before.columns.room_mw).all()
+    assert (after.columns.headroom_mw == before.columns.headroom_mw).all()
     assert [still.work.live_of(gang) for gang in gangs] == live
     assert [type(still.work.phase_of(gang)).__name__ for gang in gangs] == ["Running"] * 4
     assert still.work.quotas.headrooms() != state.work.quotas.headrooms()

@@ -150,8 +150,8 @@ def test_a_device_in_the_way_is_won_and_the_watts_of_its_gpu_with_the_last_holde
     first, second = made
     counts_mw = first.idle_mw + RISE_MW
     full = offer("a1", gpus=1)
-    kept = replace(full.kept, busy_mw=counts_mw, held=((GpuIndex(0), counts_mw),))
-    snap = snapshot(replace(full, gpus=made, free=(), kept=kept))
+    booking = replace(full.booking, busy_mw=counts_mw, held=((GpuIndex(0), counts_mw),))
+    snap = snapshot(replace(full, gpus=made, free=(), booking=booking))
     low, other = runs(1, (0, [first.index])), runs(2, (0, [second.index]), lost=2.0)
     assert chosen(snap, high().mig("1g.10gb"), low, other) == [1]
     trial = Trial(snap)

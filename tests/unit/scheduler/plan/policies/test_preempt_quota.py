@@ -16,16 +16,16 @@ from wattline_scheduler.plan.model.snapshot import (
     ENDING_PRIORITY,
     NodeOffer,
     Plan,
-    QuotaRoom,
+    QuotaHeadroom,
     RunningGang,
 )
 from wattline_scheduler.plan.policies.preemption_pass import MAX_VAIN_TRIES
 from wattline_scheduler.plan.policies.quota_cover import cover
 from wattline_scheduler.plan.search.blocked_shapes import LARGE_SITE_NODES
-from wattline_scheduler.plan.search.quota_room import Held, quota_watts, task_held
+from wattline_scheduler.plan.search.quota_headroom import Held, quota_watts, task_held
 
-NIGHT = QuotaRoom("queue night", most_milli=8000)
-LAB = QuotaRoom("account lab", most_milli=16000)
+NIGHT = QuotaHeadroom("queue night", most_milli=8000)
+LAB = QuotaHeadroom("account lab", most_milli=16000)
 
 
 def high(gpus: int) -> JobBuilder:
@@ -48,7 +48,7 @@ def planned(
     *offers: NodeOffer,
     queue: Sequence[Waiting],
     busy: Sequence[RunningGang],
-    quotas: Sequence[QuotaRoom] = (NIGHT,),
+    quotas: Sequence[QuotaHeadroom] = (NIGHT,),
     claims: Mapping[GangKey, tuple[NodeId, ...]] | None = None,
 ) -> Plan:
     """Where these run and count in the quotas."""
@@ -99,7 +99,7 @@ def test_nobody_goes_for_who_is_not_above_them() -> None:
         (replace(NIGHT, most_milli=3000), 4),
     ],
 )
-def test_nobody_goes_where_no_end_would_help(room: QuotaRoom, gpus: int) -> None:
+def test_nobody_goes_where_no_end_would_help(room: QuotaHeadroom, gpus: int) -> None:
     busy = [runs(9, (0, range(8)), quotas=[0])]
     result = planned(
         offer("a1", free=0), offer("a2"), queue=[wants(1, high(gpus), 0)], busy=busy, quotas=[room]
@@ -212,9 +212,9 @@ ON_LEAN = runs(7, (0, range(8)), priority="high")
 GPU_MW = task_held([gpu(0)], shape(job()), PSU_PERMILLE).mw
 
 
-def cool(gpus: int) -> QuotaRoom:
+def cool(gpus: int) -> QuotaHeadroom:
     """Watts for so many of the usual GPUs."""
-    return QuotaRoom("queue cool", most_mw=gpus * GPU_MW)
+    return QuotaHeadroom("queue cool", most_mw=gpus * GPU_MW)
 
 
 def in_cool(number: int, *place: tuple[int, Sequence[int]], lost: float = 1.0) -> RunningGang:
@@ -265,7 +265,10 @@ def test_who_is_not_needed_beside_the_others_stays() -> None:
         runs(8, (1, range(4)), quotas=[0]),
         runs(9, (2, range(4)), quotas=[1]),
     ]
-    full = QuotaRoom("queue night", most_milli=7000), QuotaRoom("account lab", most_milli=7000)
+    full = (
+        QuotaHeadroom("queue night", most_milli=7000),
+        QuotaHeadroom("account lab", most_milli=7000),
+    )
     offers = offer("a1", free=5), offer("a2", free=4), offer("a3", free=4), offer("a4")
     result = planned(*offers, queue=[wants(1, high(4), 0, 1)], busy=busy, quotas=full)
     assert going(result) == [[8, 9]]

@@ -10,7 +10,7 @@ from wattline_scheduler.plan.cycle import INTERACTIVE, PATIENCE_S, Limits, plan
 from wattline_scheduler.plan.model.memory import EMPTY, Memory, Request
 from wattline_scheduler.plan.model.reserved_nodes import EVERYWHERE
 from wattline_scheduler.plan.model.shape import Waiting
-from wattline_scheduler.plan.model.snapshot import NodeOffer, Plan, QuotaRoom, Snapshot
+from wattline_scheduler.plan.model.snapshot import NodeOffer, Plan, QuotaHeadroom, Snapshot
 from wattline_scheduler.plan.search.search_rotation import MAX_EFFORT, MAX_FAILED, SearchRotation
 
 FIRST, GANG = JobId(0), JobId(100_000)
@@ -162,7 +162,7 @@ def test_who_is_as_large_but_has_another_quota_is_not_passed_over_with_it() -> N
     lean = offer("a1", free=0, cap_max_mw=300_000)
     idle = offer("d1", gpu_name="NVIDIA V100")
     seen = snapshot(lean, *nodes(math.inf)[1:], idle, waiting=queue, now=PATIENCE_S)
-    quota = QuotaRoom("account lean", most_mw=2_000_000)
+    quota = QuotaHeadroom("account lean", most_mw=2_000_000)
     cycles = Cycles()
     plans = [cycles.plan(dataclasses.replace(seen, quotas=(quota,)), FEW) for _ in range(6)]
     assert plans[0].is_cut

@@ -94,11 +94,11 @@ def test_shares_of_two_inputs_add_up_above_them_to_at_most_everything() -> None:
 def test_growth_in_a_row_is_the_most_that_keeps_it() -> None:
     for share in (1000, 500, 333, 1):
         for now_mw in (0, 1, 999, 1_234_567):
-            for room_mw in (0, 1, 17, 1_000_001):
-                growth = growth_mw(now_mw, share, room_mw)
+            for headroom_mw in (0, 1, 17, 1_000_001):
+                growth = growth_mw(now_mw, share, headroom_mw)
                 before = counted_mw(now_mw, share)
-                assert counted_mw(now_mw + growth, share) - before <= room_mw
-                assert counted_mw(now_mw + growth + 1, share) - before > room_mw
+                assert counted_mw(now_mw + growth, share) - before <= headroom_mw
+                assert counted_mw(now_mw + growth + 1, share) - before > headroom_mw
 
 
 def test_the_matrix_has_disjoint_rows_in_each_layer_and_inner_ones_first() -> None:

@@ -22,7 +22,7 @@ from wattline_scheduler.plan.mix.fragmentation import each_milli
 from wattline_scheduler.plan.model.columns import NO_CLASS, Columns
 from wattline_scheduler.plan.model.device_classes import size_milli
 from wattline_scheduler.plan.model.shape import Shape
-from wattline_scheduler.plan.model.snapshot import Placement, QuotaRoom, RunningGang
+from wattline_scheduler.plan.model.snapshot import Placement, QuotaHeadroom, RunningGang
 from wattline_scheduler.plan.model.task_request import Ask
 from wattline_scheduler.plan.search.trial import Trial
 from wattline_scheduler.power.demand.node_load import gpu_admission_mw
@@ -59,7 +59,7 @@ class Quotas:
 
     def __init__(self, trial: Trial) -> None:
         self._trial = trial
-        self.left: list[QuotaRoom] = list(trial.snapshot.quotas)
+        self.left: list[QuotaHeadroom] = list(trial.snapshot.quotas)
         self._least: dict[Shape, Held] = {}
 
     def refuses(self, numbers: Sequence[int], shape: Shape) -> str:
@@ -73,8 +73,8 @@ class Quotas:
         return next((why for number in numbers if (why := self._refuses(number, shape))), "")
 
     def _refuses(self, number: int, shape: Shape) -> str:
-        room = self.left[number]
-        return room.closed or lacks(room, self._least_of(shape))
+        quota = self.left[number]
+        return quota.closed or lacks(quota, self._least_of(shape))
 
     def exceeds(self, numbers: Sequence[int], shape: Shape) -> bool:
         """Whether a gang would exceed the concurrent limit of one of these."""
@@ -86,8 +86,8 @@ class Quotas:
         the gang stays within them on any other nodes; None: no node."""
         if not numbers:
             return None
-        rooms = [self.left[number] for number in numbers]
-        left = [room.most_mw - room.used_mw for room in rooms if room.most_mw]
+        limited = [self.left[number] for number in numbers]
+        left = [quota.most_mw - quota.used_mw for quota in limited if quota.most_mw]
         if not left:
             return None
         is_more: Bools = self._task_mw(shape) > min(left) // shape.nodes
@@ -116,7 +116,7 @@ class Quotas:
         lacks = ((number, missing(self.left[number], wants)) for number in numbers)
         return {number: lack for number, lack in lacks if lack != NOTHING}
 
-    def may_have_room(self, numbers: Sequence[int], shape: Shape) -> bool:
+    def may_have_headroom(self, numbers: Sequence[int], shape: Shape) -> bool:
         """Whether the end of other work alone could free headroom in all of these."""
         return not any(self.left[n].closed or self._never(n, shape) for n in numbers)
 
@@ -141,11 +141,11 @@ class Quotas:
 
     def waits_for_less(self, numbers: Sequence[int]) -> str:
         """Why a gang waits if only nodes that would take too many watts fit."""
-        rooms = [self.left[number] for number in numbers if self.left[number].most_mw]
-        room = min(rooms, key=lambda room: room.most_mw - room.used_mw)
-        most, booked = quota_watts(room.most_mw), _booked(room)
+        limited = [self.left[number] for number in numbers if self.left[number].most_mw]
+        quota = min(limited, key=lambda quota: quota.most_mw - quota.used_mw)
+        most, booked = quota_watts(quota.most_mw), _booked(quota)
         return (
-            f"quota of {room.name} reached: {most} at a time, {booked}; the free GPUs need "
+            f"quota of {quota.name} reached: {most} at a time, {booked}; the free GPUs need "
             "more than is left"
         )
 
@@ -160,17 +160,19 @@ class Quotas:
         return tuple(number for number in numbers if self._refuses(number, shape))
 
     def _never(self, number: int, shape: Shape) -> bool:
-        room = replace(self.left[number], used_milli=0, used_mw=0, kept_milli=0, kept_mw=0)
-        return bool(lacks(room, self._least_of(shape)))
+        quota = replace(self.left[number], used_milli=0, used_mw=0, reserved_milli=0, reserved_mw=0)
+        return bool(lacks(quota, self._least_of(shape)))
 
     def expect(self, numbers: Sequence[int], shape: Shape, nodes: Sequence[int] = ()) -> None:
         """Reserve for a gang that will start somewhere, or on these nodes."""
         wants = self.wants(shape, nodes) if numbers else NOTHING
         self._add(numbers, wants)
         for number in numbers:
-            room = self.left[number]
-            kept = Held(room.kept_milli + wants.milli, room.kept_mw + wants.mw)
-            self.left[number] = replace(room, kept_milli=kept.milli, kept_mw=kept.mw)
+            quota = self.left[number]
+            reserved = Held(quota.reserved_milli + wants.milli, quota.reserved_mw + wants.mw)
+            self.left[number] = replace(
+                quota, reserved_milli=reserved.milli, reserved_mw=reserved.mw
+            )
 
     def take(self, numbers: Sequence[int], shape: Shape, placement: Placement) -> None:
         """Count a gang that starts there."""
@@ -179,9 +181,9 @@ class Quotas:
 
     def _add(self, numbers: Sequence[int], more: Held) -> None:
         for number in numbers:
-            room = self.left[number]
+            quota = self.left[number]
             self.left[number] = replace(
-                room, used_milli=room.used_milli + more.milli, used_mw=room.used_mw + more.mw
+                quota, used_milli=quota.used_milli + more.milli, used_mw=quota.used_mw + more.mw
             )
 
     def breaks(self, numbers: Sequence[int], shape: Shape, placement: Placement) -> str:
@@ -227,49 +229,49 @@ def _found_mw(columns: Columns, ask: Ask) -> Ints:
     return found_mw
 
 
-def missing(room: QuotaRoom, wants: Held) -> Held:
+def missing(quota: QuotaHeadroom, wants: Held) -> Held:
     """By how much a gang with these amounts would exceed the quota."""
-    more_milli = room.used_milli + wants.milli - room.most_milli
-    more_mw = room.used_mw + wants.mw - room.most_mw
+    more_milli = quota.used_milli + wants.milli - quota.most_milli
+    more_mw = quota.used_mw + wants.mw - quota.most_mw
     return Held(
-        max(0, more_milli) if room.most_milli and wants.milli else 0,
-        max(0, more_mw) if room.most_mw and wants.mw else 0,
+        max(0, more_milli) if quota.most_milli and wants.milli else 0,
+        max(0, more_mw) if quota.most_mw and wants.mw else 0,
     )
 
 
-def exceeded(room: QuotaRoom, wants: Held) -> QuotaLimit | None:
+def exceeded(quota: QuotaHeadroom, wants: Held) -> QuotaLimit | None:
     """The limit of the quota that a gang with these amounts would exceed."""
-    more = missing(room, wants)
+    more = missing(quota, wants)
     return "gpus" if more.milli else "power_w" if more.mw else None
 
 
-def lacks(room: QuotaRoom, wants: Held) -> str:
+def lacks(quota: QuotaHeadroom, wants: Held) -> str:
     """As `exceeded`, as text; empty = none."""
     milli, mw = wants
-    limit = exceeded(room, wants)
+    limit = exceeded(quota, wants)
     if limit == "gpus":
-        held = quota_gpus(room.used_milli - room.kept_milli)
-        most, used = quota_gpus(room.most_milli), f"{held} in use"
-        used += _kept(room.kept_milli, quota_gpus)
-        return _waits(room, most, used, quota_gpus(milli), is_vain=milli > room.most_milli)
+        held = quota_gpus(quota.used_milli - quota.reserved_milli)
+        most, used = quota_gpus(quota.most_milli), f"{held} in use"
+        used += _reserved(quota.reserved_milli, quota_gpus)
+        return _waits(quota, most, used, quota_gpus(milli), is_vain=milli > quota.most_milli)
     if limit == "power_w":
-        most, used = quota_watts(room.most_mw), _booked(room)
-        return _waits(room, most, used, quota_watts(mw), is_vain=mw > room.most_mw)
+        most, used = quota_watts(quota.most_mw), _booked(quota)
+        return _waits(quota, most, used, quota_watts(mw), is_vain=mw > quota.most_mw)
     return ""
 
 
-def _booked(room: QuotaRoom) -> str:
-    held = quota_watts(room.used_mw - room.kept_mw)
-    return f"{held} booked{_kept(room.kept_mw, quota_watts)}"
+def _booked(quota: QuotaHeadroom) -> str:
+    held = quota_watts(quota.used_mw - quota.reserved_mw)
+    return f"{held} booked{_reserved(quota.reserved_mw, quota_watts)}"
 
 
-def _kept(amount: int, said: Callable[[int], str]) -> str:
+def _reserved(amount: int, said: Callable[[int], str]) -> str:
     return f", {said(amount)} reserved for others" if amount else ""
 
 
-def _waits(room: QuotaRoom, most: str, used: str, wanted: str, *, is_vain: bool) -> str:
+def _waits(quota: QuotaHeadroom, most: str, used: str, wanted: str, *, is_vain: bool) -> str:
     ends = "it can never start unless it or the quota is changed" if is_vain else ENDS
-    return f"quota of {room.name} reached: {most} at a time, {used}, it requests {wanted}; {ends}"
+    return f"quota of {quota.name} reached: {most} at a time, {used}, it requests {wanted}; {ends}"
 
 
 def quota_gpus(milli: int) -> str:
