@@ -98,7 +98,7 @@ def environment_of(
         ours |= {
             "WATTLINE_SERVICE": order.job_name,
             "WATTLINE_GATEWAY": ",".join(order.gateways),
-            "WATTLINE_GATEWAY_KEY": order.gateway_public_key,
+            "WATTLINE_GATEWAY_KEY": ",".join(order.gateway_keys or (order.gateway_public_key,)),
             "WATTLINE_WORKER_SECRET_FILE": folder.secret,
         }
     return {"PYTHONUNBUFFERED": "1", **order.env, **ours}

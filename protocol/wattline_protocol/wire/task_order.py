@@ -71,3 +71,6 @@ class TaskOrder(msgspec.Struct, frozen=True):
     gateways: Few[Word[str]] = ()
     """Services: worker endpoints of the site's gateways."""
     gateway_public_key: Word[str] = ""
+    """Key of the first of them, for agents that do not know `gateway_keys`."""
+    gateway_keys: Few[Word[str]] = ()
+    """Key of each of `gateways`, in their order."""

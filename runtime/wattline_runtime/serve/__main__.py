@@ -64,23 +64,23 @@ def _parser() -> argparse.ArgumentParser:
     add("--drain-grace-s", type=float, default=3.5, help="time to finish after a stop notice")
     add("--service", default=env("WATTLINE_SERVICE", ""))
     add("--gateway", default=env("WATTLINE_GATEWAY", ""), help="tcp endpoints, comma-separated")
-    add("--gateway-key", default=env("WATTLINE_GATEWAY_KEY", ""), help="public key, z85")
+    add(
+        "--gateway-key",
+        default=env("WATTLINE_GATEWAY_KEY", ""),
+        help="public keys, one for each or all",
+    )
     add("--secret-file", default=env("WATTLINE_WORKER_SECRET_FILE", ""))
     add("--stop-file", default=env("WATTLINE_STOP_FILE", ""))
     return parser
 
 
 def _config(options: argparse.Namespace) -> WorkerConfig:
-    parts = (part.strip() for part in options.gateway.split(","))
-    gateways = tuple(reachable_endpoint(part) for part in parts if part)
-    if not gateways:
-        raise ValueError("no gateway: set WATTLINE_GATEWAY or --gateway tcp://HOST:PORT")
+    gateways = _gateways(_parts(options.gateway), _parts(options.gateway_key))
     if not options.service:
         raise ValueError("no service name: set WATTLINE_SERVICE or --service NAME")
     return WorkerConfig(
         service=options.service,
         gateways=gateways,
-        gateway_key=_gateway_key(options.gateway_key),
         max_batch_cost=options.max_batch_cost,
         capacity=options.capacity,
         batch_timeout_s=options.batch_timeout,
@@ -90,11 +90,22 @@ def _config(options: argparse.Namespace) -> WorkerConfig:
     )
 
 
-def _gateway_key(text: str) -> str:
+def _gateways(endpoints: list[str], keys: list[str]) -> tuple[tuple[str, str], ...]:
+    """Pairs of endpoint and key. Raises ValueError."""
+    if not endpoints:
+        raise ValueError("no gateway: set WATTLINE_GATEWAY or --gateway tcp://HOST:PORT")
     try:
-        return check_key(text)
+        if len(keys) not in (1, len(endpoints)):
+            raise ValueError(f"{len(keys)} keys for {len(endpoints)} gateways")
+        checked = [check_key(key) for key in keys]
     except ValueError as error:
         raise ValueError(f"WATTLINE_GATEWAY_KEY or --gateway-key: {error}") from error
+    checked *= len(endpoints) if len(keys) == 1 else 1
+    return tuple(zip(map(reachable_endpoint, endpoints), checked, strict=True))
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -41,9 +41,8 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Configuration of a worker, set by `wattline_runtime.serve` from arguments and environment."""
 
     service: str
-    gateways: tuple[str, ...]
-    gateway_key: str
-    """Public key of all gateways, z85."""
+    gateways: tuple[tuple[str, str], ...]
+    """Endpoint and public key (z85) of each."""
     max_batch_cost: int = 32
     capacity: int = 64
     """Requests a gateway may have here at once, at most; fewer while they take longer."""
@@ -69,7 +68,7 @@ class Worker:
 
     def __init__(self, config: WorkerConfig, keys: KeyPair, model: Model, args: Mapping[str, str]):
         self._config = config
-        self._links = [GatewayLink(e, keys, config.gateway_key) for e in config.gateways]
+        self._links = [GatewayLink(endpoint, keys, key) for endpoint, key in config.gateways]
         self._by_generation: dict[int, GatewayLink] = {}
         self._generations = 0
         self._complaints: dict[str, str] = {}

@@ -5,6 +5,7 @@ neither clock nor randomness, so a run can be replayed from its events. The modu
 implement it, each a set of functions over `State`.
 """
 
+from collections.abc import Mapping
 from typing import assert_never
 
 from wattline_protocol.ids import Now
@@ -85,9 +86,11 @@ from wattline_scheduler.records import Saved
 class Cluster:
     """A site's scheduler without its sockets and its disk."""
 
-    def __init__(self, site: Site, saved: Saved, now: Now, *, gateway_public_key: str = "") -> None:
+    def __init__(
+        self, site: Site, saved: Saved, now: Now, *, gateway_keys: Mapping[str, str] | None = None
+    ) -> None:
         self.state: State = restore(site, saved, now)
-        self.state.gateway_public_key = gateway_public_key
+        self.state.gateway_keys = gateway_keys or {}
 
     def begin(self, now: Now) -> None:
         """Time since the start counts from `now`: agents and sensors could not be heard before, for

@@ -79,7 +79,7 @@ from wattline_scheduler.shell.clients.client_endpoint import ClientEndpoint, Ses
 from wattline_scheduler.shell.clients.client_turns import ClientTurns
 from wattline_scheduler.shell.clients.log_relay import LogRelay
 from wattline_scheduler.shell.clients.long_lists import matching
-from wattline_scheduler.shell.clients.permissions import gateway_key, not_for
+from wattline_scheduler.shell.clients.permissions import gateway_keys, not_for
 from wattline_scheduler.shell.clients.questions import Reads
 from wattline_scheduler.shell.clients.report_worker import ReportWorker, report_order
 from wattline_scheduler.shell.clients.site_snapshots import Snapshots
@@ -398,7 +398,7 @@ class Loop:
         self._steps += self._rollups.read(now)
         self._steps += self._services.webhooks.marks()
         # Not an event: it is a parameter of future orders and decides nothing.
-        self._state.gateway_public_key = gateway_key(self._members)
+        self._state.gateway_keys = gateway_keys(self._members)
         effects = self._check_access(now)
         for socket in (self._sockets.agents, self._sockets.clients):
             for refusal in socket.take_refusals():

@@ -3,6 +3,7 @@
 import gc
 import signal
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from types import FrameType
@@ -22,7 +23,7 @@ from wattline_scheduler.plan.search import native_loops
 from wattline_scheduler.records import Saved
 from wattline_scheduler.shell.background import Background
 from wattline_scheduler.shell.clients.client_endpoint import CLIENT_LIMITS
-from wattline_scheduler.shell.clients.permissions import AGENT_ROLES, CLIENT_ROLES, gateway_key
+from wattline_scheduler.shell.clients.permissions import AGENT_ROLES, CLIENT_ROLES, gateway_keys
 from wattline_scheduler.shell.config import SITE_FILE, SchedulerConfig
 from wattline_scheduler.shell.fatal_messages import FATAL_NAME, FatalMessages
 from wattline_scheduler.shell.http_api.exchange import ApiUnusable
@@ -102,7 +103,7 @@ def _serve(
     stop: Stop,
 ) -> int:
     began = read_clock()
-    store, saved, cluster = restore(config, site, gateway_key(members))
+    store, saved, cluster = restore(config, site, gateway_keys(members))
     services: Background | None = None
     try:
         services = Background.of(site, http_api, store, saved, read_clock)
@@ -142,13 +143,13 @@ def run_until_stopped(loop: Loop, fatal: FatalMessages, stop: Stop) -> None:
 
 
 def restore(
-    config: SchedulerConfig, site: Site, gateway_public_key: str
+    config: SchedulerConfig, site: Site, gateway_keys: Mapping[str, str]
 ) -> tuple[Store, Saved, Cluster]:
     """Open the store and rebuild the state from it. Raises StoreError, SiteMismatch."""
     clusters: list[Cluster] = []
 
     def rebuild(saved: Saved) -> None:
-        clusters.append(Cluster(site, saved, read_clock(), gateway_public_key=gateway_public_key))
+        clusters.append(Cluster(site, saved, read_clock(), gateway_keys=gateway_keys))
 
     gc.disable()  # millions of permanent objects are created at once: collecting finds nothing
     try:

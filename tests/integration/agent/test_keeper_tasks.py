@@ -363,15 +363,16 @@ def test_a_service_gets_a_key_that_only_it_can_read(live: LiveKeeper) -> None:
     task = shell(
         'cat "$WATTLINE_WORKER_SECRET_FILE"; env',
         kind="service",
-        gateways=("tcp://127.0.0.1:1",),
-        gateway_public_key="k" * 40,
+        gateways=("tcp://127.0.0.1:1", "tcp://127.0.0.1:2"),
+        gateway_keys=("k" * 40, "l" * 40),
     )
     seen = live.run(task)
     secret = live.beside("worker.secret")
     assert len(seen.worker_public_key) == 40
     assert secret.stat().st_mode & 0o777 == 0o600
     assert live.log().startswith(secret.read_text())
-    assert "WATTLINE_GATEWAY=tcp://127.0.0.1:1" in live.log()
+    assert "WATTLINE_GATEWAY=tcp://127.0.0.1:1,tcp://127.0.0.1:2\n" in live.log()
+    assert f"WATTLINE_GATEWAY_KEY={'k' * 40},{'l' * 40}\n" in live.log()
     live.runner.drop(ref())
     assert not secret.exists()
 

@@ -43,6 +43,7 @@ def arguments(tmp_path: Path) -> dict[str, str]:
         ({"gateway": " , "}, "WATTLINE_GATEWAY"),
         ({"gateway": "http://localhost"}, 'expected "tcp://HOST:PORT"'),
         ({"gateway-key": "short"}, "WATTLINE_GATEWAY_KEY or --gateway-key: not a key"),
+        ({"gateway-key": f"{'k' * 40},{'l' * 40}"}, "--gateway-key: 2 keys for 1 gateways"),
         ({"secret-file": ""}, "WATTLINE_WORKER_SECRET_FILE"),
         ({"secret-file": "/nowhere"}, "/nowhere"),
         ({"model": "nothing:Here"}, "no module nothing"),

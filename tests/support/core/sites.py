@@ -113,8 +113,8 @@ class SiteBuilder:
         self.timing = msgspec.structs.replace(self.timing, **changes)
         return self
 
-    def gateway(self, endpoint: str) -> Self:
-        self.gateways = (*self.gateways, Gateway("gw", endpoint, "127.0.0.1:0"))
+    def gateway(self, endpoint: str, name: str = "gw") -> Self:
+        self.gateways = (*self.gateways, Gateway(name, endpoint, "127.0.0.1:0"))
         return self
 
     def build(self) -> Site:

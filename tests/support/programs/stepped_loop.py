@@ -76,7 +76,7 @@ def stepped_loop(
         stack.callback(sockets.close)
         door = stack.enter_context(closing(HttpBridge(site.http)))
         config = SchedulerConfig(site_dir=directory.path, state_dir=state)
-        store, saved, cluster = restore(config, site, "")
+        store, saved, cluster = restore(config, site, {})
         stack.callback(store.close)
         beside = stack.enter_context(closing(Background.of(site, door, store, saved, clock)))
         beside.start(store)

@@ -162,7 +162,8 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
     run_as = account_of(state.site.run_as, gang.job.record.owner)
     if run_as is None:
         raise ValueError(f"{gang.name} starts without a host account")
-    is_service = spec.kind == "service"
+    gateways = _gateways(state) if spec.kind == "service" else ()
+    keys = tuple(key for _, key in gateways)
     return TaskOrder(
         ref=record.ref,
         job_name=spec.name,
@@ -185,10 +186,17 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
         checkpoint_every_s=spec.recovery.checkpoint_every_s,
         clock_permille=_clock_permille(state, attempt),
         on_isolation=spec.recovery.on_isolation,
-        gateways=tuple(g.worker_endpoint for g in state.site.gateways) if is_service else (),
-        gateway_public_key=state.gateway_public_key if is_service else "",
+        gateways=tuple(endpoint for endpoint, _ in gateways),
+        gateway_public_key=keys[0] if keys else "",
+        gateway_keys=keys,
         run_as=run_as,
     )
+
+
+def _gateways(state: State) -> tuple[tuple[str, str], ...]:
+    """Endpoint and key of each gateway of the site file that is enrolled."""
+    keys = state.gateway_keys
+    return tuple((g.worker_endpoint, keys[g.name]) for g in state.site.gateways if g.name in keys)
 
 
 def _clock_permille(state: State, attempt: Attempt) -> int:

@@ -1,5 +1,6 @@
 """The complete state of the scheduler, one value that all handlers of this package work on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from wattline_protocol.ids import DomainId, Epoch, Instant, JobId, NodeId, TaskRef, UnixTime
@@ -150,8 +151,8 @@ class State:
     """The same of `reservation_fit`, by the reservation's name."""
     whole: Snapshot | None = None
     """The snapshot they are based on; None = outdated."""
-    gateway_public_key: str = ""
-    """Identifies the gateway to services' workers; the shell reads it from the allow-list."""
+    gateway_keys: Mapping[str, str] = field(default_factory=dict)
+    """Identify the gateways, by name, to services' workers; the shell reads the allow-list."""
     claims: dict[GangKey, Claim] = field(default_factory=dict)
     """By the preempting gang."""
     promised: dict[JobId, Instant] = field(default_factory=dict)

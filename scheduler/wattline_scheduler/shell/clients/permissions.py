@@ -23,7 +23,6 @@ def not_for(role: Role, request: Request) -> Denied | None:
     return None
 
 
-def gateway_key(members: Authorized) -> str:
-    """Public key of the site's gateway (the first by name); empty = none is enrolled."""
-    keys = (member.public_key for member in members.members() if member.role == "gateway")
-    return next(keys, "")
+def gateway_keys(members: Authorized) -> dict[str, str]:
+    """Public keys of the enrolled gateways, by name."""
+    return {one.name: one.public_key for one in members.members() if one.role == "gateway"}

@@ -74,6 +74,12 @@ def test_ours_wins_over_the_jobs_and_the_jobs_over_defaults(tmp_path: Path) -> N
     assert "WATTLINE_GATEWAY" not in env
 
 
+def test_a_scheduler_that_sends_one_key_for_all_gateways_is_understood(tmp_path: Path) -> None:
+    task = order("true", kind="service", gateways=("tcp://a:1",), gateway_public_key="k")
+    env = environment_of(task, CONTEXT, TaskDir(tmp_path, task.ref), str(tmp_path))
+    assert (env["WATTLINE_GATEWAY"], env["WATTLINE_GATEWAY_KEY"]) == ("tcp://a:1", "k")
+
+
 def test_an_attempt_without_gpus_sees_none(tmp_path: Path) -> None:
     task = order("true", gpus=())
     context = CONTEXT.__class__((), "", None, "n")

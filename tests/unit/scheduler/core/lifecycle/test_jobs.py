@@ -376,15 +376,17 @@ def test_an_array_task_gets_its_index(h: Harness) -> None:
     ]
 
 
-def test_a_service_knows_the_gateway() -> None:
-    h = Harness(site().rack("a", 1).gateway("tcp://gw:1").build())
-    h.cluster.state.gateway_public_key = "key"
+def test_a_service_knows_each_enrolled_gateway_with_its_key() -> None:
+    gateways = site().gateway("tcp://gw:2", "b").gateway("tcp://gw:3", "c")
+    h = Harness(gateways.gateway("tcp://gw:1", "a").rack("a", 1).build())
+    h.cluster.state.gateway_keys = {"a": "key of a", "b": "key of b", "gone": "another"}
     h.join()
     h.run(2)
     h.submit(job().service(1))
     order = orders(h)[0].order
-    assert order.gateways == ("tcp://gw:1",)
-    assert order.gateway_public_key == "key"
+    assert order.gateways == ("tcp://gw:2", "tcp://gw:1")
+    assert order.gateway_keys == ("key of b", "key of a")
+    assert order.gateway_public_key == "key of b", "an agent that knows no other key"
 
 
 # --- the table --------------------------------------------------------------------------

@@ -1,0 +1,149 @@
+"""A site with gateways and a service, and clients that request answers at a steady rate."""
+
+import asyncio
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from support.programs.cli_site import CliSite
+from support.programs.ports import free_ports
+from wattline_protocol.site.file import parse_site
+
+ECHO = ("-m", "wattline_runtime.serve", "--model", "wattline_examples.serve_echo:Echo")
+SECOND = """
+[[gateway]]
+name = "{name}"
+worker_endpoint = "tcp://127.0.0.1:{port}"
+http_address = "127.0.0.1:{http_port}"
+"""
+
+
+class ServingSite(CliSite):
+    """A site whose gateways are started by name: "gateway", as `init` writes it, and more."""
+
+    def __init__(
+        self, folder: Path, nodes: tuple[str, ...] = ("n1",), more_gateways: tuple[str, ...] = ()
+    ) -> None:
+        def edited(text: str) -> str:
+            for name in more_gateways:
+                port = free_ports(2)
+                text += SECOND.format(name=name, port=port, http_port=port + 1)
+            return text
+
+        super().__init__(folder, nodes, edit=edited)
+
+    def start_gateway(
+        self, name: str = "gateway", *flags: str, within: tuple[str, ...] = ()
+    ) -> int:
+        """Enroll it unless it is, and run it; its process id."""
+        if not self.bundle(name).exists():
+            self.wattline("enroll", name, "--role", "gateway", "--site", str(self.site))
+        where = ("--bundle", str(self.bundle(name)), "--site", str(self.site))
+        return self.start(name, "gateway", *where, *flags, within=within)
+
+    def url(self, name: str = "gateway") -> str:
+        """Where a gateway serves."""
+        gateways = parse_site((self.site / "site.toml").read_text(), "site.toml").gateways
+        return next(f"http://{g.http_address}" for g in gateways if g.name == name)
+
+    def serve(self, *flags: str, service: str = "echo") -> str:
+        """Submit a service that returns its inputs; the job's number."""
+        options = ("--kind", "service", "--name", service, "--gpus", "1", "--grace", "2s")
+        return self.submit(*options, *flags, "--", sys.executable, *ECHO)
+
+    def answer(self, name: str = "gateway", text: str = "hello", service: str = "echo") -> object:
+        """The output for `text`, the reason of a refusal, or None without an answer."""
+        url = f"{self.url(name)}/v1/services/{service}/infer"
+        try:
+            body = httpx.post(url, json={"input": text}, timeout=10).json()
+        except httpx.TransportError:
+            return None
+        return body["output"] if "output" in body else body["error"]["reason"]
+
+    def workers(self, name: str = "gateway", service: str = "echo") -> dict[str, str]:
+        """States of a service's workers as a gateway has them, by task."""
+        try:
+            services = httpx.get(f"{self.url(name)}/v1/services", timeout=10).json()["services"]
+        except httpx.TransportError:
+            return {}
+        return {
+            worker["task"]: worker["state"]
+            for one in services
+            if one["name"] == service
+            for worker in one["workers"]
+        }
+
+
+class SteadyLoad:
+    """Requests at a fixed rate, whether or not earlier ones were answered; over a pool of
+    connections that are kept open, as production clients do."""
+
+    def __init__(self, url: str, rate_per_s: float = 40.0, timeout_s: float = 20.0) -> None:
+        self._url, self._rate_per_s, self._timeout_s = url, rate_per_s, timeout_s
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+        self.outcomes: Counter[str] = Counter()
+        self.slowest_s = 0.0
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Send no more requests, and wait for the answers."""
+        self._is_over.set()
+        self._thread.join()
+
+    async def _run(self) -> None:
+        async with (
+            httpx.AsyncClient(timeout=self._timeout_s) as client,
+            asyncio.TaskGroup() as all_,
+        ):
+            begin_s = time.monotonic()
+            number = 0
+            while not self._is_over.is_set():
+                all_.create_task(self._one(client, number))
+                number += 1
+                await asyncio.sleep(
+                    max(0.0, begin_s + number / self._rate_per_s - time.monotonic())
+                )
+
+    async def _one(self, client: httpx.AsyncClient, number: int) -> None:
+        begin_s = time.monotonic()
+        try:
+            answer = await client.post(self._url, json={"input": number})
+            if answer.status_code == 200 and answer.json() == {"output": number}:
+                outcome = "ok"
+            else:
+                outcome = f"{answer.status_code} {answer.text[:200]}"
+        except httpx.TransportError as error:
+            outcome = repr(error)
+        self.slowest_s = max(self.slowest_s, time.monotonic() - begin_s)
+        self.outcomes[outcome] += 1
+
+
+@contextmanager
+def steady_load(
+    url: str, service: str = "echo", seconds_after: float = 1.0
+) -> Iterator[SteadyLoad]:
+    """Load while the block runs, and a moment longer."""
+    load = SteadyLoad(f"{url}/v1/services/{service}/infer")
+    load.start()
+    try:
+        yield load
+        time.sleep(seconds_after)
+    finally:
+        load.stop()
+
+
+def until(holds: Callable[[], object], what: str, within_s: float = 60.0) -> None:
+    """Wait until `holds`, looking often."""
+    end_s = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < end_s, f"not within {within_s} s: {what}"
+        time.sleep(0.02)
