@@ -33,12 +33,12 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def rooms() -> Iterator[Path]:
-    for top in (*PRODUCTION, "sim", "lab", "examples"):
+def folders() -> Iterator[Path]:
+    for top in CALLERS:
         yield from sorted({path.parent for path in sources(top)})
 
 
-@pytest.mark.parametrize("folder", rooms(), ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("folder", folders(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_folder_has_few_modules(folder: Path) -> None:
     modules = [path.name for path in folder.glob("*.py") if path.name not in ENTRANCES]
     assert len(modules) <= MAX_MODULES
@@ -97,11 +97,11 @@ def test_no_function_that_only_tests_call() -> None:
     assert unused == {}
 
 
-def test_the_map_names_every_room() -> None:
+def test_the_map_names_every_folder() -> None:
     page = (ROOT / "docs/house.md").read_text()
     missing = [
-        room
-        for folder in rooms()
-        if (room := "/".join(folder.relative_to(ROOT).parts[1:])) and f"`{room}/`" not in page
+        name
+        for folder in folders()
+        if (name := "/".join(folder.relative_to(ROOT).parts[1:])) and f"`{name}/`" not in page
     ]
     assert missing == []

@@ -17,10 +17,10 @@ from wattline.demo.processes import adopt_orphans
 from wattline_bench.abuse.attack import Attack, Target
 from wattline_bench.abuse.honest import Samples, send_http, submit_jobs
 from wattline_bench.abuse.row import CALM, Row, http_bound, quantiles
-from wattline_bench.gateway import Stack, stack, wait_until_ready
 from wattline_bench.leases import Fleets
 from wattline_bench.rig.history import fill
 from wattline_bench.rig.hosts import HostSite
+from wattline_bench.serving.gateway import Stack, stack, wait_until_ready
 from wattline_protocol.trust.keys import JoinBundle
 from wattline_protocol.views.load_views import MAX_LOAD_S, Load
 

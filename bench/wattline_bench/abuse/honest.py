@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
-from wattline_bench.gateway import Load
 from wattline_bench.rig.plain import ANSWER_S, PlainClient
+from wattline_bench.serving.gateway import Load
 from wattline_protocol.job.selection import Selection, Span
 from wattline_protocol.job.spec import JobSpec, Resources
 from wattline_protocol.trust.keys import JoinBundle

@@ -24,7 +24,7 @@ from wattline_sim.shells.agent_effects import Driver, Keeper
 
 CAP_MIN_MW, CAP_MAX_MW, IDLE_MW = 200_000, 700_000, 75_000
 WANTED_MW = (250_000, 700_000)
-"""Least and most that a task's GPUs want, each."""
+"""Minimum and maximum demand of each GPU of a task."""
 CHANGE_SHARE = 0.1
 """Chance that a task's demand changes between two samples."""
 
@@ -148,22 +148,22 @@ class BenchHost(Driver, Keeper):
             process.exit = TaskExit(kind=kind, signal=15)
 
     def freeze(self, ref: TaskRef) -> None:
-        """It draws nothing any more."""
+        """Its GPUs are idle until it is thawed."""
         process = self._alive(ref)
         if process is not None:
             process.phase = "paused"
 
     def thaw(self, ref: TaskRef) -> None:
-        """It runs on."""
+        """Its GPUs draw as before."""
         process = self._alive(ref)
         if process is not None:
             process.phase = "running"
 
     def limit(self, ref: TaskRef, runtime_limit_s: float) -> None:
-        """Only an agent that starts again would be told of it."""
+        """Only a restarted agent reads it; none restarts here."""
 
     def renew(self, until_mono_s: float) -> None:
-        """No task lease runs out here."""
+        """No task lease expires here."""
 
     def _alive(self, ref: TaskRef) -> _Process | None:
         process = self._processes.get(ref)

@@ -87,7 +87,12 @@ VERBS = (
         ),
         Option("profile", ("--profile",), "Say where the time goes (slower).", "switch", False),
     ),
-    _bench("gateway", "The serving layer, with a model that echoes.", _seconds(5.0, "each load")),
+    _bench(
+        "gateway",
+        "The serving layer, with a model that echoes.",
+        _seconds(5.0, "each load"),
+        module="serving.gateway",
+    ),
     _bench(
         "keeper",
         "What starting, ending and looking at tasks costs on a node.",
@@ -106,6 +111,7 @@ VERBS = (
         "What ordering requests by length is worth to an encoder.",
         _seconds(8.0, "each load"),
         Option("batch", ("--batch",), "Most requests in a batch.", "integer", 8),
+        module="serving.length_order",
     ),
     _bench(
         "plant",

@@ -104,7 +104,7 @@ class SimKeeper(Keeper):
             self._plant.thaw(process.gpus)
 
     def limit(self, ref: TaskRef, runtime_limit_s: float) -> None:
-        """What a restarted agent is told."""
+        """The limit that a restarted agent reads."""
         process = self.processes.get(ref)
         if process is not None:
             process.order = msgspec.structs.replace(process.order, runtime_limit_s=runtime_limit_s)

@@ -373,7 +373,7 @@ class Machine(Driver, Keeper):
                 self._plan_end(process)
 
     def limit(self, ref: TaskRef, runtime_limit_s: float) -> None:
-        """What a restarted agent is told."""
+        """The limit that a restarted agent reads."""
         process = self.processes.get(ref)
         if process is not None:
             process.order = msgspec.structs.replace(process.order, runtime_limit_s=runtime_limit_s)

@@ -1,7 +1,7 @@
 """Effects of an agent's core, carried out on a model of its host.
 
-As `wattline_agent.shell` does on a real one; simulations, benchmarks and tests share this. An
-effect that is answered gives the event: when it is handed in is up to the model.
+The counterpart of `wattline_agent.shell`, which does so on a real host; simulations, benchmarks and
+tests share it. Where an effect has an answer, the model decides when its event is handled.
 """
 
 from collections.abc import Collection, Mapping
@@ -50,10 +50,10 @@ class Keeper(Protocol):
         """Freeze all its processes."""
 
     def thaw(self, ref: TaskRef) -> None:
-        """Let it run on."""
+        """Resume all its processes."""
 
     def limit(self, ref: TaskRef, runtime_limit_s: float) -> None:
-        """Another runtime limit, for an agent that starts again."""
+        """Replace the runtime limit, for an agent that restarts."""
 
     def kill(self, ref: TaskRef, kind: ExitKind, why: str) -> None:
         """SIGKILL."""
@@ -146,7 +146,7 @@ def carry_out(effect: fx.Effect, host: Host) -> ev.Event | None:
         case fx.FindPrivileged():
             return ev.PrivilegedFound(host.keeper.privileged())
         case fx.Notify() | fx.Note() | fx.WouldCap():
-            pass  # words for a task or a log: no model reads them
+            pass  # texts for a task or a log, which no model reads
         case _:
             _order(effect, host.keeper)
     return None

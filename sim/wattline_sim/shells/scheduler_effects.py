@@ -1,7 +1,7 @@
 """Effects of the scheduler's core, carried out over a model of disk and network.
 
-As `wattline_scheduler.shell` does over real ones: all saves are one transaction, and only then
-anything is sent. Simulations and tests share this.
+The counterpart of `wattline_scheduler.shell`, which does so over real ones: all saves are one
+transaction, and nothing is sent before it. Simulations and tests share it.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,7 +16,7 @@ from wattline_scheduler.records import Record
 
 @dataclass(frozen=True, slots=True)
 class Outlets:
-    """Where everything but saves goes."""
+    """Receivers of all effects but saves."""
 
     send: Callable[[NodeId, ToAgent], None]
     reply: Callable[[int, Answer], None]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
-from wattline_bench import gateway as base
+from wattline_bench.serving import gateway as base
 from wattline_bench.verdict import Figures, judged
 
 SENTENCES = 1024
