@@ -65,7 +65,7 @@ def test_who_may_start_where_is_as_the_reservations_say(
 ) -> None:
     spans = data.draw(spans_on(5))
     seen, later = Reservations(spans, 5, 0.0), hours * HOUR_S / 2
-    moved = seen.at(later) if seen.is_good_at(later) else Reservations(spans, 5, later)
+    moved = seen.at(later) if seen.is_valid_at(later) else Reservations(spans, 5, later)
     barred = moved.barred(stay)
     may = [may_start(spans, at, stay, later) for at in range(5)]
     assert (barred is None) == all(may)

@@ -6,9 +6,8 @@ rows, and the order in which GPU classes were first seen.
 """
 
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 import numpy as np
@@ -16,7 +15,7 @@ import numpy as np
 from wattline_protocol.ids import Instant, NodeId
 from wattline_protocol.site.model import Weights
 from wattline_scheduler.plan.cycle import Cycle, Limits
-from wattline_scheduler.plan.mix.fragmentation import Mix, Prices
+from wattline_scheduler.plan.mix.fragmentation import Prices
 from wattline_scheduler.plan.model.column_writer import put_node, put_places
 from wattline_scheduler.plan.model.columns import Columns, GpuClasses
 from wattline_scheduler.plan.model.device_classes import MigDevice
@@ -34,7 +33,7 @@ from wattline_scheduler.plan.model.snapshot import (
 )
 from wattline_scheduler.time_slices import Parts
 
-NODES_A_PART, JOBS_A_PART, BYTES_A_PART = 50, 500, 1 << 18
+NODES_PER_PART, JOBS_PER_PART, BYTES_PER_PART = 50, 500, 1 << 18
 """Encoded or compressed per part of an answer."""
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
@@ -42,7 +41,7 @@ MAX_FILE_BYTES = 256 * 1024 * 1024
 
 
 class NoCycle(ValueError):
-    """The file is no saved cycle; the text says why."""
+    """The file is not a saved cycle; the text says why."""
 
 
 # A whole GPU is read as a device without a profile, which is the same to the planner.
@@ -59,28 +58,26 @@ class _Offer(NodeOffer):
 
 
 class _Array(msgspec.Struct, frozen=True):
-    """An array of numbers."""
+    """An array of numbers; the annotation of its field is its type."""
 
-    kind: Literal["float64", "int64", "int32"]
     shape: tuple[int, ...]
     data: bytes
 
 
-class _Span(msgspec.Struct, frozen=True):
-    """As `Span`."""
+def _saved_array(value: object) -> _Array:
+    if isinstance(value, np.ndarray):
+        return _Array(value.shape, value.tobytes())
+    raise NotImplementedError
 
-    name: str
-    start_unix_s: float
-    end_unix_s: float
-    nodes: tuple[int, ...]
-    holder: str
-    start_said: str
-    end_said: str
+
+def _loaded_array(form: Any, value: object) -> np.ndarray[Any, Any]:
+    saved, (_, kind) = msgspec.convert(value, _Array), get_args(form)
+    return np.frombuffer(saved.data, *get_args(kind)).reshape(saved.shape)
 
 
 class _Reserved(msgspec.Struct, frozen=True):
     unix_s: float
-    spans: tuple[_Span, ...]
+    spans: tuple[Span, ...]
 
 
 class _Saved(msgspec.Struct, frozen=True):
@@ -110,7 +107,7 @@ class _Saved(msgspec.Struct, frozen=True):
     weights: Weights
     quotas: tuple[QuotaHeadroom, ...]
     reserved: _Reserved | None
-    prices: dict[str, _Array | int] | None
+    prices: Prices | None
     memory: Memory
     limits: Limits
     plan: Plan
@@ -118,28 +115,28 @@ class _Saved(msgspec.Struct, frozen=True):
 
 def encoded(cycle: Cycle) -> Parts[bytes]:
     """The content of the file."""
-    encoder, packer = msgspec.msgpack.Encoder(), zlib.compressobj(1)
+    encoder, packer = msgspec.msgpack.Encoder(enc_hook=_saved_array), zlib.compressobj(1)
     nodes: list[msgspec.Raw] = []
-    for start in range(0, len(cycle.snapshot.nodes), NODES_A_PART):
-        some = cycle.snapshot.nodes[start : start + NODES_A_PART]
+    for start in range(0, len(cycle.snapshot.nodes), NODES_PER_PART):
+        some = cycle.snapshot.nodes[start : start + NODES_PER_PART]
         nodes += [msgspec.Raw(encoder.encode(offer)) for offer in some]
         yield
     waiting: list[msgspec.Raw] = []
-    for start in range(0, len(cycle.snapshot.waiting), JOBS_A_PART):
-        jobs = cycle.snapshot.waiting[start : start + JOBS_A_PART]
+    for start in range(0, len(cycle.snapshot.waiting), JOBS_PER_PART):
+        jobs = cycle.snapshot.waiting[start : start + JOBS_PER_PART]
         waiting += [msgspec.Raw(encoder.encode(each)) for each in jobs]
         yield
     fields = {**_without_lists(cycle), "nodes": nodes, "waiting": waiting}
     whole, found = memoryview(encoder.encode(fields)), list[bytes]()
-    for start in range(0, len(whole), BYTES_A_PART):
+    for start in range(0, len(whole), BYTES_PER_PART):
         yield
-        found.append(packer.compress(whole[start : start + BYTES_A_PART]))
+        found.append(packer.compress(whole[start : start + BYTES_PER_PART]))
     return b"".join((*found, packer.flush()))
 
 
 def _without_lists(cycle: Cycle) -> dict[str, Any]:
     """Everything but nodes and waiting jobs."""
-    seen, columns = cycle.snapshot, cycle.snapshot.columns
+    seen, columns, reserved = cycle.snapshot, cycle.snapshot.columns, cycle.snapshot.reservations
     keys: dict[GangKey, int] = {}
     gangs: list[RunningGang] = []
     for one in (one for on_node in seen.running for one in on_node):
@@ -166,8 +163,8 @@ def _without_lists(cycle: Cycle) -> dict[str, Any]:
         "least_priority": seen.least_priority,
         "weights": seen.weights,
         "quotas": seen.quotas,
-        "reserved": None if seen.reservations is None else _reserved(seen.reservations),
-        "prices": None if seen.prices is None else _prices(seen.prices),
+        "reserved": reserved and _Reserved(reserved.unix_s, tuple(reserved.spans)),
+        "prices": seen.prices,
         "memory": cycle.memory,
         "limits": cycle.limits,
         "plan": replace(cycle.plan, memory=EMPTY),
@@ -181,35 +178,6 @@ def _groups(columns: Columns) -> list[list[tuple[int, int]]]:
     return [[(row, share) for row, share in pairs if row < row_count] for pairs in above]
 
 
-def _reserved(of: Reservations) -> _Reserved:
-    spans = (
-        _Span(
-            one.name,
-            one.start_unix_s,
-            one.end_unix_s,
-            tuple(one.nodes.tolist()),
-            one.holder,
-            one.start_said,
-            one.end_said,
-        )
-        for one in of.spans
-    )
-    return _Reserved(of.unix_s, tuple(spans))
-
-
-ARRAYS_OF_MIX = ("frequency", "gpus", "cpus", "kind", "milli", "table")
-
-
-def _prices(of: Prices) -> dict[str, _Array | int]:
-    arrays = {f"mix_{name}": _array(getattr(of.mix, name)) for name in ARRAYS_OF_MIX}
-    numbers = {"kind_count": of.mix.kind_count, "free_milli": of.free_milli}
-    return {**arrays, **numbers, "milli": _array(of.milli)}
-
-
-def _array(of: np.ndarray[Any, Any]) -> _Array:
-    return _Array(of.dtype.name, of.shape, of.tobytes())
-
-
 def decoded(data: bytes) -> Cycle:
     """The cycle that a file holds. Raises NoCycle."""
     try:
@@ -217,7 +185,7 @@ def decoded(data: bytes) -> Cycle:
         content = unpacker.decompress(data, MAX_FILE_BYTES)
         if unpacker.unconsumed_tail or not unpacker.eof:
             raise NoCycle("it is cut off, or larger than any cycle")
-        saved = msgspec.msgpack.decode(content, type=_Saved)
+        saved = msgspec.msgpack.decode(content, type=_Saved, dec_hook=_loaded_array)
         return Cycle(_snapshot(saved), saved.memory, saved.limits, saved.plan)
     except (zlib.error, msgspec.MsgspecError, ValueError, IndexError, KeyError) as error:
         raise NoCycle(str(error)) from error
@@ -229,19 +197,9 @@ def _snapshot(saved: _Saved) -> Snapshot:
         running: tuple[tuple[RunningGang, ...], ...] = ()
     else:
         running = tuple(tuple(saved.gangs[at] for at in on_node) for on_node in saved.gangs_on)
-    spans = () if saved.reserved is None else saved.reserved.spans
-    reserved = [
-        Span(
-            one.name,
-            one.start_unix_s,
-            one.end_unix_s,
-            np.array(one.nodes, np.int64),
-            one.holder,
-            one.start_said,
-            one.end_said,
-        )
-        for one in spans
-    ]
+    held, reservations = saved.reserved, None
+    if held is not None:
+        reservations = Reservations(held.spans, len(saved.nodes), held.unix_s)
     return Snapshot(
         now=Instant(saved.now),
         nodes=saved.nodes,
@@ -253,12 +211,10 @@ def _snapshot(saved: _Saved) -> Snapshot:
         running=running,
         preempts_protected=saved.preempts_protected,
         least_priority=saved.least_priority,
-        prices=None if saved.prices is None else _prices_of(saved.prices),
+        prices=saved.prices,
         weights=saved.weights,
         quotas=saved.quotas,
-        reservations=None
-        if saved.reserved is None
-        else Reservations(reserved, len(saved.nodes), saved.reserved.unix_s),
+        reservations=reservations,
     )
 
 
@@ -276,21 +232,3 @@ def _columns(saved: _Saved) -> Columns:
         columns.yields_mw[row, priority] = mw
     columns.headroom_mw[:-1], columns.budget_mw[:-1] = saved.headroom_mw, saved.budget_mw
     return columns
-
-
-def _prices_of(saved: Mapping[str, _Array | int]) -> Prices:
-    arrays = {name: _array_of(saved[f"mix_{name}"]) for name in ARRAYS_OF_MIX}
-    mix = Mix(**arrays, kind_count=_number(saved["kind_count"]))
-    return Prices(mix, _array_of(saved["milli"]), _number(saved["free_milli"]))
-
-
-def _array_of(saved: _Array | int) -> np.ndarray[Any, Any]:
-    if isinstance(saved, int):
-        raise NoCycle("it has a number in place of an array")
-    return np.frombuffer(saved.data, saved.kind).reshape(saved.shape)
-
-
-def _number(saved: _Array | int) -> int:
-    if isinstance(saved, _Array):
-        raise NoCycle("it has an array in place of a number")
-    return saved

@@ -67,11 +67,11 @@ def wait_reason(trial: Trial, shape: Shape, stay: Stay = ANY_STAY) -> str:
     return where + _waits_for(trial, shape, stay, number, able if able.any() else refused)
 
 
-def _waits_for(trial: Trial, shape: Shape, stay: Stay, number: Ints, told: Bools) -> str:
+def _waits_for(trial: Trial, shape: Shape, stay: Stay, number: Ints, considered: Bools) -> str:
     """What those of these nodes lack that got furthest."""
-    last = int(number[told].max())
+    last = int(number[considered].max())
     refused = filters_of(stay, is_alike=True)[last]
-    lacking = _lacking(trial, shape, np.flatnonzero(told & (number == last)), refused)
+    lacking = _lacking(trial, shape, np.flatnonzero(considered & (number == last)), refused)
     return f"waits for {refused.name}: {lacking}"
 
 
@@ -94,11 +94,11 @@ def gang_reason(
         elsewhere = _either(trial.columns.rack != racks[-1], elsewhere)
     found = len(place_most(trial, shape, (), elsewhere, barred))
     number = furthest(trial, shape, stay)
-    told = number < len(filters_of(stay))
-    told = told if elsewhere is None else told & ~elsewhere
+    considered = number < len(filters_of(stay))
+    considered = considered if elsewhere is None else considered & ~elsewhere
     text = "queued, not yet evaluated"
     if found < shape.nodes:
-        text = _waits_for(trial, shape, stay, number, told)
+        text = _waits_for(trial, shape, stay, number, considered)
     trial.rollback(mark)
     where = " in one rack" if shape.same_rack else ""
     return f"{found} of {shape.nodes} nodes found{where}; {text}"

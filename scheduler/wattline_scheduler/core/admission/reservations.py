@@ -29,7 +29,7 @@ def reserved(state: State, now: Now) -> Reservations | None:
     """Reservations in the planner's form; None if there are none."""
     if not state.reservations:
         return None
-    if state.reserved is None or not state.reserved.is_good_at(now.unix_s):
+    if state.reserved is None or not state.reserved.is_valid_at(now.unix_s):
         spans = [_span(state, record) for record in state.reservations.values()]
         state.reserved = Reservations(spans, len(state.nodes), now.unix_s)
     return state.reserved.at(now.unix_s)
@@ -38,7 +38,7 @@ def reserved(state: State, now: Now) -> Reservations | None:
 def reserved_text(state: State, node: NodeId, now: Now) -> str:
     """Text about the current or next reservation of a node; empty = none."""
     seen = reserved(state, now)
-    return "" if seen is None else seen.said(state.fleet_view.position[node])
+    return "" if seen is None else seen.text(state.fleet_view.position[node])
 
 
 def _span(state: State, record: ReservationRecord) -> Span:

@@ -25,8 +25,8 @@ MARGIN_S = 30.0
 NEVER = "it can never start there"
 """For a gang in a reservation followed by another: the time left only shrinks."""
 
-NOBODY = 0
-"""Number of no reservation."""
+NO_RESERVATION = 0
+"""Number that stands for none."""
 
 
 class Stay(NamedTuple):
@@ -56,8 +56,8 @@ class Span:
     nodes: Ints
     holder: str
     """Display text: `account vision`, `maintenance`."""
-    start_said: str
-    end_said: str
+    start_text: str
+    end_text: str
 
 
 class Key(NamedTuple):
@@ -77,9 +77,9 @@ class Reservations:
     def __init__(self, spans: Sequence[Span], node_count: int, unix_s: float) -> None:
         self.spans = sorted(spans, key=lambda span: span.start_unix_s)
         self.unix_s = unix_s
-        self._inside: Ints = np.full(node_count, NOBODY, np.int64)
+        self._inside: Ints = np.full(node_count, NO_RESERVATION, np.int64)
         self._ends: Floats = np.full(node_count, np.inf)
-        self._next: Ints = np.full(node_count, NOBODY, np.int64)
+        self._next: Ints = np.full(node_count, NO_RESERVATION, np.int64)
         self._begins: Floats = np.full(node_count, np.inf)
         self._number = {span.name: at for at, span in enumerate(self.spans, 1)}
         for number, span in reversed(list(enumerate(self.spans, 1))):  # the first is written last
@@ -91,8 +91,8 @@ class Reservations:
                 self._begins[span.nodes] = span.start_unix_s
         self._levels = np.unique(self._begins[np.isfinite(self._begins)])
         times = [t for span in self.spans for t in (span.start_unix_s, span.end_unix_s)]
-        self._good_from = max((t for t in times if t <= unix_s), default=-np.inf)
-        self._good_until = min((t for t in times if t > unix_s), default=np.inf)
+        self._valid_from = max((t for t in times if t <= unix_s), default=-np.inf)
+        self._valid_until = min((t for t in times if t > unix_s), default=np.inf)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -100,7 +100,7 @@ class Reservations:
         return tuple(self._number)
 
     def at(self, unix_s: float) -> "Reservations":
-        """The same at another time at which it `is_good_at`."""
+        """The same at another time at which it `is_valid_at`."""
         other = copy(self)
         other.unix_s = unix_s
         return other
@@ -108,13 +108,13 @@ class Reservations:
     def later(self, by_s: float) -> "Reservations":
         """The state `by_s` seconds later, with starts and ends applied."""
         unix_s = self.unix_s + by_s
-        if self.is_good_at(unix_s):
+        if self.is_valid_at(unix_s):
             return self.at(unix_s)
         return Reservations(self.spans, len(self._inside), unix_s)
 
-    def is_good_at(self, unix_s: float) -> bool:
+    def is_valid_at(self, unix_s: float) -> bool:
         """Whether no reservation begins or ends between its time and `unix_s`."""
-        return self._good_from <= unix_s < self._good_until
+        return self._valid_from <= unix_s < self._valid_until
 
     def key(self, stay: Stay) -> Key:
         """Stays with the same key have the same `barred`."""
@@ -137,7 +137,7 @@ class Reservations:
 
     def _wanted(self, stay: Stay) -> int:
         """The reservation that must be active on a node; an unknown name matches no node."""
-        return self._number.get(stay.reservation, -1) if stay.reservation else NOBODY
+        return self._number.get(stay.reservation, -1) if stay.reservation else NO_RESERVATION
 
     def barred(self, stay: Stay) -> Bools | None:
         """[node] where it may not start now; None: it may on all of them."""
@@ -170,7 +170,7 @@ class Reservations:
         """Why it may not start on the node at `at`."""
         if self._inside[at] != self._wanted(stay):
             return self.why_alike(at, stay)
-        begins = self._next_said(int(self._next[at]))
+        begins = self._next_text(int(self._next[at]))
         never = f": {NEVER}" if stay.reservation else ""
         if stay.runs_s is None:
             return f"{begins}, and the job has no time limit{never} (--time)"
@@ -180,24 +180,24 @@ class Reservations:
         """As `why`, valid for all stays with its key whatever their run time."""
         inside = int(self._inside[at])
         if inside == self._wanted(stay):
-            begins = self._next_said(int(self._next[at]))
+            begins = self._next_text(int(self._next[at]))
             never = f": {NEVER}" if stay.reservation else ""
             return f"{begins}, and it may not end by then{never} (--time)"
         if stay.reservation:
             return f"not in reservation {stay.reservation}"
-        return self._active_said(inside)
+        return self._active_text(inside)
 
-    def said(self, at: int) -> str:
+    def text(self, at: int) -> str:
         """The active or next reservation of the node at `at`; empty = none."""
         inside, later = int(self._inside[at]), int(self._next[at])
-        if inside != NOBODY:
-            return self._active_said(inside)
-        return self._next_said(later) if later != NOBODY else ""
+        if inside != NO_RESERVATION:
+            return self._active_text(inside)
+        return self._next_text(later) if later != NO_RESERVATION else ""
 
-    def _active_said(self, number: int) -> str:
+    def _active_text(self, number: int) -> str:
         span = self.spans[number - 1]
-        return f"reserved as {span.name} for {span.holder} until {span.end_said}"
+        return f"reserved as {span.name} for {span.holder} until {span.end_text}"
 
-    def _next_said(self, number: int) -> str:
+    def _next_text(self, number: int) -> str:
         span = self.spans[number - 1]
-        return f"reservation {span.name} for {span.holder} begins {span.start_said}"
+        return f"reservation {span.name} for {span.holder} begins {span.start_text}"
