@@ -10,7 +10,7 @@ from dataclasses import replace
 from wattline_protocol.ids import Now
 from wattline_protocol.job.spec import WHOLE_GPU
 from wattline_scheduler.core.admission.reservations import reserved
-from wattline_scheduler.core.leases.lease_load import booked_mw, booking_of, is_leased
+from wattline_scheduler.core.leases.lease_load import booking_of, is_leased
 from wattline_scheduler.core.model.command_outbox import MAX_OUTSTANDING
 from wattline_scheduler.core.model.devices import free_devices, withheld
 from wattline_scheduler.core.model.foreign_processes import in_use
@@ -72,6 +72,8 @@ def offer_of(state: State, node: NodeNow, now: Now) -> NodeOffer:
     ]
     not_given = withheld(node)
     free = free_devices(node, (gpu for gpu in usable if gpu.index not in not_given))
+    booking = booking_of(state, node)
+    booked_mw = dict(booking.held)
     return NodeOffer(
         node=node.id,
         rack=node.site.rack,
@@ -79,7 +81,7 @@ def offer_of(state: State, node: NodeNow, now: Now) -> NodeOffer:
         gpus=tuple(device for gpu in usable for device in devices(gpu)),
         free=free,
         parts=tuple(
-            Part(gpu, node.free_milli(gpu.index), booked_mw(state, node, gpu))
+            Part(gpu, node.free_milli(gpu.index), booked_mw[gpu.index])
             for gpu in usable
             if gpu.mig is None
             and gpu.index not in not_given
@@ -89,7 +91,7 @@ def offer_of(state: State, node: NodeNow, now: Now) -> NodeOffer:
         cpus_free=node.record.cpus - node.cpus_used,
         memory_bytes=node.record.memory_bytes,
         memory_free_bytes=node.record.memory_bytes - node.memory_used_bytes,
-        booking=booking_of(state, node),
+        booking=booking,
         in_use=tuple(f"GPU {index} {in_use(node, index)}" for index in sorted(node.foreign)),
         least_priority=min(map(_priority, node.attempts.values()), default=PRIORITY_LEVELS),
         labels=frozenset(node.site.labels.items()),

@@ -229,7 +229,7 @@ class Case:
     def _choose(self, shape: Shape) -> Parts[list[Gang]]:
         """The smallest set of gangs to preempt."""
         with (yield from self._trial()) as trial:
-            running = running_gangs(self._state, shape.priority)
+            running = yield from running_gangs(self._state, shape.priority)
             runs = RunningWork(replace(trial.snapshot, running=running, preempts_protected=True))
             wanted = Wanted(shape, self.quotas, trial.barred(self.stay))
             choice = yield from choose_with_quotas(trial, Quotas(trial), wanted, runs, {})
@@ -255,10 +255,11 @@ class Case:
         )
         before = {each.waiting.job: each.waiting for each in self.ahead}
         waiting = (*before.values(), asked)
+        running = yield from running_gangs(state, max(each.priority for each in waiting))
         seen = replace(
             snapshot(state, now, waiting),
             claims=claimed(state),
-            running=running_gangs(state, max(each.priority for each in waiting)),
+            running=running,
             preempts_protected=True,
             least_priority=state.work.least_priority,
             quotas=state.work.quotas.headrooms(),

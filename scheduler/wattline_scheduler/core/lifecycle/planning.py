@@ -16,6 +16,7 @@ from wattline_scheduler.plan.model.memory import EMPTY
 from wattline_scheduler.plan.model.shape import Waiting
 from wattline_scheduler.plan.model.snapshot import Placement, Plan, Snapshot
 from wattline_scheduler.plan.search.trial import Trial
+from wattline_scheduler.time_slices import at_once
 
 
 def plan_now(state: State, now: Now) -> None:
@@ -57,7 +58,7 @@ def decide(
     seen = replace(
         snapshot(state, now, waiting),
         claims=claimed(state),
-        running=running_gangs(state, state.work.queue.top_priority),
+        running=at_once(running_gangs(state, state.work.queue.top_priority)),
         least_priority=state.work.least_priority,
         quotas=state.work.quotas.headrooms(),
     )

@@ -5,12 +5,11 @@ longer waits. Claims are not on disk. After a restart, victims already being sto
 the planner finds their resources free like any others.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from typing import NamedTuple
 
 from wattline_protocol.ids import Instant, NodeId, Now
-from wattline_scheduler.core.leases.lease_load import booked_mw
 from wattline_scheduler.core.lifecycle.ending import end_gang
 from wattline_scheduler.core.model.devices import held_devices
 from wattline_scheduler.core.model.jobs.job import Attempt, Ending, Gang, Paused, Pending, Running
@@ -24,6 +23,7 @@ from wattline_scheduler.plan.model.snapshot import (
     TaskAllocation,
 )
 from wattline_scheduler.plan.policies.preemption_pass import quotas_named
+from wattline_scheduler.time_slices import Parts
 
 CLAIM_AFTER_S = 10.0
 """Time that nodes stay reserved after all victims ended: the next plan uses them, or none does."""
@@ -62,39 +62,54 @@ def _gang(state: State, key: GangKey) -> Gang | None:
     return known.gangs[number] if known is not None else None
 
 
-def running_gangs(state: State, priority: int) -> tuple[tuple[RunningGang, ...], ...]:
+def running_gangs(state: State, priority: int) -> Parts[tuple[tuple[RunningGang, ...], ...]]:
     """Gangs on each node that may be preempted or are ending, if a gang of this priority may
     preempt any, or waits for preempted ones to end; by position.
 
-    Kept in the view of the fleet, and described again on nodes that have changed.
+    Kept in the view of the fleet, and described again on nodes that have changed. A node without
+    work below this priority stays outdated and has none: nothing of it would be preempted. Offers
+    of the view are current (`renew_offers`).
     """
     if priority <= state.work.least_priority and not state.claims:
         return ()
-    fleet_view, redescribe = state.fleet_view, state.work.redescribe
-    outdated = {*fleet_view.running_outdated, *(fleet_view.position[node] for node in redescribe)}
-    if outdated:
-        _describe_again(state, outdated)
-    fleet_view.running_outdated, state.work.redescribe = {}, {}
-    return tuple(fleet_view.running)
-
-
-def _describe_again(state: State, outdated: Collection[int]) -> None:
-    """A gang is described again on all its nodes if one of them has changed."""
-    running, position = state.fleet_view.running, state.fleet_view.position
+    fleet_view = state.fleet_view
+    outdated, running = _outdated(state), fleet_view.running
+    is_below = dict(
+        zip(
+            outdated, (fleet_view.columns.least_priority[outdated] < priority).tolist(), strict=True
+        )
+    )
     described: dict[GangKey, RunningGang | None] = {}
-    nodes = set(outdated)
     for at in outdated:
-        for key, gang in _gangs_on(state, at).items():
-            if key not in described:
-                described[key] = described_gang(state, gang)
-                nodes |= {position[one.node] for one in state.work.live_of(gang)}
-        nodes |= {task.at for gone in running[at] for task in gone.tasks}
-    for at in nodes:
-        for key, gang in _gangs_on(state, at).items():
-            if key not in described:
-                described[key] = described_gang(state, gang)
-        found = (described[key] for key in _gangs_on(state, at))
-        running[at] = tuple(one for one in found if one is not None)
+        yield
+        running[at] = _described_on(state, at, described) if is_below[at] else ()
+    fleet_view.running_outdated = {at: None for at in outdated if not is_below[at]}
+    state.work.redescribe = {}
+    return tuple(running)
+
+
+def _outdated(state: State) -> list[int]:
+    """Positions of nodes to describe again: a gang is, on all its nodes, if one has changed."""
+    fleet_view, position = state.fleet_view, state.fleet_view.position
+    changed = {*fleet_view.running_outdated, *(position[node] for node in state.work.redescribe)}
+    nodes = set(changed)
+    for at in changed:
+        for gang in _gangs_on(state, at).values():
+            nodes.update(position[one.node] for one in state.work.live_of(gang))
+        nodes.update(task.at for gone in fleet_view.running[at] for task in gone.tasks)
+    return list(nodes)
+
+
+def _described_on(
+    state: State, at: int, described: dict[GangKey, RunningGang | None]
+) -> tuple[RunningGang, ...]:
+    """The gangs on a node; `described`: those described already on another."""
+    on = _gangs_on(state, at)
+    for key, gang in on.items():
+        if key not in described:
+            described[key] = described_gang(state, gang)
+    found = (described[key] for key in on)
+    return tuple(one for one in found if one is not None)
 
 
 def _gangs_on(state: State, at: int) -> dict[GangKey, Gang]:
@@ -164,13 +179,15 @@ def _present_priority(state: State, gang: Gang) -> int:
 
 def _used(state: State, attempt: Attempt) -> TaskAllocation:
     node, shape = state.nodes[attempt.node], attempt.gang.job.shape
+    at = state.fleet_view.position[node.id]
     held = held_devices(node, attempt)
-    gpus = (node.gpus[gpu_of(device)] for device in held)
-    counts_mw = (booked_mw(state, node, gpu) - gpu.idle_mw for gpu in gpus)
+    booked_mw = dict(state.fleet_view.offers[at].booking.held)
+    gpus = [node.gpus[gpu_of(device)] for device in held]
     return TaskAllocation(
-        at=state.fleet_view.position[node.id],
+        at=at,
         gpus=held,
-        counts_mw=tuple(counts_mw),
+        # A GPU that is not controlled is not in `held`: it counts the same without the task.
+        counts_mw=tuple(booked_mw.get(gpu.index, gpu.idle_mw) - gpu.idle_mw for gpu in gpus),
         milli=shape.gpu_milli,
         cpus=shape.cpus,
         memory_bytes=shape.memory_bytes,

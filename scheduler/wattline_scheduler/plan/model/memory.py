@@ -29,8 +29,6 @@ class Blocked:
 
     number: int
     """Number of shapes remembered before it: spreads recomputation over cycles."""
-    used_in: int
-    """The newest cycle that read or wrote it."""
     reason: str = ""
     """Why it did not fit; empty = not computed."""
     reason_key: Key = EVERYWHERE
@@ -54,6 +52,7 @@ class Memory:
     passed: Mapping[JobClass, str] = field(default_factory=dict)
     """Classes passed over since a cycle last reached the end of the queue, and why."""
     blocked: Mapping[Shape, Blocked] = field(default_factory=dict)
+    """By shape; those not read or written for longest come first."""
 
 
 EMPTY = Memory()

@@ -50,17 +50,12 @@ class BlockedShapes:
         self._all[shape] = replace(self._of(shape), vain_in=self._cycle, vain_key=key)
 
     def _of(self, shape: Shape) -> Blocked:
-        one = self._all.get(shape)
-        if one is None:
-            one = Blocked(len(self._all), self._cycle)
-        elif one.used_in != self._cycle:
-            one = replace(one, used_in=self._cycle)
-        self._all[shape] = one
+        one = self._all.pop(shape, None) or Blocked(len(self._all))
+        self._all[shape] = one  # the last one: what is read or written remains longest
         return one
 
     def end(self) -> Mapping[Shape, Blocked]:
         """`Memory.blocked` of the cycle."""
         if len(self._all) <= MAX_SHAPES:
             return self._all
-        newest = sorted(self._all.items(), key=lambda item: -item[1].used_in)
-        return dict(newest[: MAX_SHAPES // 2])
+        return dict([*self._all.items()][-MAX_SHAPES // 2 :])

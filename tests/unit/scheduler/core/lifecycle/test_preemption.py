@@ -9,15 +9,17 @@ from support.core.harness import Harness, joined
 from support.core.parts import outlook
 from support.core.preempting import fill, is_slow_to_stop, work
 from support.core.sites import JobBuilder, job, site
-from wattline_protocol.ids import NodeId
+from wattline_protocol.ids import JobId, NodeId
 from wattline_protocol.job.selection import only
 from wattline_protocol.job.spec import PRIORITIES
 from wattline_protocol.wire.agent_messages import StopTask
 from wattline_protocol.wire.client_messages import Cancel, Drain
+from wattline_scheduler.core.admission.planner_view import renew_offers
 from wattline_scheduler.core.agents.task_reports import take_report
 from wattline_scheduler.core.lifecycle.job_state import reason_of
 from wattline_scheduler.core.lifecycle.preemption import CLAIM_AFTER_S, running_gangs
 from wattline_scheduler.core.model.jobs.job import Paused
+from wattline_scheduler.time_slices import at_once
 
 
 @pytest.fixture
@@ -219,11 +221,31 @@ def test_a_late_report_of_a_paused_gang_describes_it_again(h: Harness) -> None:
     paused = fill(h, low().gpus(8), run_s=50.0)
     gang = h.gang(paused)
     h.cluster.state.work.move(gang, Paused(h.now.mono_s), h.now)
+    renew_offers(h.cluster.state, h.now)
     at = h.cluster.state.fleet_view.position[gang.live[0].node]
-    (before,) = running_gangs(h.cluster.state, PRIORITIES["high"])[at]
+    (before,) = at_once(running_gangs(h.cluster.state, PRIORITIES["high"]))[at]
     report = gang.live[0].report
     assert report is not None
     later = replace(report, usage=replace(report.usage, run_s=70.0))
     take_report(h.cluster.state, h.cluster.state.nodes[gang.live[0].node], later, h.now)
-    (after,) = running_gangs(h.cluster.state, PRIORITIES["high"])[at]
+    (after,) = at_once(running_gangs(h.cluster.state, PRIORITIES["high"]))[at]
     assert (before.protected_until, after.protected_until) == (math.inf, -math.inf)
+
+
+def test_gangs_are_described_where_a_gang_of_the_priority_may_preempt_some(h: Harness) -> None:
+    small, default = fill(h, low().gpus(8)), fill(h, job().gpus(8))
+    state = h.cluster.state
+
+    def described(name: str) -> set[JobId]:
+        on = at_once(running_gangs(state, PRIORITIES[name]))
+        return {one.key[0] for each in on for one in each}
+
+    renew_offers(state, h.now)
+    assert described("low") == set()
+    assert described("normal") == {small}
+    assert described("high") == {small, default}
+    h.do(Cancel(only(small)))
+    h.settle()
+    renew_offers(state, h.now)
+    assert described("normal") == set()
+    assert described("high") == {default}
