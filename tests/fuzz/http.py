@@ -84,7 +84,9 @@ class HttpTarget:
             max_timeout_ms=1000,
             default_timeout_ms=1,
         )
-        shell = GatewayShell(Gateway(config.queue_limit), worker_socket(config), Stats())
+        shell = GatewayShell(
+            Gateway(config.queue_limit, config.hold_s), worker_socket(config), Stats()
+        )
         shell.start()
         self._shell = shell
         guard = HttpGuard(config.limits, networks(config.trusted_proxies))

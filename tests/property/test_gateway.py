@@ -4,7 +4,7 @@ from collections import Counter
 
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from support.programs.serving import name, route
 from wattline_protocol.wire.codec import MalformedMessage
@@ -35,7 +35,7 @@ class GatewayMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.gateway = Gateway(queue_limit=4)
+        self.gateway = Gateway(queue_limit=4, hold_s=2.0)
         self.now_s = 0.0
         self.submitted: dict[int, float] = {}
         self.abandoned: set[int] = set()
@@ -45,7 +45,12 @@ class GatewayMachine(RuleBasedStateMachine):
         self.lost: Counter[int] = Counter()
         """Workers that were lost with a request."""
         self.dead: set[bytes] = set()
-        self.change_routes({1, 2, 3})
+
+    @initialize(is_known=st.booleans())
+    def start(self, is_known: bool) -> None:
+        """With or without routes yet."""
+        if is_known:
+            self.change_routes({1, 2, 3})
 
     def take(self, event: e.Event) -> None:
         for effect in self.gateway.handle(event, self.now_s):

@@ -133,6 +133,7 @@ def gateway(*, bundle: str, site: str, json_logs: bool) -> Outcome:
         worker_port=int(worker_port),
         trusted_proxies=own.trusted_proxies,
         connections_per_address=own.connections_per_address,
+        hold_s=own.hold_s,
     )
     with Client(member) as client:
         return Outcome(None, run_gateway(config, ClientRoutes(client)))

@@ -23,6 +23,7 @@ from wattline_protocol.site.labels import labels
 from wattline_protocol.site.model import (
     CONNECTIONS_PER_ADDRESS,
     DISK_RESERVE_BYTES,
+    HOLD_S,
     MAX_JOB_BYTES,
     OPEN_JOBS_BYTES_PER_USER,
     OPEN_JOBS_PER_USER,
@@ -246,6 +247,7 @@ def _gateway(fields: Fields) -> Gateway:
         connections_per_address=fields.take(
             "connections_per_address", v.connections, CONNECTIONS_PER_ADDRESS
         ),
+        hold_s=fields.take("hold", v.seconds(0, 60), HOLD_S),
     )
     fields.end()
     return gateway

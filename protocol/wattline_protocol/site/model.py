@@ -215,6 +215,7 @@ class Weights(msgspec.Struct, frozen=True):
 
 
 CONNECTIONS_PER_ADDRESS = 256
+HOLD_S = 2.0
 
 
 class Gateway(msgspec.Struct, frozen=True):
@@ -227,6 +228,8 @@ class Gateway(msgspec.Struct, frozen=True):
     """Networks of proxies that name their clients in X-Forwarded-For."""
     connections_per_address: int = CONNECTIONS_PER_ADDRESS
     """Open HTTP connections per client."""
+    hold_s: float = HOLD_S
+    """How long the requests of a service wait for a worker while none is ready."""
 
 
 class Schedule(msgspec.Struct, frozen=True):

@@ -129,6 +129,7 @@ def _gateway(gateway: Gateway) -> dict[str, Any]:
         "worker_endpoint": gateway.worker_endpoint,
         "http_address": gateway.http_address,
         "connections_per_address": gateway.connections_per_address,
+        "hold": format_duration(gateway.hold_s),
     }
     if gateway.trusted_proxies:
         keys["trusted_proxies"] = list(gateway.trusted_proxies)

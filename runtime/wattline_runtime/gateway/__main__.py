@@ -33,7 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument(
             f"--{name.replace('_', '-')}", type=int, default=getattr(defaults, name)
         )
-    parser.add_argument("--client-timeout-s", type=float, default=defaults.client_timeout_s)
+    for name in ("client_timeout_s", "hold_s"):
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=float, default=getattr(defaults, name)
+        )
     parser.add_argument("--trusted-proxies", nargs="*", default=defaults.trusted_proxies)
     options = vars(parser.parse_args(argv))
     options["trusted_proxies"] = tuple(options["trusted_proxies"])

@@ -1,9 +1,11 @@
 """Configuration of a gateway."""
 
+from math import inf
+
 import msgspec
 
 from wattline_protocol.http.limits import HttpLimits, networks
-from wattline_protocol.site.model import CONNECTIONS_PER_ADDRESS
+from wattline_protocol.site.model import CONNECTIONS_PER_ADDRESS, HOLD_S
 from wattline_protocol.trust.keys import check_key
 from wattline_runtime.wire import MAX_ITEM_BYTES
 
@@ -37,6 +39,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Request line and headers; longer ones get 431."""
     client_timeout_s: float = 10.0
     """For the headers of a request, and for a body or an answer that moves too slowly."""
+    hold_s: float = HOLD_S
+    """While a service has no ready worker: how long its requests wait for one, at most."""
     stop_grace_s: float = 3.5
     """After SIGTERM: time to answer admitted requests. The rest get 503."""
 
@@ -57,6 +61,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             raise ValueError(f"max_body_bytes must be from 1 to {MAX_ITEM_BYTES}")
         if self.client_timeout_s <= 0:
             raise ValueError(f"client_timeout_s is {self.client_timeout_s}, it must be above 0")
+        if not 0 <= self.hold_s < inf:
+            raise ValueError(f"hold_s is {self.hold_s}, it must be 0 or more")
         networks(self.trusted_proxies)
         if self.secret_key:
             check_key(self.secret_key)

@@ -14,7 +14,7 @@ BEAT_PERIOD_S = 0.25
 """Interval of beats to workers; a send to a dead connection fails and reveals its end."""
 
 STALL_CHECK_S = 0.1
-"""Interval of checks for stalled workers."""
+"""Interval of checks for stalled workers, and for requests that wait for one in vain."""
 
 
 @dataclass(slots=True)
@@ -23,6 +23,8 @@ class Gateway:
 
     queue_limit: int
     """Maximum of queued requests of one service; the next is refused at once."""
+    hold_s: float
+    """How long the requests of a service wait for a worker while none is ready."""
     queue: RequestQueue = field(init=False)
     pool: WorkerPool = field(init=False)
     _next_beat_s: float = 0.0
@@ -30,7 +32,7 @@ class Gateway:
 
     def __post_init__(self) -> None:
         self.queue = RequestQueue(self.queue_limit)
-        self.pool = WorkerPool(self.queue)
+        self.pool = WorkerPool(self.queue, self.hold_s)
 
     def handle(self, event: e.Event, now_s: float) -> list[e.Effect]:
         """Handle one event; the effects are to be executed in order."""
@@ -65,6 +67,7 @@ class Gateway:
         effects = self.queue.expire(now_s)
         if now_s >= self._next_check_s:
             self._next_check_s = now_s + STALL_CHECK_S
+            effects.extend(self.queue.end_holds(now_s))
             effects.extend(self.pool.move_stalled(now_s))
         if now_s >= self._next_beat_s:
             self._next_beat_s = now_s + BEAT_PERIOD_S
@@ -74,6 +77,7 @@ class Gateway:
     def check_invariants(self) -> None:
         """Raise AssertionError unless the books agree: each request is in exactly one place."""
         waiting = {i for s in self.queue.services.values() for i in (*s.waiting, *s.alone)}
+        waiting.update(self.queue.early or ())
         held = {(i, w.connection) for w in self.pool.workers.values() for i in w.in_flight}
         for request in self.queue.requests.values():
             if (request.worker is None) != (request.id in waiting):
@@ -88,7 +92,10 @@ class Gateway:
             takers = [worker for worker in service.workers.values() if worker.takes_new]
             if service.serving != ([w for w in takers if not w.is_stalled] or takers):
                 raise AssertionError(f"service {service.name} has a stale list of workers")
-            if service.alone and (reserved is None or not reserved.in_flight):
+            if service.serving and service.hold_until_s:
+                raise AssertionError(f"requests of {service.name} wait for a worker that is ready")
+            is_held = service.hold_until_s > 0
+            if service.alone and not is_held and (reserved is None or not reserved.in_flight):
                 raise AssertionError(f"requests of {service.name} wait for no reserved worker")
             if service.waiting and (not service.takes_new or service.free_worker() is not None):
                 raise AssertionError(f"requests of {service.name} wait for nothing")

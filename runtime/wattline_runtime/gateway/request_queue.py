@@ -27,6 +27,8 @@ class RequestQueue:
     """Each request is in one place: in its service's queue, or with a worker."""
 
     queue_limit: int
+    early: OrderedDict[int, Request] | None = field(default_factory=OrderedDict)
+    """Requests before the first routes, of whatever service; None once these are known."""
     services: dict[str, ServiceState] = field(default_factory=dict)
     requests: dict[int, Request] = field(default_factory=dict)
     is_stopping: bool = False
@@ -46,6 +48,9 @@ class RequestQueue:
         request = Request(event.id, event.service, event.input, event.deadline_s, None, patience_s)
         self.requests[request.id] = request
         self._note_deadline(request)
+        if self.early is not None:
+            self.early[request.id] = request
+            return []
         service = self.services[event.service]
         worker = None if service.waiting else service.free_worker()
         if worker is None:
@@ -56,6 +61,8 @@ class RequestQueue:
     def _refusal(self, event: e.Submitted, now_s: float) -> e.Refusal | None:
         if self.is_stopping:
             return stopping()
+        if self.early is not None:
+            return self._early_refusal(self.early, event.deadline_s - now_s)
         service = self.services.get(event.service)
         if service is None or not service.is_listed:
             return e.Refusal("unknown_service", self._known_services(event.service))
@@ -66,6 +73,25 @@ class RequestQueue:
         if not service.takes_new:
             return no_worker(service)
         return self._overload(service, event.deadline_s - now_s)
+
+    def _early_refusal(self, early: OrderedDict[int, Request], budget_s: float) -> e.Refusal | None:
+        if budget_s <= 0:
+            return late()
+        if len(early) < self.queue_limit:
+            return None
+        text = f"{len(early)} requests wait for the first routes of this gateway, the maximum"
+        return e.Refusal("queue_full", text, 1)
+
+    def admit_early(self, now_s: float) -> list[e.Effect]:
+        """The first routes are known: what waited for them arrives now."""
+        early = [] if self.early is None else [*self.early.values()]
+        self.early = None
+        effects: list[e.Effect] = []
+        for request in early:
+            del self.requests[request.id]  # its deadline stays noted
+            arrival = e.Submitted(request.id, request.service, request.input, request.deadline_s)
+            effects.extend(self.submit(arrival, now_s))
+        return effects
 
     def _overload(self, service: ServiceState, budget_s: float) -> e.Refusal | None:
         waiting = service.queued
@@ -97,7 +123,9 @@ class RequestQueue:
 
     def drop(self, request: Request) -> list[e.Effect]:
         """Its answer is no longer needed: remove it from the queue, or cancel it at its worker."""
-        if request.worker is None:
+        if request.worker is None and self.early is not None:
+            self.early.pop(request.id, None)
+        elif request.worker is None:
             service = self.services[request.service]
             service.waiting.pop(request.id, None)
             service.alone.pop(request.id, None)
@@ -119,11 +147,12 @@ class RequestQueue:
 
     def empty_queue(self, service: ServiceState) -> list[e.Effect]:
         """Refuse all queued requests: there is no worker to wait for."""
-        waiting = [*service.alone.values(), *service.waiting.values()]
+        lost, waiting = [*service.alone.values()], [*service.waiting.values()]
         service.alone.clear()
         service.waiting.clear()
         refusal = no_worker(service)
-        return [self.answer(request, refusal) for request in waiting]
+        answers = [self.answer(request, worker_lost(request)) for request in lost]
+        return [*answers, *(self.answer(request, refusal) for request in waiting)]
 
     # --- dispatch
 
@@ -185,6 +214,15 @@ class RequestQueue:
 
     # --- deadlines
 
+    def end_holds(self, now_s: float) -> list[e.Effect]:
+        """Refuse what has waited in vain for a ready worker."""
+        effects: list[e.Effect] = []
+        for service in self.services.values():
+            if 0 < service.hold_until_s <= now_s:
+                service.hold_until_s = 0.0
+                effects.extend(self.pump(service, now_s))
+        return effects
+
     def first_deadline_s(self) -> float | None:
         """When `expire` is needed at the earliest."""
         return self._deadlines[0][0] if self._deadlines else None
@@ -223,6 +261,14 @@ def poison() -> e.Refusal:
     """Refusal of a request that ends the workers that run it."""
     text = f"two workers ended while they ran this input; it is refused for {POISON_S:.0f} s"
     return e.Refusal("poison", text)
+
+
+def worker_lost(request: Request) -> e.Refusal:
+    """Refusal of a request whose workers were lost."""
+    text = "its worker was lost and no other is ready"
+    if request.losses > 1 or request.was_moved:
+        text = f"{request.losses} workers were lost while they had this request"
+    return e.Refusal("worker_lost", text, retry_after_s=1)
 
 
 def no_worker(service: ServiceState) -> e.Refusal:

@@ -53,7 +53,9 @@ async def _serve(
     config: GatewayConfig, routes: RouteSource, on_ready: Callable[[Endpoints], None] | None
 ) -> int:
     with open_listener(config.http_host, config.http_port) as listener:
-        shell = GatewayShell(Gateway(config.queue_limit), worker_socket(config), Stats())
+        shell = GatewayShell(
+            Gateway(config.queue_limit, config.hold_s), worker_socket(config), Stats()
+        )
         guard = HttpGuard(config.limits, networks(config.trusted_proxies), _note_refused)
         server = _Server(_uvicorn_config(shell, config, guard), listener, guard)
         shell.start()

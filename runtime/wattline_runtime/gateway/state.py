@@ -83,6 +83,10 @@ class ServiceState:
     """One service: its workers and its queued requests."""
 
     name: str
+    hold_s: float = 0.0
+    """How long requests wait for a worker while none is ready."""
+    hold_until_s: float = 0.0
+    """Until when they wait now; 0: a worker is ready, or the hold is over."""
     is_listed: bool = True
     """False: the site no longer has this service; its last workers may still finish."""
     routes: tuple[WorkerRoute, ...] = ()
@@ -108,17 +112,25 @@ class ServiceState:
         """Number of requests that are with no worker."""
         return len(self.waiting) + len(self.alone)
 
-    def refresh(self) -> None:
+    def refresh(self, now_s: float) -> None:
         """Recompute what depends on its workers' states; to be called when one has changed."""
         takers = [worker for worker in self.workers.values() if worker.takes_new]
+        if takers or not self.is_listed:
+            self.hold_until_s = 0.0
+        elif self.serving:
+            self.hold(now_s)
         self.serving = [worker for worker in takers if not worker.is_stalled] or takers
         paces = (worker.pace for worker in self.serving)
         self.pace = max(paces, key=lambda pace: pace.mean_s, default=UNKNOWN_PACE)
 
+    def hold(self, now_s: float) -> None:
+        """It has no ready worker from now on; requests wait for one, for a limited time."""
+        self.hold_until_s = now_s + self.hold_s if self.hold_s else 0.0
+
     @property
     def takes_new(self) -> bool:
-        """True: at least one worker serves."""
-        return bool(self.serving)
+        """True: at least one worker serves, or is waited for."""
+        return bool(self.serving) or self.hold_until_s > 0
 
     def wait_s(self, ahead: int) -> float | None:
         """Expected time to the answer of a request behind `ahead` others, those that lie in

@@ -10,7 +10,7 @@ from typing import Literal
 from wattline_protocol.wire.client_messages import WorkerRoute
 from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.admission import BatchPace
-from wattline_runtime.gateway.request_queue import RequestQueue, poison
+from wattline_runtime.gateway.request_queue import RequestQueue, poison, worker_lost
 from wattline_runtime.gateway.state import Request, ServiceState, WorkerState
 from wattline_runtime.wire import (
     MAX_DETAIL_CHARS,
@@ -44,6 +44,8 @@ class WorkerPool:
     """Every connected worker, and the routes that allow it."""
 
     queue: RequestQueue
+    hold_s: float
+    """How long the requests of a service wait for a worker while none is ready."""
     workers: dict[e.Connection, WorkerState] = field(default_factory=dict)
     _routes_by_key: dict[str, tuple[str, WorkerRoute]] = field(default_factory=dict)
 
@@ -73,7 +75,7 @@ class WorkerPool:
         service = self.queue.services[worker.service]
         if worker.is_stalled:
             worker.is_stalled = False
-            service.refresh()
+            service.refresh(now_s)
         workers = len(service.serving)
         service.rate.finished(now_s, workers=workers, saturated=bool(service.waiting))
         effects: list[e.Effect] = []
@@ -156,7 +158,7 @@ class WorkerPool:
             seen = GatewayBeat(WORKER_PROTOCOL_VERSION, drain_seen=True)
             effects.append(e.Send(worker.connection, seen))
         service = self.queue.services[worker.service]
-        service.refresh()
+        service.refresh(now_s)
         return [*effects, *self.queue.pump(service, now_s)]
 
     # --- stalls
@@ -169,7 +171,7 @@ class WorkerPool:
             stuck = self._stuck(worker, now_s)
             if stuck and not worker.is_stalled:
                 worker.is_stalled = True
-                service.refresh()
+                service.refresh(now_s)
             others = [w for w in service.serving if not w.is_stalled]
             if stuck and others:
                 for request in reversed(stuck):  # so that the oldest is first
@@ -218,7 +220,7 @@ class WorkerPool:
             return []
         service = self.queue.services[worker.service]
         del service.workers[connection]
-        service.refresh()
+        service.refresh(now_s)
         effects: list[e.Effect] = []
         retried = 0
         for request_id in sorted(worker.in_flight, reverse=True):  # so that the oldest is first
@@ -249,7 +251,7 @@ class WorkerPool:
             self.queue.refuse_as_poison(request, now_s)
             refusal = poison()
         else:
-            refusal = e.Refusal("worker_lost", _loss(request), retry_after_s=1)
+            refusal = worker_lost(request)
         request.worker = None
         return [*self.queue.drop(request), self.queue.answer(request, refusal)]
 
@@ -280,14 +282,19 @@ class WorkerPool:
         for service in services.values():
             service.is_listed = service.name in routes
         for name, named in routes.items():
-            services.setdefault(name, ServiceState(name)).routes = named
+            if name not in services:
+                services[name] = ServiceState(name, self.hold_s)
+                services[name].hold(now_s)
+            services[name].routes = named
         for worker in self.workers.values():
             route_service, _ = self._routes_by_key.get(worker.route.public_key, ("", None))
             if route_service != worker.service and worker.revoked_s is None:
                 worker.revoked_s = now_s
         effects: list[e.Effect] = []
+        if self.queue.early is not None:
+            effects.extend(self.queue.admit_early(now_s))
         for service in services.values():
-            service.refresh()
+            service.refresh(now_s)
             effects.extend(self.queue.pump(service, now_s))
         self._forget_ended_services()
         return effects
@@ -302,12 +309,6 @@ def _may_leave(worker: WorkerState, now_s: float) -> bool:
     if worker.revoked_s is None:
         return False
     return not worker.in_flight or now_s - worker.revoked_s > REVOKED_GRACE_S
-
-
-def _loss(request: Request) -> str:
-    if request.losses > 1 or request.was_moved:
-        return f"{request.losses} workers were lost while they had this request"
-    return "its worker was lost and no other is ready"
 
 
 def _is_final(message: Reply | Failure) -> bool:

@@ -188,10 +188,10 @@ def test_a_request_that_ends_its_workers_ends_two_and_is_refused(
     assert stack.infer({"input": 1}).json() == {"output": 1}
 
 
-def test_when_the_last_worker_dies_clients_are_told_at_once(
+def test_when_the_last_worker_dies_and_none_is_waited_for_clients_are_told_at_once(
     stack: Stack, pool: cf.ThreadPoolExecutor
 ) -> None:
-    stack.start_gateway()
+    stack.start_gateway("--hold-s=0")
     worker = stack.start_held()
     reply = pool.submit(stack.infer, {"input": 5})
     wait_for(lambda: stack.ran(5), "the worker runs it")

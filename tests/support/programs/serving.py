@@ -54,6 +54,7 @@ class GatewayBench:
     """A gateway core with a clock, and everything it did."""
 
     queue_limit: int = 4
+    hold_s: float = 0.0
     now_s: float = 100.0
     gateway: Gateway = field(init=False)
     sent: list[tuple[bytes, ToWorker]] = field(default_factory=list)
@@ -61,7 +62,7 @@ class GatewayBench:
     other: list[e.Effect] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.gateway = Gateway(self.queue_limit)
+        self.gateway = Gateway(self.queue_limit, self.hold_s)
 
     def happens(self, event: e.Event) -> None:
         """Give the core an event and note what it does; its books must agree afterwards."""

@@ -46,7 +46,7 @@ class ServingClock:
     workers: int = 1
     now_s: float = 0.0
     outcomes: Outcomes = field(default_factory=Outcomes)
-    gateway: Gateway = field(default_factory=lambda: Gateway(queue_limit=256))
+    gateway: Gateway = field(default_factory=lambda: Gateway(queue_limit=256, hold_s=2.0))
     batchers: dict[bytes, b.Batcher] = field(default_factory=dict)
     _agenda: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
     _order: Iterator[int] = field(default_factory=count)

@@ -24,6 +24,7 @@ from wattline_runtime.gateway.stats import Stats, render
         ({"secret_key": "abc"}, "a key has 40 characters"),
         ({"connections_per_address": 0}, "connections_per_address is 0, it must be at least 1"),
         ({"client_timeout_s": 0}, "client_timeout_s is 0, it must be above 0"),
+        ({"hold_s": -1}, "hold_s is -1, it must be 0 or more"),
         ({"trusted_proxies": ("10.0.0.0/40",)}, "does not appear to be an IPv4 or IPv6 network"),
     ],
 )
