@@ -53,22 +53,7 @@ def _curve(phase: Phase, runs: list[Row], note: str) -> CurveFit:
         )
         for run in runs
     ]
-    c = fit_curve(points)
-    return CurveFit(
-        gpu="h200",
-        phase=phase,
-        bend=round(c.bend, 4),
-        order=round(c.order, 4),
-        knee=round(c.knee, 3),
-        lowest=round(c.lowest, 3),
-        points=c.points,
-        jobs=c.jobs,
-        rmse=round(c.rmse, 4),
-        rmse_unseen=round(c.rmse_unseen, 4),
-        rmse_by_tdp=round(c.rmse_by_tdp, 4),
-        source=SOURCE,
-        note=note,
-    )
+    return fit_curve("h200", phase, points, SOURCE, note)
 
 
 def _runs(traces: Path) -> list[Row]:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from scipy.optimize import least_squares
 
 from wattline_scheduler.power.demand.models.curves import Floats, energy_knee, performance_at
+from wattline_scheduler.power.demand.models.fitted import CurveFit, Phase
 
 BOUNDS = ((0.05, 1.0), (5.0, 12.0))
 """Of bend and order. An order of 1 keeps the slope finite at zero."""
@@ -29,23 +30,10 @@ class Point:
     performance: float
 
 
-@dataclass(frozen=True, slots=True)
-class Constants:
-    """A fitted curve and its residuals, in performance."""
-
-    bend: float
-    order: float
-    knee: float
-    lowest: float
-    points: int
-    jobs: int
-    rmse: float
-    rmse_unseen: float
-    rmse_by_tdp: float
-
-
-def fit_curve(points: Sequence[Point]) -> Constants:
-    """Constants for these points. Raises ValueError where there are too few to fit two."""
+def fit_curve(
+    gpu: str, phase: Phase, points: Sequence[Point], source: str, note: str = ""
+) -> CurveFit:
+    """The curve of these points, rounded. Raises ValueError where there are too few to fit two."""
     if len(points) < 4:
         raise ValueError(f"{len(points)} points under a binding cap; a curve needs 4 or more")
     share = np.array([p.cap_w / p.demand_w for p in points])
@@ -54,18 +42,21 @@ def fit_curve(points: Sequence[Point]) -> Constants:
     jobs = np.array([p.job for p in points])
     bend, order = _least_squares(share, performance)
     lowest = float(np.quantile(share, LOWEST_QUANTILE))
-    return Constants(
-        bend=bend,
-        order=order,
-        knee=max(energy_knee(bend, order), lowest),
-        lowest=lowest,
+    other_form = performance_at(by_tdp, *_least_squares(by_tdp, performance))
+    return CurveFit(
+        gpu=gpu,
+        phase=phase,
+        bend=round(bend, 4),
+        order=round(order, 4),
+        knee=round(max(energy_knee(bend, order), lowest), 3),
+        lowest=round(lowest, 3),
         points=len(points),
         jobs=len(set(jobs)),
         rmse=_rmse(performance_at(share, bend, order) - performance),
         rmse_unseen=_rmse_unseen(share, performance, jobs),
-        rmse_by_tdp=_rmse(
-            performance_at(by_tdp, *_least_squares(by_tdp, performance)) - performance
-        ),
+        rmse_by_tdp=_rmse(other_form - performance),
+        source=source,
+        note=note,
     )
 
 
@@ -87,4 +78,4 @@ def _rmse_unseen(share: Floats, performance: Floats, jobs: npt.NDArray[np.str_])
 
 
 def _rmse(errors: Floats) -> float:
-    return float(np.sqrt(np.mean(errors**2)))
+    return round(float(np.sqrt(np.mean(errors**2))), 4)

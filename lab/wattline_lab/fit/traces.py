@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 VARIABLE = "WATTLINE_TRACES"
-FOLDERS = ("zeus-power-limit", "mlperf-power-1hz", "mlenergy-inference-power")
 
 Row = dict[str, str]
 
@@ -16,7 +15,7 @@ class TracesMissing(Exception):
     """The folder of traces is not there or lacks one that the fit needs."""
 
 
-def traces_folder(given: str | None, folders: Sequence[str] = FOLDERS) -> Path:
+def traces_folder(given: str | None, folders: Sequence[str]) -> Path:
     """The folder given, or named by the environment. Raises TracesMissing where one of `folders`
     is not in it."""
     named = given or os.environ.get(VARIABLE, "")

@@ -27,26 +27,8 @@ def zeus_curves(traces: Path) -> list[CurveFit]:
         for phase in phases:
             is_hot = phase == "training_hot"
             chosen = [p for p in points if (p.demand_w >= HOT_SHARE * p.tdp_w) == is_hot]
-            fits.append(_rounded(gpu, phase, chosen))
+            fits.append(fit_curve(gpu, phase, chosen, SOURCE.format(gpu=gpu)))
     return fits
-
-
-def _rounded(gpu: str, phase: Phase, points: list[Point]) -> CurveFit:
-    c = fit_curve(points)
-    return CurveFit(
-        gpu=gpu,
-        phase=phase,
-        bend=round(c.bend, 4),
-        order=round(c.order, 4),
-        knee=round(c.knee, 3),
-        lowest=round(c.lowest, 3),
-        points=c.points,
-        jobs=c.jobs,
-        rmse=round(c.rmse, 4),
-        rmse_unseen=round(c.rmse_unseen, 4),
-        rmse_by_tdp=round(c.rmse_by_tdp, 4),
-        source=SOURCE.format(gpu=gpu),
-    )
 
 
 def training_points(path: Path) -> list[Point]:

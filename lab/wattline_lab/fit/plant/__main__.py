@@ -1,21 +1,17 @@
 """`python -m wattline_lab.fit.plant [TRACES] [--out FILE]`: fit the plant's constants."""
 
-import argparse
 import sys
 from importlib.resources import files
 from pathlib import Path
 
 import msgspec
 
+from wattline_lab.fit.command import Fit
 from wattline_lab.fit.plant.acme import mixes
 from wattline_lab.fit.plant.requests import requests
 from wattline_lab.fit.plant.tables import as_markdown
 from wattline_lab.fit.plant.weather import weathers
-from wattline_lab.fit.traces import VARIABLE, TracesMissing, traces_folder
 from wattline_sim.facility.plant.constants import FITTED, Fitted
-
-CONSTANTS = Path(str(files("wattline_sim.facility.plant").joinpath("constants.toml")))
-FOLDERS = ("acme-2023-power-temp", "llm-requests", "weather-tmy")
 
 HEADER = """\
 # Written by `make fit`; do not edit. Request lengths and burstiness (requests), outside
@@ -45,28 +41,22 @@ def _value(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def main(arguments: list[str]) -> int:
-    """Exit status 2 where the traces are missing."""
-    parser = argparse.ArgumentParser(prog="python -m wattline_lab.fit.plant", description=__doc__)
-    parser.add_argument("traces", nargs="?", help=f"folder of traces; else ${VARIABLE}")
-    parser.add_argument("--out", type=Path, default=CONSTANTS, help="default: the package's file")
-    parser.add_argument("--table", action="store_true", help="print the loaded constants and stop")
-    given = parser.parse_args(arguments)
-    if given.table:
-        print(as_markdown(FITTED))
-        return 0
-    try:
-        traces = traces_folder(given.traces, FOLDERS)
-    except TracesMissing as missing:
-        print(f"fit.plant: {missing}", file=sys.stderr)
-        return 2
-    fitted = Fitted(
+def fit_all(traces: Path) -> Fitted:
+    """Everything that the plant loads."""
+    return Fitted(
         requests=requests(traces), weather=tuple(weathers(traces)), mix=tuple(mixes(traces))
     )
-    given.out.write_text(as_toml(fitted), encoding="utf-8")
-    print(as_markdown(fitted))
-    return 0
 
+
+FIT = Fit(
+    module="wattline_lab.fit.plant",
+    folders=("acme-2023-power-temp", "llm-requests", "weather-tmy"),
+    file=Path(str(files("wattline_sim.facility.plant").joinpath("constants.toml"))),
+    loaded=FITTED,
+    fit=fit_all,
+    as_toml=as_toml,
+    as_markdown=as_markdown,
+)
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(FIT.run(sys.argv[1:], __doc__))
