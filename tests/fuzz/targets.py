@@ -27,7 +27,7 @@ from wattline_protocol.wire.client_messages import (
     ClientWelcome,
     FromClient,
     Request,
-    Tell,
+    Response,
     ToClient,
 )
 from wattline_protocol.wire.codec import Codec, MalformedMessage
@@ -64,7 +64,7 @@ def _asks() -> tuple[bytes, ...]:
 
 
 def _tells() -> tuple[bytes, ...]:
-    tells = (Tell(1, filled(answer, "text")) for answer in members_of(Answer))
+    tells = (Response(1, filled(answer, "text")) for answer in members_of(Answer))
     return tuple(
         msgspec.msgpack.encode(message) for message in (filled(ClientWelcome, "a"), *tells)
     )

@@ -12,9 +12,9 @@ from wattline_protocol.wire.client_messages import (
     ClientWelcome,
     FromClient,
     Request,
+    Response,
     Submit,
     Submitted,
-    Tell,
     ToClient,
 )
 from wattline_protocol.wire.codec import Codec
@@ -50,7 +50,7 @@ class PlainClient:
     def accepted(self) -> JobId:
         """The next answer. Raises RuntimeError where it does not accept a job."""
         told = self.next()
-        if not isinstance(told, Tell) or not isinstance(told.answer, Submitted):
+        if not isinstance(told, Response) or not isinstance(told.answer, Submitted):
             raise RuntimeError(f"not accepted: {told}")
         return told.answer.job
 

@@ -17,7 +17,7 @@ from wattline_protocol.wire.client_messages import (
     ClientWelcome,
     Denied,
     FromClient,
-    Tell,
+    Response,
     ToClient,
 )
 from wattline_protocol.wire.codec import Codec, MalformedMessage
@@ -119,7 +119,7 @@ class Session:
                 self._is_welcome = True
                 self._note_clock(message)
                 self._link.welcomed(message)
-            case Tell(ask=ask, answer=answer, is_last=is_last):
+            case Response(ask=ask, answer=answer, is_last=is_last):
                 self._link.answered(ask, answer, is_last=is_last)
             case RefusedMessage(reason=reason) if not self._is_welcome:
                 self._link.refuse(Refused(f"the scheduler refused this client: {reason}"))

@@ -1,8 +1,8 @@
 """Messages between clients (CLI, TUI, scripts, gateway) and the scheduler.
 
 The first message is ClientHello, answered by ClientWelcome or Refused. Then each request is sent in
-an `Ask` with a number chosen by the client; each answer in a `Tell` with the same number. Watches
-are answered with many Tells until Unwatch or the connection ends.
+an `Ask` with a number chosen by the client, and each answer in a `Response` with that number. A
+watch is answered with many until Unwatch or the connection ends.
 """
 
 from typing import Annotated
@@ -485,13 +485,15 @@ class ClientWelcome(msgspec.Struct, frozen=True, tag_field="t", tag="client_welc
     """The scheduler's wall clock; 0: an older one, which does not support `Seen`."""
 
 
-class Tell(msgspec.Struct, frozen=True, tag_field="t", tag="tell"):
+class Response(msgspec.Struct, frozen=True, tag_field="t", tag="tell"):
+    """One of the answers to a request."""
+
     ask: int
     answer: Answer
     is_last: bool = True
 
 
-ToClient = ClientWelcome | Refused | Tell
+ToClient = ClientWelcome | Refused | Response
 
 ROLE_RANK: dict[Role, int] = {"agent": 0, "gateway": 1, "submitter": 1, "operator": 2, "admin": 3}
 """Higher roles include the rights of lower ones; agent and gateway are separate."""

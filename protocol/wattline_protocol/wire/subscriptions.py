@@ -1,4 +1,4 @@
-"""Subscriptions of clients: answered with many Tells until Unwatch or the connection ends."""
+"""Subscriptions of clients: answered with many Responses until Unwatch or the connection ends."""
 
 import msgspec
 

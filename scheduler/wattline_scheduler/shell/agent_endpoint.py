@@ -16,7 +16,7 @@ from wattline_protocol.wire.agent_messages import (
 )
 from wattline_protocol.wire.codec import Codec, MalformedMessage
 from wattline_protocol.wire.transport import Incoming, ServerSocket
-from wattline_scheduler.shell.protocol_version import spoken_version, version_refusal
+from wattline_scheduler.shell.protocol_version import refused_version
 
 MAX_BATCH = 1_000
 """Maximum of messages received at once: beats of a second from a thousand nodes."""
@@ -52,10 +52,9 @@ class AgentEndpoint:
         return None if incoming is None else self._read(incoming)
 
     def _read(self, incoming: Incoming) -> FromAgent | None:
-        spoken = spoken_version(incoming.data) if b"hello" in incoming.data[:64] else None
-        if spoken is not None and spoken != PROTOCOL_VERSION:
-            self._socket.refuse(incoming, "wrong_version", f"protocol {spoken}")
-            self._refuse(incoming, version_refusal(spoken))
+        refusal = refused_version(self._socket, incoming)
+        if refusal:
+            self._refuse(incoming, refusal)
             return None
         try:
             message = self._in.decode(incoming.data)

@@ -50,12 +50,12 @@ from wattline_protocol.wire.client_messages import (
     Nodes,
     Power,
     Report,
+    Response,
     Routes,
     Shed,
     SiteNow,
     Submit,
     Submitted,
-    Tell,
 )
 from wattline_protocol.wire.codec import MAX_MESSAGE_BYTES
 from wattline_protocol.wire.subscriptions import Unwatch, WatchRoutes, WatchSite
@@ -91,7 +91,7 @@ def test_kill_9_loses_nothing_that_was_answered_and_gives_no_number_twice(
                     client.start(Submit(job().build(), f"{run}-{number}"))
                 for _ in range(1 + 5 * run):
                     told = client.next()
-                    assert isinstance(told, Tell)
+                    assert isinstance(told, Response)
                     assert isinstance(told.answer, Submitted)
                     answered.append(told.answer.job)
                 process.kill()
@@ -116,7 +116,7 @@ def test_many_questions_at_once_are_all_answered_in_turn(
         asked = [client.start(Explain(number)) for _ in range(40)]
         other = client.start(GetJob(number))
         told = [client.next() for _ in (*asked, other)]
-        answers = {tell.ask: tell.answer for tell in told if isinstance(tell, Tell)}
+        answers = {tell.ask: tell.answer for tell in told if isinstance(tell, Response)}
         assert [ask for ask in answers if ask != other] == asked
         assert all(isinstance(answers[ask], Explained) for ask in asked)
         assert isinstance(answers[other], Jobs)
@@ -319,7 +319,7 @@ def test_watches_come_again_and_end_when_told(scheduler: SchedulerProcess, ada: 
 
         def collect() -> None:
             told = watcher.next()
-            assert isinstance(told, Tell)
+            assert isinstance(told, Response)
             assert not told.is_last
             seen[told.ask].append(told.answer)
 
@@ -357,7 +357,7 @@ def test_the_same_watch_twice_is_one_watch_and_too_many_are_refused(
         answers: dict[int, object] = {}
         while len(answers) < 17:
             told = client.next()
-            assert isinstance(told, Tell)
+            assert isinstance(told, Response)
             answers[told.ask] = told.answer
         denied = [answer for answer in answers.values() if isinstance(answer, Denied)]
         assert [answer.kind for answer in denied] == ["busy"]
@@ -377,7 +377,7 @@ def test_logs_come_from_the_node_or_the_reason_why_not(
         agent.send(LogChunk(request=read.request + 1, data=b"?", next_offset=0, at_end=True))
         agent.send(LogChunk(request=read.request, data=b"loss 0.1", next_offset=11, at_end=True))
         told = client.next()
-        assert isinstance(told, Tell)
+        assert isinstance(told, Response)
         assert told.answer == Log(read.ref, b"loss 0.1", 11, at_end=True, task_ended=False)
         silent = client.ask(FetchLog(number))
         assert isinstance(silent, Denied)
@@ -427,7 +427,7 @@ def test_nothing_is_acknowledged_once_the_disk_is_full(
                 answered += [
                     told.answer.job
                     for data in client.socket.recv_batch()
-                    if isinstance(told := client._in.decode(data), Tell)
+                    if isinstance(told := client._in.decode(data), Response)
                     and isinstance(told.answer, Submitted)
                 ]
         failed = process.wait_for("store_failed")

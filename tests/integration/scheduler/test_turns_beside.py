@@ -18,9 +18,9 @@ from wattline_protocol.wire.client_messages import (
     ListEvents,
     ListJobs,
     Power,
+    Response,
     Submit,
     Submitted,
-    Tell,
 )
 from wattline_scheduler.shell.clients.client_turns import CLIENTS_S
 from wattline_scheduler.shell.run import read_clock
@@ -64,7 +64,7 @@ def test_others_are_answered_between_the_parts_of_a_question(
     assert isinstance(stepped.ask(bob, GetPower()).answer, Power)
     assert not ada.receive()
     explained = stepped.next(ada)
-    assert isinstance(explained, Tell)
+    assert isinstance(explained, Response)
     assert isinstance(explained.answer, Explained)
     assert explained.answer.explain.state == "PENDING"
 

@@ -5,7 +5,7 @@ from typing import cast
 from wattline_protocol.site.model import Role
 from wattline_protocol.trust.members import Member
 from wattline_protocol.wire.agent_messages import PROTOCOL_VERSION
-from wattline_protocol.wire.client_messages import Ask, ClientHello, FromClient, Tell, ToClient
+from wattline_protocol.wire.client_messages import Ask, ClientHello, FromClient, Response, ToClient
 from wattline_protocol.wire.codec import Codec
 from wattline_protocol.wire.transport import Incoming, ServerSocket
 from wattline_scheduler.shell.clients.client_endpoint import ClientEndpoint, Session
@@ -52,8 +52,8 @@ class Pipe:
         member = Member(user, role, user * 20)
         self.arriving.append(Incoming(connection, member, OUT.encode(message)))
 
-    def told(self) -> list[Tell]:
-        return [message for message in self.sent if isinstance(message, Tell)]
+    def told(self) -> list[Response]:
+        return [message for message in self.sent if isinstance(message, Response)]
 
 
 def taken(endpoint: ClientEndpoint) -> list[tuple[Session, Ask]]:

@@ -17,7 +17,7 @@ from wattline_protocol.wire.client_messages import (
     ClientWelcome,
     FromClient,
     Request,
-    Tell,
+    Response,
     ToClient,
 )
 from wattline_protocol.wire.codec import Codec
@@ -117,4 +117,4 @@ class FakeDoor:
         answers = list(self._answers(message.request))
         for place, answer in enumerate(answers, start=1):
             is_last = place == len(answers) and not self.is_endless
-            yield Tell(message.ask, answer, is_last)
+            yield Response(message.ask, answer, is_last)

@@ -29,7 +29,7 @@ from wattline_protocol.wire.client_messages import (
     ClientWelcome,
     FromClient,
     Request,
-    Tell,
+    Response,
     ToClient,
 )
 from wattline_protocol.wire.codec import Codec
@@ -209,7 +209,7 @@ class WireClient:
         number = self.start(request)
         while True:
             told = self.next()
-            assert isinstance(told, Tell), told
+            assert isinstance(told, Response), told
             if told.ask == number:
                 return told.answer
 

@@ -10,7 +10,7 @@ from wattline_protocol.ids import Now
 from wattline_protocol.trust.keys import JoinBundle, load_keys
 from wattline_protocol.trust.members import AUTHORIZED, SCHEDULER_KEY, Authorized
 from wattline_protocol.wire.agent_messages import PROTOCOL_VERSION
-from wattline_protocol.wire.client_messages import ClientHello, ClientWelcome, Request, Tell
+from wattline_protocol.wire.client_messages import ClientHello, ClientWelcome, Request, Response
 from wattline_scheduler.shell.background import Background
 from wattline_scheduler.shell.config import SchedulerConfig
 from wattline_scheduler.shell.fatal_messages import FATAL_NAME, FatalMessages
@@ -53,11 +53,11 @@ class SteppedLoop:
         self.step()
         return False
 
-    def ask(self, client: WireClient, request: Request) -> Tell:
+    def ask(self, client: WireClient, request: Request) -> Response:
         """Ask, and step until it is answered."""
         client.start(request)
         told = self.next(client)
-        assert isinstance(told, Tell)
+        assert isinstance(told, Response)
         return told
 
 

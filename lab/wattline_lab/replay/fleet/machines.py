@@ -138,7 +138,7 @@ class Machines:
             self._changed[at] = None
 
     def refresh(self) -> list[Machine]:
-        """Tell planner and allocator of the nodes that changed, and return them."""
+        """Updates planner and allocator for the nodes that changed, and returns these."""
         changed = [self.all[at] for at in self._changed]
         self._changed.clear()
         for machine in changed:

@@ -23,13 +23,13 @@ from wattline_protocol.wire.client_messages import (
     ClientWelcome,
     Denied,
     FromClient,
-    Tell,
+    Response,
     ToClient,
 )
 from wattline_protocol.wire.codec import Codec, MalformedMessage
 from wattline_protocol.wire.transport import Incoming, ServerSocket, SocketLimits
 from wattline_scheduler.shell.clients.truncate import fit
-from wattline_scheduler.shell.protocol_version import spoken_version, version_refusal
+from wattline_scheduler.shell.protocol_version import refused_version
 
 CLIENT_LIMITS = SocketLimits(send_queue=16, messages_per_s=50_000.0, burst=50_000)
 """Few messages in the socket: a slow reader gets the newest snapshot, not a queue of old ones. The
@@ -122,10 +122,9 @@ class ClientEndpoint:
         return None if incoming is None else self._read(incoming)
 
     def _read(self, incoming: Incoming) -> tuple[Session, Ask] | None:
-        spoken = spoken_version(incoming.data) if b"hello" in incoming.data[:64] else None
-        if spoken is not None and spoken != PROTOCOL_VERSION:
-            self._socket.refuse(incoming, "wrong_version", f"protocol {spoken}")
-            self._refuse(incoming, version_refusal(spoken))
+        refusal = refused_version(self._socket, incoming)
+        if refusal:
+            self._refuse(incoming, refusal)
             return None
         try:
             message = self._in.decode(incoming.data)
@@ -193,7 +192,7 @@ class ClientEndpoint:
         return self._socket.send(session.connection, self._encoded(ask, answer, is_last=False))
 
     def _encoded(self, ask: int, answer: Answer, *, is_last: bool) -> bytes:
-        return fit(answer, lambda fitted: self._out.encode(Tell(ask, fitted, is_last)))
+        return fit(answer, lambda fitted: self._out.encode(Response(ask, fitted, is_last)))
 
     def _send(self, session: Session, data: bytes) -> None:
         if not session.backlog and self._socket.send(session.connection, data):

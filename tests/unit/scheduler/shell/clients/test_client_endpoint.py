@@ -15,9 +15,9 @@ from wattline_protocol.wire.client_messages import (
     Done,
     Events,
     ListEvents,
+    Response,
     Routes,
     SiteNow,
-    Tell,
 )
 from wattline_protocol.wire.subscriptions import WatchRoutes, WatchSite
 from wattline_scheduler.shell.clients import client_endpoint
@@ -27,7 +27,7 @@ from wattline_scheduler.shell.clients.subscriptions import GONE_S, SHOW_S, Watch
 
 
 def answers(pipe: Pipe) -> list[str]:
-    tells = [told for told in pipe.sent if isinstance(told, Tell)]
+    tells = [told for told in pipe.sent if isinstance(told, Response)]
     return [told.answer.text for told in tells if isinstance(told.answer, Done)]
 
 
@@ -183,7 +183,7 @@ class Watched:
 
     def shown(self) -> list[int]:
         """Sequences of all events that were shown."""
-        tells = [told.answer for told in self.pipe.sent if isinstance(told, Tell)]
+        tells = [told.answer for told in self.pipe.sent if isinstance(told, Response)]
         return [event.seq for told in tells if isinstance(told, Events) for event in told.events]
 
 
@@ -191,7 +191,7 @@ def test_events_wait_for_room_and_none_is_lost() -> None:
     w = Watched()
     assert w.watches.add(w.session, 1, ListEvents(follow=True), at(0.0)) is None
     w.show(0.0)
-    assert isinstance(w.pipe.sent[0], Tell)  # the first answer comes at once, though empty
+    assert isinstance(w.pipe.sent[0], Response)  # the first answer comes at once, though empty
     w.pipe.room = 0
     w.happens(1)
     w.show(0.1)
@@ -206,7 +206,7 @@ def test_events_wait_for_room_and_none_is_lost() -> None:
 
 def pictures(w: Watched) -> list[float]:
     """When the snapshots that were shown were made."""
-    tells = [told.answer for told in w.pipe.sent if isinstance(told, Tell)]
+    tells = [told.answer for told in w.pipe.sent if isinstance(told, Response)]
     return [told.site.unix_s for told in tells if isinstance(told, SiteNow)]
 
 
@@ -242,7 +242,7 @@ def test_routes_are_shown_when_they_change() -> None:
     w.routes = Routes({"digits": ()})
     w.show(3.0)
     w.show(4.0)
-    assert [told.answer for told in w.pipe.sent if isinstance(told, Tell)][1:] == [w.routes]
+    assert [told.answer for told in w.pipe.sent if isinstance(told, Response)][1:] == [w.routes]
 
 
 def test_a_watch_nobody_reads_ends_and_an_idle_one_does_not() -> None:

@@ -8,7 +8,7 @@ from support.core.sites import job
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.job.selection import MAX_WORDS, Selection, Span, only
 from wattline_protocol.site.model import LogReaders, Role
-from wattline_protocol.wire.client_messages import Answer, Cancel, Denied, Jobs, ListJobs, Tell
+from wattline_protocol.wire.client_messages import Answer, Cancel, Denied, Jobs, ListJobs, Response
 from wattline_scheduler.core.model.jobs import job_index
 from wattline_scheduler.core.requests.selection import Asker
 from wattline_scheduler.shell.clients.long_lists import ROWS_A_PART
@@ -18,8 +18,8 @@ from wattline_scheduler.time_slices import at_once
 
 def whole(answer: Answer) -> Answer:
     """As its reader sees it: rows are encoded already."""
-    data = msgspec.msgpack.encode(Tell(1, answer))
-    return msgspec.msgpack.decode(data, type=Tell).answer
+    data = msgspec.msgpack.encode(Response(1, answer))
+    return msgspec.msgpack.decode(data, type=Response).answer
 
 
 def listed(h: Harness, reads: Reads, request: ListJobs) -> tuple[list[JobId], bool]:

@@ -10,7 +10,7 @@ from support.core.harness import Harness
 from support.programs.live_scheduler import until
 from support.store.stores import opened
 from wattline_protocol.ids import UserName
-from wattline_protocol.wire.client_messages import Denied, GetReport, Report, Tell
+from wattline_protocol.wire.client_messages import Denied, GetReport, Report, Response
 from wattline_scheduler.core.model.effects import Reply
 from wattline_scheduler.report import ReportOrder
 from wattline_scheduler.shell.clients.report_worker import (
@@ -52,7 +52,7 @@ def test_a_report_is_what_its_reader_expects(endpoint: ReportWorker, order: Repo
     assert endpoint.order(b"c", 7, ADA, lambda: order) is None
     (reply,) = made(endpoint, 1)
     assert (reply.client, reply.ask) == (b"c", 7)
-    told = msgspec.msgpack.decode(msgspec.msgpack.encode(Tell(7, reply.answer)), type=Tell)
+    told = msgspec.msgpack.decode(msgspec.msgpack.encode(Response(7, reply.answer)), type=Response)
     assert isinstance(told.answer, Report)
     assert told.answer.report.until_unix_s == order.until_unix_s
 

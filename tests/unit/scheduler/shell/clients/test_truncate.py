@@ -10,8 +10,8 @@ from wattline_protocol.wire.client_messages import (
     Events,
     Jobs,
     Nodes,
+    Response,
     SiteNow,
-    Tell,
     ToClient,
 )
 from wattline_protocol.wire.codec import Codec
@@ -23,8 +23,8 @@ from wattline_scheduler.views.site_view import site_view
 
 def fitted(answer: Answer, max_bytes: int) -> Answer:
     codec: Codec[ToClient] = Codec(ToClient, max_bytes=max_bytes)
-    told = codec.decode(fit(answer, lambda smaller: codec.encode(Tell(1, smaller))))
-    assert isinstance(told, Tell)
+    told = codec.decode(fit(answer, lambda smaller: codec.encode(Response(1, smaller))))
+    assert isinstance(told, Response)
     return told.answer
 
 
