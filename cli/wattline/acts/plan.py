@@ -93,17 +93,22 @@ def planned_again(file: Path) -> CyclePlanned:
     """The plan of a saved cycle, made from its snapshot, memory and limits alone."""
     # Loads the planner and numpy, which no other verb for users needs.
     from wattline_scheduler.plan import cycle as planner
-    from wattline_scheduler.plan.saved_cycle import NoCycle, decoded
+    from wattline_scheduler.plan.saved_cycle import MAX_FILE_BYTES, NoCycle, decoded
 
     try:
-        saved = decoded(file.read_bytes())
+        with file.open("rb") as stream:
+            saved = decoded(stream.read(MAX_FILE_BYTES))
     except OSError as error:
         raise ActFailed(f"{file}: {error.strerror}") from error
     except NoCycle as error:
         raise ActFailed(
             f"{file} is not a planning cycle saved by `wattline plan --save`: {error}"
         ) from None
-    made = planner.plan(saved.snapshot, saved.memory, saved.limits)
+    try:
+        made = planner.plan(saved.snapshot, saved.memory, saved.limits)
+    except (ArithmeticError, LookupError, ValueError) as error:
+        # The scheduler made a plan of what it saved, so this is not what it saved.
+        raise ActFailed(f"{file} contradicts itself and cannot be planned: {error}") from error
     return CyclePlanned(
         nodes=len(saved.snapshot.nodes),
         pending_jobs=len(saved.snapshot.waiting),

@@ -7,7 +7,7 @@ rows, and the order in which GPU classes were first seen.
 
 import zlib
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import msgspec
 import numpy as np
@@ -38,6 +38,9 @@ NODES_PER_PART, JOBS_PER_PART, BYTES_PER_PART = 50, 500, 1 << 18
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
 """Decoded; a site of 12,500 nodes takes a third of it."""
+
+
+FORMAT = "wattline-cycle-1"
 
 
 class NoCycle(ValueError):
@@ -80,10 +83,16 @@ class _Reserved(msgspec.Struct, frozen=True):
     spans: tuple[Span, ...]
 
 
+class _Format(msgspec.Struct, frozen=True):
+    """What is read of a file of any version."""
+
+    format: str
+
+
 class _Saved(msgspec.Struct, frozen=True):
     """The file's content, MessagePack compressed with zlib."""
 
-    format: Literal["wattline-cycle-1"]
+    format: str
     now: float
     nodes: tuple[_Offer, ...]
     groups: tuple[tuple[tuple[int, int], ...], ...]
@@ -144,7 +153,7 @@ def _without_lists(cycle: Cycle) -> dict[str, Any]:
             keys[one.key] = len(gangs)
             gangs.append(one)
     return {
-        "format": "wattline-cycle-1",
+        "format": FORMAT,
         "now": seen.now,
         "groups": _groups(columns),
         "group": columns.group.tolist(),
@@ -183,15 +192,22 @@ def decoded(data: bytes) -> Cycle:
     try:
         unpacker = zlib.decompressobj()
         content = unpacker.decompress(data, MAX_FILE_BYTES)
-        if unpacker.unconsumed_tail or not unpacker.eof:
+        if unpacker.unconsumed_tail or unpacker.unused_data or not unpacker.eof:
             raise NoCycle("it is cut off, or larger than any cycle")
+        found = msgspec.msgpack.decode(content, type=_Format).format
+        if found != FORMAT:
+            raise NoCycle(f"its format is {found[:40]!r}; this version reads {FORMAT!r}")
         saved = msgspec.msgpack.decode(content, type=_Saved, dec_hook=_loaded_array)
         return Cycle(_snapshot(saved), saved.memory, saved.limits, saved.plan)
-    except (zlib.error, msgspec.MsgspecError, ValueError, IndexError, KeyError) as error:
+    except (zlib.error, msgspec.MsgspecError, ValueError, LookupError, ArithmeticError) as error:
         raise NoCycle(str(error)) from error
 
 
 def _snapshot(saved: _Saved) -> Snapshot:
+    per_node = {len(saved.nodes), len(saved.group), len(saved.gangs_on or saved.nodes)}
+    per_row = {len(saved.rows), len(saved.headroom_mw), len(saved.budget_mw)}
+    if len(per_node) > 1 or len(per_row) > 1:
+        raise NoCycle("its lists of nodes or rows differ in length")
     columns = _columns(saved)
     if not saved.gangs_on:
         running: tuple[tuple[RunningGang, ...], ...] = ()
