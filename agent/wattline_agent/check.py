@@ -257,7 +257,7 @@ def _scheduler(config: AgentConfig) -> Iterator[Check]:
         yield Check("keys", "failed", str(error), "make a bundle with `wattline enroll`")
         return
     if bundle.role != "agent":
-        found = f"{config.bundle} is for a {bundle.role}"
+        found = f"{config.bundle} has role {bundle.role}"
         yield Check("keys", "failed", found, "enroll this host with --role agent")
         return
     yield Check("keys", "ok", f"node {bundle.name} of site {bundle.site}")

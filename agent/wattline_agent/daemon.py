@@ -84,7 +84,7 @@ def _bundle(config: AgentConfig) -> JoinBundle:
         raise BadConfig("a join bundle is needed: `wattline enroll NAME --role agent` makes one")
     bundle = load_bundle(config.bundle)
     if bundle.role != "agent":
-        raise BadConfig(f"{config.bundle} is for a {bundle.role}; an agent needs one of role agent")
+        raise BadConfig(f"{config.bundle} has role {bundle.role}; an agent needs one of role agent")
     return bundle
 
 

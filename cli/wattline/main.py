@@ -19,6 +19,9 @@ def run(argv: list[str]) -> int:
     """Exit code for `argv`; writes results to stdout and one line per error to stderr."""
     try:
         result = Root(CATALOGUE).main(argv, prog_name="wattline", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return exits.USAGE
     except click.UsageError as error:
         hint = f" (see `{error.ctx.command_path.strip()} --help`)" if error.ctx is not None else ""
         return _fail(exits.USAGE, " ".join(error.format_message().split()) + hint)

@@ -51,6 +51,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliSite]:
         (["scheduler", "--site", "nowhere"], 2, "nowhere"),
         (["enroll", "n9", "--role", "agent", "--site", "nowhere"], 3, "wattline init"),
         (["sim", "node", "--model", "h1000"], 2, "h100"),
+        (["jobs", "--bundle", "/dev/null"], 3, "/dev/null is not a join bundle"),
+        (["submit", "--label", "zone=b", "--", "true"], 1, "the site has no labels"),
     ],
 )
 def test_message_and_exit_code(site: CliSite, arguments: list[str], status: int, said: str) -> None:
@@ -96,6 +98,17 @@ def test_submitter_may_not_act_as_operator(site: CliSite) -> None:
     done = site.run("power", "shed", "25%", *ada)
     assert done.returncode == 4
     assert "operator" in done.stderr
+
+
+def test_a_program_names_the_role_that_its_bundle_lacks(site: CliSite) -> None:
+    admin = ("--bundle", str(site.bundle("admin")))
+    done = site.run("gateway", "--site", str(site.site), *admin)
+    assert (done.returncode, "needs one of role gateway" in done.stderr) == (2, True), done.stderr
+
+
+def test_a_second_scheduler_is_told_what_holds_its_port(site: CliSite, tmp_path: Path) -> None:
+    done = site.run("scheduler", "--site", str(site.site), "--state-dir", str(tmp_path / "state"))
+    assert (done.returncode, "listens there already" in done.stderr) == (2, True), done.stderr
 
 
 def test_strangers_key_is_refused(site: CliSite) -> None:

@@ -122,6 +122,10 @@ def gateway(*, bundle: str, site: str, json_logs: bool) -> Outcome:
 
     log_to_stderr(as_json=json_logs)
     member = load_bundle(Path(bundle))
+    if member.role != "gateway":
+        made = "`wattline enroll NAME --role gateway`"
+        text = f"{bundle} has role {member.role}; a gateway needs one of role gateway ({made})"
+        raise ActFailed(text, exits.USAGE)
     own = _gateway_named(member.name, Path(site))
     http_host, http_port = split_endpoint(f"tcp://{own.http_address}")
     worker_host, worker_port = split_endpoint(own.worker_endpoint)

@@ -25,8 +25,9 @@ def find_bundle(given: str | os.PathLike[str] | None = None) -> JoinBundle:
     """The bundle to connect with. Raises BundleError with the way to get one."""
     path = bundle_path(given, os.environ)
     if not path.is_file():
+        found = f"{path} is not a join bundle" if path.exists() else f"no join bundle at {path}"
         raise BundleError(
-            f"no join bundle at {path}; set --bundle FILE or ${VARIABLE}, "
+            f"{found}; set --bundle FILE or ${VARIABLE}, "
             f"or put it at ~/{DEFAULT}. An admin makes one with "
             "`wattline enroll NAME --role submitter`"
         )

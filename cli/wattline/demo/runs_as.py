@@ -53,7 +53,7 @@ def choose(root: Path, user: str) -> RunsAs:
         if not failed:
             return RunsAs(f'users = {{ {user} = "{name}" }}', f"Tasks run as {name}.", name)
     why = failed or f"this host has neither of the accounts {' and '.join(CANDIDATES)}"
-    text = f"Tasks run as root, for no other account can run the demo's Python: {why}"
+    text = f"Tasks run as root: no other account can run the demo's Python ({why})."
     return RunsAs(f'users = {{ {user} = "{ROOT}" }}', text)
 
 
@@ -72,7 +72,9 @@ def _unable(account: pwd.struct_passwd, root: Path) -> str:
             timeout=PROBE_S,
             check=False,
         )
-    except (OSError, subprocess.SubprocessError) as error:
+    except OSError as error:
+        return f"{account.pw_name}: {sys.executable}: {error.strerror}"
+    except subprocess.SubprocessError as error:
         return f"{account.pw_name}: {error}"
     lines = done.stderr.strip().splitlines()
     return (

@@ -180,21 +180,20 @@ users = {{ {users} }}
 """
 
 _NO_RUN_AS = """\
-# As which accounts of the hosts tasks run; without this table as the keeper's, unless that is root.
+# Host accounts that tasks run as; without this table the keeper's, unless that is root.
 # [run_as]
 # others = "same"                     # as the account of their own name; or "refuse", "keeper"
 # users = { ci = "build" }
 """
 
 _TEMPLATE = """\
-# The site: what feeds and cools the hosts, and how much each of them may draw.
-# Every key is explained in docs/site-file.md
+# The site: its power feeds, its cooling and its nodes. All keys: docs/site-file.md
 
 [site]
 name = {name}
 agent_endpoint = {agent_endpoint}    # agents connect here
-client_endpoint = {client_endpoint}   # everyone else connects here
-# checkpoint_root = "/mnt/checkpoints"  # a directory that every node mounts
+client_endpoint = {client_endpoint}   # clients connect here
+# checkpoint_root = "/mnt/checkpoints"  # a directory mounted on every node
 # time_zone = "Europe/Berlin"         # of schedules; UTC otherwise
 # logs = "everyone"                   # read all logs; otherwise owners and operators
 
@@ -212,42 +211,42 @@ derate = 0.8
 # name = "pdu-a1"
 # parent = "feed-a"
 # rating = "20kW"
-# fixed_load = "300W"                 # switches and other things that are always on
-# foreign_reserve = "1kW"             # kept for GPU work that Wattline did not start
+# fixed_load = "300W"                 # constant load: switches, fans
+# foreign_reserve = "1kW"             # reserved for GPU work that Wattline did not start
 
-# [power_domain.meter]                  # what its breaker really carries; or prometheus, redfish
+# [power_domain.meter]                  # measures its breaker; or prometheus, redfish
 # command = ["/usr/local/bin/pdu-watts", "a1"]
 
-# Cooling zones form a tree of their own; what a node draws is the heat to remove.
+# Cooling zones form another tree; the draw of a node is the heat to remove.
 # [[cooling_zone]]
 # name = "room-1"
 # capacity = "35kW"
 # units = 3                            # with unit_capacity: a failed unit lowers the budget
 # unit_capacity = "12kW"
-# inlet_limit_c = 27                   # inlets are held below, by lowering the budget
+# inlet_limit_c = 27                   # maximum; the budget is lowered to hold it
 
-# One block may stand for many hosts that are alike.
+# One block may describe many identical nodes.
 # [[node]]
 # name = "gpu-[01-04]"
 # rack = "rack-1"
 # inputs = [{{ domain = "pdu-a1" }}]
 # cooling_zone = "room-1"
-# nameplate = "10.2kW"                # the most the whole host can ever draw
-# non_gpu_worst = "2kW"               # the most its parts other than GPUs can draw
+# nameplate = "10.2kW"                # maximum draw of the whole host, at the wall
+# non_gpu_worst = "2kW"               # maximum draw of everything but the GPUs
 # psu_efficiency = 0.94
-# labels = {{ fabric = "ib" }}          # what jobs may ask for
+# labels = {{ fabric = "ib" }}          # jobs select nodes by them
 
-# How a host is switched off without its agent, where a lowered budget is not met otherwise.
+# Switches hosts off without their agents, if a lowered budget is not met otherwise.
 # [out_of_band]
 # redfish = "https://bmc-{{node}}.example.org/redfish/v1/Systems/1"
 # user = "power"
 # secret_file = "/etc/wattline/bmc.secret"
 
-# A lower budget at certain times of the week, in local time (time_zone above).
+# A lower budget in weekly windows, in local time (time_zone above).
 # [[schedule]]
 # domain = "feed-a"
 # when = ["Mon-Fri 16:00-20:00"]
-# limit = "80%"                       # what remains: a share of the budget, or "25kW"
+# limit = "80%"                       # the remaining budget; or "25kW"
 # ramp = "5m"
 # reason = "peak tariff"
 
@@ -259,8 +258,8 @@ derate = 0.8
 
 # Order among jobs of equal priority: the account with the least usage per share first.
 # [fair_share]
-# half_life = "7d"                    # what was used so long ago counts half
-# own_accounts = false                # jobs name an account, or they are in no quota of one
+# half_life = "7d"                    # usage of this age counts half
+# own_accounts = false                # each job names one of the accounts below
 # [[account]]
 # name = "research"
 # shares = 60                         # others have 1 each
@@ -270,21 +269,21 @@ derate = 0.8
 # gpus = 64                           # at a time; also power, energy_per_day, cost_per_month
 # open_jobs = 20000                   # each index of an array counts
 
-# [[queue]]                           # where any is named, no other is accepted
+# [[queue]]                           # if one is listed, others are refused
 # name = "night"
 # power = "20kW"
 # users = ["ada", "bob"]
-# max_priority = "normal"             # others make way for higher ones; also of accounts
-# max_runtime = "12h"                 # also that of jobs that name none
+# max_priority = "normal"             # maximum priority of its jobs; also of accounts
+# max_runtime = "12h"                 # also the limit of jobs without one
 
-# Users that share the name of a service; any other name belongs to the first user that took it.
+# Users that share a service name; other names belong to the user who used them first.
 # [[service]]
 # name = "echo"
 # users = ["ada", "bob"]
 
-# What the cost of a place counts, in GPUs; see docs/site-file.md.
+# Weights of the placement cost, in GPUs; see docs/site-file.md.
 # [weights]
-# watts = 0.5                         # draws work to GPUs of few watts
+# watts = 0.5                         # prefers GPUs that draw less
 
 {run_as}
 # Variables of the agents' environment that tasks see besides PATH, LANG, LC_*, TZ and
@@ -292,7 +291,7 @@ derate = 0.8
 # [tasks]
 # pass_env = ["HTTP_PROXY", "NCCL_*"]
 
-# People may be given another role here than the one they were enrolled with.
+# Roles of users, in place of those that they were enrolled with.
 # [roles]
 # alice = "operator"
 """

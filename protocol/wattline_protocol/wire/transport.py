@@ -106,7 +106,9 @@ class ServerSocket:
             self.socket.bind(_numeric(endpoint))
         except zmq.ZMQError as error:
             self.close()
-            raise TransportError(f"cannot listen on {endpoint}: {error}") from error
+            is_taken = error.errno == zmq.EADDRINUSE
+            why = "another program listens there already" if is_taken else error
+            raise TransportError(f"cannot listen on {endpoint}: {why}") from error
         except TransportError:
             self.close()
             raise

@@ -127,6 +127,6 @@ def test_the_demo_of_root_says_so_where_its_tasks_must_be_root(
     monkeypatch.setattr(runs_as, "_unable", lambda account, _: f"{account.pw_name}: closed")
     found = runs_as.choose(tmp_path, "ops")
     assert found.table == 'users = { ops = "root" }'
-    assert found.text.startswith("Tasks run as root, for no other account can run")
+    assert found.text.startswith("Tasks run as root: no other account can run")
     monkeypatch.setattr(runs_as, "_unable", lambda *_: "")
     assert runs_as.choose(tmp_path, "ops").account in runs_as.CANDIDATES

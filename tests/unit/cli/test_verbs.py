@@ -194,3 +194,15 @@ def test_a_word_too_few_or_wrong_is_named(
 ) -> None:
     assert run(words.split()) == exits.USAGE
     assert error in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], ["sim"], ["replay"], ["power", "event"]], ids=" ".join)
+def test_a_group_without_its_verb_prints_its_help(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(words) == exits.USAGE
+    shown = capsys.readouterr()
+    assert not shown.out
+    lines = shown.err.splitlines()
+    assert lines[0].startswith(f"Usage: {' '.join(['wattline', *words])} ")
+    assert len(lines) > 5

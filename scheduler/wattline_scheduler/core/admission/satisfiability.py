@@ -268,11 +268,12 @@ def _without_labels(state: State, shape: Shape, labelled: int) -> str:
     known = {pair for pair in there if pair[0] in names} or there
     nearest = f"; nodes with {labels_text(shape.labels & best)} lack {labels_text(lacks)}"
     hint = nearest if shape.labels & best else ""
-    return f"no node has {wanted}{hint}; the site's labels are {_few(known)}"
+    return f"no node has {wanted}{hint}; {_few(known)}"
 
 
 def _few(pairs: Collection[tuple[str, str]]) -> str:
-    return listed([f"{name}={value}" for name, value in sorted(pairs)], MAX_NAMED) or "none"
+    known = listed([f"{name}={value}" for name, value in sorted(pairs)], MAX_NAMED)
+    return f"the site's labels are {known}" if pairs else "the site has no labels"
 
 
 def _gpus_text(gpu_milli: int) -> str:
