@@ -38,17 +38,16 @@ class PlaceView(msgspec.Struct, frozen=True):
         """For display: its position, the jobs ahead by reason, and its account's share."""
         reasons = (
             (self.more_urgent, "of higher priority"),
-            (self.accounts_first, "of accounts with less use for their shares"),
+            (self.accounts_first, "of accounts with less usage for their share"),
             (self.older, "older"),
         )
-        before = ", ".join(f"{count} {why}" for count, why in reasons if count)
-        ahead = f"; before it {before}" if before else ""
-        place = f"Place {self.place} of {self.queued} in the queue{ahead}."
+        counts = ", ".join(f"{count} {why}" for count, why in reasons if count)
+        ahead = f"; ahead of it: {counts}" if counts else ""
+        place = f"Position {self.place} of {self.queued} in the queue{ahead}."
         if self.share >= 1:  # it is the only one
             return (place,)
-        due = f"{self.share * 100:.0f} % of the site is its share"
-        had = f"it had {self.used * 100:.0f} % of the use"
-        return place, f"Account {self.account}: {due}, {had}."
+        percents = f"fair share {self.share * 100:.0f} %, usage {self.used * 100:.0f} %"
+        return place, f"Account {self.account}: {percents} of the site."
 
 
 class AccountView(msgspec.Struct, frozen=True):
