@@ -100,7 +100,6 @@ class FastReading:
     """When it was read."""
     power_mw: int | None
     """1 s average, unless `is_average` is False."""
-    power_now_mw: int | None = None
     enforced_mw: int | None = None
     host_limit_mw: int | None = None
     temp_c: int | None = None
@@ -114,7 +113,6 @@ class FastReading:
     """Since the driver was loaded."""
     power_throttle_ns: int | None = None
     """Time in which the power cap reduced the clocks, since the driver was loaded (field 74)."""
-    thermal_throttle_ns: int | None = None
     is_average: bool = True
     """False: the card reports its instantaneous power, as A100 and older ones do."""
 

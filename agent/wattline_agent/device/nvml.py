@@ -199,7 +199,6 @@ class NvmlDriver:
             index=index,
             mono_s=now_s,
             power_mw=_or_else(average_mw, pynvml.nvmlDeviceGetPowerUsage, handle),
-            power_now_mw=values.get(pynvml.NVML_FI_DEV_POWER_INSTANT),
             enforced_mw=_enforced(values, handle),
             host_limit_mw=_host_limit(values, handle),
             temp_c=temperature,
@@ -214,7 +213,6 @@ class NvmlDriver:
                 handle,
             ),
             power_throttle_ns=values.get(pynvml.NVML_FI_DEV_PERF_POLICY_POWER),
-            thermal_throttle_ns=values.get(pynvml.NVML_FI_DEV_PERF_POLICY_THERMAL),
             is_average=average_mw is not None,
         )
 

@@ -1,4 +1,4 @@
-"""Recording written by `record` and read by `replay`: one JSON file on the GPUs of one host."""
+"""Recording written by `record`: one JSON file on the GPUs of one host. Tests play it back."""
 
 import msgspec
 

@@ -113,7 +113,6 @@ class BenchHost(Driver, Keeper):
             index=GpuIndex(at),
             mono_s=mono_s,
             power_mw=power_mw,
-            power_now_mw=power_mw,
             enforced_mw=limit_mw,
             host_limit_mw=limit_mw,
             temp_c=40 + power_mw // 20_000,

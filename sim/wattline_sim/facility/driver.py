@@ -19,18 +19,18 @@ class Board:
     def __init__(self, plant: Plant) -> None:
         self._plant = plant
         self._made_s = -1.0
-        self._rows = np.zeros((8, plant.layout.gpu_count), dtype=np.int64)
+        self._rows = np.zeros((7, plant.layout.gpu_count), dtype=np.int64)
         self._node_w = plant.node_wall_w.copy()
         self._other_w = self._node_w
 
     def node_w(self, at: int) -> tuple[float, float]:
-        """Wall watts of a node and what no GPU draws, behind the supplies;"""
+        """Wall watts of a node, and what it draws without its GPUs, behind the supplies."""
         self._refresh()
         return float(self._node_w[at]), float(self._other_w[at])
 
     def columns(self, part: slice) -> list[list[int]]:
-        """Per GPU of `part`: average and present mW, °C of die and memory, utilisation, reasons,
-        mJ, throttled ns."""
+        """Per GPU of `part`: average mW, °C of die and memory, utilisation, reasons, mJ, throttled
+        ns."""
         self._refresh()
         columns: list[list[int]] = self._rows[:, part].T.tolist()
         return columns
@@ -42,13 +42,12 @@ class Board:
             self._node_w = plant.node_wall_avg_1s_w
             self._other_w = plant.hosts.other_w.copy()
             rows[0] = plant.power_avg_1s_w * W_TO_MW + 0.5
-            rows[1] = plant.power_now_w * W_TO_MW + 0.5
-            rows[2] = plant.temp_c
-            rows[3] = plant.memory_temp_c
-            rows[4] = plant.util_pct
-            rows[5] = plant.reasons
-            rows[6] = plant.energy_j * W_TO_MW
-            rows[7] = plant.power_throttle_s * S_TO_NS
+            rows[1] = plant.temp_c
+            rows[2] = plant.memory_temp_c
+            rows[3] = plant.util_pct
+            rows[4] = plant.reasons
+            rows[5] = plant.energy_j * W_TO_MW
+            rows[6] = plant.power_throttle_s * S_TO_NS
 
 
 class SimDriver(Driver):
@@ -100,8 +99,8 @@ class SimDriver(Driver):
         enforced, host = self._limits_mw()
         columns = self._board.columns(self._part)
         return tuple(
-            FastReading(i, mono_s, avg, now, en, ho, die, hbm, util, None, None, why, mj, ns)
-            for i, en, ho, (avg, now, die, hbm, util, why, mj, ns) in zip(
+            FastReading(i, mono_s, avg, en, ho, die, hbm, util, None, None, why, mj, ns)
+            for i, en, ho, (avg, die, hbm, util, why, mj, ns) in zip(
                 self._indexes, enforced, host, columns, strict=True
             )
         )

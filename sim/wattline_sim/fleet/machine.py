@@ -200,7 +200,6 @@ class Machine(Driver, Keeper):
             index=index,
             mono_s=mono_s,
             power_mw=power_mw,
-            power_now_mw=power_mw,
             enforced_mw=gpu.enforced_mw,
             host_limit_mw=gpu.limit_mw,
             temp_c=40,

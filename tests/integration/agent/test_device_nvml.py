@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from support.node.drivers import agent_process, check_driver
+from support.node.replay_driver import ReplayDriver
 from support.node.simnode import make_node, serving
 from wattline_agent.core.ports import DriverAbsent
 from wattline_agent.device.collector import DriverCollector
-from wattline_agent.device.replay import ReplayDriver
 from wattline_sim.node import NodeDir
 
 
@@ -386,11 +386,11 @@ control.force_return(node, "nvmlDeviceGetFieldValues", pynvml.NVML_ERROR_NOT_SUP
 control.force_return(node, "nvmlDeviceGetUtilizationRates", pynvml.NVML_ERROR_NOT_SUPPORTED, gpu=0)
 driver = NvmlDriver(LIBRARY, SYSFS)
 r = driver.read(0)
-answer([r.util_pct, r.memory_temp_c, r.power_throttle_ns, r.power_now_mw])
+answer([r.util_pct, r.memory_temp_c, r.power_throttle_ns])
 answer([r.power_mw > 0, r.enforced_mw, r.host_limit_mw, r.energy_mj >= 0])
 """
     absent, present = agent_process(code, node)
-    assert absent == [None, None, None, None]
+    assert absent == [None, None, None]
     assert present == [True, 700_000, 700_000, True]
 
 

@@ -8,11 +8,11 @@ import msgspec
 import pytest
 
 from support.node.drivers import check_driver
+from support.node.replay_driver import ReplayDriver
 from wattline_agent.core.ports import DeviceInfo, FastReading, Reading, SlowReading, Stale
 from wattline_agent.device.collector import DriverCollector
 from wattline_agent.device.events import describe
 from wattline_agent.device.recording import RECORDING_VERSION, Recording
-from wattline_agent.device.replay import ReplayDriver
 from wattline_protocol.ids import GpuIndex
 
 GPUS = 3

@@ -1,7 +1,6 @@
 """A driver that plays back readings which `record` took from real (or simulated) GPUs.
 
-It caps and measures nothing: limits are stored and read back, power is as recorded. For `observe`
-demonstrations and for tests that need the readings of real hardware.
+It caps and measures nothing: limits are stored and read back, power is as recorded.
 """
 
 import dataclasses
