@@ -1,12 +1,14 @@
 """Measured times of batches: how long a batch takes, and how many requests a worker should hold.
 
-Costs are grouped by powers of two. A median of few samples follows a model that changes its pace,
-and one stall or a slow first batch does not move it.
+Costs are grouped by powers of two; inputs with lengths: `length_times`. A median of few samples
+follows a model that changes its pace, and one stall or a slow first batch does not move it.
 """
 
 from collections import deque
 from dataclasses import dataclass, field
 from statistics import median_low
+
+from wattline_runtime.serve.length_times import LengthTimes
 
 SAMPLES = 9
 """Newest batches of a group that count."""
@@ -45,13 +47,15 @@ class _Group:
 class BatchTimes:
     """What the batches of one model took."""
 
+    by_length: LengthTimes = field(default_factory=LengthTimes)
+    """For inputs with a length."""
     _groups: dict[int, _Group] = field(default_factory=dict)
     _recent_s: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
     _mean_cost: float = 1.0
     """Of a request."""
 
-    def note(self, cost: int, count: int, seconds: float, now_s: float) -> None:
-        """A batch of `count` requests has ended after `seconds`."""
+    def note(self, cost: int, count: int, length: int, seconds: float, now_s: float) -> None:
+        """A batch of `count` requests, the longest of `length`, has ended after `seconds`."""
         mean = cost / count
         self._mean_cost = (
             MEAN_COST_MEMORY * self._mean_cost + (1 - MEAN_COST_MEMORY) * mean
@@ -60,6 +64,8 @@ class BatchTimes:
         )
         seconds = max(seconds, SHORTEST_S)
         self._recent_s.append(seconds)
+        if length:
+            self.by_length.note(cost, length, seconds)
         group = self._groups.setdefault(_group_of(cost), _Group())
         group.seconds.append(seconds)
         group.rates.append(cost / seconds)
@@ -69,12 +75,15 @@ class BatchTimes:
         for number in [n for n, g in self._groups.items() if now_s - g.newest_s > FORGET_S]:
             del self._groups[number]
 
-    def expected_s(self, cost: int) -> float:
-        """Time of a batch of `cost`; 0 before the first measurement.
+    def expected_s(self, cost: int, length: float = 0) -> float:
+        """Time of a batch of `cost`, the longest input of `length`; 0 before the first measurement.
 
-        Of a group that was never measured: the next smaller one's, else the next larger one's. Only
-        a run can show that more takes longer.
+        Without lengths, of a group that was never measured: the next smaller one's, else the next
+        larger one's. Only a run can show that more takes longer.
         """
+        fitted_s = self.by_length.expected_s(cost, length) if length else None
+        if fitted_s is not None:
+            return fitted_s
         number = _group_of(cost)
         if number not in self._groups:
             smaller = [n for n in self._groups if n < number]
@@ -103,8 +112,10 @@ class BatchTimes:
         return max(SHORTEST_LIMIT_S, LIMIT_FACTOR * p99_s)
 
     def batch_s(self, requests: int) -> float:
-        """Expected time of a batch of `requests` of mean cost."""
-        return self.expected_s(max(1, round(requests * self._mean_cost)))
+        """Expected time of a batch of `requests` of mean cost and length."""
+        return self.expected_s(
+            max(1, round(requests * self._mean_cost)), self.by_length.mean_length
+        )
 
 
 def _group_of(cost: int) -> int:

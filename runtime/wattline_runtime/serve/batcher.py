@@ -2,8 +2,9 @@
 
 How it works. While the model is idle, an arrival runs at once: a lone request never waits for
 others. While the model is busy, arrivals are queued; when it is free, the next batch is built
-around the oldest queued one (so none starves), filled with its nearest neighbours by length (so
-that padding is small) until the cost budget is reached, and ordered by length. Cancelled requests
+around the oldest queued one (so none starves) and ordered by length. What waits is cut by length
+into the runs that take least time as measured, and the run of the oldest is the batch; where
+nothing was measured yet, its nearest neighbours are, up to the cost budget. Cancelled requests
 never reach the model, nor do those that the measured batch time makes late; a batch is cut until
 it ends before the deadlines in it. A batch that fails as a whole is run again one by one, so that
 one bad input fails only itself.
@@ -279,24 +280,36 @@ class Batcher:
         waiting = list(self._waiting.values())
         budget = self.budget
         while True:
-            batch = choose_batch(waiting, budget)
+            batch = self._choose(waiting, budget)
             cost = sum(item.cost for item in batch)
-            end_s = now_s + self.times.expected_s(cost)
+            end_s = now_s + self.times.expected_s(cost, batch[-1].length)
             if len(batch) == 1 or end_s <= min(item.deadline_s for item in batch):
                 return batch
             budget = cost // 2
 
+    def _choose(self, waiting: Sequence[Item], budget: int) -> list[Item]:
+        """The oldest one's part of the cut that takes least time, or its neighbours by length."""
+        ordered = sorted(waiting, key=lambda item: item.length)
+        if ordered[-1].length:
+            sizes = [(item.length, item.cost) for item in ordered]
+            run = self.times.by_length.best_run(sizes, ordered.index(waiting[0]), budget)
+            if run is not None:
+                return ordered[run[0] : run[1] + 1]
+        return choose_batch(waiting, budget)
+
     def _measure(self, now_s: float) -> None:
-        if self._running:
-            cost = sum(item.cost for item in self._running)
-            self.times.note(cost, len(self._running), now_s - self._since_s, now_s)
+        running = self._running
+        if running:
+            cost = sum(item.cost for item in running)
+            took_s = now_s - self._since_s
+            self.times.note(cost, len(running), running[-1].length, took_s, now_s)
 
     def _drop_late(self, now_s: float) -> list[Effect]:
         """Answer all that cannot end in time. Where that is every item, the one with the most time
         left is kept: only a run can show that the measured time holds no longer."""
         items = (*self._alone, *self._waiting.values())
         expected_s = self.times.expected_s
-        late = [i for i in items if i.deadline_s <= now_s + expected_s(i.cost)]
+        late = [i for i in items if i.deadline_s <= now_s + expected_s(i.cost, i.length)]
         if late and len(late) == len(items):
             last = max(late, key=lambda item: item.deadline_s)
             if last.deadline_s > now_s:

@@ -14,6 +14,9 @@ import msgspec
 from wattline_runtime.serve.batcher import Failed, Outcome, Output
 from wattline_runtime.wire import MAX_DETAIL_CHARS, MAX_ITEM_BYTES
 
+MAX_MEASURE = 10**9
+"""Largest cost or length that counts."""
+
 
 class InputRefused(ValueError):
     """Raised or returned by a model for an invalid input; the client reads the text."""
@@ -87,7 +90,8 @@ def measure(model: Model, value: object) -> tuple[int, int]:
     cost_of: Callable[[object], int] | None = getattr(model, "cost", None)
     length_of: Callable[[object], int] | None = getattr(model, "length", None)
     cost = 1 if cost_of is None else max(1, int(cost_of(value)))
-    return cost, 0 if length_of is None else int(length_of(value))
+    length = 0 if length_of is None else max(0, int(length_of(value)))
+    return min(cost, MAX_MEASURE), min(length, MAX_MEASURE)
 
 
 def run_batch(model: Model, values: list[object]) -> tuple[Outcome, ...] | Failed:

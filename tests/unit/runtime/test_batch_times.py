@@ -16,7 +16,7 @@ from wattline_runtime.serve.batch_times import (
 def measured(seconds: dict[int, float]) -> BatchTimes:
     times = BatchTimes()
     for cost, took_s in seconds.items():
-        times.note(cost, cost, took_s, 0.0)
+        times.note(cost, cost, 0, took_s, 0.0)
     return times
 
 
@@ -52,13 +52,13 @@ def test_a_batch_is_cut_until_it_ends_in_time() -> None:
 def test_one_slow_batch_does_not_move_what_is_expected() -> None:
     times = measured({1: 5.0})
     for _ in range(3):
-        times.note(1, 1, 0.1, 0.0)
+        times.note(1, 1, 0, 0.1, 0.0)
     assert times.expected_s(1) == pytest.approx(0.1)
 
 
 def test_a_group_that_is_not_measured_again_is_forgotten() -> None:
     times = measured({1: 0.1, 8: 60.0})
-    times.note(1, 1, 0.1, FORGET_S + 1)
+    times.note(1, 1, 0, 0.1, FORGET_S + 1)
     assert times.expected_s(8) == pytest.approx(0.1)
 
 
@@ -77,7 +77,7 @@ def test_a_fast_model_has_work_for_the_way_to_the_gateway_and_back() -> None:
 
 def test_a_window_counts_requests_not_cost() -> None:
     times = BatchTimes()
-    times.note(40, 4, 1.0, 0.0)
+    times.note(40, 4, 0, 1.0, 0.0)
     assert times.window(64) == 13
 
 
@@ -86,6 +86,6 @@ def test_a_batch_hangs_after_eight_times_the_p99_at_least_ten_seconds() -> None:
     times = measured({1: 0.1})
     assert times.limit_s() == SHORTEST_LIMIT_S
     for _ in range(100):
-        times.note(1, 1, 2.0, 0.0)
-    times.note(1, 1, 100.0, 0.0)
+        times.note(1, 1, 0, 2.0, 0.0)
+    times.note(1, 1, 0, 100.0, 0.0)
     assert times.limit_s() == 16.0
