@@ -160,7 +160,6 @@ class SentLease(msgspec.Struct, frozen=True):
     incarnation: Incarnation
     seq: Sequence
     lease_mw: int
-    caps_mw: tuple[int, ...]
 
 
 class BookRecord(msgspec.Struct, frozen=True):
@@ -171,7 +170,6 @@ class BookRecord(msgspec.Struct, frozen=True):
     standing: Standing
     """nameplate: never heard; leased: max(acked, sent); full: distrusted; off: declared off."""
     acked_mw: int = 0
-    acked_caps_mw: tuple[int, ...] = ()
     sent: tuple[SentLease, ...] = ()
 
 

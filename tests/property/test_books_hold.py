@@ -18,7 +18,7 @@ EPOCH, INCARNATION = Epoch(1), Incarnation(1)
 
 
 def lease(seq: int, lease_mw: int) -> SentLease:
-    return SentLease(EPOCH, INCARNATION, Sequence(seq), lease_mw, ())
+    return SentLease(EPOCH, INCARNATION, Sequence(seq), lease_mw)
 
 
 def wishes_for(node: NodeId) -> st.SearchStrategy[LeaseWish]:
@@ -44,7 +44,7 @@ def test_growth_never_exceeds_a_budget_whatever_is_lost(site: Site, data: st.Dat
     domains = Domains(site)
     books = Books(site, domains, ())
     for node in site.nodes:
-        books.adopt(node.id, 1_100_000, ())
+        books.adopt(node.id, 1_100_000)
     fits = {d for d in domains.by_id if books.headroom_mw(d) >= 0}
     outstanding: list[tuple[NodeId, Sequence]] = []
     for seq in range(1, data.draw(st.integers(1, 25)) + 1):
@@ -73,7 +73,7 @@ def test_committed_covers_whatever_the_agent_may_hold(sent: list[int], data: st.
         domains.put(Limit(domain, "shed", "operator", 0, Instant(0.0)), Instant(0.0))
     books = Books(site, domains, ())
     node = site.nodes[0].id
-    books.adopt(node, max(sent), ())
+    books.adopt(node, max(sent))
     holds, newest_applied = max(sent), 0
     for seq, lease_mw in enumerate(sent, start=1):
         if not books.may_send(node, lease_mw):

@@ -232,7 +232,7 @@ def _adopt(state: State, node: NodeNow) -> None:
     """As after its Hello, its Adopted and a first beat: heard, leased, with everything running."""
     node.link = Adopted(node.incarnation, b"", NOW.mono_s)
     node.heard_at = NOW.mono_s
-    state.books.adopt(node.id, NAMEPLATE_MW // 2, ())
+    state.books.adopt(node.id, NAMEPLATE_MW // 2)
     node.beat = Beat(
         epoch=state.epoch,
         incarnation=node.incarnation,

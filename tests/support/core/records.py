@@ -84,9 +84,8 @@ def node(name: str = "n1") -> NodeRecord:
 
 def book(name: str = "n1", *, acked_mw: int = 3_000_000, sent_mw: int = 4_000_000) -> BookRecord:
     """A leased node with one lease under way."""
-    caps = (400_000,) * 8
-    lease = SentLease(Epoch(1), Incarnation(3), Sequence(9), sent_mw, caps)
-    return BookRecord(NodeId(name), "leased", acked_mw, caps, (lease,))
+    lease = SentLease(Epoch(1), Incarnation(3), Sequence(9), sent_mw)
+    return BookRecord(NodeId(name), "leased", acked_mw, (lease,))
 
 
 def limit(name: str = "shed", *, is_over: bool = False) -> LimitRecord:

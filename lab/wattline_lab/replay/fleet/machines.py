@@ -116,7 +116,7 @@ class Machines:
         ]
         self._changed: dict[int, None] = dict.fromkeys(range(len(self.all)))
         for node in site.nodes:
-            self.books.adopt(node.id, node.nameplate_mw, ())
+            self.books.adopt(node.id, node.nameplate_mw)
 
     def give(self, gang: Gang, places: tuple[TaskPlace, ...]) -> None:
         """The gang holds these GPUs. Raises ValueError where one of them is held."""

@@ -209,7 +209,7 @@ def _replace_entry(state: State, node: NodeNow, message: Adopted, now: Now) -> N
         note_overruns(state, f"{node.id} is distrusted and counts in full", now)
         return
     before_mw = state.books.committed_mw(node.id)
-    state.journal.save(state.books.adopt(node.id, message.holding_mw, message.caps_mw))
+    state.journal.save(state.books.adopt(node.id, message.holding_mw))
     explained_mw, node.jump_mw, node.over_since = before_mw + node.jump_mw, 0, None
     if message.holding_mw > before_mw:
         is_explained = message.holding_mw <= explained_mw

@@ -63,7 +63,7 @@ def send_lease(
         share_mw = split(load_now(state, node, now), lease_mw)
     caps_mw = caps_for(node, share_mw)
     seq = next_seq(node)
-    sent = SentLease(state.epoch, node.incarnation, seq, lease_mw, caps_mw)
+    sent = SentLease(state.epoch, node.incarnation, seq, lease_mw)
     state.journal.save(state.books.send(node.id, sent))
     old = node.outbox.get(LEASE_KEY)
     lease = Lease(state.epoch, node.incarnation, seq, lease_mw, caps_mw)

@@ -108,7 +108,7 @@ class Books:
         if not self.may_send(node, lease.lease_mw):
             raise ValueError(
                 f"lease of {lease.lease_mw} mW to {node} does not fit: committed "
-                f"{self.committed_mw(node)} mW, room {self.node_headroom_mw(node)} mW"
+                f"{self.committed_mw(node)} mW, headroom {self.node_headroom_mw(node)} mW"
             )
         entry = self._entries[node]
         # An older lease that is no larger than the new one can no longer raise the maximum.
@@ -125,19 +125,14 @@ class Books:
             if (sent.epoch, sent.incarnation, sent.seq) == name and entry.standing == "leased":
                 return self._put(
                     msgspec.structs.replace(
-                        entry,
-                        acked_mw=sent.lease_mw,
-                        acked_caps_mw=sent.caps_mw,
-                        sent=entry.sent[at + 1 :],
+                        entry, acked_mw=sent.lease_mw, sent=entry.sent[at + 1 :]
                     )
                 )
         return None
 
-    def adopt(self, node: NodeId, holding_mw: int, caps_mw: tuple[int, ...]) -> BookRecord:
+    def adopt(self, node: NodeId, holding_mw: int) -> BookRecord:
         """Record the limit `holding_mw` that a newer incarnation read back from the driver."""
-        return self._put(
-            BookRecord(node=node, standing="leased", acked_mw=holding_mw, acked_caps_mw=caps_mw)
-        )
+        return self._put(BookRecord(node=node, standing="leased", acked_mw=holding_mw))
 
     def distrust(self, node: NodeId) -> BookRecord:
         """Count the node in full until a newer incarnation adopts (I9)."""

@@ -83,7 +83,7 @@ def _reclaim(state: State, now: Now) -> None:
         heard = node.answered_at
         leased = state.books.entry(node.id).standing == "leased"
         if heard is not None and now.mono_s - heard > RECLAIM_AFTER_S and leased:
-            state.journal.save(state.books.adopt(node.id, 0, ()))
+            state.journal.save(state.books.adopt(node.id, 0))
 
 
 _watch_silence = heartbeat.watch_silence
@@ -130,7 +130,7 @@ def _still_off(state: State, node: NodeNow, now: Now) -> None:
     del now
     node.record = msgspec.structs.replace(node.record, is_off=False, off_reason="")
     state.journal.save(node.record)
-    state.journal.save(state.books.adopt(node.id, 0, ()))
+    state.journal.save(state.books.adopt(node.id, 0))
 
 
 def _covered(state: State, gang: Gang, now: Now) -> bool:

@@ -62,7 +62,7 @@ def told_before_adopted(h: Harness) -> None:
 
 def lease_from_nowhere(h: Harness) -> None:
     state, node = h.cluster.state, h.node("a1")
-    sent = SentLease(state.epoch, node.incarnation, Sequence(999), 1, ())
+    sent = SentLease(state.epoch, node.incarnation, Sequence(999), 1)
     state.books.send(node.id, sent)
 
 

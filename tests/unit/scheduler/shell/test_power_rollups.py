@@ -120,7 +120,7 @@ def test_a_peak_between_two_readings_is_not_missed() -> None:
     held_mw = books.committed_mw(node)
     books.distrust(node)
     m.meter.booked([node])
-    books.adopt(node, held_mw, ())
+    books.adopt(node, held_mw)
     m.meter.booked([node])
     m.seconds(1)
     (step,) = m.domain("pdu-a")[-1:]

@@ -119,9 +119,7 @@ def test_recovery_keeps_the_leases_that_might_be_in_force(tmp_path: Path) -> Non
     store, saved = Store.open(tmp_path, now_unix_s=NOW, recover=True)
     store.close()
     (book,) = saved.books
-    sent = SentLease(
-        Epoch(1), records.book().sent[0].incarnation, Sequence(9), 9_000, (400_000,) * 8
-    )
+    sent = SentLease(Epoch(1), records.book().sent[0].incarnation, Sequence(9), 9_000)
     assert (book.standing, book.acked_mw, book.sent) == ("full", 1_000, (sent,))
 
 

@@ -29,7 +29,7 @@ def books(budget_w: int = 10_000) -> Books:
 
 
 def sent(seq: int, watts: int, *, epoch: int = 1, incarnation: int = 1) -> SentLease:
-    return SentLease(Epoch(epoch), Incarnation(incarnation), Sequence(seq), watts * W, ())
+    return SentLease(Epoch(epoch), Incarnation(incarnation), Sequence(seq), watts * W)
 
 
 def ack(b: Books, seq: int, *, epoch: int = 1, incarnation: int = 1) -> bool:
@@ -45,13 +45,13 @@ def test_a_node_never_heard_counts_at_nameplate() -> None:
 
 def test_adoption_replaces_nameplate() -> None:
     b = books()
-    b.adopt(A, 2_000 * W, ())
+    b.adopt(A, 2_000 * W)
     assert b.committed_mw(A) == 2_000 * W
 
 
 def test_a_shrink_frees_nothing_before_its_acknowledgement() -> None:
     b = books()
-    b.adopt(A, 5_000 * W, ())
+    b.adopt(A, 5_000 * W)
     b.send(A, sent(1, 2_000))
     assert b.committed_mw(A) == 5_000 * W
     assert ack(b, 1)
@@ -60,8 +60,8 @@ def test_a_shrink_frees_nothing_before_its_acknowledgement() -> None:
 
 def test_growth_counts_from_the_moment_it_is_booked() -> None:
     b = books()
-    b.adopt(A, 2_000 * W, ())
-    b.adopt(B, 2_000 * W, ())
+    b.adopt(A, 2_000 * W)
+    b.adopt(B, 2_000 * W)
     b.send(A, sent(1, 6_000))
     assert b.committed_mw(A) == 6_000 * W
     assert b.headroom_mw(FEED) == 2_000 * W
@@ -69,16 +69,16 @@ def test_growth_counts_from_the_moment_it_is_booked() -> None:
 
 def test_growth_over_the_budget_is_not_booked() -> None:
     b = books()
-    b.adopt(A, 2_000 * W, ())
-    b.adopt(B, 6_000 * W, ())
+    b.adopt(A, 2_000 * W)
+    b.adopt(B, 6_000 * W)
     with pytest.raises(ValueError, match="does not fit"):
         b.send(A, sent(1, 4_001))
 
 
 def test_an_older_larger_lease_counts_until_a_newer_one_is_acknowledged() -> None:
     b = books()
-    b.adopt(B, 1_000 * W, ())
-    b.adopt(A, 1_000 * W, ())
+    b.adopt(B, 1_000 * W)
+    b.adopt(A, 1_000 * W)
     b.send(A, sent(1, 5_000))
     b.send(A, sent(2, 2_000))
     assert b.committed_mw(A) == 5_000 * W
@@ -96,7 +96,7 @@ def test_only_an_outstanding_lease_can_be_acknowledged(
     seq: int, epoch: int, incarnation: int
 ) -> None:
     b = books()
-    b.adopt(A, 5_000 * W, ())
+    b.adopt(A, 5_000 * W)
     b.send(A, sent(1, 2_000))
     assert not ack(b, seq, epoch=epoch, incarnation=incarnation)
     assert b.committed_mw(A) == 5_000 * W
@@ -104,17 +104,17 @@ def test_only_an_outstanding_lease_can_be_acknowledged(
 
 def test_a_distrusted_node_counts_in_full_until_it_adopts_again() -> None:
     b = books()
-    b.adopt(A, 2_000 * W, ())
+    b.adopt(A, 2_000 * W)
     b.distrust(A)
     assert b.committed_mw(A) == 7_000 * W
     assert not ack(b, 1)
-    b.adopt(A, 2_500 * W, ())
+    b.adopt(A, 2_500 * W)
     assert b.committed_mw(A) == 2_500 * W
 
 
 def test_off_counts_nothing_and_on_counts_nameplate() -> None:
     b = books()
-    b.adopt(A, 2_000 * W, ())
+    b.adopt(A, 2_000 * W)
     b.declare_off(A)
     assert b.committed_mw(A) == 0
     b.declare_on(A)
@@ -124,7 +124,7 @@ def test_off_counts_nothing_and_on_counts_nameplate() -> None:
 def test_the_books_survive_a_restart() -> None:
     s = site()
     b = Books(s, Domains(s), ())
-    records = [b.adopt(A, 2_000 * W, ()), b.adopt(B, 2_000 * W, ()), b.send(A, sent(1, 5_000))]
+    records = [b.adopt(A, 2_000 * W), b.adopt(B, 2_000 * W), b.send(A, sent(1, 5_000))]
     again = Books(s, Domains(s), (records[1], records[2]))
     assert again.committed_mw(A) == 5_000 * W
     assert again.committed_in(FEED) == 7_000 * W
@@ -132,7 +132,7 @@ def test_the_books_survive_a_restart() -> None:
 
 def test_unanswered_leases_are_bounded() -> None:
     b = books()
-    b.adopt(A, 7_000 * W, ())
+    b.adopt(A, 7_000 * W)
     for seq in range(1, MAX_SENT + 1):
         b.send(A, sent(seq, 7_000 - seq))
     assert not b.may_send(A, 1_000 * W)
@@ -140,8 +140,8 @@ def test_unanswered_leases_are_bounded() -> None:
 
 def test_shrinks_come_before_growth_and_growth_by_priority() -> None:
     b = books(budget_w=8_000)
-    b.adopt(A, 3_000 * W, ())
-    b.adopt(B, 3_000 * W, ())
+    b.adopt(A, 3_000 * W)
+    b.adopt(B, 3_000 * W)
     low, high = LeaseWish(A, 6_000 * W, 25), LeaseWish(B, 4_500 * W, 75)
     assert plan_leases(b, [low, high]) == [LeaseDecision(B, 4_500 * W), LeaseDecision(A, 3_500 * W)]
     down = LeaseWish(A, 2_000 * W, 25)
@@ -150,16 +150,16 @@ def test_shrinks_come_before_growth_and_growth_by_priority() -> None:
 
 def test_a_start_that_must_wait_keeps_its_room_free() -> None:
     b = books(budget_w=8_000)
-    b.adopt(A, 3_000 * W, ())
-    b.adopt(B, 3_000 * W, ())
+    b.adopt(A, 3_000 * W)
+    b.adopt(B, 3_000 * W)
     start = LeaseWish(A, 6_000 * W, 25, must=True)
     assert plan_leases(b, [start, LeaseWish(B, 4_500 * W, 75)]) == []
 
 
 def test_small_changes_are_not_worth_a_driver_call() -> None:
     b = books()
-    b.adopt(A, 3_000 * W, ())
-    b.adopt(B, 3_000 * W, ())
+    b.adopt(A, 3_000 * W)
+    b.adopt(B, 3_000 * W)
     wish = np.array([3_005 * W, 2_990 * W])
     nobody, everybody = np.zeros(2, dtype=np.bool_), np.ones(2, dtype=np.bool_)
     assert not worth_it(wish, b.newest, nobody).any()
