@@ -39,6 +39,10 @@ def target(request: pytest.FixtureRequest) -> Iterator[Target]:
     request.param.close()
 
 
+def test_each_folder_of_the_corpus_has_a_target() -> None:
+    assert {folder.name for folder in CORPUS.iterdir()} <= TARGETS.keys()
+
+
 def test_seeds_are_well_formed(target: Target) -> None:
     for seed in target.seeds:
         if b"-14:00" not in seed and b"+14:00" not in seed:

@@ -12,9 +12,9 @@
 #include <math.h>
 #include <stdint.h>
 
-/* Version of the structures below, mirrored in `native_structs.py`: incremented when they change,
- * to reject a library of another version. */
-const int wattline_loops_layout = 4;
+/* Version of the structures and functions below, mirrored in `native_structs.py`: incremented when
+ * they change, to reject a library of another version. */
+const int wattline_loops_layout = 5;
 
 enum { NO_CLASS = 0, NOWHERE_YET = -1 };
 static const int64_t PERMILLE = 1000;
@@ -102,8 +102,9 @@ static int64_t leads_to(const struct worths *w, const int64_t *leads, int64_t at
 }
 
 /* Evaluate a node for which `fits` is true; 0: the caller must evaluate it. */
-static int looked_at(const struct columns *c, const struct worths *w, const struct weights *weights,
-                     const struct wanted *l, const int64_t *leads, int64_t at) {
+static int evaluate_node(const struct columns *c, const struct worths *w,
+                         const struct weights *weights, const struct wanted *l,
+                         const int64_t *leads, int64_t at) {
     int64_t after = leads_to(w, leads, at);
     if (after == NOWHERE_YET || c->psu_permille[at] <= 0) return 0;
     int64_t rise_mw =
@@ -122,8 +123,8 @@ static int looked_at(const struct columns *c, const struct worths *w, const stru
 
 /* Re-evaluate nodes touched after `seen`; returns the number of nodes evaluated here that fit the
  * task. The others are left in `rest`. */
-int64_t wattline_look(struct trial *trial, const struct worths *w, const struct wanted *l,
-                      const int64_t *leads, const int64_t *touched, int64_t seen) {
+int64_t wattline_evaluate(struct trial *trial, const struct worths *w, const struct wanted *l,
+                          const int64_t *leads, const int64_t *touched, int64_t seen) {
     const struct columns *c = trial->columns;
     int64_t able = 0, left_over = 0;
     for (int64_t at = 0; at < c->node_count; at++) {
@@ -133,7 +134,7 @@ int64_t wattline_look(struct trial *trial, const struct worths *w, const struct 
         int64_t class = c->one_class[at];
         int is_mixed = l->gpus && class == NO_CLASS && c->has_mixed;
         if (!is_mixed && l->gpus && !l->is_suited[class]) continue;
-        if (!is_mixed && looked_at(c, w, trial->weights, l, leads, at)) able++;
+        if (!is_mixed && evaluate_node(c, w, trial->weights, l, leads, at)) able++;
         else trial->rest[left_over++] = at;
     }
     trial->rest_count = left_over;

@@ -57,7 +57,7 @@ class Library:
 
     def __init__(self, library: ctypes.PyDLL) -> None:
         address = ctypes.c_void_p
-        self.evaluate = library.wattline_look
+        self.evaluate = library.wattline_evaluate
         self.evaluate.argtypes = [address] * 5 + [Int]
         self.place = library.wattline_place
         self.place.argtypes = [address] * 4
