@@ -53,6 +53,8 @@ class WorkerBeat(msgspec.Struct, frozen=True, tag_field="t", tag="worker_beat"):
     """Measured time of a batch of one; 0 = unknown."""
     batch_age_s: float = 0.0
     """How long the running batch has been running; 0 = none is, or an older worker."""
+    serves_two: bool = False
+    """It understands `move` of GatewayBeat."""
 
 
 class Reply(msgspec.Struct, frozen=True, tag_field="t", tag="reply"):
@@ -99,6 +101,9 @@ class GatewayBeat(msgspec.Struct, frozen=True, tag_field="t", tag="gateway_beat"
     protocol: int
     drain_seen: bool = False
     """The gateway knows of the worker's draining: no Infer follows on this connection."""
+    move: bool = False
+    """A successor listens at this address: connect to it as well, and stay until this connection
+    ends."""
 
 
 ToWorker = WorkerRefused | Infer | CancelInfer | GatewayBeat

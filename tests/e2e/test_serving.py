@@ -1,11 +1,13 @@
 """A service behind gateways of a real site: two of them, and what ends on the way."""
 
 import signal
+import socket
 from collections.abc import Iterator
 
 import pytest
 
-from support.programs.serving_site import ServingSite
+from support.programs.serving_site import ServingSite, SteadyLoad, by_systemd, steady_load
+from wattline_runtime.gateway import takeover
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180), pytest.mark.xdist_group("serving")]
 
@@ -18,6 +20,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingSite]:
         made.start_node("n1")
         made.start_gateway("gateway")
         made.start_gateway("another")
+        made.until_shown("another was enrolled", "events")
         made.serve()
         made.until(lambda: made.answer("gateway") == "hello", "an answer")
         yield made
@@ -33,3 +36,55 @@ def test_two_gateways_answer_and_either_one_alone(site: ServingSite) -> None:
             assert site.answer(left) == "hello"
         site.start_gateway(killed)
         site.until(lambda: site.answer(killed) == "hello", f"{killed} is back")  # noqa: B023
+
+
+def test_a_successor_takes_over_without_a_failed_request(site: ServingSite) -> None:
+    workers = site.workers()
+    with steady_load(site.url()) as load:
+        site.until(lambda: load.outcomes["ok"] > 40, "answers")
+        site.start_gateway("gateway", "--takeover", program="successor")
+        assert site.ended("gateway") == 0
+    assert_all_answered(load)
+    assert load.slowest_s < 2.0, "nobody waited for a start"
+    assert site.workers() == workers
+    assert "gateway_succeeded" in site.tail("gateway", 50)
+    site.stop("successor")
+    site.start_gateway("gateway")
+    site.until(lambda: site.answer() == "hello", "the gateway is back")
+
+
+def test_a_successor_that_ends_too_soon_changes_nothing(site: ServingSite) -> None:
+    host, port = site.address()
+    with steady_load(site.url()) as load:
+        successor = takeover.connect(host, port)
+        assert successor is not None
+        assert successor.offer.ready_workers == 1
+        site.until(lambda: load.outcomes["ok"] > 40, "answers")
+        successor.http.close()
+        successor.close()
+        site.until(lambda: "successor_lost" in site.tail("gateway", 50), "it goes on")
+        answered = load.outcomes["ok"]
+        site.until(lambda: load.outcomes["ok"] > answered + 100, "answers")
+    assert_all_answered(load)
+    site.until(lambda: set(site.workers().values()) == {"ready"}, "its workers are there")
+
+
+def test_a_restart_behind_a_socket_of_systemd_fails_no_request(site: ServingSite) -> None:
+    site.stop("gateway")
+    with socket.create_server(site.address(), backlog=1024) as listener:
+        within = by_systemd(listener)
+        site.start_gateway("gateway", within=within)
+        site.until(lambda: site.answer() == "hello", "an answer")
+        with steady_load(site.url()) as load:
+            site.until(lambda: load.outcomes["ok"] > 40, "answers")
+            site.stop("gateway")
+            site.start_gateway("gateway", within=within)
+            answered = load.outcomes["ok"]
+            site.until(lambda: load.outcomes["ok"] > answered + 40, "answers after the restart")
+        assert_all_answered(load)
+        site.stop("gateway")
+    site.start_gateway("gateway")
+
+
+def assert_all_answered(load: SteadyLoad) -> None:
+    assert load.outcomes.keys() == {"ok"}, load.outcomes

@@ -13,6 +13,7 @@ from wattline_protocol.trust.keys import KeyPair
 from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.gateway.http import http_app
+from wattline_runtime.gateway.listeners import open_listener
 from wattline_runtime.gateway.run import http_protocol, worker_socket
 from wattline_runtime.gateway.shell import GatewayShell
 from wattline_runtime.gateway.stats import Stats
@@ -84,9 +85,9 @@ class HttpTarget:
             max_timeout_ms=1000,
             default_timeout_ms=1,
         )
-        shell = GatewayShell(
-            Gateway(config.queue_limit, config.hold_s), worker_socket(config), Stats()
-        )
+        with open_listener("127.0.0.1", 0) as listener:
+            socket = worker_socket(config, listener)
+        shell = GatewayShell(Gateway(config.queue_limit, config.hold_s), socket, Stats())
         shell.start()
         self._shell = shell
         guard = HttpGuard(config.limits, networks(config.trusted_proxies))

@@ -112,7 +112,7 @@ def _run_agent(config: "AgentConfig") -> int:
     return run_agent(config)
 
 
-def gateway(*, bundle: str, site: str, json_logs: bool) -> Outcome:
+def gateway(*, bundle: str, site: str, takeover: bool, json_logs: bool) -> Outcome:
     """Run until SIGTERM or SIGINT; returns the exit code."""
     from wattline.client import Client
     from wattline.client.routes import ClientRoutes
@@ -138,6 +138,7 @@ def gateway(*, bundle: str, site: str, json_logs: bool) -> Outcome:
         trusted_proxies=own.trusted_proxies,
         connections_per_address=own.connections_per_address,
         hold_s=own.hold_s,
+        takeover=takeover,
     )
     with Client(member) as client:
         return Outcome(None, run_gateway(config, ClientRoutes(client)))

@@ -182,7 +182,17 @@ VERBS = (
         section="Programs",
         help="Run an inference gateway between HTTP clients and workers.",
         act="wattline.acts.programs:gateway",
-        args=(_MEMBER_BUNDLE, _SITE, _LOG_JSON),
+        args=(
+            _MEMBER_BUNDLE,
+            _SITE,
+            Option(
+                "takeover",
+                ("--takeover",),
+                "Replace the gateway that runs at this address, without a gap.",
+                kind="switch",
+            ),
+            _LOG_JSON,
+        ),
         has_json=False,
     ),
     Verb(

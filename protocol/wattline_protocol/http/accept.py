@@ -35,10 +35,19 @@ class HttpAcceptor:
         listener.setblocking(False)
         self._listen()
 
-    def stop(self) -> None:
-        """Stop accepting; the socket is closed."""
+    def stop(self, *, accept_queued: bool) -> None:
+        """Stop accepting; the socket is closed.
+
+        `accept_queued`: accept what the kernel has queued, for it drops that with the last
+        descriptor of the socket; else it is left to another process that has the socket.
+        """
+        if self._is_stopped:
+            return
         self._is_stopped = True
         self._loop.remove_reader(self._listener.fileno())
+        for _ in range(self._guard.limits.connections if accept_queued else 0):
+            if not self._accept_one():
+                break
         self._listener.close()
 
     def _listen(self) -> None:
@@ -47,19 +56,25 @@ class HttpAcceptor:
 
     def _accept(self) -> None:
         for _ in range(AT_ONCE):
-            try:
-                connection, peer = self._listener.accept()
-            except (BlockingIOError, InterruptedError):
+            if not self._accept_one():
                 return
-            except ConnectionAbortedError:
-                continue
-            except OSError as error:
-                if error.errno not in OUT_OF:
-                    raise
-                self._loop.remove_reader(self._listener.fileno())
-                self._loop.call_later(AGAIN_S, self._listen)
-                return
-            self._take(connection, str(peer[0]))
+
+    def _accept_one(self) -> bool:
+        """Accept one connection; False: there is none now."""
+        try:
+            connection, peer = self._listener.accept()
+        except (BlockingIOError, InterruptedError):
+            return False
+        except ConnectionAbortedError:
+            return True
+        except OSError as error:
+            if error.errno not in OUT_OF:
+                raise
+            self._loop.remove_reader(self._listener.fileno())
+            self._loop.call_later(AGAIN_S, self._listen)
+            return False
+        self._take(connection, str(peer[0]))
+        return True
 
     def _take(self, connection: socket.socket, address: str) -> None:
         connection.setblocking(False)

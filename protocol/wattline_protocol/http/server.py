@@ -32,10 +32,14 @@ class GuardedServer:
         await super().startup(sockets)  # type: ignore[misc]  # uvicorn's
         self._acceptor = HttpAcceptor(self._listener, self._guard, self._protocol)
 
+    def stop_accepting(self, *, accept_queued: bool) -> None:
+        """Accept no more connections; those that are open are served. See `HttpAcceptor.stop`."""
+        if self._acceptor is not None:
+            self._acceptor.stop(accept_queued=accept_queued)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting, then as uvicorn."""
-        if self._acceptor is not None:
-            self._acceptor.stop()
+        self.stop_accepting(accept_queued=False)
         await super().shutdown(sockets)  # type: ignore[misc]  # uvicorn's
 
     def _protocol(self) -> asyncio.Protocol:

@@ -83,12 +83,14 @@ class ServerSocket:
         roles: Collection[str],
         limits: SocketLimits = DEFAULT_LIMITS,
         clock: Callable[[], float] = time.monotonic,
+        listener: system_socket.socket | None = None,
     ) -> None:
         """Bind `endpoint` ("tcp://HOST:PORT"; port "*": any free one, see `endpoint`).
 
-        `allow` returns the member with a public key (z85) at present; it is called for every
-        handshake, from the handler's thread, and for every batch, from the owner's: must be quick
-        and thread-safe. Raises TransportError when the endpoint cannot be bound.
+        `listener`: a socket that listens there already, and stays its owner's. `allow` returns the
+        member with a public key (z85) at present; it is called for every handshake, from the
+        handler's thread, and for every batch, from the owner's: must be quick and thread-safe.
+        Raises TransportError when the endpoint cannot be bound.
         """
         self._allow = allow
         self._roles = frozenset(roles)
@@ -103,7 +105,10 @@ class ServerSocket:
         self._prepare(endpoint, keys)
         self._handler = ZapHandler(self._context, self.socket, self._judge, self._refusals)
         try:
-            self.socket.bind(_numeric(endpoint))
+            if listener is None:
+                self.socket.bind(_numeric(endpoint))
+            else:
+                self._listen(listener)
         except zmq.ZMQError as error:
             self.close()
             is_taken = error.errno == zmq.EADDRINUSE
@@ -203,6 +208,13 @@ class ServerSocket:
         # routing id. Peers choose no ids, so it is not needed.
         self.socket.setsockopt(zmq.HANDSHAKE_IVL, int(self._limits.handshake_s * 1000))
         self.socket.setsockopt(zmq.BACKLOG, 1024)
+
+    def _listen(self, listener: system_socket.socket) -> None:
+        self.socket.setsockopt(zmq.USE_FD, listener.dup().detach())
+        host, port = listener.getsockname()[:2]
+        # libzmq binds nothing: the address is only the name of the endpoint.
+        self.socket.bind(f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}")
+        self.socket.setsockopt(zmq.USE_FD, -1)
 
     def _judge(self, public_key: str) -> Verdict:
         """Judges a handshake; called in the handler's thread."""

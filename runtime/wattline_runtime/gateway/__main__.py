@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"--{name.replace('_', '-')}", type=float, default=getattr(defaults, name)
         )
     parser.add_argument("--trusted-proxies", nargs="*", default=defaults.trusted_proxies)
+    parser.add_argument("--takeover", action="store_true", help="replace one that runs")
     options = vars(parser.parse_args(argv))
     options["trusted_proxies"] = tuple(options["trusted_proxies"])
     routes = FileRoutes(options.pop("routes"))

@@ -39,6 +39,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Request line and headers; longer ones get 431."""
     client_timeout_s: float = 10.0
     """For the headers of a request, and for a body or an answer that moves too slowly."""
+    takeover: bool = False
+    """Replace the gateway that serves at the HTTP address, if any, without a gap."""
     hold_s: float = HOLD_S
     """While a service has no ready worker: how long its requests wait for one, at most."""
     stop_grace_s: float = 3.5

@@ -52,6 +52,8 @@ class Gateway:
             case e.StopStarted():
                 self.queue.is_stopping = True
                 return []
+            case e.HandoverChanged():
+                return self.pool.handover_changed(event.phase, now_s)
             case e.GraceOver():
                 return self.queue.answer_all(stopping())
             case _:

@@ -102,6 +102,14 @@ class StopStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class HandoverChanged:
+    """A successor at this address waits for the workers, is ready to replace this gateway, or has
+    ended."""
+
+    phase: Literal["begun", "ready", "ended"]
+
+
+@dataclass(frozen=True, slots=True)
 class GraceOver:
     """Answer all remaining requests now."""
 
@@ -114,6 +122,7 @@ Event = (
     | WorkerDisconnected
     | Ticked
     | StopStarted
+    | HandoverChanged
     | GraceOver
 )
 

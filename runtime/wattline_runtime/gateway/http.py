@@ -5,11 +5,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wattline_protocol.http.guard import HttpGuard
 from wattline_runtime.gateway.config import GatewayConfig
-from wattline_runtime.gateway.infer import InferApp
+from wattline_runtime.gateway.infer import CLOSE, InferApp
 from wattline_runtime.gateway.shell import GatewayShell
 from wattline_runtime.gateway.state import ServiceState
 from wattline_runtime.gateway.stats import render
@@ -31,7 +31,13 @@ def http_app(shell: GatewayShell, config: GatewayConfig, guard: HttpGuard) -> AS
                 scope["path_params"] = {"service": service}
                 await infer(scope, receive, send)
                 return
-        await others(scope, receive, send)
+
+        async def send_last(message: Message) -> None:
+            if message["type"] == "http.response.start" and shell.is_leaving:
+                message["headers"] = [*message["headers"], CLOSE]
+            await send(message)
+
+        await others(scope, receive, send_last)
 
     return app
 
@@ -42,7 +48,7 @@ def _other_routes(shell: GatewayShell, guard: HttpGuard) -> Starlette:
         return JSONResponse({"services": [_describe(service) for service in listed]})
 
     async def health(_: Request) -> Response:
-        stopping = shell.gateway.queue.is_stopping
+        stopping = shell.is_leaving
         return JSONResponse({"status": "stopping" if stopping else "ok"}, 503 if stopping else 200)
 
     async def metrics(_: Request) -> Response:

@@ -6,6 +6,7 @@ the worker's output bytes are copied into the answer.
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,6 +17,7 @@ from wattline_runtime.gateway.events import Output, Refusal
 from wattline_runtime.gateway.shell import GatewayShell, Waiter
 from wattline_runtime.gateway.stats import UNKNOWN_SERVICE
 
+CLOSE = (b"connection", b"close")
 WATCH_AFTER_S = 0.05
 """Requests that wait longer than this are watched for a disconnect of their client."""
 BODY_TIMEOUT_S = 30.0
@@ -90,12 +92,12 @@ class InferApp:
             ask = self._understand(scope, await self._body(scope, receive), start_s)
             body = await self._answer(service, ask, receive)
         except BadRequest as error:
-            await _send_error(send, error)
+            await self._send_error(send, error)
             self._count(service, STATUS[error.reason], error.reason, start_s)
         except ClientDisconnected:
             self._count(service, CLIENT_GONE_STATUS, "client_gone", start_s)
         else:
-            await _send(send, 200, body)
+            await self._send(send, 200, body)
             self._count(service, 200, "", start_s)
 
     def _count(self, service: str, status: int, reason: str, start_s: float) -> None:
@@ -182,6 +184,28 @@ class InferApp:
                 raise ClientDisconnected
         return outputs
 
+    async def _send_error(self, send: Send, error: BadRequest) -> None:
+        body = msgspec.json.encode({"error": {"reason": error.reason, "message": error.message}})
+        extra: list[tuple[bytes, bytes]] = []
+        if error.retry_after_s:
+            extra.append((b"retry-after", str(error.retry_after_s).encode()))
+        if error.reason == "method":
+            extra.append((b"allow", b"POST"))
+        await self._send(send, STATUS[error.reason], body, extra)
+
+    async def _send(
+        self, send: Send, status: int, body: bytes, extra: Sequence[tuple[bytes, bytes]] = ()
+    ) -> None:
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            *extra,
+        ]
+        if self._shell.is_leaving:
+            headers.append(CLOSE)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
 
 class _ClientWatch:
     """Detects the disconnect of the client of a slow request, and abandons the request.
@@ -239,25 +263,3 @@ def _header(scope: Scope, name: bytes) -> str | None:
 
 def _too_large(limit: int) -> BadRequest:
     return BadRequest("body_too_large", f"the body exceeds the limit of {limit} bytes")
-
-
-async def _send_error(send: Send, error: BadRequest) -> None:
-    body = msgspec.json.encode({"error": {"reason": error.reason, "message": error.message}})
-    extra: list[tuple[bytes, bytes]] = []
-    if error.retry_after_s:
-        extra.append((b"retry-after", str(error.retry_after_s).encode()))
-    if error.reason == "method":
-        extra.append((b"allow", b"POST"))
-    await _send(send, STATUS[error.reason], body, extra)
-
-
-async def _send(
-    send: Send, status: int, body: bytes, extra: list[tuple[bytes, bytes]] | None = None
-) -> None:
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        *(extra or ()),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -1,10 +1,11 @@
 """Starts and stops a gateway: sockets, HTTP server, route source, signals."""
 
 import asyncio
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -14,12 +15,13 @@ import zmq
 
 from wattline_protocol.http.guard import HttpGuard, Reason, behind_proxies, guarded
 from wattline_protocol.http.limits import networks
-from wattline_protocol.http.server import GuardedServer
 from wattline_protocol.trust.keys import KeyPair
+from wattline_runtime.gateway import takeover
 from wattline_runtime.gateway.config import Endpoints, GatewayConfig
 from wattline_runtime.gateway.core import Gateway
-from wattline_runtime.gateway.events import GraceOver, StopStarted
 from wattline_runtime.gateway.http import http_app
+from wattline_runtime.gateway.life import STOP_LINGER_S, Life, Server
+from wattline_runtime.gateway.listeners import Listeners, open_for_workers, open_listeners
 from wattline_runtime.gateway.routes import RouteSource
 from wattline_runtime.gateway.shell import GatewayShell
 from wattline_runtime.gateway.stats import Stats
@@ -30,7 +32,6 @@ log = structlog.get_logger()
 HTTP_END_S = 1
 """After the last answers: time for open connections to end before they are cut."""
 KEEP_ALIVE_S = 60
-BACKLOG = 1024
 
 
 def run_gateway(
@@ -40,8 +41,9 @@ def run_gateway(
 ) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status.
 
-    `on_ready` is called once both sockets are bound. Raises ValueError for a missing key, OSError
-    or TransportError for an address that cannot be bound, and errors of the route source.
+    `on_ready` is called once it accepts connections. Raises ValueError for a missing key, OSError
+    or TransportError for an address that cannot be bound, TakeoverFailed, and errors of the route
+    source.
     """
     if not config.secret_key:
         raise ValueError("the gateway needs a CURVE secret key (40 characters, z85)")
@@ -52,33 +54,31 @@ def run_gateway(
 async def _serve(
     config: GatewayConfig, routes: RouteSource, on_ready: Callable[[Endpoints], None] | None
 ) -> int:
-    with open_listener(config.http_host, config.http_port) as listener:
-        shell = GatewayShell(
-            Gateway(config.queue_limit, config.hold_s), worker_socket(config), Stats()
-        )
+    successor = takeover.connect(config.http_host, config.http_port) if config.takeover else None
+    if successor is None:
+        listeners = open_listeners(config, os.environ)
+    else:
+        offer = successor.offer
+        listeners = Listeners(successor.http, open_for_workers(config), offer.is_lasting)
+    with closing(listeners):
+        gateway = Gateway(config.queue_limit, config.hold_s)
+        shell = GatewayShell(gateway, worker_socket(config, listeners.workers), Stats())
         guard = HttpGuard(config.limits, networks(config.trusted_proxies), _note_refused)
-        server = _Server(_uvicorn_config(shell, config, guard), listener, guard)
+        server = Server(_uvicorn_config(shell, config, guard), listeners.http, guard)
+        life = Life(shell, server, listeners, config)
         shell.start()
         watching = asyncio.create_task(_watch(shell, routes, server), name="routes")
-        with _signals(lambda: _stop(shell, server, config.stop_grace_s)):
-            endpoints = _endpoints(listener, shell.socket)
-            log.info("gateway_ready", http=endpoints.http_url, workers=endpoints.workers)
-            if on_ready is not None:
-                on_ready(endpoints)
-            await server.serve(sockets=[])
-        watching.cancel()
-        (ended,) = await asyncio.gather(watching, return_exceptions=True)
-        shell.close()
+        try:
+            with _signals(life.stop):
+                await life.run(successor, on_ready)
+        finally:
+            watching.cancel()
+            (ended,) = await asyncio.gather(watching, return_exceptions=True)
+            shell.close()
     log.info("gateway_stopped")
     if isinstance(ended, Exception):
         raise ended  # the route source failed, and that stopped the server
     return 0
-
-
-def _endpoints(listener: socket.socket, workers: WorkerSocket) -> Endpoints:
-    host, port = listener.getsockname()[:2]
-    http_url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    return Endpoints(http_url, workers.server.endpoint, workers.public_key)
 
 
 async def _watch(shell: GatewayShell, routes: RouteSource, server: uvicorn.Server) -> None:
@@ -89,20 +89,6 @@ async def _watch(shell: GatewayShell, routes: RouteSource, server: uvicorn.Serve
     except Exception:
         server.should_exit = True
         raise
-
-
-def _stop(shell: GatewayShell, server: uvicorn.Server, grace_s: float) -> None:
-    """Accept no new requests, answer admitted ones, refuse the rest after the grace time."""
-    if shell.gateway.queue.is_stopping:
-        return
-    log.info("gateway_stopping", inside=len(shell.gateway.queue.requests))
-    shell.handle(StopStarted())
-    server.should_exit = True
-    asyncio.get_running_loop().call_later(grace_s, shell.handle, GraceOver())
-
-
-class _Server(GuardedServer, uvicorn.Server):
-    """The server with its settings."""
 
 
 @contextmanager
@@ -132,34 +118,16 @@ def _uvicorn_config(shell: GatewayShell, config: GatewayConfig, guard: HttpGuard
         date_header=False,
         proxy_headers=False,
         ws="none",
-        backlog=BACKLOG,
         h11_max_incomplete_event_size=config.max_header_bytes,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=round(config.stop_grace_s + 0.5) or HTTP_END_S,
+        timeout_graceful_shutdown=round(config.stop_grace_s + 0.5 - STOP_LINGER_S) or HTTP_END_S,
     )
 
 
-def open_listener(host: str, port: int) -> socket.socket:
-    """Listen for clients. Raises OSError with the address."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # The protocol is named because asyncio turns Nagle's delay off only for sockets that name TCP.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(BACKLOG)  # clients queue from here on, so the address may be published
-    except OSError as error:
-        listener.close()
-        text = f"cannot serve HTTP on {host}:{port}: {error.strerror}"
-        raise OSError(error.errno, text) from error
-    return listener
-
-
-def worker_socket(config: GatewayConfig) -> WorkerSocket:
-    """Listen for workers. Raises TransportError."""
+def worker_socket(config: GatewayConfig, listener: socket.socket) -> WorkerSocket:
+    """The socket for workers, behind a listening one."""
     public = zmq.curve_public(config.secret_key.encode("ascii")).decode("ascii")
-    keys = KeyPair(public, config.secret_key)
-    return WorkerSocket(config.worker_host, config.worker_port, keys)
+    return WorkerSocket(listener, KeyPair(public, config.secret_key))
 
 
 def http_protocol() -> type[asyncio.Protocol]:

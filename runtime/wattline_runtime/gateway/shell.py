@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import time
 from collections import defaultdict
+from typing import Literal
 
 import structlog
 
@@ -34,6 +35,8 @@ class GatewayShell:
         self._outbox: defaultdict[e.Connection, list[ToWorker]] = defaultdict(list)
         self._waiters: dict[int, Waiter] = {}
         self._routes: e.ServiceRoutes = {}
+        self.is_leaving = False
+        """Each further answer is the last one on its connection."""
         self._allow_stale = False
         """True: some worker left, so fewer keys may have to be accepted."""
         self._turn_planned = False
@@ -84,6 +87,10 @@ class GatewayShell:
         self._routes = services
         self._allow()
         self.handle(e.RoutesChanged(services))
+
+    def change_handover(self, phase: Literal["begun", "ready", "ended"]) -> None:
+        """A successor has begun, is ready, or has ended."""
+        self.handle(e.HandoverChanged(phase))
 
     def _allow(self) -> None:
         """A worker that lost its route stays connected until the core is done with it."""

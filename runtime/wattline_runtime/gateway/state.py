@@ -47,6 +47,8 @@ class WorkerState:
     """Requests it may have at once, two measured batches; 0: still loading its model."""
     pace: BatchPace = UNKNOWN_PACE
     is_draining: bool = False
+    serves_two: bool = False
+    """It can serve a gateway and the successor at the same address."""
     revoked_s: float | None = None
     """Since when it has no route; it may finish its requests, for a limited time."""
     in_flight: set[int] = field(default_factory=set)

@@ -1,5 +1,7 @@
 """The gateway's socket for workers, and its allow-list."""
 
+import socket
+
 import zmq
 
 from wattline_protocol.trust.keys import KeyPair
@@ -23,12 +25,14 @@ LIMITS = SocketLimits(
 class WorkerSocket:
     """A ServerSocket with an allow-list from the routes, which an event loop can watch."""
 
-    def __init__(self, host: str, port: int, keys: KeyPair) -> None:
-        """Raises TransportError when the address cannot be bound."""
+    def __init__(self, listener: socket.socket, keys: KeyPair) -> None:
+        """`listener` listens for workers; it stays its owner's."""
         self.public_key = keys.public
         self._members: dict[str, Member] = {}
+        host = listener.getsockname()[0]
+        endpoint = f"tcp://{f'[{host}]' if ':' in host else host}:*"
         self.server = ServerSocket(
-            f"tcp://{host}:{port or '*'}", keys, self._member, {"worker"}, LIMITS
+            endpoint, keys, self._member, {"worker"}, LIMITS, listener=listener
         )
 
     def allow(self, services: ServiceRoutes, still_held: set[str]) -> None:

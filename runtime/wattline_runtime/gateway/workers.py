@@ -47,6 +47,10 @@ class WorkerPool:
     hold_s: float
     """How long the requests of a service wait for a worker while none is ready."""
     workers: dict[e.Connection, WorkerState] = field(default_factory=dict)
+    is_handing_over: bool = False
+    """A successor listens at this address: workers are to connect to it as well."""
+    has_successor: bool = False
+    """It has replaced this gateway, which only finishes what it has accepted."""
     _routes_by_key: dict[str, tuple[str, WorkerRoute]] = field(default_factory=dict)
 
     def handle_message(self, event: e.WorkerMessage, now_s: float) -> list[e.Effect]:
@@ -113,6 +117,9 @@ class WorkerPool:
                 e.WorkerRejected(event.connection, event.public_key, why),
             ]
         effects: list[e.Effect] = []
+        if worker is None and self.is_handing_over:
+            why = "a successor at this address takes the workers"
+            return [e.Send(event.connection, WorkerRefused(why))]
         if worker is None:
             worker, effects = self._join(event.connection, event.public_key, now_s)
         return [*effects, *self._update(worker, beat, now_s)]
@@ -152,6 +159,7 @@ class WorkerPool:
         if 0 < beat.batch_age_s < now_s - worker.quiet_since_s:
             # It has begun a batch since: it works, if only for another gateway.
             worker.quiet_since_s, worker.is_stalled = now_s - beat.batch_age_s, False
+        worker.serves_two = beat.serves_two
         effects: list[e.Effect] = []
         if beat.is_draining and not worker.is_draining:
             worker.is_draining = True
@@ -261,15 +269,40 @@ class WorkerPool:
         for worker in list(self.workers.values()):
             if now_s - worker.heard_s > WORKER_SILENCE_S:
                 effects.extend(self.remove(worker.connection, now_s, "no heartbeat", "silent"))
-            elif _may_leave(worker, now_s):
-                effects.append(e.Send(worker.connection, WorkerRefused("its task has ended")))
-                why = "its task has ended"
+            elif why := self._may_leave(worker, now_s):
+                effects.append(e.Send(worker.connection, WorkerRefused(why)))
                 effects.extend(self.remove(worker.connection, now_s, why, "alive"))
             else:
-                beat = GatewayBeat(WORKER_PROTOCOL_VERSION, worker.is_draining)
+                beat = GatewayBeat(
+                    WORKER_PROTOCOL_VERSION, worker.is_draining, self.is_handing_over
+                )
                 effects.append(e.Send(worker.connection, beat))
         self._forget_ended_services()
         return effects
+
+    def _may_leave(self, worker: WorkerState, now_s: float) -> str:
+        """Why this worker is no longer needed here; empty = it is."""
+        if worker.revoked_s is not None:
+            is_over = now_s - worker.revoked_s > REVOKED_GRACE_S
+            return "its task has ended" if is_over or not worker.in_flight else ""
+        if self.has_successor and not worker.serves_two and not worker.in_flight:
+            return "another gateway serves at this address now"
+        return ""
+
+    # --- handover
+
+    def handover_changed(
+        self, phase: Literal["begun", "ready", "ended"], now_s: float
+    ) -> list[e.Effect]:
+        """Tell the workers at once."""
+        self.is_handing_over = phase != "ended"
+        self.has_successor = phase == "ready"
+        return self.beat_workers(now_s)
+
+    @property
+    def movable(self) -> int:
+        """Number of ready workers that connect to a successor while they are connected here."""
+        return sum(worker.takes_new and worker.serves_two for worker in self.workers.values())
 
     # --- routes
 
@@ -303,12 +336,6 @@ class WorkerPool:
         services = self.queue.services
         for name in [s.name for s in services.values() if not s.is_listed and not s.workers]:
             del services[name]  # its queue is empty: without workers nothing waits
-
-
-def _may_leave(worker: WorkerState, now_s: float) -> bool:
-    if worker.revoked_s is None:
-        return False
-    return not worker.in_flight or now_s - worker.revoked_s > REVOKED_GRACE_S
 
 
 def _is_final(message: Reply | Failure) -> bool:

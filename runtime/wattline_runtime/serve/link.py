@@ -35,6 +35,10 @@ class GatewayLink:
         self.client: ClientSocket | None = None
         self.is_welcomed = False
         self.drain_seen = False
+        self.must_move = False
+        """A successor has the gateway's address: this connection ends with the gateway."""
+        self.successor: GatewayLink | None = None
+        """The connection to that successor."""
         self.refused_because = ""
         """Set: this connection cannot be used."""
         self.retry_at_s = 0.0
@@ -85,6 +89,16 @@ class GatewayLink:
         self._connections = link.connections
         return is_new
 
+    def succeed(self) -> "GatewayLink":
+        """A further connection to the same address, where a successor listens now."""
+        self.successor = GatewayLink(self.endpoint, self._keys, self._gateway_key)
+        return self.successor
+
+    @property
+    def has_ended(self) -> bool:
+        """True: its gateway has ended after it was succeeded, and nothing is to reconnect."""
+        return self.must_move and (self.client is None or self.client.link.state != "connected")
+
     @property
     def detail(self) -> str:
         """Why there is no connection, as far as known."""
@@ -132,3 +146,4 @@ class GatewayLink:
         else:
             self.is_welcomed = True
             self.drain_seen = self.drain_seen or message.drain_seen
+            self.must_move = self.must_move or message.move

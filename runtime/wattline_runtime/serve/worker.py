@@ -54,6 +54,8 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     stop_file: str = ""
 
 
+RETRY_SOON_S = 0.1
+"""To reach a successor instead of its predecessor."""
 CHANGE_PERIOD_S = 0.05
 """Least time between two beats when the capacity changes."""
 FROZEN_S = 1.5
@@ -74,7 +76,7 @@ class Worker:
         self._complaints: dict[str, str] = {}
         """Last logged error of each unreachable gateway."""
         self._batcher = b.Batcher(
-            budget=config.max_batch_cost, queue_limit=config.capacity * len(config.gateways)
+            budget=config.max_batch_cost, queue_limit=config.capacity * (len(config.gateways) + 1)
         )
         self._news: SimpleQueue[News] = SimpleQueue()
         self._wake_read, self._wake_write = os.pipe()
@@ -119,7 +121,7 @@ class Worker:
         if self._wake_read in ready:
             self._drain_pipe()
             self._take_news(now_s)
-        for link in self._links:
+        for link in tuple(self._links):
             self._attend(link, ready, now_s)
         self._mind_the_stop(now_s)
         if now_s >= self._next_beat_s:
@@ -132,10 +134,20 @@ class Worker:
             self._check_link(link, now_s)
         if link.client is not None and link.client.socket in ready:
             self._take_work(link, link.receive(now_s), now_s)
+        if link.must_move and link.successor is None:
+            self._links.append(link.succeed())
+            self._connect(self._links[-1], now_s)
         if link.is_welcomed:
             self._complaints.pop(link.endpoint, None)
-        if link.refused_because:
+        if link.refused_because and self._is_successor(link):
+            self._leave(link, now_s, RETRY_SOON_S)
+            self._next_beat_s = min(self._next_beat_s, now_s + RETRY_SOON_S)
+        elif link.refused_because:
             self._leave(link, now_s, RETRY_S)
+
+    def _is_successor(self, link: GatewayLink) -> bool:
+        """Its predecessor still listens at the same address, and refuses half of the attempts."""
+        return any(one.successor is link for one in self._links)
 
     def _take_news(self, now_s: float) -> None:
         while True:
@@ -207,10 +219,10 @@ class Worker:
         self._end_if_hung(now_s)
         self._last_beat_s, self._next_beat_s = now_s, now_s + BEAT_PERIOD_S
         self._capacity = min(self._config.capacity, self._batcher.window)
-        for link in self._links:
+        for link in tuple(self._links):
             if link.client is not None and link.is_silent(now_s):
                 self._leave(link, now_s, retry_s=0.0)
-            if link.client is None and now_s >= link.retry_at_s:
+            if link.client is None and now_s >= link.retry_at_s and not link.must_move:
                 self._connect(link, now_s)
             self._beat_to(link, now_s)
 
@@ -241,6 +253,7 @@ class Worker:
                 batch_s=self._batcher.times.batch_s(max(1, capacity // 2)),
                 lone_s=self._batcher.times.batch_s(1),
                 batch_age_s=self._batcher.batch_age_s(now_s),
+                serves_two=True,
             )
         )
 
@@ -253,7 +266,10 @@ class Worker:
 
     def _check_link(self, link: GatewayLink, now_s: float) -> None:
         """Handle a possible change of the connection's state."""
-        if link.poll_link():
+        is_new = link.poll_link()
+        if link.has_ended or (is_new and link.must_move):
+            self._leave(link, now_s, RETRY_S)
+        elif is_new:
             self._forget(link, now_s)
             self._generations += 1
             self._by_generation[self._generations] = link
@@ -264,7 +280,12 @@ class Worker:
         """Drop a connection and its requests; it is re-established after `retry_s`."""
         if link.client is None:
             return
-        if link.detail != self._complaints.get(link.endpoint):  # once, not at every try
+        if link.must_move:
+            self._links.remove(link)
+            log.info("gateway_succeeded", gateway=link.endpoint)
+        elif not self._is_successor(link) and link.detail != self._complaints.get(
+            link.endpoint
+        ):  # once, not at every try
             self._complaints[link.endpoint] = link.detail
             log.warning("gateway_lost", gateway=link.endpoint, reason=link.detail)
         self._poller.unregister(link.client.socket)

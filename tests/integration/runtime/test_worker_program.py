@@ -89,7 +89,7 @@ def test_a_digits_worker_without_a_checkpoint_says_so(tmp_path: Path) -> None:
     ("args", "why"),
     [
         (("--http-host=203.0.113.1",), "cannot serve HTTP on 203.0.113.1"),
-        (("--worker-host=203.0.113.1",), "cannot listen on tcp://203.0.113.1"),
+        (("--worker-host=203.0.113.1",), "cannot accept workers on 203.0.113.1"),
         (("--queue-limit=0",), "at least 1"),
         (("--key-file=/nowhere",), "/nowhere"),
         (("--routes=/nowhere",), "/nowhere"),

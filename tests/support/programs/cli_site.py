@@ -93,7 +93,12 @@ class CliSite:
     # --- programs -------------------------------------------------------------------------
 
     def start(
-        self, name: str, *arguments: str, within: tuple[str, ...] = (), **environ: str
+        self,
+        name: str,
+        *arguments: str,
+        within: tuple[str, ...] = (),
+        pass_fds: tuple[int, ...] = (),
+        **environ: str,
     ) -> int:
         """Start a `wattline` program that stays, by way of `within`; its process id."""
         with (self.folder / f"{name}.log").open("ab") as log:
@@ -103,6 +108,7 @@ class CliSite:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                pass_fds=pass_fds,
             )
         self._running[name] = process
         return process.pid

@@ -1,6 +1,7 @@
 """A site with gateways and a service, and clients that request answers at a steady rate."""
 
 import asyncio
+import socket
 import sys
 import threading
 import time
@@ -24,6 +25,16 @@ http_address = "127.0.0.1:{http_port}"
 """
 
 
+Listening = tuple[tuple[str, ...], tuple[int, ...]]
+"""What is put before a command, and the descriptors that it needs."""
+
+
+def by_systemd(listener: socket.socket) -> Listening:
+    """Start a program as systemd would that listens for it (sd_listen_fds(3))."""
+    script = f'LISTEN_FDS=1 LISTEN_PID=$$ exec "$@" 3<&{listener.fileno()}'
+    return ("bash", "-c", script, "systemd"), (listener.fileno(),)
+
+
 class ServingSite(CliSite):
     """A site whose gateways are started by name: "gateway", as `init` writes it, and more."""
 
@@ -39,18 +50,29 @@ class ServingSite(CliSite):
         super().__init__(folder, nodes, edit=edited)
 
     def start_gateway(
-        self, name: str = "gateway", *flags: str, within: tuple[str, ...] = ()
+        self,
+        name: str = "gateway",
+        *flags: str,
+        program: str = "",
+        within: Listening | None = None,
     ) -> int:
-        """Enroll it unless it is, and run it; its process id."""
+        """Enroll it unless it is, and run it, as `program` if given; its process id."""
         if not self.bundle(name).exists():
             self.wattline("enroll", name, "--role", "gateway", "--site", str(self.site))
         where = ("--bundle", str(self.bundle(name)), "--site", str(self.site))
-        return self.start(name, "gateway", *where, *flags, within=within)
+        command, fds = within or ((), ())
+        name = program or name
+        return self.start(name, "gateway", *where, *flags, within=command, pass_fds=fds)
 
     def url(self, name: str = "gateway") -> str:
         """Where a gateway serves."""
         gateways = parse_site((self.site / "site.toml").read_text(), "site.toml").gateways
         return next(f"http://{g.http_address}" for g in gateways if g.name == name)
+
+    def address(self, name: str = "gateway") -> tuple[str, int]:
+        """The same as host and port."""
+        host, _, port = self.url(name).removeprefix("http://").partition(":")
+        return host, int(port)
 
     def serve(self, *flags: str, service: str = "echo") -> str:
         """Submit a service that returns its inputs; the job's number."""

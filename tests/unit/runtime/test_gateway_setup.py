@@ -10,8 +10,8 @@ import pytest
 from support.programs.serving import GatewayBench
 from wattline_protocol.trust.keys import KeyPair
 from wattline_runtime.gateway import FileRoutes, GatewayConfig
+from wattline_runtime.gateway.listeners import open_listener
 from wattline_runtime.gateway.routes import RoutesFileInvalid
-from wattline_runtime.gateway.run import open_listener
 from wattline_runtime.gateway.stats import Stats, render
 
 
