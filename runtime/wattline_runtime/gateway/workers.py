@@ -75,11 +75,12 @@ class WorkerPool:
         if message.id not in worker.in_flight:
             return []
         worker.in_flight.discard(message.id)
-        worker.quiet_since_s = now_s
         service = self.queue.services[worker.service]
-        if worker.is_stalled:
-            worker.is_stalled = False
-            service.refresh(now_s)
+        if _is_final(message):  # what it drops is no progress: its model may hang all the same
+            worker.quiet_since_s = now_s
+            if worker.is_stalled:
+                worker.is_stalled = False
+                service.refresh(now_s)
         workers = len(service.serving)
         service.rate.finished(now_s, workers=workers, saturated=bool(service.waiting))
         effects: list[e.Effect] = []
@@ -159,6 +160,8 @@ class WorkerPool:
         if 0 < beat.batch_age_s < now_s - worker.quiet_since_s:
             # It has begun a batch since: it works, if only for another gateway.
             worker.quiet_since_s, worker.is_stalled = now_s - beat.batch_age_s, False
+        elif not beat.running and not worker.in_flight:
+            worker.is_stalled = False
         worker.serves_two = beat.serves_two
         effects: list[e.Effect] = []
         if beat.is_draining and not worker.is_draining:

@@ -87,7 +87,8 @@ class GatewayBench:
         self, task: int, capacity: int = 2, connection: bytes = b"", **beat: Any
     ) -> "GatewayBench":
         """A beat of the worker of `task`, on the connection of its name unless given."""
-        message = WorkerBeat(WORKER_PROTOCOL_VERSION, "svc", capacity, 0, 0, **beat)
+        said = {"queued": 0, "running": 0, **beat}
+        message = WorkerBeat(WORKER_PROTOCOL_VERSION, "svc", capacity, **said)
         self.happens(e.WorkerMessage(connection or name(task), f"key-{task}", message))
         return self
 

@@ -63,6 +63,13 @@ def test_others_are_preferred_until_it_answers(stalled: GatewayBench) -> None:
     assert stalled.inferred(1) == [1, 3]
 
 
+def test_what_it_drops_is_no_progress(stalled: GatewayBench) -> None:
+    stalled.reply(2, 1)
+    fail(stalled, 1, 1, "cancelled")
+    assert stalled.worker(1, running=1, batch_age_s=3.0).submit(2).inferred(1) == [1]
+    assert stalled.worker(1).submit(3).inferred(1) == [1, 3]
+
+
 def test_where_all_are_stalled_requests_stay_and_new_ones_are_taken() -> None:
     bench = GatewayBench().routes(1).worker(1).submit(1, within_s=3.0).later(1.5)
     assert bench.submit(2).inferred(1) == [1, 2]
