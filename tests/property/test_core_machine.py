@@ -16,7 +16,7 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from support.core.harness import TICK_S
 from support.core.lossy import MAX_IN_FLIGHT
-from support.core.parts import outlook
+from support.core.parts import explain_job
 from support.core.remade_offers import compare
 from support.core.reserving_rules import NODES, choices, nodes, reserve_any
 from support.core.serving_rules import ServingRules
@@ -301,7 +301,7 @@ class CoreMachine(ServingRules):
         if not jobs:
             return
         asked = jobs[at % len(jobs)]
-        view = outlook(state, asked, self.h.now)
+        view = explain_job(state, asked, self.h.now)
         compare(state, [g for j in jobs for g in j.gangs if g.live][at % 3 :: 2], self.h.now)
         assert view.start_unix_s is None or view.start_unix_s >= self.h.now.unix_s
         assert bool(view.start_why) == bool(view.nodes_needed)

@@ -58,9 +58,9 @@ def test_what_is_counted_by_hand_is_what_the_trial_says(
     back = data.draw(st.lists(st.sampled_from(gone), unique_by=id)) if gone else []
     for node in nodes:
         for one in gone:
-            node.go(one)
+            node.remove(one)
         for one in back:
-            node.stay(one)
+            node.restore(one)
     for task in (task for one in gone if one not in back for task in one.tasks):
         trial.take_away(task)
     assert [n.fits for n in nodes] == [trial.fits_node(at, wanted) for at in range(len(nodes))]

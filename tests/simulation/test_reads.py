@@ -8,7 +8,7 @@ import pytest
 from wattline_protocol.ids import Now
 from wattline_protocol.site.model import Site
 from wattline_scheduler.core.cluster import Cluster
-from wattline_scheduler.core.explain.job_explanation import outlook, what_if
+from wattline_scheduler.core.explain.job_explanation import explain_job, what_if
 from wattline_scheduler.core.model.effects import Effect
 from wattline_scheduler.core.model.events import Event
 from wattline_scheduler.core.requests.selection import Asker
@@ -60,7 +60,7 @@ def read_all(cluster: Cluster, now: Now) -> None:
     for job in list(state.work.jobs.values()):
         job_in_full(job, state.site.tariff, state.work.runtime_bounds, now)
         if not job.is_ended:
-            at_once(outlook(state, job, now))
+            at_once(explain_job(state, job, now))
             at_once(what_if(state, Asker(job.record.owner, "submitter"), job.spec, {}, now))
 
 

@@ -14,7 +14,7 @@ BEAT_PERIOD_S = 0.25
 """Interval of beats to workers; a send to a dead connection fails and reveals its end."""
 
 STALL_CHECK_S = 0.1
-"""Interval of checks for stalled workers, and for requests that wait for one in vain."""
+"""Interval of checks for stalled workers, and for requests that wait for one too long."""
 
 
 @dataclass(slots=True)

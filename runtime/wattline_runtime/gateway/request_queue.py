@@ -215,7 +215,7 @@ class RequestQueue:
     # --- deadlines
 
     def end_holds(self, now_s: float) -> list[e.Effect]:
-        """Refuse what has waited in vain for a ready worker."""
+        """Refuse what has waited too long for a ready worker."""
         effects: list[e.Effect] = []
         for service in self.services.values():
             if 0 < service.hold_until_s <= now_s:

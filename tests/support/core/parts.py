@@ -5,16 +5,16 @@ from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.site.model import Role
 from wattline_protocol.views.site_views import ExplainView, JobState
 from wattline_protocol.wire.client_messages import Denied
-from wattline_scheduler.core.explain import job_explanation as outlooks
+from wattline_scheduler.core.explain import job_explanation as explanations
 from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.selection import Asker
 from wattline_scheduler.time_slices import at_once
 
 
-def outlook(state: State, job: Job, now: Now) -> ExplainView:
+def explain_job(state: State, job: Job, now: Now) -> ExplainView:
     """As that of the core, with nothing in between."""
-    return at_once(outlooks.outlook(state, job, now))
+    return at_once(explanations.explain_job(state, job, now))
 
 
 def what_if(
@@ -26,4 +26,4 @@ def what_if(
     role: Role = "operator",
 ) -> ExplainView | Denied:
     """As that of the core, with nothing in between. Operators may ask for any priority."""
-    return at_once(outlooks.what_if(state, Asker(owner, role), spec, ended, now))
+    return at_once(explanations.what_if(state, Asker(owner, role), spec, ended, now))

@@ -19,7 +19,7 @@ from wattline_scheduler.time_slices import at_once
 
 def remade(state: State, removed: Sequence[Gang], now: Now) -> Trial:
     """A trial on offers of nodes that never had them."""
-    fleet_view = current_fleet_view(state, now).as_if()
+    fleet_view = current_fleet_view(state, now).copy_all()
     nodes = {name: node.copy() for name, node in state.nodes.items()}
     for attempt in (one for gang in removed for one in state.work.live_of(gang)):
         node, shape = nodes[attempt.node], attempt.gang.job.shape

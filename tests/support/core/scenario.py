@@ -14,7 +14,7 @@ import msgspec
 from rich.console import Console
 
 from support.core.harness import Harness, running
-from support.core.parts import outlook
+from support.core.parts import explain_job
 from support.core.sites import gpu, migs
 from support.programs.fake_agents import FakeAgent
 from wattline.show.job import explanation
@@ -161,7 +161,7 @@ class _Play:
         """As `wattline explain` shows it."""
         del step
         out = io.StringIO()
-        why = outlook(self.h.cluster.state, self.h.job(JobId(number)), self.h.now)
+        why = explain_job(self.h.cluster.state, self.h.job(JobId(number)), self.h.now)
         Console(file=out, width=COLUMNS).print(explanation(why))
         return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 

@@ -44,7 +44,7 @@ def current_fleet_view(state: State, now: Now) -> FleetView:
     """The view of the fleet, up to date; a copy if that takes new offers."""
     if not state.outdated:
         return state.fleet_view
-    fleet_view = state.fleet_view.as_if()
+    fleet_view = state.fleet_view.copy_all()
     _put_outdated(state, fleet_view, now)
     return fleet_view
 

@@ -18,17 +18,17 @@ from wattline_scheduler.core.model.state import State
 T = TypeVar("T")
 
 
-def held_still(state: State, now: Now) -> State:
+def frozen(state: State, now: Now) -> State:
     """Returns a copy of the current state, for reads only."""
     books, fleet_view = _own(state.books), current_fleet_view(state, now)
-    fleet_view = fleet_view if fleet_view is not state.fleet_view else fleet_view.as_if()
+    fleet_view = fleet_view if fleet_view is not state.fleet_view else fleet_view.copy_all()
     books.domains = _own(state.domains)
     return replace(
         state,
         books=books,
         domains=books.domains,
         nodes={name: node.copy() for name, node in state.nodes.items()},
-        work=state.work.held_still(),
+        work=state.work.frozen(),
         fleet_view=fleet_view,
         outdated={},
         reservations=dict(state.reservations),

@@ -18,10 +18,10 @@ from wattline_scheduler.core.admission.planner_view import snapshot
 from wattline_scheduler.core.admission.quota_checks import waits_for
 from wattline_scheduler.core.admission.reservation_fit import impossible_inside
 from wattline_scheduler.core.admission.reservations import ended_text
-from wattline_scheduler.core.explain.frozen_view import held_still
+from wattline_scheduler.core.explain.frozen_view import frozen
 from wattline_scheduler.core.explain.hypothetical import ASKED, Case
 from wattline_scheduler.core.explain.preemption_estimate import after_preemption
-from wattline_scheduler.core.explain.start_estimate import Forecast, forecast, sooner
+from wattline_scheduler.core.explain.start_estimate import Estimate, earlier, estimate_start
 from wattline_scheduler.core.explain.suggestions import remedies
 from wattline_scheduler.core.lifecycle.job_state import gates_of, reason_of
 from wattline_scheduler.core.lifecycle.restore_guard import why_nothing_starts
@@ -60,7 +60,7 @@ class _Asked:
     """When that quota resets; None = as its running work ends."""
 
 
-def outlook(state: State, job: Job, now: Now) -> Parts[ExplainView]:
+def explain_job(state: State, job: Job, now: Now) -> Parts[ExplainView]:
     """Wait reasons of a job, its estimated start, and remedies to start it now."""
     shown = job.record.state
     reason = reason_of(job, shown)
@@ -70,7 +70,7 @@ def outlook(state: State, job: Job, now: Now) -> Parts[ExplainView]:
     place = next((at for at, each in enumerate(ahead) if each.job == job.id), None)
     before = _before(state, job) if place is None else list(ahead[:place])
     where = _place(state, job) if job.job_class is not None else None
-    still, gates = held_still(state, now), gates_of(job)
+    still, gates = frozen(state, now), gates_of(job)
     return (yield from _explained(still, job, job.id, before, where, gates, now, reason))
 
 
@@ -78,7 +78,7 @@ def what_if(
     state: State, asker: Asker, spec: JobSpec, ended: dict[JobId, JobState], now: Now
 ) -> Parts[ExplainView | Denied]:
     """The same for a job that is not submitted; denied as its submission would be."""
-    spec, still = with_runtime(state, spec), held_still(state, now)
+    spec, still = with_runtime(state, spec), frozen(state, now)
     denied = refusal(still, asker, spec, ended, now)
     if denied is not None:
         return denied
@@ -127,7 +127,7 @@ def _explained(
     view = explain(_seen(still, outside, now), number, shown, reason, shape, asked.stay)
     view = msgspec.structs.replace(view, refusals=_with_gates(gates, view), place=place)
     yield
-    return (yield from _with_outlook(still, view, asked, now))
+    return (yield from _with_estimate(still, view, asked, now))
 
 
 def _with_gates(gates: dict[str, str], view: ExplainView) -> tuple[FilterRefusal, ...]:
@@ -194,19 +194,19 @@ def _backoff_s(job: Job, now: Now) -> float:
     return max(0.0, min(waits, default=0.0))
 
 
-def _with_outlook(state: State, view: ExplainView, asked: _Asked, now: Now) -> Parts[ExplainView]:
+def _with_estimate(state: State, view: ExplainView, asked: _Asked, now: Now) -> Parts[ExplainView]:
     numbers = state.work.quotas.of(asked.spec.account or asked.owner, asked.spec.queue)
     case = Case(state, asked.ahead, now, asked.stay, numbers)
     shape = shape_for(state, asked.owner, asked.spec)
     stuck = why_nothing_starts(state) or asked.stuck
-    found = Forecast(None, f"unknown: {stuck}")
+    found = Estimate(None, f"unknown: {stuck}")
     if not stuck:
-        found = yield from forecast(state, case, shape, now)
+        found = yield from estimate_start(state, case, shape, now)
         if found.within_s != 0.0:
-            found = sooner(found, (yield from after_preemption(state, case, shape, now)))
+            found = earlier(found, (yield from after_preemption(state, case, shape, now)))
     held_back = asked.quota if asked.quota_until is None else ""
     if held_back and found.within_s is None:
-        found = Forecast(None, f"unknown: {stuck or held_back}")
+        found = Estimate(None, f"unknown: {stuck or held_back}")
     start, why = _start(state, found, asked, now)
     if case.uncounted and found.within_s:
         why = f"{why}; {case.uncounted}"
@@ -226,7 +226,7 @@ def _with_outlook(state: State, view: ExplainView, asked: _Asked, now: Now) -> P
     )
 
 
-def _start(state: State, found: Forecast, asked: _Asked, now: Now) -> tuple[UnixTime | None, str]:
+def _start(state: State, found: Estimate, asked: _Asked, now: Now) -> tuple[UnixTime | None, str]:
     """The latest of resources, window and back-off, within a window; and which one it is."""
     never = ended_text(state, asked.spec, now)
     never = never or impossible_inside(state, asked.owner, asked.spec, now)

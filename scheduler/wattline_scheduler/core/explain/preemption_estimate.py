@@ -6,7 +6,7 @@ from wattline_protocol.ids import Now
 from wattline_protocol.text.quantities import format_duration
 from wattline_protocol.text.wording import named
 from wattline_scheduler.core.explain.hypothetical import Case, TrialBudgetExceeded
-from wattline_scheduler.core.explain.start_estimate import Forecast
+from wattline_scheduler.core.explain.start_estimate import Estimate
 from wattline_scheduler.core.lifecycle.preemption import protected_s
 from wattline_scheduler.core.model.jobs.job import Ending, Gang
 from wattline_scheduler.core.model.queue.remaining_time import left_of
@@ -15,7 +15,7 @@ from wattline_scheduler.plan.model.shape import Shape
 from wattline_scheduler.time_slices import Parts
 
 
-def after_preemption(state: State, case: Case, shape: Shape, now: Now) -> Parts[Forecast | None]:
+def after_preemption(state: State, case: Case, shape: Shape, now: Now) -> Parts[Estimate | None]:
     """The estimate for a gang at the head of the queue: the protected time of its victims, then
     their grace periods. None: preemption does not help, or the trial budget is used up."""
     try:
@@ -27,7 +27,7 @@ def after_preemption(state: State, case: Case, shape: Shape, now: Now) -> Parts[
         return None
     young_s = max(protected_s(state, gang, now) for gang in going)
     within_s = young_s + max(gang.job.grace_s for gang in going)
-    return Forecast(max(within_s, _stopping_s(state, gangs, now)), _why(going, young_s))
+    return Estimate(max(within_s, _stopping_s(state, gangs, now)), _why(going, young_s))
 
 
 def _stopping_s(state: State, gangs: list[Gang], now: Now) -> float:

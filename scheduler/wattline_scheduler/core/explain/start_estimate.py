@@ -23,7 +23,7 @@ MAX_OPENINGS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Forecast:
+class Estimate:
     """Estimated start of a gang."""
 
     within_s: float | None
@@ -34,7 +34,7 @@ class Forecast:
     """Nodes by rank, if it would start now."""
 
 
-def sooner(one: Forecast, other: Forecast | None) -> Forecast:
+def earlier(one: Estimate, other: Estimate | None) -> Estimate:
     """The earlier estimate; a known start precedes an unknown one."""
     if other is None or other.within_s is None:
         return one
@@ -74,19 +74,19 @@ def _live(state: State, now: Now) -> Parts[_Live]:
     return _Live(gangs, ends, paused)
 
 
-def forecast(state: State, case: Case, shape: Shape, now: Now) -> Parts[Forecast]:
+def estimate_start(state: State, case: Case, shape: Shape, now: Now) -> Parts[Estimate]:
     """The estimate for a gang that waits for resources only."""
     try:
         places = yield from case.places(shape)
         if places is not None:
             nodes = tuple(place.node for place in places)
-            return Forecast(0.0, "resources are free now", nodes)
-        return (yield from _forecast(case, shape, (yield from _live(state, now))))
+            return Estimate(0.0, "resources are free now", nodes)
+        return (yield from _estimate(case, shape, (yield from _live(state, now))))
     except TrialBudgetExceeded:
-        return Forecast(None, "unknown: too many alternatives to evaluate on this site")
+        return Estimate(None, "unknown: too many alternatives to evaluate on this site")
 
 
-def _forecast(case: Case, shape: Shape, live: _Live) -> Parts[Forecast]:
+def _estimate(case: Case, shape: Shape, live: _Live) -> Parts[Estimate]:
     def start_of(case: Case, shape: Shape) -> Parts[float | None]:
         if (yield from case.fits(shape)):
             return 0.0
@@ -99,7 +99,7 @@ def _forecast(case: Case, shape: Shape, live: _Live) -> Parts[Forecast]:
     if found is not None:
         return found
     ending = _ended_gangs(_with_ahead(case, live.ends))
-    return Forecast(None, (yield from _not_known(case, shape, live, ending)))
+    return Estimate(None, (yield from _not_known(case, shape, live, ending)))
 
 
 def _with_ahead(case: Case, ends: _Steps) -> _Steps:
@@ -115,26 +115,26 @@ def _ended_gangs(steps: _Steps) -> list[Gang]:
     return [step.gang for step in steps if step.gang is not None]
 
 
-def _find(case: Case, shape: Shape, steps: _Steps) -> Parts[Forecast | None]:
+def _find(case: Case, shape: Shape, steps: _Steps) -> Parts[Estimate | None]:
     found = yield from _among_ends(case, shape, steps, 0.0)
     return found or (yield from _after_reservations(case, shape, steps))
 
 
-def _after_reservations(case: Case, shape: Shape, steps: _Steps) -> Parts[Forecast | None]:
+def _after_reservations(case: Case, shape: Shape, steps: _Steps) -> Parts[Estimate | None]:
     """Tries the times from which reservations open nodes that they bar now; the first that fits."""
     reservations = case.reservations
     openings = [] if reservations is None else reservations.openings(case.stay)
     for at_s, why in openings[:MAX_OPENINGS]:
         removed = _ended_gangs([step for step in steps if step.s <= at_s])
         if (yield from case.fits(shape, removed, at_s=at_s, later_s=at_s)):
-            return Forecast(at_s, why)
+            return Estimate(at_s, why)
         found = yield from _among_ends(case, shape, steps, at_s)
         if found is not None:
             return found
     return None
 
 
-def _among_ends(case: Case, shape: Shape, steps: _Steps, from_s: float) -> Parts[Forecast | None]:
+def _among_ends(case: Case, shape: Shape, steps: _Steps, from_s: float) -> Parts[Estimate | None]:
     """Finds the first end after which it fits, with reservations as of `from_s`."""
 
     def fits(count: int, later_s: float = from_s) -> Parts[bool]:
@@ -150,7 +150,7 @@ def _among_ends(case: Case, shape: Shape, steps: _Steps, from_s: float) -> Parts
     last = steps[low]
     if case.reservations is not None and not (yield from fits(low + 1, last.s)):
         return None  # by then another reservation has begun, or is too near
-    return Forecast(last.s, f"after job {last.job} {last.why}")
+    return Estimate(last.s, f"after job {last.job} {last.why}")
 
 
 def _not_known(case: Case, shape: Shape, live: _Live, ending: Sequence[Gang]) -> Parts[str]:

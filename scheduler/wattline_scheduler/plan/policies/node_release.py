@@ -35,13 +35,13 @@ class NodeRelease:
         self.is_open = bool(columns.is_open[at])
         self.has_labels = ask.labels <= columns.label_sets[columns.label_set[at]]
 
-    def go(self, one: RunningGang) -> None:
+    def remove(self, one: RunningGang) -> None:
         """Remove its tasks on the node."""
         for used in self._here(one):
             self._count(used, 1)
 
-    def stay(self, one: RunningGang) -> None:
-        """Undo `go`."""
+    def restore(self, one: RunningGang) -> None:
+        """Undo `remove`."""
         for used in self._here(one):
             self._count(used, -1)
 

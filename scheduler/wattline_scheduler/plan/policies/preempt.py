@@ -183,7 +183,7 @@ class _Search:
         chosen: list[RunningGang] = []
         for one in self._lower(at):
             if one.key not in victims:
-                node.go(one)
+                node.remove(one)
                 chosen.append(one)
                 if node.fits:
                     return _needed_on(node, chosen)
@@ -200,9 +200,9 @@ def _needed_on(node: NodeRelease, gone: list[RunningGang]) -> tuple[RunningGang,
     """The gangs, ordered by least loss, without which a task would not fit."""
     needed = gone[-1:]
     for one in gone[-2::-1]:
-        node.stay(one)
+        node.restore(one)
         if not node.fits:
-            node.go(one)
+            node.remove(one)
             needed.append(one)
     return tuple(reversed(needed))
 
@@ -228,16 +228,16 @@ def needed(
     going = {one.key: one for one in victims}
     for one in victims:
         for node in _its(freeing, one):
-            node.go(one)
+            node.remove(one)
     for one in sorted(victims, key=lambda busy: _loss((busy,)), reverse=True):
         its = _its(freeing, one)
         for node in its:
-            node.stay(one)
+            node.restore(one)
         if all(node.fits for node in its) and may_stay(one):
             del going[one.key]
         else:
             for node in its:
-                node.go(one)
+                node.remove(one)
     kept = tuple(going.values())
     # With other GPUs of a node, milliwatts may be missing that all victims together free.
     return kept if suffices(trial, shape, nodes, kept) else tuple(victims)

@@ -71,7 +71,7 @@ class FleetView:
         self.running_outdated[at] = None
         self.cache.touch(at)
 
-    def as_if(self) -> "FleetView":
+    def copy_all(self) -> "FleetView":
         """A separate view for hypothetical offers."""
         other = copy(self)
         other.offers, other.columns = list(self.offers), self.columns.copy_all()

@@ -37,7 +37,7 @@ from wattline_protocol.wire.client_messages import (
 from wattline_protocol.wire.event_log import ListEvents, ListProblems
 from wattline_protocol.wire.reservations import ListReservations, Reservations
 from wattline_scheduler.core.cluster import Cluster
-from wattline_scheduler.core.explain.job_explanation import outlook, what_if
+from wattline_scheduler.core.explain.job_explanation import explain_job, what_if
 from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.core.model.not_found import no_job
 from wattline_scheduler.core.requests.dispatch import no_node
@@ -170,7 +170,7 @@ class Reads:
             return no_job(number, self._state.next_job) if has_left else _is_over(number)
         if job.record.state in ENDED_STATES:
             return _is_over(number)
-        return Explained((yield from outlook(self._state, job, now)))
+        return Explained((yield from explain_job(self._state, job, now)))
 
     def what_if(self, asker: Asker, request: WhatIf, now: Now) -> Parts[Explained | Denied]:
         """What would happen to a job, without submitting it. Raises StoreError."""

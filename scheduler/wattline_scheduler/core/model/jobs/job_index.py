@@ -94,7 +94,7 @@ class Workload:
         self._shapes: dict[Shape, Shape] = {}
         self._ended: dict[JobId, None] = {}
         self.held: dict[Gang, _Held] | None = None
-        """Frozen gangs of a copy made by `held_still`; None = not frozen."""
+        """Frozen gangs of a copy made by `frozen`; None = not frozen."""
         self._moved: dict[NodeId, None] = {}
         """Nodes of gangs whose phase changed since `take_moved`."""
         self.redescribe: dict[NodeId, None] = {}
@@ -338,10 +338,10 @@ class Workload:
                 job.ready.add(gang.number)
         self.requeue(job)
 
-    def held_still(self) -> "Workload":
+    def frozen(self) -> "Workload":
         """A copy with allocations and quota headroom frozen at their current values."""
         other = copy(self)
-        other.live, other.quotas = dict(self.live), self.quotas.held_still()
+        other.live, other.quotas = dict(self.live), self.quotas.frozen()
         other.live_at, other.redescribe = self.live_at.copy(), dict(self.redescribe)
         gangs = (attempt.gang for attempt in self.live.values())
         other.held = {gang: _Held(gang.phase, tuple(gang.live)) for gang in gangs}

@@ -142,7 +142,7 @@ class QuotaBook:
             if not one.holders[gang]:
                 del one.holders[gang]
 
-    def held_still(self) -> "QuotaBook":
+    def frozen(self) -> "QuotaBook":
         """A copy with its current use frozen."""
         other = copy(self)
         other.all = [replace(one, holders=dict(one.holders)) for one in self.all]

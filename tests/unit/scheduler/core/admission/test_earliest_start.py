@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from support.core.harness import UNIX_START, Harness, end_one, joined
-from support.core.parts import outlook, what_if
+from support.core.parts import explain_job, what_if
 from support.core.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.job.selection import only
@@ -62,7 +62,7 @@ def reason(h: Harness, number: JobId) -> str:
 
 
 def seen(h: Harness, number: JobId) -> ExplainView:
-    return outlook(h.cluster.state, h.job(number), h.now)
+    return explain_job(h.cluster.state, h.job(number), h.now)
 
 
 def asked(h: Harness, wanted: JobBuilder) -> ExplainView | Denied:

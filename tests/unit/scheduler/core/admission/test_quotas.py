@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from support.core.harness import Harness, joined
-from support.core.parts import outlook, what_if
+from support.core.parts import explain_job, what_if
 from support.core.sites import PSU_PERMILLE, JobBuilder, gpu, job, site
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.job.selection import only
@@ -439,7 +439,7 @@ def test_explain_names_the_quota_and_until_when() -> None:
     uses(h, h.submit(in_queue("night")), 5.2)
     waits = h.submit(in_queue("night"))
     h.run(2)
-    view = outlook(h.cluster.state, h.job(waits), h.now)
+    view = explain_job(h.cluster.state, h.job(waits), h.now)
     assert view.refusals[0].filter == "quota"
     assert view.start_why == "when its quota resets"
     assert view.start_unix_s == 1_700_006_400.0, "midnight"
@@ -464,13 +464,13 @@ def test_explain_says_when_enough_of_its_quota_ends() -> None:
     waits = h.submit(in_queue("night", 4).runtime(600))
     last = h.submit(in_queue("night", 8))
     h.run(2)
-    view = outlook(h.cluster.state, h.job(waits), h.now)
+    view = explain_job(h.cluster.state, h.job(waits), h.now)
     assert view.start_unix_s == pytest.approx(h.now.unix_s + 3_600, abs=15)
     assert view.start_why == f"after job {first} has ended, at its time limit at the latest"
     assert [one.text for one in view.remedies] == [
         "with 2 GPUs per node instead of 4 it would start now"
     ]
-    view = outlook(h.cluster.state, h.job(last), h.now)
+    view = explain_job(h.cluster.state, h.job(last), h.now)
     assert view.start_unix_s == pytest.approx(h.now.unix_s + 4_200, abs=20)
     assert view.start_why == f"after job {waits} has run (ahead of it in the queue)"
 
@@ -480,6 +480,6 @@ def test_explain_does_not_guess_when_others_of_a_quota_end() -> None:
     h.submit(in_queue("night", 6))
     waits = h.submit(in_queue("night", 4))
     h.run(2)
-    view = outlook(h.cluster.state, h.job(waits), h.now)
+    view = explain_job(h.cluster.state, h.job(waits), h.now)
     assert view.start_unix_s is None
     assert "quota of queue night" in view.start_why

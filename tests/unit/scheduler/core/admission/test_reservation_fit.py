@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from support.core.harness import Harness, end_one, joined
-from support.core.parts import outlook
+from support.core.parts import explain_job
 from support.core.reserved import HOUR_S, kept, nodes_of, reason, started
 from support.core.sites import JobBuilder, gpu, job, site
 from support.programs.fake_agents import FakeAgent
@@ -120,7 +120,7 @@ def test_what_follows_later_lets_who_waits_start_never_and_taken_back_again() ->
     assert reason(h, number) == "waits for gpus: a1: 8 more free GPUs"
     h.do(kept("night", start="in 1h", is_maintenance=True))
     h.run(1_900)
-    view = outlook(h.cluster.state, h.job(number), h.now)
+    view = explain_job(h.cluster.state, h.job(number), h.now)
     assert view.start_unix_s is None
     assert view.start_why.startswith("never: reservation night for maintenance begins 2023-11-14 ")
     end_one(h, holder, 1)
@@ -165,6 +165,6 @@ def test_what_may_hold_its_place_until_its_reservation_ends_is_why_nobody_can_sa
     h.submit(job().gpus(8).runtime(2 * HOUR_S))
     h.do(kept())
     number = h.submit(job().gpus(1).reservation("course"))
-    view = outlook(h.cluster.state, h.job(number), h.now)
+    view = explain_job(h.cluster.state, h.job(number), h.now)
     said = "jobs on its nodes may run until the nodes are reserved"
     assert (view.start_unix_s, view.start_why) == (None, f"unknown: {said}")

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from support.core.harness import Harness, running
-from support.core.parts import outlook, what_if
+from support.core.parts import explain_job, what_if
 from support.core.reserved import HOUR_S, kept, nodes_of, reason, started
 from support.core.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId, NodeId, UserName
@@ -201,7 +201,7 @@ def test_whose_end_nobody_knows_starts_until_it_is_near() -> None:
     h.run(61)
     late = h.submit(job().gpus(1))
     assert reason(h, late).endswith("and it may not end by then (--time)")
-    missing = outlook(h.cluster.state, h.job(late), h.now).refusals[0].missing
+    missing = explain_job(h.cluster.state, h.job(late), h.now).refusals[0].missing
     assert missing.endswith("and the job has no time limit (--time)")
 
 
@@ -212,7 +212,7 @@ def test_what_is_said_of_all_alike_holds_for_each() -> None:
     assert reason(h, unknown) == reason(h, known)
     assert "no time limit" not in reason(h, known)
     assert (
-        outlook(h.cluster.state, h.job(known), h.now)
+        explain_job(h.cluster.state, h.job(known), h.now)
         .refusals[0]
         .missing.endswith("its time limit is 2h5s")
     )
@@ -333,19 +333,19 @@ def test_others_are_sent_away_only_where_the_gang_may_start() -> None:
     assert nodes_of(h, inside) == ["a1"]
 
 
-# --- outlook ----------------------------------------------------------------------------------
+# --- explain ----------------------------------------------------------------------------------
 
 
 def test_an_estimated_start_knows_when_reservations_end_and_begin() -> None:
     h = started(nodes=1)
     h.do(kept(for_s=600.0))
     other = h.submit(job().gpus(8).runtime(60.0))
-    view = outlook(h.cluster.state, h.job(other), h.now)
+    view = explain_job(h.cluster.state, h.job(other), h.now)
     assert view.start_why == "after reservation course ends"
     assert view.start_unix_s == pytest.approx(h.now.unix_s + 600.0, abs=1.0)
     h.do(kept("later", start="in 1h"))
     inside = h.submit(job().gpus(8).reservation("later"))
-    view = outlook(h.cluster.state, h.job(inside), h.now)
+    view = explain_job(h.cluster.state, h.job(inside), h.now)
     assert view.start_why == "after reservation later begins"
 
 
@@ -359,7 +359,7 @@ def test_an_end_after_which_another_one_is_too_near_is_no_start(runtime_s: float
     h.do(kept(start="in 65m"))
     number = h.submit(job().gpus(8).runtime(runtime_s))
     h.run(1)
-    view = outlook(h.cluster.state, h.job(number), h.now)
+    view = explain_job(h.cluster.state, h.job(number), h.now)
     assert view.start_why.startswith(why)
 
 
@@ -367,7 +367,7 @@ def test_a_shorter_limit_is_told_where_it_would_do() -> None:
     h = started(nodes=1)
     h.do(kept(start="in 1h"))
     number = h.submit(job().gpus(8))
-    view = outlook(h.cluster.state, h.job(number), h.now)
+    view = explain_job(h.cluster.state, h.job(number), h.now)
     (helps,) = view.remedies
     assert helps.kind == "time"
     limit = helps.text.removeprefix("with a run time limit of ").partition(" ")[0]
@@ -430,10 +430,10 @@ def test_a_reservation_that_ends_is_not_why_nobody_can_say_when() -> None:
     holder = h.submit(job().gpus(8).nodes(2))
     h.do(kept(is_maintenance=True, nodes=("a1", "a2")))
     waiting = h.submit(job().gpus(8).nodes(2))
-    view = outlook(h.cluster.state, h.job(waiting), h.now)
+    view = explain_job(h.cluster.state, h.job(waiting), h.now)
     said = f"job {holder} holds the resources it needs and has no time limit (--time)"
     assert (view.start_unix_s, view.start_why) == (None, f"unknown: {said}")
-    behind = outlook(h.cluster.state, h.job(h.submit(job().gpus(8).nodes(2))), h.now)
+    behind = explain_job(h.cluster.state, h.job(h.submit(job().gpus(8).nodes(2))), h.now)
     said = "it depends on run times of jobs ahead of it in the queue"
     assert (behind.start_unix_s, behind.start_why) == (None, f"unknown: {said}")
 

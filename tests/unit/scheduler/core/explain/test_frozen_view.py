@@ -18,8 +18,8 @@ from wattline_protocol.views.site_views import ExplainView
 from wattline_protocol.wire.client_messages import Cancel, Drain, Shed, Update
 from wattline_protocol.wire.reservations import Reserve
 from wattline_scheduler.core.admission.planner_view import snapshot
-from wattline_scheduler.core.explain import job_explanation as outlooks
-from wattline_scheduler.core.explain.frozen_view import held_still
+from wattline_scheduler.core.explain import job_explanation as explanations
+from wattline_scheduler.core.explain.frozen_view import frozen
 from wattline_scheduler.time_slices import Parts, at_once
 
 EACH = 3
@@ -51,7 +51,7 @@ class Full:
         self.h.settle()
 
     def asks(self) -> Parts[ExplainView]:
-        return outlooks.outlook(self.h.cluster.state, self.h.job(self.asked), self.h.now)
+        return explanations.explain_job(self.h.cluster.state, self.h.job(self.asked), self.h.now)
 
 
 HAPPENS: dict[str, Callable[[Full], object]] = {
@@ -105,7 +105,7 @@ def test_a_question_changes_nothing_in_parts_either() -> None:
 def test_what_is_held_still_stays_as_it_was() -> None:
     full = Full()
     h, state = full.h, full.h.cluster.state
-    still = held_still(state, h.now)
+    still = frozen(state, h.now)
     before = snapshot(still, h.now)
     gangs = [h.gang(number) for number in full.running]
     live = [still.work.live_of(gang) for gang in gangs]
@@ -128,7 +128,7 @@ def parts_on(nodes: int) -> int:
     for number in range(nodes):
         h.submit(job().gpus(8).priority(25).runtime(600 + number))
     asked = h.submit(job().gpus(8).nodes(2).same_rack())
-    return sum(1 for _ in outlooks.outlook(h.cluster.state, h.job(asked), h.now))
+    return sum(1 for _ in explanations.explain_job(h.cluster.state, h.job(asked), h.now))
 
 
 def test_each_node_that_is_looked_at_is_a_part_of_its_own() -> None:

@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from support.core.harness import Harness, joined
-from support.core.parts import outlook
+from support.core.parts import explain_job
 from support.core.remade_offers import compare
 from support.core.sites import job, site
 from wattline_scheduler.core.admission.planner_view import snapshot
@@ -22,7 +22,7 @@ def test_questions_change_nothing(h: Harness) -> None:
         h.submit(job().gpus(6).priority(25))
     state = h.cluster.state
     before = snapshot(state, h.now)
-    outlook(state, h.job(h.submit(job().gpus(8).priority(75))), h.now)
+    explain_job(state, h.job(h.submit(job().gpus(8).priority(75))), h.now)
     assert snapshot(state, h.now).nodes == before.nodes
     h.run(1)
 
@@ -50,5 +50,5 @@ def test_jobs_behind_unlike_ones_get_unlike_estimates(h: Harness) -> None:
         h.submit(wanted.runtime(random.randrange(600, 6_000)) if number % 5 else wanted)
     h.run(PATIENCE_S + 5)
     state = h.cluster.state
-    starts = {outlook(state, each, h.now).start_unix_s for each in state.work.jobs.values()}
+    starts = {explain_job(state, each, h.now).start_unix_s for each in state.work.jobs.values()}
     assert len(starts) > 5

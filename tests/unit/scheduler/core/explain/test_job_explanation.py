@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from support.core.harness import Harness, joined
-from support.core.parts import outlook, what_if
+from support.core.parts import explain_job, what_if
 from support.core.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.job.selection import only
@@ -28,7 +28,7 @@ def h() -> Harness:
 
 
 def seen(h: Harness, number: JobId) -> ExplainView:
-    return outlook(h.cluster.state, h.job(number), h.now)
+    return explain_job(h.cluster.state, h.job(number), h.now)
 
 
 def asked(h: Harness, wanted: JobBuilder) -> ExplainView:

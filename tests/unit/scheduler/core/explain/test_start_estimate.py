@@ -3,7 +3,7 @@
 import pytest
 
 from support.core.harness import Harness, joined
-from support.core.parts import outlook
+from support.core.parts import explain_job
 from support.core.preempting import fill, is_slow_to_stop
 from support.core.sites import job, site
 
@@ -22,7 +22,7 @@ def test_room_that_others_are_making_for_one_before_it_is_no_room(
     first = h.submit(job().gpus(8).priority(75).runtime(600))
     assert (first, 0) in h.cluster.state.claims
     waits = h.job(h.submit(job().gpus(2)))
-    view = outlook(h.cluster.state, waits, h.now)
+    view = explain_job(h.cluster.state, waits, h.now)
     assert f"reserved for job {first}" in view.reason
     assert view.start_why == f"after job {first} has run (ahead of it in the queue)"
     assert view.start_unix_s is not None
@@ -35,7 +35,7 @@ def test_who_makes_way_for_those_before_it_is_named_as_well() -> None:
     low = [h.submit(job().gpus(8).priority(25)) for _ in range(2)]
     h.submit(job().gpus(8).priority(75))
     waits = h.job(h.submit(job().gpus(8).priority(70)))
-    view = outlook(h.cluster.state, waits, h.now)
+    view = explain_job(h.cluster.state, waits, h.now)
     named = ", ".join(f"job {number} (priority 25)" for number in low)
     assert (
         view.remedies[0].text == f"if {named} of lower priority were preempted it would start now"

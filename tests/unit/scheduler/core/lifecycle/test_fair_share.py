@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from support.core.harness import Harness, joined
-from support.core.parts import outlook, what_if
+from support.core.parts import explain_job, what_if
 from support.core.sites import job, site
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.job.selection import only
@@ -148,7 +148,7 @@ def test_a_job_says_where_it_stands_and_why(h: Harness) -> None:
     h.submit(job().gpus(8), user="bob")
     h.submit(job().gpus(8), user="ada")
     mine = h.submit(job().gpus(8), user="ada")
-    place = outlook(h.cluster.state, h.job(mine), h.now).place
+    place = explain_job(h.cluster.state, h.job(mine), h.now).place
     assert place is not None
     assert (place.place, place.queued) == (4, 4)
     assert (place.more_urgent, place.accounts_first, place.older) == (1, 1, 1)

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from support.core.harness import Harness, joined
-from support.core.parts import outlook
+from support.core.parts import explain_job
 from support.core.preempting import fill, is_slow_to_stop, work
 from support.core.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId, NodeId
@@ -75,20 +75,20 @@ def test_it_is_told_when_young_work_will_have_made_way(h: Harness) -> None:
     older = fill(h, low().gpus(8).grace(5), run_s=45.0)
     urgent = h.submit(high().nodes(2).gpus(8))
     behind = h.submit(high().gpus(8))
-    view = outlook(h.cluster.state, h.job(urgent), h.now)
+    view = explain_job(h.cluster.state, h.job(urgent), h.now)
     assert view.start_unix_s == pytest.approx(h.now.unix_s + 38 + 10)
     assert view.start_why == (
         f"after jobs {young}, {older} of lower priority have been preempted; "
         "they are protected for another 38s"
     )
-    assert outlook(h.cluster.state, h.job(behind), h.now).start_unix_s is None
+    assert explain_job(h.cluster.state, h.job(behind), h.now).start_unix_s is None
 
 
 def test_who_is_behind_others_is_told_whom_they_and_it_send_away(h: Harness) -> None:
     young = fill(h, low().gpus(8).grace(10), run_s=20.0)
     older = fill(h, low().gpus(8).grace(5), run_s=45.0)
     first, second, third = (h.submit(high().gpus(8)) for _ in range(3))
-    told = [outlook(h.cluster.state, h.job(number), h.now) for number in (first, second, third)]
+    told = [explain_job(h.cluster.state, h.job(number), h.now) for number in (first, second, third)]
     assert [view.start_why for view in told[:2]] == [
         f"after job {young} of lower priority has been preempted; it is protected for another 38s",
         (
@@ -99,7 +99,7 @@ def test_who_is_behind_others_is_told_whom_they_and_it_send_away(h: Harness) -> 
     assert told[1].start_unix_s == pytest.approx(h.now.unix_s + 38 + 10)
     assert told[2].start_unix_s is None, "nobody is left for it"
     equal = h.submit(low().gpus(8))
-    assert outlook(h.cluster.state, h.job(equal), h.now).start_unix_s is None
+    assert explain_job(h.cluster.state, h.job(equal), h.now).start_unix_s is None
     started = h.now.unix_s
     work(h, older, 61.0)
     h.run(1)
@@ -114,7 +114,7 @@ def test_who_is_behind_others_is_told_whom_they_and_it_send_away(h: Harness) -> 
 def test_behind_more_than_one_cycle_sends_away_for_nobody_is_told_whom(h: Harness) -> None:
     fill(h, low().gpus(1).array(16), run_s=20.0)
     numbers = [h.submit(high().gpus(1)) for _ in range(10)]
-    known = [outlook(h.cluster.state, h.job(n), h.now).start_unix_s for n in numbers]
+    known = [explain_job(h.cluster.state, h.job(n), h.now).start_unix_s for n in numbers]
     assert [start is None for start in known] == [False] * 8 + [True] * 2
 
 

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from support.core.harness import Harness, joined
-from support.core.parts import outlook, what_if
+from support.core.parts import explain_job, what_if
 from support.core.preempting import fill, is_slow_to_stop, work
 from support.core.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId, UserName
@@ -35,7 +35,7 @@ def high(gpus: int, queue: str = "night") -> JobBuilder:
 
 
 def seen(h: Harness, number: JobId) -> ExplainView:
-    return outlook(h.cluster.state, h.job(number), h.now)
+    return explain_job(h.cluster.state, h.job(number), h.now)
 
 
 def told(h: Harness, number: JobId) -> str:

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from support.core.harness import Harness
-from support.core.parts import outlook
+from support.core.parts import explain_job
 from support.core.sites import job, site
 from wattline_protocol.ids import JobId, NodeId, UserName
 from wattline_protocol.site.model import RunAs
@@ -32,7 +32,7 @@ def accounts(h: Harness) -> list[str]:
 
 
 def explained(h: Harness, number: JobId) -> ExplainView:
-    return outlook(h.cluster.state, h.job(number), h.now)
+    return explain_job(h.cluster.state, h.job(number), h.now)
 
 
 def test_an_order_names_the_account_of_who_owns_the_job() -> None:

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from support.core.harness import Harness, joined
-from support.core.parts import outlook
+from support.core.parts import explain_job
 from support.core.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId, TaskRef
 from wattline_protocol.job.change import ChangeValue
@@ -320,7 +320,7 @@ def test_a_cost_limit_that_lost_its_tariff_is_told_and_nothing_more_starts_under
         f"the site file has no [tariff]: limits.cost is not enforced for jobs {runs}, {waits}; "
         "running tasks continue, no further ones start"
     )
-    view = outlook(h.cluster.state, h.job(waits), h.now)
+    view = explain_job(h.cluster.state, h.job(waits), h.now)
     assert (view.refusals[0].filter, view.start_why) == ("cost", f"unknown: {UNCOUNTED}")
     h.do(Update(only(runs), {"cost": "none"}))
     h.do(Update(only(waits), {"cost": "none"}))

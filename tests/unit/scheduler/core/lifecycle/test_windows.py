@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from support.core.harness import UNIX_START, Harness, joined
-from support.core.parts import outlook
+from support.core.parts import explain_job
 from support.core.sites import job, site
 from wattline_protocol.ids import Instant, JobId, Now, UnixTime
 from wattline_protocol.job.selection import only
@@ -237,10 +237,10 @@ def test_what_is_promised_room_too_late_says_so_long_before_its_deadline(h: Harn
     first = h.submit(job().gpus(8).runtime(3_600))
     number = h.submit(job().gpus(8).runtime(1_800).deadline("2023-11-14T23:30"))
     in_time = h.submit(job().gpus(8).runtime(60).deadline("2023-11-15T12:00"))
-    view = outlook(h.cluster.state, h.job(number), h.now)
+    view = explain_job(h.cluster.state, h.job(number), h.now)
     late = "too late for its deadline (2023-11-14 23:30 UTC), and its time limit is 30m"
     assert view.start_why == f"after job {first} has ended, at its time limit at the latest; {late}"
-    assert "deadline" not in outlook(h.cluster.state, h.job(in_time), h.now).start_why
+    assert "deadline" not in explain_job(h.cluster.state, h.job(in_time), h.now).start_why
     assert not h.events("deadline_at_risk")
     run_to(h, 70)
     h.run(10)
@@ -266,7 +266,7 @@ def test_room_that_comes_while_its_window_is_closed_is_no_start(h: Harness) -> N
     why = (
         f"after job {first} has ended, at its time limit at the latest, and its start window opens"
     )
-    assert outlook(h.cluster.state, h.job(number), h.now).start_why == f"{why}; {late}"
+    assert explain_job(h.cluster.state, h.job(number), h.now).start_why == f"{why}; {late}"
     assert reason(h, number).startswith(
         f"is not expected to start before 2023-11-15 08:00 UTC: {late}"
     )

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from support.core.harness import Harness, joined
-from support.core.parts import outlook, what_if
+from support.core.parts import explain_job, what_if
 from support.core.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.job.change import ChangeValue
@@ -43,7 +43,7 @@ def test_what_waits_in_a_queue_that_left_the_site_file_starts_in_no_other_unaske
     assert h.state_of(runs) == "RUNNING"
     said = "the site file no longer has queue night; set another one with `wattline update --queue`"
     assert reason(h, waits) == said
-    view = outlook(h.cluster.state, h.job(waits), h.now)
+    view = explain_job(h.cluster.state, h.job(waits), h.now)
     assert (view.refusals[0].filter, view.start_why) == ("queue", f"unknown: {said}")
     assert not view.remedies
     h.do(Update(only(waits), {"queue": "day"}))
