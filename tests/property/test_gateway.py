@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from support.programs.serving import name, route
 from wattline_protocol.wire.codec import MalformedMessage
 from wattline_runtime.gateway import events as e
+from wattline_runtime.gateway import hedging
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.wire import (
     CancelInfer,
@@ -22,8 +23,10 @@ from wattline_runtime.wire import (
     WorkerRefused,
 )
 
-TASKS = st.integers(1, 3)
+TASKS = st.integers(1, 4)
 SERVICES = ("a", "b")
+HOW = ["reply", "bad_input", "model_error", "model_error", "expired", "draining"]
+HEDGING_SHARE = hedging.SHARE
 
 
 def service_of(task: int) -> str:
@@ -31,11 +34,12 @@ def service_of(task: int) -> str:
 
 
 class GatewayMachine(RuleBasedStateMachine):
-    """Three workers of two services that come, go, answer, fail, drain, and lose their routes."""
+    """Four workers of two services that come, go, answer, fail, drain, and lose their routes."""
 
     def __init__(self) -> None:
         super().__init__()
         self.gateway = Gateway(queue_limit=4, hold_s=2.0)
+        hedging.SHARE = 2
         self.now_s = 0.0
         self.submitted: dict[int, float] = {}
         self.abandoned: set[int] = set()
@@ -50,7 +54,7 @@ class GatewayMachine(RuleBasedStateMachine):
     def start(self, is_known: bool) -> None:
         """With or without routes yet."""
         if is_known:
-            self.change_routes({1, 2, 3})
+            self.change_routes({1, 2, 3, 4})
 
     def take(self, event: e.Event) -> None:
         for effect in self.gateway.handle(event, self.now_s):
@@ -82,12 +86,14 @@ class GatewayMachine(RuleBasedStateMachine):
             for service in SERVICES
         }
         self.take(e.RoutesChanged({s: named for s, named in services.items() if named or tasks}))
+        for service in self.gateway.queue.services.values():
+            service.hedging.p95_s = service.hedging.p95_s or 0.1  # as if enough had been answered
 
     @rule(
         task=TASKS,
         capacity=st.integers(0, 3),
         draining=st.booleans(),
-        batch_s=st.floats(0.0, 0.5),
+        batch_s=st.floats(0.0, 0.5) | st.just(3.0),
         age_s=st.floats(0.0, 3.0),
     )
     def beat(self, task: int, capacity: int, draining: bool, batch_s: float, age_s: float) -> None:
@@ -105,7 +111,7 @@ class GatewayMachine(RuleBasedStateMachine):
             self.take(e.Submitted(number, service, b"1", self.now_s + seconds))
 
     @precondition(lambda self: any(self.held.values()))
-    @rule(data=st.data(), how=st.sampled_from(["reply", "bad_input", "expired", "draining"]))
+    @rule(data=st.data(), how=st.sampled_from(HOW))
     def answer(self, data: st.DataObject, how: str) -> None:
         connection = data.draw(st.sampled_from(sorted(c for c, ids in self.held.items() if ids)))
         number = data.draw(st.sampled_from(self.held[connection]))
@@ -146,6 +152,9 @@ class GatewayMachine(RuleBasedStateMachine):
             assert set(self.held.get(connection, [])) >= worker.in_flight
 
     def teardown(self) -> None:
+        hedged = sum(s.hedging.hedged for s in self.gateway.queue.services.values())
+        assert hedged * hedging.SHARE <= len(self.submitted)
+        hedging.SHARE = HEDGING_SHARE
         self.take(e.GraceOver())
         assert self.submitted.keys() == self.answered.keys() | self.abandoned
 

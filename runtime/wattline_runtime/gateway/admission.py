@@ -63,15 +63,28 @@ class BatchPace:
     """Of a batch of one; 0: unknown."""
 
     @property
+    def each_s(self) -> float:
+        """For each request of a batch."""
+        return max(0.0, self.batch_s - self.lone_s) / max(1, self.size - 1)
+
+    @property
+    def fixed_s(self) -> float:
+        """For a batch."""
+        return max(0.0, self.lone_s - self.each_s)
+
+    def finish_s(self, requests: int) -> float:
+        """Time in which a worker finishes so many, in full batches; 0: unknown."""
+        return -(-requests // self.size) * self.fixed_s + requests * self.each_s
+
+    @property
     def mean_s(self) -> float:
         """Of a batch of middle size."""
         return (self.batch_s + self.lone_s) / 2
 
     def expected_s(self, requests: float) -> float | None:
         """Time for so many requests, and for the fixed part of the running batch; None: unknown."""
-        each_s = max(0.0, self.batch_s - self.lone_s) / max(1, self.size - 1)
-        fixed_s = max(0.0, self.lone_s - each_s)
-        return (ceil(requests / self.size) + 1) * fixed_s + (requests + 1) * each_s or None
+        batches = ceil(requests / self.size) + 1
+        return batches * self.fixed_s + (requests + 1) * self.each_s or None
 
 
 def retry_after_s(wait_s: float | None) -> int:

@@ -4,6 +4,7 @@ Every Submitted is answered exactly once, unless it is Abandoned.
 """
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import assert_never
 
 from wattline_runtime.gateway import events as e
@@ -15,6 +16,9 @@ BEAT_PERIOD_S = 0.25
 
 STALL_CHECK_S = 0.1
 """Interval of checks for stalled workers, and for requests that wait for one too long."""
+
+HEDGE_CHECK_S = 0.02
+"""Interval of checks for requests that are late, while any service may hedge."""
 
 
 @dataclass(slots=True)
@@ -29,6 +33,7 @@ class Gateway:
     pool: WorkerPool = field(init=False)
     _next_beat_s: float = 0.0
     _next_check_s: float = 0.0
+    _next_hedge_s: float = inf
 
     def __post_init__(self) -> None:
         self.queue = RequestQueue(self.queue_limit)
@@ -62,7 +67,7 @@ class Gateway:
     def wake_at_s(self) -> float:
         """When Ticked is due at the latest."""
         first_s = self.queue.first_deadline_s()
-        due_s = min(self._next_beat_s, self._next_check_s)
+        due_s = min(self._next_beat_s, self._next_check_s, self._next_hedge_s)
         return due_s if first_s is None else min(first_s, due_s)
 
     def _ticked(self, now_s: float) -> list[e.Effect]:
@@ -71,6 +76,10 @@ class Gateway:
             self._next_check_s = now_s + STALL_CHECK_S
             effects.extend(self.queue.end_holds(now_s))
             effects.extend(self.pool.move_stalled(now_s))
+            self._next_hedge_s = min(self._next_hedge_s, now_s) if self.queue.may_hedge else inf
+        if now_s >= self._next_hedge_s:
+            self._next_hedge_s = now_s + HEDGE_CHECK_S
+            effects.extend(self.queue.hedge_late(now_s))
         if now_s >= self._next_beat_s:
             self._next_beat_s = now_s + BEAT_PERIOD_S
             effects.extend(self.pool.beat_workers(now_s))
@@ -84,7 +93,7 @@ class Gateway:
         for request in self.queue.requests.values():
             if (request.worker is None) != (request.id in waiting):
                 raise AssertionError(f"request {request.id} is not where it says it is")
-            for holder in (request.worker, request.stalled):
+            for holder in (request.worker, request.other):
                 if holder is not None and (request.id, holder) not in held:
                     raise AssertionError(f"request {request.id} is not with its worker")
         if stray := waiting - self.queue.requests.keys():
@@ -92,7 +101,8 @@ class Gateway:
         for service in self.queue.services.values():
             reserved = service.workers.get(service.reserved or b"")
             takers = [worker for worker in service.workers.values() if worker.takes_new]
-            if service.serving != ([w for w in takers if not w.is_stalled] or takers):
+            active = [worker for worker in takers if not worker.is_stalled] or takers
+            if service.serving != ([w for w in active if not w.circuit.is_open] or active):
                 raise AssertionError(f"service {service.name} has a stale list of workers")
             if service.serving and service.hold_until_s:
                 raise AssertionError(f"requests of {service.name} wait for a worker that is ready")

@@ -179,6 +179,17 @@ class WorkerStalled:
 
 
 @dataclass(frozen=True, slots=True)
+class CircuitChanged:
+    """A worker gets probes only from now on, or all requests again."""
+
+    connection: Connection
+    route: WorkerRoute
+    service: str
+    why: str
+    """Empty: it has recovered."""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerRejected:
     """A beat without a route that permits it."""
 
@@ -187,4 +198,4 @@ class WorkerRejected:
     why: str
 
 
-Effect = Send | Answer | WorkerJoined | WorkerLeft | WorkerStalled | WorkerRejected
+Effect = Send | Answer | WorkerJoined | WorkerLeft | WorkerStalled | CircuitChanged | WorkerRejected

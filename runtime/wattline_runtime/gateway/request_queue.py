@@ -4,6 +4,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from hashlib import sha256
 from heapq import heapify, heappop, heappush
+from math import inf
 
 from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.admission import retry_after_s
@@ -45,17 +46,21 @@ class RequestQueue:
         if refusal is not None:
             return [e.Answer(event.id, event.service, refusal)]
         patience_s = (event.deadline_s - now_s) * PATIENCE_SHARE
-        request = Request(event.id, event.service, event.input, event.deadline_s, None, patience_s)
+        request = Request(event.id, event.service, event.input, event.deadline_s, now_s)
+        request.patience_s = patience_s
         self.requests[request.id] = request
         self._note_deadline(request)
         if self.early is not None:
             self.early[request.id] = request
             return []
         service = self.services[event.service]
+        service.hedging.arrived()
         worker = None if service.waiting else service.free_worker()
         if worker is None:
             service.waiting[request.id] = request
-            return []
+            return self.pump(service, now_s) if len(service.serving) > 1 else []
+        if service.probed and (probed := service.due_probe(now_s)):
+            return [self._dispatch(request, worker, now_s), self._probe(request, probed, now_s)]
         return [self._dispatch(request, worker, now_s)]
 
     def _refusal(self, event: e.Submitted, now_s: float) -> e.Refusal | None:
@@ -129,7 +134,7 @@ class RequestQueue:
             service = self.services[request.service]
             service.waiting.pop(request.id, None)
             service.alone.pop(request.id, None)
-        holders = (request.worker, request.stalled)
+        holders = (request.worker, request.other)
         return [e.Send(w, CancelInfer(request.id)) for w in holders if w is not None]
 
     def abandon(self, request_id: int) -> list[e.Effect]:
@@ -160,6 +165,7 @@ class RequestQueue:
         """Send queued requests to free workers; to be called whenever either may have changed."""
         effects: list[e.Effect] = []
         while service.alone and (worker := service.reserve()) and not worker.in_flight:
+            next(iter(service.alone.values())).was_alone = True
             effects.append(self._send_next(service.alone, worker, now_s))
         self._end_reservation(service)
         while service.waiting and (worker := service.free_worker()):
@@ -200,17 +206,56 @@ class RequestQueue:
         return service, sha256(body).digest()
 
     def _dispatch(self, request: Request, worker: WorkerState, now_s: float) -> e.Send:
+        if request.other == worker.connection:
+            request.other = None  # it takes a repeat for the same request
+        request.sent_s = now_s
+        request.worker = worker.connection
+        return self._probe(request, worker, now_s)
+
+    def _probe(self, request: Request, worker: WorkerState, now_s: float) -> e.Send:
+        """Send it, with the time that is left; it stays with the worker that it is with."""
         self._dispatches += 1
         worker.last_sent = self._dispatches
         if not worker.in_flight:
             worker.quiet_since_s = now_s
-        if request.stalled == worker.connection:
-            request.stalled = None  # it takes a repeat for the same request
-        request.sent_s = now_s
         worker.in_flight.add(request.id)
-        request.worker = worker.connection
         budget_ms = max(1, int((request.deadline_s - now_s) * 1000))
         return e.Send(worker.connection, Infer(request.id, budget_ms, request.input))
+
+    @property
+    def may_hedge(self) -> bool:
+        """Whether any request that is late may be sent to a second worker."""
+        return any(service.may_hedge for service in self.services.values())
+
+    def hedge_late(self, now_s: float) -> list[e.Effect]:
+        """Send what waits longer than the p95 of its service to a second worker that is free; the
+        first answer counts. Never what a lost worker had, and at most one request of 20."""
+        services = [s for s in self.services.values() if s.may_hedge]
+        first_s = min((s.hedging.p95_s or 0.0 for s in services), default=inf)
+        effects: list[e.Effect] = []
+        for request in self.requests.values():  # in order of arrival
+            if now_s - request.since_s <= first_s:
+                break
+            service = self.services.get(request.service)
+            if service in services and self._is_late(request, service, now_s):
+                second = service.free_worker(but=request.worker)
+                if second is not None and second.pace.lone_s < request.deadline_s - now_s:
+                    service.hedging.take()
+                    request.was_moved, request.other = True, request.worker
+                    effects.append(self._dispatch(request, second, now_s))
+        return effects
+
+    @staticmethod
+    def _is_late(request: Request, service: ServiceState, now_s: float) -> bool:
+        p95_s = service.hedging.p95_s
+        return (
+            service.may_hedge
+            and p95_s is not None
+            and now_s - request.since_s > p95_s
+            and request.worker is not None
+            and not request.was_moved
+            and not request.losses
+        )
 
     # --- deadlines
 

@@ -111,7 +111,12 @@ class GatewayShell:
                 self._note(effect)
 
     def _note(
-        self, effect: e.WorkerJoined | e.WorkerLeft | e.WorkerStalled | e.WorkerRejected
+        self,
+        effect: e.WorkerJoined
+        | e.WorkerLeft
+        | e.WorkerStalled
+        | e.CircuitChanged
+        | e.WorkerRejected,
     ) -> None:
         if isinstance(effect, e.WorkerRejected):
             self.stats.rejected += 1
@@ -122,6 +127,11 @@ class GatewayShell:
             self.stats.retried[effect.service] += effect.moved
             ref = str(effect.route.ref)
             log.warning("worker_stalled", service=effect.service, task=ref, moved=effect.moved)
+        elif isinstance(effect, e.CircuitChanged):
+            self.stats.circuits_opened[effect.service] += bool(effect.why)
+            event = "circuit_opened" if effect.why else "circuit_closed"
+            ref = str(effect.route.ref)
+            log.warning(event, service=effect.service, task=ref, why=effect.why or "recovered")
         else:
             self._allow_stale = True
             self.stats.retried[effect.service] += effect.retried

@@ -6,7 +6,9 @@ from math import inf
 
 from wattline_protocol.wire.client_messages import WorkerRoute
 from wattline_runtime.gateway.admission import BatchPace, ServiceRate
+from wattline_runtime.gateway.circuit import PROBE_PERIOD_S, Circuit
 from wattline_runtime.gateway.events import Connection
+from wattline_runtime.gateway.hedging import Hedging
 
 UNKNOWN_PACE = BatchPace(size=1, batch_s=0.0, lone_s=0.0)
 
@@ -19,16 +21,20 @@ class Request:
     service: str
     input: bytes
     deadline_s: float
+    since_s: float = 0.0
+    """When it arrived."""
     worker: Connection | None = None
     """None: it is in the gateway's queue."""
     patience_s: float = inf
     """A worker without an answer for this long is stalled, as far as this request is concerned."""
     sent_s: float = 0.0
     """When it was last sent to a worker."""
-    stalled: Connection | None = None
-    """A stalled worker that still has it; the first answer counts."""
+    other: Connection | None = None
+    """A worker that has it as well, stalled or late; the first answer counts."""
     was_moved: bool = False
-    """It was sent elsewhere because its worker had stalled: only once."""
+    """It was sent elsewhere because its worker was stalled or late: only once."""
+    was_alone: bool = False
+    """It was sent to a worker that held nothing else, since a lost worker had it."""
     losses: int = 0
     """Workers lost while they processed it."""
     ended: int = 0
@@ -59,6 +65,7 @@ class WorkerState:
     """Its newest sign of progress: an answer, a first request, the start of a batch."""
     is_stalled: bool = False
     """No progress for too long, and none since: others are preferred."""
+    circuit: Circuit = field(default_factory=Circuit)
 
     @property
     def takes_new(self) -> bool:
@@ -72,7 +79,9 @@ class WorkerState:
             return "loading"
         if not self.takes_new:
             return "draining"
-        return "stalled" if self.is_stalled else "ready"
+        if self.is_stalled:
+            return "stalled"
+        return "probed" if self.circuit.is_open else "ready"
 
     @property
     def has_slot(self) -> bool:
@@ -99,7 +108,10 @@ class ServiceState:
     reserved: Connection | None = None
     """The worker that retries them, one by one, and takes nothing else meanwhile."""
     serving: list[WorkerState] = field(default_factory=list)
-    """Its workers that take requests; stalled ones only where there are no others."""
+    """Its workers that take requests; open circuits and stalled ones only without others."""
+    probed: list[WorkerState] = field(default_factory=list)
+    """Workers that get probes only: their circuit is open, and others serve."""
+    hedging: Hedging = field(default_factory=Hedging)
     pace: BatchPace = UNKNOWN_PACE
     """Of the slowest of them."""
     rate: ServiceRate = field(default_factory=ServiceRate)
@@ -121,9 +133,18 @@ class ServiceState:
             self.hold_until_s = 0.0
         elif self.serving:
             self.hold(now_s)
-        self.serving = [worker for worker in takers if not worker.is_stalled] or takers
+        self._compare(takers)
+        active = [worker for worker in takers if not worker.is_stalled] or takers
+        self.serving = [worker for worker in active if not worker.circuit.is_open] or active
+        self.probed = [worker for worker in active if worker not in self.serving]
         paces = (worker.pace for worker in self.serving)
         self.pace = max(paces, key=lambda pace: pace.mean_s, default=UNKNOWN_PACE)
+
+    @staticmethod
+    def _compare(takers: list[WorkerState]) -> None:
+        lone_s = [worker.pace.lone_s for worker in takers if worker.pace.lone_s]
+        for worker in takers:
+            worker.circuit.compare(worker.pace.lone_s, lone_s)
 
     def hold(self, now_s: float) -> None:
         """It has no ready worker from now on; requests wait for one, for a limited time."""
@@ -143,12 +164,39 @@ class ServiceState:
             return self.pace.expected_s(share)
         return share * worker_s + self.pace.mean_s
 
-    def free_worker(self) -> WorkerState | None:
-        """The least loaded worker with a free slot; among equals the one that waited longest."""
-        free = [w for w in self.serving if w.has_slot and w.connection != self.reserved]
-        if not free:
-            return None
-        return min(free, key=lambda w: (len(w.in_flight) / w.capacity, w.last_sent))
+    def free_worker(self, but: Connection | None = None) -> WorkerState | None:
+        """The worker that would answer one more request first, if it has a free slot.
+
+        None where it has none, though another one may: that one would answer later. Among equals
+        the one with the smallest share of its slots taken, then the one that waited longest.
+        """
+        best: WorkerState | None = None
+        best_key = (inf, inf, 0)
+        by_time = all(worker.pace.lone_s for worker in self.serving)
+        queued = len(self.waiting) // max(1, len(self.serving))
+        for worker in self.serving:
+            held, capacity = len(worker.in_flight), worker.capacity
+            if worker.connection in (self.reserved, but) or (held >= capacity and not by_time):
+                continue
+            ahead = held + 1 + (queued if held >= capacity else 0)
+            end_s = worker.pace.finish_s(ahead) if by_time else 0.0
+            key = (end_s, held / capacity, worker.last_sent)
+            if key < best_key:
+                best, best_key = worker, key
+        return best if best is not None and best.has_slot else None
+
+    @property
+    def may_hedge(self) -> bool:
+        """Whether a request that is late may be sent to a second worker."""
+        return len(self.serving) > 1 and not self.queued and self.hedging.is_allowed
+
+    def due_probe(self, now_s: float) -> WorkerState | None:
+        """A worker that gets the next request as well, to show whether it has recovered."""
+        for worker in self.probed:
+            if not worker.in_flight and worker.circuit.probe_at_s <= now_s:
+                worker.circuit.probe_at_s = now_s + PROBE_PERIOD_S
+                return worker
+        return None
 
     def reserve(self) -> WorkerState | None:
         """The reserved worker; the least loaded one replaces it once it no longer serves."""

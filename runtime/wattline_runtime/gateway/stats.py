@@ -38,6 +38,7 @@ class Stats:
     errors: Counter[tuple[str, str]] = field(default_factory=Counter)
     """HTTP requests without output, by service and reason."""
     retried: Counter[str] = field(default_factory=Counter)
+    circuits_opened: Counter[str] = field(default_factory=Counter)
     latency: defaultdict[str, Latency] = field(default_factory=lambda: defaultdict(Latency))
     """Of requests answered with output."""
     rejected: int = 0
@@ -64,7 +65,14 @@ def render(
     lines.extend(_family("errors_total", "counter", "HTTP requests without output", _errors(stats)))
     retried = ((_service(name), value) for name, value in stats.retried.items())
     lines.extend(_family("retried_total", "counter", "Requests retried on another worker", retried))
+    opened = ((_service(name), value) for name, value in stats.circuits_opened.items())
+    text = "Times that a worker's circuit opened"
+    lines.extend(_family("circuits_opened_total", "counter", text, opened))
     services = list(gateway.queue.services.values())
+    text = "Requests sent to a second worker because they were late"
+    lines.extend(_family("hedged_total", "counter", text, _gauge(services, "h")))
+    text = "Workers that get probes only"
+    lines.extend(_family("workers_probed", "gauge", text, _gauge(services, "p")))
     lines.extend(_family("queue_length", "gauge", "Requests waiting here", _gauge(services, "q")))
     lines.extend(_family("in_flight", "gauge", "Requests with workers", _gauge(services, "f")))
     lines.extend(_family("workers", "gauge", "Workers that take requests", _gauge(services, "w")))
@@ -103,6 +111,8 @@ def _gauge(services: list[ServiceState], which: str) -> Iterator[tuple[str, int]
     for service in services:
         value = {
             "q": service.queued,
+            "h": service.hedging.hedged,
+            "p": len(service.probed),
             "f": service.in_flight,
             "w": sum(1 for worker in service.workers.values() if worker.takes_new),
         }[which]

@@ -35,6 +35,8 @@ MAX_BATCH_S = 3600.0
 """Upper limit of a worker's declared batch time."""
 
 
+NEVER_RAN = ("draining", "overloaded")
+"""Failures of a worker that did not start the request."""
 FINAL = ("bad_input", "model_error", "output_too_large")
 """Failures that come from the request and its model, not from where it ran."""
 
@@ -76,31 +78,57 @@ class WorkerPool:
             return []
         worker.in_flight.discard(message.id)
         service = self.queue.services[worker.service]
+        has_changed = False
         if _is_final(message):  # what it drops is no progress: its model may hang all the same
             worker.quiet_since_s = now_s
-            if worker.is_stalled:
-                worker.is_stalled = False
-                service.refresh(now_s)
+            has_changed, worker.is_stalled = worker.is_stalled, False
+        if isinstance(message, Reply):
+            has_changed |= worker.circuit.note(failed=False)
+        elif message.reason == "model_error":
+            has_changed |= worker.circuit.note(failed=True)
+        if has_changed:
+            service.refresh(now_s)
         workers = len(service.serving)
         service.rate.finished(now_s, workers=workers, saturated=bool(service.waiting))
-        effects: list[e.Effect] = []
         request = self.queue.requests.get(message.id)
-        if request is not None and request.worker != worker.connection:
-            request.stalled = None
-            if _is_final(message):  # sooner than the worker that it was moved to
-                effects.extend(self.queue.drop(request))
-                effects.append(self.queue.answer(request, _outcome(message)))
-        elif request is not None:
-            if isinstance(message, Failure) and message.reason in ("draining", "overloaded"):
-                self.queue.requeue(request)  # it never ran
-            else:
-                if request.stalled is not None:
-                    request.worker = None
-                    effects.extend(self.queue.drop(request))
-                effects.append(self.queue.answer(request, _outcome(message)))
-        if service.waiting or service.reserved is not None:
+        effects = [] if request is None else self._settled(request, worker, message, now_s)
+        if has_changed or service.waiting or service.reserved is not None:
             effects.extend(self.queue.pump(service, now_s))
         return effects
+
+    def _settled(
+        self, request: Request, worker: WorkerState, message: Reply | Failure, now_s: float
+    ) -> list[e.Effect]:
+        """What an answer means for its request, which another worker may have as well."""
+        is_main, is_other = request.worker == worker.connection, request.other == worker.connection
+        if not is_main and not is_other and not isinstance(message, Reply):
+            return []  # a failed probe
+        if not _is_final(message):
+            if is_other:
+                request.other = None
+                return []
+            if self._goes_on_elsewhere(request):
+                return []
+            if isinstance(message, Failure) and message.reason in NEVER_RAN:
+                self.queue.requeue(request)
+                return []
+        if isinstance(message, Reply):
+            hedging = self.queue.services[request.service].hedging
+            hedging.answered(now_s - request.since_s)
+        effects: list[e.Effect] = []
+        if not is_main or request.other is not None:
+            request.worker = None if is_main else request.worker
+            request.other = None if is_other else request.other
+            effects = self.queue.drop(request)
+        return [*effects, self.queue.answer(request, _outcome(message))]
+
+    def _goes_on_elsewhere(self, request: Request) -> bool:
+        """Whether a second worker that works still has it; it is then the only one."""
+        other = self.workers.get(request.other or b"")
+        if other is None or other.is_stalled:
+            return False
+        request.worker, request.other = request.other, None
+        return True
 
     # --- beats
 
@@ -180,21 +208,30 @@ class WorkerPool:
         for worker in list(self.workers.values()):
             service = self.queue.services[worker.service]
             stuck = self._stuck(worker, now_s)
-            if stuck and not worker.is_stalled:
+            if not worker.is_stalled and (stuck or self._keeps_waiting(worker, service, now_s)):
                 worker.is_stalled = True
                 service.refresh(now_s)
             others = [w for w in service.serving if not w.is_stalled]
             if stuck and others:
                 for request in reversed(stuck):  # so that the oldest is first
-                    request.was_moved, request.stalled = True, worker.connection
+                    request.was_moved, request.other = True, worker.connection
                     self.queue.requeue(request)
                 moved = len(stuck)
                 effects.append(
                     e.WorkerStalled(worker.connection, worker.route, service.name, moved)
                 )
-            if stuck:
+            if worker.is_stalled:
                 effects.extend(self.queue.pump(service, now_s))
         return effects
+
+    @staticmethod
+    def _keeps_waiting(worker: WorkerState, service: ServiceState, now_s: float) -> bool:
+        """Whether it makes no progress with slots of abandoned requests, while others wait."""
+        quiet_s = now_s - worker.quiet_since_s
+        first = next(iter(service.waiting.values()), None)
+        if first is None or not worker.in_flight or quiet_s < STALL_FACTOR * worker.pace.batch_s:
+            return False
+        return min(quiet_s, now_s - first.since_s) >= first.patience_s
 
     def _stuck(self, worker: WorkerState, now_s: float) -> list[Request]:
         """Requests of a worker that wait longer for progress than they can afford, oldest first."""
@@ -236,10 +273,13 @@ class WorkerPool:
         retried = 0
         for request_id in sorted(worker.in_flight, reverse=True):  # so that the oldest is first
             request = self.queue.requests.get(request_id)
-            if request is not None and request.worker != connection:
-                request.stalled = None  # it was moved before
-                request.losses += 1
-            elif request is not None:
+            if request is None:
+                continue
+            if request.worker != connection or self._goes_on_elsewhere(request):
+                request.other = None if request.other == connection else request.other
+                request.losses += end != "alive"
+                request.ended += end == "ended"
+            else:
                 lost = self._lost(request, service, now_s, end)
                 effects.extend(lost)
                 retried += not lost
@@ -252,13 +292,12 @@ class WorkerPool:
         if end == "alive" and service.takes_new:
             self.queue.requeue(request)
             return []
-        was_alone = request.losses > 0 and not request.was_moved
         request.losses += 1
         request.ended += end == "ended"
-        if not was_alone and not request.was_moved and service.takes_new:
+        if request.losses == 1 and not request.was_moved and service.takes_new:
             self.queue.requeue(request)
             return []
-        if was_alone and request.ended == request.losses:
+        if request.was_alone and request.ended == request.losses:
             self.queue.refuse_as_poison(request, now_s)
             refusal = poison()
         else:
@@ -280,6 +319,7 @@ class WorkerPool:
                     WORKER_PROTOCOL_VERSION, worker.is_draining, self.is_handing_over
                 )
                 effects.append(e.Send(worker.connection, beat))
+                effects.extend(_note_circuit(worker))
         self._forget_ended_services()
         return effects
 
@@ -339,6 +379,14 @@ class WorkerPool:
         services = self.queue.services
         for name in [s.name for s in services.values() if not s.is_listed and not s.workers]:
             del services[name]  # its queue is empty: without workers nothing waits
+
+
+def _note_circuit(worker: WorkerState) -> list[e.Effect]:
+    circuit = worker.circuit
+    if circuit.is_open == circuit.noted_open:
+        return []
+    circuit.noted_open = circuit.is_open
+    return [e.CircuitChanged(worker.connection, worker.route, worker.service, circuit.why)]
 
 
 def _is_final(message: Reply | Failure) -> bool:

@@ -44,6 +44,10 @@ class ServingClock:
 
     batch_s: BatchSeconds
     workers: int = 1
+    factors: dict[int, float] = field(default_factory=dict)
+    """Workers that take so many times as long."""
+    failing: set[int] = field(default_factory=set)
+    """Workers whose model fails for every input, at once."""
     now_s: float = 0.0
     outcomes: Outcomes = field(default_factory=Outcomes)
     gateway: Gateway = field(default_factory=lambda: Gateway(queue_limit=256, hold_s=2.0))
@@ -113,8 +117,11 @@ class ServingClock:
     def _work(self, worker: bytes, event: b.Event) -> None:
         for effect in self.batchers[worker].handle(event, self.now_s):
             if isinstance(effect, b.RunBatch):
-                ended = b.BatchEnded(tuple(b.Output(b"1") for _ in effect.items))
-                end_s = self.now_s + self.batch_s(len(effect.items))
+                task = int(worker.removeprefix(b"task-"))
+                outcome = b.Failed("model_error") if task in self.failing else b.Output(b"1")
+                ended = b.BatchEnded(tuple(outcome for _ in effect.items))
+                took_s = self.batch_s(len(effect.items)) * self.factors.get(task, 1.0)
+                end_s = self.now_s + (0.001 if task in self.failing else took_s)
                 self._at(end_s, lambda ended=ended: self._work(worker, ended))  # type: ignore[misc]
             elif isinstance(effect.outcome, b.Output):
                 self._send(worker, Reply(effect.key.id, effect.outcome.body))
