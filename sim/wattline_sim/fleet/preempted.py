@@ -34,7 +34,7 @@ class _Sent(NamedTuple):
     """In which, as it is told; empty = in none."""
 
 
-def check_sent_away(
+def check_preempted(
     allowances: Allowances, before: Mapping[Key, Record], written: Sequence[Record]
 ) -> None:
     """Raise if a transaction sends work away that need not go, or for nothing.

@@ -31,7 +31,7 @@ from wattline_sim.fleet.allowances import Allowances
 from wattline_sim.fleet.disk import Key
 from wattline_sim.fleet.machine import Gpu, Machine
 from wattline_sim.fleet.network import Network
-from wattline_sim.fleet.preempted import check_sent_away
+from wattline_sim.fleet.preempted import check_preempted
 from wattline_sim.fleet.scheduler_shell import OPERATOR, SchedulerShell
 from wattline_sim.fleet.story import Story
 from wattline_sim.fleet.switches import Switches, with_switches
@@ -138,7 +138,7 @@ class FleetSite:
     def _committed(self, before: Mapping[Key, Record], records: Sequence[Record]) -> None:
         check_placed(before, records)
         check_names(self.site, before, records)
-        check_sent_away(self.allowances, before, records)
+        check_preempted(self.allowances, before, records)
         check_devices(before, records)
         self.foreign.check_books(records)
         self.allowances.committed(records)

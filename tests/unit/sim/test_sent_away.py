@@ -12,7 +12,7 @@ from wattline_protocol.site.model import Queue, Quota
 from wattline_scheduler.records import GangPhase, GangRecord, Record
 from wattline_sim.fleet.allowances import Allowances
 from wattline_sim.fleet.disk import Key, key_of
-from wattline_sim.fleet.preempted import SentAwayInVain, check_sent_away
+from wattline_sim.fleet.preempted import SentAwayInVain, check_preempted
 
 NIGHT = "in the quota of queue night"
 FOUR = Resources(gpus_per_node=4)
@@ -45,7 +45,7 @@ def check(gpus: int, before: Sequence[Sequence[Record]], *written: Record) -> No
     queues = Queue("night", Quota(gpus=gpus)), Queue("day")
     there = msgspec.structs.replace(site().rack("a", 1).build(), queues=queues)
     on_disk: Mapping[Key, Record] = {key_of(one): one for some in before for one in some}
-    check_sent_away(Allowances(there, lambda: 0.0), on_disk, written)
+    check_preempted(Allowances(there, lambda: 0.0), on_disk, written)
 
 
 def test_who_makes_room_in_a_quota_and_is_below_goes_rightly() -> None:

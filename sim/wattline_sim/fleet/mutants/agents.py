@@ -103,7 +103,7 @@ MUTANTS = (
         "the agent checks the epoch of a lease",
         ((session, "is_current", _unfenced),),
         "I8",
-        covered_by="incarnations go on rising over epochs: a late lease names an old one",
+        covered_by="incarnations increase across epochs: a late lease names an old one",
     ),
     Mutant(
         "any-order",
@@ -126,13 +126,13 @@ MUTANTS = (
     ),
     Mutant(
         "limits-back-at-once",
-        "a clean stop gives a limit back only on a GPU that was seen idle",
+        "a clean stop restores a limit only on a GPU that was measured idle",
         ((start, "_own", _own_at_once),),
         "I2",
     ),
     Mutant(
         "start-on-old-limits",
-        "a start rests on limits read back since it waits",
+        "a start requires limits read back since it began to wait",
         ((steer, "_confirm_waiting", _no_look),),
         "I2",
     ),

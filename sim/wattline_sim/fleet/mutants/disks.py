@@ -77,8 +77,8 @@ MUTANTS = (
         "I9",
     ),
     Mutant(
-        "said-before-saved",
-        "nothing is said that is not on disk, also when the disk is full",
+        "sent-before-saved",
+        "nothing is sent that is not on disk, even if the disk is full",
         ((SchedulerShell, "_carry_out", _say_first),),
         "I9",
     ),
@@ -96,7 +96,7 @@ MUTANTS = (
     ),
     Mutant(
         "numbers-again",
-        "after a restored backup no job has a number that the lost tail may have given out",
+        "after a restored backup no job has a number that the lost tail may have assigned",
         ((store, "_number_floor", _from_newest),),
         "I7",
     ),

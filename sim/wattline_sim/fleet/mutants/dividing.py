@@ -78,14 +78,14 @@ def _nothing(gpu: GpuInfo) -> int:
 
 MUTANTS = (
     Mutant(
-        "device-given-twice",
-        "a MIG device that an attempt holds is given to nobody else",
+        "device-allocated-twice",
+        "a MIG device is allocated to one attempt only",
         (UNSEEN, (devices, "_left_of", _all_of), (starting, "allocate", _hold_unseen)),
         SOURCE,
     ),
     Mutant(
         "whole-though-divided",
-        "a GPU in MIG mode is given out neither whole nor in shares",
+        "a GPU in MIG mode is allocated neither whole nor in shares",
         (
             (planner_view, "devices", _itself),
             (devices, "devices", _itself),
@@ -96,7 +96,7 @@ MUTANTS = (
     ),
     Mutant(
         "any-profile",
-        "a MIG device is given only to who asks for its profile",
+        "a MIG device is allocated only to tasks that request its profile",
         ((task_request, "is_of_type", _any_device),),
         SOURCE,
     ),

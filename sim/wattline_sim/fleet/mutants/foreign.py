@@ -57,7 +57,7 @@ MUTANTS = (
     ),
     Mutant(
         "foreign-is-an-alarm",
-        "what others can draw on free GPUs is no contradiction of the books",
+        "foreign draw on free GPUs does not contradict the books",
         ((distrust, "jump_mw", _nothing_explained),),
         "I9",
     ),

@@ -26,7 +26,7 @@ MUTANTS = (
     ),
     Mutant(
         "forgotten-ceiling",
-        "a limit that a BMC was seen to hold is no cap's to exceed later on",
+        "no later cap exceeds a limit that a BMC was seen to hold",
         ((steer, "within_ceiling", _any_cap),),
         "quirks of hardware",
     ),

@@ -12,7 +12,7 @@ def _nowhere(self: Reservations, stay: Stay) -> None:
 MUTANTS = (
     Mutant(
         "start-where-reserved",
-        "a job starts on a node only if the reservations there let it",
+        "a job starts on a node only if the reservations there permit it",
         ((Reservations, "barred", _nowhere),),
         "DESIGN 5",
     ),

@@ -101,7 +101,7 @@ def _all_of_the_site(self: RunningWork, number: int) -> tuple[RunningGang, ...]:
 MUTANTS = (
     Mutant(
         "start-beyond-quota",
-        "a placement is checked against its quotas once more",
+        "a placement is checked against its quotas again",
         (
             UNWATCHED,
             (Quotas, "breaks", _never_breaks),
@@ -109,11 +109,11 @@ MUTANTS = (
             (Quotas, "barred", _nowhere_barred),
         ),
         SOURCE,
-        covered_by="the plan starts nothing that a quota has no room for",
+        covered_by="the plan starts nothing that exceeds a quota",
     ),
     Mutant(
         "held-uncounted",
-        "what a try holds counts in its quotas from its placement",
+        "the allocation of an attempt counts in its quotas from its placement",
         (UNWATCHED, (starting, "count", _counts_nowhere)),
         SOURCE,
     ),
@@ -125,7 +125,7 @@ MUTANTS = (
     ),
     Mutant(
         "watts-uncounted",
-        "a quota of watts counts what is found for the GPUs of a try",
+        "a quota of watts counts the admission watts of an attempt's GPUs",
         (
             UNWATCHED,
             (quota_checks, "task_held", _without_watts),
@@ -135,31 +135,31 @@ MUTANTS = (
     ),
     Mutant(
         "moved-beyond-quota",
-        "running work is counted elsewhere only if the quotas there have room for it",
+        "an update moves running work only into quotas with headroom for it",
         (UNWATCHED, (update, "would_break", _may_move)),
         SOURCE,
     ),
     Mutant(
-        "sent-away-from-above",
-        "only work of lower priority is sent back to the queue",
+        "preempted-from-above",
+        "only work of lower priority is preempted",
         ((preemption, "_present_priority", _below_all),),
         SOURCE,
     ),
     Mutant(
-        "sent-away-elsewhere",
-        "only work that counts in a quota makes room in it",
+        "preempted-elsewhere",
+        "only work that counts in a quota is preempted for it",
         ((RunningWork, "within", _all_of_the_site),),
         SOURCE,
     ),
     Mutant(
         "use-forgotten",
-        "a restart goes on from the use on record",
+        "a restart continues from the usage on record",
         ((recovery, "Ledger", _from_nothing),),
         SOURCE,
     ),
     Mutant(
         "use-after-the-end",
-        "what a try used is on record in the transaction of its end",
+        "the usage of an attempt is recorded in the transaction of its end",
         ((SchedulerShell, "_commit", _use_later),),
         "I9",
     ),

@@ -227,20 +227,20 @@ MUTANTS = (
     ),
     Mutant(
         "off-unconfirmed",
-        "a host that was told to go off counts as off only once it was seen off",
+        "a host that was ordered off counts as off only once it is confirmed off",
         ((fencing, "_why_not", _always_off),),
         "I4",
     ),
     Mutant(
         "off-though-newer",
-        "a Hello or `node on` since the order voids what comes of it",
+        "a Hello or `node on` after the order voids its result",
         (
             (fencing, "void_attempt", _still_counts),
             (handshake, "void_attempt", _still_counts),
             (fencing, "_why_not", _seen_at_any_time),
         ),
         "I4",
-        covered_by="a host that was heard since, or seen off long ago, is not believed off",
+        covered_by="a host that was heard since, or confirmed off long ago, does not count as off",
     ),
     Mutant(
         "task-lease-too-short",
@@ -250,7 +250,7 @@ MUTANTS = (
     ),
     Mutant(
         "start-before-all-are-heard",
-        "after a restored backup nothing starts before every node has said what it runs",
+        "after a restored backup nothing starts before every node has reported its tasks",
         ((planning, "why_nothing_starts", _nothing_withheld),),
         "I7",
     ),
@@ -270,7 +270,7 @@ MUTANTS = (
     ),
     Mutant(
         "start-before-parents",
-        "a job starts only when those that it waits for have ended",
+        "a job starts only after its dependencies have ended",
         ((Job, "may_start", property(_though_it_waits)),),
         "DESIGN 5",
     ),

@@ -27,13 +27,13 @@ _now = HostClock.now.__get__
 MUTANTS = (
     Mutant(
         "normal-operation-only",
-        "a node with stated shares counts for the loss of each of its feeds too",
+        "a node with shares of several feeds also counts for the loss of each",
         ((rows, "_losses", _no_losses),),
         "I1",
     ),
     Mutant(
         "durations-by-wall-clock",
-        "durations go by a clock that nobody sets",
+        "durations are measured by a clock that cannot be set",
         ((HostClock, "now", property(_wall_clock)),),
         "I7",
     ),

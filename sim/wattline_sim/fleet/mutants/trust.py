@@ -61,19 +61,19 @@ def _anything_can_be(node: NodeNow, holding_mw: int = 0) -> str:
 MUTANTS = (
     Mutant(
         "raised-caps-not-counted",
-        "a cap that others raise again and again bounds nothing: the GPU counts its maximum",
+        "a cap that others raise repeatedly bounds nothing: the GPU counts at its maximum",
         ((raised_caps, "_raised", _not_counted),),
         "I2",
     ),
     Mutant(
-        "raised-caps-kill-anybody",
+        "raised-caps-kill-any-task",
         "only a task that could have raised a cap is killed for it",
         ((raised_caps, "judge", _everybody),),
         "I2",
     ),
     Mutant(
         "quarantine-never",
-        "a key that contradicts the books again and again is quarantined",
+        "a key that contradicts the books repeatedly is quarantined",
         ((quarantine, "_quarantine", _never),),
         "I9",
     ),
@@ -88,7 +88,7 @@ MUTANTS = (
     ),
     Mutant(
         "any-holding",
-        "no node counts more than twice its nameplate, whatever its agent says",
+        "no node counts more than twice its nameplate, whatever its agent reports",
         (
             (distrust, "impossible_holding", _anything_can_be),
             (distrust, "impossible_floor", _anything_can_be),
