@@ -46,34 +46,41 @@ class HostSite:
         self.keepers: list[int] = []
         self.hardware = 0
         """Process ids."""
+        self._machines: dict[str, NodeDir] = {}
         (folder / "logs").mkdir()
-        self._processes = Processes(folder / "logs", os.environ)
+        self.processes = Processes(folder / "logs", os.environ)
 
     def start_nodes(self, count: int | None = None) -> None:
         """Hardware, keepers and agents of all nodes, or of the first so many; returns once all
         are heard."""
         names = [str(node.id) for node in self.live.site.nodes[:count]]
-        self.hardware, machines = simulated(self.folder / "hardware", self._processes, *names)
-        self.keepers = [self._start_keeper(n, at) for n, at in zip(names, machines, strict=True)]
-        sockets = [self.state_of(name) / SOCKET_NAME for name in names]
-        self.until(lambda: all(each.exists() for each in sockets), "all keepers listen")
-        self.agents = [self._start_agent(n, at) for n, at in zip(names, machines, strict=True)]
+        self.hardware, machines = simulated(self.folder / "hardware", self.processes, *names)
+        self._machines = dict(zip(names, machines, strict=True))
+        self.keepers = [self.start_keeper(name) for name in names]
+        self.agents = [self.start_agent(name) for name in names]
         self.until(lambda: self._are_ok(set(names)), "all nodes are heard")
 
-    def _start_keeper(self, node: str, hardware: NodeDir) -> int:
+    def start_keeper(self, node: str) -> int:
+        """The keeper of a node whose hardware is simulated; its process id, once it listens."""
+        socket, hardware = self.state_of(node) / SOCKET_NAME, self._machines[node]
+        socket.unlink(missing_ok=True)
         command = [sys.executable, "-m", "wattline_agent.keeper"]
         name = f"keeper-{node}"
         where = ["--state-dir", str(self.state_of(node))]
         variables = hardware.env() if self._tasks_see_gpus else {}
-        return self._processes.start(name, [*self._within(name), *command, *where], variables)
+        pid = self.processes.start(name, [*self._within(name), *command, *where], variables)
+        self.until(socket.exists, f"{name} listens")
+        return pid
 
-    def _start_agent(self, node: str, hardware: NodeDir) -> int:
+    def start_agent(self, node: str) -> int:
+        """The agent of a node whose keeper runs; its process id."""
+        hardware = self._machines[node]
         bundle = self.folder / "bundles" / f"{node}.toml"
         where = ["--bundle", str(bundle), "--state-dir", str(self.state_of(node))]
         command = wattline("agent", *where, "--sysfs-root", str(hardware.sysfs))
         name = f"agent-{node}"
         command = [*self._within(name), *command, "--keeper-service"]
-        return self._processes.start(name, command, hardware.env())
+        return self.processes.start(name, command, hardware.env())
 
     def _are_ok(self, names: set[str]) -> bool:
         return all(node.state == "ok" for node in self.client.nodes() if node.id in names)
@@ -98,7 +105,7 @@ class HostSite:
         """Wait until `holds`. Raises RuntimeError when a program ends or time is up."""
         until_s = monotonic() + PATIENCE_S
         while not holds():
-            self._processes.check()
+            self.processes.check()
             if monotonic() > until_s:
                 raise RuntimeError(f"not within {PATIENCE_S:g} s: {what}")
             sleep(LOOK_S)
@@ -107,7 +114,7 @@ class HostSite:
         """End everything that was started."""
         self.client.close()
         self.live.close()
-        self._processes.stop_all()
+        self.processes.stop_all()
 
 
 def simulated(folder: Path, processes: Processes, *names: str) -> tuple[int, list[NodeDir]]:

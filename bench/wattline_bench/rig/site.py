@@ -114,10 +114,10 @@ class LiveSite:
         self.site = site
         self._within = within
         self._folder = folder
-        self._path = folder / "site"
-        self._path.mkdir()
-        (self._path / "site.toml").write_text(format_site(site), encoding="utf-8")
-        init_site_keys(self._path)
+        self.path = folder / "site"
+        self.path.mkdir()
+        (self.path / "site.toml").write_text(format_site(site), encoding="utf-8")
+        init_site_keys(self.path)
         (folder / "bundles").mkdir()
         self.operator = self.enroll(OPERATOR, "operator")
         self.agents = [self.enroll(node.id, "agent") for node in site.nodes]
@@ -128,7 +128,7 @@ class LiveSite:
     def enroll(self, name: str, role: Role) -> JoinBundle:
         """Another member."""
         return enroll(
-            self._path,
+            self.path,
             name,
             role,
             site=self.site.name,
@@ -138,8 +138,8 @@ class LiveSite:
         )
 
     def _start(self) -> subprocess.Popen[bytes]:
-        where = ["--site", str(self._path), "--state", str(self._folder / "state")]
-        with (self._folder / "scheduler.log").open("wb") as log:
+        where = ["--site", str(self.path), "--state", str(self._folder / "state")]
+        with (self._folder / "scheduler.log").open("ab") as log:
             return subprocess.Popen(
                 [*self._within, sys.executable, "-m", "wattline_scheduler", *where],
                 stderr=log,
@@ -176,6 +176,16 @@ class LiveSite:
     def is_running(self) -> bool:
         """The scheduler has not ended."""
         return self._process.poll() is None
+
+    def kill(self) -> None:
+        """Send SIGKILL to the scheduler."""
+        self._process.kill()
+        self._process.wait()
+
+    def restart(self) -> None:
+        """Run it again after its end; returns at once."""
+        self._process = self._start()
+        self.program = psutil.Process(self._process.pid)
 
     def core_time(self) -> CoreTime:
         """Processor time of the scheduler so far."""

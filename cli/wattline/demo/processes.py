@@ -63,6 +63,10 @@ class Processes:
         process.wait()
         return process.pid
 
+    def release(self, name: str) -> subprocess.Popen[bytes]:
+        """The program may end from now on, and another may be started in its name."""
+        return self._running.pop(name)
+
     def check(self) -> None:
         """Raises ProgramEnded when a program that should run has ended."""
         for name, process in self._running.items():

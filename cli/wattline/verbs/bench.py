@@ -120,6 +120,12 @@ VERBS = (
         Option("seed", ("--seed",), "Of the jobs.", "integer", 1),
     ),
     _bench(
+        "outage",
+        "What a service loses while workers, hosts, gateways and the scheduler fail.",
+        Option("only", ("--only",), "A phase; may be repeated; otherwise all.", many=True),
+        module="outage.run",
+    ),
+    _bench(
         "planner",
         "How long a planning cycle takes, up to 12,500 nodes with 10,000 jobs waiting.",
         Option("cycles", ("--cycles",), "Cycles of each kind at each size.", "integer", 15),

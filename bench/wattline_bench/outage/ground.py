@@ -1,0 +1,196 @@
+"""The site of the benchmark: four simulated hosts, two gateways, a service, and batch work.
+
+A replica takes five of a host's eight GPUs, so that the three are on three hosts and the fourth
+host can take the place of any. Batch work of low priority loads three GPUs of each host.
+"""
+
+import json
+import signal
+import sys
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+import msgspec
+import psutil
+
+from wattline.demo.stage import free_ports, wattline
+from wattline_bench.rig.hosts import HostSite
+from wattline_bench.rig.site import free_endpoints, rack_site
+from wattline_protocol.job.spec import PRIORITIES, JobSpec, Resources, ServiceSpec
+from wattline_protocol.site.model import Gateway, Site
+
+SERVICE = "answers"
+REPLICAS, NODES = 3, 4
+REPLICA_GPUS, BATCH_GPUS = 5, 3
+BUDGET_MW = 18_000_000
+"""At their knee 35 busy GPUs and four hosts draw 16.6 kW, at their minimum caps 11.2 kW."""
+
+BATCH = """
+import time
+while True:
+    until = time.process_time() + 0.01
+    while time.process_time() < until:
+        pass
+    time.sleep(0.3)
+"""
+"""Loads its GPUs, as far as the simulated hardware sees, and a processor by a thirtieth."""
+
+
+def outage_site() -> Site:
+    """Two gateways, and a budget that a quarter less makes tight."""
+    ports, workers = free_ports(2), free_endpoints(2)
+    gateways = tuple(
+        Gateway(name, at, f"127.0.0.1:{port}")
+        for name, at, port in zip(("east", "west"), workers, ports, strict=True)
+    )
+    return msgspec.structs.replace(rack_site(NODES, site_mw=BUDGET_MW), gateways=gateways)
+
+
+class Ground(HostSite):
+    """The site as it runs. Programs are ended and started by name."""
+
+    def __init__(self, folder: Path) -> None:
+        self.switches = folder / "switches"
+        self.switches.mkdir()
+        super().__init__(folder, site=outage_site(), tasks_see_gpus=True)
+        self.names = [str(node.id) for node in self.live.site.nodes]
+        self.urls = {one.name: f"http://{one.http_address}" for one in self.live.site.gateways}
+        self.lost = ""
+        """The host that was killed, and is away."""
+
+    def start(self) -> None:
+        """Everything, until each gateway has all replicas."""
+        for name in self.urls:
+            self.live.enroll(name, "gateway")
+            self.start_gateway(name)
+        self.start_nodes()
+        self.client.submit(self.revision())
+        self.until_whole()
+        for name in self.names:
+            self.client.submit(self._batch(name))
+        self.until(self._is_full, "the batch work runs")
+
+    def start_gateway(self, name: str, *options: str) -> int:
+        """A gateway; its process id."""
+        bundle = self.folder / "bundles" / f"{name}.toml"
+        where = ["--bundle", str(bundle), "--site", str(self.live.path)]
+        return self.processes.start(name, wattline("gateway", *where, *options))
+
+    def take_over(self, name: str) -> None:
+        """A successor of the gateway; returns once the gateway has ended."""
+        before = self.processes.release(name)
+        self.start_gateway(name, "--takeover")
+        self.until(lambda: before.poll() is not None, f"the gateway {name} that was has ended")
+
+    def revision(self, fails: str = "") -> JobSpec:
+        """The service's job. `fails`: see `model.Outage`."""
+        model = f"{Path(__file__).parent / 'model.py'}:Outage"
+        serve = [sys.executable, "-m", "wattline_runtime.serve", "--model", model]
+        arguments = ["--arg", f"switches={self.switches}", "--arg", f"fails={fails}"]
+        return JobSpec(
+            SERVICE,
+            (*serve, *arguments),
+            kind="service",
+            priority=PRIORITIES["high"],
+            resources=Resources(gpus_per_node=REPLICA_GPUS),
+            service=ServiceSpec(replicas=REPLICAS),
+        )
+
+    def _batch(self, node: str) -> JobSpec:
+        return JobSpec(
+            f"batch-{node}",
+            (sys.executable, "-c", BATCH),
+            priority=PRIORITIES["low"],
+            resources=Resources(gpus_per_node=BATCH_GPUS),
+        )
+
+    # --- what runs
+
+    def workers(self) -> dict[int, str]:
+        """Node of each worker process, by process id."""
+        found: dict[int, str] = {}
+        for name, keeper in zip(self.names, self.keepers, strict=True):
+            for process in _descendants(keeper):
+                if "wattline_runtime.serve" in _command(process):
+                    found[process.pid] = name
+        return found
+
+    def _is_full(self) -> bool:
+        return all(job.state == "RUNNING" for job in self.client.jobs())
+
+    def is_at_floor(self) -> bool:
+        """All GPUs of the service are at their minimum caps."""
+        services = {job.id for job in self.client.jobs() if job.kind == "service"}
+        gpus = [gpu for node in self.client.nodes() for gpu in node.gpus if gpu.job in services]
+        return all(gpu.cap_w is not None and gpu.cap_w <= gpu.cap_min_w for gpu in gpus)
+
+    def ready(self, gateway: str) -> int:
+        """Replicas that are ready at a gateway; 0 while it does not answer."""
+        try:
+            with urlopen(Request(f"{self.urls[gateway]}/v1/services"), timeout=2.0) as reply:
+                services = json.load(reply)["services"]
+        except (URLError, OSError, ValueError):
+            return 0
+        workers = [one for each in services if each["name"] == SERVICE for one in each["workers"]]
+        return sum(one["state"] == "ready" for one in workers)
+
+    def is_whole(self) -> bool:
+        """Each gateway has all replicas."""
+        return all(self.ready(name) >= REPLICAS for name in self.urls)
+
+    def until_whole(self) -> None:
+        """Wait for that."""
+        self.until(self.is_whole, "each gateway has all replicas")
+
+    # --- faults
+
+    def kill_host(self, node: str) -> None:
+        """Everything on it ends at once."""
+        at = self.names.index(node)
+        tasks = _descendants(self.keepers[at])
+        self.processes.kill(f"agent-{node}")
+        self.processes.kill(f"keeper-{node}")
+        for process in tasks:
+            _signal(process, signal.SIGKILL)
+
+    def start_host(self, node: str) -> None:
+        """As after a boot."""
+        at = self.names.index(node)
+        self.keepers[at] = self.start_keeper(node)
+        self.agents[at] = self.start_agent(node)
+
+    def restart_agent(self, node: str) -> None:
+        """After its end."""
+        self.agents[self.names.index(node)] = self.start_agent(node)
+
+    def event(self, name: str, share: float) -> None:
+        """A grid event of the whole site, until it is cancelled."""
+        self.run("power", "event", "add", name, f"{share:.0%}", "--for", "10m")
+
+    def end_event(self, name: str) -> None:
+        """The whole budget again."""
+        self.run("power", "event", "cancel", name)
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        below: list[psutil.Process] = psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+    return below
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        command: list[str] = process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+    return command
+
+
+def _signal(process: psutil.Process, number: signal.Signals) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return
