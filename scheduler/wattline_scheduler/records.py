@@ -27,6 +27,7 @@ from wattline_protocol.views.site_views import EventView, JobState, LimitSource
 from wattline_protocol.wire.agent_messages import GpuInfo, TaskExit, TaskUsage
 from wattline_protocol.wire.mig import MigInstance
 from wattline_protocol.wire.problems import Severity
+from wattline_protocol.wire.rollouts import ENDED_PHASES, RolloutPhase
 
 
 class JobRecord(msgspec.Struct, frozen=True):
@@ -58,10 +59,21 @@ class JobRecord(msgspec.Struct, frozen=True):
 
 
 Cause = Literal[
-    "finished", "cancelled", "timeout", "failed", "lost", "requeued", "asked", "preempted"
+    "finished",
+    "cancelled",
+    "timeout",
+    "failed",
+    "lost",
+    "requeued",
+    "asked",
+    "preempted",
+    "replaced",
+    "rolled_back",
 ]
 """Cause of the end of a try. requeued: the try never really ran (lease fell, emergency); asked: a
-user requeued it; preempted: a higher priority needed its resources. None of these uses a retry."""
+user requeued it, or a rollout stopped it for a time; preempted: a higher priority needed its
+resources. None of these uses a retry. replaced: a rollout has replaced its job; rolled_back: its
+job was the new revision of one that went back."""
 
 GangPhase = Literal["pending", "starting", "running", "paused", "ending", "ended"]
 
@@ -344,6 +356,36 @@ class ActRecord(_Line, frozen=True):
     """A user's action, a denied one, or a membership change: stored apart from the event log."""
 
 
+class RolloutRecord(msgspec.Struct, frozen=True):
+    """The newest rollout of a service: from the revision `old` to the revision `new`."""
+
+    key: ClassVar[tuple[str, ...]] = ("service",)
+    service: str
+    old: JobId
+    new: JobId
+    phase: RolloutPhase
+    requester: str
+    since_unix_s: UnixTime
+    old_replicas: int
+    new_replicas: int
+    old_allowed: int
+    """Replicas that may run now."""
+    new_allowed: int
+    canary_permille: int = 0
+    shadow_permille: int = 0
+    compare: str = "equal"
+    is_in_place: bool = False
+    equal: int = 0
+    """Copies of requests answered alike."""
+    different: int = 0
+    reason: str = ""
+    """How it ended."""
+
+    @property
+    def is_open(self) -> bool:
+        return self.phase not in ENDED_PHASES
+
+
 class MemberRecord(msgspec.Struct, frozen=True):
     """A member of the allow-list as last seen."""
 
@@ -371,6 +413,7 @@ Record = (
     | EventRecord
     | ActRecord
     | MemberRecord
+    | RolloutRecord
 )
 
 
@@ -403,6 +446,8 @@ class Saved(msgspec.Struct, frozen=True):
     """Number of the newest user action."""
     members: tuple[MemberRecord, ...] = ()
     """The allow-list as last seen."""
+    rollouts: tuple[RolloutRecord, ...] = ()
+    """Those in progress, and the newest others."""
     next_job: JobId = JobId(1)
     """Above every id ever issued."""
     next_event: int = 1

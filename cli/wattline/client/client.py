@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import Literal
 
 from wattline.client.errors import Busy, Conflict, NotFound, Unavailable, Unreachable, WaitTimeout
 from wattline.client.jobacts import JobActs, Words, selection, words
@@ -74,6 +75,13 @@ from wattline_protocol.wire.reservations import (
     Reserve,
     Unreserve,
 )
+from wattline_protocol.wire.rollouts import (
+    GetRollout,
+    RolloutNow,
+    RolloutOptions,
+    RolloutView,
+    SteerRollout,
+)
 from wattline_protocol.wire.subscriptions import WatchRoutes, WatchSite
 
 POLL_FIRST_S = 0.05
@@ -102,17 +110,30 @@ class Client(JobActs):
     # --- jobs; acts on existing ones are in `jobacts` --------------------------------------
 
     def submit(
-        self, spec: JobSpec | None = None, *, token: str | None = None, **options: object
+        self,
+        spec: JobSpec | None = None,
+        *,
+        token: str | None = None,
+        rollout: RolloutOptions | None = None,
+        **options: object,
     ) -> JobId:
         """Submit a job; it is on disk when this returns. The same token returns the same job.
 
         Either a JobSpec, or the keys of a job file without their tables as keywords:
         `client.submit(command=["python", "train.py"], gpus=4, retries=2)`. Raises JobFileError for
         invalid keywords. A job without a working directory starts in the directory of this process,
-        on nodes that have it.
+        on nodes that have it. `rollout`: it must be the next revision of an open service.
         """
-        request = Submit(started_here(_spec_of(spec, options)), token or secrets.token_hex(16))
-        return self.get(request, Submitted).job
+        job, token = started_here(_spec_of(spec, options)), token or secrets.token_hex(16)
+        return self.get(Submit(job, token, rollout), Submitted).job
+
+    def rollout(self, service: str) -> RolloutView:
+        """The newest rollout of a service."""
+        return self.get(GetRollout(service), RolloutNow).rollout
+
+    def steer_rollout(self, service: str, action: Literal["promote", "back"]) -> str:
+        """Let the new revision replace the old one whatever was measured, or end it."""
+        return self.act(SteerRollout(service, action))
 
     def jobs(
         self, which: Which | None = None, *, ended: bool = True, limit: int | None = None

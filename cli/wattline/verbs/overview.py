@@ -5,6 +5,7 @@ OVERVIEW: dict[str, tuple[tuple[str, str], ...]] = {
         ("submit, whatif, hold, release", "Submit a job; predict its start; hold it."),
         ("jobs, job, explain, logs", "Show jobs, wait reasons and output of tasks."),
         ("cancel, requeue, update", "Stop, requeue or change jobs."),
+        ("rollout", "Replace a service by its next revision."),
         ("accounts, report", "Show shares and quotas; usage, energy, cost."),
         ("nodes, node, reservations", "List nodes; show one; list reservations."),
         ("power, cooling, meters", "Show budgets, cooling zones and power meters."),
@@ -21,8 +22,7 @@ OVERVIEW: dict[str, tuple[tuple[str, str], ...]] = {
     "Simulation": (
         ("demo", "Run a simulated site, real jobs and faults."),
         ("sim", "Simulate GPUs, a fleet under faults, a plant."),
-        ("replay", "Run public traces through the planner."),
-        ("bench", "Measure the programs on this machine."),
+        ("replay, bench", "Plan public traces; measure the programs."),
     ),
 }
 """Section to rows: verbs (`node off|on` are two), and what they do."""

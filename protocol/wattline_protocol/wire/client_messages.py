@@ -47,6 +47,14 @@ from wattline_protocol.wire.event_log import Events as Events
 from wattline_protocol.wire.event_log import ListEvents as ListEvents
 from wattline_protocol.wire.event_log import ListProblems, ProblemList
 from wattline_protocol.wire.reservations import ListReservations, Reservations, Reserve, Unreserve
+from wattline_protocol.wire.rollouts import (
+    GetRollout,
+    ReportTraffic,
+    RolloutNow,
+    RolloutOptions,
+    RouteSplit,
+    SteerRollout,
+)
 from wattline_protocol.wire.subscriptions import Seen, Unwatch, WatchRoutes, WatchSite
 
 MAX_LISTED = 10_000
@@ -59,6 +67,8 @@ class Submit(msgspec.Struct, frozen=True, tag_field="t", tag="submit"):
     spec: JobSpec
     token: Name[str]
     """Unique per submission: the same token again returns the same job id."""
+    rollout: RolloutOptions | None = None
+    """How it becomes the next revision of an open service; None: by default, or it is the first."""
 
 
 class ListJobs(msgspec.Struct, frozen=True, tag_field="t", tag="list_jobs"):
@@ -325,6 +335,9 @@ Request = (
     | FetchLog
     | GetReport
     | WatchRoutes
+    | SteerRollout
+    | GetRollout
+    | ReportTraffic
 )
 
 
@@ -445,6 +458,8 @@ class WorkerRoute(msgspec.Struct, frozen=True):
 
 class Routes(msgspec.Struct, frozen=True, tag_field="t", tag="routes"):
     services: dict[str, tuple[WorkerRoute, ...]]
+    splits: dict[str, RouteSplit] = {}
+    """By service, while a revision of it is on trial."""
 
 
 class SavedPlan(msgspec.Struct, frozen=True, tag_field="t", tag="saved_plan"):
@@ -473,6 +488,7 @@ Answer = (
     | Log
     | Report
     | Routes
+    | RolloutNow
 )
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from wattline_protocol.ids import GpuIndex, NodeId, Now, UnixTime, UserName
+from wattline_protocol.ids import GpuIndex, JobId, NodeId, Now, UnixTime, UserName
 from wattline_protocol.job.spec import WHOLE_GPU, encoded_bytes
 from wattline_scheduler.core.admission.planner_view import offer_of
 from wattline_scheduler.core.admission.reservations import reserved
@@ -18,6 +18,7 @@ from wattline_scheduler.core.model.jobs.job import (
     LIVE,
     Attempt,
     Ended,
+    Ending,
     Gang,
     Job,
     Pending,
@@ -25,6 +26,7 @@ from wattline_scheduler.core.model.jobs.job import (
 )
 from wattline_scheduler.core.model.node import NodeNow, Welcomed
 from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.rollout.rollouts import limits_of
 from wattline_scheduler.plan.model.shape import GangKey
 from wattline_scheduler.plan.model.snapshot import NodeOffer, RunningGang
 from wattline_scheduler.power.demand.node_load import NodeLoad
@@ -243,6 +245,28 @@ def _service_names(state: State, now: Now) -> Iterator[str]:
             yield f"service name {name} belongs to {sorted(users)}, the site file lists {most}"
 
 
+def _rollouts(state: State, now: Now) -> Iterator[str]:
+    """A rollout takes no replica away before another is ready, and its record sets the limits."""
+    del now
+    limits: dict[JobId, int] = {}
+    for name, record in ((name, rollout.record) for name, rollout in state.rollouts.items()):
+        least = min(record.old_replicas, record.new_replicas) - record.is_in_place
+        if record.new_allowed - 1 + record.old_allowed < least:
+            yield f"rollout of {name}: {record.old_allowed} + {record.new_allowed} of {least} run"
+        limits |= limits_of(record)
+        old = state.work.jobs.get(record.old)
+        phases = [] if old is None else [gang.phase for gang in old.gangs]
+        is_ending = any(isinstance(p, Ending) and p.cause == "replaced" for p in phases)
+        is_over = record.phase == "done" and record.new_allowed == record.new_replicas
+        if is_ending and not is_over:
+            yield f"job {record.old} is being replaced, its rollout is {record.phase}"
+    for job in state.work.jobs.values():
+        going = sum(gang.phase_name in ("starting", "running", "paused") for gang in job.gangs)
+        limit = limits.get(job.id)
+        if job.replica_limit != limit or (limit is not None and going > limit):
+            yield f"job {job.id} runs {going} replicas of {job.replica_limit}, not {limit}"
+
+
 def _queue(state: State) -> Iterator[str]:
     """Each class in order, each job in at most one class, and the planner's whole list in order."""
     queue, listed = state.work.queue, Counter[int]()
@@ -408,6 +432,7 @@ CHECKS: tuple[Callable[[State, Now], Iterator[str]], ...] = (
     _quotas,
     _open_jobs,
     _service_names,
+    _rollouts,
     _commands,
     _reservations,
     _problems,

@@ -53,6 +53,7 @@ from wattline_protocol.wire.client_messages import (
 )
 from wattline_protocol.wire.event_log import ListEvents, ListProblems
 from wattline_protocol.wire.reservations import ListReservations, Reserve
+from wattline_protocol.wire.rollouts import GetRollout
 from wattline_protocol.wire.subscriptions import Seen, Unwatch, WatchRoutes, WatchSite
 from wattline_protocol.wire.transport import ServerSocket
 from wattline_scheduler.core.cluster import Cluster
@@ -279,6 +280,7 @@ class Loop:
                 | ListAccounts()
                 | ListReservations()
                 | ListProblems()
+                | GetRollout()
             ):
                 return [Reply(client, ask.ask, self._reads.answer(request, now))]
             case ListJobs() | ListNodes() | ListEvents():

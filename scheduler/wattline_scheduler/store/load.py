@@ -31,6 +31,7 @@ from wattline_scheduler.store.tables import (
     PLANTS,
     PROBLEMS,
     RESERVATIONS,
+    ROLLOUTS,
     USES,
 )
 
@@ -46,6 +47,9 @@ MAX_NUMBER = 2**63 - 1
 PROBLEMS_LOADED = 1_000
 """Newest ended problems that a restart loads into memory, besides the open ones."""
 
+ROLLOUTS_LOADED = 10_000
+"""Rollouts that a restart loads into memory, one a service: those in progress, then the newest."""
+
 EVENTS_LOADED = 1_000
 """Newest events that a restart loads into memory; older ones are read from disk on request."""
 
@@ -56,6 +60,8 @@ _OPEN_OR_RECENT = """
                  ORDER BY ended_unix_s DESC LIMIT ?))
 """
 
+
+_OPEN_ROLLOUTS_FIRST = "ORDER BY phase IN ('done', 'back'), since_unix_s DESC LIMIT ?"
 
 _OF_KEY = "WHERE kind = ? AND name = ?"
 
@@ -132,6 +138,7 @@ def load_saved(
         events=EVENTS.records(db, "ORDER BY seq DESC LIMIT ?", (EVENTS_LOADED,))[::-1],
         newest_act=newest_act,
         members=MEMBERS.records(db, "WHERE is_removed = 0 ORDER BY name"),
+        rollouts=ROLLOUTS.records(db, _OPEN_ROLLOUTS_FIRST, (ROLLOUTS_LOADED,)),
         next_job=next_job,
         next_event=next_event,
         is_recovering=bool(is_recovering),

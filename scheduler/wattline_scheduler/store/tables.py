@@ -21,6 +21,7 @@ from wattline_scheduler.records import (
     ProblemRecord,
     Record,
     ReservationRecord,
+    RolloutRecord,
     UseRecord,
 )
 from wattline_scheduler.store.record_table import Column, Table, columns_of
@@ -71,6 +72,7 @@ PROBLEMS = Table("problems", ProblemRecord)
 EVENTS = Table("events", EventRecord)
 ACTS = Table("acts", ActRecord)
 MEMBERS = Table("members", MemberRecord)
+ROLLOUTS = Table("rollouts", RolloutRecord)
 
 RECORDS: tuple[Table[Any], ...] = (
     JOBS,
@@ -89,6 +91,7 @@ RECORDS: tuple[Table[Any], ...] = (
     EVENTS,
     ACTS,
     MEMBERS,
+    ROLLOUTS,
 )
 """Tables in which a record replaces the one with its key."""
 

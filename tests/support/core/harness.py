@@ -47,6 +47,7 @@ from wattline_scheduler.records import (
     ProblemRecord,
     Record,
     ReservationRecord,
+    RolloutRecord,
     Saved,
     UseRecord,
 )
@@ -97,6 +98,7 @@ class Disk:
             events=events,
             newest_act=max((one.seq for one in self.of(ActRecord)), default=0),
             members=tuple(one for one in self.of(MemberRecord) if not one.is_removed),
+            rollouts=self.of(RolloutRecord),
             next_job=JobId(max((j.id for j in jobs), default=0) + 1),
             next_event=max((e.seq for e in events), default=0) + 1,
         )

@@ -30,6 +30,7 @@ from wattline_protocol.text.quantities import (
 from wattline_protocol.text.visible import visible_line
 from wattline_protocol.text.wording import counted, gib, listed
 from wattline_scheduler.core.admission.planner_view import offer_of
+from wattline_scheduler.core.model.jobs.job import Attempt
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.plan.model.column_writer import RowHeadroom, snapshot_of
@@ -206,13 +207,14 @@ def _judge(state: State, shape: Shape, now: Now) -> str:
 def whole_site(state: State, now: Now) -> Snapshot:
     """Hypothetical snapshot of the known nodes: idle, undrained, healthy, at full budgets."""
     if state.whole is None:
-        state.whole = _whole(state, now)
+        state.whole = site_with(state, (), now)
     return state.whole
 
 
-def _whole(state: State, now: Now) -> Snapshot:
+def site_with(state: State, held: Sequence[Attempt], now: Now) -> Snapshot:
+    """The same with the whole GPUs, CPUs and memory of some attempts allocated."""
     known = [node for node in state.nodes.values() if node.record.incarnation > 0]
-    offers = tuple(_empty(offer_of(state, node, now), node) for node in known)
+    offers = tuple(_allocated(_empty(offer_of(state, n, now), n), held) for n in known)
     base_mw = {offer.node: _least_mw(state, offer) for offer in offers}
     headrooms = tuple(_whole_headroom(state, row, base_mw) for row in state.domains.rows)
     return snapshot_of(
@@ -247,6 +249,20 @@ def _empty(offer: NodeOffer, node: NodeNow) -> NodeOffer:
         cpus_free=offer.cpus,
         memory_free_bytes=offer.memory_bytes,
         booking=replace(offer.booking, base_mw=base_mw + idle_mw, busy_mw=0),
+    )
+
+
+def _allocated(offer: NodeOffer, held: Sequence[Attempt]) -> NodeOffer:
+    here = [one for one in held if one.node == offer.node]
+    if not here:
+        return offer
+    taken = {gpu for one in here if one.gpu_milli == WHOLE_GPU for gpu in one.record.gpus}
+    shapes = [one.gang.job.shape for one in here]
+    return replace(
+        offer,
+        free=tuple(gpu for gpu in offer.free if gpu.index not in taken),
+        cpus_free=offer.cpus_free - sum(shape.cpus for shape in shapes),
+        memory_free_bytes=offer.memory_free_bytes - sum(shape.memory_bytes for shape in shapes),
     )
 
 

@@ -28,7 +28,12 @@ from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.model.usage.usage import add_usage
 from wattline_scheduler.records import Cause
 
-FINAL: dict[Cause, JobState] = {"cancelled": "CANCELLED", "timeout": "TIMEOUT"}
+FINAL: dict[Cause, JobState] = {
+    "cancelled": "CANCELLED",
+    "timeout": "TIMEOUT",
+    "replaced": "COMPLETED",
+    "rolled_back": "FAILED",
+}
 """Causes after which there is no further try, and the final state of the gang."""
 
 BACKOFF_FIRST_S = 1.0

@@ -11,6 +11,7 @@ from wattline_scheduler.core.model.journal import Journal
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.power_off_attempts import OffAttempts
 from wattline_scheduler.core.model.problem_book import Problems
+from wattline_scheduler.core.model.service_traffic import GatewayTraffic, Rollout
 from wattline_scheduler.core.model.usage.usage_ledger import Ledger
 from wattline_scheduler.plan.cycle import Cycle
 from wattline_scheduler.plan.model.reserved_nodes import Reservations
@@ -129,6 +130,10 @@ class State:
     """The allow-list as last seen."""
     shares_at: Instant | None = None
     """Time of the last sum over the use of live tries."""
+    rollouts: dict[str, Rollout] = field(default_factory=dict)
+    """The newest rollout of each service."""
+    traffic: dict[str, GatewayTraffic] = field(default_factory=dict)
+    """Newest reports of gateways, by their names."""
     sensed_at: Instant | None = None
     """Time of the last evaluation of meters and zones."""
     contradicted: dict[NodeId, Contradiction] = field(default_factory=dict)

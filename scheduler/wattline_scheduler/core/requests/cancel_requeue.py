@@ -26,6 +26,7 @@ from wattline_scheduler.core.lifecycle.usage_limits import used_up
 from wattline_scheduler.core.model.jobs.job import Ended, Ending, Gang, Job, Pending
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.selection import Target
+from wattline_scheduler.core.rollout.rollout_checks import reopening_refused
 
 MAX_INDICES_CHARS = 60
 """Maximum length of an index list in a text; the answer's own field has the full list."""
@@ -138,6 +139,7 @@ def _opens_again(state: State, job: Job) -> Denied | None:
         deny_new_work(state)
         or too_large(state, owner, job.spec)
         or name_taken(state, owner, job.spec)
+        or reopening_refused(state, job.spec)
     )
 
 

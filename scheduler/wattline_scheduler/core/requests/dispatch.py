@@ -10,6 +10,7 @@ from wattline_protocol.wire.client_messages import (
     DeclareOff,
     DeclareOn,
     Denied,
+    Done,
     Drain,
     GridEvent,
     Hold,
@@ -25,6 +26,7 @@ from wattline_protocol.wire.client_messages import (
     Update,
 )
 from wattline_protocol.wire.reservations import Reserve, Unreserve
+from wattline_protocol.wire.rollouts import ReportTraffic, SteerRollout
 from wattline_scheduler.core.admission.disk_reserve import deny_new_work
 from wattline_scheduler.core.leases import cooling_control
 from wattline_scheduler.core.leases.quarantine import readmit
@@ -37,12 +39,14 @@ from wattline_scheduler.core.requests import (
     grid_events,
     node_operations,
     reserve,
+    rollout_requests,
     shed,
     submit,
 )
 from wattline_scheduler.core.requests.refused_acts import note_refused
+from wattline_scheduler.core.rollout.gateway_reports import take_report as take_traffic
 
-ON_JOBS = (Submit, Cancel, Hold, Release, Requeue, Update)
+ON_JOBS = (Submit, Cancel, Hold, Release, Requeue, Update, SteerRollout)
 """Requests of submitters on their own jobs, of operators on all."""
 
 ON_NODES = (Drain, Undrain, DeclareOff, DeclareOn, Readmit)
@@ -90,6 +94,11 @@ def _do(state: State, event: ClientRequest, now: Now) -> Answer | None:
             return cooling_control.set_units(state, event.user, request, now)
         case Cancel() | Hold() | Release() | Requeue() | Update():
             return bulk_actions.act(state, event, request, now)
+        case SteerRollout():
+            return rollout_requests.steer(state, event, request, now)
+        case ReportTraffic():
+            take_traffic(state, event.user, request, now)
+            return Done("")
         case Drain() | Undrain() | DeclareOff() | DeclareOn() | Readmit():
             return _do_to_node(state, event, request, now)
         case _:

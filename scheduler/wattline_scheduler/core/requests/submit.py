@@ -1,12 +1,14 @@
 """Validates and accepts job submissions."""
 
 from collections.abc import Mapping
+from functools import partial
 
 from wattline_protocol.ids import JobId, Now, UserName
 from wattline_protocol.job.spec import JobSpec, encoded_bytes
 from wattline_protocol.text.wording import counted
 from wattline_protocol.views.site_views import JobState
 from wattline_protocol.wire.client_messages import Answer, Denied, Submit, Submitted
+from wattline_protocol.wire.rollouts import RolloutOptions
 from wattline_scheduler.core.admission.disk_reserve import count_accepted, deny_new_work
 from wattline_scheduler.core.admission.earliest_start import cannot_be_met
 from wattline_scheduler.core.admission.learned_demand import shape_for
@@ -24,6 +26,8 @@ from wattline_scheduler.core.model.jobs.job import Gang, Job, Pending
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.access import not_allowed, too_long, too_urgent, with_runtime
 from wattline_scheduler.core.requests.selection import Asker
+from wattline_scheduler.core.rollout.rollout_checks import revision_refused, revisions
+from wattline_scheduler.core.rollout.rollouts import begin_rollout
 from wattline_scheduler.records import JobRecord
 
 MAX_TOKEN_CHARS = 128
@@ -38,16 +42,24 @@ def submit(state: State, event: ClientRequest, request: Submit, now: Now) -> Ans
     if not 0 < len(request.token) <= MAX_TOKEN_CHARS:
         return Denied("bad_request", f"a token has 1 to {MAX_TOKEN_CHARS} characters")
     spec, asker = with_runtime(state, request.spec), Asker(user, event.role)
-    denied = deny_new_work(state) or total(
-        state, "submit", user, lambda: refusal(state, asker, spec, event.ended, now), now
-    )
+    refused = partial(refusal, state, asker, spec, event.ended, now, request.rollout)
+    denied = deny_new_work(state) or total(state, "submit", user, refused, now)
     if denied is not None:
         return denied
-    return Submitted(_accept(state, user, request.token, spec, now))
+    old = revisions(state, spec.name) if spec.kind == "service" else []
+    job = _accept(state, user, request.token, spec, now)
+    for one in old:
+        begin_rollout(state, one, job, request.rollout or RolloutOptions(), user, now)
+    return Submitted(job.id)
 
 
 def refusal(
-    state: State, asker: Asker, spec: JobSpec, ended: Mapping[JobId, JobState], now: Now
+    state: State,
+    asker: Asker,
+    spec: JobSpec,
+    ended: Mapping[JobId, JobState],
+    now: Now,
+    rollout: RolloutOptions | None = None,
 ) -> Denied | None:
     """Denies a job that cannot be accepted, with the change that would help; None = accepted.
 
@@ -76,7 +88,9 @@ def refusal(
         or impossible(state, spec, now)
         or impossible_inside(state, owner, spec, now)
     )
-    return Denied("impossible", problem) if problem else None
+    if problem:
+        return Denied("impossible", problem)
+    return revision_refused(state, spec, rollout, now)
 
 
 def new_job(state: State, user: UserName, token: str, spec: JobSpec, now: Now) -> Job:
@@ -94,7 +108,7 @@ def new_job(state: State, user: UserName, token: str, spec: JobSpec, now: Now) -
     return Job(record, shape_for(state, user, spec), max_grace_s=state.site.timing.max_grace_s)
 
 
-def _accept(state: State, user: UserName, token: str, spec: JobSpec, now: Now) -> JobId:
+def _accept(state: State, user: UserName, token: str, spec: JobSpec, now: Now) -> Job:
     job = new_job(state, user, token, spec, now)
     state.next_job = JobId(job.id + 1)
     job.gangs = [Gang(job, number, Pending(now.mono_s)) for number in range(spec.gang_count)]
@@ -106,4 +120,4 @@ def _accept(state: State, user: UserName, token: str, spec: JobSpec, now: Now) -
     text = f"{spec.name!r} ({spec.kind}, {spec.gang_count} × {counted(spec.gang_size, 'task')})"
     state.journal.act("job_submitted", text, now, actor=user, owner=user, job=job.id)
     state.wants_plan = True
-    return job.id
+    return job

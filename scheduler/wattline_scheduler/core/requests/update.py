@@ -77,6 +77,8 @@ def _of(
         spec = with_runtime(state, spec)
     names = differences(job.spec, spec)
     problem = next((why for name in names if (why := _too_late(job, name))), "")
+    if "replicas" in names and job.replica_limit is not None:
+        problem = f"a rollout of {job.spec.name} is in progress; change --replicas after it"
     if problem:
         return Denied("conflict", problem)
     problem = malformed(spec)

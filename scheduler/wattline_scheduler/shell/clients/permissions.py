@@ -3,6 +3,7 @@
 from wattline_protocol.site.model import Role
 from wattline_protocol.trust.members import USER_ROLES, Authorized
 from wattline_protocol.wire.client_messages import Denied, GetPlan, Request
+from wattline_protocol.wire.rollouts import ReportTraffic
 from wattline_protocol.wire.subscriptions import Seen, Unwatch, WatchRoutes
 
 CLIENT_ROLES: frozenset[Role] = USER_ROLES | {"gateway"}
@@ -10,16 +11,19 @@ AGENT_ROLES: frozenset[Role] = frozenset({"agent"})
 
 
 def not_for(role: Role, request: Request) -> Denied | None:
-    """Why this role may not send the request; None = it may. All may read; gateways see routes."""
+    """Why this role may not send the request; None = it may. All may read; gateways see routes and
+    report traffic."""
     if isinstance(request, Unwatch | Seen):
         return None
     if isinstance(request, GetPlan) and role not in ("operator", "admin"):
         return Denied("not_allowed", f"only operators may save a planning cycle; you are {role}")
-    if role == "gateway" and not isinstance(request, WatchRoutes):
-        verb = type(request).__name__
-        return Denied("not_allowed", f"a gateway may only watch routes; {verb} is for users")
-    if role != "gateway" and isinstance(request, WatchRoutes):
-        return Denied("not_allowed", f"only gateways may watch routes; your role is {role}")
+    is_of_gateways = isinstance(request, WatchRoutes | ReportTraffic)
+    if role == "gateway" and not is_of_gateways:
+        verb, may = type(request).__name__, "watch routes and report traffic"
+        return Denied("not_allowed", f"a gateway may only {may}; {verb} is for users")
+    if role != "gateway" and is_of_gateways:
+        what = "watch routes" if isinstance(request, WatchRoutes) else "report traffic"
+        return Denied("not_allowed", f"only gateways may {what}; your role is {role}")
     return None
 
 

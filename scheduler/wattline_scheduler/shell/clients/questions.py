@@ -36,12 +36,14 @@ from wattline_protocol.wire.client_messages import (
 )
 from wattline_protocol.wire.event_log import ListEvents, ListProblems
 from wattline_protocol.wire.reservations import ListReservations, Reservations
+from wattline_protocol.wire.rollouts import GetRollout
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.explain.job_explanation import explain_job, what_if
 from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.core.model.not_found import no_job
 from wattline_scheduler.core.requests.dispatch import no_node
 from wattline_scheduler.core.requests.selection import Asker
+from wattline_scheduler.core.rollout.rollouts import splits
 from wattline_scheduler.plan.saved_cycle import encoded
 from wattline_scheduler.records import JobRecord
 from wattline_scheduler.shell.clients.long_lists import (
@@ -63,13 +65,16 @@ from wattline_scheduler.views.jobs_view import (
 from wattline_scheduler.views.nodes_view import node_view
 from wattline_scheduler.views.problems_view import problem_list
 from wattline_scheduler.views.reservations_view import reservation_views
+from wattline_scheduler.views.rollout_view import rollout_view
 from wattline_scheduler.views.site_view import site_view
 from wattline_scheduler.views.why_view import why_view
 
 HIDDEN = "(hidden)"
 """Replaces the value of an environment variable of another user's job."""
 
-ReadRequest = GetNode | GetPower | WhyNode | ListAccounts | ListReservations | ListProblems
+ReadRequest = (
+    GetNode | GetPower | WhyNode | ListAccounts | ListReservations | ListProblems | GetRollout
+)
 """Answered at once."""
 
 ListRequest = ListJobs | ListNodes | ListEvents
@@ -101,6 +106,8 @@ class Reads:
                 return Reservations(reservation_views(self._state, now))
             case ListProblems():
                 return problem_list(self._state, request)
+            case GetRollout(name=service):
+                return rollout_view(self._state, service, now)
 
     def listed(self, request: ListRequest, now: Now) -> Parts[Answer]:
         """A list with its rows encoded already. Raises StoreError."""
@@ -210,7 +217,8 @@ class Reads:
         workers = {
             name: chain.from_iterable(map(_workers, jobs)) for name, jobs in services.items()
         }
-        return Routes({name: tuple(sorted(w, key=_by_ref)) for name, w in workers.items()})
+        routes = {name: tuple(sorted(w, key=_by_ref)) for name, w in workers.items()}
+        return Routes(routes, splits(self._state))
 
 
 def _workers(job: Job) -> list[WorkerRoute]:

@@ -266,6 +266,8 @@ class Job:
     """Numbers of gangs with a hold of their own."""
     parents: dict[JobId, "Job"] = field(default_factory=dict)
     """Jobs that must end before any of its gangs starts; ended ones are removed."""
+    replica_limit: int | None = None
+    """Replicas that a rollout in progress lets run; None = all of them."""
     most_live: int = 0
     """Live gangs tolerated above the array throttle, which may have been lowered later."""
     spent: TaskUsage = NO_USAGE

@@ -277,8 +277,11 @@ class Workload:
         return job.waiting
 
     def may_start(self, job: Job) -> int:
-        """Number of its gangs that a plan may place: ready ones, within the array throttle."""
+        """Number of its gangs that a plan may place: ready ones, within the array throttle or what
+        a rollout allows."""
         array, count = job.spec.array, min(MAX_PLACEMENTS, len(job.ready))
+        if job.replica_limit is not None:
+            return max(0, min(count, job.replica_limit - job.live_count))
         if array is None or not array.at_a_time:
             return count
         return max(0, min(count, array.at_a_time - job.live_count))

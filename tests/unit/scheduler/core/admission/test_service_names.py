@@ -16,7 +16,8 @@ SHARED = (Service("echo", ("ada", "bob")),)
 
 
 def started(*services: Service) -> Harness:
-    return joined(msgspec.structs.replace(site().rack("a", 2).build(), services=services))
+    built = site().rack("a", 2).gateway("tcp://127.0.0.1:7080").build()
+    return joined(msgspec.structs.replace(built, services=services))
 
 
 def echo(name: str = "echo") -> JobBuilder:
@@ -55,7 +56,7 @@ def test_a_name_belongs_to_the_user_whose_open_job_took_it_first() -> None:
     view = what_if(h.cluster.state, UserName("bob"), echo().build(), {}, h.now, "submitter")
     assert view == Denied("conflict", TAKEN)
     more = h.submit(echo())
-    assert routed(h) == [first, more], "its user adds replicas"
+    assert routed(h) == [first, more], "a revision of its user replaces it"
 
 
 def test_an_operator_does_not_take_it_either() -> None:

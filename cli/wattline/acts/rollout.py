@@ -1,0 +1,55 @@
+"""Rolls out a new revision of a service, shows the rollout, promotes it, or goes back."""
+
+from pathlib import Path
+from typing import Literal
+
+from wattline import exits
+from wattline.acts.submit import job_spec
+from wattline.client import Client
+from wattline.failures import ActFailed
+from wattline_protocol.text.quantities import parse_percent
+from wattline_protocol.wire.rollouts import NO_DIFFERENCE, RolloutOptions, RolloutView
+
+STATUS = "status"
+STEPS: dict[str, Literal["promote", "back"]] = {"promote": "promote", "back": "back"}
+
+
+def rollout(
+    client: Client,
+    *,
+    name: str,
+    what: str,
+    canary: str | None,
+    shadow: str | None,
+    compare: str | None,
+    in_place: bool,
+) -> RolloutView:
+    """The rollout of the service, after what was requested."""
+    is_file = what not in (STATUS, *STEPS)
+    if not is_file and (canary or shadow or compare or in_place):
+        text = f"--canary, --shadow, --compare and --in-place belong to a job file, not to {what}"
+        raise ActFailed(text, exits.USAGE)
+    if is_file:
+        options = RolloutOptions(
+            _permille("--canary", canary),
+            _permille("--shadow", shadow),
+            compare or NO_DIFFERENCE,
+            in_place,
+        )
+        client.submit(job_spec(str(Path(what)), (), {"name": name}), rollout=options)
+    elif what in STEPS:
+        client.steer_rollout(name, STEPS[what])
+    return client.rollout(name)
+
+
+def _permille(flag: str, text: str | None) -> int:
+    """Thousandths of a share such as 5%; without one, 0."""
+    if text is None:
+        return 0
+    try:
+        permille = round(parse_percent(text) * 1000)
+    except ValueError as error:
+        raise ActFailed(f"{flag} {text}: {error}", exits.USAGE) from error
+    if not 0 < permille < 1000:
+        raise ActFailed(f"{flag} {text}: a share is at least 0.1% and below 100%", exits.USAGE)
+    return permille

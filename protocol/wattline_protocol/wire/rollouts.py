@@ -1,0 +1,141 @@
+"""Rollouts of services: requests, view, reports of gateways, and how gateways share out requests.
+
+A revision of a service is the number of its job.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from wattline_protocol.ids import JobId, UnixTime
+from wattline_protocol.wire.bounds import Count, Name, Serial, Word
+
+BUCKETS_S: tuple[float, ...] = tuple(0.001 * 2 ** (n / 2) for n in range(33))
+"""Upper bounds of the times that gateways count; longer ones are counted in one more bucket."""
+
+MAX_REPORTED = 4_096
+"""Revisions in one report."""
+
+NO_DIFFERENCE = "equal"
+CLOSE = "close="
+
+RolloutPhase = Literal["starting", "checking", "waiting", "replacing", "done", "back"]
+"""starting: its first replica is not ready; checking: the health gate; waiting: for `promote` or
+`back`; replacing: replica by replica; done: the old job has ended; back: the new one has."""
+
+ENDED_PHASES: tuple[RolloutPhase, ...] = ("done", "back")
+
+
+def tolerance_of(compare: str) -> float:
+    """Relative difference of numbers that counts as none. Raises ValueError."""
+    if compare == NO_DIFFERENCE:
+        return 0.0
+    text = compare.removeprefix(CLOSE)
+    try:
+        found = float(text) if compare.startswith(CLOSE) else -1.0
+    except ValueError:
+        found = -1.0
+    if not 0 < found < 1:
+        raise ValueError(f"comparison {compare!r} is neither equal nor, for example, close=1e-3")
+    return found
+
+
+class RolloutOptions(msgspec.Struct, frozen=True):
+    """How a revision is rolled out. Shares are thousandths of the requests."""
+
+    canary_permille: Count[int] = 0
+    """Share of the new revision until `promote` or `back`; 0 = it is promoted by the gate."""
+    shadow_permille: Count[int] = 0
+    """Share that the new revision gets as copies, whose answers are only compared, until then."""
+    compare: Word[str] = NO_DIFFERENCE
+    """How they are compared: `equal`, or `close=1e-3` for numbers that may differ so much."""
+    is_in_place: bool = False
+    """One replica of the old revision is stopped first, for its GPUs."""
+
+
+class SteerRollout(msgspec.Struct, frozen=True, tag_field="t", tag="steer_rollout"):
+    """Continue a rollout that waits, or end it in favour of the old revision."""
+
+    name: Name[str]
+    action: Literal["promote", "back"]
+
+
+class GetRollout(msgspec.Struct, frozen=True, tag_field="t", tag="get_rollout"):
+    """The newest rollout of a service."""
+
+    name: Name[str]
+
+
+class RevisionTraffic(msgspec.Struct, frozen=True):
+    """A revision as one gateway sees it; counts are those since its last report."""
+
+    service: Name[str]
+    revision: Serial[JobId]
+    ready: Count[int]
+    """Its workers that take requests."""
+    requests: Count[int] = 0
+    errors: Count[int] = 0
+    """Requests that ended without the output that another revision gave or could have given."""
+    times: Annotated[tuple[Count[int], ...], msgspec.Meta(max_length=len(BUCKETS_S) + 1)] = ()
+    """Answers by time at the worker, in `BUCKETS_S`; empty = none."""
+    equal: Count[int] = 0
+    """Copies answered as the old revision answered."""
+    different: Count[int] = 0
+
+
+class ReportTraffic(msgspec.Struct, frozen=True, tag_field="t", tag="report_traffic"):
+    """Gateway only: the revisions of all services, about once a second."""
+
+    revisions: Annotated[tuple[RevisionTraffic, ...], msgspec.Meta(max_length=MAX_REPORTED)]
+
+
+class RouteSplit(msgspec.Struct, frozen=True):
+    """How requests are shared out while a revision is on trial; without one, by ready workers."""
+
+    revision: JobId
+    """The new one."""
+    share_permille: int
+    """Of the requests, while the old one has a ready worker."""
+    shadow_permille: int = 0
+    compare: str = NO_DIFFERENCE
+    is_guarded: bool = True
+    """What it does not answer is sent to the old one."""
+
+
+class RevisionView(msgspec.Struct, frozen=True):
+    """One side of a rollout. Traffic is that since the last step."""
+
+    job: JobId
+    replicas: int
+    """Of its job."""
+    allowed: int
+    """Of them, those that may run now."""
+    ready: int
+    requests: int
+    errors: int
+    p95_ms: float | None
+    """None: no answer yet."""
+
+
+class RolloutView(msgspec.Struct, frozen=True):
+    """A rollout, in progress or the last one."""
+
+    service: str
+    phase: RolloutPhase
+    text: str
+    """What it waits for, or how it ended."""
+    is_paused: bool
+    """No gateway reports, or not every one: nothing is decided."""
+    new: RevisionView
+    old: RevisionView
+    canary: float
+    shadow: float
+    compare: str
+    equal: int
+    different: int
+    requester: str
+    since_unix_s: UnixTime
+
+
+class RolloutNow(msgspec.Struct, frozen=True, tag_field="t", tag="rollout_now"):
+    rollout: RolloutView
