@@ -44,11 +44,11 @@ from wattline_protocol.wire.client_messages import (
     Log,
     Power,
     Request,
-    Routes,
     Submit,
     Submitted,
 )
 from wattline_protocol.wire.reservations import Reserve
+from wattline_protocol.wire.routes import Routes
 from wattline_protocol.wire.subscriptions import WatchRoutes
 
 DOMAIN = DomainView(DomainId("site"), "power", None, 100.0, 80.0, 80.0, 40.0, 1.0, 30.0, 39.0, None)

@@ -3,7 +3,6 @@
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Literal
 
 from wattline.client.errors import Busy, Conflict, NotFound, Unavailable, Unreachable, WaitTimeout
 from wattline.client.jobacts import JobActs, Words, selection, words
@@ -55,7 +54,6 @@ from wattline_protocol.wire.client_messages import (
     Readmit,
     Report,
     Restore,
-    Routes,
     SetUnits,
     Shed,
     SiteNow,
@@ -65,7 +63,6 @@ from wattline_protocol.wire.client_messages import (
     WhatIf,
     Why,
     WhyNode,
-    WorkerRoute,
 )
 from wattline_protocol.wire.event_log import ListProblems, ProblemList
 from wattline_protocol.wire.reservations import (
@@ -75,13 +72,8 @@ from wattline_protocol.wire.reservations import (
     Reserve,
     Unreserve,
 )
-from wattline_protocol.wire.rollouts import (
-    GetRollout,
-    RolloutNow,
-    RolloutOptions,
-    RolloutView,
-    SteerRollout,
-)
+from wattline_protocol.wire.rollouts import RolloutOptions
+from wattline_protocol.wire.routes import Routes, WorkerRoute
 from wattline_protocol.wire.subscriptions import WatchRoutes, WatchSite
 
 POLL_FIRST_S = 0.05
@@ -126,14 +118,6 @@ class Client(JobActs):
         """
         job, token = started_here(_spec_of(spec, options)), token or secrets.token_hex(16)
         return self.get(Submit(job, token, rollout), Submitted).job
-
-    def rollout(self, service: str) -> RolloutView:
-        """The newest rollout of a service."""
-        return self.get(GetRollout(service), RolloutNow).rollout
-
-    def steer_rollout(self, service: str, action: Literal["promote", "back"]) -> str:
-        """Let the new revision replace the old one whatever was measured, or end it."""
-        return self.act(SteerRollout(service, action))
 
     def jobs(
         self, which: Which | None = None, *, ended: bool = True, limit: int | None = None

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Iterable
-from typing import cast, get_args
+from typing import Literal, cast, get_args
 
 from wattline.client.asking import RequestClient
 from wattline_protocol.ids import JobId
@@ -19,6 +19,7 @@ from wattline_protocol.wire.client_messages import (
     Requeue,
     Update,
 )
+from wattline_protocol.wire.rollouts import GetRollout, RolloutNow, RolloutView, SteerRollout
 
 Jobs = int | str | Iterable[int] | Selection
 """A number, several, a text such as "3-5,8" or "12[0-31]", or a selection with filters."""
@@ -113,3 +114,11 @@ class JobActs(RequestClient):
             if not part.rest:
                 return Acted(tuple(rows), part.is_dry_run)
             after = rows[-1].job
+
+    def rollout(self, service: str) -> RolloutView:
+        """The newest rollout of a service."""
+        return self.get(GetRollout(service), RolloutNow).rollout
+
+    def steer_rollout(self, service: str, action: Literal["promote", "back"]) -> str:
+        """Let the new revision replace the old one whatever was measured, or end it."""
+        return self.act(SteerRollout(service, action))

@@ -8,7 +8,7 @@ import structlog
 
 from wattline.client.client import Client
 from wattline.client.errors import Unreachable, WattlineError
-from wattline_protocol.wire.client_messages import WorkerRoute
+from wattline_protocol.wire.routes import WorkerRoute
 
 ServiceRoutes = dict[str, tuple[WorkerRoute, ...]]
 

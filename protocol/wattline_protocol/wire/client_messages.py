@@ -47,14 +47,8 @@ from wattline_protocol.wire.event_log import Events as Events
 from wattline_protocol.wire.event_log import ListEvents as ListEvents
 from wattline_protocol.wire.event_log import ListProblems, ProblemList
 from wattline_protocol.wire.reservations import ListReservations, Reservations, Reserve, Unreserve
-from wattline_protocol.wire.rollouts import (
-    GetRollout,
-    ReportTraffic,
-    RolloutNow,
-    RolloutOptions,
-    RouteSplit,
-    SteerRollout,
-)
+from wattline_protocol.wire.rollouts import RolloutNow, RolloutOptions, RolloutRequest
+from wattline_protocol.wire.routes import Routes
 from wattline_protocol.wire.subscriptions import Seen, Unwatch, WatchRoutes, WatchSite
 
 MAX_LISTED = 10_000
@@ -335,9 +329,7 @@ Request = (
     | FetchLog
     | GetReport
     | WatchRoutes
-    | SteerRollout
-    | GetRollout
-    | ReportTraffic
+    | RolloutRequest
 )
 
 
@@ -447,19 +439,6 @@ class Log(msgspec.Struct, frozen=True, tag_field="t", tag="log"):
 
 class Report(msgspec.Struct, frozen=True, tag_field="t", tag="report"):
     report: ReportView
-
-
-class WorkerRoute(msgspec.Struct, frozen=True):
-    """A running worker of a service and the key it will prove."""
-
-    ref: TaskRef
-    public_key: str
-
-
-class Routes(msgspec.Struct, frozen=True, tag_field="t", tag="routes"):
-    services: dict[str, tuple[WorkerRoute, ...]]
-    splits: dict[str, RouteSplit] = {}
-    """By service, while a revision of it is on trial."""
 
 
 class SavedPlan(msgspec.Struct, frozen=True, tag_field="t", tag="saved_plan"):

@@ -89,6 +89,9 @@ class ReportTraffic(msgspec.Struct, frozen=True, tag_field="t", tag="report_traf
     revisions: Annotated[tuple[RevisionTraffic, ...], msgspec.Meta(max_length=MAX_REPORTED)]
 
 
+RolloutRequest = SteerRollout | GetRollout | ReportTraffic
+
+
 class RouteSplit(msgspec.Struct, frozen=True):
     """How requests are shared out while a revision is on trial; without one, by ready workers."""
 

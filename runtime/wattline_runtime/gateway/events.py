@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from wattline_protocol.wire.client_messages import WorkerRoute
+from wattline_protocol.wire.routes import WorkerRoute
 from wattline_runtime.wire import FromWorker, ToWorker
 
 ServiceRoutes = Mapping[str, tuple[WorkerRoute, ...]]

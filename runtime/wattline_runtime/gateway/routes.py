@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from wattline_protocol.wire.client_messages import WorkerRoute
+from wattline_protocol.wire.routes import WorkerRoute
 from wattline_runtime.gateway.events import ServiceRoutes
 
 log = structlog.get_logger()

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from math import inf
 
-from wattline_protocol.wire.client_messages import WorkerRoute
+from wattline_protocol.wire.routes import WorkerRoute
 from wattline_runtime.gateway.admission import BatchPace, ServiceRate
 from wattline_runtime.gateway.circuit import PROBE_PERIOD_S, Circuit
 from wattline_runtime.gateway.events import Connection

@@ -7,7 +7,7 @@ counts until the worker reports that it dropped it.
 from dataclasses import dataclass, field
 from typing import Literal
 
-from wattline_protocol.wire.client_messages import WorkerRoute
+from wattline_protocol.wire.routes import WorkerRoute
 from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.admission import BatchPace
 from wattline_runtime.gateway.request_queue import RequestQueue, poison, worker_lost

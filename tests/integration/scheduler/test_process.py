@@ -51,13 +51,13 @@ from wattline_protocol.wire.client_messages import (
     Power,
     Report,
     Response,
-    Routes,
     Shed,
     SiteNow,
     Submit,
     Submitted,
 )
 from wattline_protocol.wire.codec import MAX_MESSAGE_BYTES
+from wattline_protocol.wire.routes import Routes
 from wattline_protocol.wire.subscriptions import Unwatch, WatchRoutes, WatchSite
 from wattline_protocol.wire.transport import ClientSocket
 

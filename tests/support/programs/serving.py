@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wattline_protocol.ids import AttemptNo, JobId, TaskNo, TaskRef
-from wattline_protocol.wire.client_messages import WorkerRoute
+from wattline_protocol.wire.routes import WorkerRoute
 from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.serve import batcher as b

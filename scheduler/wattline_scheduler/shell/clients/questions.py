@@ -27,16 +27,15 @@ from wattline_protocol.wire.client_messages import (
     ListNodes,
     Nodes,
     Power,
-    Routes,
     SavedPlan,
     WhatIf,
     Why,
     WhyNode,
-    WorkerRoute,
 )
 from wattline_protocol.wire.event_log import ListEvents, ListProblems
 from wattline_protocol.wire.reservations import ListReservations, Reservations
 from wattline_protocol.wire.rollouts import GetRollout
+from wattline_protocol.wire.routes import Routes, WorkerRoute
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.explain.job_explanation import explain_job, what_if
 from wattline_scheduler.core.model.jobs.job import Job

@@ -5,7 +5,13 @@ from dataclasses import dataclass
 
 from wattline_protocol.ids import Instant, Now
 from wattline_protocol.views.site_views import EventView
-from wattline_protocol.wire.client_messages import Answer, Denied, Events, ListEvents, Routes
+from wattline_protocol.wire.client_messages import (
+    Answer,
+    Denied,
+    Events,
+    ListEvents,
+)
+from wattline_protocol.wire.routes import Routes
 from wattline_protocol.wire.subscriptions import WatchRoutes, WatchSite
 from wattline_scheduler.shell.clients.client_endpoint import ClientEndpoint, Session
 from wattline_scheduler.shell.clients.fair_queue import FairLimits, FairQueue

@@ -16,9 +16,9 @@ from wattline_protocol.wire.client_messages import (
     Events,
     ListEvents,
     Response,
-    Routes,
     SiteNow,
 )
+from wattline_protocol.wire.routes import Routes
 from wattline_protocol.wire.subscriptions import WatchRoutes, WatchSite
 from wattline_scheduler.shell.clients import client_endpoint
 from wattline_scheduler.shell.clients.client_endpoint import STUCK_S, Session
