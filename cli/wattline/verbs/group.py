@@ -114,8 +114,16 @@ class VerbCommand(click.Command):
         if taker is not None:
             at = args.index("--") if "--" in args else len(args)
             ctx.meta[_AFTER_DASHES] = {taker.name: tuple(args[at + 1 :])}
-            args = args[:at]
-        return super().parse_args(ctx, args)
+            has_dashes, args = at < len(args), args[:at]
+        may_be_command = any(not word.startswith("-") for word in args)  # parsing empties the list
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            is_value = isinstance(error, click.BadParameter)
+            if taker is None or has_dashes or is_value or not may_be_command:
+                raise
+            text = f"{error.format_message()} A command follows after `--`."
+            raise click.UsageError(text, ctx) from error
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         takers = [metavar(p) for p in self.verb.args if isinstance(p, Argument) and p.after_dashes]

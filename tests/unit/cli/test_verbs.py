@@ -206,3 +206,19 @@ def test_a_group_without_its_verb_prints_its_help(
     lines = shown.err.splitlines()
     assert lines[0].startswith(f"Usage: {' '.join(['wattline', *words])} ")
     assert len(lines) > 5
+
+
+@pytest.mark.parametrize(
+    ("words", "has_hint"),
+    [
+        (["--gpus", "1", "python", "train.py"], True),
+        (["python", "train.py", "--epochs", "3"], True),
+        (["--gpu", "1", "--", "python", "train.py"], False),
+        (["job.toml", "--gpus", "x"], False),
+    ],
+)
+def test_a_command_without_dashes_gets_the_hint(
+    words: list[str], has_hint: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["submit", *words]) == exits.USAGE
+    assert ("A command follows after `--`." in capsys.readouterr().err) == has_hint
