@@ -54,7 +54,7 @@ class AccountsScreen(ListScreen):
         accounts = self.accounts = answer
         self._accounts.show(account_rows(accounts))
         half_life = format_duration(accounts.half_life_s)
-        counts = f"what was used {half_life} ago counts half"
+        counts = f"use of {half_life} ago counts half"
         self._accounts.border_subtitle = counts if accounts.accounts else "no use yet"
         waiting = sum(quota.waiting for quota in accounts.quotas)
         self._quotas.show(quota_rows(accounts, now_unix_s))
