@@ -285,6 +285,26 @@ class ReservationRecord(msgspec.Struct, frozen=True):
     why: str = ""
 
 
+class ApiKeyRecord(msgspec.Struct, frozen=True):
+    """An API key of HTTP clients. Its secret is on record nowhere."""
+
+    key: ClassVar[tuple[str, ...]] = ("name",)
+    name: str
+    digest: str = msgspec.field(name="sha256")
+    """Of the secret, in hexadecimal."""
+    owner: UserName
+    services: tuple[str, ...]
+    made_unix_s: UnixTime
+    rate_per_s: float = 0.0
+    """0 = no limit."""
+    burst: int = 0
+    expires_unix_s: UnixTime | None = None
+    is_by_operator: bool = False
+    """It opens its services whoever owns their names."""
+    revoked_unix_s: UnixTime | None = None
+    revoked_by: str = ""
+
+
 UseKind = Literal["account", "queue"]
 
 
@@ -408,6 +428,7 @@ Record = (
     | PlantRecord
     | UseRecord
     | ReservationRecord
+    | ApiKeyRecord
     | RecoveryRecord
     | ProblemRecord
     | EventRecord
@@ -438,6 +459,8 @@ class Saved(msgspec.Struct, frozen=True):
     """Those with the newest ends."""
     reservations: tuple[ReservationRecord, ...] = ()
     """Those that are not over."""
+    api_keys: tuple[ApiKeyRecord, ...] = ()
+    """Those that are not revoked."""
     problems: tuple[ProblemRecord, ...] = ()
     """The newest ended ones, then open ones, oldest first."""
     events: tuple[EventRecord, ...] = ()

@@ -13,6 +13,7 @@ import pytest
 
 from support.programs.cli_site import CliSite
 from support.programs.live_scheduler import WITHIN_S, WireAgent, WireClient, until
+from support.programs.serving_site import opened
 from wattline_protocol.ids import NodeId
 from wattline_protocol.site.file import parse_site
 from wattline_protocol.trust.keys import JoinBundle, KeyPair, load_bundle
@@ -28,7 +29,7 @@ LIAR = "n2"
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliSite]:
     """Two nodes on the site's list, one of which is there."""
-    with CliSite(tmp_path_factory.mktemp("wire"), nodes=("n1", LIAR)) as made:
+    with CliSite(tmp_path_factory.mktemp("wire"), nodes=("n1", LIAR), edit=opened) as made:
         made.start_node("n1")
         made.wattline("enroll", LIAR, "--role", "agent", "--site", str(made.site))
         yield made

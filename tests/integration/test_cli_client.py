@@ -232,7 +232,7 @@ def test_watch_ends_with_the_client(tmp_path: Path) -> None:
         fake.is_endless = True
         client = Client(fake.bundle("gw", "gateway"))
         watch = client.watch_routes()
-        assert [next(watch), next(watch)] == [{}, {"digits": ()}]
+        assert [next(watch), next(watch)] == [Routes({}), Routes({"digits": ()})]
         closer = threading.Thread(target=client.close)
         closer.start()
         with pytest.raises(WattlineError, match="closed"):

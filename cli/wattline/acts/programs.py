@@ -139,6 +139,8 @@ def gateway(*, bundle: str, site: str, takeover: bool, json_logs: bool) -> Outco
         connections_per_address=own.connections_per_address,
         hold_s=own.hold_s,
         takeover=takeover,
+        open=own.open,
+        keys_valid_s=own.keys_valid_s,
     )
     with Client(member) as client:
         return Outcome(None, run_gateway(config, ClientRoutes(client)))

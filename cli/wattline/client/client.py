@@ -4,6 +4,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 
+from wattline.client.api_keys import ApiKeyActs
 from wattline.client.errors import Busy, Conflict, NotFound, Unavailable, Unreachable, WaitTimeout
 from wattline.client.jobacts import JobActs, Words, selection, words
 from wattline.client.jobacts import Jobs as Which
@@ -73,7 +74,7 @@ from wattline_protocol.wire.reservations import (
     Unreserve,
 )
 from wattline_protocol.wire.rollouts import RolloutOptions
-from wattline_protocol.wire.routes import Routes, WorkerRoute
+from wattline_protocol.wire.routes import ROUTES_REPEAT_S, Routes
 from wattline_protocol.wire.subscriptions import WatchRoutes, WatchSite
 
 POLL_FIRST_S = 0.05
@@ -91,7 +92,7 @@ STALL_LEAST_S = 4.0
 """A watch of the site without data for that many periods raises Unreachable."""
 
 
-class Client(JobActs):
+class Client(JobActs, ApiKeyActs):
     """A connection to one site's scheduler. Methods may be called from several threads.
 
     Every method raises Unreachable when no answer comes in time, Refused when the scheduler refuses
@@ -480,10 +481,10 @@ class Client(JobActs):
         request = GetReport(since_unix_s, until_unix_s)
         return self.get(request, Report, timeout_s=REPORT_TIMEOUT_S).report
 
-    def watch_routes(self) -> Iterator[dict[str, tuple[WorkerRoute, ...]]]:
-        """Gateways: the workers of every service, now and at every change."""
-        for answer in self.watch(WatchRoutes(), Routes, None):
-            yield answer.services
+    def watch_routes(self) -> Iterator[Routes]:
+        """Gateways: the workers of every service and all API keys, now, at every change and every
+        `ROUTES_REPEAT_S`. Raises Unreachable when they stop arriving."""
+        return self.watch(WatchRoutes(), Routes, STALL_FACTOR * ROUTES_REPEAT_S)
 
 
 def _spec_of(spec: JobSpec | None, options: dict[str, object]) -> JobSpec:

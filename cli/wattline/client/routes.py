@@ -8,9 +8,7 @@ import structlog
 
 from wattline.client.client import Client
 from wattline.client.errors import Unreachable, WattlineError
-from wattline_protocol.wire.routes import WorkerRoute
-
-ServiceRoutes = dict[str, tuple[WorkerRoute, ...]]
+from wattline_protocol.wire.routes import Routes
 
 log = structlog.get_logger()
 
@@ -21,15 +19,15 @@ class ClientRoutes:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    async def updates(self) -> AsyncIterator[ServiceRoutes]:
+    async def updates(self) -> AsyncIterator[Routes]:
         """Full sets of routes, the current one first.
 
         While the scheduler is unreachable the last set stays; a refusal is permanent and raised.
         """
         loop = asyncio.get_running_loop()
-        news: asyncio.Queue[ServiceRoutes | WattlineError] = asyncio.Queue()
+        news: asyncio.Queue[Routes | WattlineError] = asyncio.Queue()
 
-        def publish(item: ServiceRoutes | WattlineError) -> None:
+        def publish(item: Routes | WattlineError) -> None:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(news.put_nowait, item)
 
@@ -40,7 +38,7 @@ class ClientRoutes:
                 raise item
             yield item
 
-    def _watch(self, publish: Callable[[ServiceRoutes | WattlineError], None]) -> None:
+    def _watch(self, publish: Callable[[Routes | WattlineError], None]) -> None:
         while True:
             try:
                 for routes in self._client.watch_routes():

@@ -52,7 +52,8 @@ def held_out_images() -> list[Image]:
 class ServiceClient:
     """One keep-alive connection to the gateway."""
 
-    def __init__(self, address: str, service: str) -> None:
+    def __init__(self, address: str, service: str, key: str) -> None:
+        self._headers = {"content-type": "application/json", "authorization": f"Bearer {key}"}
         self._connection = http.client.HTTPConnection(address, timeout=REQUEST_TIMEOUT_S)
         self._path = f"/v1/services/{service}/infer"
 
@@ -60,8 +61,7 @@ class ServiceClient:
         """The digit that the service recognizes. Raises OSError or ValueError with the answer."""
         try:
             body = json.dumps({"input": image.pixels})
-            headers = {"content-type": "application/json"}
-            self._connection.request("POST", self._path, body, headers)
+            self._connection.request("POST", self._path, body, self._headers)
             response = self._connection.getresponse()
             text = response.read()
         except (OSError, http.client.HTTPException):
@@ -77,10 +77,10 @@ class ServiceClient:
 
 
 def wait_ready(
-    address: str, service: str, image: Image, should_stop: Callable[[], bool]
+    address: str, service: str, key: str, image: Image, should_stop: Callable[[], bool]
 ) -> str | None:
     """Poll until the service answers; None when it does, otherwise its last answer."""
-    client = ServiceClient(address, service)
+    client = ServiceClient(address, service, key)
     problem: str | None = "never asked"
     try:
         while problem is not None and not should_stop():
@@ -101,14 +101,14 @@ def _problem(client: ServiceClient, image: Image) -> str | None:
 
 
 def run_load(
-    address: str, service: str, images: Sequence[Image], requests: int = REQUESTS
+    address: str, service: str, key: str, images: Sequence[Image], requests: int = REQUESTS
 ) -> LoadResult:
     """Send `requests` requests over several connections; every one is counted."""
     result, lock = LoadResult(), threading.Lock()
     numbers = iter(range(requests))
 
     def one_user() -> None:
-        client = ServiceClient(address, service)
+        client = ServiceClient(address, service, key)
         while True:
             with lock:
                 number = next(numbers, None)

@@ -102,12 +102,13 @@ class Script:
         self._submit(work.SERVICE, file)
         images = held_out_images()
         address = self._stage.http_address
-        problem = wait_ready(address, work.SERVICE, images[0], self._pace.is_over)
+        key = self._stage.run("key", "add", "demo", "--service", work.SERVICE).strip()
+        problem = wait_ready(address, work.SERVICE, key, images[0], self._pace.is_over)
         if problem is not None:
             raise StepFailed(f"the service was not ready in time; it said last: {problem}")
         self._wait_replicas()
         self._pace.say("The service answers; sending requests.")
-        self._findings.load = run_load(address, work.SERVICE, images)
+        self._findings.load = run_load(address, work.SERVICE, key, images)
         self._stage.run("cancel", str(self._findings.jobs[work.SERVICE]))
         self._wait_ended(work.SERVICE)
 

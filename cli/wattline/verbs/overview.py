@@ -9,6 +9,7 @@ OVERVIEW: dict[str, tuple[tuple[str, str], ...]] = {
         ("accounts, report", "Show shares and quotas; usage, energy, cost."),
         ("nodes, node, reservations", "List nodes; show one; list reservations."),
         ("power, cooling, meters", "Show budgets, cooling zones and power meters."),
+        ("key", "API keys of HTTP clients: make, list, revoke."),
         ("top, events, problems", "Watch the site: live view, event log, alarms."),
     ),
     "Operators": (
@@ -20,8 +21,7 @@ OVERVIEW: dict[str, tuple[tuple[str, str], ...]] = {
         ("power shed|restore|event", "Lower a budget; restore it; add grid events."),
     ),
     "Simulation": (
-        ("demo", "Run a simulated site, real jobs and faults."),
-        ("sim", "Simulate GPUs, a fleet under faults, a plant."),
+        ("demo, sim", "Run a simulated site; simulate GPUs or a fleet."),
         ("replay, bench", "Plan public traces; measure the programs."),
     ),
 }

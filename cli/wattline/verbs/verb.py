@@ -5,7 +5,9 @@ from typing import Any, Literal, get_args
 
 from wattline_protocol.site.model import Role
 
-Section = Literal["Set up", "Programs", "Jobs", "Nodes", "Power", "Watch", "Simulation", "Measure"]
+Section = Literal[
+    "Set up", "Programs", "Jobs", "Serving", "Nodes", "Power", "Watch", "Simulation", "Measure"
+]
 SECTIONS: tuple[Section, ...] = get_args(Section)
 
 Kind = Literal["text", "integer", "number", "switch", "path", "duration"]

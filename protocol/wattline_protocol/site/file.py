@@ -24,6 +24,7 @@ from wattline_protocol.site.model import (
     CONNECTIONS_PER_ADDRESS,
     DISK_RESERVE_BYTES,
     HOLD_S,
+    KEYS_VALID_S,
     MAX_JOB_BYTES,
     OPEN_JOBS_BYTES_PER_USER,
     OPEN_JOBS_PER_USER,
@@ -248,6 +249,8 @@ def _gateway(fields: Fields) -> Gateway:
             "connections_per_address", v.connections, CONNECTIONS_PER_ADDRESS
         ),
         hold_s=fields.take("hold", v.seconds(0, 60), HOLD_S),
+        open=fields.take("open", flag, False),
+        keys_valid_s=fields.take("keys_valid", v.seconds(1, 30 * 86_400), KEYS_VALID_S),
     )
     fields.end()
     return gateway

@@ -216,6 +216,7 @@ class Weights(msgspec.Struct, frozen=True):
 
 CONNECTIONS_PER_ADDRESS = 256
 HOLD_S = 2.0
+KEYS_VALID_S = 3600.0
 
 
 class Gateway(msgspec.Struct, frozen=True):
@@ -230,6 +231,10 @@ class Gateway(msgspec.Struct, frozen=True):
     """Open HTTP connections per client."""
     hold_s: float = HOLD_S
     """How long the requests of a service wait for a worker while none is ready."""
+    open: bool = False
+    """It accepts requests without an API key."""
+    keys_valid_s: float = KEYS_VALID_S
+    """How long it accepts API keys without news of the scheduler."""
 
 
 class Schedule(msgspec.Struct, frozen=True):

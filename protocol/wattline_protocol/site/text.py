@@ -130,7 +130,10 @@ def _gateway(gateway: Gateway) -> dict[str, Any]:
         "http_address": gateway.http_address,
         "connections_per_address": gateway.connections_per_address,
         "hold": format_duration(gateway.hold_s),
+        "keys_valid": format_duration(gateway.keys_valid_s),
     }
+    if gateway.open:
+        keys["open"] = True
     if gateway.trusted_proxies:
         keys["trusted_proxies"] = list(gateway.trusted_proxies)
     return keys

@@ -15,6 +15,7 @@ MAX_POWER_MW = 10**13
 MAX_AMOUNT = 1e15
 """Watt-hours, dollars …: no limit is larger."""
 MAX_QUANTITY_CHARS = 64
+MAX_RATE_PER_S = 1e6
 
 _DURATION_UNITS = {
     "d": Decimal(86_400),
@@ -36,6 +37,7 @@ _SIZE_UNITS = {
 _POWER_UNITS = {"mW": 1, "W": 1000, "kW": 10**6, "MW": 10**9}
 _ENERGY_UNITS = {"Wh": 1, "kWh": 1000, "MWh": 10**6}
 _MONEY_UNITS = {"USD": 1}
+_RATE_UNITS = {"/s": 1, "/m": 60, "/h": 3600, "/d": 86_400}
 
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _ONE = re.compile(rf"{_NUMBER}\s*([A-Za-z]+)")
@@ -118,6 +120,23 @@ def format_energy(energy_wh: float) -> str:
 def format_cost(cost_usd: float) -> str:
     """400.0 → "400USD"."""
     return f"{_plain(Decimal(repr(cost_usd)))}USD"
+
+
+def parse_rate_per_s(text: str) -> float:
+    """Per second, in "50/s", "100/m", "5000/h" or "20000/d"."""
+    match = re.fullmatch(rf"{_NUMBER}\s*(/[smhd])", _short(text))
+    rate = float(match[1]) / _RATE_UNITS[match[2]] if match else 0.0
+    if not 0 < rate <= MAX_RATE_PER_S:
+        raise ValueError('expected a rate above 0 such as "50/s", "100/m" or "5000/h"')
+    return rate
+
+
+def format_rate(per_s: float) -> str:
+    """In the shortest unit of which it is at least one: 50.0 → "50/s", 0.1 → "6/m"."""
+    unit, length_s = next(
+        ((unit, s) for unit, s in _RATE_UNITS.items() if round(per_s * s, 9) >= 1), ("/d", 86_400)
+    )
+    return f"{_plain(Decimal(repr(float(f'{per_s * length_s:.9g}'))))}{unit}"
 
 
 def parse_percent(text: str) -> float:

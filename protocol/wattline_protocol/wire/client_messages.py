@@ -26,6 +26,7 @@ from wattline_protocol.views.site_views import (
     WhyView,
 )
 from wattline_protocol.wire.agent_messages import Refused
+from wattline_protocol.wire.api_keys import ApiKeyRequest, ApiKeys
 from wattline_protocol.wire.bounds import (
     MAX_CHANGES,
     MAX_LOG_CHUNK_BYTES,
@@ -330,6 +331,7 @@ Request = (
     | GetReport
     | WatchRoutes
     | RolloutRequest
+    | ApiKeyRequest
 )
 
 
@@ -468,6 +470,7 @@ Answer = (
     | Report
     | Routes
     | RolloutNow
+    | ApiKeys
 )
 
 

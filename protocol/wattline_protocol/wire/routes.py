@@ -1,9 +1,14 @@
-"""Routes for gateways: workers of services, and how requests are shared out among revisions."""
+"""Routes for gateways: workers of services, how requests are shared out among revisions, and the
+API keys of clients."""
 
 import msgspec
 
 from wattline_protocol.ids import TaskRef
+from wattline_protocol.wire.api_keys import ApiKeyGrant
 from wattline_protocol.wire.rollouts import RouteSplit
+
+ROUTES_REPEAT_S = 10.0
+"""Routes that have not changed are sent again: a gateway thus knows how old its API keys are."""
 
 
 class WorkerRoute(msgspec.Struct, frozen=True):
@@ -17,3 +22,5 @@ class Routes(msgspec.Struct, frozen=True, tag_field="t", tag="routes"):
     services: dict[str, tuple[WorkerRoute, ...]]
     splits: dict[str, RouteSplit] = {}
     """By service, while a revision of it is on trial."""
+    keys: tuple[ApiKeyGrant, ...] = ()
+    """API keys of all clients."""

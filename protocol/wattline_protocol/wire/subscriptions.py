@@ -24,4 +24,4 @@ class Seen(msgspec.Struct, frozen=True, tag_field="t", tag="seen"):
 
 
 class WatchRoutes(msgspec.Struct, frozen=True, tag_field="t", tag="watch_routes"):
-    """Gateway only: endpoints of each service's workers, at once and at every change."""
+    """Gateway only: all routes at once, at every change, and every `ROUTES_REPEAT_S`."""

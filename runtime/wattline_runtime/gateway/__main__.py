@@ -1,12 +1,13 @@
 """`python -m wattline_runtime.gateway`: a gateway on its own, with routes from a file.
 
 Prints one line of JSON with its endpoints once it serves. Within a site, `wattline gateway` runs
-the same gateway with routes from the scheduler.
+the same gateway with routes from the scheduler. This one is open to all unless --closed is given.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 
 import msgspec
@@ -37,10 +38,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument(
             f"--{name.replace('_', '-')}", type=float, default=getattr(defaults, name)
         )
+    parser.add_argument("--closed", action="store_true", help="require the API keys of the file")
     parser.add_argument("--trusted-proxies", nargs="*", default=defaults.trusted_proxies)
     parser.add_argument("--takeover", action="store_true", help="replace one that runs")
     options = vars(parser.parse_args(argv))
     options["trusted_proxies"] = tuple(options["trusted_proxies"])
+    options["open"] = not options.pop("closed")
+    options["keys_valid_s"] = inf  # the file is there, whatever happens
     routes = FileRoutes(options.pop("routes"))
     try:
         secret = load_keys(options.pop("key_file")).secret

@@ -5,7 +5,7 @@ from math import inf
 import msgspec
 
 from wattline_protocol.http.limits import HttpLimits, networks
-from wattline_protocol.site.model import CONNECTIONS_PER_ADDRESS, HOLD_S
+from wattline_protocol.site.model import CONNECTIONS_PER_ADDRESS, HOLD_S, KEYS_VALID_S
 from wattline_protocol.trust.keys import check_key
 from wattline_runtime.wire import MAX_ITEM_BYTES
 
@@ -16,7 +16,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     secret_key: str = ""
     """CURVE secret key of the gateway, z85. Workers trust only its public half."""
     http_host: str = "127.0.0.1"
-    """Requests are not authenticated: bind other addresses only inside a trusted network."""
+    """Requests, and the API keys in them, are not encrypted: bind other addresses only inside a
+    trusted network."""
     http_port: int = 0
     worker_host: str = "127.0.0.1"
     """An IP address of this host, or * for all."""
@@ -43,6 +44,10 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Replace the gateway that serves at the HTTP address, if any, without a gap."""
     hold_s: float = HOLD_S
     """While a service has no ready worker: how long its requests wait for one, at most."""
+    open: bool = False
+    """Accept requests without an API key."""
+    keys_valid_s: float = KEYS_VALID_S
+    """How long API keys are accepted without news of the scheduler."""
     stop_grace_s: float = 3.5
     """After SIGTERM: time to answer admitted requests. The rest get 503."""
 
@@ -65,6 +70,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             raise ValueError(f"client_timeout_s is {self.client_timeout_s}, it must be above 0")
         if not 0 <= self.hold_s < inf:
             raise ValueError(f"hold_s is {self.hold_s}, it must be 0 or more")
+        if self.keys_valid_s <= 0:
+            raise ValueError(f"keys_valid_s is {self.keys_valid_s}, it must be above 0")
         networks(self.trusted_proxies)
         if self.secret_key:
             check_key(self.secret_key)

@@ -66,6 +66,8 @@ class Submitted:
     service: str
     input: bytes
     deadline_s: float
+    seen: frozenset[str] | None = None
+    """Services that the client may know of; None = all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """The gateway's HTTP routes."""
 
+import time
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -8,7 +10,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wattline_protocol.http.guard import HttpGuard
+from wattline_runtime.gateway.access.check import Access
 from wattline_runtime.gateway.config import GatewayConfig
+from wattline_runtime.gateway.errors import STATUS, BadRequest, as_json, headers
 from wattline_runtime.gateway.infer import CLOSE, InferApp
 from wattline_runtime.gateway.shell import GatewayShell
 from wattline_runtime.gateway.state import ServiceState
@@ -20,8 +24,9 @@ SUFFIX = "/infer"
 
 def http_app(shell: GatewayShell, config: GatewayConfig, guard: HttpGuard) -> ASGIApp:
     """All routes. The infer route is matched without a router: it is nearly all of the traffic."""
-    infer = InferApp(shell, config)
-    others = _other_routes(shell, guard)
+    access = Access(shell.keys, shell.wait_for_keys)
+    infer = InferApp(shell, config, access)
+    others = _other_routes(shell, config, access, guard)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope.get("path", "")
@@ -42,17 +47,28 @@ def http_app(shell: GatewayShell, config: GatewayConfig, guard: HttpGuard) -> AS
     return app
 
 
-def _other_routes(shell: GatewayShell, guard: HttpGuard) -> Starlette:
-    async def services(_: Request) -> Response:
+def _other_routes(
+    shell: GatewayShell, config: GatewayConfig, access: Access, guard: HttpGuard
+) -> Starlette:
+    async def services(request: Request) -> Response:
+        until_s = time.monotonic() + config.default_timeout_ms / 1000
+        key = await access.identify(request.scope, until_s)
         listed = [s for s in shell.gateway.queue.services.values() if s.is_listed]
-        return JSONResponse({"services": [_describe(service) for service in listed]})
+        seen = [s for s in listed if key is None or s.name in key.services]
+        return JSONResponse({"services": [_describe(service) for service in seen]})
 
     async def health(_: Request) -> Response:
         stopping = shell.is_leaving
         return JSONResponse({"status": "stopping" if stopping else "ok"}, 503 if stopping else 200)
 
     async def metrics(_: Request) -> Response:
-        text = render(shell.stats, shell.gateway, shell.socket.server.refused, guard.refused)
+        text = render(
+            shell.stats,
+            shell.gateway,
+            shell.socket.server.refused,
+            guard.refused,
+            access.failed.total,
+        )
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
     return Starlette(
@@ -61,7 +77,7 @@ def _other_routes(shell: GatewayShell, guard: HttpGuard) -> Starlette:
             Route("/healthz", health),
             Route("/metrics", metrics),
         ],
-        exception_handlers={HTTPException: _http_error},
+        exception_handlers={HTTPException: _http_error, BadRequest: _bad_request},
     )
 
 
@@ -72,6 +88,12 @@ async def _http_error(request: Request, error: Exception) -> Response:
     known = f"POST {PREFIX}SERVICE{SUFFIX}, GET /v1/services, GET /healthz, GET /metrics"
     body = {"error": {"reason": "no_route", "message": f"{text}; routes: {known}"}}
     return JSONResponse(body, status)
+
+
+async def _bad_request(_: Request, error: Exception) -> Response:
+    if not isinstance(error, BadRequest):
+        raise error
+    return JSONResponse(as_json(error), STATUS[error.reason], dict(headers(error)))
 
 
 def _describe(service: ServiceState) -> dict[str, object]:

@@ -12,7 +12,10 @@ from typing import Any, NamedTuple
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from wattline_runtime.gateway.access.check import Access
+from wattline_runtime.gateway.access.key_ring import ApiKey
 from wattline_runtime.gateway.config import GatewayConfig
+from wattline_runtime.gateway.errors import STATUS, BadRequest, as_json, headers
 from wattline_runtime.gateway.events import Output, Refusal
 from wattline_runtime.gateway.shell import GatewayShell, Waiter
 from wattline_runtime.gateway.stats import UNKNOWN_SERVICE
@@ -25,24 +28,6 @@ BODY_TIMEOUT_S = 30.0
 CLIENT_GONE_STATUS = 499
 """Only counted, never sent: the client has disconnected."""
 
-STATUS: dict[str, int] = {
-    "unknown_service": 404,
-    "no_worker": 503,
-    "queue_full": 429,
-    "too_slow": 429,
-    "deadline": 504,
-    "worker_lost": 503,
-    "poison": 422,
-    "bad_input": 422,
-    "model_error": 500,
-    "output_too_large": 500,
-    "stopping": 503,
-    "malformed": 400,
-    "body_too_large": 413,
-    "body_too_slow": 408,
-    "method": 405,
-}
-
 
 class InferBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of a request: `input` or `inputs`, and optionally a timeout."""
@@ -50,16 +35,6 @@ class InferBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     input: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     inputs: list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
     timeout_ms: int | msgspec.UnsetType = msgspec.UNSET
-
-
-class BadRequest(Exception):
-    """The request is invalid; the text states the error and what would be valid."""
-
-    def __init__(self, reason: str, message: str, retry_after_s: int = 0) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
-        self.retry_after_s = retry_after_s
 
 
 class ClientDisconnected(Exception):
@@ -77,9 +52,10 @@ class Ask(NamedTuple):
 class InferApp:
     """ASGI app of the infer route; the service's name is in `path_params`."""
 
-    def __init__(self, shell: GatewayShell, config: GatewayConfig) -> None:
+    def __init__(self, shell: GatewayShell, config: GatewayConfig, access: Access) -> None:
         self._shell = shell
         self._config = config
+        self._access = access
         self._decoder = msgspec.json.Decoder(InferBody)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -89,8 +65,10 @@ class InferApp:
         try:
             if scope["method"] != "POST":
                 raise BadRequest("method", f"{scope['method']} is not allowed here, POST is")
+            waits_until_s = start_s + self._timeout_ms(scope) / 1000
+            key = await self._access.require(scope, service, waits_until_s)
             ask = self._understand(scope, await self._body(scope, receive), start_s)
-            body = await self._answer(service, ask, receive)
+            body = await self._answer(service, ask, key, receive)
         except BadRequest as error:
             await self._send_error(send, error)
             self._count(service, STATUS[error.reason], error.reason, start_s)
@@ -131,7 +109,7 @@ class InferApp:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             expected = 'expected {"input": …} or {"inputs": […]}'
             raise BadRequest("malformed", f"{error}; {expected}") from error
-        timeout_ms = self._timeout_ms(scope, body)
+        timeout_ms = self._timeout_ms(scope, body.timeout_ms)
         deadline_s = start_s + timeout_ms / 1000
         if isinstance(body.input, msgspec.Raw) and body.inputs is msgspec.UNSET:
             return Ask([bytes(body.input)], True, deadline_s)
@@ -142,9 +120,10 @@ class InferApp:
             return Ask([bytes(raw) for raw in body.inputs], False, deadline_s)
         raise BadRequest("malformed", "expected either `input` or `inputs`")
 
-    def _timeout_ms(self, scope: Scope, body: InferBody) -> int:
-        if isinstance(body.timeout_ms, int):
-            timeout_ms = body.timeout_ms
+    def _timeout_ms(self, scope: Scope, given: int | msgspec.UnsetType = msgspec.UNSET) -> int:
+        """`given`: in the body, which goes before the header."""
+        if isinstance(given, int):
+            timeout_ms = given
         elif (text := _header(scope, b"timeout-ms")) is not None:
             if not text.isdigit() or len(text) > 9:
                 raise BadRequest("malformed", "header timeout-ms is not a number of milliseconds")
@@ -158,8 +137,10 @@ class InferApp:
 
     # --- answering
 
-    async def _answer(self, service: str, ask: Ask, receive: Receive) -> bytes:
-        pending = [self._shell.submit(service, data, ask.deadline_s) for data in ask.inputs]
+    async def _answer(self, service: str, ask: Ask, key: ApiKey | None, receive: Receive) -> bytes:
+        seen = None if key is None else key.services
+        submit = self._shell.submit
+        pending = [submit(service, data, ask.deadline_s, seen) for data in ask.inputs]
         watch = _ClientWatch(self._shell, receive, [request_id for request_id, _ in pending])
         try:
             outputs = await self._collect(pending, ask.is_single)
@@ -185,25 +166,20 @@ class InferApp:
         return outputs
 
     async def _send_error(self, send: Send, error: BadRequest) -> None:
-        body = msgspec.json.encode({"error": {"reason": error.reason, "message": error.message}})
-        extra: list[tuple[bytes, bytes]] = []
-        if error.retry_after_s:
-            extra.append((b"retry-after", str(error.retry_after_s).encode()))
-        if error.reason == "method":
-            extra.append((b"allow", b"POST"))
-        await self._send(send, STATUS[error.reason], body, extra)
+        extra = [(name.encode(), value.encode()) for name, value in headers(error)]
+        await self._send(send, STATUS[error.reason], msgspec.json.encode(as_json(error)), extra)
 
     async def _send(
         self, send: Send, status: int, body: bytes, extra: Sequence[tuple[bytes, bytes]] = ()
     ) -> None:
-        headers = [
+        named = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
             *extra,
         ]
         if self._shell.is_leaving:
-            headers.append(CLOSE)
-        await send({"type": "http.response.start", "status": status, "headers": headers})
+            named.append(CLOSE)
+        await send({"type": "http.response.start", "status": status, "headers": named})
         await send({"type": "http.response.body", "body": body})
 
 

@@ -70,7 +70,7 @@ class RequestQueue:
             return self._early_refusal(self.early, event.deadline_s - now_s)
         service = self.services.get(event.service)
         if service is None or not service.is_listed:
-            return e.Refusal("unknown_service", self._known_services(event.service))
+            return e.Refusal("unknown_service", self._known_services(event))
         if event.deadline_s <= now_s:
             return e.Refusal("deadline", "the deadline had passed before the request arrived")
         if self._poison and self._digest(event.service, event.input) in self._poison:
@@ -115,9 +115,11 @@ class RequestQueue:
         )
         return e.Refusal("too_slow", text, retry_after_s(wait_s))
 
-    def _known_services(self, wanted: str) -> str:
-        names = ", ".join(sorted(s.name for s in self.services.values() if s.is_listed)) or "none"
-        return f"there is no service {wanted!r}; known services: {names}"[:MAX_DETAIL_CHARS]
+    def _known_services(self, event: e.Submitted) -> str:
+        listed = {service.name for service in self.services.values() if service.is_listed}
+        seen = listed if event.seen is None else listed & event.seen
+        names = ", ".join(sorted(seen)) or "none"
+        return f"there is no service {event.service!r}; known services: {names}"[:MAX_DETAIL_CHARS]
 
     # --- end
 

@@ -8,8 +8,8 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from wattline_protocol.wire.routes import WorkerRoute
-from wattline_runtime.gateway.events import ServiceRoutes
+from wattline_protocol.wire.api_keys import ApiKeyGrant
+from wattline_protocol.wire.routes import Routes, WorkerRoute
 
 log = structlog.get_logger()
 
@@ -24,8 +24,8 @@ class RouteSource(Protocol):
     gateway continues with the last set.
     """
 
-    def updates(self) -> AsyncIterator[ServiceRoutes]:
-        """Services by name, each with the workers that may serve it."""
+    def updates(self) -> AsyncIterator[Routes]:
+        """Services with the workers that may serve them, and the API keys of clients."""
 
 
 class RoutesFileInvalid(ValueError):
@@ -33,9 +33,11 @@ class RoutesFileInvalid(ValueError):
 
 
 class RoutesFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`{"services": {NAME: [{"ref": {"job": 1, "task": 0, "attempt": 1}, "public_key": Z85}]}}`."""
+    """`{"services": {NAME: [{"ref": {"job": 1, "task": 0, "attempt": 1}, "public_key": Z85}]}}`;
+    for a closed gateway also `"keys": [{"name": NAME, "digest": SHA256, "services": [NAME]}]`."""
 
     services: dict[str, tuple[WorkerRoute, ...]]
+    keys: tuple[ApiKeyGrant, ...] = ()
 
 
 class FileRoutes:
@@ -45,7 +47,7 @@ class FileRoutes:
         self._path = path
         self._period_s = period_s
 
-    async def updates(self) -> AsyncIterator[ServiceRoutes]:
+    async def updates(self) -> AsyncIterator[Routes]:
         """Raises RoutesFileInvalid for the first read; later invalid edits are only logged."""
         seen = self._stamp()
         yield self._read()
@@ -56,11 +58,11 @@ class FileRoutes:
                 continue
             seen = stamp
             try:
-                services = self._read()
+                routes = self._read()
             except RoutesFileInvalid as error:
                 log.warning("routes_file_invalid", detail=str(error))
                 continue
-            yield services
+            yield routes
 
     def _stamp(self) -> tuple[int, int, int]:
         try:
@@ -69,15 +71,16 @@ class FileRoutes:
             return (0, 0, 0)
         return (status.st_ino, status.st_mtime_ns, status.st_size)
 
-    def _read(self) -> ServiceRoutes:
+    def _read(self) -> Routes:
         try:
-            with self._path.open("rb") as file:
-                data = file.read(MAX_ROUTES_BYTES + 1)
+            with self._path.open("rb") as opened:
+                data = opened.read(MAX_ROUTES_BYTES + 1)
         except OSError as error:
             raise RoutesFileInvalid(f"{self._path}: {error.strerror}") from error
         if len(data) > MAX_ROUTES_BYTES:
             raise RoutesFileInvalid(f"{self._path}: over {MAX_ROUTES_BYTES} bytes")
         try:
-            return msgspec.json.decode(data, type=RoutesFile).services
+            file = msgspec.json.decode(data, type=RoutesFile)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise RoutesFileInvalid(f"{self._path}: {error}") from error
+        return Routes(file.services, keys=file.keys)

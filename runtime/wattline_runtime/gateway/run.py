@@ -17,6 +17,7 @@ from wattline_protocol.http.guard import HttpGuard, Reason, behind_proxies, guar
 from wattline_protocol.http.limits import networks
 from wattline_protocol.trust.keys import KeyPair
 from wattline_runtime.gateway import takeover
+from wattline_runtime.gateway.access.key_ring import ApiKeyRing
 from wattline_runtime.gateway.config import Endpoints, GatewayConfig
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.gateway.http import http_app
@@ -62,10 +63,13 @@ async def _serve(
         listeners = Listeners(successor.http, open_for_workers(config), offer.is_lasting)
     with closing(listeners):
         gateway = Gateway(config.queue_limit, config.hold_s)
-        shell = GatewayShell(gateway, worker_socket(config, listeners.workers), Stats())
+        keys = None if config.open else ApiKeyRing(config.keys_valid_s)
+        shell = GatewayShell(gateway, worker_socket(config, listeners.workers), Stats(), keys)
         guard = HttpGuard(config.limits, networks(config.trusted_proxies), _note_refused)
         server = Server(_uvicorn_config(shell, config, guard), listeners.http, guard)
         life = Life(shell, server, listeners, config)
+        if config.open:
+            log.warning("gateway_open", detail="it accepts every request, without an API key")
         shell.start()
         watching = asyncio.create_task(_watch(shell, routes, server), name="routes")
         try:
@@ -84,8 +88,8 @@ async def _serve(
 async def _watch(shell: GatewayShell, routes: RouteSource, server: uvicorn.Server) -> None:
     """Pass route changes to the shell; a source that fails stops the gateway."""
     try:
-        async for services in routes.updates():
-            shell.change_routes(services)
+        async for newest in routes.updates():
+            shell.change_routes(newest)
     except Exception:
         server.should_exit = True
         raise

@@ -9,8 +9,10 @@ from typing import Literal
 import structlog
 
 from wattline_protocol.wire.codec import MalformedMessage
+from wattline_protocol.wire.routes import Routes
 from wattline_protocol.wire.transport import Incoming
 from wattline_runtime.gateway import events as e
+from wattline_runtime.gateway.access.key_ring import ApiKeyRing
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.gateway.stats import Stats
 from wattline_runtime.gateway.worker_socket import WorkerSocket
@@ -25,10 +27,21 @@ Waiter = asyncio.Future[e.Outcome | None]
 class GatewayShell:
     """The core with its I/O. All methods run on the loop's thread."""
 
-    def __init__(self, gateway: Gateway, socket: WorkerSocket, stats: Stats) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        socket: WorkerSocket,
+        stats: Stats,
+        keys: ApiKeyRing | None = None,
+    ) -> None:
         self.gateway = gateway
         self.stats = stats
         self.socket = socket
+        self.keys = keys
+        """API keys of clients; None: the gateway is open to all."""
+        self._keys_known = asyncio.Event()
+        self._early = 0
+        """Requests that wait for the first keys."""
         self._loop = asyncio.get_running_loop()
         self._inbound: FrameCodec[FromWorker] = FrameCodec(FromWorker)
         self._outbound: FrameCodec[ToWorker] = FrameCodec(ToWorker)
@@ -60,12 +73,28 @@ class GatewayShell:
 
     # --- for clients
 
-    def submit(self, service: str, body: bytes, deadline_s: float) -> tuple[int, Waiter]:
-        """Submit one input; `deadline_s` is monotonic time."""
+    async def wait_for_keys(self, until_s: float) -> bool:
+        """Wait for the first API keys; False = not within the time, or too many wait."""
+        if self._early >= self.gateway.queue_limit or self.gateway.queue.is_stopping:
+            return False
+        self._early += 1
+        try:
+            async with asyncio.timeout(until_s - time.monotonic()):
+                return await self._keys_known.wait()
+        except TimeoutError:
+            return False
+        finally:
+            self._early -= 1
+
+    def submit(
+        self, service: str, body: bytes, deadline_s: float, seen: frozenset[str] | None = None
+    ) -> tuple[int, Waiter]:
+        """Submit one input; `deadline_s` is monotonic time. `seen`: services that the client may
+        know of; None = all."""
         self._next_id += 1
         waiter: Waiter = self._loop.create_future()
         self._waiters[self._next_id] = waiter
-        self.handle(e.Submitted(self._next_id, service, body, deadline_s))
+        self.handle(e.Submitted(self._next_id, service, body, deadline_s, seen))
         return self._next_id, waiter
 
     def abandon(self, request_id: int) -> None:
@@ -82,11 +111,16 @@ class GatewayShell:
         self._apply(self.gateway.handle(event, time.monotonic()))
         self._arm_timer()
 
-    def change_routes(self, services: e.ServiceRoutes) -> None:
-        """Apply a new set of routes, for the handshake as well as for the core."""
-        self._routes = services
+    def change_routes(self, routes: Routes) -> None:
+        """Apply new keys and routes; of routes for the handshake as well as for the core."""
+        if self.keys is not None:
+            self.keys.learn(routes.keys, time.monotonic())
+            self._keys_known.set()
+        if routes.services == self._routes and self.gateway.queue.early is None:
+            return
+        self._routes = routes.services
         self._allow()
-        self.handle(e.RoutesChanged(services))
+        self.handle(e.RoutesChanged(routes.services))
 
     def change_handover(self, phase: Literal["begun", "ready", "ended"]) -> None:
         """A successor has begun, is ready, or has ended."""

@@ -57,9 +57,11 @@ def render(
     gateway: Gateway,
     refused: Mapping[RefusalReason, int],
     clients_refused: Mapping[Reason, int],
+    keys_refused: int = 0,
 ) -> str:
     """Prometheus text format 0.0.4. `refused`: refusals of the worker socket, by reason;
-    `clients_refused`: connections and requests that were refused before they were parsed."""
+    `clients_refused`: connections and requests that were refused before they were parsed;
+    `keys_refused`: requests without an API key for what they asked."""
     lines: list[str] = []
     lines.extend(_family("requests_total", "counter", "HTTP requests by status", _requests(stats)))
     lines.extend(_family("errors_total", "counter", "HTTP requests without output", _errors(stats)))
@@ -83,6 +85,8 @@ def render(
     by_client = [(f'reason="{reason}"', count) for reason, count in sorted(clients_refused.items())]
     text = "Connections and requests of clients refused"
     lines.extend(_family("clients_refused_total", "counter", text, by_client))
+    keys = [("", keys_refused)]
+    lines.extend(_family("keys_refused_total", "counter", "Requests without a valid key", keys))
     lines.extend(_family("latency_seconds", "histogram", "Time to an output", []))
     for service, latency in stats.latency.items():
         lines.extend(_histogram(service, latency))

@@ -91,6 +91,8 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
         reload_limit(state, record, now)
     reconcile(state, now)
     state.reservations = {record.name: record for record in saved.reservations}
+    for key in saved.api_keys:
+        state.api_keys.add(key)
     restore_sensing(state, saved, now)
     _restore_jobs(state, saved, now)
     restore_rollouts(state, saved)

@@ -27,6 +27,7 @@ from wattline_protocol.wire.agent_messages import (
     Rollups,
     RollupsSeen,
 )
+from wattline_protocol.wire.api_keys import ListApiKeys
 from wattline_protocol.wire.client_messages import (
     Ask,
     Cancel,
@@ -283,6 +284,8 @@ class Loop:
                 | GetRollout()
             ):
                 return [Reply(client, ask.ask, self._reads.answer(request, now))]
+            case ListApiKeys():
+                return [Reply(client, ask.ask, self._reads.api_keys(asker, now))]
             case ListJobs() | ListNodes() | ListEvents():
                 return self._turns.later(session, ask.ask, partial(self._reads.listed, request))
             case GetPlan():

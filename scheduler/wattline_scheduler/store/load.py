@@ -18,6 +18,7 @@ from wattline_scheduler.records import (
 )
 from wattline_scheduler.store.record_table import Table
 from wattline_scheduler.store.tables import (
+    API_KEYS,
     ATTEMPTS,
     BOOKS,
     DEMANDS,
@@ -134,6 +135,7 @@ def load_saved(
         plants=PLANTS.records(db),
         uses=_uses(db, lasting),
         reservations=RESERVATIONS.records(db, "WHERE phase <> 'over' ORDER BY start_unix_s, name"),
+        api_keys=API_KEYS.records(db, "WHERE revoked_unix_s IS NULL ORDER BY name"),
         problems=_problems(db),
         events=EVENTS.records(db, "ORDER BY seq DESC LIMIT ?", (EVENTS_LOADED,))[::-1],
         newest_act=newest_act,

@@ -74,6 +74,9 @@ PROBLEMS_KEPT = 100_000
 PROBLEMS_KEPT_S = 366 * 86_400.0
 """Ended problems on disk, by number and by age; open ones are never deleted."""
 
+API_KEYS_KEPT_S = 30 * 86_400.0
+"""Of revoked API keys."""
+
 LIMITS_KEPT_S = 30 * 86_400.0
 """Retention of expired limits; the audit log records older ones."""
 
@@ -299,6 +302,9 @@ class Store:
             " (SELECT number FROM problems WHERE until_unix_s IS NOT NULL"
             " ORDER BY number DESC LIMIT 1 OFFSET ?)",
             (now_unix_s - PROBLEMS_KEPT_S, PROBLEMS_KEPT),
+        )
+        self._connection.execute(
+            "DELETE FROM api_keys WHERE revoked_unix_s < ?", (now_unix_s - API_KEYS_KEPT_S,)
         )
         self._connection.execute(
             "DELETE FROM limits WHERE phase = 'over' AND end_unix_s < ?",

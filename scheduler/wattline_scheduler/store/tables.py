@@ -7,6 +7,7 @@ import msgspec
 from wattline_protocol.job.spec import JobSpec
 from wattline_scheduler.records import (
     ActRecord,
+    ApiKeyRecord,
     AttemptRecord,
     BookRecord,
     DemandRecord,
@@ -67,6 +68,7 @@ METERS = Table("meters", MeterRecord)
 PLANTS = Table("plants", PlantRecord)
 USES = Table("uses", UseRecord)
 RESERVATIONS = Table("reservations", ReservationRecord)
+API_KEYS = Table("api_keys", ApiKeyRecord)
 WEBHOOKS = Table("webhooks", WebhookMark)
 PROBLEMS = Table("problems", ProblemRecord)
 EVENTS = Table("events", EventRecord)
@@ -86,6 +88,7 @@ RECORDS: tuple[Table[Any], ...] = (
     PLANTS,
     USES,
     RESERVATIONS,
+    API_KEYS,
     WEBHOOKS,
     PROBLEMS,
     EVENTS,

@@ -33,6 +33,7 @@ from wattline_scheduler.core.model.jobs.job import Gang, Job
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.records import (
     ActRecord,
+    ApiKeyRecord,
     AttemptRecord,
     BookRecord,
     DemandRecord,
@@ -94,6 +95,7 @@ class Disk:
             plants=self.of(PlantRecord),
             uses=self.of(UseRecord),
             reservations=tuple(r for r in self.of(ReservationRecord) if r.phase != "over"),
+            api_keys=tuple(r for r in self.of(ApiKeyRecord) if r.revoked_unix_s is None),
             problems=_problems_in_order(self.of(ProblemRecord)),
             events=events,
             newest_act=max((one.seq for one in self.of(ActRecord)), default=0),

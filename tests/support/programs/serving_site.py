@@ -1,6 +1,7 @@
 """A site with gateways and a service, and clients that request answers at a steady rate."""
 
 import asyncio
+import re
 import socket
 import sys
 import threading
@@ -35,17 +36,29 @@ def by_systemd(listener: socket.socket) -> Listening:
     return ("bash", "-c", script, "systemd"), (listener.fileno(),)
 
 
+def opened(site_file: str) -> str:
+    """The site file with gateways that need no API keys."""
+    return re.sub(r"(?m)^\[\[gateway\]\]$", "[[gateway]]\nopen = true", site_file)
+
+
 class ServingSite(CliSite):
     """A site whose gateways are started by name: "gateway", as `init` writes it, and more."""
 
     def __init__(
-        self, folder: Path, nodes: tuple[str, ...] = ("n1",), more_gateways: tuple[str, ...] = ()
+        self,
+        folder: Path,
+        nodes: tuple[str, ...] = ("n1",),
+        more_gateways: tuple[str, ...] = (),
+        *,
+        is_open: bool = True,
     ) -> None:
+        """`is_open`: requests need no API keys."""
+
         def edited(text: str) -> str:
             for name in more_gateways:
                 port = free_ports(2)
                 text += SECOND.format(name=name, port=port, http_port=port + 1)
-            return text
+            return opened(text) if is_open else text
 
         super().__init__(folder, nodes, edit=edited)
 

@@ -44,8 +44,8 @@ def read(path: Path) -> list[str]:
     """Public keys in the first set of routes of the file."""
 
     async def first() -> list[str]:
-        async for services in FileRoutes(path).updates():
-            return [r.public_key for named in services.values() for r in named]
+        async for routes in FileRoutes(path).updates():
+            return [r.public_key for named in routes.services.values() for r in named]
         return []
 
     return asyncio.run(first())
@@ -92,4 +92,4 @@ def test_prometheus_text_has_all_series_and_escapes_names() -> None:
     samples = [line for line in text.splitlines() if not line.startswith("#")]
     assert all(len(line.rsplit(" ", 1)) == 2 for line in samples)
     families = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
-    assert len(families) == 12
+    assert len(families) == 13

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from wattline_protocol.ids import DomainId, Epoch, Instant, JobId, NodeId, TaskRef, UnixTime
 from wattline_protocol.site.model import Site
+from wattline_scheduler.core.model.api_key_book import ApiKeyBook
 from wattline_scheduler.core.model.calendar import Calendar
 from wattline_scheduler.core.model.jobs.job_index import Workload
 from wattline_scheduler.core.model.journal import Journal
@@ -106,6 +107,8 @@ class State:
     """Those that are not over, by name."""
     reserved: Reservations | None = None
     """The same in the planner's form, cached; None = outdated."""
+    api_keys: ApiKeyBook = field(default_factory=ApiKeyBook)
+    """Of HTTP clients."""
     meters: dict[DomainId, MeterNow] = field(default_factory=dict)
     """Of every domain with a meter in the site file."""
     zones: dict[DomainId, ZoneNow] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from wattline_protocol.ids import NodeId, Now
 from wattline_protocol.site.model import Role
+from wattline_protocol.wire.api_keys import AddApiKey, RevokeApiKey
 from wattline_protocol.wire.client_messages import (
     ROLE_RANK,
     Answer,
@@ -35,6 +36,7 @@ from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.not_found import not_there
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests import (
+    api_keys,
     bulk_actions,
     grid_events,
     node_operations,
@@ -48,6 +50,9 @@ from wattline_scheduler.core.rollout.gateway_reports import take_report as take_
 
 ON_JOBS = (Submit, Cancel, Hold, Release, Requeue, Update, SteerRollout)
 """Requests of submitters on their own jobs, of operators on all."""
+
+ON_API_KEYS = (AddApiKey, RevokeApiKey)
+"""Likewise, on keys for their own services."""
 
 ON_NODES = (Drain, Undrain, DeclareOff, DeclareOn, Readmit)
 ON_BUDGETS = (Shed, Restore, GridEvent, CancelGridEvent, SetUnits)
@@ -68,7 +73,7 @@ def _not_allowed(role: Role, request: Request) -> Denied | None:
     if isinstance(request, ON_SITE) and ROLE_RANK[role] < ROLE_RANK["operator"]:
         return Denied("not_allowed", f"requires the role operator or admin; yours is {role}")
     is_user = ROLE_RANK[role] >= ROLE_RANK["submitter"] and role != "gateway"
-    if isinstance(request, ON_JOBS) and not is_user:
+    if isinstance(request, (*ON_JOBS, *ON_API_KEYS)) and not is_user:
         return Denied("not_allowed", f"requires the role submitter or higher; yours is {role}")
     return None
 
@@ -90,6 +95,10 @@ def _do(state: State, event: ClientRequest, now: Now) -> Answer | None:
             return deny_new_work(state) or reserve.reserve(state, event, request, now)
         case Unreserve():
             return reserve.unreserve(state, event.user, request, now)
+        case AddApiKey():
+            return deny_new_work(state) or api_keys.add(state, event, request, now)
+        case RevokeApiKey():
+            return api_keys.revoke(state, event, request, now)
         case SetUnits():
             return cooling_control.set_units(state, event.user, request, now)
         case Cancel() | Hold() | Release() | Requeue() | Update():

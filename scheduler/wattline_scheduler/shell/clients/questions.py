@@ -14,6 +14,7 @@ from wattline_protocol.views.site_views import (
     JobView,
     SiteView,
 )
+from wattline_protocol.wire.api_keys import ApiKeys
 from wattline_protocol.wire.client_messages import (
     MAX_LISTED,
     Answer,
@@ -54,6 +55,7 @@ from wattline_scheduler.shell.clients.long_lists import (
 from wattline_scheduler.store.store import Store
 from wattline_scheduler.time_slices import Parts
 from wattline_scheduler.views.accounts_view import account_views
+from wattline_scheduler.views.api_keys_view import api_key_views
 from wattline_scheduler.views.domains_view import domain_views
 from wattline_scheduler.views.jobs_view import (
     counts_on_record,
@@ -211,13 +213,19 @@ class Reads:
         return Why(why_view(self._state, node))
 
     def routes(self) -> Routes:
-        """Per service its running workers with a key, of jobs whose user owns the service name."""
+        """Per service its running workers with a key, of jobs whose user owns the service name;
+        and the API keys."""
         services = self._state.work.services.routed()
         workers = {
             name: chain.from_iterable(map(_workers, jobs)) for name, jobs in services.items()
         }
         routes = {name: tuple(sorted(w, key=_by_ref)) for name, w in workers.items()}
-        return Routes(routes, splits(self._state))
+        keys = self._state.api_keys.grants(self._state.work.services)
+        return Routes(routes, splits(self._state), keys)
+
+    def api_keys(self, asker: Asker, now: Now) -> ApiKeys:
+        """API keys that the user may see."""
+        return ApiKeys(api_key_views(self._state, asker, now))
 
 
 def _workers(job: Job) -> list[WorkerRoute]:

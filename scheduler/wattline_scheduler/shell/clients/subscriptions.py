@@ -5,13 +5,8 @@ from dataclasses import dataclass
 
 from wattline_protocol.ids import Instant, Now
 from wattline_protocol.views.site_views import EventView
-from wattline_protocol.wire.client_messages import (
-    Answer,
-    Denied,
-    Events,
-    ListEvents,
-)
-from wattline_protocol.wire.routes import Routes
+from wattline_protocol.wire.client_messages import Answer, Denied, Events, ListEvents
+from wattline_protocol.wire.routes import ROUTES_REPEAT_S, Routes
 from wattline_protocol.wire.subscriptions import WatchRoutes, WatchSite
 from wattline_scheduler.shell.clients.client_endpoint import ClientEndpoint, Session
 from wattline_scheduler.shell.clients.fair_queue import FairLimits, FairQueue
@@ -54,6 +49,7 @@ class _Watch:
     cursor: int = 0
     """Events: shown up to this one."""
     shown: Routes | None = None
+    shown_at: Instant | None = None
     is_new: bool = True
     """Nothing was shown yet: the first answer is sent at once, even if empty."""
     unseen_since: Instant | None = None
@@ -173,8 +169,9 @@ class Watches:
 
     def _show_routes(self, watch: _Watch, now: Now) -> None:
         routes = self._routes()
-        if routes != watch.shown and self._show(watch, routes, now):
-            watch.shown = routes
+        is_due = watch.shown_at is None or now.mono_s >= watch.shown_at + ROUTES_REPEAT_S
+        if (is_due or routes != watch.shown) and self._show(watch, routes, now):
+            watch.shown, watch.shown_at = routes, now.mono_s
 
 
 def _has_news(watch: _Watch, now: Now, newest_event: int, newest_act: int) -> bool:

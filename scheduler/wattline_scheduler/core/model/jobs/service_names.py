@@ -20,15 +20,19 @@ class ServiceNames:
         """Users by name, of the names in the site file."""
         self.displaced: set[JobId] = set()
         """Jobs that a run found open though their name belongs to another user."""
+        self.changes = 0
+        """Raised whenever the owner of a name may have changed."""
         self._open: dict[str, dict[JobId, Job]] = {}
 
     def opened(self, job: Job) -> None:
         """Adds an open service; ignores jobs of other kinds."""
         if job.spec.kind == "service":
+            self.changes += 1
             self._open.setdefault(job.spec.name, {})[job.id] = job
 
     def ended(self, job: Job) -> None:
         """Removes an ended service; the name is free unless another open job has it."""
+        self.changes += 1
         jobs = self._open.get(job.spec.name, {})
         jobs.pop(job.id, None)
         if not jobs:

@@ -1,0 +1,47 @@
+"""Acts on API keys."""
+
+from wattline import exits
+from wattline.client import Client
+from wattline.client.api_keys import NewApiKey
+from wattline.failures import ActFailed
+from wattline.show.screen import put_error
+from wattline_protocol.text.quantities import parse_rate_per_s
+from wattline_protocol.wire.api_keys import ApiKeyView
+
+
+def add(
+    client: Client,
+    *,
+    name: str,
+    service: tuple[str, ...],
+    rate: str | None,
+    burst: int | None,
+    expires: float | None,
+    as_json: bool,
+) -> NewApiKey:
+    """Make a key. Beside it, what it opens is shown on stderr, so that a script reads the key."""
+    try:
+        rate_per_s = parse_rate_per_s(rate) if rate else 0.0
+    except ValueError as error:
+        raise ActFailed(f"--rate {rate}: {error}", exits.USAGE) from error
+    if burst is not None and burst < 1:
+        raise ActFailed(f"--burst {burst}: expected at least 1", exits.USAGE)
+    if expires is not None and expires <= 0:
+        raise ActFailed("--expires: expected a duration above 0", exits.USAGE)
+    services = [word for value in service for word in value.split(",") if word]
+    made = client.add_api_key(
+        name, services, rate_per_s=rate_per_s, burst=burst or 0, valid_s=expires or 0.0
+    )
+    if not as_json:
+        put_error(f"{made.text}; the key is shown only now:")
+    return made
+
+
+def keys(client: Client) -> tuple[ApiKeyView, ...]:
+    """Keys that are not revoked."""
+    return client.api_keys()
+
+
+def revoke(client: Client, *, name: str) -> str:
+    """Revoke a key."""
+    return client.revoke_api_key(name)

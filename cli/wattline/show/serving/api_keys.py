@@ -1,0 +1,40 @@
+"""API keys."""
+
+from collections.abc import Sequence
+
+from wattline.client.api_keys import NewApiKey
+from wattline.show import units
+from wattline.show.tables import Column, Listing
+from wattline_protocol.text.quantities import format_rate
+from wattline_protocol.wire.api_keys import ApiKeyView
+
+
+def secret(made: NewApiKey) -> str:
+    """The key alone, on a line."""
+    return made.key
+
+
+def listing(rows: Sequence[ApiKeyView]) -> Listing:
+    """One line a key, by name."""
+    return Listing(
+        columns=(
+            Column("KEY", [r.name for r in rows]),
+            Column("OWNER", [r.owner for r in rows], weight=2),
+            Column("RATE", [_rate(r) for r in rows], is_right=True),
+            Column("BURST", [str(r.burst or "-") for r in rows], is_right=True, weight=3),
+            Column("MADE", [units.clock(r.made_unix_s) for r in rows], weight=4),
+            Column("EXPIRES", [_expires(r) for r in rows], weight=1),
+            Column("SERVICES", [",".join(r.services) for r in rows], grows=True),
+        ),
+        empty="No API keys.",
+    )
+
+
+def _rate(row: ApiKeyView) -> str:
+    return format_rate(row.rate_per_s) if row.rate_per_s else "-"
+
+
+def _expires(row: ApiKeyView) -> str:
+    if row.expires_unix_s is None:
+        return "never"
+    return "expired" if row.is_expired else units.clock(row.expires_unix_s)

@@ -1,0 +1,57 @@
+"""Verbs about API keys of HTTP clients."""
+
+from functools import partial
+
+from wattline.verbs.verb import Argument, Option, Verb
+
+_verb = partial(Verb, section="Serving", role="submitter")
+
+VERBS = (
+    _verb(
+        name="key add",
+        help="Make an API key with which HTTP clients may use services.",
+        details="Prints the key, once: only its SHA-256 is on record. You may name services that "
+        "are yours, or that the site file lets you use; operators may name any.",
+        act="wattline.acts.serving.api_keys:add",
+        show="wattline.show.serving.api_keys:secret",
+        args=(
+            Argument("name", "Name of the key, as in lists and logs."),
+            Option(
+                "service",
+                ("--service",),
+                "Service, or several as in a,b; may be repeated.",
+                many=True,
+                required=True,
+            ),
+            Option(
+                "rate",
+                ("--rate",),
+                "Inputs per second, minute, hour or day over all gateways, as in 50/s or 1000/h. "
+                "Default: no limit.",
+                metavar="RATE",
+            ),
+            Option(
+                "burst",
+                ("--burst",),
+                "Inputs at once. Default: those of one second.",
+                kind="integer",
+            ),
+            Option("expires", ("--expires",), "Duration. Default: until revoked.", kind="duration"),
+        ),
+        examples=("wattline key add shop --service digits --rate 50/s --burst 100 --expires 30d",),
+        knows_json=True,
+    ),
+    _verb(
+        name="key ls",
+        help="List API keys that are not revoked: your own, all for operators.",
+        act="wattline.acts.serving.api_keys:keys",
+        show="wattline.show.serving.api_keys:listing",
+    ),
+    _verb(
+        name="key revoke",
+        help="Revoke an API key, in force within a second at each connected gateway.",
+        act="wattline.acts.serving.api_keys:revoke",
+        show="wattline.show.events:done",
+        args=(Argument("name", "Its name."),),
+    ),
+)

@@ -1,0 +1,80 @@
+"""API keys of HTTP clients: requests of users, grants for gateways, and what gateways report.
+
+The secret is made by the client that adds the key, and never sent: the scheduler and the gateways
+know its SHA-256 only.
+"""
+
+from typing import Annotated
+
+import msgspec
+
+from wattline_protocol.ids import UnixTime
+from wattline_protocol.text.quantities import MAX_RATE_PER_S
+from wattline_protocol.wire.bounds import Count, Few, Name, Seconds, Time
+
+PREFIX = "wl_"
+"""Of every key, so that secret scanners find it; 32 random bytes in URL-safe Base64 follow."""
+
+Digest = Annotated[str, msgspec.Meta(min_length=64, max_length=64, pattern=r"\A[0-9a-f]{64}\Z")]
+"""SHA-256 of a key, in hexadecimal."""
+
+Rate = Annotated[float, msgspec.Meta(ge=0.0, le=MAX_RATE_PER_S)]
+"""Per second."""
+
+
+class AddApiKey(msgspec.Struct, frozen=True, tag_field="t", tag="add_api_key"):
+    """Let the holder of a key send requests to services. A repeat has no further effect."""
+
+    name: Name[str]
+    digest: Digest
+    services: Few[Name[str]]
+    rate_per_s: Rate = 0.0
+    """Inputs per second over all gateways; 0 = no limit."""
+    burst: Count[int] = 0
+    """Inputs at once; 0 = those of one second, at least 1."""
+    valid_s: Seconds = 0.0
+    """0 = until revoked."""
+
+
+class RevokeApiKey(msgspec.Struct, frozen=True, tag_field="t", tag="revoke_api_key"):
+    """Accept the key no longer, at any gateway."""
+
+    name: Name[str]
+
+
+class ListApiKeys(msgspec.Struct, frozen=True, tag_field="t", tag="list_api_keys"):
+    """Keys that are not revoked: a submitter's own ones, all for operators."""
+
+
+ApiKeyRequest = AddApiKey | RevokeApiKey | ListApiKeys
+
+
+class ApiKeyView(msgspec.Struct, frozen=True):
+    """An API key without its secret."""
+
+    name: str
+    owner: str
+    services: tuple[str, ...]
+    rate_per_s: float
+    burst: int
+    """Both 0 = no limit."""
+    made_unix_s: UnixTime
+    expires_unix_s: UnixTime | None
+    """None = never."""
+    is_expired: bool
+
+
+class ApiKeys(msgspec.Struct, frozen=True, tag_field="t", tag="api_keys"):
+    keys: tuple[ApiKeyView, ...]
+
+
+class ApiKeyGrant(msgspec.Struct, frozen=True):
+    """What a gateway knows of a key."""
+
+    name: Name[str]
+    digest: Digest
+    services: Few[Name[str]]
+    """Those that its owner may use now."""
+    rate_per_s: Rate = 0.0
+    burst: Count[int] = 0
+    expires_unix_s: Time[UnixTime] | None = None

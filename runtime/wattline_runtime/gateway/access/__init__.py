@@ -1,0 +1,1 @@
+"""API keys of clients: who may use which service, and how much."""

@@ -1,0 +1,80 @@
+"""Who may send a request: finds the API key of an HTTP request, or refuses it."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+from starlette.types import Scope
+
+from wattline_protocol.http.limits import client_key
+from wattline_runtime.gateway.access.failed_keys import FailedKeys
+from wattline_runtime.gateway.access.key_ring import ApiKey, ApiKeyRing
+from wattline_runtime.gateway.errors import BadRequest
+
+log = structlog.get_logger()
+
+BEARER = b"bearer "
+NOTE_PERIOD_S = 10.0
+"""Interval of log lines about refused keys."""
+MAX_NOTED = 5
+
+
+class Access:
+    """The check of every request; `ring` None: the gateway is open to all."""
+
+    def __init__(self, ring: ApiKeyRing | None, known: Callable[[float], Awaitable[bool]]) -> None:
+        """`known`: wait for the first keys, until a time; False = it came too late."""
+        self._ring = ring
+        self._known = known
+        self.failed = FailedKeys()
+        self._noted_s = 0.0
+
+    async def require(self, scope: Scope, service: str, deadline_s: float) -> ApiKey | None:
+        """The key of a request for a service; None: the gateway is open. Raises BadRequest."""
+        key = await self.identify(scope, deadline_s)
+        if key is not None and service not in key.services:
+            text = f"this API key is not for service {service!r}"
+            await self._refuse(scope, BadRequest("forbidden", text[:500]))
+        return key
+
+    async def identify(self, scope: Scope, deadline_s: float) -> ApiKey | None:
+        """The key of a request; None: the gateway is open. Raises BadRequest."""
+        ring = self._ring
+        if ring is None:
+            return None
+        if ring.heard_s < 0 and not await self._known(deadline_s):
+            raise BadRequest("deadline", "this gateway has not received its API keys in time")
+        if ring.is_outdated(time.monotonic()):
+            text = f"this gateway has had no news of API keys for {ring.valid_s:.0f} s"
+            raise BadRequest("keys_outdated", text, 1)
+        key = ring.find(_secret(scope), time.time())
+        if key is None:
+            text = "no valid API key: it is missing, unknown, expired or revoked"
+            hint = "send it as `Authorization: Bearer KEY` or `api-key: KEY`"
+            await self._refuse(scope, BadRequest("unauthorized", f"{text}; {hint}"))
+        return key
+
+    async def _refuse(self, scope: Scope, error: BadRequest) -> None:
+        """Raise the refusal, later the more an address has had of them."""
+        client = scope.get("client")
+        now_s = time.monotonic()
+        delay_s = self.failed.delay_s(client_key(client[0]) if client else "", now_s)
+        if now_s >= self._noted_s + NOTE_PERIOD_S:
+            self._noted_s = now_s
+            worst = self.failed.worst(MAX_NOTED)
+            log.warning("api_keys_refused", total=self.failed.total, by_address=worst)
+        if delay_s:
+            await asyncio.sleep(delay_s)
+        raise error
+
+
+def _secret(scope: Scope) -> bytes:
+    """What the client sent as its key; empty = nothing."""
+    found = b""
+    for name, value in scope["headers"]:
+        if name == b"api-key":
+            found = value
+        elif name == b"authorization" and value[: len(BEARER)].lower() == BEARER:
+            found = value[len(BEARER) :]
+    return found

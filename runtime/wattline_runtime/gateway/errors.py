@@ -1,0 +1,50 @@
+"""Refusals of HTTP requests: reasons, statuses, and their form in an answer."""
+
+from collections.abc import Iterator
+
+STATUS: dict[str, int] = {
+    "unauthorized": 401,
+    "forbidden": 403,
+    "rate_limited": 429,
+    "keys_outdated": 503,
+    "unknown_service": 404,
+    "no_worker": 503,
+    "queue_full": 429,
+    "too_slow": 429,
+    "deadline": 504,
+    "worker_lost": 503,
+    "poison": 422,
+    "bad_input": 422,
+    "model_error": 500,
+    "output_too_large": 500,
+    "stopping": 503,
+    "malformed": 400,
+    "body_too_large": 413,
+    "body_too_slow": 408,
+    "method": 405,
+}
+
+_HEADERS = {"method": ("allow", "POST"), "unauthorized": ("www-authenticate", "Bearer")}
+
+
+class BadRequest(Exception):
+    """The request is invalid; the text states the error and what would be valid."""
+
+    def __init__(self, reason: str, message: str, retry_after_s: int = 0) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+
+def as_json(error: BadRequest) -> dict[str, dict[str, str]]:
+    """Body of the answer."""
+    return {"error": {"reason": error.reason, "message": error.message}}
+
+
+def headers(error: BadRequest) -> Iterator[tuple[str, str]]:
+    """Headers of the answer, besides the usual ones."""
+    if error.retry_after_s:
+        yield "retry-after", str(error.retry_after_s)
+    if error.reason in _HEADERS:
+        yield _HEADERS[error.reason]

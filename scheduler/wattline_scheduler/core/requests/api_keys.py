@@ -1,0 +1,135 @@
+"""Adds and revokes API keys of HTTP clients."""
+
+import math
+
+import msgspec
+
+from wattline_protocol.ids import Now, UnixTime
+from wattline_protocol.text.names import check_name
+from wattline_protocol.text.quantities import format_duration, format_rate
+from wattline_protocol.text.wording import counted, listed
+from wattline_protocol.wire.api_keys import AddApiKey, RevokeApiKey
+from wattline_protocol.wire.client_messages import Answer, Denied, Done
+from wattline_scheduler.core.model.events import ClientRequest
+from wattline_scheduler.core.model.not_found import not_there
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.requests.selection import Asker
+from wattline_scheduler.records import ApiKeyRecord
+
+MAX_SERVICES = 16
+MAX_OF_USER = 500
+MAX_OF_SITE = 2_000
+"""Keys that are not revoked. Every gateway gets all of them in one message."""
+
+
+def add(state: State, event: ClientRequest, request: AddApiKey, now: Now) -> Answer:
+    """Adds a key: recorded before it is acknowledged. The same digest returns the same answer."""
+    asker = Asker(event.user, event.role)
+    known = state.api_keys.by_name.get(request.name)
+    if known is not None and (known.digest, known.owner) == (request.digest, event.user):
+        return Done(_text(known))
+    denied = _malformed(request) or _taken(state, asker, request) or _barred(state, asker, request)
+    if denied is not None:
+        return denied
+    record = ApiKeyRecord(
+        name=request.name,
+        digest=request.digest,
+        owner=event.user,
+        services=tuple(sorted(set(request.services))),
+        made_unix_s=now.unix_s,
+        rate_per_s=request.rate_per_s,
+        burst=_burst(request),
+        expires_unix_s=UnixTime(now.unix_s + request.valid_s) if request.valid_s else None,
+        is_by_operator=asker.is_operator,
+    )
+    state.api_keys.add(record)
+    state.journal.save(record)
+    until = f", for {format_duration(request.valid_s)}" if request.valid_s else ""
+    text = _text(record)
+    state.journal.act("api_key_added", text + until, now, actor=event.user)
+    return Done(text)
+
+
+def revoke(state: State, event: ClientRequest, request: RevokeApiKey, now: Now) -> Answer:
+    """Revokes a key, its own or, by an operator, any."""
+    asker = Asker(event.user, event.role)
+    record = state.api_keys.by_name.get(request.name)
+    before = state.api_keys.revoked.get(request.name)
+    if record is None and before is not None and asker.may_act_for(before.owner):
+        return Done(f"API key {before.name} is revoked")
+    if record is None:
+        known = [k.name for k in state.api_keys.by_name.values() if asker.may_act_for(k.owner)]
+        return not_there("API key", request.name, known)
+    if not asker.may_act_for(record.owner):
+        text = f"API key {record.name} belongs to {record.owner}; you are {event.user}"
+        return Denied("not_allowed", text)
+    record = msgspec.structs.replace(record, revoked_unix_s=now.unix_s, revoked_by=event.user)
+    state.api_keys.revoke(record)
+    state.journal.save(record)
+    text = f"API key {record.name} is revoked"
+    state.journal.act("api_key_revoked", text, now, actor=event.user)
+    return Done(text)
+
+
+def _text(record: ApiKeyRecord) -> str:
+    limit = ""
+    if record.rate_per_s:
+        limit = f", {format_rate(record.rate_per_s)}, burst {record.burst}"
+    services = listed(record.services, MAX_SERVICES)
+    return f"API key {record.name} of {record.owner} for {services}{limit}"
+
+
+def _burst(request: AddApiKey) -> int:
+    if not request.rate_per_s:
+        return 0
+    return request.burst or max(1, math.ceil(request.rate_per_s))
+
+
+def _malformed(request: AddApiKey) -> Denied | None:
+    try:
+        check_name(request.name)
+        for service in request.services:
+            check_name(service)
+    except ValueError as error:
+        return Denied("bad_request", f"an API key: {error}")
+    if not 1 <= len(request.services) <= MAX_SERVICES:
+        given = counted(len(request.services), "service")
+        return Denied("bad_request", f"{given}: a key is for 1 to {MAX_SERVICES} (--service)")
+    if request.burst and not request.rate_per_s:
+        return Denied("bad_request", "a burst needs a rate (--rate 50/s)")
+    return None
+
+
+def _taken(state: State, asker: Asker, request: AddApiKey) -> Denied | None:
+    keys = state.api_keys.by_name
+    if request.name in keys:
+        hint = f"choose another name, or `wattline key revoke {request.name}`"
+        return Denied("conflict", f"API key {request.name} already exists; {hint}")
+    if any(key.digest == request.digest for key in keys.values()):
+        return Denied("conflict", "this key already exists under another name")
+    if len(keys) >= MAX_OF_SITE:
+        return Denied("busy", f"the site has {MAX_OF_SITE} API keys, the maximum; revoke some")
+    if sum(key.owner == asker.user for key in keys.values()) >= MAX_OF_USER:
+        return Denied("busy", f"{asker.user} has {MAX_OF_USER} API keys, the maximum; revoke some")
+    return None
+
+
+def _barred(state: State, asker: Asker, request: AddApiKey) -> Denied | None:
+    """Denies a service of others. Operators may name any, also before it exists."""
+    if asker.is_operator:
+        return None
+    names = state.work.services
+    for name in request.services:
+        users, first = names.listed.get(name), names.holder(name)
+        if users is not None and asker.user in users:
+            continue
+        if users is not None:
+            text = f"service {name} is for {listed(users)} ([[service]]); you are {asker.user}"
+            return Denied("not_allowed", text)
+        if first is None:
+            hint = "submit it first, or ask an operator for the key"
+            return Denied("not_allowed", f"no open service of yours is named {name}; {hint}")
+        if first.record.owner != asker.user:
+            text = f"service {name} belongs to {first.record.owner} (job {first.id})"
+            return Denied("not_allowed", f"{text}; you are {asker.user}")
+    return None

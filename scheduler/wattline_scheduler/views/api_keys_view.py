@@ -1,0 +1,25 @@
+"""View of API keys."""
+
+from wattline_protocol.ids import Now
+from wattline_protocol.wire.api_keys import ApiKeyView
+from wattline_scheduler.core.model.api_key_book import is_expired
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.requests.selection import Asker
+
+
+def api_key_views(state: State, asker: Asker, now: Now) -> tuple[ApiKeyView, ...]:
+    """Keys that are not revoked, by name: those of the user, all for operators."""
+    return tuple(
+        ApiKeyView(
+            name=key.name,
+            owner=key.owner,
+            services=key.services,
+            rate_per_s=key.rate_per_s,
+            burst=key.burst,
+            made_unix_s=key.made_unix_s,
+            expires_unix_s=key.expires_unix_s,
+            is_expired=is_expired(key, now.unix_s),
+        )
+        for _, key in sorted(state.api_keys.by_name.items())
+        if asker.may_act_for(key.owner)
+    )

@@ -1,0 +1,113 @@
+"""API keys end to end: made by a command, checked by the gateway of a real site."""
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from support.programs.serving_site import ServingSite, until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180), pytest.mark.xdist_group("serving")]
+
+WITHIN_S = 3.0
+"""From the answer of a command to its effect at the gateway: a second, plus a busy machine."""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingSite]:
+    """A closed gateway and a service behind it."""
+    with ServingSite(tmp_path_factory.mktemp("keys"), is_open=False) as made:
+        made.start_node("n1")
+        made.start_gateway()
+        made.serve()
+        key = add(made, "first")
+        made.until(lambda: infer(made, key) == "200", "an answer")
+        yield made
+
+
+def add(site: ServingSite, name: str, *flags: str, service: str = "echo") -> str:
+    made = json.loads(site.wattline("key", "add", name, "--service", service, *flags, "--json"))
+    key: str = made["key"]
+    return key
+
+
+def infer(site: ServingSite, key: str, service: str = "echo") -> str:
+    """Status, and the reason of a refusal."""
+    try:
+        answer = httpx.post(
+            f"{site.url()}/v1/services/{service}/infer",
+            json={"input": 1},
+            headers={"authorization": f"Bearer {key}"} if key else {},
+            timeout=20,
+        )
+    except httpx.TransportError as error:
+        return repr(error)
+    reason = answer.json().get("error", {}).get("reason", "")
+    return f"{answer.status_code} {reason}".strip()
+
+
+def services(site: ServingSite, key: str) -> list[str]:
+    answer = httpx.get(f"{site.url()}/v1/services", headers={"api-key": key})
+    return [one["name"] for one in answer.json()["services"]]
+
+
+def test_a_key_opens_its_services_only(site: ServingSite) -> None:
+    key, other = add(site, "mine"), add(site, "other", service="later")
+    assert key.startswith("wl_")
+    until(lambda: infer(site, key) == "200", "the key", WITHIN_S)
+    until(lambda: infer(site, other) == "403 forbidden", "the other key", WITHIN_S)
+    assert infer(site, "") == "401 unauthorized"
+    assert infer(site, key[:-1]) == "401 unauthorized"
+    assert services(site, key) == ["echo"]
+    assert services(site, other) == []
+    assert infer(site, other, "later") == "404 unknown_service"
+    assert httpx.get(f"{site.url()}/v1/services").status_code == 401
+    for free in ("/healthz", "/metrics"):
+        assert httpx.get(site.url() + free).status_code == 200
+    names = [one["name"] for one in json.loads(site.wattline("key", "ls", "--json"))]
+    assert names == ["first", "mine", "other"]
+
+
+def test_a_revoked_and_an_expired_key_are_refused_within_a_second(site: ServingSite) -> None:
+    key = add(site, "short")
+    until(lambda: infer(site, key) == "200", "the key", WITHIN_S)
+    assert site.wattline("key", "revoke", "short").strip() == "API key short is revoked"
+    until(lambda: infer(site, key) == "401 unauthorized", "the revocation", WITHIN_S)
+    brief = add(site, "brief", "--expires", "3s")
+    until(lambda: infer(site, brief) == "200", "the brief key", WITHIN_S)
+    until(lambda: infer(site, brief) == "401 unauthorized", "its end", 5.0)
+
+
+def test_keys_hold_while_the_scheduler_is_away(site: ServingSite) -> None:
+    key = add(site, "steady")
+    until(lambda: infer(site, key) == "200", "the key", WITHIN_S)
+    site.stop("scheduler", signal.SIGKILL)
+    assert infer(site, key) == "200"
+    assert infer(site, "wl_wrong") == "401 unauthorized"
+    site.start_scheduler()
+    assert site.wattline("key", "revoke", "steady")
+    until(lambda: infer(site, key) == "401 unauthorized", "the revocation", 10.0)
+
+
+def test_no_key_is_written_anywhere(site: ServingSite) -> None:
+    key = add(site, "marked")
+    until(lambda: infer(site, key) == "200", "the key", WITHIN_S)
+    wrong = "wl_" + "planted-mark" * 3
+    assert infer(site, wrong) == "401 unauthorized"
+    site.wattline("events")
+    time.sleep(0.5)
+    shown = httpx.get(f"{site.url()}/metrics").text + site.wattline("events", "--acts")
+    places = {path: path.read_bytes() for path in files(site.folder)}
+    assert any(path.name.endswith(".log") for path in places)
+    assert any(b"SQLite" in data[:16] for data in places.values())
+    for secret in (key, wrong):
+        assert secret not in shown
+        assert [path for path, data in places.items() if secret.encode() in data] == []
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
