@@ -6,12 +6,13 @@ a matter of safety. Useful caps are one of efficiency: below its knee a job wast
 `min_performance` its user prefers that it waits; so others get its watts. `resuming` resumes them.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from heapq import nsmallest
 
-from wattline_protocol.ids import DomainId, GpuIndex, NodeId, Now
+from wattline_protocol.ids import DomainId, GpuIndex, Instant, NodeId, Now
 from wattline_protocol.site.wall_power import PERMILLE, wall_mw
 from wattline_scheduler.core.admission.learned_demand import pause_observation
-from wattline_scheduler.core.emergency.resuming import pause_counted, rows_of
+from wattline_scheduler.core.emergency.resuming import Lacking, pause_counted, rows_of
 from wattline_scheduler.core.lifecycle.ending import end_gang
 from wattline_scheduler.core.lifecycle.job_state import save_gang
 from wattline_scheduler.core.model import command_outbox
@@ -29,6 +30,15 @@ SHORT_PATIENCE_S = 3.0
 
 PAUSE_TAKES_S = 5.0
 """Time from the decision until a paused GPU counts as idle: notice 1 s, idle 3 s, the lease."""
+
+MAX_DISPLACED = 256
+"""Gangs of the lowest priorities that are examined to let one of higher priority resume."""
+
+RESUMES_WITHIN_S = 4 * PAUSE_TAKES_S
+"""Time in which a gang uses the watts of those paused for it; then others may."""
+
+DISPLACE_AGAIN_S = 10.0
+"""Time until the next such examination after one that did not help."""
 
 USEFUL_CAP_PATIENCE_S = 3.0
 """Patience with a shortfall of useful caps: demand changes by the second."""
@@ -66,7 +76,7 @@ def _pause_for_floors(state: State, short_mw: Mapping[int, int], now: Now) -> No
     left = {row: mw for row, mw in short_mw.items() if _is_due(state, rows[row].domain, now)}
     if not left:
         return
-    for gang in to_pause(state, _not_coming(state, left)):
+    for gang in to_pause(state, _not_coming(state, left), _candidates(state)):
         _pause(state, gang, FLOORS, now)
 
 
@@ -92,7 +102,7 @@ def _gangs_to_pause(state: State, missing_mw: Mapping[int, int]) -> list[Gang]:
     """
     spared: set[GangKey] = set()
     while True:
-        chosen = to_pause(state, missing_mw, for_useful=True, spared=spared)
+        chosen = to_pause(state, missing_mw, _candidates(state), for_useful=True, spared=spared)
         without_gain = _paused_without_gain(state, chosen, set(missing_mw))
         if not without_gain:
             return chosen
@@ -121,6 +131,29 @@ def _paused_without_gain(state: State, chosen: list[Gang], missing: set[int]) ->
             without_gain.add(gang.key)
             stays(gang)
     return without_gain
+
+
+def pause_for(state: State, lacking: Lacking, now: Now) -> None:
+    """Pauses running gangs of lower priority if that lets a paused gang resume.
+
+    Without it a small gang of low priority, which fits first, keeps the watts that a larger one of
+    high priority waits for.
+    """
+    priority = lacking.gang.job.spec.priority
+    if state.work.least_priority >= priority or now.mono_s < state.displaces_at:
+        return
+    lower = (gang for gang in _candidates(state) if gang.job.spec.priority < priority)
+    among = nsmallest(MAX_DISPLACED, lower, key=lambda gang: (gang.job.spec.priority, gang.key))
+    short_mw = _not_coming(state, lacking.short_mw)
+    chosen = to_pause(state, short_mw, among, for_useful=True)
+    relief = relief_of(state, chosen, for_useful=True)
+    if any(relief.get(row, 0) < mw for row, mw in short_mw.items()):
+        state.displaces_at = Instant(now.mono_s + DISPLACE_AGAIN_S)
+        return
+    if chosen:
+        state.resumes_first = lacking.gang.key, Instant(now.mono_s + RESUMES_WITHIN_S)
+    for gang in chosen:
+        _pause(state, gang, HIGHER_PRIORITY, now)
 
 
 def _not_coming(state: State, left_mw: Mapping[int, int]) -> dict[int, int]:
@@ -182,11 +215,12 @@ def _add(state: State, relief: dict[int, int], node: NodeNow, load_mw: int) -> N
 def to_pause(
     state: State,
     short_mw: Mapping[int, int],
+    among: Sequence[Gang],
     *,
     for_useful: bool = False,
     spared: Collection[GangKey] = (),
 ) -> list[Gang]:
-    """Chooses whole gangs, lowest priority first, as few as suffice; none of the spared.
+    """Chooses whole gangs among these, lowest priority first, as few as suffice; no spared ones.
 
     Gangs that share GPUs are paused together, at the highest priority among them.
     """
@@ -194,7 +228,7 @@ def to_pause(
         return []
     groups = {
         members[0].key: members
-        for members in tied(state, _candidates(state))
+        for members in tied(state, among)
         if not any(gang.key in spared for gang in members)
     }
     candidates = [
@@ -220,6 +254,7 @@ def _candidates(state: State) -> list[Gang]:
 
 FLOORS = "the minimum caps of running tasks exceed the lowered budget"
 USEFUL_CAPS = "the useful caps of running tasks exceed the budget"
+HIGHER_PRIORITY = "a paused job of higher priority resumes with its watts"
 
 
 def _pause(state: State, gang: Gang, reason: str, now: Now) -> None:
@@ -233,7 +268,7 @@ def _pause(state: State, gang: Gang, reason: str, now: Now) -> None:
         end_gang(state, gang, "requeued", reason, now, grace_s=grace_s)
         return
     gang.reason = reason
-    pause_counted(gang, now, is_for_useful=reason == USEFUL_CAPS)
+    pause_counted(gang, now, is_for_useful=reason != FLOORS)
     state.work.move(gang, Paused(now.mono_s), now)
     for attempt in gang.live:
         order_pause(state, attempt, now)

@@ -5,6 +5,7 @@ gang that is paused repeatedly waits longer each time.
 """
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from wattline_protocol.ids import Instant, NodeId, Now
 from wattline_protocol.site.wall_power import PERMILLE
@@ -39,14 +40,36 @@ def min_pause_s(gang: Gang) -> float:
     return float(min(MIN_PAUSE_S * 2 ** min(max(gang.pauses - 1, 0), 16), MAX_PAUSE_S))
 
 
-def resume_where_fits(state: State, now: Now) -> None:
-    """Obtains watts for paused gangs whose useful caps fit again, highest priority first."""
+class Lacking(NamedTuple):
+    """A paused gang, and what its useful caps lack in each row; wall milliwatts."""
+
+    gang: Gang
+    short_mw: dict[int, int]
+
+
+def resume_where_fits(state: State, now: Now) -> Lacking | None:
+    """Obtains watts for paused gangs whose useful caps fit again, highest priority first. Returns
+    the first one that does not fit."""
     waiting = [gang for gang in state.work.paused.values() if _may_resume(state, gang, now)]
     if not waiting:
-        return
+        return None
     headroom = ResumeHeadroom(state, now)
+    first = None
     for gang in sorted(waiting, key=lambda g: (-g.job.spec.priority, g.key)):
-        headroom.resume_if_fits(gang)
+        if headroom.resume_if_fits(gang):
+            continue
+        first = first or Lacking(gang, headroom.lacking(gang))
+        if _resumes_first(state, gang, now):
+            break
+    return first
+
+
+def _resumes_first(state: State, gang: Gang, now: Now) -> bool:
+    """Whether others were paused for it: the watts that become free are not for those after it."""
+    if state.resumes_first is None:
+        return False
+    key, until_s = state.resumes_first
+    return gang.key == key and now.mono_s < until_s
 
 
 def _may_resume(state: State, gang: Gang, now: Now) -> bool:
@@ -86,12 +109,21 @@ class ResumeHeadroom:
         self._loads: dict[NodeId, NodeLoad] = {}
         """Loads of nodes with a resumed gang."""
 
-    def resume_if_fits(self, gang: Gang) -> None:
-        """Resumes a paused gang if it fits: its watts are then no longer free."""
+    def resume_if_fits(self, gang: Gang) -> bool:
+        """Resumes a paused gang if it fits: its watts are then no longer free. Returns whether."""
         phase = gang.phase
-        if isinstance(phase, Paused) and self._take(gang):
-            self._state.work.move(gang, Paused(phase.since, is_resuming=True), self._now)
-            self._state.wants_rebalance = True
+        if not isinstance(phase, Paused) or not self._take(gang):
+            return False
+        self._state.work.move(gang, Paused(phase.since, is_resuming=True), self._now)
+        self._state.wants_rebalance = True
+        return True
+
+    def lacking(self, gang: Gang) -> dict[int, int]:
+        """What the useful caps of a gang lack in its rows, the margin included."""
+        left_mw = {row: self.left_at_useful[row] for row in rows_of(self._state, gang)}
+        self._take_off(left_mw, self._with(gang), lambda load: load.useful_mw)
+        short_mw = {row: self._margin[row] - mw for row, mw in left_mw.items()}
+        return {row: mw for row, mw in short_mw.items() if mw > 0}
 
     def _take(self, gang: Gang) -> bool:
         """Takes the gang's watts if it fits; returns whether it does.

@@ -17,7 +17,7 @@ from wattline_scheduler.core.model.usage.usage_ledger import Ledger
 from wattline_scheduler.plan.cycle import Cycle
 from wattline_scheduler.plan.model.reserved_nodes import Reservations
 from wattline_scheduler.plan.model.shape import GangKey, Shape
-from wattline_scheduler.plan.model.snapshot import Snapshot
+from wattline_scheduler.plan.model.snapshot import AT_START, Snapshot
 from wattline_scheduler.plan.search.fleet_view import FleetView
 from wattline_scheduler.power.allocation.binding_rows import Binding
 from wattline_scheduler.power.allocation.fleet_columns import Fleet
@@ -146,6 +146,10 @@ class State:
     short_since: dict[DomainId, Instant] = field(default_factory=dict)
     missing_since: dict[int, Instant] = field(default_factory=dict)
     """Rows in which useful caps do not fit, and since when."""
+    displaces_at: Instant = AT_START
+    """When pausing work for a paused gang of higher priority is examined again."""
+    resumes_first: tuple[GangKey, Instant] | None = None
+    """The gang for which others were paused, and until when none after it resumes."""
     wants_plan: bool = False
     wants_rebalance: bool = False
     wants_advance: bool = False

@@ -281,6 +281,36 @@ def test_steady_demand_never_pauses_twice() -> None:
     assert running == 6 - len(jobs)
 
 
+def after_a_deep_shed(kw: float) -> tuple[Harness, list[str], str]:
+    """A job of 8 GPUs and high priority among small ones of low priority, all paused in a shed of
+    which little and then more is released, up to `kw`; the states of the small ones and of it."""
+    h = cluster(3, kw=21.0)
+    small = [h.submit(job(f"small-{n}").gpus(2).priority(25)) for n in range(4)]
+    large = h.submit(job("large").gpus(8).priority(75))
+    h.run(20)
+    shed_to(h, 4.6)
+    h.run(20)
+    assert {h.state_of(one) for one in (*small, large)} == {"PAUSED"}
+    for budget_kw, seconds in ((6.0, 20), (kw, 60)):
+        h.do(Shed(None, by_mw=round((21.0 - budget_kw) * 1e6)))
+        h.run(seconds)
+    return h, [h.state_of(one) for one in small], h.state_of(large)
+
+
+def test_a_paused_gang_resumes_in_place_of_smaller_ones_of_lower_priority() -> None:
+    h, small, large = after_a_deep_shed(8.0)
+    assert (large, set(small)) == ("RUNNING", {"PAUSED"})
+    assert len(h.events("gang_paused")) <= 5 + 5  # each for the shed, and at most once for it
+    for_it = [one.reason for one in h.cluster.state.work.paused.values()]
+    assert for_it == ["a paused job of higher priority resumes with its watts"] * 4
+
+
+def test_work_runs_on_where_pausing_it_would_not_let_a_higher_priority_resume() -> None:
+    h, small, large = after_a_deep_shed(7.2)
+    assert (large, small.count("RUNNING")) == ("PAUSED", 3)
+    assert len(h.events("gang_paused")) <= 6
+
+
 def many_paused(jobs: int = 12) -> Harness:
     """Three nodes full of small jobs, most of which were paused; then there is room for some."""
     h = cluster(3, 21.0)

@@ -14,6 +14,7 @@ from wattline_scheduler.core.emergency.pausing import FLOORS, to_pause
 from wattline_scheduler.core.leases.budget_limits import put_limit, withdraw_limit
 from wattline_scheduler.core.model.effects import Save, Send
 from wattline_scheduler.core.model.events import TimePassed
+from wattline_scheduler.core.model.jobs.job import Running, Starting
 from wattline_scheduler.power.topology.budgets import Limit
 from wattline_scheduler.records import LimitRecord
 
@@ -111,10 +112,12 @@ def test_as_few_as_suffice_are_paused(h: Harness) -> None:
 def test_the_smallest_gang_that_is_enough_is_chosen(h: Harness) -> None:
     h.submit(job().gpus(8))
     small = h.submit(job().gpus(1))
-    chosen = to_pause(h.cluster.state, {SITE_ROW: 100_000})
+    state = h.cluster.state
+    running = state.work.gangs_in(Running, Starting)
+    chosen = to_pause(state, {SITE_ROW: 100_000}, running)
     assert [gang.job.id for gang in chosen] == [small]
-    assert len(to_pause(h.cluster.state, {SITE_ROW: 900_000})) == 1
-    assert len(to_pause(h.cluster.state, {SITE_ROW: 1_150_000})) == 2
+    assert len(to_pause(state, {SITE_ROW: 900_000}, running)) == 1
+    assert len(to_pause(state, {SITE_ROW: 1_150_000}, running)) == 2
 
 
 def test_nobody_else_is_paused_while_a_pause_is_under_way(h: Harness) -> None:
