@@ -1,6 +1,8 @@
 """Routes for a gateway: the scheduler's watch, passed from the client's thread to asyncio."""
 
 import asyncio
+import contextlib
+import queue
 import threading
 from collections.abc import AsyncIterator, Callable
 
@@ -8,7 +10,11 @@ import structlog
 
 from wattline.client.client import Client
 from wattline.client.errors import Unreachable, WattlineError
+from wattline_protocol.wire.rollouts import ReportTraffic
 from wattline_protocol.wire.routes import Routes
+
+MAX_UNSENT = 8
+"""Reports that wait for a scheduler that does not answer; more are dropped."""
 
 log = structlog.get_logger()
 
@@ -18,6 +24,21 @@ class ClientRoutes:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._unsent: queue.Queue[ReportTraffic] = queue.Queue(MAX_UNSENT)
+
+    def report(self, traffic: ReportTraffic) -> None:
+        """Send it from a thread of its own; dropped while the scheduler does not answer."""
+        with contextlib.suppress(queue.Full):
+            self._unsent.put_nowait(traffic)
+
+    def _send_reports(self) -> None:
+        while True:
+            try:
+                self._client.act(self._unsent.get())
+            except Unreachable as error:
+                log.warning("reports_unreachable", detail=str(error))
+            except WattlineError as error:
+                log.warning("reports_refused", detail=str(error))
 
     async def updates(self) -> AsyncIterator[Routes]:
         """Full sets of routes, the current one first.
@@ -32,6 +53,7 @@ class ClientRoutes:
                 loop.call_soon_threadsafe(news.put_nowait, item)
 
         threading.Thread(target=self._watch, args=(publish,), name="routes", daemon=True).start()
+        threading.Thread(target=self._send_reports, name="reports", daemon=True).start()
         while True:
             item = await news.get()
             if isinstance(item, WattlineError):

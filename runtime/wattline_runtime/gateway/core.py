@@ -53,7 +53,7 @@ class Gateway:
             case e.WorkerDisconnected():
                 return self.pool.remove(event.connection, now_s)
             case e.RoutesChanged():
-                return self.pool.routes_changed(event.services, now_s)
+                return self.pool.routes_changed(event, now_s)
             case e.StopStarted():
                 self.queue.is_stopping = True
                 return []
@@ -100,7 +100,10 @@ class Gateway:
             raise AssertionError(f"answered but still waiting: {stray}")
         for service in self.queue.services.values():
             reserved = service.workers.get(service.reserved or b"")
-            takers = [worker for worker in service.workers.values() if worker.takes_new]
+            every = [worker for worker in service.workers.values() if worker.takes_new]
+            takers, tried = service.divided(every)
+            if not all(worker in tried for worker in service.tried):
+                raise AssertionError(f"service {service.name} tries workers of its pool")
             active = [worker for worker in takers if not worker.is_stalled] or takers
             if service.serving != ([w for w in active if not w.circuit.is_open] or active):
                 raise AssertionError(f"service {service.name} has a stale list of workers")
@@ -111,6 +114,12 @@ class Gateway:
                 raise AssertionError(f"requests of {service.name} wait for no reserved worker")
             if service.waiting and (not service.takes_new or service.free_worker() is not None):
                 raise AssertionError(f"requests of {service.name} wait for nothing")
+        for request_id, copy in self.queue.copies.by_request.items():
+            is_out = copy.given is None and not copy.has_failed
+            if is_out and (-request_id, copy.worker) not in held:
+                raise AssertionError(f"the copy of request {request_id} is with no worker")
+            if request_id not in self.queue.requests and copy.expected is None:
+                raise AssertionError(f"the copy of request {request_id} is compared with nothing")
         for worker in self.pool.workers.values():
             if self.queue.services[worker.service].workers.get(worker.connection) is not worker:
                 raise AssertionError(f"service {worker.service} does not know its worker")

@@ -1,9 +1,10 @@
 """Events of the gateway's core, and the effects it requests."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from wattline_protocol.wire.rollouts import RouteSplit
 from wattline_protocol.wire.routes import WorkerRoute
 from wattline_runtime.wire import FromWorker, ToWorker
 
@@ -56,6 +57,8 @@ class RoutesChanged:
     """The full set of routes, now."""
 
     services: ServiceRoutes
+    splits: Mapping[str, RouteSplit] = field(default_factory=dict)
+    """How requests are shared out, where a revision is on trial."""
 
 
 @dataclass(frozen=True, slots=True)

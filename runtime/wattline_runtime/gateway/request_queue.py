@@ -8,6 +8,7 @@ from math import inf
 
 from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.admission import retry_after_s
+from wattline_runtime.gateway.revisions import Copies, Copy
 from wattline_runtime.gateway.state import Request, ServiceState, WorkerState
 from wattline_runtime.wire import MAX_DETAIL_CHARS, CancelInfer, Infer
 
@@ -32,6 +33,8 @@ class RequestQueue:
     """Requests before the first routes, of whatever service; None once these are known."""
     services: dict[str, ServiceState] = field(default_factory=dict)
     requests: dict[int, Request] = field(default_factory=dict)
+    copies: Copies = field(default_factory=Copies)
+    """Copies of requests at workers of revisions on trial."""
     is_stopping: bool = False
     _deadlines: list[tuple[float, int]] = field(default_factory=list)
     _dispatches: int = 0
@@ -55,6 +58,14 @@ class RequestQueue:
             return []
         service = self.services[event.service]
         service.hedging.arrived()
+        if service.tried:
+            copied = self._copy(request, service, now_s)
+            if service.trial.takes_request() and (tried := service.worker_on_trial()):
+                return [*copied, self._dispatch(request, tried, now_s)]
+            return [*copied, *self._place(request, service, now_s)]
+        return self._place(request, service, now_s)
+
+    def _place(self, request: Request, service: ServiceState, now_s: float) -> list[e.Effect]:
         worker = None if service.waiting else service.free_worker()
         if worker is None:
             service.waiting[request.id] = request
@@ -62,6 +73,16 @@ class RequestQueue:
         if service.probed and (probed := service.due_probe(now_s)):
             return [self._dispatch(request, worker, now_s), self._probe(request, probed, now_s)]
         return [self._dispatch(request, worker, now_s)]
+
+    def _copy(self, request: Request, service: ServiceState, now_s: float) -> list[e.Effect]:
+        """Send a copy to the revision on trial, if it gets one and has a free slot."""
+        worker = service.worker_on_trial() if service.trial.takes_copy() else None
+        if worker is None:
+            return []
+        traffic = service.traffic_of(worker.revision)
+        copy = Copy(traffic, worker.connection, now_s, service.trial.tolerance)
+        self.copies.sent(request.id, copy)
+        return [self._probe(request, worker, now_s, -request.id)]
 
     def _refusal(self, event: e.Submitted, now_s: float) -> e.Refusal | None:
         if self.is_stopping:
@@ -126,6 +147,11 @@ class RequestQueue:
     def answer(self, request: Request, outcome: e.Outcome) -> e.Answer:
         """The only answer of this request; it is removed, though a worker may still process it."""
         del self.requests[request.id]
+        if self.copies.by_request:
+            if isinstance(outcome, e.Output):
+                self.copies.request_answered(request.id, outcome.body)
+            else:
+                self.copies.dropped(request.id)
         return e.Answer(request.id, request.service, outcome)
 
     def drop(self, request: Request) -> list[e.Effect]:
@@ -142,6 +168,7 @@ class RequestQueue:
     def abandon(self, request_id: int) -> list[e.Effect]:
         """Its client has disconnected; unknown ids were answered already."""
         request = self.requests.pop(request_id, None)
+        self.copies.dropped(request_id)
         return [] if request is None else self.drop(request)
 
     def answer_all(self, refusal: e.Refusal) -> list[e.Effect]:
@@ -214,15 +241,19 @@ class RequestQueue:
         request.worker = worker.connection
         return self._probe(request, worker, now_s)
 
-    def _probe(self, request: Request, worker: WorkerState, now_s: float) -> e.Send:
-        """Send it, with the time that is left; it stays with the worker that it is with."""
+    def _probe(
+        self, request: Request, worker: WorkerState, now_s: float, number: int | None = None
+    ) -> e.Send:
+        """Send it, with the time that is left; it stays with the worker that it is with. `number`:
+        of a copy."""
+        number = request.id if number is None else number
         self._dispatches += 1
         worker.last_sent = self._dispatches
         if not worker.in_flight:
             worker.quiet_since_s = now_s
-        worker.in_flight.add(request.id)
+        worker.in_flight.add(number)
         budget_ms = max(1, int((request.deadline_s - now_s) * 1000))
-        return e.Send(worker.connection, Infer(request.id, budget_ms, request.input))
+        return e.Send(worker.connection, Infer(number, budget_ms, request.input))
 
     @property
     def may_hedge(self) -> bool:
@@ -257,6 +288,7 @@ class RequestQueue:
             and request.worker is not None
             and not request.was_moved
             and not request.losses
+            and all(worker.connection != request.worker for worker in service.tried)
         )
 
     # --- deadlines
@@ -283,9 +315,18 @@ class RequestQueue:
             _, request_id = heappop(self._deadlines)
             request = self.requests.get(request_id)
             if request is not None:
+                self._note_late(request)
                 effects.extend(self.drop(request))
                 effects.append(self.answer(request, late()))
         return effects
+
+    def _note_late(self, request: Request) -> None:
+        """No answer in time is an error of the revision that has it, or had it on trial."""
+        service = self.services.get(request.service)
+        worker = None if service is None else service.workers.get(request.worker or b"")
+        revision = request.failed_revision or (0 if worker is None else worker.revision)
+        if service is not None and revision:
+            service.traffic_of(revision).failed()
 
     def _note_deadline(self, request: Request) -> None:
         heappush(self._deadlines, (request.deadline_s, request.id))

@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from wattline_protocol.wire.api_keys import ApiKeyGrant
+from wattline_protocol.wire.rollouts import ReportTraffic, RouteSplit
 from wattline_protocol.wire.routes import Routes, WorkerRoute
 
 log = structlog.get_logger()
@@ -27,6 +28,9 @@ class RouteSource(Protocol):
     def updates(self) -> AsyncIterator[Routes]:
         """Services with the workers that may serve them, and the API keys of clients."""
 
+    def report(self, traffic: ReportTraffic) -> None:
+        """Pass on what the gateway has counted since its last report; never waits."""
+
 
 class RoutesFileInvalid(ValueError):
     """The routes file cannot be used; the text names place and reason."""
@@ -38,6 +42,7 @@ class RoutesFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     services: dict[str, tuple[WorkerRoute, ...]]
     keys: tuple[ApiKeyGrant, ...] = ()
+    splits: dict[str, RouteSplit] = {}
 
 
 class FileRoutes:
@@ -46,6 +51,9 @@ class FileRoutes:
     def __init__(self, path: Path, period_s: float = FILE_PERIOD_S) -> None:
         self._path = path
         self._period_s = period_s
+
+    def report(self, traffic: ReportTraffic) -> None:
+        """A file takes no reports."""
 
     async def updates(self) -> AsyncIterator[Routes]:
         """Raises RoutesFileInvalid for the first read; later invalid edits are only logged."""
@@ -83,4 +91,4 @@ class FileRoutes:
             file = msgspec.json.decode(data, type=RoutesFile)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise RoutesFileInvalid(f"{self._path}: {error}") from error
-        return Routes(file.services, keys=file.keys)
+        return Routes(file.services, file.splits, file.keys)

@@ -23,6 +23,7 @@ from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.gateway.http import http_app
 from wattline_runtime.gateway.life import STOP_LINGER_S, Life, Server
 from wattline_runtime.gateway.listeners import Listeners, open_for_workers, open_listeners
+from wattline_runtime.gateway.reporting import REPORT_PERIOD_S, TrafficReporter
 from wattline_runtime.gateway.routes import RouteSource
 from wattline_runtime.gateway.shell import GatewayShell
 from wattline_runtime.gateway.stats import Stats
@@ -72,11 +73,13 @@ async def _serve(
             log.warning("gateway_open", detail="it accepts every request, without an API key")
         shell.start()
         watching = asyncio.create_task(_watch(shell, routes, server), name="routes")
+        reporting = asyncio.create_task(_report(shell, routes), name="reports")
         try:
             with _signals(life.stop):
                 await life.run(successor, on_ready)
         finally:
             watching.cancel()
+            reporting.cancel()
             (ended,) = await asyncio.gather(watching, return_exceptions=True)
             shell.close()
     log.info("gateway_stopped")
@@ -93,6 +96,15 @@ async def _watch(shell: GatewayShell, routes: RouteSource, server: uvicorn.Serve
     except Exception:
         server.should_exit = True
         raise
+
+
+async def _report(shell: GatewayShell, routes: RouteSource) -> None:
+    """Report the traffic of revisions, until a successor does."""
+    reporter = TrafficReporter(shell.gateway)
+    while True:
+        await asyncio.sleep(REPORT_PERIOD_S)
+        if not shell.is_leaving:
+            routes.report(reporter.take())
 
 
 @contextmanager

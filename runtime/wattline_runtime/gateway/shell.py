@@ -4,11 +4,13 @@ import asyncio
 import secrets
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Literal
 
 import structlog
 
 from wattline_protocol.wire.codec import MalformedMessage
+from wattline_protocol.wire.rollouts import RouteSplit
 from wattline_protocol.wire.routes import Routes
 from wattline_protocol.wire.transport import Incoming
 from wattline_runtime.gateway import events as e
@@ -48,6 +50,7 @@ class GatewayShell:
         self._outbox: defaultdict[e.Connection, list[ToWorker]] = defaultdict(list)
         self._waiters: dict[int, Waiter] = {}
         self._routes: e.ServiceRoutes = {}
+        self._splits: Mapping[str, RouteSplit] = {}
         self.is_leaving = False
         """Each further answer is the last one on its connection."""
         self._allow_stale = False
@@ -116,11 +119,12 @@ class GatewayShell:
         if self.keys is not None:
             self.keys.learn(routes.keys, time.monotonic())
             self._keys_known.set()
-        if routes.services == self._routes and self.gateway.queue.early is None:
+        known = (self._routes, self._splits)
+        if (routes.services, routes.splits) == known and self.gateway.queue.early is None:
             return
-        self._routes = routes.services
+        self._routes, self._splits = routes.services, routes.splits
         self._allow()
-        self.handle(e.RoutesChanged(routes.services))
+        self.handle(e.RoutesChanged(routes.services, routes.splits))
 
     def change_handover(self, phase: Literal["begun", "ready", "ended"]) -> None:
         """A successor has begun, is ready, or has ended."""

@@ -9,6 +9,8 @@ from wattline_runtime.gateway.admission import BatchPace, ServiceRate
 from wattline_runtime.gateway.circuit import PROBE_PERIOD_S, Circuit
 from wattline_runtime.gateway.events import Connection
 from wattline_runtime.gateway.hedging import Hedging
+from wattline_runtime.gateway.revisions import Traffic, Trial
+from wattline_runtime.wire import Failure, Reply
 
 UNKNOWN_PACE = BatchPace(size=1, batch_s=0.0, lone_s=0.0)
 
@@ -39,6 +41,8 @@ class Request:
     """Workers lost while they processed it."""
     ended: int = 0
     """Those of them that ended by themselves, rather than with their host."""
+    failed_revision: int = 0
+    """The revision on trial that failed at it; 0 = none."""
 
 
 @dataclass(slots=True)
@@ -66,6 +70,11 @@ class WorkerState:
     is_stalled: bool = False
     """No progress for too long, and none since: others are preferred."""
     circuit: Circuit = field(default_factory=Circuit)
+
+    @property
+    def revision(self) -> int:
+        """The revision of its service: the number of its job."""
+        return self.route.ref.job
 
     @property
     def takes_new(self) -> bool:
@@ -111,6 +120,12 @@ class ServiceState:
     """Its workers that take requests; open circuits and stalled ones only without others."""
     probed: list[WorkerState] = field(default_factory=list)
     """Workers that get probes only: their circuit is open, and others serve."""
+    trial: Trial = field(default_factory=Trial)
+    """The revision on trial, if there is one."""
+    tried: list[WorkerState] = field(default_factory=list)
+    """Its workers that take requests, while others serve: they are no part of `serving`."""
+    traffic: dict[int, Traffic] = field(default_factory=dict)
+    """By revision."""
     hedging: Hedging = field(default_factory=Hedging)
     pace: BatchPace = UNKNOWN_PACE
     """Of the slowest of them."""
@@ -118,8 +133,9 @@ class ServiceState:
 
     @property
     def in_flight(self) -> int:
-        """Number of requests at workers."""
-        return sum(len(worker.in_flight) for worker in self.workers.values())
+        """Number of requests at workers, but for those of a revision on trial."""
+        held = sum(len(worker.in_flight) for worker in self.workers.values())
+        return held - sum(len(worker.in_flight) for worker in self.tried)
 
     @property
     def queued(self) -> int:
@@ -133,12 +149,52 @@ class ServiceState:
             self.hold_until_s = 0.0
         elif self.serving:
             self.hold(now_s)
+        takers, tried = self.divided(takers)
+        self.tried = [w for w in tried if not w.is_stalled and not w.circuit.is_open]
         self._compare(takers)
         active = [worker for worker in takers if not worker.is_stalled] or takers
         self.serving = [worker for worker in active if not worker.circuit.is_open] or active
         self.probed = [worker for worker in active if worker not in self.serving]
         paces = (worker.pace for worker in self.serving)
         self.pace = max(paces, key=lambda pace: pace.mean_s, default=UNKNOWN_PACE)
+
+    def divided(self, takers: list[WorkerState]) -> tuple[list[WorkerState], list[WorkerState]]:
+        """The pool, and the workers on trial: without a pool there is no trial."""
+        pool = [worker for worker in takers if worker.revision != self.trial.revision]
+        if not pool or len(pool) == len(takers):
+            return takers, []
+        return pool, [worker for worker in takers if worker.revision == self.trial.revision]
+
+    def is_tried(self, worker: WorkerState) -> bool:
+        """Whether the worker is on trial, and others answer what it fails at."""
+        is_on_trial = self.trial.is_guarded and worker.revision == self.trial.revision
+        return is_on_trial and any(one.revision != worker.revision for one in self.serving)
+
+    def traffic_of(self, revision: int) -> Traffic:
+        """Its requests so far."""
+        return self.traffic.setdefault(revision, Traffic())
+
+    def count(
+        self, request: Request, worker: WorkerState, now_s: float, message: Reply | Failure
+    ) -> None:
+        """Counts the answer that a client gets: for its revision, and for one that failed at it."""
+        if isinstance(message, Reply):
+            self.traffic_of(worker.revision).answered(now_s - request.sent_s)
+        else:
+            self.traffic_of(worker.revision).failed(is_error=message.reason != "bad_input")
+        if request.failed_revision not in (0, worker.revision):
+            self.traffic_of(request.failed_revision).failed(is_error=isinstance(message, Reply))
+
+    def forget_revisions(self) -> None:
+        """Drops the traffic of revisions without routes and workers."""
+        revisions: set[int] = {route.ref.job for route in self.routes}
+        revisions |= {worker.revision for worker in self.workers.values()}
+        self.traffic = {n: traffic for n, traffic in self.traffic.items() if n in revisions}
+
+    def worker_on_trial(self) -> WorkerState | None:
+        """The least loaded worker on trial with a free slot."""
+        free = [worker for worker in self.tried if worker.has_slot]
+        return min(free, key=lambda w: (len(w.in_flight), w.last_sent), default=None)
 
     @staticmethod
     def _compare(takers: list[WorkerState]) -> None:

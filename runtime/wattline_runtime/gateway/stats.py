@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from wattline_protocol.http.guard import Reason
 from wattline_protocol.trust.refusals import RefusalReason
 from wattline_runtime.gateway.core import Gateway
+from wattline_runtime.gateway.reporting import NOTHING, revisions_of
+from wattline_runtime.gateway.revisions import Traffic
 from wattline_runtime.gateway.state import ServiceState
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -78,6 +80,7 @@ def render(
     lines.extend(_family("queue_length", "gauge", "Requests waiting here", _gauge(services, "q")))
     lines.extend(_family("in_flight", "gauge", "Requests with workers", _gauge(services, "f")))
     lines.extend(_family("workers", "gauge", "Workers that take requests", _gauge(services, "w")))
+    lines.extend(_of_revisions(services))
     by_reason = [(f'reason="{reason}"', count) for reason, count in sorted(refused.items())]
     by_reason.append(('reason="beat"', stats.rejected))
     text = "Connections and messages of workers refused"
@@ -91,6 +94,26 @@ def render(
     for service, latency in stats.latency.items():
         lines.extend(_histogram(service, latency))
     return "\n".join(lines) + "\n"
+
+
+def _of_revisions(services: list[ServiceState]) -> Iterator[str]:
+    rows = [
+        (f'{_service(service.name)},revision="{number}"', service.traffic.get(number, NOTHING))
+        for service in services
+        for number in revisions_of(service)
+    ]
+    text = "Requests that workers of a revision got and ended"
+    yield from _family("revision_requests_total", "counter", text, _each(rows, "requests"))
+    text = "Requests that a revision did not answer, though another one did or it should have"
+    yield from _family("revision_errors_total", "counter", text, _each(rows, "errors"))
+    text = "Copies of requests that a revision answered as the old one"
+    yield from _family("revision_copies_equal_total", "counter", text, _each(rows, "equal"))
+    text = "Copies of requests that a revision answered differently"
+    yield from _family("revision_copies_different_total", "counter", text, _each(rows, "different"))
+
+
+def _each(rows: list[tuple[str, Traffic]], which: str) -> Iterator[tuple[str, int]]:
+    return ((label, getattr(traffic, which)) for label, traffic in rows)
 
 
 def _family(name: str, kind: str, text: str, samples: Iterable[tuple[str, int]]) -> Iterator[str]:

@@ -88,8 +88,11 @@ class WorkerPool:
             has_changed |= worker.circuit.note(failed=True)
         if has_changed:
             service.refresh(now_s)
-        workers = len(service.serving)
-        service.rate.finished(now_s, workers=workers, saturated=bool(service.waiting))
+        if worker not in service.tried:
+            workers = len(service.serving)
+            service.rate.finished(now_s, workers=workers, saturated=bool(service.waiting))
+        if message.id < 0:
+            self._copy_answered(message, now_s)
         request = self.queue.requests.get(message.id)
         effects = [] if request is None else self._settled(request, worker, message, now_s)
         if has_changed or service.waiting or service.reserved is not None:
@@ -103,6 +106,10 @@ class WorkerPool:
         is_main, is_other = request.worker == worker.connection, request.other == worker.connection
         if not is_main and not is_other and not isinstance(message, Reply):
             return []  # a failed probe
+        service = self.queue.services[request.service]
+        if isinstance(message, Failure) and service.is_tried(worker):
+            self._failed_on_trial(request, worker, message)
+            return []
         if not _is_final(message):
             if is_other:
                 request.other = None
@@ -113,14 +120,31 @@ class WorkerPool:
                 self.queue.requeue(request)
                 return []
         if isinstance(message, Reply):
-            hedging = self.queue.services[request.service].hedging
-            hedging.answered(now_s - request.since_s)
+            service.hedging.answered(now_s - request.since_s)
+        service.count(request, worker, now_s, message)
         effects: list[e.Effect] = []
         if not is_main or request.other is not None:
             request.worker = None if is_main else request.worker
             request.other = None if is_other else request.other
             effects = self.queue.drop(request)
         return [*effects, self.queue.answer(request, _outcome(message))]
+
+    def _failed_on_trial(self, request: Request, worker: WorkerState, message: Failure) -> None:
+        """The pool answers it, at once or already."""
+        if message.reason not in NEVER_RAN:
+            request.failed_revision = worker.revision
+        if request.other == worker.connection:
+            request.other = None
+        elif not self._goes_on_elsewhere(request):
+            self.queue.requeue(request)
+
+    def _copy_answered(self, message: Reply | Failure, now_s: float) -> None:
+        if isinstance(message, Reply):
+            self.queue.copies.answered(-message.id, message.output, now_s)
+        elif message.reason in NEVER_RAN:
+            self.queue.copies.dropped(-message.id)
+        else:
+            self.queue.copies.answered(-message.id, None, now_s)
 
     def _goes_on_elsewhere(self, request: Request) -> bool:
         """Whether a second worker that works still has it; it is then the only one."""
@@ -215,6 +239,8 @@ class WorkerPool:
             if stuck and others:
                 for request in reversed(stuck):  # so that the oldest is first
                     request.was_moved, request.other = True, worker.connection
+                    if service.is_tried(worker):
+                        request.failed_revision = worker.revision
                     self.queue.requeue(request)
                 moved = len(stuck)
                 effects.append(
@@ -269,6 +295,7 @@ class WorkerPool:
         service = self.queue.services[worker.service]
         del service.workers[connection]
         service.refresh(now_s)
+        self.queue.copies.lost(connection)
         effects: list[e.Effect] = []
         retried = 0
         for request_id in sorted(worker.in_flight, reverse=True):  # so that the oldest is first
@@ -280,15 +307,24 @@ class WorkerPool:
                 request.losses += end != "alive"
                 request.ended += end == "ended"
             else:
-                lost = self._lost(request, service, now_s, end)
+                lost = self._lost(request, service, worker, now_s, end)
                 effects.extend(lost)
                 retried += not lost
         left = e.WorkerLeft(connection, worker.route, worker.service, why, retried)
         return [*effects, left, *self.queue.pump(service, now_s)]
 
     def _lost(
-        self, request: Request, service: ServiceState, now_s: float, end: WorkerEnd
+        self,
+        request: Request,
+        service: ServiceState,
+        worker: WorkerState,
+        now_s: float,
+        end: WorkerEnd,
     ) -> list[e.Effect]:
+        if service.is_tried(worker):
+            request.failed_revision = worker.revision if end != "alive" else 0
+            self.queue.requeue(request)
+            return []
         if end == "alive" and service.takes_new:
             self.queue.requeue(request)
             return []
@@ -349,9 +385,9 @@ class WorkerPool:
 
     # --- routes
 
-    def routes_changed(self, routes: e.ServiceRoutes, now_s: float) -> list[e.Effect]:
+    def routes_changed(self, event: e.RoutesChanged, now_s: float) -> list[e.Effect]:
         """Apply the new set of routes; workers without a route get no new requests."""
-        services = self.queue.services
+        services, routes = self.queue.services, event.services
         self._routes_by_key = {
             route.public_key: (name, route) for name, named in routes.items() for route in named
         }
@@ -362,6 +398,7 @@ class WorkerPool:
                 services[name] = ServiceState(name, self.hold_s)
                 services[name].hold(now_s)
             services[name].routes = named
+            services[name].trial.change(event.splits.get(name))
         for worker in self.workers.values():
             route_service, _ = self._routes_by_key.get(worker.route.public_key, ("", None))
             if route_service != worker.service and worker.revoked_s is None:
@@ -371,6 +408,7 @@ class WorkerPool:
             effects.extend(self.queue.admit_early(now_s))
         for service in services.values():
             service.refresh(now_s)
+            service.forget_revisions()
             effects.extend(self.queue.pump(service, now_s))
         self._forget_ended_services()
         return effects

@@ -43,9 +43,9 @@ def outputs(count: int) -> b.BatchEnded:
     return b.BatchEnded(tuple(b.Output(b"1") for _ in range(count)))
 
 
-def route(task: int, key: str = "") -> WorkerRoute:
+def route(task: int, key: str = "", job: int = 1) -> WorkerRoute:
     """A worker's route; its key is named after the task unless given."""
-    ref = TaskRef(JobId(1), TaskNo(task), AttemptNo(1))
+    ref = TaskRef(JobId(job), TaskNo(task), AttemptNo(1))
     return WorkerRoute(ref, key or f"key-{task}")
 
 

@@ -1,0 +1,61 @@
+"""Reports of a gateway about the revisions of its services, for rollouts."""
+
+from wattline_protocol.ids import JobId
+from wattline_protocol.wire.rollouts import MAX_REPORTED, ReportTraffic, RevisionTraffic
+from wattline_runtime.gateway.core import Gateway
+from wattline_runtime.gateway.revisions import Traffic
+from wattline_runtime.gateway.state import ServiceState
+
+REPORT_PERIOD_S = 1.0
+NOTHING = Traffic()
+
+
+class TrafficReporter:
+    """Counts since the last report. Services with a revision on trial come first."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._reported: dict[tuple[str, int], Traffic] = {}
+
+    def take(self) -> ReportTraffic:
+        """The next report."""
+        listed = [s for s in self._gateway.queue.services.values() if s.is_listed]
+        listed.sort(key=lambda service: service.trial.split is None)
+        reported, self._reported = self._reported, {}
+        found: list[RevisionTraffic] = []
+        for service in listed:
+            for revision in revisions_of(service):
+                traffic = service.traffic.get(revision, NOTHING)
+                key = service.name, revision
+                self._reported[key] = traffic.copy()
+                since = traffic.since(reported.get(key, NOTHING))
+                found.append(_row(service, revision, since))
+        return ReportTraffic(tuple(found[:MAX_REPORTED]))
+
+
+def revisions_of(service: ServiceState) -> list[int]:
+    """Revisions with routes, workers or requests."""
+    revisions = {route.ref.job for route in service.routes}
+    return sorted({*revisions, *(w.revision for w in service.workers.values()), *service.traffic})
+
+
+def ready(service: ServiceState, revision: int) -> int:
+    """Its workers that take requests and answer them."""
+    return sum(
+        worker.takes_new and not worker.is_stalled and not worker.circuit.is_failing
+        for worker in service.workers.values()
+        if worker.revision == revision
+    )
+
+
+def _row(service: ServiceState, revision: int, traffic: Traffic) -> RevisionTraffic:
+    return RevisionTraffic(
+        service=service.name,
+        revision=JobId(revision),
+        ready=ready(service, revision),
+        requests=traffic.requests,
+        errors=traffic.errors,
+        times=tuple(traffic.times) if any(traffic.times) else (),
+        equal=traffic.equal,
+        different=traffic.different,
+    )
