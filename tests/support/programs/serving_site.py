@@ -119,8 +119,15 @@ class SteadyLoad:
     """Requests at a fixed rate, whether or not earlier ones were answered; over a pool of
     connections that are kept open, as production clients do."""
 
-    def __init__(self, url: str, rate_per_s: float = 40.0, timeout_s: float = 20.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        rate_per_s: float = 40.0,
+        timeout_s: float = 20.0,
+        deadline_ms: int | None = None,
+    ) -> None:
         self._url, self._rate_per_s, self._timeout_s = url, rate_per_s, timeout_s
+        self._headers = {} if deadline_ms is None else {"timeout-ms": str(deadline_ms)}
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
         self.outcomes: Counter[str] = Counter()
@@ -151,7 +158,7 @@ class SteadyLoad:
     async def _one(self, client: httpx.AsyncClient, number: int) -> None:
         begin_s = time.monotonic()
         try:
-            answer = await client.post(self._url, json={"input": number})
+            answer = await client.post(self._url, json={"input": number}, headers=self._headers)
             if answer.status_code == 200 and answer.json() == {"output": number}:
                 outcome = "ok"
             else:
@@ -164,10 +171,13 @@ class SteadyLoad:
 
 @contextmanager
 def steady_load(
-    url: str, service: str = "echo", seconds_after: float = 1.0
+    url: str,
+    service: str = "echo",
+    seconds_after: float = 1.0,
+    deadline_ms: int | None = None,
 ) -> Iterator[SteadyLoad]:
     """Load while the block runs, and a moment longer."""
-    load = SteadyLoad(f"{url}/v1/services/{service}/infer")
+    load = SteadyLoad(f"{url}/v1/services/{service}/infer", deadline_ms=deadline_ms)
     load.start()
     try:
         yield load
