@@ -23,7 +23,7 @@ from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.gateway.http import http_app
 from wattline_runtime.gateway.life import STOP_LINGER_S, Life, Server
 from wattline_runtime.gateway.listeners import Listeners, open_for_workers, open_listeners
-from wattline_runtime.gateway.reporting import REPORT_PERIOD_S, TrafficReporter
+from wattline_runtime.gateway.revisions.reporting import REPORT_PERIOD_S, TrafficReporter
 from wattline_runtime.gateway.routes import RouteSource
 from wattline_runtime.gateway.shell import GatewayShell
 from wattline_runtime.gateway.stats import Stats

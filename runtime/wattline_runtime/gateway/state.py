@@ -9,7 +9,7 @@ from wattline_runtime.gateway.admission import BatchPace, ServiceRate
 from wattline_runtime.gateway.circuit import PROBE_PERIOD_S, Circuit
 from wattline_runtime.gateway.events import Connection
 from wattline_runtime.gateway.hedging import Hedging
-from wattline_runtime.gateway.revisions import Traffic, Trial
+from wattline_runtime.gateway.revisions.trial import Traffic, Trial
 from wattline_runtime.wire import Failure, Reply
 
 UNKNOWN_PACE = BatchPace(size=1, batch_s=0.0, lone_s=0.0)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from wattline_protocol.http.guard import Reason
 from wattline_protocol.trust.refusals import RefusalReason
 from wattline_runtime.gateway.core import Gateway
-from wattline_runtime.gateway.reporting import NOTHING, revisions_of
-from wattline_runtime.gateway.revisions import Traffic
+from wattline_runtime.gateway.revisions.reporting import NOTHING, revisions_of
+from wattline_runtime.gateway.revisions.trial import Traffic
 from wattline_runtime.gateway.state import ServiceState
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)

@@ -8,8 +8,8 @@ from support.programs.serving import GatewayBench, name, route
 from wattline_protocol.ids import JobId
 from wattline_protocol.wire.rollouts import BUCKETS_S, RevisionTraffic, RouteSplit
 from wattline_runtime.gateway import events as e
-from wattline_runtime.gateway.reporting import TrafficReporter
-from wattline_runtime.gateway.revisions import alike
+from wattline_runtime.gateway.revisions.reporting import TrafficReporter
+from wattline_runtime.gateway.revisions.trial import alike
 from wattline_runtime.wire import Failure, Infer, Reply
 
 OLD, NEW = 1, 2

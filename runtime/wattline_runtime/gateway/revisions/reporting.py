@@ -3,7 +3,7 @@
 from wattline_protocol.ids import JobId
 from wattline_protocol.wire.rollouts import MAX_REPORTED, ReportTraffic, RevisionTraffic
 from wattline_runtime.gateway.core import Gateway
-from wattline_runtime.gateway.revisions import Traffic
+from wattline_runtime.gateway.revisions.trial import Traffic
 from wattline_runtime.gateway.state import ServiceState
 
 REPORT_PERIOD_S = 1.0

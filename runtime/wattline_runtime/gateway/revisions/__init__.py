@@ -1,0 +1,1 @@
+"""Two revisions of a service: shares of the requests, copies for comparison, reports."""
