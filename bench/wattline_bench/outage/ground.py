@@ -56,8 +56,8 @@ class Ground(HostSite):
         super().__init__(folder, site=outage_site(), tasks_see_gpus=True)
         self.names = [str(node.id) for node in self.live.site.nodes]
         self.urls = {one.name: f"http://{one.http_address}" for one in self.live.site.gateways}
-        self.lost = ""
-        """The host that was killed, and is away."""
+        self.headers: dict[str, str] = {}
+        """With the key of the clients."""
 
     def start(self) -> None:
         """Everything, until each gateway has all replicas."""
@@ -66,6 +66,8 @@ class Ground(HostSite):
             self.start_gateway(name)
         self.start_nodes()
         self.client.submit(self.revision())
+        added = json.loads(self.run("key", "add", "bench", "--service", SERVICE, "--json"))
+        self.headers = {"authorization": f"Bearer {added['key']}"}
         self.until_whole()
         for name in self.names:
             self.client.submit(self._batch(name))
@@ -128,7 +130,8 @@ class Ground(HostSite):
     def ready(self, gateway: str) -> int:
         """Replicas that are ready at a gateway; 0 while it does not answer."""
         try:
-            with urlopen(Request(f"{self.urls[gateway]}/v1/services"), timeout=2.0) as reply:
+            request = Request(f"{self.urls[gateway]}/v1/services", headers=self.headers)
+            with urlopen(request, timeout=2.0) as reply:
                 services = json.load(reply)["services"]
         except (URLError, OSError, ValueError):
             return 0

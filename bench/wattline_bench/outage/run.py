@@ -105,7 +105,7 @@ class Watch:
 
 
 def _under_load(ground: Ground, names: list[str]) -> tuple[PhaseFigures, ...]:
-    load = OpenLoop(list(ground.urls.values()), SERVICE, {})
+    load = OpenLoop(list(ground.urls.values()), SERVICE, ground.headers)
     load.start()
     watch = Watch(ground)
     watch.start()
