@@ -10,6 +10,7 @@ from uvicorn.server import ServerState
 from wattline_protocol.http.guard import HttpGuard, behind_proxies, guarded
 from wattline_protocol.http.limits import networks
 from wattline_protocol.trust.keys import KeyPair
+from wattline_runtime.gateway.answers.answers import Answers
 from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.gateway.http import http_app
@@ -91,7 +92,9 @@ class HttpTarget:
         shell.start()
         self._shell = shell
         guard = HttpGuard(config.limits, networks(config.trusted_proxies))
-        app = behind_proxies(http_app(shell, config, guard), guard)
+        app = behind_proxies(
+            http_app(shell, Answers(shell, config.cache_bytes), config, guard), guard
+        )
         self._config = uvicorn.Config(
             app, http=guarded(http_protocol(), guard), lifespan="off", log_config=None, ws="none"
         )

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from support.programs.serving import name, route
 from wattline_protocol.wire.codec import MalformedMessage
 from wattline_runtime.gateway import events as e
-from wattline_runtime.gateway import hedging
+from wattline_runtime.gateway.balance import hedging
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.wire import (
     CancelInfer,

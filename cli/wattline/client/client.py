@@ -482,8 +482,8 @@ class Client(JobActs, ApiKeyActs):
         return self.get(request, Report, timeout_s=REPORT_TIMEOUT_S).report
 
     def watch_routes(self) -> Iterator[Routes]:
-        """Gateways: the workers of every service and all API keys, now, at every change and every
-        `ROUTES_REPEAT_S`. Raises Unreachable when they stop arriving."""
+        """Gateways: workers and settings of every service and all API keys, now, at every change
+        and every `ROUTES_REPEAT_S`. Raises Unreachable when they stop arriving."""
         return self.watch(WatchRoutes(), Routes, STALL_FACTOR * ROUTES_REPEAT_S)
 
 

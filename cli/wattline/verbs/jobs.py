@@ -48,6 +48,7 @@ _UPDATE_KEYS = (
     *("checkpoint_every", "on_isolation", "nodes", "gpus", "gpu_type", "gpu_memory"),
     *("cpus_per_gpu", "memory", "same_rack", "label", "watts_per_gpu", "min_performance"),
     *("energy", "cost", "idle_gpu", "start_only", "deadline", "replicas"),
+    *("cache", "fallback"),
 )
 
 _WHICH_DETAILS = (
@@ -120,6 +121,13 @@ _SUBMIT_OPTIONS = (
         "procs_per_node", ("--procs-per-node",), "torchrun: processes per node.", kind="integer"
     ),
     Option("replicas", ("--replicas",), "Services: number of workers.", kind="integer"),
+    Option("cache", ("--cache",), "Services: keep answers, as in ttl=5m,size=256MiB."),
+    Option(
+        "fallback",
+        ("--fallback",),
+        "Services: what answers instead; a service, cache, or static:JSON; may be repeated.",
+        many=True,
+    ),
     Option("after_ok", ("--after-ok",), "Start after these jobs have succeeded, as in 17,18."),
     Option("after_any", ("--after-any",), "Start after these jobs have ended, as in 17,18."),
     Option("hold", ("--hold", "-H"), "Submit it held, until `release`.", kind="switch"),
@@ -328,9 +336,10 @@ VERBS = (
         name="update",
         help="Change jobs; a new priority applies to the power of running jobs at once.",
         details="Priority, queue, account, reservation, --at-a-time, retries, grace, limits, "
-        "windows and --replicas can change at any time, the rest while the job does not run, "
-        "--nodes before its first attempt. Jobs that ended without completing can change before "
-        "`requeue`, except queue, account, reservation and replicas. `none` restores a default. "
+        "windows, --replicas, --cache and --fallback can change at any time, the rest while the "
+        "job does not run, --nodes before its first attempt. Jobs that ended without completing "
+        "can change before `requeue`, except queue, account, reservation and replicas. `none` "
+        "restores a default. "
         f"{_WHICH_DETAILS}",
         act="wattline.acts.jobacts:update",
         args=(*_WHICH_FROM, *_UPDATES),

@@ -36,6 +36,8 @@ WHEN: dict[str, When] = {
     "start_only": "open",
     "deadline": "open",
     "replicas": "open",
+    "cache": "open",
+    "fallback": "open",
     "energy": "open",
     "cost": "open",
     "idle_gpu": "open",

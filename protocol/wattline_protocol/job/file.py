@@ -23,7 +23,8 @@ from wattline_protocol.job.keys import (
     WRITTEN,
     JobKey,
 )
-from wattline_protocol.job.spec import WHOLE_GPU, JobSpec
+from wattline_protocol.job.service_values import FROM_CACHE, cache_table
+from wattline_protocol.job.spec import WHOLE_GPU, JobSpec, ServiceSpec
 from wattline_protocol.job.values import array_text, gpu_share_text, idle_table, moment
 from wattline_protocol.text.names import MAX_NAME_CHARS
 from wattline_protocol.text.quantities import (
@@ -152,6 +153,8 @@ def _as_text(field: str, value: Any, spec: JobSpec) -> Any:
         return gpu_share_text(value)
     if field == "limits.idle_gpu":
         return idle_table(value)
+    if field == "service.cache":
+        return cache_table(value)
     if field.endswith("_s"):
         return format_duration(value)
     if field.endswith("_wh"):
@@ -172,7 +175,7 @@ def _defaults() -> tuple[tuple[str, Any, list[tuple[JobKey, Any]]], ...]:
     """By field of `JobSpec` its default, and the keys stored there, each with the value that a job
     file may omit."""
     default = msgspec.to_builtins(JobSpec(name="", command=()))
-    default["service"] = {}
+    default["service"] = {"fallback": msgspec.to_builtins(ServiceSpec())["fallback"]}
     keys: dict[str, list[tuple[JobKey, Any]]] = {}
     for key in JOB_KEYS:
         if key.field != LATER:
@@ -341,11 +344,19 @@ def _contradictions(job: JobSpec) -> list[Problem]:
 def _of_kind(job: JobSpec) -> list[tuple[str, bool, str]]:
     is_service = job.kind == "service"
     tasks = job.gang_count * job.gang_size
+    fallback = () if job.service is None else job.service.fallback
+    has_cache = job.service is not None and job.service.cache is not None
     return [
         (
             "service.replicas",
             job.service is not None and not is_service,
             '[service] is for kind = "service"',
+        ),
+        ("service.fallback", job.name in fallback, "a service is no fallback of itself"),
+        (
+            "service.fallback",
+            FROM_CACHE in fallback and not has_cache,
+            f'"{FROM_CACHE}" needs a cache: set service.cache as well',
         ),
         ("array", is_service and job.array is not None, "a service has replicas and no array"),
         (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from wattline_protocol.job import values
+from wattline_protocol.job import service_values, values
 from wattline_protocol.site.labels import labels
 from wattline_protocol.text.quantities import parse_duration_s, parse_size_bytes
 from wattline_protocol.text.toml_fields import (
@@ -268,6 +268,20 @@ JOB_KEYS = (
     ),
     JobKey(
         "service.replicas", whole(1, MAX_REPLICAS), "service.replicas", "2", "Services: workers."
+    ),
+    JobKey(
+        "service.cache",
+        service_values.cache_rule,
+        "service.cache",
+        '{ ttl = "5m", size = "256MiB" }',
+        "Services: answers to equal inputs that gateways keep.",
+    ),
+    JobKey(
+        "service.fallback",
+        service_values.fallbacks,
+        "service.fallback",
+        '["small", "static:null"]',
+        "Services: what answers in its place when it cannot.",
     ),
 )
 

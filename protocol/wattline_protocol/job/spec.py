@@ -125,10 +125,21 @@ class Launch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """torchrun: processes per node; 0 = one per GPU."""
 
 
+class CacheRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Answers that gateways keep."""
+
+    ttl_s: Seconds
+    size_bytes: Bytes
+    """Of inputs and answers, in each gateway."""
+
+
 class ServiceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Services only: number of worker replicas."""
+    """Services only: worker replicas, and how gateways answer in their place."""
 
     replicas: Count[int] = 1
+    cache: CacheRule | None = None
+    fallback: Few[Argument] = ()
+    """What is tried in turn when the service cannot answer: see `service_values`."""
 
 
 def encoded_bytes(spec: "JobSpec") -> int:

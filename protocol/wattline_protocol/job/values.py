@@ -241,7 +241,7 @@ _IDLE = '{ below = 0.05, for = "30m", action = "stop" }'
 
 def idle_rule(value: object) -> dict[str, object]:
     """{ below = 0.05, for = "30m", action = "stop" }; as a flag below=0.05,for=30m,action=stop."""
-    table = _pairs(value) if isinstance(value, str) else value
+    table = pairs(value) if isinstance(value, str) else value
     if not isinstance(table, Mapping) or set(table) != {"below", "for", "action"}:
         raise ValueError(f"expected {_IDLE}")
     readers: dict[str, tuple[str, Reader[object]]] = {
@@ -258,14 +258,15 @@ def idle_rule(value: object) -> dict[str, object]:
     return rule
 
 
-def _pairs(text: str) -> dict[str, object]:
-    pairs: dict[str, object] = {}
+def pairs(text: str) -> dict[str, object]:
+    """A table as a flag's text: NAME=VALUE,NAME=VALUE."""
+    found: dict[str, object] = {}
     for part in text.split(","):
         key, _, word = part.partition("=")
-        pairs[key.strip()] = word.strip()
-    if re.fullmatch(r"[0-9]*\.?[0-9]+", str(pairs.get("below"))):
-        pairs["below"] = float(str(pairs["below"]))
-    return pairs
+        found[key.strip()] = word.strip()
+    if re.fullmatch(r"[0-9]*\.?[0-9]+", str(found.get("below"))):
+        found["below"] = float(str(found["below"]))
+    return found
 
 
 def idle_table(rule: Mapping[str, Any]) -> dict[str, object]:

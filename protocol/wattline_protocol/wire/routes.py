@@ -1,11 +1,12 @@
-"""Routes for gateways: workers of services, how requests are shared out among revisions, and the
-API keys of clients."""
+"""Routes for gateways: workers of services, how requests are shared out among revisions, how
+gateways answer in their place, and the API keys of clients."""
 
 import msgspec
 
 from wattline_protocol.ids import TaskRef
 from wattline_protocol.wire.api_keys import ApiKeyGrant
 from wattline_protocol.wire.rollouts import RouteSplit
+from wattline_protocol.wire.service_settings import ServiceSettings
 
 ROUTES_REPEAT_S = 10.0
 """Routes that have not changed are sent again: a gateway thus knows how old its API keys are."""
@@ -24,3 +25,5 @@ class Routes(msgspec.Struct, frozen=True, tag_field="t", tag="routes"):
     """By service, while a revision of it is on trial."""
     keys: tuple[ApiKeyGrant, ...] = ()
     """API keys of all clients."""
+    settings: dict[str, ServiceSettings] = {}
+    """Of services that have any."""

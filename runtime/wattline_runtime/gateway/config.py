@@ -48,6 +48,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Accept requests without an API key."""
     keys_valid_s: float = KEYS_VALID_S
     """How long API keys are accepted without news of the scheduler."""
+    cache_bytes: int = 1024**3
+    """Kept answers of all services together; beyond, the largest caches shrink."""
     stop_grace_s: float = 3.5
     """After SIGTERM: time to answer admitted requests. The rest get 503."""
 

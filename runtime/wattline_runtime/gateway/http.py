@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wattline_protocol.http.guard import HttpGuard
 from wattline_runtime.gateway.access.check import Access
+from wattline_runtime.gateway.answers.answers import Answers
 from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.errors import STATUS, BadRequest, as_json, headers
 from wattline_runtime.gateway.infer import CLOSE, InferApp
@@ -22,11 +23,13 @@ PREFIX = "/v1/services/"
 SUFFIX = "/infer"
 
 
-def http_app(shell: GatewayShell, config: GatewayConfig, guard: HttpGuard) -> ASGIApp:
+def http_app(
+    shell: GatewayShell, answers: Answers, config: GatewayConfig, guard: HttpGuard
+) -> ASGIApp:
     """All routes. The infer route is matched without a router: it is nearly all of the traffic."""
     access = Access(shell.keys, shell.wait_for_keys)
-    infer = InferApp(shell, config, access)
-    others = _other_routes(shell, config, access, guard)
+    infer = InferApp(shell, answers, config, access)
+    others = _other_routes(shell, answers, config, access, guard)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope.get("path", "")
@@ -48,7 +51,7 @@ def http_app(shell: GatewayShell, config: GatewayConfig, guard: HttpGuard) -> AS
 
 
 def _other_routes(
-    shell: GatewayShell, config: GatewayConfig, access: Access, guard: HttpGuard
+    shell: GatewayShell, answers: Answers, config: GatewayConfig, access: Access, guard: HttpGuard
 ) -> Starlette:
     async def services(request: Request) -> Response:
         until_s = time.monotonic() + config.default_timeout_ms / 1000
@@ -67,6 +70,7 @@ def _other_routes(
             shell.gateway,
             shell.socket.server.refused,
             guard.refused,
+            answers.caches,
             access.failed.total,
         )
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")

@@ -6,7 +6,7 @@ the worker's output bytes are copied into the answer.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,9 +14,11 @@ from starlette.types import Receive, Scope, Send
 
 from wattline_runtime.gateway.access.check import Access
 from wattline_runtime.gateway.access.key_ring import ApiKey
+from wattline_runtime.gateway.answers.answers import Answers
+from wattline_runtime.gateway.answers.fallback import first_deadline_s, settle
 from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.errors import STATUS, BadRequest, as_json, headers
-from wattline_runtime.gateway.events import Output, Refusal
+from wattline_runtime.gateway.events import Outcome, Output
 from wattline_runtime.gateway.shell import GatewayShell, Waiter
 from wattline_runtime.gateway.stats import UNKNOWN_SERVICE
 
@@ -27,6 +29,11 @@ BODY_TIMEOUT_S = 30.0
 """Time for a client to send its body."""
 CLIENT_GONE_STATUS = 499
 """Only counted, never sent: the client has disconnected."""
+
+
+HIT = (b"wattline-cache", b"hit")
+MISS = (b"wattline-cache", b"miss")
+FALLBACK = (b"wattline-answer", b"fallback")
 
 
 class InferBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,13 +54,18 @@ class Ask(NamedTuple):
     inputs: list[bytes]
     is_single: bool
     deadline_s: float
+    may_share: bool
+    """Its answers may be kept, and be those of an equal request."""
 
 
 class InferApp:
     """ASGI app of the infer route; the service's name is in `path_params`."""
 
-    def __init__(self, shell: GatewayShell, config: GatewayConfig, access: Access) -> None:
+    def __init__(
+        self, shell: GatewayShell, answers: Answers, config: GatewayConfig, access: Access
+    ) -> None:
         self._shell = shell
+        self._answers = answers
         self._config = config
         self._access = access
         self._decoder = msgspec.json.Decoder(InferBody)
@@ -68,14 +80,14 @@ class InferApp:
             waits_until_s = start_s + self._timeout_ms(scope) / 1000
             key = await self._access.require(scope, service, waits_until_s)
             ask = self._understand(scope, await self._body(scope, receive), start_s)
-            body = await self._answer(service, ask, key, receive)
+            body, extra = await self._answer(service, ask, key, receive)
         except BadRequest as error:
             await self._send_error(send, error)
             self._count(service, STATUS[error.reason], error.reason, start_s)
         except ClientDisconnected:
             self._count(service, CLIENT_GONE_STATUS, "client_gone", start_s)
         else:
-            await self._send(send, 200, body)
+            await self._send(send, 200, body, extra)
             self._count(service, 200, "", start_s)
 
     def _count(self, service: str, status: int, reason: str, start_s: float) -> None:
@@ -111,13 +123,16 @@ class InferApp:
             raise BadRequest("malformed", f"{error}; {expected}") from error
         timeout_ms = self._timeout_ms(scope, body.timeout_ms)
         deadline_s = start_s + timeout_ms / 1000
+        control = _header(scope, b"cache-control") if self._answers.caches else None
+        may_share = control is None or "no-store" not in control.lower()
         if isinstance(body.input, msgspec.Raw) and body.inputs is msgspec.UNSET:
-            return Ask([bytes(body.input)], True, deadline_s)
+            return Ask([bytes(body.input)], True, deadline_s, may_share)
         if body.input is msgspec.UNSET and isinstance(body.inputs, list):
             if not 1 <= len(body.inputs) <= self._config.max_inputs:
                 text = f"{len(body.inputs)} inputs; 1 to {self._config.max_inputs} are accepted"
                 raise BadRequest("malformed", text)
-            return Ask([bytes(raw) for raw in body.inputs], False, deadline_s)
+            inputs = [bytes(raw) for raw in body.inputs]
+            return Ask(inputs, False, deadline_s, may_share)
         raise BadRequest("malformed", "expected either `input` or `inputs`")
 
     def _timeout_ms(self, scope: Scope, given: int | msgspec.UnsetType = msgspec.UNSET) -> int:
@@ -137,32 +152,50 @@ class InferApp:
 
     # --- answering
 
-    async def _answer(self, service: str, ask: Ask, key: ApiKey | None, receive: Receive) -> bytes:
+    async def _answer(
+        self, service: str, ask: Ask, key: ApiKey | None, receive: Receive
+    ) -> tuple[bytes, Sequence[tuple[bytes, bytes]]]:
+        """Body and extra."""
         seen = None if key is None else key.services
-        submit = self._shell.submit
-        pending = [submit(service, data, ask.deadline_s, seen) for data in ask.inputs]
-        watch = _ClientWatch(self._shell, receive, [request_id for request_id, _ in pending])
+        answers, chain = self._answers, self._answers.fallback(service)
+        until_s = ask.deadline_s
+        if chain:
+            until_s = first_deadline_s(chain, time.monotonic(), until_s)
+        pending = [
+            answers.submit(service, data, until_s, seen, may_share=ask.may_share)
+            for data in ask.inputs
+        ]
+        numbers = [number for number, _, _ in pending]
+        watch = _ClientWatch(answers, receive, numbers)
+        extra: list[tuple[bytes, bytes]] = []
+        if answers.keeps(service):
+            extra.append(HIT if all(is_hit for _, _, is_hit in pending) else MISS)
+        waiters = [waiter for _, waiter, _ in pending]
         try:
-            outputs = await self._collect(pending, ask.is_single)
+            if chain:
+                settled = await asyncio.gather(
+                    *(
+                        settle(answers, service, data, ask.deadline_s, seen, waiter, numbers)
+                        for data, waiter in zip(ask.inputs, waiters, strict=True)
+                    )
+                )
+                if any(is_instead for _, is_instead in settled):
+                    extra.append(FALLBACK)
+                outputs = _outputs((outcome for outcome, _ in settled), ask.is_single)
+            else:
+                outputs = await self._collect(waiters, ask.is_single)
         finally:
             watch.end()
-            for request_id, _ in pending:  # those still open when one input failed
-                self._shell.abandon(request_id)
+            for number in numbers:  # those still open when one input failed
+                answers.abandon(number)
         if ask.is_single:
-            return b'{"output":' + outputs[0] + b"}"
-        return b'{"outputs":[' + b",".join(outputs) + b"]}"
+            return b'{"output":' + outputs[0] + b"}", extra
+        return b'{"outputs":[' + b",".join(outputs) + b"]}", extra
 
-    async def _collect(self, pending: list[tuple[int, Waiter]], is_single: bool) -> list[bytes]:
+    async def _collect(self, waiters: list[Waiter], is_single: bool) -> list[bytes]:
         outputs: list[bytes] = []
-        for position, (_, waiter) in enumerate(pending):
-            outcome = await waiter
-            if isinstance(outcome, Output):
-                outputs.append(outcome.body)
-            elif isinstance(outcome, Refusal):
-                where = "" if is_single else f"input {position}: "
-                raise BadRequest(outcome.reason, where + outcome.message, outcome.retry_after_s)
-            else:
-                raise ClientDisconnected
+        for position, waiter in enumerate(waiters):
+            outputs.append(_output(await waiter, "" if is_single else f"input {position}: "))
         return outputs
 
     async def _send_error(self, send: Send, error: BadRequest) -> None:
@@ -189,8 +222,8 @@ class _ClientWatch:
     Only slow ones: watching needs a task, and most requests are over before it would start.
     """
 
-    def __init__(self, shell: GatewayShell, receive: Receive, request_ids: list[int]) -> None:
-        self._shell = shell
+    def __init__(self, answers: Answers, receive: Receive, request_ids: list[int]) -> None:
+        self._answers = answers
         self._receive = receive
         self._request_ids = request_ids
         self._task: asyncio.Task[None] | None = None
@@ -209,8 +242,8 @@ class _ClientWatch:
     async def _run(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        for request_id in self._request_ids:
-            self._shell.abandon(request_id)
+        for request_id in tuple(self._request_ids):
+            self._answers.abandon(request_id)
 
 
 async def _rest_of_body(first: Any, receive: Receive, limit: int) -> bytes:
@@ -227,6 +260,21 @@ async def _rest_of_body(first: Any, receive: Receive, limit: int) -> bytes:
         if not message.get("more_body", False):
             return b"".join(chunks)
         message = await receive()
+
+
+def _outputs(outcomes: Iterable[Outcome | None], is_single: bool) -> list[bytes]:
+    return [
+        _output(outcome, "" if is_single else f"input {position}: ")
+        for position, outcome in enumerate(outcomes)
+    ]
+
+
+def _output(outcome: Outcome | None, where: str) -> bytes:
+    if isinstance(outcome, Output):
+        return outcome.body
+    if outcome is None:
+        raise ClientDisconnected
+    raise BadRequest(outcome.reason, where + outcome.message, outcome.retry_after_s)
 
 
 def _header(scope: Scope, name: bytes) -> str | None:

@@ -11,6 +11,7 @@ import structlog
 from wattline_protocol.wire.api_keys import ApiKeyGrant
 from wattline_protocol.wire.rollouts import ReportTraffic, RouteSplit
 from wattline_protocol.wire.routes import Routes, WorkerRoute
+from wattline_protocol.wire.service_settings import ServiceSettings
 
 log = structlog.get_logger()
 
@@ -26,7 +27,8 @@ class RouteSource(Protocol):
     """
 
     def updates(self) -> AsyncIterator[Routes]:
-        """Services with the workers that may serve them, and the API keys of clients."""
+        """Services with the workers that may serve them and their settings, and the API keys of
+        clients."""
 
     def report(self, traffic: ReportTraffic) -> None:
         """Pass on what the gateway has counted since its last report; never waits."""
@@ -38,11 +40,13 @@ class RoutesFileInvalid(ValueError):
 
 class RoutesFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`{"services": {NAME: [{"ref": {"job": 1, "task": 0, "attempt": 1}, "public_key": Z85}]}}`;
-    for a closed gateway also `"keys": [{"name": NAME, "digest": SHA256, "services": [NAME]}]`."""
+    for a closed gateway also `"keys": [{"name": NAME, "digest": SHA256, "services": [NAME]}]`;
+    optionally `"settings": {NAME: {"cache_ttl_s": 300, "cache_bytes": 1000000}}`."""
 
     services: dict[str, tuple[WorkerRoute, ...]]
     keys: tuple[ApiKeyGrant, ...] = ()
     splits: dict[str, RouteSplit] = {}
+    settings: dict[str, ServiceSettings] = {}
 
 
 class FileRoutes:
@@ -91,4 +95,4 @@ class FileRoutes:
             file = msgspec.json.decode(data, type=RoutesFile)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise RoutesFileInvalid(f"{self._path}: {error}") from error
-        return Routes(file.services, file.splits, file.keys)
+        return Routes(file.services, file.splits, file.keys, file.settings)

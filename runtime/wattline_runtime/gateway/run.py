@@ -18,6 +18,7 @@ from wattline_protocol.http.limits import networks
 from wattline_protocol.trust.keys import KeyPair
 from wattline_runtime.gateway import takeover
 from wattline_runtime.gateway.access.key_ring import ApiKeyRing
+from wattline_runtime.gateway.answers.answers import Answers
 from wattline_runtime.gateway.config import Endpoints, GatewayConfig
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.gateway.http import http_app
@@ -67,12 +68,13 @@ async def _serve(
         keys = None if config.open else ApiKeyRing(config.keys_valid_s)
         shell = GatewayShell(gateway, worker_socket(config, listeners.workers), Stats(), keys)
         guard = HttpGuard(config.limits, networks(config.trusted_proxies), _note_refused)
-        server = Server(_uvicorn_config(shell, config, guard), listeners.http, guard)
+        answers = Answers(shell, config.cache_bytes)
+        server = Server(_uvicorn_config(shell, answers, config, guard), listeners.http, guard)
         life = Life(shell, server, listeners, config)
         if config.open:
             log.warning("gateway_open", detail="it accepts every request, without an API key")
         shell.start()
-        watching = asyncio.create_task(_watch(shell, routes, server), name="routes")
+        watching = asyncio.create_task(_watch(answers, routes, server), name="routes")
         reporting = asyncio.create_task(_report(shell, routes), name="reports")
         try:
             with _signals(life.stop):
@@ -88,11 +90,11 @@ async def _serve(
     return 0
 
 
-async def _watch(shell: GatewayShell, routes: RouteSource, server: uvicorn.Server) -> None:
-    """Pass route changes to the shell; a source that fails stops the gateway."""
+async def _watch(answers: Answers, routes: RouteSource, server: uvicorn.Server) -> None:
+    """Pass on changes of routes and settings; a source that fails stops the gateway."""
     try:
         async for newest in routes.updates():
-            shell.change_routes(newest)
+            answers.change_routes(newest)
     except Exception:
         server.should_exit = True
         raise
@@ -123,9 +125,11 @@ def _note_refused(reasons: dict[Reason, int], address: str) -> None:
     log.warning("http_clients_refused", newest_address=address, **reasons)
 
 
-def _uvicorn_config(shell: GatewayShell, config: GatewayConfig, guard: HttpGuard) -> uvicorn.Config:
+def _uvicorn_config(
+    shell: GatewayShell, answers: Answers, config: GatewayConfig, guard: HttpGuard
+) -> uvicorn.Config:
     return uvicorn.Config(
-        behind_proxies(http_app(shell, config, guard), guard),
+        behind_proxies(http_app(shell, answers, config, guard), guard),
         http=guarded(http_protocol(), guard),
         lifespan="off",
         access_log=False,

@@ -6,9 +6,9 @@ from math import inf
 
 from wattline_protocol.wire.routes import WorkerRoute
 from wattline_runtime.gateway.admission import BatchPace, ServiceRate
-from wattline_runtime.gateway.circuit import PROBE_PERIOD_S, Circuit
+from wattline_runtime.gateway.balance.circuit import PROBE_PERIOD_S, Circuit
+from wattline_runtime.gateway.balance.hedging import Hedging
 from wattline_runtime.gateway.events import Connection
-from wattline_runtime.gateway.hedging import Hedging
 from wattline_runtime.gateway.revisions.trial import Traffic, Trial
 from wattline_runtime.wire import Failure, Reply
 

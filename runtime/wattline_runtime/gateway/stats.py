@@ -4,9 +4,11 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from wattline_protocol.http.guard import Reason
 from wattline_protocol.trust.refusals import RefusalReason
+from wattline_runtime.gateway.answers.cache import AnswerCache
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.gateway.revisions.reporting import NOTHING, revisions_of
 from wattline_runtime.gateway.revisions.trial import Traffic
@@ -41,6 +43,8 @@ class Stats:
     """HTTP requests without output, by service and reason."""
     retried: Counter[str] = field(default_factory=Counter)
     circuits_opened: Counter[str] = field(default_factory=Counter)
+    fallbacks: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Inputs answered instead of the service, by service and by what answered."""
     latency: defaultdict[str, Latency] = field(default_factory=lambda: defaultdict(Latency))
     """Of requests answered with output."""
     rejected: int = 0
@@ -59,6 +63,7 @@ def render(
     gateway: Gateway,
     refused: Mapping[RefusalReason, int],
     clients_refused: Mapping[Reason, int],
+    caches: Mapping[str, AnswerCache[Any]],
     keys_refused: int = 0,
 ) -> str:
     """Prometheus text format 0.0.4. `refused`: refusals of the worker socket, by reason;
@@ -72,6 +77,10 @@ def render(
     opened = ((_service(name), value) for name, value in stats.circuits_opened.items())
     text = "Times that a worker's circuit opened"
     lines.extend(_family("circuits_opened_total", "counter", text, opened))
+    instead = ((f"{_service(s)},{_label('by', b)}", v) for (s, b), v in stats.fallbacks.items())
+    text = "Inputs that something else than the service answered"
+    lines.extend(_family("fallbacks_total", "counter", text, instead))
+    lines.extend(_cached(caches))
     services = list(gateway.queue.services.values())
     text = "Requests sent to a second worker because they were late"
     lines.extend(_family("hedged_total", "counter", text, _gauge(services, "h")))
@@ -124,6 +133,16 @@ def _family(name: str, kind: str, text: str, samples: Iterable[tuple[str, int]])
         yield f"{full}{{{labels}}} {value}" if labels else f"{full} {value}"
 
 
+def _cached(caches: Mapping[str, AnswerCache[Any]]) -> Iterator[str]:
+    for name, kind, text, field_name in (
+        ("cache_hits_total", "counter", "Inputs answered without a run of their own", "hits"),
+        ("cache_misses_total", "counter", "Inputs that a worker had to answer", "misses"),
+        ("cache_bytes", "gauge", "Bytes of kept answers", "held_bytes"),
+    ):
+        values = ((_service(service), getattr(c, field_name)) for service, c in caches.items())
+        yield from _family(name, kind, text, values)
+
+
 def _requests(stats: Stats) -> Iterator[tuple[str, int]]:
     for (service, status), value in sorted(stats.requests.items()):
         yield f'{_service(service)},status="{status}"', value
@@ -159,5 +178,9 @@ def _histogram(service: str, latency: Latency) -> Iterator[str]:
 
 def _service(name: str) -> str:
     """The label of a service, with any characters in its name."""
-    escaped = name.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'service="{escaped}"'
+    return _label("service", name)
+
+
+def _label(label: str, value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'{label}="{escaped}"'

@@ -53,6 +53,7 @@ class Stack:
         self.directory = directory
         self.keys = KeyPair.generate()
         self.routes: dict[str, list[dict[str, Any]]] = {SERVICE: []}
+        self.settings: dict[str, dict[str, Any]] = {}
         self.processes: list[subprocess.Popen[bytes]] = []
         self.endpoints: dict[str, str] = {}
         save_keys(self.keys, directory / "gateway.key")
@@ -62,7 +63,7 @@ class Stack:
     def write_routes(self) -> None:
         """Replace the routes file in one step, as an operator's script should."""
         new = self.directory / "routes.new"
-        new.write_text(json.dumps({"services": self.routes}))
+        new.write_text(json.dumps({"services": self.routes, "settings": self.settings}))
         new.replace(self.directory / "routes.json")
 
     def start_gateway(self, *args: str) -> subprocess.Popen[bytes]:
@@ -80,6 +81,8 @@ class Stack:
         self,
         *args: str,
         model: str = "wattline_examples.serve_echo:Echo",
+        service: str = SERVICE,
+        job: int = 1,
         listed: bool = True,
         wait: bool = True,
     ) -> subprocess.Popen[bytes]:
@@ -89,14 +92,14 @@ class Stack:
         secret = self.directory / f"worker-{number}.key"
         secret.touch(mode=0o600)
         secret.write_text(keys.secret)
-        ref = {"job": 1, "task": number, "attempt": 1}
+        ref = {"job": job, "task": number, "attempt": 1}
         self.last_route = {"ref": ref, "public_key": keys.public}
         if listed:
-            self.routes[SERVICE].append(self.last_route)
+            self.routes.setdefault(service, []).append(self.last_route)
             self.write_routes()
-        ready = len(self.ready_workers()) if wait else 0
+        ready = len(self.ready_workers(service)) if wait else 0
         environment = {
-            "WATTLINE_SERVICE": SERVICE,
+            "WATTLINE_SERVICE": service,
             "WATTLINE_GATEWAY": self.endpoints["workers"],
             "WATTLINE_GATEWAY_KEY": self.endpoints["public_key"],
             "WATTLINE_WORKER_SECRET_FILE": str(secret),
@@ -105,7 +108,7 @@ class Stack:
         model_arg = f"--model={model}"
         process = self._start("wattline_runtime.serve", model_arg, *args, **environment)
         if wait:
-            wait_for(lambda: len(self.ready_workers()) > ready, "the worker is ready")
+            wait_for(lambda: len(self.ready_workers(service)) > ready, "the worker is ready")
         return process
 
     def start_held(self, *args: str, **options: Any) -> subprocess.Popen[bytes]:
@@ -148,13 +151,13 @@ class Stack:
         url = self.url(f"/v1/services/{service}/infer")
         return httpx.post(url, content=content, headers=headers, timeout=30)
 
-    def service(self) -> dict[str, Any]:
+    def service(self, name: str = SERVICE) -> dict[str, Any]:
         services = httpx.get(self.url("/v1/services"), timeout=30).json()["services"]
-        found: dict[str, Any] = next((s for s in services if s["name"] == SERVICE), {"workers": []})
+        found: dict[str, Any] = next((s for s in services if s["name"] == name), {"workers": []})
         return found
 
-    def ready_workers(self) -> list[str]:
-        return [w["task"] for w in self.service()["workers"] if w["state"] == "ready"]
+    def ready_workers(self, service: str = SERVICE) -> list[str]:
+        return [w["task"] for w in self.service(service)["workers"] if w["state"] == "ready"]
 
     def metric(self, name: str, **labels: str) -> float:
         """A sample's value; 0 where there is none."""

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from wattline_protocol.ids import JobId
 from wattline_protocol.job.spec import (
     ArraySpec,
+    CacheRule,
     IdleRule,
     JobKind,
     JobSpec,
@@ -89,6 +90,14 @@ def windows(draw: st.DrawFn, *, has_deadline: bool) -> Windows:
 
 
 @st.composite
+def services(draw: st.DrawFn) -> ServiceSpec:
+    cache = draw(st.none() | st.builds(CacheRule, st.integers(1, 86_400), st.just(256 << 20)))
+    entries = ["small", "other", "static:null", 'static:{"a": 1}', *(["cache"] if cache else [])]
+    chain = draw(st.lists(st.sampled_from(entries), unique=True))
+    return ServiceSpec(draw(st.integers(1, 50)), cache, tuple(chain))
+
+
+@st.composite
 def jobs(draw: st.DrawFn) -> JobSpec:
     """A valid job of any kind."""
     kind: JobKind = draw(st.sampled_from(["training", "batch", "service"]))
@@ -117,7 +126,7 @@ def jobs(draw: st.DrawFn) -> JobSpec:
             on_isolation=draw(st.sampled_from(["continue", "stop"])),
         ),
         launch=Launch("torchrun", draw(st.integers(0, 16))) if torchrun else Launch(),
-        service=ServiceSpec(draw(st.integers(1, 50))) if is_service else None,
+        service=draw(services()) if is_service else None,
         env=draw(ENV),
         hold=draw(st.booleans()),
         after_ok=draw(PARENTS),

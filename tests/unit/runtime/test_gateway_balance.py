@@ -4,8 +4,8 @@ import pytest
 
 from support.programs.serving import GatewayBench, name
 from support.programs.serving_clock import ServingClock
-from wattline_runtime.gateway import circuit, hedging
 from wattline_runtime.gateway import events as e
+from wattline_runtime.gateway.balance import circuit, hedging
 from wattline_runtime.gateway.core import HEDGE_CHECK_S
 from wattline_runtime.wire import Failure, Infer
 

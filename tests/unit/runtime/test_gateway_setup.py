@@ -83,7 +83,7 @@ def test_prometheus_text_has_all_series_and_escapes_names() -> None:
     stats = Stats()
     stats.count('a"\\b', 200, "", 0.003)
     stats.count("-", 404, "unknown_service", 0.001)
-    text = render(stats, bench.gateway, {"unknown_key": 3}, {"body_too_slow": 2})
+    text = render(stats, bench.gateway, {"unknown_key": 3}, {"body_too_slow": 2}, {})
     assert 'wattline_gateway_requests_total{service="a\\"\\\\b",status="200"} 1' in text
     assert 'wattline_gateway_errors_total{service="-",reason="unknown_service"} 1' in text
     assert 'wattline_gateway_latency_seconds_bucket{service="a\\"\\\\b",le="0.005"} 1' in text
@@ -92,4 +92,4 @@ def test_prometheus_text_has_all_series_and_escapes_names() -> None:
     samples = [line for line in text.splitlines() if not line.startswith("#")]
     assert all(len(line.rsplit(" ", 1)) == 2 for line in samples)
     families = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
-    assert len(families) == 17
+    assert len(families) == 21

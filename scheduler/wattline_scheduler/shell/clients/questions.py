@@ -1,7 +1,6 @@
 """Answers to read requests: from the state in memory, older jobs from the store."""
 
 from collections.abc import Callable
-from itertools import chain
 
 import msgspec
 
@@ -36,14 +35,13 @@ from wattline_protocol.wire.client_messages import (
 from wattline_protocol.wire.event_log import ListEvents, ListProblems
 from wattline_protocol.wire.reservations import ListReservations, Reservations
 from wattline_protocol.wire.rollouts import GetRollout
-from wattline_protocol.wire.routes import Routes, WorkerRoute
+from wattline_protocol.wire.routes import Routes
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.explain.job_explanation import explain_job, what_if
 from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.core.model.not_found import no_job
 from wattline_scheduler.core.requests.dispatch import no_node
 from wattline_scheduler.core.requests.selection import Asker
-from wattline_scheduler.core.rollout.rollouts import splits
 from wattline_scheduler.plan.saved_cycle import encoded
 from wattline_scheduler.records import JobRecord
 from wattline_scheduler.shell.clients.long_lists import (
@@ -67,6 +65,7 @@ from wattline_scheduler.views.nodes_view import node_view
 from wattline_scheduler.views.problems_view import problem_list
 from wattline_scheduler.views.reservations_view import reservation_views
 from wattline_scheduler.views.rollout_view import rollout_view
+from wattline_scheduler.views.routes_view import routes_view
 from wattline_scheduler.views.site_view import site_view
 from wattline_scheduler.views.why_view import why_view
 
@@ -213,32 +212,12 @@ class Reads:
         return Why(why_view(self._state, node))
 
     def routes(self) -> Routes:
-        """Per service its running workers with a key, of jobs whose user owns the service name;
-        and the API keys."""
-        services = self._state.work.services.routed()
-        workers = {
-            name: chain.from_iterable(map(_workers, jobs)) for name, jobs in services.items()
-        }
-        routes = {name: tuple(sorted(w, key=_by_ref)) for name, w in workers.items()}
-        keys = self._state.api_keys.grants(self._state.work.services)
-        return Routes(routes, splits(self._state), keys)
+        """What gateways know of services and API keys."""
+        return routes_view(self._state)
 
     def api_keys(self, asker: Asker, now: Now) -> ApiKeys:
         """API keys that the user may see."""
         return ApiKeys(api_key_views(self._state, asker, now))
-
-
-def _workers(job: Job) -> list[WorkerRoute]:
-    return [
-        WorkerRoute(attempt.record.ref, attempt.record.worker_public_key)
-        for gang in job.gangs
-        for attempt in gang.live
-        if attempt.record.worker_public_key and gang.phase_name in ("starting", "running")
-    ]
-
-
-def _by_ref(worker: WorkerRoute) -> tuple[int, int, int]:
-    return worker.ref.job, worker.ref.task, worker.ref.attempt
 
 
 def _without_values(view: JobView) -> JobView:

@@ -1,0 +1,16 @@
+"""What gateways know of a service besides its workers."""
+
+import msgspec
+
+
+class ServiceSettings(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Of the newest job of the service: see `ServiceSpec`."""
+
+    cache_ttl_s: float = 0.0
+    cache_bytes: int = 0
+    """0: no answers are kept."""
+    fallback: tuple[str, ...] = ()
+    """Without services that the owner of this one may not use."""
+
+
+NO_SETTINGS = ServiceSettings()

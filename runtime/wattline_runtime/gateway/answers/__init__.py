@@ -1,0 +1,1 @@
+"""Answers without a run of the model, and instead of a service that cannot answer."""

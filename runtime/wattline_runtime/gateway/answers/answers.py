@@ -1,0 +1,197 @@
+"""Answers for clients: kept ones, those of equal requests in flight, and those of the core."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from functools import partial
+
+from wattline_protocol.job.service_values import FROM_CACHE, STATIC
+from wattline_protocol.wire.routes import Routes
+from wattline_protocol.wire.service_settings import NO_SETTINGS, ServiceSettings
+from wattline_runtime.gateway.answers.cache import AnswerCache, bound_all
+from wattline_runtime.gateway.events import Outcome, Output, Refusal
+from wattline_runtime.gateway.shell import GatewayShell, Waiter
+
+SHARED_FAILURES = ("bad_input", "model_error", "output_too_large", "poison")
+"""Failures that hold for every client that sent the input."""
+
+
+class Flight:
+    """A request to the core that several clients wait for."""
+
+    def __init__(self, leader: int, key: bytes, deadline_s: float, cache: "FlightCache") -> None:
+        self.leader = leader
+        """Its number in the core."""
+        self.key = key
+        self.deadline_s = deadline_s
+        self.cache = cache
+        self.generation = cache.generation
+        self.followers: dict[int, tuple[Waiter, float]] = {}
+        """Other clients by number, with their deadlines."""
+        self.is_left = False
+        """The leader's client has disconnected."""
+
+
+FlightCache = AnswerCache[Flight]
+
+
+class Answers:
+    """The gateway's answers. All methods run on the loop's thread."""
+
+    def __init__(self, shell: GatewayShell, cache_bytes: int) -> None:
+        self._shell = shell
+        self._loop = asyncio.get_running_loop()
+        self._cache_bytes = cache_bytes
+        self._settings: Mapping[str, ServiceSettings] = {}
+        self.caches: dict[str, FlightCache] = {}
+        self._open: dict[str, FlightCache] = {}
+        """Caches in use: those of services with one revision."""
+        self._flights: dict[int, Flight] = {}
+        """By the number of the leader, and of each follower."""
+        self._resubmitted: dict[int, int] = {}
+        """Followers by number, whose flight ended without an answer: their number in the core."""
+        self._followers = 0
+
+    # --- settings
+
+    def change_routes(self, routes: Routes) -> None:
+        """Apply new routes and settings; a service's cache is emptied when its revision changes,
+        and not used while it has two."""
+        settings = self._settings = routes.settings
+        self._open = {}
+        for name in self.caches.keys() - {n for n, s in settings.items() if s.cache_bytes}:
+            del self.caches[name]
+        for name, its in settings.items():
+            if not its.cache_bytes:
+                continue
+            cache = self.caches.setdefault(name, AnswerCache(its.cache_ttl_s, its.cache_bytes))
+            cache.ttl_s, cache.size_bytes = its.cache_ttl_s, its.cache_bytes
+            cache.shrink(cache.size_bytes)
+            revisions = {route.ref.job for route in routes.services.get(name, ())}
+            if len(revisions) == 1:
+                cache.change_revision(revisions.pop())
+            if len(revisions) <= 1:
+                self._open[name] = cache
+        self._shell.change_routes(routes)
+
+    def fallback(self, service: str) -> tuple[str, ...]:
+        """What answers when this service cannot."""
+        return self._settings.get(service, NO_SETTINGS).fallback
+
+    def keeps(self, service: str) -> bool:
+        """Whether the service has a cache."""
+        return service in self.caches
+
+    # --- requests
+
+    def submit(
+        self,
+        service: str,
+        key: bytes,
+        deadline_s: float,
+        seen: frozenset[str] | None = None,
+        *,
+        may_share: bool = True,
+    ) -> tuple[int, Waiter, bool]:
+        """Number and waiter of a request, and whether it costs no run of the model. `seen`:
+        services that the client may know of; None = all."""
+        cache = self._open.get(service) if may_share else None
+        if cache is None:
+            return *self._shell.submit(service, key, deadline_s, seen), False
+        now_s = time.monotonic()
+        kept = cache.fresh(key, now_s)
+        if kept is not None:
+            cache.hits += 1
+            return 0, self._done(Output(kept)), True
+        flight = cache.flights.get(key)
+        if flight is not None and flight.deadline_s <= deadline_s:
+            cache.hits += 1
+            return *self._follow(flight, deadline_s), True
+        cache.misses += 1
+        number, waiter = self._shell.submit(service, key, deadline_s, seen)
+        if not waiter.done():
+            flight = self._flights[number] = Flight(number, key, deadline_s, cache)
+            cache.flights.setdefault(key, flight)
+            waiter.add_done_callback(partial(self._landed, service, flight))
+        return number, waiter, False
+
+    def abandon(self, number: int) -> None:
+        """The client of this request has disconnected; its waiter gets None, unless others wait
+        for the same."""
+        flight = self._flights.get(number)
+        if flight is None:
+            self._shell.abandon(self._resubmitted.pop(number, number))
+            return
+        if number == flight.leader:
+            flight.is_left = True
+        else:
+            del self._flights[number]
+            waiter, _ = flight.followers.pop(number)
+            waiter.set_result(None)
+        if flight.is_left and not flight.followers:
+            self._shell.abandon(flight.leader)
+
+    def _follow(self, flight: Flight, deadline_s: float) -> tuple[int, Waiter]:
+        self._followers -= 1  # the core's numbers are positive
+        waiter: Waiter = self._loop.create_future()
+        flight.followers[self._followers] = waiter, deadline_s
+        self._flights[self._followers] = flight
+        return self._followers, waiter
+
+    def _landed(self, service: str, flight: Flight, ended: Waiter) -> None:
+        outcome = ended.result()
+        cache = flight.cache
+        del self._flights[flight.leader]
+        if cache.flights.get(flight.key) is flight:
+            del cache.flights[flight.key]
+        if isinstance(outcome, Output) and cache.generation == flight.generation:
+            cache.keep(flight.key, outcome.body, time.monotonic())
+            if len(self.caches) > 1 or cache.size_bytes > self._cache_bytes:
+                bound_all(self.caches.values(), self._cache_bytes)
+        is_shared = isinstance(outcome, Output) or (
+            outcome is not None and outcome.reason in SHARED_FAILURES
+        )
+        for number, (waiter, deadline_s) in flight.followers.items():
+            del self._flights[number]
+            if is_shared:
+                waiter.set_result(outcome)
+            else:
+                again, own = self._shell.submit(service, flight.key, deadline_s)
+                self._resubmitted[number] = again
+                own.add_done_callback(partial(self._pass_on, number, waiter))
+
+    def _pass_on(self, number: int, waiter: Waiter, ended: Waiter) -> None:
+        self._resubmitted.pop(number, None)
+        if not waiter.done():
+            waiter.set_result(ended.result())
+
+    def _done(self, outcome: Outcome) -> Waiter:
+        waiter: Waiter = self._loop.create_future()
+        waiter.set_result(outcome)
+        return waiter
+
+    # --- instead of the service
+
+    def count_fallback(self, service: str, entry: str) -> None:
+        """An entry of the service's fallback has answered."""
+        target = "static" if entry.startswith(STATIC) else entry
+        self._shell.stats.fallbacks[service, target] += 1
+
+    def begin_instead(
+        self,
+        service: str,
+        entry: str,
+        key: bytes,
+        deadline_s: float,
+        seen: frozenset[str] | None,
+    ) -> tuple[int, Waiter]:
+        """Number and waiter of what an entry of the service's fallback answers."""
+        if entry.startswith(STATIC):
+            return 0, self._done(Output(entry.removeprefix(STATIC).encode()))
+        if entry == FROM_CACHE:
+            cache = self._open.get(service)
+            kept = None if cache is None else cache.any(key)
+            missing = Refusal("no_worker", "no answer to this input is kept")
+            return 0, self._done(missing if kept is None else Output(kept))
+        number, waiter, _ = self.submit(entry, key, deadline_s, seen)
+        return number, waiter

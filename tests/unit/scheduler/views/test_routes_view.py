@@ -1,0 +1,49 @@
+"""What gateways learn of services besides their workers."""
+
+from typing import Any
+
+from support.core.harness import Harness, joined
+from support.core.sites import JobBuilder, job, site
+from wattline_protocol.job.change import changed
+from wattline_protocol.job.selection import only
+from wattline_protocol.job.spec import CacheRule, ServiceSpec
+from wattline_protocol.wire.client_messages import Update
+from wattline_protocol.wire.service_settings import ServiceSettings
+from wattline_scheduler.views.routes_view import routes_view
+
+
+def started() -> Harness:
+    return joined(site().rack("a", 4).gateway("tcp://127.0.0.1:7080").build())
+
+
+def service(name: str, **settings: Any) -> JobBuilder:
+    return job(name).gpus(1).service(1)._with(service=ServiceSpec(1, **settings))
+
+
+def test_a_service_without_settings_has_none() -> None:
+    h = started()
+    h.submit(service("plain"))
+    found = routes_view(h.cluster.state)
+    assert (list(found.services), found.settings) == (["plain"], {})
+
+
+def test_cache_and_fallback_reach_gateways_and_change_with_an_update() -> None:
+    h = started()
+    number = h.submit(service("big", cache=CacheRule(300.0, 1 << 20), fallback=("cache",)))
+    settings = routes_view(h.cluster.state).settings
+    assert settings == {"big": ServiceSettings(300.0, 1 << 20, ("cache",))}
+    h.do(Update(only(number), {"cache": "ttl=1m,size=2MiB"}))
+    settings = routes_view(h.cluster.state).settings
+    assert settings == {"big": ServiceSettings(60.0, 2 << 20, ("cache",))}
+    assert changed(service("big").build(), {"cache": "ttl=1m,size=2MiB"}).service == ServiceSpec(
+        1, CacheRule(60.0, 2 << 20)
+    )
+
+
+def test_a_service_of_another_user_is_no_fallback() -> None:
+    h = started()
+    h.submit(service("bobs"), user="bob")
+    h.submit(service("mine"))
+    h.submit(service("big", fallback=("bobs", "mine", "none-yet", "static:1")))
+    fallback = routes_view(h.cluster.state).settings["big"].fallback
+    assert fallback == ("mine", "none-yet", "static:1")
