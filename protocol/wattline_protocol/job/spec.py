@@ -114,7 +114,8 @@ class Recovery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retries: Count[int] = 0
     checkpoint_every_s: Seconds = 0.0
     grace_s: Seconds = 30.0
-    on_isolation: Literal["continue", "stop"] = "continue"
+    on_isolation: Literal["", "continue", "stop"] = ""
+    """Empty: `stop` for a service, `continue` for others."""
 
 
 class Launch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -178,6 +179,13 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Jobs that must succeed before it starts, all indices of an array."""
     after_any: Many[Serial[JobId]] = ()
     """Jobs that must end before it starts, in any state."""
+
+    @property
+    def stops_on_isolation(self) -> bool:
+        """Whether its tasks end on a node that cannot reach the scheduler."""
+        return self.recovery.on_isolation == "stop" or (
+            not self.recovery.on_isolation and self.kind == "service"
+        )
 
     @property
     def gang_count(self) -> int:

@@ -52,6 +52,7 @@ from wattline_scheduler.core.lifecycle.dependencies import propagate_ends
 from wattline_scheduler.core.lifecycle.fair_share import tick_shares
 from wattline_scheduler.core.lifecycle.planning import plan_now
 from wattline_scheduler.core.lifecycle.preemption import tick_claims
+from wattline_scheduler.core.lifecycle.stand_ins import replace_lost
 from wattline_scheduler.core.lifecycle.starting import advance_all, expire_starts, start_covered
 from wattline_scheduler.core.lifecycle.usage_limits import tick_use
 from wattline_scheduler.core.lifecycle.windows import tick_clock
@@ -219,6 +220,7 @@ class Cluster:
         for node in state.nodes.values():
             resend(state, node, now)
         watch_silence(state, now)
+        replace_lost(state, now)
         tick_names(state, now)
         tick_rollouts(state, now)
         tick_problems(state, now)

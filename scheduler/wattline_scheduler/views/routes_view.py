@@ -6,6 +6,7 @@ from wattline_protocol.job.service_values import FROM_CACHE, STATIC
 from wattline_protocol.job.spec import CacheRule, ServiceSpec
 from wattline_protocol.wire.routes import Routes, WorkerRoute
 from wattline_protocol.wire.service_settings import NO_SETTINGS, ServiceSettings
+from wattline_scheduler.core.lifecycle.stand_ins import is_lost
 from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.core.model.jobs.service_names import ServiceNames
 from wattline_scheduler.core.model.state import State
@@ -14,9 +15,12 @@ from wattline_scheduler.core.rollout.rollouts import splits
 
 def routes_view(state: State) -> Routes:
     """Per service its running workers with a key, of jobs whose user owns the service name;
-    and the API keys."""
+    and the API keys. Replicas on isolated nodes have no route: others stand in for them."""
     services = state.work.services.routed()
-    workers = {name: chain.from_iterable(map(_workers, jobs)) for name, jobs in services.items()}
+    workers = {
+        name: chain.from_iterable(_workers(state, job) for job in jobs)
+        for name, jobs in services.items()
+    }
     settings = {
         name: _settings(jobs[-1], state.work.services) for name, jobs in services.items() if jobs
     }
@@ -40,12 +44,13 @@ def _settings(job: Job, names: ServiceNames) -> ServiceSettings:
     return ServiceSettings(cache.ttl_s, cache.size_bytes, tuple(fallback))
 
 
-def _workers(job: Job) -> list[WorkerRoute]:
+def _workers(state: State, job: Job) -> list[WorkerRoute]:
     return [
         WorkerRoute(attempt.record.ref, attempt.record.worker_public_key)
         for gang in job.gangs
         for attempt in gang.live
         if attempt.record.worker_public_key and gang.phase_name in ("starting", "running")
+        if not is_lost(state, gang)
     ]
 
 

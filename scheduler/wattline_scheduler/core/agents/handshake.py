@@ -227,6 +227,7 @@ def heard(state: State, node: NodeNow, now: Now) -> None:
     node.heard_at = now.mono_s
     if node.record.is_spared:
         state.journal.change(node, is_spared=False)
+    node.is_isolated = False
     end(state, "node_silent", node.id, now, f"{node.id} reports again")
     if not node.is_silent:
         return

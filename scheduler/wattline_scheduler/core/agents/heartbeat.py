@@ -200,6 +200,7 @@ def watch_silence(state: State, now: Now) -> None:
     for node in state.nodes.values():
         since = node.heard_at if node.heard_at is not None else state.started_at
         is_due = now.mono_s - since > limit_s
+        node.is_isolated = is_due and _was_ever_heard(node)
         if is_due and not node.is_silent and _was_ever_heard(node):
             node.is_silent = True
             node.outdate()
@@ -225,6 +226,6 @@ def _end_expired(state: State, node: NodeNow, now: Now) -> None:
     if now.mono_s < expires_at(state, node):
         return
     for attempt in list(node.attempts.values()):
-        is_stopped = attempt.gang.job.spec.recovery.on_isolation == "stop"
+        is_stopped = attempt.gang.job.spec.stops_on_isolation
         if is_stopped and attempt.is_live and attempt.is_ordered:
             lose(state, attempt, f"{node.id} is silent and its task lease has run out", now)

@@ -19,11 +19,17 @@ def scale(state: State, job: Job, before: int, user: UserName, now: Now) -> None
     reason = f"{user} scaled it from {before} to {wanted}"
     end_gangs(state, job.gangs[wanted:before], "cancelled", reason, now)
     for number in range(before, wanted):
-        if number < len(job.gangs):
-            _again(state, job.gangs[number], reason, now)
-        else:
-            state.work.grow(job, Gang(job, number, Pending(now.mono_s)), now)
+        add_replica(state, job, number, reason, now)
     refresh(state, job, now)
+
+
+def add_replica(state: State, job: Job, number: int, reason: str, now: Now) -> None:
+    """Queues a replica, new or removed before."""
+    if number < len(job.gangs):
+        _again(state, job.gangs[number], reason, now)
+    else:
+        state.work.grow(job, Gang(job, number, Pending(now.mono_s)), now)
+        save_gang(state, job.gangs[number], now)
 
 
 def _again(state: State, gang: Gang, reason: str, now: Now) -> None:

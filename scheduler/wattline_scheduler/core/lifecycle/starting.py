@@ -185,7 +185,7 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
         runtime_limit_s=spec.limits.runtime_s,
         checkpoint_every_s=spec.recovery.checkpoint_every_s,
         clock_permille=_clock_permille(state, attempt),
-        on_isolation=spec.recovery.on_isolation,
+        on_isolation="stop" if spec.stops_on_isolation else "continue",
         gateways=tuple(endpoint for endpoint, _ in gateways),
         gateway_public_key=keys[0] if keys else "",
         gateway_keys=keys,

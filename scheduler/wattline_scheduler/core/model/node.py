@@ -103,6 +103,8 @@ class NodeNow:
     keeper_account: str = ""
     """The keeper's own account; empty: not reported."""
     is_silent: bool = False
+    is_isolated: bool = False
+    """Not heard for `isolation_after`; an agent that stopped in order is silent before that."""
     """Not heard for `isolation_after_s`, or its agent sent a Farewell."""
     beat: Beat | None = None
     """The newest heartbeat of the current incarnation."""

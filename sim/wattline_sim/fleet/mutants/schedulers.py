@@ -6,6 +6,7 @@ from wattline_protocol.ids import Epoch, Incarnation, NodeId, Now, Sequence
 from wattline_protocol.wire.agent_messages import Adopted, Beat, FromAgent, Hello, LogChunk, Rollups
 from wattline_scheduler.core import cluster
 from wattline_scheduler.core.agents import handshake, heartbeat
+from wattline_scheduler.core.agents.task_reports import lose
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.emergency import fencing
 from wattline_scheduler.core.leases import leases
@@ -21,6 +22,7 @@ from wattline_sim.fleet.mutants.agents import UNCOVERED
 from wattline_sim.fleet.mutants.mutant import Mutant
 
 RECLAIM_AFTER_S = 5.0
+TRIED_AGAIN_AFTER_S = 2.0
 
 
 def _though_it_waits(job: Job) -> bool:
@@ -104,6 +106,16 @@ def _never_contradicts(state: State, node: NodeNow, beat: Beat) -> str:
 
 
 _beat = heartbeat.beat
+
+
+def _try_again(state: State, now: Now) -> None:
+    """A lost replica counts as ended, and is started elsewhere."""
+    for node in state.nodes.values():
+        unheard_s = now.mono_s - (state.started_at if node.heard_at is None else node.heard_at)
+        for attempt in list(node.attempts.values()):
+            is_service = attempt.gang.job.spec.kind == "service"
+            if is_service and attempt.is_ordered and unheard_s > TRIED_AGAIN_AFTER_S:
+                lose(state, attempt, f"{node.id} is not heard", now)
 
 
 def _adopt_again(state: State, node: NodeNow, message: Adopted, now: Now) -> None:
@@ -246,6 +258,12 @@ MUTANTS = (
         "task-lease-too-short",
         "a task runs elsewhere only when its lease has certainly run out",
         ((heartbeat, "LEASE_MARGIN_S", -25.0),),
+        "I7",
+    ),
+    Mutant(
+        "lost-replica-tried-again",
+        "another replica stands in for a lost one, which gets no second attempt",
+        ((cluster, "replace_lost", _try_again),),
         "I7",
     ),
     Mutant(

@@ -1,0 +1,85 @@
+"""Stand-ins: replicas of a service in place of those on hosts that are lost.
+
+A replica whose node is isolated may still run, so it gets no second attempt (I7) and keeps its
+lease. Its route is revoked, and a further replica is queued under a task index of its own, beyond
+the number of replicas: that number is exceeded while the lost one is not known dead. Once the node
+reports again, or the replica runs anew elsewhere, as many stand-ins end. They are counted, not
+paired, so that nothing about them need be on record. A service whose `on_isolation` is `continue`
+waits for its nodes.
+"""
+
+from wattline_protocol.ids import Now
+from wattline_scheduler.core.admission.open_job_limits import too_many
+from wattline_scheduler.core.lifecycle.ending import FINAL, end_gangs
+from wattline_scheduler.core.lifecycle.job_state import refresh
+from wattline_scheduler.core.lifecycle.scaling import add_replica
+from wattline_scheduler.core.model.jobs.job import Ended, Ending, Gang, Job, Running
+from wattline_scheduler.core.model.state import State
+
+SETTLED_S = 60.0
+"""A replica that has run so long serves: its stand-in is no longer needed."""
+
+
+def replace_lost(state: State, now: Now) -> None:
+    """Adds stand-ins for lost replicas, and ends those no longer needed."""
+    is_any_lost = any(node.is_isolated and node.attempts for node in state.nodes.values())
+    for jobs in state.work.services.open().values():
+        for job in jobs:
+            if is_any_lost or len(job.gangs) > job.spec.gang_count:
+                _balance(state, job, now)
+
+
+def is_lost(state: State, gang: Gang) -> bool:
+    """Whether a replica is on an isolated node, so that others are to serve in its place."""
+    spec = gang.job.spec
+    return (
+        spec.kind == "service"
+        and spec.stops_on_isolation
+        and any(state.nodes[attempt.node].is_isolated for attempt in gang.live)
+    )
+
+
+def _balance(state: State, job: Job, now: Now) -> None:
+    is_in_rollout = job.replica_limit is not None  # which counts its replicas by itself
+    if job.record.cancelled_by or job.record.is_held or is_in_rollout:
+        return
+    count = job.spec.gang_count
+    replicas = [gang for gang in job.gangs[:count] if _is_wanted(gang)]
+    stand_ins = [
+        gang for gang in job.gangs[count:] if _is_wanted(gang) and not is_lost(state, gang)
+    ]
+    missing = sum(is_lost(state, gang) for gang in replicas) - len(stand_ins)
+    needed = sum(not _serves(state, gang, now) for gang in replicas)
+    if missing > 0:
+        _add(state, job, missing, now)
+    elif len(stand_ins) > needed:
+        reason = "the replica that it stood in for runs again"
+        end_gangs(state, stand_ins[needed:], "cancelled", reason, now)
+        refresh(state, job, now)
+
+
+def _is_wanted(gang: Gang) -> bool:
+    """It has not ended, and will not with its current try."""
+    phase = gang.phase
+    is_final = isinstance(phase, Ending) and phase.cause in FINAL
+    return not (isinstance(phase, Ended) or is_final or gang.is_held)
+
+
+def _serves(state: State, gang: Gang, now: Now) -> bool:
+    phase = gang.phase
+    is_settled = isinstance(phase, Running) and now.mono_s - phase.since >= SETTLED_S
+    return is_settled and not is_lost(state, gang)
+
+
+def _add(state: State, job: Job, missing: int, now: Now) -> None:
+    count = job.spec.gang_count
+    free = [g.number for g in job.gangs[count:] if g.phase == Ended("CANCELLED")]
+    numbers = [*free, *range(len(job.gangs), len(job.gangs) + missing)][:missing]
+    for number in numbers:
+        if too_many(state, job.record.owner, job.spec, 1, is_open=True):
+            break  # it is tried again at the next tick
+        add_replica(state, job, number, "stands in for a replica on a lost node", now)
+        name = job.gangs[number].name
+        text = f"{name} stands in for a replica whose node does not report"
+        state.journal.note("replica_replaced", text, now, job=job.id, level="warning")
+    refresh(state, job, now)
