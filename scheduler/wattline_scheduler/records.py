@@ -303,6 +303,10 @@ class ApiKeyRecord(msgspec.Struct, frozen=True):
     """It opens its services whoever owns their names."""
     revoked_unix_s: UnixTime | None = None
     revoked_by: str = ""
+    requests: int = 0
+    """As reported by gateways, as the next two."""
+    refused: int = 0
+    used_unix_s: UnixTime | None = None
 
 
 UseKind = Literal["account", "queue"]

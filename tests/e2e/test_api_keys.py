@@ -4,6 +4,7 @@ import json
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -19,10 +20,12 @@ WITHIN_S = 3.0
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingSite]:
-    """A closed gateway and a service behind it."""
-    with ServingSite(tmp_path_factory.mktemp("keys"), is_open=False) as made:
+    """Two closed gateways and a service behind them."""
+    folder = tmp_path_factory.mktemp("keys")
+    with ServingSite(folder, more_gateways=("another",), is_open=False) as made:
         made.start_node("n1")
         made.start_gateway()
+        made.start_gateway("another")
         made.serve()
         key = add(made, "first")
         made.until(lambda: infer(made, key) == "200", "an answer")
@@ -35,11 +38,11 @@ def add(site: ServingSite, name: str, *flags: str, service: str = "echo") -> str
     return key
 
 
-def infer(site: ServingSite, key: str, service: str = "echo") -> str:
+def infer(site: ServingSite, key: str, service: str = "echo", gateway: str = "gateway") -> str:
     """Status, and the reason of a refusal."""
     try:
         answer = httpx.post(
-            f"{site.url()}/v1/services/{service}/infer",
+            f"{site.url(gateway)}/v1/services/{service}/infer",
             json={"input": 1},
             headers={"authorization": f"Bearer {key}"} if key else {},
             timeout=20,
@@ -70,6 +73,7 @@ def test_a_key_opens_its_services_only(site: ServingSite) -> None:
         assert httpx.get(site.url() + free).status_code == 200
     names = [one["name"] for one in json.loads(site.wattline("key", "ls", "--json"))]
     assert names == ["first", "mine", "other"]
+    assert json.loads(site.wattline("key", "usage", "mine", "--json"))[0]["owner"] == "admin"
 
 
 def test_a_revoked_and_an_expired_key_are_refused_within_a_second(site: ServingSite) -> None:
@@ -80,6 +84,49 @@ def test_a_revoked_and_an_expired_key_are_refused_within_a_second(site: ServingS
     brief = add(site, "brief", "--expires", "3s")
     until(lambda: infer(site, brief) == "200", "the brief key", WITHIN_S)
     until(lambda: infer(site, brief) == "401 unauthorized", "its end", 5.0)
+
+
+def usage(site: ServingSite, key: str) -> tuple[int, int]:
+    (row,) = json.loads(site.wattline("key", "usage", key, "--json"))
+    return row["requests"], row["refused"]
+
+
+def test_a_rate_is_enforced_and_its_use_is_counted(site: ServingSite) -> None:
+    key = add(site, "slow", "--rate", "6/m", "--burst", "6")  # of which each gateway has a half
+    until(lambda: infer(site, key) == "200", "the key", WITHIN_S)
+    assert [infer(site, key) for _ in range(3)] == ["200", "200", "429 rate_limited"]
+    answer = httpx.post(
+        f"{site.url()}/v1/services/echo/infer", json={"input": 1}, headers={"api-key": key}
+    )
+    assert 1 <= int(answer.headers["retry-after"]) <= 20
+    assert "6/m, burst 6 (rate of API key slow)" in answer.json()["error"]["message"]
+    until(lambda: usage(site, "slow") == (5, 2), "the report of its use", 10.0)
+    shown = site.wattline("key", "usage", "slow")
+    assert shown.splitlines()[1].split()[:3] == ["slow", "5", "2"]
+
+
+def test_two_gateways_grant_one_rate(site: ServingSite) -> None:
+    """Also while the use moves from one to the other."""
+    rate_per_s, burst, seconds = 20, 20, 5.0
+    key = add(site, "both", "--rate", f"{rate_per_s}/s", "--burst", str(burst))
+    until(lambda: infer(site, key, gateway="another") == "200", "the other gateway", 30.0)
+    until(lambda: infer(site, key) == "200", "the first gateway", 30.0)
+    time.sleep(2.5)  # both have reported: each grants a half
+
+    def ask(gateway: str, until_s: float) -> int:
+        granted = 0
+        while time.monotonic() < until_s:
+            granted += infer(site, key, gateway=gateway) == "200"
+        return granted
+
+    began_s = time.monotonic()
+    with ThreadPoolExecutor(2) as pool:
+        both = pool.map(ask, ("gateway", "another"), [began_s + seconds] * 2)
+        granted = sum(both)
+    most = burst + rate_per_s * (time.monotonic() - began_s)
+    assert most / 3 < granted <= most + 1.5 * rate_per_s, "the reports are a second behind"
+    alone = ask("another", time.monotonic() + seconds)
+    assert alone > 0.6 * rate_per_s * seconds, "the rate follows the use"
 
 
 def test_keys_hold_while_the_scheduler_is_away(site: ServingSite) -> None:

@@ -10,6 +10,7 @@ import structlog
 
 from wattline.client.client import Client
 from wattline.client.errors import Unreachable, WattlineError
+from wattline_protocol.wire.api_keys import ApiKeyShares, ReportApiKeyUse
 from wattline_protocol.wire.rollouts import ReportTraffic
 from wattline_protocol.wire.routes import Routes
 
@@ -17,6 +18,13 @@ MAX_UNSENT = 8
 """Reports that wait for a scheduler that does not answer; more are dropped."""
 
 log = structlog.get_logger()
+
+REPORT_TIMEOUT_S = 5.0
+
+
+def _settle(answer: asyncio.Future[ApiKeyShares | None], found: ApiKeyShares | None) -> None:
+    if not answer.done():
+        answer.set_result(found)
 
 
 class ClientRoutes:
@@ -59,6 +67,23 @@ class ClientRoutes:
             if isinstance(item, WattlineError):
                 raise item
             yield item
+
+    async def report_use(self, report: ReportApiKeyUse) -> ApiKeyShares | None:
+        """The scheduler's answer; None: none came."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[ApiKeyShares | None] = loop.create_future()
+
+        def ask() -> None:
+            try:
+                found = self._client.get(report, ApiKeyShares, timeout_s=REPORT_TIMEOUT_S)
+            except WattlineError:  # the gateway repeats it; `_send_reports` logs the reason
+                found = None
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_settle, answer, found)
+
+        # A daemon: the gateway's end does not wait for a scheduler that is away.
+        threading.Thread(target=ask, name="api-key-use", daemon=True).start()
+        return await answer
 
     def _watch(self, publish: Callable[[Routes | WattlineError], None]) -> None:
         while True:

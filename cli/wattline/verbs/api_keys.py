@@ -48,6 +48,15 @@ VERBS = (
         show="wattline.show.serving.api_keys:listing",
     ),
     _verb(
+        name="key usage",
+        help="Show requests of API keys, refused ones, and the newest.",
+        details="Gateways report about once a second. REFUSED counts those beyond the key's rate, "
+        "or for services of others. The counts are saved every 10 s.",
+        act="wattline.acts.serving.api_keys:usage",
+        show="wattline.show.serving.api_keys:usage",
+        args=(Argument("name", "Name of the key. Default: all of `key ls`.", required=False),),
+    ),
+    _verb(
         name="key revoke",
         help="Revoke an API key, in force within a second at each connected gateway.",
         act="wattline.acts.serving.api_keys:revoke",

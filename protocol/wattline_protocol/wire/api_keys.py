@@ -10,7 +10,7 @@ import msgspec
 
 from wattline_protocol.ids import UnixTime
 from wattline_protocol.text.quantities import MAX_RATE_PER_S
-from wattline_protocol.wire.bounds import Count, Few, Name, Seconds, Time
+from wattline_protocol.wire.bounds import Count, Few, Many, Name, Seconds, Time
 
 PREFIX = "wl_"
 """Of every key, so that secret scanners find it; 32 random bytes in URL-safe Base64 follow."""
@@ -46,7 +46,37 @@ class ListApiKeys(msgspec.Struct, frozen=True, tag_field="t", tag="list_api_keys
     """Keys that are not revoked: a submitter's own ones, all for operators."""
 
 
-ApiKeyRequest = AddApiKey | RevokeApiKey | ListApiKeys
+class ApiKeyUse(msgspec.Struct, frozen=True):
+    """Use of a key at one gateway since its last report."""
+
+    digest: Digest
+    requests: Count[int]
+    refused: Count[int]
+    """Those of them that the key's services or limits did not admit."""
+    inputs: Count[int]
+    """Asked for; a request may have several."""
+    newest_unix_s: Time[UnixTime]
+    """Time of the newest request."""
+
+
+class ReportApiKeyUse(msgspec.Struct, frozen=True, tag_field="t", tag="report_api_key_use"):
+    """Gateway only: the keys that were used, about once a second; answered by ApiKeyShares."""
+
+    report: Name[str]
+    """Unique per report: one that is repeated because its answer was lost counts once."""
+    uses: Many[ApiKeyUse]
+
+
+ApiKeyRequest = AddApiKey | RevokeApiKey | ListApiKeys | ReportApiKeyUse
+
+
+class ApiKeyShares(msgspec.Struct, frozen=True, tag_field="t", tag="api_key_shares"):
+    """Part of each key's rate that a gateway may grant, from 0 to 1."""
+
+    share: float
+    """Of keys that are not in `shares`."""
+    shares: dict[str, float] = {}
+    """By digest, of the keys that are in use."""
 
 
 class ApiKeyView(msgspec.Struct, frozen=True):
@@ -62,6 +92,11 @@ class ApiKeyView(msgspec.Struct, frozen=True):
     expires_unix_s: UnixTime | None
     """None = never."""
     is_expired: bool
+    requests: int = 0
+    """As reported by gateways, as the next two."""
+    refused: int = 0
+    used_unix_s: UnixTime | None = None
+    """None = never."""
 
 
 class ApiKeys(msgspec.Struct, frozen=True, tag_field="t", tag="api_keys"):

@@ -26,7 +26,7 @@ from wattline_protocol.views.site_views import (
     WhyView,
 )
 from wattline_protocol.wire.agent_messages import Refused
-from wattline_protocol.wire.api_keys import ApiKeyRequest, ApiKeys
+from wattline_protocol.wire.api_keys import ApiKeyRequest, ApiKeys, ApiKeyShares
 from wattline_protocol.wire.bounds import (
     MAX_CHANGES,
     MAX_LOG_CHUNK_BYTES,
@@ -471,6 +471,7 @@ Answer = (
     | Routes
     | RolloutNow
     | ApiKeys
+    | ApiKeyShares
 )
 
 

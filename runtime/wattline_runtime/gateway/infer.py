@@ -80,6 +80,8 @@ class InferApp:
             waits_until_s = start_s + self._timeout_ms(scope) / 1000
             key = await self._access.require(scope, service, waits_until_s)
             ask = self._understand(scope, await self._body(scope, receive), start_s)
+            if key is not None:
+                self._access.charge(key, len(ask.inputs))
             body, extra = await self._answer(service, ask, key, receive)
         except BadRequest as error:
             await self._send_error(send, error)

@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from wattline_protocol.wire.api_keys import ApiKeyGrant
+from wattline_protocol.wire.api_keys import ApiKeyGrant, ApiKeyShares, ReportApiKeyUse
 from wattline_protocol.wire.rollouts import ReportTraffic, RouteSplit
 from wattline_protocol.wire.routes import Routes, WorkerRoute
 from wattline_protocol.wire.service_settings import ServiceSettings
@@ -32,6 +32,10 @@ class RouteSource(Protocol):
 
     def report(self, traffic: ReportTraffic) -> None:
         """Pass on what the gateway has counted since its last report; never waits."""
+
+    async def report_use(self, report: ReportApiKeyUse) -> ApiKeyShares | None:
+        """Report the use of API keys; returns the parts of their rates that this gateway may
+        grant. None: no answer came, and the report is to be repeated."""
 
 
 class RoutesFileInvalid(ValueError):
@@ -75,6 +79,11 @@ class FileRoutes:
                 log.warning("routes_file_invalid", detail=str(error))
                 continue
             yield routes
+
+    async def report_use(self, report: ReportApiKeyUse) -> ApiKeyShares:
+        """Nobody counts; the gateway is alone."""
+        del report
+        return ApiKeyShares(1.0)
 
     def _stamp(self) -> tuple[int, int, int]:
         try:

@@ -18,6 +18,7 @@ from wattline_protocol.http.limits import networks
 from wattline_protocol.trust.keys import KeyPair
 from wattline_runtime.gateway import takeover
 from wattline_runtime.gateway.access.key_ring import ApiKeyRing
+from wattline_runtime.gateway.access.use_report import report_uses
 from wattline_runtime.gateway.answers.answers import Answers
 from wattline_runtime.gateway.config import Endpoints, GatewayConfig
 from wattline_runtime.gateway.core import Gateway
@@ -75,18 +76,21 @@ async def _serve(
             log.warning("gateway_open", detail="it accepts every request, without an API key")
         shell.start()
         watching = asyncio.create_task(_watch(answers, routes, server), name="routes")
-        reporting = asyncio.create_task(_report(shell, routes), name="reports")
+        traffic = asyncio.create_task(_report(shell, routes), name="traffic")
+        uses = asyncio.create_task(_report_uses(keys, routes, server), name="api-key-use")
         try:
             with _signals(life.stop):
                 await life.run(successor, on_ready)
         finally:
             watching.cancel()
-            reporting.cancel()
-            (ended,) = await asyncio.gather(watching, return_exceptions=True)
+            traffic.cancel()
+            uses.cancel()
+            ends = await asyncio.gather(watching, traffic, uses, return_exceptions=True)
             shell.close()
     log.info("gateway_stopped")
-    if isinstance(ended, Exception):
-        raise ended  # the route source failed, and that stopped the server
+    for ended in ends:
+        if isinstance(ended, Exception):
+            raise ended  # the route source failed, and that stopped the server
     return 0
 
 
@@ -107,6 +111,19 @@ async def _report(shell: GatewayShell, routes: RouteSource) -> None:
         await asyncio.sleep(REPORT_PERIOD_S)
         if not shell.is_leaving:
             routes.report(reporter.take())
+
+
+async def _report_uses(
+    keys: ApiKeyRing | None, routes: RouteSource, server: uvicorn.Server
+) -> None:
+    """Report the use of API keys; an error stops the gateway."""
+    if keys is None:
+        return
+    try:
+        await report_uses(keys, routes)
+    except Exception:
+        server.should_exit = True
+        raise
 
 
 @contextmanager

@@ -19,6 +19,9 @@ def api_key_views(state: State, asker: Asker, now: Now) -> tuple[ApiKeyView, ...
             made_unix_s=key.made_unix_s,
             expires_unix_s=key.expires_unix_s,
             is_expired=is_expired(key, now.unix_s),
+            requests=key.requests,
+            refused=key.refused,
+            used_unix_s=key.used_unix_s,
         )
         for _, key in sorted(state.api_keys.by_name.items())
         if asker.may_act_for(key.owner)

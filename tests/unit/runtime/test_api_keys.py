@@ -2,22 +2,34 @@
 
 import asyncio
 import hashlib
+import math
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import pytest
 
 from wattline_protocol.ids import UnixTime
-from wattline_protocol.wire.api_keys import ApiKeyGrant
+from wattline_protocol.wire.api_keys import ApiKeyGrant, ApiKeyShares, ApiKeyUse, ReportApiKeyUse
+from wattline_runtime.gateway.access import use_report
 from wattline_runtime.gateway.access.check import Access
 from wattline_runtime.gateway.access.failed_keys import FREE, MAX_ADDRESSES, MAX_DELAY_S, FailedKeys
-from wattline_runtime.gateway.access.key_ring import ApiKeyRing
+from wattline_runtime.gateway.access.key_ring import ApiKey, ApiKeyRing
 from wattline_runtime.gateway.errors import STATUS, BadRequest
 
 
-def grant(secret: str, *services: str, expires_unix_s: float | None = None) -> ApiKeyGrant:
-    digest = hashlib.sha256(secret.encode()).hexdigest()
+def digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def grant(
+    secret: str,
+    *services: str,
+    expires_unix_s: float | None = None,
+    rate_per_s: float = 0.0,
+    burst: int = 0,
+) -> ApiKeyGrant:
     expires = None if expires_unix_s is None else UnixTime(expires_unix_s)
-    return ApiKeyGrant(secret, digest, services, expires_unix_s=expires)
+    return ApiKeyGrant(secret, digest(secret), services, rate_per_s, burst, expires)
 
 
 def ring(*grants: ApiKeyGrant, valid_s: float = 1e9) -> ApiKeyRing:
@@ -30,20 +42,108 @@ def test_a_key_is_found_by_its_secret_until_it_expires_or_is_granted_no_more() -
     keys = ring(grant("one", "echo"), grant("two", expires_unix_s=50.0))
     found = keys.find(b"one", 1e12)
     assert found is not None
-    assert (found.name, found.services) == ("one", frozenset({"echo"}))
+    assert (found.grant.name, found.services) == ("one", frozenset({"echo"}))
     assert keys.find(b"two", 49.0) is not None
     assert keys.find(b"two", 50.0) is None
     assert keys.find(b"three", 0.0) is None
     assert keys.find(b"", 0.0) is None
-    keys.learn([], 200.0)
+    keys.learn((), 200.0)
     assert keys.find(b"one", 0.0) is None
+
+
+def limited(keys: ApiKeyRing) -> ApiKey:
+    found = keys.find(b"one", 0.0)
+    assert found is not None
+    return found
+
+
+def test_a_rate_grants_its_burst_and_then_what_time_brings() -> None:
+    key = limited(ring(grant("one", "echo", rate_per_s=2.0, burst=4)))
+    assert [key.take(1, 100.0) for _ in range(4)] == [0.0] * 4
+    assert key.take(1, 100.0) == 0.5
+    assert key.take(1, 100.5) == 0.0
+    assert key.take(4, 100.5) == 2.0
+    assert key.take(5, 1e9) == math.inf
+    assert key.refused == 3
+    assert key.inputs == 15
+
+
+def test_a_gateway_grants_its_part_and_one_input_at_least() -> None:
+    keys = ring(grant("one", "echo", rate_per_s=10.0, burst=10))
+    keys.divide(0.5, {}, 100.0)
+    assert [limited(keys).take(1, 100.0) for _ in range(6)] == [0.0] * 5 + [0.2]
+    keys.divide(0.5, {digest("one"): 0.01}, 200.0)
+    assert limited(keys).take(1, 200.0) == 0.0
+    assert limited(keys).take(1, 200.0) == pytest.approx(10.0)
+    keys.divide(1.0, {}, 200.0)
+    assert limited(keys).take(1, 200.2) == 0.0
+
+
+def test_new_grants_leave_what_was_used_as_it_is() -> None:
+    first = grant("one", "echo", rate_per_s=1.0, burst=2)
+    keys = ring(first)
+    limited(keys).used(5.0)
+    limited(keys).take(2, 100.0)
+    keys.learn((msgspec.structs.replace(first, services=("echo", "more")),), 100.0)
+    key = limited(keys)
+    assert key.services == {"echo", "more"}
+    assert key.take(1, 100.0) == 1.0
+    assert keys.take_uses() == (ApiKeyUse(digest("one"), 1, 1, 3, UnixTime(5.0)),)
+    assert keys.take_uses() == ()
+    keys.learn((grant("one", "echo"),), 100.0)
+    assert limited(keys).take(1000, 100.0) == 0.0, "no rate any more"
+
+
+def test_a_limit_is_named_with_the_time_until_more_is_granted() -> None:
+    key = limited(ring(grant("one", "echo", rate_per_s=0.5, burst=2)))
+    Access.charge(key, 2)
+    with pytest.raises(BadRequest) as refused:
+        Access.charge(key, 1)
+    assert (STATUS[refused.value.reason], refused.value.retry_after_s) == (429, 2)
+    assert refused.value.message == "the limit is 30/m, burst 2 (rate of API key one)"
+    with pytest.raises(BadRequest, match="3 inputs at once exceed 30/m, burst 2") as refused:
+        Access.charge(key, 3)
+    assert refused.value.retry_after_s == 0
+
+
+class Source:
+    """Answers every second report; notes all."""
+
+    def __init__(self) -> None:
+        self.reports: list[ReportApiKeyUse] = []
+        self.is_enough = asyncio.Event()
+
+    async def report_use(self, report: ReportApiKeyUse) -> ApiKeyShares | None:
+        self.reports.append(report)
+        if len(self.reports) == 4:
+            self.is_enough.set()
+        return ApiKeyShares(0.25) if len(self.reports) % 2 == 0 else None
+
+
+def test_a_report_is_repeated_until_it_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(use_report, "PERIOD_S", 0.0)
+    keys, source = ring(grant("one", "echo", rate_per_s=1.0, burst=1)), Source()
+    limited(keys).used(1.0)
+
+    async def run() -> None:
+        reporting = asyncio.create_task(use_report.report_uses(keys, source))
+        await source.is_enough.wait()
+        reporting.cancel()
+
+    asyncio.run(run())
+    first, again, second, *_ = source.reports
+    assert first is again
+    assert [one.requests for one in first.uses] == [1]
+    assert second.report != first.report
+    assert second.uses == ()
+    assert limited(keys).share == 0.25
 
 
 def test_keys_without_news_are_outdated_after_their_time() -> None:
     keys = ring(valid_s=60.0)
     assert not keys.is_outdated(160.0)
     assert keys.is_outdated(160.1)
-    keys.learn([], 160.0)
+    keys.learn((), 160.0)
     assert not keys.is_outdated(220.0)
 
 
@@ -88,7 +188,7 @@ def ask(
         found = asyncio.run(Access(keys, known).require(scope, service, 0.0))
     except BadRequest as error:
         return f"{STATUS[error.reason]} {error.reason}"
-    return "" if found is None else found.name
+    return "" if found is None else found.grant.name
 
 
 BEARER = (b"authorization", b"Bearer one")

@@ -3,10 +3,14 @@
 from wattline import exits
 from wattline.client import Client
 from wattline.client.api_keys import NewApiKey
+from wattline.client.errors import NotFound
 from wattline.failures import ActFailed
 from wattline.show.screen import put_error
 from wattline_protocol.text.quantities import parse_rate_per_s
+from wattline_protocol.text.wording import listed
 from wattline_protocol.wire.api_keys import ApiKeyView
+
+MAX_NAMED = 10
 
 
 def add(
@@ -40,6 +44,18 @@ def add(
 def keys(client: Client) -> tuple[ApiKeyView, ...]:
     """Keys that are not revoked."""
     return client.api_keys()
+
+
+def usage(client: Client, *, name: str | None) -> tuple[ApiKeyView, ...]:
+    """Keys with their use: all, or one."""
+    found = client.api_keys()
+    if name is None:
+        return found
+    named = tuple(key for key in found if key.name == name)
+    if not named:
+        known = listed([key.name for key in found], MAX_NAMED) or "none"
+        raise NotFound(f"there is no API key {name!r} of yours; you have {known}")
+    return named
 
 
 def revoke(client: Client, *, name: str) -> str:

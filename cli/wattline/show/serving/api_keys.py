@@ -30,6 +30,25 @@ def listing(rows: Sequence[ApiKeyView]) -> Listing:
     )
 
 
+def usage(rows: Sequence[ApiKeyView]) -> Listing:
+    """One line a key: what gateways have reported."""
+    return Listing(
+        columns=(
+            Column("KEY", [r.name for r in rows]),
+            Column("REQUESTS", [f"{r.requests:,}" for r in rows], is_right=True),
+            Column("REFUSED", [f"{r.refused:,}" for r in rows], is_right=True),
+            Column("LAST USED", [_used(r) for r in rows]),
+            Column("RATE", [_rate(r) for r in rows], is_right=True, weight=1),
+            Column("SERVICES", [",".join(r.services) for r in rows], grows=True),
+        ),
+        empty="No API keys.",
+    )
+
+
+def _used(row: ApiKeyView) -> str:
+    return "never" if row.used_unix_s is None else units.clock(row.used_unix_s)
+
+
 def _rate(row: ApiKeyView) -> str:
     return format_rate(row.rate_per_s) if row.rate_per_s else "-"
 

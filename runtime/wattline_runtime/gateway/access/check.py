@@ -3,11 +3,14 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from math import ceil, isinf
 
 import structlog
 from starlette.types import Scope
 
 from wattline_protocol.http.limits import client_key
+from wattline_protocol.text.quantities import format_rate
+from wattline_protocol.text.wording import counted
 from wattline_runtime.gateway.access.failed_keys import FailedKeys
 from wattline_runtime.gateway.access.key_ring import ApiKey, ApiKeyRing
 from wattline_runtime.gateway.errors import BadRequest
@@ -33,7 +36,11 @@ class Access:
     async def require(self, scope: Scope, service: str, deadline_s: float) -> ApiKey | None:
         """The key of a request for a service; None: the gateway is open. Raises BadRequest."""
         key = await self.identify(scope, deadline_s)
-        if key is not None and service not in key.services:
+        if key is None:
+            return None
+        key.used(time.time())
+        if service not in key.services:
+            key.refused += 1
             text = f"this API key is not for service {service!r}"
             await self._refuse(scope, BadRequest("forbidden", text[:500]))
         return key
@@ -55,6 +62,13 @@ class Access:
             await self._refuse(scope, BadRequest("unauthorized", f"{text}; {hint}"))
         return key
 
+    @staticmethod
+    def charge(key: ApiKey, inputs: int) -> None:
+        """Take the inputs of a request out of the key's rate. Raises BadRequest."""
+        wait_s = key.take(inputs, time.monotonic())
+        if wait_s:
+            raise _rate_limited(key, inputs, wait_s)
+
     async def _refuse(self, scope: Scope, error: BadRequest) -> None:
         """Raise the refusal, later the more an address has had of them."""
         client = scope.get("client")
@@ -67,6 +81,17 @@ class Access:
         if delay_s:
             await asyncio.sleep(delay_s)
         raise error
+
+
+def _rate_limited(key: ApiKey, inputs: int, wait_s: float) -> BadRequest:
+    grant, share = key.grant, ""
+    if key.share < 1:
+        share = f"; this gateway grants {key.share:.0%} of it now, by the use at each gateway"
+    limit = f"{format_rate(grant.rate_per_s)}, burst {grant.burst} (rate of API key {grant.name})"
+    if isinf(wait_s):
+        text = f"{counted(inputs, 'input')} at once exceed {limit}{share}"
+        return BadRequest("rate_limited", text)
+    return BadRequest("rate_limited", f"the limit is {limit}{share}", max(1, ceil(wait_s)))
 
 
 def _secret(scope: Scope) -> bytes:

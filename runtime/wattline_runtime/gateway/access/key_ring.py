@@ -1,30 +1,73 @@
-"""API keys as the scheduler last granted them: who may use which service. No I/O.
+"""API keys as the scheduler last granted them: who may use which service, and how much. No I/O.
 
 Keys are found by their SHA-256, so that the time of a look-up shows nothing of a secret, and every
 check does the same work whatever is wrong.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from math import inf
 
-from wattline_protocol.wire.api_keys import ApiKeyGrant
+from wattline_protocol.ids import UnixTime
+from wattline_protocol.wire.api_keys import ApiKeyGrant, ApiKeyUse
+from wattline_runtime.gateway.access.rate_limit import TokenBucket
 
-NO_SERVICE = ""
-"""The name of none: for requests about all services of a key."""
+WHOLE: Mapping[str, float] = {}
 
 
 @dataclass(slots=True)
 class ApiKey:
     """A key that clients may present."""
 
-    name: str
+    grant: ApiKeyGrant
     services: frozenset[str]
     expires_unix_s: float
+    bucket: TokenBucket | None = None
+    """None: no rate."""
+    share: float = 1.0
+    """Of its rate, at this gateway."""
+    requests: int = 0
+    """Since the last report, as the next ones."""
+    refused: int = 0
+    inputs: int = 0
+    """Those that were asked for."""
+    used_unix_s: float = 0.0
+
+    def used(self, unix_s: float) -> None:
+        """A request has presented it."""
+        self.requests += 1
+        self.used_unix_s = unix_s
+
+    def take(self, inputs: int, now_s: float) -> float:
+        """Take inputs out of its rate: 0, or the seconds until it would admit them."""
+        self.inputs += inputs
+        wait_s = 0.0 if self.bucket is None else self.bucket.take(inputs, now_s)
+        if wait_s:
+            self.refused += 1
+        return wait_s
+
+    def limit(self, share: float, now_s: float) -> None:
+        """Set the part of its rate that this gateway may grant; one input at least at a time."""
+        self.share = share
+        rate_per_s = self.grant.rate_per_s * share
+        if not rate_per_s:
+            self.bucket = None
+            return
+        burst = max(1.0, self.grant.burst * share)
+        if self.bucket is None:
+            self.bucket = TokenBucket(rate_per_s, burst, burst, now_s)
+        else:
+            self.bucket.limit(rate_per_s, burst, now_s)
+
+    def take_use(self) -> ApiKeyUse:
+        """Its counts, which begin anew."""
+        found = self.requests, self.refused, self.inputs
+        self.requests = self.refused = self.inputs = 0
+        return ApiKeyUse(self.grant.digest, *found, UnixTime(self.used_unix_s))
 
 
-NOBODY = ApiKey("", frozenset(), 0.0)
+NOBODY = ApiKey(ApiKeyGrant("", "", ()), frozenset(), 0.0)
 """In place of an unknown key."""
 
 
@@ -36,12 +79,44 @@ class ApiKeyRing:
     """How long they are accepted without news of the scheduler."""
     heard_s: float = -inf
     """When they were granted last (monotonic)."""
+    _grants: tuple[ApiKeyGrant, ...] = ()
     _keys: dict[bytes, ApiKey] = field(default_factory=dict)
+    _share: float = 1.0
+    _shares: Mapping[str, float] = field(default_factory=lambda: WHOLE)
 
-    def learn(self, grants: Iterable[ApiKeyGrant], now_s: float) -> None:
-        """Replace all keys by those granted now."""
+    def learn(self, grants: tuple[ApiKeyGrant, ...], now_s: float) -> None:
+        """Replace all keys by those granted now; counts and buckets of known ones stay."""
         self.heard_s = now_s
-        self._keys = {bytes.fromhex(grant.digest): _key(grant) for grant in grants}
+        if grants == self._grants:
+            return
+        self._grants = grants
+        before, self._keys = self._keys, {}
+        for grant in grants:
+            digest = bytes.fromhex(grant.digest)
+            key = before.get(digest)
+            if key is None or key.grant != grant:
+                key = self._renewed(key, grant, now_s)
+            self._keys[digest] = key
+
+    def _renewed(self, key: ApiKey | None, grant: ApiKeyGrant, now_s: float) -> ApiKey:
+        if key is None:
+            key = ApiKey(grant, frozenset(), 0.0)
+        key.grant, key.services = grant, frozenset(grant.services)
+        key.expires_unix_s = inf if grant.expires_unix_s is None else grant.expires_unix_s
+        key.limit(self._shares.get(grant.digest, self._share), now_s)
+        return key
+
+    def divide(self, share: float, shares: Mapping[str, float], now_s: float) -> None:
+        """Set the part of each rate that this gateway may grant: by digest, `share` for others."""
+        self._share, self._shares = share, shares
+        for key in self._keys.values():
+            newest = shares.get(key.grant.digest, share)
+            if newest != key.share:
+                key.limit(newest, now_s)
+
+    def take_uses(self) -> tuple[ApiKeyUse, ...]:
+        """What was used since the last call."""
+        return tuple(key.take_use() for key in self._keys.values() if key.requests)
 
     def is_outdated(self, now_s: float) -> bool:
         """True: revocations may have been missed for too long."""
@@ -51,8 +126,3 @@ class ApiKeyRing:
         """The key; None: it is unknown, revoked or expired."""
         key = self._keys.get(sha256(secret).digest(), NOBODY)
         return key if key.expires_unix_s > unix_s else None
-
-
-def _key(grant: ApiKeyGrant) -> ApiKey:
-    expires_unix_s = inf if grant.expires_unix_s is None else grant.expires_unix_s
-    return ApiKey(grant.name, frozenset(grant.services), expires_unix_s)

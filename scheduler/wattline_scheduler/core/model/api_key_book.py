@@ -2,13 +2,27 @@
 
 from dataclasses import dataclass, field
 
-from wattline_protocol.ids import UnixTime
+from wattline_protocol.ids import Instant, UnixTime
 from wattline_protocol.wire.api_keys import ApiKeyGrant
 from wattline_scheduler.core.model.jobs.service_names import ServiceNames
 from wattline_scheduler.records import ApiKeyRecord
 
 MAX_REVOKED = 1_000
 """Names of revoked keys in memory: a repeated revocation is answered as the first one."""
+
+
+NEVER = Instant(0.0)
+
+
+@dataclass(slots=True)
+class GatewayUse:
+    """What a gateway reported of API keys."""
+
+    heard_at: Instant
+    report: str = ""
+    """The newest one."""
+    demand_per_s: dict[str, float] = field(default_factory=dict)
+    """Inputs asked for lately, by digest of the key."""
 
 
 @dataclass(slots=True)
@@ -18,23 +32,50 @@ class ApiKeyBook:
     by_name: dict[str, ApiKeyRecord] = field(default_factory=dict)
     revoked: dict[str, ApiKeyRecord] = field(default_factory=dict)
     """The newest ones."""
+    gateways: dict[str, GatewayUse] = field(default_factory=dict)
+    """Those that report."""
+    saved_at: Instant = NEVER
+    """When counts were saved last."""
     changes: int = 0
+    """Of keys; counts are none."""
+    _names: dict[str, str] = field(default_factory=dict)
+    """By digest."""
+    _counted: dict[str, None] = field(default_factory=dict)
+    """Names of keys with counts that are not saved."""
     _grants: tuple[ApiKeyGrant, ...] = ()
     _granted_at: tuple[int, int] = (-1, -1)
 
     def add(self, record: ApiKeyRecord) -> None:
         """Adds a key."""
         self.by_name[record.name] = record
+        self._names[record.digest] = record.name
         self.revoked.pop(record.name, None)
         self.changes += 1
 
     def revoke(self, record: ApiKeyRecord) -> None:
         """Removes a key; `record`: as it is revoked."""
-        del self.by_name[record.name]
+        del self.by_name[record.name], self._names[record.digest]
+        self._counted.pop(record.name, None)
         self.revoked[record.name] = record
         if len(self.revoked) > MAX_REVOKED:
             del self.revoked[next(iter(self.revoked))]
         self.changes += 1
+
+    def of_digest(self, digest: str) -> ApiKeyRecord | None:
+        """The key with this digest."""
+        name = self._names.get(digest)
+        return None if name is None else self.by_name[name]
+
+    def count(self, record: ApiKeyRecord) -> None:
+        """Replaces the counts of a key, to be saved later."""
+        self.by_name[record.name] = record
+        self._counted[record.name] = None
+
+    def take_counted(self) -> list[str]:
+        """Names of keys with counts to be saved."""
+        names = list(self._counted)
+        self._counted.clear()
+        return names
 
     def grants(self, names: ServiceNames) -> tuple[ApiKeyGrant, ...]:
         """All keys with the services that they open now; the same object until one changes."""

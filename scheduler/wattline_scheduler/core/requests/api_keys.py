@@ -105,7 +105,7 @@ def _taken(state: State, asker: Asker, request: AddApiKey) -> Denied | None:
     if request.name in keys:
         hint = f"choose another name, or `wattline key revoke {request.name}`"
         return Denied("conflict", f"API key {request.name} already exists; {hint}")
-    if any(key.digest == request.digest for key in keys.values()):
+    if state.api_keys.of_digest(request.digest) is not None:
         return Denied("conflict", "this key already exists under another name")
     if len(keys) >= MAX_OF_SITE:
         return Denied("busy", f"the site has {MAX_OF_SITE} API keys, the maximum; revoke some")

@@ -2,7 +2,7 @@
 
 from wattline_protocol.ids import NodeId, Now
 from wattline_protocol.site.model import Role
-from wattline_protocol.wire.api_keys import AddApiKey, RevokeApiKey
+from wattline_protocol.wire.api_keys import AddApiKey, ReportApiKeyUse, RevokeApiKey
 from wattline_protocol.wire.client_messages import (
     ROLE_RANK,
     Answer,
@@ -45,6 +45,7 @@ from wattline_scheduler.core.requests import (
     shed,
     submit,
 )
+from wattline_scheduler.core.requests.api_key_use import report_use
 from wattline_scheduler.core.requests.refused_acts import note_refused
 from wattline_scheduler.core.rollout.gateway_reports import take_report as take_traffic
 
@@ -99,6 +100,8 @@ def _do(state: State, event: ClientRequest, now: Now) -> Answer | None:
             return deny_new_work(state) or api_keys.add(state, event, request, now)
         case RevokeApiKey():
             return api_keys.revoke(state, event, request, now)
+        case ReportApiKeyUse():
+            return report_use(state, event.user, request, now)
         case SetUnits():
             return cooling_control.set_units(state, event.user, request, now)
         case Cancel() | Hold() | Release() | Requeue() | Update():

@@ -2,6 +2,7 @@
 
 from wattline_protocol.site.model import Role
 from wattline_protocol.trust.members import USER_ROLES, Authorized
+from wattline_protocol.wire.api_keys import ReportApiKeyUse
 from wattline_protocol.wire.client_messages import Denied, GetPlan, Request
 from wattline_protocol.wire.rollouts import ReportTraffic
 from wattline_protocol.wire.subscriptions import Seen, Unwatch, WatchRoutes
@@ -17,7 +18,7 @@ def not_for(role: Role, request: Request) -> Denied | None:
         return None
     if isinstance(request, GetPlan) and role not in ("operator", "admin"):
         return Denied("not_allowed", f"only operators may save a planning cycle; you are {role}")
-    is_of_gateways = isinstance(request, WatchRoutes | ReportTraffic)
+    is_of_gateways = isinstance(request, WatchRoutes | ReportTraffic | ReportApiKeyUse)
     if role == "gateway" and not is_of_gateways:
         verb, may = type(request).__name__, "watch routes and report traffic"
         return Denied("not_allowed", f"a gateway may only {may}; {verb} is for users")

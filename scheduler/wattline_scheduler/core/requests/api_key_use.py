@@ -1,0 +1,108 @@
+"""Use of API keys as gateways report it, and the part of each key's rate that each may grant.
+
+Theory. A key's rate holds over all gateways, and its requests may come to any of them. A tenth of
+the rate is divided evenly, so that no gateway refuses the first requests that come to it; the rest
+in proportion to what was asked for lately, granted or not. The parts add up to the whole. Each
+gateway applies its newest part until the next report, so the sum may exceed the rate by what moved
+within that second. A gateway that is cut off keeps its part, and the others divide the whole: the
+sum may then exceed the rate by that part.
+"""
+
+import msgspec
+
+from wattline_protocol.ids import Instant, Now
+from wattline_protocol.wire.api_keys import ApiKeyShares, ApiKeyUse, ReportApiKeyUse
+from wattline_protocol.wire.bounds import MAX_SERIAL
+from wattline_scheduler.core.model.api_key_book import GatewayUse
+from wattline_scheduler.core.model.state import State
+
+SILENT_S = 5.0
+"""A gateway without a report for so long gets no part."""
+
+MAX_GATEWAYS = 1_024
+"""Maximum number of gateways whose reports are kept."""
+
+EVEN_SHARE = 0.1
+"""Part of a rate that is divided evenly."""
+
+HALF_LIFE_S = 1.0
+"""Of what was asked for."""
+
+LEAST_PER_S = 0.001
+"""Less is no use."""
+
+SAVE_PERIOD_S = 10.0
+"""A crash loses the use that was reported since the last save."""
+
+
+def report_use(state: State, gateway: str, request: ReportApiKeyUse, now: Now) -> ApiKeyShares:
+    """Counts what a gateway reports; a repeated report counts once. Returns its parts."""
+    gateways = state.api_keys.gateways
+    known = gateways.get(gateway)
+    if known is None:
+        if len(gateways) >= MAX_GATEWAYS:
+            return ApiKeyShares(0.0)
+        known = gateways[gateway] = GatewayUse(now.mono_s)
+    if request.report != known.report:
+        known.report = request.report
+        _note_demand(known, request, now)
+        for one in request.uses:
+            _count(state, one)
+    known.heard_at = now.mono_s
+    return _shares(state, gateway, now)
+
+
+def _note_demand(known: GatewayUse, request: ReportApiKeyUse, now: Now) -> None:
+    passed_s = max(now.mono_s - known.heard_at, HALF_LIFE_S)
+    kept = 0.5 ** (passed_s / HALF_LIFE_S)
+    demand = {digest: per_s * kept for digest, per_s in known.demand_per_s.items()}
+    for one in request.uses:
+        demand[one.digest] = demand.get(one.digest, 0.0) + (1 - kept) * one.inputs / passed_s
+    known.demand_per_s = {d: per_s for d, per_s in demand.items() if per_s >= LEAST_PER_S}
+
+
+def _count(state: State, one: ApiKeyUse) -> None:
+    record = state.api_keys.of_digest(one.digest)
+    if record is None:
+        return  # revoked meanwhile
+    changed = msgspec.structs.replace(
+        record,
+        requests=min(record.requests + one.requests, MAX_SERIAL),
+        refused=min(record.refused + one.refused, MAX_SERIAL),
+        used_unix_s=max(record.used_unix_s or one.newest_unix_s, one.newest_unix_s),
+    )
+    state.api_keys.count(changed)
+
+
+def _shares(state: State, gateway: str, now: Now) -> ApiKeyShares:
+    """Parts of a gateway among those that report."""
+    alive = [one for one in state.api_keys.gateways.values() if not _is_silent(one, now)]
+    own = state.api_keys.gateways[gateway].demand_per_s
+    even = 1 / len(alive)
+    if len(alive) == 1:
+        return ApiKeyShares(even)
+    shares: dict[str, float] = {}
+    for digest in {digest for one in alive for digest in one.demand_per_s}:
+        record = state.api_keys.of_digest(digest)
+        if record is None or not record.rate_per_s:
+            continue
+        total_per_s = sum(one.demand_per_s.get(digest, 0.0) for one in alive)
+        used = own.get(digest, 0.0) / total_per_s
+        shares[digest] = EVEN_SHARE * even + (1 - EVEN_SHARE) * used
+    return ApiKeyShares(even, shares)
+
+
+def _is_silent(one: GatewayUse, now: Now) -> bool:
+    return now.mono_s - Instant(one.heard_at) > SILENT_S
+
+
+def tick_api_keys(state: State, now: Now) -> None:
+    """Saves what was counted, and forgets gateways that are silent."""
+    book = state.api_keys
+    if now.mono_s < book.saved_at + SAVE_PERIOD_S:
+        return
+    book.saved_at = now.mono_s
+    for name in book.take_counted():
+        state.journal.save(book.by_name[name])
+    for name in [name for name, one in book.gateways.items() if _is_silent(one, now)]:
+        del book.gateways[name]
