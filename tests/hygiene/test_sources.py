@@ -145,6 +145,11 @@ def declared(extras: tuple[str, ...]) -> set[str]:
     return {requirement_name(line) for line in lines}
 
 
+def normal(distribution: str) -> str:
+    """Its name as PyPI compares names."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
 def third_party(root: str) -> dict[str, str]:
     """Imported top-level names, and a file that imports each."""
     found: dict[str, str] = {}
@@ -173,7 +178,7 @@ def test_what_a_package_imports_is_declared(root: str) -> None:
     missing = {
         f"{module} in {name}"
         for module, name in third_party(root).items()
-        if not {d.lower() for d in providers.get(module, [module])} & known
+        if not {normal(d) for d in providers.get(module, [module])} & known
     }
     assert not missing
 

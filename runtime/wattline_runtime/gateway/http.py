@@ -5,7 +5,7 @@ import time
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,7 +17,8 @@ from wattline_runtime.gateway.errors import STATUS, BadRequest, as_json, headers
 from wattline_runtime.gateway.infer import CLOSE, InferApp
 from wattline_runtime.gateway.shell import GatewayShell
 from wattline_runtime.gateway.state import ServiceState
-from wattline_runtime.gateway.stats import render
+from wattline_runtime.gateway.telemetry.figures import figures
+from wattline_runtime.gateway.telemetry.prometheus import CONTENT_TYPE, exposition
 
 PREFIX = "/v1/services/"
 SUFFIX = "/infer"
@@ -65,15 +66,11 @@ def _other_routes(
         return JSONResponse({"status": "stopping" if stopping else "ok"}, 503 if stopping else 200)
 
     async def metrics(_: Request) -> Response:
-        text = render(
-            shell.stats,
-            shell.gateway,
-            shell.socket.server.refused,
-            guard.refused,
-            answers.caches,
-            access.failed.total,
+        server, failed = shell.socket.server, access.failed.total
+        found = figures(
+            shell.stats, shell.gateway, server.refused, guard.refused, answers.caches, failed
         )
-        return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
+        return Response(exposition(found), media_type=CONTENT_TYPE)
 
     return Starlette(
         routes=[

@@ -161,7 +161,7 @@ class Stack:
 
     def metric(self, name: str, **labels: str) -> float:
         """A sample's value; 0 where there is none."""
-        text = ",".join(f'{key}="{value}"' for key, value in labels.items())
+        text = ",".join(f'{key}="{value}"' for key, value in sorted(labels.items()))
         start = f"wattline_gateway_{name}" + (f"{{{text}}} " if text else " ")
         for line in httpx.get(self.url("/metrics")).text.splitlines():
             if line.startswith(start):

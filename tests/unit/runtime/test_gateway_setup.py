@@ -12,7 +12,9 @@ from wattline_protocol.trust.keys import KeyPair
 from wattline_runtime.gateway import FileRoutes, GatewayConfig
 from wattline_runtime.gateway.listeners import open_listener
 from wattline_runtime.gateway.routes import RoutesFileInvalid
-from wattline_runtime.gateway.stats import Stats, render
+from wattline_runtime.gateway.stats import Stats
+from wattline_runtime.gateway.telemetry.figures import Figures, figures
+from wattline_runtime.gateway.telemetry.prometheus import exposition
 
 
 @pytest.mark.parametrize(
@@ -83,13 +85,33 @@ def test_prometheus_text_has_all_series_and_escapes_names() -> None:
     stats = Stats()
     stats.count('a"\\b', 200, "", 0.003)
     stats.count("-", 404, "unknown_service", 0.001)
-    text = render(stats, bench.gateway, {"unknown_key": 3}, {"body_too_slow": 2}, {})
+    found = figures(stats, bench.gateway, {"unknown_key": 3}, {"body_too_slow": 2}, {})
+    text = exposition(found).decode()
     assert 'wattline_gateway_requests_total{service="a\\"\\\\b",status="200"} 1' in text
-    assert 'wattline_gateway_errors_total{service="-",reason="unknown_service"} 1' in text
-    assert 'wattline_gateway_latency_seconds_bucket{service="a\\"\\\\b",le="0.005"} 1' in text
+    assert 'wattline_gateway_errors_total{reason="unknown_service",service="-"} 1' in text
+    assert 'wattline_gateway_latency_seconds_bucket{le="0.005",service="a\\"\\\\b"} 1' in text
     assert 'wattline_gateway_workers_refused_total{reason="unknown_key"} 3' in text
     assert 'wattline_gateway_clients_refused_total{reason="body_too_slow"} 2' in text
     samples = [line for line in text.splitlines() if not line.startswith("#")]
     assert all(len(line.rsplit(" ", 1)) == 2 for line in samples)
     families = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
     assert len(families) == 21
+    assert 'wattline_gateway_latency_seconds_count{service="a\\"\\\\b"} 1' in text
+
+
+def test_figures_of_processes_are_added_up_and_those_of_ended_ones_kept() -> None:
+    bench = GatewayBench().routes(1).worker(1)
+    stats = Stats()
+    stats.count("svc", 200, "", 0.003)
+    one = figures(stats, bench.gateway, {"unknown_key": 3}, {}, {})
+    total = Figures()
+    total.add(one)
+    total.add(one)
+    assert total.values["requests_total"] == {("svc", "200"): 2}
+    assert total.values["workers"] == {("svc",): 1}  # both have the same one
+    assert sum(total.latency["svc"].counts) == 2
+    assert sum(stats.latency["svc"].counts) == 1
+    ended = Figures()
+    ended.add(one, has_ended=True)
+    assert ended.values["requests_total"] == {("svc", "200"): 1}
+    assert ended.values["workers"] == {}

@@ -1,0 +1,1 @@
+"""What a gateway tells about itself: metrics, and a log of requests."""
