@@ -45,6 +45,8 @@ QUICK = (
     "slices-uncounted",
     "normal-operation-only",
     "durations-by-wall-clock",
+    "rollout-keeps-all",
+    "rollout-does-not-wait",
 )
 pytestmark = pytest.mark.timeout(400)
 

@@ -22,6 +22,7 @@ from wattline_protocol.wire.client_messages import (
     Submitted,
     Undrain,
 )
+from wattline_protocol.wire.rollouts import RolloutOptions
 from wattline_scheduler.records import JobRecord, Record
 from wattline_sim.fleet.adversaries.foreign import ForeignUse
 from wattline_sim.fleet.adversaries.lying import Lying
@@ -41,6 +42,7 @@ from wattline_sim.fleet.users.mig import Dividing, check_devices
 from wattline_sim.fleet.users.naming import Naming, check_names
 from wattline_sim.fleet.users.quotas import with_place, with_quotas
 from wattline_sim.fleet.users.reserving import Reserving, check_placed
+from wattline_sim.fleet.users.rolling import Rolling, check_replaced
 from wattline_sim.fleet.users.scenario import GPUS_PER_NODE, random_site
 from wattline_sim.fleet.world import World
 
@@ -59,7 +61,10 @@ class FleetSite:
         plain = with_switches(random_site(self.world.rng), dice)
         self._quota_dice = random.Random(f"{seed} quotas")
         self.naming = Naming(random.Random(f"{seed} names"))
-        self.site = self.naming.with_services(with_quotas(plain, self._quota_dice))
+        named = self.naming.with_services(with_quotas(plain, self._quota_dice))
+        dice_of_gateways = random.Random(f"{seed} gateways")
+        self.rolling = Rolling(self.world, dice_of_gateways, may=self.naming.is_wanted)
+        self.site = self.rolling.with_gateways(named)
         self.machines = {n.id: Machine(self.world, n.id, GPUS_PER_NODE) for n in self.site.nodes}
         self.dividing = Dividing(
             self.world, self.story, self.machines, random.Random(f"{seed} MIG")
@@ -126,6 +131,9 @@ class FleetSite:
         self.foreign.begin()
         self.switches.tempt(self.order, lambda: not self.is_faulty)
         self.reserving.begin(self.order, lambda: self.accepted, lambda: not self.is_faulty)
+        self.rolling.begin(
+            lambda: self.scheduler.cluster, self.tell, self.roll_out, lambda: not self.is_faulty
+        )
 
     def machine(self, node: NodeId) -> Machine:
         """The host of this name."""
@@ -138,6 +146,7 @@ class FleetSite:
     def _committed(self, before: Mapping[Key, Record], records: Sequence[Record]) -> None:
         check_placed(before, records)
         check_names(self.site, before, records)
+        check_replaced(before, records)
         check_preempted(self.allowances, before, records)
         check_devices(before, records)
         self.foreign.check_books(records)
@@ -204,6 +213,19 @@ class FleetSite:
                 self.refused.append(f"{spec.name}: {answer.reason}")
 
         self.insist(Submit(spec, token), take, user)
+
+    def roll_out(self, spec: JobSpec, options: RolloutOptions | None, user: UserName) -> None:
+        """Submit the next revision of a service."""
+        token = f"next-{self._asks}"
+
+        def take(answer: Answer) -> None:
+            if isinstance(answer, Submitted):
+                self.accepted[answer.job] = spec
+                self.world.after(
+                    self.world.rng.uniform(30.0, 90.0), lambda: self.cancel(answer.job)
+                )
+
+        self.insist(Submit(spec, token, options), take, user)
 
     def _serve(self, job: JobId) -> None:
         """A service runs for a while, and perhaps its user wants it again for another."""
@@ -314,8 +336,12 @@ class FleetSite:
 
     def order(self, request: Request) -> None:
         """Ask once: lost if the scheduler is down."""
+        self.tell(request, OPERATOR)
+
+    def tell(self, request: Request, user: UserName) -> None:
+        """The same as somebody else."""
         self._asks += 1
-        self.scheduler.ask(self._asks, request)
+        self.scheduler.ask(self._asks, request, user)
 
     def insist(
         self,

@@ -135,7 +135,7 @@ def _see(state: State, rollout: Rollout, now: Now) -> Seen:
     record, jobs = rollout.record, state.work.jobs
     old, new = jobs.get(record.old), jobs.get(record.new)
     quiet = silence(state, now)
-    ready = ready_workers(state, record.service, record.new, now)
+    ready = _ready(state, record, new, now)
     elapsed_s = 0.0 if rollout.seen_at is None else now.mono_s - rollout.seen_at
     rollout.seen_at = now.mono_s
     is_all_ready = ready >= record.new_allowed
@@ -153,6 +153,12 @@ def _see(state: State, rollout: Rollout, now: Now) -> Seen:
         old=rollout.old,
         new=rollout.new,
     )
+
+
+def _ready(state: State, record: RolloutRecord, job: Job | None, now: Now) -> int:
+    """Ready replicas of the new revision: a report may be older than the end of one."""
+    ready = ready_workers(state, record.service, record.new, now)
+    return min(ready, 0 if job is None else job.count["running"])
 
 
 def _unready_s(rollout: Rollout, job: Job | None, now: Now, *, is_ready: bool) -> float:

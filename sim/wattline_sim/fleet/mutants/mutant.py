@@ -27,6 +27,7 @@ CATCHES = frozenset(
         "UseMiscounted",
         "SentAwayInVain",
         "NameShared",
+        "ReplacedEarly",
         "NotSettled",
         "InvariantBroken",
         "NumberedTwice",

@@ -34,6 +34,11 @@ class Naming:
         self._dice = dice
         self._is_wanted = dice.random() < SITES_SHARE
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether services of this site share names."""
+        return self._is_wanted
+
     def with_services(self, site: Site) -> Site:
         """The site; some give one of the names to both users."""
         if not self._is_wanted or self._dice.random() >= LISTED_SHARE:
