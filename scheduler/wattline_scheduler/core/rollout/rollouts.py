@@ -11,6 +11,7 @@ from wattline_protocol.views.site_views import EventLevel
 from wattline_protocol.wire.rollouts import RolloutOptions, RouteSplit
 from wattline_scheduler.core.lifecycle.ending import end_gang, end_job
 from wattline_scheduler.core.lifecycle.job_state import reason_of
+from wattline_scheduler.core.lifecycle.stand_ins import is_lost
 from wattline_scheduler.core.model.jobs.job import Ended, Job, Paused, Running, Starting
 from wattline_scheduler.core.model.service_traffic import Rollout
 from wattline_scheduler.core.model.state import State
@@ -253,9 +254,10 @@ def _limit(state: State, job: Job | None, limit: int | None) -> None:
 
 
 def _stop_surplus(state: State, job: Job, limit: int, reason: str, now: Now) -> None:
-    """Stops replicas beyond a limit: first those that do not run, then the highest numbers."""
+    """Stops replicas beyond a limit: first those that do not run or are on lost nodes, then the
+    highest numbers."""
     live = [g for g in job.gangs if isinstance(g.phase, Starting | Running | Paused)]
-    live.sort(key=lambda gang: (gang.phase_name == "running", -gang.number))
+    live.sort(key=lambda g: (g.phase_name == "running" and not is_lost(state, g), -g.number))
     for gang in live[: max(0, len(live) - limit)]:
         end_gang(state, gang, "asked", reason, now)
 

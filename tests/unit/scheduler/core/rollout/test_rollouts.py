@@ -296,6 +296,27 @@ def test_an_ended_revision_is_not_requeued_beside_the_current_one(h: RollingHarn
     assert "service echo is job 1 now; submit it as the next revision" in str(answer)
 
 
+# --- lost nodes -----------------------------------------------------------------------------------
+
+
+def test_the_replica_that_is_stopped_first_is_the_one_on_a_lost_node() -> None:
+    h = RollingHarness(nodes=3)
+    h.submit(echo(2, gpus=8))
+    h.run(3)
+    h.submit(echo(2, gpus=8))
+    h.run(3)
+    lost, kept = (gang.live[0].node for gang in h.job(OLD).gangs)
+    h.cut_off.add(lost)
+    h.rate = 0  # the check takes longer than the node needs to count as lost
+    while h.record().phase != "replacing" or h.record().new_allowed < 2:
+        h.run(0.5)
+    phases = {gang.live[0].node: gang.phase_name for gang in h.job(OLD).gangs}
+    assert phases == {lost: "ending", kept: "running"}
+    h.cut_off.clear()
+    h.join(lost)
+    assert run_until_ended(h)[-1] == (0, 2)
+
+
 # --- restarts -------------------------------------------------------------------------------------
 
 
