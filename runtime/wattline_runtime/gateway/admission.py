@@ -7,7 +7,7 @@ refused at once. Unsaturated time shows nothing about the workers' capacity: it 
 measured before count less, so that a rate from a bad moment is not believed for ever.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 
 MEMORY = 0.95
@@ -61,16 +61,15 @@ class BatchPace:
     """Of a full batch; 0: unknown."""
     lone_s: float
     """Of a batch of one; 0: unknown."""
+    each_s: float = field(init=False)
+    """For each request of a batch."""
+    fixed_s: float = field(init=False)
+    """For a batch."""
 
-    @property
-    def each_s(self) -> float:
-        """For each request of a batch."""
-        return max(0.0, self.batch_s - self.lone_s) / max(1, self.size - 1)
-
-    @property
-    def fixed_s(self) -> float:
-        """For a batch."""
-        return max(0.0, self.lone_s - self.each_s)
+    def __post_init__(self) -> None:
+        each_s = max(0.0, self.batch_s - self.lone_s) / max(1, self.size - 1)
+        object.__setattr__(self, "each_s", each_s)
+        object.__setattr__(self, "fixed_s", max(0.0, self.lone_s - each_s))
 
     def finish_s(self, requests: int) -> float:
         """Time in which a worker finishes so many, in full batches; 0: unknown."""

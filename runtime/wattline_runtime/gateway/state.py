@@ -118,6 +118,8 @@ class ServiceState:
     """The worker that retries them, one by one, and takes nothing else meanwhile."""
     serving: list[WorkerState] = field(default_factory=list)
     """Its workers that take requests; open circuits and stalled ones only without others."""
+    is_timed: bool = False
+    """Each of them has measured its batches."""
     probed: list[WorkerState] = field(default_factory=list)
     """Workers that get probes only: their circuit is open, and others serve."""
     trial: Trial = field(default_factory=Trial)
@@ -134,8 +136,8 @@ class ServiceState:
     @property
     def in_flight(self) -> int:
         """Number of requests at workers, but for those of a revision on trial."""
-        held = sum(len(worker.in_flight) for worker in self.workers.values())
-        return held - sum(len(worker.in_flight) for worker in self.tried)
+        held = sum([len(worker.in_flight) for worker in self.workers.values()])
+        return held - sum([len(worker.in_flight) for worker in self.tried]) if self.tried else held
 
     @property
     def queued(self) -> int:
@@ -155,6 +157,7 @@ class ServiceState:
         active = [worker for worker in takers if not worker.is_stalled] or takers
         self.serving = [worker for worker in active if not worker.circuit.is_open] or active
         self.probed = [worker for worker in active if worker not in self.serving]
+        self.is_timed = all(worker.pace.lone_s for worker in self.serving)
         paces = (worker.pace for worker in self.serving)
         self.pace = max(paces, key=lambda pace: pace.mean_s, default=UNKNOWN_PACE)
 
@@ -172,7 +175,10 @@ class ServiceState:
 
     def traffic_of(self, revision: int) -> Traffic:
         """Its requests so far."""
-        return self.traffic.setdefault(revision, Traffic())
+        found = self.traffic.get(revision)
+        if found is None:
+            found = self.traffic[revision] = Traffic()
+        return found
 
     def count(
         self, request: Request, worker: WorkerState, now_s: float, message: Reply | Failure
@@ -226,16 +232,22 @@ class ServiceState:
         None where it has none, though another one may: that one would answer later. Among equals
         the one with the smallest share of its slots taken, then the one that waited longest.
         """
+        serving = self.serving
+        if len(serving) == 1:
+            [only] = serving
+            is_free = only.has_slot and only.connection not in (self.reserved, but)
+            return only if is_free else None
         best: WorkerState | None = None
         best_key = (inf, inf, 0)
-        by_time = all(worker.pace.lone_s for worker in self.serving)
-        queued = len(self.waiting) // max(1, len(self.serving))
-        for worker in self.serving:
+        for worker in serving:
             held, capacity = len(worker.in_flight), worker.capacity
-            if worker.connection in (self.reserved, but) or (held >= capacity and not by_time):
+            is_full = held >= capacity
+            if worker.connection in (self.reserved, but) or (is_full and not self.is_timed):
                 continue
-            ahead = held + 1 + (queued if held >= capacity else 0)
-            end_s = worker.pace.finish_s(ahead) if by_time else 0.0
+            end_s = 0.0
+            if self.is_timed:
+                queued = len(self.waiting) // len(serving) if is_full else 0
+                end_s = worker.pace.finish_s(held + 1 + queued)
             key = (end_s, held / capacity, worker.last_sent)
             if key < best_key:
                 best, best_key = worker, key

@@ -19,6 +19,8 @@ SHARED_FAILURES = ("bad_input", "model_error", "output_too_large", "poison")
 class Flight:
     """A request to the core that several clients wait for."""
 
+    __slots__ = ("cache", "deadline_s", "followers", "generation", "is_left", "key", "leader")
+
     def __init__(self, leader: int, key: bytes, deadline_s: float, cache: "FlightCache") -> None:
         self.leader = leader
         """Its number in the core."""
