@@ -85,6 +85,11 @@ class Ground(HostSite):
         self.start_gateway(name, "--takeover")
         self.until(lambda: before.poll() is not None, f"the gateway {name} that was has ended")
 
+    def roll_out(self, until: str, fails: str = "") -> None:
+        """The next revision of the service, until its rollout is in a phase."""
+        self.client.submit(self.revision(fails))
+        self.until(lambda: self.client.rollout(SERVICE).phase == until, f"the rollout is {until}")
+
     def revision(self, fails: str = "") -> JobSpec:
         """The service's job. `fails`: see `model.Outage`."""
         model = f"{Path(__file__).parent / 'model.py'}:Outage"

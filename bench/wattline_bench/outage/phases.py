@@ -61,6 +61,15 @@ def scheduler_worker_kill(ground: Ground) -> None:
     ground.live.ready()
 
 
+def host_kill(ground: Ground) -> None:
+    """It comes back once a replica on another host stands in for the one on it."""
+    node = ground.workers()[_a_worker(ground)]
+    ground.kill_host(node)
+    ground.until(lambda: not ground.is_whole(), "a replica is missed")
+    ground.until_whole()
+    ground.start_host(node)
+
+
 def gateway_kill(ground: Ground) -> None:
     ground.processes.kill("east")
     time.sleep(AWAY_S)
@@ -69,6 +78,14 @@ def gateway_kill(ground: Ground) -> None:
 
 def gateway_restart(ground: Ground) -> None:
     ground.take_over("east")
+
+
+def rollout(ground: Ground) -> None:
+    ground.roll_out(until="done")
+
+
+def rollout_failed(ground: Ground) -> None:
+    ground.roll_out(fails="predict", until="back")
 
 
 def caps_floor(ground: Ground) -> None:
@@ -100,8 +117,11 @@ PHASES: Mapping[str, Phase] = {
         agent_kill,
         scheduler_kill,
         scheduler_worker_kill,
+        host_kill,
         gateway_kill,
         gateway_restart,
+        rollout,
+        rollout_failed,
         caps_floor,
         shed_25,
     )
