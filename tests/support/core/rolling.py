@@ -71,7 +71,9 @@ class RollingHarness(Harness):
         """Its workers that take requests."""
         job = self.job(number)
         is_ready = self.is_.get(number, Behaviour()).is_ready
-        return sum(gang.phase_name == "running" for gang in job.gangs) if is_ready else 0
+        running = [gang for gang in job.gangs if gang.phase_name == "running"]
+        connected = [g for g in running if not any(one.node in self.cut_off for one in g.live)]
+        return len(connected) if is_ready else 0
 
     def _of(self, number: JobId) -> RevisionTraffic:
         name, ready, how = self.job(number).spec.name, self.ready(number), self._how(number)

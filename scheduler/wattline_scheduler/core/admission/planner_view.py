@@ -110,6 +110,8 @@ def _closed(state: State, node: NodeNow) -> str:
     """Reason why no task may be placed on the node; empty = one may."""
     if node.state != "ok":
         return node.state
+    if node.is_missed:
+        return "its beats are late, and gateways miss its replicas"
     if not is_leased(state, node):
         return "its caps are being read back"
     if not node.starts_any(state.site.run_as):

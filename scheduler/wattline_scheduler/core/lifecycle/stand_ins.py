@@ -1,20 +1,24 @@
 """Stand-ins: replicas of a service in place of those on hosts that are lost.
 
 A replica whose node is isolated may still run, so it gets no second attempt (I7) and keeps its
-lease. Its route is revoked, and a further replica is queued under a task index of its own, beyond
-the number of replicas: that number is exceeded while the lost one is not known dead. Once the node
-reports again, or the replica runs anew elsewhere, as many stand-ins end. They are counted, not
-paired, so that nothing about them need be on record. A service whose `on_isolation` is `continue`
-waits for its nodes.
+lease; as one whose node is late while the gateways miss it. Its route is revoked, and a further
+replica is queued under a task index of its own, beyond the number of replicas: that number is
+exceeded while the lost one is not known dead. Once the node reports again, or the replica runs anew
+elsewhere, as many stand-ins end. They are counted, not paired, so that nothing about them need be
+on record. A service whose `on_isolation` is `continue` waits for its nodes.
 """
 
-from wattline_protocol.ids import Now
+from wattline_protocol.ids import NodeId, Now
 from wattline_scheduler.core.admission.open_job_limits import too_many
 from wattline_scheduler.core.lifecycle.ending import FINAL, end_gangs
 from wattline_scheduler.core.lifecycle.job_state import refresh
 from wattline_scheduler.core.lifecycle.scaling import add_replica
 from wattline_scheduler.core.model.jobs.job import Ended, Ending, Gang, Job, Running
+from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.state import State
+
+LATE_BEATS = 2.5
+"""Beat periods without a beat from which a host is late."""
 
 SETTLED_S = 60.0
 """A replica that has run so long serves: its stand-in is no longer needed."""
@@ -22,7 +26,8 @@ SETTLED_S = 60.0
 
 def replace_lost(state: State, now: Now) -> None:
     """Adds stand-ins for lost replicas, and ends those no longer needed."""
-    is_any_lost = any(node.is_isolated and node.attempts for node in state.nodes.values())
+    _find_missed(state, now)
+    is_any_lost = any(_is_lost_host(node) and node.attempts for node in state.nodes.values())
     for jobs in state.work.services.open().values():
         for job in jobs:
             if is_any_lost or len(job.gangs) > job.spec.gang_count:
@@ -35,8 +40,41 @@ def is_lost(state: State, gang: Gang) -> bool:
     return (
         spec.kind == "service"
         and spec.stops_on_isolation
-        and any(state.nodes[attempt.node].is_isolated for attempt in gang.live)
+        and any(_is_lost_host(state.nodes[attempt.node]) for attempt in gang.live)
     )
+
+
+def _is_lost_host(node: NodeNow) -> bool:
+    return node.is_isolated or node.is_missed
+
+
+def _find_missed(state: State, now: Now) -> None:
+    """Hosts that are lost for services before they count as isolated: late beats alone may be the
+    scheduler's own network, but not if the gateways miss a replica there as well."""
+    missed = _missed(state, now)
+    for node in state.nodes.values():
+        if node.is_missed != (node.id in missed):
+            node.is_missed = not node.is_missed
+            node.outdate()
+
+
+def _missed(state: State, now: Now) -> set[NodeId]:
+    late_s = LATE_BEATS * state.site.timing.beat_period_s
+    late = {
+        node.id
+        for node in state.nodes.values()
+        if node.attempts and node.heard_at is not None and now.mono_s - node.heard_at > late_s
+    }
+    if not late or not state.traffic or any(g.is_silent(now) for g in state.traffic.values()):
+        return set()
+    found = set[NodeId]()
+    for name, jobs in state.work.services.open().items():
+        for job in jobs:
+            running = [gang for gang in job.gangs if isinstance(gang.phase, Running)]
+            ready = max(one.ready.get((name, job.id), 0) for one in state.traffic.values())
+            if ready < len(running):
+                found |= {one.node for gang in running for one in gang.live if one.node in late}
+    return found
 
 
 def _balance(state: State, job: Job, now: Now) -> None:

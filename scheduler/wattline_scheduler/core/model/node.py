@@ -103,9 +103,11 @@ class NodeNow:
     keeper_account: str = ""
     """The keeper's own account; empty: not reported."""
     is_silent: bool = False
+    """Not heard for `isolation_after`, or its agent sent a Farewell."""
     is_isolated: bool = False
     """Not heard for `isolation_after`; an agent that stopped in order is silent before that."""
-    """Not heard for `isolation_after_s`, or its agent sent a Farewell."""
+    is_missed: bool = False
+    """Its beats are late, and gateways miss replicas that run on it: its host may be lost."""
     beat: Beat | None = None
     """The newest heartbeat of the current incarnation."""
     gpus: dict[GpuIndex, GpuInfo] = field(default_factory=dict)

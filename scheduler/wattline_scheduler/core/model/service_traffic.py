@@ -4,11 +4,14 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from wattline_protocol.ids import Instant, JobId
+from wattline_protocol.ids import Instant, JobId, Now
 from wattline_protocol.wire.rollouts import BUCKETS_S
 from wattline_scheduler.records import RolloutRecord
 
 P95 = 0.95
+
+SILENT_S = 5.0
+"""A gateway without a report for so long is silent."""
 
 
 @dataclass(slots=True)
@@ -59,6 +62,10 @@ class GatewayTraffic:
     heard_at: Instant
     ready: dict[tuple[str, JobId], int] = field(default_factory=dict)
     """Ready workers by service and revision."""
+
+    def is_silent(self, now: Now) -> bool:
+        """Whether its next report is overdue."""
+        return now.mono_s - self.heard_at > SILENT_S
 
 
 @dataclass(slots=True)

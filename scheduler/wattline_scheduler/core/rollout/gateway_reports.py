@@ -5,9 +5,6 @@ from wattline_protocol.wire.rollouts import ReportTraffic, RevisionTraffic
 from wattline_scheduler.core.model.service_traffic import GatewayTraffic
 from wattline_scheduler.core.model.state import State
 
-SILENT_S = 5.0
-"""A gateway without a report for so long is silent."""
-
 GONE_S = 60.0
 """After this time it is no longer waited for where others report."""
 
@@ -52,7 +49,7 @@ def silence(state: State, now: Now) -> str:
         return "no gateway reports"
     if now.mono_s - state.started_at < SETTLE_S:
         return "the scheduler has just started"
-    silent = sorted(name for name, one in state.traffic.items() if _age_s(one, now) > SILENT_S)
+    silent = sorted(name for name, one in state.traffic.items() if one.is_silent(now))
     return f"gateway {silent[0]} does not report" if silent else ""
 
 
@@ -63,5 +60,5 @@ def _age_s(one: GatewayTraffic, now: Now) -> float:
 def ready_workers(state: State, service: str, revision: JobId, now: Now) -> int:
     """Workers of a revision that are ready at every gateway that reports."""
     key = service, revision
-    heard = (one for one in state.traffic.values() if _age_s(one, now) <= SILENT_S)
+    heard = (one for one in state.traffic.values() if not one.is_silent(now))
     return min((one.ready.get(key, 0) for one in heard), default=0)

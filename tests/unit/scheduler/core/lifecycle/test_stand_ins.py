@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from support.core.harness import Harness, joined
+from support.core.rolling import RollingHarness
 from support.core.sites import job, site
 from wattline_protocol.ids import JobId, NodeId
 from wattline_protocol.job.selection import only
@@ -152,3 +153,35 @@ def test_a_cancelled_service_ends_with_its_stand_ins(h: Harness) -> None:
     h.do(Cancel(only(number)))
     h.run(CERTAIN_S + 10)
     assert {state for state, _ in states(h, number)} == {"CANCELLED"}
+
+
+@pytest.mark.parametrize("gateways", [("gw",), ("east", "west")])
+def test_a_host_that_the_gateways_miss_too_is_lost_after_three_late_beats(
+    gateways: tuple[str, ...],
+) -> None:
+    h = RollingHarness(*gateways, nodes=3)
+    number = h.submit(job().gpus(1).service(2))
+    h.run(4)
+    node = cut(h, number)
+    h.run(5)
+    assert states(h, number) == [("RUNNING", 1)] * 3
+    assert h.gang(number, 2).live[0].node not in {node, h.gang(number, 1).live[0].node}
+    assert is_lost(h.cluster.state, h.gang(number))
+    h.cut_off.clear()
+    h.run(SETTLED_S)
+    assert states(h, number) == [("RUNNING", 1), ("RUNNING", 1), ("CANCELLED", 1)]
+
+
+@pytest.mark.parametrize("gateways", [("gw",), ("east", "west")])
+def test_late_beats_alone_are_no_loss(gateways: tuple[str, ...]) -> None:
+    """One gateway has it still, or none tells: the scheduler's own network may be the reason."""
+    h = RollingHarness(*gateways, nodes=3)
+    number = h.submit(job().gpus(1).service(2))
+    h.run(4)
+    cut(h, number)
+    if len(gateways) > 1:
+        h.reporting.discard("west")  # what it last said is that both are ready
+    else:
+        h.reporting.clear()
+    h.run(5)
+    assert len(h.job(number).gangs) == 2
