@@ -139,6 +139,9 @@ def gateway(*, bundle: str, site: str, takeover: bool, json_logs: bool) -> Outco
         connections_per_address=own.connections_per_address,
         hold_s=own.hold_s,
         takeover=takeover,
+        tls_cert=own.tls_cert,
+        tls_key=own.tls_key,
+        insecure=own.insecure,
         open=own.open,
         keys_valid_s=own.keys_valid_s,
     )

@@ -115,7 +115,7 @@ _GATEWAY = """\
 [[gateway]]
 name = "gateway"
 worker_endpoint = "{workers}"
-http_address = "{http}"
+http_address = "{http}"   # other than loopback it needs tls_cert and tls_key
 """
 
 

@@ -8,12 +8,15 @@ would refuse costs three system calls.
 import asyncio
 import errno
 import socket
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 
 from wattline_protocol.http.guard import HttpGuard
 
 AT_ONCE = 16
+MAX_HANDSHAKES = 512
+"""TLS handshakes at a time: a connection counts in the guard only once it has ended its own."""
 AGAIN_S = 0.1
 """Retry interval where the process or the host is out of files or memory."""
 OUT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -27,7 +30,9 @@ class HttpAcceptor:
         listener: socket.socket,
         guard: HttpGuard,
         protocol: Callable[[], asyncio.Protocol],
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        self._tls = tls
         self._listener, self._guard, self._protocol = listener, guard, protocol
         self._loop = asyncio.get_running_loop()
         self._taken: set[asyncio.Task[object]] = set()
@@ -79,12 +84,21 @@ class HttpAcceptor:
     def _take(self, connection: socket.socket, address: str) -> None:
         connection.setblocking(False)
         refusal = self._guard.refusal(address)
-        if refusal:
+        is_full = self._tls is not None and len(self._taken) >= MAX_HANDSHAKES
+        if refusal or is_full:
             with suppress(OSError):
-                connection.send(refusal)
+                connection.send(b"" if self._tls is not None else refusal)
             connection.close()
             return
-        taking = self._loop.connect_accepted_socket(self._protocol, connection)
+        handshake_s = None if self._tls is None else self._guard.limits.head_s
+        taking = self._loop.connect_accepted_socket(
+            self._protocol, connection, ssl=self._tls, ssl_handshake_timeout=handshake_s
+        )
         task: asyncio.Task[object] = self._loop.create_task(taking, name="http-connection")
         self._taken.add(task)
-        task.add_done_callback(self._taken.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[object]) -> None:
+        self._taken.discard(task)
+        if not task.cancelled():
+            task.exception()  # of a failed handshake, which concerns its client alone

@@ -5,6 +5,7 @@ Nothing of uvicorn is imported: the agent does not have it.
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,15 +23,21 @@ class GuardedServer:
     server_state: Any
     lifespan: Any
 
-    def __init__(self, config: Any, listener: socket.socket, guard: HttpGuard) -> None:
+    def __init__(
+        self,
+        config: Any,
+        listener: socket.socket,
+        guard: HttpGuard,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         super().__init__(config)  # type: ignore[call-arg]  # uvicorn's
-        self._listener, self._guard = listener, guard
+        self._listener, self._guard, self._tls = listener, guard, tls
         self._acceptor: HttpAcceptor | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn, then start accepting connections."""
         await super().startup(sockets)  # type: ignore[misc]  # uvicorn's
-        self._acceptor = HttpAcceptor(self._listener, self._guard, self._protocol)
+        self._acceptor = HttpAcceptor(self._listener, self._guard, self._protocol, self._tls)
 
     def stop_accepting(self, *, accept_queued: bool) -> None:
         """Accept no more connections; those that are open are served. See `HttpAcceptor.stop`."""

@@ -249,8 +249,13 @@ def _gateway(fields: Fields) -> Gateway:
             "connections_per_address", v.connections, CONNECTIONS_PER_ADDRESS
         ),
         hold_s=fields.take("hold", v.seconds(0, 60), HOLD_S),
+        tls_cert=fields.take("tls_cert", v.file_path, ""),
+        tls_key=fields.take("tls_key", v.file_path, ""),
+        insecure=fields.take("insecure", flag, False),
         open=fields.take("open", flag, False),
         keys_valid_s=fields.take("keys_valid", v.seconds(1, 30 * 86_400), KEYS_VALID_S),
     )
+    if bool(gateway.tls_cert) != bool(gateway.tls_key):
+        fields.blame("tls_cert and tls_key belong together", "tls_cert")
     fields.end()
     return gateway

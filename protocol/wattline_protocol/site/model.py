@@ -231,6 +231,11 @@ class Gateway(msgspec.Struct, frozen=True):
     """Open HTTP connections per client."""
     hold_s: float = HOLD_S
     """How long the requests of a service wait for a worker while none is ready."""
+    tls_cert: str = ""
+    """Certificate chain for HTTPS, a PEM file on the gateway's host; empty: plain HTTP."""
+    tls_key: str = ""
+    insecure: bool = False
+    """It accepts API keys over plain HTTP on any address."""
     open: bool = False
     """It accepts requests without an API key."""
     keys_valid_s: float = KEYS_VALID_S

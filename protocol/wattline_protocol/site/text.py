@@ -132,6 +132,10 @@ def _gateway(gateway: Gateway) -> dict[str, Any]:
         "hold": format_duration(gateway.hold_s),
         "keys_valid": format_duration(gateway.keys_valid_s),
     }
+    if gateway.tls_cert:
+        keys |= {"tls_cert": gateway.tls_cert, "tls_key": gateway.tls_key}
+    if gateway.insecure:
+        keys["insecure"] = True
     if gateway.open:
         keys["open"] = True
     if gateway.trusted_proxies:

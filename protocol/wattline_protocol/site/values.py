@@ -88,7 +88,7 @@ def zone_name(value: object) -> str:
 
 
 def file_path(value: object) -> str:
-    """A file on the scheduler's host; "" for none."""
+    """A file on the host of its program; "" for none."""
     path = text(value)
     if path and not path.startswith("/"):
         raise ValueError('expected an absolute path, as in "/etc/wattline/pdu.secret"')

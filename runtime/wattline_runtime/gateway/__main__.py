@@ -40,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     parser.add_argument("--closed", action="store_true", help="require the API keys of the file")
     parser.add_argument("--trusted-proxies", nargs="*", default=defaults.trusted_proxies)
+    for name in ("tls_cert", "tls_key"):
+        parser.add_argument(f"--{name.replace('_', '-')}", default="", help="PEM file")
+    parser.add_argument("--insecure", action="store_true", help="keys over plain HTTP")
     parser.add_argument("--takeover", action="store_true", help="replace one that runs")
     options = vars(parser.parse_args(argv))
     options["trusted_proxies"] = tuple(options["trusted_proxies"])

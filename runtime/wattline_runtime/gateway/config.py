@@ -1,5 +1,6 @@
 """Configuration of a gateway."""
 
+from ipaddress import ip_address
 from math import inf
 
 import msgspec
@@ -16,8 +17,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     secret_key: str = ""
     """CURVE secret key of the gateway, z85. Workers trust only its public half."""
     http_host: str = "127.0.0.1"
-    """Requests, and the API keys in them, are not encrypted: bind other addresses only inside a
-    trusted network."""
+    """An address other than loopback needs TLS, unless `open` or `insecure`."""
     http_port: int = 0
     worker_host: str = "127.0.0.1"
     """An IP address of this host, or * for all."""
@@ -44,6 +44,11 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Replace the gateway that serves at the HTTP address, if any, without a gap."""
     hold_s: float = HOLD_S
     """While a service has no ready worker: how long its requests wait for one, at most."""
+    tls_cert: str = ""
+    """Certificate chain for HTTPS, a PEM file; empty: plain HTTP."""
+    tls_key: str = ""
+    insecure: bool = False
+    """Accept API keys over plain HTTP on any address."""
     open: bool = False
     """Accept requests without an API key."""
     keys_valid_s: float = KEYS_VALID_S
@@ -74,6 +79,13 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             raise ValueError(f"hold_s is {self.hold_s}, it must be 0 or more")
         if self.keys_valid_s <= 0:
             raise ValueError(f"keys_valid_s is {self.keys_valid_s}, it must be above 0")
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise ValueError("tls_cert and tls_key belong together")
+        if not (self.tls_cert or self.open or self.insecure or is_loopback(self.http_host)):
+            raise ValueError(
+                f"API keys would cross the network in plain HTTP to {self.http_host}: give "
+                "tls_cert and tls_key, serve on 127.0.0.1 behind a proxy, or set insecure = true"
+            )
         networks(self.trusted_proxies)
         if self.secret_key:
             check_key(self.secret_key)
@@ -90,6 +102,14 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             connections=self.max_connections,
             connections_per_address=self.connections_per_address,
         )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this host's own processes can connect to `host`."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class Endpoints(msgspec.Struct, frozen=True):

@@ -92,7 +92,8 @@ class Life:
 
     def _endpoints(self) -> Endpoints:
         host, port = self._listeners.http.getsockname()[:2]
-        http_url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        scheme = "https" if self._config.tls_cert else "http"
+        http_url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
         return Endpoints(
             http_url, self._shell.socket.server.endpoint, self._shell.socket.public_key
         )

@@ -29,6 +29,7 @@ from wattline_runtime.gateway.revisions.reporting import REPORT_PERIOD_S, Traffi
 from wattline_runtime.gateway.routes import RouteSource
 from wattline_runtime.gateway.shell import GatewayShell
 from wattline_runtime.gateway.stats import Stats
+from wattline_runtime.gateway.tls import RELOAD_S, Certificate
 from wattline_runtime.gateway.worker_socket import WorkerSocket
 
 log = structlog.get_logger()
@@ -70,7 +71,10 @@ async def _serve(
         shell = GatewayShell(gateway, worker_socket(config, listeners.workers), Stats(), keys)
         guard = HttpGuard(config.limits, networks(config.trusted_proxies), _note_refused)
         answers = Answers(shell, config.cache_bytes)
-        server = Server(_uvicorn_config(shell, answers, config, guard), listeners.http, guard)
+        certificate = Certificate(config.tls_cert, config.tls_key) if config.tls_cert else None
+        tls = None if certificate is None else certificate.context
+        settings = _uvicorn_config(shell, answers, config, guard)
+        server = Server(settings, listeners.http, guard, tls)
         life = Life(shell, server, listeners, config)
         if config.open:
             log.warning("gateway_open", detail="it accepts every request, without an API key")
@@ -78,6 +82,7 @@ async def _serve(
         watching = asyncio.create_task(_watch(answers, routes, server), name="routes")
         traffic = asyncio.create_task(_report(shell, routes), name="traffic")
         uses = asyncio.create_task(_report_uses(keys, routes, server), name="api-key-use")
+        renewing = asyncio.create_task(_renew(certificate), name="certificate")
         try:
             with _signals(life.stop):
                 await life.run(successor, on_ready)
@@ -85,7 +90,8 @@ async def _serve(
             watching.cancel()
             traffic.cancel()
             uses.cancel()
-            ends = await asyncio.gather(watching, traffic, uses, return_exceptions=True)
+            renewing.cancel()
+            ends = await asyncio.gather(watching, traffic, uses, renewing, return_exceptions=True)
             shell.close()
     log.info("gateway_stopped")
     for ended in ends:
@@ -102,6 +108,13 @@ async def _watch(answers: Answers, routes: RouteSource, server: uvicorn.Server) 
     except Exception:
         server.should_exit = True
         raise
+
+
+async def _renew(certificate: Certificate | None) -> None:
+    """Take over new certificates."""
+    while certificate is not None:
+        await asyncio.sleep(RELOAD_S)
+        certificate.reload()
 
 
 async def _report(shell: GatewayShell, routes: RouteSource) -> None:

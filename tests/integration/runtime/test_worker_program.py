@@ -88,7 +88,9 @@ def test_a_digits_worker_without_a_checkpoint_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "why"),
     [
-        (("--http-host=203.0.113.1",), "cannot serve HTTP on 203.0.113.1"),
+        (("--http-host=203.0.113.1", "--closed"), "API keys would cross the network"),
+        (("--tls-cert=/nowhere", "--tls-key=/nowhere"), "tls_cert /nowhere and tls_key /nowhere"),
+        (("--http-host=203.0.113.1", "--closed", "--insecure"), "cannot serve HTTP on 203.0.113.1"),
         (("--worker-host=203.0.113.1",), "cannot accept workers on 203.0.113.1"),
         (("--queue-limit=0",), "at least 1"),
         (("--key-file=/nowhere",), "/nowhere"),

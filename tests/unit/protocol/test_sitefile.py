@@ -328,11 +328,13 @@ def test_quotas_users_and_priorities_of_queues_are_read_and_written() -> None:
 def test_keys_of_a_gateway_are_read_and_written() -> None:
     address = 'http_address = "127.0.0.1:8080"\n'
     keys = 'trusted_proxies = ["10.0.0.0/8", "2001:db8::1"]\nconnections_per_address = 9\n'
-    keys += 'hold = "5s"\n'
+    keys += 'hold = "5s"\ntls_cert = "/etc/c.pem"\ntls_key = "/etc/c.key"\ninsecure = true\n'
     read = parse_site(FULL.replace(address, address + keys), "site.toml")
     (gateway,) = read.gateways
     assert gateway.trusted_proxies == ("10.0.0.0/8", "2001:db8::1")
     assert (gateway.connections_per_address, gateway.hold_s) == (9, 5.0)
+    assert (gateway.tls_cert, gateway.tls_key) == ("/etc/c.pem", "/etc/c.key")
+    assert gateway.insecure
     assert parse_site(format_site(read), "again") == read
 
 

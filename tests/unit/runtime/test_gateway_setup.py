@@ -26,6 +26,8 @@ from wattline_runtime.gateway.telemetry.prometheus import exposition
         ({"secret_key": "abc"}, "a key has 40 characters"),
         ({"connections_per_address": 0}, "connections_per_address is 0, it must be at least 1"),
         ({"client_timeout_s": 0}, "client_timeout_s is 0, it must be above 0"),
+        ({"tls_cert": "/c"}, "tls_cert and tls_key belong together"),
+        ({"http_host": "10.0.0.5"}, "API keys would cross the network in plain HTTP to 10.0.0.5"),
         ({"hold_s": -1}, "hold_s is -1, it must be 0 or more"),
         ({"trusted_proxies": ("10.0.0.0/40",)}, "does not appear to be an IPv4 or IPv6 network"),
     ],
@@ -115,3 +117,17 @@ def test_figures_of_processes_are_added_up_and_those_of_ended_ones_kept() -> Non
     ended.add(one, has_ended=True)
     assert ended.values["requests_total"] == {("svc", "200"): 1}
     assert ended.values["workers"] == {}
+
+
+@pytest.mark.parametrize(
+    "fitting",
+    [
+        {"http_host": "10.0.0.5", "insecure": True},
+        {"http_host": "10.0.0.5", "open": True},
+        {"http_host": "10.0.0.5", "tls_cert": "/c", "tls_key": "/k"},
+        {"http_host": "[::1]"},
+        {"http_host": "localhost"},
+    ],
+)
+def test_keys_never_cross_the_network_by_accident(fitting: dict[str, str]) -> None:
+    GatewayConfig(**fitting)  # type: ignore[arg-type]  # fields by name
