@@ -1,11 +1,14 @@
 """The serving layer itself: a real gateway and one real worker that echoes, over loopback.
 
-Closed loop with 1 and with 32 users. Then a model that takes 11 ms for each input: its capacity
+Closed loop with 1 and with 32 users; the latter also with API keys, whose rate nobody reaches, in
+turns with an open gateway. Then a model that takes 11 ms for each input: its capacity
 in a closed loop of 8 users, and Poisson arrivals at twice that with deadlines of 500 ms. Gateway
 and worker have their default settings; the client shares the machine with them.
 """
 
+import hashlib
 import json
+import secrets
 import selectors
 import socket
 import subprocess
@@ -19,13 +22,14 @@ from pathlib import Path
 from random import Random
 from typing import cast
 from urllib.parse import urlsplit
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import msgspec
 import psutil
 
 from wattline_bench.verdict import Figures, judged, over, under
 from wattline_protocol.trust.keys import KeyPair, save_keys
+from wattline_protocol.wire.api_keys import PREFIX
 
 SERVICE = "echo"
 Answers = list[tuple[int, float]]
@@ -34,21 +38,38 @@ OVERLOAD_USERS = 512
 DEADLINE_MS = 500
 READY_S = 20.0
 WARM_UP_S = 0.5
+FAST = {"rate_per_s": 1e6, "burst": 1_000_000}
+"""A rate that is counted and never reached."""
+ROUNDS = 5
+KEYED_AT_LEAST = 0.9
+"""Of the requests of an open gateway."""
 
 
 class Stack:
     """A gateway process and its worker processes."""
 
     def __init__(
-        self, directory: Path, model: str, worker_args: list[str], gateway_args: list[str]
+        self,
+        directory: Path,
+        model: str,
+        worker_args: list[str],
+        gateway_args: list[str],
+        key: str = "",
     ) -> None:
+        """`key`: the only one that the gateway accepts; empty = it is open."""
+        self.key = key
         keys, worker = KeyPair.generate(), KeyPair.generate()
         save_keys(keys, directory / "gateway.key")
         secret = directory / "worker.key"
         secret.touch(mode=0o600)
         secret.write_text(worker.secret)
         ref = {"job": 1, "task": 0, "attempt": 1}
+        routes: dict[str, object]
         routes = {"services": {SERVICE: [{"ref": ref, "public_key": worker.public}]}}
+        if key:
+            digest = hashlib.sha256(key.encode()).hexdigest()
+            routes["keys"] = [{"name": "bench", "digest": digest, "services": [SERVICE], **FAST}]
+            gateway_args = [*gateway_args, "--closed"]
         (directory / "routes.json").write_text(json.dumps(routes))
         python = [sys.executable, "-m"]
         self.gateway = subprocess.Popen(
@@ -96,9 +117,10 @@ def stack(
     *worker_args: str,
     model: str = "wattline_examples.serve_echo:Echo",
     gateway_args: tuple[str, ...] = (),
+    key: str = "",
 ) -> Iterator[Stack]:
     with tempfile.TemporaryDirectory() as directory:
-        running = Stack(Path(directory), model, list(worker_args), list(gateway_args))
+        running = Stack(Path(directory), model, list(worker_args), list(gateway_args), key)
         try:
             yield running
         finally:
@@ -108,12 +130,13 @@ def stack(
 class Load:
     """Users over keep-alive HTTP, one request a connection at a time."""
 
-    def __init__(self, url: str, connections: int, timeout_ms: int) -> None:
+    def __init__(self, url: str, connections: int, timeout_ms: int, key: str = "") -> None:
         parts = urlsplit(url)
         body = b'{"input":"' + b"x" * 64 + b'"}'
+        with_key = f"authorization: Bearer {key}\r\n" if key else ""
         self._request = (
             f"POST /v1/services/{SERVICE}/infer HTTP/1.1\r\nhost: bench\r\n"
-            f"content-type: application/json\r\ntimeout-ms: {timeout_ms}\r\n"
+            f"content-type: application/json\r\ntimeout-ms: {timeout_ms}\r\n{with_key}"
             f"content-length: {len(body)}\r\n\r\n"
         ).encode() + body
         self._selector = selectors.DefaultSelector()
@@ -200,6 +223,18 @@ class Served(Figures, frozen=True):
     """By program; empty where it was not asked for."""
 
 
+class Keyed(Served, frozen=True):
+    """With the key of each request checked, and its rate counted."""
+
+    to_open: float
+    """Requests per second to those of an open gateway, in turns with this one: the median of the
+    rounds. The other figures are those of that round."""
+    checks: tuple[str, ...] = ("key", "rate")
+
+    def misses(self) -> tuple[str, ...]:
+        return under(f"{self.load}: requests/s to those without", self.to_open, KEYED_AT_LEAST)
+
+
 class Overload(Served, frozen=True):
     """Of twice the load that the service can take."""
 
@@ -224,7 +259,7 @@ def _loaded(
     timeout_ms: int,
     rate_per_s: float = 0.0,
 ) -> Served:
-    load = Load(running.endpoints["http_url"], connections, timeout_ms)
+    load = Load(running.endpoints["http_url"], connections, timeout_ms, running.key)
     load.closed_loop(WARM_UP_S)
     before = running.cpu_s()
     start_s = time.perf_counter()
@@ -265,13 +300,29 @@ def _quantiles_ms(seconds: list[float]) -> dict[str, float]:
 
 def wait_until_ready(running: Stack) -> None:
     end_s = time.monotonic() + READY_S
+    ask = Request(running.endpoints["http_url"] + "/v1/services", headers={"api-key": running.key})
     while time.monotonic() < end_s:
-        with urlopen(running.endpoints["http_url"] + "/v1/services") as reply:
+        with urlopen(ask) as reply:
             [service] = json.load(reply)["services"]
         if any(worker["state"] == "ready" for worker in service["workers"]):
             return
         time.sleep(0.05)
     raise RuntimeError(f"no worker was ready within {READY_S} s")
+
+
+def _keyed(seconds: float) -> Keyed:
+    """32 users with keys and without, in turns."""
+    name, secret = "32 users, key and rate", PREFIX + secrets.token_urlsafe(32)
+    with stack() as plain, stack(key=secret) as keyed:
+        wait_until_ready(plain)
+        wait_until_ready(keyed)
+        rounds: list[Keyed] = []
+        for _ in range(ROUNDS):
+            open_ = _loaded(plain, name, 32, seconds, 30_000)
+            found = _loaded(keyed, name, 32, seconds, 30_000)
+            ratio = round(found.ok_per_s / open_.ok_per_s, 3)
+            rounds.append(Keyed(**msgspec.structs.asdict(found), to_open=ratio))
+    return sorted(rounds, key=lambda one: one.to_open)[ROUNDS // 2]
 
 
 @judged
@@ -281,6 +332,7 @@ def measure(*, seconds: float) -> tuple[Figures, ...]:
         wait_until_ready(running)
         one = _loaded(running, "1 user", 1, seconds, 30_000)
         many = _loaded(running, "32 users", 32, seconds, 30_000)
+    with_keys = _keyed(seconds / ROUNDS)
     many_users = (f"--connections-per-address={OVERLOAD_USERS + 1}",)
     model = f"{Path(__file__).parent / 'each_model.py'}:Each"
     with stack("--arg=each_ms=11", model=model, gateway_args=many_users) as running:
@@ -290,4 +342,4 @@ def measure(*, seconds: float) -> tuple[Figures, ...]:
         name, rate_per_s = "twice the capacity", 2 * most_per_s
         found = _loaded(running, name, OVERLOAD_USERS, 2 * seconds, DEADLINE_MS, rate_per_s)
         overload = Overload(**msgspec.structs.asdict(found), capacity_per_s=most_per_s)
-    return one, many, capacity, overload
+    return one, many, with_keys, capacity, overload

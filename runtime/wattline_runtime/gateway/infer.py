@@ -77,8 +77,8 @@ class InferApp:
         try:
             if scope["method"] != "POST":
                 raise BadRequest("method", f"{scope['method']} is not allowed here, POST is")
-            waits_until_s = start_s + self._timeout_ms(scope) / 1000
-            key = await self._access.require(scope, service, waits_until_s)
+            until_s = start_s + self._timeout_ms(scope) / 1000 if self._access.is_early else start_s
+            key = await self._access.require(scope, service, until_s)
             ask = self._understand(scope, await self._body(scope, receive), start_s)
             if key is not None:
                 self._access.charge(key, len(ask.inputs))

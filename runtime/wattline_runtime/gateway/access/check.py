@@ -33,6 +33,11 @@ class Access:
         self.failed = FailedKeys()
         self._noted_s = 0.0
 
+    @property
+    def is_early(self) -> bool:
+        """True: requests wait for the first keys."""
+        return self._ring is not None and self._ring.heard_s < 0
+
     async def require(self, scope: Scope, service: str, deadline_s: float) -> ApiKey | None:
         """The key of a request for a service; None: the gateway is open. Raises BadRequest."""
         key = await self.identify(scope, deadline_s)
@@ -50,7 +55,7 @@ class Access:
         ring = self._ring
         if ring is None:
             return None
-        if ring.heard_s < 0 and not await self._known(deadline_s):
+        if self.is_early and not await self._known(deadline_s):
             raise BadRequest("deadline", "this gateway has not received its API keys in time")
         if ring.is_outdated(time.monotonic()):
             text = f"this gateway has had no news of API keys for {ring.valid_s:.0f} s"
