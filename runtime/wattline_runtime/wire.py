@@ -7,7 +7,14 @@ connection stay in order: after a GatewayBeat with `drain_seen` no `Infer` follo
 Beats carry the full state, not changes: either side may restart, and one beat later both agree.
 
 The rule for consistent books: a worker answers every `Infer` exactly once, with `Reply` or
-`Failure`, including cancelled and expired ones. Only that answer frees the gateway's slot.
+`Failure`, including cancelled and expired ones. Only that answer frees the gateway's slot. Before
+it, `Chunk`s of a stream may come, at most CHUNK_WINDOW more than the gateway has released by
+`MoreChunks`: a slow client slows its own stream.
+
+Versions: `protocol` of a beat is the oldest version that its sender speaks, `newest` the newest.
+Both sides use the newest that they share, and refuse each other where there is none. Version 2
+has streams, methods other than `predict`, and inputs and outputs that are bytes; a peer of
+version 1 neither gets nor sends any of them.
 """
 
 from typing import Any, Generic, Literal, TypeVar
@@ -16,8 +23,17 @@ import msgspec
 
 from wattline_protocol.wire.codec import Codec, MalformedMessage
 
-WORKER_PROTOCOL_VERSION = 1
-"""Sent in every beat; another version is refused with a text."""
+WORKER_PROTOCOL_VERSION = 2
+"""The newest version that this release speaks."""
+
+OLDEST_WORKER_PROTOCOL_VERSION = 1
+"""The oldest one; peers without a version in common are refused with a text."""
+
+CHUNK_WINDOW = 32
+"""Chunks of a request that may be under way to a client."""
+
+CHUNK_WINDOW_BYTES = 256 * 1024
+"""A worker pauses a stream while that many bytes of it are under way, even if they are fewer."""
 
 MAX_ITEM_BYTES = 1024 * 1024
 """Largest input or output of one request, as JSON."""
@@ -34,6 +50,28 @@ MAX_DETAIL_CHARS = 500
 FailureReason = Literal[
     "expired", "cancelled", "draining", "overloaded", "bad_input", "model_error", "output_too_large"
 ]
+
+PREDICT = "predict"
+CHAT = "chat"
+COMPLETE = "complete"
+EMBED = "embed"
+METHODS = (PREDICT, CHAT, COMPLETE, EMBED)
+"""Methods that a model may offer."""
+
+
+def common_version(oldest: int, newest: int) -> int:
+    """The newest version that a peer shares with this release; 0: there is none."""
+    shared = min(max(oldest, newest), WORKER_PROTOCOL_VERSION)
+    return shared if shared >= max(oldest, OLDEST_WORKER_PROTOCOL_VERSION) else 0
+
+
+def no_common_version(oldest: int, newest: int, me: str, peer: str) -> str:
+    """A sentence for the log of a refused peer."""
+    theirs = f"{oldest}" if newest <= oldest else f"{oldest} to {newest}"
+    return (
+        f"{me} speaks versions {OLDEST_WORKER_PROTOCOL_VERSION} to {WORKER_PROTOCOL_VERSION} of "
+        f"the worker protocol, {peer} {theirs}"
+    )
 
 
 class WorkerBeat(msgspec.Struct, frozen=True, tag_field="t", tag="worker_beat"):
@@ -55,13 +93,32 @@ class WorkerBeat(msgspec.Struct, frozen=True, tag_field="t", tag="worker_beat"):
     """How long the running batch has been running; 0 = none is, or an older worker."""
     serves_two: bool = False
     """It understands `move` of GatewayBeat."""
+    newest: int = 0
+    """Newest version of the protocol that it speaks; 0: `protocol` alone."""
+    methods: tuple[str, ...] = (PREDICT,)
+    """Methods that its model offers."""
+    takes_bytes: bool = False
+    """Its model takes inputs that are bytes, not JSON."""
+    progress: str = ""
+    """While it loads: what the model reports."""
 
 
-class Reply(msgspec.Struct, frozen=True, tag_field="t", tag="reply"):
-    """The output of one request, as JSON."""
+class Reply(msgspec.Struct, frozen=True, tag_field="t", tag="reply", omit_defaults=True):
+    """The output of one request, as JSON; of a stream the end, with what has no chunk."""
 
     id: int
     output: bytes
+    is_bytes: bool = False
+    """The output is bytes as they are, not JSON."""
+    tokens: int = 0
+    """Tokens of input and output, as the model reports them."""
+
+
+class Chunk(msgspec.Struct, frozen=True, tag_field="t", tag="chunk"):
+    """A part of a stream's output: the data of one event, as JSON. Reply or Failure ends it."""
+
+    id: int
+    data: bytes
 
 
 class Failure(msgspec.Struct, frozen=True, tag_field="t", tag="failure"):
@@ -72,7 +129,7 @@ class Failure(msgspec.Struct, frozen=True, tag_field="t", tag="failure"):
     detail: str = ""
 
 
-FromWorker = WorkerBeat | Reply | Failure
+FromWorker = WorkerBeat | Reply | Failure | Chunk
 
 
 class WorkerRefused(msgspec.Struct, frozen=True, tag_field="t", tag="worker_refused"):
@@ -81,18 +138,30 @@ class WorkerRefused(msgspec.Struct, frozen=True, tag_field="t", tag="worker_refu
     reason: str
 
 
-class Infer(msgspec.Struct, frozen=True, tag_field="t", tag="infer"):
+class Infer(msgspec.Struct, frozen=True, tag_field="t", tag="infer", omit_defaults=True):
     """One input, as JSON, and the time left for it when it was sent."""
 
     id: int
     budget_ms: int
     input: bytes
+    method: str = PREDICT
+    stream: bool = False
+    """Send chunks; the time left is for the first of them."""
+    is_bytes: bool = False
+    """The input is bytes as they are, not JSON."""
 
 
 class CancelInfer(msgspec.Struct, frozen=True, tag_field="t", tag="cancel_infer"):
     """This request is no longer needed."""
 
     id: int
+
+
+class MoreChunks(msgspec.Struct, frozen=True, tag_field="t", tag="more_chunks"):
+    """The client has read this many further chunks of its stream."""
+
+    id: int
+    count: int
 
 
 class GatewayBeat(msgspec.Struct, frozen=True, tag_field="t", tag="gateway_beat"):
@@ -104,9 +173,11 @@ class GatewayBeat(msgspec.Struct, frozen=True, tag_field="t", tag="gateway_beat"
     move: bool = False
     """A successor listens at this address: connect to it as well, and stay until this connection
     ends."""
+    newest: int = 0
+    """Newest version of the protocol that it speaks; 0: `protocol` alone."""
 
 
-ToWorker = WorkerRefused | Infer | CancelInfer | GatewayBeat
+ToWorker = WorkerRefused | Infer | CancelInfer | GatewayBeat | MoreChunks
 
 M = TypeVar("M", bound=msgspec.Struct)
 
@@ -115,7 +186,7 @@ def size_estimate(message: msgspec.Struct) -> int:
     """Upper bound of the encoded size of `message` in bytes, cheap enough for each send."""
     overhead = 128 + 4 * MAX_DETAIL_CHARS
     match message:
-        case Infer(input=body) | Reply(output=body):
+        case Infer(input=body) | Reply(output=body) | Chunk(data=body):
             return overhead + len(body)
         case _:
             return overhead

@@ -12,11 +12,14 @@ from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.balance import hedging
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.wire import (
+    CHUNK_WINDOW,
     CancelInfer,
+    Chunk,
     Failure,
     FrameCodec,
     FromWorker,
     Infer,
+    MoreChunks,
     Reply,
     ToWorker,
     WorkerBeat,
@@ -26,6 +29,8 @@ from wattline_runtime.wire import (
 TASKS = st.integers(1, 4)
 SERVICES = ("a", "b")
 HOW = ["reply", "bad_input", "model_error", "model_error", "expired", "draining"]
+KINDS = (e.PLAIN, e.RequestKind("chat"), e.RequestKind("chat", is_stream=True))
+METHODS = [("predict",), ("predict", "chat"), ("predict", "chat")]
 HEDGING_SHARE = hedging.SHARE
 
 
@@ -49,6 +54,11 @@ class GatewayMachine(RuleBasedStateMachine):
         self.lost: Counter[int] = Counter()
         """Workers that were lost with a request."""
         self.dead: set[bytes] = set()
+        self.budgets: dict[int, float] = {}
+        self.kinds: dict[int, e.RequestKind] = {}
+        self.unread: Counter[int] = Counter()
+        """Of each stream that has begun."""
+        self.methods: dict[bytes, tuple[str, ...]] = {}
 
     @initialize(is_known=st.booleans())
     def start(self, is_known: bool) -> None:
@@ -62,6 +72,15 @@ class GatewayMachine(RuleBasedStateMachine):
                 self.note_answer(effect)
             elif isinstance(effect, e.Send):
                 self.note_send(effect.connection, effect.message)
+            elif isinstance(effect, e.SendChunk):
+                self.note_chunk(effect.id)
+
+    def note_chunk(self, number: int) -> None:
+        assert number in self.submitted.keys() - self.answered.keys() - self.abandoned
+        assert self.kinds[number].is_stream
+        self.unread[number] += 1
+        assert self.unread[number] <= CHUNK_WINDOW
+        self.submitted[number] = self.now_s + self.budgets[number]
 
     def note_answer(self, answer: e.Answer) -> None:
         assert answer.id in self.submitted
@@ -71,8 +90,10 @@ class GatewayMachine(RuleBasedStateMachine):
 
     def note_send(self, connection: bytes, message: ToWorker) -> None:
         if not isinstance(message, Infer):
-            assert isinstance(message, CancelInfer | WorkerRefused) or message.protocol
+            assert isinstance(message, CancelInfer | WorkerRefused | MoreChunks) or message.protocol
             return
+        assert message.id not in self.unread, "sent elsewhere after its first chunk"
+        assert message.method in self.methods[connection]
         assert self.submitted[message.id] > self.now_s, "sent after its deadline"
         assert message.id not in self.answered
         assert message.id not in self.abandoned
@@ -95,20 +116,62 @@ class GatewayMachine(RuleBasedStateMachine):
         draining=st.booleans(),
         batch_s=st.floats(0.0, 0.5) | st.just(3.0),
         age_s=st.floats(0.0, 3.0),
+        methods=st.sampled_from(METHODS),
     )
-    def beat(self, task: int, capacity: int, draining: bool, batch_s: float, age_s: float) -> None:
+    def beat(
+        self,
+        task: int,
+        capacity: int,
+        draining: bool,
+        batch_s: float,
+        age_s: float,
+        methods: tuple[str, ...],
+    ) -> None:
         self.dead.discard(name(task))
+        self.methods.setdefault(name(task), methods)  # a worker offers what its model has
         beat = WorkerBeat(
-            1, service_of(task), capacity, 0, 0, draining, batch_s, batch_s / 2, age_s
+            1,
+            service_of(task),
+            capacity,
+            0,
+            0,
+            draining,
+            batch_s,
+            batch_s / 2,
+            age_s,
+            newest=2,
+            methods=self.methods[name(task)],
         )
         self.take(e.WorkerMessage(name(task), f"key-{task}", beat))
 
-    @rule(count=st.integers(1, 4), service=st.sampled_from(SERVICES), seconds=st.floats(0.0, 5.0))
-    def submit(self, count: int, service: str, seconds: float) -> None:
+    @rule(
+        count=st.integers(1, 4),
+        service=st.sampled_from(SERVICES),
+        seconds=st.floats(0.0, 5.0),
+        kind=st.sampled_from(KINDS),
+    )
+    def submit(self, count: int, service: str, seconds: float, kind: e.RequestKind) -> None:
         for _ in range(count):
             number = len(self.submitted) + 1
             self.submitted[number] = self.now_s + seconds
-            self.take(e.Submitted(number, service, b"1", self.now_s + seconds))
+            self.budgets[number], self.kinds[number] = seconds, kind
+            self.take(e.Submitted(number, service, b"1", self.now_s + seconds, kind=kind))
+
+    @precondition(lambda self: any(self.held.values()))
+    @rule(data=st.data(), count=st.sampled_from([1, 3, CHUNK_WINDOW + 1]))
+    def send_chunks(self, data: st.DataObject, count: int) -> None:
+        connection = data.draw(st.sampled_from(sorted(c for c, ids in self.held.items() if ids)))
+        number = data.draw(st.sampled_from(self.held[connection]))
+        key = "key-" + connection.decode().removeprefix("task-")
+        for _ in range(count):
+            self.take(e.WorkerMessage(connection, key, Chunk(number, b"c")))
+
+    @precondition(lambda self: +self.unread)
+    @rule(data=st.data())
+    def read_chunks(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from(sorted(+self.unread)))
+        count, self.unread[number] = self.unread[number], 0
+        self.take(e.ChunksRead(number, count))
 
     @precondition(lambda self: any(self.held.values()))
     @rule(data=st.data(), how=st.sampled_from(HOW))
@@ -166,6 +229,7 @@ from_worker = st.one_of(
         WorkerBeat, *(st.integers(0, 9), st.text(), *[st.integers(0, 99)] * 3, st.booleans())
     ),
     st.builds(Reply, st.integers(0, 2**60), st.binary(max_size=200)),
+    st.builds(Chunk, st.integers(0, 2**60), st.binary(max_size=200)),
     st.builds(Failure, st.integers(0, 2**60), st.sampled_from(["expired", "bad_input"]), st.text()),
 )
 

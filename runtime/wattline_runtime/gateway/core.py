@@ -9,6 +9,7 @@ from typing import assert_never
 
 from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.request_queue import RequestQueue, stopping
+from wattline_runtime.gateway.state import ServiceState
 from wattline_runtime.gateway.workers import WorkerPool
 
 BEAT_PERIOD_S = 0.25
@@ -46,6 +47,8 @@ class Gateway:
                 return self.queue.submit(event, now_s)
             case e.WorkerMessage():
                 return self.pool.handle_message(event, now_s)
+            case e.ChunksRead():
+                return self.queue.release_chunks(event.id, event.count)
             case e.Abandoned():
                 return self.queue.abandon(event.id)
             case e.Ticked():
@@ -85,6 +88,11 @@ class Gateway:
             effects.extend(self.pool.beat_workers(now_s))
         return effects
 
+    @staticmethod
+    def _has_free(service: ServiceState) -> bool:
+        first = next(iter(service.waiting.values()))
+        return service.free_worker(first) is not None
+
     def check_invariants(self) -> None:
         """Raise AssertionError unless the books agree: each request is in exactly one place."""
         waiting = {i for s in self.queue.services.values() for i in (*s.waiting, *s.alone)}
@@ -112,7 +120,7 @@ class Gateway:
             is_held = service.hold_until_s > 0
             if service.alone and not is_held and (reserved is None or not reserved.in_flight):
                 raise AssertionError(f"requests of {service.name} wait for no reserved worker")
-            if service.waiting and (not service.takes_new or service.free_worker() is not None):
+            if service.waiting and (not service.takes_new or self._has_free(service)):
                 raise AssertionError(f"requests of {service.name} wait for nothing")
         for request_id, copy in self.queue.copies.by_request.items():
             is_out = copy.given is None and not copy.has_failed

@@ -6,7 +6,7 @@ from typing import Literal
 
 from wattline_protocol.wire.rollouts import RouteSplit
 from wattline_protocol.wire.routes import WorkerRoute
-from wattline_runtime.wire import FromWorker, ToWorker
+from wattline_runtime.wire import PREDICT, FromWorker, ToWorker
 
 ServiceRoutes = Mapping[str, tuple[WorkerRoute, ...]]
 """All services of the site with the workers that may serve them."""
@@ -26,14 +26,18 @@ RefusalReason = Literal[
     "model_error",
     "output_too_large",
     "stopping",
+    "no_method",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The answer, as JSON."""
+    """The answer, as JSON, or bytes as they are."""
 
     body: bytes
+    is_bytes: bool = False
+    tokens: int = 0
+    """As the model reports them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,19 @@ class Refusal:
 
 
 Outcome = Output | Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class RequestKind:
+    """What a request needs of a worker."""
+
+    method: str = PREDICT
+    is_stream: bool = False
+    is_bytes: bool = False
+    """Its input is bytes, not JSON."""
+
+
+PLAIN = RequestKind()
 
 
 # --- Events
@@ -69,8 +86,18 @@ class Submitted:
     service: str
     input: bytes
     deadline_s: float
+    """Of a stream: for its first chunk. Each further one has as much time again."""
     seen: frozenset[str] | None = None
     """Services that the client may know of; None = all."""
+    kind: RequestKind = PLAIN
+
+
+@dataclass(frozen=True, slots=True)
+class ChunksRead:
+    """The client of a stream has read this many further chunks."""
+
+    id: int
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +149,7 @@ class GraceOver:
 Event = (
     RoutesChanged
     | Submitted
+    | ChunksRead
     | Abandoned
     | WorkerMessage
     | WorkerDisconnected
@@ -150,6 +178,14 @@ class Answer:
     id: int
     service: str
     outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class SendChunk:
+    """To the client of a stream, before its Answer."""
+
+    id: int
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,4 +239,5 @@ class WorkerRejected:
     why: str
 
 
-Effect = Send | Answer | WorkerJoined | WorkerLeft | WorkerStalled | CircuitChanged | WorkerRejected
+Note = WorkerJoined | WorkerLeft | WorkerStalled | CircuitChanged | WorkerRejected
+Effect = Send | Answer | SendChunk | Note

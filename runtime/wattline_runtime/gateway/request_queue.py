@@ -10,7 +10,7 @@ from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.admission import retry_after_s
 from wattline_runtime.gateway.revisions.trial import Copies, Copy
 from wattline_runtime.gateway.state import Request, ServiceState, WorkerState
-from wattline_runtime.wire import MAX_DETAIL_CHARS, CancelInfer, Infer
+from wattline_runtime.wire import MAX_DETAIL_CHARS, PREDICT, CancelInfer, Infer, MoreChunks
 
 ADMIT_SHARE = 0.8
 """Share of its time budget a request may expect to wait: an estimate that just fits often fails."""
@@ -48,36 +48,39 @@ class RequestQueue:
         refusal = self._refusal(event, now_s)
         if refusal is not None:
             return [e.Answer(event.id, event.service, refusal)]
-        patience_s = (event.deadline_s - now_s) * PATIENCE_SHARE
         request = Request(event.id, event.service, event.input, event.deadline_s, now_s)
-        request.patience_s = patience_s
+        request.budget_s = event.deadline_s - now_s
+        request.patience_s = request.budget_s * PATIENCE_SHARE
+        request.kind = event.kind
         self.requests[request.id] = request
         self._note_deadline(request)
         if self.early is not None:
             self.early[request.id] = request
             return []
         service = self.services[event.service]
+        if not service.offers(request):
+            return [self.answer(request, no_method(service, request))]
         service.hedging.arrived()
         if service.tried:
             copied = self._copy(request, service, now_s)
-            if service.trial.takes_request() and (tried := service.worker_on_trial()):
+            if service.trial.takes_request() and (tried := service.worker_on_trial(request)):
                 return [*copied, self._dispatch(request, tried, now_s)]
             return [*copied, *self._place(request, service, now_s)]
         return self._place(request, service, now_s)
 
     def _place(self, request: Request, service: ServiceState, now_s: float) -> list[e.Effect]:
-        worker = None if service.waiting else service.free_worker()
+        worker = None if service.waiting else service.free_worker(request)
         if worker is None:
             service.waiting[request.id] = request
             return self.pump(service, now_s) if len(service.serving) > 1 else []
-        if service.probed and (probed := service.due_probe(now_s)):
+        if service.probed and _is_plain(request) and (probed := service.due_probe(now_s)):
             return [self._dispatch(request, worker, now_s), self._probe(request, probed, now_s)]
         return [self._dispatch(request, worker, now_s)]
 
     def _copy(self, request: Request, service: ServiceState, now_s: float) -> list[e.Effect]:
         """Send a copy to the revision on trial, if it gets one and has a free slot."""
-        worker = service.worker_on_trial() if service.trial.takes_copy() else None
-        if worker is None:
+        worker = service.worker_on_trial(request) if service.trial.takes_copy() else None
+        if worker is None or not _is_plain(request):
             return []
         traffic = service.traffic_of(worker.revision)
         copy = Copy(traffic, worker.connection, now_s, service.trial.tolerance)
@@ -115,7 +118,9 @@ class RequestQueue:
         effects: list[e.Effect] = []
         for request in early:
             del self.requests[request.id]  # its deadline stays noted
-            arrival = e.Submitted(request.id, request.service, request.input, request.deadline_s)
+            arrival = e.Submitted(
+                request.id, request.service, request.input, request.deadline_s, kind=request.kind
+            )
             effects.extend(self.submit(arrival, now_s))
         return effects
 
@@ -193,15 +198,33 @@ class RequestQueue:
     def pump(self, service: ServiceState, now_s: float) -> list[e.Effect]:
         """Send queued requests to free workers; to be called whenever either may have changed."""
         effects: list[e.Effect] = []
-        while service.alone and (worker := service.reserve()) and not worker.in_flight:
-            next(iter(service.alone.values())).was_alone = True
+        while (request := self._first(service, service.alone, effects)) is not None:
+            worker = service.reserve(request)
+            if worker is None or worker.in_flight:
+                break
+            request.was_alone = True
             effects.append(self._send_next(service.alone, worker, now_s))
         self._end_reservation(service)
-        while service.waiting and (worker := service.free_worker()):
+        while (request := self._first(service, service.waiting, effects)) is not None:
+            worker = service.free_worker(request)
+            if worker is None:
+                break
             effects.append(self._send_next(service.waiting, worker, now_s))
         if service.queued and not service.takes_new:
             effects.extend(self.empty_queue(service))
         return effects
+
+    def _first(
+        self, service: ServiceState, queue: OrderedDict[int, Request], effects: list[e.Effect]
+    ) -> Request | None:
+        """The oldest request of a queue; those that no worker can answer are refused."""
+        while queue:
+            request = next(iter(queue.values()))
+            if service.offers(request):
+                return request
+            del queue[request.id]
+            effects.append(self.answer(request, no_method(service, request)))
+        return None
 
     def _send_next(
         self, queue: OrderedDict[int, Request], worker: WorkerState, now_s: float
@@ -253,7 +276,19 @@ class RequestQueue:
             worker.quiet_since_s = now_s
         worker.in_flight.add(number)
         budget_ms = max(1, int((request.deadline_s - now_s) * 1000))
-        return e.Send(worker.connection, Infer(number, budget_ms, request.input))
+        kind = request.kind
+        message = Infer(
+            number, budget_ms, request.input, kind.method, kind.is_stream, kind.is_bytes
+        )
+        return e.Send(worker.connection, message)
+
+    def release_chunks(self, request_id: int, count: int) -> list[e.Effect]:
+        """The client of a stream has read so many chunks; its worker may send as many more."""
+        request = self.requests.get(request_id)
+        if request is None or request.worker is None:
+            return []
+        request.unread -= count
+        return [e.Send(request.worker, MoreChunks(request_id, count))]
 
     @property
     def may_hedge(self) -> bool:
@@ -271,7 +306,7 @@ class RequestQueue:
                 break
             service = self.services.get(request.service)
             if service in services and self._is_late(request, service, now_s):
-                second = service.free_worker(but=request.worker)
+                second = service.free_worker(request, but=request.worker)
                 if second is not None and second.pace.lone_s < request.deadline_s - now_s:
                     service.hedging.take()
                     request.was_moved, request.other = True, request.worker
@@ -289,6 +324,7 @@ class RequestQueue:
             and not request.was_moved
             and not request.losses
             and all(worker.connection != request.worker for worker in service.tried)
+            and _is_plain(request)
         )
 
     # --- deadlines
@@ -314,10 +350,14 @@ class RequestQueue:
         while self._deadlines and self._deadlines[0][0] <= now_s + EXPIRE_SLACK_S:
             _, request_id = heappop(self._deadlines)
             request = self.requests.get(request_id)
-            if request is not None:
-                self._note_late(request)
-                effects.extend(self.drop(request))
-                effects.append(self.answer(request, late()))
+            if request is None:
+                continue
+            if request.deadline_s > now_s + EXPIRE_SLACK_S:  # its stream has gone on
+                heappush(self._deadlines, (request.deadline_s, request_id))
+                continue
+            self._note_late(request)
+            effects.extend(self.drop(request))
+            effects.append(self.answer(request, late()))
         return effects
 
     def _note_late(self, request: Request) -> None:
@@ -333,6 +373,20 @@ class RequestQueue:
         if len(self._deadlines) > 2 * len(self.requests) + STALE_DEADLINES_MAX:
             self._deadlines = [(r.deadline_s, r.id) for r in self.requests.values()]
             heapify(self._deadlines)
+
+
+def _is_plain(request: Request) -> bool:
+    """Whether a second worker may run it as well: long generations would take a slot twice."""
+    return request.kind.method == PREDICT
+
+
+def no_method(service: ServiceState, request: Request) -> e.Refusal:
+    """Refusal of a request that the service's model cannot answer."""
+    offered = sorted({method for worker in service.serving for method in worker.methods})
+    method = request.kind.method
+    what = "bytes as input" if method in offered else f"the method {method!r}"
+    text = f"service {service.name!r} does not offer {what}; it offers: {', '.join(offered)}"
+    return e.Refusal("no_method", text)
 
 
 def late() -> e.Refusal:

@@ -26,6 +26,31 @@ Waiter = asyncio.Future[e.Outcome | None]
 """Awaited by a client's handler; None: the client has disconnected."""
 
 
+class Stream:
+    """Chunks of an answer for a client's handler, then its outcome."""
+
+    def __init__(self) -> None:
+        self._parts: asyncio.Queue[bytes | e.Outcome | None] = asyncio.Queue()
+        self._is_done = False
+
+    async def next(self) -> bytes | e.Outcome | None:
+        """A chunk, or the last: the outcome, or None once the client has disconnected."""
+        return await self._parts.get()
+
+    def push(self, chunk: bytes) -> None:
+        """Add a chunk; the core bounds how many wait here."""
+        self._parts.put_nowait(chunk)
+
+    def done(self) -> bool:
+        """Whether it has its outcome; this and `set_result` are as of a Waiter."""
+        return self._is_done
+
+    def set_result(self, outcome: e.Outcome | None) -> None:
+        """End it."""
+        self._is_done = True
+        self._parts.put_nowait(outcome)
+
+
 class GatewayShell:
     """The core with its I/O. All methods run on the loop's thread."""
 
@@ -48,7 +73,7 @@ class GatewayShell:
         self._inbound: FrameCodec[FromWorker] = FrameCodec(FromWorker)
         self._outbound: FrameCodec[ToWorker] = FrameCodec(ToWorker)
         self._outbox: defaultdict[e.Connection, list[ToWorker]] = defaultdict(list)
-        self._waiters: dict[int, Waiter] = {}
+        self._waiters: dict[int, Waiter | Stream] = {}
         self._routes: e.ServiceRoutes = {}
         self._splits: Mapping[str, RouteSplit] = {}
         self.is_leaving = False
@@ -90,15 +115,34 @@ class GatewayShell:
             self._early -= 1
 
     def submit(
-        self, service: str, body: bytes, deadline_s: float, seen: frozenset[str] | None = None
+        self,
+        service: str,
+        body: bytes,
+        deadline_s: float,
+        seen: frozenset[str] | None = None,
+        kind: e.RequestKind = e.PLAIN,
     ) -> tuple[int, Waiter]:
         """Submit one input; `deadline_s` is monotonic time. `seen`: services that the client may
         know of; None = all."""
         self._next_id += 1
         waiter: Waiter = self._loop.create_future()
         self._waiters[self._next_id] = waiter
-        self.handle(e.Submitted(self._next_id, service, body, deadline_s, seen))
+        self.handle(e.Submitted(self._next_id, service, body, deadline_s, seen, kind))
         return self._next_id, waiter
+
+    def open_stream(
+        self,
+        service: str,
+        body: bytes,
+        deadline_s: float,
+        seen: frozenset[str] | None,
+        kind: e.RequestKind,
+    ) -> tuple[int, Stream]:
+        """As `submit`, for an answer in chunks; `deadline_s` is that of the first."""
+        self._next_id += 1
+        stream = self._waiters[self._next_id] = Stream()
+        self.handle(e.Submitted(self._next_id, service, body, deadline_s, seen, kind))
+        return self._next_id, stream
 
     def abandon(self, request_id: int) -> None:
         """The client of this request has disconnected; its waiter gets None."""
@@ -141,6 +185,10 @@ class GatewayShell:
             if isinstance(effect, e.Send):
                 self._outbox[effect.connection].append(effect.message)
                 self._plan_turn()
+            elif isinstance(effect, e.SendChunk):
+                stream = self._waiters.get(effect.id)
+                if isinstance(stream, Stream):
+                    stream.push(effect.data)
             elif isinstance(effect, e.Answer):
                 waiter = self._waiters.pop(effect.id, None)
                 if waiter is not None and not waiter.done():
@@ -148,14 +196,7 @@ class GatewayShell:
             else:
                 self._note(effect)
 
-    def _note(
-        self,
-        effect: e.WorkerJoined
-        | e.WorkerLeft
-        | e.WorkerStalled
-        | e.CircuitChanged
-        | e.WorkerRejected,
-    ) -> None:
+    def _note(self, effect: e.Note) -> None:
         if isinstance(effect, e.WorkerRejected):
             self.stats.rejected += 1
             log.warning("worker_turned_away", key=effect.public_key, why=effect.why)

@@ -8,9 +8,9 @@ from wattline_protocol.wire.routes import WorkerRoute
 from wattline_runtime.gateway.admission import BatchPace, ServiceRate
 from wattline_runtime.gateway.balance.circuit import PROBE_PERIOD_S, Circuit
 from wattline_runtime.gateway.balance.hedging import Hedging
-from wattline_runtime.gateway.events import Connection
+from wattline_runtime.gateway.events import PLAIN, Connection, RequestKind
 from wattline_runtime.gateway.revisions.trial import Traffic, Trial
-from wattline_runtime.wire import Failure, Reply
+from wattline_runtime.wire import PREDICT, Failure, Reply
 
 UNKNOWN_PACE = BatchPace(size=1, batch_s=0.0, lone_s=0.0)
 
@@ -43,6 +43,13 @@ class Request:
     """Those of them that ended by themselves, rather than with their host."""
     failed_revision: int = 0
     """The revision on trial that failed at it; 0 = none."""
+    kind: RequestKind = PLAIN
+    budget_s: float = 0.0
+    """Time until its deadline when it arrived; of a stream, from each chunk to the next one too."""
+    has_begun: bool = False
+    """The client has a part of its answer: it can be answered nowhere else."""
+    unread: int = 0
+    """Chunks that its client has not read yet."""
 
 
 @dataclass(slots=True)
@@ -70,6 +77,15 @@ class WorkerState:
     is_stalled: bool = False
     """No progress for too long, and none since: others are preferred."""
     circuit: Circuit = field(default_factory=Circuit)
+    methods: tuple[str, ...] = (PREDICT,)
+    takes_bytes: bool = False
+    progress: str = ""
+    """While it loads: what its model reports."""
+
+    def offers(self, request: Request) -> bool:
+        """Whether its model can answer a request of this kind."""
+        kind = request.kind
+        return kind.method in self.methods and (self.takes_bytes or not kind.is_bytes)
 
     @property
     def revision(self) -> int:
@@ -197,9 +213,9 @@ class ServiceState:
         revisions |= {worker.revision for worker in self.workers.values()}
         self.traffic = {n: traffic for n, traffic in self.traffic.items() if n in revisions}
 
-    def worker_on_trial(self) -> WorkerState | None:
-        """The least loaded worker on trial with a free slot."""
-        free = [worker for worker in self.tried if worker.has_slot]
+    def worker_on_trial(self, request: Request) -> WorkerState | None:
+        """The least loaded worker on trial that can answer it and has a free slot."""
+        free = [worker for worker in self.tried if worker.has_slot and worker.offers(request)]
         return min(free, key=lambda w: (len(w.in_flight), w.last_sent), default=None)
 
     @staticmethod
@@ -226,8 +242,12 @@ class ServiceState:
             return self.pace.expected_s(share)
         return share * worker_s + self.pace.mean_s
 
-    def free_worker(self, but: Connection | None = None) -> WorkerState | None:
-        """The worker that would answer one more request first, if it has a free slot.
+    def offers(self, request: Request) -> bool:
+        """Whether any of its workers can answer it; True while none is known."""
+        return not self.serving or any(worker.offers(request) for worker in self.serving)
+
+    def free_worker(self, request: Request, but: Connection | None = None) -> WorkerState | None:
+        """The worker that would answer this request too, and first, if it has a free slot.
 
         None where it has none, though another one may: that one would answer later. Among equals
         the one with the smallest share of its slots taken, then the one that waited longest.
@@ -236,13 +256,15 @@ class ServiceState:
         if len(serving) == 1:
             [only] = serving
             is_free = only.has_slot and only.connection not in (self.reserved, but)
-            return only if is_free else None
+            return only if is_free and only.offers(request) else None
         best: WorkerState | None = None
         best_key = (inf, inf, 0)
         for worker in serving:
             held, capacity = len(worker.in_flight), worker.capacity
             is_full = held >= capacity
             if worker.connection in (self.reserved, but) or (is_full and not self.is_timed):
+                continue
+            if not worker.offers(request):
                 continue
             end_s = 0.0
             if self.is_timed:
@@ -266,10 +288,12 @@ class ServiceState:
                 return worker
         return None
 
-    def reserve(self) -> WorkerState | None:
-        """The reserved worker; the least loaded one replaces it once it no longer serves."""
-        reserved = next((w for w in self.serving if w.connection == self.reserved), None)
-        if reserved is None and self.serving:
-            reserved = min(self.serving, key=lambda w: (len(w.in_flight), w.last_sent))
+    def reserve(self, request: Request) -> WorkerState | None:
+        """The reserved worker; the least loaded one that can answer replaces it once it no longer
+        serves."""
+        able = [worker for worker in self.serving if worker.offers(request)]
+        reserved = next((w for w in able if w.connection == self.reserved), None)
+        if reserved is None and able:
+            reserved = min(able, key=lambda w: (len(w.in_flight), w.last_sent))
         self.reserved = None if reserved is None else reserved.connection
         return reserved

@@ -12,14 +12,27 @@ from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.admission import BatchPace
 from wattline_runtime.gateway.request_queue import RequestQueue, poison, worker_lost
 from wattline_runtime.gateway.state import Request, ServiceState, WorkerState
+from wattline_runtime.gateway.streams.chunks import (
+    NEVER_RAN,
+    STREAM_LOST,
+    end_of_stream,
+    go_on,
+    is_final,
+    outcome,
+)
 from wattline_runtime.wire import (
     MAX_DETAIL_CHARS,
+    OLDEST_WORKER_PROTOCOL_VERSION,
+    PREDICT,
     WORKER_PROTOCOL_VERSION,
+    Chunk,
     Failure,
     GatewayBeat,
     Reply,
     WorkerBeat,
     WorkerRefused,
+    common_version,
+    no_common_version,
 )
 
 WORKER_SILENCE_S = 3.0
@@ -35,10 +48,8 @@ MAX_BATCH_S = 3600.0
 """Upper limit of a worker's declared batch time."""
 
 
-NEVER_RAN = ("draining", "overloaded")
-"""Failures of a worker that did not start the request."""
-FINAL = ("bad_input", "model_error", "output_too_large")
-"""Failures that come from the request and its model, not from where it ran."""
+MAX_METHODS = 16
+"""Of a worker's beat; more are ignored."""
 
 
 @dataclass(slots=True)
@@ -67,6 +78,8 @@ class WorkerPool:
         if worker is None:
             return effects  # from before this gateway knew it; the next beat resolves that
         worker.heard_s = now_s
+        if isinstance(event.message, Chunk):
+            return go_on(self.queue, worker, event.message, now_s)
         return self._finished(worker, event.message, now_s)
 
     # --- answers
@@ -79,7 +92,7 @@ class WorkerPool:
         worker.in_flight.discard(message.id)
         service = self.queue.services[worker.service]
         has_changed = False
-        if _is_final(message):  # what it drops is no progress: its model may hang all the same
+        if is_final(message):  # what it drops is no progress: its model may hang all the same
             worker.quiet_since_s = now_s
             has_changed, worker.is_stalled = worker.is_stalled, False
         if isinstance(message, Reply):
@@ -107,10 +120,15 @@ class WorkerPool:
         if not is_main and not is_other and not isinstance(message, Reply):
             return []  # a failed probe
         service = self.queue.services[request.service]
+        if request.has_begun:
+            if not is_main:
+                return []
+            service.count(request, worker, now_s, message)
+            return [self.queue.answer(request, end_of_stream(message))]
         if isinstance(message, Failure) and service.is_tried(worker):
             self._failed_on_trial(request, worker, message)
             return []
-        if not _is_final(message):
+        if not is_final(message):
             if is_other:
                 request.other = None
                 return []
@@ -119,7 +137,7 @@ class WorkerPool:
             if isinstance(message, Failure) and message.reason in NEVER_RAN:
                 self.queue.requeue(request)
                 return []
-        if isinstance(message, Reply):
+        if isinstance(message, Reply) and request.kind.method == PREDICT:
             service.hedging.answered(now_s - request.since_s)
         service.count(request, worker, now_s, message)
         effects: list[e.Effect] = []
@@ -127,7 +145,7 @@ class WorkerPool:
             request.worker = None if is_main else request.worker
             request.other = None if is_other else request.other
             effects = self.queue.drop(request)
-        return [*effects, self.queue.answer(request, _outcome(message))]
+        return [*effects, self.queue.answer(request, outcome(message))]
 
     def _failed_on_trial(self, request: Request, worker: WorkerState, message: Failure) -> None:
         """The pool answers it, at once or already."""
@@ -178,11 +196,8 @@ class WorkerPool:
         return [*effects, *self._update(worker, beat, now_s)]
 
     def _objection(self, public_key: str, beat: WorkerBeat) -> str:
-        if beat.protocol != WORKER_PROTOCOL_VERSION:
-            return (
-                f"this gateway uses version {WORKER_PROTOCOL_VERSION} of the worker protocol, "
-                f"the worker {beat.protocol}"
-            )
+        if not common_version(beat.protocol, beat.newest):
+            return no_common_version(beat.protocol, beat.newest, "this gateway", "the worker")
         if public_key not in self._routes_by_key:
             return "no running task has this key"
         service, _ = self._routes_by_key[public_key]
@@ -200,7 +215,7 @@ class WorkerPool:
         worker = WorkerState(connection, route, service_name, heard_s=now_s)
         self.workers[connection] = worker
         self.queue.services[service_name].workers[connection] = worker
-        effects.append(e.Send(connection, GatewayBeat(WORKER_PROTOCOL_VERSION)))
+        effects.append(e.Send(connection, _gateway_beat()))
         effects.append(e.WorkerJoined(connection, route, service_name))
         return worker, effects
 
@@ -215,11 +230,13 @@ class WorkerPool:
         elif not beat.running and not worker.in_flight:
             worker.is_stalled = False
         worker.serves_two = beat.serves_two
+        worker.methods = beat.methods[:MAX_METHODS]
+        worker.takes_bytes = beat.takes_bytes
+        worker.progress = beat.progress[:MAX_DETAIL_CHARS]
         effects: list[e.Effect] = []
         if beat.is_draining and not worker.is_draining:
             worker.is_draining = True
-            seen = GatewayBeat(WORKER_PROTOCOL_VERSION, drain_seen=True)
-            effects.append(e.Send(worker.connection, seen))
+            effects.append(e.Send(worker.connection, _gateway_beat(drain_seen=True)))
         service = self.queue.services[worker.service]
         service.refresh(now_s)
         return [*effects, *self.queue.pump(service, now_s)]
@@ -271,6 +288,7 @@ class WorkerPool:
             if request is not None
             and request.worker == worker.connection
             and not request.was_moved
+            and not request.has_begun
             and not request.losses  # it may be the reason that its worker hangs
             and min(quiet_s, now_s - request.sent_s) >= request.patience_s
         ]
@@ -321,6 +339,10 @@ class WorkerPool:
         now_s: float,
         end: WorkerEnd,
     ) -> list[e.Effect]:
+        if request.has_begun:
+            request.worker = None
+            service.traffic_of(worker.revision).failed()
+            return [self.queue.answer(request, e.Refusal("worker_lost", STREAM_LOST))]
         if service.is_tried(worker):
             request.failed_revision = worker.revision if end != "alive" else 0
             self.queue.requeue(request)
@@ -351,9 +373,7 @@ class WorkerPool:
                 effects.append(e.Send(worker.connection, WorkerRefused(why)))
                 effects.extend(self.remove(worker.connection, now_s, why, "alive"))
             else:
-                beat = GatewayBeat(
-                    WORKER_PROTOCOL_VERSION, worker.is_draining, self.is_handing_over
-                )
+                beat = _gateway_beat(drain_seen=worker.is_draining, move=self.is_handing_over)
                 effects.append(e.Send(worker.connection, beat))
                 effects.extend(_note_circuit(worker))
         self._forget_ended_services()
@@ -427,18 +447,6 @@ def _note_circuit(worker: WorkerState) -> list[e.Effect]:
     return [e.CircuitChanged(worker.connection, worker.route, worker.service, circuit.why)]
 
 
-def _is_final(message: Reply | Failure) -> bool:
-    """Whether a worker's answer holds wherever the request runs."""
-    return isinstance(message, Reply) or message.reason in FINAL
-
-
-def _outcome(message: Reply | Failure) -> e.Outcome:
-    """The client's outcome for a worker's answer."""
-    if isinstance(message, Reply):
-        return e.Output(message.output)
-    detail = message.detail[:MAX_DETAIL_CHARS]
-    match message.reason:
-        case "bad_input" | "model_error" | "output_too_large":
-            return e.Refusal(message.reason, detail)
-        case _:  # the measured batch time made it late
-            return e.Refusal("deadline", "no answer before the deadline")
+def _gateway_beat(*, drain_seen: bool = False, move: bool = False) -> GatewayBeat:
+    oldest, newest = OLDEST_WORKER_PROTOCOL_VERSION, WORKER_PROTOCOL_VERSION
+    return GatewayBeat(oldest, drain_seen, move, newest)

@@ -20,6 +20,7 @@ from wattline_protocol.trust.keys import check_key
 from wattline_runtime.logs import log_to_stderr
 from wattline_runtime.serve.key_file import read_secret
 from wattline_runtime.serve.model import find_model
+from wattline_runtime.serve.model_backend import ModelBackend
 from wattline_runtime.serve.worker import Worker, WorkerConfig
 
 MODEL_END_S = 0.5
@@ -39,9 +40,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         model = find_model(options.model)()
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    worker = Worker(config, keys, model, args)
-    code = worker.run()
-    if not worker.join_model(MODEL_END_S):
+    backend = ModelBackend(
+        model,
+        args,
+        max_batch_cost=options.max_batch_cost,
+        capacity=options.capacity,
+        queue_limit=options.capacity * (len(config.gateways) + 1),
+        batch_timeout_s=options.batch_timeout,
+        torch_threads=options.torch_threads,
+    )
+    code = Worker(config, keys, backend).run()
+    if not backend.join(MODEL_END_S):
         # The model hangs in user code; a normal exit would wait for its threads and locks.
         structlog.get_logger().warning("model_left_hanging", service=config.service)
         sys.stdout.flush()
@@ -81,10 +90,6 @@ def _config(options: argparse.Namespace) -> WorkerConfig:
     return WorkerConfig(
         service=options.service,
         gateways=gateways,
-        max_batch_cost=options.max_batch_cost,
-        capacity=options.capacity,
-        batch_timeout_s=options.batch_timeout,
-        torch_threads=options.torch_threads,
         drain_grace_s=options.drain_grace_s,
         stop_file=options.stop_file,
     )

@@ -44,9 +44,12 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The model's output, as JSON."""
+    """The model's output, as JSON, or bytes as they are; empty at the end of a stream."""
 
     body: bytes
+    is_bytes: bool = False
+    tokens: int = 0
+    """As the model reports them."""
 
 
 @dataclass(frozen=True, slots=True)

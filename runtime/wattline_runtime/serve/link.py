@@ -3,16 +3,19 @@
 from wattline_protocol.trust.keys import KeyPair
 from wattline_protocol.wire.codec import MalformedMessage
 from wattline_protocol.wire.transport import ClientSocket, SocketLimits
+from wattline_runtime.serve.backend import Work
 from wattline_runtime.wire import (
     MAX_FRAME_BYTES,
-    WORKER_PROTOCOL_VERSION,
     CancelInfer,
     FrameCodec,
     FromWorker,
     GatewayBeat,
     Infer,
+    MoreChunks,
     ToWorker,
     WorkerRefused,
+    common_version,
+    no_common_version,
 )
 
 BEAT_PERIOD_S = 0.5
@@ -118,9 +121,9 @@ class GatewayLink:
             for frame in self._outbound.frames(messages):
                 self.client.send(frame)
 
-    def receive(self, now_s: float) -> list[Infer | CancelInfer]:
+    def receive(self, now_s: float) -> list[Work]:
         """All work received so far. Beats and refusals are handled here."""
-        work: list[Infer | CancelInfer] = []
+        work: list[Work] = []
         for frame in self.client.recv_batch() if self.client is not None else ():
             try:
                 messages = self._inbound.messages(frame)
@@ -129,7 +132,7 @@ class GatewayLink:
                 break
             self._heard_s = now_s
             for message in messages:
-                if isinstance(message, Infer | CancelInfer):
+                if isinstance(message, Infer | CancelInfer | MoreChunks):
                     work.append(message)
                 else:
                     self._take_note(message)
@@ -138,10 +141,9 @@ class GatewayLink:
     def _take_note(self, message: GatewayBeat | WorkerRefused) -> None:
         if isinstance(message, WorkerRefused):
             self.refused_because = message.reason
-        elif message.protocol != WORKER_PROTOCOL_VERSION:
-            self.refused_because = (
-                f"the gateway uses version {message.protocol} of the worker protocol, "
-                f"this worker {WORKER_PROTOCOL_VERSION}"
+        elif not common_version(message.protocol, message.newest):
+            self.refused_because = no_common_version(
+                message.protocol, message.newest, "this worker", "the gateway"
             )
         else:
             self.is_welcomed = True

@@ -3,8 +3,9 @@
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -12,7 +13,15 @@ from typing import Any, Protocol, cast
 import msgspec
 
 from wattline_runtime.serve.batcher import Failed, Outcome, Output
-from wattline_runtime.wire import MAX_DETAIL_CHARS, MAX_ITEM_BYTES
+from wattline_runtime.serve.openai import embedding_texts, embeddings
+from wattline_runtime.wire import (
+    EMBED,
+    MAX_DETAIL_CHARS,
+    MAX_ITEM_BYTES,
+    METHODS,
+    PREDICT,
+    Infer,
+)
 
 MAX_MEASURE = 10**9
 """Largest cost or length that counts."""
@@ -29,19 +38,24 @@ class ModelNotFound(ValueError):
 class Model(Protocol):
     """A class that the worker serves. One instance, called by one thread only.
 
+    It offers at least one of these methods, and thereby the route in brackets:
+
+    * `predict(batch) -> list` (`/v1/services/NAME/infer`): one output an input, in order, each a
+      JSON value or with `tolist()`. Raise `InputRefused`, or return one in an output's place, for
+      an invalid input.
+    * `chat(request)` (`/v1/chat/completions`) and `complete(request)` (`/v1/completions`): from
+      the request's body text, or a generator of pieces of text; `openai.Finish` is what it counted.
+    * `embed(texts) -> list` (`/v1/embeddings`): one vector a text.
+
     Optional: `cost(item) -> int`, the item's part of a batch's budget (at least 1), and
     `length(item) -> int`, which determines padding. Both run before queueing and must be cheap.
     `allow_nan = True`: NaN and infinity in an output become null; otherwise they fail the request.
+    `takes_bytes = True`: a body of bytes reaches `predict` as bytes, and outputs may be bytes.
+    `concurrency = 8`: generations at once. `tokens(text) -> int` counts those of embedded texts.
     """
 
-    def load(self, args: Mapping[str, str]) -> None:
-        """Load weights, warm up. Raising ends the worker."""
-
-    def predict(self, batch: list[Any]) -> list[Any]:
-        """One output an input, in order, each a JSON value or with `tolist()`.
-
-        Raise `InputRefused`, or return one in an output's place, for an invalid input.
-        """
+    def load(self, args: Mapping[str, str]) -> Iterator[str] | None:
+        """Load weights; may yield texts that report its progress. Raising ends the worker."""
 
 
 def find_model(reference: str) -> type[Model]:
@@ -58,10 +72,16 @@ def find_model(reference: str) -> type[Model]:
     found = getattr(module, name, None)
     if not isinstance(found, type):
         raise ModelNotFound(f"{where} has no class {name}")
-    missing = [m for m in ("load", "predict") if not callable(getattr(found, m, None))]
+    missing = [] if callable(getattr(found, "load", None)) else ["load"]
+    missing += [] if offered(found) else [", ".join(METHODS[:-1]) + f" or {METHODS[-1]}"]
     if missing:
         raise ModelNotFound(f"class {name} in {where} has no method {' and no '.join(missing)}")
     return cast("type[Model]", found)
+
+
+def offered(model: object) -> tuple[str, ...]:
+    """Methods for requests that a model has."""
+    return tuple(method for method in METHODS if callable(getattr(model, method, None)))
 
 
 def _module_named(name: str) -> object:
@@ -85,8 +105,27 @@ def _module_from_file(path: Path) -> object:
     return module
 
 
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """An input of `embed`: the texts of one request."""
+
+    request: dict[str, Any]
+    texts: list[str]
+
+
+def decode_input(message: Infer) -> object:
+    """The value that the model gets. Raises as msgspec does, and ValueError."""
+    if message.is_bytes:
+        return bytes(message.input)
+    value = msgspec.json.decode(message.input)
+    return Embedding(value, embedding_texts(value)) if message.method == EMBED else value
+
+
 def measure(model: Model, value: object) -> tuple[int, int]:
     """Cost and length of one input. Errors of the model's functions are passed through."""
+    if isinstance(value, Embedding):
+        sizes = [measure(model, text) for text in value.texts]
+        return sum(cost for cost, _ in sizes), max(length for _, length in sizes)
     cost_of: Callable[[object], int] | None = getattr(model, "cost", None)
     length_of: Callable[[object], int] | None = getattr(model, "length", None)
     cost = 1 if cost_of is None else max(1, int(cost_of(value)))
@@ -96,20 +135,76 @@ def measure(model: Model, value: object) -> tuple[int, int]:
 
 def run_batch(model: Model, values: list[object]) -> tuple[Outcome, ...] | Failed:
     """Run the model; one outcome an input, or one failure for the batch as a whole."""
+    texts = [value for value in values if isinstance(value, Embedding)]
+    if not texts:
+        return _predict(model, values)
+    embedded = _embed(model, texts)
+    others = [value for value in values if not isinstance(value, Embedding)]
+    predicted = _predict(model, others) if others else ()
+    if isinstance(embedded, Failed):
+        return embedded
+    if isinstance(predicted, Failed):
+        return predicted
+    left = {True: iter(embedded), False: iter(predicted)}
+    return tuple(next(left[isinstance(value, Embedding)]) for value in values)
+
+
+def _embed(model: Model, requests: list[Embedding]) -> tuple[Outcome, ...] | Failed:
+    """All texts of all requests in one call."""
+    texts = [text for request in requests for text in request.texts]
+    vectors = _call(model, EMBED, texts)
+    if isinstance(vectors, Failed):
+        return vectors
+    rows = iter(vectors)
+    return tuple(_embeddings(model, one, [next(rows) for _ in one.texts]) for one in requests)
+
+
+def _embeddings(model: Model, request: Embedding, vectors: list[Any]) -> Outcome:
+    count_tokens: Callable[[str], int] | None = getattr(model, "tokens", None)
     try:
-        with _inference_mode():
-            outputs = model.predict(values)
+        rows = [msgspec.to_builtins(vector, enc_hook=_plain) for vector in vectors]
+        if not all(isfinite(x) for row in rows for x in row):
+            return Failed("model_error", "an embedding contains NaN or infinity")
+        tokens = sum(map(count_tokens, request.texts)) if count_tokens else 0
+        body = embeddings(request.request, rows, tokens)
+    except (TypeError, ValueError) as error:
+        return Failed("model_error", f"an embedding is no vector: {error}"[:MAX_DETAIL_CHARS])
+    if len(body) > MAX_ITEM_BYTES:
+        return Failed("output_too_large", f"{len(body)} bytes, at most {MAX_ITEM_BYTES} allowed")
+    return Output(body, tokens=tokens)
+
+
+def _predict(model: Model, values: list[object]) -> tuple[Outcome, ...] | Failed:
+    outputs = _call(model, PREDICT, values)
+    if isinstance(outputs, Failed):
+        return outputs
+    allow_nan = getattr(model, "allow_nan", False) is True
+    may_be_bytes = getattr(model, "takes_bytes", False) is True
+    return tuple(
+        Output(output, is_bytes=True)
+        if may_be_bytes and isinstance(output, bytes) and len(output) <= MAX_ITEM_BYTES
+        else _encode(output, allow_nan=allow_nan)
+        for output in outputs
+    )
+
+
+def _call(model: Model, method: str, values: Sequence[object]) -> list[Any] | Failed:
+    """One output a value, or a failure of all."""
+    try:
+        with inference_mode():
+            outputs = getattr(model, method)(values)
     except InputRefused as error:
         return Failed("bad_input", str(error)[:MAX_DETAIL_CHARS])
     except Exception as error:
         # The text stays in the worker's log: it may contain what a client must not see.
         print_traceback(error)
         return Failed("model_error", f"the model raised {type(error).__name__}")
+    if method == EMBED and hasattr(outputs, "tolist"):  # one tensor of all vectors
+        outputs = outputs.tolist()
     if not isinstance(outputs, list) or len(outputs) != len(values):
         got = f"{len(outputs)} outputs" if isinstance(outputs, list) else type(outputs).__name__
         return Failed("model_error", f"the model returned {got} for a batch of {len(values)}")
-    allow_nan = getattr(model, "allow_nan", False) is True
-    return tuple(_encode(output, allow_nan=allow_nan) for output in outputs)
+    return outputs
 
 
 def print_traceback(error: BaseException) -> None:
@@ -158,7 +253,7 @@ def _plain(value: Any) -> object:
     return to_list()
 
 
-def _inference_mode() -> AbstractContextManager[object]:
+def inference_mode() -> AbstractContextManager[object]:
     """Torch without gradients, if the model imported torch; a small model need not."""
     torch = sys.modules.get("torch")
     return nullcontext() if torch is None else torch.inference_mode()

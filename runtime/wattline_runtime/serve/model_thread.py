@@ -1,13 +1,24 @@
-"""The only thread that calls the model: loads it, then runs one batch after the other."""
+"""The only thread that calls the model: loads it, then runs batches and generations in turns."""
 
 import sys
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
-from wattline_runtime.serve.batcher import BatchBroke, BatchEnded, Failed, Item
+from wattline_runtime.serve.batcher import BatchBroke, BatchEnded, Failed, Item, Key
+from wattline_runtime.serve.calls import CallEnded, Calls, ChunkMade
+from wattline_runtime.serve.generations import Call
 from wattline_runtime.serve.model import Model, print_traceback, run_batch
+from wattline_runtime.wire import MAX_DETAIL_CHARS
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLoading:
+    """What the model reports while it loads."""
+
+    progress: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +35,29 @@ class ModelDied:
     detail: str
 
 
-News = ModelLoaded | ModelDied | BatchEnded | BatchBroke
+News = ModelLoading | ModelLoaded | ModelDied | BatchEnded | BatchBroke | ChunkMade | CallEnded
+
+
+@dataclass(frozen=True, slots=True)
+class _Release:
+    """A client has read so many chunks."""
+
+    key: Key
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """This call is no longer needed."""
+
+    key: Key
+
+
+class _Stop:
+    """End the thread."""
+
+
+_Command = tuple[Item, ...] | Call | _Release | _End | _Stop
 
 
 class ModelThread:
@@ -42,7 +75,10 @@ class ModelThread:
         self._args = args
         self._post = post
         self._torch_threads = torch_threads
-        self._batches: SimpleQueue[tuple[Item, ...] | None] = SimpleQueue()
+        self._calls = Calls(model, post)
+        self._commands: SimpleQueue[_Command] = SimpleQueue()
+        self.stepping_since_s: float | None = None
+        """Since when the generations have been taking their newest step; None: none is."""
         # Daemon: a model that hangs must not keep a stopped worker alive.
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
 
@@ -52,27 +88,71 @@ class ModelThread:
 
     def submit(self, items: tuple[Item, ...]) -> None:
         """Run a batch; the batcher ensures that there is one at a time."""
-        self._batches.put(items)
+        self._commands.put(items)
+
+    def call(self, call: Call) -> None:
+        """Start a generation."""
+        self._commands.put(call)
+
+    def release(self, key: Key, count: int) -> None:
+        """The client of a stream has read so many chunks."""
+        self._commands.put(_Release(key, count))
+
+    def end(self, key: Key) -> None:
+        """End a generation before its next piece."""
+        self._commands.put(_End(key))
 
     def stop(self, timeout_s: float) -> bool:
         """Request the thread to end. False: it is still busy after `timeout_s`."""
-        self._batches.put(None)
+        self._commands.put(_Stop())
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
         try:
             self._load()
-            while (items := self._batches.get()) is not None:
-                result = run_batch(self._model, [item.value for item in items])
-                self._post(BatchBroke(result) if isinstance(result, Failed) else BatchEnded(result))
+            while self._turn():
+                pass
         except BaseException as error:  # includes SystemExit from user code: the worker must know
             print_traceback(error)
             self._post(ModelDied(f"{type(error).__name__}: {error}"))
 
+    def _turn(self) -> bool:
+        """All commands, then a piece of each generation. False: the thread is to end."""
+        for command in self._waiting_commands():
+            if isinstance(command, tuple):
+                result = run_batch(self._model, [item.value for item in command])
+                self._post(BatchBroke(result) if isinstance(result, Failed) else BatchEnded(result))
+            elif isinstance(command, Call):
+                self._calls.start(command)
+            elif isinstance(command, _Release):
+                self._calls.release(command.key, command.count)
+            elif isinstance(command, _End):
+                self._calls.end(command.key)
+            else:
+                return False
+        if self._calls.can_step:
+            self.stepping_since_s = time.monotonic()
+            self._calls.step()
+            self.stepping_since_s = None
+        return True
+
+    def _waiting_commands(self) -> Iterator[_Command]:
+        """All that have come; waits for one while no generation can go on."""
+        try:
+            if not self._calls.can_step:
+                yield self._commands.get()
+            while True:
+                yield self._commands.get_nowait()
+        except Empty:
+            return
+
     def _load(self) -> None:
         self._limit_torch()
-        self._model.load(self._args)
+        loading = self._model.load(self._args)
+        if isinstance(loading, Iterator):
+            for progress in loading:
+                self._post(ModelLoading(str(progress)[:MAX_DETAIL_CHARS]))
         self._limit_torch()
         self._post(ModelLoaded(self._model))
 

@@ -10,7 +10,7 @@ from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.serve import batcher as b
 from wattline_runtime.wire import (
-    WORKER_PROTOCOL_VERSION,
+    OLDEST_WORKER_PROTOCOL_VERSION,
     CancelInfer,
     Infer,
     Reply,
@@ -88,7 +88,7 @@ class GatewayBench:
     ) -> "GatewayBench":
         """A beat of the worker of `task`, on the connection of its name unless given."""
         said = {"queued": 0, "running": 0, **beat}
-        message = WorkerBeat(WORKER_PROTOCOL_VERSION, "svc", capacity, **said)
+        message = WorkerBeat(OLDEST_WORKER_PROTOCOL_VERSION, "svc", capacity, **said)
         self.happens(e.WorkerMessage(connection or name(task), f"key-{task}", message))
         return self
 

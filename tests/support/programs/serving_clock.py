@@ -11,7 +11,7 @@ from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.serve import batcher as b
 from wattline_runtime.wire import (
-    WORKER_PROTOCOL_VERSION,
+    OLDEST_WORKER_PROTOCOL_VERSION,
     CancelInfer,
     Failure,
     FromWorker,
@@ -144,5 +144,7 @@ class ServingClock:
         self._windows[worker] = batcher.window
         capacity = min(CAPACITY, batcher.window)
         batch_s, lone_s = batcher.times.batch_s(capacity // 2), batcher.times.batch_s(1)
-        beat = WorkerBeat(WORKER_PROTOCOL_VERSION, "svc", capacity, 0, 0, False, batch_s, lone_s)
+        beat = WorkerBeat(
+            OLDEST_WORKER_PROTOCOL_VERSION, "svc", capacity, 0, 0, False, batch_s, lone_s
+        )
         self._send(worker, beat)

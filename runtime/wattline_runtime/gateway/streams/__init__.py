@@ -1,0 +1,1 @@
+"""Answers in chunks, and the routes of OpenAI's API."""

@@ -1,0 +1,222 @@
+"""Generations in the worker: which run, and how the model's generators are taken in turns."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from wattline_runtime.serve import generations as g
+from wattline_runtime.serve.batcher import Answer, Failed, Key, Outcome, Output
+from wattline_runtime.serve.calls import CallEnded, CallNews, Calls, ChunkMade
+from wattline_runtime.serve.model import InputRefused
+from wattline_runtime.serve.openai import Finish
+from wattline_runtime.wire import CHUNK_WINDOW, MAX_ITEM_BYTES
+
+
+def call(number: int, *, stream: bool = True, deadline_s: float = 1e9, **body: Any) -> g.Call:
+    request = {"model": "m", "messages": [{"role": "user", "content": "hi"}], **body}
+    data = msgspec.json.encode(request)
+    return g.Call(Key(1, number), deadline_s, "chat", data, stream)
+
+
+def started(effects: list[g.Effect]) -> list[int]:
+    return [e.call.key.id for e in effects if isinstance(e, g.StartCall)]
+
+
+def reasons(effects: list[g.Effect]) -> dict[int, str]:
+    return {
+        e.key.id: e.outcome.reason if isinstance(e.outcome, Failed) else "output"
+        for e in effects
+        if isinstance(e, Answer)
+    }
+
+
+@pytest.fixture
+def books() -> g.Generations:
+    return g.Generations(limit=2, queue_limit=2)
+
+
+def test_so_many_run_at_once_and_the_others_wait_in_order(books: g.Generations) -> None:
+    assert [started(books.arrived(call(n), 0.0)) for n in (1, 2, 3, 4)] == [[1], [2], [], []]
+    assert reasons(books.arrived(call(5), 0.0)) == {5: "overloaded"}
+    ended = books.ended(Key(1, 1), Output(b""), 0.0)
+    assert (reasons(ended), started(ended)) == ({1: "output"}, [3])
+    assert books.arrived(call(3), 0.0) == [], "a repeat"
+
+
+def test_what_waited_too_long_does_not_start(books: g.Generations) -> None:
+    for number in (1, 2):
+        books.arrived(call(number), 0.0)
+    books.arrived(call(3, deadline_s=5.0), 0.0)
+    assert reasons(books.pump(5.0)) == {3: "expired"}
+
+
+def test_a_cancelled_one_is_answered_when_the_model_has_ended_it(books: g.Generations) -> None:
+    for number in (1, 2, 3):
+        books.arrived(call(number), 0.0)
+    assert reasons(books.cancelled(Key(1, 3))) == {3: "cancelled"}
+    assert books.cancelled(Key(1, 1)) == [g.EndCall(Key(1, 1))]
+    assert books.cancelled(Key(1, 1)) == []
+    assert reasons(books.ended(Key(1, 1), Output(b"x"), 0.0)) == {1: "cancelled"}
+    assert books.gateway_lost(1) == [g.EndCall(Key(1, 2))]
+
+
+def test_a_drained_worker_returns_what_is_left(books: g.Generations) -> None:
+    for number in (1, 2, 3):
+        books.arrived(call(number), 0.0)
+    books.drain()
+    assert reasons(books.arrived(call(4), 0.0)) == {4: "draining"}
+    assert reasons(books.hand_back()) == dict.fromkeys((1, 2, 3), "draining")
+    assert (books.queued, books.running) == (0, 0)
+    assert books.ended(Key(1, 1), Output(b""), 0.0) == []
+
+
+class Counter:
+    """Yields numbers up to the content of the message, and notes what was closed."""
+
+    def __init__(self) -> None:
+        self.closed: list[str] = []
+
+    def chat(self, request: dict[str, Any]) -> Iterator[str | dict[str, Any] | Finish]:
+        text = request["messages"][0]["content"]
+        if text == "refuse":
+            raise InputRefused("no such colour")
+        try:
+            for number in range(int(text)):
+                yield f"{number} "
+            yield Finish(prompt_tokens=3, completion_tokens=int(text), reason="length")
+        finally:
+            self.closed.append(text)
+
+
+class Bench:
+    def __init__(self, model: object) -> None:
+        self.news: list[CallNews] = []
+        self.calls = Calls(model, self.news.append)
+
+    def run(self, *calls: g.Call, steps: int = 100) -> None:
+        for one in calls:
+            self.calls.start(one)
+        for _ in range(steps):
+            if not self.calls.can_step:
+                break
+            self.calls.step()
+
+    def chunks(self, number: int) -> list[dict[str, Any]]:
+        made = [n.data for n in self.news if isinstance(n, ChunkMade) and n.key.id == number]
+        return [msgspec.json.decode(data) for data in made]
+
+    def outcome(self, number: int) -> Outcome:
+        [found] = [n.outcome for n in self.news if isinstance(n, CallEnded) and n.key.id == number]
+        return found
+
+
+def ask(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
+
+
+def test_a_stream_is_chunks_as_openais_clients_read_them() -> None:
+    bench = Bench(Counter())
+    bench.run(call(1, messages=ask("2"), stream_options={"include_usage": True}))
+    chunks = bench.chunks(1)
+    assert [c["choices"] for c in chunks] == [
+        [{"index": 0, "delta": {"role": "assistant", "content": "0 "}, "finish_reason": None}],
+        [{"index": 0, "delta": {"content": "1 "}, "finish_reason": None}],
+        [{"index": 0, "delta": {}, "finish_reason": "length"}],
+        [],
+    ]
+    assert {c["object"] for c in chunks} == {"chat.completion.chunk"}
+    assert len({c["id"] for c in chunks}) == 1
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    assert [c.get("usage") for c in chunks] == [None, None, None, usage]
+    assert bench.outcome(1) == Output(b"", tokens=5)
+
+
+def test_without_stream_it_is_one_body() -> None:
+    bench = Bench(Counter())
+    bench.run(call(1, stream=False, messages=ask("3")))
+    outcome = bench.outcome(1)
+    assert isinstance(outcome, Output)
+    body = msgspec.json.decode(outcome.body)
+    assert body["object"] == "chat.completion"
+    message = {"role": "assistant", "content": "0 1 2 "}
+    assert body["choices"] == [{"index": 0, "message": message, "finish_reason": "length"}]
+    assert body["usage"]["total_tokens"] == outcome.tokens == 6
+    assert bench.chunks(1) == []
+
+
+def test_generations_take_turns() -> None:
+    bench = Bench(Counter())
+    bench.run(call(1, messages=ask("3")), call(2, messages=ask("3")), steps=3)
+    assert [n.key.id for n in bench.news] == [1, 2, 1, 2, 1, 2]
+
+
+def test_a_slow_client_pauses_its_own_generation_only() -> None:
+    bench = Bench(Counter())
+    bench.run(call(1, messages=ask("500")), call(2, messages=ask("5")))
+    read = len(bench.chunks(1))
+    assert read <= CHUNK_WINDOW
+    assert bench.outcome(2) == Output(b"", tokens=8)
+    assert not bench.calls.can_step
+    while bench.calls.can_step or read:
+        bench.calls.release(Key(1, 1), read)
+        before = len(bench.chunks(1))
+        bench.run()
+        read = len(bench.chunks(1)) - before
+        assert read <= CHUNK_WINDOW
+    assert bench.outcome(1) == Output(b"", tokens=503)
+
+
+def test_a_cancelled_generation_is_closed_between_two_pieces() -> None:
+    model = Counter()
+    bench = Bench(model)
+    bench.run(call(1, messages=ask("9")), steps=2)
+    bench.calls.end(Key(1, 1))
+    assert model.closed == ["9"]
+    assert bench.outcome(1) == Failed("cancelled")
+    assert not bench.calls.can_step
+
+
+class Odd:
+    """Gives what its message says."""
+
+    def __init__(self, given: object) -> None:
+        self.given = given
+
+    def chat(self, request: dict[str, Any]) -> Any:
+        return self.given
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "reason", "text"),
+    [
+        (Counter(), {"messages": ask("refuse")}, "bad_input", "no such colour"),
+        (Counter(), {"messages": ask("many")}, "model_error", "raised ValueError"),
+        (Counter(), {"messages": []}, "bad_input", "`messages`"),
+        (Counter(), {"messages": "hi"}, "bad_input", "`messages`"),
+        (Counter(), {"n": 2}, "bad_input", "`n`"),
+        (Odd(7), {}, "model_error", "raised TypeError"),
+        (Odd([7]), {}, "model_error", "int, neither text nor Finish"),
+        (Odd("x" * MAX_ITEM_BYTES), {}, "output_too_large", "exceeds"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("stream", [True, False])
+def test_failures_are_named(
+    model: object, body: dict[str, Any], reason: str, text: str, *, stream: bool
+) -> None:
+    bench = Bench(model)
+    bench.run(call(1, stream=stream, **body))
+    outcome = bench.outcome(1)
+    assert isinstance(outcome, Failed)
+    assert outcome.reason == reason
+    assert text in outcome.detail
+
+
+def test_a_plain_text_is_an_answer_too() -> None:
+    bench = Bench(Odd("hello"))
+    bench.run(call(1, stream=False))
+    outcome = bench.outcome(1)
+    assert isinstance(outcome, Output)
+    assert msgspec.json.decode(outcome.body)["choices"][0]["message"]["content"] == "hello"
