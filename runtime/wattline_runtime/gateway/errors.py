@@ -22,19 +22,22 @@ STATUS: dict[str, int] = {
     "body_too_large": 413,
     "body_too_slow": 408,
     "method": 405,
+    "no_method": 404,
 }
-
-_HEADERS = {"method": ("allow", "POST"), "unauthorized": ("www-authenticate", "Bearer")}
 
 
 class BadRequest(Exception):
     """The request is invalid; the text states the error and what would be valid."""
 
-    def __init__(self, reason: str, message: str, retry_after_s: int = 0) -> None:
+    def __init__(
+        self, reason: str, message: str, retry_after_s: int = 0, allow: str = "POST"
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.retry_after_s = retry_after_s
+        self.allow = allow
+        """Method that the route has, where the reason is `method`."""
 
 
 def as_json(error: BadRequest) -> dict[str, dict[str, str]]:
@@ -42,9 +45,32 @@ def as_json(error: BadRequest) -> dict[str, dict[str, str]]:
     return {"error": {"reason": error.reason, "message": error.message}}
 
 
+_OPENAI_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    429: "rate_limit_error",
+}
+_OPENAI_CODES = {"unknown_service": "model_not_found", "unauthorized": "invalid_api_key"}
+
+
+def as_openai_json(error: BadRequest) -> dict[str, dict[str, str]]:
+    """Body of the answer, as OpenAI's clients read it."""
+    status = STATUS[error.reason]
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    named = {
+        "reason": error.reason,
+        "message": error.message,
+        "type": _OPENAI_TYPES.get(status, kind),
+        "code": _OPENAI_CODES.get(error.reason, error.reason),
+    }
+    return {"error": named}
+
+
 def headers(error: BadRequest) -> Iterator[tuple[str, str]]:
     """Headers of the answer, besides the usual ones."""
     if error.retry_after_s:
         yield "retry-after", str(error.retry_after_s)
-    if error.reason in _HEADERS:
-        yield _HEADERS[error.reason]
+    if error.reason == "method":
+        yield "allow", error.allow
+    if error.reason == "unauthorized":
+        yield "www-authenticate", "Bearer"

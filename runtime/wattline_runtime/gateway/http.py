@@ -17,6 +17,7 @@ from wattline_runtime.gateway.errors import STATUS, BadRequest, as_json, headers
 from wattline_runtime.gateway.infer import CLOSE, InferApp
 from wattline_runtime.gateway.shell import GatewayShell
 from wattline_runtime.gateway.state import ServiceState
+from wattline_runtime.gateway.streams.openai import METHOD_OF, MODELS, ROUTES, OpenAiApp
 from wattline_runtime.gateway.telemetry.figures import figures
 from wattline_runtime.gateway.telemetry.prometheus import CONTENT_TYPE, exposition
 
@@ -30,6 +31,7 @@ def http_app(
     """All routes. The infer route is matched without a router: it is nearly all of the traffic."""
     access = Access(shell.keys, shell.wait_for_keys)
     infer = InferApp(shell, answers, config, access)
+    openai = OpenAiApp(shell, config, access)
     others = _other_routes(shell, answers, config, access, guard)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -40,6 +42,9 @@ def http_app(
                 scope["path_params"] = {"service": service}
                 await infer(scope, receive, send)
                 return
+        if path in METHOD_OF or path == MODELS or path.startswith(MODELS + "/"):
+            await openai(scope, receive, send)
+            return
 
         async def send_last(message: Message) -> None:
             if message["type"] == "http.response.start" and shell.is_leaving:
@@ -86,7 +91,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     """Starlette's own refusals (404, 405) in the common error format."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     text = f"{request.method} {request.url.path} is not a route of this gateway"[:500]
-    known = f"POST {PREFIX}SERVICE{SUFFIX}, GET /v1/services, GET /healthz, GET /metrics"
+    known = f"POST {PREFIX}SERVICE{SUFFIX}, {ROUTES}, GET /v1/services, GET /healthz, GET /metrics"
     body = {"error": {"reason": "no_route", "message": f"{text}; routes: {known}"}}
     return JSONResponse(body, status)
 
@@ -109,6 +114,8 @@ def _describe(service: ServiceState) -> dict[str, object]:
                 "capacity": worker.capacity,
                 "in_flight": len(worker.in_flight),
                 "batch_s": round(worker.pace.batch_s, 6),
+                "methods": list(worker.methods),
+                **({"progress": worker.progress} if worker.progress else {}),
             }
             for worker in service.workers.values()
         ],

@@ -7,7 +7,7 @@ the worker's output bytes are copied into the answer.
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -16,17 +16,23 @@ from wattline_runtime.gateway.access.check import Access
 from wattline_runtime.gateway.access.key_ring import ApiKey
 from wattline_runtime.gateway.answers.answers import Answers
 from wattline_runtime.gateway.answers.fallback import first_deadline_s, settle
+from wattline_runtime.gateway.client import (
+    ClientDisconnected,
+    ClientWatch,
+    header,
+    read_body,
+    timeout_ms,
+)
 from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.errors import STATUS, BadRequest, as_json, headers
-from wattline_runtime.gateway.events import Outcome, Output
+from wattline_runtime.gateway.events import Outcome, Output, RequestKind
 from wattline_runtime.gateway.shell import GatewayShell, Waiter
 from wattline_runtime.gateway.stats import UNKNOWN_SERVICE
 
+OCTETS = "application/octet-stream"
+OCTETS_HEADER = (b"content-type", OCTETS.encode())
+BYTES = RequestKind(is_bytes=True)
 CLOSE = (b"connection", b"close")
-WATCH_AFTER_S = 0.05
-"""Requests that wait longer than this are watched for a disconnect of their client."""
-BODY_TIMEOUT_S = 30.0
-"""Time for a client to send its body."""
 CLIENT_GONE_STATUS = 499
 """Only counted, never sent: the client has disconnected."""
 
@@ -42,10 +48,6 @@ class InferBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     input: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     inputs: list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
     timeout_ms: int | msgspec.UnsetType = msgspec.UNSET
-
-
-class ClientDisconnected(Exception):
-    """The client disconnected before its answer."""
 
 
 class Ask(NamedTuple):
@@ -77,19 +79,26 @@ class InferApp:
         try:
             if scope["method"] != "POST":
                 raise BadRequest("method", f"{scope['method']} is not allowed here, POST is")
-            until_s = start_s + self._timeout_ms(scope) / 1000 if self._access.is_early else start_s
+            is_early = self._access.is_early
+            until_s = start_s + timeout_ms(scope, self._config) / 1000 if is_early else start_s
             key = await self._access.require(scope, service, until_s)
-            ask = self._understand(scope, await self._body(scope, receive), start_s)
-            if key is not None:
-                self._access.charge(key, len(ask.inputs))
-            body, extra = await self._answer(service, ask, key, receive)
+            data = await read_body(scope, receive, self._config.max_body_bytes)
+            if header(scope, b"content-type") == OCTETS:
+                if key is not None:
+                    self._access.charge(key, 1)
+                output, extra = await self._answer_bytes(scope, data, service, key, receive)
+            else:
+                ask = self._understand(scope, data, start_s)
+                if key is not None:
+                    self._access.charge(key, len(ask.inputs))
+                output, extra = await self._answer(service, ask, key, receive)
         except BadRequest as error:
             await self._send_error(send, error)
             self._count(service, STATUS[error.reason], error.reason, start_s)
         except ClientDisconnected:
             self._count(service, CLIENT_GONE_STATUS, "client_gone", start_s)
         else:
-            await self._send(send, 200, body, extra)
+            await self._send(send, 200, output, extra)
             self._count(service, 200, "", start_s)
 
     def _count(self, service: str, status: int, reason: str, start_s: float) -> None:
@@ -99,33 +108,14 @@ class InferApp:
 
     # --- reading
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        limit = self._config.max_body_bytes
-        length = _header(scope, b"content-length")
-        if length is not None and length.isdigit() and int(length) > limit:
-            raise _too_large(limit)
-        message = await receive()
-        if not message.get("more_body", False) and message["type"] == "http.request":
-            body: bytes = message.get("body", b"")
-            if len(body) > limit:
-                raise _too_large(limit)
-            return body
-        try:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
-                return await _rest_of_body(message, receive, limit)
-        except TimeoutError as error:
-            text = f"the body did not arrive within {BODY_TIMEOUT_S:.0f} s"
-            raise BadRequest("body_too_slow", text) from error
-
     def _understand(self, scope: Scope, data: bytes, start_s: float) -> Ask:
         try:
             body = self._decoder.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             expected = 'expected {"input": …} or {"inputs": […]}'
             raise BadRequest("malformed", f"{error}; {expected}") from error
-        timeout_ms = self._timeout_ms(scope, body.timeout_ms)
-        deadline_s = start_s + timeout_ms / 1000
-        control = _header(scope, b"cache-control") if self._answers.caches else None
+        deadline_s = start_s + timeout_ms(scope, self._config, body.timeout_ms) / 1000
+        control = header(scope, b"cache-control") if self._answers.caches else None
         may_share = control is None or "no-store" not in control.lower()
         if isinstance(body.input, msgspec.Raw) and body.inputs is msgspec.UNSET:
             return Ask([bytes(body.input)], True, deadline_s, may_share)
@@ -136,21 +126,6 @@ class InferApp:
             inputs = [bytes(raw) for raw in body.inputs]
             return Ask(inputs, False, deadline_s, may_share)
         raise BadRequest("malformed", "expected either `input` or `inputs`")
-
-    def _timeout_ms(self, scope: Scope, given: int | msgspec.UnsetType = msgspec.UNSET) -> int:
-        """`given`: in the body, which goes before the header."""
-        if isinstance(given, int):
-            timeout_ms = given
-        elif (text := _header(scope, b"timeout-ms")) is not None:
-            if not text.isdigit() or len(text) > 9:
-                raise BadRequest("malformed", "header timeout-ms is not a number of milliseconds")
-            timeout_ms = int(text)
-        else:
-            return self._config.default_timeout_ms
-        if not 1 <= timeout_ms <= self._config.max_timeout_ms:
-            limit = self._config.max_timeout_ms
-            raise BadRequest("malformed", f"timeout_ms is {timeout_ms}; 1 to {limit} are accepted")
-        return timeout_ms
 
     # --- answering
 
@@ -168,7 +143,7 @@ class InferApp:
             for data in ask.inputs
         ]
         numbers = [number for number, _, _ in pending]
-        watch = _ClientWatch(answers, receive, numbers)
+        watch = ClientWatch(answers.abandon, receive, numbers)
         extra: list[tuple[bytes, bytes]] = []
         if answers.keeps(service):
             extra.append(HIT if all(is_hit for _, _, is_hit in pending) else MISS)
@@ -194,6 +169,24 @@ class InferApp:
             return b'{"output":' + outputs[0] + b"}", extra
         return b'{"outputs":[' + b",".join(outputs) + b"]}", extra
 
+    async def _answer_bytes(
+        self, scope: Scope, data: bytes, service: str, key: ApiKey | None, receive: Receive
+    ) -> tuple[bytes, Sequence[tuple[bytes, bytes]]]:
+        """As `_answer`, for one input that is bytes; nothing is kept or shared."""
+        deadline_s = time.monotonic() + timeout_ms(scope, self._config) / 1000
+        seen = None if key is None else key.services
+        number, waiter = self._shell.submit(service, data, deadline_s, seen, BYTES)
+        watch = ClientWatch(self._shell.abandon, receive, [number])
+        try:
+            outcome = await waiter
+        finally:
+            watch.end()
+            self._shell.abandon(number)
+        body = _output(outcome, "")
+        if isinstance(outcome, Output) and outcome.is_bytes:
+            return body, [OCTETS_HEADER]
+        return b'{"output":' + body + b"}", ()
+
     async def _collect(self, waiters: list[Waiter], is_single: bool) -> list[bytes]:
         outputs: list[bytes] = []
         for position, waiter in enumerate(waiters):
@@ -207,61 +200,13 @@ class InferApp:
     async def _send(
         self, send: Send, status: int, body: bytes, extra: Sequence[tuple[bytes, bytes]] = ()
     ) -> None:
-        named = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode()),
-            *extra,
-        ]
+        is_bytes = bool(extra) and OCTETS_HEADER in extra
+        named = [] if is_bytes else [(b"content-type", b"application/json")]
+        named += [(b"content-length", str(len(body)).encode()), *extra]
         if self._shell.is_leaving:
             named.append(CLOSE)
         await send({"type": "http.response.start", "status": status, "headers": named})
         await send({"type": "http.response.body", "body": body})
-
-
-class _ClientWatch:
-    """Detects the disconnect of the client of a slow request, and abandons the request.
-
-    Only slow ones: watching needs a task, and most requests are over before it would start.
-    """
-
-    def __init__(self, answers: Answers, receive: Receive, request_ids: list[int]) -> None:
-        self._answers = answers
-        self._receive = receive
-        self._request_ids = request_ids
-        self._task: asyncio.Task[None] | None = None
-        self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(WATCH_AFTER_S, self._start)
-
-    def end(self) -> None:
-        """End the watch with the request."""
-        self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
-
-    def _start(self) -> None:
-        self._task = self._loop.create_task(self._run(), name="client-watch")
-
-    async def _run(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        for request_id in tuple(self._request_ids):
-            self._answers.abandon(request_id)
-
-
-async def _rest_of_body(first: Any, receive: Receive, limit: int) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    message = first
-    while True:
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnected
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-        if size > limit:
-            raise _too_large(limit)
-        if not message.get("more_body", False):
-            return b"".join(chunks)
-        message = await receive()
 
 
 def _outputs(outcomes: Iterable[Outcome | None], is_single: bool) -> list[bytes]:
@@ -277,15 +222,3 @@ def _output(outcome: Outcome | None, where: str) -> bytes:
     if outcome is None:
         raise ClientDisconnected
     raise BadRequest(outcome.reason, where + outcome.message, outcome.retry_after_s)
-
-
-def _header(scope: Scope, name: bytes) -> str | None:
-    for key, value in scope["headers"]:
-        if key == name:
-            text: str = value.decode("latin-1")
-            return text
-    return None
-
-
-def _too_large(limit: int) -> BadRequest:
-    return BadRequest("body_too_large", f"the body exceeds the limit of {limit} bytes")

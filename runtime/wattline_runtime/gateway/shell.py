@@ -5,6 +5,7 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 import structlog
@@ -33,9 +34,13 @@ class Stream:
         self._parts: asyncio.Queue[bytes | e.Outcome | None] = asyncio.Queue()
         self._is_done = False
 
-    async def next(self) -> bytes | e.Outcome | None:
-        """A chunk, or the last: the outcome, or None once the client has disconnected."""
-        return await self._parts.get()
+    async def next(self) -> list[bytes | e.Outcome | None]:
+        """All chunks that have come, at least one part; the last one may be the outcome, or None
+        once the client has disconnected."""
+        parts = [await self._parts.get()]
+        while not self._parts.empty():
+            parts.append(self._parts.get_nowait())
+        return parts
 
     def push(self, chunk: bytes) -> None:
         """Add a chunk; the core bounds how many wait here."""
@@ -130,19 +135,16 @@ class GatewayShell:
         self.handle(e.Submitted(self._next_id, service, body, deadline_s, seen, kind))
         return self._next_id, waiter
 
-    def open_stream(
-        self,
-        service: str,
-        body: bytes,
-        deadline_s: float,
-        seen: frozenset[str] | None,
-        kind: e.RequestKind,
-    ) -> tuple[int, Stream]:
-        """As `submit`, for an answer in chunks; `deadline_s` is that of the first."""
+    def open_stream(self, ask: e.Submitted) -> tuple[int, Stream]:
+        """Submit a request, without its number, for an answer in chunks."""
         self._next_id += 1
         stream = self._waiters[self._next_id] = Stream()
-        self.handle(e.Submitted(self._next_id, service, body, deadline_s, seen, kind))
+        self.handle(replace(ask, id=self._next_id))
         return self._next_id, stream
+
+    def chunks_read(self, request_id: int, count: int) -> None:
+        """The client of a stream has read so many chunks."""
+        self.handle(e.ChunksRead(request_id, count))
 
     def abandon(self, request_id: int) -> None:
         """The client of this request has disconnected; its waiter gets None."""

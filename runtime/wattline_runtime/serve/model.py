@@ -181,11 +181,17 @@ def _predict(model: Model, values: list[object]) -> tuple[Outcome, ...] | Failed
     allow_nan = getattr(model, "allow_nan", False) is True
     may_be_bytes = getattr(model, "takes_bytes", False) is True
     return tuple(
-        Output(output, is_bytes=True)
-        if may_be_bytes and isinstance(output, bytes) and len(output) <= MAX_ITEM_BYTES
+        _bytes_output(output)
+        if may_be_bytes and isinstance(output, bytes) and isinstance(value, bytes)
         else _encode(output, allow_nan=allow_nan)
-        for output in outputs
+        for value, output in zip(values, outputs, strict=True)
     )
+
+
+def _bytes_output(output: bytes) -> Outcome:
+    if len(output) > MAX_ITEM_BYTES:
+        return Failed("output_too_large", f"{len(output)} bytes, at most {MAX_ITEM_BYTES} allowed")
+    return Output(output, is_bytes=True)
 
 
 def _call(model: Model, method: str, values: Sequence[object]) -> list[Any] | Failed:

@@ -41,14 +41,19 @@ class Access:
     async def require(self, scope: Scope, service: str, deadline_s: float) -> ApiKey | None:
         """The key of a request for a service; None: the gateway is open. Raises BadRequest."""
         key = await self.identify(scope, deadline_s)
+        await self.permit(scope, key, service)
+        return key
+
+    async def permit(self, scope: Scope, key: ApiKey | None, service: str) -> None:
+        """Count the use of a key, and refuse one that is not for this service. Raises
+        BadRequest."""
         if key is None:
-            return None
+            return
         key.used(time.time())
         if service not in key.services:
             key.refused += 1
             text = f"this API key is not for service {service!r}"
             await self._refuse(scope, BadRequest("forbidden", text[:500]))
-        return key
 
     async def identify(self, scope: Scope, deadline_s: float) -> ApiKey | None:
         """The key of a request; None: the gateway is open. Raises BadRequest."""

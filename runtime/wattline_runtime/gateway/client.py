@@ -1,0 +1,122 @@
+"""What a handler reads of its HTTP client: headers, the body, and whether it is still there."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from starlette.types import Receive, Scope
+
+from wattline_runtime.gateway.config import GatewayConfig
+from wattline_runtime.gateway.errors import BadRequest
+
+WATCH_AFTER_S = 0.05
+"""Requests that wait longer than this are watched for a disconnect of their client."""
+BODY_TIMEOUT_S = 30.0
+"""Time for a client to send its body."""
+
+
+class ClientDisconnected(Exception):
+    """The client disconnected before its answer."""
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """A header's value, the first one; None: it has none."""
+    for key, value in scope["headers"]:
+        if key == name:
+            text: str = value.decode("latin-1")
+            return text
+    return None
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The whole body. Raises BadRequest and ClientDisconnected."""
+    length = header(scope, b"content-length")
+    if length is not None and length.isdigit() and int(length) > limit:
+        raise _too_large(limit)
+    message = await receive()
+    if not message.get("more_body", False) and message["type"] == "http.request":
+        body: bytes = message.get("body", b"")
+        if len(body) > limit:
+            raise _too_large(limit)
+        return body
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            return await _rest_of_body(message, receive, limit)
+    except TimeoutError as error:
+        text = f"the body did not arrive within {BODY_TIMEOUT_S:.0f} s"
+        raise BadRequest("body_too_slow", text) from error
+
+
+def timeout_ms(
+    scope: Scope,
+    config: GatewayConfig,
+    given: int | msgspec.UnsetType = msgspec.UNSET,
+    default_ms: int = 0,
+) -> int:
+    """Time for the answer. `given`: in the body, which goes before the header. Raises
+    BadRequest."""
+    if isinstance(given, int):
+        wanted_ms = given
+    elif (text := header(scope, b"timeout-ms")) is not None:
+        if not text.isdigit() or len(text) > 9:
+            raise BadRequest("malformed", "header timeout-ms is not a number of milliseconds")
+        wanted_ms = int(text)
+    else:
+        return default_ms or config.default_timeout_ms
+    if not 1 <= wanted_ms <= config.max_timeout_ms:
+        limit = config.max_timeout_ms
+        raise BadRequest("malformed", f"timeout_ms is {wanted_ms}; 1 to {limit} are accepted")
+    return wanted_ms
+
+
+class ClientWatch:
+    """Detects the disconnect of the client of a slow request, and abandons the request.
+
+    Only slow ones: watching needs a task, and most requests are over before it would start.
+    """
+
+    def __init__(
+        self, abandon: Callable[[int], None], receive: Receive, request_ids: list[int]
+    ) -> None:
+        self._abandon = abandon
+        self._receive = receive
+        self._request_ids = request_ids
+        self._task: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(WATCH_AFTER_S, self._start)
+
+    def end(self) -> None:
+        """End the watch with the request."""
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _start(self) -> None:
+        self._task = self._loop.create_task(self._run(), name="client-watch")
+
+    async def _run(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        for request_id in tuple(self._request_ids):
+            self._abandon(request_id)
+
+
+async def _rest_of_body(first: Any, receive: Receive, limit: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    message = first
+    while True:
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnected
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > limit:
+            raise _too_large(limit)
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+        message = await receive()
+
+
+def _too_large(limit: int) -> BadRequest:
+    return BadRequest("body_too_large", f"the body exceeds the limit of {limit} bytes")

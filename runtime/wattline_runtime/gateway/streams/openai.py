@@ -1,0 +1,234 @@
+"""OpenAI's routes: chat, completions, embeddings and models. `model` of the body is the service.
+
+Bodies go to the worker and back unchanged; only `model` and `stream` are read here. A stream is
+server-sent events. Its status is sent with its first chunk, so that a request that cannot be
+answered still gets its own; what fails after that ends the stream with an `error` event.
+"""
+
+import time
+from collections.abc import Sequence
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from wattline_runtime.gateway.access.check import Access
+from wattline_runtime.gateway.access.key_ring import ApiKey
+from wattline_runtime.gateway.client import (
+    ClientDisconnected,
+    ClientWatch,
+    read_body,
+    timeout_ms,
+)
+from wattline_runtime.gateway.config import GatewayConfig
+from wattline_runtime.gateway.errors import STATUS, BadRequest, as_openai_json, headers
+from wattline_runtime.gateway.events import Outcome, Output, RequestKind, Submitted
+from wattline_runtime.gateway.infer import CLIENT_GONE_STATUS, CLOSE
+from wattline_runtime.gateway.shell import GatewayShell
+from wattline_runtime.gateway.stats import UNKNOWN_SERVICE
+from wattline_runtime.wire import CHAT, COMPLETE, EMBED
+
+METHOD_OF = {
+    "/v1/chat/completions": CHAT,
+    "/v1/completions": COMPLETE,
+    "/v1/embeddings": EMBED,
+}
+MODELS = "/v1/models"
+ROUTES = ("POST " + ", POST ".join(METHOD_OF)) + f", GET {MODELS}"
+JSON = (b"content-type", b"application/json")
+EVENTS = ((b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache"))
+
+
+class OpenAiBody(msgspec.Struct, frozen=True):
+    """What the gateway reads of a body."""
+
+    model: str
+    stream: bool | None = False
+    input: msgspec.Raw = msgspec.Raw(b"null")
+    """Of embeddings."""
+
+    @property
+    def texts(self) -> int:
+        """Number of texts to embed; 1 on the other routes."""
+        if not bytes(self.input).startswith(b"["):
+            return 1
+        return max(1, len(msgspec.json.decode(self.input, type=list[msgspec.Raw])))
+
+
+class OpenAiApp:
+    """ASGI app of these routes."""
+
+    def __init__(self, shell: GatewayShell, config: GatewayConfig, access: Access) -> None:
+        self._shell = shell
+        self._config = config
+        self._access = access
+        self._decoder = msgspec.json.Decoder(OpenAiBody)
+        self._started = int(time.time())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, always."""
+        start_s = time.monotonic()
+        reply = _Reply(self._shell, send)
+        status, reason = 200, ""
+        try:
+            if scope["path"] in METHOD_OF:
+                await self._infer(scope, receive, reply, start_s)
+            else:
+                await self._models(scope, reply)
+        except BadRequest as error:
+            status, reason = await reply.fail(error), error.reason
+        except ClientDisconnected:
+            status, reason = CLIENT_GONE_STATUS, "client_gone"
+        known = reply.service in self._shell.gateway.queue.services
+        label = reply.service if known else UNKNOWN_SERVICE
+        self._shell.stats.count(label, status, reason, time.monotonic() - start_s)
+
+    # --- models
+
+    async def _models(self, scope: Scope, reply: "_Reply") -> None:
+        if scope["method"] != "GET":
+            text = f"{scope['method']} is not allowed here, GET is"
+            raise BadRequest("method", text, allow="GET")
+        until_s = time.monotonic() + self._config.default_timeout_ms / 1000
+        key = await self._access.identify(scope, until_s)
+        models = [
+            {"id": name, "object": "model", "created": self._started, "owned_by": "wattline"}
+            for name in self._offering(key)
+        ]
+        wanted = scope["path"].removeprefix(MODELS).removeprefix("/")
+        if not wanted:
+            await reply.send(msgspec.json.encode({"object": "list", "data": models}))
+            return
+        for model in models:
+            if model["id"] == wanted:
+                await reply.send(msgspec.json.encode(model))
+                return
+        known = ", ".join(self._offering(key)) or "none"
+        text = f"there is no model {wanted[:100]!r}; known models: {known}"
+        raise BadRequest("unknown_service", text[:500])
+
+    def _offering(self, key: ApiKey | None) -> list[str]:
+        """Services with a model for these routes, of those that the key may see."""
+        methods = {*METHOD_OF.values()}
+        return sorted(
+            service.name
+            for service in self._shell.gateway.queue.services.values()
+            if service.is_listed
+            and (key is None or service.name in key.services)
+            and any(methods & {*worker.methods} for worker in service.workers.values())
+        )
+
+    # --- answers of models
+
+    async def _infer(self, scope: Scope, receive: Receive, reply: "_Reply", start_s: float) -> None:
+        if scope["method"] != "POST":
+            raise BadRequest("method", f"{scope['method']} is not allowed here, POST is")
+        until_s = start_s + timeout_ms(scope, self._config) / 1000
+        key = await self._access.identify(scope, until_s)
+        data = await read_body(scope, receive, self._config.max_body_bytes)
+        try:
+            body = self._decoder.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            text = f'{error}; expected {{"model": SERVICE, …}}'
+            raise BadRequest("malformed", text) from error
+        await self._access.permit(scope, key, body.model)
+        reply.service = body.model
+        if key is not None:
+            self._access.charge(key, body.texts)
+        method = METHOD_OF[scope["path"]]
+        kind = RequestKind(method, is_stream=bool(body.stream) and method != EMBED)
+        # A stream has the time for each chunk; a whole generation may take as long as is allowed.
+        default_ms = 0 if kind.is_stream else self._config.max_timeout_ms
+        deadline_s = start_s + timeout_ms(scope, self._config, default_ms=default_ms) / 1000
+        seen = None if key is None else key.services
+        ask = Submitted(0, body.model, data, deadline_s, seen, kind)
+        await (self._stream if kind.is_stream else self._whole)(ask, receive, reply)
+
+    async def _whole(self, ask: Submitted, receive: Receive, reply: "_Reply") -> None:
+        shell = self._shell
+        number, waiter = shell.submit(ask.service, ask.input, ask.deadline_s, ask.seen, ask.kind)
+        watch = ClientWatch(shell.abandon, receive, [number])
+        try:
+            outcome = await waiter
+        finally:
+            watch.end()
+            shell.abandon(number)
+        await reply.send(_output(outcome).body)
+
+    async def _stream(self, ask: Submitted, receive: Receive, reply: "_Reply") -> None:
+        shell = self._shell
+        number, stream = shell.open_stream(ask)
+        watch = ClientWatch(shell.abandon, receive, [number])
+        try:
+            while True:
+                parts = await stream.next()
+                chunks = [part for part in parts if isinstance(part, bytes)]
+                if chunks:
+                    await reply.events(chunks)  # waits while the client does not read
+                    shell.chunks_read(number, len(chunks))
+                last = parts[-1]
+                if not isinstance(last, bytes):
+                    _output(last)
+                    await reply.done()
+                    return
+        finally:
+            watch.end()
+            shell.abandon(number)
+
+
+class _Reply:
+    """One HTTP answer, whole or as a stream of events."""
+
+    def __init__(self, shell: GatewayShell, send: Send) -> None:
+        self._shell = shell
+        self._send = send
+        self._has_begun = False
+        self.service = UNKNOWN_SERVICE
+
+    async def send(
+        self, body: bytes, status: int = 200, extra: Sequence[tuple[bytes, bytes]] = ()
+    ) -> None:
+        """The whole answer."""
+        length = (b"content-length", str(len(body)).encode())
+        await self._start(status, [JSON, length, *extra])
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def events(self, chunks: Sequence[bytes]) -> None:
+        """Further events of a stream."""
+        data = b"".join([b"data: " + chunk + b"\n\n" for chunk in chunks])
+        await self._part(data)
+
+    async def done(self) -> None:
+        """The end of a stream."""
+        await self._part(b"data: [DONE]\n\n")
+        await self._send({"type": "http.response.body", "body": b""})
+
+    async def fail(self, error: BadRequest) -> int:
+        """An error: with its status, or as an event where the stream has begun. Returns the status
+        that the client got."""
+        body = msgspec.json.encode(as_openai_json(error))
+        if self._has_begun:
+            await self._part(b"event: error\ndata: " + body + b"\n\n")
+            await self._send({"type": "http.response.body", "body": b""})
+            return 200
+        extra = [(name.encode(), value.encode()) for name, value in headers(error)]
+        await self.send(body, STATUS[error.reason], extra)
+        return STATUS[error.reason]
+
+    async def _part(self, data: bytes) -> None:
+        if not self._has_begun:
+            self._has_begun = True
+            await self._start(200, list(EVENTS))
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def _start(self, status: int, named: list[tuple[bytes, bytes]]) -> None:
+        if self._shell.is_leaving:
+            named.append(CLOSE)
+        await self._send({"type": "http.response.start", "status": status, "headers": named})
+
+
+def _output(outcome: Outcome | None) -> Output:
+    if isinstance(outcome, Output):
+        return outcome
+    if outcome is None:
+        raise ClientDisconnected
+    raise BadRequest(outcome.reason, outcome.message, outcome.retry_after_s)
