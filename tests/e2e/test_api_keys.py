@@ -86,6 +86,13 @@ def test_a_revoked_and_an_expired_key_are_refused_within_a_second(site: ServingS
     until(lambda: infer(site, brief) == "401 unauthorized", "its end", 5.0)
 
 
+def is_up(site: ServingSite) -> bool:
+    try:
+        return httpx.get(f"{site.url()}/healthz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
 def usage(site: ServingSite, key: str) -> tuple[int, int]:
     (row,) = json.loads(site.wattline("key", "usage", key, "--json"))
     return row["requests"], row["refused"]
@@ -138,6 +145,29 @@ def test_keys_hold_while_the_scheduler_is_away(site: ServingSite) -> None:
     site.start_scheduler()
     assert site.wattline("key", "revoke", "steady")
     until(lambda: infer(site, key) == "401 unauthorized", "the revocation", 10.0)
+
+
+def test_requests_wait_for_the_keys_of_a_gateway_that_starts_before_the_scheduler(
+    site: ServingSite,
+) -> None:
+    key = add(site, "early")
+    until(lambda: infer(site, key) == "200", "the key", WITHIN_S)
+    site.stop("scheduler", signal.SIGKILL)
+    site.stop("gateway", signal.SIGKILL)
+    site.start_gateway()
+    until(lambda: is_up(site), "the gateway")
+    short = httpx.post(
+        f"{site.url()}/v1/services/echo/infer",
+        json={"input": 1},
+        headers={"api-key": key, "timeout-ms": "200"},
+    )
+    assert short.json()["error"]["reason"] == "deadline"
+    with ThreadPoolExecutor(2) as pool:
+        right, wrong = (pool.submit(infer, site, sent) for sent in (key, "wl_wrong"))
+        time.sleep(0.5)
+        assert not right.done()
+        site.start_scheduler()
+        assert (right.result(), wrong.result()) == ("200", "401 unauthorized")
 
 
 def test_no_key_is_written_anywhere(site: ServingSite) -> None:

@@ -132,11 +132,11 @@ def parse_rate_per_s(text: str) -> float:
 
 
 def format_rate(per_s: float) -> str:
-    """In the shortest unit of which it is at least one: 50.0 → "50/s", 0.1 → "6/m"."""
-    unit, length_s = next(
-        ((unit, s) for unit, s in _RATE_UNITS.items() if round(per_s * s, 9) >= 1), ("/d", 86_400)
-    )
-    return f"{_plain(Decimal(repr(float(f'{per_s * length_s:.9g}'))))}{unit}"
+    """As a whole number of the shortest unit in which it is one: 50.0 → "50/s", 0.1 → "6/m"."""
+    given = {unit: float(f"{per_s * length_s:.9g}") for unit, length_s in _RATE_UNITS.items()}
+    whole = (unit for unit, value in given.items() if value.is_integer() and value)
+    unit = next(whole, "/s")
+    return f"{_plain(Decimal(repr(given[unit])))}{unit}"
 
 
 def parse_percent(text: str) -> float:

@@ -81,3 +81,27 @@ def test_shares_energy_and_cost() -> None:
     assert q.parse_percent("25%") == 0.25
     assert q.parse_energy_wh("80kWh") == 80_000
     assert q.parse_cost_usd("400USD") == 400
+
+
+@pytest.mark.parametrize(
+    ("text", "per_s", "written"),
+    [
+        ("50/s", 50.0, "50/s"),
+        ("0.5/s", 0.5, "30/m"),
+        ("100 /m", 100 / 60, "100/m"),
+        ("5000/h", 5000 / 3600, "5000/h"),
+        ("7/d", 7 / 86_400, "7/d"),
+        ("0.123456789/s", 0.123456789, "0.123456789/s"),
+        ("1000000/s", 1e6, "1000000/s"),
+    ],
+)
+def test_rates(text: str, per_s: float, written: str) -> None:
+    assert q.parse_rate_per_s(text) == pytest.approx(per_s)
+    assert q.parse_rate_per_s(q.format_rate(per_s)) == pytest.approx(per_s, rel=1e-6)
+    assert q.format_rate(q.parse_rate_per_s(text)) == written
+
+
+@pytest.mark.parametrize("text", ["", "50", "/s", "0/s", "-1/s", "1e3/s", "50/w", "1000001/s"])
+def test_what_is_no_rate_is_told_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match='such as "50/s"'):
+        q.parse_rate_per_s(text)
