@@ -4,6 +4,7 @@ import signal
 import socket
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from support.programs.serving_site import ServingSite, SteadyLoad, by_systemd, steady_load
@@ -36,6 +37,23 @@ def test_two_gateways_answer_and_either_one_alone(site: ServingSite) -> None:
             assert site.answer(left) == "hello"
         site.start_gateway(killed)
         site.until(lambda: site.answer(killed) == "hello", f"{killed} is back")  # noqa: B023
+
+
+def test_cache_and_fallback_of_a_job_reach_the_gateways(site: ServingSite) -> None:
+    flags = ("--cache", "ttl=1m,size=1MiB", "--fallback", "echo")
+    number = site.serve(*flags, "--hold", service="kept")
+
+    def headers() -> httpx.Headers:
+        url = f"{site.url()}/v1/services/kept/infer"
+        return httpx.post(url, json={"input": "hello"}, timeout=10).headers
+
+    site.until(lambda: headers().get("wattline-answer") == "fallback", "echo answers instead")
+    site.wattline("release", number)
+    site.until(lambda: "wattline-answer" not in headers(), "it answers by itself")
+    site.until(lambda: headers().get("wattline-cache") == "hit", "its answer is kept")
+    site.wattline("update", number, "--cache", "none", "--fallback", "none")
+    site.until(lambda: "wattline-cache" not in headers(), "it has no cache any more")
+    site.wattline("cancel", number)
 
 
 def test_a_successor_takes_over_without_a_failed_request(site: ServingSite) -> None:
