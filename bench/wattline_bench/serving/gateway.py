@@ -188,7 +188,10 @@ class Load:
         for key, _ in self._selector.select(wait_s):
             connection = cast("socket.socket", key.fileobj)
             buffer = self._buffers[connection]
-            buffer += connection.recv(65536)
+            received = connection.recv(65536)
+            if not received:
+                raise ConnectionError("the gateway closed a connection")
+            buffer += received
             if _is_whole(buffer):
                 status = int(buffer[9:12])
                 buffer.clear()

@@ -12,10 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+import msgspec
+
 from wattline_bench.serving import gateway as base
-from wattline_bench.verdict import Figures, judged
+from wattline_bench.verdict import Figures, judged, over
 
 SENTENCES = 1024
+ROUNDS = 3
+LEARN_S = 5.0
+"""Before each load: the worker measures its batches."""
+CPU_AT_MOST = 0.8
 TOKENS_PER_WORD = 1.3
 
 
@@ -41,24 +47,48 @@ class SentenceLoad(base.Load):
         self._next += 1
 
 
+class Ordered(base.Served, frozen=True):
+    """With lengths, in turns with the same model without: medians of the rounds."""
+
+    cpu_to_unordered: float
+    """CPU of the worker for a request, to that without lengths."""
+
+    def misses(self) -> tuple[str, ...]:
+        return over(f"{self.load}: CPU to that not ordered", self.cpu_to_unordered, CPU_AT_MOST)
+
+
 def _serve(
     name: str, model: str, batch: int, run: Callable[[SentenceLoad], base.Answers]
 ) -> base.Served:
     path = Path(__file__).parent / "encoder_model.py"
-    with base.stack(f"--max-batch-cost={batch}", model=f"{path}:{model}") as running:
+    idle = ("--client-timeout-s=600",)  # not every load uses every connection
+    with base.stack(
+        f"--max-batch-cost={batch}", model=f"{path}:{model}", gateway_args=idle
+    ) as running:
         load = SentenceLoad(running.endpoints["http_url"], 64, 30_000)
         base.wait_until_ready(running)
-        load.closed_loop(1.0, users=1)
+        load.closed_loop(LEARN_S, users=32)
+        before = running.cpu_s()
         start_s = time.perf_counter()
         answers = run(load)
         took_s = time.perf_counter() - start_s
+        cpu = {name: value - before[name] for name, value in running.cpu_s().items()}
         load.close()
-    return base.served(name, answers, took_s)
+    per_request = {name: round(s / len(answers) * 1e6, 1) for name, s in cpu.items()}
+    return base.served(name, answers, took_s, per_request)
+
+
+def _middle(rounds: list[base.Served]) -> base.Served:
+    return sorted(rounds, key=_worker_us)[len(rounds) // 2]
+
+
+def _worker_us(served: base.Served) -> float:
+    return served.cpu_us_per_request["worker"]
 
 
 @judged
 def measure(*, seconds: float, batch: int) -> tuple[Figures, ...]:
-    """Each load for `seconds`."""
+    """Each load for `seconds`, with lengths and without in turns."""
 
     def closed(load: SentenceLoad) -> base.Answers:
         return load.closed_loop(seconds, users=32)
@@ -66,9 +96,15 @@ def measure(*, seconds: float, batch: int) -> tuple[Figures, ...]:
     def poisson(load: SentenceLoad) -> base.Answers:
         return load.open_loop(seconds, 40.0)
 
+    without: list[base.Served] = []
+    ordered: list[base.Served] = []
+    for _ in range(ROUNDS):
+        without.append(_serve("32 users, not ordered", "Unordered", batch, closed))
+        ordered.append(_serve("32 users, ordered", "Ordered", batch, closed))
+    ratio = _worker_us(_middle(ordered)) / _worker_us(_middle(without))
     return (
-        _serve("32 users, not ordered", "Unordered", batch, closed),
-        _serve("32 users, ordered", "Ordered", batch, closed),
+        _middle(without),
+        Ordered(**msgspec.structs.asdict(_middle(ordered)), cpu_to_unordered=round(ratio, 3)),
         _serve("32 users, batches of one", "Unordered", 1, closed),
         _serve("40/s, ordered", "Ordered", batch, poisson),
         _serve("40/s, batches of one", "Unordered", 1, poisson),

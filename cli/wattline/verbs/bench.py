@@ -110,7 +110,7 @@ VERBS = (
         "length-order",
         "What ordering requests by length is worth to an encoder.",
         _seconds(8.0, "each load"),
-        Option("batch", ("--batch",), "Most requests in a batch.", "integer", 8),
+        Option("batch", ("--batch",), "Maximum cost of a batch.", "integer", 32),
         module="serving.length_order",
     ),
     _bench(

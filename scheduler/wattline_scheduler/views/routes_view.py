@@ -1,16 +1,24 @@
 """Routes for gateways: workers of services, rollouts in progress, settings, and API keys."""
 
+from collections import Counter
 from itertools import chain
 
+from wattline_protocol.ids import UserName
 from wattline_protocol.job.service_values import FROM_CACHE, STATIC
 from wattline_protocol.job.spec import CacheRule, ServiceSpec
 from wattline_protocol.wire.routes import Routes, WorkerRoute
-from wattline_protocol.wire.service_settings import NO_SETTINGS, ServiceSettings
+from wattline_protocol.wire.service_settings import ServiceSettings
 from wattline_scheduler.core.lifecycle.stand_ins import is_lost
 from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.core.model.jobs.service_names import ServiceNames
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.rollout.rollouts import splits
+
+MAX_OWNER_BYTES = 64 * 1024
+"""Settings of all services of one user; those of later jobs are left out."""
+MAX_BYTES = 1024 * 1024
+SETTINGS_BYTES = 128
+"""Of a service's settings, at most, besides its fallback."""
 
 
 def routes_view(state: State) -> Routes:
@@ -21,15 +29,33 @@ def routes_view(state: State) -> Routes:
         name: chain.from_iterable(_workers(state, job) for job in jobs)
         for name, jobs in services.items()
     }
-    settings = {
-        name: _settings(jobs[-1], state.work.services) for name, jobs in services.items() if jobs
-    }
     return Routes(
         {name: tuple(sorted(w, key=_by_ref)) for name, w in workers.items()},
         splits(state),
         state.api_keys.grants(state.work.services),
-        {name: its for name, its in settings.items() if its != NO_SETTINGS},
+        _all_settings([jobs[-1] for jobs in services.values() if jobs], state.work.services),
     )
+
+
+def _all_settings(jobs: list[Job], names: ServiceNames) -> dict[str, ServiceSettings]:
+    """Settings by service, within bounds: all must fit into one message, whoever submits them."""
+    found: dict[str, ServiceSettings] = {}
+    by_owner: Counter[UserName] = Counter()
+    total = 0
+    for job in sorted(filter(_has_settings, jobs), key=lambda one: one.id):
+        its = _settings(job, names)
+        size = SETTINGS_BYTES + sum(len(entry.encode()) for entry in its.fallback)
+        owner = job.record.owner
+        if by_owner[owner] + size <= MAX_OWNER_BYTES and total + size <= MAX_BYTES:
+            by_owner[owner] += size
+            total += size
+            found[job.spec.name] = its
+    return found
+
+
+def _has_settings(job: Job) -> bool:
+    service = job.spec.service
+    return service is not None and (service.cache is not None or bool(service.fallback))
 
 
 def _settings(job: Job, names: ServiceNames) -> ServiceSettings:

@@ -9,7 +9,7 @@ from wattline_protocol.job.selection import only
 from wattline_protocol.job.spec import CacheRule, ServiceSpec
 from wattline_protocol.wire.client_messages import Update
 from wattline_protocol.wire.service_settings import ServiceSettings
-from wattline_scheduler.views.routes_view import routes_view
+from wattline_scheduler.views.routes_view import MAX_OWNER_BYTES, routes_view
 
 
 def started() -> Harness:
@@ -38,6 +38,17 @@ def test_cache_and_fallback_reach_gateways_and_change_with_an_update() -> None:
     assert changed(service("big").build(), {"cache": "ttl=1m,size=2MiB"}).service == ServiceSpec(
         1, CacheRule(60.0, 2 << 20)
     )
+
+
+def test_one_user_cannot_fill_the_message_to_the_gateways() -> None:
+    h = started()
+    long = "static:" + '"' + "x" * 4000 + '"'
+    for number in range(20):
+        h.submit(service(f"a{number:02}", fallback=(long,)), user="bob")
+    h.submit(service("mine", fallback=("static:1",)))
+    settings = routes_view(h.cluster.state).settings
+    assert sum(len(its.fallback[0]) for its in settings.values()) <= MAX_OWNER_BYTES
+    assert set(settings) == {*(f"a{number:02}" for number in range(15)), "mine"}
 
 
 def test_a_service_of_another_user_is_no_fallback() -> None:
