@@ -7,7 +7,7 @@ from rich.text import Text
 
 from wattline.show.tables import Column, Listing
 from wattline_protocol.text.wording import digits
-from wattline_protocol.wire.rollouts import RolloutView
+from wattline_protocol.wire.rollouts import ENDED_PHASES, RolloutView
 
 PHASES = {
     "starting": "starts revision {new} beside revision {old}",
@@ -29,7 +29,8 @@ def lines(view: RolloutView) -> Iterator[str]:
     phase = PHASES[view.phase].format(new=view.new.job, old=view.old.job)
     yield f"{view.service}: {phase}."
     if view.text:
-        yield f"{'Paused' if view.is_paused else 'Now'}: {view.text}."
+        word = "Reason" if view.phase in ENDED_PHASES else "Paused" if view.is_paused else "Now"
+        yield f"{word}: {view.text}."
     if view.canary:
         yield f"Canary: {digits(view.canary * 100)} % of the requests."
     if view.shadow:
@@ -56,4 +57,4 @@ def _revisions(view: RolloutView) -> Listing:
 
 
 def _ms(value_ms: float | None) -> str:
-    return "-" if value_ms is None else f"{digits(value_ms)} ms"
+    return "-" if value_ms is None else f"≤ {digits(value_ms)} ms"

@@ -18,7 +18,13 @@ class LossyHarness(Harness):
     """Messages stay in flight until a rule delivers, repeats or drops them."""
 
     def __init__(self) -> None:
-        built = site().rack("a", 2, kw=9.0).rack("b", 1, kw=6.0).site_budget(13.0)
+        built = (
+            site()
+            .gateway("tcp://127.0.0.1:3")
+            .rack("a", 2, kw=9.0)
+            .rack("b", 1, kw=6.0)
+            .site_budget(13.0)
+        )
         plain = built.times(task_lease_s=20.0, isolation_after_s=5.0).build()
         accounts = (Account("lab", quota=Quota(gpus=12, open_jobs=6)), Account("vision", "lab"))
         queues = (Queue("small", Quota(gpus=3)), Queue("cool", Quota(power_mw=4_000_000)))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from support.core.harness import Harness
 from support.core.sites import JobBuilder, SiteBuilder, job, site
 from wattline_protocol.ids import JobId, UserName
+from wattline_protocol.site.model import Site
 from wattline_protocol.wire.client_messages import Answer, Denied, Submit, Submitted
 from wattline_protocol.wire.rollouts import (
     BUCKETS_S,
@@ -38,16 +39,14 @@ class Behaviour:
 class RollingHarness(Harness):
     """Requests come at a steady rate through all gateways that report."""
 
-    def __init__(self, *gateways: str, nodes: int = 2, gpus: int = 8) -> None:
-        super().__init__(gateway_site(*(gateways or ("gw",)), nodes=nodes).build())
-        self.reporting = set(gateways or ("gw",))
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
+        self.reporting = {gateway.name for gateway in site.gateways}
         self.is_: dict[JobId, Behaviour] = {}
         self.rate = RATE
         self._since_report_s = 0.0
         self._left: dict[JobId, float] = {}
         self._errors: dict[JobId, float] = {}
-        self.join()
-        self.run(2)
 
     def tick(self) -> None:
         super().tick()
@@ -59,7 +58,9 @@ class RollingHarness(Harness):
 
     def report(self, gateway: str) -> Answer | None:
         """One gateway's report of the last second."""
-        revisions = tuple(self._of(number) for number in sorted(self.cluster.state.work.jobs))
+        jobs = self.cluster.state.work.jobs
+        services = [number for number in sorted(jobs) if jobs[number].spec.kind == "service"]
+        revisions = tuple(map(self._of, services))
         self._asks += 1
         event = ClientRequest(
             b"g", self._asks, UserName(gateway), "gateway", ReportTraffic(revisions)
@@ -140,6 +141,14 @@ class RollingHarness(Harness):
 
     def running(self, number: JobId) -> int:
         return sum(gang.phase_name == "running" for gang in self.job(number).gangs)
+
+
+def rolling(*gateways: str, nodes: int = 2) -> RollingHarness:
+    """Nodes of eight GPUs that have joined, behind these gateways or one."""
+    made = RollingHarness(gateway_site(*(gateways or ("gw",)), nodes=nodes).build())
+    made.join()
+    made.run(2)
+    return made
 
 
 def gateway_site(*names: str, nodes: int = 2) -> SiteBuilder:

@@ -13,11 +13,13 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
-from support.core.harness import Harness, running
+from support.core.harness import running
 from support.core.parts import explain_job
+from support.core.rolling import SHARED_MS, Behaviour, RollingHarness
 from support.core.sites import gpu, migs
 from support.programs.fake_agents import FakeAgent
 from wattline.show.job import explanation
+from wattline.show.rollout import rollout as show_rollout
 from wattline_protocol.ids import DomainId, JobId, NodeId
 from wattline_protocol.job.file import parse_job
 from wattline_protocol.job.selection import Selection, parse_jobs
@@ -49,8 +51,10 @@ from wattline_protocol.wire.client_messages import (
     Update,
 )
 from wattline_protocol.wire.reservations import Reserve, Unreserve
+from wattline_protocol.wire.rollouts import RolloutNow, RolloutOptions, SteerRollout
 from wattline_scheduler.core.lifecycle.job_state import reason_of
 from wattline_scheduler.core.model.usage.usage import MJ_PER_KWH
+from wattline_scheduler.views.rollout_view import rollout_view
 
 COLUMNS = 100
 """Width of the text."""
@@ -71,7 +75,7 @@ def played(path: Path) -> str:
 class _Play:
     def __init__(self, sites: Path, site: str, hosts: list[dict[str, Any]]) -> None:
         self._sites = sites
-        self.h = Harness(self._site_of(site))
+        self.h = RollingHarness(self._site_of(site))
         self.told: dict[JobId, str] = {}
         known = {name: host for host in hosts for name in host["names"]}
         assert known.keys() <= self.h.agents.keys(), "a host that is not in the site file"
@@ -142,6 +146,31 @@ class _Play:
         self.h.settle()
         return _words(answer)
 
+    def rollout(self, text: str, step: dict[str, Any]) -> str:
+        """The same as the next revision of a service, with `options`."""
+        options = msgspec.convert(step.get("options", {}), RolloutOptions)
+        token = f"token-{self.h.cluster.state.next_job}"
+        request = Submit(parse_job(text, "job.toml"), token, options)
+        answer = self.h.ask(request, user=step.get("user", "ada"), role="submitter")
+        self.h.settle()
+        return _words(answer)
+
+    def behave(self, number: int, step: dict[str, Any]) -> str:
+        """Workers of the job answer a share of requests with errors, or in so many ms."""
+        self.h.is_[JobId(number)] = Behaviour(
+            step.get("is_ready", True), step.get("errors", 0.0), step.get("ms", SHARED_MS)
+        )
+        return ""
+
+    def status(self, service: str, step: dict[str, Any]) -> str:
+        """As `wattline rollout SERVICE status` shows it."""
+        del step
+        answer = rollout_view(self.h.cluster.state, service, self.h.now)
+        assert isinstance(answer, RolloutNow)
+        out = io.StringIO()
+        Console(file=out, width=COLUMNS).print(show_rollout(answer.rollout))
+        return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
     def wait(self, duration: str, step: dict[str, Any]) -> str:
         """Time passes, with a beat of every host each second; each task uses `kwh` in it."""
         seconds = round(parse_duration_s(duration))
@@ -209,6 +238,11 @@ def _shed(play: _Play, percent: str, step: dict[str, Any]) -> str:
 
 VERBS: dict[str, Verb] = {
     "submit": _Play.submit,
+    "rollout": _Play.rollout,
+    "behave": _Play.behave,
+    "status": _Play.status,
+    "promote": lambda play, name, _: play.ask(SteerRollout(name, "promote")),
+    "back": lambda play, name, _: play.ask(SteerRollout(name, "back")),
     "wait": _Play.wait,
     "end": _Play.end,
     "silence": _Play.silence,

@@ -3,7 +3,7 @@
 import pytest
 
 from support.core.harness import end_one
-from support.core.rolling import Behaviour, RollingHarness, echo
+from support.core.rolling import Behaviour, RollingHarness, echo, rolling
 from support.core.sites import job
 from wattline_protocol.ids import JobId
 from wattline_protocol.job.selection import only
@@ -17,7 +17,7 @@ OLD, NEW = JobId(1), JobId(2)
 @pytest.fixture
 def h() -> RollingHarness:
     """A service of two replicas."""
-    made = RollingHarness()
+    made = rolling()
     assert made.submit(echo()) == OLD
     made.run(3)
     assert made.ready(OLD) == 2
@@ -168,7 +168,7 @@ def test_silent_gateways_pause_it(h: RollingHarness) -> None:
 
 
 def test_one_silent_gateway_of_two_pauses_it_for_a_minute() -> None:
-    h = RollingHarness("gw", "gx")
+    h = rolling("gw", "gx")
     h.submit(echo())
     h.run(3)
     h.submit(echo())
@@ -218,7 +218,7 @@ def test_a_shadow_answers_nobody(h: RollingHarness) -> None:
 
 @pytest.mark.parametrize(("old", "new"), [(1, 1), (1, 3), (3, 1), (3, 2), (2, 4)])
 def test_numbers_of_replicas_may_differ(old: int, new: int) -> None:
-    h = RollingHarness()
+    h = rolling()
     h.submit(echo(old))
     h.run(3)
     h.submit(echo(new))
@@ -240,7 +240,7 @@ def test_the_cancellation_of_either_ends_it(h: RollingHarness, ends: JobId) -> N
 
 
 def test_in_place_stops_one_first() -> None:
-    h = RollingHarness(nodes=1)
+    h = rolling(nodes=1)
     h.submit(echo(2, gpus=4))
     h.run(3)
     refused = h.refuse(echo(2, gpus=4))
@@ -253,7 +253,7 @@ def test_in_place_stops_one_first() -> None:
 
 
 def test_a_replica_that_waits_for_gpus_says_so() -> None:
-    h = RollingHarness(nodes=2)
+    h = rolling(nodes=2)
     h.submit(echo(1, gpus=8))
     h.submit(job("other").gpus(8))
     h.run(3)
@@ -264,7 +264,7 @@ def test_a_replica_that_waits_for_gpus_says_so() -> None:
 
 
 def test_refusals() -> None:
-    h = RollingHarness()
+    h = rolling()
     assert h.roll() == Denied("not_found", "there is no service echo; `wattline submit` starts it")
     h.submit(echo())
     h.run(3)
@@ -300,7 +300,7 @@ def test_an_ended_revision_is_not_requeued_beside_the_current_one(h: RollingHarn
 
 
 def test_the_replica_that_is_stopped_first_is_the_one_on_a_lost_node() -> None:
-    h = RollingHarness(nodes=3)
+    h = rolling(nodes=3)
     h.submit(echo(2, gpus=8))
     h.run(3)
     h.submit(echo(2, gpus=8))

@@ -5,16 +5,18 @@ import pytest
 from wattline_protocol.site.model import Role
 from wattline_protocol.wire.api_keys import AddApiKey, ListApiKeys, ReportApiKeyUse, RevokeApiKey
 from wattline_protocol.wire.client_messages import Request
+from wattline_protocol.wire.rollouts import GetRollout, ReportTraffic, SteerRollout
 from wattline_protocol.wire.subscriptions import WatchRoutes
 from wattline_scheduler.shell.clients.permissions import not_for
 
-OF_GATEWAYS: list[Request] = [WatchRoutes(), ReportApiKeyUse("r", ())]
-OF_USERS: list[Request] = [AddApiKey("k", "0" * 64, ("s",)), RevokeApiKey("k"), ListApiKeys()]
+OF_GATEWAYS: list[Request] = [WatchRoutes(), ReportApiKeyUse("r", ()), ReportTraffic(())]
+OF_KEYS: list[Request] = [AddApiKey("k", "0" * 64, ("s",)), RevokeApiKey("k"), ListApiKeys()]
+OF_USERS: list[Request] = [*OF_KEYS, GetRollout("s"), SteerRollout("s", "back")]
 USERS: list[Role] = ["submitter", "operator", "admin"]
 
 
 @pytest.mark.parametrize("request_", OF_GATEWAYS)
-def test_only_gateways_see_the_hashes_of_keys_and_report_their_use(request_: Request) -> None:
+def test_only_gateways_see_the_hashes_of_keys_and_report_use_and_traffic(request_: Request) -> None:
     assert not_for("gateway", request_) is None
     for role in USERS:
         denied = not_for(role, request_)
@@ -23,7 +25,7 @@ def test_only_gateways_see_the_hashes_of_keys_and_report_their_use(request_: Req
 
 
 @pytest.mark.parametrize("request_", OF_USERS)
-def test_gateways_manage_no_keys(request_: Request) -> None:
+def test_gateways_manage_no_keys_and_no_rollouts(request_: Request) -> None:
     denied = not_for("gateway", request_)
     assert denied is not None
     assert denied.kind == "not_allowed"

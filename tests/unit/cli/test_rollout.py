@@ -1,0 +1,124 @@
+"""`wattline rollout NAME …`: what is sent for which words, and what is shown."""
+
+import io
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from wattline.acts.rollout import rollout
+from wattline.client import Client
+from wattline.failures import ActFailed
+from wattline.show.rollout import lines
+from wattline.show.rollout import rollout as shown
+from wattline_protocol.ids import JobId, UnixTime
+from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.wire.rollouts import RevisionView, RolloutOptions, RolloutView
+
+VIEW = RolloutView(
+    service="echo",
+    phase="checking",
+    text="checks its answers: 6 requests in 4 s",
+    is_paused=False,
+    new=RevisionView(JobId(2), 2, 1, 1, 8, 1, None),
+    old=RevisionView(JobId(1), 2, 2, 2, 152, 0, 11.3),
+    canary=0.0,
+    shadow=0.0,
+    compare="equal",
+    equal=0,
+    different=0,
+    requester="ada",
+    since_unix_s=UnixTime(0.0),
+)
+OPTIONS: dict[str, Any] = {"canary": None, "shadow": None, "compare": None, "in_place": False}
+
+
+class FakeClient:
+    """Notes what is requested."""
+
+    def __init__(self) -> None:
+        self.submitted: list[tuple[JobSpec, RolloutOptions]] = []
+        self.steered: list[tuple[str, str]] = []
+
+    def submit(self, spec: JobSpec, *, rollout: RolloutOptions) -> JobId:
+        self.submitted.append((spec, rollout))
+        return JobId(2)
+
+    def steer_rollout(self, service: str, action: str) -> str:
+        self.steered.append((service, action))
+        return "done"
+
+    def rollout(self, service: str) -> RolloutView:
+        return msgspec.structs.replace(VIEW, service=service)
+
+
+def run(what: str, **options: Any) -> FakeClient:
+    client = FakeClient()
+    view = rollout(cast("Client", client), name="echo", what=what, **OPTIONS | options)
+    assert view.service == "echo"
+    return client
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    path = tmp_path / "next.toml"
+    path.write_text('name = "other"\nkind = "service"\ncommand = ["serve"]\n')
+    return str(path)
+
+
+def test_a_file_is_submitted_under_the_name_of_the_service(file: str) -> None:
+    ((spec, options),) = run(file).submitted
+    assert (spec.name, options) == ("echo", RolloutOptions())
+
+
+def test_shares_are_percentages(file: str) -> None:
+    ((_, options),) = run(file, canary="2.5%").submitted
+    assert options == RolloutOptions(canary_permille=25)
+    flags = {"shadow": "50%", "compare": "close=1e-3", "in_place": True}
+    ((_, options),) = run(file, **flags).submitted
+    assert options == RolloutOptions(0, 500, "close=1e-3", True)
+
+
+@pytest.mark.parametrize("share", ["5", "0%", "100%", "0.04%", "x%"])
+def test_what_is_no_share_is_refused_with_its_flag(file: str, share: str) -> None:
+    with pytest.raises(ActFailed, match=f"--canary {share}: "):
+        run(file, canary=share)
+
+
+def test_words_act_on_the_rollout_in_progress() -> None:
+    assert run("promote").steered == [("echo", "promote")]
+    assert run("back").steered == [("echo", "back")]
+    assert run("status").steered == []
+    with pytest.raises(ActFailed, match="belong to a job file, not to promote"):
+        run("promote", canary="5%")
+
+
+def test_both_revisions_are_shown() -> None:
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(shown(VIEW))
+    text = console.export_text()
+    assert text.splitlines()[:2] == [
+        "echo: checks revision 2 against revision 1.",
+        "Now: checks its answers: 6 requests in 4 s.",
+    ]
+    assert text.splitlines()[-2:] == [
+        "2             1        1         2         8       1          -",
+        "1             2        2         2       152       0  ≤ 11.3 ms",
+    ]
+
+
+def test_copies_pauses_and_ends_have_their_sentences() -> None:
+    paused = msgspec.structs.replace(VIEW, is_paused=True, text="no gateway reports")
+    assert "Paused: no gateway reports." in list(lines(paused))
+    copies = msgspec.structs.replace(VIEW, shadow=0.05, compare="close=1e-3", equal=9, different=1)
+    assert list(lines(copies))[-1] == (
+        "Shadow: copies of 5 % of the requests; 9 answers equal, 1 different (close=1e-3)."
+    )
+    back = msgspec.structs.replace(VIEW, phase="back", text="requested by ada", canary=0.2)
+    assert list(lines(back)) == [
+        "echo: went back from revision 2 to revision 1.",
+        "Reason: requested by ada.",
+        "Canary: 20 % of the requests.",
+    ]
