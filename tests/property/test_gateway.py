@@ -7,7 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from support.programs.serving import name, route
+from wattline_protocol.ids import JobId
 from wattline_protocol.wire.codec import MalformedMessage
+from wattline_protocol.wire.rollouts import RouteSplit
+from wattline_protocol.wire.routes import WorkerRoute
 from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.balance import hedging
 from wattline_runtime.gateway.core import Gateway
@@ -34,6 +37,20 @@ METHODS = [("predict",), ("predict", "chat"), ("predict", "chat")]
 HEDGING_SHARE = hedging.SHARE
 
 
+SPLITS = st.none() | st.builds(
+    RouteSplit,
+    st.sampled_from([JobId(1), JobId(2)]),
+    st.sampled_from([0, 500, 999]),
+    st.sampled_from([0, 500]),
+    is_guarded=st.booleans(),
+)
+
+
+def route_of(task: int) -> WorkerRoute:
+    """Each service has a worker of two revisions."""
+    return route(task, job=1 if task <= 2 else 2)
+
+
 def service_of(task: int) -> str:
     return SERVICES[task % 2]
 
@@ -56,6 +73,8 @@ class GatewayMachine(RuleBasedStateMachine):
         self.dead: set[bytes] = set()
         self.budgets: dict[int, float] = {}
         self.kinds: dict[int, e.RequestKind] = {}
+        self.tried: set[int] = set()
+        """What a worker on trial got, whose loss makes nothing suspect."""
         self.unread: Counter[int] = Counter()
         """Of each stream that has begun."""
         self.methods: dict[bytes, tuple[str, ...]] = {}
@@ -64,7 +83,7 @@ class GatewayMachine(RuleBasedStateMachine):
     def start(self, is_known: bool) -> None:
         """With or without routes yet."""
         if is_known:
-            self.change_routes({1, 2, 3, 4})
+            self.change_routes({1, 2, 3, 4}, None)
 
     def take(self, event: e.Event) -> None:
         for effect in self.gateway.handle(event, self.now_s):
@@ -92,21 +111,31 @@ class GatewayMachine(RuleBasedStateMachine):
         if not isinstance(message, Infer):
             assert isinstance(message, CancelInfer | WorkerRefused | MoreChunks) or message.protocol
             return
+        if message.id < 0:  # a copy
+            assert -message.id in self.submitted.keys() - self.answered.keys() - self.abandoned
+            self.held.setdefault(connection, []).append(message.id)
+            return
         assert message.id not in self.unread, "sent elsewhere after its first chunk"
         assert message.method in self.methods[connection]
         assert self.submitted[message.id] > self.now_s, "sent after its deadline"
         assert message.id not in self.answered
         assert message.id not in self.abandoned
         self.held.setdefault(connection, []).append(message.id)
-        assert self.lost[message.id] < 2, "a third worker gets what ended two"
+        most = 2 + (message.id in self.tried)
+        assert self.lost[message.id] < most, "a third worker gets what ended two"
+        worker = self.gateway.pool.workers[connection]
+        if self.gateway.queue.services[worker.service].is_tried(worker):
+            self.tried.add(message.id)
 
-    @rule(tasks=st.sets(TASKS))
-    def change_routes(self, tasks: set[int]) -> None:
+    @rule(tasks=st.sets(TASKS), split=SPLITS)
+    def change_routes(self, tasks: set[int], split: RouteSplit | None) -> None:
         services = {
-            service: tuple(route(t) for t in sorted(tasks) if service_of(t) == service)
+            service: tuple(route_of(t) for t in sorted(tasks) if service_of(t) == service)
             for service in SERVICES
         }
-        self.take(e.RoutesChanged({s: named for s, named in services.items() if named or tasks}))
+        splits = {} if split is None else dict.fromkeys(SERVICES, split)
+        listed = {s: named for s, named in services.items() if named or tasks}
+        self.take(e.RoutesChanged(listed, splits))
         for service in self.gateway.queue.services.values():
             service.hedging.p95_s = service.hedging.p95_s or 0.1  # as if enough had been answered
 

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from support.core.harness import Harness, joined
-from support.core.rolling import RollingHarness
+from support.core.rolling import rolling
 from support.core.sites import job, site
 from wattline_protocol.ids import JobId, NodeId
 from wattline_protocol.job.selection import only
@@ -159,7 +159,7 @@ def test_a_cancelled_service_ends_with_its_stand_ins(h: Harness) -> None:
 def test_a_host_that_the_gateways_miss_too_is_lost_after_three_late_beats(
     gateways: tuple[str, ...],
 ) -> None:
-    h = RollingHarness(*gateways, nodes=3)
+    h = rolling(*gateways, nodes=3)
     number = h.submit(job().gpus(1).service(2))
     h.run(4)
     node = cut(h, number)
@@ -175,7 +175,7 @@ def test_a_host_that_the_gateways_miss_too_is_lost_after_three_late_beats(
 @pytest.mark.parametrize("gateways", [("gw",), ("east", "west")])
 def test_late_beats_alone_are_no_loss(gateways: tuple[str, ...]) -> None:
     """One gateway has it still, or none tells: the scheduler's own network may be the reason."""
-    h = RollingHarness(*gateways, nodes=3)
+    h = rolling(*gateways, nodes=3)
     number = h.submit(job().gpus(1).service(2))
     h.run(4)
     cut(h, number)
