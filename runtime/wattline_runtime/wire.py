@@ -175,6 +175,8 @@ class GatewayBeat(msgspec.Struct, frozen=True, tag_field="t", tag="gateway_beat"
     ends."""
     newest: int = 0
     """Newest version of the protocol that it speaks; 0: `protocol` alone."""
+    ports: tuple[int, ...] = ()
+    """Of all processes of this gateway, if it has several: connect to each."""
 
 
 ToWorker = WorkerRefused | Infer | CancelInfer | GatewayBeat | MoreChunks

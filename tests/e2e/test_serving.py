@@ -78,7 +78,8 @@ def test_a_successor_that_ends_too_soon_changes_nothing(site: ServingSite) -> No
         assert successor is not None
         assert successor.offer.ready_workers == 1
         site.until(lambda: load.outcomes["ok"] > 40, "answers")
-        successor.http.close()
+        for listener in successor.clients:
+            listener.close()
         successor.close()
         site.until(lambda: "successor_lost" in site.tail("gateway", 50), "it goes on")
         answered = load.outcomes["ok"]

@@ -10,6 +10,7 @@ from uvicorn.server import ServerState
 from wattline_protocol.http.guard import HttpGuard, behind_proxies, guarded
 from wattline_protocol.http.limits import networks
 from wattline_protocol.trust.keys import KeyPair
+from wattline_runtime.gateway.access.check import Access
 from wattline_runtime.gateway.answers.answers import Answers
 from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.core import Gateway
@@ -18,6 +19,7 @@ from wattline_runtime.gateway.listeners import open_listener
 from wattline_runtime.gateway.run import http_protocol, worker_socket
 from wattline_runtime.gateway.shell import GatewayShell
 from wattline_runtime.gateway.stats import Stats
+from wattline_runtime.gateway.telemetry.snapshot import Observer
 
 CHUNK_BYTES = 4096
 TURNS = 4
@@ -92,9 +94,10 @@ class HttpTarget:
         shell.start()
         self._shell = shell
         guard = HttpGuard(config.limits, networks(config.trusted_proxies))
-        app = behind_proxies(
-            http_app(shell, Answers(shell, config.cache_bytes), config, guard), guard
-        )
+        answers = Answers(shell, config.cache_bytes)
+        access = Access(shell.keys, shell.wait_for_keys)
+        observer = Observer(shell, answers, guard, access)
+        app = behind_proxies(http_app(shell, answers, config, access, observer.look), guard)
         self._config = uvicorn.Config(
             app, http=guarded(http_protocol(), guard), lifespan="off", log_config=None, ws="none"
         )

@@ -112,7 +112,7 @@ def _run_agent(config: "AgentConfig") -> int:
     return run_agent(config)
 
 
-def gateway(*, bundle: str, site: str, takeover: bool, json_logs: bool) -> Outcome:
+def gateway(*, bundle: str, site: str, takeover: bool, processes: int, json_logs: bool) -> Outcome:
     """Run until SIGTERM or SIGINT; returns the exit code."""
     from wattline.client import Client
     from wattline.client.routes import ClientRoutes
@@ -142,6 +142,8 @@ def gateway(*, bundle: str, site: str, takeover: bool, json_logs: bool) -> Outco
         tls_cert=own.tls_cert,
         tls_key=own.tls_key,
         insecure=own.insecure,
+        processes=processes,
+        json_logs=json_logs,
         open=own.open,
         keys_valid_s=own.keys_valid_s,
     )

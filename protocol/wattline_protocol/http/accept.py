@@ -36,7 +36,7 @@ class HttpAcceptor:
         self._listener, self._guard, self._protocol = listener, guard, protocol
         self._loop = asyncio.get_running_loop()
         self._taken: set[asyncio.Task[object]] = set()
-        self._is_stopped = False
+        self._is_stopped = self._is_paused = False
         listener.setblocking(False)
         self._listen()
 
@@ -55,8 +55,18 @@ class HttpAcceptor:
                 break
         self._listener.close()
 
+    def pause(self) -> None:
+        """Leave connections to other processes that have the socket, until `resume`."""
+        self._is_paused = True
+        self._loop.remove_reader(self._listener.fileno())
+
+    def resume(self) -> None:
+        """Accept again."""
+        self._is_paused = False
+        self._listen()
+
     def _listen(self) -> None:
-        if not self._is_stopped:
+        if not self._is_stopped and not self._is_paused:
             self._loop.add_reader(self._listener.fileno(), self._accept)
 
     def _accept(self) -> None:

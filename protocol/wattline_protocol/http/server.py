@@ -6,7 +6,7 @@ Nothing of uvicorn is imported: the agent does not have it.
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from wattline_protocol.http.guard import HttpGuard
 
 
 class GuardedServer:
-    """Precedes `uvicorn.Server`, whose attributes and methods it uses. Serves one listening socket,
+    """Precedes `uvicorn.Server`, whose attributes and methods it uses. Serves listening sockets,
     which it closes when it stops; SIGTERM and SIGINT are left to the program, which has more
     than HTTP to stop."""
 
@@ -26,23 +26,43 @@ class GuardedServer:
     def __init__(
         self,
         config: Any,
-        listener: socket.socket,
+        listeners: Iterable[socket.socket],
         guard: HttpGuard,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         super().__init__(config)  # type: ignore[call-arg]  # uvicorn's
-        self._listener, self._guard, self._tls = listener, guard, tls
-        self._acceptor: HttpAcceptor | None = None
+        self._listeners, self._guard, self._tls = tuple(listeners), guard, tls
+        self._acceptors: list[HttpAcceptor] = []
+        self._spare: dict[socket.socket, HttpAcceptor] = {}
+        self._is_accepting = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn, then start accepting connections."""
         await super().startup(sockets)  # type: ignore[misc]  # uvicorn's
-        self._acceptor = HttpAcceptor(self._listener, self._guard, self._protocol, self._tls)
+        self._acceptors.extend(self._acceptor(listener) for listener in self._listeners)
+        self._is_accepting = True
+
+    def _acceptor(self, listener: socket.socket) -> HttpAcceptor:
+        return HttpAcceptor(listener, self._guard, self._protocol, self._tls)
+
+    def accept_also(self, spare: Collection[socket.socket]) -> None:
+        """Accept from sockets of other processes as well, until a call without them."""
+        if not self._is_accepting:
+            return
+        for listener, acceptor in self._spare.items():
+            if listener in spare:
+                acceptor.resume()
+            else:
+                acceptor.pause()
+        for listener in spare:
+            if listener not in self._spare:
+                self._spare[listener] = self._acceptor(listener)
 
     def stop_accepting(self, *, accept_queued: bool) -> None:
         """Accept no more connections; those that are open are served. See `HttpAcceptor.stop`."""
-        if self._acceptor is not None:
-            self._acceptor.stop(accept_queued=accept_queued)
+        self._is_accepting = False
+        for acceptor in (*self._spare.values(), *self._acceptors):
+            acceptor.stop(accept_queued=accept_queued)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting, then as uvicorn."""

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--key-file", required=True, type=Path, help="key pair, TOML, mode 0600")
     for name in ("http_host", "worker_host"):
         parser.add_argument(f"--{name.replace('_', '-')}", default=getattr(defaults, name))
-    numbers = "http_port", "worker_port", "queue_limit", "default_timeout_ms"
+    numbers = "http_port", "worker_port", "queue_limit", "default_timeout_ms", "processes"
     for name in (*numbers, "connections_per_address", "max_header_bytes"):
         parser.add_argument(
             f"--{name.replace('_', '-')}", type=int, default=getattr(defaults, name)

@@ -10,6 +10,8 @@ from wattline_protocol.site.model import CONNECTIONS_PER_ADDRESS, HOLD_S, KEYS_V
 from wattline_protocol.trust.keys import check_key
 from wattline_runtime.wire import MAX_ITEM_BYTES
 
+MAX_PROCESSES = 64
+
 
 class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Addresses, key and limits. Port 0 takes a free one; see `Endpoints` for which."""
@@ -49,6 +51,10 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     tls_key: str = ""
     insecure: bool = False
     """Accept API keys over plain HTTP on any address."""
+    processes: int = 1
+    """Processes that serve; more than one have a parent that restarts them."""
+    json_logs: bool = False
+    """Of its processes, where it has several."""
     open: bool = False
     """Accept requests without an API key."""
     keys_valid_s: float = KEYS_VALID_S
@@ -61,6 +67,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def __post_init__(self) -> None:
         for name in (
             "queue_limit",
+            "processes",
             "default_timeout_ms",
             "max_inputs",
             "max_connections",
@@ -73,6 +80,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             raise ValueError("max_timeout_ms is below default_timeout_ms")
         if not 1 <= self.max_body_bytes <= MAX_ITEM_BYTES:
             raise ValueError(f"max_body_bytes must be from 1 to {MAX_ITEM_BYTES}")
+        if self.processes > MAX_PROCESSES:
+            raise ValueError(f"processes is {self.processes}, it must be at most {MAX_PROCESSES}")
         if self.client_timeout_s <= 0:
             raise ValueError(f"client_timeout_s is {self.client_timeout_s}, it must be above 0")
         if not 0 <= self.hold_s < inf:

@@ -1,6 +1,7 @@
 """The gateway's HTTP routes."""
 
 import time
+from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -9,30 +10,32 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from wattline_protocol.http.guard import HttpGuard
 from wattline_runtime.gateway.access.check import Access
 from wattline_runtime.gateway.answers.answers import Answers
 from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.errors import STATUS, BadRequest, as_json, headers
 from wattline_runtime.gateway.infer import CLOSE, InferApp
 from wattline_runtime.gateway.shell import GatewayShell
-from wattline_runtime.gateway.state import ServiceState
 from wattline_runtime.gateway.streams.openai import METHOD_OF, MODELS, ROUTES, OpenAiApp
-from wattline_runtime.gateway.telemetry.figures import figures
 from wattline_runtime.gateway.telemetry.prometheus import CONTENT_TYPE, exposition
+from wattline_runtime.gateway.telemetry.snapshot import Snapshot
+
+Look = Callable[[], Awaitable[Snapshot]]
 
 PREFIX = "/v1/services/"
 SUFFIX = "/infer"
 
 
 def http_app(
-    shell: GatewayShell, answers: Answers, config: GatewayConfig, guard: HttpGuard
+    shell: GatewayShell, answers: Answers, config: GatewayConfig, access: Access, look: Look
 ) -> ASGIApp:
-    """All routes. The infer route is matched without a router: it is nearly all of the traffic."""
-    access = Access(shell.keys, shell.wait_for_keys)
+    """All routes. The infer route is matched without a router: it is nearly all of the traffic.
+
+    `look`: all processes of the gateway as one.
+    """
     infer = InferApp(shell, answers, config, access)
     openai = OpenAiApp(shell, config, access)
-    others = _other_routes(shell, answers, config, access, guard)
+    others = _other_routes(shell, config, access, look)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope.get("path", "")
@@ -57,25 +60,20 @@ def http_app(
 
 
 def _other_routes(
-    shell: GatewayShell, answers: Answers, config: GatewayConfig, access: Access, guard: HttpGuard
+    shell: GatewayShell, config: GatewayConfig, access: Access, look: Look
 ) -> Starlette:
     async def services(request: Request) -> Response:
         until_s = time.monotonic() + config.default_timeout_ms / 1000
         key = await access.identify(request.scope, until_s)
-        listed = [s for s in shell.gateway.queue.services.values() if s.is_listed]
-        seen = [s for s in listed if key is None or s.name in key.services]
-        return JSONResponse({"services": [_describe(service) for service in seen]})
+        seen = None if key is None else key.services
+        return JSONResponse((await look()).as_json(seen))
 
     async def health(_: Request) -> Response:
         stopping = shell.is_leaving
         return JSONResponse({"status": "stopping" if stopping else "ok"}, 503 if stopping else 200)
 
     async def metrics(_: Request) -> Response:
-        server, failed = shell.socket.server, access.failed.total
-        found = figures(
-            shell.stats, shell.gateway, server.refused, guard.refused, answers.caches, failed
-        )
-        return Response(exposition(found), media_type=CONTENT_TYPE)
+        return Response(exposition((await look()).figures), media_type=CONTENT_TYPE)
 
     return Starlette(
         routes=[
@@ -100,23 +98,3 @@ async def _bad_request(_: Request, error: Exception) -> Response:
     if not isinstance(error, BadRequest):
         raise error
     return JSONResponse(as_json(error), STATUS[error.reason], dict(headers(error)))
-
-
-def _describe(service: ServiceState) -> dict[str, object]:
-    return {
-        "name": service.name,
-        "queue_length": service.queued,
-        "in_flight": service.in_flight,
-        "workers": [
-            {
-                "task": str(worker.route.ref),
-                "state": worker.status,
-                "capacity": worker.capacity,
-                "in_flight": len(worker.in_flight),
-                "batch_s": round(worker.pace.batch_s, 6),
-                "methods": list(worker.methods),
-                **({"progress": worker.progress} if worker.progress else {}),
-            }
-            for worker in service.workers.values()
-        ],
-    }

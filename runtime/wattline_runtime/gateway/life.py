@@ -1,10 +1,13 @@
 """Start, succession and end of a gateway."""
 
 import asyncio
+import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from math import inf
+from typing import Protocol
 
 import structlog
 import uvicorn
@@ -14,7 +17,7 @@ from wattline_runtime.gateway.config import Endpoints, GatewayConfig
 from wattline_runtime.gateway.events import GraceOver, StopStarted
 from wattline_runtime.gateway.listeners import Listeners
 from wattline_runtime.gateway.shell import GatewayShell
-from wattline_runtime.gateway.takeover import Predecessor, Successor, TakeoverFailed
+from wattline_runtime.gateway.takeover import Offer, Predecessor, TakeoverFailed
 
 log = structlog.get_logger()
 
@@ -37,6 +40,28 @@ class Server(GuardedServer, uvicorn.Server):
         await self.on_started()
 
 
+@contextmanager
+def stop_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` on SIGTERM and SIGINT."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+class Succession(Protocol):
+    """A gateway's part in replacing another one."""
+
+    offer: Offer
+
+    async def end_predecessor(self) -> None:
+        """This gateway is ready; returns once the other accepts no more clients."""
+
+
 class Life:
     """What becomes of a gateway from its start to its end."""
 
@@ -50,7 +75,7 @@ class Life:
         self._predecessor: Predecessor | None = None
 
     async def run(
-        self, successor: Successor | None, on_ready: Callable[[Endpoints], None] | None
+        self, successor: Succession | None, on_ready: Callable[[Endpoints], None] | None
     ) -> None:
         """Serve until `stop`, or until a successor has replaced this gateway.
 
@@ -61,7 +86,8 @@ class Life:
         async def started() -> None:
             if successor is not None:
                 await successor.end_predecessor()
-            self._wait_for_successor()
+            if self._config.processes == 1:
+                self._wait_for_successor()
             endpoints = self._endpoints()
             log.info("gateway_ready", http=endpoints.http_url, workers=endpoints.workers)
             if on_ready is not None:
@@ -103,20 +129,22 @@ class Life:
     def _wait_for_successor(self) -> None:
         try:
             self._predecessor = Predecessor(
-                self._listeners, self._config.http_host, self._hand_over, self._go_on, self._leave
+                self._listeners, self._config.http_host, self.hand_over, self.go_on, self.leave
             )
         except OSError as error:
             log.warning("no_takeover", detail=f"no successor can connect: {error}")
 
-    def _hand_over(self) -> int:
+    def hand_over(self) -> int:
+        """A successor has begun; the number of workers that it will have."""
         workers = self._shell.gateway.pool.movable
         self._shell.change_handover("begun")
         return workers
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
+        """The successor has ended."""
         self._shell.change_handover("ended")
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
         """A successor is ready: finish what was accepted, however long that takes."""
         self._has_successor = True
         self._shell.change_handover("ready")
@@ -139,6 +167,7 @@ class Life:
         self._shell.is_leaving = True
         is_last = not self._has_successor and not self._listeners.is_lasting
         self._server.stop_accepting(accept_queued=is_last)
+        self._listeners.close_spare()
         self._windings.append(asyncio.create_task(self._end_after(linger_s), name="wind-up"))
 
     async def _end_after(self, linger_s: float) -> None:

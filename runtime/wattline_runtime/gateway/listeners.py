@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wattline_protocol.wire.transport import TransportError
 from wattline_runtime.gateway.config import GatewayConfig
@@ -21,11 +21,26 @@ class Listeners:
     workers: socket.socket
     is_lasting: bool = False
     """The client socket outlives this process: what it does not accept, its successor will."""
+    others: tuple[socket.socket, ...] = ()
+    """More sockets of clients, each with a queue of its own (SO_REUSEPORT)."""
+    spare: Mapping[int, socket.socket] = field(default_factory=dict)
+    """Those of other processes of this gateway, by number; used while these are down."""
+
+    @property
+    def clients(self) -> tuple[socket.socket, ...]:
+        """All sockets of clients that this process accepts from."""
+        return (self.http, *self.others)
 
     def close(self) -> None:
         """Close them here; other processes that have them go on listening."""
-        self.http.close()
-        self.workers.close()
+        self.close_spare()
+        for one in (*self.clients, self.workers):
+            one.close()
+
+    def close_spare(self) -> None:
+        """Leave those of other processes to them."""
+        for one in self.spare.values():
+            one.close()
 
 
 def open_listeners(config: GatewayConfig, environ: Mapping[str, str]) -> Listeners:
@@ -34,7 +49,7 @@ def open_listeners(config: GatewayConfig, environ: Mapping[str, str]) -> Listene
     Raises OSError for an address that cannot be bound, ValueError for a socket of systemd that
     listens elsewhere, TransportError for the address of workers.
     """
-    given = _from_systemd(config, environ)
+    given = from_systemd(config, environ)
     http = given or open_listener(config.http_host, config.http_port)
     try:
         return Listeners(http, open_for_workers(config), is_lasting=given is not None)
@@ -77,7 +92,7 @@ def open_for_workers(config: GatewayConfig) -> socket.socket:
         raise TransportError(error.strerror) from error
 
 
-def _from_systemd(config: GatewayConfig, environ: Mapping[str, str]) -> socket.socket | None:
+def from_systemd(config: GatewayConfig, environ: Mapping[str, str]) -> socket.socket | None:
     """The socket that systemd passed to this process (sd_listen_fds(3))."""
     if environ.get("LISTEN_PID") != str(os.getpid()):
         return None

@@ -2,33 +2,37 @@
 
 import asyncio
 import os
-import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from importlib import import_module
 from importlib.util import find_spec
 
 import structlog
 import uvicorn
 import zmq
+from starlette.types import ASGIApp
 
 from wattline_protocol.http.guard import HttpGuard, Reason, behind_proxies, guarded
 from wattline_protocol.http.limits import networks
 from wattline_protocol.trust.keys import KeyPair
 from wattline_runtime.gateway import takeover
+from wattline_runtime.gateway.access.check import Access
 from wattline_runtime.gateway.access.key_ring import ApiKeyRing
 from wattline_runtime.gateway.access.use_report import report_uses
 from wattline_runtime.gateway.answers.answers import Answers
 from wattline_runtime.gateway.config import Endpoints, GatewayConfig
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.gateway.http import http_app
-from wattline_runtime.gateway.life import STOP_LINGER_S, Life, Server
+from wattline_runtime.gateway.life import STOP_LINGER_S, Life, Server, Succession, stop_signals
 from wattline_runtime.gateway.listeners import Listeners, open_for_workers, open_listeners
+from wattline_runtime.gateway.processes.member import Member
+from wattline_runtime.gateway.processes.parent import serve_by_processes
 from wattline_runtime.gateway.revisions.reporting import REPORT_PERIOD_S, TrafficReporter
 from wattline_runtime.gateway.routes import RouteSource
 from wattline_runtime.gateway.shell import GatewayShell
 from wattline_runtime.gateway.stats import Stats
+from wattline_runtime.gateway.telemetry.snapshot import Observer
 from wattline_runtime.gateway.tls import RELOAD_S, Certificate
 from wattline_runtime.gateway.worker_socket import WorkerSocket
 
@@ -52,30 +56,46 @@ def run_gateway(
     """
     if not config.secret_key:
         raise ValueError("the gateway needs a CURVE secret key (40 characters, z85)")
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_serve(config, routes, on_ready))
+    if config.processes > 1:
+        return asyncio.run(serve_by_processes(config, routes, on_ready))
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(serve(config, routes, on_ready))
 
 
-async def _serve(
-    config: GatewayConfig, routes: RouteSource, on_ready: Callable[[Endpoints], None] | None
+async def serve(
+    config: GatewayConfig,
+    routes: RouteSource,
+    on_ready: Callable[[Endpoints], None] | None,
+    member: Member | None = None,
 ) -> int:
-    successor = takeover.connect(config.http_host, config.http_port) if config.takeover else None
-    if successor is None:
-        listeners = open_listeners(config, os.environ)
+    """As `run_gateway`, in one process. `member`: it is one of several."""
+    successor: Succession | None = None
+    if member is not None:
+        listeners, successor = member.listeners, member.succession
+    elif config.takeover and (found := takeover.connect(config.http_host, config.http_port)):
+        first, *others = found.clients
+        workers = open_for_workers(config)
+        listeners = Listeners(first, workers, found.offer.is_lasting, tuple(others))
+        successor = found
     else:
-        offer = successor.offer
-        listeners = Listeners(successor.http, open_for_workers(config), offer.is_lasting)
+        listeners = open_listeners(config, os.environ)
     with closing(listeners):
         gateway = Gateway(config.queue_limit, config.hold_s)
         keys = None if config.open else ApiKeyRing(config.keys_valid_s)
         shell = GatewayShell(gateway, worker_socket(config, listeners.workers), Stats(), keys)
         guard = HttpGuard(config.limits, networks(config.trusted_proxies), _note_refused)
         answers = Answers(shell, config.cache_bytes)
+        access = Access(shell.keys, shell.wait_for_keys)
+        observer = Observer(shell, answers, guard, access)
+        look = observer.look if member is None else member.look
+        app = http_app(shell, answers, config, access, look)
         certificate = Certificate(config.tls_cert, config.tls_key) if config.tls_cert else None
         tls = None if certificate is None else certificate.context
-        settings = _uvicorn_config(shell, answers, config, guard)
-        server = Server(settings, listeners.http, guard, tls)
+        settings = _uvicorn_config(app, config, guard)
+        server = Server(settings, listeners.clients, guard, tls)
         life = Life(shell, server, listeners, config)
+        if member is not None:
+            member.attach(shell, observer, server, life)
         if config.open:
             log.warning("gateway_open", detail="it accepts every request, without an API key")
         shell.start()
@@ -84,7 +104,7 @@ async def _serve(
         uses = asyncio.create_task(_report_uses(keys, routes, server), name="api-key-use")
         renewing = asyncio.create_task(_renew(certificate), name="certificate")
         try:
-            with _signals(life.stop):
+            with stop_signals(life.stop):
                 await life.run(successor, on_ready)
         finally:
             watching.cancel()
@@ -139,27 +159,13 @@ async def _report_uses(
         raise
 
 
-@contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-
-
 def _note_refused(reasons: dict[Reason, int], address: str) -> None:
     log.warning("http_clients_refused", newest_address=address, **reasons)
 
 
-def _uvicorn_config(
-    shell: GatewayShell, answers: Answers, config: GatewayConfig, guard: HttpGuard
-) -> uvicorn.Config:
+def _uvicorn_config(app: ASGIApp, config: GatewayConfig, guard: HttpGuard) -> uvicorn.Config:
     return uvicorn.Config(
-        behind_proxies(http_app(shell, answers, config, guard), guard),
+        behind_proxies(app, guard),
         http=guarded(http_protocol(), guard),
         lifespan="off",
         access_log=False,
@@ -189,7 +195,7 @@ def http_protocol() -> type[asyncio.Protocol]:
     return found
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """uvloop where it is installed (with httptools twice the requests a second), else asyncio's."""
     if find_spec("uvloop") is None:
         return None

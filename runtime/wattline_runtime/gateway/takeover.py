@@ -19,6 +19,7 @@ from contextlib import suppress
 import msgspec
 import structlog
 
+from wattline_runtime.gateway.config import MAX_PROCESSES
 from wattline_runtime.gateway.listeners import Listeners
 
 log = structlog.get_logger()
@@ -95,7 +96,9 @@ class Predecessor:
             log.info("successor_connected", workers=offer.ready_workers)
             with suppress(OSError):  # it has ended; `_hear` reads that
                 socket.send_fds(
-                    connection, [msgspec.json.encode(offer)], [self._listeners.http.fileno()]
+                    connection,
+                    [msgspec.json.encode(offer)],
+                    [one.fileno() for one in self._listeners.clients],
                 )
 
     def _hear(self) -> None:
@@ -122,9 +125,12 @@ class Predecessor:
 class Successor:
     """The other side: what a predecessor gave."""
 
-    def __init__(self, connection: socket.socket, http: socket.socket, offer: Offer) -> None:
+    def __init__(
+        self, connection: socket.socket, clients: list[socket.socket], offer: Offer
+    ) -> None:
         self._connection = connection
-        self.http = http
+        self.clients = clients
+        """Its listening sockets; a gateway of several processes has several."""
         self.offer = offer
 
     async def end_predecessor(self) -> None:
@@ -157,7 +163,7 @@ def connect(host: str, port: int) -> Successor | None:
     try:
         if not _is_trusted(connection):
             raise TakeoverFailed("the gateway that runs belongs to another user")
-        data, numbers, *_ = socket.recv_fds(connection, MAX_BYTES, 1)
+        data, numbers, *_ = socket.recv_fds(connection, MAX_BYTES, MAX_PROCESSES)
         offer = msgspec.json.decode(data, type=Offer)
         if offer.version != VERSION or not numbers:
             raise TakeoverFailed(f"the gateway that runs uses version {offer.version} of takeovers")
@@ -167,7 +173,7 @@ def connect(host: str, port: int) -> Successor | None:
     except TakeoverFailed:
         connection.close()
         raise
-    return Successor(connection, socket.socket(fileno=numbers[0]), offer)
+    return Successor(connection, [socket.socket(fileno=number) for number in numbers], offer)
 
 
 def _is_trusted(connection: socket.socket) -> bool:

@@ -64,6 +64,8 @@ class WorkerPool:
     """A successor listens at this address: workers are to connect to it as well."""
     has_successor: bool = False
     """It has replaced this gateway, which only finishes what it has accepted."""
+    ports: tuple[int, ...] = ()
+    """Of all processes of this gateway, where it has several."""
     _routes_by_key: dict[str, tuple[str, WorkerRoute]] = field(default_factory=dict)
 
     def handle_message(self, event: e.WorkerMessage, now_s: float) -> list[e.Effect]:
@@ -215,7 +217,7 @@ class WorkerPool:
         worker = WorkerState(connection, route, service_name, heard_s=now_s)
         self.workers[connection] = worker
         self.queue.services[service_name].workers[connection] = worker
-        effects.append(e.Send(connection, _gateway_beat()))
+        effects.append(e.Send(connection, self._gateway_beat()))
         effects.append(e.WorkerJoined(connection, route, service_name))
         return worker, effects
 
@@ -236,7 +238,7 @@ class WorkerPool:
         effects: list[e.Effect] = []
         if beat.is_draining and not worker.is_draining:
             worker.is_draining = True
-            effects.append(e.Send(worker.connection, _gateway_beat(drain_seen=True)))
+            effects.append(e.Send(worker.connection, self._gateway_beat(drain_seen=True)))
         service = self.queue.services[worker.service]
         service.refresh(now_s)
         return [*effects, *self.queue.pump(service, now_s)]
@@ -373,7 +375,7 @@ class WorkerPool:
                 effects.append(e.Send(worker.connection, WorkerRefused(why)))
                 effects.extend(self.remove(worker.connection, now_s, why, "alive"))
             else:
-                beat = _gateway_beat(drain_seen=worker.is_draining, move=self.is_handing_over)
+                beat = self._gateway_beat(drain_seen=worker.is_draining, move=self.is_handing_over)
                 effects.append(e.Send(worker.connection, beat))
                 effects.extend(_note_circuit(worker))
         self._forget_ended_services()
@@ -387,6 +389,10 @@ class WorkerPool:
         if self.has_successor and not worker.serves_two and not worker.in_flight:
             return "another gateway serves at this address now"
         return ""
+
+    def _gateway_beat(self, *, drain_seen: bool = False, move: bool = False) -> GatewayBeat:
+        oldest, newest = OLDEST_WORKER_PROTOCOL_VERSION, WORKER_PROTOCOL_VERSION
+        return GatewayBeat(oldest, drain_seen, move, newest, self.ports)
 
     # --- handover
 
@@ -445,8 +451,3 @@ def _note_circuit(worker: WorkerState) -> list[e.Effect]:
         return []
     circuit.noted_open = circuit.is_open
     return [e.CircuitChanged(worker.connection, worker.route, worker.service, circuit.why)]
-
-
-def _gateway_beat(*, drain_seen: bool = False, move: bool = False) -> GatewayBeat:
-    oldest, newest = OLDEST_WORKER_PROTOCOL_VERSION, WORKER_PROTOCOL_VERSION
-    return GatewayBeat(oldest, drain_seen, move, newest)

@@ -24,6 +24,8 @@ SILENCE_S = 3.0
 RETRY_S = 0.5
 """After a refusal: the route that allows this worker may still be on its way to the gateway."""
 LINGER_S = 0.5
+LEAST_SHARE = 2
+"""One that runs and one that is next."""
 LIMITS = SocketLimits(
     max_message_bytes=MAX_FRAME_BYTES, receive_queue=10_000, send_queue=10_000, reconnect_most_s=1.0
 )
@@ -42,6 +44,11 @@ class GatewayLink:
         """A successor has the gateway's address: this connection ends with the gateway."""
         self.successor: GatewayLink | None = None
         """The connection to that successor."""
+        self.ports: tuple[int, ...] = ()
+        """Of all processes of the gateway, where it has several."""
+        self.has_new_ports = False
+        self.is_sibling = False
+        """Another connection told its address."""
         self.refused_because = ""
         """Set: this connection cannot be used."""
         self.retry_at_s = 0.0
@@ -65,6 +72,7 @@ class GatewayLink:
         """The gateway has lost its state of this worker; start over."""
         self.generation = generation
         self.is_welcomed = self.drain_seen = False
+        self.ports = ()
         self._heard_s = now_s
         self._outbox.clear()
 
@@ -94,8 +102,28 @@ class GatewayLink:
 
     def succeed(self) -> "GatewayLink":
         """A further connection to the same address, where a successor listens now."""
-        self.successor = GatewayLink(self.endpoint, self._keys, self._gateway_key)
+        self.successor = self._at(self.endpoint)
+        self.successor.is_sibling = self.is_sibling
         return self.successor
+
+    def sibling(self, endpoint: str) -> "GatewayLink":
+        """A connection to another process of its gateway."""
+        made = self._at(endpoint)
+        made.is_sibling = True
+        return made
+
+    @property
+    def siblings(self) -> list[str]:
+        """Endpoints of all processes of its gateway, as far as known."""
+        host, _, _ = self.endpoint.rpartition(":")
+        return [f"{host}:{port}" for port in self.ports]
+
+    def _at(self, endpoint: str) -> "GatewayLink":
+        return GatewayLink(endpoint, self._keys, self._gateway_key)
+
+    def share(self, window: int) -> int:
+        """What of the requests that a gateway may have here this connection may have."""
+        return max(min(window, LEAST_SHARE), -(-window // max(1, len(self.ports))))
 
     @property
     def has_ended(self) -> bool:
@@ -149,3 +177,5 @@ class GatewayLink:
             self.is_welcomed = True
             self.drain_seen = self.drain_seen or message.drain_seen
             self.must_move = self.must_move or message.move
+            self.has_new_ports = self.has_new_ports or message.ports != self.ports
+            self.ports = message.ports

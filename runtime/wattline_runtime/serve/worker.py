@@ -111,6 +111,8 @@ class Worker:
         if link.must_move and link.successor is None:
             self._links.append(link.succeed())
             self._connect(self._links[-1], now_s)
+        if link.has_new_ports:
+            self._connect_siblings(link, now_s)
         if link.is_welcomed:
             self._complaints.pop(link.endpoint, None)
         if link.refused_because and self._is_successor(link):
@@ -118,6 +120,24 @@ class Worker:
             self._next_beat_s = min(self._next_beat_s, now_s + RETRY_SOON_S)
         elif link.refused_because:
             self._leave(link, now_s, RETRY_S)
+
+    def _connect_siblings(self, link: GatewayLink, now_s: float) -> None:
+        """Connect to all processes of its gateway."""
+        link.has_new_ports = False
+        known = {one.endpoint for one in self._links}
+        for endpoint in link.siblings:
+            if endpoint not in known:
+                self._links.append(link.sibling(endpoint))
+                self._connect(self._links[-1], now_s)
+        self._next_beat_s = now_s  # the capacity is shared out among them
+
+    def _is_obsolete(self, link: GatewayLink) -> bool:
+        """Whether its gateway, which has been restarted, has no such process any more."""
+        others = [o for o in self._links if o.is_welcomed and not o.must_move and o is not link]
+        host, _, _ = link.endpoint.rpartition(":")
+        theirs = [o for o in others if o.endpoint.rpartition(":")[0] == host]
+        listed = any(link.endpoint in o.siblings for o in theirs)
+        return link.is_sibling and bool(theirs) and not listed
 
     def _is_successor(self, link: GatewayLink) -> bool:
         """Its predecessor still listens at the same address, and refuses half of the attempts."""
@@ -173,11 +193,14 @@ class Worker:
             if link.client is not None and link.is_silent(now_s):
                 self._leave(link, now_s, retry_s=0.0)
             if link.client is None and now_s >= link.retry_at_s and not link.must_move:
+                if self._is_obsolete(link):
+                    self._links.remove(link)
+                    continue
                 self._connect(link, now_s)
             self._beat_to(link, now_s)
 
     def _beat_to(self, link: GatewayLink, now_s: float) -> None:
-        backend, capacity = self._backend, self._capacity
+        backend, capacity = self._backend, link.share(self._capacity)
         link.send(
             WorkerBeat(
                 OLDEST_WORKER_PROTOCOL_VERSION,

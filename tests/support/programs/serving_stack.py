@@ -54,6 +54,8 @@ class Stack:
         self.keys = KeyPair.generate()
         self.routes: dict[str, list[dict[str, Any]]] = {SERVICE: []}
         self.settings: dict[str, dict[str, Any]] = {}
+        self.grants: list[dict[str, Any]] = []
+        """API keys, for a closed gateway."""
         self.processes: list[subprocess.Popen[bytes]] = []
         self.endpoints: dict[str, str] = {}
         save_keys(self.keys, directory / "gateway.key")
@@ -63,7 +65,8 @@ class Stack:
     def write_routes(self) -> None:
         """Replace the routes file in one step, as an operator's script should."""
         new = self.directory / "routes.new"
-        new.write_text(json.dumps({"services": self.routes, "settings": self.settings}))
+        routes = {"services": self.routes, "settings": self.settings, "keys": self.grants}
+        new.write_text(json.dumps(routes))
         new.replace(self.directory / "routes.json")
 
     def start_gateway(self, *args: str) -> subprocess.Popen[bytes]:

@@ -88,7 +88,7 @@ class HttpServer:
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=1,
             ),
-            listener,
+            (listener,),
             guard,
         )
         self._thread = threading.Thread(target=self._run, name="http-door", daemon=True)

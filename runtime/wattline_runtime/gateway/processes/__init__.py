@@ -1,0 +1,1 @@
+"""A gateway of several processes: one parent, and processes that serve."""

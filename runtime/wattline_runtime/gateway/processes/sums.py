@@ -1,0 +1,130 @@
+"""What the processes of a gateway report, as one: use of API keys, traffic of revisions. No I/O."""
+
+from dataclasses import dataclass, field
+from secrets import token_hex
+
+import msgspec
+
+from wattline_protocol.ids import UnixTime
+from wattline_protocol.wire.api_keys import ApiKeyShares, ApiKeyUse, ReportApiKeyUse
+from wattline_protocol.wire.rollouts import MAX_REPORTED, ReportTraffic, RevisionTraffic
+
+EVEN_SHARE = 0.1
+"""Part of what this gateway may grant that its processes have in equal parts."""
+HALF_LIFE_S = 1.0
+"""Of what was asked for."""
+LEAST_PER_S = 0.001
+
+
+@dataclass(slots=True)
+class _Demand:
+    at_s: float
+    per_s: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class KeyUse:
+    """Parts of each key's rate by process, as the scheduler divides them among gateways: a tenth
+    evenly, the rest by what was asked for lately. They add up to what the gateway may grant."""
+
+    processes: int
+    granted: ApiKeyShares = field(default_factory=lambda: ApiKeyShares(1.0))
+    """To this gateway."""
+    _demands: dict[int, _Demand] = field(default_factory=dict)
+    _unreported: dict[str, ApiKeyUse] = field(default_factory=dict)
+    _report: ReportApiKeyUse | None = None
+
+    def used(self, process: int, uses: tuple[ApiKeyUse, ...], now_s: float) -> ApiKeyShares:
+        """Counts what a process reports; its parts."""
+        known = self._demands.setdefault(process, _Demand(now_s))
+        passed_s = max(now_s - known.at_s, HALF_LIFE_S)
+        kept = 0.5 ** (passed_s / HALF_LIFE_S)
+        per_s = {digest: rate * kept for digest, rate in known.per_s.items()}
+        for one in uses:
+            per_s[one.digest] = per_s.get(one.digest, 0.0) + (1 - kept) * one.inputs / passed_s
+            before = self._unreported.get(one.digest, ApiKeyUse(one.digest, 0, 0, 0, UnixTime(0)))
+            self._unreported[one.digest] = ApiKeyUse(
+                one.digest,
+                before.requests + one.requests,
+                before.refused + one.refused,
+                before.inputs + one.inputs,
+                max(before.newest_unix_s, one.newest_unix_s),
+            )
+        known.at_s = now_s
+        known.per_s = {digest: rate for digest, rate in per_s.items() if rate >= LEAST_PER_S}
+        return self._parts(known)
+
+    def ended(self, process: int) -> None:
+        """The others have its parts from their next report on."""
+        self._demands.pop(process, None)
+
+    def _parts(self, own: _Demand) -> ApiKeyShares:
+        even = EVEN_SHARE / self.processes
+        digests = {digest for one in self._demands.values() for digest in one.per_s}
+        shares = {}
+        for digest in digests | self.granted.shares.keys():
+            total = sum(one.per_s.get(digest, 0.0) for one in self._demands.values())
+            part = even + (1 - EVEN_SHARE) * own.per_s.get(digest, 0.0) / total if total else 0.0
+            whole = self.granted.shares.get(digest, self.granted.share)
+            shares[digest] = whole * (part or 1 / self.processes)
+        return ApiKeyShares(self.granted.share / self.processes, shares)
+
+    def report(self) -> ReportApiKeyUse:
+        """For the scheduler; the same one until it is `answered`."""
+        if self._report is None:
+            self._report = ReportApiKeyUse(token_hex(16), tuple(self._unreported.values()))
+            self._unreported = {}
+        return self._report
+
+    def answered(self, granted: ApiKeyShares) -> None:
+        """The scheduler's answer."""
+        self.granted, self._report = granted, None
+
+
+_Row = tuple[str, int]
+
+
+@dataclass(slots=True)
+class TrafficSum:
+    """Traffic of all processes since the last report."""
+
+    _newest: dict[int, dict[_Row, int]] = field(default_factory=dict)
+    """Ready workers by process."""
+    _counted: dict[_Row, RevisionTraffic] = field(default_factory=dict)
+
+    def carried(self, process: int, report: ReportTraffic) -> None:
+        """A process reports."""
+        rows = {(row.service, int(row.revision)): row for row in report.revisions}
+        self._newest[process] = {key: row.ready for key, row in rows.items()}
+        for key, row in rows.items():
+            before = self._counted.get(key)
+            self._counted[key] = row if before is None else _added(before, row)
+
+    def ended(self, process: int) -> None:
+        """It has no workers any more."""
+        self._newest.pop(process, None)
+
+    def take(self) -> ReportTraffic:
+        """The next report: a worker is ready where it is for every process."""
+        counted, self._counted = self._counted, {}
+        rows = [
+            msgspec.structs.replace(
+                row, ready=min((ready.get(key, 0) for ready in self._newest.values()), default=0)
+            )
+            for key, row in counted.items()
+        ]
+        return ReportTraffic(tuple(rows[:MAX_REPORTED]))
+
+
+def _added(one: RevisionTraffic, other: RevisionTraffic) -> RevisionTraffic:
+    times = one.times or other.times
+    if one.times and other.times:
+        times = tuple(a + b for a, b in zip(one.times, other.times, strict=True))
+    return msgspec.structs.replace(
+        one,
+        requests=one.requests + other.requests,
+        errors=one.errors + other.errors,
+        times=times,
+        equal=one.equal + other.equal,
+        different=one.different + other.different,
+    )
