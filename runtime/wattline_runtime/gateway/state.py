@@ -46,6 +46,8 @@ class Request:
     kind: RequestKind = PLAIN
     budget_s: float = 0.0
     """Time until its deadline when it arrived; of a stream, from each chunk to the next one too."""
+    returned_by: Connection | None = None
+    """The worker that returned it though it takes requests: another one is tried, once."""
     has_begun: bool = False
     """The client has a part of its answer: it can be answered nowhere else."""
     unread: int = 0
@@ -264,7 +266,7 @@ class ServiceState:
             is_full = held >= capacity
             if worker.connection in (self.reserved, but) or (is_full and not self.is_timed):
                 continue
-            if not worker.offers(request):
+            if not worker.offers(request) or worker.connection == request.returned_by:
                 continue
             end_s = 0.0
             if self.is_timed:

@@ -137,8 +137,7 @@ class WorkerPool:
             if self._goes_on_elsewhere(request):
                 return []
             if isinstance(message, Failure) and message.reason in NEVER_RAN:
-                self.queue.requeue(request)
-                return []
+                return self._returned(request, worker)
         if isinstance(message, Reply) and request.kind.method == PREDICT:
             service.hedging.answered(now_s - request.since_s)
         service.count(request, worker, now_s, message)
@@ -148,6 +147,17 @@ class WorkerPool:
             request.other = None if is_other else request.other
             effects = self.queue.drop(request)
         return [*effects, self.queue.answer(request, outcome(message))]
+
+    def _returned(self, request: Request, worker: WorkerState) -> list[e.Effect]:
+        """A worker did not run it: one that drains, or whose server is busy or broke off."""
+        if worker.takes_new and request.returned_by is not None:
+            request.worker = None
+            refusal = e.Refusal("worker_lost", "two workers could not run it", retry_after_s=1)
+            return [self.queue.answer(request, refusal)]
+        if worker.takes_new:
+            request.returned_by = worker.connection
+        self.queue.requeue(request)
+        return []
 
     def _failed_on_trial(self, request: Request, worker: WorkerState, message: Failure) -> None:
         """The pool answers it, at once or already."""

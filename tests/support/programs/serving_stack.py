@@ -88,6 +88,7 @@ class Stack:
         job: int = 1,
         listed: bool = True,
         wait: bool = True,
+        module: str = "wattline_runtime.serve",
     ) -> subprocess.Popen[bytes]:
         """A worker with a fresh key, by default listed in the routes and ready for requests."""
         keys = KeyPair.generate()
@@ -108,11 +109,16 @@ class Stack:
             "WATTLINE_WORKER_SECRET_FILE": str(secret),
             "WATTLINE_STOP_FILE": str(self.directory / f"stop-{number}"),
         }
-        model_arg = f"--model={model}"
-        process = self._start("wattline_runtime.serve", model_arg, *args, **environment)
+        arguments = (f"--model={model}", *args) if model else args
+        process = self._start(module, *arguments, **environment)
         if wait:
             wait_for(lambda: len(self.ready_workers(service)) > ready, "the worker is ready")
         return process
+
+    def start_bridge(self, *args: str, wait: bool = True) -> subprocess.Popen[bytes]:
+        """A worker with an HTTP server behind it."""
+        module = "wattline_runtime.serve.bridge"
+        return self.start_worker(*args, model="", module=module, wait=wait)
 
     def start_held(self, *args: str, **options: Any) -> subprocess.Popen[bytes]:
         """A worker whose model runs until `let_go`."""

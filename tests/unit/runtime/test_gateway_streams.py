@@ -214,3 +214,22 @@ def test_a_worker_of_version_one_gets_frames_as_before() -> None:
         {"t": "infer", "id": 1, "budget_ms": 5, "input": b"x"},
         {"t": "reply", "id": 1, "output": b"y"},
     ]
+
+
+def test_what_a_worker_returns_is_tried_with_another_one_once(bench: StreamBench) -> None:
+    bench.routes(1, 2).worker(1, newest=2, methods=CHAT).worker(2, newest=2, methods=CHAT)
+    bench.stream(1)
+    bench.fail(1, Failure(1, "draining"))
+    assert bench.inferred(1) == [1], "never the same one again while there is another"
+    assert bench.inferred(2) == [1]
+    bench.fail(2, Failure(1, "overloaded"))
+    assert bench.outcomes == {1: "worker_lost"}
+
+
+def test_the_only_worker_gets_what_it_returned_again(bench: StreamBench) -> None:
+    bench.routes(1).worker(1, newest=2, methods=CHAT)
+    bench.stream(1)
+    bench.fail(1, Failure(1, "draining"))
+    assert bench.inferred(1) == [1, 1]
+    bench.reply(1, 1)
+    assert bench.outcomes == {1: "out"}
