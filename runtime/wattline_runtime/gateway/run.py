@@ -84,7 +84,7 @@ async def serve(
         keys = None if config.open else ApiKeyRing(config.keys_valid_s)
         shell = GatewayShell(gateway, worker_socket(config, listeners.workers), Stats(), keys)
         guard = HttpGuard(config.limits, networks(config.trusted_proxies), _note_refused)
-        answers = Answers(shell, config.cache_bytes)
+        answers = Answers(shell, config.cache_bytes, config.processes)
         access = Access(shell.keys, shell.wait_for_keys)
         observer = Observer(shell, answers, guard, access)
         look = observer.look if member is None else member.look

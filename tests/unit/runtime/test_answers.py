@@ -158,6 +158,15 @@ def test_a_new_revision_finds_an_empty_cache_and_two_at_once_use_none() -> None:
     run(test, routed(1))
 
 
+def test_processes_of_a_gateway_divide_the_size() -> None:
+    async def inner() -> None:
+        answers = Answers(cast("GatewayShell", FakeShell()), 1_000_000, processes=4)
+        answers.change_routes(routed(1, cache_bytes=100_000))
+        assert answers.caches["svc"].size_bytes == 25_000
+
+    asyncio.run(inner())
+
+
 def test_refusals_are_not_kept() -> None:
     async def test(shell: FakeShell, answers: Answers) -> None:
         _, waiter, _ = answers.submit("svc", b"1", 100.0)

@@ -40,10 +40,12 @@ FlightCache = AnswerCache[Flight]
 class Answers:
     """The gateway's answers. All methods run on the loop's thread."""
 
-    def __init__(self, shell: GatewayShell, cache_bytes: int) -> None:
+    def __init__(self, shell: GatewayShell, cache_bytes: int, processes: int = 1) -> None:
+        """`cache_bytes`: of all caches of the gateway, which are divided among its processes."""
         self._shell = shell
         self._loop = asyncio.get_running_loop()
-        self._cache_bytes = cache_bytes
+        self._cache_bytes = cache_bytes // processes
+        self._processes = processes
         self._settings: Mapping[str, ServiceSettings] = {}
         self.caches: dict[str, FlightCache] = {}
         self._open: dict[str, FlightCache] = {}
@@ -66,8 +68,9 @@ class Answers:
         for name, its in settings.items():
             if not its.cache_bytes:
                 continue
-            cache = self.caches.setdefault(name, AnswerCache(its.cache_ttl_s, its.cache_bytes))
-            cache.ttl_s, cache.size_bytes = its.cache_ttl_s, its.cache_bytes
+            size_bytes = its.cache_bytes // self._processes
+            cache = self.caches.setdefault(name, AnswerCache(its.cache_ttl_s, size_bytes))
+            cache.ttl_s, cache.size_bytes = its.cache_ttl_s, size_bytes
             cache.shrink(cache.size_bytes)
             revisions = {route.ref.job for route in routes.services.get(name, ())}
             if len(revisions) == 1:
