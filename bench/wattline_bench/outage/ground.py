@@ -11,20 +11,25 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
-import msgspec
 import psutil
+from msgspec.structs import replace
 
 from wattline.demo.stage import free_ports, wattline
 from wattline_bench.rig.hosts import HostSite
 from wattline_bench.rig.site import free_endpoints, rack_site
 from wattline_protocol.job.spec import PRIORITIES, JobSpec, Resources, ServiceSpec
 from wattline_protocol.site.model import Gateway, Site
+from wattline_protocol.views.site_views import DomainView
 
 SERVICE = "answers"
 REPLICAS, NODES = 3, 4
 REPLICA_GPUS, BATCH_GPUS = 5, 3
-BUDGET_MW = 18_000_000
-"""At their knee 35 busy GPUs and four hosts draw 16.6 kW, at their minimum caps 11.2 kW."""
+BUDGET_MW = 19_200_000
+NON_GPU_WORST_MW = 1_300_000
+"""The simulated hosts draw up to 1.1 kW apart from their GPUs."""
+IDLE_W = 10_000.0
+"""Committed to the idle hosts, once they have measured what their GPUs draw without work; before,
+pausing work frees next to nothing by the books."""
 
 BATCH = """
 import time
@@ -44,7 +49,9 @@ def outage_site() -> Site:
         Gateway(name, at, f"127.0.0.1:{port}")
         for name, at, port in zip(("east", "west"), workers, ports, strict=True)
     )
-    return msgspec.structs.replace(rack_site(NODES, site_mw=BUDGET_MW), gateways=gateways)
+    site = rack_site(NODES, site_mw=BUDGET_MW)
+    nodes = (replace(node, non_gpu_worst_mw=NON_GPU_WORST_MW) for node in site.nodes)
+    return replace(site, gateways=gateways, nodes=tuple(nodes))
 
 
 class Ground(HostSite):
@@ -65,6 +72,7 @@ class Ground(HostSite):
             self.live.enroll(name, "gateway")
             self.start_gateway(name)
         self.start_nodes()
+        self.until(lambda: self.power().committed_w <= IDLE_W, "the hosts know their idle draw")
         self.client.submit(self.revision())
         added = json.loads(self.run("key", "add", "bench", "--service", SERVICE, "--json"))
         self.headers = {"authorization": f"Bearer {added['key']}"}
@@ -131,6 +139,17 @@ class Ground(HostSite):
         services = {job.id for job in self.client.jobs() if job.kind == "service"}
         gpus = [gpu for node in self.client.nodes() for gpu in node.gpus if gpu.job in services]
         return all(gpu.cap_w is not None and gpu.cap_w <= gpu.cap_min_w for gpu in gpus)
+
+    def power(self) -> DomainView:
+        """The root of the power tree."""
+        return next(
+            one for one in self.client.power() if one.parent is None and one.kind == "power"
+        )
+
+    def is_shed(self) -> bool:
+        """The site is within a lowered budget."""
+        site = self.power()
+        return site.budget_w < site.full_budget_w and site.committed_w <= site.budget_w
 
     def ready(self, gateway: str) -> int:
         """Replicas that are ready at a gateway; 0 while it does not answer."""
