@@ -72,10 +72,16 @@ class ServingSite(CliSite):
         """Enroll it unless it is, and run it, as `program` if given; its process id."""
         if not self.bundle(name).exists():
             self.wattline("enroll", name, "--role", "gateway", "--site", str(self.site))
+            # Workers connect to the gateways that the scheduler knows when they start.
+            self.until(lambda: self._is_known(name), f"gateway {name} on record")
         where = ("--bundle", str(self.bundle(name)), "--site", str(self.site))
         command, fds = within or ((), ())
         name = program or name
         return self.start(name, "gateway", *where, *flags, within=command, pass_fds=fds)
+
+    def _is_known(self, name: str) -> bool:
+        events = self.client.site().events
+        return any(one.kind == "member_enrolled" and one.text.startswith(name) for one in events)
 
     def url(self, name: str = "gateway") -> str:
         """Where a gateway serves."""
