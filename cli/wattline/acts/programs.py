@@ -112,11 +112,20 @@ def _run_agent(config: "AgentConfig") -> int:
     return run_agent(config)
 
 
-def gateway(*, bundle: str, site: str, takeover: bool, processes: int, json_logs: bool) -> Outcome:
+def gateway(
+    *,
+    bundle: str,
+    site: str,
+    takeover: bool,
+    processes: int,
+    access_log: str | None,
+    retention: float | None,
+    json_logs: bool,
+) -> Outcome:
     """Run until SIGTERM or SIGINT; returns the exit code."""
     from wattline.client import Client
     from wattline.client.routes import ClientRoutes
-    from wattline_runtime.gateway.config import GatewayConfig
+    from wattline_runtime.gateway.config import RETENTION_S, GatewayConfig
     from wattline_runtime.gateway.run import run_gateway
     from wattline_runtime.logs import log_to_stderr
 
@@ -143,6 +152,8 @@ def gateway(*, bundle: str, site: str, takeover: bool, processes: int, json_logs
         tls_key=own.tls_key,
         insecure=own.insecure,
         processes=processes,
+        access_log=access_log or "",
+        log_retention_s=retention or RETENTION_S,
         json_logs=json_logs,
         open=own.open,
         keys_valid_s=own.keys_valid_s,

@@ -10,6 +10,10 @@ from starlette.types import Receive, Scope
 from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.errors import BadRequest
 
+ASKED = "wattline.asked"
+"""In the scope of a request, for the access log: name of its API key, and of the service."""
+TOKENS = "wattline.tokens"
+"""Those of its output."""
 WATCH_AFTER_S = 0.05
 """Requests that wait longer than this are watched for a disconnect of their client."""
 BODY_TIMEOUT_S = 30.0

@@ -11,6 +11,7 @@ from wattline_protocol.trust.keys import check_key
 from wattline_runtime.wire import MAX_ITEM_BYTES
 
 MAX_PROCESSES = 64
+RETENTION_S = 30 * 86_400.0
 
 
 class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,6 +54,10 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Accept API keys over plain HTTP on any address."""
     processes: int = 1
     """Processes that serve; more than one have a parent that restarts them."""
+    access_log: str = ""
+    """File that gets a line for each request; empty: none."""
+    log_retention_s: float = RETENTION_S
+    """How long its lines are kept."""
     json_logs: bool = False
     """Of its processes, where it has several."""
     open: bool = False
@@ -82,6 +87,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             raise ValueError(f"max_body_bytes must be from 1 to {MAX_ITEM_BYTES}")
         if self.processes > MAX_PROCESSES:
             raise ValueError(f"processes is {self.processes}, it must be at most {MAX_PROCESSES}")
+        if self.log_retention_s <= 0:
+            raise ValueError(f"log_retention_s is {self.log_retention_s}, it must be above 0")
         if self.client_timeout_s <= 0:
             raise ValueError(f"client_timeout_s is {self.client_timeout_s}, it must be above 0")
         if not 0 <= self.hold_s < inf:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 import structlog
 import uvicorn
@@ -32,6 +33,7 @@ from wattline_runtime.gateway.revisions.reporting import REPORT_PERIOD_S, Traffi
 from wattline_runtime.gateway.routes import RouteSource
 from wattline_runtime.gateway.shell import GatewayShell
 from wattline_runtime.gateway.stats import Stats
+from wattline_runtime.gateway.telemetry.access_log import AccessLog, Logged
 from wattline_runtime.gateway.telemetry.snapshot import Observer
 from wattline_runtime.gateway.tls import RELOAD_S, Certificate
 from wattline_runtime.gateway.worker_socket import WorkerSocket
@@ -89,6 +91,11 @@ async def serve(
         observer = Observer(shell, answers, guard, access)
         look = observer.look if member is None else member.look
         app = http_app(shell, answers, config, access, look)
+        access_log: AccessLog | None = None
+        if config.access_log:
+            path, rotates = Path(config.access_log), member is None or member.number == 0
+            access_log = AccessLog(path, config.log_retention_s, rotates=rotates)
+            app = Logged(app, shell, access_log)
         certificate = Certificate(config.tls_cert, config.tls_key) if config.tls_cert else None
         tls = None if certificate is None else certificate.context
         settings = _uvicorn_config(app, config, guard)
@@ -99,19 +106,21 @@ async def serve(
         if config.open:
             log.warning("gateway_open", detail="it accepts every request, without an API key")
         shell.start()
-        watching = asyncio.create_task(_watch(answers, routes, server), name="routes")
-        traffic = asyncio.create_task(_report(shell, routes), name="traffic")
-        uses = asyncio.create_task(_report_uses(keys, routes, server), name="api-key-use")
-        renewing = asyncio.create_task(_renew(certificate), name="certificate")
+        works = {
+            "routes": _watch(answers, routes, server),
+            "traffic": _report(shell, routes),
+            "api-key-use": _report_uses(keys, routes, server),
+            "certificate": _renew(certificate),
+            "access-log": _log_requests(access_log),
+        }
+        tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
         try:
             with stop_signals(life.stop):
                 await life.run(successor, on_ready)
         finally:
-            watching.cancel()
-            traffic.cancel()
-            uses.cancel()
-            renewing.cancel()
-            ends = await asyncio.gather(watching, traffic, uses, renewing, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
             shell.close()
     log.info("gateway_stopped")
     for ended in ends:
@@ -135,6 +144,11 @@ async def _renew(certificate: Certificate | None) -> None:
     while certificate is not None:
         await asyncio.sleep(RELOAD_S)
         certificate.reload()
+
+
+async def _log_requests(access_log: AccessLog | None) -> None:
+    if access_log is not None:
+        await access_log.run()
 
 
 async def _report(shell: GatewayShell, routes: RouteSource) -> None:

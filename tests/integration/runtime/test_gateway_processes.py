@@ -183,3 +183,26 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
+
+
+def test_both_log_requests_but_no_body_and_no_key(stack: Stack) -> None:
+    key, body = "wl_planted-key", "planted-body"
+    digest = sha256(key.encode()).hexdigest()
+    stack.grants = [{"name": "shop", "digest": digest, "services": [SERVICE]}]
+    stack.write_routes()
+    path = stack.directory / "access.log"
+    stack.start_gateway("--processes=2", "--closed", f"--access-log={path}")
+    stack.start_worker(wait=False)
+    wait_for(lambda: infer(stack, body, **{"api-key": key}) == 200, "the worker")
+    answers = [stack.infer({"input": body}, **{"api-key": key}) for _ in range(20)]
+    stack.infer({"input": body}, service=key)
+    stack.infer(b"{planted-body", **{"api-key": key})
+    ids = {answer.headers["wattline-request-id"] for answer in answers}
+    wait_for(lambda: all(one in path.read_text() for one in ids), "lines")
+    wait_for(lambda: '"status":400' in path.read_text(), "the last line")
+    text = path.read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    good = [one for one in lines if one["id"] in ids]
+    assert {(one["service"], one["key"], one["revision"]) for one in good} == {(SERVICE, "shop", 1)}
+    assert {one["status"] for one in lines} >= {200, 400, 401}
+    assert "planted" not in text + stack.logs()

@@ -13,6 +13,7 @@ from wattline_protocol.text.quantities import format_rate
 from wattline_protocol.text.wording import counted
 from wattline_runtime.gateway.access.failed_keys import FailedKeys
 from wattline_runtime.gateway.access.key_ring import ApiKey, ApiKeyRing
+from wattline_runtime.gateway.client import ASKED
 from wattline_runtime.gateway.errors import BadRequest
 
 log = structlog.get_logger()
@@ -47,6 +48,7 @@ class Access:
     async def permit(self, scope: Scope, key: ApiKey | None, service: str) -> None:
         """Count the use of a key, and refuse one that is not for this service. Raises
         BadRequest."""
+        scope[ASKED] = (None if key is None else key.grant.name, service)
         if key is None:
             return
         key.used(time.time())

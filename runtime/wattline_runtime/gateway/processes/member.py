@@ -34,6 +34,7 @@ class Member:
 
     def __init__(self, channel: m.Channel[m.ToProcess], begin: m.Begin) -> None:
         self._channel, self._begin = channel, begin
+        self.number = begin.number
         first, *others = (socket.socket(fileno=number) for number in begin.clients)
         self.listeners = Listeners(
             first,

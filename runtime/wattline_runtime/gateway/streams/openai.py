@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from wattline_runtime.gateway.access.check import Access
 from wattline_runtime.gateway.access.key_ring import ApiKey
 from wattline_runtime.gateway.client import (
+    TOKENS,
     ClientDisconnected,
     ClientWatch,
     read_body,
@@ -78,6 +79,7 @@ class OpenAiApp:
             status, reason = await reply.fail(error), error.reason
         except ClientDisconnected:
             status, reason = CLIENT_GONE_STATUS, "client_gone"
+        scope[TOKENS] = reply.tokens
         known = reply.service in self._shell.gateway.queue.services
         label = reply.service if known else UNKNOWN_SERVICE
         self._shell.stats.count(label, status, reason, time.monotonic() - start_s)
@@ -152,7 +154,9 @@ class OpenAiApp:
         finally:
             watch.end()
             shell.abandon(number)
-        await reply.send(_output(outcome).body)
+        output = _output(outcome)
+        reply.tokens = output.tokens
+        await reply.send(output.body)
 
     async def _stream(self, ask: Submitted, receive: Receive, reply: "_Reply") -> None:
         shell = self._shell
@@ -167,7 +171,7 @@ class OpenAiApp:
                     shell.chunks_read(number, len(chunks))
                 last = parts[-1]
                 if not isinstance(last, bytes):
-                    _output(last)
+                    reply.tokens = _output(last).tokens
                     await reply.done()
                     return
         finally:
@@ -183,6 +187,7 @@ class _Reply:
         self._send = send
         self._has_begun = False
         self.service = UNKNOWN_SERVICE
+        self.tokens = 0
 
     async def send(
         self, body: bytes, status: int = 200, extra: Sequence[tuple[bytes, bytes]] = ()
