@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m wattline_runtime.serve", description=__doc__)
     add = parser.add_argument
-    add("--model", required=True, help="package.module:Class or path/to/file.py:Class")
+    add("--model", required=True, help="package.module:Class, file.py:Class or file.pt2")
     add("--arg", action="append", default=[], metavar="K=V", help="given to the model's load()")
     add("--max-batch-cost", type=positive, default=32, help="maximum cost of one batch")
     add("--capacity", type=positive, default=64, help="requests queued per gateway, at most")

@@ -99,6 +99,11 @@ class BatchBroke:
 
 
 @dataclass(frozen=True, slots=True)
+class OutOfMemory:
+    """The model is free again; its memory did not suffice for the batch."""
+
+
+@dataclass(frozen=True, slots=True)
 class DrainStarted:
     """Finish the present requests, accept no new ones."""
 
@@ -127,6 +132,7 @@ Event = (
     | GatewayLost
     | BatchEnded
     | BatchBroke
+    | OutOfMemory
     | DrainStarted
     | WasFrozen
     | ModelHung
@@ -184,7 +190,7 @@ class Batcher:
     """All requests in a worker; changes only through handle()."""
 
     budget: int
-    """Maximum cost of a batch."""
+    """Maximum cost of a batch; less once the model's memory did not suffice for one."""
     queue_limit: int
     """Maximum of queued items; more are refused as overloaded."""
     times: BatchTimes = field(default_factory=BatchTimes)
@@ -235,6 +241,8 @@ class Batcher:
                 return [*self._ended(event.outcomes), *self._dispatch(now_s)]
             case BatchBroke():
                 return [*self._broke(event.failure), *self._dispatch(now_s)]
+            case OutOfMemory():
+                return [*self._halved(), *self._dispatch(now_s)]
             case DrainStarted():
                 self._is_draining = True
                 return []
@@ -358,6 +366,19 @@ class Batcher:
         self._alone.extend(item for item in self._running if item.key not in self._dropped)
         self._running, self._dropped = (), set()
         return [Answer(item.key, Failed("cancelled")) for item in dropped]
+
+    def _halved(self) -> list[Effect]:
+        """Half of this batch's cost is the budget from now on; its items wait again, first."""
+        if len(self._running) == 1:
+            return self._ended((Failed("model_error", "out of memory for this input alone"),))
+        running, dropped = self._running, self._dropped
+        self.budget = max(1, sum(item.cost for item in running) // 2)
+        self._running, self._dropped = (), set()
+        for item in sorted(running, key=lambda item: item.key.id, reverse=True):
+            if item.key not in dropped:
+                self._waiting[item.key] = item
+                self._waiting.move_to_end(item.key, last=False)
+        return [Answer(item.key, Failed("cancelled")) for item in running if item.key in dropped]
 
     def _hand_back(self) -> list[Effect]:
         running, self._running, self._dropped = self._running, (), set()

@@ -31,6 +31,18 @@ class InputRefused(ValueError):
     """Raised or returned by a model for an invalid input; the client reads the text."""
 
 
+class ModelOutOfMemory(Exception):
+    """A batch was too large for the memory of its device."""
+
+
+class ModelRaised(Exception):
+    """A method of the model raised this."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class ModelNotFound(ValueError):
     """The `--model` text names no usable class; the text reports what was tried."""
 
@@ -51,7 +63,9 @@ class Model(Protocol):
     `length(item) -> int`, which determines padding. Both run before queueing and must be cheap.
     `allow_nan = True`: NaN and infinity in an output become null; otherwise they fail the request.
     `takes_bytes = True`: a body of bytes reaches `predict` as bytes, and outputs may be bytes.
-    `concurrency = 8`: generations at once. `tokens(text) -> int` counts those of embedded texts.
+    `example() -> list`: inputs of `predict` (else of `embed`, else of `chat` or `complete`) that
+    run before the worker is ready. `concurrency = 8`: generations at once. `tokens(text) -> int`
+    counts those of embedded texts.
     """
 
     def load(self, args: Mapping[str, str]) -> Iterator[str] | None:
@@ -59,14 +73,21 @@ class Model(Protocol):
 
 
 def find_model(reference: str) -> type[Model]:
-    """The class named by `package.module:Class` or `path/to/file.py:Class`.
+    """The class named by `package.module:Class` or `path/to/file.py:Class`, or that of a program
+    of `torch.export` in `path/to/file.pt2`.
 
     Raises ModelNotFound; errors inside the user's module are passed through.
     """
+    if reference.endswith(".pt2"):
+        if not Path(reference).is_file():
+            raise ModelNotFound(f"there is no file {reference}")
+        exported = importlib.import_module("wattline_runtime.serve.exported")
+        return cast("type[Model]", exported.model_of(Path(reference)))
     where, colon, name = reference.rpartition(":")
     if not colon or not where or not name:
         raise ModelNotFound(
-            f"--model {reference!r} is not of the form package.module:Class or file.py:Class"
+            f"--model {reference!r} is not of the form package.module:Class, file.py:Class or "
+            "file.pt2"
         )
     module = _module_from_file(Path(where)) if where.endswith(".py") else _module_named(where)
     found = getattr(module, name, None)
@@ -134,7 +155,18 @@ def measure(model: Model, value: object) -> tuple[int, int]:
 
 
 def run_batch(model: Model, values: list[object]) -> tuple[Outcome, ...] | Failed:
-    """Run the model; one outcome an input, or one failure for the batch as a whole."""
+    """Run the model; one outcome an input, or one failure for the batch as a whole. Raises
+    ModelOutOfMemory."""
+    try:
+        return outcomes_of(model, values)
+    except ModelRaised as raised:
+        # The text stays in the worker's log: it may contain what a client must not see.
+        print_traceback(raised.error)
+        return Failed("model_error", f"the model raised {type(raised.error).__name__}")
+
+
+def outcomes_of(model: Model, values: list[object]) -> tuple[Outcome, ...] | Failed:
+    """As `run_batch`. Raises ModelRaised too."""
     texts = [value for value in values if isinstance(value, Embedding)]
     if not texts:
         return _predict(model, values)
@@ -202,15 +234,29 @@ def _call(model: Model, method: str, values: Sequence[object]) -> list[Any] | Fa
     except InputRefused as error:
         return Failed("bad_input", str(error)[:MAX_DETAIL_CHARS])
     except Exception as error:
-        # The text stays in the worker's log: it may contain what a client must not see.
-        print_traceback(error)
-        return Failed("model_error", f"the model raised {type(error).__name__}")
+        if is_out_of_memory(error):
+            raise ModelOutOfMemory from None  # without the frames, which hold its tensors
+        raise ModelRaised(error) from error
     if method == EMBED and hasattr(outputs, "tolist"):  # one tensor of all vectors
         outputs = outputs.tolist()
     if not isinstance(outputs, list) or len(outputs) != len(values):
         got = f"{len(outputs)} outputs" if isinstance(outputs, list) else type(outputs).__name__
         return Failed("model_error", f"the model returned {got} for a batch of {len(values)}")
     return outputs
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """As torch reports it, for any device."""
+    return type(error).__name__ == "OutOfMemoryError" or (
+        isinstance(error, RuntimeError) and "out of memory" in str(error)
+    )
+
+
+def free_memory() -> None:
+    """Return what torch caches to the device."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def print_traceback(error: BaseException) -> None:

@@ -53,7 +53,9 @@ class ModelBackend:
         concurrency = max(1, int(getattr(model, "concurrency", CONCURRENCY)))
         self._generations = g.Generations(concurrency, queue_limit)
         self._news: SimpleQueue[News] = SimpleQueue()
-        self._thread = ModelThread(model, args, self._post, torch_threads=torch_threads)
+        self._thread = ModelThread(
+            model, args, self._post, torch_threads=torch_threads, max_batch_cost=max_batch_cost
+        )
         self._model: Model | None = None
         self._takes_bytes = getattr(model, "takes_bytes", False) is True
         self._progress = ""
@@ -260,10 +262,16 @@ class ModelBackend:
             log.info("model_loading", progress=news.progress)
         elif isinstance(news, ModelLoaded):
             self._model, self._progress = news.model, ""
-            log.info("model_loaded")
+            if news.warm_up.fits is not None:
+                self._batcher.budget = news.warm_up.fits
+            for run in news.warm_up.runs:
+                self._batcher.times.note(run.cost, run.count, run.length, run.seconds, now_s)
+            log.info("model_loaded", warm_up_batches=len(news.warm_up.runs))
         elif isinstance(news, ModelDied):
             log.error("model_died", detail=news.detail)
             self.hand_back(now_s)
             self._exit_code = EXIT_FAILED
         else:
+            if isinstance(news, b.OutOfMemory):
+                log.warning("out_of_memory", batch=self._batcher.running)
             self._apply(self._batcher.handle(news, now_s))

@@ -7,10 +7,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
-from wattline_runtime.serve.batcher import BatchBroke, BatchEnded, Failed, Item, Key
+from wattline_runtime.serve.batcher import BatchBroke, BatchEnded, Failed, Item, Key, OutOfMemory
 from wattline_runtime.serve.calls import CallEnded, Calls, ChunkMade
 from wattline_runtime.serve.generations import Call
-from wattline_runtime.serve.model import Model, print_traceback, run_batch
+from wattline_runtime.serve.model import (
+    Model,
+    ModelOutOfMemory,
+    free_memory,
+    print_traceback,
+    run_batch,
+)
+from wattline_runtime.serve.warm_up import WarmUp, warm_up
 from wattline_runtime.wire import MAX_DETAIL_CHARS
 
 
@@ -26,6 +33,7 @@ class ModelLoaded:
     """The model is ready for its first batch."""
 
     model: Model
+    warm_up: WarmUp
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +43,16 @@ class ModelDied:
     detail: str
 
 
-News = ModelLoading | ModelLoaded | ModelDied | BatchEnded | BatchBroke | ChunkMade | CallEnded
+News = (
+    ModelLoading
+    | ModelLoaded
+    | ModelDied
+    | BatchEnded
+    | BatchBroke
+    | OutOfMemory
+    | ChunkMade
+    | CallEnded
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +87,9 @@ class ModelThread:
         post: Callable[[News], None],
         *,
         torch_threads: int,
+        max_batch_cost: int,
     ) -> None:
+        self._max_batch_cost = max_batch_cost
         self._model = model
         self._args = args
         self._post = post
@@ -121,8 +140,7 @@ class ModelThread:
         """All commands, then a piece of each generation. False: the thread is to end."""
         for command in self._waiting_commands():
             if isinstance(command, tuple):
-                result = run_batch(self._model, [item.value for item in command])
-                self._post(BatchBroke(result) if isinstance(result, Failed) else BatchEnded(result))
+                self._post(self._batch(command))
             elif isinstance(command, Call):
                 self._calls.start(command)
             elif isinstance(command, _Release):
@@ -136,6 +154,14 @@ class ModelThread:
             self._calls.step()
             self.stepping_since_s = None
         return True
+
+    def _batch(self, items: tuple[Item, ...]) -> BatchEnded | BatchBroke | OutOfMemory:
+        try:
+            result = run_batch(self._model, [item.value for item in items])
+        except ModelOutOfMemory:
+            free_memory()
+            return OutOfMemory()
+        return BatchBroke(result) if isinstance(result, Failed) else BatchEnded(result)
 
     def _waiting_commands(self) -> Iterator[_Command]:
         """All that have come; waits for one while no generation can go on."""
@@ -154,7 +180,7 @@ class ModelThread:
             for progress in loading:
                 self._post(ModelLoading(str(progress)[:MAX_DETAIL_CHARS]))
         self._limit_torch()
-        self._post(ModelLoaded(self._model))
+        self._post(ModelLoaded(self._model, warm_up(self._model, self._max_batch_cost)))
 
     def _limit_torch(self) -> None:
         """Limit torch to its share of the node. Before and after load, which may import it."""

@@ -291,6 +291,27 @@ def test_a_drained_worker_finishes_its_streams(stack: Stack) -> None:
     assert process.wait(5) == 0
 
 
+def test_a_warm_up_that_fails_ends_the_worker_with_what_the_model_raised(stack: Stack) -> None:
+    (stack.directory / "cold.py").write_text(
+        """
+class Cold:
+    def load(self, args): ...
+
+    def example(self):
+        return [1]
+
+    def predict(self, batch):
+        raise LookupError("no such expert")
+"""
+    )
+    process = stack.start_worker(model=f"{stack.directory / 'cold.py'}:Cold", wait=False)
+    assert process.wait(20) == 3
+    lines = stack.logs().splitlines()
+    assert "LookupError: no such expert" in lines
+    assert '"detail": "LookupError: no such expert"' in lines[-1]
+    assert not stack.ready_workers()
+
+
 def test_progress_of_loading_is_shown(stack: Stack) -> None:
     (stack.directory / "loading.py").write_text(
         """
