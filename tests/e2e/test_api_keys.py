@@ -16,6 +16,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180), pytest.mark.xdist_group
 
 WITHIN_S = 3.0
 """From the answer of a command to its effect at the gateway: a second, plus a busy machine."""
+ANSWERED_S = 15.0
+"""Wrong keys of an address are answered up to 5 s later, also those of a test that tries early."""
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +37,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingSite]:
 def add(site: ServingSite, name: str, *flags: str, service: str = "echo") -> str:
     made = json.loads(site.wattline("key", "add", name, "--service", service, *flags, "--json"))
     key: str = made["key"]
+    time.sleep(0.5)  # it is at the gateways then
     return key
 
 
@@ -53,6 +56,16 @@ def infer(site: ServingSite, key: str, service: str = "echo", gateway: str = "ga
     return f"{answer.status_code} {reason}".strip()
 
 
+def refused_after_s(site: ServingSite, key: str) -> float:
+    """From now to the first request that is refused; its answer may come later."""
+    began_s = time.monotonic()
+    while time.monotonic() < began_s + 60:
+        sent_s = time.monotonic()
+        if infer(site, key) == "401 unauthorized":
+            return sent_s - began_s
+    raise AssertionError("it is still accepted")
+
+
 def services(site: ServingSite, key: str) -> list[str]:
     answer = httpx.get(f"{site.url()}/v1/services", headers={"api-key": key})
     return [one["name"] for one in answer.json()["services"]]
@@ -61,8 +74,8 @@ def services(site: ServingSite, key: str) -> list[str]:
 def test_a_key_opens_its_services_only(site: ServingSite) -> None:
     key, other = add(site, "mine"), add(site, "other", service="later")
     assert key.startswith("wl_")
-    until(lambda: infer(site, key) == "200", "the key", WITHIN_S)
-    until(lambda: infer(site, other) == "403 forbidden", "the other key", WITHIN_S)
+    until(lambda: infer(site, key) == "200", "the key", ANSWERED_S)
+    until(lambda: infer(site, other) == "403 forbidden", "the other key", ANSWERED_S)
     assert infer(site, "") == "401 unauthorized"
     assert infer(site, key[:-1]) == "401 unauthorized"
     assert services(site, key) == ["echo"]
@@ -78,12 +91,12 @@ def test_a_key_opens_its_services_only(site: ServingSite) -> None:
 
 def test_a_revoked_and_an_expired_key_are_refused_within_a_second(site: ServingSite) -> None:
     key = add(site, "short")
-    until(lambda: infer(site, key) == "200", "the key", WITHIN_S)
+    until(lambda: infer(site, key) == "200", "the key", ANSWERED_S)
     assert site.wattline("key", "revoke", "short").strip() == "API key short is revoked"
-    until(lambda: infer(site, key) == "401 unauthorized", "the revocation", WITHIN_S)
+    assert refused_after_s(site, key) < WITHIN_S
     brief = add(site, "brief", "--expires", "3s")
-    until(lambda: infer(site, brief) == "200", "the brief key", WITHIN_S)
-    until(lambda: infer(site, brief) == "401 unauthorized", "its end", 5.0)
+    until(lambda: infer(site, brief) == "200", "the brief key", ANSWERED_S)
+    until(lambda: infer(site, brief) == "401 unauthorized", "its end", ANSWERED_S)
 
 
 def is_up(site: ServingSite) -> bool:
@@ -100,7 +113,7 @@ def usage(site: ServingSite, key: str) -> tuple[int, int]:
 
 def test_a_rate_is_enforced_and_its_use_is_counted(site: ServingSite) -> None:
     key = add(site, "slow", "--rate", "6/m", "--burst", "6")  # of which each gateway has a half
-    until(lambda: infer(site, key) == "200", "the key", WITHIN_S)
+    until(lambda: infer(site, key) == "200", "the key", ANSWERED_S)
     assert [infer(site, key) for _ in range(3)] == ["200", "200", "429 rate_limited"]
     answer = httpx.post(
         f"{site.url()}/v1/services/echo/infer", json={"input": 1}, headers={"api-key": key}
@@ -138,20 +151,20 @@ def test_two_gateways_grant_one_rate(site: ServingSite) -> None:
 
 def test_keys_hold_while_the_scheduler_is_away(site: ServingSite) -> None:
     key = add(site, "steady")
-    until(lambda: infer(site, key) == "200", "the key", WITHIN_S)
+    until(lambda: infer(site, key) == "200", "the key", ANSWERED_S)
     site.stop("scheduler", signal.SIGKILL)
     assert infer(site, key) == "200"
     assert infer(site, "wl_wrong") == "401 unauthorized"
     site.start_scheduler()
     assert site.wattline("key", "revoke", "steady")
-    until(lambda: infer(site, key) == "401 unauthorized", "the revocation", 10.0)
+    until(lambda: infer(site, key) == "401 unauthorized", "the revocation", ANSWERED_S)
 
 
 def test_requests_wait_for_the_keys_of_a_gateway_that_starts_before_the_scheduler(
     site: ServingSite,
 ) -> None:
     key = add(site, "early")
-    until(lambda: infer(site, key) == "200", "the key", WITHIN_S)
+    until(lambda: infer(site, key) == "200", "the key", ANSWERED_S)
     site.stop("scheduler", signal.SIGKILL)
     site.stop("gateway", signal.SIGKILL)
     site.start_gateway()
@@ -172,7 +185,7 @@ def test_requests_wait_for_the_keys_of_a_gateway_that_starts_before_the_schedule
 
 def test_no_key_is_written_anywhere(site: ServingSite) -> None:
     key = add(site, "marked")
-    until(lambda: infer(site, key) == "200", "the key", WITHIN_S)
+    until(lambda: infer(site, key) == "200", "the key", ANSWERED_S)
     wrong = "wl_" + "planted-mark" * 3
     assert infer(site, wrong) == "401 unauthorized"
     site.wattline("events")
