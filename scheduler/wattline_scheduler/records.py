@@ -25,6 +25,7 @@ from wattline_protocol.ids import (
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.views.site_views import EventView, JobState, LimitSource
 from wattline_protocol.wire.agent_messages import GpuInfo, TaskExit, TaskUsage
+from wattline_protocol.wire.api_keys import PriorityClass
 from wattline_protocol.wire.mig import MigInstance
 from wattline_protocol.wire.problems import Severity
 from wattline_protocol.wire.rollouts import ENDED_PHASES, RolloutPhase
@@ -301,6 +302,8 @@ class ApiKeyRecord(msgspec.Struct, frozen=True):
     expires_unix_s: UnixTime | None = None
     is_by_operator: bool = False
     """It opens its services whoever owns their names."""
+    priority: PriorityClass = "normal"
+    """The highest class of its requests."""
     revoked_unix_s: UnixTime | None = None
     revoked_by: str = ""
     requests: int = 0

@@ -32,7 +32,11 @@ from wattline_runtime.wire import (
 TASKS = st.integers(1, 4)
 SERVICES = ("a", "b")
 HOW = ["reply", "bad_input", "model_error", "model_error", "expired", "draining"]
-KINDS = (e.PLAIN, e.RequestKind("chat"), e.RequestKind("chat", is_stream=True))
+KINDS = (
+    *(e.RequestKind(rank=rank) for rank in range(len(e.PRIORITIES))),
+    e.RequestKind("chat"),
+    e.RequestKind("chat", is_stream=True),
+)
 METHODS = [("predict",), ("predict", "chat"), ("predict", "chat")]
 HEDGING_SHARE = hedging.SHARE
 

@@ -13,6 +13,7 @@ from wattline_protocol.wire.api_keys import (
     ApiKeys,
     ApiKeyView,
     ListApiKeys,
+    PriorityClass,
     RevokeApiKey,
 )
 
@@ -38,12 +39,13 @@ class ApiKeyActs(RequestClient):
         rate_per_s: float = 0.0,
         burst: int = 0,
         valid_s: float = 0.0,
+        priority: PriorityClass = "normal",
     ) -> NewApiKey:
         """Make a key for services; it is on disk when this returns. 0 = no limit; without `burst`
         the inputs of one second may arrive at once."""
         secret = PREFIX + secrets.token_urlsafe(32)
         digest = hashlib.sha256(secret.encode()).hexdigest()
-        request = AddApiKey(name, digest, words(services), rate_per_s, burst, valid_s)
+        request = AddApiKey(name, digest, words(services), rate_per_s, burst, valid_s, priority)
         return NewApiKey(name, secret, self.act(request))
 
     def revoke_api_key(self, name: str) -> str:

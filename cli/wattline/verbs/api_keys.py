@@ -36,6 +36,13 @@ VERBS = (
                 "Inputs at once. Default: those of one second.",
                 kind="integer",
             ),
+            Option(
+                "priority",
+                ("--priority",),
+                "Highest class of its requests (header wattline-priority).",
+                choices=("urgent", "normal", "batch"),
+                default="normal",
+            ),
             Option("expires", ("--expires",), "Duration. Default: until revoked.", kind="duration"),
         ),
         examples=("wattline key add shop --service digits --rate 50/s --burst 100 --expires 30d",),

@@ -4,7 +4,7 @@ The secret is made by the client that adds the key, and never sent: the schedule
 know its SHA-256 only.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -22,6 +22,10 @@ Rate = Annotated[float, msgspec.Meta(ge=0.0, le=MAX_RATE_PER_S)]
 """Per second."""
 
 
+PriorityClass = Literal["urgent", "normal", "batch"]
+"""Of a request to a service."""
+
+
 class AddApiKey(msgspec.Struct, frozen=True, tag_field="t", tag="add_api_key"):
     """Let the holder of a key send requests to services. A repeat has no further effect."""
 
@@ -34,6 +38,8 @@ class AddApiKey(msgspec.Struct, frozen=True, tag_field="t", tag="add_api_key"):
     """Inputs at once; 0 = those of one second, at least 1."""
     valid_s: Seconds = 0.0
     """0 = until revoked."""
+    priority: PriorityClass = "normal"
+    """The highest class of its requests."""
 
 
 class RevokeApiKey(msgspec.Struct, frozen=True, tag_field="t", tag="revoke_api_key"):
@@ -92,6 +98,7 @@ class ApiKeyView(msgspec.Struct, frozen=True):
     expires_unix_s: UnixTime | None
     """None = never."""
     is_expired: bool
+    priority: PriorityClass = "normal"
     requests: int = 0
     """As reported by gateways, as the next two."""
     refused: int = 0
@@ -113,3 +120,5 @@ class ApiKeyGrant(msgspec.Struct, frozen=True):
     rate_per_s: Rate = 0.0
     burst: Count[int] = 0
     expires_unix_s: Time[UnixTime] | None = None
+    priority: PriorityClass = "normal"
+    """The highest class of its requests."""

@@ -90,8 +90,8 @@ class Gateway:
 
     @staticmethod
     def _has_free(service: ServiceState) -> bool:
-        first = next(iter(service.waiting.values()))
-        return service.free_worker(first) is not None
+        first = service.waiting.first()
+        return first is not None and service.free_worker(first) is not None
 
     def check_invariants(self) -> None:
         """Raise AssertionError unless the books agree: each request is in exactly one place."""

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
+from wattline_protocol.wire.api_keys import PriorityClass
 from wattline_protocol.wire.rollouts import RouteSplit
 from wattline_protocol.wire.routes import WorkerRoute
 from wattline_runtime.wire import PREDICT, FromWorker, ToWorker
@@ -53,17 +54,31 @@ class Refusal:
 Outcome = Output | Refusal
 
 
+PRIORITIES: tuple[PriorityClass, ...] = ("urgent", "normal", "batch")
+NORMAL = PRIORITIES.index("normal")
+BATCH = PRIORITIES.index("batch")
+
+
 @dataclass(frozen=True, slots=True)
 class RequestKind:
-    """What a request needs of a worker."""
+    """What a request needs of a worker, and how urgent it is."""
 
     method: str = PREDICT
     is_stream: bool = False
     is_bytes: bool = False
     """Its input is bytes, not JSON."""
+    rank: int = NORMAL
+    """Its priority class: position in `PRIORITIES`."""
 
 
 PLAIN = RequestKind()
+
+
+class Queued(Protocol):
+    """A request in a queue."""
+
+    id: int
+    kind: RequestKind
 
 
 # --- Events

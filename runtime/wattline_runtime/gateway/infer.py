@@ -7,6 +7,7 @@ the worker's output bytes are copied into the answer.
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import msgspec
@@ -14,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from wattline_runtime.gateway.access.check import Access
 from wattline_runtime.gateway.access.key_ring import ApiKey
+from wattline_runtime.gateway.access.priority import rank_of
 from wattline_runtime.gateway.answers.answers import Answers
 from wattline_runtime.gateway.answers.fallback import first_deadline_s, settle
 from wattline_runtime.gateway.client import (
@@ -25,13 +27,14 @@ from wattline_runtime.gateway.client import (
 )
 from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.errors import STATUS, BadRequest, as_json, headers
-from wattline_runtime.gateway.events import Outcome, Output, RequestKind
+from wattline_runtime.gateway.events import PRIORITIES, Outcome, Output, RequestKind
 from wattline_runtime.gateway.shell import GatewayShell, Waiter
 from wattline_runtime.gateway.stats import UNKNOWN_SERVICE
 
 OCTETS = "application/octet-stream"
 OCTETS_HEADER = (b"content-type", OCTETS.encode())
 BYTES = RequestKind(is_bytes=True)
+KINDS = tuple(RequestKind(rank=rank) for rank in range(len(PRIORITIES)))
 CLOSE = (b"connection", b"close")
 CLIENT_GONE_STATUS = 499
 """Only counted, never sent: the client has disconnected."""
@@ -58,6 +61,7 @@ class Ask(NamedTuple):
     deadline_s: float
     may_share: bool
     """Its answers may be kept, and be those of an equal request."""
+    kind: RequestKind
 
 
 class InferApp:
@@ -88,7 +92,7 @@ class InferApp:
                     self._access.charge(key, 1)
                 output, extra = await self._answer_bytes(scope, data, service, key, receive)
             else:
-                ask = self._understand(scope, data, start_s)
+                ask = self._understand(scope, data, rank_of(scope, key), start_s)
                 if key is not None:
                     self._access.charge(key, len(ask.inputs))
                 output, extra = await self._answer(service, ask, key, receive)
@@ -108,7 +112,7 @@ class InferApp:
 
     # --- reading
 
-    def _understand(self, scope: Scope, data: bytes, start_s: float) -> Ask:
+    def _understand(self, scope: Scope, data: bytes, rank: int, start_s: float) -> Ask:
         try:
             body = self._decoder.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -118,13 +122,13 @@ class InferApp:
         control = header(scope, b"cache-control") if self._answers.caches else None
         may_share = control is None or "no-store" not in control.lower()
         if isinstance(body.input, msgspec.Raw) and body.inputs is msgspec.UNSET:
-            return Ask([bytes(body.input)], True, deadline_s, may_share)
+            return Ask([bytes(body.input)], True, deadline_s, may_share, KINDS[rank])
         if body.input is msgspec.UNSET and isinstance(body.inputs, list):
             if not 1 <= len(body.inputs) <= self._config.max_inputs:
                 text = f"{len(body.inputs)} inputs; 1 to {self._config.max_inputs} are accepted"
                 raise BadRequest("malformed", text)
             inputs = [bytes(raw) for raw in body.inputs]
-            return Ask(inputs, False, deadline_s, may_share)
+            return Ask(inputs, False, deadline_s, may_share, KINDS[rank])
         raise BadRequest("malformed", "expected either `input` or `inputs`")
 
     # --- answering
@@ -139,7 +143,7 @@ class InferApp:
         if chain:
             until_s = first_deadline_s(chain, time.monotonic(), until_s)
         pending = [
-            answers.submit(service, data, until_s, seen, may_share=ask.may_share)
+            answers.submit(service, data, until_s, seen, ask.kind, may_share=ask.may_share)
             for data in ask.inputs
         ]
         numbers = [number for number, _, _ in pending]
@@ -152,7 +156,16 @@ class InferApp:
             if chain:
                 settled = await asyncio.gather(
                     *(
-                        settle(answers, service, data, ask.deadline_s, seen, waiter, numbers)
+                        settle(
+                            answers,
+                            service,
+                            data,
+                            ask.deadline_s,
+                            seen,
+                            waiter,
+                            numbers,
+                            ask.kind,
+                        )
                         for data, waiter in zip(ask.inputs, waiters, strict=True)
                     )
                 )
@@ -175,7 +188,8 @@ class InferApp:
         """As `_answer`, for one input that is bytes; nothing is kept or shared."""
         deadline_s = time.monotonic() + timeout_ms(scope, self._config) / 1000
         seen = None if key is None else key.services
-        number, waiter = self._shell.submit(service, data, deadline_s, seen, BYTES)
+        kind = replace(BYTES, rank=rank_of(scope, key))
+        number, waiter = self._shell.submit(service, data, deadline_s, seen, kind)
         watch = ClientWatch(self._shell.abandon, receive, [number])
         try:
             outcome = await waiter

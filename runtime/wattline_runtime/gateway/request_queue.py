@@ -8,12 +8,15 @@ from math import inf
 
 from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.admission import retry_after_s
+from wattline_runtime.gateway.balance.class_queue import ClassQueue
 from wattline_runtime.gateway.revisions.trial import Copies, Copy
 from wattline_runtime.gateway.state import Request, ServiceState, WorkerState
 from wattline_runtime.wire import MAX_DETAIL_CHARS, PREDICT, CancelInfer, Infer, MoreChunks
 
 ADMIT_SHARE = 0.8
 """Share of its time budget a request may expect to wait: an estimate that just fits often fails."""
+BATCH_ADMIT_SHARE = 0.5
+"""The same for priority `batch`: later requests of other classes will be sent before it."""
 PATIENCE_SHARE = 1 / 3
 """Share of its time budget after which a request in a stalled worker is tried elsewhere."""
 EXPIRE_SLACK_S = 0.005
@@ -46,6 +49,13 @@ class RequestQueue:
     def submit(self, event: e.Submitted, now_s: float) -> list[e.Effect]:
         """Send to a free worker, queue, or refuse at once."""
         refusal = self._refusal(event, now_s)
+        if refusal is not None and refusal.reason == "queue_full" and self.early is None:
+            service = self.services[event.service]
+            lower = service.waiting.newest_below(event.kind.rank)
+            slow = self._too_slow(service, event.kind.rank, event.deadline_s - now_s)
+            if lower is not None and slow is None:
+                service.waiting.remove(lower)
+                return [self.answer(lower, refusal), *self.submit(event, now_s)]
         if refusal is not None:
             return [e.Answer(event.id, event.service, refusal)]
         request = Request(event.id, event.service, event.input, event.deadline_s, now_s)
@@ -71,7 +81,7 @@ class RequestQueue:
     def _place(self, request: Request, service: ServiceState, now_s: float) -> list[e.Effect]:
         worker = None if service.waiting else service.free_worker(request)
         if worker is None:
-            service.waiting[request.id] = request
+            service.waiting.add(request)
             return self.pump(service, now_s) if len(service.serving) > 1 else []
         if service.probed and _is_plain(request) and (probed := service.due_probe(now_s)):
             return [self._dispatch(request, worker, now_s), self._probe(request, probed, now_s)]
@@ -101,7 +111,7 @@ class RequestQueue:
             return poison()
         if not service.takes_new:
             return no_worker(service)
-        return self._overload(service, event.deadline_s - now_s)
+        return self._overload(service, event.kind.rank, event.deadline_s - now_s)
 
     def _early_refusal(self, early: OrderedDict[int, Request], budget_s: float) -> e.Refusal | None:
         if budget_s <= 0:
@@ -124,16 +134,22 @@ class RequestQueue:
             effects.extend(self.submit(arrival, now_s))
         return effects
 
-    def _overload(self, service: ServiceState, budget_s: float) -> e.Refusal | None:
+    def _overload(self, service: ServiceState, rank: int, budget_s: float) -> e.Refusal | None:
         waiting = service.queued
-        ahead = waiting + service.in_flight
-        if not ahead:
+        if not waiting and not service.in_flight:
             return None  # whatever was measured before: only a run can show that it has changed
-        wait_s = service.wait_s(ahead)
         if waiting >= self.queue_limit:
             text = f"{waiting} requests are queued for service {service.name!r}, the maximum"
+            wait_s = service.wait_s(waiting + service.in_flight)
             return e.Refusal("queue_full", text, retry_after_s(wait_s))
-        if wait_s is None or wait_s <= budget_s * ADMIT_SHARE:
+        return self._too_slow(service, rank, budget_s)
+
+    @staticmethod
+    def _too_slow(service: ServiceState, rank: int, budget_s: float) -> e.Refusal | None:
+        ahead = service.waiting.ahead(rank) + len(service.alone) + service.in_flight
+        wait_s = service.wait_s(ahead)
+        share = BATCH_ADMIT_SHARE if rank == e.BATCH else ADMIT_SHARE
+        if wait_s is None or wait_s <= budget_s * share:
             return None
         text = (
             f"service {service.name!r} would answer in about {wait_s:.1f} s, "
@@ -165,8 +181,8 @@ class RequestQueue:
             self.early.pop(request.id, None)
         elif request.worker is None:
             service = self.services[request.service]
-            service.waiting.pop(request.id, None)
-            service.alone.pop(request.id, None)
+            service.waiting.remove(request)
+            service.alone.remove(request)
         holders = (request.worker, request.other)
         return [e.Send(w, CancelInfer(request.id)) for w in holders if w is not None]
 
@@ -203,33 +219,31 @@ class RequestQueue:
             if worker is None or worker.in_flight:
                 break
             request.was_alone = True
-            effects.append(self._send_next(service.alone, worker, now_s))
+            service.alone.remove(request)
+            effects.append(self._send_next(request, worker, now_s))
         self._end_reservation(service)
         while (request := self._first(service, service.waiting, effects)) is not None:
             worker = service.free_worker(request)
             if worker is None:
                 break
-            effects.append(self._send_next(service.waiting, worker, now_s))
+            service.waiting.remove(request)
+            effects.append(self._send_next(request, worker, now_s))
         if service.queued and not service.takes_new:
             effects.extend(self.empty_queue(service))
         return effects
 
     def _first(
-        self, service: ServiceState, queue: OrderedDict[int, Request], effects: list[e.Effect]
+        self, service: ServiceState, queue: ClassQueue[Request], effects: list[e.Effect]
     ) -> Request | None:
-        """The oldest request of a queue; those that no worker can answer are refused."""
-        while queue:
-            request = next(iter(queue.values()))
+        """The first request of a queue; those that no worker can answer are refused."""
+        while (request := queue.first()) is not None:
             if service.offers(request):
                 return request
-            del queue[request.id]
+            queue.remove(request)
             effects.append(self.answer(request, no_method(service, request)))
         return None
 
-    def _send_next(
-        self, queue: OrderedDict[int, Request], worker: WorkerState, now_s: float
-    ) -> e.Effect:
-        _, request = queue.popitem(last=False)
+    def _send_next(self, request: Request, worker: WorkerState, now_s: float) -> e.Effect:
         if request.deadline_s <= now_s:
             return self.answer(request, late())
         return self._dispatch(request, worker, now_s)
@@ -246,8 +260,7 @@ class RequestQueue:
         request.worker = None
         service = self.services[request.service]
         queue = service.alone if request.losses else service.waiting
-        queue[request.id] = request
-        queue.move_to_end(request.id, last=False)
+        queue.add_first(request)
 
     def refuse_as_poison(self, request: Request, now_s: float) -> None:
         """Two workers were lost with it, and the second had no other: refuse it for a time."""

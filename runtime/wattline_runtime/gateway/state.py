@@ -1,12 +1,12 @@
 """The gateway's books: requests, workers, services. Plain data; `core` changes it."""
 
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from math import inf
 
 from wattline_protocol.wire.routes import WorkerRoute
 from wattline_runtime.gateway.admission import BatchPace, ServiceRate
 from wattline_runtime.gateway.balance.circuit import PROBE_PERIOD_S, Circuit
+from wattline_runtime.gateway.balance.class_queue import ClassQueue
 from wattline_runtime.gateway.balance.hedging import Hedging
 from wattline_runtime.gateway.events import PLAIN, Connection, RequestKind
 from wattline_runtime.gateway.revisions.trial import Traffic, Trial
@@ -129,8 +129,8 @@ class ServiceState:
     """False: the site no longer has this service; its last workers may still finish."""
     routes: tuple[WorkerRoute, ...] = ()
     workers: dict[Connection, WorkerState] = field(default_factory=dict)
-    waiting: OrderedDict[int, Request] = field(default_factory=OrderedDict)
-    alone: OrderedDict[int, Request] = field(default_factory=OrderedDict)
+    waiting: ClassQueue[Request] = field(default_factory=ClassQueue)
+    alone: ClassQueue[Request] = field(default_factory=ClassQueue)
     """Queued requests that a lost worker had: each may be the reason, so each is retried alone."""
     reserved: Connection | None = None
     """The worker that retries them, one by one, and takes nothing else meanwhile."""

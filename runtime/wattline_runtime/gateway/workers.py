@@ -283,7 +283,7 @@ class WorkerPool:
     def _keeps_waiting(worker: WorkerState, service: ServiceState, now_s: float) -> bool:
         """Whether it makes no progress with slots of abandoned requests, while others wait."""
         quiet_s = now_s - worker.quiet_since_s
-        first = next(iter(service.waiting.values()), None)
+        first = service.waiting.first()
         if first is None or not worker.in_flight or quiet_s < STALL_FACTOR * worker.pace.batch_s:
             return False
         return min(quiet_s, now_s - first.since_s) >= first.patience_s

@@ -19,6 +19,7 @@ def api_key_views(state: State, asker: Asker, now: Now) -> tuple[ApiKeyView, ...
             made_unix_s=key.made_unix_s,
             expires_unix_s=key.expires_unix_s,
             is_expired=is_expired(key, now.unix_s),
+            priority=key.priority,
             requests=key.requests,
             refused=key.refused,
             used_unix_s=key.used_unix_s,

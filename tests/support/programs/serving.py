@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wattline_protocol.ids import AttemptNo, JobId, TaskNo, TaskRef
+from wattline_protocol.wire.api_keys import PriorityClass
 from wattline_protocol.wire.routes import WorkerRoute
 from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.core import Gateway
@@ -92,9 +93,16 @@ class GatewayBench:
         self.happens(e.WorkerMessage(connection or name(task), f"key-{task}", message))
         return self
 
-    def submit(self, *ids: int, service: str = "svc", within_s: float = 10.0) -> "GatewayBench":
+    def submit(
+        self,
+        *ids: int,
+        service: str = "svc",
+        within_s: float = 10.0,
+        priority: PriorityClass = "normal",
+    ) -> "GatewayBench":
+        kind = e.RequestKind(rank=e.PRIORITIES.index(priority))
         for number in ids:
-            self.happens(e.Submitted(number, service, b"in", self.now_s + within_s))
+            self.happens(e.Submitted(number, service, b"in", self.now_s + within_s, kind=kind))
         return self
 
     def reply(self, task: int, *ids: int) -> "GatewayBench":

@@ -56,6 +56,7 @@ def add(client: Recorded, **given: object) -> NewApiKey:
         "rate": None,
         "burst": None,
         "expires": None,
+        "priority": "normal",
         "as_json": True,
     }
     return acts.add(client, **{**options, **given})  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from wattline_protocol.wire.service_settings import ServiceSettings
 from wattline_runtime.gateway.answers.answers import Answers
 from wattline_runtime.gateway.answers.cache import ENTRY_BYTES, AnswerCache, bound_all
 from wattline_runtime.gateway.answers.fallback import FIRST_SHARE, first_deadline_s, settle
-from wattline_runtime.gateway.events import Outcome, Output, Refusal
+from wattline_runtime.gateway.events import PLAIN, Outcome, Output, Refusal, RequestKind
 from wattline_runtime.gateway.shell import GatewayShell, Waiter
 from wattline_runtime.gateway.stats import Stats
 
@@ -27,11 +27,18 @@ class FakeShell:
         self.sent: dict[int, tuple[str, bytes, float]] = {}
         self.waiters: dict[int, Waiter] = {}
         self.abandoned: list[int] = []
+        self.kinds: list[RequestKind] = []
 
     def submit(
-        self, service: str, body: bytes, deadline_s: float, seen: frozenset[str] | None = None
+        self,
+        service: str,
+        body: bytes,
+        deadline_s: float,
+        seen: frozenset[str] | None = None,
+        kind: RequestKind = PLAIN,
     ) -> tuple[int, Waiter]:
         del seen
+        self.kinds.append(kind)
         number = len(self.sent) + 1
         self.sent[number] = service, body, deadline_s
         self.waiters[number] = asyncio.get_running_loop().create_future()
@@ -74,6 +81,18 @@ async def filled(shell: FakeShell, answers: Answers, key: bytes = b"1") -> None:
     assert not is_hit
     await shell.answer(number, Output(b"out"))
     assert await waiter == Output(b"out")
+
+
+def test_an_urgent_request_shares_no_flight_of_a_batch_one() -> None:
+    async def test(shell: FakeShell, answers: Answers) -> None:
+        urgent, batch = RequestKind(rank=0), RequestKind(rank=2)
+        answers.submit("svc", b"1", 100.0, None, batch)
+        answers.submit("svc", b"1", 100.0, None, urgent)
+        _, _, is_hit = answers.submit("svc", b"1", 100.0, None, batch)
+        assert is_hit
+        assert shell.kinds == [batch, urgent]
+
+    run(test, routed(1))
 
 
 def test_an_equal_input_is_answered_without_the_core() -> None:

@@ -8,7 +8,7 @@ from wattline.failures import ActFailed
 from wattline.show.screen import put_error
 from wattline_protocol.text.quantities import parse_rate_per_s
 from wattline_protocol.text.wording import listed
-from wattline_protocol.wire.api_keys import ApiKeyView
+from wattline_protocol.wire.api_keys import ApiKeyView, PriorityClass
 
 MAX_NAMED = 10
 
@@ -21,6 +21,7 @@ def add(
     rate: str | None,
     burst: int | None,
     expires: float | None,
+    priority: PriorityClass,
     as_json: bool,
 ) -> NewApiKey:
     """Make a key. Beside it, what it opens is shown on stderr, so that a script reads the key."""
@@ -34,7 +35,12 @@ def add(
         raise ActFailed("--expires: expected a duration above 0", exits.USAGE)
     services = [word for value in service for word in value.split(",") if word]
     made = client.add_api_key(
-        name, services, rate_per_s=rate_per_s, burst=burst or 0, valid_s=expires or 0.0
+        name,
+        services,
+        rate_per_s=rate_per_s,
+        burst=burst or 0,
+        valid_s=expires or 0.0,
+        priority=priority,
     )
     if not as_json:
         put_error(f"{made.text}; the key is shown only now:")

@@ -22,6 +22,7 @@ def listing(rows: Sequence[ApiKeyView]) -> Listing:
             Column("OWNER", [r.owner for r in rows], weight=2),
             Column("RATE", [_rate(r) for r in rows], is_right=True),
             Column("BURST", [str(r.burst or "-") for r in rows], is_right=True, weight=3),
+            Column("PRIORITY", [r.priority for r in rows], weight=3),
             Column("MADE", [units.clock(r.made_unix_s) for r in rows], weight=4),
             Column("EXPIRES", [_expires(r) for r in rows], weight=1),
             Column("SERVICES", [",".join(r.services) for r in rows], grows=True),

@@ -12,6 +12,7 @@ from math import inf
 from wattline_protocol.ids import UnixTime
 from wattline_protocol.wire.api_keys import ApiKeyGrant, ApiKeyUse
 from wattline_runtime.gateway.access.rate_limit import TokenBucket
+from wattline_runtime.gateway.events import NORMAL, PRIORITIES
 
 WHOLE: Mapping[str, float] = {}
 
@@ -25,6 +26,8 @@ class ApiKey:
     expires_unix_s: float
     bucket: TokenBucket | None = None
     """None: no rate."""
+    rank: int = NORMAL
+    """Its requests are of this priority class at most."""
     share: float = 1.0
     """Of its rate, at this gateway."""
     requests: int = 0
@@ -102,6 +105,7 @@ class ApiKeyRing:
         if key is None:
             key = ApiKey(grant, frozenset(), 0.0)
         key.grant, key.services = grant, frozenset(grant.services)
+        key.rank = PRIORITIES.index(grant.priority)
         key.expires_unix_s = inf if grant.expires_unix_s is None else grant.expires_unix_s
         key.limit(self._shares.get(grant.digest, self._share), now_s)
         return key

@@ -9,7 +9,7 @@ from wattline_protocol.job.service_values import FROM_CACHE, STATIC
 from wattline_protocol.wire.routes import Routes
 from wattline_protocol.wire.service_settings import NO_SETTINGS, ServiceSettings
 from wattline_runtime.gateway.answers.cache import AnswerCache, bound_all
-from wattline_runtime.gateway.events import Outcome, Output, Refusal
+from wattline_runtime.gateway.events import PLAIN, Outcome, Output, Refusal, RequestKind
 from wattline_runtime.gateway.shell import GatewayShell, Waiter
 
 SHARED_FAILURES = ("bad_input", "model_error", "output_too_large", "poison")
@@ -19,13 +19,30 @@ SHARED_FAILURES = ("bad_input", "model_error", "output_too_large", "poison")
 class Flight:
     """A request to the core that several clients wait for."""
 
-    __slots__ = ("cache", "deadline_s", "followers", "generation", "is_left", "key", "leader")
+    __slots__ = (
+        "cache",
+        "deadline_s",
+        "followers",
+        "generation",
+        "is_left",
+        "key",
+        "kind",
+        "leader",
+    )
 
-    def __init__(self, leader: int, key: bytes, deadline_s: float, cache: "FlightCache") -> None:
+    def __init__(
+        self,
+        leader: int,
+        key: bytes,
+        deadline_s: float,
+        kind: RequestKind,
+        cache: "FlightCache",
+    ) -> None:
         self.leader = leader
         """Its number in the core."""
         self.key = key
         self.deadline_s = deadline_s
+        self.kind = kind
         self.cache = cache
         self.generation = cache.generation
         self.followers: dict[int, tuple[Waiter, float]] = {}
@@ -95,6 +112,7 @@ class Answers:
         key: bytes,
         deadline_s: float,
         seen: frozenset[str] | None = None,
+        kind: RequestKind = PLAIN,
         *,
         may_share: bool = True,
     ) -> tuple[int, Waiter, bool]:
@@ -102,20 +120,21 @@ class Answers:
         services that the client may know of; None = all."""
         cache = self._open.get(service) if may_share else None
         if cache is None:
-            return *self._shell.submit(service, key, deadline_s, seen), False
+            return *self._shell.submit(service, key, deadline_s, seen, kind), False
         now_s = time.monotonic()
         kept = cache.fresh(key, now_s)
         if kept is not None:
             cache.hits += 1
             return 0, self._done(Output(kept)), True
         flight = cache.flights.get(key)
-        if flight is not None and flight.deadline_s <= deadline_s:
+        is_soon = flight is not None and flight.kind.rank <= kind.rank
+        if flight is not None and is_soon and flight.deadline_s <= deadline_s:
             cache.hits += 1
             return *self._follow(flight, deadline_s), True
         cache.misses += 1
-        number, waiter = self._shell.submit(service, key, deadline_s, seen)
+        number, waiter = self._shell.submit(service, key, deadline_s, seen, kind)
         if not waiter.done():
-            flight = self._flights[number] = Flight(number, key, deadline_s, cache)
+            flight = self._flights[number] = Flight(number, key, deadline_s, kind, cache)
             cache.flights.setdefault(key, flight)
             waiter.add_done_callback(partial(self._landed, service, flight))
         return number, waiter, False
@@ -161,7 +180,7 @@ class Answers:
             if is_shared:
                 waiter.set_result(outcome)
             else:
-                again, own = self._shell.submit(service, flight.key, deadline_s)
+                again, own = self._shell.submit(service, flight.key, deadline_s, kind=flight.kind)
                 self._resubmitted[number] = again
                 own.add_done_callback(partial(self._pass_on, number, waiter))
 
@@ -189,6 +208,7 @@ class Answers:
         key: bytes,
         deadline_s: float,
         seen: frozenset[str] | None,
+        kind: RequestKind,
     ) -> tuple[int, Waiter]:
         """Number and waiter of what an entry of the service's fallback answers."""
         if entry.startswith(STATIC):
@@ -198,5 +218,5 @@ class Answers:
             kept = None if cache is None else cache.any(key)
             missing = Refusal("no_worker", "no answer to this input is kept")
             return 0, self._done(missing if kept is None else Output(kept))
-        number, waiter, _ = self.submit(entry, key, deadline_s, seen)
+        number, waiter, _ = self.submit(entry, key, deadline_s, seen, kind)
         return number, waiter

@@ -2,7 +2,7 @@
 
 from wattline_protocol.job.service_values import FROM_CACHE, STATIC
 from wattline_runtime.gateway.answers.answers import Answers
-from wattline_runtime.gateway.events import Output, Refusal
+from wattline_runtime.gateway.events import PLAIN, Output, Refusal, RequestKind
 from wattline_runtime.gateway.shell import Waiter
 
 AVOIDABLE = ("no_worker", "queue_full", "too_slow", "deadline", "worker_lost", "stopping")
@@ -27,6 +27,7 @@ async def settle(
     seen: frozenset[str] | None,
     waiter: Waiter,
     numbers: list[int],
+    kind: RequestKind = PLAIN,
 ) -> tuple[Output | Refusal | None, bool]:
     """The outcome of a request, and whether it is another one's than the service's.
 
@@ -38,7 +39,7 @@ async def settle(
         return outcome, False
     tried = [f"{service}: {outcome.message}"]
     for entry in chain:
-        number, waiter = answers.begin_instead(service, entry, key, deadline_s, seen)
+        number, waiter = answers.begin_instead(service, entry, key, deadline_s, seen, kind)
         numbers.append(number)
         instead = await waiter
         if not isinstance(instead, Refusal):

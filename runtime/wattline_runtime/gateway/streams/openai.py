@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from wattline_runtime.gateway.access.check import Access
 from wattline_runtime.gateway.access.key_ring import ApiKey
+from wattline_runtime.gateway.access.priority import rank_of
 from wattline_runtime.gateway.client import (
     TOKENS,
     ClientDisconnected,
@@ -137,7 +138,8 @@ class OpenAiApp:
         if key is not None:
             self._access.charge(key, body.texts)
         method = METHOD_OF[scope["path"]]
-        kind = RequestKind(method, is_stream=bool(body.stream) and method != EMBED)
+        is_stream = bool(body.stream) and method != EMBED
+        kind = RequestKind(method, is_stream=is_stream, rank=rank_of(scope, key))
         # A stream has the time for each chunk; a whole generation may take as long as is allowed.
         default_ms = 0 if kind.is_stream else self._config.max_timeout_ms
         deadline_s = start_s + timeout_ms(scope, self._config, default_ms=default_ms) / 1000

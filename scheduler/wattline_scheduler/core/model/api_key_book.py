@@ -92,7 +92,7 @@ def _grant(record: ApiKeyRecord, names: ServiceNames) -> ApiKeyGrant:
     services = record.services
     if not record.is_by_operator:
         services = tuple(one for one in services if names.may_use(record.owner, one))
-    limits = record.rate_per_s, record.burst, record.expires_unix_s
+    limits = record.rate_per_s, record.burst, record.expires_unix_s, record.priority
     return ApiKeyGrant(record.name, record.digest, services, *limits)
 
 

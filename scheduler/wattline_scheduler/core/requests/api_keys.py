@@ -41,6 +41,7 @@ def add(state: State, event: ClientRequest, request: AddApiKey, now: Now) -> Ans
         burst=_burst(request),
         expires_unix_s=UnixTime(now.unix_s + request.valid_s) if request.valid_s else None,
         is_by_operator=asker.is_operator,
+        priority=request.priority,
     )
     state.api_keys.add(record)
     state.journal.save(record)
@@ -75,6 +76,8 @@ def _text(record: ApiKeyRecord) -> str:
     limit = ""
     if record.rate_per_s:
         limit = f", {format_rate(record.rate_per_s)}, burst {record.burst}"
+    if record.priority != "normal":
+        limit += f", priority {record.priority}"
     services = listed(record.services, MAX_SERVICES)
     return f"API key {record.name} of {record.owner} for {services}{limit}"
 

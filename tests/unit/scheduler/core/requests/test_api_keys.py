@@ -65,6 +65,20 @@ def test_a_key_is_on_record_before_it_is_acknowledged_and_survives_a_restart() -
     assert grant.expires_unix_s is not None
 
 
+def test_a_key_has_a_priority_class_which_gateways_are_granted() -> None:
+    h = started()
+    echo_of(h, "ada")
+    h.ask(AddApiKey("slow", DIGESTS[1], ("echo",), priority="batch"), user="ada", role="submitter")
+    add(h, "plain", digest=DIGESTS[2])
+    state = h.cluster.state
+    grants = {one.name: one.priority for one in state.api_keys.grants(state.work.services)}
+    views = api_key_views(state, Asker(UserName("ada"), "submitter"), h.now)
+    assert grants == {one.name: one.priority for one in views}
+    assert grants == {"slow": "batch", "plain": "normal"}
+    texts = [one.text for one in h.acts() if one.kind == "api_key_added"]
+    assert "API key slow of ada for echo, priority batch" in texts
+
+
 def test_the_same_request_again_has_no_further_effect() -> None:
     h = started()
     echo_of(h, "ada")
