@@ -11,6 +11,8 @@ sent already. Otherwise the application is at work, and input belongs to a furth
 """
 
 import asyncio
+import socket
+import struct
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Literal, Protocol, cast
@@ -35,6 +37,9 @@ STATUS: dict[Reason, str] = {
 }
 """Status of reasons that are answered; for others the connection is aborted."""
 
+TCP_INFO_BYTES = 128
+BYTES_ACKED_AT = 120
+"""Of `tcpi_bytes_acked` in Linux' struct tcp_info, whose beginning is fixed."""
 CLOSE_S = 2.0
 """Time for a refusal to be read before the connection is aborted."""
 READ_BYTES = 256 * 1024
@@ -169,6 +174,7 @@ class GuardedHttp(asyncio.Protocol):
     _early_bytes = 0
     """Size of a further request, received while one is answered."""
     _unsent_bytes = 0
+    _acked_bytes = 0
     _unread_s = 0.0
 
     # --- the event loop
@@ -308,12 +314,27 @@ class GuardedHttp(asyncio.Protocol):
         """Whether the answer has been read too slowly for too long."""
         guard, unsent_bytes = self.guard, self.transport.get_write_buffer_size()
         least_bytes = guard.limits.bytes_per_s * guard.period_s
-        if unsent_bytes and unsent_bytes > self._unsent_bytes - least_bytes:
+        is_stuck = unsent_bytes and unsent_bytes > self._unsent_bytes - least_bytes
+        # What is unsent does not shrink either while more is written than the client reads.
+        if is_stuck and not self._has_acknowledged(least_bytes):
             self._unread_s += guard.period_s
         else:
             self._unread_s = 0.0
         self._unsent_bytes = unsent_bytes
         return self._unread_s > guard.limits.unread_s
+
+    def _has_acknowledged(self, least_bytes: float) -> bool:
+        """Whether the client has acknowledged so much since the last call; False = unknown."""
+        sock = self.transport.get_extra_info("socket")
+        try:
+            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
+        except (AttributeError, OSError):  # no TCP, or not Linux
+            return False
+        if len(info) < TCP_INFO_BYTES:
+            return False
+        (acked,) = struct.unpack_from("=Q", info, BYTES_ACKED_AT)
+        before, self._acked_bytes = self._acked_bytes, acked
+        return bool(acked - before >= max(1, least_bytes))
 
     def _refuse(self, reason: Reason, text: str) -> None:
         """Send the reason, where the client can still read it, and close; or abort."""

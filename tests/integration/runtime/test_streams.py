@@ -235,6 +235,25 @@ def test_a_slow_client_holds_up_only_its_own_stream(stack: Stack) -> None:
     assert pieces * 20_000 < 50_000_000, "it made no more than the buffers hold"
 
 
+def test_a_client_that_reads_steadily_is_no_slow_one(tmp_path: Path) -> None:
+    with serving_stack(tmp_path) as stack:
+        stack.start_gateway("--client-timeout-s=1")
+        start_noting(stack)
+        url = urlsplit(stack.endpoints["http_url"])
+        with socket.create_connection((url.hostname or "", url.port or 0)) as steady:
+            request = {"model": SERVICE, "messages": ask("steady"), "stream": True, "size": 20_000}
+            body = json.dumps(request).encode()
+            length = f"content-length: {len(body)}"
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n{length}\r\n\r\n"
+            steady.sendall(head.encode() + body)
+            for _ in range(80):  # less than the model makes, for three times the timeout
+                assert steady.recv(30_000)
+                time.sleep(0.04)
+            assert not has_ended(stack, "steady")
+            assert not stack.metric("clients_refused_total", reason="answer_not_read")
+            wait_for(lambda: has_ended(stack, "steady"), "it reads nothing more", 15.0)
+
+
 def test_a_worker_that_dies_mid_stream_ends_it_with_an_error_event(stack: Stack) -> None:
     process = start_noting(stack)
     lines: list[str] = []
