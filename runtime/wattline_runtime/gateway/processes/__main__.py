@@ -26,7 +26,7 @@ async def _run(connection: socket.socket) -> int:
         channel.send(m.Failed(str(error)))
         return 2
     finally:
-        member.close()
+        await member.close()
 
 
 def main() -> int:

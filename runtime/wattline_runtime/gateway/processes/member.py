@@ -64,12 +64,13 @@ class Member:
         self._tasks.append(asyncio.create_task(self._listen(), name="parent"))
         self._tasks.append(asyncio.create_task(self._observe(), name="observe"))
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Send the last counts."""
         for task in self._tasks:
             task.cancel()
-        self._send_snapshot(is_asked=False)
-        self._channel.close()
+        if self._tasks:
+            self._send_snapshot(is_asked=False)
+        await self._channel.closed()
 
     def serving(self, endpoints: Endpoints) -> None:
         """It accepts clients."""

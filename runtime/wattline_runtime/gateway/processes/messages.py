@@ -6,6 +6,7 @@ What a process has sent arrives even if it is killed right after.
 import asyncio
 import socket
 import struct
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -125,6 +126,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
 FromProcess = CaughtUp | Serving | Observed | Used | Carried | Ask | Failed
 
 M = TypeVar("M")
+CLOSE_S = 1.0
 _LENGTH = struct.Struct("<I")
 
 
@@ -153,8 +155,15 @@ class Channel(Generic[M]):
             return None
 
     def close(self) -> None:
-        """End the connection."""
+        """End the connection; what was sent is still on its way."""
         self._writer.close()
+
+    async def closed(self) -> None:
+        """End the connection once all was sent; waits a second at most."""
+        self._writer.close()
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await self._writer.wait_closed()
 
 
 async def open_channel(connection: socket.socket, union: Any) -> Channel[Any]:

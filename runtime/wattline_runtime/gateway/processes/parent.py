@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from itertools import count, islice
 
 import msgspec
 import structlog
@@ -66,8 +67,7 @@ async def serve_by_processes(
     clients, is_lasting = _for_clients(config, successor, os.environ)
     workers: list[socket.socket] = []
     try:
-        for number in range(config.processes):
-            port = config.worker_port and config.worker_port + number
+        for port in _worker_ports(config):
             one = msgspec.structs.replace(config, worker_port=port)
             workers.append(open_for_workers(one))
         parent = _Parent(config, routes, clients, workers, is_lasting, successor, on_ready)
@@ -78,6 +78,14 @@ async def serve_by_processes(
             listener.close()
     log.info("gateway_stopped")
     return 0
+
+
+def _worker_ports(config: GatewayConfig) -> list[int]:
+    """Of each process: from the configured one on, but that of clients. 0 = a free one."""
+    if not config.worker_port:
+        return [0] * config.processes
+    ports = (port for port in count(config.worker_port) if port != config.http_port)
+    return [*islice(ports, config.processes)]
 
 
 def _for_clients(
@@ -210,12 +218,12 @@ class _Parent:
 
     async def _start(self, number: int) -> _Process:
         ours, theirs = socket.socketpair()
-        count, sockets = self._config.processes, self._clients
-        own = [*sockets[number::count]] or [sockets[number % len(sockets)]]
+        processes, sockets = self._config.processes, self._clients
+        own = [*sockets[number::processes]] or [sockets[number % len(sockets)]]
         spare = [
             (n, one.fileno())
-            for n in range(count)
-            for one in sockets[n::count]
+            for n in range(processes)
+            for one in sockets[n::processes]
             if n != number and one not in own
         ]
         clients = tuple(one.fileno() for one in own)
