@@ -290,6 +290,8 @@ class RequestQueue:
         worker.in_flight.add(number)
         budget_ms = max(1, int((request.deadline_s - now_s) * 1000))
         kind = request.kind
+        if kind is e.PLAIN:
+            return e.Send(worker.connection, Infer(number, budget_ms, request.input))
         message = Infer(
             number, budget_ms, request.input, kind.method, kind.is_stream, kind.is_bytes
         )

@@ -146,6 +146,8 @@ class ServiceState:
     """Its workers that take requests, while others serve: they are no part of `serving`."""
     traffic: dict[int, Traffic] = field(default_factory=dict)
     """By revision."""
+    is_plain: bool = True
+    """Each of `serving` offers what a request without a kind of its own needs."""
     hedging: Hedging = field(default_factory=Hedging)
     pace: BatchPace = UNKNOWN_PACE
     """Of the slowest of them."""
@@ -175,6 +177,7 @@ class ServiceState:
         active = [worker for worker in takers if not worker.is_stalled] or takers
         self.serving = [worker for worker in active if not worker.circuit.is_open] or active
         self.probed = [worker for worker in active if worker not in self.serving]
+        self.is_plain = all(PREDICT in worker.methods for worker in self.serving)
         self.is_timed = all(worker.pace.lone_s for worker in self.serving)
         paces = (worker.pace for worker in self.serving)
         self.pace = max(paces, key=lambda pace: pace.mean_s, default=UNKNOWN_PACE)
@@ -246,7 +249,9 @@ class ServiceState:
 
     def offers(self, request: Request) -> bool:
         """Whether any of its workers can answer it; True while none is known."""
-        return not self.serving or any(worker.offers(request) for worker in self.serving)
+        if (request.kind is PLAIN and self.is_plain) or not self.serving:
+            return True
+        return any(worker.offers(request) for worker in self.serving)
 
     def free_worker(self, request: Request, but: Connection | None = None) -> WorkerState | None:
         """The worker that would answer this request too, and first, if it has a free slot.
@@ -259,6 +264,7 @@ class ServiceState:
             [only] = serving
             is_free = only.has_slot and only.connection not in (self.reserved, but)
             return only if is_free and only.offers(request) else None
+        may_differ = request.kind is not PLAIN or not self.is_plain
         best: WorkerState | None = None
         best_key = (inf, inf, 0)
         for worker in serving:
@@ -266,7 +272,9 @@ class ServiceState:
             is_full = held >= capacity
             if worker.connection in (self.reserved, but) or (is_full and not self.is_timed):
                 continue
-            if not worker.offers(request) or worker.connection == request.returned_by:
+            if may_differ and not worker.offers(request):
+                continue
+            if worker.connection == request.returned_by:
                 continue
             end_s = 0.0
             if self.is_timed:
