@@ -5,7 +5,7 @@ from secrets import token_hex
 
 import msgspec
 
-from wattline_protocol.ids import UnixTime
+from wattline_protocol.ids import JobId, UnixTime
 from wattline_protocol.wire.api_keys import ApiKeyShares, ApiKeyUse, ReportApiKeyUse
 from wattline_protocol.wire.rollouts import MAX_REPORTED, ReportTraffic, RevisionTraffic
 
@@ -105,13 +105,16 @@ class TrafficSum:
         self._newest.pop(process, None)
 
     def take(self) -> ReportTraffic:
-        """The next report: a worker is ready where it is for every process."""
+        """The next report: a worker is ready where it is for every process. It has what processes
+        reported last, also where none has reported since."""
         counted, self._counted = self._counted, {}
+        known = dict.fromkeys(key for rows in self._newest.values() for key in rows)
         rows = [
             msgspec.structs.replace(
-                row, ready=min((ready.get(key, 0) for ready in self._newest.values()), default=0)
+                counted.get(key) or RevisionTraffic(key[0], JobId(key[1]), 0),
+                ready=min((ready.get(key, 0) for ready in self._newest.values()), default=0),
             )
-            for key, row in counted.items()
+            for key in [*known, *(key for key in counted if key not in known)]
         ]
         return ReportTraffic(tuple(rows[:MAX_REPORTED]))
 

@@ -1,0 +1,72 @@
+"""What the parent of a gateway's processes adds up: use of API keys, traffic of revisions."""
+
+import pytest
+
+from wattline_protocol.ids import JobId, UnixTime
+from wattline_protocol.wire.api_keys import ApiKeyShares, ApiKeyUse
+from wattline_protocol.wire.rollouts import BUCKETS_S, ReportTraffic, RevisionTraffic
+from wattline_runtime.gateway.processes.sums import KeyUse, TrafficSum
+
+KEY, OTHER = "a" * 64, "b" * 64
+
+
+def used(inputs: int, digest: str = KEY, refused: int = 0) -> tuple[ApiKeyUse, ...]:
+    return (ApiKeyUse(digest, inputs, refused, inputs, UnixTime(5.0)),)
+
+
+def part(shares: ApiKeyShares, digest: str = KEY) -> float:
+    return shares.shares.get(digest, shares.share)
+
+
+def test_parts_of_a_rate_follow_use_and_add_up_to_what_the_gateway_may_grant() -> None:
+    uses = KeyUse(2)
+    uses.answered(ApiKeyShares(0.5, {KEY: 0.8}))
+    first = uses.used(0, used(90), 1.0)
+    second = uses.used(1, used(10), 1.0)
+    first = uses.used(0, (), 1.0)
+    assert part(first) + part(second) == pytest.approx(0.8, abs=0.1)
+    assert part(first) > 3 * part(second) > 0
+    assert part(first, OTHER) == part(second, OTHER) == 0.25
+
+
+def test_a_process_that_ended_leaves_its_part_to_the_others() -> None:
+    uses = KeyUse(2)
+    uses.used(0, used(50), 1.0)
+    before = part(uses.used(1, used(50), 1.0))
+    uses.ended(0)
+    after = part(uses.used(1, used(50), 2.0))
+    assert before == pytest.approx(0.5)
+    assert after == pytest.approx(0.95)
+
+
+def test_a_report_is_repeated_until_it_is_answered_and_counts_once() -> None:
+    uses = KeyUse(2)
+    uses.used(0, used(3, refused=1), 1.0)
+    uses.used(1, used(4), 1.0)
+    report = uses.report()
+    uses.used(1, used(5), 2.0)
+    assert uses.report() == report
+    assert [(one.requests, one.refused, one.inputs) for one in report.uses] == [(7, 1, 7)]
+    uses.answered(ApiKeyShares(1.0))
+    assert [one.inputs for one in uses.report().uses] == [5]
+
+
+def traffic(ready: int, requests: int = 0, slot: int | None = None) -> ReportTraffic:
+    times = [0] * (len(BUCKETS_S) + 1)
+    if slot is not None:
+        times[slot] = requests
+    row = RevisionTraffic("svc", JobId(7), ready, requests, times=tuple(times) if slot else ())
+    return ReportTraffic((row,))
+
+
+def test_traffic_is_added_up_and_ready_is_what_every_process_has() -> None:
+    sums = TrafficSum()
+    sums.carried(0, traffic(2, 5, slot=3))
+    sums.carried(0, traffic(2, 1, slot=4))
+    sums.carried(1, traffic(1, 2, slot=3))
+    (row,) = sums.take().revisions
+    assert (row.ready, row.requests, row.times[3], row.times[4]) == (1, 8, 7, 1)
+    (row,) = sums.take().revisions  # none has reported since
+    assert (row.ready, row.requests, row.times) == (1, 0, ())
+    sums.ended(1)
+    assert sums.take().revisions[0].ready == 2
