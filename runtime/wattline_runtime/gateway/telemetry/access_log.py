@@ -19,8 +19,10 @@ import msgspec
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from wattline_protocol.wire.routes import WorkerRoute
 from wattline_runtime.gateway.client import ASKED, TOKENS
 from wattline_runtime.gateway.shell import GatewayShell
+from wattline_runtime.gateway.state import ServiceState
 
 log = structlog.get_logger()
 
@@ -186,11 +188,15 @@ class Logged:
 
     def __init__(self, app: ASGIApp, shell: GatewayShell, access_log: AccessLog) -> None:
         self._app, self._shell, self._log = app, shell, access_log
+        self._prefix, self._number = secrets.token_hex(4), 0
+        self._second, self._second_text = 0, ""
+        self._revisions: dict[str, tuple[tuple[WorkerRoute, ...], int | None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer it as the other app does, with a header more."""
-        start_s, unix_s = time.monotonic(), time.time()
-        number = secrets.token_hex(8)
+        start_s, moment = time.monotonic(), self._moment(time.time())
+        self._number += 1
+        number = f"{self._prefix}{self._number:08x}"
         status = CLIENT_GONE_STATUS
 
         async def note(message: Message) -> None:
@@ -204,7 +210,6 @@ class Logged:
         if scope["method"] != "POST" and ASKED not in scope:
             return  # metrics, health and lists
         latency_ms = round((time.monotonic() - start_s) * 1000, 3)
-        moment = datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds")
         self._log.add(Line(moment, number, status, latency_ms, **self._asked(scope)))
 
     def _asked(self, scope: Scope) -> dict[str, Any]:
@@ -212,7 +217,22 @@ class Logged:
         found: dict[str, Any] = {"key": key, "tokens": scope.get(TOKENS, 0)}
         service = self._shell.gateway.queue.services.get(name)
         if service is not None:
-            revisions = {route.ref.job for route in service.routes}
-            found["service"] = name
-            found["revision"] = revisions.pop() if len(revisions) == 1 else None
+            found["service"], found["revision"] = name, self._revision(service)
         return found
+
+    def _revision(self, service: ServiceState) -> int | None:
+        """The only one of a service; computed once for each change of its routes."""
+        routes, known = self._revisions.get(service.name, ((), None))
+        if routes is not service.routes:
+            revisions = {int(route.ref.job) for route in service.routes}
+            known = revisions.pop() if len(revisions) == 1 else None
+            self._revisions[service.name] = service.routes, known
+        return known
+
+    def _moment(self, unix_s: float) -> str:
+        """As in ISO 8601; a second is formatted once."""
+        second = int(unix_s)
+        if second != self._second:
+            self._second = second
+            self._second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return f"{self._second_text}.{int((unix_s - second) * 1000):03d}Z"
