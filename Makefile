@@ -12,7 +12,7 @@ SECONDS ?= 540
 # A file of pinned versions, as `.ci/run` names one; otherwise the newest that pyproject.toml allows.
 LOCK ?=
 
-.PHONY: help demo test unit check sim sim-mutants bench fuzz fit docs bless lock clean tools
+.PHONY: help demo test unit check sim sim-mutants bench bench-peers fuzz fit docs bless lock clean tools
 .DEFAULT_GOAL := help
 
 help: ## show these lines
@@ -60,6 +60,10 @@ sim-mutants: $(STAMP) ## remove the protocol's rules one by one: the simulation 
 
 bench: $(STAMP) ## measure, and print the table
 	@$(BIN)/wattline bench $(ARGS)
+
+bench-peers: $(STAMP) ## compare the gateway with other servers of models (installs the extra peers)
+	@$(BIN)/pip install -q -e '.[peers]'
+	@$(BIN)/wattline bench gateway --beside fastapi,mosec,mosec-batched,litserve $(ARGS)
 
 fuzz: $(STAMP) ## feed every parser of outside bytes for SECONDS seconds, and measure its growth
 	@PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS) $(ARGS)

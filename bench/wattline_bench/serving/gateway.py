@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count, repeat
 from pathlib import Path
 from random import Random
 from typing import cast
@@ -32,6 +33,7 @@ from wattline_protocol.trust.keys import KeyPair, save_keys
 from wattline_protocol.wire.api_keys import PREFIX
 
 SERVICE = "echo"
+BODY = b'{"input":"%064d"}'
 Answers = list[tuple[int, float]]
 """(HTTP status, seconds) of each request."""
 OVERLOAD_USERS = 512
@@ -55,6 +57,8 @@ class Stack:
         worker_args: list[str],
         gateway_args: list[str],
         key: str = "",
+        *,
+        has_cache: bool = False,
     ) -> None:
         """`key`: the only one that the gateway accepts; empty = it is open."""
         self.key = key
@@ -70,6 +74,8 @@ class Stack:
             digest = hashlib.sha256(key.encode()).hexdigest()
             routes["keys"] = [{"name": "bench", "digest": digest, "services": [SERVICE], **FAST}]
             gateway_args = [*gateway_args, "--closed"]
+        if has_cache:
+            routes["settings"] = {SERVICE: {"cache_ttl_s": 300.0, "cache_bytes": 2**28}}
         (directory / "routes.json").write_text(json.dumps(routes))
         python = [sys.executable, "-m"]
         self.gateway = subprocess.Popen(
@@ -118,9 +124,11 @@ def stack(
     model: str = "wattline_examples.serve_echo:Echo",
     gateway_args: tuple[str, ...] = (),
     key: str = "",
+    has_cache: bool = False,
 ) -> Iterator[Stack]:
     with tempfile.TemporaryDirectory() as directory:
-        running = Stack(Path(directory), model, list(worker_args), list(gateway_args), key)
+        args = list(worker_args), list(gateway_args), key
+        running = Stack(Path(directory), model, *args, has_cache=has_cache)
         try:
             yield running
         finally:
@@ -130,15 +138,25 @@ def stack(
 class Load:
     """Users over keep-alive HTTP, one request a connection at a time."""
 
-    def __init__(self, url: str, connections: int, timeout_ms: int, key: str = "") -> None:
+    def __init__(
+        self,
+        url: str,
+        connections: int,
+        timeout_ms: int,
+        key: str = "",
+        *,
+        path: str = f"/v1/services/{SERVICE}/infer",
+        are_numbered: bool = False,
+    ) -> None:
+        """`are_numbered`: no two bodies are equal."""
         parts = urlsplit(url)
-        body = b'{"input":"' + b"x" * 64 + b'"}'
         with_key = f"authorization: Bearer {key}\r\n" if key else ""
-        self._request = (
-            f"POST /v1/services/{SERVICE}/infer HTTP/1.1\r\nhost: bench\r\n"
+        self._head = (
+            f"POST {path} HTTP/1.1\r\nhost: bench\r\n"
             f"content-type: application/json\r\ntimeout-ms: {timeout_ms}\r\n{with_key}"
-            f"content-length: {len(body)}\r\n\r\n"
-        ).encode() + body
+            f"content-length: {len(BODY % 0)}\r\n\r\n"
+        ).encode()
+        self._numbers = count() if are_numbered else repeat(0)
         self._selector = selectors.DefaultSelector()
         self._sockets = [
             socket.create_connection((parts.hostname, parts.port)) for _ in range(connections)
@@ -182,7 +200,7 @@ class Load:
 
     def _send(self, connection: socket.socket, due_s: float) -> None:
         self._since_s[connection] = due_s
-        connection.sendall(self._request)
+        connection.sendall(self._head + BODY % next(self._numbers))
 
     def _answers(self, wait_s: float | None) -> Iterator[tuple[socket.socket, int, float]]:
         for key, _ in self._selector.select(wait_s):
@@ -313,9 +331,14 @@ def wait_until_ready(running: Stack) -> None:
     raise RuntimeError(f"no worker was ready within {READY_S} s")
 
 
+def new_key() -> str:
+    """An API key as `wattline key add` makes it."""
+    return PREFIX + secrets.token_urlsafe(32)
+
+
 def _keyed(seconds: float) -> Keyed:
     """32 users with keys and without, in turns."""
-    name, secret = "32 users, key and rate", PREFIX + secrets.token_urlsafe(32)
+    name, secret = "32 users, key and rate", new_key()
     with stack() as plain, stack(key=secret) as keyed:
         wait_until_ready(plain)
         wait_until_ready(keyed)
@@ -329,8 +352,12 @@ def _keyed(seconds: float) -> Keyed:
 
 
 @judged
-def measure(*, seconds: float) -> tuple[Figures, ...]:
-    """Each load for `seconds`; the overload twice as long."""
+def measure(*, seconds: float, beside: str | None) -> tuple[Figures, ...]:
+    """Each load for `seconds`; the overload twice as long. With `beside`, only that comparison."""
+    if beside is not None:
+        from wattline_bench.serving.beside import measure_beside, named
+
+        return measure_beside(named(beside), seconds)
     with stack() as running:
         wait_until_ready(running)
         one = _loaded(running, "1 user", 1, seconds, 30_000)

@@ -91,6 +91,11 @@ VERBS = (
         "gateway",
         "The serving layer, with a model that echoes.",
         _seconds(5.0, "each load"),
+        Option(
+            "beside",
+            ("--beside",),
+            "Compare with other servers instead: fastapi, mosec, mosec-batched, litserve.",
+        ),
         module="serving.gateway",
     ),
     _bench(
