@@ -27,14 +27,17 @@ from wattline_runtime.gateway.client import (
 )
 from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.errors import STATUS, BadRequest, as_json, headers
-from wattline_runtime.gateway.events import PRIORITIES, Outcome, Output, RequestKind
+from wattline_runtime.gateway.events import PLAIN, PRIORITIES, Outcome, Output, RequestKind
 from wattline_runtime.gateway.shell import GatewayShell, Waiter
 from wattline_runtime.gateway.stats import UNKNOWN_SERVICE
 
 OCTETS = "application/octet-stream"
 OCTETS_HEADER = (b"content-type", OCTETS.encode())
 BYTES = RequestKind(is_bytes=True)
-KINDS = tuple(RequestKind(rank=rank) for rank in range(len(PRIORITIES)))
+KINDS = tuple(
+    PLAIN if rank == PLAIN.rank else RequestKind(rank=rank) for rank in range(len(PRIORITIES))
+)
+"""By priority; most requests are plain ones, which the core finds by identity."""
 CLOSE = (b"connection", b"close")
 CLIENT_GONE_STATUS = 499
 """Only counted, never sent: the client has disconnected."""
