@@ -111,7 +111,7 @@ class Reply(msgspec.Struct, frozen=True, tag_field="t", tag="reply", omit_defaul
     is_bytes: bool = False
     """The output is bytes as they are, not JSON."""
     tokens: int = 0
-    """Tokens of input and output, as the model reports them."""
+    """Tokens of input and output, as the model reports them; 0 = unknown."""
 
 
 class Chunk(msgspec.Struct, frozen=True, tag_field="t", tag="chunk"):

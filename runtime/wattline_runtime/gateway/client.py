@@ -36,7 +36,7 @@ def header(scope: Scope, name: bytes) -> str | None:
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     """The whole body. Raises BadRequest and ClientDisconnected."""
     length = header(scope, b"content-length")
-    if length is not None and length.isdigit() and int(length) > limit:
+    if length is not None and length.isdecimal() and int(length) > limit:
         raise _too_large(limit)
     message = await receive()
     if not message.get("more_body", False) and message["type"] == "http.request":
@@ -63,7 +63,7 @@ def timeout_ms(
     if isinstance(given, int):
         wanted_ms = given
     elif (text := header(scope, b"timeout-ms")) is not None:
-        if not text.isdigit() or len(text) > 9:
+        if not text.isdecimal() or len(text) > 9:
             raise BadRequest("malformed", "header timeout-ms is not a number of milliseconds")
         wanted_ms = int(text)
     else:

@@ -194,12 +194,15 @@ def _embed(model: Model, requests: list[Embedding]) -> tuple[Outcome, ...] | Fai
 def _embeddings(model: Model, request: Embedding, vectors: list[Any]) -> Outcome:
     count_tokens: Callable[[str], int] | None = getattr(model, "tokens", None)
     try:
+        tokens = sum(map(count_tokens, request.texts)) if count_tokens else 0
+    except Exception as error:
+        raise ModelRaised(error) from error
+    try:
         rows = [msgspec.to_builtins(vector, enc_hook=_plain) for vector in vectors]
         if not all(isfinite(x) for row in rows for x in row):
             return Failed("model_error", "an embedding contains NaN or infinity")
-        tokens = sum(map(count_tokens, request.texts)) if count_tokens else 0
         body = embeddings(request.request, rows, tokens)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         return Failed("model_error", f"an embedding is no vector: {error}"[:MAX_DETAIL_CHARS])
     if len(body) > MAX_ITEM_BYTES:
         return Failed("output_too_large", f"{len(body)} bytes, at most {MAX_ITEM_BYTES} allowed")

@@ -105,6 +105,20 @@ def test_a_stream_that_breaks_off_ends_with_an_error_event(stack: Stack, fault: 
         assert chat(stack, "well").status_code == 200
 
 
+@pytest.mark.parametrize("fault", ["miscount", "garble"])
+def test_impossible_counts_of_tokens_are_passed_on_and_ignored(stack: Stack, fault: str) -> None:
+    process = start(stack)
+    assert events(chat(stack, fault, stream=True))[-1] == "data: [DONE]"
+    assert process.poll() is None
+
+
+def test_an_event_without_an_end_is_cut_off(stack: Stack) -> None:
+    process = start(stack)
+    found = events(chat(stack, "swell", stream=True))
+    assert json.loads(found[-1].removeprefix("data: "))["error"]["reason"] == "output_too_large"
+    assert process.poll() is None
+
+
 def test_a_stream_that_hangs_ends_with_an_error_event_at_its_deadline(stack: Stack) -> None:
     start(stack)
     found = events(chat(stack, "hang", stream=True, **{"timeout-ms": "1000"}))

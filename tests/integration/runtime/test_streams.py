@@ -148,6 +148,9 @@ def test_embeddings_as_floats_and_as_openais_client_wants_them(stack: Stack) -> 
     bad: list[dict[str, Any]] = [{"input": []}, {"input": [1]}, {"input": "a", "dimensions": 3}]
     for wrong in bad:
         assert httpx.post(url, json={"model": SERVICE, **wrong}).status_code == 422
+    many = httpx.post(url, json={"model": SERVICE, "input": ["a"] * 2_049})
+    assert (many.status_code, many.json()["error"]["code"]) == (400, "malformed")
+    assert "at most 2048" in many.json()["error"]["message"]
 
 
 def test_bytes_in_and_out(stack: Stack) -> None:

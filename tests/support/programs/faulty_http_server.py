@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "examples" / "serving"))
@@ -35,7 +36,7 @@ class Faulty(Handler):  # type: ignore[misc]  # found by its path only
 
     def stream(self, words: list[str]) -> None:
         fault = words[-1]
-        if fault not in ("die", "half", "hang", "endless"):
+        if fault not in ("die", "half", "hang", "endless", "miscount", "garble", "swell"):
             super().stream(words)
             return
         self.send_response(200)
@@ -46,6 +47,15 @@ class Faulty(Handler):  # type: ignore[misc]  # found by its path only
             os.kill(os.getpid(), signal.SIGKILL)
         elif fault == "hang":
             time.sleep(3600)
+        elif fault == "miscount":
+            self.event({"choices": [], "usage": {"total_tokens": 2**70}})
+            self.wfile.write(b"data: [DONE]\n\n")
+        elif fault == "garble":
+            self.wfile.write(b'data: {"usage": \xff\n\ndata: [DONE]\n\n')
+        elif fault == "swell":
+            with suppress(OSError):
+                while True:
+                    self.wfile.write(b"data: " + b"x" * 1000 + b"\n")
         elif fault == "half":
             self.wfile.write(b'data: {"choi')
         else:

@@ -248,3 +248,25 @@ def test_wrong_keys_of_one_address_wait(monkeypatch: pytest.MonkeyPatch) -> None
 
     asyncio.run(run())
     assert len(waited) == 3
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        (b"api-key", b"one "),
+        (b"authorization", b"Bearer one"),
+        (b"authorization", b"bearer  one"),
+    ],
+)
+def test_spaces_around_a_key_are_no_part_of_it(header: tuple[bytes, bytes]) -> None:
+    async def run() -> ApiKey | None:
+        access = Access(ring(grant("one", "echo")), _never)
+        return await access.identify({"headers": [header], "client": None}, math.inf)
+
+    found = asyncio.run(run())
+    assert found is not None
+    assert found.grant.name == "one"
+
+
+async def _never(_: float) -> bool:
+    return False

@@ -1,6 +1,7 @@
 """Finding, measuring and running a user's model class."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,14 @@ import pytest
 
 from wattline_examples.serve_echo import Echo
 from wattline_runtime.serve.batcher import Failed, Output
-from wattline_runtime.serve.model import InputRefused, ModelNotFound, find_model, measure, run_batch
+from wattline_runtime.serve.model import (
+    Embedding,
+    InputRefused,
+    ModelNotFound,
+    find_model,
+    measure,
+    run_batch,
+)
 
 
 class Doubler:
@@ -131,3 +139,21 @@ def test_an_endless_output_is_no_json() -> None:
     outcomes = run_batch(Fixed([endless]), [0])
     assert isinstance(outcomes, tuple)
     assert [o.reason for o in outcomes if isinstance(o, Failed)] == ["model_error"]
+
+
+def test_a_count_of_tokens_that_raises_fails_its_batch_only() -> None:
+    class Miscounting:
+        def load(self, args: Mapping[str, str]) -> None:
+            """Nothing to load."""
+
+        def embed(self, texts: list[str]) -> list[Any]:
+            return [[10**400] for _ in texts]
+
+        def tokens(self, text: str) -> int:
+            return {"known": 1}[text]
+
+    for text, why in (("unknown", "KeyError"), ("known", "no vector")):
+        outcome = run_batch(Miscounting(), [Embedding({"input": text}, [text])])
+        failed = outcome if isinstance(outcome, Failed) else outcome[0]
+        assert isinstance(failed, Failed)
+        assert (failed.reason, why in failed.detail) == ("model_error", True)

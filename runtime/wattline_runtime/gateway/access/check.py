@@ -114,4 +114,4 @@ def _secret(scope: Scope) -> bytes:
             found = value
         elif name == b"authorization" and value[: len(BEARER)].lower() == BEARER:
             found = value[len(BEARER) :]
-    return found
+    return found.strip()  # pasted keys have spaces around them

@@ -34,6 +34,8 @@ METHOD_OF = {
     "/v1/completions": COMPLETE,
     "/v1/embeddings": EMBED,
 }
+MAX_TEXTS = 2_048
+"""Of a request for embeddings, as in OpenAI's API: all of them are in one batch."""
 MODELS = "/v1/models"
 ROUTES = ("POST " + ", POST ".join(METHOD_OF)) + f", GET {MODELS}"
 JSON = (b"content-type", b"application/json")
@@ -50,7 +52,7 @@ class OpenAiBody(msgspec.Struct, frozen=True):
 
     @property
     def texts(self) -> int:
-        """Number of texts to embed; 1 on the other routes."""
+        """Number of texts to embed."""
         if not bytes(self.input).startswith(b"["):
             return 1
         return max(1, len(msgspec.json.decode(self.input, type=list[msgspec.Raw])))
@@ -135,9 +137,13 @@ class OpenAiApp:
             raise BadRequest("malformed", text) from error
         await self._access.permit(scope, key, body.model)
         reply.service = body.model
-        if key is not None:
-            self._access.charge(key, body.texts)
         method = METHOD_OF[scope["path"]]
+        texts = body.texts if method == EMBED else 1
+        if texts > MAX_TEXTS:
+            text = f"`input` has {texts} texts; at most {MAX_TEXTS} are accepted"
+            raise BadRequest("malformed", text)
+        if key is not None:
+            self._access.charge(key, texts)
         is_stream = bool(body.stream) and method != EMBED
         kind = RequestKind(method, is_stream=is_stream, rank=rank_of(scope, key))
         # A stream has the time for each chunk; a whole generation may take as long as is allowed.

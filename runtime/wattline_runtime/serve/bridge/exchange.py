@@ -183,21 +183,24 @@ class Exchange:
 
     def _note_usage(self, data: bytes) -> None:
         if b'"usage"' in data:
-            with suppress(msgspec.ValidationError):
+            with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 usage = msgspec.json.decode(data, type=_Body).usage
                 self._tokens = self._tokens if usage is None else usage.total_tokens
 
 
 def events(response: HTTPResponse) -> Iterator[bytes]:
-    """Data of server-sent events, each as one line; comments and other fields are left out."""
+    """Data of server-sent events, each as one line; comments and other fields are left out. One
+    that is too large is cut off as soon as it is."""
     lines: list[bytes] = []
+    size = 0
     while line := response.readline(MAX_ITEM_BYTES + 1024):
         text = line.rstrip(b"\r\n")
         if text.startswith(b"data:"):
             lines.append(text[5:].strip())
-        elif not text and lines:
+            size += len(lines[-1]) + 1
+        if lines and (not text or size > MAX_ITEM_BYTES + 1):
             yield b" ".join(lines)
-            lines = []
+            lines, size = [], 0
     # An event without the empty line that ends it is incomplete.
 
 
