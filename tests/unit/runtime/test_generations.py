@@ -200,7 +200,6 @@ class Odd:
         (Odd([7]), {}, "model_error", "int, neither text nor Finish"),
         (Odd("x" * MAX_ITEM_BYTES), {}, "output_too_large", "exceeds"),
     ],
-    ids=str,
 )
 @pytest.mark.parametrize("stream", [True, False])
 def test_failures_are_named(
