@@ -1,11 +1,13 @@
 """What wrong input gets: one clear line, the right exit code, and nothing harmed."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.programs.cli_site import CliSite
+from wattline_protocol.site.file import parse_site
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120), pytest.mark.xdist_group("cli-bad")]
 
@@ -104,6 +106,30 @@ def test_a_program_names_the_role_that_its_bundle_lacks(site: CliSite) -> None:
     admin = ("--bundle", str(site.bundle("admin")))
     done = site.run("gateway", "--site", str(site.site), *admin)
     assert (done.returncode, "needs one of role gateway" in done.stderr) == (2, True), done.stderr
+
+
+def test_a_gateway_that_cannot_serve_says_why_in_a_line(site: CliSite) -> None:
+    site.wattline("enroll", "gateway", "--role", "gateway", "--site", str(site.site))
+    gateways = parse_site((site.site / "site.toml").read_text(), "site.toml").gateways
+    host, _, port = gateways[0].http_address.partition(":")
+    command = ("gateway", "--site", str(site.site), "--bundle", str(site.bundle("gateway")))
+    with socket.create_server((host, int(port))):
+        for flags, status, why in (
+            (("--processes", "0"), 2, "processes is 0, it must be at least 1"),
+            (("--processes", "65"), 2, "it must be at most 64"),
+            ((), 1, f"cannot serve HTTP on {host}:{port}: Address already in use; stop "),
+            (
+                ("--processes", "2"),
+                1,
+                f"cannot serve HTTP on {host}:{port}: Address already in use",
+            ),
+        ):
+            done = site.run(*command, *flags)
+            assert done.returncode == status
+            assert why in done.stderr.splitlines()[-1]
+            assert "Traceback" not in done.stderr
+    done = site.run(*command, "--access-log", str(site.site))
+    assert (done.returncode, "access log" in done.stderr.splitlines()[-1]) == (1, True), done.stderr
 
 
 def test_a_second_scheduler_is_told_what_holds_its_port(site: CliSite, tmp_path: Path) -> None:

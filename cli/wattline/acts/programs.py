@@ -11,6 +11,7 @@ from wattline.verbs.run import Outcome
 from wattline_protocol.site.model import Gateway
 from wattline_protocol.text.endpoints import split_endpoint
 from wattline_protocol.trust.keys import load_bundle
+from wattline_protocol.wire.transport import TransportError
 
 if TYPE_CHECKING:
     from wattline_agent.config import AgentConfig
@@ -126,7 +127,9 @@ def gateway(
     from wattline.client import Client
     from wattline.client.routes import ClientRoutes
     from wattline_runtime.gateway.config import RETENTION_S, GatewayConfig
+    from wattline_runtime.gateway.processes.parent import ProcessFailed
     from wattline_runtime.gateway.run import run_gateway
+    from wattline_runtime.gateway.takeover import TakeoverFailed
     from wattline_runtime.logs import log_to_stderr
 
     log_to_stderr(as_json=json_logs)
@@ -138,28 +141,38 @@ def gateway(
     own = _gateway_named(member.name, Path(site))
     http_host, http_port = split_endpoint(f"tcp://{own.http_address}")
     worker_host, worker_port = split_endpoint(own.worker_endpoint)
-    config = GatewayConfig(
-        secret_key=member.secret_key,
-        http_host=http_host,
-        http_port=int(http_port),
-        worker_host=socket.gethostbyname(worker_host),
-        worker_port=int(worker_port),
-        trusted_proxies=own.trusted_proxies,
-        connections_per_address=own.connections_per_address,
-        hold_s=own.hold_s,
-        takeover=takeover,
-        tls_cert=own.tls_cert,
-        tls_key=own.tls_key,
-        insecure=own.insecure,
-        processes=processes,
-        access_log=access_log or "",
-        log_retention_s=retention or RETENTION_S,
-        json_logs=json_logs,
-        open=own.open,
-        keys_valid_s=own.keys_valid_s,
-    )
-    with Client(member) as client:
-        return Outcome(None, run_gateway(config, ClientRoutes(client)))
+    try:
+        config = GatewayConfig(
+            secret_key=member.secret_key,
+            http_host=http_host,
+            http_port=int(http_port),
+            worker_host=socket.gethostbyname(worker_host),
+            worker_port=int(worker_port),
+            trusted_proxies=own.trusted_proxies,
+            connections_per_address=own.connections_per_address,
+            hold_s=own.hold_s,
+            takeover=takeover,
+            tls_cert=own.tls_cert,
+            tls_key=own.tls_key,
+            insecure=own.insecure,
+            processes=processes,
+            access_log=access_log or "",
+            log_retention_s=retention or RETENTION_S,
+            json_logs=json_logs,
+            open=own.open,
+            keys_valid_s=own.keys_valid_s,
+        )
+    except socket.gaierror as error:
+        text = f"worker_endpoint {own.worker_endpoint}: {error.strerror}"
+        raise ActFailed(text, exits.USAGE) from error
+    except ValueError as error:
+        raise ActFailed(f"the gateway cannot start: {error}", exits.USAGE) from error
+    try:
+        with Client(member) as client:
+            return Outcome(None, run_gateway(config, ClientRoutes(client)))
+    except (OSError, TransportError, TakeoverFailed, ProcessFailed) as error:
+        why = (isinstance(error, OSError) and error.strerror) or error
+        raise ActFailed(str(why)) from error
 
 
 def _gateway_named(name: str, site: Path) -> Gateway:

@@ -185,7 +185,8 @@ VERBS = (
         details="One replica more, then a check of its answers under real traffic, then one by "
         "one; a revision that fails ends by itself and the old one serves on. --canary and "
         "--shadow wait for `promote` or `back`. `submit` of a second job of a service's name does "
-        "the same without options. docs/serving.md describes each step.",
+        "the same without options. The revision gets the service's name, whatever its file says. "
+        "docs/serving.md describes each step.",
         act="wattline.acts.rollout:rollout",
         show="wattline.show.rollout:rollout",
         args=(

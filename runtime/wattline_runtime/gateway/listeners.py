@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from errno import EADDRINUSE
 
 from wattline_protocol.wire.transport import TransportError
 from wattline_runtime.gateway.config import GatewayConfig
@@ -46,8 +47,8 @@ class Listeners:
 def open_listeners(config: GatewayConfig, environ: Mapping[str, str]) -> Listeners:
     """The client socket of systemd, if it gives one, else a new one; a new one for workers.
 
-    Raises OSError for an address that cannot be bound, ValueError for a socket of systemd that
-    listens elsewhere, TransportError for the address of workers.
+    Raises OSError for an address that cannot be bound and a socket of systemd that listens
+    elsewhere, TransportError for the address of workers.
     """
     given = from_systemd(config, environ)
     http = given or open_listener(config.http_host, config.http_port)
@@ -76,6 +77,8 @@ def open_listener(
     except OSError as error:
         listener.close()
         text = f"cannot {what} on {host}:{port}: {error.strerror}"
+        if error.errno == EADDRINUSE:
+            text += "; stop the program that listens there, or start with --takeover"
         raise OSError(error.errno, text) from error
     return listener
 
@@ -93,17 +96,15 @@ def open_for_workers(config: GatewayConfig) -> socket.socket:
 
 
 def from_systemd(config: GatewayConfig, environ: Mapping[str, str]) -> socket.socket | None:
-    """The socket that systemd passed to this process (sd_listen_fds(3))."""
+    """The socket that systemd passed to this process (sd_listen_fds(3)). Raises OSError."""
     if environ.get("LISTEN_PID") != str(os.getpid()):
         return None
     if environ.get("LISTEN_FDS") != "1":
-        raise ValueError(f"systemd gave {environ.get('LISTEN_FDS')} sockets; one is needed")
+        raise OSError(f"systemd gave {environ.get('LISTEN_FDS')} sockets; one is needed")
     os.set_inheritable(FIRST_FD, False)
     listener = socket.socket(fileno=FIRST_FD)
     name = listener.getsockname()
     if not isinstance(name, tuple) or name[1] != config.http_port:
         listener.close()
-        raise ValueError(
-            f"systemd listens on {name}, not on http_address (port {config.http_port})"
-        )
+        raise OSError(f"systemd listens on {name}, not on http_address (port {config.http_port})")
     return listener

@@ -17,7 +17,7 @@ class Certificate:
     """A certificate chain and its key, as PEM files; connections take the newest that loaded."""
 
     def __init__(self, cert: str, key: str) -> None:
-        """Raises ValueError with the reason for files that are no certificate and its key."""
+        """Raises OSError with the reason for files that are no certificate and its key."""
         self._cert, self._key = Path(cert), Path(key)
         self._seen = self._stamp()
         self.context = self._load()
@@ -32,7 +32,7 @@ class Certificate:
         try:
             self._load()  # into a context of its own: a bad pair must not reach the one in force
             self.context.load_cert_chain(self._cert, self._key)
-        except (ValueError, OSError) as error:
+        except OSError as error:
             log.error("certificate_not_usable", detail=f"{error}; the last one stays in force")
             return
         log.info("certificate_reloaded", file=str(self._cert))
@@ -44,7 +44,7 @@ class Certificate:
             context.load_cert_chain(self._cert, self._key, password=_no_password)
         except OSError as error:  # ssl.SSLError is one
             text = f"tls_cert {self._cert} and tls_key {self._key}: {error.strerror or error}"
-            raise ValueError(text) from error
+            raise OSError(text) from error
         return context
 
     def _stamp(self) -> Stamp:
@@ -61,4 +61,4 @@ class Certificate:
 
 def _no_password() -> str:
     """An encrypted key cannot be read; without this OpenSSL would ask on the terminal."""
-    raise ValueError("tls_key is encrypted: give one without a passphrase, readable for us only")
+    raise OSError("tls_key is encrypted: give one without a passphrase, readable for us only")

@@ -77,6 +77,13 @@ def test_another_process_follows_the_one_that_rotates(
     assert [json.loads(text)["id"][-1] for text in path.read_text().splitlines()] == ["3", "4"]
 
 
+def test_a_pipe_without_a_reader_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    os.mkfifo(path)
+    with pytest.raises(OSError, match=r"access log .*access\.log: "):
+        AccessLog(path, DAY_S)
+
+
 def test_a_full_disk_stops_the_log_with_one_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

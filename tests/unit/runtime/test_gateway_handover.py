@@ -133,7 +133,7 @@ def test_a_socket_of_systemd_that_does_not_fit_is_refused(
         monkeypatch.setattr(
             "wattline_runtime.gateway.listeners.FIRST_FD", os.dup(listener.fileno())
         )
-        with pytest.raises(ValueError, match=why):
+        with pytest.raises(OSError, match=why):
             open_listeners(GatewayConfig(http_port=1), {"LISTEN_PID": str(os.getpid()), **environ})
 
 

@@ -151,7 +151,9 @@ class AccessLog:
 
     def _open(self) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        self._file = os.open(self._path, flags, MODE)
+        # A pipe that nobody reads is an error, not a gateway that waits for a reader.
+        self._file = os.open(self._path, flags | os.O_NONBLOCK, MODE)
+        os.set_blocking(self._file, True)
         self._begun_s = time.time()
 
     def _renew(self) -> None:
