@@ -164,6 +164,8 @@ def connect(host: str, port: int) -> Successor | None:
         if not _is_trusted(connection):
             raise TakeoverFailed("the gateway that runs belongs to another user")
         data, numbers, *_ = socket.recv_fds(connection, MAX_BYTES, MAX_PROCESSES)
+        if not data:
+            raise TakeoverFailed("the gateway that runs is being replaced by another one, or ends")
         offer = msgspec.json.decode(data, type=Offer)
         if offer.version != VERSION or not numbers:
             raise TakeoverFailed(f"the gateway that runs uses version {offer.version} of takeovers")

@@ -28,6 +28,7 @@ class FakeShell:
         self.waiters: dict[int, Waiter] = {}
         self.abandoned: list[int] = []
         self.kinds: list[RequestKind] = []
+        self.seen: list[frozenset[str] | None] = []
 
     def submit(
         self,
@@ -37,7 +38,7 @@ class FakeShell:
         seen: frozenset[str] | None = None,
         kind: RequestKind = PLAIN,
     ) -> tuple[int, Waiter]:
-        del seen
+        self.seen.append(seen)
         self.kinds.append(kind)
         number = len(self.sent) + 1
         self.sent[number] = service, body, deadline_s
@@ -138,6 +139,18 @@ def test_what_is_refused_for_one_is_requested_again_for_the_others() -> None:
         await shell.answer(3, Refusal("bad_input", "no"))
         assert await bad[0] == Refusal("bad_input", "no")
         assert len(shell.sent) == 3
+
+    run(test, routed(1))
+
+
+def test_a_request_made_again_has_its_own_class_and_sees_its_own_services() -> None:
+    async def test(shell: FakeShell, answers: Answers) -> None:
+        urgent, batch = RequestKind(rank=0), RequestKind(rank=2)
+        answers.submit("svc", b"1", 5.0, frozenset({"svc", "more"}), urgent)
+        answers.submit("svc", b"1", 9.0, frozenset({"svc"}), batch)
+        await shell.answer(1, Refusal("deadline", "too late"))
+        assert shell.kinds == [urgent, batch]
+        assert shell.seen == [frozenset({"svc", "more"}), frozenset({"svc"})]
 
     run(test, routed(1))
 

@@ -1,7 +1,6 @@
 """A successor replaces a gateway: what becomes of the workers, and when it must not."""
 
 import asyncio
-import json
 import os
 import socket
 from types import SimpleNamespace
@@ -94,21 +93,30 @@ def test_where_no_gateway_serves_there_is_nothing_to_take_over() -> None:
         assert takeover.connect(*unused.getsockname()) is None
 
 
-def test_a_predecessor_of_another_version_is_not_succeeded() -> None:
+@pytest.mark.parametrize(
+    ("offer", "why"),
+    [
+        (b'{"version": 9, "ready_workers": 0, "is_lasting": false}', "version 9"),
+        (b"", "is being replaced by another one, or ends"),
+    ],
+)
+def test_a_predecessor_of_another_version_or_with_a_successor_is_not_succeeded(
+    offer: bytes, why: str
+) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door:
         door.bind("\0wattline-gateway/127.0.0.1:1")
         door.listen(1)
-        future = {"version": 9, "ready_workers": 0, "is_lasting": False}
 
         async def succeed() -> None:
             connecting = asyncio.to_thread(takeover.connect, "127.0.0.1", 1)
             task = asyncio.create_task(connecting)
             connection, _ = await asyncio.to_thread(door.accept)
             with connection:
-                socket.send_fds(connection, [json.dumps(future).encode()], [door.fileno()])
-                await task
+                if offer:
+                    socket.send_fds(connection, [offer], [door.fileno()])
+            await task
 
-        with pytest.raises(takeover.TakeoverFailed, match="version 9"):
+        with pytest.raises(takeover.TakeoverFailed, match=why):
             asyncio.run(succeed())
 
 

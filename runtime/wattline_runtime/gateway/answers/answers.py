@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from functools import partial
+from typing import NamedTuple
 
 from wattline_protocol.job.service_values import FROM_CACHE, STATIC
 from wattline_protocol.wire.routes import Routes
@@ -14,6 +15,15 @@ from wattline_runtime.gateway.shell import GatewayShell, Waiter
 
 SHARED_FAILURES = ("bad_input", "model_error", "output_too_large", "poison")
 """Failures that hold for every client that sent the input."""
+
+
+class Follower(NamedTuple):
+    """A client that waits for the request of another one, and its own request."""
+
+    waiter: Waiter
+    deadline_s: float
+    seen: frozenset[str] | None
+    kind: RequestKind
 
 
 class Flight:
@@ -45,8 +55,8 @@ class Flight:
         self.kind = kind
         self.cache = cache
         self.generation = cache.generation
-        self.followers: dict[int, tuple[Waiter, float]] = {}
-        """Other clients by number, with their deadlines."""
+        self.followers: dict[int, Follower] = {}
+        """Other clients by number."""
         self.is_left = False
         """The leader's client has disconnected."""
 
@@ -130,7 +140,9 @@ class Answers:
         is_soon = flight is not None and flight.kind.rank <= kind.rank
         if flight is not None and is_soon and flight.deadline_s <= deadline_s:
             cache.hits += 1
-            return *self._follow(flight, deadline_s), True
+            waiter = self._loop.create_future()
+            follower = Follower(waiter, deadline_s, seen, kind)
+            return self._follow(flight, follower), waiter, True
         cache.misses += 1
         number, waiter = self._shell.submit(service, key, deadline_s, seen, kind)
         if not waiter.done():
@@ -150,17 +162,15 @@ class Answers:
             flight.is_left = True
         else:
             del self._flights[number]
-            waiter, _ = flight.followers.pop(number)
-            waiter.set_result(None)
+            flight.followers.pop(number).waiter.set_result(None)
         if flight.is_left and not flight.followers:
             self._shell.abandon(flight.leader)
 
-    def _follow(self, flight: Flight, deadline_s: float) -> tuple[int, Waiter]:
+    def _follow(self, flight: Flight, follower: Follower) -> int:
         self._followers -= 1  # the core's numbers are positive
-        waiter: Waiter = self._loop.create_future()
-        flight.followers[self._followers] = waiter, deadline_s
+        flight.followers[self._followers] = follower
         self._flights[self._followers] = flight
-        return self._followers, waiter
+        return self._followers
 
     def _landed(self, service: str, flight: Flight, ended: Waiter) -> None:
         outcome = ended.result()
@@ -175,14 +185,15 @@ class Answers:
         is_shared = isinstance(outcome, Output) or (
             outcome is not None and outcome.reason in SHARED_FAILURES
         )
-        for number, (waiter, deadline_s) in flight.followers.items():
+        for number, one in flight.followers.items():
             del self._flights[number]
             if is_shared:
-                waiter.set_result(outcome)
+                one.waiter.set_result(outcome)
             else:
-                again, own = self._shell.submit(service, flight.key, deadline_s, kind=flight.kind)
+                ask = service, flight.key, one.deadline_s, one.seen, one.kind
+                again, own = self._shell.submit(*ask)
                 self._resubmitted[number] = again
-                own.add_done_callback(partial(self._pass_on, number, waiter))
+                own.add_done_callback(partial(self._pass_on, number, one.waiter))
 
     def _pass_on(self, number: int, waiter: Waiter, ended: Waiter) -> None:
         self._resubmitted.pop(number, None)
