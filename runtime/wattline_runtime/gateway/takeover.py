@@ -160,6 +160,7 @@ def connect(host: str, port: int) -> Successor | None:
     except OSError:
         connection.close()
         return None
+    numbers: list[int] = []
     try:
         if not _is_trusted(connection):
             raise TakeoverFailed("the gateway that runs belongs to another user")
@@ -169,12 +170,13 @@ def connect(host: str, port: int) -> Successor | None:
         offer = msgspec.json.decode(data, type=Offer)
         if offer.version != VERSION or not numbers:
             raise TakeoverFailed(f"the gateway that runs uses version {offer.version} of takeovers")
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, TakeoverFailed) as error:
         connection.close()
+        for number in numbers:
+            os.close(number)
+        if isinstance(error, TakeoverFailed):
+            raise
         raise TakeoverFailed(f"the gateway that runs gave no socket: {error}") from error
-    except TakeoverFailed:
-        connection.close()
-        raise
     return Successor(connection, [socket.socket(fileno=number) for number in numbers], offer)
 
 
