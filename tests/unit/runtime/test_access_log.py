@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from errno import ENOSPC
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,40 @@ def test_another_process_follows_the_one_that_rotates(
     second.write([line(4)])
     assert len(rotated(path)) == 1
     assert [json.loads(text)["id"][-1] for text in path.read_text().splitlines()] == ["3", "4"]
+
+
+def test_a_line_of_which_the_disk_took_a_part_spoils_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room, write = [300], os.write
+
+    def limited(file: int, data: bytes) -> int:
+        if not room[0]:
+            raise OSError(ENOSPC, "No space left on device")
+        written = write(file, data[: room[0]])
+        room[0] -= written
+        return written
+
+    path = tmp_path / "access.log"
+    log = AccessLog(path, DAY_S)
+    monkeypatch.setattr(module, "RETRY_S", 0.0)
+    monkeypatch.setattr(os, "write", limited)
+    log.write([line(n) for n in range(5)])
+    room[0] = 10_000
+    log.write([line(9)])
+    *whole, torn, after = path.read_text().splitlines()
+    assert whole
+    assert not torn.endswith("}")
+    assert json.loads(after)["id"].endswith("9")
+
+
+def test_retention_deletes_only_its_own_rotated_files(tmp_path: Path) -> None:
+    own, other = tmp_path / "a[1].log.20250101T000000.0Z", tmp_path / "a1.log.20250101T000000.0Z"
+    for file in (own, other):
+        file.touch()
+        os.utime(file, (0, 0))
+    AccessLog(tmp_path / "a[1].log", DAY_S).write([line()])
+    assert (own.exists(), other.exists()) == (False, True)
 
 
 def test_a_pipe_without_a_reader_is_refused(tmp_path: Path) -> None:

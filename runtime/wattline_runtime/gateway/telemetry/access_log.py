@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from errno import EDQUOT, ENOSPC
+from glob import escape
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -72,6 +73,7 @@ class AccessLog:
         self._begun_s = 0.0
         self._is_stopped = False
         """The disk did not take the last lines."""
+        self._is_torn = False
         self._retry_at_s = self._checked_s = 0.0
         self._lock = Lock()
         self._encoder = msgspec.json.Encoder()
@@ -128,10 +130,7 @@ class AccessLog:
             return
         try:
             self._renew()
-            if lines:
-                data = memoryview(b"".join(self._encoder.encode(line) + b"\n" for line in lines))
-                while data:
-                    data = data[os.write(self._file, data) :]
+            self._append(lines)
         except OSError as error:
             self._lost += len(lines)
             self._retry_at_s = now_s + RETRY_S
@@ -142,6 +141,15 @@ class AccessLog:
             self._is_stopped = False
             log.warning("access_log_resumed", lost=self._lost)
             self._lost = 0
+
+    def _append(self, lines: list[Line]) -> None:
+        """A line of which a full disk took a part only is ended first."""
+        data = b"".join(self._encoder.encode(line) + b"\n" for line in lines)
+        left = memoryview(b"\n" + data if self._is_torn and data else data)
+        while left:
+            written = os.write(self._file, left)
+            self._is_torn = left[written - 1] != ord("\n")
+            left = left[written:]
 
     def _note_stopped(self, error: OSError) -> None:
         self._is_stopped = True
@@ -179,7 +187,7 @@ class AccessLog:
         return size >= MAX_FILE_BYTES or time.time() - self._begun_s >= age_s
 
     def _delete_old(self) -> None:
-        for old in self._path.parent.glob(f"{self._path.name}.*Z"):
+        for old in self._path.parent.glob(f"{escape(self._path.name)}.*Z"):
             with suppress(FileNotFoundError):
                 if old.stat().st_mtime < time.time() - self._retention_s:
                     old.unlink()
