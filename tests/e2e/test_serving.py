@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 
 import httpx
@@ -54,6 +55,45 @@ def test_cache_and_fallback_of_a_job_reach_the_gateways(site: ServingSite) -> No
     site.wattline("update", number, "--cache", "none", "--fallback", "none")
     site.until(lambda: "wattline-cache" not in headers(), "it has no cache any more")
     site.wattline("cancel", number)
+
+
+BREAKS = """
+class Breaks:
+    def load(self, args):
+        raise ValueError("no weights at /models/none")
+
+    def predict(self, batch):
+        return batch
+"""
+
+
+def test_services_show_what_serves_and_why_a_model_does_not_load(site: ServingSite) -> None:
+    (site.folder / "breaks.py").write_text(BREAKS)
+    model = ("-m", "wattline_runtime.serve", "--model", "breaks:Breaks")
+    options = ("--kind", "service", "--name", "broken", "--gpus", "1")
+    path = ("--env", f"PYTHONPATH={site.folder}")
+    number = site.submit(*options, *path, "--", sys.executable, *model)
+
+    def reasons() -> list[str]:
+        return [worker["reason"] for worker in site.json("service", "broken")["workers"]]
+
+    why = "no weights at /models/none"
+    site.until(lambda: any(one.endswith(why) for one in reasons()), "why it does not load")
+    (broken,) = (one for one in site.json("services") if one["name"] == "broken")
+    assert broken["revision"] == int(number)
+    assert broken["replicas"] == {"min": 1, "max": 1, "want": 1, "ready": 0}
+    assert why in site.wattline("service", "broken")
+    site.until(lambda: site.json("service", "echo")["replicas"]["ready"] == 1, "echo is ready")
+    echo = site.json("service", "echo")
+    assert list(echo)[:5] == ["name", "owner", "revision", "replicas", "workers"]
+    (worker,) = echo["workers"]
+    assert list(worker)[:5] == ["task", "node", "state", "in_flight", "batch_s"]
+    assert (worker["node"], worker["state"]) == ("n1", "ready")
+    listed = httpx.get(f"{site.url()}/v1/services", timeout=10).json()["services"]
+    (shown,) = (one for one in listed if one["name"] == "echo")
+    assert (shown["owner"], shown["revision"]) == (echo["owner"], echo["revision"])
+    site.wattline("cancel", number)
+    site.until(lambda: "broken" not in site.wattline("services"), "it is no service any more")
 
 
 def test_a_successor_takes_over_without_a_failed_request(site: ServingSite) -> None:

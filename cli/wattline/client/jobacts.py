@@ -8,6 +8,7 @@ from wattline.client.asking import RequestClient
 from wattline_protocol.ids import JobId
 from wattline_protocol.job.change import ChangeValue
 from wattline_protocol.job.selection import NEWEST, Selection, Span, only, parse_jobs
+from wattline_protocol.views.service_views import ListServices, Services, ServiceView
 from wattline_protocol.views.site_views import JobState
 from wattline_protocol.wire.client_messages import (
     Acted,
@@ -118,6 +119,14 @@ class JobActs(RequestClient):
     def rollout(self, service: str) -> RolloutView:
         """The newest rollout of a service."""
         return self.get(GetRollout(service), RolloutNow).rollout
+
+    def services(self) -> tuple[ServiceView, ...]:
+        """Open services with their workers."""
+        return self.get(ListServices(), Services).services
+
+    def service(self, name: str) -> ServiceView:
+        """One open service with its workers."""
+        return self.get(ListServices(name), Services).services[0]
 
     def steer_rollout(self, service: str, action: Literal["promote", "back"]) -> str:
         """Let the new revision replace the old one whatever was measured, or end it."""

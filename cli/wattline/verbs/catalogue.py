@@ -1,6 +1,17 @@
 """Every verb, in the order the help shows them."""
 
-from wattline.verbs import api_keys, bench, jobs, nodes, power, programs, replay, simulation, watch
+from wattline.verbs import (
+    api_keys,
+    bench,
+    jobs,
+    nodes,
+    power,
+    programs,
+    replay,
+    services,
+    simulation,
+    watch,
+)
 from wattline.verbs.verb import Verb
 
 CATALOGUE: tuple[Verb, ...] = (
@@ -8,6 +19,7 @@ CATALOGUE: tuple[Verb, ...] = (
     *simulation.VERBS,
     *replay.VERBS,
     *jobs.VERBS,
+    *services.VERBS,
     *api_keys.VERBS,
     *nodes.VERBS,
     *power.VERBS,

@@ -5,7 +5,7 @@ OVERVIEW: dict[str, tuple[tuple[str, str], ...]] = {
         ("submit, whatif, hold, release", "Submit a job; predict its start; hold it."),
         ("jobs, job, explain, logs", "Show jobs, wait reasons and output of tasks."),
         ("cancel, requeue, update", "Stop, requeue or change jobs."),
-        ("rollout", "Replace a service by its next revision."),
+        ("services, service, rollout", "Show services; roll out a revision."),
         ("accounts, report", "Show shares and quotas; usage, energy, cost."),
         ("nodes, node, reservations", "List nodes; show one; list reservations."),
         ("power, cooling, meters", "Show budgets, cooling zones and power meters."),

@@ -16,6 +16,7 @@ from wattline_protocol.site.model import Role
 from wattline_protocol.views.account_views import AccountView, QuotaView
 from wattline_protocol.views.load_views import GetLoad, Load
 from wattline_protocol.views.report_views import ReportView
+from wattline_protocol.views.service_views import ServiceAnswer, ServiceRequest
 from wattline_protocol.views.site_views import (
     DomainView,
     ExplainView,
@@ -48,7 +49,7 @@ from wattline_protocol.wire.event_log import Events as Events
 from wattline_protocol.wire.event_log import ListEvents as ListEvents
 from wattline_protocol.wire.event_log import ListProblems, ProblemList
 from wattline_protocol.wire.reservations import ListReservations, Reservations, Reserve, Unreserve
-from wattline_protocol.wire.rollouts import RolloutNow, RolloutOptions, RolloutRequest
+from wattline_protocol.wire.rollouts import RolloutOptions
 from wattline_protocol.wire.routes import Routes
 from wattline_protocol.wire.subscriptions import Seen, Unwatch, WatchRoutes, WatchSite
 
@@ -330,7 +331,7 @@ Request = (
     | FetchLog
     | GetReport
     | WatchRoutes
-    | RolloutRequest
+    | ServiceRequest
     | ApiKeyRequest
 )
 
@@ -469,7 +470,7 @@ Answer = (
     | Log
     | Report
     | Routes
-    | RolloutNow
+    | ServiceAnswer
     | ApiKeys
     | ApiKeyShares
 )

@@ -7,14 +7,16 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from wattline_protocol.ids import JobId, UnixTime
-from wattline_protocol.wire.bounds import Count, Name, Serial, Word
+from wattline_protocol.ids import JobId, TaskRef, UnixTime
+from wattline_protocol.wire.bounds import PLAIN, Count, Name, Seconds, Serial, Word
 
 BUCKETS_S: tuple[float, ...] = tuple(0.001 * 2 ** (n / 2) for n in range(33))
 """Upper bounds of the times that gateways count; longer ones are counted in one more bucket."""
 
 MAX_REPORTED = 4_096
-"""Revisions in one report."""
+"""Revisions in one report, and workers."""
+
+MAX_STATE_CHARS = 32
 
 NO_DIFFERENCE = "equal"
 CLOSE = "close="
@@ -83,10 +85,26 @@ class RevisionTraffic(msgspec.Struct, frozen=True):
     different: Count[int] = 0
 
 
+class WorkerTraffic(msgspec.Struct, frozen=True):
+    """A connected worker as one gateway sees it."""
+
+    ref: TaskRef
+    state: Annotated[str, msgspec.Meta(max_length=MAX_STATE_CHARS, pattern=PLAIN)]
+    """A word of the gateway: loading, ready, stalled, draining, probed."""
+    in_flight: Count[int] = 0
+    """Requests that it has of this gateway."""
+    batch_s: Seconds = 0.0
+    """Time of its batches; 0 = not measured."""
+
+
 class ReportTraffic(msgspec.Struct, frozen=True, tag_field="t", tag="report_traffic"):
-    """Gateway only: the revisions of all services, about once a second."""
+    """Gateway only: the revisions and workers of all services, about once a second."""
 
     revisions: Annotated[tuple[RevisionTraffic, ...], msgspec.Meta(max_length=MAX_REPORTED)]
+    workers: Annotated[tuple[WorkerTraffic, ...], msgspec.Meta(max_length=MAX_REPORTED)] | None = (
+        None
+    )
+    """None: a gateway of an earlier release, which does not report them."""
 
 
 RolloutRequest = SteerRollout | GetRollout | ReportTraffic

@@ -27,3 +27,5 @@ class Routes(msgspec.Struct, frozen=True, tag_field="t", tag="routes"):
     """API keys of all clients."""
     settings: dict[str, ServiceSettings] = {}
     """Of services that have any."""
+    owners: dict[str, str] = {}
+    """Users of services."""

@@ -81,6 +81,8 @@ class GatewayShell:
         self._waiters: dict[int, Waiter | Stream] = {}
         self._routes: e.ServiceRoutes = {}
         self._splits: Mapping[str, RouteSplit] = {}
+        self.owners: Mapping[str, str] = {}
+        """Users of services."""
         self.is_leaving = False
         """Each further answer is the last one on its connection."""
         self._allow_stale = False
@@ -165,6 +167,7 @@ class GatewayShell:
         if self.keys is not None:
             self.keys.learn(routes.keys, time.monotonic())
             self._keys_known.set()
+        self.owners = routes.owners
         known = (self._routes, self._splits)
         if (routes.services, routes.splits) == known and self.gateway.queue.early is None:
             return

@@ -14,6 +14,9 @@ from wattline_runtime.wire import PREDICT, Failure, Reply
 
 UNKNOWN_PACE = BatchPace(size=1, batch_s=0.0, lone_s=0.0)
 
+READINESS = ("loading", "draining", "stalled", "probed", "ready")
+"""States of a worker; of several processes the first one counts."""
+
 
 @dataclass(slots=True)
 class Request:

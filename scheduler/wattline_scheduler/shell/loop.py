@@ -18,6 +18,7 @@ from wattline_protocol.ids import Instant, JobId, NodeId, Now, UserName
 from wattline_protocol.job.selection import Selection, problem
 from wattline_protocol.trust.members import Authorized, Member
 from wattline_protocol.views.load_views import GetLoad
+from wattline_protocol.views.service_views import ListServices
 from wattline_protocol.wire.agent_messages import (
     PROTOCOL_VERSION,
     FromAgent,
@@ -288,6 +289,9 @@ class Loop:
                 return [Reply(client, ask.ask, self._reads.api_keys(asker, now))]
             case ListJobs() | ListNodes() | ListEvents():
                 return self._turns.later(session, ask.ask, partial(self._reads.listed, request))
+            case ListServices():
+                begin_list = partial(self._reads.services, asker, request)
+                return self._turns.later(session, ask.ask, begin_list)
             case GetPlan():
                 return self._turns.later(session, ask.ask, self._reads.newest_plan)
             case GetSite():

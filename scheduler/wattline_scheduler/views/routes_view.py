@@ -34,6 +34,7 @@ def routes_view(state: State) -> Routes:
         splits(state),
         state.api_keys.grants(state.work.services),
         _all_settings([jobs[-1] for jobs in services.values() if jobs], state.work.services),
+        {name: jobs[0].record.owner for name, jobs in services.items() if jobs},
     )
 
 

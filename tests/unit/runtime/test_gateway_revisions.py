@@ -182,6 +182,17 @@ def test_a_report_has_what_came_since_the_last_one() -> None:
     assert [(one.revision, one.ready, one.requests) for one in second] == [(1, 1, 0), (2, 1, 1)]
 
 
+def test_a_report_has_each_worker() -> None:
+    b = bench(500)
+    b.submit(1)
+    workers = TrafficReporter(b.gateway).take().workers
+    assert workers is not None
+    assert [(one.ref.job, one.state, one.in_flight) for one in workers] == [
+        (1, "ready", 1),
+        (2, "ready", 0),
+    ]
+
+
 # --- copies ---------------------------------------------------------------------------------------
 
 

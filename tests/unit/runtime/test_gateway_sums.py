@@ -2,9 +2,14 @@
 
 import pytest
 
-from wattline_protocol.ids import JobId, UnixTime
+from wattline_protocol.ids import AttemptNo, JobId, TaskNo, TaskRef, UnixTime
 from wattline_protocol.wire.api_keys import ApiKeyShares, ApiKeyUse
-from wattline_protocol.wire.rollouts import BUCKETS_S, ReportTraffic, RevisionTraffic
+from wattline_protocol.wire.rollouts import (
+    BUCKETS_S,
+    ReportTraffic,
+    RevisionTraffic,
+    WorkerTraffic,
+)
 from wattline_runtime.gateway.processes.sums import KeyUse, TrafficSum
 
 KEY, OTHER = "a" * 64, "b" * 64
@@ -70,3 +75,17 @@ def test_traffic_is_added_up_and_ready_is_what_every_process_has() -> None:
     assert (row.ready, row.requests, row.times) == (1, 0, ())
     sums.ended(1)
     assert sums.take().revisions[0].ready == 2
+
+
+def test_a_worker_is_what_it_is_for_every_process() -> None:
+    first, second = (TaskRef(JobId(7), TaskNo(task), AttemptNo(1)) for task in (0, 1))
+    both = WorkerTraffic(first, "ready", 2, 0.5), WorkerTraffic(second, "ready", 1, 0.1)
+    sums = TrafficSum()
+    sums.carried(0, ReportTraffic((), both))
+    sums.carried(1, ReportTraffic((), (WorkerTraffic(first, "stalled", 3, 0.25),)))
+    assert sums.take().workers == (
+        WorkerTraffic(first, "stalled", 5, 0.5),
+        WorkerTraffic(second, "loading", 1, 0.1),
+    )
+    sums.ended(1)
+    assert sums.take().workers == both

@@ -5,9 +5,15 @@ from secrets import token_hex
 
 import msgspec
 
-from wattline_protocol.ids import JobId, UnixTime
+from wattline_protocol.ids import JobId, TaskRef, UnixTime
 from wattline_protocol.wire.api_keys import ApiKeyShares, ApiKeyUse, ReportApiKeyUse
-from wattline_protocol.wire.rollouts import MAX_REPORTED, ReportTraffic, RevisionTraffic
+from wattline_protocol.wire.rollouts import (
+    MAX_REPORTED,
+    ReportTraffic,
+    RevisionTraffic,
+    WorkerTraffic,
+)
+from wattline_runtime.gateway.state import READINESS
 
 EVEN_SHARE = 0.1
 """Part of what this gateway may grant that its processes have in equal parts."""
@@ -86,16 +92,19 @@ _Row = tuple[str, int]
 
 @dataclass(slots=True)
 class TrafficSum:
-    """Traffic of all processes since the last report."""
+    """Traffic of all processes since the last report, and their workers."""
 
     _newest: dict[int, dict[_Row, int]] = field(default_factory=dict)
     """Ready workers by process."""
+    _workers: dict[int, tuple[WorkerTraffic, ...]] = field(default_factory=dict)
+    """All workers by process."""
     _counted: dict[_Row, RevisionTraffic] = field(default_factory=dict)
 
     def carried(self, process: int, report: ReportTraffic) -> None:
         """A process reports."""
         rows = {(row.service, int(row.revision)): row for row in report.revisions}
         self._newest[process] = {key: row.ready for key, row in rows.items()}
+        self._workers[process] = report.workers or ()
         for key, row in rows.items():
             before = self._counted.get(key)
             self._counted[key] = row if before is None else _added(before, row)
@@ -103,6 +112,7 @@ class TrafficSum:
     def ended(self, process: int) -> None:
         """It has no workers any more."""
         self._newest.pop(process, None)
+        self._workers.pop(process, None)
 
     def take(self) -> ReportTraffic:
         """The next report: a worker is ready where it is for every process. It has what processes
@@ -116,7 +126,25 @@ class TrafficSum:
             )
             for key in [*known, *(key for key in counted if key not in known)]
         ]
-        return ReportTraffic(tuple(rows[:MAX_REPORTED]))
+        return ReportTraffic(tuple(rows[:MAX_REPORTED]), self._all_workers()[:MAX_REPORTED])
+
+    def _all_workers(self) -> tuple[WorkerTraffic, ...]:
+        """A worker that is not connected to each process is still loading."""
+        found: dict[TaskRef, list[WorkerTraffic]] = {}
+        for workers in self._workers.values():
+            for worker in workers:
+                found.setdefault(worker.ref, []).append(worker)
+        return tuple(
+            WorkerTraffic(
+                ref,
+                READINESS[0]
+                if len(rows) < len(self._workers)
+                else min((row.state for row in rows), key=READINESS.index),
+                sum(row.in_flight for row in rows),
+                max(row.batch_s for row in rows),
+            )
+            for ref, rows in found.items()
+        )
 
 
 def _added(one: RevisionTraffic, other: RevisionTraffic) -> RevisionTraffic:

@@ -1,10 +1,15 @@
-"""Reports of a gateway about the revisions of its services, for rollouts."""
+"""Reports of a gateway about the revisions and workers of its services."""
 
 from wattline_protocol.ids import JobId
-from wattline_protocol.wire.rollouts import MAX_REPORTED, ReportTraffic, RevisionTraffic
+from wattline_protocol.wire.rollouts import (
+    MAX_REPORTED,
+    ReportTraffic,
+    RevisionTraffic,
+    WorkerTraffic,
+)
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.gateway.revisions.trial import Traffic
-from wattline_runtime.gateway.state import ServiceState
+from wattline_runtime.gateway.state import ServiceState, WorkerState
 
 REPORT_PERIOD_S = 1.0
 NOTHING = Traffic()
@@ -30,7 +35,8 @@ class TrafficReporter:
                 self._reported[key] = traffic.copy()
                 since = traffic.since(reported.get(key, NOTHING))
                 found.append(_row(service, revision, since))
-        return ReportTraffic(tuple(found[:MAX_REPORTED]))
+        workers = [_worker(worker) for service in listed for worker in service.workers.values()]
+        return ReportTraffic(tuple(found[:MAX_REPORTED]), tuple(workers[:MAX_REPORTED]))
 
 
 def revisions_of(service: ServiceState) -> list[int]:
@@ -58,4 +64,13 @@ def _row(service: ServiceState, revision: int, traffic: Traffic) -> RevisionTraf
         times=tuple(traffic.times) if any(traffic.times) else (),
         equal=traffic.equal,
         different=traffic.different,
+    )
+
+
+def _worker(worker: WorkerState) -> WorkerTraffic:
+    return WorkerTraffic(
+        ref=worker.route.ref,
+        state=worker.status,
+        in_flight=len(worker.in_flight),
+        batch_s=round(worker.pace.batch_s, 6),
     )

@@ -9,11 +9,8 @@ from wattline_protocol.http.guard import HttpGuard
 from wattline_runtime.gateway.access.check import Access
 from wattline_runtime.gateway.answers.answers import Answers
 from wattline_runtime.gateway.shell import GatewayShell
-from wattline_runtime.gateway.state import ServiceState
+from wattline_runtime.gateway.state import READINESS, ServiceState
 from wattline_runtime.gateway.telemetry.figures import Figures, figures
-
-READINESS = ("loading", "draining", "stalled", "probed", "ready")
-"""States of a worker; of several processes the first one counts."""
 
 
 class WorkerNow(msgspec.Struct):
@@ -38,11 +35,15 @@ class ServiceNow(msgspec.Struct):
     queue_length: int
     in_flight: int
     workers: list[WorkerNow]
+    owner: str = ""
+    revision: int | None = None
+    """The job that serves; during a rollout the old one. None: no worker has a route."""
 
     def add(self, other: "ServiceNow") -> None:
         """Add what another process has of it."""
         self.queue_length += other.queue_length
         self.in_flight += other.in_flight
+        self.owner, self.revision = other.owner, other.revision
         mine = {worker.task: worker for worker in self.workers}
         for theirs in other.workers:
             worker = mine.get(theirs.task)
@@ -114,14 +115,17 @@ class Observer:
             self._access.failed.total,
         )
         listed = [s for s in shell.gateway.queue.services.values() if s.is_listed]
-        return Snapshot(found, [_describe(service) for service in listed])
+        owners = shell.owners
+        return Snapshot(found, [_describe(one, owners.get(one.name, "")) for one in listed])
 
     async def look(self) -> Snapshot:
         """The same, where this process is the whole gateway."""
         return self.now()
 
 
-def _describe(service: ServiceState) -> ServiceNow:
+def _describe(service: ServiceState, owner: str) -> ServiceNow:
+    revisions = {route.ref.job for route in service.routes}
+    serving = (revisions - {service.trial.revision}) or revisions
     workers = [
         WorkerNow(
             str(worker.route.ref),
@@ -134,4 +138,5 @@ def _describe(service: ServiceState) -> ServiceNow:
         )
         for worker in service.workers.values()
     ]
-    return ServiceNow(service.name, service.queued, service.in_flight, workers)
+    revision = min(serving, default=None)
+    return ServiceNow(service.name, service.queued, service.in_flight, workers, owner, revision)

@@ -4,8 +4,8 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from wattline_protocol.ids import Instant, JobId, Now
-from wattline_protocol.wire.rollouts import BUCKETS_S
+from wattline_protocol.ids import Instant, JobId, Now, TaskRef
+from wattline_protocol.wire.rollouts import BUCKETS_S, WorkerTraffic
 from wattline_scheduler.records import RolloutRecord
 
 P95 = 0.95
@@ -62,6 +62,8 @@ class GatewayTraffic:
     heard_at: Instant
     ready: dict[tuple[str, JobId], int] = field(default_factory=dict)
     """Ready workers by service and revision."""
+    workers: dict[TaskRef, WorkerTraffic] | None = None
+    """Its workers, of attempts that are live; None = it does not report them."""
 
     def is_silent(self, now: Now) -> bool:
         """Whether its next report is overdue."""

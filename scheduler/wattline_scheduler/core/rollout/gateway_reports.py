@@ -1,7 +1,10 @@
-"""What gateways report about the revisions of services: ready workers, and traffic."""
+"""What gateways report about the revisions of services: workers, and traffic."""
 
-from wattline_protocol.ids import Instant, JobId, Now
-from wattline_protocol.wire.rollouts import ReportTraffic, RevisionTraffic
+from collections.abc import Iterator, Sequence
+
+from wattline_protocol.ids import Instant, JobId, Now, TaskRef
+from wattline_protocol.wire.rollouts import ReportTraffic, RevisionTraffic, WorkerTraffic
+from wattline_scheduler.core.model.jobs.job import Gang
 from wattline_scheduler.core.model.service_traffic import GatewayTraffic
 from wattline_scheduler.core.model.state import State
 
@@ -22,7 +25,25 @@ def take_report(state: State, gateway: str, report: ReportTraffic, now: Now) -> 
         ready[one.service, one.revision] = one.ready
         _count(state, one)
     if gateway in state.traffic or len(state.traffic) < MAX_GATEWAYS:
-        state.traffic[gateway] = GatewayTraffic(now.mono_s, ready)
+        workers = report.workers
+        known = None if workers is None else _live(state, workers)
+        state.traffic[gateway] = GatewayTraffic(now.mono_s, ready, known)
+
+
+def _live(state: State, workers: Sequence[WorkerTraffic]) -> dict[TaskRef, WorkerTraffic]:
+    """Those of attempts that are live, so that a gateway cannot fill the memory with others."""
+    gangs = {gang.key: gang for one in workers for gang in _gangs(state, one.ref)}
+    live = {attempt.record.ref for gang in gangs.values() for attempt in gang.live}
+    return {one.ref: one for one in workers if one.ref in live}
+
+
+def _gangs(state: State, ref: TaskRef) -> Sequence[Gang]:
+    """The replica of a task, if there is one."""
+    job = state.work.jobs.get(ref.job)
+    if job is None or job.spec.kind != "service":
+        return ()
+    number = ref.task // job.spec.gang_size
+    return job.gangs[number : number + 1]
 
 
 def _count(state: State, one: RevisionTraffic) -> None:
@@ -60,5 +81,13 @@ def _age_s(one: GatewayTraffic, now: Now) -> float:
 def ready_workers(state: State, service: str, revision: JobId, now: Now) -> int:
     """Workers of a revision that are ready at every gateway that reports."""
     key = service, revision
-    heard = (one for one in state.traffic.values() if not one.is_silent(now))
-    return min((one.ready.get(key, 0) for one in heard), default=0)
+    return min((one.ready.get(key, 0) for one in _heard(state, now)), default=0)
+
+
+def seen_workers(state: State, now: Now) -> list[dict[TaskRef, WorkerTraffic]]:
+    """Workers of each gateway that reports any."""
+    return [one.workers for one in _heard(state, now) if one.workers is not None]
+
+
+def _heard(state: State, now: Now) -> Iterator[GatewayTraffic]:
+    return (one for one in state.traffic.values() if not one.is_silent(now))

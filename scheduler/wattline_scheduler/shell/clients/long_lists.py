@@ -13,6 +13,7 @@ import msgspec
 
 from wattline_protocol.ids import Now
 from wattline_protocol.job.selection import Selection, problem
+from wattline_protocol.views.service_views import ListServices, Services, ServiceView
 from wattline_protocol.views.site_views import ENDED_STATES, EventView, JobView, NodeView
 from wattline_protocol.wire.client_messages import (
     MAX_LISTED,
@@ -25,10 +26,12 @@ from wattline_protocol.wire.client_messages import (
 )
 from wattline_protocol.wire.codec import MAX_MESSAGE_BYTES
 from wattline_scheduler.core.model.jobs.job import Job
+from wattline_scheduler.core.model.not_found import not_there
 from wattline_scheduler.core.model.state import State
-from wattline_scheduler.core.requests.selection import is_listed
+from wattline_scheduler.core.requests.selection import Asker, is_listed
 from wattline_scheduler.time_slices import Parts
 from wattline_scheduler.views.nodes_view import node_view
+from wattline_scheduler.views.services_view import service_view
 from wattline_scheduler.views.site_view import MAX_GPUS_SHOWN
 
 MAX_ROW_BYTES = MAX_MESSAGE_BYTES - 1_024
@@ -161,3 +164,21 @@ def list_nodes(state: State, now: Now) -> Parts[Nodes]:
         if at % ROWS_A_PART == ROWS_A_PART - 1:
             yield
     return Nodes(cast("tuple[NodeView, ...]", rows.packed()))
+
+
+def list_services(
+    state: State, request: ListServices, asker: Asker, now: Now
+) -> Parts[Services | Denied]:
+    """Open services by name, or one; without workers where those are too many."""
+    services = state.work.services
+    if request.name and services.holder(request.name) is None:
+        return not_there("service", request.name, services.open())
+    rows = Rows()
+    for name in [request.name] if request.name else sorted(services.open()):
+        jobs = services.serving(name)
+        if jobs:  # none: it ended since the list began
+            view = service_view(state, jobs, asker, now)
+            if not rows.add(view) and not rows.add(msgspec.structs.replace(view, workers=())):
+                break
+        yield
+    return Services(cast("tuple[ServiceView, ...]", rows.packed()))

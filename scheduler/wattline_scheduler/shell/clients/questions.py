@@ -6,6 +6,7 @@ import msgspec
 
 from wattline_protocol.ids import JobId, NodeId, Now, UserName
 from wattline_protocol.text.quantities import format_size
+from wattline_protocol.views.service_views import ListServices, Services
 from wattline_protocol.views.site_views import (
     ENDED_STATES,
     AttemptView,
@@ -49,6 +50,7 @@ from wattline_scheduler.shell.clients.long_lists import (
     list_events,
     list_jobs,
     list_nodes,
+    list_services,
 )
 from wattline_scheduler.store.store import Store
 from wattline_scheduler.time_slices import Parts
@@ -214,6 +216,10 @@ class Reads:
     def routes(self) -> Routes:
         """What gateways know of services and API keys."""
         return routes_view(self._state)
+
+    def services(self, asker: Asker, request: ListServices, now: Now) -> Parts[Services | Denied]:
+        """Open services with their workers."""
+        return (yield from list_services(self._state, request, asker, now))
 
     def api_keys(self, asker: Asker, now: Now) -> ApiKeys:
         """API keys that the user may see."""

@@ -51,6 +51,12 @@ class ServiceNames:
         first = self.holder(name)
         return first is None or first.record.owner == user
 
+    def serving(self, name: str) -> list[Job]:
+        """Open jobs of a name that requests may be routed to; without any, all of them."""
+        jobs = self._open.get(name, {})
+        found = [jobs[number] for number in sorted(jobs)]
+        return [job for job in found if self.may_use(job.record.owner, name)] or found
+
     def open(self) -> dict[str, list[Job]]:
         """All open services by name, in the order of their numbers."""
         return {name: [jobs[n] for n in sorted(jobs)] for name, jobs in self._open.items()}

@@ -3,6 +3,7 @@
 import pytest
 
 from wattline_protocol.site.model import Role
+from wattline_protocol.views.service_views import ListServices
 from wattline_protocol.wire.api_keys import AddApiKey, ListApiKeys, ReportApiKeyUse, RevokeApiKey
 from wattline_protocol.wire.client_messages import Request
 from wattline_protocol.wire.rollouts import GetRollout, ReportTraffic, SteerRollout
@@ -11,7 +12,7 @@ from wattline_scheduler.shell.clients.permissions import not_for
 
 OF_GATEWAYS: list[Request] = [WatchRoutes(), ReportApiKeyUse("r", ()), ReportTraffic(())]
 OF_KEYS: list[Request] = [AddApiKey("k", "0" * 64, ("s",)), RevokeApiKey("k"), ListApiKeys()]
-OF_USERS: list[Request] = [*OF_KEYS, GetRollout("s"), SteerRollout("s", "back")]
+OF_USERS: list[Request] = [*OF_KEYS, GetRollout("s"), SteerRollout("s", "back"), ListServices()]
 USERS: list[Role] = ["submitter", "operator", "admin"]
 
 

@@ -1,0 +1,83 @@
+"""Services as a listing, and one with its workers."""
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from wattline.show.styles import alarm, state
+from wattline.show.tables import Cell, Column, Listing, facts
+from wattline.show.units import NOT_KNOWN
+from wattline_protocol.text.wording import digits
+from wattline_protocol.views.service_views import ServiceView, WorkerView
+
+
+def listing(services: Sequence[ServiceView]) -> Listing:
+    """One line a service; the last column shows its rollout, or why it does not serve in full."""
+    return Listing(
+        columns=(
+            Column("SERVICE", [s.name for s in services]),
+            Column("OWNER", [s.owner for s in services], weight=3),
+            Column("REVISION", [f"{s.revision}" for s in services], is_right=True, weight=1),
+            Column("READY", [_ready(s) for s in services], is_right=True),
+            Column("IN FLIGHT", [f"{_in_flight(s)}" for s in services], is_right=True, weight=2),
+            Column("NOTE", [_note(s) for s in services], grows=True),
+        ),
+        empty="No services.",
+    )
+
+
+def detail(service: ServiceView) -> RenderableType:
+    """Everything about one service."""
+    pairs: list[tuple[str, Cell]] = [
+        ("service", service.name),
+        ("owner", service.owner),
+        ("revision", f"{service.revision}"),
+        ("state", state(service.state)),
+        ("ready", f"{service.replicas.ready} of {service.replicas.want}"),
+        ("in flight", f"{_in_flight(service)}"),
+    ]
+    if service.rollout:
+        pairs.append(("rollout", _rollout(service)))
+    if service.reason:
+        pairs.append(("reason", service.reason))
+    return Group(facts(pairs), Text(""), _workers(service.workers))
+
+
+def _workers(workers: Sequence[WorkerView]) -> Listing:
+    return Listing(
+        columns=(
+            Column("TASK", [str(w.task) for w in workers]),
+            Column("NODE", [w.node for w in workers], weight=1),
+            Column("STATE", [_state(w) for w in workers]),
+            Column("IN FLIGHT", [f"{w.in_flight}" for w in workers], is_right=True, weight=2),
+            Column("BATCH", [_ms(w.batch_s) for w in workers], is_right=True, weight=3),
+            Column("REASON", [w.reason for w in workers], grows=True),
+        ),
+        empty="No workers.",
+    )
+
+
+def _ready(service: ServiceView) -> str:
+    return f"{service.replicas.ready}/{service.replicas.want}"
+
+
+def _in_flight(service: ServiceView) -> int:
+    return sum(worker.in_flight for worker in service.workers)
+
+
+def _note(service: ServiceView) -> str:
+    failed = next((f"{w.task}: {w.reason}" for w in service.workers if w.reason), "")
+    return _rollout(service) if service.rollout else failed or service.reason
+
+
+def _rollout(service: ServiceView) -> str:
+    return f"{service.rollout}, revision {service.next_revision} is to replace {service.revision}"
+
+
+def _state(worker: WorkerView) -> Text:
+    return alarm(worker.state) if worker.state in ("failed", "lost") else Text(worker.state)
+
+
+def _ms(seconds: float) -> str:
+    return f"{digits(seconds * 1000)} ms" if seconds else NOT_KNOWN

@@ -1,0 +1,69 @@
+"""Services as users see them: revision, replicas, and the workers behind gateways."""
+
+import msgspec
+
+from wattline_protocol.ids import JobId
+from wattline_protocol.wire.bounds import Name
+from wattline_protocol.wire.rollouts import RolloutNow, RolloutRequest
+
+
+class ListServices(msgspec.Struct, frozen=True, tag_field="t", tag="list_services"):
+    """Open services with their workers."""
+
+    name: Name[str] = ""
+    """Only this one; empty = all."""
+
+
+class ReplicasView(msgspec.Struct, frozen=True):
+    """Numbers of replicas. The number wanted is fixed: `min` and `max` equal it."""
+
+    min: int
+    max: int
+    want: int
+    ready: int
+    """Ready at every gateway that reports, of all revisions."""
+
+
+class WorkerView(msgspec.Struct, frozen=True):
+    """A replica that is placed, or that failed and waits for its next try."""
+
+    task: str
+    """Job, task and attempt, as in `7.0#1`."""
+    node: str
+    state: str
+    """The worst of those that gateways report. `starting`: one of them does not know it yet;
+    `paused`, `lost` or `failed`: as the scheduler knows; `unknown`: no gateway reports."""
+    in_flight: int = 0
+    """Requests there, of all gateways."""
+    batch_s: float = 0.0
+    """Time of a batch, the longest reported; 0 = not measured."""
+    reason: str = ""
+    """Why its last try failed, until it is ready."""
+
+
+class ServiceView(msgspec.Struct, frozen=True):
+    """A service."""
+
+    name: str
+    owner: str
+    revision: JobId
+    """The job that serves; during a rollout the old one."""
+    replicas: ReplicasView
+    workers: tuple[WorkerView, ...]
+    """Of all revisions, by task."""
+    state: str
+    """Of the job that serves."""
+    reason: str
+    """Why that job is in its state, as in lists of jobs."""
+    rollout: str
+    """Phase of the rollout in progress; empty = none."""
+    next_revision: JobId | None
+    """The new one of that rollout."""
+
+
+class Services(msgspec.Struct, frozen=True, tag_field="t", tag="services"):
+    services: tuple[ServiceView, ...]
+
+
+ServiceRequest = RolloutRequest | ListServices
+ServiceAnswer = RolloutNow | Services

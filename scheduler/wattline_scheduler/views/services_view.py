@@ -1,0 +1,130 @@
+"""Views of services: their replicas, and each worker as gateways see it."""
+
+from collections.abc import Iterator, Sequence
+
+from wattline_protocol.ids import Now, TaskRef
+from wattline_protocol.views.service_views import ReplicasView, ServiceView, WorkerView
+from wattline_protocol.wire.agent_messages import TaskExit
+from wattline_protocol.wire.rollouts import WorkerTraffic
+from wattline_scheduler.core.lifecycle.job_state import reason_of
+from wattline_scheduler.core.lifecycle.stand_ins import is_lost
+from wattline_scheduler.core.model.jobs.job import Attempt, Gang, Job
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.requests.selection import Asker
+from wattline_scheduler.core.rollout.gateway_reports import ready_workers, seen_workers
+from wattline_scheduler.records import AttemptRecord, RolloutRecord
+
+STARTING = "starting"
+READY = "ready"
+READINESS = (STARTING, "loading", "draining", "stalled", "probed", READY)
+"""States of a worker, worst first."""
+
+MAX_REASON_CHARS = 200
+
+TRACEBACK = "Traceback (most recent call last):\n"
+
+Seen = Sequence[dict[TaskRef, WorkerTraffic]]
+"""Workers by gateway."""
+
+
+def service_view(state: State, jobs: Sequence[Job], asker: Asker, now: Now) -> ServiceView:
+    """A service, from its open jobs by number."""
+    name = jobs[0].spec.name
+    rollout = state.rollouts.get(name)
+    record = None if rollout is None else rollout.record
+    serving = _serving(jobs, record)
+    want, seen = serving.spec.gang_count, seen_workers(state, now)
+    ready = sum(ready_workers(state, name, job.id, now) for job in jobs)
+    return ServiceView(
+        name=name,
+        owner=serving.record.owner,
+        revision=serving.id,
+        replicas=ReplicasView(want, want, want, ready),
+        workers=tuple(row for job in jobs for row in _workers(state, job, asker, seen)),
+        state=serving.record.state,
+        reason=reason_of(serving, serving.record.state),
+        rollout="" if record is None or not record.is_open else record.phase,
+        next_revision=None if record is None or not record.is_open else record.new,
+    )
+
+
+def _serving(jobs: Sequence[Job], record: RolloutRecord | None) -> Job:
+    """The newest job, unless a rollout has not replaced the old one, or has gone back to it."""
+    if record is not None and record.phase != "done":
+        return next((job for job in jobs if job.id == record.old), jobs[-1])
+    return jobs[-1]
+
+
+def _workers(state: State, job: Job, asker: Asker, seen: Seen) -> Iterator[WorkerView]:
+    """Live replicas, and those whose last try failed. An end tells the last line of the log to
+    those who may read it."""
+    may_read = asker.may_read_logs(job.record.owner, state.site.logs)
+    for gang in job.gangs:
+        failed = _failed(gang)
+        why = "" if failed is None else _why(failed.exit, may_read=may_read)
+        for attempt in gang.live:
+            yield _worker(state, attempt, why, seen)
+        if failed is not None and gang.phase_name == "pending":
+            yield WorkerView(str(failed.ref), failed.node, "failed", reason=why)
+
+
+def _worker(state: State, attempt: Attempt, why: str, seen: Seen) -> WorkerView:
+    ref = attempt.record.ref
+    rows = [workers.get(ref) for workers in seen]
+    known = [row for row in rows if row is not None]
+    word = _state(state, attempt.gang, [STARTING if row is None else row.state for row in rows])
+    return WorkerView(
+        task=str(ref),
+        node=attempt.node,
+        state=word,
+        in_flight=sum(row.in_flight for row in known),
+        batch_s=max((row.batch_s for row in known), default=0.0),
+        reason=why if word in READINESS[:2] else "",
+    )
+
+
+def _state(state: State, gang: Gang, words: Sequence[str]) -> str:
+    """`words`: those of the gateways."""
+    if is_lost(state, gang):
+        return "lost"
+    if gang.phase_name == "paused":
+        return "paused"
+    if gang.phase_name == "ending":
+        return "draining"
+    if not words:
+        return STARTING if gang.phase_name == "starting" else "unknown"
+    return min(words, key=_readiness)
+
+
+def _readiness(word: str) -> int:
+    """A word of a later release is below those known: it is to be seen."""
+    return READINESS.index(word) if word in READINESS else -1
+
+
+def _failed(gang: Gang) -> AttemptRecord | None:
+    """The newest ended attempt, if it failed."""
+    newest = gang.past[-1].record if gang.past else None
+    return newest if newest is not None and newest.state == "FAILED" else None
+
+
+def _why(end: TaskExit | None, *, may_read: bool) -> str:
+    """What ends the log's last traceback, or its last line; else the end in words."""
+    if end is None:
+        return ""
+    last = _last_line(end.log_tail) if may_read else ""
+    if last or end.detail:
+        return (last or end.detail)[:MAX_REASON_CHARS]
+    if end.signal is not None:
+        return f"killed by signal {end.signal}"
+    return f"exit code {end.code}" if end.code is not None else end.kind.replace("_", " ")
+
+
+def _last_line(log_tail: str) -> str:
+    """Of a traceback the error, which is its first line that is not indented: the program may log
+    more before it ends."""
+    _, has_traceback, rest = log_tail.rpartition(TRACEBACK)
+    if has_traceback:
+        lines = (line for line in rest.splitlines() if line[:1].strip())
+    else:
+        lines = (line for line in reversed(log_tail.splitlines()) if line.strip())
+    return next(lines, "").strip()

@@ -1,0 +1,68 @@
+"""`wattline services` and `wattline service NAME` at 80 columns."""
+
+import io
+
+import msgspec
+from rich.console import Console, RenderableType
+
+from wattline.show.serving.services import detail, listing
+from wattline_protocol.ids import JobId
+from wattline_protocol.views.service_views import ReplicasView, ServiceView, WorkerView
+
+
+def worker(task: int, state: str, **more: object) -> WorkerView:
+    return WorkerView(f"7.{task}#1", f"n{task}", state, **more)  # type: ignore[arg-type]  # tests choose
+
+
+WHY = "ValueError: no weights at /models/none"
+VIEW = ServiceView(
+    name="echo",
+    owner="ada",
+    revision=JobId(7),
+    replicas=ReplicasView(2, 2, 2, 1),
+    workers=(
+        worker(0, "ready", in_flight=3, batch_s=0.0123),
+        worker(1, "failed", reason=WHY),
+    ),
+    state="RUNNING",
+    reason="",
+    rollout="",
+    next_revision=None,
+)
+
+
+def rows_of(thing: RenderableType) -> list[str]:
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    with console.capture() as captured:
+        console.print(thing, highlight=False, markup=False)
+    lines = captured.get().splitlines()
+    assert max(map(len, lines)) <= 80
+    return [line.rstrip() for line in lines]
+
+
+def test_a_service_is_one_line_with_the_reason_of_a_failed_replica() -> None:
+    header, row = rows_of(listing([VIEW]))
+    assert header.split() == ["SERVICE", "OWNER", "REVISION", "READY", "IN", "FLIGHT", "NOTE"]
+    assert row.split()[:5] == ["echo", "ada", "7", "1/2", "3"]
+    assert row.endswith("  7.1#1: ValueError: no weights at /m…")
+
+
+def test_a_rollout_in_progress_is_shown() -> None:
+    rolling = msgspec.structs.replace(VIEW, rollout="checking", next_revision=JobId(9))
+    _, row = rows_of(listing([rolling]))
+    assert "checking, revision 9" in row
+    assert "rollout    checking, revision 9 is to replace 7" in rows_of(detail(rolling))
+
+
+def test_one_service_lists_its_workers() -> None:
+    lines = rows_of(detail(VIEW))
+    assert "ready      1 of 2" in lines
+    header, first, second = lines[-3:]
+    assert header.split() == ["TASK", "NODE", "STATE", "IN", "FLIGHT", "BATCH", "REASON"]
+    assert first.split() == ["7.0#1", "n0", "ready", "3", "12.3", "ms"]
+    assert second.split()[:5] == ["7.1#1", "n1", "failed", "0", "-"]
+    assert WHY in second
+
+
+def test_a_site_without_services_says_so() -> None:
+    assert rows_of(listing([])) == ["No services."]
