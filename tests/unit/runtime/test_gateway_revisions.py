@@ -257,6 +257,8 @@ def test_without_a_free_slot_there_is_no_copy() -> None:
         (b"true", b"1", 0.5, False),
         (b"null", b"0", 0.5, False),
         (b'"1"', b"1", 0.5, False),
+        (b"1" + b"0" * 400, b"1", 0.5, False),
+        (b"[1" + b"0" * 400 + b"]", b"[ 1" + b"0" * 400 + b"]", 0.0, True),
     ],
 )
 def test_answers_are_compared_as_json(

@@ -182,15 +182,15 @@ def alike(one: bytes, other: bytes, tolerance: float) -> bool:
         return False
     try:
         return _alike(msgspec.json.decode(one), msgspec.json.decode(other), tolerance)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
+        return False  # the last one: integers beyond what a float holds
 
 
 def _alike(one: Any, other: Any, tolerance: float) -> bool:
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, int | float) and isinstance(other, int | float):
-        return isclose(one, other, rel_tol=tolerance, abs_tol=tolerance)
+        return one == other or isclose(one, other, rel_tol=tolerance, abs_tol=tolerance)
     if isinstance(one, dict) and isinstance(other, dict):
         same = one.keys() == other.keys()
         return same and all(_alike(value, other[key], tolerance) for key, value in one.items())

@@ -32,6 +32,9 @@ from wattline_scheduler.records import Cause, RolloutRecord, Saved
 SAVE_S = 10.0
 """Counts of compared answers are saved at this interval at most."""
 
+MAX_KEPT = 10_000
+"""Rollouts in memory: the newest one of each service."""
+
 WINDOW_S = 60.0
 """A revision that waits for its promotion is judged by so much traffic at a time."""
 
@@ -58,14 +61,23 @@ def begin_rollout(
         compare=options.compare,
         is_in_place=options.is_in_place,
     )
+    state.rollouts.pop(record.service, None)  # it is the newest one from here on
+    _forget_oldest(state)
     rollout = state.rollouts[record.service] = Rollout(record, saved_at=now.mono_s)
     _save(state, rollout, record, "rollout_started", f"replaces revision {old.id}", now)
     _apply(state, record, now)
 
 
+def _forget_oldest(state: State) -> None:
+    """Makes room for one more in memory: of those that have ended, the one that began first."""
+    if len(state.rollouts) >= MAX_KEPT:
+        ended = (name for name, one in state.rollouts.items() if not one.record.is_open)
+        state.rollouts.pop(next(ended, ""), None)
+
+
 def restore_rollouts(state: State, saved: Saved) -> None:
     """Restores rollouts and the limits of their jobs."""
-    for record in saved.rollouts:
+    for record in reversed(saved.rollouts):  # the newest ones last
         state.rollouts[record.service] = Rollout(record)
         for number, limit in limits_of(record).items():
             _limit(state, state.work.jobs.get(number), limit)

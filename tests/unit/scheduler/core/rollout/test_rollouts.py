@@ -8,6 +8,7 @@ from support.core.sites import job
 from wattline_protocol.ids import JobId
 from wattline_protocol.job.selection import only
 from wattline_protocol.wire.client_messages import Cancel, Denied, Done, Requeue, Update
+from wattline_scheduler.core.rollout import rollouts
 from wattline_scheduler.core.rollout.rollout_steps import CHECK_S, QUIET_CHECK_S
 from wattline_scheduler.core.rollout.rollouts import splits
 
@@ -60,6 +61,20 @@ def test_a_name_without_an_open_job_starts_no_rollout(h: RollingHarness) -> None
     h.run(3)
     assert h.running(NEW) == 2
     assert not h.cluster.state.rollouts
+
+
+def test_ended_rollouts_in_memory_are_bounded_and_one_in_progress_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rollouts, "MAX_KEPT", 2)
+    h = rolling(nodes=4)
+    for name in ("a", "b", "c", "d"):
+        for _ in range(2):
+            h.submit(job(name).service(1).gpus(1))
+        if name != "a":
+            h.do(Cancel(only(JobId(2 * "abcd".index(name) + 2))))
+            h.run(2)
+    assert list(h.cluster.state.rollouts) == ["a", "d"]
 
 
 def test_a_third_job_is_refused_while_a_rollout_is_in_progress(h: RollingHarness) -> None:
