@@ -29,7 +29,7 @@ def cache_rule(value: object) -> dict[str, object]:
     """{ ttl = "5m", size = "256MiB" }; as a flag ttl=5m,size=256MiB."""
     table = values.pairs(value) if isinstance(value, str) else value
     if not isinstance(table, Mapping) or set(table) != {"ttl", "size"}:
-        raise ValueError(f"expected {_CACHE}")
+        raise ValueError(f"expected {_CACHE}, as a flag ttl=5m,size=256MiB")
     try:
         ttl_s = quantity(parse_duration_s)(table["ttl"])
     except ValueError as error:

@@ -8,7 +8,7 @@ from wattline_protocol.wire.rollouts import RolloutOptions, tolerance_of
 from wattline_scheduler.core.admission.satisfiability import site_with
 from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.core.model.state import State
-from wattline_scheduler.core.rollout.rollouts import in_progress
+from wattline_scheduler.core.rollout.rollouts import ended_by, in_progress
 from wattline_scheduler.plan.model.shape import shape_of
 from wattline_scheduler.plan.search.gang import place_gang
 from wattline_scheduler.plan.search.trial import Trial
@@ -64,6 +64,11 @@ def _has_several(state: State, service: str, old: list[Job]) -> Denied | None:
         how = f"`wattline rollout {service} status`, `promote` or `back`"
         return Denied("conflict", f"a rollout of {service} is in progress: {what}; {how}")
     if len(old) > 1:
+        last = state.rollouts.get(service)
+        ends = None if last is None else ended_by(last.record)
+        if any(job.id == ends for job in old):
+            text = f"job {ends} of service {service} is still ending after the last rollout"
+            return Denied("conflict", f"{text}; try again in a moment")
         jobs = named("job", [job.id for job in old])
         return Denied("conflict", f"service {service} has {jobs}; cancel all but one first")
     return None

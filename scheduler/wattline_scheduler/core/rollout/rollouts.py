@@ -96,6 +96,11 @@ def in_progress(state: State, service: str) -> Rollout | None:
     return found if found is not None and found.record.is_open else None
 
 
+def ended_by(record: RolloutRecord) -> JobId | None:
+    """The job that ends with a rollout that has ended."""
+    return {"done": record.old, "back": record.new}.get(record.phase)
+
+
 def splits(state: State) -> dict[str, RouteSplit]:
     """How gateways share out requests, by service, where a revision is on trial."""
     return {

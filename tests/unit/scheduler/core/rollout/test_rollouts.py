@@ -8,6 +8,7 @@ from support.core.sites import job
 from wattline_protocol.ids import JobId
 from wattline_protocol.job.selection import only
 from wattline_protocol.wire.client_messages import Cancel, Denied, Done, Requeue, Update
+from wattline_protocol.wire.rollouts import SteerRollout
 from wattline_scheduler.core.rollout import rollouts
 from wattline_scheduler.core.rollout.rollout_steps import CHECK_S, QUIET_CHECK_S
 from wattline_scheduler.core.rollout.rollouts import splits
@@ -61,6 +62,19 @@ def test_a_name_without_an_open_job_starts_no_rollout(h: RollingHarness) -> None
     h.run(3)
     assert h.running(NEW) == 2
     assert not h.cluster.state.rollouts
+
+
+def test_while_a_revision_still_ends_the_next_rollout_is_told_to_wait(
+    h: RollingHarness,
+) -> None:
+    h.submit(echo())
+    h.run(2)
+    assert isinstance(h.ask(SteerRollout("echo", "back")), Done)
+    assert h.refuse(echo()) == (
+        "job 2 of service echo is still ending after the last rollout; try again in a moment"
+    )
+    h.run(3)
+    assert h.submit(echo()) == JobId(3)
 
 
 def test_ended_rollouts_in_memory_are_bounded_and_one_in_progress_stays(
