@@ -126,7 +126,7 @@ def test_a_revision_that_does_not_work_goes_back(
 
 def test_copies_of_requests_show_what_a_revision_would_answer(site: ServingSite, old: int) -> None:
     with steady_load(site.url(), deadline_ms=2_000) as load:
-        new = roll(site, revision(site, "Doubles"), "--shadow", "50%").new.job
+        new = roll(site, revision(site, "Doubles"), "--shadow", "35%").new.job
         site.until(phase(site, "waiting"), "it waits")
         view = site.client.rollout("echo")
         roll(site, "back")
