@@ -19,7 +19,9 @@ def filled(annotation: Any, text: str = HOSTILE) -> Any:
 
 
 def _field(field: inspect.Field, text: str) -> Any:
-    return GIVEN[field.name] if field.name in GIVEN else _of(field.type, text)
+    given, is_text = GIVEN.get(field.name), isinstance(field.type, inspect.StrType)
+    is_given = field.name in GIVEN and isinstance(given, str) == is_text  # a view has tasks as text
+    return given if is_given else _of(field.type, text)
 
 
 def _of(info: inspect.Type, text: str) -> Any:
