@@ -37,6 +37,8 @@ def receive_hello(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
     impossible = impossible_gpus(node, hello.gpus)
     if impossible:
         state.journal.send(node.id, Refused(PROTOCOL_VERSION, f"{node.id} {impossible}"))
+        if node.record.is_off:
+            end_off(state, node, now)  # it is refused, but it is not off
         distrust(state, node, impossible, now)
         return
     if hello.epoch_seen > state.epoch:
@@ -73,6 +75,8 @@ def _refuse_older_self(state: State, node: NodeNow, hello: Hello, now: Now) -> N
         # Recovery epochs are wall-clock seconds: a new one now would be lower than the agent's.
         reason += ", but first set the clock of its host, which was set back since"
     state.journal.send(node.id, Refused(PROTOCOL_VERSION, reason))
+    if node.record.is_off:
+        end_off(state, node, now)
     if node.id not in state.contradicted and not node.record.is_quarantined:
         state.journal.save(state.books.distrust(node.id))
         node.outdate_offer()

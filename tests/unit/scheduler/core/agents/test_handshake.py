@@ -16,6 +16,7 @@ from wattline_protocol.wire.agent_messages import (
     Welcome,
 )
 from wattline_protocol.wire.client_messages import DeclareOff, DeclareOn, Denied, Drain
+from wattline_scheduler.core.invariants import check_invariants
 
 
 @pytest.fixture
@@ -205,6 +206,21 @@ def test_a_node_that_is_heard_is_not_off(h: Harness) -> None:
     answer = h.ask(DeclareOff(NodeId("a1"), "a1"))
     assert isinstance(answer, Denied)
     assert answer.kind == "conflict"
+
+
+@pytest.mark.parametrize("kind", ["epoch", "gpus"])
+def test_a_hello_that_is_refused_shows_that_its_node_is_not_off(h: Harness, kind: str) -> None:
+    off(h, "a1")
+    hello = h.agent("a1").hello()
+    if kind == "epoch":
+        hello = msgspec.structs.replace(hello, epoch_seen=Epoch(10_000))
+    else:
+        gpus = (msgspec.structs.replace(hello.gpus[0], idle_mw=9_000_000), *hello.gpus[1:])
+        hello = msgspec.structs.replace(hello, gpus=gpus)
+    h.say("a1", hello)
+    assert not h.node("a1").record.is_off
+    assert h.cluster.state.books.entry(NodeId("a1")).standing == "full"
+    check_invariants(h.cluster, h.now)
 
 
 def test_a_hello_of_an_off_node_counts_it_in_full_at_once_with_an_alarm(h: Harness) -> None:
