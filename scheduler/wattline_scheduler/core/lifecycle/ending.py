@@ -148,6 +148,12 @@ def end_gang(
         settle(state, gang, now)
 
 
+def ends_for_good(gang: Gang) -> bool:
+    """Whether it has ended, or will with its current try."""
+    phase = gang.phase
+    return isinstance(phase, Ended) or (isinstance(phase, Ending) and phase.cause in FINAL)
+
+
 def end_job(state: State, job: Job, cause: Cause, reason: str, now: Now) -> None:
     """Ends all open gangs of a job for a final cause."""
     end_gangs(state, job.gangs, cause, reason, now)

@@ -10,10 +10,10 @@ on record. A service whose `on_isolation` is `continue` waits for its nodes.
 
 from wattline_protocol.ids import NodeId, Now
 from wattline_scheduler.core.admission.open_job_limits import too_many
-from wattline_scheduler.core.lifecycle.ending import FINAL, end_gangs
+from wattline_scheduler.core.lifecycle.ending import end_gangs, ends_for_good
 from wattline_scheduler.core.lifecycle.job_state import refresh
 from wattline_scheduler.core.lifecycle.scaling import add_replica
-from wattline_scheduler.core.model.jobs.job import Ended, Ending, Gang, Job, Running
+from wattline_scheduler.core.model.jobs.job import Ended, Gang, Job, Running
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.state import State
 
@@ -97,10 +97,7 @@ def _balance(state: State, job: Job, now: Now) -> None:
 
 
 def _is_wanted(gang: Gang) -> bool:
-    """It has not ended, and will not with its current try."""
-    phase = gang.phase
-    is_final = isinstance(phase, Ending) and phase.cause in FINAL
-    return not (isinstance(phase, Ended) or is_final or gang.is_held)
+    return not (ends_for_good(gang) or gang.is_held)
 
 
 def _serves(state: State, gang: Gang, now: Now) -> bool:

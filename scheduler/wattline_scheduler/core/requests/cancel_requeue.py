@@ -139,7 +139,6 @@ def _opens_again(state: State, job: Job) -> Denied | None:
         deny_new_work(state)
         or too_large(state, owner, job.spec)
         or name_taken(state, owner, job.spec)
-        or reopening_refused(state, job.spec)
     )
 
 
@@ -157,7 +156,7 @@ def _of_requeue(state: State, target: Target, job: Job, now: Now) -> PlannedActi
     denied = too_many(state, owner, job.spec, more, is_open=is_open) if more else None
     if denied is not None:
         return denied
-    denied = _opens_again(state, job) if job.is_ended else None
+    denied = (_opens_again(state, job) if job.is_ended else None) or reopening_refused(state, job)
     if denied is not None:
         return denied
     if job.is_ended:

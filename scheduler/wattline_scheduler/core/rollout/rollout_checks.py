@@ -6,6 +6,7 @@ from wattline_protocol.text.wording import named
 from wattline_protocol.wire.client_messages import Denied
 from wattline_protocol.wire.rollouts import RolloutOptions, tolerance_of
 from wattline_scheduler.core.admission.satisfiability import site_with
+from wattline_scheduler.core.lifecycle.ending import ends_for_good
 from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.rollout.rollouts import ended_by, in_progress
@@ -18,7 +19,16 @@ MAX_PERMILLE = 1_000
 
 
 def revisions(state: State, service: str) -> list[Job]:
-    """Open jobs of a service that are not being cancelled, and whose user owns the name."""
+    """Open jobs of a service that are not ending already, and whose user owns the name."""
+    return [job for job in _uncancelled(state, service) if not is_ending(job)]
+
+
+def is_ending(job: Job) -> bool:
+    """Whether no replica is tried again: a rollout ended the job, say, and its node is silent."""
+    return all(map(ends_for_good, job.gangs))
+
+
+def _uncancelled(state: State, service: str) -> list[Job]:
     jobs = state.work.services.routed().get(service, [])
     return [job for job in jobs if not job.record.cancelled_by]
 
@@ -48,13 +58,15 @@ def revision_refused(
     return Denied("impossible", problem) if problem else None
 
 
-def reopening_refused(state: State, spec: JobSpec) -> Denied | None:
-    """Denies the requeue of an ended service whose name another job has now."""
-    others = revisions(state, spec.name) if spec.kind == "service" else []
+def reopening_refused(state: State, job: Job) -> Denied | None:
+    """Denies the requeue of a service that has ended, or is about to, beside the job that has its
+    name now."""
+    is_over = job.spec.kind == "service" and is_ending(job)
+    others = revisions(state, job.spec.name) if is_over else []
     if not others:
         return None
-    how = f"submit it as the next revision: `wattline rollout {spec.name} FILE`"
-    return Denied("conflict", f"service {spec.name} is job {others[-1].id} now; {how}")
+    how = f"submit it as the next revision: `wattline rollout {job.spec.name} FILE`"
+    return Denied("conflict", f"service {job.spec.name} is job {others[-1].id} now; {how}")
 
 
 def _has_several(state: State, service: str, old: list[Job]) -> Denied | None:
@@ -63,12 +75,12 @@ def _has_several(state: State, service: str, old: list[Job]) -> Denied | None:
         what = f"revision {rollout.record.new} replaces {rollout.record.old}"
         how = f"`wattline rollout {service} status`, `promote` or `back`"
         return Denied("conflict", f"a rollout of {service} is in progress: {what}; {how}")
+    last = state.rollouts.get(service)
+    ends = None if last is None else ended_by(last.record)
+    if any(job.id == ends and is_ending(job) for job in _uncancelled(state, service)):
+        text = f"job {ends} of service {service} is still ending after the last rollout"
+        return Denied("conflict", f"{text}; try again in a moment")
     if len(old) > 1:
-        last = state.rollouts.get(service)
-        ends = None if last is None else ended_by(last.record)
-        if any(job.id == ends for job in old):
-            text = f"job {ends} of service {service} is still ending after the last rollout"
-            return Denied("conflict", f"{text}; try again in a moment")
         jobs = named("job", [job.id for job in old])
         return Denied("conflict", f"service {service} has {jobs}; cancel all but one first")
     return None

@@ -77,6 +77,43 @@ def test_while_a_revision_still_ends_the_next_rollout_is_told_to_wait(
     assert h.submit(echo()) == JobId(3)
 
 
+def test_a_job_that_still_ends_on_a_silent_node_is_no_revision() -> None:
+    h = replaced_on_silent_nodes()
+    h.do(Cancel(only(NEW)))
+    assert h.submit(echo()) == JobId(3)
+    assert h.record().new == NEW, "no rollout begins: the third job is the first of the service"
+    h.run(3)
+    assert h.running(JobId(3)) == 2
+    h.cut_off.clear()
+    h.restart_scheduler()
+    h.join()
+    h.run(3)
+    assert h.state_of(OLD) == "COMPLETED"
+    assert h.running(JobId(3)) == 2
+
+
+def test_a_job_that_is_being_replaced_is_not_requeued_beside_the_current_one() -> None:
+    h = replaced_on_silent_nodes()
+    answer = h.ask(Requeue(only(OLD), "t"), user="ada", role="submitter")
+    assert "service echo is job 2 now; submit it as the next revision" in str(answer)
+
+
+def replaced_on_silent_nodes() -> RollingHarness:
+    """The rollout is done, but the nodes of the old job do not answer: it is still ending."""
+    h = rolling(nodes=4)
+    h.submit(echo(2, gpus=8))
+    h.run(3)
+    h.submit(echo(1, gpus=8))
+    h.run(3)
+    h.steer("promote")
+    h.cut_off |= {one.node for gang in h.job(OLD).gangs for one in gang.live}
+    while h.record().is_open:
+        h.run(0.3)
+    assert h.record().phase == "done"
+    assert "ending" in {gang.phase_name for gang in h.job(OLD).gangs}
+    return h
+
+
 def test_ended_rollouts_in_memory_are_bounded_and_one_in_progress_stays(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
