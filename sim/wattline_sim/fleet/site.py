@@ -349,16 +349,22 @@ class FleetSite:
         take: Callable[[Answer], None] = lambda _: None,
         user: UserName = OPERATOR,
     ) -> None:
-        """Ask until there is an answer, and take it."""
-        self._asks += 1
-        ask = self._asks
+        """Ask until there is an answer to the last try, and take it.
 
-        def again() -> None:
-            answer = self.scheduler.answers.get(ask)
+        Each try has a number of its own: a scheduler that stalled answers all of them, and may deny
+        the first and accept the second, a rollout having ended between them.
+        """
+
+        def ask() -> None:
+            self.tell(request, user)
+            number = self._asks
+            self.world.after(ASK_AGAIN_S, lambda: hear(number))
+
+        def hear(number: int) -> None:
+            answer = self.scheduler.answers.get(number)
             if answer is None:
-                self.scheduler.ask(ask, request, user)
-                self.world.after(ASK_AGAIN_S, again)
+                ask()
             else:
                 take(answer)
 
-        again()
+        ask()
