@@ -157,6 +157,7 @@ def test_without_leave_to_set_nothing_is_set(node: NodeDir) -> None:
 control.reload_driver(node)  # persistence is off now
 collector = open_collector(LIBRARY, SYSFS, may_set=False)
 wait_until(lambda: collector.sample(1.0) and all(collector.slow()), "slow readings")
+wait_until(lambda: all(info.can_cap for info in collector.gpus()), "the driver answers again")
 answer([s.persistence for s in collector.slow()])
 answer([info.can_cap for info in collector.gpus()])
 collector.close()
