@@ -1,1 +1,1 @@
-"""API keys of clients: who may use which service, and how much."""
+"""API keys of clients: rights to services, and rates."""

@@ -1,4 +1,4 @@
-"""Who may send a request: finds the API key of an HTTP request, or refuses it."""
+"""Finds the API key of an HTTP request, or refuses the request."""
 
 import asyncio
 import time
