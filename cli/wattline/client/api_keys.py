@@ -19,7 +19,7 @@ from wattline_protocol.wire.api_keys import (
 
 
 class NewApiKey(msgspec.Struct, frozen=True):
-    """A key with its secret, which nobody else has."""
+    """A key with its secret, which is stored nowhere else."""
 
     name: str
     key: str

@@ -110,7 +110,7 @@ class Life:
             if time.monotonic() >= end_s:
                 if not has_routes or not gateway.pool.movable:
                     missing = f"of {workers} workers connected" if has_routes else "routes came"
-                    text = f"no {missing} within {CATCH_UP_S:.0f} s; the gateway that runs goes on"
+                    text = f"no {missing} within {CATCH_UP_S:.0f} s; the running gateway serves on"
                     raise TakeoverFailed(text.replace("no of", "none of"))
                 return True  # those that are missing have ended, or will come
             await asyncio.sleep(LOOK_S)

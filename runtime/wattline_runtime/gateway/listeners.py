@@ -33,7 +33,7 @@ class Listeners:
         return (self.http, *self.others)
 
     def close(self) -> None:
-        """Close them here; other processes that have them go on listening."""
+        """Close them here; other processes that have them continue to listen."""
         self.close_spare()
         for one in (*self.clients, self.workers):
             one.close()
@@ -89,7 +89,7 @@ def open_for_workers(config: GatewayConfig) -> socket.socket:
     what = "accept workers"
     try:
         if config.worker_port and not config.takeover:
-            open_listener(host, config.worker_port, what).close()  # nobody listens there
+            open_listener(host, config.worker_port, what).close()  # the port is free
         return open_listener(host, config.worker_port, what, is_shared=True)
     except OSError as error:
         raise TransportError(error.strerror) from error

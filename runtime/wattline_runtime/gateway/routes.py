@@ -81,7 +81,7 @@ class FileRoutes:
             yield routes
 
     async def report_use(self, report: ReportApiKeyUse) -> ApiKeyShares:
-        """Nobody counts; the gateway is alone."""
+        """Nothing is counted; the gateway is alone."""
         del report
         return ApiKeyShares(1.0)
 

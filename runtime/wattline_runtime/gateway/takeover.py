@@ -42,7 +42,7 @@ class Offer(msgspec.Struct, frozen=True):
 
 
 class TakeoverFailed(RuntimeError):
-    """The gateway that runs cannot be succeeded; it goes on. The text has the reason."""
+    """The running gateway cannot be succeeded; it continues. The text has the reason."""
 
 
 class Predecessor:
@@ -144,7 +144,7 @@ class Successor:
         self.close()
 
     def close(self) -> None:
-        """End the connection to the predecessor, which goes on unless it was ended."""
+        """End the connection to the predecessor, which continues unless it was ended."""
         self._connection.close()
 
 

@@ -86,7 +86,7 @@ class Calls:
 
     @property
     def can_step(self) -> bool:
-        """Whether any generation may go on now."""
+        """Whether any generation may continue now."""
         return any(one.may_go_on for one in self._running.values())
 
     def start(self, call: Call) -> None:
@@ -106,7 +106,7 @@ class Calls:
             self._post(CallEnded(key, Failed("cancelled")))
 
     def step(self) -> None:
-        """One piece of each generation that may go on."""
+        """One piece of each generation that may continue."""
         for key, one in list(self._running.items()):
             if not one.may_go_on:
                 continue

@@ -48,7 +48,7 @@ class GatewayLink:
         """Of all processes of the gateway, where it has several."""
         self.has_new_ports = False
         self.is_sibling = False
-        """Another connection told its address."""
+        """Another connection reported its address."""
         self.refused_because = ""
         """Set: this connection cannot be used."""
         self.retry_at_s = 0.0

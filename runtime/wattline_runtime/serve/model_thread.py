@@ -164,7 +164,7 @@ class ModelThread:
         return BatchBroke(result) if isinstance(result, Failed) else BatchEnded(result)
 
     def _waiting_commands(self) -> Iterator[_Command]:
-        """All that have come; waits for one while no generation can go on."""
+        """All that have come; waits for one while no generation can continue."""
         try:
             if not self._calls.can_step:
                 yield self._commands.get()

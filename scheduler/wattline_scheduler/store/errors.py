@@ -76,7 +76,7 @@ def store_error(path: Path, doing: str, error: sqlite3.Error) -> StoreError:
         return StoreLocked(
             f"{story} ({name}). Another program holds the database; end it and start again."
         )
-    return StoreError(f"{story} ({name or type(error).__name__}). The scheduler cannot go on.")
+    return StoreError(f"{story} ({name or type(error).__name__}). The scheduler cannot continue.")
 
 
 def damage(path: Path, found: str) -> StoreCorrupt:

@@ -149,7 +149,7 @@ def check_commits(database: Path, has: Mark, mark: Mark | None) -> None:
         raise StoreIncomplete(
             f"{database} holds {_text(has)}, but {marker} says that {_text(mark)} were "
             "acknowledged: the end of its write-ahead log is lost, or an older copy is in its "
-            "place. Put back what is missing, or a backup in its place; to go on with what is "
+            "place. Put back what is missing, or a backup in its place; to continue with what is "
             "there, start once with `wattline scheduler --recover`."
         )
 

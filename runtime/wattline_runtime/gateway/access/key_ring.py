@@ -64,13 +64,13 @@ class ApiKey:
             self.bucket.limit(rate_per_s, burst, now_s)
 
     def take_use(self) -> ApiKeyUse:
-        """Its counts, which begin anew."""
+        """Its counts since the last call; they start at zero again."""
         found = self.requests, self.refused, self.inputs
         self.requests = self.refused = self.inputs = 0
         return ApiKeyUse(self.grant.digest, *found, UnixTime(self.used_unix_s))
 
 
-NOBODY = ApiKey(ApiKeyGrant("", "", ()), frozenset(), 0.0)
+NO_KEY = ApiKey(ApiKeyGrant("", "", ()), frozenset(), 0.0)
 """In place of an unknown key."""
 
 
@@ -128,5 +128,5 @@ class ApiKeyRing:
 
     def find(self, secret: bytes, unix_s: float) -> ApiKey | None:
         """The key; None: it is unknown, revoked or expired."""
-        key = self._keys.get(sha256(secret).digest(), NOBODY)
+        key = self._keys.get(sha256(secret).digest(), NO_KEY)
         return key if key.expires_unix_s > unix_s else None

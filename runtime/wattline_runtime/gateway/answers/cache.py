@@ -72,7 +72,7 @@ class AnswerCache(Generic[F]):
             self._generation += 1
             self._entries.clear()
             self.held_bytes = 0
-            self.flights.clear()  # they are answered, but nobody joins them any more
+            self.flights.clear()  # they are answered, but no request joins them any more
 
     def _remove(self, key: bytes) -> None:
         found = self._entries.pop(key, None)

@@ -148,7 +148,7 @@ class Member:
                 self._granted.put_nowait(message.shares)
             case m.Observe():
                 self._send_snapshot(is_asked=True)
-            case m.Told():
+            case m.Total():
                 asked = self._asked.get(message.number)
                 if asked is not None and not asked.done():
                     asked.set_result(message.snapshot)

@@ -71,14 +71,14 @@ class Observe(msgspec.Struct, frozen=True, tag=True):
     """Send a snapshot."""
 
 
-class Told(msgspec.Struct, frozen=True, tag=True):
+class Total(msgspec.Struct, frozen=True, tag=True):
     """Answer to Ask: all processes as one."""
 
     number: int
     snapshot: Snapshot
 
 
-ToProcess = Begin | Newest | Granted | Accept | StandIn | HandOver | Observe | Told
+ToProcess = Begin | Newest | Granted | Accept | StandIn | HandOver | Observe | Total
 
 
 class CaughtUp(msgspec.Struct, frozen=True, tag=True):

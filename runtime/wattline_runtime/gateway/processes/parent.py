@@ -1,5 +1,5 @@
-"""The parent of a gateway's processes. It serves nobody: it holds the sockets, so that none is lost
-with a process, restarts processes, passes on routes and signals, and adds up what they count."""
+"""The parent of a gateway's processes. It serves no client: it holds the sockets, so that none is
+lost with a process, restarts processes, passes on routes and signals, and adds up what they count."""
 
 import asyncio
 import os
@@ -99,7 +99,7 @@ def _for_clients(
         return [given], True
     host, port = config.http_host, config.http_port
     if port:
-        open_listener(host, port).close()  # nobody listens there
+        open_listener(host, port).close()  # the port is free
     found = [open_listener(host, port, is_shared=True)]
     port = found[0].getsockname()[1]
     while len(found) < config.processes:
@@ -327,7 +327,7 @@ class _Parent:
                     await one.observed.wait()
         except TimeoutError:
             log.warning("gateway_process_silent")
-        process.channel.send(m.Told(number, self._whole()))
+        process.channel.send(m.Total(number, self._whole()))
 
     def _whole(self) -> Snapshot:
         serving = [one for one in self._processes.values() if one.is_serving]

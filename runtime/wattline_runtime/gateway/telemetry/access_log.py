@@ -159,7 +159,7 @@ class AccessLog:
 
     def _open(self) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        # A pipe that nobody reads is an error, not a gateway that waits for a reader.
+        # A pipe without a reader is an error; the gateway does not wait for one.
         self._file = os.open(self._path, flags | os.O_NONBLOCK, MODE)
         os.set_blocking(self._file, True)
         self._begun_s = time.time()

@@ -72,7 +72,7 @@ class GatewayTraffic:
 
 @dataclass(slots=True)
 class Rollout:
-    """A rollout in memory. Traffic is not on record: a restart measures anew."""
+    """A rollout in memory. Traffic is not on record: a restart measures again."""
 
     record: RolloutRecord
     old: Tally = field(default_factory=Tally)
