@@ -1,5 +1,8 @@
-"""The parent of a gateway's processes. It serves no client: it holds the sockets, so that none is
-lost with a process, restarts processes, passes on routes and signals, and adds up what they count."""
+"""The parent of a gateway's processes. It serves no client.
+
+It holds the sockets, so that none is lost with a process, restarts processes, passes on routes
+and signals, and adds up what they count.
+"""
 
 import asyncio
 import os

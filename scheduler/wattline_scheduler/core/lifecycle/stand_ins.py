@@ -4,8 +4,8 @@ A replica whose node is isolated may still run, so it gets no second attempt (I7
 lease; as one whose node is late while the gateways miss it. Its route is revoked, and a further
 replica is queued under a task index of its own, beyond the number of replicas: that number is
 exceeded while the lost one is not known dead. Once the node reports again, or the replica runs
-again elsewhere, as many stand-ins end. They are counted, not paired, so that nothing about them need be
-on record. A service whose `on_isolation` is `continue` waits for its nodes.
+again elsewhere, as many stand-ins end. They are counted, not paired, so that nothing about them
+need be on record. A service whose `on_isolation` is `continue` waits for its nodes.
 """
 
 from wattline_protocol.ids import NodeId, Now
