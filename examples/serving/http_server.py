@@ -1,7 +1,6 @@
 """A small HTTP server that streams, to run behind the bridge in place of a large one.
 
-    python -m wattline_runtime.serve.bridge --methods chat,predict -- \\
-        python http_server.py {port}
+wattline submit bridge.toml starts it as `python http_server.py {port}`.
 """
 
 import json

@@ -21,6 +21,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
+from wattline_protocol.job.spec import METHODS
 from wattline_protocol.wire.codec import Codec, MalformedMessage
 
 WORKER_PROTOCOL_VERSION = 2
@@ -51,12 +52,7 @@ FailureReason = Literal[
     "expired", "cancelled", "draining", "overloaded", "bad_input", "model_error", "output_too_large"
 ]
 
-PREDICT = "predict"
-CHAT = "chat"
-COMPLETE = "complete"
-EMBED = "embed"
-METHODS = (PREDICT, CHAT, COMPLETE, EMBED)
-"""Methods that a model may offer."""
+PREDICT, CHAT, COMPLETE, EMBED = METHODS
 
 
 def common_version(oldest: int, newest: int) -> int:

@@ -4,6 +4,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -57,6 +58,8 @@ def test_cache_and_fallback_of_a_job_reach_the_gateways(site: ServingSite) -> No
     site.wattline("cancel", number)
 
 
+HTTP_SERVER = Path(__file__).parents[2] / "examples" / "serving" / "http_server.py"
+
 BREAKS = """
 class Breaks:
     def load(self, args):
@@ -94,6 +97,15 @@ def test_services_show_what_serves_and_why_a_model_does_not_load(site: ServingSi
     assert (shown["owner"], shown["revision"]) == (echo["owner"], echo["revision"])
     site.wattline("cancel", number)
     site.until(lambda: "broken" not in site.wattline("services"), "it is no service any more")
+
+
+def test_an_http_server_is_a_service_by_its_command(site: ServingSite) -> None:
+    options = ("--kind", "service", "--name", "behind", "--gpus", "1", "--grace", "2s")
+    http = ("--http", "health=/health,methods=predict,capacity=3")
+    number = site.submit(*options, *http, "--", sys.executable, str(HTTP_SERVER), "{port}")
+    site.until(lambda: site.answer(service="behind") == {"echo": "hello"}, "the server's answer")
+    site.until(lambda: site.json("service", "behind")["replicas"]["ready"] == 1, "it is ready")
+    site.wattline("cancel", number)
 
 
 def test_a_successor_takes_over_without_a_failed_request(site: ServingSite) -> None:

@@ -1,6 +1,7 @@
 """Command line and environment of a task, from its order. Pure."""
 
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,12 +9,16 @@ from wattline_agent.core.ports import LaunchContext
 from wattline_agent.executor.layout import TaskDir, key_of
 from wattline_agent.executor.mps import limits
 from wattline_agent.keeper.spec import TaskSpec
+from wattline_protocol.job.http_server import BRIDGE, BRIDGE_MODULE
 from wattline_protocol.job.spec import WHOLE_GPU
 from wattline_protocol.wire.task_order import TaskOrder
 
 NOFILE_LIMIT = 1024 * 1024
 """Open files; lowered to the hard limit. Data loaders need far more than the usual 1,024."""
 RLIMITS = {"core": 0, "nofile": NOFILE_LIMIT}
+
+BRIDGE_ARGV = (sys.executable, "-I", "-m", BRIDGE_MODULE)
+"""Isolated: the job's PYTHONPATH is its server's."""
 
 _PYTHON = re.compile(r"python(\d+(\.\d+)?)?$")
 _OPTIONS_WITH_VALUE = ("-X", "-W")
@@ -27,7 +32,8 @@ class NotLaunchable(ValueError):
 def argv_of(order: TaskOrder) -> tuple[str, ...]:
     """The command line of the attempt. Raises NotLaunchable."""
     if order.launcher == "process":
-        return order.command
+        program, *arguments = order.command
+        return (*BRIDGE_ARGV, *arguments) if program == BRIDGE else order.command
     interpreter, options, script = _split_python(order.command)
     gpus = len(order.gpus)
     meet = order.rendezvous

@@ -7,6 +7,7 @@ from wattline import exits
 from wattline.acts.submit import job_spec
 from wattline.client import Client
 from wattline.failures import ActFailed
+from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.text.quantities import parse_percent
 from wattline_protocol.wire.rollouts import NO_DIFFERENCE, RolloutOptions, RolloutView
 
@@ -36,10 +37,20 @@ def rollout(
             compare or NO_DIFFERENCE,
             in_place,
         )
-        client.submit(job_spec(str(Path(what)), (), {"name": name}), rollout=options)
+        client.submit(_revision(name, what), rollout=options)
     elif what in STEPS:
         client.steer_rollout(name, STEPS[what])
     return client.rollout(name)
+
+
+def _revision(name: str, file: str) -> JobSpec:
+    """The job of the file. One of another name is refused: it may well be of another service."""
+    spec = job_spec(str(Path(file)), (), {})
+    if spec.name != name:
+        text = f"{file} is a job of the name {spec.name}, not {name}"
+        right = f'set name = "{name}" in it, or use `wattline rollout {spec.name} {file}`'
+        raise ActFailed(f"{text}: {right}", exits.USAGE)
+    return spec
 
 
 def _permille(flag: str, text: str | None) -> int:

@@ -128,6 +128,7 @@ _SUBMIT_OPTIONS = (
         "Services: what answers instead; a service, cache, or static:JSON; may be repeated.",
         many=True,
     ),
+    Option("http", ("--http",), "Services: an HTTP server, as in health=/health,methods=chat."),
     Option("after_ok", ("--after-ok",), "Start after these jobs have succeeded, as in 17,18."),
     Option("after_any", ("--after-any",), "Start after these jobs have ended, as in 17,18."),
     Option("hold", ("--hold", "-H"), "Submit it held, until `release`.", kind="switch"),
@@ -185,7 +186,7 @@ VERBS = (
         details="One replica more, then a check of its answers under real traffic, then one by "
         "one; a revision that fails ends by itself and the old one serves on. --canary and "
         "--shadow wait for `promote` or `back`. `submit` of a second job of a service's name does "
-        "the same without options. The revision gets the service's name, whatever its file says. "
+        "the same without options. A file whose `name` is not NAME is refused. "
         "docs/serving.md describes each step.",
         act="wattline.acts.rollout:rollout",
         show="wattline.show.rollout:rollout",

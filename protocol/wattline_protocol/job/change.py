@@ -158,7 +158,11 @@ def _flag_text(name: str, value: object) -> str:
     if name == "labels" and isinstance(value, Mapping):
         return labels_text(value.items())
     if isinstance(value, Mapping):
-        return ",".join(f"{key}={part}" for key, part in value.items())
+        return ",".join(f"{key}={_part_text(part)}" for key, part in value.items())
     if isinstance(value, bool):
         return str(value).lower()
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _part_text(part: object) -> str:
+    return " ".join(map(str, part)) if isinstance(part, list | tuple) else str(part)

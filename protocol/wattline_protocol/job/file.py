@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from wattline_protocol.job.http_server import http_table, is_worker
 from wattline_protocol.job.keys import (
     BY_NAME,
     ELSEWHERE,
@@ -155,6 +156,8 @@ def _as_text(field: str, value: Any, spec: JobSpec) -> Any:
         return idle_table(value)
     if field == "service.cache":
         return cache_table(value)
+    if field == "service.http":
+        return http_table(value)
     if field.endswith("_s"):
         return format_duration(value)
     if field.endswith("_wh"):
@@ -357,6 +360,11 @@ def _of_kind(job: JobSpec) -> list[tuple[str, bool, str]]:
             "service.fallback",
             FROM_CACHE in fallback and not has_cache,
             f'"{FROM_CACHE}" needs a cache: set service.cache as well',
+        ),
+        (
+            "service.http",
+            job.service is not None and job.service.http is not None and is_worker(job.command),
+            "command is a worker already: omit service.http, or specify the server's own command",
         ),
         ("array", is_service and job.array is not None, "a service has replicas and no array"),
         (

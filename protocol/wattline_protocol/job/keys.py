@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from wattline_protocol.job import service_values, values
+from wattline_protocol.job.http_server import http_server
 from wattline_protocol.site.labels import labels
 from wattline_protocol.text.quantities import parse_duration_s, parse_size_bytes
 from wattline_protocol.text.toml_fields import (
@@ -282,6 +283,13 @@ JOB_KEYS = (
         "service.fallback",
         '["small", "static:null"]',
         "Services: what answers in its place when it cannot.",
+    ),
+    JobKey(
+        "service.http",
+        http_server,
+        "service.http",
+        '{ health = "/health" }',
+        "Services: the command is an HTTP server.",
     ),
 )
 

@@ -1,6 +1,6 @@
 """Job specification after parsing and validation. See `job.file` for the text form."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
@@ -34,7 +34,13 @@ Share = Annotated[int, msgspec.Meta(ge=1, le=WHOLE_GPU)]
 
 _encode = msgspec.msgpack.Encoder().encode
 
+MAX_HTTP_CAPACITY = 4096
+
 Launcher = Literal["process", "torchrun"]
+
+Method = Literal["predict", "chat", "complete", "embed"]
+"""What a service may offer."""
+METHODS: tuple[Method, ...] = get_args(Method)
 
 
 class ArraySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -134,6 +140,18 @@ class CacheRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of inputs and answers, in each gateway."""
 
 
+class HttpServer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The command is an HTTP server, whose requests a bridge passes on."""
+
+    health: Path = "/health"
+    """Path that answers 2xx once the server is ready."""
+    infer_path: Path = "/infer"
+    """Path of `predict`."""
+    methods: Few[Method] = ("chat", "complete")
+    capacity: Annotated[int, msgspec.Meta(ge=1, le=MAX_HTTP_CAPACITY)] = 64
+    """Requests that each gateway may have there."""
+
+
 class ServiceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Services only: worker replicas, and how gateways answer in their place."""
 
@@ -141,6 +159,8 @@ class ServiceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cache: CacheRule | None = None
     fallback: Few[Argument] = ()
     """What is tried in turn when the service cannot answer: see `service_values`."""
+    http: HttpServer | None = None
+    """None: the command connects to the gateways by itself."""
 
 
 def encoded_bytes(spec: "JobSpec") -> int:

@@ -12,13 +12,13 @@ from typing import Any, Protocol, cast
 
 import msgspec
 
+from wattline_protocol.job.spec import METHODS
 from wattline_runtime.serve.batcher import Failed, Outcome, Output
 from wattline_runtime.serve.openai import embedding_texts, embeddings
 from wattline_runtime.wire import (
     EMBED,
     MAX_DETAIL_CHARS,
     MAX_ITEM_BYTES,
-    METHODS,
     PREDICT,
     Infer,
 )

@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import time
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 
 from support.programs.serving_stack import SERVICE, Stack, serving_stack, wait_for
 from wattline_protocol.job.file import parse_job
+from wattline_protocol.job.http_server import bridge_command
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "examples" / "serving"
@@ -50,11 +50,12 @@ def events(answer: httpx.Response) -> list[str]:
 
 
 def test_the_example_behind_the_bridge(stack: Stack) -> None:
-    job = tomllib.loads((EXAMPLES / "bridge.toml").read_text())
-    command = [sys.executable if part == "python" else part for part in job["command"]]
-    assert command[1:3] == ["-m", "wattline_runtime.serve.bridge"]
-    command[command.index("http_server.py")] = str(EXAMPLES / "http_server.py")
-    process = stack.start_bridge(*command[3:])
+    job = parse_job((EXAMPLES / "bridge.toml").read_text(), "bridge.toml")
+    assert job.service is not None
+    assert job.service.http is not None
+    words = {"python": sys.executable, "http_server.py": str(EXAMPLES / "http_server.py")}
+    own = [words.get(part, part) for part in job.command]
+    process = stack.start_bridge(*bridge_command(job.service.http, own)[1:])
     assert stack.infer({"input": [1, None]}).json() == {"output": {"echo": [1, None]}}
     answer = chat(stack, "one two")
     assert answer.json()["choices"][0]["message"]["content"] == "one two"
@@ -160,7 +161,8 @@ def test_errors_of_the_server_reach_the_client(stack: Stack) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "text"),
     [
-        (["--methods=guess", "--", "true"], 2, "methods are predict, chat"),
+        (["--methods=guess", "--", "true"], 2, "expected one of predict, chat"),
+        (["--health=up", "--", "true"], 2, 'expected a path such as "/health"'),
         (["--", "/no/such/program"], 2, "does not start"),
         (["--", sys.executable, "-c", "raise SystemExit(7)"], 3, '"status": 7'),
     ],

@@ -6,8 +6,11 @@ from hypothesis import strategies as st
 
 from wattline_protocol.ids import JobId
 from wattline_protocol.job.spec import (
+    MAX_HTTP_CAPACITY,
+    METHODS,
     ArraySpec,
     CacheRule,
+    HttpServer,
     IdleRule,
     JobKind,
     JobSpec,
@@ -89,12 +92,21 @@ def windows(draw: st.DrawFn, *, has_deadline: bool) -> Windows:
     return Windows(tuple(start_only), draw(st.just("") | MOMENTS) if has_deadline else "")
 
 
+HTTP_SERVERS = st.builds(
+    HttpServer,
+    health=st.sampled_from(["/health", "/v1/models?a=1"]),
+    methods=st.lists(st.sampled_from(METHODS), min_size=1, unique=True).map(tuple),
+    capacity=st.integers(1, MAX_HTTP_CAPACITY),
+)
+
+
 @st.composite
 def services(draw: st.DrawFn) -> ServiceSpec:
     cache = draw(st.none() | st.builds(CacheRule, st.integers(1, 86_400), st.just(256 << 20)))
     entries = ["small", "other", "static:null", 'static:{"a": 1}', *(["cache"] if cache else [])]
     chain = draw(st.lists(st.sampled_from(entries), unique=True))
-    return ServiceSpec(draw(st.integers(1, 50)), cache, tuple(chain))
+    http = draw(st.none() | HTTP_SERVERS)
+    return ServiceSpec(draw(st.integers(1, 50)), cache, tuple(chain), http)
 
 
 @st.composite

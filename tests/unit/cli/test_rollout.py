@@ -64,13 +64,23 @@ def run(what: str, **options: Any) -> FakeClient:
 @pytest.fixture
 def file(tmp_path: Path) -> str:
     path = tmp_path / "next.toml"
-    path.write_text('name = "other"\nkind = "service"\ncommand = ["serve"]\n')
+    path.write_text('name = "echo"\nkind = "service"\ncommand = ["serve"]\n')
     return str(path)
 
 
-def test_a_file_is_submitted_under_the_name_of_the_service(file: str) -> None:
+def test_a_file_is_submitted_as_a_revision(file: str) -> None:
     ((spec, options),) = run(file).submitted
     assert (spec.name, options) == ("echo", RolloutOptions())
+
+
+@pytest.mark.parametrize(("line", "name"), [('name = "other"\n', "other"), ("", "serve")])
+def test_the_file_of_another_service_replaces_none(file: str, line: str, name: str) -> None:
+    Path(file).write_text(f'{line}kind = "service"\ncommand = ["serve"]\n')
+    with pytest.raises(ActFailed) as refused:
+        run(file)
+    text = str(refused.value)
+    assert f"is a job of the name {name}, not echo" in text
+    assert 'set name = "echo" in it, or use `wattline rollout ' + name in text
 
 
 def test_shares_are_percentages(file: str) -> None:

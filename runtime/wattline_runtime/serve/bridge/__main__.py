@@ -8,15 +8,20 @@ arguments, and takes requests once the health check succeeds. Exit status: 0 sto
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
+from wattline_protocol.job.http_server import http_path, methods
+from wattline_protocol.job.spec import METHODS
+from wattline_protocol.text.toml_fields import Reader
 from wattline_runtime.logs import log_to_stderr
 from wattline_runtime.serve.bridge.backend import HttpBackend
 from wattline_runtime.serve.bridge.server import HttpServer
 from wattline_runtime.serve.key_file import read_secret
 from wattline_runtime.serve.options import add_worker_options, positive, worker_config
 from wattline_runtime.serve.worker import Worker
-from wattline_runtime.wire import METHODS
+
+T = TypeVar("T")
 
 SERVER_END_S = 1.0
 """After the last answer: time for the server to end after SIGTERM."""
@@ -28,14 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(argv)
     try:
-        methods = _methods(options.methods)
         keys = read_secret(options.secret_file)
         config = worker_config(options)
     except (ValueError, OSError) as error:
         parser.error(str(error))
     server = HttpServer(options.command, options.health)
     backend = HttpBackend(
-        server, methods=methods, capacity=options.capacity, infer_path=options.infer_path
+        server, methods=options.methods, capacity=options.capacity, infer_path=options.infer_path
     )
     try:
         return Worker(config, keys, backend).run()
@@ -50,21 +54,26 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=name, description=__doc__)
     add = parser.add_argument
     add("command", nargs="+", metavar="COMMAND", help="the server and its arguments, after --")
-    add("--health", default="/health", metavar="PATH", help="answers 2xx once it is ready")
-    add("--methods", default="chat,complete", help=f"what it offers: {','.join(METHODS)}")
-    add("--infer-path", default="/infer", metavar="PATH", help="its path for predict")
+    path = _argument(http_path)
+    add("--health", default="/health", type=path, metavar="PATH", help="2xx once it is ready")
+    offered = f"what it offers: {','.join(METHODS)}"
+    add("--methods", default="chat,complete", type=_argument(methods), help=offered)
+    add("--infer-path", default="/infer", type=path, metavar="PATH", help="its path for predict")
     add("--capacity", type=positive, default=64, help="requests per gateway at once")
     add_worker_options(parser)
     return parser
 
 
-def _methods(text: str) -> tuple[str, ...]:
-    named = tuple(part.strip() for part in text.split(",") if part.strip())
-    unknown = [method for method in named if method not in METHODS]
-    if unknown or not named:
-        known = ", ".join(METHODS)
-        raise ValueError(f"--methods {text!r}: methods are {known}, separated by commas")
-    return named
+def _argument(reader: Reader[T]) -> Callable[[str], T]:
+    """The reader of a job file's value for an argument."""
+
+    def read(text: str) -> T:
+        try:
+            return reader(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r}: {error}") from error
+
+    return read
 
 
 if __name__ == "__main__":

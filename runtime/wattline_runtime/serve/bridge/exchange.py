@@ -22,7 +22,11 @@ from wattline_runtime.wire import (
     Infer,
 )
 
-PATHS = {CHAT: "/v1/chat/completions", COMPLETE: "/v1/completions", EMBED: "/v1/embeddings"}
+PATHS: dict[str, str] = {
+    CHAT: "/v1/chat/completions",
+    COMPLETE: "/v1/completions",
+    EMBED: "/v1/embeddings",
+}
 CONNECT_S = 5.0
 DONE = b"[DONE]"
 BUSY = (429, 503)

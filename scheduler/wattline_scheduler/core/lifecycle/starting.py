@@ -3,6 +3,8 @@
 import zlib
 
 from wattline_protocol.ids import AttemptNo, GpuIndex, Now, TaskRef
+from wattline_protocol.job.http_server import bridge_command
+from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.site.model import Site
 from wattline_protocol.site.run_as import account_of
 from wattline_protocol.site.wall_power import PERMILLE
@@ -169,7 +171,7 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
         job_name=spec.name,
         owner=gang.job.record.owner,
         kind=spec.kind,
-        command=spec.command,
+        command=_command(spec),
         env=spec.env,
         gpus=record.gpus,
         launcher=spec.launch.how,
@@ -191,6 +193,11 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
         gateway_keys=keys,
         run_as=run_as,
     )
+
+
+def _command(spec: JobSpec) -> tuple[str, ...]:
+    http = None if spec.service is None else spec.service.http
+    return spec.command if http is None else bridge_command(http, spec.command)
 
 
 def _gateways(state: State) -> tuple[tuple[str, str], ...]:

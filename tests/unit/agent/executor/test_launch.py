@@ -11,6 +11,8 @@ from support.node.keepers import CONTEXT, order, ref
 from wattline_agent.executor.launch import NotLaunchable, argv_of, environment_of, spec_of
 from wattline_agent.executor.layout import TaskDir, key_of, ref_of
 from wattline_agent.executor.metrics import MAX_BYTES_PER_LOOK, MAX_METRICS, MetricsTail
+from wattline_protocol.job.http_server import bridge_command
+from wattline_protocol.job.spec import HttpServer
 from wattline_protocol.wire.task_order import Rendezvous
 
 MEET = Rendezvous("10.0.0.1", 29500, 1, 2, 4)
@@ -58,6 +60,19 @@ def test_torchrun_takes_over_a_python_command(
 def test_torchrun_refuses_what_it_cannot_start(command: tuple[str, ...]) -> None:
     with pytest.raises(NotLaunchable, match="torchrun"):
         torchrun(*command)
+
+
+def test_an_http_server_starts_behind_the_agents_own_bridge(tmp_path: Path) -> None:
+    """Whatever PYTHONPATH of the job shadows, and whatever Python its PATH has."""
+    server = HttpServer(health="/up", methods=("chat", "predict"), capacity=7)
+    argv = argv_of(order(*bridge_command(server, ("true", "--port", "{port}")), kind="service"))
+    assert argv[0] == sys.executable
+    assert argv[-4:] == ("--", "true", "--port", "{port}")
+    (tmp_path / "wattline_runtime.py").write_text("raise SystemExit(9)")
+    env = {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "set WATTLINE_WORKER_SECRET_FILE" in done.stderr, "its arguments are right"
 
 
 def test_torchrun_on_one_node_needs_no_meeting_point() -> None:
