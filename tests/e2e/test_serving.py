@@ -21,12 +21,32 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingSite]:
     folder = tmp_path_factory.mktemp("serving")
     with ServingSite(folder, more_gateways=("another",)) as made:
         made.start_node("n1")
-        made.start_gateway("gateway")
+        made.start_gateway("gateway", "--access-log", str(folder / "access.log"))
         made.start_gateway("another")
         made.until_shown("another was enrolled", "events")
         made.serve()
         made.until(lambda: made.answer("gateway") == "hello", "an answer")
         yield made
+
+
+def test_requests_are_read_through_the_scheduler(site: ServingSite) -> None:
+    for _ in range(3):
+        assert site.answer("gateway") == "hello"
+    url = f"{site.url()}/v1/services/echo/infer"
+    assert httpx.post(url, json={"inputs": []}, timeout=10).status_code == 400
+
+    def found(*flags: str) -> list[int]:
+        read = site.json("service", "echo", "requests", *flags)
+        assert [one["gateway"] for one in read["missing"]] == ["another"]
+        assert "keeps no access log" in read["missing"][0]["why"]
+        return [one["status"] for one in read["requests"]]
+
+    site.until(lambda: found("--limit", "4") == [400, 200, 200, 200], "all lines are written")
+    assert found("--status", "4xx", "--since", "1m") == [400]
+    assert found("--status", "504") == []
+    shown = site.wattline("service", "echo", "requests", "--limit", "1")
+    assert "there are older requests" in shown
+    assert "gateway another keeps no access log" in shown
 
 
 def test_two_gateways_answer_and_either_one_alone(site: ServingSite) -> None:

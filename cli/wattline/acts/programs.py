@@ -1,6 +1,7 @@
 """Runs the programs of a site in the foreground."""
 
 import socket
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,11 +126,13 @@ def gateway(
 ) -> Outcome:
     """Run until SIGTERM or SIGINT; returns the exit code."""
     from wattline.client import Client
+    from wattline.client.log_queries import answer_log_queries
     from wattline.client.routes import ClientRoutes
     from wattline_runtime.gateway.config import RETENTION_S, GatewayConfig
     from wattline_runtime.gateway.processes.parent import ProcessFailed
     from wattline_runtime.gateway.run import run_gateway
     from wattline_runtime.gateway.takeover import TakeoverFailed
+    from wattline_runtime.gateway.telemetry.log_reader import LogFiles, ask_reader
     from wattline_runtime.logs import log_to_stderr
 
     log_to_stderr(as_json=json_logs)
@@ -169,6 +172,8 @@ def gateway(
         raise ActFailed(f"the gateway cannot start: {error}", exits.USAGE) from error
     try:
         with Client(member) as client:
+            files = LogFiles(access_log or "")
+            answer_log_queries(client, partial(ask_reader, files=files))
             return Outcome(None, run_gateway(config, ClientRoutes(client)))
     except (OSError, TransportError, TakeoverFailed, ProcessFailed) as error:
         why = (isinstance(error, OSError) and error.strerror) or error

@@ -63,6 +63,11 @@ class RequestClient:
         self._connection.close()
 
     @property
+    def is_closed(self) -> bool:
+        """`close` was called."""
+        return self._connection.link.closing
+
+    @property
     def me(self) -> ClientWelcome:
         """Site, user and role as known to the scheduler; waits for the connection."""
         link = self._connection.link

@@ -9,6 +9,7 @@ from wattline.client.errors import Busy, Conflict, NotFound, Unavailable, Unreac
 from wattline.client.jobacts import JobActs, Words, selection, words
 from wattline.client.jobacts import Jobs as Which
 from wattline.client.logtail import tail_offset
+from wattline.client.request_logs import RequestLogs
 from wattline.client.submit_dir import started_here
 from wattline_protocol.ids import AttemptNo, DomainId, JobId, NodeId, TaskNo, TaskRef
 from wattline_protocol.job.file import job_from_options
@@ -92,7 +93,7 @@ STALL_LEAST_S = 4.0
 """A watch of the site without data for that many periods raises Unreachable."""
 
 
-class Client(JobActs, ApiKeyActs):
+class Client(JobActs, ApiKeyActs, RequestLogs):
     """A connection to one site's scheduler. Methods may be called from several threads.
 
     Every method raises Unreachable when no answer comes in time, Refused when the scheduler refuses

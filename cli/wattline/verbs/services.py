@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from wattline.verbs.verb import Argument, Verb
+from wattline.verbs.verb import Argument, Option, Verb
 
 _verb = partial(Verb, section="Serving", role="submitter")
 
@@ -15,12 +15,20 @@ VERBS = (
     ),
     _verb(
         name="service",
-        help="Show one service with its workers as gateways see them.",
-        details="A worker is starting until each gateway knows it, then loading, ready, stalled, "
-        "probed or draining. A replica whose last try failed shows the error that ends its log, if "
-        "you may read that.",
+        help="Show one service with its workers, or the newest of its requests.",
+        details="Requests are those in the access logs of all gateways, for the owner of the "
+        "service and operators (docs/request-logs.md).",
         act="wattline.acts.serving.services:service",
-        show="wattline.show.serving.services:detail",
-        args=(Argument("name", "Name of the service."),),
+        show="wattline.show.serving.services:shown",
+        args=(
+            Argument("name", "Name of the service."),
+            Argument("what", "workers, or requests.", required=False),
+            Option("since", ("--since",), "Time ago (2h) or a date. Default: 1h."),
+            Option("key", ("--key",), "Only requests with this API key, by name."),
+            Option("status", ("--status",), "Only this status, as in 504 or 5xx."),
+            Option("limit", ("--limit",), "How many requests. Default: 100.", "integer"),
+        ),
+        examples=("wattline service echo requests --since 10m --status 5xx",),
+        knows_json=True,
     ),
 )

@@ -3,6 +3,7 @@
 import msgspec
 
 from wattline_protocol.ids import JobId
+from wattline_protocol.views.request_logs import LogAnswer, LogRequest
 from wattline_protocol.wire.bounds import Name
 from wattline_protocol.wire.rollouts import RolloutNow, RolloutRequest
 
@@ -65,5 +66,5 @@ class Services(msgspec.Struct, frozen=True, tag_field="t", tag="services"):
     services: tuple[ServiceView, ...]
 
 
-ServiceRequest = RolloutRequest | ListServices
-ServiceAnswer = RolloutNow | Services
+ServiceRequest = RolloutRequest | ListServices | LogRequest
+ServiceAnswer = RolloutNow | Services | LogAnswer

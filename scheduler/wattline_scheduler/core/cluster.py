@@ -62,6 +62,7 @@ from wattline_scheduler.core.model.effects import Effect
 from wattline_scheduler.core.model.events import (
     ActRefused,
     AgentMessage,
+    BodiesRead,
     ClientRequest,
     DiskMeasured,
     DomainMetered,
@@ -78,6 +79,7 @@ from wattline_scheduler.core.model.problems import tick_problems
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.recovery import restore
 from wattline_scheduler.core.requests.api_key_use import tick_api_keys
+from wattline_scheduler.core.requests.bodies_read import bodies_read
 from wattline_scheduler.core.requests.dispatch import asked
 from wattline_scheduler.core.requests.membership import members_seen
 from wattline_scheduler.core.requests.refused_acts import act_refused
@@ -142,6 +144,8 @@ class Cluster:
                 disk_reserve.measured(state, event, now)
             case ActRefused():
                 act_refused(state, event, now)
+            case BodiesRead():
+                bodies_read(state, event, now)
             case MembersSeen():
                 members_seen(state, event, now)
             case _:

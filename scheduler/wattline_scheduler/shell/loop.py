@@ -18,6 +18,7 @@ from wattline_protocol.ids import Instant, JobId, NodeId, Now, UserName
 from wattline_protocol.job.selection import Selection, problem
 from wattline_protocol.trust.members import Authorized, Member
 from wattline_protocol.views.load_views import GetLoad
+from wattline_protocol.views.request_logs import ReadRequestLog, ReportLogPage, WatchLogQueries
 from wattline_protocol.views.service_views import ListServices
 from wattline_protocol.wire.agent_messages import (
     PROTOCOL_VERSION,
@@ -80,6 +81,7 @@ from wattline_scheduler.shell.agent_turns import AgentTurns
 from wattline_scheduler.shell.background import Background
 from wattline_scheduler.shell.clients.client_endpoint import ClientEndpoint, Session
 from wattline_scheduler.shell.clients.client_turns import ClientTurns
+from wattline_scheduler.shell.clients.log_reads import LogReads
 from wattline_scheduler.shell.clients.log_relay import LogRelay
 from wattline_scheduler.shell.clients.long_lists import matching
 from wattline_scheduler.shell.clients.permissions import gateway_keys, not_for
@@ -155,6 +157,7 @@ class Loop:
         self._clients = ClientEndpoint(sockets.clients, cluster.state.site.name)
         self._reads = Reads(cluster, store, sockets.refused)
         self._logs = LogRelay(cluster.state, store)
+        self._log_reads = LogReads(cluster.state, self._clients, self._handle)
         self._turns = ClientTurns(self._clients, clock, self._client_request, self._failed)
         self._snapshots = Snapshots(self._reads.site)
         self._reports = ReportWorker()
@@ -260,7 +263,10 @@ class Loop:
                 return [] if full is None else [Reply(client, ask.ask, full)]
             case Unwatch(ask=watched):
                 self._watches.drop(session, watched)
+                self._log_reads.unwatch(session, watched)
                 return []
+            case WatchLogQueries() | ReadRequestLog() | ReportLogPage():
+                return self._log_reads.answer(session, ask.ask, asker, request, now)
             case Seen(ask=watched):
                 self._watches.seen(session, watched)
                 return []
@@ -393,6 +399,7 @@ class Loop:
         if now.mono_s >= self._tick_due:
             self._tick_due, self._is_tick_late = Instant(now.mono_s + TICK_PERIOD_S), False
             effects += self._logs.expire(now.mono_s)
+            effects += self._log_reads.expire(now)
             effects += self._handle(TimePassed(), now)
         if self._cluster.wants_plan and now.mono_s >= self._plan_due:
             effects += self._handle(PlanDue(), now)

@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from wattline_protocol.views.request_logs import LoggedRequest
 from wattline_runtime.gateway.telemetry import access_log as module
-from wattline_runtime.gateway.telemetry.access_log import AccessLog, Line
+from wattline_runtime.gateway.telemetry.access_log import AccessLog
 
 DAY_S = 86_400.0
 
 
-def line(number: int = 1) -> Line:
-    return Line("2026-01-01T00:00:00.000+00:00", f"{number:016x}", 200, 1.5, "svc", "shop", 7, 3)
+def line(number: int = 1) -> LoggedRequest:
+    return LoggedRequest(
+        "2026-01-01T00:00:00.000+00:00", f"{number:016x}", 200, 1.5, "svc", "shop", 7, 3
+    )
 
 
 def rotated(path: Path) -> list[Path]:
@@ -26,7 +29,7 @@ def rotated(path: Path) -> list[Path]:
 def test_a_line_has_what_is_known(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     log = AccessLog(path, DAY_S)
-    log.write([line(), Line("t", "id", 401, 0.2)])
+    log.write([line(), LoggedRequest("t", "id", 401, 0.2)])
     log.close()
     first, second = (json.loads(text) for text in path.read_text().splitlines())
     assert first == {

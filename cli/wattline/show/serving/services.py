@@ -1,14 +1,17 @@
 """Services as a listing, and one with its workers."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from wattline.client.request_logs import Requests
 from wattline.show.styles import alarm, state
 from wattline.show.tables import Cell, Column, Listing, facts
-from wattline.show.units import NOT_KNOWN
+from wattline.show.units import NOT_KNOWN, clock
 from wattline_protocol.text.wording import digits
+from wattline_protocol.views.request_logs import LoggedRequest
 from wattline_protocol.views.service_views import ServiceView, WorkerView
 
 
@@ -25,6 +28,40 @@ def listing(services: Sequence[ServiceView]) -> Listing:
         ),
         empty="No services.",
     )
+
+
+def shown(found: ServiceView | Requests) -> RenderableType:
+    """A service, or its requests."""
+    return detail(found) if isinstance(found, ServiceView) else requests(found)
+
+
+def requests(found: Requests) -> RenderableType:
+    """One line a request, and what is missing."""
+    rows = found.requests
+    listed = Listing(
+        columns=(
+            Column("TIME", [clock(_began_unix_s(r)) for r in rows]),
+            Column("STATUS", [f"{r.status}" for r in rows], is_right=True),
+            Column("LATENCY", [f"{digits(r.latency_ms)} ms" for r in rows], is_right=True),
+            Column("KEY", [r.key or NOT_KNOWN for r in rows]),
+            Column("REVISION", [_number(r.revision) for r in rows], is_right=True, weight=2),
+            Column("TOKENS", [_number(r.tokens or None) for r in rows], is_right=True, weight=3),
+            Column("ID", [r.id for r in rows], weight=1),
+        ),
+        empty="No requests.",
+    )
+    notes = [f"gateway {one.gateway} {one.why}" for one in found.missing]
+    if found.is_cut:
+        notes.append("there are older requests: --limit, or a later --since")
+    return Group(listed, *map(Text, notes))
+
+
+def _began_unix_s(request: LoggedRequest) -> float:
+    return datetime.fromisoformat(request.time).timestamp()
+
+
+def _number(value: int | None) -> str:
+    return NOT_KNOWN if value is None else f"{value}"
 
 
 def detail(service: ServiceView) -> RenderableType:

@@ -20,6 +20,7 @@ import msgspec
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from wattline_protocol.views.request_logs import LoggedRequest
 from wattline_protocol.wire.routes import WorkerRoute
 from wattline_runtime.gateway.client import ASKED, TOKENS
 from wattline_runtime.gateway.shell import GatewayShell
@@ -43,31 +44,13 @@ REQUEST_ID = b"wattline-request-id"
 FULL = (ENOSPC, EDQUOT)
 
 
-class Line(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One request."""
-
-    time: str
-    id: str
-    """As in the header wattline-request-id of its answer."""
-    status: int
-    latency_ms: float
-    service: str | None = None
-    """None: unknown."""
-    key: str | None = None
-    """Name of its API key."""
-    revision: int | None = None
-    """Where the service has one."""
-    tokens: int = 0
-    """Of its output, where the model tells."""
-
-
 class AccessLog:
     """The file. Methods other than `write` run on the loop's thread."""
 
     def __init__(self, path: Path, retention_s: float, *, rotates: bool = True) -> None:
         """`rotates`: not so for all but one process. Raises OSError unless the disk is full."""
         self._path, self._retention_s, self._rotates = path, retention_s, rotates
-        self._pending: list[Line] = []
+        self._pending: list[LoggedRequest] = []
         self._lost = 0
         self._file = -1
         self._begun_s = 0.0
@@ -84,7 +67,7 @@ class AccessLog:
                 raise OSError(error.errno, f"access log {path}: {error.strerror}") from error
             self._note_stopped(error)
 
-    def add(self, line: Line) -> None:
+    def add(self, line: LoggedRequest) -> None:
         """Write it soon."""
         if len(self._pending) < MAX_PENDING:
             self._pending.append(line)
@@ -104,7 +87,7 @@ class AccessLog:
             self.write(self._take())
             self.close()
 
-    def _take(self) -> list[Line]:
+    def _take(self) -> list[LoggedRequest]:
         taken, self._pending = self._pending, []
         return taken
 
@@ -118,12 +101,12 @@ class AccessLog:
             os.close(self._file)
             self._file = -1
 
-    def write(self, lines: list[Line]) -> None:
+    def write(self, lines: list[LoggedRequest]) -> None:
         """Append lines, or drop them while the disk takes none."""
         with self._lock:  # at the end of the gateway a thread may still write
             self._write(lines)
 
-    def _write(self, lines: list[Line]) -> None:
+    def _write(self, lines: list[LoggedRequest]) -> None:
         now_s = time.monotonic()
         if self._is_stopped and now_s < self._retry_at_s:
             self._lost += len(lines)
@@ -142,7 +125,7 @@ class AccessLog:
             log.warning("access_log_resumed", lost=self._lost)
             self._lost = 0
 
-    def _append(self, lines: list[Line]) -> None:
+    def _append(self, lines: list[LoggedRequest]) -> None:
         """A line of which a full disk took a part only is ended first."""
         data = b"".join(self._encoder.encode(line) + b"\n" for line in lines)
         left = memoryview(b"\n" + data if self._is_torn and data else data)
@@ -220,7 +203,7 @@ class Logged:
         if scope["method"] != "POST" and ASKED not in scope:
             return  # metrics, health and lists
         latency_ms = round((time.monotonic() - start_s) * 1000, 3)
-        self._log.add(Line(moment, number, status, latency_ms, **self._asked(scope)))
+        self._log.add(LoggedRequest(moment, number, status, latency_ms, **self._asked(scope)))
 
     def _asked(self, scope: Scope) -> dict[str, Any]:
         key, name = scope.get(ASKED, (None, scope.get("path_params", {}).get("service", "")))
@@ -228,6 +211,7 @@ class Logged:
         service = self._shell.gateway.queue.services.get(name)
         if service is not None:
             found["service"], found["revision"] = name, self._revision(service)
+            found["owner"] = self._shell.owners.get(name)
         return found
 
     def _revision(self, service: ServiceState) -> int | None:

@@ -111,6 +111,16 @@ class ActRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class BodiesRead:
+    """A page of logged bodies that a user is about to get."""
+
+    user: str
+    service: str
+    since_unix_s: float
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class MembersSeen:
     """The current allow-list; sent when it has changed, and at the start."""
 
@@ -128,6 +138,7 @@ Event = (
     | FaultSeen
     | DiskMeasured
     | ActRefused
+    | BodiesRead
     | MembersSeen
 )
 

@@ -2,6 +2,7 @@
 
 from wattline_protocol.site.model import Role
 from wattline_protocol.trust.members import USER_ROLES, Authorized
+from wattline_protocol.views.request_logs import ReportLogPage, WatchLogQueries
 from wattline_protocol.wire.api_keys import ReportApiKeyUse
 from wattline_protocol.wire.client_messages import Denied, GetPlan, Request
 from wattline_protocol.wire.rollouts import ReportTraffic
@@ -18,12 +19,14 @@ def not_for(role: Role, request: Request) -> Denied | None:
         return None
     if isinstance(request, GetPlan) and role not in ("operator", "admin"):
         return Denied("not_allowed", f"only operators may save a planning cycle; you are {role}")
-    is_of_gateways = isinstance(request, WatchRoutes | ReportTraffic | ReportApiKeyUse)
+    is_watch = isinstance(request, WatchRoutes | WatchLogQueries)
+    is_report = isinstance(request, ReportTraffic | ReportApiKeyUse | ReportLogPage)
+    is_of_gateways = is_watch or is_report
     if role == "gateway" and not is_of_gateways:
         verb, may = type(request).__name__, "watch routes and report traffic"
         return Denied("not_allowed", f"a gateway may only {may}; {verb} is for users")
     if role != "gateway" and is_of_gateways:
-        what = "watch routes" if isinstance(request, WatchRoutes) else "report traffic"
+        what = "watch routes" if is_watch else "report traffic"
         return Denied("not_allowed", f"only gateways may {what}; your role is {role}")
     return None
 

@@ -3,6 +3,12 @@
 import pytest
 
 from wattline_protocol.site.model import Role
+from wattline_protocol.views.request_logs import (
+    LogFilter,
+    ReadRequestLog,
+    ReportLogPage,
+    WatchLogQueries,
+)
 from wattline_protocol.views.service_views import ListServices
 from wattline_protocol.wire.api_keys import AddApiKey, ListApiKeys, ReportApiKeyUse, RevokeApiKey
 from wattline_protocol.wire.client_messages import Request
@@ -11,8 +17,10 @@ from wattline_protocol.wire.subscriptions import WatchRoutes
 from wattline_scheduler.shell.clients.permissions import not_for
 
 OF_GATEWAYS: list[Request] = [WatchRoutes(), ReportApiKeyUse("r", ()), ReportTraffic(())]
+OF_GATEWAYS += [WatchLogQueries(), ReportLogPage(1)]
 OF_KEYS: list[Request] = [AddApiKey("k", "0" * 64, ("s",)), RevokeApiKey("k"), ListApiKeys()]
 OF_USERS: list[Request] = [*OF_KEYS, GetRollout("s"), SteerRollout("s", "back"), ListServices()]
+OF_USERS += [ReadRequestLog(LogFilter("s", 0.0))]
 USERS: list[Role] = ["submitter", "operator", "admin"]
 
 
