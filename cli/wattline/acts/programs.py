@@ -122,13 +122,15 @@ def gateway(
     processes: int,
     access_log: str | None,
     retention: float | None,
+    batch_dir: str | None,
+    batch_retention: float | None,
     json_logs: bool,
 ) -> Outcome:
     """Run until SIGTERM or SIGINT; returns the exit code."""
     from wattline.client import Client
     from wattline.client.log_queries import answer_log_queries
     from wattline.client.routes import ClientRoutes
-    from wattline_runtime.gateway.config import RETENTION_S, GatewayConfig
+    from wattline_runtime.gateway.config import BATCH_RETENTION_S, RETENTION_S, GatewayConfig
     from wattline_runtime.gateway.processes.parent import ProcessFailed
     from wattline_runtime.gateway.run import run_gateway
     from wattline_runtime.gateway.takeover import TakeoverFailed
@@ -161,6 +163,8 @@ def gateway(
             processes=processes,
             access_log=access_log or "",
             log_retention_s=retention or RETENTION_S,
+            batch_dir=batch_dir or "",
+            batch_retention_s=batch_retention or BATCH_RETENTION_S,
             json_logs=json_logs,
             open=own.open,
             keys_valid_s=own.keys_valid_s,

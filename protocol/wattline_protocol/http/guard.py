@@ -15,7 +15,7 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from wattline_protocol.http.limits import HttpLimits, Network, client_key, forwarded_for, is_within
 
@@ -51,6 +51,21 @@ Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
 Note = Callable[[dict[Reason, int], str], None]
 """Refusals by reason since the last note, and the newest address."""
+
+
+LONG_BODY = "wattline.long_body"
+"""In the scope of a request: a LongBody, whose size or pace its application bounds itself."""
+
+
+class LongBody(NamedTuple):
+    """A body that other limits than those of the server hold for."""
+
+    most_bytes: float
+    is_paced: bool
+    """Its application decides how long it waits for more."""
+
+
+PLAIN_BODY = LongBody(0, is_paced=False)
 
 
 class HttpGuard:
@@ -147,6 +162,7 @@ class HttpGuard:
 class _Cycle(Protocol):
     """A request and its answer, as in uvicorn."""
 
+    scope: Scope
     more_body: bool
     response_started: bool
     response_complete: bool
@@ -257,7 +273,9 @@ class GuardedHttp(asyncio.Protocol):
     def _body_received(self, data: bytes) -> None:
         before = self.cycle
         self._bytes += len(data)
-        if self._bytes > 2 * self.guard.limits.body_bytes + READ_BYTES:
+        long = None if before is None else before.scope.get(LONG_BODY)
+        most_bytes = 2 * self.guard.limits.body_bytes if long is None else long.most_bytes
+        if self._bytes > most_bytes + READ_BYTES:
             self._refuse("body_too_large", "")
             return
         super().data_received(data)
@@ -289,7 +307,7 @@ class GuardedHttp(asyncio.Protocol):
                 self.transport.abort()
         elif cycle is None or (cycle.response_complete and not cycle.more_body):
             self._check_head(now_s)
-        elif cycle.more_body:
+        elif cycle.more_body and not cycle.scope.get(LONG_BODY, PLAIN_BODY).is_paced:
             self._check_body(now_s)
 
     def _waited_s(self, now_s: float) -> float:

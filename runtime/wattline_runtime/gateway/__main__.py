@@ -30,15 +30,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("http_host", "worker_host"):
         parser.add_argument(f"--{name.replace('_', '-')}", default=getattr(defaults, name))
     numbers = "http_port", "worker_port", "queue_limit", "default_timeout_ms", "processes"
-    for name in (*numbers, "connections_per_address", "max_header_bytes"):
+    sizes = "connections_per_address", "max_header_bytes", "batch_reserve_bytes"
+    for name in (*numbers, *sizes):
         parser.add_argument(
             f"--{name.replace('_', '-')}", type=int, default=getattr(defaults, name)
         )
-    for name in ("client_timeout_s", "hold_s"):
+    for name in ("client_timeout_s", "hold_s", "batch_retention_s"):
         parser.add_argument(
             f"--{name.replace('_', '-')}", type=float, default=getattr(defaults, name)
         )
     parser.add_argument("--access-log", default="", help="append a line for each request")
+    parser.add_argument("--batch-dir", default="", help="keep and run batches there")
     parser.add_argument("--closed", action="store_true", help="require the API keys of the file")
     parser.add_argument("--trusted-proxies", nargs="*", default=defaults.trusted_proxies)
     for name in ("tls_cert", "tls_key"):

@@ -12,6 +12,7 @@ from wattline_runtime.wire import MAX_ITEM_BYTES
 
 MAX_PROCESSES = 64
 RETENTION_S = 30 * 86_400.0
+BATCH_RETENTION_S = 7 * 86_400.0
 
 
 class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,6 +59,12 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """File that gets a line for each request; empty: none."""
     log_retention_s: float = RETENTION_S
     """How long its lines are kept."""
+    batch_dir: str = ""
+    """Directory of batches; empty: there are none."""
+    batch_retention_s: float = BATCH_RETENTION_S
+    """How long batches that have ended are kept."""
+    batch_reserve_bytes: int = 256 * 1024**2
+    """Free space that new batches leave for results of accepted ones."""
     json_logs: bool = False
     """Of its processes, where it has several."""
     open: bool = False
@@ -89,6 +96,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             raise ValueError(f"processes is {self.processes}, it must be at most {MAX_PROCESSES}")
         if self.log_retention_s <= 0:
             raise ValueError(f"log_retention_s is {self.log_retention_s}, it must be above 0")
+        if self.batch_retention_s <= 0 or self.batch_reserve_bytes < 0:
+            raise ValueError("batch_retention_s must be above 0, batch_reserve_bytes 0 or more")
         if self.client_timeout_s <= 0:
             raise ValueError(f"client_timeout_s is {self.client_timeout_s}, it must be above 0")
         if not 0 <= self.hold_s < inf:

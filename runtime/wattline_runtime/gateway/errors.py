@@ -23,6 +23,11 @@ STATUS: dict[str, int] = {
     "body_too_slow": 408,
     "method": 405,
     "no_method": 404,
+    "no_batches": 501,
+    "unknown_batch": 404,
+    "batch_open": 409,
+    "too_many_batches": 429,
+    "disk_full": 507,
 }
 
 

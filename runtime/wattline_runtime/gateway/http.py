@@ -12,6 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wattline_runtime.gateway.access.check import Access
 from wattline_runtime.gateway.answers.answers import Answers
+from wattline_runtime.gateway.batches.batch_routes import ROUTES as BATCH_ROUTES
+from wattline_runtime.gateway.batches.batch_routes import BatchRoutes
+from wattline_runtime.gateway.batches.keeper import BatchKeeper
 from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.errors import STATUS, BadRequest, as_json, headers
 from wattline_runtime.gateway.infer import CLOSE, InferApp
@@ -27,7 +30,12 @@ SUFFIX = "/infer"
 
 
 def http_app(
-    shell: GatewayShell, answers: Answers, config: GatewayConfig, access: Access, look: Look
+    shell: GatewayShell,
+    answers: Answers,
+    config: GatewayConfig,
+    access: Access,
+    look: Look,
+    batches: BatchKeeper | None = None,
 ) -> ASGIApp:
     """All routes. The infer route is matched without a router: it is nearly all of the traffic.
 
@@ -35,7 +43,7 @@ def http_app(
     """
     infer = InferApp(shell, answers, config, access)
     openai = OpenAiApp(shell, config, access)
-    others = _other_routes(shell, config, access, look)
+    others = _other_routes(shell, config, access, look, batches)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope.get("path", "")
@@ -60,7 +68,11 @@ def http_app(
 
 
 def _other_routes(
-    shell: GatewayShell, config: GatewayConfig, access: Access, look: Look
+    shell: GatewayShell,
+    config: GatewayConfig,
+    access: Access,
+    look: Look,
+    batches: BatchKeeper | None,
 ) -> Starlette:
     async def services(request: Request) -> Response:
         until_s = time.monotonic() + config.default_timeout_ms / 1000
@@ -80,6 +92,7 @@ def _other_routes(
             Route("/v1/services", services),
             Route("/healthz", health),
             Route("/metrics", metrics),
+            *BatchRoutes(batches, shell, config, access).routes(),
         ],
         exception_handlers={HTTPException: _http_error, BadRequest: _bad_request},
     )
@@ -89,7 +102,10 @@ async def _http_error(request: Request, error: Exception) -> Response:
     """Starlette's own refusals (404, 405) in the common error format."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     text = f"{request.method} {request.url.path} is not a route of this gateway"[:500]
-    known = f"POST {PREFIX}SERVICE{SUFFIX}, {ROUTES}, GET /v1/services, GET /healthz, GET /metrics"
+    known = (
+        f"POST {PREFIX}SERVICE{SUFFIX}, {ROUTES}, {BATCH_ROUTES}, GET /v1/services, GET /healthz, "
+        "GET /metrics"
+    )
     body = {"error": {"reason": "no_route", "message": f"{text}; routes: {known}"}}
     return JSONResponse(body, status)
 

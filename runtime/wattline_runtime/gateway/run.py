@@ -22,6 +22,7 @@ from wattline_runtime.gateway.access.check import Access
 from wattline_runtime.gateway.access.key_ring import ApiKeyRing
 from wattline_runtime.gateway.access.use_report import report_uses
 from wattline_runtime.gateway.answers.answers import Answers
+from wattline_runtime.gateway.batches.keeper import BatchKeeper
 from wattline_runtime.gateway.config import Endpoints, GatewayConfig
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.gateway.http import http_app
@@ -90,7 +91,8 @@ async def serve(
         access = Access(shell.keys, shell.wait_for_keys)
         observer = Observer(shell, answers, guard, access)
         look = observer.look if member is None else member.look
-        app = http_app(shell, answers, config, access, look)
+        batches = BatchKeeper(config, shell, answers, keys) if config.batch_dir else None
+        app = http_app(shell, answers, config, access, look, batches)
         access_log: AccessLog | None = None
         if config.access_log:
             path, rotates = Path(config.access_log), member is None or member.number == 0
@@ -112,6 +114,7 @@ async def serve(
             "api-key-use": _report_uses(keys, routes, server),
             "certificate": _renew(certificate),
             "access-log": _log_requests(access_log),
+            "batches": _run_batches(batches),
         }
         tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
         try:
@@ -149,6 +152,11 @@ async def _renew(certificate: Certificate | None) -> None:
 async def _log_requests(access_log: AccessLog | None) -> None:
     if access_log is not None:
         await access_log.run()
+
+
+async def _run_batches(batches: BatchKeeper | None) -> None:
+    if batches is not None:
+        await batches.run()
 
 
 async def _report(shell: GatewayShell, routes: RouteSource) -> None:

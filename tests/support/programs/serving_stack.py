@@ -6,9 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import httpx
@@ -69,12 +70,14 @@ class Stack:
         new.write_text(json.dumps(routes))
         new.replace(self.directory / "routes.json")
 
-    def start_gateway(self, *args: str) -> subprocess.Popen[bytes]:
+    def start_gateway(self, *args: str, enter: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
+        """`enter`: what comes before its command, as of a SmallDisk."""
         process = self._start(
             "wattline_runtime.gateway",
             f"--routes={self.directory / 'routes.json'}",
             f"--key-file={self.directory / 'gateway.key'}",
             *args,
+            enter=enter,
         )
         assert process.stdout is not None
         self.endpoints = json.loads(process.stdout.readline())
@@ -110,7 +113,7 @@ class Stack:
             "WATTLINE_STOP_FILE": str(self.directory / f"stop-{number}"),
         }
         arguments = (f"--model={model}", *args) if model else args
-        process = self._start(module, *arguments, **environment)
+        process = self._start(module, *arguments, environment=environment)
         if wait:
             wait_for(lambda: len(self.ready_workers(service)) > ready, "the worker is ready")
         return process
@@ -132,11 +135,17 @@ class Stack:
         """Pids of the held workers whose model was given `value`."""
         return [int(p.name.split("-")[-1]) for p in self.directory.glob(f"ran-{value}-*")]
 
-    def _start(self, module: str, *args: str, **environment: str) -> subprocess.Popen[bytes]:
+    def _start(
+        self,
+        module: str,
+        *args: str,
+        enter: tuple[str, ...] = (),
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> subprocess.Popen[bytes]:
         log = (self.directory / f"log-{len(self.processes)}").open("wb")
         with log:
             process = subprocess.Popen(
-                [sys.executable, "-m", module, *args],
+                [*enter, sys.executable, "-m", module, *args],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env={**os.environ, **environment},

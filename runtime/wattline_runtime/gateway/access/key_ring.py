@@ -50,6 +50,15 @@ class ApiKey:
             self.refused += 1
         return wait_s
 
+    def take_in_turn(self, inputs: int, now_s: float, unix_s: float) -> float:
+        """As `take`, for work that waits until it is admitted: counted as used then, never as
+        refused."""
+        wait_s = 0.0 if self.bucket is None else self.bucket.take(inputs, now_s)
+        if not wait_s:
+            self.inputs += inputs
+            self.used(unix_s)
+        return wait_s
+
     def limit(self, share: float, now_s: float) -> None:
         """Set the part of its rate that this gateway may grant; one input at least at a time."""
         self.share = share
@@ -128,5 +137,12 @@ class ApiKeyRing:
 
     def find(self, secret: bytes, unix_s: float) -> ApiKey | None:
         """The key; None: it is unknown, revoked or expired."""
-        key = self._keys.get(sha256(secret).digest(), NO_KEY)
+        return self._valid(sha256(secret).digest(), unix_s)
+
+    def holder(self, digest: str, unix_s: float) -> ApiKey | None:
+        """As `find`, for work that a key has begun."""
+        return self._valid(bytes.fromhex(digest), unix_s)
+
+    def _valid(self, digest: bytes, unix_s: float) -> ApiKey | None:
+        key = self._keys.get(digest, NO_KEY)
         return key if key.expires_unix_s > unix_s else None

@@ -1,0 +1,1 @@
+"""Files of inputs that run on idle replicas: kept on disk, resumed after a crash."""

@@ -1,0 +1,344 @@
+"""Routes of batches. A body goes to disk in pieces; what waits for the disk runs in threads."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import TypeVar
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import Receive
+
+from wattline_protocol.http.guard import LONG_BODY, LongBody
+from wattline_protocol.text.quantities import parse_duration_s
+from wattline_runtime.gateway.access.check import Access
+from wattline_runtime.gateway.access.key_ring import ApiKey
+from wattline_runtime.gateway.batches import directory as d
+from wattline_runtime.gateway.batches import folder as f
+from wattline_runtime.gateway.batches.keeper import BatchKeeper
+from wattline_runtime.gateway.batches.records import Batch, shown
+from wattline_runtime.gateway.batches.rows import MAX_LINE_BYTES, RowInvalid, RowTooLarge, read_row
+from wattline_runtime.gateway.client import ClientDisconnected, timeout_ms
+from wattline_runtime.gateway.config import GatewayConfig
+from wattline_runtime.gateway.errors import BadRequest
+from wattline_runtime.gateway.records.lines import Lines, LineTooLong
+from wattline_runtime.gateway.shell import GatewayShell
+
+log = structlog.get_logger()
+
+PATH = "/v1/batches"
+ROUTES = f"POST {PATH}?service=SERVICE, GET {PATH}"
+MAX_ROWS = 100_000
+MAX_BYTES = 256 * 1024**2
+GROUP_BYTES = 256 * 1024
+"""Of a body, that a thread takes at once."""
+DEFAULT_WINDOW_S = 86_400.0
+MAX_WINDOW_S = 7 * 86_400.0
+FOLLOW_S = 0.1
+MAX_LISTED = 100
+NDJSON = "application/x-ndjson"
+CLIENT_GONE_STATUS = 499
+T = TypeVar("T")
+
+
+class _Receiving:
+    """Rows on their way to disk; its methods run in a thread."""
+
+    def __init__(self, keeper: BatchKeeper, service: str) -> None:
+        self.total = self.size_bytes = 0
+        self._directory, self._service = keeper.directory, service
+        self._lines = Lines(MAX_LINE_BYTES)
+        self._upload = f.Upload(self._directory.root, f"batch_{secrets.token_hex(16)}")
+        self.id = self._upload.id
+
+    def take(self, data: bytes) -> None:
+        """Check a piece of the body, and write it. Raises BadRequest and OSError."""
+        try:
+            self._add(self._lines.feed(data))
+        except LineTooLong as error:
+            text = f"line {self.total + 1}: more than {MAX_LINE_BYTES} bytes"
+            raise BadRequest("body_too_large", text) from error
+
+    def _add(self, lines: list[bytes]) -> None:
+        for line in lines:
+            self.total += 1
+            try:
+                read_row(line, self._service)
+            except RowInvalid as error:
+                reason = "body_too_large" if isinstance(error, RowTooLarge) else "malformed"
+                raise BadRequest(reason, f"line {self.total}: {error}"[:1000]) from error
+        if self.total > MAX_ROWS:
+            raise BadRequest("body_too_large", f"a batch has at most {MAX_ROWS} rows")
+        data = b"".join(line + b"\n" for line in lines)
+        self.size_bytes += len(data)
+        if self.size_bytes > MAX_BYTES:
+            raise BadRequest("body_too_large", f"a batch has at most {MAX_BYTES} bytes")
+        if self._directory.spare_bytes() < 0:
+            raise _disk_full()
+        self._upload.write(data)
+
+    def accept(self, key: ApiKey | None, window_s: float, timeout_ms: int) -> Batch:
+        """All of it has come. Raises BadRequest and OSError."""
+        self._add(self._lines.last())
+        if not self.total:
+            raise BadRequest("malformed", "the body has no rows; expected a line for each")
+        now_s = time.time()
+        batch = Batch(
+            id=self.id,
+            service=self._service,
+            key="" if key is None else key.grant.digest,
+            key_name="" if key is None else key.grant.name,
+            created_unix_s=now_s,
+            deadline_unix_s=now_s + window_s,
+            timeout_ms=timeout_ms,
+            total=self.total,
+            input_bytes=self.size_bytes,
+        )
+        self._upload.accept(batch)
+        return batch
+
+    def discard(self) -> None:
+        """It was refused, or its client has gone."""
+        self._upload.discard()
+
+
+class BatchRoutes:
+    """Their handlers."""
+
+    def __init__(
+        self,
+        keeper: BatchKeeper | None,
+        shell: GatewayShell,
+        config: GatewayConfig,
+        access: Access,
+    ) -> None:
+        """`keeper` None: this gateway has no batches."""
+        self._keeper, self._shell, self._config, self._access = keeper, shell, config, access
+
+    def routes(self) -> list[Route]:
+        """All of them."""
+        one = f"{PATH}/{{number}}"
+        return [
+            Route(PATH, self._create, methods=["POST"]),
+            Route(PATH, self._list, methods=["GET"]),
+            Route(one, self._show, methods=["GET"]),
+            Route(one, self._delete, methods=["DELETE"]),
+            Route(f"{one}/cancel", self._cancel, methods=["POST"]),
+            Route(f"{one}/results", self._results, methods=["GET"]),
+        ]
+
+    # --- creation
+
+    async def _create(self, request: Request) -> Response:
+        keeper = self._open()
+        service = request.query_params.get("service", "")
+        if not service:
+            raise BadRequest("malformed", f"name the service of the batch: {PATH}?service=NAME")
+        key = await self._identify(request)
+        await self._access.permit(request.scope, key, service)
+        self._check_service(service, key)
+        window_s = _window_s(request)
+        try_ms = timeout_ms(request.scope, self._config, default_ms=self._config.max_timeout_ms)
+        await self._aside(_check_limits, keeper.directory, key)
+        request.scope[LONG_BODY] = LongBody(2 * MAX_BYTES, is_paced=False)
+        try:
+            receiving = await self._aside(_Receiving, keeper, service)
+            try:
+                await self._receive(request.receive, receiving)
+                batch = await self._aside(receiving.accept, key, window_s, try_ms)
+            except BaseException:
+                await asyncio.shield(self._aside(receiving.discard))
+                raise
+        except OSError as error:
+            log.warning("batch_refused", why=error.strerror)
+            raise _disk_full() from error
+        except ClientDisconnected:
+            return Response(status_code=CLIENT_GONE_STATUS)  # it reads no answer
+        log.info(
+            "batch_accepted", id=batch.id, service=service, key=batch.key_name, rows=batch.total
+        )
+        keeper.look()
+        found = await self._aside(keeper.directory.find, batch.id)
+        return JSONResponse(self._shown(keeper, found) if found else {"id": batch.id}, 201)
+
+    async def _receive(self, receive: Receive, receiving: _Receiving) -> None:
+        pieces: list[bytes] = []
+        size_bytes, has_more = 0, True
+        while has_more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnected
+            pieces.append(message.get("body", b""))
+            size_bytes += len(pieces[-1])
+            has_more = message.get("more_body", False)
+            if size_bytes >= GROUP_BYTES or not has_more:
+                await self._aside(receiving.take, b"".join(pieces))
+                pieces, size_bytes = [], 0
+
+    def _check_service(self, service: str, key: ApiKey | None) -> None:
+        queue = self._shell.gateway.queue
+        if queue.early is not None:
+            text = "this gateway has not received its services yet"
+            raise BadRequest("no_worker", text, retry_after_s=1)
+        found = queue.services.get(service)
+        if found is None or not found.is_listed:
+            listed = {one.name for one in queue.services.values() if one.is_listed}
+            names = ", ".join(sorted(listed if key is None else listed & key.services)) or "none"
+            text = f"there is no service {service!r}; known services: {names}"
+            raise BadRequest("unknown_service", text[:500])
+
+    # --- what there is
+
+    async def _list(self, request: Request) -> Response:
+        keeper = self._open()
+        key = await self._identify(request)
+        most = _whole(request, "limit", 20, MAX_LISTED)
+        found = await self._aside(keeper.directory.all)
+        own = [one for one in found if _may_see(key, one.batch)]
+        after = request.query_params.get("after", "")
+        if after:
+            ids = [one.batch.id for one in own]
+            if after not in ids:
+                raise _unknown(after)
+            own = own[ids.index(after) + 1 :]
+        data = [await self._aside(self._shown, keeper, one) for one in own[:most]]
+        return JSONResponse({"object": "list", "data": data, "has_more": len(own) > most})
+
+    async def _show(self, request: Request) -> Response:
+        keeper = self._open()
+        found = await self._own(request, keeper)
+        return JSONResponse(await self._aside(self._shown, keeper, found))
+
+    async def _cancel(self, request: Request) -> Response:
+        keeper = self._open()
+        found = await self._own(request, keeper)
+        if found.progress.is_open:
+            try:
+                path = keeper.directory.path(found.batch.id)
+                await self._aside(f.request_cancel, path)
+            except OSError as error:
+                raise _disk_full() from error
+        return JSONResponse(await self._aside(self._shown, keeper, found))
+
+    async def _delete(self, request: Request) -> Response:
+        keeper = self._open()
+        found = await self._own(request, keeper)
+        if found.progress.is_open:
+            text = f"the batch has not ended; cancel it: POST {PATH}/{found.batch.id}/cancel"
+            raise BadRequest("batch_open", text)
+        await self._aside(f.remove, keeper.directory.path(found.batch.id))
+        log.info("batch_deleted", id=found.batch.id, why="request")
+        return Response(status_code=204)
+
+    async def _results(self, request: Request) -> Response:
+        keeper = self._open()
+        found = await self._own(request, keeper)
+        after = _whole(request, "after", 0, found.batch.total)
+        follow = request.query_params.get("follow", "false")
+        if follow not in ("true", "false"):
+            raise BadRequest("malformed", "follow is true or false")
+        lines = self._lines(keeper, found.batch.id, after, is_followed=follow == "true")
+        return StreamingResponse(lines, media_type=NDJSON)
+
+    async def _lines(
+        self, keeper: BatchKeeper, number: str, after: int, *, is_followed: bool
+    ) -> AsyncIterator[bytes]:
+        results: f.Results | None = None
+        try:
+            while (found := await self._aside(keeper.directory.find, number)) is not None:
+                progress = keeper.progress(found)
+                if results is None and progress.rows > after:
+                    path = keeper.directory.path(number)
+                    results = await self._aside(f.Results, path, after)
+                while results is not None:
+                    data = await self._aside(results.read, progress.output_bytes)
+                    if not data:
+                        break
+                    yield data
+                if not is_followed or not progress.is_open or keeper.is_leaving:
+                    return
+                await asyncio.sleep(FOLLOW_S)
+        except FileNotFoundError:
+            return  # it was deleted
+        finally:
+            if results is not None:
+                results.close()
+
+    # --- of all
+
+    def _open(self) -> BatchKeeper:
+        if self._keeper is None:
+            text = "this gateway keeps no batches; its option --batch-dir opens them"
+            raise BadRequest("no_batches", text)
+        return self._keeper
+
+    async def _identify(self, request: Request) -> ApiKey | None:
+        until_s = time.monotonic() + self._config.default_timeout_ms / 1000
+        return await self._access.identify(request.scope, until_s)
+
+    async def _own(self, request: Request, keeper: BatchKeeper) -> d.Found:
+        """The batch of a request, if its key may see it."""
+        key = await self._identify(request)
+        number = request.path_params["number"]
+        found = await self._aside(keeper.directory.find, number)
+        if found is None or not _may_see(key, found.batch):
+            raise _unknown(number)
+        return found
+
+    @staticmethod
+    def _shown(keeper: BatchKeeper, found: d.Found) -> dict[str, object]:
+        cancelled = f.is_cancelled(keeper.directory.path(found.batch.id))
+        return shown(found.batch, keeper.progress(found), is_cancelled=cancelled)
+
+    async def _aside(self, function: Callable[..., T], *args: object) -> T:
+        threads = self._open().threads
+        return await asyncio.get_running_loop().run_in_executor(threads, partial(function, *args))
+
+
+def _check_limits(directory: d.BatchDirectory, key: ApiKey | None) -> None:
+    if directory.spare_bytes() < 0:
+        raise _disk_full()
+    use = directory.use_of("" if key is None else key.grant.digest)
+    if use.is_open >= d.MAX_OPEN:
+        text = f"{use.is_open} batches of this key have not ended, the maximum"
+        raise BadRequest("too_many_batches", text, retry_after_s=30)
+    if use.kept >= d.MAX_KEPT or use.size_bytes >= d.MAX_KEPT_BYTES:
+        text = f"{use.kept} batches of this key take {use.size_bytes} bytes; delete some of them"
+        most = f"at most {d.MAX_KEPT} batches and {d.MAX_KEPT_BYTES} bytes are kept"
+        raise BadRequest("too_many_batches", f"{text}: {most}")
+
+
+def _may_see(key: ApiKey | None, batch: Batch) -> bool:
+    return key is None or batch.key == key.grant.digest
+
+
+def _window_s(request: Request) -> float:
+    text = request.query_params.get("completion_window", "24h")
+    try:
+        window_s = parse_duration_s(text)
+    except ValueError as error:
+        raise BadRequest("malformed", f"completion_window: {error}") from error
+    if not 0 < window_s <= MAX_WINDOW_S:
+        raise BadRequest("malformed", f"completion_window is {text[:40]}; at most 7d are accepted")
+    return window_s
+
+
+def _whole(request: Request, name: str, default: int, most: int) -> int:
+    text = request.query_params.get(name, str(default))
+    if not (text.isascii() and text.isdecimal()) or len(text) > 9 or int(text) > most:
+        raise BadRequest("malformed", f"{name} is a whole number from 0 to {most}")
+    return int(text)
+
+
+def _unknown(number: str) -> BadRequest:
+    text = f"there is no batch {number[:60]!r} of this key; list them: GET {PATH}"
+    return BadRequest("unknown_batch", text)
+
+
+def _disk_full() -> BadRequest:
+    text = "the disk for batches is full; accepted ones are kept, no new one is accepted now"
+    return BadRequest("disk_full", text, retry_after_s=30)

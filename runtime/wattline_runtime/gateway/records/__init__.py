@@ -1,0 +1,1 @@
+"""Streams of records: many inputs over one connection, answered in order, resumed by number."""
