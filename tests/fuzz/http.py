@@ -98,7 +98,7 @@ class HttpTarget:
         self._shell = shell
         guard = HttpGuard(config.limits, networks(config.trusted_proxies))
         answers = Answers(shell, config.cache_bytes)
-        access = Access(shell.keys, shell.wait_for_keys)
+        access = Access(shell.keys, shell.wait_for_routes)
         observer = Observer(shell, answers, guard, access)
         app = behind_proxies(http_app(shell, answers, config, access, observer.look), guard)
         self._config = uvicorn.Config(

@@ -93,6 +93,11 @@ class Fields:
     def __contains__(self, key: str) -> bool:
         return key in self._table
 
+    @property
+    def problem_count(self) -> int:
+        """Problems of the document so far."""
+        return len(self._problems)
+
     def may_have(self, keys: Collection[str]) -> None:
         """Valid keys, in the order in which an error lists them."""
         self._known.update(dict.fromkeys(keys))

@@ -40,6 +40,8 @@ class AddApiKey(msgspec.Struct, frozen=True, tag_field="t", tag="add_api_key"):
     """0 = until revoked."""
     priority: PriorityClass = "normal"
     """The highest class of its requests."""
+    tier: Name[str] = ""
+    """What rules of routes know it by; empty = none."""
 
 
 class RevokeApiKey(msgspec.Struct, frozen=True, tag_field="t", tag="revoke_api_key"):
@@ -104,6 +106,7 @@ class ApiKeyView(msgspec.Struct, frozen=True):
     refused: int = 0
     used_unix_s: UnixTime | None = None
     """None = never."""
+    tier: str = ""
 
 
 class ApiKeys(msgspec.Struct, frozen=True, tag_field="t", tag="api_keys"):
@@ -122,3 +125,4 @@ class ApiKeyGrant(msgspec.Struct, frozen=True):
     expires_unix_s: Time[UnixTime] | None = None
     priority: PriorityClass = "normal"
     """The highest class of its requests."""
+    tier: Name[str] = ""

@@ -97,6 +97,21 @@ class WorkerTraffic(msgspec.Struct, frozen=True):
     """Time of its batches; 0 = not measured."""
 
 
+class RouteTraffic(msgspec.Struct, frozen=True):
+    """A rule of a route at one gateway since its last report."""
+
+    route: Name[str]
+    rule: Count[int]
+    """From 1; 0: the default."""
+    requests: Count[int] = 0
+    kept: Count[int] = 0
+    """Of a cascade: inputs that the small service answered with confidence."""
+    escalated: Count[int] = 0
+    """Those that the large one answered."""
+    failed: Count[int] = 0
+    """Those that the large one should have answered, and did not."""
+
+
 class ReportTraffic(msgspec.Struct, frozen=True, tag_field="t", tag="report_traffic"):
     """Gateway only: the revisions and workers of all services, about once a second."""
 
@@ -105,6 +120,7 @@ class ReportTraffic(msgspec.Struct, frozen=True, tag_field="t", tag="report_traf
         None
     )
     """None: a gateway of an earlier release, which does not report them."""
+    routes: Annotated[tuple[RouteTraffic, ...], msgspec.Meta(max_length=MAX_REPORTED)] = ()
 
 
 RolloutRequest = SteerRollout | GetRollout | ReportTraffic

@@ -1,9 +1,10 @@
-"""Routes for gateways: workers of services, how requests are shared out among revisions, how
-gateways answer in their place, and the API keys of clients."""
+"""What gateways know of a site: workers of services, how requests are shared out among revisions,
+how gateways answer in their place, routes, and the API keys of clients."""
 
 import msgspec
 
 from wattline_protocol.ids import TaskRef
+from wattline_protocol.routing.model import PublicRoute
 from wattline_protocol.wire.api_keys import ApiKeyGrant
 from wattline_protocol.wire.rollouts import RouteSplit
 from wattline_protocol.wire.service_settings import ServiceSettings
@@ -28,4 +29,6 @@ class Routes(msgspec.Struct, frozen=True, tag_field="t", tag="routes"):
     settings: dict[str, ServiceSettings] = {}
     """Of services that have any."""
     owners: dict[str, str] = {}
-    """Users of services."""
+    """Users of services, and of routes."""
+    public: dict[str, PublicRoute] = {}
+    """Public names over services."""

@@ -8,6 +8,7 @@ STATUS: dict[str, int] = {
     "rate_limited": 429,
     "keys_outdated": 503,
     "unknown_service": 404,
+    "no_service": 503,
     "no_worker": 503,
     "queue_full": 429,
     "too_slow": 429,

@@ -18,6 +18,7 @@ from wattline_runtime.gateway.batches.keeper import BatchKeeper
 from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.errors import STATUS, BadRequest, as_json, headers
 from wattline_runtime.gateway.infer import CLOSE, InferApp
+from wattline_runtime.gateway.routing.router import Router
 from wattline_runtime.gateway.shell import GatewayShell
 from wattline_runtime.gateway.streams.openai import METHOD_OF, MODELS, ROUTES, OpenAiApp
 from wattline_runtime.gateway.telemetry.prometheus import CONTENT_TYPE, exposition
@@ -41,9 +42,10 @@ def http_app(
 
     `look`: all processes of the gateway as one.
     """
-    infer = InferApp(shell, answers, config, access)
-    openai = OpenAiApp(shell, config, access)
-    others = _other_routes(shell, config, access, look, batches)
+    router = Router(shell)
+    infer = InferApp(shell, answers, config, access, router)
+    openai = OpenAiApp(shell, config, access, router)
+    others = _other_routes(shell, config, access, look, router, batches)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope.get("path", "")
@@ -72,13 +74,15 @@ def _other_routes(
     config: GatewayConfig,
     access: Access,
     look: Look,
+    router: Router,
     batches: BatchKeeper | None,
 ) -> Starlette:
     async def services(request: Request) -> Response:
         until_s = time.monotonic() + config.default_timeout_ms / 1000
         key = await access.identify(request.scope, until_s)
         seen = None if key is None else key.services
-        return JSONResponse((await look()).as_json(seen))
+        routes = router.listed(seen)
+        return JSONResponse((await look()).as_json(seen) | ({"routes": routes} if routes else {}))
 
     async def health(_: Request) -> Response:
         stopping = shell.is_leaving

@@ -13,10 +13,11 @@ from typing import NamedTuple
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from wattline_protocol.routing.model import PublicRoute
 from wattline_runtime.gateway.access.check import Access
 from wattline_runtime.gateway.access.key_ring import ApiKey
 from wattline_runtime.gateway.access.priority import rank_of
-from wattline_runtime.gateway.answers.answers import Answers
+from wattline_runtime.gateway.answers.answers import Answers, entry_name
 from wattline_runtime.gateway.answers.fallback import first_deadline_s, settle
 from wattline_runtime.gateway.client import (
     ClientDisconnected,
@@ -28,6 +29,8 @@ from wattline_runtime.gateway.client import (
 from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.errors import STATUS, BadRequest, as_json, headers
 from wattline_runtime.gateway.events import PLAIN, PRIORITIES, Outcome, Output, RequestKind
+from wattline_runtime.gateway.routing.inputs import cascade_inputs
+from wattline_runtime.gateway.routing.router import Choice, Router
 from wattline_runtime.gateway.shell import GatewayShell, Waiter
 from wattline_runtime.gateway.stats import UNKNOWN_SERVICE
 
@@ -71,12 +74,18 @@ class InferApp:
     """ASGI app of the infer route; the service's name is in `path_params`."""
 
     def __init__(
-        self, shell: GatewayShell, answers: Answers, config: GatewayConfig, access: Access
+        self,
+        shell: GatewayShell,
+        answers: Answers,
+        config: GatewayConfig,
+        access: Access,
+        router: Router,
     ) -> None:
         self._shell = shell
         self._answers = answers
         self._config = config
         self._access = access
+        self._router = router
         self._decoder = msgspec.json.Decoder(InferBody)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -89,16 +98,26 @@ class InferApp:
             is_early = self._access.is_early
             until_s = start_s + timeout_ms(scope, self._config) / 1000 if is_early else start_s
             key = await self._access.require(scope, service, until_s)
+            if self._shell.is_early:
+                await self._router.wait(start_s + timeout_ms(scope, self._config) / 1000)
+            route = self._shell.public.get(service)
             data = await read_body(scope, receive, self._config.max_body_bytes)
             if header(scope, b"content-type") == OCTETS:
                 if key is not None:
                     self._access.charge(key, 1)
-                output, extra = await self._answer_bytes(scope, data, service, key, receive)
+                if route is None:
+                    output, extra = await self._answer_bytes(scope, data, service, key, receive)
+                else:
+                    ask = self._bytes(scope, data, rank_of(scope, key))
+                    output, extra = await self._routed(route, scope, data, ask, key, receive)
             else:
                 ask = self._understand(scope, data, rank_of(scope, key), start_s)
                 if key is not None:
                     self._access.charge(key, len(ask.inputs))
-                output, extra = await self._answer(service, ask, key, receive)
+                if route is None:
+                    output, extra, _ = await self._answer(service, ask, key, receive)
+                else:
+                    output, extra = await self._routed(route, scope, data, ask, key, receive)
         except BadRequest as error:
             await self._send_error(send, error)
             self._count(service, STATUS[error.reason], error.reason, start_s)
@@ -109,7 +128,8 @@ class InferApp:
             self._count(service, 200, "", start_s)
 
     def _count(self, service: str, status: int, reason: str, start_s: float) -> None:
-        known = service in self._shell.gateway.queue.services
+        shell = self._shell
+        known = service in shell.gateway.queue.services or service in shell.public
         label = service if known else UNKNOWN_SERVICE
         self._shell.stats.count(label, status, reason, time.monotonic() - start_s)
 
@@ -138,8 +158,8 @@ class InferApp:
 
     async def _answer(
         self, service: str, ask: Ask, key: ApiKey | None, receive: Receive
-    ) -> tuple[bytes, Sequence[tuple[bytes, bytes]]]:
-        """Body and extra."""
+    ) -> tuple[bytes, list[tuple[bytes, bytes]], Sequence[str]]:
+        """Body, extra headers, and what answered the inputs where it was something else."""
         seen = None if key is None else key.services
         answers, chain = self._answers, self._answers.fallback(service)
         until_s = ask.deadline_s
@@ -152,6 +172,7 @@ class InferApp:
         numbers = [number for number, _, _ in pending]
         watch = ClientWatch(answers.abandon, receive, numbers)
         extra: list[tuple[bytes, bytes]] = []
+        by: Sequence[str] = ()
         if answers.keeps(service):
             extra.append(HIT if all(is_hit for _, _, is_hit in pending) else MISS)
         waiters = [waiter for _, waiter, _ in pending]
@@ -172,8 +193,9 @@ class InferApp:
                         for data, waiter in zip(ask.inputs, waiters, strict=True)
                     )
                 )
-                if any(is_instead for _, is_instead in settled):
+                if any(entry for _, entry in settled):
                     extra.append(FALLBACK)
+                    by = [entry_name(entry) or service for _, entry in settled]
                 outputs = _outputs((outcome for outcome, _ in settled), ask.is_single)
             else:
                 outputs = await self._collect(waiters, ask.is_single)
@@ -181,9 +203,56 @@ class InferApp:
             watch.end()
             for number in numbers:  # those still open when one input failed
                 answers.abandon(number)
-        if ask.is_single:
-            return b'{"output":' + outputs[0] + b"}", extra
-        return b'{"outputs":[' + b",".join(outputs) + b"]}", extra
+        return _body(outputs, ask.is_single), extra, by
+
+    async def _routed(
+        self,
+        route: PublicRoute,
+        scope: Scope,
+        data: bytes,
+        ask: Ask,
+        key: ApiKey | None,
+        receive: Receive,
+    ) -> tuple[bytes, Sequence[tuple[bytes, bytes]]]:
+        """As `_answer`, by the service that the route chooses."""
+        router = self._router
+        choice = router.choose(route, scope, data, len(ask.inputs), key)
+        if choice.target.is_cascade:
+            return await self._cascade(choice, scope, ask, key, receive)
+        if ask.kind.is_bytes:
+            body, extra = await self._answer_bytes(scope, data, choice.service, key, receive)
+            return body, [*extra, *router.answered(scope, choice, ())]
+        body, extra, by = await self._answer(choice.service, ask, key, receive)
+        return body, [*extra, *router.answered(scope, choice, by)]
+
+    async def _cascade(
+        self, choice: Choice, scope: Scope, ask: Ask, key: ApiKey | None, receive: Receive
+    ) -> tuple[bytes, Sequence[tuple[bytes, bytes]]]:
+        ended = await cascade_inputs(
+            self._answers,
+            choice.target,
+            ask.inputs,
+            ask.deadline_s,
+            ask.kind,
+            receive,
+            None if key is None else key.services,
+            may_share=ask.may_share,
+        )
+        extra = self._router.cascaded(choice, scope, ended)
+        parts = [part for part, _ in ended]
+        if any(map(self._answers.keeps, choice.target.services)):
+            extra.append(HIT if all(part.is_hit for part in parts) else MISS)
+        if any(part.is_instead for part in parts):
+            extra.append(FALLBACK)
+        outputs = _outputs((part.outcome for part in parts), ask.is_single)
+        last = parts[-1].outcome
+        if isinstance(last, Output) and last.is_bytes:
+            return outputs[-1], [OCTETS_HEADER, *extra]
+        return _body(outputs, ask.is_single), extra
+
+    def _bytes(self, scope: Scope, data: bytes, rank: int) -> Ask:
+        deadline_s = time.monotonic() + timeout_ms(scope, self._config) / 1000
+        return Ask([data], True, deadline_s, False, replace(BYTES, rank=rank))
 
     async def _answer_bytes(
         self, scope: Scope, data: bytes, service: str, key: ApiKey | None, receive: Receive
@@ -224,6 +293,12 @@ class InferApp:
             named.append(CLOSE)
         await send({"type": "http.response.start", "status": status, "headers": named})
         await send({"type": "http.response.body", "body": body})
+
+
+def _body(outputs: list[bytes], is_single: bool) -> bytes:
+    if is_single:
+        return b'{"output":' + outputs[0] + b"}"
+    return b'{"outputs":[' + b",".join(outputs) + b"]}"
 
 
 def _outputs(outcomes: Iterable[Outcome | None], is_single: bool) -> list[bytes]:

@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from wattline_protocol.routing.model import PublicRoute
 from wattline_protocol.wire.api_keys import ApiKeyGrant, ApiKeyShares, ReportApiKeyUse
 from wattline_protocol.wire.rollouts import ReportTraffic, RouteSplit
 from wattline_protocol.wire.routes import Routes, WorkerRoute
@@ -45,12 +46,14 @@ class RoutesFileInvalid(ValueError):
 class RoutesFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`{"services": {NAME: [{"ref": {"job": 1, "task": 0, "attempt": 1}, "public_key": Z85}]}}`;
     for a closed gateway also `"keys": [{"name": NAME, "digest": SHA256, "services": [NAME]}]`;
-    optionally `"settings": {NAME: {"cache_ttl_s": 300, "cache_bytes": 1000000}}`."""
+    optionally `"settings": {NAME: {"cache_ttl_s": 300, "cache_bytes": 1000000}}`, and `"public":
+    [ROUTE]`."""
 
     services: dict[str, tuple[WorkerRoute, ...]]
     keys: tuple[ApiKeyGrant, ...] = ()
     splits: dict[str, RouteSplit] = {}
     settings: dict[str, ServiceSettings] = {}
+    public: tuple[PublicRoute, ...] = ()
 
 
 class FileRoutes:
@@ -104,4 +107,5 @@ class FileRoutes:
             file = msgspec.json.decode(data, type=RoutesFile)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise RoutesFileInvalid(f"{self._path}: {error}") from error
-        return Routes(file.services, file.splits, file.keys, file.settings)
+        public = {route.name: route for route in file.public}
+        return Routes(file.services, file.splits, file.keys, file.settings, public=public)

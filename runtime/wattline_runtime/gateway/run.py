@@ -88,7 +88,7 @@ async def serve(
         shell = GatewayShell(gateway, worker_socket(config, listeners.workers), Stats(), keys)
         guard = HttpGuard(config.limits, networks(config.trusted_proxies), _note_refused)
         answers = Answers(shell, config.cache_bytes, config.processes)
-        access = Access(shell.keys, shell.wait_for_keys)
+        access = Access(shell.keys, shell.wait_for_routes)
         observer = Observer(shell, answers, guard, access)
         look = observer.look if member is None else member.look
         batches = BatchKeeper(config, shell, answers, keys) if config.batch_dir else None

@@ -10,6 +10,7 @@ from typing import Literal
 
 import structlog
 
+from wattline_protocol.routing.model import PublicRoute
 from wattline_protocol.wire.codec import MalformedMessage
 from wattline_protocol.wire.rollouts import RouteSplit
 from wattline_protocol.wire.routes import Routes
@@ -71,9 +72,9 @@ class GatewayShell:
         self.socket = socket
         self.keys = keys
         """API keys of clients; None: the gateway is open to all."""
-        self._keys_known = asyncio.Event()
+        self._routes_known = asyncio.Event()
         self._early = 0
-        """Requests that wait for the first keys."""
+        """Requests that wait for the first routes and keys."""
         self._loop = asyncio.get_running_loop()
         self._inbound: FrameCodec[FromWorker] = FrameCodec(FromWorker)
         self._outbound: FrameCodec[ToWorker] = FrameCodec(ToWorker)
@@ -82,7 +83,9 @@ class GatewayShell:
         self._routes: e.ServiceRoutes = {}
         self._splits: Mapping[str, RouteSplit] = {}
         self.owners: Mapping[str, str] = {}
-        """Users of services."""
+        """Users of services, and of routes."""
+        self.public: Mapping[str, PublicRoute] = {}
+        """Routes by name."""
         self.is_leaving = False
         """Each further answer is the last one on its connection."""
         self._allow_stale = False
@@ -108,14 +111,20 @@ class GatewayShell:
 
     # --- for clients
 
-    async def wait_for_keys(self, until_s: float) -> bool:
-        """Wait for the first API keys; False = not within the time, or too many wait."""
+    @property
+    def is_early(self) -> bool:
+        """True: the first routes are not known yet."""
+        return self.gateway.queue.early is not None
+
+    async def wait_for_routes(self, until_s: float) -> bool:
+        """Wait for the first routes, which come with the API keys; False = not within the time, or
+        too many wait."""
         if self._early >= self.gateway.queue_limit or self.gateway.queue.is_stopping:
             return False
         self._early += 1
         try:
             async with asyncio.timeout(until_s - time.monotonic()):
-                return await self._keys_known.wait()
+                return await self._routes_known.wait()
         except TimeoutError:
             return False
         finally:
@@ -166,8 +175,8 @@ class GatewayShell:
         """Apply new keys and routes; of routes for the handshake as well as for the core."""
         if self.keys is not None:
             self.keys.learn(routes.keys, time.monotonic())
-            self._keys_known.set()
-        self.owners = routes.owners
+        self._routes_known.set()
+        self.owners, self.public = routes.owners, routes.public
         known = (self._routes, self._splits)
         if (routes.services, routes.splits) == known and self.gateway.queue.early is None:
             return

@@ -3,11 +3,16 @@
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from typing import Literal
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 UNKNOWN_SERVICE = "-"
 """Label of requests to services that do not exist: their names must not grow the series."""
+
+
+CascadeEnd = Literal["kept", "escalated", "failed"]
+"""The small service answered with confidence; the large one did; it did not, though it should."""
 
 
 @dataclass(slots=True)
@@ -44,6 +49,10 @@ class Stats:
     """Inputs answered instead of the service, by service and by what answered."""
     latency: defaultdict[str, Latency] = field(default_factory=lambda: defaultdict(Latency))
     """Of requests answered with output."""
+    routed: Counter[tuple[str, int, str]] = field(default_factory=Counter)
+    """HTTP requests by route, number of the rule, and service that the rule names."""
+    cascades: Counter[tuple[str, int, CascadeEnd]] = field(default_factory=Counter)
+    """Inputs by route, number of the rule, and which service's answer stands."""
     rejected: int = 0
 
     def count(self, service: str, status: int, reason: str, seconds: float) -> None:

@@ -13,7 +13,10 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 import httpx
+import msgspec
 
+from wattline_protocol.routing.file import parse_routes
+from wattline_protocol.routing.model import PublicRoute
 from wattline_protocol.trust.keys import KeyPair, save_keys
 
 SERVICE = "svc"
@@ -57,6 +60,8 @@ class Stack:
         self.settings: dict[str, dict[str, Any]] = {}
         self.grants: list[dict[str, Any]] = []
         """API keys, for a closed gateway."""
+        self.public: list[PublicRoute] = []
+        """Routes."""
         self.processes: list[subprocess.Popen[bytes]] = []
         self.endpoints: dict[str, str] = {}
         save_keys(self.keys, directory / "gateway.key")
@@ -66,9 +71,19 @@ class Stack:
     def write_routes(self) -> None:
         """Replace the routes file in one step, as an operator's script should."""
         new = self.directory / "routes.new"
-        routes = {"services": self.routes, "settings": self.settings, "keys": self.grants}
+        routes = {
+            "services": self.routes,
+            "settings": self.settings,
+            "keys": self.grants,
+            "public": msgspec.to_builtins(self.public),
+        }
         new.write_text(json.dumps(routes))
         new.replace(self.directory / "routes.json")
+
+    def write_route(self, text: str) -> None:
+        """Replace the routes by those of the text, a job file without its kind."""
+        self.public = list(parse_routes(f'kind = "route"\n{text}', "route.toml"))
+        self.write_routes()
 
     def start_gateway(self, *args: str, enter: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
         """`enter`: what comes before its command, as of a SmallDisk."""

@@ -273,25 +273,25 @@ def fallen(chain: tuple[str, ...], refusal: Refusal, small: Outcome = NONE) -> A
 def test_another_service_answers_first(reason: Any) -> None:
     refusal = Refusal(reason, "not now", 1)
     [outcome, counts] = fallen(("small", "static:null"), refusal, Output(b"small's"))
-    assert outcome == (Output(b"small's"), True)
+    assert outcome == (Output(b"small's"), "small")
     assert counts == {("svc", "small"): 1}
 
 
 def test_then_what_follows_in_order() -> None:
-    assert fallen(("small", "cache", "static:1"), NONE)[0] == (Output(b"old"), True)
-    assert fallen(("small", "static:1", "cache"), NONE)[0] == (Output(b"1"), True)
+    assert fallen(("small", "cache", "static:1"), NONE)[0] == (Output(b"old"), "cache")
+    assert fallen(("small", "static:1", "cache"), NONE)[0] == (Output(b"1"), "static:1")
 
 
 def test_where_all_fail_the_error_names_each() -> None:
-    [(refusal, is_instead), counts] = fallen(("small",), Refusal("too_slow", "3 s", 3))
-    assert (refusal.reason, refusal.retry_after_s, is_instead) == ("too_slow", 3, False)
+    [(refusal, entry), counts] = fallen(("small",), Refusal("too_slow", "3 s", 3))
+    assert (refusal.reason, refusal.retry_after_s, entry) == ("too_slow", 3, "")
     assert refusal.message == "svc: 3 s; small: no worker of it is ready"
     assert counts == {}
 
 
 def test_what_the_request_itself_caused_has_no_fallback() -> None:
     refusal = Refusal("bad_input", "no such colour")
-    assert fallen(("static:1",), refusal)[0] == (refusal, False)
+    assert fallen(("static:1",), refusal)[0] == (refusal, "")
 
 
 def test_a_service_that_follows_has_the_last_quarter_of_the_time() -> None:

@@ -209,8 +209,7 @@ class Answers:
 
     def count_fallback(self, service: str, entry: str) -> None:
         """An entry of the service's fallback has answered."""
-        target = "static" if entry.startswith(STATIC) else entry
-        self._shell.stats.fallbacks[service, target] += 1
+        self._shell.stats.fallbacks[service, entry_name(entry)] += 1
 
     def begin_instead(
         self,
@@ -231,3 +230,8 @@ class Answers:
             return 0, self._done(missing if kept is None else Output(kept))
         number, waiter, _ = self.submit(entry, key, deadline_s, seen, kind)
         return number, waiter
+
+
+def entry_name(entry: str) -> str:
+    """An entry of a fallback, for people."""
+    return "static" if entry.startswith(STATIC) else entry

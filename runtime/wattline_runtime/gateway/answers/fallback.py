@@ -28,15 +28,15 @@ async def settle(
     waiter: Waiter,
     numbers: list[int],
     kind: RequestKind = PLAIN,
-) -> tuple[Output | Refusal | None, bool]:
-    """The outcome of a request, and whether it is another one's than the service's.
+) -> tuple[Output | Refusal | None, str]:
+    """The outcome of a request, and which entry of the fallback gave it; empty: the service.
 
     None: the client has disconnected. `numbers` gets those of the requests that are made.
     """
     outcome = await waiter
     chain = answers.fallback(service)
     if not chain or not isinstance(outcome, Refusal) or outcome.reason not in AVOIDABLE:
-        return outcome, False
+        return outcome, ""
     tried = [f"{service}: {outcome.message}"]
     for entry in chain:
         number, waiter = answers.begin_instead(service, entry, key, deadline_s, seen, kind)
@@ -45,7 +45,7 @@ async def settle(
         if not isinstance(instead, Refusal):
             if instead is not None:
                 answers.count_fallback(service, entry)
-            return instead, True
+            return instead, entry
         tried.append(f"{entry}: {instead.message}")
     text = "; ".join(tried)[:MAX_ERROR_CHARS]
-    return Refusal(outcome.reason, text, outcome.retry_after_s), False
+    return Refusal(outcome.reason, text, outcome.retry_after_s), ""

@@ -7,6 +7,7 @@ answered still gets its own; what fails after that ends the stream with an `erro
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -25,6 +26,8 @@ from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.errors import STATUS, BadRequest, as_openai_json, headers
 from wattline_runtime.gateway.events import Outcome, Output, RequestKind, Submitted
 from wattline_runtime.gateway.infer import CLIENT_GONE_STATUS, CLOSE
+from wattline_runtime.gateway.routing.cascade import Part, cascade
+from wattline_runtime.gateway.routing.router import Choice, Router, with_model
 from wattline_runtime.gateway.shell import GatewayShell
 from wattline_runtime.gateway.stats import UNKNOWN_SERVICE
 from wattline_runtime.wire import CHAT, COMPLETE, EMBED
@@ -61,7 +64,10 @@ class OpenAiBody(msgspec.Struct, frozen=True):
 class OpenAiApp:
     """ASGI app of these routes."""
 
-    def __init__(self, shell: GatewayShell, config: GatewayConfig, access: Access) -> None:
+    def __init__(
+        self, shell: GatewayShell, config: GatewayConfig, access: Access, router: Router
+    ) -> None:
+        self._router = router
         self._shell = shell
         self._config = config
         self._access = access
@@ -83,7 +89,8 @@ class OpenAiApp:
         except ClientDisconnected:
             status, reason = CLIENT_GONE_STATUS, "client_gone"
         scope[TOKENS] = reply.tokens
-        known = reply.service in self._shell.gateway.queue.services
+        shell = self._shell
+        known = reply.service in shell.gateway.queue.services or reply.service in shell.public
         label = reply.service if known else UNKNOWN_SERVICE
         self._shell.stats.count(label, status, reason, time.monotonic() - start_s)
 
@@ -95,6 +102,7 @@ class OpenAiApp:
             raise BadRequest("method", text, allow="GET")
         until_s = time.monotonic() + self._config.default_timeout_ms / 1000
         key = await self._access.identify(scope, until_s)
+        await self._until_routes(until_s)
         models = [
             {"id": name, "object": "model", "created": self._started, "owned_by": "wattline"}
             for name in self._offering(key)
@@ -112,15 +120,23 @@ class OpenAiApp:
         raise BadRequest("unknown_service", text[:500])
 
     def _offering(self, key: ApiKey | None) -> list[str]:
-        """Services with a model for these routes, of those that the key may see."""
+        """Services with a model for these paths, and routes to such, of those that the key may
+        see."""
         methods = {*METHOD_OF.values()}
-        return sorted(
+        offering = {
             service.name
             for service in self._shell.gateway.queue.services.values()
             if service.is_listed
-            and (key is None or service.name in key.services)
             and any(methods & {*worker.methods} for worker in service.workers.values())
-        )
+        }
+        routes = {
+            name for name, route in self._shell.public.items() if offering & {*route.services}
+        }
+        return sorted(name for name in offering | routes if key is None or name in key.services)
+
+    async def _until_routes(self, until_s: float) -> None:
+        if self._shell.is_early:
+            await self._router.wait(until_s)
 
     # --- answers of models
 
@@ -129,6 +145,7 @@ class OpenAiApp:
             raise BadRequest("method", f"{scope['method']} is not allowed here, POST is")
         until_s = start_s + timeout_ms(scope, self._config) / 1000
         key = await self._access.identify(scope, until_s)
+        await self._until_routes(until_s)
         data = await read_body(scope, receive, self._config.max_body_bytes)
         try:
             body = self._decoder.decode(data)
@@ -151,7 +168,49 @@ class OpenAiApp:
         deadline_s = start_s + timeout_ms(scope, self._config, default_ms=default_ms) / 1000
         seen = None if key is None else key.services
         ask = Submitted(0, body.model, data, deadline_s, seen, kind)
+        route = self._shell.public.get(body.model)
+        if route is not None:
+            choice = self._router.choose(route, scope, data, texts, key)
+            await self._routed(choice, scope, ask, receive, reply)
+            return
         await (self._stream if kind.is_stream else self._whole)(ask, receive, reply)
+
+    async def _routed(
+        self, choice: Choice, scope: Scope, ask: Submitted, receive: Receive, reply: "_Reply"
+    ) -> None:
+        """By the service that the route chooses. A stream cannot be judged before its end: the
+        large service of a cascade answers it."""
+        services = choice.target.services
+        if choice.target.is_cascade and not ask.kind.is_stream:
+            await self._cascade(choice, scope, ask, receive, reply)
+            return
+        service = services[-1]
+        reply.extra = self._router.answered(scope, choice, [service])
+        ask = replace(ask, service=service, input=with_model(ask.input, service))
+        await (self._stream if ask.kind.is_stream else self._whole)(ask, receive, reply)
+
+    async def _cascade(
+        self, choice: Choice, scope: Scope, ask: Submitted, receive: Receive, reply: "_Reply"
+    ) -> None:
+        shell, numbers = self._shell, list[int]()
+
+        async def one(service: str, until_s: float, _: bool) -> Part:
+            body = with_model(ask.input, service)
+            number, waiter = shell.submit(service, body, until_s, ask.seen, ask.kind)
+            numbers.append(number)
+            return Part(await waiter, service)
+
+        watch = ClientWatch(shell.abandon, receive, numbers)
+        try:
+            ended = await cascade(choice.target, one, time.monotonic(), ask.deadline_s)
+        finally:
+            watch.end()
+            for number in numbers:
+                shell.abandon(number)
+        reply.extra = self._router.cascaded(choice, scope, [ended])
+        output = _output(ended[0].outcome)
+        reply.tokens = output.tokens
+        await reply.send(output.body)
 
     async def _whole(self, ask: Submitted, receive: Receive, reply: "_Reply") -> None:
         shell = self._shell
@@ -196,13 +255,15 @@ class _Reply:
         self._has_begun = False
         self.service = UNKNOWN_SERVICE
         self.tokens = 0
+        self.extra: Sequence[tuple[bytes, bytes]] = ()
+        """Headers that name what a route chose."""
 
     async def send(
         self, body: bytes, status: int = 200, extra: Sequence[tuple[bytes, bytes]] = ()
     ) -> None:
         """The whole answer."""
         length = (b"content-length", str(len(body)).encode())
-        await self._start(status, [JSON, length, *extra])
+        await self._start(status, [JSON, length, *extra, *self.extra])
         await self._send({"type": "http.response.body", "body": body})
 
     async def events(self, chunks: Sequence[bytes]) -> None:
@@ -230,7 +291,7 @@ class _Reply:
     async def _part(self, data: bytes) -> None:
         if not self._has_begun:
             self._has_begun = True
-            await self._start(200, list(EVENTS))
+            await self._start(200, [*EVENTS, *self.extra])
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def _start(self, status: int, named: list[tuple[bytes, bytes]]) -> None:

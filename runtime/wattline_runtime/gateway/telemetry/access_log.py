@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from wattline_protocol.views.request_logs import LoggedRequest
 from wattline_protocol.wire.routes import WorkerRoute
 from wattline_runtime.gateway.client import ASKED, TOKENS
+from wattline_runtime.gateway.routing.router import ROUTED
 from wattline_runtime.gateway.shell import GatewayShell
 from wattline_runtime.gateway.state import ServiceState
 
@@ -208,6 +209,9 @@ class Logged:
     def _asked(self, scope: Scope) -> dict[str, Any]:
         key, name = scope.get(ASKED, (None, scope.get("path_params", {}).get("service", "")))
         found: dict[str, Any] = {"key": key, "tokens": scope.get(TOKENS, 0)}
+        if name in self._shell.public:
+            found["route"] = name
+            found["rule"], name = scope.get(ROUTED, (None, ""))
         service = self._shell.gateway.queue.services.get(name)
         if service is not None:
             found["service"], found["revision"] = name, self._revision(service)

@@ -33,6 +33,12 @@ FAMILIES: dict[str, Family] = {
     "fallbacks_total": Family(
         "counter", "Inputs that something else than the service answered", ("service", "by")
     ),
+    "routed_total": Family(
+        "counter", "HTTP requests that a rule of a route sent", ("route", "rule", "service")
+    ),
+    "cascade_inputs_total": Family(
+        "counter", "Inputs of cascades by what became of them", ("route", "rule", "outcome")
+    ),
     "cache_hits_total": Family("counter", "Inputs answered without a run of their own", _SERVICE),
     "cache_misses_total": Family("counter", "Inputs that a worker had to answer", _SERVICE),
     "cache_bytes": Family("gauge", "Bytes of kept answers", _SERVICE),
@@ -114,6 +120,10 @@ def figures(
         "retried_total": {(name,): n for name, n in stats.retried.items()},
         "circuits_opened_total": {(name,): n for name, n in stats.circuits_opened.items()},
         "fallbacks_total": {(name, by): n for (name, by), n in stats.fallbacks.items()},
+        "routed_total": {(r, str(rule), to): n for (r, rule, to), n in stats.routed.items()},
+        "cascade_inputs_total": {
+            (route, str(rule), end): n for (route, rule, end), n in stats.cascades.items()
+        },
         "cache_hits_total": {(name,): cache.hits for name, cache in caches.items()},
         "cache_misses_total": {(name,): cache.misses for name, cache in caches.items()},
         "cache_bytes": {(name,): cache.held_bytes for name, cache in caches.items()},

@@ -1,0 +1,1 @@
+"""Routes: public names over several services, and the rules that choose one of them."""

@@ -1,0 +1,1 @@
+"""Routes: which service answers a request to a public name, and cascades."""

@@ -1,0 +1,57 @@
+"""Which rule of a route a request meets. No I/O: a request is read through `Asked`."""
+
+from hashlib import blake2b
+from typing import Protocol
+
+from wattline_protocol.routing.model import SHARES, PublicRoute, RouteRule
+
+
+class Asked(Protocol):
+    """What rules ask of a request; each is read when a rule needs it."""
+
+    inputs: int
+    body_bytes: int
+    tier: str
+    """Of its API key; empty = none."""
+
+    def header(self, name: str) -> str | None:
+        """Value of a header; None: it has none."""
+
+    def field(self, path: str) -> str | None:
+        """Value of a field of its body, as JSON; None: it has none."""
+
+    def place(self, route: PublicRoute) -> int:
+        """Its place among the thousandths of the requests."""
+
+
+def choose(route: PublicRoute, asked: Asked) -> int:
+    """Number of the first rule that the request meets, from 1; 0: none, the default."""
+    taken = 0
+    for number, rule in enumerate(route.rules, 1):
+        if _meets(rule, asked) and _shares(route, rule, taken, asked):
+            return number
+        taken += rule.share_permille
+    return 0
+
+
+def place_of(route: str, text: str) -> int:
+    """The same place for the same text, evenly over many texts."""
+    digest = blake2b(f"{route}\0{text}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % SHARES
+
+
+def _shares(route: PublicRoute, rule: RouteRule, taken: int, asked: Asked) -> bool:
+    return not rule.share_permille or 0 <= asked.place(route) - taken < rule.share_permille
+
+
+def _meets(rule: RouteRule, asked: Asked) -> bool:
+    """Whether it meets all conditions but the share; the cheap ones first."""
+    return (
+        rule.min_inputs <= asked.inputs
+        and (not rule.max_inputs or asked.inputs <= rule.max_inputs)
+        and rule.min_body_bytes <= asked.body_bytes
+        and (not rule.max_body_bytes or asked.body_bytes <= rule.max_body_bytes)
+        and (not rule.tiers or asked.tier in rule.tiers)
+        and all(asked.header(name) in texts for name, texts in rule.headers.items())
+        and all(asked.field(path) in texts for path, texts in rule.fields.items())
+    )
