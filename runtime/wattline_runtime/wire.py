@@ -54,6 +54,10 @@ FailureReason = Literal[
 
 PREDICT, CHAT, COMPLETE, EMBED = METHODS
 
+COMPARE = "compare"
+"""No method of requests: whether two outputs of the service say the same, as its model sees it. The
+input is the JSON list of the older and the newer output, the output `true` or `false`."""
+
 
 def common_version(oldest: int, newest: int) -> int:
     """The newest version that a peer shares with this release; 0: there is none."""
@@ -97,6 +101,8 @@ class WorkerBeat(msgspec.Struct, frozen=True, tag_field="t", tag="worker_beat"):
     """Its model takes inputs that are bytes, not JSON."""
     progress: str = ""
     """While it loads: what the model reports."""
+    compares: bool | None = None
+    """Its model answers COMPARE; None: an older worker, which does not know it."""
 
 
 class Reply(msgspec.Struct, frozen=True, tag_field="t", tag="reply", omit_defaults=True):

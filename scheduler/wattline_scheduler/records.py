@@ -405,6 +405,7 @@ class RolloutRecord(msgspec.Struct, frozen=True):
     equal: int = 0
     """Copies of requests answered alike."""
     different: int = 0
+    uncompared: int = 0
     reason: str = ""
     """How it ended."""
 

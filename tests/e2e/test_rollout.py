@@ -37,6 +37,9 @@ class Doubles:
 
     def predict(self, batch):
         return [value * 2 if isinstance(value, int) and value % 2 else value for value in batch]
+
+    def compare(self, old, new):
+        return new == 2 * old
 """
 
 
@@ -125,17 +128,21 @@ def test_a_revision_that_does_not_work_goes_back(
 
 
 def test_copies_of_requests_show_what_a_revision_would_answer(site: ServingSite, old: int) -> None:
+    copies = ("--shadow", "35%", "--compare", "model")
     with steady_load(site.url(), deadline_ms=2_000) as load:
-        new = roll(site, revision(site, "Doubles"), "--shadow", "35%").new.job
+        new = roll(site, revision(site, "Doubles"), *copies).new.job
         site.until(phase(site, "waiting"), "it waits")
         view = site.client.rollout("echo")
         roll(site, "back")
         time.sleep(1)
     all_answered(load)
-    assert view.equal + view.different > 20
-    assert view.different > 0
+    assert view.equal > max(20, view.uncompared), "as its model compares them"
+    assert view.different == 0
     assert "answers equal" in site.wattline("rollout", "echo", "status")
     site.until(lambda: site.client.job(new).state == "CANCELLED", "its job has ended")
+    roll(site, revision(site), *copies)
+    site.until(phase(site, "back"), "Echo has no method for that")
+    assert "no method compare(old, new)" in site.wattline("rollout", "echo", "status")
     assert site.client.job(old).state == "RUNNING"
 
 

@@ -16,6 +16,7 @@ from wattline_runtime.gateway.balance import hedging
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.wire import (
     CHUNK_WINDOW,
+    COMPARE,
     CancelInfer,
     Chunk,
     Failure,
@@ -47,6 +48,7 @@ SPLITS = st.none() | st.builds(
     st.sampled_from([0, 500, 999]),
     st.sampled_from([0, 500]),
     is_guarded=st.booleans(),
+    is_by_model=st.booleans(),
 )
 
 
@@ -115,6 +117,11 @@ class GatewayMachine(RuleBasedStateMachine):
         if not isinstance(message, Infer):
             assert isinstance(message, CancelInfer | WorkerRefused | MoreChunks) or message.protocol
             return
+        if message.method == COMPARE:
+            assert message.id < 0
+            assert message.id not in self.held.get(connection, ())
+            self.held.setdefault(connection, []).append(message.id)
+            return
         if message.id < 0:  # a copy
             assert -message.id in self.submitted.keys() - self.answered.keys() - self.abandoned
             self.held.setdefault(connection, []).append(message.id)
@@ -174,6 +181,7 @@ class GatewayMachine(RuleBasedStateMachine):
             age_s,
             newest=2,
             methods=self.methods[name(task)],
+            compares=True,
         )
         self.take(e.WorkerMessage(name(task), f"key-{task}", beat))
 
@@ -214,7 +222,7 @@ class GatewayMachine(RuleBasedStateMachine):
         self.held[connection].remove(number)
         key = "key-" + connection.decode().removeprefix("task-")
         if how == "reply":
-            message: FromWorker = Reply(number, b"2")
+            message: FromWorker = Reply(number, b"2" if number > 0 else b"true")
         else:
             message = Failure(number, how)  # type: ignore[arg-type]  # drawn from the literals
         self.take(e.WorkerMessage(connection, key, message))

@@ -34,9 +34,10 @@ def lines(view: RolloutView) -> Iterator[str]:
     if view.canary:
         yield f"Canary: {digits(view.canary * 100)} % of the requests."
     if view.shadow:
+        uncompared = f", {view.uncompared} not compared" if view.uncompared else ""
         yield (
-            f"Shadow: copies of {digits(view.shadow * 100)} % of the requests; "
-            f"{view.equal} answers equal, {view.different} different ({view.compare})."
+            f"Shadow: copies of {digits(view.shadow * 100)} % of the requests; {view.equal} "
+            f"answers equal, {view.different} different{uncompared} ({view.compare})."
         )
 
 

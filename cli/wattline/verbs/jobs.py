@@ -200,7 +200,7 @@ VERBS = (
             Option(
                 "compare",
                 ("--compare",),
-                "Comparison of the answers to copies: equal, or close=1e-3 for numbers.",
+                "Comparison of the answers to copies: equal, close=1e-3, or model.",
             ),
             Option(
                 "in_place",

@@ -20,6 +20,7 @@ MAX_STATE_CHARS = 32
 
 NO_DIFFERENCE = "equal"
 CLOSE = "close="
+BY_MODEL = "model"
 
 RolloutPhase = Literal["starting", "checking", "waiting", "replacing", "done", "back"]
 """starting: its first replica is not ready; checking: the health gate; waiting: for `promote` or
@@ -30,7 +31,7 @@ ENDED_PHASES: tuple[RolloutPhase, ...] = ("done", "back")
 
 def tolerance_of(compare: str) -> float:
     """Relative difference of numbers that counts as none. Raises ValueError."""
-    if compare == NO_DIFFERENCE:
+    if compare in (NO_DIFFERENCE, BY_MODEL):
         return 0.0
     text = compare.removeprefix(CLOSE)
     try:
@@ -38,7 +39,8 @@ def tolerance_of(compare: str) -> float:
     except ValueError:
         found = -1.0
     if not 0 < found < 1:
-        raise ValueError(f"comparison {compare!r} is neither equal nor, for example, close=1e-3")
+        known = f"{NO_DIFFERENCE}, {BY_MODEL} nor, for example, {CLOSE}1e-3"
+        raise ValueError(f"comparison {compare!r} is neither {known}")
     return found
 
 
@@ -50,7 +52,8 @@ class RolloutOptions(msgspec.Struct, frozen=True):
     shadow_permille: Count[int] = 0
     """Share that the new revision gets as copies, whose answers are only compared, until then."""
     compare: Word[str] = NO_DIFFERENCE
-    """How they are compared: `equal`, or `close=1e-3` for numbers that may differ so much."""
+    """How they are compared: `equal`, `close=1e-3` for numbers that may differ so much, or `model`:
+    by the method `compare` of the new revision's model."""
     is_in_place: bool = False
     """One replica of the old revision is stopped first, for its GPUs."""
 
@@ -83,6 +86,10 @@ class RevisionTraffic(msgspec.Struct, frozen=True):
     equal: Count[int] = 0
     """Copies answered as the old revision answered."""
     different: Count[int] = 0
+    uncompared: Count[int] = 0
+    """Copies whose answers the model did not compare."""
+    compares: bool | None = None
+    """Its model compares outputs; None = unknown, as of workers of an earlier release."""
 
 
 class WorkerTraffic(msgspec.Struct, frozen=True):
@@ -135,6 +142,9 @@ class RouteSplit(msgspec.Struct, frozen=True):
     """Of the requests, while the old one has a ready worker."""
     shadow_permille: int = 0
     compare: str = NO_DIFFERENCE
+    """For gateways of an earlier release `equal` if the model compares."""
+    is_by_model: bool = False
+    """The model of the new revision compares."""
     is_guarded: bool = True
     """What it does not answer is sent to the old one."""
 
@@ -172,6 +182,7 @@ class RolloutView(msgspec.Struct, frozen=True):
     different: int
     requester: str
     since_unix_s: UnixTime
+    uncompared: int = 0
 
 
 class RolloutNow(msgspec.Struct, frozen=True, tag_field="t", tag="rollout_now"):

@@ -79,6 +79,7 @@ class Gateway:
             self._next_check_s = now_s + STALL_CHECK_S
             effects.extend(self.queue.end_holds(now_s))
             effects.extend(self.pool.move_stalled(now_s))
+            effects.extend(self.pool.compare_copies(now_s))
             self._next_hedge_s = min(self._next_hedge_s, now_s) if self.queue.may_hedge else inf
         if now_s >= self._next_hedge_s:
             self._next_hedge_s = now_s + HEDGE_CHECK_S
@@ -128,6 +129,9 @@ class Gateway:
                 raise AssertionError(f"the copy of request {request_id} is with no worker")
             if request_id not in self.queue.requests and copy.expected is None:
                 raise AssertionError(f"the copy of request {request_id} is compared with nothing")
+        for pair in self.queue.copies.at_model.values():
+            if (pair.number, pair.worker) not in held:
+                raise AssertionError(f"no worker compares the outputs of copy {pair.number}")
         for worker in self.pool.workers.values():
             if self.queue.services[worker.service].workers.get(worker.connection) is not worker:
                 raise AssertionError(f"service {worker.service} does not know its worker")

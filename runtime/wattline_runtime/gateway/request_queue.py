@@ -9,7 +9,7 @@ from math import inf
 from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.admission import retry_after_s
 from wattline_runtime.gateway.balance.class_queue import ClassQueue
-from wattline_runtime.gateway.revisions.trial import Copies, Copy
+from wattline_runtime.gateway.revisions.copies import Copies, Copy
 from wattline_runtime.gateway.state import Request, ServiceState, WorkerState
 from wattline_runtime.wire import MAX_DETAIL_CHARS, PREDICT, CancelInfer, Infer, MoreChunks
 

@@ -84,6 +84,8 @@ class WorkerState:
     circuit: Circuit = field(default_factory=Circuit)
     methods: tuple[str, ...] = (PREDICT,)
     takes_bytes: bool = False
+    compares: bool | None = None
+    """Its model tells whether two outputs say the same; None: unknown."""
     progress: str = ""
     """While it loads: what its model reports."""
 

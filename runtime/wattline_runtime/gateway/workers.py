@@ -11,6 +11,7 @@ from wattline_protocol.wire.routes import WorkerRoute
 from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.admission import BatchPace
 from wattline_runtime.gateway.request_queue import RequestQueue, poison, worker_lost
+from wattline_runtime.gateway.revisions.comparisons import is_comparison, send_pairs
 from wattline_runtime.gateway.state import Request, ServiceState, WorkerState
 from wattline_runtime.gateway.streams.chunks import (
     NEVER_RAN,
@@ -94,6 +95,9 @@ class WorkerPool:
         worker.in_flight.discard(message.id)
         service = self.queue.services[worker.service]
         has_changed = False
+        if message.id < 0 and is_comparison(self.queue.copies, worker, message):
+            worker.quiet_since_s = now_s
+            return [*self.compare_copies(now_s), *self.queue.pump(service, now_s)]
         if is_final(message):  # what it drops is no progress: its model may hang all the same
             worker.quiet_since_s = now_s
             has_changed, worker.is_stalled = worker.is_stalled, False
@@ -176,6 +180,10 @@ class WorkerPool:
         else:
             self.queue.copies.answered(-message.id, None, now_s)
 
+    def compare_copies(self, now_s: float) -> list[e.Effect]:
+        """Have models compare the outputs that wait for that."""
+        return send_pairs(self.queue.copies, self.workers, now_s) if self.queue.copies.due else []
+
     def _goes_on_elsewhere(self, request: Request) -> bool:
         """Whether a second worker that works still has it; it is then the only one."""
         other = self.workers.get(request.other or b"")
@@ -244,6 +252,7 @@ class WorkerPool:
         worker.serves_two = beat.serves_two
         worker.methods = beat.methods[:MAX_METHODS]
         worker.takes_bytes = beat.takes_bytes
+        worker.compares = beat.compares
         worker.progress = beat.progress[:MAX_DETAIL_CHARS]
         effects: list[e.Effect] = []
         if beat.is_draining and not worker.is_draining:

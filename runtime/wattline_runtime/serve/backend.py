@@ -43,6 +43,10 @@ class Backend(Protocol):
         """Inputs may be bytes."""
 
     @property
+    def compares(self) -> bool:
+        """It tells whether two outputs say the same."""
+
+    @property
     def progress(self) -> str:
         """What it reports while it is not ready."""
 

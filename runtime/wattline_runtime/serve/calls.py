@@ -1,4 +1,5 @@
-"""Runs a model's `chat` and `complete`: generators that the model thread takes in turns.
+"""Runs a model's `chat` and `complete`: generators that the model thread takes in turns; and its
+`compare`.
 
 One piece of each at a time, so that several clients read at once and a cancelled generation ends
 before its next piece. A generation whose client reads slowly is left out until it has read.
@@ -18,6 +19,7 @@ from wattline_runtime.serve.openai import Finish, Writer, objection
 from wattline_runtime.wire import (
     CHUNK_WINDOW,
     CHUNK_WINDOW_BYTES,
+    COMPARE,
     MAX_DETAIL_CHARS,
     MAX_ITEM_BYTES,
 )
@@ -118,6 +120,8 @@ class Calls:
     def _step(self, one: _Generation) -> Outcome | None:
         try:
             with inference_mode():
+                if one.call.method == COMPARE:
+                    return self._compare(one.call)
                 return self._advance(one)
         except _Broken as broken:
             _close(one)
@@ -146,6 +150,15 @@ class Calls:
             text = f"the model yielded {type(piece).__name__}, neither text nor Finish"
             raise _Broken(Failed("model_error", text))
         return None
+
+    def _compare(self, call: Call) -> Outcome:
+        old, new = msgspec.json.decode(call.body, type=tuple[Any, Any])
+        same = getattr(self._model, COMPARE)(old, new)
+        same = same.tolist() if hasattr(same, "tolist") else same
+        if not isinstance(same, bool):
+            text = f"compare returned {type(same).__name__}, neither True nor False"
+            return Failed("model_error", text)
+        return Output(msgspec.json.encode(same))
 
     def _begin(self, call: Call) -> tuple[Writer, Iterator[Piece]]:
         try:

@@ -21,7 +21,15 @@ from wattline_runtime.serve.model_thread import (
     ModelThread,
     News,
 )
-from wattline_runtime.wire import CHAT, COMPLETE, MAX_DETAIL_CHARS, PREDICT, Infer, MoreChunks
+from wattline_runtime.wire import (
+    CHAT,
+    COMPARE,
+    COMPLETE,
+    MAX_DETAIL_CHARS,
+    PREDICT,
+    Infer,
+    MoreChunks,
+)
 
 log = structlog.get_logger()
 
@@ -30,6 +38,7 @@ FROZEN_S = 1.5
 CONCURRENCY = 8
 """Generations at once, unless the model says otherwise."""
 BY_CALLS = (CHAT, COMPLETE)
+COMPARISONS_QUEUED = 16
 
 
 class ModelBackend:
@@ -52,6 +61,9 @@ class ModelBackend:
         self._batcher = b.Batcher(budget=max_batch_cost, queue_limit=queue_limit)
         concurrency = max(1, int(getattr(model, "concurrency", CONCURRENCY)))
         self._generations = g.Generations(concurrency, queue_limit)
+        self._compares = callable(getattr(model, COMPARE, None))
+        self._comparisons = g.Generations(0, COMPARISONS_QUEUED)
+        """One at a time, while there is no request."""
         self._news: SimpleQueue[News] = SimpleQueue()
         self._thread = ModelThread(
             model, args, self._post, torch_threads=torch_threads, max_batch_cost=max_batch_cost
@@ -86,6 +98,11 @@ class ModelBackend:
     def takes_bytes(self) -> bool:
         """As its class says."""
         return self._takes_bytes
+
+    @property
+    def compares(self) -> bool:
+        """Its class has the method."""
+        return self._compares
 
     @property
     def progress(self) -> str:
@@ -138,6 +155,7 @@ class ModelBackend:
 
     def drain(self, now_s: float) -> None:
         """Accept no new requests."""
+        self._apply(self._comparisons.hand_back())
         self._generations.drain()
         self._apply(self._batcher.handle(b.DrainStarted(), now_s))
 
@@ -145,10 +163,12 @@ class ModelBackend:
         """Answer all as not done."""
         self._apply(self._batcher.handle(b.GraceOver(), now_s))
         self._apply(self._generations.hand_back())
+        self._apply(self._comparisons.hand_back())
 
     def tick(self, unseen_s: float, now_s: float) -> None:
         """A call over its limit: end, so that the task is restarted, and show where it hangs."""
         self._apply(self._generations.pump(now_s))
+        self._compare(now_s)
         if unseen_s > FROZEN_S:  # paused with its job, or stopped by a signal
             self._apply(self._batcher.handle(b.WasFrozen(unseen_s), now_s))
             self._thawed_s = now_s
@@ -174,6 +194,8 @@ class ModelBackend:
                 self._thread.release(key, message.count)
             elif isinstance(message, Infer) and message.method in BY_CALLS:
                 self._take_call(key, message, now_s)
+            elif isinstance(message, Infer) and message.method == COMPARE:
+                self._take_comparison(key, message, now_s)
             elif isinstance(message, Infer):
                 item = self._item(key, message, now_s)
                 if isinstance(item, b.Failed):
@@ -187,6 +209,7 @@ class ModelBackend:
                 self._apply(self._generations.cancelled(key))
         if items:
             self._apply(self._batcher.handle(b.Arrived(tuple(items)), now_s))
+        self._compare(now_s)
 
     def _refusal(self, message: Infer) -> b.Failed | None:
         if self._model is None:
@@ -200,9 +223,19 @@ class ModelBackend:
         if refusal is not None:
             self._sink.answer(key, refusal)
             return
-        deadline_s = now_s + message.budget_ms / 1000
-        call = g.Call(key, deadline_s, message.method, message.input, message.stream)
-        self._apply(self._generations.arrived(call, now_s))
+        self._apply(self._generations.arrived(_call(key, message, now_s), now_s))
+
+    def _take_comparison(self, key: b.Key, message: Infer, now_s: float) -> None:
+        if self._model is None or not self._compares:
+            self._sink.answer(key, b.Failed("bad_input", "the model does not compare outputs"))
+            return
+        self._comparisons.limit = 0  # requests may have come with it
+        self._apply(self._comparisons.arrived(_call(key, message, now_s), now_s))
+
+    def _compare(self, now_s: float) -> None:
+        """The next comparison, unless there is any request."""
+        self._comparisons.limit = 0 if self.running or self.queued else 1
+        self._apply(self._comparisons.pump(now_s))
 
     def _item(self, key: b.Key, message: Infer, now_s: float) -> b.Item | b.Failed:
         refusal = self._refusal(message)
@@ -225,6 +258,7 @@ class ModelBackend:
         """Its requests are no longer needed."""
         self._apply(self._batcher.handle(b.GatewayLost(gateway), now_s))
         self._apply(self._generations.gateway_lost(gateway))
+        self._apply(self._comparisons.gateway_lost(gateway))
 
     def _apply(self, effects: Iterable[b.Effect | g.Effect]) -> None:
         for effect in effects:
@@ -249,14 +283,16 @@ class ModelBackend:
             try:
                 news = self._news.get_nowait()
             except Empty:
-                return
+                break
             self._take_note(news, now_s)
+        self._compare(now_s)
 
     def _take_note(self, news: News, now_s: float) -> None:
         if isinstance(news, ChunkMade):
             self._sink.chunk(news.key, news.data)
         elif isinstance(news, CallEnded):
             self._apply(self._generations.ended(news.key, news.outcome, now_s))
+            self._apply(self._comparisons.ended(news.key, news.outcome, now_s))
         elif isinstance(news, ModelLoading):
             self._progress = news.progress
             log.info("model_loading", progress=news.progress)
@@ -275,3 +311,8 @@ class ModelBackend:
             if isinstance(news, b.OutOfMemory):
                 log.warning("out_of_memory", batch=self._batcher.running)
             self._apply(self._batcher.handle(news, now_s))
+
+
+def _call(key: b.Key, message: Infer, now_s: float) -> g.Call:
+    deadline_s = now_s + message.budget_ms / 1000
+    return g.Call(key, deadline_s, message.method, message.input, message.stream)

@@ -218,6 +218,7 @@ class Worker:
                 methods=backend.methods,
                 takes_bytes=backend.takes_bytes,
                 progress=backend.progress,
+                compares=backend.compares,
             )
         )
 

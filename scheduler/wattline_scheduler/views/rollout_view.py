@@ -42,5 +42,6 @@ def rollout_view(state: State, service: str, now: Now) -> RolloutNow | Denied:
         different=record.different + rollout.different,
         requester=record.requester,
         since_unix_s=record.since_unix_s,
+        uncompared=record.uncompared + rollout.uncompared,
     )
     return RolloutNow(view)

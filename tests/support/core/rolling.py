@@ -34,6 +34,9 @@ class Behaviour:
     errors: float = 0.0
     """Share of its requests."""
     ms: float = SHARED_MS
+    compares: bool | None = None
+    uncompared: int = 0
+    """Copies of each report."""
 
 
 class RollingHarness(Harness):
@@ -88,7 +91,16 @@ class RollingHarness(Harness):
         times[next(at for at, bound in enumerate(BUCKETS_S) if how.ms <= bound * 1000)] = (
             requests - errors
         )
-        return RevisionTraffic(name, number, ready, requests, errors, tuple(times))
+        return RevisionTraffic(
+            name,
+            number,
+            ready,
+            requests,
+            errors,
+            tuple(times),
+            uncompared=how.uncompared,
+            compares=how.compares if ready else None,
+        )
 
     def _how(self, number: JobId) -> Behaviour:
         return self.is_.get(number, Behaviour())

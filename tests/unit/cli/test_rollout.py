@@ -126,6 +126,8 @@ def test_copies_pauses_and_ends_have_their_sentences() -> None:
     assert list(lines(copies))[-1] == (
         "Shadow: copies of 5 % of the requests; 9 answers equal, 1 different (close=1e-3)."
     )
+    by_model = msgspec.structs.replace(copies, compare="model", uncompared=3)
+    assert list(lines(by_model))[-1].endswith("1 different, 3 not compared (model).")
     back = msgspec.structs.replace(VIEW, phase="back", text="requested by ada", canary=0.2)
     assert list(lines(back)) == [
         "echo: went back from revision 2 to revision 1.",

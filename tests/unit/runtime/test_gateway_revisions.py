@@ -8,9 +8,10 @@ from support.programs.serving import GatewayBench, name, route
 from wattline_protocol.ids import JobId
 from wattline_protocol.wire.rollouts import BUCKETS_S, RevisionTraffic, RouteSplit
 from wattline_runtime.gateway import events as e
+from wattline_runtime.gateway.revisions.comparisons import COMPARED_WITHIN_S
+from wattline_runtime.gateway.revisions.copies import MAX_DUE, alike
 from wattline_runtime.gateway.revisions.reporting import TrafficReporter
-from wattline_runtime.gateway.revisions.trial import alike
-from wattline_runtime.wire import Failure, Infer, Reply
+from wattline_runtime.wire import COMPARE, Failure, Infer, Reply
 
 OLD, NEW = 1, 2
 """Tasks 1 and 3 are of job 1, tasks 2 and 4 of job 2."""
@@ -240,6 +241,119 @@ def test_without_a_free_slot_there_is_no_copy() -> None:
     b.worker(2, capacity=1)
     b.submit(*range(1, 9))
     assert b.inferred(2) == [-2]
+
+
+# --- copies that the model compares -------------------------------------------------------------
+
+
+def by_model(*, compares: bool | None = True, capacity: int = 100) -> RevisionBench:
+    made = copies(is_by_model=True)
+    made.worker(2, capacity=capacity, compares=compares)
+    return made
+
+
+def pairs(b: RevisionBench) -> list[tuple[int, bytes]]:
+    sent = [m for _, m in b.sent if isinstance(m, Infer) and m.method == COMPARE]
+    return [(m.id, m.input) for m in sent]
+
+
+def differ(b: RevisionBench, *numbers: int) -> RevisionBench:
+    """The copies of these requests get another output."""
+    for number in numbers:
+        b.say(1, number, b'"old"').say(2, -number, b'"new"')
+    return b
+
+
+def counts(b: RevisionBench) -> tuple[int, int, int]:
+    found = b.traffic(NEW)
+    return found.equal, found.different, found.uncompared
+
+
+def test_the_model_of_the_new_revision_compares() -> None:
+    b = by_model()
+    b.submit(1, 2, 3, 4)
+    differ(b, 2, 4)
+    assert counts(b) == (0, 0, 0)
+    b.later(0.2)
+    assert pairs(b) == [(-2, b'["old","new"]'), (-4, b'["old","new"]')]
+    b.say(2, -2, b"true").say(2, -4, b"false")
+    assert counts(b) == (1, 1, 0)
+    assert b.traffic(NEW).requests == 2, "a comparison is no request"
+    assert b.traffic(NEW).compares is True
+    assert not b.gateway.queue.copies.at_model
+
+
+@pytest.mark.parametrize("reason", ["model_error", "expired", "draining", "overloaded"])
+def test_a_comparison_that_fails_is_none_and_says_nothing_of_the_worker(reason: str) -> None:
+    b = by_model()
+    for number in range(1, 41):
+        b.submit(number)
+    for number in range(2, 41, 2):
+        differ(b, number).later(0.2)
+        b.fail(2, -number, reason)
+    assert counts(b) == (0, 0, 20)
+    assert b.traffic(NEW).errors == 0
+    assert b.traffic(NEW).ready == 1, "its circuit stays closed"
+
+
+def test_an_answer_that_is_neither_true_nor_false_is_none() -> None:
+    b = by_model()
+    b.submit(1, 2)
+    differ(b, 2).later(0.2)
+    b.say(2, -2, b"1")
+    assert counts(b) == (0, 0, 1)
+
+
+def test_equal_bytes_need_no_model() -> None:
+    b = by_model()
+    b.submit(1, 2)
+    b.say(1, 2, b"5").say(2, -2, b"5")
+    b.later(0.2)
+    assert (pairs(b), counts(b)) == ([], (1, 0, 0))
+
+
+@pytest.mark.parametrize("compares", [None, False])
+def test_workers_without_the_method_are_not_asked(compares: bool | None) -> None:
+    b = by_model(compares=compares)
+    b.submit(1, 2)
+    differ(b, 2).later(0.2)
+    assert (pairs(b), counts(b), b.traffic(NEW).compares) == ([], (0, 0, 1), compares)
+
+
+def test_comparisons_leave_slots_and_wait_for_a_limited_time() -> None:
+    b = by_model()
+    b.submit(*range(1, 13))
+    differ(b, *range(2, 13, 2)).later(0.2)
+    assert [number for number, _ in pairs(b)] == [-2, -4], "two at a time"
+    b.say(2, -2, b"true")
+    assert [number for number, _ in pairs(b)] == [-2, -4, -6], "the next at once"
+    for _ in range(4):
+        b.worker(2, capacity=100, compares=True).later(COMPARED_WITHIN_S / 3)
+    assert counts(b) == (1, 0, 3)
+    b.fail(2, -4, "expired").fail(2, -6, "expired")
+    assert counts(b) == (1, 0, 5)
+
+
+def test_a_worker_that_ends_compares_nothing() -> None:
+    b = by_model()
+    b.submit(*range(1, 9))
+    differ(b, 2, 4, 6, 8).later(0.2)
+    b.happens(e.WorkerDisconnected(name(2)))
+    b.later(0.2)
+    assert counts(b) == (0, 0, 4)
+    assert not b.gateway.queue.copies.due
+
+
+def test_what_waits_for_a_model_is_bounded() -> None:
+    b = by_model()
+    numbers = range(2, 2 * MAX_DUE + 9, 2)
+    b.submit(*range(1, numbers[-1] + 1))
+    differ(b, *numbers)
+    assert (len(b.gateway.queue.copies.due), counts(b)) == (MAX_DUE, (0, 0, 4))
+    b.submit(999, 1000)
+    b.happens(e.WorkerDisconnected(name(2)))
+    b.later(0.2)
+    assert counts(b)[2] == MAX_DUE + 4
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,20 @@
 """Generations in the worker: which run, and how the model's generators are taken in turns."""
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import pytest
 
+from support.programs.serving_stack import wait_for
 from wattline_runtime.serve import generations as g
 from wattline_runtime.serve.batcher import Answer, Failed, Key, Outcome, Output
 from wattline_runtime.serve.calls import CallEnded, CallNews, Calls, ChunkMade
 from wattline_runtime.serve.model import InputRefused
+from wattline_runtime.serve.model_backend import ModelBackend
 from wattline_runtime.serve.openai import Finish
-from wattline_runtime.wire import CHUNK_WINDOW, MAX_ITEM_BYTES
+from wattline_runtime.wire import CHUNK_WINDOW, COMPARE, MAX_ITEM_BYTES, Infer
 
 
 def call(number: int, *, stream: bool = True, deadline_s: float = 1e9, **body: Any) -> g.Call:
@@ -219,3 +222,103 @@ def test_a_plain_text_is_an_answer_too() -> None:
     outcome = bench.outcome(1)
     assert isinstance(outcome, Output)
     assert msgspec.json.decode(outcome.body)["choices"][0]["message"]["content"] == "hello"
+
+
+# --- comparisons ----------------------------------------------------------------------------------
+
+
+class Comparing:
+    """Numbers are the same if they differ by one at most."""
+
+    def load(self, args: Any) -> None: ...
+
+    def predict(self, batch: list[Any]) -> list[Any]:
+        return batch
+
+    def compare(self, old: Any, new: Any) -> Any:
+        if isinstance(old, str):
+            raise RuntimeError(old)
+        return None if old is None else abs(old - new) <= 1
+
+
+@pytest.mark.parametrize(
+    ("pair", "found"),
+    [
+        ([1, 2], "true"),
+        ([1, 3], "false"),
+        ([None, 3], "compare returned NoneType, neither True nor False"),
+        (["secret", 3], "the model raised RuntimeError"),
+    ],
+)
+def test_a_model_compares_two_outputs(pair: list[Any], found: str) -> None:
+    news: list[CallNews] = []
+    calls = Calls(Comparing(), news.append)
+    calls.start(g.Call(Key(1, -2), 1e9, COMPARE, msgspec.json.encode(pair), is_stream=False))
+    calls.step()
+    [ended] = news
+    assert isinstance(ended, CallEnded)
+    outcome = ended.outcome
+    assert found == (outcome.detail if isinstance(outcome, Failed) else outcome.body.decode())
+    assert not calls.can_step
+
+
+class Noted:
+    """The answers of a backend."""
+
+    def __init__(self) -> None:
+        self.outcomes: dict[int, Outcome] = {}
+        self.order: list[int] = []
+
+    def answer(self, key: Key, outcome: Outcome) -> None:
+        self.order.append(key.id)
+        self.outcomes[key.id] = outcome
+
+    def chunk(self, key: Key, data: bytes) -> None: ...
+
+
+@pytest.fixture
+def backend() -> Iterator[tuple[ModelBackend, Noted]]:
+    sink, woken = Noted(), threading.Event()
+    made = ModelBackend(Comparing(), {}, max_batch_cost=1, capacity=8, queue_limit=8)
+    made.start(sink, woken.set)
+    assert woken.wait(20)
+    made.take_news(0.0)
+    assert made.is_ready
+    yield made, sink
+    assert made.join(20)
+
+
+def until_answered(backend: ModelBackend, sink: Noted, count: int) -> None:
+    def has_answered() -> bool:
+        backend.take_news(0.0)
+        return len(sink.order) >= count
+
+    wait_for(has_answered, "answers", 20.0)
+
+
+def test_comparisons_wait_until_there_is_no_request(backend: tuple[ModelBackend, Noted]) -> None:
+    made, sink = backend
+    assert made.compares
+    compare = [Infer(-n, 5000, b"[1,2]", COMPARE) for n in range(1, 4)]
+    made.take(1, [*compare, *(Infer(n, 5000, b"1") for n in range(1, 5))], 0.0)
+    until_answered(made, sink, 7)
+    assert sink.order.index(-2) > max(sink.order.index(n) for n in range(1, 5))
+    assert [sink.outcomes[-n] for n in range(1, 4)] == [Output(b"true")] * 3
+
+
+def test_a_worker_that_drains_compares_no_more(backend: tuple[ModelBackend, Noted]) -> None:
+    made, sink = backend
+    made.take(1, [Infer(1, 5000, b"1"), Infer(-2, 5000, b"[1,2]", COMPARE)], 0.0)
+    made.drain(0.0)
+    until_answered(made, sink, 2)
+    assert (sink.outcomes[1], sink.outcomes[-2]) == (Output(b"1"), Failed("draining"))
+
+
+def test_a_comparison_that_waited_too_long_is_not_made(
+    backend: tuple[ModelBackend, Noted],
+) -> None:
+    made, sink = backend
+    made.take(1, [Infer(1, 5000, b"1"), Infer(-2, 1000, b"[1,2]", COMPARE)], 0.0)
+    made.tick(0.0, 2.0)
+    assert sink.outcomes[-2] == Failed("expired")
+    until_answered(made, sink, 2)

@@ -158,4 +158,6 @@ def _added(one: RevisionTraffic, other: RevisionTraffic) -> RevisionTraffic:
         times=times,
         equal=one.equal + other.equal,
         different=one.different + other.different,
+        uncompared=one.uncompared + other.uncompared,
+        compares=other.compares,
     )

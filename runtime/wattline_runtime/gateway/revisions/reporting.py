@@ -64,7 +64,15 @@ def _row(service: ServiceState, revision: int, traffic: Traffic) -> RevisionTraf
         times=tuple(traffic.times) if any(traffic.times) else (),
         equal=traffic.equal,
         different=traffic.different,
+        uncompared=traffic.uncompared,
+        compares=_compares(service, revision),
     )
+
+
+def _compares(service: ServiceState, revision: int) -> bool | None:
+    """Whether the models of a revision compare outputs; None = unknown."""
+    known = {w.compares for w in service.workers.values() if w.revision == revision and w.takes_new}
+    return False if False in known else (True in known or None)
 
 
 def _worker(worker: WorkerState) -> WorkerTraffic:

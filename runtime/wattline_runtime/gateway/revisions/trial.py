@@ -1,4 +1,4 @@
-"""Revisions of a service: their shares of the requests, their traffic, and copies for comparison.
+"""Revisions of a service: their shares of the requests and copies, and their traffic.
 
 While a revision is on trial, its workers are no part of the service's pool: they get a share of the
 requests as these arrive, or copies. What they fail at is sent to the pool.
@@ -6,16 +6,10 @@ requests as these arrive, or copies. What they fail at is sent to the pool.
 
 from bisect import bisect_left
 from dataclasses import dataclass, field, replace
-from math import isclose
-from typing import Any
-
-import msgspec
 
 from wattline_protocol.wire.rollouts import BUCKETS_S, RouteSplit, tolerance_of
 
 WHOLE_PERMILLE = 1_000
-MAX_COMPARED_BYTES = 64 * 1024
-"""Larger answers are compared byte by byte: decoding them would hold up other requests."""
 
 
 @dataclass(slots=True)
@@ -29,6 +23,8 @@ class Traffic:
     """Answers by time at the worker, in `BUCKETS_S`."""
     equal: int = 0
     different: int = 0
+    uncompared: int = 0
+    """The model did not say, in time, whether both outputs say the same."""
 
     def answered(self, took_s: float) -> None:
         """An output."""
@@ -52,6 +48,7 @@ class Traffic:
             [now - then for now, then in zip(self.times, before.times, strict=True)],
             self.equal - before.equal,
             self.different - before.different,
+            self.uncompared - before.uncompared,
         )
 
 
@@ -77,13 +74,16 @@ class Trial:
     split: RouteSplit | None = None
     requests: Share = field(default_factory=Share)
     copies: Share = field(default_factory=Share)
-    tolerance: float = 0.0
+    tolerance: float | None = 0.0
+    """Relative difference of numbers that counts as none; None: the model compares."""
 
     def change(self, split: RouteSplit | None) -> None:
         """Another split is in force."""
         if split != self.split:
             self.split, self.requests, self.copies = split, Share(), Share()
-            self.tolerance = 0.0 if split is None else tolerance_of(split.compare)
+            self.tolerance = 0.0
+            if split is not None:
+                self.tolerance = None if split.is_by_model else tolerance_of(split.compare)
 
     @property
     def revision(self) -> int:
@@ -102,99 +102,3 @@ class Trial:
     def takes_copy(self) -> bool:
         """Whether it gets a copy of it."""
         return self.split is not None and self.copies.is_next(self.split.shadow_permille)
-
-
-@dataclass(slots=True)
-class Copy:
-    """A request that a worker of the revision on trial has as well, to compare the answers."""
-
-    traffic: Traffic
-    worker: bytes
-    """Its connection."""
-    sent_s: float
-    tolerance: float
-    expected: bytes | None = None
-    """The output that the client got."""
-    given: bytes | None = None
-    has_failed: bool = False
-
-
-@dataclass(slots=True)
-class Copies:
-    """Copies whose answers were not compared yet, by the number of the request.
-
-    A worker gets a copy under the negative number. The slots of workers limit their number, but for
-    those that were answered before the request was.
-    """
-
-    by_request: dict[int, Copy] = field(default_factory=dict)
-
-    def sent(self, request_id: int, copy: Copy) -> None:
-        """A worker got a copy."""
-        self.by_request[request_id] = copy
-
-    def answered(self, request_id: int, output: bytes | None, now_s: float) -> None:
-        """The worker's answer to the copy; None = it failed."""
-        copy = self.by_request.get(request_id)
-        if copy is None:
-            return
-        copy.given, copy.has_failed = output, output is None
-        if output is not None:
-            copy.traffic.answered(now_s - copy.sent_s)
-        self._compare(request_id, copy)
-
-    def dropped(self, request_id: int) -> None:
-        """The worker did not run it, or the request has no answer."""
-        self.by_request.pop(request_id, None)
-
-    def lost(self, worker: bytes) -> None:
-        """The worker has ended."""
-        held = [(i, c) for i, c in self.by_request.items() if c.worker == worker]
-        for request_id, copy in held:
-            if copy.given is None:
-                copy.has_failed = True
-                self._compare(request_id, copy)
-
-    def request_answered(self, request_id: int, output: bytes) -> None:
-        """The client got this output."""
-        copy = self.by_request.get(request_id)
-        if copy is not None:
-            copy.expected = output
-            self._compare(request_id, copy)
-
-    def _compare(self, request_id: int, copy: Copy) -> None:
-        if copy.expected is None or (copy.given is None and not copy.has_failed):
-            return
-        del self.by_request[request_id]
-        if copy.given is None:
-            copy.traffic.failed()
-        elif alike(copy.expected, copy.given, copy.tolerance):
-            copy.traffic.equal += 1
-        else:
-            copy.traffic.different += 1
-
-
-def alike(one: bytes, other: bytes, tolerance: float) -> bool:
-    """Whether two JSON texts say the same, but for numbers within the relative tolerance."""
-    if one == other:
-        return True
-    if max(len(one), len(other)) > MAX_COMPARED_BYTES:
-        return False
-    try:
-        return _alike(msgspec.json.decode(one), msgspec.json.decode(other), tolerance)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
-        return False  # the last one: integers beyond what a float holds
-
-
-def _alike(one: Any, other: Any, tolerance: float) -> bool:
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, int | float) and isinstance(other, int | float):
-        return one == other or isclose(one, other, rel_tol=tolerance, abs_tol=tolerance)
-    if isinstance(one, dict) and isinstance(other, dict):
-        same = one.keys() == other.keys()
-        return same and all(_alike(value, other[key], tolerance) for key, value in one.items())
-    if isinstance(one, list) and isinstance(other, list):
-        pairs = zip(one, other, strict=False)
-        return len(one) == len(other) and all(_alike(a, b, tolerance) for a, b in pairs)
-    return bool(one == other)

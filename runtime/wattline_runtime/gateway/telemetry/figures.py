@@ -63,6 +63,9 @@ FAMILIES: dict[str, Family] = {
     "revision_copies_different_total": Family(
         "counter", "Copies of requests that a revision answered differently", _REVISION
     ),
+    "revision_copies_uncompared_total": Family(
+        "counter", "Copies of requests whose answers the model did not compare", _REVISION
+    ),
     "workers_refused_total": Family(
         "counter", "Connections and messages of workers refused", ("reason",)
     ),
@@ -136,6 +139,7 @@ def figures(
         "revision_errors_total": {key: one.errors for key, one in of_revisions.items()},
         "revision_copies_equal_total": {key: one.equal for key, one in of_revisions.items()},
         "revision_copies_different_total": {k: one.different for k, one in of_revisions.items()},
+        "revision_copies_uncompared_total": {k: one.uncompared for k, one in of_revisions.items()},
         "workers_refused_total": {
             **{(reason,): n for reason, n in refused.items()},
             ("beat",): stats.rejected,

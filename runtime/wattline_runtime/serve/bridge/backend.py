@@ -60,6 +60,11 @@ class HttpBackend:
         return PREDICT in self._methods
 
     @property
+    def compares(self) -> bool:
+        """There is no route for it."""
+        return False
+
+    @property
     def progress(self) -> str:
         """Why it is not ready."""
         return "" if self._is_ready else self._detail

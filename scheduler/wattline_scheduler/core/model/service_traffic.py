@@ -90,6 +90,9 @@ class Rollout:
     equal: int = 0
     """Compared answers that are not on record yet."""
     different: int = 0
+    uncompared: int = 0
+    compares: bool | None = None
+    """Whether the model of the new revision compares outputs; None = unknown."""
 
     def measure_anew(self) -> None:
         """Drops what was measured before a step."""

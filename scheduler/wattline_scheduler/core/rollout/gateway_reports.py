@@ -54,6 +54,8 @@ def _count(state: State, one: RevisionTraffic) -> None:
         rollout.new.add(one.requests, one.errors, one.times)
         rollout.equal += one.equal
         rollout.different += one.different
+        rollout.uncompared += one.uncompared
+        rollout.compares = rollout.compares if one.compares is None else one.compares
     elif one.revision == rollout.record.old:
         rollout.old.add(one.requests, one.errors, one.times)
 

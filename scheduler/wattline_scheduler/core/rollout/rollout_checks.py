@@ -4,7 +4,12 @@ from wattline_protocol.ids import Now
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.text.wording import named
 from wattline_protocol.wire.client_messages import Denied
-from wattline_protocol.wire.rollouts import RolloutOptions, tolerance_of
+from wattline_protocol.wire.rollouts import (
+    BY_MODEL,
+    NO_DIFFERENCE,
+    RolloutOptions,
+    tolerance_of,
+)
 from wattline_scheduler.core.admission.satisfiability import site_with
 from wattline_scheduler.core.lifecycle.ending import ends_for_good
 from wattline_scheduler.core.model.jobs.job import Job
@@ -48,7 +53,7 @@ def revision_refused(
     if denied is not None:
         return denied
     options = options or RolloutOptions()
-    problem = _wrong(options)
+    problem = _wrong(spec, options)
     if problem:
         return Denied("bad_request", problem)
     if not state.site.gateways:
@@ -86,7 +91,7 @@ def _has_several(state: State, service: str, old: list[Job]) -> Denied | None:
     return None
 
 
-def _wrong(options: RolloutOptions) -> str:
+def _wrong(spec: JobSpec, options: RolloutOptions) -> str:
     shares = options.canary_permille, options.shadow_permille
     if all(shares):
         return "--canary and --shadow exclude each other: copies first, then a share"
@@ -96,6 +101,10 @@ def _wrong(options: RolloutOptions) -> str:
         tolerance_of(options.compare)
     except ValueError as error:
         return str(error)
+    if options.compare != NO_DIFFERENCE and not options.shadow_permille:
+        return "--compare is for the answers to copies: specify --shadow as well"
+    if options.compare == BY_MODEL and spec.service is not None and spec.service.http is not None:
+        return "an HTTP server has no model that compares: use --compare equal or close=1e-3"
     return ""
 
 

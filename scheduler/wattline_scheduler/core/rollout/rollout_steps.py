@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from wattline_protocol.text.wording import counted
+from wattline_protocol.wire.rollouts import BY_MODEL
 from wattline_scheduler.core.model.service_traffic import Tally
 from wattline_scheduler.core.rollout.rollout_gate import failing
 from wattline_scheduler.records import RolloutRecord
@@ -48,6 +49,8 @@ class Seen:
     """Why a replica of the new revision does not run; empty = all that may do."""
     old: Tally
     new: Tally
+    new_compares: bool | None = None
+    """Its model has the method `compare`; None = unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,8 @@ def next_step(record: RolloutRecord, seen: Seen) -> Step:
         return GoBack(f"it does not run: {seen.new_wait or counted(seen.new_failures, 'failure')}")
     if seen.silence:
         return Wait(seen.silence, is_paused=True)
+    if record.compare == BY_MODEL and record.phase != "replacing" and seen.new_compares is False:
+        return GoBack("its model has no method compare(old, new), which --compare model needs")
     why = failing(seen.old, seen.new)
     if why:
         return GoBack(why)

@@ -8,7 +8,7 @@ import msgspec
 
 from wattline_protocol.ids import JobId, Now
 from wattline_protocol.views.site_views import EventLevel
-from wattline_protocol.wire.rollouts import RolloutOptions, RouteSplit
+from wattline_protocol.wire.rollouts import BY_MODEL, NO_DIFFERENCE, RolloutOptions, RouteSplit
 from wattline_scheduler.core.lifecycle.ending import end_gang, end_job
 from wattline_scheduler.core.lifecycle.job_state import reason_of
 from wattline_scheduler.core.lifecycle.stand_ins import is_lost
@@ -34,6 +34,8 @@ SAVE_S = 10.0
 
 MAX_KEPT = 10_000
 """Rollouts in memory: the newest one of each service."""
+
+_COPIES = ("equal", "different", "uncompared")
 
 WINDOW_S = 60.0
 """A revision that waits for its promotion is judged by so much traffic at a time."""
@@ -108,7 +110,8 @@ def splits(state: State) -> dict[str, RouteSplit]:
             record.new,
             _share_permille(record),
             record.shadow_permille,
-            record.compare,
+            NO_DIFFERENCE if record.compare == BY_MODEL else record.compare,
+            is_by_model=record.compare == BY_MODEL,
             is_guarded=record.phase != "waiting",
         )
         for name, record in ((name, one.record) for name, one in state.rollouts.items())
@@ -170,6 +173,7 @@ def _see(state: State, rollout: Rollout, now: Now) -> Seen:
         new_wait=_wait_of(new, record.new_allowed),
         old=rollout.old,
         new=rollout.new,
+        new_compares=rollout.compares,
     )
 
 
@@ -282,12 +286,7 @@ def _stop_surplus(state: State, job: Job, limit: int, reason: str, now: Now) -> 
 def _save(
     state: State, rollout: Rollout, record: RolloutRecord, kind: str, text: str, now: Now
 ) -> None:
-    rollout.record = msgspec.structs.replace(
-        record,
-        equal=record.equal + rollout.equal,
-        different=record.different + rollout.different,
-    )
-    rollout.equal = rollout.different = 0
+    rollout.record = msgspec.structs.replace(record, **_counts(rollout, record))
     rollout.text, rollout.is_paused, rollout.saved_at = text, False, now.mono_s
     state.journal.save(rollout.record)
     level: EventLevel = "warning" if kind == "rollout_back" else "info"
@@ -308,12 +307,14 @@ def _note(
 
 def _save_counts(state: State, rollout: Rollout, now: Now) -> None:
     is_due = rollout.saved_at is None or now.mono_s - rollout.saved_at >= SAVE_S
-    if is_due and (rollout.equal or rollout.different):
-        record = rollout.record
-        state.journal.change(
-            rollout,
-            equal=record.equal + rollout.equal,
-            different=record.different + rollout.different,
-        )
-        rollout.equal = rollout.different = 0
+    if is_due and (rollout.equal or rollout.different or rollout.uncompared):
+        state.journal.change(rollout, **_counts(rollout, rollout.record))
         rollout.saved_at = now.mono_s
+
+
+def _counts(rollout: Rollout, record: RolloutRecord) -> dict[str, int]:
+    """Moves the counts of copies to a record."""
+    counts = {name: getattr(record, name) + getattr(rollout, name) for name in _COPIES}
+    for name in _COPIES:
+        setattr(rollout, name, 0)
+    return counts

@@ -7,6 +7,7 @@ from support.core.rolling import Behaviour, RollingHarness, echo, rolling
 from support.core.sites import job
 from wattline_protocol.ids import JobId
 from wattline_protocol.job.selection import only
+from wattline_protocol.job.spec import HttpServer, ServiceSpec
 from wattline_protocol.wire.client_messages import Cancel, Denied, Done, Requeue, Update
 from wattline_protocol.wire.rollouts import SteerRollout
 from wattline_scheduler.core.rollout import rollouts
@@ -282,6 +283,32 @@ def test_a_shadow_answers_nobody(h: RollingHarness) -> None:
     assert h.status().new.requests > 100
 
 
+def test_the_models_comparisons_are_counted_and_on_record(h: RollingHarness) -> None:
+    h.is_[NEW] = Behaviour(compares=True, uncompared=2)
+    h.roll(shadow_permille=500, compare="model")
+    h.run(60)
+    split = splits(h.cluster.state)["echo"]
+    assert (split.is_by_model, split.compare) == (True, "equal"), "what older gateways can do"
+    view = h.status()
+    assert (view.phase, view.compare) == ("waiting", "model")
+    assert view.uncompared > 50
+    assert h.record().uncompared > 0
+
+
+def test_a_model_that_does_not_compare_goes_back(h: RollingHarness) -> None:
+    h.is_[NEW] = Behaviour(compares=False)
+    h.roll(shadow_permille=500, compare="model")
+    h.run(10)
+    assert h.status().phase == "back"
+    assert h.status().text == (
+        "its model has no method compare(old, new), which --compare model needs"
+    )
+    h.is_[JobId(3)] = Behaviour(compares=None)
+    h.roll(shadow_permille=500, compare="model")
+    h.run(20)
+    assert h.status().phase != "back", "workers of an earlier release are not asked"
+
+
 @pytest.mark.parametrize(("old", "new"), [(1, 1), (1, 3), (3, 1), (3, 2), (2, 4)])
 def test_numbers_of_replicas_may_differ(old: int, new: int) -> None:
     h = rolling()
@@ -337,11 +364,16 @@ def test_refusals() -> None:
     for options, words in (
         ({"canary_permille": 10, "shadow_permille": 10}, "exclude each other"),
         ({"canary_permille": 1000}, "a share is below 100%"),
-        ({"compare": "close=x"}, "neither equal nor"),
+        ({"shadow_permille": 10, "compare": "close=x"}, "neither equal, model nor"),
+        ({"compare": "model"}, "specify --shadow as well"),
     ):
         denied = h.roll(**options)
         assert isinstance(denied, Denied)
         assert words in denied.reason
+    server = echo()._with(service=ServiceSpec(2, http=HttpServer()))
+    denied = h.roll(server, shadow_permille=10, compare="model")
+    assert isinstance(denied, Denied)
+    assert "an HTTP server has no model that compares" in denied.reason
     denied = h.roll(user="eve")
     assert isinstance(denied, Denied)
     assert "belongs to ada" in denied.reason

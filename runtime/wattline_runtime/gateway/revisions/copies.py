@@ -1,0 +1,151 @@
+"""Copies of requests at a revision on trial: their outputs, and whether they say the same."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from math import isclose
+from typing import Any
+
+import msgspec
+
+from wattline_runtime.gateway.revisions.trial import Traffic
+from wattline_runtime.wire import MAX_ITEM_BYTES
+
+MAX_COMPARED_BYTES = 64 * 1024
+"""Larger answers are compared byte by byte: decoding them would hold up other requests."""
+MAX_DUE = 64
+"""Pairs of outputs that wait for a model; of more than that it is not asked."""
+
+
+@dataclass(slots=True)
+class Copy:
+    """A request that a worker of the revision on trial has as well, to compare the answers."""
+
+    traffic: Traffic
+    worker: bytes
+    """Its connection."""
+    sent_s: float
+    tolerance: float | None
+    """Relative difference of numbers that counts as none; None: the model compares."""
+    expected: bytes | None = None
+    """The output that the client got."""
+    given: bytes | None = None
+    has_failed: bool = False
+
+
+@dataclass(slots=True)
+class Pair:
+    """Both outputs of a copy, for the model of its worker."""
+
+    number: int
+    """Of the copy, and of the comparison."""
+    worker: bytes
+    traffic: Traffic
+    outputs: bytes
+    """As the JSON list of both."""
+    until_s: float | None = None
+    """None: no worker was looked for yet."""
+
+
+@dataclass(slots=True)
+class Copies:
+    """Copies whose answers were not compared yet, by the number of the request.
+
+    A worker gets a copy under the negative number, and later both outputs if its model compares.
+    The slots of workers limit their number, but for those that were answered before the request
+    was.
+    """
+
+    by_request: dict[int, Copy] = field(default_factory=dict)
+    due: deque[Pair] = field(default_factory=deque)
+    at_model: dict[int, Pair] = field(default_factory=dict)
+    """By number: what workers have."""
+
+    def sent(self, request_id: int, copy: Copy) -> None:
+        """A worker got a copy."""
+        self.by_request[request_id] = copy
+
+    def answered(self, request_id: int, output: bytes | None, now_s: float) -> None:
+        """The worker's answer to the copy; None = it failed."""
+        copy = self.by_request.get(request_id)
+        if copy is None:
+            return
+        copy.given, copy.has_failed = output, output is None
+        if output is not None:
+            copy.traffic.answered(now_s - copy.sent_s)
+        self._compare(request_id, copy)
+
+    def dropped(self, request_id: int) -> None:
+        """The worker did not run it, or the request has no answer."""
+        self.by_request.pop(request_id, None)
+
+    def lost(self, worker: bytes) -> None:
+        """The worker has ended."""
+        for number in [n for n, pair in self.at_model.items() if pair.worker == worker]:
+            self.compared(number, None)
+        held = [(i, c) for i, c in self.by_request.items() if c.worker == worker]
+        for request_id, copy in held:
+            if copy.given is None:
+                copy.has_failed = True
+                self._compare(request_id, copy)
+
+    def request_answered(self, request_id: int, output: bytes) -> None:
+        """The client got this output."""
+        copy = self.by_request.get(request_id)
+        if copy is not None:
+            copy.expected = output
+            self._compare(request_id, copy)
+
+    def compared(self, number: int, answer: bytes | None) -> None:
+        """The answer of the model to a pair; None: it has none."""
+        traffic = self.at_model.pop(number).traffic
+        if answer == b"true":
+            traffic.equal += 1
+        elif answer == b"false":
+            traffic.different += 1
+        else:
+            traffic.uncompared += 1
+
+    def _compare(self, request_id: int, copy: Copy) -> None:
+        if copy.expected is None or (copy.given is None and not copy.has_failed):
+            return
+        del self.by_request[request_id]
+        if copy.given is None:
+            copy.traffic.failed()
+        elif copy.tolerance is None and copy.expected != copy.given:
+            self._put(request_id, copy, b"[%b,%b]" % (copy.expected, copy.given))
+        elif alike(copy.expected, copy.given, copy.tolerance or 0.0):
+            copy.traffic.equal += 1
+        else:
+            copy.traffic.different += 1
+
+    def _put(self, request_id: int, copy: Copy, outputs: bytes) -> None:
+        if len(self.due) < MAX_DUE and len(outputs) <= MAX_ITEM_BYTES:
+            self.due.append(Pair(-request_id, copy.worker, copy.traffic, outputs))
+        else:
+            copy.traffic.uncompared += 1
+
+
+def alike(one: bytes, other: bytes, tolerance: float) -> bool:
+    """Whether two JSON texts say the same, but for numbers within the relative tolerance."""
+    if one == other:
+        return True
+    if max(len(one), len(other)) > MAX_COMPARED_BYTES:
+        return False
+    try:
+        return _alike(msgspec.json.decode(one), msgspec.json.decode(other), tolerance)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
+        return False  # the last one: integers beyond what a float holds
+
+
+def _alike(one: Any, other: Any, tolerance: float) -> bool:
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return one == other or isclose(one, other, rel_tol=tolerance, abs_tol=tolerance)
+    if isinstance(one, dict) and isinstance(other, dict):
+        same = one.keys() == other.keys()
+        return same and all(_alike(value, other[key], tolerance) for key, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        pairs = zip(one, other, strict=False)
+        return len(one) == len(other) and all(_alike(a, b, tolerance) for a, b in pairs)
+    return bool(one == other)
