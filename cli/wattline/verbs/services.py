@@ -31,4 +31,25 @@ VERBS = (
         examples=("wattline service echo requests --since 10m --status 5xx",),
         knows_json=True,
     ),
+    Verb(
+        name="infer",
+        section="Serving",
+        help="Answer a file of inputs by a batch that runs on idle replicas.",
+        details='Reads a line {"input": …} for each row, and writes a line for each result, in the '
+        "same order. The key is in $WATTLINE_API_KEY unless --key-file is given. The batch runs on "
+        "when this is interrupted. The exit code is 1 if a row failed.",
+        act="wattline.acts.serving.infer:infer",
+        args=(
+            Argument("name", "Name of the service."),
+            Option("url", ("--url",), "Gateway. Default: $WATTLINE_URL.", metavar="URL"),
+            Option("key_file", ("--key-file",), "File with the API key.", "path", metavar="FILE"),
+            Option(
+                "out", ("--out",), "Append to FILE, behind its whole lines.", "path", metavar="FILE"
+            ),
+            Option("resume", ("--resume",), "Write the results of batch ID.", metavar="ID"),
+            Option("cancel", ("--cancel",), "Cancel batch ID, and do no more.", metavar="ID"),
+        ),
+        examples=("wattline infer digits < in.jsonl > out.jsonl",),
+        has_json=False,
+    ),
 )

@@ -1,0 +1,136 @@
+"""Batches of a gateway over HTTP, for `wattline infer`. Standard library only."""
+
+import http.client
+import json
+import ssl
+from collections.abc import Iterator
+from contextlib import closing
+from typing import BinaryIO, NoReturn
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from wattline.client.errors import BadRequest, NotAllowed, NotFound, Unreachable, WattlineError
+
+TIMEOUT_S = 30.0
+CHUNK_BYTES = 256 * 1024
+MAX_ANSWER_BYTES = 1024 * 1024
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """Rows of a batch."""
+
+    total: int
+    completed: int
+    failed: int
+
+
+class BatchView(msgspec.Struct, frozen=True):
+    """A batch, as a gateway shows it."""
+
+    id: str
+    service: str
+    status: str
+    request_counts: Counts
+    reason: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has not ended."""
+        return self.status in ("in_progress", "cancelling")
+
+
+class GatewayHttp:
+    """A gateway at a URL, with an API key."""
+
+    def __init__(self, url: str, key: str) -> None:
+        """Raises BadRequest for what is no URL of a gateway."""
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
+            raise BadRequest(f"{url} is no URL of a gateway; expected http://HOST:PORT")
+        if not key.isprintable() or not key.isascii():
+            raise BadRequest("the API key has characters that no key has")
+        self.url = url
+        self._parts = parts
+        self._headers = {"api-key": key} if key else {}
+
+    def create(self, service: str, rows: BinaryIO) -> BatchView:
+        """Send the rows of a new batch. Nothing of it is kept unless this returns."""
+        self._ask("GET", "/v1/batches?limit=1")  # refused before the rows are sent
+        answer = self._ask("POST", f"/v1/batches?service={quote(service, safe='')}", rows)
+        return msgspec.json.decode(answer, type=BatchView)
+
+    def batch(self, number: str) -> BatchView:
+        """A batch by its ID."""
+        return msgspec.json.decode(self._ask("GET", _path(number)), type=BatchView)
+
+    def cancel(self, number: str) -> BatchView:
+        """Cancel a batch."""
+        answer = self._ask("POST", _path(number) + "/cancel")
+        return msgspec.json.decode(answer, type=BatchView)
+
+    def results(self, number: str, after: int) -> Iterator[bytes]:
+        """Whole lines of results behind a row, as they come, until the batch ends, the gateway
+        stops, or nothing has come for a while."""
+        connection = self._connection()
+        with closing(connection):
+            path = f"{_path(number)}/results?after={after}&follow=true"
+            try:
+                connection.request("GET", path, headers=self._headers)
+                response = connection.getresponse()
+                if response.status != 200:
+                    self._refuse(response)
+                rest = b""
+                while data := response.read1(CHUNK_BYTES):
+                    whole, line_break, rest = (rest + data).rpartition(b"\n")
+                    if line_break:
+                        yield whole + line_break
+            except TimeoutError:
+                return
+            except (OSError, http.client.HTTPException) as error:
+                raise self._unreachable(error) from error
+
+    def _connection(self) -> http.client.HTTPConnection:
+        host, port = self._parts.hostname or "", self._parts.port
+        if self._parts.scheme == "http":
+            return http.client.HTTPConnection(host, port, TIMEOUT_S, blocksize=CHUNK_BYTES)
+        context = ssl.create_default_context()
+        return http.client.HTTPSConnection(
+            host, port, timeout=TIMEOUT_S, context=context, blocksize=CHUNK_BYTES
+        )
+
+    def _ask(self, method: str, path: str, body: BinaryIO | None = None) -> bytes:
+        connection = self._connection()
+        with closing(connection):
+            try:
+                try:
+                    connection.request(method, path, body, self._headers)
+                except (BrokenPipeError, ConnectionResetError):
+                    if body is None:
+                        raise  # else the refusal may have come before the rows were sent
+                response = connection.getresponse()
+                if response.status >= 300:
+                    self._refuse(response)
+                return response.read(MAX_ANSWER_BYTES)
+            except (OSError, http.client.HTTPException) as error:
+                raise self._unreachable(error) from error
+
+    def _unreachable(self, error: Exception) -> Unreachable:
+        why = (isinstance(error, OSError) and error.strerror) or str(error) or repr(error)
+        return Unreachable(f"the gateway at {self.url} does not answer: {why}")
+
+    def _refuse(self, response: http.client.HTTPResponse) -> NoReturn:
+        data = response.read(MAX_ANSWER_BYTES)
+        try:
+            error = json.loads(data)["error"]
+            text = f"{error['message']} ({error['reason']})"
+        except (ValueError, TypeError, KeyError):
+            text = f"{self.url} answered {response.status}; is it a gateway?"
+        kind = {400: BadRequest, 401: NotAllowed, 403: NotAllowed, 404: NotFound}
+        if response.status in (502, 503, 504):
+            raise Unreachable(text)
+        raise kind.get(response.status, WattlineError)(text)
+
+
+def _path(number: str) -> str:
+    return f"/v1/batches/{quote(number, safe='')}"
