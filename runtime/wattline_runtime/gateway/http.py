@@ -16,8 +16,9 @@ from wattline_runtime.gateway.batches.batch_routes import ROUTES as BATCH_ROUTES
 from wattline_runtime.gateway.batches.batch_routes import BatchRoutes
 from wattline_runtime.gateway.batches.keeper import BatchKeeper
 from wattline_runtime.gateway.config import GatewayConfig
+from wattline_runtime.gateway.connections.whole_answer import CLOSE
 from wattline_runtime.gateway.errors import STATUS, BadRequest, as_json, headers
-from wattline_runtime.gateway.infer import CLOSE, InferApp
+from wattline_runtime.gateway.infer import InferApp
 from wattline_runtime.gateway.routing.router import Router
 from wattline_runtime.gateway.shell import GatewayShell
 from wattline_runtime.gateway.streams.openai import METHOD_OF, MODELS, ROUTES, OpenAiApp

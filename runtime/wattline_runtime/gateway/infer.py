@@ -27,6 +27,7 @@ from wattline_runtime.gateway.client import (
     timeout_ms,
 )
 from wattline_runtime.gateway.config import GatewayConfig
+from wattline_runtime.gateway.connections.whole_answer import send_answer
 from wattline_runtime.gateway.errors import STATUS, BadRequest, as_json, headers
 from wattline_runtime.gateway.events import PLAIN, PRIORITIES, Outcome, Output, RequestKind
 from wattline_runtime.gateway.routing.inputs import cascade_inputs
@@ -41,7 +42,7 @@ KINDS = tuple(
     PLAIN if rank == PLAIN.rank else RequestKind(rank=rank) for rank in range(len(PRIORITIES))
 )
 """By priority; most requests are plain ones, which the core finds by identity."""
-CLOSE = (b"connection", b"close")
+JSON = (b"content-type", b"application/json")
 CLIENT_GONE_STATUS = 499
 """Only counted, never sent: the client has disconnected."""
 
@@ -287,12 +288,8 @@ class InferApp:
         self, send: Send, status: int, body: bytes, extra: Sequence[tuple[bytes, bytes]] = ()
     ) -> None:
         is_bytes = bool(extra) and OCTETS_HEADER in extra
-        named = [] if is_bytes else [(b"content-type", b"application/json")]
-        named += [(b"content-length", str(len(body)).encode()), *extra]
-        if self._shell.is_leaving:
-            named.append(CLOSE)
-        await send({"type": "http.response.start", "status": status, "headers": named})
-        await send({"type": "http.response.body", "body": body})
+        named = extra if is_bytes else (JSON, *extra)
+        await send_answer(send, status, named, body, is_last=self._shell.is_leaving)
 
 
 def _body(outputs: list[bytes], is_single: bool) -> bytes:

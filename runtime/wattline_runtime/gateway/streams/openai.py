@@ -23,9 +23,10 @@ from wattline_runtime.gateway.client import (
     timeout_ms,
 )
 from wattline_runtime.gateway.config import GatewayConfig
+from wattline_runtime.gateway.connections.whole_answer import CLOSE, send_answer
 from wattline_runtime.gateway.errors import STATUS, BadRequest, as_openai_json, headers
 from wattline_runtime.gateway.events import Outcome, Output, RequestKind, Submitted
-from wattline_runtime.gateway.infer import CLIENT_GONE_STATUS, CLOSE
+from wattline_runtime.gateway.infer import CLIENT_GONE_STATUS, JSON
 from wattline_runtime.gateway.routing.cascade import Part, cascade
 from wattline_runtime.gateway.routing.router import Choice, Router, with_model
 from wattline_runtime.gateway.shell import GatewayShell
@@ -41,7 +42,6 @@ MAX_TEXTS = 2_048
 """Of a request for embeddings, as in OpenAI's API: all of them are in one batch."""
 MODELS = "/v1/models"
 ROUTES = ("POST " + ", POST ".join(METHOD_OF)) + f", GET {MODELS}"
-JSON = (b"content-type", b"application/json")
 EVENTS = ((b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache"))
 
 
@@ -262,9 +262,8 @@ class _Reply:
         self, body: bytes, status: int = 200, extra: Sequence[tuple[bytes, bytes]] = ()
     ) -> None:
         """The whole answer."""
-        length = (b"content-length", str(len(body)).encode())
-        await self._start(status, [JSON, length, *extra, *self.extra])
-        await self._send({"type": "http.response.body", "body": body})
+        named = (JSON, *extra, *self.extra)
+        await send_answer(self._send, status, named, body, is_last=self._shell.is_leaving)
 
     async def events(self, chunks: Sequence[bytes]) -> None:
         """Further events of a stream."""

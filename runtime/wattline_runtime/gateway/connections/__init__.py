@@ -1,0 +1,1 @@
+"""HTTP connections of clients: whole answers, and clients that disconnect."""
