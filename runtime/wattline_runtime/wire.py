@@ -105,7 +105,7 @@ class WorkerBeat(msgspec.Struct, frozen=True, tag_field="t", tag="worker_beat"):
     """Its model answers COMPARE; None: an older worker, which does not know it."""
 
 
-class Reply(msgspec.Struct, frozen=True, tag_field="t", tag="reply", omit_defaults=True):
+class Reply(msgspec.Struct, frozen=True, gc=False, tag_field="t", tag="reply", omit_defaults=True):
     """The output of one request, as JSON; of a stream the end, with what has no chunk."""
 
     id: int
@@ -116,14 +116,14 @@ class Reply(msgspec.Struct, frozen=True, tag_field="t", tag="reply", omit_defaul
     """Tokens of input and output, as the model reports them; 0 = unknown."""
 
 
-class Chunk(msgspec.Struct, frozen=True, tag_field="t", tag="chunk"):
+class Chunk(msgspec.Struct, frozen=True, gc=False, tag_field="t", tag="chunk"):
     """A part of a stream's output: the data of one event, as JSON. Reply or Failure ends it."""
 
     id: int
     data: bytes
 
 
-class Failure(msgspec.Struct, frozen=True, tag_field="t", tag="failure"):
+class Failure(msgspec.Struct, frozen=True, gc=False, tag_field="t", tag="failure"):
     """One request without output, and the reason."""
 
     id: int
@@ -140,7 +140,7 @@ class WorkerRefused(msgspec.Struct, frozen=True, tag_field="t", tag="worker_refu
     reason: str
 
 
-class Infer(msgspec.Struct, frozen=True, tag_field="t", tag="infer", omit_defaults=True):
+class Infer(msgspec.Struct, frozen=True, gc=False, tag_field="t", tag="infer", omit_defaults=True):
     """One input, as JSON, and the time left for it when it was sent."""
 
     id: int
@@ -153,13 +153,13 @@ class Infer(msgspec.Struct, frozen=True, tag_field="t", tag="infer", omit_defaul
     """The input is bytes as they are, not JSON."""
 
 
-class CancelInfer(msgspec.Struct, frozen=True, tag_field="t", tag="cancel_infer"):
+class CancelInfer(msgspec.Struct, frozen=True, gc=False, tag_field="t", tag="cancel_infer"):
     """This request is no longer needed."""
 
     id: int
 
 
-class MoreChunks(msgspec.Struct, frozen=True, tag_field="t", tag="more_chunks"):
+class MoreChunks(msgspec.Struct, frozen=True, gc=False, tag_field="t", tag="more_chunks"):
     """The client has read this many further chunks of its stream."""
 
     id: int

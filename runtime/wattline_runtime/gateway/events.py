@@ -1,8 +1,13 @@
-"""Events of the gateway's core, and the effects it requests."""
+"""Events of the gateway's core, and the effects it requests.
+
+Structs, which take a tenth of the time of frozen dataclasses to make: a request has seven. They are
+part of no cycle, so the garbage collector need not see them.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal, Protocol
+
+import msgspec
 
 from wattline_protocol.wire.api_keys import PriorityClass
 from wattline_protocol.wire.rollouts import RouteSplit
@@ -31,8 +36,7 @@ RefusalReason = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(msgspec.Struct, frozen=True, gc=False):
     """The answer, as JSON, or bytes as they are."""
 
     body: bytes
@@ -41,8 +45,7 @@ class Output:
     """As the model reports them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True, gc=False):
     """A refusal, its reason, and when to retry."""
 
     reason: RefusalReason
@@ -59,8 +62,7 @@ NORMAL = PRIORITIES.index("normal")
 BATCH = PRIORITIES.index("batch")
 
 
-@dataclass(frozen=True, slots=True)
-class RequestKind:
+class RequestKind(msgspec.Struct, frozen=True):
     """What a request needs of a worker, and how urgent it is."""
 
     method: str = PREDICT
@@ -84,17 +86,15 @@ class Queued(Protocol):
 # --- Events
 
 
-@dataclass(frozen=True, slots=True)
-class RoutesChanged:
+class RoutesChanged(msgspec.Struct, frozen=True, gc=False):
     """The full set of routes, now."""
 
     services: ServiceRoutes
-    splits: Mapping[str, RouteSplit] = field(default_factory=dict)
+    splits: Mapping[str, RouteSplit] = msgspec.field(default_factory=dict)
     """How requests are shared out, where a revision is on trial."""
 
 
-@dataclass(frozen=True, slots=True)
-class Submitted:
+class Submitted(msgspec.Struct, frozen=True, gc=False):
     """A client requests the output of one input before `deadline_s` (monotonic)."""
 
     id: int
@@ -107,23 +107,20 @@ class Submitted:
     kind: RequestKind = PLAIN
 
 
-@dataclass(frozen=True, slots=True)
-class ChunksRead:
+class ChunksRead(msgspec.Struct, frozen=True, gc=False):
     """The client of a stream has read this many further chunks."""
 
     id: int
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Abandoned:
+class Abandoned(msgspec.Struct, frozen=True, gc=False):
     """The client of this request has disconnected."""
 
     id: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerMessage:
+class WorkerMessage(msgspec.Struct, frozen=True, gc=False):
     """A message from a connection that proved `public_key`."""
 
     connection: Connection
@@ -131,33 +128,28 @@ class WorkerMessage:
     message: FromWorker
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerDisconnected:
+class WorkerDisconnected(msgspec.Struct, frozen=True, gc=False):
     """The socket reports that this connection has ended."""
 
     connection: Connection
 
 
-@dataclass(frozen=True, slots=True)
-class Ticked:
+class Ticked(msgspec.Struct, frozen=True, gc=False):
     """Time has passed; see `Gateway.wake_at_s`."""
 
 
-@dataclass(frozen=True, slots=True)
-class StopStarted:
+class StopStarted(msgspec.Struct, frozen=True, gc=False):
     """Accept no new requests; admitted ones are still answered."""
 
 
-@dataclass(frozen=True, slots=True)
-class HandoverChanged:
+class HandoverChanged(msgspec.Struct, frozen=True, gc=False):
     """A successor at this address waits for the workers, is ready to replace this gateway, or has
     ended."""
 
     phase: Literal["begun", "ready", "ended"]
 
 
-@dataclass(frozen=True, slots=True)
-class GraceOver:
+class GraceOver(msgspec.Struct, frozen=True, gc=False):
     """Answer all remaining requests now."""
 
 
@@ -178,16 +170,14 @@ Event = (
 # --- Effects
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True, gc=False):
     """To a worker, in order with the other sends to it."""
 
     connection: Connection
     message: ToWorker
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """To the client; exactly one for each Submitted that was not Abandoned."""
 
     id: int
@@ -195,16 +185,14 @@ class Answer:
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class SendChunk:
+class SendChunk(msgspec.Struct, frozen=True, gc=False):
     """To the client of a stream, before its Answer."""
 
     id: int
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerJoined:
+class WorkerJoined(msgspec.Struct, frozen=True, gc=False):
     """A worker's first accepted beat."""
 
     connection: Connection
@@ -212,8 +200,7 @@ class WorkerJoined:
     service: str
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerLeft:
+class WorkerLeft(msgspec.Struct, frozen=True, gc=False):
     """A worker was removed from the books."""
 
     connection: Connection
@@ -224,8 +211,7 @@ class WorkerLeft:
     """Its requests that are sent to another worker."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerStalled:
+class WorkerStalled(msgspec.Struct, frozen=True, gc=False):
     """A worker made no progress for so long that its requests are tried elsewhere."""
 
     connection: Connection
@@ -234,8 +220,7 @@ class WorkerStalled:
     moved: int
 
 
-@dataclass(frozen=True, slots=True)
-class CircuitChanged:
+class CircuitChanged(msgspec.Struct, frozen=True, gc=False):
     """A worker gets probes only from now on, or all requests again."""
 
     connection: Connection
@@ -245,8 +230,7 @@ class CircuitChanged:
     """Empty: it has recovered."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerRejected:
+class WorkerRejected(msgspec.Struct, frozen=True, gc=False):
     """A beat without a route that permits it."""
 
     connection: Connection

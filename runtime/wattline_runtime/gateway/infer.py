@@ -7,7 +7,6 @@ the worker's output bytes are copied into the answer.
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import msgspec
@@ -37,11 +36,10 @@ from wattline_runtime.gateway.stats import UNKNOWN_SERVICE
 
 OCTETS = "application/octet-stream"
 OCTETS_HEADER = (b"content-type", OCTETS.encode())
-BYTES = RequestKind(is_bytes=True)
-KINDS = tuple(
-    PLAIN if rank == PLAIN.rank else RequestKind(rank=rank) for rank in range(len(PRIORITIES))
-)
+RANKS = range(len(PRIORITIES))
+KINDS = tuple(PLAIN if rank == PLAIN.rank else RequestKind(rank=rank) for rank in RANKS)
 """By priority; most requests are plain ones, which the core finds by identity."""
+BYTES = tuple(RequestKind(is_bytes=True, rank=rank) for rank in RANKS)
 JSON = (b"content-type", b"application/json")
 CLIENT_GONE_STATUS = 499
 """Only counted, never sent: the client has disconnected."""
@@ -261,7 +259,7 @@ class InferApp:
         """As `_answer`, for one input that is bytes; nothing is kept or shared."""
         deadline_s = time.monotonic() + timeout_ms(scope, self._config) / 1000
         seen = None if key is None else key.services
-        kind = replace(BYTES, rank=rank_of(scope, key))
+        kind = BYTES[rank_of(scope, key)]
         number, waiter = self._shell.submit(service, data, deadline_s, seen, kind)
         watch = ClientWatch(self._shell.abandon, receive, [number])
         try:

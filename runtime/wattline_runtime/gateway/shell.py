@@ -5,9 +5,9 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Literal
 
+import msgspec
 import structlog
 
 from wattline_protocol.routing.model import PublicRoute
@@ -150,7 +150,7 @@ class GatewayShell:
         """Submit a request, without its number, for an answer in chunks."""
         self._next_id += 1
         stream = self._waiters[self._next_id] = Stream()
-        self.handle(replace(ask, id=self._next_id))
+        self.handle(msgspec.structs.replace(ask, id=self._next_id))
         return self._next_id, stream
 
     def chunks_read(self, request_id: int, count: int) -> None:

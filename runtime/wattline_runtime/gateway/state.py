@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from math import inf
 
+import msgspec
+
 from wattline_protocol.wire.routes import WorkerRoute
 from wattline_runtime.gateway.admission import BatchPace, ServiceRate
 from wattline_runtime.gateway.balance.circuit import PROBE_PERIOD_S, Circuit
@@ -18,8 +20,7 @@ READINESS = ("loading", "draining", "stalled", "probed", "ready")
 """States of a worker; of several processes the first one counts."""
 
 
-@dataclass(slots=True)
-class Request:
+class Request(msgspec.Struct):
     """One input of a waiting client."""
 
     id: int
