@@ -1,7 +1,7 @@
-"""What a handler reads of its HTTP client: headers, the body, and whether it is still there."""
+"""What a handler reads of its HTTP client: headers and the body."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -14,8 +14,8 @@ ASKED = "wattline.asked"
 """In the scope of a request, for the access log: name of its API key, and of the service."""
 TOKENS = "wattline.tokens"
 """Those of its output."""
-WATCH_AFTER_S = 0.05
-"""Requests that wait longer than this are watched for a disconnect of their client."""
+HEADERS = "wattline.headers"
+"""Its headers by name, once any was read."""
 BODY_TIMEOUT_S = 30.0
 """Time for a client to send its body."""
 
@@ -24,13 +24,18 @@ class ClientDisconnected(Exception):
     """The client disconnected before its answer."""
 
 
+def named_headers(scope: Scope) -> Mapping[bytes, bytes]:
+    """The headers by name, of several the first; one pass for all that read them."""
+    found: Mapping[bytes, bytes] | None = scope.get(HEADERS)
+    if found is None:
+        found = scope[HEADERS] = dict(reversed(scope["headers"]))
+    return found
+
+
 def header(scope: Scope, name: bytes) -> str | None:
     """A header's value, the first one; None: it has none."""
-    for key, value in scope["headers"]:
-        if key == name:
-            text: str = value.decode("latin-1")
-            return text
-    return None
+    value = named_headers(scope).get(name)
+    return None if value is None else value.decode("latin-1")
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
@@ -72,38 +77,6 @@ def timeout_ms(
         limit = config.max_timeout_ms
         raise BadRequest("malformed", f"timeout_ms is {wanted_ms}; 1 to {limit} are accepted")
     return wanted_ms
-
-
-class ClientWatch:
-    """Detects the disconnect of the client of a slow request, and abandons the request.
-
-    Only slow ones: watching needs a task, and most requests are over before it would start.
-    """
-
-    def __init__(
-        self, abandon: Callable[[int], None], receive: Receive, request_ids: list[int]
-    ) -> None:
-        self._abandon = abandon
-        self._receive = receive
-        self._request_ids = request_ids
-        self._task: asyncio.Task[None] | None = None
-        self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(WATCH_AFTER_S, self._start)
-
-    def end(self) -> None:
-        """End the watch with the request."""
-        self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
-
-    def _start(self) -> None:
-        self._task = self._loop.create_task(self._run(), name="client-watch")
-
-    async def _run(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        for request_id in tuple(self._request_ids):
-            self._abandon(request_id)
 
 
 async def _rest_of_body(first: Any, receive: Receive, limit: int) -> bytes:

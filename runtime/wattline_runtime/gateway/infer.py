@@ -20,7 +20,6 @@ from wattline_runtime.gateway.answers.answers import Answers, entry_name
 from wattline_runtime.gateway.answers.fallback import first_deadline_s, settle
 from wattline_runtime.gateway.client import (
     ClientDisconnected,
-    ClientWatch,
     header,
     read_body,
     timeout_ms,
@@ -164,17 +163,21 @@ class InferApp:
         until_s = ask.deadline_s
         if chain:
             until_s = first_deadline_s(chain, time.monotonic(), until_s)
-        pending = [
-            answers.submit(service, data, until_s, seen, ask.kind, may_share=ask.may_share)
-            for data in ask.inputs
-        ]
-        numbers = [number for number, _, _ in pending]
-        watch = ClientWatch(answers.abandon, receive, numbers)
+        numbers: list[int] = []
+        waiters: list[Waiter] = []
+        is_hit, may_share = True, ask.may_share
+        for data in ask.inputs:
+            number, waiter, is_shared = answers.submit(
+                service, data, until_s, seen, ask.kind, may_share=may_share
+            )
+            numbers.append(number)
+            waiters.append(waiter)
+            is_hit = is_hit and is_shared
         extra: list[tuple[bytes, bytes]] = []
         by: Sequence[str] = ()
         if answers.keeps(service):
-            extra.append(HIT if all(is_hit for _, _, is_hit in pending) else MISS)
-        waiters = [waiter for _, waiter, _ in pending]
+            extra.append(HIT if is_hit else MISS)
+        watch = answers.watch(receive, numbers)
         try:
             if chain:
                 settled = await asyncio.gather(
@@ -198,10 +201,12 @@ class InferApp:
                 outputs = _outputs((outcome for outcome, _ in settled), ask.is_single)
             else:
                 outputs = await self._collect(waiters, ask.is_single)
-        finally:
-            watch.end()
+        except BaseException:
             for number in numbers:  # those still open when one input failed
                 answers.abandon(number)
+            raise
+        finally:
+            watch.end()
         return _body(outputs, ask.is_single), extra, by
 
     async def _routed(
@@ -251,7 +256,7 @@ class InferApp:
 
     def _bytes(self, scope: Scope, data: bytes, rank: int) -> Ask:
         deadline_s = time.monotonic() + timeout_ms(scope, self._config) / 1000
-        return Ask([data], True, deadline_s, False, replace(BYTES, rank=rank))
+        return Ask([data], True, deadline_s, False, BYTES[rank])
 
     async def _answer_bytes(
         self, scope: Scope, data: bytes, service: str, key: ApiKey | None, receive: Receive
@@ -261,7 +266,7 @@ class InferApp:
         seen = None if key is None else key.services
         kind = BYTES[rank_of(scope, key)]
         number, waiter = self._shell.submit(service, data, deadline_s, seen, kind)
-        watch = ClientWatch(self._shell.abandon, receive, [number])
+        watch = self._shell.watch(receive, [number])
         try:
             outcome = await waiter
         finally:

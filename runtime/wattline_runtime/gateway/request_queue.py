@@ -52,7 +52,8 @@ class RequestQueue:
         if refusal is not None and refusal.reason == "queue_full" and self.early is None:
             service = self.services[event.service]
             lower = service.waiting.newest_below(event.kind.rank)
-            slow = self._too_slow(service, event.kind.rank, event.deadline_s - now_s)
+            budget_s = event.deadline_s - now_s
+            slow = self._too_slow(service, event.kind.rank, budget_s, service.in_flight)
             if lower is not None and slow is None:
                 service.waiting.remove(lower)
                 return [self.answer(lower, refusal), *self.submit(event, now_s)]
@@ -135,18 +136,20 @@ class RequestQueue:
         return effects
 
     def _overload(self, service: ServiceState, rank: int, budget_s: float) -> e.Refusal | None:
-        waiting = service.queued
-        if not waiting and not service.in_flight:
+        waiting, in_flight = service.queued, service.in_flight
+        if not waiting and not in_flight:
             return None  # whatever was measured before: only a run can show that it has changed
         if waiting >= self.queue_limit:
             text = f"{waiting} requests are queued for service {service.name!r}, the maximum"
-            wait_s = service.wait_s(waiting + service.in_flight)
+            wait_s = service.wait_s(waiting + in_flight)
             return e.Refusal("queue_full", text, retry_after_s(wait_s))
-        return self._too_slow(service, rank, budget_s)
+        return self._too_slow(service, rank, budget_s, in_flight)
 
     @staticmethod
-    def _too_slow(service: ServiceState, rank: int, budget_s: float) -> e.Refusal | None:
-        ahead = service.waiting.ahead(rank) + len(service.alone) + service.in_flight
+    def _too_slow(
+        service: ServiceState, rank: int, budget_s: float, in_flight: int
+    ) -> e.Refusal | None:
+        ahead = service.waiting.ahead(rank) + len(service.alone) + in_flight
         wait_s = service.wait_s(ahead)
         share = BATCH_ADMIT_SHARE if rank == e.BATCH else ADMIT_SHARE
         if wait_s is None or wait_s <= budget_s * share:

@@ -46,8 +46,8 @@ HTTP_END_S = 1
 """After the last answers: time for open connections to end before they are cut."""
 KEEP_ALIVE_S = 60
 GC_THRESHOLDS = (20_000, 20, 20)
-"""Objects, and collections of younger generations, before a collection. Requests make no cycles, but
-a burst of them more objects than CPython's 700: a tenth of the CPU went into vain collections."""
+"""Of `gc.set_threshold`. Requests make no cycles, but 32 at once have more objects than CPython's
+700: collections that find nothing would take a tenth of the CPU."""
 
 
 def run_gateway(

@@ -5,10 +5,11 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 import structlog
+from starlette.types import Receive
 
 from wattline_protocol.routing.model import PublicRoute
 from wattline_protocol.wire.codec import MalformedMessage
@@ -17,6 +18,7 @@ from wattline_protocol.wire.routes import Routes
 from wattline_protocol.wire.transport import Incoming
 from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.access.key_ring import ApiKeyRing
+from wattline_runtime.gateway.connections.client_watch import ClientWatch, ClientWatches
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.gateway.stats import Stats
 from wattline_runtime.gateway.worker_socket import WorkerSocket
@@ -26,6 +28,16 @@ log = structlog.get_logger()
 
 Waiter = asyncio.Future[e.Outcome | None]
 """Awaited by a client's handler; None: the client has disconnected."""
+
+
+class Waits(Protocol):
+    """What gets the outcome of a request, once."""
+
+    def done(self) -> bool:
+        """Whether it has one."""
+
+    def set_result(self, outcome: e.Outcome | None, /) -> None:
+        """Its outcome, None once the client has disconnected."""
 
 
 class Stream:
@@ -48,7 +60,7 @@ class Stream:
         self._parts.put_nowait(chunk)
 
     def done(self) -> bool:
-        """Whether it has its outcome; this and `set_result` are as of a Waiter."""
+        """Whether it has its outcome."""
         return self._is_done
 
     def set_result(self, outcome: e.Outcome | None) -> None:
@@ -79,7 +91,8 @@ class GatewayShell:
         self._inbound: FrameCodec[FromWorker] = FrameCodec(FromWorker)
         self._outbound: FrameCodec[ToWorker] = FrameCodec(ToWorker)
         self._outbox: defaultdict[e.Connection, list[ToWorker]] = defaultdict(list)
-        self._waiters: dict[int, Waiter | Stream] = {}
+        self._waiters: dict[int, Waits] = {}
+        self.clients = ClientWatches()
         self._routes: e.ServiceRoutes = {}
         self._splits: Mapping[str, RouteSplit] = {}
         self.owners: Mapping[str, str] = {}
@@ -106,6 +119,7 @@ class GatewayShell:
         self._loop.remove_reader(self.socket.fileno())
         if self._timer is not None:
             self._timer.cancel()
+        self.clients.close()
         self._flush()
         self.socket.close()
 
@@ -140,11 +154,26 @@ class GatewayShell:
     ) -> tuple[int, Waiter]:
         """Submit one input; `deadline_s` is monotonic time. `seen`: services that the client may
         know of; None = all."""
-        self._next_id += 1
         waiter: Waiter = self._loop.create_future()
-        self._waiters[self._next_id] = waiter
-        self.handle(e.Submitted(self._next_id, service, body, deadline_s, seen, kind))
-        return self._next_id, waiter
+        return self.submit_for(waiter, service, body, deadline_s, seen, kind), waiter
+
+    def submit_for(
+        self,
+        waiter: Waits,
+        service: str,
+        body: bytes,
+        deadline_s: float,
+        seen: frozenset[str] | None = None,
+        kind: e.RequestKind = e.PLAIN,
+    ) -> int:
+        """As `submit`, for something else that waits, which may get its outcome at once."""
+        number = self._next_id = self._next_id + 1
+        self._waiters[number] = waiter
+        arrival = e.Submitted(number, service, body, deadline_s, seen, kind)
+        self._apply(self.gateway.handle(arrival, time.monotonic()))
+        if deadline_s < self._timer_at_s:  # an arrival changes nothing else of the core's alarm
+            self._arm_timer()
+        return number
 
     def open_stream(self, ask: e.Submitted) -> tuple[int, Stream]:
         """Submit a request, without its number, for an answer in chunks."""
@@ -161,8 +190,13 @@ class GatewayShell:
         """The client of this request has disconnected; its waiter gets None."""
         waiter = self._waiters.pop(request_id, None)
         if waiter is not None:
-            waiter.set_result(None)
+            if not waiter.done():
+                waiter.set_result(None)
             self.handle(e.Abandoned(request_id))
+
+    def watch(self, receive: Receive, request_ids: list[int]) -> ClientWatch:
+        """Abandon these requests once their client has disconnected, until the watch ends."""
+        return self.clients.watch(self.abandon, receive, request_ids)
 
     # --- turning events into effects
 

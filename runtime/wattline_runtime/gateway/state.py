@@ -162,7 +162,9 @@ class ServiceState:
     @property
     def in_flight(self) -> int:
         """Number of requests at workers, but for those of a revision on trial."""
-        held = sum([len(worker.in_flight) for worker in self.workers.values()])
+        held = 0
+        for worker in self.workers.values():  # without a list: it is counted for each request
+            held += len(worker.in_flight)
         return held - sum([len(worker.in_flight) for worker in self.tried]) if self.tried else held
 
     @property

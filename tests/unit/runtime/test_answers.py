@@ -13,7 +13,7 @@ from wattline_runtime.gateway.answers.answers import Answers
 from wattline_runtime.gateway.answers.cache import ENTRY_BYTES, AnswerCache, bound_all
 from wattline_runtime.gateway.answers.fallback import FIRST_SHARE, first_deadline_s, settle
 from wattline_runtime.gateway.events import PLAIN, Outcome, Output, Refusal, RequestKind
-from wattline_runtime.gateway.shell import GatewayShell, Waiter
+from wattline_runtime.gateway.shell import GatewayShell, Waiter, Waits
 from wattline_runtime.gateway.stats import Stats
 
 NONE = Refusal("no_worker", "no worker of it is ready", 1)
@@ -25,7 +25,7 @@ class FakeShell:
     def __init__(self) -> None:
         self.stats = Stats()
         self.sent: dict[int, tuple[str, bytes, float]] = {}
-        self.waiters: dict[int, Waiter] = {}
+        self.waiters: dict[int, Waits] = {}
         self.abandoned: list[int] = []
         self.kinds: list[RequestKind] = []
         self.seen: list[frozenset[str] | None] = []
@@ -38,12 +38,24 @@ class FakeShell:
         seen: frozenset[str] | None = None,
         kind: RequestKind = PLAIN,
     ) -> tuple[int, Waiter]:
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        return self.submit_for(waiter, service, body, deadline_s, seen, kind), waiter
+
+    def submit_for(
+        self,
+        waiter: Waits,
+        service: str,
+        body: bytes,
+        deadline_s: float,
+        seen: frozenset[str] | None = None,
+        kind: RequestKind = PLAIN,
+    ) -> int:
         self.seen.append(seen)
         self.kinds.append(kind)
         number = len(self.sent) + 1
         self.sent[number] = service, body, deadline_s
-        self.waiters[number] = asyncio.get_running_loop().create_future()
-        return number, self.waiters[number]
+        self.waiters[number] = waiter
+        return number
 
     def abandon(self, number: int) -> None:
         self.abandoned.append(number)

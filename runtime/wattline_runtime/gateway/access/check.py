@@ -13,7 +13,7 @@ from wattline_protocol.text.quantities import format_rate
 from wattline_protocol.text.wording import counted
 from wattline_runtime.gateway.access.failed_keys import FailedKeys
 from wattline_runtime.gateway.access.key_ring import ApiKey, ApiKeyRing
-from wattline_runtime.gateway.client import ASKED
+from wattline_runtime.gateway.client import ASKED, named_headers
 from wattline_runtime.gateway.errors import BadRequest
 
 log = structlog.get_logger()
@@ -108,10 +108,9 @@ def _rate_limited(key: ApiKey, inputs: int, wait_s: float) -> BadRequest:
 
 def _secret(scope: Scope) -> bytes:
     """What the client sent as its key; empty = nothing."""
-    found = b""
-    for name, value in scope["headers"]:
-        if name == b"api-key":
-            found = value
-        elif name == b"authorization" and value[: len(BEARER)].lower() == BEARER:
-            found = value[len(BEARER) :]
+    headers = named_headers(scope)
+    found = headers.get(b"api-key")
+    if found is None:
+        value = headers.get(b"authorization", b"")
+        found = value[len(BEARER) :] if value[: len(BEARER)].lower() == BEARER else b""
     return found.strip()  # pasted keys have spaces around them

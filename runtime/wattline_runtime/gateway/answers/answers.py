@@ -2,14 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
+
+import msgspec
+from starlette.types import Receive
 
 from wattline_protocol.job.service_values import FROM_CACHE, STATIC
 from wattline_protocol.wire.routes import Routes
 from wattline_protocol.wire.service_settings import NO_SETTINGS, ServiceSettings
 from wattline_runtime.gateway.answers.cache import AnswerCache, bound_all
+from wattline_runtime.gateway.connections.client_watch import ClientWatch
 from wattline_runtime.gateway.events import PLAIN, Outcome, Output, Refusal, RequestKind
 from wattline_runtime.gateway.shell import GatewayShell, Waiter
 
@@ -26,39 +30,38 @@ class Follower(NamedTuple):
     kind: RequestKind
 
 
-class Flight:
-    """A request to the core that several clients wait for."""
+class Flight(msgspec.Struct, eq=False):
+    """A request to the core that several clients wait for; the core's shell ends it."""
 
-    __slots__ = (
-        "cache",
-        "deadline_s",
-        "followers",
-        "generation",
-        "is_left",
-        "key",
-        "kind",
-        "leader",
-    )
+    service: str
+    key: bytes
+    deadline_s: float
+    kind: RequestKind
+    cache: "FlightCache"
+    generation: int
+    """Of the cache when it began."""
+    waiter: Waiter
+    """The leader's."""
+    land: "Callable[[Flight, Outcome | None], None]"
+    leader: int = 0
+    """Its number in the core, once it is there."""
+    followers: dict[int, Follower] = msgspec.field(default_factory=dict)
+    """Other clients by number."""
+    is_left: bool = False
+    """The leader's client has disconnected."""
 
-    def __init__(
-        self,
-        leader: int,
-        key: bytes,
-        deadline_s: float,
-        kind: RequestKind,
-        cache: "FlightCache",
-    ) -> None:
-        self.leader = leader
-        """Its number in the core."""
-        self.key = key
-        self.deadline_s = deadline_s
-        self.kind = kind
-        self.cache = cache
-        self.generation = cache.generation
-        self.followers: dict[int, Follower] = {}
-        """Other clients by number."""
-        self.is_left = False
-        """The leader's client has disconnected."""
+    has_landed: bool = False
+
+    def done(self) -> bool:
+        """Whether it has its outcome; the leader's client may have left before."""
+        return self.has_landed
+
+    def set_result(self, outcome: Outcome | None, /) -> None:
+        """It has its outcome."""
+        self.has_landed = True
+        if not self.waiter.done():
+            self.waiter.set_result(outcome)
+        self.land(self, outcome)
 
 
 FlightCache = AnswerCache[Flight]
@@ -144,11 +147,15 @@ class Answers:
             follower = Follower(waiter, deadline_s, seen, kind)
             return self._follow(flight, follower), waiter, True
         cache.misses += 1
-        number, waiter = self._shell.submit(service, key, deadline_s, seen, kind)
+        waiter = self._loop.create_future()
+        flight = Flight(
+            service, key, deadline_s, kind, cache, cache.generation, waiter, self._landed
+        )
+        number = self._shell.submit_for(flight, service, key, deadline_s, seen, kind)
         if not waiter.done():
-            flight = self._flights[number] = Flight(number, key, deadline_s, kind, cache)
+            flight.leader = number
+            self._flights[number] = flight
             cache.flights.setdefault(key, flight)
-            waiter.add_done_callback(partial(self._landed, service, flight))
         return number, waiter, False
 
     def abandon(self, number: int) -> None:
@@ -166,14 +173,19 @@ class Answers:
         if flight.is_left and not flight.followers:
             self._shell.abandon(flight.leader)
 
+    def watch(self, receive: Receive, numbers: list[int]) -> ClientWatch:
+        """Abandon these requests once their client has disconnected, until the watch ends."""
+        return self._shell.clients.watch(self.abandon, receive, numbers)
+
     def _follow(self, flight: Flight, follower: Follower) -> int:
         self._followers -= 1  # the core's numbers are positive
         flight.followers[self._followers] = follower
         self._flights[self._followers] = flight
         return self._followers
 
-    def _landed(self, service: str, flight: Flight, ended: Waiter) -> None:
-        outcome = ended.result()
+    def _landed(self, flight: Flight, outcome: Outcome | None) -> None:
+        if not flight.leader:
+            return  # refused at once
         cache = flight.cache
         del self._flights[flight.leader]
         if cache.flights.get(flight.key) is flight:
@@ -182,6 +194,11 @@ class Answers:
             cache.keep(flight.key, outcome.body, time.monotonic())
             if len(self.caches) > 1 or cache.size_bytes > self._cache_bytes:
                 bound_all(self.caches.values(), self._cache_bytes)
+        if flight.followers:
+            # Later, since it may submit requests: the core's effects are just being executed.
+            self._loop.call_soon(self._follow_up, flight, outcome)
+
+    def _follow_up(self, flight: Flight, outcome: Outcome | None) -> None:
         is_shared = isinstance(outcome, Output) or (
             outcome is not None and outcome.reason in SHARED_FAILURES
         )
@@ -190,7 +207,7 @@ class Answers:
             if is_shared:
                 one.waiter.set_result(outcome)
             else:
-                ask = service, flight.key, one.deadline_s, one.seen, one.kind
+                ask = flight.service, flight.key, one.deadline_s, one.seen, one.kind
                 again, own = self._shell.submit(*ask)
                 self._resubmitted[number] = again
                 own.add_done_callback(partial(self._pass_on, number, one.waiter))

@@ -30,7 +30,8 @@ class ClassQueue(Generic[Q]):
         return bool(first or second or third)
 
     def __len__(self) -> int:
-        return sum(map(len, self._classes))
+        first, second, third = self._classes
+        return len(first) + len(second) + len(third)
 
     def __iter__(self) -> Iterator[int]:
         for requests in self._classes:
@@ -47,7 +48,7 @@ class ClassQueue(Generic[Q]):
 
     def ahead(self, rank: int) -> int:
         """How many are sent before a new one of this class."""
-        return sum(len(self._classes[one]) for one in range(rank + 1))
+        return sum(map(len, self._classes[: rank + 1])) if self else 0
 
     def add(self, request: Q) -> None:
         """As the last one of its class."""

@@ -9,7 +9,6 @@ from starlette.types import Receive
 from wattline_protocol.routing.model import RouteTarget
 from wattline_runtime.gateway.answers.answers import Answers, entry_name
 from wattline_runtime.gateway.answers.fallback import first_deadline_s, settle
-from wattline_runtime.gateway.client import ClientWatch
 from wattline_runtime.gateway.events import RequestKind
 from wattline_runtime.gateway.routing.cascade import Part, cascade
 from wattline_runtime.gateway.stats import CascadeEnd
@@ -47,7 +46,7 @@ async def cascade_inputs(
 
         return await cascade(target, ask, start_s, deadline_s)
 
-    watch = ClientWatch(answers.abandon, receive, numbers)
+    watch = answers.watch(receive, numbers)
     try:
         return await asyncio.gather(*map(one, inputs))
     finally:

@@ -7,7 +7,6 @@ answered still gets its own; what fails after that ends the stream with an `erro
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -18,7 +17,6 @@ from wattline_runtime.gateway.access.priority import rank_of
 from wattline_runtime.gateway.client import (
     TOKENS,
     ClientDisconnected,
-    ClientWatch,
     read_body,
     timeout_ms,
 )
@@ -186,7 +184,7 @@ class OpenAiApp:
             return
         service = services[-1]
         reply.extra = self._router.answered(scope, choice, [service])
-        ask = replace(ask, service=service, input=with_model(ask.input, service))
+        ask = msgspec.structs.replace(ask, service=service, input=with_model(ask.input, service))
         await (self._stream if ask.kind.is_stream else self._whole)(ask, receive, reply)
 
     async def _cascade(
@@ -200,7 +198,7 @@ class OpenAiApp:
             numbers.append(number)
             return Part(await waiter, service)
 
-        watch = ClientWatch(shell.abandon, receive, numbers)
+        watch = shell.watch(receive, numbers)
         try:
             ended = await cascade(choice.target, one, time.monotonic(), ask.deadline_s)
         finally:
@@ -215,7 +213,7 @@ class OpenAiApp:
     async def _whole(self, ask: Submitted, receive: Receive, reply: "_Reply") -> None:
         shell = self._shell
         number, waiter = shell.submit(ask.service, ask.input, ask.deadline_s, ask.seen, ask.kind)
-        watch = ClientWatch(shell.abandon, receive, [number])
+        watch = shell.watch(receive, [number])
         try:
             outcome = await waiter
         finally:
@@ -228,7 +226,7 @@ class OpenAiApp:
     async def _stream(self, ask: Submitted, receive: Receive, reply: "_Reply") -> None:
         shell = self._shell
         number, stream = shell.open_stream(ask)
-        watch = ClientWatch(shell.abandon, receive, [number])
+        watch = shell.watch(receive, [number])
         try:
             while True:
                 parts = await stream.next()

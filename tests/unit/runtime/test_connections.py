@@ -1,0 +1,228 @@
+"""Answers in one write, over a transport in memory, and clients that leave."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import uvicorn
+from starlette.types import Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from wattline_runtime.gateway.connections import client_watch
+from wattline_runtime.gateway.connections.client_watch import ClientWatches
+from wattline_runtime.gateway.connections.whole_answer import MOST_BYTES, send_answer
+
+BODY = b'{"output":1}'
+NAMED = ((b"content-type", b"application/json"), (b"wattline-cache", b"miss"))
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nwattline-cache: miss\r\n"
+WHOLE = HEAD + b"content-length: 12\r\n\r\n" + BODY
+
+
+class Memory(asyncio.Transport):
+    """Takes what is written."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.2", 1), "sockname": ("127.0.0.1", 80)})
+        self.writes: list[bytes] = []
+        self.is_closed = False
+
+    def write(self, data: Any) -> None:
+        self.writes.append(bytes(data))
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def is_closing(self) -> bool:
+        return self.is_closed
+
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+
+
+def request(line: str = "POST / HTTP/1.1", *headers: str) -> bytes:
+    return "\r\n".join((line, "host: here", *headers, "content-length: 2", "", "{}")).encode()
+
+
+async def connected(app: Any, protocol: type[Any] = HttpToolsProtocol) -> tuple[Any, Memory]:
+    """A connection of a client."""
+    config = uvicorn.Config(
+        app, http=protocol, lifespan="off", server_header=False, date_header=False, access_log=False
+    )
+    config.load()
+    made, transport = protocol(config, ServerState(), {}), Memory()
+    made.connection_made(transport)
+    return made, transport
+
+
+def answering(body: bytes = BODY, *, is_last: bool = False) -> Any:
+    async def app(_: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send_answer(send, 200, NAMED, body, is_last=is_last)
+
+    return app
+
+
+async def turns() -> None:
+    for _ in range(6):
+        await asyncio.sleep(0)
+
+
+def written(app: Any, *data: bytes, protocol: type[Any] = HttpToolsProtocol) -> Memory:
+    async def run() -> Memory:
+        connection, transport = await connected(app, protocol)
+        for one in data:
+            connection.data_received(one)
+            await turns()
+        return transport
+
+    return asyncio.run(run())
+
+
+def test_an_answer_is_one_write_and_the_connection_takes_the_next_request() -> None:
+    assert written(answering(), request(), request()).writes == [WHOLE, WHOLE]
+
+
+def test_requests_that_were_sent_together_are_answered_in_order() -> None:
+    assert written(answering(), request() * 3).writes == [WHOLE] * 3
+
+
+@pytest.mark.parametrize(
+    ("app", "data", "protocol"),
+    [
+        (answering(is_last=True), request(), HttpToolsProtocol),
+        (answering(), request("POST / HTTP/1.1", "connection: close"), HttpToolsProtocol),
+        (answering(), request("POST / HTTP/1.0"), HttpToolsProtocol),
+        (answering(is_last=True), request(), H11Protocol),
+    ],
+    ids=["last", "client-closes", "http-1.0", "h11"],
+)
+def test_the_last_answer_of_a_connection_says_so_and_closes_it(
+    app: Any, data: bytes, protocol: type[Any]
+) -> None:
+    transport = written(app, data, protocol=protocol)
+    head, _, body = b"".join(transport.writes).partition(b"\r\n\r\n")
+    assert body == BODY
+    assert b"connection: close" in head.lower()
+    assert transport.is_closed
+
+
+def test_an_answer_to_head_has_no_body() -> None:
+    text = b"".join(written(answering(), request("HEAD / HTTP/1.1")).writes)
+    assert text == HEAD + b"content-length: 12\r\n\r\n"
+
+
+def test_a_large_body_is_not_copied() -> None:
+    body = b"x" * (MOST_BYTES + 1)
+    _, last = written(answering(body), request()).writes
+    assert last == body
+
+
+def test_h11_sends_the_same_answer() -> None:
+    assert b"".join(written(answering(), request(), protocol=H11Protocol).writes) == WHOLE
+
+
+def test_a_program_between_that_replaces_send_sees_each_message() -> None:
+    seen: list[str] = []
+
+    async def between(scope: Scope, receive: Receive, send: Send) -> None:
+        async def note(message: Message) -> None:
+            seen.append(message["type"])
+            await send(message)
+
+        await answering()(scope, receive, note)
+
+    assert b"".join(written(between, request()).writes) == WHOLE
+    assert seen == ["http.response.start", "http.response.body"]
+
+
+def test_a_client_that_has_left_is_sent_nothing() -> None:
+    async def run() -> list[bytes]:
+        may_answer = asyncio.Event()
+
+        async def app(_: Scope, __: Receive, send: Send) -> None:
+            await may_answer.wait()
+            await send_answer(send, 200, NAMED, BODY, is_last=False)
+
+        connection, transport = await connected(app)
+        connection.data_received(request())
+        await turns()
+        connection.connection_lost(None)
+        may_answer.set()
+        await turns()
+        return transport.writes
+
+    assert asyncio.run(run()) == []
+
+
+def test_a_client_that_does_not_read_is_waited_for() -> None:
+    async def run() -> tuple[list[bytes], list[bytes]]:
+        connection, transport = await connected(answering())
+        connection.pause_writing()
+        connection.data_received(request())
+        await turns()
+        before = [*transport.writes]
+        connection.resume_writing()
+        await turns()
+        return before, transport.writes
+
+    before, after = asyncio.run(run())
+    assert before == []
+    assert b"".join(after) == WHOLE
+
+
+# --- clients that leave
+
+
+def watching(
+    monkeypatch: pytest.MonkeyPatch, test: Callable[[ClientWatches], Awaitable[None]]
+) -> None:
+    monkeypatch.setattr(client_watch, "PERIOD_S", 0.0)
+
+    async def run() -> None:
+        watches = ClientWatches()
+        await asyncio.wait_for(test(watches), 30)
+        watches.close()
+
+    asyncio.run(run())
+
+
+def test_the_requests_of_a_client_that_leaves_are_abandoned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test(watches: ClientWatches) -> None:
+        abandoned: asyncio.Queue[int] = asyncio.Queue()
+
+        async def receive() -> Message:
+            return {"type": "http.disconnect"}
+
+        watches.watch(abandoned.put_nowait, receive, [1, 2])
+        assert [await abandoned.get(), await abandoned.get()] == [1, 2]
+
+    watching(monkeypatch, test)
+
+
+def test_a_request_that_has_ended_is_watched_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(watches: ClientWatches) -> None:
+        received: asyncio.Queue[str] = asyncio.Queue()
+
+        def client(name: str) -> Receive:
+            async def receive() -> Message:
+                received.put_nowait(name)
+                await asyncio.Event().wait()
+                raise AssertionError
+
+            return receive
+
+        quick = watches.watch(lambda _: None, client("quick"), [1])
+        slow = watches.watch(lambda _: None, client("slow"), [2])
+        quick.end()
+        assert await received.get() == "slow"
+        slow.end()
+        await turns()
+        assert received.empty()
+        assert not [task for task in asyncio.all_tasks() if task.get_name() == "client-watch"]
+
+    watching(monkeypatch, test)
