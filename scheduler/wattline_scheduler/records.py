@@ -307,9 +307,15 @@ class ApiKeyRecord(msgspec.Struct, frozen=True):
     revoked_unix_s: UnixTime | None = None
     revoked_by: str = ""
     requests: int = 0
-    """As reported by gateways, as the next two."""
+    """As reported by gateways, as the next ones."""
     refused: int = 0
     used_unix_s: UnixTime | None = None
+    tokens_per_day: int = 0
+    """0 = no limit."""
+    tokens: int = 0
+    day_tokens: int = 0
+    day_unix_s: UnixTime = UnixTime(0.0)
+    """Start of the day that `day_tokens` are of."""
 
 
 UseKind = Literal["account", "queue"]

@@ -40,12 +40,22 @@ class ApiKeyActs(RequestClient):
         burst: int = 0,
         valid_s: float = 0.0,
         priority: PriorityClass = "normal",
+        tokens_per_day: int = 0,
     ) -> NewApiKey:
         """Make a key for services; it is on disk when this returns. 0 = no limit; without `burst`
         the inputs of one second may arrive at once."""
         secret = PREFIX + secrets.token_urlsafe(32)
         digest = hashlib.sha256(secret.encode()).hexdigest()
-        request = AddApiKey(name, digest, words(services), rate_per_s, burst, valid_s, priority)
+        request = AddApiKey(
+            name=name,
+            digest=digest,
+            services=words(services),
+            rate_per_s=rate_per_s,
+            burst=burst,
+            valid_s=valid_s,
+            priority=priority,
+            tokens_per_day=tokens_per_day,
+        )
         return NewApiKey(name, secret, self.act(request))
 
     def revoke_api_key(self, name: str) -> str:

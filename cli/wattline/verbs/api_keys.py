@@ -37,6 +37,12 @@ VERBS = (
                 kind="integer",
             ),
             Option(
+                "tokens_per_day",
+                ("--tokens-per-day",),
+                "Over all gateways, as in 2M or 500k. Default: no limit.",
+                metavar="COUNT",
+            ),
+            Option(
                 "priority",
                 ("--priority",),
                 "Highest class of its requests (header wattline-priority).",

@@ -16,6 +16,8 @@ MAX_AMOUNT = 1e15
 """Watt-hours, dollars …: no limit is larger."""
 MAX_QUANTITY_CHARS = 64
 MAX_RATE_PER_S = 1e6
+MAX_TALLY = 10**15
+"""Counts of tokens: a sum of thousands fits in 64 bits."""
 
 _DURATION_UNITS = {
     "d": Decimal(86_400),
@@ -38,6 +40,8 @@ _POWER_UNITS = {"mW": 1, "W": 1000, "kW": 10**6, "MW": 10**9}
 _ENERGY_UNITS = {"Wh": 1, "kWh": 1000, "MWh": 10**6}
 _MONEY_UNITS = {"USD": 1}
 _RATE_UNITS = {"/s": 1, "/m": 60, "/h": 3600, "/d": 86_400}
+
+_COUNT_UNITS = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
 
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _ONE = re.compile(rf"{_NUMBER}\s*([A-Za-z]+)")
@@ -137,6 +141,24 @@ def format_rate(per_s: float) -> str:
     whole = (unit for unit, value in given.items() if value.is_integer() and value)
     unit = next(whole, "/s")
     return f"{_plain(Decimal(repr(given[unit])))}{unit}"
+
+
+def parse_count(text: str) -> int:
+    """A whole number above 0 in "2M", "500k" or "2000000"."""
+    match = re.fullmatch(rf"{_NUMBER}\s*([kKMG]?)", _short(text))
+    value = Decimal(match[1]) * _COUNT_UNITS[match[2]] if match else Decimal(0)
+    if not 0 < value <= MAX_TALLY or value != value.to_integral_value():
+        raise ValueError('expected a whole number above 0 such as "2M", "500k" or "1500"')
+    return int(value)
+
+
+def format_count(count: int) -> str:
+    """With the largest unit in which it has three decimals at most: 2_500_000 → "2.5M"."""
+    for unit in ("G", "M", "k"):
+        size = _COUNT_UNITS[unit]
+        if count >= size and count % (size // 1000) == 0:
+            return f"{_plain(Decimal(count) / size)}{unit}"
+    return str(count)
 
 
 def parse_percent(text: str) -> float:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from wattline_protocol.ids import UnixTime
-from wattline_protocol.text.quantities import MAX_RATE_PER_S
+from wattline_protocol.text.quantities import MAX_RATE_PER_S, MAX_TALLY
 from wattline_protocol.wire.bounds import Count, Few, Many, Name, Seconds, Time
 
 PREFIX = "wl_"
@@ -21,6 +21,8 @@ Digest = Annotated[str, msgspec.Meta(min_length=64, max_length=64, pattern=r"\A[
 Rate = Annotated[float, msgspec.Meta(ge=0.0, le=MAX_RATE_PER_S)]
 """Per second."""
 
+Tokens = Annotated[int, msgspec.Meta(ge=0, le=MAX_TALLY)]
+"""Of prompts and completions."""
 
 PriorityClass = Literal["urgent", "normal", "batch"]
 """Of a request to a service."""
@@ -42,6 +44,8 @@ class AddApiKey(msgspec.Struct, frozen=True, tag_field="t", tag="add_api_key"):
     """The highest class of its requests."""
     tier: Name[str] = ""
     """What rules of routes know it by; empty = none."""
+    tokens_per_day: Tokens = 0
+    """Over all gateways; 0 = no limit."""
 
 
 class RevokeApiKey(msgspec.Struct, frozen=True, tag_field="t", tag="revoke_api_key"):
@@ -65,6 +69,10 @@ class ApiKeyUse(msgspec.Struct, frozen=True):
     """Asked for; a request may have several."""
     newest_unix_s: Time[UnixTime]
     """Time of the newest request."""
+    tokens: Tokens = 0
+    """Counted since the last report."""
+    tokens_today: Tokens = 0
+    """Those of them since the day of the report began."""
 
 
 class ReportApiKeyUse(msgspec.Struct, frozen=True, tag_field="t", tag="report_api_key_use"):
@@ -73,18 +81,32 @@ class ReportApiKeyUse(msgspec.Struct, frozen=True, tag_field="t", tag="report_ap
     report: Name[str]
     """Unique per report: one that is repeated because its answer was lost counts once."""
     uses: Many[ApiKeyUse]
+    day_unix_s: Time[UnixTime] = UnixTime(0.0)
+    """Start of the day that `tokens_today` are of; 0 = the gateway has not been told any."""
 
 
 ApiKeyRequest = AddApiKey | RevokeApiKey | ListApiKeys | ReportApiKeyUse
 
 
+class BudgetDay(msgspec.Struct, frozen=True):
+    """The day of token budgets, in the site's time zone."""
+
+    start_unix_s: UnixTime
+    length_s: float
+    left_s: float
+
+
 class ApiKeyShares(msgspec.Struct, frozen=True, tag_field="t", tag="api_key_shares"):
-    """Part of each key's rate that a gateway may grant, from 0 to 1."""
+    """Part of each key's rate, and of what is left of its token budget, that a gateway may grant,
+    from 0 to 1."""
 
     share: float
     """Of keys that are not in `shares`."""
     shares: dict[str, float] = {}
     """By digest, of the keys that are in use."""
+    day: BudgetDay | None = None
+    used_tokens: dict[str, int] = {}
+    """By digest, of keys with a budget: tokens of the day at all gateways."""
 
 
 class ApiKeyView(msgspec.Struct, frozen=True):
@@ -107,6 +129,11 @@ class ApiKeyView(msgspec.Struct, frozen=True):
     used_unix_s: UnixTime | None = None
     """None = never."""
     tier: str = ""
+    tokens_per_day: int = 0
+    """0 = no limit."""
+    tokens: int = 0
+    """As reported by gateways, as the next one."""
+    tokens_today: int = 0
 
 
 class ApiKeys(msgspec.Struct, frozen=True, tag_field="t", tag="api_keys"):
@@ -126,3 +153,4 @@ class ApiKeyGrant(msgspec.Struct, frozen=True):
     priority: PriorityClass = "normal"
     """The highest class of its requests."""
     tier: Name[str] = ""
+    tokens_per_day: Tokens = 0

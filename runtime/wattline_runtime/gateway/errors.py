@@ -6,6 +6,7 @@ STATUS: dict[str, int] = {
     "unauthorized": 401,
     "forbidden": 403,
     "rate_limited": 429,
+    "budget_used_up": 429,
     "keys_outdated": 503,
     "unknown_service": 404,
     "no_service": 503,
@@ -56,7 +57,11 @@ _OPENAI_TYPES = {
     403: "permission_error",
     429: "rate_limit_error",
 }
-_OPENAI_CODES = {"unknown_service": "model_not_found", "unauthorized": "invalid_api_key"}
+_OPENAI_CODES = {
+    "unknown_service": "model_not_found",
+    "unauthorized": "invalid_api_key",
+    "budget_used_up": "insufficient_quota",
+}
 
 
 def as_openai_json(error: BadRequest) -> dict[str, dict[str, str]]:

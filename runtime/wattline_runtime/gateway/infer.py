@@ -198,9 +198,9 @@ class InferApp:
                 if any(entry for _, entry in settled):
                     extra.append(FALLBACK)
                     by = [entry_name(entry) or service for _, entry in settled]
-                outputs = _outputs((outcome for outcome, _ in settled), ask.is_single)
+                outputs = _outputs((outcome for outcome, _ in settled), ask.is_single, key)
             else:
-                outputs = await self._collect(waiters, ask.is_single)
+                outputs = await self._collect(waiters, ask.is_single, key)
         except BaseException:
             for number in numbers:  # those still open when one input failed
                 answers.abandon(number)
@@ -248,7 +248,7 @@ class InferApp:
             extra.append(HIT if all(part.is_hit for part in parts) else MISS)
         if any(part.is_instead for part in parts):
             extra.append(FALLBACK)
-        outputs = _outputs((part.outcome for part in parts), ask.is_single)
+        outputs = _outputs((part.outcome for part in parts), ask.is_single, key)
         last = parts[-1].outcome
         if isinstance(last, Output) and last.is_bytes:
             return outputs[-1], [OCTETS_HEADER, *extra]
@@ -272,15 +272,17 @@ class InferApp:
         finally:
             watch.end()
             self._shell.abandon(number)
-        body = _output(outcome, "")
+        body = _output(outcome, "", key)
         if isinstance(outcome, Output) and outcome.is_bytes:
             return body, [OCTETS_HEADER]
         return b'{"output":' + body + b"}", ()
 
-    async def _collect(self, waiters: list[Waiter], is_single: bool) -> list[bytes]:
+    async def _collect(
+        self, waiters: list[Waiter], is_single: bool, key: ApiKey | None
+    ) -> list[bytes]:
         outputs: list[bytes] = []
         for position, waiter in enumerate(waiters):
-            outputs.append(_output(await waiter, "" if is_single else f"input {position}: "))
+            outputs.append(_output(await waiter, "" if is_single else f"input {position}: ", key))
         return outputs
 
     async def _send_error(self, send: Send, error: BadRequest) -> None:
@@ -301,15 +303,20 @@ def _body(outputs: list[bytes], is_single: bool) -> bytes:
     return b'{"outputs":[' + b",".join(outputs) + b"]}"
 
 
-def _outputs(outcomes: Iterable[Outcome | None], is_single: bool) -> list[bytes]:
+def _outputs(
+    outcomes: Iterable[Outcome | None], is_single: bool, key: ApiKey | None
+) -> list[bytes]:
     return [
-        _output(outcome, "" if is_single else f"input {position}: ")
+        _output(outcome, "" if is_single else f"input {position}: ", key)
         for position, outcome in enumerate(outcomes)
     ]
 
 
-def _output(outcome: Outcome | None, where: str) -> bytes:
+def _output(outcome: Outcome | None, where: str, key: ApiKey | None) -> bytes:
+    """The body of an output, whose tokens the key has used."""
     if isinstance(outcome, Output):
+        if outcome.tokens and key is not None:
+            key.tokens.spend(outcome.tokens)
         return outcome.body
     if outcome is None:
         raise ClientDisconnected

@@ -1,6 +1,8 @@
 """Route sources: which workers may serve which service."""
 
 import asyncio
+import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol
@@ -8,8 +10,14 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from wattline_protocol.ids import UnixTime
 from wattline_protocol.routing.model import PublicRoute
-from wattline_protocol.wire.api_keys import ApiKeyGrant, ApiKeyShares, ReportApiKeyUse
+from wattline_protocol.wire.api_keys import (
+    ApiKeyGrant,
+    ApiKeyShares,
+    BudgetDay,
+    ReportApiKeyUse,
+)
 from wattline_protocol.wire.rollouts import ReportTraffic, RouteSplit
 from wattline_protocol.wire.routes import Routes, WorkerRoute
 from wattline_protocol.wire.service_settings import ServiceSettings
@@ -17,6 +25,7 @@ from wattline_protocol.wire.service_settings import ServiceSettings
 log = structlog.get_logger()
 
 FILE_PERIOD_S = 0.2
+DAY_S = 86_400.0
 MAX_ROUTES_BYTES = 16 * 1024 * 1024
 
 
@@ -62,6 +71,8 @@ class FileRoutes:
     def __init__(self, path: Path, period_s: float = FILE_PERIOD_S) -> None:
         self._path = path
         self._period_s = period_s
+        self._day_unix_s = 0.0
+        self._used_tokens: Counter[str] = Counter()
 
     def report(self, traffic: ReportTraffic) -> None:
         """A file takes no reports."""
@@ -84,9 +95,16 @@ class FileRoutes:
             yield routes
 
     async def report_use(self, report: ReportApiKeyUse) -> ApiKeyShares:
-        """Nothing is counted; the gateway is alone."""
-        del report
-        return ApiKeyShares(1.0)
+        """The gateway is alone: it has all of each rate, and its own count of the UTC day."""
+        now_s = time.time()
+        day_unix_s = now_s - now_s % DAY_S
+        if day_unix_s != self._day_unix_s:
+            self._day_unix_s, self._used_tokens = day_unix_s, Counter()
+        for one in report.uses:
+            if one.tokens_today and report.day_unix_s in (0.0, day_unix_s):
+                self._used_tokens[one.digest] += one.tokens_today
+        day = BudgetDay(UnixTime(day_unix_s), DAY_S, day_unix_s + DAY_S - now_s)
+        return ApiKeyShares(1.0, day=day, used_tokens=dict(self._used_tokens))
 
     def _stamp(self) -> tuple[int, int, int]:
         try:

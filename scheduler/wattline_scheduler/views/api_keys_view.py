@@ -2,13 +2,14 @@
 
 from wattline_protocol.ids import Now
 from wattline_protocol.wire.api_keys import ApiKeyView
-from wattline_scheduler.core.model.api_key_book import is_expired
+from wattline_scheduler.core.model.api_key_book import is_expired, tokens_of_day
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.selection import Asker
 
 
 def api_key_views(state: State, asker: Asker, now: Now) -> tuple[ApiKeyView, ...]:
     """Keys that are not revoked, by name: those of the user, all for operators."""
+    day_unix_s = state.calendar.day(now.unix_s).start_unix_s
     return tuple(
         ApiKeyView(
             name=key.name,
@@ -23,6 +24,9 @@ def api_key_views(state: State, asker: Asker, now: Now) -> tuple[ApiKeyView, ...
             requests=key.requests,
             refused=key.refused,
             used_unix_s=key.used_unix_s,
+            tokens_per_day=key.tokens_per_day,
+            tokens=key.tokens,
+            tokens_today=tokens_of_day(key, day_unix_s),
         )
         for _, key in sorted(state.api_keys.by_name.items())
         if asker.may_act_for(key.owner)

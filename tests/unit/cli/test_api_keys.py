@@ -57,6 +57,7 @@ def add(client: Recorded, **given: object) -> NewApiKey:
         "burst": None,
         "expires": None,
         "priority": "normal",
+        "tokens_per_day": None,
         "as_json": True,
     }
     return acts.add(client, **{**options, **given})  # type: ignore[arg-type]

@@ -70,12 +70,12 @@ def test_a_rate_grants_its_burst_and_then_what_time_brings() -> None:
 
 def test_a_gateway_grants_its_part_and_one_input_at_least() -> None:
     keys = ring(grant("one", "echo", rate_per_s=10.0, burst=10))
-    keys.divide(0.5, {}, 100.0)
+    keys.divide(ApiKeyShares(0.5), 100.0)
     assert [limited(keys).take(1, 100.0) for _ in range(6)] == [0.0] * 5 + [0.2]
-    keys.divide(0.5, {digest("one"): 0.01}, 200.0)
+    keys.divide(ApiKeyShares(0.5, {digest("one"): 0.01}), 200.0)
     assert limited(keys).take(1, 200.0) == 0.0
     assert limited(keys).take(1, 200.0) == pytest.approx(10.0)
-    keys.divide(1.0, {}, 200.0)
+    keys.divide(ApiKeyShares(1.0), 200.0)
     assert limited(keys).take(1, 200.2) == 0.0
 
 
@@ -88,21 +88,22 @@ def test_new_grants_leave_what_was_used_as_it_is() -> None:
     key = limited(keys)
     assert key.services == {"echo", "more"}
     assert key.take(1, 100.0) == 1.0
-    assert keys.take_uses() == (ApiKeyUse(digest("one"), 1, 1, 3, UnixTime(5.0)),)
-    assert keys.take_uses() == ()
+    assert keys.take_uses(0.0) == (ApiKeyUse(digest("one"), 1, 1, 3, UnixTime(5.0)),)
+    assert keys.take_uses(0.0) == ()
     keys.learn((grant("one", "echo"),), 100.0)
     assert limited(keys).take(1000, 100.0) == 0.0, "no rate any more"
 
 
 def test_a_limit_is_named_with_the_time_until_more_is_granted() -> None:
-    key = limited(ring(grant("one", "echo", rate_per_s=0.5, burst=2)))
-    Access.charge(key, 2)
+    keys = ring(grant("one", "echo", rate_per_s=0.5, burst=2))
+    key, access = limited(keys), Access(keys, known)
+    access.charge(key, 2)
     with pytest.raises(BadRequest) as refused:
-        Access.charge(key, 1)
+        access.charge(key, 1)
     assert (STATUS[refused.value.reason], refused.value.retry_after_s) == (429, 2)
     assert refused.value.message == "the limit is 30/m, burst 2 (rate of API key one)"
     with pytest.raises(BadRequest, match="3 inputs at once exceed 30/m, burst 2") as refused:
-        Access.charge(key, 3)
+        access.charge(key, 3)
     assert refused.value.retry_after_s == 0
 
 

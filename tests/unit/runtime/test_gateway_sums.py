@@ -3,7 +3,12 @@
 import pytest
 
 from wattline_protocol.ids import AttemptNo, JobId, TaskNo, TaskRef, UnixTime
-from wattline_protocol.wire.api_keys import ApiKeyShares, ApiKeyUse
+from wattline_protocol.wire.api_keys import (
+    ApiKeyShares,
+    ApiKeyUse,
+    BudgetDay,
+    ReportApiKeyUse,
+)
 from wattline_protocol.wire.rollouts import (
     BUCKETS_S,
     ReportTraffic,
@@ -15,8 +20,14 @@ from wattline_runtime.gateway.processes.sums import KeyUse, TrafficSum
 KEY, OTHER = "a" * 64, "b" * 64
 
 
-def used(inputs: int, digest: str = KEY, refused: int = 0) -> tuple[ApiKeyUse, ...]:
-    return (ApiKeyUse(digest, inputs, refused, inputs, UnixTime(5.0)),)
+def used(
+    inputs: int, digest: str = KEY, refused: int = 0, tokens: int = 0, day: float = 0.0
+) -> ReportApiKeyUse:
+    use = ApiKeyUse(digest, inputs, refused, inputs, UnixTime(5.0), tokens, tokens)
+    return ReportApiKeyUse("r", (use,), UnixTime(day))
+
+
+NOTHING = ReportApiKeyUse("r", ())
 
 
 def part(shares: ApiKeyShares, digest: str = KEY) -> float:
@@ -25,10 +36,10 @@ def part(shares: ApiKeyShares, digest: str = KEY) -> float:
 
 def test_parts_of_a_rate_follow_use_and_add_up_to_what_the_gateway_may_grant() -> None:
     uses = KeyUse(2)
-    uses.answered(ApiKeyShares(0.5, {KEY: 0.8}))
+    uses.answered(ApiKeyShares(0.5, {KEY: 0.8}), 0.0)
     first = uses.used(0, used(90), 1.0)
     second = uses.used(1, used(10), 1.0)
-    first = uses.used(0, (), 1.0)
+    first = uses.used(0, NOTHING, 1.0)
     assert part(first) + part(second) == pytest.approx(0.8, abs=0.1)
     assert part(first) > 3 * part(second) > 0
     assert part(first, OTHER) == part(second, OTHER) == 0.25
@@ -48,12 +59,40 @@ def test_a_report_is_repeated_until_it_is_answered_and_counts_once() -> None:
     uses = KeyUse(2)
     uses.used(0, used(3, refused=1), 1.0)
     uses.used(1, used(4), 1.0)
-    report = uses.report()
+    report = uses.report(2.0)
     uses.used(1, used(5), 2.0)
-    assert uses.report() == report
+    assert uses.report(2.0) == report
     assert [(one.requests, one.refused, one.inputs) for one in report.uses] == [(7, 1, 7)]
-    uses.answered(ApiKeyShares(1.0))
-    assert [one.inputs for one in uses.report().uses] == [5]
+    uses.answered(ApiKeyShares(1.0), 2.0)
+    assert [one.inputs for one in uses.report(2.0).uses] == [5]
+
+
+DAY = BudgetDay(UnixTime(86_400.0), 86_400.0, 10.0)
+
+
+def test_each_process_knows_what_all_have_used_of_a_budget() -> None:
+    uses = KeyUse(2)
+    uses.answered(ApiKeyShares(1.0, day=DAY, used_tokens={KEY: 100}), 0.0)
+    assert uses.used(0, used(1, tokens=5), 1.0).used_tokens == {KEY: 105}
+    (sent,) = uses.report(1.0).uses
+    assert (sent.tokens, sent.tokens_today) == (5, 5)
+    given = uses.used(1, used(1, tokens=7), 4.0)
+    assert given.used_tokens == {KEY: 112}, "sent, but not answered yet"
+    assert given.day == BudgetDay(UnixTime(86_400.0), 86_400.0, 6.0)
+    uses.answered(ApiKeyShares(1.0, day=DAY, used_tokens={KEY: 105}), 4.0)
+    assert uses.used(1, NOTHING, 4.0).used_tokens == {KEY: 112}
+
+
+def test_tokens_of_the_day_before_are_none_of_a_day_that_has_begun() -> None:
+    uses = KeyUse(2)
+    uses.answered(ApiKeyShares(1.0, day=DAY, used_tokens={KEY: 100}), 0.0)
+    uses.used(0, used(1, tokens=5, day=86_400.0), 9.0)
+    later = uses.used(1, used(1, tokens=7, day=86_400.0), 11.0)
+    assert later.used_tokens == {}
+    assert later.day == BudgetDay(UnixTime(172_800.0), 86_400.0, 86_399.0)
+    report = uses.report(11.0)
+    assert report.day_unix_s == 172_800.0
+    assert [(one.tokens, one.tokens_today) for one in report.uses] == [(12, 0)]
 
 
 def traffic(ready: int, requests: int = 0, slot: int | None = None) -> ReportTraffic:

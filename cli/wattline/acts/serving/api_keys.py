@@ -6,7 +6,7 @@ from wattline.client.api_keys import NewApiKey
 from wattline.client.errors import NotFound
 from wattline.failures import ActFailed
 from wattline.show.screen import put_error
-from wattline_protocol.text.quantities import parse_rate_per_s
+from wattline_protocol.text.quantities import parse_count, parse_rate_per_s
 from wattline_protocol.text.wording import listed
 from wattline_protocol.wire.api_keys import ApiKeyView, PriorityClass
 
@@ -20,6 +20,7 @@ def add(
     service: tuple[str, ...],
     rate: str | None,
     burst: int | None,
+    tokens_per_day: str | None,
     expires: float | None,
     priority: PriorityClass,
     as_json: bool,
@@ -29,6 +30,11 @@ def add(
         rate_per_s = parse_rate_per_s(rate) if rate else 0.0
     except ValueError as error:
         raise ActFailed(f"--rate {rate}: {error}", exits.USAGE) from error
+    try:
+        tokens = parse_count(tokens_per_day) if tokens_per_day else 0
+    except ValueError as error:
+        text = f"--tokens-per-day {tokens_per_day}: {error}"
+        raise ActFailed(text, exits.USAGE) from error
     if burst is not None and burst < 1:
         raise ActFailed(f"--burst {burst}: expected at least 1", exits.USAGE)
     if expires is not None and expires <= 0:
@@ -41,6 +47,7 @@ def add(
         burst=burst or 0,
         valid_s=expires or 0.0,
         priority=priority,
+        tokens_per_day=tokens,
     )
     if not as_json:
         put_error(f"{made.text}; the key is shown only now:")

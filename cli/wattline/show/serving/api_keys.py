@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from wattline.client.api_keys import NewApiKey
 from wattline.show import units
 from wattline.show.tables import Column, Listing
-from wattline_protocol.text.quantities import format_rate
+from wattline_protocol.text.quantities import format_count, format_rate
 from wattline_protocol.wire.api_keys import ApiKeyView
 
 
@@ -22,6 +22,7 @@ def listing(rows: Sequence[ApiKeyView]) -> Listing:
             Column("OWNER", [r.owner for r in rows], weight=2),
             Column("RATE", [_rate(r) for r in rows], is_right=True),
             Column("BURST", [str(r.burst or "-") for r in rows], is_right=True, weight=3),
+            Column("TOKENS/DAY", [_budget(r) for r in rows], is_right=True, weight=2),
             Column("PRIORITY", [r.priority for r in rows], weight=3),
             Column("MADE", [units.clock(r.made_unix_s) for r in rows], weight=4),
             Column("EXPIRES", [_expires(r) for r in rows], weight=1),
@@ -39,6 +40,8 @@ def usage(rows: Sequence[ApiKeyView]) -> Listing:
             Column("REQUESTS", [f"{r.requests:,}" for r in rows], is_right=True),
             Column("REFUSED", [f"{r.refused:,}" for r in rows], is_right=True),
             Column("LAST USED", [_used(r) for r in rows]),
+            Column("TOKENS", [f"{r.tokens:,}" for r in rows], is_right=True, weight=2),
+            Column("TODAY", [_today(r) for r in rows], is_right=True),
             Column("RATE", [_rate(r) for r in rows], is_right=True, weight=1),
             Column("SERVICES", [",".join(r.services) for r in rows], grows=True),
         ),
@@ -52,6 +55,16 @@ def _used(row: ApiKeyView) -> str:
 
 def _rate(row: ApiKeyView) -> str:
     return format_rate(row.rate_per_s) if row.rate_per_s else "-"
+
+
+def _budget(row: ApiKeyView) -> str:
+    return format_count(row.tokens_per_day) if row.tokens_per_day else "-"
+
+
+def _today(row: ApiKeyView) -> str:
+    """Tokens of the day, and of its budget where it has one."""
+    budget = f" of {_budget(row)}" if row.tokens_per_day else ""
+    return f"{row.tokens_today:,}{budget}"
 
 
 def _expires(row: ApiKeyView) -> str:

@@ -9,10 +9,11 @@ import structlog
 from starlette.types import Scope
 
 from wattline_protocol.http.limits import client_key
-from wattline_protocol.text.quantities import format_rate
+from wattline_protocol.text.quantities import format_count, format_duration, format_rate
 from wattline_protocol.text.wording import counted
 from wattline_runtime.gateway.access.failed_keys import FailedKeys
 from wattline_runtime.gateway.access.key_ring import ApiKey, ApiKeyRing
+from wattline_runtime.gateway.access.token_budget import UNKNOWN_DAY
 from wattline_runtime.gateway.client import ASKED, named_headers
 from wattline_runtime.gateway.errors import BadRequest
 
@@ -74,9 +75,14 @@ class Access:
             await self._refuse(scope, BadRequest("unauthorized", f"{text}; {hint}"))
         return key
 
-    @staticmethod
-    def charge(key: ApiKey, inputs: int) -> None:
-        """Take the inputs of a request out of the key's rate. Raises BadRequest."""
+    def charge(self, key: ApiKey, inputs: int) -> None:
+        """Take the inputs of a request out of the key's rate, if it has tokens left. Raises
+        BadRequest."""
+        if key.tokens.left <= 0:
+            key.inputs += inputs
+            key.refused += 1
+            day = UNKNOWN_DAY if self._ring is None else self._ring.day
+            raise _budget_used_up(key, day.left_s(time.monotonic()))
         wait_s = key.take(inputs, time.monotonic())
         if wait_s:
             raise _rate_limited(key, inputs, wait_s)
@@ -104,6 +110,19 @@ def _rate_limited(key: ApiKey, inputs: int, wait_s: float) -> BadRequest:
         text = f"{counted(inputs, 'input')} at once exceed {limit}{share}"
         return BadRequest("rate_limited", text)
     return BadRequest("rate_limited", f"the limit is {limit}{share}", max(1, ceil(wait_s)))
+
+
+def _budget_used_up(key: ApiKey, day_left_s: int) -> BadRequest:
+    """Refusal until the day is over, or until the next report where other gateways have the
+    rest."""
+    tokens = key.tokens
+    budget = f"{format_count(tokens.per_day)} tokens a day (budget of API key {key.grant.name})"
+    limit = f"the limit is {budget}, {tokens.used + tokens.counted_today:,} are used"
+    if not tokens.is_used_up:
+        part = f"this gateway grants {key.share:.0%} of the rest now, by the use at each gateway"
+        return BadRequest("budget_used_up", f"{limit}; {part}", 1)
+    text = f"{limit}; the next day begins in {format_duration(day_left_s)}"
+    return BadRequest("budget_used_up", text, day_left_s)
 
 
 def _secret(scope: Scope) -> bytes:

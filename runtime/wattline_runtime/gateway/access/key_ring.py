@@ -10,11 +10,15 @@ from hashlib import sha256
 from math import inf
 
 from wattline_protocol.ids import UnixTime
-from wattline_protocol.wire.api_keys import ApiKeyGrant, ApiKeyUse
+from wattline_protocol.wire.api_keys import ApiKeyGrant, ApiKeyShares, ApiKeyUse
 from wattline_runtime.gateway.access.rate_limit import TokenBucket
+from wattline_runtime.gateway.access.token_budget import UNKNOWN_DAY, Day, TokenCount, as_reported
 from wattline_runtime.gateway.events import NORMAL, PRIORITIES
 
+BUDGET_RETRY_S = 1.0
+"""Work that waits for its turn looks so often whether its key has tokens again."""
 WHOLE: Mapping[str, float] = {}
+UNUSED: Mapping[str, int] = {}
 
 
 @dataclass(slots=True)
@@ -29,7 +33,8 @@ class ApiKey:
     rank: int = NORMAL
     """Its requests are of this priority class at most."""
     share: float = 1.0
-    """Of its rate, at this gateway."""
+    """Of its rate and its token budget, at this gateway."""
+    tokens: TokenCount = field(default_factory=TokenCount)
     requests: int = 0
     """Since the last report, as the next ones."""
     refused: int = 0
@@ -53,6 +58,8 @@ class ApiKey:
     def take_in_turn(self, inputs: int, now_s: float, unix_s: float) -> float:
         """As `take`, for work that waits until it is admitted: counted as used then, never as
         refused."""
+        if self.tokens.left <= 0:
+            return BUDGET_RETRY_S
         wait_s = 0.0 if self.bucket is None else self.bucket.take(inputs, now_s)
         if not wait_s:
             self.inputs += inputs
@@ -76,7 +83,8 @@ class ApiKey:
         """Its counts since the last call; they start at zero again."""
         found = self.requests, self.refused, self.inputs
         self.requests = self.refused = self.inputs = 0
-        return ApiKeyUse(self.grant.digest, *found, UnixTime(self.used_unix_s))
+        used_unix_s = UnixTime(self.used_unix_s)
+        return ApiKeyUse(self.grant.digest, *found, used_unix_s, *self.tokens.take())
 
 
 NO_KEY = ApiKey(ApiKeyGrant("", "", ()), frozenset(), 0.0)
@@ -95,6 +103,8 @@ class ApiKeyRing:
     _keys: dict[bytes, ApiKey] = field(default_factory=dict)
     _share: float = 1.0
     _shares: Mapping[str, float] = field(default_factory=lambda: WHOLE)
+    day: Day = UNKNOWN_DAY
+    _used_tokens: Mapping[str, int] = field(default_factory=lambda: UNUSED)
 
     def learn(self, grants: tuple[ApiKeyGrant, ...], now_s: float) -> None:
         """Replace all keys by those granted now; counts and buckets of known ones stay."""
@@ -117,19 +127,33 @@ class ApiKeyRing:
         key.rank = PRIORITIES.index(grant.priority)
         key.expires_unix_s = inf if grant.expires_unix_s is None else grant.expires_unix_s
         key.limit(self._shares.get(grant.digest, self._share), now_s)
+        key.tokens.per_day = grant.tokens_per_day
+        if self.day.start_unix_s:
+            key.tokens.allow(key.share, self._used_tokens.get(grant.digest, 0))
         return key
 
-    def divide(self, share: float, shares: Mapping[str, float], now_s: float) -> None:
-        """Set the part of each rate that this gateway may grant: by digest, `share` for others."""
-        self._share, self._shares = share, shares
+    def divide(self, granted: ApiKeyShares, now_s: float) -> None:
+        """Set the part of each rate and token budget that this gateway may grant."""
+        self._share, self._shares = granted.share, granted.shares
+        self._used_tokens = granted.used_tokens
+        if granted.day is not None:
+            self.day = as_reported(granted.day, now_s)
         for key in self._keys.values():
-            newest = shares.get(key.grant.digest, share)
+            digest = key.grant.digest
+            newest = self._shares.get(digest, self._share)
             if newest != key.share:
                 key.limit(newest, now_s)
+            if key.tokens.per_day:
+                key.tokens.allow(newest, self._used_tokens.get(digest, 0))
 
-    def take_uses(self) -> tuple[ApiKeyUse, ...]:
-        """What was used since the last call."""
-        return tuple(key.take_use() for key in self._keys.values() if key.requests)
+    def take_uses(self, now_s: float) -> tuple[ApiKeyUse, ...]:
+        """What was used since the last call. Begins a new day where one is due."""
+        if now_s >= self.day.end_s:
+            self.day, self._used_tokens = self.day.following(), UNUSED
+            for key in self._keys.values():
+                key.tokens.begin_day(key.share)
+        used = (key for key in self._keys.values() if key.requests or key.tokens.counted > 0)
+        return tuple(key.take_use() for key in used)
 
     def is_outdated(self, now_s: float) -> bool:
         """True: revocations may have been missed for too long."""

@@ -23,9 +23,11 @@ async def report_uses(ring: ApiKeyRing, sink: UseSink) -> None:
     repeated unchanged, so that it counts once; meanwhile the last parts hold."""
     report: ReportApiKeyUse | None = None
     while True:
-        report = report or ReportApiKeyUse(secrets.token_hex(16), ring.take_uses())
+        if report is None:
+            uses = ring.take_uses(time.monotonic())
+            report = ReportApiKeyUse(secrets.token_hex(16), uses, ring.day.start_unix_s)
         answer = await sink.report_use(report)
         if answer is not None:
-            ring.divide(answer.share, answer.shares, time.monotonic())
+            ring.divide(answer, time.monotonic())
             report = None
         await asyncio.sleep(PERIOD_S)

@@ -218,7 +218,8 @@ class BatchRun:
                 self._settle(row, self._error(row, "rate_limited", text))
                 return True
             self._rate_at_s = now_s + wait_s
-            self._waits("rate_limited")
+            is_out = key is not None and key.tokens.left <= 0
+            self._waits("budget_used_up" if is_out else "rate_limited")
             return False
         self._waiting = ""
         row.tries += 1
@@ -231,10 +232,10 @@ class BatchRun:
             may_share=may_share(row.request),
         )
         window.flying[row.number] = number
-        waiter.add_done_callback(partial(self._answered, row))
+        waiter.add_done_callback(partial(self._answered, row, key))
         return True
 
-    def _answered(self, row: _Row, waiter: Waiter) -> None:
+    def _answered(self, row: _Row, key: ApiKey | None, waiter: Waiter) -> None:
         del self._window.flying[row.number]
         self._means.slots.release(self.batch.service)
         self._wake.set()
@@ -243,6 +244,8 @@ class BatchRun:
             heappush(self._window.retries, (time.monotonic(), row.number, row))
             return
         if isinstance(outcome, Output):
+            if key is not None:
+                key.tokens.spend(outcome.tokens)
             line = output_line(row.number, row.request.custom_id, outcome.body)
             if line is None or outcome.is_bytes:
                 text = "the output of the model is no JSON"

@@ -306,7 +306,7 @@ class _Parent:
             case m.Ask():
                 self._aside(self._tell(process, message.number))
             case m.Used():
-                shares = self._uses.used(process.number, message.report.uses, now_s)
+                shares = self._uses.used(process.number, message.report, now_s)
                 process.channel.send(m.Granted(shares))
             case m.Carried():
                 if process.is_serving:
@@ -405,7 +405,7 @@ class _Parent:
 
     async def _report_uses(self) -> None:
         while not self._config.open:
-            answer = await self._routes.report_use(self._uses.report())
+            answer = await self._routes.report_use(self._uses.report(time.monotonic()))
             if answer is not None:
-                self._uses.answered(answer)
+                self._uses.answered(answer, time.monotonic())
             await asyncio.sleep(REPORT_S)

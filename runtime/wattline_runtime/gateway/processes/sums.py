@@ -6,13 +6,19 @@ from secrets import token_hex
 import msgspec
 
 from wattline_protocol.ids import JobId, TaskRef, UnixTime
-from wattline_protocol.wire.api_keys import ApiKeyShares, ApiKeyUse, ReportApiKeyUse
+from wattline_protocol.wire.api_keys import (
+    ApiKeyShares,
+    ApiKeyUse,
+    BudgetDay,
+    ReportApiKeyUse,
+)
 from wattline_protocol.wire.rollouts import (
     MAX_REPORTED,
     ReportTraffic,
     RevisionTraffic,
     WorkerTraffic,
 )
+from wattline_runtime.gateway.access.token_budget import UNKNOWN_DAY, Day, as_reported
 from wattline_runtime.gateway.state import READINESS
 
 EVEN_SHARE = 0.1
@@ -30,8 +36,9 @@ class _Demand:
 
 @dataclass(slots=True)
 class KeyUse:
-    """Parts of each key's rate by process, as the scheduler divides them among gateways: a tenth
-    evenly, the rest by what was asked for lately. They add up to what the gateway may grant."""
+    """Parts of each key's rate and token budget by process, as the scheduler divides them among
+    gateways: a tenth evenly, the rest by what was asked for lately. They add up to what the gateway
+    may grant."""
 
     processes: int
     granted: ApiKeyShares = field(default_factory=lambda: ApiKeyShares(1.0))
@@ -39,14 +46,17 @@ class KeyUse:
     _demands: dict[int, _Demand] = field(default_factory=dict)
     _unreported: dict[str, ApiKeyUse] = field(default_factory=dict)
     _report: ReportApiKeyUse | None = None
+    _day: Day = UNKNOWN_DAY
 
-    def used(self, process: int, uses: tuple[ApiKeyUse, ...], now_s: float) -> ApiKeyShares:
+    def used(self, process: int, report: ReportApiKeyUse, now_s: float) -> ApiKeyShares:
         """Counts what a process reports; its parts."""
+        self._begin_day_if_due(now_s)
+        is_of_day = report.day_unix_s in (0.0, self._day.start_unix_s)
         known = self._demands.setdefault(process, _Demand(now_s))
         passed_s = max(now_s - known.at_s, HALF_LIFE_S)
         kept = 0.5 ** (passed_s / HALF_LIFE_S)
         per_s = {digest: rate * kept for digest, rate in known.per_s.items()}
-        for one in uses:
+        for one in report.uses:
             per_s[one.digest] = per_s.get(one.digest, 0.0) + (1 - kept) * one.inputs / passed_s
             before = self._unreported.get(one.digest, ApiKeyUse(one.digest, 0, 0, 0, UnixTime(0)))
             self._unreported[one.digest] = ApiKeyUse(
@@ -55,16 +65,32 @@ class KeyUse:
                 before.refused + one.refused,
                 before.inputs + one.inputs,
                 max(before.newest_unix_s, one.newest_unix_s),
+                before.tokens + one.tokens,
+                before.tokens_today + (one.tokens_today if is_of_day else 0),
             )
         known.at_s = now_s
         known.per_s = {digest: rate for digest, rate in per_s.items() if rate >= LEAST_PER_S}
-        return self._parts(known)
+        return self._parts(known, now_s)
+
+    def _begin_day_if_due(self, now_s: float) -> None:
+        """The tokens of the day that is over are reported, but are none of the next one's."""
+        if now_s >= self._day.end_s:
+            self._change_day(self._day.following())
+            self.granted = msgspec.structs.replace(self.granted, used_tokens={})
+
+    def _change_day(self, day: Day) -> None:
+        if day.start_unix_s != self._day.start_unix_s and self._day.start_unix_s:
+            self._unreported = {
+                digest: msgspec.structs.replace(one, tokens_today=0)
+                for digest, one in self._unreported.items()
+            }
+        self._day = day
 
     def ended(self, process: int) -> None:
         """The others have its parts from their next report on."""
         self._demands.pop(process, None)
 
-    def _parts(self, own: _Demand) -> ApiKeyShares:
+    def _parts(self, own: _Demand, now_s: float) -> ApiKeyShares:
         even = EVEN_SHARE / self.processes
         digests = {digest for one in self._demands.values() for digest in one.per_s}
         shares = {}
@@ -73,18 +99,37 @@ class KeyUse:
             part = even + (1 - EVEN_SHARE) * own.per_s.get(digest, 0.0) / total if total else 0.0
             whole = self.granted.shares.get(digest, self.granted.share)
             shares[digest] = whole * (part or 1 / self.processes)
-        return ApiKeyShares(self.granted.share / self.processes, shares)
+        day = None
+        if self._day.start_unix_s:
+            day = BudgetDay(self._day.start_unix_s, self._day.length_s, self._day.end_s - now_s)
+        share = self.granted.share / self.processes
+        return ApiKeyShares(share, shares, day, self._used_tokens())
 
-    def report(self) -> ReportApiKeyUse:
+    def _used_tokens(self) -> dict[str, int]:
+        """As the scheduler knows, and what it does not know yet."""
+        used = dict(self.granted.used_tokens)
+        report = self._report
+        is_of_day = report is not None and report.day_unix_s in (0.0, self._day.start_unix_s)
+        sent = report.uses if report is not None and is_of_day else ()
+        for one in (*sent, *self._unreported.values()):
+            if one.tokens_today:
+                used[one.digest] = used.get(one.digest, 0) + one.tokens_today
+        return used
+
+    def report(self, now_s: float) -> ReportApiKeyUse:
         """For the scheduler; the same one until it is `answered`."""
         if self._report is None:
-            self._report = ReportApiKeyUse(token_hex(16), tuple(self._unreported.values()))
+            self._begin_day_if_due(now_s)
+            uses = tuple(self._unreported.values())
+            self._report = ReportApiKeyUse(token_hex(16), uses, self._day.start_unix_s)
             self._unreported = {}
         return self._report
 
-    def answered(self, granted: ApiKeyShares) -> None:
+    def answered(self, granted: ApiKeyShares, now_s: float) -> None:
         """The scheduler's answer."""
         self.granted, self._report = granted, None
+        if granted.day is not None:
+            self._change_day(as_reported(granted.day, now_s))
 
 
 _Row = tuple[str, int]

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from wattline_runtime.gateway.access.check import Access
 from wattline_runtime.gateway.access.key_ring import ApiKey
 from wattline_runtime.gateway.access.priority import rank_of
+from wattline_runtime.gateway.access.token_budget import TokenCount
 from wattline_runtime.gateway.client import (
     TOKENS,
     ClientDisconnected,
@@ -152,6 +153,7 @@ class OpenAiApp:
             raise BadRequest("malformed", text) from error
         await self._access.permit(scope, key, body.model)
         reply.service = body.model
+        reply.count = None if key is None else key.tokens
         method = METHOD_OF[scope["path"]]
         texts = body.texts if method == EMBED else 1
         if texts > MAX_TEXTS:
@@ -207,7 +209,7 @@ class OpenAiApp:
                 shell.abandon(number)
         reply.extra = self._router.cascaded(choice, scope, [ended])
         output = _output(ended[0].outcome)
-        reply.tokens = output.tokens
+        reply.used(output.tokens)
         await reply.send(output.body)
 
     async def _whole(self, ask: Submitted, receive: Receive, reply: "_Reply") -> None:
@@ -220,7 +222,7 @@ class OpenAiApp:
             watch.end()
             shell.abandon(number)
         output = _output(outcome)
-        reply.tokens = output.tokens
+        reply.used(output.tokens)
         await reply.send(output.body)
 
     async def _stream(self, ask: Submitted, receive: Receive, reply: "_Reply") -> None:
@@ -236,7 +238,7 @@ class OpenAiApp:
                     shell.chunks_read(number, len(chunks))
                 last = parts[-1]
                 if not isinstance(last, bytes):
-                    reply.tokens = _output(last).tokens
+                    reply.used(_output(last).tokens)
                     await reply.done()
                     return
         finally:
@@ -253,6 +255,9 @@ class _Reply:
         self._has_begun = False
         self.service = UNKNOWN_SERVICE
         self.tokens = 0
+        self.count: TokenCount | None = None
+        """Of its API key."""
+        self._pieces = 0
         self.extra: Sequence[tuple[bytes, bytes]] = ()
         """Headers that name what a route chose."""
 
@@ -263,8 +268,19 @@ class _Reply:
         named = (JSON, *extra, *self.extra)
         await send_answer(self._send, status, named, body, is_last=self._shell.is_leaving)
 
+    def used(self, tokens: int) -> None:
+        """The answer is complete, and of so many tokens as its model reports: the pieces that were
+        counted meanwhile were an estimate, which stays where it reports none."""
+        self.tokens = tokens
+        if self.count is not None and tokens:
+            self.count.spend(tokens - self._pieces)
+
     async def events(self, chunks: Sequence[bytes]) -> None:
-        """Further events of a stream."""
+        """Further events of a stream. Each counts as a token, so that a budget sees it while it
+        runs, and a client that leaves has used what it got."""
+        if self.count is not None:
+            self._pieces += len(chunks)
+            self.count.spend(len(chunks))
         data = b"".join([b"data: " + chunk + b"\n\n" for chunk in chunks])
         await self._part(data)
 

@@ -42,6 +42,9 @@ class ApiKeyBook:
     """By digest."""
     _counted: dict[str, None] = field(default_factory=dict)
     """Names of keys with counts that are not saved."""
+    _used_tokens: dict[str, int] = field(default_factory=dict)
+    """By digest, of keys with a budget, on the day that began at `_day_unix_s`."""
+    _day_unix_s: float = -1.0
     _grants: tuple[ApiKeyGrant, ...] = ()
     _granted_at: tuple[int, int] = (-1, -1)
 
@@ -56,6 +59,7 @@ class ApiKeyBook:
         """Removes a key; `record`: as it is revoked."""
         del self.by_name[record.name], self._names[record.digest]
         self._counted.pop(record.name, None)
+        self._used_tokens.pop(record.digest, None)
         self.revoked[record.name] = record
         if len(self.revoked) > MAX_REVOKED:
             del self.revoked[next(iter(self.revoked))]
@@ -70,6 +74,17 @@ class ApiKeyBook:
         """Replaces the counts of a key, to be saved later."""
         self.by_name[record.name] = record
         self._counted[record.name] = None
+        if record.tokens_per_day and record.day_unix_s == self._day_unix_s:
+            self._used_tokens[record.digest] = record.day_tokens
+
+    def used_tokens(self, day_unix_s: float) -> dict[str, int]:
+        """By digest, of keys with a budget that were used on the day."""
+        if day_unix_s != self._day_unix_s:
+            self._day_unix_s = day_unix_s
+            budgeted = (one for one in self.by_name.values() if one.tokens_per_day)
+            of_day = ((one.digest, tokens_of_day(one, day_unix_s)) for one in budgeted)
+            self._used_tokens = {digest: tokens for digest, tokens in of_day if tokens}
+        return self._used_tokens
 
     def take_counted(self) -> list[str]:
         """Names of keys with counts to be saved."""
@@ -92,8 +107,21 @@ def _grant(record: ApiKeyRecord, names: ServiceNames) -> ApiKeyGrant:
     services = record.services
     if not record.is_by_operator:
         services = tuple(one for one in services if names.may_use(record.owner, one))
-    limits = record.rate_per_s, record.burst, record.expires_unix_s, record.priority
-    return ApiKeyGrant(record.name, record.digest, services, *limits)
+    return ApiKeyGrant(
+        name=record.name,
+        digest=record.digest,
+        services=services,
+        rate_per_s=record.rate_per_s,
+        burst=record.burst,
+        expires_unix_s=record.expires_unix_s,
+        priority=record.priority,
+        tokens_per_day=record.tokens_per_day,
+    )
+
+
+def tokens_of_day(record: ApiKeyRecord, day_unix_s: float) -> int:
+    """Tokens that were counted on the day that began then."""
+    return record.day_tokens if record.day_unix_s == day_unix_s else 0
 
 
 def is_expired(record: ApiKeyRecord, unix_s: UnixTime) -> bool:

@@ -6,14 +6,23 @@ in proportion to what was asked for lately, granted or not. The parts add up to 
 gateway applies its newest part until the next report, so the sum may exceed the rate by what moved
 within that second. A gateway that is cut off keeps its part, and the others divide the whole: the
 sum may then exceed the rate by that part.
+
+A token budget is divided by the same parts: each gateway may use its part of what is left of the
+day, until the next report. So the parts follow what is left, and the sum exceeds a budget by what
+is used within a second at most, and by what was in progress when it was used up.
 """
 
 import msgspec
 
 from wattline_protocol.ids import Instant, Now
-from wattline_protocol.wire.api_keys import ApiKeyShares, ApiKeyUse, ReportApiKeyUse
+from wattline_protocol.wire.api_keys import (
+    ApiKeyShares,
+    ApiKeyUse,
+    BudgetDay,
+    ReportApiKeyUse,
+)
 from wattline_protocol.wire.bounds import MAX_SERIAL
-from wattline_scheduler.core.model.api_key_book import GatewayUse
+from wattline_scheduler.core.model.api_key_book import GatewayUse, tokens_of_day
 from wattline_scheduler.core.model.state import State
 
 SILENT_S = 5.0
@@ -47,7 +56,7 @@ def report_use(state: State, gateway: str, request: ReportApiKeyUse, now: Now) -
         known.report = request.report
         _note_demand(known, request, now)
         for one in request.uses:
-            _count(state, one)
+            _count(state, one, request.day_unix_s, now)
     known.heard_at = now.mono_s
     return _shares(state, gateway, now)
 
@@ -61,35 +70,50 @@ def _note_demand(known: GatewayUse, request: ReportApiKeyUse, now: Now) -> None:
     known.demand_per_s = {d: per_s for d, per_s in demand.items() if per_s >= LEAST_PER_S}
 
 
-def _count(state: State, one: ApiKeyUse) -> None:
+def _count(state: State, one: ApiKeyUse, reported_day_unix_s: float, now: Now) -> None:
     record = state.api_keys.of_digest(one.digest)
     if record is None:
         return  # revoked meanwhile
+    day_unix_s = state.calendar.day(now.unix_s).start_unix_s
+    is_of_day = reported_day_unix_s in (0.0, day_unix_s)  # else it was away as the day began
+    before = tokens_of_day(record, day_unix_s)
     changed = msgspec.structs.replace(
         record,
         requests=min(record.requests + one.requests, MAX_SERIAL),
         refused=min(record.refused + one.refused, MAX_SERIAL),
         used_unix_s=max(record.used_unix_s or one.newest_unix_s, one.newest_unix_s),
+        tokens=min(record.tokens + one.tokens, MAX_SERIAL),
+        day_tokens=min(before + (one.tokens_today if is_of_day else 0), MAX_SERIAL),
+        day_unix_s=day_unix_s,
     )
     state.api_keys.count(changed)
+    if before < changed.tokens_per_day <= changed.day_tokens:
+        state.journal.save(changed)  # a crash must not return a budget that is used up
 
 
 def _shares(state: State, gateway: str, now: Now) -> ApiKeyShares:
     """Parts of a gateway among those that report."""
     alive = [one for one in state.api_keys.gateways.values() if not _is_silent(one, now)]
     own = state.api_keys.gateways[gateway].demand_per_s
-    even = 1 / len(alive)
+    even, day = 1 / len(alive), _day(state, now)
+    used_tokens = dict(state.api_keys.used_tokens(day.start_unix_s))
     if len(alive) == 1:
-        return ApiKeyShares(even)
+        return ApiKeyShares(even, day=day, used_tokens=used_tokens)
     shares: dict[str, float] = {}
     for digest in {digest for one in alive for digest in one.demand_per_s}:
         record = state.api_keys.of_digest(digest)
-        if record is None or not record.rate_per_s:
+        if record is None or not (record.rate_per_s or record.tokens_per_day):
             continue
         total_per_s = sum(one.demand_per_s.get(digest, 0.0) for one in alive)
         used = own.get(digest, 0.0) / total_per_s
         shares[digest] = EVEN_SHARE * even + (1 - EVEN_SHARE) * used
-    return ApiKeyShares(even, shares)
+    return ApiKeyShares(even, shares, day, used_tokens)
+
+
+def _day(state: State, now: Now) -> BudgetDay:
+    day = state.calendar.day(now.unix_s)
+    left_s = max(0.0, day.end_unix_s - now.unix_s)
+    return BudgetDay(day.start_unix_s, day.end_unix_s - day.start_unix_s, left_s)
 
 
 def _is_silent(one: GatewayUse, now: Now) -> bool:

@@ -6,7 +6,7 @@ import msgspec
 
 from wattline_protocol.ids import Now, UnixTime
 from wattline_protocol.text.names import check_name
-from wattline_protocol.text.quantities import format_duration, format_rate
+from wattline_protocol.text.quantities import format_count, format_duration, format_rate
 from wattline_protocol.text.wording import counted, listed
 from wattline_protocol.wire.api_keys import AddApiKey, RevokeApiKey
 from wattline_protocol.wire.client_messages import Answer, Denied, Done
@@ -42,6 +42,7 @@ def add(state: State, event: ClientRequest, request: AddApiKey, now: Now) -> Ans
         expires_unix_s=UnixTime(now.unix_s + request.valid_s) if request.valid_s else None,
         is_by_operator=asker.is_operator,
         priority=request.priority,
+        tokens_per_day=request.tokens_per_day,
     )
     state.api_keys.add(record)
     state.journal.save(record)
@@ -76,6 +77,9 @@ def _text(record: ApiKeyRecord) -> str:
     limit = ""
     if record.rate_per_s:
         limit = f", {format_rate(record.rate_per_s)}, burst {record.burst}"
+    if record.tokens_per_day:
+        limit += f", {format_count(record.tokens_per_day)} tokens a day"
+        limit += " (a model that does not report tokens uses none)"
     if record.priority != "normal":
         limit += f", priority {record.priority}"
     services = listed(record.services, MAX_SERVICES)

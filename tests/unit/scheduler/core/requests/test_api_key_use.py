@@ -38,6 +38,11 @@ def report(
     return answer
 
 
+def parts_of(answer: ApiKeyShares) -> ApiKeyShares:
+    """Without what is about budgets."""
+    return ApiKeyShares(answer.share, answer.shares)
+
+
 def part(answer: ApiKeyShares) -> float:
     return answer.shares.get(DIGEST, answer.share)
 
@@ -47,7 +52,7 @@ def key(h: Harness, name: str = "shop") -> ApiKeyRecord:
 
 
 def test_a_gateway_that_is_alone_grants_the_whole(h: Harness) -> None:
-    assert report(h, "east", 50) == ApiKeyShares(1.0)
+    assert parts_of(report(h, "east", 50)) == ApiKeyShares(1.0)
 
 
 def test_parts_follow_use_and_add_up_to_the_whole(h: Harness) -> None:
@@ -83,7 +88,7 @@ def test_a_silent_gateway_leaves_its_part_to_the_others(h: Harness) -> None:
 
 def test_keys_without_a_rate_are_not_divided(h: Harness) -> None:
     report(h, "west")
-    assert report(h, "east", 50, digest=OTHER) == ApiKeyShares(0.5)
+    assert parts_of(report(h, "east", 50, digest=OTHER)) == ApiKeyShares(0.5)
 
 
 def test_use_is_counted_once_and_survives_a_restart(h: Harness) -> None:
@@ -101,7 +106,7 @@ def test_use_is_counted_once_and_survives_a_restart(h: Harness) -> None:
 def test_use_of_a_revoked_key_is_dropped(h: Harness) -> None:
     report(h, "east", 10)
     h.ask(RevokeApiKey("shop"))
-    assert report(h, "east", 10) == ApiKeyShares(1.0)
+    assert parts_of(report(h, "east", 10)) == ApiKeyShares(1.0)
     h.run(11)
     h.restart_scheduler()
     assert "shop" not in h.cluster.state.api_keys.by_name
@@ -117,3 +122,62 @@ def test_reports_are_bounded(h: Harness, monkeypatch: pytest.MonkeyPatch) -> Non
     book.count(msgspec.structs.replace(key(h), requests=MAX_SERIAL - 5))
     report(h, "east", MAX_COUNT)
     assert key(h).requests == MAX_SERIAL
+
+
+def spend(
+    h: Harness, gateway: str, tokens: int, *, day_unix_s: float = 0.0, name: str = ""
+) -> ApiKeyShares:
+    use = ApiKeyUse(BUDGETED, 1, 0, 1, UnixTime(h.now.unix_s), tokens, tokens)
+    request = ReportApiKeyUse(name or f"{len(h.effects)}", (use,), UnixTime(day_unix_s))
+    answer = h.ask(request, user=gateway, role="gateway")
+    assert isinstance(answer, ApiKeyShares)
+    return answer
+
+
+BUDGETED = "3" * 64
+
+
+@pytest.fixture
+def budget(h: Harness) -> Harness:
+    h.ask(AddApiKey("chat", BUDGETED, ("echo",), tokens_per_day=1_000))
+    return h
+
+
+def test_tokens_of_all_gateways_are_added_up_and_reported_to_each(budget: Harness) -> None:
+    h = budget
+    assert report(h, "east").used_tokens == {}
+    assert spend(h, "east", 300, name="r1").used_tokens == {BUDGETED: 300}
+    assert spend(h, "east", 300, name="r1").used_tokens == {BUDGETED: 300}, "a repeat"
+    answer = spend(h, "west", 100)
+    assert answer.used_tokens == {BUDGETED: 400}
+    assert BUDGETED in answer.shares
+    assert (key(h, "chat").tokens, key(h, "chat").day_tokens) == (400, 400)
+    h.ask(RevokeApiKey("chat"))
+    assert report(h, "east").used_tokens == {}
+
+
+def test_a_budget_begins_again_with_the_day_of_the_site(budget: Harness) -> None:
+    h = budget
+    day = spend(h, "east", 900).day
+    assert day is not None
+    assert day.start_unix_s + day.length_s - day.left_s == h.now.unix_s
+    h.mono_s += day.left_s + 1
+    late = spend(h, "east", 50, day_unix_s=day.start_unix_s)
+    assert late.day is not None
+    assert late.day.start_unix_s == day.start_unix_s + day.length_s
+    assert late.used_tokens.get(BUDGETED, 0) == 0, "counted before midnight"
+    assert key(h, "chat").tokens == 950
+    now = spend(h, "east", 7, day_unix_s=late.day.start_unix_s)
+    assert now.used_tokens == {BUDGETED: 7}
+
+
+def test_a_crash_does_not_return_a_budget_that_is_used_up(budget: Harness) -> None:
+    h = budget
+    spend(h, "east", 400)
+    h.run(11)
+    spend(h, "east", 100)
+    h.restart_scheduler()
+    assert report(h, "east").used_tokens == {BUDGETED: 400}, "at most ten seconds are lost"
+    spend(h, "east", 600)
+    h.restart_scheduler()
+    assert report(h, "east").used_tokens == {BUDGETED: 1_000}
