@@ -105,3 +105,22 @@ def test_rates(text: str, per_s: float, written: str) -> None:
 def test_what_is_no_rate_is_told_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match='such as "50/s"'):
         q.parse_rate_per_s(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("2M", 2_000_000), ("1.5k", 1_500), ("1500", 1_500), ("1G", 10**9)]
+)
+def test_counts(text: str, count: int) -> None:
+    assert q.parse_count(text) == count
+    assert q.parse_count(q.format_count(count)) == count
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "2m", "1.5", "0.0001k", "9999999G", "", "M", "2 M M"])
+def test_what_is_no_count(text: str) -> None:
+    with pytest.raises(ValueError, match="expected a whole number above 0"):
+        q.parse_count(text)
+
+
+def test_counts_are_written_with_the_largest_unit_that_is_exact() -> None:
+    shown = [q.format_count(count) for count in (999, 2_500_000, 1_234_567, 10**9)]
+    assert shown == ["999", "2.5M", "1234.567k", "1G"]
