@@ -4,8 +4,6 @@ A client tries the other gateway once if its connection is refused or breaks, wi
 deadline, as a client library with two addresses does.
 """
 
-import asyncio
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +11,8 @@ from http import HTTPStatus
 from typing import Literal
 
 import httpx
+
+from wattline_bench.rig.open_loop import OpenLoop
 
 RATE_PER_S = 40.0
 DEADLINE_S = 2.0
@@ -34,39 +34,17 @@ class Asked:
     """Of a lost one: what the client saw."""
 
 
-class OpenLoop:
-    """Requests at a fixed rate, whether or not earlier ones were answered, in a thread."""
+class Clients(OpenLoop):
+    """Requests to both gateways in turn."""
 
     def __init__(self, gateways: Sequence[str], service: str, headers: dict[str, str]) -> None:
+        super().__init__(RATE_PER_S, DEADLINE_S + PATIENCE_S)
         self._urls = [f"{url}/v1/services/{service}/infer" for url in gateways]
         self._headers = {**headers, "timeout-ms": f"{DEADLINE_S * 1e3:.0f}"}
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="clients")
         self.done: list[Asked] = []
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Send no more, and wait for what is on the way."""
-        self._is_over.set()
-        self._thread.join()
-
-    async def _run(self) -> None:
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=32)
-        async with (
-            httpx.AsyncClient(limits=limits, timeout=DEADLINE_S + PATIENCE_S) as client,
-            asyncio.TaskGroup() as all_,
-        ):
-            began_s, number = time.monotonic(), 0
-            while not self._is_over.is_set():
-                due_s = began_s + number / RATE_PER_S
-                all_.create_task(self._one(client, number, due_s))
-                number += 1
-                await asyncio.sleep(max(0.0, began_s + number / RATE_PER_S - time.monotonic()))
-
-    async def _one(self, client: httpx.AsyncClient, number: int, due_s: float) -> None:
+    async def send(self, client: httpx.AsyncClient, number: int, due_s: float) -> None:
+        """Try one gateway, and the other one if the connection is refused or breaks."""
         first = number % len(self._urls)
         outcome, detail = await self._asked(client, self._urls[first], number)
         if outcome == "broken":

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from wattline.demo.processes import adopt_orphans
 from wattline.failures import ActFailed
 from wattline_bench.outage.ground import SERVICE, Ground
-from wattline_bench.outage.load import Asked, OpenLoop
+from wattline_bench.outage.load import Asked, Clients
 from wattline_bench.outage.phases import PHASES
 from wattline_bench.rig.site import LOOK_S
 from wattline_bench.verdict import Figures, judged, over
@@ -105,7 +105,7 @@ class Watch:
 
 
 def _under_load(ground: Ground, names: list[str]) -> tuple[PhaseFigures, ...]:
-    load = OpenLoop(list(ground.urls.values()), SERVICE, ground.headers)
+    load = Clients(list(ground.urls.values()), SERVICE, ground.headers)
     load.start()
     watch = Watch(ground)
     watch.start()

@@ -1,10 +1,8 @@
 """A site with gateways and a service, and clients that request answers at a steady rate."""
 
-import asyncio
 import re
 import socket
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,6 +13,7 @@ import httpx
 
 from support.programs.cli_site import CliSite
 from support.programs.ports import free_ports
+from wattline_bench.rig.open_loop import OpenLoop
 from wattline_protocol.site.file import parse_site
 
 ECHO = ("-m", "wattline_runtime.serve", "--model", "wattline_examples.serve_echo:Echo")
@@ -121,47 +120,17 @@ class ServingSite(CliSite):
         }
 
 
-class SteadyLoad:
-    """Requests at a fixed rate, whether or not earlier ones were answered; over a pool of
-    connections that are kept open, as production clients do."""
+class SteadyLoad(OpenLoop):
+    """Requests at a fixed rate, and how many had each outcome."""
 
-    def __init__(
-        self,
-        url: str,
-        rate_per_s: float = 40.0,
-        timeout_s: float = 20.0,
-        deadline_ms: int | None = None,
-    ) -> None:
-        self._url, self._rate_per_s, self._timeout_s = url, rate_per_s, timeout_s
+    def __init__(self, url: str, rate_per_s: float = 40.0, deadline_ms: int | None = None) -> None:
+        super().__init__(rate_per_s, timeout_s=20.0)
+        self._url = url
         self._headers = {} if deadline_ms is None else {"timeout-ms": str(deadline_ms)}
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
         self.outcomes: Counter[str] = Counter()
         self.slowest_s = 0.0
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Send no more requests, and wait for the answers."""
-        self._is_over.set()
-        self._thread.join()
-
-    async def _run(self) -> None:
-        async with (
-            httpx.AsyncClient(timeout=self._timeout_s) as client,
-            asyncio.TaskGroup() as all_,
-        ):
-            begin_s = time.monotonic()
-            number = 0
-            while not self._is_over.is_set():
-                all_.create_task(self._one(client, number))
-                number += 1
-                await asyncio.sleep(
-                    max(0.0, begin_s + number / self._rate_per_s - time.monotonic())
-                )
-
-    async def _one(self, client: httpx.AsyncClient, number: int) -> None:
+    async def send(self, client: httpx.AsyncClient, number: int, due_s: float) -> None:
         begin_s = time.monotonic()
         try:
             answer = await client.post(self._url, json={"input": number}, headers=self._headers)

@@ -22,6 +22,7 @@ from wattline_protocol.wire.rollouts import (
     SteerRollout,
     WorkerTraffic,
 )
+from wattline_scheduler.core.model.jobs.job import Attempt
 from wattline_scheduler.core.requests.selection import Asker
 from wattline_scheduler.shell.clients.questions import Reads
 from wattline_scheduler.time_slices import at_once
@@ -123,19 +124,24 @@ def test_workers_that_do_not_exist_are_not_kept(h: RollingHarness) -> None:
     assert h.cluster.state.traffic["gw"].workers == {}
 
 
-def test_a_failed_replica_shows_the_last_line_of_its_log_to_those_who_may_read_it(
-    h: RollingHarness, tmp_path: Path
-) -> None:
+def failed(h: RollingHarness, log_tail: str) -> tuple[JobId, Attempt]:
+    """A service of one replica that failed, with the end of its log."""
     number = h.submit(echo(1))
     h.run(2)
     end_one(h, number, 3)
     h.run(0.3)
     (attempt,) = h.gang(number).past
     assert attempt.record.exit is not None
-    error = "Traceback (most recent call last):\n  …\nValueError: no weights at /models/none\n"
-    tail = f'ready\n{error}{{"event": "model_died"}}\n\n'
-    end = msgspec.structs.replace(attempt.record.exit, log_tail=tail)
+    end = msgspec.structs.replace(attempt.record.exit, log_tail=log_tail)
     attempt.record = msgspec.structs.replace(attempt.record, exit=end)
+    return number, attempt
+
+
+def test_a_failed_replica_shows_the_last_line_of_its_log_to_those_who_may_read_it(
+    h: RollingHarness, tmp_path: Path
+) -> None:
+    error = "Traceback (most recent call last):\n  …\nValueError: no weights at /models/none\n"
+    number, attempt = failed(h, f'ready\n{error}{{"event": "model_died"}}\n\n')
     assert h.gang(number).phase_name == "pending"
     (worker,) = one(h, tmp_path).workers
     assert (worker.task, worker.state) == (str(attempt.record.ref), "failed")
@@ -156,14 +162,7 @@ def test_a_failed_replica_shows_the_last_line_of_its_log_to_those_who_may_read_i
 def test_without_a_traceback_the_last_line_of_the_log_is_the_reason(
     h: RollingHarness, tmp_path: Path
 ) -> None:
-    number = h.submit(echo(1))
-    h.run(2)
-    end_one(h, number, 3)
-    h.run(0.3)
-    (attempt,) = h.gang(number).past
-    assert attempt.record.exit is not None
-    end = msgspec.structs.replace(attempt.record.exit, log_tail="first\nno CUDA device\n\n")
-    attempt.record = msgspec.structs.replace(attempt.record, exit=end)
+    failed(h, "first\nno CUDA device\n\n")
     (worker,) = one(h, tmp_path).workers
     assert worker.reason == "no CUDA device"
 
