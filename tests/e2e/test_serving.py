@@ -1,5 +1,6 @@
 """A service behind gateways of a real site: two of them, and what ends on the way."""
 
+import json
 import signal
 import socket
 import sys
@@ -21,7 +22,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingSite]:
     folder = tmp_path_factory.mktemp("serving")
     with ServingSite(folder, more_gateways=("another",)) as made:
         made.start_node("n1")
-        made.start_gateway("gateway", "--access-log", str(folder / "access.log"))
+        logs = ("--access-log", str(folder / "access.log"), "--body-log", str(folder / "bodies"))
+        made.start_gateway("gateway", *logs)
         made.start_gateway("another")
         made.until_shown("another was enrolled", "events")
         made.serve()
@@ -47,6 +49,25 @@ def test_requests_are_read_through_the_scheduler(site: ServingSite) -> None:
     shown = site.wattline("service", "echo", "requests", "--limit", "1")
     assert "there are older requests" in shown
     assert "gateway another keeps no access log" in shown
+
+
+def test_bodies_are_logged_blanked_and_read_on_record(site: ServingSite) -> None:
+    number = site.serve("--log-bodies", "share=1,blank=email", service="logged")
+    text = "from ada@site.example"
+    site.until(lambda: site.answer("gateway", text, "logged") == text, "an answer")
+
+    def bodies() -> list[str]:
+        return site.wattline("service", "logged", "bodies", "--since", "1h").splitlines()
+
+    site.until(bodies, "its line is written")
+    found = [json.loads(line) for line in bodies()]
+    assert {line["request"]["input"] for line in found} == {"from [email]"}
+    events = map(json.loads, site.wattline("events", "--acts", "--json").splitlines())
+    acts = [one for one in events if one["kind"] == "bodies_read"]
+    assert acts[-1]["who"] == "admin"
+    assert acts[-1]["text"].startswith(f"{len(found)} request")
+    assert "with bodies of service logged, since " in acts[-1]["text"]
+    site.wattline("cancel", number)
 
 
 def test_two_gateways_answer_and_either_one_alone(site: ServingSite) -> None:

@@ -121,6 +121,7 @@ def gateway(
     takeover: bool,
     processes: int,
     access_log: str | None,
+    body_log: str | None,
     retention: float | None,
     batch_dir: str | None,
     batch_retention: float | None,
@@ -162,6 +163,7 @@ def gateway(
             insecure=own.insecure,
             processes=processes,
             access_log=access_log or "",
+            body_log=body_log or "",
             log_retention_s=retention or RETENTION_S,
             batch_dir=batch_dir or "",
             batch_retention_s=batch_retention or BATCH_RETENTION_S,
@@ -176,7 +178,7 @@ def gateway(
         raise ActFailed(f"the gateway cannot start: {error}", exits.USAGE) from error
     try:
         with Client(member) as client:
-            files = LogFiles(access_log or "")
+            files = LogFiles(access_log or "", body_log or "")
             answer_log_queries(client, partial(ask_reader, files=files))
             return Outcome(None, run_gateway(config, ClientRoutes(client)))
     except (OSError, TransportError, TakeoverFailed, ProcessFailed) as error:

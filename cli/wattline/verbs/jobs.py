@@ -48,7 +48,7 @@ _UPDATE_KEYS = (
     *("checkpoint_every", "on_isolation", "nodes", "gpus", "gpu_type", "gpu_memory"),
     *("cpus_per_gpu", "memory", "same_rack", "label", "watts_per_gpu", "min_performance"),
     *("energy", "cost", "idle_gpu", "start_only", "deadline", "replicas"),
-    *("cache", "fallback"),
+    *("cache", "fallback", "log_bodies"),
 )
 
 _WHICH_DETAILS = (
@@ -127,6 +127,11 @@ _SUBMIT_OPTIONS = (
         ("--fallback",),
         "Services: what answers instead; a service, cache, or static:JSON; may be repeated.",
         many=True,
+    ),
+    Option(
+        "log_bodies",
+        ("--log-bodies",),
+        "Services: log a share of bodies, as in share=0.01,blank=email+card,retention=30d.",
     ),
     Option("http", ("--http",), "Services: an HTTP server, as in health=/health,methods=chat."),
     Option("after_ok", ("--after-ok",), "Start after these jobs have succeeded, as in 17,18."),
@@ -338,9 +343,10 @@ VERBS = (
         name="update",
         help="Change jobs; a new priority applies to the power of running jobs at once.",
         details="Priority, queue, account, reservation, --at-a-time, retries, grace, limits, "
-        "windows, --replicas, --cache and --fallback can change at any time, the rest while the "
-        "job does not run, --nodes before its first attempt. Jobs that ended without completing "
-        "can change before `requeue`, except queue, account, reservation and replicas. `none` "
+        "windows, --replicas, --cache, --fallback and --log-bodies can change at any time, the "
+        "rest while the job does not run, --nodes before its first attempt. Jobs that ended "
+        "without completing can change before `requeue`, except queue, account, reservation and "
+        "replicas. `none` "
         "restores a default. "
         f"{_WHICH_DETAILS}",
         act="wattline.acts.jobacts:update",

@@ -207,9 +207,16 @@ VERBS = (
                 metavar="FILE",
             ),
             Option(
+                "body_log",
+                ("--body-log",),
+                "Log bodies of services with `log_bodies` in DIR (docs/request-logs.md).",
+                "path",
+                metavar="DIR",
+            ),
+            Option(
                 "retention",
                 ("--retention",),
-                "How long rotated files are kept, 30d unless given.",
+                "How long files of the access log are kept, 30d unless given.",
                 "duration",
                 metavar="DURATION",
             ),

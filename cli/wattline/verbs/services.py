@@ -16,19 +16,22 @@ VERBS = (
     _verb(
         name="service",
         help="Show one service with its workers, or the newest of its requests.",
-        details="Requests are those in the access logs of all gateways, for the owner of the "
-        "service and operators (docs/request-logs.md).",
+        details="Requests are those in the access logs of all gateways, bodies the logged ones as "
+        "lines of JSON; for the owner of the service and operators (docs/request-logs.md).",
         act="wattline.acts.serving.services:service",
         show="wattline.show.serving.services:shown",
         args=(
             Argument("name", "Name of the service."),
-            Argument("what", "workers, or requests.", required=False),
+            Argument("what", "workers, requests or bodies.", required=False),
             Option("since", ("--since",), "Time ago (2h) or a date. Default: 1h."),
             Option("key", ("--key",), "Only requests with this API key, by name."),
             Option("status", ("--status",), "Only this status, as in 504 or 5xx."),
             Option("limit", ("--limit",), "How many requests. Default: 100.", "integer"),
         ),
-        examples=("wattline service echo requests --since 10m --status 5xx",),
+        examples=(
+            "wattline service echo requests --since 10m --status 5xx",
+            "wattline service echo bodies --since 7d > bodies.jsonl",
+        ),
         knows_json=True,
     ),
     Verb(

@@ -38,6 +38,7 @@ WHEN: dict[str, When] = {
     "replicas": "open",
     "cache": "open",
     "fallback": "open",
+    "log_bodies": "open",
     "energy": "open",
     "cost": "open",
     "idle_gpu": "open",

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from wattline_protocol.job.body_log import body_log_table
 from wattline_protocol.job.http_server import http_table, is_worker
 from wattline_protocol.job.keys import (
     BY_NAME,
@@ -156,6 +157,8 @@ def _as_text(field: str, value: Any, spec: JobSpec) -> Any:
         return idle_table(value)
     if field == "service.cache":
         return cache_table(value)
+    if field == "service.log_bodies":
+        return body_log_table(value)
     if field == "service.http":
         return http_table(value)
     if field.endswith("_s"):

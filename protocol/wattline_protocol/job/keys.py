@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from wattline_protocol.job import service_values, values
+from wattline_protocol.job.body_log import body_log_rule
 from wattline_protocol.job.http_server import http_server
 from wattline_protocol.site.labels import labels
 from wattline_protocol.text.quantities import parse_duration_s, parse_size_bytes
@@ -283,6 +284,13 @@ JOB_KEYS = (
         "service.fallback",
         '["small", "static:null"]',
         "Services: what answers in its place when it cannot.",
+    ),
+    JobKey(
+        "service.log_bodies",
+        body_log_rule,
+        "service.log_bodies",
+        '{ share = 0.01, blank = ["email", "card", "phone"], retention = "30d" }',
+        "Services: log the bodies of a share of the requests.",
     ),
     JobKey(
         "service.http",

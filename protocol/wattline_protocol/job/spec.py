@@ -140,6 +140,16 @@ class CacheRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of inputs and answers, in each gateway."""
 
 
+class BodyLogRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Requests whose bodies gateways log."""
+
+    share: Ratio
+    """Of the requests, above 0 and up to 1."""
+    blank: Few[Argument]
+    """What is blanked before anything is written: see `body_log`."""
+    retention_s: Seconds
+
+
 class HttpServer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The command is an HTTP server, whose requests a bridge passes on."""
 
@@ -161,6 +171,7 @@ class ServiceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is tried in turn when the service cannot answer: see `service_values`."""
     http: HttpServer | None = None
     """None: the command connects to the gateways by itself."""
+    log_bodies: BodyLogRule | None = None
 
 
 def encoded_bytes(spec: "JobSpec") -> int:

@@ -11,6 +11,11 @@ class ServiceSettings(msgspec.Struct, frozen=True, omit_defaults=True):
     """0: no answers are kept."""
     fallback: tuple[str, ...] = ()
     """Without services that the owner of this one may not use."""
+    log_share: float = 0.0
+    """Of the requests, whose bodies are logged."""
+    log_blank: tuple[str, ...] = ()
+    """What is blanked in them."""
+    log_retention_s: float = 0.0
 
 
 NO_SETTINGS = ServiceSettings()

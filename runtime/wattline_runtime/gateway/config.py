@@ -57,8 +57,10 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Processes that serve; more than one have a parent that restarts them."""
     access_log: str = ""
     """File that gets a line for each request; empty: none."""
+    body_log: str = ""
+    """Folder for bodies of services that want some logged; empty: none are."""
     log_retention_s: float = RETENTION_S
-    """How long its lines are kept."""
+    """How long lines of the access log are kept."""
     batch_dir: str = ""
     """Directory of batches; empty: there are none."""
     batch_retention_s: float = BATCH_RETENTION_S

@@ -5,7 +5,7 @@ from itertools import chain
 
 from wattline_protocol.ids import UserName
 from wattline_protocol.job.service_values import FROM_CACHE, STATIC
-from wattline_protocol.job.spec import CacheRule, ServiceSpec
+from wattline_protocol.job.spec import BodyLogRule, CacheRule, ServiceSpec
 from wattline_protocol.wire.routes import Routes, WorkerRoute
 from wattline_protocol.wire.service_settings import ServiceSettings
 from wattline_scheduler.core.lifecycle.stand_ins import is_lost
@@ -18,7 +18,7 @@ MAX_OWNER_BYTES = 64 * 1024
 """Settings of all services of one user; those of later jobs are left out."""
 MAX_BYTES = 1024 * 1024
 SETTINGS_BYTES = 128
-"""Of a service's settings, at most, besides its fallback."""
+"""Of a service's settings, at most, besides texts."""
 
 
 def routes_view(state: State) -> Routes:
@@ -45,7 +45,7 @@ def _all_settings(jobs: list[Job], names: ServiceNames) -> dict[str, ServiceSett
     total = 0
     for job in sorted(filter(_has_settings, jobs), key=lambda one: one.id):
         its = _settings(job, names)
-        size = SETTINGS_BYTES + sum(len(entry.encode()) for entry in its.fallback)
+        size = SETTINGS_BYTES + sum(len(text.encode()) for text in (*its.fallback, *its.log_blank))
         owner = job.record.owner
         if by_owner[owner] + size <= MAX_OWNER_BYTES and total + size <= MAX_BYTES:
             by_owner[owner] += size
@@ -56,7 +56,9 @@ def _all_settings(jobs: list[Job], names: ServiceNames) -> dict[str, ServiceSett
 
 def _has_settings(job: Job) -> bool:
     service = job.spec.service
-    return service is not None and (service.cache is not None or bool(service.fallback))
+    if service is None:
+        return False
+    return service.cache is not None or bool(service.fallback) or service.log_bodies is not None
 
 
 def _settings(job: Job, names: ServiceNames) -> ServiceSettings:
@@ -68,7 +70,9 @@ def _settings(job: Job, names: ServiceNames) -> ServiceSettings:
         for entry in service.fallback
         if entry == FROM_CACHE or entry.startswith(STATIC) or names.may_use(job.record.owner, entry)
     )
-    return ServiceSettings(cache.ttl_s, cache.size_bytes, tuple(fallback))
+    bodies = service.log_bodies or BodyLogRule(0.0, (), 0.0)
+    logged = bodies.share, bodies.blank, bodies.retention_s
+    return ServiceSettings(cache.ttl_s, cache.size_bytes, tuple(fallback), *logged)
 
 
 def _workers(state: State, job: Job) -> list[WorkerRoute]:

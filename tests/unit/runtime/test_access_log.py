@@ -10,7 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from wattline_protocol.views.request_logs import LoggedRequest
-from wattline_runtime.gateway.telemetry import access_log as module
+from wattline_runtime.gateway.telemetry import access_log as waiting
+from wattline_runtime.gateway.telemetry import log_file as module
 from wattline_runtime.gateway.telemetry.access_log import AccessLog
 
 DAY_S = 86_400.0
@@ -30,7 +31,7 @@ def test_a_line_has_what_is_known(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     log = AccessLog(path, DAY_S)
     log.write([line(), LoggedRequest("t", "id", 401, 0.2)])
-    log.close()
+    log.file.close()
     first, second = (json.loads(text) for text in path.read_text().splitlines())
     assert first == {
         "time": "2026-01-01T00:00:00.000+00:00",
@@ -54,7 +55,7 @@ def test_a_file_is_rotated_by_size_and_kept_for_its_retention(
     log = AccessLog(path, 3600)
     for number in range(6):
         log.write([line(number)])
-    log.close()
+    log.file.close()
     kept = rotated(path)
     assert len(kept) == 2
     texts = [text for one in (*kept, path) for text in one.read_text().splitlines()]
@@ -134,7 +135,7 @@ def test_a_full_disk_stops_the_log_with_one_warning(
         assert [entry["event"] for entry in logged] == ["access_log_stopped"]
         assert logged[0]["why"] == "No space left on device"
         path.unlink()
-        monkeypatch.setattr(log, "_retry_at_s", 0.0)
+        monkeypatch.setattr(log.file, "_retry_at_s", 0.0)
         log.write([line()])
     assert [entry["event"] for entry in logged] == ["access_log_stopped", "access_log_resumed"]
     assert logged[-1]["lost"] == 5
@@ -144,12 +145,12 @@ def test_a_full_disk_stops_the_log_with_one_warning(
 def test_lines_that_wait_for_the_disk_are_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_PENDING", 3)
+    monkeypatch.setattr(waiting, "MAX_PENDING", 3)
     log = AccessLog(tmp_path / "access.log", DAY_S)
     for number in range(5):
         log.add(line(number))
     assert len(log._take()) == 3
-    assert log._lost == 2
+    assert log.file._lost == 2
 
 
 def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Queries about services, and their requests as gateways have logged them."""
 
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
@@ -9,6 +11,7 @@ from wattline.acts.report import moment
 from wattline.client import Client
 from wattline.client.request_logs import Requests
 from wattline.failures import ActFailed
+from wattline.show.screen import put_error
 from wattline_protocol.views.request_logs import (
     MAX_ROWS,
     GatewayWithout,
@@ -21,6 +24,7 @@ from wattline_protocol.views.service_views import ServiceView
 
 WORKERS = "workers"
 REQUESTS: LogKind = "requests"
+BODIES: LogKind = "bodies"
 SINCE = "1h"
 LIMIT = 100
 
@@ -40,26 +44,42 @@ def service(
     status: str | None,
     limit: int | None,
     as_json: bool,
-) -> ServiceView | Requests:
-    """One service with its workers, or its requests."""
-    del as_json
+) -> ServiceView | Requests | Iterator[Any]:
+    """One service with its workers, its requests, or lines with their bodies."""
     if what in (None, WORKERS):
         if since or key or status or limit is not None:
             text = f"--since, --key, --status and --limit belong to `service {name} {REQUESTS}`"
             raise ActFailed(text, exits.USAGE)
         return client.service(name)
-    if what != REQUESTS:
-        raise ActFailed(f"{what!r}: expected {WORKERS} or {REQUESTS}", exits.USAGE)
-    if limit is not None and not 1 <= limit <= MAX_ROWS:
+    if what not in (REQUESTS, BODIES):
+        text = f"{what!r}: expected {WORKERS}, {REQUESTS} or {BODIES}"
+        raise ActFailed(text, exits.USAGE)
+    if limit is not None and (limit < 1 or (what == REQUESTS and limit > MAX_ROWS)):
         raise ActFailed(f"--limit {limit}: 1 to {MAX_ROWS} are accepted", exits.USAGE)
     begin_unix_s = moment(since or SINCE, time.time() - client.clock_offset_s)
-    wanted = LogFilter(name, begin_unix_s, REQUESTS, key or "", (status or "").lower())
+    kind = REQUESTS if what == REQUESTS else BODIES
+    wanted = LogFilter(name, begin_unix_s, kind, key or "", (status or "").lower())
+    if kind == BODIES:
+        return _bodies(client, wanted, limit, as_json=as_json)
     pages = list(client.log_pages(wanted, limit or LIMIT))
     return Requests(
         [_request(row.line) for page in pages for row in page.rows],
         _missing(pages),
         pages[-1].reached is not None,
     )
+
+
+def _bodies(
+    client: Client, wanted: LogFilter, limit: int | None, *, as_json: bool
+) -> Iterator[Any]:
+    """Each line; those that are missing are named beside them."""
+    pages: list[LogPage] = []
+    for page in client.log_pages(wanted, limit):
+        pages.append(msgspec.structs.replace(page, rows=()))
+        for row in page.rows:
+            yield msgspec.json.decode(row.line) if as_json else row.line + b"\n"
+    for one in _missing(pages):
+        put_error(f"gateway {one.gateway} {one.why}")
 
 
 def _request(line: bytes) -> LoggedRequest:

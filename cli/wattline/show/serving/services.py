@@ -30,8 +30,10 @@ def listing(services: Sequence[ServiceView]) -> Listing:
     )
 
 
-def shown(found: ServiceView | Requests) -> RenderableType:
-    """A service, or its requests."""
+def shown(found: ServiceView | Requests | bytes) -> RenderableType | bytes:
+    """A service, its requests, or a line with bodies."""
+    if isinstance(found, bytes):
+        return found
     return detail(found) if isinstance(found, ServiceView) else requests(found)
 
 

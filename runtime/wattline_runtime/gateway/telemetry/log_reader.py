@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from wattline_protocol.text.names import check_name
 from wattline_protocol.views.request_logs import LogFilter, LogQuery, ReportLogPage
-from wattline_runtime.gateway.telemetry.log_pages import read_page, rotated
+from wattline_runtime.gateway.telemetry.body_files import body_files
+from wattline_runtime.gateway.telemetry.log_pages import newest_first, read_page, rotated
 
 READ_S = 3.0
 """Time for reading; a page that is not complete by then has what was read."""
@@ -23,6 +23,8 @@ class LogFiles(msgspec.Struct, frozen=True):
     """Logs of a gateway; empty = it keeps none."""
 
     access_log: str = ""
+    body_log: str = ""
+    """A folder."""
 
 
 class _Order(msgspec.Struct, frozen=True):
@@ -64,7 +66,10 @@ class _NoLog(Exception):
 
 
 def _files(files: LogFiles, wanted: LogFilter) -> list[Path]:
-    check_name(wanted.service)
+    if wanted.kind == "bodies":
+        if not files.body_log:
+            raise _NoLog("logs no bodies (--body-log)")
+        return newest_first(body_files(Path(files.body_log), wanted.service))
     if not files.access_log:
         raise _NoLog("keeps no access log (--access-log)")
     return rotated(Path(files.access_log))

@@ -6,7 +6,7 @@ from support.core.harness import Harness, joined
 from support.core.sites import JobBuilder, job, site
 from wattline_protocol.job.change import changed
 from wattline_protocol.job.selection import only
-from wattline_protocol.job.spec import CacheRule, ServiceSpec
+from wattline_protocol.job.spec import BodyLogRule, CacheRule, ServiceSpec
 from wattline_protocol.wire.client_messages import Update
 from wattline_protocol.wire.service_settings import ServiceSettings
 from wattline_scheduler.views.routes_view import MAX_OWNER_BYTES, routes_view
@@ -38,6 +38,18 @@ def test_cache_and_fallback_reach_gateways_and_change_with_an_update() -> None:
     assert changed(service("big").build(), {"cache": "ttl=1m,size=2MiB"}).service == ServiceSpec(
         1, CacheRule(60.0, 2 << 20)
     )
+
+
+def test_what_is_logged_of_bodies_reaches_gateways_and_ends_with_an_update() -> None:
+    h = started()
+    number = h.submit(service("big", log_bodies=BodyLogRule(0.5, ("card", "re:x+"), 3600.0)))
+    settings = routes_view(h.cluster.state).settings
+    assert settings == {"big": ServiceSettings(0, 0, (), 0.5, ("card", "re:x+"), 3600.0)}
+    h.do(Update(only(number), {"log_bodies": "share=1,blank=email+phone"}))
+    settings = routes_view(h.cluster.state).settings
+    assert settings == {"big": ServiceSettings(0, 0, (), 1.0, ("email", "phone"), 2_592_000.0)}
+    h.do(Update(only(number), {"log_bodies": "none"}))
+    assert routes_view(h.cluster.state).settings == {}
 
 
 def test_one_user_cannot_fill_the_message_to_the_gateways() -> None:
