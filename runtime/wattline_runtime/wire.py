@@ -17,6 +17,8 @@ has streams, methods other than `predict`, and inputs and outputs that are bytes
 version 1 neither gets nor sends any of them.
 """
 
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
@@ -186,14 +188,18 @@ ToWorker = WorkerRefused | Infer | CancelInfer | GatewayBeat | MoreChunks
 M = TypeVar("M", bound=msgspec.Struct)
 
 
+_OVERHEAD_BYTES = 128 + 4 * MAX_DETAIL_CHARS
+_BODIES: dict[type, Callable[[Any], bytes]] = {
+    Infer: attrgetter("input"),
+    Reply: attrgetter("output"),
+    Chunk: attrgetter("data"),
+}
+
+
 def size_estimate(message: msgspec.Struct) -> int:
     """Upper bound of the encoded size of `message` in bytes, cheap enough for each send."""
-    overhead = 128 + 4 * MAX_DETAIL_CHARS
-    match message:
-        case Infer(input=body) | Reply(output=body) | Chunk(data=body):
-            return overhead + len(body)
-        case _:
-            return overhead
+    body = _BODIES.get(type(message))
+    return _OVERHEAD_BYTES if body is None else _OVERHEAD_BYTES + len(body(message))
 
 
 class FrameCodec(Generic[M]):

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -50,12 +51,10 @@ def http_app(
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope.get("path", "")
-        if path.startswith(PREFIX) and path.endswith(SUFFIX):
-            service = path[len(PREFIX) : -len(SUFFIX)]
-            if service and "/" not in service:
-                scope["path_params"] = {"service": service}
-                await infer(scope, receive, send)
-                return
+        if service := service_of(path):
+            scope["path_params"] = {"service": service}
+            await infer(scope, receive, send)
+            return
         if path in METHOD_OF or path == MODELS or path.startswith(MODELS + "/"):
             await openai(scope, receive, send)
             return
@@ -68,6 +67,14 @@ def http_app(
         await others(scope, receive, send_last)
 
     return app
+
+
+@lru_cache(maxsize=128)
+def service_of(path: str) -> str:
+    """The service that an infer route is for; empty: it is another route."""
+    is_infer = path.startswith(PREFIX) and path.endswith(SUFFIX)
+    service = path[len(PREFIX) : -len(SUFFIX)] if is_infer else ""
+    return "" if "/" in service else service
 
 
 def _other_routes(

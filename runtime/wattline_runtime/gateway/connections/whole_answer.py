@@ -8,6 +8,7 @@ between that has replaced `send`.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from importlib import import_module
 from importlib.util import find_spec
@@ -37,15 +38,22 @@ async def send_answer(
 ) -> None:
     """Send an answer. `headers` are the program's own and never what a client sent: they are not
     checked. `is_last`: the connection is closed after it."""
-    headers = (*headers, (b"content-length", b"%d" % len(body)))
     cycle = getattr(send, "__self__", None)
     if type(cycle) is CYCLE and not is_last and len(body) <= MOST_BYTES and _is_usual(cycle):
-        _write(cycle, status, headers, body)
+        _write(cycle, b"%b%d\r\n\r\n%b" % (_head(status, *headers), len(body), body))
         return
+    named = [*headers, (b"content-length", b"%d" % len(body))]
     if is_last:
-        headers = (*headers, CLOSE)
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+        named.append(CLOSE)
+    await send({"type": "http.response.start", "status": status, "headers": named})
     await send({"type": "http.response.body", "body": body})
+
+
+@lru_cache(maxsize=256)
+def _head(status: int, *headers: tuple[bytes, bytes]) -> bytes:
+    """Up to the length of the body."""
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    return b"".join((STATUS_LINE[status], *lines, b"content-length: "))
 
 
 def _is_usual(cycle: Any) -> bool:
@@ -60,10 +68,9 @@ def _is_usual(cycle: Any) -> bool:
     )
 
 
-def _write(cycle: Any, status: int, headers: Headers, body: bytes) -> None:
-    lines = [b"%b: %b\r\n" % header for header in headers]
+def _write(cycle: Any, data: bytes) -> None:
     cycle.response_started = cycle.response_complete = True
     cycle.waiting_for_100_continue = False
-    cycle.transport.write(b"".join((STATUS_LINE[status], *lines, b"\r\n", body)))
+    cycle.transport.write(data)
     cycle.message_event.set()
     cycle.on_response()
