@@ -192,6 +192,9 @@ class GuardedHttp(asyncio.Protocol):
     _unsent_bytes = 0
     _acked_bytes = 0
     _unread_s = 0.0
+    _idle_after: _Cycle | None = None
+    """The newest request when a sweep found the connection idle."""
+    _idle_since_s = 0.0
 
     # --- the event loop
 
@@ -307,6 +310,7 @@ class GuardedHttp(asyncio.Protocol):
                 self.transport.abort()
         elif cycle is None or (cycle.response_complete and not cycle.more_body):
             self._check_head(now_s)
+            self._check_idle(now_s)
         elif cycle.more_body and not cycle.scope.get(LONG_BODY, PLAIN_BODY).is_paced:
             self._check_body(now_s)
 
@@ -319,6 +323,12 @@ class GuardedHttp(asyncio.Protocol):
         limit_s = self.guard.limits.head_s
         if self._waited_s(now_s) > limit_s:
             self._refuse("headers_too_slow", f"the headers did not arrive within {limit_s:g} s")
+
+    def _check_idle(self, now_s: float) -> None:
+        if self._since_s is not None or self.cycle is not self._idle_after:
+            self._idle_after, self._idle_since_s = self.cycle, now_s
+        elif now_s - self._idle_since_s > self.guard.limits.idle_s:
+            self.transport.close()
 
     def _check_body(self, now_s: float) -> None:
         limits = self.guard.limits

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from math import inf
 
 import msgspec
 
@@ -36,6 +37,8 @@ class HttpLimits(msgspec.Struct, frozen=True):
     """Minimum rate of a body that is received and of an answer that is read."""
     unread_s: float = 10.0
     """An answer that is read more slowly for this long is aborted."""
+    idle_s: float = inf
+    """A connection without a request for this long is closed; infinite: uvicorn does that."""
     connections: int = 4096
     connections_per_address: int = CONNECTIONS_PER_ADDRESS
 

@@ -8,6 +8,7 @@ import msgspec
 from starlette.types import Receive, Scope
 
 from wattline_runtime.gateway.config import GatewayConfig
+from wattline_runtime.gateway.connections.direct import arrived_body
 from wattline_runtime.gateway.errors import BadRequest
 
 ASKED = "wattline.asked"
@@ -40,6 +41,11 @@ def header(scope: Scope, name: bytes) -> str | None:
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     """The whole body. Raises BadRequest and ClientDisconnected."""
+    arrived = arrived_body(receive)
+    if arrived is not None:
+        if len(arrived) > limit:
+            raise _too_large(limit)
+        return arrived
     length = header(scope, b"content-length")
     if length is not None and length.isdecimal() and int(length) > limit:
         raise _too_large(limit)

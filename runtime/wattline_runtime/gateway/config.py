@@ -14,6 +14,9 @@ MAX_PROCESSES = 64
 RETENTION_S = 30 * 86_400.0
 BATCH_RETENTION_S = 7 * 86_400.0
 
+KEEP_ALIVE_S = 60
+"""An idle connection of a client is closed after so long."""
+
 
 class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Addresses, key and limits. Port 0 takes a free one; see `Endpoints` for which."""
@@ -126,6 +129,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             body_bytes=self.max_body_bytes,
             body_s=self.client_timeout_s,
             unread_s=self.client_timeout_s,
+            idle_s=KEEP_ALIVE_S,
             connections=self.max_connections,
             connections_per_address=self.connections_per_address,
         )

@@ -17,7 +17,7 @@ from wattline_runtime.gateway.batches.batch_routes import ROUTES as BATCH_ROUTES
 from wattline_runtime.gateway.batches.batch_routes import BatchRoutes
 from wattline_runtime.gateway.batches.keeper import BatchKeeper
 from wattline_runtime.gateway.config import GatewayConfig
-from wattline_runtime.gateway.connections.whole_answer import CLOSE
+from wattline_runtime.gateway.connections.direct import CLOSE
 from wattline_runtime.gateway.errors import STATUS, BadRequest, as_json, headers
 from wattline_runtime.gateway.infer import InferApp
 from wattline_runtime.gateway.routing.router import Router
@@ -49,22 +49,20 @@ def http_app(
     openai = OpenAiApp(shell, config, access, router)
     others = _other_routes(shell, config, access, look, router, batches)
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    def app(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         path: str = scope.get("path", "")
         if service := service_of(path):
             scope["path_params"] = {"service": service}
-            await infer(scope, receive, send)
-            return
+            return infer(scope, receive, send)
         if path in METHOD_OF or path == MODELS or path.startswith(MODELS + "/"):
-            await openai(scope, receive, send)
-            return
+            return openai(scope, receive, send)
 
         async def send_last(message: Message) -> None:
             if message["type"] == "http.response.start" and shell.is_leaving:
                 message["headers"] = [*message["headers"], CLOSE]
             await send(message)
 
-        await others(scope, receive, send_last)
+        return others(scope, receive, send_last)
 
     return app
 

@@ -25,7 +25,7 @@ from wattline_runtime.gateway.client import (
     timeout_ms,
 )
 from wattline_runtime.gateway.config import GatewayConfig
-from wattline_runtime.gateway.connections.whole_answer import send_answer
+from wattline_runtime.gateway.connections.direct import send_answer
 from wattline_runtime.gateway.errors import STATUS, BadRequest, as_json, headers
 from wattline_runtime.gateway.events import PLAIN, PRIORITIES, Outcome, Output, RequestKind
 from wattline_runtime.gateway.routing.inputs import cascade_inputs
@@ -122,7 +122,9 @@ class InferApp:
         except ClientDisconnected:
             self._count(service, CLIENT_GONE_STATUS, "client_gone", start_s)
         else:
-            await self._send(send, 200, output, extra)
+            is_bytes = OCTETS_HEADER in extra
+            named = extra if is_bytes else (JSON, *extra)
+            await send_answer(send, 200, named, output, is_last=self._shell.is_leaving)
             self._count(service, 200, "", start_s)
 
     def _count(self, service: str, status: int, reason: str, start_s: float) -> None:
@@ -200,7 +202,10 @@ class InferApp:
                     by = [entry_name(entry) or service for _, entry in settled]
                 outputs = _outputs((outcome for outcome, _ in settled), ask.is_single, key)
             else:
-                outputs = await self._collect(waiters, ask.is_single, key)
+                outputs = []
+                for position, waiter in enumerate(waiters):
+                    where = "" if ask.is_single else f"input {position}: "
+                    outputs.append(_output(await waiter, where, key))
         except BaseException:
             for number in numbers:  # those still open when one input failed
                 answers.abandon(number)
@@ -277,24 +282,10 @@ class InferApp:
             return body, [OCTETS_HEADER]
         return b'{"output":' + body + b"}", ()
 
-    async def _collect(
-        self, waiters: list[Waiter], is_single: bool, key: ApiKey | None
-    ) -> list[bytes]:
-        outputs: list[bytes] = []
-        for position, waiter in enumerate(waiters):
-            outputs.append(_output(await waiter, "" if is_single else f"input {position}: ", key))
-        return outputs
-
     async def _send_error(self, send: Send, error: BadRequest) -> None:
         extra = [(name.encode(), value.encode()) for name, value in headers(error)]
-        await self._send(send, STATUS[error.reason], msgspec.json.encode(as_json(error)), extra)
-
-    async def _send(
-        self, send: Send, status: int, body: bytes, extra: Sequence[tuple[bytes, bytes]] = ()
-    ) -> None:
-        is_bytes = bool(extra) and OCTETS_HEADER in extra
-        named = extra if is_bytes else (JSON, *extra)
-        await send_answer(send, status, named, body, is_last=self._shell.is_leaving)
+        body, is_last = msgspec.json.encode(as_json(error)), self._shell.is_leaving
+        await send_answer(send, STATUS[error.reason], (JSON, *extra), body, is_last=is_last)
 
 
 def _body(outputs: list[bytes], is_single: bool) -> bytes:

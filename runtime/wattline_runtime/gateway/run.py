@@ -24,7 +24,8 @@ from wattline_runtime.gateway.access.key_ring import ApiKeyRing
 from wattline_runtime.gateway.access.use_report import report_uses
 from wattline_runtime.gateway.answers.answers import Answers
 from wattline_runtime.gateway.batches.keeper import BatchKeeper
-from wattline_runtime.gateway.config import Endpoints, GatewayConfig
+from wattline_runtime.gateway.config import KEEP_ALIVE_S, Endpoints, GatewayConfig
+from wattline_runtime.gateway.connections.http_protocol import http_protocol
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.gateway.http import http_app
 from wattline_runtime.gateway.life import STOP_LINGER_S, Life, Server, Succession, stop_signals
@@ -45,7 +46,6 @@ log = structlog.get_logger()
 
 HTTP_END_S = 1
 """After the last answers: time for open connections to end before they are cut."""
-KEEP_ALIVE_S = 60
 GC_THRESHOLDS = (20_000, 20, 20)
 """Of `gc.set_threshold`. Requests make no cycles, but 32 at once have more objects than CPython's
 700: collections that find nothing would take a tenth of the CPU."""
@@ -218,6 +218,7 @@ def _note_refused(reasons: dict[Reason, int], address: str) -> None:
 def _uvicorn_config(app: ASGIApp, config: GatewayConfig, guard: HttpGuard) -> uvicorn.Config:
     return uvicorn.Config(
         behind_proxies(app, guard),
+        interface="asgi3",
         http=guarded(http_protocol(), guard),
         lifespan="off",
         access_log=False,
@@ -236,15 +237,6 @@ def worker_socket(config: GatewayConfig, listener: socket.socket) -> WorkerSocke
     """The socket for workers, behind a listening one."""
     public = zmq.curve_public(config.secret_key.encode("ascii")).decode("ascii")
     return WorkerSocket(listener, KeyPair(public, config.secret_key))
-
-
-def http_protocol() -> type[asyncio.Protocol]:
-    """httptools where it is installed, else h11: as uvicorn chooses."""
-    is_fast = find_spec("httptools") is not None
-    name = "httptools_impl" if is_fast else "h11_impl"
-    module = import_module(f"uvicorn.protocols.http.{name}")
-    found: type[asyncio.Protocol] = module.HttpToolsProtocol if is_fast else module.H11Protocol
-    return found
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

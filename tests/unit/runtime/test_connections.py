@@ -8,13 +8,17 @@ import pytest
 import uvicorn
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from wattline_protocol.http.guard import HttpGuard, guarded
+from wattline_protocol.http.limits import HttpLimits
+from wattline_runtime.gateway.client import read_body
 from wattline_runtime.gateway.connections import client_watch
 from wattline_runtime.gateway.connections.client_watch import ClientWatches
-from wattline_runtime.gateway.connections.whole_answer import MOST_BYTES, send_answer
+from wattline_runtime.gateway.connections.direct import MOST_BYTES, send_answer
+from wattline_runtime.gateway.connections.http_protocol import http_protocol
 
+FAST = http_protocol()
 BODY = b'{"output":1}'
 NAMED = ((b"content-type", b"application/json"), (b"wattline-cache", b"miss"))
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nwattline-cache: miss\r\n"
@@ -38,6 +42,9 @@ class Memory(asyncio.Transport):
     def is_closing(self) -> bool:
         return self.is_closed
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def pause_reading(self) -> None: ...
     def resume_reading(self) -> None: ...
 
@@ -46,7 +53,7 @@ def request(line: str = "POST / HTTP/1.1", *headers: str) -> bytes:
     return "\r\n".join((line, "host: here", *headers, "content-length: 2", "", "{}")).encode()
 
 
-async def connected(app: Any, protocol: type[Any] = HttpToolsProtocol) -> tuple[Any, Memory]:
+async def connected(app: Any, protocol: type[Any] = FAST) -> tuple[Any, Memory]:
     """A connection of a client."""
     config = uvicorn.Config(
         app, http=protocol, lifespan="off", server_header=False, date_header=False, access_log=False
@@ -55,6 +62,15 @@ async def connected(app: Any, protocol: type[Any] = HttpToolsProtocol) -> tuple[
     made, transport = protocol(config, ServerState(), {}), Memory()
     made.connection_made(transport)
     return made, transport
+
+
+def echo() -> Any:
+    """Answers with the body as the gateway reads it."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send_answer(send, 200, NAMED, await read_body(scope, receive, 9), is_last=False)
+
+    return app
 
 
 def answering(body: bytes = BODY, *, is_last: bool = False) -> Any:
@@ -70,7 +86,7 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-def written(app: Any, *data: bytes, protocol: type[Any] = HttpToolsProtocol) -> Memory:
+def written(app: Any, *data: bytes, protocol: type[Any] = FAST) -> Memory:
     async def run() -> Memory:
         connection, transport = await connected(app, protocol)
         for one in data:
@@ -85,6 +101,54 @@ def test_an_answer_is_one_write_and_the_connection_takes_the_next_request() -> N
     assert written(answering(), request(), request()).writes == [WHOLE, WHOLE]
 
 
+def test_a_body_is_read_whole_or_in_parts() -> None:
+    whole, parts = written(echo(), request()), written(echo(), request()[:-1], b"}")
+    assert whole.writes == parts.writes == [HEAD + b"content-length: 2\r\n\r\n{}"]
+
+
+def test_a_client_is_found_to_have_left_after_its_body_was_taken() -> None:
+    async def run() -> Message:
+        received: asyncio.Queue[Message] = asyncio.Queue()
+
+        async def app(scope: Scope, receive: Receive, _: Send) -> None:
+            await read_body(scope, receive, 9)
+            received.put_nowait(await receive())
+
+        connection, _ = await connected(app)
+        connection.data_received(request())
+        await turns()
+        assert received.empty()
+        connection.connection_lost(None)
+        return await asyncio.wait_for(received.get(), 30)
+
+    assert asyncio.run(run()) == {"type": "http.disconnect"}
+
+
+def test_an_idle_connection_is_closed_by_the_sweep() -> None:
+    async def run() -> list[bool]:
+        guard = HttpGuard(HttpLimits(idle_s=60.0))
+        connection, transport = await connected(answering(), guarded(FAST, guard))
+        closed = []
+
+        def sweep(now_s: float) -> None:
+            connection.check_timeout(now_s)
+            closed.append(transport.is_closed)
+
+        connection.data_received(request())
+        await turns()
+        sweep(100.0)
+        sweep(159.0)
+        connection.data_received(request())
+        await turns()
+        sweep(161.0)  # since its second request it has been idle for less
+        sweep(220.0)
+        sweep(222.0)
+        connection.connection_lost(None)
+        return closed
+
+    assert asyncio.run(run()) == [False, False, False, False, True]
+
+
 def test_requests_that_were_sent_together_are_answered_in_order() -> None:
     assert written(answering(), request() * 3).writes == [WHOLE] * 3
 
@@ -92,9 +156,9 @@ def test_requests_that_were_sent_together_are_answered_in_order() -> None:
 @pytest.mark.parametrize(
     ("app", "data", "protocol"),
     [
-        (answering(is_last=True), request(), HttpToolsProtocol),
-        (answering(), request("POST / HTTP/1.1", "connection: close"), HttpToolsProtocol),
-        (answering(), request("POST / HTTP/1.0"), HttpToolsProtocol),
+        (answering(is_last=True), request(), FAST),
+        (answering(), request("POST / HTTP/1.1", "connection: close"), FAST),
+        (answering(), request("POST / HTTP/1.0"), FAST),
         (answering(is_last=True), request(), H11Protocol),
     ],
     ids=["last", "client-closes", "http-1.0", "h11"],

@@ -22,7 +22,7 @@ from wattline_runtime.gateway.client import (
     timeout_ms,
 )
 from wattline_runtime.gateway.config import GatewayConfig
-from wattline_runtime.gateway.connections.whole_answer import CLOSE, send_answer
+from wattline_runtime.gateway.connections.direct import CLOSE, send_answer
 from wattline_runtime.gateway.errors import STATUS, BadRequest, as_openai_json, headers
 from wattline_runtime.gateway.events import Outcome, Output, RequestKind, Submitted
 from wattline_runtime.gateway.infer import CLIENT_GONE_STATUS, JSON

@@ -1,10 +1,10 @@
-"""Sends whole answers: status, headers and body in one write.
+"""Whole requests and answers, past the messages of ASGI.
 
 uvicorn writes headers and body by a system call each, checks each header by regular expressions,
-and the client wakes up twice: 10 µs of a request. Here they are written together, and uvicorn's
-request is left as its own `send` leaves it. Where anything is not as usual, uvicorn sends the
-answer: a client that has left or does not read, a connection that is to be closed, a program
-between that has replaced `send`.
+and the client wakes up twice: 10 µs of a request. Here they are written together, and a body that
+has arrived is taken as it is; uvicorn's request is left as its own `receive` and `send` leave it.
+Where anything is not as usual, these are used: a client that has left or does not read, a
+connection that is to be closed, a program between that has replaced them.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from starlette.types import Send
+from starlette.types import Receive, Send
 
 Headers = Sequence[tuple[bytes, bytes]]
 CLOSE = (b"connection", b"close")
@@ -33,12 +33,25 @@ def _cycle_of_httptools() -> Any:
 CYCLE = _cycle_of_httptools()
 
 
+def arrived_body(receive: Receive) -> bytes | None:
+    """The body, where all of it has arrived; None: `receive` returns it, perhaps in parts."""
+    cycle: Any = getattr(receive, "__self__", None)
+    if type(cycle) is not CYCLE or cycle.more_body or cycle.disconnected:
+        return None
+    if cycle.response_started or cycle.waiting_for_100_continue:
+        return None
+    cycle.flow.resume_reading()
+    cycle.message_event.clear()
+    body, cycle.body = bytes(cycle.body), bytearray()
+    return body
+
+
 async def send_answer(
     send: Send, status: int, headers: Headers, body: bytes, *, is_last: bool
 ) -> None:
     """Send an answer. `headers` are the program's own and never what a client sent: they are not
     checked. `is_last`: the connection is closed after it."""
-    cycle = getattr(send, "__self__", None)
+    cycle: Any = getattr(send, "__self__", None)
     if type(cycle) is CYCLE and not is_last and len(body) <= MOST_BYTES and _is_usual(cycle):
         _write(cycle, b"%b%d\r\n\r\n%b" % (_head(status, *headers), len(body), body))
         return
