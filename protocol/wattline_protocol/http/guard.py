@@ -65,9 +65,6 @@ class LongBody(NamedTuple):
     """Its application decides how long it waits for more."""
 
 
-PLAIN_BODY = LongBody(0, is_paced=False)
-
-
 class HttpGuard:
     """Limits of one server, its open connections, and counts of refusals."""
 
@@ -311,8 +308,13 @@ class GuardedHttp(asyncio.Protocol):
         elif cycle is None or (cycle.response_complete and not cycle.more_body):
             self._check_head(now_s)
             self._check_idle(now_s)
-        elif cycle.more_body and not cycle.scope.get(LONG_BODY, PLAIN_BODY).is_paced:
+        elif cycle.more_body and not self._is_paced(cycle):
             self._check_body(now_s)
+
+    @staticmethod
+    def _is_paced(cycle: _Cycle) -> bool:
+        long: LongBody | None = cycle.scope.get(LONG_BODY)
+        return long is not None and long.is_paced and not cycle.response_complete
 
     def _waited_s(self, now_s: float) -> float:
         return 0.0 if self._since_s is None else now_s - self._since_s

@@ -20,6 +20,8 @@ from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.connections.direct import CLOSE
 from wattline_runtime.gateway.errors import STATUS, BadRequest, as_json, headers
 from wattline_runtime.gateway.infer import InferApp
+from wattline_runtime.gateway.records.stream_app import PATH as STREAM
+from wattline_runtime.gateway.records.stream_app import StreamApp
 from wattline_runtime.gateway.routing.router import Router
 from wattline_runtime.gateway.shell import GatewayShell
 from wattline_runtime.gateway.streams.openai import METHOD_OF, MODELS, ROUTES, OpenAiApp
@@ -47,7 +49,9 @@ def http_app(
     router = Router(shell)
     infer = InferApp(shell, answers, config, access, router)
     openai = OpenAiApp(shell, config, access, router)
-    others = _other_routes(shell, config, access, look, router, batches)
+    stream = StreamApp(shell, answers, config, access)
+    added = [Route(STREAM, stream), *BatchRoutes(batches, shell, config, access).routes()]
+    others = _other_routes(shell, config, access, look, router, added)
 
     def app(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         path: str = scope.get("path", "")
@@ -81,7 +85,7 @@ def _other_routes(
     access: Access,
     look: Look,
     router: Router,
-    batches: BatchKeeper | None,
+    added: list[Route],
 ) -> Starlette:
     async def services(request: Request) -> Response:
         until_s = time.monotonic() + config.default_timeout_ms / 1000
@@ -102,7 +106,7 @@ def _other_routes(
             Route("/v1/services", services),
             Route("/healthz", health),
             Route("/metrics", metrics),
-            *BatchRoutes(batches, shell, config, access).routes(),
+            *added,
         ],
         exception_handlers={HTTPException: _http_error, BadRequest: _bad_request},
     )
@@ -112,10 +116,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
     """Starlette's own refusals (404, 405) in the common error format."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     text = f"{request.method} {request.url.path} is not a route of this gateway"[:500]
-    known = (
-        f"POST {PREFIX}SERVICE{SUFFIX}, {ROUTES}, {BATCH_ROUTES}, GET /v1/services, GET /healthz, "
-        "GET /metrics"
-    )
+    services = f"POST {PREFIX}SERVICE{SUFFIX}, POST {PREFIX}SERVICE/stream, GET /v1/services"
+    known = f"{services}, {ROUTES}, {BATCH_ROUTES}, GET /healthz, GET /metrics"
     body = {"error": {"reason": "no_route", "message": f"{text}; routes: {known}"}}
     return JSONResponse(body, status)
 

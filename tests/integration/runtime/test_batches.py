@@ -19,22 +19,6 @@ from support.store.small_disk import small_disk
 
 pytestmark = pytest.mark.timeout(120)
 
-COUNTED_MODEL = """
-import pathlib, time
-
-class Counted:
-    \"\"\"Notes each input that it is given in a file; its output for -1 is no JSON.\"\"\"
-
-    def load(self, args):
-        self.runs = (pathlib.Path(args["dir"]) / "runs").open("a", buffering=1)
-
-    def predict(self, batch):
-        time.sleep(0.002)
-        for value in batch:
-            self.runs.write(f"{value}\\n")
-        return [object() if value == -1 else value * 2 for value in batch]
-"""
-
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Stack]:
@@ -51,17 +35,6 @@ def ports(stack: Stack) -> list[str]:
     """Those of the gateway, for its next start: workers find it again."""
     http, workers = stack.endpoints["http_url"], stack.endpoints["workers"]
     return [f"--http-port={http.split(':')[-1]}", f"--worker-port={workers.split(':')[-1]}"]
-
-
-def start_counted(stack: Stack) -> None:
-    model = stack.directory / "counted.py"
-    model.write_text(COUNTED_MODEL)
-    stack.start_worker(f"--arg=dir={stack.directory}", model=f"{model}:Counted")
-
-
-def runs(stack: Stack) -> list[int]:
-    """Inputs that the counted model was given."""
-    return [int(line) for line in (stack.directory / "runs").read_text().split()]
 
 
 def rows(count: int) -> bytes:
@@ -106,7 +79,7 @@ def has_done(stack: Stack, number: str, least: int) -> bool:
 
 def test_rows_are_answered_in_the_order_of_the_input(stack: Stack) -> None:
     start(stack)
-    start_counted(stack)
+    stack.start_counted()
     made = create(stack, rows(500) + b'{"input": -1}\n{"input": 500}')
     assert made.status_code == 201
     number = made.json()["id"]
@@ -129,7 +102,7 @@ def test_rows_are_answered_in_the_order_of_the_input(stack: Stack) -> None:
 
 def test_a_killed_gateway_loses_no_row_and_repeats_none(stack: Stack) -> None:
     gateway = start(stack)
-    start_counted(stack)
+    stack.start_counted()
     fixed = ports(stack)
     number = create(stack, rows(3000)).json()["id"]
     for least in (1, 700, 1500, 2200):
@@ -143,8 +116,8 @@ def test_a_killed_gateway_loses_no_row_and_repeats_none(stack: Stack) -> None:
     found = results(stack, number)
     assert [one["line"] for one in found] == [*range(1, 3001)]
     assert [one["output"] for one in found] == [2 * n for n in range(3000)]
-    assert {*runs(stack)} == {*range(3000)}
-    assert len(runs(stack)) - 3000 <= 4 * 256  # those that a crash left behind the last result
+    assert {*stack.runs()} == {*range(3000)}
+    assert len(stack.runs()) - 3000 <= 4 * 256  # those that a crash left behind the last result
 
 
 def test_what_a_crash_has_torn_is_cut(stack: Stack) -> None:
@@ -157,30 +130,30 @@ def test_what_a_crash_has_torn_is_cut(stack: Stack) -> None:
     output.write_bytes(b'{"line":1,"custom_id":"r0","output":0}\n{"line":2,"outp')
     (stack.directory / "batches" / ".new-batch_x").mkdir()  # an upload
     start(stack, *fixed)
-    start_counted(stack)
+    stack.start_counted()
     assert ended(stack, number)["request_counts"] == {"total": 3, "completed": 3, "failed": 0}
     assert [one["output"] for one in results(stack, number)] == [0, 2, 4]
-    assert runs(stack) == [1, 2]
+    assert stack.runs() == [1, 2]
 
 
 def test_two_processes_run_a_batch_once_and_both_show_it(stack: Stack) -> None:
     start(stack, "--processes=2")
-    start_counted(stack)
+    stack.start_counted()
     numbers = [create(stack, rows(400)).json()["id"] for _ in range(4)]
     processes = psutil.Process(stack.processes[0].pid).children()
-    wait_for(lambda: len(runs(stack)) > 50, "some rows")
+    wait_for(lambda: len(stack.runs()) > 50, "some rows")
     processes[0].kill()
     for number in numbers:
         assert ended(stack, number)["request_counts"]["completed"] == 400
         assert [one["line"] for one in results(stack, number)] == [*range(1, 401)]
-    assert len(runs(stack)) <= 1600 + 4 * 256
+    assert len(stack.runs()) <= 1600 + 4 * 256
 
 
 def test_a_successor_continues_the_batches(stack: Stack) -> None:
     gateway = start(stack)
-    start_counted(stack)
+    stack.start_counted()
     number = create(stack, rows(2000)).json()["id"]
-    wait_for(lambda: len(runs(stack)) > 50, "some rows")
+    wait_for(lambda: len(stack.runs()) > 50, "some rows")
     start(stack, "--takeover", *ports(stack))
     assert gateway.wait(20) == 0
     assert ended(stack, number)["request_counts"]["completed"] == 2000
@@ -196,9 +169,7 @@ def test_a_key_sees_its_own_batches_and_takes_them_along(stack: Stack) -> None:
     stack.write_routes()
     start(stack, "--closed")
     ada, bob = {"api-key": "ada"}, {"api-key": "bob"}
-    model = stack.directory / "counted.py"
-    model.write_text(COUNTED_MODEL)
-    stack.start_worker(f"--arg=dir={stack.directory}", model=f"{model}:Counted", wait=False)
+    stack.start_counted(wait=False)
     wait_for(lambda: stack.infer({"input": 1}, **bob).status_code == 200, "the worker")
     assert create(stack, rows(1)).status_code == 401
     number = create(stack, rows(200), **ada).json()["id"]
@@ -207,8 +178,8 @@ def test_a_key_sees_its_own_batches_and_takes_them_along(stack: Stack) -> None:
         assert httpx.request(method, url, headers=bob).status_code == 404
         assert httpx.request(method, url).status_code == 401
     assert httpx.get(stack.url("/v1/batches"), headers=bob).json()["data"] == []
-    wait_for(lambda: len(runs(stack)) > 20, "the rate admits rows")
-    assert len(runs(stack)) < 150
+    wait_for(lambda: len(stack.runs()) > 20, "the rate admits rows")
+    assert len(stack.runs()) < 150
     stack.grants = [grant("bob")]
     stack.write_routes()
     state = stack.directory / "batches" / number / "state.json"
@@ -304,7 +275,7 @@ def test_a_full_disk_keeps_what_was_accepted(stack: Stack, tmp_path: Path) -> No
     with small_disk(tmp_path / "small", 8) as disk:
         reserve = "--batch-reserve-bytes=1000000"
         stack.start_gateway(f"--batch-dir={disk.path}", reserve, enter=disk.enter)
-        start_counted(stack)
+        stack.start_counted()
         number = create(stack, rows(20)).json()["id"]
         assert ended(stack, number)["status"] == "completed"
         disk.fill()

@@ -39,6 +39,22 @@ class Held:
         return batch
 '''
 
+COUNTED_MODEL = '''
+import pathlib, time
+
+class Counted:
+    """Notes each input that it is given in a file; its output for -1 is no JSON."""
+
+    def load(self, args):
+        self.runs = (pathlib.Path(args["dir"]) / "runs").open("a", buffering=1)
+
+    def predict(self, batch):
+        time.sleep(0.002)
+        for value in batch:
+            self.runs.write(f"{value}\\n")
+        return [object() if value == -1 else value * 2 for value in batch]
+'''
+
 
 def wait_for(probe: Callable[[], T], what: str, within_s: float = 60.0) -> T:
     """The first true value of `probe`; fails the test when there is none in time."""
@@ -66,6 +82,7 @@ class Stack:
         self.endpoints: dict[str, str] = {}
         save_keys(self.keys, directory / "gateway.key")
         (directory / "held.py").write_text(HELD_MODEL)
+        (directory / "counted.py").write_text(COUNTED_MODEL)
         self.write_routes()
 
     def write_routes(self) -> None:
@@ -142,6 +159,15 @@ class Stack:
         """A worker whose model runs until `let_go`."""
         model = f"{self.directory / 'held.py'}:Held"
         return self.start_worker(f"--arg=dir={self.directory}", *args, model=model, **options)
+
+    def start_counted(self, *, wait: bool = True) -> subprocess.Popen[bytes]:
+        """A worker that doubles its inputs; see `runs`."""
+        model = f"{self.directory / 'counted.py'}:Counted"
+        return self.start_worker(f"--arg=dir={self.directory}", model=model, wait=wait)
+
+    def runs(self) -> list[int]:
+        """Inputs that the counted model was given."""
+        return [int(line) for line in (self.directory / "runs").read_text().split()]
 
     def let_go(self) -> None:
         (self.directory / "go").touch()

@@ -17,6 +17,7 @@ from wattline_protocol.http.guard import LONG_BODY, LongBody
 from wattline_protocol.text.quantities import parse_duration_s
 from wattline_runtime.gateway.access.check import Access
 from wattline_runtime.gateway.access.key_ring import ApiKey
+from wattline_runtime.gateway.access.service_check import require_service
 from wattline_runtime.gateway.batches import directory as d
 from wattline_runtime.gateway.batches import folder as f
 from wattline_runtime.gateway.batches.keeper import BatchKeeper
@@ -140,7 +141,7 @@ class BatchRoutes:
             raise BadRequest("malformed", f"name the service of the batch: {PATH}?service=NAME")
         key = await self._identify(request)
         await self._access.permit(request.scope, key, service)
-        self._check_service(service, key)
+        require_service(self._shell.gateway.queue, service, key)
         window_s = _window_s(request)
         try_ms = timeout_ms(request.scope, self._config, default_ms=self._config.max_timeout_ms)
         await self._aside(_check_limits, keeper.directory, key)
@@ -178,18 +179,6 @@ class BatchRoutes:
             if size_bytes >= GROUP_BYTES or not has_more:
                 await self._aside(receiving.take, b"".join(pieces))
                 pieces, size_bytes = [], 0
-
-    def _check_service(self, service: str, key: ApiKey | None) -> None:
-        queue = self._shell.gateway.queue
-        if queue.early is not None:
-            text = "this gateway has not received its services yet"
-            raise BadRequest("no_worker", text, retry_after_s=1)
-        found = queue.services.get(service)
-        if found is None or not found.is_listed:
-            listed = {one.name for one in queue.services.values() if one.is_listed}
-            names = ", ".join(sorted(listed if key is None else listed & key.services)) or "none"
-            text = f"there is no service {service!r}; known services: {names}"
-            raise BadRequest("unknown_service", text[:500])
 
     # --- what there is
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from wattline_runtime.gateway.events import BATCH, RequestKind
+from wattline_runtime.gateway.records.lines import one_line
 from wattline_runtime.gateway.streams.openai import MAX_TEXTS, METHOD_OF, OpenAiBody
 from wattline_runtime.wire import EMBED, MAX_ITEM_BYTES, PREDICT
 
@@ -111,9 +112,7 @@ def may_share(request: RowRequest) -> bool:
 
 def output_line(number: int, custom_id: str | None, output: bytes) -> bytes | None:
     """Result of a row with an output; None: the output is no JSON."""
-    # Line breaks of JSON are between its tokens only.
-    flat = output.replace(b"\n", b" ").replace(b"\r", b" ")
-    line = _head(number, custom_id) + b',"output":' + flat + b"}"
+    line = _head(number, custom_id) + b',"output":' + one_line(output) + b"}"
     return line if _result(line) is not None else None
 
 

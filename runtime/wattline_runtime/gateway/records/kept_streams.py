@@ -1,0 +1,84 @@
+"""Record streams whose clients may reconnect: which are kept, and for how long. No I/O."""
+
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, TypeVar
+
+from wattline_runtime.gateway.records.window import A, Window
+
+KEPT_S = 60.0
+"""After its last connection has ended."""
+MOST = 1_000
+MOST_OF_KEY = 100
+MOST_BYTES = 64 * 1024 * 1024
+"""Of answers of all streams."""
+
+
+H = TypeVar("H")
+"""A connection."""
+
+
+class Name(NamedTuple):
+    """What a stream is known by."""
+
+    key: str
+    """SHA-256 of its API key; empty: the gateway is open."""
+    service: str
+    id: str
+
+
+@dataclass(slots=True)
+class Kept(Generic[A, H]):
+    """A stream, with or without a connection."""
+
+    window: Window[A] = field(default_factory=Window)
+    holder: H | None = None
+    """Its connection."""
+    left_s: float = 0.0
+    """When it lost the last one."""
+    note: str = ""
+    """Why its last connection was ended, for the next one."""
+
+
+@dataclass(slots=True)
+class KeptStreams(Generic[A, H]):
+    """All of them; the longest without a connection are dropped first."""
+
+    _streams: dict[Name, Kept[A, H]] = field(default_factory=dict)
+    """Those that had a connection last are at the end."""
+
+    def open(self, name: Name) -> tuple[Kept[A, H], H | None]:
+        """The stream of a new connection, which is to be its holder, and the one that it
+        replaces."""
+        kept = self._streams.pop(name) if name in self._streams else Kept[A, H]()
+        self._bound(name.key)
+        self._streams[name] = kept
+        return kept, kept.holder
+
+    def close(self, name: Name, holder: H, note: str, now_s: float) -> None:
+        """A connection has ended; one that was replaced changes nothing."""
+        kept = self._streams.get(name)
+        if kept is not None and kept.holder is holder:
+            kept.holder, kept.left_s, kept.note = None, now_s, note
+            self._streams[name] = self._streams.pop(name)
+
+    def expire(self, now_s: float) -> None:
+        """Forget those whose clients did not return."""
+        for name, kept in list(self._streams.items()):
+            if kept.holder is None and kept.left_s + KEPT_S <= now_s:
+                del self._streams[name]
+        self._bound("")
+
+    def _bound(self, key: str) -> None:
+        idle = [name for name, kept in self._streams.items() if kept.holder is None]
+        own = [name for name in idle if name.key == key] if key else []
+        for name in own[: max(0, len(own) + 1 - MOST_OF_KEY)]:
+            del self._streams[name]
+        size_bytes = sum(kept.window.size_bytes for kept in self._streams.values())
+        for name in idle:
+            if len(self._streams) < MOST and size_bytes <= MOST_BYTES:
+                return
+            if name in self._streams:
+                size_bytes -= self._streams.pop(name).window.size_bytes
+
+    def __len__(self) -> int:
+        return len(self._streams)

@@ -1,0 +1,84 @@
+"""What a gateway keeps of record streams for clients that reconnect."""
+
+import pytest
+
+from wattline_runtime.gateway.records.kept_streams import KEPT_S, MOST_OF_KEY, KeptStreams, Name
+from wattline_runtime.gateway.records.window import SeqReused, Window
+
+
+def filled(window: Window[str], *seqs: int, size_bytes: int = 10) -> Window[str]:
+    for seq in seqs:
+        window.begin(seq, b"d%d" % seq, f"answer {seq}")
+        window.computed(seq, size_bytes)
+    return window
+
+
+def test_a_record_is_answered_from_the_window_until_it_is_acknowledged() -> None:
+    window = filled(Window(), 1, 2, 3)
+    assert window.find(2, b"d2") == "answer 2"
+    with pytest.raises(SeqReused, match="record 2"):
+        window.find(2, b"other")
+    window.acknowledge(2)
+    assert window.find(2, b"other") is None
+    assert (window.find(3, b"d3"), window.size_bytes) == ("answer 3", 10)
+
+
+def test_the_oldest_answers_go_first_and_none_that_is_waited_for() -> None:
+    window: Window[str] = Window(most=3, most_bytes=25)
+    window.begin(1, b"d1", "waits")
+    filled(window, 2, 3, 4)
+    assert [window.find(seq, b"d%d" % seq) for seq in range(1, 5)] == [
+        "waits",
+        None,
+        "answer 3",
+        "answer 4",
+    ]
+    window.computed(1, 10)
+    assert window.find(1, b"d1") is None
+    window.begin(5, b"d5", "fails")
+    window.forget(5)
+    window.forget(6)
+    assert window.find(5, b"x") is None
+    window.acknowledge(9)
+    window.computed(4, 10)  # acknowledged while it was computed
+    assert window.size_bytes == 0
+
+
+def test_streams_are_kept_for_a_time_after_their_connection() -> None:
+    streams: KeptStreams[str, object] = KeptStreams()
+    name, other = Name("key", "svc", "a"), Name("other", "svc", "a")
+    kept, before = streams.open(name)
+    kept.holder = first = object()
+    filled(kept.window, 1)
+    assert before is None
+    assert streams.open(other)[0].window.find(1, b"x") is None  # ids belong to their key
+    again, before = streams.open(name)
+    assert (again, before) == (kept, first)
+    again.holder = second = object()
+    streams.close(name, first, "old", 5.0)  # it was replaced before
+    streams.expire(1e9)
+    assert (len(streams), kept.holder) == (1, second)
+    streams.close(name, second, "lost", 10.0)
+    streams.expire(9.9 + KEPT_S)
+    assert streams.open(name)[0].note == "lost"
+    kept.holder = None
+    streams.expire(10.0 + KEPT_S)
+    assert len(streams) == 0
+
+
+def test_a_key_drops_its_own_streams_first() -> None:
+    streams: KeptStreams[str, object] = KeptStreams()
+    streams.open(Name("quiet", "svc", "a"))
+    for number in range(3 * MOST_OF_KEY):
+        streams.open(Name("loud", "svc", f"{number}"))
+    assert len(streams) == MOST_OF_KEY + 1
+
+
+def test_the_answers_of_all_streams_are_bounded() -> None:
+    streams: KeptStreams[str, object] = KeptStreams()
+    for number in range(20):
+        filled(streams.open(Name("key", "svc", f"{number}"))[0].window, 1, size_bytes=4 * 2**20)
+    streams.expire(0.0)
+    assert len(streams) == 16  # 64 MiB
+    assert streams.open(Name("key", "svc", "19"))[0].window.find(1, b"d1") is not None
+    assert streams.open(Name("key", "svc", "0"))[0].window.find(1, b"d1") is None
