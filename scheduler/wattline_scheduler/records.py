@@ -29,6 +29,7 @@ from wattline_protocol.wire.api_keys import PriorityClass
 from wattline_protocol.wire.mig import MigInstance
 from wattline_protocol.wire.problems import Severity
 from wattline_protocol.wire.rollouts import ENDED_PHASES, RolloutPhase
+from wattline_scheduler.route_record import RouteRecord
 
 
 class JobRecord(msgspec.Struct, frozen=True):
@@ -304,6 +305,7 @@ class ApiKeyRecord(msgspec.Struct, frozen=True):
     """It opens its services whoever owns their names."""
     priority: PriorityClass = "normal"
     """The highest class of its requests."""
+    tier: str = ""
     revoked_unix_s: UnixTime | None = None
     revoked_by: str = ""
     requests: int = 0
@@ -443,6 +445,7 @@ Record = (
     | UseRecord
     | ReservationRecord
     | ApiKeyRecord
+    | RouteRecord
     | RecoveryRecord
     | ProblemRecord
     | EventRecord
@@ -475,6 +478,7 @@ class Saved(msgspec.Struct, frozen=True):
     """Those that are not over."""
     api_keys: tuple[ApiKeyRecord, ...] = ()
     """Those that are not revoked."""
+    routes: tuple[RouteRecord, ...] = ()
     problems: tuple[ProblemRecord, ...] = ()
     """The newest ended ones, then open ones, oldest first."""
     events: tuple[EventRecord, ...] = ()

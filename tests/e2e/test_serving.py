@@ -111,6 +111,39 @@ class Breaks:
 """
 
 
+def test_a_route_is_declared_by_a_job_file_counted_and_removed(
+    site: ServingSite, tmp_path: Path
+) -> None:
+    file = tmp_path / "front.toml"
+    rules = '[[route.rule]]\nheader = { x-team = ["search"] }\nto = "later"\n'
+    file.write_text(f'kind = "route"\n[[route]]\nname = "front"\nto = "echo"\n{rules}')
+    assert "later does not exist yet" in site.wattline("submit", str(file))
+    site.until(lambda: site.answer(service="front") == "hello", "an answer")
+    url = f"{site.url('another')}/v1/services/front/infer"
+    site.until(lambda: site.answer("another", service="front") == "hello", "the other gateway")
+    answered = httpx.post(url, json={"input": "hello"}, timeout=10)
+    assert answered.headers["wattline-service"] == "echo"
+    refused = httpx.post(url, json={"input": 1}, headers={"x-team": "search"}, timeout=10)
+    assert refused.json()["error"]["reason"] == "no_service"
+
+    def counts() -> list[tuple[int, str, int]]:
+        rows = site.json("service", "front")["rules"]
+        return [(row["rule"], row["to"], row["requests"]) for row in rows]
+
+    site.until(lambda: counts() == [(1, "later", 1), (0, "echo", 3)], "the counts")
+    assert "service later does not exist" in site.wattline("services")
+    doubled = file.read_text() + rules
+    file.write_text(doubled)
+    wrong = site.run("submit", str(file))
+    assert "front.toml:8: no request can reach rule 2: rule 1 matches all" in wrong.stderr
+    service = site.run("submit", "--name=front", "--kind=service", "--", "true")
+    assert "is the name of a route" in service.stderr
+    site.wattline("service", "front", "remove")
+    site.until(
+        lambda: httpx.post(url, json={"input": 1}, timeout=10).status_code == 404, "it is removed"
+    )
+
+
 def test_services_show_what_serves_and_why_a_model_does_not_load(site: ServingSite) -> None:
     (site.folder / "breaks.py").write_text(BREAKS)
     model = ("-m", "wattline_runtime.serve", "--model", "breaks:Breaks")

@@ -7,11 +7,13 @@ import pytest
 
 from wattline_protocol.job.file import parse_job
 from wattline_protocol.job.keys import BY_NAME, JOB_KEYS, LATER, OPTION_ALIASES, JobKey
+from wattline_protocol.routing.file import parse_routes
 from wattline_protocol.site.file import SiteFileError, parse_site
 
 DOCS = Path(__file__).parents[2] / "docs"
 JOB_PAGE = (DOCS / "job-file.md").read_text(encoding="utf-8")
 SITE_PAGE = (DOCS / "site-file.md").read_text(encoding="utf-8")
+ROUTE_PAGE = (DOCS / "routing.md").read_text(encoding="utf-8")
 ARRAYS = (
     "power_domain",
     "cooling_zone",
@@ -71,6 +73,24 @@ def test_every_key_of_the_site_file(table: str) -> None:
     assert documented == known
 
 
+def test_every_key_of_a_route() -> None:
+    of_route, of_rule = ROUTE_PAGE.split("| key of `[[route]]`")[1].split(
+        "| key of `[[route.rule]]`"
+    )
+    assert _named(of_route) == set(_known_keys("[[route]]"))
+    assert _named(of_rule.split("\n\n")[0]) == set(_known_keys("[[route]]\n[[route.rule]]"))
+
+
+def _named(table: str) -> set[str]:
+    """The keys in the first column."""
+    cells = re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE)
+    return {key for cell in cells for key in re.findall(r"`([a-z_]+)`", cell)}
+
+
+def test_the_example_of_the_routing_page_is_a_route() -> None:
+    assert parse_routes(_example(ROUTE_PAGE), "routing.md")[0].name == "digits"
+
+
 def test_every_key_of_an_input() -> None:
     section = SITE_PAGE.split("## Redundant inputs with shares\n")[1].split("\n## ")[0]
     documented = set(re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE))
@@ -111,7 +131,7 @@ def test_every_table_of_the_site_file() -> None:
     with pytest.raises(SiteFileError) as caught:
         parse_site("qqqqqqqq = 1\n", "site.toml")
     told = next(p for p in caught.value.problems if "qqqqqqqq" in p)
-    assert set(told.partition("keys here are ")[2].split(", ")) == {*SITE_TABLES, "roles"}
+    assert set(told.partition("keys here are ")[2].split(", ")) == {*SITE_TABLES, "roles", "route"}
     assert "## `[roles]`" in SITE_PAGE
 
 

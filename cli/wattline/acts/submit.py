@@ -19,6 +19,7 @@ from wattline.verbs.run import Outcome
 from wattline_protocol.ids import JobId
 from wattline_protocol.job.file import MAX_JOB_CHARS, job_from_options, parse_job
 from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.routing.file import is_route_file, parse_routes
 from wattline_protocol.views.site_views import ENDED_STATES, ExplainView, JobView
 
 FAILED_WITHOUT_CODE = 1
@@ -43,6 +44,12 @@ class Submission(msgspec.Struct, frozen=True):
     ended: JobView | None = None
 
 
+class Declared(msgspec.Struct, frozen=True):
+    """Output of `submit` of routes."""
+
+    text: str
+
+
 def submit(
     client: Client,
     *,
@@ -53,7 +60,13 @@ def submit(
     as_json: bool,
     **options: Any,
 ) -> Outcome:
-    """Submit the job specified by file and flags; with `wait` block until it has ended."""
+    """Submit the job specified by file and flags; with `wait` block until it has ended. A file of
+    `kind = "route"` declares its routes."""
+    if file is not None and not command and is_route_file(text := _text(Path(file))):
+        given = [name for name, value in options.items() if value not in (None, False, ())]
+        if given or wait or quiet:
+            raise ActFailed(f"{file} declares routes, which take no options", exits.USAGE)
+        return Outcome(Declared(client.declare_routes(parse_routes(text, file))))
     spec = job_spec(file, command, options)
     if hint := shell_hint(spec.command):
         put_error(hint)

@@ -41,9 +41,10 @@ class ApiKeyActs(RequestClient):
         valid_s: float = 0.0,
         priority: PriorityClass = "normal",
         tokens_per_day: int = 0,
+        tier: str = "",
     ) -> NewApiKey:
-        """Make a key for services; it is on disk when this returns. 0 = no limit; without `burst`
-        the inputs of one second may arrive at once."""
+        """Make a key for services and routes; it is on disk when this returns. 0 = no limit;
+        without `burst` the inputs of one second may arrive at once."""
         secret = PREFIX + secrets.token_urlsafe(32)
         digest = hashlib.sha256(secret.encode()).hexdigest()
         request = AddApiKey(
@@ -55,6 +56,7 @@ class ApiKeyActs(RequestClient):
             valid_s=valid_s,
             priority=priority,
             tokens_per_day=tokens_per_day,
+            tier=tier,
         )
         return NewApiKey(name, secret, self.act(request))
 

@@ -10,6 +10,7 @@ from wattline.client.jobacts import JobActs, Words, selection, words
 from wattline.client.jobacts import Jobs as Which
 from wattline.client.logtail import tail_offset
 from wattline.client.request_logs import RequestLogs
+from wattline.client.routing import RouteActs
 from wattline.client.submit_dir import started_here
 from wattline_protocol.ids import AttemptNo, DomainId, JobId, NodeId, TaskNo, TaskRef
 from wattline_protocol.job.file import job_from_options
@@ -93,7 +94,7 @@ STALL_LEAST_S = 4.0
 """A watch of the site without data for that many periods raises Unreachable."""
 
 
-class Client(JobActs, ApiKeyActs, RequestLogs):
+class Client(JobActs, ApiKeyActs, RequestLogs, RouteActs):
     """A connection to one site's scheduler. Methods may be called from several threads.
 
     Every method raises Unreachable when no answer comes in time, Refused when the scheduler refuses

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.console import RenderableType
 from rich.text import Text
 
-from wattline.acts.submit import Submission
+from wattline.acts.submit import Declared, Submission
 from wattline.show import units
 from wattline.show.styles import state
 from wattline.show.tables import Column, Listing
@@ -17,8 +17,10 @@ NODES_SHOWN = 3
 """More node names than that are counted, not listed."""
 
 
-def submitted(value: Submission) -> RenderableType:
-    """The number alone when quiet; after waiting how the job ended, too."""
+def submitted(value: Submission | Declared) -> RenderableType:
+    """The number alone when quiet; after waiting how the job ended, too. Of routes a line."""
+    if isinstance(value, Declared):
+        return value.text
     if value.is_quiet:
         return str(value.job)
     if value.ended is None:

@@ -19,7 +19,7 @@ VERBS = (
             Option(
                 "service",
                 ("--service",),
-                "Service, or several as in a,b; may be repeated.",
+                "Service or route, or several as in a,b; may be repeated.",
                 many=True,
                 required=True,
             ),
@@ -49,6 +49,7 @@ VERBS = (
                 choices=("urgent", "normal", "batch"),
                 default="normal",
             ),
+            Option("tier", ("--tier",), "Word that rules of routes know it by. Default: none."),
             Option("expires", ("--expires",), "Duration. Default: until revoked.", kind="duration"),
         ),
         examples=("wattline key add shop --service digits --rate 50/s --burst 100 --expires 30d",),

@@ -162,7 +162,8 @@ VERBS = (
         name="submit",
         help="Submit a job, from a job file, from flags, or both.",
         details="Flags override the file. What follows `--` is the command. The job's number is "
-        "printed once the job is on the scheduler's disk.",
+        'printed once the job is on the scheduler\'s disk. A file of kind = "route" declares '
+        "routes (docs/routing.md).",
         act="wattline.acts.submit:submit",
         show="wattline.show.jobs:submitted",
         knows_json=True,

@@ -9,20 +9,21 @@ _verb = partial(Verb, section="Serving", role="submitter")
 VERBS = (
     _verb(
         name="services",
-        help="List services with their revision and ready replicas.",
+        help="List services with their revision and ready replicas, and routes.",
         act="wattline.acts.serving.services:services",
         show="wattline.show.serving.services:listing",
     ),
     _verb(
         name="service",
-        help="Show one service with its workers, or the newest of its requests.",
+        help="Show one service with its workers, a route with its rules, or requests.",
         details="Requests are those in the access logs of all gateways, bodies the logged ones as "
-        "lines of JSON; for the owner of the service and operators (docs/request-logs.md).",
+        "lines of JSON; for the owner of the service and operators (docs/request-logs.md). "
+        "`remove` ends a route (docs/routing.md); a service ends with its job (`cancel`).",
         act="wattline.acts.serving.services:service",
         show="wattline.show.serving.services:shown",
         args=(
-            Argument("name", "Name of the service."),
-            Argument("what", "workers, requests or bodies.", required=False),
+            Argument("name", "Name of the service or route."),
+            Argument("what", "workers, requests, bodies or remove.", required=False),
             Option("since", ("--since",), "Time ago (2h) or a date. Default: 1h."),
             Option("key", ("--key",), "Only requests with this API key, by name."),
             Option("status", ("--status",), "Only this status, as in 504 or 5xx."),

@@ -19,6 +19,7 @@ from wattline_protocol.routing.model import (
     RouteTarget,
 )
 from wattline_protocol.routing.reach import TooComplex, Witness, witnesses
+from wattline_protocol.routing.requests import MAX_ROUTES
 from wattline_protocol.text.names import check_name
 from wattline_protocol.text.quantities import format_size, parse_size_bytes
 from wattline_protocol.text.toml import document_text
@@ -37,8 +38,6 @@ from wattline_protocol.text.toml_fields import (
 from wattline_protocol.text.wording import counted
 
 KIND = "route"
-MAX_ROUTES = 16
-"""Routes in one job file."""
 MAX_LIMIT = 1.0
 
 _CASCADE = 'cascade = ["small", "large"]'
@@ -48,6 +47,14 @@ _encode = msgspec.msgpack.Encoder().encode
 
 class RouteFileError(DocumentError):
     """Routes that cannot be accepted: each line states the place, the error and a valid value."""
+
+
+def is_route_file(text: str) -> bool:
+    """Whether a job file is of `kind = "route"`; False also for one that is no TOML."""
+    try:
+        return read_document(text, "").table.get("kind") == KIND
+    except DocumentError:
+        return False
 
 
 def parse_routes(text: str, source: str) -> tuple[PublicRoute, ...]:
@@ -79,6 +86,18 @@ def parse_routes(text: str, source: str) -> tuple[PublicRoute, ...]:
 def format_route(route: PublicRoute) -> str:
     """`route` as a job file for `parse_routes`."""
     return document_text({"kind": KIND, "route": [route_table(route)]})
+
+
+def route_problems(route: PublicRoute) -> tuple[str, ...]:
+    """What `parse_routes` would refuse in a route built otherwise, e.g. received in a message."""
+    problems: list[Problem] = []
+    try:
+        again = read_route(Fields(route_table(route), problems))
+    except (ValueError, ArithmeticError) as error:
+        return (str(error),)
+    if problems:
+        return tuple(problem.text for problem in problems)
+    return () if again == route else ("the route is not in the form of a file",)
 
 
 # --- reading

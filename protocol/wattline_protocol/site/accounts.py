@@ -102,7 +102,7 @@ def _account(fields: Fields, tariff: Tariff) -> Account:
         parent=fields.take("parent", v.name, none),
         shares=fields.take("shares", _shares, Account("").shares),
         quota=_quota(fields, tariff),
-        users=fields.take("users", _users, ()),
+        users=fields.take("users", user_names, ()),
         max_priority=fields.take("max_priority", priority, _usual),
     )
     fields.end()
@@ -119,7 +119,7 @@ def _queue(fields: Fields, tariff: Tariff) -> Queue:
     queue = Queue(
         name=fields.need("name", v.name, ""),
         quota=_quota(fields, tariff),
-        users=fields.take("users", _users, ()),
+        users=fields.take("users", user_names, ()),
         max_priority=fields.take("max_priority", priority, _usual),
         max_runtime_s=fields.take("max_runtime", v.seconds(60, MAX_RUNTIME_S), 0.0),
     )
@@ -136,7 +136,7 @@ def services(top: Fields) -> tuple[Service, ...]:
 def _service(fields: Fields) -> Service:
     service = Service(
         name=fields.need("name", v.name, ""),
-        users=fields.need("users", _users, ()),
+        users=fields.need("users", user_names, ()),
     )
     fields.end()
     return service
@@ -166,7 +166,8 @@ _energy = above_zero(quantity(parse_energy_wh))
 _cost = above_zero(quantity(parse_cost_usd))
 
 
-def _users(value: object) -> tuple[str, ...]:
+def user_names(value: object) -> tuple[str, ...]:
+    """Names of users."""
     return tuple(check_name(name) for name in texts(MAX_USERS)(value))
 
 

@@ -13,6 +13,7 @@ from wattline_protocol.site import (
     accounts,
     budgets,
     out_of_band_keys,
+    routes,
     run_as,
     sensing_keys,
     weights,
@@ -90,7 +91,7 @@ def _site(top: Fields, problems: list[Problem]) -> Site:
     ]
     switch = out_of_band_keys.out_of_band(top)
     nodes = [placed for fields in top.tables("node") for placed in _nodes(fields, switch)]
-    tariff = _tariff(top.table("tariff"))
+    tariff, services = _tariff(top.table("tariff")), accounts.services(top)
     schedules = [budgets.schedule(fields) for fields in top.tables("schedule")]
     site = Site(
         name=head.need("name", v.name, "site"),
@@ -120,7 +121,8 @@ def _site(top: Fields, problems: list[Problem]) -> Site:
         pass_env=pass_env(top),
         accounts=accounts.accounts(top, tariff),
         queues=accounts.queues(top, tariff),
-        services=accounts.services(top),
+        services=services,
+        routes=routes.routes(top, services),
     )
     head.end()
     top.end()

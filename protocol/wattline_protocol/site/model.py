@@ -7,6 +7,7 @@ import msgspec
 
 from wattline_protocol.ids import DomainId, NodeId, UserName
 from wattline_protocol.job.spec import PRIORITIES
+from wattline_protocol.routing.model import SiteRoute
 from wattline_protocol.site.out_of_band import OutOfBand
 from wattline_protocol.site.sensing import Meter, Plant
 from wattline_protocol.site.wall_power import PERMILLE
@@ -329,6 +330,7 @@ class Site(msgspec.Struct, frozen=True):
     """Queues of the site file; where there are none, any name is one."""
     services: tuple[Service, ...] = ()
     """Service names that the site file assigns to users."""
+    routes: tuple[SiteRoute, ...] = ()
 
     def domain_chain(self, leaf: DomainId) -> tuple[DomainId, ...]:
         """`leaf` and its ancestors, nearest first."""

@@ -15,6 +15,7 @@ from wattline_protocol.site.model import (
     Webhook,
 )
 from wattline_protocol.site.out_of_band_keys import out_of_band_keys
+from wattline_protocol.site.routes import site_route_table
 from wattline_protocol.site.run_as import run_as_keys
 from wattline_protocol.site.sensing_text import meter_keys, plant_keys
 from wattline_protocol.site.task_environment import tasks_keys
@@ -52,6 +53,7 @@ def format_site(site: Site) -> str:
         "account": [account_keys(account) for account in site.accounts],
         "queue": [queue_keys(queue) for queue in site.queues],
         "service": [service_keys(service) for service in site.services],
+        "route": [site_route_table(route) for route in site.routes],
         "roles": dict(site.roles),
         "power_domain": [_domain(d, "rating") for d in site.domains if d.kind == "power"],
         "cooling_zone": [_domain(d, "capacity") for d in site.domains if d.kind == "cooling"],
@@ -287,6 +289,12 @@ derate = 0.8
 # [[service]]
 # name = "echo"
 # users = ["ada", "bob"]
+
+# Public names over services; see docs/routing.md.
+# [[route]]
+# name = "digits"
+# cascade = ["small", "large"]        # or to = "small", and rules
+# limit = 0.8
 
 # Weights of the placement cost, in GPUs; see docs/site-file.md.
 # [weights]

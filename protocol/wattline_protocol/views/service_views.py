@@ -3,6 +3,7 @@
 import msgspec
 
 from wattline_protocol.ids import JobId
+from wattline_protocol.routing.requests import RouteRequest
 from wattline_protocol.views.request_logs import LogAnswer, LogRequest
 from wattline_protocol.wire.bounds import Name
 from wattline_protocol.wire.rollouts import RolloutNow, RolloutRequest
@@ -12,7 +13,7 @@ class ListServices(msgspec.Struct, frozen=True, tag_field="t", tag="list_service
     """Open services with their workers."""
 
     name: Name[str] = ""
-    """Only this one; empty = all."""
+    """Only this one, a service or a route; empty = all."""
 
 
 class ReplicasView(msgspec.Struct, frozen=True):
@@ -62,9 +63,43 @@ class ServiceView(msgspec.Struct, frozen=True):
     """The new one of that rollout."""
 
 
+class RuleView(msgspec.Struct, frozen=True):
+    """A rule of a route, with what gateways have counted since the scheduler started or the route
+    was declared."""
+
+    rule: int
+    """From 1; 0: the default."""
+    when: str
+    """Its conditions."""
+    to: str
+    """What answers."""
+    requests: int = 0
+    kept: int = 0
+    """Of a cascade: inputs that the small service answered with confidence."""
+    escalated: int = 0
+    """Those that the large one answered."""
+    failed: int = 0
+    """Those that the large one should have answered, and did not."""
+
+
+class RouteView(msgspec.Struct, frozen=True):
+    """A route."""
+
+    name: str
+    owner: str
+    """Empty: it is of the site file."""
+    services: tuple[str, ...]
+    """Those behind it."""
+    rules: tuple[RuleView, ...]
+    """In order, then the default; none in a list of all."""
+    note: str = ""
+    """What is wrong with it."""
+
+
 class Services(msgspec.Struct, frozen=True, tag_field="t", tag="services"):
     services: tuple[ServiceView, ...]
+    routes: tuple[RouteView, ...] = ()
 
 
-ServiceRequest = RolloutRequest | ListServices | LogRequest
+ServiceRequest = RolloutRequest | ListServices | LogRequest | RouteRequest
 ServiceAnswer = RolloutNow | Services | LogAnswer

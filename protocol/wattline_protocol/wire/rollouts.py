@@ -118,6 +118,17 @@ class RouteTraffic(msgspec.Struct, frozen=True):
     failed: Count[int] = 0
     """Those that the large one should have answered, and did not."""
 
+    def plus(self, other: "RouteTraffic") -> "RouteTraffic":
+        """The sum of both, of the same rule."""
+        return RouteTraffic(
+            self.route,
+            self.rule,
+            self.requests + other.requests,
+            self.kept + other.kept,
+            self.escalated + other.escalated,
+            self.failed + other.failed,
+        )
+
 
 class ReportTraffic(msgspec.Struct, frozen=True, tag_field="t", tag="report_traffic"):
     """Gateway only: the revisions and workers of all services, about once a second."""

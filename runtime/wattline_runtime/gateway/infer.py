@@ -249,6 +249,8 @@ class InferApp:
         )
         extra = self._router.cascaded(choice, scope, ended)
         parts = [part for part, _ in ended]
+        if key is not None:
+            key.tokens.spend(sum(part.spent for part in parts))
         if any(map(self._answers.keeps, choice.target.services)):
             extra.append(HIT if all(part.is_hit for part in parts) else MISS)
         if any(part.is_instead for part in parts):

@@ -191,7 +191,7 @@ async def _run_batches(batches: BatchKeeper | None) -> None:
 
 async def _report(shell: GatewayShell, routes: RouteSource) -> None:
     """Report the traffic of revisions, until a successor does."""
-    reporter = TrafficReporter(shell.gateway)
+    reporter = TrafficReporter(shell.gateway, shell.stats)
     while True:
         await asyncio.sleep(REPORT_PERIOD_S)
         if not shell.is_leaving:

@@ -3,7 +3,7 @@
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -12,6 +12,7 @@ UNKNOWN_SERVICE = "-"
 
 
 CascadeEnd = Literal["kept", "escalated", "failed"]
+CASCADE_ENDS: tuple[CascadeEnd, ...] = get_args(CascadeEnd)
 """The small service answered with confidence; the large one did; it did not, though it should."""
 
 

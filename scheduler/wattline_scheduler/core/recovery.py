@@ -93,6 +93,7 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
     state.reservations = {record.name: record for record in saved.reservations}
     for key in saved.api_keys:
         state.api_keys.add(key)
+    state.routes.restore(site.routes, saved.routes)
     restore_sensing(state, saved, now)
     _restore_jobs(state, saved, now)
     restore_rollouts(state, saved)

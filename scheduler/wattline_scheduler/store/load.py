@@ -33,6 +33,7 @@ from wattline_scheduler.store.tables import (
     PROBLEMS,
     RESERVATIONS,
     ROLLOUTS,
+    ROUTES,
     USES,
 )
 
@@ -136,6 +137,7 @@ def load_saved(
         uses=_uses(db, lasting),
         reservations=RESERVATIONS.records(db, "WHERE phase <> 'over' ORDER BY start_unix_s, name"),
         api_keys=API_KEYS.records(db, "WHERE revoked_unix_s IS NULL ORDER BY name"),
+        routes=ROUTES.records(db, "WHERE removed_unix_s IS NULL ORDER BY name"),
         problems=_problems(db),
         events=EVENTS.records(db, "ORDER BY seq DESC LIMIT ?", (EVENTS_LOADED,))[::-1],
         newest_act=newest_act,

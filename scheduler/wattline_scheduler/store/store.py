@@ -77,6 +77,9 @@ PROBLEMS_KEPT_S = 366 * 86_400.0
 API_KEYS_KEPT_S = 30 * 86_400.0
 """Of revoked API keys."""
 
+ROUTES_KEPT_S = 30 * 86_400.0
+"""Of removed routes."""
+
 LIMITS_KEPT_S = 30 * 86_400.0
 """Retention of expired limits; the audit log records older ones."""
 
@@ -305,6 +308,9 @@ class Store:
         )
         self._connection.execute(
             "DELETE FROM api_keys WHERE revoked_unix_s < ?", (now_unix_s - API_KEYS_KEPT_S,)
+        )
+        self._connection.execute(
+            "DELETE FROM routes WHERE removed_unix_s < ?", (now_unix_s - ROUTES_KEPT_S,)
         )
         self._connection.execute(
             "DELETE FROM limits WHERE phase = 'over' AND end_unix_s < ?",

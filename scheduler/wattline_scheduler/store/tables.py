@@ -25,6 +25,7 @@ from wattline_scheduler.records import (
     RolloutRecord,
     UseRecord,
 )
+from wattline_scheduler.route_record import RouteRecord
 from wattline_scheduler.store.record_table import Column, Table, columns_of
 from wattline_scheduler.store.rollups import DOMAIN_STEPS, NODE_STEPS, DomainRollup, NodeRollup
 from wattline_scheduler.store.webhook_marks import WebhookMark
@@ -69,6 +70,7 @@ PLANTS = Table("plants", PlantRecord)
 USES = Table("uses", UseRecord)
 RESERVATIONS = Table("reservations", ReservationRecord)
 API_KEYS = Table("api_keys", ApiKeyRecord)
+ROUTES = Table("routes", RouteRecord)
 WEBHOOKS = Table("webhooks", WebhookMark)
 PROBLEMS = Table("problems", ProblemRecord)
 EVENTS = Table("events", EventRecord)
@@ -89,6 +91,7 @@ RECORDS: tuple[Table[Any], ...] = (
     USES,
     RESERVATIONS,
     API_KEYS,
+    ROUTES,
     WEBHOOKS,
     PROBLEMS,
     EVENTS,

@@ -27,6 +27,7 @@ def api_key_views(state: State, asker: Asker, now: Now) -> tuple[ApiKeyView, ...
             tokens_per_day=key.tokens_per_day,
             tokens=key.tokens,
             tokens_today=tokens_of_day(key, day_unix_s),
+            tier=key.tier,
         )
         for _, key in sorted(state.api_keys.by_name.items())
         if asker.may_act_for(key.owner)

@@ -1,4 +1,4 @@
-"""Routes for gateways: workers of services, rollouts in progress, settings, and API keys."""
+"""What gateways know of services: workers, rollouts in progress, settings, routes, API keys."""
 
 from collections import Counter
 from itertools import chain
@@ -13,6 +13,7 @@ from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.core.model.jobs.service_names import ServiceNames
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.rollout.rollouts import splits
+from wattline_scheduler.views.route_views import public_routes, route_owners
 
 MAX_OWNER_BYTES = 64 * 1024
 """Settings of all services of one user; those of later jobs are left out."""
@@ -34,7 +35,9 @@ def routes_view(state: State) -> Routes:
         splits(state),
         state.api_keys.grants(state.work.services),
         _all_settings([jobs[-1] for jobs in services.values() if jobs], state.work.services),
-        {name: jobs[0].record.owner for name, jobs in services.items() if jobs},
+        {name: jobs[0].record.owner for name, jobs in services.items() if jobs}
+        | route_owners(state),
+        public_routes(state),
     )
 
 

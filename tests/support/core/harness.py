@@ -52,6 +52,7 @@ from wattline_scheduler.records import (
     Saved,
     UseRecord,
 )
+from wattline_scheduler.route_record import RouteRecord
 from wattline_sim.shells.scheduler_effects import Outlets, deliver, saved
 
 START = 1_000.0
@@ -96,6 +97,7 @@ class Disk:
             uses=self.of(UseRecord),
             reservations=tuple(r for r in self.of(ReservationRecord) if r.phase != "over"),
             api_keys=tuple(r for r in self.of(ApiKeyRecord) if r.revoked_unix_s is None),
+            routes=tuple(r for r in self.of(RouteRecord) if r.removed_unix_s is None),
             problems=_problems_in_order(self.of(ProblemRecord)),
             events=events,
             newest_act=max((one.seq for one in self.of(ActRecord)), default=0),

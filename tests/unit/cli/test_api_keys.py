@@ -56,6 +56,7 @@ def add(client: Recorded, **given: object) -> NewApiKey:
         "rate": None,
         "burst": None,
         "expires": None,
+        "tier": "gold",
         "priority": "normal",
         "tokens_per_day": None,
         "as_json": True,

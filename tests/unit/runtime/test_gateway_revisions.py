@@ -11,6 +11,7 @@ from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.revisions.comparisons import COMPARED_WITHIN_S
 from wattline_runtime.gateway.revisions.copies import MAX_DUE, alike
 from wattline_runtime.gateway.revisions.reporting import TrafficReporter
+from wattline_runtime.gateway.stats import Stats
 from wattline_runtime.wire import COMPARE, Failure, Infer, Reply
 
 OLD, NEW = 1, 2
@@ -36,7 +37,7 @@ class RevisionBench(GatewayBench):
         return self
 
     def traffic(self, revision: int) -> RevisionTraffic:
-        report = TrafficReporter(self.gateway).take().revisions
+        report = TrafficReporter(self.gateway, Stats()).take().revisions
         return next(one for one in report if one.revision == revision)
 
 
@@ -174,7 +175,7 @@ def test_times_are_counted_by_revision() -> None:
 
 def test_a_report_has_what_came_since_the_last_one() -> None:
     b = bench(500)
-    reporter = TrafficReporter(b.gateway)
+    reporter = TrafficReporter(b.gateway, Stats())
     b.submit(1).reply(1, 1)
     first = reporter.take().revisions
     b.submit(2).reply(2, 2)
@@ -186,7 +187,7 @@ def test_a_report_has_what_came_since_the_last_one() -> None:
 def test_a_report_has_each_worker() -> None:
     b = bench(500)
     b.submit(1)
-    workers = TrafficReporter(b.gateway).take().workers
+    workers = TrafficReporter(b.gateway, Stats()).take().workers
     assert workers is not None
     assert [(one.ref.job, one.state, one.in_flight) for one in workers] == [
         (1, "ready", 1),

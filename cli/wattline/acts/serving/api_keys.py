@@ -23,6 +23,7 @@ def add(
     tokens_per_day: str | None,
     expires: float | None,
     priority: PriorityClass,
+    tier: str | None,
     as_json: bool,
 ) -> NewApiKey:
     """Make a key. Beside it, what it opens is shown on stderr, so that a script reads the key."""
@@ -48,6 +49,7 @@ def add(
         valid_s=expires or 0.0,
         priority=priority,
         tokens_per_day=tokens,
+        tier=tier or "",
     )
     if not as_json:
         put_error(f"{made.text}; the key is shown only now:")

@@ -20,18 +20,19 @@ from wattline_protocol.views.request_logs import (
     LogKind,
     LogPage,
 )
-from wattline_protocol.views.service_views import ServiceView
+from wattline_protocol.views.service_views import RouteView, ServiceView
 
 WORKERS = "workers"
+REMOVE = "remove"
 REQUESTS: LogKind = "requests"
 BODIES: LogKind = "bodies"
 SINCE = "1h"
 LIMIT = 100
 
 
-def services(client: Client) -> tuple[ServiceView, ...]:
-    """Open services."""
-    return client.services()
+def services(client: Client) -> tuple[ServiceView | RouteView, ...]:
+    """Open services, and routes."""
+    return client.services_and_routes()
 
 
 def service(
@@ -44,15 +45,16 @@ def service(
     status: str | None,
     limit: int | None,
     as_json: bool,
-) -> ServiceView | Requests | Iterator[Any]:
-    """One service with its workers, its requests, or lines with their bodies."""
-    if what in (None, WORKERS):
+) -> ServiceView | RouteView | Requests | Iterator[Any] | str:
+    """One service with its workers, a route with its rules, requests, or lines with their bodies;
+    or ends a route."""
+    if what in (None, WORKERS, REMOVE):
         if since or key or status or limit is not None:
             text = f"--since, --key, --status and --limit belong to `service {name} {REQUESTS}`"
             raise ActFailed(text, exits.USAGE)
-        return client.service(name)
+        return client.remove_route(name) if what == REMOVE else client.service_or_route(name)
     if what not in (REQUESTS, BODIES):
-        text = f"{what!r}: expected {WORKERS}, {REQUESTS} or {BODIES}"
+        text = f"{what!r}: expected {WORKERS}, {REQUESTS}, {BODIES} or {REMOVE}"
         raise ActFailed(text, exits.USAGE)
     if limit is not None and (limit < 1 or (what == REQUESTS and limit > MAX_ROWS)):
         raise ActFailed(f"--limit {limit}: 1 to {MAX_ROWS} are accepted", exits.USAGE)

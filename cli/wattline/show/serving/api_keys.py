@@ -24,6 +24,7 @@ def listing(rows: Sequence[ApiKeyView]) -> Listing:
             Column("BURST", [str(r.burst or "-") for r in rows], is_right=True, weight=3),
             Column("TOKENS/DAY", [_budget(r) for r in rows], is_right=True, weight=2),
             Column("PRIORITY", [r.priority for r in rows], weight=3),
+            Column("TIER", [r.tier or "-" for r in rows], weight=5),
             Column("MADE", [units.clock(r.made_unix_s) for r in rows], weight=4),
             Column("EXPIRES", [_expires(r) for r in rows], weight=1),
             Column("SERVICES", [",".join(r.services) for r in rows], grows=True),

@@ -7,34 +7,47 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from wattline.client.request_logs import Requests
+from wattline.show.serving import routes
 from wattline.show.styles import alarm, state
 from wattline.show.tables import Cell, Column, Listing, facts
 from wattline.show.units import NOT_KNOWN, clock
 from wattline_protocol.text.wording import digits
 from wattline_protocol.views.request_logs import LoggedRequest
-from wattline_protocol.views.service_views import ServiceView, WorkerView
+from wattline_protocol.views.service_views import RouteView, ServiceView, WorkerView
 
 
-def listing(services: Sequence[ServiceView]) -> Listing:
-    """One line a service; the last column shows its rollout, or why it does not serve in full."""
+def listing(found: Sequence[ServiceView | RouteView]) -> Listing:
+    """One line a service; the last column shows its rollout, or why it does not serve in full. Then
+    one line a route."""
+    services = [one for one in found if isinstance(one, ServiceView)]
+    named = [one for one in found if isinstance(one, RouteView)]
+    none = [NOT_KNOWN for _ in named]
+    in_flight = [f"{_in_flight(s)}" for s in services]
+    notes = [*map(_note, services), *map(routes.summary, named)]
     return Listing(
         columns=(
-            Column("SERVICE", [s.name for s in services]),
-            Column("OWNER", [s.owner for s in services], weight=3),
-            Column("REVISION", [f"{s.revision}" for s in services], is_right=True, weight=1),
-            Column("READY", [_ready(s) for s in services], is_right=True),
-            Column("IN FLIGHT", [f"{_in_flight(s)}" for s in services], is_right=True, weight=2),
-            Column("NOTE", [_note(s) for s in services], grows=True),
+            Column("SERVICE", [one.name for one in found]),
+            Column("OWNER", [one.owner or routes.OF_SITE for one in found], weight=3),
+            Column("REVISION", [f"{s.revision}" for s in services] + none, is_right=True, weight=1),
+            Column("READY", [_ready(s) for s in services] + none, is_right=True),
+            Column("IN FLIGHT", in_flight + none, is_right=True, weight=2),
+            Column("NOTE", notes, grows=True),
         ),
         empty="No services.",
     )
 
 
-def shown(found: ServiceView | Requests | bytes) -> RenderableType | bytes:
-    """A service, its requests, or a line with bodies."""
-    if isinstance(found, bytes):
-        return found
-    return detail(found) if isinstance(found, ServiceView) else requests(found)
+def shown(found: ServiceView | RouteView | Requests | bytes | str) -> RenderableType | bytes:
+    """A service, a route, requests, a line with bodies, or what was done."""
+    match found:
+        case ServiceView():
+            return detail(found)
+        case RouteView():
+            return routes.detail(found)
+        case Requests():
+            return requests(found)
+        case _:
+            return found
 
 
 def requests(found: Requests) -> RenderableType:

@@ -16,6 +16,7 @@ from wattline_protocol.wire.rollouts import (
     MAX_REPORTED,
     ReportTraffic,
     RevisionTraffic,
+    RouteTraffic,
     WorkerTraffic,
 )
 from wattline_runtime.gateway.access.token_budget import UNKNOWN_DAY, Day, as_reported
@@ -144,6 +145,8 @@ class TrafficSum:
     _workers: dict[int, tuple[WorkerTraffic, ...]] = field(default_factory=dict)
     """All workers by process."""
     _counted: dict[_Row, RevisionTraffic] = field(default_factory=dict)
+    _routes: dict[_Row, RouteTraffic] = field(default_factory=dict)
+    """By route and rule."""
 
     def carried(self, process: int, report: ReportTraffic) -> None:
         """A process reports."""
@@ -153,6 +156,9 @@ class TrafficSum:
         for key, row in rows.items():
             before = self._counted.get(key)
             self._counted[key] = row if before is None else _added(before, row)
+        for one in report.routes:
+            known = self._routes.get((one.route, one.rule), RouteTraffic(one.route, one.rule))
+            self._routes[one.route, one.rule] = known.plus(one)
 
     def ended(self, process: int) -> None:
         """It has no workers any more."""
@@ -163,6 +169,7 @@ class TrafficSum:
         """The next report: a worker is ready where it is for every process. It has what processes
         reported last, also where none has reported since."""
         counted, self._counted = self._counted, {}
+        routes, self._routes = self._routes, {}
         known = dict.fromkeys(key for rows in self._newest.values() for key in rows)
         rows = [
             msgspec.structs.replace(
@@ -171,7 +178,11 @@ class TrafficSum:
             )
             for key in [*known, *(key for key in counted if key not in known)]
         ]
-        return ReportTraffic(tuple(rows[:MAX_REPORTED]), self._all_workers()[:MAX_REPORTED])
+        return ReportTraffic(
+            tuple(rows[:MAX_REPORTED]),
+            self._all_workers()[:MAX_REPORTED],
+            tuple(routes.values())[:MAX_REPORTED],
+        )
 
     def _all_workers(self) -> tuple[WorkerTraffic, ...]:
         """A worker that is not connected to each process is still loading."""

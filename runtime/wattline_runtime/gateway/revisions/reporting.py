@@ -1,25 +1,34 @@
 """Reports of a gateway about the revisions and workers of its services."""
 
+from collections import Counter
+from operator import sub
+
 from wattline_protocol.ids import JobId
 from wattline_protocol.wire.rollouts import (
     MAX_REPORTED,
     ReportTraffic,
     RevisionTraffic,
+    RouteTraffic,
     WorkerTraffic,
 )
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.gateway.revisions.trial import Traffic
 from wattline_runtime.gateway.state import ServiceState, WorkerState
+from wattline_runtime.gateway.stats import CASCADE_ENDS, Stats
 
 REPORT_PERIOD_S = 1.0
 NOTHING = Traffic()
+RuleKey = tuple[str, int]
+RouteCounts = tuple[int, ...]
+NO_COUNTS: RouteCounts = (0,) * (1 + len(CASCADE_ENDS))
 
 
 class TrafficReporter:
     """Counts since the last report. Services with a revision on trial come first."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
+    def __init__(self, gateway: Gateway, stats: Stats) -> None:
+        self._gateway, self._stats = gateway, stats
+        self._counted: dict[RuleKey, RouteCounts] = {}
         self._reported: dict[tuple[str, int], Traffic] = {}
 
     def take(self) -> ReportTraffic:
@@ -36,7 +45,30 @@ class TrafficReporter:
                 since = traffic.since(reported.get(key, NOTHING))
                 found.append(_row(service, revision, since))
         workers = [_worker(worker) for service in listed for worker in service.workers.values()]
-        return ReportTraffic(tuple(found[:MAX_REPORTED]), tuple(workers[:MAX_REPORTED]))
+        return ReportTraffic(
+            tuple(found[:MAX_REPORTED]),
+            tuple(workers[:MAX_REPORTED]),
+            tuple(self._take_routes())[:MAX_REPORTED],
+        )
+
+    def _take_routes(self) -> list[RouteTraffic]:
+        before, self._counted = self._counted, rule_counts(self._stats)
+        return [
+            RouteTraffic(*key, *map(sub, counts, before.get(key, NO_COUNTS)))
+            for key, counts in self._counted.items()
+            if counts != before.get(key)
+        ]
+
+
+def rule_counts(stats: Stats) -> dict[RuleKey, RouteCounts]:
+    """Requests since the start by route and rule, and inputs of its cascade as `CASCADE_ENDS`."""
+    requests = Counter[RuleKey]()
+    for (route, rule, _), count in stats.routed.items():
+        requests[route, rule] += count
+    return {
+        key: (count, *(stats.cascades[(*key, end)] for end in CASCADE_ENDS))
+        for key, count in requests.items()
+    }
 
 
 def revisions_of(service: ServiceState) -> list[int]:

@@ -29,6 +29,8 @@ class Part(NamedTuple):
     """No run of a model was needed."""
     is_instead: bool = False
     """Something else than a service of the route answered."""
+    spent: int = 0
+    """Tokens of an output that another one has replaced."""
 
 
 Ask = Callable[[str, float, bool], Awaitable[Part]]
@@ -52,7 +54,9 @@ async def cascade(
     if second.outcome is None:
         return second, None
     if isinstance(second.outcome, Output):
-        return second._replace(is_hit=first.is_hit and second.is_hit), "escalated"
+        spent = first.outcome.tokens if isinstance(first.outcome, Output) else 0
+        is_hit = first.is_hit and second.is_hit
+        return second._replace(is_hit=is_hit, spent=spent), "escalated"
     if isinstance(first.outcome, Output):
         return first, "failed"
     text = f"{small}: {first.outcome.message}; {large}: {second.outcome.message}"

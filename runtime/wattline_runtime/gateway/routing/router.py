@@ -16,14 +16,12 @@ from wattline_runtime.gateway.routing.cascade import Part
 from wattline_runtime.gateway.routing.choose import choose, place_of
 from wattline_runtime.gateway.routing.json_path import text_at
 from wattline_runtime.gateway.shell import GatewayShell
-from wattline_runtime.gateway.stats import CascadeEnd
+from wattline_runtime.gateway.stats import CASCADE_ENDS, CascadeEnd
 
 ROUTED = "wattline.routed"
 """In the scope of a request to a route, for the access log: number of the rule, and the service."""
 SERVICE = b"wattline-service"
 CASCADE = b"wattline-cascade"
-ENDS: tuple[CascadeEnd, ...] = ("kept", "escalated", "failed")
-"""Of several inputs the header has the last one."""
 HeaderPair = tuple[bytes, bytes]
 
 
@@ -129,14 +127,15 @@ class Router:
     def cascaded(
         self, choice: Choice, scope: Scope, ended: Iterable[tuple[Part, CascadeEnd | None]]
     ) -> list[HeaderPair]:
-        """Headers of an answer of a cascade, which is counted by input."""
+        """Headers of an answer of a cascade, which is counted by input; of several inputs with the
+        last of the ends."""
         parts, ends = zip(*ended, strict=True)
         for end in ends:
             if end is not None:
                 self._shell.stats.cascades[choice.route, choice.rule, end] += 1
         found = self.answered(scope, choice, [part.by for part in parts if part.by])
-        known = [ENDS.index(end) for end in ends if end is not None]
-        return [*found, (CASCADE, ENDS[max(known)].encode())] if known else found
+        known = [CASCADE_ENDS.index(end) for end in ends if end is not None]
+        return [*found, (CASCADE, CASCADE_ENDS[max(known)].encode())] if known else found
 
     def answered(self, scope: Scope, choice: Choice, by: Iterable[str]) -> list[HeaderPair]:
         """Header that names what answered, each once in the order of the inputs."""

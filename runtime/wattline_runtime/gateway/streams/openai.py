@@ -208,8 +208,9 @@ class OpenAiApp:
             for number in numbers:
                 shell.abandon(number)
         reply.extra = self._router.cascaded(choice, scope, [ended])
-        output = _output(ended[0].outcome)
-        reply.used(output.tokens)
+        part, _ = ended
+        output = _output(part.outcome)
+        reply.used(output.tokens + part.spent)
         await reply.send(output.body)
 
     async def _whole(self, ask: Submitted, receive: Receive, reply: "_Reply") -> None:

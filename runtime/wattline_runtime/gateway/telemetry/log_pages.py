@@ -78,7 +78,7 @@ class _Page:
     def __init__(self, wanted: LogFilter, owners: Sequence[str]) -> None:
         self._wanted, self._owners = wanted, frozenset(owners)
         self._statuses = status_class(wanted.status)
-        self._needle = b'"service":' + msgspec.json.encode(wanted.service)
+        self._needle = b":" + msgspec.json.encode(wanted.service)
         self._rows: list[tuple[LogPosition, bytes]] = []
         """A heap, the oldest first."""
         self._size = 0
@@ -112,7 +112,7 @@ class _Page:
     def _is_wanted(self, row: LoggedRequest, position: LogPosition) -> bool:
         wanted = self._wanted
         return (
-            row.service == wanted.service
+            wanted.service in (row.service, row.route)
             and position.ended_unix_s >= wanted.since_unix_s
             and (wanted.before is None or position < wanted.before)
             and (not self._owners or row.owner in self._owners)

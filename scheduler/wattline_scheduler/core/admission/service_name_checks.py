@@ -23,8 +23,11 @@ def name_taken(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
     except ValueError as error:
         return Denied("bad_request", f"name of a service: {error}")
     names = state.work.services
-    if names.may_use(owner, spec.name):
+    if names.may_serve(owner, spec.name):
         return None
+    if spec.name in names.routes:
+        text = f"{spec.name} is the name of a route; a service has a name of its own"
+        return Denied("conflict", f"{text} (--name)")
     users = names.listed.get(spec.name)
     if users is not None:
         text = f"service name {spec.name} is for {listed(users)} ([[service]])"
@@ -34,6 +37,8 @@ def name_taken(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
 
 def _is_anothers(state: State, name: str) -> str:
     first = state.work.services.holder(name)
+    if name in state.work.services.routes:
+        return f"service name {name} is that of a route"
     if first is None:
         return f"service name {name} is for other users"
     return f"service name {name} belongs to {first.record.owner} (job {first.id})"
@@ -51,7 +56,7 @@ def restore_names(state: State, now: Now) -> None:
     """
     for name, jobs in state.work.services.open().items():
         for job in jobs:
-            if not state.work.services.may_use(job.record.owner, name):
+            if not state.work.services.may_serve(job.record.owner, name):
                 state.work.services.displaced.add(job.id)
                 _note_displaced(state, job, now)
     displaced = state.work.services.displaced

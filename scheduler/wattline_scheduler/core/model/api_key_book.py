@@ -116,6 +116,7 @@ def _grant(record: ApiKeyRecord, names: ServiceNames) -> ApiKeyGrant:
         expires_unix_s=record.expires_unix_s,
         priority=record.priority,
         tokens_per_day=record.tokens_per_day,
+        tier=record.tier,
     )
 
 

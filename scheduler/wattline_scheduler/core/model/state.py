@@ -12,6 +12,7 @@ from wattline_scheduler.core.model.journal import Journal
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.power_off_attempts import OffAttempts
 from wattline_scheduler.core.model.problem_book import Problems
+from wattline_scheduler.core.model.route_book import RouteBook
 from wattline_scheduler.core.model.service_traffic import GatewayTraffic, Rollout
 from wattline_scheduler.core.model.usage.usage_ledger import Ledger
 from wattline_scheduler.plan.cycle import Cycle
@@ -109,6 +110,7 @@ class State:
     """The same in the planner's form, cached; None = outdated."""
     api_keys: ApiKeyBook = field(default_factory=ApiKeyBook)
     """Of HTTP clients."""
+    routes: RouteBook = field(init=False)
     meters: dict[DomainId, MeterNow] = field(default_factory=dict)
     """Of every domain with a meter in the site file."""
     zones: dict[DomainId, ZoneNow] = field(default_factory=dict)
@@ -169,6 +171,9 @@ class State:
     """By the preempting gang."""
     promised: dict[JobId, Instant] = field(default_factory=dict)
     """Promised starts of jobs with resources reserved by the newest plan; infinite = unknown."""
+
+    def __post_init__(self) -> None:
+        self.routes = RouteBook(self.work.services)
 
     def forget_verdicts(self) -> None:
         """Clears verdicts when the hardware of a node has changed."""

@@ -43,6 +43,7 @@ def add(state: State, event: ClientRequest, request: AddApiKey, now: Now) -> Ans
         is_by_operator=asker.is_operator,
         priority=request.priority,
         tokens_per_day=request.tokens_per_day,
+        tier=request.tier,
     )
     state.api_keys.add(record)
     state.journal.save(record)
@@ -82,6 +83,8 @@ def _text(record: ApiKeyRecord) -> str:
         limit += " (a model that does not report tokens uses none)"
     if record.priority != "normal":
         limit += f", priority {record.priority}"
+    if record.tier:
+        limit += f", tier {record.tier}"
     services = listed(record.services, MAX_SERVICES)
     return f"API key {record.name} of {record.owner} for {services}{limit}"
 
@@ -95,8 +98,8 @@ def _burst(request: AddApiKey) -> int:
 def _malformed(request: AddApiKey) -> Denied | None:
     try:
         check_name(request.name)
-        for service in request.services:
-            check_name(service)
+        for name in (*request.services, *([request.tier] if request.tier else [])):
+            check_name(name)
     except ValueError as error:
         return Denied("bad_request", f"an API key: {error}")
     if not 1 <= len(request.services) <= MAX_SERVICES:
@@ -127,15 +130,19 @@ def _barred(state: State, asker: Asker, request: AddApiKey) -> Denied | None:
         return None
     names = state.work.services
     for name in request.services:
-        users, first = names.listed.get(name), names.holder(name)
+        users, first = names.routes.get(name, names.listed.get(name)), names.holder(name)
         if users is not None and asker.user in users:
             continue
         if users is not None:
-            text = f"service {name} is for {listed(users)} ([[service]]); you are {asker.user}"
+            if name in names.routes:
+                text = f"route {name} is for {listed(users) or 'operators'}; you are {asker.user}"
+            else:
+                text = f"service {name} is for {listed(users)} ([[service]]); you are {asker.user}"
             return Denied("not_allowed", text)
         if first is None:
             hint = "submit it first, or ask an operator for the key"
-            return Denied("not_allowed", f"no open service of yours is named {name}; {hint}")
+            text = f"no open service and no route of yours is named {name}; {hint}"
+            return Denied("not_allowed", text)
         if first.record.owner != asker.user:
             text = f"service {name} belongs to {first.record.owner} (job {first.id})"
             return Denied("not_allowed", f"{text}; you are {asker.user}")

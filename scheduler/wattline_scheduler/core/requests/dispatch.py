@@ -1,6 +1,7 @@
 """Dispatches requests that change state to their handlers, after the check of the role."""
 
 from wattline_protocol.ids import NodeId, Now
+from wattline_protocol.routing.requests import DeclareRoutes, RemoveRoute
 from wattline_protocol.site.model import Role
 from wattline_protocol.wire.api_keys import AddApiKey, ReportApiKeyUse, RevokeApiKey
 from wattline_protocol.wire.client_messages import (
@@ -42,6 +43,7 @@ from wattline_scheduler.core.requests import (
     node_operations,
     reserve,
     rollout_requests,
+    routes,
     shed,
     submit,
 )
@@ -54,6 +56,9 @@ ON_JOBS = (Submit, Cancel, Hold, Release, Requeue, Update, SteerRollout)
 
 ON_API_KEYS = (AddApiKey, RevokeApiKey)
 """Likewise, on keys for their own services."""
+
+ON_ROUTES = (DeclareRoutes, RemoveRoute)
+"""Likewise, on routes to their own services."""
 
 ON_NODES = (Drain, Undrain, DeclareOff, DeclareOn, Readmit)
 ON_BUDGETS = (Shed, Restore, GridEvent, CancelGridEvent, SetUnits)
@@ -74,7 +79,7 @@ def _not_allowed(role: Role, request: Request) -> Denied | None:
     if isinstance(request, ON_SITE) and ROLE_RANK[role] < ROLE_RANK["operator"]:
         return Denied("not_allowed", f"requires the role operator or admin; yours is {role}")
     is_user = ROLE_RANK[role] >= ROLE_RANK["submitter"] and role != "gateway"
-    if isinstance(request, (*ON_JOBS, *ON_API_KEYS)) and not is_user:
+    if isinstance(request, (*ON_JOBS, *ON_API_KEYS, *ON_ROUTES)) and not is_user:
         return Denied("not_allowed", f"requires the role submitter or higher; yours is {role}")
     return None
 
@@ -100,6 +105,10 @@ def _do(state: State, event: ClientRequest, now: Now) -> Answer | None:
             return deny_new_work(state) or api_keys.add(state, event, request, now)
         case RevokeApiKey():
             return api_keys.revoke(state, event, request, now)
+        case DeclareRoutes():
+            return deny_new_work(state) or routes.declare(state, event, request, now)
+        case RemoveRoute():
+            return routes.remove(state, event, request, now)
         case ReportApiKeyUse():
             return report_use(state, event.user, request, now)
         case SetUnits():

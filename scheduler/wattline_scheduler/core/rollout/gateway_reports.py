@@ -24,6 +24,8 @@ def take_report(state: State, gateway: str, report: ReportTraffic, now: Now) -> 
     for one in report.revisions:
         ready[one.service, one.revision] = one.ready
         _count(state, one)
+    for row in report.routes:
+        state.routes.count(row)
     if gateway in state.traffic or len(state.traffic) < MAX_GATEWAYS:
         workers = report.workers
         known = None if workers is None else _live(state, workers)

@@ -13,7 +13,7 @@ import msgspec
 
 from wattline_protocol.ids import Now
 from wattline_protocol.job.selection import Selection, problem
-from wattline_protocol.views.service_views import ListServices, Services, ServiceView
+from wattline_protocol.views.service_views import ListServices, RouteView, Services, ServiceView
 from wattline_protocol.views.site_views import ENDED_STATES, EventView, JobView, NodeView
 from wattline_protocol.wire.client_messages import (
     MAX_LISTED,
@@ -31,6 +31,7 @@ from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.selection import Asker, is_listed
 from wattline_scheduler.time_slices import Parts
 from wattline_scheduler.views.nodes_view import node_view
+from wattline_scheduler.views.route_views import route_view
 from wattline_scheduler.views.services_view import service_view
 from wattline_scheduler.views.site_view import MAX_GPUS_SHOWN
 
@@ -51,10 +52,11 @@ ReadEvents = Callable[[int, int], tuple[EventView, ...]]
 class Rows:
     """Encoded rows, as many as fit."""
 
-    def __init__(self) -> None:
+    def __init__(self, beside: object = None) -> None:
+        """`beside`: what else the message has."""
         self._encoder = msgspec.msgpack.Encoder()
         self._rows: list[bytes] = []
-        self._left = MAX_ROW_BYTES
+        self._left = MAX_ROW_BYTES - len(self._encoder.encode(beside))
 
     def add(self, row: msgspec.Struct) -> bool:
         """Add a row; False = it does not fit, and nothing was added."""
@@ -169,16 +171,27 @@ def list_nodes(state: State, now: Now) -> Parts[Nodes]:
 def list_services(
     state: State, request: ListServices, asker: Asker, now: Now
 ) -> Parts[Services | Denied]:
-    """Open services by name, or one; without workers where those are too many."""
-    services = state.work.services
-    if request.name and services.holder(request.name) is None:
-        return not_there("service", request.name, services.open())
-    rows = Rows()
-    for name in [request.name] if request.name else sorted(services.open()):
-        jobs = services.serving(name)
+    """Open services by name, or one, or one route; without workers where those are too many. All
+    routes are listed without their rules."""
+    services, name = state.work.services, request.name
+    if name and (route := route_view(state, name, with_rules=True)) is not None:
+        return Services((), (route,))
+    if name and services.holder(name) is None:
+        return not_there("service", name, [*services.open(), *services.routes])
+    routes = () if name else _routes(state)
+    rows = Rows(beside=routes)
+    for one in [name] if name else sorted(services.open()):
+        jobs = services.serving(one)
         if jobs:  # none: it ended since the list began
             view = service_view(state, jobs, asker, now)
             if not rows.add(view) and not rows.add(msgspec.structs.replace(view, workers=())):
                 break
         yield
-    return Services(cast("tuple[ServiceView, ...]", rows.packed()))
+    return Services(cast("tuple[ServiceView, ...]", rows.packed()), routes)
+
+
+def _routes(state: State) -> tuple[RouteView, ...]:
+    """About 1 KiB each, and at most 1,064: they leave most of a message to services."""
+    names = sorted({*state.routes.of_site, *state.routes.declared})
+    views = (route_view(state, one, with_rules=False) for one in names)
+    return tuple(view for view in views if view is not None)

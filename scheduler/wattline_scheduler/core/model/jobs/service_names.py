@@ -2,12 +2,13 @@
 
 The owner is the user of the first open job with the name, until the last job of that user with the
 name has ended. If the site file lists users of the name, it belongs to them only. Ownership is not
-recorded: it follows from the open jobs and their numbers, so that a restart changes no owner.
+recorded: it follows from the open jobs and their numbers, so that a restart changes no owner. A
+route has a name as a service does, and no two have the same.
 """
 
 from collections.abc import Iterable
 
-from wattline_protocol.ids import JobId, UserName
+from wattline_protocol.ids import JobId
 from wattline_protocol.site.model import Service
 from wattline_scheduler.core.model.jobs.job import Job
 
@@ -18,6 +19,8 @@ class ServiceNames:
     def __init__(self, services: Iterable[Service] = ()) -> None:
         self.listed: dict[str, tuple[str, ...]] = {one.name: one.users for one in services}
         """Users by name, of the names in the site file."""
+        self.routes: dict[str, tuple[str, ...]] = {}
+        """Names of routes, with the users to whom each belongs; nothing else has such a name."""
         self.displaced: set[JobId] = set()
         """Jobs that a run found open though their name belongs to another user."""
         self.changes = 0
@@ -43,19 +46,39 @@ class ServiceNames:
         jobs = self._open.get(name)
         return jobs[min(jobs)] if jobs else None
 
-    def may_use(self, user: UserName, name: str) -> bool:
-        """Whether requests to the name may be routed to workers of this user."""
-        users = self.listed.get(name)
+    def add_route(self, name: str, users: tuple[str, ...]) -> None:
+        """The name is that of a route now."""
+        self.changes += 1
+        self.routes[name] = users
+
+    def remove_route(self, name: str) -> None:
+        """The name is free again, unless the site file lists users of it."""
+        self.changes += 1
+        self.routes.pop(name, None)
+
+    def users_of(self, name: str) -> tuple[str, ...]:
+        """Users to whom the name belongs; none: it is free, or of a route that only operators
+        make keys for."""
+        users = self.routes.get(name, self.listed.get(name))
         if users is not None:
-            return user in users
+            return users
         first = self.holder(name)
-        return first is None or first.record.owner == user
+        return () if first is None else (first.record.owner,)
+
+    def may_use(self, user: str, name: str) -> bool:
+        """Whether the name, of a service or a route, is free or belongs to this user."""
+        users = self.users_of(name)
+        return user in users or not (users or name in self.routes)
+
+    def may_serve(self, user: str, name: str) -> bool:
+        """Whether requests to the name may be routed to workers of this user."""
+        return name not in self.routes and self.may_use(user, name)
 
     def serving(self, name: str) -> list[Job]:
         """Open jobs of a name that requests may be routed to; without any, all of them."""
         jobs = self._open.get(name, {})
         found = [jobs[number] for number in sorted(jobs)]
-        return [job for job in found if self.may_use(job.record.owner, name)] or found
+        return [job for job in found if self.may_serve(job.record.owner, name)] or found
 
     def open(self) -> dict[str, list[Job]]:
         """All open services by name, in the order of their numbers."""
@@ -64,6 +87,7 @@ class ServiceNames:
     def routed(self) -> dict[str, list[Job]]:
         """Open services that the gateway may route requests to."""
         return {
-            name: [job for job in jobs if self.may_use(job.record.owner, name)]
+            name: [job for job in jobs if self.may_serve(job.record.owner, name)]
             for name, jobs in self.open().items()
+            if name not in self.routes
         }

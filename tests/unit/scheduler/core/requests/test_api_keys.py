@@ -95,7 +95,7 @@ def test_a_submitter_names_services_of_its_own_and_operators_any() -> None:
     barred = add(h, user="bob")
     assert reason(barred) == "service echo belongs to ada (job 1); you are bob"
     assert any(one.kind == "act_refused" for one in h.acts())
-    assert "no open service of yours is named later" in reason(add(h, "k", "later"))
+    assert "no open service and no route of yours is named later" in reason(add(h, "k", "later"))
     assert isinstance(add(h, "k", "shared", user="bob"), Done)
     barred = add(h, "m", "shared", user="eve", digest=DIGESTS[3])
     assert reason(barred) == "service shared is for ada, bob ([[service]]); you are eve"
