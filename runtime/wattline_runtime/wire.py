@@ -153,6 +153,8 @@ class Infer(msgspec.Struct, frozen=True, gc=False, tag_field="t", tag="infer", o
     """Send chunks; the time left is for the first of them."""
     is_bytes: bool = False
     """The input is bytes as they are, not JSON."""
+    traceparent: str = ""
+    """W3C Trace Context of the request, checked; empty = it has none."""
 
 
 class CancelInfer(msgspec.Struct, frozen=True, gc=False, tag_field="t", tag="cancel_infer"):

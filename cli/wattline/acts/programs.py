@@ -11,11 +11,12 @@ from wattline.failures import ActFailed
 from wattline.verbs.run import Outcome
 from wattline_protocol.site.model import Gateway
 from wattline_protocol.text.endpoints import split_endpoint
-from wattline_protocol.trust.keys import load_bundle
+from wattline_protocol.trust.keys import JoinBundle, load_bundle
 from wattline_protocol.wire.transport import TransportError
 
 if TYPE_CHECKING:
     from wattline_agent.config import AgentConfig
+    from wattline_runtime.gateway.config import GatewayConfig
 
 
 def scheduler(
@@ -122,20 +123,14 @@ def gateway(
     processes: int,
     access_log: str | None,
     body_log: str | None,
+    otlp: str | None,
     retention: float | None,
     batch_dir: str | None,
     batch_retention: float | None,
     json_logs: bool,
 ) -> Outcome:
     """Run until SIGTERM or SIGINT; returns the exit code."""
-    from wattline.client import Client
-    from wattline.client.log_queries import answer_log_queries
-    from wattline.client.routes import ClientRoutes
     from wattline_runtime.gateway.config import BATCH_RETENTION_S, RETENTION_S, GatewayConfig
-    from wattline_runtime.gateway.processes.parent import ProcessFailed
-    from wattline_runtime.gateway.run import run_gateway
-    from wattline_runtime.gateway.takeover import TakeoverFailed
-    from wattline_runtime.gateway.telemetry.log_reader import LogFiles, ask_reader
     from wattline_runtime.logs import log_to_stderr
 
     log_to_stderr(as_json=json_logs)
@@ -164,6 +159,7 @@ def gateway(
             processes=processes,
             access_log=access_log or "",
             body_log=body_log or "",
+            otlp=otlp or "",
             log_retention_s=retention or RETENTION_S,
             batch_dir=batch_dir or "",
             batch_retention_s=batch_retention or BATCH_RETENTION_S,
@@ -176,11 +172,23 @@ def gateway(
         raise ActFailed(text, exits.USAGE) from error
     except ValueError as error:
         raise ActFailed(f"the gateway cannot start: {error}", exits.USAGE) from error
+    return Outcome(None, _serve(member, config))
+
+
+def _serve(member: JoinBundle, config: "GatewayConfig") -> int:
+    from wattline.client import Client
+    from wattline.client.log_queries import answer_log_queries
+    from wattline.client.routes import ClientRoutes
+    from wattline_runtime.gateway.processes.parent import ProcessFailed
+    from wattline_runtime.gateway.run import run_gateway
+    from wattline_runtime.gateway.takeover import TakeoverFailed
+    from wattline_runtime.gateway.telemetry.log_reader import LogFiles, ask_reader
+
     try:
         with Client(member) as client:
-            files = LogFiles(access_log or "", body_log or "")
+            files = LogFiles(config.access_log, config.body_log)
             answer_log_queries(client, partial(ask_reader, files=files))
-            return Outcome(None, run_gateway(config, ClientRoutes(client)))
+            return run_gateway(config, ClientRoutes(client))
     except (OSError, TransportError, TakeoverFailed, ProcessFailed) as error:
         why = (isinstance(error, OSError) and error.strerror) or error
         raise ActFailed(str(why)) from error

@@ -214,6 +214,12 @@ VERBS = (
                 metavar="DIR",
             ),
             Option(
+                "otlp",
+                ("--otlp",),
+                "Send a span of each request to this collector (extra otel).",
+                metavar="URL",
+            ),
+            Option(
                 "retention",
                 ("--retention",),
                 "How long files of the access log are kept, 30d unless given.",

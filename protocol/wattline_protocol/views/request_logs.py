@@ -65,6 +65,8 @@ class LoggedRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of its output, where the model tells."""
     owner: str | None = None
     """User of the service."""
+    trace_id: str = ""
+    """Of its header traceparent."""
     route: str | None = None
     """What the client asked for, where it is a route: then `service` is what that chose."""
     rule: int | None = None

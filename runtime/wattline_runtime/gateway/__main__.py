@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--access-log", default="", help="append a line for each request")
     parser.add_argument("--batch-dir", default="", help="keep and run batches there")
     parser.add_argument("--body-log", default="", help="folder for logged bodies")
+    parser.add_argument("--otlp", default="", help="URL of a collector of spans")
     parser.add_argument("--closed", action="store_true", help="require the API keys of the file")
     parser.add_argument("--trusted-proxies", nargs="*", default=defaults.trusted_proxies)
     for name in ("tls_cert", "tls_key"):

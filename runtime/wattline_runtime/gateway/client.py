@@ -10,13 +10,18 @@ from starlette.types import Receive, Scope
 from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.connections.direct import arrived_body
 from wattline_runtime.gateway.errors import BadRequest
+from wattline_runtime.gateway.events import RequestKind, Trace
+from wattline_runtime.trace_context import TRACEPARENT, valid_traceparent
 
 ASKED = "wattline.asked"
 """In the scope of a request, for the access log: name of its API key, and of the service."""
 TOKENS = "wattline.tokens"
 """Those of its output."""
+TRACE = "wattline.trace"
+"""The trace that it is part of, once that was looked for."""
 HEADERS = "wattline.headers"
 """Its headers by name, once any was read."""
+TRACE_HEADER = TRACEPARENT.encode()
 BODY_TIMEOUT_S = 30.0
 """Time for a client to send its body."""
 
@@ -37,6 +42,29 @@ def header(scope: Scope, name: bytes) -> str | None:
     """A header's value, the first one; None: it has none."""
     value = named_headers(scope).get(name)
     return None if value is None else value.decode("latin-1")
+
+
+def trace_of(scope: Scope) -> Trace | None:
+    """The trace of a request. A header that is invalid, or there twice, is ignored."""
+    found: Trace | None
+    if TRACE in scope:
+        found = scope[TRACE]
+        return found
+    text = header(scope, TRACE_HEADER)
+    if text is None:
+        return None
+    is_only = sum(name == TRACE_HEADER for name, _ in scope["headers"]) == 1
+    parent = valid_traceparent(text) if is_only else ""
+    found = scope[TRACE] = Trace(parent) if parent else None
+    return found
+
+
+def traced(scope: Scope, kind: RequestKind) -> RequestKind:
+    """The kind of a request, some of whose headers were read, with its trace if it has one."""
+    if TRACE_HEADER not in scope[HEADERS] and TRACE not in scope:  # as nearly all
+        return kind
+    trace = trace_of(scope)
+    return kind if trace is None else msgspec.structs.replace(kind, trace=trace)
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:

@@ -1,5 +1,6 @@
 """Configuration of a gateway."""
 
+from importlib.util import find_spec
 from ipaddress import ip_address
 from math import inf
 
@@ -62,6 +63,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """File that gets a line for each request; empty: none."""
     body_log: str = ""
     """Folder for bodies of services that want some logged; empty: none are."""
+    otlp: str = ""
+    """URL of a collector of OpenTelemetry that gets a span for each request; empty: none."""
     log_retention_s: float = RETENTION_S
     """How long lines of the access log are kept."""
     batch_dir: str = ""
@@ -103,6 +106,11 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             raise ValueError(f"log_retention_s is {self.log_retention_s}, it must be above 0")
         if self.batch_retention_s <= 0 or self.batch_reserve_bytes < 0:
             raise ValueError("batch_retention_s must be above 0, batch_reserve_bytes 0 or more")
+        if self.otlp and not self.otlp.startswith(("http://", "https://")):
+            text = "is no URL, as in http://127.0.0.1:4318/v1/traces"
+            raise ValueError(f"the collector {self.otlp!r} {text}")
+        if self.otlp and find_spec("opentelemetry") is None:
+            raise ValueError("spans need the extra otel: pip install 'wattline[otel]'")
         if self.client_timeout_s <= 0:
             raise ValueError(f"client_timeout_s is {self.client_timeout_s}, it must be above 0")
         if not 0 <= self.hold_s < inf:

@@ -62,6 +62,15 @@ NORMAL = PRIORITIES.index("normal")
 BATCH = PRIORITIES.index("batch")
 
 
+class Trace(msgspec.Struct):
+    """The trace that a request is part of."""
+
+    parent: str
+    """For its worker: the header traceparent."""
+    sent_s: float = 0.0
+    """When a part of it was first sent to a worker; 0 = never."""
+
+
 class RequestKind(msgspec.Struct, frozen=True):
     """What a request needs of a worker, and how urgent it is."""
 
@@ -71,6 +80,7 @@ class RequestKind(msgspec.Struct, frozen=True):
     """Its input is bytes, not JSON."""
     rank: int = NORMAL
     """Its priority class: position in `PRIORITIES`."""
+    trace: Trace | None = None
 
 
 PLAIN = RequestKind()

@@ -23,6 +23,7 @@ from wattline_runtime.gateway.client import (
     header,
     read_body,
     timeout_ms,
+    traced,
 )
 from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.connections.direct import send_answer
@@ -144,14 +145,15 @@ class InferApp:
         deadline_s = start_s + timeout_ms(scope, self._config, body.timeout_ms) / 1000
         control = header(scope, b"cache-control") if self._answers.caches else None
         may_share = control is None or "no-store" not in control.lower()
+        kind = traced(scope, KINDS[rank])
         if isinstance(body.input, msgspec.Raw) and body.inputs is msgspec.UNSET:
-            return Ask([bytes(body.input)], True, deadline_s, may_share, KINDS[rank])
+            return Ask([bytes(body.input)], True, deadline_s, may_share, kind)
         if body.input is msgspec.UNSET and isinstance(body.inputs, list):
             if not 1 <= len(body.inputs) <= self._config.max_inputs:
                 text = f"{len(body.inputs)} inputs; 1 to {self._config.max_inputs} are accepted"
                 raise BadRequest("malformed", text)
             inputs = [bytes(raw) for raw in body.inputs]
-            return Ask(inputs, False, deadline_s, may_share, KINDS[rank])
+            return Ask(inputs, False, deadline_s, may_share, kind)
         raise BadRequest("malformed", "expected either `input` or `inputs`")
 
     # --- answering
@@ -263,7 +265,7 @@ class InferApp:
 
     def _bytes(self, scope: Scope, data: bytes, rank: int) -> Ask:
         deadline_s = time.monotonic() + timeout_ms(scope, self._config) / 1000
-        return Ask([data], True, deadline_s, False, BYTES[rank])
+        return Ask([data], True, deadline_s, False, traced(scope, BYTES[rank]))
 
     async def _answer_bytes(
         self, scope: Scope, data: bytes, service: str, key: ApiKey | None, receive: Receive
@@ -271,7 +273,7 @@ class InferApp:
         """As `_answer`, for one input that is bytes; nothing is kept or shared."""
         deadline_s = time.monotonic() + timeout_ms(scope, self._config) / 1000
         seen = None if key is None else key.services
-        kind = BYTES[rank_of(scope, key)]
+        kind = traced(scope, BYTES[rank_of(scope, key)])
         number, waiter = self._shell.submit(service, data, deadline_s, seen, kind)
         watch = self._shell.watch(receive, [number])
         try:

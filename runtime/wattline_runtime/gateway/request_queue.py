@@ -295,9 +295,12 @@ class RequestQueue:
         kind = request.kind
         if kind is e.PLAIN:
             return e.Send(worker.connection, Infer(number, budget_ms, request.input))
+        parent = "" if kind.trace is None else kind.trace.parent
         message = Infer(
-            number, budget_ms, request.input, kind.method, kind.is_stream, kind.is_bytes
+            number, budget_ms, request.input, kind.method, kind.is_stream, kind.is_bytes, parent
         )
+        if kind.trace is not None and not kind.trace.sent_s:
+            kind.trace.sent_s = now_s
         return e.Send(worker.connection, message)
 
     def release_chunks(self, request_id: int, count: int) -> list[e.Effect]:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextlib import closing
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 
 import structlog
 import uvicorn
@@ -36,8 +35,7 @@ from wattline_runtime.gateway.revisions.reporting import REPORT_PERIOD_S, Traffi
 from wattline_runtime.gateway.routes import RouteSource
 from wattline_runtime.gateway.shell import GatewayShell
 from wattline_runtime.gateway.stats import Stats
-from wattline_runtime.gateway.telemetry.access_log import AccessLog, Logged
-from wattline_runtime.gateway.telemetry.body_log import BodyLog
+from wattline_runtime.gateway.telemetry.recorders import Recorders
 from wattline_runtime.gateway.telemetry.snapshot import Observer
 from wattline_runtime.gateway.tls import RELOAD_S, Certificate
 from wattline_runtime.gateway.worker_socket import WorkerSocket
@@ -97,10 +95,9 @@ async def serve(
         observer = Observer(shell, answers, guard, access)
         look = observer.look if member is None else member.look
         batches = BatchKeeper(config, shell, answers, keys) if config.batch_dir else None
+        recorders = Recorders(config, is_first=member is None or member.number == 0)
         app = http_app(shell, answers, config, access, look, batches)
-        access_log, body_log = _logs(config, rotates=member is None or member.number == 0)
-        if access_log is not None or body_log is not None:
-            app = Logged(app, shell, access_log, body_log)
+        app = recorders.around(app, shell)
         certificate = Certificate(config.tls_cert, config.tls_key) if config.tls_cert else None
         tls = None if certificate is None else certificate.context
         settings = _uvicorn_config(app, config, guard)
@@ -113,13 +110,12 @@ async def serve(
             log.warning("gateway_open", detail="it accepts every request, without an API key")
         shell.start()
         works = {
-            "routes": _watch(answers, routes, server, body_log),
+            "routes": _watch(answers, routes, server, recorders),
             "traffic": _report(shell, routes),
             "api-key-use": _report_uses(keys, routes, server),
             "certificate": _renew(certificate),
-            "access-log": _log_requests(access_log),
+            "records": recorders.run(),
             "batches": _run_batches(batches),
-            "body-log": _log_requests(body_log),
         }
         tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
         try:
@@ -144,29 +140,14 @@ def settle_memory() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
-def _logs(config: GatewayConfig, *, rotates: bool) -> tuple[AccessLog | None, BodyLog | None]:
-    access_log = body_log = None
-    if config.access_log:
-        path = Path(config.access_log)
-        access_log = AccessLog(path, config.log_retention_s, rotates=rotates)
-    if config.body_log:
-        body_log = BodyLog(Path(config.body_log), rotates=rotates)
-    return access_log, body_log
-
-
 async def _watch(
-    answers: Answers, routes: RouteSource, server: uvicorn.Server, body_log: BodyLog | None
+    answers: Answers, routes: RouteSource, server: uvicorn.Server, recorders: Recorders
 ) -> None:
     """Pass on changes of routes and settings; a source that fails stops the gateway."""
-    is_told = False
     try:
         async for newest in routes.updates():
             answers.change_routes(newest)
-            if body_log is not None:
-                body_log.change_settings(newest.settings)
-            elif not is_told and any(its.log_share for its in newest.settings.values()):
-                is_told = True
-                log.warning("bodies_not_logged", why="this gateway has no --body-log")
+            recorders.change_settings(newest.settings)
     except Exception:
         server.should_exit = True
         raise
@@ -177,11 +158,6 @@ async def _renew(certificate: Certificate | None) -> None:
     while certificate is not None:
         await asyncio.sleep(RELOAD_S)
         certificate.reload()
-
-
-async def _log_requests(kept: AccessLog | BodyLog | None) -> None:
-    if kept is not None:
-        await kept.run()
 
 
 async def _run_batches(batches: BatchKeeper | None) -> None:

@@ -20,6 +20,7 @@ from wattline_runtime.gateway.client import (
     ClientDisconnected,
     read_body,
     timeout_ms,
+    trace_of,
 )
 from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.connections.direct import CLOSE, send_answer
@@ -162,7 +163,7 @@ class OpenAiApp:
         if key is not None:
             self._access.charge(key, texts)
         is_stream = bool(body.stream) and method != EMBED
-        kind = RequestKind(method, is_stream=is_stream, rank=rank_of(scope, key))
+        kind = RequestKind(method, is_stream, rank=rank_of(scope, key), trace=trace_of(scope))
         # A stream has the time for each chunk; a whole generation may take as long as is allowed.
         default_ms = 0 if kind.is_stream else self._config.max_timeout_ms
         deadline_s = start_s + timeout_ms(scope, self._config, default_ms=default_ms) / 1000

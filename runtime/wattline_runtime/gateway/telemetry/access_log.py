@@ -6,23 +6,18 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wattline_protocol.views.request_logs import LoggedRequest
-from wattline_protocol.wire.routes import WorkerRoute
-from wattline_runtime.gateway.client import ASKED, TOKENS
-from wattline_runtime.gateway.routing.router import ROUTED
-from wattline_runtime.gateway.shell import GatewayShell
-from wattline_runtime.gateway.state import ServiceState
+from wattline_runtime.gateway.client import ASKED
+from wattline_runtime.gateway.telemetry.asked import CLIENT_GONE_STATUS, Asked
 from wattline_runtime.gateway.telemetry.body_log import BodyLog, TakenBodies
 from wattline_runtime.gateway.telemetry.log_file import CHECK_S, FLUSH_S, LogFile
 
 MAX_PENDING = 50_000
 """Lines that wait for the disk; more are dropped."""
-CLIENT_GONE_STATUS = 499
 REQUEST_ID = b"wattline-request-id"
 
 
@@ -71,15 +66,14 @@ class Logged:
     def __init__(
         self,
         app: ASGIApp,
-        shell: GatewayShell,
+        asked: Asked,
         access_log: AccessLog | None,
         body_log: BodyLog | None = None,
     ) -> None:
-        self._app, self._shell = app, shell
+        self._app, self._asked = app, asked
         self._log, self._bodies = access_log, body_log
         self._prefix, self._number = secrets.token_hex(4), 0
         self._second, self._second_text = 0, ""
-        self._revisions: dict[str, tuple[tuple[WorkerRoute, ...], int | None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer it as the other app does, with a header more."""
@@ -104,32 +98,11 @@ class Logged:
         if scope["method"] != "POST" and ASKED not in scope:
             return  # metrics, health and lists
         latency_ms = round((time.monotonic() - start_s) * 1000, 3)
-        line = LoggedRequest(moment, number, status, latency_ms, **self._asked(scope))
+        line = LoggedRequest(moment, number, status, latency_ms, **self._asked.of(scope))
         if self._log is not None:
             self._log.add(line)
         if self._bodies is not None and bodies is not None:
             self._bodies.add(line, bodies)
-
-    def _asked(self, scope: Scope) -> dict[str, Any]:
-        key, name = scope.get(ASKED, (None, scope.get("path_params", {}).get("service", "")))
-        found: dict[str, Any] = {"key": key, "tokens": scope.get(TOKENS, 0)}
-        if name in self._shell.public:
-            found["route"] = name
-            found["rule"], name = scope.get(ROUTED, (None, ""))
-        service = self._shell.gateway.queue.services.get(name)
-        if service is not None:
-            found["service"], found["revision"] = name, self._revision(service)
-            found["owner"] = self._shell.owners.get(name)
-        return found
-
-    def _revision(self, service: ServiceState) -> int | None:
-        """The only one of a service; computed once for each change of its routes."""
-        routes, known = self._revisions.get(service.name, ((), None))
-        if routes is not service.routes:
-            revisions = {int(route.ref.job) for route in service.routes}
-            known = revisions.pop() if len(revisions) == 1 else None
-            self._revisions[service.name] = service.routes, known
-        return known
 
     def _moment(self, unix_s: float) -> str:
         """As in ISO 8601; a second is formatted once."""

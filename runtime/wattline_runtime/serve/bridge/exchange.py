@@ -11,6 +11,7 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse
 import msgspec
 
 from wattline_runtime.serve.batcher import Failed, Key, Outcome, Output
+from wattline_runtime.trace_context import TRACEPARENT, valid_traceparent
 from wattline_runtime.wire import (
     CHAT,
     CHUNK_WINDOW,
@@ -136,6 +137,8 @@ class Exchange:
             connection.sock.settimeout(None)  # the gateway knows the deadline, and cancels
             kind = OCTETS if message.is_bytes else "application/json"
             headers = {"content-type": kind, "connection": "close"}
+            if parent := valid_traceparent(message.traceparent):
+                headers[TRACEPARENT] = parent
             connection.request("POST", self._path, message.input, headers)
             response = connection.getresponse()
             with response:

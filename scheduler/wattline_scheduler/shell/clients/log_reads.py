@@ -60,8 +60,9 @@ class LogReads:
         self, state: State, endpoint: ClientEndpoint, handle: Callable[[Event, Now], list[Effect]]
     ) -> None:
         self._state, self._endpoint, self._handle = state, endpoint, handle
-        self._watches: dict[str, tuple[Session, int]] = {}
-        """By gateway, its newest."""
+        self._watches: dict[str, dict[bytes, tuple[Session, int]]] = {}
+        """By gateway and connection, the newest last: a gateway that replaces another one has its
+        name, and both may reconnect in any order."""
         self._numbers = itertools.count(1)
         self._reads: dict[int, _Read] = {}
 
@@ -80,13 +81,17 @@ class LogReads:
 
     def watch(self, session: Session, ask: int) -> None:
         """A gateway takes queries from now on."""
-        self._watches[session.user] = session, ask
+        watches = self._alive(session.user)
+        watches.pop(session.connection, None)
+        watches[session.connection] = session, ask
+        self._watches[session.user] = watches
         self._endpoint.show(session, ask, LogQuery(0))
 
     def unwatch(self, session: Session, ask: int) -> None:
         """It takes none any more."""
-        if self._watches.get(session.user) == (session, ask):
-            del self._watches[session.user]
+        watches = self._watches.get(session.user, {})
+        if watches.get(session.connection) == (session, ask):
+            del watches[session.connection]
 
     def begin(
         self, session: Session, ask: int, asker: Asker, request: ReadRequestLog, now: Now
@@ -100,6 +105,7 @@ class LogReads:
                 return [reply]
             what = f"{asker.role} may not read the {wanted.kind} of {wanted.service}"
             return [*self._handle(ActRefused(asker.user, what, denied.reason), now), reply]
+        self._watches = {name: alive for name in self._watches if (alive := self._alive(name))}
         names = sorted({one.name for one in self._state.site.gateways} | self._watches.keys())
         if not names:
             return [Reply(client, ask, Denied("not_found", "the site has no gateway"))]
@@ -118,11 +124,12 @@ class LogReads:
         return []
 
     def _pass_on(self, gateway: str, query: LogQuery) -> bool:
-        session, ask = self._watches.get(gateway, (None, 0))
-        if session is None or self._endpoint.sessions.get(session.connection) is not session:
-            self._watches.pop(gateway, None)
-            return False
-        return self._endpoint.show(session, ask, query)
+        newest = reversed(self._watches.get(gateway, {}).values())
+        return any(self._endpoint.show(session, ask, query) for session, ask in newest)
+
+    def _alive(self, gateway: str) -> dict[bytes, tuple[Session, int]]:
+        sessions, watches = self._endpoint.sessions, self._watches.get(gateway, {})
+        return {c: watch for c, watch in watches.items() if sessions.get(c) is watch[0]}
 
     def take(self, session: Session, ask: int, page: ReportLogPage, now: Now) -> list[Effect]:
         """A gateway's answer, and that for the user once it is the last one."""

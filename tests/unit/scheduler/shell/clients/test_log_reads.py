@@ -212,6 +212,17 @@ def test_a_gateway_that_has_left_is_asked_no_more() -> None:
     assert isinstance(denied, Denied)
 
 
+def test_a_gateway_that_has_replaced_another_one_is_asked() -> None:
+    desk = Desk()
+    for connection in (b"new", b"old"):
+        desk.pipe.arrives(ClientHello(PROTOCOL_VERSION, "t"), connection, "gateway", "g1")
+        assert taken(desk.endpoint) == []
+        desk.reads.watch(desk.endpoint.sessions[connection], 1)
+    desk.endpoint.end(desk.endpoint.sessions[b"old"])
+    assert desk.ask("ops", "operator") == []
+    assert desk.queries()[-1].number == 1
+
+
 @pytest.mark.parametrize(
     ("limit", "expected", "reached"),
     [(10, [90.0, 85.0, 80.0], 80.0), (2, [90.0, 85.0], 85.0)],
