@@ -264,6 +264,21 @@ def test_refusals_say_what_would_be_right(stack: Stack) -> None:
         assert httpx.get(stack.url(path)).status_code == 404
 
 
+def test_a_client_has_few_open_batches(stack: Stack) -> None:
+    start(stack)
+    numbers = [create(stack, rows(1)).json()["id"] for _ in range(16)]
+    refused = create(stack, rows(1))
+    assert refused.status_code == 429
+    assert refused.json()["error"]["reason"] == "too_many_batches"
+    httpx.post(stack.url(f"/v1/batches/{numbers[0]}/cancel"))
+    assert ended(stack, numbers[0])["request_counts"] == {"total": 1, "completed": 0, "failed": 1}
+    assert create(stack, rows(1)).status_code == 201
+    page = httpx.get(stack.url("/v1/batches?limit=10")).json()
+    rest = httpx.get(stack.url(f"/v1/batches?limit=10&after={page['data'][-1]['id']}")).json()
+    assert (page["has_more"], rest["has_more"]) == (True, False)
+    assert len({one["id"] for one in page["data"] + rest["data"]}) == 17
+
+
 def test_without_a_directory_there_are_no_batches(stack: Stack) -> None:
     stack.start_gateway()
     answer = create(stack, rows(1))

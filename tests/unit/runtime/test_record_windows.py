@@ -72,6 +72,8 @@ def test_a_key_drops_its_own_streams_first() -> None:
     for number in range(3 * MOST_OF_KEY):
         streams.open(Name("loud", "svc", f"{number}"))
     assert len(streams) == MOST_OF_KEY + 1
+    assert len(streams.take_dropped()) == 2 * MOST_OF_KEY
+    assert streams.take_dropped() == []
 
 
 def test_the_answers_of_all_streams_are_bounded() -> None:

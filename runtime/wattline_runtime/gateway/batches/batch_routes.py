@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import TypeVar
@@ -21,7 +22,7 @@ from wattline_runtime.gateway.access.service_check import require_service
 from wattline_runtime.gateway.batches import directory as d
 from wattline_runtime.gateway.batches import folder as f
 from wattline_runtime.gateway.batches.keeper import BatchKeeper
-from wattline_runtime.gateway.batches.records import Batch, shown
+from wattline_runtime.gateway.batches.records import Batch, Progress, shown
 from wattline_runtime.gateway.batches.rows import MAX_LINE_BYTES, RowInvalid, RowTooLarge, read_row
 from wattline_runtime.gateway.client import ClientDisconnected, timeout_ms
 from wattline_runtime.gateway.config import GatewayConfig
@@ -40,6 +41,8 @@ GROUP_BYTES = 256 * 1024
 DEFAULT_WINDOW_S = 86_400.0
 MAX_WINDOW_S = 7 * 86_400.0
 FOLLOW_S = 0.1
+MOST_FOLLOW_S = 1.0
+"""Interval of looks for further results: the longer nothing comes, the longer."""
 MAX_LISTED = 100
 NDJSON = "application/x-ndjson"
 CLIENT_GONE_STATUS = 499
@@ -119,6 +122,8 @@ class BatchRoutes:
     ) -> None:
         """`keeper` None: this gateway has no batches."""
         self._keeper, self._shell, self._config, self._access = keeper, shell, config, access
+        self._uploading: Counter[str] = Counter()
+        """Batches that are being received, by key."""
 
     def routes(self) -> list[Route]:
         """All of them."""
@@ -144,27 +149,44 @@ class BatchRoutes:
         require_service(self._shell.gateway.queue, service, key)
         window_s = _window_s(request)
         try_ms = timeout_ms(request.scope, self._config, default_ms=self._config.max_timeout_ms)
-        await self._aside(_check_limits, keeper.directory, key)
+        owner = "" if key is None else key.grant.digest
+        self._uploading[owner] += 1
+        try:
+            await self._aside(_check_limits, keeper.directory, owner, self._uploading[owner])
+            batch = await self._upload(request, keeper, service, key, window_s, try_ms)
+        except ClientDisconnected:
+            return Response(status_code=CLIENT_GONE_STATUS)  # it reads no answer
+        finally:
+            self._uploading[owner] -= 1
+            self._uploading += Counter()  # without those at zero
+        log.info(
+            "batch_accepted", id=batch.id, service=service, key=batch.key_name, rows=batch.total
+        )
+        keeper.look()
+        found = d.Found(batch, Progress())
+        return JSONResponse(await self._aside(self._shown, keeper, found), 201)
+
+    async def _upload(
+        self,
+        request: Request,
+        keeper: BatchKeeper,
+        service: str,
+        key: ApiKey | None,
+        window_s: float,
+        try_ms: int,
+    ) -> Batch:
         request.scope[LONG_BODY] = LongBody(2 * MAX_BYTES, is_paced=False)
         try:
             receiving = await self._aside(_Receiving, keeper, service)
             try:
                 await self._receive(request.receive, receiving)
-                batch = await self._aside(receiving.accept, key, window_s, try_ms)
+                return await self._aside(receiving.accept, key, window_s, try_ms)
             except BaseException:
                 await asyncio.shield(self._aside(receiving.discard))
                 raise
         except OSError as error:
             log.warning("batch_refused", why=error.strerror)
             raise _disk_full() from error
-        except ClientDisconnected:
-            return Response(status_code=CLIENT_GONE_STATUS)  # it reads no answer
-        log.info(
-            "batch_accepted", id=batch.id, service=service, key=batch.key_name, rows=batch.total
-        )
-        keeper.look()
-        found = await self._aside(keeper.directory.find, batch.id)
-        return JSONResponse(self._shown(keeper, found) if found else {"id": batch.id}, 201)
 
     async def _receive(self, receive: Receive, receiving: _Receiving) -> None:
         pieces: list[bytes] = []
@@ -237,6 +259,7 @@ class BatchRoutes:
         self, keeper: BatchKeeper, number: str, after: int, *, is_followed: bool
     ) -> AsyncIterator[bytes]:
         results: f.Results | None = None
+        delay_s = FOLLOW_S
         try:
             while (found := await self._aside(keeper.directory.find, number)) is not None:
                 progress = keeper.progress(found)
@@ -248,9 +271,11 @@ class BatchRoutes:
                     if not data:
                         break
                     yield data
+                    delay_s = FOLLOW_S
                 if not is_followed or not progress.is_open or keeper.is_leaving:
                     return
-                await asyncio.sleep(FOLLOW_S)
+                await asyncio.sleep(delay_s)
+                delay_s = min(MOST_FOLLOW_S, delay_s * 1.5)
         except FileNotFoundError:
             return  # it was deleted
         finally:
@@ -288,12 +313,12 @@ class BatchRoutes:
         return await asyncio.get_running_loop().run_in_executor(threads, partial(function, *args))
 
 
-def _check_limits(directory: d.BatchDirectory, key: ApiKey | None) -> None:
+def _check_limits(directory: d.BatchDirectory, owner: str, uploading: int) -> None:
     if directory.spare_bytes() < 0:
         raise _disk_full()
-    use = directory.use_of("" if key is None else key.grant.digest)
-    if use.is_open >= d.MAX_OPEN:
-        text = f"{use.is_open} batches of this key have not ended, the maximum"
+    use = directory.use_of(owner)
+    if use.is_open + uploading > d.MAX_OPEN:
+        text = f"{d.MAX_OPEN} batches of this key have not ended, the maximum"
         raise BadRequest("too_many_batches", text, retry_after_s=30)
     if use.kept >= d.MAX_KEPT or use.size_bytes >= d.MAX_KEPT_BYTES:
         text = f"{use.kept} batches of this key take {use.size_bytes} bytes; delete some of them"

@@ -66,8 +66,7 @@ class BatchDirectory:
         with self._mutex:
             names = {one.name for one in os.scandir(self.root) if f.ID.fullmatch(one.name)}
             for gone in self._known.keys() - names:
-                del self._known[gone]
-                self._ended.pop(gone, None)
+                self._forget(gone)
             found = [one for name in names if (one := self._read(name)) is not None]
         return sorted(found, key=lambda one: (-one.batch.created_unix_s, one.batch.id))
 
@@ -76,7 +75,11 @@ class BatchDirectory:
         if not f.ID.fullmatch(number):
             return None
         with self._mutex:
-            return self._read(number)
+            found = self._read(number)
+            if found is None or found.progress.is_open or (self.root / number).is_dir():
+                return found
+            self._forget(number)
+            return None
 
     def use_of(self, key: str) -> Use:
         """What the batches of a key take."""
@@ -96,8 +99,7 @@ class BatchDirectory:
                 batch = self._known[name] = f.read_record(folder, "batch.json", Batch)
             progress = self._ended.get(name) or f.read_progress(folder)
         except FileNotFoundError:
-            self._known.pop(name, None)
-            self._ended.pop(name, None)
+            self._forget(name)
             return None
         except (OSError, ValueError) as error:
             if name not in self._damaged:
@@ -105,10 +107,12 @@ class BatchDirectory:
                 log.error("batch_unreadable", id=name, detail=str(error))
             return None
         if not progress.is_open:
-            if not folder.is_dir():
-                return None
             self._ended[name] = progress
         return Found(batch, progress)
+
+    def _forget(self, name: str) -> None:
+        self._known.pop(name, None)
+        self._ended.pop(name, None)
 
     def sweep(self, retention_s: float) -> None:
         """Delete ended batches that were kept for long enough, and remains of uploads."""

@@ -134,6 +134,7 @@ class Upload:
         write_record(self._folder, "batch.json", batch, is_synced=True)
         folder = self._root / self.id
         self._folder.rename(folder)
+        self._folder = folder
         sync_folder(self._root)
         self._close()
         return folder

@@ -46,6 +46,8 @@ class KeptStreams(Generic[A, H]):
     _streams: dict[Name, Kept[A, H]] = field(default_factory=dict)
     """Those that had a connection last are at the end."""
 
+    _dropped: list[Kept[A, H]] = field(default_factory=list)
+
     def open(self, name: Name) -> tuple[Kept[A, H], H | None]:
         """The stream of a new connection, which is to be its holder, and the one that it
         replaces."""
@@ -65,20 +67,30 @@ class KeptStreams(Generic[A, H]):
         """Forget those whose clients did not return."""
         for name, kept in list(self._streams.items()):
             if kept.holder is None and kept.left_s + KEPT_S <= now_s:
-                del self._streams[name]
+                self._drop(name)
         self._bound("")
 
     def _bound(self, key: str) -> None:
         idle = [name for name, kept in self._streams.items() if kept.holder is None]
         own = [name for name in idle if name.key == key] if key else []
         for name in own[: max(0, len(own) + 1 - MOST_OF_KEY)]:
-            del self._streams[name]
+            self._drop(name)
         size_bytes = sum(kept.window.size_bytes for kept in self._streams.values())
         for name in idle:
             if len(self._streams) < MOST and size_bytes <= MOST_BYTES:
                 return
             if name in self._streams:
-                size_bytes -= self._streams.pop(name).window.size_bytes
+                size_bytes -= self._drop(name).window.size_bytes
+
+    def take_dropped(self) -> list[Kept[A, H]]:
+        """Streams that were dropped since the last call: what they compute is for nobody."""
+        taken, self._dropped = self._dropped, []
+        return taken
+
+    def _drop(self, name: Name) -> Kept[A, H]:
+        kept = self._streams.pop(name)
+        self._dropped.append(kept)
+        return kept
 
     def __len__(self) -> int:
         return len(self._streams)

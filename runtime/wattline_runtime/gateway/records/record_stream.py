@@ -26,7 +26,10 @@ from wattline_runtime.gateway.records.window import SeqReused, Window
 from wattline_runtime.wire import MAX_ITEM_BYTES
 
 IN_FLIGHT = 64
-IN_FLIGHT_BYTES = 4 * 1024 * 1024
+FIRST_IN_FLIGHT = 8
+"""Before the first answer: its size is not known."""
+IN_FLIGHT_BYTES = 1024 * 1024
+"""Of records, and of answers if each is as large as the largest so far."""
 MAX_LINE_BYTES = MAX_ITEM_BYTES + 1024
 SEND_BYTES = 64 * 1024
 """Answers that are ready are sent together, up to so many bytes."""
@@ -183,7 +186,7 @@ class RecordStream:
         """When a record or a part of one came, or an answer was sent."""
         self.note = ""
         self._flying: deque[_Flying] = deque()
-        self._flying_bytes = 0
+        self._flying_bytes = self._largest_bytes = 0
         self._changed = asyncio.Event()
         self._is_read = self._is_lost = False
         """No further record comes; and nobody reads."""
@@ -260,7 +263,7 @@ class RecordStream:
 
     async def _take(self, line: bytes) -> bool:
         """Begin a record, once there is room and the key's rate admits it."""
-        while len(self._flying) >= IN_FLIGHT or self._flying_bytes >= IN_FLIGHT_BYTES:
+        while self._is_full():
             self._changed.clear()
             await self._changed.wait()
         record, seq = read_record(line), self._read_seq + 1
@@ -282,6 +285,12 @@ class RecordStream:
         self._flying_bytes += len(line)
         self._changed.set()
         return True
+
+    def _is_full(self) -> bool:
+        largest, most = self._largest_bytes, FIRST_IN_FLIGHT
+        if largest:
+            most = max(1, min(IN_FLIGHT, IN_FLIGHT_BYTES // largest))
+        return len(self._flying) >= most or self._flying_bytes >= IN_FLIGHT_BYTES
 
     async def _admitted(self) -> None:
         key = self._ask.key()
@@ -343,6 +352,7 @@ class RecordStream:
                 break
             self._flying.popleft()
             self._flying_bytes -= record_bytes
+            self._largest_bytes = max(self._largest_bytes, len(line))
             self.sent_seq = seq
             ready.append(line)
             size_bytes += len(line)

@@ -92,6 +92,7 @@ class StreamApp:
         self, name: Name, ask: Ask, after: int, receive: Receive, send: Send
     ) -> None:
         kept, before = self._kept.open(name)
+        self._cancel_dropped()
         if before is not None:
             before.replace(SUPERSEDED)
         kept.window.acknowledge(after)
@@ -132,6 +133,11 @@ class StreamApp:
 
     # --- what ends streams
 
+    def _cancel_dropped(self) -> None:
+        for kept in self._kept.take_dropped():
+            for answer in kept.window.answers():
+                answer.cancel()
+
     def _plan_check(self) -> None:
         if self._checks is None:
             loop = asyncio.get_running_loop()
@@ -141,6 +147,7 @@ class StreamApp:
         self._checks = None
         now_s = time.monotonic()
         self._kept.expire(now_s)
+        self._cancel_dropped()
         for stream, ask in list(self._open.items()):
             if self._shell.is_leaving:
                 stream.stop(STOPPING)

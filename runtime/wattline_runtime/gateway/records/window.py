@@ -68,5 +68,9 @@ class Window(Generic[A]):
         for seq in [seq for seq in self._records if seq <= after]:
             self._drop(seq)
 
+    def answers(self) -> list[A]:
+        """All of them."""
+        return [record.answer for record in self._records.values()]
+
     def _drop(self, seq: int) -> None:
         self.size_bytes -= self._records.pop(seq).size_bytes or 0
