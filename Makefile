@@ -63,7 +63,8 @@ bench: $(STAMP) ## measure, and print the table
 
 bench-peers: $(STAMP) ## compare the gateway with other servers of models (installs the extra peers)
 	@$(BIN)/pip install -q -e '.[peers]'
-	@$(BIN)/wattline bench gateway --beside fastapi,mosec,mosec-batched,litserve $(ARGS)
+	@$(BIN)/wattline bench gateway --beside fastapi,mosec,mosec-batched,litserve $(ARGS); noop=$$?; \
+	$(BIN)/wattline bench gateway --model minilm --beside fastapi,mosec,litserve $(ARGS) && exit $$noop
 
 fuzz: $(STAMP) ## feed every parser of outside bytes for SECONDS seconds, and measure its growth
 	@PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS) $(ARGS)

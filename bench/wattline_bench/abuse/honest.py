@@ -2,17 +2,17 @@
 
 import time
 from collections.abc import Callable
+from itertools import repeat
 from multiprocessing.connection import Connection
 
 from wattline_bench.rig.plain import ANSWER_S, PlainClient
-from wattline_bench.serving.gateway import Load
+from wattline_bench.serving.load import BODY, PATIENT_MS, Load, posts
 from wattline_protocol.job.selection import Selection, Span
 from wattline_protocol.job.spec import JobSpec, Resources
 from wattline_protocol.trust.keys import JoinBundle
 from wattline_protocol.wire.client_messages import Cancel
 
 PAUSE_S = 0.02
-HTTP_TIMEOUT_MS = 30_000
 WARM_UP_S = 0.5
 
 SMALL = JobSpec(name="small", command=("true",), resources=Resources(gpus_per_node=1))
@@ -31,7 +31,7 @@ def submit_jobs(bundle: JoinBundle, pipe: Connection) -> None:
 
 def send_http(url: str, pipe: Connection) -> None:
     """Whenever a time comes through the pipe: infer by HTTP until then, one after the other."""
-    load = Load(url, 1, HTTP_TIMEOUT_MS)
+    load = Load(url, 1, posts(repeat(BODY % 0)))
     load.closed_loop(WARM_UP_S)
     _serve(pipe, lambda until_s: _http_until(load, until_s))
     load.close()
@@ -67,6 +67,6 @@ def _http_until(load: Load, until_s: float) -> Samples:
     samples: Samples = []
     while time.monotonic() < until_s:
         [(status, took_s)] = load.closed_loop(0.0)
-        samples.append(took_s if status == 200 else max(took_s, HTTP_TIMEOUT_MS / 1e3))
+        samples.append(took_s if status == 200 else max(took_s, PATIENT_MS / 1e3))
         time.sleep(PAUSE_S)
     return samples

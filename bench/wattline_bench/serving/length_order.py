@@ -6,15 +6,16 @@ at 40/s, well below what it can do, where a lone request must not wait.
 """
 
 import json
-import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import cycle
 from pathlib import Path
 from random import Random
 
 import msgspec
 
 from wattline_bench.serving import gateway as base
+from wattline_bench.serving.load import Answers, Load, posts
 from wattline_bench.verdict import Figures, judged, over
 
 SENTENCES = 1024
@@ -25,26 +26,15 @@ CPU_AT_MOST = 0.8
 TOKENS_PER_WORD = 1.3
 
 
-class SentenceLoad(base.Load):
-    """The same loads, with another sentence in each request."""
+def _bodies() -> Iterator[bytes]:
+    """Sentences as lists of tokens, over and over."""
+    random = Random(3)
+    return cycle([_body(random) for _ in range(SENTENCES)])
 
-    def __init__(self, url: str, connections: int, timeout_ms: int) -> None:
-        super().__init__(url, connections, timeout_ms)
-        random = Random(3)
-        self._next = 0
-        self._requests = [self._sentence(random) for _ in range(SENTENCES)]
 
-    def _sentence(self, random: Random) -> bytes:
-        count = round(random.randint(5, 60) * TOKENS_PER_WORD)
-        tokens = [random.randrange(1000, 30_000) for _ in range(count)]
-        body = json.dumps({"input": tokens}).encode()
-        head = f"POST /v1/services/{base.SERVICE}/infer HTTP/1.1\r\nhost: bench\r\n"
-        return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
-
-    def _send(self, connection: socket.socket, due_s: float) -> None:
-        self._since_s[connection] = due_s
-        connection.sendall(self._requests[self._next % SENTENCES])
-        self._next += 1
+def _body(random: Random) -> bytes:
+    count = round(random.randint(5, 60) * TOKENS_PER_WORD)
+    return json.dumps({"input": [random.randrange(1000, 30_000) for _ in range(count)]}).encode()
 
 
 class Ordered(base.Served, frozen=True):
@@ -57,15 +47,13 @@ class Ordered(base.Served, frozen=True):
         return over(f"{self.load}: CPU to that not ordered", self.cpu_to_unordered, CPU_AT_MOST)
 
 
-def _serve(
-    name: str, model: str, batch: int, run: Callable[[SentenceLoad], base.Answers]
-) -> base.Served:
+def _serve(name: str, model: str, batch: int, run: Callable[[Load], Answers]) -> base.Served:
     path = Path(__file__).parent / "encoder_model.py"
     idle = ("--client-timeout-s=600",)  # not every load uses every connection
     with base.stack(
         f"--max-batch-cost={batch}", model=f"{path}:{model}", gateway_args=idle
     ) as running:
-        load = SentenceLoad(running.endpoints["http_url"], 64, 30_000)
+        load = Load(running.endpoints["http_url"], 64, posts(_bodies()))
         base.wait_until_ready(running)
         load.closed_loop(LEARN_S, users=32)
         before = running.cpu_s()
@@ -90,10 +78,10 @@ def _worker_us(served: base.Served) -> float:
 def measure(*, seconds: float, batch: int) -> tuple[Figures, ...]:
     """Each load for `seconds`, with lengths and without in turns."""
 
-    def closed(load: SentenceLoad) -> base.Answers:
+    def closed(load: Load) -> Answers:
         return load.closed_loop(seconds, users=32)
 
-    def poisson(load: SentenceLoad) -> base.Answers:
+    def poisson(load: Load) -> Answers:
         return load.open_loop(seconds, 40.0)
 
     without: list[base.Served] = []

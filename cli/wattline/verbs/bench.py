@@ -89,12 +89,20 @@ VERBS = (
     ),
     _bench(
         "gateway",
-        "The serving layer, with a model that echoes.",
+        "The serving layer, alone or beside other servers of models.",
         _seconds(5.0, "each load"),
         Option(
             "beside",
             ("--beside",),
-            "Compare with other servers instead: fastapi, mosec, mosec-batched, litserve.",
+            "Compare with other servers instead: fastapi, mosec, litserve, mosec-batched, "
+            "litserve-batched; several separated by commas.",
+        ),
+        Option(
+            "model",
+            ("--model",),
+            "What the servers run beside each other; minilm needs the extra peers.",
+            choices=("noop", "minilm"),
+            default="noop",
         ),
         module="serving.gateway",
     ),

@@ -48,30 +48,46 @@ class WarmUp:
 
 
 def warm_up(model: Model, max_cost: int) -> WarmUp:
-    """Run batches of 1, 2, 4 … examples up to `max_cost`, each twice: the first run of a size may
-    compile. Raises WarmUpFailed, and what the model raises."""
+    """Run batches of 1, 2, 4 … examples up to `max_cost`: of the longest ones, then of the shortest
+    ones if these are much shorter, since only both tell what padding costs. Each runs twice: the
+    first run of a size may compile. Raises WarmUpFailed, and what the model raises."""
     values = _examples(model)
+    longest = sorted(values, key=lambda value: measure(model, value)[1], reverse=True)
     runs: list[Run] = []
     count = 1
     while values:
-        batch = list(islice(cycle(values), count))
-        sizes = [measure(model, value) for value in batch]
-        cost = sum(size for size, _ in sizes)
+        batch = list(islice(cycle(longest), count))
+        short = list(islice(cycle(reversed(longest)), count))
+        cost = _size(model, batch)[0]
         if runs and cost > max_cost:
             break
         try:
-            _run(model, batch)
-            begin_s = time.monotonic()
-            _run(model, batch)
+            runs.append(_timed(model, batch))
+            short_cost, length = _size(model, short)
+            if 2 * length < runs[-1].length and short_cost <= max_cost:
+                runs.append(_timed(model, short))
         except ModelOutOfMemory as error:
             free_memory()
             if not runs:
                 raise WarmUpFailed("warm-up: out of memory for a single example") from error
-            return WarmUp(tuple(runs), runs[-1].cost)
-        seconds = time.monotonic() - begin_s
-        runs.append(Run(cost, count, max(length for _, length in sizes), seconds))
+            return WarmUp(tuple(runs), max(run.cost for run in runs))
         count *= 2
     return WarmUp(tuple(runs))
+
+
+def _timed(model: Model, batch: Sequence[object]) -> Run:
+    _run(model, batch)
+    begin_s = time.monotonic()
+    _run(model, batch)
+    seconds = time.monotonic() - begin_s
+    cost, length = _size(model, batch)
+    return Run(cost, len(batch), length, seconds)
+
+
+def _size(model: Model, batch: Sequence[object]) -> tuple[int, int]:
+    """Cost, and the longest length."""
+    sizes = [measure(model, value) for value in batch]
+    return sum(cost for cost, _ in sizes), max(length for _, length in sizes)
 
 
 def _examples(model: Model) -> list[object]:

@@ -6,6 +6,7 @@ import pytest
 
 from support.programs.serving import answers, batches, item, outputs
 from wattline_runtime.serve import batcher as b
+from wattline_runtime.serve.batch_times import BatchTimes
 from wattline_runtime.serve.model import ModelOutOfMemory, run_batch
 from wattline_runtime.serve.warm_up import WarmUpFailed, warm_up
 
@@ -35,6 +36,28 @@ def test_examples_run_in_batches_of_the_sizes_to_come() -> None:
     assert model.seen == [1, 1, 2, 2, 4, 4, 8, 8]
     assert [(run.count, run.cost) for run in found.runs] == [(1, 1), (2, 2), (4, 4), (8, 8)]
     assert found.fits is None
+
+
+class Long(Small):
+    """Reads padding: the time of a batch follows its size and its longest input."""
+
+    def example(self) -> list[object]:
+        return ["a" * length for length in (9, 60, 5, 50, 8, 55, 6, 7)]
+
+    def length(self, text: str) -> int:
+        return len(text)
+
+
+def test_examples_of_both_ends_show_what_padding_costs() -> None:
+    found = warm_up(Long(), 8)
+    sizes = [(run.count, run.length) for run in found.runs]
+    assert sizes == [(1, 60), (1, 5), (2, 60), (2, 6), (4, 60), (4, 8), (8, 60)]
+    times = BatchTimes()
+    for count, length in sizes:
+        times.note(count, count, length, 0.01 + 0.0003 * count * length, 0.0)
+    waiting = [(length, 1) for length in range(5, 61)]
+    first, last = times.by_length.best_run(waiting, 30, 32) or (0, 0)
+    assert last - first < 16, "the first batches already are of like lengths"
 
 
 def test_the_largest_batch_that_fits_is_found() -> None:
