@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, assert_never
 
+import msgspec
+
 from wattline_runtime.serve.batch_times import BatchTimes
 from wattline_runtime.wire import FailureReason
 
@@ -28,8 +30,7 @@ class Key(NamedTuple):
     id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(msgspec.Struct, frozen=True):
     """One input waiting for the model."""
 
     key: Key
@@ -42,8 +43,7 @@ class Item:
     value: object
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(msgspec.Struct, frozen=True):
     """The model's output, as JSON, or bytes as they are; empty at the end of a stream."""
 
     body: bytes
@@ -52,8 +52,7 @@ class Output:
     """As the model reports them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     """A failure and its reason."""
 
     reason: FailureReason
@@ -63,66 +62,56 @@ class Failed:
 Outcome = Output | Failed
 
 
-@dataclass(frozen=True, slots=True)
-class Arrived:
+class Arrived(msgspec.Struct, frozen=True):
     """Inputs that arrived together; they may share a batch."""
 
     items: tuple[Item, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled:
+class Cancelled(msgspec.Struct, frozen=True):
     """This request is no longer needed."""
 
     key: Key
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayLost:
+class GatewayLost(msgspec.Struct, frozen=True):
     """A gateway is disconnected, and its requests are no longer needed."""
 
     gateway: int
 
 
-@dataclass(frozen=True, slots=True)
-class BatchEnded:
+class BatchEnded(msgspec.Struct, frozen=True):
     """The model is free again. One outcome an item, in the batch's order."""
 
     outcomes: tuple[Outcome, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class BatchBroke:
+class BatchBroke(msgspec.Struct, frozen=True):
     """The model is free again, but failed for the batch as a whole."""
 
     failure: Failed
 
 
-@dataclass(frozen=True, slots=True)
-class OutOfMemory:
+class OutOfMemory(msgspec.Struct, frozen=True):
     """The model is free again; its memory did not suffice for the batch."""
 
 
-@dataclass(frozen=True, slots=True)
-class DrainStarted:
+class DrainStarted(msgspec.Struct, frozen=True):
     """Finish the present requests, accept no new ones."""
 
 
-@dataclass(frozen=True, slots=True)
-class WasFrozen:
+class WasFrozen(msgspec.Struct, frozen=True):
     """The process did not run for so long, so neither did its batch."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class ModelHung:
+class ModelHung(msgspec.Struct, frozen=True):
     """The running batch will not end: return what waits. The gateway retries the batch's items
     when this worker has gone, since each of them may be the reason."""
 
 
-@dataclass(frozen=True, slots=True)
-class GraceOver:
+class GraceOver(msgspec.Struct, frozen=True):
     """Return unfinished requests, so that another worker can serve them."""
 
 
@@ -140,15 +129,13 @@ Event = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class RunBatch:
+class RunBatch(msgspec.Struct, frozen=True):
     """Pass these to the model now; it is idle."""
 
     items: tuple[Item, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """Answer to the gateway; exactly one for each item that arrived."""
 
     key: Key
@@ -319,8 +306,9 @@ class Batcher:
         """Answer all that cannot end in time. Where that is every item, the one with the most time
         left is kept: only a run can show that the measured time holds no longer."""
         items = (*self._alone, *self._waiting.values())
-        expected_s = self.times.expected_s
-        late = [i for i in items if i.deadline_s <= now_s + expected_s(i.cost, i.length)]
+        sizes = {(item.cost, item.length) for item in items}
+        ends_s = {size: now_s + self.times.expected_s(*size) for size in sizes}
+        late = [item for item in items if item.deadline_s <= ends_s[item.cost, item.length]]
         if late and len(late) == len(items):
             last = max(late, key=lambda item: item.deadline_s)
             if last.deadline_s > now_s:

@@ -77,12 +77,13 @@ class LengthTimes:
     def _fitted(self) -> Parts:
         """Least squares with parts of at least 0."""
         parts = list(self._shape)
+        rows = list(zip(self._products, self._sums, strict=True))
         for _ in range(SWEEPS):
-            for index, (products, total) in enumerate(zip(self._products, self._sums, strict=True)):
-                rest = sum(p * part for p, part in zip(products, parts, strict=True))
-                rest -= products[index] * parts[index]
-                if products[index] > 0:
-                    parts[index] = max(0.0, (total - rest) / products[index])
+            for index, ((a, b, c, d), total) in enumerate(rows):  # no generator: for each batch
+                own = (a, b, c, d)[index]
+                rest = a * parts[0] + b * parts[1] + c * parts[2] + d * parts[3]
+                if own > 0:
+                    parts[index] = max(0.0, (total - rest + own * parts[index]) / own)
         fixed, per_length, per_cost, per_both = parts
         return fixed, per_length, per_cost, per_both
 
