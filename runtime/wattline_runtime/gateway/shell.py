@@ -284,9 +284,11 @@ class GatewayShell:
         self._turn_planned = False
         self._flush()
         now_s = time.monotonic()
-        for incoming in self.socket.receive():
-            self._take(incoming, now_s)
-        if self._outbox or self.socket.has_more:
+        if has_more := self.socket.has_more:
+            for incoming in self.socket.receive():
+                self._take(incoming, now_s)
+            has_more = self.socket.has_more
+        if self._outbox or has_more:
             self._plan_turn()
         elif self._allow_stale:
             self._allow()

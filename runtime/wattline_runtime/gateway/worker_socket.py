@@ -2,11 +2,9 @@
 
 import socket
 
-import zmq
-
 from wattline_protocol.trust.keys import KeyPair
 from wattline_protocol.trust.members import Member
-from wattline_protocol.wire.transport import Incoming, ServerSocket, SocketLimits
+from wattline_protocol.wire.transport import Incoming, ServerSocket, SocketLimits, has_message
 from wattline_runtime.gateway.events import ServiceRoutes
 from wattline_runtime.wire import MAX_FRAME_BYTES
 
@@ -61,7 +59,7 @@ class WorkerSocket:
     @property
     def has_more(self) -> bool:
         """True: frames are pending that `receive` has not returned yet."""
-        return bool(int(self.server.socket.get(zmq.EVENTS)) & zmq.POLLIN)
+        return has_message(self.server.socket)
 
     def close(self) -> None:
         """Close, after a moment for queued frames to be sent."""

@@ -50,7 +50,10 @@ def test_equal_requests_run_once(stack: Stack) -> None:
     stack.start_gateway()
     stack.start_held("--max-batch-cost=1")
     with cf.ThreadPoolExecutor(8) as pool:
-        replies = [pool.submit(stack.infer, {"input": 7}) for _ in range(8)]
+        replies = [pool.submit(stack.infer, {"input": 7})]
+        # The others have more time than this one, so that they wait for it.
+        wait_for(lambda: stack.metric("cache_misses_total", service=SERVICE) == 1, "one runs")
+        replies += [pool.submit(stack.infer, {"input": 7}) for _ in range(7)]
         wait_for(lambda: stack.metric("cache_hits_total", service=SERVICE) == 7, "all wait")
         stack.let_go()
         assert {r.result().json()["output"] for r in replies} == {7}
