@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from wattline_protocol.views import request_logs
 from wattline_protocol.views.request_logs import LogFilter, LoggedRequest, LogPosition
-from wattline_runtime.gateway.telemetry import log_pages
-from wattline_runtime.gateway.telemetry.log_pages import SLACK_S, read_page, rotated
+from wattline_runtime.log_reading import log_pages
+from wattline_runtime.log_reading.log_pages import SLACK_S, read_page, rotated
 
 START_S = 1_700_000_000.0
 

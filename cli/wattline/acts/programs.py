@@ -182,7 +182,7 @@ def _serve(member: JoinBundle, config: "GatewayConfig") -> int:
     from wattline_runtime.gateway.processes.parent import ProcessFailed
     from wattline_runtime.gateway.run import run_gateway
     from wattline_runtime.gateway.takeover import TakeoverFailed
-    from wattline_runtime.gateway.telemetry.log_reader import LogFiles, ask_reader
+    from wattline_runtime.log_reading.log_reader import LogFiles, ask_reader
 
     try:
         with Client(member) as client:

@@ -9,7 +9,7 @@ import pytest
 
 from support.programs.serving_stack import SERVICE, Stack, serving_stack, wait_for
 from wattline_protocol.views.request_logs import LogFilter, LogQuery
-from wattline_runtime.gateway.telemetry.log_reader import LogFiles, ask_reader
+from wattline_runtime.log_reading.log_reader import LogFiles, ask_reader
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -133,6 +133,7 @@ def test_a_collector_that_is_away_harms_nothing(stack: Stack) -> None:
     assert stack.infer({"input": 1}).status_code == 200
     gateway.send_signal(signal.SIGTERM)
     assert gateway.wait(20) == 0
+    assert stack.logs().count("spans_not_sent") == 1
 
 
 def test_without_it_nothing_of_opentelemetry_is_loaded() -> None:

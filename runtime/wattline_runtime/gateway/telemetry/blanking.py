@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 
 from wattline_protocol.job.body_log import PATTERN
+from wattline_protocol.wire.api_keys import PREFIX
 
 MAX_DEPTH = 100
 LONGEST_CARD, SHORTEST_CARD = 19, 13
-MAX_NUMBER_CHARS = 64
 
 Span = tuple[int, int, str]
 """Begin, end and kind of what is to be blanked."""
@@ -32,6 +32,7 @@ _GAP = r"[ .\-\u00a0\u00ad\u2000-\u200d\u2010-\u2015\u2060]{0,2}"
 _RUN = re.compile(rf"(?<!\d)\d{{1,19}}(?!\d)(?:{_GAP}\d{{1,19}}(?!\d))*")
 """Groups of digits; one of more than 19 is part of no card."""
 _GROUP = re.compile(r"\d+")
+_API_KEY = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{20,}}")
 _EMAIL = re.compile(r"[^\s@<>()\[\]\",;:\\]{1,64}@(?:[\w-]{1,63}\.){1,8}[\w-]{2,63}")
 _PHONE = re.compile(
     r"(?<![\w+])(?:\+|00)[1-9](?:[ \u00a0./()-]{0,3}\d){6,14}(?!\d)"  # E.164, 00 for +
@@ -39,6 +40,11 @@ _PHONE = re.compile(
     r"|(?<![\w.-])0\d{1,4}[ /-]{1,3}\d{3,9}(?:[ -]\d{1,6}){0,3}(?![\w.-])"  # 030/1234567
     r"|(?<![\w.-])\d{3}[-. ]\d{3}[-. ]\d{4}(?![\w-])"  # 555-123-4567
 )
+
+
+def api_keys(text: str) -> Iterator[Span]:
+    """API keys of Wattline, which are in no log."""
+    return ((*found.span(), "key") for found in _API_KEY.finditer(text))
 
 
 def emails(text: str) -> Iterator[Span]:
@@ -111,14 +117,15 @@ class Blanker:
     """What is blanked in the bodies of a service."""
 
     def __init__(self, entries: Sequence[str]) -> None:
-        """Entries of `[service] log_bodies`. Raises ValueError and ImportError for patterns."""
-        self._finders = [
+        """Entries of `[service] log_bodies`; API keys are always blanked. Raises ValueError and
+        ImportError for patterns."""
+        self._patterns = [
             pattern_finder(entry.removeprefix(PATTERN))
-            if entry.startswith(PATTERN)
-            else _OF_KIND[entry]
             for entry in entries
+            if entry.startswith(PATTERN)
         ]
-        self._has_cards = "card" in entries
+        kinds = [_OF_KIND[entry] for entry in entries if not entry.startswith(PATTERN)]
+        self._finders = [api_keys, *kinds, *self._patterns]
         self._decoder = msgspec.json.Decoder(float_hook=self._literal)
 
     def body(self, data: bytes) -> bytes:
@@ -164,14 +171,9 @@ class Blanker:
         """A number with a fraction or an exponent. Digits of a fraction are no card, but 4e15 is
         written for a whole number, too."""
         number = float(literal)
-        if len(literal) > MAX_NUMBER_CHARS:
-            return number
         if number.is_integer() and abs(number) < 10.0**LONGEST_CARD:
             whole = str(int(Decimal(literal)))
             blanked = self.text(whole)
             return number if blanked == whole else blanked
-        blanked = literal
-        for find in self._finders:
-            if find not in (cards, emails, phones) and any(find(literal)):
-                blanked = "[pattern]"
-        return number if blanked == literal else blanked
+        is_found = any(any(find(literal)) for find in self._patterns)
+        return "[pattern]" if is_found else number

@@ -21,8 +21,8 @@ from wattline_protocol.views.request_logs import LoggedRequest
 from wattline_protocol.wire.service_settings import ServiceSettings
 from wattline_runtime.gateway.client import header
 from wattline_runtime.gateway.telemetry.blanking import Blanker, Unreadable
-from wattline_runtime.gateway.telemetry.body_files import body_file, retention_of
 from wattline_runtime.gateway.telemetry.log_file import CHECK_S, FLUSH_S, LogFile
+from wattline_runtime.log_reading.body_files import body_file, retention_of
 
 log = structlog.get_logger()
 

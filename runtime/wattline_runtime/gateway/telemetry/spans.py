@@ -4,9 +4,11 @@ For gateways with --otlp alone: only they import OpenTelemetry (the extra `otel`
 sends; spans that the collector does not take are dropped.
 """
 
+import logging
 import threading
 import time
 
+import structlog
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
@@ -28,6 +30,25 @@ EXPORT_S = 2.0
 CLOSE_S = 1.0
 """Time for the last ones when the gateway ends."""
 INFER = "infer"
+COMPLAIN_S = 60.0
+MAX_WHY_CHARS = 300
+
+log = structlog.get_logger()
+
+
+class _Complaints(logging.Handler):
+    """OpenTelemetry's own, as events of the gateway's log, of which there may be many."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._next_s = 0.0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """At most one a minute."""
+        now_s = time.monotonic()
+        if now_s >= self._next_s:
+            self._next_s = now_s + COMPLAIN_S
+            log.warning("spans_not_sent", why=record.getMessage()[:MAX_WHY_CHARS])
 
 
 class Spans:
@@ -39,6 +60,9 @@ class Spans:
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         exporter = OTLPSpanExporter(endpoint=url, timeout=EXPORT_S)
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        complaints = logging.getLogger("opentelemetry")
+        complaints.addHandler(_Complaints())
+        complaints.propagate = False
         self.tracer = self._provider.get_tracer(PROGRAM)
 
     def around(self, app: ASGIApp, asked: Asked) -> ASGIApp:

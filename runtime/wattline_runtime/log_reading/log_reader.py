@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 
 from wattline_protocol.views.request_logs import LogFilter, LogQuery, ReportLogPage
-from wattline_runtime.gateway.telemetry.body_files import body_files
-from wattline_runtime.gateway.telemetry.log_pages import newest_first, read_page, rotated
+from wattline_runtime.log_reading.body_files import body_files
+from wattline_runtime.log_reading.log_pages import newest_first, read_page, rotated
 
 READ_S = 3.0
 """Time for reading; a page that is not complete by then has what was read."""
@@ -34,7 +34,7 @@ class _Order(msgspec.Struct, frozen=True):
 
 def ask_reader(query: LogQuery, files: LogFiles) -> ReportLogPage:
     """The page for a query, or why there is none."""
-    command = [sys.executable, "-m", "wattline_runtime.gateway.telemetry.log_reader"]
+    command = [sys.executable, "-m", "wattline_runtime.log_reading.log_reader"]
     order = msgspec.msgpack.encode(_Order(query, files))
     try:
         done = subprocess.run(command, input=order, capture_output=True, timeout=END_S, check=True)
