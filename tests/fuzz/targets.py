@@ -14,6 +14,7 @@ from support.strategies.structs import members_of
 from wattline_agent.executor.metrics import MetricsTail, newest_lines
 from wattline_protocol.job.file import parse_job
 from wattline_protocol.job.selection import parse_jobs
+from wattline_protocol.routing.file import parse_routes
 from wattline_protocol.site.file import parse_site
 from wattline_protocol.text.toml_fields import DocumentError
 from wattline_protocol.text.visible import LogText
@@ -110,6 +111,12 @@ def targets() -> Iterable[Target]:
         yield Target(name, codec.messages, (MalformedMessage,), _frames(union))
     yield Target(
         "job-file", _text(lambda text: parse_job(text, "job.toml")), (DocumentError,), samples.JOBS
+    )
+    yield Target(
+        "route-file",
+        _text(lambda text: parse_routes(text, "route.toml")),
+        (DocumentError,),
+        samples.ROUTES,
     )
     yield Target(
         "site-file",

@@ -8,7 +8,7 @@ import msgspec
 
 from wattline_protocol.job.values import share
 from wattline_protocol.routing.model import MAX_CONDITIONS, MAX_VALUES, SHARES
-from wattline_protocol.text.toml_fields import Reader, texts
+from wattline_protocol.text.toml_fields import Reader, text, texts
 from wattline_protocol.wire.bounds import MAX_WORD_CHARS
 
 MAX_DEPTH = 8
@@ -23,7 +23,7 @@ ROUNDING = 1e-9
 
 def path(value: object) -> str:
     """A path in a JSON document: names and positions with dots between, as in choices.0.text."""
-    steps = value.split(".") if isinstance(value, str) else []
+    steps = text(value).split(".")
     if not 1 <= len(steps) <= MAX_DEPTH or not all(steps) or len(str(value)) > MAX_WORD_CHARS:
         raise ValueError(f'expected a path of 1 to {MAX_DEPTH} names, as in "input.language"')
     return ".".join(steps)
@@ -48,8 +48,8 @@ def condition_header(value: object) -> str:
 def header_values(value: object) -> tuple[str, ...]:
     """Texts as a client may send them."""
     found = texts(MAX_VALUES)(value)
-    for text in found:
-        if not 0 < len(text) <= MAX_WORD_CHARS or text != text.strip() or not text.isprintable():
+    for one in found:
+        if not 0 < len(one) <= MAX_WORD_CHARS or one != one.strip() or not one.isprintable():
             raise ValueError(f"expected printable texts of 1 to {MAX_WORD_CHARS} characters")
     return _each_once(found)
 
@@ -59,7 +59,9 @@ def field_values(value: object) -> tuple[str, ...]:
     items = value if isinstance(value, list | tuple) else [value]
     if not 1 <= len(items) <= MAX_VALUES:
         raise ValueError(f"expected 1 to {MAX_VALUES} values")
-    return _each_once(tuple(json_key(item) for item in items))
+    return _each_once(
+        tuple(json_key(text(item) if isinstance(item, str) else item) for item in items)
+    )
 
 
 def json_key(value: object) -> str:

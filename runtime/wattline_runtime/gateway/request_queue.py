@@ -1,6 +1,7 @@
 """Requests of all services: admission, dispatch to workers, deadlines."""
 
 from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from hashlib import sha256
 from heapq import heapify, heappop, heappush
@@ -38,6 +39,8 @@ class RequestQueue:
     requests: dict[int, Request] = field(default_factory=dict)
     copies: Copies = field(default_factory=Copies)
     """Copies of requests at workers of revisions on trial."""
+    public: Collection[str] = ()
+    """Names of routes, which clients know as services."""
     is_stopping: bool = False
     _deadlines: list[tuple[float, int]] = field(default_factory=list)
     _dispatches: int = 0
@@ -162,6 +165,7 @@ class RequestQueue:
 
     def _known_services(self, event: e.Submitted) -> str:
         listed = {service.name for service in self.services.values() if service.is_listed}
+        listed.update(self.public)
         seen = listed if event.seen is None else listed & event.seen
         names = ", ".join(sorted(seen)) or "none"
         return f"there is no service {event.service!r}; known services: {names}"[:MAX_DETAIL_CHARS]

@@ -99,6 +99,8 @@ class GatewayShell:
         """Users of services, and of routes."""
         self.public: Mapping[str, PublicRoute] = {}
         """Routes by name."""
+        self.is_early = True
+        """The first routes are not known yet."""
         self.is_leaving = False
         """Each further answer is the last one on its connection."""
         self._allow_stale = False
@@ -124,11 +126,6 @@ class GatewayShell:
         self.socket.close()
 
     # --- for clients
-
-    @property
-    def is_early(self) -> bool:
-        """True: the first routes are not known yet."""
-        return self.gateway.queue.early is not None
 
     async def wait_for_routes(self, until_s: float) -> bool:
         """Wait for the first routes, which come with the API keys; False = not within the time, or
@@ -210,7 +207,9 @@ class GatewayShell:
         if self.keys is not None:
             self.keys.learn(routes.keys, time.monotonic())
         self._routes_known.set()
+        self.is_early = False
         self.owners, self.public = routes.owners, routes.public
+        self.gateway.queue.public = routes.public.keys()
         known = (self._routes, self._splits)
         if (routes.services, routes.splits) == known and self.gateway.queue.early is None:
             return

@@ -11,6 +11,8 @@ import httpx
 import pytest
 
 from support.programs.serving_stack import Stack, serving_stack, wait_for
+from wattline_protocol.job.file import parse_job
+from wattline_protocol.routing.file import parse_routes
 
 MODEL = '''
 class Model:
@@ -33,6 +35,9 @@ name = "digits"
 cascade = ["small", "large"]
 limit = 0.8
 """
+
+
+EXAMPLES = Path(__file__).parents[3] / "examples" / "serving"
 
 
 @pytest.fixture
@@ -189,3 +194,25 @@ def test_keys_name_routes_and_not_the_services_behind_them(stack: Stack) -> None
     wait_for(lambda: any(line["status"] == 503 for line in lines()), "the log")
     found = next(line for line in lines() if line["status"] == 200)
     assert [found[key] for key in ("route", "rule", "service")] == ["digits", 1, "svc"]
+
+
+def test_the_example_escalates_what_the_small_model_is_unsure_of(stack: Stack) -> None:
+    stack.start_gateway()
+    for job, name in enumerate(("small", "large"), 1):
+        spec = parse_job((EXAMPLES / f"{name}.toml").read_text(), name)
+        assert (spec.name, spec.kind) == (name, "service")
+        model = f"{EXAMPLES}/{spec.command[-1]}"
+        stack.start_worker(model=model, service=spec.name, job=job)
+    text = (EXAMPLES / "route.toml").read_text()
+    stack.public = list(parse_routes(text, "route.toml"))
+    stack.write_routes()
+    routes_are(stack, "language")
+    texts = ["der Hund und die Katze", "très égal", "why", "le chat est sur la table"]
+    found = stack.infer({"inputs": texts}, "language")
+    assert [one["language"] for one in found.json()["outputs"]] == ["de", "fr", "en", "fr"]
+    assert found.headers["wattline-service"] == "small, large"
+    assert found.headers["wattline-cascade"] == "escalated"
+    many = stack.infer({"inputs": texts * 25}, "language")
+    assert many.headers["wattline-service"] == "small"
+    unknown = stack.infer({"input": "x"}, "nothing").json()["error"]["message"]
+    assert unknown.endswith("known services: language, large, small, svc")

@@ -5,9 +5,16 @@ import io
 import msgspec
 from rich.console import Console, RenderableType
 
+from wattline.show.serving import routes
 from wattline.show.serving.services import detail, listing
 from wattline_protocol.ids import JobId
-from wattline_protocol.views.service_views import ReplicasView, ServiceView, WorkerView
+from wattline_protocol.views.service_views import (
+    ReplicasView,
+    RouteView,
+    RuleView,
+    ServiceView,
+    WorkerView,
+)
 
 
 def worker(task: int, state: str, **more: object) -> WorkerView:
@@ -66,3 +73,27 @@ def test_one_service_lists_its_workers() -> None:
 
 def test_a_site_without_services_says_so() -> None:
     assert rows_of(listing([])) == ["No services."]
+
+
+ROUTE = RouteView("digits", "ada", ("small", "large"), ())
+RULES = (
+    RuleView(1, "tier gold", "large", 12),
+    RuleView(0, "no rule matches", "small, below confidence 0.8 large", 1_234, 1_000, 200, 34),
+)
+
+
+def test_a_route_is_one_line_after_the_services() -> None:
+    lost = RouteView("lost", "", ("gone",), (), "service gone does not exist")
+    rows = rows_of(listing([VIEW, ROUTE, lost]))
+    assert rows[1].split()[:2] == ["echo", "ada"]
+    assert rows[2].split()[-4:] == ["route", "to", "small,", "large"]
+    assert rows[3].split()[:3] == ["lost", "site", "file"]
+    assert rows[3].endswith("service gone does not exist")
+
+
+def test_one_route_lists_its_rules_with_their_counts() -> None:
+    rows = rows_of(routes.detail(msgspec.structs.replace(ROUTE, rules=RULES)))
+    assert rows[2].split() == ["services", "small,", "large"]
+    text = "\n".join(rows)
+    for part in ("tier gold", "rest", "1,234", "12"):
+        assert part in text

@@ -4,6 +4,8 @@ import pytest
 
 from wattline_protocol.routing.file import RouteFileError, format_route, parse_routes
 from wattline_protocol.routing.model import MAX_ROUTE_BYTES, PublicRoute, RouteRule, RouteTarget
+from wattline_protocol.site.file import SiteFileError, parse_site
+from wattline_protocol.site.text import format_site
 
 FULL = """
 kind = "route"
@@ -94,6 +96,8 @@ def test_a_route_reads_back_as_it_was_written() -> None:
         (rules('header = { Api-Key = "wl_1" }\nto = "a"'), "api-key carries a secret"),
         (rules('field = { "a" = 1, "a.b" = 1 }\nto = "a"'), "a is a value, so that it has no a.b"),
         (rules("field = { a.b = 1 }\nto = 'a'"), "a: write the whole path in quotes"),
+        (rules('field = { "a" = "\\u202e" }\nto = "a"'), "text without control characters"),
+        (rules('field = { "a\\u001b" = "x" }\nto = "a"'), "text without control characters"),
         (rules('field = { "a" = 1.5 }\nto = "a"'), "expected texts of up to 254 characters"),
         (rules('min_inputs = 3\nmax_inputs = 2\nto = "a"'), "min_inputs exceeds max_inputs"),
         (rules("min_inputs = 3"), 'a rule needs a service, as in to = "small"'),
@@ -127,3 +131,49 @@ def test_a_route_is_bounded() -> None:
     many = ", ".join(f'"{"x" * 200}{n}"' for n in range(60))
     text = rules(*(f'header = {{ x-{n} = [{many}] }}\nto = "a"' for n in range(3)))
     assert problems(text)[0].endswith(f"at most {MAX_ROUTE_BYTES // 1024}KiB")
+
+
+# --- the site file
+
+SITE = """
+[site]
+name = "lab"
+agent_endpoint = "tcp://10.0.0.5:7701"
+client_endpoint = "tcp://10.0.0.5:7702"
+[[power_domain]]
+name = "feed"
+rating = "100kW"
+[[service]]
+name = "small"
+users = ["ada"]
+"""
+
+
+def in_site(text: str) -> str:
+    return SITE + text.replace('kind = "route"\n', "")
+
+
+def test_a_route_of_the_site_file_reads_back_as_it_was_written() -> None:
+    users = 'users = ["ada", "bob"]\nto = "small"'
+    site = parse_site(in_site(FULL.replace('to = "small"', users, 1)), "site.toml")
+    [one] = site.routes
+    assert (one.route, one.users) == (parse_routes(FULL, "")[0], ("ada", "bob"))
+    assert parse_site(format_site(site), "again").routes == site.routes
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (rules() + rules(), "a route named r exists already"),
+        (rules(more='to = "x"').replace('"r"', '"small"'), "small is a service ([[service]])"),
+        (
+            rules() + rules(more='to = "r"').replace('"r"', '"s"', 1),
+            "r is a route, and a route leads to services",
+        ),
+        (rules('to = "b"'), "the rules match every request: omit what is for the rest"),
+    ],
+)
+def test_what_is_wrong_in_a_site_file_is_named(text: str, said: str) -> None:
+    with pytest.raises(SiteFileError) as raised:
+        parse_site(in_site(text), "site.toml")
+    assert [said in line for line in raised.value.problems] == [True], raised.value.problems
