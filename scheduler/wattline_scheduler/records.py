@@ -25,10 +25,10 @@ from wattline_protocol.ids import (
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.views.site_views import EventView, JobState, LimitSource
 from wattline_protocol.wire.agent_messages import GpuInfo, TaskExit, TaskUsage
-from wattline_protocol.wire.api_keys import PriorityClass
 from wattline_protocol.wire.mig import MigInstance
 from wattline_protocol.wire.problems import Severity
 from wattline_protocol.wire.rollouts import ENDED_PHASES, RolloutPhase
+from wattline_scheduler.api_key_record import ApiKeyRecord
 from wattline_scheduler.route_record import RouteRecord
 
 
@@ -285,39 +285,6 @@ class ReservationRecord(msgspec.Struct, frozen=True):
     users: tuple[str, ...] = ()
     requester: str = msgspec.field(default="", name="who")
     why: str = ""
-
-
-class ApiKeyRecord(msgspec.Struct, frozen=True):
-    """An API key of HTTP clients. Its secret is on record nowhere."""
-
-    key: ClassVar[tuple[str, ...]] = ("name",)
-    name: str
-    digest: str = msgspec.field(name="sha256")
-    """Of the secret, in hexadecimal."""
-    owner: UserName
-    services: tuple[str, ...]
-    made_unix_s: UnixTime
-    rate_per_s: float = 0.0
-    """0 = no limit."""
-    burst: int = 0
-    expires_unix_s: UnixTime | None = None
-    is_by_operator: bool = False
-    """It opens its services whoever owns their names."""
-    priority: PriorityClass = "normal"
-    """The highest class of its requests."""
-    tier: str = ""
-    revoked_unix_s: UnixTime | None = None
-    revoked_by: str = ""
-    requests: int = 0
-    """As reported by gateways, as the next ones."""
-    refused: int = 0
-    used_unix_s: UnixTime | None = None
-    tokens_per_day: int = 0
-    """0 = no limit."""
-    tokens: int = 0
-    day_tokens: int = 0
-    day_unix_s: UnixTime = UnixTime(0.0)
-    """Start of the day that `day_tokens` are of."""
 
 
 UseKind = Literal["account", "queue"]

@@ -149,6 +149,42 @@ def test_two_gateways_grant_one_rate(site: ServingSite) -> None:
     assert alone > 0.6 * rate_per_s * seconds, "the rate follows the use"
 
 
+def test_a_key_that_is_abused_is_blocked_at_both_gateways_until_it_is_unblocked(
+    site: ServingSite,
+) -> None:
+    key, other = add(site, "abused"), add(site, "beside")
+    until(lambda: infer(site, key) == "200", "the key", ANSWERED_S)
+
+    def spoil(_: int) -> str:
+        url = f"{site.url()}/v1/services/echo/infer"
+        answer = httpx.post(url, content=b"{", headers={"api-key": key}, timeout=20)
+        return str(answer.json()["error"]["reason"])
+
+    def is_blocked() -> bool:
+        with ThreadPoolExecutor(8) as pool:
+            return "blocked" in set(pool.map(spoil, range(120)))
+
+    until(is_blocked, "the block", 60.0)
+    until(
+        lambda: infer(site, key, gateway="another") == "429 blocked",
+        "the other gateway",
+        ANSWERED_S,
+    )
+    assert infer(site, other) == "200", "from the same address"
+    (row,) = json.loads(site.wattline("key", "usage", "abused", "--json"))
+    assert row["state"] == "blocked"
+    assert "failed" in row["abuse"]
+    assert "api_key_blocked" in site.wattline("problems")
+    assert site.wattline("key", "unblock", "abused").strip() == "API key abused is unblocked"
+    for gateway in ("gateway", "another"):
+        until(
+            lambda one=gateway: infer(site, key, gateway=one) == "200",  # type: ignore[misc]
+            "its end",
+            ANSWERED_S,
+        )
+    assert "API key abused is unblocked" in site.wattline("events", "--acts")
+
+
 def test_keys_hold_while_the_scheduler_is_away(site: ServingSite) -> None:
     key = add(site, "steady")
     until(lambda: infer(site, key) == "200", "the key", ANSWERED_S)

@@ -12,7 +12,10 @@ from wattline_protocol.site.file import SiteFileError, parse_site
 
 DOCS = Path(__file__).parents[2] / "docs"
 JOB_PAGE = (DOCS / "job-file.md").read_text(encoding="utf-8")
-SITE_PAGE = (DOCS / "site-file.md").read_text(encoding="utf-8")
+SITE_PAGE = "\n".join(
+    (DOCS / page).read_text(encoding="utf-8") for page in ("site-file.md", "api-keys.md")
+)
+"""With the page that has the table [abuse]."""
 ROUTE_PAGE = (DOCS / "routing.md").read_text(encoding="utf-8")
 ARRAYS = (
     "power_domain",
@@ -36,6 +39,7 @@ SITE_TABLES = (
         "weights",
         "http",
         "out_of_band",
+        "abuse",
     ),
     *ARRAYS,
 )

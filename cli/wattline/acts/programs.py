@@ -9,7 +9,7 @@ from wattline import exits
 from wattline.acts.site import read_site
 from wattline.failures import ActFailed
 from wattline.verbs.run import Outcome
-from wattline_protocol.site.model import Gateway
+from wattline_protocol.site.model import Gateway, Site
 from wattline_protocol.text.endpoints import split_endpoint
 from wattline_protocol.trust.keys import JoinBundle, load_bundle
 from wattline_protocol.wire.transport import TransportError
@@ -139,7 +139,8 @@ def gateway(
         made = "`wattline enroll NAME --role gateway`"
         text = f"{bundle} has role {member.role}; a gateway needs one of role gateway ({made})"
         raise ActFailed(text, exits.USAGE)
-    own = _gateway_named(member.name, Path(site))
+    layout = read_site(Path(site))
+    own = _gateway_named(member.name, layout)
     http_host, http_port = split_endpoint(f"tcp://{own.http_address}")
     worker_host, worker_port = split_endpoint(own.worker_endpoint)
     try:
@@ -166,6 +167,7 @@ def gateway(
             json_logs=json_logs,
             open=own.open,
             keys_valid_s=own.keys_valid_s,
+            abuse=layout.abuse if layout.abuse.enabled else None,
         )
     except socket.gaierror as error:
         text = f"worker_endpoint {own.worker_endpoint}: {error.strerror}"
@@ -194,8 +196,8 @@ def _serve(member: JoinBundle, config: "GatewayConfig") -> int:
         raise ActFailed(str(why)) from error
 
 
-def _gateway_named(name: str, site: Path) -> Gateway:
-    gateways = {gateway.name: gateway for gateway in read_site(site).gateways}
+def _gateway_named(name: str, site: Site) -> Gateway:
+    gateways = {gateway.name: gateway for gateway in site.gateways}
     if name not in gateways:
         known = ", ".join(gateways) or "none"
         raise ActFailed(f"the site file has no gateway {name!r}; it has {known}", exits.USAGE)

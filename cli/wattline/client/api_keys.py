@@ -15,6 +15,7 @@ from wattline_protocol.wire.api_keys import (
     ListApiKeys,
     PriorityClass,
     RevokeApiKey,
+    UnblockApiKey,
 )
 
 
@@ -63,6 +64,10 @@ class ApiKeyActs(RequestClient):
     def revoke_api_key(self, name: str) -> str:
         """Accept the key no longer: within a second at each gateway that the scheduler reaches."""
         return self.act(RevokeApiKey(name))
+
+    def unblock_api_key(self, name: str) -> str:
+        """Accept a key again that gateways block or slow for abuse."""
+        return self.act(UnblockApiKey(name))
 
     def api_keys(self) -> tuple[ApiKeyView, ...]:
         """Keys that are not revoked: your own, all for operators."""

@@ -10,7 +10,7 @@ import structlog
 
 from wattline.client.client import Client
 from wattline.client.errors import Unreachable, WattlineError
-from wattline_protocol.wire.api_keys import ApiKeyShares, ReportApiKeyUse
+from wattline_protocol.wire.api_keys import ApiKeyShares, ReportAbuse, ReportApiKeyUse
 from wattline_protocol.wire.rollouts import ReportTraffic
 from wattline_protocol.wire.routes import Routes
 
@@ -32,12 +32,12 @@ class ClientRoutes:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._unsent: queue.Queue[ReportTraffic] = queue.Queue(MAX_UNSENT)
+        self._unsent: queue.Queue[ReportTraffic | ReportAbuse] = queue.Queue(MAX_UNSENT)
 
-    def report(self, traffic: ReportTraffic) -> None:
+    def report(self, report: ReportTraffic | ReportAbuse) -> None:
         """Send it from a thread of its own; dropped while the scheduler does not answer."""
         with contextlib.suppress(queue.Full):
-            self._unsent.put_nowait(traffic)
+            self._unsent.put_nowait(report)
 
     def _send_reports(self) -> None:
         while True:

@@ -65,7 +65,8 @@ VERBS = (
         name="key usage",
         help="Show requests of API keys, refused ones, and the newest.",
         details="Gateways report about once a second. REFUSED counts those beyond the key's rate, "
-        "or for services of others. The counts are saved every 10 s.",
+        "or for services of others; TODAY the tokens of the day. STATE tells of keys that gateways "
+        "slow or block for abuse; the evidence is below. The counts are saved every 10 s.",
         act="wattline.acts.serving.api_keys:usage",
         show="wattline.show.serving.api_keys:usage",
         args=(Argument("name", "Name of the key. Default: all of `key ls`.", required=False),),
@@ -74,6 +75,15 @@ VERBS = (
         name="key revoke",
         help="Revoke an API key, in force within a second at each connected gateway.",
         act="wattline.acts.serving.api_keys:revoke",
+        show="wattline.show.events:done",
+        args=(Argument("name", "Its name."),),
+    ),
+    _verb(
+        name="key unblock",
+        help="Accept an API key again that gateways block or slow for abuse.",
+        details="In force within a second at each connected gateway. `key usage` shows why it is "
+        "blocked. A key whose clients go on in the same way is blocked again.",
+        act="wattline.acts.serving.api_keys:unblock",
         show="wattline.show.events:done",
         args=(Argument("name", "Its name."),),
     ),

@@ -10,6 +10,7 @@ from typing import cast
 from wattline_protocol.ids import DomainId, NodeId
 from wattline_protocol.job.spec import Recovery
 from wattline_protocol.site import (
+    abuse,
     accounts,
     budgets,
     out_of_band_keys,
@@ -123,6 +124,7 @@ def _site(top: Fields, problems: list[Problem]) -> Site:
         queues=accounts.queues(top, tariff),
         services=services,
         routes=routes.routes(top, services),
+        abuse=abuse.abuse(top),
     )
     head.end()
     top.end()

@@ -243,6 +243,22 @@ class Gateway(msgspec.Struct, frozen=True):
     """How long it accepts API keys without news of the scheduler."""
 
 
+class Abuse(msgspec.Struct, frozen=True):
+    """Limits of a key, or of an address at an open gateway, within a minute."""
+
+    enabled: bool = True
+    requests: int = 100
+    """Fewer are never judged."""
+    refused: float = 0.9
+    """Share of requests that the limits of the key refuse."""
+    failed: float = 0.5
+    """Share of requests that fail by the fault of the client."""
+    repeated: float = 0.3
+    """Share of requests that have failed before, and are sent again unchanged."""
+    oversize: float = 0.2
+    block_s: float = 600.0
+
+
 class Schedule(msgspec.Struct, frozen=True):
     """A lower budget of one domain in weekly windows of the site's local time."""
 
@@ -329,6 +345,7 @@ class Site(msgspec.Struct, frozen=True):
     queues: tuple[Queue, ...] = ()
     """Queues of the site file; where there are none, any name is one."""
     services: tuple[Service, ...] = ()
+    abuse: Abuse = Abuse()
     """Service names that the site file assigns to users."""
     routes: tuple[SiteRoute, ...] = ()
 

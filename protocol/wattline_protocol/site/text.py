@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from wattline_protocol.site.abuse import abuse_keys
 from wattline_protocol.site.accounts import account_keys, fair_share_keys, queue_keys, service_keys
 from wattline_protocol.site.model import (
     Domain,
@@ -52,6 +53,7 @@ def format_site(site: Site) -> str:
         "tasks": tasks_keys(site.pass_env),
         "account": [account_keys(account) for account in site.accounts],
         "queue": [queue_keys(queue) for queue in site.queues],
+        "abuse": abuse_keys(site.abuse),
         "service": [service_keys(service) for service in site.services],
         "route": [site_route_table(route) for route in site.routes],
         "roles": dict(site.roles),

@@ -24,6 +24,8 @@ Rate = Annotated[float, msgspec.Meta(ge=0.0, le=MAX_RATE_PER_S)]
 Tokens = Annotated[int, msgspec.Meta(ge=0, le=MAX_TALLY)]
 """Of prompts and completions."""
 
+KeyState = Literal["ok", "slowed", "blocked"]
+
 PriorityClass = Literal["urgent", "normal", "batch"]
 """Of a request to a service."""
 
@@ -85,7 +87,58 @@ class ReportApiKeyUse(msgspec.Struct, frozen=True, tag_field="t", tag="report_ap
     """Start of the day that `tokens_today` are of; 0 = the gateway has not been told any."""
 
 
-ApiKeyRequest = AddApiKey | RevokeApiKey | ListApiKeys | ReportApiKeyUse
+class UnblockApiKey(msgspec.Struct, frozen=True, tag_field="t", tag="unblock_api_key"):
+    """Accept a key again that gateways block or slow, at all of them."""
+
+    name: Name[str]
+
+
+class AbuseEvidence(msgspec.Struct, frozen=True):
+    """Requests of a key or an address within a minute, and those that count against it."""
+
+    requests: Count[int]
+    refused: Count[int]
+    failed: Count[int]
+    repeated: Count[int]
+    oversize: Count[int]
+    address: Name[str] = ""
+    """Where the newest of these came from."""
+
+    @property
+    def text(self) -> str:
+        """What it shows, without the address."""
+        kinds = {
+            "refused": self.refused,
+            "failed": self.failed,
+            "repeated after a failure": self.repeated,
+            "too large": self.oversize,
+        }
+        parts = ", ".join(f"{count:,} {name}" for name, count in kinds.items() if count)
+        return f"{self.requests:,} requests within a minute: {parts}"
+
+
+class Restraint(msgspec.Struct, frozen=True):
+    """A key or an address that a gateway slows or blocks."""
+
+    subject: Name[str]
+    """Digest of the key, or the address."""
+    is_key: bool
+    is_blocked: bool
+    """Otherwise it is slowed."""
+    age_s: Seconds
+    left_s: Seconds
+    evidence: AbuseEvidence
+
+
+class ReportAbuse(msgspec.Struct, frozen=True, tag_field="t", tag="report_abuse"):
+    """Gateway only: what it slows or blocks by its own judgement, each second while it does."""
+
+    restraints: Few[Restraint]
+
+
+ApiKeyRequest = (
+    AddApiKey | RevokeApiKey | UnblockApiKey | ListApiKeys | ReportApiKeyUse | ReportAbuse
+)
 
 
 class BudgetDay(msgspec.Struct, frozen=True):
@@ -134,6 +187,10 @@ class ApiKeyView(msgspec.Struct, frozen=True):
     tokens: int = 0
     """As reported by gateways, as the next one."""
     tokens_today: int = 0
+    state: KeyState = "ok"
+    blocked_until_unix_s: UnixTime | None = None
+    abuse: str = ""
+    """Evidence for its block, or why it is slowed."""
 
 
 class ApiKeys(msgspec.Struct, frozen=True, tag_field="t", tag="api_keys"):
@@ -154,3 +211,7 @@ class ApiKeyGrant(msgspec.Struct, frozen=True):
     """The highest class of its requests."""
     tier: Name[str] = ""
     tokens_per_day: Tokens = 0
+    blocked_until_unix_s: Time[UnixTime] = UnixTime(0.0)
+    """0 = it is not blocked."""
+    unblocked_unix_s: Time[UnixTime] = UnixTime(0.0)
+    """When it was unblocked last: a gateway forgets its own judgement of before."""

@@ -406,6 +406,22 @@ _SITE = (
         is_prompt=True,
     ),
     _warning(
+        "api_key_blocked",
+        "API key is blocked for abuse",
+        "All gateways refuse it, for `block` of [abuse] in the site file.",
+        "`wattline key usage` shows the evidence; `wattline key unblock NAME`, or revoke it.",
+        scope="site",
+        is_prompt=True,
+    ),
+    _warning(
+        "address_blocked",
+        "address is blocked for abuse at an open gateway",
+        "This gateway refuses it, for `block` of [abuse] in the site file.",
+        "Correct or stop the client; make the gateway require API keys.",
+        scope="site",
+        lasts_s=30.0,
+    ),
+    _warning(
         "cost_not_limited",
         "cost limits are not enforced",
         "Running jobs with a cost limit continue; no further tasks of them start.",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from wattline_protocol.site.model import Abuse
 from wattline_protocol.trust.keys import load_keys
 from wattline_protocol.wire.transport import TransportError
 from wattline_runtime.gateway.config import Endpoints, GatewayConfig
@@ -47,10 +48,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--trusted-proxies", nargs="*", default=defaults.trusted_proxies)
     for name in ("tls_cert", "tls_key"):
         parser.add_argument(f"--{name.replace('_', '-')}", default="", help="PEM file")
+    parser.add_argument("--abuse", action="store_true", help="slow and block clients that abuse it")
     parser.add_argument("--insecure", action="store_true", help="keys over plain HTTP")
     parser.add_argument("--takeover", action="store_true", help="replace one that runs")
     options = vars(parser.parse_args(argv))
     options["trusted_proxies"] = tuple(options["trusted_proxies"])
+    options["abuse"] = Abuse() if options["abuse"] else None
     options["open"] = not options.pop("closed")
     options["keys_valid_s"] = inf  # the file is there, whatever happens
     routes = FileRoutes(options.pop("routes"))

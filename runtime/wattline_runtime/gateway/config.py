@@ -7,7 +7,7 @@ from math import inf
 import msgspec
 
 from wattline_protocol.http.limits import HttpLimits, networks
-from wattline_protocol.site.model import CONNECTIONS_PER_ADDRESS, HOLD_S, KEYS_VALID_S
+from wattline_protocol.site.model import CONNECTIONS_PER_ADDRESS, HOLD_S, KEYS_VALID_S, Abuse
 from wattline_protocol.trust.keys import check_key
 from wattline_runtime.wire import MAX_ITEM_BYTES
 
@@ -67,6 +67,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """URL of a collector of OpenTelemetry that gets a span for each request; empty: none."""
     log_retention_s: float = RETENTION_S
     """How long lines of the access log are kept."""
+    abuse: Abuse | None = None
+    """Limits of clients; None: none is slowed or blocked."""
     batch_dir: str = ""
     """Directory of batches; empty: there are none."""
     batch_retention_s: float = BATCH_RETENTION_S

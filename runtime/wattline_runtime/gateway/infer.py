@@ -91,6 +91,7 @@ class InferApp:
         """Answer one request, always: with outputs, or with an error and its reason."""
         start_s = time.monotonic()
         service: str = scope["path_params"]["service"]
+        data, reason = b"", ""
         try:
             if scope["method"] != "POST":
                 raise BadRequest("method", f"{scope['method']} is not allowed here, POST is")
@@ -118,15 +119,18 @@ class InferApp:
                 else:
                     output, extra = await self._routed(route, scope, data, ask, key, receive)
         except BadRequest as error:
+            reason = error.reason
             await self._send_error(send, error)
-            self._count(service, STATUS[error.reason], error.reason, start_s)
+            self._count(service, STATUS[reason], reason, start_s)
         except ClientDisconnected:
-            self._count(service, CLIENT_GONE_STATUS, "client_gone", start_s)
+            reason = "client_gone"
+            self._count(service, CLIENT_GONE_STATUS, reason, start_s)
         else:
             is_bytes = OCTETS_HEADER in extra
             named = extra if is_bytes else (JSON, *extra)
             await send_answer(send, 200, named, output, is_last=self._shell.is_leaving)
             self._count(service, 200, "", start_s)
+        self._access.ended(scope, service, reason, data)
 
     def _count(self, service: str, status: int, reason: str, start_s: float) -> None:
         shell = self._shell

@@ -16,6 +16,7 @@ from wattline_protocol.wire.api_keys import (
     ApiKeyGrant,
     ApiKeyShares,
     BudgetDay,
+    ReportAbuse,
     ReportApiKeyUse,
 )
 from wattline_protocol.wire.rollouts import ReportTraffic, RouteSplit
@@ -40,7 +41,7 @@ class RouteSource(Protocol):
         """Services with the workers that may serve them and their settings, and the API keys of
         clients."""
 
-    def report(self, traffic: ReportTraffic) -> None:
+    def report(self, report: ReportTraffic | ReportAbuse) -> None:
         """Pass on what the gateway has counted since its last report; never waits."""
 
     async def report_use(self, report: ReportApiKeyUse) -> ApiKeyShares | None:
@@ -74,7 +75,7 @@ class FileRoutes:
         self._day_unix_s = 0.0
         self._used_tokens: Counter[str] = Counter()
 
-    def report(self, traffic: ReportTraffic) -> None:
+    def report(self, report: ReportTraffic | ReportAbuse) -> None:
         """A file takes no reports."""
 
     async def updates(self) -> AsyncIterator[Routes]:

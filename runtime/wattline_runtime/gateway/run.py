@@ -18,6 +18,7 @@ from wattline_protocol.http.guard import HttpGuard, Reason, behind_proxies, guar
 from wattline_protocol.http.limits import networks
 from wattline_protocol.trust.keys import KeyPair
 from wattline_runtime.gateway import takeover
+from wattline_runtime.gateway.access.abuse import AbuseWatch, watch_abuse
 from wattline_runtime.gateway.access.check import Access
 from wattline_runtime.gateway.access.key_ring import ApiKeyRing
 from wattline_runtime.gateway.access.use_report import report_uses
@@ -91,7 +92,9 @@ async def serve(
         shell = GatewayShell(gateway, worker_socket(config, listeners.workers), Stats(), keys)
         guard = HttpGuard(config.limits, networks(config.trusted_proxies), _note_refused)
         answers = Answers(shell, config.cache_bytes, config.processes)
-        access = Access(shell.keys, shell.wait_for_routes)
+        proxies = networks(config.trusted_proxies)
+        abuse = AbuseWatch(config.abuse, keys, proxies) if config.abuse else None
+        access = Access(shell.keys, shell.wait_for_routes, abuse)
         observer = Observer(shell, answers, guard, access)
         look = observer.look if member is None else member.look
         batches = BatchKeeper(config, shell, answers, keys) if config.batch_dir else None
@@ -113,6 +116,7 @@ async def serve(
             "routes": _watch(answers, routes, server, recorders),
             "traffic": _report(shell, routes),
             "api-key-use": _report_uses(keys, routes, server),
+            "abuse": _watch_abuse(abuse, routes),
             "certificate": _renew(certificate),
             "records": recorders.run(),
             "batches": _run_batches(batches),
@@ -172,6 +176,11 @@ async def _report(shell: GatewayShell, routes: RouteSource) -> None:
         await asyncio.sleep(REPORT_PERIOD_S)
         if not shell.is_leaving:
             routes.report(reporter.take())
+
+
+async def _watch_abuse(abuse: AbuseWatch | None, routes: RouteSource) -> None:
+    if abuse is not None:
+        await watch_abuse(abuse, routes.report)
 
 
 async def _report_uses(

@@ -78,6 +78,7 @@ from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.problems import tick_problems
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.recovery import restore
+from wattline_scheduler.core.requests.abuse import tick_blocks
 from wattline_scheduler.core.requests.api_key_use import tick_api_keys
 from wattline_scheduler.core.requests.bodies_read import bodies_read
 from wattline_scheduler.core.requests.dispatch import asked
@@ -237,6 +238,7 @@ class Cluster:
         tick_limits(state, now)
         tick_reservations(state, now)
         tick_api_keys(state, now)
+        tick_blocks(state, now)
         tick_clock(state, now)
         tick_out_of_band(state, now)
         expire_starts(state, now)

@@ -5,9 +5,9 @@ from typing import Any, ClassVar
 import msgspec
 
 from wattline_protocol.job.spec import JobSpec
+from wattline_scheduler.api_key_record import ApiKeyRecord
 from wattline_scheduler.records import (
     ActRecord,
-    ApiKeyRecord,
     AttemptRecord,
     BookRecord,
     DemandRecord,

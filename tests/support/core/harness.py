@@ -18,6 +18,7 @@ from wattline_protocol.wire.client_messages import (
     Submit,
     Submitted,
 )
+from wattline_scheduler.api_key_record import ApiKeyRecord
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.invariants import check_invariants
 from wattline_scheduler.core.leases.lease_load import booking_of, floor_of
@@ -33,7 +34,6 @@ from wattline_scheduler.core.model.jobs.job import Gang, Job
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.records import (
     ActRecord,
-    ApiKeyRecord,
     AttemptRecord,
     BookRecord,
     DemandRecord,

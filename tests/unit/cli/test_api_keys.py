@@ -7,7 +7,7 @@ from typing import cast
 
 import msgspec
 import pytest
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from wattline import Client
 from wattline.acts.serving import api_keys as acts
@@ -15,7 +15,6 @@ from wattline.client.api_keys import ApiKeyActs, NewApiKey
 from wattline.client.errors import NotFound
 from wattline.failures import ActFailed
 from wattline.show.serving import api_keys as show
-from wattline.show.tables import Listing
 from wattline_protocol.ids import UnixTime
 from wattline_protocol.wire.api_keys import AddApiKey, ApiKeyView
 from wattline_protocol.wire.client_messages import Request
@@ -104,7 +103,7 @@ def test_slips_of_the_hand_are_refused_before_anything_is_sent(
     assert client.asked == []
 
 
-def text_of(listing: Listing) -> str:
+def text_of(listing: RenderableType) -> str:
     console = Console(file=io.StringIO(), width=160, color_system=None)
     with console.capture() as captured:
         console.print(listing, highlight=False, markup=False)

@@ -76,3 +76,8 @@ def usage(client: Client, *, name: str | None) -> tuple[ApiKeyView, ...]:
 def revoke(client: Client, *, name: str) -> str:
     """Revoke a key."""
     return client.revoke_api_key(name)
+
+
+def unblock(client: Client, *, name: str) -> str:
+    """Lift the block of a key."""
+    return client.unblock_api_key(name)

@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 
+from rich.console import Group
+from rich.text import Text
+
 from wattline.client.api_keys import NewApiKey
 from wattline.show import units
 from wattline.show.tables import Column, Listing
 from wattline_protocol.text.quantities import format_count, format_rate
+from wattline_protocol.text.visible import visible
 from wattline_protocol.wire.api_keys import ApiKeyView
 
 
@@ -33,9 +37,9 @@ def listing(rows: Sequence[ApiKeyView]) -> Listing:
     )
 
 
-def usage(rows: Sequence[ApiKeyView]) -> Listing:
-    """One line a key: what gateways have reported."""
-    return Listing(
+def usage(rows: Sequence[ApiKeyView]) -> Group:
+    """One line a key: what gateways have reported; and why keys are slowed or blocked."""
+    table = Listing(
         columns=(
             Column("KEY", [r.name for r in rows]),
             Column("REQUESTS", [f"{r.requests:,}" for r in rows], is_right=True),
@@ -43,11 +47,19 @@ def usage(rows: Sequence[ApiKeyView]) -> Listing:
             Column("LAST USED", [_used(r) for r in rows]),
             Column("TOKENS", [f"{r.tokens:,}" for r in rows], is_right=True, weight=2),
             Column("TODAY", [_today(r) for r in rows], is_right=True),
+            Column("STATE", [_state(r) for r in rows]),
             Column("RATE", [_rate(r) for r in rows], is_right=True, weight=1),
             Column("SERVICES", [",".join(r.services) for r in rows], grows=True),
         ),
         empty="No API keys.",
     )
+    return Group(table, *(Text(visible(f"{r.name}: {r.abuse}")) for r in rows if r.abuse))
+
+
+def _state(row: ApiKeyView) -> str:
+    if row.state == "blocked" and row.blocked_until_unix_s is not None:
+        return f"blocked until {units.clock(row.blocked_until_unix_s)}"
+    return row.state
 
 
 def _used(row: ApiKeyView) -> str:

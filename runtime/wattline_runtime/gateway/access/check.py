@@ -11,6 +11,8 @@ from starlette.types import Scope
 from wattline_protocol.http.limits import client_key
 from wattline_protocol.text.quantities import format_count, format_duration, format_rate
 from wattline_protocol.text.wording import counted
+from wattline_runtime.gateway.access.abuse import AbuseWatch
+from wattline_runtime.gateway.access.conduct import Conduct
 from wattline_runtime.gateway.access.failed_keys import FailedKeys
 from wattline_runtime.gateway.access.key_ring import ApiKey, ApiKeyRing
 from wattline_runtime.gateway.access.token_budget import UNKNOWN_DAY
@@ -18,6 +20,9 @@ from wattline_runtime.gateway.client import ASKED, named_headers
 from wattline_runtime.gateway.errors import BadRequest
 
 log = structlog.get_logger()
+
+CONDUCT = "wattline.conduct"
+"""In the scope of a request: whose conduct it is part of."""
 
 BEARER = b"bearer "
 NOTE_PERIOD_S = 10.0
@@ -28,8 +33,15 @@ MAX_NOTED = 5
 class Access:
     """The check of every request; `ring` None: the gateway is open to all."""
 
-    def __init__(self, ring: ApiKeyRing | None, known: Callable[[float], Awaitable[bool]]) -> None:
-        """`known`: wait for the first keys, until a time; False = it came too late."""
+    def __init__(
+        self,
+        ring: ApiKeyRing | None,
+        known: Callable[[float], Awaitable[bool]],
+        abuse: AbuseWatch | None = None,
+    ) -> None:
+        """`known`: wait for the first keys, until a time; False = it came too late. `abuse` None:
+        nothing is judged."""
+        self._abuse = abuse
         self._ring = ring
         self._known = known
         self.failed = FailedKeys()
@@ -62,18 +74,50 @@ class Access:
         """The key of a request; None: the gateway is open. Raises BadRequest."""
         ring = self._ring
         if ring is None:
+            await self._restrain(scope, None, time.time())
             return None
         if self.is_early and not await self._known(deadline_s):
             raise BadRequest("deadline", "this gateway has not received its API keys in time")
         if ring.is_outdated(time.monotonic()):
             text = f"this gateway has had no news of API keys for {ring.valid_s:.0f} s"
             raise BadRequest("keys_outdated", text, 1)
-        key = ring.find(_secret(scope), time.time())
+        unix_s = time.time()
+        key = ring.find(_secret(scope), unix_s)
         if key is None:
             text = "no valid API key: it is missing, unknown, expired or revoked"
             hint = "send it as `Authorization: Bearer KEY` or `api-key: KEY`"
             await self._refuse(scope, BadRequest("unauthorized", f"{text}; {hint}"))
+        else:
+            await self._restrain(scope, key, unix_s)
         return key
+
+    async def _restrain(self, scope: Scope, key: ApiKey | None, unix_s: float) -> None:
+        """Note whose conduct the request is part of; hold it up or refuse it where that was
+        abuse."""
+        if self._abuse is None:
+            return
+        conduct = self._abuse.of_address(scope) if key is None else key.conduct
+        if conduct is not None and conduct.restrained_until_s > unix_s:
+            try:
+                await self._abuse.restrain(conduct, unix_s)
+            except BadRequest:
+                if key is not None:
+                    key.used(unix_s)
+                    key.refused += 1
+                raise
+        scope[CONDUCT] = conduct
+
+    @staticmethod
+    def ended(scope: Scope, service: str, reason: str, body: bytes) -> None:
+        """A request has ended; `reason` is empty for one with output."""
+        conduct: Conduct | None = scope.get(CONDUCT)
+        if conduct is None:
+            return
+        if not reason:
+            conduct.answered(service)
+            return
+        client = scope.get("client")
+        conduct.failed(service, reason, body, client[0] if client else "")
 
     def charge(self, key: ApiKey, inputs: int) -> None:
         """Take the inputs of a request out of the key's rate, if it has tokens left. Raises
@@ -120,7 +164,7 @@ def _budget_used_up(key: ApiKey, day_left_s: int) -> BadRequest:
     limit = f"the limit is {budget}, {tokens.used + tokens.counted_today:,} are used"
     if not tokens.is_used_up:
         part = f"this gateway grants {key.share:.0%} of the rest now, by the use at each gateway"
-        return BadRequest("budget_used_up", f"{limit}; {part}", 1)
+        return BadRequest("budget_shared_out", f"{limit}; {part}", 1)
     text = f"{limit}; the next day begins in {format_duration(day_left_s)}"
     return BadRequest("budget_used_up", text, day_left_s)
 

@@ -4,13 +4,14 @@ Keys are found by their SHA-256, so that the time of a look-up shows nothing of 
 check does the same work whatever is wrong.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from math import inf
 
 from wattline_protocol.ids import UnixTime
 from wattline_protocol.wire.api_keys import ApiKeyGrant, ApiKeyShares, ApiKeyUse
+from wattline_runtime.gateway.access.conduct import Conduct
 from wattline_runtime.gateway.access.rate_limit import TokenBucket
 from wattline_runtime.gateway.access.token_budget import UNKNOWN_DAY, Day, TokenCount, as_reported
 from wattline_runtime.gateway.events import NORMAL, PRIORITIES
@@ -35,6 +36,7 @@ class ApiKey:
     share: float = 1.0
     """Of its rate and its token budget, at this gateway."""
     tokens: TokenCount = field(default_factory=TokenCount)
+    conduct: Conduct = field(default_factory=Conduct)
     requests: int = 0
     """Since the last report, as the next ones."""
     refused: int = 0
@@ -50,6 +52,7 @@ class ApiKey:
     def take(self, inputs: int, now_s: float) -> float:
         """Take inputs out of its rate: 0, or the seconds until it would admit them."""
         self.inputs += inputs
+        self.conduct.inputs += inputs
         wait_s = 0.0 if self.bucket is None else self.bucket.take(inputs, now_s)
         if wait_s:
             self.refused += 1
@@ -123,6 +126,10 @@ class ApiKeyRing:
     def _renewed(self, key: ApiKey | None, grant: ApiKeyGrant, now_s: float) -> ApiKey:
         if key is None:
             key = ApiKey(grant, frozenset(), 0.0)
+        if key.grant.unblocked_unix_s != grant.unblocked_unix_s:
+            key.conduct = Conduct()
+        key.conduct.whole_rate.limit(grant.rate_per_s, grant.burst)
+        key.conduct.block_until(grant.blocked_until_unix_s)
         key.grant, key.services = grant, frozenset(grant.services)
         key.rank = PRIORITIES.index(grant.priority)
         key.expires_unix_s = inf if grant.expires_unix_s is None else grant.expires_unix_s
@@ -154,6 +161,10 @@ class ApiKeyRing:
                 key.tokens.begin_day(key.share)
         used = (key for key in self._keys.values() if key.requests or key.tokens.counted > 0)
         return tuple(key.take_use() for key in used)
+
+    def keys(self) -> Iterable[ApiKey]:
+        """All of them."""
+        return self._keys.values()
 
     def is_outdated(self, now_s: float) -> bool:
         """True: revocations may have been missed for too long."""

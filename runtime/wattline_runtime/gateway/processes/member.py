@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import structlog
 
 from wattline_protocol.http.server import GuardedServer
-from wattline_protocol.wire.api_keys import ApiKeyShares, ReportApiKeyUse
+from wattline_protocol.wire.api_keys import ApiKeyShares, ReportAbuse, ReportApiKeyUse
 from wattline_protocol.wire.rollouts import ReportTraffic
 from wattline_protocol.wire.routes import Routes
 from wattline_runtime.gateway.config import Endpoints
@@ -91,9 +91,9 @@ class Member:
             if ring is not None:
                 ring.heard_s = newest.heard_s
 
-    def report(self, traffic: ReportTraffic) -> None:
-        """To the parent, which adds it up."""
-        self._channel.send(m.Carried(traffic))
+    def report(self, report: ReportTraffic | ReportAbuse) -> None:
+        """To the parent, which adds up traffic."""
+        self._channel.send(m.Carried(report))
 
     async def report_use(self, report: ReportApiKeyUse) -> ApiKeyShares | None:
         """To the parent, which divides what the gateway may grant."""

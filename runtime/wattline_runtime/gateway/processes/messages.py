@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from wattline_protocol.wire.api_keys import ApiKeyShares, ReportApiKeyUse
+from wattline_protocol.wire.api_keys import ApiKeyShares, ReportAbuse, ReportApiKeyUse
 from wattline_protocol.wire.rollouts import ReportTraffic
 from wattline_protocol.wire.routes import Routes
 from wattline_runtime.gateway.config import Endpoints, GatewayConfig
@@ -106,9 +106,9 @@ class Used(msgspec.Struct, frozen=True, tag=True):
 
 
 class Carried(msgspec.Struct, frozen=True, tag=True):
-    """Traffic of revisions since its last report."""
+    """Traffic of revisions since its last report, or clients that it restrains."""
 
-    report: ReportTraffic
+    report: ReportTraffic | ReportAbuse
 
 
 class Ask(msgspec.Struct, frozen=True, tag=True):

@@ -17,6 +17,8 @@ from itertools import count, islice
 import msgspec
 import structlog
 
+from wattline_protocol.wire.api_keys import ReportAbuse
+from wattline_protocol.wire.rollouts import ReportTraffic
 from wattline_runtime.gateway import takeover
 from wattline_runtime.gateway.config import Endpoints, GatewayConfig
 from wattline_runtime.gateway.life import stop_signals
@@ -308,9 +310,11 @@ class _Parent:
             case m.Used():
                 shares = self._uses.used(process.number, message.report, now_s)
                 process.channel.send(m.Granted(shares))
-            case m.Carried():
+            case m.Carried(report=ReportAbuse() as abuse):
+                self._routes.report(abuse)
+            case m.Carried(report=ReportTraffic() as traffic):
                 if process.is_serving:
-                    self._traffic.carried(process.number, message.report)
+                    self._traffic.carried(process.number, traffic)
             case m.CaughtUp():
                 self._caught_up(process)
             case m.Serving():

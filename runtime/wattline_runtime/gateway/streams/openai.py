@@ -89,6 +89,7 @@ class OpenAiApp:
         except ClientDisconnected:
             status, reason = CLIENT_GONE_STATUS, "client_gone"
         scope[TOKENS] = reply.tokens
+        self._access.ended(scope, reply.service, reason, reply.request)
         shell = self._shell
         known = reply.service in shell.gateway.queue.services or reply.service in shell.public
         label = reply.service if known else UNKNOWN_SERVICE
@@ -147,6 +148,7 @@ class OpenAiApp:
         key = await self._access.identify(scope, until_s)
         await self._until_routes(until_s)
         data = await read_body(scope, receive, self._config.max_body_bytes)
+        reply.request = data
         try:
             body = self._decoder.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -257,6 +259,8 @@ class _Reply:
         self._has_begun = False
         self.service = UNKNOWN_SERVICE
         self.tokens = 0
+        self.request = b""
+        """The body that it answers."""
         self.count: TokenCount | None = None
         """Of its API key."""
         self._pieces = 0

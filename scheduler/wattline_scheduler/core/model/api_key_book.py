@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 from wattline_protocol.ids import Instant, UnixTime
 from wattline_protocol.wire.api_keys import ApiKeyGrant
+from wattline_scheduler.api_key_record import ApiKeyRecord
 from wattline_scheduler.core.model.jobs.service_names import ServiceNames
-from wattline_scheduler.records import ApiKeyRecord
 
 MAX_REVOKED = 1_000
 """Names of revoked keys in memory: a repeated revocation is answered as the first one."""
@@ -38,6 +38,10 @@ class ApiKeyBook:
     """When counts were saved last."""
     changes: int = 0
     """Of keys; counts are none."""
+    blocked: dict[str, None] = field(default_factory=dict)
+    """Names of keys with a block that is in force, or about to end."""
+    slowed: dict[str, tuple[Instant, str]] = field(default_factory=dict)
+    """Names of keys that gateways slow, with the end and the evidence."""
     _names: dict[str, str] = field(default_factory=dict)
     """By digest."""
     _counted: dict[str, None] = field(default_factory=dict)
@@ -53,6 +57,7 @@ class ApiKeyBook:
         self.by_name[record.name] = record
         self._names[record.digest] = record.name
         self.revoked.pop(record.name, None)
+        self._note_blocked(record)
         self.changes += 1
 
     def revoke(self, record: ApiKeyRecord) -> None:
@@ -60,10 +65,24 @@ class ApiKeyBook:
         del self.by_name[record.name], self._names[record.digest]
         self._counted.pop(record.name, None)
         self._used_tokens.pop(record.digest, None)
+        self.blocked.pop(record.name, None)
+        self.slowed.pop(record.name, None)
         self.revoked[record.name] = record
         if len(self.revoked) > MAX_REVOKED:
             del self.revoked[next(iter(self.revoked))]
         self.changes += 1
+
+    def change(self, record: ApiKeyRecord) -> None:
+        """Replaces a key; gateways get the change."""
+        self.by_name[record.name] = record
+        self._note_blocked(record)
+        self.changes += 1
+
+    def _note_blocked(self, record: ApiKeyRecord) -> None:
+        if record.blocked_until_unix_s:
+            self.blocked[record.name] = None
+        else:
+            self.blocked.pop(record.name, None)
 
     def of_digest(self, digest: str) -> ApiKeyRecord | None:
         """The key with this digest."""
@@ -117,6 +136,8 @@ def _grant(record: ApiKeyRecord, names: ServiceNames) -> ApiKeyGrant:
         priority=record.priority,
         tokens_per_day=record.tokens_per_day,
         tier=record.tier,
+        blocked_until_unix_s=record.blocked_until_unix_s,
+        unblocked_unix_s=record.unblocked_unix_s,
     )
 
 

@@ -10,11 +10,12 @@ from wattline_protocol.text.quantities import format_count, format_duration, for
 from wattline_protocol.text.wording import counted, listed
 from wattline_protocol.wire.api_keys import AddApiKey, RevokeApiKey
 from wattline_protocol.wire.client_messages import Answer, Denied, Done
+from wattline_scheduler.api_key_record import ApiKeyRecord
 from wattline_scheduler.core.model.events import ClientRequest
 from wattline_scheduler.core.model.not_found import not_there
 from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.requests.abuse import end_of_key
 from wattline_scheduler.core.requests.selection import Asker
-from wattline_scheduler.records import ApiKeyRecord
 
 MAX_SERVICES = 16
 MAX_OF_USER = 500
@@ -67,6 +68,7 @@ def revoke(state: State, event: ClientRequest, request: RevokeApiKey, now: Now) 
         text = f"API key {record.name} belongs to {record.owner}; you are {event.user}"
         return Denied("not_allowed", text)
     record = msgspec.structs.replace(record, revoked_unix_s=now.unix_s, revoked_by=event.user)
+    end_of_key(state, record.name, now)
     state.api_keys.revoke(record)
     state.journal.save(record)
     text = f"API key {record.name} is revoked"

@@ -3,7 +3,13 @@
 from wattline_protocol.ids import NodeId, Now
 from wattline_protocol.routing.requests import DeclareRoutes, RemoveRoute
 from wattline_protocol.site.model import Role
-from wattline_protocol.wire.api_keys import AddApiKey, ReportApiKeyUse, RevokeApiKey
+from wattline_protocol.wire.api_keys import (
+    AddApiKey,
+    ReportAbuse,
+    ReportApiKeyUse,
+    RevokeApiKey,
+    UnblockApiKey,
+)
 from wattline_protocol.wire.client_messages import (
     ROLE_RANK,
     Answer,
@@ -37,6 +43,7 @@ from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.not_found import not_there
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests import (
+    abuse,
     api_keys,
     bulk_actions,
     grid_events,
@@ -54,7 +61,7 @@ from wattline_scheduler.core.rollout.gateway_reports import take_report as take_
 ON_JOBS = (Submit, Cancel, Hold, Release, Requeue, Update, SteerRollout)
 """Requests of submitters on their own jobs, of operators on all."""
 
-ON_API_KEYS = (AddApiKey, RevokeApiKey)
+ON_API_KEYS = (AddApiKey, RevokeApiKey, UnblockApiKey)
 """Likewise, on keys for their own services."""
 
 ON_ROUTES = (DeclareRoutes, RemoveRoute)
@@ -109,6 +116,10 @@ def _do(state: State, event: ClientRequest, now: Now) -> Answer | None:
             return deny_new_work(state) or routes.declare(state, event, request, now)
         case RemoveRoute():
             return routes.remove(state, event, request, now)
+        case UnblockApiKey():
+            return abuse.unblock(state, event, request, now)
+        case ReportAbuse():
+            return abuse.take_abuse(state, event.user, request, now)
         case ReportApiKeyUse():
             return report_use(state, event.user, request, now)
         case SetUnits():

@@ -7,6 +7,7 @@ from wattline_protocol.text.wording import counted, listed
 from wattline_scheduler.core.model.events import MembersSeen
 from wattline_scheduler.core.model.journal import SITE_DIRECTORY
 from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.requests.abuse import forget_blocks_of
 from wattline_scheduler.records import MemberRecord
 
 KEY_CHARS = 8
@@ -29,6 +30,7 @@ def members_seen(state: State, event: MembersSeen, now: Now) -> None:
 def _removed(state: State, record: MemberRecord, now: Now, *, is_reported: bool) -> None:
     state.journal.save(msgspec.structs.replace(record, is_removed=True))
     if is_reported:
+        forget_blocks_of(state, record.name, now)
         text = f"{record.name} ({record.role}) was removed: its key is refused"
         state.journal.act("member_removed", text, now, actor=SITE_DIRECTORY, level="warning")
 
@@ -50,6 +52,7 @@ def _seen(state: State, member: MemberRecord, now: Now, *, is_reported: bool) ->
     if before.role != member.role:
         changes.append(f"role {member.role} instead of {before.role}")
     if before.public_key != member.public_key:
+        forget_blocks_of(state, member.name, now)
         changes.append(f"another key, {key}…")
     text = f"{member.name} was changed: {', '.join(changes)}"
     state.journal.act("member_changed", text, now, actor=SITE_DIRECTORY, level="warning")

@@ -14,8 +14,8 @@ from wattline_protocol.wire.api_keys import (
     RevokeApiKey,
 )
 from wattline_protocol.wire.bounds import MAX_COUNT, MAX_SERIAL
+from wattline_scheduler.api_key_record import ApiKeyRecord
 from wattline_scheduler.core.requests import api_key_use
-from wattline_scheduler.records import ApiKeyRecord
 
 DIGEST, OTHER = "1" * 64, "2" * 64
 

@@ -10,9 +10,9 @@ from wattline_protocol.job.selection import only
 from wattline_protocol.site.model import Role, Service
 from wattline_protocol.wire.api_keys import AddApiKey, RevokeApiKey
 from wattline_protocol.wire.client_messages import Answer, Cancel, Denied, Done
+from wattline_scheduler.api_key_record import ApiKeyRecord
 from wattline_scheduler.core.requests import api_keys
 from wattline_scheduler.core.requests.selection import Asker
-from wattline_scheduler.records import ApiKeyRecord
 from wattline_scheduler.views.api_keys_view import api_key_views
 
 DIGESTS = [f"{number:064x}" for number in range(10)]

@@ -10,15 +10,28 @@ from wattline_protocol.views.request_logs import (
     WatchLogQueries,
 )
 from wattline_protocol.views.service_views import ListServices
-from wattline_protocol.wire.api_keys import AddApiKey, ListApiKeys, ReportApiKeyUse, RevokeApiKey
+from wattline_protocol.wire.api_keys import (
+    AddApiKey,
+    ListApiKeys,
+    ReportAbuse,
+    ReportApiKeyUse,
+    RevokeApiKey,
+    UnblockApiKey,
+)
 from wattline_protocol.wire.client_messages import Request
 from wattline_protocol.wire.rollouts import GetRollout, ReportTraffic, SteerRollout
 from wattline_protocol.wire.subscriptions import WatchRoutes
 from wattline_scheduler.shell.clients.permissions import not_for
 
-OF_GATEWAYS: list[Request] = [WatchRoutes(), ReportApiKeyUse("r", ()), ReportTraffic(())]
+OF_GATEWAYS: list[Request] = [
+    ReportAbuse(()),
+    WatchRoutes(),
+    ReportApiKeyUse("r", ()),
+    ReportTraffic(()),
+]
 OF_GATEWAYS += [WatchLogQueries(), ReportLogPage(1)]
 OF_KEYS: list[Request] = [AddApiKey("k", "0" * 64, ("s",)), RevokeApiKey("k"), ListApiKeys()]
+OF_KEYS += [UnblockApiKey("k")]
 OF_USERS: list[Request] = [*OF_KEYS, GetRollout("s"), SteerRollout("s", "back"), ListServices()]
 OF_USERS += [ReadRequestLog(LogFilter("s", 0.0))]
 USERS: list[Role] = ["submitter", "operator", "admin"]
