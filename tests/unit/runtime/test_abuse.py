@@ -59,7 +59,7 @@ class Clients:
 
 @pytest.mark.parametrize(
     ("bad", "reason"),
-    [(50, "malformed"), (50, "method"), (20, "body_too_large"), (90, "budget_used_up")],
+    [(50, "malformed"), (20, "body_too_large"), (90, "budget_used_up")],
 )
 def test_a_share_beyond_its_limit_slows_and_then_blocks(bad: int, reason: str) -> None:
     clients = Clients()

@@ -31,7 +31,7 @@ MAX_SEEN = 64
 MAX_SERVICES = 16
 
 OVERSIZE = "body_too_large"
-FAILED = frozenset({"malformed", "method"})
+MALFORMED = "malformed"
 BY_MODEL = frozenset({"bad_input", "poison", "no_method"})
 REFUSED = frozenset({"forbidden", "budget_used_up"})
 OVER_RATE = "rate_limited"
@@ -150,7 +150,7 @@ class Conduct:
         """A request has ended with an error."""
         at, counts = self.step.get(service) or self._at(service), self.counts
         at.others += reason not in BY_MODEL
-        if reason in FAILED:
+        if reason == MALFORMED:
             counts.failed += 1
             counts.repeated += self._is_repeated(body)
         elif reason in BY_MODEL:
