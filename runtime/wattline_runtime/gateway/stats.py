@@ -54,6 +54,8 @@ class Stats:
     """HTTP requests by route, number of the rule, and service that the rule names."""
     cascades: Counter[tuple[str, int, CascadeEnd]] = field(default_factory=Counter)
     """Inputs by route, number of the rule, and which service's answer stands."""
+    batch_rows: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Rows of batches whose results were written, by service and outcome."""
     rejected: int = 0
 
     def count(self, service: str, status: int, reason: str, seconds: float) -> None:

@@ -93,6 +93,8 @@ def test_rows_are_answered_in_the_order_of_the_input(stack: Stack) -> None:
     assert followed[500]["error"]["reason"] == "model_error"
     assert "not JSON" in followed[500]["error"]["message"]
     assert results(stack, number, "?after=500") == followed[500:]
+    assert stack.metric("batch_rows_total", service=SERVICE, outcome="completed") == 501
+    assert stack.metric("batch_rows_total", service=SERVICE, outcome="failed") == 1
     listed = httpx.get(stack.url("/v1/batches")).json()
     assert [one["id"] for one in listed["data"]] == [number]
     assert httpx.delete(stack.url(f"/v1/batches/{number}")).status_code == 204
@@ -216,6 +218,7 @@ def test_cancelled_and_expired_batches_have_a_result_for_each_row(stack: Stack) 
 def test_rows_wait_for_workers_and_leave_slots_to_requests(stack: Stack) -> None:
     start(stack, "--hold-s=0")
     number = create(stack, rows(50)).json()["id"]
+    wait_for(lambda: batch(stack, number).get("waiting") == "idle_replicas", "it waits")
     worker = stack.start_held("--capacity=8")
     wait_for(lambda: stack.service()["in_flight"] > 0, "rows run")
     assert stack.service()["in_flight"] <= 4  # half of the slots

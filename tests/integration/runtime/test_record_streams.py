@@ -4,7 +4,10 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from functools import partial
 from hashlib import sha256
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
@@ -16,6 +19,8 @@ import pytest
 from support.programs.serving_stack import SERVICE, Stack, serving_stack, wait_for
 
 pytestmark = pytest.mark.timeout(120)
+
+EXAMPLE = Path(__file__).parents[3] / "examples/serving/record_client.py"
 
 
 @pytest.fixture
@@ -133,43 +138,33 @@ def test_a_reconnected_client_gets_what_was_computed_meanwhile(stack: Stack) -> 
     other.close()
 
 
-def test_a_client_loses_and_repeats_nothing_while_gateways_die(stack: Stack) -> None:
+def test_the_example_client_loses_and_repeats_nothing_while_gateways_die(stack: Stack) -> None:
     gateway = stack.start_gateway()
     stack.start_counted()
     http, workers = (stack.endpoints[name].split(":")[-1] for name in ("http_url", "workers"))
-    answers: list[dict[str, Any]] = []
-    client, sent, kills, breaks = None, 0, 0, 0
-    while len(answers) < 600:
-        try:
-            if client is None:
-                sent = len(answers)
-                headers = {"wattline_stream_id": "cam", "wattline_stream_after": str(sent)}
-                client = Client(stack, **headers)
-            while sent < min(600, len(answers) + 40):
-                client.send(sent)
-                sent += 1
-            answers.append(client.read())
-        except (ConnectionError, OSError):
-            breaks += 1
-            if client is not None:
-                client.close()
-            client = None
-            continue
-        if len(answers) in (100, 250) and kills < 2:
-            kills += 1
-            os.killpg(gateway.pid, signal.SIGKILL)
-            gateway.wait(10)
-            gateway = stack.start_gateway(f"--http-port={http}", f"--worker-port={workers}")
-            wait_for(stack.ready_workers, "the worker is back")
-        if len(answers) == 400 and kills == 2:
-            kills += 1
-            client.close()  # the network this time
-            client = None
-    assert client is not None
-    client.close()
+    out = stack.directory / "answers"
+    command = [sys.executable, str(EXAMPLE), stack.endpoints["http_url"], SERVICE, "cam"]
+    with out.open("wb") as file:
+        client = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file)
+    assert client.stdin is not None
+    with client.stdin as records:
+        for number in range(600):
+            records.write(b"%d\n" % number)
+            records.flush()
+            if number in (200, 400):
+                wait_for(partial(has_lines, out, number - 100), "answers")
+                os.killpg(gateway.pid, signal.SIGKILL)
+                gateway.wait(10)
+                gateway = stack.start_gateway(f"--http-port={http}", f"--worker-port={workers}")
+    assert client.wait(60) == 0
+    answers = [json.loads(line) for line in out.read_text().splitlines()]
     assert [(one["seq"], one["output"]) for one in answers] == [(n + 1, 2 * n) for n in range(600)]
     assert {*stack.runs()} == {*range(600)}
     assert len(stack.runs()) <= 600 + 2 * 64  # a lost gateway's records in flight run again
+
+
+def has_lines(path: Path, least: int) -> bool:
+    return path.read_bytes().count(b"\n") >= least
 
 
 def fill(client: Client, *inputs: object, padding: bytes = b"") -> int:

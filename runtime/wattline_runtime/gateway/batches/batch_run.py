@@ -6,7 +6,7 @@ result. What happens meanwhile wakes it; a poll finds slots that requests have l
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -74,6 +74,8 @@ class Means:
     threads: Executor
     """Those that wait for the disk."""
     is_leaving: Callable[[], bool]
+    written: Counter[tuple[str, str]]
+    """Rows with a result, by service and outcome, for metrics."""
 
 
 @dataclass(slots=True)
@@ -208,7 +210,11 @@ class BatchRun:
     def _submit(self, row: _Row, key: ApiKey | None, now_s: float) -> bool:
         """Send it to an idle slot; False: there is none, or its key's rate is used up."""
         window, slots = self._window, self._means.slots
-        if now_s < self._rate_at_s or not slots.take(self.batch.service, len(window.flying)):
+        if now_s < self._rate_at_s:
+            return False
+        if not slots.take(self.batch.service, len(window.flying)):
+            if not window.flying:
+                self._waits("idle_replicas")
             return False
         wait_s = 0.0 if key is None else key.take_in_turn(row.request.cost, now_s, time.time())
         if wait_s:
@@ -312,6 +318,9 @@ class BatchRun:
             self._failure = error
             return
         self._window.size_bytes -= sum(len(one.line) for one in self._unwritten)
+        for one in self._unwritten:
+            outcome = "failed" if one.is_failed else "completed"
+            self._means.written[self.batch.service, outcome] += 1
         self._unwritten = []
         self.progress = self._after()
         self._waiting = ""

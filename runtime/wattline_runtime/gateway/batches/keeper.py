@@ -51,7 +51,8 @@ class BatchKeeper:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._look = asyncio.Event()
         slots = IdleSlots(shell.gateway.queue.services)
-        self._means = Means(answers, slots, keys, self.threads, lambda: self.is_leaving)
+        rows = shell.stats.batch_rows
+        self._means = Means(answers, slots, keys, self.threads, lambda: self.is_leaving, rows)
 
     @property
     def is_leaving(self) -> bool:

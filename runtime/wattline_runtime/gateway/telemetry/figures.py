@@ -39,6 +39,9 @@ FAMILIES: dict[str, Family] = {
     "cascade_inputs_total": Family(
         "counter", "Inputs of cascades by what became of them", ("route", "rule", "outcome")
     ),
+    "batch_rows_total": Family(
+        "counter", "Rows of batches whose results were written", ("service", "outcome")
+    ),
     "cache_hits_total": Family("counter", "Inputs answered without a run of their own", _SERVICE),
     "cache_misses_total": Family("counter", "Inputs that a worker had to answer", _SERVICE),
     "cache_bytes": Family("gauge", "Bytes of kept answers", _SERVICE),
@@ -127,6 +130,7 @@ def figures(
         "cascade_inputs_total": {
             (route, str(rule), end): n for (route, rule, end), n in stats.cascades.items()
         },
+        "batch_rows_total": {(name, end): n for (name, end), n in stats.batch_rows.items()},
         "cache_hits_total": {(name,): cache.hits for name, cache in caches.items()},
         "cache_misses_total": {(name,): cache.misses for name, cache in caches.items()},
         "cache_bytes": {(name,): cache.held_bytes for name, cache in caches.items()},
