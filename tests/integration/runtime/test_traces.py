@@ -136,6 +136,17 @@ def test_a_collector_that_is_away_harms_nothing(stack: Stack) -> None:
     assert stack.logs().count("spans_not_sent") == 1
 
 
+def test_the_trace_is_passed_on_where_the_sdk_is_off(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("opentelemetry.sdk")
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    stack.start_gateway("--otlp=http://127.0.0.1:9/v1/traces")
+    start_server(stack)
+    assert stack.infer({"input": 1}, traceparent=HEADER).json()["output"] == [HEADER]
+    assert stack.infer({"input": 1}).json()["output"] is None
+
+
 def test_without_it_nothing_of_opentelemetry_is_loaded() -> None:
     import subprocess
 

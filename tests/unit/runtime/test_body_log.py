@@ -203,6 +203,12 @@ def test_a_full_disk_loses_lines_and_nothing_else(tmp_path: Path) -> None:
     assert [one["event"] for one in warned] == ["body_log_stopped"]
 
 
+def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "bodies").touch()
+    with pytest.raises(OSError, match=r"body log .*bodies: File exists"):
+        BodyLog(tmp_path / "bodies")
+
+
 def test_bodies_that_wait_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_PENDING_BYTES", 50)
     log = BodyLog(tmp_path)

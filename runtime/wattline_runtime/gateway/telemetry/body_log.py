@@ -180,7 +180,10 @@ class BodyLog:
     def __init__(self, folder: Path, *, rotates: bool = True) -> None:
         """`rotates`: not so for all but one process. Raises OSError."""
         self._folder, self._rotates = folder, rotates
-        folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+        try:
+            folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(error.errno, f"body log {folder}: {error.strerror}") from error
         self._rules: dict[str, _Rule] = {}
         self._refused: dict[str, ServiceSettings] = {}
         """Services whose bodies cannot be logged, by the settings that say so."""

@@ -29,7 +29,6 @@ EXPORT_S = 2.0
 """Time for one batch of spans."""
 CLOSE_S = 1.0
 """Time for the last ones when the gateway ends."""
-INFER = "infer"
 COMPLAIN_S = 60.0
 MAX_WHY_CHARS = 300
 
@@ -92,11 +91,11 @@ class Traced:
         given = trace_of(scope)
         parent = None if given is None else {TRACEPARENT: given.parent}
         context = self._propagator.extract(parent or {})
-        name = METHOD_OF.get(scope["path"], INFER)
-        span = self._tracer.start_span(name, context, SpanKind.SERVER)
+        span = self._tracer.start_span(_name(scope["path"]), context, SpanKind.SERVER)
         own: dict[str, str] = {}
         self._propagator.inject(own, trace.set_span_in_context(span))
-        known = scope[TRACE] = Trace(own[TRACEPARENT])
+        if TRACEPARENT in own:  # not so where OTEL_SDK_DISABLED is set
+            scope[TRACE] = Trace(own[TRACEPARENT])
         status = CLIENT_GONE_STATUS
 
         async def note(message: Message) -> None:
@@ -110,7 +109,7 @@ class Traced:
         finally:
             if isinstance(span, Span) and span.is_recording():
                 self._describe(span, scope, status)
-                _time(span, start_s, known.sent_s)
+                _time(span, start_s, scope[TRACE].sent_s)
             span.end()
 
     def _describe(self, span: Span, scope: Scope, status: int) -> None:
@@ -120,6 +119,11 @@ class Traced:
         span.set_attribute("http.response.status_code", status)
         if status >= 500:
             span.set_status(StatusCode.ERROR)
+
+
+def _name(path: str) -> str:
+    """Of a span: one of few, whatever a client requests."""
+    return METHOD_OF.get(path) or ("infer" if path.endswith("/infer") else "request")
 
 
 def _time(span: Span, start_s: float, sent_s: float) -> None:
