@@ -12,7 +12,7 @@ from wattline_scheduler.store.tables import META, TABLES, Meta
 APPLICATION_ID = 0x57415454
 """`WATT`: identifies the file to `file(1)` and to the check for foreign databases."""
 
-SCHEMA_VERSION = 32
+SCHEMA_VERSION = 33
 """Version of the schema, in `user_version`: raised whenever a table or a JSON form changes."""
 
 _INDEXES = (
@@ -44,7 +44,7 @@ def create_tables(db: Database) -> None:
     try:
         for table in TABLES:
             columns = {one.name: _TYPES.get(one.kind, one.kind) for one in table.columns}
-            columns[DIGEST] = bytes
+            columns[DIGEST] = int
             filled = {one.name for one in table.columns if not one.is_optional}
             db.create_table(table.name, columns, pk=table.key, not_null=filled, strict=True)
         for index in _INDEXES:

@@ -6,8 +6,8 @@ got past the lock (a copied directory, a network file system without locks) fenc
 off. A commit returns only when its records are on disk (WAL, `synchronous=FULL`: one fsync), so the
 shell commits the saves of many events at once.
 
-Each commit is counted, in the database and in the `marker` beside it, and each row carries a digest
-(`digests`): loss or damage is detected before a run begins.
+Each commit advances the mark of the database and then the `marker` beside it, and each row carries
+a digest (`digests`): loss or damage is detected before a run begins.
 """
 
 import os
@@ -16,7 +16,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from sqlite_utils import Database
@@ -26,7 +26,7 @@ from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.views.site_views import EventView, JobState
 from wattline_scheduler.core.model.events import DiskMeasured
 from wattline_scheduler.core.model.usage.usage_ledger import Key
-from wattline_scheduler.records import JobRecord, Saved
+from wattline_scheduler.records import EventRecord, JobRecord, Saved
 from wattline_scheduler.store.acts_retention import drop_acts
 from wattline_scheduler.store.errors import (
     StoreFenced,
@@ -41,6 +41,7 @@ from wattline_scheduler.store.load import JobFile, load_events, load_job, load_s
 from wattline_scheduler.store.lock import DirectoryLock
 from wattline_scheduler.store.marker import (
     MARKER_NAME,
+    NO_MARK,
     Mark,
     Marker,
     check_commits,
@@ -62,7 +63,7 @@ RECOVERY_NUMBER_GAP = 1_000_000
 assigned some (I7)."""
 
 EVENTS_KEPT = 1_000_000
-"""Maximum number of events on disk; the oldest are deleted beyond it."""
+"""Maximum number of events on disk; the oldest are deleted beyond it, never the newest (`Mark`)."""
 
 ACTS_KEPT = 1_000_000
 ACTS_KEPT_OF_ONE = 100_000
@@ -107,7 +108,7 @@ class Store:
         self._connection: sqlite3.Connection = db.conn
         self._writer: Writer
         self._owner: tuple[int, str] = (0, "")
-        self._held = self._seen = Mark(0, 0)
+        self._held = self._seen = NO_MARK
         """Mark of the database, and the marker of earlier runs."""
         self._marker: Marker | None = None
         self._specs: dict[JobId, JobSpec] = {}
@@ -201,11 +202,9 @@ class Store:
         if not recover:
             self._refuse_backup()
             check_commits(self.path, held(self._connection), mark)
-        self._marker = Marker(self.path.with_name(MARKER_NAME))
         self._seen = mark or held(self._connection)
-        if mark is None:
-            self._marker.write(self._seen)
-            self._marker.settle()
+        path = self.path.with_name(MARKER_NAME)
+        self._marker = Marker(path, self._seen, is_new=mark is None)
 
     def _begin_run(
         self,
@@ -228,11 +227,12 @@ class Store:
                 epoch = max(epoch, int(now_unix_s))
                 self._recover(epoch)
             self._owner = (epoch, instance)
-            self._held = Mark(epoch, max(has.commits, self._seen.commits) + 1)
+            quiet_commits = max(has.quiet_commits, self._seen.quiet_commits) + 1
             self._connection.execute(
-                "UPDATE meta SET epoch = ?, instance = ?, commits = ?",
-                (*self._owner, self._held.commits),
+                "UPDATE meta SET epoch = ?, instance = ?, quiet_commits = ?",
+                (*self._owner, quiet_commits),
             )
+            self._held = held(self._connection)
             self._tidy(now_unix_s)
             self._writer.hurry()
             saved = load_saved(self._connection, Epoch(epoch), instance, lasting)
@@ -240,9 +240,13 @@ class Store:
             return saved
 
         try:
-            return self._transaction("loading", begin, is_first=True)
+            saved = self._transaction("loading", begin)
         except msgspec.DecodeError as error:
             raise damage(self.path, f"a record cannot be read: {error}") from error
+        if self._marker is not None:
+            self._marker.write(self._held)
+            self._marker.settle()
+        return saved
 
     def _refuse_backup(self) -> None:
         if self._connection.execute("SELECT is_backup FROM meta").fetchone()[0]:
@@ -258,10 +262,10 @@ class Store:
         self._connection.execute("UPDATE books SET standing = 'full'")
         # A node that was off may have been switched on in the lost tail.
         self._connection.execute("UPDATE nodes SET is_off = 0, off_reason = ''")
-        job, event = self._connection.execute(
-            "SELECT max(job_floor, coalesce((SELECT max(id) FROM jobs), 0)),"
-            " max(event_floor, coalesce((SELECT max(seq) FROM events), 0)) FROM meta"
+        (job,) = self._connection.execute(
+            "SELECT max(job_floor, coalesce((SELECT max(id) FROM jobs), 0)) FROM meta"
         ).fetchone()
+        event = max(held(self._connection).event, self._seen.event)
         job_floor, event_floor = (_number_floor(newest, epoch) for newest in (job, event))
         self._connection.execute(
             "UPDATE meta SET is_backup = 0, is_recovering = 1, attempt_floor = ?,"
@@ -275,8 +279,12 @@ class Store:
         After an error none of `records` is on disk and the run must end: the state in memory is
         ahead of the disk.
         """
-        self._transaction("writing", lambda: self._writer.write(records, self._specs))
-        for job in (record for record in records if type(record) is JobRecord):
+        groups: dict[type, list[Any]] = {}
+        for record in records:
+            groups.setdefault(type(record), []).append(record)
+        newest_event = max((event.seq for event in groups.get(EventRecord, ())), default=0)
+        self._advance("writing", newest_event, lambda: self._writer.write(groups, self._specs))
+        for job in groups.get(JobRecord, ()):
             if job.ended_unix_s is None:
                 self._specs[job.id] = job.spec
             else:
@@ -290,7 +298,7 @@ class Store:
             self._tidy(now_unix_s)
             self._writer.hurry()
 
-        self._transaction("tidying", tidy)
+        self._advance("tidying", 0, tidy)
 
     def _tidy(self, now_unix_s: float) -> None:
         fold_and_drop(self._connection, now_unix_s)
@@ -317,11 +325,24 @@ class Store:
             (now_unix_s - LIMITS_KEPT_S,),
         )
 
-    def _transaction(self, doing: str, body: Callable[[], T], *, is_first: bool = False) -> T:
+    def _advance(self, doing: str, newest_event: int, body: Callable[[], None]) -> None:
+        """Commit what `body` writes, if this run still owns the store. Raises StoreError."""
+        before, after = self._held, self._held.after(newest_event)
+
+        def write() -> None:
+            self._check_owner()
+            if after.quiet_commits > before.quiet_commits:
+                self._writer.count(after.quiet_commits)
+            body()
+
+        self._transaction(doing, write)
+        self._held = after
+        if self._marker is not None:
+            self._marker.write(after)
+
+    def _transaction(self, doing: str, body: Callable[[], T]) -> T:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            if not is_first:
-                self._count()
             result = body()
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
@@ -330,12 +351,6 @@ class Store:
         except BaseException:
             self._roll_back()
             raise
-        if not is_first:
-            self._held = Mark(self._held.epoch, self._held.commits + 1)
-        if self._marker is not None:
-            self._marker.write(self._held)
-            if is_first:
-                self._marker.settle()
         return result
 
     def settle(self) -> None:
@@ -357,9 +372,9 @@ class Store:
         if self._connection.in_transaction:
             self._connection.rollback()
 
-    def _count(self) -> None:
-        """Count one more commit of this run if it still owns the store. Raises StoreFenced."""
-        if not self._writer.count(self._held.commits + 1, *self._owner):
+    def _check_owner(self) -> None:
+        """Raises StoreFenced if another run owns the store."""
+        if not self._writer.is_of(self._owner):
             epoch = self._connection.execute("SELECT epoch FROM meta").fetchone()[0]
             raise StoreFenced(
                 f"{self.path} now belongs to epoch {epoch} of another scheduler; this one had "

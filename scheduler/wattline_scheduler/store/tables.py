@@ -40,8 +40,8 @@ class Meta(msgspec.Struct, frozen=True):
     id: int = 1
     epoch: int = 0
     instance: str = ""
-    commits: int = 0
-    """Transactions of all runs."""
+    quiet_commits: int = 0
+    """Transactions of all runs that wrote no event (`marker`)."""
     is_backup: bool = False
     is_recovering: bool = False
     """A restored backup is still recovering."""

@@ -2,7 +2,7 @@
 
 Theory. With 100,000 jobs, reading every record takes a second and more, as long as loading the
 newest of them. So a `Verification` begins before anything else is loaded, in a process that needs
-only SQLite and MessagePack. It reads one snapshot and identifies it by the row of `meta`. Meanwhile
+only SQLite and MessagePack. It reads one snapshot and identifies it by instance and mark. Meanwhile
 the start proceeds to the last step of its first transaction, which raises the epoch: that is
 committed only after the verdict on the very same snapshot (`conclude`). Until then nothing is
 changed, and the scheduler answers no request. Without a verdict (the process ended, or saw another
@@ -23,6 +23,7 @@ import msgspec
 
 from wattline_scheduler.store.digests import damaged
 from wattline_scheduler.store.errors import damage, store_error
+from wattline_scheduler.store.marker import Mark, held
 
 DB_NAME = "wattline.db"
 
@@ -42,19 +43,18 @@ _NO_VERDICT = 1
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """Identifies a state of a store: each run has its own instance and counts its commits."""
+    """Identifies a state of a store: each run has its own instance, and each commit its mark."""
 
     schema: int
-    epoch: int
     instance: str
-    commits: int
+    mark: Mark
 
     @classmethod
     def of(cls, connection: sqlite3.Connection) -> Self | None:
         """The connection's snapshot; None = the row is missing. Raises sqlite3.Error."""
         (schema,) = connection.execute("PRAGMA user_version").fetchone()
-        row = connection.execute("SELECT epoch, instance, commits FROM meta").fetchone()
-        return None if row is None else cls(schema, *row)
+        row = connection.execute("SELECT instance FROM meta").fetchone()
+        return None if row is None else cls(schema, row[0], held(connection))
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any
 
 from wattline_protocol.ids import JobId
@@ -11,15 +11,15 @@ from wattline_scheduler.records import JobRecord, RecoveryRecord
 from wattline_scheduler.store.digests import (
     DIGEST,
     FUNCTION,
-    ROOM,
     Columns,
     arm,
     arm_table,
-    digest_with_room,
+    digest_of,
+    digested,
     disarm_table,
     tables,
 )
-from wattline_scheduler.store.record_table import Row, Table, columns_of
+from wattline_scheduler.store.record_table import Row, columns_of
 from wattline_scheduler.store.rollups import (
     ADD_DOMAIN_STEP,
     ADD_NODE_STEP,
@@ -28,7 +28,7 @@ from wattline_scheduler.store.rollups import (
     DomainRollup,
     NodeRollup,
 )
-from wattline_scheduler.store.tables import JOBS, META, RECORDS, Storable
+from wattline_scheduler.store.tables import JOBS, META, RECORDS
 
 _CHANGES: dict[type, tuple[str, str, Callable[[Any], Row]]] = {
     RecoveryRecord: (META.name, "UPDATE meta SET is_recovering = ?", lambda r: (not r.is_over,)),
@@ -43,7 +43,15 @@ _JOB_STATE = [column for column in columns_of(JobRecord) if column.name not in _
 
 _state_of = attrgetter(*(column.path for column in _JOB_STATE), "id")
 
-_COUNT = f"UPDATE meta SET commits = ?, {DIGEST} = ? WHERE epoch = ? AND instance = ?"  # noqa: S608 - a constant
+_UPSERTS: dict[type, tuple[str, Callable[[Any], list[Any]]]] = {
+    table.type: (table.upsert(DIGEST), table.row) for table in RECORDS
+}
+"""Statement and row of the other records."""
+
+_OWNER = "SELECT epoch, instance FROM meta"
+_META = f"SELECT {', '.join(META.names)} FROM meta"  # noqa: S608 - names of our table
+_COUNT = f"UPDATE meta SET quiet_commits = ?, {DIGEST} = ?"  # noqa: S608 - a constant
+_QUIET_COMMITS = META.names.index("quiet_commits")
 
 
 def _update_job_state(columns: Columns) -> str:
@@ -58,39 +66,18 @@ def _update_job_state(columns: Columns) -> str:
     return f"UPDATE jobs SET {sets}, {DIGEST} = {FUNCTION}({row}) WHERE {where}"  # noqa: S608 - names of our tables
 
 
-class Digested:
-    """The upsert of a table, with the digest of each row."""
-
-    def __init__(self, table: Table[Any], columns: Columns) -> None:
-        place = {name: number for number, name in enumerate(table.names)}
-        self.statement = table.upsert(DIGEST)
-        self._row = table.row
-        self._in_order = itemgetter(*(place[name] for name, _ in columns), -1)
-
-    def row(self, record: object) -> list[Any]:
-        """The row of a record, with its digest."""
-        values = self._row(record)
-        values.append(ROOM)
-        values[-1] = digest_with_room(self._in_order(values))
-        return values
-
-
 class Writer:
-    """Writes records with their digests, and counts the transactions of a run."""
+    """Writes records with their digests."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         arm(connection)
         self._columns = tables(connection)
-        self._upserts = {
-            table.type: Digested(table, self._columns[table.name]) for table in RECORDS
-        }
         self._job_state = _update_job_state(self._columns[JOBS.name])
         self._bare: set[str] = set()
         """Tables without triggers."""
-        self._meta_names = [name for name, _ in self._columns[META.name]]
         self._meta: list[Any] = []
-        """The row of `meta`, with room for its digest; empty = to be read."""
+        """The row of `meta`, without its digest; empty = to be read."""
 
     def hurry(self) -> None:
         """Drop the triggers of tables whose statements bring their digests.
@@ -113,15 +100,12 @@ class Writer:
         if table == META.name:
             self._meta.clear()
 
-    def write(self, records: Iterable[Storable], specs: Mapping[JobId, JobSpec]) -> None:
-        """Write records; the last one of a key wins. `specs`: job specifications on disk.
+    def write(self, groups: Mapping[type, list[Any]], specs: Mapping[JobId, JobSpec]) -> None:
+        """Write records, by type; the last one of a key wins. `specs`: job specifications on disk.
 
         If a job's specification is still that very object, only its state is written: an array's
         specification lists each index, and its state changes often.
         """
-        groups: dict[type, list[Any]] = {}
-        for record in records:
-            groups.setdefault(type(record), []).append(record)
         for kind, group in groups.items():
             if kind is JobRecord:
                 self._write_jobs(group, specs)
@@ -133,8 +117,8 @@ class Writer:
                 self._upsert(kind, group)
 
     def _upsert(self, kind: type, group: Iterable[object]) -> None:
-        upsert = self._upserts[kind]
-        self._connection.executemany(upsert.statement, map(upsert.row, group))
+        statement, row = _UPSERTS[kind]
+        self._connection.executemany(statement, map(digested, map(row, group)))
 
     def _write_jobs(self, group: Iterable[JobRecord], specs: Mapping[JobId, JobSpec]) -> None:
         whole: list[JobRecord] = []
@@ -144,13 +128,13 @@ class Writer:
         self._upsert(JobRecord, whole)
         self._connection.executemany(self._job_state, map(_state_of, states))
 
-    def count(self, commits: int, epoch: int, instance: str) -> bool:
-        """Record the number of commits; False = the store belongs to another run."""
+    def is_of(self, owner: tuple[int, str]) -> bool:
+        """Whether the store belongs to this run, by epoch and instance."""
+        return bool(self._connection.execute(_OWNER).fetchone() == owner)
+
+    def count(self, quiet_commits: int) -> None:
+        """Record the number of commits without an event."""
         if not self._meta:
-            names = ", ".join(self._meta_names)
-            row = self._connection.execute(f"SELECT {names} FROM meta").fetchone()  # noqa: S608 - names of our table
-            self._meta = [*row, ROOM]
-        self._meta[self._meta_names.index("commits")] = commits
-        digest = digest_with_room(self._meta)
-        found = self._connection.execute(_COUNT, (commits, digest, epoch, instance))
-        return found.rowcount == 1
+            self._meta = list(self._connection.execute(_META).fetchone())
+        self._meta[_QUIET_COMMITS] = quiet_commits
+        self._connection.execute(_COUNT, (quiet_commits, digest_of(self._meta)))

@@ -35,8 +35,9 @@ def crashed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, da
     store, _ = Store.open(at / "state", now_unix_s=NOW)
     for number in range(JOBS, JOBS + IN_THE_LOG):
         gang, attempt = records.gang(number), records.attempt(number)
-        book, event = records.book(acked_mw=number), records.event(number)
-        store.commit([records.job(number), gang, attempt, book, event])
+        events = [records.event(number)] if number % 3 else []  # the others are quiet commits
+        book = records.book(acked_mw=number)
+        store.commit([records.job(number), gang, attempt, book, *events])
     damage.crash_copy(at / "state", at / "crashed")
     with closing(sqlite3.connect(at / "state" / DB_NAME)) as reader:
         held = damage.acknowledged(reader)

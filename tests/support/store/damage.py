@@ -12,7 +12,7 @@ from wattline_scheduler.store.verify import DB_NAME
 LOG_NAME = f"{DB_NAME}-wal"
 FLIPS = 50
 
-Acknowledged = dict[str, set[bytes]]
+Acknowledged = dict[str, set[int]]
 """By table the digests of its rows."""
 
 

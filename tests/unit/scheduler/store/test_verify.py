@@ -66,7 +66,7 @@ def test_damage_is_what_the_refusal_says_though_loading_fails_first(state: Path)
 
 
 def test_damage_to_the_count_of_commits_is_no_lost_log(state: Path) -> None:
-    change(state, "UPDATE meta SET commits = 1")
+    change(state, "UPDATE meta SET quiet_commits = 0")
     with pytest.raises(StoreCorrupt, match="a record of meta"):
         Store.open(state, now_unix_s=NOW)
 
@@ -82,7 +82,7 @@ def test_a_verdict_over_another_snapshot_counts_for_nothing(state: Path) -> None
         assert verification._process is not None
         verification._process.wait()  # its verdict: whole
         change(state, "UPDATE jobs SET name = 'other'")
-        change(state, "UPDATE meta SET commits = commits + 1")
+        change(state, "UPDATE meta SET quiet_commits = quiet_commits + 1")
         with pytest.raises(StoreCorrupt):
             verification.conclude(snapshot(state))
 
