@@ -1,10 +1,10 @@
 """The serving layer itself: a real gateway and one real worker that echoes, over loopback.
 
 Closed loop with 1 user, in turns with a worker whose batches have one input, and with 32 users, in
-turns with API keys, whose rate nobody reaches. Then a model that takes 11 ms for each input: its
-capacity in a closed loop of 8 users, and Poisson arrivals at twice that with deadlines of 500 ms,
-beside which the gateway's health is requested. Gateway and worker have their default settings; the
-client shares the machine with them.
+turns with API keys, whose rate nobody reaches, and with a cache that has the answer. Then a model
+that takes 11 ms for each input: its capacity in a closed loop of 8 users, and Poisson arrivals at
+twice that with deadlines of 500 ms, beside which the gateway's health is requested. Gateway and
+worker have their default settings; the client shares the machine with them.
 """
 
 import hashlib
@@ -172,6 +172,18 @@ class Keyed(Served, frozen=True):
         return under(f"{self.load}: requests/s to those without", self.to_open, KEYED_AT_LEAST)
 
 
+class Cached(Served, frozen=True):
+    """All answered from the cache."""
+
+    cpu_to_noop: float
+    """CPU of gateway and worker for a request to that without a cache, in turns with this one: the
+    median of the rounds. The other figures are those of that round."""
+    checks: tuple[str, ...] = ("cache",)
+
+    def misses(self) -> tuple[str, ...]:
+        return over(f"{self.load}: CPU to that of a no-op", self.cpu_to_noop, 1)
+
+
 class Overload(Served, frozen=True):
     """Of twice the load that the service can take."""
 
@@ -284,6 +296,21 @@ def _lone(seconds: float) -> Lone:
     return sorted(rounds, key=lambda one: one.p50_over_unbatched_ms)[ROUNDS // 2]
 
 
+def _cached(seconds: float) -> Cached:
+    """32 users with equal bodies, from the cache and without one."""
+    with stack() as plain, stack(has_cache=True) as cached:
+        wait_until_ready(plain)
+        wait_until_ready(cached)
+        rounds: list[Cached] = []
+        for _ in range(ROUNDS):
+            run = _loaded(plain, "32 users", 32, seconds)
+            found = _loaded(cached, "32 users, cache hits", 32, seconds)
+            all_us = (sum(one.cpu_us_per_request.values()) for one in (found, run))
+            ratio = round(next(all_us) / next(all_us), 3)
+            rounds.append(Cached(**msgspec.structs.asdict(found), cpu_to_noop=ratio))
+    return sorted(rounds, key=lambda one: one.cpu_to_noop)[ROUNDS // 2]
+
+
 def _overload(seconds: float) -> tuple[Served, Overload]:
     """The capacity, and what twice that many requests get."""
     many_users = (f"--connections-per-address={OVERLOAD_USERS + 2}",)
@@ -317,4 +344,5 @@ def measure(*, seconds: float, beside: str | None, model: str) -> tuple[Figures,
     with stack() as running:
         wait_until_ready(running)
         many = _loaded(running, "32 users", 32, seconds)
-    return one, many, _keyed(seconds / ROUNDS), *_overload(seconds)
+    keyed, cached = _keyed(seconds / ROUNDS), _cached(seconds / ROUNDS)
+    return one, many, keyed, cached, *_overload(seconds)
