@@ -303,8 +303,7 @@ class Worker:
 
     def _drain_pipe(self) -> None:
         with suppress(BlockingIOError):
-            while os.read(self._wake_read, 4096):
-                pass
+            os.read(self._wake_read, 4096)  # what is left wakes the poller again
 
 
 def _possible(tokens: object) -> int:
