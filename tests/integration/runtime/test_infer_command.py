@@ -110,6 +110,11 @@ def test_it_outlives_its_gateway_and_its_batch_outlives_it(stack: Stack) -> None
     assert infer(stack, f"--resume={number}").stdout == kept.read_bytes()
     again = infer(stack, f"--out={kept}", rows=rows(1))
     assert (again.returncode, b"--resume ID" in again.stderr) == (2, True)
+    other = stack.directory / "notes"
+    for text in ("notes", "notes\nmore", '{"line":2,"output":1}\n'):
+        other.write_text(text)
+        refused = infer(stack, f"--resume={number}", f"--out={other}")
+        assert (refused.returncode, other.read_text()) == (2, text)
     assert KEY not in stack.logs()
 
 

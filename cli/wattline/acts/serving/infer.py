@@ -147,30 +147,33 @@ def _output(out: str | None) -> Iterator[tuple[Write, int]]:
         yield put, 0
         return
     try:
-        with Path(out).open("a+b", buffering=0) as file:
-            yield _writer(file), _whole_lines(file)
+        with Path(out).open("a+b") as file:
+            yield _writer(file), _results_in(file, out)
     except OSError as error:
         raise ActFailed(f"--out {out}: {error.strerror}", exits.FAILED) from error
 
 
 def _writer(file: BinaryIO) -> Write:
     def write(lines: bytes) -> None:
-        left = memoryview(lines)
-        while left:
-            left = left[file.write(left) :]
+        file.write(lines)
+        file.flush()
 
     return write
 
 
-def _whole_lines(file: BinaryIO) -> int:
-    """Lines of a file; what a crash has torn at its end is cut."""
+def _results_in(file: BinaryIO, out: str) -> int:
+    """Results of a batch in a file, numbered from 1; one that a crash has torn is cut off. Any
+    other file is left alone."""
     file.seek(0)
     count = size_bytes = 0
-    at_bytes = 0
-    while chunk := file.read(1024 * 1024):
-        count += chunk.count(b"\n")
-        if b"\n" in chunk:
-            size_bytes = at_bytes + chunk.rindex(b"\n") + 1
-        at_bytes += len(chunk)
+    for line in file:
+        start = b'{"line":%d,' % (count + 1)
+        if line[: len(start)] != start[: len(line)]:
+            text = f"line {count + 1} is no result of a batch; name another file"
+            raise ActFailed(f"--out {out}: {text}", exits.USAGE)
+        if not line.endswith(b"\n"):
+            break
+        count += 1
+        size_bytes += len(line)
     file.truncate(size_bytes)
     return count
