@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
+from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wattline_protocol.routing.model import SHARES, PublicRoute, RouteRule, RouteTarget
-from wattline_protocol.routing.reach import Witness, witnesses
+from wattline_protocol.routing.model import MAX_RULES, SHARES, PublicRoute, RouteRule, RouteTarget
+from wattline_protocol.routing.reach import TooComplex, Witness, covering, witnesses
 from wattline_runtime.gateway.routing.choose import choose
 
 SMALL = RouteTarget(("small",))
@@ -108,8 +110,34 @@ def test_a_rule_is_reached_exactly_if_a_request_reaches_it(route: PublicRoute) -
             assert choose(route, of_witness(witness)) == number
     if rest is not None:
         assert choose(route, of_witness(rest)) == 0
+    for number, witness in enumerate(reached, 1):
+        before = covering(route, number)
+        assert 0 <= before < number
+        assert not (before and witness)
     unreached = {number for number, one in enumerate(reached, 1) if one is None}
     unreached |= {0} if rest is None else set()
     if unreached:
         hit = next((one for one in ALL if choose(route, one) in unreached), None)
         assert hit is None
+
+
+def test_as_many_rules_as_a_route_may_have_are_analysed() -> None:
+    many = tuple(RouteRule(SMALL, headers={"x-a": (f"{n}",)}) for n in range(MAX_RULES))
+    reached, rest = witnesses(PublicRoute("r", many, SMALL))
+    assert all(reached)
+    assert rest is not None
+
+
+def test_rules_that_overlap_in_too_many_ways_are_refused() -> None:
+    dice = Random(1)
+    many = tuple(
+        RouteRule(
+            SMALL,
+            min_inputs=dice.randint(1, 50),
+            headers={f"x-{n}": ("a", "b")[: dice.randint(1, 2)] for n in dice.sample(range(8), 3)},
+            fields={f"f{n}": ("1",) for n in dice.sample(range(8), 3)},
+        )
+        for _ in range(MAX_RULES)
+    )
+    with pytest.raises(TooComplex):
+        witnesses(PublicRoute("r", many, SMALL))

@@ -18,7 +18,7 @@ from wattline_protocol.routing.model import (
     RouteRule,
     RouteTarget,
 )
-from wattline_protocol.routing.reach import TooComplex, Witness, witnesses
+from wattline_protocol.routing.reach import TooComplex, Witness, covering, witnesses
 from wattline_protocol.routing.requests import MAX_ROUTES
 from wattline_protocol.text.names import check_name
 from wattline_protocol.text.quantities import format_size, parse_size_bytes
@@ -90,6 +90,8 @@ def format_route(route: PublicRoute) -> str:
 
 def route_problems(route: PublicRoute) -> tuple[str, ...]:
     """What `parse_routes` would refuse in a route built otherwise, e.g. received in a message."""
+    if problem := _too_large(route):
+        return (problem,)
     problems: list[Problem] = []
     try:
         again = read_route(Fields(route_table(route), problems))
@@ -177,10 +179,8 @@ def _check_each(fields: Fields, route: PublicRoute) -> None:
     """What is wrong with a rule by itself."""
     if route.name in route.services:
         fields.blame(f"{route.name}: a route leads to services, not to itself", "name")
-    size = len(_encode(route))
-    if size > MAX_ROUTE_BYTES:
-        most = format_size(MAX_ROUTE_BYTES)
-        fields.blame(f"the route takes {size} bytes, at most {most}", "name")
+    if problem := _too_large(route):
+        fields.blame(problem, "name")
     for at, rule in enumerate(route.rules):
         if rule.max_inputs and rule.min_inputs > rule.max_inputs:
             fields.blame("min_inputs exceeds max_inputs", "rule", at, "min_inputs")
@@ -193,6 +193,13 @@ def _check_each(fields: Fields, route: PublicRoute) -> None:
             if inside := [one for one in rule.fields if one.startswith(path + ".")]:
                 text = f"{path} is a value, so that it has no {inside[0]}"
                 fields.blame(text, "rule", at, "field")
+
+
+def _too_large(route: PublicRoute) -> str:
+    size = len(_encode(route))
+    if size <= MAX_ROUTE_BYTES:
+        return ""
+    return f"the route takes {size} bytes, at most {format_size(MAX_ROUTE_BYTES)}"
 
 
 def _check_shares(fields: Fields, route: PublicRoute) -> None:
@@ -220,7 +227,8 @@ def _check_reach(fields: Fields, route: PublicRoute) -> None:
         return
     for at, witness in enumerate(reached):
         if witness is None:
-            fields.blame(f"no request can reach rule {at + 1}: {_why(route, at)}", "rule", at)
+            text = f"no request can reach rule {at + 1}: {_why(route, at + 1)}"
+            fields.blame(text, "rule", at)
     if rest is None and route.default is not None:
         fields.blame("the rules match every request: omit what is for the rest", "to")
     if rest is not None and route.default is None:
@@ -228,14 +236,10 @@ def _check_reach(fields: Fields, route: PublicRoute) -> None:
         fields.blame(f'{text} to = "small"', "to")
 
 
-def _why(route: PublicRoute, at: int) -> str:
-    """Names one rule before it that matches all of it, if there is one."""
-    rule = msgspec.structs.replace(route.rules[at], target=RouteTarget(("-",)))
-    for before in range(at):
-        earlier = route.rules[before]
-        pair = PublicRoute(route.name, (earlier, rule))
-        if not earlier.share_permille and witnesses(pair)[0][1] is None:
-            return f"rule {before + 1} matches all of its requests"
+def _why(route: PublicRoute, number: int) -> str:
+    before = covering(route, number)
+    if before:
+        return f"rule {before} matches all of its requests"
     return "the rules before it match all of its requests"
 
 

@@ -15,7 +15,7 @@ from wattline_protocol.routing.model import (
     share_starts,
 )
 
-MAX_STEPS = 5_000
+MAX_STEPS = 2_500
 """Boxes examined for one route: overlapping rules can need exponentially many."""
 
 Property = tuple[str, str]
@@ -103,6 +103,16 @@ def witnesses(route: PublicRoute) -> tuple[list[Witness | None], Witness | None]
         found.append(_witness(search.left(box)))
         search.before.append(box)
     return found, _witness(search.left({}))
+
+
+def covering(route: PublicRoute, number: int) -> int:
+    """Number of a rule before the given one that alone matches all of its requests; 0 = none."""
+    boxes = [_box(*pair) for pair in zip(route.rules, share_starts(route), strict=True)]
+    box = boxes[number - 1]
+    for earlier, other in enumerate(boxes[: number - 1], 1):
+        if next(_without(box, other), None) is None:
+            return earlier
+    return 0
 
 
 class _Search:

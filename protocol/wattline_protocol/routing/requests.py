@@ -7,7 +7,7 @@ import msgspec
 from wattline_protocol.routing.model import PublicRoute
 from wattline_protocol.wire.bounds import Name
 
-MAX_ROUTES = 16
+MAX_ROUTES = 8
 """Routes declared at once, as in one job file."""
 
 

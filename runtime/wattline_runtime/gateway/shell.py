@@ -210,6 +210,7 @@ class GatewayShell:
         self.is_early = False
         self.owners, self.public = routes.owners, routes.public
         self.gateway.queue.public = routes.public.keys()
+        self.stats.keep_routes(routes.public)
         known = (self._routes, self._splits)
         if (routes.services, routes.splits) == known and self.gateway.queue.early is None:
             return

@@ -2,8 +2,11 @@
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
+
+from wattline_protocol.routing.model import PublicRoute
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -58,6 +61,14 @@ class Stats:
     """Rows of batches whose results were written, by service and outcome."""
     rejected: int = 0
 
+    def keep_routes(self, routes: Mapping[str, PublicRoute]) -> None:
+        """Forget counts of routes and rules that are no more: their names must not grow the
+        series."""
+        tables: tuple[Counter[Any], ...] = self.routed, self.cascades
+        for counts in tables:
+            for key in [key for key in counts if not _is_in(routes, key[0], key[1])]:
+                del counts[key]
+
     def count(self, service: str, status: int, reason: str, seconds: float) -> None:
         """One HTTP request has been answered; `reason` is empty for one with output."""
         self.requests[service, status] += 1
@@ -65,3 +76,8 @@ class Stats:
             self.errors[service, reason] += 1
         else:
             self.latency[service].observe(seconds)
+
+
+def _is_in(routes: Mapping[str, PublicRoute], name: str, rule: int) -> bool:
+    route = routes.get(name)
+    return route is not None and route.target_of(rule) is not None

@@ -117,7 +117,7 @@ def test_a_route_reads_back_as_it_was_written() -> None:
             "10: x-user decides the shares: a rule that names its values goes first",
         ),
         (rules('minimum = 1\nto = "a"'), "unknown key route.rule.minimum"),
-        ('kind = "route"', "0 tables [[route]]; 1 to 16 are accepted"),
+        ('kind = "route"', "0 tables [[route]]; 1 to 8 are accepted"),
         (FULL + FULL.replace('kind = "route"', ""), "a route named digits exists already"),
     ],
 )

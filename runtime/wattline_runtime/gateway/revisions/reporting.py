@@ -53,11 +53,14 @@ class TrafficReporter:
 
     def _take_routes(self) -> list[RouteTraffic]:
         before, self._counted = self._counted, rule_counts(self._stats)
-        return [
-            RouteTraffic(*key, *map(sub, counts, before.get(key, NO_COUNTS)))
-            for key, counts in self._counted.items()
-            if counts != before.get(key)
-        ]
+        rows = []
+        for key, counts in self._counted.items():
+            old = before.get(key, NO_COUNTS)
+            if counts[0] < old[0]:
+                old = NO_COUNTS  # the route was removed, and is there again
+            if counts != old:
+                rows.append(RouteTraffic(*key, *map(sub, counts, old)))
+        return rows
 
 
 def rule_counts(stats: Stats) -> dict[RuleKey, RouteCounts]:

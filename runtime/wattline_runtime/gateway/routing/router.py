@@ -124,6 +124,12 @@ class Router:
         service = self._shell.gateway.queue.services.get(name)
         return service is not None and service.is_listed
 
+    def of_stream(self, choice: Choice) -> str:
+        """The service that answers a stream, which cannot be judged before its end: of a cascade
+        the large one, if it exists."""
+        *_, last = filter(self._exists, choice.target.services)
+        return last
+
     def cascaded(
         self, choice: Choice, scope: Scope, ended: Iterable[tuple[Part, CascadeEnd | None]]
     ) -> list[HeaderPair]:

@@ -181,13 +181,11 @@ class OpenAiApp:
     async def _routed(
         self, choice: Choice, scope: Scope, ask: Submitted, receive: Receive, reply: "_Reply"
     ) -> None:
-        """By the service that the route chooses. A stream cannot be judged before its end: the
-        large service of a cascade answers it."""
-        services = choice.target.services
+        """By the service that the route chooses."""
         if choice.target.is_cascade and not ask.kind.is_stream:
             await self._cascade(choice, scope, ask, receive, reply)
             return
-        service = services[-1]
+        service = self._router.of_stream(choice) if ask.kind.is_stream else choice.service
         reply.extra = self._router.answered(scope, choice, [service])
         ask = msgspec.structs.replace(ask, service=service, input=with_model(ask.input, service))
         await (self._stream if ask.kind.is_stream else self._whole)(ask, receive, reply)

@@ -8,10 +8,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from fuzz.samples import ROUTES
 from support.core import records
 from support.store.stores import NOW, everything, opened
-from wattline_protocol.ids import JobId, UnixTime
+from wattline_protocol.ids import JobId, UnixTime, UserName
+from wattline_protocol.routing.file import parse_routes
 from wattline_scheduler.records import UseRecord
+from wattline_scheduler.route_record import RouteRecord
 from wattline_scheduler.store import load
 from wattline_scheduler.store.errors import (
     StoreCorrupt,
@@ -336,4 +339,21 @@ def test_limits_that_are_long_over_are_dropped(tmp_path: Path) -> None:
     assert store._connection.execute("SELECT count(*) FROM limits").fetchone() == (2,)
     store.tidy(records.T0 + 31 * 86_400)
     assert store._connection.execute("SELECT count(*) FROM limits").fetchone() == (0,)
+    store.close()
+
+
+def test_routes_are_loaded_until_they_are_removed_and_kept_for_a_while(tmp_path: Path) -> None:
+    [route] = parse_routes(ROUTES[0].decode(), "route.toml")
+    kept = RouteRecord("digits", UserName("ada"), UnixTime(records.T0), route)
+    removed_unix_s = UnixTime(records.T0 + 1)
+    gone = msgspec.structs.replace(kept, name="gone", removed_unix_s=removed_unix_s)
+    store = opened(tmp_path)
+    store.commit([kept, gone])
+    store.tidy(records.T0 + 20 * 86_400)
+    assert store._connection.execute("SELECT count(*) FROM routes").fetchone() == (2,)
+    store.tidy(records.T0 + 31 * 86_400)
+    store.close()
+    store, saved = Store.open(tmp_path, now_unix_s=NOW)
+    assert saved.routes == (kept,)
+    assert store._connection.execute("SELECT count(*) FROM routes").fetchone() == (1,)
     store.close()
