@@ -60,8 +60,9 @@ def trace_of(scope: Scope) -> Trace | None:
 
 
 def traced(scope: Scope, kind: RequestKind) -> RequestKind:
-    """The kind of a request, some of whose headers were read, with its trace if it has one."""
-    if TRACE_HEADER not in scope[HEADERS] and TRACE not in scope:  # as nearly all
+    """The kind of a request with its trace, if it has one."""
+    named = scope.get(HEADERS) or named_headers(scope)
+    if TRACE_HEADER not in named and TRACE not in scope:  # as nearly all
         return kind
     trace = trace_of(scope)
     return kind if trace is None else msgspec.structs.replace(kind, trace=trace)

@@ -59,8 +59,9 @@ def passed(
 
 
 def logged(log: BodyLog, taken: TakenBodies | None, line: LoggedRequest | None = None) -> None:
+    """Add it, with a body unless one has passed."""
     assert taken is not None
-    log.add(line or request(), taken)
+    log.add(line or request(), taken if taken.has_request else passed(taken, b"{}"))
     log.write(log._take(), is_check=False)
 
 
@@ -207,6 +208,30 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bodies").touch()
     with pytest.raises(OSError, match=r"body log .*bodies: File exists"):
         BodyLog(tmp_path / "bodies")
+
+
+def test_a_request_whose_body_was_not_read_has_no_line(tmp_path: Path) -> None:
+    log = BodyLog(tmp_path)
+    log.change_settings({"svc": settings()})
+    log.add(request(), TakenBodies(""))
+    assert log._take() == []
+
+
+async def test_the_end_of_the_gateway_waits_for_few_bodies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = BodyLog(tmp_path)
+    log.change_settings({"svc": settings()})
+    for _ in range(3):
+        taken = TakenBodies("")
+        taken._request, taken._request_bytes = [b"{}"], 2
+        log.add(request(), taken)
+    monkeypatch.setattr(module, "END_S", -1.0)
+    running = asyncio.create_task(log.run())
+    await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert lines(tmp_path) == []
 
 
 def test_bodies_that_wait_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b
+from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +31,8 @@ MAX_BODY_BYTES = 64 * 1024
 """Longer bodies are left out."""
 MAX_PENDING_BYTES = 8 * 1024 * 1024
 BUSY_SHARE = 0.25
+END_S = 0.5
+"""For the last bodies when the gateway ends."""
 OPT_OUT = b"wattline-log"
 OCTETS = "application/octet-stream"
 EVENTS = "text/event-stream"
@@ -59,6 +62,11 @@ class TakenBodies:
         self._request: list[bytes] = []
         self._answer: list[bytes] = []
         self._request_bytes = self._answer_bytes = 0
+
+    @property
+    def has_request(self) -> bool:
+        """Not so of a request that was refused by its headers, as one without a valid key."""
+        return self._request_bytes > 0
 
     @property
     def size(self) -> int:
@@ -192,6 +200,8 @@ class BodyLog:
         self._pending: list[Taken] = []
         self._pending_bytes = 0
         self._checked_s = 0.0
+        self._end_s = inf
+        """When the gateway ends: what is not written by then is lost."""
 
     # --- settings
 
@@ -239,7 +249,7 @@ class BodyLog:
     def add(self, line: LoggedRequest, bodies: TakenBodies) -> None:
         """Write them soon, if its service wants them."""
         rule = self._rules.get(line.service or "")
-        if rule is None or sample(line.id) >= rule.below:
+        if rule is None or not bodies.has_request or sample(line.id) >= rule.below:
             return
         if self._pending_bytes + bodies.size > MAX_PENDING_BYTES:
             rule.file.lose(1)
@@ -252,14 +262,13 @@ class BodyLog:
         try:
             while True:
                 await asyncio.sleep(FLUSH_S)
-                began_s = time.monotonic()
-                is_check = began_s >= self._checked_s + CHECK_S
+                is_check = time.monotonic() >= self._checked_s + CHECK_S
                 if self._pending or is_check:
                     await asyncio.to_thread(self.write, self._take(), is_check=is_check)
-                    await asyncio.sleep((time.monotonic() - began_s) * (1 / BUSY_SHARE - 1))
                 if is_check:
                     self._checked_s = time.monotonic()
         finally:
+            self._end_s = time.monotonic() + END_S
             self.write(self._take(), is_check=False)
             for rule in self._rules.values():
                 rule.file.close()
@@ -272,8 +281,14 @@ class BodyLog:
         """Blank and append bodies. `is_check`: also rotate and delete what is due."""
         lines: dict[int, tuple[LogFile, list[bytes]]] = {}
         for rule, request, bodies in taken:
+            began_s = time.monotonic()
+            if began_s > self._end_s:
+                rule.file.lose(1)
+                continue
             line = msgspec.json.encode(bodies.line(request, rule.blanker))
             lines.setdefault(id(rule.file), (rule.file, []))[1].append(line)
+            if self._end_s == inf:  # the loop's thread needs the interpreter meanwhile
+                time.sleep((time.monotonic() - began_s) * (1 / BUSY_SHARE - 1))
         current = {id(rule.file) for rule in self._rules.values()}
         for file, encoded in lines.values():
             file.write(encoded)
