@@ -33,7 +33,8 @@ def argv_of(order: TaskOrder) -> tuple[str, ...]:
     """The command line of the attempt. Raises NotLaunchable."""
     if order.launcher == "process":
         program, *arguments = order.command
-        return (*BRIDGE_ARGV, *arguments) if program == BRIDGE else order.command
+        is_bridge = program == BRIDGE and order.kind == "service"
+        return (*BRIDGE_ARGV, *arguments) if is_bridge else order.command
     interpreter, options, script = _split_python(order.command)
     gpus = len(order.gpus)
     meet = order.rendezvous

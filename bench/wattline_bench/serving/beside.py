@@ -213,7 +213,7 @@ def measure_beside(names: Sequence[str], model: str, seconds: float) -> tuple[Fi
         )
 
     rows = [row(name, f"{USERS} users", _middle(many[name], _rate)) for name in many]
-    rows += [row(name, "few arrivals", _middle(few[name], _p50_ms)) for name in few]
+    rows += [row(name, f"{LOW_SHARE:.0%} of capacity", _middle(few[name], _p50_ms)) for name in few]
     ratios = _rate_ratios(many, model) | _latency_ratios(few, model)
     return *rows, Ratios(ratios)
 
@@ -249,11 +249,11 @@ def _p50_ms(one: Round) -> float:
 
 
 def _rate_ratios(many: Rounds, model: str) -> dict[str, float]:
-    """For each peer, and for the best one of each round."""
+    """For each peer; `best` is the one with the best median."""
     ours = [one.rate for one in many[OURS]]
     theirs = {name: [one.rate for one in many[name]] for name in many if name != OURS}
     if len(theirs) > 1:
-        theirs["best"] = [max(rates) for rates in zip(*theirs.values(), strict=True)]
+        theirs["best"] = max(theirs.values(), key=statistics.median)
     return {f"{model}_c{USERS}_{name}": _ratio(ours, rates) for name, rates in theirs.items()}
 
 

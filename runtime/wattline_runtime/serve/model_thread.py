@@ -1,5 +1,6 @@
 """The only thread that calls the model: loads it, then runs batches and generations in turns."""
 
+import gc
 import sys
 import threading
 import time
@@ -180,7 +181,12 @@ class ModelThread:
             for progress in loading:
                 self._post(ModelLoading(str(progress)[:MAX_DETAIL_CHARS]))
         self._limit_torch()
-        self._post(ModelLoaded(self._model, warm_up(self._model, self._max_batch_cost)))
+        warmed = warm_up(self._model, self._max_batch_cost)
+        # What is loaded stays: without this a collection of it holds up a request now and then, and
+        # the end of the process by seconds.
+        gc.collect()
+        gc.freeze()
+        self._post(ModelLoaded(self._model, warmed))
 
     def _limit_torch(self) -> None:
         """Limit torch to its share of the node. Before and after load, which may import it."""

@@ -1,5 +1,6 @@
 """Generations in the worker: which run, and how the model's generators are taken in turns."""
 
+import gc
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -286,6 +287,7 @@ def backend() -> Iterator[tuple[ModelBackend, Noted]]:
     assert made.is_ready
     yield made, sink
     assert made.join(20)
+    gc.unfreeze()
 
 
 def until_answered(backend: ModelBackend, sink: Noted, count: int) -> None:
@@ -294,6 +296,12 @@ def until_answered(backend: ModelBackend, sink: Noted, count: int) -> None:
         return len(sink.order) >= count
 
     wait_for(has_answered, "answers", 20.0)
+
+
+def test_what_is_loaded_is_no_part_of_later_collections(
+    backend: tuple[ModelBackend, Noted],
+) -> None:
+    assert gc.get_freeze_count() > 1000
 
 
 def test_comparisons_wait_until_there_is_no_request(backend: tuple[ModelBackend, Noted]) -> None:

@@ -62,6 +62,10 @@ def test_torchrun_refuses_what_it_cannot_start(command: tuple[str, ...]) -> None
         torchrun(*command)
 
 
+def test_the_bridge_is_for_services_only() -> None:
+    assert argv_of(order("wattline-bridge", "--", "true")) == ("wattline-bridge", "--", "true")
+
+
 def test_an_http_server_starts_behind_the_agents_own_bridge(tmp_path: Path) -> None:
     """Whatever PYTHONPATH of the job shadows, and whatever Python its PATH has."""
     server = HttpServer(health="/up", methods=("chat", "predict"), capacity=7)
