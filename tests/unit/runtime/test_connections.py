@@ -15,7 +15,7 @@ from wattline_protocol.http.limits import HttpLimits
 from wattline_runtime.gateway.client import read_body
 from wattline_runtime.gateway.connections import client_watch
 from wattline_runtime.gateway.connections.client_watch import ClientWatches
-from wattline_runtime.gateway.connections.direct import MOST_BYTES, send_answer
+from wattline_runtime.gateway.connections.direct import MOST_BYTES, Noting, send_answer
 from wattline_runtime.gateway.connections.http_protocol import http_protocol
 
 FAST = http_protocol()
@@ -200,6 +200,23 @@ def test_a_program_between_that_replaces_send_sees_each_message() -> None:
 
     assert b"".join(written(between, request()).writes) == WHOLE
     assert seen == ["http.response.start", "http.response.body"]
+
+
+@pytest.mark.parametrize("protocol", [FAST, H11Protocol], ids=["httptools", "h11"])
+def test_what_notes_an_answer_adds_its_header(protocol: type[Any]) -> None:
+    statuses: list[int] = []
+
+    async def between(scope: Scope, receive: Receive, send: Send) -> None:
+        noting = Noting(send, 499, (b"wattline-request-id", b"7"))
+        statuses.append(noting.status)
+        await answering()(scope, receive, noting)
+        statuses.append(noting.status)
+
+    sent = written(between, request(), protocol=protocol).writes
+    head = HEAD + b"content-length: 12\r\nwattline-request-id: 7\r\n\r\n"
+    assert b"".join(sent) == head + BODY
+    assert len(sent) == 1 or protocol is H11Protocol
+    assert statuses == [499, 200]
 
 
 def test_a_client_that_has_left_is_sent_nothing() -> None:

@@ -4,7 +4,7 @@ uvicorn writes headers and body by a system call each, checks each header by reg
 and the client wakes up twice: 10 µs of a request. Here they are written together, and a body that
 has arrived is taken as it is; uvicorn's request is left as its own `receive` and `send` leave it.
 Where anything is not as usual, these are used: a client that has left or does not read, a
-connection that is to be closed, a program between that has replaced them.
+connection that is to be closed, a program between that has replaced them, other than `Noting`.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from starlette.types import Receive, Send
+from starlette.types import Message, Receive, Send
 
 Headers = Sequence[tuple[bytes, bytes]]
 CLOSE = (b"connection", b"close")
@@ -31,6 +31,28 @@ def _cycle_of_httptools() -> Any:
 
 
 CYCLE = _cycle_of_httptools()
+
+
+class Noting:
+    """A `send` that notes the status of an answer, and adds a header to it."""
+
+    __slots__ = ("_header", "inner", "status")
+
+    def __init__(self, inner: Send, status: int, header: tuple[bytes, bytes]) -> None:
+        """`status` holds until there is an answer."""
+        self.inner, self.status, self._header = inner, status, header
+
+    def noted(self, status: int) -> bytes:
+        """Note it; the line of the header."""
+        self.status = status
+        return b"%b: %b\r\n" % self._header
+
+    async def __call__(self, message: Message) -> None:
+        """As `inner`."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], self._header]
+        await self.inner(message)
 
 
 def arrived_body(receive: Receive) -> bytes | None:
@@ -51,9 +73,12 @@ async def send_answer(
 ) -> None:
     """Send an answer. `headers` are the program's own and never what a client sent: they are not
     checked. `is_last`: the connection is closed after it."""
-    cycle: Any = getattr(send, "__self__", None)
+    noting = send if isinstance(send, Noting) else None
+    cycle: Any = getattr(send if noting is None else noting.inner, "__self__", None)
     if type(cycle) is CYCLE and not is_last and len(body) <= MOST_BYTES and _is_usual(cycle):
-        _write(cycle, b"%b%d\r\n\r\n%b" % (_head(status, *headers), len(body), body))
+        more = b"" if noting is None else noting.noted(status)
+        head = _head(status, *headers)
+        _write(cycle, b"%b%d\r\n%b\r\n%b" % (head, len(body), more, body))
         return
     named = [*headers, (b"content-length", b"%d" % len(body))]
     if is_last:

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from wattline_protocol.views.request_logs import LoggedRequest
 from wattline_runtime.gateway.client import ASKED
+from wattline_runtime.gateway.connections.direct import Noting
 from wattline_runtime.gateway.telemetry.asked import CLIENT_GONE_STATUS, Asked
 from wattline_runtime.gateway.telemetry.body_log import BodyLog, TakenBodies
 from wattline_runtime.gateway.telemetry.log_file import CHECK_S, FLUSH_S, LogFile
@@ -80,25 +81,15 @@ class Logged:
         start_s, moment = time.monotonic(), self._moment(time.time())
         self._number += 1
         number = f"{self._prefix}{self._number:08x}"
-        status = CLIENT_GONE_STATUS
         bodies: TakenBodies | None = None
         if self._bodies is not None and (bodies := self._bodies.take(scope, number)) is not None:
-            receive = bodies.receiving(receive)
-
-        async def note(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], (REQUEST_ID, number.encode())]
-            if bodies is not None:
-                bodies.sent(message)
-            await send(message)
-
-        await self._app(scope, receive, note)
+            receive, send = bodies.receiving(receive), bodies.sending(send)
+        noting = Noting(send, CLIENT_GONE_STATUS, (REQUEST_ID, number.encode()))
+        await self._app(scope, receive, noting)
         if scope["method"] != "POST" and ASKED not in scope:
             return  # metrics, health and lists
         latency_ms = round((time.monotonic() - start_s) * 1000, 3)
-        line = LoggedRequest(moment, number, status, latency_ms, **self._asked.of(scope))
+        line = LoggedRequest(moment, number, noting.status, latency_ms, **self._asked.of(scope))
         if self._log is not None:
             self._log.add(line)
         if self._bodies is not None and bodies is not None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 import structlog
-from starlette.types import Message, Receive, Scope
+from starlette.types import Message, Receive, Scope, Send
 
 from wattline_protocol.text.names import check_name
 from wattline_protocol.views.request_logs import LoggedRequest
@@ -85,6 +85,15 @@ class TakenBodies:
             return message
 
         return received
+
+    def sending(self, send: Send) -> Send:
+        """The same messages, seen on their way."""
+
+        async def seen(message: Message) -> None:
+            self.sent(message)
+            await send(message)
+
+        return seen
 
     def sent(self, message: Message) -> None:
         """A message of the answer."""
