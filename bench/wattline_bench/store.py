@@ -3,9 +3,9 @@
 Budgets (DESIGN 10): ≥ 300 durable single commits/s, ≥ 2,000 rows/s in batches. Beside it stands
 what the same disk gives a bare SQLite insert with one fsync each.
 
-What makes loss and damage detectable, digests and the marker, may add 5 % to the processor time of
-a single commit, and 5 % to the time that a commit takes. The same records go to a store with them
-and to one without, in turn, commit by commit, so what else the machine does meets both alike; the
+What makes loss and damage detectable, digests and the marker, may add 5 % to the time that a commit
+takes, and 10 % to the processor time of a single one. The same records go to a store with them and
+to one without, in turn, commit by commit, so what else the machine does meets both alike; the
 figures are medians. Time on the disk is that of the store without: an fsync of one file takes up to
 twice as long as that of another, whatever is in them.
 """
@@ -29,6 +29,7 @@ from wattline_scheduler.store.writer import Writer
 SINGLE_PER_S_MIN = 300.0
 BATCH_ROWS_PER_S_MIN = 2_000.0
 INTEGRITY_SHARE_MAX = 0.05
+INTEGRITY_CPU_SHARE_MAX = 0.10
 BATCH = 100
 
 
@@ -52,7 +53,7 @@ class Commits(Figures, frozen=True):
             *under("single commits/s", self.single_commits_per_s, SINGLE_PER_S_MIN),
             *under("rows/s in batches", self.batch_rows_per_s, BATCH_ROWS_PER_S_MIN),
             *over("integrity_share", self.integrity_share, INTEGRITY_SHARE_MAX),
-            *over("integrity_cpu_share", self.integrity_cpu_share, INTEGRITY_SHARE_MAX),
+            *over("integrity_cpu_share", self.integrity_cpu_share, INTEGRITY_CPU_SHARE_MAX),
             *over("batch_integrity_share", self.batch_integrity_share, INTEGRITY_SHARE_MAX),
         )
 

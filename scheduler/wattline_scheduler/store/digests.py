@@ -8,7 +8,7 @@ Python per row.
 
 Code that writes rows need not know of digests: `arm` creates triggers on every table that has the
 column, and they digest rows that a statement left without a new digest. The upserts of `writer`,
-nearly all writes, bring their own digests (`digested`); their tables have no triggers
+nearly all writes, bring their own digests (`Table.digested_row`); their tables have no triggers
 (`Writer.hurry`) until another statement names them.
 """
 
@@ -25,7 +25,8 @@ DIGEST = "digest"
 FUNCTION = "wattline_digest"
 """SQL function: the digest of its arguments, which are the other columns in order."""
 
-_encode = msgspec.msgpack.Encoder().encode
+encode = msgspec.msgpack.Encoder().encode
+"""What a digest is the CRC-32 of."""
 
 Columns = tuple[tuple[str, str], ...]
 """Names and types of a table's columns, without the digest, in order."""
@@ -38,13 +39,7 @@ _digest_column = itemgetter(-1)
 
 def digest_of(values: Sequence[Any]) -> int:
     """Digest of values as read from the database."""
-    return crc32(_encode(values))
-
-
-def digested(row: list[Any]) -> list[Any]:
-    """The row, as read from the database, with its digest appended."""
-    row.append(crc32(_encode(row)))
-    return row
+    return crc32(encode(values))
 
 
 def _digest_stored(*values: Any) -> int:
@@ -119,7 +114,7 @@ def _rows(connection: sqlite3.Connection, table: str, columns: Columns) -> sqlit
 
 def _is_whole(connection: sqlite3.Connection, table: str, columns: Columns) -> bool:
     rows, same_rows = tee(_rows(connection, table, columns))
-    found = map(crc32, map(_encode, map(_other_columns, rows)))
+    found = map(crc32, map(encode, map(_other_columns, rows)))
     try:
         return all(map(eq, found, map(_digest_column, same_rows)))
     except sqlite3.OperationalError:

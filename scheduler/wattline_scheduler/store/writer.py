@@ -15,7 +15,6 @@ from wattline_scheduler.store.digests import (
     arm,
     arm_table,
     digest_of,
-    digested,
     disarm_table,
     tables,
 )
@@ -44,7 +43,7 @@ _JOB_STATE = [column for column in columns_of(JobRecord) if column.name not in _
 _state_of = attrgetter(*(column.path for column in _JOB_STATE), "id")
 
 _UPSERTS: dict[type, tuple[str, Callable[[Any], list[Any]]]] = {
-    table.type: (table.upsert(DIGEST), table.row) for table in RECORDS
+    table.type: (table.upsert(DIGEST), table.digested_row) for table in RECORDS
 }
 """Statement and row of the other records."""
 
@@ -118,7 +117,7 @@ class Writer:
 
     def _upsert(self, kind: type, group: Iterable[object]) -> None:
         statement, row = _UPSERTS[kind]
-        self._connection.executemany(statement, map(digested, map(row, group)))
+        self._connection.executemany(statement, map(row, group))
 
     def _write_jobs(self, group: Iterable[JobRecord], specs: Mapping[JobId, JobSpec]) -> None:
         whole: list[JobRecord] = []

@@ -18,7 +18,6 @@ from wattline_scheduler.store.digests import (
     arm,
     damaged,
     digest_of,
-    digested,
     tables,
 )
 from wattline_scheduler.store.errors import StoreCorrupt
@@ -138,7 +137,7 @@ def test_whatever_a_record_holds_is_found_as_it_was_written(
     db.execute("INSERT INTO by_trigger VALUES (?, ?, ?, ?, NULL)", (whole, real, text, flag))
     samples = Table("by_upsert", Sample)
     record = Sample(whole, real, text, flag)
-    db.execute(samples.upsert(DIGEST), digested(samples.row(record)))
+    db.execute(samples.upsert(DIGEST), samples.digested_row(record))
     assert samples.records(db) == (record,)
     assert damaged(db) == ""
     both = [db.execute(f"SELECT * FROM {t}").fetchall() for t in ("by_trigger", "by_upsert")]

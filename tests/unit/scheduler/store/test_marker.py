@@ -142,6 +142,18 @@ def test_a_store_that_lacks_any_commit_is_refused(tmp_path: Path) -> None:
         opened(state).close()
 
 
+def test_only_a_quiet_commit_writes_the_row_of_meta(tmp_path: Path) -> None:
+    """It would add a page to the log of each commit."""
+    store = opened(tmp_path)
+    with closing(open_to_read(tmp_path / DB_NAME)) as reader:
+        for batch in commits():
+            before = reader.execute("SELECT * FROM meta").fetchone(), held(reader)
+            store.commit(batch)
+            after = reader.execute("SELECT * FROM meta").fetchone(), held(reader)
+            assert (before[0] == after[0]) is (after[1].event > before[1].event)
+    store.close()
+
+
 def test_numbers_of_a_recovery_continue_above_the_marker(tmp_path: Path) -> None:
     """Also with a clock that says too little to number by."""
     store = opened(tmp_path / "state")
