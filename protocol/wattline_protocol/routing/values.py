@@ -49,8 +49,9 @@ def header_values(value: object) -> tuple[str, ...]:
     """Texts as a client may send them."""
     found = texts(MAX_VALUES)(value)
     for one in found:
-        if not 0 < len(one) <= MAX_WORD_CHARS or one != one.strip() or not one.isprintable():
-            raise ValueError(f"expected printable texts of 1 to {MAX_WORD_CHARS} characters")
+        is_plain = one.isascii() and one.isprintable() and one == one.strip()
+        if not 0 < len(one) <= MAX_WORD_CHARS or not is_plain:
+            raise ValueError(f"expected printable ASCII of 1 to {MAX_WORD_CHARS} characters")
     return _each_once(found)
 
 

@@ -8,7 +8,7 @@ from wattline_protocol.site.accounts import user_names
 from wattline_protocol.site.model import Service
 from wattline_protocol.text.toml_fields import Fields
 
-MAX_SITE_ROUTES = 64
+MAX_SITE_ROUTES = 32
 """With 16 KiB each they fit into one message beside those that users declare."""
 
 

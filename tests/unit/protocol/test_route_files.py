@@ -93,6 +93,7 @@ def test_a_route_reads_back_as_it_was_written() -> None:
             rules('header = { x-a = ["1", "1"] }\nto = "a"'),
             'route.rule.header = { x-a = ["1", "1"] }: x-a: 1 is given twice',
         ),
+        (rules('header = { x-a = "é" }\nto = "a"'), "expected printable ASCII"),
         (rules('header = { Api-Key = "wl_1" }\nto = "a"'), "api-key carries a secret"),
         (rules('field = { "a" = 1, "a.b" = 1 }\nto = "a"'), "a is a value, so that it has no a.b"),
         (rules("field = { a.b = 1 }\nto = 'a'"), "a: write the whole path in quotes"),

@@ -15,7 +15,7 @@ from wattline_runtime.gateway.processes.sums import TrafficSum
 from wattline_runtime.gateway.revisions.reporting import TrafficReporter
 from wattline_runtime.gateway.routing.cascade import Part, cascade
 from wattline_runtime.gateway.routing.choose import choose, place_of
-from wattline_runtime.gateway.routing.json_path import number_at, text_at
+from wattline_runtime.gateway.routing.json_path import JsonDocument
 from wattline_runtime.gateway.routing.router import AskedByHttp, with_model
 from wattline_runtime.gateway.stats import Stats
 
@@ -28,7 +28,7 @@ def asked(
 ) -> AskedByHttp:
     key = ApiKey(ApiKeyGrant("k", digest, ()), frozenset(), 0.0) if digest else None
     scope = {"type": "http", "headers": list(headers)}
-    return AskedByHttp(1, len(data), "", scope, data, key, f"seed{number}")
+    return AskedByHttp(1, len(data), "", scope, JsonDocument(data), key, f"seed{number}")
 
 
 # --- shares
@@ -95,22 +95,24 @@ def test_an_api_key_is_sticky_however_it_is_sent() -> None:
 )
 def test_a_field_is_found_by_its_path(path: str, text: str | None) -> None:
     data = b' {"a": "x", "b": {"c": 1, "d": [{"e": true}, 2]}, "f": 3.0, "g": null}'
-    assert text_at(data, path) == text
+    document = JsonDocument(data)
+    assert document.text_at(path) == text
+    assert document.text_at("b.d.1") == "2"
 
 
 @pytest.mark.parametrize(
     "data", [b"", b"{", b"\xff", b'{"a": {', b"[" * 10_000, b'{"a": "\\ud800"}']
 )
 def test_what_is_no_json_has_no_fields(data: bytes) -> None:
-    assert text_at(data, "a") is None
-    assert number_at(data, "a.0.b") is None
+    assert JsonDocument(data).text_at("a") is None
+    assert JsonDocument(data).number_at("a.0.b") is None
 
 
 def test_a_confidence_is_a_finite_number() -> None:
-    assert number_at(b'{"confidence": 0.5}', "confidence") == 0.5
-    assert number_at(b'[{"x": [1]}]', "0.x.0") == 1.0
+    assert JsonDocument(b'{"confidence": 0.5}').number_at("confidence") == 0.5
+    assert JsonDocument(b'[{"x": [1]}]').number_at("0.x.0") == 1.0
     for value in (b"true", b'"0.9"', b"null", b"[1]", b"1e999", b"NaN"):
-        assert number_at(b'{"confidence": ' + value + b"}", "confidence") is None
+        assert JsonDocument(b'{"confidence": ' + value + b"}").number_at("confidence") is None
 
 
 def test_a_body_names_the_service_that_gets_it() -> None:

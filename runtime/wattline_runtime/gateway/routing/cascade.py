@@ -9,7 +9,7 @@ from typing import NamedTuple
 from wattline_protocol.routing.model import RouteTarget
 from wattline_runtime.gateway.answers.fallback import FIRST_SHARE, MAX_ERROR_CHARS
 from wattline_runtime.gateway.events import Outcome, Output, Refusal
-from wattline_runtime.gateway.routing.json_path import number_at
+from wattline_runtime.gateway.routing.json_path import JsonDocument
 from wattline_runtime.gateway.stats import CascadeEnd
 
 RESERVE_SHARE = 0.05
@@ -72,5 +72,5 @@ def _is_sure(outcome: Outcome, target: RouteTarget) -> bool:
     """An output without a confidence is not."""
     if not isinstance(outcome, Output) or outcome.is_bytes:
         return False
-    confidence = number_at(outcome.body, target.confidence)
+    confidence = JsonDocument(outcome.body).number_at(target.confidence)
     return confidence is not None and confidence >= target.limit

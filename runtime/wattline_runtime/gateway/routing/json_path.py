@@ -1,4 +1,8 @@
-"""Values in a JSON document by their path; only the objects on the way are decoded. No I/O."""
+"""Values in a JSON document by their path. No I/O.
+
+Only what is on the way to a value is decoded, and each object once: a body may be large, and a
+route may ask for many of its fields.
+"""
 
 from math import isfinite
 from typing import Any
@@ -9,44 +13,69 @@ from wattline_protocol.routing.values import json_key
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
+_SCALAR = msgspec.json.Decoder(str | int | float | bool | None)
+_INVALID = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+MAX_POSITION_CHARS = 9
+
+Path = tuple[str, ...]
 
 
-def text_at(data: bytes | msgspec.Raw, path: str) -> str | None:
-    """The value as a rule names it, as JSON; None: there is none, or it is no such value."""
-    value = _value_at(data, path)
-    try:
-        return None if value is None else json_key(value)
-    except ValueError:
-        return None
+class JsonDocument:
+    """One document; what is no JSON has no values."""
 
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._opened: dict[Path, dict[str, msgspec.Raw] | list[msgspec.Raw] | None] = {}
 
-def number_at(data: bytes | msgspec.Raw, path: str) -> float | None:
-    """The finite number there; None: there is none."""
-    value = _value_at(data, path)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and isfinite(value) else None
-
-
-def _value_at(data: bytes | msgspec.Raw, path: str) -> Any:
-    """A text, number or truth value; None for anything else."""
-    found: bytes | msgspec.Raw | None = data
-    try:
-        for step in path.split("."):
-            found = _step(found, step)
-            if found is None:
-                return None
-        if found is None or bytes(found).lstrip()[:1] in (b"{", b"["):
+    def text_at(self, path: str) -> str | None:
+        """The value as a rule names it, as JSON; None: there is none, or it is no such value."""
+        value = self._scalar(path)
+        try:
+            return None if value is None else json_key(value)
+        except ValueError:
             return None
-        return msgspec.json.decode(found)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
+
+    def number_at(self, path: str) -> float | None:
+        """The finite number there; None: there is none."""
+        value = self._scalar(path)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return float(value) if is_number and isfinite(value) else None
+
+    def _scalar(self, path: str) -> Any:
+        """A text, number or truth value; None for anything else."""
+        found = self._at(tuple(path.split(".")))
+        try:
+            return None if found is None else _SCALAR.decode(found)
+        except _INVALID:
+            return None
+
+    def _at(self, path: Path) -> bytes | msgspec.Raw | None:
+        if not path:
+            return self._data
+        *above, step = path
+        inside = self._open(tuple(above))
+        if isinstance(inside, dict):
+            return inside.get(step)
+        if inside and step.isdecimal() and len(step) <= MAX_POSITION_CHARS:
+            return inside[int(step)] if int(step) < len(inside) else None
         return None
 
+    def _open(self, path: Path) -> dict[str, msgspec.Raw] | list[msgspec.Raw] | None:
+        if path not in self._opened:
+            found = self._at(path)
+            self._opened[path] = None if found is None else _entries(found)
+        return self._opened[path]
 
-def _step(data: bytes | msgspec.Raw | None, step: str) -> msgspec.Raw | None:
-    first = bytes(data or b"").lstrip()[:1]
-    if first == b"{":
-        return _OBJECT.decode(data).get(step)  # type: ignore[arg-type]
-    if first == b"[" and step.isdecimal():
-        items = _LIST.decode(data)  # type: ignore[arg-type]
-        return items[int(step)] if len(step) < 10 and int(step) < len(items) else None
-    return None
+
+def _entries(data: bytes | msgspec.Raw) -> dict[str, msgspec.Raw] | list[msgspec.Raw] | None:
+    """Of an object or a list; a wrong type is found at the first character."""
+    try:
+        return _OBJECT.decode(data)
+    except msgspec.ValidationError:
+        pass
+    except _INVALID:
+        return None
+    try:
+        return _LIST.decode(data)
+    except _INVALID:
+        return None

@@ -14,7 +14,7 @@ from wattline_runtime.gateway.client import header
 from wattline_runtime.gateway.errors import BadRequest
 from wattline_runtime.gateway.routing.cascade import Part
 from wattline_runtime.gateway.routing.choose import choose, place_of
-from wattline_runtime.gateway.routing.json_path import text_at
+from wattline_runtime.gateway.routing.json_path import JsonDocument
 from wattline_runtime.gateway.shell import GatewayShell
 from wattline_runtime.gateway.stats import CASCADE_ENDS, CascadeEnd
 
@@ -47,7 +47,7 @@ class AskedByHttp:
     body_bytes: int
     tier: str
     _scope: Scope
-    _data: bytes
+    _body: JsonDocument
     _key: ApiKey | None
     _number: str
     """Of this request alone."""
@@ -57,8 +57,8 @@ class AskedByHttp:
         return header(self._scope, name.encode())
 
     def field(self, path: str) -> str | None:
-        """As JSON; only what is on the way to it is decoded."""
-        return text_at(self._data, path)
+        """As JSON."""
+        return self._body.text_at(path)
 
     def place(self, route: PublicRoute) -> int:
         """By the sticky header; a request without it is by itself."""
@@ -98,7 +98,7 @@ class Router:
         self._count += 1
         tier = "" if key is None else key.grant.tier
         number = f"{self._seed}{self._count}"
-        asked = AskedByHttp(inputs, len(data), tier, scope, data, key, number)
+        asked = AskedByHttp(inputs, len(data), tier, scope, JsonDocument(data), key, number)
         rule = choose(route, asked)
         target = route.target_of(rule)
         if target is None:  # a source of routes other than the scheduler: it checks them

@@ -21,7 +21,7 @@ from wattline_scheduler.route_record import RouteRecord
 MAX_OF_USER = 64
 MAX_OF_SITE = 1_000
 MAX_BYTES_OF_USER = 128 * 1024
-MAX_BYTES_OF_SITE = 1024 * 1024
+MAX_BYTES_OF_SITE = 512 * 1024
 """Every gateway gets all of them in one message."""
 MAX_NAMED = 10
 

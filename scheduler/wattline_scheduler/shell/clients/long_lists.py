@@ -191,7 +191,7 @@ def list_services(
 
 
 def _routes(state: State) -> tuple[RouteView, ...]:
-    """About 1 KiB each, and at most 1,064: they leave most of a message to services."""
+    """About 1 KiB each, and at most 1,032: they leave most of a message to services."""
     names = sorted({*state.routes.of_site, *state.routes.declared})
     views = (route_view(state, one, with_rules=False) for one in names)
     return tuple(view for view in views if view is not None)
