@@ -161,7 +161,9 @@ def ground(nodes: int, jobs: int, *, with_gateway: bool) -> Iterator[Ground]:
         site.start_nodes(1)
         fleet = Fleets(site.live.agents[1:-1], 1)
         until_over.callback(fleet.end)
-        gateway = until_over.enter_context(stack()) if with_gateway else None
+        gateway = (
+            until_over.enter_context(stack(gateway_args=("--abuse",))) if with_gateway else None
+        )
         members = _members(honest, gateway)
         for member in members.values():
             until_over.callback(member.end)

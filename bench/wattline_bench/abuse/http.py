@@ -1,20 +1,26 @@
-"""Clients of the gateway that are slow or huge, without any key: headers and bodies that never come
-to an end, headers of 120 MB, answers that nobody reads."""
+"""Clients of the gateway that are slow, huge or wrong, without any key: headers and bodies that
+never come to an end, headers of 120 MB, answers that nobody reads, one bad request again and again.
+"""
 
 import resource
 import select
 import socket
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from urllib.parse import urlsplit
 
 from wattline_bench.abuse.attack import SOURCE, Attack, Target
 from wattline_bench.serving.load import SERVICE
+from wattline_runtime.wire import MAX_ITEM_BYTES
 
 CONNECTIONS = 4_200
 """Held open at a time: more than a gateway has places for."""
 READERS = 64
+REPEATERS = 8
+ANSWER_BYTES = 4096
+"""More than an answer to these has."""
 AGAIN_S = 1.0
 """After which a connection that was closed is opened once more."""
 AT_ONCE = 100
@@ -30,6 +36,10 @@ PATH = f"/v1/services/{SERVICE}/infer"
 HALF = f"POST {PATH} HTTP/1.1\r\nhost: x\r\nx-a: a".encode()
 NO_BODY = f"POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n".encode()
 CHUNKED = f"POST {PATH} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n".encode()
+BAD = f"POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n{{".encode()
+TOO_LARGE = MAX_ITEM_BYTES + 1
+OVERSIZE = f"POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: {TOO_LARGE}\r\n\r\n".encode()
+OVERSIZE += b"x" * TOO_LARGE
 LARGE = b'{"input":"' + b"x" * 900_000 + b'"}'
 UNREAD = f"POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(LARGE)}\r\n\r\n".encode() + LARGE
 
@@ -57,6 +67,16 @@ def huge_headers(target: Target, until_s: float) -> int:
 def huge_bodies(target: Target, until_s: float) -> int:
     """One body of 120 MB after the other, whose length is not announced."""
     return _pour(target, until_s, CHUNKED, b"%x\r\n%b\r\n" % (len(PIECE), PIECE))
+
+
+def bad_bodies(target: Target, until_s: float) -> int:
+    """The same body again and again, which is no JSON."""
+    return _repeat(target, until_s, BAD)
+
+
+def oversize_bodies(target: Target, until_s: float) -> int:
+    """The same body again and again, which is too large by a byte."""
+    return _repeat(target, until_s, OVERSIZE)
 
 
 class _Held:
@@ -153,6 +173,25 @@ def _hold(
     return held.tried
 
 
+def _repeat(target: Target, until_s: float, said: bytes) -> int:
+    """Say this on some connections, again with each answer; how many requests were answered."""
+    with ThreadPoolExecutor(REPEATERS) as pool:
+        tried = [pool.submit(_repeat_on_one, target, until_s, said) for _ in range(REPEATERS)]
+        return sum(one.result() for one in tried)
+
+
+def _repeat_on_one(target: Target, until_s: float, said: bytes) -> int:
+    tried = 0
+    while time.monotonic() < until_s:
+        with suppress(OSError), socket.create_connection(_address(target), 5.0, (SOURCE, 0)) as to:
+            while time.monotonic() < until_s:
+                to.sendall(said)
+                if not to.recv(ANSWER_BYTES):
+                    break
+                tried += 1
+    return tried
+
+
 def _pour(target: Target, until_s: float, begin: bytes, piece: bytes) -> int:
     """Say this and then pieces, up to 120 MB in a connection; how many connections."""
     tried = 0
@@ -187,4 +226,6 @@ HTTP = (
     Attack("slow-readers", slow_readers, needs_gateway=True),
     Attack("huge-headers", huge_headers, needs_gateway=True),
     Attack("huge-bodies", huge_bodies, needs_gateway=True),
+    Attack("bad-bodies", bad_bodies, needs_gateway=True),
+    Attack("oversize-bodies", oversize_bodies, needs_gateway=True),
 )

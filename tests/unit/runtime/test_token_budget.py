@@ -1,5 +1,6 @@
 """Token budgets of API keys at a gateway, on a virtual clock."""
 
+import asyncio
 import math
 from hashlib import sha256
 
@@ -8,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wattline_protocol.ids import UnixTime
-from wattline_protocol.wire.api_keys import ApiKeyGrant, ApiKeyShares, BudgetDay
+from wattline_protocol.wire.api_keys import (
+    ApiKeyGrant,
+    ApiKeyShares,
+    BudgetDay,
+    ReportApiKeyUse,
+)
+from wattline_runtime.gateway.access import use_report
 from wattline_runtime.gateway.access.check import Access
 from wattline_runtime.gateway.access.key_ring import ApiKey, ApiKeyRing
 from wattline_runtime.gateway.errors import STATUS, BadRequest, as_openai_json
@@ -58,12 +65,41 @@ def test_a_budget_is_used_up_until_the_day_is_over() -> None:
     assert (STATUS[refused.reason], refused.reason) == (429, "budget_used_up")
     assert "1k tokens a day (budget of API key one), 1,001 are used" in refused.message
     assert as_openai_json(refused)["error"]["code"] == "insufficient_quota"
-    (use,) = keys.take_uses(3599.0)
+    (use,) = keys.take_uses()
     assert (use.tokens, use.tokens_today, use.refused) == (401, 401, 1)
     keys.divide(answer(1_001, left_s=1.0), 3599.0)
     assert refusal(keys) is not None
-    keys.take_uses(3600.0)
-    assert refusal(keys) is None, "also without news of the scheduler"
+    keys.begin_day_if_due(3600.0)
+    assert refusal(keys) is None
+    assert keys.day.start_unix_s == FIRST + DAY_S
+
+
+class Away:
+    """A scheduler that never answers."""
+
+    def __init__(self) -> None:
+        self.was_asked = asyncio.Event()
+
+    async def report_use(self, report: ReportApiKeyUse) -> ApiKeyShares | None:
+        del report
+        self.was_asked.set()
+        return None
+
+
+def test_a_budget_is_whole_again_at_midnight_while_the_scheduler_is_away() -> None:
+    keys = ring(1_000)
+    keys.divide(answer(1_000), 0.0)
+    assert refusal(keys) is not None
+    keys.divide(answer(1_000, left_s=60.0), -1e9)  # long ago
+
+    async def run() -> None:
+        scheduler = Away()
+        reporting = asyncio.create_task(use_report.report_uses(keys, scheduler))
+        await scheduler.was_asked.wait()
+        reporting.cancel()
+
+    asyncio.run(run())
+    assert refusal(keys) is None
     assert keys.day.start_unix_s == FIRST + DAY_S
 
 
@@ -72,10 +108,9 @@ def test_what_a_cut_off_gateway_counted_the_day_before_is_none_of_today() -> Non
     keys.divide(answer(0, share=0.5, left_s=10.0), 0.0)
     the_key(keys).tokens.spend(300)
     assert the_key(keys).tokens.left == 200
-    keys.day = keys.day.following()
-    the_key(keys).tokens.begin_day(0.5)
+    keys.begin_day_if_due(10.0)
     the_key(keys).tokens.spend(20)
-    (use,) = keys.take_uses(11.0)
+    (use,) = keys.take_uses()
     assert (use.tokens, use.tokens_today) == (320, 20)
     assert the_key(keys).tokens.left == 480
 
@@ -107,11 +142,11 @@ def test_a_stream_that_counted_too_much_returns_it() -> None:
     keys.divide(answer(0), 0.0)
     count = the_key(keys).tokens
     count.spend(12)
-    assert [use.tokens for use in keys.take_uses(1.0)] == [12]
+    assert [use.tokens for use in keys.take_uses()] == [12]
     count.spend(-2)  # it reports ten
-    assert keys.take_uses(2.0) == ()
+    assert keys.take_uses() == ()
     count.spend(5)
-    assert [use.tokens for use in keys.take_uses(3.0)] == [3]
+    assert [use.tokens for use in keys.take_uses()] == [3]
 
 
 def test_keys_without_a_budget_count_and_are_never_refused() -> None:
@@ -120,7 +155,7 @@ def test_keys_without_a_budget_count_and_are_never_refused() -> None:
     the_key(keys).tokens.spend(10**9)
     assert refusal(keys) is None
     assert the_key(keys).tokens.left == math.inf
-    assert [use.tokens for use in keys.take_uses(1.0)] == [10**9]
+    assert [use.tokens for use in keys.take_uses()] == [10**9]
 
 
 @given(
@@ -141,7 +176,7 @@ def test_gateways_exceed_a_budget_by_what_is_used_between_reports_at_most(
             the_key(gateways[at]).tokens.spend(tokens)
             newest += tokens
         if number % every == 0:
-            used += sum(use.tokens_today for keys in gateways for use in keys.take_uses(1.0))
+            used += sum(use.tokens_today for keys in gateways for use in keys.take_uses())
             newest = 0
             for keys in gateways:
                 keys.divide(answer(used, share=1 / 3), 1.0)

@@ -102,6 +102,8 @@ class Access:
                 await self._abuse.restrain(conduct, unix_s)
             except BadRequest:
                 if key is not None:
+                    path = scope.get("path_params", {})
+                    scope[ASKED] = key.grant.name, path.get("service", "")
                     key.used(unix_s)
                     key.refused += 1
                 raise

@@ -153,12 +153,15 @@ class ApiKeyRing:
             if key.tokens.per_day:
                 key.tokens.allow(newest, self._used_tokens.get(digest, 0))
 
-    def take_uses(self, now_s: float) -> tuple[ApiKeyUse, ...]:
-        """What was used since the last call. Begins a new day where one is due."""
+    def begin_day_if_due(self, now_s: float) -> None:
+        """Budgets are whole again at midnight, also while the scheduler is away."""
         if now_s >= self.day.end_s:
             self.day, self._used_tokens = self.day.following(), UNUSED
             for key in self._keys.values():
                 key.tokens.begin_day(key.share)
+
+    def take_uses(self) -> tuple[ApiKeyUse, ...]:
+        """What was used since the last call."""
         used = (key for key in self._keys.values() if key.requests or key.tokens.counted > 0)
         return tuple(key.take_use() for key in used)
 

@@ -23,9 +23,10 @@ async def report_uses(ring: ApiKeyRing, sink: UseSink) -> None:
     repeated unchanged, so that it counts once; meanwhile the last parts hold."""
     report: ReportApiKeyUse | None = None
     while True:
+        ring.begin_day_if_due(time.monotonic())
         if report is None:
-            uses = ring.take_uses(time.monotonic())
-            report = ReportApiKeyUse(secrets.token_hex(16), uses, ring.day.start_unix_s)
+            day_unix_s = ring.day.start_unix_s
+            report = ReportApiKeyUse(secrets.token_hex(16), ring.take_uses(), day_unix_s)
         answer = await sink.report_use(report)
         if answer is not None:
             ring.divide(answer, time.monotonic())
