@@ -89,5 +89,7 @@ def headers(error: BadRequest) -> Iterator[tuple[str, str]]:
         yield "retry-after", str(error.retry_after_s)
     if error.reason == "method":
         yield "allow", error.allow
+    if error.reason == "blocked":
+        yield "connection", "close"  # its body is not read
     if error.reason == "unauthorized":
         yield "www-authenticate", "Bearer"
