@@ -1,7 +1,10 @@
 """API keys end to end: made by a command, checked by the gateway of a real site."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,12 +29,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingSite]:
     folder = tmp_path_factory.mktemp("keys")
     with ServingSite(folder, more_gateways=("another",), is_open=False) as made:
         made.start_node("n1")
-        made.start_gateway()
+        start_gateway(made)
         made.start_gateway("another")
         made.serve()
         key = add(made, "first")
         made.until(lambda: infer(made, key) == "200", "an answer")
         yield made
+
+
+def start_gateway(site: ServingSite) -> None:
+    site.start_gateway("gateway", "--batch-dir", str(site.site / "batches"))
 
 
 def add(site: ServingSite, name: str, *flags: str, service: str = "echo") -> str:
@@ -203,7 +210,7 @@ def test_requests_wait_for_the_keys_of_a_gateway_that_starts_before_the_schedule
     until(lambda: infer(site, key) == "200", "the key", ANSWERED_S)
     site.stop("scheduler", signal.SIGKILL)
     site.stop("gateway", signal.SIGKILL)
-    site.start_gateway()
+    start_gateway(site)
     until(lambda: is_up(site), "the gateway")
     short = httpx.post(
         f"{site.url()}/v1/services/echo/infer",
@@ -217,6 +224,18 @@ def test_requests_wait_for_the_keys_of_a_gateway_that_starts_before_the_schedule
         assert not right.done()
         site.start_scheduler()
         assert (right.result(), wrong.result()) == ("200", "401 unauthorized")
+
+
+def test_rows_of_a_file_count_as_requests_of_their_key(site: ServingSite) -> None:
+    key = add(site, "files")
+    until(lambda: infer(site, key) == "200", "the key", ANSWERED_S)
+    rows = b"".join(b'{"input": %d}\n' % n for n in range(300))
+    command = [sys.executable, "-m", "wattline", "infer", "echo", "--url", site.url()]
+    environment = {**os.environ, "WATTLINE_API_KEY": key}
+    done = subprocess.run(command, input=rows, capture_output=True, env=environment, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["output"] for line in done.stdout.splitlines()] == [*range(300)]
+    until(lambda: usage(site, "files")[0] >= 301, "the report of the rows", ANSWERED_S)
 
 
 def test_no_key_is_written_anywhere(site: ServingSite) -> None:
