@@ -8,12 +8,13 @@ import pytest
 import uvicorn
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from wattline_protocol.http.guard import HttpGuard, guarded
 from wattline_protocol.http.limits import HttpLimits
 from wattline_runtime.gateway.client import read_body
-from wattline_runtime.gateway.connections import client_watch
+from wattline_runtime.gateway.connections import client_watch, direct
 from wattline_runtime.gateway.connections.client_watch import ClientWatches
 from wattline_runtime.gateway.connections.direct import MOST_BYTES, Noting, send_answer
 from wattline_runtime.gateway.connections.http_protocol import http_protocol
@@ -171,6 +172,14 @@ def test_the_last_answer_of_a_connection_says_so_and_closes_it(
     assert body == BODY
     assert b"connection: close" in head.lower()
     assert transport.is_closed
+
+
+def test_a_release_of_uvicorn_with_other_requests_sends_its_answers_itself() -> None:
+    class Other:
+        def __init__(self, scope: Scope, transport: asyncio.Transport) -> None: ...
+
+    assert direct.known(Other) is None
+    assert direct.CYCLE is direct.known(RequestResponseCycle)
 
 
 def test_an_answer_to_head_has_no_body() -> None:

@@ -43,6 +43,7 @@ class Flight(msgspec.Struct, eq=False):
     waiter: Waiter
     """The leader's."""
     land: "Callable[[Flight, Outcome | None], None]"
+    """Called with its outcome."""
     leader: int = 0
     """Its number in the core, once it is there."""
     followers: dict[int, Follower] = msgspec.field(default_factory=dict)
@@ -51,6 +52,7 @@ class Flight(msgspec.Struct, eq=False):
     """The leader's client has disconnected."""
 
     has_landed: bool = False
+    """It has its outcome."""
 
     def done(self) -> bool:
         """Whether it has its outcome; the leader's client may have left before."""

@@ -12,6 +12,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from importlib import import_module
 from importlib.util import find_spec
+from inspect import signature
 from typing import Any
 
 from starlette.types import Message, Receive, Send
@@ -23,11 +24,23 @@ MOST_BYTES = 64 * 1024
 """Larger bodies are not copied behind their headers."""
 
 
+USED = {
+    *("access_log", "default_headers", "flow", "keep_alive", "message_event", "on_response"),
+    *("scope", "transport"),
+}
+"""What is used of a request of uvicorn; no part of its API."""
+
+
+def known(cycle: Any) -> Any:
+    """uvicorn's class of a request and its answer; None: this release of it is another one."""
+    return cycle if signature(cycle).parameters.keys() >= USED else None
+
+
 def _cycle_of_httptools() -> Any:
-    """uvicorn's class of a request and its answer; None: httptools is not installed."""
+    """None: httptools is not installed either."""
     if find_spec("httptools") is None:
         return None
-    return import_module("uvicorn.protocols.http.httptools_impl").RequestResponseCycle
+    return known(import_module("uvicorn.protocols.http.httptools_impl").RequestResponseCycle)
 
 
 CYCLE = _cycle_of_httptools()
