@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from support.programs.serving_site import ServingSite, SteadyLoad, by_systemd, steady_load
-from wattline_runtime.gateway import takeover
+from wattline_runtime.gateway.connections import takeover
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180), pytest.mark.xdist_group("serving")]
 

@@ -14,9 +14,9 @@ from wattline_runtime.gateway.access.check import Access
 from wattline_runtime.gateway.answers.answers import Answers
 from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.connections.http_protocol import http_protocol
+from wattline_runtime.gateway.connections.listeners import open_listener
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.gateway.http import http_app
-from wattline_runtime.gateway.listeners import open_listener
 from wattline_runtime.gateway.run import worker_socket
 from wattline_runtime.gateway.shell import GatewayShell
 from wattline_runtime.gateway.stats import Stats

@@ -181,9 +181,9 @@ def _serve(member: JoinBundle, config: "GatewayConfig") -> int:
     from wattline.client import Client
     from wattline.client.log_queries import answer_log_queries
     from wattline.client.routes import ClientRoutes
+    from wattline_runtime.gateway.connections.takeover import TakeoverFailed
     from wattline_runtime.gateway.processes.parent import ProcessFailed
     from wattline_runtime.gateway.run import run_gateway
-    from wattline_runtime.gateway.takeover import TakeoverFailed
     from wattline_runtime.log_reading.log_reader import LogFiles, ask_reader
 
     try:

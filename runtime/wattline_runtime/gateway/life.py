@@ -14,10 +14,10 @@ import uvicorn
 
 from wattline_protocol.http.server import GuardedServer
 from wattline_runtime.gateway.config import Endpoints, GatewayConfig
+from wattline_runtime.gateway.connections.listeners import Listeners
+from wattline_runtime.gateway.connections.takeover import Offer, Predecessor, TakeoverFailed
 from wattline_runtime.gateway.events import GraceOver, StopStarted
-from wattline_runtime.gateway.listeners import Listeners
 from wattline_runtime.gateway.shell import GatewayShell
-from wattline_runtime.gateway.takeover import Offer, Predecessor, TakeoverFailed
 
 log = structlog.get_logger()
 

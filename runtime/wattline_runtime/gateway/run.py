@@ -17,7 +17,6 @@ from starlette.types import ASGIApp
 from wattline_protocol.http.guard import HttpGuard, Reason, behind_proxies, guarded
 from wattline_protocol.http.limits import networks
 from wattline_protocol.trust.keys import KeyPair
-from wattline_runtime.gateway import takeover
 from wattline_runtime.gateway.access.abuse import AbuseWatch, watch_abuse
 from wattline_runtime.gateway.access.check import Access
 from wattline_runtime.gateway.access.key_ring import ApiKeyRing
@@ -25,11 +24,18 @@ from wattline_runtime.gateway.access.use_report import report_uses
 from wattline_runtime.gateway.answers.answers import Answers
 from wattline_runtime.gateway.batches.keeper import BatchKeeper
 from wattline_runtime.gateway.config import KEEP_ALIVE_S, Endpoints, GatewayConfig
+from wattline_runtime.gateway.connections import takeover
 from wattline_runtime.gateway.connections.http_protocol import http_protocol
+from wattline_runtime.gateway.connections.listeners import (
+    Listeners,
+    open_for_workers,
+    open_listeners,
+)
+from wattline_runtime.gateway.connections.tls import RELOAD_S, Certificate
+from wattline_runtime.gateway.connections.worker_socket import WorkerSocket
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.gateway.http import http_app
 from wattline_runtime.gateway.life import STOP_LINGER_S, Life, Server, Succession, stop_signals
-from wattline_runtime.gateway.listeners import Listeners, open_for_workers, open_listeners
 from wattline_runtime.gateway.processes.member import Member
 from wattline_runtime.gateway.processes.parent import serve_by_processes
 from wattline_runtime.gateway.revisions.reporting import REPORT_PERIOD_S, TrafficReporter
@@ -38,8 +44,6 @@ from wattline_runtime.gateway.shell import GatewayShell
 from wattline_runtime.gateway.stats import Stats
 from wattline_runtime.gateway.telemetry.recorders import Recorders
 from wattline_runtime.gateway.telemetry.snapshot import Observer
-from wattline_runtime.gateway.tls import RELOAD_S, Certificate
-from wattline_runtime.gateway.worker_socket import WorkerSocket
 
 log = structlog.get_logger()
 

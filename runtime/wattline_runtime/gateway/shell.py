@@ -19,9 +19,9 @@ from wattline_protocol.wire.transport import Incoming
 from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.access.key_ring import ApiKeyRing
 from wattline_runtime.gateway.connections.client_watch import ClientWatch, ClientWatches
+from wattline_runtime.gateway.connections.worker_socket import WorkerSocket
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.gateway.stats import Stats
-from wattline_runtime.gateway.worker_socket import WorkerSocket
 from wattline_runtime.wire import FrameCodec, FromWorker, ToWorker
 
 log = structlog.get_logger()

@@ -10,10 +10,11 @@ import pytest
 
 from support.programs.serving import GatewayBench, name
 from wattline_runtime.gateway import events as e
-from wattline_runtime.gateway import life, takeover
+from wattline_runtime.gateway import life
 from wattline_runtime.gateway.config import GatewayConfig
+from wattline_runtime.gateway.connections import takeover
+from wattline_runtime.gateway.connections.listeners import Listeners, open_listener, open_listeners
 from wattline_runtime.gateway.life import Life
-from wattline_runtime.gateway.listeners import Listeners, open_listener, open_listeners
 from wattline_runtime.wire import GatewayBeat, WorkerRefused
 
 
@@ -139,7 +140,7 @@ def test_a_socket_of_systemd_that_does_not_fit_is_refused(
 ) -> None:
     with open_listener("127.0.0.1", 0) as listener:
         monkeypatch.setattr(
-            "wattline_runtime.gateway.listeners.FIRST_FD", os.dup(listener.fileno())
+            "wattline_runtime.gateway.connections.listeners.FIRST_FD", os.dup(listener.fileno())
         )
         with pytest.raises(OSError, match=why):
             open_listeners(GatewayConfig(http_port=1), {"LISTEN_PID": str(os.getpid()), **environ})

@@ -10,7 +10,7 @@ import pytest
 from support.programs.serving import GatewayBench
 from wattline_protocol.trust.keys import KeyPair
 from wattline_runtime.gateway import FileRoutes, GatewayConfig
-from wattline_runtime.gateway.listeners import open_listener
+from wattline_runtime.gateway.connections.listeners import open_listener
 from wattline_runtime.gateway.routes import RoutesFileInvalid
 from wattline_runtime.gateway.stats import Stats
 from wattline_runtime.gateway.telemetry.figures import Figures, figures

@@ -1,1 +1,1 @@
-"""HTTP connections of clients: whole answers, and clients that disconnect."""
+"""Sockets of clients and workers, TLS, takeover; whole answers, clients that disconnect."""

@@ -6,10 +6,10 @@ import socket
 import sys
 
 from wattline_protocol.wire.transport import TransportError
+from wattline_runtime.gateway.connections.takeover import TakeoverFailed
 from wattline_runtime.gateway.processes import messages as m
 from wattline_runtime.gateway.processes.member import Member
 from wattline_runtime.gateway.run import loop_factory, serve
-from wattline_runtime.gateway.takeover import TakeoverFailed
 from wattline_runtime.logs import log_to_stderr
 
 

@@ -13,11 +13,11 @@ from wattline_protocol.wire.api_keys import ApiKeyShares, ReportAbuse, ReportApi
 from wattline_protocol.wire.rollouts import ReportTraffic
 from wattline_protocol.wire.routes import Routes
 from wattline_runtime.gateway.config import Endpoints
+from wattline_runtime.gateway.connections.listeners import Listeners
+from wattline_runtime.gateway.connections.takeover import VERSION, Offer
 from wattline_runtime.gateway.life import Life, Succession
-from wattline_runtime.gateway.listeners import Listeners
 from wattline_runtime.gateway.processes import messages as m
 from wattline_runtime.gateway.shell import GatewayShell
-from wattline_runtime.gateway.takeover import VERSION, Offer
 from wattline_runtime.gateway.telemetry.snapshot import Observer, Snapshot
 
 log = structlog.get_logger()

@@ -19,19 +19,19 @@ import structlog
 
 from wattline_protocol.wire.api_keys import ReportAbuse
 from wattline_protocol.wire.rollouts import ReportTraffic
-from wattline_runtime.gateway import takeover
 from wattline_runtime.gateway.config import Endpoints, GatewayConfig
-from wattline_runtime.gateway.life import stop_signals
-from wattline_runtime.gateway.listeners import (
+from wattline_runtime.gateway.connections import takeover
+from wattline_runtime.gateway.connections.listeners import (
     Listeners,
     from_systemd,
     open_for_workers,
     open_listener,
 )
+from wattline_runtime.gateway.connections.takeover import Predecessor, TakeoverFailed
+from wattline_runtime.gateway.life import stop_signals
 from wattline_runtime.gateway.processes import messages as m
 from wattline_runtime.gateway.processes.sums import KeyUse, TrafficSum
 from wattline_runtime.gateway.routes import RouteSource
-from wattline_runtime.gateway.takeover import Predecessor, TakeoverFailed
 from wattline_runtime.gateway.telemetry.figures import Figures
 from wattline_runtime.gateway.telemetry.snapshot import Snapshot, whole
 

@@ -20,7 +20,7 @@ import msgspec
 import structlog
 
 from wattline_runtime.gateway.config import MAX_PROCESSES
-from wattline_runtime.gateway.listeners import Listeners
+from wattline_runtime.gateway.connections.listeners import Listeners
 
 log = structlog.get_logger()
 
