@@ -108,7 +108,7 @@ TASKS = {
 
 
 class Beside(Served, frozen=True):
-    """Of one server: the round of its median rate, or with few arrivals of its median p50."""
+    """Of one server: the round of its median rate, or at 40 % of the capacity of its median p50."""
 
     server: str
     model: str
@@ -127,8 +127,9 @@ class Beside(Served, frozen=True):
 
 
 class Ratios(Figures, frozen=True):
-    """Our answers per second over those of each peer, and with few arrivals our p50 and p99 over
-    Mosec's: medians of the rounds."""
+    """Our answers per second over those of each peer; with `cpu`, its CPU for a request over ours,
+    which other work on the machine changes least; and at 40 % of the capacity our p50 and p99 over
+    Mosec's. Medians of the rounds."""
 
     ratios: dict[str, float]
 
@@ -151,6 +152,11 @@ class Round(NamedTuple):
     def rate(self) -> float:
         """Answers per second."""
         return len([s for s, _ in self.answers if s == HTTPStatus.OK]) / self.took_s
+
+    @property
+    def cost_s(self) -> float:
+        """CPU of a request."""
+        return sum(self.cpu_s.values()) / max(1, len(self.answers))
 
     @property
     def served(self) -> Served:
@@ -222,7 +228,7 @@ def _in_turns(
     servers: "Mapping[str, _Server]", rounds: int, run: Callable[[Load, int], Answers]
 ) -> dict[str, list[Round]]:
     """What `run` gives with the users of each server and the number of the round. They connect
-    anew for each: servers close connections that wait for their turn."""
+    for each round: servers close connections that wait for their turn."""
     found: dict[str, list[Round]] = {name: [] for name in servers}
     for turn in range(rounds):
         for name, server in servers.items():
@@ -230,7 +236,7 @@ def _in_turns(
             before, began_s = server.cpu_s(), time.perf_counter()
             answers = run(load, turn)
             took_s = time.perf_counter() - began_s
-            used = {who: used_s - before[who] for who, used_s in server.cpu_s().items()}
+            used = {program: s - before[program] for program, s in server.cpu_s().items()}
             found[name].append(Round(answers, took_s, used))
             load.close()
     return found
@@ -254,14 +260,19 @@ def _rate_ratios(many: Rounds, model: str) -> dict[str, float]:
     theirs = {name: [one.rate for one in many[name]] for name in many if name != OURS}
     if len(theirs) > 1:
         theirs["best"] = max(theirs.values(), key=statistics.median)
-    return {f"{model}_c{USERS}_{name}": _ratio(ours, rates) for name, rates in theirs.items()}
+    found = {f"{model}_c{USERS}_{name}": _ratio(ours, rates) for name, rates in theirs.items()}
+    own = [one.cost_s for one in many[OURS]]
+    costs = {name: [one.cost_s for one in many[name]] for name in many if name != OURS}
+    return found | {f"{model}_c{USERS}_cpu_{n}": _ratio(theirs, own) for n, theirs in costs.items()}
 
 
 def _latency_ratios(few: Rounds, model: str) -> dict[str, float]:
     ratios = {}
     for name in few:
         for part in ("p50", "p99") if name != OURS else ():
-            ours, theirs = ([one.served.ok_ms[part] for one in few[who]] for who in (OURS, name))
+            ours, theirs = (
+                [one.served.ok_ms[part] for one in few[server]] for server in (OURS, name)
+            )
             ratios[f"{model}_{part}_{name}"] = _ratio(ours, theirs)
     return ratios
 

@@ -1,7 +1,7 @@
 """The serving layer itself: a real gateway and one real worker that echoes, over loopback.
 
 Closed loop with 1 user, in turns with a worker whose batches have one input, and with 32 users, in
-turns with API keys, whose rate nobody reaches, and with a cache that has the answer. Then a model
+turns with API keys, whose rate is never reached, and with a cache that has the answer. Then a model
 that takes 11 ms for each input: its capacity in a closed loop of 8 users, and Poisson arrivals at
 twice that with deadlines of 500 ms, beside which the gateway's health is requested. Gateway and
 worker have their default settings; the client shares the machine with them.

@@ -26,7 +26,7 @@ from wattline_protocol.job.spec import HttpServer, ServiceSpec
         ("{ capacity = 4097 }", "capacity: expected a whole number from 1 to 4096"),
     ],
 )
-def test_what_is_wrong_is_told_with_line_and_remedy(value: str, said: str) -> None:
+def test_a_wrong_value_is_refused_with_its_line_and_a_valid_one(value: str, said: str) -> None:
     with pytest.raises(JobFileError) as refused:
         parse_job(f'command = ["x"]\nkind = "service"\nservice.http = {value}\n', "job.toml")
     [problem] = refused.value.problems
