@@ -132,6 +132,12 @@ def test_a_route_is_declared_by_a_job_file_counted_and_removed(
 
     site.until(lambda: counts() == [(1, "later", 1), (0, "echo", 3)], "the counts")
     assert "service later does not exist" in site.wattline("services")
+    site.stop("scheduler", signal.SIGKILL)
+    assert site.answer(service="front") == "hello"
+    site.start_scheduler()
+    assert site.answer(service="front") == "hello"
+    site.until(lambda: counts()[1][2] >= 1, "it is on record, and counted anew")
+    assert [row[:2] for row in counts()] == [(1, "later"), (0, "echo")]
     doubled = file.read_text() + rules
     file.write_text(doubled)
     wrong = site.run("submit", str(file))
