@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 import pytest
+from structlog.testing import capture_logs
 
 from wattline_protocol.http.limits import networks
 from wattline_protocol.ids import UnixTime
@@ -338,3 +339,20 @@ def test_memory_of_addresses_is_bounded() -> None:
         one.failed(f"s{number}", "malformed", str(number).encode(), "10.0.0.1")
     assert len(one.step) <= conduct.MAX_SERVICES + 1
     assert len(one._seen) == conduct.MAX_SEEN
+
+
+def test_a_log_names_those_that_are_restrained_only() -> None:
+    keys = ring(*(f"bad{number}" for number in range(20)), "good")
+    watch = AbuseWatch(LIMITS, keys, ())
+    for one in keys.keys():
+        for number in range(100):
+            if one.grant.name != "good":
+                one.conduct.failed("a", "malformed", str(number).encode(), "10.0.0.1")
+            else:
+                one.conduct.answered("a")
+    with capture_logs() as lines:
+        watch.step(START_S)
+    slowed = [line for line in lines if line["event"] == "client_slowed"]
+    assert len(slowed) == abuse.MAX_NOTED
+    assert {line["client"][:3] for line in slowed} == {"bad"}
+    assert [line["total"] for line in lines if "total" in line] == [20]

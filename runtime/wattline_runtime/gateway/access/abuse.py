@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from math import ceil
 
 import structlog
@@ -25,6 +26,8 @@ DELAY_S = 1.0
 MAX_DELAYED = 256
 """Requests that wait at once; more are refused."""
 MAX_REPORTED = 32
+MAX_NOTED = 8
+"""Lines of the log in a step."""
 
 
 class Addresses:
@@ -104,14 +107,16 @@ class AbuseWatch:
         """Judge all clients by their requests since the last step."""
         named = list(self._clients())
         active = [conduct for _, _, conduct in named if conduct.step]
-        found = judge(active, self._limits, unix_s, self._steps // STEPS_OF_WINDOW)
+        found = set(judge(active, self._limits, unix_s, self._steps // STEPS_OF_WINDOW))
         self._steps += 1
         self._addresses.begin_step()
-        for name, _, conduct in named:
-            if conduct in found:
-                event = "client_blocked" if conduct.blocked_until_s > unix_s else "client_slowed"
-                why = "" if conduct.evidence is None else conduct.evidence.text
-                log.warning(event, client=name, why=why, newest_address=conduct.address)
+        noted = ((name, conduct) for name, _, conduct in named if conduct in found)
+        for name, conduct in islice(noted, MAX_NOTED):
+            event = "client_blocked" if conduct.blocked_until_s > unix_s else "client_slowed"
+            why = "" if conduct.evidence is None else conduct.evidence.text
+            log.warning(event, client=name, why=why, newest_address=conduct.address)
+        if len(found) > MAX_NOTED:
+            log.warning("clients_restrained", total=len(found))
 
     def report(self, unix_s: float) -> ReportAbuse | None:
         """What is in force by the judgement of this process, blocks first; None: nothing is."""

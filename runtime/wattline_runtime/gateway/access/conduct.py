@@ -114,7 +114,7 @@ class WholeRate:
         return max(0.0, inputs - admitted) / inputs if inputs else 0.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Conduct:
     """Of a key, or of an address at an open gateway. Times are Unix seconds."""
 
