@@ -344,7 +344,7 @@ def test_memory_of_addresses_is_bounded() -> None:
 def test_a_log_names_those_that_are_restrained_only() -> None:
     keys = ring(*(f"bad{number}" for number in range(20)), "good")
     watch = AbuseWatch(LIMITS, keys, ())
-    for one in keys.keys():
+    for one in keys.every_key():
         for number in range(100):
             if one.grant.name != "good":
                 one.conduct.failed("a", "malformed", str(number).encode(), "10.0.0.1")

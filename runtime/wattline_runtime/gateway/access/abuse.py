@@ -139,7 +139,7 @@ class AbuseWatch:
         """Name for the log, subject in reports, and conduct."""
         if self._ring is None:
             return ((address, address, one) for address, one in self._addresses.items())
-        keys = self._ring.keys()
+        keys = self._ring.every_key()
         return ((key.grant.name, key.grant.digest, key.conduct) for key in keys)
 
 

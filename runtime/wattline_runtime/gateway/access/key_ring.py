@@ -165,7 +165,7 @@ class ApiKeyRing:
         used = (key for key in self._keys.values() if key.requests or key.tokens.counted > 0)
         return tuple(key.take_use() for key in used)
 
-    def keys(self) -> Iterable[ApiKey]:
+    def every_key(self) -> Iterable[ApiKey]:
         """All of them."""
         return self._keys.values()
 
