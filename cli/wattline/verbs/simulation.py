@@ -76,4 +76,28 @@ VERBS = (
         ),
         examples=("wattline sim density --policy threshold --scenario inference-row",),
     ),
+    Verb(
+        name="sim service",
+        section="Simulation",
+        help="Scale a service by watts first under recorded requests, beside fixed caps.",
+        act="wattline_lab.acts.service:service",
+        show="wattline_lab.show.service:service_result",
+        args=(
+            Option(
+                "trace",
+                ("--trace",),
+                "CSV of requests, plain or gzip: arrival_s, input_tokens, output_tokens.",
+                required=True,
+            ),
+            Option("nodes", ("--nodes",), "How many nodes of 8 GPUs.", "integer", 8),
+            _SEED,
+        ),
+        details=(
+            "Requests are scaled so that the busiest minute uses 80 % and the mean 30 % of what "
+            "all replicas can do at the fixed caps. Training runs on the GPUs that the service "
+            "leaves. The exit code is 1 if a bar was missed, or if the fixed side missed the SLO "
+            "of under 1 % of the requests (the comparison is void)."
+        ),
+        examples=("wattline sim service --trace requests.csv.gz --json",),
+    ),
 )

@@ -1,4 +1,4 @@
-"""Linear fit of pairs of watts by least squares with exponential forgetting; pure."""
+"""Linear fit of pairs by least squares with exponential forgetting; pure."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ SLOPE_RANGE = (0.0, 1.5)
 
 @dataclass(slots=True)
 class LeastSquares:
-    """Weighted sums; a pair has half its weight after `HALF_LIFE_S`."""
+    """Weighted sums; a pair has half its weight after `half_life_s`."""
 
     weight: float = 0.0
     x: float = 0.0
@@ -18,24 +18,33 @@ class LeastSquares:
     xx: float = 0.0
     xy: float = 0.0
     at: Instant | None = None
+    half_life_s: float = HALF_LIFE_S
 
     def add(self, x: float, y: float, at: Instant) -> None:
         """Add a pair; times must not decrease."""
-        decay = 1.0 if self.at is None else 0.5 ** ((at - self.at) / HALF_LIFE_S)
+        decay = 1.0 if self.at is None else 0.5 ** ((at - self.at) / self.half_life_s)
         self.at = at
         self.weight = self.weight * decay + 1.0
         self.x, self.y = self.x * decay + x, self.y * decay + y
         self.xx, self.xy = self.xx * decay + x * x, self.xy * decay + x * y
 
-    def slope(self, spread: float) -> float:
-        """y per x, pulled towards 1 as by pairs with that spread of x (ridge)."""
+    @property
+    def means(self) -> tuple[float, float]:
+        """Mean x and mean y; 0 before any pair."""
+        weight = self.weight or 1.0
+        return self.x / weight, self.y / weight
+
+    def slope(
+        self, spread: float, prior: float = 1.0, bounds: tuple[float, float] = SLOPE_RANGE
+    ) -> float:
+        """y per x, pulled towards `prior` as by pairs with that spread of x (ridge)."""
         if self.weight == 0.0:
-            return 1.0
-        x, y = self.x / self.weight, self.y / self.weight
+            return prior
+        x, y = self.means
         variance = max(0.0, self.xx / self.weight - x * x)
         covariance = self.xy / self.weight - x * y
-        least, most = SLOPE_RANGE
-        return min(most, max(least, (covariance + spread**2) / (variance + spread**2)))
+        least, most = bounds
+        return min(most, max(least, (covariance + prior * spread**2) / (variance + spread**2)))
 
     def ratio(self) -> float | None:
         """Mean y per mean x; None before any x."""

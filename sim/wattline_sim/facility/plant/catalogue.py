@@ -11,9 +11,10 @@ from collections.abc import Callable
 from wattline_sim.facility.plant.constants import FITTED
 from wattline_sim.facility.plant.workload import Service, State, Workload
 
-_PREFILL_S_PER_TOKEN = 140e9 / 400e12
+PREFILL_S_PER_TOKEN = 140e9 / 400e12
 """GPU seconds: 2 FLOP per parameter of a 70 B model at 400 TFLOP/s achieved."""
-_DECODE_S_PER_TOKEN = 0.030
+DECODE_S_PER_TOKEN = 0.030
+PREFILL_LEVEL = 0.97
 
 DECODE_LEVELS = ((0.0, 0.05), (0.25, 0.35), (2.0, 0.575), (16.0, 0.67), (64.0, 0.82), (256.0, 0.90))
 """(sequences per GPU, level): 441 W at 2 per GPU to 637 W at 256, above 90 W idle of 700 W; below
@@ -98,11 +99,11 @@ def serving(
         synchronous=False,
         service=Service(
             requests_per_s=requests_per_s,
-            prefill_s=requests.context_tokens_mean * _PREFILL_S_PER_TOKEN,
+            prefill_s=requests.context_tokens_mean * PREFILL_S_PER_TOKEN,
             prefill_spread=requests.context_spread,
-            decode_s=requests.generated_tokens_mean * _DECODE_S_PER_TOKEN,
+            decode_s=requests.generated_tokens_mean * DECODE_S_PER_TOKEN,
             decode_levels=DECODE_LEVELS,
-            prefill_level=0.97,
+            prefill_level=PREFILL_LEVEL,
             daily=daily,
             burst=requests.burst,
             load_spread=load_spread,

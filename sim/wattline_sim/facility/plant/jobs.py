@@ -7,6 +7,7 @@ it has made), hence the same on whatever GPUs and under whatever policy it runs.
 
 import math
 from collections.abc import Hashable, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -20,6 +21,13 @@ _IMBALANCE = 0.02
 """One sigma of how unevenly a job loads its GPUs."""
 _PERIOD_SPREAD = 0.25
 """Log-normal shape of a job's period around its kind's, so that jobs do not swing in step."""
+
+
+class RowDriver(Protocol):
+    """Decides what some rows ask for, from outside the plant."""
+
+    def step(self, dt_s: float, now_s: float, pace: Floats, board: "Jobs") -> None:
+        """Advance; may write level and phase of its rows."""
 
 
 class _States:
@@ -86,6 +94,7 @@ class Jobs:
         self._per_s, self._busy = np.ones(rows), np.ones(rows)
         self._synchronous = np.zeros(rows, dtype=np.bool_)
         self._services = Services(rows)
+        self.drivers: list[RowDriver] = []
         self._gangs: dict[Hashable, int] = {}
         self._regroup()
 
@@ -177,6 +186,8 @@ class Jobs:
         turn -= np.floor(turn)
         self.level = np.where(turn < self._busy, self._high, self._low)
         self._services.step(dt_s, now_s, self._pace, self)
+        for driver in self.drivers:
+            driver.step(dt_s, now_s, self._pace, self)
 
     def replay_requests(self, minute_rates: tuple[float, ...]) -> None:
         """Services follow these rates, one a minute, over and over, in place of random bursts."""

@@ -1,0 +1,247 @@
+"""Watts and replicas of one service, decided once a second; pure.
+
+Watts follow the need of each ready replica: the greater of what the load of the service needs of
+all alike, ``rate / (n × capacity) + alone / time``, and what works off its own queue in time,
+``waiting / (capacity × time)``, both as performance and then as a cap on the curve of the GPU. The
+number of replicas follows the first alone, from the constants of `work_rate`.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from math import ceil, sqrt
+
+from wattline_protocol.ids import Now
+from wattline_protocol.wire.rollouts import BUCKETS_S
+from wattline_scheduler.core.scaling.load_history import LoadHistory
+from wattline_scheduler.core.scaling.service_load import Load, quantile_s
+from wattline_scheduler.core.scaling.work_rate import WorkRate
+from wattline_scheduler.power.demand.models import Curve
+
+P95 = 0.95
+
+FLOW_AIM, QUEUE_AIM = 0.8, 0.5
+"""Shares of the SLO's time: that in which the load as a whole is to be answered, and that in which
+a queue is to be worked off. The rest is for what no load of the past shows."""
+
+FLOW_S, START_S = 20, 30
+"""Seconds over which the load is averaged for watts, and for replicas."""
+
+SURE_S, SURE = (2, 5), 1.5
+"""Shorter times count by their mean less so many standard deviations."""
+
+HOLD_S = 5
+"""Watts for the load fall to the highest need of so many seconds."""
+
+START_ABOVE, STOP_BELOW = 0.72, 0.62
+"""More replicas start where the load needs a higher performance than the first of those there
+are; fewer stay where these need no more than the second. Watts bridge the rest."""
+
+COOL_DOWN_S = 300
+"""Replicas stop when fewer would have sufficed all this time."""
+
+LEAST_ROOM = 0.1
+"""Performance left for the load in the count of replicas, where the time alone takes it all."""
+
+PROBE = 0.95
+"""While the constants are not known, watts fall so much after a window that was in time."""
+
+SURGE = 1.5
+"""And so many times the replicas start while requests are late."""
+
+LEAST_WORK = 1.0
+"""Of a window that says anything: one token, or one request."""
+
+WINDOW_REQUESTS = 100
+LEAST_WINDOW_S, MOST_WINDOW_S = 5, 60
+"""A window has so many requests, within these bounds of its length."""
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What is asked for a service."""
+
+    least: int
+    most: int
+    p95_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaGpu:
+    """Each GPU of a replica."""
+
+    curve: Curve
+    demand_mw: int
+    """Uncapped draw."""
+    cap_min_mw: int
+    cap_max_mw: int
+
+    def performance(self, cap_mw: int) -> float:
+        """Share of the uncapped performance at a cap."""
+        return self.curve.performance(cap_mw, self.demand_mw)
+
+    def cap_mw(self, performance: float) -> int:
+        """The least cap that gives it, within what the GPU can be set to."""
+        cap_mw = round(self.curve.cap_for(performance, self.demand_mw))
+        return min(max(cap_mw, self.cap_min_mw), self.cap_max_mw)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The decision."""
+
+    cap_mw: int
+    """Of each GPU of a replica that `caps_mw` does not name."""
+    caps_mw: Mapping[int, int]
+    """Of each GPU of ready replicas, by replica."""
+    replicas: int
+    reason: str
+
+
+@dataclass(slots=True)
+class _Window:
+    """Answers until there are enough for the constants."""
+
+    seconds: int = 0
+    answered: float = 0.0
+    replica_s: float = 0.0
+    performance_s: float = 0.0
+    """Performance of all replicas, over time."""
+    times: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_S) + 1))
+
+    def add(self, load: Load, performances: list[float]) -> None:
+        self.seconds += 1
+        self.answered += load.answered
+        self.replica_s += len(performances)
+        self.performance_s += sum(performances)
+        for at, count in enumerate(load.times):
+            self.times[at] += count
+
+    @property
+    def is_full(self) -> bool:
+        is_enough = self.seconds >= LEAST_WINDOW_S and sum(self.times) >= WINDOW_REQUESTS
+        return is_enough or self.seconds >= MOST_WINDOW_S
+
+
+class Scaler:
+    """The state of one service; `second` is its only entry."""
+
+    def __init__(self, goal: Goal, gpu: ReplicaGpu, history: LoadHistory | None = None) -> None:
+        self._goal, self._gpu = goal, gpu
+        self.history = history or LoadHistory()
+        self.rate = WorkRate()
+        self._window = _Window()
+        self._arrived: deque[float] = deque(maxlen=START_S)
+        self._requests: deque[int] = deque(maxlen=FLOW_S)
+        self._needs: deque[float] = deque(maxlen=HOLD_S)
+        self._enough: deque[int] = deque(maxlen=COOL_DOWN_S)
+        self._probe = 1.0
+        self._wanted = Wanted(gpu.cap_max_mw, {}, goal.least, "")
+
+    def second(self, load: Load | None, caps_mw: Mapping[int, int], count: int, now: Now) -> Wanted:
+        """Decides for the next second.
+
+        `caps_mw`: caps in force of the ready replicas. `count`: replicas there are to be now,
+        without those that are overdue to be ready. `load` None: it is not known, so watts and
+        replicas stay, and the cool-down begins again.
+        """
+        if load is None:
+            self._enough.clear()
+            stays, reason = self._within(count), "the load is not known"
+            self._wanted = replace(self._wanted, replicas=stays, reason=reason)
+            return self._wanted
+        self._arrived.append(load.arrived)
+        self._requests.append(load.requests)
+        self.history.add(load.arrived, now.unix_s)
+        self._learn(load, caps_mw, now)
+        flow = self._flow(load, len(caps_mw))
+        queued = load.queued / max(len(caps_mw), 1)
+        caps = {one: self._cap_mw(flow, load.waiting.get(one, 0.0) + queued) for one in caps_mw}
+        replicas, reason = self._replicas(load, count, count > len(caps_mw), now)
+        self._wanted = Wanted(self._cap_mw(flow, queued), caps, replicas, reason)
+        return self._wanted
+
+    def _learn(self, load: Load, caps_mw: Mapping[int, int], now: Now) -> None:
+        if not caps_mw:
+            return
+        window = self._window
+        window.add(load, [self._gpu.performance(cap_mw) for cap_mw in caps_mw.values()])
+        if not window.is_full:
+            return
+        self._window = _Window()
+        time_s = quantile_s(window.times, P95)
+        if not time_s or window.answered < LEAST_WORK:
+            return
+        mean = window.performance_s / window.replica_s
+        self.rate.learn(window.answered / window.performance_s, time_s, mean, now.mono_s)
+        is_in_time = time_s < FLOW_AIM * self._goal.p95_s
+        self._probe = self._probe * PROBE if is_in_time else 1.0
+
+    def _flow(self, load: Load, ready: int) -> float:
+        """Performance that the load needs of each of so many replicas; the highest of late."""
+        if not ready:
+            need = 1.0
+        elif not self.rate.is_known:
+            need = self._probe
+        else:
+            capacity, _ = self.rate.constants
+            flow = self._rate() / (ready * capacity) + self._alone()
+            need = max(flow, self._queue(load.total_waiting / ready))
+        self._needs.append(need)
+        return max(self._needs)
+
+    def _queue(self, waiting: float) -> float:
+        """Performance that works off what waits at a replica."""
+        return waiting / (self.rate.constants[0] * QUEUE_AIM * self._goal.p95_s)
+
+    def _alone(self) -> float:
+        """Performance that a request needs on a replica without load."""
+        return self.rate.constants[1] / (FLOW_AIM * self._goal.p95_s)
+
+    def _cap_mw(self, flow: float, waiting: float) -> int:
+        queue = self._queue(waiting) if self.rate.is_known else 0.0
+        return self._gpu.cap_mw(min(max(flow, queue), 1.0))
+
+    def _rate(self) -> float:
+        """The load for watts: the mean, or what a shorter time shows beyond chance."""
+        rate = self._mean(FLOW_S)
+        for seconds in SURE_S:
+            requests = sum(list(self._requests)[-seconds:])
+            if requests:
+                rate = max(rate, self._mean(seconds) * (1.0 - SURE / sqrt(requests)))
+        return rate
+
+    def _mean(self, seconds: int) -> float:
+        newest = list(self._arrived)[-seconds:]
+        return sum(newest) / len(newest)
+
+    def _replicas(self, load: Load, count: int, is_coming: bool, now: Now) -> tuple[int, str]:
+        """How many there are to be, and why."""
+        if not self.rate.is_known:
+            return self._surged(load, count, is_coming)
+        rate = self._mean(START_S)
+        asked = self.history.asked(now.unix_s)
+        needed, enough = self._number(rate, START_ABOVE), self._number(rate, STOP_BELOW)
+        floor = 0 if asked is None else self._number(asked, STOP_BELOW)
+        self._enough.append(max(enough, floor))
+        if max(needed, floor) > count:
+            why = "its load" if needed > floor else "the same hour of this weekday"
+            return self._within(max(needed, floor)), f"{why} needs {max(needed, floor)}"
+        is_cool = len(self._enough) == COOL_DOWN_S
+        stays = min(count, max(self._enough)) if is_cool else count
+        return self._within(stays), f"{enough} do for its load"
+
+    def _surged(self, load: Load, count: int, is_coming: bool) -> tuple[int, str]:
+        """Before anything is known: more only while requests are late, and none is coming."""
+        self._enough.clear()
+        is_late = load.total_waiting > self._mean(START_S) * FLOW_AIM * self._goal.p95_s
+        wanted = ceil(count * SURGE) if is_late and not is_coming else count
+        return self._within(wanted), "what a replica can do is not known yet"
+
+    def _number(self, rate: float, performance: float) -> int:
+        """The fewest replicas of which that load needs no more than that performance."""
+        capacity, _ = self.rate.constants
+        return ceil(rate / (capacity * max(performance - self._alone(), LEAST_ROOM)))
+
+    def _within(self, replicas: int) -> int:
+        return min(max(replicas, self._goal.least), self._goal.most)

@@ -1,0 +1,1 @@
+"""A service beside training on one feed: recorded requests, replicas, and two ways to scale."""

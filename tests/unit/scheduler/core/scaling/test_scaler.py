@@ -1,0 +1,78 @@
+"""Watts first, then replicas; on ease late, and never on silence."""
+
+from support.core.services import CAPACITY, GPU, Service
+from wattline_scheduler.core.scaling.scaler import COOL_DOWN_S, START_S
+
+LEARNING_S = 900
+
+
+def settled(rate: float = 800.0, replicas: int = 2) -> Service:
+    service = Service(replicas=replicas)
+    for step in range(LEARNING_S):
+        service.second(service.load(rate * (1.0 + 0.2 * (step // 60 % 3))))
+    service.run(rate, COOL_DOWN_S + 60)
+    return service
+
+
+def test_it_begins_with_all_watts_and_learns_what_a_replica_can_do() -> None:
+    service = Service()
+    assert service.second(service.load(100.0)).cap_mw == GPU.cap_max_mw
+    capacity, _ = settled().scaler.rate.constants
+    assert 0.5 * CAPACITY < capacity < 1.1 * CAPACITY
+
+
+def test_a_rising_load_gets_watts_within_two_seconds_and_replicas_later() -> None:
+    service = settled()
+    before = service.wanted
+    service.run(1_600.0, 2)
+    assert service.wanted.cap_mw > 1.1 * before.cap_mw
+    assert service.wanted.replicas == before.replicas
+    service.run(1_600.0, 60)
+    assert service.wanted.replicas > before.replicas
+    assert "load" in service.wanted.reason
+
+
+def test_a_queue_at_one_replica_raises_its_cap_alone() -> None:
+    service = settled()
+    load = service.load(800.0)
+    load.waiting[1] += 0.3 * CAPACITY  # type: ignore[index]
+    caps = service.second(load).caps_mw
+    assert caps[1] > caps[0]
+
+
+def test_replicas_stop_after_the_cool_down() -> None:
+    service = settled(1_600.0, 4)
+    many = service.replicas
+    service.run(200.0, COOL_DOWN_S - 1)
+    assert service.replicas == many
+    service.run(200.0, START_S)
+    assert service.replicas < many
+
+
+def test_silence_keeps_watts_and_replicas_and_begins_the_cool_down_again() -> None:
+    service = settled(1_600.0, 4)
+    many, before = service.replicas, service.wanted.caps_mw
+    for _ in range(2 * COOL_DOWN_S):
+        assert service.second(None).caps_mw == before
+    assert service.replicas == many
+    service.run(200.0, COOL_DOWN_S - 1)
+    assert service.replicas == many
+
+
+def test_late_requests_start_replicas_before_anything_is_known() -> None:
+    service = Service(replicas=2)
+    load = service.load(100.0)
+    load.waiting[0] += 500.0  # type: ignore[index]
+    assert service.second(load).replicas == 3
+
+
+def test_the_same_hour_of_last_week_is_a_floor() -> None:
+    service = settled()
+    week = 7 * 24 * 60
+    for minute in range(60):
+        then = (int(service.second_s) // 3600 + 1) * 60 - week + minute
+        service.scaler.history.rates[then] = 3_000.0
+    service.second_s += 3_600.0
+    wanted = service.second(service.load(800.0))
+    assert wanted.replicas >= 4
+    assert "same hour" in wanted.reason
