@@ -106,16 +106,14 @@ class Computing:
         self._window = window
         self._tasks: set[asyncio.Task[bytes | None]] = set()
 
-    def answer(self, seq: int, record: RecordLine | str, line: bytes) -> Answer:
-        """The answer to a record, from the window where it is there. Raises SeqReused."""
-        given = line if isinstance(record, str) else bytes(record.input)
-        digest = sha256(given).digest()
-        known = self._window.find(seq, digest)
-        if known is not None:
-            return known
-        problem = record if isinstance(record, str) else ""
+    def known(self, seq: int, given: bytes) -> Answer | None:
+        """The answer to a record that the window has. Raises SeqReused."""
+        return self._window.find(seq, sha256(given).digest())
+
+    def begin(self, seq: int, given: bytes, problem: str) -> Answer:
+        """The answer to another one. `problem`: what is wrong with it."""
         task = asyncio.get_running_loop().create_task(self._answer(seq, given, problem))
-        self._window.begin(seq, digest, task)
+        self._window.begin(seq, sha256(given).digest(), task)
         self._tasks.add(task)
         task.add_done_callback(lambda ended: self._ended(seq, ended))
         return task
@@ -271,9 +269,12 @@ class RecordStream:
             text = f"the next record is {seq}, not {record.seq}; send records from {seq} on"
             self._end = End("malformed", text)
             return False
+        given, problem = (line, record) if isinstance(record, str) else (bytes(record.input), "")
         try:
-            await self._admitted()
-            answer = self._computing.answer(seq, record, line)
+            answer = self._computing.known(seq, given)
+            if answer is None:
+                await self._admitted()
+                answer = self._computing.begin(seq, given, problem)
         except KeyRevoked:
             self._end = REVOKED
             return False
