@@ -306,3 +306,16 @@ def test_a_full_disk_keeps_what_was_accepted(stack: Stack, tmp_path: Path) -> No
         disk.free()
         assert ended(stack, second)["request_counts"]["completed"] == 2000
         assert len(results(stack, second)) == 2000
+
+
+def test_rows_may_be_requests_of_openai(stack: Stack) -> None:
+    start(stack)
+    model = Path(__file__).parents[3] / "examples/serving/chat.py"
+    stack.start_worker(model=f"{model}:Backwards")
+    body = {"model": SERVICE, "messages": [{"role": "user", "content": "hello"}]}
+    row = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": body}
+    number = create(stack, json.dumps(row).encode()).json()["id"]
+    assert ended(stack, number)["request_counts"]["completed"] == 1
+    (line,) = results(stack, number)
+    assert line["custom_id"] == "a"
+    assert line["output"]["choices"][0]["message"]["content"]
