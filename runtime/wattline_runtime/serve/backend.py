@@ -26,25 +26,18 @@ class Sink(Protocol):
 class Backend(Protocol):
     """All methods run on the worker's main thread."""
 
+    exit_code: int | None
+    """Set: the worker is to end."""
+    methods: tuple[str, ...]
+    """Methods that it offers."""
+    takes_bytes: bool
+    """Inputs may be bytes."""
+    compares: bool
+    """It can compare two outputs."""
+
     @property
     def is_ready(self) -> bool:
         """It takes requests."""
-
-    @property
-    def exit_code(self) -> int | None:
-        """Set: the worker is to end."""
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """Methods that it offers."""
-
-    @property
-    def takes_bytes(self) -> bool:
-        """Inputs may be bytes."""
-
-    @property
-    def compares(self) -> bool:
-        """It tells whether two outputs say the same."""
 
     @property
     def progress(self) -> str:

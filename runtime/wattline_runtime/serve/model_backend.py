@@ -55,13 +55,18 @@ class ModelBackend:
         batch_timeout_s: float = 0.0,
         torch_threads: int = 1,
     ) -> None:
-        self._methods = offered(model)
+        self.methods = offered(model)
+        self.takes_bytes = getattr(model, "takes_bytes", False) is True
+        self.compares = callable(getattr(model, COMPARE, None))
+        self.progress = ""
+        """What `load` yielded last."""
+        self.exit_code: int | None = None
+        """Set: the model failed, or it hangs."""
         self._limit = capacity
         self._batch_timeout_s = batch_timeout_s
         self._batcher = b.Batcher(budget=max_batch_cost, queue_limit=queue_limit)
         concurrency = max(1, int(getattr(model, "concurrency", CONCURRENCY)))
         self._generations = g.Generations(concurrency, queue_limit)
-        self._compares = callable(getattr(model, COMPARE, None))
         self._comparisons = g.Generations(0, COMPARISONS_QUEUED)
         """One at a time, while there is no request."""
         self._news: SimpleQueue[News] = SimpleQueue()
@@ -69,11 +74,8 @@ class ModelBackend:
             model, args, self._post, torch_threads=torch_threads, max_batch_cost=max_batch_cost
         )
         self._model: Model | None = None
-        self._takes_bytes = getattr(model, "takes_bytes", False) is True
-        self._progress = ""
         self._thawed_s = 0.0
         """When the process last ran again after it had been frozen."""
-        self._exit_code: int | None = None
         self._sink: Sink
         self._wake: Callable[[], None]
 
@@ -85,35 +87,10 @@ class ModelBackend:
         return self._model is not None
 
     @property
-    def exit_code(self) -> int | None:
-        """The model failed, or it hangs."""
-        return self._exit_code
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """Those that its class has."""
-        return self._methods
-
-    @property
-    def takes_bytes(self) -> bool:
-        """As its class says."""
-        return self._takes_bytes
-
-    @property
-    def compares(self) -> bool:
-        """Its class has the method."""
-        return self._compares
-
-    @property
-    def progress(self) -> str:
-        """What `load` yielded last."""
-        return self._progress
-
-    @property
     def capacity(self) -> int:
         """Two batches, as measured, or the generations that run at once."""
-        wanted = self._generations.limit if set(self._methods) & {*BY_CALLS} else 0
-        if set(self._methods) - {*BY_CALLS}:
+        wanted = self._generations.limit if set(self.methods) & {*BY_CALLS} else 0
+        if set(self.methods) - {*BY_CALLS}:
             wanted = max(wanted, self._batcher.window)
         return min(self._limit, wanted)
 
@@ -181,7 +158,7 @@ class ModelBackend:
         log.error("batch_timeout", running=self.running, age_s=age_s, limit_s=limit_s)
         faulthandler.dump_traceback(sys.stderr, all_threads=True)
         self._apply(self._batcher.handle(b.ModelHung(), now_s))
-        self._exit_code = EXIT_HUNG
+        self.exit_code = EXIT_HUNG
 
     # --- requests
 
@@ -214,7 +191,7 @@ class ModelBackend:
     def _refusal(self, message: Infer) -> b.Failed | None:
         if self._model is None:
             return b.Failed("overloaded", "the model is still loading")
-        if message.method not in self._methods:
+        if message.method not in self.methods:
             return b.Failed("bad_input", f"the model does not offer {message.method[:100]!r}")
         return None
 
@@ -226,7 +203,7 @@ class ModelBackend:
         self._apply(self._generations.arrived(_call(key, message, now_s), now_s))
 
     def _take_comparison(self, key: b.Key, message: Infer, now_s: float) -> None:
-        if self._model is None or not self._compares:
+        if self._model is None or not self.compares:
             self._sink.answer(key, b.Failed("bad_input", "the model does not compare outputs"))
             return
         self._comparisons.limit = 0  # requests may have come with it
@@ -294,10 +271,10 @@ class ModelBackend:
             self._apply(self._generations.ended(news.key, news.outcome, now_s))
             self._apply(self._comparisons.ended(news.key, news.outcome, now_s))
         elif isinstance(news, ModelLoading):
-            self._progress = news.progress
+            self.progress = news.progress
             log.info("model_loading", progress=news.progress)
         elif isinstance(news, ModelLoaded):
-            self._model, self._progress = news.model, ""
+            self._model, self.progress = news.model, ""
             if news.warm_up.fits is not None:
                 self._batcher.budget = news.warm_up.fits
             for run in news.warm_up.runs:
@@ -306,7 +283,7 @@ class ModelBackend:
         elif isinstance(news, ModelDied):
             log.error("model_died", detail=news.detail)
             self.hand_back(now_s)
-            self._exit_code = EXIT_FAILED
+            self.exit_code = EXIT_FAILED
         else:
             if isinstance(news, b.OutOfMemory):
                 log.warning("out_of_memory", batch=self._batcher.running)

@@ -23,71 +23,37 @@ class HttpBackend:
     def __init__(
         self, server: HttpServer, *, methods: tuple[str, ...], capacity: int, infer_path: str
     ) -> None:
+        self.methods = methods
+        self.capacity = capacity
+        """As configured: the server batches by itself."""
+        self.takes_bytes = PREDICT in methods  # its server decides which
+        self.compares = False  # there is no route for it
+        self.queued = 0  # nothing waits here
+        self.is_ready = self.is_draining = False
+        self.exit_code: int | None = None
+        """Set: the server has ended, or it hangs."""
         self._server = server
-        self._methods = methods
-        self._capacity = capacity
         self._paths = {**PATHS, PREDICT: infer_path}
         self._running: dict[Key, Exchange] = {}
         self._news: SimpleQueue[News | Health] = SimpleQueue()
-        self._is_ready = self._is_well = self._is_draining = False
+        self._is_well = False
         self._ill_since_s = 0.0
         self._progress_s = 0.0
         """When the server last showed that it works."""
         self._detail = "starting"
         self._broken: list[Broken] = []
-        self._exit_code: int | None = None
         self._sink: Sink
         self._wake: Callable[[], None]
 
     @property
-    def is_ready(self) -> bool:
-        """It has passed a health check, and runs."""
-        return self._is_ready
-
-    @property
-    def exit_code(self) -> int | None:
-        """The server has ended, or it hangs."""
-        return self._exit_code
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """As configured."""
-        return self._methods
-
-    @property
-    def takes_bytes(self) -> bool:
-        """Its server decides."""
-        return PREDICT in self._methods
-
-    @property
-    def compares(self) -> bool:
-        """There is no route for it."""
-        return False
-
-    @property
     def progress(self) -> str:
         """Why it is not ready."""
-        return "" if self._is_ready else self._detail
-
-    @property
-    def capacity(self) -> int:
-        """As configured: the server batches by itself."""
-        return self._capacity
-
-    @property
-    def queued(self) -> int:
-        """Nothing waits here."""
-        return 0
+        return "" if self.is_ready else self._detail
 
     @property
     def running(self) -> int:
         """Requests at the server."""
         return len(self._running)
-
-    @property
-    def is_draining(self) -> bool:
-        """It accepts no new requests."""
-        return self._is_draining
 
     def expected_s(self, requests: int) -> float:  # noqa: ARG002 - as of each backend
         """Unknown: requests run beside each other."""
@@ -106,7 +72,7 @@ class HttpBackend:
 
     def drain(self, now_s: float) -> None:  # noqa: ARG002
         """Accept no new requests."""
-        self._is_draining = True
+        self.is_draining = True
 
     def hand_back(self, now_s: float) -> None:  # noqa: ARG002
         """Return all; the server's connections end."""
@@ -122,24 +88,24 @@ class HttpBackend:
             self._ended(status, now_s)
             return
         self._settle_broken()
-        if self._is_ready and not self._is_well:
+        if self.is_ready and not self._is_well:
             quiet_s = now_s - max(self._ill_since_s, self._progress_s)
             self._ill_since_s += unseen_s if unseen_s > 1.5 else 0.0  # the process was frozen
             if quiet_s > ILL_S:
                 log.error("http_server_hangs", detail=self._detail, quiet_s=round(quiet_s, 1))
-                self._exit_code = EXIT_HUNG
+                self.exit_code = EXIT_HUNG
 
     def _ended(self, status: int, now_s: float) -> None:
         """The gateway learns it from the end of the connection, and counts it against requests
         that may be the reason; one that drains returns them."""
-        if self._exit_code is not None:
+        if self.exit_code is not None:
             return
-        if self._is_draining:
+        if self.is_draining:
             self.hand_back(now_s)
-            self._exit_code = EXIT_OK
+            self.exit_code = EXIT_OK
         else:
             log.error("http_server_ended", status=status, running=len(self._running))
-            self._exit_code = EXIT_FAILED
+            self.exit_code = EXIT_FAILED
 
     def join(self, timeout_s: float) -> bool:
         """End the server."""
@@ -163,11 +129,11 @@ class HttpBackend:
     def _take(self, key: Key, message: Infer, now_s: float) -> None:
         if key in self._running:
             return
-        if self._is_draining:
+        if self.is_draining:
             self._sink.answer(key, Failed("draining"))
-        elif not self._is_ready:
+        elif not self.is_ready:
             self._sink.answer(key, Failed("overloaded", "the server is starting"))
-        elif message.method not in self._methods:
+        elif message.method not in self.methods:
             text = f"the server does not offer {message.method[:100]!r}"
             self._sink.answer(key, Failed("bad_input", text))
         else:
@@ -231,9 +197,9 @@ class HttpBackend:
         self._is_well, self._detail = news.is_well, news.detail
         if news.is_well:
             self._progress_s = now_s
-            if not self._is_ready:
+            if not self.is_ready:
                 log.info("http_server_ready", port=self._server.address[1])
-            self._is_ready = True
+            self.is_ready = True
         else:
             self._ill_since_s = now_s
             log.warning("http_server_not_well", detail=news.detail)
