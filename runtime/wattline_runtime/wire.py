@@ -57,8 +57,8 @@ FailureReason = Literal[
 PREDICT, CHAT, COMPLETE, EMBED = METHODS
 
 COMPARE = "compare"
-"""No method of requests: whether two outputs of the service say the same, as its model sees it. The
-input is the JSON list of the older and the newer output, the output `true` or `false`."""
+"""Not a method of requests: whether the model considers two outputs of its service equal. The input
+is the JSON list of the older and the newer output, the output `true` or `false`."""
 
 
 def common_version(oldest: int, newest: int) -> int:

@@ -1,5 +1,5 @@
 """Clients of the gateway that are slow, huge or wrong, without any key: headers and bodies that
-never come to an end, headers of 120 MB, answers that nobody reads, one bad request again and again.
+never come to an end, headers of 120 MB, answers that are not read, one bad request again and again.
 """
 
 import resource
@@ -59,7 +59,7 @@ def absent_bodies(target: Target, until_s: float) -> int:
 
 
 def slow_readers(target: Target, until_s: float) -> int:
-    """Large answers that nobody reads."""
+    """Large answers that are not read."""
     return _hold(target, until_s, UNREAD, READERS, every_s=READER_EVERY_S, receive_bytes=4096)
 
 

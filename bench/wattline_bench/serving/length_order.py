@@ -1,8 +1,8 @@
 """What ordering by length is worth: an encoder of MiniLM's shape behind a real gateway.
 
 32 users in a closed loop send sentences of 5 to 60 words; one worker, one torch thread, float32.
-Once with a model that tells lengths and once with the same that does not. Then Poisson arrivals
-at 40/s, well below what it can do, where a lone request must not wait.
+Once with a model that declares lengths and once with the same model without them. Then Poisson
+arrivals at 40/s, well below what it can do, where a lone request must not wait.
 """
 
 import json

@@ -65,7 +65,7 @@ VERBS = (
         name="key usage",
         help="Show requests of API keys, refused ones, and the newest.",
         details="Gateways report about once a second. REFUSED counts those beyond the key's rate, "
-        "or for services of others; TODAY the tokens of the day. STATE tells of keys that gateways "
+        "or for services of others; TODAY the tokens of the day. STATE shows keys that gateways "
         "slow or block for abuse; the evidence is below. The counts are saved every 10 s.",
         act="wattline.acts.serving.api_keys:usage",
         show="wattline.show.serving.api_keys:usage",
@@ -82,7 +82,7 @@ VERBS = (
         name="key unblock",
         help="Accept an API key again that gateways block or slow for abuse.",
         details="In force within a second at each connected gateway. `key usage` shows why it is "
-        "blocked. A key whose clients go on in the same way is blocked again.",
+        "blocked. A key whose clients continue as before is blocked again.",
         act="wattline.acts.serving.api_keys:unblock",
         show="wattline.show.events:done",
         args=(Argument("name", "Its name."),),

@@ -62,7 +62,7 @@ class LoggedRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     revision: int | None = None
     """Where the service has one."""
     tokens: int = 0
-    """Of its output, where the model tells."""
+    """Of its output, where the model reports them."""
     owner: str | None = None
     """User of the service."""
     trace_id: str = ""

@@ -84,7 +84,7 @@ class ReportApiKeyUse(msgspec.Struct, frozen=True, tag_field="t", tag="report_ap
     """Unique per report: one that is repeated because its answer was lost counts once."""
     uses: Many[ApiKeyUse]
     day_unix_s: Time[UnixTime] = UnixTime(0.0)
-    """Start of the day that `tokens_today` are of; 0 = the gateway has not been told any."""
+    """Start of the day that `tokens_today` are of; 0 = the gateway knows of none yet."""
 
 
 class UnblockApiKey(msgspec.Struct, frozen=True, tag_field="t", tag="unblock_api_key"):

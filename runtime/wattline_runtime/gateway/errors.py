@@ -39,6 +39,10 @@ STATUS: dict[str, int] = {
 }
 
 
+CLIENT_GONE_STATUS = 499
+"""Counted and logged, never sent: the client has disconnected."""
+
+
 class BadRequest(Exception):
     """The request is invalid; the text states the error and what would be valid."""
 

@@ -27,12 +27,17 @@ from wattline_runtime.gateway.client import (
 )
 from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.connections.direct import send_answer
-from wattline_runtime.gateway.errors import STATUS, BadRequest, as_json, headers
+from wattline_runtime.gateway.errors import (
+    CLIENT_GONE_STATUS,
+    STATUS,
+    BadRequest,
+    as_json,
+    headers,
+)
 from wattline_runtime.gateway.events import PLAIN, PRIORITIES, Outcome, Output, RequestKind
 from wattline_runtime.gateway.routing.inputs import cascade_inputs
 from wattline_runtime.gateway.routing.router import Choice, Router
 from wattline_runtime.gateway.shell import GatewayShell, Waiter
-from wattline_runtime.gateway.stats import UNKNOWN_SERVICE
 
 OCTETS = "application/octet-stream"
 OCTETS_HEADER = (b"content-type", OCTETS.encode())
@@ -41,9 +46,6 @@ KINDS = tuple(PLAIN if rank == PLAIN.rank else RequestKind(rank=rank) for rank i
 """By priority; most requests are plain ones, which the core finds by identity."""
 BYTES = tuple(RequestKind(is_bytes=True, rank=rank) for rank in RANKS)
 JSON = (b"content-type", b"application/json")
-CLIENT_GONE_STATUS = 499
-"""Only counted, never sent: the client has disconnected."""
-
 
 HIT = (b"wattline-cache", b"hit")
 MISS = (b"wattline-cache", b"miss")
@@ -121,22 +123,16 @@ class InferApp:
         except BadRequest as error:
             reason = error.reason
             await self._send_error(send, error)
-            self._count(service, STATUS[reason], reason, start_s)
+            self._shell.count(service, STATUS[reason], reason, start_s)
         except ClientDisconnected:
             reason = "client_gone"
-            self._count(service, CLIENT_GONE_STATUS, reason, start_s)
+            self._shell.count(service, CLIENT_GONE_STATUS, reason, start_s)
         else:
             is_bytes = OCTETS_HEADER in extra
             named = extra if is_bytes else (JSON, *extra)
             await send_answer(send, 200, named, output, is_last=self._shell.is_leaving)
-            self._count(service, 200, "", start_s)
+            self._shell.count(service, 200, "", start_s)
         self._access.ended(scope, service, reason, data)
-
-    def _count(self, service: str, status: int, reason: str, start_s: float) -> None:
-        shell = self._shell
-        known = service in shell.gateway.queue.services or service in shell.public
-        label = service if known else UNKNOWN_SERVICE
-        self._shell.stats.count(label, status, reason, time.monotonic() - start_s)
 
     # --- reading
 

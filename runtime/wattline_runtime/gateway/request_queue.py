@@ -377,7 +377,7 @@ class RequestQueue:
             request = self.requests.get(request_id)
             if request is None:
                 continue
-            if request.deadline_s > now_s + EXPIRE_SLACK_S:  # its stream has gone on
+            if request.deadline_s > now_s + EXPIRE_SLACK_S:  # its stream continued
                 heappush(self._deadlines, (request.deadline_s, request_id))
                 continue
             self._note_late(request)

@@ -21,7 +21,7 @@ from wattline_runtime.gateway.access.key_ring import ApiKeyRing
 from wattline_runtime.gateway.connections.client_watch import ClientWatch, ClientWatches
 from wattline_runtime.gateway.connections.worker_socket import WorkerSocket
 from wattline_runtime.gateway.core import Gateway
-from wattline_runtime.gateway.stats import Stats
+from wattline_runtime.gateway.stats import UNKNOWN_SERVICE, Stats
 from wattline_runtime.wire import FrameCodec, FromWorker, ToWorker
 
 log = structlog.get_logger()
@@ -194,6 +194,12 @@ class GatewayShell:
     def watch(self, receive: Receive, request_ids: list[int]) -> ClientWatch:
         """Abandon these requests once their client has disconnected, until the watch ends."""
         return self.clients.watch(self.abandon, receive, request_ids)
+
+    def count(self, service: str, status: int, reason: str, start_s: float) -> None:
+        """Count an HTTP request that was answered; `reason` is empty for one with output."""
+        is_known = service in self.gateway.queue.services or service in self.public
+        label = service if is_known else UNKNOWN_SERVICE
+        self.stats.count(label, status, reason, time.monotonic() - start_s)
 
     # --- turning events into effects
 

@@ -86,7 +86,7 @@ class WorkerState:
     methods: tuple[str, ...] = (PREDICT,)
     takes_bytes: bool = False
     compares: bool | None = None
-    """Its model tells whether two outputs say the same; None: unknown."""
+    """Its model can compare two outputs; None: unknown."""
     progress: str = ""
     """While it loads: what its model reports."""
 

@@ -418,7 +418,7 @@ class WorkerPool:
     def handover_changed(
         self, phase: Literal["begun", "ready", "ended"], now_s: float
     ) -> list[e.Effect]:
-        """Tell the workers at once."""
+        """Send beats at once: they request the workers' second connections, or no longer do."""
         self.is_handing_over = phase != "ended"
         self.has_successor = phase == "ready"
         return self.beat_workers(now_s)

@@ -108,7 +108,7 @@ class WasFrozen(msgspec.Struct, frozen=True):
 
 class ModelHung(msgspec.Struct, frozen=True):
     """The running batch will not end: return what waits. The gateway retries the batch's items
-    when this worker has gone, since each of them may be the reason."""
+    when this worker has ended, since each of them may be the reason."""
 
 
 class GraceOver(msgspec.Struct, frozen=True):

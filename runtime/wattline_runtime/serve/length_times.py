@@ -1,9 +1,9 @@
 """Learned time of a batch by its cost and its longest input, and the runs that take least time.
 
-For models that tell lengths. The time is fitted as `fixed + per length + per cost + per cost and
+For models with `length`. The time is fitted as `fixed + per length + per cost + per cost and
 length`, each part at least 0: that covers a transformer, which reads all padding, and a model that
 works step by step, whose time follows the length alone. Errors count relative to the time, so one
-stall has little weight. Where the measurements do not tell, the fit keeps what it had; at first
+stall has little weight. Where the measurements show nothing, the fit keeps what it had; at first
 all time is fixed, so that larger batches are tried. Batches of other sizes are probed when all
 recent ones had about the same.
 """
@@ -20,7 +20,7 @@ SAMPLES = 9
 SWEEPS = 8
 """Of coordinate descent, from the previous fit."""
 PROBE_AFTER = 16
-"""Batches whose costs differ by less than factor 2: they do not tell what other sizes take."""
+"""Batches whose costs differ by less than factor 2: they do not show what other sizes take."""
 PROBE_FACTOR = 4
 WORTH_CUTTING_S = 0.002
 """A shorter batch takes less than the search for a better one."""

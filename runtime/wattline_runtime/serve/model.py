@@ -65,7 +65,7 @@ class Model(Protocol):
     `takes_bytes = True`: a body of bytes reaches `predict` as bytes, and outputs may be bytes.
     `example() -> list`: inputs of `predict` (else of `embed`, else of `chat` or `complete`) that
     run before the worker is ready. `concurrency = 8`: generations at once. `tokens(text) -> int`
-    counts those of embedded texts. `compare(old, new) -> bool`: whether two outputs say the same,
+    counts those of embedded texts. `compare(old, new) -> bool`: whether two outputs are equal,
     for `wattline rollout --shadow … --compare model`.
     """
 

@@ -49,7 +49,7 @@ class WarmUp:
 
 def warm_up(model: Model, max_cost: int) -> WarmUp:
     """Run batches of 1, 2, 4 … examples up to `max_cost`: of the longest ones, then of the shortest
-    ones if these are much shorter, since only both tell what padding costs. Each runs twice: the
+    ones if these are much shorter, since only both show what padding costs. Each runs twice: the
     first run of a size may compile. Raises WarmUpFailed, and what the model raises."""
     values = _examples(model)
     longest = sorted(values, key=lambda value: measure(model, value)[1], reverse=True)

@@ -175,14 +175,14 @@ def check_files(database: Path, mark: Mark | None) -> None:
     log = database.with_name(database.name + "-wal")
     has_log = log.exists() and log.stat().st_size > 0
     if mark is not None and mark != NO_MARK:
-        found = f"{database.with_name(MARKER_NAME)} says that it held {mark}"
+        found = f"{database.with_name(MARKER_NAME)} records that it held {mark}"
     elif has_log:
         found = f"its write-ahead log {log.name} is there"
     else:
         return
     raise StoreIncomplete(
-        f"{database} is gone or empty, but {found}. Put a backup in its place, or leave the place "
-        f"empty to begin with nothing on record; either way start once with "
+        f"{database} is missing or empty, but {found}. Put a backup in its place, or leave the "
+        "place empty to begin with nothing on record; either way start once with "
         "`wattline scheduler --recover`."
     )
 

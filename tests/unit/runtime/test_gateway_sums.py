@@ -105,9 +105,9 @@ def traffic(ready: int, requests: int = 0, slot: int | None = None) -> ReportTra
 
 def test_traffic_is_added_up_and_ready_is_what_every_process_has() -> None:
     sums = TrafficSum()
-    sums.carried(0, traffic(2, 5, slot=3))
-    sums.carried(0, traffic(2, 1, slot=4))
-    sums.carried(1, traffic(1, 2, slot=3))
+    sums.add(0, traffic(2, 5, slot=3))
+    sums.add(0, traffic(2, 1, slot=4))
+    sums.add(1, traffic(1, 2, slot=3))
     (row,) = sums.take().revisions
     assert (row.ready, row.requests, row.times[3], row.times[4]) == (1, 8, 7, 1)
     (row,) = sums.take().revisions  # none has reported since
@@ -120,8 +120,8 @@ def test_a_worker_is_what_it_is_for_every_process() -> None:
     first, second = (TaskRef(JobId(7), TaskNo(task), AttemptNo(1)) for task in (0, 1))
     both = WorkerTraffic(first, "ready", 2, 0.5), WorkerTraffic(second, "ready", 1, 0.1)
     sums = TrafficSum()
-    sums.carried(0, ReportTraffic((), both))
-    sums.carried(1, ReportTraffic((), (WorkerTraffic(first, "stalled", 3, 0.25),)))
+    sums.add(0, ReportTraffic((), both))
+    sums.add(1, ReportTraffic((), (WorkerTraffic(first, "stalled", 3, 0.25),)))
     assert sums.take().workers == (
         WorkerTraffic(first, "stalled", 5, 0.5),
         WorkerTraffic(second, "loading", 1, 0.1),

@@ -195,6 +195,6 @@ def test_reports_count_by_rule_since_the_last_one_and_processes_are_added_up() -
     assert reporter.take().routes == ()
     sums = TrafficSum()
     for process, report in enumerate((first, second, first)):
-        sums.carried(process, report)
+        sums.add(process, report)
     assert set(sums.take().routes) == {RouteTraffic("r", 1, 11, 6, 2, 2), RouteTraffic("r", 0, 4)}
     assert sums.take().routes == ()

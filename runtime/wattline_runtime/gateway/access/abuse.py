@@ -62,7 +62,7 @@ class Addresses:
         return found
 
     def begin_step(self) -> None:
-        """Note anew which are seen."""
+        """Begin to note again which are seen."""
         self._newest.clear()
 
     def items(self) -> Iterable[tuple[str, Conduct]]:

@@ -26,7 +26,7 @@ from wattline_runtime.gateway.batches.records import Batch, Progress, shown
 from wattline_runtime.gateway.batches.rows import MAX_LINE_BYTES, RowInvalid, RowTooLarge, read_row
 from wattline_runtime.gateway.client import ClientDisconnected, timeout_ms
 from wattline_runtime.gateway.config import GatewayConfig
-from wattline_runtime.gateway.errors import BadRequest
+from wattline_runtime.gateway.errors import CLIENT_GONE_STATUS, BadRequest
 from wattline_runtime.gateway.records.lines import Lines, LineTooLong
 from wattline_runtime.gateway.shell import GatewayShell
 
@@ -38,14 +38,13 @@ MAX_ROWS = 100_000
 MAX_BYTES = 256 * 1024**2
 GROUP_BYTES = 256 * 1024
 """Of a body, that a thread takes at once."""
-DEFAULT_WINDOW_S = 86_400.0
+DEFAULT_WINDOW = "24h"
 MAX_WINDOW_S = 7 * 86_400.0
 FOLLOW_S = 0.1
 MOST_FOLLOW_S = 1.0
 """Interval of looks for further results: the longer nothing comes, the longer."""
 MAX_LISTED = 100
 NDJSON = "application/x-ndjson"
-CLIENT_GONE_STATUS = 499
 T = TypeVar("T")
 
 
@@ -106,7 +105,7 @@ class _Receiving:
         return batch
 
     def discard(self) -> None:
-        """It was refused, or its client has gone."""
+        """It was refused, or its client has disconnected."""
         self._upload.discard()
 
 
@@ -331,7 +330,7 @@ def _may_see(key: ApiKey | None, batch: Batch) -> bool:
 
 
 def _window_s(request: Request) -> float:
-    text = request.query_params.get("completion_window", "24h")
+    text = request.query_params.get("completion_window", DEFAULT_WINDOW)
     try:
         window_s = parse_duration_s(text)
     except ValueError as error:

@@ -65,8 +65,8 @@ class BatchDirectory:
         """Every batch, newest first."""
         with self._mutex:
             names = {one.name for one in os.scandir(self.root) if f.ID.fullmatch(one.name)}
-            for gone in self._known.keys() - names:
-                self._forget(gone)
+            for removed in self._known.keys() - names:
+                self._forget(removed)
             found = [one for name in names if (one := self._read(name)) is not None]
         return sorted(found, key=lambda one: (-one.batch.created_unix_s, one.batch.id))
 

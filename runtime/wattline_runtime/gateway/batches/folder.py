@@ -102,7 +102,7 @@ def is_cancelled(folder: Path) -> bool:
 
 
 def remove(folder: Path) -> None:
-    """Delete it; to others it is gone in one step."""
+    """Delete it; for others it vanishes in one step."""
     old = folder.with_name(OLD + folder.name.removeprefix(OLD).removeprefix(NEW))
     with suppress(FileNotFoundError):
         if folder != old:

@@ -36,7 +36,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a batch is; what it says is on disk before it is."""
+    """How far a batch is; results are on disk before they are counted here."""
 
     rows: Count = 0
     """With a result."""
@@ -48,7 +48,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     reason: Short = ""
     """Why, in words."""
     waiting: Short = ""
-    """What keeps it from going on, but for the load of its service."""
+    """What holds it up, other than the load of its service."""
     ended_unix_s: float = 0.0
 
     @property

@@ -18,7 +18,7 @@ async def _run(connection: socket.socket) -> int:
     begin = await channel.receive()
     if not isinstance(begin, m.Begin):
         return 2  # the parent has ended
-    log_to_stderr(as_json=begin.is_json)
+    log_to_stderr(as_json=begin.config.json_logs)
     member = Member(channel, begin)
     try:
         return await serve(begin.config, member, member.serving, member)

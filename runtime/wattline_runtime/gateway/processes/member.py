@@ -1,4 +1,4 @@
-"""One process of a gateway that has several: what it gets from its parent, and tells it."""
+"""One process of a gateway that has several: its exchange with the parent."""
 
 import asyncio
 import secrets
@@ -93,7 +93,7 @@ class Member:
 
     def report(self, report: ReportTraffic | ReportAbuse) -> None:
         """To the parent, which adds up traffic."""
-        self._channel.send(m.Carried(report))
+        self._channel.send(m.Reported(report))
 
     async def report_use(self, report: ReportApiKeyUse) -> ApiKeyShares | None:
         """To the parent, which divides what the gateway may grant."""
@@ -162,7 +162,7 @@ class Member:
                 self._life.hand_over()
             case m.HandOver(phase="ready"):
                 self._life.leave()
-            case m.HandOver():
+            case m.HandOver(phase="ended"):
                 self._life.go_on()
             case m.Begin():
                 log.error("gateway_begun_twice")

@@ -7,7 +7,7 @@ import asyncio
 import socket
 import struct
 from contextlib import suppress
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -35,7 +35,6 @@ class Begin(msgspec.Struct, frozen=True, tag=True):
     is_lasting: bool
     ready_workers: int | None
     """Workers to have before it accepts clients; None: it succeeds no other gateway."""
-    is_json: bool
 
 
 class Newest(msgspec.Struct, frozen=True, tag=True):
@@ -64,7 +63,7 @@ class StandIn(msgspec.Struct, frozen=True, tag=True):
 class HandOver(msgspec.Struct, frozen=True, tag=True):
     """A successor has begun, is ready (leave), or has ended."""
 
-    phase: str
+    phase: Literal["begun", "ready", "ended"]
 
 
 class Observe(msgspec.Struct, frozen=True, tag=True):
@@ -105,7 +104,7 @@ class Used(msgspec.Struct, frozen=True, tag=True):
     report: ReportApiKeyUse
 
 
-class Carried(msgspec.Struct, frozen=True, tag=True):
+class Reported(msgspec.Struct, frozen=True, tag=True):
     """Traffic of revisions since its last report, or clients that it restrains."""
 
     report: ReportTraffic | ReportAbuse
@@ -123,7 +122,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     text: str
 
 
-FromProcess = CaughtUp | Serving | Observed | Used | Carried | Ask | Failed
+FromProcess = CaughtUp | Serving | Observed | Used | Reported | Ask | Failed
 
 M = TypeVar("M")
 CLOSE_S = 1.0
@@ -147,7 +146,7 @@ class Channel(Generic[M]):
             self._writer.write(_LENGTH.pack(len(data)) + data)
 
     async def receive(self) -> M | None:
-        """The next message; None: the other end has gone."""
+        """The next message; None: the other end is closed."""
         try:
             (length,) = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))
             return self._decoder.decode(await self._reader.readexactly(length))

@@ -256,7 +256,6 @@ class _Parent:
                 ports,
                 self._is_lasting,
                 self._to_catch_up(),
-                self._config.json_logs,
             )
         )
         if self._newest is not None:
@@ -310,11 +309,11 @@ class _Parent:
             case m.Used():
                 shares = self._uses.used(process.number, message.report, now_s)
                 process.channel.send(m.Granted(shares))
-            case m.Carried(report=ReportAbuse() as abuse):
+            case m.Reported(report=ReportAbuse() as abuse):
                 self._routes.report(abuse)
-            case m.Carried(report=ReportTraffic() as traffic):
+            case m.Reported(report=ReportTraffic() as traffic):
                 if process.is_serving:
-                    self._traffic.carried(process.number, traffic)
+                    self._traffic.add(process.number, traffic)
             case m.CaughtUp():
                 self._caught_up(process)
             case m.Serving():

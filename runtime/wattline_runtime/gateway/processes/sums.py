@@ -148,7 +148,7 @@ class TrafficSum:
     _routes: dict[_Row, RouteTraffic] = field(default_factory=dict)
     """By route and rule."""
 
-    def carried(self, process: int, report: ReportTraffic) -> None:
+    def add(self, process: int, report: ReportTraffic) -> None:
         """A process reports."""
         rows = {(row.service, int(row.revision)): row for row in report.revisions}
         self._newest[process] = {key: row.ready for key, row in rows.items()}

@@ -83,7 +83,7 @@ class KeptStreams(Generic[A, H]):
                 size_bytes -= self._drop(name).window.size_bytes
 
     def take_dropped(self) -> list[Kept[A, H]]:
-        """Streams that were dropped since the last call: what they compute is for nobody."""
+        """Streams that were dropped since the last call: what they compute is no longer needed."""
         taken, self._dropped = self._dropped, []
         return taken
 

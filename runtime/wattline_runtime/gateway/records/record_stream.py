@@ -119,7 +119,7 @@ class Computing:
         return task
 
     def cancel(self) -> None:
-        """Nobody will read what is computed."""
+        """What is computed will not be read."""
         for task in self._tasks:
             task.cancel()
 
@@ -187,7 +187,7 @@ class RecordStream:
         self._flying_bytes = self._largest_bytes = 0
         self._changed = asyncio.Event()
         self._is_read = self._is_lost = False
-        """No further record comes; and nobody reads."""
+        """No further record comes; the client has disconnected."""
         self._end: End | None = None
         self._reading: asyncio.Task[None] | None = None
         self._sending_s: float | None = None
@@ -373,8 +373,8 @@ class RecordStream:
         self._changed.set()
 
     async def _send_end(self, receive: Receive, send: Send, end: End) -> None:
-        said = {"end": end._asdict(), "after": self.sent_seq}
-        line = msgspec.json.encode(said) + b"\n"
+        last = {"end": end._asdict(), "after": self.sent_seq}
+        line = msgspec.json.encode(last) + b"\n"
         await send({"type": "http.response.body", "body": line, "more_body": True})
         try:
             async with asyncio.timeout(LINGER_S):

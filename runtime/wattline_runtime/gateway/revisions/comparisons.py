@@ -17,7 +17,7 @@ def send_pairs(
 ) -> list[e.Effect]:
     """Send pairs to the workers that answered their copies; others wait for a slot, up to a time.
 
-    A worker that is gone, or whose model does not compare, is not asked.
+    A worker that has left, or whose model does not compare, is not asked.
     """
     effects: list[e.Effect] = []
     for _ in range(len(copies.due)):

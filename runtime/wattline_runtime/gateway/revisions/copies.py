@@ -1,4 +1,4 @@
-"""Copies of requests at a revision on trial: their outputs, and whether they say the same."""
+"""Copies of requests at a revision on trial: their outputs, and whether they are equal."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -126,7 +126,7 @@ class Copies:
 
 
 def alike(one: bytes, other: bytes, tolerance: float) -> bool:
-    """Whether two JSON texts say the same, but for numbers within the relative tolerance."""
+    """Whether two JSON texts are equal, but for numbers within the relative tolerance."""
     if one == other:
         return True
     if max(len(one), len(other)) > MAX_COMPARED_BYTES:

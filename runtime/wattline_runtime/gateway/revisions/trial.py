@@ -24,7 +24,7 @@ class Traffic:
     equal: int = 0
     different: int = 0
     uncompared: int = 0
-    """The model did not say, in time, whether both outputs say the same."""
+    """The model did not compare the two outputs in time."""
 
     def answered(self, took_s: float) -> None:
         """An output."""

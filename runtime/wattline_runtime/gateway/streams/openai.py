@@ -24,9 +24,15 @@ from wattline_runtime.gateway.client import (
 )
 from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.connections.direct import CLOSE, send_answer
-from wattline_runtime.gateway.errors import STATUS, BadRequest, as_openai_json, headers
+from wattline_runtime.gateway.errors import (
+    CLIENT_GONE_STATUS,
+    STATUS,
+    BadRequest,
+    as_openai_json,
+    headers,
+)
 from wattline_runtime.gateway.events import Outcome, Output, RequestKind, Submitted
-from wattline_runtime.gateway.infer import CLIENT_GONE_STATUS, JSON
+from wattline_runtime.gateway.infer import JSON
 from wattline_runtime.gateway.routing.cascade import Part, cascade
 from wattline_runtime.gateway.routing.router import Choice, Router, with_model
 from wattline_runtime.gateway.shell import GatewayShell
@@ -90,10 +96,7 @@ class OpenAiApp:
             status, reason = CLIENT_GONE_STATUS, "client_gone"
         scope[TOKENS] = reply.tokens
         self._access.ended(scope, reply.service, reason, reply.request)
-        shell = self._shell
-        known = reply.service in shell.gateway.queue.services or reply.service in shell.public
-        label = reply.service if known else UNKNOWN_SERVICE
-        self._shell.stats.count(label, status, reason, time.monotonic() - start_s)
+        self._shell.count(reply.service, status, reason, start_s)
 
     # --- models
 

@@ -13,7 +13,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from wattline_protocol.views.request_logs import LoggedRequest
 from wattline_runtime.gateway.client import ASKED
 from wattline_runtime.gateway.connections.direct import Noting
-from wattline_runtime.gateway.telemetry.asked import CLIENT_GONE_STATUS, Asked
+from wattline_runtime.gateway.errors import CLIENT_GONE_STATUS
+from wattline_runtime.gateway.telemetry.asked import Asked
 from wattline_runtime.gateway.telemetry.body_log import BodyLog, TakenBodies
 from wattline_runtime.gateway.telemetry.log_file import CHECK_S, FLUSH_S, LogFile
 

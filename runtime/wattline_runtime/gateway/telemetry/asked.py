@@ -11,8 +11,6 @@ from wattline_runtime.gateway.shell import GatewayShell
 from wattline_runtime.gateway.state import ServiceState
 from wattline_runtime.trace_context import trace_id_of
 
-CLIENT_GONE_STATUS = 499
-
 
 class Asked:
     """Reads it from requests that were answered."""

@@ -19,9 +19,10 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wattline_runtime.gateway.client import TRACE, trace_of
+from wattline_runtime.gateway.errors import CLIENT_GONE_STATUS
 from wattline_runtime.gateway.events import Trace
 from wattline_runtime.gateway.streams.openai import METHOD_OF
-from wattline_runtime.gateway.telemetry.asked import CLIENT_GONE_STATUS, Asked
+from wattline_runtime.gateway.telemetry.asked import Asked
 from wattline_runtime.trace_context import TRACEPARENT
 
 PROGRAM = "wattline-gateway"

@@ -1,6 +1,6 @@
 """Routes in force: those of the site file, and those that users have declared; with their counts.
 
-The names of routes and of services are one set: `ServiceNames` says to whom a name belongs.
+The names of routes and of services are one set: `ServiceNames` knows the users of each.
 """
 
 from collections.abc import Iterable, Iterator

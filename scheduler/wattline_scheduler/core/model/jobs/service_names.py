@@ -20,7 +20,7 @@ class ServiceNames:
         self.listed: dict[str, tuple[str, ...]] = {one.name: one.users for one in services}
         """Users by name, of the names in the site file."""
         self.routes: dict[str, tuple[str, ...]] = {}
-        """Names of routes, with the users to whom each belongs; nothing else has such a name."""
+        """Users of routes by name; no service has such a name."""
         self.displaced: set[JobId] = set()
         """Jobs that a run found open though their name belongs to another user."""
         self.changes = 0
