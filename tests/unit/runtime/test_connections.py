@@ -8,7 +8,7 @@ import pytest
 import uvicorn
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from wattline_protocol.http.guard import HttpGuard, guarded
@@ -17,7 +17,7 @@ from wattline_runtime.gateway.client import read_body
 from wattline_runtime.gateway.connections import client_watch, direct
 from wattline_runtime.gateway.connections.client_watch import ClientWatches
 from wattline_runtime.gateway.connections.direct import MOST_BYTES, Noting, send_answer
-from wattline_runtime.gateway.connections.http_protocol import http_protocol
+from wattline_runtime.gateway.connections.http_protocol import http_protocol, without_timers
 
 FAST = http_protocol()
 BODY = b'{"output":1}'
@@ -316,3 +316,12 @@ def test_a_request_that_has_ended_is_watched_no_more(monkeypatch: pytest.MonkeyP
         assert not [task for task in asyncio.all_tasks() if task.get_name() == "client-watch"]
 
     watching(monkeypatch, test)
+
+
+def test_this_release_of_uvicorn_needs_no_timers_and_an_unknown_one_keeps_its_own() -> None:
+    class Other(HttpToolsProtocol):
+        def on_response_complete(self) -> None:
+            self.something_new()  # type: ignore[attr-defined]
+
+    assert FAST is not HttpToolsProtocol
+    assert without_timers(Other) is Other

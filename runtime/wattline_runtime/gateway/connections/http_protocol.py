@@ -5,13 +5,35 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+USED = {
+    *(
+        "_start_asgi_task",
+        "_unset_keepalive_if_required",
+        "call_later",
+        "flow",
+        "is_closing",
+        "loop",
+    ),
+    *("pipeline", "pop", "resume_reading", "server_state", "timeout_keep_alive"),
+    *("timeout_keep_alive_handler", "timeout_keep_alive_task", "total_requests", "transport"),
+}
+"""What uvicorn uses after an answer; no part of its API."""
+
 
 def http_protocol() -> type[asyncio.Protocol]:
     """That of httptools where it is installed, else of h11: as uvicorn chooses."""
     if find_spec("httptools") is None:
         h11: type[asyncio.Protocol] = import_module("uvicorn.protocols.http.h11_impl").H11Protocol
         return h11
-    httptools = import_module("uvicorn.protocols.http.httptools_impl").HttpToolsProtocol
+    return without_timers(import_module("uvicorn.protocols.http.httptools_impl").HttpToolsProtocol)
+
+
+def without_timers(httptools: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
+    """uvicorn's class without a timer for each request; unchanged if this release of it does
+    anything else after an answer."""
+    complete: Any = getattr(httptools, "on_response_complete", None)
+    if complete is None or {*complete.__code__.co_names} != USED:
+        return httptools
     return type("WithoutTimers", (_WithoutTimers, httptools), {})
 
 
