@@ -40,9 +40,9 @@ def draw(points: Sequence[Point], title: str) -> str:
     out = io.StringIO()
     figure.savefig(out, format="svg", metadata={"Date": None})
     plt.close(figure)
-    return _shorter(out.getvalue())
+    return shorter(out.getvalue())
 
 
-def _shorter(svg: str) -> str:
+def shorter(svg: str) -> str:
     """Coordinates to a tenth of a point: a third of the size, the same picture."""
     return re.sub(r"(\d+\.\d)\d+", r"\1", svg)

@@ -13,7 +13,7 @@ from wattline_sim.facility.simulate import OVERSUBSCRIPTION
 from wattline_sim.service.feed import Feed
 from wattline_sim.service.fixed import Fixed, replicas_for
 from wattline_sim.service.requests import MINUTE_S, Requests, read_requests, scaled
-from wattline_sim.service.run import Scaling, begun
+from wattline_sim.service.run import begun
 from wattline_sim.service.side import LEAD_S, Progress, Side, judged
 from wattline_sim.service.stage import LOAD_S, SLOT_GPUS, Bounds
 from wattline_sim.service.step import Step, seconds_to_more
@@ -69,7 +69,7 @@ class ServiceReport(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class _Service:
+class Setting:
     """What both sides have in common."""
 
     building: Building
@@ -82,42 +82,49 @@ class _Service:
     """Input tokens a second of a replica at that cap."""
     p95_s: float
 
-    def fixed(self) -> Scaling:
+    @property
+    def start_count(self) -> int:
+        """Replicas at the start: the baseline's number for the first minute."""
+        first = self.requests.by_minute()[0] / MINUTE_S
+        return replicas_for(first, self.capacity, self.bounds)
+
+    def fixed(self) -> Fixed:
+        """The baseline."""
         return Fixed(Feed(self.building), self.bounds, self.capacity)
 
     def wattline(self) -> Wattline:
+        """The product."""
         model = self.building.layout.gpu_model
         return Wattline(Feed(self.building), model, self.bounds, self.p95_s)
 
 
 def compare(ask: Ask, progress: Progress) -> ServiceReport:
     """Run both sides. Raises TraceUnusable."""
-    service = _service(ask)
-    first = service.requests.by_minute()[0] / MINUTE_S
-    count = replicas_for(first, service.capacity, service.bounds)
-    scaling = service.wattline()
+    setting = setting_of(ask)
+    scaling = setting.wattline()
     sides = [
         judged(
-            begun(service.building, service.requests, ask.seed, one, count),
-            service.requests,
-            service.p95_s,
+            begun(setting.building, setting.requests, ask.seed, one, setting.start_count),
+            setting.requests,
+            setting.p95_s,
             progress,
         )
-        for one in (scaling, service.fixed())
+        for one in (scaling, setting.fixed())
     ]
-    return _report(ask, service, scaling, (sides[0], sides[1]), _step(ask, service))
+    return _report(ask, setting, scaling, (sides[0], sides[1]), _step(ask, setting))
 
 
-def _step(ask: Ask, service: _Service) -> Step:
+def _step(ask: Ask, setting: Setting) -> Step:
     """The doubled load is twice the mean that the requests are scaled to."""
-    rate = MEAN * service.capacity * service.bounds.most
-    count = replicas_for(rate, service.capacity, service.bounds)
+    rate = MEAN * setting.capacity * setting.bounds.most
+    count = replicas_for(rate, setting.capacity, setting.bounds)
     return seconds_to_more(
-        service.building, service.lengths, service.wattline(), rate, count, ask.seed
+        setting.building, setting.lengths, setting.wattline(), rate, count, ask.seed
     )
 
 
-def _service(ask: Ask) -> _Service:
+def setting_of(ask: Ask) -> Setting:
+    """What the trace is scaled to. Raises TraceUnusable."""
     shape = Shape(nodes=ask.nodes, feed_nodes=ask.nodes / OVERSUBSCRIPTION)
     building = build(shape)
     nothing = np.zeros(building.layout.gpu_count, dtype=np.int64)
@@ -129,7 +136,7 @@ def _service(ask: Ask) -> _Service:
     alone_s = float(np.quantile(read.input_tokens, 0.95)) * PREFILL_S_PER_TOKEN / SLOT_GPUS
     requests = scaled(read, PEAK * most, MEAN * most, ask.seed).after_lead(LEAD_S)
     p95_s = SLO_TIMES_ALONE * alone_s
-    return _Service(building, read, requests, bounds, cap_w, capacity, p95_s)
+    return Setting(building, read, requests, bounds, cap_w, capacity, p95_s)
 
 
 def _tokens_per_s(building: Building, cap_w: float) -> float:
@@ -141,27 +148,27 @@ def _tokens_per_s(building: Building, cap_w: float) -> float:
 
 
 def _report(
-    ask: Ask, service: _Service, scaling: Wattline, sides: tuple[Side, Side], step: Step
+    ask: Ask, setting: Setting, scaling: Wattline, sides: tuple[Side, Side], step: Step
 ) -> ServiceReport:
     ours, fixed = sides
     is_void = fixed.missed_share < VOID_BELOW
     misses = ours.missed / max(fixed.missed, 1)
     joules = ours.joules_per_1000 / fixed.joules_per_1000
     training = ours.training_gpu_hours / fixed.training_gpu_hours
-    site = service.building.site
-    feed = next(domain for domain in site.domains if domain.id == service.building.top)
+    site = setting.building.site
+    feed = next(domain for domain in site.domains if domain.id == setting.building.top)
     return ServiceReport(
         trace=ask.trace.name,
         seed=ask.seed,
         simulated=True,
-        gpus=service.building.layout.gpu_count,
+        gpus=setting.building.layout.gpu_count,
         feed_kw=round(feed.budget_mw / 1e6, 3),
-        fixed_cap_w=round(service.cap_w, 1),
-        minutes=service.requests.minutes - round(LEAD_S / MINUTE_S) + 1,
-        replicas_least=service.bounds.least,
-        replicas_most=service.bounds.most,
+        fixed_cap_w=round(setting.cap_w, 1),
+        minutes=setting.requests.minutes - round(LEAD_S / MINUTE_S) + 1,
+        replicas_least=setting.bounds.least,
+        replicas_most=setting.bounds.most,
         load_s=LOAD_S,
-        slo_p95_s=round(service.p95_s, 3),
+        slo_p95_s=round(setting.p95_s, 3),
         wattline=ours,
         fixed=fixed,
         joules_per_1000_vs_fixed=round(joules, 4),

@@ -19,7 +19,8 @@ from wattline_sim.facility.plant import dice
 from wattline_sim.facility.plant.dice import Floats, Indexes
 
 MINUTE_S = 60.0
-LEAST_MINUTES = 10
+LEAST_MINUTES, MOST_MINUTES = 10, 5 * 7 * 24 * 60
+MOST_TOKENS = 10_000_000
 INPUTS, OUTPUTS = ("context_tokens", "input_tokens"), ("generated_tokens", "output_tokens")
 MOST_POWER = 16.0
 _ROUNDS = 60
@@ -69,14 +70,18 @@ def read_requests(path: Path) -> Requests:
     found = [_column(path, rows[0], names) for names in (("arrival_s",), INPUTS, OUTPUTS)]
     try:
         columns = np.array([[float(row[name]) for name in found] for row in rows]).T
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise TraceUnusable(f"{path}: {error}") from error
     columns = columns[:, np.argsort(columns[0], kind="stable")]
-    if not np.isfinite(columns).all() or (columns[1] < 1).any() or (columns[2] < 1).any():
-        raise TraceUnusable(f"{path}: each request needs at least one input and one output token")
+    tokens = columns[1:]
+    if not np.isfinite(columns).all() or (tokens < 1).any() or (tokens > MOST_TOKENS).any():
+        text = f"each request needs 1 to {MOST_TOKENS} input tokens, and as many output tokens"
+        raise TraceUnusable(f"{path}: {text}")
     requests = Requests(columns[0] - columns[0][0], columns[1], columns[2])
-    if requests.minutes < LEAST_MINUTES or not requests.by_minute().all():
-        raise TraceUnusable(f"{path}: {LEAST_MINUTES} minutes or more, each with a request")
+    is_fitting = LEAST_MINUTES <= requests.minutes <= MOST_MINUTES
+    if not is_fitting or not requests.by_minute().all():
+        text = f"{LEAST_MINUTES} to {MOST_MINUTES} whole minutes, each with a request"
+        raise TraceUnusable(f"{path}: it needs {text}")
     return requests
 
 

@@ -59,8 +59,12 @@ def test_the_lead_in_is_the_first_seconds_once_more(tmp_path: Path) -> None:
         ("", "no requests"),
         ("arrival_s,tokens,generated_tokens\n0,1,1\n", "no column context_tokens or input_tokens"),
         (f"{HEADER}\n0,many,1\n", "could not convert"),
-        (f"{HEADER}\n0,0,1\n", "at least one input and one output token"),
-        (f"{HEADER}\n0,1,1\n59,1,1\n", "10 minutes or more"),
+        (f"{HEADER}\n0,1\n", "float"),
+        (f"{HEADER}\n0,0,1\n", "each request needs 1 to 10000000 input tokens"),
+        (f"{HEADER}\n0,1e9,1\n", "each request needs 1 to 10000000 input tokens"),
+        (f"{HEADER}\n0,nan,1\n", "each request needs 1 to 10000000 input tokens"),
+        (f"{HEADER}\n0,1,1\n59,1,1\n", "it needs 10 to 50400 whole minutes"),
+        (f"{HEADER}\n0,1,1\n1e15,1,1\n", "it needs 10 to 50400 whole minutes"),
     ],
 )
 def test_what_is_no_trace_is_refused(tmp_path: Path, text: str, said: str) -> None:
