@@ -50,6 +50,9 @@ MAX_FRAME_MESSAGES = 1024
 MAX_DETAIL_CHARS = 500
 """Length of a failure's text that is sent to the client."""
 
+MAX_TOKENS = 2**31 - 1
+"""Of one request."""
+
 FailureReason = Literal[
     "expired", "cancelled", "draining", "overloaded", "bad_input", "model_error", "output_too_large"
 ]
@@ -65,6 +68,11 @@ def common_version(oldest: int, newest: int) -> int:
     """The newest version that a peer shares with this release; 0: there is none."""
     shared = min(max(oldest, newest), WORKER_PROTOCOL_VERSION)
     return shared if shared >= max(oldest, OLDEST_WORKER_PROTOCOL_VERSION) else 0
+
+
+def possible_tokens(tokens: object) -> int:
+    """What a model, server or worker counted; 0 in place of what no count can be."""
+    return tokens if isinstance(tokens, int) and 0 <= tokens <= MAX_TOKENS else 0
 
 
 def no_common_version(oldest: int, newest: int, me: str, peer: str) -> str:

@@ -11,6 +11,7 @@ import structlog
 from wattline.client.client import Client
 from wattline.client.errors import Unreachable, WattlineError
 from wattline_protocol.wire.api_keys import ApiKeyShares, ReportAbuse, ReportApiKeyUse
+from wattline_protocol.wire.clipping import clipped
 from wattline_protocol.wire.rollouts import ReportTraffic
 from wattline_protocol.wire.routes import Routes
 
@@ -72,10 +73,12 @@ class ClientRoutes:
         """The scheduler's answer; None: none came."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[ApiKeyShares | None] = loop.create_future()
+        # What was counted while the scheduler was away may exceed what one report may have.
+        fitting = clipped(report, ReportApiKeyUse)
 
         def ask() -> None:
             try:
-                found = self._client.get(report, ApiKeyShares, timeout_s=REPORT_TIMEOUT_S)
+                found = self._client.get(fitting, ApiKeyShares, timeout_s=REPORT_TIMEOUT_S)
             except WattlineError:  # the gateway repeats it; `_send_reports` logs the reason
                 found = None
             if not loop.is_closed():

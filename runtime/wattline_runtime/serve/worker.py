@@ -27,6 +27,7 @@ from wattline_runtime.wire import (
     Failure,
     Reply,
     WorkerBeat,
+    possible_tokens,
 )
 
 log = structlog.get_logger()
@@ -47,7 +48,6 @@ RETRY_SOON_S = 0.1
 """To reach a successor instead of its predecessor."""
 CHANGE_PERIOD_S = 0.05
 """Least time between two beats when the capacity changes."""
-MAX_TOKENS = 2**53
 
 
 class Worker:
@@ -168,7 +168,9 @@ class Worker:
         if link is None:
             return
         if isinstance(outcome, Output):
-            link.send(Reply(key.id, outcome.body, outcome.is_bytes, _possible(outcome.tokens)))
+            link.send(
+                Reply(key.id, outcome.body, outcome.is_bytes, possible_tokens(outcome.tokens))
+            )
         else:
             link.send(Failure(key.id, outcome.reason, outcome.detail))
 
@@ -304,8 +306,3 @@ class Worker:
     def _drain_pipe(self) -> None:
         with suppress(BlockingIOError):
             os.read(self._wake_read, 4096)  # what is left wakes the poller again
-
-
-def _possible(tokens: object) -> int:
-    """What a model or server counted; 0 in place of what no count can be, and no message hold."""
-    return tokens if isinstance(tokens, int) and 0 <= tokens <= MAX_TOKENS else 0

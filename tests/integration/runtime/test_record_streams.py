@@ -193,6 +193,11 @@ def test_what_is_in_flight_is_bounded(stack: Stack) -> None:
     wait_for(lambda: stack.service()["queue_length"], "it waits")
     few.close()
     wait_for(lambda: stack.service()["queue_length"] == 0, "what its client left is abandoned", 20)
+    for after in range(0, 80, 4):  # answers that it cannot have read are computed no further
+        one = Client(stack, wattline_stream_id="cam", wattline_stream_after=f"{after}")
+        one.send(*range(after, after + 4))
+        wait_for(lambda: stack.service()["queue_length"] == 4, "its records, and none before", 20)
+        one.close()
 
 
 def test_a_client_that_does_not_read_is_disconnected_and_learns_why(stack: Stack) -> None:

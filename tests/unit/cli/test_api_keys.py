@@ -1,5 +1,6 @@
 """API keys on the command line: what is asked for, what is shown, and slips of the hand."""
 
+import asyncio
 import hashlib
 import io
 import re
@@ -13,10 +14,19 @@ from wattline import Client
 from wattline.acts.serving import api_keys as acts
 from wattline.client.api_keys import ApiKeyActs, NewApiKey
 from wattline.client.errors import NotFound
+from wattline.client.routes import ClientRoutes
 from wattline.failures import ActFailed
 from wattline.show.serving import api_keys as show
 from wattline_protocol.ids import UnixTime
-from wattline_protocol.wire.api_keys import AddApiKey, ApiKeyView
+from wattline_protocol.text.quantities import MAX_TALLY
+from wattline_protocol.wire.api_keys import (
+    AddApiKey,
+    ApiKeyShares,
+    ApiKeyUse,
+    ApiKeyView,
+    ReportApiKeyUse,
+)
+from wattline_protocol.wire.bounds import MAX_COUNT
 from wattline_protocol.wire.client_messages import Request
 
 SHOP = ApiKeyView(
@@ -126,3 +136,21 @@ def test_usage_of_one_key_or_of_all() -> None:
     assert acts.usage(client, name=None) == acts.usage(client, name="shop") == (SHOP,)
     with pytest.raises(NotFound, match="there is no API key 'shap' of yours; you have shop"):
         acts.usage(client, name="shap")
+
+
+def test_what_is_counted_while_the_scheduler_is_away_fits_into_a_report() -> None:
+    asked: list[ReportApiKeyUse] = []
+
+    class Scheduler:
+        def get(self, request: ReportApiKeyUse, kind: type[ApiKeyShares], **_: float) -> object:
+            asked.append(
+                msgspec.msgpack.decode(msgspec.msgpack.encode(request), type=type(request))
+            )
+            return kind(1.0)
+
+    use = ApiKeyUse("1" * 64, 2**40, 0, 2**40, UnixTime(1.7e9), tokens=2**70, tokens_today=7)
+    routes = ClientRoutes(cast("Client", Scheduler()))
+    answer = asyncio.run(routes.report_use(ReportApiKeyUse("r", (use,))))
+    assert answer == ApiKeyShares(1.0)
+    (sent,) = asked[0].uses
+    assert (sent.requests, sent.tokens, sent.tokens_today) == (MAX_COUNT, MAX_TALLY, 7)

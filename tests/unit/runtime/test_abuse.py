@@ -15,7 +15,13 @@ from wattline_protocol.wire.api_keys import ApiKeyGrant
 from wattline_runtime.gateway.access import abuse, conduct
 from wattline_runtime.gateway.access.abuse import MAX_ADDRESSES, AbuseWatch, Addresses
 from wattline_runtime.gateway.access.check import Access
-from wattline_runtime.gateway.access.conduct import STEP_S, STEPS_OF_WINDOW, Conduct, judge
+from wattline_runtime.gateway.access.conduct import (
+    MAX_SERVICES,
+    STEP_S,
+    STEPS_OF_WINDOW,
+    Conduct,
+    judge,
+)
 from wattline_runtime.gateway.access.key_ring import ApiKey, ApiKeyRing
 from wattline_runtime.gateway.errors import STATUS, BadRequest
 
@@ -324,6 +330,16 @@ def test_an_open_gateway_judges_addresses_but_no_trusted_proxy() -> None:
     assert report is not None
     assert [one.subject for one in report.restraints] == ["192.0.2.1", "2001:db8::/64"]
     assert not any(one.is_key for one in report.restraints)
+
+
+def test_names_that_no_service_has_take_no_memory() -> None:
+    one = Conduct()
+    for number in range(100):
+        one.failed(f"{number}" * 1_000, "unknown_service", b"", "10.0.0.1")
+        one.failed(f"{number}", "unknown_service", b"", "10.0.0.1")
+    assert max(map(len, one.step)) <= 64
+    assert len(one.step) <= MAX_SERVICES + 1
+    assert sum(at.others for at in one.step.values()) == 200
 
 
 def test_memory_of_addresses_is_bounded() -> None:

@@ -40,6 +40,9 @@ def test_an_output_is_one_line_or_none() -> None:
     assert output_line(1, 'a"\n', b"1") == b'{"line":1,"custom_id":"a\\"\\n","output":1}'
     assert output_line(1, None, b"1}{") is None
     assert output_line(1, None, b"") is None
+    assert output_line(1, None, b'"\xff"') is None
+    for more in (b'1,"line":7', b'1,"custom_id":"x"', b'1,"error":{"reason":"","message":""}'):
+        assert output_line(1, None, more) is None
 
 
 LINES = [

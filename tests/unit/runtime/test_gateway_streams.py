@@ -7,8 +7,10 @@ import pytest
 
 from support.programs.serving import GatewayBench, name
 from wattline_runtime.gateway import events as e
+from wattline_runtime.gateway.streams.chunks import outcome
 from wattline_runtime.wire import (
     CHUNK_WINDOW,
+    MAX_TOKENS,
     Chunk,
     Failure,
     GatewayBeat,
@@ -61,6 +63,13 @@ def test_chunks_reach_the_client_and_the_reply_ends_them(bench: StreamBench) -> 
     assert bench.outcomes == {1: "out"}
     bench.chunk(1, 1, b"late")
     assert bench.chunks() == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("tokens", [-1, -(2**62), MAX_TOKENS + 1, 2**64 - 1])
+def test_a_count_of_tokens_that_is_none_counts_as_unknown(tokens: int) -> None:
+    """Sums of them are in reports to the scheduler, and divide the budgets of all keys."""
+    assert outcome(Reply(1, b"1", tokens=tokens)) == e.Output(b"1")
+    assert outcome(Reply(1, b"1", tokens=MAX_TOKENS)) == e.Output(b"1", tokens=MAX_TOKENS)
 
 
 def test_what_the_client_reads_its_worker_may_send_again(bench: StreamBench) -> None:

@@ -18,9 +18,11 @@ def test_a_record_is_answered_from_the_window_until_it_is_acknowledged() -> None
     assert window.find(2, b"d2") == "answer 2"
     with pytest.raises(SeqReused, match="record 2"):
         window.find(2, b"other")
-    window.acknowledge(2)
+    window.begin(4, b"d4", "waits")
+    assert window.acknowledge(2) == []
     assert window.find(2, b"other") is None
     assert (window.find(3, b"d3"), window.size_bytes) == ("answer 3", 10)
+    assert window.acknowledge(9) == ["waits"]
 
 
 def test_the_oldest_answers_go_first_and_none_that_is_waited_for() -> None:

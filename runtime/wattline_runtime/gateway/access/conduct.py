@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from wattline_protocol.site.model import Abuse
+from wattline_protocol.text.names import MAX_NAME_CHARS
 from wattline_protocol.wire.api_keys import AbuseEvidence
 from wattline_runtime.gateway.stats import UNKNOWN_SERVICE
 
@@ -143,7 +144,8 @@ class Conduct:
         at.answered += 1
 
     def _at(self, service: str) -> AtService:
-        name = service if len(self.step) < MAX_SERVICES else UNKNOWN_SERVICE
+        is_kept = len(self.step) < MAX_SERVICES and len(service) <= MAX_NAME_CHARS
+        name = service if is_kept else UNKNOWN_SERVICE
         return self.step.setdefault(name, AtService())
 
     def failed(self, service: str, reason: str, body: bytes, address: str) -> None:

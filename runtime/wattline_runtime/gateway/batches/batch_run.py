@@ -33,6 +33,7 @@ from wattline_runtime.gateway.batches.rows import (
 )
 from wattline_runtime.gateway.events import PLAIN, Output
 from wattline_runtime.gateway.records.in_order import InOrder
+from wattline_runtime.gateway.records.lines import NO_JSON
 from wattline_runtime.gateway.records.retries import retry_delay_s
 from wattline_runtime.gateway.shell import Waiter
 
@@ -254,8 +255,7 @@ class BatchRun:
                 key.tokens.spend(outcome.tokens)
             line = output_line(row.number, row.request.custom_id, outcome.body)
             if line is None or outcome.is_bytes:
-                text = "the output of the model is no JSON"
-                self._settle(row, self._error(row, "model_error", text))
+                self._settle(row, self._error(row, "model_error", NO_JSON))
             else:
                 self._settle(row, line, is_failed=False)
             return

@@ -112,8 +112,8 @@ def may_share(request: RowRequest) -> bool:
 
 def output_line(number: int, custom_id: str | None, output: bytes) -> bytes | None:
     """Result of a row with an output; None: the output is no JSON."""
-    line = _head(number, custom_id) + b',"output":' + one_line(output) + b"}"
-    return line if _result(line) is not None else None
+    line = one_line(output)
+    return None if line is None else _head(number, custom_id) + b',"output":' + line + b"}"
 
 
 def error_line(number: int, custom_id: str | None, reason: str, message: str) -> bytes:

@@ -1,8 +1,19 @@
 """Splits a body that arrives in pieces into its lines. No I/O."""
 
+import msgspec
 
-def one_line(data: bytes) -> bytes:
-    """JSON without line breaks, which are only between its tokens."""
+NO_JSON = "the output of the model is no JSON"
+_value = msgspec.json.Decoder(msgspec.Raw)
+
+
+def one_line(data: bytes) -> bytes | None:
+    """A value of JSON without line breaks, which are only between its tokens; None: it is none,
+    or several, which would be fields of whatever it is put into."""
+    try:
+        _value.decode(data)
+        data.decode()  # of texts, the decoder above skips the characters
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
     return data.replace(b"\n", b" ").replace(b"\r", b" ")
 
 

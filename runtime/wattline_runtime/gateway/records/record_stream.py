@@ -20,7 +20,7 @@ from wattline_runtime.gateway.access.key_ring import ApiKey
 from wattline_runtime.gateway.answers.answers import Answers
 from wattline_runtime.gateway.errors import STATUS
 from wattline_runtime.gateway.events import Outcome, Output, RequestKind
-from wattline_runtime.gateway.records.lines import Lines, LineTooLong, one_line
+from wattline_runtime.gateway.records.lines import NO_JSON, Lines, LineTooLong, one_line
 from wattline_runtime.gateway.records.retries import retry_delay_s
 from wattline_runtime.gateway.records.window import SeqReused, Window
 from wattline_runtime.wire import MAX_ITEM_BYTES
@@ -141,8 +141,11 @@ class Computing:
             outcome = await self._try(data, deadline_s)
             if isinstance(outcome, Output):
                 self._spend(outcome.tokens)
+                output = None if outcome.is_bytes else one_line(outcome.body)
+                if output is None:
+                    return self._failed(seq, "model_error", NO_JSON, start_s)
                 self._count(200, "", time.monotonic() - start_s)
-                return b'{"seq":%d,"output":%b}\n' % (seq, one_line(outcome.body))
+                return b'{"seq":%d,"output":%b}\n' % (seq, output)
             if outcome is None or outcome.reason == "stopping":
                 return None
             is_final = outcome.reason in FINAL

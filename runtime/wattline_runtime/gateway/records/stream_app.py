@@ -95,7 +95,8 @@ class StreamApp:
         self._cancel_dropped()
         if before is not None:
             before.replace(SUPERSEDED)
-        kept.window.acknowledge(after)
+        for answer in kept.window.acknowledge(after):
+            answer.cancel()
         stream = kept.holder = RecordStream(self._computing(ask, kept), ask, after)
         note, kept.note = kept.note, ""
         try:

@@ -63,10 +63,17 @@ class Window(Generic[A]):
         if seq in self._records:
             self._drop(seq)
 
-    def acknowledge(self, after: int) -> None:
-        """The client has read the answers up to this number."""
-        for seq in [seq for seq in self._records if seq <= after]:
+    def acknowledge(self, after: int) -> list[A]:
+        """The client has read the answers up to this number. Returns those that are still waited
+        for all the same: nobody will read them."""
+        passed = [seq for seq in self._records if seq <= after]
+        waiting = [self._records[seq].answer for seq in passed if self._is_waited_for(seq)]
+        for seq in passed:
             self._drop(seq)
+        return waiting
+
+    def _is_waited_for(self, seq: int) -> bool:
+        return self._records[seq].size_bytes is None
 
     def answers(self) -> list[A]:
         """All of them."""

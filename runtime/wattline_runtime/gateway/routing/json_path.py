@@ -38,8 +38,13 @@ class JsonDocument:
     def number_at(self, path: str) -> float | None:
         """The finite number there; None: there is none."""
         value = self._scalar(path)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return float(value) if is_number and isfinite(value) else None
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return None
+        try:
+            number = float(value)
+        except OverflowError:  # whole numbers have any length
+            return None
+        return number if isfinite(number) else None
 
     def _scalar(self, path: str) -> Any:
         """A text, number or truth value; None for anything else."""

@@ -10,6 +10,7 @@ from wattline_runtime.wire import (
     Chunk,
     Failure,
     Reply,
+    possible_tokens,
 )
 
 NEVER_RAN = ("draining", "overloaded")
@@ -70,7 +71,7 @@ def is_final(message: Reply | Failure) -> bool:
 def outcome(message: Reply | Failure) -> e.Outcome:
     """The client's outcome for a worker's answer."""
     if isinstance(message, Reply):
-        return e.Output(message.output, message.is_bytes, message.tokens)
+        return e.Output(message.output, message.is_bytes, possible_tokens(message.tokens))
     detail = message.detail[:MAX_DETAIL_CHARS]
     match message.reason:
         case "bad_input" | "model_error" | "output_too_large":

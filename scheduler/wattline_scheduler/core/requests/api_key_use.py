@@ -54,19 +54,21 @@ def report_use(state: State, gateway: str, request: ReportApiKeyUse, now: Now) -
         known = gateways[gateway] = GatewayUse(now.mono_s)
     if request.report != known.report:
         known.report = request.report
-        _note_demand(known, request, now)
+        _note_demand(state, known, request, now)
         for one in request.uses:
             _count(state, one, request.day_unix_s, now)
     known.heard_at = now.mono_s
     return _shares(state, gateway, now)
 
 
-def _note_demand(known: GatewayUse, request: ReportApiKeyUse, now: Now) -> None:
+def _note_demand(state: State, known: GatewayUse, request: ReportApiKeyUse, now: Now) -> None:
+    """Of keys that there are, so that a gateway cannot fill the memory with others."""
     passed_s = max(now.mono_s - known.heard_at, HALF_LIFE_S)
     kept = 0.5 ** (passed_s / HALF_LIFE_S)
     demand = {digest: per_s * kept for digest, per_s in known.demand_per_s.items()}
     for one in request.uses:
-        demand[one.digest] = demand.get(one.digest, 0.0) + (1 - kept) * one.inputs / passed_s
+        if state.api_keys.of_digest(one.digest) is not None:
+            demand[one.digest] = demand.get(one.digest, 0.0) + (1 - kept) * one.inputs / passed_s
     known.demand_per_s = {d: per_s for d, per_s in demand.items() if per_s >= LEAST_PER_S}
 
 

@@ -86,6 +86,13 @@ def test_a_silent_gateway_leaves_its_part_to_the_others(h: Harness) -> None:
     assert part(east) == 1.0
 
 
+def test_keys_that_there_are_not_take_no_memory(h: Harness) -> None:
+    for number in range(5):
+        report(h, "east", 50, digest=f"{number:064x}")
+    report(h, "east", 50)
+    assert h.cluster.state.api_keys.gateways["east"].demand_per_s.keys() == {DIGEST}
+
+
 def test_keys_without_a_rate_are_not_divided(h: Harness) -> None:
     report(h, "west")
     assert parts_of(report(h, "east", 50, digest=OTHER)) == ApiKeyShares(0.5)
