@@ -126,9 +126,9 @@ class _Window:
 class Scaler:
     """The state of one service; `second` is its only entry."""
 
-    def __init__(self, goal: Goal, gpu: ReplicaGpu, history: LoadHistory | None = None) -> None:
+    def __init__(self, goal: Goal, gpu: ReplicaGpu) -> None:
         self._goal, self._gpu = goal, gpu
-        self.history = history or LoadHistory()
+        self.history = LoadHistory()
         self.rate = WorkRate()
         self._window = _Window()
         self._arrived: deque[float] = deque(maxlen=START_S)
