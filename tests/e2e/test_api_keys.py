@@ -140,20 +140,23 @@ def test_two_gateways_grant_one_rate(site: ServingSite) -> None:
     until(lambda: infer(site, key) == "200", "the first gateway", 30.0)
     time.sleep(2.5)  # both have reported: each grants a half
 
-    def ask(gateway: str, until_s: float) -> int:
-        granted = 0
+    def ask(gateway: str, until_s: float) -> tuple[int, int]:
+        """How many were granted, of how many."""
+        granted = asked = 0
         while time.monotonic() < until_s:
             granted += infer(site, key, gateway=gateway) == "200"
-        return granted
+            asked += 1
+        return granted, asked
 
     began_s = time.monotonic()
     with ThreadPoolExecutor(2) as pool:
-        both = pool.map(ask, ("gateway", "another"), [began_s + seconds] * 2)
-        granted = sum(both)
+        both = list(pool.map(ask, ("gateway", "another"), [began_s + seconds] * 2))
+    granted, asked = (sum(counts) for counts in zip(*both, strict=True))
     most = burst + rate_per_s * (time.monotonic() - began_s)
-    assert most / 3 < granted <= most + 1.5 * rate_per_s, "the reports are a second behind"
-    alone = ask("another", time.monotonic() + seconds)
-    assert alone > 0.6 * rate_per_s * seconds, "the rate follows the use"
+    assert granted <= most + 1.5 * rate_per_s, "the reports are a second behind"
+    assert granted > min(most, asked) / 3, "a busy machine may request less than the rate"
+    alone, asked = ask("another", time.monotonic() + seconds)
+    assert alone > 0.6 * min(rate_per_s * seconds, asked), "the rate follows the use"
 
 
 def test_a_key_that_is_abused_is_blocked_at_both_gateways_until_it_is_unblocked(
