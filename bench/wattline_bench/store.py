@@ -78,7 +78,7 @@ class PlainStore(Store):
     def _begin_run(self, *args: Any, **options: Any) -> Saved:
         saved = super()._begin_run(*args, **options)
         self._writer = PlainWriter(self._connection)
-        self._writer.hurry()
+        self._writer.disarm()
         return saved
 
 

@@ -62,7 +62,7 @@ def http_app(
             return openai(scope, receive, send)
 
         async def send_last(message: Message) -> None:
-            if message["type"] == "http.response.start" and shell.is_leaving:
+            if message["type"] == "http.response.start" and shell.is_draining:
                 message["headers"] = [*message["headers"], CLOSE]
             await send(message)
 
@@ -95,7 +95,7 @@ def _other_routes(
         return JSONResponse((await look()).as_json(seen) | ({"routes": routes} if routes else {}))
 
     async def health(_: Request) -> Response:
-        stopping = shell.is_leaving
+        stopping = shell.is_draining
         return JSONResponse({"status": "stopping" if stopping else "ok"}, 503 if stopping else 200)
 
     async def metrics(_: Request) -> Response:

@@ -130,7 +130,7 @@ class InferApp:
         else:
             is_bytes = OCTETS_HEADER in extra
             named = extra if is_bytes else (JSON, *extra)
-            await send_answer(send, 200, named, output, is_last=self._shell.is_leaving)
+            await send_answer(send, 200, named, output, is_last=self._shell.is_draining)
             self._shell.count(service, 200, "", start_s)
         self._access.ended(scope, service, reason, data)
 
@@ -255,7 +255,7 @@ class InferApp:
             key.tokens.spend(sum(part.spent for part in parts))
         if any(map(self._answers.keeps, choice.target.services)):
             extra.append(HIT if all(part.is_hit for part in parts) else MISS)
-        if any(part.is_instead for part in parts):
+        if any(part.is_fallback for part in parts):
             extra.append(FALLBACK)
         outputs = _outputs((part.outcome for part in parts), ask.is_single, key)
         last = parts[-1].outcome
@@ -288,7 +288,7 @@ class InferApp:
 
     async def _send_error(self, send: Send, error: BadRequest) -> None:
         extra = [(name.encode(), value.encode()) for name, value in headers(error)]
-        body, is_last = msgspec.json.encode(as_json(error)), self._shell.is_leaving
+        body, is_last = msgspec.json.encode(as_json(error)), self._shell.is_draining
         await send_answer(send, STATUS[error.reason], (JSON, *extra), body, is_last=is_last)
 
 

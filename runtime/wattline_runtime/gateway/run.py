@@ -35,7 +35,13 @@ from wattline_runtime.gateway.connections.tls import RELOAD_S, Certificate
 from wattline_runtime.gateway.connections.worker_socket import WorkerSocket
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.gateway.http import http_app
-from wattline_runtime.gateway.life import STOP_LINGER_S, Life, Server, Succession, stop_signals
+from wattline_runtime.gateway.lifecycle import (
+    STOP_LINGER_S,
+    Lifecycle,
+    Server,
+    Succession,
+    stop_signals,
+)
 from wattline_runtime.gateway.processes.member import Member
 from wattline_runtime.gateway.processes.parent import serve_by_processes
 from wattline_runtime.gateway.revisions.reporting import REPORT_PERIOD_S, TrafficReporter
@@ -109,9 +115,9 @@ async def serve(
         tls = None if certificate is None else certificate.context
         settings = _uvicorn_config(app, config, guard)
         server = Server(settings, listeners.clients, guard, tls)
-        life = Life(shell, server, listeners, config)
+        lifecycle = Lifecycle(shell, server, listeners, config)
         if member is not None:
-            member.attach(shell, observer, server, life)
+            member.attach(shell, observer, server, lifecycle)
         settle_memory()
         if config.open:
             log.warning("gateway_open", detail="it accepts every request, without an API key")
@@ -127,8 +133,8 @@ async def serve(
         }
         tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
         try:
-            with stop_signals(life.stop):
-                await life.run(successor, on_ready)
+            with stop_signals(lifecycle.stop):
+                await lifecycle.run(successor, on_ready)
         finally:
             for task in tasks:
                 task.cancel()
@@ -178,7 +184,7 @@ async def _report(shell: GatewayShell, routes: RouteSource) -> None:
     reporter = TrafficReporter(shell.gateway, shell.stats)
     while True:
         await asyncio.sleep(REPORT_PERIOD_S)
-        if not shell.is_leaving:
+        if not shell.is_draining:
             routes.report(reporter.take())
 
 

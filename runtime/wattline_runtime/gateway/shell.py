@@ -30,7 +30,7 @@ Waiter = asyncio.Future[e.Outcome | None]
 """Awaited by a client's handler; None: the client has disconnected."""
 
 
-class Waits(Protocol):
+class OutcomeSink(Protocol):
     """What gets the outcome of a request, once."""
 
     def done(self) -> bool:
@@ -91,7 +91,7 @@ class GatewayShell:
         self._inbound: FrameCodec[FromWorker] = FrameCodec(FromWorker)
         self._outbound: FrameCodec[ToWorker] = FrameCodec(ToWorker)
         self._outbox: defaultdict[e.Connection, list[ToWorker]] = defaultdict(list)
-        self._waiters: dict[int, Waits] = {}
+        self._waiters: dict[int, OutcomeSink] = {}
         self.clients = ClientWatches()
         self._routes: e.ServiceRoutes = {}
         self._splits: Mapping[str, RouteSplit] = {}
@@ -101,7 +101,7 @@ class GatewayShell:
         """Routes by name."""
         self.is_early = True
         """The first routes are not known yet."""
-        self.is_leaving = False
+        self.is_draining = False
         """Each further answer is the last one on its connection."""
         self._allow_stale = False
         """True: some worker left, so fewer keys may have to be accepted."""
@@ -156,7 +156,7 @@ class GatewayShell:
 
     def submit_for(
         self,
-        waiter: Waits,
+        waiter: OutcomeSink,
         service: str,
         body: bytes,
         deadline_s: float,

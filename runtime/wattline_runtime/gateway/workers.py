@@ -16,8 +16,8 @@ from wattline_runtime.gateway.state import Request, ServiceState, WorkerState
 from wattline_runtime.gateway.streams.chunks import (
     NEVER_RAN,
     STREAM_LOST,
+    continue_stream,
     end_of_stream,
-    go_on,
     is_final,
     outcome,
 )
@@ -82,7 +82,7 @@ class WorkerPool:
             return effects  # from before this gateway knew it; the next beat resolves that
         worker.heard_s = now_s
         if isinstance(event.message, Chunk):
-            return go_on(self.queue, worker, event.message, now_s)
+            return continue_stream(self.queue, worker, event.message, now_s)
         return self._finished(worker, event.message, now_s)
 
     # --- answers
@@ -138,7 +138,7 @@ class WorkerPool:
             if is_other:
                 request.other = None
                 return []
-            if self._goes_on_elsewhere(request):
+            if self._continues_elsewhere(request):
                 return []
             if isinstance(message, Failure) and message.reason in NEVER_RAN:
                 return self._returned(request, worker)
@@ -169,7 +169,7 @@ class WorkerPool:
             request.failed_revision = worker.revision
         if request.other == worker.connection:
             request.other = None
-        elif not self._goes_on_elsewhere(request):
+        elif not self._continues_elsewhere(request):
             self.queue.requeue(request)
 
     def _copy_answered(self, message: Reply | Failure, now_s: float) -> None:
@@ -184,7 +184,7 @@ class WorkerPool:
         """Have models compare the outputs that wait for that."""
         return send_pairs(self.queue.copies, self.workers, now_s) if self.queue.copies.due else []
 
-    def _goes_on_elsewhere(self, request: Request) -> bool:
+    def _continues_elsewhere(self, request: Request) -> bool:
         """Whether a second worker that works still has it; it is then the only one."""
         other = self.workers.get(request.other or b"")
         if other is None or other.is_stalled:
@@ -341,7 +341,7 @@ class WorkerPool:
             request = self.queue.requests.get(request_id)
             if request is None:
                 continue
-            if request.worker != connection or self._goes_on_elsewhere(request):
+            if request.worker != connection or self._continues_elsewhere(request):
                 request.other = None if request.other == connection else request.other
                 request.losses += end != "alive"
                 request.ended += end == "ended"

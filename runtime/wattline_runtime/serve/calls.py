@@ -67,7 +67,7 @@ class _Generation:
     """Of an answer that is not streamed, up to now."""
 
     @property
-    def may_go_on(self) -> bool:
+    def may_continue(self) -> bool:
         """Whether the client has read enough for the next piece."""
         # The last two chunks of a stream need no further permission.
         return len(self.unread) < CHUNK_WINDOW - 2 and self.unread_bytes < CHUNK_WINDOW_BYTES
@@ -89,7 +89,7 @@ class Calls:
     @property
     def can_step(self) -> bool:
         """Whether any generation may continue now."""
-        return any(one.may_go_on for one in self._running.values())
+        return any(one.may_continue for one in self._running.values())
 
     def start(self, call: Call) -> None:
         """Begin with the next step."""
@@ -110,7 +110,7 @@ class Calls:
     def step(self) -> None:
         """One piece of each generation that may continue."""
         for key, one in list(self._running.items()):
-            if not one.may_go_on:
+            if not one.may_continue:
                 continue
             outcome = self._step(one)
             if outcome is not None:

@@ -65,7 +65,7 @@ class Worker:
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self._poller = zmq.Poller()
-        self._stop_asked = False
+        self._stop_requested = False
         self._drain_until_s: float | None = None
         self._next_beat_s = self._last_beat_s = 0.0
         self._capacity = 0
@@ -96,14 +96,14 @@ class Worker:
             self._drain_pipe()
             self._take_news(now_s)
         for link in tuple(self._links):
-            self._attend(link, ready, now_s)
-        self._mind_the_stop(now_s)
+            self._handle_link(link, ready, now_s)
+        self._check_stop(now_s)
         if now_s >= self._next_beat_s:
             self._beat(now_s)
         for link in self._links:
             link.flush()
 
-    def _attend(self, link: GatewayLink, ready: Mapping[object, int], now_s: float) -> None:
+    def _handle_link(self, link: GatewayLink, ready: Mapping[object, int], now_s: float) -> None:
         if link.client is not None and link.client.monitor in ready:
             self._check_link(link, now_s)
         has_input = link.client is not None and link.client.socket in ready
@@ -268,16 +268,16 @@ class Worker:
     # --- stopping
 
     def _take_signals(self) -> None:
-        signal.signal(signal.SIGTERM, self._ask_stop)
-        signal.signal(signal.SIGINT, self._ask_stop)
+        signal.signal(signal.SIGTERM, self._request_stop)
+        signal.signal(signal.SIGINT, self._request_stop)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
 
-    def _ask_stop(self, *_: object) -> None:
-        self._stop_asked = True
+    def _request_stop(self, *_: object) -> None:
+        self._stop_requested = True
 
-    def _mind_the_stop(self, now_s: float) -> None:
+    def _check_stop(self, now_s: float) -> None:
         if self._drain_until_s is None:
-            if self._stop_asked or self._stop_file_exists():
+            if self._stop_requested or self._stop_file_exists():
                 self._start_draining(now_s)
             return
         is_announced = all(link.drain_seen for link in self._links if link.is_welcomed)

@@ -30,7 +30,13 @@ from wattline_scheduler.shell.run import SiteUnusable, read_clock, read_site
 from wattline_scheduler.shell.webhooks.webhook import check_secrets
 from wattline_scheduler.store.errors import StoreError
 from wattline_scheduler.store.file import private_copy
-from wattline_scheduler.store.marker import MARKER_NAME, check_commits, check_files, held, read_mark
+from wattline_scheduler.store.marker import (
+    MARKER_NAME,
+    check_commits,
+    check_files,
+    mark_of,
+    read_mark,
+)
 from wattline_scheduler.store.store import Store
 from wattline_scheduler.store.verify import DB_NAME
 
@@ -136,7 +142,7 @@ def _state(config: SchedulerConfig, site: Site) -> Iterator[Check]:
         mark = None if config.recover else read_mark(path.with_name(MARKER_NAME))
         with closing(private_copy(path)) as copy:
             if not config.recover:
-                check_commits(path, held(copy), mark)
+                check_commits(path, mark_of(copy), mark)
             _, saved = Store.over(
                 copy,
                 now_unix_s=now.unix_s,

@@ -9,7 +9,7 @@ Python per row.
 Code that writes rows need not know of digests: `arm` creates triggers on every table that has the
 column, and they digest rows that a statement left without a new digest. The upserts of `writer`,
 nearly all writes, bring their own digests (`Table.digested_row`); their tables have no triggers
-(`Writer.hurry`) until another statement names them.
+(`Writer.disarm`) until another statement names them.
 """
 
 import sqlite3

@@ -82,7 +82,7 @@ def read_mark(path: Path) -> Mark | None:
     mark = _mark_in(data)
     if mark is None:
         raise StoreIncomplete(
-            f"{path} is damaged, so nothing says whether the store beside it is whole. Put a "
+            f"{path} is damaged, so it is unknown whether the store beside it is whole. Put a "
             "backup in the store's place, or keep the store, and start once with "
             "`wattline scheduler --recover`."
         )
@@ -163,7 +163,7 @@ _HELD = (
 )
 
 
-def held(connection: sqlite3.Connection) -> Mark:
+def mark_of(connection: sqlite3.Connection) -> Mark:
     """The mark recorded in a database."""
     return Mark(*connection.execute(_HELD).fetchone())
 
@@ -193,15 +193,15 @@ def check_commits(database: Path, has: Mark, mark: Mark | None) -> None:
     if mark is None:
         if has != NO_MARK:
             raise StoreIncomplete(
-                f"{marker} is missing, so nothing says whether {database} is whole. Put back the "
+                f"{marker} is missing, so it is unknown whether {database} is whole. Put back the "
                 "one that belongs to it, or a backup in the store's place; else start once with "
                 "`wattline scheduler --recover`."
             )
         return
     if has.is_behind(mark):
         raise StoreIncomplete(
-            f"{database} ends with {has}, but {marker} says that {mark} was acknowledged: the end "
-            "of its write-ahead log is lost, or an older copy is in its place. Put back what is "
-            "missing, or a backup in its place; to continue with what is there, start once with "
+            f"{database} ends with {has}, but {marker} records that {mark} was acknowledged: the "
+            "end of its write-ahead log is lost, or an older copy is in its place. Put back what "
+            "is missing, or a backup in its place; to continue with what is there, start once with "
             "`wattline scheduler --recover`."
         )

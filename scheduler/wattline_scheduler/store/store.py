@@ -46,7 +46,7 @@ from wattline_scheduler.store.marker import (
     Marker,
     check_commits,
     check_files,
-    held,
+    mark_of,
     read_mark,
 )
 from wattline_scheduler.store.rollups import fold_and_drop
@@ -201,8 +201,8 @@ class Store:
         """Open the marker before the first commit that it counts. Raises StoreError."""
         if not recover:
             self._refuse_backup()
-            check_commits(self.path, held(self._connection), mark)
-        self._seen = mark or held(self._connection)
+            check_commits(self.path, mark_of(self._connection), mark)
+        self._seen = mark or mark_of(self._connection)
         path = self.path.with_name(MARKER_NAME)
         self._marker = Marker(path, self._seen, is_new=mark is None)
 
@@ -218,7 +218,7 @@ class Store:
 
         def begin() -> Saved:
             self._writer = Writer(self._connection)
-            has = held(self._connection)
+            has = mark_of(self._connection)
             epoch = max(has.epoch, self._seen.epoch) + 1
             if not recover:
                 self._refuse_backup()
@@ -232,9 +232,9 @@ class Store:
                 "UPDATE meta SET epoch = ?, instance = ?, quiet_commits = ?",
                 (*self._owner, quiet_commits),
             )
-            self._held = held(self._connection)
+            self._held = mark_of(self._connection)
             self._tidy(now_unix_s)
-            self._writer.hurry()
+            self._writer.disarm()
             saved = load_saved(self._connection, Epoch(epoch), instance, lasting)
             loaded(saved)
             return saved
@@ -265,7 +265,7 @@ class Store:
         (job,) = self._connection.execute(
             "SELECT max(job_floor, coalesce((SELECT max(id) FROM jobs), 0)) FROM meta"
         ).fetchone()
-        event = max(held(self._connection).event, self._seen.event)
+        event = max(mark_of(self._connection).event, self._seen.event)
         job_floor, event_floor = (_number_floor(newest, epoch) for newest in (job, event))
         self._connection.execute(
             "UPDATE meta SET is_backup = 0, is_recovering = 1, attempt_floor = ?,"
@@ -294,9 +294,9 @@ class Store:
         """Fold and delete old history. Call about once an hour. Raises StoreError."""
 
         def tidy() -> None:
-            self._writer.take_time()
+            self._writer.rearm()
             self._tidy(now_unix_s)
-            self._writer.hurry()
+            self._writer.disarm()
 
         self._advance("tidying", 0, tidy)
 

@@ -23,7 +23,7 @@ import msgspec
 
 from wattline_scheduler.store.digests import damaged
 from wattline_scheduler.store.errors import damage, store_error
-from wattline_scheduler.store.marker import Mark, held
+from wattline_scheduler.store.marker import Mark, mark_of
 
 DB_NAME = "wattline.db"
 
@@ -54,7 +54,7 @@ class Snapshot(msgspec.Struct, frozen=True):
         """The connection's snapshot; None = the row is missing. Raises sqlite3.Error."""
         (schema,) = connection.execute("PRAGMA user_version").fetchone()
         row = connection.execute("SELECT instance FROM meta").fetchone()
-        return None if row is None else cls(schema, row[0], held(connection))
+        return None if row is None else cls(schema, row[0], mark_of(connection))
 
 
 class Verdict(msgspec.Struct, frozen=True):

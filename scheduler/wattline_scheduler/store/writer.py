@@ -78,7 +78,7 @@ class Writer:
         self._meta: list[Any] = []
         """The row of `meta`, without its digest; empty = to be read."""
 
-    def hurry(self) -> None:
+    def disarm(self) -> None:
         """Drop the triggers of tables whose statements bring their digests.
 
         With triggers SQLite journals each statement, which takes as long as the statement.
@@ -87,8 +87,8 @@ class Writer:
         for table in self._bare:
             disarm_table(self._connection, table)
 
-    def take_time(self) -> None:
-        """Restore the triggers of every table: any statement may write rows until `hurry`."""
+    def rearm(self) -> None:
+        """Restore the triggers of every table: any statement may write rows until `disarm`."""
         for table in list(self._bare):
             self._arm(table)
 

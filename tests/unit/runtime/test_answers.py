@@ -13,7 +13,7 @@ from wattline_runtime.gateway.answers.answers import Answers
 from wattline_runtime.gateway.answers.cache import ENTRY_BYTES, AnswerCache, bound_all
 from wattline_runtime.gateway.answers.fallback import FIRST_SHARE, first_deadline_s, settle
 from wattline_runtime.gateway.events import PLAIN, Outcome, Output, Refusal, RequestKind
-from wattline_runtime.gateway.shell import GatewayShell, Waiter, Waits
+from wattline_runtime.gateway.shell import GatewayShell, OutcomeSink, Waiter
 from wattline_runtime.gateway.stats import Stats
 
 NONE = Refusal("no_worker", "no worker of it is ready", 1)
@@ -25,7 +25,7 @@ class FakeShell:
     def __init__(self) -> None:
         self.stats = Stats()
         self.sent: dict[int, tuple[str, bytes, float]] = {}
-        self.waiters: dict[int, Waits] = {}
+        self.waiters: dict[int, OutcomeSink] = {}
         self.abandoned: list[int] = []
         self.kinds: list[RequestKind] = []
         self.seen: list[frozenset[str] | None] = []
@@ -43,7 +43,7 @@ class FakeShell:
 
     def submit_for(
         self,
-        waiter: Waits,
+        waiter: OutcomeSink,
         service: str,
         body: bytes,
         deadline_s: float,

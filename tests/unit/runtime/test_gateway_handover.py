@@ -10,11 +10,11 @@ import pytest
 
 from support.programs.serving import GatewayBench, name
 from wattline_runtime.gateway import events as e
-from wattline_runtime.gateway import life
+from wattline_runtime.gateway import lifecycle
 from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.connections import takeover
 from wattline_runtime.gateway.connections.listeners import Listeners, open_listener, open_listeners
-from wattline_runtime.gateway.life import Life
+from wattline_runtime.gateway.lifecycle import Lifecycle
 from wattline_runtime.wire import GatewayBeat, WorkerRefused
 
 
@@ -75,13 +75,13 @@ def caught_up(workers: int, *, there: int, has_routes: bool = True) -> bool:
     server: Any = SimpleNamespace(should_exit=False)
     shell: Any = SimpleNamespace(gateway=gateway)
     listeners: Any = None
-    waiting = Life(shell, server, listeners, GatewayConfig())._caught_up(workers)
+    waiting = Lifecycle(shell, server, listeners, GatewayConfig())._caught_up(workers)
     return asyncio.run(waiting)
 
 
 def test_a_successor_waits_for_routes_and_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught_up(2, there=2)
-    monkeypatch.setattr(life, "CATCH_UP_S", 0.1)
+    monkeypatch.setattr(lifecycle, "CATCH_UP_S", 0.1)
     assert caught_up(2, there=1), "the other has ended, or is late"
     with pytest.raises(takeover.TakeoverFailed, match="none of 2 workers connected within"):
         caught_up(2, there=0)

@@ -16,7 +16,7 @@ from wattline_runtime.gateway.revisions.reporting import TrafficReporter
 from wattline_runtime.gateway.routing.cascade import Part, cascade
 from wattline_runtime.gateway.routing.choose import choose, place_of
 from wattline_runtime.gateway.routing.json_path import JsonDocument
-from wattline_runtime.gateway.routing.router import AskedByHttp, with_model
+from wattline_runtime.gateway.routing.router import HttpRequestProperties, with_model
 from wattline_runtime.gateway.stats import Stats
 
 SMALL, LARGE, CANARY = RouteTarget(("small",)), RouteTarget(("large",)), RouteTarget(("canary",))
@@ -25,10 +25,10 @@ CASCADE = RouteTarget(("small", "large"), 0.8)
 
 def asked(
     *headers: tuple[bytes, bytes], number: int = 0, data: bytes = b"{}", digest: str = ""
-) -> AskedByHttp:
+) -> HttpRequestProperties:
     key = ApiKey(ApiKeyGrant("k", digest, ()), frozenset(), 0.0) if digest else None
     scope = {"type": "http", "headers": list(headers)}
-    return AskedByHttp(1, len(data), "", scope, JsonDocument(data), key, f"seed{number}")
+    return HttpRequestProperties(1, len(data), "", scope, JsonDocument(data), key, f"seed{number}")
 
 
 # --- shares

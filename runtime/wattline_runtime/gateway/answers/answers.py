@@ -230,7 +230,7 @@ class Answers:
         """An entry of the service's fallback has answered."""
         self._shell.stats.fallbacks[service, entry_name(entry)] += 1
 
-    def begin_instead(
+    def begin_fallback(
         self,
         service: str,
         entry: str,

@@ -39,7 +39,7 @@ async def settle(
         return outcome, ""
     tried = [f"{service}: {outcome.message}"]
     for entry in chain:
-        number, waiter = answers.begin_instead(service, entry, key, deadline_s, seen, kind)
+        number, waiter = answers.begin_fallback(service, entry, key, deadline_s, seen, kind)
         numbers.append(number)
         instead = await waiter
         if not isinstance(instead, Refusal):

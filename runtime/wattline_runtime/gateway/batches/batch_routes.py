@@ -126,7 +126,7 @@ class BatchRoutes:
 
     def routes(self) -> list[Route]:
         """All of them."""
-        one = f"{PATH}/{{number}}"
+        one = f"{PATH}/{{batch_id}}"
         return [
             Route(PATH, self._create, methods=["POST"]),
             Route(PATH, self._list, methods=["GET"]),
@@ -255,15 +255,15 @@ class BatchRoutes:
         return StreamingResponse(lines, media_type=NDJSON)
 
     async def _lines(
-        self, keeper: BatchKeeper, number: str, after: int, *, is_followed: bool
+        self, keeper: BatchKeeper, batch_id: str, after: int, *, is_followed: bool
     ) -> AsyncIterator[bytes]:
         results: f.Results | None = None
         delay_s = FOLLOW_S
         try:
-            while (found := await self._aside(keeper.directory.find, number)) is not None:
+            while (found := await self._aside(keeper.directory.find, batch_id)) is not None:
                 progress = keeper.progress(found)
                 if results is None and progress.rows > after:
-                    path = keeper.directory.path(number)
+                    path = keeper.directory.path(batch_id)
                     results = await self._aside(f.Results, path, after)
                 while results is not None:
                     data = await self._aside(results.read, progress.output_bytes)
@@ -271,7 +271,7 @@ class BatchRoutes:
                         break
                     yield data
                     delay_s = FOLLOW_S
-                if not is_followed or not progress.is_open or keeper.is_leaving:
+                if not is_followed or not progress.is_open or keeper.is_draining:
                     return
                 await asyncio.sleep(delay_s)
                 delay_s = min(MOST_FOLLOW_S, delay_s * 1.5)
@@ -296,10 +296,10 @@ class BatchRoutes:
     async def _own(self, request: Request, keeper: BatchKeeper) -> d.Found:
         """The batch of a request, if its key may see it."""
         key = await self._identify(request)
-        number = request.path_params["number"]
-        found = await self._aside(keeper.directory.find, number)
+        batch_id = request.path_params["batch_id"]
+        found = await self._aside(keeper.directory.find, batch_id)
         if found is None or not _may_see(key, found.batch):
-            raise _unknown(number)
+            raise _unknown(batch_id)
         return found
 
     @staticmethod
@@ -347,8 +347,8 @@ def _whole(request: Request, name: str, default: int, most: int) -> int:
     return int(text)
 
 
-def _unknown(number: str) -> BadRequest:
-    text = f"there is no batch {number[:60]!r} of this key; list them: GET {PATH}"
+def _unknown(batch_id: str) -> BadRequest:
+    text = f"there is no batch {batch_id[:60]!r} of this key; list them: GET {PATH}"
     return BadRequest("unknown_batch", text)
 
 

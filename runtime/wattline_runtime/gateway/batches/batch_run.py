@@ -65,7 +65,7 @@ class _Result:
 
 
 @dataclass(slots=True)
-class Means:
+class BatchContext:
     """What all batches of a process run with."""
 
     answers: Answers
@@ -74,7 +74,7 @@ class Means:
     """None: the gateway is open."""
     threads: Executor
     """Those that wait for the disk."""
-    is_leaving: Callable[[], bool]
+    is_draining: Callable[[], bool]
     written: Counter[tuple[str, str]]
     """Rows with a result, by service and outcome, for metrics."""
 
@@ -89,7 +89,7 @@ class _Window:
     size_bytes: int = 0
     retries: list[tuple[float, int, _Row]] = field(default_factory=list)
     """By the time of their next try."""
-    flying: dict[int, int] = field(default_factory=dict)
+    in_flight: dict[int, int] = field(default_factory=dict)
     """By number: their number in the core."""
 
     def is_full(self, written: int) -> bool:
@@ -100,9 +100,9 @@ class _Window:
 class BatchRun:
     """A batch that this process runs; it has the lock of its folder."""
 
-    def __init__(self, batch: Batch, opened: f.Opened, means: Means) -> None:
+    def __init__(self, batch: Batch, opened: f.Opened, context: BatchContext) -> None:
         self.batch = batch
-        self._opened, self._output, self._means = opened, opened.output, means
+        self._opened, self._output, self._context = opened, opened.output, context
         self._loop = asyncio.get_running_loop()
         self.progress = opened.progress
         """As far as it is on disk."""
@@ -124,7 +124,7 @@ class BatchRun:
 
     async def run(self) -> None:
         """Until it has ended, or this process leaves."""
-        self._means.slots.enter(self.batch.service)
+        self._context.slots.enter(self.batch.service)
         try:
             while not self._is_done():
                 self._wake.clear()
@@ -135,13 +135,13 @@ class BatchRun:
             if self.progress.rows == self.batch.total:
                 await self._finish()
         finally:
-            self._means.slots.leave(self.batch.service)
+            self._context.slots.leave(self.batch.service)
             await self._close()
 
     def _is_done(self) -> bool:
         if self._writing is not None or self._unwritten or self._window.results.has_next:
             return False
-        has_left = self._means.is_leaving() and not self._window.flying
+        has_left = self._context.is_draining() and not self._window.in_flight
         return has_left or self.progress.rows == self.batch.total
 
     async def _step(self) -> None:
@@ -153,16 +153,16 @@ class BatchRun:
             await self._check_end()
         if not self._fresh:
             self._fresh.extend(await self._aside(self._opened.input.read, WINDOW, READ_BYTES))
-        if not self._means.is_leaving():
+        if not self._context.is_draining():
             self._start_rows(now_s)
         self._start_writing(now_s)
 
     async def _aside(self, function: Callable[..., list[bytes]], *args: object) -> list[bytes]:
-        return await self._loop.run_in_executor(self._means.threads, partial(function, *args))
+        return await self._loop.run_in_executor(self._context.threads, partial(function, *args))
 
     async def _close(self) -> None:
-        for number in list(self._window.flying.values()):
-            self._means.answers.abandon(number)
+        for number in list(self._window.in_flight.values()):
+            self._context.answers.abandon(number)
         if self._writing is not None:
             await asyncio.wait([self._writing])
         self._opened.close()
@@ -196,7 +196,7 @@ class BatchRun:
 
     def _permission(self) -> ApiKey | str | None:
         """The key of the batch, None where none is needed, or why nothing may be sent now."""
-        keys = self._means.keys
+        keys = self._context.keys
         if keys is None:
             return None
         if keys.heard_s < 0 or keys.is_outdated(time.monotonic()):
@@ -210,11 +210,11 @@ class BatchRun:
 
     def _submit(self, row: _Row, key: ApiKey | None, now_s: float) -> bool:
         """Send it to an idle slot; False: there is none, or its key's rate is used up."""
-        window, slots = self._window, self._means.slots
+        window, slots = self._window, self._context.slots
         if now_s < self._rate_at_s:
             return False
-        if not slots.take(self.batch.service, len(window.flying)):
-            if not window.flying:
+        if not slots.take(self.batch.service, len(window.in_flight)):
+            if not window.in_flight:
                 self._waits("idle_replicas")
             return False
         wait_s = 0.0 if key is None else key.take_in_turn(row.request.cost, now_s, time.time())
@@ -230,7 +230,7 @@ class BatchRun:
             return False
         self._waiting = ""
         row.tries += 1
-        number, waiter, _ = self._means.answers.submit(
+        number, waiter, _ = self._context.answers.submit(
             self.batch.service,
             row.request.input,
             now_s + self.batch.timeout_ms / 1000,
@@ -238,13 +238,13 @@ class BatchRun:
             row.request.kind,
             may_share=may_share(row.request),
         )
-        window.flying[row.number] = number
+        window.in_flight[row.number] = number
         waiter.add_done_callback(partial(self._answered, row, key))
         return True
 
     def _answered(self, row: _Row, key: ApiKey | None, waiter: Waiter) -> None:
-        del self._window.flying[row.number]
-        self._means.slots.release(self.batch.service)
+        del self._window.in_flight[row.number]
+        self._context.slots.release(self.batch.service)
         self._wake.set()
         outcome = waiter.result()
         if outcome is None:  # it was abandoned
@@ -292,7 +292,7 @@ class BatchRun:
     async def _write(self, results: list[_Result]) -> None:
         lines = [one.line for one in results]
         failed = sum(one.is_failed for one in results)
-        await self._loop.run_in_executor(self._means.threads, self._append, lines, failed)
+        await self._loop.run_in_executor(self._context.threads, self._append, lines, failed)
 
     def _append(self, lines: list[bytes], failed: int) -> None:
         """In a thread."""
@@ -320,7 +320,7 @@ class BatchRun:
         self._window.size_bytes -= sum(len(one.line) for one in self._unwritten)
         for one in self._unwritten:
             outcome = "failed" if one.is_failed else "completed"
-            self._means.written[self.batch.service, outcome] += 1
+            self._context.written[self.batch.service, outcome] += 1
         self._unwritten = []
         self.progress = self._after()
         self._waiting = ""
@@ -332,7 +332,7 @@ class BatchRun:
         publish = partial(self._output.publish, self.progress)
         while True:
             try:
-                await self._loop.run_in_executor(self._means.threads, publish)
+                await self._loop.run_in_executor(self._context.threads, publish)
                 break
             except OSError:
                 await asyncio.sleep(DISK_RETRY_S)
@@ -352,22 +352,22 @@ class BatchRun:
         if self.progress.end is not None or self.progress.rows == self.batch.total:
             return
         cancelled = await self._loop.run_in_executor(
-            self._means.threads, f.is_cancelled, self._output.folder
+            self._context.threads, f.is_cancelled, self._output.folder
         )
         end, reason = self._end(is_cancelled=cancelled)
         if end is None:
             return
         self.progress = replace(self.progress, end=end, reason=reason)
         if end != "cancelled":
-            for number in list(self._window.flying.values()):
-                self._means.answers.abandon(number)
+            for number in list(self._window.in_flight.values()):
+                self._context.answers.abandon(number)
 
     def _end(self, *, is_cancelled: bool) -> tuple[End | None, str]:
         if is_cancelled:
             return "cancelled", "the batch was cancelled before this row ran"
         if time.time() >= self.batch.deadline_unix_s:
             return "expired", "the completion window of the batch ended before this row ran"
-        keys = self._means.keys
+        keys = self._context.keys
         if keys is None or keys.heard_s < 0 or keys.is_outdated(time.monotonic()):
             return None, ""
         key = keys.holder(self.batch.key, time.time()) if self.batch.key else None

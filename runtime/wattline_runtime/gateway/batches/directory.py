@@ -57,9 +57,9 @@ class BatchDirectory:
         except OSError as error:
             raise OSError(error.errno, f"batch directory {root}: {error.strerror}") from error
 
-    def path(self, number: str) -> Path:
+    def path(self, batch_id: str) -> Path:
         """Folder of a batch."""
-        return self.root / number
+        return self.root / batch_id
 
     def all(self) -> list[Found]:
         """Every batch, newest first."""
@@ -70,15 +70,15 @@ class BatchDirectory:
             found = [one for name in names if (one := self._read(name)) is not None]
         return sorted(found, key=lambda one: (-one.batch.created_unix_s, one.batch.id))
 
-    def find(self, number: str) -> Found | None:
+    def find(self, batch_id: str) -> Found | None:
         """One batch; None: there is none of this ID."""
-        if not f.ID.fullmatch(number):
+        if not f.ID.fullmatch(batch_id):
             return None
         with self._mutex:
-            found = self._read(number)
-            if found is None or found.progress.is_open or (self.root / number).is_dir():
+            found = self._read(batch_id)
+            if found is None or found.progress.is_open or (self.root / batch_id).is_dir():
                 return found
-            self._forget(number)
+            self._forget(batch_id)
             return None
 
     def use_of(self, key: str) -> Use:

@@ -113,11 +113,11 @@ def remove(folder: Path) -> None:
 class Upload:
     """A batch that is being received, in a folder of its own that no other process reads."""
 
-    def __init__(self, root: Path, number: str) -> None:
-        """`number`: its ID."""
-        self.id = number
+    def __init__(self, root: Path, batch_id: str) -> None:
+        """Begin to receive a batch."""
+        self.id = batch_id
         self._root = root
-        self._folder = root / (NEW + number)
+        self._folder = root / (NEW + batch_id)
         self._folder.mkdir(mode=0o700)
         self._lock = Lock(self._folder)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

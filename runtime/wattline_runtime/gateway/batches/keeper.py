@@ -11,7 +11,7 @@ import structlog
 from wattline_runtime.gateway.access.key_ring import ApiKeyRing
 from wattline_runtime.gateway.answers.answers import Answers
 from wattline_runtime.gateway.batches import folder as f
-from wattline_runtime.gateway.batches.batch_run import BatchRun, Means
+from wattline_runtime.gateway.batches.batch_run import BatchContext, BatchRun
 from wattline_runtime.gateway.batches.directory import BatchDirectory, Found
 from wattline_runtime.gateway.batches.idle_slots import IdleSlots
 from wattline_runtime.gateway.batches.records import Batch, Progress
@@ -52,12 +52,14 @@ class BatchKeeper:
         self._look = asyncio.Event()
         slots = IdleSlots(shell.gateway.queue.services)
         rows = shell.stats.batch_rows
-        self._means = Means(answers, slots, keys, self.threads, lambda: self.is_leaving, rows)
+        self._context = BatchContext(
+            answers, slots, keys, self.threads, lambda: self.is_draining, rows
+        )
 
     @property
-    def is_leaving(self) -> bool:
+    def is_draining(self) -> bool:
         """Whether rows start no more."""
-        return self._is_ending or self._shell.is_leaving
+        return self._is_ending or self._shell.is_draining
 
     def look(self) -> None:
         """There is a new batch."""
@@ -91,7 +93,7 @@ class BatchKeeper:
 
     async def _take_open(self) -> None:
         """Run what has not ended and no other process runs."""
-        if self.is_leaving or self._shell.gateway.queue.early is not None:
+        if self.is_draining or self._shell.gateway.queue.early is not None:
             return
         loop = asyncio.get_running_loop()
         found = await loop.run_in_executor(self.threads, self.directory.all)
@@ -113,21 +115,21 @@ class BatchKeeper:
         return opened
 
     def _start(self, batch: Batch, opened: f.Opened) -> None:
-        run = self._runs[batch.id] = BatchRun(batch, opened, self._means)
+        run = self._runs[batch.id] = BatchRun(batch, opened, self._context)
         at = run.progress
         log.info("batch_runs", id=batch.id, service=batch.service, rows=batch.total, done=at.rows)
         task = self._tasks[batch.id] = asyncio.create_task(run.run(), name=batch.id)
         task.add_done_callback(lambda ended: self._ended(batch.id, ended))
 
-    def _ended(self, number: str, task: asyncio.Task[None]) -> None:
-        del self._tasks[number], self._runs[number]
+    def _ended(self, batch_id: str, task: asyncio.Task[None]) -> None:
+        del self._tasks[batch_id], self._runs[batch_id]
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("batch_interrupted", id=number, detail=repr(error))
+            log.error("batch_interrupted", id=batch_id, detail=repr(error))
         else:
             self.look()
 
     async def _sweep(self) -> None:
-        if time.monotonic() < self._swept_s + SWEEP_S or self.is_leaving:
+        if time.monotonic() < self._swept_s + SWEEP_S or self.is_draining:
             return
         self._swept_s = time.monotonic()
         loop = asyncio.get_running_loop()

@@ -66,42 +66,42 @@ class Predecessor:
         self._begin, self._give_up, self._leave = begin, give_up, leave
         self._loop = asyncio.get_running_loop()
         self._successor: socket.socket | None = None
-        self._door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._door.setblocking(False)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._listener.setblocking(False)
         try:
-            self._door.bind(_name(host, listeners.http.getsockname()[1]))
-            self._door.listen(1)
+            self._listener.bind(_name(host, listeners.http.getsockname()[1]))
+            self._listener.listen(1)
         except OSError:
-            self._door.close()
+            self._listener.close()
             raise
-        self._loop.add_reader(self._door.fileno(), self._let_in)
+        self._loop.add_reader(self._listener.fileno(), self._accept)
 
     def close(self) -> None:
         """Accept no successor any more."""
-        for one in (self._door, self._successor):
+        for one in (self._listener, self._successor):
             if one is not None and one.fileno() >= 0:
                 self._loop.remove_reader(one.fileno())
                 one.close()
 
-    def _let_in(self) -> None:
+    def _accept(self) -> None:
         with suppress(BlockingIOError):
-            connection, _ = self._door.accept()
+            connection, _ = self._listener.accept()
             if self._successor is not None or not _is_trusted(connection):
                 connection.close()
                 return
             connection.setblocking(False)
             self._successor = connection
-            self._loop.add_reader(connection.fileno(), self._hear)
+            self._loop.add_reader(connection.fileno(), self._receive)
             offer = Offer(VERSION, self._begin(), self._listeners.is_lasting)
             log.info("successor_connected", workers=offer.ready_workers)
-            with suppress(OSError):  # it has ended; `_hear` reads that
+            with suppress(OSError):  # it has ended; `_receive` reads that
                 socket.send_fds(
                     connection,
                     [msgspec.json.encode(offer)],
                     [one.fileno() for one in self._listeners.clients],
                 )
 
-    def _hear(self) -> None:
+    def _receive(self) -> None:
         connection = self._successor
         if connection is None:
             return

@@ -15,7 +15,7 @@ from wattline_protocol.wire.routes import Routes
 from wattline_runtime.gateway.config import Endpoints
 from wattline_runtime.gateway.connections.listeners import Listeners
 from wattline_runtime.gateway.connections.takeover import VERSION, Offer
-from wattline_runtime.gateway.life import Life, Succession
+from wattline_runtime.gateway.lifecycle import Lifecycle, Succession
 from wattline_runtime.gateway.processes import messages as m
 from wattline_runtime.gateway.shell import GatewayShell
 from wattline_runtime.gateway.telemetry.snapshot import Observer, Snapshot
@@ -56,10 +56,15 @@ class Member:
         self._counted = 0
 
     def attach(
-        self, shell: GatewayShell, observer: Observer, server: GuardedServer, life: Life
+        self, shell: GatewayShell, observer: Observer, server: GuardedServer, lifecycle: Lifecycle
     ) -> None:
         """Begin to serve with these."""
-        self._shell, self._observer, self._server, self._life = shell, observer, server, life
+        self._shell, self._observer, self._server, self._lifecycle = (
+            shell,
+            observer,
+            server,
+            lifecycle,
+        )
         shell.gateway.pool.ports = self._begin.ports
         self._tasks.append(asyncio.create_task(self._listen(), name="parent"))
         self._tasks.append(asyncio.create_task(self._observe(), name="observe"))
@@ -138,7 +143,7 @@ class Member:
         while (message := await self._channel.receive()) is not None:
             self._take(message)
         log.warning("gateway_parent_lost")
-        self._life.stop()
+        self._lifecycle.stop()
 
     def _take(self, message: m.ToProcess) -> None:
         match message:
@@ -159,11 +164,11 @@ class Member:
                 if isinstance(self.succession, _Succession):
                     self.succession.may_accept.set()
             case m.HandOver(phase="begun"):
-                self._life.hand_over()
+                self._lifecycle.hand_over()
             case m.HandOver(phase="ready"):
-                self._life.leave()
+                self._lifecycle.leave()
             case m.HandOver(phase="ended"):
-                self._life.go_on()
+                self._lifecycle.continue_serving()
             case m.Begin():
                 log.error("gateway_begun_twice")
 

@@ -28,7 +28,7 @@ from wattline_runtime.gateway.connections.listeners import (
     open_listener,
 )
 from wattline_runtime.gateway.connections.takeover import Predecessor, TakeoverFailed
-from wattline_runtime.gateway.life import stop_signals
+from wattline_runtime.gateway.lifecycle import stop_signals
 from wattline_runtime.gateway.processes import messages as m
 from wattline_runtime.gateway.processes.sums import KeyUse, TrafficSum
 from wattline_runtime.gateway.routes import RouteSource
@@ -139,7 +139,7 @@ class _Parent:
         self._traffic = TrafficSum()
         self._ending = asyncio.Event()
         self._predecessor: Predecessor | None = None
-        self._side: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Serve until `stop`, or until a successor has replaced this gateway."""
@@ -158,7 +158,7 @@ class _Parent:
                     task.result()  # a source or a process that failed ends the gateway
         finally:
             self.stop()
-            for task in (*sources, *self._side):
+            for task in (*sources, *self._background):
                 task.cancel()
             await asyncio.gather(*kept, *sources, return_exceptions=True)
             if self._predecessor is not None:
@@ -171,7 +171,7 @@ class _Parent:
         self._end()
         for process in self._processes.values():
             process.handle.send_signal(signal.SIGTERM)
-        self._aside(self._kill_late())
+        self._run_beside(self._kill_late())
 
     def _end(self) -> None:
         self._ending.set()
@@ -184,10 +184,10 @@ class _Parent:
             log.warning("gateway_process_killed", number=process.number)
             process.handle.kill()
 
-    def _aside(self, work: Coroutine[object, object, None]) -> None:
+    def _run_beside(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
-        self._side.add(task)
-        task.add_done_callback(self._side.discard)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     # --- processes
 
@@ -260,7 +260,7 @@ class _Parent:
         )
         if self._newest is not None:
             channel.send(self._newest)
-        self._tell_who_is_down()
+        self._announce_down()
         return process
 
     def _to_catch_up(self) -> int | None:
@@ -282,9 +282,9 @@ class _Parent:
             self._ended.add(process.newest.snapshot.figures, has_ended=True)
         self._uses.ended(process.number)
         self._traffic.ended(process.number)
-        self._tell_who_is_down()
+        self._announce_down()
 
-    def _tell_who_is_down(self) -> None:
+    def _announce_down(self) -> None:
         """The others accept from its socket, so that no client waits for its restart."""
         serving = {one.number for one in self._processes.values() if one.is_serving}
         down = tuple(n for n in range(self._config.processes) if n not in serving)
@@ -305,7 +305,7 @@ class _Parent:
                 if message.is_asked:
                     process.observed.set()
             case m.Ask():
-                self._aside(self._tell(process, message.number))
+                self._run_beside(self._send_total(process, message.number))
             case m.Used():
                 shares = self._uses.used(process.number, message.report, now_s)
                 process.channel.send(m.Granted(shares))
@@ -321,7 +321,7 @@ class _Parent:
             case m.Failed():
                 process.why = message.text
 
-    async def _tell(self, process: _Process, number: int) -> None:
+    async def _send_total(self, process: _Process, number: int) -> None:
         """All processes as one, for a client of one of them."""
         asked = list(self._processes.values())
         for one in asked:
@@ -347,7 +347,7 @@ class _Parent:
             return
         self._waiting.discard(process.number)
         if not self._waiting and self._successor is not None:
-            self._aside(self._replace(self._successor))
+            self._run_beside(self._replace(self._successor))
 
     async def _replace(self, successor: takeover.Successor) -> None:
         await successor.end_predecessor()
@@ -358,7 +358,7 @@ class _Parent:
         serving = [one for one in self._processes.values() if one.is_serving]
         if self._endpoints is None and len(serving) == self._config.processes:
             self._ready(endpoints)
-        self._tell_who_is_down()
+        self._announce_down()
 
     def _ready(self, endpoints: Endpoints) -> None:
         host, port = self._workers[0].getsockname()[:2]
@@ -374,7 +374,7 @@ class _Parent:
         held = Listeners(first, self._workers[0], self._is_lasting, tuple(others))
         try:
             self._predecessor = Predecessor(
-                held, self._config.http_host, self._hand_over, self._go_on, self._leave
+                held, self._config.http_host, self._hand_over, self._continue, self._leave
             )
         except OSError as error:
             log.warning("no_takeover", detail=f"no successor can connect: {error}")
@@ -385,7 +385,7 @@ class _Parent:
         self._broadcast(m.HandOver("begun"))
         return self._movable()
 
-    def _go_on(self) -> None:
+    def _continue(self) -> None:
         self._broadcast(m.HandOver("ended"))
 
     def _leave(self) -> None:

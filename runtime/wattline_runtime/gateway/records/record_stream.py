@@ -80,7 +80,7 @@ class End(NamedTuple):
 REVOKED = End("unauthorized", "the API key is no longer valid for this service")
 
 
-class _Flying(NamedTuple):
+class _InFlight(NamedTuple):
     seq: int
     answer: Answer
     size_bytes: int
@@ -186,8 +186,8 @@ class RecordStream:
         self.active_s = time.monotonic()
         """When a record or a part of one came, or an answer was sent."""
         self.note = ""
-        self._flying: deque[_Flying] = deque()
-        self._flying_bytes = self._largest_bytes = 0
+        self._in_flight: deque[_InFlight] = deque()
+        self._in_flight_bytes = self._largest_bytes = 0
         self._changed = asyncio.Event()
         self._is_read = self._is_lost = False
         """No further record comes; the client has disconnected."""
@@ -201,7 +201,7 @@ class RecordStream:
     @property
     def is_idle(self) -> bool:
         """Whether nothing is in flight."""
-        return not self._flying
+        return not self._in_flight
 
     def stop(self, end: End) -> None:
         """Read no further; what is in flight is answered, then the client reads why."""
@@ -214,7 +214,7 @@ class RecordStream:
         """As `stop`, for a client that has another connection: nothing in flight is sent here."""
         self.stop(end)
         self._end = end
-        self._flying.clear()
+        self._in_flight.clear()
         self._changed.set()
 
     async def run(self, receive: Receive, send: Send) -> None:
@@ -285,8 +285,8 @@ class RecordStream:
             self._end = End("seq_reused", f"{error}; begin a stream of another id")
             return False
         self._read_seq = seq
-        self._flying.append(_Flying(seq, answer, len(line)))
-        self._flying_bytes += len(line)
+        self._in_flight.append(_InFlight(seq, answer, len(line)))
+        self._in_flight_bytes += len(line)
         self._changed.set()
         return True
 
@@ -294,7 +294,7 @@ class RecordStream:
         largest, most = self._largest_bytes, FIRST_IN_FLIGHT
         if largest:
             most = max(1, min(IN_FLIGHT, IN_FLIGHT_BYTES // largest))
-        return len(self._flying) >= most or self._flying_bytes >= IN_FLIGHT_BYTES
+        return len(self._in_flight) >= most or self._in_flight_bytes >= IN_FLIGHT_BYTES
 
     async def _admitted(self) -> None:
         key = self._ask.key()
@@ -323,7 +323,7 @@ class RecordStream:
 
     async def _send_answers(self, send: Send) -> None:
         while not self._is_lost:
-            if not self._flying:
+            if not self._in_flight:
                 if self._is_read:
                     return
                 self._changed.clear()
@@ -341,8 +341,8 @@ class RecordStream:
         """The next answers, one at least; None: the stream is to end before them."""
         ready: list[bytes] = []
         size_bytes = 0
-        while self._flying and size_bytes < SEND_BYTES and not self._is_lost:
-            seq, answer, record_bytes = self._flying[0]
+        while self._in_flight and size_bytes < SEND_BYTES and not self._is_lost:
+            seq, answer, record_bytes = self._in_flight[0]
             if not answer.done():
                 if ready:
                     break
@@ -352,10 +352,10 @@ class RecordStream:
             if line is None:
                 text = f"the gateway stops; connect again and send records from {seq} on"
                 self._end = self._end or End("stopping", text)
-                self._flying.clear()
+                self._in_flight.clear()
                 break
-            self._flying.popleft()
-            self._flying_bytes -= record_bytes
+            self._in_flight.popleft()
+            self._in_flight_bytes -= record_bytes
             self._largest_bytes = max(self._largest_bytes, len(line))
             self.sent_seq = seq
             ready.append(line)

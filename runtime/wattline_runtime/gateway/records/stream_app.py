@@ -62,7 +62,7 @@ class StreamApp:
         until_s = time.monotonic() + self._config.default_timeout_ms / 1000
         key = await self._access.require(scope, service, until_s)
         require_service(self._shell.gateway.queue, service, key)
-        if self._shell.is_leaving:
+        if self._shell.is_draining:
             raise BadRequest("stopping", "this gateway is stopping", retry_after_s=1)
         ask = Ask(
             service,
@@ -150,7 +150,7 @@ class StreamApp:
         self._kept.expire(now_s)
         self._cancel_dropped()
         for stream, ask in list(self._open.items()):
-            if self._shell.is_leaving:
+            if self._shell.is_draining:
                 stream.stop(STOPPING)
             elif stream.is_idle and now_s - stream.active_s > IDLE_S:
                 stream.stop(IDLE)

@@ -27,7 +27,7 @@ class Part(NamedTuple):
     """The service that answered, or what answered instead of it."""
     is_hit: bool = False
     """No run of a model was needed."""
-    is_instead: bool = False
+    is_fallback: bool = False
     """Something else than a service of the route answered."""
     spent: int = 0
     """Tokens of an output that another one has replaced."""

@@ -1,4 +1,4 @@
-"""Which rule of a route a request meets. No I/O: a request is read through `Asked`."""
+"""Which rule of a route a request meets. No I/O: a request is read through `RequestProperties`."""
 
 from hashlib import blake2b
 from typing import Protocol
@@ -6,7 +6,7 @@ from typing import Protocol
 from wattline_protocol.routing.model import SHARES, PublicRoute, RouteRule
 
 
-class Asked(Protocol):
+class RequestProperties(Protocol):
     """What rules ask of a request; each is read when a rule needs it."""
 
     inputs: int
@@ -24,11 +24,11 @@ class Asked(Protocol):
         """Its place among the thousandths of the requests."""
 
 
-def choose(route: PublicRoute, asked: Asked) -> int:
+def choose(route: PublicRoute, request: RequestProperties) -> int:
     """Number of the first rule that the request meets, from 1; 0: none, the default."""
     taken = 0
     for number, rule in enumerate(route.rules, 1):
-        if _meets(rule, asked) and _shares(route, rule, taken, asked):
+        if _meets(rule, request) and _shares(route, rule, taken, request):
             return number
         taken += rule.share_permille
     return 0
@@ -40,18 +40,18 @@ def place_of(route: str, text: str) -> int:
     return int.from_bytes(digest, "big") % SHARES
 
 
-def _shares(route: PublicRoute, rule: RouteRule, taken: int, asked: Asked) -> bool:
-    return not rule.share_permille or 0 <= asked.place(route) - taken < rule.share_permille
+def _shares(route: PublicRoute, rule: RouteRule, taken: int, request: RequestProperties) -> bool:
+    return not rule.share_permille or 0 <= request.place(route) - taken < rule.share_permille
 
 
-def _meets(rule: RouteRule, asked: Asked) -> bool:
+def _meets(rule: RouteRule, request: RequestProperties) -> bool:
     """Whether it meets all conditions but the share; the cheap ones first."""
     return (
-        rule.min_inputs <= asked.inputs
-        and (not rule.max_inputs or asked.inputs <= rule.max_inputs)
-        and rule.min_body_bytes <= asked.body_bytes
-        and (not rule.max_body_bytes or asked.body_bytes <= rule.max_body_bytes)
-        and (not rule.tiers or asked.tier in rule.tiers)
-        and all(asked.header(name) in texts for name, texts in rule.headers.items())
-        and all(asked.field(path) in texts for path, texts in rule.fields.items())
+        rule.min_inputs <= request.inputs
+        and (not rule.max_inputs or request.inputs <= rule.max_inputs)
+        and rule.min_body_bytes <= request.body_bytes
+        and (not rule.max_body_bytes or request.body_bytes <= rule.max_body_bytes)
+        and (not rule.tiers or request.tier in rule.tiers)
+        and all(request.header(name) in texts for name, texts in rule.headers.items())
+        and all(request.field(path) in texts for path, texts in rule.fields.items())
     )

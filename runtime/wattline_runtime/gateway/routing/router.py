@@ -35,12 +35,12 @@ class Choice(NamedTuple):
 
     @property
     def service(self) -> str:
-        """The one that is asked first."""
+        """The one that is properties first."""
         return self.target.services[0]
 
 
 @dataclass(slots=True)
-class AskedByHttp:
+class HttpRequestProperties:
     """A request as rules read it."""
 
     inputs: int
@@ -98,8 +98,10 @@ class Router:
         self._count += 1
         tier = "" if key is None else key.grant.tier
         number = f"{self._seed}{self._count}"
-        asked = AskedByHttp(inputs, len(data), tier, scope, JsonDocument(data), key, number)
-        rule = choose(route, asked)
+        properties = HttpRequestProperties(
+            inputs, len(data), tier, scope, JsonDocument(data), key, number
+        )
+        rule = choose(route, properties)
         target = route.target_of(rule)
         if target is None:  # a source of routes other than the scheduler: it checks them
             raise BadRequest("no_service", f"no rule of route {route.name} matches this request")

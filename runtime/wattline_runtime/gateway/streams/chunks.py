@@ -20,7 +20,9 @@ FINAL = ("bad_input", "model_error", "output_too_large")
 """Failures that come from the request and its model, not from where it ran."""
 
 
-def go_on(queue: RequestQueue, worker: WorkerState, message: Chunk, now_s: float) -> list[e.Effect]:
+def continue_stream(
+    queue: RequestQueue, worker: WorkerState, message: Chunk, now_s: float
+) -> list[e.Effect]:
     """A part of a stream. The first one binds the request to this worker."""
     request = queue.requests.get(message.id)
     if message.id not in worker.in_flight or request is None or not request.kind.is_stream:

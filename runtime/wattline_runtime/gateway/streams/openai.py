@@ -273,7 +273,7 @@ class _Reply:
     ) -> None:
         """The whole answer."""
         named = (JSON, *extra, *self.extra)
-        await send_answer(self._send, status, named, body, is_last=self._shell.is_leaving)
+        await send_answer(self._send, status, named, body, is_last=self._shell.is_draining)
 
     def used(self, tokens: int) -> None:
         """The answer is complete, and of so many tokens as its model reports: the pieces that were
@@ -315,7 +315,7 @@ class _Reply:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def _start(self, status: int, named: list[tuple[bytes, bytes]]) -> None:
-        if self._shell.is_leaving:
+        if self._shell.is_draining:
             named.append(CLOSE)
         await self._send({"type": "http.response.start", "status": status, "headers": named})
 

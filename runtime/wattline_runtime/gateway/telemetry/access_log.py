@@ -14,9 +14,9 @@ from wattline_protocol.views.request_logs import LoggedRequest
 from wattline_runtime.gateway.client import ASKED
 from wattline_runtime.gateway.connections.direct import Noting
 from wattline_runtime.gateway.errors import CLIENT_GONE_STATUS
-from wattline_runtime.gateway.telemetry.asked import Asked
 from wattline_runtime.gateway.telemetry.body_log import BodyLog, TakenBodies
 from wattline_runtime.gateway.telemetry.log_file import CHECK_S, FLUSH_S, LogFile
+from wattline_runtime.gateway.telemetry.request_fields import RequestFields
 
 MAX_PENDING = 50_000
 """Lines that wait for the disk; more are dropped."""
@@ -68,11 +68,11 @@ class Logged:
     def __init__(
         self,
         app: ASGIApp,
-        asked: Asked,
+        fields: RequestFields,
         access_log: AccessLog | None,
         body_log: BodyLog | None = None,
     ) -> None:
-        self._app, self._asked = app, asked
+        self._app, self._fields = app, fields
         self._log, self._bodies = access_log, body_log
         self._prefix, self._number = secrets.token_hex(4), 0
         self._second, self._second_text = 0, ""
@@ -90,7 +90,7 @@ class Logged:
         if scope["method"] != "POST" and ASKED not in scope:
             return  # metrics, health and lists
         latency_ms = round((time.monotonic() - start_s) * 1000, 3)
-        line = LoggedRequest(moment, number, noting.status, latency_ms, **self._asked.of(scope))
+        line = LoggedRequest(moment, number, noting.status, latency_ms, **self._fields.of(scope))
         if self._log is not None:
             self._log.add(line)
         if self._bodies is not None and bodies is not None:

@@ -12,8 +12,8 @@ from wattline_protocol.wire.service_settings import ServiceSettings
 from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.shell import GatewayShell
 from wattline_runtime.gateway.telemetry.access_log import AccessLog, Logged
-from wattline_runtime.gateway.telemetry.asked import Asked
 from wattline_runtime.gateway.telemetry.body_log import BodyLog
+from wattline_runtime.gateway.telemetry.request_fields import RequestFields
 
 if TYPE_CHECKING:
     from wattline_runtime.gateway.telemetry.spans import Spans
@@ -38,11 +38,11 @@ class Recorders:
 
     def around(self, app: ASGIApp, shell: GatewayShell) -> ASGIApp:
         """The app whose requests are recorded."""
-        asked = Asked(shell)
+        fields = RequestFields(shell)
         if self._access_log is not None or self._body_log is not None:
-            app = Logged(app, asked, self._access_log, self._body_log)
+            app = Logged(app, fields, self._access_log, self._body_log)
         if self._spans is not None:
-            app = self._spans.around(app, asked)
+            app = self._spans.around(app, fields)
         return app
 
     def change_settings(self, settings: Mapping[str, ServiceSettings]) -> None:

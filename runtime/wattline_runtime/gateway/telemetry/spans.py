@@ -22,7 +22,7 @@ from wattline_runtime.gateway.client import TRACE, trace_of
 from wattline_runtime.gateway.errors import CLIENT_GONE_STATUS
 from wattline_runtime.gateway.events import Trace
 from wattline_runtime.gateway.streams.openai import METHOD_OF
-from wattline_runtime.gateway.telemetry.asked import Asked
+from wattline_runtime.gateway.telemetry.request_fields import RequestFields
 from wattline_runtime.trace_context import TRACEPARENT
 
 PROGRAM = "wattline-gateway"
@@ -65,9 +65,9 @@ class Spans:
         complaints.propagate = False
         self.tracer = self._provider.get_tracer(PROGRAM)
 
-    def around(self, app: ASGIApp, asked: Asked) -> ASGIApp:
+    def around(self, app: ASGIApp, fields: RequestFields) -> ASGIApp:
         """The app whose requests get a span."""
-        return Traced(app, self.tracer, asked)
+        return Traced(app, self.tracer, fields)
 
     def close(self) -> None:
         """Send the last ones. A collector that does not answer delays the end by CLOSE_S."""
@@ -79,8 +79,8 @@ class Spans:
 class Traced:
     """ASGI app that makes a span of each request to services of another one."""
 
-    def __init__(self, app: ASGIApp, tracer: trace.Tracer, asked: Asked) -> None:
-        self._app, self._tracer, self._asked = app, tracer, asked
+    def __init__(self, app: ASGIApp, tracer: trace.Tracer, fields: RequestFields) -> None:
+        self._app, self._tracer, self._fields = app, tracer, fields
         self._propagator = TraceContextTextMapPropagator()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -114,7 +114,7 @@ class Traced:
             span.end()
 
     def _describe(self, span: Span, scope: Scope, status: int) -> None:
-        facts = {name: value for name, value in self._asked.of(scope).items() if value}
+        facts = {name: value for name, value in self._fields.of(scope).items() if value}
         span.set_attributes({f"wattline.{name}": value for name, value in facts.items()})
         span.set_attribute("http.request.method", scope["method"])
         span.set_attribute("http.response.status_code", status)

@@ -90,7 +90,7 @@ class Exchange:
         self._socket: socket.socket | None = None
         self._is_cancelled = False
         self._unread: deque[int] = deque()
-        self._may_go_on = threading.Condition()
+        self._may_continue = threading.Condition()
         self._has_begun = False
         self._tokens = 0
         self._thread = threading.Thread(target=self._run, name=f"request-{key.id}", daemon=True)
@@ -101,19 +101,19 @@ class Exchange:
 
     def cancel(self) -> None:
         """End it: the server sees its client leave."""
-        with self._may_go_on:
+        with self._may_continue:
             self._is_cancelled = True
-            self._may_go_on.notify()
+            self._may_continue.notify()
             if self._socket is not None:
                 with suppress(OSError):
                     self._socket.shutdown(socket.SHUT_RDWR)
 
     def release(self, count: int) -> None:
         """The client has read so many chunks."""
-        with self._may_go_on:
+        with self._may_continue:
             for _ in range(min(count, len(self._unread))):
                 self._unread.popleft()
-            self._may_go_on.notify()
+            self._may_continue.notify()
 
     def _run(self) -> None:
         try:
@@ -130,7 +130,7 @@ class Exchange:
         connection = HTTPConnection(*self._address, timeout=CONNECT_S)
         try:
             connection.connect()
-            with self._may_go_on:
+            with self._may_continue:
                 self._socket = connection.sock
                 if self._is_cancelled:
                     return Failed("cancelled")
@@ -180,12 +180,12 @@ class Exchange:
 
     def _wait_for_client(self, size: int) -> bool:
         """Wait until the client has read enough. False: it has left."""
-        with self._may_go_on:
+        with self._may_continue:
             while not self._is_cancelled:
                 if len(self._unread) < CHUNK_WINDOW and sum(self._unread) < CHUNK_WINDOW_BYTES:
                     self._unread.append(size)
                     return True
-                self._may_go_on.wait()
+                self._may_continue.wait()
         return False
 
     def _note_usage(self, data: bytes) -> None:

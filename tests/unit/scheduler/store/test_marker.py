@@ -20,7 +20,7 @@ from wattline_scheduler.store.marker import (
     NO_MARK,
     Mark,
     Marker,
-    held,
+    mark_of,
     read_mark,
 )
 from wattline_scheduler.store.store import Store
@@ -128,7 +128,7 @@ def test_a_store_that_lacks_any_commit_is_refused(tmp_path: Path) -> None:
     held_by = [read_mark(copy / MARKER_NAME) for copy in copies]
     for at, copy in enumerate(copies):
         with closing(open_to_read(copy / DB_NAME)) as reader:
-            assert held(reader) == held_by[at], "exact after a kill"
+            assert mark_of(reader) == held_by[at], "exact after a kill"
         for later in copies[at + 1 :]:
             state = tmp_path / f"{copy.name} beside the marker of {later.name}"
             shutil.copytree(copy, state)
@@ -147,9 +147,9 @@ def test_only_a_quiet_commit_writes_the_row_of_meta(tmp_path: Path) -> None:
     store = opened(tmp_path)
     with closing(open_to_read(tmp_path / DB_NAME)) as reader:
         for batch in commits():
-            before = reader.execute("SELECT * FROM meta").fetchone(), held(reader)
+            before = reader.execute("SELECT * FROM meta").fetchone(), mark_of(reader)
             store.commit(batch)
-            after = reader.execute("SELECT * FROM meta").fetchone(), held(reader)
+            after = reader.execute("SELECT * FROM meta").fetchone(), mark_of(reader)
             assert (before[0] == after[0]) is (after[1].event > before[1].event)
     store.close()
 

@@ -62,8 +62,8 @@ class Succession(Protocol):
         """This gateway is ready; returns once the other accepts no more clients."""
 
 
-class Life:
-    """What becomes of a gateway from its start to its end."""
+class Lifecycle:
+    """A gateway from its start to its end."""
 
     def __init__(
         self, shell: GatewayShell, server: Server, listeners: Listeners, config: GatewayConfig
@@ -71,7 +71,7 @@ class Life:
         self._shell, self._server, self._listeners = shell, server, listeners
         self._config = config
         self._has_successor = self._is_stopping = False
-        self._windings: list[asyncio.Task[None]] = []
+        self._drains: list[asyncio.Task[None]] = []
         self._predecessor: Predecessor | None = None
 
     async def run(
@@ -129,7 +129,11 @@ class Life:
     def _wait_for_successor(self) -> None:
         try:
             self._predecessor = Predecessor(
-                self._listeners, self._config.http_host, self.hand_over, self.go_on, self.leave
+                self._listeners,
+                self._config.http_host,
+                self.hand_over,
+                self.continue_serving,
+                self.leave,
             )
         except OSError as error:
             log.warning("no_takeover", detail=f"no successor can connect: {error}")
@@ -140,7 +144,7 @@ class Life:
         self._shell.change_handover("begun")
         return workers
 
-    def go_on(self) -> None:
+    def continue_serving(self) -> None:
         """The successor has ended."""
         self._shell.change_handover("ended")
 
@@ -149,7 +153,7 @@ class Life:
         self._has_successor = True
         self._shell.change_handover("ready")
         log.info("gateway_succeeded", inside=len(self._shell.gateway.queue.requests))
-        self._wind_up(inf)
+        self._drain(inf)
 
     # --- end
 
@@ -161,14 +165,14 @@ class Life:
         grace_s = self._config.stop_grace_s
         log.info("gateway_stopping", inside=len(self._shell.gateway.queue.requests))
         asyncio.get_running_loop().call_later(grace_s, self._shell.handle, GraceOver())
-        self._wind_up(min(grace_s, STOP_LINGER_S))
+        self._drain(min(grace_s, STOP_LINGER_S))
 
-    def _wind_up(self, linger_s: float) -> None:
-        self._shell.is_leaving = True
+    def _drain(self, linger_s: float) -> None:
+        self._shell.is_draining = True
         is_last = not self._has_successor and not self._listeners.is_lasting
         self._server.stop_accepting(accept_queued=is_last)
         self._listeners.close_spare()
-        self._windings.append(asyncio.create_task(self._end_after(linger_s), name="wind-up"))
+        self._drains.append(asyncio.create_task(self._end_after(linger_s), name="drain"))
 
     async def _end_after(self, linger_s: float) -> None:
         """End once all connections have, or after `linger_s`."""

@@ -1,4 +1,4 @@
-"""What was asked, for logs and spans: names only, and none of services that do not exist."""
+"""Fields of a request, for logs and spans: names only, and none of services that do not exist."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ from wattline_runtime.gateway.state import ServiceState
 from wattline_runtime.trace_context import trace_id_of
 
 
-class Asked:
-    """Reads it from requests that were answered."""
+class RequestFields:
+    """Reads them from requests that were answered."""
 
     def __init__(self, shell: GatewayShell) -> None:
         self._shell = shell
