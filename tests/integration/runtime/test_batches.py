@@ -138,6 +138,26 @@ def test_what_a_crash_has_torn_is_cut(stack: Stack) -> None:
     assert stack.runs() == [1, 2]
 
 
+def test_what_the_disk_has_lost_of_a_batch_harms_no_other(stack: Stack) -> None:
+    gateway = start(stack)
+    fixed = ports(stack)
+    folders = [stack.directory / "batches" / create(stack, rows(3)).json()["id"] for _ in range(4)]
+    os.killpg(gateway.pid, signal.SIGKILL)
+    gateway.wait(10)
+    nested, unreadable, short, whole = folders
+    (nested / "batch.json").write_bytes(b'{"x":' + b"[" * 60_000)
+    (unreadable / "input.jsonl").unlink()
+    (unreadable / "input.jsonl").mkdir()
+    (short / "input.jsonl").write_bytes(rows(3)[:50])
+    start(stack, *fixed)
+    stack.start_counted()
+    assert ended(stack, whole.name)["request_counts"]["completed"] == 3
+    assert ended(stack, short.name)["request_counts"] == {"total": 3, "completed": 1, "failed": 2}
+    assert [one["line"] for one in results(stack, short.name)] == [1, 2, 3]
+    assert batch(stack, unreadable.name)["status"] == "in_progress"
+    assert batch(stack, nested.name)["error"]["reason"] == "unknown_batch"
+
+
 def test_two_processes_run_a_batch_once_and_both_show_it(stack: Stack) -> None:
     start(stack, "--processes=2")
     stack.start_counted()

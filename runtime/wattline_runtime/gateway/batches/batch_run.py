@@ -44,6 +44,8 @@ WINDOW = 256
 WINDOW_BYTES = 8 * 1024 * 1024
 """Of their inputs and results."""
 READ_BYTES = 1024 * 1024
+LOST = b""
+"""In place of a row that the disk has lost: its result is an error, as of one that is no row."""
 POLL_S = 0.1
 CHECK_S = 0.5
 """Interval of checks whether anything ends the batch."""
@@ -151,8 +153,10 @@ class BatchRun:
         if now_s >= self._check_at_s:
             self._check_at_s = now_s + CHECK_S
             await self._check_end()
-        if not self._fresh:
-            self._fresh.extend(await self._aside(self._opened.input.read, WINDOW, READ_BYTES))
+        most = min(WINDOW, self.batch.total - self._window.begun)
+        if not self._fresh and most:
+            rows = await self._aside(self._opened.input.read, most, READ_BYTES)
+            self._fresh.extend(rows or [LOST] * most)
         if not self._context.is_draining():
             self._start_rows(now_s)
         self._start_writing(now_s)

@@ -96,19 +96,23 @@ class BatchDirectory:
         try:
             batch = self._known.get(name)
             if batch is None:
-                batch = self._known[name] = f.read_record(folder, "batch.json", Batch)
+                batch = self._known[name] = _record_of(folder)
             progress = self._ended.get(name) or f.read_progress(folder)
         except FileNotFoundError:
             self._forget(name)
             return None
         except (OSError, ValueError) as error:
-            if name not in self._damaged:
-                self._damaged.add(name)
-                log.error("batch_unreadable", id=name, detail=str(error))
+            self.note_damaged(name, error)
             return None
         if not progress.is_open:
             self._ended[name] = progress
         return Found(batch, progress)
+
+    def note_damaged(self, name: str, error: Exception) -> None:
+        """A batch cannot be read or run; others can."""
+        if name not in self._damaged:
+            self._damaged.add(name)
+            log.error("batch_unreadable", id=name, detail=str(error))
 
     def _forget(self, name: str) -> None:
         self._known.pop(name, None)
@@ -138,3 +142,10 @@ class BatchDirectory:
         except OSError:
             return
         f.remove(folder)
+
+
+def _record_of(folder: Path) -> Batch:
+    batch = f.read_record(folder, "batch.json", Batch)
+    if batch.id != folder.name:
+        raise ValueError(f"{folder / 'batch.json'}: it is of another batch")
+    return batch

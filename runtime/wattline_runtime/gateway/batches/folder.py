@@ -77,7 +77,7 @@ def read_record(folder: Path, name: str, kind: type[T]) -> T:
         data = file.read(MAX_RECORD_BYTES)
     try:
         return msgspec.json.decode(data, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(f"{folder / name}: {error}") from error
 
 

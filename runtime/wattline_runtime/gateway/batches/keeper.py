@@ -104,10 +104,13 @@ class BatchKeeper:
                     self._start(batch, opened)
 
     def _open(self, batch: Batch) -> f.Opened | None:
-        """In a thread; None: another process has it."""
+        """In a thread; None: another process has it, or it cannot be run."""
         try:
             opened = f.Opened(self.directory.path(batch.id), batch.total)
         except (BlockingIOError, FileNotFoundError):
+            return None
+        except OSError as error:  # as of a damaged disk
+            self.directory.note_damaged(batch.id, error)
             return None
         if opened.is_over:
             opened.close()
