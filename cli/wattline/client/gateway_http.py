@@ -11,18 +11,22 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from wattline.client.errors import BadRequest, NotAllowed, NotFound, Unreachable, WattlineError
+from wattline_protocol.wire.bounds import Count
 
 TIMEOUT_S = 30.0
 CHUNK_BYTES = 256 * 1024
 MAX_ANSWER_BYTES = 1024 * 1024
+MAX_ERROR_CHARS = 1_000
+MAX_LINE_BYTES = 16 * 1024 * 1024
+"""A result is shorter."""
 
 
 class Counts(msgspec.Struct, frozen=True):
     """Rows of a batch."""
 
-    total: int
-    completed: int
-    failed: int
+    total: Count[int]
+    completed: Count[int]
+    failed: Count[int]
 
 
 class BatchView(msgspec.Struct, frozen=True):
@@ -45,8 +49,12 @@ class GatewayHttp:
 
     def __init__(self, url: str, key: str) -> None:
         """Raises BadRequest for what is no URL of a gateway."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
+        try:
+            parts = urlsplit(url)
+            is_url = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # of the port, or of an IPv6 address
+            is_url = False
+        if not is_url or parts.path.strip("/"):
             raise BadRequest(f"{url} is no URL of a gateway; expected http://HOST:PORT")
         if not key.isprintable() or not key.isascii():
             raise BadRequest("the API key has characters that no key has")
@@ -57,17 +65,15 @@ class GatewayHttp:
     def create(self, service: str, rows: BinaryIO) -> BatchView:
         """Send the rows of a new batch. Nothing of it is kept unless this returns."""
         self._ask("GET", "/v1/batches?limit=1")  # refused before the rows are sent
-        answer = self._ask("POST", f"/v1/batches?service={quote(service, safe='')}", rows)
-        return msgspec.json.decode(answer, type=BatchView)
+        return self._view("POST", f"/v1/batches?service={quote(service, safe='')}", rows)
 
     def batch(self, number: str) -> BatchView:
         """A batch by its ID."""
-        return msgspec.json.decode(self._ask("GET", _path(number)), type=BatchView)
+        return self._view("GET", _path(number))
 
     def cancel(self, number: str) -> BatchView:
         """Cancel a batch."""
-        answer = self._ask("POST", _path(number) + "/cancel")
-        return msgspec.json.decode(answer, type=BatchView)
+        return self._view("POST", _path(number) + "/cancel")
 
     def results(self, number: str, after: int) -> Iterator[bytes]:
         """Whole lines of results behind a row, as they come, until the batch ends, the gateway
@@ -83,12 +89,22 @@ class GatewayHttp:
                 rest = b""
                 while data := response.read1(CHUNK_BYTES):
                     whole, line_break, rest = (rest + data).rpartition(b"\n")
+                    if len(rest) > MAX_LINE_BYTES:
+                        raise WattlineError(f"{self.url} sent a line that is no result")
                     if line_break:
                         yield whole + line_break
             except TimeoutError:
                 return
             except (OSError, http.client.HTTPException) as error:
                 raise self._unreachable(error) from error
+
+    def _view(self, method: str, path: str, body: BinaryIO | None = None) -> BatchView:
+        answer = self._ask(method, path, body)
+        try:
+            return msgspec.json.decode(answer, type=BatchView)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            text = f"{self.url} answered something else than a batch; is it a gateway?"
+            raise WattlineError(text) from error
 
     def _connection(self) -> http.client.HTTPConnection:
         host, port = self._parts.hostname or "", self._parts.port
@@ -123,8 +139,8 @@ class GatewayHttp:
         data = response.read(MAX_ANSWER_BYTES)
         try:
             error = json.loads(data)["error"]
-            text = f"{error['message']} ({error['reason']})"
-        except (ValueError, TypeError, KeyError):
+            text = f"{error['message']} ({error['reason']})"[:MAX_ERROR_CHARS]
+        except (ValueError, TypeError, KeyError, RecursionError):
             text = f"{self.url} answered {response.status}; is it a gateway?"
         kind = {400: BadRequest, 401: NotAllowed, 403: NotAllowed, 404: NotFound}
         if response.status in (502, 503, 504):

@@ -6,12 +6,16 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from support.programs.serving_stack import SERVICE, Stack, serving_stack, wait_for
+from wattline.client.errors import BadRequest, WattlineError
+from wattline.client.gateway_http import GatewayHttp
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -142,3 +146,45 @@ def test_it_follows_a_gateway_that_is_killed_and_cancels(stack: Stack) -> None:
     assert process.stderr is not None
     with process.stderr:
         assert b"batch cancelled" in process.stderr.read()
+
+
+NESTED = b'{"error":' + b"[" * 100_000
+COUNTS = b'{"total": -1, "completed": 0, "failed": 0}'
+NEGATIVE = b'{"id": "b", "service": "svc", "status": "completed", "request_counts": %b}' % COUNTS
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b"<html>"),
+        (200, b"{}"),
+        (200, b"\xff"),
+        (200, NEGATIVE),
+        (400, NESTED),
+        (400, b"null"),
+    ],
+    ids=["html", "no-batch", "no-text", "negative", "nested", "null"],
+)
+def test_what_is_no_gateway_is_named(status: int, body: bytes) -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("content-length", f"{len(body)}")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Keep stderr for what fails."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        gateway = GatewayHttp(f"http://127.0.0.1:{server.server_port}", KEY)
+        with pytest.raises(WattlineError, match="is it a gateway"):
+            gateway.batch("b")
+        server.shutdown()
+
+
+@pytest.mark.parametrize("url", ["localhost:7413", "http://h:99999", "http://[::1", "http://h:x"])
+def test_what_is_no_url_is_named(url: str) -> None:
+    with pytest.raises(BadRequest, match="expected http://HOST:PORT"):
+        GatewayHttp(url, "")

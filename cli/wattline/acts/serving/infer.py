@@ -99,7 +99,7 @@ def _follow(gateway: GatewayHttp, batch: BatchView, write: Write, done: int) -> 
         except Unreachable:
             if time.monotonic() >= until_s:
                 raise
-        if not batch.is_open and done == batch.request_counts.total:
+        if not batch.is_open and done >= batch.request_counts.total:
             return batch
         time.sleep(RETRY_S)
 
