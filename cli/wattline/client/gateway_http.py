@@ -67,20 +67,20 @@ class GatewayHttp:
         self._ask("GET", "/v1/batches?limit=1")  # refused before the rows are sent
         return self._view("POST", f"/v1/batches?service={quote(service, safe='')}", rows)
 
-    def batch(self, number: str) -> BatchView:
+    def batch(self, batch_id: str) -> BatchView:
         """A batch by its ID."""
-        return self._view("GET", _path(number))
+        return self._view("GET", _path(batch_id))
 
-    def cancel(self, number: str) -> BatchView:
+    def cancel(self, batch_id: str) -> BatchView:
         """Cancel a batch."""
-        return self._view("POST", _path(number) + "/cancel")
+        return self._view("POST", _path(batch_id) + "/cancel")
 
-    def results(self, number: str, after: int) -> Iterator[bytes]:
+    def results(self, batch_id: str, after: int) -> Iterator[bytes]:
         """Whole lines of results behind a row, as they come, until the batch ends, the gateway
         stops, or nothing has come for a while."""
         connection = self._connection()
         with closing(connection):
-            path = f"{_path(number)}/results?after={after}&follow=true"
+            path = f"{_path(batch_id)}/results?after={after}&follow=true"
             try:
                 connection.request("GET", path, headers=self._headers)
                 response = connection.getresponse()
@@ -148,5 +148,5 @@ class GatewayHttp:
         raise kind.get(response.status, WattlineError)(text)
 
 
-def _path(number: str) -> str:
-    return f"/v1/batches/{quote(number, safe='')}"
+def _path(batch_id: str) -> str:
+    return f"/v1/batches/{quote(batch_id, safe='')}"

@@ -1,9 +1,10 @@
-"""API keys of HTTP clients: requests of users, grants for gateways, and what gateways report.
+"""API keys of HTTP clients: requests of users, grants and reports of gateways, division of rates.
 
 The secret is made by the client that adds the key, and never sent: the scheduler and the gateways
 know its SHA-256 only.
 """
 
+from collections.abc import Collection, Iterable
 from typing import Annotated, Literal
 
 import msgspec
@@ -160,6 +161,43 @@ class ApiKeyShares(msgspec.Struct, frozen=True, tag_field="t", tag="api_key_shar
     day: BudgetDay | None = None
     used_tokens: dict[str, int] = {}
     """By digest, of keys with a budget: tokens of the day at all gateways."""
+
+
+EVEN_SHARE = 0.1
+"""Part of a rate that is divided evenly."""
+
+HALF_LIFE_S = 1.0
+"""Of demand."""
+
+LEAST_PER_S = 0.001
+"""Less demand is none."""
+
+
+class KeyDemand(msgspec.Struct):
+    """Inputs per second that one gateway, or one process of it, was asked for lately."""
+
+    at_s: float
+    """Of the newest report."""
+    per_s: dict[str, float] = {}
+    """By digest of the key."""
+
+    def add(self, uses: Iterable[ApiKeyUse], now_s: float) -> None:
+        """A report; earlier ones count less the older they are."""
+        passed_s = max(now_s - self.at_s, HALF_LIFE_S)
+        kept = 0.5 ** (passed_s / HALF_LIFE_S)
+        per_s = {digest: rate * kept for digest, rate in self.per_s.items()}
+        for one in uses:
+            per_s[one.digest] = per_s.get(one.digest, 0.0) + (1 - kept) * one.inputs / passed_s
+        self.per_s = {digest: rate for digest, rate in per_s.items() if rate >= LEAST_PER_S}
+        self.at_s = now_s
+
+
+def part_of_rate(digest: str, own: KeyDemand, demands: Collection[KeyDemand], parts: int) -> float:
+    """Part of a key's rate for one of `parts`: a tenth evenly, the rest in proportion to demand."""
+    total_per_s = sum(one.per_s.get(digest, 0.0) for one in demands)
+    if not total_per_s:
+        return 1 / parts
+    return EVEN_SHARE / parts + (1 - EVEN_SHARE) * own.per_s.get(digest, 0.0) / total_per_s
 
 
 class ApiKeyView(msgspec.Struct, frozen=True):

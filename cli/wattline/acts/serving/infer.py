@@ -58,9 +58,9 @@ def infer(
     return Outcome(None, _status(ended))
 
 
-def _hint(name: str, number: str) -> str:
-    again = f"wattline infer {name} --resume {number}"
-    return f"Get its results: {again}; end it: wattline infer {name} --cancel {number}"
+def _hint(name: str, batch_id: str) -> str:
+    again = f"wattline infer {name} --resume {batch_id}"
+    return f"Get its results: {again}; end it: wattline infer {name} --cancel {batch_id}"
 
 
 def _created(gateway: GatewayHttp, name: str) -> BatchView:

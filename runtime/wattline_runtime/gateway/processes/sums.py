@@ -10,7 +10,9 @@ from wattline_protocol.wire.api_keys import (
     ApiKeyShares,
     ApiKeyUse,
     BudgetDay,
+    KeyDemand,
     ReportApiKeyUse,
+    part_of_rate,
 )
 from wattline_protocol.wire.rollouts import (
     MAX_REPORTED,
@@ -22,18 +24,6 @@ from wattline_protocol.wire.rollouts import (
 from wattline_runtime.gateway.access.token_budget import UNKNOWN_DAY, Day, as_reported
 from wattline_runtime.gateway.state import READINESS
 
-EVEN_SHARE = 0.1
-"""Part of what this gateway may grant that its processes have in equal parts."""
-HALF_LIFE_S = 1.0
-"""Of what was asked for."""
-LEAST_PER_S = 0.001
-
-
-@dataclass(slots=True)
-class _Demand:
-    at_s: float
-    per_s: dict[str, float] = field(default_factory=dict)
-
 
 @dataclass(slots=True)
 class KeyUse:
@@ -44,7 +34,7 @@ class KeyUse:
     processes: int
     granted: ApiKeyShares = field(default_factory=lambda: ApiKeyShares(1.0))
     """To this gateway."""
-    _demands: dict[int, _Demand] = field(default_factory=dict)
+    _demands: dict[int, KeyDemand] = field(default_factory=dict)
     _unreported: dict[str, ApiKeyUse] = field(default_factory=dict)
     _report: ReportApiKeyUse | None = None
     _day: Day = UNKNOWN_DAY
@@ -53,12 +43,9 @@ class KeyUse:
         """Counts what a process reports; its parts."""
         self._begin_day_if_due(now_s)
         is_of_day = report.day_unix_s in (0.0, self._day.start_unix_s)
-        known = self._demands.setdefault(process, _Demand(now_s))
-        passed_s = max(now_s - known.at_s, HALF_LIFE_S)
-        kept = 0.5 ** (passed_s / HALF_LIFE_S)
-        per_s = {digest: rate * kept for digest, rate in known.per_s.items()}
+        known = self._demands.setdefault(process, KeyDemand(now_s))
+        known.add(report.uses, now_s)
         for one in report.uses:
-            per_s[one.digest] = per_s.get(one.digest, 0.0) + (1 - kept) * one.inputs / passed_s
             before = self._unreported.get(one.digest, ApiKeyUse(one.digest, 0, 0, 0, UnixTime(0)))
             self._unreported[one.digest] = ApiKeyUse(
                 one.digest,
@@ -69,8 +56,6 @@ class KeyUse:
                 before.tokens + one.tokens,
                 before.tokens_today + (one.tokens_today if is_of_day else 0),
             )
-        known.at_s = now_s
-        known.per_s = {digest: rate for digest, rate in per_s.items() if rate >= LEAST_PER_S}
         return self._parts(known, now_s)
 
     def _begin_day_if_due(self, now_s: float) -> None:
@@ -91,15 +76,13 @@ class KeyUse:
         """The others have its parts from their next report on."""
         self._demands.pop(process, None)
 
-    def _parts(self, own: _Demand, now_s: float) -> ApiKeyShares:
-        even = EVEN_SHARE / self.processes
-        digests = {digest for one in self._demands.values() for digest in one.per_s}
+    def _parts(self, own: KeyDemand, now_s: float) -> ApiKeyShares:
+        demands = self._demands.values()
+        digests = {digest for one in demands for digest in one.per_s}
         shares = {}
         for digest in digests | self.granted.shares.keys():
-            total = sum(one.per_s.get(digest, 0.0) for one in self._demands.values())
-            part = even + (1 - EVEN_SHARE) * own.per_s.get(digest, 0.0) / total if total else 0.0
             whole = self.granted.shares.get(digest, self.granted.share)
-            shares[digest] = whole * (part or 1 / self.processes)
+            shares[digest] = whole * part_of_rate(digest, own, demands, self.processes)
         day = None
         if self._day.start_unix_s:
             day = BudgetDay(self._day.start_unix_s, self._day.length_s, self._day.end_s - now_s)

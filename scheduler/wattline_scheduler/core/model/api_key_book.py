@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from wattline_protocol.ids import Instant, UnixTime
-from wattline_protocol.wire.api_keys import ApiKeyGrant
+from wattline_protocol.wire.api_keys import ApiKeyGrant, KeyDemand
 from wattline_scheduler.api_key_record import ApiKeyRecord
 from wattline_scheduler.core.model.jobs.service_names import ServiceNames
 
@@ -19,10 +19,9 @@ class GatewayUse:
     """What a gateway reported of API keys."""
 
     heard_at: Instant
+    demand: KeyDemand
     report: str = ""
     """The newest one."""
-    demand_per_s: dict[str, float] = field(default_factory=dict)
-    """Inputs asked for lately, by digest of the key."""
 
 
 @dataclass(slots=True)

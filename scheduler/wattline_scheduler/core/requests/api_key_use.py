@@ -19,7 +19,9 @@ from wattline_protocol.wire.api_keys import (
     ApiKeyShares,
     ApiKeyUse,
     BudgetDay,
+    KeyDemand,
     ReportApiKeyUse,
+    part_of_rate,
 )
 from wattline_protocol.wire.bounds import MAX_SERIAL
 from wattline_scheduler.core.model.api_key_book import GatewayUse, tokens_of_day
@@ -30,15 +32,6 @@ SILENT_S = 5.0
 
 MAX_GATEWAYS = 1_024
 """Maximum number of gateways whose reports are kept."""
-
-EVEN_SHARE = 0.1
-"""Part of a rate that is divided evenly."""
-
-HALF_LIFE_S = 1.0
-"""Of what was asked for."""
-
-LEAST_PER_S = 0.001
-"""Less is no use."""
 
 SAVE_PERIOD_S = 10.0
 """A crash loses the use that was reported since the last save."""
@@ -51,25 +44,16 @@ def report_use(state: State, gateway: str, request: ReportApiKeyUse, now: Now) -
     if known is None:
         if len(gateways) >= MAX_GATEWAYS:
             return ApiKeyShares(0.0)
-        known = gateways[gateway] = GatewayUse(now.mono_s)
+        known = gateways[gateway] = GatewayUse(now.mono_s, KeyDemand(now.mono_s))
     if request.report != known.report:
         known.report = request.report
-        _note_demand(state, known, request, now)
+        # Of keys that there are, so that a gateway cannot fill the memory with others.
+        uses = (one for one in request.uses if state.api_keys.of_digest(one.digest) is not None)
+        known.demand.add(uses, now.mono_s)
         for one in request.uses:
             _count(state, one, request.day_unix_s, now)
     known.heard_at = now.mono_s
     return _shares(state, gateway, now)
-
-
-def _note_demand(state: State, known: GatewayUse, request: ReportApiKeyUse, now: Now) -> None:
-    """Of keys that there are, so that a gateway cannot fill the memory with others."""
-    passed_s = max(now.mono_s - known.heard_at, HALF_LIFE_S)
-    kept = 0.5 ** (passed_s / HALF_LIFE_S)
-    demand = {digest: per_s * kept for digest, per_s in known.demand_per_s.items()}
-    for one in request.uses:
-        if state.api_keys.of_digest(one.digest) is not None:
-            demand[one.digest] = demand.get(one.digest, 0.0) + (1 - kept) * one.inputs / passed_s
-    known.demand_per_s = {d: per_s for d, per_s in demand.items() if per_s >= LEAST_PER_S}
 
 
 def _count(state: State, one: ApiKeyUse, reported_day_unix_s: float, now: Now) -> None:
@@ -96,19 +80,16 @@ def _count(state: State, one: ApiKeyUse, reported_day_unix_s: float, now: Now) -
 def _shares(state: State, gateway: str, now: Now) -> ApiKeyShares:
     """Parts of a gateway among those that report."""
     alive = [one for one in state.api_keys.gateways.values() if not _is_silent(one, now)]
-    own = state.api_keys.gateways[gateway].demand_per_s
+    own, demands = state.api_keys.gateways[gateway].demand, [one.demand for one in alive]
     even, day = 1 / len(alive), _day(state, now)
     used_tokens = dict(state.api_keys.used_tokens(day.start_unix_s))
     if len(alive) == 1:
         return ApiKeyShares(even, day=day, used_tokens=used_tokens)
     shares: dict[str, float] = {}
-    for digest in {digest for one in alive for digest in one.demand_per_s}:
+    for digest in {digest for one in demands for digest in one.per_s}:
         record = state.api_keys.of_digest(digest)
-        if record is None or not (record.rate_per_s or record.tokens_per_day):
-            continue
-        total_per_s = sum(one.demand_per_s.get(digest, 0.0) for one in alive)
-        used = own.get(digest, 0.0) / total_per_s
-        shares[digest] = EVEN_SHARE * even + (1 - EVEN_SHARE) * used
+        if record is not None and (record.rate_per_s or record.tokens_per_day):
+            shares[digest] = part_of_rate(digest, own, demands, len(demands))
     return ApiKeyShares(even, shares, day, used_tokens)
 
 

@@ -90,7 +90,7 @@ def test_keys_that_there_are_not_take_no_memory(h: Harness) -> None:
     for number in range(5):
         report(h, "east", 50, digest=f"{number:064x}")
     report(h, "east", 50)
-    assert h.cluster.state.api_keys.gateways["east"].demand_per_s.keys() == {DIGEST}
+    assert h.cluster.state.api_keys.gateways["east"].demand.per_s.keys() == {DIGEST}
 
 
 def test_keys_without_a_rate_are_not_divided(h: Harness) -> None:
