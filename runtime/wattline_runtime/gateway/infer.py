@@ -104,22 +104,14 @@ class InferApp:
                 await self._router.wait(start_s + timeout_ms(scope, self._config) / 1000)
             route = self._shell.public.get(service)
             data = await read_body(scope, receive, self._config.max_body_bytes)
-            if header(scope, b"content-type") == OCTETS:
-                if key is not None:
-                    self._access.charge(key, 1)
-                if route is None:
-                    output, extra = await self._answer_bytes(scope, data, service, key, receive)
-                else:
-                    ask = self._bytes(scope, data, rank_of(scope, key))
-                    output, extra = await self._routed(route, scope, data, ask, key, receive)
+            read = self._bytes if header(scope, b"content-type") == OCTETS else self._understand
+            ask = read(scope, data, rank_of(scope, key), start_s)
+            if key is not None:
+                self._access.charge(key, len(ask.inputs))
+            if route is None:
+                output, extra, _ = await self._answer(service, ask, key, receive)
             else:
-                ask = self._understand(scope, data, rank_of(scope, key), start_s)
-                if key is not None:
-                    self._access.charge(key, len(ask.inputs))
-                if route is None:
-                    output, extra, _ = await self._answer(service, ask, key, receive)
-                else:
-                    output, extra = await self._routed(route, scope, data, ask, key, receive)
+                output, extra = await self._routed(route, scope, data, ask, key, receive)
         except BadRequest as error:
             reason = error.reason
             await self._send_error(send, error)
@@ -156,12 +148,18 @@ class InferApp:
             return Ask(inputs, False, deadline_s, may_share, kind)
         raise BadRequest("malformed", "expected either `input` or `inputs`")
 
+    def _bytes(self, scope: Scope, data: bytes, rank: int, start_s: float) -> Ask:
+        deadline_s = start_s + timeout_ms(scope, self._config) / 1000
+        return Ask([data], True, deadline_s, False, traced(scope, BYTES[rank]))
+
     # --- answering
 
     async def _answer(
         self, service: str, ask: Ask, key: ApiKey | None, receive: Receive
     ) -> tuple[bytes, list[tuple[bytes, bytes]], Sequence[str]]:
         """Body, extra headers, and what answered the inputs where it was something else."""
+        if ask.kind.is_bytes:
+            return *(await self._answer_bytes(service, ask, key, receive)), ()
         seen = None if key is None else key.services
         answers, chain = self._answers, self._answers.fallback(service)
         until_s = ask.deadline_s
@@ -224,21 +222,18 @@ class InferApp:
         ask: Ask,
         key: ApiKey | None,
         receive: Receive,
-    ) -> tuple[bytes, Sequence[tuple[bytes, bytes]]]:
+    ) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         """As `_answer`, by the service that the route chooses."""
         router = self._router
         choice = router.choose(route, scope, data, len(ask.inputs), key)
         if choice.target.is_cascade:
             return await self._cascade(choice, scope, ask, key, receive)
-        if ask.kind.is_bytes:
-            body, extra = await self._answer_bytes(scope, data, choice.service, key, receive)
-            return body, [*extra, *router.answered(scope, choice, ())]
         body, extra, by = await self._answer(choice.service, ask, key, receive)
         return body, [*extra, *router.answered(scope, choice, by)]
 
     async def _cascade(
         self, choice: Choice, scope: Scope, ask: Ask, key: ApiKey | None, receive: Receive
-    ) -> tuple[bytes, Sequence[tuple[bytes, bytes]]]:
+    ) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         ended = await cascade_inputs(
             self._answers,
             choice.target,
@@ -263,18 +258,13 @@ class InferApp:
             return outputs[-1], [OCTETS_HEADER, *extra]
         return _body(outputs, ask.is_single), extra
 
-    def _bytes(self, scope: Scope, data: bytes, rank: int) -> Ask:
-        deadline_s = time.monotonic() + timeout_ms(scope, self._config) / 1000
-        return Ask([data], True, deadline_s, False, traced(scope, BYTES[rank]))
-
     async def _answer_bytes(
-        self, scope: Scope, data: bytes, service: str, key: ApiKey | None, receive: Receive
-    ) -> tuple[bytes, Sequence[tuple[bytes, bytes]]]:
+        self, service: str, ask: Ask, key: ApiKey | None, receive: Receive
+    ) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         """As `_answer`, for one input that is bytes; nothing is kept or shared."""
-        deadline_s = time.monotonic() + timeout_ms(scope, self._config) / 1000
         seen = None if key is None else key.services
-        kind = traced(scope, BYTES[rank_of(scope, key)])
-        number, waiter = self._shell.submit(service, data, deadline_s, seen, kind)
+        (data,) = ask.inputs
+        number, waiter = self._shell.submit(service, data, ask.deadline_s, seen, ask.kind)
         watch = self._shell.watch(receive, [number])
         try:
             outcome = await waiter
@@ -284,7 +274,7 @@ class InferApp:
         body = _output(outcome, "", key)
         if isinstance(outcome, Output) and outcome.is_bytes:
             return body, [OCTETS_HEADER]
-        return b'{"output":' + body + b"}", ()
+        return b'{"output":' + body + b"}", []
 
     async def _send_error(self, send: Send, error: BadRequest) -> None:
         extra = [(name.encode(), value.encode()) for name, value in headers(error)]
