@@ -1,4 +1,4 @@
-"""What a handler reads of its HTTP client: headers and the body."""
+"""Reads a request of an HTTP client: headers and the body."""
 
 import asyncio
 from collections.abc import Mapping

@@ -72,7 +72,7 @@ class Trace(msgspec.Struct):
 
 
 class RequestKind(msgspec.Struct, frozen=True):
-    """What a request needs of a worker, and how urgent it is."""
+    """Method, form and priority class of a request."""
 
     method: str = PREDICT
     is_stream: bool = False

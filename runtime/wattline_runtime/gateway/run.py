@@ -148,7 +148,7 @@ async def serve(
 
 
 def settle_memory() -> None:
-    """What lives as long as the process is not scanned for garbage again."""
+    """Exempt objects that live as long as the process from garbage collection."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)

@@ -31,7 +31,7 @@ Waiter = asyncio.Future[e.Outcome | None]
 
 
 class OutcomeSink(Protocol):
-    """What gets the outcome of a request, once."""
+    """Receives the outcome of a request, once."""
 
     def done(self) -> bool:
         """Whether it has one."""

@@ -107,7 +107,7 @@ class WorkerState:
 
     @property
     def status(self) -> str:
-        """In a word, for people."""
+        """Its state, as `/v1/services` shows it."""
         if self.capacity == 0:
             return "loading"
         if not self.takes_new:

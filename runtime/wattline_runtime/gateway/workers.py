@@ -121,7 +121,7 @@ class WorkerPool:
     def _settled(
         self, request: Request, worker: WorkerState, message: Reply | Failure, now_s: float
     ) -> list[e.Effect]:
-        """What an answer means for its request, which another worker may have as well."""
+        """Apply an answer to its request, which another worker may have as well."""
         is_main, is_other = request.worker == worker.connection, request.other == worker.connection
         if not is_main and not is_other and not isinstance(message, Reply):
             return []  # a failed probe

@@ -82,7 +82,7 @@ def _pair(text: str) -> tuple[str, str]:
 def _seconds(text: str) -> float:
     value = float(text)
     if not 0 < value < inf:
-        raise argparse.ArgumentTypeError(f"{value} is no number of seconds above 0")
+        raise argparse.ArgumentTypeError(f"{value}: expected a number of seconds above 0")
     return value
 
 

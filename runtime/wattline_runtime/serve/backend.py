@@ -1,4 +1,4 @@
-"""What answers the requests of a worker: a model, or an HTTP server behind the bridge."""
+"""Backends of a worker, which answer its requests: a model, or an HTTP server (the bridge)."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -14,7 +14,7 @@ Work = Infer | CancelInfer | MoreChunks
 
 
 class Sink(Protocol):
-    """Takes what a backend answers; on the worker's main thread."""
+    """Receives the answers of a backend; on the worker's main thread."""
 
     def answer(self, key: Key, outcome: Outcome) -> None:
         """Exactly one for each Infer."""
@@ -41,7 +41,7 @@ class Backend(Protocol):
 
     @property
     def progress(self) -> str:
-        """What it reports while it is not ready."""
+        """Its status text while it is not ready."""
 
     @property
     def capacity(self) -> int:
@@ -66,7 +66,7 @@ class Backend(Protocol):
         """Messages of a gateway's connection."""
 
     def take_news(self, now_s: float) -> None:
-        """What its threads have done."""
+        """Handle the reports of its threads."""
 
     def tick(self, unseen_s: float, now_s: float) -> None:
         """Twice a second; `unseen_s` is how long the last time is ago."""

@@ -204,7 +204,7 @@ def _embeddings(model: Model, request: Embedding, vectors: list[Any]) -> Outcome
             return Failed("model_error", "an embedding contains NaN or infinity")
         body = embeddings(request.request, rows, tokens)
     except (TypeError, ValueError, OverflowError) as error:
-        return Failed("model_error", f"an embedding is no vector: {error}"[:MAX_DETAIL_CHARS])
+        return Failed("model_error", f"an embedding must be a vector: {error}"[:MAX_DETAIL_CHARS])
     if len(body) > MAX_ITEM_BYTES:
         return Failed("output_too_large", f"{len(body)} bytes, at most {MAX_ITEM_BYTES} allowed")
     return Output(body, tokens=tokens)

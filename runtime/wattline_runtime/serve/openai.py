@@ -112,21 +112,21 @@ class Writer:
 def objection(method: str, request: Any) -> str:
     """Why a model cannot be given this body of `chat` or `complete`; empty = it can."""
     if not isinstance(request, dict):
-        return "the body is no object"
+        return "the body must be an object"
     if request.get("n") not in (None, 1):
         return "`n` must be 1: a model gives one answer"
     if method != CHAT:
-        return "" if isinstance(request.get("prompt"), str) else "`prompt` is no text"
+        return "" if isinstance(request.get("prompt"), str) else "`prompt` must be a text"
     messages = request.get("messages")
     if isinstance(messages, list) and messages and all(isinstance(m, dict) for m in messages):
         return ""
-    return "`messages` is no list of messages"
+    return "`messages` must be a list of messages"
 
 
 def embedding_texts(request: Any) -> list[str]:
     """Inputs of an embeddings request. Raises ValueError."""
     if not isinstance(request, dict):
-        raise ValueError("the body is no object")
+        raise ValueError("the body must be an object")
     given = request.get("input")
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, list) or not texts or not all(isinstance(t, str) for t in texts):

@@ -49,7 +49,7 @@ def arguments(tmp_path: Path) -> dict[str, str]:
         ({"model": "nothing:Here"}, "no module nothing"),
         ({"arg": "novalue"}, "name=value"),
         ({"max-batch-cost": "0"}, "0 is below 1"),
-        ({"batch-timeout": "0"}, "0.0 is no number of seconds above 0"),
+        ({"batch-timeout": "0"}, "0.0: expected a number of seconds above 0"),
     ],
 )
 def test_wrong_arguments_are_named_with_what_is_right(

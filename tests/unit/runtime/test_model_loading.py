@@ -152,7 +152,7 @@ def test_a_count_of_tokens_that_raises_fails_its_batch_only() -> None:
         def tokens(self, text: str) -> int:
             return {"known": 1}[text]
 
-    for text, why in (("unknown", "KeyError"), ("known", "no vector")):
+    for text, why in (("unknown", "KeyError"), ("known", "must be a vector")):
         outcome = run_batch(Miscounting(), [Embedding({"input": text}, [text])])
         failed = outcome if isinstance(outcome, Failed) else outcome[0]
         assert isinstance(failed, Failed)

@@ -119,7 +119,7 @@ class AbuseWatch:
             log.warning("clients_restrained", total=len(found))
 
     def report(self, unix_s: float) -> ReportAbuse | None:
-        """What is in force by the judgement of this process, blocks first; None: nothing is."""
+        """Restraints in force by the judgement of this process, blocks first; None: none are."""
         found = [
             Restraint(
                 subject,

@@ -161,7 +161,7 @@ class ApiKeyRing:
                 key.tokens.begin_day(key.share)
 
     def take_uses(self) -> tuple[ApiKeyUse, ...]:
-        """What was used since the last call."""
+        """Use of keys since the last call."""
         used = (key for key in self._keys.values() if key.requests or key.tokens.counted > 0)
         return tuple(key.take_use() for key in used)
 

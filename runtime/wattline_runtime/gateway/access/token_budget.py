@@ -1,4 +1,4 @@
-"""What a gateway may use of a key's tokens of the day. No I/O.
+"""A gateway's part of a key's token budget of the day. No I/O.
 
 Tokens are counted when they are made, and a request is admitted before it is known how many it
 needs: the one that uses a budget up is answered in full, and the next is refused.
@@ -75,7 +75,7 @@ class TokenCount:
         self.allow(share, 0)
 
     def take(self) -> tuple[int, int]:
-        """What was counted, and that of today; they begin again."""
+        """Tokens since the last call, and those of today; the counts begin again."""
         found = max(0, self.counted), max(0, self.counted_today)
         self.counted, self.counted_today = min(0, self.counted), min(0, self.counted_today)
         return found

@@ -112,7 +112,7 @@ class Answers:
         self._shell.change_routes(routes)
 
     def fallback(self, service: str) -> tuple[str, ...]:
-        """What answers when this service cannot."""
+        """Entries of the service's fallback, in order."""
         return self._settings.get(service, NO_SETTINGS).fallback
 
     def keeps(self, service: str) -> bool:
@@ -252,5 +252,5 @@ class Answers:
 
 
 def entry_name(entry: str) -> str:
-    """An entry of a fallback, for people."""
+    """Display name of an entry of a fallback."""
     return "static" if entry.startswith(STATIC) else entry

@@ -1,4 +1,4 @@
-"""What answers instead of a service that cannot, and the error when nothing does."""
+"""Fallbacks of a service that cannot answer, and the error when all of them fail."""
 
 from wattline_protocol.job.service_values import FROM_CACHE, STATIC
 from wattline_runtime.gateway.answers.answers import Answers

@@ -68,7 +68,7 @@ class _Result:
 
 @dataclass(slots=True)
 class BatchContext:
-    """What all batches of a process run with."""
+    """Shared by all batches of a process."""
 
     answers: Answers
     slots: IdleSlots

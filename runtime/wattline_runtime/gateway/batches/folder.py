@@ -181,7 +181,7 @@ class Output:
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._file = os.open(folder / "output.jsonl", flags, 0o600)
         self._is_torn = False
-        """Something lies behind the position."""
+        """The file has bytes behind the position."""
         with os.fdopen(os.dup(self._file), "rb") as read:
             read.seek(0)
             self.position = whole_prefix(_lines(read), total)

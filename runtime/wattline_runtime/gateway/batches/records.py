@@ -1,4 +1,4 @@
-"""What is on record of a batch: what it is, how far it is, and both as clients read them."""
+"""Records of a batch: its definition and its progress, and both as clients read them."""
 
 from typing import Annotated, Literal
 
@@ -44,7 +44,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     output_bytes: Count = 0
     status: Status = "in_progress"
     end: End | None = None
-    """What ends it before all rows have run."""
+    """Reason that ends it before all rows have run."""
     reason: Short = ""
     """Why, in words."""
     waiting: Short = ""

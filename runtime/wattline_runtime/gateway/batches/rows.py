@@ -15,7 +15,7 @@ CustomId = Annotated[str, msgspec.Meta(max_length=512)]
 Url = Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings"]
 
 MAX_LINE_BYTES = MAX_ITEM_BYTES + 8 * 1024
-"""An input, and what a row has beside it."""
+"""An input, and the other fields of a row."""
 EXPECTED = 'expected {"input": …} or {"url": "/v1/chat/completions", "body": {"model": SERVICE, …}}'
 
 
@@ -55,7 +55,7 @@ class Result(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class RowRequest:
-    """What a row asks of its service."""
+    """Request of a row to its service."""
 
     input: bytes
     kind: RequestKind

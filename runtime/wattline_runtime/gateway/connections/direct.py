@@ -28,7 +28,7 @@ USED = {
     *("access_log", "default_headers", "flow", "keep_alive", "message_event", "on_response"),
     *("scope", "transport"),
 }
-"""What is used of a request of uvicorn; no part of its API."""
+"""Attributes of uvicorn's request that are used here; they are not part of its API."""
 
 
 def known(cycle: Any) -> Any:

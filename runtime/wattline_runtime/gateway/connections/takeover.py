@@ -33,7 +33,7 @@ _PEER = struct.Struct("3i")
 
 
 class Offer(msgspec.Struct, frozen=True):
-    """What a predecessor sends with its socket."""
+    """Message of a predecessor, sent with its sockets."""
 
     version: int
     ready_workers: int

@@ -23,7 +23,7 @@ from wattline_runtime.gateway.telemetry.snapshot import Observer, Snapshot
 log = structlog.get_logger()
 
 OBSERVE_S = 0.05
-"""What was counted is sent so often: a process that is killed loses no more of it."""
+"""Interval of sending counts: a process that is killed loses those of one interval at most."""
 REFRESH_S = 1.0
 LOOK_S = 1.0
 """A parent that does not answer for so long: this process answers for itself."""

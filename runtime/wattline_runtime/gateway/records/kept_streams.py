@@ -18,7 +18,7 @@ H = TypeVar("H")
 
 
 class Name(NamedTuple):
-    """What a stream is known by."""
+    """Identity of a stream."""
 
     key: str
     """SHA-256 of its API key; empty: the gateway is open."""

@@ -41,7 +41,7 @@ class Traffic:
         return replace(self, times=[*self.times])
 
     def since(self, before: "Traffic") -> "Traffic":
-        """What was counted after `before`."""
+        """Counts since `before`."""
         return Traffic(
             self.requests - before.requests,
             self.errors - before.errors,

@@ -7,7 +7,7 @@ from wattline_protocol.routing.model import SHARES, PublicRoute, RouteRule
 
 
 class RequestProperties(Protocol):
-    """What rules ask of a request; each is read when a rule needs it."""
+    """Properties of a request that rules compare; each is read when a rule needs it."""
 
     inputs: int
     body_bytes: int

@@ -26,7 +26,7 @@ HeaderPair = tuple[bytes, bytes]
 
 
 class Choice(NamedTuple):
-    """What a rule says."""
+    """The rule that a request meets, and its target."""
 
     route: str
     rule: int
@@ -94,7 +94,7 @@ class Router:
     def choose(
         self, route: PublicRoute, scope: Scope, data: bytes, inputs: int, key: ApiKey | None
     ) -> Choice:
-        """What answers this request. Raises BadRequest where there is no such service."""
+        """Choose the target of this request. Raises BadRequest where it does not exist."""
         self._count += 1
         tier = "" if key is None else key.grant.tier
         number = f"{self._seed}{self._count}"

@@ -1,4 +1,4 @@
-"""What an answer of a worker means for its request, in one part or in chunks. No I/O."""
+"""Applies answers of workers to their requests, whole or in chunks. No I/O."""
 
 from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.request_queue import RequestQueue

@@ -1,1 +1,1 @@
-"""What a gateway tells about itself: metrics, and a log of requests."""
+"""Observability of a gateway: metrics, logs of requests and bodies, spans."""

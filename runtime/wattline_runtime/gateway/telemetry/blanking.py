@@ -114,7 +114,7 @@ _OF_KIND: dict[str, Finder] = {"email": emails, "card": cards, "phone": phones}
 
 
 class Blanker:
-    """What is blanked in the bodies of a service."""
+    """Patterns to blank in the bodies of a service."""
 
     def __init__(self, entries: Sequence[str]) -> None:
         """Entries of `[service] log_bodies`; API keys are always blanked. Raises ValueError and

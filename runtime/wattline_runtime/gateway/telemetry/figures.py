@@ -14,7 +14,7 @@ from wattline_runtime.gateway.stats import Latency, Stats
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What a metric is."""
+    """Kind, text and labels of a metric."""
 
     kind: Literal["counter", "gauge"]
     text: str

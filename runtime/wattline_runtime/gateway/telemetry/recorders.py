@@ -1,4 +1,4 @@
-"""What a gateway records of requests, where it is to: their log, some bodies, spans."""
+"""Recorders of requests, where configured: access log, body log, spans."""
 
 import asyncio
 from collections.abc import Mapping

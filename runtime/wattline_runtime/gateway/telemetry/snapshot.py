@@ -1,5 +1,4 @@
-"""What a gateway is at one moment: metrics and services, which those of other processes can be
-added to."""
+"""Snapshots of metrics and services of a gateway process; those of several processes add up."""
 
 from collections.abc import Iterable
 
