@@ -325,3 +325,38 @@ def test_this_release_of_uvicorn_needs_no_timers_and_an_unknown_one_keeps_its_ow
 
     assert FAST is not HttpToolsProtocol
     assert without_timers(Other) is Other
+
+
+@pytest.mark.parametrize("is_together", [True, False])
+@pytest.mark.parametrize("framing", ["content-length: 63", "transfer-encoding: chunked"])
+def test_a_body_behind_an_upgrade_is_no_request(framing: str, *, is_together: bool) -> None:
+    asked: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        asked.append(scope["path"])
+        await answering()(scope, receive, send)
+
+    upgrade = "connection: Upgrade\r\nupgrade: h2c"
+    head = f"POST /first HTTP/1.1\r\nhost: here\r\n{upgrade}\r\n{framing}\r\n\r\n".encode()
+    body = request("POST /second HTTP/1.1")
+
+    async def run() -> Memory:
+        connection, transport = await connected(app)
+        for one in (head + body,) if is_together else (head, body):
+            connection.data_received(one)  # the second before the first is answered
+        await turns()
+        return transport
+
+    transport = asyncio.run(run())
+    heard = b"".join(transport.writes)
+    assert heard.count(b"HTTP/1.1 ") == heard.count(b"HTTP/1.1 400 ") == 1
+    assert b"without the header `upgrade`" in heard
+    assert (asked, transport.is_closed) == ([], True)
+
+
+def test_an_upgrade_without_a_body_is_ignored_and_the_connection_ends() -> None:
+    lines = "GET / HTTP/1.1\r\nhost: here\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n"
+    transport = written(answering(), lines.encode())
+    heard = b"".join(transport.writes)
+    assert heard.startswith(b"HTTP/1.1 200 ")
+    assert (b"connection: close" in heard, transport.is_closed) == (True, True)

@@ -5,6 +5,10 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from starlette.types import Receive, Scope, Send
+
+from wattline_runtime.gateway.connections.direct import CLOSE
+
 USED = {
     *(
         "_start_asgi_task",
@@ -25,7 +29,8 @@ def http_protocol() -> type[asyncio.Protocol]:
     if find_spec("httptools") is None:
         h11: type[asyncio.Protocol] = import_module("uvicorn.protocols.http.h11_impl").H11Protocol
         return h11
-    return without_timers(import_module("uvicorn.protocols.http.httptools_impl").HttpToolsProtocol)
+    httptools = import_module("uvicorn.protocols.http.httptools_impl").HttpToolsProtocol
+    return without_upgrades(without_timers(httptools))
 
 
 def without_timers(httptools: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
@@ -35,6 +40,56 @@ def without_timers(httptools: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
     if complete is None or {*complete.__code__.co_names} != USED:
         return httptools
     return type("WithoutTimers", (_WithoutTimers, httptools), {})
+
+
+def without_upgrades(httptools: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
+    """uvicorn's class, where nothing behind a request with `Upgrade` is read as a request."""
+    return type("WithoutUpgrades", (_WithoutUpgrades, httptools), {})
+
+
+UPGRADE_WITH_BODY = (
+    b'{"error":{"reason":"malformed","message":"a request that asks for an upgrade of the '
+    b'connection has no body here; send it as HTTP/1.1, without the header `upgrade`"}}'
+)
+FRAMING = (b"content-length", b"transfer-encoding")
+
+
+async def _refuse_body(_scope: Scope, _receive: Receive, send: Send) -> None:
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(UPGRADE_WITH_BODY)),
+        CLOSE,
+    ]
+    await send({"type": "http.response.start", "status": 400, "headers": headers})
+    await send({"type": "http.response.body", "body": UPGRADE_WITH_BODY})
+
+
+class _WithoutUpgrades:
+    """Precedes the class of httptools, whose attributes it uses.
+
+    Its parser takes a request with `Connection: upgrade` for one without a body. What a client has
+    sent as the body would be read as the next request: a proxy that passes these headers on, and
+    shares its connections, would mix up the answers of its clients.
+    """
+
+    parser: Any
+    cycle: Any
+    headers: Any
+    app: Any
+
+    def on_headers_complete(self) -> None:
+        """As uvicorn, but the connection ends with the answer."""
+        complete: Any = super()
+        if not self.parser.should_upgrade():
+            complete.on_headers_complete()
+            return
+        app = self.app
+        if any(name in FRAMING for name, _ in self.headers):
+            self.app = _refuse_body
+        complete.on_headers_complete()
+        self.app = app
+        if self.cycle is not None:
+            self.cycle.keep_alive = False
 
 
 class _WithoutTimers:
