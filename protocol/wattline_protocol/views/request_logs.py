@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from wattline_protocol.wire.bounds import Few, Line, Name, Serial, Time
+from wattline_protocol.wire.bounds import MAX_UNIX_S, Few, Line, Name, Serial, Time
 
 MAX_ROWS = 1_000
 """Lines of one page."""
@@ -73,10 +73,18 @@ class LoggedRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of the route, from 1; 0: its default."""
 
     @property
+    def began_unix_s(self) -> float:
+        """Raises ValueError for a time that is none."""
+        found = datetime.fromisoformat(self.time).timestamp()
+        if not 0 <= found <= MAX_UNIX_S:
+            raise ValueError(f"{self.time} is no time of a request")
+        return found
+
+    @property
     def position(self) -> LogPosition:
         """By the end of the request. Raises ValueError for a time that is none."""
-        began_unix_s = datetime.fromisoformat(self.time).timestamp()
-        return LogPosition(max(0.0, began_unix_s + self.latency_ms / 1000), self.id)
+        ended_unix_s = self.began_unix_s + self.latency_ms / 1000
+        return LogPosition(min(max(0.0, ended_unix_s), MAX_UNIX_S), self.id)
 
 
 class LogRow(msgspec.Struct, frozen=True):

@@ -101,7 +101,9 @@ def test_arguments_that_mean_nothing(what: str, options: dict[str, Any], problem
 
 
 def test_a_line_of_a_gateway_that_is_no_request_is_refused() -> None:
-    for wrong in (b"{", b"[]", b'{"time":"now","id":"1","status":1,"latency_ms":1}'):
+    times = "now", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59Z"
+    dated = [b'{"time":"%b","id":"1","status":1,"latency_ms":1}' % one.encode() for one in times]
+    for wrong in (b"{", b"[]", *dated):
         page = LogPage((LogRow(LogPosition(1.0), wrong),))
         with pytest.raises(ActFailed, match="a gateway sent a line that is no request"):
             run(Scheduler(page), "requests")

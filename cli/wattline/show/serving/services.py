@@ -1,7 +1,6 @@
 """Services as a listing, and one with its workers."""
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -12,7 +11,6 @@ from wattline.show.styles import alarm, state
 from wattline.show.tables import Cell, Column, Listing, facts
 from wattline.show.units import NOT_KNOWN, clock
 from wattline_protocol.text.wording import digits
-from wattline_protocol.views.request_logs import LoggedRequest
 from wattline_protocol.views.service_views import RouteView, ServiceView, WorkerView
 
 
@@ -55,7 +53,7 @@ def requests(found: Requests) -> RenderableType:
     rows = found.requests
     listed = Listing(
         columns=(
-            Column("TIME", [clock(_began_unix_s(r)) for r in rows]),
+            Column("TIME", [clock(r.began_unix_s) for r in rows]),
             Column("STATUS", [f"{r.status}" for r in rows], is_right=True),
             Column("LATENCY", [f"{digits(r.latency_ms)} ms" for r in rows], is_right=True),
             Column("KEY", [r.key or NOT_KNOWN for r in rows]),
@@ -69,10 +67,6 @@ def requests(found: Requests) -> RenderableType:
     if found.is_cut:
         notes.append("there are older requests: --limit, or a later --since")
     return Group(listed, *map(Text, notes))
-
-
-def _began_unix_s(request: LoggedRequest) -> float:
-    return datetime.fromisoformat(request.time).timestamp()
 
 
 def _number(value: int | None) -> str:
