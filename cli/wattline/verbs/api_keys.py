@@ -49,7 +49,7 @@ VERBS = (
                 choices=("urgent", "normal", "batch"),
                 default="normal",
             ),
-            Option("tier", ("--tier",), "Word that rules of routes know it by. Default: none."),
+            Option("tier", ("--tier",), "Label that rules of routes compare. Default: none."),
             Option("expires", ("--expires",), "Duration. Default: until revoked.", kind="duration"),
         ),
         examples=("wattline key add shop --service digits --rate 50/s --burst 100 --expires 30d",),

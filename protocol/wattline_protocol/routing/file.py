@@ -89,7 +89,7 @@ def format_route(route: PublicRoute) -> str:
 
 
 def route_problems(route: PublicRoute) -> tuple[str, ...]:
-    """What `parse_routes` would refuse in a route built otherwise, e.g. received in a message."""
+    """Problems that `parse_routes` would refuse, of a route that a message brought."""
     if problem := _too_large(route):
         return (problem,)
     problems: list[Problem] = []
@@ -176,7 +176,7 @@ def _names(most: int) -> Any:
 
 
 def _check_each(fields: Fields, route: PublicRoute) -> None:
-    """What is wrong with a rule by itself."""
+    """Problems of a rule by itself."""
     if route.name in route.services:
         fields.blame(f"{route.name}: a route leads to services, not to itself", "name")
     if problem := _too_large(route):

@@ -25,7 +25,7 @@ Rules = Annotated[tuple["RouteRule", ...], msgspec.Meta(max_length=MAX_RULES)]
 
 
 class RouteTarget(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What answers: one service, or a cascade of two."""
+    """Target of a rule: one service, or a cascade of two."""
 
     services: Few[Name[str]]
     """Of a cascade: the small one, then the large one."""
@@ -65,7 +65,7 @@ class PublicRoute(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     name: Name[str]
     rules: Rules = ()
     default: RouteTarget | None = None
-    """What answers a request that meets no rule; None: there is no such request."""
+    """Target of requests that meet no rule; None: there is no such request."""
     sticky: Name[str] = ""
     """Header whose value decides the shares that a request belongs to; empty: each by itself."""
 

@@ -22,7 +22,7 @@ def conditions_in_words(rule: RouteRule) -> str:
 
 
 def target_in_words(target: RouteTarget) -> str:
-    """What answers, for a listing."""
+    """A target, for a listing."""
     if not target.is_cascade:
         return target.services[0]
     small, large = target.services

@@ -72,7 +72,7 @@ class RuleView(msgspec.Struct, frozen=True):
     when: str
     """Its conditions."""
     to: str
-    """What answers."""
+    """Target."""
     requests: int = 0
     kept: int = 0
     """Of a cascade: inputs that the small service answered with confidence."""
@@ -93,7 +93,7 @@ class RouteView(msgspec.Struct, frozen=True):
     rules: tuple[RuleView, ...]
     """In order, then the default; none in a list of all."""
     note: str = ""
-    """What is wrong with it."""
+    """Problem of the route; empty = none."""
 
 
 class Services(msgspec.Struct, frozen=True, tag_field="t", tag="services"):

@@ -46,7 +46,7 @@ class AddApiKey(msgspec.Struct, frozen=True, tag_field="t", tag="add_api_key"):
     priority: PriorityClass = "normal"
     """The highest class of its requests."""
     tier: Name[str] = ""
-    """What rules of routes know it by; empty = none."""
+    """Label that rules of routes compare; empty = none."""
     tokens_per_day: Tokens = 0
     """Over all gateways; 0 = no limit."""
 
@@ -107,7 +107,7 @@ class AbuseEvidence(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """What it shows, without the address."""
+        """The counts, without the address."""
         kinds = {
             "refused": self.refused,
             "failed": self.failed,
@@ -236,7 +236,7 @@ class ApiKeys(msgspec.Struct, frozen=True, tag_field="t", tag="api_keys"):
 
 
 class ApiKeyGrant(msgspec.Struct, frozen=True):
-    """What a gateway knows of a key."""
+    """A key for gateways, without its secret."""
 
     name: Name[str]
     digest: Digest

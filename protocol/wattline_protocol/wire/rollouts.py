@@ -157,7 +157,7 @@ class RouteSplit(msgspec.Struct, frozen=True):
     is_by_model: bool = False
     """The model of the new revision compares."""
     is_guarded: bool = True
-    """What it does not answer is sent to the old one."""
+    """Requests that it fails at are sent to the old one."""
 
 
 class RevisionView(msgspec.Struct, frozen=True):
@@ -181,7 +181,7 @@ class RolloutView(msgspec.Struct, frozen=True):
     service: str
     phase: RolloutPhase
     text: str
-    """What it waits for, or how it ended."""
+    """Reason that it waits, or of its end."""
     is_paused: bool
     """No gateway reports, or not every one: nothing is decided."""
     new: RevisionView

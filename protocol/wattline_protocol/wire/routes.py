@@ -1,5 +1,5 @@
-"""What gateways know of a site: workers of services, how requests are shared out among revisions,
-how gateways answer in their place, routes, and the API keys of clients."""
+"""Routes for gateways: workers of services, shares of revisions, settings, public routes, and API
+keys of clients."""
 
 import msgspec
 

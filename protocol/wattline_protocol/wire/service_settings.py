@@ -1,4 +1,4 @@
-"""What gateways know of a service besides its workers."""
+"""Settings of a service for gateways."""
 
 import msgspec
 
@@ -14,7 +14,7 @@ class ServiceSettings(msgspec.Struct, frozen=True, omit_defaults=True):
     log_share: float = 0.0
     """Of the requests, whose bodies are logged."""
     log_blank: tuple[str, ...] = ()
-    """What is blanked in them."""
+    """Patterns to blank in them."""
     log_retention_s: float = 0.0
 
 

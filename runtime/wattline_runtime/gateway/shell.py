@@ -253,7 +253,7 @@ class GatewayShell:
     def _note(self, effect: e.Note) -> None:
         if isinstance(effect, e.WorkerRejected):
             self.stats.rejected += 1
-            log.warning("worker_turned_away", key=effect.public_key, why=effect.why)
+            log.warning("worker_rejected", key=effect.public_key, why=effect.why)
         elif isinstance(effect, e.WorkerJoined):
             log.info("worker_joined", service=effect.service, task=str(effect.route.ref))
         elif isinstance(effect, e.WorkerStalled):

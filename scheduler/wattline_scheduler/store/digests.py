@@ -26,7 +26,7 @@ FUNCTION = "wattline_digest"
 """SQL function: the digest of its arguments, which are the other columns in order."""
 
 encode = msgspec.msgpack.Encoder().encode
-"""What a digest is the CRC-32 of."""
+"""Bytes of a row, of which its digest is the CRC-32."""
 
 Columns = tuple[tuple[str, str], ...]
 """Names and types of a table's columns, without the digest, in order."""

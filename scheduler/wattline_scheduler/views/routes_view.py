@@ -1,4 +1,4 @@
-"""What gateways know of services: workers, rollouts in progress, settings, routes, API keys."""
+"""The view of gateways on services: workers, rollouts in progress, settings, routes, API keys."""
 
 from collections import Counter
 from itertools import chain

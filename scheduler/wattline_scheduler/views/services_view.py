@@ -108,7 +108,7 @@ def _failed(gang: Gang) -> AttemptRecord | None:
 
 
 def _why(end: TaskExit | None, *, may_read: bool) -> str:
-    """What ends the log's last traceback, or its last line; else the end in words."""
+    """Last line of the log's last traceback, or of the log; else the reason of the end."""
     if end is None:
         return ""
     last = _last_line(end.log_tail) if may_read else ""

@@ -65,7 +65,7 @@ class Window(Generic[A]):
 
     def acknowledge(self, after: int) -> list[A]:
         """The client has read the answers up to this number. Returns those that are still waited
-        for all the same: nobody will read them."""
+        for all the same: they will not be read."""
         passed = [seq for seq in self._records if seq <= after]
         waiting = [self._records[seq].answer for seq in passed if self._is_waited_for(seq)]
         for seq in passed:

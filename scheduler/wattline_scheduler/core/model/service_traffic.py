@@ -94,7 +94,7 @@ class Rollout:
     compares: bool | None = None
     """Whether the model of the new revision compares outputs; None = unknown."""
 
-    def measure_anew(self) -> None:
+    def restart_measurement(self) -> None:
         """Drops what was measured before a step."""
         self.old, self.new = Tally(), Tally()
         self.begun_at = None

@@ -35,7 +35,7 @@ LEAST_LEFT_S = 5.0
 
 
 def take_abuse(state: State, gateway: str, report: ReportAbuse, now: Now) -> Done:
-    """What a gateway restrains by its own judgement."""
+    """Takes the restraints that a gateway has in force by its own judgement."""
     if state.site.abuse.enabled:
         for one in report.restraints:
             if one.is_key:

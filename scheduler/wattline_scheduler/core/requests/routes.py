@@ -70,7 +70,7 @@ def remove(state: State, event: ClientRequest, request: RemoveRoute, now: Now) -
 
 
 def _text(state: State, route: PublicRoute) -> str:
-    """What was declared, and what it still lacks."""
+    """The declared route, and its services that do not exist yet."""
     services = state.work.services
     missing = [name for name in route.services if services.holder(name) is None]
     text = f"route {route.name} leads to {listed(route.services, MAX_NAMED)}"

@@ -1,4 +1,4 @@
-"""What gateways report about the revisions of services: workers, and traffic."""
+"""Reports of gateways about the revisions of services: workers, and traffic."""
 
 from collections.abc import Iterator, Sequence
 

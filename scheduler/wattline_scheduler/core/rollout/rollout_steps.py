@@ -1,4 +1,4 @@
-"""What a rollout does next: a function of its record and of what is seen of both revisions."""
+"""The next step of a rollout: a function of its record and of observations of both revisions."""
 
 from dataclasses import dataclass
 from math import ceil

@@ -71,7 +71,7 @@ def begin_rollout(
 
 
 def _forget_oldest(state: State) -> None:
-    """Makes room for one more in memory: of those that have ended, the one that began first."""
+    """At the maximum, evicts the ended rollout that began first."""
     if len(state.rollouts) >= MAX_KEPT:
         ended = (name for name, one in state.rollouts.items() if not one.record.is_open)
         state.rollouts.pop(next(ended, ""), None)
@@ -142,7 +142,7 @@ def _tick(state: State, rollout: Rollout, now: Now) -> None:
                 _note(state, rollout, "rollout_paused", f"is paused: {text}", now, "warning")
             rollout.text, rollout.is_paused = text, is_paused
             if rollout.record.phase == "waiting" and rollout.new.seconds > WINDOW_S:
-                rollout.measure_anew()
+                rollout.restart_measurement()
             _save_counts(state, rollout, now)
         case Advance(record, text):
             advance(state, rollout, record, text, now)
@@ -223,7 +223,7 @@ def _wait_of(job: Job | None, allowed: int) -> str:
 def advance(state: State, rollout: Rollout, record: RolloutRecord, text: str, now: Now) -> None:
     """Takes a step: the limits of both jobs, and how gateways share out requests."""
     _save(state, rollout, record, "rollout_step", text, now)
-    rollout.measure_anew()
+    rollout.restart_measurement()
     _apply(state, record, now)
 
 

@@ -214,7 +214,7 @@ class Reads:
         return Why(why_view(self._state, node))
 
     def routes(self) -> Routes:
-        """What gateways know of services and API keys."""
+        """The view of gateways on services and API keys."""
         return routes_view(self._state)
 
     def services(self, asker: Asker, request: ListServices, now: Now) -> Parts[Services | Denied]:
