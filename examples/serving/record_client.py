@@ -30,6 +30,8 @@ class RecordStream:
 
     def __init__(self, url: str, service: str, stream_id: str, key: str = "") -> None:
         parts = urlsplit(url)
+        if parts.scheme != "http":
+            raise ValueError(f"{url}: this client speaks http:// only; put a proxy before https://")
         self._address = (parts.hostname or "", parts.port or 80)
         self._head = (
             f"POST /v1/services/{service}/stream HTTP/1.1\r\nhost: {parts.netloc}\r\n"
@@ -108,9 +110,12 @@ def _chunk(data: bytes) -> bytes:
 def main() -> None:
     """Stdin to stdout."""
     url, service, stream_id = sys.argv[1:]
-    stream = RecordStream(url, service, stream_id, os.environ.get("WATTLINE_API_KEY", ""))
-    for answer in stream.answers(sys.stdin):
-        print(json.dumps(answer), flush=True)
+    try:
+        stream = RecordStream(url, service, stream_id, os.environ.get("WATTLINE_API_KEY", ""))
+        for answer in stream.answers(sys.stdin):
+            print(json.dumps(answer), flush=True)
+    except (RuntimeError, ValueError) as error:
+        sys.exit(f"record_client: {error}")
 
 
 if __name__ == "__main__":

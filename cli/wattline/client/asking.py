@@ -158,7 +158,9 @@ class RequestClient:
         if link.welcome is not None:
             return Unreachable(f"the scheduler at {where} does not answer in time")
         why = link.trouble or f"nothing answers at {where}"
-        return Unreachable(f"{why}; is the scheduler of site {self._bundle.site} running?")
+        site = self._bundle.site
+        hint = f"is the scheduler of site {site} running, and {where} its client_endpoint?"
+        return Unreachable(f"{why}; {hint}")
 
 
 def _of_kind(answer: Answer, kind: type[A]) -> A:

@@ -34,6 +34,7 @@ MAX_WORD_CHARS = 128
 
 HOW = "write for example 8, 3-5,8, 12[0-31], 12.7 or last"
 
+_NAME = re.compile(r"(?!last)[a-z][a-z0-9._-]{0,63}", re.ASCII | re.IGNORECASE)
 _PART = re.compile(  # as long as numbers become after recoveries
     r"(?P<first>\d{1,15}|last)"
     r"(?:-(?P<last>\d{1,15})|\.(?P<one>\d{1,8}(?:-\d{1,8})?)|\[(?P<many>[\d,\-]+)\])?",
@@ -102,7 +103,8 @@ def parse_jobs(text: str) -> tuple[Span, ...]:
 def _span(part: str, text: str) -> Span:
     match = _PART.fullmatch(part)
     if match is None or (match["first"] == LAST and match["last"]):
-        raise ValueError(f"{text!r} is not a list of jobs; {HOW}")
+        by_name = f"; `wattline jobs --name {text}` lists numbers" if _NAME.fullmatch(text) else ""
+        raise ValueError(f"{text!r} is not a list of jobs; {HOW}{by_name}")
     first = NEWEST if match["first"] == LAST else JobId(int(match["first"]))
     if first == NEWEST and match["first"] != LAST:
         raise ValueError(f"{part}: jobs are numbered from 1")

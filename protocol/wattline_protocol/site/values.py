@@ -91,7 +91,7 @@ def file_path(value: object) -> str:
     """A file on the host of its program; "" for none."""
     path = text(value)
     if path and not path.startswith("/"):
-        raise ValueError('expected an absolute path, as in "/etc/wattline/pdu.secret"')
+        raise ValueError('expected an absolute path, as in "/etc/wattline/FILE"')
     return path
 
 

@@ -122,4 +122,4 @@ def test_the_table_names_what_is_missing() -> None:
     assert first[2:] == ["200", "12.3", "ms", "shop", "7", "30", "ab1"]
     assert second[2:] == ["401", "0.2", "ms", "-", "-", "-", "ab0"]
     assert "gateway g2 is not connected" in text
-    assert "there are older requests: --limit, or a later --since" in text
+    assert "there are older requests: --limit up to 1,000 shows more" in text

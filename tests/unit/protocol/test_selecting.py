@@ -32,6 +32,7 @@ def test_texts_that_name_jobs(text: str, spans: list[Span]) -> None:
     [
         ("", "'' is not a list of jobs; write for example 8, 3-5,8, 12[0-31], 12.7 or last"),
         ("x", "'x' is not a list of jobs; write for example 8"),
+        ("echo", "12.7 or last; `wattline jobs --name echo` lists numbers"),
         ("3-", "is not a list of jobs"),
         ("1,,2", "is not a list of jobs"),
         ("-4", "is not a list of jobs"),

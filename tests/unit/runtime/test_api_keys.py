@@ -221,6 +221,12 @@ def test_a_key_of_another_service_is_403_whether_or_not_that_exists() -> None:
     assert ask(ring(grant("one", "echo")), BEARER, service="other") == "403 forbidden"
 
 
+def test_a_refusal_names_what_the_key_is_for() -> None:
+    keys = Access(ring(grant("one", "b", "a")), known)
+    with pytest.raises(BadRequest, match=r"not for service 'aa'; it is for a, b$"):
+        asyncio.run(keys.require({"headers": [BEARER], "client": ("10.0.0.1", 1)}, "aa", 0.0))
+
+
 def test_outdated_and_unknown_keys_are_503_and_504() -> None:
     old = ring(grant("one", "echo"), valid_s=1e-9)
     assert ask(old, BEARER) == "503 keys_outdated"

@@ -9,9 +9,12 @@ from wattline_protocol.routing.model import SHARES, PublicRoute, RouteRule, Rout
 from wattline_protocol.wire.api_keys import ApiKeyGrant
 from wattline_protocol.wire.rollouts import RouteTraffic
 from wattline_runtime.gateway.access.key_ring import ApiKey
+from wattline_runtime.gateway.access.service_check import require_service
 from wattline_runtime.gateway.core import Gateway
+from wattline_runtime.gateway.errors import BadRequest
 from wattline_runtime.gateway.events import Outcome, Output, Refusal
 from wattline_runtime.gateway.processes.sums import TrafficSum
+from wattline_runtime.gateway.request_queue import RequestQueue
 from wattline_runtime.gateway.revisions.reporting import TrafficReporter
 from wattline_runtime.gateway.routing.cascade import Part, cascade
 from wattline_runtime.gateway.routing.choose import choose, place_of
@@ -29,6 +32,14 @@ def asked(
     key = ApiKey(ApiKeyGrant("k", digest, ()), frozenset(), 0.0) if digest else None
     scope = {"type": "http", "headers": list(headers)}
     return HttpRequestProperties(1, len(data), "", scope, JsonDocument(data), key, f"seed{number}")
+
+
+def test_batches_and_streams_are_not_sent_to_a_route() -> None:
+    queue = RequestQueue(1, early=None, public={"r"})
+    with pytest.raises(BadRequest, match=r"'r' is a route: .* name a service"):
+        require_service(queue, "r", None)
+    with pytest.raises(BadRequest, match="no service 's'; known services: none"):
+        require_service(queue, "s", None)
 
 
 # --- shares

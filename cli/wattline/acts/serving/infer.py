@@ -60,7 +60,7 @@ def infer(
 
 def _hint(name: str, batch_id: str) -> str:
     again = f"wattline infer {name} --resume {batch_id}"
-    return f"Get its results: {again}; end it: wattline infer {name} --cancel {batch_id}"
+    return f"Get its results: {again}; cancel it: wattline infer {name} --cancel {batch_id}"
 
 
 def _created(gateway: GatewayHttp, name: str) -> BatchView:
@@ -69,7 +69,7 @@ def _created(gateway: GatewayHttp, name: str) -> BatchView:
         raise ActFailed(text, exits.USAGE)
     batch = gateway.create(name, sys.stdin.buffer)
     total = counted(batch.request_counts.total, "row")
-    put_error(f"batch {batch.id}: {total}. If this is interrupted: {_hint(name, batch.id)}")
+    put_error(f"batch {batch.id}: {total}; it runs on after Ctrl-C. {_hint(name, batch.id)}")
     return batch
 
 

@@ -65,7 +65,7 @@ def requests(found: Requests) -> RenderableType:
     )
     notes = [f"gateway {one.gateway} {one.why}" for one in found.missing]
     if found.is_cut:
-        notes.append("there are older requests: --limit, or a later --since")
+        notes.append("there are older requests: --limit up to 1,000 shows more")
     return Group(listed, *map(Text, notes))
 
 

@@ -10,7 +10,7 @@ from starlette.types import Scope
 
 from wattline_protocol.http.limits import client_key
 from wattline_protocol.text.quantities import format_count, format_duration, format_rate
-from wattline_protocol.text.wording import counted
+from wattline_protocol.text.wording import counted, listed
 from wattline_runtime.gateway.access.abuse import AbuseWatch
 from wattline_runtime.gateway.access.conduct import Conduct
 from wattline_runtime.gateway.access.failed_keys import FailedKeys
@@ -27,6 +27,8 @@ CONDUCT = "wattline.conduct"
 BEARER = b"bearer "
 NOTE_PERIOD_S = 10.0
 """Interval of log lines about refused keys."""
+MAX_NAMED = 5
+"""Services named in a refusal."""
 MAX_NOTED = 5
 
 
@@ -67,7 +69,8 @@ class Access:
         key.used(time.time())
         if service not in key.services:
             key.refused += 1
-            text = f"this API key is not for service {service!r}"
+            own = listed(sorted(key.services), MAX_NAMED) or "no service now"
+            text = f"this API key is not for service {service!r}; it is for {own}"
             await self._refuse(scope, BadRequest("forbidden", text[:500]))
 
     async def identify(self, scope: Scope, deadline_s: float) -> ApiKey | None:

@@ -6,7 +6,7 @@ from wattline_runtime.gateway.request_queue import RequestQueue
 
 
 def require_service(queue: RequestQueue, service: str, key: ApiKey | None) -> None:
-    """Raises BadRequest unless the service is known now; `key` None: the gateway is open."""
+    """Raises BadRequest unless the service is known, and no route; `key` None: an open gateway."""
     if queue.early is not None:
         text = "this gateway has not received its services yet"
         raise BadRequest("no_worker", text, retry_after_s=1)
@@ -15,4 +15,6 @@ def require_service(queue: RequestQueue, service: str, key: ApiKey | None) -> No
         listed = {one.name for one in queue.services.values() if one.is_listed}
         names = ", ".join(sorted(listed if key is None else listed & key.services)) or "none"
         text = f"there is no service {service!r}; known services: {names}"
+        if service in queue.public:
+            text = f"{service!r} is a route: batches and streams of records name a service"
         raise BadRequest("unknown_service", text[:500])

@@ -21,6 +21,12 @@ def no_job(number: JobId, next_job: JobId) -> Denied:
     return Denied("not_found", text)
 
 
+def not_yet(names: Collection[str]) -> str:
+    """Says that names which may be used in advance do not exist."""
+    verb = "does" if len(names) == 1 else "do"
+    return f"{listed(list(names), MAX_NAMED)} {verb} not exist yet"
+
+
 def not_there(word: str, name: str, known: Collection[str]) -> Denied:
     """Denies an unknown name, with the nearest one or some known ones."""
     near = nearest(name, known)

@@ -12,7 +12,7 @@ from wattline_protocol.wire.api_keys import AddApiKey, RevokeApiKey
 from wattline_protocol.wire.client_messages import Answer, Denied, Done
 from wattline_scheduler.api_key_record import ApiKeyRecord
 from wattline_scheduler.core.model.events import ClientRequest
-from wattline_scheduler.core.model.not_found import not_there
+from wattline_scheduler.core.model.not_found import not_there, not_yet
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.abuse import end_of_key
 from wattline_scheduler.core.requests.selection import Asker
@@ -28,7 +28,7 @@ def add(state: State, event: ClientRequest, request: AddApiKey, now: Now) -> Ans
     asker = Asker(event.user, event.role)
     known = state.api_keys.by_name.get(request.name)
     if known is not None and (known.digest, known.owner) == (request.digest, event.user):
-        return Done(_text(known))
+        return Done(_text(known) + _missing(state, known))
     denied = _malformed(request) or _taken(state, asker, request) or _barred(state, asker, request)
     if denied is not None:
         return denied
@@ -51,7 +51,7 @@ def add(state: State, event: ClientRequest, request: AddApiKey, now: Now) -> Ans
     until = f", for {format_duration(request.valid_s)}" if request.valid_s else ""
     text = _text(record)
     state.journal.act("api_key_added", text + until, now, actor=event.user)
-    return Done(text)
+    return Done(text + _missing(state, record))
 
 
 def revoke(state: State, event: ClientRequest, request: RevokeApiKey, now: Now) -> Answer:
@@ -89,6 +89,13 @@ def _text(record: ApiKeyRecord) -> str:
         limit += f", tier {record.tier}"
     services = listed(record.services, MAX_SERVICES)
     return f"API key {record.name} of {record.owner} for {services}{limit}"
+
+
+def _missing(state: State, record: ApiKeyRecord) -> str:
+    """An operator's key may be made before its services; or a name is misspelled."""
+    names = state.work.services
+    missing = [n for n in record.services if n not in names.routes and names.holder(n) is None]
+    return f" ({not_yet(missing)})" if missing else ""
 
 
 def _burst(request: AddApiKey) -> int:

@@ -12,7 +12,7 @@ from wattline_protocol.text.quantities import format_size
 from wattline_protocol.text.wording import counted, listed
 from wattline_protocol.wire.client_messages import Answer, Denied, Done
 from wattline_scheduler.core.model.events import ClientRequest
-from wattline_scheduler.core.model.not_found import not_there
+from wattline_scheduler.core.model.not_found import not_there, not_yet
 from wattline_scheduler.core.model.route_book import Known
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.selection import Asker
@@ -76,8 +76,7 @@ def _text(state: State, route: PublicRoute) -> str:
     text = f"route {route.name} leads to {listed(route.services, MAX_NAMED)}"
     if not missing:
         return text
-    verb = "does" if len(missing) == 1 else "do"
-    return f"{text} ({listed(missing, MAX_NAMED)} {verb} not exist yet: answered 503 until then)"
+    return f"{text} ({not_yet(missing)}: answered 503 until then)"
 
 
 def _malformed(request: DeclareRoutes) -> Denied | None:

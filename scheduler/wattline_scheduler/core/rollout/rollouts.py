@@ -67,6 +67,7 @@ def begin_rollout(
     _forget_oldest(state)
     rollout = state.rollouts[record.service] = Rollout(record, saved_at=now.mono_s)
     _save(state, rollout, record, "rollout_started", f"replaces revision {old.id}", now)
+    rollout.text = ""  # an event, no state: the phase says it
     _apply(state, record, now)
 
 

@@ -175,6 +175,7 @@ def test_a_revision_that_ends_at_once_goes_back_after_its_second_failure(
 def test_a_revision_that_is_never_ready_goes_back(h: RollingHarness) -> None:
     h.is_[NEW] = Behaviour(is_ready=False)
     h.submit(echo())
+    assert h.status().text == "", "the phase says it all"
     h.run(20)
     assert h.status().text == "0 of 1 replica ready"
     for _ in range(150):  # in steps in which no node is isolated
