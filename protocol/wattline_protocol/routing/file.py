@@ -39,6 +39,8 @@ from wattline_protocol.text.wording import counted
 
 KIND = "route"
 MAX_LIMIT = 1.0
+MAX_FILE_CHARS = 2 * MAX_ROUTES * MAX_ROUTE_BYTES
+"""Room for all routes as text. A parser of TOML takes a second for each MiB."""
 
 _CASCADE = 'cascade = ["small", "large"]'
 _NO_TEXTS: tuple[str, ...] = ()
@@ -59,6 +61,9 @@ def is_route_file(text: str) -> bool:
 
 def parse_routes(text: str, source: str) -> tuple[PublicRoute, ...]:
     """The routes of a job file; `source` names the text in errors. Raises RouteFileError."""
+    if len(text) > MAX_FILE_CHARS:
+        size, most = format_size(len(text)), format_size(MAX_FILE_CHARS)
+        raise RouteFileError([f"{source}: has {size}, at most {most}; split it"])
     try:
         document = read_document(text, source)
     except DocumentError as error:
@@ -70,6 +75,7 @@ def parse_routes(text: str, source: str) -> tuple[PublicRoute, ...]:
     tables = top.tables("route")
     if not 1 <= len(tables) <= MAX_ROUTES:
         top.blame(f"{counted(len(tables), 'table')} [[route]]; 1 to {MAX_ROUTES} are accepted")
+        tables = tables[:MAX_ROUTES]
     routes = tuple(read_route(fields) for fields in tables)
     for fields in tables:
         fields.end()

@@ -2,7 +2,12 @@
 
 import pytest
 
-from wattline_protocol.routing.file import RouteFileError, format_route, parse_routes
+from wattline_protocol.routing.file import (
+    MAX_FILE_CHARS,
+    RouteFileError,
+    format_route,
+    parse_routes,
+)
 from wattline_protocol.routing.model import MAX_ROUTE_BYTES, PublicRoute, RouteRule, RouteTarget
 from wattline_protocol.site.file import SiteFileError, parse_site
 from wattline_protocol.site.text import format_site
@@ -178,3 +183,10 @@ def test_what_is_wrong_in_a_site_file_is_named(text: str, said: str) -> None:
     with pytest.raises(SiteFileError) as raised:
         parse_site(in_site(text), "site.toml")
     assert [said in line for line in raised.value.problems] == [True], raised.value.problems
+
+
+def test_a_file_that_no_routes_can_fill_is_not_read() -> None:
+    with pytest.raises(
+        RouteFileError, match=r"^r\.toml: has 262145B, at most 256KiB; split it"
+    ):
+        parse_routes("#" * (MAX_FILE_CHARS + 1), "r.toml")
