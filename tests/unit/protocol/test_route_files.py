@@ -186,7 +186,5 @@ def test_what_is_wrong_in_a_site_file_is_named(text: str, said: str) -> None:
 
 
 def test_a_file_that_no_routes_can_fill_is_not_read() -> None:
-    with pytest.raises(
-        RouteFileError, match=r"^r\.toml: has 262145B, at most 256KiB; split it"
-    ):
+    with pytest.raises(RouteFileError, match=r"^r\.toml: has 262145B, at most 256KiB; split it"):
         parse_routes("#" * (MAX_FILE_CHARS + 1), "r.toml")
