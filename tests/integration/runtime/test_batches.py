@@ -223,7 +223,8 @@ def test_cancelled_and_expired_batches_have_a_result_for_each_row(stack: Stack) 
     second = create(stack, rows(300), "&completion_window=1s").json()["id"]
     answer = httpx.post(stack.url(f"/v1/batches/{first}/cancel")).json()
     assert answer["status"] == "cancelling"
-    assert httpx.delete(stack.url(f"/v1/batches/{first}")).status_code == 409
+    refused = httpx.delete(stack.url(f"/v1/batches/{first}"))
+    assert (refused.status_code, refused.json()["error"]["reason"]) == (409, "batch_open")
     found = ended(stack, second)
     assert found["status"] == "expired"
     assert {one["error"]["reason"] for one in results(stack, second)} == {"batch_expired"}

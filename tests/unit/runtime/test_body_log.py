@@ -161,6 +161,7 @@ def test_settings_that_cannot_be_met_log_nothing_and_say_so_once(tmp_path: Path)
         log.change_settings(wrong)
         log.change_settings(dict(wrong))
     assert [one["service"] for one in warned] == ["svc", "../up", "odd"]
+    assert {one["event"] for one in warned} == {"bodies_not_logged"}
     assert log.take(scope(), "1") is None
     assert not (tmp_path.parent / "up").exists()
     log.change_settings({"svc": settings()})
@@ -192,16 +193,26 @@ def test_files_are_kept_for_their_retention_also_when_the_service_has_ended(
     assert not kept.exists()
 
 
-def test_a_full_disk_loses_lines_and_nothing_else(tmp_path: Path) -> None:
+def test_a_full_disk_loses_lines_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log = BodyLog(tmp_path)
     folder = tmp_path / "svc"
     folder.mkdir()
     (folder / "3600.jsonl").symlink_to("/dev/full")
+    monkeypatch.setattr("wattline_runtime.gateway.telemetry.log_file.RETRY_S", 0.0)
     with capture_logs() as warned:
         log.change_settings({"svc": settings()})
         for _ in range(3):
             logged(log, TakenBodies(""))
     assert [one["event"] for one in warned] == ["body_log_stopped"]
+    (folder / "3600.jsonl").unlink()
+    with capture_logs() as warned:
+        logged(log, TakenBodies(""))
+        logged(log, TakenBodies(""))
+    assert [one["event"] for one in warned] == ["body_log_resumed"]
+    assert warned[0]["lost"] >= 3
+    assert len(lines(folder)) == 2
 
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from wattline_runtime.gateway.routes import RoutesFileInvalid
 from wattline_runtime.gateway.stats import Stats
 from wattline_runtime.gateway.telemetry.figures import Figures, figures
 from wattline_runtime.gateway.telemetry.prometheus import exposition
+
+DOCS = Path(__file__).parents[3] / "docs"
+METRIC = re.compile(r"`(?:wattline_gateway_)?([a-z_]+_total|cache_bytes|workers_probed)`")
 
 
 @pytest.mark.parametrize(
@@ -98,6 +102,10 @@ def test_prometheus_text_has_all_series_and_escapes_names() -> None:
     assert all(len(line.rsplit(" ", 1)) == 2 for line in samples)
     families = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
     assert len(families) == 25
+    pages = (DOCS / f"{name}.md" for name in ("serving", "api-keys", "batches", "routing"))
+    named = {one for page in pages for one in METRIC.findall(page.read_text())}
+    assert {f"wattline_gateway_{one}" for one in named} <= families
+    assert len(named) > 5
     assert 'wattline_gateway_latency_seconds_count{service="a\\"\\\\b"} 1' in text
 
 
