@@ -20,8 +20,8 @@ from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.connections.direct import CLOSE
 from wattline_runtime.gateway.errors import STATUS, BadRequest, as_json, headers
 from wattline_runtime.gateway.infer import InferApp
-from wattline_runtime.gateway.records.stream_app import PATH as STREAM
-from wattline_runtime.gateway.records.stream_app import StreamApp
+from wattline_runtime.gateway.record_streams.stream_app import PATH as STREAM
+from wattline_runtime.gateway.record_streams.stream_app import StreamApp
 from wattline_runtime.gateway.routing.router import Router
 from wattline_runtime.gateway.shell import GatewayShell
 from wattline_runtime.gateway.streams.openai import METHOD_OF, MODELS, ROUTES, OpenAiApp

@@ -16,9 +16,9 @@ from wattline_runtime.gateway.batches.rows import (
     read_row,
     whole_prefix,
 )
-from wattline_runtime.gateway.records.in_order import InOrder
-from wattline_runtime.gateway.records.lines import Lines, LineTooLong
-from wattline_runtime.gateway.records.retries import MOST_S, retry_delay_s
+from wattline_runtime.gateway.record_streams.in_order import InOrder
+from wattline_runtime.gateway.record_streams.lines import Lines, LineTooLong
+from wattline_runtime.gateway.record_streams.retries import MOST_S, retry_delay_s
 
 
 def test_a_row_is_an_input_or_a_request_of_openai() -> None:

@@ -2,8 +2,13 @@
 
 import pytest
 
-from wattline_runtime.gateway.records.kept_streams import KEPT_S, MOST_OF_KEY, KeptStreams, Name
-from wattline_runtime.gateway.records.window import SeqReused, Window
+from wattline_runtime.gateway.record_streams.kept_streams import (
+    KEPT_S,
+    MOST_OF_KEY,
+    KeptStreams,
+    Name,
+)
+from wattline_runtime.gateway.record_streams.window import SeqReused, Window
 
 
 def filled(window: Window[str], *seqs: int, size_bytes: int = 10) -> Window[str]:

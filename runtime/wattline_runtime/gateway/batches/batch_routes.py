@@ -27,7 +27,7 @@ from wattline_runtime.gateway.batches.rows import MAX_LINE_BYTES, RowInvalid, Ro
 from wattline_runtime.gateway.client import ClientDisconnected, timeout_ms
 from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.errors import CLIENT_GONE_STATUS, BadRequest
-from wattline_runtime.gateway.records.lines import Lines, LineTooLong
+from wattline_runtime.gateway.record_streams.lines import Lines, LineTooLong
 from wattline_runtime.gateway.shell import GatewayShell
 
 log = structlog.get_logger()

@@ -32,9 +32,9 @@ from wattline_runtime.gateway.batches.rows import (
     read_row,
 )
 from wattline_runtime.gateway.events import PLAIN, Output
-from wattline_runtime.gateway.records.in_order import InOrder
-from wattline_runtime.gateway.records.lines import NO_JSON
-from wattline_runtime.gateway.records.retries import retry_delay_s
+from wattline_runtime.gateway.record_streams.in_order import InOrder
+from wattline_runtime.gateway.record_streams.lines import NO_JSON
+from wattline_runtime.gateway.record_streams.retries import retry_delay_s
 from wattline_runtime.gateway.shell import Waiter
 
 log = structlog.get_logger()

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from wattline_runtime.gateway.events import BATCH, RequestKind
-from wattline_runtime.gateway.records.lines import one_line
+from wattline_runtime.gateway.record_streams.lines import one_line
 from wattline_runtime.gateway.streams.openai import MAX_TEXTS, METHOD_OF, OpenAiBody
 from wattline_runtime.wire import EMBED, MAX_ITEM_BYTES, PREDICT
 

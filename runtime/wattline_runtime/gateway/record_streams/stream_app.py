@@ -19,8 +19,8 @@ from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.connections.direct import CLOSE
 from wattline_runtime.gateway.errors import BadRequest
 from wattline_runtime.gateway.infer import KINDS
-from wattline_runtime.gateway.records.kept_streams import Kept, KeptStreams, Name
-from wattline_runtime.gateway.records.record_stream import (
+from wattline_runtime.gateway.record_streams.kept_streams import Kept, KeptStreams, Name
+from wattline_runtime.gateway.record_streams.record_stream import (
     REVOKED,
     Answer,
     Ask,

@@ -20,9 +20,9 @@ from wattline_runtime.gateway.access.key_ring import ApiKey
 from wattline_runtime.gateway.answers.answers import Answers
 from wattline_runtime.gateway.errors import STATUS
 from wattline_runtime.gateway.events import Outcome, Output, RequestKind
-from wattline_runtime.gateway.records.lines import NO_JSON, Lines, LineTooLong, one_line
-from wattline_runtime.gateway.records.retries import retry_delay_s
-from wattline_runtime.gateway.records.window import SeqReused, Window
+from wattline_runtime.gateway.record_streams.lines import NO_JSON, Lines, LineTooLong, one_line
+from wattline_runtime.gateway.record_streams.retries import retry_delay_s
+from wattline_runtime.gateway.record_streams.window import SeqReused, Window
 from wattline_runtime.wire import MAX_ITEM_BYTES
 
 IN_FLIGHT = 64

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
-from wattline_runtime.gateway.records.window import A, Window
+from wattline_runtime.gateway.record_streams.window import A, Window
 
 KEPT_S = 60.0
 """After its last connection has ended."""
