@@ -85,7 +85,7 @@ def instead(spec: JobSpec, view: ExplainView) -> JobSpec | None:
     return None
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(
     sites(), st.lists(st.tuples(jobs(), st.sampled_from([0, 0, 1, 61])), min_size=4, max_size=12)
 )
