@@ -1,13 +1,20 @@
 """What a gateway keeps of record streams for clients that reconnect."""
 
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
+from wattline_runtime.gateway.events import PLAIN
+from wattline_runtime.gateway.record_streams import record_stream
 from wattline_runtime.gateway.record_streams.kept_streams import (
     KEPT_S,
     MOST_OF_KEY,
     KeptStreams,
     Name,
 )
+from wattline_runtime.gateway.record_streams.record_stream import Ask, End, RecordStream
 from wattline_runtime.gateway.record_streams.window import SeqReused, Window
 
 
@@ -91,3 +98,39 @@ def test_the_answers_of_all_streams_are_bounded() -> None:
     assert len(streams) == 16  # 64 MiB
     assert streams.open(Name("key", "svc", "19"))[0].window.find(1, b"d1") is not None
     assert streams.open(Name("key", "svc", "0"))[0].window.find(1, b"d1") is None
+
+
+@pytest.mark.parametrize("unread_s", [0.5, 2.0])
+async def test_a_client_that_returns_before_its_end_is_seen_learns_that_it_did_not_read(
+    monkeypatch: pytest.MonkeyPatch, unread_s: float
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(record_stream, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    is_sending = asyncio.Event()
+
+    class Answered:
+        def known(self, *_: object) -> asyncio.Future[bytes | None]:
+            found = asyncio.get_running_loop().create_future()
+            found.set_result(b"{}\n")
+            return found
+
+    parts = iter([{"type": "http.request", "body": b'{"input":1}\n', "more_body": True}])
+
+    async def receive() -> Any:
+        for part in parts:
+            return part
+        return await asyncio.Event().wait()
+
+    async def send(_: object) -> None:
+        is_sending.set()
+        await asyncio.Event().wait()
+
+    computing: Any = Answered()
+    stream = RecordStream(computing, Ask("svc", 9.0, PLAIN, 1.0, lambda: None), 0)
+    running = asyncio.create_task(stream.run(receive, send))
+    await is_sending.wait()
+    clock[0] += unread_s
+    stream.replace(End("superseded", "another connection"))
+    assert ("read nothing for 2 s" in stream.note) is (unread_s > 1)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

@@ -212,6 +212,7 @@ class RecordStream:
 
     def replace(self, end: End) -> None:
         """As `stop`, for a client that has another connection: nothing in flight is sent here."""
+        self._note_unread()
         self.stop(end)
         self._end = end
         self._in_flight.clear()
@@ -308,11 +309,15 @@ class RecordStream:
     def _lost(self) -> None:
         """The client has left."""
         self._is_lost = True
+        self._note_unread()
+        self._changed.set()
+
+    def _note_unread(self) -> None:
+        """Note for the next connection that the client of this one did not read."""
         self._note_wait()
         if time.monotonic() - self._stuck_at_s < self._ask.slow_s:
             waited_s = f"{self._stuck_s:.0f} s"
             self.note = f"the client read nothing for {waited_s} and was disconnected"
-        self._changed.set()
 
     def _note_wait(self) -> None:
         now_s = time.monotonic()

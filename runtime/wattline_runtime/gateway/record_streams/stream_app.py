@@ -95,6 +95,7 @@ class StreamApp:
         self._cancel_dropped()
         if before is not None:
             before.replace(SUPERSEDED)
+            kept.note = before.note  # its client may return before its end was seen
         for answer in kept.window.acknowledge(after):
             answer.cancel()
         stream = kept.holder = RecordStream(self._computing(ask, kept), ask, after)
