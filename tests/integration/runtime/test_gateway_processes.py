@@ -102,6 +102,29 @@ def test_a_killed_process_takes_no_request_of_others_and_no_count_with_it(stack:
     assert abs(served(stack) - len(clients.statuses)) <= 12 + clients.broken
 
 
+def test_others_accept_for_a_frozen_process_until_it_runs_again(stack: Stack) -> None:
+    stack.start_gateway("--processes=2")
+    stack.start_worker()
+    first, _ = processes(stack)
+    wait_for(lambda: infer(stack) == 200, "an answer")
+    os.kill(first.pid, signal.SIGSTOP)
+    wait_for(lambda: "gateway_process_silent" in stack.logs(), "the parent notices it", 30)
+    assert {infer(stack, n) for n in range(20)} == {200}, "on connections of their own"
+    os.kill(first.pid, signal.SIGCONT)
+
+    port = httpx.URL(stack.url("/")).port
+
+    def answered() -> bool:
+        """A new connection is one of the process that was frozen."""
+        with httpx.Client() as client:
+            client.get(stack.url("/healthz"))
+            found = first.net_connections(kind="tcp")
+        return any(c.status == "ESTABLISHED" and c.laddr.port == port for c in found)
+
+    wait_for(answered, "it accepts again")
+    assert first.pid in [one.pid for one in processes(stack)], "it was not killed"
+
+
 def test_the_rate_of_a_key_holds_over_processes_and_restarts(stack: Stack) -> None:
     digest = sha256(b"wl_key").hexdigest()
     grant = {

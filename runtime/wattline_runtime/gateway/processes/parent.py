@@ -47,6 +47,11 @@ STEADY_S = 30.0
 """A process that has run for so long is restarted at once."""
 KILL_AFTER_S = 3.0
 """After the grace of a stop."""
+SILENT_S = 4.0
+"""Others stand in for a process that sends nothing for so long: its counts are due each second."""
+HUNG_S = 30.0
+"""One that is silent for so long is killed, so that its clients connect again."""
+WATCH_S = 0.5
 
 
 class ProcessFailed(RuntimeError):
@@ -62,6 +67,13 @@ class _Process:
     newest: m.Observed | None = None
     observed: asyncio.Event = field(default_factory=asyncio.Event)
     why: str = ""
+    silent_s: float = 0.0
+    """Since its last message. Time in which the parent was frozen, too, does not count."""
+
+    @property
+    def accepts(self) -> bool:
+        """Clients that connect to its socket."""
+        return self.is_serving and self.silent_s < SILENT_S
 
 
 async def serve_by_processes(
@@ -147,6 +159,7 @@ class _Parent:
             asyncio.create_task(self._follow_routes(), name="routes"),
             asyncio.create_task(self._report(), name="traffic"),
             asyncio.create_task(self._report_uses(), name="api-key-use"),
+            asyncio.create_task(self._watch(), name="watch"),
         ]
         numbers = range(self._config.processes)
         kept = [asyncio.create_task(self._keep(n), name=f"process-{n}") for n in numbers]
@@ -286,7 +299,7 @@ class _Parent:
 
     def _announce_down(self) -> None:
         """The others accept from its socket, so that no client waits for its restart."""
-        serving = {one.number for one in self._processes.values() if one.is_serving}
+        serving = {one.number for one in self._processes.values() if one.accepts}
         down = tuple(n for n in range(self._config.processes) if n not in serving)
         if self._endpoints is not None:
             self._broadcast(m.StandIn(down))
@@ -295,10 +308,27 @@ class _Parent:
         for process in self._processes.values():
             process.channel.send(message)
 
+    async def _watch(self) -> None:
+        """Notice processes that are frozen or hang."""
+        while not self._ending.is_set():
+            await asyncio.sleep(WATCH_S)
+            for process in [one for one in self._processes.values() if one.is_serving]:
+                accepted = process.accepts
+                process.silent_s += WATCH_S
+                if process.accepts != accepted:
+                    log.warning("gateway_process_silent", number=process.number)
+                    self._announce_down()
+                if process.silent_s >= HUNG_S:
+                    log.warning("gateway_process_killed", number=process.number)
+                    process.handle.kill()
+
     # --- what they send
 
     def _take(self, process: _Process, message: m.FromProcess) -> None:
         now_s = time.monotonic()
+        was_silent, process.silent_s = process.silent_s >= SILENT_S, 0.0
+        if was_silent:
+            self._announce_down()
         match message:
             case m.Observed():
                 process.newest = message
@@ -332,7 +362,7 @@ class _Parent:
                 for one in asked:
                     await one.observed.wait()
         except TimeoutError:
-            log.warning("gateway_process_silent")
+            log.warning("gateway_process_late")
         process.channel.send(m.Total(number, self._whole()))
 
     def _whole(self) -> Snapshot:
