@@ -202,4 +202,5 @@ class HttpBackend:
             self.is_ready = True
         else:
             self._ill_since_s = now_s
-            log.warning("http_server_not_well", detail=news.detail)
+            event = "http_server_not_well" if self.is_ready else "http_server_not_ready"
+            log.warning(event, detail=news.detail)

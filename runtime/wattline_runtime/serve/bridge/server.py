@@ -65,24 +65,28 @@ class HttpServer:
             process.wait()
 
     def _check(self, post: Callable[[Health], None]) -> None:
-        is_well = False
+        is_well = was_well = False
+        known = ""
         while not self._stopped.wait(CHECK_S if is_well else POLL_S):
             detail = self._problem()
-            if is_well != (not detail):
-                is_well = not detail
+            # Before its first success each other problem is news: it may listen at another port.
+            if is_well != (not detail) or (not was_well and detail != known):
+                is_well, known = not detail, detail
+                was_well |= is_well
                 post(Health(is_well, detail))
 
     def _problem(self) -> str:
         """Empty: it is well."""
+        where = f"GET http://{self.address[0]}:{self.address[1]}{self._health}"
         connection = HTTPConnection(*self.address, timeout=ANSWER_S)
         try:
             connection.request("GET", self._health)
             status = connection.getresponse().status
         except (OSError, HTTPException) as error:
-            return f"{type(error).__name__}: {error}"
+            return f"{where}: {type(error).__name__}: {error}"
         finally:
             connection.close()
-        return "" if 200 <= status < 300 else f"status {status}"
+        return "" if 200 <= status < 300 else f"{where}: status {status}"
 
 
 def _free_port() -> int:
