@@ -5,7 +5,7 @@ import pytest
 from wattline_sim.fleet.campaign import run_seeds
 from wattline_sim.fleet.run import run_seed
 
-SEEDS = 100
+SEEDS = 40
 CHUNK = 10
 
 
