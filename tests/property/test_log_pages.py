@@ -11,7 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wattline_protocol.views import request_logs
-from wattline_protocol.views.request_logs import LogFilter, LoggedRequest, LogPosition
+from wattline_protocol.views.request_logs import (
+    LogFilter,
+    LoggedRequest,
+    LogPosition,
+    ReportLogPage,
+)
 from wattline_runtime.log_reading import log_pages
 from wattline_runtime.log_reading.log_pages import SLACK_S, read_page, rotated
 
@@ -54,6 +59,7 @@ def write(path: Path, found: list[LoggedRequest], per_file: int) -> None:
         file = path if is_last else path.with_name(f"{path.name}.{number:08}Z")
         rows = [encode(line) for line in part]
         rows.insert(len(rows) // 2, b'{"time":"2026-01-01T0')
+        rows.insert(len(rows) // 2, encode(msgspec.structs.replace(part[0], id="x" * 129)))
         file.write_bytes(b"\n".join(rows) + b"\n")
         written_s = max(line.position.ended_unix_s for line in found[: (number + 1) * per_file])
         os.utime(file, (written_s, written_s))
@@ -103,6 +109,7 @@ def test_each_wanted_line_is_in_one_page(
             part = msgspec.structs.replace(wanted, before=before)
             page = read_page(rotated(path), part, owners, 1, 1e9, lambda: 0.0)
             assert len(page.rows) <= limit
+            msgspec.msgpack.decode(msgspec.msgpack.encode(page), type=ReportLogPage)
             got += [msgspec.json.decode(row.line)["id"] for row in page.rows]
             if page.reached is None:
                 break

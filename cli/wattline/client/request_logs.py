@@ -24,6 +24,8 @@ class Requests(msgspec.Struct, frozen=True):
     """Gateways that did not answer."""
     is_cut: bool
     """There are older ones since then."""
+    malformed: int = 0
+    """Lines that are no request, left out."""
 
 
 READ_TIMEOUT_S = 30.0

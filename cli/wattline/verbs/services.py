@@ -25,6 +25,7 @@ VERBS = (
             Argument("name", "Name of the service or route."),
             Argument("what", "workers, requests, bodies or remove.", required=False),
             Option("since", ("--since",), "Time ago (2h) or a date. Default: 1h."),
+            Option("until", ("--until",), "Only requests that ended before. Default: now."),
             Option("key", ("--key",), "Only requests with this API key, by name."),
             Option("status", ("--status",), "Only this status, as in 504 or 5xx."),
             Option("limit", ("--limit",), "How many requests. Default: 100.", "integer"),

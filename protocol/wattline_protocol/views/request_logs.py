@@ -51,7 +51,7 @@ class LoggedRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 
     time: str
     """When it began."""
-    id: str
+    id: Name[str]
     """As in the header wattline-request-id of its answer."""
     status: int
     latency_ms: float

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
@@ -47,7 +48,14 @@ class Scheduler(RequestLogs):
 
 
 def run(scheduler: Scheduler, what: str, **options: Any) -> Any:
-    given = {"since": None, "key": None, "status": None, "limit": None, "as_json": False}
+    given = {
+        "since": None,
+        "until": None,
+        "key": None,
+        "status": None,
+        "limit": None,
+        "as_json": False,
+    }
     return service(cast("Client", scheduler), name="echo", what=what, **{**given, **options})
 
 
@@ -87,7 +95,10 @@ def test_bodies_are_lines_as_they_are_and_gateways_that_lack_are_named(
 @pytest.mark.parametrize(
     ("what", "options", "problem"),
     [
-        ("workers", {"since": "1h"}, "--since, --key, --status and --limit belong to"),
+        ("workers", {"since": "1h"}, "--since, --until, --key, --status and --limit belong to"),
+        ("workers", {"until": "1h"}, "--since, --until, --key, --status and --limit belong to"),
+        ("requests", {"until": "2h"}, "--until 2h must be later than --since, 1h ago by default"),
+        ("requests", {"since": "1h", "until": "1h"}, "must be later than --since 1h"),
         ("reqests", {}, "'reqests': expected workers, requests"),
         ("requests", {"limit": 0}, "--limit 0: 1 to 1000 are accepted"),
         ("requests", {"limit": 1001}, "--limit 1001: 1 to 1000 are accepted"),
@@ -100,13 +111,29 @@ def test_arguments_that_mean_nothing(what: str, options: dict[str, Any], problem
         run(Scheduler(), what, **options)
 
 
-def test_a_line_of_a_gateway_that_is_no_request_is_refused() -> None:
+def test_until_is_a_position_that_the_first_page_begins_below() -> None:
+    end_s = datetime(2026, 11, 28, 10, tzinfo=UTC).timestamp()
+    scheduler = Scheduler(LogPage((row(end_s - 1),), LogPosition(end_s - 1, "x")))
+    run(scheduler, "requests", since="2026-11-28T09:00Z", until="2026-11-28T10:00Z", limit=1)
+    (asked,) = scheduler.asked
+    assert (asked.since_unix_s, asked.before) == (end_s - 3600, LogPosition(end_s))
+
+
+def test_lines_that_are_no_request_are_left_out_and_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     times = "now", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59Z"
     dated = [b'{"time":"%b","id":"1","status":1,"latency_ms":1}' % one.encode() for one in times]
-    for wrong in (b"{", b"[]", *dated):
-        page = LogPage((LogRow(LogPosition(1.0), wrong),))
-        with pytest.raises(ActFailed, match="a gateway sent a line that is no request"):
-            run(Scheduler(page), "requests")
+    long = b'{"time":"2026-11-28T10:00:00Z","id":"%b","status":1,"latency_ms":1}' % (b"x" * 129)
+    wrong = [LogRow(LogPosition(1.0), line) for line in (b"{", b"[]", b"\xff", long, *dated)]
+    page = LogPage((row(9.0), *wrong, row(8.0)))
+    found = run(Scheduler(page), "requests")
+    assert [one.id for one in found.requests] == ["9", "8"]
+    assert found.malformed == len(wrong)
+    for as_json in (False, True):
+        lines = [*run(Scheduler(page), "bodies", as_json=as_json)]
+        assert len(lines) == 2
+        assert capsys.readouterr().err == f"{len(wrong)} malformed lines of the logs left out\n"
 
 
 def test_the_table_names_what_is_missing() -> None:
@@ -116,10 +143,11 @@ def test_the_table_names_what_is_missing() -> None:
     ]
     console = Console(width=120)
     with console.capture() as captured:
-        console.print(shown(Requests(lines, [AWAY], is_cut=True)))
+        console.print(shown(Requests(lines, [AWAY], is_cut=True, malformed=1)))
     text = captured.get()
     first, second = (line.split() for line in text.splitlines()[1:3])
     assert first[2:] == ["200", "12.3", "ms", "shop", "7", "30", "ab1"]
     assert second[2:] == ["401", "0.2", "ms", "-", "-", "-", "ab0"]
     assert "gateway g2 is not connected" in text
+    assert "1 malformed line of the logs left out" in text
     assert "there are older requests: --limit up to 1,000 shows more" in text

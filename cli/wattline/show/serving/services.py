@@ -10,7 +10,7 @@ from wattline.show.serving import routes
 from wattline.show.styles import alarm, state
 from wattline.show.tables import Cell, Column, Listing, facts
 from wattline.show.units import NOT_KNOWN, clock
-from wattline_protocol.text.wording import digits
+from wattline_protocol.text.wording import counted, digits
 from wattline_protocol.views.service_views import RouteView, ServiceView, WorkerView
 
 
@@ -64,9 +64,16 @@ def requests(found: Requests) -> RenderableType:
         empty="No requests.",
     )
     notes = [f"gateway {one.gateway} {one.why}" for one in found.missing]
+    if found.malformed:
+        notes.append(left_out(found.malformed))
     if found.is_cut:
         notes.append("there are older requests: --limit up to 1,000 shows more")
     return Group(listed, *map(Text, notes))
+
+
+def left_out(malformed: int) -> str:
+    """Lines of logs that are no request."""
+    return f"{counted(malformed, 'malformed line')} of the logs left out"
 
 
 def _number(value: int | None) -> str:
