@@ -53,6 +53,8 @@ class JobRecord(msgspec.Struct, frozen=True):
     cancelled_by: str = ""
     """The user that requested cancellation; empty = none."""
     ended_unix_s: UnixTime | None = None
+    replicas: int | None = None
+    """Replicas that its service is scaled to, 0 while idle; None = a fixed number."""
 
     @property
     def account(self) -> str:

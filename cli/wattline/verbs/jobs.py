@@ -48,7 +48,7 @@ _UPDATE_KEYS = (
     *("checkpoint_every", "on_isolation", "nodes", "gpus", "gpu_type", "gpu_memory"),
     *("cpus_per_gpu", "memory", "same_rack", "label", "watts_per_gpu", "min_performance"),
     *("energy", "cost", "idle_gpu", "start_only", "deadline", "replicas"),
-    *("cache", "fallback", "log_bodies"),
+    *("slo", "idle_to_zero", "cache", "fallback", "log_bodies"),
 )
 
 _WHICH_DETAILS = (
@@ -120,7 +120,9 @@ _SUBMIT_OPTIONS = (
     Option(
         "procs_per_node", ("--procs-per-node",), "torchrun: processes per node.", kind="integer"
     ),
-    Option("replicas", ("--replicas",), "Services: number of workers.", kind="integer"),
+    Option("replicas", ("--replicas",), "Services: workers; a range as in 2-8 needs --slo."),
+    Option("slo", ("--slo",), "Services: what to keep, as in p95=200ms,errors=0.001."),
+    Option("idle_to_zero", ("--idle-to-zero",), "Services: no replica after so long idle."),
     Option("cache", ("--cache",), "Services: keep answers, as in ttl=5m,size=256MiB."),
     Option(
         "fallback",
@@ -344,7 +346,7 @@ VERBS = (
         name="update",
         help="Change jobs; a new priority applies to the power of running jobs at once.",
         details="Priority, queue, account, reservation, --at-a-time, retries, grace, limits, "
-        "windows, --replicas, --cache, --fallback and --log-bodies can change at any time, the "
+        "windows, --replicas, --slo, --cache, --fallback and the like can change at any time, the "
         "rest while the job does not run, --nodes before its first attempt. Jobs that ended "
         "without completing can change before `requeue`, except queue, account, reservation and "
         "replicas. `none` "

@@ -36,6 +36,8 @@ WHEN: dict[str, When] = {
     "start_only": "open",
     "deadline": "open",
     "replicas": "open",
+    "slo": "open",
+    "idle_to_zero": "open",
     "cache": "open",
     "fallback": "open",
     "log_bodies": "open",

@@ -25,6 +25,7 @@ from wattline_protocol.job.keys import (
     WRITTEN,
     JobKey,
 )
+from wattline_protocol.job.scaling_values import replicas_text, scaling_problems, slo_table
 from wattline_protocol.job.service_values import FROM_CACHE, cache_table
 from wattline_protocol.job.spec import WHOLE_GPU, JobSpec, ServiceSpec
 from wattline_protocol.job.values import array_text, gpu_share_text, idle_table, moment
@@ -161,6 +162,10 @@ def _as_text(field: str, value: Any, spec: JobSpec) -> Any:
         return body_log_table(value)
     if field == "service.http":
         return http_table(value)
+    if field == "service.replicas":
+        return replicas_text(value)
+    if field == "service.slo":
+        return slo_table(value)
     if field.endswith("_s"):
         return format_duration(value)
     if field.endswith("_wh"):
@@ -181,7 +186,8 @@ def _defaults() -> tuple[tuple[str, Any, list[tuple[JobKey, Any]]], ...]:
     """By field of `JobSpec` its default, and the keys stored there, each with the value that a job
     file may omit."""
     default = msgspec.to_builtins(JobSpec(name="", command=()))
-    default["service"] = {"fallback": msgspec.to_builtins(ServiceSpec())["fallback"]}
+    service = msgspec.to_builtins(ServiceSpec())
+    default["service"] = {name: service[name] for name in ("fallback", "idle_to_zero_s")}
     keys: dict[str, list[tuple[JobKey, Any]]] = {}
     for key in JOB_KEYS:
         if key.field != LATER:
@@ -342,14 +348,19 @@ def _contradictions(job: JobSpec) -> list[Problem]:
     """Keys that are valid alone and invalid together."""
     return [
         Problem(tuple(path.split(".")), text)
-        for path, is_wrong, text in (*_of_kind(job), *_of_launch(job), *_of_gpus(job))
+        for path, is_wrong, text in (
+            *_of_kind(job),
+            *scaling_problems(job),
+            *_of_launch(job),
+            *_of_gpus(job),
+        )
         if is_wrong
     ]
 
 
 def _of_kind(job: JobSpec) -> list[tuple[str, bool, str]]:
     is_service = job.kind == "service"
-    tasks = job.gang_count * job.gang_size
+    tasks = job.most_gangs * job.gang_size
     fallback = () if job.service is None else job.service.fallback
     has_cache = job.service is not None and job.service.cache is not None
     return [

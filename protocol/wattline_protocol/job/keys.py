@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from wattline_protocol.job import service_values, values
+from wattline_protocol.job import scaling_values, service_values, values
 from wattline_protocol.job.body_log import body_log_rule
 from wattline_protocol.job.http_server import http_server
 from wattline_protocol.site.labels import labels
@@ -29,7 +29,6 @@ MAX_CPUS_PER_GPU = 1024
 MAX_WATTS_PER_GPU = 5000
 MAX_RETRIES = 1000
 MAX_PROCS_PER_NODE = 1024
-MAX_REPLICAS = 10_000
 MAX_GPU_WORDS = 16
 
 LATER = ""
@@ -269,7 +268,25 @@ JOB_KEYS = (
         "torchrun: processes per node. Default: one per GPU.",
     ),
     JobKey(
-        "service.replicas", whole(1, MAX_REPLICAS), "service.replicas", "2", "Services: workers."
+        "service.replicas",
+        scaling_values.replicas,
+        "service.replicas",
+        "2",
+        "Services: workers; a range follows the load.",
+    ),
+    JobKey(
+        "service.slo",
+        scaling_values.slo_rule,
+        "service.slo",
+        '{ p95 = "200ms", errors = 0.001 }',
+        "Services: time of the answers, and share of errors, to keep.",
+    ),
+    JobKey(
+        "service.idle_to_zero",
+        scaling_values.idle_time,
+        "service.idle_to_zero_s",
+        '"10m"',
+        "Services: time without a request after which no replica is left.",
     ),
     JobKey(
         "service.cache",

@@ -162,16 +162,49 @@ class HttpServer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Requests that each gateway may have there."""
 
 
+class ReplicaRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Replicas that follow the load."""
+
+    least: Count[int]
+    most: Count[int]
+
+
+DEFAULT_ERRORS = 0.001
+
+
+class Slo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Service level objective."""
+
+    p95_s: Seconds
+    """Time in which 95 % of the requests are answered, of streams: begin to be."""
+    errors: Ratio = DEFAULT_ERRORS
+    """Share of the requests that may fail."""
+
+
 class ServiceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Services only: worker replicas, and how gateways answer in their place."""
 
-    replicas: Count[int] = 1
+    replicas: Count[int] | ReplicaRange = 1
     cache: CacheRule | None = None
     fallback: Few[Argument] = ()
     """What is tried in turn when the service cannot answer: see `service_values`."""
     http: HttpServer | None = None
     """None: the command connects to the gateways by itself."""
     log_bodies: BodyLogRule | None = None
+    slo: Slo | None = None
+    """The service is given the watts, and within a range the replicas, that this needs."""
+    idle_to_zero_s: Seconds = 0.0
+    """Without a request for so long it has no replica; 0 = it keeps the least number."""
+
+    @property
+    def least(self) -> int:
+        """Replicas at the least load."""
+        return self.replicas if isinstance(self.replicas, int) else self.replicas.least
+
+    @property
+    def most(self) -> int:
+        """Replicas at most."""
+        return self.replicas if isinstance(self.replicas, int) else self.replicas.most
 
 
 def encoded_bytes(spec: "JobSpec") -> int:
@@ -220,10 +253,15 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def gang_count(self) -> int:
-        """Sets of tasks that start together: array indices, replicas, or one."""
+        """Sets of tasks that start together: array indices, replicas (the least number), or one."""
         if self.array is not None:
             return len(self.array.indices)
-        return self.service.replicas if self.service is not None else 1
+        return self.service.least if self.service is not None else 1
+
+    @property
+    def most_gangs(self) -> int:
+        """The same with as many replicas as it may have."""
+        return self.gang_count if self.service is None else self.service.most
 
     @property
     def has_use_limits(self) -> bool:

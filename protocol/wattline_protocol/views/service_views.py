@@ -17,7 +17,7 @@ class ListServices(msgspec.Struct, frozen=True, tag_field="t", tag="list_service
 
 
 class ReplicasView(msgspec.Struct, frozen=True):
-    """Numbers of replicas. The number wanted is fixed: `min` and `max` equal it."""
+    """Numbers of replicas. Where the job file has a number, `min`, `max` and `want` are that."""
 
     min: int
     max: int

@@ -165,7 +165,7 @@ def _restore_jobs(state: State, saved: Saved, now: Now) -> None:
         _restore_job(state, record, gangs.get(record.id, {}), attempts.get(record.id, []), now)
     state.work.jobs = dict(sorted(state.work.jobs.items()))
     for job in state.work.jobs.values():
-        state.fleet_view.recent.note(job.shape, job.spec.gang_count * job.shape.nodes)
+        state.fleet_view.recent.note(job.shape, job.gang_count * job.shape.nodes)
     apply_site_file(state, now)
     restore_names(state, now)
     restore_dependencies(state, saved.outcomes, now)
@@ -181,7 +181,7 @@ def _restore_job(
     job = Job(record, shape_for(state, record.owner, record.spec))
     job.max_grace_s = state.site.timing.max_grace_s
     tried = (attempt.task // record.spec.gang_size for attempt in attempts)
-    count = max((record.spec.gang_count - 1, *gangs, *tried)) + 1  # with removed replicas
+    count = max((job.gang_count - 1, *gangs, *tried)) + 1  # with removed replicas
     for number in range(count):
         saved = gangs.get(number)
         gang = Gang(job, number, Pending(now.mono_s))

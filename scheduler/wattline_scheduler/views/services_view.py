@@ -33,19 +33,23 @@ def service_view(state: State, jobs: Sequence[Job], asker: Asker, now: Now) -> S
     rollout = state.rollouts.get(name)
     record = None if rollout is None else rollout.record
     serving = _serving(jobs, record)
-    want, seen = serving.spec.gang_count, seen_workers(state, now)
+    seen = seen_workers(state, now)
     ready = sum(ready_workers(state, name, job.id, now) for job in jobs)
     return ServiceView(
         name=name,
         owner=serving.record.owner,
         revision=serving.id,
-        replicas=ReplicasView(want, want, want, ready),
+        replicas=_replicas(serving, ready),
         workers=tuple(row for job in jobs for row in _workers(state, job, asker, seen)),
         state=serving.record.state,
         reason=reason_of(serving, serving.record.state),
         rollout="" if record is None or not record.is_open else record.phase,
         next_revision=None if record is None or not record.is_open else record.new,
     )
+
+
+def _replicas(job: Job, ready: int) -> ReplicasView:
+    return ReplicasView(job.spec.gang_count, job.spec.most_gangs, job.gang_count, ready)
 
 
 def _serving(jobs: Sequence[Job], record: RolloutRecord | None) -> Job:

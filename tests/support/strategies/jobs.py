@@ -18,8 +18,10 @@ from wattline_protocol.job.spec import (
     Limits,
     PowerSpec,
     Recovery,
+    ReplicaRange,
     Resources,
     ServiceSpec,
+    Slo,
     Windows,
 )
 from wattline_protocol.text.moments import FIRST_YEAR, LAST_YEAR
@@ -99,6 +101,8 @@ HTTP_SERVERS = st.builds(
     capacity=st.integers(1, MAX_HTTP_CAPACITY),
 )
 
+ERRORS = st.sampled_from([0.000_001, 0.001, 0.5])
+
 
 @st.composite
 def services(draw: st.DrawFn) -> ServiceSpec:
@@ -106,7 +110,17 @@ def services(draw: st.DrawFn) -> ServiceSpec:
     entries = ["small", "other", "static:null", 'static:{"a": 1}', *(["cache"] if cache else [])]
     chain = draw(st.lists(st.sampled_from(entries), unique=True))
     http = draw(st.none() | HTTP_SERVERS)
-    return ServiceSpec(draw(st.integers(1, 50)), cache, tuple(chain), http)
+    slo = draw(st.none() | st.builds(Slo, st.sampled_from([0.001, 0.2, 60.0]), ERRORS))
+    least, more = draw(st.integers(1, 50)), draw(st.integers(0, 3)) if slo else 0
+    idle_s = draw(st.sampled_from([0.0, 600.0])) if slo and chain else 0.0
+    return ServiceSpec(
+        ReplicaRange(least, least + more) if more else least,
+        cache,
+        tuple(chain),
+        http,
+        slo=slo,
+        idle_to_zero_s=idle_s,
+    )
 
 
 @st.composite

@@ -57,7 +57,7 @@ def too_many_there(state: State, job: Job, spec: JobSpec) -> Denied | None:
     allowed."""
     before = state.work.quotas.of(job.account, job.spec.queue)
     account = spec.account or job.record.owner
-    more = max(0, spec.gang_count - job.spec.gang_count)
+    more = max(0, (job.replicas_under(spec) or spec.gang_count) - job.gang_count)
     denied = too_many(state, job.record.owner, spec, more, is_open=True) if more else None
     return denied or _beyond_quota(state, account, spec.queue, job.open_count + more, before)
 

@@ -82,8 +82,8 @@ def _beyond_any_site(spec: JobSpec) -> str:
         return "the driver measures no utilisation of MIG devices: limits.idle_gpu cannot apply"
     if r.gpu_share_permille < WHOLE_GPU and r.gpus_per_node != 1:
         return f"a share is of one GPU, and gpus_per_node is {r.gpus_per_node}"
-    if not 1 <= spec.gang_count <= MAX_GANGS:
-        return f"{spec.gang_count} array indices or replicas; 1 to {MAX_GANGS} are allowed"
+    if not 1 <= spec.gang_count <= spec.most_gangs <= MAX_GANGS:
+        return f"{spec.most_gangs} array indices or replicas; 1 to {MAX_GANGS} are allowed"
     wrong = "" if spec.array is None else _bad_array(spec.array)
     if wrong:
         return wrong

@@ -37,7 +37,7 @@ from wattline_scheduler.plan.model.snapshot import Snapshot
 from wattline_scheduler.plan.wait_reasons import explain
 from wattline_scheduler.time_slices import Parts
 
-STUCK = ("hold", "queue", "account", "run_as", "cost", "dependencies")
+STUCK = ("hold", "queue", "account", "run_as", "cost", "dependencies", "idle")
 """Gates without a known opening time."""
 
 

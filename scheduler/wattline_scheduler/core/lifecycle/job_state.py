@@ -103,6 +103,8 @@ def gates_of(job: Job) -> dict[str, str]:
     if job.record.is_held or _are_all_held(job):
         looping = _crash_loop(job)
         gates["hold"] = _held(job) if looping is None else _where(looping)
+    if job.is_asleep:
+        gates["idle"] = "scaled to zero while idle; the next request starts a replica"
     if job.barred is not None:
         gates[job.barred[0]] = job.barred[1]
     if job.parents:

@@ -4,19 +4,18 @@ A removed replica ends as CANCELLED, with its stop notice and the job's grace, a
 reserved: scaled up again, it is queued again. Each replica thus has a stable number.
 """
 
-from wattline_protocol.ids import Now, UserName
+from wattline_protocol.ids import Now
 from wattline_scheduler.core.lifecycle.ending import end_gangs
 from wattline_scheduler.core.lifecycle.job_state import refresh, save_gang
 from wattline_scheduler.core.model.jobs.job import Ended, Ending, Gang, Job, Pending
 from wattline_scheduler.core.model.state import State
 
 
-def scale(state: State, job: Job, before: int, user: UserName, now: Now) -> None:
-    """Applies a change of the number of replicas from `before` to that of the specification."""
-    wanted = job.spec.gang_count
+def scale(state: State, job: Job, before: int, reason: str, now: Now) -> None:
+    """Applies a change of the number of replicas from `before`."""
+    wanted = job.gang_count
     if wanted == before or job.is_ended:
         return
-    reason = f"{user} scaled it from {before} to {wanted}"
     end_gangs(state, job.gangs[wanted:before], "cancelled", reason, now)
     for number in range(before, wanted):
         add_replica(state, job, number, reason, now)

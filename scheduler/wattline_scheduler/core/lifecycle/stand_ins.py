@@ -30,7 +30,7 @@ def replace_lost(state: State, now: Now) -> None:
     is_any_lost = any(_is_lost_host(node) and node.attempts for node in state.nodes.values())
     for jobs in state.work.services.open().values():
         for job in jobs:
-            if is_any_lost or len(job.gangs) > job.spec.gang_count:
+            if is_any_lost or len(job.gangs) > job.gang_count:
                 _balance(state, job, now)
 
 
@@ -81,7 +81,7 @@ def _balance(state: State, job: Job, now: Now) -> None:
     is_in_rollout = job.replica_limit is not None  # which counts its replicas by itself
     if job.record.cancelled_by or job.record.is_held or is_in_rollout:
         return
-    count = job.spec.gang_count
+    count = job.gang_count
     replicas = [gang for gang in job.gangs[:count] if _is_wanted(gang)]
     stand_ins = [
         gang for gang in job.gangs[count:] if _is_wanted(gang) and not is_lost(state, gang)
@@ -107,7 +107,7 @@ def _serves(state: State, gang: Gang, now: Now) -> bool:
 
 
 def _add(state: State, job: Job, missing: int, now: Now) -> None:
-    count = job.spec.gang_count
+    count = job.gang_count
     free = [g.number for g in job.gangs[count:] if g.phase == Ended("CANCELLED")]
     numbers = [*free, *range(len(job.gangs), len(job.gangs) + missing)][:missing]
     for number in numbers:

@@ -144,7 +144,7 @@ def _opens_again(state: State, job: Job) -> Denied | None:
 
 def _of_requeue(state: State, target: Target, job: Job, now: Now) -> PlannedAction | Denied:
     is_being_cancelled = bool(job.record.cancelled_by) and not job.is_ended
-    wanted = (gang for gang in target.gangs if gang.number < job.spec.gang_count)
+    wanted = (gang for gang in target.gangs if gang.number < job.gang_count)
     gangs = tuple(g for g in wanted if not is_being_cancelled and _is_requeued(g, now))
     if not gangs:
         return Denied("conflict", f"{meant(target, job)} {_why_not_requeued(target)}")

@@ -46,7 +46,7 @@ def submit(state: State, event: ClientRequest, request: Submit, now: Now) -> Ans
     denied = deny_new_work(state) or total(state, "submit", user, refused, now)
     if denied is not None:
         return denied
-    old = revisions(state, spec.name) if spec.kind == "service" else []
+    old = _replaced(state, spec)
     job = _accept(state, user, request.token, spec, now)
     for one in old:
         begin_rollout(state, one, job, request.rollout or RolloutOptions(), user, now)
@@ -76,7 +76,7 @@ def refusal(
         or too_long(state, spec)
         or not_inside(state, owner, spec)
         or name_taken(state, owner, spec)
-        or too_many(state, owner, spec, spec.gang_count)
+        or too_many(state, owner, spec, _replicas(state, spec) or spec.gang_count)
     )
     if denied is not None:
         return denied
@@ -93,6 +93,17 @@ def refusal(
     return revision_refused(state, spec, rollout, now)
 
 
+def _replaced(state: State, spec: JobSpec) -> list[Job]:
+    """Revisions of a service that a rollout to this one replaces."""
+    return revisions(state, spec.name) if spec.kind == "service" else []
+
+
+def _replicas(state: State, spec: JobSpec) -> int | None:
+    """Replicas of a new revision with a range: as many as those have that it replaces."""
+    known = [job.replicas_under(spec) for job in _replaced(state, spec)]
+    return max((count for count in known if count is not None), default=None)
+
+
 def new_job(state: State, user: UserName, token: str, spec: JobSpec, now: Now) -> Job:
     """The next job, without gangs and not yet in any index."""
     record = JobRecord(
@@ -104,6 +115,7 @@ def new_job(state: State, user: UserName, token: str, spec: JobSpec, now: Now) -
         state="HELD" if spec.hold else "PENDING",
         reason="held until released" if spec.hold else "",
         is_held=spec.hold,
+        replicas=_replicas(state, spec),
     )
     return Job(record, shape_for(state, user, spec), max_grace_s=state.site.timing.max_grace_s)
 
@@ -111,13 +123,13 @@ def new_job(state: State, user: UserName, token: str, spec: JobSpec, now: Now) -
 def _accept(state: State, user: UserName, token: str, spec: JobSpec, now: Now) -> Job:
     job = new_job(state, user, token, spec, now)
     state.next_job = JobId(job.id + 1)
-    job.gangs = [Gang(job, number, Pending(now.mono_s)) for number in range(spec.gang_count)]
+    job.gangs = [Gang(job, number, Pending(now.mono_s)) for number in range(job.gang_count)]
     state.journal.save(job.record)
     count_accepted(state, encoded_bytes(spec))
     wait_for_parents(state, job)
     state.work.add(job, now)
-    state.fleet_view.recent.note(job.shape, spec.gang_count * job.shape.nodes)
-    text = f"{spec.name!r} ({spec.kind}, {spec.gang_count} × {counted(spec.gang_size, 'task')})"
+    state.fleet_view.recent.note(job.shape, job.gang_count * job.shape.nodes)
+    text = f"{spec.name!r} ({spec.kind}, {job.gang_count} × {counted(spec.gang_size, 'task')})"
     state.journal.act("job_submitted", text, now, actor=user, owner=user, job=job.id)
     state.wants_plan = True
     return job

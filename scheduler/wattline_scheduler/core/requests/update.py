@@ -207,7 +207,7 @@ def _too_late(job: Job, name: str) -> str:
 
 def _do(state: State, planned: PlannedAction, user: UserName, now: Now) -> str:
     """Saves the update and applies it to queue order and power demand at once."""
-    old_limit_s, replicas = planned.job.spec.limits.runtime_s, planned.job.spec.gang_count
+    old_limit_s, replicas = planned.job.spec.limits.runtime_s, planned.job.gang_count
     job, spec = planned.job, planned.spec or planned.job.spec
     changes = format_changes(job.spec, spec)
     is_same = job.spec.windows.deadline == spec.windows.deadline
@@ -216,6 +216,7 @@ def _do(state: State, planned: PlannedAction, user: UserName, now: Now) -> str:
     job.record = msgspec.structs.replace(
         job.record,
         spec=spec,
+        replicas=job.replicas_under(spec),
         is_late=is_same and job.record.is_late,
         is_risk_reported=is_same and job.record.is_risk_reported,
     )
@@ -242,7 +243,7 @@ def _do(state: State, planned: PlannedAction, user: UserName, now: Now) -> str:
             if is_running and spec.limits.runtime_s != old_limit_s:
                 order_limit(state, node, attempt.record.ref, spec.limits.runtime_s, now)
     state.wants_plan = state.wants_rebalance = True
-    scale(state, job, replicas, user, now)
+    scale(state, job, replicas, f"{user} scaled it from {replicas} to {job.gang_count}", now)
     if not job.is_ended:
         end_used_up(state, job, now)
     if planned.reached:

@@ -45,7 +45,7 @@ def begin_rollout(
     state: State, old: Job, new: Job, options: RolloutOptions, user: str, now: Now
 ) -> None:
     """Begins to replace the job of a service by another one."""
-    count = old.spec.gang_count
+    count = old.gang_count
     old_allowed, new_allowed = first_limits(count, is_in_place=options.is_in_place)
     record = RolloutRecord(
         service=new.spec.name,
@@ -55,7 +55,7 @@ def begin_rollout(
         requester=user,
         since_unix_s=now.unix_s,
         old_replicas=count,
-        new_replicas=new.spec.gang_count,
+        new_replicas=new.gang_count,
         old_allowed=old_allowed,
         new_allowed=new_allowed,
         canary_permille=options.canary_permille,
@@ -206,7 +206,7 @@ def _end_of(job: Job | None) -> str:
 
 def _lost_replica(job: Job | None) -> str:
     """How one of its replicas ended for good; empty = none did."""
-    gangs = [] if job is None else job.gangs[: job.spec.gang_count]
+    gangs = [] if job is None else job.gangs[: job.gang_count]
     return next((f"ended: {g.reason}" for g in gangs if isinstance(g.phase, Ended)), "")
 
 

@@ -341,6 +341,24 @@ class Job:
         return bool(spec.windows.start_only or spec.windows.deadline or spec.reservation)
 
     @property
+    def gang_count(self) -> int:
+        """Sets of tasks that there are to be: array indices, replicas as scaled, or one."""
+        scaled = self.record.replicas
+        return self.spec.gang_count if scaled is None else max(1, scaled)
+
+    @property
+    def is_asleep(self) -> bool:
+        """Scaled to zero: its one replica is pending until a request comes."""
+        return self.record.replicas == 0
+
+    def replicas_under(self, spec: JobSpec) -> int | None:
+        """`JobRecord.replicas` under a specification: what there are now, within its range."""
+        service = spec.service
+        if service is None or service.least == service.most:
+            return None
+        return min(max(self.gang_count, service.least), service.most)
+
+    @property
     def live_count(self) -> int:
         """Number of gangs with allocated GPUs."""
         return sum(self.count[phase] for phase in sorted(LIVE))
@@ -353,7 +371,7 @@ class Job:
     @property
     def removed_replicas(self) -> list[Gang]:
         """Replicas removed by scaling."""
-        return self.gangs[self.spec.gang_count :]
+        return self.gangs[self.gang_count :]
 
     @property
     def open_count(self) -> int:

@@ -278,8 +278,10 @@ class Workload:
 
     def may_start(self, job: Job) -> int:
         """Number of its gangs that a plan may place: ready ones, within the array throttle or what
-        a rollout allows."""
+        a rollout allows; none of a service scaled to zero."""
         array, count = job.spec.array, min(MAX_PLACEMENTS, len(job.ready))
+        if job.is_asleep:
+            return 0
         if job.replica_limit is not None:
             return max(0, min(count, job.replica_limit - job.live_count))
         if array is None or not array.at_a_time:

@@ -1,0 +1,105 @@
+"""Readers of the `[service]` keys about scaling: replicas, SLO, and idle services."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from wattline_protocol.job import values
+from wattline_protocol.job.spec import DEFAULT_ERRORS, JobSpec, ReplicaRange
+from wattline_protocol.text.quantities import format_duration, parse_duration_s
+from wattline_protocol.text.toml_fields import number, quantity, whole
+
+MAX_REPLICAS = 10_000
+MIN_P95_S, MAX_P95_S = 0.001, 3_600.0
+MIN_ERRORS, MAX_ERRORS = 0.000_001, 0.5
+MIN_IDLE_S, MAX_IDLE_S = 60.0, 30 * 86_400.0
+
+_RANGE = re.compile(r"\s*(\d{1,6})\s*(?:-\s*(\d{1,6})\s*)?")
+_SLO = '{ p95 = "200ms", errors = 0.001 }'
+
+
+def replicas(value: object) -> int | dict[str, int]:
+    """A number, or a range as text: "2-8"; a range of one number is that number."""
+    if not isinstance(value, str):
+        return whole(1, MAX_REPLICAS)(value)
+    match = _RANGE.fullmatch(value)
+    if match is None:
+        raise ValueError(f'expected a number from 1 to {MAX_REPLICAS}, or a range as in "2-8"')
+    least, most = int(match[1]), int(match[2] or match[1])
+    if least > most:
+        raise ValueError(f'{least} is above {most}: the smaller first, as in "{most}-{least}"')
+    if not 1 <= least <= most <= MAX_REPLICAS:
+        raise ValueError(
+            f"expected numbers from 1 to {MAX_REPLICAS}; for none while idle set idle_to_zero"
+        )
+    return least if least == most else {"least": least, "most": most}
+
+
+def replicas_text(written: int | Mapping[str, int]) -> int | str:
+    """The form in a job file, for `replicas`."""
+    return written if isinstance(written, int) else f"{written['least']}-{written['most']}"
+
+
+def slo_rule(value: object) -> dict[str, float]:
+    """{ p95 = "200ms", errors = 0.001 }; as a flag p95=200ms,errors=0.001."""
+    table = values.pairs(value) if isinstance(value, str) else value
+    if not isinstance(table, Mapping) or not {"p95"} <= set(table) <= {"p95", "errors"}:
+        raise ValueError(f"expected {_SLO}, as a flag p95=200ms,errors=0.001")
+    try:
+        p95_s = quantity(parse_duration_s)(table["p95"])
+    except ValueError as error:
+        raise ValueError(f"p95: {error}") from error
+    if not MIN_P95_S <= p95_s <= MAX_P95_S:
+        raise ValueError("p95: must be from 1ms to 1h")
+    try:
+        errors = number(MIN_ERRORS, MAX_ERRORS)(_figure(table.get("errors", DEFAULT_ERRORS)))
+    except ValueError as error:
+        raise ValueError(f"errors: {error}") from error
+    return {"p95_s": p95_s, "errors": errors}
+
+
+def _figure(value: object) -> object:
+    """A number as a flag's text: the number."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def slo_table(rule: Mapping[str, Any]) -> dict[str, object]:
+    """The form in a job file, for `slo_rule`."""
+    return {"p95": format_duration(rule["p95_s"]), "errors": rule["errors"]}
+
+
+def idle_time(value: object) -> float:
+    """How long a service without requests keeps its replicas."""
+    idle_s = quantity(parse_duration_s)(value)
+    if not MIN_IDLE_S <= idle_s <= MAX_IDLE_S:
+        raise ValueError("must be from 1m to 30d; omit the key to keep replicas")
+    return idle_s
+
+
+def scaling_problems(job: JobSpec) -> list[tuple[str, bool, str]]:
+    """Keys about scaling that are valid alone and invalid together."""
+    service = job.service
+    if service is None:
+        return []
+    is_range = isinstance(service.replicas, ReplicaRange)
+    needs_slo = 'set service.slo as well, as in slo = { p95 = "200ms" }'
+    return [
+        (
+            "service.replicas",
+            is_range and service.slo is None,
+            f"a range follows the load and an SLO: {needs_slo}",
+        ),
+        (
+            "service.idle_to_zero",
+            bool(service.idle_to_zero_s) and service.slo is None,
+            f"only a service with an SLO is scaled: {needs_slo}",
+        ),
+        (
+            "service.idle_to_zero",
+            bool(service.idle_to_zero_s) and not service.fallback,
+            "without replicas nothing answers until one is loaded: set service.fallback as well",
+        ),
+    ]
