@@ -1,8 +1,12 @@
-"""A token bucket never grants more than its burst and what time brings, at any limits."""
+"""A token bucket never grants more than its burst and what time brings, at any limits, and the
+parts of a rate never add up to more than the whole and the even tenth."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wattline_protocol.ids import UnixTime
+from wattline_protocol.wire.api_keys import EVEN_SHARE, ApiKeyUse, KeyDemand
 from wattline_runtime.gateway.access.rate_limit import TokenBucket
 
 RATES = st.floats(0.01, 1e6)
@@ -40,3 +44,48 @@ def test_what_waits_as_long_as_told_is_granted(rate_per_s: float, burst: float, 
         assert bucket.take(count, wait_s * (1 + 1e-9) + 1e-9) == 0
     else:
         assert wait_s == float("inf")
+
+
+KEYS = ("a", "b")
+REPORTS = st.lists(
+    st.tuples(st.integers(0, 3), st.booleans(), st.lists(st.integers(0, 100), max_size=2)),
+    max_size=40,
+)
+"""Member, whether it ends instead, what it was asked for by key."""
+
+
+class Members:
+    """Gateways, or processes of one, that report in any order."""
+
+    def __init__(self, count: int) -> None:
+        self.known: dict[int, KeyDemand] = {}
+        self._count, self._now_s = count, 0.0
+
+    def report(self, number: int, asked: list[int]) -> None:
+        self._now_s += 0.4
+        own = self.known.setdefault(number, KeyDemand(self._now_s))
+        uses = zip(KEYS, asked, strict=False)
+        own.add((ApiKeyUse(key, 0, 0, n, UnixTime(0)) for key, n in uses), self._now_s)
+        own.grant(KEYS[:1], [one for one in self.known.values() if one is not own], self._count)
+
+    def sums(self) -> tuple[float, float]:
+        """Of a key in use, of one that is not."""
+        known = self.known.values()
+        return sum(one.shares["a"] for one in known), sum(one.share for one in known)
+
+
+@given(REPORTS)
+def test_parts_never_add_up_to_more_than_the_whole_and_a_tenth(
+    reports: list[tuple[int, bool, list[int]]],
+) -> None:
+    members = Members(4)
+    for number, ends, asked in reports:
+        if ends:
+            members.known.pop(number, None)
+            continue
+        members.report(number, asked)
+        assert max(members.sums()) <= 1 + EVEN_SHARE + 1e-9
+    for _ in range(20):  # until all demand is forgotten
+        for number in range(4):
+            members.report(number, [])
+    assert members.sums() == pytest.approx((1.0, 1.0))

@@ -174,12 +174,17 @@ LEAST_PER_S = 0.001
 
 
 class KeyDemand(msgspec.Struct):
-    """Inputs per second that one gateway, or one process of it, was asked for lately."""
+    """Inputs per second that one gateway, or one process of it, was asked for lately, and the part
+    of each rate that it may grant."""
 
     at_s: float
     """Of the newest report."""
     per_s: dict[str, float] = {}
     """By digest of the key."""
+    share: float = 0.0
+    """Part granted of keys that are not in `shares`."""
+    shares: dict[str, float] = {}
+    """Parts granted, by digest."""
 
     def add(self, uses: Iterable[ApiKeyUse], now_s: float) -> None:
         """A report; earlier ones count less the older they are."""
@@ -191,13 +196,23 @@ class KeyDemand(msgspec.Struct):
         self.per_s = {digest: rate for digest, rate in per_s.items() if rate >= LEAST_PER_S}
         self.at_s = now_s
 
+    def grant(self, digests: Iterable[str], others: Collection["KeyDemand"], count: int) -> None:
+        """Grants its parts as one of `count`: of each rate a tenth evenly, the rest in proportion
+        to demand, but no more than the parts of `others` leave.
 
-def part_of_rate(digest: str, own: KeyDemand, demands: Collection[KeyDemand], parts: int) -> float:
-    """Part of a key's rate for one of `parts`: a tenth evenly, the rest in proportion to demand."""
-    total_per_s = sum(one.per_s.get(digest, 0.0) for one in demands)
-    if not total_per_s:
-        return 1 / parts
-    return EVEN_SHARE / parts + (1 - EVEN_SHARE) * own.per_s.get(digest, 0.0) / total_per_s
+        Another one gives up its part at its own report, so a rising part waits for it. Only the
+        even tenth is granted at once: the sum of all parts is at most 1 + EVEN_SHARE.
+        """
+        even = EVEN_SHARE / count
+        free = 1 - sum(one.share for one in others)
+        shares = {}
+        for digest in digests:
+            own_per_s = self.per_s.get(digest, 0.0)
+            total_per_s = own_per_s + sum(one.per_s.get(digest, 0.0) for one in others)
+            in_use = own_per_s / total_per_s if total_per_s else 1 / count
+            left = 1 - sum(one.shares.get(digest, one.share) for one in others)
+            shares[digest] = max(even, min(even + (1 - EVEN_SHARE) * in_use, left))
+        self.share, self.shares = max(even, min(1 / count, free)), shares
 
 
 class ApiKeyView(msgspec.Struct, frozen=True):

@@ -139,7 +139,6 @@ def test_the_rate_of_a_key_holds_over_processes_and_restarts(stack: Stack) -> No
     stack.start_gateway("--processes=2", "--closed")
     stack.start_worker(wait=False)
     wait_for(lambda: infer(stack, **{"api-key": "wl_key"}) == 200, "the worker")
-    time.sleep(1.5)
     start_s, answered, killed = time.monotonic(), 0, False
     while (passed_s := time.monotonic() - start_s) < 6:
         try:
@@ -149,8 +148,9 @@ def test_the_rate_of_a_key_holds_over_processes_and_restarts(stack: Stack) -> No
         if passed_s > 2 and not killed:
             processes(stack)[0].kill()
             killed = True
-    # The burst, the rate, and what moved between the processes within a second.
-    assert 20.0 * 6 * 0.5 <= answered <= 20 + 20.0 * 6 + 20
+    granted = 20.0 * (time.monotonic() - start_s)
+    # A process that is new may grant the even tenth at once, and a burst of one input.
+    assert granted * 0.5 <= answered <= 20 + granted * 1.1 + 1
 
 
 def test_the_end_of_the_gateway_is_the_end_of_its_processes(stack: Stack) -> None:

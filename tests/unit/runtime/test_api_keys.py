@@ -79,6 +79,13 @@ def test_a_gateway_grants_its_part_and_one_input_at_least() -> None:
     assert limited(keys).take(1, 200.2) == 0.0
 
 
+def test_no_part_of_a_rate_is_not_no_limit() -> None:
+    keys = ring(grant("one", "echo", rate_per_s=10.0, burst=10))
+    keys.divide(ApiKeyShares(0.0), 100.0)
+    assert limited(keys).take(1, 100.0) == 0.0
+    assert limited(keys).take(1, 200.0) > 1000
+
+
 def test_new_grants_leave_what_was_used_as_it_is() -> None:
     first = grant("one", "echo", rate_per_s=1.0, burst=2)
     keys = ring(first)

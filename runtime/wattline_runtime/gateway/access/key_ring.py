@@ -18,6 +18,8 @@ from wattline_runtime.gateway.events import NORMAL, PRIORITIES
 
 BUDGET_RETRY_S = 1.0
 """Work that waits for its turn looks so often whether its key has tokens again."""
+LEAST_SHARE = 1e-6
+"""No part of a rate at all would be no limit."""
 WHOLE: Mapping[str, float] = {}
 UNUSED: Mapping[str, int] = {}
 
@@ -72,8 +74,8 @@ class ApiKey:
     def limit(self, share: float, now_s: float) -> None:
         """Set the part of its rate that this gateway may grant; one input at least at a time."""
         self.share = share
-        rate_per_s = self.grant.rate_per_s * share
-        if not rate_per_s:
+        rate_per_s = self.grant.rate_per_s * max(share, LEAST_SHARE)
+        if not self.grant.rate_per_s:
             self.bucket = None
             return
         burst = max(1.0, self.grant.burst * share)

@@ -12,7 +12,6 @@ from wattline_protocol.wire.api_keys import (
     BudgetDay,
     KeyDemand,
     ReportApiKeyUse,
-    part_of_rate,
 )
 from wattline_protocol.wire.rollouts import (
     MAX_REPORTED,
@@ -77,17 +76,18 @@ class KeyUse:
         self._demands.pop(process, None)
 
     def _parts(self, own: KeyDemand, now_s: float) -> ApiKeyShares:
-        demands = self._demands.values()
-        digests = {digest for one in demands for digest in one.per_s}
-        shares = {}
-        for digest in digests | self.granted.shares.keys():
-            whole = self.granted.shares.get(digest, self.granted.share)
-            shares[digest] = whole * part_of_rate(digest, own, demands, self.processes)
+        others = [one for one in self._demands.values() if one is not own]
+        digests = {digest for one in (own, *others) for digest in one.per_s}
+        own.grant(digests | self.granted.shares.keys(), others, self.processes)
+        whole = self.granted
+        shares = {
+            digest: part * whole.shares.get(digest, whole.share)
+            for digest, part in own.shares.items()
+        }
         day = None
         if self._day.start_unix_s:
             day = BudgetDay(self._day.start_unix_s, self._day.length_s, self._day.end_s - now_s)
-        share = self.granted.share / self.processes
-        return ApiKeyShares(share, shares, day, self._used_tokens())
+        return ApiKeyShares(whole.share * own.share, shares, day, self._used_tokens())
 
     def _used_tokens(self) -> dict[str, int]:
         """As the scheduler knows, and what it does not know yet."""

@@ -2,10 +2,10 @@
 
 Theory. A key's rate holds over all gateways, and its requests may come to any of them. A tenth of
 the rate is divided evenly, so that no gateway refuses the first requests that come to it; the rest
-in proportion to what was asked for lately, granted or not. The parts add up to the whole. Each
-gateway applies its newest part until the next report, so the sum may exceed the rate by what moved
-within that second. A gateway that is cut off keeps its part, and the others divide the whole: the
-sum may then exceed the rate by that part.
+in proportion to what was asked for lately, granted or not. Each gateway applies its newest part
+until its next report, so a part grows only by what the others have given up: the parts add up to
+the whole, and to a tenth more for the second in which a gateway is new. A gateway that is cut off
+keeps its part, and the others divide the whole: the sum may then exceed the rate by that part.
 
 A token budget is divided by the same parts: each gateway may use its part of what is left of the
 day, until the next report. So the parts follow what is left, and the sum exceeds a budget by what
@@ -21,7 +21,6 @@ from wattline_protocol.wire.api_keys import (
     BudgetDay,
     KeyDemand,
     ReportApiKeyUse,
-    part_of_rate,
 )
 from wattline_protocol.wire.bounds import MAX_SERIAL
 from wattline_scheduler.core.model.api_key_book import GatewayUse, tokens_of_day
@@ -79,18 +78,20 @@ def _count(state: State, one: ApiKeyUse, reported_day_unix_s: float, now: Now) -
 
 def _shares(state: State, gateway: str, now: Now) -> ApiKeyShares:
     """Parts of a gateway among those that report."""
-    alive = [one for one in state.api_keys.gateways.values() if not _is_silent(one, now)]
-    own, demands = state.api_keys.gateways[gateway].demand, [one.demand for one in alive]
-    even, day = 1 / len(alive), _day(state, now)
-    used_tokens = dict(state.api_keys.used_tokens(day.start_unix_s))
-    if len(alive) == 1:
-        return ApiKeyShares(even, day=day, used_tokens=used_tokens)
-    shares: dict[str, float] = {}
-    for digest in {digest for one in demands for digest in one.per_s}:
-        record = state.api_keys.of_digest(digest)
-        if record is not None and (record.rate_per_s or record.tokens_per_day):
-            shares[digest] = part_of_rate(digest, own, demands, len(demands))
-    return ApiKeyShares(even, shares, day, used_tokens)
+    book = state.api_keys
+    own = book.gateways[gateway].demand
+    alive = [one.demand for one in book.gateways.values() if not _is_silent(one, now)]
+    others = [one for one in alive if one is not own]
+    in_use = {digest for one in alive for digest in one.per_s} if others else ()
+    own.grant((digest for digest in in_use if _is_limited(state, digest)), others, len(alive))
+    day = _day(state, now)
+    used_tokens = dict(book.used_tokens(day.start_unix_s))
+    return ApiKeyShares(own.share, own.shares, day, used_tokens)
+
+
+def _is_limited(state: State, digest: str) -> bool:
+    record = state.api_keys.of_digest(digest)
+    return record is not None and bool(record.rate_per_s or record.tokens_per_day)
 
 
 def _day(state: State, now: Now) -> BudgetDay:

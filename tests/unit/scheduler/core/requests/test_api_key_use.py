@@ -57,7 +57,8 @@ def test_a_gateway_that_is_alone_grants_the_whole(h: Harness) -> None:
 
 def test_parts_follow_use_and_add_up_to_the_whole(h: Harness) -> None:
     assert part(report(h, "east")) == 1.0
-    assert part(report(h, "west")) == 0.5
+    assert part(report(h, "west")) == 0.05, "until the other has given up its part"
+    assert part(report(h, "east")) == part(report(h, "west")) == 0.5
     for _ in range(5):
         h.run(1)
         parts = part(report(h, "east", 90)), part(report(h, "west", 30))
@@ -94,6 +95,8 @@ def test_keys_that_there_are_not_take_no_memory(h: Harness) -> None:
 
 
 def test_keys_without_a_rate_are_not_divided(h: Harness) -> None:
+    report(h, "west")
+    report(h, "east", 50, digest=OTHER)
     report(h, "west")
     assert parts_of(report(h, "east", 50, digest=OTHER)) == ApiKeyShares(0.5)
 
