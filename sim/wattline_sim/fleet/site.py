@@ -99,7 +99,7 @@ class FleetSite:
             )
             for node, machine in self.machines.items()
         }
-        self.raising = Raising(self.world, self.machines, self._is_disturbed)
+        self.raising = Raising(self.world, self.machines, self._is_disturbed, self._is_covered)
         self.truth.excused = self.raising.excused
         for node, agent in self.agents.items():
             agent.on_start = functools.partial(self.raising.disturb, node)
@@ -186,6 +186,9 @@ class FleetSite:
         return (
             is_hung or not is_sound or not self.agents[node].is_at_work(self.scheduler.knows(node))
         )
+
+    def _is_covered(self, node: NodeId) -> bool:
+        return self.truth.is_covered(node, self.scheduler.disk.books)
 
     def _checks_of(self, node: NodeId) -> Callable[[], None]:
         return lambda: self.check(node)

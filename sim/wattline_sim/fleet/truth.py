@@ -87,14 +87,19 @@ class Truth:
         """
         self.checks += 1
         for node in self._nodes.values() if only is None else (self._nodes[only],):
-            could_mw, committed_mw = self.could_draw_mw(node.id), _committed_mw(node, books)
-            if could_mw > committed_mw:
-                could_mw = self.could_draw_mw(node.id, self.excused(node.id))
+            if self.is_covered(node.id, books):
+                continue
+            could_mw = self.could_draw_mw(node.id, self.excused(node.id))
+            committed_mw = _committed_mw(node, books)
             if could_mw > committed_mw and self.is_trusted(node.id):
                 raise Overdraw(
                     f"{node.id} could draw {could_mw / 1e6:.3f} kW, "
                     f"committed are {committed_mw / 1e6:.3f} kW: {books.get(node.id)}"
                 )
+
+    def is_covered(self, node: NodeId, books: Books) -> bool:
+        """Whether the books have what the host can draw, raised limits included."""
+        return self.could_draw_mw(node) <= _committed_mw(self._nodes[node], books)
 
     def could_draw_mw(self, node: NodeId, excused: Collection[GpuIndex] = ()) -> int:
         """Most the host can draw at the wall under the limits in force, by what runs on it."""

@@ -65,6 +65,28 @@ def test_a_host_limit_that_the_lease_allows_stays_and_shows_when_it_is_lifted(ri
     assert rig.node.state.gpus[1].ceiling_mw is None
 
 
+def test_a_raised_host_limit_that_the_lease_allows_stays_and_counts(rig: Rig) -> None:
+    """A write could lift the BMC's. Once a lease has lowered it, the next raise is the second."""
+    rig.run(ref(), 1)
+    rig.lease(wall(2 * MAX), MIN, HELD + 50_000)
+    rig.gpus[1].bmc_mw = HELD
+    rig.pass_s(1)
+    rig.lease(wall(2 * MAX), MIN, MAX)
+    rig.effects.clear()
+    rig.gpus[1].limit_mw = MAX
+    rig.pass_s(3)
+    assert not asked(rig, 1)
+    held_mw = rig.node.holding_mw
+    assert held_mw is not None
+    assert held_mw >= wall(MAX), "the BMC may lift its own at any time"
+    rig.gpus[1].bmc_mw = MAX
+    rig.lease(wall(MIN))
+    assert rig.gpus[1].limit_mw == MIN
+    rig.gpus[1].limit_mw = MAX
+    rig.pass_s(1)
+    assert rig.node.state.gpus[1].raised is not None
+
+
 def test_a_lower_lease_moves_below_it_and_the_next_growth_ends_at_it(rig: Rig) -> None:
     rig.run(ref(), 1)
     rig.gpus[1].bmc_mw = HELD

@@ -64,7 +64,7 @@ def sampled(state: NodeState, event: Sampled, now: Now) -> None:
 
 def _watch_raises(state: NodeState, gpu: Gpu, before_mw: int, now: Now) -> None:
     if gpu.limit_mw > before_mw and not state.facts.is_observe:
-        text = "its limit was raised by another process; set again"
+        text = "its limit was raised by another process"
         incident(state, "cap_raised", gpu.subject, text, now)
     raised_caps.take_limit(state, gpu, before_mw, now)
     if raised_caps.is_watched(gpu, now) or gpu.raised is not None:

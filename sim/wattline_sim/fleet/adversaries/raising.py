@@ -3,7 +3,10 @@
 No agent can prevent that a root process sets another limit, so an instant above the books is no
 broken rule. It is one when it goes on: once a raiser has been at work for `ALLOWED_S` in which
 nothing else was wrong (agent, driver, network and scheduler all answer), the books must cover what
-it can make the GPU draw. Whatever disturbs them starts the count again, with time for a Hello.
+it can make the GPU draw. Whatever disturbs them starts the count again, with time for a Hello. So
+does a raise after a while in which there was none to see: an agent leaves a raised limit that its
+lease allows where a BMC holds a lower one (a write could lift that), and a loop that writes the
+limit in force changes nothing.
 """
 
 from collections.abc import Callable, Mapping
@@ -44,6 +47,13 @@ class Raiser:
     counted_s: float = 0.0
     last_s: float = 0.0
     """When a limit was last above the agent's by it."""
+    seen_s: float = 0.0
+    """When its agent could last see it at work: a limit rose, or was raised above the books."""
+
+    @property
+    def is_raised(self) -> bool:
+        """The limit is not the agent's."""
+        return self.gpu.own_mw < self.gpu.limit_mw
 
     def is_done(self, now_s: float) -> bool:
         return now_s >= self.ends_s or (self.process is not None and self.process.exit is not None)
@@ -57,8 +67,10 @@ class Raising:
         world: World,
         machines: Mapping[NodeId, Machine],
         is_disturbed: Callable[[NodeId, Gpu], bool],
+        is_covered: Callable[[NodeId], bool],
     ) -> None:
-        self._world, self._machines, self._is_disturbed = world, machines, is_disturbed
+        self._world, self._machines = world, machines
+        self._is_disturbed, self._is_covered = is_disturbed, is_covered
         self._raisers: dict[tuple[NodeId, GpuIndex], Raiser] = {}
         for machine in machines.values():
             machine.on_kill = self._killed
@@ -85,7 +97,9 @@ class Raising:
         if known is not None and not (known.is_done(now_s) and now_s - known.last_s > QUIET_S):
             return
         period_s = self._world.rng.choice(PERIODS_S)
-        raiser = Raiser(gpu, process, now_s + for_s, period_s, counted_s=now_s, last_s=now_s)
+        raiser = Raiser(
+            gpu, process, now_s + for_s, period_s, counted_s=now_s, last_s=now_s, seen_s=now_s
+        )
         self._raisers[key] = raiser
         self._raise(machine, raiser)
         self._watch(machine.node, raiser)
@@ -95,13 +109,19 @@ class Raising:
         if raiser.is_done(now_s):
             return
         is_running = raiser.process is None or raiser.process.is_running
-        is_raised = raiser.gpu.own_mw < raiser.gpu.limit_mw
-        if is_running and machine.raise_limit(raiser.gpu):
-            if not is_raised and now_s - raiser.last_s > BURST_S:
-                raiser.known_s = min(raiser.known_s, 0.0)
-            raiser.last_s = now_s if raiser.gpu.own_mw < raiser.gpu.limit_mw else raiser.last_s
+        was_raised = raiser.is_raised
+        if is_running and machine.raise_limit(raiser.gpu) and raiser.is_raised:
+            raiser.last_s = now_s
+            if not was_raised:
+                self._rose(raiser)
         spread = self._world.rng.uniform(0.7, 1.3)
         self._world.after(raiser.period_s * spread, lambda: self._raise(machine, raiser))
+
+    def _rose(self, raiser: Raiser) -> None:
+        now_s = self._world.now_s
+        if now_s - raiser.seen_s > BURST_S:
+            raiser.known_s = min(raiser.known_s, 0.0)
+        raiser.seen_s = now_s
 
     def _watch(self, node: NodeId, raiser: Raiser) -> None:
         """Count what disturbs it, however short."""
@@ -137,6 +157,8 @@ class Raising:
         else:
             raiser.known_s += now_s - raiser.counted_s
         raiser.counted_s = now_s
+        if raiser.is_raised and not self._is_covered(node):
+            raiser.seen_s = now_s
 
     def _killed(self, ref: TaskRef, kind: ExitKind) -> None:
         for machine in self._machines.values():
