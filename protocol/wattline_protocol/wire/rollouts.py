@@ -3,12 +3,23 @@
 A revision of a service is the number of its job.
 """
 
+from itertools import zip_longest
 from typing import Annotated, Literal
 
 import msgspec
 
 from wattline_protocol.ids import JobId, TaskRef, UnixTime
 from wattline_protocol.wire.bounds import PLAIN, Count, Name, Seconds, Serial, Word
+
+MAX_REQUESTS = 10**7
+"""Of a service at one gateway between two of its reports, which are about a second apart."""
+
+MAX_WORK = 10**12
+"""Tokens of so many requests."""
+
+Requests = Annotated[int, msgspec.Meta(ge=0, le=MAX_REQUESTS)]
+Work = Annotated[int, msgspec.Meta(ge=0, le=MAX_WORK)]
+"""Of a request the tokens that its model reports; 1 where it reports none."""
 
 BUCKETS_S: tuple[float, ...] = tuple(0.001 * 2 ** (n / 2) for n in range(33))
 """Upper bounds of the times that gateways count; longer ones are counted in one more bucket."""
@@ -102,6 +113,52 @@ class WorkerTraffic(msgspec.Struct, frozen=True):
     """Requests that it has of this gateway."""
     batch_s: Seconds = 0.0
     """Time of its batches; 0 = not measured."""
+    waiting: Count[int] = 0
+    """Requests in flight without an answer or a part of it; those of priority `batch` excepted."""
+
+
+class ServiceTraffic(msgspec.Struct, frozen=True):
+    """The load of a service at one gateway since its last report.
+
+    Requests of priority `batch` run on what others leave: they count in `batch_work` only.
+    """
+
+    service: Name[str]
+    requests: Requests = 0
+    """Those that arrived."""
+    answered: Requests = 0
+    failed: Requests = 0
+    """Those that ended without an output, for a reason other than their input."""
+    left: Requests = 0
+    """Those that were given up before their end, as by clients that disconnect; they count in
+    `times` with the time that they waited for a first answer."""
+    work: Work = 0
+    """Of the answered ones."""
+    batch_work: Work = 0
+    queued: Requests = 0
+    """Those that are with no worker now."""
+    times: Annotated[tuple[Requests, ...], msgspec.Meta(max_length=len(BUCKETS_S) + 1)] = ()
+    """Requests by the time from their arrival to the answer, or to the first part of a stream, in
+    `BUCKETS_S`; empty = none."""
+
+    def plus(self, other: "ServiceTraffic") -> "ServiceTraffic":
+        """The sum of both, of the same service."""
+        return ServiceTraffic(
+            self.service,
+            self.requests + other.requests,
+            self.answered + other.answered,
+            self.failed + other.failed,
+            self.left + other.left,
+            self.work + other.work,
+            self.batch_work + other.batch_work,
+            self.queued + other.queued,
+            plus_times(self.times, other.times),
+        )
+
+
+def plus_times(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    """The sum of two histograms over `BUCKETS_S`; one that is shorter ends with zeros."""
+    return tuple(a + b for a, b in zip_longest(one, other, fillvalue=0))
 
 
 class RouteTraffic(msgspec.Struct, frozen=True):
@@ -139,6 +196,13 @@ class ReportTraffic(msgspec.Struct, frozen=True, tag_field="t", tag="report_traf
     )
     """None: a gateway of an earlier release, which does not report them."""
     routes: Annotated[tuple[RouteTraffic, ...], msgspec.Meta(max_length=MAX_REPORTED)] = ()
+    services: (
+        Annotated[tuple[ServiceTraffic, ...], msgspec.Meta(max_length=MAX_REPORTED)] | None
+    ) = None
+    """Each service once, also without requests. None: a gateway of an earlier release, whose load
+    is not known."""
+    seconds: Seconds = 1.0
+    """Time that the counts cover."""
 
 
 RolloutRequest = SteerRollout | GetRollout | ReportTraffic

@@ -50,7 +50,7 @@ class Gateway:
             case e.ChunksRead():
                 return self.queue.release_chunks(event.id, event.count)
             case e.Abandoned():
-                return self.queue.abandon(event.id)
+                return self.queue.abandon(event.id, now_s)
             case e.Ticked():
                 return self._ticked(now_s)
             case e.WorkerDisconnected():

@@ -51,6 +51,12 @@ class RequestQueue:
 
     def submit(self, event: e.Submitted, now_s: float) -> list[e.Effect]:
         """Send to a free worker, queue, or refuse at once."""
+        service = self.services.get(event.service) if self.early is None else None
+        if service is not None:
+            service.load.arrived(event.kind)
+        return self._admit(event, now_s)
+
+    def _admit(self, event: e.Submitted, now_s: float) -> list[e.Effect]:
         refusal = self._refusal(event, now_s)
         if refusal is not None and refusal.reason == "queue_full" and self.early is None:
             service = self.services[event.service]
@@ -59,8 +65,10 @@ class RequestQueue:
             slow = self._too_slow(service, event.kind.rank, budget_s, service.in_flight)
             if lower is not None and slow is None:
                 service.waiting.remove(lower)
-                return [self.answer(lower, refusal), *self.submit(event, now_s)]
+                return [self.answer(lower, refusal), *self._admit(event, now_s)]
         if refusal is not None:
+            if self.early is None and event.service in self.services:
+                self.services[event.service].load.ended(event.kind, refusal)
             return [e.Answer(event.id, event.service, refusal)]
         request = Request(event.id, event.service, event.input, event.deadline_s, now_s)
         request.budget_s = event.deadline_s - now_s
@@ -175,6 +183,9 @@ class RequestQueue:
     def answer(self, request: Request, outcome: e.Outcome) -> e.Answer:
         """The only answer of this request; it is removed, though a worker may still process it."""
         del self.requests[request.id]
+        service = self.services.get(request.service)
+        if service is not None:
+            service.load.ended(request.kind, outcome)
         if self.copies.by_request:
             if isinstance(outcome, e.Output):
                 self.copies.request_answered(request.id, outcome.body)
@@ -193,9 +204,13 @@ class RequestQueue:
         holders = (request.worker, request.other)
         return [e.Send(w, CancelInfer(request.id)) for w in holders if w is not None]
 
-    def abandon(self, request_id: int) -> list[e.Effect]:
+    def abandon(self, request_id: int, now_s: float) -> list[e.Effect]:
         """Its client has disconnected; unknown ids were answered already."""
         request = self.requests.pop(request_id, None)
+        service = None if request is None else self.services.get(request.service)
+        if request is not None and service is not None:
+            waited_s = None if request.has_begun else now_s - request.since_s
+            service.load.abandoned(request.kind, waited_s)
         self.copies.dropped(request_id)
         return [] if request is None else self.drop(request)
 

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import socket
+import time
 from collections.abc import Callable
 from contextlib import closing
 from importlib import import_module
@@ -182,10 +183,13 @@ async def _run_batches(batches: BatchKeeper | None) -> None:
 async def _report(shell: GatewayShell, routes: RouteSource) -> None:
     """Report the traffic of revisions, until a successor does."""
     reporter = TrafficReporter(shell.gateway, shell.stats)
+    reported_s = time.monotonic()
     while True:
         await asyncio.sleep(REPORT_PERIOD_S)
         if not shell.is_draining:
-            routes.report(reporter.take())
+            now_s = time.monotonic()
+            routes.report(reporter.take(now_s - reported_s))
+            reported_s = now_s
 
 
 async def _watch_abuse(abuse: AbuseWatch | None, routes: RouteSource) -> None:

@@ -11,6 +11,7 @@ from wattline_runtime.gateway.balance.circuit import PROBE_PERIOD_S, Circuit
 from wattline_runtime.gateway.balance.class_queue import ClassQueue
 from wattline_runtime.gateway.balance.hedging import Hedging
 from wattline_runtime.gateway.events import PLAIN, Connection, RequestKind
+from wattline_runtime.gateway.revisions.load_counts import LoadCounts
 from wattline_runtime.gateway.revisions.trial import Traffic, Trial
 from wattline_runtime.wire import PREDICT, Failure, Reply
 
@@ -152,6 +153,7 @@ class ServiceState:
     """Its workers that take requests, while others serve: they are no part of `serving`."""
     traffic: dict[int, Traffic] = field(default_factory=dict)
     """By revision."""
+    load: LoadCounts = field(default_factory=LoadCounts)
     is_plain: bool = True
     """Each of `serving` offers what a request without a kind of its own needs."""
     hedging: Hedging = field(default_factory=Hedging)
@@ -214,6 +216,8 @@ class ServiceState:
     ) -> None:
         """Counts the answer that a client gets: for its revision, and for one that failed at it."""
         if isinstance(message, Reply):
+            if not request.has_begun:
+                self.load.begun(request.kind, now_s - request.since_s)
             self.traffic_of(worker.revision).answered(now_s - request.sent_s)
         else:
             self.traffic_of(worker.revision).failed(is_error=message.reason != "bad_input")

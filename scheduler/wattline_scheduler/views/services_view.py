@@ -9,10 +9,11 @@ from wattline_protocol.wire.rollouts import WorkerTraffic
 from wattline_scheduler.core.lifecycle.job_state import reason_of
 from wattline_scheduler.core.lifecycle.stand_ins import is_lost
 from wattline_scheduler.core.model.jobs.job import Attempt, Gang, Job
+from wattline_scheduler.core.model.service_traffic import serving_job
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.selection import Asker
 from wattline_scheduler.core.rollout.gateway_reports import ready_workers, seen_workers
-from wattline_scheduler.records import AttemptRecord, RolloutRecord
+from wattline_scheduler.records import AttemptRecord
 
 STARTING = "starting"
 READY = "ready"
@@ -32,7 +33,7 @@ def service_view(state: State, jobs: Sequence[Job], asker: Asker, now: Now) -> S
     name = jobs[0].spec.name
     rollout = state.rollouts.get(name)
     record = None if rollout is None else rollout.record
-    serving = _serving(jobs, record)
+    serving = serving_job(jobs, rollout)
     seen = seen_workers(state, now)
     ready = sum(ready_workers(state, name, job.id, now) for job in jobs)
     return ServiceView(
@@ -50,13 +51,6 @@ def service_view(state: State, jobs: Sequence[Job], asker: Asker, now: Now) -> S
 
 def _replicas(job: Job, ready: int) -> ReplicasView:
     return ReplicasView(job.spec.gang_count, job.spec.most_gangs, job.gang_count, ready)
-
-
-def _serving(jobs: Sequence[Job], record: RolloutRecord | None) -> Job:
-    """The newest job, unless a rollout has not replaced the old one, or has gone back to it."""
-    if record is not None and record.phase != "done":
-        return next((job for job in jobs if job.id == record.old), jobs[-1])
-    return jobs[-1]
 
 
 def _workers(state: State, job: Job, asker: Asker, seen: Seen) -> Iterator[WorkerView]:

@@ -13,6 +13,7 @@ from wattline_protocol.wire.rollouts import (
     BUCKETS_S,
     ReportTraffic,
     RevisionTraffic,
+    ServiceTraffic,
     WorkerTraffic,
 )
 from wattline_runtime.gateway.processes.sums import KeyUse, TrafficSum
@@ -130,3 +131,17 @@ def test_a_worker_is_what_it_is_for_every_process() -> None:
     )
     sums.ended(1)
     assert sums.take().workers == both
+
+
+def test_loads_are_added_up_and_what_waits_is_what_each_process_has() -> None:
+    first, second = ServiceTraffic("svc", 5, queued=3), ServiceTraffic("svc", 1, failed=2, queued=4)
+    sums = TrafficSum()
+    sums.add(0, ReportTraffic((), services=(first,)))
+    sums.add(1, ReportTraffic((), services=(second,)))
+    sums.add(1, ReportTraffic((), services=(ServiceTraffic("svc", 2, queued=1),)))
+    report = sums.take(1.25)
+    assert report.services == (ServiceTraffic("svc", 8, failed=2, queued=4),)
+    assert report.seconds == 1.25
+    assert sums.take().services == (ServiceTraffic("svc", queued=4),)  # none has reported since
+    sums.ended(0)
+    assert sums.take().services == (ServiceTraffic("svc", queued=1),)

@@ -431,10 +431,13 @@ class _Parent:
             self._broadcast(self._newest)
 
     async def _report(self) -> None:
+        reported_s = time.monotonic()
         while True:
             await asyncio.sleep(REPORT_S)
             if not self._ending.is_set():
-                self._routes.report(self._traffic.take())
+                now_s = time.monotonic()
+                self._routes.report(self._traffic.take(now_s - reported_s))
+                reported_s = now_s
 
     async def _report_uses(self) -> None:
         while not self._config.open:

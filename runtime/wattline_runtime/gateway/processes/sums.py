@@ -18,7 +18,9 @@ from wattline_protocol.wire.rollouts import (
     ReportTraffic,
     RevisionTraffic,
     RouteTraffic,
+    ServiceTraffic,
     WorkerTraffic,
+    plus_times,
 )
 from wattline_runtime.gateway.access.token_budget import UNKNOWN_DAY, Day, as_reported
 from wattline_runtime.gateway.state import READINESS
@@ -130,6 +132,10 @@ class TrafficSum:
     _counted: dict[_Row, RevisionTraffic] = field(default_factory=dict)
     _routes: dict[_Row, RouteTraffic] = field(default_factory=dict)
     """By route and rule."""
+    _loads: dict[str, ServiceTraffic] = field(default_factory=dict)
+    """By service, without what is queued."""
+    _queued: dict[int, dict[str, int]] = field(default_factory=dict)
+    """By process and service."""
 
     def add(self, process: int, report: ReportTraffic) -> None:
         """A process reports."""
@@ -142,15 +148,21 @@ class TrafficSum:
         for one in report.routes:
             known = self._routes.get((one.route, one.rule), RouteTraffic(one.route, one.rule))
             self._routes[one.route, one.rule] = known.plus(one)
+        loads = report.services or ()
+        self._queued[process] = {load.service: load.queued for load in loads}
+        for load in loads:
+            before_it = self._loads.get(load.service, ServiceTraffic(load.service))
+            self._loads[load.service] = msgspec.structs.replace(before_it.plus(load), queued=0)
 
     def ended(self, process: int) -> None:
-        """It has no workers any more."""
+        """It has no workers any more, and no requests."""
+        self._queued.pop(process, None)
         self._newest.pop(process, None)
         self._workers.pop(process, None)
 
-    def take(self) -> ReportTraffic:
+    def take(self, seconds: float = 1.0) -> ReportTraffic:
         """The next report: a worker is ready where it is for every process. It has what processes
-        reported last, also where none has reported since."""
+        reported last, also where none has reported since. `seconds`: the time since the last."""
         counted, self._counted = self._counted, {}
         routes, self._routes = self._routes, {}
         known = dict.fromkeys(key for rows in self._newest.values() for key in rows)
@@ -165,7 +177,20 @@ class TrafficSum:
             tuple(rows[:MAX_REPORTED]),
             self._all_workers()[:MAX_REPORTED],
             tuple(routes.values())[:MAX_REPORTED],
+            tuple(self._take_loads())[:MAX_REPORTED],
+            seconds,
         )
+
+    def _take_loads(self) -> list[ServiceTraffic]:
+        loads, self._loads = self._loads, {}
+        names = dict.fromkeys((*(n for one in self._queued.values() for n in one), *loads))
+        return [
+            msgspec.structs.replace(
+                loads.get(name, ServiceTraffic(name)),
+                queued=sum(one.get(name, 0) for one in self._queued.values()),
+            )
+            for name in names
+        ]
 
     def _all_workers(self) -> tuple[WorkerTraffic, ...]:
         """A worker that is not connected to each process is still loading."""
@@ -181,20 +206,18 @@ class TrafficSum:
                 else min((row.state for row in rows), key=READINESS.index),
                 sum(row.in_flight for row in rows),
                 max(row.batch_s for row in rows),
+                sum(row.waiting for row in rows),
             )
             for ref, rows in found.items()
         )
 
 
 def _added(one: RevisionTraffic, other: RevisionTraffic) -> RevisionTraffic:
-    times = one.times or other.times
-    if one.times and other.times:
-        times = tuple(a + b for a, b in zip(one.times, other.times, strict=True))
     return msgspec.structs.replace(
         one,
         requests=one.requests + other.requests,
         errors=one.errors + other.errors,
-        times=times,
+        times=plus_times(one.times, other.times),
         equal=one.equal + other.equal,
         different=one.different + other.different,
         uncompared=one.uncompared + other.uncompared,

@@ -9,9 +9,12 @@ from wattline_protocol.wire.rollouts import (
     ReportTraffic,
     RevisionTraffic,
     RouteTraffic,
+    ServiceTraffic,
     WorkerTraffic,
 )
 from wattline_runtime.gateway.core import Gateway
+from wattline_runtime.gateway.events import BATCH, NORMAL
+from wattline_runtime.gateway.revisions.load_counts import since
 from wattline_runtime.gateway.revisions.trial import Traffic
 from wattline_runtime.gateway.state import ServiceState, WorkerState
 from wattline_runtime.gateway.stats import CASCADE_ENDS, Stats
@@ -30,9 +33,11 @@ class TrafficReporter:
         self._gateway, self._stats = gateway, stats
         self._counted: dict[RuleKey, RouteCounts] = {}
         self._reported: dict[tuple[str, int], Traffic] = {}
+        self._loads: dict[str, ServiceTraffic] = {}
+        """Of each service since the gateway knows it, as last reported."""
 
-    def take(self) -> ReportTraffic:
-        """The next report."""
+    def take(self, seconds: float = REPORT_PERIOD_S) -> ReportTraffic:
+        """The next report. `seconds`: the time since the last one."""
         listed = [s for s in self._gateway.queue.services.values() if s.is_listed]
         listed.sort(key=lambda service: service.trial.split is None)
         reported, self._reported = self._reported, {}
@@ -42,13 +47,38 @@ class TrafficReporter:
                 traffic = service.traffic.get(revision, NOTHING)
                 key = service.name, revision
                 self._reported[key] = traffic.copy()
-                since = traffic.since(reported.get(key, NOTHING))
-                found.append(_row(service, revision, since))
-        workers = [_worker(worker) for service in listed for worker in service.workers.values()]
+                found.append(_row(service, revision, traffic.since(reported.get(key, NOTHING))))
+        workers = [
+            self._worker(worker) for service in listed for worker in service.workers.values()
+        ]
         return ReportTraffic(
             tuple(found[:MAX_REPORTED]),
             tuple(workers[:MAX_REPORTED]),
             tuple(self._take_routes())[:MAX_REPORTED],
+            tuple(self._take_loads(listed))[:MAX_REPORTED],
+            seconds,
+        )
+
+    def _take_loads(self, listed: list[ServiceState]) -> list[ServiceTraffic]:
+        before, self._loads = self._loads, {s.name: _load(s) for s in listed}
+        return [since(load, before.get(name)) for name, load in self._loads.items()]
+
+    def _worker(self, worker: WorkerState) -> WorkerTraffic:
+        requests = self._gateway.queue.requests
+        held = (requests.get(number) for number in worker.in_flight)
+        waiting = sum(
+            request is not None
+            and request.worker == worker.connection
+            and not request.has_begun
+            and request.kind.rank != BATCH
+            for request in held
+        )
+        return WorkerTraffic(
+            ref=worker.route.ref,
+            state=worker.status,
+            in_flight=len(worker.in_flight),
+            batch_s=round(worker.pace.batch_s, 6),
+            waiting=waiting,
         )
 
     def _take_routes(self) -> list[RouteTraffic]:
@@ -110,10 +140,6 @@ def _compares(service: ServiceState, revision: int) -> bool | None:
     return False if False in known else (True in known or None)
 
 
-def _worker(worker: WorkerState) -> WorkerTraffic:
-    return WorkerTraffic(
-        ref=worker.route.ref,
-        state=worker.status,
-        in_flight=len(worker.in_flight),
-        batch_s=round(worker.pace.batch_s, 6),
-    )
+def _load(service: ServiceState) -> ServiceTraffic:
+    queued = service.waiting.ahead(NORMAL) + service.alone.ahead(NORMAL)
+    return service.load.report(service.name, queued)

@@ -36,6 +36,7 @@ def continue_stream(
     effects: list[e.Effect] = []
     if not request.has_begun:
         request.has_begun = True
+        queue.services[worker.service].load.begun(request.kind, now_s - request.since_s)
         effects = _leave_to(queue, request, worker)
     request.unread += 1
     request.deadline_s = now_s + request.budget_s

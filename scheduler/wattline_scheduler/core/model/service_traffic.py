@@ -1,17 +1,24 @@
 """Traffic of services as gateways report it, and the rollouts that are judged by it."""
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from wattline_protocol.ids import Instant, JobId, Now, TaskRef
-from wattline_protocol.wire.rollouts import BUCKETS_S, WorkerTraffic
+from wattline_protocol.wire.rollouts import BUCKETS_S, ServiceTraffic, WorkerTraffic
+from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.records import RolloutRecord
 
 P95 = 0.95
 
 SILENT_S = 5.0
 """A gateway without a report for so long is silent."""
+
+SETTLE_S = 3.0
+"""Time for all gateways to report to a scheduler that has just started."""
+
+WORK_HALF_LIFE_S = 300.0
+"""Of an answer's weight in the mean work of a request."""
 
 
 @dataclass(slots=True)
@@ -64,10 +71,52 @@ class GatewayTraffic:
     """Ready workers by service and revision."""
     workers: dict[TaskRef, WorkerTraffic] | None = None
     """Its workers, of attempts that are live; None = it does not report them."""
+    load: dict[str, ServiceTraffic] | None = None
+    """Of services that exist, since the last second that was added up; None = it reports none."""
+    load_s: float = 0.0
+    """Time that this covers; 0 = it has not reported since."""
 
     def is_silent(self, now: Now) -> bool:
         """Whether its next report is overdue."""
         return now.mono_s - self.heard_at > SILENT_S
+
+
+def silence(traffic: Mapping[str, GatewayTraffic], started_at: Instant, now: Now) -> str:
+    """Why it is not known what gateways see; empty = it is."""
+    if not traffic:
+        return "no gateway reports"
+    if now.mono_s - started_at < SETTLE_S:
+        return "the scheduler has just started"
+    silent = sorted(name for name, one in traffic.items() if one.is_silent(now))
+    return f"gateway {silent[0]} does not report" if silent else ""
+
+
+@dataclass(slots=True)
+class MeanWork:
+    """Mean work of a request of one service, by its newest answers."""
+
+    answers: float = 0.0
+    work: float = 0.0
+
+    def add(self, answers: int, work: int, seconds: float) -> None:
+        """Takes the answers of so many seconds."""
+        kept = 0.5 ** (seconds / WORK_HALF_LIFE_S)
+        self.answers = self.answers * kept + answers
+        self.work = self.work * kept + work
+
+    @property
+    def each(self) -> float:
+        """1 before the first answer."""
+        return self.work / self.answers if self.answers else 1.0
+
+
+@dataclass(slots=True)
+class LoadClock:
+    """When the loads of all gateways were last added up, and what a request is worth."""
+
+    added_at: Instant | None = None
+    mean_work: dict[str, MeanWork] = field(default_factory=dict)
+    """By service."""
 
 
 @dataclass(slots=True)
@@ -98,3 +147,11 @@ class Rollout:
         """Drops what was measured before a step."""
         self.old, self.new = Tally(), Tally()
         self.begun_at = None
+
+
+def serving_job(jobs: Sequence[Job], rollout: Rollout | None) -> Job:
+    """Of a service's open jobs, by number, the newest one, unless a rollout has not replaced the
+    old one, or has gone back to it."""
+    if rollout is not None and rollout.record.phase != "done":
+        return next((job for job in jobs if job.id == rollout.record.old), jobs[-1])
+    return jobs[-1]

@@ -13,7 +13,7 @@ from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.power_off_attempts import OffAttempts
 from wattline_scheduler.core.model.problem_book import Problems
 from wattline_scheduler.core.model.route_book import RouteBook
-from wattline_scheduler.core.model.service_traffic import GatewayTraffic, Rollout
+from wattline_scheduler.core.model.service_traffic import GatewayTraffic, LoadClock, Rollout
 from wattline_scheduler.core.model.usage.usage_ledger import Ledger
 from wattline_scheduler.plan.cycle import Cycle
 from wattline_scheduler.plan.model.reserved_nodes import Reservations
@@ -139,6 +139,7 @@ class State:
     """The newest rollout of each service."""
     traffic: dict[str, GatewayTraffic] = field(default_factory=dict)
     """Newest reports of gateways, by their names."""
+    load_clock: LoadClock = field(default_factory=LoadClock)
     sensed_at: Instant | None = None
     """Time of the last evaluation of meters and zones."""
     contradicted: dict[NodeId, Contradiction] = field(default_factory=dict)

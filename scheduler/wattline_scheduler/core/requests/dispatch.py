@@ -18,7 +18,6 @@ from wattline_protocol.wire.client_messages import (
     DeclareOff,
     DeclareOn,
     Denied,
-    Done,
     Drain,
     GridEvent,
     Hold,
@@ -129,8 +128,7 @@ def _do(state: State, event: ClientRequest, now: Now) -> Answer | None:
         case SteerRollout():
             return rollout_requests.steer(state, event, request, now)
         case ReportTraffic():
-            take_traffic(state, event.user, request, now)
-            return Done("")
+            return take_traffic(state, event.user, request, now)
         case Drain() | Undrain() | DeclareOff() | DeclareOn() | Readmit():
             return _do_to_node(state, event, request, now)
         case _:

@@ -2,8 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from wattline_protocol.ids import Instant, JobId, Now, TaskRef
-from wattline_protocol.wire.rollouts import ReportTraffic, RevisionTraffic, WorkerTraffic
+from wattline_protocol.wire.client_messages import Denied, Done
+from wattline_protocol.wire.rollouts import (
+    ReportTraffic,
+    RevisionTraffic,
+    ServiceTraffic,
+    WorkerTraffic,
+)
 from wattline_scheduler.core.model.jobs.job import Gang
 from wattline_scheduler.core.model.service_traffic import GatewayTraffic
 from wattline_scheduler.core.model.state import State
@@ -11,15 +19,15 @@ from wattline_scheduler.core.model.state import State
 GONE_S = 60.0
 """After this time it is no longer waited for where others report."""
 
-SETTLE_S = 3.0
-"""Time for all gateways to report to a scheduler that has just started."""
-
 MAX_GATEWAYS = 1_024
 """Maximum number of gateways whose reports are kept."""
 
 
-def take_report(state: State, gateway: str, report: ReportTraffic, now: Now) -> None:
-    """Takes a gateway's report; counts go to the rollouts in progress."""
+def take_report(state: State, gateway: str, report: ReportTraffic, now: Now) -> Done | Denied:
+    """Takes a gateway's report; counts go to the rollouts in progress. Of one that cannot be true
+    nothing is taken, so that its gateway is silent."""
+    if why := _objection(report):
+        return Denied("bad_request", why)
     ready: dict[tuple[str, JobId], int] = {}
     for one in report.revisions:
         ready[one.service, one.revision] = one.ready
@@ -29,7 +37,37 @@ def take_report(state: State, gateway: str, report: ReportTraffic, now: Now) -> 
     if gateway in state.traffic or len(state.traffic) < MAX_GATEWAYS:
         workers = report.workers
         known = None if workers is None else _live(state, workers)
-        state.traffic[gateway] = GatewayTraffic(now.mono_s, ready, known)
+        found = GatewayTraffic(now.mono_s, ready, known)
+        _add_load(state, found, state.traffic.get(gateway), report)
+        state.traffic[gateway] = found
+    return Done("")
+
+
+def _objection(report: ReportTraffic) -> str:
+    """Why a report cannot be true; empty = it can."""
+    services = report.services or ()
+    if len({one.service for one in services}) < len(services):
+        return "a service is reported twice"
+    for one in services:
+        if one.work < one.answered or (one.work and not one.answered):
+            return f"{one.service}: {one.answered} answers with work {one.work}"
+    return ""
+
+
+def _add_load(
+    state: State, new: GatewayTraffic, old: GatewayTraffic | None, report: ReportTraffic
+) -> None:
+    """Adds the load of services that exist to what is not taken yet."""
+    if report.services is None:
+        return
+    before = {} if old is None or old.load is None else old.load
+    names = state.work.services.names()
+    new.load = {}
+    for one in report.services:
+        if one.service in names:  # a gateway cannot fill the memory with others
+            known = before.get(one.service, ServiceTraffic(one.service))
+            new.load[one.service] = msgspec.structs.replace(known, queued=0).plus(one)
+    new.load_s = report.seconds + (0.0 if old is None else old.load_s)
 
 
 def _live(state: State, workers: Sequence[WorkerTraffic]) -> dict[TaskRef, WorkerTraffic]:
@@ -66,16 +104,6 @@ def forget_gone(state: State, now: Now) -> None:
     """Forgets gateways that have been silent for long; without others the site has none."""
     for name in [name for name, one in state.traffic.items() if _age_s(one, now) > GONE_S]:
         del state.traffic[name]
-
-
-def silence(state: State, now: Now) -> str:
-    """Why it is not known which workers are ready; empty = it is."""
-    if not state.traffic:
-        return "no gateway reports"
-    if now.mono_s - state.started_at < SETTLE_S:
-        return "the scheduler has just started"
-    silent = sorted(name for name, one in state.traffic.items() if one.is_silent(now))
-    return f"gateway {silent[0]} does not report" if silent else ""
 
 
 def _age_s(one: GatewayTraffic, now: Now) -> float:

@@ -13,9 +13,9 @@ from wattline_scheduler.core.lifecycle.ending import end_gang, end_job
 from wattline_scheduler.core.lifecycle.job_state import reason_of
 from wattline_scheduler.core.lifecycle.stand_ins import is_lost
 from wattline_scheduler.core.model.jobs.job import Ended, Job, Paused, Running, Starting
-from wattline_scheduler.core.model.service_traffic import Rollout
+from wattline_scheduler.core.model.service_traffic import Rollout, silence
 from wattline_scheduler.core.model.state import State
-from wattline_scheduler.core.rollout.gateway_reports import forget_gone, ready_workers, silence
+from wattline_scheduler.core.rollout.gateway_reports import forget_gone, ready_workers
 from wattline_scheduler.core.rollout.rollout_steps import (
     PROBE_PERMILLE,
     Advance,
@@ -156,7 +156,7 @@ def _tick(state: State, rollout: Rollout, now: Now) -> None:
 def _see(state: State, rollout: Rollout, now: Now) -> Seen:
     record, jobs = rollout.record, state.work.jobs
     old, new = jobs.get(record.old), jobs.get(record.new)
-    quiet = silence(state, now)
+    quiet = silence(state.traffic, state.started_at, now)
     ready = _ready(state, record, new, now)
     elapsed_s = 0.0 if rollout.seen_at is None else now.mono_s - rollout.seen_at
     rollout.seen_at = now.mono_s

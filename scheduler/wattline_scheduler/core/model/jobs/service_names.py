@@ -6,7 +6,7 @@ recorded: it follows from the open jobs and their numbers, so that a restart cha
 route has a name as a service does, and no two have the same.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, KeysView
 
 from wattline_protocol.ids import JobId
 from wattline_protocol.site.model import Service
@@ -40,6 +40,10 @@ class ServiceNames:
         jobs.pop(job.id, None)
         if not jobs:
             self._open.pop(job.spec.name, None)
+
+    def names(self) -> KeysView[str]:
+        """Of open services."""
+        return self._open.keys()
 
     def holder(self, name: str) -> Job | None:
         """The first open job with the name."""

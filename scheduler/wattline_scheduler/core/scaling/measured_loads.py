@@ -1,0 +1,81 @@
+"""Adds up what gateways report of services, second by second.
+
+A second is over once every gateway has reported since the last one: their reports are a second
+apart, so that each second has one of each, and none is read as a second without load because its
+report came late. While one is silent, the loads are not known.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from math import inf
+
+from wattline_protocol.ids import Now
+from wattline_protocol.wire.rollouts import BUCKETS_S, ServiceTraffic
+from wattline_scheduler.core.model.jobs.job import Job
+from wattline_scheduler.core.model.service_traffic import (
+    GatewayTraffic,
+    MeanWork,
+    serving_job,
+    silence,
+)
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.scaling.service_load import Load, added
+
+LEAST_S = 0.5
+"""A gateway that reports more often does not make seconds shorter than this."""
+
+UNKNOWN_S = 1.0
+"""A second without known loads."""
+
+NO_TIMES = (0,) * (len(BUCKETS_S) + 1)
+
+
+def measured_loads(state: State, now: Now) -> Mapping[str, Load | None] | None:
+    """Loads of all open services in the second that is over, None where not known; None while it
+    is not over. To be called at each tick."""
+    clock = state.load_clock
+    passed_s = inf if clock.added_at is None else now.mono_s - clock.added_at
+    gateways = list(state.traffic.values())
+    is_known = not silence(state.traffic, state.started_at, now) and all(
+        one.load is not None for one in gateways
+    )
+    is_over = passed_s >= LEAST_S and all(one.load_s for one in gateways)
+    if not (is_over if is_known else passed_s >= UNKNOWN_S):
+        return None
+    clock.added_at = now.mono_s
+    services = state.work.services.open()
+    clock.mean_work = {n: clock.mean_work.get(n, MeanWork()) for n in services}
+    loads = {
+        n: _load(state, n, jobs, gateways) if is_known else None for n, jobs in services.items()
+    }
+    for one in gateways:
+        one.load_s = 0.0
+        one.load = None if one.load is None else {}
+    return loads
+
+
+def _load(
+    state: State, name: str, jobs: Sequence[Job], gateways: Sequence[GatewayTraffic]
+) -> Load | None:
+    serving = serving_job(jobs, state.rollouts.get(name))
+    rows = [(one, (one.load or {}).get(name, ServiceTraffic(name))) for one in gateways]
+    mean, passed_s = state.load_clock.mean_work[name], max(one.load_s for one, _ in rows)
+    mean.add(sum(row.answered for _, row in rows), sum(row.work for _, row in rows), passed_s)
+    return added(_of(one, row, serving, mean.each) for one, row in rows)
+
+
+def _of(gateway: GatewayTraffic, row: ServiceTraffic, serving: Job, each: float) -> Load:
+    """The load in a second at one gateway. Work without an answer yet counts by the mean."""
+    waiting: Counter[int] = Counter()
+    for ref, worker in (gateway.workers or {}).items():
+        if ref.job == serving.id:
+            waiting[ref.task // serving.spec.gang_size] += worker.waiting
+    seconds = max(gateway.load_s, LEAST_S)
+    return Load(
+        requests=round(row.requests / seconds),
+        arrived=row.requests * each / seconds,
+        answered=(row.work + row.batch_work) / seconds,
+        queued=row.queued * each,
+        waiting={number: count * each for number, count in waiting.items()},
+        times=row.times or NO_TIMES,
+    )

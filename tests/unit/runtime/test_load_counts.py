@@ -1,0 +1,98 @@
+"""What a gateway counts of a service's load."""
+
+from typing import Any
+
+import msgspec
+
+from support.programs.serving import GatewayBench, name
+from wattline_protocol.wire.rollouts import BUCKETS_S, ReportTraffic, ServiceTraffic
+from wattline_runtime.gateway import events as e
+from wattline_runtime.gateway.revisions.reporting import TrafficReporter
+from wattline_runtime.gateway.stats import Stats
+from wattline_runtime.wire import CHAT, Chunk, Failure, Reply
+
+STREAM = e.RequestKind(method=CHAT, is_stream=True)
+
+
+class LoadBench(GatewayBench):
+    """Two workers, and a report on request."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.reporter = TrafficReporter(self.gateway, Stats())
+        self.routes(1).worker(1, capacity=2, methods=("predict", "chat"))
+
+    def says(self, message: Any) -> None:
+        self.happens(e.WorkerMessage(name(1), "key-1", message))
+
+    def report(self) -> ReportTraffic:
+        return self.reporter.take(1.5)
+
+    def load(self) -> ServiceTraffic:
+        (found,) = self.report().services or ()
+        return found
+
+
+def slots(times: tuple[int, ...]) -> dict[float, int]:
+    """Counts by the upper bound of their bucket, in seconds."""
+    return {round(BUCKETS_S[at], 3): count for at, count in enumerate(times) if count}
+
+
+def test_a_report_has_the_load_since_the_last_one_and_what_waits_now() -> None:
+    b = LoadBench()
+    b.submit(1, 2, 3)
+    report = b.report()
+    assert report.seconds == 1.5
+    assert report.services == (ServiceTraffic("svc", requests=3, queued=1),)
+    assert [worker.waiting for worker in report.workers or ()] == [2]
+    b.later(0.1)
+    b.says(Reply(1, b"1", tokens=40))
+    b.says(Reply(2, b"1"))
+    load = b.load()
+    assert (load.requests, load.answered, load.work, load.queued) == (0, 2, 41, 0)
+    assert slots(load.times) == {0.128: 2}
+    assert b.load() == ServiceTraffic("svc")
+
+
+def test_a_stream_is_timed_at_its_first_part_and_counted_at_its_end() -> None:
+    b = LoadBench()
+    b.happens(e.Submitted(1, "svc", b"in", b.now_s + 10.0, kind=STREAM))
+    b.later(0.01)
+    b.says(Chunk(1, b"a"))
+    report = b.report()
+    assert [worker.waiting for worker in report.workers or ()] == [0]
+    assert [(one.answered, sum(one.times)) for one in report.services or ()] == [(0, 1)]
+    b.later(2.0)
+    b.says(Reply(1, b"", tokens=9))
+    load = b.load()
+    assert (load.answered, load.work, sum(load.times)) == (1, 9, 0)
+
+
+def test_only_what_the_service_owes_an_output_has_failed() -> None:
+    b = LoadBench()
+    b.submit(1, 2)
+    b.says(Failure(1, "bad_input"))
+    b.says(Failure(2, "model_error"))
+    b.submit(3, within_s=1.0).later(2.0)
+    b.submit(4, within_s=-1.0)
+    b.submit(5).later(0.05)
+    b.happens(e.Abandoned(5))
+    load = b.load()
+    assert (load.requests, load.answered, load.failed, load.left) == (5, 0, 3, 1)
+    assert slots(load.times) == {0.064: 1}
+
+
+def test_requests_of_priority_batch_are_work_and_no_load() -> None:
+    b = LoadBench()
+    b.submit(1, 2, 3, priority="batch")
+    b.says(Reply(1, b"1", tokens=7))
+    report = b.report()
+    assert report.services == (ServiceTraffic("svc", batch_work=7),)
+    assert [worker.waiting for worker in report.workers or ()] == [0]
+
+
+def test_a_report_fits_its_wire_type() -> None:
+    b = LoadBench()
+    b.submit(1).reply(1, 1)
+    report = b.report()
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(report), type=ReportTraffic) == report

@@ -1,0 +1,127 @@
+"""Reports of gateways become one load for each second, and silence none."""
+
+import pytest
+
+from support.core.rolling import RollingHarness, echo, gateway_site
+from wattline_protocol.ids import JobId, UserName
+from wattline_protocol.wire.client_messages import Denied, Done
+from wattline_protocol.wire.rollouts import (
+    BUCKETS_S,
+    ReportTraffic,
+    ServiceTraffic,
+    WorkerTraffic,
+)
+from wattline_scheduler.core.scaling.measured_loads import UNKNOWN_S, measured_loads
+from wattline_scheduler.core.scaling.service_load import Load
+
+TIMES = (0, 0, 0, 5) + (0,) * (len(BUCKETS_S) - 3)
+
+
+class Loads(RollingHarness):
+    """Takes each second as soon as it is over, in place of the tick."""
+
+    def tell(self, gateway: str, *services: ServiceTraffic, seconds: float = 1.0) -> object:
+        report = ReportTraffic((), self.workers, services=services, seconds=seconds)
+        return self.ask(report, user=gateway, role="gateway")
+
+    workers: tuple[WorkerTraffic, ...] = ()
+
+    def second(self, after_s: float = 1.0) -> Load | str | None:
+        self.mono_s += after_s
+        loads = measured_loads(self.cluster.state, self.now)
+        return "not over" if loads is None else loads["echo"]
+
+
+@pytest.fixture
+def h() -> Loads:
+    made = Loads(gateway_site("gw", "other").build())
+    made.reporting.clear()
+    made.join()
+    made.run(2)
+    made.submit(echo(2))
+    made.run(4)  # the gateways have had time to report
+    return made
+
+
+def test_two_gateways_add_up(h: Loads) -> None:
+    refs = [attempt.record.ref for gang in h.job(JobId(1)).gangs for attempt in gang.live]
+    h.tell("gw", ServiceTraffic("echo"))
+    h.tell("other", ServiceTraffic("echo"))
+    h.second()
+    h.workers = (WorkerTraffic(refs[0], "ready", waiting=2), WorkerTraffic(refs[1], "ready"))
+    h.tell("gw", ServiceTraffic("echo", 10, answered=5, work=50, queued=3, times=TIMES))
+    assert h.second() == "not over"
+    h.tell("other", ServiceTraffic("echo", 6, answered=5, work=150, times=TIMES))
+    assert h.second(0.1) == Load(
+        requests=16,
+        arrived=16 * 20.0,
+        answered=200.0,
+        queued=3 * 20.0,
+        waiting={0: 4 * 20.0, 1: 0.0},
+        times=tuple(2 * count for count in TIMES),
+    )
+    assert h.second() == "not over"
+
+
+def test_a_late_report_is_no_second_without_load_and_none_with_twice_of_it(h: Loads) -> None:
+    h.tell("gw", ServiceTraffic("echo", 10))
+    h.second()
+    assert h.second() == "not over"
+    h.tell("gw", ServiceTraffic("echo", 20), seconds=2.0)
+    load = h.second(0.1)
+    assert isinstance(load, Load)
+    assert (load.requests, load.arrived) == (10, 10.0)
+    h.tell("gw", ServiceTraffic("echo", 10))
+    h.tell("gw", ServiceTraffic("echo", 10))
+    load = h.second()
+    assert isinstance(load, Load)
+    assert load.requests == 10
+
+
+def test_while_a_gateway_is_silent_the_load_is_not_known(h: Loads) -> None:
+    h.tell("gw", ServiceTraffic("echo", 10))
+    h.tell("other", ServiceTraffic("echo", 10))
+    h.second()
+    for _ in range(7):
+        h.tell("gw", ServiceTraffic("echo", 10))
+        found = h.second()
+    assert found is None
+    assert h.second(UNKNOWN_S / 2) == "not over"
+    h.tell("other", ServiceTraffic("echo", 10))
+    h.tell("gw", ServiceTraffic("echo", 10))
+    assert isinstance(h.second(), Load)
+
+
+def test_without_a_report_and_with_one_of_an_earlier_release_it_is_not_known(h: Loads) -> None:
+    assert h.second(1.1) is None
+    h.ask(ReportTraffic(()), user="gw", role="gateway")
+    assert h.second(1.1) is None
+
+
+def test_a_gateway_that_reports_often_makes_no_seconds_shorter(h: Loads) -> None:
+    h.tell("gw", ServiceTraffic("echo", 10))
+    h.second()
+    h.tell("gw", ServiceTraffic("echo", 10), seconds=0.1)
+    assert h.second(0.1) == "not over"
+
+
+@pytest.mark.parametrize(
+    "services",
+    [
+        (ServiceTraffic("echo", 1), ServiceTraffic("echo", 1)),
+        (ServiceTraffic("echo", 9, answered=9, work=8),),
+        (ServiceTraffic("echo", 9, work=8),),
+    ],
+    ids=["twice", "less-work", "no-answer"],
+)
+def test_a_report_that_cannot_be_true_is_refused_whole(
+    h: Loads, services: tuple[ServiceTraffic, ...]
+) -> None:
+    answer = h.tell("gw", *services)
+    assert isinstance(answer, Denied)
+    assert "gw" not in h.cluster.state.traffic
+
+
+def test_services_that_do_not_exist_are_not_kept(h: Loads) -> None:
+    assert h.tell("gw", *(ServiceTraffic(f"s{n}", 1) for n in range(9))) == Done("")
+    assert h.cluster.state.traffic[UserName("gw")].load == {}
