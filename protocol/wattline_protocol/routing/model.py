@@ -92,7 +92,7 @@ class SiteRoute(msgspec.Struct, frozen=True):
 
     route: PublicRoute
     users: tuple[str, ...] = ()
-    """Users who may make API keys for it, besides operators."""
+    """Users that may make API keys for it, besides operators."""
 
 
 def share_starts(route: PublicRoute) -> tuple[int, ...]:

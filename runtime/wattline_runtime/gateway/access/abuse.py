@@ -90,9 +90,9 @@ class AbuseWatch:
         if conduct.blocked_until_s > unix_s:
             left_s = ceil(conduct.blocked_until_s - unix_s)
             why = "" if conduct.evidence is None else f": {conduct.evidence.text}"
-            who = "this address" if self._ring is None else "this API key"
+            client = "this address" if self._ring is None else "this API key"
             raise BadRequest(
-                "blocked", f"{who} is blocked for {format_duration(left_s)}{why}", left_s
+                "blocked", f"{client} is blocked for {format_duration(left_s)}{why}", left_s
             )
         if self._delayed >= MAX_DELAYED:
             text = f"{MAX_DELAYED} requests of slowed clients wait already, the maximum"
