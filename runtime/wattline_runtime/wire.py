@@ -113,6 +113,9 @@ class WorkerBeat(msgspec.Struct, frozen=True, tag_field="t", tag="worker_beat"):
     """While it loads: what the model reports."""
     compares: bool | None = None
     """Its model answers COMPARE; None: an older worker, which does not know it."""
+    idle_uj: int | None = None
+    """Energy of its GPUs that no answer carries, since this connection began; of one gateway of
+    several its part. None: not measured, or an older worker."""
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False, tag_field="t", tag="reply", omit_defaults=True):
@@ -124,6 +127,8 @@ class Reply(msgspec.Struct, frozen=True, gc=False, tag_field="t", tag="reply", o
     """The output is bytes as they are, not JSON."""
     tokens: int = 0
     """Tokens of input and output, as the model reports them; 0 = unknown."""
+    energy_uj: int | None = None
+    """Microjoules of its GPUs for this request; None: not measured, or an older worker."""
 
 
 class Chunk(msgspec.Struct, frozen=True, gc=False, tag_field="t", tag="chunk"):
@@ -133,12 +138,16 @@ class Chunk(msgspec.Struct, frozen=True, gc=False, tag_field="t", tag="chunk"):
     data: bytes
 
 
-class Failure(msgspec.Struct, frozen=True, gc=False, tag_field="t", tag="failure"):
+class Failure(
+    msgspec.Struct, frozen=True, gc=False, tag_field="t", tag="failure", omit_defaults=True
+):
     """One request without output, and the reason."""
 
     id: int
     reason: FailureReason
     detail: str = ""
+    energy_uj: int | None = None
+    """As that of a Reply."""
 
 
 FromWorker = WorkerBeat | Reply | Failure | Chunk

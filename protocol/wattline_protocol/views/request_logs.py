@@ -71,6 +71,8 @@ class LoggedRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the client asked for, where it is a route: then `service` is what that chose."""
     rule: int | None = None
     """Of the route, from 1; 0: its default."""
+    joules: float | None = None
+    """As in the header wattline-joules of its answer; None: not measured."""
 
     @property
     def began_unix_s(self) -> float:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from wattline_protocol.ids import JobId, TaskRef, UnixTime
+from wattline_protocol.wire.api_keys import Tokens
 from wattline_protocol.wire.bounds import PLAIN, Count, Name, Seconds, Serial, Word
 
 MAX_REQUESTS = 10**7
@@ -28,6 +29,9 @@ MAX_REPORTED = 4_096
 """Revisions in one report, and workers."""
 
 MAX_STATE_CHARS = 32
+
+Microjoules = Annotated[int, msgspec.Meta(ge=0, le=10**18)]
+"""A terajoule: of a site of a gigawatt in a quarter of an hour."""
 
 NO_DIFFERENCE = "equal"
 CLOSE = "close="
@@ -82,6 +86,31 @@ class GetRollout(msgspec.Struct, frozen=True, tag_field="t", tag="get_rollout"):
     name: Name[str]
 
 
+class MeasuredEnergy(msgspec.Struct, frozen=True):
+    """Energy of GPUs as workers measured it, in microjoules, of workers that measure."""
+
+    requests_uj: Microjoules = 0
+    """Of all requests that they ended, with and without output, copies included."""
+    idle_uj: Microjoules = 0
+    """Of no request: while none ran."""
+    outputs: Count[int] = 0
+    """Outputs whose energy was measured."""
+    tokens: Tokens = 0
+    """Of these outputs."""
+
+    def plus(self, other: "MeasuredEnergy", sign: int = 1) -> "MeasuredEnergy":
+        """The sum, or with -1 the difference."""
+        return MeasuredEnergy(
+            self.requests_uj + sign * other.requests_uj,
+            self.idle_uj + sign * other.idle_uj,
+            self.outputs + sign * other.outputs,
+            self.tokens + sign * other.tokens,
+        )
+
+
+NO_ENERGY = MeasuredEnergy()
+
+
 class RevisionTraffic(msgspec.Struct, frozen=True):
     """A revision as one gateway sees it; counts are those since its last report."""
 
@@ -101,6 +130,7 @@ class RevisionTraffic(msgspec.Struct, frozen=True):
     """Copies whose answers the model did not compare."""
     compares: bool | None = None
     """Its model compares outputs; None = unknown, as of workers of an earlier release."""
+    energy: MeasuredEnergy = NO_ENERGY
 
 
 class WorkerTraffic(msgspec.Struct, frozen=True):

@@ -43,6 +43,8 @@ class Output(msgspec.Struct, frozen=True, gc=False):
     is_bytes: bool = False
     tokens: int = 0
     """As the model reports them."""
+    energy_uj: int | None = None
+    """Of the worker's GPUs, for this request alone; None: not measured, or no run of its own."""
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):

@@ -18,6 +18,7 @@ from wattline_runtime.gateway.access.key_ring import ApiKey
 from wattline_runtime.gateway.access.priority import rank_of
 from wattline_runtime.gateway.answers.answers import Answers, entry_name
 from wattline_runtime.gateway.answers.fallback import first_deadline_s, settle
+from wattline_runtime.gateway.answers.joules import energy_of, joules_header, total_uj
 from wattline_runtime.gateway.client import (
     ClientDisconnected,
     header,
@@ -109,7 +110,7 @@ class InferApp:
             if key is not None:
                 self._access.charge(key, len(ask.inputs))
             if route is None:
-                output, extra, _ = await self._answer(service, ask, key, receive)
+                output, extra, _ = await self._answer(service, scope, ask, key, receive)
             else:
                 output, extra = await self._routed(route, scope, data, ask, key, receive)
         except BadRequest as error:
@@ -155,11 +156,11 @@ class InferApp:
     # --- answering
 
     async def _answer(
-        self, service: str, ask: Ask, key: ApiKey | None, receive: Receive
+        self, service: str, scope: Scope, ask: Ask, key: ApiKey | None, receive: Receive
     ) -> tuple[bytes, list[tuple[bytes, bytes]], Sequence[str]]:
         """Body, extra headers, and what answered the inputs where it was something else."""
         if ask.kind.is_bytes:
-            return *(await self._answer_bytes(service, ask, key, receive)), ()
+            return *(await self._answer_bytes(service, scope, ask, key, receive)), ()
         seen = None if key is None else key.services
         answers, chain = self._answers, self._answers.fallback(service)
         until_s = ask.deadline_s
@@ -200,18 +201,21 @@ class InferApp:
                 if any(entry for _, entry in settled):
                     extra.append(FALLBACK)
                     by = [entry_name(entry) or service for _, entry in settled]
-                outputs = _outputs((outcome for outcome, _ in settled), ask.is_single, key)
+                outcomes = [outcome for outcome, _ in settled]
+                outputs = _outputs(outcomes, ask.is_single, key)
             else:
-                outputs = []
+                outcomes, outputs = [], []
                 for position, waiter in enumerate(waiters):
                     where = "" if ask.is_single else f"input {position}: "
-                    outputs.append(_output(await waiter, where, key))
+                    outcomes.append(await waiter)
+                    outputs.append(_output(outcomes[-1], where, key))
         except BaseException:
             for number in numbers:  # those still open when one input failed
                 answers.abandon(number)
             raise
         finally:
             watch.end()
+        extra.extend(joules_header(scope, total_uj(map(energy_of, outcomes))))
         return _body(outputs, ask.is_single), extra, by
 
     async def _routed(
@@ -228,7 +232,7 @@ class InferApp:
         choice = router.choose(route, scope, data, len(ask.inputs), key)
         if choice.target.is_cascade:
             return await self._cascade(choice, scope, ask, key, receive)
-        body, extra, by = await self._answer(choice.service, ask, key, receive)
+        body, extra, by = await self._answer(choice.service, scope, ask, key, receive)
         return body, [*extra, *router.answered(scope, choice, by)]
 
     async def _cascade(
@@ -248,6 +252,7 @@ class InferApp:
         parts = [part for part, _ in ended]
         if key is not None:
             key.tokens.spend(sum(part.spent for part in parts))
+        extra.extend(joules_header(scope, total_uj(part.energy_uj for part in parts)))
         if any(map(self._answers.keeps, choice.target.services)):
             extra.append(HIT if all(part.is_hit for part in parts) else MISS)
         if any(part.is_fallback for part in parts):
@@ -259,7 +264,7 @@ class InferApp:
         return _body(outputs, ask.is_single), extra
 
     async def _answer_bytes(
-        self, service: str, ask: Ask, key: ApiKey | None, receive: Receive
+        self, service: str, scope: Scope, ask: Ask, key: ApiKey | None, receive: Receive
     ) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         """As `_answer`, for one input that is bytes; nothing is kept or shared."""
         seen = None if key is None else key.services
@@ -272,9 +277,10 @@ class InferApp:
             watch.end()
             self._shell.abandon(number)
         body = _output(outcome, "", key)
+        extra = [*joules_header(scope, energy_of(outcome))]
         if isinstance(outcome, Output) and outcome.is_bytes:
-            return body, [OCTETS_HEADER]
-        return b'{"output":' + body + b"}", []
+            return body, [OCTETS_HEADER, *extra]
+        return b'{"output":' + body + b"}", extra
 
     async def _send_error(self, send: Send, error: BadRequest) -> None:
         extra = [(name.encode(), value.encode()) for name, value in headers(error)]

@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from math import inf
 
 import msgspec
+from msgspec.structs import replace
 
+from wattline_protocol.wire.rollouts import MeasuredEnergy
 from wattline_protocol.wire.routes import WorkerRoute
 from wattline_runtime.gateway.admission import BatchPace, ServiceRate
 from wattline_runtime.gateway.balance.circuit import PROBE_PERIOD_S, Circuit
@@ -12,8 +14,9 @@ from wattline_runtime.gateway.balance.class_queue import ClassQueue
 from wattline_runtime.gateway.balance.hedging import Hedging
 from wattline_runtime.gateway.events import PLAIN, Connection, RequestKind
 from wattline_runtime.gateway.revisions.load_counts import LoadCounts
+from wattline_runtime.gateway.revisions.reported_energy import ReportedEnergy
 from wattline_runtime.gateway.revisions.trial import Traffic, Trial
-from wattline_runtime.wire import PREDICT, Failure, Reply
+from wattline_runtime.wire import PREDICT, Failure, Reply, possible_tokens
 
 UNKNOWN_PACE = BatchPace(size=1, batch_s=0.0, lone_s=0.0)
 
@@ -90,6 +93,11 @@ class WorkerState:
     """Its model can compare two outputs; None: unknown."""
     progress: str = ""
     """While it loads: what its model reports."""
+    energy: ReportedEnergy = field(init=False)
+
+    def __post_init__(self) -> None:
+        """It is heard for the first time."""
+        self.energy = ReportedEnergy(self.heard_s)
 
     def offers(self, request: Request) -> bool:
         """Whether its model can answer a request of this kind."""
@@ -210,6 +218,26 @@ class ServiceState:
         if found is None:
             found = self.traffic[revision] = Traffic()
         return found
+
+    def measured(
+        self, worker: WorkerState, message: Reply | Failure, now_s: float
+    ) -> Reply | Failure:
+        """Counts the energy of an answer, whether or not a client gets it; the answer without an
+        energy that cannot be true."""
+        energy_uj = worker.energy.answered(message.energy_uj, now_s)
+        if energy_uj is None:
+            return message if message.energy_uj is None else replace(message, energy_uj=None)
+        tokens = possible_tokens(message.tokens) if isinstance(message, Reply) else 0
+        energy = MeasuredEnergy(energy_uj, 0, int(isinstance(message, Reply)), tokens)
+        traffic = self.traffic_of(worker.revision)
+        traffic.energy = traffic.energy.plus(energy)
+        return message
+
+    def idled(self, worker: WorkerState, idle_uj: int | None, now_s: float) -> None:
+        """Counts the energy of a worker that no answer carries."""
+        if grown_uj := worker.energy.idled(idle_uj, now_s):
+            traffic = self.traffic_of(worker.revision)
+            traffic.energy = traffic.energy.plus(MeasuredEnergy(idle_uj=grown_uj))
 
     def count(
         self, request: Request, worker: WorkerState, now_s: float, message: Reply | Failure

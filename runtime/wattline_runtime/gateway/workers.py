@@ -95,6 +95,7 @@ class WorkerPool:
         worker.in_flight.discard(message.id)
         service = self.queue.services[worker.service]
         has_changed = False
+        message = service.measured(worker, message, now_s)
         if message.id < 0 and is_comparison(self.queue.copies, worker, message):
             worker.quiet_since_s = now_s
             return [*self.compare_copies(now_s), *self.queue.pump(service, now_s)]
@@ -259,6 +260,7 @@ class WorkerPool:
             worker.is_draining = True
             effects.append(e.Send(worker.connection, self._gateway_beat(drain_seen=True)))
         service = self.queue.services[worker.service]
+        service.idled(worker, beat.idle_uj, now_s)
         service.refresh(now_s)
         return [*effects, *self.queue.pump(service, now_s)]
 

@@ -16,6 +16,8 @@ from pathlib import Path
 import structlog
 
 from wattline_runtime.logs import log_to_stderr
+from wattline_runtime.serve.energy.gpu_counters import GpuCounters, gpus_of
+from wattline_runtime.serve.energy.worker_energy import WorkerEnergy
 from wattline_runtime.serve.key_file import read_secret
 from wattline_runtime.serve.model import find_model
 from wattline_runtime.serve.model_backend import ModelBackend
@@ -48,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         batch_timeout_s=options.batch_timeout,
         torch_threads=options.torch_threads,
     )
-    code = Worker(config, keys, backend).run()
+    energy = WorkerEnergy(GpuCounters(gpus_of(os.environ)))
+    code = Worker(config, keys, backend, energy).run()
     if not backend.join(MODEL_END_S):
         # The model hangs in user code; a normal exit would wait for its threads and locks.
         structlog.get_logger().warning("model_left_hanging", service=config.service)

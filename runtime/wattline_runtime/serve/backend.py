@@ -1,6 +1,6 @@
 """Backends of a worker, which answer its requests: a model, or an HTTP server (the bridge)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from wattline_runtime.serve.batcher import Key, Outcome
@@ -21,6 +21,12 @@ class Sink(Protocol):
 
     def chunk(self, key: Key, data: bytes) -> None:
         """A part of a stream."""
+
+    def began(self, run: object, costs: Mapping[Key, int]) -> None:
+        """Requests run from now on, together; `run` identifies that until it has `ended`."""
+
+    def ended(self, run: object) -> None:
+        """They do so no longer. Before their answers."""
 
 
 class Backend(Protocol):

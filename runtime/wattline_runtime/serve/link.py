@@ -52,6 +52,8 @@ class GatewayLink:
         self.refused_because = ""
         """Set: this connection cannot be used."""
         self.retry_at_s = 0.0
+        self.idle_uj: int | None = None
+        """Idle energy reported on this connection; None: not measured."""
         self._keys = keys
         self._gateway_key = gateway_key
         self._heard_s = 0.0
@@ -72,6 +74,7 @@ class GatewayLink:
         """The gateway has lost its state of this worker; start over."""
         self.generation = generation
         self.is_welcomed = self.drain_seen = False
+        self.idle_uj = None
         self.ports = ()
         self._heard_s = now_s
         self._outbox.clear()

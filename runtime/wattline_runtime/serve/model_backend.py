@@ -39,6 +39,8 @@ CONCURRENCY = 8
 """Generations at once, unless the model says otherwise."""
 BY_CALLS = (CHAT, COMPLETE)
 COMPARISONS_QUEUED = 16
+BATCH = "batch"
+"""The run of a batch; there is one at a time. That of a call is its key."""
 
 
 class ModelBackend:
@@ -240,8 +242,10 @@ class ModelBackend:
     def _apply(self, effects: Iterable[b.Effect | g.Effect]) -> None:
         for effect in effects:
             if isinstance(effect, b.RunBatch):
+                self._sink.began(BATCH, {item.key: item.cost for item in effect.items})
                 self._thread.submit(effect.items)
             elif isinstance(effect, g.StartCall):
+                self._sink.began(effect.call.key, {effect.call.key: 1})
                 self._thread.call(effect.call)
             elif isinstance(effect, g.EndCall):
                 self._thread.end(effect.key)
@@ -268,6 +272,7 @@ class ModelBackend:
         if isinstance(news, ChunkMade):
             self._sink.chunk(news.key, news.data)
         elif isinstance(news, CallEnded):
+            self._sink.ended(news.key)
             self._apply(self._generations.ended(news.key, news.outcome, now_s))
             self._apply(self._comparisons.ended(news.key, news.outcome, now_s))
         elif isinstance(news, ModelLoading):
@@ -285,6 +290,7 @@ class ModelBackend:
             self.hand_back(now_s)
             self.exit_code = EXIT_FAILED
         else:
+            self._sink.ended(BATCH)
             if isinstance(news, b.OutOfMemory):
                 log.warning("out_of_memory", batch=self._batcher.running)
             self._apply(self._batcher.handle(news, now_s))

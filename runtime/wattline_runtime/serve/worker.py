@@ -19,6 +19,7 @@ import zmq
 from wattline_protocol.trust.keys import KeyPair
 from wattline_runtime.serve.backend import EXIT_OK, Backend
 from wattline_runtime.serve.batcher import Key, Outcome, Output
+from wattline_runtime.serve.energy.worker_energy import WorkerEnergy
 from wattline_runtime.serve.link import BEAT_PERIOD_S, LINGER_S, RETRY_S, GatewayLink
 from wattline_runtime.wire import (
     OLDEST_WORKER_PROTOCOL_VERSION,
@@ -53,9 +54,12 @@ CHANGE_PERIOD_S = 0.05
 class Worker:
     """One inference worker; `run` serves until a stop notice and returns the exit status."""
 
-    def __init__(self, config: WorkerConfig, keys: KeyPair, backend: Backend) -> None:
+    def __init__(
+        self, config: WorkerConfig, keys: KeyPair, backend: Backend, energy: WorkerEnergy
+    ) -> None:
         self._config = config
         self._backend = backend
+        self._energy = energy
         self._links = [GatewayLink(endpoint, keys, key) for endpoint, key in config.gateways]
         self._by_generation: dict[int, GatewayLink] = {}
         self._generations = 0
@@ -78,12 +82,14 @@ class Worker:
         self._poller.register(self._wake_read, zmq.POLLIN)
         for link in self._links:
             self._connect(link, time.monotonic())
+        self._energy.start()
         self._backend.start(self, self._wake)
         while self._exit_code is None:
             self._step()
         for link in self._links:
             link.flush()
             link.leave(0.0, LINGER_S)
+        self._energy.stop()
         return self._exit_code
 
     # --- one turn of the loop
@@ -166,19 +172,28 @@ class Worker:
         """The end of a request."""
         link = self._link_of(key)
         if link is None:
+            self._energy.drop(key)
             return
+        energy_uj = self._energy.take(key)
         if isinstance(outcome, Output):
-            link.send(
-                Reply(key.id, outcome.body, outcome.is_bytes, possible_tokens(outcome.tokens))
-            )
+            tokens = possible_tokens(outcome.tokens)
+            link.send(Reply(key.id, outcome.body, outcome.is_bytes, tokens, energy_uj))
         else:
-            link.send(Failure(key.id, outcome.reason, outcome.detail))
+            link.send(Failure(key.id, outcome.reason, outcome.detail, energy_uj))
 
     def chunk(self, key: Key, data: bytes) -> None:
         """A part of a stream."""
         link = self._link_of(key)
         if link is not None:
             link.send(Chunk(key.id, data))
+
+    def began(self, run: object, costs: Mapping[Key, int]) -> None:
+        """Requests run."""
+        self._energy.began(run, costs)
+
+    def ended(self, run: object) -> None:
+        """They have ended."""
+        self._energy.ended(run)
 
     def _link_of(self, key: Key) -> GatewayLink | None:
         """None: that connection has ended, and so have its requests."""
@@ -192,6 +207,8 @@ class Worker:
         self._exit_if_asked()
         self._last_beat_s, self._next_beat_s = now_s, now_s + BEAT_PERIOD_S
         self._capacity = self._declared_capacity()
+        welcomed = [link for link in self._links if link.is_welcomed]
+        self._energy.share_idle(welcomed, is_loaded=self._backend.is_ready)
         for link in tuple(self._links):
             if link.client is not None and link.is_silent(now_s):
                 self._leave(link, now_s, retry_s=0.0)
@@ -221,6 +238,7 @@ class Worker:
                 takes_bytes=backend.takes_bytes,
                 progress=backend.progress,
                 compares=backend.compares,
+                idle_uj=link.idle_uj,
             )
         )
 

@@ -124,6 +124,7 @@ class Stack:
         listed: bool = True,
         wait: bool = True,
         module: str = "wattline_runtime.serve",
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> subprocess.Popen[bytes]:
         """A worker with a fresh key, by default listed in the routes and ready for requests."""
         keys = KeyPair.generate()
@@ -138,6 +139,7 @@ class Stack:
             self.write_routes()
         ready = len(self.ready_workers(service)) if wait else 0
         environment = {
+            **environment,
             "WATTLINE_SERVICE": service,
             "WATTLINE_GATEWAY": self.endpoints["workers"],
             "WATTLINE_GATEWAY_KEY": self.endpoints["public_key"],

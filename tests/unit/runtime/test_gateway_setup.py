@@ -101,8 +101,11 @@ def test_prometheus_text_has_all_series_and_escapes_names() -> None:
     samples = [line for line in text.splitlines() if not line.startswith("#")]
     assert all(len(line.rsplit(" ", 1)) == 2 for line in samples)
     families = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
-    assert len(families) == 25
-    pages = (DOCS / f"{name}.md" for name in ("serving", "api-keys", "batches", "routing"))
+    assert len(families) == 29
+    pages = (
+        DOCS / f"{name}.md"
+        for name in ("serving", "api-keys", "batches", "routing", "serving-scale")
+    )
     named = {one for page in pages for one in METRIC.findall(page.read_text())}
     assert {f"wattline_gateway_{one}" for one in named} <= families
     assert len(named) > 5

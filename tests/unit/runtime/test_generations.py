@@ -2,7 +2,7 @@
 
 import gc
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -275,6 +275,10 @@ class Noted:
         self.outcomes[key.id] = outcome
 
     def chunk(self, key: Key, data: bytes) -> None: ...
+
+    def began(self, run: object, costs: Mapping[Key, int]) -> None: ...
+
+    def ended(self, run: object) -> None: ...
 
 
 @pytest.fixture

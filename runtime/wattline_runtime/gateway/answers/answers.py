@@ -7,6 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 from starlette.types import Receive
 
 from wattline_protocol.job.service_values import FROM_CACHE, STATIC
@@ -207,7 +208,7 @@ class Answers:
         for number, one in flight.followers.items():
             del self._flights[number]
             if is_shared:
-                one.waiter.set_result(outcome)
+                one.waiter.set_result(_without_run(outcome))
             else:
                 ask = flight.service, flight.key, one.deadline_s, one.seen, one.kind
                 again, own = self._shell.submit(*ask)
@@ -249,6 +250,13 @@ class Answers:
             return 0, self._done(missing if kept is None else Output(kept))
         number, waiter, _ = self.submit(entry, key, deadline_s, seen, kind)
         return number, waiter
+
+
+def _without_run(outcome: Outcome | None) -> Outcome | None:
+    """What a client gets whose request needed no run of its own."""
+    if isinstance(outcome, Output) and outcome.energy_uj is not None:
+        return replace(outcome, energy_uj=None)
+    return outcome
 
 
 def entry_name(entry: str) -> str:

@@ -222,4 +222,5 @@ def _added(one: RevisionTraffic, other: RevisionTraffic) -> RevisionTraffic:
         different=one.different + other.different,
         uncompared=one.uncompared + other.uncompared,
         compares=other.compares,
+        energy=one.energy.plus(other.energy),
     )

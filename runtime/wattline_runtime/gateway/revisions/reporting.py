@@ -131,6 +131,7 @@ def _row(service: ServiceState, revision: int, traffic: Traffic) -> RevisionTraf
         different=traffic.different,
         uncompared=traffic.uncompared,
         compares=_compares(service, revision),
+        energy=traffic.energy,
     )
 
 

@@ -7,7 +7,13 @@ requests as these arrive, or copies. What they fail at is sent to the pool.
 from bisect import bisect_left
 from dataclasses import dataclass, field, replace
 
-from wattline_protocol.wire.rollouts import BUCKETS_S, RouteSplit, tolerance_of
+from wattline_protocol.wire.rollouts import (
+    BUCKETS_S,
+    NO_ENERGY,
+    MeasuredEnergy,
+    RouteSplit,
+    tolerance_of,
+)
 
 WHOLE_PERMILLE = 1_000
 
@@ -25,6 +31,7 @@ class Traffic:
     different: int = 0
     uncompared: int = 0
     """The model did not compare the two outputs in time."""
+    energy: MeasuredEnergy = NO_ENERGY
 
     def answered(self, took_s: float) -> None:
         """An output."""
@@ -49,6 +56,7 @@ class Traffic:
             self.equal - before.equal,
             self.different - before.different,
             self.uncompared - before.uncompared,
+            self.energy.plus(before.energy, -1),
         )
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from wattline_protocol.routing.model import RouteTarget
 from wattline_runtime.gateway.answers.fallback import FIRST_SHARE, MAX_ERROR_CHARS
+from wattline_runtime.gateway.answers.joules import energy_of, total_uj
 from wattline_runtime.gateway.events import Outcome, Output, Refusal
 from wattline_runtime.gateway.routing.json_path import JsonDocument
 from wattline_runtime.gateway.stats import CascadeEnd
@@ -31,6 +32,13 @@ class Part(NamedTuple):
     """Something else than a service of the route answered."""
     spent: int = 0
     """Tokens of an output that another one has replaced."""
+    spent_uj: int | None = None
+    """Its energy."""
+
+    @property
+    def energy_uj(self) -> int | None:
+        """Of both; None: not measured."""
+        return total_uj((energy_of(self.outcome), self.spent_uj))
 
 
 Ask = Callable[[str, float, bool], Awaitable[Part]]
@@ -56,7 +64,8 @@ async def cascade(
     if isinstance(second.outcome, Output):
         spent = first.outcome.tokens if isinstance(first.outcome, Output) else 0
         is_hit = first.is_hit and second.is_hit
-        return second._replace(is_hit=is_hit, spent=spent), "escalated"
+        spent_uj = energy_of(first.outcome)
+        return second._replace(is_hit=is_hit, spent=spent, spent_uj=spent_uj), "escalated"
     if isinstance(first.outcome, Output):
         return first, "failed"
     text = f"{small}: {first.outcome.message}; {large}: {second.outcome.message}"

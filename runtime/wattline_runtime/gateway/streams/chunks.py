@@ -74,7 +74,8 @@ def is_final(message: Reply | Failure) -> bool:
 def outcome(message: Reply | Failure) -> e.Outcome:
     """The client's outcome for a worker's answer."""
     if isinstance(message, Reply):
-        return e.Output(message.output, message.is_bytes, possible_tokens(message.tokens))
+        tokens = possible_tokens(message.tokens)
+        return e.Output(message.output, message.is_bytes, tokens, message.energy_uj)
     detail = message.detail[:MAX_DETAIL_CHARS]
     match message.reason:
         case "bad_input" | "model_error" | "output_too_large":

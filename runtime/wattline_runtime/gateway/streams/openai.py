@@ -15,6 +15,7 @@ from wattline_runtime.gateway.access.check import Access
 from wattline_runtime.gateway.access.key_ring import ApiKey
 from wattline_runtime.gateway.access.priority import rank_of
 from wattline_runtime.gateway.access.token_budget import TokenCount
+from wattline_runtime.gateway.answers.joules import joules_header
 from wattline_runtime.gateway.client import (
     TOKENS,
     ClientDisconnected,
@@ -179,7 +180,7 @@ class OpenAiApp:
             choice = self._router.choose(route, scope, data, texts, key)
             await self._routed(choice, scope, ask, receive, reply)
             return
-        await (self._stream if kind.is_stream else self._whole)(ask, receive, reply)
+        await (self._stream if kind.is_stream else self._whole)(ask, scope, receive, reply)
 
     async def _routed(
         self, choice: Choice, scope: Scope, ask: Submitted, receive: Receive, reply: "_Reply"
@@ -191,7 +192,7 @@ class OpenAiApp:
         service = self._router.of_stream(choice) if ask.kind.is_stream else choice.service
         reply.extra = self._router.answered(scope, choice, [service])
         ask = msgspec.structs.replace(ask, service=service, input=with_model(ask.input, service))
-        await (self._stream if ask.kind.is_stream else self._whole)(ask, receive, reply)
+        await (self._stream if ask.kind.is_stream else self._whole)(ask, scope, receive, reply)
 
     async def _cascade(
         self, choice: Choice, scope: Scope, ask: Submitted, receive: Receive, reply: "_Reply"
@@ -215,9 +216,9 @@ class OpenAiApp:
         part, _ = ended
         output = _output(part.outcome)
         reply.used(output.tokens + part.spent)
-        await reply.send(output.body)
+        await reply.send(output.body, extra=joules_header(scope, part.energy_uj))
 
-    async def _whole(self, ask: Submitted, receive: Receive, reply: "_Reply") -> None:
+    async def _whole(self, ask: Submitted, scope: Scope, receive: Receive, reply: "_Reply") -> None:
         shell = self._shell
         number, waiter = shell.submit(ask.service, ask.input, ask.deadline_s, ask.seen, ask.kind)
         watch = shell.watch(receive, [number])
@@ -228,9 +229,11 @@ class OpenAiApp:
             shell.abandon(number)
         output = _output(outcome)
         reply.used(output.tokens)
-        await reply.send(output.body)
+        await reply.send(output.body, extra=joules_header(scope, output.energy_uj))
 
-    async def _stream(self, ask: Submitted, receive: Receive, reply: "_Reply") -> None:
+    async def _stream(
+        self, ask: Submitted, scope: Scope, receive: Receive, reply: "_Reply"
+    ) -> None:
         shell = self._shell
         number, stream = shell.open_stream(ask)
         watch = shell.watch(receive, [number])
@@ -243,8 +246,9 @@ class OpenAiApp:
                     shell.chunks_read(number, len(chunks))
                 last = parts[-1]
                 if not isinstance(last, bytes):
-                    reply.used(_output(last).tokens)
-                    await reply.done()
+                    output = _output(last)
+                    reply.used(output.tokens)
+                    await reply.done(joules_header(scope, output.energy_uj))
                     return
         finally:
             watch.end()
@@ -291,9 +295,11 @@ class _Reply:
         data = b"".join([b"data: " + chunk + b"\n\n" for chunk in chunks])
         await self._part(data)
 
-    async def done(self) -> None:
-        """The end of a stream."""
-        await self._part(b"data: [DONE]\n\n")
+    async def done(self, named: Sequence[tuple[bytes, bytes]]) -> None:
+        """The end of a stream. What a whole answer would name in its header is a comment, which
+        clients of server-sent events leave out."""
+        comments = [b": " + name + b" " + value + b"\n\n" for name, value in named]
+        await self._part(b"".join([*comments, b"data: [DONE]\n\n"]))
         await self._send({"type": "http.response.body", "body": b""})
 
     async def fail(self, error: BadRequest) -> int:

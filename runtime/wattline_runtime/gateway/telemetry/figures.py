@@ -6,7 +6,9 @@ from typing import Any, Literal
 
 from wattline_protocol.http.guard import Reason
 from wattline_protocol.trust.refusals import RefusalReason
+from wattline_protocol.wire.rollouts import NO_ENERGY
 from wattline_runtime.gateway.answers.cache import AnswerCache
+from wattline_runtime.gateway.answers.joules import UJ_PER_J
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.gateway.revisions.reporting import NOTHING, revisions_of
 from wattline_runtime.gateway.stats import Latency, Stats
@@ -69,6 +71,16 @@ FAMILIES: dict[str, Family] = {
     "revision_copies_uncompared_total": Family(
         "counter", "Copies of requests whose answers the model did not compare", _REVISION
     ),
+    "revision_joules_total": Family(
+        "counter", "Energy of GPUs for requests, where workers measure it", _REVISION
+    ),
+    "revision_idle_joules_total": Family(
+        "counter", "Energy of GPUs of workers while they ran no request", _REVISION
+    ),
+    "revision_measured_outputs_total": Family(
+        "counter", "Outputs whose energy was measured", _REVISION
+    ),
+    "revision_measured_tokens_total": Family("counter", "Tokens of these outputs", _REVISION),
     "workers_refused_total": Family(
         "counter", "Connections and messages of workers refused", ("reason",)
     ),
@@ -86,7 +98,7 @@ Labels = tuple[str, ...]
 class Figures:
     """Values by family and labels."""
 
-    values: dict[str, dict[Labels, int]] = field(default_factory=dict)
+    values: dict[str, dict[Labels, float]] = field(default_factory=dict)
     latency: dict[str, Latency] = field(default_factory=dict)
     """By service."""
 
@@ -120,7 +132,8 @@ def figures(
         for service in services
         for number in revisions_of(service)
     }
-    values: dict[str, dict[Labels, int]] = {
+    energy = {key: one.energy for key, one in of_revisions.items() if one.energy != NO_ENERGY}
+    values: dict[str, dict[Labels, float]] = {
         "requests_total": {(name, str(code)): n for (name, code), n in stats.requests.items()},
         "errors_total": {(name, why): n for (name, why), n in stats.errors.items()},
         "retried_total": {(name,): n for name, n in stats.retried.items()},
@@ -144,6 +157,10 @@ def figures(
         "revision_copies_equal_total": {key: one.equal for key, one in of_revisions.items()},
         "revision_copies_different_total": {k: one.different for k, one in of_revisions.items()},
         "revision_copies_uncompared_total": {k: one.uncompared for k, one in of_revisions.items()},
+        "revision_joules_total": {k: one.requests_uj / UJ_PER_J for k, one in energy.items()},
+        "revision_idle_joules_total": {k: one.idle_uj / UJ_PER_J for k, one in energy.items()},
+        "revision_measured_outputs_total": {key: one.outputs for key, one in energy.items()},
+        "revision_measured_tokens_total": {key: one.tokens for key, one in energy.items()},
         "workers_refused_total": {
             **{(reason,): n for reason, n in refused.items()},
             ("beat",): stats.rejected,

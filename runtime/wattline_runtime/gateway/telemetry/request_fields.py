@@ -5,6 +5,7 @@ from typing import Any
 from starlette.types import Scope
 
 from wattline_protocol.wire.routes import WorkerRoute
+from wattline_runtime.gateway.answers.joules import ENERGY, UJ_PER_J
 from wattline_runtime.gateway.client import ASKED, TOKENS, trace_of
 from wattline_runtime.gateway.routing.router import ROUTED
 from wattline_runtime.gateway.shell import GatewayShell
@@ -23,6 +24,8 @@ class RequestFields:
         """Fields of a `LoggedRequest`."""
         key, name = scope.get(ASKED, (None, scope.get("path_params", {}).get("service", "")))
         found: dict[str, Any] = {"key": key, "tokens": scope.get(TOKENS, 0)}
+        if ENERGY in scope:
+            found["joules"] = scope[ENERGY] / UJ_PER_J
         trace = trace_of(scope)
         if trace is not None:
             found["trace_id"] = trace_id_of(trace.parent)

@@ -7,6 +7,7 @@ arguments, and takes requests once the health check succeeds. Exit status: 0 sto
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -17,6 +18,8 @@ from wattline_protocol.text.toml_fields import Reader
 from wattline_runtime.logs import log_to_stderr
 from wattline_runtime.serve.bridge.backend import HttpBackend
 from wattline_runtime.serve.bridge.server import HttpServer
+from wattline_runtime.serve.energy.gpu_counters import GpuCounters, gpus_of
+from wattline_runtime.serve.energy.worker_energy import WorkerEnergy
 from wattline_runtime.serve.key_file import read_secret
 from wattline_runtime.serve.options import add_worker_options, positive, worker_config
 from wattline_runtime.serve.worker import Worker
@@ -42,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         server, methods=options.methods, capacity=options.capacity, infer_path=options.infer_path
     )
     try:
-        return Worker(config, keys, backend).run()
+        energy = WorkerEnergy(GpuCounters(gpus_of(os.environ)))
+        return Worker(config, keys, backend, energy).run()
     except OSError as error:
         parser.error(f"{options.command[0]} does not start: {error}")
     finally:

@@ -79,6 +79,7 @@ class HttpBackend:
         running, self._running = self._running, {}
         for key, exchange in running.items():
             exchange.cancel()
+            self._sink.ended(key)
             self._sink.answer(key, Failed("draining"))
 
     def tick(self, unseen_s: float, now_s: float) -> None:
@@ -142,6 +143,7 @@ class HttpBackend:
             path = self._paths[message.method]
             exchange = Exchange(key, message, self._server.address, path, self._post)
             self._running[key] = exchange
+            self._sink.began(key, {key: 1})
             exchange.start()
 
     def gateway_lost(self, gateway: int, now_s: float) -> None:  # noqa: ARG002
@@ -180,6 +182,7 @@ class HttpBackend:
         else:
             self._progress_s = now_s
             del self._running[news.key]
+            self._sink.ended(news.key)
             self._sink.answer(news.key, news.outcome)
 
     def _settle_broken(self) -> None:
@@ -191,6 +194,7 @@ class HttpBackend:
             failed = Failed("draining")  # it is tried elsewhere
             if news.has_begun:
                 failed = Failed("model_error", "the server behind the bridge broke off its answer")
+            self._sink.ended(news.key)
             self._sink.answer(news.key, failed)
 
     def _note_health(self, news: Health, now_s: float) -> None:

@@ -1,0 +1,1 @@
+"""Energy of requests: the counters of a worker's GPUs, and their division over what it answers."""
