@@ -18,9 +18,10 @@ MAX_MODULES = 20
 ENTRANCES = ("__init__.py", "__main__.py")
 
 CALLED_BY_NAME = re.compile(
-    r"__\w+__|(action|compose|on|watch|render|key|check|validate|get|format|do|visit)_?\w*|capture_signals"
+    r"__\w+__|(action|compose|on|watch|render|key|check|validate|get|format|do|visit)_?\w*"
+    r"|capture_signals|eof_received"
 )
-"""Methods that a library calls by their names (Textual, click, http.server, ast, uvicorn)."""
+"""Methods that a library calls by their names (Textual, click, http.server, ast, asyncio)."""
 
 
 @cache

@@ -11,12 +11,11 @@ sent already. Otherwise the application is at work, and input belongs to a furth
 """
 
 import asyncio
-import socket
-import struct
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
+from wattline_protocol.http import tcp_info
 from wattline_protocol.http.limits import HttpLimits, Network, client_key, forwarded_for, is_within
 
 Reason = Literal[
@@ -37,9 +36,10 @@ STATUS: dict[Reason, str] = {
 }
 """Status of reasons that are answered; for others the connection is aborted."""
 
-TCP_INFO_BYTES = 128
-BYTES_ACKED_AT = 120
-"""Of `tcpi_bytes_acked` in Linux' struct tcp_info, whose beginning is fixed."""
+PROBE = b"HTTP/1.1 100 Continue\r\n\r\n"
+"""An interim response, which clients ignore; the host of one that has left refuses it."""
+PROBE_IN_CHUNKS = b"0"
+"""The same within an answer: the first digit of the next chunk's size."""
 CLOSE_S = 2.0
 """Time for a refusal to be read before the connection is aborted."""
 READ_BYTES = 256 * 1024
@@ -160,6 +160,7 @@ class _Cycle(Protocol):
     """A request and its answer, as in uvicorn."""
 
     scope: Scope
+    keep_alive: bool
     more_body: bool
     response_started: bool
     response_complete: bool
@@ -180,6 +181,8 @@ class GuardedHttp(asyncio.Protocol):
     _address = ""
     _is_admitted = False
     _is_closing = False
+    _is_half_closed = False
+    """The client sends no more, but may read its answer."""
     _since_s: float | None = None
     """Since when it waits for its client, or is closing; None = it is idle, or at work."""
     _bytes = 0
@@ -242,6 +245,31 @@ class GuardedHttp(asyncio.Protocol):
         else:
             self._early_received(data)
 
+    def eof_received(self) -> bool:
+        """The client sends no more: False ends the connection, unless it waits for an answer.
+
+        A client that has left looks the same until something is sent to it. So a probe is sent,
+        and the sweep finds whether it was refused. HTTP/1.0 knows none, and Python's TLS no half
+        of a connection: there the client has left.
+        """
+        cycle = self.cycle
+        if cycle is None or cycle.more_body or cycle.response_complete or self._is_closing:
+            return False
+        if cycle.scope["http_version"] == "1.0" or not tcp_info.is_half_closed(self.transport):
+            return False
+        if self.transport.get_extra_info("sslcontext") is not None:
+            return False
+        self._is_half_closed, cycle.keep_alive = True, False
+        if not getattr(self, "pipeline", None):  # else another answer may be under way
+            self._probe(cycle)
+        return True
+
+    def _probe(self, cycle: _Cycle) -> None:
+        if not cycle.response_started:
+            self.transport.write(PROBE)
+        elif getattr(cycle, "chunked_encoding", False):
+            self.transport.write(PROBE_IN_CHUNKS)
+
     # --- input
 
     def _head_received(self, data: bytes) -> None:
@@ -297,7 +325,10 @@ class GuardedHttp(asyncio.Protocol):
     # --- the sweep
 
     def check_timeout(self, now_s: float) -> None:
-        """Close it if it has waited for its client for too long."""
+        """Close it if it has waited for its client for too long, or the client has left."""
+        if self._is_half_closed and not tcp_info.is_half_closed(self.transport):
+            self.transport.abort()
+            return
         if self._is_unread():
             self._refuse("answer_not_read", "")
             return
@@ -355,14 +386,9 @@ class GuardedHttp(asyncio.Protocol):
 
     def _has_acknowledged(self, least_bytes: float) -> bool:
         """Whether the client has acknowledged so much since the last call; False = unknown."""
-        sock = self.transport.get_extra_info("socket")
-        try:
-            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
-        except (AttributeError, OSError):  # no TCP, or not Linux
+        acked = tcp_info.acked_bytes(self.transport)
+        if acked is None:
             return False
-        if len(info) < TCP_INFO_BYTES:
-            return False
-        (acked,) = struct.unpack_from("=Q", info, BYTES_ACKED_AT)
         before, self._acked_bytes = self._acked_bytes, acked
         return bool(acked - before >= max(1, least_bytes))
 

@@ -98,6 +98,45 @@ def test_half_open_headers_fill_the_places_of_their_address_and_are_ended(
     assert refused(stack, "headers_too_slow") == MOST
 
 
+def test_a_client_that_ends_its_half_of_the_connection_is_answered(
+    stack: Stack, connect: Connect
+) -> None:
+    stack.start_gateway(*SMALL)
+    stack.start_held()
+    waiting, two, left = connect(ATTACKER), connect(ATTACKER), connect(ATTACKER)
+    waiting.sendall(request(b'{"input":1}'))
+    two.sendall(request(b'{"input":2}') + request(b'{"input":3}'))
+    left.sendall(request(b'{"input":4}'))
+    for connection in (waiting, two):
+        connection.shutdown(socket.SHUT_WR)
+    left.close()
+    wait_for(lambda: all(map(stack.ran, (1, 2, 4))), "they are with the worker")
+    gone = {"service": SERVICE, "status": "499"}
+    wait_for(lambda: stack.metric("requests_total", **gone), "the one that left is known")
+    stack.let_go()
+    heard = rest(waiting)
+    assert heard.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
+    assert b"connection: close" in heard
+    assert heard.endswith(b'{"output":1}')
+    heard = rest(two)
+    assert heard.count(b"HTTP/1.1 200 ") == 2
+    assert heard.endswith(b'{"output":3}')
+    assert stack.metric("requests_total", **gone) == 1
+
+
+def test_half_a_request_and_http_1_0_end_with_their_half_of_the_connection(
+    stack: Stack, connect: Connect
+) -> None:
+    stack.start_gateway()
+    stack.start_held()
+    half, old = connect(ATTACKER), connect(ATTACKER)
+    half.sendall(HALF)
+    old.sendall(request(b'{"input":1}').replace(b"HTTP/1.1", b"HTTP/1.0", 1))
+    for connection in (half, old):
+        connection.shutdown(socket.SHUT_WR)
+        assert rest(connection) == b""
+
+
 def test_a_client_that_says_nothing_is_not_waited_for(stack: Stack, connect: Connect) -> None:
     stack.start_gateway(*SMALL)
     assert rest(connect(ATTACKER)) == b""

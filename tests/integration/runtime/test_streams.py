@@ -8,6 +8,8 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -210,6 +212,16 @@ def test_a_client_that_leaves_ends_its_generation(stack: Stack) -> None:
         assert not has_ended(stack, "gone")
     wait_for(lambda: has_ended(stack, "gone"), "the generation has ended", 5.0)
     wait_for(lambda: not stack.service()["in_flight"], "its slot is free")
+    # One that only ends its half of the connection reads the rest.
+    url = urlsplit(stack.endpoints["http_url"])
+    with closing(HTTPConnection(url.hostname or "", url.port, timeout=30)) as connection:
+        body = {"model": SERVICE, "messages": ask("half"), "stream": True, "count": 200}
+        connection.request("POST", "/v1/chat/completions", json.dumps(body))
+        answer = connection.getresponse()
+        answer.readline()
+        connection.sock.shutdown(socket.SHUT_WR)
+        assert answer.read().endswith(b"data: [DONE]\n\n")
+    assert (stack.directory / "ended-half").read_text() == "199"
 
 
 def test_a_slow_client_holds_up_only_its_own_stream(stack: Stack) -> None:
