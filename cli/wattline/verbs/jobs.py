@@ -193,9 +193,9 @@ VERBS = (
         help="Replace a running service by its next revision, replica by replica, or go back.",
         details="One replica more, then a check of its answers under real traffic, then one by "
         "one; a revision that fails ends by itself and the old one serves on. --canary and "
-        "--shadow wait for `promote` or `back`. `submit` of a second job of a service's name does "
-        "the same without options. A file whose `name` is not NAME is refused. "
-        "docs/serving.md describes each step.",
+        "--shadow wait for `promote`, which is refused before the check is passed, or `back`. "
+        "`submit` of a second job of a service's name does the same without options. A file whose "
+        "`name` is not NAME is refused. docs/serving.md describes each step.",
         act="wattline.acts.rollout:rollout",
         show="wattline.show.rollout:rollout",
         args=(

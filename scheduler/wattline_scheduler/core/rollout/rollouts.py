@@ -229,7 +229,7 @@ def advance(state: State, rollout: Rollout, record: RolloutRecord, text: str, no
 
 
 def promote(state: State, rollout: Rollout, user: str, now: Now) -> None:
-    """Lets a revision on trial replace the old one, whatever was measured."""
+    """Lets a revision that waits for it replace the old one."""
     advance(state, rollout, promoted(rollout.record), f"is promoted by {user}", now)
 
 

@@ -105,8 +105,8 @@ def replaced_on_silent_nodes() -> RollingHarness:
     h.submit(echo(2, gpus=8))
     h.run(3)
     h.submit(echo(1, gpus=8))
-    h.run(3)
-    h.steer("promote")
+    while h.record().phase != "replacing":
+        h.run(1)
     h.cut_off |= {one.node for gang in h.job(OLD).gangs for one in gang.live}
     while h.record().is_open:
         h.run(0.3)
@@ -260,6 +260,22 @@ def test_a_canary_waits_for_its_promotion(h: RollingHarness) -> None:
     assert h.record().phase == "waiting"
     assert isinstance(h.steer("promote"), Done)
     assert run_until_ended(h)[-1] == (0, 2)
+
+
+@pytest.mark.parametrize("permille", [0, 100])
+def test_promote_does_not_skip_the_health_gate(h: RollingHarness, permille: int) -> None:
+    h.roll(canary_permille=permille)
+    then = "`promote` is accepted once" if permille else "it is promoted by itself once"
+    for phase in ("starting", "checking"):
+        while h.record().phase != phase:
+            h.run(0.3)
+        h.run(0.5)
+        h.is_[NEW] = Behaviour(errors=0.5)
+        answer = h.steer("promote")
+        assert isinstance(answer, Denied)
+        assert answer.kind == "conflict"
+        assert f"revision 2 of echo is {phase} ({h.status().text}); {then}" in answer.reason
+    assert run_until_ended(h)[-1] == (2, 0)
 
 
 def test_a_large_canary_gets_replicas_for_its_share(h: RollingHarness) -> None:
