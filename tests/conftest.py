@@ -1,6 +1,8 @@
 """Settings for the whole suite."""
 
+import os
 import signal
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -11,6 +13,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
+# The tests start hundreds of programs, which would each compile all their modules where the
+# environment forbids to store them.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 SHRINKING_S = 300
 """Hypothesis looks so long for the smallest example that fails; cut short, it shows none."""

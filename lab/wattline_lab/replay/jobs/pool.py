@@ -64,9 +64,11 @@ class Nodes:
         whole, rest = divmod(gpus, self._per_node)
         if gpus <= self._per_node:
             whole, rest = 0, gpus
-        used = [at for at, free in enumerate(self._free) if free == self._per_node][:whole]
-        if len(used) < whole:
-            return None
+        used: list[int] = []
+        if whole:
+            used = [at for at, free in enumerate(self._free) if free == self._per_node][:whole]
+            if len(used) < whole:
+                return None
         places = [(at, self._per_node) for at in used]
         if rest:
             last = self._first(rest, used)

@@ -11,8 +11,7 @@
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 Key = TypeVar("Key")
 
@@ -23,8 +22,7 @@ PATIENCE = 145.0
 """Multiple of its expected run time after which a waiting job's expected service is halved."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asking(Generic[Key]):
+class Asking(NamedTuple, Generic[Key]):
     """A job that requests to run, or to continue."""
 
     key: Key

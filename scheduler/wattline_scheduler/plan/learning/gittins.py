@@ -90,22 +90,25 @@ class _Group:
     ends: Floats = field(default_factory=lambda: np.zeros(BINS))
     survivals: Floats = field(default_factory=lambda: np.zeros(BINS))
     known: float = 0.0
-
-    @property
-    def news(self) -> int:
-        return int(log1p(self.known) * NEWS)
+    news: int = 0
 
     @property
     def reached(self) -> Floats:
         return self.ends + self.survivals
 
-    def survived(self, first: int, last: int) -> None:
+    def survived(self, first: int, last: int) -> bool:
+        """True: its indices are to be computed again; so of all that teaches it."""
         self.survivals[first:last] += 1.0
-        self.known += last - first
+        return self.learned(last - first)
 
-    def ended(self, at: int) -> None:
+    def ended(self, at: int) -> bool:
         self.ends[at] += 1.0
-        self.known += 1.0
+        return self.learned(1.0)
+
+    def learned(self, more: float) -> bool:
+        self.known += more
+        before, self.news = self.news, int(log1p(self.known) * NEWS)
+        return self.news != before
 
     def chance(self, else_: Floats, lean: float) -> Floats:
         """Chance to end in each bin; `else_` where little is known."""
@@ -121,17 +124,16 @@ class _All:
     def __init__(self) -> None:
         self.group = _Group(np.zeros(len(_FLAT)), np.zeros(len(_FLAT)))
 
-    def survived(self, wider: int, first: int, last: int) -> None:
-        self.group.survived(first + wider if first else 0, last + wider)
+    def survived(self, wider: int, first: int, last: int) -> bool:
+        return self.group.survived(first + wider if first else 0, last + wider)
 
-    def ended(self, wider: int, at: int) -> None:
+    def ended(self, wider: int, at: int) -> bool:
         if at:
-            self.group.ended(at + wider)
-            return
+            return self.group.ended(at + wider)
         parts = wider + 1  # in any of these bins with equal probability
         self.group.ends[:parts] += 1.0 / parts
         self.group.survivals[:parts] += np.arange(wider, -1, -1) / parts
-        self.group.known += 1.0
+        return self.group.learned(1.0)
 
     def chance(self, wider: int) -> Floats:
         """Chance to end in each bin of time."""
@@ -146,29 +148,50 @@ class Runtimes:
     def __init__(self) -> None:
         self._all = _All()
         self._groups: dict[Hashable, _Group] = {}
-        self._indices: dict[Groups, tuple[tuple[int, ...], Floats]] = {}
+        self._indices: dict[Groups, Floats] = {}
+        """Of groups of which little was learned since."""
+        self._with: dict[Hashable, set[Groups]] = {}
+        """Those of `_indices` with a group of that name."""
 
     def survived(self, groups: Groups, first: int, last: int) -> None:
         """Record that a job passed the bins from `first` to before `last` without an end."""
-        self._all.survived(groups.wider, first, last)
-        for group in self._of(groups):
-            group.survived(first, last)
+        if self._all.survived(groups.wider, first, last):
+            self._forget_all()
+        for name, group in self._of(groups):
+            if group.survived(first, last):
+                self._forget(name)
 
     def ended(self, groups: Groups, at: int) -> None:
         """Record that a job ended by itself inside a bin."""
-        self._all.ended(groups.wider, at)
-        for group in self._of(groups):
-            group.ended(at)
+        if self._all.ended(groups.wider, at):
+            self._forget_all()
+        for name, group in self._of(groups):
+            if group.ended(at):
+                self._forget(name)
 
-    def _of(self, groups: Groups) -> list[_Group]:
+    def _of(self, groups: Groups) -> list[tuple[Hashable, _Group]]:
         found = []
         for name in groups.names:
             group = self._groups.pop(name, None) or _Group()
             self._groups[name] = group
-            found.append(group)
+            found.append((name, group))
         while len(self._groups) > MAX_GROUPS:
-            del self._groups[next(iter(self._groups))]
+            dropped = next(iter(self._groups))
+            del self._groups[dropped]
+            self._forget(dropped)
         return found
+
+    def _forget(self, name: Hashable) -> None:
+        """Indices that follow from this group are to be computed again."""
+        for groups in self._with.pop(name, ()):
+            del self._indices[groups]
+            for other in groups.names:
+                if other in self._with:
+                    self._with[other].discard(groups)
+
+    def _forget_all(self) -> None:
+        self._indices.clear()
+        self._with.clear()
 
     def index_s(self, groups: Groups, held_s: float) -> float:
         """Expected seconds on GPUs per completion, for a job with this time on its GPUs."""
@@ -176,21 +199,21 @@ class Runtimes:
 
     def indices_s(self, groups: Groups) -> Floats:
         """The index in each bin."""
-        known = [self._groups.get(name, _NOTHING) for name in groups.names]
-        news = (self._all.group.news, *(group.news for group in known))
         made = self._indices.get(groups)
-        if made is not None and made[0] == news:
-            return made[1]
-        if len(self._indices) > MAX_GROUPS:
-            self._indices.clear()
+        if made is not None:
+            return made
+        if max(len(self._indices), len(self._with)) > MAX_GROUPS:
+            self._forget_all()
+        known = [self._groups.get(name, _NOTHING) for name in groups.names]
         chance = self._all.chance(groups.wider)
         for place, group in enumerate(known):
             chance = group.chance(chance, LEAN_NARROW if place else LEAN_WIDE)
             if place == HOPED:
                 chance = _upper_end(chance, group.reached)
-        table = _indices(chance)
-        self._indices[groups] = news, table
-        return table
+        made = self._indices[groups] = _indices(chance)
+        for name in groups.names:
+            self._with.setdefault(name, set()).add(groups)
+        return made
 
 
 def _upper_end(chance: Floats, reached: Floats) -> Floats:
