@@ -9,10 +9,11 @@ from dataclasses import replace
 
 from wattline_protocol.ids import GpuIndex, JobId, NodeId, Now, UnixTime, UserName
 from wattline_protocol.job.spec import WHOLE_GPU, encoded_bytes
+from wattline_protocol.site.wall_power import wall_mw
 from wattline_scheduler.core.admission.planner_view import offer_of
 from wattline_scheduler.core.admission.reservations import reserved
 from wattline_scheduler.core.cluster import Cluster
-from wattline_scheduler.core.leases.lease_load import floor_of, load_of
+from wattline_scheduler.core.leases.lease_load import NO_TASK, counts, floor_of, load_of
 from wattline_scheduler.core.lifecycle.preemption import described_gang
 from wattline_scheduler.core.model.jobs.job import (
     LIVE,
@@ -29,7 +30,7 @@ from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.rollout.rollouts import limits_of
 from wattline_scheduler.plan.model.shape import GangKey
 from wattline_scheduler.plan.model.snapshot import NodeOffer, RunningGang
-from wattline_scheduler.power.demand.node_load import NodeLoad
+from wattline_scheduler.power.demand.node_load import GpuLoad, classify, least_mw
 from wattline_scheduler.power.topology.rows import counted_mw
 
 
@@ -102,16 +103,35 @@ def _loads(state: State, now: Now) -> Iterator[str]:
     for node in state.nodes.values():
         if node.load is None or state.work.is_moved(node.id):
             continue
-        known, fresh = node.load, load_of(state, node, now)
-        if (known.base_mw, _least(known)) != (fresh.base_mw, _least(fresh)):
-            yield f"{node.id}: the allocator sees {known}, it is {fresh}"
-        if not fresh.lowest_mw and fresh.floor_mw != floor_of(node):
-            yield f"{node.id}: starts wait for {floor_of(node)} mW, its floor is {fresh.floor_mw}"
+        known = node.load
+        if (known.base_mw, [_least(gpu) for gpu in known.gpus]) != _least_of(node):
+            yield f"{node.id}: the allocator sees {known}, it is {load_of(state, node, now)}"
+        gpus_mw, floor_mw = sum(gpu.floor_mw for gpu in known.gpus), floor_of(node)
+        known_mw = wall_mw(known.base_mw + gpus_mw, known.psu_efficiency_permille)
+        if known_mw != floor_mw:
+            yield f"{node.id}: starts wait for {floor_mw} mW, its floor is {known_mw}"
 
 
-def _least(load: NodeLoad) -> list[tuple[GpuIndex, int, int]]:
-    """The part that does not depend on measured draw."""
-    return [(gpu.index, gpu.floor_mw, gpu.priority) for gpu in load.gpus]
+Least = tuple[GpuIndex, int, int]
+"""Of the load of a GPU what does not depend on measured draw: index, floor, priority."""
+
+
+def _least(gpu: GpuLoad) -> Least:
+    return gpu.index, gpu.floor_mw, gpu.priority
+
+
+def _least_of(node: NodeNow) -> tuple[int, list[Least]]:
+    """That of `load_of`: it costs a tenth."""
+    base_mw, busy = node.non_gpu_worst_mw, list[Least]()
+    for gpu in node.gpus.values():
+        held = [one for one in node.holders.get(gpu.index, ()) if counts(one)]
+        kind = classify(gpu, has_task=bool(held), is_idle=gpu.index in node.idle)
+        least, priorities = least_mw(gpu, kind), [one.gang.job.spec.priority for one in held]
+        if kind == "idle":
+            base_mw += least
+        else:
+            busy.append((gpu.index, least, max(priorities) if kind == "task" else NO_TASK))
+    return base_mw, busy
 
 
 def _gpus(state: State, now: Now) -> Iterator[str]:
@@ -342,7 +362,7 @@ def _fleet_view(state: State, now: Now) -> Iterator[str]:
             continue
         known = state.fleet_view.offers[state.fleet_view.position[node.id]]
         actual = offer_of(state, node, now)
-        if _without_learned(known) != _without_learned(actual):
+        if known != actual and _without_learned(known) != _without_learned(actual):
             yield f"{node.id}: the planner sees {known}, it is {actual}"
 
 
@@ -360,7 +380,7 @@ def _running(state: State, now: Now) -> Iterator[str]:
             if outdated.isdisjoint(task.at for task in one.tasks) and at not in outdated:
                 job, number = one.key
                 actual = described_gang(state, state.work.jobs[job].gangs[number])
-                if actual is None or _lasting(one) != _lasting(actual):
+                if one != actual and (actual is None or _lasting(one) != _lasting(actual)):
                     yield f"{fleet_view.offers[at].node}: the planner sees {one}, it is {actual}"
 
 

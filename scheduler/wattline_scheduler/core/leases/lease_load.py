@@ -55,7 +55,7 @@ def load_of(state: State, node: NodeNow, now: Now, *, also: Gang | None = None) 
     busy: list[GpuLoad] = []
     for gpu in node.gpus.values():
         holders = node.holders.get(gpu.index, ())
-        counting = [one for one in holders if one.gang is also or _counts(one)]
+        counting = [one for one in holders if one.gang is also or counts(one)]
         kind = classify(gpu, has_task=bool(counting), is_idle=gpu.index in node.idle)
         if kind == "task":
             busy.append(_held(state, node, gpu, counting, now))
@@ -117,7 +117,7 @@ def _fixed(gpu: GpuInfo, mw: int) -> GpuLoad:
     return GpuLoad(gpu.index, mw, mw, mw, mw, mw, NO_TASK)
 
 
-def _counts(attempt: Attempt, only: Gang | None = None) -> bool:
+def counts(attempt: Attempt, only: Gang | None = None) -> bool:
     """Whether it draws power or waits for watts; with `only`, no other waiting gang counts."""
     phase = attempt.gang.phase
     if isinstance(phase, Paused) and not phase.is_resuming:
@@ -134,7 +134,7 @@ def floor_of(node: NodeNow, *, only: Gang | None = None) -> int:
     """
     load_mw = node.non_gpu_worst_mw
     for gpu in node.gpus.values():
-        has_task = any(_counts(one, only) for one in node.holders.get(gpu.index, ()))
+        has_task = any(counts(one, only) for one in node.holders.get(gpu.index, ()))
         load_mw += least_mw(gpu, classify(gpu, has_task=has_task, is_idle=gpu.index in node.idle))
     return wall_mw(load_mw, node.site.psu_efficiency_permille)
 

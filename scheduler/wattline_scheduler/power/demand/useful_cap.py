@@ -40,6 +40,9 @@ class Need:
         return self.min_performance_permille >= PERMILLE
 
 
+MAX_ADMISSIONS = 4_096
+"""Cached admission caps per need and GPU model; jobs have few distinct needs."""
+
 KNOWN_STEP_MW = 10_000
 """The known draw of a job is rounded up to a multiple of this, so that needs stay few."""
 
@@ -51,7 +54,12 @@ def with_known(need: Need, known_mw: int) -> Need:
     rounded_mw = -(-known_mw // KNOWN_STEP_MW) * KNOWN_STEP_MW
     if need.watts_hint_mw and need.watts_hint_mw <= rounded_mw:
         return need
-    return replace(need, watts_hint_mw=rounded_mw)
+    return _with_hint(need, rounded_mw)
+
+
+@lru_cache(maxsize=MAX_ADMISSIONS)
+def _with_hint(need: Need, watts_hint_mw: int) -> Need:
+    return replace(need, watts_hint_mw=watts_hint_mw)
 
 
 NOTHING_SAID = Need()
@@ -69,10 +77,6 @@ def need_of(spec: JobSpec) -> Need:
 def phase_of(need: Need, demand_mw: int, cap_max_mw: int) -> Phase:
     """The fitted curve that a job follows."""
     return "decode" if need.is_service else training_phase(demand_mw, cap_max_mw)
-
-
-MAX_ADMISSIONS = 4_096
-"""Cached admission caps per need and GPU model; jobs have few distinct needs."""
 
 
 def curve_of(gpu: GpuInfo, demand_mw: int, need: Need) -> Curve:
