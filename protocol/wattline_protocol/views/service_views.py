@@ -41,6 +41,33 @@ class WorkerView(msgspec.Struct, frozen=True):
     """Time of a batch, the longest reported; 0 = not measured."""
     reason: str = ""
     """Why its last try failed, until it is ready."""
+    joules: float | None = None
+    """Energy of its GPUs since it started; None: it has none, or none was measured."""
+    gpu_memory_bytes: int | None = None
+    """In use on its GPUs; None: unknown, or it has shares of GPUs."""
+    memory_bytes: int | None = None
+    """Host memory, at most so far."""
+
+
+class EnergyView(msgspec.Struct, frozen=True):
+    """Energy of GPUs in the last hour, as workers measured it, of all revisions that are open."""
+
+    seconds: float
+    """Time that it covers."""
+    requests_j: float
+    idle_j: float
+    """While no request ran."""
+    outputs: int
+    """Those that were measured."""
+    tokens: int
+    """Of these."""
+    per_1000_requests_j: float | None
+    """Without idle energy; None: no output was measured."""
+    per_1000_requests_with_idle_j: float | None
+    per_1000_tokens_j: float | None
+    """Without idle energy; None: no tokens are reported."""
+    per_1000_requests_usd: float | None
+    """Energy price of that with idle energy; None: the site has no tariff."""
 
 
 class ServiceView(msgspec.Struct, frozen=True):
@@ -61,6 +88,8 @@ class ServiceView(msgspec.Struct, frozen=True):
     """Phase of the rollout in progress; empty = none."""
     next_revision: JobId | None
     """The new one of that rollout."""
+    energy: EnergyView | None = None
+    """None: not measured."""
 
 
 class RuleView(msgspec.Struct, frozen=True):

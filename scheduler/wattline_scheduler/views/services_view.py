@@ -14,6 +14,11 @@ from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.selection import Asker
 from wattline_scheduler.core.rollout.gateway_reports import ready_workers, seen_workers
 from wattline_scheduler.records import AttemptRecord
+from wattline_scheduler.views.service_energy_view import (
+    energy_view,
+    gpu_memory_bytes,
+    worker_joules,
+)
 
 STARTING = "starting"
 READY = "ready"
@@ -46,6 +51,7 @@ def service_view(state: State, jobs: Sequence[Job], asker: Asker, now: Now) -> S
         reason=reason_of(serving, serving.record.state),
         rollout="" if record is None or not record.is_open else record.phase,
         next_revision=None if record is None or not record.is_open else record.new,
+        energy=energy_view(state, name, jobs, now),
     )
 
 
@@ -78,6 +84,9 @@ def _worker(state: State, attempt: Attempt, why: str, seen: Seen) -> WorkerView:
         in_flight=sum(row.in_flight for row in known),
         batch_s=max((row.batch_s for row in known), default=0.0),
         reason=why if word in READINESS[:2] else "",
+        joules=worker_joules(attempt),
+        gpu_memory_bytes=gpu_memory_bytes(state, attempt),
+        memory_bytes=attempt.usage.max_rss_bytes or None,
     )
 
 

@@ -9,6 +9,7 @@ from wattline.show.serving import routes
 from wattline.show.serving.services import detail, listing
 from wattline_protocol.ids import JobId
 from wattline_protocol.views.service_views import (
+    EnergyView,
     ReplicasView,
     RouteView,
     RuleView,
@@ -65,7 +66,8 @@ def test_one_service_lists_its_workers() -> None:
     lines = rows_of(detail(VIEW))
     assert "ready      1 of 2" in lines
     header, first, second = lines[-3:]
-    assert header.split() == ["TASK", "NODE", "STATE", "IN", "FLIGHT", "BATCH", "REASON"]
+    names = ["TASK", "NODE", "STATE", "IN", "FLIGHT", "BATCH", "REASON"]
+    assert header.split() == names
     assert first.split() == ["7.0#1", "n0", "ready", "3", "12.3", "ms"]
     assert second.split()[:5] == ["7.1#1", "n1", "failed", "0", "-"]
     assert WHY in second
@@ -97,3 +99,16 @@ def test_one_route_lists_its_rules_with_their_counts() -> None:
     text = "\n".join(rows)
     for part in ("tier gold", "rest", "1,234", "12"):
         assert part in text
+
+
+def test_energy_is_shown_by_requests_and_tokens_and_never_as_zero() -> None:
+    assert "energy     not measured" in rows_of(detail(VIEW))
+    workers = (worker(0, "ready", joules=1.2e6), worker(1, "ready"))
+    energy = EnergyView(1234.0, 50_000.0, 12_300.0, 800, 0, 62_500.0, 77_875.0, None, 0.0043)
+    lines = rows_of(detail(msgspec.structs.replace(VIEW, energy=energy, workers=workers)))
+    assert "1,000 requests  62.5 kJ, 77.9 kJ with idle (800 requests in 20m34s)" in lines
+    assert "1,000 tokens    -" in lines
+    header, first, second = lines[-3:]
+    assert header.split()[-2:] == ["ENERGY", "REASON"]
+    assert (first.split()[-2:], second.split()[-1]) == (["1.2", "MJ"], "-")
+    assert "energy cost     $0.0043 for 1,000 requests" in lines

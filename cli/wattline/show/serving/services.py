@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from wattline.client.request_logs import Requests
-from wattline.show.serving import routes
+from wattline.show.serving import energy, routes
 from wattline.show.styles import alarm, state
 from wattline.show.tables import Cell, Column, Listing, facts
 from wattline.show.units import NOT_KNOWN, clock
@@ -94,6 +94,7 @@ def detail(service: ServiceView) -> RenderableType:
         pairs.append(("rollout", _rollout(service)))
     if service.reason:
         pairs.append(("reason", service.reason))
+    pairs += energy.rows(service.energy)
     return Group(facts(pairs), Text(""), _workers(service.workers))
 
 
@@ -105,6 +106,7 @@ def _workers(workers: Sequence[WorkerView]) -> Listing:
             Column("STATE", [_state(w) for w in workers]),
             Column("IN FLIGHT", [f"{w.in_flight}" for w in workers], is_right=True, weight=2),
             Column("BATCH", [_ms(w.batch_s) for w in workers], is_right=True, weight=3),
+            *energy.column(workers),
             Column("REASON", [w.reason for w in workers], grows=True),
         ),
         empty="No workers.",

@@ -13,6 +13,7 @@ from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.power_off_attempts import OffAttempts
 from wattline_scheduler.core.model.problem_book import Problems
 from wattline_scheduler.core.model.route_book import RouteBook
+from wattline_scheduler.core.model.service_energy import ServiceEnergy
 from wattline_scheduler.core.model.service_traffic import GatewayTraffic, LoadClock, Rollout
 from wattline_scheduler.core.model.usage.usage_ledger import Ledger
 from wattline_scheduler.plan.cycle import Cycle
@@ -140,6 +141,8 @@ class State:
     traffic: dict[str, GatewayTraffic] = field(default_factory=dict)
     """Newest reports of gateways, by their names."""
     load_clock: LoadClock = field(default_factory=LoadClock)
+    energy: ServiceEnergy = field(default_factory=ServiceEnergy)
+    """Of services, as workers measure it."""
     sensed_at: Instant | None = None
     """Time of the last evaluation of meters and zones."""
     contradicted: dict[NodeId, Contradiction] = field(default_factory=dict)

@@ -7,6 +7,7 @@ import msgspec
 from wattline_protocol.ids import Instant, JobId, Now, TaskRef
 from wattline_protocol.wire.client_messages import Denied, Done
 from wattline_protocol.wire.rollouts import (
+    NO_ENERGY,
     ReportTraffic,
     RevisionTraffic,
     ServiceTraffic,
@@ -32,6 +33,8 @@ def take_report(state: State, gateway: str, report: ReportTraffic, now: Now) -> 
     for one in report.revisions:
         ready[one.service, one.revision] = one.ready
         _count(state, one)
+        if one.energy != NO_ENERGY and state.work.services.has(one.service, one.revision):
+            state.energy.add(one.service, one.revision, one.energy, now)
     for row in report.routes:
         state.routes.count(row)
     if gateway in state.traffic or len(state.traffic) < MAX_GATEWAYS:
@@ -101,7 +104,11 @@ def _count(state: State, one: RevisionTraffic) -> None:
 
 
 def forget_gone(state: State, now: Now) -> None:
-    """Forgets gateways that have been silent for long; without others the site has none."""
+    """Forgets gateways that have been silent for long; without others the site has none. Forgets
+    the energy of revisions that have ended."""
+    for key in state.energy.known:
+        if not state.work.services.has(*key):
+            state.energy.forget(key)
     for name in [name for name, one in state.traffic.items() if _age_s(one, now) > GONE_S]:
         del state.traffic[name]
 

@@ -17,6 +17,7 @@ from wattline_protocol.wire.client_messages import Cancel, Denied, FromClient, R
 from wattline_protocol.wire.codec import Codec, MalformedMessage
 from wattline_protocol.wire.rollouts import (
     MAX_REPORTED,
+    MeasuredEnergy,
     ReportTraffic,
     RevisionTraffic,
     SteerRollout,
@@ -122,6 +123,33 @@ def test_workers_that_do_not_exist_are_not_kept(h: RollingHarness) -> None:
     assert list(kept) == [ref]
     report(h, "gw", 1)
     assert h.cluster.state.traffic["gw"].workers == {}
+
+
+def test_energy_is_that_of_the_last_hour_at_all_gateways(h: RollingHarness, tmp_path: Path) -> None:
+    number = h.submit(echo(1))
+    h.run(2)
+    assert one(h, tmp_path).energy is None, "not measured"
+    energy = MeasuredEnergy(3_000_000, 1_000_000, outputs=6, tokens=300)
+
+    def measured(gateway: str, revision: JobId = number) -> None:
+        rows = (RevisionTraffic("echo", revision, 1, energy=energy),)
+        h.ask(ReportTraffic(rows), user=gateway, role="gateway")
+
+    for gateway in ("gw", "other"):
+        measured(gateway)
+    measured("gw", JobId(99))  # there is none
+    h.run(60)
+    found = one(h, tmp_path).energy
+    assert found is not None
+    assert (found.requests_j, found.idle_j, found.outputs, found.tokens) == (6.0, 2.0, 12, 600)
+    assert (found.per_1000_requests_j, found.per_1000_tokens_j) == (500.0, 10.0)
+    assert found.per_1000_requests_with_idle_j == pytest.approx(8.0 / 12 * 1000)
+    assert found.per_1000_requests_usd is None, "the site has no tariff"
+    assert found.seconds == pytest.approx(60, abs=2)
+    assert h.cluster.state.energy.known == [("echo", number)]
+    h.ask(Cancel(only(number)))
+    h.run(30)
+    assert h.cluster.state.energy.known == []
 
 
 def failed(h: RollingHarness, log_tail: str) -> tuple[JobId, Attempt]:

@@ -45,6 +45,10 @@ class ServiceNames:
         """Of open services."""
         return self._open.keys()
 
+    def has(self, name: str, number: JobId) -> bool:
+        """Whether that job is an open service of the name."""
+        return number in self._open.get(name, {})
+
     def holder(self, name: str) -> Job | None:
         """The first open job with the name."""
         jobs = self._open.get(name)
