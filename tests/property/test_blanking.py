@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wattline_protocol.job.body_log import blanks
+from wattline_protocol.job.patterns import states
 from wattline_protocol.wire.api_keys import PREFIX
 from wattline_runtime.gateway.telemetry.blanking import Blanker, Unreadable
 
@@ -165,6 +167,74 @@ def test_patterns_run_in_linear_time_and_on_numbers_too() -> None:
     assert blanker.body(b"[12345, 12345.5, 99]") == b'["[pattern]","[pattern]",99]'
     with pytest.raises(ValueError, match="RE2 refuses it"):
         Blanker([r"re:(?=a)"])
+
+
+TOKENS = (
+    *(
+        "a",
+        "k",
+        "é",
+        "€",
+        ".",
+        "^",
+        "$",
+        "|",
+        "(",
+        ")",
+        "(?:",
+        "(?i)",
+        "(?i:",
+        "(?P<n>",
+        "(?#",
+        "(?x)",
+    ),
+    *(
+        "[",
+        "]",
+        "[^",
+        "-",
+        r"\d",
+        r"\W",
+        r"\b",
+        r"\B",
+        r"\A",
+        r"\Z",
+        r"\n",
+        r"\.",
+        r"\x41",
+        r"\u0041",
+    ),
+    *(
+        "*",
+        "+",
+        "?",
+        "*?",
+        "{3}",
+        "{2,4}",
+        "{,2}",
+        "{20,}",
+        "{0,90}",
+        "{1001}",
+        "&&",
+        "--",
+        r"\0",
+        r"\07",
+    ),
+)
+SLACK = 6
+"""K and S have a third case beyond ASCII."""
+
+
+@given(st.lists(st.sampled_from(TOKENS), min_size=1, max_size=12).map("".join))
+def test_a_pattern_that_is_accepted_is_one_of_re2_and_as_large_as_estimated(pattern: str) -> None:
+    re2 = pytest.importorskip("re2")
+    try:
+        blanks([f"re:{pattern}"])
+    except ValueError:
+        return
+    options = re2.Options()
+    options.log_errors = False
+    assert re2.compile(pattern, options).programsize <= SLACK * states(pattern) + 20
 
 
 @given(st.binary(max_size=60))

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from wattline_protocol.job.body_log import PATTERN
+from wattline_protocol.job.patterns import PATTERN
 from wattline_protocol.wire.api_keys import PREFIX
 
 MAX_DEPTH = 100
