@@ -97,7 +97,7 @@ def alike(draw: st.DrawFn) -> Snapshot:
     """Nodes that often cost the same, with rows and loads at the edge of what rounds."""
     snap = draw(snapshots())
     columns = snap.columns
-    _deal(draw, columns.cpus_free, range(2, 9))
+    _deal(draw, columns.cpus_free, range(-2, 9))
     _deal(draw, columns.warmth, range(3))
     _deal(draw, columns.load_mw, [0, 900_000, 901_001])
     _deal(draw, columns.headroom_mw[:-1], [-1, 299_999, 500_001, 4_000_000, 5_000_000])

@@ -33,7 +33,7 @@ def test_the_table_is_exact_while_nodes_change(snap: Snapshot, data: st.DataObje
             assert (found.slot is None) == (not ask.is_share)
         at = data.draw(st.integers(0, columns.node_count - 1))
         columns.free_milli[at] = data.draw(st.permutations(columns.free_milli[at].tolist()))
-        columns.cpus_free[at] = data.draw(st.integers(0, int(columns.cpus[at])))
+        columns.cpus_free[at] = data.draw(st.integers(-2, int(columns.cpus[at])))
         columns.free_milli[at][columns.gpu_class[at] == 0] = 0
         columns.note_slots(at)
         worths.follow(columns, [at])

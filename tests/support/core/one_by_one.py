@@ -51,8 +51,8 @@ def _takes_task(trial: Trial, place: TaskPlace, shape: Shape) -> bool:
     is_right = (
         columns.is_open[at]
         and ask.labels <= trial.snapshot.nodes[at].labels
-        and columns.cpus_free[at] >= ask.cpus
-        and columns.memory_free_bytes[at] >= ask.memory_bytes
+        and (not ask.cpus or columns.cpus_free[at] >= ask.cpus)
+        and (not ask.memory_bytes or columns.memory_free_bytes[at] >= ask.memory_bytes)
         and trial.has_watts(task, shape.priority)
     )
     if is_right:

@@ -124,9 +124,9 @@ def _offer(draw: st.DrawFn, site: Site, at: int) -> NodeOffer:
         free=free,
         parts=parts,
         cpus=8,
-        cpus_free=draw(st.integers(0, 8)),
+        cpus_free=draw(st.integers(-4, 8)),
         memory_bytes=2**40,
-        memory_free_bytes=2**40,
+        memory_free_bytes=draw(st.sampled_from([2**40, 2**40, -1])),
         booking=Booking(
             node.id,
             base_mw,
@@ -150,6 +150,7 @@ def waiting(draw: st.DrawFn) -> Waiting:
         wanted = wanted.gpus(1).mig(draw(st.sampled_from(A_FEW)))
     wanted = wanted.watts_per_gpu(draw(st.sampled_from([0, 150, 300, 700])))
     wanted = wanted.priority(draw(st.sampled_from([10, 50, 50, 75])))
+    wanted = wanted.cpus_per_gpu(draw(st.sampled_from([0, 0, 1])))
     if draw(st.booleans()):
         wanted = wanted.same_rack()
     if draw(st.integers(0, 4)) == 0:

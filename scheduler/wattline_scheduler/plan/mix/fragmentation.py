@@ -193,12 +193,13 @@ def by_kind(free_milli: Ints32, gpu_class: Ints32, mix: Mix) -> Ints32:
 def use_with_cpus(kinds: Ints32, cpus: Ints, mix: Mix) -> tuple[Floats, Floats]:
     """`use` of nodes with such GPUs; a single row of `kinds` stands for one node with all `cpus`.
 
-    A place that lacks CPUs counts in part for one-GPU tasks: another task may leave them.
+    A place that lacks CPUs counts in part for one-GPU tasks: another task may leave them. Fewer
+    than 0, where more are promised than free, count as 0.
     """
     large = kinds.take(mix.kind, axis=1)
     takes = kinds.take(mix.kind_count + mix.kind, axis=1)
     large_milli = kinds.take(2 * mix.kind_count + mix.kind, axis=1)
-    by_cpus = cpus[:, np.newaxis] / mix.cpus
+    by_cpus = np.maximum(cpus, 0)[:, np.newaxis] / mix.cpus
     fits = (large >= mix.gpus) & (by_cpus >= 1.0)
     places = np.minimum(takes, by_cpus)
     several = np.flatnonzero(mix.gpus > 1)

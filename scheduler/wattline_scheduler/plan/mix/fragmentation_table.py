@@ -90,7 +90,8 @@ class Worths:
         if ask.is_share:
             return growth(columns, ask, self.of, at)
         after = self._after(ask, self.profile[at])
-        lost_nano = self.worth_now[at] - self.worth[after, columns.cpus_free[at] - ask.cpus]
+        cpus_left = np.maximum(columns.cpus_free[at] - ask.cpus, 0)
+        lost_nano = self.worth_now[at] - self.worth[after, cpus_left]
         return Growth(growth_of(lost_nano), None)
 
     def _number(self, profile: Profile) -> int:

@@ -54,12 +54,18 @@ class Available(NamedTuple):
     has_labels: Truth
 
 
+def covers(free: Amount, wanted: Amount) -> Truth:
+    """Whether so much is free. A promise may take more of a resource than is free, so `free` may be
+    negative: a task that requests none of it fits there all the same."""
+    return (free >= wanted) | (wanted == 0)
+
+
 CONDITIONS: Mapping[Condition, Callable[[Free, Wants], Truth]] = {
     "state": lambda free, _: free.is_open,
     "labels": lambda free, _: free.has_labels,
     "gpus": lambda free, wants: free.gpus >= wants.gpus,
-    "cpus": lambda free, wants: free.cpus >= wants.cpus,
-    "memory": lambda free, wants: free.memory_bytes >= wants.memory_bytes,
+    "cpus": lambda free, wants: covers(free.cpus, wants.cpus),
+    "memory": lambda free, wants: covers(free.memory_bytes, wants.memory_bytes),
 }
 """A task fits a node where all of these hold."""
 

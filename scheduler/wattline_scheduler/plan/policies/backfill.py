@@ -17,6 +17,7 @@ import numpy as np
 from wattline_protocol.ids import Instant, JobId
 from wattline_protocol.job.spec import WHOLE_GPU
 from wattline_scheduler.plan.model.columns import NO_CLASS
+from wattline_scheduler.plan.model.node_fit import covers
 from wattline_scheduler.plan.model.reserved_nodes import MARGIN_S
 from wattline_scheduler.plan.model.shape import Shape, Waiting
 from wattline_scheduler.plan.model.task_request import Ask, slots_for
@@ -200,9 +201,9 @@ def free_at_s(trial: Trial, shape: Shape, nodes: Ints, now: Instant) -> Floats:
         if ask.gpus
         else np.full(len(nodes), float(now))
     )
-    is_short = columns.cpus_free[nodes] < ask.cpus
-    is_short |= columns.memory_free_bytes[nodes] < ask.memory_bytes
-    short = np.flatnonzero(is_short)
+    has_cpus = covers(columns.cpus_free[nodes], ask.cpus)
+    has_memory = covers(columns.memory_free_bytes[nodes], ask.memory_bytes)
+    short = np.flatnonzero(np.logical_not(has_cpus & has_memory))
     free_at[short] = np.where(gpu_class[short] != NO_CLASS, each_s[short], now).max(axis=1)
     return free_at
 

@@ -14,7 +14,7 @@
 
 /* Version of the structures and functions below, mirrored in `native_structs.py`: incremented when
  * they change, to reject a library of another version. */
-const int wattline_loops_layout = 5;
+const int wattline_loops_layout = 6;
 
 enum { NO_CLASS = 0, NOWHERE_YET = -1 };
 static const int64_t PERMILLE = 1000;
@@ -86,9 +86,11 @@ static int64_t floor_div(int64_t a, int64_t b) { /* b > 0 */
     return quotient - (a % b < 0);
 }
 
+static int covers(int64_t free, int64_t wanted) { return free >= wanted || wanted == 0; }
+
 static int fits(const struct columns *c, const struct wanted *l, int64_t at) {
-    return c->is_open[at] && c->whole[at] >= l->gpus && c->cpus_free[at] >= l->cpus &&
-           c->memory_free_bytes[at] >= l->memory_bytes && l->has_labels[c->label_set[at]];
+    return c->is_open[at] && c->whole[at] >= l->gpus && covers(c->cpus_free[at], l->cpus) &&
+           covers(c->memory_free_bytes[at], l->memory_bytes) && l->has_labels[c->label_set[at]];
 }
 
 static int64_t wall_mw(const struct columns *c, int64_t at, int64_t load_mw) {
@@ -111,7 +113,8 @@ static int evaluate_node(const struct columns *c, const struct worths *w,
         l->task_mw[c->one_class[at]] - c->first_idle_mw[l->gpus * c->node_count + at];
     int64_t load_mw = c->load_mw[at];
     int64_t needed_mw = wall_mw(c, at, load_mw + rise_mw) - wall_mw(c, at, load_mw);
-    int64_t left = w->worth[after * w->cpus_count + c->cpus_free[at] - l->cpus];
+    int64_t cpus_left = c->cpus_free[at] - l->cpus;
+    int64_t left = w->worth[after * w->cpus_count + (cpus_left > 0 ? cpus_left : 0)];
     double cost = weights->fragments_per_milli * ((double)(w->worth_now[at] - left) / NANO_PER_MILLI);
     cost += weights->warmth * (double)c->warmth[at];
     cost -= weights->cpus * (double)c->cpus_free[at];

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-LAYOUT = 5
+LAYOUT = 6
 """Version of the structures below."""
 
 Array = NDArray[Any]

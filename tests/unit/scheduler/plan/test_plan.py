@@ -10,8 +10,10 @@ from support.core.snapshots import offer, same_columns, shape, snapshot, waits
 from wattline_protocol.ids import GpuIndex, JobId, NodeId
 from wattline_scheduler.plan.check import passing
 from wattline_scheduler.plan.cycle import MAX_PLACEMENTS, PATIENCE_S, plan
+from wattline_scheduler.plan.mix.fragmentation import mix_of, prices
 from wattline_scheduler.plan.model.shape import Shape
 from wattline_scheduler.plan.model.snapshot import Placement, QuotaHeadroom, Snapshot, TaskPlace
+from wattline_scheduler.plan.model.task_request import ask_of
 from wattline_scheduler.plan.search import native_loops
 from wattline_scheduler.plan.search.feasible import FILTERS, Filter, refusing
 from wattline_scheduler.plan.search.gang import place_gang
@@ -126,6 +128,12 @@ def test_the_smallest_gpus_that_suffice_are_taken() -> None:
 # --- the queue --------------------------------------------------------------------------
 
 
+def with_mix(snap: Snapshot) -> Snapshot:
+    """With the prices of a mix, which the compiled loops need."""
+    mix = mix_of([(ask_of(w.shape, snap.columns.classes), 1.0) for w in snap.waiting])
+    return dataclasses.replace(snap, prices=prices(snap.columns, mix))
+
+
 def placed(snap: Snapshot) -> list[int]:
     return [placement.job for placement in plan(snap).placements]
 
@@ -152,6 +160,23 @@ def test_a_gang_that_waited_long_is_promised_its_room() -> None:
     two = snapshot(offer("a1", free=4), offer("a2", free=2), waiting=queue, now=PATIENCE_S + 1)
     assert placed(two) == [2], "the other node is free for all"
     assert plan(two).placements[0].tasks[0].node == "a2"
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_gpus_beside_a_job_that_waits_for_cpus_are_free_for_tasks_without_cpus(
+    monkeypatch: pytest.MonkeyPatch, *, is_compiled: bool
+) -> None:
+    """The promise takes more CPUs and memory than are free: the rest is below 0."""
+    if not is_compiled:
+        monkeypatch.setattr(native_loops, "LIBRARY", None)
+    node = dataclasses.replace(offer("a1"), cpus_free=8, memory_free_bytes=8 * 2**30)
+    for wants_more in (job().gpus(1).cpus_per_gpu(16), job().gpus(1).memory(16)):
+        queue = (waits(1, wants_more), waits(2, job().gpus(7)), waits(3, job().gpus(1)))
+        result = plan(with_mix(snapshot(node, waiting=queue, now=PATIENCE_S + 1)))
+        assert result.promised.keys() == {1}
+        assert [p.job for p in result.placements] == [2], "one GPU is promised"
+        asked = job().gpus(1).cpus_per_gpu(1).memory(1)
+        assert not placed(snapshot(node, waiting=(queue[0], waits(2, asked)), now=PATIENCE_S + 1))
 
 
 def test_watts_are_promised_too() -> None:

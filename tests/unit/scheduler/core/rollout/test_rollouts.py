@@ -13,6 +13,7 @@ from wattline_protocol.wire.rollouts import SteerRollout
 from wattline_scheduler.core.rollout import rollouts
 from wattline_scheduler.core.rollout.rollout_steps import CHECK_S, QUIET_CHECK_S
 from wattline_scheduler.core.rollout.rollouts import splits
+from wattline_scheduler.plan.cycle import PATIENCE_S
 
 OLD, NEW = JobId(1), JobId(2)
 
@@ -371,6 +372,19 @@ def test_a_replica_that_waits_for_gpus_says_so() -> None:
     h.run(5)
     assert h.status().text.startswith("0 of 1 replica ready; waits for gpus")
     assert not h.status().is_paused
+
+
+def test_a_job_that_waits_for_cpus_stops_no_rollout() -> None:
+    """CPUs of the only node are promised to it; replicas request none."""
+    h = rolling(nodes=1)
+    h.submit(echo())
+    for name in ("runs", "waits"):
+        h.submit(job(name).gpus(1).cpus_per_gpu(40))
+    h.run(PATIENCE_S + 5)
+    assert h.state_of(JobId(3)) == "PENDING"
+    assert h.submit(echo()) == JobId(4)
+    h.run(3)
+    assert h.running(JobId(4)) == 1
 
 
 def test_refusals() -> None:
