@@ -1,13 +1,16 @@
 """Blanks personal data in JSON before it is logged.
 
 Each text is searched for all kinds, and what any of them finds is replaced, so that one kind hides
-nothing from another. All searches take linear time: patterns of users run in RE2.
+nothing from another. Each search takes linear time: patterns of users run in RE2. All matches of a
+pattern take as many searches, so there is a time for a body.
 """
 
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from itertools import accumulate
+from math import inf
 from typing import Any
 
 import msgspec
@@ -116,9 +119,10 @@ _OF_KIND: dict[str, Finder] = {"email": emails, "card": cards, "phone": phones}
 class Blanker:
     """Patterns to blank in the bodies of a service."""
 
-    def __init__(self, entries: Sequence[str]) -> None:
+    def __init__(self, entries: Sequence[str], clock: Callable[[], float] = time.monotonic) -> None:
         """Entries of `[service] log_bodies`; API keys are always blanked. Raises ValueError and
         ImportError for patterns."""
+        self._clock = clock
         self._patterns = [
             pattern_finder(entry.removeprefix(PATTERN))
             for entry in entries
@@ -126,24 +130,51 @@ class Blanker:
         ]
         kinds = [_OF_KIND[entry] for entry in entries if not entry.startswith(PATTERN)]
         self._finders = [api_keys, *kinds, *self._patterns]
-        self._decoder = msgspec.json.Decoder(float_hook=self._literal)
 
-    def body(self, data: bytes) -> bytes:
-        """JSON without what is to be blanked. Raises Unreadable."""
+    def body(self, data: bytes, until_s: float = inf) -> bytes:
+        """JSON without what is to be blanked. `until_s`: of the clock. Raises Unreadable."""
+        search = _Search(self._finders, self._patterns, self._clock, until_s)
         try:
-            return msgspec.json.encode(self._value(self._decoder.decode(data), MAX_DEPTH))
+            decoded = msgspec.json.Decoder(float_hook=search.literal).decode(data)
+            return msgspec.json.encode(search.value(decoded, MAX_DEPTH))
         except Unreadable:
             raise
         except (ValueError, OverflowError, RecursionError, ArithmeticError):
             raise Unreadable("no JSON") from None  # the error's text may have a part of it
 
-    def value(self, value: Any) -> Any:
+    def value(self, value: Any, until_s: float = inf) -> Any:
         """A decoded value, likewise. Raises Unreadable."""
-        return self._value(value, MAX_DEPTH)
+        search = _Search(self._finders, self._patterns, self._clock, until_s)
+        return search.value(value, MAX_DEPTH)
+
+
+class _Search:
+    """That of one body."""
+
+    def __init__(
+        self,
+        finders: Sequence[Finder],
+        patterns: Sequence[Finder],
+        clock: Callable[[], float],
+        until_s: float,
+    ) -> None:
+        self._finders, self._patterns = finders, patterns
+        self._clock, self._until_s = clock, until_s
+
+    def _spans(self, text: str, finders: Sequence[Finder]) -> Iterator[Span]:
+        for find in finders:
+            for span in find(text):
+                yield span
+                self._check_time()
+            self._check_time()
+
+    def _check_time(self) -> None:
+        if self._clock() > self._until_s:
+            raise Unreadable("its patterns take too long")
 
     def text(self, text: str) -> str:
-        """A text, likewise."""
-        spans = sorted(span for find in self._finders for span in find(text))
+        """A text without what is to be blanked."""
+        spans = sorted(self._spans(text, self._finders))
         parts: list[str] = []
         done = 0
         for begin, end, kind in spans:
@@ -152,22 +183,23 @@ class Blanker:
             done = max(done, end)
         return "".join([*parts, text[done:]]) if parts else text
 
-    def _value(self, value: Any, depth: int) -> Any:
+    def value(self, value: Any, depth: int) -> Any:
+        """A decoded value, likewise."""
         if not depth:
             raise Unreadable("too deep")
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
-            return {self.text(key): self._value(one, depth - 1) for key, one in value.items()}
+            return {self.text(key): self.value(one, depth - 1) for key, one in value.items()}
         if isinstance(value, list):
-            return [self._value(one, depth - 1) for one in value]
+            return [self.value(one, depth - 1) for one in value]
         if isinstance(value, int) and not isinstance(value, bool):
             text = str(value)
             blanked = self.text(text)
             return value if blanked == text else blanked
         return value
 
-    def _literal(self, literal: str) -> float | str:
+    def literal(self, literal: str) -> float | str:
         """A number with a fraction or an exponent. Digits of a fraction are no card, but 4e15 is
         written for a whole number, too."""
         number = float(literal)
@@ -175,5 +207,5 @@ class Blanker:
             whole = str(int(Decimal(literal)))
             blanked = self.text(whole)
             return number if blanked == whole else blanked
-        is_found = any(any(find(literal)) for find in self._patterns)
+        is_found = any(self._spans(literal, self._patterns))
         return "[pattern]" if is_found else number

@@ -8,9 +8,11 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from hashlib import blake2b
 from math import inf
 from pathlib import Path
+from threading import Event
 from typing import NamedTuple
 
 import msgspec
@@ -31,6 +33,8 @@ MAX_BODY_BYTES = 64 * 1024
 """Longer bodies are left out."""
 MAX_PENDING_BYTES = 8 * 1024 * 1024
 BUSY_SHARE = 0.25
+BODY_S = 1.0
+"""What is not blanked by then is left out: of both bodies of a request."""
 END_S = 0.5
 """For the last bodies when the gateway ends."""
 OPT_OUT = b"wattline-log"
@@ -102,10 +106,11 @@ class TakenBodies:
         elif message["type"] == "http.response.body":
             self._answer_bytes += _keep(self._answer, message.get("body", b""), self._answer_bytes)
 
-    def line(self, request: LoggedRequest, blanker: Blanker) -> LoggedBodies:
-        """The line to be written."""
-        asked, why_not = _blanked(self._type, self._request, self._request_bytes, blanker)
-        answer, why_none = _blanked(self._answer_type, self._answer, self._answer_bytes, blanker)
+    def line(self, request: LoggedRequest, blanker: Blanker, until_s: float = inf) -> LoggedBodies:
+        """The line to be written. `until_s`: what is not blanked by then is left out."""
+        blank = partial(_blanked, blanker=blanker, until_s=until_s)
+        asked, why_not = blank(self._type, self._request, self._request_bytes)
+        answer, why_none = blank(self._answer_type, self._answer, self._answer_bytes)
         return LoggedBodies(
             **msgspec.structs.asdict(request),
             request=asked,
@@ -128,7 +133,7 @@ def _media_type(text: str) -> str:
 
 
 def _blanked(
-    media_type: str, parts: list[bytes], size: int, blanker: Blanker
+    media_type: str, parts: list[bytes], size: int, blanker: Blanker, until_s: float
 ) -> tuple[msgspec.Raw, str]:
     """A body, or why it is left out."""
     if size > MAX_BODY_BYTES:
@@ -136,11 +141,11 @@ def _blanked(
     data = b"".join(parts)
     try:
         if media_type == EVENTS:
-            found = msgspec.json.encode(blanker.value(_text_of(data)))
+            found = msgspec.json.encode(blanker.value(_text_of(data), until_s))
         elif media_type == OCTETS:
             return NOTHING, "bytes"
         else:  # clients often send JSON under another type
-            found = blanker.body(data)
+            found = blanker.body(data, until_s)
     except Unreadable as error:
         return NOTHING, str(error)
     return (NOTHING, TOO_LONG) if len(found) > 2 * MAX_BODY_BYTES else (msgspec.Raw(found), "")
@@ -209,6 +214,7 @@ class BodyLog:
         self._pending: list[Taken] = []
         self._pending_bytes = 0
         self._checked_s = 0.0
+        self._is_ending = Event()
         self._end_s = inf
         """When the gateway ends: what is not written by then is lost."""
 
@@ -278,6 +284,7 @@ class BodyLog:
                     self._checked_s = time.monotonic()
         finally:
             self._end_s = time.monotonic() + END_S
+            self._is_ending.set()
             self.write(self._take(), is_check=False)
             for rule in self._rules.values():
                 rule.file.close()
@@ -294,10 +301,11 @@ class BodyLog:
             if began_s > self._end_s:
                 rule.file.lose(1)
                 continue
-            line = msgspec.json.encode(bodies.line(request, rule.blanker))
+            until_s = min(began_s + BODY_S, self._end_s)
+            line = msgspec.json.encode(bodies.line(request, rule.blanker, until_s))
             lines.setdefault(id(rule.file), (rule.file, []))[1].append(line)
-            if self._end_s == inf:  # the loop's thread needs the interpreter meanwhile
-                time.sleep((time.monotonic() - began_s) * (1 / BUSY_SHARE - 1))
+            # The loop's thread needs the interpreter meanwhile.
+            self._is_ending.wait((time.monotonic() - began_s) * (1 / BUSY_SHARE - 1))
         current = {id(rule.file) for rule in self._rules.values()}
         for file, encoded in lines.values():
             file.write(encoded)
