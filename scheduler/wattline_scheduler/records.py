@@ -30,6 +30,7 @@ from wattline_protocol.wire.problems import Severity
 from wattline_protocol.wire.rollouts import ENDED_PHASES, RolloutPhase
 from wattline_scheduler.api_key_record import ApiKeyRecord
 from wattline_scheduler.route_record import RouteRecord
+from wattline_scheduler.service_rollup import ServicePeak, ServiceRollup
 
 
 class JobRecord(msgspec.Struct, frozen=True):
@@ -458,6 +459,9 @@ class Saved(msgspec.Struct, frozen=True):
     """The allow-list as last seen."""
     rollouts: tuple[RolloutRecord, ...] = ()
     """Those in progress, and the newest others."""
+    service_minutes: tuple[ServiceRollup, ...] = ()
+    """Of the newest hours, in order of time."""
+    service_peaks: tuple[ServicePeak, ...] = ()
     next_job: JobId = JobId(1)
     """Above every id ever issued."""
     next_event: int = 1

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.core.services import GPU, Service, load_of
-from wattline_scheduler.core.scaling.service_load import Load, added
+from wattline_scheduler.power.scaling.service_load import Load, added
 
 RATES = st.floats(0.0, 50_000.0)
 LOADS = st.none() | st.builds(

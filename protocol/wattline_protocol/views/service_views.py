@@ -26,6 +26,24 @@ class ReplicasView(msgspec.Struct, frozen=True):
     """Ready at every gateway that reports, of all revisions."""
 
 
+class SloView(msgspec.Struct, frozen=True):
+    """The SLO of a service, and how fast its error budget burns: at 1 it lasts as long as it is
+    for. A request is bad if it failed, or was answered later than `p95_ms`."""
+
+    p95_ms: float
+    errors: float
+    """Share of the requests that may fail."""
+    burn_1h: float | None
+    """None: the load of that time is not known."""
+    burn_6h: float | None
+    measured_p95_ms: float | None = None
+    """Of the last hour; None = no answer."""
+    measured_errors: float | None = None
+    """Of the last hour; None = no request."""
+    known_h: float = 0.0
+    """Of the last six hours, those in which the load was known."""
+
+
 class WorkerView(msgspec.Struct, frozen=True):
     """A replica that is placed, or that failed and waits for its next try."""
 
@@ -90,6 +108,8 @@ class ServiceView(msgspec.Struct, frozen=True):
     """The new one of that rollout."""
     energy: EnergyView | None = None
     """None: not measured."""
+    slo: SloView | None = None
+    """None: it has none."""
 
 
 class RuleView(msgspec.Struct, frozen=True):

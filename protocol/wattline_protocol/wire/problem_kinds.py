@@ -406,6 +406,13 @@ _SITE = (
         is_prompt=True,
     ),
     _warning(
+        "slo_burning",
+        "service's error budget burns faster than it can last",
+        "Its scaler adds watts and replicas within their bounds.",
+        "`wattline service NAME`; more replicas or a higher priority, or an SLO that it can keep.",
+        scope="site",
+    ),
+    _warning(
         "api_key_blocked",
         "API key is blocked for abuse",
         "All gateways refuse it, for `block` of [abuse] in the site file.",

@@ -188,6 +188,8 @@ class ServiceTraffic(msgspec.Struct, frozen=True):
 
 def plus_times(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
     """The sum of two histograms over `BUCKETS_S`; one that is shorter ends with zeros."""
+    if not one or not other:
+        return one or other
     return tuple(a + b for a, b in zip_longest(one, other, fillvalue=0))
 
 

@@ -86,6 +86,7 @@ from wattline_scheduler.core.requests.membership import members_seen
 from wattline_scheduler.core.requests.refused_acts import act_refused
 from wattline_scheduler.core.rollout.rollouts import tick_rollouts
 from wattline_scheduler.core.scaling.measured_loads import measured_loads
+from wattline_scheduler.core.scaling.service_history import tick_error_budgets
 from wattline_scheduler.plan.model.snapshot import Snapshot
 from wattline_scheduler.records import Saved
 
@@ -231,6 +232,7 @@ class Cluster:
         tick_names(state, now)
         tick_rollouts(state, now)
         measured_loads(state, now)
+        tick_error_budgets(state, now)
         tick_problems(state, now)
         state.journal.sum_up(now)
         tick_contradictions(state, now)

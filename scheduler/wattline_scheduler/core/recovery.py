@@ -43,6 +43,7 @@ from wattline_scheduler.core.model.usage.usage import add_usage
 from wattline_scheduler.core.model.usage.usage_ledger import Key, Ledger
 from wattline_scheduler.core.requests.access import apply_site_file
 from wattline_scheduler.core.rollout.rollouts import restore_rollouts
+from wattline_scheduler.core.scaling.service_history import restore_service_minutes
 from wattline_scheduler.plan.learning.fairshare import FairTree
 from wattline_scheduler.plan.search.fleet_view import FleetView
 from wattline_scheduler.power.allocation.binding_rows import Binding
@@ -97,6 +98,7 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
     restore_sensing(state, saved, now)
     _restore_jobs(state, saved, now)
     restore_rollouts(state, saved)
+    restore_service_minutes(state, saved)
     for node in state.nodes.values():
         note_drained(state, node, now)
     if saved.is_recovering:

@@ -96,6 +96,7 @@ from wattline_scheduler.shell.http_api.exchange import ApiRequest
 from wattline_scheduler.shell.http_api.http_bridge import DOOR
 from wattline_scheduler.shell.logs import log_event
 from wattline_scheduler.shell.power_rollups import METER_PERIOD_S, PowerRollups, spooled_steps
+from wattline_scheduler.shell.service_rollups import ServiceRollups
 from wattline_scheduler.shell.step_times import StepTimes
 from wattline_scheduler.store.errors import StoreError
 from wattline_scheduler.store.store import Store
@@ -162,6 +163,7 @@ class Loop:
         self._snapshots = Snapshots(self._reads.site)
         self._reports = ReportWorker()
         self._rollups = PowerRollups(cluster.state)
+        self._service_rollups = ServiceRollups(cluster.state)
         shown = (self._snapshots, store.events, store.acts, self._reads.routes)
         self._watches = Watches(self._clients, *shown, clock)
         self._poller = zmq.Poller()
@@ -211,11 +213,12 @@ class Loop:
             log.warning("step_slow", seconds=round(took_s, 3), cpu_s=round(cpu_s, 3))
 
     def close(self) -> None:
-        """Save the roll-up step in progress, and the marks of webhooks. Raises StoreError."""
+        """Save the roll-up steps in progress, and the marks of webhooks. Raises StoreError."""
         self._reports.close()
         self._commits.flush()
         self._services.webhooks.close()
-        self._store.commit((*self._services.webhooks.marks(), *self._rollups.take()))
+        steps = (*self._rollups.take(), *self._service_rollups.take())
+        self._store.commit((*self._services.webhooks.marks(), *steps))
 
     def _wait_ms(self) -> int:
         due = min(self._tick_due, self._meter_due, self._commits.due or self._tick_due)
@@ -412,6 +415,7 @@ class Loop:
     def _each_second(self, now: Now) -> list[Effect]:
         self._store.settle()
         self._steps += self._rollups.read(now)
+        self._steps += self._service_rollups.read(now)
         self._steps += self._services.webhooks.marks()
         # Not an event: it is a parameter of future orders and decides nothing.
         self._state.gateway_keys = gateway_keys(self._members)

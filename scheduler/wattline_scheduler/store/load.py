@@ -17,6 +17,7 @@ from wattline_scheduler.records import (
     UseRecord,
 )
 from wattline_scheduler.store.record_table import Table
+from wattline_scheduler.store.rollups import load_service_minutes, load_service_peaks
 from wattline_scheduler.store.tables import (
     API_KEYS,
     ATTEMPTS,
@@ -143,6 +144,8 @@ def load_saved(
         newest_act=newest_act,
         members=MEMBERS.records(db, "WHERE is_removed = 0 ORDER BY name"),
         rollouts=ROLLOUTS.records(db, _OPEN_ROLLOUTS_FIRST, (ROLLOUTS_LOADED,)),
+        service_minutes=load_service_minutes(db),
+        service_peaks=load_service_peaks(db),
         next_job=next_job,
         next_event=next_event,
         is_recovering=bool(is_recovering),

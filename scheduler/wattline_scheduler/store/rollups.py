@@ -1,7 +1,9 @@
-"""Roll-ups of power draw: 10 s steps per domain for peaks, up to a minute per node for energy.
+"""Roll-ups: power in 10 s steps per domain for peaks and up to a minute per node for energy, and
+the load of services by the minute.
 
-Every step is added to the row of its key, so a scheduler that restarts inside a step loses nothing;
-spooled steps of an agent arrive complete and are added once.
+Every step of power is added to the row of its key, so a scheduler that restarts inside a step loses
+nothing; spooled steps of an agent arrive complete and are added once. A minute of a service
+replaces its row: a run continues the minutes of the one before.
 """
 
 import sqlite3
@@ -10,6 +12,7 @@ from typing import ClassVar, Literal
 import msgspec
 
 from wattline_protocol.ids import DomainId, NodeId, UnixTime
+from wattline_scheduler.service_rollup import ServicePeak, ServiceRollup
 from wattline_scheduler.store.record_table import Table
 
 DOMAIN_STEP_S = 10
@@ -23,6 +26,19 @@ DOMAIN_COARSE_STEP_S = 900
 
 ROLLUP_KEEP_S = 2 * 366 * 86_400
 """… for two years, as are the nodes' steps."""
+
+
+SERVICE_KEEP_S = 35 * 86_400
+"""Minutes of services are retained for five weeks."""
+
+SERVICE_RECENT_S = 6 * 3_600
+"""Minutes that a restart loads: the longest window of an SLO."""
+
+PEAK_LEAST_S = 30.0
+"""A minute of which less is known is no peak."""
+
+MAX_PEAKS_LOADED = 1_000_000
+"""Hours of services; more are those of services that are long gone."""
 
 
 class DomainRollup(msgspec.Struct, frozen=True):
@@ -57,6 +73,7 @@ class NodeRollup(msgspec.Struct, frozen=True):
 
 DOMAIN_STEPS = Table("domain_rollups", DomainRollup)
 NODE_STEPS = Table("node_rollups", NodeRollup)
+SERVICE_STEPS = Table("service_rollups", ServiceRollup)
 
 ADD_DOMAIN_STEP = f"""{DOMAIN_STEPS.insert()}
     measured_mean_mw = CAST((measured_mean_mw * seconds
@@ -108,3 +125,26 @@ def fold_and_drop(db: sqlite3.Connection, now_unix_s: float) -> None:
             f"DELETE FROM {table.name} WHERE start_unix_s < ?",  # noqa: S608 - names of our tables
             (now_unix_s - ROLLUP_KEEP_S,),
         )
+    db.execute(
+        "DELETE FROM service_rollups WHERE start_unix_s < ?", (int(now_unix_s) - SERVICE_KEEP_S,)
+    )
+
+
+def load_service_minutes(db: sqlite3.Connection) -> tuple[ServiceRollup, ...]:
+    """The newest ones, in order of time."""
+    newest = "(SELECT max(start_unix_s) FROM service_rollups)"
+    recent = f"WHERE start_unix_s > {newest} - ? ORDER BY start_unix_s"
+    return SERVICE_STEPS.records(db, recent, (SERVICE_RECENT_S,))
+
+
+_PEAKS = """
+SELECT service, owner, start_unix_s / 3600 AS hour, max(arrived / seconds)
+FROM service_rollups WHERE seconds >= ?
+GROUP BY service, owner, hour ORDER BY hour DESC LIMIT ?
+"""
+
+
+def load_service_peaks(db: sqlite3.Connection) -> tuple[ServicePeak, ...]:
+    """The busiest minute of each hour, the newest hours first."""
+    rows = db.execute(_PEAKS, (PEAK_LEAST_S, MAX_PEAKS_LOADED))
+    return tuple(ServicePeak(*row) for row in rows)

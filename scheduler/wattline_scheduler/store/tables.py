@@ -26,11 +26,18 @@ from wattline_scheduler.records import (
     UseRecord,
 )
 from wattline_scheduler.route_record import RouteRecord
+from wattline_scheduler.service_rollup import ServiceRollup
 from wattline_scheduler.store.record_table import Column, Table, columns_of
-from wattline_scheduler.store.rollups import DOMAIN_STEPS, NODE_STEPS, DomainRollup, NodeRollup
+from wattline_scheduler.store.rollups import (
+    DOMAIN_STEPS,
+    NODE_STEPS,
+    SERVICE_STEPS,
+    DomainRollup,
+    NodeRollup,
+)
 from wattline_scheduler.store.webhook_marks import WebhookMark
 
-Storable = Record | DomainRollup | NodeRollup | WebhookMark
+Storable = Record | DomainRollup | NodeRollup | ServiceRollup | WebhookMark
 
 
 class Meta(msgspec.Struct, frozen=True):
@@ -98,6 +105,7 @@ RECORDS: tuple[Table[Any], ...] = (
     ACTS,
     MEMBERS,
     ROLLOUTS,
+    SERVICE_STEPS,
 )
 """Tables in which a record replaces the one with its key."""
 

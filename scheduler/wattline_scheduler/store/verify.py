@@ -36,7 +36,7 @@ ALONE_MIN_BYTES = 8 * 1024 * 1024
 FULLY_VERIFIED_MAX_BYTES = 256 * 1024 * 1024
 """Up to this size a start also verifies every page, every index and the roll-ups (0.4 s)."""
 
-MEASURED = frozenset({"domain_rollups", "node_rollups"})
+MEASURED = frozenset({"domain_rollups", "node_rollups", "service_rollups"})
 """Tables of a large store that only `--check` and backups verify."""
 
 _NO_VERDICT = 1

@@ -19,6 +19,7 @@ from wattline_scheduler.views.service_energy_view import (
     gpu_memory_bytes,
     worker_joules,
 )
+from wattline_scheduler.views.slo_view import slo_view
 
 STARTING = "starting"
 READY = "ready"
@@ -52,6 +53,7 @@ def service_view(state: State, jobs: Sequence[Job], asker: Asker, now: Now) -> S
         rollout="" if record is None or not record.is_open else record.phase,
         next_revision=None if record is None or not record.is_open else record.new,
         energy=energy_view(state, name, jobs, now),
+        slo=slo_view(state, serving.spec, now),
     )
 
 

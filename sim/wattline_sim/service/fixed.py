@@ -9,7 +9,7 @@ from collections import deque
 
 import numpy as np
 
-from wattline_scheduler.core.scaling.service_load import Load
+from wattline_scheduler.power.scaling.service_load import Load
 from wattline_sim.service.feed import Feed
 from wattline_sim.service.stage import Bounds, Stage
 

@@ -3,7 +3,7 @@
 from bisect import bisect_left
 
 from wattline_protocol.wire.rollouts import BUCKETS_S
-from wattline_scheduler.core.scaling.service_load import Load
+from wattline_scheduler.power.scaling.service_load import Load
 from wattline_sim.service.replicas import Replicas
 from wattline_sim.service.requests import Requests
 

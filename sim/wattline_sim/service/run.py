@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from wattline_scheduler.core.scaling.service_load import Load
+from wattline_scheduler.power.scaling.service_load import Load
 from wattline_sim.facility.building import Building
 from wattline_sim.service.gateway import Gateway
 from wattline_sim.service.requests import Requests

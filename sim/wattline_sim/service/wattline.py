@@ -5,9 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from wattline_protocol.ids import Instant, Now, UnixTime
-from wattline_scheduler.core.scaling.scaler import Goal, ReplicaGpu, Scaler
-from wattline_scheduler.core.scaling.service_load import Load, added
 from wattline_scheduler.power.demand.models import curve
+from wattline_scheduler.power.scaling.load_history import LoadHistory
+from wattline_scheduler.power.scaling.scaler import Goal, ReplicaGpu, Scaler
+from wattline_scheduler.power.scaling.service_load import Load, added
 from wattline_sim.facility.plant.dice import Floats, Indexes
 from wattline_sim.profiles import GpuModel
 from wattline_sim.service.feed import MW_PER_W, Feed
@@ -29,7 +30,7 @@ class Wattline:
             model.limit_max_w * MW_PER_W,
         )
         gpu = ReplicaGpu(curve(model.display_name, "decode"), most_mw, self._least_mw, most_mw)
-        self.scaler = Scaler(Goal(bounds.least, bounds.most, p95_s), gpu)
+        self.scaler = Scaler(Goal(bounds.least, bounds.most, p95_s), gpu, LoadHistory())
         self._caps_w: Floats = np.zeros(0)
         self._next_w: Floats = np.zeros(0)
         self._grow_at_s = 0.0
@@ -50,6 +51,7 @@ class Wattline:
         ready = stage.replicas.ready(stage.now_s)
         caps_mw = {one.slot: self._cap_mw(stage, one.slot) for one in ready}
         now = Now(Instant(stage.now_s), UnixTime(stage.now_s))
+        self.scaler.history.add(load.arrived, now.unix_s)
         wanted = self.scaler.second(added([load]), caps_mw, stage.count, now)
         stage.set_replicas(wanted.replicas)
         self._next_w = self._feed.caps_w(self._wanted(stage, wanted.cap_mw, wanted.caps_mw))

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 
 from wattline_protocol.ids import Instant, Now, UnixTime
 from wattline_protocol.wire.rollouts import BUCKETS_S
-from wattline_scheduler.core.scaling.scaler import Goal, ReplicaGpu, Scaler, Wanted
-from wattline_scheduler.core.scaling.service_load import Load
 from wattline_scheduler.power.demand.models import curve
+from wattline_scheduler.power.scaling.load_history import LoadHistory
+from wattline_scheduler.power.scaling.scaler import Goal, ReplicaGpu, Scaler, Wanted
+from wattline_scheduler.power.scaling.service_load import Load
 
 CAPACITY, ALONE_S, P95_S = 1_000.0, 0.1, 1.0
 GPU = ReplicaGpu(curve("NVIDIA H100 80GB HBM3", "decode"), 700_000, 200_000, 700_000)
@@ -33,7 +34,7 @@ class Service:
     wanted: Wanted = field(init=False)
 
     def __post_init__(self) -> None:
-        self.scaler = Scaler(Goal(self.least, self.most, P95_S), GPU)
+        self.scaler = Scaler(Goal(self.least, self.most, P95_S), GPU, LoadHistory())
         self.wanted = Wanted(GPU.cap_max_mw, {}, self.replicas, "")
 
     @property
@@ -54,6 +55,8 @@ class Service:
         """One second; the decision comes into force at its end."""
         self.second_s += 1.0
         now = Now(Instant(self.second_s), UnixTime(self.second_s))
+        if load is not None:
+            self.scaler.history.add(load.arrived, now.unix_s)
         self.wanted = self.scaler.second(load, self.caps_mw, self.replicas, now)
         self.replicas = self.wanted.replicas
         return self.wanted

@@ -16,6 +16,7 @@ from wattline_protocol.job.spec import (
     Recovery,
     Resources,
     ServiceSpec,
+    Slo,
 )
 from wattline_protocol.site.model import Domain, Gateway, Node, Site, Timing
 from wattline_protocol.site.sensing import CommandSource, Meter, Plant, Sensor
@@ -211,8 +212,8 @@ class JobBuilder:
     def array(self, count: int, at_a_time: int = 0) -> Self:
         return self._with(array=ArraySpec(tuple(range(count)), at_a_time))
 
-    def service(self, replicas: int) -> Self:
-        return self.kind("service")._with(service=ServiceSpec(replicas))
+    def service(self, replicas: int, slo: Slo | None = None) -> Self:
+        return self.kind("service")._with(service=ServiceSpec(replicas, slo=slo))
 
     def kind(self, kind: JobKind) -> Self:
         return self._with(kind=kind)

@@ -14,6 +14,7 @@ from wattline_protocol.views.service_views import (
     RouteView,
     RuleView,
     ServiceView,
+    SloView,
     WorkerView,
 )
 
@@ -71,6 +72,22 @@ def test_one_service_lists_its_workers() -> None:
     assert first.split() == ["7.0#1", "n0", "ready", "3", "12.3", "ms"]
     assert second.split()[:5] == ["7.1#1", "n1", "failed", "0", "-"]
     assert WHY in second
+
+
+def test_an_slo_is_shown_with_what_was_measured_and_how_fast_its_budget_burns() -> None:
+    slo = SloView(
+        200.0, 0.001, 2.5, 0.41, measured_p95_ms=128.0, measured_errors=0.0025, known_h=2.5
+    )
+    lines = rows_of(detail(msgspec.structs.replace(VIEW, slo=slo)))
+    text = " ".join(" ".join(lines).split())
+    assert "SLO p95 200 ms, errors 0.1 %; last hour: p95 128 ms, errors 0.25 %" in text
+    assert "error budget burns 2.5 × in 1 h, 0.41 × in 6 h (2.5 h of 6 h known)" in text
+
+
+def test_an_slo_without_history_says_so() -> None:
+    lines = rows_of(detail(msgspec.structs.replace(VIEW, slo=SloView(200.0, 0.001, None, None))))
+    text = " ".join(" ".join(lines).split())
+    assert "error budget not known: no gateway has reported its load" in text
 
 
 def test_a_site_without_services_says_so() -> None:

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from wattline.client.request_logs import Requests
-from wattline.show.serving import energy, routes
+from wattline.show.serving import energy, routes, slo
 from wattline.show.styles import alarm, state
 from wattline.show.tables import Cell, Column, Listing, facts
 from wattline.show.units import NOT_KNOWN, clock
@@ -90,6 +90,8 @@ def detail(service: ServiceView) -> RenderableType:
         ("ready", f"{service.replicas.ready} of {service.replicas.want}"),
         ("in flight", f"{_in_flight(service)}"),
     ]
+    if service.slo is not None:
+        pairs += slo.rows(service.slo)
     if service.rollout:
         pairs.append(("rollout", _rollout(service)))
     if service.reason:

@@ -115,6 +115,8 @@ class LoadClock:
     """When the loads of all gateways were last added up, and what a request is worth."""
 
     added_at: Instant | None = None
+    judged_minute: int = 0
+    """Since the epoch, in which error budgets were last examined."""
     mean_work: dict[str, MeanWork] = field(default_factory=dict)
     """By service."""
 

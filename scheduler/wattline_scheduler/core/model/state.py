@@ -26,6 +26,7 @@ from wattline_scheduler.power.allocation.fleet_columns import Fleet
 from wattline_scheduler.power.allocation.lease_pacing import Pace
 from wattline_scheduler.power.books.books import Books
 from wattline_scheduler.power.demand.demand import Demand
+from wattline_scheduler.power.scaling.service_minutes import ServiceMinutes
 from wattline_scheduler.power.sensing.cooling import ZoneNow
 from wattline_scheduler.power.sensing.meters import MeterNow
 from wattline_scheduler.power.sensing.thermal import Thermal
@@ -143,6 +144,8 @@ class State:
     load_clock: LoadClock = field(default_factory=LoadClock)
     energy: ServiceEnergy = field(default_factory=ServiceEnergy)
     """Of services, as workers measure it."""
+    service_minutes: dict[str, ServiceMinutes] = field(default_factory=dict)
+    """Load of services by name, open ones and some that have ended."""
     sensed_at: Instant | None = None
     """Time of the last evaluation of meters and zones."""
     contradicted: dict[NodeId, Contradiction] = field(default_factory=dict)

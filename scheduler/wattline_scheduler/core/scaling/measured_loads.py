@@ -7,6 +7,7 @@ report came late. While one is silent, the loads are not known.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from math import inf
 
 from wattline_protocol.ids import Now
@@ -19,7 +20,8 @@ from wattline_scheduler.core.model.service_traffic import (
     silence,
 )
 from wattline_scheduler.core.model.state import State
-from wattline_scheduler.core.scaling.service_load import Load, added
+from wattline_scheduler.core.scaling.service_history import keep_load
+from wattline_scheduler.power.scaling.service_load import Load, added
 
 LEAST_S = 0.5
 """A gateway that reports more often does not make seconds shorter than this."""
@@ -43,11 +45,16 @@ def measured_loads(state: State, now: Now) -> Mapping[str, Load | None] | None:
     if not (is_over if is_known else passed_s >= UNKNOWN_S):
         return None
     clock.added_at = now.mono_s
-    services = state.work.services.open()
-    clock.mean_work = {n: clock.mean_work.get(n, MeanWork()) for n in services}
-    loads = {
-        n: _load(state, n, jobs, gateways) if is_known else None for n, jobs in services.items()
-    }
+    names = state.work.services.names()
+    clock.mean_work = {name: clock.mean_work.get(name, MeanWork()) for name in names}
+    loads: dict[str, Load | None] = {}
+    for name in names:
+        serving = serving_job(state.work.services.serving(name), state.rollouts.get(name))
+        rows = [(one, (one.load or {}).get(name, ServiceTraffic(name))) for one in gateways]
+        load = _load(rows, serving, clock.mean_work[name]) if is_known else None
+        counts = reduce(ServiceTraffic.plus, (row for _, row in rows), ServiceTraffic(name))
+        keep_load(state, serving, counts, None if load is None else load.arrived, passed_s, now)
+        loads[name] = load
     for one in gateways:
         one.load_s = 0.0
         one.load = None if one.load is None else {}
@@ -55,11 +62,9 @@ def measured_loads(state: State, now: Now) -> Mapping[str, Load | None] | None:
 
 
 def _load(
-    state: State, name: str, jobs: Sequence[Job], gateways: Sequence[GatewayTraffic]
+    rows: Sequence[tuple[GatewayTraffic, ServiceTraffic]], serving: Job, mean: MeanWork
 ) -> Load | None:
-    serving = serving_job(jobs, state.rollouts.get(name))
-    rows = [(one, (one.load or {}).get(name, ServiceTraffic(name))) for one in gateways]
-    mean, passed_s = state.load_clock.mean_work[name], max(one.load_s for one, _ in rows)
+    passed_s = max(one.load_s for one, _ in rows)
     mean.add(sum(row.answered for _, row in rows), sum(row.work for _, row in rows), passed_s)
     return added(_of(one, row, serving, mean.each) for one, row in rows)
 

@@ -12,7 +12,7 @@ from wattline_protocol.wire.rollouts import (
     WorkerTraffic,
 )
 from wattline_scheduler.core.scaling.measured_loads import UNKNOWN_S, measured_loads
-from wattline_scheduler.core.scaling.service_load import Load
+from wattline_scheduler.power.scaling.service_load import Load
 
 TIMES = (0, 0, 0, 5) + (0,) * (len(BUCKETS_S) - 3)
 

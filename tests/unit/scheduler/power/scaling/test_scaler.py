@@ -1,7 +1,8 @@
 """Watts first, then replicas; on ease late, and never on silence."""
 
 from support.core.services import CAPACITY, GPU, Service
-from wattline_scheduler.core.scaling.scaler import COOL_DOWN_S, START_S
+from wattline_scheduler.power.scaling.load_history import HOUR_S, WEEK_HOURS
+from wattline_scheduler.power.scaling.scaler import COOL_DOWN_S, START_S
 
 LEARNING_S = 900
 
@@ -68,10 +69,8 @@ def test_late_requests_start_replicas_before_anything_is_known() -> None:
 
 def test_the_same_hour_of_last_week_is_a_floor() -> None:
     service = settled()
-    week = 7 * 24 * 60
-    for minute in range(60):
-        then = (int(service.second_s) // 3600 + 1) * 60 - week + minute
-        service.scaler.history.rates[then] = 3_000.0
+    then = int(service.second_s) // HOUR_S + 1 - WEEK_HOURS
+    service.scaler.history.peaks[then] = 3_000.0
     service.second_s += 3_600.0
     wanted = service.second(service.load(800.0))
     assert wanted.replicas >= 4

@@ -1,5 +1,6 @@
 """The load of a service in a second, as gateways measure it; pure."""
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -60,3 +61,14 @@ def quantile_s(times: Sequence[int], share: float) -> float:
             return low_s + (high_s - low_s) * (needed - below) / count
         below += count
     return 0.0
+
+
+def later_than(times: Sequence[int], limit_s: float) -> float:
+    """Answers that took longer, even within a bucket; those in the last one took as long as its
+    bound."""
+    at = bisect_left(BUCKETS_S, limit_s)
+    if at == len(BUCKETS_S):
+        return 0.0
+    low_s, high_s = (BUCKETS_S[at - 1] if at else 0.0), BUCKETS_S[at]
+    within = sum(times[at : at + 1]) * (high_s - limit_s) / (high_s - low_s)
+    return within + sum(times[at + 1 :])

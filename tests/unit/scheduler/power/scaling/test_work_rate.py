@@ -3,7 +3,7 @@
 import pytest
 
 from wattline_protocol.ids import Instant
-from wattline_scheduler.core.scaling.work_rate import BEYOND_SEEN, KNOWN_WINDOWS, WorkRate
+from wattline_scheduler.power.scaling.work_rate import BEYOND_SEEN, KNOWN_WINDOWS, WorkRate
 
 CAPACITY, ALONE_S = 1_000.0, 0.2
 

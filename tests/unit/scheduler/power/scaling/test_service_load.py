@@ -4,7 +4,7 @@ import pytest
 
 from support.core.services import load_of
 from wattline_protocol.wire.rollouts import BUCKETS_S
-from wattline_scheduler.core.scaling.service_load import added, quantile_s
+from wattline_scheduler.power.scaling.service_load import added, quantile_s
 
 
 def test_gateways_add_up() -> None:

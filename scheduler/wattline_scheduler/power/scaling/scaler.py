@@ -13,10 +13,10 @@ from math import ceil, sqrt
 
 from wattline_protocol.ids import Now
 from wattline_protocol.wire.rollouts import BUCKETS_S
-from wattline_scheduler.core.scaling.load_history import LoadHistory
-from wattline_scheduler.core.scaling.service_load import Load, quantile_s
-from wattline_scheduler.core.scaling.work_rate import WorkRate
 from wattline_scheduler.power.demand.models import Curve
+from wattline_scheduler.power.scaling.load_history import LoadHistory
+from wattline_scheduler.power.scaling.service_load import Load, quantile_s
+from wattline_scheduler.power.scaling.work_rate import WorkRate
 
 P95 = 0.95
 
@@ -126,9 +126,9 @@ class _Window:
 class Scaler:
     """The state of one service; `second` is its only entry."""
 
-    def __init__(self, goal: Goal, gpu: ReplicaGpu) -> None:
-        self._goal, self._gpu = goal, gpu
-        self.history = LoadHistory()
+    def __init__(self, goal: Goal, gpu: ReplicaGpu, history: LoadHistory) -> None:
+        """`history`: the caller adds each second to it."""
+        self._goal, self._gpu, self.history = goal, gpu, history
         self.rate = WorkRate()
         self._window = _Window()
         self._arrived: deque[float] = deque(maxlen=START_S)
@@ -152,7 +152,6 @@ class Scaler:
             return self._wanted
         self._arrived.append(load.arrived)
         self._requests.append(load.requests)
-        self.history.add(load.arrived, now.unix_s)
         self._learn(load, caps_mw, now)
         flow = self._flow(load, len(caps_mw))
         queued = load.queued / max(len(caps_mw), 1)

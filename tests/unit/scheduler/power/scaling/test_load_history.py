@@ -1,9 +1,9 @@
 """What the same hour of the week asked."""
 
 from wattline_protocol.ids import UnixTime
-from wattline_scheduler.core.scaling.load_history import WEEK_MINUTES, WEEKS, LoadHistory
+from wattline_scheduler.power.scaling.load_history import HOUR_S, WEEK_HOURS, WEEKS, LoadHistory
 
-WEEK_S = WEEK_MINUTES * 60
+WEEK_S = WEEK_HOURS * HOUR_S
 MONDAY_S = 1.7e9 // 3600 * 3600
 
 
@@ -31,4 +31,12 @@ def test_the_newest_week_that_has_the_hour_counts() -> None:
 
 def test_five_weeks_are_kept() -> None:
     minutes = [(MONDAY_S + week * WEEK_S, 1.0) for week in range(WEEKS + 3)]
-    assert len(with_minutes(*minutes).rates) == WEEKS
+    assert len(with_minutes(*minutes).peaks) == WEEKS
+
+
+def test_a_minute_of_which_little_is_known_is_left_out() -> None:
+    history = LoadHistory()
+    history.add(9_000.0, UnixTime(MONDAY_S), seconds=29.0)
+    history.add(5.0, UnixTime(MONDAY_S + 60), seconds=30.0)
+    history.add(0.0, UnixTime(MONDAY_S + 120))
+    assert history.asked(MONDAY_S + WEEK_S) == 5.0

@@ -1,0 +1,42 @@
+"""The durable form of a service's load in a minute."""
+
+from typing import ClassVar
+
+import msgspec
+
+from wattline_protocol.ids import UserName
+
+
+class ServiceRollup(msgspec.Struct, frozen=True):
+    """A minute of one service. Requests of priority `batch` are not counted."""
+
+    key: ClassVar[tuple[str, ...]] = ("service", "owner", "start_unix_s")
+    service: str
+    owner: UserName
+    """Of the job that served: another user's service of that name has a history of its own."""
+    start_unix_s: int
+    seconds: float = 0.0
+    """Those in which all gateways reported: the load was known."""
+    arrived: float = 0.0
+    """Work that arrived in these."""
+    requests: int = 0
+    """All that arrived, at gateways that reported."""
+    answered: int = 0
+    failed: int = 0
+    left: int = 0
+    """Given up before the answer; `times` has how long they waited."""
+    work: int = 0
+    """Of the answered ones."""
+    times: tuple[int, ...] = ()
+    """Requests by the time to the answer, or to the first part of a stream, in `BUCKETS_S`."""
+
+
+class ServicePeak(msgspec.Struct, frozen=True):
+    """The busiest minute of an hour."""
+
+    service: str
+    owner: UserName
+    hour: int
+    """Since the epoch."""
+    rate: float
+    """Work that arrived a second."""

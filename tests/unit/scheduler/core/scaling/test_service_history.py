@@ -1,0 +1,144 @@
+"""Loads are kept by the minute and restored; a burning error budget is one problem."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from support.core.rolling import RollingHarness, echo, gateway_site
+from support.core.sites import job
+from support.store.stores import NOW
+from wattline_protocol.ids import UserName
+from wattline_protocol.job.selection import only
+from wattline_protocol.job.spec import Slo
+from wattline_protocol.wire.client_messages import Cancel
+from wattline_protocol.wire.rollouts import BUCKETS_S, ReportTraffic, ServiceTraffic
+from wattline_scheduler.core.cluster import Cluster
+from wattline_scheduler.records import Saved
+from wattline_scheduler.service_rollup import ServicePeak, ServiceRollup
+from wattline_scheduler.shell.service_rollups import ServiceRollups
+from wattline_scheduler.store.rollups import SERVICE_KEEP_S, SERVICE_RECENT_S
+from wattline_scheduler.store.store import Store
+from wattline_scheduler.views.slo_view import slo_view
+
+TIMES = (0, 0, 0, 0, 100) + (0,) * (len(BUCKETS_S) - 4)
+"""Of 4 ms."""
+
+FAILING = ServiceTraffic("echo", 100, failed=100)
+GOOD = ServiceTraffic("echo", 100, answered=100, work=100, times=TIMES)
+
+
+SERVICE = job("echo").gpus(1).service(1, Slo(0.2)).grace(1.0)
+
+
+class Served(RollingHarness):
+    """A service with an SLO, whose gateway reports once a second."""
+
+    def __init__(self) -> None:
+        super().__init__(gateway_site("gw").build())
+        self.reporting.clear()
+        self.join()
+        self.run(1)
+        self.number = self.submit(SERVICE)
+        self.run(4)
+
+    def serve(self, load: ServiceTraffic, seconds: int) -> None:
+        for _ in range(seconds):
+            self.ask(ReportTraffic((), (), services=(load,)), user="gw", role="gateway")
+            self.run(1.0)
+
+    def alerts(self) -> list[str]:
+        kinds = [event.kind for event in self.cluster.state.journal.events]
+        return [kind for kind in kinds if kind.startswith("slo_")]
+
+
+def test_a_burning_error_budget_is_one_event_and_its_end_another() -> None:
+    h = Served()
+    h.serve(FAILING, 130)
+    assert h.alerts() == ["slo_burning"]
+    (problem,) = [
+        p for (kind, _), p in h.cluster.state.problems.open.items() if kind == "slo_burning"
+    ]
+    assert "100 % of" in problem.record.evidence
+    h.ask(Cancel(only(h.number)))
+    h.run(70)
+    assert h.alerts() == ["slo_burning", "slo_burning_over"]
+
+
+def test_its_view_says_what_burns_and_what_is_not_known() -> None:
+    h = Served()
+    nothing = slo_view(h.cluster.state, SERVICE.build(), h.now)
+    assert nothing is not None
+    assert (nothing.burn_1h, nothing.measured_p95_ms, nothing.known_h) == (None, None, 0.0)
+    h.serve(GOOD, 3)
+    h.serve(ServiceTraffic("echo", 100, failed=1, answered=99, work=99, times=TIMES), 1)
+    view = slo_view(h.cluster.state, SERVICE.build(), h.now)
+    assert view is not None
+    assert (view.p95_ms, view.errors) == (200.0, 0.001)
+    assert view.burn_1h == view.burn_6h == pytest.approx(2.5)
+    assert view.measured_errors == 0.0025
+    assert slo_view(h.cluster.state, echo(1).build(), h.now) is None
+
+
+def test_minutes_are_saved_and_restored(tmp_path: Path) -> None:
+    h = Served()
+    rollups = ServiceRollups(h.cluster.state)
+    rollups.read(h.now)
+    h.serve(GOOD, 61)
+    ended = rollups.read(h.now)
+    assert ended
+    rest = rollups.take()
+    store, _ = Store.open(tmp_path, now_unix_s=NOW)
+    store.commit([*ended, *rest])
+    store.close()
+    store, saved = Store.open(tmp_path, now_unix_s=NOW)
+    assert sum(row.answered for row in saved.service_minutes) == 6_100
+    assert [(one.service, one.owner, round(one.rate)) for one in saved.service_peaks] == [
+        ("echo", "ada", 100)
+    ]
+    store.close()
+    restored = msgspec.structs.replace(
+        h.disk.load(), service_minutes=saved.service_minutes, service_peaks=saved.service_peaks
+    )
+    h.cluster = Cluster(h.site, restored, h.now)
+    minutes = h.cluster.state.service_minutes["echo"]
+    assert sum(one.answered for one in minutes.recent) == 6_100
+    assert list(minutes.history.peaks.values()) == [pytest.approx(100.0, rel=0.05)]
+    h.serve(GOOD, 4)
+    assert sum(one.answered for one in minutes.recent) > 6_100
+
+
+def test_the_history_of_another_owner_is_not_taken_over() -> None:
+    h = Served()
+    row = ServiceRollup("echo", UserName("eve"), 60, 60.0, answered=7)
+    peak = ServicePeak("echo", UserName("eve"), 1, 9e9)
+    saved: Saved = msgspec.structs.replace(
+        h.disk.load(), service_minutes=(row,), service_peaks=(peak,)
+    )
+    minutes = Cluster(h.site, saved, h.now).state.service_minutes["echo"]
+    assert (list(minutes.recent), minutes.history.peaks) == ([], {})
+
+
+def test_a_restart_loads_hours_and_five_weeks_are_kept(tmp_path: Path) -> None:
+    store, _ = Store.open(tmp_path, now_unix_s=NOW)
+    now = int(NOW)
+    starts = (now, now - SERVICE_RECENT_S - 60, now - SERVICE_KEEP_S - 60)
+    rows = [ServiceRollup("svc", UserName("ada"), at, 60.0, 600.0) for at in starts]
+    partial = ServiceRollup("svc", UserName("ada"), now - 7_200, 3.0, 9_000.0)
+    store.commit([*rows, partial, msgspec.structs.replace(rows[0], answered=5)])
+    store.tidy(NOW)
+    store.close()
+    store, saved = Store.open(tmp_path, now_unix_s=NOW)
+    assert [(row.start_unix_s, row.answered) for row in saved.service_minutes] == [
+        (now - 7_200, 0),
+        (now, 5),
+    ]
+    assert [peak.rate for peak in saved.service_peaks] == [10.0, 10.0]
+    store.close()
+
+
+def test_without_gateways_the_load_is_kept_as_not_known() -> None:
+    h = Served()
+    h.run(3)
+    minutes = h.cluster.state.service_minutes["echo"]
+    assert sum(one.seconds for one in minutes.recent) == 0.0
