@@ -81,11 +81,12 @@ def offer_of(state: State, node: NodeNow, now: Now) -> NodeOffer:
         gpus=tuple(device for gpu in usable for device in devices(gpu)),
         free=free,
         parts=tuple(
-            Part(gpu, node.free_milli(gpu.index), booked_mw[gpu.index])
+            Part(gpu, free_milli, booked_mw[gpu.index])
             for gpu in usable
-            if gpu.mig is None
+            if gpu.index in node.holders
+            and gpu.mig is None
             and gpu.index not in not_given
-            and 0 < node.free_milli(gpu.index) < WHOLE_GPU
+            and 0 < (free_milli := node.free_milli(gpu.index)) < WHOLE_GPU
         ),
         cpus=node.record.cpus,
         cpus_free=node.record.cpus - node.cpus_used,

@@ -38,7 +38,7 @@ def _why_withheld(node: NodeNow, gpu: GpuInfo) -> str:
     if gpu.index in node.foreign:
         return in_use(node, gpu.index)
     holders = node.holders.get(gpu.index, ())
-    if gpu.mig is None and all(one.record.mig is None for one in holders):
+    if gpu.mig is None and (not holders or all(one.record.mig is None for one in holders)):
         return ""
     if sum(one.share_permille for one in gpu.mig or ()) > WHOLE_GPU:
         return "has more MIG devices than it can hold, by its driver: it is not allocated"

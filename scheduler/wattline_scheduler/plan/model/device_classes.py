@@ -5,6 +5,8 @@ rank, promises and preemption need not handle MIG. Two things link the devices o
 from which theirs are derived, and its watts, which count once for all of them (`trial`).
 """
 
+from functools import lru_cache
+
 import msgspec
 
 from wattline_protocol.ids import GpuIndex
@@ -12,6 +14,10 @@ from wattline_protocol.job.spec import WHOLE_GPU, Share
 from wattline_protocol.wire.agent_messages import GpuInfo
 from wattline_protocol.wire.bounds import MAX_GPUS
 from wattline_protocol.wire.mig import MigInstance
+
+
+MAX_DIVIDED = 4_096
+"""Divided GPUs whose devices are kept."""
 
 
 class MigDevice(GpuInfo, frozen=True):
@@ -26,9 +32,12 @@ class MigDevice(GpuInfo, frozen=True):
 
 def devices(gpu: GpuInfo) -> tuple[GpuInfo, ...]:
     """The allocatable devices of the GPU, free or not."""
-    if gpu.mig is None:
-        return (gpu,)
-    return tuple(_device(gpu, number, one) for number, one in enumerate(gpu.mig))
+    return (gpu,) if gpu.mig is None else _devices(gpu, gpu.mig)
+
+
+@lru_cache(maxsize=MAX_DIVIDED)
+def _devices(gpu: GpuInfo, mig: tuple[MigInstance, ...]) -> tuple[GpuInfo, ...]:
+    return tuple(_device(gpu, number, one) for number, one in enumerate(mig))
 
 
 def _device(gpu: GpuInfo, number: int, one: MigInstance) -> MigDevice:
