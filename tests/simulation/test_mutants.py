@@ -13,47 +13,50 @@ from wattline_sim.fleet.mutants.mutant import Mutant, applied
 SEEDS = 200
 """Which seed shows the harm depends on every detail of the cores; most need fewer than 20."""
 
-QUICK = (
-    "acknowledge-before-caps",
-    "idle-at-once",
-    "committed-is-last-acknowledged",
-    "committed-is-newest-sent",
-    "unheard-counts-nothing",
-    "reclaim-on-time-out",
-    "report-changes-books",
-    "hello-of-old-incarnation",
-    "off-but-heard",
-    "off-unconfirmed",
-    "task-lease-too-short",
-    "gang-before-watts",
-    "start-before-parents",
-    "start-where-reserved",
-    "growth-not-on-disk",
-    "growth-in-pieces",
-    "epoch-not-durable",
-    "backup-without-recover",
-    "numbers-again",
-    "start-beyond-quota",
-    "held-uncounted",
-    "preempted-from-above",
-    "use-forgotten",
-    "use-after-the-end",
-    "device-allocated-twice",
-    "whole-though-divided",
-    "any-profile",
-    "watts-by-slices",
-    "slices-uncounted",
-    "normal-operation-only",
-    "durations-by-wall-clock",
-    "rollout-keeps-all",
-    "rollout-does-not-wait",
-)
+QUICK = {
+    "acknowledge-before-caps": 5,
+    "idle-at-once": 0,
+    "committed-is-last-acknowledged": 5,
+    "committed-is-newest-sent": 1,
+    "unheard-counts-nothing": 0,
+    "reclaim-on-time-out": 0,
+    "report-changes-books": 1,
+    "hello-of-old-incarnation": 9,
+    "off-but-heard": 7,
+    "off-unconfirmed": 26,
+    "task-lease-too-short": 33,
+    "gang-before-watts": 4,
+    "start-before-parents": 0,
+    "start-where-reserved": 3,
+    "growth-not-on-disk": 0,
+    "growth-in-pieces": 0,
+    "epoch-not-durable": 0,
+    "backup-without-recover": 0,
+    "numbers-again": 7,
+    "start-beyond-quota": 2,
+    "held-uncounted": 2,
+    "preempted-from-above": 0,
+    "use-forgotten": 0,
+    "use-after-the-end": 0,
+    "device-allocated-twice": 0,
+    "whole-though-divided": 0,
+    "any-profile": 0,
+    "watts-by-slices": 0,
+    "slices-uncounted": 2,
+    "normal-operation-only": 0,
+    "durations-by-wall-clock": 1,
+    "rollout-keeps-all": 0,
+    "rollout-does-not-wait": 9,
+}
+"""The seed that showed the harm last: it is tried first."""
 pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.mark.parametrize("name", QUICK)
 def test_a_mutant_is_caught(name: str) -> None:
-    verdict = try_mutant(name, SEEDS)
+    verdict = try_mutant(name, 1, start=QUICK[name])
+    if not verdict.is_caught:
+        verdict = try_mutant(name, SEEDS)
     assert verdict.is_caught, f"{verdict.seeds} seeds, {verdict.caught_by}: {verdict.text}"
 
 

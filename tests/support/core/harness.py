@@ -58,6 +58,7 @@ from wattline_sim.shells.scheduler_effects import Outlets, deliver, saved
 START = 1_000.0
 UNIX_START = 1_700_000_000.0
 TICK_S = 0.15
+BEAT_S = 1.0
 MAX_ROUNDS = 1_000
 
 T = TypeVar("T", bound=Record)
@@ -181,23 +182,24 @@ class Harness:
                     spoken = True
         return spoken
 
-    def tick(self) -> None:
+    def tick(self, tick_s: float = TICK_S) -> None:
         """One tick of virtual time without beats."""
-        self.mono_s += TICK_S
+        self.mono_s += tick_s
         self.handle(TimePassed())
         self.settle()
 
-    def run(self, seconds: float) -> None:
-        """Let time pass, with a beat of every adopted agent each second."""
+    def run(self, seconds: float, tick_s: float = TICK_S) -> None:
+        """Let time pass, with a beat of every adopted agent each second. `tick_s`: `BEAT_S` where
+        a long time passes and nothing in it depends on what happens between two beats."""
         end_s = self.mono_s + seconds
         next_beat_s = self.mono_s
         while self.mono_s < end_s:
             if self.mono_s >= next_beat_s:
-                next_beat_s += 1.0
+                next_beat_s += BEAT_S
                 for agent in self.agents.values():
                     if agent.incarnation:
                         agent.say_beat()
-            self.tick()
+            self.tick(tick_s)
 
     # --- the site -----------------------------------------------------------------------
 

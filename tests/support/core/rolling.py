@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from support.core.harness import Harness
+from support.core.harness import TICK_S, Harness
 from support.core.sites import JobBuilder, SiteBuilder, job, site
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.site.model import Site
@@ -51,9 +51,9 @@ class RollingHarness(Harness):
         self._left: dict[JobId, float] = {}
         self._errors: dict[JobId, float] = {}
 
-    def tick(self) -> None:
-        super().tick()
-        self._since_report_s += 0.15
+    def tick(self, tick_s: float = TICK_S) -> None:
+        super().tick(tick_s)
+        self._since_report_s += tick_s
         if self._since_report_s >= 1.0:
             self._since_report_s = 0.0
             for gateway in sorted(self.reporting):

@@ -15,7 +15,6 @@ from wattline_protocol.wire.agent_messages import GpuInfo
 from wattline_protocol.wire.bounds import MAX_GPUS
 from wattline_protocol.wire.mig import MigInstance
 
-
 MAX_DIVIDED = 4_096
 """Divided GPUs whose devices are kept."""
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from support.core.harness import Harness, end_one, joined
+from support.core.harness import BEAT_S, Harness, end_one, joined
 from support.core.parts import explain_job
 from support.core.reserved import HOUR_S, kept, nodes_of, reason, started
 from support.core.sites import JobBuilder, gpu, job, site
@@ -94,7 +94,7 @@ def test_who_would_not_have_ended_when_another_one_follows_is_refused_with_what_
     assert h.state_of(both) == "PENDING"
     h.do(kept("day", nodes=("a2",), start="in 1h", is_maintenance=True))
     assert "would do (--time)" in h.refuse(asks(1, 2 * HOUR_S))
-    h.run(HOUR_S - 90)
+    h.run(HOUR_S - 90, BEAT_S)
     assert h.refuse(asks(1, 60.0)).endswith("; name another one, or none")
 
 
@@ -119,7 +119,7 @@ def test_what_follows_later_lets_who_waits_start_never_and_taken_back_again() ->
     h.run(1)
     assert reason(h, number) == "waits for gpus: a1: 8 more free GPUs"
     h.do(kept("night", start="in 1h", is_maintenance=True))
-    h.run(1_900)
+    h.run(1_900, BEAT_S)
     view = explain_job(h.cluster.state, h.job(number), h.now)
     assert view.start_unix_s is None
     assert view.start_why.startswith("never: reservation night for maintenance begins 2023-11-14 ")

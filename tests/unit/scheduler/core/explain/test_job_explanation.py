@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from support.core.harness import Harness, joined
+from support.core.harness import BEAT_S, Harness, joined
 from support.core.parts import explain_job, what_if
 from support.core.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId, UserName
@@ -143,7 +143,7 @@ def test_work_that_says_how_far_it_is_is_known_to_end(h: Harness) -> None:
     task = h.agent(h.gang(one).live[0].node).tasks[h.gang(one).live[0].record.ref]
     for percent in range(30, 37):
         task.metrics["progress"] = percent / 100
-        h.run(120)
+        h.run(120, BEAT_S)
     view = seen(h, h.submit(job().gpus(4)))
     assert view.start_why == f"after job {one} has ended, by its reported progress"
     assert within_s(h, view) == pytest.approx(63 * 120, rel=0.1)
@@ -154,7 +154,7 @@ def test_work_that_counts_percent_is_not_taken_for_nearly_done(h: Harness) -> No
     task = h.agent(h.gang(one).live[0].node).tasks[h.gang(one).live[0].record.ref]
     for percent in (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 1.5):
         task.metrics["progress"] = percent
-        h.run(130)
+        h.run(130, BEAT_S)
     assert seen(h, h.submit(job().gpus(4))).start_why.startswith("unknown")
 
 
@@ -164,14 +164,14 @@ def test_who_runs_on_beyond_its_guessed_end_is_bound_by_its_limit(h: Harness) ->
     attempt = h.gang(one).live[0]
     for tenths in range(10):
         h.agent(attempt.node).tasks[attempt.record.ref].metrics["progress"] = tenths / 10
-        h.run(120)
+        h.run(120, BEAT_S)
 
     def ends_s() -> float:
         at = h.cluster.state.fleet_view.position[attempt.node]
         return float(snapshot(h.cluster.state, h.now).columns.ends_s[at].min() - h.now.mono_s)
 
     assert 0 < ends_s() < 200, "by its pace"
-    h.run(300)
+    h.run(300, BEAT_S)
     assert ends_s() > 10_000, "by its limit"
 
 

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from support.core.harness import Harness, joined
+from support.core.harness import BEAT_S, Harness, joined
 from support.core.parts import explain_job, what_if
 from support.core.sites import job, site
 from wattline_protocol.ids import JobId, UserName
@@ -119,7 +119,7 @@ def test_what_was_used_is_forgotten_with_time() -> None:
     ends(h, held["ada"], 30.0)
     ends(h, held["bob"], 1.0)
     again = {user: h.submit(job().gpus(8), user=user) for user in ("ada", "bob")}
-    h.run(660)
+    h.run(660, BEAT_S)
     uses(h, again["bob"], 1.0)
     h.run(2)
     ada, bob = h.submit(job().gpus(8), user="ada"), h.submit(job().gpus(8), user="bob")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from support.core.harness import UNIX_START, Harness, joined
+from support.core.harness import BEAT_S, UNIX_START, Harness, joined
 from support.core.parts import explain_job
 from support.core.sites import job, site
 from wattline_protocol.ids import Instant, JobId, Now, UnixTime
@@ -305,13 +305,13 @@ def test_what_runs_too_slowly_for_its_deadline_says_so(h: Harness) -> None:
     task = h.agent(h.gang(number).live[0].node).tasks[h.gang(number).live[0].record.ref]
     for percent in range(8):
         task.metrics["progress"] = percent / 100
-        h.run(120)
+        h.run(120, BEAT_S)
     assert "by its reported progress it will run until 2023-11-15 01:3" in reason(h, number)
     assert "too late for its deadline (2023-11-14 23:30 UTC)" in reason(h, number)
     assert [event.job for event in h.events("deadline_at_risk")] == [number]
     for percent in range(20, 80, 10):
         task.metrics["progress"] = percent / 100
-        h.run(120)
+        h.run(120, BEAT_S)
     assert "deadline" not in reason(h, number), "it became faster"
 
 
@@ -320,7 +320,7 @@ def runs_slowly(h: Harness, number: JobId, gang: int = 0) -> None:
     attempt = h.gang(number, gang).live[0]
     for percent in range(8):
         h.agent(attempt.node).tasks[attempt.record.ref].metrics["progress"] = percent / 100
-        h.run(120)
+        h.run(120, BEAT_S)
 
 
 def test_a_steady_pace_is_held_against_another_deadline(h: Harness) -> None:
@@ -355,7 +355,7 @@ def test_another_try_is_not_taken_to_be_as_slow(h: Harness) -> None:
     attempt = h.gang(number).live[0]
     for percent in range(8):
         h.agent(attempt.node).tasks[attempt.record.ref].metrics["progress"] = percent / 100
-        h.run(120)
+        h.run(120, BEAT_S)
     assert h.job(number).at_risk
     h.agent(attempt.node).end(attempt.record.ref, 1)
     h.settle()
@@ -367,7 +367,7 @@ def does(h: Harness, number: JobId, percents: range) -> None:
     attempt = h.gang(number).live[0]
     for percent in percents:
         h.agent(attempt.node).tasks[attempt.record.ref].metrics["progress"] = percent / 100
-        h.run(120)
+        h.run(120, BEAT_S)
 
 
 def pause(h: Harness, number: JobId) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from support.core.harness import Harness, joined
+from support.core.harness import BEAT_S, Harness, joined
 from support.core.sites import JobBuilder, gpu, job, migs, site
 from wattline_protocol.ids import JobId
 from wattline_scheduler.core.model.queue.expected_service import Service, later_s
@@ -60,10 +60,10 @@ def test_nobody_is_overtaken_by_who_came_later_than_the_bound() -> None:
     h = started(overtake_s=900.0)
     learn(h)
     long = h.submit(one(LONG))
-    h.run(301)
+    h.run(301, BEAT_S)
     soon = h.submit(one(SHORT))
     assert queue(h) == [soon, long]
-    h.run(605)
+    h.run(605, BEAT_S)
     late = h.submit(one(SHORT))
     assert queue(h) == [soon, long, late]
 
