@@ -51,6 +51,19 @@ def test_requests_are_read_through_the_scheduler(site: ServingSite) -> None:
     assert "gateway another keeps no access log" in shown
 
 
+def test_a_service_is_compared_with_itself_and_its_joules_are_shown(site: ServingSite) -> None:
+    samples = site.site / "samples.jsonl"
+    samples.write_text("".join(f'{{"input": "hello {n}"}}\n' for n in range(20)))
+    flags = ("--samples", str(samples), "--url", site.url(), "--users", "2")
+    found = site.json("model", "compare", "echo", "echo", *flags)
+    assert (found["samples"], found["equal"], found["agreement"]) == (20, 20, 1.0)
+    assert found["a"]["joules_per_1000_requests"] > 0
+    assert found["a"]["gpu_memory_bytes"] > 0
+    site.until(lambda: site.json("service", "echo")["energy"] is not None, "gateways report it")
+    (worker,) = site.json("service", "echo")["workers"]
+    assert worker["joules"] > 0
+
+
 def test_bodies_are_logged_blanked_and_read_on_record(site: ServingSite) -> None:
     number = site.serve("--log-bodies", "share=1,blank=email", service="logged")
     text = "from ada@site.example"

@@ -60,7 +60,7 @@ class GatewayHttp:
             raise BadRequest("the API key has characters that no key has")
         self.url = url
         self._parts = parts
-        self._headers = {"api-key": key} if key else {}
+        self.headers = {"api-key": key} if key else {}
 
     def create(self, service: str, rows: BinaryIO) -> BatchView:
         """Send the rows of a new batch. Nothing of it is kept unless this returns."""
@@ -78,14 +78,14 @@ class GatewayHttp:
     def results(self, batch_id: str, after: int) -> Iterator[bytes]:
         """Whole lines of results behind a row, as they come, until the batch ends, the gateway
         stops, or nothing has come for a while."""
-        connection = self._connection()
+        connection = self.connection()
         with closing(connection):
             path = f"{_path(batch_id)}/results?after={after}&follow=true"
             try:
-                connection.request("GET", path, headers=self._headers)
+                connection.request("GET", path, headers=self.headers)
                 response = connection.getresponse()
                 if response.status != 200:
-                    self._refuse(response)
+                    self.refuse(response.status, response.read(MAX_ANSWER_BYTES))
                 rest = b""
                 while data := response.read1(CHUNK_BYTES):
                     whole, line_break, rest = (rest + data).rpartition(b"\n")
@@ -96,7 +96,7 @@ class GatewayHttp:
             except TimeoutError:
                 return
             except (OSError, http.client.HTTPException) as error:
-                raise self._unreachable(error) from error
+                raise self.unreachable(error) from error
 
     def _view(self, method: str, path: str, body: BinaryIO | None = None) -> BatchView:
         answer = self._ask(method, path, body)
@@ -106,7 +106,8 @@ class GatewayHttp:
             text = f"{self.url} answered something else than a batch; is it a gateway?"
             raise WattlineError(text) from error
 
-    def _connection(self) -> http.client.HTTPConnection:
+    def connection(self) -> http.client.HTTPConnection:
+        """A new connection, which connects with its first request."""
         host, port = self._parts.hostname or "", self._parts.port
         if self._parts.scheme == "http":
             return http.client.HTTPConnection(host, port, TIMEOUT_S, blocksize=CHUNK_BYTES)
@@ -116,36 +117,41 @@ class GatewayHttp:
         )
 
     def _ask(self, method: str, path: str, body: BinaryIO | None = None) -> bytes:
-        connection = self._connection()
+        connection = self.connection()
         with closing(connection):
             try:
                 try:
-                    connection.request(method, path, body, self._headers)
+                    connection.request(method, path, body, self.headers)
                 except (BrokenPipeError, ConnectionResetError):
                     if body is None:
                         raise  # else the refusal may have come before the rows were sent
                 response = connection.getresponse()
                 if response.status >= 300:
-                    self._refuse(response)
+                    self.refuse(response.status, response.read(MAX_ANSWER_BYTES))
                 return response.read(MAX_ANSWER_BYTES)
             except (OSError, http.client.HTTPException) as error:
-                raise self._unreachable(error) from error
+                raise self.unreachable(error) from error
 
-    def _unreachable(self, error: Exception) -> Unreachable:
+    def unreachable(self, error: Exception) -> Unreachable:
+        """The error of a gateway that does not answer."""
         why = (isinstance(error, OSError) and error.strerror) or str(error) or repr(error)
         return Unreachable(f"the gateway at {self.url} does not answer: {why}")
 
-    def _refuse(self, response: http.client.HTTPResponse) -> NoReturn:
-        data = response.read(MAX_ANSWER_BYTES)
+    def refusal(self, status: int, data: bytes) -> str:
+        """What a gateway says of a request that it refuses."""
         try:
             error = json.loads(data)["error"]
-            text = f"{error['message']} ({error['reason']})"[:MAX_ERROR_CHARS]
+            return f"{error['message']} ({error['reason']})"[:MAX_ERROR_CHARS]
         except (ValueError, TypeError, KeyError, RecursionError):
-            text = f"{self.url} answered {response.status}; is it a gateway?"
+            return f"{self.url} answered {status}; is it a gateway?"
+
+    def refuse(self, status: int, data: bytes) -> NoReturn:
+        """Raise the error of a refusal."""
+        text = self.refusal(status, data)
         kind = {400: BadRequest, 401: NotAllowed, 403: NotAllowed, 404: NotFound}
-        if response.status in (502, 503, 504):
+        if status in (502, 503, 504):
             raise Unreachable(text)
-        raise kind.get(response.status, WattlineError)(text)
+        raise kind.get(status, WattlineError)(text)
 
 
 def _path(batch_id: str) -> str:

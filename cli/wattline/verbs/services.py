@@ -36,6 +36,33 @@ VERBS = (
         ),
         knows_json=True,
     ),
+    _verb(
+        name="model compare",
+        help="Compare two services by samples: agreement, latency, memory, joules.",
+        details="Sends each sample to both through the gateway: a line of FILE each, as "
+        '{"input": …}, {"messages": […]} or {"prompt": …}. Joules are measured by the workers '
+        "(docs/serving-scale.md). The exit code is 1 if a sample failed.",
+        act="wattline.acts.serving.model_compare:compare",
+        show="wattline.show.serving.model_compare:shown",
+        args=(
+            Argument("a", "Name of the service that is to be replaced."),
+            Argument("b", "Name of the other one."),
+            Option(
+                "samples", ("--samples",), "File of samples.", "path", metavar="FILE", required=True
+            ),
+            Option(
+                "compare",
+                ("--compare",),
+                "equal, or close=1e-3 for numbers.",
+                default="equal",
+                metavar="HOW",
+            ),
+            Option("users", ("--users",), "Samples at a time.", "integer", 1),
+            Option("url", ("--url",), "Gateway. Default: $WATTLINE_URL.", metavar="URL"),
+            Option("key_file", ("--key-file",), "File with the API key.", "path", metavar="FILE"),
+        ),
+        examples=("wattline model compare digits digits-small --samples rows.jsonl",),
+    ),
     Verb(
         name="infer",
         section="Serving",

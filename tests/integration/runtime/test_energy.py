@@ -1,5 +1,6 @@
 """Energy of requests: a real worker reads the counter of a simulated GPU, the test is its clock."""
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,13 @@ import pytest
 
 from support.node.simnode import VirtualNode, make_node, virtual
 from support.programs.serving_stack import SERVICE, Stack, serving_stack, wait_for
+from wattline.acts.serving.comparison import comparison
+from wattline.acts.serving.model_compare import answer_all, judge
+from wattline.client.errors import NotFound
+from wattline.client.gateway_http import GatewayHttp
+from wattline.client.samples import parse_sample
 
+IDLE = "revision_idle_joules_total"
 MODEL = """
 import time
 from wattline_runtime.serve.openai import Finish
@@ -41,8 +48,8 @@ class Metered:
         self.file = stack.directory / "work.py"
         self.file.write_text(MODEL)
 
-    def start_worker(self, **options: Any) -> None:
-        environment = {**self.node.node.env(), "CUDA_VISIBLE_DEVICES": self.node.served.uuids[0]}
+    def start_worker(self, gpu: int = 0, **options: Any) -> None:
+        environment = {**self.node.node.env(), "CUDA_VISIBLE_DEVICES": self.node.served.uuids[gpu]}
         self.stack.start_worker(model=f"{self.file}:Work", environment=environment, **options)
 
     @property
@@ -64,7 +71,7 @@ class Metered:
 
 @pytest.fixture
 def metered(tmp_path: Path) -> Iterator[Metered]:
-    with virtual(make_node(tmp_path / "node", gpus=1)) as node, serving_stack(tmp_path) as stack:
+    with virtual(make_node(tmp_path / "node", gpus=2)) as node, serving_stack(tmp_path) as stack:
         stack.start_gateway(f"--access-log={tmp_path / 'access.jsonl'}")
         yield Metered(stack, node)
 
@@ -108,6 +115,36 @@ def test_the_joules_of_all_requests_and_the_idle_ones_are_those_of_the_counter(
     assert min(found) > 0
     lines = (metered.stack.directory / "access.jsonl").read_text
     wait_for(lambda: lines().count('"joules":') == 42, "the access log")
+
+
+def test_two_services_are_compared_by_what_their_gpus_drew(metered: Metered) -> None:
+    metered.start_worker()
+    metered.start_worker(gpu=1, service="other", job=2)
+    metered.node.load(1, "training-hot")
+    names, samples = (SERVICE, "other"), [parse_sample(b'{"input": %d}' % n) for n in range(1, 11)]
+    gateway = GatewayHttp(metered.stack.endpoints["http_url"], "")
+    ended = threading.Event()
+
+    def tick() -> None:
+        while not ended.is_set():
+            metered.run(0.05)
+
+    clock = threading.Thread(target=tick)
+    clock.start()
+    try:
+        wait_for(lambda: metered.stack.metric(IDLE, service="other", revision="2"), "readings")
+        pairs = answer_all(gateway, names, samples, users=2)
+        with pytest.raises(NotFound, match="there is no service 'third'"):
+            answer_all(gateway, (SERVICE, "third"), samples, users=2)
+    finally:
+        ended.set()
+        clock.join()
+    found = comparison("equal", (None, None), names, pairs, judge(pairs, 0.0))
+    assert (found.equal, found.agreement) == (10, 1.0)
+    idle, hot = found.a.joules_per_1000_requests, found.b.joules_per_1000_requests
+    assert idle is not None
+    assert hot is not None
+    assert hot > 2 * idle > 0
 
 
 def test_without_a_counter_nothing_is_claimed(metered: Metered) -> None:

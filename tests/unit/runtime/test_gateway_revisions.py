@@ -6,10 +6,11 @@ import pytest
 
 from support.programs.serving import GatewayBench, name, route
 from wattline_protocol.ids import JobId
+from wattline_protocol.text.json_alike import alike
 from wattline_protocol.wire.rollouts import BUCKETS_S, RevisionTraffic, RouteSplit
 from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.revisions.comparisons import COMPARED_WITHIN_S
-from wattline_runtime.gateway.revisions.copies import MAX_DUE, alike
+from wattline_runtime.gateway.revisions.copies import MAX_DUE
 from wattline_runtime.gateway.revisions.reporting import TrafficReporter
 from wattline_runtime.gateway.stats import Stats
 from wattline_runtime.wire import COMPARE, Failure, Infer, Reply

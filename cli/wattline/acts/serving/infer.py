@@ -38,7 +38,7 @@ def infer(
     """Create a batch, or resume one, and write its results; the exit code is 1 if a row failed."""
     if resume is not None and cancel is not None:
         raise ActFailed("--resume and --cancel exclude each other", exits.USAGE)
-    gateway = GatewayHttp(_url(url), _key(key_file))
+    gateway = GatewayHttp(gateway_url(url), gateway_key(key_file))
     if cancel is not None:
         found = gateway.cancel(_of(gateway.batch(cancel), name).id)
         put_error(f"batch {found.id}: {found.status}; {_counts(found)}")
@@ -121,7 +121,8 @@ def _counts(batch: BatchView) -> str:
 # --- what it is given
 
 
-def _url(url: str | None) -> str:
+def gateway_url(url: str | None) -> str:
+    """Raises ActFailed if none is named."""
     found = url or os.environ.get(URL, "")
     if not found:
         text = f"no gateway is named: give --url http://HOST:PORT, or set {URL}"
@@ -129,7 +130,7 @@ def _url(url: str | None) -> str:
     return found
 
 
-def _key(key_file: str | None) -> str:
+def gateway_key(key_file: str | None) -> str:
     """Empty: the gateway is open."""
     if key_file is None:
         return os.environ.get(KEY, "").strip()
