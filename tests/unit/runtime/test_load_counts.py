@@ -9,6 +9,7 @@ from wattline_protocol.wire.rollouts import BUCKETS_S, ReportTraffic, ServiceTra
 from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.revisions.reporting import TrafficReporter
 from wattline_runtime.gateway.stats import Stats
+from wattline_runtime.gateway.telemetry.figures import figures
 from wattline_runtime.wire import CHAT, Chunk, Failure, Reply
 
 STREAM = e.RequestKind(method=CHAT, is_stream=True)
@@ -96,3 +97,16 @@ def test_a_report_fits_its_wire_type() -> None:
     b.submit(1).reply(1, 1)
     report = b.report()
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(report), type=ReportTraffic) == report
+
+
+def test_the_load_is_in_the_metrics() -> None:
+    b = LoadBench()
+    b.submit(1, 2).reply(1, 1)
+    b.says(Failure(2, "model_error"))
+    values = figures(Stats(), b.gateway, {}, {}, {}).values
+    counted = {name: values[f"load_{name}_total"] for name in ("requests", "failed", "work")}
+    assert counted == {
+        "requests": {("svc",): 2},
+        "failed": {("svc",): 1},
+        "work": {("svc",): 1},
+    }

@@ -50,6 +50,14 @@ FAMILIES: dict[str, Family] = {
     "hedged_total": Family(
         "counter", "Requests sent to a second worker because they were late", _SERVICE
     ),
+    "load_requests_total": Family("counter", "Requests that arrived for workers", _SERVICE),
+    "load_failed_total": Family(
+        "counter", "Those without an output, for a reason other than their input", _SERVICE
+    ),
+    "load_left_total": Family("counter", "Those given up before their end", _SERVICE),
+    "load_work_total": Family(
+        "counter", "Work of those answered: tokens where the model reports them, else 1", _SERVICE
+    ),
     "workers_probed": Family("gauge", "Workers that get probes only", _SERVICE, is_common=True),
     "queue_length": Family("gauge", "Requests waiting here", _SERVICE),
     "in_flight": Family("gauge", "Requests with workers", _SERVICE),
@@ -148,6 +156,10 @@ def figures(
         "cache_misses_total": {(name,): cache.misses for name, cache in caches.items()},
         "cache_bytes": {(name,): cache.held_bytes for name, cache in caches.items()},
         "hedged_total": {(s.name,): s.hedging.hedged for s in services},
+        "load_requests_total": {(s.name,): s.load.requests for s in services},
+        "load_failed_total": {(s.name,): s.load.failed for s in services},
+        "load_left_total": {(s.name,): s.load.left for s in services},
+        "load_work_total": {(s.name,): s.load.work for s in services},
         "workers_probed": {(s.name,): len(s.probed) for s in services},
         "queue_length": {(s.name,): s.queued for s in services},
         "in_flight": {(s.name,): s.in_flight for s in services},
