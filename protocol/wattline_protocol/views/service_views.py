@@ -24,6 +24,19 @@ class ReplicasView(msgspec.Struct, frozen=True):
     want: int
     ready: int
     """Ready at every gateway that reports, of all revisions."""
+    why: str = ""
+    """Of `want`; empty where it is a number of the job file."""
+
+
+class WattsView(msgspec.Struct, frozen=True):
+    """Of all GPUs of live replicas of the revision that serves."""
+
+    now: float
+    """Measured."""
+    wanted: float
+    """Caps that its SLO needs at its load."""
+    floor: float
+    """Minimum caps."""
 
 
 class SloView(msgspec.Struct, frozen=True):
@@ -110,6 +123,8 @@ class ServiceView(msgspec.Struct, frozen=True):
     """None: not measured."""
     slo: SloView | None = None
     """None: it has none."""
+    watts: WattsView | None = None
+    """None: it has no SLO, or no GPU."""
 
 
 class RuleView(msgspec.Struct, frozen=True):

@@ -87,6 +87,7 @@ from wattline_scheduler.core.requests.refused_acts import act_refused
 from wattline_scheduler.core.rollout.rollouts import tick_rollouts
 from wattline_scheduler.core.scaling.measured_loads import measured_loads
 from wattline_scheduler.core.scaling.service_history import tick_error_budgets
+from wattline_scheduler.core.scaling.service_scaling import tick_services
 from wattline_scheduler.plan.model.snapshot import Snapshot
 from wattline_scheduler.records import Saved
 
@@ -231,7 +232,7 @@ class Cluster:
         replace_lost(state, now)
         tick_names(state, now)
         tick_rollouts(state, now)
-        measured_loads(state, now)
+        tick_services(state, measured_loads(state, now), now)
         tick_error_budgets(state, now)
         tick_problems(state, now)
         state.journal.sum_up(now)

@@ -3,16 +3,17 @@
 from collections.abc import Iterator, Sequence
 
 from wattline_protocol.ids import Now, TaskRef
-from wattline_protocol.views.service_views import ReplicasView, ServiceView, WorkerView
+from wattline_protocol.job.spec import WHOLE_GPU
+from wattline_protocol.views.service_views import ReplicasView, ServiceView, WattsView, WorkerView
 from wattline_protocol.wire.agent_messages import TaskExit
 from wattline_protocol.wire.rollouts import WorkerTraffic
 from wattline_scheduler.core.lifecycle.job_state import reason_of
 from wattline_scheduler.core.lifecycle.stand_ins import is_lost
 from wattline_scheduler.core.model.jobs.job import Attempt, Gang, Job
-from wattline_scheduler.core.model.service_traffic import serving_job
+from wattline_scheduler.core.model.service_traffic import seen_workers, serving_job
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.selection import Asker
-from wattline_scheduler.core.rollout.gateway_reports import ready_workers, seen_workers
+from wattline_scheduler.core.rollout.gateway_reports import ready_workers
 from wattline_scheduler.records import AttemptRecord
 from wattline_scheduler.views.service_energy_view import (
     energy_view,
@@ -27,6 +28,7 @@ READINESS = (STARTING, "loading", "draining", "stalled", "probed", READY)
 """States of a worker, worst first."""
 
 MAX_REASON_CHARS = 200
+MW_PER_W = 1000
 
 TRACEBACK = "Traceback (most recent call last):\n"
 
@@ -40,13 +42,13 @@ def service_view(state: State, jobs: Sequence[Job], asker: Asker, now: Now) -> S
     rollout = state.rollouts.get(name)
     record = None if rollout is None else rollout.record
     serving = serving_job(jobs, rollout)
-    seen = seen_workers(state, now)
+    seen = seen_workers(state.traffic, now)
     ready = sum(ready_workers(state, name, job.id, now) for job in jobs)
     return ServiceView(
         name=name,
         owner=serving.record.owner,
         revision=serving.id,
-        replicas=_replicas(serving, ready),
+        replicas=_replicas(state, serving, ready),
         workers=tuple(row for job in jobs for row in _workers(state, job, asker, seen)),
         state=serving.record.state,
         reason=reason_of(serving, serving.record.state),
@@ -54,11 +56,31 @@ def service_view(state: State, jobs: Sequence[Job], asker: Asker, now: Now) -> S
         next_revision=None if record is None or not record.is_open else record.new,
         energy=energy_view(state, name, jobs, now),
         slo=slo_view(state, serving.spec, now),
+        watts=_watts(state, serving),
     )
 
 
-def _replicas(job: Job, ready: int) -> ReplicasView:
-    return ReplicasView(job.spec.gang_count, job.spec.most_gangs, job.gang_count, ready)
+def _replicas(state: State, job: Job, ready: int) -> ReplicasView:
+    want = 0 if job.is_asleep else job.gang_count
+    scaling = state.scaling.get(job.id)
+    why = "" if scaling is None else scaling.why
+    return ReplicasView(job.spec.gang_count, job.spec.most_gangs, want, ready, why)
+
+
+def _watts(state: State, job: Job) -> WattsView | None:
+    """By the share of each GPU that a replica has."""
+    if job.id not in state.scaling:
+        return None
+    drawn = wanted = floor = 0.0
+    for attempt in (one for gang in job.gangs for one in gang.live):
+        node, share = state.nodes[attempt.node], attempt.gpu_milli / WHOLE_GPU
+        samples = {} if node.beat is None else {one.index: one for one in node.beat.gpus}
+        for gpu in (node.gpus[at] for at in attempt.record.gpus if at in node.gpus):
+            sample = samples.get(gpu.index)
+            drawn += share * ((sample.power_mw or 0) if sample is not None else 0)
+            wanted += share * max(attempt.gang.wanted_cap_mw, gpu.cap_min_mw)
+            floor += share * gpu.cap_min_mw
+    return WattsView(drawn / MW_PER_W, wanted / MW_PER_W, floor / MW_PER_W) if floor else None
 
 
 def _workers(state: State, job: Job, asker: Asker, seen: Seen) -> Iterator[WorkerView]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from wattline_protocol.ids import JobId, NodeId, UserName
 from wattline_protocol.job.selection import only
 from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.site.model import Site
 from wattline_protocol.wire.client_messages import (
     Answer,
     Cancel,
@@ -43,6 +44,7 @@ from wattline_sim.fleet.users.naming import Naming, check_names
 from wattline_sim.fleet.users.quotas import with_place, with_quotas
 from wattline_sim.fleet.users.reserving import Reserving, check_placed
 from wattline_sim.fleet.users.rolling import Rolling, check_replaced
+from wattline_sim.fleet.users.scaling import Scaled, check_scaled
 from wattline_sim.fleet.users.scenario import GPUS_PER_NODE, random_site
 from wattline_sim.fleet.world import World
 
@@ -62,9 +64,7 @@ class FleetSite:
         self._quota_dice = random.Random(f"{seed} quotas")
         self.naming = Naming(random.Random(f"{seed} names"))
         named = self.naming.with_services(with_quotas(plain, self._quota_dice))
-        dice_of_gateways = random.Random(f"{seed} gateways")
-        self.rolling = Rolling(self.world, dice_of_gateways, may=self.naming.is_wanted)
-        self.site = self.rolling.with_gateways(named)
+        self.site = self._with_gateways(named, seed)
         self.machines = {n.id: Machine(self.world, n.id, GPUS_PER_NODE) for n in self.site.nodes}
         self.dividing = Dividing(
             self.world, self.story, self.machines, random.Random(f"{seed} MIG")
@@ -122,6 +122,13 @@ class FleetSite:
         self._asks = 0
         self._restored_s = -RESTORE_GAP_S
 
+    def _with_gateways(self, plain: Site, seed: int) -> Site:
+        dice = random.Random(f"{seed} gateways")
+        self.rolling = Rolling(self.world, dice, may=self.naming.is_wanted)
+        site = self.rolling.with_gateways(plain)
+        self.scaled = Scaled(self.world, random.Random(f"{seed} load"), may=not site.gateways)
+        return self.scaled.with_gateways(site)
+
     def start(self) -> None:
         """Power everything on, in any order."""
         self.world.after(self.world.rng.uniform(0.0, 2.0), self.scheduler.start)
@@ -131,9 +138,10 @@ class FleetSite:
         self.foreign.begin()
         self.switches.tempt(self.order, lambda: not self.is_faulty)
         self.reserving.begin(self.order, lambda: self.accepted, lambda: not self.is_faulty)
-        self.rolling.begin(
-            lambda: self.scheduler.cluster, self.tell, self.roll_out, lambda: not self.is_faulty
-        )
+        for users in (self.rolling, self.scaled):
+            users.begin(
+                lambda: self.scheduler.cluster, self.tell, self.roll_out, lambda: not self.is_faulty
+            )
 
     def machine(self, node: NodeId) -> Machine:
         """The host of this name."""
@@ -147,6 +155,7 @@ class FleetSite:
         check_placed(before, records)
         check_names(self.site, before, records)
         check_replaced(before, records)
+        check_scaled(before, records)
         check_preempted(self.allowances, before, records)
         check_devices(before, records)
         self.foreign.check_books(records)

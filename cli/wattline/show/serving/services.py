@@ -10,8 +10,8 @@ from wattline.show.serving import energy, routes, slo
 from wattline.show.styles import alarm, state
 from wattline.show.tables import Cell, Column, Listing, facts
 from wattline.show.units import NOT_KNOWN, clock
-from wattline_protocol.text.wording import counted, digits
-from wattline_protocol.views.service_views import RouteView, ServiceView, WorkerView
+from wattline_protocol.text.wording import counted, digits, watts
+from wattline_protocol.views.service_views import ReplicasView, RouteView, ServiceView, WorkerView
 
 
 def listing(found: Sequence[ServiceView | RouteView]) -> Listing:
@@ -92,12 +92,24 @@ def detail(service: ServiceView) -> RenderableType:
     ]
     if service.slo is not None:
         pairs += slo.rows(service.slo)
+    if service.replicas.why or service.replicas.min < service.replicas.max:
+        pairs.append(("replicas", _replicas(service.replicas)))
+    if service.watts is not None:
+        w = service.watts
+        texts = (f"{watts(w.now)} now", f"{watts(w.wanted)} wanted", f"{watts(w.floor)} floor")
+        pairs.append(("watts", ", ".join(texts)))
     if service.rollout:
         pairs.append(("rollout", _rollout(service)))
     if service.reason:
         pairs.append(("reason", service.reason))
     pairs += energy.rows(service.energy)
     return Group(facts(pairs), Text(""), _workers(service.workers))
+
+
+def _replicas(replicas: ReplicasView) -> str:
+    """Bounds, number and its reason: `2 to 8, now 3: load 412/s needs …`."""
+    bounds = f"{replicas.min} to {replicas.max}, now {replicas.want}"
+    return f"{bounds}: {replicas.why}" if replicas.why else bounds
 
 
 def _workers(workers: Sequence[WorkerView]) -> Listing:

@@ -267,6 +267,9 @@ def _pause(state: State, gang: Gang, reason: str, now: Now) -> None:
     if isinstance(gang.phase, Starting):
         end_gang(state, gang, "requeued", reason, now, grace_s=grace_s)
         return
+    if _is_drained(gang):
+        end_gang(state, gang, "preempted", reason, now, grace_s=min(grace_s, gang.job.grace_s))
+        return
     gang.reason = reason
     pause_counted(gang, now, is_for_useful=reason != FLOORS)
     state.work.move(gang, Paused(now.mono_s), now)
@@ -274,6 +277,12 @@ def _pause(state: State, gang: Gang, reason: str, now: Now) -> None:
         order_pause(state, attempt, now)
         pause_observation(state, attempt, now)
     save_gang(state, gang, now)
+
+
+def _is_drained(gang: Gang) -> bool:
+    """Whether it ends in order instead of being frozen with requests in it."""
+    service = gang.job.spec.service
+    return service is not None and service.slo is not None
 
 
 def order_pause(state: State, attempt: Attempt, now: Now) -> None:

@@ -46,6 +46,7 @@ def _declared(attempt: Attempt) -> tuple[int, bool]:
     job = attempt.gang.job
     need = job.shape.need
     is_protected = job.spec.priority >= PROTECTED_PRIORITY or need.min_performance_permille > 0
+    is_protected = is_protected or attempt.gang.wanted_cap_mw > 0
     return need.watts_hint_mw, is_protected
 
 
@@ -80,13 +81,19 @@ def _held(
     learned = state.demand.learned_of(node.id, gpu.index)
     steepness = learned.steepness_permille / 1000 if learned is not None else 1.0
     is_bound = state.demand.is_bound(node.id, gpu.index, now.mono_s)
-    jobs = (attempt.gang.job for attempt in holders)
+    gangs = (attempt.gang for attempt in holders)
     return most_demanding(
         [
             busy_gpu(
-                gpu, demand_mw, job.spec.priority, job.shape.need, steepness, is_bound=is_bound
+                gpu,
+                demand_mw,
+                gang.job.spec.priority,
+                gang.job.shape.need,
+                steepness,
+                is_bound=is_bound,
+                wanted_cap_mw=gang.wanted_cap_mw,
             )
-            for job in jobs
+            for gang in gangs
         ]
     )
 

@@ -121,6 +121,14 @@ class LoadClock:
     """By service."""
 
 
+def seen_workers(
+    traffic: Mapping[str, GatewayTraffic], now: Now
+) -> list[dict[TaskRef, WorkerTraffic]]:
+    """Workers of each gateway that reports any."""
+    heard = (one for one in traffic.values() if not one.is_silent(now))
+    return [one.workers for one in heard if one.workers is not None]
+
+
 @dataclass(slots=True)
 class Rollout:
     """A rollout in memory. Traffic is not on record: a restart measures again."""

@@ -8,6 +8,7 @@ from wattline_protocol.site.model import Site
 from wattline_scheduler.core.model.api_key_book import ApiKeyBook
 from wattline_scheduler.core.model.calendar import Calendar
 from wattline_scheduler.core.model.jobs.job_index import Workload
+from wattline_scheduler.core.model.jobs.scaled_service import Scaling
 from wattline_scheduler.core.model.journal import Journal
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.power_off_attempts import OffAttempts
@@ -146,6 +147,8 @@ class State:
     """Of services, as workers measure it."""
     service_minutes: dict[str, ServiceMinutes] = field(default_factory=dict)
     """Load of services by name, open ones and some that have ended."""
+    scaling: dict[JobId, Scaling] = field(default_factory=dict)
+    """Of jobs that serve with an SLO."""
     sensed_at: Instant | None = None
     """Time of the last evaluation of meters and zones."""
     contradicted: dict[NodeId, Contradiction] = field(default_factory=dict)

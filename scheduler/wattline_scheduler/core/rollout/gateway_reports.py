@@ -123,10 +123,5 @@ def ready_workers(state: State, service: str, revision: JobId, now: Now) -> int:
     return min((one.ready.get(key, 0) for one in _heard(state, now)), default=0)
 
 
-def seen_workers(state: State, now: Now) -> list[dict[TaskRef, WorkerTraffic]]:
-    """Workers of each gateway that reports any."""
-    return [one.workers for one in _heard(state, now) if one.workers is not None]
-
-
 def _heard(state: State, now: Now) -> Iterator[GatewayTraffic]:
     return (one for one in state.traffic.values() if not one.is_silent(now))

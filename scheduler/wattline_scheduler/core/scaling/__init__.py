@@ -1,1 +1,1 @@
-"""How many watts and how many replicas a service gets, from the load that gateways measure."""
+"""Applies the decisions about watts and replicas of services."""

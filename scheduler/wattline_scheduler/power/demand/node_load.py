@@ -29,9 +29,11 @@ class GpuLoad:
     index: GpuIndex
     floor_mw: int
     asked_mw: int
-    """Watts for the user's `min_performance`; the floor if none is requested."""
+    """Watts for the user's `min_performance`, or for the SLO of a service at its load; else the
+    floor."""
     useful_mw: int
-    """Useful cap, below which running is not worthwhile; from `asked_mw` to the target."""
+    """Useful cap, below which running is not worthwhile; from `asked_mw` to the target, but of a
+    service with an SLO no more than `asked_mw`."""
     target_mw: int
     """Demand plus ramp margin, at least `useful_mw`."""
     ceiling_mw: int
@@ -133,10 +135,12 @@ def busy_gpu(
     steepness: float = 1.0,
     *,
     is_bound: bool = False,
+    wanted_cap_mw: int = 0,
 ) -> GpuLoad:
     """The load of a GPU with a task that would draw `demand_mw` uncapped.
 
-    `is_bound`: a cap limits it, so watts beyond its target are of use at once.
+    `is_bound`: a cap limits it, so watts beyond its target are of use at once. `wanted_cap_mw`: the
+    cap with which its service keeps its SLO, so that it gets no more; 0 = it is not scaled.
     """
     if need.is_never_capped:
         demand_mw = gpu.cap_max_mw
@@ -147,6 +151,11 @@ def busy_gpu(
         min(max(gpu_bound_mw(cap_mw, gpu.overshoot_permille), floor_mw), target_mw)
         for cap_mw in job_caps(gpu, demand_mw, need, steepness)
     )
+    if wanted_cap_mw and not need.is_never_capped:
+        bound_mw = gpu_bound_mw(wanted_cap_mw, gpu.overshoot_permille)
+        asked_mw = max(asked_mw, min(max(bound_mw, floor_mw), ceiling_mw))
+        useful_mw, target_mw, ceiling_mw = min(useful_mw, asked_mw), asked_mw, asked_mw
+        is_bound = False
     return GpuLoad(
         index=gpu.index,
         floor_mw=floor_mw,
@@ -171,6 +180,7 @@ def most_demanding(views: Sequence[GpuLoad]) -> GpuLoad:
         asked_mw=max(view.asked_mw for view in views),
         useful_mw=max(view.useful_mw for view in views),
         target_mw=max(view.target_mw for view in views),
+        ceiling_mw=max(view.ceiling_mw for view in views),
         priority=max(view.priority for view in views),
         gain=max(view.gain for view in views),
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from math import ceil, sqrt
 
 from wattline_protocol.ids import Now
+from wattline_protocol.text.wording import digits
 from wattline_protocol.wire.rollouts import BUCKETS_S
 from wattline_scheduler.power.demand.models import Curve
 from wattline_scheduler.power.scaling.load_history import LoadHistory
@@ -126,9 +127,10 @@ class _Window:
 class Scaler:
     """The state of one service; `second` is its only entry."""
 
-    def __init__(self, goal: Goal, gpu: ReplicaGpu, history: LoadHistory) -> None:
+    def __init__(self, goal: Goal, gpu: ReplicaGpu | None, history: LoadHistory) -> None:
         """`history`: the caller adds each second to it."""
-        self._goal, self._gpu, self.history = goal, gpu, history
+        self.goal, self.gpu, self.history = goal, gpu, history
+        """As of now; `gpu` None: its replicas have none, and get no watts."""
         self.rate = WorkRate()
         self._window = _Window()
         self._arrived: deque[float] = deque(maxlen=START_S)
@@ -136,7 +138,7 @@ class Scaler:
         self._needs: deque[float] = deque(maxlen=HOLD_S)
         self._enough: deque[int] = deque(maxlen=COOL_DOWN_S)
         self._probe = 1.0
-        self._wanted = Wanted(gpu.cap_max_mw, {}, goal.least, "")
+        self._wanted = Wanted(0 if gpu is None else gpu.cap_max_mw, {}, goal.least, "")
 
     def second(self, load: Load | None, caps_mw: Mapping[int, int], count: int, now: Now) -> Wanted:
         """Decides for the next second.
@@ -160,11 +162,19 @@ class Scaler:
         self._wanted = Wanted(self._cap_mw(flow, queued), caps, replicas, reason)
         return self._wanted
 
+    @property
+    def alone_s(self) -> float | None:
+        """What the p95 is without load and caps; None = not known yet."""
+        return self.rate.constants[1] if self.rate.is_known else None
+
+    def _performance(self, cap_mw: int) -> float:
+        return 1.0 if self.gpu is None else self.gpu.performance(cap_mw)
+
     def _learn(self, load: Load, caps_mw: Mapping[int, int], now: Now) -> None:
         if not caps_mw:
             return
         window = self._window
-        window.add(load, [self._gpu.performance(cap_mw) for cap_mw in caps_mw.values()])
+        window.add(load, [self._performance(cap_mw) for cap_mw in caps_mw.values()])
         if not window.is_full:
             return
         self._window = _Window()
@@ -173,7 +183,7 @@ class Scaler:
             return
         mean = window.performance_s / window.replica_s
         self.rate.learn(window.answered / window.performance_s, time_s, mean, now.mono_s)
-        is_in_time = time_s < FLOW_AIM * self._goal.p95_s
+        is_in_time = time_s < FLOW_AIM * self.goal.p95_s
         self._probe = self._probe * PROBE if is_in_time else 1.0
 
     def _flow(self, load: Load, ready: int) -> float:
@@ -191,15 +201,15 @@ class Scaler:
 
     def _queue(self, waiting: float) -> float:
         """Performance that works off what waits at a replica."""
-        return waiting / (self.rate.constants[0] * QUEUE_AIM * self._goal.p95_s)
+        return waiting / (self.rate.constants[0] * QUEUE_AIM * self.goal.p95_s)
 
     def _alone(self) -> float:
         """Performance that a request needs on a replica without load."""
-        return self.rate.constants[1] / (FLOW_AIM * self._goal.p95_s)
+        return self.rate.constants[1] / (FLOW_AIM * self.goal.p95_s)
 
     def _cap_mw(self, flow: float, waiting: float) -> int:
         queue = self._queue(waiting) if self.rate.is_known else 0.0
-        return self._gpu.cap_mw(min(max(flow, queue), 1.0))
+        return 0 if self.gpu is None else self.gpu.cap_mw(min(max(flow, queue), 1.0))
 
     def _rate(self) -> float:
         """The load for watts: the mean, or what a shorter time shows beyond chance."""
@@ -224,18 +234,29 @@ class Scaler:
         floor = 0 if asked is None else self._number(asked, STOP_BELOW)
         self._enough.append(max(enough, floor))
         if max(needed, floor) > count:
-            why = "its load" if needed > floor else "the same hour of this weekday"
-            return self._within(max(needed, floor)), f"{why} needs {max(needed, floor)}"
+            if needed > floor:
+                why = self._why("", rate, count, f", above {START_ABOVE}")
+            else:
+                why = self._why(" of the same hour of this weekday", asked or 0.0, count, "")
+            return self._within(max(needed, floor)), why
         is_cool = len(self._enough) == COOL_DOWN_S
         stays = min(count, max(self._enough)) if is_cool else count
-        return self._within(stays), f"{enough} do for its load"
+        over = f" for {COOL_DOWN_S} s" if stays < count else ""
+        return self._within(stays), self._why("", rate, max(stays, 1), over)
+
+    def _why(self, of: str, rate: float, count: int, more: str) -> str:
+        """`load 412/s needs 0.81 of what 2 replicas do`."""
+        share = rate / (max(count, 1) * self.rate.constants[0]) + self._alone()
+        done = "1 replica does" if count == 1 else f"{count} replicas do"
+        return f"load {digits(rate)}/s{of} needs {share:.2f} of what {done}{more}"
 
     def _surged(self, load: Load, count: int, is_coming: bool) -> tuple[int, str]:
         """Before anything is known: more only while requests are late, and none is coming."""
         self._enough.clear()
-        is_late = load.total_waiting > self._mean(START_S) * FLOW_AIM * self._goal.p95_s
+        is_late = load.total_waiting > self._mean(START_S) * FLOW_AIM * self.goal.p95_s
         wanted = ceil(count * SURGE) if is_late and not is_coming else count
-        return self._within(wanted), "what a replica can do is not known yet"
+        why = "requests are late, and " if wanted > count else ""
+        return self._within(wanted), f"{why}what a replica can do is not known yet"
 
     def _number(self, rate: float, performance: float) -> int:
         """The fewest replicas of which that load needs no more than that performance."""
@@ -243,4 +264,4 @@ class Scaler:
         return ceil(rate / (capacity * max(performance - self._alone(), LEAST_ROOM)))
 
     def _within(self, replicas: int) -> int:
-        return min(max(replicas, self._goal.least), self._goal.most)
+        return min(max(replicas, self.goal.least), self.goal.most)

@@ -28,6 +28,8 @@ CATCHES = frozenset(
         "SentAwayInVain",
         "NameShared",
         "ReplacedEarly",
+        "ScaledBeyond",
+        "ReplicaFrozen",
         "NotSettled",
         "InvariantBroken",
         "NumberedTwice",

@@ -76,7 +76,13 @@ def test_each_worker_is_shown_as_all_gateways_see_it(h: RollingHarness, tmp_path
     report(h, "other", 1, WorkerTraffic(first, "stalled", 4, 0.5))
     view = one(h, tmp_path)
     assert (view.name, view.owner, view.revision) == ("echo", "ada", number)
-    assert msgspec.to_builtins(view.replicas) == {"min": 2, "max": 2, "want": 2, "ready": 1}
+    assert msgspec.to_builtins(view.replicas) == {
+        "min": 2,
+        "max": 2,
+        "want": 2,
+        "ready": 1,
+        "why": "",
+    }
     assert [(w.task, w.state, w.in_flight, w.batch_s) for w in view.workers] == [
         (str(first), "stalled", 7, 0.5),
         (str(second), "starting", 1, 0.0),

@@ -179,6 +179,8 @@ class Gang:
     """Tries lost with their node; these use no retry."""
     refusals: int = 0
     """Starts in a row that an agent refused."""
+    wanted_cap_mw: int = 0
+    """Cap of each of its GPUs with which its service keeps its SLO at its load; 0 = not scaled."""
     pauses: int = 0
     """Pauses in a row because useful caps did not fit."""
     paused_at: Instant = LONG_AGO

@@ -1,0 +1,42 @@
+"""Scaling of services in memory: nothing of it is on record but the number of replicas.
+
+After a restart watts are at their maximum until the scaler has learned again what a replica can do,
+and no replica is stopped before that.
+"""
+
+from dataclasses import dataclass, field
+
+from wattline_protocol.ids import Instant
+from wattline_scheduler.core.model.jobs.job import LONG_AGO
+from wattline_scheduler.power.scaling.scaler import Scaler
+
+FIRST_READY_S = 600.0
+"""Time for a replica to become ready while none of the job has."""
+
+LEAST_READY_S, READY_FACTOR = 60.0, 3.0
+"""Then so many times the longest that one took, but no less than the first."""
+
+
+@dataclass(slots=True)
+class Scaling:
+    """Of the job that serves."""
+
+    scaler: Scaler | None = None
+    """None before a replica of it has a GPU."""
+    why: str = ""
+    """Of the number of replicas."""
+    unready_since: dict[int, Instant] = field(default_factory=dict)
+    """By replica that runs without being ready."""
+    ready_s: float = 0.0
+    """Longest time from running to ready; 0 = none was."""
+    asked_at: Instant = LONG_AGO
+    """Time of the last request, or since when none is known to have come."""
+    is_slo_reported: bool = False
+    """That its SLO is less than a request needs."""
+
+    @property
+    def overdue_s(self) -> float:
+        """Time after which a replica that is not ready counts no more."""
+        if not self.ready_s:
+            return FIRST_READY_S
+        return max(LEAST_READY_S, READY_FACTOR * self.ready_s)

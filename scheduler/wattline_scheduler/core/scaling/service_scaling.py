@@ -1,0 +1,236 @@
+"""Applies what the scalers of services decide: watts of their replicas, and how many there are.
+
+Watts are a demand as any other: the allocator and the books bound them. Replicas start and stop as
+an update of the job would have it; the planner places them, and preempts for them. Where the load
+is not known, because a gateway is silent or none reports, both stay.
+"""
+
+from collections.abc import Mapping
+
+from wattline_protocol.ids import Now
+from wattline_protocol.job.spec import ServiceSpec, Slo
+from wattline_protocol.text.quantities import format_duration
+from wattline_protocol.text.wording import counted, digits
+from wattline_scheduler.core.admission.open_job_limits import too_many
+from wattline_scheduler.core.leases.lease_load import demand_of
+from wattline_scheduler.core.lifecycle.ending import end_gang, ends_for_good
+from wattline_scheduler.core.lifecycle.job_state import refresh
+from wattline_scheduler.core.lifecycle.scaling import scale
+from wattline_scheduler.core.model.jobs.job import Ending, Gang, Job, Pending, Running
+from wattline_scheduler.core.model.jobs.scaled_service import Scaling
+from wattline_scheduler.core.model.service_traffic import seen_workers, serving_job
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.power.demand.useful_cap import curve_of
+from wattline_scheduler.power.scaling.scaler import Goal, ReplicaGpu, Scaler, Wanted
+from wattline_scheduler.power.scaling.service_load import Load
+
+READY = "ready"
+"""State of a worker that takes requests."""
+
+Loads = Mapping[str, Load | None]
+"""By service; None = not known."""
+
+
+def tick_services(state: State, loads: Loads | None, now: Now) -> None:
+    """Decides for each service with an SLO, once a second; `loads` None: it is not over yet."""
+    if loads is None:
+        return
+    scaled: dict[str, Job] = {}
+    for name in loads:
+        job = serving_job(state.work.services.serving(name), state.rollouts.get(name))
+        if job.spec.service is not None and job.spec.service.slo is not None:
+            scaled[name] = job
+    known = {job.id for job in scaled.values()}
+    for number in [number for number in state.scaling if number not in known]:
+        del state.scaling[number]
+        _release(state, state.work.jobs.get(number))
+    for name, job in scaled.items():
+        one = state.scaling.get(job.id)
+        if one is None:
+            one = state.scaling[job.id] = Scaling(asked_at=now.mono_s)
+        _second(state, job, one, loads[name], now)
+
+
+def _release(state: State, job: Job | None) -> None:
+    """Its SLO was removed, or another revision serves: it has watts as any job."""
+    for gang in () if job is None else job.gangs:
+        _want(state, gang, 0)
+
+
+def _second(state: State, job: Job, one: Scaling, load: Load | None, now: Now) -> None:
+    service = job.spec.service
+    if service is None or service.slo is None:
+        return
+    if load is None or load.requests or load.total_waiting:
+        one.asked_at = now.mono_s
+    if job.is_asleep:
+        if load is not None and load.requests:
+            _set(state, job, one, service.least, "a request came", now)
+        return
+    ready = _ready(state, job, now)
+    _note_ready(job, one, ready, now)
+    goal = Goal(service.least, service.most, service.slo.p95_s)
+    scaler = _scaler(state, job, one, goal, ready, now)
+    if scaler is None:
+        return
+    overdue = sum(_is_overdue(one, gang, now) for gang in job.gangs[: job.gang_count])
+    caps_mw = {number: _cap_in_force_mw(state, gang) for number, gang in ready.items()}
+    wanted = scaler.second(load, caps_mw, job.gang_count - overdue, now)
+    _set_caps(state, job, wanted)
+    _warn(state, job, one, service.slo, now)
+    if _is_idle(one, service, scaler, now):
+        _set(state, job, one, 0, f"no request for {format_duration(service.idle_to_zero_s)}", now)
+        return
+    count = count_within(wanted.replicas, overdue, service)
+    _set(state, job, one, count, wanted.reason, now)
+
+
+def count_within(wanted: int, overdue: int, service: ServiceSpec) -> int:
+    """Replicas that there are to be: those wanted, beside others that do not get ready."""
+    return min(wanted + overdue, service.most)
+
+
+def _scaler(
+    state: State, job: Job, one: Scaling, goal: Goal, ready: Mapping[int, Gang], now: Now
+) -> Scaler | None:
+    """Its scaler with what is asked of it now; None before a GPU of it is known."""
+    gpu = _gpu(state, job, ready, now)
+    if one.scaler is None and (gpu is not None or not job.shape.gpus):
+        one.scaler = Scaler(goal, gpu, state.service_minutes[job.spec.name].history)
+    if one.scaler is not None:
+        one.scaler.goal, one.scaler.gpu = goal, gpu or one.scaler.gpu
+    return one.scaler
+
+
+def _is_idle(one: Scaling, service: ServiceSpec, scaler: Scaler, now: Now) -> bool:
+    idle_s = now.mono_s - one.asked_at
+    is_over = bool(service.idle_to_zero_s) and idle_s >= service.idle_to_zero_s
+    return is_over and not scaler.history.asked(now.unix_s)
+
+
+# --- what there is --------------------------------------------------------------------------------
+
+
+def _ready(state: State, job: Job, now: Now) -> dict[int, Gang]:
+    """Replicas that are ready at every gateway that reports, by number."""
+    seen = seen_workers(state.traffic, now)
+    found: dict[int, Gang] = {}
+    for gang in job.gangs if seen else ():
+        refs = [attempt.record.ref for attempt in gang.live]
+        rows = [workers.get(ref) for workers in seen for ref in refs]
+        is_ready = bool(rows) and all(row is not None and row.state == READY for row in rows)
+        if is_ready and isinstance(gang.phase, Running):
+            found[gang.number] = gang
+    return found
+
+
+def _note_ready(job: Job, one: Scaling, ready: Mapping[int, Gang], now: Now) -> None:
+    before, one.unready_since = one.unready_since, {}
+    for gang in job.gangs:
+        if gang.number in ready:
+            took_s = now.mono_s - before.get(gang.number, now.mono_s)
+            one.ready_s = max(one.ready_s, took_s)
+        elif isinstance(gang.phase, Running):
+            one.unready_since[gang.number] = before.get(gang.number, now.mono_s)
+
+
+def _is_overdue(one: Scaling, gang: Gang, now: Now) -> bool:
+    """Whether it does not count: it fails, or has run for long without being ready."""
+    if ends_for_good(gang) or gang.is_held:
+        return True
+    if isinstance(gang.phase, Pending | Ending):
+        return bool(gang.failures)
+    since = one.unready_since.get(gang.number)
+    return since is not None and now.mono_s - since > one.overdue_s
+
+
+def _gpu(state: State, job: Job, ready: Mapping[int, Gang], now: Now) -> ReplicaGpu | None:
+    """GPU of the first replica that is ready, or placed: those of all count as alike."""
+    gangs = [*ready.values(), *(gang for gang in job.gangs if gang.live)]
+    for attempt in (one for gang in gangs for one in gang.live):
+        node = state.nodes[attempt.node]
+        for gpu in (node.gpus[at] for at in attempt.record.gpus if at in node.gpus):
+            holders = node.holders.get(gpu.index, (attempt,))
+            demand_mw = demand_of(state, node, gpu, holders, now)
+            curve = curve_of(gpu, demand_mw, job.shape.need)
+            return ReplicaGpu(curve, demand_mw, gpu.cap_min_mw, gpu.cap_max_mw)
+    return None
+
+
+def _cap_in_force_mw(state: State, gang: Gang) -> int:
+    """The lowest over its GPUs; 0 = it has none."""
+    caps = [
+        sample.cap_mw or state.nodes[attempt.node].gpus[sample.index].cap_max_mw
+        for attempt in gang.live
+        if (beat := state.nodes[attempt.node].beat) is not None
+        for sample in beat.gpus
+        if sample.index in attempt.record.gpus and sample.index in state.nodes[attempt.node].gpus
+    ]
+    return min(caps, default=0)
+
+
+# --- what is to be --------------------------------------------------------------------------------
+
+
+def _set_caps(state: State, job: Job, wanted: Wanted) -> None:
+    for gang in job.gangs:
+        _want(state, gang, wanted.caps_mw.get(gang.number, wanted.cap_mw))
+
+
+def _want(state: State, gang: Gang, cap_mw: int) -> None:
+    if gang.wanted_cap_mw == cap_mw:
+        return
+    state.wants_rebalance |= cap_mw > gang.wanted_cap_mw
+    gang.wanted_cap_mw = cap_mw
+    for attempt in gang.live:
+        state.nodes[attempt.node].load = None
+
+
+def _set(state: State, job: Job, one: Scaling, count: int, why: str, now: Now) -> None:
+    """Applies a number of replicas, 0 = asleep."""
+    before, present = 0 if job.is_asleep else job.gang_count, job.gang_count
+    one.why = why if count == before else _barred(state, job, count - present) or why
+    if count == before or one.why != why:
+        return
+    service = job.spec.service or ServiceSpec()
+    is_fixed = count and service.least == service.most
+    state.journal.change(job, replicas=None if is_fixed else count)
+    text = f"service {job.spec.name} scaled {before} → {count}: {why}"
+    state.journal.note("service_scaled", text, now, job=job.id)
+    scale(state, job, present, f"scaled to {counted(count, 'replica')}: {why}", now)
+    if not count:
+        _sleep(state, job, why, now)
+    state.work.requeue(job)
+    state.wants_plan = True
+    refresh(state, job, now)
+
+
+def _barred(state: State, job: Job, more: int) -> str:
+    """Why its number of replicas cannot change now; empty = it can."""
+    if job.replica_limit is not None:
+        return "its replicas stay while a rollout is in progress"
+    if job.record.is_held or job.record.cancelled_by:
+        return "its replicas stay: it is held or being cancelled"
+    if more <= 0:
+        return ""
+    denied = too_many(state, job.record.owner, job.spec, more, is_open=True)
+    return "" if denied is None else denied.reason
+
+
+def _sleep(state: State, job: Job, why: str, now: Now) -> None:
+    """Stops the one replica left, which is pending from then on."""
+    gang = job.gangs[0]
+    if gang.live and not isinstance(gang.phase, Ending):
+        end_gang(state, gang, "asked", f"scaled to zero: {why}", now)
+
+
+def _warn(state: State, job: Job, one: Scaling, slo: Slo, now: Now) -> None:
+    alone_s = one.scaler.alone_s if one.scaler is not None else None
+    if one.is_slo_reported or alone_s is None or alone_s <= slo.p95_s:
+        return
+    one.is_slo_reported = True
+    text = (
+        f"service {job.spec.name} cannot keep p95={format_duration(slo.p95_s)}: "
+        f"a request alone, without caps, takes {digits(alone_s)} s"
+    )
+    state.journal.note("slo_unreachable", text, now, job=job.id, level="warning")

@@ -1,0 +1,159 @@
+"""What the scaler of a service decides is applied: watts at once, replicas with their reason."""
+
+from support.core.harness import BEAT_S
+from support.core.scaling import CAPACITY, NAME, ScalingHarness, running, scaled
+from support.core.sites import job
+from wattline_protocol.ids import DomainId, JobId, UserName
+from wattline_protocol.job.selection import only
+from wattline_protocol.views.service_views import ServiceView
+from wattline_protocol.wire.agent_messages import PauseTask, StopTask
+from wattline_protocol.wire.client_messages import Shed, Update
+from wattline_scheduler.core.model.jobs.job import LIVE
+from wattline_scheduler.core.requests.selection import Asker
+from wattline_scheduler.views.services_view import service_view
+
+
+def live(h: ScalingHarness, number: JobId) -> list[int]:
+    return [gang.number for gang in h.job(number).gangs if gang.phase_name in LIVE]
+
+
+def view(h: ScalingHarness, number: JobId) -> ServiceView:
+
+    return service_view(
+        h.cluster.state, [h.job(number)], Asker(UserName("ada"), "submitter"), h.now
+    )
+
+
+def test_a_low_load_lowers_caps_and_a_high_one_raises_them_within_two_seconds() -> None:
+    h, number = running(scaled(1, 1), 0.3 * CAPACITY)
+    low_mw = h.cap_mw(number, 0)
+    assert low_mw < 400_000
+    h.rate = 0.8 * CAPACITY
+    h.run(3)  # one to see it, one to decide, and the lease
+    assert h.cap_mw(number, 0) > low_mw * 1.3
+    shown = view(h, number).watts
+    assert shown is not None
+    assert (shown.floor, shown.wanted) == (200.0, h.gang(number).wanted_cap_mw / 1000)
+
+
+def test_more_load_than_the_watts_can_serve_starts_replicas_and_says_why() -> None:
+    h, number = running(scaled(1, 4), 0.4 * CAPACITY)
+    h.rate = 1.6 * CAPACITY
+    h.run(40)
+    [event, *_] = h.events("service_scaled")
+    assert event.text.startswith("service echo scaled 1 → 2: load 40/s needs 0.")
+    assert event.text.endswith("of what 1 replica does, above 0.72")
+    count = len(live(h, number))
+    assert 2 <= count <= 4
+    replicas = view(h, number).replicas
+    assert (replicas.min, replicas.max, replicas.want) == (1, 4, count)
+    assert "needs" in replicas.why
+
+
+def test_replicas_are_drained_after_the_cool_down_and_not_before() -> None:
+    h, number = running(scaled(1, 4), 1.2 * CAPACITY)
+    h.run(60, BEAT_S)
+    many = live(h, number)
+    assert len(many) > 1
+    h.rate = 0.1 * CAPACITY
+    h.run(200, BEAT_S)
+    assert live(h, number) == many
+    h.run(150, BEAT_S)
+    assert live(h, number) == [0]
+    told = [m for node in h.agents for m in h.told(node, StopTask) if isinstance(m, StopTask)]
+    assert {m.grace_s for m in told} == {h.job(number).grace_s}
+
+
+def test_silence_of_the_gateway_keeps_watts_and_replicas() -> None:
+    h, number = running(scaled(1, 4), 1.2 * CAPACITY)
+    h.run(60, BEAT_S)
+    many, cap_mw = live(h, number), h.gang(number).wanted_cap_mw
+    h.is_reporting = False
+    h.run(400, BEAT_S)
+    assert (live(h, number), h.gang(number).wanted_cap_mw) == (many, cap_mw)
+
+
+def test_a_restart_keeps_the_number_and_gives_full_watts_until_the_rate_is_learned() -> None:
+    h, number = running(scaled(1, 4), 1.2 * CAPACITY)
+    h.run(60, BEAT_S)
+    many = live(h, number)
+    assert len(many) > 1
+    h.restart_scheduler()
+    h.join()
+    h.run(10)
+    assert live(h, number) == many
+    assert h.cap_mw(number, 0) >= 690_000
+
+
+def test_a_replica_that_never_gets_ready_does_not_count_and_does_not_block() -> None:
+    h, number = running(scaled(1, 4), 0.4 * CAPACITY)
+    h.stuck = frozenset({1})
+    h.rate = 0.9 * CAPACITY
+    h.run(40)
+    assert 1 in live(h, number)
+    h.rate = 1.05 * CAPACITY
+    h.scaling(number).ready_s = 1.0
+    h.run(120, BEAT_S)
+    assert {0, 1, 2} <= set(live(h, number))
+    assert {0, 2} <= set(h.ready(number))
+
+
+def test_a_fixed_number_gets_watts_alone_and_one_without_slo_nothing() -> None:
+    h, number = running(scaled(2, 2), 0.2 * CAPACITY)
+    assert live(h, number) == [0, 1]
+    assert h.cap_mw(number, 0) < 500_000
+    plain, other = running(job(NAME).gpus(1).service(2), 0.2 * CAPACITY)
+    assert plain.gang(other).wanted_cap_mw == 0
+    assert not plain.cluster.state.scaling
+    h.do(Update(only(number), {"slo": "none"}))
+    h.run(5)
+    assert h.gang(number).wanted_cap_mw == 0
+
+
+def test_an_idle_service_sleeps_and_a_request_wakes_it() -> None:
+    builder = scaled(1, 2, fallback=("static:null",), idle_to_zero_s=60.0)
+    h, number = running(builder, 0.2 * CAPACITY)
+    h.rate = 0.0
+    h.run(90, BEAT_S)
+    assert live(h, number) == []
+    assert h.state_of(number) == "PENDING"
+    assert view(h, number).replicas.want == 0
+    h.restart_scheduler()
+    h.join()
+    h.run(10)
+    assert live(h, number) == []
+    h.rate = 5.0
+    h.run(5)
+    assert live(h, number) == [0]
+
+
+def test_in_a_shed_the_service_keeps_what_its_slo_needs_and_training_gives_way() -> None:
+    h, number = running(scaled(2, 2).priority(75), 1.7 * CAPACITY)
+    batch = h.submit(job("train").gpus(6).priority(25))
+    h.run(10)
+    wanted_mw = h.gang(number).wanted_cap_mw
+    assert wanted_mw > 300_000
+    h.do(Shed(DomainId("site"), by_mw=996_400_000, reason="test"))
+    h.run(10)
+    assert h.cap_mw(number, 0) >= h.gang(number).wanted_cap_mw * 0.97
+    [train] = h.gang(batch).live
+    caps = h.agents[train.node].caps_mw
+    assert max(caps[at] for at in train.record.gpus) < 350_000
+
+
+def test_a_replica_that_must_go_is_drained_and_not_frozen() -> None:
+    h, number = running(scaled(2, 2).priority(25), 1.2 * CAPACITY)
+    h.do(Shed(DomainId("site"), by_mw=998_600_000, reason="test"))
+    h.run(10)
+    paused = [m for node in h.agents for m in h.told(node, PauseTask)]
+    assert not paused
+    assert len(live(h, number)) < 2
+
+
+def test_an_slo_that_one_request_alone_misses_is_reported_with_its_figure() -> None:
+    h, number = running(scaled(1, 2), 0.4 * CAPACITY)
+    assert not h.events("slo_unreachable")
+    h.do(Update(only(number), {"slo": "p95=20ms"}))
+    h.run(3)
+    [event] = h.events("slo_unreachable")
+    assert "cannot keep p95=0.02s: a request alone, without caps, takes 0." in event.text
