@@ -101,7 +101,7 @@ def test_prometheus_text_has_all_series_and_escapes_names() -> None:
     samples = [line for line in text.splitlines() if not line.startswith("#")]
     assert all(len(line.rsplit(" ", 1)) == 2 for line in samples)
     families = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
-    assert len(families) == 29
+    assert len(families) == 33
     pages = (
         DOCS / f"{name}.md"
         for name in ("serving", "api-keys", "batches", "routing", "serving-scale")
