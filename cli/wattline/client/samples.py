@@ -94,6 +94,10 @@ class _Body(msgspec.Struct):
     usage: _Usage | None = None
 
 
+class _Equal(msgspec.Struct):
+    equal: bool
+
+
 class Asker:
     """Asks services of a gateway, one request after another."""
 
@@ -121,6 +125,18 @@ class Asker:
         if status != 200:
             return Refused(f"{status}: {self._gateway.refusal(status, data)}")
         return answer_of(data, headers, seconds)
+
+    def compare(self, service: str, old: bytes, new: bytes) -> bool | None:
+        """Whether the service's model considers two outputs equal; None: it gave no answer. Raises
+        WattlineError where it has no such method."""
+        path = f"/v1/services/{quote(service, safe='')}/compare"
+        status, _, data = self.post(path, b'{"old":%b,"new":%b}' % (old, new))
+        if status in FINAL:
+            self._gateway.refuse(status, data)
+        try:
+            return msgspec.json.decode(data, type=_Equal).equal if status == 200 else None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
 
     def post(self, path: str, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and body of an answer. Raises Unreachable."""

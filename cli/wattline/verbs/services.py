@@ -53,7 +53,7 @@ VERBS = (
             Option(
                 "compare",
                 ("--compare",),
-                "equal, or close=1e-3 for numbers.",
+                "equal, close=1e-3 for numbers, or model: by B's method compare.",
                 default="equal",
                 metavar="HOW",
             ),

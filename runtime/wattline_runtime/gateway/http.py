@@ -22,6 +22,7 @@ from wattline_runtime.gateway.errors import STATUS, BadRequest, as_json, headers
 from wattline_runtime.gateway.infer import InferApp
 from wattline_runtime.gateway.record_streams.stream_app import PATH as STREAM
 from wattline_runtime.gateway.record_streams.stream_app import StreamApp
+from wattline_runtime.gateway.revisions.compare_route import CompareRoute
 from wattline_runtime.gateway.routing.router import Router
 from wattline_runtime.gateway.shell import GatewayShell
 from wattline_runtime.gateway.streams.openai import METHOD_OF, MODELS, ROUTES, OpenAiApp
@@ -50,7 +51,9 @@ def http_app(
     infer = InferApp(shell, answers, config, access, router)
     openai = OpenAiApp(shell, config, access, router)
     stream = StreamApp(shell, answers, config, access)
-    added = [Route(STREAM, stream), *BatchRoutes(batches, shell, config, access).routes()]
+    compare = CompareRoute(shell, config, access).route
+    batch = BatchRoutes(batches, shell, config, access).routes()
+    added = [Route(STREAM, stream), compare, *batch]
     others = _other_routes(shell, config, access, look, router, added)
 
     def app(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:

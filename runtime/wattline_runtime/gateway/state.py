@@ -16,7 +16,7 @@ from wattline_runtime.gateway.events import PLAIN, Connection, RequestKind
 from wattline_runtime.gateway.revisions.load_counts import LoadCounts
 from wattline_runtime.gateway.revisions.reported_energy import ReportedEnergy
 from wattline_runtime.gateway.revisions.trial import Traffic, Trial
-from wattline_runtime.wire import PREDICT, Failure, Reply, possible_tokens
+from wattline_runtime.wire import COMPARE, PREDICT, Failure, Reply, possible_tokens
 
 UNKNOWN_PACE = BatchPace(size=1, batch_s=0.0, lone_s=0.0)
 
@@ -102,6 +102,8 @@ class WorkerState:
     def offers(self, request: Request) -> bool:
         """Whether its model can answer a request of this kind."""
         kind = request.kind
+        if kind.method == COMPARE:
+            return self.compares is True
         return kind.method in self.methods and (self.takes_bytes or not kind.is_bytes)
 
     @property
@@ -220,15 +222,15 @@ class ServiceState:
         return found
 
     def measured(
-        self, worker: WorkerState, message: Reply | Failure, now_s: float
+        self, worker: WorkerState, message: Reply | Failure, now_s: float, *, is_output: bool
     ) -> Reply | Failure:
         """Counts the energy of an answer, whether or not a client gets it; the answer without an
-        energy that cannot be true."""
+        energy that cannot be true. `is_output`: if it has one, it is an output of the service."""
         energy_uj = worker.energy.answered(message.energy_uj, now_s)
         if energy_uj is None:
             return message if message.energy_uj is None else replace(message, energy_uj=None)
         tokens = possible_tokens(message.tokens) if isinstance(message, Reply) else 0
-        energy = MeasuredEnergy(energy_uj, 0, int(isinstance(message, Reply)), tokens)
+        energy = MeasuredEnergy(energy_uj, 0, int(is_output and isinstance(message, Reply)), tokens)
         traffic = self.traffic_of(worker.revision)
         traffic.energy = traffic.energy.plus(energy)
         return message
@@ -243,6 +245,8 @@ class ServiceState:
         self, request: Request, worker: WorkerState, now_s: float, message: Reply | Failure
     ) -> None:
         """Counts the answer that a client gets: for its revision, and for one that failed at it."""
+        if request.kind.method == COMPARE:
+            return
         if isinstance(message, Reply):
             if not request.has_begun:
                 self.load.begun(request.kind, now_s - request.since_s)

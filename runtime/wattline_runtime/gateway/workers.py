@@ -22,6 +22,7 @@ from wattline_runtime.gateway.streams.chunks import (
     outcome,
 )
 from wattline_runtime.wire import (
+    COMPARE,
     MAX_DETAIL_CHARS,
     OLDEST_WORKER_PROTOCOL_VERSION,
     PREDICT,
@@ -95,7 +96,11 @@ class WorkerPool:
         worker.in_flight.discard(message.id)
         service = self.queue.services[worker.service]
         has_changed = False
-        message = service.measured(worker, message, now_s)
+        request = self.queue.requests.get(message.id)
+        compares = message.id in self.queue.copies.at_model or (
+            request is not None and request.kind.method == COMPARE
+        )
+        message = service.measured(worker, message, now_s, is_output=not compares)
         if message.id < 0 and is_comparison(self.queue.copies, worker, message):
             worker.quiet_since_s = now_s
             return [*self.compare_copies(now_s), *self.queue.pump(service, now_s)]
@@ -113,7 +118,6 @@ class WorkerPool:
             service.rate.finished(now_s, workers=workers, saturated=bool(service.waiting))
         if message.id < 0:
             self._copy_answered(message, now_s)
-        request = self.queue.requests.get(message.id)
         effects = [] if request is None else self._settled(request, worker, message, now_s)
         if has_changed or service.waiting or service.reserved is not None:
             effects.extend(self.queue.pump(service, now_s))

@@ -12,10 +12,10 @@ import pytest
 from support.node.simnode import VirtualNode, make_node, virtual
 from support.programs.serving_stack import SERVICE, Stack, serving_stack, wait_for
 from wattline.acts.serving.comparison import comparison
-from wattline.acts.serving.model_compare import answer_all, judge
+from wattline.acts.serving.model_compare import answer_all, judge, judge_by_model
 from wattline.client.errors import NotFound
 from wattline.client.gateway_http import GatewayHttp
-from wattline.client.samples import parse_sample
+from wattline.client.samples import Answered, parse_sample
 
 IDLE = "revision_idle_joules_total"
 MODEL = """
@@ -31,6 +31,9 @@ class Work:
     def predict(self, batch):
         time.sleep(0.02)
         return batch
+
+    def compare(self, old, new):
+        return abs(old - new) <= 1
 
     def chat(self, request):
         for word in ("a", "b"):
@@ -139,6 +142,11 @@ def test_two_services_are_compared_by_what_their_gpus_drew(metered: Metered) -> 
     finally:
         ended.set()
         clock.join()
+    near, far = (Answered(b"%d" % n, 0.0) for n in (2, 9))
+    one = Answered(b"1", 0.0)
+    by_model = judge_by_model(gateway, "other", [(one, near), (one, far), (one, one)])
+    assert by_model == ["equal", "different", "equal"]
+    assert judge_by_model(gateway, "other", [(one, Answered(b'"x"', 0.0))]) == ["uncompared"]
     found = comparison("equal", (None, None), names, pairs, judge(pairs, 0.0))
     assert (found.equal, found.agreement) == (10, 1.0)
     idle, hot = found.a.joules_per_1000_requests, found.b.joules_per_1000_requests
@@ -151,5 +159,9 @@ def test_without_a_counter_nothing_is_claimed(metered: Metered) -> None:
     metered.stack.start_worker(model=f"{metered.file}:Work")
     answer = metered.stack.infer({"input": 1})
     assert answer.status_code == 200
+    url = metered.stack.url(f"/v1/services/{SERVICE}/compare")
+    refused = httpx.post(url, json={"old": 1})
+    assert (refused.status_code, refused.json()["error"]["reason"]) == (400, "malformed")
+    assert httpx.post(url, json={"old": 1, "new": 2}).json() == {"equal": True}
     assert "wattline-joules" not in answer.headers
     assert "revision_joules_total{" not in httpx.get(metered.stack.url("/metrics")).text

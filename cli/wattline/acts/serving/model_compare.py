@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import cycle
 from pathlib import Path
 from queue import SimpleQueue
@@ -18,9 +19,10 @@ from wattline.verbs.run import Outcome
 from wattline_protocol.text.json_alike import alike
 from wattline_protocol.text.wording import counted
 from wattline_protocol.views.service_views import ServiceView
-from wattline_protocol.wire.rollouts import tolerance_of
+from wattline_protocol.wire.rollouts import BY_MODEL, tolerance_of
 
 MAX_USERS = 256
+VERDICTS: dict[bool | None, Verdict] = {True: "equal", False: "different", None: "uncompared"}
 
 
 def compare(
@@ -46,7 +48,8 @@ def compare(
     views = _view(client, a), _view(client, b)
     put_error(f"{counted(len(given), 'sample')} to {a} and {b}")
     pairs = answer_all(gateway, (a, b), given, users)
-    verdicts = judge(pairs, tolerance)
+    is_by_model = compare == BY_MODEL
+    verdicts = judge_by_model(gateway, b, pairs) if is_by_model else judge(pairs, tolerance)
     found = comparison(compare, views, (a, b), pairs, verdicts)
     return Outcome(found, status(found))
 
@@ -113,6 +116,22 @@ def answer_all(
 def judge(pairs: Sequence[tuple[Answer, Answer]], tolerance: float) -> list[Verdict]:
     """Whether both outputs are equal, as in a rollout with `--shadow`."""
     return [_judged(first, second, tolerance) for first, second in pairs]
+
+
+def judge_by_model(
+    gateway: GatewayHttp, name: str, pairs: Sequence[tuple[Answer, Answer]]
+) -> list[Verdict]:
+    """By the method `compare` of a service's model; it gets outputs that are not the same bytes."""
+    asker = Asker(gateway)
+
+    def judged(first: Answer, second: Answer) -> Verdict:
+        verdict = _judged(first, second, 0.0)
+        if verdict == "different" and isinstance(first, Answered) and isinstance(second, Answered):
+            return VERDICTS[asker.compare(name, first.output, second.output)]
+        return verdict
+
+    with closing(asker):
+        return [judged(first, second) for first, second in pairs]
 
 
 def _judged(first: Answer, second: Answer, tolerance: float) -> Verdict:

@@ -16,5 +16,6 @@ def require_service(queue: RequestQueue, service: str, key: ApiKey | None) -> No
         names = ", ".join(sorted(listed if key is None else listed & key.services)) or "none"
         text = f"there is no service {service!r}; known services: {names}"
         if service in queue.public:
-            text = f"{service!r} is a route: batches and streams of records name a service"
+            what = "batches, streams of records and comparisons"
+            text = f"{service!r} is a route: {what} name a service"
         raise BadRequest("unknown_service", text[:500])

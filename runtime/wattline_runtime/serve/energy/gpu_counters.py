@@ -56,9 +56,14 @@ class GpuCounters:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="energy", daemon=True)
 
+    @property
+    def has_gpus(self) -> bool:
+        """Whether there is anything to read."""
+        return bool(self._gpus.uuids and self._gpus.permille)
+
     def start(self) -> None:
         """Begin; returns at once."""
-        if self._gpus.uuids and self._gpus.permille:
+        if self.has_gpus:
             self._thread.start()
 
     def stop(self) -> None:

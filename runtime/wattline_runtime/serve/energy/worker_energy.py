@@ -21,6 +21,7 @@ class WorkerEnergy:
 
     def __init__(self, counters: GpuCounters) -> None:
         self._counters = counters
+        self._is_metered = counters.has_gpus
         self._ledger = EnergyLedger()
         self._shared_uj = 0
         """Idle energy that connections have reported."""
@@ -36,11 +37,13 @@ class WorkerEnergy:
 
     def began(self, run: object, costs: Mapping[Key, int]) -> None:
         """The model has begun with requests, which share the run's energy by cost."""
-        self._ledger.begin(run, costs, self._now_s())
+        if self._is_metered:
+            self._ledger.begin(run, costs, self._now_s())
 
     def ended(self, run: object) -> None:
         """It has ended."""
-        self._ledger.end(run, self._now_s())
+        if self._is_metered:
+            self._ledger.end(run, self._now_s())
 
     def take(self, request: Key) -> int | None:
         """Energy of a request that is answered, in microjoules; None: not measured."""
