@@ -57,7 +57,7 @@ _WHICH_DETAILS = (
 )
 
 _SUBMIT_OPTIONS = (
-    Option("name", ("--name", "-J"), "Name of the job. Default: the command's."),
+    Option("name", ("--name", "-J"), "Name of the job. Default: the command's; services need one."),
     Option("kind", ("--kind",), "Kind of the job.", choices=get_args(JobKind)),
     Option("queue", ("--queue",), "Queue of the job."),
     Option("account", ("--account",), "Account to charge. Default: your own."),

@@ -314,6 +314,9 @@ def _checked(table: Mapping[str, Any], problems: list[Problem]) -> JobSpec | Non
         fields.end(ELSEWHERE, WRITTEN)
     if "command" not in top:
         top.blame('command is missing, for example command = ["python", "train.py"]', "command")
+    if spec.get("kind") == "service" and "name" not in spec:
+        how = 'for example name = "echo", as an option --name echo'
+        top.blame(f"a service needs a name, by which clients ask for it, {how}", "name")
     if problems:
         return None
     _complete(spec)

@@ -68,7 +68,13 @@ _some_time = above_zero(_duration)
 _some_bytes = above_zero(quantity(parse_size_bytes))
 
 JOB_KEYS = (
-    JobKey("name", values.name, "name", '"resnet"', "Name of the job. Default: the program's."),
+    JobKey(
+        "name",
+        values.name,
+        "name",
+        '"resnet"',
+        "Name of the job. Default: the program's; a service needs one.",
+    ),
     JobKey("kind", choice("training", "batch", "service"), "kind", '"training"', "Kind of work."),
     JobKey("command", values.command, "command", '["python", "train.py"]', "Command to run."),
     JobKey("queue", values.name, "queue", '"research"', "Queue of the job."),

@@ -73,14 +73,13 @@ def test_a_file_is_submitted_as_a_revision(file: str) -> None:
     assert (spec.name, options) == ("echo", RolloutOptions())
 
 
-@pytest.mark.parametrize(("line", "name"), [('name = "other"\n', "other"), ("", "serve")])
-def test_the_file_of_another_service_replaces_none(file: str, line: str, name: str) -> None:
-    Path(file).write_text(f'{line}kind = "service"\ncommand = ["serve"]\n')
+def test_the_file_of_another_service_replaces_none(file: str) -> None:
+    Path(file).write_text('name = "other"\nkind = "service"\ncommand = ["serve"]\n')
     with pytest.raises(ActFailed) as refused:
         run(file)
     text = str(refused.value)
-    assert f"is a job of the name {name}, not echo" in text
-    assert 'set name = "echo" in it, or use `wattline rollout ' + name in text
+    assert "is a job of the name other, not echo" in text
+    assert 'set name = "echo" in it, or use `wattline rollout other' in text
 
 
 def test_shares_are_percentages(file: str) -> None:

@@ -73,7 +73,7 @@ def test_a_scheduler_that_restarts_is_waited_for() -> None:
         ({}, True),
         ({"nodes": 2, "gpus": 1}, False),
         ({"array": "0-3"}, False),
-        ({"kind": "service"}, False),
+        ({"kind": "service", "name": "s"}, False),
     ],
 )
 def test_only_one_task_has_one_log(options: dict[str, object], is_one: bool) -> None:

@@ -9,6 +9,8 @@ from wattline_protocol.job.file import JobFileError, format_job, job_from_option
 from wattline_protocol.job.http_server import bridge_command
 from wattline_protocol.job.spec import HttpServer, ServiceSpec
 
+SERVICE = 'name = "s"\nkind = "service"\n'
+
 
 @pytest.mark.parametrize(
     ("value", "said"),
@@ -28,9 +30,9 @@ from wattline_protocol.job.spec import HttpServer, ServiceSpec
 )
 def test_a_wrong_value_is_refused_with_its_line_and_a_valid_one(value: str, said: str) -> None:
     with pytest.raises(JobFileError) as refused:
-        parse_job(f'command = ["x"]\nkind = "service"\nservice.http = {value}\n', "job.toml")
+        parse_job(f'{SERVICE}command = ["x"]\nservice.http = {value}\n', "job.toml")
     [problem] = refused.value.problems
-    assert problem.startswith("job.toml:3: ")
+    assert problem.startswith("job.toml:4: ")
     assert said in problem
 
 
@@ -49,12 +51,12 @@ def test_only_services_are_http_servers() -> None:
 )
 def test_no_bridge_before_a_worker(command: list[str]) -> None:
     with pytest.raises(JobFileError, match=re.escape("a worker already: omit service.http")):
-        job_from_options(command=command, kind="service", http="health=/health")
+        job_from_options(name="s", command=command, kind="service", http="health=/health")
 
 
 def test_as_a_flag_and_in_a_file_it_is_the_same() -> None:
     flag = "health=/up,methods=chat embed,capacity=8"
-    spec = job_from_options(command=["x"], kind="service", http=flag)
+    spec = job_from_options(name="s", command=["x"], kind="service", http=flag)
     server = HttpServer(health="/up", methods=("chat", "embed"), capacity=8)
     assert spec.service == ServiceSpec(http=server)
     written = format_job(spec)

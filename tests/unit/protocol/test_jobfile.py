@@ -22,7 +22,6 @@ from wattline_protocol.job.spec import (
     Launch,
     Limits,
     Resources,
-    ServiceSpec,
     Windows,
 )
 
@@ -124,12 +123,6 @@ def test_a_command_is_enough() -> None:
     assert job == JobSpec(name="python", command=("python", "score.py", "--name", "a b"))
 
 
-def test_a_service_has_one_replica_unless_it_says_more() -> None:
-    assert parse_job('kind = "service"\ncommand = ["serve"]', "x").service == ServiceSpec(1)
-    text = 'kind = "service"\ncommand = ["serve"]\nservice.replicas = 3'
-    assert parse_job(text, "x").gang_count == 3
-
-
 @pytest.mark.parametrize(
     ("program", "name"),
     [("/usr/bin/env", "env"), ("./train model.py", "train-model.py"), ("..", "job"), ("ä", "job")],
@@ -152,7 +145,7 @@ def test_the_example_of_every_key_is_right(key: Any) -> None:
         "launch.procs_per_node": 'how = "torchrun"\n',
         "service.idle_to_zero": 'slo.p95 = "1s"\nfallback = "small"\n',
     }.get(key.path, "")
-    kind = 'kind = "service"\n' if key.table == "service" else ""
+    kind = 'name = "s"\nkind = "service"\n' if key.table == "service" else ""
     head = f"[{key.table}]\n" if key.table else ""
     command = "" if key.name == "command" else 'command = ["x"]\n'
     parse_job(f"{command}{kind}{head}{needed}{key.name} = {key.example}\n", "x")
@@ -282,16 +275,24 @@ def test_commands_that_cannot_be_run(value: str, said: str) -> None:
     ("lines", "at", "said"),
     [
         ("service.replicas = 2", 2, '[service] is for kind = "service"'),
-        ('kind = "service"\narray = "1-3"', 3, "replicas and no array"),
+        ('name = "s"\nkind = "service"\narray = "1-3"', 4, "replicas and no array"),
         (
-            'kind = "service"\nwindows.deadline = 2026-12-01T08:00:00',
-            3,
+            'name = "s"\nkind = "service"\nwindows.deadline = 2026-12-01T08:00:00',
+            4,
             "it cannot have a deadline",
         ),
-        ('kind = "service"\nresources.nodes = 2', 3, "a replica of a service runs on one node"),
-        ('kind = "service"\nservice.fallback = ["cache"]', 3, '"cache" needs a cache'),
+        (
+            'name = "s"\nkind = "service"\nresources.nodes = 2',
+            4,
+            "a replica of a service runs on one node",
+        ),
+        ('name = "s"\nkind = "service"\nservice.fallback = ["cache"]', 4, '"cache" needs a cache'),
         ('name = "a"\nkind = "service"\nservice.fallback = ["a"]', 4, "no fallback of itself"),
-        ('kind = "service"\nlaunch.how = "torchrun"', 3, "a service's worker is one process"),
+        (
+            'name = "s"\nkind = "service"\nlaunch.how = "torchrun"',
+            4,
+            "a service's worker is one process",
+        ),
         ("launch.procs_per_node = 2", 2, 'procs_per_node is for how = "torchrun"'),
         ('resources.gpus_per_node = 0\nlaunch.how = "torchrun"', 3, "set procs_per_node"),
         ('resources.gpus_per_node = 0\nresources.gpu_type = "h100"', 3, "gpus_per_node is 0"),
