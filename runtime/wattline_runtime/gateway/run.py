@@ -10,6 +10,7 @@ from contextlib import closing
 from importlib import import_module
 from importlib.util import find_spec
 
+import msgspec
 import structlog
 import uvicorn
 import zmq
@@ -32,6 +33,7 @@ from wattline_runtime.gateway.connections.listeners import (
     open_for_workers,
     open_listeners,
 )
+from wattline_runtime.gateway.connections.open_files import raise_limit
 from wattline_runtime.gateway.connections.tls import RELOAD_S, Certificate
 from wattline_runtime.gateway.connections.worker_socket import WorkerSocket
 from wattline_runtime.gateway.core import Gateway
@@ -101,7 +103,9 @@ async def serve(
         gateway = Gateway(config.queue_limit, config.hold_s)
         keys = None if config.open else ApiKeyRing(config.keys_valid_s)
         shell = GatewayShell(gateway, worker_socket(config, listeners.workers), Stats(), keys)
-        guard = HttpGuard(config.limits, networks(config.trusted_proxies), _note_refused)
+        connections = raise_limit(config.max_connections)
+        limits = msgspec.structs.replace(config.limits, connections=connections)
+        guard = HttpGuard(limits, networks(config.trusted_proxies), _note_refused)
         answers = Answers(shell, config.cache_bytes, config.processes)
         proxies = networks(config.trusted_proxies)
         abuse = AbuseWatch(config.abuse, keys, proxies) if config.abuse else None

@@ -337,6 +337,21 @@ def test_a_gateway_without_files_takes_connections_again_once_it_has_some(
     assert [rest(connection) for connection in waiting] == [b""] * MOST
 
 
+def test_clients_do_not_take_the_files_that_workers_need(stack: Stack, connect: Connect) -> None:
+    most = 64
+    stack.start_gateway(
+        "--connections-per-address=64", enter=("prlimit", f"--nofile={most}:{most}")
+    )
+    assert f'"connections": {most // 2}' in stack.logs()
+    flood = [connect(f"127.0.1.{number % 8 + 1}") for number in range(most)]
+    for connection in flood:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+    heard = [connection.recv(65536) for connection in flood]
+    assert {one[:13] for one in heard} == {b"HTTP/1.1 200 ", b"HTTP/1.1 503 "}
+    stack.start_worker(wait=False)
+    wait_for(lambda: "worker_joined" in stack.logs(), "it is connected while the flood lasts")
+
+
 def test_who_was_refused_is_logged_in_one_line(stack: Stack, connect: Connect) -> None:
     stack.start_gateway(*SMALL)
     rest(connect(ATTACKER))
