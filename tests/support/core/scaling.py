@@ -83,10 +83,10 @@ class ScalingHarness(Harness):
         return self.cluster.state.scaling[number]
 
 
-def scaled(least: int = 1, most: int = 4, **service: object) -> JobBuilder:
+def scaled(least: int = 1, most: int = 4, *, p95_s: float = P95_S, **service: object) -> JobBuilder:
     """One GPU a replica."""
     count = ReplicaRange(least, most) if most > least else least
-    spec = ServiceSpec(count, slo=Slo(P95_S), **service)  # type: ignore[arg-type]
+    spec = ServiceSpec(count, slo=Slo(p95_s), **service)  # type: ignore[arg-type]
     return job(NAME).gpus(1).service(1)._with(service=spec)
 
 

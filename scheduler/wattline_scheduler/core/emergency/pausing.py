@@ -262,7 +262,8 @@ def _pause(state: State, gang: Gang, reason: str, now: Now) -> None:
         state.work.move(gang, Paused(gang.phase.since), now)
         return
     grace_s = state.site.timing.emergency_grace_s
-    text = f"{gang.name} is paused to stay within the budget"
+    done = "drained" if _is_drained(gang) else "paused"
+    text = f"{gang.name} is {done} to stay within the budget"
     state.journal.note("gang_paused", text, now, job=gang.job.id, level="warning")
     if isinstance(gang.phase, Starting):
         end_gang(state, gang, "requeued", reason, now, grace_s=grace_s)

@@ -22,6 +22,7 @@ from wattline_scheduler.core.admission.service_name_checks import name_taken
 from wattline_scheduler.core.lifecycle.dependencies import never, wait_for_parents
 from wattline_scheduler.core.lifecycle.ending import end_gang, end_gangs
 from wattline_scheduler.core.lifecycle.job_state import refresh, save_gang, state_of_gang
+from wattline_scheduler.core.lifecycle.scaling import add_replica
 from wattline_scheduler.core.lifecycle.usage_limits import used_up
 from wattline_scheduler.core.model.jobs.job import Ended, Ending, Gang, Job, Pending
 from wattline_scheduler.core.model.state import State
@@ -207,8 +208,15 @@ def _requeue(state: State, planned: PlannedAction, user: UserName, now: Now) -> 
     Checkpoints stay in place. A requeue uses no retry; after an end, all retries are restored.
     """
     job, reason = planned.job, f"requeued by {user}"
+    present = job.gang_count
     if job.is_ended:
-        job.record = msgspec.structs.replace(job.record, cancelled_by="", is_held=False, held_by="")
+        job.record = msgspec.structs.replace(
+            job.record,
+            cancelled_by="",
+            is_held=False,
+            held_by="",
+            replicas=job.replicas_under(job.spec),
+        )
         state.work.reopen(job)
         if not job.has_run:
             wait_for_parents(state, job)
@@ -222,6 +230,8 @@ def _requeue(state: State, planned: PlannedAction, user: UserName, now: Now) -> 
             save_gang(state, gang, now)
         else:
             end_gang(state, gang, "asked", reason, now)
+    for number in range(present, job.gang_count):  # it was scaled to zero when it ended
+        add_replica(state, job, number, reason, now)
     job.wait_reason = ""
     state.wants_plan = True
     is_held = job.record.is_held or all(gang.is_held for gang in planned.gangs)

@@ -61,8 +61,8 @@ def _second(state: State, job: Job, one: Scaling, load: Load | None, now: Now) -
     service = job.spec.service
     if service is None or service.slo is None:
         return
-    if load is None or load.requests or load.total_waiting:
-        one.asked_at = now.mono_s
+    if load is None or load.requests or load.total_waiting or job.is_asleep:
+        one.asked_at = now.mono_s  # whatever wakes it, it has its whole idle time
     if job.is_asleep:
         if load is not None and load.requests:
             _set(state, job, one, service.least, "a request came", now)
@@ -74,8 +74,7 @@ def _second(state: State, job: Job, one: Scaling, load: Load | None, now: Now) -
     if scaler is None:
         return
     overdue = sum(_is_overdue(one, gang, now) for gang in job.gangs[: job.gang_count])
-    caps_mw = {number: _cap_in_force_mw(state, gang) for number, gang in ready.items()}
-    wanted = scaler.second(load, caps_mw, job.gang_count - overdue, now)
+    wanted = scaler.second(load, _caps_in_force(state, job, ready), job.gang_count - overdue, now)
     _set_caps(state, job, wanted)
     _warn(state, job, one, service.slo, now)
     if _is_idle(one, service, scaler, now):
@@ -157,8 +156,14 @@ def _gpu(state: State, job: Job, ready: Mapping[int, Gang], now: Now) -> Replica
     return None
 
 
+def _caps_in_force(state: State, job: Job, ready: Mapping[int, Gang]) -> dict[int, int]:
+    """Of replicas whose caps are known; 0 where they have no GPU."""
+    caps_mw = {number: _cap_in_force_mw(state, gang) for number, gang in ready.items()}
+    return {number: mw for number, mw in caps_mw.items() if mw or not job.shape.gpus}
+
+
 def _cap_in_force_mw(state: State, gang: Gang) -> int:
-    """The lowest over its GPUs; 0 = it has none."""
+    """The lowest over its GPUs; 0 = not known."""
     caps = [
         sample.cap_mw or state.nodes[attempt.node].gpus[sample.index].cap_max_mw
         for attempt in gang.live
@@ -225,12 +230,18 @@ def _sleep(state: State, job: Job, why: str, now: Now) -> None:
 
 
 def _warn(state: State, job: Job, one: Scaling, slo: Slo, now: Now) -> None:
-    alone_s = one.scaler.alone_s if one.scaler is not None else None
-    if one.is_slo_reported or alone_s is None or alone_s <= slo.p95_s:
-        return
-    one.is_slo_reported = True
-    text = (
-        f"service {job.spec.name} cannot keep p95={format_duration(slo.p95_s)}: "
-        f"a request alone, without caps, takes {digits(alone_s)} s"
-    )
-    state.journal.note("slo_unreachable", text, now, job=job.id, level="warning")
+    why = slo_problem(state, job, slo)
+    if why and not one.is_slo_reported:
+        one.is_slo_reported = True
+        text = f"service {job.spec.name}: {why}"
+        state.journal.note("slo_unreachable", text, now, job=job.id, level="warning")
+
+
+def slo_problem(state: State, job: Job, slo: Slo) -> str:
+    """Why a service cannot keep an SLO; empty = it can, as far as its rate is known."""
+    one = state.scaling.get(job.id)
+    alone_s = None if one is None or one.scaler is None else one.scaler.alone_s
+    if alone_s is None or alone_s <= slo.p95_s:
+        return ""
+    p95 = format_duration(slo.p95_s)
+    return f"p95={p95} cannot be kept: requests alone, without caps, take {digits(alone_s)} s"

@@ -179,7 +179,7 @@ class Scaler:
             return
         self._window = _Window()
         time_s = quantile_s(window.times, P95)
-        if not time_s or window.answered < LEAST_WORK:
+        if not time_s or window.answered < LEAST_WORK or not window.performance_s:
             return
         mean = window.performance_s / window.replica_s
         self.rate.learn(window.answered / window.performance_s, time_s, mean, now.mono_s)

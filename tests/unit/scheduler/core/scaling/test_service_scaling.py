@@ -7,7 +7,7 @@ from wattline_protocol.ids import DomainId, JobId, UserName
 from wattline_protocol.job.selection import only
 from wattline_protocol.views.service_views import ServiceView
 from wattline_protocol.wire.agent_messages import PauseTask, StopTask
-from wattline_protocol.wire.client_messages import Shed, Update
+from wattline_protocol.wire.client_messages import Cancel, Denied, Requeue, Shed, Update
 from wattline_scheduler.core.model.jobs.job import LIVE
 from wattline_scheduler.core.requests.selection import Asker
 from wattline_scheduler.views.services_view import service_view
@@ -151,9 +151,22 @@ def test_a_replica_that_must_go_is_drained_and_not_frozen() -> None:
 
 
 def test_an_slo_that_one_request_alone_misses_is_reported_with_its_figure() -> None:
-    h, number = running(scaled(1, 2), 0.4 * CAPACITY)
-    assert not h.events("slo_unreachable")
-    h.do(Update(only(number), {"slo": "p95=20ms"}))
-    h.run(3)
+    h, number = running(scaled(1, 2, p95_s=0.02), 0.4 * CAPACITY)
     [event] = h.events("slo_unreachable")
-    assert "cannot keep p95=0.02s: a request alone, without caps, takes 0." in event.text
+    assert event.text.startswith("service echo: p95=0.02s cannot be kept: requests alone, ")
+    answer = h.ask(Update(only(number), {"slo": "p95=10ms"}))
+    assert isinstance(answer, Denied)
+    assert "p95=0.01s cannot be kept" in answer.reason
+    h.do(Update(only(number), {"slo": "p95=2s"}))
+
+
+def test_a_service_that_ended_asleep_is_requeued_with_its_least_number() -> None:
+    builder = scaled(2, 3, fallback=("static:null",), idle_to_zero_s=60.0)
+    h, number = running(builder, 0.0)
+    h.run(90, BEAT_S)
+    assert (live(h, number), h.job(number).record.replicas) == ([], 0)
+    h.do(Cancel(only(number)))
+    assert h.state_of(number) == "CANCELLED"
+    h.do(Requeue(only(number), "again"))
+    h.run(3)
+    assert live(h, number) == [0, 1]

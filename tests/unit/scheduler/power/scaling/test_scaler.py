@@ -1,6 +1,7 @@
 """Watts first, then replicas; on ease late, and never on silence."""
 
 from support.core.services import CAPACITY, GPU, Service
+from wattline_protocol.ids import Instant, Now, UnixTime
 from wattline_scheduler.power.scaling.load_history import HOUR_S, WEEK_HOURS
 from wattline_scheduler.power.scaling.scaler import COOL_DOWN_S, START_S
 
@@ -75,3 +76,11 @@ def test_the_same_hour_of_last_week_is_a_floor() -> None:
     wanted = service.second(service.load(800.0))
     assert wanted.replicas >= 4
     assert "same hour" in wanted.reason
+
+
+def test_caps_under_which_nothing_is_done_teach_nothing() -> None:
+    service = Service()
+    for second in range(70):
+        now = Now(Instant(second), UnixTime(second))
+        service.scaler.second(service.load(100.0), {0: 0}, 1, now)
+    assert service.scaler.rate.windows == 0
