@@ -16,11 +16,10 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from wattline_bench.rig import history
 from wattline_bench.verdict import Figures, judged, over, under
-from wattline_scheduler.records import Saved
 from wattline_scheduler.store.marker import Mark
 from wattline_scheduler.store.store import Store
 from wattline_scheduler.store.tables import RECORDS, Storable
@@ -66,20 +65,16 @@ class PlainWriter(Writer):
 
     def _upsert(self, kind: type, group: Iterable[object]) -> None:
         statement, row = _PLAIN[kind]
-        self._connection.executemany(statement, map(row, group))
+        self._connection.executemany(statement, list(map(row, group)))
 
 
 class PlainStore(Store):
     """A new store without digests and marker, for comparison."""
 
+    _writer_type = PlainWriter
+
     def _begin_marker(self, mark: Mark | None, recover: bool) -> None:
         """Has none."""
-
-    def _begin_run(self, *args: Any, **options: Any) -> Saved:
-        saved = super()._begin_run(*args, **options)
-        self._writer = PlainWriter(self._connection)
-        self._writer.disarm()
-        return saved
 
 
 def _single_commits_per_s(store: Store, count: int) -> float:

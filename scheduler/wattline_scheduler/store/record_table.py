@@ -24,12 +24,10 @@ from typing import (
     get_args,
     get_origin,
 )
-from zlib import crc32
 
 import msgspec
 
 from wattline_protocol.wire.clipping import clip_builtins
-from wattline_scheduler.store.digests import encode
 
 Row = Sequence[Any]
 Convert = Callable[[Any], Any]
@@ -137,8 +135,6 @@ class Table(Generic[R]):
         self._fields = ", ".join(column.name for column in fields)
         self.row: Callable[[R], list[Any]] = _row_maker(self.columns)
         """Values of a record, in the order of `columns`, as the database returns them."""
-        self.digested_row: Callable[[R], list[Any]] = _row_maker(self.columns, is_digested=True)
-        """The same, and their digest."""
         self._record: Callable[[Row], R] = _record_maker(record, fields, structs)
 
     def upsert(self, *more: str) -> str:
@@ -162,9 +158,7 @@ class Table(Generic[R]):
         return tuple(map(self._record, rows))
 
 
-def _row_maker(
-    columns: Sequence[Column], *, is_digested: bool = False
-) -> Callable[[Any], list[Any]]:
+def _row_maker(columns: Sequence[Column]) -> Callable[[Any], list[Any]]:
     values_of = attrgetter(*(column.path for column in columns))
     converts = [
         (place, _TO_DATABASE[column.kind])
@@ -178,8 +172,6 @@ def _row_maker(
             value = values[place]
             if value is not None:
                 values[place] = convert(value)
-        if is_digested:  # `digest_of`, without the call
-            values.append(crc32(encode(values)))
         return values
 
     return row

@@ -101,6 +101,8 @@ def _number_floor(newest: int, epoch: int) -> int:
 class Store:
     """An open store, for exactly one run of the scheduler; used from one thread."""
 
+    _writer_type: type[Writer] = Writer
+
     def __init__(self, path: Path, lock: DirectoryLock | None, db: Database) -> None:
         self.path = path
         self._lock = lock
@@ -217,7 +219,7 @@ class Store:
         """Begin the run; `loaded` is called last, before the raised epoch is committed."""
 
         def begin() -> Saved:
-            self._writer = Writer(self._connection)
+            self._writer = self._writer_type(self._connection)
             has = mark_of(self._connection)
             epoch = max(has.epoch, self._seen.epoch) + 1
             if not recover:

@@ -12,6 +12,7 @@ from wattline_scheduler.store.digests import (
     DIGEST,
     FUNCTION,
     Columns,
+    add_digests,
     arm,
     arm_table,
     digest_of,
@@ -43,7 +44,7 @@ _JOB_STATE = [column for column in columns_of(JobRecord) if column.name not in _
 _state_of = attrgetter(*(column.path for column in _JOB_STATE), "id")
 
 _UPSERTS: dict[type, tuple[str, Callable[[Any], list[Any]]]] = {
-    table.type: (table.upsert(DIGEST), table.digested_row) for table in RECORDS
+    table.type: (table.upsert(DIGEST), table.row) for table in RECORDS
 }
 """Statement and row of the other records."""
 
@@ -77,6 +78,7 @@ class Writer:
         """Tables without triggers."""
         self._meta: list[Any] = []
         """The row of `meta`, without its digest; empty = to be read."""
+        self._buffer = bytearray()
 
     def disarm(self) -> None:
         """Drop the triggers of tables whose statements bring their digests.
@@ -117,7 +119,9 @@ class Writer:
 
     def _upsert(self, kind: type, group: Iterable[object]) -> None:
         statement, row = _UPSERTS[kind]
-        self._connection.executemany(statement, map(row, group))
+        rows = list(map(row, group))
+        add_digests(rows, self._buffer)
+        self._connection.executemany(statement, rows)
 
     def _write_jobs(self, group: Iterable[JobRecord], specs: Mapping[JobId, JobSpec]) -> None:
         whole: list[JobRecord] = []

@@ -1,6 +1,7 @@
 """Every row says whether it is what was written, whichever statement wrote it."""
 
 import sqlite3
+import zlib
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,6 +16,7 @@ from wattline_protocol.ids import DomainId, NodeId, UnixTime
 from wattline_scheduler.records import RecoveryRecord
 from wattline_scheduler.store.digests import (
     DIGEST,
+    add_digests,
     arm,
     damaged,
     digest_of,
@@ -51,6 +53,16 @@ def test_the_digest_is_the_same_in_every_version() -> None:
     """It stands on disk: another way to count it makes every store look damaged."""
     row = (7, "train", -1.5, None, 2**40, b"\x00")
     assert digest_of(row) == 0xF219A656
+
+
+@given(st.lists(st.lists(st.integers(-(2**63), 2**63 - 1) | st.binary(max_size=2_000))))
+def test_rows_together_get_the_digests_of_zlib_and_of_each_alone(
+    rows: list[list[int | bytes]],
+) -> None:
+    expected = [[*row, zlib.crc32(msgspec.msgpack.encode(row))] for row in rows]
+    assert [digest_of(row) for row in rows] == [row[-1] for row in expected]
+    add_digests(rows, bytearray())
+    assert rows == expected
 
 
 def test_every_table_carries_digests_and_everything_written_has_one(tmp_path: Path) -> None:
@@ -137,7 +149,9 @@ def test_whatever_a_record_holds_is_found_as_it_was_written(
     db.execute("INSERT INTO by_trigger VALUES (?, ?, ?, ?, NULL)", (whole, real, text, flag))
     samples = Table("by_upsert", Sample)
     record = Sample(whole, real, text, flag)
-    db.execute(samples.upsert(DIGEST), samples.digested_row(record))
+    row = samples.row(record)
+    add_digests([row], bytearray())
+    db.execute(samples.upsert(DIGEST), row)
     assert samples.records(db) == (record,)
     assert damaged(db) == ""
     both = [db.execute(f"SELECT * FROM {t}").fetchall() for t in ("by_trigger", "by_upsert")]
