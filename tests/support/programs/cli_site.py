@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
 import psutil
 
 from support.programs.ports import free_ports
@@ -26,7 +27,7 @@ from wattline_protocol.views.site_views import JobView
 
 COMMAND_S = 60.0
 PATIENCE_S = 60.0
-LOOK_S = 0.1
+LOOK_S = 0.05
 
 Done = subprocess.CompletedProcess[str]
 
@@ -262,13 +263,17 @@ class CliSite:
             time.sleep(LOOK_S)
 
     def until_state(self, job: str, state: str) -> Any:
-        """Wait until a job is in `state`; the job."""
+        """Wait until a job is in `state`; the job as `job --json` shows it then."""
         number = int(job)
-        self.until(
-            lambda: self.client.job(number).state == state,
-            lambda: f"job {job} {state}; it is {_told(self.client.job(number))}",
-        )
-        return self.json("job", job)
+        found = self.client.job(number)
+
+        def is_so() -> bool:
+            nonlocal found
+            found = self.client.job(number)
+            return found.state == state
+
+        self.until(is_so, lambda: f"job {job} {state}; it is {_told(found)}")
+        return msgspec.to_builtins(found)
 
     def until_shown(self, text: str, *arguments: str) -> str:
         """Wait until a verb shows `text`; all that it shows then.

@@ -148,15 +148,16 @@ class SteadyLoad(OpenLoop):
 def steady_load(
     url: str,
     service: str = "echo",
-    seconds_after: float = 1.0,
+    more: int = 40,
     deadline_ms: int | None = None,
 ) -> Iterator[SteadyLoad]:
-    """Load while the block runs, and a moment longer."""
+    """Load while the block runs, and until so many more requests have their outcomes."""
     load = SteadyLoad(f"{url}/v1/services/{service}/infer", deadline_ms=deadline_ms)
     load.start()
     try:
         yield load
-        time.sleep(seconds_after)
+        enough = load.outcomes.total() + more
+        until(lambda: load.outcomes.total() >= enough, f"{more} outcomes more")
     finally:
         load.stop()
 

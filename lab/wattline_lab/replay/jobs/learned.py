@@ -83,9 +83,10 @@ class Learned:
 
     def _left_s(self, run: Run) -> float:
         """By its own rate where that is known, else the index of such jobs."""
-        end_s = self._courses[run].end_s
-        if end_s is not None:
-            return max(0.0, end_s - run.held_s)
+        if self._hears_progress:
+            end_s = self._courses[run].end_s
+            if end_s is not None:
+                return max(0.0, end_s - run.held_s)
         return self._runtimes.index_s(self._groups[run], run.held_s)
 
     def filled(self) -> None:

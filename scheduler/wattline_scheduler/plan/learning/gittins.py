@@ -60,7 +60,7 @@ _EDGES_S = np.concatenate([[0.0], FIRST_S * 2.0 ** (np.arange(BINS) / PER_OCTAVE
 _WIDTHS_S = np.diff(_EDGES_S)
 _MOST_WIDER = 16 * PER_OCTAVE
 _FLAT = 1.0 / np.arange(BINS + _MOST_WIDER, 0, -1)
-_AHEAD = np.triu(np.ones((BINS, BINS)))
+_BEHIND = np.tril(np.ones((BINS, BINS), dtype=bool), -1)
 
 
 class Groups(NamedTuple):
@@ -148,7 +148,7 @@ class Runtimes:
     def __init__(self) -> None:
         self._all = _All()
         self._groups: dict[Hashable, _Group] = {}
-        self._indices: dict[Groups, Floats] = {}
+        self._indices: dict[Groups, list[float]] = {}
         """Of groups of which little was learned since."""
         self._with: dict[Hashable, set[Groups]] = {}
         """Those of `_indices` with a group of that name."""
@@ -195,13 +195,13 @@ class Runtimes:
 
     def index_s(self, groups: Groups, held_s: float) -> float:
         """Expected seconds on GPUs per completion, for a job with this time on its GPUs."""
-        return float(self.indices_s(groups)[bin_of(held_s)])
+        known = self._indices.get(groups)
+        if known is None:
+            known = self._computed(groups)
+        return known[bin_of(held_s)]
 
-    def indices_s(self, groups: Groups) -> Floats:
+    def _computed(self, groups: Groups) -> list[float]:
         """The index in each bin."""
-        made = self._indices.get(groups)
-        if made is not None:
-            return made
         if max(len(self._indices), len(self._with)) > MAX_GROUPS:
             self._forget_all()
         known = [self._groups.get(name, _NOTHING) for name in groups.names]
@@ -222,15 +222,24 @@ def _upper_end(chance: Floats, reached: Floats) -> Floats:
     return np.minimum(1.0, chance + HOPE * deviation)
 
 
-def _indices(chance: Floats) -> Floats:
+def _indices(chance: Floats) -> list[float]:
     """Convert the chance to end in each bin to the index at its beginning. A job that ends inside a
     bin counts half of it."""
-    stays = np.concatenate([[1.0], np.cumprod(1.0 - chance)[:-1]])
+    stays = _shifted(1.0, np.cumprod(1.0 - chance))
     left = np.maximum(stays, 1e-12)
     ends = left * chance
     spent = np.cumsum((left - ends / 2) * _WIDTHS_S)
     ended = np.cumsum(ends)
-    spent_from = spent[None, :] - np.concatenate([[0.0], spent[:-1]])[:, None]
-    ended_from = ended[None, :] - np.concatenate([[0.0], ended[:-1]])[:, None]
-    ratio = np.where(_AHEAD > 0, spent_from / np.maximum(ended_from, 1e-15), np.inf)
-    return np.asarray(np.min(ratio, axis=1))
+    spent_from = spent - _shifted(0.0, spent)[:, None]
+    ended_from = ended - _shifted(0.0, ended)[:, None]
+    ratio = spent_from / np.maximum(ended_from, 1e-15)
+    ratio[_BEHIND] = np.inf
+    least: list[float] = ratio.min(axis=1).tolist()
+    return least
+
+
+def _shifted(first: float, values: Floats) -> Floats:
+    """One place later, without the last."""
+    shifted = np.empty_like(values)
+    shifted[0], shifted[1:] = first, values[:-1]
+    return shifted
