@@ -1,28 +1,8 @@
 """Well-formed input of each kind of text, from which the fuzzer goes on."""
 
-ROUTES = (
-    b"""kind = "route"
-[[route]]
-name = "digits"
-to = "small"
-sticky = "x-user"
-[[route.rule]]
-tiers = ["gold"]
-max_inputs = 4
-max_body = "64KiB"
-to = "large"
-[[route.rule]]
-min_inputs = 9
-header = { x-team = ["a", "b"] }
-field = { "input.mode" = ["fast", 1, true] }
-cascade = ["small", "large"]
-limit = 0.8
-confidence = "scores.0"
-[[route.rule]]
-share = 0.05
-to = "canary"
-""",
-)
+from support.strategies.route_files import FULL_ROUTE
+
+ROUTES = (FULL_ROUTE.encode(),)
 JOBS = (
     b"""name = "resnet"
 kind = "training"

@@ -138,9 +138,10 @@ def by_name() -> dict[str, Target]:
     return {target.name: target for target in targets()}
 
 
-def feed(target: Target, data: bytes) -> None:
-    """Feed it. Raises what is not documented."""
+def feed(target: Target, data: bytes) -> bool:
+    """Feed it; whether it was read, or refused as documented. Raises what is not documented."""
     try:
         target.feed(data)
     except target.documented:
-        return
+        return False
+    return True

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import time
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Literal, Protocol
@@ -69,7 +70,36 @@ class Stream:
         self._parts.put_nowait(outcome)
 
 
-class GatewayShell:
+class Submitting(ABC):
+    """Takes requests of which each has its outcome later."""
+
+    def submit(
+        self,
+        service: str,
+        body: bytes,
+        deadline_s: float,
+        seen: frozenset[str] | None = None,
+        kind: e.RequestKind = e.PLAIN,
+    ) -> tuple[int, Waiter]:
+        """Submit one input; `deadline_s` is monotonic time. `seen`: services that the client may
+        know of; None = all."""
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        return self.submit_for(waiter, service, body, deadline_s, seen, kind), waiter
+
+    @abstractmethod
+    def submit_for(
+        self,
+        waiter: OutcomeSink,
+        service: str,
+        body: bytes,
+        deadline_s: float,
+        seen: frozenset[str] | None = None,
+        kind: e.RequestKind = e.PLAIN,
+    ) -> int:
+        """As `submit`, for something else that waits, which may get its outcome at once."""
+
+
+class GatewayShell(Submitting):
     """The core with its I/O. All methods run on the loop's thread."""
 
     def __init__(
@@ -141,19 +171,6 @@ class GatewayShell:
         finally:
             self._early -= 1
 
-    def submit(
-        self,
-        service: str,
-        body: bytes,
-        deadline_s: float,
-        seen: frozenset[str] | None = None,
-        kind: e.RequestKind = e.PLAIN,
-    ) -> tuple[int, Waiter]:
-        """Submit one input; `deadline_s` is monotonic time. `seen`: services that the client may
-        know of; None = all."""
-        waiter: Waiter = self._loop.create_future()
-        return self.submit_for(waiter, service, body, deadline_s, seen, kind), waiter
-
     def submit_for(
         self,
         waiter: OutcomeSink,
@@ -163,7 +180,6 @@ class GatewayShell:
         seen: frozenset[str] | None = None,
         kind: e.RequestKind = e.PLAIN,
     ) -> int:
-        """As `submit`, for something else that waits, which may get its outcome at once."""
         number = self._next_id = self._next_id + 1
         self._waiters[number] = waiter
         arrival = e.Submitted(number, service, body, deadline_s, seen, kind)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from support.strategies.route_files import FULL_ROUTE
 from wattline_protocol.routing.file import (
     MAX_FILE_CHARS,
     RouteFileError,
@@ -11,29 +12,6 @@ from wattline_protocol.routing.file import (
 from wattline_protocol.routing.model import MAX_ROUTE_BYTES, PublicRoute, RouteRule, RouteTarget
 from wattline_protocol.site.file import SiteFileError, parse_site
 from wattline_protocol.site.text import format_site
-
-FULL = """
-kind = "route"
-[[route]]
-name = "digits"
-to = "small"
-sticky = "X-User"
-[[route.rule]]
-tiers = ["gold"]
-max_inputs = 4
-to = "large"
-[[route.rule]]
-min_inputs = 9
-min_body = "64KiB"
-header = { X-Team = ["a", "b"] }
-field = { "input.mode" = ["fast", 1, true] }
-cascade = ["small", "large"]
-limit = 0.8
-confidence = "scores.0"
-[[route.rule]]
-share = 0.05
-to = "canary"
-"""
 
 
 def rules(*texts: str, more: str = 'to = "rest"') -> str:
@@ -48,11 +26,16 @@ def problems(text: str) -> list[str]:
 
 
 def test_a_route_reads_back_as_it_was_written() -> None:
-    [route] = parse_routes(FULL, "r.toml")
+    [route] = parse_routes(FULL_ROUTE, "r.toml")
     assert route == PublicRoute(
         "digits",
         (
-            RouteRule(RouteTarget(("large",)), max_inputs=4, tiers=("gold",)),
+            RouteRule(
+                RouteTarget(("large",)),
+                max_inputs=4,
+                max_body_bytes=64 * 1024,
+                tiers=("gold",),
+            ),
             RouteRule(
                 RouteTarget(("small", "large"), 0.8, "scores.0"),
                 min_inputs=9,
@@ -124,7 +107,10 @@ def test_a_route_reads_back_as_it_was_written() -> None:
         ),
         (rules('minimum = 1\nto = "a"'), "unknown key route.rule.minimum"),
         ('kind = "route"', "0 tables [[route]]; 1 to 8 are accepted"),
-        (FULL + FULL.replace('kind = "route"', ""), "a route named digits exists already"),
+        (
+            FULL_ROUTE + FULL_ROUTE.replace('kind = "route"', ""),
+            "a route named digits exists already",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(text: str, said: str) -> None:
@@ -161,9 +147,9 @@ def in_site(text: str) -> str:
 
 def test_a_route_of_the_site_file_reads_back_as_it_was_written() -> None:
     users = 'users = ["ada", "bob"]\nto = "small"'
-    site = parse_site(in_site(FULL.replace('to = "small"', users, 1)), "site.toml")
+    site = parse_site(in_site(FULL_ROUTE.replace('to = "small"', users, 1)), "site.toml")
     [one] = site.routes
-    assert (one.route, one.users) == (parse_routes(FULL, "")[0], ("ada", "bob"))
+    assert (one.route, one.users) == (parse_routes(FULL_ROUTE, "")[0], ("ada", "bob"))
     assert parse_site(format_site(site), "again").routes == site.routes
 
 

@@ -13,13 +13,13 @@ from wattline_runtime.gateway.answers.answers import Answers
 from wattline_runtime.gateway.answers.cache import ENTRY_BYTES, AnswerCache, bound_all
 from wattline_runtime.gateway.answers.fallback import FIRST_SHARE, first_deadline_s, settle
 from wattline_runtime.gateway.events import PLAIN, Outcome, Output, Refusal, RequestKind
-from wattline_runtime.gateway.shell import GatewayShell, OutcomeSink, Waiter
+from wattline_runtime.gateway.shell import GatewayShell, OutcomeSink, Submitting
 from wattline_runtime.gateway.stats import Stats
 
 NONE = Refusal("no_worker", "no worker of it is ready", 1)
 
 
-class FakeShell:
+class FakeShell(Submitting):
     """Notes what reaches the core, and answers when the test says so."""
 
     def __init__(self) -> None:
@@ -29,17 +29,6 @@ class FakeShell:
         self.abandoned: list[int] = []
         self.kinds: list[RequestKind] = []
         self.seen: list[frozenset[str] | None] = []
-
-    def submit(
-        self,
-        service: str,
-        body: bytes,
-        deadline_s: float,
-        seen: frozenset[str] | None = None,
-        kind: RequestKind = PLAIN,
-    ) -> tuple[int, Waiter]:
-        waiter: Waiter = asyncio.get_running_loop().create_future()
-        return self.submit_for(waiter, service, body, deadline_s, seen, kind), waiter
 
     def submit_for(
         self,
