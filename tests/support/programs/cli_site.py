@@ -20,6 +20,7 @@ import msgspec
 import psutil
 
 from support.programs.ports import free_ports
+from support.programs.verbs import ASKING, verbs
 from wattline import Client
 from wattline.client.errors import Unreachable
 from wattline_protocol.trust.keys import load_bundle
@@ -198,6 +199,8 @@ class CliSite:
 
     def run(self, *arguments: str) -> Done:
         """A verb as the site's admin, whatever its exit code."""
+        if arguments and arguments[0] in ASKING:
+            return verbs().run(arguments, self.environ, COMMAND_S)
         return subprocess.run(
             self.command(*arguments),
             env=self.environ,
