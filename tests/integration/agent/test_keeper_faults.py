@@ -284,8 +284,17 @@ def test_an_attempt_that_was_never_asked_for_stays_ended(live: LiveKeeper) -> No
     assert live.seen().exit == before
 
 
+IMPATIENT = """
+import sys
+from wattline_agent.keeper import __main__ as keeper
+keeper.LOCK_PATIENCE_S = 0.5
+sys.exit(keeper.main())
+"""
+"""A keeper that waits no 10 s for the warden of the one before."""
+
+
 def test_a_second_keeper_is_refused(live: LiveKeeper) -> None:
-    command = [sys.executable, "-m", "wattline_agent.keeper", "--state-dir", str(live.state_dir)]
+    command = [sys.executable, "-c", IMPATIENT, "--state-dir", str(live.state_dir)]
     second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert second.returncode == 3
     assert "another keeper runs" in second.stderr
