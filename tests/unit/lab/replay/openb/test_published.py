@@ -2,11 +2,12 @@
 
 import csv
 import os
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from wattline_lab.replay.openb.replay import read_lists, replay
+from wattline_lab.replay.openb.replay import Lists, read_lists, replay
 
 TRACES = os.environ.get("WATTLINE_TRACES", "")
 OPENB = Path(TRACES) / "alibaba-openb-2023"
@@ -20,6 +21,11 @@ needs_traces = pytest.mark.skipif(
     not TRACES,
     reason="WATTLINE_TRACES names no folder of traces; docs/replay.md says where they are",
 )
+
+
+@cache
+def default_lists() -> Lists:
+    return read_lists(OPENB / "openb_pod_list_default.csv.gz", NODES, None)
 
 
 @needs_traces
@@ -40,8 +46,7 @@ def test_published_means(policy: str, published_name: str, within_pct: float) ->
             (row["workload"], row["policy"], row["arrived_pct"]): float(row["mean_unalloc_pct"])
             for row in csv.DictReader(file)
         }
-    lists = read_lists(OPENB / "openb_pod_list_default.csv.gz", NODES, None)
-    found = replay(lists, policy, (SEED,))
+    found = replay(default_lists(), policy, (SEED,))
     by_percent = {str(point.arrived_pct): point.unallocated_pct for point in found.curve}
     for percent in ("80", "90", "100", "130"):
         expected = published["default", published_name, percent]
@@ -51,8 +56,7 @@ def test_published_means(policy: str, published_name: str, within_pct: float) ->
 @needs_traces
 @slow_beside_others
 def test_the_schedulers_rank_leaves_fewer_gpus_unused_than_fgd() -> None:
-    lists = read_lists(OPENB / "openb_pod_list_default.csv.gz", NODES, None)
-    found = replay(lists, "wattline", (SEED,), "fgd")
+    found = replay(default_lists(), "wattline", (SEED,), "fgd")
     assert found.versus is not None
     assert found.versus.mean_difference_pct < -0.2
 
@@ -66,8 +70,7 @@ def test_power_saved_by_the_study() -> None:
             for row in csv.DictReader(file)
             if row["policy"] == "PWR"
         }
-    lists = read_lists(OPENB / "openb_pod_list_default.csv.gz", NODES, None)
-    found = replay(lists, "pwr", (SEED,), "fgd")
+    found = replay(default_lists(), "pwr", (SEED,), "fgd")
     saved = {point.arrived_pct: point.power_saved_pct for point in found.curve}
     # Read off a plot within 0.5 points; a single seed adds as much again.
     for percent in (20, 40, 60, 80, 100):
