@@ -22,7 +22,7 @@ face of uncertainty: Lai and Robbins 1985), which falls as jobs run.
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from math import log1p, log2
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -238,8 +238,8 @@ def _indices(chance: Floats) -> list[float]:
     return least
 
 
-def _shifted(first: float, values: Floats) -> Floats:
+def _shifted(first: float, values: NDArray[np.floating[Any]]) -> Floats:
     """One place later, without the last."""
-    shifted = np.empty_like(values)
+    shifted = np.empty(len(values))
     shifted[0], shifted[1:] = first, values[:-1]
     return shifted
