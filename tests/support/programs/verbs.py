@@ -1,8 +1,8 @@
 """Verbs that ask a scheduler, without the start of an interpreter for each.
 
 A process that has imported what they need forks for every one: what runs is the command itself, a
-process with its own arguments, environment and output. Programs, and whatever is to prove that the
-command starts, have interpreters of their own.
+process with its own arguments, environment, directory and output. Programs, and whatever is to
+prove that the command starts, have interpreters of their own.
 """
 
 import atexit
@@ -38,6 +38,7 @@ class Request(msgspec.Struct):
 
     arguments: tuple[str, ...]
     environ: dict[str, str]
+    cwd: str
 
 
 class Verbs:
@@ -68,7 +69,9 @@ class Verbs:
         ):
             asked.connect(str(self._door))
             socket.send_fds(asked, [b"r"], [out.fileno(), err.fileno()])
-            asked.sendall(msgspec.msgpack.encode(Request(arguments, dict(environ))))
+            asked.sendall(
+                msgspec.msgpack.encode(Request(arguments, dict(environ), str(Path.cwd())))
+            )
             asked.shutdown(socket.SHUT_WR)
             pid = _number(asked)
             asked.settimeout(timeout_s)
@@ -144,6 +147,7 @@ def _become(request: Request, outputs: list[int]) -> None:
     os.environ.clear()
     os.environ.update(request.environ)
     time.tzset()
+    os.chdir(request.cwd)
     for number, file in enumerate((os.open(os.devnull, os.O_RDONLY), *outputs)):
         os.dup2(file, number)
         os.close(file)
