@@ -276,7 +276,7 @@ class CliSite:
             return found.state == state
 
         self.until(is_so, lambda: f"job {job} {state}; it is {_told(found)}")
-        return msgspec.to_builtins(found)
+        return json.loads(msgspec.json.encode(found))
 
     def until_shown(self, text: str, *arguments: str) -> str:
         """Wait until a verb shows `text`; all that it shows then.
