@@ -70,6 +70,13 @@ def test_energy_that_was_idle_before_is_not_counted_twice_or_taken_back(
     assert counted(bench).idle_uj == 950
 
 
+def test_a_worker_that_was_taken_for_lost_is_not_counted_twice(bench: GatewayBench) -> None:
+    bench.worker(0, idle_uj=900).later(10.0)
+    assert not bench.gateway.queue.services["svc"].workers, "it was silent"
+    bench.worker(0, idle_uj=950).worker(0, idle_uj=960)
+    assert counted(bench).idle_uj == 910
+
+
 def test_processes_of_a_gateway_add_up() -> None:
     sums, energy = TrafficSum(), MeasuredEnergy(5, 4, 3, 2)
     for process in (0, 1):

@@ -19,6 +19,8 @@ class ReportedEnergy:
     """Of its answers."""
     idle_uj: int = 0
     """That no answer carries."""
+    _seen_uj: int | None = None
+    """Idle energy in its newest beat; None: it has sent none."""
 
     def answered(self, energy_uj: int | None, now_s: float) -> int | None:
         """Energy of an answer; None: not measured."""
@@ -28,10 +30,15 @@ class ReportedEnergy:
         return energy_uj
 
     def idled(self, total_uj: int | None, now_s: float) -> int:
-        """What of the idle energy since the connection began is new."""
-        grown_uj = 0 if total_uj is None else total_uj - self.idle_uj
+        """What of the idle energy since the connection began is new. That of the first beat was
+        counted before, if this gateway had taken the worker for lost."""
+        if total_uj is None or self._seen_uj is None:
+            self._seen_uj = self._seen_uj or total_uj or 0
+            return 0
+        grown_uj = total_uj - self._seen_uj
         if not self._is_possible(grown_uj, now_s):
             return 0
+        self._seen_uj = total_uj
         self.idle_uj += grown_uj
         return grown_uj
 

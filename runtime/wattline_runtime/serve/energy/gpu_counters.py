@@ -41,10 +41,10 @@ def gpus_of(environ: Mapping[str, str]) -> GpuShare:
     named = environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     uuids = tuple(one for one in named if one.startswith(("GPU-", "MIG-")))
     try:
-        share = float(environ.get("WATTLINE_GPU_SHARE", ""))
-    except ValueError:
-        share = 1.0
-    return GpuShare(uuids, min(WHOLE_PERMILLE, max(0, round(share * WHOLE_PERMILLE))))
+        permille = round(float(environ.get("WATTLINE_GPU_SHARE", "")) * WHOLE_PERMILLE)
+    except (ValueError, OverflowError):
+        permille = WHOLE_PERMILLE
+    return GpuShare(uuids, min(WHOLE_PERMILLE, max(0, permille)))
 
 
 class GpuCounters:

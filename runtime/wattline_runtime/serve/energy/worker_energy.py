@@ -1,7 +1,7 @@
 """The energy of a worker's requests, as its gateways learn it: counters and ledger."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from wattline_runtime.serve.batcher import Key
@@ -19,8 +19,8 @@ class Reported(Protocol):
 class WorkerEnergy:
     """On the worker's main thread."""
 
-    def __init__(self, counters: GpuCounters) -> None:
-        self._counters = counters
+    def __init__(self, counters: GpuCounters, clock: Callable[[], float] = time.monotonic) -> None:
+        self._counters, self._clock = counters, clock
         self._is_metered = counters.has_gpus
         self._ledger = EnergyLedger()
         self._shared_uj = 0
@@ -71,4 +71,4 @@ class WorkerEnergy:
     def _now_s(self) -> float:
         for reading in self._counters.take():
             self._ledger.read(reading.counter_uj, reading.mono_s)
-        return time.monotonic()
+        return self._clock()
