@@ -95,7 +95,7 @@ def test_two_gateways_answer_and_either_one_alone(site: ServingSite) -> None:
         site.until(lambda: site.answer(killed) == "hello", f"{killed} is back")  # noqa: B023
 
 
-def test_cache_and_fallback_of_a_job_reach_the_gateways(site: ServingSite) -> None:
+def test_cache_fallback_and_slo_of_a_job_take_effect(site: ServingSite) -> None:
     flags = ("--cache", "ttl=1m,size=1MiB", "--fallback", "echo")
     number = site.serve(*flags, "--hold", service="kept")
 
@@ -109,6 +109,12 @@ def test_cache_and_fallback_of_a_job_reach_the_gateways(site: ServingSite) -> No
     site.until(lambda: headers().get("wattline-cache") == "hit", "its answer is kept")
     site.wattline("update", number, "--cache", "none", "--fallback", "none")
     site.until(lambda: "wattline-cache" not in headers(), "it has no cache any more")
+    site.wattline("update", number, "--slo", "p95=5s", "--replicas", "1-2")
+    site.until(lambda: site.json("service", "kept")["watts"], "its load is known")
+    shown = site.json("service", "kept")
+    assert shown["watts"]["wanted"] >= shown["watts"]["floor"] > 0
+    assert (shown["replicas"]["min"], shown["replicas"]["max"]) == (1, 2)
+    assert shown["replicas"]["why"]
     site.wattline("cancel", number)
 
 

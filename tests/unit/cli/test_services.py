@@ -15,6 +15,7 @@ from wattline_protocol.views.service_views import (
     RuleView,
     ServiceView,
     SloView,
+    WattsView,
     WorkerView,
 )
 
@@ -61,6 +62,15 @@ def test_a_rollout_in_progress_is_shown() -> None:
     _, row = rows_of(listing([rolling]))
     assert "checking, revision 9" in row
     assert "rollout    checking, revision 9 is to replace 7" in rows_of(detail(rolling))
+
+
+def test_a_scaled_service_shows_its_range_the_reason_and_its_watts() -> None:
+    why = "load 412/s needs 0.81 of what 2 replicas do, above 0.72"
+    replicas = ReplicasView(2, 8, 3, 2, why)
+    view = msgspec.structs.replace(VIEW, replicas=replicas, watts=WattsView(612.0, 700.0, 400.0))
+    lines = rows_of(detail(view))
+    assert f"replicas   2 to 8, now 3: {why[:30]}" in " ".join(lines)
+    assert "watts      612 W now, 700 W wanted, 400 W floor" in lines
 
 
 def test_one_service_lists_its_workers() -> None:

@@ -170,3 +170,21 @@ def test_a_service_that_ended_asleep_is_requeued_with_its_least_number() -> None
     h.do(Requeue(only(number), "again"))
     h.run(3)
     assert live(h, number) == [0, 1]
+
+
+def test_a_burst_gets_watts_then_gpus_of_training_which_is_preempted_with_grace() -> None:
+    h, number = running(scaled(1, 3).priority(75), 0.5 * CAPACITY)
+    count = len(live(h, number))
+    train = h.submit(job("train").gpus(8 - count).priority(25).grace(5.0))
+    h.run(5)
+    assert h.state_of(train) == "RUNNING"
+    cap_mw = h.cap_mw(number, 0)
+    h.rate = 1.5 * CAPACITY
+    h.run(3)
+    assert h.cap_mw(number, 0) > 1.5 * cap_mw
+    assert len(live(h, number)) == count
+    h.run(60)
+    assert len(live(h, number)) > count
+    assert h.gang(train).reason == f"preempted by job {number} ('echo') of higher priority"
+    told = [m for node in h.agents for m in h.told(node, StopTask) if isinstance(m, StopTask)]
+    assert {m.grace_s for m in told if m.ref.job == train} == {5.0}
