@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import time
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,24 @@ def test_a_full_disk_loses_lines_and_nothing_else(
     assert [one["event"] for one in warned] == ["body_log_resumed"]
     assert warned[0]["lost"] >= 3
     assert len(lines(folder)) == 2
+
+
+def test_a_service_that_comes_while_the_disk_is_full_is_logged_once_it_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(ENOSPC, "No space left on device")
+
+    log = BodyLog(tmp_path)
+    monkeypatch.setattr("wattline_runtime.gateway.telemetry.log_file.RETRY_S", 0.0)
+    with monkeypatch.context() as patch, capture_logs() as warned:
+        patch.setattr(Path, "mkdir", full)
+        log.change_settings({"svc": settings()})
+        logged(log, TakenBodies(""))
+    assert [one["event"] for one in warned] == ["body_log_stopped"]
+    logged(log, TakenBodies(""))
+    assert len(lines(tmp_path / "svc")) == 1
+    assert (tmp_path / "svc").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:

@@ -246,10 +246,14 @@ class BodyLog:
         self._rules[name] = _Rule(its, int(its.log_share * ALL), blanker, file)
 
     def _open(self, name: str, its: ServiceSettings) -> LogFile:
-        folder = self._folder / check_name(name)
-        folder.mkdir(FOLDER_MODE, exist_ok=True)
-        path = body_file(folder, its.log_retention_s)
-        return LogFile("body_log", path, its.log_retention_s, rotates=self._rotates)
+        path = body_file(self._folder / check_name(name), its.log_retention_s)
+        return LogFile(
+            "body_log",
+            path,
+            its.log_retention_s,
+            rotates=self._rotates,
+            folder_mode=FOLDER_MODE,
+        )
 
     # --- requests
 

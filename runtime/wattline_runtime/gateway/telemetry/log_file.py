@@ -40,10 +40,19 @@ class _Begun(msgspec.Struct):
 class LogFile:
     """The file. Its methods may be called by any thread."""
 
-    def __init__(self, name: str, path: Path, retention_s: float, *, rotates: bool = True) -> None:
-        """`name`: in warnings. `rotates`: not so for all but one process. Raises OSError unless
-        the disk is full."""
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        retention_s: float,
+        *,
+        rotates: bool = True,
+        folder_mode: int | None = None,
+    ) -> None:
+        """`name`: in warnings. `rotates`: not so for all but one process. `folder_mode`: make its
+        folder. Raises OSError unless the disk is full."""
         self._name, self._path = name, path
+        self._folder_mode = folder_mode
         self._retention_s, self._rotates = retention_s, rotates
         self._lost = 0
         self._file = -1
@@ -115,6 +124,8 @@ class LogFile:
     # --- rotation
 
     def _open(self) -> None:
+        if self._folder_mode is not None:
+            self._path.parent.mkdir(self._folder_mode, exist_ok=True)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         # A pipe without a reader is an error; the gateway does not wait for one.
         self._file = os.open(self._path, flags | os.O_NONBLOCK, MODE)
