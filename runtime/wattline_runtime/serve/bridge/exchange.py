@@ -156,11 +156,9 @@ class Exchange:
             raise HTTPException(f"{response.length} bytes of the answer are missing")
         if response.headers.get_content_type() == OCTETS:
             return Output(body, is_bytes=True) if self._message.is_bytes else _no_json("bytes")
-        try:
-            self._note_usage(body)
-            msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return _no_json(str(error))
+        if why := _not_json(body):
+            return _no_json(why)
+        self._note_usage(body)
         return Output(body, tokens=self._tokens)
 
     def _stream(self, response: HTTPResponse) -> Outcome:
@@ -171,6 +169,8 @@ class Exchange:
                 return Output(b"", tokens=self._tokens)
             if len(data) > MAX_ITEM_BYTES:
                 return Failed("output_too_large", f"an event exceeds {MAX_ITEM_BYTES} bytes")
+            if why := _not_json(data):
+                return _no_json(why)
             self._note_usage(data)
             if not self._wait_for_client(len(data)):
                 return Failed("cancelled")
@@ -201,13 +201,14 @@ def events(response: HTTPResponse) -> Iterator[bytes]:
     lines: list[bytes] = []
     size = 0
     while line := response.readline(MAX_ITEM_BYTES + 1024):
-        text = line.rstrip(b"\r\n")
-        if text.startswith(b"data:"):
-            lines.append(text[5:].strip())
-            size += len(lines[-1]) + 1
-        if lines and (not text or size > MAX_ITEM_BYTES + 1):
-            yield b" ".join(lines)
-            lines, size = [], 0
+        # A line may end with CR alone, which would end one of the client's, too.
+        for text in line.removesuffix(b"\n").removesuffix(b"\r").split(b"\r"):
+            if text.startswith(b"data:"):
+                lines.append(text[5:].strip())
+                size += len(lines[-1]) + 1
+            if lines and (not text or size > MAX_ITEM_BYTES + 1):
+                yield b" ".join(lines)
+                lines, size = [], 0
     # An event without the empty line that ends it is incomplete.
 
 
@@ -218,6 +219,15 @@ def _refusal(response: HTTPResponse) -> Failed:
     if response.status in BUSY:
         return Failed("overloaded", detail)
     return Failed("bad_input" if 400 <= response.status < 500 else "model_error", detail)
+
+
+def _not_json(data: bytes) -> str:
+    """Empty: it is JSON."""
+    try:
+        msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return str(error)
+    return ""
 
 
 def _no_json(why: str) -> Failed:
