@@ -26,6 +26,31 @@ BODY_TIMEOUT_S = 30.0
 """Time for a client to send its body."""
 
 
+MOST_RECEIVING_BYTES = 256 * 1024**2
+"""Of all bodies that are being received, in each process of a gateway."""
+SMALL_BYTES = 64 * 1024
+"""A body up to this size is received all the same."""
+
+
+class BodyMemory:
+    """Memory of the bodies that are being received: clients may send slowly, and many at once."""
+
+    def __init__(self, most_bytes: int = MOST_RECEIVING_BYTES) -> None:
+        self._most_bytes = most_bytes
+        self.held_bytes = 0
+
+    def hold(self, more_bytes: int, size: int) -> None:
+        """Count a part of a body that has this size so far. Raises BadRequest."""
+        self.held_bytes += more_bytes
+        if self.held_bytes > self._most_bytes and size > SMALL_BYTES:
+            text = f"over {self._most_bytes >> 20} MiB of bodies are being received; retry"
+            raise BadRequest("bodies_full", text, retry_after_s=1)
+
+    def release(self, size: int) -> None:
+        """The body is complete, or refused."""
+        self.held_bytes -= size
+
+
 class ClientDisconnected(Exception):
     """The client disconnected before its answer."""
 
@@ -68,7 +93,7 @@ def traced(scope: Scope, kind: RequestKind) -> RequestKind:
     return kind if trace is None else msgspec.structs.replace(kind, trace=trace)
 
 
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+async def read_body(scope: Scope, receive: Receive, limit: int, memory: BodyMemory) -> bytes:
     """The whole body. Raises BadRequest and ClientDisconnected."""
     arrived = arrived_body(receive)
     if arrived is not None:
@@ -86,7 +111,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
         return body
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
-            return await _rest_of_body(message, receive, limit)
+            return await _rest_of_body(message, receive, limit, memory)
     except TimeoutError as error:
         text = f"the body did not arrive within {BODY_TIMEOUT_S:.0f} s"
         raise BadRequest("body_too_slow", text) from error
@@ -114,20 +139,24 @@ def timeout_ms(
     return wanted_ms
 
 
-async def _rest_of_body(first: Any, receive: Receive, limit: int) -> bytes:
+async def _rest_of_body(first: Any, receive: Receive, limit: int, memory: BodyMemory) -> bytes:
     chunks: list[bytes] = []
     size = 0
     message = first
-    while True:
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnected
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-        if size > limit:
-            raise _too_large(limit)
-        if not message.get("more_body", False):
-            return b"".join(chunks)
-        message = await receive()
+    try:
+        while True:
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnected
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+            memory.hold(len(chunks[-1]), size)
+            if size > limit:
+                raise _too_large(limit)
+            if not message.get("more_body", False):
+                return b"".join(chunks)
+            message = await receive()
+    finally:
+        memory.release(size)
 
 
 def _too_large(limit: int) -> BadRequest:

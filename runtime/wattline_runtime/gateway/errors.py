@@ -26,6 +26,7 @@ STATUS: dict[str, int] = {
     "malformed": 400,
     "body_too_large": 413,
     "body_too_slow": 408,
+    "bodies_full": 503,
     "method": 405,
     "no_method": 404,
     "seq_reused": 409,

@@ -104,7 +104,8 @@ class InferApp:
             if self._shell.is_early:
                 await self._router.wait(start_s + timeout_ms(scope, self._config) / 1000)
             route = self._shell.public.get(service)
-            data = await read_body(scope, receive, self._config.max_body_bytes)
+            most_bytes = self._config.max_body_bytes
+            data = await read_body(scope, receive, most_bytes, self._shell.bodies)
             read = self._bytes if header(scope, b"content-type") == OCTETS else self._understand
             ask = read(scope, data, rank_of(scope, key), start_s)
             if key is not None:

@@ -19,6 +19,7 @@ from wattline_protocol.wire.routes import Routes
 from wattline_protocol.wire.transport import Incoming
 from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.access.key_ring import ApiKeyRing
+from wattline_runtime.gateway.client import BodyMemory
 from wattline_runtime.gateway.connections.client_watch import ClientWatch, ClientWatches
 from wattline_runtime.gateway.connections.worker_socket import WorkerSocket
 from wattline_runtime.gateway.core import Gateway
@@ -123,6 +124,7 @@ class GatewayShell(Submitting):
         self._outbox: defaultdict[e.Connection, list[ToWorker]] = defaultdict(list)
         self._waiters: dict[int, OutcomeSink] = {}
         self.clients = ClientWatches()
+        self.bodies = BodyMemory()
         self._routes: e.ServiceRoutes = {}
         self._splits: Mapping[str, RouteSplit] = {}
         self.owners: Mapping[str, str] = {}

@@ -13,11 +13,17 @@ from uvicorn.server import ServerState
 
 from wattline_protocol.http.guard import HttpGuard, guarded
 from wattline_protocol.http.limits import HttpLimits
-from wattline_runtime.gateway.client import read_body
+from wattline_runtime.gateway.client import (
+    SMALL_BYTES,
+    BodyMemory,
+    ClientDisconnected,
+    read_body,
+)
 from wattline_runtime.gateway.connections import client_watch, direct
 from wattline_runtime.gateway.connections.client_watch import ClientWatches
 from wattline_runtime.gateway.connections.direct import MOST_BYTES, Noting, send_answer
 from wattline_runtime.gateway.connections.http_protocol import http_protocol, without_timers
+from wattline_runtime.gateway.errors import BadRequest
 
 FAST = http_protocol()
 BODY = b'{"output":1}'
@@ -69,7 +75,9 @@ def echo() -> Any:
     """Answers with the body as the gateway reads it."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await send_answer(send, 200, NAMED, await read_body(scope, receive, 9), is_last=False)
+        await send_answer(
+            send, 200, NAMED, await read_body(scope, receive, 9, BodyMemory()), is_last=False
+        )
 
     return app
 
@@ -107,12 +115,43 @@ def test_a_body_is_read_whole_or_in_parts() -> None:
     assert whole.writes == parts.writes == [HEAD + b"content-length: 2\r\n\r\n{}"]
 
 
+def test_bodies_that_are_being_received_are_bounded_but_for_small_ones() -> None:
+    size = SMALL_BYTES
+    memory = BodyMemory(most_bytes=3 * size)
+
+    async def body(parts: "asyncio.Queue[Message]", first: int) -> bytes:
+        parts.put_nowait({"type": "http.request", "body": bytes(first), "more_body": True})
+        return await read_body({"headers": []}, parts.get, 9 * size, memory)
+
+    async def run() -> None:
+        queues: list[asyncio.Queue[Message]] = [asyncio.Queue() for _ in range(3)]
+        last: Message = {"type": "http.request", "body": b"x", "more_body": False}
+        large, small, gone = (
+            asyncio.create_task(body(parts, first))
+            for parts, first in zip(queues, (2 * size, size - 1, size), strict=True)
+        )
+        await turns()
+        with pytest.raises(BadRequest, match="of bodies are being received; retry") as refused:
+            await body(asyncio.Queue(), size + 1)
+        assert (refused.value.reason, refused.value.retry_after_s) == ("bodies_full", 1)
+        queues[1].put_nowait(last)
+        assert len(await small) == size
+        queues[2].put_nowait({"type": "http.disconnect"})
+        with pytest.raises(ClientDisconnected):
+            await gone
+        queues[0].put_nowait(last)
+        assert len(await large) == 2 * size + 1
+        assert memory.held_bytes == 0
+
+    asyncio.run(run())
+
+
 def test_a_client_is_found_to_have_left_after_its_body_was_taken() -> None:
     async def run() -> Message:
         received: asyncio.Queue[Message] = asyncio.Queue()
 
         async def app(scope: Scope, receive: Receive, _: Send) -> None:
-            await read_body(scope, receive, 9)
+            await read_body(scope, receive, 9, BodyMemory())
             received.put_nowait(await receive())
 
         connection, _ = await connected(app)

@@ -48,7 +48,8 @@ class CompareRoute:
         require_service(self._shell.gateway.queue, service, key)
         data, reason = b"", ""
         try:
-            data = await read_body(scope, request.receive, self._config.max_body_bytes)
+            most_bytes = self._config.max_body_bytes
+            data = await read_body(scope, request.receive, most_bytes, self._shell.bodies)
             pair = _pair(data)
             if key is not None:
                 self._access.charge(key, 1)

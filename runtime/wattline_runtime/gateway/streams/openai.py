@@ -151,7 +151,8 @@ class OpenAiApp:
         until_s = start_s + timeout_ms(scope, self._config) / 1000
         key = await self._access.identify(scope, until_s)
         await self._until_routes(until_s)
-        data = await read_body(scope, receive, self._config.max_body_bytes)
+        most_bytes = self._config.max_body_bytes
+        data = await read_body(scope, receive, most_bytes, self._shell.bodies)
         reply.request = data
         try:
             body = self._decoder.decode(data)
