@@ -30,7 +30,7 @@ from wattline_protocol.wire.problems import Severity
 from wattline_protocol.wire.rollouts import ENDED_PHASES, RolloutPhase
 from wattline_scheduler.api_key_record import ApiKeyRecord
 from wattline_scheduler.route_record import RouteRecord
-from wattline_scheduler.service_rollup import ServicePeak, ServiceRollup
+from wattline_scheduler.service_rollup import ServiceHour, ServiceRollup
 
 
 class JobRecord(msgspec.Struct, frozen=True):
@@ -461,7 +461,7 @@ class Saved(msgspec.Struct, frozen=True):
     """Those in progress, and the newest others."""
     service_minutes: tuple[ServiceRollup, ...] = ()
     """Of the newest hours, in order of time."""
-    service_peaks: tuple[ServicePeak, ...] = ()
+    service_hours: tuple[ServiceHour, ...] = ()
     next_job: JobId = JobId(1)
     """Above every id ever issued."""
     next_event: int = 1

@@ -31,12 +31,15 @@ class ServiceRollup(msgspec.Struct, frozen=True):
     """Requests by the time to the answer, or to the first part of a stream, in `BUCKETS_S`."""
 
 
-class ServicePeak(msgspec.Struct, frozen=True):
-    """The busiest minute of an hour."""
+class ServiceHour(msgspec.Struct, frozen=True):
+    """An hour, of the minutes of which enough is known."""
 
     service: str
     owner: UserName
     hour: int
     """Since the epoch."""
-    rate: float
-    """Work that arrived a second."""
+    busiest: float
+    """The highest mean of a minute, as work a second."""
+    work: float
+    """That arrived, in so many seconds."""
+    seconds: float

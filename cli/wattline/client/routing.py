@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from wattline.client.asking import RequestClient
 from wattline_protocol.routing.model import PublicRoute
 from wattline_protocol.routing.requests import DeclareRoutes, RemoveRoute
+from wattline_protocol.views.capacity_views import CapacityView, GetCapacity
 from wattline_protocol.views.service_views import (
     ListServices,
     RouteView,
@@ -27,6 +28,10 @@ class RouteActs(RequestClient):
     def routes(self) -> tuple[RouteView, ...]:
         """All routes, without their rules."""
         return self.get(ListServices(), Services).routes
+
+    def capacity(self, request: GetCapacity) -> CapacityView:
+        """What a service will take, from the load that it had."""
+        return self.get(request, CapacityView)
 
     def service_or_route(self, name: str) -> ServiceView | RouteView:
         """One open service with its workers, or one route with its rules."""

@@ -9,7 +9,7 @@ OVERVIEW: dict[str, tuple[tuple[str, str], ...]] = {
         ("accounts, report", "Show shares and quotas; usage, energy, cost."),
         ("nodes, node, reservations", "List nodes; show one; list reservations."),
         ("power, cooling, meters", "Show budgets, cooling zones and power meters."),
-        ("key, infer, model", "API keys; answer a file; compare models."),
+        ("key, infer, model, capacity", "API keys; answer a file; compare; plan."),
         ("top, events, problems", "Watch the site: live view, event log, alarms."),
     ),
     "Operators": (

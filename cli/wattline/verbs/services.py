@@ -37,6 +37,21 @@ VERBS = (
         knows_json=True,
     ),
     _verb(
+        name="capacity",
+        help="Plan what a service will take by the hour of the week.",
+        details="Replicas, GPUs, watts, kWh and money for the load of the newest weeks times "
+        "--growth, and for twice of that (docs/serving-scale.md). Says what is not known.",
+        act="wattline.acts.serving.capacity:capacity",
+        show="wattline.show.serving.capacity:shown",
+        args=(
+            Argument("name", "Name of the service."),
+            Option("weeks", ("--weeks",), "How many weeks of load count, up to 5.", "integer", 4),
+            Option("growth", ("--growth",), "Factor on the load.", default="1x"),
+            Option("slo", ("--slo",), "As in p95=200ms. Default: the SLO of its job."),
+        ),
+        examples=("wattline capacity chat --weeks 4 --growth 2x --slo p95=200ms",),
+    ),
+    _verb(
         name="model compare",
         help="Compare two services by samples: agreement, latency, memory, joules.",
         details="Sends each sample to both through the gateway: a line of FILE each, as "

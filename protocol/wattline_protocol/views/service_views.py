@@ -4,6 +4,7 @@ import msgspec
 
 from wattline_protocol.ids import JobId
 from wattline_protocol.routing.requests import RouteRequest
+from wattline_protocol.views.capacity_views import CapacityView, GetCapacity
 from wattline_protocol.views.request_logs import LogAnswer, LogRequest
 from wattline_protocol.wire.bounds import Name
 from wattline_protocol.wire.rollouts import RolloutNow, RolloutRequest
@@ -165,5 +166,5 @@ class Services(msgspec.Struct, frozen=True, tag_field="t", tag="services"):
     routes: tuple[RouteView, ...] = ()
 
 
-ServiceRequest = RolloutRequest | ListServices | LogRequest | RouteRequest
-ServiceAnswer = RolloutNow | Services | LogAnswer
+ServiceRequest = RolloutRequest | ListServices | LogRequest | RouteRequest | GetCapacity
+ServiceAnswer = RolloutNow | Services | LogAnswer | CapacityView

@@ -17,6 +17,7 @@ import zmq
 from wattline_protocol.ids import Instant, JobId, NodeId, Now, UserName
 from wattline_protocol.job.selection import Selection, problem
 from wattline_protocol.trust.members import Authorized, Member
+from wattline_protocol.views.capacity_views import GetCapacity
 from wattline_protocol.views.load_views import GetLoad
 from wattline_protocol.views.request_logs import ReadRequestLog, ReportLogPage, WatchLogQueries
 from wattline_protocol.views.service_views import ListServices
@@ -292,6 +293,7 @@ class Loop:
                 | ListReservations()
                 | ListProblems()
                 | GetRollout()
+                | GetCapacity()
             ):
                 return [Reply(client, ask.ask, self._reads.answer(request, now))]
             case ListApiKeys():

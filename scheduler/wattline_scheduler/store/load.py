@@ -17,7 +17,7 @@ from wattline_scheduler.records import (
     UseRecord,
 )
 from wattline_scheduler.store.record_table import Table
-from wattline_scheduler.store.rollups import load_service_minutes, load_service_peaks
+from wattline_scheduler.store.rollups import load_service_hours, load_service_minutes
 from wattline_scheduler.store.tables import (
     API_KEYS,
     ATTEMPTS,
@@ -145,7 +145,7 @@ def load_saved(
         members=MEMBERS.records(db, "WHERE is_removed = 0 ORDER BY name"),
         rollouts=ROLLOUTS.records(db, _OPEN_ROLLOUTS_FIRST, (ROLLOUTS_LOADED,)),
         service_minutes=load_service_minutes(db),
-        service_peaks=load_service_peaks(db),
+        service_hours=load_service_hours(db),
         next_job=next_job,
         next_event=next_event,
         is_recovering=bool(is_recovering),

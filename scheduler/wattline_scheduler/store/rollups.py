@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 import msgspec
 
 from wattline_protocol.ids import DomainId, NodeId, UnixTime
-from wattline_scheduler.service_rollup import ServicePeak, ServiceRollup
+from wattline_scheduler.service_rollup import ServiceHour, ServiceRollup
 from wattline_scheduler.store.record_table import Table
 
 DOMAIN_STEP_S = 10
@@ -34,10 +34,10 @@ SERVICE_KEEP_S = 35 * 86_400
 SERVICE_RECENT_S = 6 * 3_600
 """Minutes that a restart loads: the longest window of an SLO."""
 
-PEAK_LEAST_S = 30.0
-"""A minute of which less is known is no peak."""
+MINUTE_LEAST_S = 30.0
+"""A minute of which less is known is left out of its hour."""
 
-MAX_PEAKS_LOADED = 1_000_000
+MAX_HOURS_LOADED = 1_000_000
 """Hours of services; more are those of services that are long gone."""
 
 
@@ -137,14 +137,15 @@ def load_service_minutes(db: sqlite3.Connection) -> tuple[ServiceRollup, ...]:
     return SERVICE_STEPS.records(db, recent, (SERVICE_RECENT_S,))
 
 
-_PEAKS = """
-SELECT service, owner, start_unix_s / 3600 AS hour, max(arrived / seconds)
+_HOURS = """
+SELECT service, owner, start_unix_s / 3600 AS hour, max(arrived / seconds), sum(arrived),
+    sum(seconds)
 FROM service_rollups WHERE seconds >= ?
 GROUP BY service, owner, hour ORDER BY hour DESC LIMIT ?
 """
 
 
-def load_service_peaks(db: sqlite3.Connection) -> tuple[ServicePeak, ...]:
-    """The busiest minute of each hour, the newest hours first."""
-    rows = db.execute(_PEAKS, (PEAK_LEAST_S, MAX_PEAKS_LOADED))
-    return tuple(ServicePeak(*row) for row in rows)
+def load_service_hours(db: sqlite3.Connection) -> tuple[ServiceHour, ...]:
+    """Those on record, the newest first."""
+    rows = db.execute(_HOURS, (MINUTE_LEAST_S, MAX_HOURS_LOADED))
+    return tuple(ServiceHour(*row) for row in rows)

@@ -16,6 +16,7 @@ from wattline_scheduler.power.scaling.error_budget import (
     burning,
     window,
 )
+from wattline_scheduler.power.scaling.load_history import HourLoad
 from wattline_scheduler.power.scaling.service_minutes import MINUTE_S, ServiceMinutes
 from wattline_scheduler.records import Saved
 
@@ -54,10 +55,11 @@ def restore_service_minutes(state: State, saved: Saved) -> None:
     for name in state.work.services.names():
         job = serving_job(state.work.services.serving(name), state.rollouts.get(name))
         state.service_minutes[name] = ServiceMinutes(name, job.record.owner)
-    for peak in saved.service_peaks:
-        known = state.service_minutes.get(peak.service)
-        if known is not None and known.owner == peak.owner:
-            known.history.peaks[peak.hour] = peak.rate
+    for hour in saved.service_hours:
+        known = state.service_minutes.get(hour.service)
+        if known is not None and known.owner == hour.owner:
+            load = HourLoad(hour.busiest, hour.work, hour.seconds)
+            known.history.hours[hour.hour] = load
     for row in saved.service_minutes:
         known = state.service_minutes.get(row.service)
         if known is not None and known.owner == row.owner:

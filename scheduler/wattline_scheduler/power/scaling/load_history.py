@@ -1,6 +1,7 @@
-"""Busiest minutes of a service by the hour over five weeks, for the same hour of the week; pure."""
+"""Load of a service by the hour over five weeks, for the same hour of the week; pure."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from wattline_protocol.ids import UnixTime
 
@@ -14,11 +15,26 @@ LEAST_S = 30.0
 """A minute of which less is known is left out."""
 
 
+class HourLoad(NamedTuple):
+    """What a service was asked in an hour."""
+
+    busiest: float = 0.0
+    """The highest mean of a minute, as work a second."""
+    work: float = 0.0
+    seconds: float = 0.0
+    """In which `work` arrived."""
+
+    def plus(self, other: "HourLoad") -> "HourLoad":
+        """Of both times together."""
+        busiest = max(self.busiest, other.busiest)
+        return HourLoad(busiest, self.work + other.work, self.seconds + other.seconds)
+
+
 @dataclass(slots=True)
 class LoadHistory:
-    """The highest mean of a minute, as work a second, by the number of the hour since the epoch."""
+    """By the number of the hour since the epoch."""
 
-    peaks: dict[int, float] = field(default_factory=dict)
+    hours: dict[int, HourLoad] = field(default_factory=dict)
     _minute: int = -1
     _work: float = 0.0
     _seconds: float = 0.0
@@ -31,22 +47,23 @@ class LoadHistory:
         minute = int(unix_s) // MINUTE_S
         if minute != self._minute:
             if self._seconds >= LEAST_S:
-                self._keep(self._minute * MINUTE_S // HOUR_S, self._work / self._seconds)
+                hour = self._minute * MINUTE_S // HOUR_S
+                self._keep(hour, HourLoad(self._work / self._seconds, self._work, self._seconds))
             self._minute, self._work, self._seconds = minute, 0.0, 0.0
         self._work += rate * seconds
         self._seconds += seconds
 
-    def _keep(self, hour: int, rate: float) -> None:
-        if hour not in self.peaks:
+    def _keep(self, hour: int, load: HourLoad) -> None:
+        if hour not in self.hours:
             first = hour - WEEKS * WEEK_HOURS
-            self.peaks = {one: peak for one, peak in self.peaks.items() if one > first}
-        self.peaks[hour] = max(self.peaks.get(hour, 0.0), rate)
+            self.hours = {one: known for one, known in self.hours.items() if one > first}
+        self.hours[hour] = self.hours.get(hour, HourLoad()).plus(load)
 
     def asked(self, unix_s: float) -> float | None:
         """The busiest minute of the same hour of this weekday, in the newest week that has it."""
         hour = int(unix_s) // HOUR_S
         if hour != self._hour:
             weeks = (hour - week * WEEK_HOURS for week in range(1, WEEKS + 1))
-            known = (self.peaks[one] for one in weeks if one in self.peaks)
+            known = (self.hours[one].busiest for one in weeks if one in self.hours)
             self._hour, self._asked = hour, next(known, None)
         return self._asked

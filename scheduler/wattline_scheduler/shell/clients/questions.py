@@ -6,6 +6,7 @@ import msgspec
 
 from wattline_protocol.ids import JobId, NodeId, Now, UserName
 from wattline_protocol.text.quantities import format_size
+from wattline_protocol.views.capacity_views import GetCapacity
 from wattline_protocol.views.service_views import ListServices, Services
 from wattline_protocol.views.site_views import (
     ENDED_STATES,
@@ -56,6 +57,7 @@ from wattline_scheduler.store.store import Store
 from wattline_scheduler.time_slices import Parts
 from wattline_scheduler.views.accounts_view import account_views
 from wattline_scheduler.views.api_keys_view import api_key_views
+from wattline_scheduler.views.capacity_view import capacity_view
 from wattline_scheduler.views.domains_view import domain_views
 from wattline_scheduler.views.jobs_view import (
     counts_on_record,
@@ -75,7 +77,14 @@ HIDDEN = "(hidden)"
 """Replaces the value of an environment variable of another user's job."""
 
 ReadRequest = (
-    GetNode | GetPower | WhyNode | ListAccounts | ListReservations | ListProblems | GetRollout
+    GetNode
+    | GetPower
+    | WhyNode
+    | ListAccounts
+    | ListReservations
+    | ListProblems
+    | GetRollout
+    | GetCapacity
 )
 """Answered at once."""
 
@@ -110,6 +119,8 @@ class Reads:
                 return problem_list(self._state, request)
             case GetRollout(name=service):
                 return rollout_view(self._state, service, now)
+            case GetCapacity():
+                return capacity_view(self._state, request, now)
 
     def listed(self, request: ListRequest, now: Now) -> Parts[Answer]:
         """A list with its rows encoded already. Raises StoreError."""

@@ -1,6 +1,7 @@
 """Loads are kept by the minute and restored; a burning error budget is one problem."""
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,14 +12,18 @@ from support.store.stores import NOW
 from wattline_protocol.ids import UserName
 from wattline_protocol.job.selection import only
 from wattline_protocol.job.spec import Slo
-from wattline_protocol.wire.client_messages import Cancel
+from wattline_protocol.views.capacity_views import CapacityView, GetCapacity
+from wattline_protocol.wire.client_messages import Cancel, Denied
 from wattline_protocol.wire.rollouts import BUCKETS_S, ReportTraffic, ServiceTraffic
 from wattline_scheduler.core.cluster import Cluster
+from wattline_scheduler.power.scaling.load_history import HOUR_S, HourLoad
+from wattline_scheduler.power.scaling.work_rate import KNOWN_WINDOWS
 from wattline_scheduler.records import Saved
-from wattline_scheduler.service_rollup import ServicePeak, ServiceRollup
+from wattline_scheduler.service_rollup import ServiceHour, ServiceRollup
 from wattline_scheduler.shell.service_rollups import ServiceRollups
 from wattline_scheduler.store.rollups import SERVICE_KEEP_S, SERVICE_RECENT_S
 from wattline_scheduler.store.store import Store
+from wattline_scheduler.views.capacity_view import capacity_view
 from wattline_scheduler.views.slo_view import slo_view
 
 TIMES = (0, 0, 0, 0, 100) + (0,) * (len(BUCKETS_S) - 4)
@@ -93,17 +98,17 @@ def test_minutes_are_saved_and_restored(tmp_path: Path) -> None:
     store.close()
     store, saved = Store.open(tmp_path, now_unix_s=NOW)
     assert sum(row.answered for row in saved.service_minutes) == 6_100
-    assert [(one.service, one.owner, round(one.rate)) for one in saved.service_peaks] == [
+    assert [(one.service, one.owner, round(one.busiest)) for one in saved.service_hours] == [
         ("echo", "ada", 100)
     ]
     store.close()
     restored = msgspec.structs.replace(
-        h.disk.load(), service_minutes=saved.service_minutes, service_peaks=saved.service_peaks
+        h.disk.load(), service_minutes=saved.service_minutes, service_hours=saved.service_hours
     )
     h.cluster = Cluster(h.site, restored, h.now)
     minutes = h.cluster.state.service_minutes["echo"]
     assert sum(one.answered for one in minutes.recent) == 6_100
-    assert list(minutes.history.peaks.values()) == [pytest.approx(100.0, rel=0.05)]
+    assert [h.busiest for h in minutes.history.hours.values()] == [pytest.approx(100.0, rel=0.05)]
     h.serve(GOOD, 4)
     assert sum(one.answered for one in minutes.recent) > 6_100
 
@@ -111,12 +116,12 @@ def test_minutes_are_saved_and_restored(tmp_path: Path) -> None:
 def test_the_history_of_another_owner_is_not_taken_over() -> None:
     h = Served()
     row = ServiceRollup("echo", UserName("eve"), 60, 60.0, answered=7)
-    peak = ServicePeak("echo", UserName("eve"), 1, 9e9)
+    peak = ServiceHour("echo", UserName("eve"), 1, 9e9, 9e9, 60.0)
     saved: Saved = msgspec.structs.replace(
-        h.disk.load(), service_minutes=(row,), service_peaks=(peak,)
+        h.disk.load(), service_minutes=(row,), service_hours=(peak,)
     )
     minutes = Cluster(h.site, saved, h.now).state.service_minutes["echo"]
-    assert (list(minutes.recent), minutes.history.peaks) == ([], {})
+    assert (list(minutes.recent), minutes.history.hours) == ([], {})
 
 
 def test_a_restart_loads_hours_and_five_weeks_are_kept(tmp_path: Path) -> None:
@@ -133,7 +138,7 @@ def test_a_restart_loads_hours_and_five_weeks_are_kept(tmp_path: Path) -> None:
         (now - 7_200, 0),
         (now, 5),
     ]
-    assert [peak.rate for peak in saved.service_peaks] == [10.0, 10.0]
+    assert [hour.busiest for hour in saved.service_hours] == [10.0, 10.0]
     store.close()
 
 
@@ -142,3 +147,36 @@ def test_without_gateways_the_load_is_kept_as_not_known() -> None:
     h.run(3)
     minutes = h.cluster.state.service_minutes["echo"]
     assert sum(one.seconds for one in minutes.recent) == 0.0
+
+
+def test_a_plan_of_its_capacity_needs_a_measured_replica_and_hours() -> None:
+    h = Served()
+
+    def ask(**more: Any) -> CapacityView | Denied:
+        return capacity_view(h.cluster.state, GetCapacity("echo", **more), h.now)
+
+    h.serve(GOOD, 2)
+    denied = ask()
+    assert isinstance(denied, Denied)
+    assert "not known yet" in denied.reason
+    scaler = h.cluster.state.scaling[h.number].scaler
+    assert scaler is not None
+    for window in range(KNOWN_WINDOWS):
+        scaler.rate.learn(50.0 + window, 0.05, 1.0, h.now.mono_s)
+    denied = ask()
+    assert isinstance(denied, Denied)
+    assert "no full hour" in denied.reason
+    before = int(h.now.unix_s) // HOUR_S - 1
+    hour = HourLoad(100.0, 3_600.0 * 40.0, 3_600.0)
+    h.cluster.state.service_minutes["echo"].history.hours[before] = hour
+    found = ask(growth=2.0)
+    assert isinstance(found, CapacityView)
+    assert [one.growth for one in found.plans] == [2.0, 4.0]
+    assert found.known_hours == 1
+    assert found.plans[0].hours[0].busiest_per_s == 200.0
+    denied = ask(slo=Slo(0.001))
+    assert isinstance(denied, Denied)
+    assert "a request alone" in denied.reason
+    unknown = capacity_view(h.cluster.state, GetCapacity("ehco"), h.now)
+    assert isinstance(unknown, Denied)
+    assert "echo" in unknown.reason

@@ -31,7 +31,7 @@ def test_the_newest_week_that_has_the_hour_counts() -> None:
 
 def test_five_weeks_are_kept() -> None:
     minutes = [(MONDAY_S + week * WEEK_S, 1.0) for week in range(WEEKS + 3)]
-    assert len(with_minutes(*minutes).peaks) == WEEKS
+    assert len(with_minutes(*minutes).hours) == WEEKS
 
 
 def test_a_minute_of_which_little_is_known_is_left_out() -> None:

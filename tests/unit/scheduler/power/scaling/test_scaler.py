@@ -2,7 +2,7 @@
 
 from support.core.services import CAPACITY, GPU, Service
 from wattline_protocol.ids import Instant, Now, UnixTime
-from wattline_scheduler.power.scaling.load_history import HOUR_S, WEEK_HOURS
+from wattline_scheduler.power.scaling.load_history import HOUR_S, WEEK_HOURS, HourLoad
 from wattline_scheduler.power.scaling.scaler import COOL_DOWN_S, START_S
 
 LEARNING_S = 900
@@ -71,7 +71,7 @@ def test_late_requests_start_replicas_before_anything_is_known() -> None:
 def test_the_same_hour_of_last_week_is_a_floor() -> None:
     service = settled()
     then = int(service.second_s) // HOUR_S + 1 - WEEK_HOURS
-    service.scaler.history.peaks[then] = 3_000.0
+    service.scaler.history.hours[then] = HourLoad(3_000.0)
     service.second_s += 3_600.0
     wanted = service.second(service.load(800.0))
     assert wanted.replicas >= 4
