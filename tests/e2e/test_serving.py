@@ -65,9 +65,12 @@ def test_a_service_is_compared_with_itself_and_its_joules_are_shown(site: Servin
 
 
 def test_bodies_are_logged_blanked_and_read_on_record(site: ServingSite) -> None:
-    number = site.serve("--log-bodies", "share=1,blank=email", service="logged")
+    flags = ("--log-bodies", "share=1,blank=email", "--slo", "p95=30s")
+    number = site.serve(*flags, service="logged")
     text = "from ada@site.example"
     site.until(lambda: site.answer("gateway", text, "logged") == text, "an answer")
+    site.until(lambda: site.json("service", "logged")["slo"]["measured_p95_ms"], "its load")
+    assert site.json("service", "logged")["slo"]["p95_ms"] == 30_000.0
 
     def bodies() -> list[str]:
         return site.wattline("service", "logged", "bodies", "--since", "1h").splitlines()
