@@ -72,6 +72,8 @@ def offer_of(state: State, node: NodeNow, now: Now) -> NodeOffer:
     ]
     not_given = withheld(node)
     free = free_devices(node, (gpu for gpu in usable if gpu.index not in not_given))
+    attempts = node.attempts.values()
+    shared = {index for one in attempts if one.gpu_milli < WHOLE_GPU for index in one.record.gpus}
     booking = booking_of(state, node)
     booked_mw = dict(booking.held)
     return NodeOffer(
@@ -83,7 +85,7 @@ def offer_of(state: State, node: NodeNow, now: Now) -> NodeOffer:
         parts=tuple(
             Part(gpu, free_milli, booked_mw[gpu.index])
             for gpu in usable
-            if gpu.index in node.holders
+            if gpu.index in shared
             and gpu.mig is None
             and gpu.index not in not_given
             and 0 < (free_milli := node.free_milli(gpu.index)) < WHOLE_GPU
@@ -94,7 +96,7 @@ def offer_of(state: State, node: NodeNow, now: Now) -> NodeOffer:
         memory_free_bytes=node.record.memory_bytes - node.memory_used_bytes,
         booking=booking,
         in_use=tuple(f"GPU {index} {in_use(node, index)}" for index in sorted(node.foreign)),
-        least_priority=min(map(_priority, node.attempts.values()), default=PRIORITY_LEVELS),
+        least_priority=min(map(_priority, attempts), default=PRIORITY_LEVELS),
         labels=frozenset(node.site.labels.items()),
         ends=ends(state.work.runtime_bounds, node, now),
         endless=endless(node),

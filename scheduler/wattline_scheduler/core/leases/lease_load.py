@@ -141,8 +141,9 @@ def floor_of(node: NodeNow, *, only: Gang | None = None) -> int:
     """
     load_mw = node.non_gpu_worst_mw
     for gpu in node.gpus.values():
-        has_task = any(counts(one, only) for one in node.holders.get(gpu.index, ()))
-        load_mw += least_mw(gpu, classify(gpu, has_task=has_task, is_idle=gpu.index in node.idle))
+        is_idle = gpu.index in node.idle  # otherwise it counts the same with a task and without
+        has_task = is_idle and any(counts(one, only) for one in node.holders.get(gpu.index, ()))
+        load_mw += least_mw(gpu, classify(gpu, has_task=has_task, is_idle=is_idle))
     return wall_mw(load_mw, node.site.psu_efficiency_permille)
 
 
@@ -157,7 +158,7 @@ def booking_of(state: State, node: NodeNow) -> Booking:
         if kind == "task":
             admission_mw = booked_mw(state, node, gpu)
             held.append((gpu.index, admission_mw))
-            priority = max(one.gang.job.spec.priority for one in holders)
+            priority = max([one.gang.job.spec.priority for one in holders])
             yields[priority] = yields.get(priority, 0) + admission_mw - gpu.idle_mw
         else:
             base_mw += least_mw(gpu, kind)
@@ -186,8 +187,8 @@ def booked_mw(state: State, node: NodeNow, gpu: GpuInfo) -> int:
     """Booked power of a GPU with tasks: the maximum over their needs."""
     learned = state.demand.learned_of(node.id, gpu.index)
     known_mw = learned.draw.top_mw if learned is not None and learned.draw.is_known else 0
-    needs = (attempt.gang.job.shape.need for attempt in node.holders[gpu.index])
-    return max(gpu_admission_mw(gpu, with_known(need, known_mw)) for need in needs)
+    needs = [attempt.gang.job.shape.need for attempt in node.holders[gpu.index]]
+    return max([gpu_admission_mw(gpu, with_known(need, known_mw)) for need in needs])
 
 
 def is_leased(state: State, node: NodeNow) -> bool:

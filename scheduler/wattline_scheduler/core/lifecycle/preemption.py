@@ -5,14 +5,22 @@ longer waits. Claims are not on disk. After a restart, victims already being sto
 the planner finds their resources free like any others.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import inf
 from typing import NamedTuple
 
 from wattline_protocol.ids import Instant, NodeId, Now
 from wattline_scheduler.core.lifecycle.ending import end_gang
 from wattline_scheduler.core.model.devices import held_devices
-from wattline_scheduler.core.model.jobs.job import Attempt, Ending, Gang, Paused, Pending, Running
+from wattline_scheduler.core.model.jobs.job import (
+    Attempt,
+    Ending,
+    Gang,
+    Paused,
+    Pending,
+    Phase,
+    Running,
+)
 from wattline_scheduler.core.model.state import Claim, State
 from wattline_scheduler.plan.model.device_classes import gpu_of
 from wattline_scheduler.plan.model.shape import GangKey
@@ -79,7 +87,7 @@ def running_gangs(state: State, priority: int) -> Parts[tuple[tuple[RunningGang,
             outdated, (fleet_view.columns.least_priority[outdated] < priority).tolist(), strict=True
         )
     )
-    described: dict[GangKey, RunningGang | None] = {}
+    described: dict[Gang, RunningGang | None] = {}
     for at in outdated:
         yield
         running[at] = _described_on(state, at, described) if is_below[at] else ()
@@ -94,49 +102,54 @@ def _outdated(state: State) -> list[int]:
     changed = {*fleet_view.running_outdated, *(position[node] for node in state.work.redescribe)}
     nodes = set(changed)
     for at in changed:
-        for gang in _gangs_on(state, at).values():
-            nodes.update(position[one.node] for one in state.work.live_of(gang))
-        nodes.update(task.at for gone in fleet_view.running[at] for task in gone.tasks)
+        for gang in _gangs_on(state, at):
+            nodes.update([position[one.node] for one in state.work.live_of(gang)])
+        for gone in fleet_view.running[at]:
+            nodes.update([task.at for task in gone.tasks])
     return list(nodes)
 
 
 def _described_on(
-    state: State, at: int, described: dict[GangKey, RunningGang | None]
+    state: State, at: int, described: dict[Gang, RunningGang | None]
 ) -> tuple[RunningGang, ...]:
     """The gangs on a node; `described`: those described already on another."""
     on = _gangs_on(state, at)
-    for key, gang in on.items():
-        if key not in described:
-            described[key] = described_gang(state, gang)
-    found = (described[key] for key in on)
-    return tuple(one for one in found if one is not None)
+    for gang in on:
+        if gang not in described:
+            described[gang] = described_gang(state, gang)
+    return tuple([one for gang in on if (one := described[gang]) is not None])
 
 
-def _gangs_on(state: State, at: int) -> dict[GangKey, Gang]:
+def _gangs_on(state: State, at: int) -> Collection[Gang]:
+    """Each once."""
     attempts = state.nodes[state.fleet_view.offers[at].node].attempts.values()
-    return {attempt.gang.key: attempt.gang for attempt in attempts}
+    return dict.fromkeys([attempt.gang for attempt in attempts])
 
 
 def described_gang(state: State, gang: Gang) -> RunningGang | None:
     """Its form for the planner. None: a node of it is not reachable, so that its end would not be
     heard."""
-    live = state.work.live_of(gang)
-    if not all(state.nodes[one.node].is_reachable for one in live):
-        return None
-    priority, ran = _present_priority(state, gang), _run_time(state, gang)
-    gpu_count = sum(len(attempt.record.gpus) for attempt in live)
+    live, phase = state.work.live_of(gang), state.work.phase_of(gang)
+    gpu_count = quota_milli = quota_mw = 0
+    for attempt in live:
+        if not state.nodes[attempt.node].is_reachable:
+            return None
+        gpu_count += len(attempt.record.gpus)
+        quota_milli += attempt.quota_milli
+        quota_mw += attempt.quota_mw
+    priority, ran = _present_priority(state, gang), _run_time(live, phase)
     is_ending = priority == ENDING_PRIORITY
     return RunningGang(
         key=gang.key,
         priority=priority,
         lost_gpu_s=0.0 if is_ending else ran.s * gpu_count,
-        tasks=tuple(_used(state, attempt) for attempt in live),
+        tasks=tuple([_used(state, attempt) for attempt in live]),
         quotas=live[0].quotas,
-        quota_milli=sum(attempt.quota_milli for attempt in live),
-        quota_mw=sum(attempt.quota_mw for attempt in live),
+        quota_milli=quota_milli,
+        quota_mw=quota_mw,
         since=ran.at,
         growing_gpus=0 if is_ending or not ran.is_growing else gpu_count,
-        protected_until=_protected_until(state, gang, ran),
+        protected_until=_protected_until(state, phase, ran),
     )
 
 
@@ -148,25 +161,25 @@ class _RunTime(NamedTuple):
     is_growing: bool
 
 
-def _run_time(state: State, gang: Gang) -> _RunTime:
-    phase = state.work.phase_of(gang)
+def _run_time(live: Sequence[Attempt], phase: Phase) -> _RunTime:
     if isinstance(phase, Running) and phase.ran_s is not None:
         return _RunTime(phase.ran_s, phase.since, is_growing=True)
-    reported = max((attempt.usage.run_s for attempt in state.work.live_of(gang)), default=0.0)
+    reported = max((attempt.usage.run_s for attempt in live), default=0.0)
     return _RunTime(reported, Instant(0.0), is_growing=False)
 
 
-def _protected_until(state: State, gang: Gang, ran: _RunTime) -> Instant:
+def _protected_until(state: State, phase: Phase, ran: _RunTime) -> Instant:
     left_s = state.site.timing.protected_run_s - ran.s
-    if not isinstance(state.work.phase_of(gang), Running | Paused) or left_s <= 0.0:
+    if not isinstance(phase, Running | Paused) or left_s <= 0.0:
         return Instant(-inf)
     return Instant(ran.at + left_s) if ran.is_growing else Instant(inf)
 
 
 def protected_s(state: State, gang: Gang, now: Now) -> float:
     """Remaining time for which it is protected from preemption, since it started recently."""
-    ran = _run_time(state, gang)
-    until = _protected_until(state, gang, ran)
+    phase = state.work.phase_of(gang)
+    ran = _run_time(state.work.live_of(gang), phase)
+    until = _protected_until(state, phase, ran)
     if until == inf:  # it counts from its resume
         return state.site.timing.protected_run_s - ran.s
     return max(0.0, until - now.mono_s)
@@ -187,7 +200,7 @@ def _used(state: State, attempt: Attempt) -> TaskAllocation:
         at=at,
         gpus=held,
         # A GPU that is not controlled is not in `held`: it counts the same without the task.
-        counts_mw=tuple(booked_mw.get(gpu.index, gpu.idle_mw) - gpu.idle_mw for gpu in gpus),
+        counts_mw=tuple([booked_mw.get(gpu.index, gpu.idle_mw) - gpu.idle_mw for gpu in gpus]),
         milli=shape.gpu_milli,
         cpus=shape.cpus,
         memory_bytes=shape.memory_bytes,

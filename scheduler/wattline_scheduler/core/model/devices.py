@@ -30,8 +30,17 @@ def withheld(node: NodeNow) -> dict[GpuIndex, str]:
     A driver lets operators repartition a GPU under a task that has not touched its device. Its new
     devices and the ones still allocated could then exceed the GPU.
     """
+    if not (node.foreign or _has_mig(node)):
+        return {}
     found = ((gpu.index, _why_withheld(node, gpu)) for gpu in node.gpus.values())
     return {index: why for index, why in found if why}
+
+
+def _has_mig(node: NodeNow) -> bool:
+    """Whether a GPU is in MIG mode, or was when a task was placed on it."""
+    return any(gpu.mig is not None for gpu in node.gpus.values()) or any(
+        one.record.mig is not None for one in node.attempts.values()
+    )
 
 
 def _why_withheld(node: NodeNow, gpu: GpuInfo) -> str:
@@ -63,7 +72,9 @@ def _left_of(node: NodeNow, gpu: GpuInfo) -> Iterable[GpuInfo]:
 
 def held_devices(node: NodeNow, attempt: Attempt) -> tuple[GpuIndex, ...]:
     """Devices allocated to the attempt, as far as the node still has them."""
-    return tuple(one.index for one in held_infos(node, attempt))
+    if attempt.record.mig is None:
+        return tuple([index for index in attempt.record.gpus if index in node.gpus])
+    return tuple([one.index for one in held_infos(node, attempt)])
 
 
 def held_infos(node: NodeNow, attempt: Attempt) -> tuple[GpuInfo, ...]:

@@ -9,7 +9,7 @@ from wattline_protocol.site.labels import Labels
 from wattline_protocol.site.model import DomainKind
 from wattline_protocol.site.wall_power import PERMILLE
 from wattline_scheduler.plan.model.columns import WHOLE_MILLI, Columns
-from wattline_scheduler.plan.model.device_classes import gpu_of, profile_of
+from wattline_scheduler.plan.model.device_classes import gpu_of
 from wattline_scheduler.plan.model.shape import Waiting
 from wattline_scheduler.plan.model.snapshot import NodeOffer, RowName, Snapshot
 from wattline_scheduler.power.books.watt_admission import Yields
@@ -66,16 +66,16 @@ def put_node(columns: Columns, at: int, offer: NodeOffer) -> None:
     slots = sorted([*offer.free, *taken], key=lambda gpu: gpu.memory_bytes)
     left = {part.gpu.index: part.free_milli for part in offer.parts}
     left |= dict.fromkeys(free, WHOLE_MILLI)
-    columns.set_gpus(at, slots, [left.get(gpu.index, 0) for gpu in slots])
     ends_s, counts_mw = dict(offer.ends), dict(offer.booking.held)
     counts_mw |= {part.gpu.index: part.counts_mw for part in offer.parts}
+    columns.set_gpus(
+        at,
+        slots,
+        [left.get(gpu.index, 0) for gpu in slots],
+        [counts_mw.get(gpu_of(gpu.index), gpu.idle_mw) for gpu in slots],
+    )
     columns.ends_s[at, : len(slots)] = [ends_s.get(gpu.index, math.inf) for gpu in slots]
     columns.is_endless[at, : len(slots)] = [gpu.index in offer.endless for gpu in slots]
-    columns.idle_mw[at, : len(slots)] = [
-        counts_mw.get(gpu_of(gpu.index), gpu.idle_mw) for gpu in slots
-    ]
-    if any(map(profile_of, slots)):  # free ones may count more than their idle draw
-        columns.note_slots(at)
     columns.is_open[at] = not offer.closed
     columns.cpus[at], columns.cpus_free[at] = offer.cpus, offer.cpus_free
     columns.memory_bytes[at] = offer.memory_bytes

@@ -219,8 +219,15 @@ class Columns:
         free = self.free_milli * self.classes.sizes_milli[self.gpu_class] // WHOLE_MILLI
         return int(free.sum())
 
-    def set_gpus(self, at: int, gpus: Sequence[GpuInfo], free_milli: Sequence[int]) -> None:
-        """Set the usable GPUs of a node in slot order, and the free part of each."""
+    def set_gpus(
+        self,
+        at: int,
+        gpus: Sequence[GpuInfo],
+        free_milli: Sequence[int],
+        counts_mw: Sequence[int] | None = None,
+    ) -> None:
+        """Set the usable GPUs of a node in slot order, and the free part of each. `counts_mw`: what
+        each counts; None = its idle draw."""
         count = len(gpus)
         if count > self.slot_count:
             self._widen(count)
@@ -229,7 +236,8 @@ class Columns:
         self.gpu_class[at] = numbers + [NO_CLASS] * rest
         self.gpu_index[at] = [gpu.index for gpu in gpus] + [0] * rest
         self.free_milli[at] = [*free_milli] + [0] * rest
-        self.idle_mw[at] = [gpu.idle_mw for gpu in gpus] + [0] * rest
+        counted = [gpu.idle_mw for gpu in gpus] if counts_mw is None else [*counts_mw]
+        self.idle_mw[at] = counted + [0] * rest
         self.one_class[at] = numbers[0] if len(set(numbers)) == 1 else NO_CLASS
         self.has_mixed = self.has_mixed or len(set(numbers)) > 1
         self.note_slots(at)

@@ -113,7 +113,11 @@ def least_mw(gpu: GpuInfo, state: GpuState) -> int:
 
 def gpu_floor_mw(gpu: GpuInfo) -> int:
     """Lowest limit of a busy GPU: its minimum cap, or its ceiling if it cannot be capped."""
-    return gpu_bound_mw(gpu.cap_min_mw if gpu.can_cap else gpu.cap_max_mw, gpu.overshoot_permille)
+    return gpu_bound_mw(_floor_cap_mw(gpu), gpu.overshoot_permille)
+
+
+def _floor_cap_mw(gpu: GpuInfo) -> int:
+    return gpu.cap_min_mw if gpu.can_cap else gpu.cap_max_mw
 
 
 def gpu_ceiling_mw(gpu: GpuInfo) -> int:
@@ -123,8 +127,8 @@ def gpu_ceiling_mw(gpu: GpuInfo) -> int:
 
 def gpu_admission_mw(gpu: GpuInfo, need: Need) -> int:
     """Watts required on a GPU before a task may be placed on it."""
-    bound_mw = gpu_bound_mw(admission_cap_mw(gpu, need), gpu.overshoot_permille)
-    return max(gpu_floor_mw(gpu), bound_mw)
+    cap_mw = max(_floor_cap_mw(gpu), admission_cap_mw(gpu, need))
+    return gpu_bound_mw(cap_mw, gpu.overshoot_permille)
 
 
 def busy_gpu(
