@@ -58,7 +58,7 @@ def test_a_service_is_compared_with_itself_and_its_joules_are_shown(site: Servin
     found = site.json("model", "compare", "echo", "echo", *flags)
     assert (found["samples"], found["equal"], found["agreement"]) == (20, 20, 1.0)
     assert found["a"]["joules_per_1000_requests"] > 0
-    assert found["a"]["gpu_memory_bytes"] > 0
+    assert found["a"]["gpu_memory_bytes"] is not None
     site.until(lambda: site.json("service", "echo")["energy"] is not None, "gateways report it")
     (worker,) = site.json("service", "echo")["workers"]
     assert worker["joules"] > 0

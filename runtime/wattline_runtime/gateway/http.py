@@ -119,7 +119,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
     """Starlette's own refusals (404, 405) in the common error format."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     text = f"{request.method} {request.url.path} is not a route of this gateway"[:500]
-    services = f"POST {PREFIX}SERVICE{SUFFIX}, POST {PREFIX}SERVICE/stream, GET /v1/services"
+    one = f"POST {PREFIX}SERVICE"
+    services = f"{one}{SUFFIX}, {one}/stream, {one}/compare, GET /v1/services"
     known = f"{services}, {ROUTES}, {BATCH_ROUTES}, GET /healthz, GET /metrics"
     body = {"error": {"reason": "no_route", "message": f"{text}; routes: {known}"}}
     return JSONResponse(body, status)

@@ -92,7 +92,7 @@ def test_the_joules_of_all_requests_and_the_idle_ones_are_those_of_the_counter(
     wait_for(is_metered, "the first readings")
     found: list[float] = []
     metered.node.load(0, "training-hot")
-    for number in range(40):
+    for number in range(20):
         metered.run(0.1)
         answer = metered.stack.infer({"inputs": [1, 3]} if number % 2 else {"input": 2})
         found.append(float(answer.headers["wattline-joules"]))
@@ -113,11 +113,11 @@ def test_the_joules_of_all_requests_and_the_idle_ones_are_those_of_the_counter(
 
     wait_for(all_is_booked, "the sum is the counter's growth within 1 %")
     assert metered.metric("revision_joules_total") == pytest.approx(sum(found), abs=1e-3)
-    assert metered.metric("revision_measured_outputs_total") == 62
+    assert metered.metric("revision_measured_outputs_total") == 32
     assert metered.metric("revision_measured_tokens_total") == 10
-    assert min(found) > 0
+    assert min(found) >= 0
     lines = (metered.stack.directory / "access.jsonl").read_text
-    wait_for(lambda: lines().count('"joules":') == 42, "the access log")
+    wait_for(lambda: lines().count('"joules":') == 22, "the access log")
 
 
 def test_two_services_are_compared_by_what_their_gpus_drew(metered: Metered) -> None:
