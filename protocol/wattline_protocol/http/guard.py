@@ -149,14 +149,17 @@ class HttpGuard:
     def _check(self, loop: asyncio.AbstractEventLoop, left: list["GuardedHttp"]) -> None:
         """Some of those that are left, then the others: 4,096 at once would delay all requests."""
         now_s = loop.time()
-        for connection in left[-AT_ONCE:]:
+        some, others = left[:AT_ONCE], left[AT_ONCE:]
+        # Before the checks: no error of one may end those of all others.
+        if others:
+            loop.call_soon(self._check, loop, others)
+        else:
+            self._sweep = None
+        for connection in some:
             if connection in self._open:
                 connection.check_timeout(now_s)
-        del left[-AT_ONCE:]
-        if left:
-            loop.call_soon(self._check, loop, left)
+        if others:
             return
-        self._sweep = None
         if self._fresh and now_s >= self._noted_s + NOTE_EVERY_S:
             fresh, self._fresh, self._noted_s = self._fresh, Counter(), now_s
             self._note(dict(fresh), self._newest)

@@ -72,3 +72,29 @@ def test_a_connection_that_has_ended_is_freed_without_a_collection(
         return weakref.ref(protocol)
 
     assert asyncio.run(connect())() is None
+
+
+def test_an_error_of_one_connection_ends_no_check_of_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("wattline_protocol.http.guard.AT_ONCE", 1)
+
+    class Failing:
+        def __init__(self) -> None:
+            self.checked = asyncio.Event()
+
+        def check_timeout(self, now_s: float) -> None:
+            self.checked.set()
+            raise RuntimeError(now_s)
+
+    async def run() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        guard = HttpGuard(HttpLimits(head_s=0.004))
+        for count in (3, 1):  # one that comes after an error is checked, too
+            failing: list[Any] = [Failing() for _ in range(count)]
+            for one in failing:
+                guard.opened(one)
+            for one in failing:
+                await asyncio.wait_for(one.checked.wait(), 30)
+
+    asyncio.run(run())
