@@ -5,13 +5,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from wattline_protocol.job import values
-from wattline_protocol.job.spec import DEFAULT_ERRORS, JobSpec, ReplicaRange
+from wattline_protocol.job.spec import (
+    DEFAULT_ERRORS,
+    MAX_ERRORS,
+    MAX_P95_S,
+    MIN_ERRORS,
+    MIN_P95_S,
+    JobSpec,
+    ReplicaRange,
+)
 from wattline_protocol.text.quantities import format_duration, parse_duration_s
 from wattline_protocol.text.toml_fields import number, quantity, whole
 
 MAX_REPLICAS = 10_000
-MIN_P95_S, MAX_P95_S = 0.001, 3_600.0
-MIN_ERRORS, MAX_ERRORS = 0.000_001, 0.5
 MIN_IDLE_S, MAX_IDLE_S = 60.0, 30 * 86_400.0
 
 _RANGE = re.compile(r"\s*(\d{1,6})\s*(?:-\s*(\d{1,6})\s*)?")

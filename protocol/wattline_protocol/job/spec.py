@@ -170,14 +170,16 @@ class ReplicaRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 DEFAULT_ERRORS = 0.001
+MIN_ERRORS, MAX_ERRORS = 0.000_001, 0.5
+MIN_P95_S, MAX_P95_S = 0.001, 3_600.0
 
 
 class Slo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Service level objective."""
 
-    p95_s: Seconds
+    p95_s: Annotated[float, msgspec.Meta(ge=MIN_P95_S, le=MAX_P95_S)]
     """Time in which 95 % of the requests are answered, of streams: begin to be."""
-    errors: Ratio = DEFAULT_ERRORS
+    errors: Annotated[float, msgspec.Meta(ge=MIN_ERRORS, le=MAX_ERRORS)] = DEFAULT_ERRORS
     """Share of the requests that may fail."""
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from wattline_protocol.ids import JobId, TaskRef, UnixTime
 from wattline_protocol.wire.api_keys import Tokens
-from wattline_protocol.wire.bounds import PLAIN, Count, Name, Seconds, Serial, Word
+from wattline_protocol.wire.bounds import PLAIN, Count, Name, Seconds, Serial, Span, Word
 
 MAX_REQUESTS = 10**7
 """Of a service at one gateway between two of its reports, which are about a second apart."""
@@ -233,7 +233,7 @@ class ReportTraffic(msgspec.Struct, frozen=True, tag_field="t", tag="report_traf
     ) = None
     """Each service once, also without requests. None: a gateway of an earlier release, whose load
     is not known."""
-    seconds: Seconds = 1.0
+    seconds: Span = 1.0
     """Time that the counts cover."""
 
 

@@ -12,7 +12,7 @@ from wattline_scheduler.store.tables import META, TABLES, Meta
 APPLICATION_ID = 0x57415454
 """`WATT`: identifies the file to `file(1)` and to the check for foreign databases."""
 
-SCHEMA_VERSION = 35
+SCHEMA_VERSION = 36
 """Version of the schema, in `user_version`: raised whenever a table or a JSON form changes."""
 
 _INDEXES = (
@@ -22,7 +22,8 @@ _INDEXES = (
     "attempts_placed ON attempts (placed_unix_s)",
     "domain_rollups_start ON domain_rollups (start_unix_s)",
     "node_rollups_start ON node_rollups (start_unix_s)",
-    "service_rollups_peaks ON service_rollups (start_unix_s, service, owner, seconds, arrived)",
+    "service_rollups_start ON service_rollups (start_unix_s)",
+    "service_rollups_hours ON service_rollups (service, owner, start_unix_s, seconds, arrived)",
     "reservations_open ON reservations (name) WHERE phase <> 'over'",
     "problems_until ON problems (until_unix_s)",
     "acts_who ON acts (who, seq)",

@@ -47,7 +47,7 @@ def _of(info: inspect.Type, text: str) -> Any:
         case inspect.IntType():
             return max(1, info.ge or 0)
         case inspect.FloatType():
-            return 1.0
+            return 1.0 if info.le is None else min(1.0, info.le)
         case _:
             raise TypeError(f"no value for {info}")
 

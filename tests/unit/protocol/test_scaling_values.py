@@ -1,5 +1,6 @@
 """Replicas as a range, SLO and idle services in job files."""
 
+import msgspec
 import pytest
 
 from wattline_protocol.job.change import changed, differences
@@ -79,3 +80,11 @@ def test_the_scale_changes_as_flags() -> None:
         "slo": ("none", "p95=0.25s,errors=0.01"),
     }
     assert changed(after, {"replicas": 2, "slo": "none"}) == before
+
+
+@pytest.mark.parametrize(
+    "slo", [{"p95_s": 0.0}, {"p95_s": 7_200.0}, {"p95_s": 1.0, "errors": 0.0}], ids=str
+)
+def test_an_slo_out_of_bounds_is_refused_whatever_client_sends_it(slo: dict[str, float]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(slo, Slo)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+import pytest
 
 from support.programs.serving import GatewayBench, name
 from wattline_protocol.wire.rollouts import BUCKETS_S, ReportTraffic, ServiceTraffic
@@ -110,3 +111,9 @@ def test_the_load_is_in_the_metrics() -> None:
         "failed": {("svc",): 1},
         "work": {("svc",): 1},
     }
+
+
+def test_a_report_of_no_time_is_refused() -> None:
+    data = msgspec.msgpack.encode(ReportTraffic((), seconds=0.0))
+    with pytest.raises(msgspec.ValidationError, match="seconds"):
+        msgspec.msgpack.decode(data, type=ReportTraffic)

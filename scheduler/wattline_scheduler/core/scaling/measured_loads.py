@@ -5,12 +5,12 @@ apart, so that each second has one of each, and none is read as a second without
 report came late. While one is silent, the loads are not known.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from math import inf
 
-from wattline_protocol.ids import Now
+from wattline_protocol.ids import JobId, Now
 from wattline_protocol.wire.rollouts import BUCKETS_S, ServiceTraffic
 from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.core.model.service_traffic import (
@@ -47,11 +47,12 @@ def measured_loads(state: State, now: Now) -> Mapping[str, Load | None] | None:
     clock.added_at = now.mono_s
     names = state.work.services.names()
     clock.mean_work = {name: clock.mean_work.get(name, MeanWork()) for name in names}
+    waiting = [_waiting(one) for one in gateways]
     loads: dict[str, Load | None] = {}
     for name in names:
         serving = serving_job(state.work.services.serving(name), state.rollouts.get(name))
         rows = [(one, (one.load or {}).get(name, ServiceTraffic(name))) for one in gateways]
-        load = _load(rows, serving, clock.mean_work[name]) if is_known else None
+        load = _load(rows, waiting, serving, clock.mean_work[name]) if is_known else None
         counts = reduce(ServiceTraffic.plus, (row for _, row in rows), ServiceTraffic(name))
         keep_load(state, serving, counts, None if load is None else load.arrived, passed_s, now)
         loads[name] = load
@@ -61,21 +62,36 @@ def measured_loads(state: State, now: Now) -> Mapping[str, Load | None] | None:
     return loads
 
 
+def _waiting(gateway: GatewayTraffic) -> dict[JobId, Counter[int]]:
+    """Requests without an answer yet at the workers of a gateway, by job and task."""
+    found: defaultdict[JobId, Counter[int]] = defaultdict(Counter)
+    for ref, worker in (gateway.workers or {}).items():
+        found[ref.job][ref.task] += worker.waiting
+    return found
+
+
 def _load(
-    rows: Sequence[tuple[GatewayTraffic, ServiceTraffic]], serving: Job, mean: MeanWork
+    rows: Sequence[tuple[GatewayTraffic, ServiceTraffic]],
+    waiting: Sequence[Mapping[JobId, Mapping[int, int]]],
+    serving: Job,
+    mean: MeanWork,
 ) -> Load | None:
     passed_s = max(one.load_s for one, _ in rows)
     mean.add(sum(row.answered for _, row in rows), sum(row.work for _, row in rows), passed_s)
-    return added(_of(one, row, serving, mean.each) for one, row in rows)
+    return added(
+        _of(one.load_s, row, by_job.get(serving.id, {}), serving.spec.gang_size, mean.each)
+        for (one, row), by_job in zip(rows, waiting, strict=True)
+    )
 
 
-def _of(gateway: GatewayTraffic, row: ServiceTraffic, serving: Job, each: float) -> Load:
+def _of(
+    load_s: float, row: ServiceTraffic, by_task: Mapping[int, int], gang_size: int, each: float
+) -> Load:
     """The load in a second at one gateway. Work without an answer yet counts by the mean."""
     waiting: Counter[int] = Counter()
-    for ref, worker in (gateway.workers or {}).items():
-        if ref.job == serving.id:
-            waiting[ref.task // serving.spec.gang_size] += worker.waiting
-    seconds = max(gateway.load_s, LEAST_S)
+    for task, count in by_task.items():
+        waiting[task // gang_size] += count
+    seconds = max(load_s, LEAST_S)
     return Load(
         requests=round(row.requests / seconds),
         arrived=row.requests * each / seconds,

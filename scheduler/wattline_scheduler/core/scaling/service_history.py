@@ -20,15 +20,13 @@ from wattline_scheduler.power.scaling.load_history import HourLoad
 from wattline_scheduler.power.scaling.service_minutes import MINUTE_S, ServiceMinutes
 from wattline_scheduler.records import Saved
 
-MAX_ENDED = 1_000
+MAX_ENDED = 100
 """Services that are not open whose load stays in memory."""
 
 LONGEST_S = 5.0
 """The scheduler stood still: a longer second counts as this."""
 
 KIND = "slo_burning"
-
-LEAST_BURN = 1.0
 
 
 def keep_load(
@@ -97,7 +95,7 @@ def _judge(state: State, subject: str, job: Job, now: Now) -> None:
 def _text(subject: str, minutes: ServiceMinutes, slo: Slo, alert: Alert, now: Now) -> str:
     seen = window(minutes, slo, alert.long_s, now.unix_s)
     share = digits(100.0 * seen.bad / max(seen.requests, 1))
-    lasts = format_duration(round(PERIOD_S / max(seen.burn(slo) or 0.0, LEAST_BURN)))
+    lasts = format_duration(round(PERIOD_S / max(seen.burn(slo) or 0.0, 1.0)))
     return (
         f"{subject}: {share} % of {seen.requests} requests in {format_duration(alert.long_s)} "
         f"failed ({seen.failed}) or took longer than {format_duration(slo.p95_s)}: "

@@ -61,7 +61,7 @@ class Window(NamedTuple):
         if not self.requests:
             return 0.0 if self.seconds else None
         late, failed = self.bad / self.requests, self.failed / self.requests
-        return max(late / LATE_SHARE, failed / slo.errors if slo.errors else 0.0)
+        return max(late / LATE_SHARE, failed / slo.errors)
 
     @property
     def p95_s(self) -> float | None:
