@@ -126,7 +126,7 @@ class FleetSite:
         dice = random.Random(f"{seed} gateways")
         self.rolling = Rolling(self.world, dice, may=self.naming.is_wanted)
         site = self.rolling.with_gateways(plain)
-        self.scaled = Scaled(self.world, random.Random(f"{seed} load"), may=not site.gateways)
+        self.scaled = Scaled(self.world, random.Random(f"{seed} scaled"), may=not site.gateways)
         return self.scaled.with_gateways(site)
 
     def start(self) -> None:
