@@ -186,7 +186,7 @@ def test_services_show_what_serves_and_why_a_model_does_not_load(site: ServingSi
     site.until(lambda: any(one.endswith(why) for one in reasons()), "why it does not load")
     (broken,) = (one for one in site.json("services") if one["name"] == "broken")
     assert broken["revision"] == int(number)
-    assert broken["replicas"] == {"min": 1, "max": 1, "want": 1, "ready": 0}
+    assert broken["replicas"] == {"min": 1, "max": 1, "want": 1, "ready": 0, "why": ""}
     assert why in site.wattline("service", "broken")
     site.until(lambda: site.json("service", "echo")["replicas"]["ready"] == 1, "echo is ready")
     echo = site.json("service", "echo")
