@@ -90,7 +90,6 @@ def phase(site: ServingSite, *wanted: str) -> Callable[[], bool]:
 
 def all_answered(load: SteadyLoad) -> None:
     assert load.outcomes.keys() == {"ok"}, load.outcomes
-    assert load.outcomes["ok"] > 100
     assert load.slowest_s < 2.0
 
 

@@ -109,8 +109,8 @@ def test_a_client_that_ends_its_half_of_the_connection_is_answered(
     left.sendall(request(b'{"input":4}'))
     for connection in (waiting, two):
         connection.shutdown(socket.SHUT_WR)
-    left.close()
     wait_for(lambda: all(map(stack.ran, (1, 2, 4))), "they are with the worker")
+    left.close()
     gone = {"service": SERVICE, "status": "499"}
     wait_for(lambda: stack.metric("requests_total", **gone), "the one that left is known")
     stack.let_go()

@@ -141,7 +141,8 @@ def test_it_follows_a_gateway_that_is_killed_and_cancels(stack: Stack) -> None:
     stack.write_routes()
     process, number = begin(stack, rows(10))
     cancelled = infer(stack, f"--cancel={number}")
-    assert (cancelled.returncode, b"cancelling" in cancelled.stderr) == (0, True)
+    assert cancelled.returncode == 0
+    assert any(state in cancelled.stderr for state in (b"cancelling", b"cancelled"))
     assert process.wait(30) == 1
     assert process.stderr is not None
     with process.stderr:
