@@ -1,5 +1,6 @@
 """What the parent of a gateway's processes adds up: use of API keys, traffic of revisions."""
 
+import msgspec
 import pytest
 
 from wattline_protocol.ids import AttemptNo, JobId, TaskNo, TaskRef, UnixTime
@@ -11,6 +12,7 @@ from wattline_protocol.wire.api_keys import (
 )
 from wattline_protocol.wire.rollouts import (
     BUCKETS_S,
+    MAX_WORK,
     ReportTraffic,
     RevisionTraffic,
     ServiceTraffic,
@@ -145,3 +147,13 @@ def test_loads_are_added_up_and_what_waits_is_what_each_process_has() -> None:
     assert sums.take().services == (ServiceTraffic("svc", queued=4),)  # none has reported since
     sums.ended(0)
     assert sums.take().services == (ServiceTraffic("svc", queued=1),)
+
+
+def test_the_sum_of_what_models_report_stays_within_the_bounds_of_a_report() -> None:
+    sums = TrafficSum()
+    for process in range(2):
+        most = ServiceTraffic("svc", 1, 1, work=MAX_WORK, batch_work=MAX_WORK)
+        sums.add(process, ReportTraffic((), services=(most,)))
+    data = msgspec.msgpack.encode(sums.take())
+    (load,) = msgspec.msgpack.decode(data, type=ReportTraffic).services or ()
+    assert (load.answered, load.work, load.batch_work) == (2, MAX_WORK, MAX_WORK)

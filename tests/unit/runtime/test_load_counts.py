@@ -6,12 +6,12 @@ import msgspec
 import pytest
 
 from support.programs.serving import GatewayBench, name
-from wattline_protocol.wire.rollouts import BUCKETS_S, ReportTraffic, ServiceTraffic
+from wattline_protocol.wire.rollouts import BUCKETS_S, MAX_WORK, ReportTraffic, ServiceTraffic
 from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.revisions.reporting import TrafficReporter
 from wattline_runtime.gateway.stats import Stats
 from wattline_runtime.gateway.telemetry.figures import figures
-from wattline_runtime.wire import CHAT, Chunk, Failure, Reply
+from wattline_runtime.wire import CHAT, MAX_TOKENS, Chunk, Failure, Reply
 
 STREAM = e.RequestKind(method=CHAT, is_stream=True)
 
@@ -98,6 +98,16 @@ def test_a_report_fits_its_wire_type() -> None:
     b.submit(1).reply(1, 1)
     report = b.report()
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(report), type=ReportTraffic) == report
+
+
+def test_no_count_of_tokens_makes_a_report_that_is_refused() -> None:
+    b = LoadBench()
+    for number in range(1, 1001):
+        b.submit(number, priority="batch" if number % 2 else "normal")
+        b.says(Reply(number, b"1", tokens=MAX_TOKENS))
+    data = msgspec.msgpack.encode(b.report())
+    (load,) = msgspec.msgpack.decode(data, type=ReportTraffic).services or ()
+    assert (load.answered, load.work, load.batch_work) == (500, MAX_WORK, MAX_WORK)
 
 
 def test_the_load_is_in_the_metrics() -> None:

@@ -23,6 +23,7 @@ from wattline_protocol.wire.rollouts import (
     plus_times,
 )
 from wattline_runtime.gateway.access.token_budget import UNKNOWN_DAY, Day, as_reported
+from wattline_runtime.gateway.revisions.load_counts import bounded
 from wattline_runtime.gateway.state import READINESS
 
 
@@ -186,7 +187,7 @@ class TrafficSum:
         names = dict.fromkeys((*(n for one in self._queued.values() for n in one), *loads))
         return [
             msgspec.structs.replace(
-                loads.get(name, ServiceTraffic(name)),
+                bounded(loads.get(name, ServiceTraffic(name))),
                 queued=sum(one.get(name, 0) for one in self._queued.values()),
             )
             for name in names

@@ -6,7 +6,7 @@ from operator import sub
 
 import msgspec
 
-from wattline_protocol.wire.rollouts import BUCKETS_S, ServiceTraffic
+from wattline_protocol.wire.rollouts import BUCKETS_S, MAX_WORK, ServiceTraffic
 from wattline_runtime.gateway.events import BATCH, Outcome, Output, RefusalReason, RequestKind
 
 FAULTS_OF_REQUESTS: tuple[RefusalReason, ...] = (
@@ -70,4 +70,11 @@ def since(now: ServiceTraffic, before: ServiceTraffic | None) -> ServiceTraffic:
         before = ServiceTraffic(now.service, times=(0,) * len(now.times))  # it is there again
     counts = {name: getattr(now, name) - getattr(before, name) for name in _COUNTS}
     times = tuple(map(sub, now.times, before.times))
-    return msgspec.structs.replace(now, times=times if any(times) else (), **counts)
+    return bounded(msgspec.structs.replace(now, times=times if any(times) else (), **counts))
+
+
+def bounded(load: ServiceTraffic) -> ServiceTraffic:
+    """The load with no more work than a report may have: it follows tokens that models report, and
+    one report beyond its bounds is refused with those of all other services."""
+    work, batch_work = min(load.work, MAX_WORK), min(load.batch_work, MAX_WORK)
+    return msgspec.structs.replace(load, work=work, batch_work=batch_work)
