@@ -23,6 +23,7 @@ def test_a_plan_is_shown_with_what_is_not_known() -> None:
     lines = [line.rstrip() for line in captured.get().splitlines()]
     assert max(map(len, lines)) <= 80
     assert "history  1 of 168 hours of a week, 4 weeks" in lines
+    assert "work     tokens where its model reports them, else requests" in lines
     assert any(line.startswith("Tue 07") for line in lines)
     assert lines[-1] == "not known: money: no price"
 

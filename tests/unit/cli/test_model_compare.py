@@ -2,14 +2,18 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from rich.console import Console
 
+from wattline.acts.serving import model_compare
 from wattline.acts.serving.comparison import Answer, ModelComparison, comparison
 from wattline.acts.serving.model_compare import judge, read_samples, status
-from wattline.client.samples import Answered, BadSample, Refused, answer_of, parse_sample
+from wattline.client import Client
+from wattline.client.errors import NotFound
+from wattline.client.samples import Answered, Asker, BadSample, Refused, answer_of, parse_sample
 from wattline.failures import ActFailed
 from wattline.show.serving.model_compare import shown
 from wattline_protocol.ids import JobId
@@ -128,6 +132,27 @@ def test_what_a_comparison_counts() -> None:
     assert (found.a.gpu_memory_bytes, found.b.gpu_memory_bytes) == (80 << 30, None)
     assert (found.b.failed, found.b.first_failure) == (1, "503: no worker (no_worker)")
     assert status(found) == 1
+
+
+def test_a_model_that_compares_nothing_is_refused_before_samples_are_sent(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+
+    def post(_: Asker, path: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        asked.append(path)
+        return 404, {}, b'{"error": {"message": "no method compare", "reason": "no_method"}}'
+
+    monkeypatch.setattr(Asker, "post", post)
+    monkeypatch.setattr(model_compare, "_view", lambda client, name: None)
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"input": 1}\n')
+    how: dict[str, Any] = {"samples": str(file), "url": "http://127.0.0.1:1", "key_file": None}
+    with pytest.raises(NotFound, match="no method compare"):
+        model_compare.compare(
+            Client.__new__(Client), a="large", b="small", compare="model", users=1, **how
+        )
+    assert asked == ["/v1/services/small/compare"]
 
 
 def test_numbers_within_the_tolerance_agree() -> None:

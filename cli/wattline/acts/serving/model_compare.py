@@ -46,9 +46,11 @@ def compare(
     gateway = GatewayHttp(gateway_url(url), gateway_key(key_file))
     given = read_samples(samples)
     views = _view(client, a), _view(client, b)
+    is_by_model = compare == BY_MODEL
+    if is_by_model:
+        require_method(gateway, b)
     put_error(f"{counted(len(given), 'sample')} to {a} and {b}")
     pairs = answer_all(gateway, (a, b), given, users)
-    is_by_model = compare == BY_MODEL
     verdicts = judge_by_model(gateway, b, pairs) if is_by_model else judge(pairs, tolerance)
     found = comparison(compare, views, (a, b), pairs, verdicts)
     return Outcome(found, status(found))
@@ -116,6 +118,12 @@ def answer_all(
 def judge(pairs: Sequence[tuple[Answer, Answer]], tolerance: float) -> list[Verdict]:
     """Whether both outputs are equal, as in a rollout with `--shadow`."""
     return [_judged(first, second, tolerance) for first, second in pairs]
+
+
+def require_method(gateway: GatewayHttp, name: str) -> None:
+    """Raises NotFound where the service's model compares no outputs, before samples are sent."""
+    with closing(Asker(gateway)) as asker:
+        asker.compare(name, b"null", b"null")
 
 
 def judge_by_model(

@@ -22,6 +22,7 @@ def shown(found: CapacityView) -> RenderableType:
         ("SLO", f"p95 {format_duration(found.slo.p95_s)}"),
         ("history", f"{found.known_hours} of 168 hours of a week, {counted(found.weeks, 'week')}"),
         ("replica", _replica(found)),
+        ("work", "tokens where its model reports them, else requests"),
     ]
     notes = [Text(f"not known: {text}") for text in found.unknown]
     first = found.plans[0]
