@@ -29,6 +29,9 @@ class ScalingHarness(Harness):
     rate = 0.0
     is_reporting = True
     stuck: frozenset[int] = frozenset()
+    in_flight = 0
+    """Of each replica: requests that have begun to be answered."""
+    batch_work = 0
     _next_report_s = 0.0
 
     def tick(self, tick_s: float = TICK_S) -> None:
@@ -58,7 +61,7 @@ class ScalingHarness(Harness):
             for gang in one.gangs:
                 for attempt in gang.live:
                     state = "ready" if gang.number in ready else "loading"
-                    rows.append(WorkerTraffic(attempt.record.ref, state))
+                    rows.append(WorkerTraffic(attempt.record.ref, state, self.in_flight))
             if ready:
                 traffic = self._answers(one.id, ready)
         return ReportTraffic((), tuple(rows), services=(traffic,))
@@ -70,7 +73,9 @@ class ScalingHarness(Harness):
         times = [0] * (len(BUCKETS_S) + 1)
         count = round(self.rate)
         times[bisect_left(BUCKETS_S, time_s)] = count
-        return ServiceTraffic(NAME, count, count, work=count, times=tuple(times))
+        return ServiceTraffic(
+            NAME, count, count, work=count, batch_work=self.batch_work, times=tuple(times)
+        )
 
     def _performance(self, number: JobId, gang: int) -> float:
         [attempt] = self.gang(number, gang).live

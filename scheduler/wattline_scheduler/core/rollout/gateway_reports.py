@@ -51,6 +51,8 @@ def _objection(report: ReportTraffic) -> str:
     services = report.services or ()
     if len({one.service for one in services}) < len(services):
         return "a service is reported twice"
+    if len({(one.service, one.revision) for one in report.revisions}) < len(report.revisions):
+        return "a revision is reported twice"
     for one in services:
         if one.work < one.answered or (one.work and not one.answered):
             return f"{one.service}: {one.answered} answers with work {one.work}"

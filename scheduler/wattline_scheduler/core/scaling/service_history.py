@@ -32,13 +32,16 @@ KIND = "slo_burning"
 def keep_load(
     state: State, job: Job, counts: ServiceTraffic, rate: float | None, seconds: float, now: Now
 ) -> None:
-    """Adds what gateways have counted of a service. `job`: the one that serves."""
+    """Adds what gateways have counted of a service. `job`: the one that serves. One that never ran
+    and had no request has no minutes, so that no number of pending services fills memory or disk.
+    """
     name, owner = job.spec.name, job.record.owner
     minutes = state.service_minutes.get(name)
     if minutes is None or minutes.owner != owner:
         _forget_ended(state)
         minutes = state.service_minutes[name] = ServiceMinutes(name, owner)
-    minutes.add(counts, rate, min(seconds, LONGEST_S), now.unix_s)
+    if job.has_run or counts.requests:
+        minutes.add(counts, rate, min(seconds, LONGEST_S), now.unix_s)
 
 
 def _forget_ended(state: State) -> None:

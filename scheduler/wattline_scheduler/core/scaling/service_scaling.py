@@ -5,6 +5,7 @@ an update of the job would have it; the planner places them, and preempts for th
 is not known, because a gateway is silent or none reports, both stay.
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping
 
 from wattline_protocol.ids import Now
@@ -61,14 +62,15 @@ def _second(state: State, job: Job, one: Scaling, load: Load | None, now: Now) -
     service = job.spec.service
     if service is None or service.slo is None:
         return
-    if load is None or load.requests or load.total_waiting or job.is_asleep:
+    if load is None or _is_asked(state, job, load, now):
         one.asked_at = now.mono_s  # whatever wakes it, it has its whole idle time
     if job.is_asleep:
         if load is not None and load.requests:
             _set(state, job, one, service.least, "a request came", now)
         return
     ready = _ready(state, job, now)
-    _note_ready(job, one, ready, now)
+    if load is not None:  # a gateway that is silent says nothing about replicas
+        _note_ready(job, one, ready, now)
     goal = Goal(service.least, service.most, service.slo.p95_s)
     scaler = _scaler(state, job, one, goal, ready, now)
     if scaler is None:
@@ -80,7 +82,9 @@ def _second(state: State, job: Job, one: Scaling, load: Load | None, now: Now) -
     if _is_idle(one, service, scaler, now):
         _set(state, job, one, 0, f"no request for {format_duration(service.idle_to_zero_s)}", now)
         return
-    count = count_within(wanted.replicas, overdue, service)
+    count = job.gang_count
+    if load is not None:
+        count = count_within(wanted.replicas, overdue, service)
     _set(state, job, one, count, wanted.reason, now)
 
 
@@ -99,6 +103,15 @@ def _scaler(
     if one.scaler is not None:
         one.scaler.goal, one.scaler.gpu = goal, gpu or one.scaler.gpu
     return one.scaler
+
+
+def _is_asked(state: State, job: Job, load: Load, now: Now) -> bool:
+    """Whether it has any request, such as a stream that has begun, or one of a batch."""
+    if load.requests or load.answered or load.total_waiting or job.is_asleep:
+        return True
+    refs = [attempt.record.ref for gang in job.gangs for attempt in gang.live]
+    rows = (workers.get(ref) for workers in seen_workers(state.traffic, now) for ref in refs)
+    return any(row is not None and row.in_flight for row in rows)
 
 
 def _is_idle(one: Scaling, service: ServiceSpec, scaler: Scaler, now: Now) -> bool:
@@ -126,11 +139,13 @@ def _ready(state: State, job: Job, now: Now) -> dict[int, Gang]:
 def _note_ready(job: Job, one: Scaling, ready: Mapping[int, Gang], now: Now) -> None:
     before, one.unready_since = one.unready_since, {}
     for gang in job.gangs:
+        if not isinstance(gang.phase, Running):
+            continue
+        since = max(before.get(gang.number, now.mono_s), gang.phase.since)
         if gang.number in ready:
-            took_s = now.mono_s - before.get(gang.number, now.mono_s)
-            one.ready_s = max(one.ready_s, took_s)
-        elif isinstance(gang.phase, Running):
-            one.unready_since[gang.number] = before.get(gang.number, now.mono_s)
+            one.ready_s = max(one.ready_s, now.mono_s - since)
+        else:
+            one.unready_since[gang.number] = since
 
 
 def _is_overdue(one: Scaling, gang: Gang, now: Now) -> bool:
@@ -192,12 +207,15 @@ def _want(state: State, gang: Gang, cap_mw: int) -> None:
 
 
 def _set(state: State, job: Job, one: Scaling, count: int, why: str, now: Now) -> None:
-    """Applies a number of replicas, 0 = asleep."""
+    """Applies a number of replicas, 0 = asleep, as far as limits allow it."""
     before, present = 0 if job.is_asleep else job.gang_count, job.gang_count
-    one.why = why if count == before else _barred(state, job, count - present) or why
-    if count == before or one.why != why:
-        return
     service = job.spec.service or ServiceSpec()
+    barred = ""
+    if count != before:
+        count, barred = _allowed(state, job, service, before, count)
+    one.why = barred or why
+    if count == before:
+        return
     is_fixed = count and service.least == service.most
     state.journal.change(job, replicas=None if is_fixed else count)
     text = f"service {job.spec.name} scaled {before} → {count}: {why}"
@@ -210,16 +228,26 @@ def _set(state: State, job: Job, one: Scaling, count: int, why: str, now: Now) -
     refresh(state, job, now)
 
 
-def _barred(state: State, job: Job, more: int) -> str:
-    """Why its number of replicas cannot change now; empty = it can."""
+def _allowed(
+    state: State, job: Job, service: ServiceSpec, before: int, count: int
+) -> tuple[int, str]:
+    """The number of replicas that it may have now, and why not `count`; empty = it may."""
     if job.replica_limit is not None:
-        return "its replicas stay while a rollout is in progress"
+        return before, "its replicas stay while a rollout is in progress"
     if job.record.is_held or job.record.cancelled_by:
-        return "its replicas stay: it is held or being cancelled"
-    if more <= 0:
-        return ""
-    denied = too_many(state, job.record.owner, job.spec, more, is_open=True)
-    return "" if denied is None else denied.reason
+        return before, "its replicas stay: it is held or being cancelled"
+
+    def denied(more: int) -> str:
+        found = too_many(state, job.record.owner, job.spec, more, is_open=True)
+        return "" if found is None else found.reason
+
+    more = count - job.gang_count
+    why = denied(more) if more > 0 else ""
+    if not why:
+        return count, ""
+    fewer = bisect_left(range(1, more + 1), True, key=lambda extra: bool(denied(extra)))
+    allowed = job.gang_count + fewer
+    return (allowed if allowed >= service.least else before), why
 
 
 def _sleep(state: State, job: Job, why: str, now: Now) -> None:

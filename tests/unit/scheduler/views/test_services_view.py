@@ -158,6 +158,14 @@ def test_energy_is_that_of_the_last_hour_at_all_gateways(h: RollingHarness, tmp_
     assert h.cluster.state.energy.known == []
 
 
+def test_no_sum_of_tokens_is_too_large_to_be_sent(h: RollingHarness, tmp_path: Path) -> None:
+    number = h.submit(echo(1))
+    h.run(2)
+    h.cluster.state.energy.add("echo", number, MeasuredEnergy(1, tokens=2**64), h.now)
+    found = one(h, tmp_path)
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(found), type=type(found)) == found
+
+
 def failed(h: RollingHarness, log_tail: str) -> tuple[JobId, Attempt]:
     """A service of one replica that failed, with the end of its log."""
     number = h.submit(echo(1))

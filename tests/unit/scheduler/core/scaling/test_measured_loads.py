@@ -8,6 +8,7 @@ from wattline_protocol.wire.client_messages import Denied, Done
 from wattline_protocol.wire.rollouts import (
     BUCKETS_S,
     ReportTraffic,
+    RevisionTraffic,
     ServiceTraffic,
     WorkerTraffic,
 )
@@ -120,6 +121,12 @@ def test_a_report_that_cannot_be_true_is_refused_whole(
     answer = h.tell("gw", *services)
     assert isinstance(answer, Denied)
     assert "gw" not in h.cluster.state.traffic
+
+
+def test_a_revision_that_is_reported_twice_is_refused(h: Loads) -> None:
+    twice = (RevisionTraffic("echo", JobId(1), 1),) * 2
+    answer = h.ask(ReportTraffic(twice), user="gw", role="gateway")
+    assert answer == Denied("bad_request", "a revision is reported twice")
 
 
 def test_services_that_do_not_exist_are_not_kept(h: Loads) -> None:

@@ -113,6 +113,18 @@ def test_minutes_are_saved_and_restored(tmp_path: Path) -> None:
     assert sum(one.answered for one in minutes.recent) > 6_100
 
 
+def test_a_service_that_never_ran_has_no_minutes_before_its_first_request() -> None:
+    h = Served()
+    waiting = h.submit(job("waiting").gpus(1).service(1, Slo(0.2)).held())
+    h.serve(GOOD, 3)
+    minutes = h.cluster.state.service_minutes
+    assert minutes["echo"].recent
+    assert not minutes["waiting"].recent
+    h.serve(ServiceTraffic("waiting", 1, failed=1), 3)
+    assert sum(one.requests for one in minutes["waiting"].recent) > 0
+    assert not h.job(waiting).has_run
+
+
 def test_the_history_of_another_owner_is_not_taken_over() -> None:
     h = Served()
     row = ServiceRollup("echo", UserName("eve"), 60, 60.0, answered=7)

@@ -1,5 +1,7 @@
 """What the scaler of a service decides is applied: watts at once, replicas with their reason."""
 
+import msgspec
+
 from support.core.harness import BEAT_S
 from support.core.scaling import CAPACITY, NAME, ScalingHarness, running, scaled
 from support.core.sites import job
@@ -50,6 +52,17 @@ def test_more_load_than_the_watts_can_serve_starts_replicas_and_says_why() -> No
     assert "needs" in replicas.why
 
 
+def test_as_many_replicas_start_as_limits_of_open_jobs_allow() -> None:
+    h, number = running(scaled(1, 6), 0.4 * CAPACITY)
+    had, state = len(live(h, number)), h.cluster.state
+    h.rate = 6.0 * CAPACITY
+    for allowed in (had, had + 1):
+        state.site = msgspec.structs.replace(state.site, open_jobs_per_user=allowed)
+        h.run(40)
+        assert len(live(h, number)) == allowed
+        assert "open_jobs_per_user" in view(h, number).replicas.why
+
+
 def test_replicas_are_drained_after_the_cool_down_and_not_before() -> None:
     h, number = running(scaled(1, 4), 1.2 * CAPACITY)
     h.run(60, BEAT_S)
@@ -68,9 +81,14 @@ def test_silence_of_the_gateway_keeps_watts_and_replicas() -> None:
     h, number = running(scaled(1, 4), 1.2 * CAPACITY)
     h.run(60, BEAT_S)
     many, cap_mw = live(h, number), h.gang(number).wanted_cap_mw
+    h.scaling(number).ready_s = 1.0
     h.is_reporting = False
     h.run(400, BEAT_S)
     assert (live(h, number), h.gang(number).wanted_cap_mw) == (many, cap_mw)
+    h.is_reporting = True
+    h.run(10)
+    assert live(h, number) == many
+    assert h.scaling(number).ready_s == 1.0, "the silence is no time of a load"
 
 
 def test_a_restart_keeps_the_number_and_gives_full_watts_until_the_rate_is_learned() -> None:
@@ -125,6 +143,20 @@ def test_an_idle_service_sleeps_and_a_request_wakes_it() -> None:
     h.rate = 5.0
     h.run(5)
     assert live(h, number) == [0]
+
+
+def test_a_stream_in_progress_and_work_of_a_batch_are_no_idle_service() -> None:
+    builder = scaled(1, 2, fallback=("static:null",), idle_to_zero_s=60.0)
+    h, number = running(builder, 0.2 * CAPACITY)
+    h.rate, h.in_flight = 0.0, 1
+    h.run(90, BEAT_S)
+    assert live(h, number)
+    h.in_flight, h.batch_work = 0, 1
+    h.run(90, BEAT_S)
+    assert live(h, number)
+    h.batch_work = 0
+    h.run(90, BEAT_S)
+    assert live(h, number) == []
 
 
 def test_in_a_shed_the_service_keeps_what_its_slo_needs_and_training_gives_way() -> None:
