@@ -23,9 +23,14 @@ def capacity_view(state: State, request: GetCapacity, now: Now) -> CapacityView 
     if request.name not in services.names():
         return not_there("service", request.name, services.names())
     job = serving_job(services.serving(request.name), state.rollouts.get(request.name))
-    slo = request.slo or (None if job.spec.service is None else job.spec.service.slo)
-    if slo is None:
-        return Denied("bad_request", f"{request.name} has no SLO: add --slo p95=200ms")
+    own = None if job.spec.service is None else job.spec.service.slo
+    if own is None:
+        text = (
+            f"{request.name} has no SLO in its job, so what a replica can do is not measured: "
+            f"set one by `wattline update {job.id} --slo p95=200ms`"
+        )
+        return Denied("bad_request", text)
+    slo = request.slo or own
     replica = _replica(state, job)
     if isinstance(replica, Denied):
         return replica
@@ -61,7 +66,7 @@ def _replica(state: State, job: Job) -> Replica | Denied:
     scaling = state.scaling.get(job.id)
     scaler = None if scaling is None else scaling.scaler
     if scaler is None:
-        text = f"{job.spec.name} has no SLO in its job: what a replica can do is not measured"
+        text = f"no replica of {job.spec.name} has run yet: what one can do is not measured"
         return Denied("unavailable", text)
     if not scaler.rate.is_known:
         known = f"{scaler.rate.windows} of {KNOWN_WINDOWS} windows of requests"

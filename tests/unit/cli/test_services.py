@@ -70,6 +70,8 @@ def test_a_scaled_service_shows_its_range_the_reason_and_its_watts() -> None:
     view = msgspec.structs.replace(VIEW, replicas=replicas, watts=WattsView(612.0, 700.0, 400.0))
     lines = rows_of(detail(view))
     assert f"replicas   2 to 8, now 3: {why[:30]}" in " ".join(lines)
+    fixed = msgspec.structs.replace(VIEW, replicas=ReplicasView(2, 2, 2, 2, why))
+    assert f"replicas   2: {why[:30]}" in " ".join(rows_of(detail(fixed)))
     assert "watts      612 W now, 700 W wanted, 400 W floor" in lines
 
 
@@ -97,7 +99,7 @@ def test_an_slo_is_shown_with_what_was_measured_and_how_fast_its_budget_burns() 
 def test_an_slo_without_history_says_so() -> None:
     lines = rows_of(detail(msgspec.structs.replace(VIEW, slo=SloView(200.0, 0.001, None, None))))
     text = " ".join(" ".join(lines).split())
-    assert "error budget not known: no gateway has reported its load" in text
+    assert "error budget not known: no load of it is on record" in text
 
 
 def test_a_site_without_services_says_so() -> None:

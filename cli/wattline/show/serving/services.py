@@ -109,6 +109,8 @@ def detail(service: ServiceView) -> RenderableType:
 def _replicas(replicas: ReplicasView) -> str:
     """Bounds, number and its reason: `2 to 8, now 3: load 412/s needs …`."""
     bounds = f"{replicas.min} to {replicas.max}, now {replicas.want}"
+    if replicas.min == replicas.max == replicas.want:
+        bounds = f"{replicas.want}"
     return f"{bounds}: {replicas.why}" if replicas.why else bounds
 
 

@@ -27,7 +27,7 @@ def _budget(slo: SloView) -> Cell:
     rates = [("1 h", slo.burn_1h), ("6 h", slo.burn_6h)]
     known = [f"{digits(burn)} × in {span}" for span, burn in rates if burn is not None]
     if not known:
-        return "not known: no gateway has reported its load"
+        return "not known: no load of it is on record"
     gaps = f" ({digits(slo.known_h)} h of 6 h known)" if slo.known_h < FULL_H else ""
     text = f"burns {', '.join(known)}{gaps}"
     is_over = any(burn is not None and burn > 1.0 for _, burn in rates)

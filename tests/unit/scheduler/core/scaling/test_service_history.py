@@ -189,6 +189,15 @@ def test_a_plan_of_its_capacity_needs_a_measured_replica_and_hours() -> None:
     denied = ask(slo=Slo(0.001))
     assert isinstance(denied, Denied)
     assert "a request alone" in denied.reason
+    plain = h.submit(job("plain").gpus(1).service(1))
+    for request in (GetCapacity("plain"), GetCapacity("plain", slo=Slo(0.2))):
+        denied = capacity_view(h.cluster.state, request, h.now)
+        assert isinstance(denied, Denied)
+        assert f"`wattline update {plain} --slo p95=200ms`" in denied.reason
+    h.submit(job("waiting").gpus(1).service(1, Slo(0.2)).held())
+    denied = capacity_view(h.cluster.state, GetCapacity("waiting"), h.now)
+    assert isinstance(denied, Denied)
+    assert "no replica of waiting has run yet" in denied.reason
     unknown = capacity_view(h.cluster.state, GetCapacity("ehco"), h.now)
     assert isinstance(unknown, Denied)
     assert "echo" in unknown.reason
