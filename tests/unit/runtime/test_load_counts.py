@@ -110,6 +110,22 @@ def test_no_count_of_tokens_makes_a_report_that_is_refused() -> None:
     assert (load.answered, load.work, load.batch_work) == (500, MAX_WORK, MAX_WORK)
 
 
+def test_counts_of_a_service_that_is_there_again_begin_at_zero() -> None:
+    """As of one whose only replica ends and starts within a second."""
+    b = LoadBench()
+    b.submit(1, 2).reply(1, 1, 2)
+    b.report()
+    b.happens(e.WorkerDisconnected(name(1)))
+    b.routes(service="other").routes(2).worker(2)
+    b.later(0.1).submit(3, 4, 5)
+    b.later(0.3).reply(2, 3, 4, 5)
+    report = b.report()
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(report), type=ReportTraffic) == report
+    (row,), (load,) = report.revisions, report.services or ()
+    assert (row.requests, sum(row.times)) == (3, 3)
+    assert (load.requests, load.answered, slots(load.times)) == (3, 3, {0.362: 3})
+
+
 def test_the_load_is_in_the_metrics() -> None:
     b = LoadBench()
     b.submit(1, 2).reply(1, 1)

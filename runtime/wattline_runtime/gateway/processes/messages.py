@@ -10,12 +10,15 @@ from contextlib import suppress
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
+import structlog
 
 from wattline_protocol.wire.api_keys import ApiKeyShares, ReportAbuse, ReportApiKeyUse
 from wattline_protocol.wire.rollouts import ReportTraffic
 from wattline_protocol.wire.routes import Routes
 from wattline_runtime.gateway.config import Endpoints, GatewayConfig
 from wattline_runtime.gateway.telemetry.snapshot import Snapshot
+
+log = structlog.get_logger()
 
 
 class Begin(msgspec.Struct, frozen=True, tag=True):
@@ -146,12 +149,18 @@ class Channel(Generic[M]):
             self._writer.write(_LENGTH.pack(len(data)) + data)
 
     async def receive(self) -> M | None:
-        """The next message; None: the other end is closed."""
-        try:
-            (length,) = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))
-            return self._decoder.decode(await self._reader.readexactly(length))
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return None
+        """The next message; None: the other end is closed. One out of its bounds is left out, as
+        the scheduler would refuse it: a count that cannot be true does not end the gateway."""
+        while True:
+            try:
+                (length,) = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))
+                data = await self._reader.readexactly(length)
+            except (asyncio.IncompleteReadError, ConnectionError):
+                return None
+            try:
+                return self._decoder.decode(data)
+            except msgspec.ValidationError as error:
+                log.error("gateway_message_left_out", detail=str(error))
 
     def close(self) -> None:
         """End the connection; what was sent is still on its way."""

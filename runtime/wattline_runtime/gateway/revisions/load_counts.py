@@ -65,9 +65,9 @@ class LoadCounts:
 
 
 def since(now: ServiceTraffic, before: ServiceTraffic | None) -> ServiceTraffic:
-    """Counts since an earlier report; what is queued is what is queued now."""
-    if before is None or any(getattr(now, name) < getattr(before, name) for name in _COUNTS):
-        before = ServiceTraffic(now.service, times=(0,) * len(now.times))  # it is there again
+    """Counts since an earlier report of the same counts; what is queued is what is queued now."""
+    if before is None:
+        before = ServiceTraffic(now.service, times=(0,) * len(now.times))
     counts = {name: getattr(now, name) - getattr(before, name) for name in _COUNTS}
     times = tuple(map(sub, now.times, before.times))
     return bounded(msgspec.structs.replace(now, times=times if any(times) else (), **counts))

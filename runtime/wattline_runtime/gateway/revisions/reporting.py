@@ -1,7 +1,7 @@
 """Reports of a gateway about the revisions and workers of its services."""
 
 from collections import Counter
-from operator import sub
+from operator import lt, sub
 
 from wattline_protocol.ids import JobId
 from wattline_protocol.wire.rollouts import (
@@ -14,7 +14,7 @@ from wattline_protocol.wire.rollouts import (
 )
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.gateway.events import BATCH, NORMAL
-from wattline_runtime.gateway.revisions.load_counts import since
+from wattline_runtime.gateway.revisions.load_counts import LoadCounts, since
 from wattline_runtime.gateway.revisions.trial import Traffic
 from wattline_runtime.gateway.state import ServiceState, WorkerState
 from wattline_runtime.gateway.stats import CASCADE_ENDS, Stats
@@ -27,14 +27,19 @@ NO_COUNTS: RouteCounts = (0,) * (1 + len(CASCADE_ENDS))
 
 
 class TrafficReporter:
-    """Counts since the last report. Services with a revision on trial come first."""
+    """Counts since the last report. Services with a revision on trial come first.
+
+    A service or a revision that is gone and there again within a second has other counts, which
+    begin at zero: a difference below zero is refused, and its gateway silent for all services.
+    """
 
     def __init__(self, gateway: Gateway, stats: Stats) -> None:
         self._gateway, self._stats = gateway, stats
         self._counted: dict[RuleKey, RouteCounts] = {}
-        self._reported: dict[tuple[str, int], Traffic] = {}
-        self._loads: dict[str, ServiceTraffic] = {}
-        """Of each service since the gateway knows it, as last reported."""
+        self._reported: dict[tuple[str, int], tuple[Traffic, Traffic]] = {}
+        """What is counted, and its counts as last reported."""
+        self._loads: dict[str, tuple[LoadCounts, ServiceTraffic]] = {}
+        """Of each service since the gateway knows it, likewise."""
 
     def take(self, seconds: float = REPORT_PERIOD_S) -> ReportTraffic:
         """The next report. `seconds`: the time since the last one."""
@@ -46,8 +51,10 @@ class TrafficReporter:
             for revision in revisions_of(service):
                 traffic = service.traffic.get(revision, NOTHING)
                 key = service.name, revision
-                self._reported[key] = traffic.copy()
-                found.append(_row(service, revision, traffic.since(reported.get(key, NOTHING))))
+                known, before = reported.get(key, (traffic, NOTHING))
+                self._reported[key] = traffic, traffic.copy()
+                news = traffic.since(before if known is traffic else NOTHING)
+                found.append(_row(service, revision, news))
         workers = [
             self._worker(worker) for service in listed for worker in service.workers.values()
         ]
@@ -60,8 +67,12 @@ class TrafficReporter:
         )
 
     def _take_loads(self, listed: list[ServiceState]) -> list[ServiceTraffic]:
-        before, self._loads = self._loads, {s.name: _load(s) for s in listed}
-        return [since(load, before.get(name)) for name, load in self._loads.items()]
+        reported, self._loads = self._loads, {s.name: (s.load, _load(s)) for s in listed}
+        found = []
+        for name, (counts, load) in self._loads.items():
+            known, before = reported.get(name, (counts, None))
+            found.append(since(load, before if known is counts else None))
+        return found
 
     def _worker(self, worker: WorkerState) -> WorkerTraffic:
         requests = self._gateway.queue.requests
@@ -86,7 +97,7 @@ class TrafficReporter:
         rows = []
         for key, counts in self._counted.items():
             old = before.get(key, NO_COUNTS)
-            if counts[0] < old[0]:
+            if any(map(lt, counts, old)):
                 old = NO_COUNTS  # the route was removed, and is there again
             if counts != old:
                 rows.append(RouteTraffic(*key, *map(sub, counts, old)))
