@@ -149,17 +149,18 @@ class HttpGuard:
     def _check(self, loop: asyncio.AbstractEventLoop, left: list["GuardedHttp"]) -> None:
         """Some of those that are left, then the others: 4,096 at once would delay all requests."""
         now_s = loop.time()
-        some, others = left[:AT_ONCE], left[AT_ONCE:]
-        # Before the checks: no error of one may end those of all others.
-        if others:
-            loop.call_soon(self._check, loop, others)
-        else:
-            self._sweep = None
-        for connection in some:
+        if not left:
+            self._end_sweep(now_s)
+            return
+        # Before the checks: an error of one ends neither those of the others nor the next sweep.
+        loop.call_soon(self._check, loop, left)
+        for _ in range(min(AT_ONCE, len(left))):
+            connection = left.pop()
             if connection in self._open:
                 connection.check_timeout(now_s)
-        if others:
-            return
+
+    def _end_sweep(self, now_s: float) -> None:
+        self._sweep = None
         if self._fresh and now_s >= self._noted_s + NOTE_EVERY_S:
             fresh, self._fresh, self._noted_s = self._fresh, Counter(), now_s
             self._note(dict(fresh), self._newest)

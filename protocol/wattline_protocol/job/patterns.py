@@ -24,7 +24,7 @@ _NOT_LINEAR = re.compile(r"\(\?(?:[=!>(]|<[=!]|P=)|\\[1-9gG]|[*+?}]\+")
 that match in linear time have none of them. An escaped `\\\\1` matches too, which is refused for
 simplicity."""
 
-_NOT_ALIKE = re.compile(r"\(\?#|\(\?[a-z]*[aLux]|\\[ZuUN0]|\{,|\[\[:")
+_NOT_ALIKE = re.compile(r"\(\?#|\(\?[a-z-]*[aLux]|\\[ZuUN0]|\{,|\[\[:")
 """Comments, flags, escapes, and repeats without a minimum that RE2 refuses or reads otherwise."""
 
 _WIDE_STATES = 10

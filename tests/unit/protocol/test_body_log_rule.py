@@ -28,6 +28,7 @@ DAY_S = 86_400.0
         ({"share": 1, "blank": [r"re:a\Z"]}, r"re:a\Z: RE2 does not know '\\Z'"),
         ({"share": 1, "blank": ["re:x{,5}y"]}, "RE2 does not know '{,'"),
         ({"share": 1, "blank": ["re:(?x)a b"]}, "RE2 does not know '(?x'"),
+        ({"share": 1, "blank": ["re:(?i-x:a b)"]}, "RE2 does not know '(?i-x'"),
         ({"share": 1, "blank": ["re:.{0,999}x"]}, "re:.{0,999}x makes about 10,990 states"),
         ({"share": 1, "blank": ["re:((a{30}){30}){30}b"]}, "2,000 are allowed in all; each repeat"),
         ({"share": 1, "blank": ["re:.{99}a", "email", "re:.{99}b"]}, "re:.{99}b makes about 2,180"),
