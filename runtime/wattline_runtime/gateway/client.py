@@ -1,12 +1,14 @@
 """Reads a request of an HTTP client: headers and the body."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 from starlette.types import Receive, Scope
 
+from wattline_protocol.http.limits import CROWDED_PART, CROWDED_SHARE, client_key
 from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.connections.direct import arrived_body
 from wattline_runtime.gateway.errors import BadRequest
@@ -25,7 +27,6 @@ TRACE_HEADER = TRACEPARENT.encode()
 BODY_TIMEOUT_S = 30.0
 """Time for a client to send its body."""
 
-
 MOST_RECEIVING_BYTES = 256 * 1024**2
 """Of all bodies that are being received, in each process of a gateway."""
 SMALL_BYTES = 64 * 1024
@@ -33,22 +34,39 @@ SMALL_BYTES = 64 * 1024
 
 
 class BodyMemory:
-    """Memory of the bodies that are being received: clients may send slowly, and many at once."""
+    """Memory of the bodies that are being received: clients may send slowly, and many at once.
+
+    As with connections, from three quarters on one client may hold an eighth: what it never ends
+    refuses no body of others.
+    """
 
     def __init__(self, most_bytes: int = MOST_RECEIVING_BYTES) -> None:
         self._most_bytes = most_bytes
-        self.held_bytes = 0
+        self.held_bytes: Counter[str] = Counter()
+        """By client."""
+        self._total_bytes = 0
 
-    def hold(self, more_bytes: int, size: int) -> None:
+    def hold(self, client: str, more_bytes: int, size: int) -> None:
         """Count a part of a body that has this size so far. Raises BadRequest."""
-        self.held_bytes += more_bytes
-        if self.held_bytes > self._most_bytes and size > SMALL_BYTES:
-            text = f"over {self._most_bytes >> 20} MiB of bodies are being received; retry"
+        self._total_bytes += more_bytes
+        self.held_bytes[client] += more_bytes
+        if size > SMALL_BYTES and self.held_bytes[client] > self._most_of_one():
+            used = f"{self._total_bytes >> 20} of {self._most_bytes >> 20} MiB"
+            text = f"{used} for bodies that are being received are in use; retry"
             raise BadRequest("bodies_full", text, retry_after_s=1)
 
-    def release(self, size: int) -> None:
+    def _most_of_one(self) -> int:
+        if self._total_bytes > self._most_bytes:
+            return 0
+        is_crowded = self._total_bytes > CROWDED_SHARE * self._most_bytes
+        return self._most_bytes // CROWDED_PART if is_crowded else self._most_bytes
+
+    def release(self, client: str, size: int) -> None:
         """The body is complete, or refused."""
-        self.held_bytes -= size
+        self._total_bytes -= size
+        self.held_bytes[client] -= size
+        if not self.held_bytes[client]:
+            del self.held_bytes[client]
 
 
 class ClientDisconnected(Exception):
@@ -111,7 +129,9 @@ async def read_body(scope: Scope, receive: Receive, limit: int, memory: BodyMemo
         return body
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
-            return await _rest_of_body(message, receive, limit, memory)
+            client = scope.get("client")
+            key = client_key(client[0]) if client else ""
+            return await _rest_of_body(message, receive, limit, memory, key)
     except TimeoutError as error:
         text = f"the body did not arrive within {BODY_TIMEOUT_S:.0f} s"
         raise BadRequest("body_too_slow", text) from error
@@ -139,7 +159,9 @@ def timeout_ms(
     return wanted_ms
 
 
-async def _rest_of_body(first: Any, receive: Receive, limit: int, memory: BodyMemory) -> bytes:
+async def _rest_of_body(
+    first: Any, receive: Receive, limit: int, memory: BodyMemory, client: str
+) -> bytes:
     chunks: list[bytes] = []
     size = 0
     message = first
@@ -149,14 +171,14 @@ async def _rest_of_body(first: Any, receive: Receive, limit: int, memory: BodyMe
                 raise ClientDisconnected
             chunks.append(message.get("body", b""))
             size += len(chunks[-1])
-            memory.hold(len(chunks[-1]), size)
+            memory.hold(client, len(chunks[-1]), size)
             if size > limit:
                 raise _too_large(limit)
             if not message.get("more_body", False):
                 return b"".join(chunks)
             message = await receive()
     finally:
-        memory.release(size)
+        memory.release(client, size)
 
 
 def _too_large(limit: int) -> BadRequest:

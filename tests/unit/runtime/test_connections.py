@@ -131,7 +131,7 @@ def test_bodies_that_are_being_received_are_bounded_but_for_small_ones() -> None
             for parts, first in zip(queues, (2 * size, size - 1, size), strict=True)
         )
         await turns()
-        with pytest.raises(BadRequest, match="of bodies are being received; retry") as refused:
+        with pytest.raises(BadRequest, match="being received are in use; retry") as refused:
             await body(asyncio.Queue(), size + 1)
         assert (refused.value.reason, refused.value.retry_after_s) == ("bodies_full", 1)
         queues[1].put_nowait(last)
@@ -141,7 +141,38 @@ def test_bodies_that_are_being_received_are_bounded_but_for_small_ones() -> None
             await gone
         queues[0].put_nowait(last)
         assert len(await large) == 2 * size + 1
-        assert memory.held_bytes == 0
+        assert not memory.held_bytes
+
+    asyncio.run(run())
+
+
+def test_bodies_that_one_client_never_ends_leave_memory_to_the_others() -> None:
+    size = 2 * SMALL_BYTES
+    memory = BodyMemory(most_bytes=8 * size)
+
+    async def body(client: str, *parts: int) -> bytes:
+        """With 0 as its last part it ends."""
+        received: asyncio.Queue[Message] = asyncio.Queue()
+        for part in parts:
+            message = {"type": "http.request", "body": bytes(part), "more_body": part > 0}
+            received.put_nowait(message)
+        scope = {"headers": [], "client": (client, 1)}
+        return await read_body(scope, received.get, 9 * size, memory)
+
+    async def run() -> None:
+        held = [asyncio.create_task(body("2001:db8::1", size)) for _ in range(6)]
+        await turns()
+        for client in ("2001:db8::1", "2001:db8::2"):  # one network
+            with pytest.raises(BadRequest, match="bodies that are being received") as refused:
+                await body(client, size, 0)
+            assert refused.value.reason == "bodies_full"
+            assert len(await body(client, SMALL_BYTES, 0)) == SMALL_BYTES
+        assert len(await body("2001:db8:0:1::1", size, 0)) == size
+        for one in held:
+            one.cancel()
+        ended = await asyncio.gather(*held, return_exceptions=True)
+        assert all(isinstance(one, asyncio.CancelledError) for one in ended)
+        assert not memory.held_bytes
 
     asyncio.run(run())
 
