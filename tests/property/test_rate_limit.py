@@ -1,5 +1,5 @@
 """A token bucket never grants more than its burst and what time brings, at any limits, and the
-parts of a rate never add up to more than the whole and the even tenth."""
+parts of a rate never add up to more than the whole and the even parts of new members."""
 
 import pytest
 from hypothesis import given
@@ -55,9 +55,9 @@ REPORTS = st.lists(
 
 
 class Members:
-    """Gateways, or processes of one, that report in any order."""
+    """Gateways that report in any order, or processes of one, whose number is fixed."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int | None) -> None:
         self.known: dict[int, KeyDemand] = {}
         self._count, self._now_s = count, 0.0
 
@@ -66,26 +66,33 @@ class Members:
         own = self.known.setdefault(number, KeyDemand(self._now_s))
         uses = zip(KEYS, asked, strict=False)
         own.add((ApiKeyUse(key, 0, 0, n, UnixTime(0)) for key, n in uses), self._now_s)
-        own.grant(KEYS[:1], [one for one in self.known.values() if one is not own], self._count)
+        in_use = {key for one in self.known.values() for key in one.per_s}
+        others = [one for one in self.known.values() if one is not own]
+        own.grant(in_use, others, self._count or len(self.known))
 
-    def sums(self) -> tuple[float, float]:
-        """Of a key in use, of one that is not."""
+    def sums(self) -> tuple[float, ...]:
+        """Of both keys, which are in use for a time, and of one that never is."""
         known = self.known.values()
-        return sum(one.shares["a"] for one in known), sum(one.share for one in known)
+        return tuple(sum(one.shares.get(key, one.share) for one in known) for key in (*KEYS, ""))
 
 
+NEW = EVEN_SHARE * (1 / 2 + 1 / 3 + 1 / 4)
+"""What the even parts of four gateways add, each of which was new."""
+
+
+@pytest.mark.parametrize(("count", "more"), [(4, EVEN_SHARE), (None, NEW)])
 @given(REPORTS)
-def test_parts_never_add_up_to_more_than_the_whole_and_a_tenth(
-    reports: list[tuple[int, bool, list[int]]],
+def test_parts_never_add_up_to_more_than_the_whole_and_the_even_parts_of_new_members(
+    count: int | None, more: float, reports: list[tuple[int, bool, list[int]]]
 ) -> None:
-    members = Members(4)
+    members = Members(count)
     for number, ends, asked in reports:
         if ends:
             members.known.pop(number, None)
             continue
         members.report(number, asked)
-        assert max(members.sums()) <= 1 + EVEN_SHARE + 1e-9
+        assert max(members.sums()) <= 1 + more + 1e-9
     for _ in range(20):  # until all demand is forgotten
         for number in range(4):
             members.report(number, [])
-    assert members.sums() == pytest.approx((1.0, 1.0))
+    assert members.sums() == pytest.approx((1.0, 1.0, 1.0))

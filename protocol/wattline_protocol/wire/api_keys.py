@@ -201,7 +201,7 @@ class KeyDemand(msgspec.Struct):
         to demand, but no more than the parts of `others` leave.
 
         Another one gives up its part at its own report, so a rising part waits for it. Only the
-        even tenth is granted at once: the sum of all parts is at most 1 + EVEN_SHARE.
+        even part is granted at once: while the nth is new, it adds EVEN_SHARE / n to the whole.
         """
         even = EVEN_SHARE / count
         free = 1 - sum(one.share for one in others)

@@ -4,8 +4,9 @@ Theory. A key's rate holds over all gateways, and its requests may come to any o
 the rate is divided evenly, so that no gateway refuses the first requests that come to it; the rest
 in proportion to what was asked for lately, granted or not. Each gateway applies its newest part
 until its next report, so a part grows only by what the others have given up: the parts add up to
-the whole, and to a tenth more for the second in which a gateway is new. A gateway that is cut off
-keeps its part, and the others divide the whole: the sum may then exceed the rate by that part.
+the whole, and for the second in which gateways are new to about a tenth more. Parts are not on
+record: a gateway that has not reported since a restart keeps its own. So does one that is cut off,
+while the others divide the whole: the sum may then exceed the rate by that part.
 
 A token budget is divided by the same parts: each gateway may use its part of what is left of the
 day, until the next report. So the parts follow what is left, and the sum exceeds a budget by what
