@@ -32,6 +32,8 @@ class ScalingHarness(Harness):
     in_flight = 0
     """Of each replica: requests that have begun to be answered."""
     batch_work = 0
+    blind: tuple[str, ...] = ()
+    """Gateways that reach no workers."""
     _next_report_s = 0.0
 
     def tick(self, tick_s: float = TICK_S) -> None:
@@ -39,6 +41,8 @@ class ScalingHarness(Harness):
         if self.is_reporting and self.mono_s >= self._next_report_s:
             self._next_report_s = self.mono_s + 1.0
             self.ask(self._report(), user="gw", role="gateway")
+            for name in self.blind:
+                self.ask(ReportTraffic((), (), services=()), user=name, role="gateway")
 
     def ready(self, number: JobId) -> list[int]:
         """Replicas that take requests."""

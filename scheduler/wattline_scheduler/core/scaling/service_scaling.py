@@ -6,12 +6,13 @@ is not known, because a gateway is silent or none reports, both stay.
 """
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from wattline_protocol.ids import Now
+from wattline_protocol.ids import Now, TaskRef
 from wattline_protocol.job.spec import ServiceSpec, Slo
 from wattline_protocol.text.quantities import format_duration
 from wattline_protocol.text.wording import counted, digits
+from wattline_protocol.wire.rollouts import WorkerTraffic
 from wattline_scheduler.core.admission.open_job_limits import too_many
 from wattline_scheduler.core.leases.lease_load import demand_of
 from wattline_scheduler.core.lifecycle.ending import end_gang, ends_for_good
@@ -124,16 +125,21 @@ def _is_idle(one: Scaling, service: ServiceSpec, scaler: Scaler, now: Now) -> bo
 
 
 def _ready(state: State, job: Job, now: Now) -> dict[int, Gang]:
-    """Replicas that are ready at every gateway that reports, by number."""
+    """Replicas of which each worker is ready at a gateway, by number. Not at every gateway, as for
+    a rollout: one that reaches no workers would have all replicas of all services replaced."""
     seen = seen_workers(state.traffic, now)
     found: dict[int, Gang] = {}
     for gang in job.gangs if seen else ():
         refs = [attempt.record.ref for attempt in gang.live]
-        rows = [workers.get(ref) for workers in seen for ref in refs]
-        is_ready = bool(rows) and all(row is not None and row.state == READY for row in rows)
+        is_ready = bool(refs) and all(_is_ready(seen, ref) for ref in refs)
         if is_ready and isinstance(gang.phase, Running):
             found[gang.number] = gang
     return found
+
+
+def _is_ready(seen: Sequence[Mapping[TaskRef, WorkerTraffic]], ref: TaskRef) -> bool:
+    rows = (workers.get(ref) for workers in seen)
+    return any(row is not None and row.state == READY for row in rows)
 
 
 def _note_ready(job: Job, one: Scaling, ready: Mapping[int, Gang], now: Now) -> None:

@@ -116,6 +116,15 @@ def test_a_replica_that_never_gets_ready_does_not_count_and_does_not_block() -> 
     assert {0, 2} <= set(h.ready(number))
 
 
+def test_a_gateway_that_reaches_no_workers_has_no_replica_replaced() -> None:
+    h, number = running(scaled(1, 4), 0.4 * CAPACITY)
+    had = live(h, number)
+    h.scaling(number).ready_s = 1.0
+    h.blind = ("blind",)
+    h.run(120, BEAT_S)
+    assert live(h, number) == had
+
+
 def test_a_fixed_number_gets_watts_alone_and_one_without_slo_nothing() -> None:
     h, number = running(scaled(2, 2), 0.2 * CAPACITY)
     assert live(h, number) == [0, 1]
