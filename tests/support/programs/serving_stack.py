@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 
+from support.programs.ports import free_ports
 from wattline_protocol.routing.file import parse_routes
 from wattline_protocol.routing.model import PublicRoute
 from wattline_protocol.trust.keys import KeyPair, save_keys
@@ -66,6 +67,10 @@ def wait_for(probe: Callable[[], T], what: str, within_s: float = 60.0) -> T:
     raise AssertionError(f"not within {within_s} s: {what}")
 
 
+WORKER_PORTS = 3
+"""In a row: one for each process of a gateway, as many as a test has."""
+
+
 class Stack:
     """One gateway, any number of workers; everything is killed at the end whatever happens."""
 
@@ -103,7 +108,13 @@ class Stack:
         self.write_routes()
 
     def start_gateway(self, *args: str, enter: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
-        """`enter`: what comes before its command, as of a SmallDisk."""
+        """`enter`: what comes before its command, as of a SmallDisk.
+
+        Its worker ports are none that the kernel gives out: a successor needs them again, and each
+        further process the next one.
+        """
+        if not any(one.startswith("--worker-port") for one in args):
+            args = (*args, f"--worker-port={free_ports(WORKER_PORTS)}")
         process = self._start(
             "wattline_runtime.gateway",
             f"--routes={self.directory / 'routes.json'}",
@@ -112,7 +123,9 @@ class Stack:
             enter=enter,
         )
         assert process.stdout is not None
-        self.endpoints = json.loads(process.stdout.readline())
+        line = process.stdout.readline()
+        assert line, f"the gateway has not started:\n{self.logs()}"
+        self.endpoints = json.loads(line)
         return process
 
     def start_worker(
