@@ -109,7 +109,11 @@ def test_a_client_that_ends_its_half_of_the_connection_is_answered(
     left.sendall(request(b'{"input":4}'))
     for connection in (waiting, two):
         connection.shutdown(socket.SHUT_WR)
-    wait_for(lambda: all(map(stack.ran, (1, 2, 4))), "they are with the worker")
+    held = ("in_flight", "queue_length")
+    wait_for(
+        lambda: sum(stack.metric(name, service=SERVICE) for name in held) == 3,
+        "the gateway has the first request of each",
+    )
     left.close()
     gone = {"service": SERVICE, "status": "499"}
     wait_for(lambda: stack.metric("requests_total", **gone), "the one that left is known")
