@@ -80,7 +80,7 @@ class EnergyLedger:
     """The energy of one worker. Times are monotonic; one that lies in the past counts as now."""
 
     idle_uj: int = 0
-    """Of no request: while no run was active, or nobody waits for the request any more."""
+    """Of no request: while no run was active, or its client has left."""
     charged_uj: int = 0
     """To requests."""
     _first_uj: int | None = None
@@ -145,7 +145,7 @@ class EnergyLedger:
         return energy_uj
 
     def drop(self, request: Key) -> None:
-        """Its answer reaches nobody: its energy counts as idle."""
+        """Its answer has no client any more: its energy counts as idle."""
         self._give_up(self.take(request) or 0)
 
     def _give_up(self, energy_uj: int) -> None:
