@@ -96,7 +96,11 @@ def source_files() -> set[str]:
 def test_every_file_of_every_package_is_inside(wheel: Path) -> None:
     inside = set(zipfile.ZipFile(wheel).namelist())
     wanted = source_files()
-    assert {"wattline/task.py", "wattline_sim/driver/sim.h", "wattline_tui/app.tcss"} <= wanted
+    assert {
+        "wattline/task/__init__.py",
+        "wattline_sim/driver/sim.h",
+        "wattline_tui/app.tcss",
+    } <= wanted
     assert not wanted - inside
     packages = {name.partition("/")[0] for name in wanted}
     assert {f"{package}/py.typed" for package in packages} <= inside

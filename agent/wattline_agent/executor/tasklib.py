@@ -15,24 +15,24 @@ def ensure_tasklib(state_dir: Path) -> Path:
     """
     root = state_dir / TASKLIB_DIR
     package = root / "wattline"
-    package.mkdir(parents=True, exist_ok=True)
-    files = {package / "__init__.py": INIT_TEXT.encode(), package / "task.py": _installed_task()}
-    for path, content in files.items():
+    library = package / "task"
+    library.mkdir(parents=True, exist_ok=True)
+    files = {library / source.name: source.read_bytes() for source in _installed_modules()}
+    for path, content in {package / "__init__.py": INIT_TEXT.encode(), **files}.items():
         _replace(path, content)
         path.chmod(0o644)  # tasks read it as whatever account they run as
-    for folder in (root, package):
+    for folder in (root, package, library):
         folder.chmod(0o755)
     return root
 
 
-def _installed_task() -> bytes:
+def _installed_modules() -> list[Path]:
     spec = find_spec("wattline")
     folders = list(spec.submodule_search_locations or ()) if spec is not None else []
     for folder in folders:
-        source = Path(folder, "task.py")
-        if source.is_file():
-            return source.read_bytes()
-    raise FileNotFoundError("the installed package wattline has no task.py")
+        if modules := sorted(Path(folder, "task").glob("*.py")):
+            return modules
+    raise FileNotFoundError("the installed package wattline has no folder task")
 
 
 def _replace(path: Path, content: bytes) -> None:

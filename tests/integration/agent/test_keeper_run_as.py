@@ -89,7 +89,7 @@ def test_it_reports_reads_its_notice_and_keeps_checkpoints(live: LiveKeeper) -> 
     text = (
         "trap '' TERM; echo '{\"metrics\": {\"loss\": 0.5}}' >> $WATTLINE_METRICS; "
         "touch $WATTLINE_CHECKPOINT_DIR/step; "
-        "test -r ${PYTHONPATH##*:}/wattline/task.py && echo library; "
+        "test -r ${PYTHONPATH##*:}/wattline/task/__init__.py && echo library; "
         "touch here; while ! test -r $WATTLINE_STOP_FILE; do sleep 0.05; done; "
         "cat $WATTLINE_STOP_FILE"
     )

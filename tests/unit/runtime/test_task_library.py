@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from wattline import task
+from wattline.task import due, metrics, stop_notice
 
 
 @pytest.fixture(autouse=True)
@@ -23,8 +25,9 @@ def as_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("WATTLINE_CHECKPOINT_DIR", str(tmp_path / "ckpt"))
     monkeypatch.setenv("WATTLINE_METRICS", str(tmp_path / "metrics.jsonl"))
     monkeypatch.setenv("WATTLINE_STOP_FILE", str(tmp_path / "stop"))
-    monkeypatch.setattr(task, "_stop", task._Stop())
-    monkeypatch.setattr(task, "_clock", task._Clock())
+    monkeypatch.setattr(stop_notice._stop, "asked", False)
+    monkeypatch.setattr(stop_notice._stop, "checked_s", -math.inf)
+    monkeypatch.setattr(due.clock, "saved_s", time.monotonic())
     return tmp_path
 
 
@@ -194,14 +197,14 @@ def test_metrics_have_limits(as_task: Path, monkeypatch: pytest.MonkeyPatch) -> 
         task.metric()
     with pytest.raises(ValueError, match="over 100 characters"):
         task.metric(**{"x" * 101: 1.0})
-    monkeypatch.setattr(task, "MAX_METRICS_FILE_BYTES", 200)
+    monkeypatch.setattr(metrics, "MAX_METRICS_FILE_BYTES", 200)
     for _ in range(100):
         task.metric(loss=1.0)
     assert 100 < (as_task / "metrics.jsonl").stat().st_size < 200
 
 
 def test_the_stop_file_is_a_stop_notice(as_task: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task, "STOP_FILE_PERIOD_S", 0.0)
+    monkeypatch.setattr(stop_notice, "STOP_FILE_PERIOD_S", 0.0)
     assert not task.stop_requested()
     task.safe_point()
     (as_task / "stop").touch()
@@ -262,7 +265,7 @@ def test_checkpoints_are_due_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> No
     assert not task.should_checkpoint()
     monkeypatch.setenv("WATTLINE_CHECKPOINT_EVERY_S", "900")
     assert not task.should_checkpoint()
-    task._clock.saved_s = time.monotonic() - 901
+    due.clock.saved_s = time.monotonic() - 901
     assert task.should_checkpoint()
     task.save(1, b"x")
     assert not task.should_checkpoint()
@@ -280,11 +283,10 @@ def test_outside_wattline_everything_stays_below_the_current_directory(
     assert [path.name for path in tmp_path.iterdir()] == [".wattline"]
 
 
-def test_the_file_works_alone_without_the_package_and_imports_no_third_party(
+def test_the_folder_works_alone_without_the_package_and_imports_no_third_party(
     tmp_path: Path,
 ) -> None:
-    source = Path(task.__file__).read_text()
-    (tmp_path / "task.py").write_text(source)
+    shutil.copytree(Path(task.__file__).parent, tmp_path / "task")
     code = "import task, sys; task.save(1, b'x'); print(task.latest().step)"
     done = subprocess.run(
         [

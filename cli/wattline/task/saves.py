@@ -1,59 +1,28 @@
-"""API for programs that run as a Wattline task: checkpoints, metrics, stop notice.
-
-    from wattline import task
-
-    with task.stoppable():
-        checkpoint = task.latest()
-        step = restore(checkpoint.path) if checkpoint else 0
-        for step in range(step + 1, 1000):
-            loss = train_one_step()
-            task.metric(step=step, loss=loss)
-            if task.should_checkpoint():
-                with task.saving(step) as path:
-                    torch.save(state, path)
-            task.safe_point()  # ends the program here, in order, once a stop was requested
-
-Standard library only, one file, Python 3.9 or later: it needs no installation in the environment of
-the program. Outside Wattline it works too and stores everything below `./.wattline`.
-
-A checkpoint is a directory `SAVE-step-STEP` with the saved data (`data`, a file or a directory) and
-`manifest.json` (size and SHA-256 of each file). It appears by one rename after everything in it has
-reached the disk, so a crash at any time leaves the older ones unchanged. `SAVE` counts the saves:
-the newest checkpoint is the one saved last, also after a return to an earlier step.
-"""
+"""Checkpoints of a task in one directory: all or nothing, by one rename."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
-import math
 import os
 import re
 import secrets
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from types import FrameType
+from .due import clock
+from .environment import Identity, identity
 
 DEFAULT_KEEP = 3
 """Checkpoints retained when `keep` is not given."""
-MAX_METRICS_PER_CALL = 64
-MAX_METRIC_NAME_CHARS = 100
-MAX_METRICS_FILE_BYTES = 64 * 1024 * 1024
-"""Further metrics are dropped: a loop that reports too often must not fill the disk."""
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 MAX_SAVE_TRIES = 100
 """Names tried when several processes save into one directory at the same time."""
-STOP_FILE_PERIOD_S = 0.2
-"""Minimum interval of checking the stop file, so that polling in a tight loop is cheap."""
 READ_BYTES = 1024 * 1024
 
 _NAME = re.compile(r"(\d{8,})-step-(\d+)")
@@ -64,13 +33,6 @@ _DELETING = ".deleting-"
 
 class CheckpointError(RuntimeError):
     """A checkpoint could not be made; the text has the reason. Older checkpoints are unchanged."""
-
-
-class StopRequested(SystemExit):
-    """Raised by `safe_point`. Uncaught, it ends the program quietly with status 0."""
-
-    def __init__(self) -> None:
-        super().__init__(0)
 
 
 @dataclass(frozen=True)
@@ -90,58 +52,6 @@ class Rejected:
     step: int
     directory: Path
     reason: str
-
-
-# --- Identity ---------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Identity of this process in Wattline; outside Wattline the defaults."""
-
-    job: int
-    job_name: str
-    task: int
-    attempt: int
-    array_index: int | None
-    node: str
-
-
-def identity() -> Identity:
-    """Job, task, attempt, array index and node of this process."""
-    index = os.environ.get("WATTLINE_ARRAY_INDEX", "")
-    return Identity(
-        job=_number("WATTLINE_JOB"),
-        job_name=os.environ.get("WATTLINE_JOB_NAME", "local"),
-        task=_number("WATTLINE_TASK"),
-        attempt=_number("WATTLINE_ATTEMPT"),
-        array_index=int(index) if index else None,
-        node=os.environ.get("WATTLINE_NODE", "local"),
-    )
-
-
-def gpu_share() -> float:
-    """The share of each of its GPUs allocated to this task; 1 outside Wattline."""
-    return float(os.environ.get("WATTLINE_GPU_SHARE", "") or 1.0)
-
-
-def gpu_memory_limit_bytes() -> int | None:
-    """Memory of each of its GPUs that this task may use; None without a GPU or outside Wattline.
-
-    Other tasks on the GPU rely on it. PyTorch observes it once it is set:
-
-        limit, total = task.gpu_memory_limit_bytes(), torch.cuda.mem_get_info()[1]
-        if limit is not None:
-            torch.cuda.set_per_process_memory_fraction(min(1.0, limit / total))
-    """
-    return _number("WATTLINE_GPU_MEMORY_BYTES") or None
-
-
-def _number(name: str) -> int:
-    return int(os.environ.get(name, "") or 0)
-
-
-# --- Checkpoints ------------------------------------------------------------------------
 
 
 def checkpoint_dir() -> Path:
@@ -205,7 +115,7 @@ def saving(
         shutil.rmtree(building, ignore_errors=True)
         raise
     _retain(home, keep)
-    _clock.saved_s = time.monotonic()
+    clock.saved_s = time.monotonic()
 
 
 def latest(
@@ -361,121 +271,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-# --- When to save -----------------------------------------------------------------------
-
-
-class _Clock:
-    """When this process saved last, or started."""
-
-    def __init__(self) -> None:
-        self.saved_s = time.monotonic()
-
-
-_clock = _Clock()
-
-
-def should_checkpoint() -> bool:
-    """True: a stop was requested, or WATTLINE_CHECKPOINT_EVERY_S have passed since the last save.
-
-    Without that variable only a stop makes it true. In a gang one process should call it and notify
-    the others: each has a clock of its own.
-    """
-    every_s = float(os.environ.get("WATTLINE_CHECKPOINT_EVERY_S", "") or 0)
-    is_due = every_s > 0 and time.monotonic() - _clock.saved_s >= every_s
-    return is_due or stop_requested()
-
-
-# --- Metrics ----------------------------------------------------------------------------
-
-
-def metric(**values: float) -> None:
-    """Report numbers; the newest of each name is shown with the job.
-
-    One line of JSON in WATTLINE_METRICS, appended in one write, so several processes may report. A
-    value that is not finite is only named in the line: JSON has no such number.
-    """
-    if not values or len(values) > MAX_METRICS_PER_CALL:
-        raise ValueError(f"{len(values)} metrics at once; 1 to {MAX_METRICS_PER_CALL} are taken")
-    if too_long := [name for name in values if len(name) > MAX_METRIC_NAME_CHARS]:
-        raise ValueError(f"metric names over {MAX_METRIC_NAME_CHARS} characters: {too_long}")
-    numbers = {name: float(value) for name, value in values.items()}
-    line: dict[str, object] = {
-        "unix_s": round(time.time(), 3),
-        "metrics": {name: value for name, value in numbers.items() if math.isfinite(value)},
-    }
-    if not_finite := [name for name, value in numbers.items() if not math.isfinite(value)]:
-        line["not_finite"] = not_finite
-    _append_line(json.dumps(line))
-
-
-def progress(fraction: float, **values: float) -> None:
-    """Report the completed share of the work, from 0 to 1, optionally with other metrics."""
-    metric(progress=min(1.0, max(0.0, fraction)), **values)
-
-
-def _append_line(text: str) -> None:
-    path = Path(os.environ.get("WATTLINE_METRICS") or ".wattline/metrics.jsonl")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-    descriptor = os.open(path, flags, 0o644)
-    try:
-        if os.fstat(descriptor).st_size + len(text) < MAX_METRICS_FILE_BYTES:
-            os.write(descriptor, text.encode() + b"\n")
-    finally:
-        os.close(descriptor)
-
-
-# --- Stop notice ------------------------------------------------------------------------
-
-
-class _Stop:
-    """Whether this process was requested to stop. Once true it stays true."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self.checked_s = -math.inf
-
-
-_stop = _Stop()
-
-
-def stop_requested() -> bool:
-    """True once Wattline requested a stop: by the stop file, or by SIGTERM if `stoppable`.
-
-    From then on it has the job's `grace` until it is killed: save, and end.
-    """
-    path = os.environ.get("WATTLINE_STOP_FILE", "")
-    now_s = time.monotonic()
-    if path and not _stop.asked and now_s - _stop.checked_s >= STOP_FILE_PERIOD_S:
-        _stop.checked_s = now_s
-        if Path(path).exists():  # only ever set: SIGTERM may arrive during the check of the file
-            _stop.asked = True
-    return _stop.asked
-
-
-@contextlib.contextmanager
-def stoppable() -> Iterator[None]:
-    """Inside this block SIGTERM does not end the program but makes `stop_requested` true.
-
-    Off the main thread Python receives no signals; there only the stop file counts.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _take_stop_signal)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _take_stop_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  Python's own
-    _stop.asked = True
-
-
-def safe_point() -> None:
-    """Raise StopRequested if a stop was requested: call it where ending loses nothing."""
-    if stop_requested():
-        raise StopRequested

@@ -1,0 +1,51 @@
+"""Numbers and reports of this process: lines of JSON in the file `WATTLINE_METRICS`."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+MAX_METRICS_PER_CALL = 64
+MAX_METRIC_NAME_CHARS = 100
+MAX_METRICS_FILE_BYTES = 64 * 1024 * 1024
+"""Further metrics are dropped: a loop that reports too often must not fill the disk."""
+
+
+def metric(**values: float) -> None:
+    """Report numbers; the newest of each name is shown with the job.
+
+    One line of JSON in WATTLINE_METRICS, appended in one write, so several processes may report. A
+    value that is not finite is only named in the line: JSON has no such number.
+    """
+    if not values or len(values) > MAX_METRICS_PER_CALL:
+        raise ValueError(f"{len(values)} metrics at once; 1 to {MAX_METRICS_PER_CALL} are taken")
+    if too_long := [name for name in values if len(name) > MAX_METRIC_NAME_CHARS]:
+        raise ValueError(f"metric names over {MAX_METRIC_NAME_CHARS} characters: {too_long}")
+    numbers = {name: float(value) for name, value in values.items()}
+    line: dict[str, object] = {
+        "unix_s": round(time.time(), 3),
+        "metrics": {name: value for name, value in numbers.items() if math.isfinite(value)},
+    }
+    if not_finite := [name for name, value in numbers.items() if not math.isfinite(value)]:
+        line["not_finite"] = not_finite
+    _append_line(json.dumps(line))
+
+
+def progress(fraction: float, **values: float) -> None:
+    """Report the completed share of the work, from 0 to 1, optionally with other metrics."""
+    metric(progress=min(1.0, max(0.0, fraction)), **values)
+
+
+def _append_line(text: str) -> None:
+    path = Path(os.environ.get("WATTLINE_METRICS") or ".wattline/metrics.jsonl")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o644)
+    try:
+        if os.fstat(descriptor).st_size + len(text) < MAX_METRICS_FILE_BYTES:
+            os.write(descriptor, text.encode() + b"\n")
+    finally:
+        os.close(descriptor)
