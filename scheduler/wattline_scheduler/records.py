@@ -400,6 +400,8 @@ class MemberRecord(msgspec.Struct, frozen=True):
     role: str
     public_key: str
     is_removed: bool = False
+    has_reported: bool = False
+    """A gateway: it has reported traffic since it has this key."""
 
 
 Record = (

@@ -40,6 +40,24 @@ def test_replicas_and_caps_stay_within_their_bounds(
 
 
 @FEW
+@given(PERIODS, RATES, PERIODS)
+def test_the_load_of_some_gateways_lowers_neither_watts_nor_replicas(
+    periods: list[tuple[Load | None, int]], rate: float, later: list[tuple[Load | None, int]]
+) -> None:
+    service = Service()
+    for load, seconds in periods:
+        for _ in range(seconds):
+            service.second(load)
+    whole = service.second(service.load(rate))
+    for load, seconds in later:
+        for _ in range(seconds):
+            before = service.replicas
+            wanted = service.second(None if load is None else replace(load, is_partial=True))
+            assert wanted.replicas >= before
+            assert wanted.cap_mw >= whole.cap_mw
+
+
+@FEW
 @given(PERIODS, RATES, RATES)
 def test_two_gateways_decide_as_one_with_their_sum(
     periods: list[tuple[Load | None, int]], rate: float, other: float

@@ -413,6 +413,15 @@ _SITE = (
         scope="site",
     ),
     _warning(
+        "gateway_gone",
+        "enrolled gateway does not report",
+        "It may serve by its last routes: no service with an SLO stops replicas or scales to zero.",
+        "Check it and its network; if it is gone for good, remove its file from `authorized/`.",
+        scope="site",
+        ended="gateway_back",
+        is_prompt=True,
+    ),
+    _warning(
         "api_key_blocked",
         "API key is blocked for abuse",
         "All gateways refuse it, for `block` of [abuse] in the site file.",

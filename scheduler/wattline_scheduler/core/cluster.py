@@ -110,6 +110,8 @@ class Cluster:
             node.answered_at = now.mono_s
         for overrun in state.overruns.values():
             overrun.since = now.mono_s
+        for gateway in state.traffic.values():
+            gateway.heard_at = now.mono_s
         expect_readings(state, now)
 
     @property

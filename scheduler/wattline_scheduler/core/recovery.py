@@ -42,6 +42,7 @@ from wattline_scheduler.core.model.usage.quota_book import QuotaBook
 from wattline_scheduler.core.model.usage.usage import add_usage
 from wattline_scheduler.core.model.usage.usage_ledger import Key, Ledger
 from wattline_scheduler.core.requests.access import apply_site_file
+from wattline_scheduler.core.rollout.gone_gateways import expect_gateways
 from wattline_scheduler.core.rollout.rollouts import restore_rollouts
 from wattline_scheduler.core.scaling.service_history import restore_service_minutes
 from wattline_scheduler.plan.learning.fairshare import FairTree
@@ -98,6 +99,7 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
     restore_sensing(state, saved, now)
     _restore_jobs(state, saved, now)
     restore_rollouts(state, saved)
+    expect_gateways(state, now)
     restore_service_minutes(state, saved)
     for node in state.nodes.values():
         note_drained(state, node, now)

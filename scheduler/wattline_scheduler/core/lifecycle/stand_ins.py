@@ -15,6 +15,7 @@ from wattline_scheduler.core.lifecycle.job_state import refresh
 from wattline_scheduler.core.lifecycle.scaling import add_replica
 from wattline_scheduler.core.model.jobs.job import Ended, Gang, Job, Running
 from wattline_scheduler.core.model.node import NodeNow
+from wattline_scheduler.core.model.service_traffic import awaited_gateways
 from wattline_scheduler.core.model.state import State
 
 LATE_BEATS = 2.5
@@ -65,13 +66,14 @@ def _missed(state: State, now: Now) -> set[NodeId]:
         for node in state.nodes.values()
         if node.attempts and node.heard_at is not None and now.mono_s - node.heard_at > late_s
     }
-    if not late or not state.traffic or any(g.is_silent(now) for g in state.traffic.values()):
+    gateways = awaited_gateways(state.traffic, now).values()
+    if not late or not gateways or any(g.is_silent(now) for g in gateways):
         return set()
     found = set[NodeId]()
     for name, jobs in state.work.services.open().items():
         for job in jobs:
             running = [gang for gang in job.gangs if isinstance(gang.phase, Running)]
-            ready = max(one.ready.get((name, job.id), 0) for one in state.traffic.values())
+            ready = max(one.ready.get((name, job.id), 0) for one in gateways)
             if ready < len(running):
                 found |= {one.node for gang in running for one in gang.live if one.node in late}
     return found

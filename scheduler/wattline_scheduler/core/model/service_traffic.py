@@ -14,6 +14,9 @@ P95 = 0.95
 SILENT_S = 5.0
 """A gateway without a report for so long is silent."""
 
+GONE_S = 60.0
+"""After this time it is no longer waited for where others report."""
+
 SETTLE_S = 3.0
 """Time for all gateways to report to a scheduler that has just started."""
 
@@ -75,20 +78,38 @@ class GatewayTraffic:
     """Of services that exist, since the last second that was added up; None = it reports none."""
     load_s: float = 0.0
     """Time that this covers; 0 = it has not reported since."""
+    is_awaited: bool = False
+    """It reported to an earlier run of the scheduler, and not to this one yet."""
 
     def is_silent(self, now: Now) -> bool:
         """Whether its next report is overdue."""
-        return now.mono_s - self.heard_at > SILENT_S
+        return self.is_awaited or now.mono_s - self.heard_at > SILENT_S
+
+    def is_gone(self, now: Now) -> bool:
+        """Whether it is silent for so long that the load of the others is what is known. It may
+        serve nevertheless, by the routes that it had last."""
+        return now.mono_s - self.heard_at > GONE_S
+
+
+def awaited_gateways(traffic: Mapping[str, GatewayTraffic], now: Now) -> dict[str, GatewayTraffic]:
+    """Those that report, or did so lately."""
+    return {name: one for name, one in traffic.items() if not one.is_gone(now)}
 
 
 def silence(traffic: Mapping[str, GatewayTraffic], started_at: Instant, now: Now) -> str:
     """Why it is not known what gateways see; empty = it is."""
-    if not traffic:
+    awaited = awaited_gateways(traffic, now)
+    if not awaited:
         return "no gateway reports"
     if now.mono_s - started_at < SETTLE_S:
         return "the scheduler has just started"
-    silent = sorted(name for name, one in traffic.items() if one.is_silent(now))
+    silent = sorted(name for name, one in awaited.items() if one.is_silent(now))
     return f"gateway {silent[0]} does not report" if silent else ""
+
+
+def gone_gateways(traffic: Mapping[str, GatewayTraffic], now: Now) -> list[str]:
+    """Names of enrolled gateways that may serve, and whose load is not known."""
+    return sorted(name for name, one in traffic.items() if one.is_gone(now))
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from wattline_scheduler.core.model.events import MembersSeen
 from wattline_scheduler.core.model.journal import SITE_DIRECTORY
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.abuse import forget_blocks_of
+from wattline_scheduler.core.rollout.gone_gateways import forget_gateway
 from wattline_scheduler.records import MemberRecord
 
 KEY_CHARS = 8
@@ -29,6 +30,7 @@ def members_seen(state: State, event: MembersSeen, now: Now) -> None:
 
 def _removed(state: State, record: MemberRecord, now: Now, *, is_reported: bool) -> None:
     state.journal.save(msgspec.structs.replace(record, is_removed=True))
+    forget_gateway(state, record.name, now)
     if is_reported:
         forget_blocks_of(state, record.name, now)
         text = f"{record.name} ({record.role}) was removed: its key is refused"
@@ -37,10 +39,11 @@ def _removed(state: State, record: MemberRecord, now: Now, *, is_reported: bool)
 
 def _seen(state: State, member: MemberRecord, now: Now, *, is_reported: bool) -> None:
     before = state.members.get(member.name)
-    if member == before:
+    if before is not None and _is_same(member, before):
         return
     state.members[member.name] = member
     state.journal.save(member)
+    forget_gateway(state, member.name, now)
     if not is_reported:
         return
     key = member.public_key[:KEY_CHARS]
@@ -56,3 +59,7 @@ def _seen(state: State, member: MemberRecord, now: Now, *, is_reported: bool) ->
         changes.append(f"another key, {key}…")
     text = f"{member.name} was changed: {', '.join(changes)}"
     state.journal.act("member_changed", text, now, actor=SITE_DIRECTORY, level="warning")
+
+
+def _is_same(one: MemberRecord, other: MemberRecord) -> bool:
+    return (one.role, one.public_key) == (other.role, other.public_key)

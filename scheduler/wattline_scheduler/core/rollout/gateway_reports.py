@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from wattline_protocol.ids import Instant, JobId, Now, TaskRef
+from wattline_protocol.ids import JobId, Now, TaskRef
 from wattline_protocol.wire.client_messages import Denied, Done
 from wattline_protocol.wire.rollouts import (
     NO_ENERGY,
@@ -16,9 +16,7 @@ from wattline_protocol.wire.rollouts import (
 from wattline_scheduler.core.model.jobs.job import Gang
 from wattline_scheduler.core.model.service_traffic import GatewayTraffic
 from wattline_scheduler.core.model.state import State
-
-GONE_S = 60.0
-"""After this time it is no longer waited for where others report."""
+from wattline_scheduler.core.rollout.gone_gateways import note_reported
 
 MAX_GATEWAYS = 1_024
 """Maximum number of gateways whose reports are kept."""
@@ -43,6 +41,7 @@ def take_report(state: State, gateway: str, report: ReportTraffic, now: Now) -> 
         found = GatewayTraffic(now.mono_s, ready, known)
         _add_load(state, found, state.traffic.get(gateway), report)
         state.traffic[gateway] = found
+        note_reported(state, gateway)
     return Done("")
 
 
@@ -105,18 +104,11 @@ def _count(state: State, one: RevisionTraffic) -> None:
         rollout.old.add(one.requests, one.errors, one.times)
 
 
-def forget_gone(state: State, now: Now) -> None:
-    """Forgets gateways that have been silent for long; without others the site has none. Forgets
-    the energy of revisions that have ended."""
+def forget_energy(state: State) -> None:
+    """Forgets that of revisions that have ended."""
     for key in state.energy.known:
         if not state.work.services.has(*key):
             state.energy.forget(key)
-    for name in [name for name, one in state.traffic.items() if _age_s(one, now) > GONE_S]:
-        del state.traffic[name]
-
-
-def _age_s(one: GatewayTraffic, now: Now) -> float:
-    return now.mono_s - Instant(one.heard_at)
 
 
 def ready_workers(state: State, service: str, revision: JobId, now: Now) -> int:

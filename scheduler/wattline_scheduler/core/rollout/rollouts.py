@@ -15,7 +15,8 @@ from wattline_scheduler.core.lifecycle.stand_ins import is_lost
 from wattline_scheduler.core.model.jobs.job import Ended, Job, Paused, Running, Starting
 from wattline_scheduler.core.model.service_traffic import Rollout, silence
 from wattline_scheduler.core.model.state import State
-from wattline_scheduler.core.rollout.gateway_reports import forget_gone, ready_workers
+from wattline_scheduler.core.rollout.gateway_reports import forget_energy, ready_workers
+from wattline_scheduler.core.rollout.gone_gateways import tick_gateways
 from wattline_scheduler.core.rollout.rollout_steps import (
     PROBE_PERMILLE,
     Advance,
@@ -129,7 +130,8 @@ def _share_permille(record: RolloutRecord) -> int:
 
 def tick_rollouts(state: State, now: Now) -> None:
     """Continues rollouts in progress, at every tick."""
-    forget_gone(state, now)
+    forget_energy(state)
+    tick_gateways(state, now)
     for rollout in state.rollouts.values():
         if rollout.record.is_open:
             _tick(state, rollout, now)

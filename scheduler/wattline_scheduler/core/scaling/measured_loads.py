@@ -2,11 +2,13 @@
 
 A second is over once every gateway has reported since the last one: their reports are a second
 apart, so that each second has one of each, and none is read as a second without load because its
-report came late. While one is silent, the loads are not known.
+report came late. While one is silent, the loads are not known. One that is gone is not waited for:
+the loads are those of the others, as a lower bound.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import reduce
 from math import inf
 
@@ -16,6 +18,8 @@ from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.core.model.service_traffic import (
     GatewayTraffic,
     MeanWork,
+    awaited_gateways,
+    gone_gateways,
     serving_job,
     silence,
 )
@@ -37,7 +41,8 @@ def measured_loads(state: State, now: Now) -> Mapping[str, Load | None] | None:
     is not over. To be called at each tick."""
     clock = state.load_clock
     passed_s = inf if clock.added_at is None else now.mono_s - clock.added_at
-    gateways = list(state.traffic.values())
+    gateways = list(awaited_gateways(state.traffic, now).values())
+    is_partial = bool(gone_gateways(state.traffic, now))
     is_known = not silence(state.traffic, state.started_at, now) and all(
         one.load is not None for one in gateways
     )
@@ -54,8 +59,9 @@ def measured_loads(state: State, now: Now) -> Mapping[str, Load | None] | None:
         rows = [(one, (one.load or {}).get(name, ServiceTraffic(name))) for one in gateways]
         load = _load(rows, waiting, serving, clock.mean_work[name]) if is_known else None
         counts = reduce(ServiceTraffic.plus, (row for _, row in rows), ServiceTraffic(name))
-        keep_load(state, serving, counts, None if load is None else load.arrived, passed_s, now)
-        loads[name] = load
+        rate = None if load is None or is_partial else load.arrived
+        keep_load(state, serving, counts, rate, passed_s, now)
+        loads[name] = replace(load, is_partial=True) if load is not None and is_partial else load
     for one in gateways:
         one.load_s = 0.0
         one.load = None if one.load is None else {}

@@ -20,7 +20,7 @@ from wattline_scheduler.core.lifecycle.job_state import refresh
 from wattline_scheduler.core.lifecycle.scaling import scale
 from wattline_scheduler.core.model.jobs.job import Ending, Gang, Job, Pending, Running
 from wattline_scheduler.core.model.jobs.scaled_service import Scaling
-from wattline_scheduler.core.model.service_traffic import seen_workers, serving_job
+from wattline_scheduler.core.model.service_traffic import gone_gateways, seen_workers, serving_job
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.power.demand.useful_cap import curve_of
 from wattline_scheduler.power.scaling.scaler import Goal, ReplicaGpu, Scaler, Wanted
@@ -63,7 +63,7 @@ def _second(state: State, job: Job, one: Scaling, load: Load | None, now: Now) -
     service = job.spec.service
     if service is None or service.slo is None:
         return
-    if load is None or _is_asked(state, job, load, now):
+    if load is None or load.is_partial or _is_asked(state, job, load, now):
         one.asked_at = now.mono_s  # whatever wakes it, it has its whole idle time
     if job.is_asleep:
         if load is not None and load.requests:
@@ -219,7 +219,7 @@ def _set(state: State, job: Job, one: Scaling, count: int, why: str, now: Now) -
     barred = ""
     if count != before:
         count, barred = _allowed(state, job, service, before, count)
-    one.why = barred or why
+    one.why = (barred or why) + _silence_text(state, now)
     if count == before:
         return
     is_fixed = count and service.least == service.most
@@ -232,6 +232,11 @@ def _set(state: State, job: Job, one: Scaling, count: int, why: str, now: Now) -
     state.work.requeue(job)
     state.wants_plan = True
     refresh(state, job, now)
+
+
+def _silence_text(state: State, now: Now) -> str:
+    gone = gone_gateways(state.traffic, now)
+    return f"; no replica stops while gateway {gone[0]} does not report" if gone else ""
 
 
 def _allowed(

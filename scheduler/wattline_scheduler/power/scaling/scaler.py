@@ -138,6 +138,8 @@ class Scaler:
         self._needs: deque[float] = deque(maxlen=HOLD_S)
         self._enough: deque[int] = deque(maxlen=COOL_DOWN_S)
         self._probe = 1.0
+        self._whole = 0.0
+        """Performance that the load needed when all gateways reported."""
         self._wanted = Wanted(0 if gpu is None else gpu.cap_max_mw, {}, goal.least, "")
 
     def second(self, load: Load | None, caps_mw: Mapping[int, int], count: int, now: Now) -> Wanted:
@@ -145,7 +147,7 @@ class Scaler:
 
         `caps_mw`: caps in force of the ready replicas. `count`: replicas there are to be now,
         without those that are overdue to be ready. `load` None: it is not known, so watts and
-        replicas stay, and the cool-down begins again.
+        replicas stay, and the cool-down begins again. With a partial one neither falls.
         """
         if load is None:
             self._enough.clear()
@@ -196,8 +198,11 @@ class Scaler:
             capacity, _ = self.rate.constants
             flow = self._rate() / (ready * capacity) + self._alone()
             need = max(flow, self._queue(load.total_waiting / ready))
-        self._needs.append(need)
-        return max(self._needs)
+        self._needs.append(max(need, self._whole) if load.is_partial else need)
+        need = max(self._needs)
+        if not load.is_partial:
+            self._whole = need
+        return need
 
     def _queue(self, waiting: float) -> float:
         """Performance that works off what waits at a replica."""
@@ -232,7 +237,10 @@ class Scaler:
         asked = self.history.asked(now.unix_s)
         needed, enough = self._number(rate, START_ABOVE), self._number(rate, STOP_BELOW)
         floor = 0 if asked is None else self._number(asked, STOP_BELOW)
-        self._enough.append(max(enough, floor))
+        if load.is_partial:
+            self._enough.clear()
+        else:
+            self._enough.append(max(enough, floor))
         if max(needed, floor) > count:
             if needed > floor:
                 why = self._why("", rate, count, f", above {START_ABOVE}")

@@ -25,6 +25,8 @@ class Load:
     """Work at each ready replica, by its number, that has no answer or first token yet."""
     times: Sequence[int]
     """Answers by time, in `BUCKETS_S`."""
+    is_partial: bool = False
+    """Of some gateways only: there may be more load."""
 
     @property
     def total_waiting(self) -> float:

@@ -14,7 +14,9 @@ from wattline_protocol.wire.client_messages import Cancel, Update
 from wattline_scheduler.core.agents.heartbeat import CLOCK_DRIFT, KILL_TIME_S, LEASE_MARGIN_S
 from wattline_scheduler.core.lifecycle.job_state import state_of_gang
 from wattline_scheduler.core.lifecycle.stand_ins import SETTLED_S, is_lost
+from wattline_scheduler.core.model.events import MembersSeen
 from wattline_scheduler.core.model.node import Adopted
+from wattline_scheduler.records import MemberRecord
 
 ISOLATION_S = 15.0
 TASK_LEASE_S = 100.0
@@ -170,6 +172,19 @@ def test_a_host_that_the_gateways_miss_too_is_lost_after_three_late_beats(
     h.cut_off.clear()
     h.run(SETTLED_S)
     assert states(h, number) == [("RUNNING", 1), ("RUNNING", 1), ("CANCELLED", 1)]
+
+
+def test_a_gateway_that_is_gone_does_not_delay_a_stand_in() -> None:
+    h = rolling("east", "west", nodes=3)
+    members = (MemberRecord(one, "gateway", one[0].upper() * 40) for one in ("east", "west"))
+    h.handle(MembersSeen(tuple(members)))
+    number = h.submit(job().gpus(1).service(2))
+    h.run(4)
+    h.reporting.discard("west")
+    h.run(61)
+    cut(h, number)
+    h.run(5)
+    assert states(h, number) == [("RUNNING", 1)] * 3
 
 
 @pytest.mark.parametrize("gateways", [("gw",), ("east", "west")])

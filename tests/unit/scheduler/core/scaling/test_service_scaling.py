@@ -10,8 +10,10 @@ from wattline_protocol.job.selection import only
 from wattline_protocol.views.service_views import ServiceView
 from wattline_protocol.wire.agent_messages import PauseTask, StopTask
 from wattline_protocol.wire.client_messages import Cancel, Denied, Requeue, Shed, Update
+from wattline_scheduler.core.model.events import MembersSeen
 from wattline_scheduler.core.model.jobs.job import LIVE
 from wattline_scheduler.core.requests.selection import Asker
+from wattline_scheduler.records import MemberRecord
 from wattline_scheduler.views.services_view import service_view
 
 
@@ -89,6 +91,50 @@ def test_silence_of_the_gateway_keeps_watts_and_replicas() -> None:
     h.run(10)
     assert live(h, number) == many
     assert h.scaling(number).ready_s == 1.0, "the silence is no time of a load"
+
+
+OTHER = MemberRecord("other", "gateway", "O" * 40)
+MEMBERS = MemberRecord("gw", "gateway", "G" * 40), OTHER
+
+
+def with_a_gone_gateway(*, has_reported: bool) -> tuple[ScalingHarness, JobId]:
+    h, number = running(scaled(1, 4, idle_to_zero_s=60.0, fallback=("static:null",)), CAPACITY)
+    h.handle(MembersSeen(MEMBERS))
+    h.blind = ("other",) if has_reported else ()
+    h.run(5)
+    h.blind, h.rate = (), 0.0
+    h.run(70, BEAT_S)
+    return h, number
+
+
+def test_nothing_stops_while_an_enrolled_gateway_is_gone_until_it_reports_again() -> None:
+    h, number = with_a_gone_gateway(has_reported=True)
+    many = live(h, number)
+    h.run(400, BEAT_S)
+    assert live(h, number) == many
+    assert "no replica stops while gateway other does not report" in view(h, number).replicas.why
+    [event] = h.events("gateway_gone")
+    assert event.text == "gateway other has not reported for 1m and may still serve"
+    h.restart_scheduler()
+    h.join()
+    h.run(400, BEAT_S)
+    assert live(h, number) == many, "it is expected after a restart as well"
+    h.blind = ("other",)
+    h.run(90, BEAT_S)
+    assert live(h, number) == []
+    assert h.events("gateway_back")
+
+
+def test_a_gateway_that_is_removed_or_never_reported_is_not_waited_for() -> None:
+    h, number = with_a_gone_gateway(has_reported=False)
+    assert live(h, number) == []
+    h, number = with_a_gone_gateway(has_reported=True)
+    h.run(90, BEAT_S)
+    assert live(h, number)
+    h.handle(MembersSeen(MEMBERS[:1]))
+    h.run(90, BEAT_S)
+    assert live(h, number) == []
+    assert h.events("gateway_back")
 
 
 def test_a_restart_keeps_the_number_and_gives_full_watts_until_the_rate_is_learned() -> None:

@@ -1,5 +1,7 @@
 """Watts first, then replicas; on ease late, and never on silence."""
 
+from dataclasses import replace
+
 from support.core.services import CAPACITY, GPU, Service
 from wattline_protocol.ids import Instant, Now, UnixTime
 from wattline_scheduler.power.scaling.load_history import HOUR_S, WEEK_HOURS, HourLoad
@@ -59,6 +61,19 @@ def test_silence_keeps_watts_and_replicas_and_begins_the_cool_down_again() -> No
     assert service.replicas == many
     service.run(200.0, COOL_DOWN_S - 1)
     assert service.replicas == many
+
+
+def test_while_a_gateway_is_gone_nothing_falls_and_the_cool_down_begins_at_its_return() -> None:
+    service = settled(1_600.0, 4)
+    many, before = service.replicas, service.wanted.cap_mw
+    for _ in range(2 * COOL_DOWN_S):
+        wanted = service.second(replace(service.load(200.0), is_partial=True))
+        assert wanted.cap_mw >= before
+    assert service.replicas == many
+    service.run(200.0, COOL_DOWN_S - 1)
+    assert service.replicas == many
+    service.run(200.0, START_S)
+    assert service.replicas < many
 
 
 def test_late_requests_start_replicas_before_anything_is_known() -> None:
