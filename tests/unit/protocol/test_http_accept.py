@@ -1,0 +1,51 @@
+"""Connections are accepted beside requests, not before them."""
+
+import asyncio
+import socket
+from contextlib import ExitStack, closing
+
+import pytest
+
+from wattline_protocol.http.accept import HttpAcceptor
+from wattline_protocol.http.guard import HttpGuard
+from wattline_protocol.http.limits import HttpLimits
+
+WAITING = 24
+
+
+class Leaving(asyncio.Protocol):
+    """Ends its connection."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
+@pytest.mark.parametrize("admitted", [WAITING, 0], ids=["admitted", "refused"])
+def test_a_turn_of_the_loop_accepts_one_connection_of_all_that_wait(admitted: int) -> None:
+    """A request takes several turns, each of which would be as long as what it accepts."""
+
+    async def run(listener: socket.socket) -> list[int]:
+        guard = HttpGuard(HttpLimits(connections_per_address=admitted))
+        made: list[asyncio.Protocol] = []
+
+        def protocol() -> asyncio.Protocol:
+            made.append(Leaving())
+            return made[-1]
+
+        acceptor = HttpAcceptor(listener, guard, protocol)
+        accepted = [0]
+        while accepted[-1] < WAITING:
+            await asyncio.sleep(0)  # one turn
+            accepted.append(len(made) + guard.refused.total())
+        acceptor.stop(accept_queued=False)
+        while len(asyncio.all_tasks()) > 1:  # noqa: ASYNC110 - those of the acceptor
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the last transport
+        return accepted
+
+    with ExitStack() as opened:
+        listener = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=WAITING))
+        for _ in range(WAITING):
+            opened.enter_context(closing(socket.create_connection(listener.getsockname())))
+        accepted = asyncio.run(run(listener))
+    assert max(after - before for before, after in zip(accepted, accepted[1:], strict=False)) == 1
