@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from contextlib import ExitStack, closing
+from itertools import pairwise
 
 import pytest
 
@@ -48,4 +49,4 @@ def test_a_turn_of_the_loop_accepts_one_connection_of_all_that_wait(admitted: in
         for _ in range(WAITING):
             opened.enter_context(closing(socket.create_connection(listener.getsockname())))
         accepted = asyncio.run(run(listener))
-    assert max(after - before for before, after in zip(accepted, accepted[1:], strict=False)) == 1
+    assert max(after - before for before, after in pairwise(accepted)) == 1
