@@ -29,7 +29,9 @@ FLOW_S, START_S = 20, 30
 """Seconds over which the load is averaged for watts, and for replicas."""
 
 SURE_S, SURE = (2, 5), 1.5
-"""Shorter times count by their mean less so many standard deviations."""
+START_SURE_S, START_SURE = (5, 10), 3.0
+"""Shorter times count by their mean less so many standard deviations. A replica that chance starts
+stays for the whole cool-down; watts fall after seconds."""
 
 HOLD_S = 5
 """Watts for the load fall to the highest need of so many seconds."""
@@ -196,7 +198,8 @@ class Scaler:
             need = self._probe
         else:
             capacity, _ = self.rate.constants
-            flow = self._rate() / (ready * capacity) + self._alone()
+            rate = self._rate(FLOW_S, SURE_S, SURE)
+            flow = rate / (ready * capacity) + self._alone()
             need = max(flow, self._queue(load.total_waiting / ready))
         self._needs.append(max(need, self._whole) if load.is_partial else need)
         need = max(self._needs)
@@ -216,13 +219,13 @@ class Scaler:
         queue = self._queue(waiting) if self.rate.is_known else 0.0
         return 0 if self.gpu is None else self.gpu.cap_mw(min(max(flow, queue), 1.0))
 
-    def _rate(self) -> float:
-        """The load for watts: the mean, or what a shorter time shows beyond chance."""
-        rate = self._mean(FLOW_S)
-        for seconds in SURE_S:
+    def _rate(self, mean_s: int, shorter_s: tuple[int, ...], sure: float) -> float:
+        """The load: the mean of a time, or what a shorter one shows beyond chance."""
+        rate = self._mean(mean_s)
+        for seconds in shorter_s:
             requests = sum(list(self._requests)[-seconds:])
             if requests:
-                rate = max(rate, self._mean(seconds) * (1.0 - SURE / sqrt(requests)))
+                rate = max(rate, self._mean(seconds) * (1.0 - sure / sqrt(requests)))
         return rate
 
     def _mean(self, seconds: int) -> float:
@@ -233,7 +236,7 @@ class Scaler:
         """How many there are to be, and why."""
         if not self.rate.is_known:
             return self._surged(load, count, is_coming)
-        rate = self._mean(START_S)
+        rate = self._rate(START_S, START_SURE_S, START_SURE)
         asked = self.history.asked(now.unix_s)
         needed, enough = self._number(rate, START_ABOVE), self._number(rate, STOP_BELOW)
         floor = 0 if asked is None else self._number(asked, STOP_BELOW)

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from numpy.random import default_rng
+
 from support.core.services import CAPACITY, GPU, Service
 from wattline_protocol.ids import Instant, Now, UnixTime
 from wattline_scheduler.power.scaling.load_history import HOUR_S, WEEK_HOURS, HourLoad
@@ -34,6 +36,24 @@ def test_a_rising_load_gets_watts_within_two_seconds_and_replicas_later() -> Non
     service.run(1_600.0, 60)
     assert service.wanted.replicas > before.replicas
     assert "load" in service.wanted.reason
+
+
+def test_three_times_the_load_starts_replicas_within_five_seconds() -> None:
+    service = settled()
+    before = service.replicas
+    service.run(2_400.0, 5)
+    assert service.replicas > before
+
+
+def test_chance_starts_no_replicas() -> None:
+    """Of 40 requests a second 5 s differ by 7 %, and a twentieth more needs another replica."""
+    service = settled(1_300.0)
+    count, rate = service.replicas, 1_750.0
+    assert service.run(1.07 * rate, 60).replicas > count
+    service = settled(1_300.0)
+    for requests in default_rng(1).poisson(40, 1_800):
+        load = replace(service.load(rate), requests=requests, arrived=rate / 40 * requests)
+        assert service.second(load).replicas == count
 
 
 def test_a_queue_at_one_replica_raises_its_cap_alone() -> None:
