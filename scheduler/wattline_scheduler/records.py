@@ -24,7 +24,7 @@ from wattline_protocol.ids import (
 )
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.views.site_views import EventView, JobState, LimitSource
-from wattline_protocol.wire.agent_messages import GpuInfo, TaskExit, TaskUsage
+from wattline_protocol.wire.agent_messages import GpuInfo, SavedCheckpoint, TaskExit, TaskUsage
 from wattline_protocol.wire.mig import MigInstance
 from wattline_protocol.wire.problems import Severity
 from wattline_protocol.wire.rollouts import ENDED_PHASES, RolloutPhase
@@ -133,6 +133,8 @@ class AttemptRecord(msgspec.Struct, frozen=True):
     """The MIG device allocated to it; None = GPUs, or a share of one."""
     note: str = ""
     """Note to its user about its start."""
+    checkpoint: SavedCheckpoint | None = None
+    """The newest that it has published."""
 
     @property
     def ref(self) -> TaskRef:

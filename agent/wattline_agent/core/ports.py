@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from wattline_protocol.ids import GpuIndex, TaskRef, UnixTime
-from wattline_protocol.wire.agent_messages import ExitKind, TaskExit, TaskPhase
+from wattline_protocol.wire.agent_messages import ExitKind, SavedCheckpoint, TaskExit, TaskPhase
 from wattline_protocol.wire.mig import MigInstance
 from wattline_protocol.wire.task_order import TaskOrder
 
@@ -328,6 +328,7 @@ class TaskSeen:
     cpu_s: float = 0.0
     max_rss_bytes: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
+    checkpoint: SavedCheckpoint | None = None
     worker_public_key: str = ""
     exit: TaskExit | None = None
     group_ended: bool = False

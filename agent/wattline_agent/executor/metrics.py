@@ -1,9 +1,16 @@
-"""Newest value of each metric that a task reports, read from the end of its file."""
+"""Newest value of each metric and report of a task, read from the end of its file."""
 
+import contextlib
 import json
 import math
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from wattline_protocol.wire.agent_messages import SavedCheckpoint
 
 MAX_METRICS = 64
 MAX_NAME_CHARS = 100
@@ -13,6 +20,11 @@ MAX_BYTES_PER_LOOK = 256 * 1024
 
 MAX_LINES_PER_LOOK = 1_000
 """Each costs a parse: about 5 ms of an agent's time in all."""
+
+REPORT_MARK = b'"wattline"'
+"""In every line that is a report of the task library and no metric."""
+MAX_REPORTS_PER_LOOK = 64
+"""Reports are rare; these are also found behind more metrics than are parsed."""
 
 
 class MetricsTail:
@@ -24,6 +36,7 @@ class MetricsTail:
         self._offset = 0
         self._rest = b""
         self.latest: dict[str, float] = {}
+        self.checkpoint: SavedCheckpoint | None = None
 
     def poll(self) -> None:
         """Read the complete lines written since the last call."""
@@ -60,7 +73,11 @@ class MetricsTail:
             report = json.loads(line)
         except (ValueError, RecursionError):
             return
-        values = report.get("metrics") if isinstance(report, dict) else None
+        if not isinstance(report, dict):
+            return
+        if report.get("wattline") == "checkpoint":
+            self._take_checkpoint(report)
+        values = report.get("metrics")
         if not isinstance(values, dict):
             return
         for name, value in values.items():
@@ -69,10 +86,16 @@ class MetricsTail:
             if is_known and _is_name(name) and number is not None:
                 self.latest[name] = number
 
+    def _take_checkpoint(self, report: dict[str, Any]) -> None:
+        with contextlib.suppress(msgspec.ValidationError):  # out of bounds, or incomplete
+            self.checkpoint = msgspec.convert(report, SavedCheckpoint)
+
 
 def newest_lines(lines: Sequence[bytes]) -> Iterator[bytes]:
     """The lines to parse, oldest first: older values of a task that writes more are skipped."""
     written = [line for line in lines if not line.isspace() and line]
+    skipped = (line for line in written[:-MAX_LINES_PER_LOOK] if REPORT_MARK in line)
+    yield from deque(skipped, maxlen=MAX_REPORTS_PER_LOOK)
     yield from written[-MAX_LINES_PER_LOOK:]
 
 

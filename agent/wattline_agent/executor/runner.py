@@ -425,6 +425,7 @@ class KeeperRunner:
             cpu_s=record.cpu_s if record else view["cpu_s"],
             max_rss_bytes=record.max_rss_bytes if record else view["max_rss_bytes"],
             metrics=dict(attempt.metrics.latest),
+            checkpoint=attempt.metrics.checkpoint,
             worker_public_key=attempt.file.worker_public_key,
             exit=end,
             group_ended=end is not None and not _living(end.leftover_pids),

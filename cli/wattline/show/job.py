@@ -15,8 +15,9 @@ from wattline_protocol.ids import NodeId
 from wattline_protocol.job.change import asked_for
 from wattline_protocol.job.spec import JobSpec, Limits
 from wattline_protocol.text.quantities import format_cost, format_duration, format_energy
-from wattline_protocol.text.wording import counted, digits, energy, listed
+from wattline_protocol.text.wording import about_size, counted, digits, energy, listed
 from wattline_protocol.views.site_views import AttemptView, ExplainView, JobView
+from wattline_protocol.views.training_views import CheckpointView
 from wattline_protocol.wire.agent_messages import TaskExit
 
 OWN_LINE = {"name", "kind", "command", "queue", "account", "priority", "hold"}
@@ -74,10 +75,19 @@ def _facts(job: JobView) -> list[tuple[str, Cell]]:
     if job.metrics:
         shown = ", ".join(f"{name} {value:g}" for name, value in sorted(job.metrics.items()))
         pairs.append(("metrics", shown))
+    if job.checkpoint is not None:
+        pairs.append(("checkpoint", _checkpoint(job.checkpoint)))
     if job.spec is not None:
         pairs += [*_asked_for(job.spec), *_grace(job)]
         pairs.append(("command", " ".join(job.spec.command)))
     return pairs
+
+
+def _checkpoint(newest: CheckpointView) -> str:
+    """The newest one that is known to be published."""
+    size, saved_at = about_size(newest.bytes), units.clock(newest.saved_unix_s)
+    text = f"step {newest.step}, {saved_at}, {size} in {digits(newest.save_s)} s"
+    return text + (f", every {format_duration(newest.every_s)}" if newest.every_s else "")
 
 
 def _expected(job: JobView) -> list[tuple[str, Cell]]:

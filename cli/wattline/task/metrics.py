@@ -39,6 +39,11 @@ def progress(fraction: float, **values: float) -> None:
     metric(progress=min(1.0, max(0.0, fraction)), **values)
 
 
+def report(kind: str, **values: object) -> None:
+    """Report something other than a metric to the agent: one line, as `metric` writes it."""
+    _append_line(json.dumps({"wattline": kind, "unix_s": round(time.time(), 3), **values}))
+
+
 def _append_line(text: str) -> None:
     path = Path(os.environ.get("WATTLINE_METRICS") or ".wattline/metrics.jsonl")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ from typing import Any
 
 from .due import clock
 from .environment import Identity, identity
+from .metrics import report
 
 DEFAULT_KEEP = 3
 """Checkpoints retained when `keep` is not given."""
@@ -107,15 +108,18 @@ def saving(
     name = f"{_SAVING}{me.task}-{me.attempt}-{os.getpid()}-{secrets.token_hex(4)}"
     building = home / name
     building.mkdir(mode=0o700)
+    begun_s = time.monotonic()
     try:
         yield building / "data"
-        _seal(building, step, about or {})
+        size_bytes = _seal(building, step, about or {})
         _publish(building, home, step)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
     _retain(home, keep)
     clock.saved_s = time.monotonic()
+    save_s = round(clock.saved_s - begun_s, 3)
+    report("checkpoint", step=step, bytes=size_bytes, save_s=save_s, copy_s=save_s)
 
 
 def latest(
@@ -156,12 +160,12 @@ def _saves(home: Path) -> list[tuple[int, int, Path]]:
     return sorted((int(m[1]), int(m[2]), path) for m, path in found if m is not None)
 
 
-def _seal(building: Path, step: int, about: dict[str, Any]) -> None:
-    """Write the manifest beside the data, and sync everything."""
+def _seal(building: Path, step: int, about: dict[str, Any]) -> int:
+    """Write the manifest beside the data, and sync everything. Returns the bytes of the data."""
     data = building / "data"
     if not data.exists():
         raise CheckpointError(f"nothing was written to {data}")
-    files = []
+    files: list[dict[str, Any]] = []
     for path in _files_below(data):
         _sync(path)
         name = path.relative_to(building).as_posix()
@@ -176,6 +180,7 @@ def _seal(building: Path, step: int, about: dict[str, Any]) -> None:
     _sync(building / "manifest.json")
     for root, _, _ in os.walk(building):
         _sync(Path(root))
+    return sum(file["bytes"] for file in files)
 
 
 def _files_below(data: Path) -> list[Path]:

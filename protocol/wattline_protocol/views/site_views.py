@@ -20,6 +20,7 @@ from wattline_protocol.ids import (
 from wattline_protocol.job.spec import WHOLE_GPU, JobKind, JobSpec, Share
 from wattline_protocol.site.model import DomainKind
 from wattline_protocol.views.account_views import PlaceView
+from wattline_protocol.views.training_views import CheckpointView
 from wattline_protocol.wire.agent_messages import TaskExit, TaskUsage
 from wattline_protocol.wire.gpu_process import GpuProcess
 from wattline_protocol.wire.mig import MigView
@@ -127,6 +128,7 @@ class JobView(msgspec.Struct, frozen=True):
     """Time in which its tasks ran, up to `running_since_unix_s`."""
     running_since_unix_s: UnixTime | None = None
     """Since when its tasks run without a pause between them; None: none runs."""
+    checkpoint: CheckpointView | None = None
 
     @property
     def gpu_count(self) -> str:

@@ -164,6 +164,18 @@ class TaskExit(msgspec.Struct, frozen=True):
     """Processes of the group that could not be ended; empty after a clean stop."""
 
 
+class SavedCheckpoint(msgspec.Struct, frozen=True):
+    """A published checkpoint, as a task reports it. The clock is the node's."""
+
+    step: Serial[int]
+    bytes: Bytes
+    save_s: Seconds
+    """From its first byte to its publication."""
+    unix_s: Time[UnixTime]
+    copy_s: Seconds = 0.0
+    """Part of `save_s` for which the task waited."""
+
+
 TaskPhase = Literal["starting", "running", "paused", "stopping", "ended"]
 
 
@@ -187,6 +199,8 @@ class TaskReport(msgspec.Struct, frozen=True):
     """The limit in force; 0 = none."""
     note: Sentence = ""
     """A remark about its start for the user."""
+    checkpoint: SavedCheckpoint | None = None
+    """The newest that the task has reported."""
 
 
 # --- Agent to scheduler -----------------------------------------------------------------

@@ -9,6 +9,7 @@ import msgspec
 from wattline_protocol.ids import Now, UnixTime
 from wattline_protocol.site.model import Tariff
 from wattline_protocol.views.site_views import ENDED_STATES, AttemptView, JobView
+from wattline_protocol.views.training_views import CheckpointView
 from wattline_protocol.wire.agent_messages import TaskExit
 from wattline_scheduler.core.lifecycle.job_state import reason_of
 from wattline_scheduler.core.model.jobs.job import Attempt, Job
@@ -60,6 +61,7 @@ def newest_record(attempt: Attempt) -> AttemptRecord:
         started_unix_s=report.started_unix_s or record.started_unix_s,
         readopted=max(report.readopted, record.readopted),
         note=report.note or record.note,
+        checkpoint=attempt.checkpoint,
     )
 
 
@@ -134,7 +136,20 @@ def job_view(
         mig=spec.resources.mig,
         ran_s=ran_s,
         running_since_unix_s=running_since,
+        checkpoint=checkpoint_view(attempts, spec.recovery.checkpoint_every_s),
     )
+
+
+def checkpoint_view(attempts: Iterable[AttemptRecord], every_s: float) -> CheckpointView | None:
+    """The newest checkpoint of the newest try that has published one.
+
+    The try comes first: the clock of another node may be slow.
+    """
+    saved = [(a.attempt, a.checkpoint) for a in attempts if a.checkpoint is not None]
+    if not saved:
+        return None
+    _, newest = max(saved, key=lambda one: (one[0], one[1].unix_s))
+    return CheckpointView(newest.step, newest.unix_s, newest.bytes, newest.save_s, every_s)
 
 
 def run_time(attempts: Iterable[AttemptRecord]) -> tuple[float, UnixTime | None]:

@@ -50,7 +50,7 @@ def metrics(directory: Path) -> dict[str, float]:
     """The newest value of each metric."""
     newest: dict[str, float] = {}
     for line in (directory / "metrics.jsonl").read_text().splitlines():
-        newest.update(json.loads(line)["metrics"])
+        newest.update(json.loads(line).get("metrics", {}))
     return newest
 
 

@@ -34,6 +34,7 @@ from wattline_protocol.wire.agent_messages import (
     Refused,
     Rehello,
     ResumeTask,
+    SavedCheckpoint,
     StartTask,
     StopTask,
     TaskExit,
@@ -56,6 +57,7 @@ class FakeTask:
     exit: TaskExit | None = None
     usage: TaskUsage = field(default_factory=TaskUsage)
     metrics: dict[str, float] = field(default_factory=dict)
+    checkpoint: SavedCheckpoint | None = None
 
     def report(self) -> TaskReport:
         return TaskReport(
@@ -66,6 +68,7 @@ class FakeTask:
             started_unix_s=UnixTime(1.0),
             usage=self.usage,
             metrics=dict(self.metrics),
+            checkpoint=self.checkpoint,
             exit=self.exit,
             runtime_limit_s=self.order.runtime_limit_s,
         )

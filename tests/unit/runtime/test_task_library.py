@@ -192,6 +192,20 @@ def test_metrics_are_lines_of_json(as_task: Path) -> None:
     assert second["not_finite"] == ["loss"]
 
 
+def test_a_published_checkpoint_is_reported(as_task: Path) -> None:
+    with task.saving(7) as path:
+        path.mkdir()
+        (path / "a").write_bytes(b"abc")
+        (path / "b").write_bytes(b"de")
+    (line,) = (as_task / "metrics.jsonl").read_text().splitlines()
+    report = json.loads(line)
+    assert (report["wattline"], report["step"], report["bytes"]) == ("checkpoint", 7, 5)
+    assert report["copy_s"] <= report["save_s"]
+    with pytest.raises(task.CheckpointError), task.saving(8):
+        pass
+    assert len((as_task / "metrics.jsonl").read_text().splitlines()) == 1
+
+
 def test_metrics_have_limits(as_task: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="1 to 64"):
         task.metric()

@@ -181,6 +181,7 @@ class Attempt:
             started_unix_s=seen.started_unix_s,
             usage=self.usage,
             metrics=dict(seen.metrics),
+            checkpoint=seen.checkpoint,
             worker_public_key=seen.worker_public_key,
             exit=seen.exit,
             readopted=self.readopted,

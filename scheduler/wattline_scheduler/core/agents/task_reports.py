@@ -4,7 +4,7 @@ import msgspec
 
 from wattline_protocol.ids import Now
 from wattline_protocol.views.site_views import JobState
-from wattline_protocol.wire.agent_messages import TaskExit, TaskPhase, TaskReport
+from wattline_protocol.wire.agent_messages import SavedCheckpoint, TaskExit, TaskPhase, TaskReport
 from wattline_scheduler.core.agents.store_behind import check_stray
 from wattline_scheduler.core.lifecycle.ending import FINAL, attempt_over, close
 from wattline_scheduler.core.lifecycle.fair_share import note_end, within
@@ -31,6 +31,9 @@ BEFORE_ANY_BEAT = -1
 
 CERTAIN_BEATS = 3
 """Heartbeats that list an attempt after its reported end until it is stopped."""
+
+CHECKPOINT_STORE_S = 10.0
+"""Minimum interval of storing newer checkpoints of one attempt; its end stores the newest."""
 
 MAX_STRAYS = 4 * command_outbox.MAX_OUTSTANDING
 """Outstanding commands of a node above which no command is issued for further strays: an agent that
@@ -67,6 +70,8 @@ def _is_news(attempt: Attempt, report: TaskReport) -> bool:
 def _update_record(state: State, attempt: Attempt, report: TaskReport, now: Now) -> None:
     """Saves changes except usage, which the agent retains until the end is recorded.
 
+    A checkpoint is saved at once: what is done about a lost node depends on it.
+
     An attempt starts once: its first reported start holds, whatever the node's clock does later.
     """
     old, reported_unix_s = attempt.record, report.started_unix_s
@@ -80,10 +85,22 @@ def _update_record(state: State, attempt: Attempt, report: TaskReport, now: Now)
         pid=report.pid or old.pid,
         readopted=max(report.readopted, old.readopted),
         note=report.note or old.note,
+        checkpoint=_checkpoint_to_store(attempt, report, now),
     )
     if new != old:
         attempt.record = new
         state.journal.save(new)
+
+
+def _checkpoint_to_store(attempt: Attempt, report: TaskReport, now: Now) -> SavedCheckpoint | None:
+    """Its newest checkpoint; of many in a row, which a task may invent, one now and then."""
+    stored, newest = attempt.record.checkpoint, report.checkpoint
+    if newest is None or newest == stored:
+        return stored
+    if now.mono_s - attempt.checkpoint_stored_at < CHECKPOINT_STORE_S:
+        return stored
+    attempt.checkpoint_stored_at = now.mono_s
+    return newest
 
 
 def take_end(state: State, node: NodeNow, attempt: Attempt, end: TaskExit, now: Now) -> None:
@@ -211,7 +228,13 @@ def _add_usage(state: State, attempt: Attempt, report: TaskReport, now: Now) -> 
         job, more = attempt.gang.job, less(usage, attempt.record.usage)
         job.spent = add_usage((job.spent, more))
         note_end(state, attempt, more, now)
-        state.journal.change(attempt, usage=usage, metrics=report.metrics, exit=report.exit)
+        state.journal.change(
+            attempt,
+            usage=usage,
+            metrics=report.metrics,
+            exit=report.exit,
+            checkpoint=report.checkpoint or attempt.record.checkpoint,
+        )
 
 
 def reconcile(state: State, node: NodeNow, reports: tuple[TaskReport, ...], now: Now) -> None:

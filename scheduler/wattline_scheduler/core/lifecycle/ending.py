@@ -74,6 +74,7 @@ def close(
         usage=attempt.usage,
         metrics=report.metrics if report is not None else attempt.record.metrics,
         exit=end,
+        checkpoint=attempt.checkpoint,
     )
     del state.work.live[ref]
     attempt.gang.live.remove(attempt)

@@ -6,9 +6,10 @@ import pytest
 from support.core import records
 from support.core.harness import Harness, joined
 from support.core.sites import job, site
-from wattline_protocol.ids import AttemptNo, NodeId, TaskNo
+from wattline_protocol.ids import AttemptNo, NodeId, TaskNo, UnixTime
 from wattline_protocol.site.model import Tariff
-from wattline_protocol.wire.agent_messages import TaskExit, TaskUsage
+from wattline_protocol.views.training_views import CheckpointView
+from wattline_protocol.wire.agent_messages import SavedCheckpoint, TaskExit, TaskUsage
 from wattline_scheduler.core.model.usage.usage import add_usage, cost_usd
 from wattline_scheduler.records import AttemptRecord
 from wattline_scheduler.views.jobs_view import (
@@ -81,6 +82,18 @@ def test_an_ended_job_shows_its_totals() -> None:
     assert view.started_unix_s == records.T0 + 1
     assert view.attempts == ()
     assert view.spec is None
+
+
+def test_the_newest_checkpoint_is_of_the_newest_try_whatever_the_clocks_say() -> None:
+    slow_clock = SavedCheckpoint(step=20, bytes=9, save_s=1.5, unix_s=UnixTime(100.0))
+    tries = [
+        attempt(checkpoint=SavedCheckpoint(10, 9, 1.0, UnixTime(5_000.0))),
+        attempt(attempt=AttemptNo(2), checkpoint=slow_clock),
+        attempt(attempt=AttemptNo(3)),
+    ]
+    view = job_view(records.job(1, ended_after_s=200.0), GangCounts(1, 0, 1), tries, TARIFF)
+    assert view.checkpoint == CheckpointView(20, UnixTime(100.0), 9, 1.5, every_s=0.0)
+    assert job_view(records.job(1), GangCounts(1, 0, 0), [attempt()], TARIFF).checkpoint is None
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from wattline_protocol.ids import AttemptNo, Instant, JobId, NodeId, TaskNo, UnixTime
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.views.site_views import JobState
-from wattline_protocol.wire.agent_messages import TaskReport, TaskUsage
+from wattline_protocol.wire.agent_messages import SavedCheckpoint, TaskReport, TaskUsage
 from wattline_scheduler.core.model.jobs.job_kind import kind_of
 from wattline_scheduler.core.model.jobs.sorted_numbers import SortedNumbers
 from wattline_scheduler.core.model.queue.job_class import JobClass
@@ -132,6 +132,8 @@ class Attempt:
     """Progress rate under caps, for gangs that report a metric."""
     course: Course | None = None
     """Estimated end, for gangs that report their completed fraction, while they run."""
+    checkpoint_stored_at: Instant = LONG_AGO
+    """When its record was last given a newer checkpoint."""
     beat_seq: int | None = None
     """Newest heartbeat that listed it, within the node's current incarnation."""
     listed_after_end: int = 0
@@ -158,6 +160,12 @@ class Attempt:
         if reported is None or reported.run_s < self.record.usage.run_s:
             return self.record.usage
         return reported
+
+    @property
+    def checkpoint(self) -> SavedCheckpoint | None:
+        """The newest checkpoint that it is known to have published."""
+        reported = self.report.checkpoint if self.report is not None else None
+        return reported or self.record.checkpoint
 
     @property
     def is_live(self) -> bool:
@@ -227,6 +235,12 @@ class Gang:
     def attempts(self) -> list[Attempt]:
         """All known attempts, oldest first."""
         return [*self.past, *self.live]
+
+    @property
+    def checkpoint(self) -> SavedCheckpoint | None:
+        """The newest checkpoint that one of its tasks is known to have published."""
+        known = (attempt.checkpoint for attempt in reversed(self.attempts))
+        return next((one for one in known if one is not None), None)
 
     def task_no(self, rank: int) -> TaskNo:
         return TaskNo(self.number * self.job.spec.gang_size + rank)
