@@ -187,6 +187,7 @@ class WorkerPool:
 
     def compare_copies(self, now_s: float) -> list[e.Effect]:
         """Have models compare the outputs that wait for that."""
+        self.queue.copies.expire(now_s)
         return send_pairs(self.queue.copies, self.workers, now_s) if self.queue.copies.due else []
 
     def _continues_elsewhere(self, request: Request) -> bool:

@@ -151,13 +151,17 @@ class ModelBackend:
         if unseen_s > FROZEN_S:  # paused with its job, or stopped by a signal
             self._apply(self._batcher.handle(b.WasFrozen(unseen_s), now_s))
             self._thawed_s = now_s
-        limit_s = self._batch_timeout_s or self._batcher.times.limit_s()
-        age_s = self._batcher.batch_age_s(now_s)
-        if not age_s:
-            limit_s, age_s = self._batch_timeout_s or UNMEASURED_LIMIT_S, self.age_s(now_s)
+        age_s = self._batcher.batch_age_s(now_s) or self.age_s(now_s)
+        limit_s = self._batch_timeout_s
+        if not limit_s:
+            is_measured = self._batcher.running or self._comparisons.running
+            limit_s = self._batcher.times.limit_s() if is_measured else UNMEASURED_LIMIT_S
         if age_s <= limit_s:
             return
-        log.error("batch_timeout", running=self.running, age_s=age_s, limit_s=limit_s)
+        comparing = self._comparisons.running
+        log.error(
+            "batch_timeout", running=self.running, comparing=comparing, age_s=age_s, limit_s=limit_s
+        )
         faulthandler.dump_traceback(sys.stderr, all_threads=True)
         self._apply(self._batcher.handle(b.ModelHung(), now_s))
         self.exit_code = EXIT_HUNG

@@ -331,9 +331,22 @@ def test_comparisons_leave_slots_and_wait_for_a_limited_time() -> None:
     assert [number for number, _ in pairs(b)] == [-2, -4, -6], "the next at once"
     for _ in range(4):
         b.worker(2, capacity=100, compares=True).later(COMPARED_WITHIN_S / 3)
-    assert counts(b) == (1, 0, 3)
-    b.fail(2, -4, "expired").fail(2, -6, "expired")
-    assert counts(b) == (1, 0, 5)
+    assert counts(b) == (1, 0, 5), "at the model or not"
+
+
+@pytest.mark.parametrize("late", [b"true", None], ids=["equal", "fails"])
+def test_what_a_model_compares_too_late_is_not_compared(late: bytes | None) -> None:
+    """It may hang, and then its worker ends only after a limit of its own."""
+    b = by_model()
+    b.submit(*range(1, 9))
+    differ(b, 2, 4, 6, 8).later(0.2)
+    for _ in range(4):
+        b.worker(2, capacity=100, compares=True).later(COMPARED_WITHIN_S / 3)
+    assert counts(b) == (0, 0, 4)
+    for number in (-2, -4):
+        _ = b.fail(2, number, "model_error") if late is None else b.say(2, number, late)
+    assert counts(b) == (0, 0, 4), "once each"
+    assert not b.gateway.queue.copies.at_model
 
 
 def test_a_worker_that_ends_compares_nothing() -> None:

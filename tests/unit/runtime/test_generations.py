@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 
 from support.programs.serving_stack import wait_for
 from wattline_runtime.serve import generations as g
+from wattline_runtime.serve.backend import EXIT_HUNG
+from wattline_runtime.serve.batch_times import SHORTEST_LIMIT_S
 from wattline_runtime.serve.batcher import Answer, Failed, Key, Outcome, Output
 from wattline_runtime.serve.calls import CallEnded, CallNews, Calls, ChunkMade
 from wattline_runtime.serve.model import InputRefused
@@ -292,6 +295,40 @@ def backend() -> Iterator[tuple[ModelBackend, Noted]]:
     yield made, sink
     assert made.join(20)
     gc.unfreeze()
+
+
+def test_a_worker_whose_comparison_hangs_ends() -> None:
+    """Its limit is that of a measured batch: each revision on trial has answered before."""
+    sink, entered, release = Noted(), threading.Event(), threading.Event()
+
+    class Hanging(Comparing):
+        def compare(self, old: Any, new: Any) -> Any:
+            entered.set()
+            release.wait()
+            return super().compare(old, new)
+
+    made = ModelBackend(Hanging(), {}, max_batch_cost=1, capacity=8, queue_limit=8)
+    made.start(sink, lambda: None)
+    try:
+
+        def is_ready() -> bool:
+            made.take_news(0.0)
+            return made.is_ready
+
+        wait_for(is_ready, "its model", 20.0)
+        made.take(1, [Infer(1, 5000, b"1")], 0.0)
+        until_answered(made, sink, 1)
+        made.take(1, [Infer(-2, 5000, b"[1,2]", COMPARE)], 0.0)
+        assert entered.wait(20)
+        begun_s = time.monotonic()
+        made.tick(0.0, begun_s + SHORTEST_LIMIT_S / 2)
+        assert made.exit_code is None
+        made.tick(0.0, begun_s + 2 * SHORTEST_LIMIT_S)
+        assert made.exit_code == EXIT_HUNG
+    finally:
+        release.set()
+        assert made.join(20)
+        gc.unfreeze()
 
 
 def until_answered(backend: ModelBackend, sink: Noted, count: int) -> None:

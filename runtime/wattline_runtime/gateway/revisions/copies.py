@@ -39,6 +39,8 @@ class Pair:
     """As the JSON list of both."""
     until_s: float | None = None
     """None: no worker was looked for yet."""
+    is_late: bool = False
+    """It counts as not compared, whatever the model still answers."""
 
 
 @dataclass(slots=True)
@@ -92,13 +94,22 @@ class Copies:
 
     def compared(self, number: int, answer: bytes | None) -> None:
         """The answer of the model to a pair; None: it has none."""
-        traffic = self.at_model.pop(number).traffic
+        pair = self.at_model.pop(number)
+        if pair.is_late:
+            return
         if answer == b"true":
-            traffic.equal += 1
+            pair.traffic.equal += 1
         elif answer == b"false":
-            traffic.different += 1
+            pair.traffic.different += 1
         else:
-            traffic.uncompared += 1
+            pair.traffic.uncompared += 1
+
+    def expire(self, now_s: float) -> None:
+        """Count what models have not compared in time: they may hang."""
+        for pair in self.at_model.values():
+            if not pair.is_late and pair.until_s is not None and pair.until_s <= now_s:
+                pair.is_late = True
+                pair.traffic.uncompared += 1
 
     def _compare(self, request_id: int, copy: Copy) -> None:
         if copy.expected is None or (copy.given is None and not copy.has_failed):
