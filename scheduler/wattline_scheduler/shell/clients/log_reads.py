@@ -156,7 +156,7 @@ class LogReads:
             return [Reply(read.client, read.ask, _unavailable(missing))]
         page = merged(read.pages, read.filter.limit, tuple(missing))
         effects: list[Effect] = []
-        if read.filter.kind == "bodies" and (page.rows or read.filter.before is None):
+        if read.filter.kind == "bodies":
             since = read.filter.since_unix_s
             event = BodiesRead(read.asker.user, read.filter.service, since, len(page.rows))
             effects += self._handle(event, now)  # on disk before the answer is sent

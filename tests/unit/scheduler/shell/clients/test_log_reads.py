@@ -66,11 +66,17 @@ class Desk:
         return [answer for answer in told if isinstance(answer, LogQuery)]
 
     def ask(
-        self, user: str, role: Role = "submitter", kind: LogKind = "requests", status: str = ""
+        self,
+        user: str,
+        role: Role = "submitter",
+        kind: LogKind = "requests",
+        status: str = "",
+        before_s: float | None = None,
     ) -> list[object]:
         """Answers that are ready at once."""
         session = self.endpoint.sessions[self.session(user, role)]
-        wanted = ReadRequestLog(LogFilter("echo", 50.0, kind, status=status))
+        before = None if before_s is None else LogPosition(before_s)
+        wanted = ReadRequestLog(LogFilter("echo", 50.0, kind, status=status, before=before))
         asker = Asker(UserName(user), role)
         return answers(self.reads.begin(session, 7, asker, wanted, self.now))
 
@@ -185,6 +191,17 @@ def test_bodies_are_read_on_record() -> None:
     desk.ask("ada")
     desk.report("g1", 90.0)
     assert len(desk.h.acts()) == recorded
+
+
+@pytest.mark.parametrize("before_s", [None, 95.0], ids=["newest", "until"])
+def test_a_read_that_finds_no_bodies_is_on_record(before_s: float | None) -> None:
+    desk = Desk()
+    desk.gateway("g1")
+    desk.ask("ops", "operator", kind="bodies", before_s=before_s)
+    assert times(desk.report("g1")) == []
+    newest = desk.h.acts()[-1]
+    assert (newest.kind, newest.actor) == ("bodies_read", "ops")
+    assert newest.text.startswith("0 requests with bodies of service echo")
 
 
 def test_reads_under_way_are_bounded() -> None:
