@@ -101,11 +101,13 @@ class KeeperLink:
         """Attempts that may set caps; empty while there is no keeper."""
         return self._runner.privileged() if self._runner is not None else frozenset()
 
-    def read_log(self, ref: TaskRef, offset: int, limit_bytes: int) -> LogSlice:
-        """A piece of an attempt's log."""
+    def read_log(
+        self, ref: TaskRef, offset: int, limit_bytes: int, local_rank: int | None = None
+    ) -> LogSlice:
+        """A piece of an attempt's log, or of one rank's."""
         if self._runner is None:
             return LogSlice(b"", offset, at_end=False, error="the keeper is being restarted")
-        return self._runner.read_log(ref, offset, limit_bytes)
+        return self._runner.read_log(ref, offset, limit_bytes, local_rank)
 
     def fileno(self) -> int | None:
         """Readable when the keeper may have notifications."""

@@ -354,7 +354,9 @@ class Shell:
             self._keeper_link.do(lambda runner: runner.launch_all(launches))
 
     def _send_log(self, wanted: SendLog) -> None:
-        piece = self._keeper_link.read_log(wanted.ref, wanted.offset, wanted.limit_bytes)
+        piece = self._keeper_link.read_log(
+            wanted.ref, wanted.offset, wanted.limit_bytes, wanted.local_rank
+        )
         self._link.send(
             LogChunk(wanted.request, piece.data, piece.next_offset, piece.at_end, piece.error)
         )

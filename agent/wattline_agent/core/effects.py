@@ -145,6 +145,7 @@ class SendLog:
     ref: TaskRef
     offset: int
     limit_bytes: int
+    local_rank: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

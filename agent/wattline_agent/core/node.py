@@ -227,7 +227,15 @@ def _read_log(state: NodeState, message: ReadLog) -> None:
         error = f"limit_bytes is {message.limit_bytes}; it must be above 0"
         state.emit(Send(LogChunk(message.request, b"", message.offset, at_end=True, error=error)))
         return
-    state.emit(SendLog(message.request, message.ref, message.offset, message.limit_bytes))
+    state.emit(
+        SendLog(
+            message.request,
+            message.ref,
+            message.offset,
+            message.limit_bytes,
+            message.local_rank,
+        )
+    )
 
 
 def _replay(state: NodeState, event: SpoolRead) -> None:

@@ -431,8 +431,10 @@ class TaskRunner(Protocol):
     def fileno(self) -> int | None:
         """Readable when `observe` may have news; None = poll `observe` instead."""
 
-    def read_log(self, ref: TaskRef, offset: int, limit_bytes: int) -> LogSlice:
-        """A piece of the log; a negative offset counts from the end."""
+    def read_log(
+        self, ref: TaskRef, offset: int, limit_bytes: int, local_rank: int | None = None
+    ) -> LogSlice:
+        """A piece of the log, or of one rank's; a negative offset counts from the end."""
 
     def close(self) -> None:
         """Disconnect; keeper and tasks continue."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from wattline_agent.core.ports import LaunchContext
 from wattline_agent.executor.layout import TaskDir, key_of
 from wattline_agent.executor.mps import limits
+from wattline_agent.executor.tasklib import rank_supervisor
 from wattline_agent.keeper.spec import TaskSpec
 from wattline_protocol.job.http_server import BRIDGE, BRIDGE_MODULE
 from wattline_protocol.job.spec import WHOLE_GPU
@@ -29,26 +30,33 @@ class NotLaunchable(ValueError):
     """The order cannot be turned into a command; the text says what would be valid."""
 
 
-def argv_of(order: TaskOrder) -> tuple[str, ...]:
+def argv_of(order: TaskOrder, folder: TaskDir, tasklib: Path) -> tuple[str, ...]:
     """The command line of the attempt. Raises NotLaunchable."""
     if order.launcher == "process":
         program, *arguments = order.command
         is_bridge = program == BRIDGE and order.kind == "service"
         return (*BRIDGE_ARGV, *arguments) if is_bridge else order.command
     interpreter, options, script = _split_python(order.command)
-    gpus = len(order.gpus)
-    meet = order.rendezvous
+    meet, procs = order.rendezvous, procs_of(order)
     flags = [
         f"--nnodes={meet.nodes if meet else 1}",
         f"--node-rank={meet.node_rank if meet else 0}",
-        f"--nproc-per-node={(meet.procs_per_node if meet else 0) or max(gpus, 1)}",
+        f"--nproc-per-node={procs}",
         "--max-restarts=0",  # restarts are the scheduler's task
+        f"--log-dir={folder.torchrun}",  # else it leaves a directory in /tmp per attempt
     ]
     if meet is None:
         flags.append("--standalone")
     else:
         flags += [f"--master-addr={meet.host}", f"--master-port={meet.port}"]
-    return (interpreter, *options, "-m", "torch.distributed.run", *flags, *script)
+    supervisor = (rank_supervisor(tasklib), str(order.log_limit_bytes // procs))
+    return (interpreter, *options, "-m", "torch.distributed.run", *flags, *supervisor, *script)
+
+
+def procs_of(order: TaskOrder) -> int:
+    """Ranks that torchrun starts on this node."""
+    meet = order.rendezvous
+    return (meet.procs_per_node if meet else 0) or max(len(order.gpus), 1)
 
 
 def _split_python(command: Sequence[str]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
@@ -125,7 +133,7 @@ def spec_of(
         raise NotLaunchable(f"workdir should be an absolute path, not {order.workdir!r}")
     return TaskSpec(
         key=key_of(order.ref),
-        argv=argv_of(order),
+        argv=argv_of(order, folder, tasklib),
         env=environment_of(order, context, folder, checkpoint_dir, mps_pipes),
         env_append={"PYTHONPATH": str(tasklib)},
         cwd=cwd,

@@ -50,6 +50,7 @@ class TaskDir:
     def __init__(self, state_dir: Path, ref: TaskRef) -> None:
         self.path = path = f"{state_dir}/{TASKS_DIR}/{key_of(ref)}"
         self.log_prefix = f"{path}."
+        self.torchrun = f"{path}/.wattline-torchrun"
         self.metrics = f"{path}.{METRICS_FILE}"
         self.notice = f"{path}.{NOTICE_FILE}"
         self.secret = f"{path}.{SECRET_FILE}"

@@ -19,13 +19,18 @@ def open_local(path: str, flags: int) -> int:
     try:
         folder = os.open(os.path.dirname(path), PLACE)  # noqa: PTH120 - a hot path
         try:
-            if _mount_of(place) != _mount_of(folder):
+            if not is_same_mount(place, folder):
                 raise OSError(errno.EXDEV, "something is mounted there", path)
         finally:
             os.close(folder)
         return os.open(f"/proc/self/fd/{place}", flags)
     finally:
         os.close(place)
+
+
+def is_same_mount(one: int, other: int) -> bool:
+    """Whether both descriptors (O_PATH) are on the same mount."""
+    return _mount_of(one) == _mount_of(other)
 
 
 def _mount_of(descriptor: int) -> bytes:

@@ -13,6 +13,7 @@ import msgspec
 import zmq
 
 from wattline_agent.core.ports import KeeperAbsent, LaunchContext, LogSlice, TaskSeen
+from wattline_agent.executor.attempt_log import exit_of, read_log
 from wattline_agent.executor.cleanup import Cleanup
 from wattline_agent.executor.dir_pool import DirPool
 from wattline_agent.executor.launch import NotLaunchable, spec_of
@@ -39,7 +40,7 @@ from wattline_agent.keeper.client import (
     KeeperRefused,
 )
 from wattline_agent.keeper.journal import Fact, Journal, read_journal
-from wattline_agent.keeper.logfile import NoLog, read_piece
+from wattline_agent.keeper.logfile import NoLog
 from wattline_agent.keeper.mounts import Mounts
 from wattline_agent.keeper.processes import tree
 from wattline_agent.keeper.records import write_notice
@@ -53,8 +54,6 @@ from wattline_agent.keeper.spec import (
 from wattline_protocol.ids import JobId, TaskRef, UnixTime
 from wattline_protocol.wire.agent_messages import ExitKind, TaskExit
 from wattline_protocol.wire.bounds import (
-    MAX_LOG_CHUNK_BYTES,
-    MAX_LOG_TAIL_BYTES,
     MAX_SENTENCE_CHARS,
 )
 from wattline_protocol.wire.task_order import TaskOrder
@@ -239,20 +238,19 @@ class KeeperRunner:
         """Descriptor on which the keeper sends notifications of changes."""
         return self._keeper.news.fileno()
 
-    def read_log(self, ref: TaskRef, offset: int, limit_bytes: int) -> LogSlice:
-        """A piece of the log, from the oldest byte retained on."""
-        limit = max(0, min(limit_bytes, MAX_LOG_CHUNK_BYTES))
+    def read_log(
+        self, ref: TaskRef, offset: int, limit_bytes: int, local_rank: int | None = None
+    ) -> LogSlice:
+        """A piece of the log, or of one rank's, from the oldest byte retained on."""
+        folder = TaskDir(self._state_dir, ref)
         try:
-            piece = read_piece(TaskDir(self._state_dir, ref).log_prefix, offset, limit)
+            if local_rank is not None and self._mounts.covers(folder.path):
+                raise NoLog(f"something is mounted at {folder.path}")
+            return read_log(folder, local_rank, offset, limit_bytes)
         except NoLog as error:
             is_known = ref in self._attempts or ref in self._forgotten
-            words = "" if is_known else str(error)
+            words = "" if is_known and local_rank is None else str(error)
             return LogSlice(b"", max(offset, 0), at_end=True, error=words)
-        data, note = piece.data, b""
-        if 0 <= offset < piece.start:
-            note = b"[wattline: %d earlier bytes were cut: the log is at its limit]\n" % piece.start
-        next_offset = piece.start + len(data)
-        return LogSlice(note + data, next_offset, at_end=next_offset >= piece.end)
 
     def close(self) -> None:
         """Disconnect; keeper and tasks continue."""
@@ -402,7 +400,9 @@ class KeeperRunner:
             record = attempt.record or self._exit_record(attempt)
             if record is not None:
                 attempt.record = record
-                attempt.exit = _task_exit(record, attempt.folder.log_prefix)
+                is_covered = self._mounts.covers(attempt.folder.path)
+                order = attempt.file.order
+                attempt.exit = exit_of(record, attempt.folder, order, is_covered=is_covered)
         return attempt.exit
 
     def _exit_record(self, attempt: Attempt) -> ExitRecord | None:
@@ -466,28 +466,6 @@ def _metrics_of(file: OrderFile, folder: TaskDir) -> MetricsTail:
 
 def _fact(file: OrderFile) -> Fact:
     return key_of(file.order.ref), msgspec.json.encode(file)
-
-
-def _task_exit(record: ExitRecord, log_prefix: str) -> TaskExit:
-    kind: Any = record.kind
-    detail, tail = record.detail, ""
-    try:
-        piece = read_piece(log_prefix, -MAX_LOG_TAIL_BYTES, MAX_LOG_TAIL_BYTES)
-    except NoLog:
-        pass  # it has written nothing
-    else:
-        tail = piece.data.decode(errors="replace")
-        if piece.lost:
-            detail += f"; {piece.lost} bytes of its log could not be written (disk full?)"
-    return TaskExit(
-        kind=kind,
-        code=record.code,
-        signal=record.signal,
-        detail=detail,
-        log_tail=tail,
-        ended_unix_s=UnixTime(record.ended_unix_s),
-        leftover_pids=tuple(record.leftover_pids),
-    )
 
 
 def _living(pids: tuple[int, ...]) -> bool:

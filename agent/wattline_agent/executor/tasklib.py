@@ -1,23 +1,27 @@
-"""Library folder that lets a task `import wattline.task` without an installation of Wattline."""
+"""Library folder with what tasks need of Wattline: `import wattline.task` without an installation,
+and the supervisor of ranks, in the interpreter of the task."""
 
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 from wattline_agent.executor.layout import TASKLIB_DIR
 
+LIBRARY = "task"
+RANK_MODULE = "rank.py"
 INIT_TEXT = '"""Holds `wattline.task` for programs that run as Wattline tasks."""\n'
 
 
 def ensure_tasklib(state_dir: Path) -> Path:
-    """Install `wattline.task` as `tasklib/wattline/`; returns the folder for PYTHONPATH.
+    """Install them as `tasklib/wattline/`; returns the folder for PYTHONPATH.
 
     It comes last there, so that it never shadows a module of the user's. Raises OSError.
     """
     root = state_dir / TASKLIB_DIR
     package = root / "wattline"
-    library = package / "task"
+    library = package / LIBRARY
     library.mkdir(parents=True, exist_ok=True)
-    files = {library / source.name: source.read_bytes() for source in _installed_modules()}
+    files = {package / name: source.read_bytes() for name, source in _installed_modules()}
     for path, content in {package / "__init__.py": INIT_TEXT.encode(), **files}.items():
         _replace(path, content)
         path.chmod(0o644)  # tasks read it as whatever account they run as
@@ -26,12 +30,20 @@ def ensure_tasklib(state_dir: Path) -> Path:
     return root
 
 
-def _installed_modules() -> list[Path]:
+def rank_supervisor(tasklib: Path) -> str:
+    """The program that torchrun starts for each rank."""
+    return f"{tasklib}/wattline/{RANK_MODULE}"
+
+
+def _installed_modules() -> Iterator[tuple[str, Path]]:
+    """Each file and its name in the package."""
     spec = find_spec("wattline")
     folders = list(spec.submodule_search_locations or ()) if spec is not None else []
-    for folder in folders:
-        if modules := sorted(Path(folder, "task").glob("*.py")):
-            return modules
+    for folder in map(Path, folders):
+        if modules := sorted((folder / LIBRARY).glob("*.py")):
+            yield from ((f"{LIBRARY}/{source.name}", source) for source in modules)
+            yield RANK_MODULE, folder / RANK_MODULE
+            return
     raise FileNotFoundError("the installed package wattline has no folder task")
 
 

@@ -5,14 +5,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 
 from wattline.client.api_keys import ApiKeyActs
-from wattline.client.errors import Busy, Conflict, NotFound, Unavailable, Unreachable, WaitTimeout
+from wattline.client.errors import Conflict, NotFound, Unreachable, WaitTimeout
 from wattline.client.jobacts import JobActs, Words, selection, words
 from wattline.client.jobacts import Jobs as Which
-from wattline.client.logtail import tail_offset
 from wattline.client.request_logs import RequestLogs
 from wattline.client.routing import RouteActs
 from wattline.client.submit_dir import started_here
-from wattline_protocol.ids import AttemptNo, DomainId, JobId, NodeId, TaskNo, TaskRef
+from wattline.client.tasklog import task_log
+from wattline_protocol.ids import DomainId, JobId, NodeId, TaskNo
 from wattline_protocol.job.file import job_from_options
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.site.out_of_band import MAX_OFF_TIMEOUT_S
@@ -81,7 +81,7 @@ from wattline_protocol.wire.subscriptions import WatchRoutes, WatchSite
 
 POLL_FIRST_S = 0.05
 POLL_LONGEST_S = 0.5
-"""Poll intervals of `wait` and `log`, growing from the first to the longest."""
+"""Poll intervals of `wait`, growing from the first to the longest."""
 
 OUT_OF_BAND_WITHIN_S = MAX_OFF_TIMEOUT_S + 10.0
 """The longest time-out of a BMC in a site file, with a margin."""
@@ -187,57 +187,14 @@ class Client(JobActs, ApiKeyActs, RequestLogs, RouteActs):
         *,
         task: int = 0,
         attempt: int = 0,
+        rank: int | None = None,
         follow: bool = False,
         tail: int | None = None,
     ) -> Iterator[Log]:
         """A task's log in pieces, or its last `tail` lines; with `follow` until the task has ended
-        and all is read."""
-        offset, pause_s, number = 0, POLL_FIRST_S, attempt
-        if tail is not None:
-            offset, number = self._tail(job, task, attempt, tail, follow=follow)
-        while True:
-            request = FetchLog(JobId(job), TaskNo(task), number, offset)
-            piece = self._log_piece(request, follow=follow)
-            if piece is not None:
-                number = piece.ref.attempt  # a later attempt must not be spliced into this one
-                offset = piece.next_offset
-                if piece.data:
-                    pause_s = POLL_FIRST_S
-                    yield piece
-                if piece.at_end and (piece.task_ended or not follow):
-                    return
-                if not piece.at_end:
-                    continue
-            time.sleep(pause_s)
-            pause_s = min(2 * pause_s, POLL_LONGEST_S)
-
-    def _tail(
-        self, job: int, task: int, attempt: int, lines: int, *, follow: bool
-    ) -> tuple[int, int]:
-        """Offset and attempt of the last lines; the beginning of a future one."""
-        number = attempt
-
-        def read(offset: int, limit_bytes: int) -> Log:
-            nonlocal number
-            request = FetchLog(JobId(job), TaskNo(task), number, offset, limit_bytes)
-            piece = self._log_piece(request, follow=follow)
-            if piece is None:
-                return Log(TaskRef(JobId(job), TaskNo(task), AttemptNo(0)), b"", 0, True, False)
-            number = piece.ref.attempt
-            return piece
-
-        return tail_offset(read, lines), number
-
-    def _log_piece(self, request: FetchLog, *, follow: bool) -> Log | None:
-        """The next piece; None: not available yet, and `follow` waits for it."""
-        try:
-            return self.get(request, Log)
-        except (NotFound, Unavailable, Busy):
-            job = self.job(request.job)
-            tasks = job.gangs * (job.spec.gang_size if job.spec is not None else 1)
-            if not follow or job.state in ENDED_STATES or request.task >= tasks:
-                raise
-            return None
+        and all is read. With `rank` that of one rank in the gang of the task."""
+        wanted = FetchLog(JobId(job), TaskNo(task), attempt, rank=rank)
+        return task_log(self, wanted, follow=follow, tail=tail)
 
     def accounts(self) -> Accounts:
         """Accounts with their shares and usage, in the order in which they are served."""

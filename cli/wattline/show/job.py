@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from wattline.first_failure import FirstFailure, first_failure
 from wattline.show import units
 from wattline.show.jobs import NODES_SHOWN, elapsed_s, progress, where
 from wattline.show.styles import state
@@ -34,20 +35,31 @@ def detail(job: JobView) -> RenderableType:
     if len(newest) < len(job.attempts):
         parts.append(Text(f"… the newest {len(newest)} of {counted(len(job.attempts), 'attempt')}"))
     parts += _notes(newest)
-    telling = telling_attempt(job.attempts)
+    failure = first_failure(job.attempts, job.spec)
+    parts += [_failure_line(failure)] if failure is not None else []
+    telling = telling_attempt(job.attempts, failure)
     parts += [_log_tail(telling)] if telling is not None else []
     return Group(*parts)
 
 
-def telling_attempt(attempts: Sequence[AttemptView]) -> AttemptView | None:
+def telling_attempt(
+    attempts: Sequence[AttemptView], failure: FirstFailure | None
+) -> AttemptView | None:
     """The attempt with the most useful last lines: the first that failed, else the last that ended.
 
-    Other failures of a gang or an array are often its consequences. None: no log was ended.
+    None: no log was ended.
     """
     ended = [a for a in attempts if a.exit is not None and a.exit.log_tail]
-    ended.sort(key=lambda a: a.ended_unix_s or 0.0)
-    failed = next((a for a in ended if a.state == "FAILED"), None)
-    return failed or (ended[-1] if ended else None)
+    if failure is not None and failure.attempt in ended:
+        return failure.attempt
+    return max(ended, key=lambda a: a.ended_unix_s or 0.0, default=None)
+
+
+def _failure_line(failure: FirstFailure) -> RenderableType:
+    first = failure.attempt
+    place = f"{first.node} (task {first.task}, attempt {first.attempt})"
+    error = failure.error or ending(first.exit)
+    return Text(f"\nFirst failed: rank {failure.rank} on {place}: {error}", style="bold")
 
 
 def _facts(job: JobView) -> list[tuple[str, Cell]]:

@@ -307,12 +307,13 @@ VERBS = (
                 kind="integer",
                 default=0,
             ),
+            Option("rank", ("--rank",), "Rank of its gang alone, or first-failed."),
             Option("tail", ("--tail", "-n"), "Number of last lines to print.", kind="integer"),
             Option(
                 "follow", ("--follow", "-f"), "Follow the log until the task ends.", kind="switch"
             ),
         ),
-        examples=("wattline logs last -f", "wattline logs 12 --task 3 --tail 50"),
+        examples=("wattline logs last -f", "wattline logs 12 --rank first-failed --tail 50"),
     ),
     _act(
         name="cancel",

@@ -149,6 +149,16 @@ ExitKind = Literal[
 ]
 
 
+class RankFailure(msgspec.Struct, frozen=True):
+    """The first rank of an attempt that failed by itself, with torchrun."""
+
+    rank: Count[int]
+    """In the gang."""
+    unix_s: Time[float]
+    error: Sentence
+    """One line: its exception and where it was raised, else how it ended."""
+
+
 class TaskExit(msgspec.Struct, frozen=True):
     """How an attempt ended, in terms for the user."""
 
@@ -162,6 +172,7 @@ class TaskExit(msgspec.Struct, frozen=True):
     ended_unix_s: Time[UnixTime] = UnixTime(0.0)
     leftover_pids: Some[Count[int]] = ()
     """Processes of the group that could not be ended; empty after a clean stop."""
+    first_failure: RankFailure | None = None
 
 
 class SavedCheckpoint(msgspec.Struct, frozen=True):
@@ -466,6 +477,8 @@ class ReadLog(msgspec.Struct, frozen=True, tag_field="t", tag="read_log"):
     ref: TaskRef
     offset: Offset
     limit_bytes: Count[int] = MAX_LOG_CHUNK_BYTES
+    local_rank: Count[int] | None = None
+    """Of this rank of the task alone, by its number on the node; None = the merged log."""
 
 
 class RollupsSeen(msgspec.Struct, frozen=True, tag_field="t", tag="rollups_seen"):

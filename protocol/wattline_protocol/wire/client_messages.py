@@ -272,13 +272,14 @@ class GetSite(msgspec.Struct, frozen=True, tag_field="t", tag="get_site"):
 
 
 class FetchLog(msgspec.Struct, frozen=True, tag_field="t", tag="fetch_log"):
-    """Part of a task's log, fetched from its node. attempt 0 = the newest."""
+    """Part of the log of a task, or of a rank of its gang. attempt 0 = the newest."""
 
     job: Serial[JobId]
     task: Count[TaskNo] = TaskNo(0)
     attempt: Serial[int] = 0
     offset: Offset = 0
     limit_bytes: Count[int] = MAX_LOG_CHUNK_BYTES
+    rank: Count[int] | None = None
 
 
 class GetReport(msgspec.Struct, frozen=True, tag_field="t", tag="get_report"):

@@ -9,6 +9,7 @@ from support.node.keepers import CONTEXT, keeper, order, ref
 from support.programs.ports import free_ports
 from wattline_protocol.wire.task_order import Rendezvous
 
+PATH = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
 TRAIN = """
 import os, sys
 import torch
@@ -29,7 +30,9 @@ def test_two_tasks_meet_and_reduce(tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     script.write_text(TRAIN)
     port = free_ports()
-    path = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    path = {**PATH, "TMPDIR": str(temporary)}
     with keeper(tmp_path) as live:
         for rank in (0, 1):
             task = order(
@@ -50,3 +53,34 @@ def test_two_tasks_meet_and_reduce(tmp_path: Path) -> None:
         assert ends[0].metrics == {"total": 3.0, "world": 2.0}
         assert "rank 1 of job 5 got --fast" in live.log(ref(5, 1))
         assert all(seen.group_ended for seen in ends)
+        of_rank = live.runner.read_log(ref(5, 1), 0, 10_000, local_rank=0)
+        assert of_rank.data == b"rank 1 of job 5 got --fast\n"
+    assert list(temporary.glob("torchelastic_*")) == []
+
+
+FAILS_LATER = """
+import os, pathlib, time
+mark = pathlib.Path(os.environ["WATTLINE_TASK_DIR"], "failing")
+if os.environ["RANK"] == "1":
+    mark.touch()
+    raise ValueError("bad batch 7")
+while not mark.exists():
+    time.sleep(0.01)
+time.sleep(60)
+"""
+
+
+@pytest.mark.timeout(120)
+def test_the_rank_that_fails_first_is_named(tmp_path: Path) -> None:
+    """The other one is stopped by torchrun, which is no failure of its own."""
+    script = tmp_path / "train.py"
+    script.write_text(FAILS_LATER)
+    with keeper(tmp_path) as live:
+        live.runner.launch(order("python", str(script), env=PATH, launcher="torchrun"), CONTEXT)
+        end = live.until_ended(ref(), 60).exit
+        assert end is not None
+        assert end.first_failure is not None, live.log(ref())
+        assert end.first_failure.rank == 1
+        assert end.first_failure.error == f"ValueError: bad batch 7 ({script}:6 in <module>)"
+        assert b"bad batch 7" in live.runner.read_log(ref(), 0, 10_000, local_rank=1).data
+        assert live.runner.read_log(ref(), 0, 10_000, local_rank=2).error

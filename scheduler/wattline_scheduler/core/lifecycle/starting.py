@@ -4,6 +4,7 @@ import zlib
 
 from wattline_protocol.ids import AttemptNo, GpuIndex, Now, TaskRef
 from wattline_protocol.job.http_server import bridge_command
+from wattline_protocol.job.ranks import procs_per_node
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.site.model import Site
 from wattline_protocol.site.run_as import account_of
@@ -223,7 +224,7 @@ def _rendezvous(state: State, attempt: Attempt) -> Rendezvous:
         port=rendezvous_port(state.site, TaskRef(gang.job.id, gang.task_no(0), gang.attempt)),
         node_rank=rank,
         nodes=spec.gang_size,
-        procs_per_node=spec.launch.procs_per_node or max(1, spec.resources.gpus_per_node),
+        procs_per_node=procs_per_node(spec),
     )
 
 

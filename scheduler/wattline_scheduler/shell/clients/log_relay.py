@@ -4,6 +4,9 @@ import itertools
 from dataclasses import dataclass
 
 from wattline_protocol.ids import AttemptNo, Instant, JobId, NodeId, TaskNo, TaskRef, UserName
+from wattline_protocol.job.ranks import place_of, procs_per_node, rank_count
+from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.text.wording import counted
 from wattline_protocol.wire.agent_messages import LogChunk, ReadLog
 from wattline_protocol.wire.bounds import MAX_LOG_CHUNK_BYTES
 from wattline_protocol.wire.client_messages import Denied, FetchLog, Log
@@ -19,6 +22,10 @@ MAX_OUTSTANDING = 256
 
 ANSWER_WITHIN_S = 5.0
 """A node that has not answered a read by then is busy or disconnected."""
+
+
+_Found = tuple[AttemptRecord, int | None]
+"""An attempt, and the number on its node of the rank whose log is wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +49,10 @@ class LogRelay:
         self, client: bytes, ask: int, asker: Asker, fetch: FetchLog, now: Instant
     ) -> Send | Reply:
         """Forward the request to the node that has the log, or refuse it with the reason."""
-        attempt = self._find(fetch, asker)
-        if isinstance(attempt, Denied):
-            return Reply(client, ask, attempt)
+        found = self._find(fetch, asker)
+        if isinstance(found, Denied):
+            return Reply(client, ask, found)
+        attempt, local_rank = found
         if len(self._readings) >= MAX_OUTSTANDING:
             text = f"{MAX_OUTSTANDING} logs are being read; retry later"
             return Reply(client, ask, Denied("busy", text))
@@ -54,7 +62,8 @@ class LogRelay:
         number = next(self._numbers)
         self._readings[number] = _Reading(client, ask, attempt, Instant(now + ANSWER_WITHIN_S))
         limit_bytes = max(1, min(fetch.limit_bytes, MAX_LOG_CHUNK_BYTES))
-        return Send(attempt.node, ReadLog(number, attempt.ref, fetch.offset, limit_bytes))
+        read = ReadLog(number, attempt.ref, fetch.offset, limit_bytes, local_rank)
+        return Send(attempt.node, read)
 
     def take(self, node: NodeId, chunk: LogChunk) -> Reply | None:
         """The answer for the client; None for a chunk that no client waits for."""
@@ -86,21 +95,33 @@ class LogRelay:
         """Ended on record when the log was requested, or since."""
         return attempt.ended_unix_s is not None or attempt.ref not in self._state.work.live
 
-    def _find(self, fetch: FetchLog, asker: Asker) -> AttemptRecord | Denied:
-        attempts = self._attempts(fetch.job, fetch.task, asker)
-        if isinstance(attempts, Denied):
-            return attempts
+    def _find(self, fetch: FetchLog, asker: Asker) -> _Found | Denied:
+        found = self._gang(fetch.job, fetch.task, asker)
+        if isinstance(found, Denied):
+            return found
+        spec, attempts = found
+        task, local_rank = fetch.task, None
+        if fetch.rank is not None:
+            if fetch.rank >= rank_count(spec):
+                return _no_rank(fetch, spec)
+            task, local_rank = place_of(spec, fetch.task, fetch.rank)
+        attempts = [a for a in attempts if a.task == task]
         if not attempts:
-            text = f"task {fetch.task} of job {fetch.job} has not been placed yet: no log"
+            text = f"task {task} of job {fetch.job} has not been placed yet: no log"
             return Denied("not_found", text)
         if fetch.attempt == 0:
-            return max(attempts, key=lambda a: a.attempt)
+            return max(attempts, key=lambda a: a.attempt), local_rank
         wanted = AttemptNo(fetch.attempt)
-        found = [a for a in attempts if a.attempt == wanted]
-        ref = TaskRef(fetch.job, fetch.task, wanted)
-        return found[0] if found else Denied("not_found", f"there is no attempt {ref}")
+        named = [a for a in attempts if a.attempt == wanted]
+        ref = TaskRef(fetch.job, task, wanted)
+        return (
+            (named[0], local_rank) if named else Denied("not_found", f"there is no attempt {ref}")
+        )
 
-    def _attempts(self, number: JobId, task: TaskNo, asker: Asker) -> list[AttemptRecord] | Denied:
+    def _gang(
+        self, number: JobId, task: TaskNo, asker: Asker
+    ) -> tuple[JobSpec, list[AttemptRecord]] | Denied:
+        """The job file, and the attempts of the gang of `task`, or of all gangs."""
         job = self._state.work.jobs.get(number)
         if job is not None:
             gang = task // job.spec.gang_size
@@ -108,17 +129,24 @@ class LogRelay:
                 return _not_yours(number, job.record.owner)
             if not 0 <= gang < len(job.gangs):
                 return Denied("not_found", f"job {number} has no task {task}")
-            return [a.record for a in job.gangs[gang].attempts if a.record.task == task]
+            return job.spec, [a.record for a in job.gangs[gang].attempts]
         on_record = self._store.job(number)
         if on_record is None:
             return no_job(number, self._state.next_job)
         record, _, attempts = on_record
         if not self._may_read(asker, record.owner):
             return _not_yours(number, record.owner)
-        return [a for a in attempts if a.task == task]
+        return record.spec, list(attempts)
 
     def _may_read(self, asker: Asker, owner: UserName) -> bool:
         return asker.may_read_logs(owner, self._state.site.logs)
+
+
+def _no_rank(fetch: FetchLog, spec: JobSpec) -> Denied:
+    count = rank_count(spec)
+    shape = f"{counted(spec.gang_size, 'node')} with {counted(procs_per_node(spec), 'rank')} each"
+    text = f"job {fetch.job} has no rank {fetch.rank}: it has ranks 0 to {count - 1} ({shape})"
+    return Denied("not_found", text)
 
 
 def _not_yours(number: JobId, owner: UserName) -> Denied:

@@ -251,7 +251,10 @@ def _without_logs(view: JobView) -> JobView:
 def _without_tail(attempt: AttemptView) -> AttemptView:
     if attempt.exit is None:
         return attempt
-    end = msgspec.structs.replace(attempt.exit, log_tail="")
+    failure = attempt.exit.first_failure
+    if failure is not None:
+        failure = msgspec.structs.replace(failure, error="")
+    end = msgspec.structs.replace(attempt.exit, log_tail="", first_failure=failure)
     return msgspec.structs.replace(attempt, exit=end)
 
 

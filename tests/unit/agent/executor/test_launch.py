@@ -23,17 +23,22 @@ RUN = (
     "--node-rank=1",
     "--nproc-per-node=4",
     "--max-restarts=0",
+    "--log-dir=/s/tasks/1.0.1/.wattline-torchrun",
     "--master-addr=10.0.0.1",
     "--master-port=29500",
+    "/lib/wattline/rank.py",
+    str(64 * 1024 * 1024 // 4),
 )
+FOLDER, TASKLIB = TaskDir(Path("/s"), ref()), Path("/lib")
 
 
 def torchrun(*command: str) -> tuple[str, ...]:
-    return argv_of(order(*command, launcher="torchrun", rendezvous=MEET))
+    return argv_of(order(*command, launcher="torchrun", rendezvous=MEET), FOLDER, TASKLIB)
 
 
 def test_a_process_is_started_as_written() -> None:
-    assert argv_of(order("anything", "--at", "all")) == ("anything", "--at", "all")
+    argv = argv_of(order("anything", "--at", "all"), FOLDER, TASKLIB)
+    assert argv == ("anything", "--at", "all")
 
 
 @pytest.mark.parametrize(
@@ -63,13 +68,15 @@ def test_torchrun_refuses_what_it_cannot_start(command: tuple[str, ...]) -> None
 
 
 def test_the_bridge_is_for_services_only() -> None:
-    assert argv_of(order("wattline-bridge", "--", "true")) == ("wattline-bridge", "--", "true")
+    argv = argv_of(order("wattline-bridge", "--", "true"), FOLDER, TASKLIB)
+    assert argv == ("wattline-bridge", "--", "true")
 
 
 def test_an_http_server_starts_behind_the_agents_own_bridge(tmp_path: Path) -> None:
     """Whatever PYTHONPATH of the job shadows, and whatever Python its PATH has."""
     server = HttpServer(health="/up", methods=("chat", "predict"), capacity=7)
-    argv = argv_of(order(*bridge_command(server, ("true", "--port", "{port}")), kind="service"))
+    command = bridge_command(server, ("true", "--port", "{port}"))
+    argv = argv_of(order(*command, kind="service"), FOLDER, TASKLIB)
     assert argv[0] == sys.executable
     assert argv[-4:] == ("--", "true", "--port", "{port}")
     (tmp_path / "wattline_runtime.py").write_text("raise SystemExit(9)")
@@ -80,7 +87,7 @@ def test_an_http_server_starts_behind_the_agents_own_bridge(tmp_path: Path) -> N
 
 
 def test_torchrun_on_one_node_needs_no_meeting_point() -> None:
-    argv = argv_of(order("python", "t.py", launcher="torchrun"))
+    argv = argv_of(order("python", "t.py", launcher="torchrun"), FOLDER, TASKLIB)
     assert "--standalone" in argv
     assert "--nproc-per-node=2" in argv
 

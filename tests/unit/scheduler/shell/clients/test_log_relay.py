@@ -11,6 +11,7 @@ from support.core.sites import job, site
 from support.store.stores import everything, opened
 from wattline_protocol.ids import Instant, JobId, UserName
 from wattline_protocol.site.model import LogReaders, Role
+from wattline_protocol.wire.agent_messages import ReadLog
 from wattline_protocol.wire.client_messages import Denied, FetchLog
 from wattline_scheduler.core.model.effects import Reply, Send
 from wattline_scheduler.core.requests.selection import Asker
@@ -51,6 +52,34 @@ def test_a_log_is_for_the_owner_and_operators_unless_it_is_for_all(
     store = opened(tmp_path)
     assert answers(LogRelay(h.cluster.state, store), number) == ["asked for", "asked for", bobs]
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("how", "rank", "read"),
+    [("torchrun", 5, (1, 1)), ("process", 1, (1, None)), ("process", 2, None)],
+)
+def test_a_rank_is_read_on_its_node(
+    how: str, rank: int, read: tuple[int, int | None] | None, tmp_path: Path
+) -> None:
+    """Two nodes with four GPUs each: with torchrun eight ranks, else two."""
+    h = joined(site().rack("a", 2).build())
+    asked = job().gpus(4).nodes(2)
+    number = h.submit(asked.torchrun() if how == "torchrun" else asked)
+    h.run(2)
+    store = opened(tmp_path)
+    fetch = FetchLog(number, rank=rank)
+    effect = LogRelay(h.cluster.state, store).fetch(
+        b"c", 1, Asker(UserName("ada"), "submitter"), fetch, Instant(0.0)
+    )
+    store.close()
+    if read is None:
+        assert isinstance(effect, Reply)
+        assert isinstance(effect.answer, Denied)
+        assert "has ranks 0 to 1 (2 nodes with 1 rank each)" in effect.answer.reason
+    else:
+        assert isinstance(effect, Send)
+        assert isinstance(effect.message, ReadLog)
+        assert (effect.message.ref.task, effect.message.local_rank) == read
 
 
 def test_a_job_on_disk_is_as_private_as_one_that_runs(tmp_path: Path) -> None:

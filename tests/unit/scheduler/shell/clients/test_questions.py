@@ -8,6 +8,7 @@ from support.core.sites import job
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.job.selection import MAX_WORDS, Selection, Span, only
 from wattline_protocol.site.model import LogReaders, Role
+from wattline_protocol.wire.agent_messages import RankFailure
 from wattline_protocol.wire.client_messages import Answer, Cancel, Denied, Jobs, ListJobs, Response
 from wattline_scheduler.core.model.jobs import job_index
 from wattline_scheduler.core.requests.selection import Asker
@@ -101,7 +102,8 @@ def test_the_last_lines_of_a_log_are_for_those_who_may_read_it(
     (gang,) = h.job(number).gangs
     (attempt,) = gang.attempts
     assert attempt.record.exit is not None
-    end = msgspec.structs.replace(attempt.record.exit, log_tail="hunter2\n")
+    failure = RankFailure(3, 1.0, "hunter2")
+    end = msgspec.structs.replace(attempt.record.exit, log_tail="hunter2\n", first_failure=failure)
     attempt.record = msgspec.structs.replace(attempt.record, exit=end)
     h.cluster.state.site = msgspec.structs.replace(h.cluster.state.site, logs=logs)
 
@@ -110,6 +112,8 @@ def test_the_last_lines_of_a_log_are_for_those_who_may_read_it(
         assert isinstance(answer, Jobs)
         ((view,),) = (one.attempts for one in answer.jobs)
         assert view.exit is not None
+        assert view.exit.first_failure is not None
+        assert view.exit.first_failure.error == view.exit.log_tail.strip()
         return view.exit.log_tail
 
     assert tail("ada", "submitter") == "hunter2\n" == tail("ops", "operator")

@@ -1,0 +1,25 @@
+"""Ranks of a gang: which task has a rank, and under which number on its node."""
+
+from wattline_protocol.ids import TaskNo
+from wattline_protocol.job.spec import JobSpec
+
+
+def procs_per_node(spec: JobSpec) -> int:
+    """Ranks of each task of the job."""
+    if spec.launch.how != "torchrun":
+        return 1
+    return spec.launch.procs_per_node or max(1, spec.resources.gpus_per_node)
+
+
+def rank_count(spec: JobSpec) -> int:
+    """Ranks of each gang of the job."""
+    return spec.gang_size * procs_per_node(spec)
+
+
+def place_of(spec: JobSpec, task: TaskNo, rank: int) -> tuple[TaskNo, int | None]:
+    """Task of this rank in the gang of `task`, and its number there; None: the task is the rank,
+    and has one log."""
+    first = task // spec.gang_size * spec.gang_size
+    node_rank, local_rank = divmod(rank, procs_per_node(spec))
+    has_own_log = spec.launch.how == "torchrun"
+    return TaskNo(first + node_rank), local_rank if has_own_log else None

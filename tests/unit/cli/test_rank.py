@@ -1,0 +1,111 @@
+"""The supervisor of a rank: its copy of the output, and the line that names the failure."""
+
+import os
+import select
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wattline import rank
+from wattline_agent.executor.rank_files import read_failure, read_rank_log
+from wattline_agent.keeper.logfile import NoLog
+
+
+@given(st.binary(max_size=5 * select.PIPE_BUF))
+def test_output_is_passed_on_in_writes_that_do_not_interleave(data: bytes) -> None:
+    parts = rank.pieces(data)
+    assert b"".join(parts) == data
+    assert all(0 < len(part) <= select.PIPE_BUF for part in parts)
+    if b"\n" in data and all(len(line) < select.PIPE_BUF for line in data.splitlines()):
+        assert all(part.endswith(b"\n") for part in parts[:-1])
+
+
+def test_the_copy_is_bounded_and_its_offsets_count_all_bytes(tmp_path: Path) -> None:
+    log = rank.RankLog(tmp_path / rank.log_name(3), 1)
+    whole = b"".join(b"line %d\n" % number for number in range(40_000))
+    for at in range(0, len(whole), 10_000):
+        log.write(whole[at : at + 10_000])
+    on_disk = sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert on_disk <= rank.MIN_LIMIT_BYTES + 2 * rank.HEADER_BYTES
+    first = read_rank_log(str(tmp_path), 3, 0, 1000)
+    assert first.data == whole[first.start : first.start + 1000]
+    across = read_rank_log(str(tmp_path), 3, first.start, 10**6)
+    assert across.data == whole[first.start :], "both files"
+    last = read_rank_log(str(tmp_path), 3, -5, 1000)
+    assert (last.data, last.end) == (whole[-5:], len(whole))
+
+
+@pytest.mark.parametrize("make", ["link", "pipe", "junk", "other"])
+def test_the_agent_opens_nothing_else_in_a_directory_of_the_task(make: str, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"0" * rank.HEADER_DIGITS + b"\nsecret")
+    folder = tmp_path / "task"
+    folder.mkdir()
+    path = folder / rank.log_name(0)
+    if make == "link":
+        path.symlink_to(secret)
+    elif make == "pipe":
+        os.mkfifo(path)
+    elif make == "junk":
+        path.write_text("no header\n" * 10)
+    with pytest.raises(NoLog, match="rank 0 of this task has written no log"):
+        read_rank_log(str(folder), 0, 0, 100)
+
+
+def test_an_error_is_one_line_with_its_place() -> None:
+    try:
+        raise ValueError("boom\nmore")
+    except ValueError:
+        text = f"before\n{traceback.format_exc()}after\n"
+    found = rank.error_of(text)
+    assert found.startswith("ValueError: boom (")
+    assert found.endswith("in test_an_error_is_one_line_with_its_place)")
+    assert rank.error_of("no traceback here") == ""
+
+
+def supervise(folder: Path, code: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    (folder / "program.py").write_text(code)
+    ours = {"WATTLINE_TASK_DIR": str(folder), "LOCAL_RANK": "1", "RANK": "5", **environment}
+    command = [sys.executable, rank.__file__, "65536", "program.py", "--lr", "1"]
+    env = {**os.environ, **ours}
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, check=False)
+
+
+def test_a_rank_ends_as_its_program_and_the_first_failure_stays(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\nprint(sys.argv[1:])\nsys.stderr.write('bad\\n')\nos.kill(os.getpid(), 9)"
+    )
+    killed = supervise(tmp_path, code)
+    assert (killed.returncode, killed.stdout) == (-9, b"['--lr', '1']\nbad\n")
+    assert read_rank_log(str(tmp_path), 1, 0, 1000).data == killed.stdout
+    failed = supervise(tmp_path, "raise ValueError('later')", LOCAL_RANK="2", RANK="6")
+    assert failed.returncode == 1
+    found = read_failure(str(tmp_path))
+    assert found is not None
+    assert (found.rank, found.error) == (5, "killed by signal 9 (SIGKILL)")
+
+
+def test_torchs_own_record_of_an_exception_comes_first(tmp_path: Path) -> None:
+    error_file = tmp_path / "error.json"
+    code = f"""
+import json
+trace = 'Traceback (most recent call last):\\n  File "t.py", line 7, in step\\n\\x1b[31mE: no\\n'
+message = {{"message": "E: no", "extraInfo": {{"py_callstack": trace}}}}
+open({str(error_file)!r}, "w").write(json.dumps({{"message": message}}))
+raise SystemExit(3)
+"""
+    assert supervise(tmp_path, code, TORCHELASTIC_ERROR_FILE=str(error_file)).returncode == 3
+    found = read_failure(str(tmp_path))
+    assert found is not None
+    assert found.error == " [31mE: no (t.py:7 in step)", "control characters are removed"
+
+
+def test_a_rank_that_is_stopped_has_not_failed(tmp_path: Path) -> None:
+    code = "import os, signal\nos.kill(os.getppid(), signal.SIGTERM)\nraise SystemExit(1)"
+    assert supervise(tmp_path, code).returncode == 1
+    assert read_failure(str(tmp_path)) is None
