@@ -5,8 +5,8 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 
@@ -15,6 +15,7 @@ POLL_S = 0.1
 CHECK_S = 2.0
 """Interval of health checks afterwards."""
 ANSWER_S = 5.0
+"""Time for the connection of a health check, and for its answer."""
 PORT = "{port}"
 
 
@@ -79,14 +80,36 @@ class HttpServer:
         """Empty: it is well."""
         where = f"GET http://{self.address[0]}:{self.address[1]}{self._health}"
         connection = HTTPConnection(*self.address, timeout=ANSWER_S)
+        late = threading.Event()
         try:
-            connection.request("GET", self._health)
-            status = connection.getresponse().status
+            connection.connect()
+            with _cut_after(ANSWER_S, connection.sock, late):
+                connection.request("GET", self._health)
+                status = connection.getresponse().status
         except (OSError, HTTPException) as error:
-            return f"{where}: {type(error).__name__}: {error}"
+            why = f"no answer within {ANSWER_S:g} s" if late.is_set() else ""
+            return f"{where}: {why or f'{type(error).__name__}: {error}'}"
         finally:
             connection.close()
         return "" if 200 <= status < 300 else f"{where}: status {status}"
+
+
+@contextmanager
+def _cut_after(limit_s: float, connection: socket.socket, late: threading.Event) -> Iterator[None]:
+    """Bound the whole exchange: the timeout of a socket is that of each byte of an answer."""
+
+    def cut() -> None:
+        late.set()
+        with suppress(OSError):  # its peer has ended it
+            connection.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(limit_s, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _free_port() -> int:
