@@ -311,10 +311,16 @@ def test_without_a_directory_there_are_no_batches(stack: Stack) -> None:
 
 
 def test_a_full_disk_keeps_what_was_accepted(stack: Stack, tmp_path: Path) -> None:
-    with small_disk(tmp_path / "small", 8) as disk:
-        reserve = "--batch-reserve-bytes=1000000"
-        stack.start_gateway(f"--batch-dir={disk.path}", reserve, enter=disk.enter)
+    with small_disk(tmp_path / "small", 8, inodes=100) as disk:
+        disk.fill()
+        options = ("--batch-reserve-bytes=1000000", f"--body-log={disk.path / 'new' / 'bodies'}")
+        folder = disk.path / "new" / "batches"
+        stack.start_gateway(f"--batch-dir={folder}", *options, enter=disk.enter)
         stack.start_counted()
+        assert create(stack, rows(20)).json()["error"]["reason"] == "disk_full"
+        assert httpx.get(stack.url("/v1/batches")).json()["data"] == []
+        assert stack.infer({"input": 1}).json() == {"output": 2}
+        disk.free()
         number = create(stack, rows(20)).json()["id"]
         assert ended(stack, number)["status"] == "completed"
         disk.fill()

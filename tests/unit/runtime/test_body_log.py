@@ -216,22 +216,30 @@ def test_a_full_disk_loses_lines_and_nothing_else(
     assert len(lines(folder)) == 2
 
 
+@pytest.mark.parametrize("is_there", [True, False], ids=["folder", "no-folder"])
 def test_a_service_that_comes_while_the_disk_is_full_is_logged_once_it_is_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_there: bool
 ) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(ENOSPC, "No space left on device")
+    folder = tmp_path / "bodies"
+    if is_there:
+        folder.mkdir(mode=0o700)
+    make = Path.mkdir
 
-    log = BodyLog(tmp_path)
+    def full(path: Path, *args: Any, **options: Any) -> None:
+        if not (options.get("exist_ok") and path.is_dir()):
+            raise OSError(ENOSPC, "No space left on device")
+        make(path, *args, **options)
+
     monkeypatch.setattr("wattline_runtime.gateway.telemetry.log_file.RETRY_S", 0.0)
     with monkeypatch.context() as patch, capture_logs() as warned:
         patch.setattr(Path, "mkdir", full)
+        log = BodyLog(folder)
         log.change_settings({"svc": settings()})
         logged(log, TakenBodies(""))
-    assert [one["event"] for one in warned] == ["body_log_stopped"]
+    assert {one["event"] for one in warned} == {"body_log_stopped"}
     logged(log, TakenBodies(""))
-    assert len(lines(tmp_path / "svc")) == 1
-    assert (tmp_path / "svc").stat().st_mode & 0o777 == 0o700
+    assert len(lines(folder / "svc")) == 1
+    assert [one.stat().st_mode & 0o777 for one in (folder, folder / "svc")] == [0o700, 0o700]
 
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:

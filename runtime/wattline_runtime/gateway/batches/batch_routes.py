@@ -93,7 +93,7 @@ class _Receiving:
         batch = Batch(
             id=self.id,
             service=self._service,
-            key="" if key is None else key.grant.digest,
+            key=_owner(key),
             key_name="" if key is None else key.grant.name,
             created_unix_s=now_s,
             deadline_unix_s=now_s + window_s,
@@ -148,10 +148,9 @@ class BatchRoutes:
         require_service(self._shell.gateway.queue, service, key)
         window_s = _window_s(request)
         try_ms = timeout_ms(request.scope, self._config, default_ms=self._config.max_timeout_ms)
-        owner = "" if key is None else key.grant.digest
+        owner = _owner(key)
         self._uploading[owner] += 1
         try:
-            await self._aside(_check_limits, keeper.directory, owner, self._uploading[owner])
             batch = await self._upload(request, keeper, service, key, window_s, try_ms)
         except ClientDisconnected:
             return Response(status_code=CLIENT_GONE_STATUS)  # it reads no answer
@@ -175,7 +174,9 @@ class BatchRoutes:
         try_ms: int,
     ) -> Batch:
         request.scope[LONG_BODY] = LongBody(2 * MAX_BYTES, is_paced=False)
+        owner = _owner(key)
         try:
+            await self._aside(_check_limits, keeper.directory, owner, self._uploading[owner])
             receiving = await self._aside(_Receiving, keeper, service)
             try:
                 await self._receive(request.receive, receiving)
@@ -312,7 +313,12 @@ class BatchRoutes:
         return await asyncio.get_running_loop().run_in_executor(threads, partial(function, *args))
 
 
+def _owner(key: ApiKey | None) -> str:
+    return "" if key is None else key.grant.digest
+
+
 def _check_limits(directory: d.BatchDirectory, owner: str, uploading: int) -> None:
+    directory.make()
     if directory.spare_bytes() < 0:
         raise _disk_full()
     use = directory.use_of(owner)

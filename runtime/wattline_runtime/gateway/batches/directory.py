@@ -3,12 +3,14 @@
 import os
 import shutil
 import time
+from errno import EACCES
 from pathlib import Path
 from threading import Lock as Mutex
 from typing import NamedTuple
 
 import structlog
 
+from wattline_runtime.disk import DISK_FULL
 from wattline_runtime.gateway.batches import folder as f
 from wattline_runtime.gateway.batches.records import Batch, Progress
 
@@ -43,7 +45,7 @@ class BatchDirectory:
     """All batches; what never changes is read once."""
 
     def __init__(self, root: Path, reserve_bytes: int) -> None:
-        """Raises OSError for a directory that cannot be used."""
+        """While the disk is full it is made later. Raises OSError for one that cannot be used."""
         self.root = root
         self._reserve_bytes = reserve_bytes
         self._known: dict[str, Batch] = {}
@@ -51,11 +53,17 @@ class BatchDirectory:
         self._damaged: set[str] = set()
         self._mutex = Mutex()
         try:
-            root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
-                raise PermissionError(13, "not readable and writable for this user")
+            self.make()
         except OSError as error:
-            raise OSError(error.errno, f"batch directory {root}: {error.strerror}") from error
+            if error.errno not in DISK_FULL:
+                raise OSError(error.errno, f"batch directory {root}: {error.strerror}") from error
+            log.warning("batches_stopped", path=str(root), why=error.strerror)
+
+    def make(self) -> None:
+        """Make it unless it is there. Raises OSError, as while the disk is full."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(self.root, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError(EACCES, "not readable and writable for this user")
 
     def path(self, batch_id: str) -> Path:
         """Folder of a batch."""
@@ -64,11 +72,17 @@ class BatchDirectory:
     def all(self) -> list[Found]:
         """Every batch, newest first."""
         with self._mutex:
-            names = {one.name for one in os.scandir(self.root) if f.ID.fullmatch(one.name)}
+            names = {one.name for one in self._entries() if f.ID.fullmatch(one.name)}
             for removed in self._known.keys() - names:
                 self._forget(removed)
             found = [one for name in names if (one := self._read(name)) is not None]
         return sorted(found, key=lambda one: (-one.batch.created_unix_s, one.batch.id))
+
+    def _entries(self) -> list[os.DirEntry[str]]:
+        try:
+            return list(os.scandir(self.root))
+        except FileNotFoundError:
+            return []  # it is not made yet
 
     def find(self, batch_id: str) -> Found | None:
         """One batch; None: there is none of this ID."""
@@ -126,7 +140,7 @@ class BatchDirectory:
             if not progress.is_open and progress.ended_unix_s + retention_s < now_s:
                 f.remove(self.path(found.batch.id))
                 log.info("batch_deleted", id=found.batch.id, why="retention")
-        for one in list(os.scandir(self.root)):
+        for one in self._entries():
             if one.name.startswith(f.OLD):
                 f.remove(Path(one.path))
             elif one.name.startswith(f.NEW):

@@ -22,9 +22,10 @@ from starlette.types import Message, Receive, Scope, Send
 from wattline_protocol.text.names import check_name
 from wattline_protocol.views.request_logs import LoggedRequest
 from wattline_protocol.wire.service_settings import ServiceSettings
+from wattline_runtime.disk import DISK_FULL
 from wattline_runtime.gateway.client import header
 from wattline_runtime.gateway.telemetry.blanking import Blanker, Unreadable
-from wattline_runtime.gateway.telemetry.log_file import CHECK_S, FLUSH_S, LogFile
+from wattline_runtime.gateway.telemetry.log_file import CHECK_S, FLUSH_S, FOLDER_MODE, LogFile
 from wattline_runtime.log_reading.body_files import body_file, retention_of
 
 log = structlog.get_logger()
@@ -40,7 +41,6 @@ END_S = 0.5
 OPT_OUT = b"wattline-log"
 OCTETS = "application/octet-stream"
 EVENTS = "text/event-stream"
-FOLDER_MODE = 0o700
 ALL = 2**64
 TOO_LONG = f"over {MAX_BODY_BYTES // 1024} KiB"
 
@@ -200,12 +200,14 @@ class BodyLog:
     """The folder. Methods other than those that write run on the loop's thread."""
 
     def __init__(self, folder: Path, *, rotates: bool = True) -> None:
-        """`rotates`: not so for all but one process. Raises OSError."""
+        """`rotates`: not so for all but one process. Raises OSError unless the disk is full."""
         self._folder, self._rotates = folder, rotates
         try:
             folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
         except OSError as error:
-            raise OSError(error.errno, f"body log {folder}: {error.strerror}") from error
+            if error.errno not in DISK_FULL:
+                raise OSError(error.errno, f"body log {folder}: {error.strerror}") from error
+            log.warning("body_log_stopped", path=str(folder), why=error.strerror)
         self._rules: dict[str, _Rule] = {}
         self._refused: dict[str, ServiceSettings] = {}
         """Services whose bodies cannot be logged, by the settings that say so."""
@@ -246,13 +248,13 @@ class BodyLog:
         self._rules[name] = _Rule(its, int(its.log_share * ALL), blanker, file)
 
     def _open(self, name: str, its: ServiceSettings) -> LogFile:
-        path = body_file(self._folder / check_name(name), its.log_retention_s)
+        folder = self._folder / check_name(name)
         return LogFile(
             "body_log",
-            path,
+            body_file(folder, its.log_retention_s),
             its.log_retention_s,
             rotates=self._rotates,
-            folder_mode=FOLDER_MODE,
+            folders=(self._folder, folder),
         )
 
     # --- requests

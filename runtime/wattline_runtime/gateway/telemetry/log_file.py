@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from errno import EDQUOT, ENOSPC
 from glob import escape
 from pathlib import Path
 from stat import S_ISREG
@@ -17,6 +16,8 @@ from threading import Lock
 
 import msgspec
 import structlog
+
+from wattline_runtime.disk import DISK_FULL
 
 log = structlog.get_logger()
 
@@ -29,8 +30,8 @@ CHECK_S = 10.0
 RETRY_S = 10.0
 """Interval of attempts while the disk is full."""
 MODE = 0o600
+FOLDER_MODE = 0o700
 FIRST_LINE_BYTES = 4096
-FULL = (ENOSPC, EDQUOT)
 
 
 class _Begun(msgspec.Struct):
@@ -47,12 +48,12 @@ class LogFile:
         retention_s: float,
         *,
         rotates: bool = True,
-        folder_mode: int | None = None,
+        folders: Sequence[Path] = (),
     ) -> None:
-        """`name`: in warnings. `rotates`: not so for all but one process. `folder_mode`: make its
-        folder. Raises OSError unless the disk is full."""
+        """`name`: in warnings. `rotates`: not so for all but one process. `folders`: made with it,
+        for its user only. Raises OSError unless the disk is full."""
         self._name, self._path = name, path
-        self._folder_mode = folder_mode
+        self._folders = folders
         self._retention_s, self._rotates = retention_s, rotates
         self._lost = 0
         self._file = -1
@@ -65,7 +66,7 @@ class LogFile:
         try:
             self._open()
         except OSError as error:
-            if error.errno not in FULL:
+            if error.errno not in DISK_FULL:
                 text = f"{name.replace('_', ' ')} {path}: {error.strerror}"
                 raise OSError(error.errno, text) from error
             self._note_stopped(error)
@@ -124,8 +125,8 @@ class LogFile:
     # --- rotation
 
     def _open(self) -> None:
-        if self._folder_mode is not None:
-            self._path.parent.mkdir(self._folder_mode, exist_ok=True)
+        for folder in self._folders:
+            folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         # A pipe without a reader is an error; the gateway does not wait for one.
         self._file = os.open(self._path, flags | os.O_NONBLOCK, MODE)
