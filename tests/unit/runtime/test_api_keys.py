@@ -71,10 +71,12 @@ def test_a_rate_grants_its_burst_and_then_what_time_brings() -> None:
 def test_a_gateway_grants_its_part_and_one_input_at_least() -> None:
     keys = ring(grant("one", "echo", rate_per_s=10.0, burst=10))
     keys.divide(ApiKeyShares(0.5), 100.0)
-    assert [limited(keys).take(1, 100.0) for _ in range(6)] == [0.0] * 5 + [0.2]
+    assert [limited(keys).take(1, 100.0) for _ in range(6)] == [0.0] * 5 + [0.1]
     keys.divide(ApiKeyShares(0.5, {digest("one"): 0.01}), 200.0)
     assert limited(keys).take(1, 200.0) == 0.0
-    assert limited(keys).take(1, 200.0) == pytest.approx(10.0)
+    assert limited(keys).take(1, 200.0) == pytest.approx(0.1, abs=0.01), (
+        "by the rate, not by the part"
+    )
     keys.divide(ApiKeyShares(1.0), 200.0)
     assert limited(keys).take(1, 200.2) == 0.0
 
@@ -83,7 +85,20 @@ def test_no_part_of_a_rate_is_not_no_limit() -> None:
     keys = ring(grant("one", "echo", rate_per_s=10.0, burst=10))
     keys.divide(ApiKeyShares(0.0), 100.0)
     assert limited(keys).take(1, 100.0) == 0.0
-    assert limited(keys).take(1, 200.0) > 1000
+    assert limited(keys).take(1, 200.0) == pytest.approx(0.1, abs=0.01)
+    assert limited(keys).take_in_turn(1, 200.0, 0.0) > 1000, "rows of batches wait for the part"
+
+
+def test_more_at_once_than_the_part_of_a_gateway_may_be_tried_again() -> None:
+    """Its part grows with use. What exceeds the whole burst is admitted by no gateway."""
+    keys = ring(grant("one", "echo", rate_per_s=10.0, burst=10))
+    keys.divide(ApiKeyShares(0.5), 100.0)
+    key, access = limited(keys), Access(keys, known)
+    assert key.take(10, 100.0) == pytest.approx(0.5)
+    with pytest.raises(BadRequest, match="this gateway grants 50% of it now") as refused:
+        access.charge(key, 10)
+    assert refused.value.retry_after_s == 1
+    assert key.take(11, 100.0) == math.inf
 
 
 def test_new_grants_leave_what_was_used_as_it_is() -> None:

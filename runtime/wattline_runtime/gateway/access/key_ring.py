@@ -52,13 +52,16 @@ class ApiKey:
         self.used_unix_s = unix_s
 
     def take(self, inputs: int, now_s: float) -> float:
-        """Take inputs out of its rate: 0, or the seconds until it would admit them."""
+        """Take inputs out of its rate: 0, or the seconds until the rate would admit them."""
         self.inputs += inputs
         self.conduct.inputs += inputs
-        wait_s = 0.0 if self.bucket is None else self.bucket.take(inputs, now_s)
-        if wait_s:
-            self.refused += 1
-        return wait_s
+        if self.bucket is None or not self.bucket.take(inputs, now_s):
+            return 0.0
+        self.refused += 1
+        if inputs > max(1, self.grant.burst):
+            return inf
+        # By the whole rate: the part of it that this gateway grants follows use.
+        return (inputs - self.bucket.tokens) / self.grant.rate_per_s
 
     def take_in_turn(self, inputs: int, now_s: float, unix_s: float) -> float:
         """As `take`, for work that waits until it is admitted: counted as used then, never as
