@@ -7,7 +7,7 @@ from itertools import count
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wattline_protocol.job.body_log import blanks
@@ -216,6 +216,8 @@ TOKENS = (
         "{20,}",
         "{0,90}",
         "{1001}",
+        "{0}",
+        "{600}",
         "&&",
         "--",
         r"\0",
@@ -239,6 +241,10 @@ def test_a_body_whose_patterns_take_too_long_is_left_out() -> None:
 
 
 @given(st.lists(st.sampled_from(TOKENS), min_size=1, max_size=12).map("".join))
+@example(r"[\b]")
+@example("x(a{1001}){0}")
+@example("(?:a{600}){2}")
+@example("(?:a{1000}){1}")
 def test_a_pattern_that_is_accepted_is_one_of_re2_and_as_large_as_estimated(pattern: str) -> None:
     re2 = pytest.importorskip("re2")
     try:

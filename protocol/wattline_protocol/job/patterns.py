@@ -27,6 +27,14 @@ simplicity."""
 _NOT_ALIKE = re.compile(r"\(\?#|\(\?[a-z-]*[aLux]|\\[ZuUN0]|\{,|\[\[:")
 """Comments, flags, escapes, and repeats without a minimum that RE2 refuses or reads otherwise."""
 
+_CLASS = re.compile(r"\\.|\[\^?\]?((?:\\.|[^\]\\])*)\]", re.DOTALL)
+"""An escape outside of classes, or what is in a class."""
+_BACKSPACE = re.compile(r"(?:\\[^b]|[^\\])*\\b", re.DOTALL)
+"""An escape that Python reads as a backspace, in what is in a class."""
+
+MAX_REPEATS = 1_000
+"""Of nested repeats by their product, as in RE2, also where the outer ones are none."""
+
 _WIDE_STATES = 10
 """Of a character that may be one to four bytes of UTF-8."""
 _ASCII = 128
@@ -42,6 +50,8 @@ def states(pattern: str) -> int:
         raise ValueError(f"{whole}: {text}; patterns are those of RE2")
     if found := _NOT_ALIKE.search(pattern):
         raise ValueError(f"{whole}: RE2 does not know {found.group()!r}")
+    if any(_BACKSPACE.match(found[1] or "") for found in _CLASS.finditer(pattern)):
+        raise ValueError(f"{whole}: RE2 does not know {chr(92)}b in a class; write {chr(92)}x08")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # of what later releases will read otherwise
@@ -51,7 +61,27 @@ def states(pattern: str) -> int:
         raise ValueError(f"{whole} is no pattern: {error}") from error
     if shortest == 0:
         raise ValueError(f"{whole} matches the empty text")
+    if not _repeats_left(parsed, MAX_REPEATS):
+        text = f"repeats more than {MAX_REPEATS:,} times; nested repeats are multiplied"
+        raise ValueError(f"{whole} {text}")
     return _states(parsed)
+
+
+def _repeats_left(parsed: Iterable[tuple[Any, Any]], left: int) -> int:
+    """What is left of the allowed repeats in the deepest ones; RE2 divides in whole numbers."""
+    return min((_left_in(str(kind), value, left) for kind, value in parsed), default=left)
+
+
+def _left_in(kind: str, value: Any, left: int) -> int:
+    if kind in ("MAX_REPEAT", "MIN_REPEAT"):
+        least, most, parsed = value
+        times = least if most == _parser.MAXREPEAT else most
+        return _repeats_left(parsed, left // max(1, times))
+    if kind == "SUBPATTERN":
+        return _repeats_left(value[3], left)
+    if kind == "BRANCH":
+        return min(_repeats_left(one, left) for one in value[1])
+    return left
 
 
 def _states(parsed: Iterable[tuple[Any, Any]]) -> int:

@@ -29,8 +29,15 @@ DAY_S = 86_400.0
         ({"share": 1, "blank": ["re:x{,5}y"]}, "RE2 does not know '{,'"),
         ({"share": 1, "blank": ["re:(?x)a b"]}, "RE2 does not know '(?x'"),
         ({"share": 1, "blank": ["re:(?i-x:a b)"]}, "RE2 does not know '(?i-x'"),
+        ({"share": 1, "blank": [r"re:[\b]"]}, r"re:[\b]: RE2 does not know \b in a class"),
+        (
+            {"share": 1, "blank": [r"re:x[^]a\\\b-]"]},
+            r"RE2 does not know \b in a class; write \x08",
+        ),
+        ({"share": 1, "blank": ["re:x(a{1001}){0}"]}, "repeats more than 1,000 times; nested"),
+        ({"share": 1, "blank": ["re:((a{40}){5}|b){6}"]}, "repeats more than 1,000 times; nested"),
         ({"share": 1, "blank": ["re:.{0,999}x"]}, "re:.{0,999}x makes about 10,990 states"),
-        ({"share": 1, "blank": ["re:((a{30}){30}){30}b"]}, "2,000 are allowed in all; each repeat"),
+        ({"share": 1, "blank": ["re:((a{30}){30}){30}b"]}, "repeats more than 1,000 times; nested"),
         ({"share": 1, "blank": ["re:.{99}a", "email", "re:.{99}b"]}, "re:.{99}b makes about 2,180"),
         # Neither is run here: a backtracking engine is busy for minutes, or compiles for seconds.
         ({"share": 1, "blank": ["re:" + "(a?|b?|c?)" * 19 + r"\b"]}, "matches the empty text"),
@@ -50,6 +57,7 @@ def test_a_rule_that_is_none_is_refused_in_words(value: object, problem: str) ->
     [
         {"share": 0.25, "blank": ["email", "re:x{3}"], "retention": "1d"},
         {"share": 1, "blank": ["phone"], "retention": "366d"},
+        {"share": 1, "blank": [r"re:\b[\\b\x08]", r"re:\[\b]", "re:a{900}"], "retention": "1d"},
     ],
 )
 def test_a_rule_reads_as_it_is_written(value: dict[str, object]) -> None:
