@@ -1,14 +1,15 @@
 """Reads a request of an HTTP client: headers and the body."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 from starlette.types import Receive, Scope
 
-from wattline_protocol.http.limits import CROWDED_PART, CROWDED_SHARE, client_key
+from wattline_protocol.http.limits import client_key
 from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.connections.direct import arrived_body
 from wattline_runtime.gateway.errors import BadRequest
@@ -33,40 +34,75 @@ SMALL_BYTES = 64 * 1024
 """A body up to this size is received all the same."""
 
 
+@dataclass(slots=True, eq=False)
+class ReceivedBody:
+    """A body that is being received."""
+
+    client: str
+    size: int = 0
+    """So far."""
+    is_refused: bool = False
+    timeout: asyncio.Timeout = field(default_factory=lambda: asyncio.timeout(BODY_TIMEOUT_S))
+
+    def refuse(self) -> None:
+        """End its reception, also while that waits for its client."""
+        self.is_refused = True
+        if not self.timeout.expired():
+            self.timeout.reschedule(0.0)
+
+
 class BodyMemory:
     """Memory of the bodies that are being received: clients may send slowly, and many at once.
 
-    As with connections, from three quarters on one client may hold an eighth: what it never ends
-    refuses no body of others.
+    While it is full, the client that holds most of it loses its largest body, so that clients share
+    it evenly: what some never end refuses no body of another that holds less.
     """
 
     def __init__(self, most_bytes: int = MOST_RECEIVING_BYTES) -> None:
         self._most_bytes = most_bytes
         self.held_bytes: Counter[str] = Counter()
         """By client."""
+        self._bodies: defaultdict[str, set[ReceivedBody]] = defaultdict(set)
         self._total_bytes = 0
 
-    def hold(self, client: str, more_bytes: int, size: int) -> None:
-        """Count a part of a body that has this size so far. Raises BadRequest."""
-        self._total_bytes += more_bytes
-        self.held_bytes[client] += more_bytes
-        if size > SMALL_BYTES and self.held_bytes[client] > self._most_of_one():
-            used = f"{self._total_bytes >> 20} of {self._most_bytes >> 20} MiB"
-            text = f"{used} for bodies that are being received are in use; retry"
-            raise BadRequest("bodies_full", text, retry_after_s=1)
+    def hold(self, body: ReceivedBody, more_bytes: int) -> None:
+        """Count a further part of a body. Raises BadRequest."""
+        if not body.is_refused:
+            self._bodies[body.client].add(body)
+            self._count(body, more_bytes)
+            while self._total_bytes > self._most_bytes and body.size > SMALL_BYTES:
+                self._refuse(self._largest(body))
+        if body.is_refused:
+            raise self.refusal()
 
-    def _most_of_one(self) -> int:
-        if self._total_bytes > self._most_bytes:
-            return 0
-        is_crowded = self._total_bytes > CROWDED_SHARE * self._most_bytes
-        return self._most_bytes // CROWDED_PART if is_crowded else self._most_bytes
+    def _largest(self, newest: ReceivedBody) -> ReceivedBody:
+        """That of the client that holds most; of its own bodies a client loses the newest."""
+        client = max(self.held_bytes, key=self.held_bytes.__getitem__)
+        largest = max(self._bodies[client], key=lambda body: body.size)
+        is_other = client != newest.client and largest.size > SMALL_BYTES
+        return largest if is_other else newest
 
-    def release(self, client: str, size: int) -> None:
+    def _refuse(self, body: ReceivedBody) -> None:
+        self.release(body)
+        body.refuse()
+
+    def refusal(self) -> BadRequest:
+        """Of a body that lost its memory."""
+        used = f"{self._total_bytes >> 20} of {self._most_bytes >> 20} MiB"
+        text = f"{used} for bodies that are being received are in use; retry"
+        return BadRequest("bodies_full", text, retry_after_s=1)
+
+    def release(self, body: ReceivedBody) -> None:
         """The body is complete, or refused."""
-        self._total_bytes -= size
-        self.held_bytes[client] -= size
-        if not self.held_bytes[client]:
-            del self.held_bytes[client]
+        self._count(body, -body.size)
+        self._bodies[body.client].discard(body)
+        if not self._bodies[body.client]:
+            del self._bodies[body.client], self.held_bytes[body.client]
+
+    def _count(self, body: ReceivedBody, more_bytes: int) -> None:
+        body.size += more_bytes
+        self._total_bytes += more_bytes
+        self.held_bytes[body.client] += more_bytes
 
 
 class ClientDisconnected(Exception):
@@ -127,12 +163,14 @@ async def read_body(scope: Scope, receive: Receive, limit: int, memory: BodyMemo
         if len(body) > limit:
             raise _too_large(limit)
         return body
+    client = scope.get("client")
+    received = ReceivedBody(client_key(client[0]) if client else "")
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            client = scope.get("client")
-            key = client_key(client[0]) if client else ""
-            return await _rest_of_body(message, receive, limit, memory, key)
+        async with received.timeout:
+            return await _rest_of_body(message, receive, limit, memory, received)
     except TimeoutError as error:
+        if received.is_refused:
+            raise memory.refusal() from error
         text = f"the body did not arrive within {BODY_TIMEOUT_S:.0f} s"
         raise BadRequest("body_too_slow", text) from error
 
@@ -160,25 +198,23 @@ def timeout_ms(
 
 
 async def _rest_of_body(
-    first: Any, receive: Receive, limit: int, memory: BodyMemory, client: str
+    first: Any, receive: Receive, limit: int, memory: BodyMemory, received: ReceivedBody
 ) -> bytes:
     chunks: list[bytes] = []
-    size = 0
     message = first
     try:
         while True:
             if message["type"] == "http.disconnect":
                 raise ClientDisconnected
             chunks.append(message.get("body", b""))
-            size += len(chunks[-1])
-            memory.hold(client, len(chunks[-1]), size)
-            if size > limit:
+            memory.hold(received, len(chunks[-1]))
+            if received.size > limit:
                 raise _too_large(limit)
             if not message.get("more_body", False):
                 return b"".join(chunks)
             message = await receive()
     finally:
-        memory.release(client, size)
+        memory.release(received)
 
 
 def _too_large(limit: int) -> BadRequest:

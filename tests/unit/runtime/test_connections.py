@@ -146,9 +146,10 @@ def test_bodies_that_are_being_received_are_bounded_but_for_small_ones() -> None
     asyncio.run(run())
 
 
-def test_bodies_that_one_client_never_ends_leave_memory_to_the_others() -> None:
-    size = 2 * SMALL_BYTES
-    memory = BodyMemory(most_bytes=8 * size)
+@pytest.mark.parametrize("attackers", [1, 4, 15])
+def test_bodies_that_some_clients_never_end_leave_memory_to_another(attackers: int) -> None:
+    size, at_most = 2 * SMALL_BYTES, 60
+    memory = BodyMemory(most_bytes=at_most * size)
 
     async def body(client: str, *parts: int) -> bytes:
         """With 0 as its last part it ends."""
@@ -160,18 +161,25 @@ def test_bodies_that_one_client_never_ends_leave_memory_to_the_others() -> None:
         return await read_body(scope, received.get, 9 * size, memory)
 
     async def run() -> None:
-        held = [asyncio.create_task(body("2001:db8::1", size)) for _ in range(6)]
+        sources = [f"2001:db8:0:{number}::1" for number in range(attackers)]
+        begun = [body(sources[n % attackers], size) for n in range(at_most)]
+        held = [asyncio.create_task(one) for one in begun]
         await turns()
-        for client in ("2001:db8::1", "2001:db8::2"):  # one network
+        last = sources[-1]
+        for client in (last, last.replace("::1", "::2")):  # one network
             with pytest.raises(BadRequest, match="bodies that are being received") as refused:
                 await body(client, size, 0)
             assert refused.value.reason == "bodies_full"
             assert len(await body(client, SMALL_BYTES, 0)) == SMALL_BYTES
-        assert len(await body("2001:db8:0:1::1", size, 0)) == size
+        honest = [body("203.0.113.7", size, size, 0) for _ in range(2)]
+        assert [len(one) for one in await asyncio.gather(*honest)] == [2 * size] * 2
+        await turns()
+        assert sum(one.done() for one in held) == 2, "as many as had to make room"
         for one in held:
             one.cancel()
         ended = await asyncio.gather(*held, return_exceptions=True)
-        assert all(isinstance(one, asyncio.CancelledError) for one in ended)
+        lost = [one for one in ended if isinstance(one, BadRequest)]
+        assert [one.reason for one in lost] == ["bodies_full"] * 2
         assert not memory.held_bytes
 
     asyncio.run(run())
