@@ -53,6 +53,10 @@ class RoutesFileInvalid(ValueError):
     """The routes file cannot be used; the text names place and reason."""
 
 
+class RoutesFileUnreadable(RoutesFileInvalid):
+    """The system cannot read it, now."""
+
+
 class RoutesFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`{"services": {NAME: [{"ref": {"job": 1, "task": 0, "attempt": 1}, "public_key": Z85}]}}`;
     for a closed gateway also `"keys": [{"name": NAME, "digest": SHA256, "services": [NAME]}]`;
@@ -79,20 +83,26 @@ class FileRoutes:
         """A file takes no reports."""
 
     async def updates(self) -> AsyncIterator[Routes]:
-        """Raises RoutesFileInvalid for the first read; later invalid edits are only logged."""
+        """Raises RoutesFileInvalid for the first read; later invalid edits are only logged, and
+        what cannot be read, as without a free file descriptor, is tried again."""
         seen = self._stamp()
+        noted: tuple[object, str] | None = None
         yield self._read()
         while True:
             await asyncio.sleep(self._period_s)
             stamp = self._stamp()
             if stamp == seen:
                 continue
-            seen = stamp
             try:
                 routes = self._read()
             except RoutesFileInvalid as error:
-                log.warning("routes_file_invalid", detail=str(error))
+                if (newest := (stamp, str(error))) != noted:
+                    noted = newest
+                    log.warning("routes_file_invalid", detail=str(error))
+                if not isinstance(error, RoutesFileUnreadable):
+                    seen = stamp
                 continue
+            seen = stamp
             yield routes
 
     async def report_use(self, report: ReportApiKeyUse) -> ApiKeyShares:
@@ -119,7 +129,7 @@ class FileRoutes:
             with self._path.open("rb") as opened:
                 data = opened.read(MAX_ROUTES_BYTES + 1)
         except OSError as error:
-            raise RoutesFileInvalid(f"{self._path}: {error.strerror}") from error
+            raise RoutesFileUnreadable(f"{self._path}: {error.strerror}") from error
         if len(data) > MAX_ROUTES_BYTES:
             raise RoutesFileInvalid(f"{self._path}: over {MAX_ROUTES_BYTES} bytes")
         try:

@@ -1,12 +1,15 @@
 """Setting a gateway up: config, listening socket, routes file, Prometheus text."""
 
 import asyncio
+import errno
 import json
 import re
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from support.programs.serving import GatewayBench
 from wattline_protocol.trust.keys import KeyPair
@@ -65,6 +68,30 @@ def test_a_routes_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "routes.json"
     path.write_text(json.dumps({"services": {"svc": [{"ref": ref, "public_key": key}]}}))
     assert read(path) == [key]
+
+
+async def test_a_change_that_could_not_be_read_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "routes.json"
+    path.write_text('{"services": {}}')
+    updates = FileRoutes(path, period_s=0.001).updates()
+    assert not (await anext(updates)).services
+    path.write_text('{"services": {"svc": []}}')
+    opened, tried = Path.open, 0
+
+    def without_descriptors(file: Path, mode: str) -> Any:
+        nonlocal tried
+        tried += 1
+        if tried <= 3:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return opened(file, mode)
+
+    monkeypatch.setattr(Path, "open", without_descriptors)
+    with capture_logs() as noted:
+        async with asyncio.timeout(30):
+            assert (await anext(updates)).services.keys() == {"svc"}
+    assert [one["detail"] for one in noted] == [f"{path}: Too many open files"], "once"
 
 
 @pytest.mark.parametrize(
