@@ -87,7 +87,6 @@ class Submitting(ABC):
         waiter: Waiter = asyncio.get_running_loop().create_future()
         return self.submit_for(waiter, service, body, deadline_s, seen, kind), waiter
 
-    @abstractmethod
     def submit_for(
         self,
         waiter: OutcomeSink,
@@ -98,6 +97,17 @@ class Submitting(ABC):
         kind: e.RequestKind = e.PLAIN,
     ) -> int:
         """As `submit`, for something else that waits, which may get its outcome at once."""
+        number = self.expect(waiter)
+        self.arrived(e.Submitted(number, service, body, deadline_s, seen, kind))
+        return number
+
+    @abstractmethod
+    def expect(self, waiter: OutcomeSink) -> int:
+        """The number of a request that is about to arrive, whose outcome the waiter gets."""
+
+    @abstractmethod
+    def arrived(self, request: e.Submitted) -> None:
+        """Pass it to the core."""
 
 
 class GatewayShell(Submitting):
@@ -173,29 +183,22 @@ class GatewayShell(Submitting):
         finally:
             self._early -= 1
 
-    def submit_for(
-        self,
-        waiter: OutcomeSink,
-        service: str,
-        body: bytes,
-        deadline_s: float,
-        seen: frozenset[str] | None = None,
-        kind: e.RequestKind = e.PLAIN,
-    ) -> int:
+    def expect(self, waiter: OutcomeSink) -> int:
         number = self._next_id = self._next_id + 1
         self._waiters[number] = waiter
-        arrival = e.Submitted(number, service, body, deadline_s, seen, kind)
-        self._apply(self.gateway.handle(arrival, time.monotonic()))
-        if deadline_s < self._timer_at_s:  # an arrival changes nothing else of the core's alarm
-            self._arm_timer()
         return number
+
+    def arrived(self, request: e.Submitted) -> None:
+        self._apply(self.gateway.handle(request, time.monotonic()))
+        if request.deadline_s < self._timer_at_s:  # nothing else changes in the core's alarm
+            self._arm_timer()
 
     def open_stream(self, ask: e.Submitted) -> tuple[int, Stream]:
         """Submit a request, without its number, for an answer in chunks."""
-        self._next_id += 1
-        stream = self._waiters[self._next_id] = Stream()
-        self.handle(msgspec.structs.replace(ask, id=self._next_id))
-        return self._next_id, stream
+        stream = Stream()
+        number = self.expect(stream)
+        self.handle(msgspec.structs.replace(ask, id=number))
+        return number, stream
 
     def chunks_read(self, request_id: int, count: int) -> None:
         """The client of a stream has read so many chunks."""

@@ -12,7 +12,7 @@ from wattline_protocol.wire.service_settings import ServiceSettings
 from wattline_runtime.gateway.answers.answers import Answers
 from wattline_runtime.gateway.answers.cache import ENTRY_BYTES, AnswerCache, bound_all
 from wattline_runtime.gateway.answers.fallback import FIRST_SHARE, first_deadline_s, settle
-from wattline_runtime.gateway.events import PLAIN, Outcome, Output, Refusal, RequestKind
+from wattline_runtime.gateway.events import Outcome, Output, Refusal, RequestKind, Submitted
 from wattline_runtime.gateway.shell import GatewayShell, OutcomeSink, Submitting
 from wattline_runtime.gateway.stats import Stats
 
@@ -30,21 +30,15 @@ class FakeShell(Submitting):
         self.kinds: list[RequestKind] = []
         self.seen: list[frozenset[str] | None] = []
 
-    def submit_for(
-        self,
-        waiter: OutcomeSink,
-        service: str,
-        body: bytes,
-        deadline_s: float,
-        seen: frozenset[str] | None = None,
-        kind: RequestKind = PLAIN,
-    ) -> int:
-        self.seen.append(seen)
-        self.kinds.append(kind)
+    def expect(self, waiter: OutcomeSink) -> int:
         number = len(self.sent) + 1
-        self.sent[number] = service, body, deadline_s
         self.waiters[number] = waiter
         return number
+
+    def arrived(self, request: Submitted) -> None:
+        self.seen.append(request.seen)
+        self.kinds.append(request.kind)
+        self.sent[request.id] = request.service, request.input, request.deadline_s
 
     def abandon(self, number: int) -> None:
         self.abandoned.append(number)
