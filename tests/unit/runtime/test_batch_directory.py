@@ -2,9 +2,11 @@
 
 import os
 import time
+from errno import ENOSPC
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from wattline_runtime.gateway.batches import folder as f
 from wattline_runtime.gateway.batches.directory import ABANDONED_S, BatchDirectory
@@ -61,6 +63,28 @@ def test_only_one_runs_a_batch_and_a_crash_leaves_it_to_the_next(directory: Batc
     third = f.Opened(path, made.total)
     assert third.is_over
     third.close()
+
+
+def test_a_directory_that_a_full_disk_did_not_take_is_made_later_but_only_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, capture_logs() as warned:
+        patch.setattr(Path, "mkdir", full)
+        directory = BatchDirectory(tmp_path / "new" / "batches", 0)
+        with pytest.raises(OSError, match="No space left"):
+            directory.make()
+    assert [one["event"] for one in warned] == ["batches_stopped"]
+    assert (directory.all(), directory.find(f"batch_{'a' * 32}")) == ([], None)
+    directory.make()
+    assert len([accepted(directory, "a"), *directory.all()]) == 2
+    directory.root.rename(tmp_path / "unmounted")
+    directory.make()
+    with pytest.raises(FileNotFoundError):
+        directory.all()
+    assert not directory.root.exists()
 
 
 def test_a_failed_append_leaves_the_position_where_it_was(

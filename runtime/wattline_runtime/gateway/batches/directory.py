@@ -52,6 +52,7 @@ class BatchDirectory:
         self._ended: dict[str, Progress] = {}
         self._damaged: set[str] = set()
         self._mutex = Mutex()
+        self._is_made = False
         try:
             self.make()
         except OSError as error:
@@ -60,10 +61,14 @@ class BatchDirectory:
             log.warning("batches_stopped", path=str(root), why=error.strerror)
 
     def make(self) -> None:
-        """Make it unless it is there. Raises OSError, as while the disk is full."""
+        """Make it once: later it may be missing because its disk is, which takes no batch then.
+        Raises OSError, as while the disk is full."""
+        if self._is_made:
+            return
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not os.access(self.root, os.R_OK | os.W_OK | os.X_OK):
             raise PermissionError(EACCES, "not readable and writable for this user")
+        self._is_made = True
 
     def path(self, batch_id: str) -> Path:
         """Folder of a batch."""
@@ -82,7 +87,9 @@ class BatchDirectory:
         try:
             return list(os.scandir(self.root))
         except FileNotFoundError:
-            return []  # it is not made yet
+            if self._is_made:
+                raise
+            return []
 
     def find(self, batch_id: str) -> Found | None:
         """One batch; None: there is none of this ID."""

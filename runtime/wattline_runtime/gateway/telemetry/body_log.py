@@ -202,11 +202,14 @@ class BodyLog:
     def __init__(self, folder: Path, *, rotates: bool = True) -> None:
         """`rotates`: not so for all but one process. Raises OSError unless the disk is full."""
         self._folder, self._rotates = folder, rotates
+        self._unmade: tuple[Path, ...] = ()
+        """The folder, where the disk was full."""
         try:
             folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
         except OSError as error:
             if error.errno not in DISK_FULL:
                 raise OSError(error.errno, f"body log {folder}: {error.strerror}") from error
+            self._unmade = (folder,)
             log.warning("body_log_stopped", path=str(folder), why=error.strerror)
         self._rules: dict[str, _Rule] = {}
         self._refused: dict[str, ServiceSettings] = {}
@@ -254,7 +257,7 @@ class BodyLog:
             body_file(folder, its.log_retention_s),
             its.log_retention_s,
             rotates=self._rotates,
-            folders=(self._folder, folder),
+            folders=(*self._unmade, folder),
         )
 
     # --- requests
