@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.core.harness import TICK_S, UNIX_START, Harness
+from support.core.harness import BEAT_S, UNIX_START, Harness
 from support.core.sites import site
 from wattline_protocol.ids import DomainId
 from wattline_protocol.site.model import Schedule, Site
@@ -64,8 +64,8 @@ def requests(draw: st.DrawFn) -> Callable[[float], Request]:
 def run_to(h: Harness, at_s: float) -> None:
     """To that moment exactly."""
     end_s = h.mono_s + (at_s - (h.now.unix_s - UNIX_START))
-    while h.mono_s + TICK_S < end_s:
-        h.tick()
+    while h.mono_s + BEAT_S < end_s:
+        h.tick(BEAT_S)
     h.mono_s = end_s
     h.handle(TimePassed())
 

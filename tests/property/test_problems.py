@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.core.harness import Harness, joined
+from support.core.harness import BEAT_S, Harness, joined
 from support.core.sites import site
 from wattline_protocol.wire.problem_kinds import KINDS
 from wattline_protocol.wire.problems import Condition
@@ -73,7 +73,7 @@ def test_begin_and_end_are_pairs_over_restarts(steps: list[Step]) -> None:
     check_pairs(h)
     quiet: Step = (frozenset(), 12, False)
     follow(h, [quiet])
-    h.run(problem_book.MOST_HELD_S + 1)
+    h.run(problem_book.MOST_HELD_S + 1, BEAT_S)
     check_pairs(h)
     assert not h.cluster.state.problems.open, "what is gone ends, however often it came back"
 

@@ -78,23 +78,23 @@ def test_a_refusal_says_what_gpus_the_nodes_of_a_reservation_have() -> None:
 
 def test_who_would_not_have_ended_when_another_one_follows_is_refused_with_what_would_do() -> None:
     h = started()
-    h.do(kept(nodes=("a*",)))
-    h.do(kept("night", nodes=("a1",), start="in 1h", is_maintenance=True))
+    h.do(kept(nodes=("a*",), for_s=600.0))
+    h.do(kept("night", nodes=("a1",), start="in 10m", is_maintenance=True))
 
     def asks(nodes: int, runtime_s: float) -> JobBuilder:
         return job().gpus(8).nodes(nodes).runtime(runtime_s).reservation("course")
 
     refused = h.refuse(asks(2, 2 * HOUR_S))
     begins, _, limit = refused.partition("; a run time limit of ")
-    assert begins.startswith("reservation night for maintenance begins 2023-11-14 23:13 UTC, its")
-    assert limit == "58m would do (--time)"
+    assert begins.startswith("reservation night for maintenance begins 2023-11-14 22:23 UTC, its")
+    assert limit == "8m would do (--time)"
     h.run(30)
     assert nodes_of(h, h.submit(asks(1, 2 * HOUR_S))) == ["a2"], "nothing follows there"
     both = h.submit(asks(2, parse_duration_s(limit.partition(" ")[0])))
     assert h.state_of(both) == "PENDING"
-    h.do(kept("day", nodes=("a2",), start="in 1h", is_maintenance=True))
+    h.do(kept("day", nodes=("a2",), start="in 10m", is_maintenance=True))
     assert "would do (--time)" in h.refuse(asks(1, 2 * HOUR_S))
-    h.run(HOUR_S - 90, BEAT_S)
+    h.run(600 - 90, BEAT_S)
     assert h.refuse(asks(1, 60.0)).endswith("; name another one, or none")
 
 
@@ -113,13 +113,13 @@ def test_who_has_not_said_how_long_it_runs_is_let_in_and_told() -> None:
 
 def test_what_follows_later_lets_who_waits_start_never_and_taken_back_again() -> None:
     h = started(nodes=1)
-    holder = h.submit(job().gpus(8).runtime(600.0))
-    h.do(kept())
-    number = h.submit(job().gpus(8).runtime(1_800.0).reservation("course"))
+    holder = h.submit(job().gpus(8).runtime(1_000.0))
+    h.do(kept(for_s=600.0))
+    number = h.submit(job().gpus(8).runtime(300.0).reservation("course"))
     h.run(1)
     assert reason(h, number) == "waits for gpus: a1: 8 more free GPUs"
-    h.do(kept("night", start="in 1h", is_maintenance=True))
-    h.run(1_900, BEAT_S)
+    h.do(kept("night", start="in 10m", is_maintenance=True))
+    h.run(320, BEAT_S)
     view = explain_job(h.cluster.state, h.job(number), h.now)
     assert view.start_unix_s is None
     assert view.start_why.startswith("never: reservation night for maintenance begins 2023-11-14 ")
