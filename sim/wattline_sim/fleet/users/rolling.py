@@ -12,8 +12,6 @@ import msgspec
 
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.job.spec import JobSpec, Recovery, Resources, ServiceSpec
-from wattline_protocol.site.model import Gateway, Site
-from wattline_protocol.wire.client_messages import Request
 from wattline_protocol.wire.rollouts import (
     BUCKETS_S,
     ReportTraffic,
@@ -26,22 +24,15 @@ from wattline_scheduler.records import GangRecord, Record, RolloutRecord
 from wattline_sim.fleet.disk import Key, key_of
 from wattline_sim.fleet.machine import SIM_DEMAND_MW, SIM_EXIT, SIM_SECONDS
 from wattline_sim.fleet.users.naming import NAMES, USERS
+from wattline_sim.fleet.users.reporting import ReportingGateways, Submit, Tell
 from wattline_sim.fleet.world import World
 
 SITES_SHARE = 0.5
-REPORT_S = 1.0
-LOST_SHARE = 0.1
-"""Of reports."""
-SILENCE_MEAN_S, SILENCE_S = 40.0, 15.0
-"""Between silences of a gateway, and the longest of them."""
 ROLL_MEAN_S, STEER_MEAN_S = 5.0, 20.0
 BAD_SHARE = 0.25
 """Of revisions: half of their answers are errors."""
 MAX_REQUESTS = 60
 """In one report."""
-
-Tell = Callable[[Request, UserName], None]
-Roll = Callable[[JobSpec, RolloutOptions | None, UserName], None]
 
 FIRST = JobSpec(
     NAMES[0],
@@ -59,26 +50,19 @@ class ReplacedEarly(AssertionError):
     """A rollout took a replica away before those of the new revision ran."""
 
 
-class Rolling:
-    """Gateways of one site."""
+class Rolling(ReportingGateways):
+    """Gateways of one site whose services are rolled out."""
+
+    lost_share, silence_s = 0.1, 15.0
 
     def __init__(self, world: World, dice: random.Random, *, may: bool) -> None:
-        self._world, self._dice = world, dice
-        count = dice.choice((1, 2))
-        is_wanted = dice.random() < SITES_SHARE and may
-        self._names = tuple(f"gw{number}" for number in range(count)) if is_wanted else ()
-        self._silent_until_s = dict.fromkeys(self._names, 0.0)
-
-    def with_gateways(self, site: Site) -> Site:
-        """The site with them."""
-        gateways = tuple(Gateway(name, "sim://workers", "sim:0") for name in self._names)
-        return msgspec.structs.replace(site, gateways=gateways) if gateways else site
+        super().__init__(world, dice, "gw", SITES_SHARE if may else 0.0)
 
     def begin(
         self,
         cluster: Callable[[], Cluster | None],
         tell: Tell,
-        submit: Roll,
+        submit: Submit,
         is_over: Callable[[], bool],
     ) -> None:
         """Report for ever; until it is over gateways fall silent, and users roll out and steer."""
@@ -90,27 +74,25 @@ class Rolling:
             is_heard = is_over() or self._is_heard(name)
             if now is not None and is_heard:
                 tell(ReportTraffic(tuple(self._revisions(now))), UserName(name))
-            self._world.after(REPORT_S, lambda: report(name))
 
         def steer() -> None:
             if is_over():
                 return
             action: Literal["promote", "back"] = "back" if self._dice.random() < 0.3 else "promote"
             tell(SteerRollout(self._dice.choice(NAMES), action), UserName("ops"))
-            self._world.after(self._dice.expovariate(1.0 / STEER_MEAN_S), steer)
+            self._after(STEER_MEAN_S, steer)
 
         def roll() -> None:
             if is_over():
                 return
             self._submit_next(cluster(), submit)
-            self._world.after(self._dice.expovariate(1.0 / ROLL_MEAN_S), roll)
+            self._after(ROLL_MEAN_S, roll)
 
-        for name in self._names:
-            self._world.after(self._dice.uniform(0.0, REPORT_S), lambda name=name: report(name))  # type: ignore[misc] # mypy cannot type a lambda's default
-        self._world.after(self._dice.expovariate(1.0 / STEER_MEAN_S), steer)
-        self._world.after(self._dice.expovariate(1.0 / ROLL_MEAN_S), roll)
+        self._begin_reports(report)
+        self._after(STEER_MEAN_S, steer)
+        self._after(ROLL_MEAN_S, roll)
 
-    def _submit_next(self, cluster: Cluster | None, submit: Roll) -> None:
+    def _submit_next(self, cluster: Cluster | None, submit: Submit) -> None:
         """The next revision of a service, with any number of replicas; or the first of one."""
         services = {} if cluster is None else cluster.state.work.services.routed()
         names = sorted(name for name, jobs in services.items() if jobs)
@@ -123,12 +105,6 @@ class Rolling:
         canary = self._dice.choice((0, 0, 200, 900))
         options = RolloutOptions(canary, is_in_place=self._dice.random() < 0.5)
         submit(spec, options, record.owner)
-
-    def _is_heard(self, name: str) -> bool:
-        if self._dice.random() < REPORT_S / SILENCE_MEAN_S:
-            self._silent_until_s[name] = self._world.now_s + self._dice.uniform(0.0, SILENCE_S)
-        is_lost = self._dice.random() < LOST_SHARE
-        return not is_lost and self._world.now_s >= self._silent_until_s[name]
 
     def _revisions(self, cluster: Cluster) -> Iterator[RevisionTraffic]:
         for name, jobs in sorted(cluster.state.work.services.routed().items()):

@@ -8,8 +8,6 @@ import random
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 
-import msgspec
-
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.job.selection import only
 from wattline_protocol.job.spec import (
@@ -20,12 +18,10 @@ from wattline_protocol.job.spec import (
     ServiceSpec,
     Slo,
 )
-from wattline_protocol.site.model import Gateway, Site
-from wattline_protocol.wire.client_messages import Request, Update
+from wattline_protocol.wire.client_messages import Update
 from wattline_protocol.wire.rollouts import (
     BUCKETS_S,
     ReportTraffic,
-    RolloutOptions,
     ServiceTraffic,
     WorkerTraffic,
 )
@@ -34,15 +30,11 @@ from wattline_scheduler.core.model.jobs.job import Gang, Job
 from wattline_scheduler.records import GangRecord, JobRecord, Record
 from wattline_sim.fleet.disk import Key
 from wattline_sim.fleet.machine import SIM_DEMAND_MW, SIM_EXIT, SIM_SECONDS
+from wattline_sim.fleet.users.reporting import ReportingGateways, Submit, Tell
 from wattline_sim.fleet.world import World
 
 SITES_SHARE = 0.4
 """Of those without other gateways."""
-REPORT_S = 1.0
-LOST_SHARE = 0.05
-"""Of reports."""
-SILENCE_MEAN_S, SILENCE_S = 40.0, 20.0
-"""Between silences of a gateway, and the longest of them."""
 RATES = (0.0, 20.0, 120.0, 400.0)
 """Requests a second, of which a replica answers `CAPACITY`."""
 CAPACITY = 100.0
@@ -56,9 +48,6 @@ BOUNDS = ("1-3", "1-2", "2-3", 2)
 NAME = "scaled"
 USER = UserName("eve")
 
-Tell = Callable[[Request, UserName], None]
-Submit = Callable[[JobSpec, RolloutOptions | None, UserName], None]
-
 
 class ScaledBeyond(AssertionError):
     """A service has another number of replicas on record than its range allows."""
@@ -68,24 +57,17 @@ class ReplicaFrozen(AssertionError):
     """A replica of a service with an SLO was frozen with its requests, instead of drained."""
 
 
-class Scaled:
+class Scaled(ReportingGateways):
     """Gateways of one site and the load of its service."""
 
+    lost_share, silence_s = 0.05, 20.0
+
     def __init__(self, world: World, dice: random.Random, *, may: bool) -> None:
-        self._world, self._dice = world, dice
-        count = dice.choice((1, 2))
-        is_wanted = dice.random() < SITES_SHARE and may
-        self._names = tuple(f"gs{number}" for number in range(count)) if is_wanted else ()
-        self._silent_until_s = dict.fromkeys(self._names, 0.0)
+        super().__init__(world, dice, "gs", SITES_SHARE if may else 0.0)
         self._rate = 0.0
         self._queued = 0.0
         self._seen_s: dict[tuple[JobId, int, int], float] = {}
         """Since when each try of a replica has run."""
-
-    def with_gateways(self, site: Site) -> Site:
-        """The site with them."""
-        gateways = tuple(Gateway(name, "sim://workers", "sim:0") for name in self._names)
-        return msgspec.structs.replace(site, gateways=gateways) if gateways else site
 
     def begin(
         self,
@@ -103,7 +85,6 @@ class Scaled:
             now = cluster()
             if now is not None and (is_over() or self._is_heard(name)):
                 tell(self._report(now), UserName(name))
-            self._world.after(REPORT_S, lambda: report(name))
 
         def change_rate() -> None:
             self._rate = self._dice.choice(RATES)
@@ -120,14 +101,10 @@ class Scaled:
                     submit(self._spec(), None, USER)
                 self._after(SUBMIT_MEAN_S, serve)
 
-        for name in self._names:
-            self._world.after(self._dice.uniform(0.0, REPORT_S), lambda name=name: report(name))  # type: ignore[misc] # mypy cannot type a lambda's default
+        self._begin_reports(report)
         change_rate()
         serve()
         self._after(BOUNDS_MEAN_S, bound)
-
-    def _after(self, mean_s: float, act: Callable[[], None]) -> None:
-        self._world.after(self._dice.expovariate(1.0 / mean_s), act)
 
     def _spec(self) -> JobSpec:
         idle_s = self._dice.choice((0.0, 60.0))
@@ -144,12 +121,6 @@ class Scaled:
             recovery=Recovery(grace_s=2.0),
             env={SIM_SECONDS: "60", SIM_EXIT: "0", SIM_DEMAND_MW: "400000"},
         )
-
-    def _is_heard(self, name: str) -> bool:
-        if self._dice.random() < REPORT_S / SILENCE_MEAN_S:
-            self._silent_until_s[name] = self._world.now_s + self._dice.uniform(0.0, SILENCE_S)
-        is_lost = self._dice.random() < LOST_SHARE
-        return not is_lost and self._world.now_s >= self._silent_until_s[name]
 
     # --- what is reported -----------------------------------------------------------------------
 
