@@ -85,11 +85,11 @@ def test_demo_that_is_stopped_leaves_nothing_behind(tmp_path: Path) -> None:
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     ) as demo:
         assert demo.stderr is not None
-        told = b""
-        while b"Submitted sweep" not in told:
+        reported = b""
+        while b"Submitted sweep" not in reported:
             line = demo.stderr.readline()
-            assert line, told
-            told += line
+            assert line, reported
+            reported += line
         assert _processes_of(folder)
         demo.send_signal(signal.SIGTERM)
         demo.stderr.read()

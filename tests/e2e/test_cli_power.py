@@ -64,8 +64,10 @@ def test_a_window_that_is_open_limits_the_budget_and_is_shown(site: CliSite) -> 
 def test_a_scheduler_that_is_killed_on_a_ramp_goes_on_with_it(site: CliSite) -> None:
     job = site.submit("--gpus", "8", "--", "sleep", "300")
     site.until_state(job, "RUNNING")
-    told = site.wattline("power", "shed", "80%", "--ramp", "12s", "--for", "20s", "--release", "5s")
-    assert "80% shed by admin over 12s for 20s" in told
+    reported = site.wattline(
+        "power", "shed", "80%", "--ramp", "12s", "--for", "20s", "--release", "5s"
+    )
+    assert "80% shed by admin over 12s for 20s" in reported
     site.until(lambda: feed(site).budget_w < 0.9 * SCHEDULED_W, "a lower budget")
     site.stop("scheduler", signal.SIGKILL)
     site.start_scheduler()
@@ -121,8 +123,8 @@ def test_an_event_is_planned_listed_and_cancelled(site: CliSite) -> None:
     assert "event dr-1" in site.wattline("power", "event", "list")
     other = site.run("power", "event", "add", "dr-1", "30%", "--start", start, "--for", "1h")
     assert (other.returncode, "under a new id" in other.stderr) == (1, True)
-    told = site.wattline("power", "event", "cancel", "dr-1", "--reason", "called off")
-    assert "event dr-1 is cancelled" in told
+    reported = site.wattline("power", "event", "cancel", "dr-1", "--reason", "called off")
+    assert "event dr-1 is cancelled" in reported
     assert "(called off)" in site.wattline("events")
     assert site.json("power", "event", "list")[0]["phase"] == "cancelled"
     done = site.run("power", "event", "add", "dr-2", "25%")

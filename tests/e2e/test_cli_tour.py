@@ -112,8 +112,8 @@ def test_requeued_job_runs_again_and_finds_its_checkpoints(site: CliSite) -> Non
 def test_a_job_is_updated_and_what_is_too_late_says_so(site: CliSite) -> None:
     job = site.submit("--gpus", "1", "--", "sleep", "300")
     site.until_state(job, "RUNNING")
-    told = site.wattline("update", job, "--priority", "high", "--queue", "urgent")
-    assert told == f"job {job}: queue default → urgent, priority 50 → 75\n"
+    reported = site.wattline("update", job, "--priority", "high", "--queue", "urgent")
+    assert reported == f"job {job}: queue default → urgent, priority 50 → 75\n"
     shown = site.json("job", job)
     assert (shown["priority"], shown["queue"], shown["state"]) == (75, "urgent", "RUNNING")
     site.wattline("update", job, "--time", "1s", "--grace", "1s")
@@ -215,8 +215,8 @@ def test_a_drain_is_waited_for_until_the_last_task_has_left(site: CliSite) -> No
         "cd $WATTLINE_TASK_DIR; while ! test -e go; do sleep 0.1; done",
     )
     site.until_state(short, "RUNNING")
-    told = site.wattline("drain", "n1", "--after-jobs", "--reason", "new fan")
-    assert "n1 is draining: 1 task still runs, for " in told
+    reported = site.wattline("drain", "n1", "--after-jobs", "--reason", "new fan")
+    assert "n1 is draining: 1 task still runs, for " in reported
     site.until_shown("1 task left, until", "nodes")
     site.start("drain", "drain", "n1", "--wait")
     site.until(lambda: "still runs" in site.tail("drain"), "it waits")

@@ -88,8 +88,8 @@ def damaged(file: Path, damage: bytes) -> Iterator[None]:
 def last_line(site: CliSite, program: str, event: str) -> dict[str, Any]:
     """The newest line of that name in a program's log."""
     lines = (site.folder / f"{program}.log").read_text().splitlines()
-    told = [json.loads(line) for line in lines if line.startswith("{")]
-    found: dict[str, Any] = [line for line in told if line["event"] == event][-1]
+    reported = [json.loads(line) for line in lines if line.startswith("{")]
+    found: dict[str, Any] = [line for line in reported if line["event"] == event][-1]
     return found
 
 

@@ -105,5 +105,5 @@ def test_permission_taken_away_under_a_task_keeps_its_watts_on_the_books(site: C
     site.until(lambda: "permission" in problems(site).lower(), "it says why")
     view = node(site)
     assert view.committed_w >= (view.measured_w or 0)
-    site.until(lambda: site.client.power()[0].over_since_unix_s, "the overrun is told")
+    site.until(lambda: site.client.power()[0].over_since_unix_s, "the overrun is reported")
     site.wattline("power", "restore")

@@ -1,4 +1,4 @@
-"""How a job ends badly, and what its user is told: real processes, real kills."""
+"""How a job ends badly, and what its user sees: real processes, real kills."""
 
 import os
 import signal

@@ -87,8 +87,8 @@ class Refusals:
 
     def _lines(self) -> list[str]:
         text = (self._site.folder / "scheduler.log").read_text()
-        told = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
-        return [line["reason"] for line in told if line["event"] == "refused"]
+        reported = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+        return [line["reason"] for line in reported if line["event"] == "refused"]
 
 
 def bundle(site: CliSite, name: str) -> JoinBundle:

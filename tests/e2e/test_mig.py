@@ -1,4 +1,4 @@
-"""MIG devices on a real site: found, given out one by one, told to tasks, and counted by slices."""
+"""MIG devices on a real site: found, allocated, visible to their tasks, counted by slices."""
 
 import signal
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.core.telling import are_readopted, told, write_program
+from support.core.telling import are_readopted, reported, write_program
 from support.programs.cli_site import CliSite
 from wattline_protocol.ids import JobId
 from wattline_protocol.views.site_views import GpuView, JobView
@@ -55,7 +55,7 @@ def test_two_devices_of_one_gpu_work_at_the_same_time_and_a_third_task_waits(
     site.until_state(whole, "COMPLETED")
 
     devices = [one.uuid for one in gpu(site).mig or ()]
-    said = [told(site, program, name) for name in ("first", "second")]
+    said = [reported(site, program, name) for name in ("first", "second")]
     assert sorted(str(one["CUDA_VISIBLE_DEVICES"]) for one in said) == sorted(devices)
     assert [one["limit"] for one in said] == [40_779 * MIB] * 2
     assert [one.job for one in gpu(site).mig or ()] == [int(first), int(second)]
@@ -71,7 +71,9 @@ def test_two_devices_of_one_gpu_work_at_the_same_time_and_a_third_task_waits(
 
     site.wattline("cancel", first)
     site.until_state(third, "RUNNING")
-    assert told(site, program, "third")["CUDA_VISIBLE_DEVICES"] == said[0]["CUDA_VISIBLE_DEVICES"]
+    assert (
+        reported(site, program, "third")["CUDA_VISIBLE_DEVICES"] == said[0]["CUDA_VISIBLE_DEVICES"]
+    )
     for job in (second, third):
         site.wattline("cancel", job)
         site.until_state(job, "CANCELLED")

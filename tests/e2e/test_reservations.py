@@ -23,8 +23,8 @@ def remedies(site: CliSite) -> list[str]:
 
 
 def test_maintenance_begins_and_ends_by_itself(site: CliSite) -> None:
-    told = site.wattline("reserve", "fans", "--nodes", "n*", "--for", "15s", "--maintenance")
-    assert "fans: 1 node (n1) for maintenance from " in told
+    reported = site.wattline("reserve", "fans", "--nodes", "n*", "--for", "15s", "--maintenance")
+    assert "fans: 1 node (n1) for maintenance from " in reported
     waits = site.client.submit(command=["true"], gpus=1)  # a verb may take seconds
     said = "reserved as fans for maintenance until "
     site.until(lambda: said in site.client.explain(waits).refusals[0].missing, said)
@@ -40,8 +40,8 @@ def test_it_holds_over_a_scheduler_that_is_killed(site: CliSite) -> None:
     still = site.submit("--gpus", "2", "--", "sleep", "300")
     site.until_state(still, "RUNNING")
     for_admin = ("--count", "1", "--for", "1h", "--user", "admin", "--reason", "course")
-    told = site.wattline("reserve", "lab", *for_admin)
-    assert f"; job {still} runs there and may not end before it begins" in told
+    reported = site.wattline("reserve", "lab", *for_admin)
+    assert f"; job {still} runs there and may not end before it begins" in reported
     inside = site.submit("--gpus", "2", "--reservation", "lab", "--", "sleep", "300")
     outside = site.submit("--gpus", "2", "--", "sleep", "300")
     site.until_state(inside, "RUNNING")
@@ -51,7 +51,8 @@ def test_it_holds_over_a_scheduler_that_is_killed(site: CliSite) -> None:
     site.until(lambda: site.client.node("n1").state == "ok", "the node reports again")
     there = ([int(inside)], [int(still)])
     (listed,) = site.until_json(
-        lambda told: [(one["jobs"], one["others"]) for one in told] == [there], "reservations"
+        lambda reported: [(one["jobs"], one["others"]) for one in reported] == [there],
+        "reservations",
     )
     assert (listed["gpus_free"], listed["who"], listed["why"]) == (4, "admin", "course")
     shown = site.wattline("reservations")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.core.telling import are_readopted, told, write_program
+from support.core.telling import are_readopted, reported, write_program
 from support.programs.cli_site import CliSite
 from wattline_protocol.ids import JobId
 from wattline_protocol.views.site_views import GpuView
@@ -49,7 +49,7 @@ def test_two_halves_work_on_one_gpu_at_the_same_time_and_a_third_waits(
     third = half(site, program, "third")
     whole = site.submit("--gpus", "1", "--", "true")
 
-    said = [told(site, program, name) for name in ("first", "second")]
+    said = [reported(site, program, name) for name in ("first", "second")]
     assert said[0] == said[1]
     assert str(said[0]["CUDA_VISIBLE_DEVICES"]).startswith("GPU-")
     assert said[0]["WATTLINE_GPU_SHARE"] == "0.5"

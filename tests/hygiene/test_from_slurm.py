@@ -87,8 +87,8 @@ def test_every_option_of_sbatch_has_a_row() -> None:
 def test_every_table_of_the_site_file_exists() -> None:
     with pytest.raises(SiteFileError) as caught:
         parse_site("qqqqqqqq = 1\n", "site.toml")
-    told = next(text for text in caught.value.problems if "qqqqqqqq" in text)
-    known = told.partition("keys here are ")[2].split(", ")
+    reported = next(text for text in caught.value.problems if "qqqqqqqq" in text)
+    known = reported.partition("keys here are ")[2].split(", ")
     for span in spans():
         if table := re.fullmatch(r"\[+([a-z_]+)\]+", span):
             assert table[1] in {*known, "env"}

@@ -100,8 +100,8 @@ def test_every_key_of_an_input() -> None:
     documented = set(re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE))
     with pytest.raises(SiteFileError) as caught:
         parse_site('[[node]]\ninputs = [{ domain = "a", qqqqqqqq = 1 }]\n', "site.toml")
-    told = next(p for p in caught.value.problems if "known are" in p)
-    assert documented == set(re.findall(r"[a-z_]+", told.partition("known are ")[2])) - {"and"}
+    reported = next(p for p in caught.value.problems if "known are" in p)
+    assert documented == set(re.findall(r"[a-z_]+", reported.partition("known are ")[2])) - {"and"}
 
 
 def test_every_key_of_a_meter() -> None:
@@ -127,15 +127,19 @@ def _known_keys(title: str) -> list[str]:
     """The keys that the parser itself names when it meets one that it does not know."""
     with pytest.raises(SiteFileError) as caught:
         parse_site(f"{title}\nqqqqqqqq = 1\n", "site.toml")
-    told = next(p for p in caught.value.problems if "qqqqqqqq" in p)
-    return told.partition("keys here are ")[2].split(", ")
+    reported = next(p for p in caught.value.problems if "qqqqqqqq" in p)
+    return reported.partition("keys here are ")[2].split(", ")
 
 
 def test_every_table_of_the_site_file() -> None:
     with pytest.raises(SiteFileError) as caught:
         parse_site("qqqqqqqq = 1\n", "site.toml")
-    told = next(p for p in caught.value.problems if "qqqqqqqq" in p)
-    assert set(told.partition("keys here are ")[2].split(", ")) == {*SITE_TABLES, "roles", "route"}
+    reported = next(p for p in caught.value.problems if "qqqqqqqq" in p)
+    assert set(reported.partition("keys here are ")[2].split(", ")) == {
+        *SITE_TABLES,
+        "roles",
+        "route",
+    }
     assert "## `[roles]`" in SITE_PAGE
 
 

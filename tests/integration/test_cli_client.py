@@ -219,8 +219,8 @@ def test_forgotten_connection_is_greeted_again(tmp_path: Path) -> None:
 def test_many_threads_share_one_client(tmp_path: Path) -> None:
     with FakeDoor(tmp_path, answers) as fake, Client(fake.bundle()) as client:
         with ThreadPoolExecutor(16) as pool:
-            told = [acted.jobs[0].job for acted in pool.map(client.cancel, range(1, 401))]
-        assert told == list(range(1, 401))
+            reported = [acted.jobs[0].job for acted in pool.map(client.cancel, range(1, 401))]
+        assert reported == list(range(1, 401))
 
 
 def test_watch_ends_with_the_client(tmp_path: Path) -> None:

@@ -38,12 +38,14 @@ def test_a_host_without_an_address_is_unknown() -> None:
 
 
 def test_trouble_is_told_once_while_it_is_still_tried() -> None:
-    told: list[str] = []
+    reported: list[str] = []
     port = closed_port()
     with (
-        Client(bundle(f"tcp://127.0.0.1:{port}"), timeout_s=1.5, on_trouble=told.append) as client,
+        Client(
+            bundle(f"tcp://127.0.0.1:{port}"), timeout_s=1.5, on_trouble=reported.append
+        ) as client,
         pytest.raises(Unreachable),
     ):
         client.power()
-    assert len(told) == 1
-    assert told[0].startswith(f"nothing listens at 127.0.0.1:{port}; retrying for ")
+    assert len(reported) == 1
+    assert reported[0].startswith(f"nothing listens at 127.0.0.1:{port}; retrying for ")

@@ -70,10 +70,10 @@ class CoreMachine(ServingRules):
                 said, agent.said = agent.said, []
                 for message in said:
                     self.arrives(node, message)
-                told, h.to_agents[node] = h.to_agents[node], []
-                for order in told:
+                reported, h.to_agents[node] = h.to_agents[node], []
+                for order in reported:
                     agent.deliver(order)
-                is_quiet = is_quiet and not said and not told
+                is_quiet = is_quiet and not said and not reported
             if h.cluster.wants_plan:
                 h.handle(PlanDue())
             elif is_quiet:

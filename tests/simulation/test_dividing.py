@@ -1,4 +1,4 @@
-"""MIG in the fleet simulation: what operators divide, and what its truth sees that nobody told."""
+"""MIG in the fleet simulation: what operators divide, and what only its truth sees."""
 
 import random
 

@@ -322,11 +322,11 @@ wait_until(lambda: len(collector.sample(1.0)) == 4, "the fourth GPU is read")
 answer([type(r).__name__ for r in collector.sample(1.0)])
 answer([g.uuid.startswith("GPU-") and g.can_cap for g in collector.gpus()])
 found = []
-def told(gpu):
+def reported(gpu):
     control.push_xid(node, gpu, 94)
     found.extend(event.index for event in collector.events())
     return gpu in found
-wait_until(lambda: told(0) and told(3), "XIDs of an old and a new GPU")
+wait_until(lambda: reported(0) and reported(3), "XIDs of an old and a new GPU")
 collector.close()
 """
     assert agent_process(code, node) == [3, ["FastReading"] * 4, [True] * 4]
@@ -359,11 +359,11 @@ collector.sample(1.0)
 control.release(node, 1)
 wait_until(lambda: isinstance(collector.sample(1.0)[1], FastReading), "it is back")
 found = []
-def told():
+def reported():
     control.push_xid(node, 1, 94)
     found.extend(event.code for event in collector.events())
     return 94 in found
-wait_until(told, "its XID")
+wait_until(reported, "its XID")
 collector.close()
 """
     assert agent_process(code, node) == []

@@ -229,7 +229,7 @@ def test_an_end_that_was_told_outlives_a_power_cut(tmp_path: Path) -> None:
 def test_a_dropped_end_does_not_come_back_with_the_next_keeper(live: LiveKeeper) -> None:
     live.run(shell("exit 3"))
     live.runner.drop(ref())
-    live.run(shell("exit 4", of=ref(2)))  # what was dropped is told with the next launch
+    live.run(shell("exit 4", of=ref(2)))  # what was dropped is reported with the next launch
     replace_keeper(live)
     assert [seen.ref for seen in live.runner.observe()] == [ref(2)]
     live.run(shell("exit 5", of=ref(3)))
@@ -242,7 +242,7 @@ def test_what_was_dropped_but_not_told_is_shown_again_to_the_next_agent(
 ) -> None:
     live.run(shell("exit 3"))
     live.runner.drop(ref())
-    live.runner.close()  # killed before it told
+    live.runner.close()  # killed before it reported
     live.runner = connect(live.state_dir)
     assert live.seen().phase == "ended"
     live.runner.drop(ref())

@@ -39,7 +39,7 @@ def limits_w(node: NodeDir) -> list[int]:
 
 
 def start(site: FakeScheduler, *gpus: int, clock_permille: int = 1000) -> None:
-    """Lease enough for all, and start a task that is told to run at a clock."""
+    """Lease enough for all, and start a task that is ordered to run at a clock."""
     site.leased(wall(GPUS * 700 * W), (700 * W,) * GPUS)
     order = TaskOrder(
         ref=REF,

@@ -102,9 +102,9 @@ def test_it_outlives_its_gateway_and_its_batch_outlives_it(stack: Stack) -> None
     assert process.wait(30) == 130
     assert process.stderr is not None
     with process.stderr:
-        told = process.stderr.read().decode()
-    assert f"wattline infer {SERVICE} --resume {number}" in told
-    assert f"wattline infer {SERVICE} --cancel {number}" in told
+        reported = process.stderr.read().decode()
+    assert f"wattline infer {SERVICE} --resume {number}" in reported
+    assert f"wattline infer {SERVICE} --cancel {number}" in reported
     stack.let_go()
     kept = stack.directory / "kept"
     kept.write_bytes(b'{"line":1,"output":0}\n{"line":2,"outp')

@@ -64,12 +64,12 @@ def test_the_header_reaches_the_server_and_its_trace_the_log(stack: Stack) -> No
     stack.start_gateway(f"--access-log={path}")
     start_server(stack)
 
-    def told(**headers: str) -> object:
+    def reported(**headers: str) -> object:
         return stack.infer({"input": 1}, **headers).json()["output"]
 
-    assert told(traceparent=HEADER) == [HEADER]
-    assert told() is None
-    assert told(traceparent=f"{HEADER}-x") is None
+    assert reported(traceparent=HEADER) == [HEADER]
+    assert reported() is None
+    assert reported(traceparent=f"{HEADER}-x") is None
     wait_for(lambda: len(lines(path)) == 3, "the lines")
     assert [line.get("trace_id") for line in lines(path)] == [TRACE, None, None]
 

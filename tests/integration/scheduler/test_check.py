@@ -68,8 +68,8 @@ def test_whether_tasks_may_be_root_is_said(
 ) -> None:
     rewrite(directory, run_as=rules)
     checks = run_checks(SchedulerConfig(directory.path, state))
-    told = [c.found for c in checks if c.verdict == "warning" and "[run_as]" in c.found]
-    assert told == ([said] if said else [])
+    reported = [c.found for c in checks if c.verdict == "warning" and "[run_as]" in c.found]
+    assert reported == ([said] if said else [])
 
 
 def test_a_new_site_could_start(directory: SiteDirectory, state: Path) -> None:
@@ -145,9 +145,9 @@ def test_jobs_that_an_edited_site_file_would_leave_waiting_are_named(
 
         rewrite(directory, accounts=(Account("ada", quota=Quota(gpus=4)),))
         reasons = warned(checked(directory, state))
-        (told,) = [text for text in reasons if "would not start" in text]
-        assert told == f"jobs {waits}, {wide} would not start"
-        assert "the quota of account ada is 4 GPUs at a time" in reasons[told]
+        (reported,) = [text for text in reasons if "would not start" in text]
+        assert reported == f"jobs {waits}, {wide} would not start"
+        assert "the quota of account ada is 4 GPUs at a time" in reasons[reported]
 
         rewrite(directory, nodes=nodes_of(directory.site, "a1"))
         reasons = warned(checked(directory, state))

@@ -90,10 +90,10 @@ def test_kill_9_loses_nothing_that_was_answered_and_gives_no_number_twice(
                 for number in range(20):
                     client.start(Submit(job().build(), f"{run}-{number}"))
                 for _ in range(1 + 5 * run):
-                    told = client.next()
-                    assert isinstance(told, Response)
-                    assert isinstance(told.answer, Submitted)
-                    answered.append(told.answer.job)
+                    reported = client.next()
+                    assert isinstance(reported, Response)
+                    assert isinstance(reported.answer, Submitted)
+                    answered.append(reported.answer.job)
                 process.kill()
     assert len(answered) == len(set(answered)) == 1 + 6 + 11
     with SchedulerProcess(directory.path, state) as process:
@@ -115,8 +115,8 @@ def test_many_questions_at_once_are_all_answered_in_turn(
         number = submit(client)
         asked = [client.start(Explain(number)) for _ in range(40)]
         other = client.start(GetJob(number))
-        told = [client.next() for _ in (*asked, other)]
-        answers = {tell.ask: tell.answer for tell in told if isinstance(tell, Response)}
+        reported = [client.next() for _ in (*asked, other)]
+        answers = {tell.ask: tell.answer for tell in reported if isinstance(tell, Response)}
         assert [ask for ask in answers if ask != other] == asked
         assert all(isinstance(answers[ask], Explained) for ask in asked)
         assert isinstance(answers[other], Jobs)
@@ -318,10 +318,10 @@ def test_watches_come_again_and_end_when_told(scheduler: SchedulerProcess, ada: 
         seen: dict[int, list[object]] = {site_watch: [], event_watch: []}
 
         def collect() -> None:
-            told = watcher.next()
-            assert isinstance(told, Response)
-            assert not told.is_last
-            seen[told.ask].append(told.answer)
+            reported = watcher.next()
+            assert isinstance(reported, Response)
+            assert not reported.is_last
+            seen[reported.ask].append(reported.answer)
 
         def kinds() -> list[str]:
             batches = [a for a in seen[event_watch] if isinstance(a, Events)]
@@ -356,9 +356,9 @@ def test_the_same_watch_twice_is_one_watch_and_too_many_are_refused(
         numbers = [client.start(ListEvents(follow=True)) for _ in range(17)]
         answers: dict[int, object] = {}
         while len(answers) < 17:
-            told = client.next()
-            assert isinstance(told, Response)
-            answers[told.ask] = told.answer
+            reported = client.next()
+            assert isinstance(reported, Response)
+            answers[reported.ask] = reported.answer
         denied = [answer for answer in answers.values() if isinstance(answer, Denied)]
         assert [answer.kind for answer in denied] == ["busy"]
         assert numbers[-1] in answers
@@ -376,9 +376,9 @@ def test_logs_come_from_the_node_or_the_reason_why_not(
         assert (read.ref, read.offset) == (TaskRef(number, TaskNo(0), AttemptNo(1)), 3)
         agent.send(LogChunk(request=read.request + 1, data=b"?", next_offset=0, at_end=True))
         agent.send(LogChunk(request=read.request, data=b"loss 0.1", next_offset=11, at_end=True))
-        told = client.next()
-        assert isinstance(told, Response)
-        assert told.answer == Log(read.ref, b"loss 0.1", 11, at_end=True, task_ended=False)
+        reported = client.next()
+        assert isinstance(reported, Response)
+        assert reported.answer == Log(read.ref, b"loss 0.1", 11, at_end=True, task_ended=False)
         silent = client.ask(FetchLog(number))
         assert isinstance(silent, Denied)
         assert (silent.kind, "did not answer" in silent.reason) == ("unavailable", True)
@@ -425,10 +425,10 @@ def test_nothing_is_acknowledged_once_the_disk_is_full(
             assert process.gone() == 1
             while client.socket.poll(0.5):
                 answered += [
-                    told.answer.job
+                    reported.answer.job
                     for data in client.socket.recv_batch()
-                    if isinstance(told := client._in.decode(data), Response)
-                    and isinstance(told.answer, Submitted)
+                    if isinstance(reported := client._in.decode(data), Response)
+                    and isinstance(reported.answer, Submitted)
                 ]
         failed = process.wait_for("store_failed")
         assert failed["kind"] == "StoreFull"

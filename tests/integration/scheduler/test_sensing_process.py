@@ -97,9 +97,11 @@ def test_an_operator_takes_a_unit_out_of_service(
     agent: WireAgent, directory: SiteDirectory
 ) -> None:
     del agent
-    told = verb(directory, "ops", "cooling", "room", "--units-in-service", "3", "--reason", "pump")
-    assert told.returncode == 0, told.stderr
-    assert "3 of 4 units" in told.stdout
+    reported = verb(
+        directory, "ops", "cooling", "room", "--units-in-service", "3", "--reason", "pump"
+    )
+    assert reported.returncode == 0, reported.stderr
+    assert "3 of 4 units" in reported.stdout
     listed = verb(directory, "ada", "cooling", "--json")
     (zone,) = json.loads(listed.stdout)
     assert zone["budget_w"] == 750_000.0

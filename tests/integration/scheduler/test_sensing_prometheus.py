@@ -36,7 +36,7 @@ def server(exporter: SensorServer, tmp_path: Path) -> Iterator[str]:
         yield url
 
 
-def told(url: str, query: str, fresh_s: float = 15.0) -> float | str:
+def reported(url: str, query: str, fresh_s: float = 15.0) -> float | str:
     """The value, or why there is none."""
 
     async def once() -> float | str:
@@ -53,20 +53,20 @@ def told(url: str, query: str, fresh_s: float = 15.0) -> float | str:
 
 def test_a_query_gives_one_fresh_value(server: str, exporter: SensorServer) -> None:
     whole = 'sum(pdu_power_watts{pdu="a1"})'
-    until(lambda: told(server, whole) == 2000.5, "the first scrape")
-    assert told(server, "scalar(sum(pdu_power_watts))") == 2000.5
-    assert "2 series" in str(told(server, "pdu_power_watts"))
-    assert "no recent sample" in str(told(server, "pdu_power_wats"))
-    assert "the query failed" in str(told(server, "sum("))
-    assert "returns a matrix" in str(told(server, "pdu_power_watts[1m]"))
-    assert "NaN" in str(told(server, "sum(pdu_power_watts) * NaN")).replace("nan", "NaN")
+    until(lambda: reported(server, whole) == 2000.5, "the first scrape")
+    assert reported(server, "scalar(sum(pdu_power_watts))") == 2000.5
+    assert "2 series" in str(reported(server, "pdu_power_watts"))
+    assert "no recent sample" in str(reported(server, "pdu_power_wats"))
+    assert "the query failed" in str(reported(server, "sum("))
+    assert "returns a matrix" in str(reported(server, "pdu_power_watts[1m]"))
+    assert "NaN" in str(reported(server, "sum(pdu_power_watts) * NaN")).replace("nan", "NaN")
 
     # The exporter hangs: its last value must not live on for Prometheus' usual five minutes.
     exporter.routes["/metrics"] = exporter.hangs()
-    until(lambda: "recent" in str(told(server, whole, fresh_s=1.0)), "the value to grow old")
+    until(lambda: "recent" in str(reported(server, whole, fresh_s=1.0)), "the value to grow old")
 
 
 def test_a_server_that_went_away(tmp_path: Path, exporter: SensorServer) -> None:
     with prometheus(tmp_path, exporter.url.removeprefix("http://")) as url:
         pass
-    assert "onnect" in str(told(url, "up"))
+    assert "onnect" in str(reported(url, "up"))

@@ -113,11 +113,14 @@ def test_a_running_scheduler_reads_its_meters(server: SensorServer, tmp_path: Pa
         WireClient(directory.bundle("ada")).welcomed() as client,
     ):
 
-        def told() -> str:
+        def reported() -> str:
             answer = client.ask(ListEvents())
             assert isinstance(answer, Events)
             return "\n".join(event.text for event in answer.events)
 
-        until(lambda: "pdu-a" in told() and "no such outlet" in told(), "the first failure")
-        until(lambda: "pdu-b" in told() and "no answer within 0.5 s" in told(), "the second one")
+        until(lambda: "pdu-a" in reported() and "no such outlet" in reported(), "the first failure")
+        until(
+            lambda: "pdu-b" in reported() and "no answer within 0.5 s" in reported(),
+            "the second one",
+        )
         assert scheduler.stop() == 0

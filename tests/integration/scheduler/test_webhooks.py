@@ -107,7 +107,7 @@ def test_a_receiver_that_is_away_gets_everything_later_also_after_a_restart(
     ):
         shed_and_restore(directory)
         until(lambda: "budget_restored" in receiver.kinds(), "the newest notice")
-        assert receiver.kinds()[0] == "budget_shed", "what was taken is not told again"
+        assert receiver.kinds()[0] == "budget_shed", "what was taken is not sent again"
         assert len(receiver.kinds()) == 3
 
 

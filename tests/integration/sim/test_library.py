@@ -299,7 +299,7 @@ answer(code(N.nvmlDeviceGetMemoryInfo, h, 2))
 
 
 def test_an_xid_wakes_a_waiter_and_only_what_was_asked_for_arrives(node: VirtualNode) -> None:
-    control.push_xid(node.node.path, 0, 13)  # before the set exists: never told
+    control.push_xid(node.node.path, 0, 13)  # before the set exists: never reported
     code = f"""
 from wattline_sim import control
 where = {str(node.node.path)!r}

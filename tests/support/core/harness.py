@@ -289,7 +289,7 @@ class Harness:
     def committed_kw(self, name: str) -> float:
         return self.cluster.state.books.committed_mw(NodeId(name)) / 1e6
 
-    def told(self, name: str, kind: type[ToAgent]) -> list[ToAgent]:
+    def sent_to(self, name: str, kind: type[ToAgent]) -> list[ToAgent]:
         """Messages of one kind that were sent to a node, oldest first."""
         return [m for node, m in self.sent if node == name and isinstance(m, kind)]
 

@@ -140,8 +140,8 @@ def plant() -> PlantRecord:
 def use() -> UseRecord:
     """Ada used a GPU for an hour, most of it today, and all of a quota."""
     today = (UnixTime(T0), 3e9)
-    told = (UnixTime(T0 + 3600.0), 750.0)
-    return UseRecord("account", "ada", UnixTime(T0), 3600.0, 3.6e9, *today, *today, 3e9, *told)
+    reported = (UnixTime(T0 + 3600.0), 750.0)
+    return UseRecord("account", "ada", UnixTime(T0), 3600.0, 3.6e9, *today, *today, 3e9, *reported)
 
 
 def reservation(name: str = "lab-week", *, is_over: bool = False) -> ReservationRecord:

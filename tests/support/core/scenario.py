@@ -76,7 +76,7 @@ class _Play:
     def __init__(self, sites: Path, site: str, hosts: list[dict[str, Any]]) -> None:
         self._sites = sites
         self.h = RollingHarness(self._site_of(site))
-        self.told: dict[JobId, str] = {}
+        self.reported: dict[JobId, str] = {}
         known = {name: host for host in hosts for name in host["names"]}
         assert known.keys() <= self.h.agents.keys(), "a host that is not in the site file"
         for name in list(self.h.agents):
@@ -117,8 +117,8 @@ class _Play:
             yield indent(answer, "    ")
         for number, job in self.h.cluster.state.work.jobs.items():
             said = self._said(number)
-            if said != self.told.get(number):
-                self.told[number] = said
+            if said != self.reported.get(number):
+                self.reported[number] = said
                 yield f"    job {number} {job.spec.name}: {said}"
 
     def _said(self, number: JobId) -> str:

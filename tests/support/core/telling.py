@@ -12,13 +12,13 @@ from wattline import task
 
 with open(sys.argv[1] + ".new", "w") as file:
     names = ("CUDA_VISIBLE_DEVICES", "WATTLINE_GPU_SHARE")
-    told = {name: os.environ.get(name) for name in names}
-    json.dump({**told, "limit": task.gpu_memory_limit_bytes()}, file)
+    reported = {name: os.environ.get(name) for name in names}
+    json.dump({**reported, "limit": task.gpu_memory_limit_bytes()}, file)
 os.rename(sys.argv[1] + ".new", sys.argv[1])
 while not task.stop_requested():
     sum(range(10_000))
 """
-"""It works until it is told to stop."""
+"""It works until a stop notice comes."""
 
 
 def write_program(folder: Path) -> Path:
@@ -28,7 +28,7 @@ def write_program(folder: Path) -> Path:
     return path
 
 
-def told(site: CliSite, program: Path, name: str) -> dict[str, object]:
+def reported(site: CliSite, program: Path, name: str) -> dict[str, object]:
     """What the task that writes beside the program, under this name, was given."""
     says = program.with_name(name)
     site.until(says.exists, f"{name} has said what it was given")

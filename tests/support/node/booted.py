@@ -87,7 +87,7 @@ def stub_targets(units: Path) -> None:
 @contextmanager
 def booted(folder: Path) -> Iterator[None]:
     """The host, for a block. `folder` holds `units/`, with a `tests.target`, and `install.sh`,
-    which is run before; it is /srv inside. What is written to `*.err` there is told of a failure.
+    which is run before; it is /srv inside. What is written to `*.err` is shown on failure.
     """
     own = _own_group()
     assert own is not None

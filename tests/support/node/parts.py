@@ -137,7 +137,7 @@ class ModelTask:
         self.order = msgspec.structs.replace(self.order, runtime_limit_s=runtime_limit_s)
 
 
-def told(effects: list[Effect], kind: type[M]) -> list[M]:
+def messages_of(effects: list[Effect], kind: type[M]) -> list[M]:
     """Messages of one kind among the effects, in order."""
     return [e.message for e in effects if isinstance(e, Send) and isinstance(e.message, kind)]
 

@@ -14,11 +14,11 @@ from support.node.parts import (
     WELCOME,
     ModelGpu,
     ModelTask,
+    messages_of,
     names,
     of,
     order,
     ref,
-    told,
     wall,
 )
 from wattline_agent.core.effects import Effect
@@ -87,11 +87,11 @@ __all__ = [
     "MIN",
     "TERMS",
     "Rig",
+    "messages_of",
     "names",
     "of",
     "order",
     "ref",
-    "told",
     "wall",
 ]
 
@@ -375,7 +375,7 @@ class Rig(Driver):
             done += self.handle(TimePassed())
             round_done = self.sample()
             done += round_done
-            for beat in told(round_done, Beat):
+            for beat in messages_of(round_done, Beat):
                 if answered:
                     done += self.say(BeatSeen(beat.epoch, beat.incarnation, beat.seq))
         return done
@@ -405,14 +405,14 @@ class Rig(Driver):
         if not self.node.state.is_started:
             done += self.boot()
         done += self.handle(Connected())
-        (hello,) = told(done, Hello)[-1:]
+        (hello,) = messages_of(done, Hello)[-1:]
         return done + self.say(self.welcome(hello, **terms))
 
     def ready(self, **terms: object) -> None:
-        """Joined, every GPU confirmed idle, idle draw learned and told."""
+        """Joined, every GPU confirmed idle, idle draw learned and reported."""
         self.join(**terms)
         self.pass_s(12)
-        hello = told(self.effects, Hello)[-1]
+        hello = messages_of(self.effects, Hello)[-1]
         if self.node.state.session.greeting is not None:
             self.say(self.welcome(hello, **terms))
         self.pass_s(1)

@@ -1,4 +1,4 @@
-"""What a failed test leaves behind: told with its report, and cleared away before the next one."""
+"""What a failed test leaves behind: added to its report, and cleared away before the next one."""
 
 from contextlib import suppress
 from datetime import UTC, datetime

@@ -52,7 +52,7 @@ class Pipe:
         member = Member(user, role, user * 20)
         self.arriving.append(Incoming(connection, member, OUT.encode(message)))
 
-    def told(self) -> list[Response]:
+    def responses(self) -> list[Response]:
         return [message for message in self.sent if isinstance(message, Response)]
 
 

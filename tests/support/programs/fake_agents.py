@@ -1,4 +1,4 @@
-"""Agents at message level: they follow the protocol, and can be told to misbehave.
+"""Agents at message level: they follow the protocol, and can be made to misbehave.
 
 A fake keeps I2 on its own arithmetic (the same `wall` functions), so a test can compare what all
 nodes could truly draw with their budgets.
@@ -109,7 +109,7 @@ class FakeAgent:
     """False: switched off; it draws nothing and says nothing."""
     answer_starts: CommandOutcome = "done"
     is_unstoppable: bool = False
-    """Its tasks neither freeze nor die when they are told to pause."""
+    """Its tasks neither freeze nor die when they are ordered to pause."""
     is_stubborn: bool = False
     """Its tasks hear the stop notice and run on until they end by themselves."""
     wants_mw: int | None = None
@@ -271,7 +271,7 @@ class FakeAgent:
         self.caps_mw = {g.index: g.cap_min_mw for g in self.gpus}
         self.restart()
 
-    # --- what it is told ----------------------------------------------------------------
+    # --- what it receives --------------------------------------------------------------
 
     def deliver(self, message: ToAgent) -> None:
         """Take one message of the scheduler, as an agent would."""

@@ -1,4 +1,4 @@
-"""A scheduler's socket without a scheduler: welcomes one agent, answers its beats, does as told.
+"""A scheduler's socket without a scheduler: welcomes an agent, answers its beats, sends on request.
 
 Lives in the test's thread: `until` pumps messages until a condition holds, with a deadline.
 """

@@ -123,9 +123,11 @@ class SchedulerProcess:
         assert self.process.stderr is not None
         with self.process.stderr as lines:
             for line in lines:
-                told = json.loads(line) if line.startswith("{") else {"event": "raw", "text": line}
-                self.lines.append(told)
-                self._fresh.put(told)
+                reported = (
+                    json.loads(line) if line.startswith("{") else {"event": "raw", "text": line}
+                )
+                self.lines.append(reported)
+                self._fresh.put(reported)
 
     def wait_for(self, event: str, within_s: float = WITHIN_S) -> dict[str, Any]:
         """The next log line of that name."""
@@ -208,10 +210,10 @@ class WireClient:
         """Ask and wait for the answer."""
         number = self.start(request)
         while True:
-            told = self.next()
-            assert isinstance(told, Response), told
-            if told.ask == number:
-                return told.answer
+            reported = self.next()
+            assert isinstance(reported, Response), reported
+            if reported.ask == number:
+                return reported.answer
 
     def next(self, within_s: float = WITHIN_S) -> ToClient:
         """The next message."""
@@ -266,9 +268,9 @@ class WireAgent:
             self.send(message)
         if self.socket.poll(wait_s):
             for data in self.socket.recv_batch():
-                told = self._in.decode(data)
-                self.heard.append(told)
-                self.fake.deliver(told)
+                reported = self._in.decode(data)
+                self.heard.append(reported)
+                self.fake.deliver(reported)
         return True
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Ports of loopback for programs that are told theirs before they listen.
+"""Ports of loopback for programs that get theirs before they listen.
 
 A port that the kernel hands out may be anybody's the moment after: each connection that is made
 anywhere on the host takes one of the same range. So these lie below that range, and the workers of

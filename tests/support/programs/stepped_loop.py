@@ -20,7 +20,7 @@ from wattline_scheduler.shell.run import open_sockets, read_clock, read_site, re
 
 
 class SteppedLoop:
-    """A loop that takes a step when it is told to, and clients of it."""
+    """A loop that takes a step on request, and clients of it."""
 
     def __init__(
         self, loop: Loop, sockets: Sockets, fatal: FatalMessages, stack: ExitStack
@@ -42,12 +42,12 @@ class SteppedLoop:
         self.steps += 1
 
     def next(self, peer: Any) -> Any:
-        """What a peer is told next, after as many steps as that takes."""
+        """What a peer gets next, after as many steps as that takes."""
         until(lambda: self.step_until_told(peer), "an answer")
         return peer.inbox.pop(0)
 
     def step_until_told(self, peer: Any) -> bool:
-        """Whether it was told something; if not, one more step was taken."""
+        """Whether it got something; if not, one more step was taken."""
         if peer.receive():
             return True
         self.step()
@@ -56,9 +56,9 @@ class SteppedLoop:
     def ask(self, client: WireClient, request: Request) -> Response:
         """Ask, and step until it is answered."""
         client.start(request)
-        told = self.next(client)
-        assert isinstance(told, Response)
-        return told
+        reported = self.next(client)
+        assert isinstance(reported, Response)
+        return reported
 
 
 L = TypeVar("L", bound=SteppedLoop)

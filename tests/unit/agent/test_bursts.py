@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.node.rig import MAX, MIN, Rig, names, of, order, ref, told, wall
+from support.node.rig import MAX, MIN, Rig, messages_of, names, of, order, ref, wall
 from wattline_agent.core.effects import ApplyCaps, Launch
 from wattline_agent.core.events import SchedulerMessage, TimePassed
 from wattline_agent.core.tasks.attempts import FRESH_S
@@ -35,7 +35,7 @@ def test_starts_that_came_together_are_one_question_to_the_driver(rig: Rig) -> N
     assert set(asked.caps_mw) == {GpuIndex(gpu) for gpu in range(GPUS)}
     assert names(done)[:2] == ["ApplyCaps", "Launch"]
     assert len(of(done, Launch)) == GPUS
-    assert [answer.outcome for answer in told(done, CommandDone)] == ["done"] * GPUS
+    assert [answer.outcome for answer in messages_of(done, CommandDone)] == ["done"] * GPUS
 
 
 def test_of_starts_that_came_together_only_those_that_are_covered_begin(rig: Rig) -> None:
@@ -43,7 +43,7 @@ def test_of_starts_that_came_together_only_those_that_are_covered_begin(rig: Rig
     rig.lease(lease_mw)
     rig.pass_s(5)
     done = rig.handle(*(start(rig, gpu) for gpu in range(GPUS)))
-    outcomes = [answer.outcome for answer in told(done, CommandDone)]
+    outcomes = [answer.outcome for answer in messages_of(done, CommandDone)]
     assert sorted(outcomes) == ["done", "done", "not_covered", "not_covered"]
     assert len(of(done, Launch)) == 2
     assert rig.allowed_wall_mw() <= lease_mw
@@ -62,7 +62,7 @@ def test_what_ends_at_once_is_told_once(rig: Rig) -> None:
     done += rig.handle(rig.seen())
     rig.end(ref())
     done += rig.handle(rig.seen())
-    assert [update.report.phase for update in told(done, TaskUpdate)] == ["ended"]
+    assert [update.report.phase for update in messages_of(done, TaskUpdate)] == ["ended"]
     assert rig.node.due_s is None
 
 
@@ -71,7 +71,7 @@ def test_what_runs_on_is_told_soon_though_nothing_happens(rig: Rig) -> None:
     rig.handle(rig.seen())
     assert rig.node.due_s == rig.now_s + FRESH_S
     rig.now_s += FRESH_S
-    updates = told(rig.handle(TimePassed()), TaskUpdate)
+    updates = messages_of(rig.handle(TimePassed()), TaskUpdate)
     assert [update.report.phase for update in updates] == ["running"]
     assert rig.node.due_s is None
 

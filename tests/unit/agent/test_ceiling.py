@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.node.rig import MAX, MIN, Rig, of, ref, told, wall
+from support.node.rig import MAX, MIN, Rig, messages_of, of, ref, wall
 from wattline_agent.core.effects import ApplyCaps, RestoreCaps
 from wattline_agent.core.events import StopAsked
 from wattline_agent.core.ports import CapResult, held_below, to_write
@@ -34,7 +34,7 @@ def test_growth_stops_where_the_bmc_held_it(rig: Rig) -> None:
     rig.start(ref(), 0, 1)
     assert (rig.gpus[0].limit_mw, rig.gpus[1].limit_mw) == (HELD, MAX)
     assert max(asked(rig, 0)) == HELD
-    (condition,) = told(rig.pass_s(1), Beat)[-1].conditions
+    (condition,) = messages_of(rig.pass_s(1), Beat)[-1].conditions
     assert (condition.kind, condition.subject) == ("cap_ceiling", "GPU 0")
 
 

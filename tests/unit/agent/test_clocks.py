@@ -1,6 +1,6 @@
 """Locked clocks: wanted by an order or by a lease that caps do not keep; no book falls (I2)."""
 
-from support.node.parts import MAX, MIN, W, of, ref, told, wall
+from support.node.parts import MAX, MIN, W, messages_of, of, ref, wall
 from support.node.rig import Rig
 from wattline_agent.core.effects import LockClocks, SaveState
 from wattline_agent.core.events import StopAsked
@@ -42,7 +42,7 @@ def test_an_order_with_a_ceiling_locks_its_gpus_for_as_long_as_it_runs() -> None
     rig = lockable()
     rig.run(ref(), 0, clock_permille=700)
     assert ceilings(rig) == [1400, 0]
-    (beat,) = told(rig.pass_s(1), Beat)[-1:]
+    (beat,) = messages_of(rig.pass_s(1), Beat)[-1:]
     assert [sample.locked_mhz for sample in beat.gpus] == [1400, 0]
     rig.end(ref())
     rig.pass_s(2)
@@ -114,11 +114,11 @@ def test_a_refused_lock_is_a_problem_that_is_tried_again() -> None:
     rig.run(ref(), 0, clock_permille=700)
     rig.gpus[0].error = "no permission"
     rig.end(ref())
-    (beat,) = told(rig.pass_s(3), Beat)[-1:]
+    (beat,) = messages_of(rig.pass_s(3), Beat)[-1:]
     assert any("clocks cannot be locked: no permission" in text for text in beat.problems)
     assert ceilings(rig) == [1400, 0]
     rig.gpus[0].error = ""
-    (beat,) = told(rig.pass_s(8), Beat)[-1:]
+    (beat,) = messages_of(rig.pass_s(8), Beat)[-1:]
     assert ceilings(rig) == [0, 0]
     assert not any("clocks" in text for text in beat.problems)
 
@@ -127,10 +127,10 @@ def test_a_gpu_that_no_cap_holds_runs_slower_when_the_lease_is_not_kept() -> Non
     rig = lockable(can_cap=False)
     rig.run(ref(), 0)
     done = rig.lease(wall(MAX // 2 + MIN))
-    assert told(done, LeaseRefused), "it counts in full, whatever its clocks"
+    assert messages_of(done, LeaseRefused), "it counts in full, whatever its clocks"
     assert 0 < rig.gpus[0].locked_mhz < 2000
     rig.lease(wall(2 * MAX))
-    assert told(rig.effects, LeaseAck)
+    assert messages_of(rig.effects, LeaseAck)
     assert ceilings(rig) == [0, 0]
 
 
@@ -144,7 +144,7 @@ def test_gpus_that_caps_hold_are_never_slowed_by_a_lease() -> None:
 def test_a_hello_says_whose_clocks_can_be_locked() -> None:
     rig = Rig(gpus=2)
     rig.gpus[1].can_lock = True
-    (hello, *_) = told(rig.join(), Hello)
+    (hello, *_) = messages_of(rig.join(), Hello)
     assert [gpu.can_lock_clocks for gpu in hello.gpus] == [False, True]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.node.rig import IDLE, MAX, MIN, Rig, of, ref, told, wall
+from support.node.rig import IDLE, MAX, MIN, Rig, messages_of, of, ref, wall
 from wattline_agent.core.effects import ApplyCaps, Effect, Kill, Launch
 from wattline_agent.core.power.foreign_processes import GONE_S
 from wattline_protocol.wire.agent_messages import Beat, CommandDone
@@ -25,12 +25,12 @@ def rig() -> Rig:
 
 
 def answer(effects: list[Effect]) -> tuple[str, str]:
-    done = told(effects, CommandDone)[-1]
+    done = messages_of(effects, CommandDone)[-1]
     return done.outcome, done.detail
 
 
 def beat(rig: Rig, seconds: float = 1) -> Beat:
-    return told(rig.pass_s(seconds), Beat)[-1]
+    return messages_of(rig.pass_s(seconds), Beat)[-1]
 
 
 def test_such_a_gpu_counts_its_cap_though_it_draws_nothing(rig: Rig) -> None:
@@ -76,7 +76,7 @@ def test_a_start_rests_on_a_look_since_it_was_ordered(rig: Rig) -> None:
     assert of(effects, ApplyCaps)[0].scan == {0}
     assert answer(effects)[0] == "refused"
     assert not of(effects, Launch)
-    assert told(effects, Beat)[-1].gpus[0].foreign, "so that no other is ordered there"
+    assert messages_of(effects, Beat)[-1].gpus[0].foreign, "so that no other is ordered there"
     assert A not in rig.node.state.attempts
 
 

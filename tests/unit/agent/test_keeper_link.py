@@ -1,4 +1,4 @@
-"""A state directory that fails under the keeper is told as such, not as a traceback."""
+"""A state directory that fails under the keeper is reported as such, not as a traceback."""
 
 import errno
 import os

@@ -3,7 +3,7 @@
 import pytest
 
 from support.node.parts import MODEL
-from support.node.rig import MAX, MIN, Rig, of, ref, told, wall
+from support.node.rig import MAX, MIN, Rig, messages_of, of, ref, wall
 from wattline_agent.core.effects import Kill
 from wattline_agent.core.ports import DeviceInfo, FastReading
 from wattline_agent.core.power.gpus import (
@@ -94,13 +94,13 @@ def rig() -> Rig:
 
 
 def test_a_floor_is_learned_of_an_empty_gpu_and_then_it_counts_as_idle(rig: Rig) -> None:
-    assert not told(rig.pass_s(5), Beat)[-1].gpus[0].is_idle
+    assert not messages_of(rig.pass_s(5), Beat)[-1].gpus[0].is_idle
     rig.pass_s(LEARN_FLOOR_S + 10)
     assert rig.disk.state is not None
     learned_mw = rig.disk.state.idle_mw["GPU-0"]
     assert FLOOR < learned_mw <= MAX
     rig.join()
-    last = told(rig.pass_s(8), Beat)[-1]
+    last = messages_of(rig.pass_s(8), Beat)[-1]
     assert last.gpus[0].is_idle
     assert last.holding_mw >= wall(FLOOR), "no less than it draws"
 

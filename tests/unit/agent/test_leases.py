@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.node.rig import MAX, MIN, Rig, names, of, ref, told, wall
+from support.node.rig import MAX, MIN, Rig, messages_of, names, of, ref, wall
 from wattline_agent.core.effects import ApplyCaps, SaveState
 from wattline_protocol.ids import Epoch, Incarnation, Sequence
 from wattline_protocol.wire.agent_messages import Adopted, Beat, Lease, LeaseAck, LeaseRefused
@@ -40,17 +40,17 @@ def test_caps_go_down_before_the_lease_is_saved_and_acknowledged(busy: Rig) -> N
     assert names(done) == ["ApplyCaps", "SaveState", "LeaseAck"]
     assert limits(busy) == [500 * W, 500 * W]
     assert busy.lease_in_force_mw == wall(1000 * W)
-    assert told(done, LeaseAck)[0].caps_mw == (500 * W, 500 * W)
+    assert messages_of(done, LeaseAck)[0].caps_mw == (500 * W, 500 * W)
 
 
 def test_a_shrink_is_not_acknowledged_before_the_driver_has_answered(busy: Rig) -> None:
     busy.holds_answers = True
     assert names(busy.lease(wall(1000 * W))) == ["ApplyCaps"]
     busy.pass_s(2)
-    assert not told(busy.effects, LeaseAck)
+    assert not messages_of(busy.effects, LeaseAck)
     assert busy.lease_in_force_mw == wall(2 * MAX)
     busy.answer_caps()
-    assert told(busy.effects, LeaseAck)
+    assert messages_of(busy.effects, LeaseAck)
 
 
 def test_a_growth_is_saved_before_caps_go_up_and_acknowledged_after(busy: Rig) -> None:
@@ -83,7 +83,7 @@ def test_a_shrink_reads_every_limit_back_even_if_none_has_to_change(busy: Rig) -
     busy.lease(wall(1000 * W), 300 * W, 300 * W)
     done = busy.lease(wall(900 * W), 300 * W, 300 * W)
     assert of(done, ApplyCaps)[0].caps_mw == {0: 300 * W, 1: 300 * W}
-    assert told(done, LeaseAck)
+    assert messages_of(done, LeaseAck)
 
 
 # --- sequence, epoch, incarnation -------------------------------------------------------
@@ -111,7 +111,7 @@ def test_a_newer_lease_replaces_a_pending_one(busy: Rig) -> None:
     busy.say(second)
     busy.say(first)
     busy.answer_caps()
-    assert [ack.seq for ack in told(busy.effects, LeaseAck)] == [second.seq]
+    assert [ack.seq for ack in messages_of(busy.effects, LeaseAck)] == [second.seq]
     assert limits(busy) == [500 * W, 500 * W]
 
 
@@ -147,7 +147,7 @@ def test_a_lease_in_flight_at_a_restart_is_ignored_after_it(busy: Rig) -> None:
     busy.join()
     busy.pass_s(1)
     busy.effects.clear()
-    assert not told(busy.say(in_flight), LeaseAck)
+    assert not messages_of(busy.say(in_flight), LeaseAck)
     assert limits(busy) == [500 * W, 500 * W]
 
 
@@ -173,10 +173,10 @@ def test_a_shrink_waits_until_the_gpus_it_counts_as_idle_are_idle(busy: Rig) -> 
     message = busy.lease_message(wall(2 * 93 * W))
     assert "LeaseAck" not in names(busy.say(message))
     assert limits(busy) == [MIN, MIN]
-    assert not told(busy.pass_s(3), LeaseAck)
+    assert not messages_of(busy.pass_s(3), LeaseAck)
     done = busy.pass_s(2)
-    assert [ack.seq for ack in told(done, LeaseAck)] == [message.seq]
-    assert not told(busy.effects, LeaseRefused)
+    assert [ack.seq for ack in messages_of(done, LeaseAck)] == [message.seq]
+    assert not messages_of(busy.effects, LeaseRefused)
 
 
 def test_three_seconds_at_idle_draw_not_less(busy: Rig) -> None:
@@ -185,7 +185,7 @@ def test_three_seconds_at_idle_draw_not_less(busy: Rig) -> None:
     busy.lease(wall(2 * 93 * W))
     busy.pass_s(1)
     first_idle_s = busy.now_s
-    while not told(busy.pass_s(1), LeaseAck):
+    while not messages_of(busy.pass_s(1), LeaseAck):
         assert busy.now_s - first_idle_s < 10
     assert busy.now_s - first_idle_s >= 3.0
 
@@ -193,9 +193,9 @@ def test_three_seconds_at_idle_draw_not_less(busy: Rig) -> None:
 def test_a_gpu_with_processes_left_is_not_idle_whatever_it_draws(busy: Rig) -> None:
     busy.end(ref(), leftovers=True)
     busy.lease(wall(2 * 93 * W))
-    assert not told(busy.pass_s(9), LeaseAck)
+    assert not messages_of(busy.pass_s(9), LeaseAck)
     busy.tasks[ref()].group_ended = True
-    assert told(busy.pass_s(6), LeaseAck)
+    assert messages_of(busy.pass_s(6), LeaseAck)
 
 
 def test_a_task_shorter_than_a_sample_still_ends_idleness(rig: Rig) -> None:
@@ -215,10 +215,10 @@ def test_a_gap_between_readings_starts_the_three_seconds_again(busy: Rig) -> Non
 
 
 def test_an_agent_that_stood_still_finds_idle_gpus_idle(rig: Rig) -> None:
-    held_mw = told(rig.pass_s(1), Beat)[-1].holding_mw
+    held_mw = messages_of(rig.pass_s(1), Beat)[-1].holding_mw
     rig.now_s += 30
     rig.sample()
-    (beat, *_) = told(rig.effects[-20:], Beat)[-1:]
+    (beat, *_) = messages_of(rig.effects[-20:], Beat)[-1:]
     assert [gpu.is_idle for gpu in rig.node.state.gpus] == [True, True]
     assert beat.holding_mw == held_mw == wall(2 * 93 * W)
 
@@ -239,7 +239,7 @@ def test_foreign_load_on_an_idle_gpu_counts_at_its_cap_and_squeezes_the_rest(rig
     rig.gpus[1].foreign_mw = 400 * W
     rig.pass_s(1)
     assert limits(rig) == [393 * W, MIN]
-    beats = told(rig.pass_s(12), Beat)
+    beats = messages_of(rig.pass_s(12), Beat)
     assert any("without a Wattline task" in problem for problem in beats[-1].problems)
 
 
@@ -247,8 +247,8 @@ def test_foreign_load_makes_a_shrink_fail_in_words(rig: Rig) -> None:
     rig.gpus[1].foreign_mw = 400 * W
     rig.pass_s(1)
     rig.lease(wall(2 * 93 * W))
-    assert not told(rig.pass_s(8), LeaseRefused)
-    refused = told(rig.pass_s(4), LeaseRefused)
+    assert not messages_of(rig.pass_s(8), LeaseRefused)
+    refused = messages_of(rig.pass_s(4), LeaseRefused)
     assert "GPU 1 have no task but are not at idle draw" in refused[0].reason
 
 
@@ -257,11 +257,11 @@ def test_foreign_load_makes_a_shrink_fail_in_words(rig: Rig) -> None:
 
 def test_a_lease_below_the_floors_is_refused_and_caps_are_as_low_as_they_go(busy: Rig) -> None:
     done = busy.lease(wall(2 * MIN) - 1)
-    (refused,) = told(done, LeaseRefused)
+    (refused,) = messages_of(done, LeaseRefused)
     assert refused.lowest_mw == wall(2 * MIN)
     assert limits(busy) == [MIN, MIN]
     assert busy.lease_in_force_mw == wall(2 * MAX)
-    assert not told(busy.pass_s(3), LeaseAck)
+    assert not messages_of(busy.pass_s(3), LeaseAck)
 
 
 def test_a_repeat_of_a_refused_lease_is_refused_again(busy: Rig) -> None:
@@ -273,22 +273,22 @@ def test_a_repeat_of_a_refused_lease_is_refused_again(busy: Rig) -> None:
 def test_a_refused_lease_is_acknowledged_when_tasks_make_room(busy: Rig) -> None:
     busy.lease(wall(2 * MIN) - 1)
     busy.end(ref())
-    assert told(busy.pass_s(6), LeaseAck)
+    assert messages_of(busy.pass_s(6), LeaseAck)
 
 
 def test_a_gpu_that_refuses_its_cap_counts_in_full_and_its_neighbour_pays(busy: Rig) -> None:
     busy.gpus[1].error = "Insufficient Permissions"
-    assert told(busy.lease(wall(1000 * W)), LeaseAck)
+    assert messages_of(busy.lease(wall(1000 * W)), LeaseAck)
     assert limits(busy) == [300 * W, MAX]
-    beat = told(busy.pass_s(1), Beat)[-1]
+    beat = messages_of(busy.pass_s(1), Beat)[-1]
     assert any("Insufficient Permissions" in problem for problem in beat.problems)
 
 
 def test_where_the_neighbour_cannot_pay_the_lease_is_refused(busy: Rig) -> None:
     busy.gpus[1].error = "Insufficient Permissions"
     done = busy.lease(wall(800 * W))
-    (refused,) = told(done, LeaseRefused)
-    assert not told(done, LeaseAck)
+    (refused,) = messages_of(done, LeaseRefused)
+    assert not messages_of(done, LeaseAck)
     assert refused.lowest_mw == wall(MIN + MAX)
     assert "GPU 1 cannot be capped" in refused.reason
     assert limits(busy) == [MIN, MAX]
@@ -296,13 +296,13 @@ def test_where_the_neighbour_cannot_pay_the_lease_is_refused(busy: Rig) -> None:
 
 def test_a_driver_that_says_yes_and_does_nothing_is_found_out(busy: Rig) -> None:
     busy.gpus[1].ignores = True
-    assert told(busy.lease(wall(800 * W)), LeaseRefused)
+    assert messages_of(busy.lease(wall(800 * W)), LeaseRefused)
 
 
 def test_a_hung_gpu_is_not_acknowledged(busy: Rig) -> None:
     busy.gpus[0].is_hung = True
-    assert told(busy.lease(wall(800 * W)), LeaseRefused)
-    assert not told(busy.pass_s(4), LeaseAck)
+    assert messages_of(busy.lease(wall(800 * W)), LeaseRefused)
+    assert not messages_of(busy.pass_s(4), LeaseAck)
 
 
 def test_a_lost_gpu_counts_in_full(busy: Rig) -> None:
@@ -310,14 +310,14 @@ def test_a_lost_gpu_counts_in_full(busy: Rig) -> None:
     busy.gpus[0].is_lost = True
     busy.pass_s(1)
     assert limits(busy)[1] == MIN
-    assert told(busy.pass_s(1), Beat)[-1].holding_mw == wall(MIN + MAX)
+    assert messages_of(busy.pass_s(1), Beat)[-1].holding_mw == wall(MIN + MAX)
 
 
 def test_a_gpu_that_recovers_is_capped_and_the_lease_acknowledged(busy: Rig) -> None:
     busy.gpus[1].error = "Insufficient Permissions"
     busy.lease(wall(800 * W))
     busy.gpus[1].error = ""
-    assert told(busy.pass_s(7), LeaseAck)
+    assert messages_of(busy.pass_s(7), LeaseAck)
     assert limits(busy) == [400 * W, 400 * W]
 
 
@@ -351,16 +351,16 @@ def _check_draw(rig: Rig, lease_mw: int) -> None:
 def test_a_lower_limit_of_the_bmc_does_not_count_because_it_may_be_lifted(busy: Rig) -> None:
     busy.gpus[0].bmc_mw = 250 * W
     busy.pass_s(2)
-    assert told(busy.pass_s(1), Beat)[-1].holding_mw == wall(2 * MAX)
+    assert messages_of(busy.pass_s(1), Beat)[-1].holding_mw == wall(2 * MAX)
     done = busy.lease(wall(1000 * W))
     assert limits(busy) == [250 * W, 500 * W], "a write above it could lift it"
-    assert told(done, LeaseAck)[0].caps_mw == (250 * W, 500 * W)
+    assert messages_of(done, LeaseAck)[0].caps_mw == (250 * W, 500 * W)
 
 
 def test_a_limit_that_somebody_raised_is_lowered_at_the_next_sample(busy: Rig) -> None:
     busy.lease(wall(1000 * W))
     busy.gpus[0].limit_mw = MAX
-    (beat,) = told(busy.pass_s(1), Beat)
+    (beat,) = messages_of(busy.pass_s(1), Beat)
     assert limits(busy) == [500 * W, 500 * W]
     assert beat.holding_mw == wall(1000 * W)
     assert any("raised by another process" in problem for problem in beat.problems)
@@ -381,14 +381,14 @@ def test_before_adopted_no_lease_is_taken() -> None:
     rig.boot()
     rig.holds_answers = True
     rig.join()
-    assert not told(rig.effects, Adopted)
-    assert not told(rig.lease(wall(2 * MAX)), LeaseAck)
+    assert not messages_of(rig.effects, Adopted)
+    assert not messages_of(rig.lease(wall(2 * MAX)), LeaseAck)
 
 
 def test_an_observer_takes_no_lease() -> None:
     rig = Rig(is_observe=True)
     rig.join()
-    refused = told(rig.lease(wall(2 * MIN)), LeaseRefused)
+    refused = messages_of(rig.lease(wall(2 * MIN)), LeaseRefused)
     assert refused[0].lowest_mw == wall(2 * MAX)
     assert [gpu.limit_mw for gpu in rig.gpus] == [MAX, MAX]
     assert not of(rig.effects, ApplyCaps)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from support.node.parts import order
-from support.node.rig import IDLE, MAX, Rig, of, ref, told, wall
+from support.node.rig import IDLE, MAX, Rig, messages_of, of, ref, wall
 from wattline_agent.core.effects import ApplyCaps, Effect, Launch
 from wattline_agent.core.events import DriverReloaded
 from wattline_agent.core.invariants import InvariantBroken, check_invariants
@@ -30,7 +30,7 @@ def rig() -> Rig:
 
 
 def answer(effects: list[Effect]) -> tuple[str, str]:
-    done = told(effects, CommandDone)[-1]
+    done = messages_of(effects, CommandDone)[-1]
     return done.outcome, done.detail
 
 
@@ -42,7 +42,7 @@ def test_the_greeting_names_them() -> None:
     made = Rig()
     made.gpus[0].mig = (LARGE,)
     made.join()
-    hello = told(made.effects, Hello)[0]
+    hello = messages_of(made.effects, Hello)[0]
     assert [gpu.mig for gpu in hello.gpus] == [(LARGE,), None]
 
 
@@ -55,14 +55,14 @@ def test_a_task_sees_its_device_and_the_memory_of_that(rig: Rig) -> None:
 
 def test_two_devices_of_one_gpu_are_busy_at_once_and_it_counts_once(rig: Rig) -> None:
     run(rig, A, LARGE)
-    before_mw = told(rig.pass_s(5), Beat)[-1].holding_mw
+    before_mw = messages_of(rig.pass_s(5), Beat)[-1].holding_mw
     run(rig, B, OTHER)
-    assert told(rig.pass_s(5), Beat)[-1].holding_mw == before_mw
+    assert messages_of(rig.pass_s(5), Beat)[-1].holding_mw == before_mw
     rig.end(A)
-    assert told(rig.pass_s(6), Beat)[-1].holding_mw == before_mw, "the other still runs"
+    assert messages_of(rig.pass_s(6), Beat)[-1].holding_mw == before_mw, "the other still runs"
     rig.end(B)
-    assert not told(rig.pass_s(1), Beat)[-1].gpus[0].is_idle, "it has to settle (I2)"
-    assert told(rig.pass_s(8), Beat)[-1].gpus[0].is_idle
+    assert not messages_of(rig.pass_s(1), Beat)[-1].gpus[0].is_idle, "it has to settle (I2)"
+    assert messages_of(rig.pass_s(8), Beat)[-1].gpus[0].is_idle
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_energy_is_divided_by_slices(rig: Rig) -> None:
     rig.handle(DriverReloaded(rig.driver_instance, rig.infos()))
     run(rig, A, LARGE)
     run(rig, B, SMALL)
-    tasks = {task.ref: task.usage for task in told(rig.pass_s(60), Beat)[-1].tasks}
+    tasks = {task.ref: task.usage for task in messages_of(rig.pass_s(60), Beat)[-1].tasks}
     share = tasks[A].gpu_energy_mj / tasks[B].gpu_energy_mj
     assert share == pytest.approx(428 / 142, rel=0.05)
     assert tasks[A].gpu_s == pytest.approx(tasks[A].run_s * 0.428)
@@ -114,7 +114,7 @@ def test_other_devices_are_told_and_leave_caps_and_counters_alone(rig: Rig) -> N
     rig.handle(DriverReloaded(rig.driver_instance, rig.infos()))
     assert not [e for e in rig.effects if isinstance(e, ApplyCaps)]
     assert rig.node.state.attempts[B].usage == used
-    hello = told(rig.pass_s(15), Hello)[-1]
+    hello = messages_of(rig.pass_s(15), Hello)[-1]
     assert hello.gpus[0].mig == (SMALL,)
 
 

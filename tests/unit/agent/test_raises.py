@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.node.rig import MAX, MIN, Rig, of, order, ref, told, wall
+from support.node.rig import MAX, MIN, Rig, messages_of, of, order, ref, wall
 from wattline_agent.core.effects import ApplyCaps, Effect, Freeze, Kill, Launch, Note
 from wattline_agent.core.events import CapsRead, TimePassed
 from wattline_agent.core.ports import CapResult
@@ -47,7 +47,7 @@ def raise_twice(rig: Rig, gpu: int = 0) -> None:
 
 
 def beat(rig: Rig) -> Beat:
-    return told(rig.pass_s(1), Beat)[-1]
+    return messages_of(rig.pass_s(1), Beat)[-1]
 
 
 def test_a_raise_is_set_back_at_once_and_is_no_alarm(rig: Rig) -> None:
@@ -79,7 +79,7 @@ def test_raised_again_before_it_is_read_back_counts_at_once(rig: Rig) -> None:
 
 def test_a_raised_gpu_counts_at_its_maximum_and_a_hello_says_so(rig: Rig) -> None:
     raise_twice(rig)
-    hello = told(rig.effects, Hello)[-1]
+    hello = messages_of(rig.effects, Hello)[-1]
     assert (hello.gpus[0].raised, hello.gpus[0].can_cap) == (True, False)
     assert not hello.gpus[1].raised
     assert rig.node.holding_mw == wall(MAX + MIN), "the other one goes down to make up for it"
@@ -90,7 +90,7 @@ def test_a_raised_gpu_counts_at_its_maximum_and_a_hello_says_so(rig: Rig) -> Non
 
 def test_without_rights_nothing_is_killed(rig: Rig) -> None:
     raise_twice(rig)
-    rig.say(rig.welcome(told(rig.effects, Hello)[-1]))
+    rig.say(rig.welcome(messages_of(rig.effects, Hello)[-1]))
     assert beat(rig).raised[0].culprits == ()
     rig.pass_s(5)
     assert not of(rig.effects, Freeze)
@@ -120,7 +120,7 @@ def test_what_cannot_be_frozen_is_killed_all_the_same(rig: Rig) -> None:
 def test_a_privileged_task_elsewhere_is_named_and_left_alone(rig: Rig) -> None:
     rig.privileged = {B}
     raise_twice(rig, 0)
-    rig.say(rig.welcome(told(rig.effects, Hello)[-1]))
+    rig.say(rig.welcome(messages_of(rig.effects, Hello)[-1]))
     (raised,) = beat(rig).raised
     assert (raised.culprits, raised.elsewhere) == ((), (B,))
     assert not of(rig.effects, Kill)
@@ -132,7 +132,7 @@ def test_after_the_kill_and_a_look_the_gpu_counts_normally(rig: Rig) -> None:
     rig.pass_s(2)
     assert rig.node.state.gpus[0].raised is None
     rig.pass_s(5)
-    hello = told(rig.effects, Hello)[-1]
+    hello = messages_of(rig.effects, Hello)[-1]
     assert (hello.gpus[0].raised, hello.gpus[0].can_cap) == (False, True)
 
 
@@ -169,7 +169,7 @@ def test_idle_does_not_free_a_raised_gpu(rig: Rig) -> None:
 
 def test_nothing_is_started_on_a_raised_gpu(rig: Rig) -> None:
     raise_twice(rig)
-    rig.say(rig.welcome(told(rig.effects, Hello)[-1]))
+    rig.say(rig.welcome(messages_of(rig.effects, Hello)[-1]))
     rig.end(A)
     rig.pass_s(2)
     rig.lease(wall(2 * MAX), MAX, MAX)
@@ -181,7 +181,7 @@ def test_nothing_is_started_on_a_raised_gpu(rig: Rig) -> None:
 def test_a_condemned_task_is_not_resumed(rig: Rig) -> None:
     rig.privileged, rig.keeps_freezes = {A}, False
     raise_twice(rig)
-    rig.say(rig.welcome(told(rig.effects, Hello)[-1]))
+    rig.say(rig.welcome(messages_of(rig.effects, Hello)[-1]))
     rig.handle(rig.seen())
     rig.resume(A)
     assert rig.tasks[A].phase != "running"

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from support.node.rig import MAX, MIN, Rig, names, of, ref, told, wall
+from support.node.rig import MAX, MIN, Rig, messages_of, names, of, ref, wall
 from wattline_agent.core.effects import RenewTaskLeases, SaveState, Send
 from wattline_agent.core.events import Connected, ConnectionLost, SchedulerMessage, TimePassed
 from wattline_protocol.ids import Epoch, Incarnation
@@ -33,7 +33,7 @@ def rig() -> Rig:
 
 def hello(rig: Rig) -> Hello:
     """The newest Hello."""
-    return told(rig.effects, Hello)[-1]
+    return messages_of(rig.effects, Hello)[-1]
 
 
 # --- greeting ---------------------------------------------------------------------------
@@ -48,7 +48,7 @@ def test_a_connection_begins_with_hello(rig: Rig) -> None:
 
 def test_every_hello_has_a_nonce_of_its_own(rig: Rig) -> None:
     rig.pass_s(30)
-    nonces = [said.nonce for said in told(rig.effects, Hello)]
+    nonces = [said.nonce for said in messages_of(rig.effects, Hello)]
     assert len(nonces) == len(set(nonces)) > 3
 
 
@@ -64,7 +64,7 @@ def test_hello_is_repeated_ever_less_often(rig: Rig) -> None:
     times = []
     for _ in range(600):
         rig.now_s += 0.1
-        times += [rig.now_s for _ in told(rig.handle(TimePassed()), Hello)]
+        times += [rig.now_s for _ in messages_of(rig.handle(TimePassed()), Hello)]
     gaps = [b - a for a, b in pairwise(times)]
     assert gaps[0] == pytest.approx(1.0, abs=0.2)
     assert gaps[-1] == pytest.approx(10.0, abs=0.2)
@@ -76,7 +76,7 @@ def test_welcome_saves_then_reads_caps_back_then_says_adopted(rig: Rig) -> None:
     first, second = of(done, SaveState)
     assert first.state.incarnation == rig.incarnation
     assert second.state.lease is not None
-    (adopted,) = told(done, Adopted)
+    (adopted,) = messages_of(done, Adopted)
     assert adopted.holding_mw == second.state.lease.lease_mw == wall(2 * MIN)
     assert adopted.caps_mw == (MIN, MIN)
 
@@ -86,24 +86,24 @@ def test_adopted_is_followed_by_a_beat_that_waits_for_no_sample() -> None:
     rig.ready()
     rig.pass_s(5)
     rig.now_s += 0.4
-    (greeting,) = told(rig.say(Rehello(Epoch(rig.epoch), "who are you")), Hello)
+    (greeting,) = messages_of(rig.say(Rehello(Epoch(rig.epoch), "who are you")), Hello)
     done = rig.say(rig.welcome(greeting))
     assert names(done)[-2:] == ["Adopted", "Beat"]
-    (beat,) = told(done, Beat)
+    (beat,) = messages_of(done, Beat)
     assert [gpu.is_idle for gpu in beat.gpus] == [True, True]
-    assert len(told(rig.pass_s(3), Beat)) == 3, "the beats of the samples stay as they were"
+    assert len(messages_of(rig.pass_s(3), Beat)) == 3, "the beats of the samples stay as they were"
 
 
 def test_nothing_is_said_of_gpus_that_were_never_sampled(rig: Rig) -> None:
-    assert not told(rig.say(rig.welcome(hello(rig))), Beat)
-    (beat,) = told(rig.pass_s(1), Beat)
+    assert not messages_of(rig.say(rig.welcome(hello(rig))), Beat)
+    (beat,) = messages_of(rig.pass_s(1), Beat)
     assert beat.gpus[0].power_mw is not None
 
 
 def test_a_limit_raised_behind_our_back_is_in_adopted(rig: Rig) -> None:
     rig.gpus[0].limit_mw = 500 * W
     done = rig.say(rig.welcome(hello(rig)))
-    assert told(done, Adopted)[0].holding_mw == wall(500 * W + MIN)
+    assert messages_of(done, Adopted)[0].holding_mw == wall(500 * W + MIN)
 
 
 def test_a_welcome_to_another_nonce_is_ignored(rig: Rig) -> None:
@@ -140,7 +140,7 @@ def test_whom_the_agent_does_not_obey(changes: dict[str, object], words: str) ->
     rig.handle(ConnectionLost())
     rig.handle(Connected())
     done = rig.say(rig.welcome(hello(rig), **changes))
-    assert not told(done, Adopted)
+    assert not messages_of(done, Adopted)
     assert rig.disk.state == before
     rig.pass_s(16)
     assert any(words in problem for problem in hello(rig).problems)
@@ -155,7 +155,7 @@ def test_the_fences_survive_a_restart_of_the_agent() -> None:
     rig.handle(Connected())
     assert hello(rig).epoch_seen == 5
     assert hello(rig).incarnation_seen == 1
-    assert not told(rig.say(rig.welcome(hello(rig), epoch=Epoch(4))), Adopted)
+    assert not messages_of(rig.say(rig.welcome(hello(rig), epoch=Epoch(4))), Adopted)
 
 
 def test_a_newer_epoch_is_obeyed(rig: Rig) -> None:
@@ -164,14 +164,14 @@ def test_a_newer_epoch_is_obeyed(rig: Rig) -> None:
     rig.say(Rehello(Epoch(2), "restarted"))
     rig.pass_s(4)
     rig.say(Rehello(Epoch(2), "restarted"))
-    assert told(rig.say(rig.welcome(hello(rig))), Adopted)
+    assert messages_of(rig.say(rig.welcome(hello(rig))), Adopted)
 
 
 def test_a_refusal_is_shown_and_asked_again_later(rig: Rig) -> None:
     rig.say(Refused(1, "node n1 is not in the site file"))
     rig.effects.clear()
     rig.pass_s(10)
-    assert not told(rig.effects, Hello)
+    assert not messages_of(rig.effects, Hello)
     rig.pass_s(6)
     assert "node n1 is not in the site file" in hello(rig).problems[0]
 
@@ -179,7 +179,7 @@ def test_a_refusal_is_shown_and_asked_again_later(rig: Rig) -> None:
 def test_a_refusal_nobody_asked_for_is_ignored(rig: Rig) -> None:
     rig.say(rig.welcome(hello(rig)))
     rig.say(Refused(1, "go away"))
-    assert told(rig.pass_s(1), Beat)
+    assert messages_of(rig.pass_s(1), Beat)
 
 
 def test_rehello_of_an_older_epoch_is_ignored() -> None:
@@ -189,9 +189,9 @@ def test_rehello_of_an_older_epoch_is_ignored() -> None:
     rig.pass_s(3)
     rig.effects.clear()
     rig.say(Rehello(Epoch(2), "who are you?"))
-    assert not told(rig.effects, Hello)
+    assert not messages_of(rig.effects, Hello)
     rig.say(Rehello(Epoch(3), "who are you?"))
-    assert told(rig.effects, Hello)
+    assert messages_of(rig.effects, Hello)
 
 
 def test_rehello_to_a_beat_of_the_last_incarnation_starts_no_circle(rig: Rig) -> None:
@@ -199,23 +199,23 @@ def test_rehello_to_a_beat_of_the_last_incarnation_starts_no_circle(rig: Rig) ->
     rig.effects.clear()
     rig.say(Rehello(Epoch(1), "unknown incarnation"))
     rig.handle(TimePassed())
-    assert not told(rig.effects, Hello)
+    assert not messages_of(rig.effects, Hello)
 
 
 def test_adopted_is_repeated_until_a_beat_is_answered(rig: Rig) -> None:
     rig.say(rig.welcome(hello(rig)))
-    assert len(told(rig.pass_s(3, answered=False), Adopted)) >= 2
+    assert len(messages_of(rig.pass_s(3, answered=False), Adopted)) >= 2
     rig.pass_s(2)
-    assert not told(rig.pass_s(3), Adopted)
+    assert not messages_of(rig.pass_s(3), Adopted)
 
 
 def test_a_scheduler_that_answers_nothing_is_greeted_again(rig: Rig) -> None:
     rig.say(rig.welcome(hello(rig)))
     rig.effects.clear()
     rig.pass_s(4, answered=False)
-    assert not told(rig.effects, Hello)
+    assert not messages_of(rig.effects, Hello)
     rig.pass_s(3, answered=False)
-    assert told(rig.effects, Hello)
+    assert messages_of(rig.effects, Hello)
 
 
 def test_nothing_is_said_while_disconnected(rig: Rig) -> None:
@@ -244,7 +244,7 @@ def test_task_leases_are_renewed_from_when_the_answered_beat_was_sent() -> None:
     rig.ready()
     rig.run(ref(), 0, on_isolation="stop")
     rig.now_s += 1
-    (beat,) = told(rig.sample(), Beat)
+    (beat,) = messages_of(rig.sample(), Beat)
     sent_s = rig.now_s
     rig.now_s += 40
     done = rig.say(BeatSeen(beat.epoch, beat.incarnation, beat.seq))
@@ -254,7 +254,7 @@ def test_task_leases_are_renewed_from_when_the_answered_beat_was_sent() -> None:
 def test_a_late_answer_never_shortens(rig: Rig) -> None:
     rig.say(rig.welcome(hello(rig)))
     rig.now_s += 1
-    (first,) = told(rig.sample(), Beat)
+    (first,) = messages_of(rig.sample(), Beat)
     rig.pass_s(3)
     heard_s = rig.node.state.session.heard_s
     rig.say(BeatSeen(first.epoch, first.incarnation, first.seq))
@@ -303,5 +303,5 @@ def test_logs_are_read_for_the_scheduler(rig: Rig) -> None:
     assert names(rig.handle(SchedulerMessage(ReadLog(7, ref(), 0)))) == []
     rig.say(rig.welcome(hello(rig)))
     assert names(rig.say(ReadLog(7, ref(), 0))) == ["SendLog"]
-    refused = told(rig.say(ReadLog(8, ref(), 0, 0)), LogChunk)
+    refused = messages_of(rig.say(ReadLog(8, ref(), 0, 0)), LogChunk)
     assert "must be above 0" in refused[0].error

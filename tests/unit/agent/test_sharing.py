@@ -3,7 +3,7 @@
 import pytest
 
 from support.node.parts import order
-from support.node.rig import IDLE, MAX, MIN, Rig, of, ref, told, wall
+from support.node.rig import IDLE, MAX, MIN, Rig, messages_of, of, ref, wall
 from wattline_agent.core.effects import Effect, Kill, Launch, LockClocks
 from wattline_agent.core.invariants import InvariantBroken, check_invariants
 from wattline_agent.core.power.gpus import Step
@@ -37,12 +37,12 @@ def shared(rig: Rig) -> Rig:
 
 
 def answer(effects: list[Effect]) -> tuple[str, str]:
-    done = told(effects, CommandDone)[-1]
+    done = messages_of(effects, CommandDone)[-1]
     return done.outcome, done.detail
 
 
 def beat(rig: Rig, seconds: float = 1) -> Beat:
-    return told(rig.pass_s(seconds), Beat)[-1]
+    return messages_of(rig.pass_s(seconds), Beat)[-1]
 
 
 def test_two_halves_run_on_one_gpu_at_the_same_time(shared: Rig) -> None:
@@ -75,7 +75,7 @@ def test_a_gpu_in_exclusive_mode_is_not_shared_but_used(rig: Rig) -> None:
     rig.crash()
     rig.boot()
     rig.ready()
-    assert [gpu.can_share for gpu in told(rig.join(), Hello)[-1].gpus] == [False, True]
+    assert [gpu.can_share for gpu in messages_of(rig.join(), Hello)[-1].gpus] == [False, True]
     rig.lease(wall(2 * MAX))
     outcome, detail = answer(rig.start(A, 0, gpu_share_permille=HALF))
     assert (outcome, "compute mode" in detail) == ("refused", True)
@@ -121,7 +121,7 @@ def test_a_restarted_agent_takes_all_holders_over(shared: Rig) -> None:
     shared.crash()
     shared.boot()
     shared.pass_s(1)
-    adopted = told(shared.join(), Adopted) or told(shared.pass_s(6), Adopted)
+    adopted = messages_of(shared.join(), Adopted) or messages_of(shared.pass_s(6), Adopted)
     assert [(task.ref, task.gpus, task.readopted) for task in adopted[-1].tasks] == [
         (A, (0,), 1),
         (B, (0,), 1),

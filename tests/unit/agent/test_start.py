@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.node.rig import MAX, MIN, Rig, names, of, ref, told, wall
+from support.node.rig import MAX, MIN, Rig, messages_of, names, of, ref, wall
 from wattline_agent.core.effects import ApplyCaps, RestoreCaps, SaveState, WouldCap
 from wattline_agent.core.events import Connected, StopAsked, TimePassed
 from wattline_agent.core.link.adoption import MOST_WAIT_S
@@ -40,16 +40,16 @@ def test_floors_before_anything_else() -> None:
     done = rig.boot()
     assert names(done)[0] == "ApplyCaps"
     assert limits(rig) == [MIN, MIN]
-    assert not told(done, Hello)
+    assert not messages_of(done, Hello)
 
 
 def test_hello_waits_for_the_floors() -> None:
     rig = Rig()
     rig.holds_answers = True
     rig.boot()
-    assert not told(rig.handle(Connected()), Hello)
+    assert not messages_of(rig.handle(Connected()), Hello)
     rig.answer_caps()
-    assert told(rig.effects, Hello)
+    assert messages_of(rig.effects, Hello)
 
 
 def test_a_restart_keeps_caps_that_fit_the_lease_on_file(busy: Rig) -> None:
@@ -94,8 +94,8 @@ def test_a_host_limit_above_the_bmc_does_not_fit(busy: Rig) -> None:
 def test_adopted_after_a_restart_says_no_more_than_the_books_had(busy: Rig) -> None:
     busy.crash()
     done = busy.join()
-    assert not told(done, Adopted)
-    (adopted,) = told(busy.pass_s(4), Adopted)[:1]
+    assert not messages_of(done, Adopted)
+    (adopted,) = messages_of(busy.pass_s(4), Adopted)[:1]
     assert adopted.holding_mw == wall(593 * W)
     assert adopted.caps_mw == (500 * W, MIN)
 
@@ -107,8 +107,8 @@ def test_a_restarted_agent_that_stood_still_does_not_look_like_growth_to_the_boo
     busy.join()
     busy.pass_s(2)
     busy.now_s += 10
-    assert not told(busy.handle(TimePassed()), Adopted)
-    (adopted,) = told(busy.pass_s(5), Adopted)[:1]
+    assert not messages_of(busy.handle(TimePassed()), Adopted)
+    (adopted,) = messages_of(busy.pass_s(5), Adopted)[:1]
     assert adopted.holding_mw == wall(593 * W)
 
 
@@ -121,11 +121,11 @@ def test_adopted_is_said_in_the_end_even_where_every_sample_takes_long() -> None
         gpu.foreign_mw = MAX
     rig.boot()
     rig.sample()  # so that they are not presumed idle when it joins
-    said = told(rig.join(), Adopted)
+    said = messages_of(rig.join(), Adopted)
     for _ in range(8):
         assert not said or rig.now_s - rig.node.state.started_s >= MOST_WAIT_S
         rig.now_s += 4
-        said += told(rig.sample(), Adopted)
+        said += messages_of(rig.sample(), Adopted)
     assert said
 
 
@@ -133,7 +133,7 @@ def test_adopted_is_said_in_the_end_even_if_a_gpu_is_not_idle(busy: Rig) -> None
     busy.crash()
     busy.gpus[1].foreign_mw = MAX
     busy.join()
-    (adopted,) = told(busy.pass_s(6), Adopted)[:1]
+    (adopted,) = messages_of(busy.pass_s(6), Adopted)[:1]
     assert adopted.holding_mw == wall(393 * W + MIN)
 
 
@@ -153,7 +153,7 @@ def test_a_running_task_is_taken_over_and_counted(busy: Rig) -> None:
     for times in (1, 2):
         busy.crash()
         busy.join()
-        (adopted,) = told(busy.pass_s(4), Adopted)[:1]
+        (adopted,) = messages_of(busy.pass_s(4), Adopted)[:1]
         (report,) = adopted.tasks
         assert (report.ref, report.phase, report.readopted) == (ref(), "running", times)
     assert busy.launches == [ref()]
@@ -163,19 +163,19 @@ def test_what_ended_while_no_agent_ran_is_reported(busy: Rig) -> None:
     busy.crash()
     busy.end(ref())
     busy.join()
-    (adopted,) = told(busy.pass_s(6), Adopted)[:1]
+    (adopted,) = messages_of(busy.pass_s(6), Adopted)[:1]
     assert adopted.tasks[0].phase == "ended"
     assert adopted.tasks[0].readopted == 0
 
 
 def test_energy_of_the_time_without_an_agent_is_booked(busy: Rig) -> None:
     busy.pass_s(10)
-    before_mj = told(busy.pass_s(1), Beat)[-1].tasks[0].usage.gpu_energy_mj
+    before_mj = messages_of(busy.pass_s(1), Beat)[-1].tasks[0].usage.gpu_energy_mj
     busy.crash()
     busy.now_s += 100
     busy.gpus[0].energy_mj += 100 * 500 * W
     busy.join()
-    beats = told(busy.pass_s(6), Beat)
+    beats = messages_of(busy.pass_s(6), Beat)
     booked_mj = beats[-1].tasks[0].usage.gpu_energy_mj - before_mj
     assert booked_mj == pytest.approx(106 * 500 * W, rel=0.05)
 
@@ -185,7 +185,7 @@ def test_a_driver_reload_brings_floors_then_the_caps_again(busy: Rig) -> None:
     assert of(busy.effects, ApplyCaps)[0].caps_mw == {0: MIN, 1: MIN}
     busy.pass_s(5)
     assert limits(busy) == [500 * W, MIN]
-    beat = told(busy.effects, Beat)[-1]
+    beat = messages_of(busy.effects, Beat)[-1]
     assert any("reloaded" in problem for problem in beat.problems)
     assert busy.disk.state is not None
     assert busy.disk.state.driver_instance == busy.driver_instance
@@ -196,7 +196,7 @@ def test_a_driver_reload_while_caps_are_being_set(busy: Rig) -> None:
     busy.lease(wall(400 * W + 93 * W))
     busy.reload_driver()
     busy.handle(busy.kept_answers.pop(0))
-    assert not told(busy.effects, LeaseAck)
+    assert not messages_of(busy.effects, LeaseAck)
     assert busy.node.state.gpus[0].enforced_mw is None
     busy.answer_caps()
     busy.pass_s(5)
@@ -210,7 +210,7 @@ def test_a_clean_stop_without_tasks_restores_what_was_found() -> None:
     rig.pass_s(4)
     assert rig.node.is_settled
     done = rig.handle(StopAsked())
-    assert told(done, Farewell)
+    assert messages_of(done, Farewell)
     assert limits(rig) == [MAX, 600 * W]
     assert names(rig.handle(TimePassed())) == []
 
@@ -250,7 +250,7 @@ def test_a_stop_does_not_wait_for_a_gpu_that_is_gone() -> None:
 
 def test_a_clean_stop_with_a_task_leaves_caps_and_task_alone(busy: Rig) -> None:
     done = busy.handle(StopAsked())
-    assert told(done, Farewell)
+    assert messages_of(done, Farewell)
     assert not of(done, RestoreCaps)
     assert limits(busy) == [500 * W, MIN]
     assert busy.tasks[ref()].phase == "running"
@@ -268,10 +268,10 @@ def test_after_a_clean_stop_the_next_start_begins_with_floors() -> None:
 def test_an_observer_caps_nothing_starts_nothing_and_shows_what_it_would_do() -> None:
     rig = Rig(is_observe=True)
     done = rig.join()
-    assert told(done, Hello)[0].observe
-    assert not any(gpu.can_cap for gpu in told(done, Hello)[0].gpus)
+    assert messages_of(done, Hello)[0].observe
+    assert not any(gpu.can_cap for gpu in messages_of(done, Hello)[0].gpus)
     assert of(done, WouldCap)[0].caps_mw == (MIN, MIN)
-    assert told(done, Adopted)[0].holding_mw == wall(2 * MAX)
+    assert messages_of(done, Adopted)[0].holding_mw == wall(2 * MAX)
     rig.start(ref(), 0)
     rig.pass_s(5)
     rig.handle(StopAsked())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.node.rig import MAX, MIN, Rig, names, of, ref, told, wall
+from support.node.rig import MAX, MIN, Rig, messages_of, names, of, ref, wall
 from wattline_agent.core.effects import ApplyCaps, Effect, Freeze, Kill, Launch, Limit, Notify, Stop
 from wattline_agent.core.events import Connected
 from wattline_agent.core.tasks.attempts import reports
@@ -34,12 +34,12 @@ def busy(rig: Rig) -> Rig:
 
 def outcomes(effects: list[Effect]) -> list[str]:
     """How commands were answered."""
-    return [done.outcome for done in told(effects, CommandDone)]
+    return [done.outcome for done in messages_of(effects, CommandDone)]
 
 
 def details(effects: list[Effect]) -> str:
     """What was said about it."""
-    return " ".join(d.detail for d in told(effects, CommandDone))
+    return " ".join(d.detail for d in messages_of(effects, CommandDone))
 
 
 # --- start ------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ def test_no_launch_while_a_neighbour_cannot_be_lowered(rig: Rig) -> None:
 
 
 def test_a_reservation_is_void_in_a_new_incarnation(rig: Rig) -> None:
-    (hello,) = told(rig.handle(Connected()), Hello)
+    (hello,) = messages_of(rig.handle(Connected()), Hello)
     rig.holds_answers = True
     rig.start(ref(), 0)
     rig.say(rig.welcome(hello))
@@ -250,10 +250,10 @@ def test_a_task_lease_goes_with_the_launch(rig: Rig) -> None:
 
 def test_an_end_is_told_at_once_and_repeated_until_forgotten(busy: Rig) -> None:
     busy.end(ref())
-    (update,) = told(busy.handle(busy.seen()), TaskUpdate)
+    (update,) = messages_of(busy.handle(busy.seen()), TaskUpdate)
     assert update.report.phase == "ended"
     assert update.report.exit is not None
-    assert not told(busy.handle(busy.seen()), TaskUpdate)
+    assert not messages_of(busy.handle(busy.seen()), TaskUpdate)
     assert outcomes(busy.forget(ref())) == ["done"]
     assert ref() not in busy.tasks
     assert not busy.node.state.attempts
@@ -277,7 +277,7 @@ def test_stop_is_answered_when_it_is_under_way(busy: Rig) -> None:
 def test_stop_that_overtakes_its_start_prevents_it(rig: Rig) -> None:
     late = rig.start_message(ref(), 0)
     done = rig.stop(ref())
-    (update,) = told(done, TaskUpdate)
+    (update,) = messages_of(done, TaskUpdate)
     assert update.report.exit is not None
     assert update.report.exit.kind == "not_startable"
     assert outcomes(rig.say(late)) == ["refused"]
@@ -310,7 +310,7 @@ def test_stop_of_a_reservation_ends_both(rig: Rig) -> None:
 
 def test_a_task_the_keeper_lost_is_reported_as_lost(busy: Rig) -> None:
     busy.tasks.clear()
-    (update,) = told(busy.handle(busy.seen()), TaskUpdate)
+    (update,) = messages_of(busy.handle(busy.seen()), TaskUpdate)
     assert update.report.exit is not None
     assert update.report.exit.kind == "keeper_lost"
 
@@ -365,8 +365,8 @@ def test_pause_gives_notice_freezes_within_a_second_and_answers_when_frozen(busy
 def test_a_paused_task_keeps_its_gpus_and_counts_idle_after_three_seconds(busy: Rig) -> None:
     busy.pause(ref())
     busy.lease(wall(2 * 93 * W))
-    assert not told(busy.pass_s(2), LeaseAck)
-    assert told(busy.pass_s(6), LeaseAck)
+    assert not messages_of(busy.pass_s(2), LeaseAck)
+    assert messages_of(busy.pass_s(6), LeaseAck)
     assert outcomes(busy.start(ref(9), 0)) == ["refused"]
 
 

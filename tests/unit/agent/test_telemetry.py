@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.node.rig import IDLE, MAX, MIN, Rig, of, ref, told, wall
+from support.node.rig import IDLE, MAX, MIN, Rig, messages_of, of, ref, wall
 from wattline_agent.core.effects import DropSpooled, SaveUsage, Spool
 from wattline_agent.core.events import ConnectionLost, DeviceReported
 from wattline_agent.core.ports import DeviceEvent, HostReading
@@ -23,12 +23,12 @@ def rig() -> Rig:
 
 def beat(rig: Rig, seconds: float = 1) -> Beat:
     """The newest beat after some time."""
-    return told(rig.pass_s(seconds), Beat)[-1]
+    return messages_of(rig.pass_s(seconds), Beat)[-1]
 
 
 def test_a_beat_a_second_with_everything(rig: Rig) -> None:
     rig.run(ref(), 0)
-    beats = told(rig.pass_s(10), Beat)
+    beats = messages_of(rig.pass_s(10), Beat)
     assert len(beats) == 10
     assert [b.seq for b in beats] == list(range(beats[0].seq, beats[0].seq + 10))
     last = beats[-1]
@@ -43,7 +43,7 @@ def test_a_beat_a_second_with_everything(rig: Rig) -> None:
 
 def test_simulated_watts_are_marked() -> None:
     rig = Rig(is_simulated=True)
-    hello = told(rig.join(), Hello)[0]
+    hello = messages_of(rig.join(), Hello)[0]
     assert hello.simulated
     assert beat(rig, 2).simulated
 
@@ -76,7 +76,7 @@ def test_what_died_with_its_keeper_counts_as_long_as_it_was_seen_to_run(rig: Rig
     ran_s = rig.node.state.attempts[ref()].usage.run_s
     rig.end(ref(), "keeper_lost")
     rig.tasks[ref()].ended_s = rig.tasks[ref()].started_s
-    (update,) = told(rig.handle(rig.seen()), TaskUpdate)
+    (update,) = messages_of(rig.handle(rig.seen()), TaskUpdate)
     usage = update.report.usage
     assert usage.run_s == usage.gpu_s == ran_s == pytest.approx(5, abs=1.1)
 
@@ -136,7 +136,7 @@ def test_usage_is_put_on_disk_now_and_then(rig: Rig) -> None:
 def test_idle_draw_is_assumed_high_until_it_was_seen() -> None:
     rig = Rig()
     done = rig.join()
-    assert [gpu.idle_mw for gpu in told(done, Hello)[0].gpus] == [MAX // 4, MAX // 4]
+    assert [gpu.idle_mw for gpu in messages_of(done, Hello)[0].gpus] == [MAX // 4, MAX // 4]
 
 
 def test_idle_draw_is_learned_with_a_margin_and_told(rig: Rig) -> None:
@@ -153,7 +153,7 @@ def test_idle_draw_that_rises_is_learned_and_told(rig: Rig) -> None:
     assert rig.disk.state is not None
     assert rig.disk.state.idle_mw["GPU-0"] == 130 * W
     rig.pass_s(4)
-    assert told(rig.effects, Hello)[-1].gpus[0].idle_mw == 130 * W
+    assert messages_of(rig.effects, Hello)[-1].gpus[0].idle_mw == 130 * W
 
 
 def test_load_is_never_learned_as_idle(rig: Rig) -> None:
@@ -172,14 +172,14 @@ def test_overshoot_is_learned_per_model_and_squeezes_the_caps(rig: Rig) -> None:
     assert list(rig.disk.state.overshoot_permille.values()) == [1040]
     assert [gpu.limit_mw for gpu in rig.gpus] == [480 * W, 480 * W]
     assert any("above its cap" in problem for problem in beat(rig).problems)
-    assert told(rig.effects, Hello)[-1].gpus[1].overshoot_permille == 1040
+    assert messages_of(rig.effects, Hello)[-1].gpus[1].overshoot_permille == 1040
 
 
 def test_no_beat_shows_more_than_the_lease_while_caps_are_being_mended(rig: Rig) -> None:
     rig.run(ref(), 0, 1)
     rig.lease(wall(1000 * W))
     rig.gpus[0].overshoot_permille = 1035
-    beats = told(rig.pass_s(10), Beat)
+    beats = messages_of(rig.pass_s(10), Beat)
     assert all(b.holding_mw <= b.lease_mw for b in beats)
 
 
@@ -187,7 +187,7 @@ def test_a_driver_that_does_not_answer_delays_a_beat_and_does_not_stop_it(rig: R
     rig.run(ref(), 0, 1)
     rig.holds_answers = True
     rig.lease(wall(1000 * W))
-    assert len(told(rig.pass_s(6), Beat)) >= 5
+    assert len(messages_of(rig.pass_s(6), Beat)) >= 5
 
 
 def test_the_lag_of_the_average_after_a_cut_is_no_overshoot(rig: Rig) -> None:
@@ -260,7 +260,7 @@ def test_an_outage_is_spooled_by_the_minute_and_replayed_in_order(rig: Rig) -> N
     assert len(of(rig.effects, Spool)) == 2
     rig.join()
     rig.pass_s(2)
-    (rollups,) = told(rig.effects, Rollups)[:1]
+    (rollups,) = messages_of(rig.effects, Rollups)[:1]
     assert [round(item.seconds) for item in rollups.items][:2] == [60, 60]
     assert sum(item.seconds for item in rollups.items) == pytest.approx(150, abs=3)
     assert rollups.items[0].gpu_energy_mj[0] == pytest.approx(60 * MAX, rel=0.02)
@@ -276,7 +276,7 @@ def test_rollups_are_repeated_until_they_are_seen(rig: Rig) -> None:
     rig.join()
     rig.effects.clear()
     rig.pass_s(25)
-    lasts = [message.last for message in told(rig.effects, Rollups)]
+    lasts = [message.last for message in messages_of(rig.effects, Rollups)]
     assert len(lasts) >= 2
     assert len(set(lasts)) == 1
 

@@ -90,6 +90,6 @@ def test_a_job_with_dependencies_can_change() -> None:
     before = spec(after_ok=[17, 18], idle_gpu="below=0.1,for=5m,action=warn")
     after = changed(before, {"priority": "high", "energy": "2kWh", "idle_gpu": "none"})
     assert after.after_ok == (17, 18)
-    told = differences(before, after)
-    assert (told["priority"], told["energy"]) == (("50", "75"), ("none", "2kWh"))
-    assert told["idle_gpu"][1] == "none"
+    reported = differences(before, after)
+    assert (reported["priority"], reported["energy"]) == (("50", "75"), ("none", "2kWh"))
+    assert reported["idle_gpu"][1] == "none"

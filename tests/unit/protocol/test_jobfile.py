@@ -1,4 +1,4 @@
-"""Job files, flags and keywords: what is read, and what each mistake is told."""
+"""Job files, flags and keywords: what is read, and how each mistake is reported."""
 
 from pathlib import PurePosixPath
 from typing import Any

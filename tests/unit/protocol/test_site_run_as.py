@@ -82,9 +82,9 @@ def test_a_site_that_lets_tasks_be_root_is_told(
     rules: RunAs | None, said: list[str], is_root: bool
 ) -> None:
     whole = msgspec.structs.replace(site().rack("a", 1).build(), run_as=rules)
-    told = [warning for warning in site_warnings(whole) if "[run_as]" in warning]
-    assert len(told) == len(said)
-    assert all(words in warning for words, warning in zip(said, told, strict=True))
+    reported = [warning for warning in site_warnings(whole) if "[run_as]" in warning]
+    assert len(reported) == len(said)
+    assert all(words in warning for words, warning in zip(said, reported, strict=True))
     assert may_be_root(rules) is is_root
 
 

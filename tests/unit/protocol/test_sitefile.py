@@ -1,4 +1,4 @@
-"""Site files: what is read, what is worked out, and what each mistake is told."""
+"""Site files: what is read, what is worked out, and how each mistake is reported."""
 
 import msgspec
 import pytest
@@ -352,19 +352,19 @@ def test_weights_that_are_not_given_are_the_usual_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "told"),
+    ("key", "reported"),
     [
         ("stranding = -1", "expected a number from 0 to 1000"),
         ("spred = 1", "the nearest is spread"),
         ("heat = 1", "unknown key weights.heat"),
     ],
 )
-def test_weights_that_cannot_be_are_told_of(key: str, told: str) -> None:
-    assert told in str(refused(f"{FULL}\n[weights]\n{key}\n"))
+def test_weights_that_cannot_be_are_told_of(key: str, reported: str) -> None:
+    assert reported in str(refused(f"{FULL}\n[weights]\n{key}\n"))
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ('[[account]]\nname = "a"\n[[account]]\nname = "a"', "an account named a exists already"),
         ('[[account]]\nname = "ab"\nparent = "bc"', "no account named bc; there are ab"),
@@ -383,5 +383,5 @@ def test_weights_that_cannot_be_are_told_of(key: str, told: str) -> None:
         ('[fair_share]\nhalflife = "1d"', "the nearest is half_life"),
     ],
 )
-def test_accounts_that_cannot_be_are_told_of(text: str, told: str) -> None:
-    assert told in str(refused(f"{FULL}\n{text}\n"))
+def test_accounts_that_cannot_be_are_told_of(text: str, reported: str) -> None:
+    assert reported in str(refused(f"{FULL}\n{text}\n"))

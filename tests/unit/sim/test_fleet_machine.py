@@ -13,18 +13,18 @@ def test_a_pause_is_no_run_time() -> None:
         machine.world.run_until(at_s)
         act(ref())
     machine.world.run_until(61.0)
-    assert told(machine) == ("running", 3)
+    assert reported(machine) == ("running", 3)
     machine.prolong(10.0)
     machine.world.run_until(62.0)
-    assert told(machine) == ("running", 4)
+    assert reported(machine) == ("running", 4)
     machine.freeze(ref())
     machine.world.run_until(90.0)
-    assert told(machine) == ("paused", 4)
+    assert reported(machine) == ("paused", 4)
     machine.thaw(ref())
     machine.world.run_until(120.0)
-    assert told(machine) == ("ended", 15)
+    assert reported(machine) == ("ended", 15)
 
 
-def told(machine: Machine) -> tuple[str, int]:
+def reported(machine: Machine) -> tuple[str, int]:
     (seen,) = machine.seen()
     return seen.phase, round(seen.run_s)

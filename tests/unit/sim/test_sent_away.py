@@ -36,7 +36,7 @@ def gang(number: int, phase: GangPhase, reason: str = "") -> GangRecord:
 
 
 def sent(number: int, above: int, where: str = "") -> GangRecord:
-    """It is told to go."""
+    """It is ordered to end."""
     reason = f"preempted by job {above} ('train') of higher priority{' ' if where else ''}{where}"
     return gang(number, "ending", reason)
 

@@ -1,4 +1,4 @@
-"""Limits of a task that shares its GPU: told to it, and to an MPS daemon where one serves it."""
+"""Limits of a task that shares its GPU: in its environment, and with its MPS daemon."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What the kernel opens beside a file that it executes: told before it does."""
+"""What the kernel opens beside a file that it executes: known before it does."""
 
 import os
 import sys

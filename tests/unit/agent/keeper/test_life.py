@@ -1,4 +1,4 @@
-"""The life of an attempt: what is due when, and how its end is told."""
+"""The life of an attempt: what is due when, and how its end is reported."""
 
 import dataclasses
 
@@ -140,9 +140,9 @@ def test_ends_are_told_apart(
 ) -> None:
     life = living()
     life.status = status
-    told = describe_exit(life, evidence)
-    assert told[:3] == (kind, code, signal)
-    assert words in told[3]
+    reported = describe_exit(life, evidence)
+    assert reported[:3] == (kind, code, signal)
+    assert words in reported[3]
 
 
 def test_no_lack_of_memory_is_suspected_when_somebody_asked() -> None:

@@ -1,4 +1,4 @@
-"""Every invariant can fail: a state that breaks it is told of in words."""
+"""Every invariant can fail: a state that breaks it is reported in words."""
 
 from collections.abc import Callable
 

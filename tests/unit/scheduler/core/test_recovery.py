@@ -30,12 +30,12 @@ def restart(h: Harness) -> None:
 def test_running_tasks_go_on_untouched(h: Harness) -> None:
     number = h.submit(job().gpus(2).nodes(2))
     h.run(2)
-    starts = {name: len(h.told(name, StartTask)) for name in h.agents}
+    starts = {name: len(h.sent_to(name, StartTask)) for name in h.agents}
     restart(h)
     assert h.state_of(number) == "RUNNING"
     assert h.gang(number).attempt == 1
-    assert {name: len(h.told(name, StartTask)) for name in h.agents} == starts
-    assert not any(h.told(name, StopTask) for name in h.agents)
+    assert {name: len(h.sent_to(name, StartTask)) for name in h.agents} == starts
+    assert not any(h.sent_to(name, StopTask) for name in h.agents)
 
 
 def test_time_that_the_start_took_is_no_silence_of_nodes(h: Harness) -> None:
@@ -113,7 +113,7 @@ def test_after_a_restored_backup_nothing_starts_before_all_nodes_were_heard(h: H
     h.cut_off.clear()
     h.join(other)
     h.run(5)
-    assert any(h.told(name, StopTask) for name in h.agents), f"job {lost} is not on record"
+    assert any(h.sent_to(name, StopTask) for name in h.agents), f"job {lost} is not on record"
     assert h.state_of(again) == "RUNNING"
     assert h.gang(again).attempt == 1_001
     assert h.events("recovery_over")

@@ -28,9 +28,9 @@ class Receiver:
         self.outcomes = list(outcomes)
         self.tried: list[int] = []
 
-    def __call__(self, told: EventView) -> Outcome:
+    def __call__(self, reported: EventView) -> Outcome:
         self.gate.wait()
-        self.tried.append(told.seq)
+        self.tried.append(reported.seq)
         return self.outcomes.pop(0) if self.outcomes else Outcome("taken")
 
 

@@ -1,4 +1,4 @@
-"""When a job may start at the earliest, by quotas that are used up, reservations and windows: told
+"""When a job may start at the earliest, by quotas that are used up, reservations and windows: said
 early, by a virtual clock that begins on a Tuesday at 22:13:20 UTC."""
 
 import msgspec
@@ -102,8 +102,8 @@ def test_who_waits_says_so_as_soon_as_its_quota_is_used_up(h: Harness) -> None:
     )
     assert "deadline" not in reason(h, in_time)
     assert "deadline" not in reason(h, elsewhere)
-    (told,) = h.events("deadline_missed")
-    assert (told.job, told.level) == (late, "warning")
+    (reported,) = h.events("deadline_missed")
+    assert (reported.job, reported.level) == (late, "warning")
     assert h.state_of(late) == "PENDING", "it may be moved, or the quota raised"
 
 

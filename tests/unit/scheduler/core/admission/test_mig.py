@@ -64,7 +64,7 @@ def test_each_task_has_a_device_of_its_own_and_the_next_waits_and_says_why() -> 
 def test_the_order_names_the_device_and_its_part_of_the_gpu() -> None:
     h = cluster("1g.10gb", "3g.40gb")
     h.submit(job().mig("3g.40gb"))
-    (start,) = h.told("a1", StartTask)
+    (start,) = h.sent_to("a1", StartTask)
     assert isinstance(start, StartTask)
     assert start.order.gpus == (0,)
     assert (start.order.mig, start.order.gpu_share_permille) == ("MIG-a1-1", 428)
@@ -315,8 +315,8 @@ def test_people_see_devices_and_who_has_them() -> None:
     view = node_view(state, h.node("a1"), h.now)
     (shown,) = view.gpus
     assert shown.jobs == f"1g.10gb {number}, 3g.40gb –"
-    told = job_in_memory(h.job(number), h.site.tariff, with_attempts=True)
-    assert told.gpu_count == "1g.10gb"
-    assert told.attempts[0].places == "0 1g.10gb"
-    assert (told.utilisation, told.verdict) == (None, "unknown")
+    reported = job_in_memory(h.job(number), h.site.tariff, with_attempts=True)
+    assert reported.gpu_count == "1g.10gb"
+    assert reported.attempts[0].places == "0 1g.10gb"
+    assert (reported.utilisation, reported.verdict) == (None, "unknown")
     assert h.node("a1").free_milli(GpuIndex(0)) == 858

@@ -144,9 +144,9 @@ def test_a_job_moves_only_where_it_may_be_open() -> None:
 def test_jobs_that_are_moved_together_fill_the_quota_and_no_more() -> None:
     h = started(queues=(Queue("day"), Queue("night", Quota(open_jobs=2))))
     numbers = [is_let_in(h, job().queue("day")) for _ in range(3)]
-    told = h.ask(Update(Selection(users=("ada",)), {"queue": "night"}))
-    assert isinstance(told, Acted)
-    assert [(one.job, one.refused) for one in told.jobs] == [
+    reported = h.ask(Update(Selection(users=("ada",)), {"queue": "night"}))
+    assert isinstance(reported, Acted)
+    assert [(one.job, one.refused) for one in reported.jobs] == [
         (numbers[0], ""),
         (numbers[1], ""),
         (numbers[2], "busy"),

@@ -189,9 +189,9 @@ def test_watts_at_a_time_are_what_is_booked_for_the_gpus() -> None:
     first, second = h.submit(in_queue("night", 2)), h.submit(in_queue("night", 1))
     h.run(2)
     assert h.state_of(first) == "RUNNING"
-    told = reason(h, second)
+    reported = reason(h, second)
     most, booked, wants = (quota_watts(mw) for mw in (quota_mw, 2 * GPU_MW, GPU_MW))
-    assert told == (
+    assert reported == (
         f"quota of queue night reached: {most} at a time, {booked} booked, it requests {wants}; "
         "available when other jobs of the quota end"
     )
@@ -220,8 +220,8 @@ def test_where_the_energy_of_a_day_is_used_up_nothing_starts_and_what_runs_goes_
     runs = h.submit(in_queue("night"))
     uses(h, runs, 5.2)
     waits, other = h.submit(in_queue("night")), h.submit(in_queue("day"))
-    told = reason(h, waits)
-    assert told == (
+    reported = reason(h, waits)
+    assert reported == (
         "quota exceeded: queue night used 5.2 of 5 kWh today; resets 2023-11-15 00:00 UTC"
     )
     assert [h.state_of(number) for number in (runs, waits, other)] == [
@@ -311,9 +311,12 @@ def test_it_is_told_anew_of_a_quota_that_is_another() -> None:
     assert (len(h.events("quota_used_up")), len(h.events("quota_open"))) == (1, 1)
     uses(h, runs, 6.1)
     again(h)
-    told = h.events("quota_used_up")
-    assert ["of 5 kWh today" in told[0].text, "of 6 kWh today" in told[1].text] == [True, True]
-    assert len(told) == 2
+    reported = h.events("quota_used_up")
+    assert ["of 5 kWh today" in reported[0].text, "of 6 kWh today" in reported[1].text] == [
+        True,
+        True,
+    ]
+    assert len(reported) == 2
 
 
 def test_that_the_month_is_used_up_is_told_although_the_day_was() -> None:
@@ -365,7 +368,7 @@ def test_a_site_file_that_became_stricter_ends_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "told"),
+    ("wanted", "reported"),
     [
         (
             in_queue("night", 5),
@@ -381,7 +384,7 @@ def test_a_site_file_that_became_stricter_ends_nothing() -> None:
         (paid_by("vision"), "account research is for bob; you are ada"),
     ],
 )
-def test_what_can_never_be_is_refused(wanted: JobBuilder, told: str) -> None:
+def test_what_can_never_be_is_refused(wanted: JobBuilder, reported: str) -> None:
     h = started(
         accounts=(Account("research", users=("bob",)), Account("vision", "research")),
         queues=(
@@ -389,7 +392,7 @@ def test_what_can_never_be_is_refused(wanted: JobBuilder, told: str) -> None:
             Queue("ops", users=("bob", "eve")),
         ),
     )
-    assert told in h.refuse(wanted)
+    assert reported in h.refuse(wanted)
 
 
 def test_the_usual_queue_and_ones_own_account_need_no_entry() -> None:

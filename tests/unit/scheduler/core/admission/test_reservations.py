@@ -1,4 +1,4 @@
-"""Reservations: who makes them, who starts where and when, what is told, and that they last."""
+"""Reservations: who makes them, who starts where and when, what is reported, and that they last."""
 
 import msgspec
 import pytest
@@ -242,9 +242,9 @@ def test_a_node_says_what_is_reserved_of_it() -> None:
     h = started()
     h.do(kept("now", for_s=60.0))
     h.do(kept("later", nodes=("a*",), start="in 1h", is_maintenance=True))
-    told = [node_view(h.cluster.state, h.node(name), h.now).reserved for name in ("a1", "a2")]
-    assert told[0].startswith("reserved as now for user ada until 2023-11-14 22:14")
-    assert told[1].startswith("reservation later for maintenance begins 2023-11-14 23:13")
+    reported = [node_view(h.cluster.state, h.node(name), h.now).reserved for name in ("a1", "a2")]
+    assert reported[0].startswith("reserved as now for user ada until 2023-11-14 22:14")
+    assert reported[1].startswith("reservation later for maintenance begins 2023-11-14 23:13")
     h.run(61)
     assert "later" in node_view(h.cluster.state, h.node("a1"), h.now).reserved
     h.do(Unreserve("later"))

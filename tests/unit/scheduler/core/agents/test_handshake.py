@@ -43,7 +43,7 @@ def test_a_node_declared_off_in_the_site_file_counts_nothing() -> None:
 
 def test_another_protocol_version_is_refused_with_both_versions(h: Harness) -> None:
     h.say("a1", h.agent("a1").hello(protocol=7))
-    refused = h.told("a1", Refused)[-1]
+    refused = h.sent_to("a1", Refused)[-1]
     assert isinstance(refused, Refused)
     assert "protocol 7" in refused.reason
     assert "speaks 1" in refused.reason
@@ -52,7 +52,7 @@ def test_another_protocol_version_is_refused_with_both_versions(h: Harness) -> N
 def test_a_node_that_claims_another_id_is_refused(h: Harness) -> None:
     before = h.node("a2").record
     h.say("a1", h.agent("a1").hello(node=NodeId("a2")))
-    refused = h.told("a1", Refused)[-1]
+    refused = h.sent_to("a1", Refused)[-1]
     assert isinstance(refused, Refused)
     assert "a1" in refused.reason
     assert "a2" in refused.reason
@@ -63,7 +63,7 @@ def test_the_same_hello_twice_gets_the_same_welcome(h: Harness) -> None:
     hello = h.agent("a1").hello()
     h.say("a1", hello)
     h.say("a1", hello)
-    first, second = h.told("a1", Welcome)[-2:]
+    first, second = h.sent_to("a1", Welcome)[-2:]
     assert first == second
 
 
@@ -116,7 +116,7 @@ def test_words_of_an_earlier_incarnation_change_nothing(h: Harness) -> None:
     h.say(name, old_beat)
     h.say(name, old_end)
     assert h.node(name).beat is before
-    asked = [m for m in h.told(name, Rehello) if isinstance(m, Rehello)]
+    asked = [m for m in h.sent_to(name, Rehello) if isinstance(m, Rehello)]
     assert len(asked) == 1, "asked once a period, not once a message"
 
 
@@ -125,7 +125,7 @@ def test_words_of_another_epoch_change_nothing(h: Harness) -> None:
     before = h.node("a1").beat
     h.say("a1", h.agent("a1").beat(epoch=Epoch(99)))
     assert h.node("a1").beat is before
-    assert h.told("a1", Rehello)
+    assert h.sent_to("a1", Rehello)
 
 
 def test_a_welcomed_agent_has_time_to_read_back_its_caps(h: Harness) -> None:
@@ -134,10 +134,10 @@ def test_a_welcomed_agent_has_time_to_read_back_its_caps(h: Harness) -> None:
     h.cut_off.add(NodeId("a1"))
     h.say("a1", agent.hello())
     h.say("a1", beat)
-    assert not h.told("a1", Rehello)
+    assert not h.sent_to("a1", Rehello)
     h.mono_s += 3
     h.say("a1", beat)
-    assert h.told("a1", Rehello)
+    assert h.sent_to("a1", Rehello)
 
 
 def test_an_unknown_node_is_not_answered(h: Harness) -> None:
@@ -257,7 +257,7 @@ def test_a_task_not_on_record_is_stopped(h: Harness) -> None:
     other = "a2" if name == "a1" else "a1"
     h.agent(other).tasks = {task.order.ref: task}
     h.join(other)
-    assert h.told(other, StopTask)
+    assert h.sent_to(other, StopTask)
     assert h.events("stray_stopped")
     assert not h.agent(other).tasks, "and forgotten once it has ended"
 

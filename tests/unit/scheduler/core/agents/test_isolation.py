@@ -59,7 +59,7 @@ def test_the_wait_counts_from_the_last_beat_that_was_answered(h: Harness) -> Non
     number = h.submit(job().gpus(1).stops_on_isolation())
     name = h.gang(number).live[0].node
     h.run(50)
-    assert h.told(name, BeatSeen)
+    assert h.sent_to(name, BeatSeen)
     last_s = h.node(name).answered_at
     assert h.mono_s - last_s < 2
     h.cut_off.add(NodeId(name))
@@ -85,7 +85,7 @@ def test_the_rest_of_the_gang_is_stopped_when_one_task_is_lost(h: Harness) -> No
     name = cut(h, number)
     other = "a2" if name == "a1" else "a1"
     h.run(CERTAIN_S + 2)
-    assert h.told(other, StopTask)
+    assert h.sent_to(other, StopTask)
     assert h.gang(number).losses == 1
 
 
@@ -95,7 +95,7 @@ def test_a_lost_task_that_is_found_running_is_stopped_and_its_usage_booked(h: Ha
     h.run(CERTAIN_S + 5)
     h.cut_off.clear()
     h.run(4)
-    assert h.told(name, StopTask)
+    assert h.sent_to(name, StopTask)
     assert h.events("stray_stopped")
     assert not [ref for ref in h.agent(name).tasks if ref.attempt == 1]
     assert h.gang(number).past[0].record.exit is not None

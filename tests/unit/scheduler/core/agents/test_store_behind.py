@@ -25,7 +25,7 @@ def start_on(h: Harness, older: Saved) -> None:
     )
 
 
-def told(h: Harness) -> list[str]:
+def reported(h: Harness) -> list[str]:
     """What alarms say of it, node by node."""
     problems = h.cluster.state.problems.open.values()
     return [p.record.evidence for p in problems if p.record.kind == PROBLEM]
@@ -38,7 +38,7 @@ def test_a_job_that_is_not_on_record_is_an_alarm_and_its_number_does_not_come_ag
     h.run(2)
     start_on(h, older)
     h.run(3)
-    (text,) = told(h)
+    (text,) = reported(h)
     assert f"has {lost}.0#1, the newest job on record is {lost - 1}" in text
     assert "submit lost ones again" in text
     assert h.submit(job()) == JobId(lost + 1)
@@ -54,7 +54,7 @@ def test_a_later_try_of_a_job_on_record_is_an_alarm() -> None:
     assert h.gang(number).attempt == 2
     start_on(h, older)
     h.run(3)
-    assert [f"has {number}.0#2" in text for text in told(h)] == [True]
+    assert [f"has {number}.0#2" in text for text in reported(h)] == [True]
 
 
 def test_an_incarnation_that_is_not_on_record_is_an_alarm() -> None:
@@ -63,10 +63,10 @@ def test_an_incarnation_that_is_not_on_record_is_an_alarm() -> None:
     name = next(iter(h.agents))
     h.join(name)
     h.run(2)
-    assert told(h) == []
+    assert reported(h) == []
     start_on(h, older)
     h.run(3)
-    (text,) = told(h)
+    (text,) = reported(h)
     assert "has incarnation 2, the newest on record is 1" in text
 
 
@@ -76,4 +76,4 @@ def test_a_restart_that_lost_nothing_says_nothing() -> None:
     h.run(2)
     h.restart_scheduler()
     h.run(3)
-    assert told(h) == []
+    assert reported(h) == []

@@ -165,7 +165,7 @@ def test_a_node_that_was_silent_before_is_switched_off(h: Harness) -> None:
 
 
 def test_a_node_that_is_away_for_a_moment_is_waited_for(h: Harness) -> None:
-    """Its agent took its leave a moment ago: nothing was told to it yet."""
+    """Its agent took its leave a moment ago: nothing was sent to it yet."""
     h.agent("a1").say_farewell()
     h.settle()
     h.cut_off.add(NodeId("a1"))

@@ -1,4 +1,4 @@
-"""The second actuator in orders: tasks are told their clock, and the books never hear of it."""
+"""The second actuator in orders: tasks get their clock, and the books never hear of it."""
 
 from support.core.harness import Harness
 from support.core.sites import JobBuilder, gpu, job, site
@@ -40,7 +40,7 @@ def started(h: Harness, wanted: JobBuilder) -> JobId:
 
 
 def told_clock(h: Harness) -> int:
-    (start,) = h.told("a1", StartTask)
+    (start,) = h.sent_to("a1", StartTask)
     assert isinstance(start, StartTask)
     return start.order.clock_permille
 

@@ -36,7 +36,7 @@ class Hall:
         return sum(agent.holding_mw() for agent in self.h.agents.values()) * 1000 / FULL_MW
 
     def run(self, seconds: int, units: Callable[[], float], sensed: int | None = None) -> None:
-        """`units` run in truth, permille of all; `sensed` of them are told, if any is."""
+        """`units` run in truth, permille of all; `sensed` of them are reported, if any is."""
         h = self.h
         for second in range(seconds):
             told_c = self.room.step(self.heat(), units())
@@ -52,7 +52,7 @@ class Hall:
             self.budgets_mw.append(h.cluster.state.domains.budget_mw(ROOM))
 
     def paused(self) -> int:
-        return sum(len(self.h.told(node, PauseTask)) for node in self.h.agents)
+        return sum(len(self.h.sent_to(node, PauseTask)) for node in self.h.agents)
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def position(effects: list[Effect], kind: type[Effect], what: type[object]) -> i
 
 def ack_of(h: Harness, name: str, **changes: object) -> LeaseAck:
     """The acknowledgement of the newest lease sent to a node."""
-    lease = h.told(name, Lease)[-1]
+    lease = h.sent_to(name, Lease)[-1]
     assert isinstance(lease, Lease)
     ack = LeaseAck(lease.epoch, lease.incarnation, lease.seq, lease.lease_mw, lease.caps_mw)
     return msgspec.structs.replace(ack, **changes)
@@ -90,14 +90,14 @@ def test_attempt_and_growth_are_saved_together_before_any_command(h: Harness) ->
     h.submit(job().gpus(4))
     placed = [e for e in h.effects if isinstance(e, Save) and isinstance(e.record, AttemptRecord)]
     assert h.effects.index(placed[0]) < position(h.effects, Send, Lease)
-    assert not h.told(used_node(h), StartTask), "no start before the growth is acknowledged"
+    assert not h.sent_to(used_node(h), StartTask), "no start before the growth is acknowledged"
 
 
 def test_a_gang_starts_only_when_every_node_has_acknowledged_its_growth(h: Harness) -> None:
     h.agent("a2").is_slow_to_ack = True
     number = h.submit(job().gpus(2).nodes(2))
-    assert not h.told("a1", StartTask)
-    assert not h.told("a2", StartTask)
+    assert not h.sent_to("a1", StartTask)
+    assert not h.sent_to("a2", StartTask)
     h.agent("a2").ack_now()
     h.settle()
     assert h.state_of(number) == "RUNNING"
@@ -175,7 +175,7 @@ def test_an_acknowledgement_is_on_disk_before_what_it_finances(h: Harness) -> No
     h.agent(loser).is_slow_to_ack = True
     h.submit(job().gpus(8).priority(75))
     other = "a2" if loser == "a1" else "a1"
-    assert not h.told(other, StartTask)
+    assert not h.sent_to(other, StartTask)
     h.effects.clear()
     h.agent(loser).ack_now()
     h.settle()
@@ -216,7 +216,7 @@ def test_growth_stops_beside_a_contradiction_until_caps_are_read_back(h: Harness
     wide.say("a1", wide.agent("a1").beat(holding_mw=9_999_000))
     number = wide.submit(job().gpus(1))
     assert wide.state_of(number) == "STARTING"
-    assert not wide.told("a2", StartTask), "there is headroom, but the books are not trusted"
+    assert not wide.sent_to("a2", StartTask), "there is headroom, but the books are not trusted"
     wide.cut_off.clear()
     wide.join("a1")
     wide.run(2)
@@ -270,13 +270,13 @@ def test_nothing_is_told_to_an_incarnation_before_its_caps_were_read_back(h: Har
     h.submit(job().gpus(8))
     h.run(3)
     name = used_node(h)
-    count = len(h.told(name, Lease))
+    count = len(h.sent_to(name, Lease))
     h.say(name, h.agent(name).hello())
     h.handle(TimePassed())
     h.handle(PlanDue())
     h.mono_s += 1.0
     h.handle(TimePassed())
-    assert len(h.told(name, Lease)) == count
+    assert len(h.sent_to(name, Lease)) == count
 
 
 def test_sequences_go_on_across_incarnations(h: Harness) -> None:
@@ -284,7 +284,7 @@ def test_sequences_go_on_across_incarnations(h: Harness) -> None:
     h.join("a1")
     h.submit(job().gpus(8).nodes(1))
     h.run(2)
-    new = [m.seq for m in h.told("a1", Lease)[-1:] if isinstance(m, Lease)]
+    new = [m.seq for m in h.sent_to("a1", Lease)[-1:] if isinstance(m, Lease)]
     assert all(seq > before for seq in new)
     assert h.node("a1").last_seq >= before
 
@@ -292,10 +292,10 @@ def test_sequences_go_on_across_incarnations(h: Harness) -> None:
 def test_an_unacknowledged_lease_is_resent_and_replaced_by_a_newer_one(h: Harness) -> None:
     place(h)
     name = used_node(h)
-    first = h.told(name, Lease)[-1]
+    first = h.sent_to(name, Lease)[-1]
     h.tick()
     h.tick()
-    resent = [m for m in h.told(name, Lease) if m == first]
+    resent = [m for m in h.sent_to(name, Lease) if m == first]
     assert len(resent) >= 2
     assert len([key for key in h.node(name).outbox if key[0] == "lease"]) == 1
 
@@ -308,12 +308,12 @@ def test_a_refused_shrink_is_not_counted_and_asks_for_less(h: Harness) -> None:
     h.end_tasks()
     h.run(2)
     before_kw = h.committed_kw(name)
-    lease = h.told(name, Lease)[-1]
+    lease = h.sent_to(name, Lease)[-1]
     assert isinstance(lease, Lease)
     lowest_mw = 2_600_000
     h.say(name, LeaseRefused(lease.epoch, lease.incarnation, lease.seq, lowest_mw, "not idle yet"))
     assert h.committed_kw(name) == before_kw
-    newest = h.told(name, Lease)[-1]
+    newest = h.sent_to(name, Lease)[-1]
     assert isinstance(newest, Lease)
     assert newest.lease_mw >= lowest_mw
 
@@ -350,7 +350,7 @@ def test_a_recovered_store_counts_every_node_in_full_until_its_hello(h: Harness)
 def test_a_scheduler_older_than_what_a_node_has_met_is_refused(h: Harness) -> None:
     h.agent("a1").epoch = Epoch(99)
     h.join("a1")
-    refused = h.told("a1", Refused)[-1]
+    refused = h.sent_to("a1", Refused)[-1]
     assert isinstance(refused, Refused)
     assert "--recover" in refused.reason
     assert "clock" not in refused.reason
@@ -363,7 +363,7 @@ def test_where_the_clock_was_set_back_since_the_last_recovery_it_is_to_be_set_fi
 ) -> None:
     h.agent("a1").epoch = Epoch(int(h.now.unix_s) + 60)
     h.join("a1")
-    refused = h.told("a1", Refused)[-1]
+    refused = h.sent_to("a1", Refused)[-1]
     assert isinstance(refused, Refused)
     assert refused.reason.endswith(
         "--recover`, but first set the clock of its host, which was set back since"
@@ -374,5 +374,5 @@ def test_beats_are_answered_and_repeats_too(h: Harness) -> None:
     beat: Beat = h.agent("a1").beat()
     h.say("a1", beat)
     h.say("a1", beat)
-    seen = [m for m in h.told("a1", BeatSeen) if isinstance(m, BeatSeen) and m.seq == beat.seq]
+    seen = [m for m in h.sent_to("a1", BeatSeen) if isinstance(m, BeatSeen) and m.seq == beat.seq]
     assert len(seen) == 2

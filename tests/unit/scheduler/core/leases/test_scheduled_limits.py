@@ -89,7 +89,7 @@ def test_a_restart_in_a_window_changes_nothing() -> None:
     h.restart_scheduler()
     h.tick()
     assert budget_mw(h) == pytest.approx(before, rel=0.02)
-    assert len(h.events("budget_lowered")) == 1, "told once"
+    assert len(h.events("budget_lowered")) == 1, "reported once"
     run_to(h, 185)
     assert budget_mw(h) == FULL_MW
 

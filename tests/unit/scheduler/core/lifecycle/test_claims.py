@@ -76,10 +76,10 @@ def test_gpus_that_cannot_be_deny_no_job_of_others(lie: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "booked"), [(1.0, "placed"), (7e9, "now"), (0.0, "now"), (None, "now")]
+    ("reported", "booked"), [(1.0, "placed"), (7e9, "now"), (0.0, "now"), (None, "now")]
 )
 def test_times_that_an_agent_tells_lie_between_placing_and_now(
-    told: float | None, booked: str
+    reported: float | None, booked: str
 ) -> None:
     h = Harness(site().rack("a", 1).build())
     h.join()
@@ -90,7 +90,7 @@ def test_times_that_an_agent_tells_lie_between_placing_and_now(
     at = record.started_unix_s
     assert at is not None
     assert at == record.placed_unix_s, "the fake says 1970"
-    unix_s = h.now.unix_s if told is None else UnixTime(told)
+    unix_s = h.now.unix_s if reported is None else UnixTime(reported)
     agent = h.agent(LIAR)
     ended = TaskReport(
         record.ref, "ended", record.gpus, exit=TaskExit("exited", code=0, ended_unix_s=unix_s)

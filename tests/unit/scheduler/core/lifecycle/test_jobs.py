@@ -81,7 +81,7 @@ def test_a_late_word_about_an_ended_attempt_is_not_a_stray(h: Harness) -> None:
     late = TaskUpdate(agent.epoch, agent.incarnation, agent.tasks[ref].report())
     h.end_tasks()
     h.say(node, late)
-    assert not h.told(node, StopTask)
+    assert not h.sent_to(node, StopTask)
     assert not h.events("stray_stopped")
 
 
@@ -96,7 +96,7 @@ def test_a_task_that_its_agent_reported_ended_and_still_lists_is_stopped(h: Harn
     h.settle()  # it is ordered to forget the attempt
     h.agent(node).tasks[ref] = task
     h.run(CERTAIN_BEATS + 1)
-    assert h.told(node, StopTask)
+    assert h.sent_to(node, StopTask)
     assert h.events("stray_stopped")
     assert ref not in h.agent(node).tasks
 
@@ -199,7 +199,7 @@ def test_a_start_is_resent_until_it_is_acknowledged(h: Harness) -> None:
     name = running(h, number)[0][0]
     h.tick()
     h.tick()
-    starts = h.told(name, StartTask)
+    starts = h.sent_to(name, StartTask)
     assert len(starts) == 3
     assert len(set(map(repr, starts))) == 1, "the same command, the same sequence"
 
@@ -216,7 +216,7 @@ def test_an_acknowledged_start_counts_as_begun_before_its_first_report(h: Harnes
     h.cut_off.update(h.agents)
     number = h.submit(job().gpus(0))
     name = running(h, number)[0][0]
-    start = h.told(name, StartTask)[0]
+    start = h.sent_to(name, StartTask)[0]
     assert isinstance(start, StartTask)
     h.say(name, CommandDone(start.epoch, start.incarnation, start.seq, "done"))
     assert not h.node(name).outbox
@@ -230,10 +230,10 @@ def test_a_start_withdrawn_by_a_stop_is_not_resent(h: Harness) -> None:
     number = h.submit(job().gpus(0))
     name = running(h, number)[0][0]
     h.ask(Cancel(only(number)))
-    before = len(h.told(name, StartTask))
+    before = len(h.sent_to(name, StartTask))
     h.tick()
-    assert len(h.told(name, StartTask)) == before
-    assert len(h.told(name, StopTask)) == 2
+    assert len(h.sent_to(name, StartTask)) == before
+    assert len(h.sent_to(name, StopTask)) == 2
 
 
 def test_a_plan_that_gives_a_gpu_twice_is_not_applied(
@@ -256,7 +256,7 @@ def test_a_plan_that_gives_a_gpu_twice_is_not_applied(
 def test_cancel_stops_all_tasks_with_the_jobs_grace(h: Harness) -> None:
     number = h.submit(job().gpus(1).nodes(2).grace(7))
     h.do(Cancel(only(number)))
-    stops = [m for n in h.agents for m in h.told(n, StopTask)]
+    stops = [m for n in h.agents for m in h.sent_to(n, StopTask)]
     assert [m.grace_s for m in stops if isinstance(m, StopTask)] == [7, 7]
     assert h.state_of(number) == "CANCELLED"
     assert "ops" in h.job(number).record.reason
@@ -287,7 +287,7 @@ def test_a_cancel_before_the_growth_is_acknowledged_ends_at_once(h: Harness) -> 
     assert h.state_of(number) == "STARTING"
     h.do(Cancel(only(number)))
     assert h.state_of(number) == "CANCELLED"
-    assert not any(h.told(n, StartTask) for n in h.agents)
+    assert not any(h.sent_to(n, StartTask) for n in h.agents)
 
 
 def test_hold_and_release(h: Harness) -> None:
@@ -345,7 +345,7 @@ def test_a_service_replica_is_restarted_until_it_is_cancelled(h: Harness) -> Non
 
 
 def orders(h: Harness) -> list[StartTask]:
-    return [m for n in h.agents for m in h.told(n, StartTask) if isinstance(m, StartTask)]
+    return [m for n in h.agents for m in h.sent_to(n, StartTask) if isinstance(m, StartTask)]
 
 
 def test_a_torchrun_gang_meets_at_rank_0(h: Harness) -> None:

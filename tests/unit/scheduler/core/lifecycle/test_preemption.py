@@ -88,16 +88,18 @@ def test_who_is_behind_others_is_told_whom_they_and_it_send_away(h: Harness) -> 
     young = fill(h, low().gpus(8).grace(10), run_s=20.0)
     older = fill(h, low().gpus(8).grace(5), run_s=45.0)
     first, second, third = (h.submit(high().gpus(8)) for _ in range(3))
-    told = [explain_job(h.cluster.state, h.job(number), h.now) for number in (first, second, third)]
-    assert [view.start_why for view in told[:2]] == [
+    reported = [
+        explain_job(h.cluster.state, h.job(number), h.now) for number in (first, second, third)
+    ]
+    assert [view.start_why for view in reported[:2]] == [
         f"after job {young} of lower priority has been preempted; it is protected for another 38s",
         (
             f"after jobs {young}, {older} of lower priority have been preempted; "
             "they are protected for another 38s"
         ),
     ]
-    assert told[1].start_unix_s == pytest.approx(h.now.unix_s + 38 + 10)
-    assert told[2].start_unix_s is None, "nobody is left for it"
+    assert reported[1].start_unix_s == pytest.approx(h.now.unix_s + 38 + 10)
+    assert reported[2].start_unix_s is None, "nobody is left for it"
     equal = h.submit(low().gpus(8))
     assert explain_job(h.cluster.state, h.job(equal), h.now).start_unix_s is None
     started = h.now.unix_s
@@ -128,7 +130,7 @@ def test_the_site_says_how_long_young_work_is_protected() -> None:
 def test_the_notice_gives_the_job_its_own_grace(h: Harness) -> None:
     victim = fill(h, low().gpus(8).nodes(2).grace(45))
     h.submit(high().gpus(8).nodes(2))
-    stops = [m for name in h.agents for m in h.told(name, StopTask) if isinstance(m, StopTask)]
+    stops = [m for name in h.agents for m in h.sent_to(name, StopTask) if isinstance(m, StopTask)]
     assert {stop.ref.job for stop in stops} == {victim}
     assert {stop.grace_s for stop in stops} == {45.0}
 

@@ -38,7 +38,7 @@ def seen(h: Harness, number: JobId) -> ExplainView:
     return explain_job(h.cluster.state, h.job(number), h.now)
 
 
-def told(h: Harness, number: JobId) -> str:
+def reported(h: Harness, number: JobId) -> str:
     return reason_of(h.job(number), h.state_of(number))
 
 
@@ -84,7 +84,9 @@ def test_while_it_goes_nobody_takes_what_it_makes_free_and_nobody_else_goes(
     is_slow_to_stop(h, monkeypatch)
     urgent = h.submit(high(6))
     assert h.gang(goes).phase_name == "ending"
-    assert told(h, urgent) == "waits for work of lower priority to end in the quota of queue night"
+    assert (
+        reported(h, urgent) == "waits for work of lower priority to end in the quota of queue night"
+    )
     behind = h.submit(low(1))
     h.run(5)
     assert len(h.events("gang_preempted")) == 1
@@ -92,7 +94,7 @@ def test_while_it_goes_nobody_takes_what_it_makes_free_and_nobody_else_goes(
     h.agent(attempt.node).end(attempt.record.ref, 0)
     h.settle()
     assert [h.state_of(n) for n in (urgent, stays, behind)] == ["RUNNING", "RUNNING", "PENDING"]
-    assert "quota of queue night reached" in told(h, behind)
+    assert "quota of queue night reached" in reported(h, behind)
 
 
 def test_young_work_is_protected_in_its_quota_too() -> None:

@@ -27,8 +27,10 @@ def live(h: Harness, number: JobId) -> list[int]:
 
 
 def stopped(h: Harness, number: JobId) -> list[tuple[int, float, str]]:
-    told = [m for node in h.agents for m in h.told(node, StopTask) if isinstance(m, StopTask)]
-    return sorted((m.ref.task, m.grace_s, m.why) for m in told if m.ref.job == number)
+    reported = [
+        m for node in h.agents for m in h.sent_to(node, StopTask) if isinstance(m, StopTask)
+    ]
+    return sorted((m.ref.task, m.grace_s, m.why) for m in reported if m.ref.job == number)
 
 
 def refused(h: Harness, number: JobId, replicas: int) -> str:

@@ -41,7 +41,7 @@ def test_back_off_doubles(h: Harness) -> None:
 
 
 def test_a_job_that_backs_off_says_so(h: Harness) -> None:
-    """Once it has, what it waits for is all that is told."""
+    """Once it has, what it waits for is all that is reported."""
     number, _ = h.submit(job().retries(9).gpus(8)), h.submit(job().gpus(8))
     end_one(h, number, 3)
     assert reason_of(h.job(number), "PENDING") == "in back-off: exit status 3 (on a1)"

@@ -1,4 +1,4 @@
-"""Limits of energy, cost and idle GPUs: reached, told, stopped with grace, also after a restart."""
+"""Limits of energy, cost and idle GPUs: reached, reported, stopped with grace, over a restart."""
 
 import msgspec
 import pytest
@@ -85,10 +85,10 @@ def test_a_job_that_used_its_energy_is_stopped_with_grace(h: Harness) -> None:
     assert h.state_of(number) == "TIMEOUT"
     assert reason(h, number) == "reached its energy limit of 100Wh"
     assert [a.record.state for a in h.gang(number).past] == ["TIMEOUT"]
-    stops = [m for n in h.agents for m in h.told(n, StopTask) if isinstance(m, StopTask)]
+    stops = [m for n in h.agents for m in h.sent_to(n, StopTask) if isinstance(m, StopTask)]
     assert [(m.grace_s, m.why) for m in stops] == [(7, reason(h, number))]
-    (told,) = h.events("limit_reached")
-    assert (told.job, told.level) == (number, "warning")
+    (reported,) = h.events("limit_reached")
+    assert (reported.job, reported.level) == (number, "warning")
 
 
 def test_cost_counts_energy_and_gpu_time_at_the_sites_tariff(h: Harness) -> None:
@@ -159,8 +159,10 @@ def test_a_job_that_used_up_its_limit_is_not_requeued_for_nothing(h: Harness) ->
 def test_a_job_that_ended_at_its_limit_goes_on_once_it_is_raised(h: Harness) -> None:
     number = h.submit(job().energy(0.05))
     work(h, 8)
-    told = h.do(Update(only(number), {"energy": "100Wh"}))
-    assert told == f"job {number}: energy 50Wh → 100Wh; `wattline requeue {number}` runs it again"
+    reported = h.do(Update(only(number), {"energy": "100Wh"}))
+    assert (
+        reported == f"job {number}: energy 50Wh → 100Wh; `wattline requeue {number}` runs it again"
+    )
     h.restart_scheduler()
     h.join()
     h.do(Requeue(only(number), "again"))
@@ -202,9 +204,9 @@ def starts(h: Harness, number: JobId) -> int:
 def test_a_limit_below_what_a_waiting_job_has_used_ends_it_and_nothing_starts(h: Harness) -> None:
     number = waits_for_room(h, 5, job().energy(1))
     tried = starts(h, number)
-    told = h.do(Update(only(number), {"energy": "50Wh"}))
+    reported = h.do(Update(only(number), {"energy": "50Wh"}))
     why = "reached its energy limit of 50Wh"
-    assert told == f"job {number}: energy 1kWh → 50Wh; it {why} and is stopped"
+    assert reported == f"job {number}: energy 1kWh → 50Wh; it {why} and is stopped"
     assert (h.state_of(number), reason(h, number)) == ("TIMEOUT", why)
     h.end_tasks()
     h.run(3)
@@ -217,9 +219,9 @@ def test_a_limit_below_what_a_running_job_has_used_stops_it_at_once(h: Harness) 
     number = h.submit(job())
     work(h, 5)
     h.effects.clear()
-    told = h.do(Update(only(number), {"energy": "10Wh"}))
-    assert told.endswith("it reached its energy limit of 10Wh and is stopped")
-    assert len(h.told("a1", StopTask)) + len(h.told("a2", StopTask)) == 1
+    reported = h.do(Update(only(number), {"energy": "10Wh"}))
+    assert reported.endswith("it reached its energy limit of 10Wh and is stopped")
+    assert len(h.sent_to("a1", StopTask)) + len(h.sent_to("a2", StopTask)) == 1
     h.run(2)
     assert h.state_of(number) == "TIMEOUT"
 
@@ -228,19 +230,21 @@ def test_a_dry_run_says_what_a_lowered_limit_would_end(h: Harness) -> None:
     number = h.submit(job().runtime(3600))
     work(h, 5)
 
-    def told(**changes: ChangeValue) -> str:
+    def reported(**changes: ChangeValue) -> str:
         answer = h.ask(Update(only(number), changes, is_dry_run=True))
         assert isinstance(answer, Acted)
         return answer.jobs[0].text
 
     would = f"job {number} would be changed"
     assert (
-        told(energy="10Wh") == f"{would}; it reached its energy limit of 10Wh and would be stopped"
+        reported(energy="10Wh")
+        == f"{would}; it reached its energy limit of 10Wh and would be stopped"
     )
     assert (
-        told(runtime="4s") == f"{would}; it reached the run time limit of 4s and would be stopped"
+        reported(runtime="4s")
+        == f"{would}; it reached the run time limit of 4s and would be stopped"
     )
-    assert told(runtime="10m") == told(energy="1MWh") == would
+    assert reported(runtime="10m") == reported(energy="1MWh") == would
     assert h.state_of(number) == "RUNNING"
     answer = h.do(Update(only(number), {"runtime": "4s"}))
     assert answer.endswith("it reached the run time limit of 4s and is stopped")
@@ -264,8 +268,8 @@ def test_what_is_paused_has_run_for_as_long_as_it_did(h: Harness) -> None:
 def test_only_those_indices_are_named_that_have_run_for_so_long(h: Harness) -> None:
     number = h.submit(job().gpus(8).array(3, 2).runtime(3600))
     work(h, 5)
-    told = h.do(Update(only(number), {"runtime": "4s"}))
-    assert f"job {number}[0-1] reached the run time limit of 4s and is stopped" in told
+    reported = h.do(Update(only(number), {"runtime": "4s"}))
+    assert f"job {number}[0-1] reached the run time limit of 4s and is stopped" in reported
 
 
 def test_a_try_that_ends_above_the_limit_is_not_followed_by_another(h: Harness) -> None:
@@ -315,8 +319,8 @@ def test_a_cost_limit_that_lost_its_tariff_is_told_and_nothing_more_starts_under
     h.run(3)
     assert (h.state_of(runs), reason(h, runs)) == ("RUNNING", UNCOUNTED)
     assert (h.state_of(waits), reason(h, waits)) == ("PENDING", UNCOUNTED)
-    (told,) = h.events("cost_not_limited")
-    assert told.text == (
+    (reported,) = h.events("cost_not_limited")
+    assert reported.text == (
         f"the site file has no [tariff]: limits.cost is not enforced for jobs {runs}, {waits}; "
         "running tasks continue, no further ones start"
     )

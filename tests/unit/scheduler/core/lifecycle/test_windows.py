@@ -207,8 +207,8 @@ def test_a_job_says_as_soon_as_it_is_known_that_it_will_be_late(h: Harness) -> N
         "cannot end by its deadline (2023-11-14 22:16 UTC): with its time limit of 1m it had "
         "to start by 2023-11-14 22:15 UTC; waits for gpus"
     )
-    (told,) = h.events("deadline_missed")
-    assert (told.job, told.level) == (number, "warning")
+    (reported,) = h.events("deadline_missed")
+    assert (reported.job, reported.level) == (number, "warning")
     assert h.state_of(number) == "PENDING", "it may be quicker than it says"
     run_to(h, 161)
     assert h.state_of(number) == "TIMEOUT"
@@ -248,8 +248,8 @@ def test_what_is_promised_room_too_late_says_so_long_before_its_deadline(h: Harn
         f"is not expected to start before 2023-11-14 23:13 UTC: {late}; waits"
     )
     assert "deadline" not in reason(h, in_time)
-    (told,) = h.events("deadline_at_risk")
-    assert (told.job, told.level) == (number, "warning")
+    (reported,) = h.events("deadline_at_risk")
+    assert (reported.job, reported.level) == (number, "warning")
     assert number in h.cluster.state.promised, "it keeps its room: the other may end sooner"
     h.end_tasks()
     h.run(2)
@@ -402,8 +402,8 @@ def test_a_pause_that_lasts_too_long_for_its_deadline_is_told_while_it_lasts(h: 
     assert "deadline" not in reason(h, number)
     run_for(h, 1_200)
     assert "it would run until 2023-11-15 02:0" in reason(h, number)
-    (told,) = h.events("deadline_at_risk")
-    assert told.job == number
+    (reported,) = h.events("deadline_at_risk")
+    assert reported.job == number
     h.do(Restore(None))
     h.run(20)
     for percent in range(8, 80, 10):
@@ -423,7 +423,7 @@ def test_what_runs_at_its_deadline_goes_on_and_says_so(h: Harness) -> None:
     h.restart_scheduler()
     h.join()
     h.run(2)
-    assert len(h.events("deadline_missed")) == 1, "told once, also over a restart"
+    assert len(h.events("deadline_missed")) == 1, "reported once, also over a restart"
     h.end_tasks()
     assert h.state_of(number) == "COMPLETED"
 

@@ -108,7 +108,7 @@ def test_without_room_for_a_lease_the_caps_are_read_back_and_replace_the_entry()
     tight.join()
     tight.run(2)
     begun_s, said = tight.mono_s, beat(tight, 0)
-    while not tight.told("a1", Rehello):
+    while not tight.sent_to("a1", Rehello):
         said = beat(tight, 0)
         tight.say("a1", said)
         tight.mono_s += 1.0

@@ -64,7 +64,7 @@ def test_two_halves_have_one_gpu_and_a_third_waits_and_says_why() -> None:
 def test_the_order_says_the_share() -> None:
     h = cluster()
     h.submit(job().share(250))
-    (start,) = h.told("a1", StartTask)
+    (start,) = h.sent_to("a1", StartTask)
     assert isinstance(start, StartTask)
     assert start.order.gpu_share_permille == 250
     assert start.order.gpus == (0,)

@@ -114,13 +114,13 @@ def test_what_flaps_ends_ever_more_rarely(h: Harness) -> None:
         h.tick()
     (record,) = (one for one in written(h) if one.subject == "a2")
     assert record.until_unix_s is None
-    told = [event.node for event in h.events("node_silent")].count(h.node("a2").id)
-    assert told == 2, "it ended once, came back, and then its end had to wait"
+    reported = [event.node for event in h.events("node_silent")].count(h.node("a2").id)
+    assert reported == 2, "it ended once, came back, and then its end had to wait"
     h.run(problem_book.MOST_HELD_S + 1)
     (record,) = (one for one in written(h) if one.subject == "a2")
     assert record.until_unix_s is not None
     assert record.occurrences == 600
-    assert [event.node for event in h.events("node_heard")].count(h.node("a2").id) == told
+    assert [event.node for event in h.events("node_heard")].count(h.node("a2").id) == reported
 
 
 def test_one_that_comes_back_much_later_is_another(h: Harness) -> None:

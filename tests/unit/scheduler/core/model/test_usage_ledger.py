@@ -64,7 +64,7 @@ def test_the_order_in_which_ends_are_told_does_not_matter(
         other.end(each)
     now = NOON + 3600
     assert one.use(ADA, now).gpu_hours == pytest.approx(other.use(ADA, now).gpu_hours)
-    # One that ended on an earlier day than another that was told before adds nothing to today.
+    # One that ended on an earlier day than another that was reported before adds nothing to today.
     assert one.kwh_today(ADA, now) == pytest.approx(other.kwh_today(ADA, now))
 
 

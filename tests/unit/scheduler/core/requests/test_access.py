@@ -108,8 +108,8 @@ def test_who_names_no_run_time_has_that_of_the_queue() -> None:
     ],
 )
 def test_longer_than_its_queue_lets_jobs_run_is_refused(wanted: JobBuilder, said: str) -> None:
-    told = short().refuse(wanted.queue("short"))
-    assert told == f"the maximum run time in queue short is 1h{said}"
+    reported = short().refuse(wanted.queue("short"))
+    assert reported == f"the maximum run time in queue short is 1h{said}"
 
 
 def test_its_user_may_not_let_it_run_longer_and_an_operator_may() -> None:

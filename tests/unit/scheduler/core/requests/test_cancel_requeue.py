@@ -64,7 +64,7 @@ def test_a_running_job_is_stopped_with_its_grace_and_runs_again(h: Harness) -> N
     h.effects.clear()
     said = h.do(requeue(only(number)))
     assert said == f"job {number} is requeued"
-    stops = [m for name in h.agents for m in h.told(name, StopTask)]
+    stops = [m for name in h.agents for m in h.sent_to(name, StopTask)]
     assert [(m.grace_s, m.why) for m in stops if isinstance(m, StopTask)] == [
         (7, "requeued by ops")
     ]
@@ -164,8 +164,8 @@ def test_an_array_is_requeued_by_the_states_of_its_indices(h: Harness) -> None:
     number = h.submit(job().gpus(1).array(4))
     end_one(h, number, 1, gang=1)
     end_one(h, number, 0, gang=2)
-    told = acted(h, requeue(Selection(only(number).jobs, states=("FAILED",))))
-    assert [(one.indices, one.tasks) for one in told.jobs] == [("1", 1)]
+    reported = acted(h, requeue(Selection(only(number).jobs, states=("FAILED",))))
+    assert [(one.indices, one.tasks) for one in reported.jobs] == [("1", 1)]
     assert phases(h, number) == ["running", "running", "ended", "running"]
     assert [h.gang(number, n).attempt for n in range(4)] == [1, 2, 1, 1]
 
@@ -306,8 +306,8 @@ def test_an_index_released_while_it_backs_off_waits_for_that(h: Harness) -> None
 
 def test_indices_are_those_of_the_users_array(h: Harness) -> None:
     number = h.submit(job().gpus(1)._with(array=ArraySpec((5, 6, 9))))
-    told = acted(h, Cancel(only(number, 5, 9)))
-    assert told.jobs[0].indices == "5,9"
+    reported = acted(h, Cancel(only(number, 5, 9)))
+    assert reported.jobs[0].indices == "5,9"
     assert phases(h, number) == ["ended", "running", "ended"]
 
 
@@ -326,13 +326,13 @@ def test_indices_that_are_not_there_are_refused_with_those_that_are(h: Harness) 
 def test_ranges_do_what_can_be_done_and_tell_the_rest(h: Harness) -> None:
     first, second = h.submit(job().gpus(1)), h.submit(job().held())
     end_one(h, first)
-    told = acted(h, Cancel(Selection(parse_jobs(f"{first}-{second + 1}"))))
-    assert [(one.job, one.refused) for one in told.jobs] == [
+    reported = acted(h, Cancel(Selection(parse_jobs(f"{first}-{second + 1}"))))
+    assert [(one.job, one.refused) for one in reported.jobs] == [
         (first, "conflict"),
         (second, ""),
         (second + 1, "not_found"),
     ]
-    assert [one.text for one in told.jobs] == [
+    assert [one.text for one in reported.jobs] == [
         f"job {first} has already ended: COMPLETED",
         f"job {second} ended",
         f"there is no job {second + 1}",
@@ -363,11 +363,14 @@ def test_filters_choose_among_open_jobs(h: Harness) -> None:
 def test_a_dry_run_changes_nothing(h: Harness) -> None:
     number = h.submit(job().gpus(1).array(3))
     h.effects.clear()
-    told = acted(h, Cancel(only(number), is_dry_run=True))
-    assert told.is_dry_run
-    assert (told.jobs[0].text, told.jobs[0].tasks) == (f"job {number} would be cancelled", 3)
-    told = acted(h, requeue(only(number), is_dry_run=True))
-    assert told.jobs[0].text == f"job {number} would be requeued"
+    reported = acted(h, Cancel(only(number), is_dry_run=True))
+    assert reported.is_dry_run
+    assert (reported.jobs[0].text, reported.jobs[0].tasks) == (
+        f"job {number} would be cancelled",
+        3,
+    )
+    reported = acted(h, requeue(only(number), is_dry_run=True))
+    assert reported.jobs[0].text == f"job {number} would be requeued"
     kinds = (JobRecord, GangRecord)
     assert not [e for e in h.effects if isinstance(getattr(e, "record", None), kinds)]
     assert acted(h, requeue(only(number))).jobs[0].tasks == 3, "nor does it use up the token"
@@ -375,8 +378,8 @@ def test_a_dry_run_changes_nothing(h: Harness) -> None:
 
 def test_users_filter_among_their_own(h: Harness) -> None:
     own, other = h.submit(job().held(), user="bob"), h.submit(job().held(), user="ada")
-    told = acted(h, Cancel(Selection(states=("HELD",))), user="bob")
-    assert [one.job for one in told.jobs] == [own]
+    reported = acted(h, Cancel(Selection(states=("HELD",))), user="bob")
+    assert [one.job for one in reported.jobs] == [own]
     assert h.state_of(other) == "HELD"
     denied = refusal(h, Cancel(Selection(users=("ada",))), user="bob")
     assert denied == Denied(

@@ -95,7 +95,7 @@ def test_now_sends_what_runs_there_back_to_the_queue_whole(h: Harness) -> None:
     name, other = sorted(names)
     said = h.do(Drain(name, "hot", is_now=True))
     assert said == f"{name} is draining: 1 task still runs, being stopped"
-    stops = [m for n in (name, other) for m in h.told(n, StopTask)]
+    stops = [m for n in (name, other) for m in h.sent_to(n, StopTask)]
     assert [(m.grace_s, m.why) for m in stops if isinstance(m, StopTask)] == [
         (9, f"{name} is drained: hot")
     ] * 2

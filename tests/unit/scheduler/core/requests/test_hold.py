@@ -25,7 +25,7 @@ def h() -> Harness:
 
 
 def by_owner(h: Harness, request: OnJobs) -> str:
-    """What ada, a submitter, is told; "" = it was done."""
+    """The refusal that ada, a submitter, gets; "" = it was done."""
     answer = h.ask(request, user="ada", role="submitter")
     h.settle()
     assert isinstance(answer, Acted | Denied)
@@ -46,8 +46,8 @@ def test_what_an_operator_holds_only_operators_release(h: Harness, is_held_alrea
     assert reason(h, number) == "held by ops until an operator releases it"
     h.restart_scheduler()
     h.join()
-    told = by_owner(h, Release(only(number)))
-    assert told == f"job {number} is held by ops; only operators may release it"
+    reported = by_owner(h, Release(only(number)))
+    assert reported == f"job {number} is held by ops; only operators may release it"
     assert not by_owner(h, Hold(only(number))), "which changes nothing"
     assert by_owner(h, Release(only(number)))
     h.do(Release(only(number)))

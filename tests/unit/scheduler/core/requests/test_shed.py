@@ -91,7 +91,7 @@ def test_where_floors_do_not_suffice_the_lowest_priority_is_paused_whole(h: Harn
     h.run(2)
     assert h.state_of(low) == "PAUSED"
     assert h.state_of(high) == "RUNNING"
-    paused = h.told(h.gang(low).live[0].node, PauseTask)
+    paused = h.sent_to(h.gang(low).live[0].node, PauseTask)
     assert len(paused) == 1
     assert isinstance(paused[0], PauseTask)
     assert paused[0].kill_after_s == h.site.timing.emergency_grace_s
@@ -140,7 +140,7 @@ def test_a_paused_gang_goes_on_when_it_fits_again(h: Harness) -> None:
     h.do(Restore(None))
     h.run(5)
     assert h.state_of(low) == "RUNNING"
-    assert h.told(name, ResumeTask)
+    assert h.sent_to(name, ResumeTask)
     assert h.gang(low).attempt == attempt, "the same attempt goes on"
     assert h.events("gang_resumed")
 

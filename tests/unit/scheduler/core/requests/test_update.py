@@ -44,8 +44,8 @@ def refusal(h: Harness, number: JobId, **changes: ChangeValue) -> Denied:
 
 def test_what_was_changed_is_told_and_kept(h: Harness) -> None:
     number = h.submit(job().gpus(8).priority(25).held())
-    told = update(h, number, priority="high", queue="urgent")
-    assert told == f"job {number}: queue default → urgent, priority 25 → 75"
+    reported = update(h, number, priority="high", queue="urgent")
+    assert reported == f"job {number}: queue default → urgent, priority 25 → 75"
     h.restart_scheduler()
     spec = h.job(number).spec
     assert (spec.queue, spec.priority) == ("urgent", 75)
@@ -117,7 +117,7 @@ def test_a_stop_uses_the_new_grace(h: Harness) -> None:
     number = h.submit(job().gpus(1).grace(60))
     update(h, number, grace="5s")
     h.do(Requeue(only(number), "t"))
-    stops = [m for name in h.agents for m in h.told(name, StopTask)]
+    stops = [m for name in h.agents for m in h.sent_to(name, StopTask)]
     assert [m.grace_s for m in stops if isinstance(m, StopTask)] == [5.0]
 
 
@@ -136,9 +136,9 @@ def test_running_work_gets_its_new_run_time_limit_at_once(h: Harness) -> None:
     assert limits(h, number) == [7_200.0, 7_200.0]
     update(h, number, time="none")
     assert limits(h, number) == [0.0, 0.0]
-    sent = len([m for name in h.agents for m in h.told(name, LimitTask)])
+    sent = len([m for name in h.agents for m in h.sent_to(name, LimitTask)])
     h.run(5)
-    assert len([m for name in h.agents for m in h.told(name, LimitTask)]) == sent == 4
+    assert len([m for name in h.agents for m in h.sent_to(name, LimitTask)]) == sent == 4
 
 
 def test_a_limit_that_the_agent_did_not_hear_is_sent_again(h: Harness) -> None:
@@ -158,7 +158,7 @@ def test_a_task_that_is_being_stopped_gets_no_new_limit(h: Harness) -> None:
     h.cut_off.update(h.agents)
     h.ask(Requeue(only(number), "t"))
     h.ask(Update(only(number), {"time": "2h"}))
-    assert not [m for name in h.agents for m in h.told(name, LimitTask)]
+    assert not [m for name in h.agents for m in h.sent_to(name, LimitTask)]
 
 
 def test_what_running_work_holds_changes_only_while_it_waits(h: Harness) -> None:
@@ -301,5 +301,5 @@ def test_what_was_accepted_with_more_grace_than_the_site_allows_now_has_what_it_
     assert isinstance(ahead, ExplainView)
     assert ahead.start_unix_s == pytest.approx(h.now.unix_s + 60.0)
     h.submit(job().gpus(8).priority(90))
-    (stop,) = [m for m in h.told("a1", StopTask) if isinstance(m, StopTask)]
+    (stop,) = [m for m in h.sent_to("a1", StopTask) if isinstance(m, StopTask)]
     assert stop.grace_s == 60.0

@@ -75,8 +75,10 @@ def test_replicas_are_drained_after_the_cool_down_and_not_before() -> None:
     assert live(h, number) == many
     h.run(150, BEAT_S)
     assert live(h, number) == [0]
-    told = [m for node in h.agents for m in h.told(node, StopTask) if isinstance(m, StopTask)]
-    assert {m.grace_s for m in told} == {h.job(number).grace_s}
+    reported = [
+        m for node in h.agents for m in h.sent_to(node, StopTask) if isinstance(m, StopTask)
+    ]
+    assert {m.grace_s for m in reported} == {h.job(number).grace_s}
 
 
 def test_silence_of_the_gateway_keeps_watts_and_replicas() -> None:
@@ -232,7 +234,7 @@ def test_a_replica_that_must_go_is_drained_and_not_frozen() -> None:
     h, number = running(scaled(2, 2).priority(25), 1.2 * CAPACITY)
     h.do(Shed(DomainId("site"), by_mw=998_600_000, reason="test"))
     h.run(10)
-    paused = [m for node in h.agents for m in h.told(node, PauseTask)]
+    paused = [m for node in h.agents for m in h.sent_to(node, PauseTask)]
     assert not paused
     assert len(live(h, number)) < 2
 
@@ -273,5 +275,7 @@ def test_a_burst_gets_watts_then_gpus_of_training_which_is_preempted_with_grace(
     h.run(60)
     assert len(live(h, number)) > count
     assert h.gang(train).reason == f"preempted by job {number} ('echo') of higher priority"
-    told = [m for node in h.agents for m in h.told(node, StopTask) if isinstance(m, StopTask)]
-    assert {m.grace_s for m in told if m.ref.job == train} == {5.0}
+    reported = [
+        m for node in h.agents for m in h.sent_to(node, StopTask) if isinstance(m, StopTask)
+    ]
+    assert {m.grace_s for m in reported if m.ref.job == train} == {5.0}

@@ -24,7 +24,7 @@ def test_what_went_on_from_a_checkpoint_is_told_by_its_own_pace() -> None:
 
 
 def test_a_value_that_rests_says_nothing() -> None:
-    """Between two reports; and work that stands still is not told to need for ever longer."""
+    """Between two reports; and work that stands still is not said to need ever longer."""
     course = Course()
     course.heard(0.0, 0.0)
     course.heard(0.5, 1_000.0)
@@ -74,7 +74,7 @@ def test_what_stands_still_before_its_pace_is_known_is_not_taken_to_be_slow() ->
 
 @given(st.lists(st.floats(0.5, 2.0), min_size=40, max_size=40))
 def test_the_end_follows_a_changing_pace(paces: list[float]) -> None:
-    """What is told is never further from what is known than by what counts as news."""
+    """What is reported is never further from what is known than by what counts as news."""
     course, done = Course(), 0.0
     for beat, pace in enumerate(paces):
         course.heard(done, beat * 300.0)
@@ -86,6 +86,6 @@ def test_the_end_follows_a_changing_pace(paces: list[float]) -> None:
 
 def test_a_steady_pace_is_told_once() -> None:
     course = Course()
-    told = sum(course.heard(beat / 1_000, beat * 60.0) for beat in range(1_000))
-    assert told == 1
+    reported = sum(course.heard(beat / 1_000, beat * 60.0) for beat in range(1_000))
+    assert reported == 1
     assert course.end_s == pytest.approx(60_000.0)

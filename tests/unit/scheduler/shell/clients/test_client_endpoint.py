@@ -27,8 +27,8 @@ from wattline_scheduler.shell.clients.subscriptions import GONE_S, SHOW_S, Watch
 
 
 def answers(pipe: Pipe) -> list[str]:
-    tells = [told for told in pipe.sent if isinstance(told, Response)]
-    return [told.answer.text for told in tells if isinstance(told.answer, Done)]
+    tells = [reported for reported in pipe.sent if isinstance(reported, Response)]
+    return [reported.answer.text for reported in tells if isinstance(reported.answer, Done)]
 
 
 def at(mono_s: float) -> Now:
@@ -119,7 +119,7 @@ def test_a_request_without_room_is_answered_so_that_its_client_does_not_wait_for
     (incoming,) = endpoint.receive()
     endpoint.reject(incoming)
     assert pipe.refused == ["rate"]
-    ((ask, answer),) = ((told.ask, told.answer) for told in pipe.told())
+    ((ask, answer),) = ((reported.ask, reported.answer) for reported in pipe.responses())
     assert ask == 7
     assert isinstance(answer, Denied)
     assert answer.kind == "busy"
@@ -183,8 +183,13 @@ class Watched:
 
     def shown(self) -> list[int]:
         """Sequences of all events that were shown."""
-        tells = [told.answer for told in self.pipe.sent if isinstance(told, Response)]
-        return [event.seq for told in tells if isinstance(told, Events) for event in told.events]
+        tells = [reported.answer for reported in self.pipe.sent if isinstance(reported, Response)]
+        return [
+            event.seq
+            for reported in tells
+            if isinstance(reported, Events)
+            for event in reported.events
+        ]
 
 
 def test_events_wait_for_room_and_none_is_lost() -> None:
@@ -206,8 +211,8 @@ def test_events_wait_for_room_and_none_is_lost() -> None:
 
 def pictures(w: Watched) -> list[float]:
     """When the snapshots that were shown were made."""
-    tells = [told.answer for told in w.pipe.sent if isinstance(told, Response)]
-    return [told.site.unix_s for told in tells if isinstance(told, SiteNow)]
+    tells = [reported.answer for reported in w.pipe.sent if isinstance(reported, Response)]
+    return [reported.site.unix_s for reported in tells if isinstance(reported, SiteNow)]
 
 
 def test_a_paced_watch_gets_the_newest_once_it_has_taken_the_one_before() -> None:
@@ -242,7 +247,9 @@ def test_routes_are_shown_when_they_change() -> None:
     w.routes = Routes({"digits": ()})
     w.show(3.0)
     w.show(4.0)
-    assert [told.answer for told in w.pipe.sent if isinstance(told, Response)][1:] == [w.routes]
+    assert [reported.answer for reported in w.pipe.sent if isinstance(reported, Response)][1:] == [
+        w.routes
+    ]
 
 
 def test_a_watch_nobody_reads_ends_and_an_idle_one_does_not() -> None:
@@ -270,13 +277,13 @@ def test_many_watches_of_one_user_keep_neither_others_nor_the_step_waiting() -> 
     w.watches.add(w.endpoint.sessions[b"b"], 99, ListEvents(follow=True), at(0.0))
     w.look_s = SHOW_S / 4
     w.show(0.0)
-    first = [told.ask for told in w.pipe.told()]
+    first = [reported.ask for reported in w.pipe.responses()]
     assert 99 in first[:3], "after one quantum of the other user"
     assert len(first) < 6, "the rest has its turn in later steps"
     assert w.watches.next_in_s() == 0.0
     for step in range(1, 12):
         w.show(step / 10)
-    assert sorted(told.ask for told in w.pipe.told()) == [*range(16), 99]
+    assert sorted(reported.ask for reported in w.pipe.responses()) == [*range(16), 99]
 
 
 def test_watches_end_with_their_session() -> None:

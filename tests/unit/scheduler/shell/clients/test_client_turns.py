@@ -153,7 +153,9 @@ def test_requests_beyond_what_may_wait_are_answered_busy(scene: Scene) -> None:
         scene.asks("ada", ask)
     while scene.pipe.arriving:
         scene.turns.take_in()
-    busy = [told.ask for told in scene.pipe.told() if isinstance(told.answer, Denied)]
+    busy = [
+        reported.ask for reported in scene.pipe.responses() if isinstance(reported.answer, Denied)
+    ]
     assert busy == [client_turns.LIMITS.items + n for n in range(3)]
 
 

@@ -62,8 +62,8 @@ class Desk:
         assert self.queries()[-1].number == 0
 
     def queries(self) -> list[LogQuery]:
-        told = [one.answer for one in self.pipe.sent if isinstance(one, Response)]
-        return [answer for answer in told if isinstance(answer, LogQuery)]
+        reported = [one.answer for one in self.pipe.sent if isinstance(one, Response)]
+        return [answer for answer in reported if isinstance(answer, LogQuery)]
 
     def ask(
         self,

@@ -52,9 +52,11 @@ def test_a_report_is_what_its_reader_expects(endpoint: ReportWorker, order: Repo
     assert endpoint.order(b"c", 7, ADA, lambda: order) is None
     (reply,) = made(endpoint, 1)
     assert (reply.client, reply.ask) == (b"c", 7)
-    told = msgspec.msgpack.decode(msgspec.msgpack.encode(Response(7, reply.answer)), type=Response)
-    assert isinstance(told.answer, Report)
-    assert told.answer.report.until_unix_s == order.until_unix_s
+    reported = msgspec.msgpack.decode(
+        msgspec.msgpack.encode(Response(7, reply.answer)), type=Response
+    )
+    assert isinstance(reported.answer, Report)
+    assert reported.answer.report.until_unix_s == order.until_unix_s
 
 
 def test_of_one_user_few_are_made_at_a_time_and_others_have_room(

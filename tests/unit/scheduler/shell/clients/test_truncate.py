@@ -23,9 +23,9 @@ from wattline_scheduler.views.site_view import site_view
 
 def fitted(answer: Answer, max_bytes: int) -> Answer:
     codec: Codec[ToClient] = Codec(ToClient, max_bytes=max_bytes)
-    told = codec.decode(fit(answer, lambda smaller: codec.encode(Response(1, smaller))))
-    assert isinstance(told, Response)
-    return told.answer
+    reported = codec.decode(fit(answer, lambda smaller: codec.encode(Response(1, smaller))))
+    assert isinstance(reported, Response)
+    return reported.answer
 
 
 def busy() -> Harness:
