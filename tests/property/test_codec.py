@@ -46,7 +46,7 @@ def test_every_message_survives_the_wire(union: str, message: type[msgspec.Struc
 
 @pytest.mark.parametrize("union", UNIONS)
 def test_garbage_is_malformed_and_nothing_else(union: str) -> None:
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=100, deadline=None)
     @given(data=st.binary(max_size=200))
     def check(data: bytes) -> None:
         _decode_or_refuse(union, data)
