@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from wattline import exits
-from wattline.acts.submit import job_spec
+from wattline.acts.submit import job_spec, put_warning
 from wattline.client import Client
 from wattline.failures import ActFailed
 from wattline_protocol.job.spec import JobSpec
@@ -37,7 +37,7 @@ def rollout(
             compare or NO_DIFFERENCE,
             in_place,
         )
-        client.submit(_revision(name, what), rollout=options)
+        put_warning(client.submit_warned(_revision(name, what), rollout=options).warning)
     elif what in STEPS:
         client.steer_rollout(name, STEPS[what])
     return client.rollout(name)

@@ -42,6 +42,8 @@ class Submission(msgspec.Struct, frozen=True):
     name: str
     is_quiet: bool
     ended: JobView | None = None
+    warning: str = ""
+    """About the job, by the scheduler."""
 
 
 class Declared(msgspec.Struct, frozen=True):
@@ -70,9 +72,11 @@ def submit(
     spec = job_spec(file, command, options)
     if hint := shell_hint(spec.command):
         put_error(hint)
-    job = client.submit(spec)
+    answer = client.submit_warned(spec)
+    job, warning = answer.job, answer.warning
+    put_warning(warning)
     if not wait:
-        return Outcome(Submission(job, spec.name, quiet))
+        return Outcome(Submission(job, spec.name, quiet, warning=warning))
     if not quiet:
         put_error(f"Submitted job {job} ({spec.name}); waiting for its end.")
     report = (lambda _: None) if quiet or as_json else PendingNotes()
@@ -87,7 +91,13 @@ def submit(
             f"`wattline cancel {job}` stops it."
         )
         raise
-    return Outcome(Submission(job, spec.name, quiet, ended), exit_status(ended))
+    return Outcome(Submission(job, spec.name, quiet, ended, warning), exit_status(ended))
+
+
+def put_warning(text: str) -> None:
+    """Prints the scheduler's warning about a job on stderr; empty = there is none."""
+    if text:
+        put_error(f"warning: {text}")
 
 
 def has_one_task(spec: JobSpec) -> bool:

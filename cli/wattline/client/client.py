@@ -1,6 +1,5 @@
 """The client: one method per request, plain values in and views out."""
 
-import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 
@@ -10,7 +9,6 @@ from wattline.client.jobacts import JobActs, Words, selection, words
 from wattline.client.jobacts import Jobs as Which
 from wattline.client.request_logs import RequestLogs
 from wattline.client.routing import RouteActs
-from wattline.client.submit_dir import started_here
 from wattline.client.tasklog import task_log
 from wattline_protocol.ids import DomainId, JobId, NodeId, TaskNo
 from wattline_protocol.job.file import job_from_options
@@ -60,8 +58,6 @@ from wattline_protocol.wire.client_messages import (
     SetUnits,
     Shed,
     SiteNow,
-    Submit,
-    Submitted,
     Undrain,
     WhatIf,
     Why,
@@ -119,8 +115,7 @@ class Client(JobActs, ApiKeyActs, RequestLogs, RouteActs):
         invalid keywords. A job without a working directory starts in the directory of this process,
         on nodes that have it. `rollout`: it must be the next revision of an open service.
         """
-        job, token = started_here(_spec_of(spec, options)), token or secrets.token_hex(16)
-        return self.get(Submit(job, token, rollout), Submitted).job
+        return self.submit_warned(_spec_of(spec, options), token=token, rollout=rollout).job
 
     def jobs(
         self, which: Which | None = None, *, ended: bool = True, limit: int | None = None

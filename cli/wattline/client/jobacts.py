@@ -1,13 +1,15 @@
-"""Acts of a client on existing jobs: one or many at a time."""
+"""Acts of a client on jobs: submits one, changes one or many."""
 
 import secrets
 from collections.abc import Callable, Iterable
 from typing import Literal, cast, get_args
 
 from wattline.client.asking import RequestClient
+from wattline.client.submit_dir import started_here
 from wattline_protocol.ids import JobId
 from wattline_protocol.job.change import ChangeValue
 from wattline_protocol.job.selection import NEWEST, Selection, Span, only, parse_jobs
+from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.views.service_views import ListServices, Services, ServiceView
 from wattline_protocol.views.site_views import JobState
 from wattline_protocol.wire.client_messages import (
@@ -18,9 +20,17 @@ from wattline_protocol.wire.client_messages import (
     OnJobs,
     Release,
     Requeue,
+    Submit,
+    Submitted,
     Update,
 )
-from wattline_protocol.wire.rollouts import GetRollout, RolloutNow, RolloutView, SteerRollout
+from wattline_protocol.wire.rollouts import (
+    GetRollout,
+    RolloutNow,
+    RolloutOptions,
+    RolloutView,
+    SteerRollout,
+)
 
 Jobs = int | str | Iterable[int] | Selection
 """A number, several, a text such as "3-5,8" or "12[0-31]", or a selection with filters."""
@@ -76,6 +86,13 @@ class JobActs(RequestClient):
     """Acts on jobs. Each returns its result for every job, refusals included; for one job selected
     by its number alone, a refusal is raised.
     """
+
+    def submit_warned(
+        self, spec: JobSpec, *, token: str | None = None, rollout: RolloutOptions | None = None
+    ) -> Submitted:
+        """As `submit`; the answer has the scheduler's warning about the job, too."""
+        job, token = started_here(spec), token or secrets.token_hex(16)
+        return self.get(Submit(job, token, rollout), Submitted)
 
     def cancel(self, jobs: Jobs, *, dry_run: bool = False) -> Acted:
         """End them: pending ones at once, running ones by stop notice."""

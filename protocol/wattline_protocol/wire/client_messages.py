@@ -353,6 +353,7 @@ FromClient = ClientHello | Ask
 
 class Submitted(msgspec.Struct, frozen=True, tag_field="t", tag="submitted"):
     job: JobId
+    warning: str = ""
 
 
 class Done(msgspec.Struct, frozen=True, tag_field="t", tag="done"):

@@ -15,6 +15,7 @@ from wattline.show.rollout import lines
 from wattline.show.rollout import rollout as shown
 from wattline_protocol.ids import JobId, UnixTime
 from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.wire.client_messages import Submitted
 from wattline_protocol.wire.rollouts import RevisionView, RolloutOptions, RolloutView
 
 VIEW = RolloutView(
@@ -42,9 +43,9 @@ class FakeClient:
         self.submitted: list[tuple[JobSpec, RolloutOptions]] = []
         self.steered: list[tuple[str, str]] = []
 
-    def submit(self, spec: JobSpec, *, rollout: RolloutOptions) -> JobId:
+    def submit_warned(self, spec: JobSpec, *, rollout: RolloutOptions) -> Submitted:
         self.submitted.append((spec, rollout))
-        return JobId(2)
+        return Submitted(JobId(2), "it is not measured yet")
 
     def steer_rollout(self, service: str, action: str) -> str:
         self.steered.append((service, action))
@@ -68,8 +69,9 @@ def file(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_a_file_is_submitted_as_a_revision(file: str) -> None:
+def test_a_file_is_submitted_as_a_revision(file: str, capsys: pytest.CaptureFixture[str]) -> None:
     ((spec, options),) = run(file).submitted
+    assert capsys.readouterr().err == "warning: it is not measured yet\n"
     assert (spec.name, options) == ("echo", RolloutOptions())
 
 

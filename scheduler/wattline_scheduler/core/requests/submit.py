@@ -28,6 +28,7 @@ from wattline_scheduler.core.requests.access import not_allowed, too_long, too_u
 from wattline_scheduler.core.requests.selection import Asker
 from wattline_scheduler.core.rollout.rollout_checks import revision_refused, revisions
 from wattline_scheduler.core.rollout.rollouts import begin_rollout
+from wattline_scheduler.core.scaling.slo_checks import revision_slo_problem, unmeasured_slo
 from wattline_scheduler.records import JobRecord
 
 MAX_TOKEN_CHARS = 128
@@ -38,7 +39,7 @@ def submit(state: State, event: ClientRequest, request: Submit, now: Now) -> Ans
     user = event.user
     known = state.work.tokens.get((user, request.token))
     if known is not None:
-        return Submitted(known)
+        return _submitted(state, known)
     if not 0 < len(request.token) <= MAX_TOKEN_CHARS:
         return Denied("bad_request", f"a token has 1 to {MAX_TOKEN_CHARS} characters")
     spec, asker = with_runtime(state, request.spec), Asker(user, event.role)
@@ -50,7 +51,12 @@ def submit(state: State, event: ClientRequest, request: Submit, now: Now) -> Ans
     job = _accept(state, user, request.token, spec, now)
     for one in old:
         begin_rollout(state, one, job, request.rollout or RolloutOptions(), user, now)
-    return Submitted(job.id)
+    return _submitted(state, job.id)
+
+
+def _submitted(state: State, number: JobId) -> Submitted:
+    job = state.work.jobs.get(number)
+    return Submitted(number, "" if job is None else unmeasured_slo(state, job))
 
 
 def refusal(
@@ -87,6 +93,7 @@ def refusal(
         or never_fits(state, spec.account or owner, spec.queue, shape_for(state, owner, spec), now)
         or impossible(state, spec, now)
         or impossible_inside(state, owner, spec, now)
+        or revision_slo_problem(state, spec)
     )
     if problem:
         return Denied("impossible", problem)

@@ -34,7 +34,7 @@ from wattline_scheduler.core.requests.access import (
 )
 from wattline_scheduler.core.requests.cancel_requeue import Act, PlannedAction, name_of, over
 from wattline_scheduler.core.requests.selection import Target
-from wattline_scheduler.core.scaling.service_scaling import slo_problem
+from wattline_scheduler.core.scaling.slo_checks import new_slo_problem
 
 MOVES = frozenset({"queue", "account", "reservation"})
 """Keys that change where a job counts or starts."""
@@ -82,7 +82,7 @@ def _of(
         problem = f"a rollout of {job.spec.name} is in progress; change --replicas after it"
     if problem:
         return Denied("conflict", problem)
-    problem = malformed(spec) or _slo_missed(state, job, spec)
+    problem = malformed(spec) or new_slo_problem(state, job, spec)
     if not problem and spec.recovery.grace_s != job.spec.recovery.grace_s:
         problem = slow_to_stop(spec, state.site.timing.max_grace_s)
     if problem:
@@ -116,12 +116,6 @@ def _of(
     return PlannedAction(
         job, tuple(job.gangs) if names else (), is_whole=True, spec=spec, reached=reached
     )
-
-
-def _slo_missed(state: State, job: Job, spec: JobSpec) -> str:
-    """Why a new SLO cannot be kept; empty = it can, as far as is known."""
-    old, new = (None if one.service is None else one.service.slo for one in (job.spec, spec))
-    return "" if new is None or new == old else slo_problem(state, job, new)
 
 
 def _larger(state: State, job: Job, spec: JobSpec) -> Denied | None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from wattline_protocol.ids import Now, TaskRef
 from wattline_protocol.job.spec import ServiceSpec, Slo
 from wattline_protocol.text.quantities import format_duration
-from wattline_protocol.text.wording import counted, digits
+from wattline_protocol.text.wording import counted
 from wattline_protocol.wire.rollouts import WorkerTraffic
 from wattline_scheduler.core.admission.open_job_limits import too_many
 from wattline_scheduler.core.leases.lease_load import demand_of
@@ -22,6 +22,7 @@ from wattline_scheduler.core.model.jobs.job import Ending, Gang, Job, Pending, R
 from wattline_scheduler.core.model.jobs.scaled_service import Scaling
 from wattline_scheduler.core.model.service_traffic import gone_gateways, seen_workers, serving_job
 from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.scaling.slo_checks import slo_problem
 from wattline_scheduler.power.demand.useful_cap import curve_of
 from wattline_scheduler.power.scaling.scaler import Goal, ReplicaGpu, Scaler, Wanted
 from wattline_scheduler.power.scaling.service_load import Load
@@ -274,13 +275,3 @@ def _warn(state: State, job: Job, one: Scaling, slo: Slo, now: Now) -> None:
         one.is_slo_reported = True
         text = f"service {job.spec.name}: {why}"
         state.journal.note("slo_unreachable", text, now, job=job.id, level="warning")
-
-
-def slo_problem(state: State, job: Job, slo: Slo) -> str:
-    """Why a service cannot keep an SLO; empty = it can, as far as its rate is known."""
-    one = state.scaling.get(job.id)
-    alone_s = None if one is None or one.scaler is None else one.scaler.alone_s
-    if alone_s is None or alone_s <= slo.p95_s:
-        return ""
-    p95 = format_duration(slo.p95_s)
-    return f"p95={p95} cannot be kept: requests alone, without caps, take {digits(alone_s)} s"

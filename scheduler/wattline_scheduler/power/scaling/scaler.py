@@ -4,6 +4,9 @@ Watts follow the need of each ready replica: the greater of what the load of the
 all alike, ``rate / (n × capacity) + alone / time``, and what works off its own queue in time,
 ``waiting / (capacity × time)``, both as performance and then as a cap on the curve of the GPU. The
 number of replicas follows the first alone, from the constants of `work_rate`.
+
+A time below `alone` cannot be kept by any watts. So it does not count: what the load takes of the
+capacity is all that such a service gets.
 """
 
 from collections import deque
@@ -24,6 +27,12 @@ P95 = 0.95
 FLOW_AIM, QUEUE_AIM = 0.8, 0.5
 """Shares of the SLO's time: that in which the load as a whole is to be answered, and that in which
 a queue is to be worked off. The rest is for what no load of the past shows."""
+
+LOAD_AIM = 0.8
+"""Share of the capacity that the load is to take where no time can be kept."""
+
+KEPT_AGAIN = 0.9
+"""A time that could not be kept counts again once `alone` is below this share of it."""
 
 FLOW_S, START_S = 20, 30
 """Seconds over which the load is averaged for watts, and for replicas."""
@@ -142,6 +151,8 @@ class Scaler:
         self._probe = 1.0
         self._whole = 0.0
         """Performance that the load needed when all gateways reported."""
+        self._is_kept = True
+        """Its time is no less than a request alone takes, as far as is known."""
         self._wanted = Wanted(0 if gpu is None else gpu.cap_max_mw, {}, goal.least, "")
 
     def second(self, load: Load | None, caps_mw: Mapping[int, int], count: int, now: Now) -> Wanted:
@@ -159,6 +170,7 @@ class Scaler:
         self._arrived.append(load.arrived)
         self._requests.append(load.requests)
         self._learn(load, caps_mw, now)
+        self._judge()
         flow = self._flow(load, len(caps_mw))
         queued = load.queued / max(len(caps_mw), 1)
         caps = {one: self._cap_mw(flow, load.waiting.get(one, 0.0) + queued) for one in caps_mw}
@@ -198,8 +210,8 @@ class Scaler:
             need = self._probe
         else:
             capacity, _ = self.rate.constants
-            rate = self._rate(FLOW_S, SURE_S, SURE)
-            flow = rate / (ready * capacity) + self._alone()
+            share = self._rate(FLOW_S, SURE_S, SURE) / (ready * capacity)
+            flow = share + self._alone() if self._is_kept else share / LOAD_AIM
             need = max(flow, self._queue(load.total_waiting / ready))
         self._needs.append(max(need, self._whole) if load.is_partial else need)
         need = max(self._needs)
@@ -207,17 +219,24 @@ class Scaler:
             self._whole = need
         return need
 
+    def _judge(self) -> None:
+        """Whether its time can be kept."""
+        share = 1.0 if self._is_kept else KEPT_AGAIN
+        self._is_kept = (self.alone_s or 0.0) <= share * self.goal.p95_s
+
     def _queue(self, waiting: float) -> float:
-        """Performance that works off what waits at a replica."""
+        """Performance that works off what waits at a replica in time."""
+        if not (self._is_kept and self.rate.is_known):
+            return 0.0
         return waiting / (self.rate.constants[0] * QUEUE_AIM * self.goal.p95_s)
 
     def _alone(self) -> float:
-        """Performance that a request needs on a replica without load."""
-        return self.rate.constants[1] / (FLOW_AIM * self.goal.p95_s)
+        """Performance that a request needs on a replica without load, to be in time."""
+        return self.rate.constants[1] / (FLOW_AIM * self.goal.p95_s) if self._is_kept else 0.0
 
     def _cap_mw(self, flow: float, waiting: float) -> int:
-        queue = self._queue(waiting) if self.rate.is_known else 0.0
-        return 0 if self.gpu is None else self.gpu.cap_mw(min(max(flow, queue), 1.0))
+        need = min(max(flow, self._queue(waiting)), 1.0)
+        return 0 if self.gpu is None else self.gpu.cap_mw(need)
 
     def _rate(self, mean_s: int, shorter_s: tuple[int, ...], sure: float) -> float:
         """The load: the mean of a time, or what a shorter one shows beyond chance."""
@@ -259,7 +278,8 @@ class Scaler:
         """`load 412/s needs 0.81 of what 2 replicas do`."""
         share = rate / (max(count, 1) * self.rate.constants[0]) + self._alone()
         done = "1 replica does" if count == 1 else f"{count} replicas do"
-        return f"load {digits(rate)}/s{of} needs {share:.2f} of what {done}{more}"
+        late = "" if self._is_kept else "; its time cannot be kept and does not count"
+        return f"load {digits(rate)}/s{of} needs {share:.2f} of what {done}{more}{late}"
 
     def _surged(self, load: Load, count: int, is_coming: bool) -> tuple[int, str]:
         """Before anything is known: more only while requests are late, and none is coming."""

@@ -3,13 +3,22 @@
 import msgspec
 
 from support.core.harness import BEAT_S
+from support.core.rolling import gateway_site
 from support.core.scaling import CAPACITY, NAME, ScalingHarness, running, scaled
 from support.core.sites import job
 from wattline_protocol.ids import DomainId, JobId, UserName
 from wattline_protocol.job.selection import only
 from wattline_protocol.views.service_views import ServiceView
 from wattline_protocol.wire.agent_messages import PauseTask, StopTask
-from wattline_protocol.wire.client_messages import Cancel, Denied, Requeue, Shed, Update
+from wattline_protocol.wire.client_messages import (
+    Cancel,
+    Denied,
+    Requeue,
+    Shed,
+    Submit,
+    Submitted,
+    Update,
+)
 from wattline_scheduler.core.model.events import MembersSeen
 from wattline_scheduler.core.model.jobs.job import LIVE
 from wattline_scheduler.core.requests.selection import Asker
@@ -240,13 +249,35 @@ def test_a_replica_that_must_go_is_drained_and_not_frozen() -> None:
 
 
 def test_an_slo_that_one_request_alone_misses_is_reported_with_its_figure() -> None:
-    h, number = running(scaled(1, 2, p95_s=0.02), 0.4 * CAPACITY)
+    h, number = running(scaled(1, 2, p95_s=0.001), 0.4 * CAPACITY)
+    assert h.gang(number).wanted_cap_mw < 500_000
     [event] = h.events("slo_unreachable")
-    assert event.text.startswith("service echo: p95=0.02s cannot be kept: requests alone, ")
+    assert event.text.startswith("service echo: p95=0.001s cannot be kept: requests alone, ")
     answer = h.ask(Update(only(number), {"slo": "p95=10ms"}))
     assert isinstance(answer, Denied)
     assert "p95=0.01s cannot be kept" in answer.reason
+    answer = h.ask(Submit(scaled(1, 2, p95_s=0.01).build(), "next"), user="ada", role="submitter")
+    assert isinstance(answer, Denied)
+    assert "p95=0.01s cannot be kept: requests alone, without caps, take 0.0" in answer.reason
+    assert f"(job {number}, which serves); a faster revision" in answer.reason
     h.do(Update(only(number), {"slo": "p95=2s"}))
+
+
+def test_an_slo_without_a_measured_rate_is_accepted_with_a_warning() -> None:
+    h = ScalingHarness(gateway_site("gw").build())
+    h.join()
+    request = Submit(scaled(1, 2, p95_s=0.001).build(), "first")
+    first = h.ask(request, user="ada", role="submitter")
+    assert isinstance(first, Submitted)
+    assert first.warning.startswith("it is not measured yet how long requests of echo take.")
+    assert "p95=0.001s" in first.warning
+    assert h.ask(request, user="ada", role="submitter") == first, "the answer may have been lost"
+    h.rate = 0.4 * CAPACITY
+    h.run(60, BEAT_S)
+    assert h.ask(request, user="ada", role="submitter") == Submitted(first.job)
+    plain = Submit(job("plain").gpus(1).service(1).build(), "second")
+    second = h.ask(plain, user="ada", role="submitter")
+    assert second == Submitted(JobId(first.job + 1))
 
 
 def test_a_service_that_ended_asleep_is_requeued_with_its_least_number() -> None:

@@ -7,7 +7,7 @@ from numpy.random import default_rng
 from support.core.services import CAPACITY, GPU, Service
 from wattline_protocol.ids import Instant, Now, UnixTime
 from wattline_scheduler.power.scaling.load_history import HOUR_S, WEEK_HOURS, HourLoad
-from wattline_scheduler.power.scaling.scaler import COOL_DOWN_S, START_S
+from wattline_scheduler.power.scaling.scaler import COOL_DOWN_S, LOAD_AIM, START_S
 
 LEARNING_S = 900
 
@@ -94,6 +94,32 @@ def test_while_a_gateway_is_gone_nothing_falls_and_the_cool_down_begins_at_its_r
     assert service.replicas == many
     service.run(200.0, START_S)
     assert service.replicas < many
+
+
+def test_a_time_that_cannot_be_kept_gets_the_watts_and_replicas_of_the_load_alone() -> None:
+    service = settled(400.0, 2)
+    before = service.replicas
+    service.scaler.goal = replace(service.scaler.goal, p95_s=0.001)
+    wanted = service.run(400.0, COOL_DOWN_S)
+    replicas = wanted.replicas
+    assert replicas <= before
+    capacity, _ = service.scaler.rate.constants
+    assert wanted.cap_mw == GPU.cap_mw(400.0 / (replicas * capacity * LOAD_AIM))
+    assert wanted.cap_mw < 0.6 * GPU.cap_max_mw
+    assert "its time cannot be kept" in wanted.reason
+    wanted = service.run(2.0 * replicas * capacity, 60)
+    assert wanted.replicas > replicas, "the load has its replicas nevertheless"
+
+
+def test_a_time_near_the_least_one_does_not_flap() -> None:
+    service = settled(400.0, 2)
+    alone_s = service.scaler.alone_s or 0.0
+    service.scaler.goal = replace(service.scaler.goal, p95_s=0.99 * alone_s)
+    assert service.run(400.0, 5).cap_mw < GPU.cap_max_mw
+    service.scaler.goal = replace(service.scaler.goal, p95_s=1.01 * alone_s)
+    assert service.run(400.0, 5).cap_mw < GPU.cap_max_mw
+    service.scaler.goal = replace(service.scaler.goal, p95_s=1.2 * alone_s)
+    assert service.run(400.0, 5).cap_mw == GPU.cap_max_mw
 
 
 def test_late_requests_start_replicas_before_anything_is_known() -> None:
