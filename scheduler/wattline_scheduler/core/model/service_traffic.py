@@ -78,8 +78,18 @@ class GatewayTraffic:
     """Of services that exist, since the last second that was added up; None = it reports none."""
     load_s: float = 0.0
     """Time that this covers; 0 = it has not reported since."""
+    ahead_s: float = 0.0
+    """By how much the times that its reports claim exceed the time in which they came."""
     is_awaited: bool = False
     """It reported to an earlier run of the scheduler, and not to this one yet."""
+
+    def elapsed_s(self, seconds: float, now: Now) -> tuple[float, float]:
+        """Time that a report of so many seconds covers, and how far it is then ahead. Reports that
+        were held up come together, so that a single one says nothing; all together cover the time
+        in which they came, but for what one that is not silent can be late."""
+        ahead_s = self.ahead_s + seconds - (now.mono_s - self.heard_at)
+        bounded_s = min(max(ahead_s, -SILENT_S), SILENT_S)
+        return max(seconds + bounded_s - ahead_s, 0.0), bounded_s
 
     def is_silent(self, now: Now) -> bool:
         """Whether its next report is overdue."""

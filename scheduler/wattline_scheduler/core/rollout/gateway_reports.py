@@ -14,7 +14,7 @@ from wattline_protocol.wire.rollouts import (
     WorkerTraffic,
 )
 from wattline_scheduler.core.model.jobs.job import Gang
-from wattline_scheduler.core.model.service_traffic import GatewayTraffic
+from wattline_scheduler.core.model.service_traffic import SILENT_S, GatewayTraffic
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.rollout.gone_gateways import note_reported
 
@@ -39,7 +39,7 @@ def take_report(state: State, gateway: str, report: ReportTraffic, now: Now) -> 
         workers = report.workers
         known = None if workers is None else _live(state, workers)
         found = GatewayTraffic(now.mono_s, ready, known)
-        _add_load(state, found, state.traffic.get(gateway), report)
+        _add_load(state, found, state.traffic.get(gateway), report, now)
         state.traffic[gateway] = found
         note_reported(state, gateway)
     return Done("")
@@ -59,7 +59,11 @@ def _objection(report: ReportTraffic) -> str:
 
 
 def _add_load(
-    state: State, new: GatewayTraffic, old: GatewayTraffic | None, report: ReportTraffic
+    state: State,
+    new: GatewayTraffic,
+    old: GatewayTraffic | None,
+    report: ReportTraffic,
+    now: Now,
 ) -> None:
     """Adds the load of services that exist to what is not taken yet."""
     if report.services is None:
@@ -71,7 +75,11 @@ def _add_load(
         if one.service in names:  # a gateway cannot fill the memory with others
             known = before.get(one.service, ServiceTraffic(one.service))
             new.load[one.service] = msgspec.structs.replace(known, queued=0).plus(one)
-    new.load_s = report.seconds + (0.0 if old is None else old.load_s)
+    if old is None or old.is_awaited:
+        new.load_s = min(report.seconds, SILENT_S)
+    else:
+        elapsed_s, new.ahead_s = old.elapsed_s(report.seconds, now)
+        new.load_s = old.load_s + elapsed_s
 
 
 def _live(state: State, workers: Sequence[WorkerTraffic]) -> dict[TaskRef, WorkerTraffic]:

@@ -106,6 +106,32 @@ def test_a_gateway_that_reports_often_makes_no_seconds_shorter(h: Loads) -> None
     assert h.second(0.1) == "not over"
 
 
+@pytest.mark.parametrize("claimed_s", [0.01, 1.0, 100.0])
+def test_the_times_that_a_gateway_claims_are_bounded_by_those_of_its_reports(
+    h: Loads, claimed_s: float
+) -> None:
+    h.tell("gw", ServiceTraffic("echo", 40))
+    h.second()
+    rates = []
+    for _ in range(12):
+        h.mono_s += 4.0
+        h.tell("gw", ServiceTraffic("echo", 40), seconds=claimed_s)
+        load = h.second(0.0)
+        rates += [load.requests] if isinstance(load, Load) else []
+    assert rates[-1] == 10
+
+
+def test_reports_that_were_held_up_come_together_and_count_in_full(h: Loads) -> None:
+    h.tell("gw", ServiceTraffic("echo", 10))
+    h.second()
+    h.mono_s += 4.0
+    for _ in range(4):
+        h.tell("gw", ServiceTraffic("echo", 10))
+    load = h.second(0.0)
+    assert isinstance(load, Load)
+    assert load.requests == 10
+
+
 @pytest.mark.parametrize(
     "services",
     [
