@@ -413,6 +413,13 @@ _SITE = (
         scope="site",
     ),
     _warning(
+        "traffic_left_out",
+        "gateway has more services than a report can list",
+        "The load is not known: watts and replicas of services with an SLO stay as they are.",
+        "Divide the services among more gateways or sites.",
+        scope="site",
+    ),
+    _warning(
         "gateway_gone",
         "enrolled gateway does not report",
         "It may serve by its last routes: no service with an SLO stops replicas or scales to zero.",

@@ -3,6 +3,7 @@
 A revision of a service is the number of its job.
 """
 
+from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Annotated, Literal
 
@@ -235,6 +236,28 @@ class ReportTraffic(msgspec.Struct, frozen=True, tag_field="t", tag="report_traf
     is not known."""
     seconds: Span = 1.0
     """Time that the counts cover."""
+    left_out: Count[int] = 0
+    """Revisions, workers and services beyond `MAX_REPORTED`."""
+
+    @classmethod
+    def bounded(
+        cls,
+        revisions: Sequence[RevisionTraffic],
+        workers: Sequence[WorkerTraffic],
+        routes: Sequence[RouteTraffic],
+        services: Sequence[ServiceTraffic],
+        seconds: float,
+    ) -> "ReportTraffic":
+        """A report of the first ones; it counts those that it leaves out."""
+        rows = revisions, workers, services
+        return cls(
+            tuple(revisions[:MAX_REPORTED]),
+            tuple(workers[:MAX_REPORTED]),
+            tuple(routes[:MAX_REPORTED]),
+            tuple(services[:MAX_REPORTED]),
+            seconds,
+            sum(max(len(some) - MAX_REPORTED, 0) for some in rows),
+        )
 
 
 RolloutRequest = SteerRollout | GetRollout | ReportTraffic

@@ -12,6 +12,7 @@ from wattline_protocol.wire.api_keys import (
 )
 from wattline_protocol.wire.rollouts import (
     BUCKETS_S,
+    MAX_REPORTED,
     MAX_WORK,
     ReportTraffic,
     RevisionTraffic,
@@ -157,3 +158,13 @@ def test_the_sum_of_what_models_report_stays_within_the_bounds_of_a_report() -> 
     data = msgspec.msgpack.encode(sums.take())
     (load,) = msgspec.msgpack.decode(data, type=ReportTraffic).services or ()
     assert (load.answered, load.work, load.batch_work) == (2, MAX_WORK, MAX_WORK)
+
+
+def test_what_a_process_leaves_out_is_left_out_of_the_sum_until_it_is_not() -> None:
+    sums = TrafficSum()
+    services = [ServiceTraffic(f"s{n}") for n in range(MAX_REPORTED + 1)]
+    sums.add(0, ReportTraffic((), services=()))
+    sums.add(1, ReportTraffic.bounded((), (), (), services, 1.0))
+    assert sums.take().left_out == 1
+    sums.add(1, ReportTraffic((), services=()))
+    assert sums.take().left_out == 0

@@ -14,7 +14,6 @@ from wattline_protocol.wire.api_keys import (
     ReportApiKeyUse,
 )
 from wattline_protocol.wire.rollouts import (
-    MAX_REPORTED,
     ReportTraffic,
     RevisionTraffic,
     RouteTraffic,
@@ -137,12 +136,15 @@ class TrafficSum:
     """By service, without what is queued."""
     _queued: dict[int, dict[str, int]] = field(default_factory=dict)
     """By process and service."""
+    _left_out: dict[int, int] = field(default_factory=dict)
+    """By process."""
 
     def add(self, process: int, report: ReportTraffic) -> None:
         """A process reports."""
         rows = {(row.service, int(row.revision)): row for row in report.revisions}
         self._newest[process] = {key: row.ready for key, row in rows.items()}
         self._workers[process] = report.workers or ()
+        self._left_out[process] = report.left_out
         for key, row in rows.items():
             before = self._counted.get(key)
             self._counted[key] = row if before is None else _added(before, row)
@@ -160,6 +162,7 @@ class TrafficSum:
         self._queued.pop(process, None)
         self._newest.pop(process, None)
         self._workers.pop(process, None)
+        self._left_out.pop(process, None)
 
     def take(self, seconds: float = 1.0) -> ReportTraffic:
         """The next report: a worker is ready where it is for every process. It has what processes
@@ -174,13 +177,11 @@ class TrafficSum:
             )
             for key in [*known, *(key for key in counted if key not in known)]
         ]
-        return ReportTraffic(
-            tuple(rows[:MAX_REPORTED]),
-            self._all_workers()[:MAX_REPORTED],
-            tuple(routes.values())[:MAX_REPORTED],
-            tuple(self._take_loads())[:MAX_REPORTED],
-            seconds,
+        report = ReportTraffic.bounded(
+            rows, self._all_workers(), tuple(routes.values()), self._take_loads(), seconds
         )
+        left_out = max((report.left_out, *self._left_out.values()))
+        return msgspec.structs.replace(report, left_out=left_out)
 
     def _take_loads(self) -> list[ServiceTraffic]:
         loads, self._loads = self._loads, {}

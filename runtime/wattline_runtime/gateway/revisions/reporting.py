@@ -5,7 +5,6 @@ from operator import lt, sub
 
 from wattline_protocol.ids import JobId
 from wattline_protocol.wire.rollouts import (
-    MAX_REPORTED,
     ReportTraffic,
     RevisionTraffic,
     RouteTraffic,
@@ -58,13 +57,8 @@ class TrafficReporter:
         workers = [
             self._worker(worker) for service in listed for worker in service.workers.values()
         ]
-        return ReportTraffic(
-            tuple(found[:MAX_REPORTED]),
-            tuple(workers[:MAX_REPORTED]),
-            tuple(self._take_routes())[:MAX_REPORTED],
-            tuple(self._take_loads(listed))[:MAX_REPORTED],
-            seconds,
-        )
+        loads = self._take_loads(listed)
+        return ReportTraffic.bounded(found, workers, self._take_routes(), loads, seconds)
 
     def _take_loads(self, listed: list[ServiceState]) -> list[ServiceTraffic]:
         reported, self._loads = self._loads, {s.name: (s.load, _load(s)) for s in listed}

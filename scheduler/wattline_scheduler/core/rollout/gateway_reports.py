@@ -16,7 +16,7 @@ from wattline_protocol.wire.rollouts import (
 from wattline_scheduler.core.model.jobs.job import Gang
 from wattline_scheduler.core.model.service_traffic import SILENT_S, GatewayTraffic
 from wattline_scheduler.core.model.state import State
-from wattline_scheduler.core.rollout.gone_gateways import note_reported
+from wattline_scheduler.core.rollout.gone_gateways import note_left_out, note_reported
 
 MAX_GATEWAYS = 1_024
 """Maximum number of gateways whose reports are kept."""
@@ -41,6 +41,7 @@ def take_report(state: State, gateway: str, report: ReportTraffic, now: Now) -> 
         found = GatewayTraffic(now.mono_s, ready, known)
         _add_load(state, found, state.traffic.get(gateway), report, now)
         state.traffic[gateway] = found
+        note_left_out(state, gateway, report.left_out, now)
         note_reported(state, gateway)
     return Done("")
 
@@ -66,7 +67,7 @@ def _add_load(
     now: Now,
 ) -> None:
     """Adds the load of services that exist to what is not taken yet."""
-    if report.services is None:
+    if report.services is None or report.left_out:
         return
     before = {} if old is None or old.load is None else old.load
     names = state.work.services.names()

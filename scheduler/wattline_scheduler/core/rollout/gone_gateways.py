@@ -13,6 +13,7 @@ from wattline_scheduler.core.model.service_traffic import GONE_S, GatewayTraffic
 from wattline_scheduler.core.model.state import State
 
 KIND = "gateway_gone"
+LEFT_OUT = "traffic_left_out"
 
 
 def note_reported(state: State, gateway: str) -> None:
@@ -21,6 +22,15 @@ def note_reported(state: State, gateway: str) -> None:
     if member is not None and not member.has_reported:
         state.members[gateway] = msgspec.structs.replace(member, has_reported=True)
         state.journal.save(state.members[gateway])
+
+
+def note_left_out(state: State, gateway: str, left_out: int, now: Now) -> None:
+    """Begins or ends the problem that its reports do not have all its services."""
+    if left_out:
+        text = f"gateway {gateway}: {left_out} revisions, workers and services are in no report"
+        begin(state, LEFT_OUT, _subject(gateway), text, now)
+    else:
+        end(state, LEFT_OUT, _subject(gateway), now)
 
 
 def expect_gateways(state: State, now: Now) -> None:
@@ -33,7 +43,8 @@ def expect_gateways(state: State, now: Now) -> None:
 def forget_gateway(state: State, gateway: str, now: Now) -> None:
     """It is no longer a member, or has another key: what had the old one is refused."""
     state.traffic.pop(gateway, None)
-    end(state, KIND, _subject(gateway), now, f"gateway {gateway} is not enrolled any more")
+    for kind in (KIND, LEFT_OUT):
+        end(state, kind, _subject(gateway), now, f"gateway {gateway} is not enrolled any more")
 
 
 def tick_gateways(state: State, now: Now) -> None:
@@ -47,7 +58,7 @@ def tick_gateways(state: State, now: Now) -> None:
         elif is_enrolled:
             begin(state, KIND, _subject(name), _text(name), now)
         else:
-            del state.traffic[name]
+            forget_gateway(state, name, now)
 
 
 def _subject(gateway: str) -> str:

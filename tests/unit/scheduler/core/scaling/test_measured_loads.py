@@ -7,6 +7,7 @@ from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.wire.client_messages import Denied, Done
 from wattline_protocol.wire.rollouts import (
     BUCKETS_S,
+    MAX_REPORTED,
     ReportTraffic,
     RevisionTraffic,
     ServiceTraffic,
@@ -97,6 +98,19 @@ def test_without_a_report_and_with_one_of_an_earlier_release_it_is_not_known(h: 
     assert h.second(1.1) is None
     h.ask(ReportTraffic(()), user="gw", role="gateway")
     assert h.second(1.1) is None
+
+
+def test_a_report_that_leaves_services_out_makes_no_load_known_and_is_a_problem(h: Loads) -> None:
+    h.tell("gw", ServiceTraffic("echo", 10))
+    h.second()
+    rows = tuple(ServiceTraffic(f"s{n}") for n in range(MAX_REPORTED + 3))
+    h.ask(ReportTraffic.bounded((), (), (), rows, 1.0), user="gw", role="gateway")
+    assert h.second(1.1) is None
+    [event] = h.events("traffic_left_out")
+    assert event.text == "gateway gw: 3 revisions, workers and services are in no report"
+    h.tell("gw", ServiceTraffic("echo", 10))
+    assert isinstance(h.second(), Load)
+    assert h.events("traffic_left_out_over")
 
 
 def test_a_gateway_that_reports_often_makes_no_seconds_shorter(h: Loads) -> None:
