@@ -5,6 +5,7 @@ from typing import ClassVar
 import msgspec
 
 from wattline_protocol.ids import UserName
+from wattline_protocol.wire.rollouts import plus_times
 
 
 class ServiceRollup(msgspec.Struct, frozen=True):
@@ -29,6 +30,22 @@ class ServiceRollup(msgspec.Struct, frozen=True):
     """Of the answered ones."""
     times: tuple[int, ...] = ()
     """Requests by the time to the answer, or to the first part of a stream, in `BUCKETS_S`."""
+
+    def plus(self, other: "ServiceRollup") -> "ServiceRollup":
+        """Of both parts of the same minute together."""
+        return ServiceRollup(
+            self.service,
+            self.owner,
+            self.start_unix_s,
+            self.seconds + other.seconds,
+            self.arrived + other.arrived,
+            self.requests + other.requests,
+            self.answered + other.answered,
+            self.failed + other.failed,
+            self.left + other.left,
+            self.work + other.work,
+            plus_times(self.times, other.times),
+        )
 
 
 class ServiceHour(msgspec.Struct, frozen=True):

@@ -71,6 +71,7 @@ from wattline_scheduler.core.model.events import (
     MembersSeen,
     OutOfBandDone,
     PlanDue,
+    ServiceHistoryRead,
     TimePassed,
     ZoneSensed,
 )
@@ -86,7 +87,7 @@ from wattline_scheduler.core.requests.membership import members_seen
 from wattline_scheduler.core.requests.refused_acts import act_refused
 from wattline_scheduler.core.rollout.rollouts import tick_rollouts
 from wattline_scheduler.core.scaling.measured_loads import measured_loads
-from wattline_scheduler.core.scaling.service_history import tick_error_budgets
+from wattline_scheduler.core.scaling.service_history import history_read, tick_error_budgets
 from wattline_scheduler.core.scaling.service_scaling import tick_services
 from wattline_scheduler.plan.model.snapshot import Snapshot
 from wattline_scheduler.records import Saved
@@ -154,6 +155,8 @@ class Cluster:
                 bodies_read(state, event, now)
             case MembersSeen():
                 members_seen(state, event, now)
+            case ServiceHistoryRead():
+                history_read(state, event)
             case _:
                 assert_never(event)
         if state.work.over:

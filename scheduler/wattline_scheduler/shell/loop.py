@@ -71,6 +71,7 @@ from wattline_scheduler.core.model.events import (
     Event,
     MembersSeen,
     PlanDue,
+    ServiceHistoryRead,
     TimePassed,
 )
 from wattline_scheduler.core.requests.bulk_actions import named
@@ -421,7 +422,7 @@ class Loop:
         self._steps += self._services.webhooks.marks()
         # Not an event: it is a parameter of future orders and decides nothing.
         self._state.gateway_keys = gateway_keys(self._members)
-        effects = self._check_access(now)
+        effects = [*self._check_access(now), *self._read_history(now)]
         for socket in (self._sockets.agents, self._sockets.clients):
             for refusal in socket.take_refusals():
                 log.warning(
@@ -431,6 +432,14 @@ class Loop:
             self._tidy_due = Instant(now.mono_s + TIDY_PERIOD_S)
             self._store.tidy(now.unix_s)
         return [*effects, *self._handle(self._store.room(), now)]
+
+    def _read_history(self, now: Now) -> list[Effect]:
+        """One a second of the services whose load on record is wanted: a read takes some 30 ms."""
+        wanted = next(iter(self._state.histories_wanted), None)
+        if wanted is None:
+            return []
+        read = self._store.service_history(*wanted)
+        return self._handle(ServiceHistoryRead(*wanted, *read), now)
 
     def _check_access(self, now: Now) -> list[Effect]:
         """Changes of authorized members, and attempts with an invalid token."""

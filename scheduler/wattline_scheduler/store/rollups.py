@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from wattline_protocol.ids import DomainId, NodeId, UnixTime
+from wattline_protocol.ids import DomainId, NodeId, UnixTime, UserName
 from wattline_scheduler.service_rollup import ServiceHour, ServiceRollup
 from wattline_scheduler.store.record_table import Table
 
@@ -140,12 +140,24 @@ def load_service_minutes(db: sqlite3.Connection) -> tuple[ServiceRollup, ...]:
 _HOURS = """
 SELECT service, owner, start_unix_s / 3600 AS hour, max(arrived / seconds), sum(arrived),
     sum(seconds)
-FROM service_rollups WHERE seconds >= ?
+FROM service_rollups WHERE seconds >= ?{}
 GROUP BY service, owner, hour ORDER BY hour DESC LIMIT ?
 """
+_OF_SERVICE = " AND service = ? AND owner = ?"
 
 
 def load_service_hours(db: sqlite3.Connection) -> tuple[ServiceHour, ...]:
     """Those on record, the newest first."""
-    rows = db.execute(_HOURS, (MINUTE_LEAST_S, MAX_HOURS_LOADED))
+    rows = db.execute(_HOURS.format(""), (MINUTE_LEAST_S, MAX_HOURS_LOADED))
     return tuple(ServiceHour(*row) for row in rows)
+
+
+def load_service_history(
+    db: sqlite3.Connection, service: str, owner: UserName
+) -> tuple[tuple[ServiceHour, ...], tuple[ServiceRollup, ...]]:
+    """Hours of one service, and its newest minutes in order of time."""
+    of = (MINUTE_LEAST_S, service, owner, MAX_HOURS_LOADED)
+    hours = tuple(ServiceHour(*row) for row in db.execute(_HOURS.format(_OF_SERVICE), of))
+    recent = "WHERE service = ? AND owner = ? ORDER BY start_unix_s DESC LIMIT ?"
+    minutes = SERVICE_STEPS.records(db, recent, (service, owner, SERVICE_RECENT_S // 60))
+    return hours, minutes[::-1]

@@ -21,12 +21,13 @@ from typing import Any, TypeVar
 import msgspec
 from sqlite_utils import Database
 
-from wattline_protocol.ids import Epoch, JobId
+from wattline_protocol.ids import Epoch, JobId, UserName
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.views.site_views import EventView, JobState
 from wattline_scheduler.core.model.events import DiskMeasured
 from wattline_scheduler.core.model.usage.usage_ledger import Key
 from wattline_scheduler.records import EventRecord, JobRecord, Saved
+from wattline_scheduler.service_rollup import ServiceHour, ServiceRollup
 from wattline_scheduler.store.acts_retention import drop_acts
 from wattline_scheduler.store.errors import (
     StoreFenced,
@@ -49,7 +50,7 @@ from wattline_scheduler.store.marker import (
     mark_of,
     read_mark,
 )
-from wattline_scheduler.store.rollups import fold_and_drop
+from wattline_scheduler.store.rollups import fold_and_drop, load_service_history
 from wattline_scheduler.store.tables import ACTS, Storable
 from wattline_scheduler.store.verify import DB_NAME, Snapshot, Verification
 from wattline_scheduler.store.webhook_marks import load_marks
@@ -390,6 +391,12 @@ class Store:
     def outcomes(self, jobs: Iterable[JobId]) -> dict[JobId, JobState]:
         """Final states of those of the jobs that are recorded as ended. Raises StoreError."""
         return self._read(lambda: outcomes(self._connection, jobs))
+
+    def service_history(
+        self, service: str, owner: UserName
+    ) -> tuple[tuple[ServiceHour, ...], tuple[ServiceRollup, ...]]:
+        """Hours and newest minutes of a service. Raises StoreError."""
+        return self._read(lambda: load_service_history(self._connection, service, owner))
 
     def events(self, after: int, limit: int) -> tuple[EventView, ...]:
         """Events with seq > `after`, oldest first; if `after` is negative, that many of the newest.

@@ -10,6 +10,7 @@ from wattline_protocol.views.site_views import JobState
 from wattline_protocol.wire.agent_messages import FromAgent
 from wattline_protocol.wire.client_messages import Request
 from wattline_scheduler.records import MemberRecord
+from wattline_scheduler.service_rollup import ServiceHour, ServiceRollup
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,17 @@ class MembersSeen:
     members: tuple[MemberRecord, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ServiceHistoryRead:
+    """What is on record of the load of a service in `State.histories_wanted`."""
+
+    service: str
+    owner: UserName
+    hours: Sequence[ServiceHour]
+    minutes: Sequence[ServiceRollup]
+    """In order of time."""
+
+
 Event = (
     AgentMessage
     | ClientRequest
@@ -140,6 +152,7 @@ Event = (
     | ActRefused
     | BodiesRead
     | MembersSeen
+    | ServiceHistoryRead
 )
 
 TICK_PERIOD_S = 0.15

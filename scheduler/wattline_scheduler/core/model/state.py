@@ -3,7 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from wattline_protocol.ids import DomainId, Epoch, Instant, JobId, NodeId, TaskRef, UnixTime
+from wattline_protocol.ids import (
+    DomainId,
+    Epoch,
+    Instant,
+    JobId,
+    NodeId,
+    TaskRef,
+    UnixTime,
+    UserName,
+)
 from wattline_protocol.site.model import Site
 from wattline_scheduler.core.model.api_key_book import ApiKeyBook
 from wattline_scheduler.core.model.calendar import Calendar
@@ -147,6 +156,9 @@ class State:
     """Of services, as workers measure it."""
     service_minutes: dict[str, ServiceMinutes] = field(default_factory=dict)
     """Load of services by name, open ones and some that have ended."""
+    histories_wanted: dict[tuple[str, UserName], None] = field(default_factory=dict)
+    """Services and owners whose load on record is not in memory, in the order in which the shell
+    reads them."""
     scaling: dict[JobId, Scaling] = field(default_factory=dict)
     """Of jobs that serve with an SLO."""
     sensed_at: Instant | None = None

@@ -5,6 +5,7 @@ from wattline_protocol.job.spec import Slo
 from wattline_protocol.text.quantities import format_duration
 from wattline_protocol.text.wording import digits
 from wattline_protocol.wire.rollouts import ServiceTraffic
+from wattline_scheduler.core.model.events import ServiceHistoryRead
 from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.core.model.problems import begin, end, is_open
 from wattline_scheduler.core.model.service_traffic import serving_job
@@ -16,7 +17,6 @@ from wattline_scheduler.power.scaling.error_budget import (
     burning,
     window,
 )
-from wattline_scheduler.power.scaling.load_history import HourLoad
 from wattline_scheduler.power.scaling.service_minutes import MINUTE_S, ServiceMinutes
 from wattline_scheduler.records import Saved
 
@@ -39,16 +39,32 @@ def keep_load(
     minutes = state.service_minutes.get(name)
     if minutes is None or minutes.owner != owner:
         _forget_ended(state)
+        _forget(state, name)
         minutes = state.service_minutes[name] = ServiceMinutes(name, owner)
+        state.histories_wanted[name, owner] = None
     if job.has_run or counts.requests:
         minutes.add(counts, rate, min(seconds, LONGEST_S), now.unix_s)
+
+
+def history_read(state: State, event: ServiceHistoryRead) -> None:
+    """Takes over what is on record of a service that was submitted again."""
+    state.histories_wanted.pop((event.service, event.owner), None)
+    known = state.service_minutes.get(event.service)
+    if known is not None and known.owner == event.owner:
+        known.take_over(event.hours, event.minutes)
 
 
 def _forget_ended(state: State) -> None:
     open_names = state.work.services.names()
     ended = [name for name in state.service_minutes if name not in open_names]
     for name in ended[:-MAX_ENDED]:
-        del state.service_minutes[name]
+        _forget(state, name)
+
+
+def _forget(state: State, name: str) -> None:
+    minutes = state.service_minutes.pop(name, None)
+    if minutes is not None:
+        state.histories_wanted.pop((name, minutes.owner), None)
 
 
 def restore_service_minutes(state: State, saved: Saved) -> None:
@@ -59,8 +75,7 @@ def restore_service_minutes(state: State, saved: Saved) -> None:
     for hour in saved.service_hours:
         known = state.service_minutes.get(hour.service)
         if known is not None and known.owner == hour.owner:
-            load = HourLoad(hour.busiest, hour.work, hour.seconds)
-            known.history.hours[hour.hour] = load
+            known.history.take_over(hour)
     for row in saved.service_minutes:
         known = state.service_minutes.get(row.service)
         if known is not None and known.owner == row.owner:

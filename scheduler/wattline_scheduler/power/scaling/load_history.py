@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from wattline_protocol.ids import UnixTime
+from wattline_scheduler.service_rollup import ServiceHour
 
 MINUTE_S = 60
 HOUR_S = 3_600
@@ -58,6 +59,12 @@ class LoadHistory:
             first = hour - WEEKS * WEEK_HOURS
             self.hours = {one: known for one, known in self.hours.items() if one > first}
         self.hours[hour] = self.hours.get(hour, HourLoad()).plus(load)
+
+    def take_over(self, hour: ServiceHour) -> None:
+        """Adds what is on record of an hour."""
+        load = HourLoad(hour.busiest, hour.work, hour.seconds)
+        self.hours[hour.hour] = self.hours.get(hour.hour, HourLoad()).plus(load)
+        self._hour = -1
 
     def asked(self, unix_s: float) -> float | None:
         """The busiest minute of the same hour of this weekday, in the newest week that has it."""

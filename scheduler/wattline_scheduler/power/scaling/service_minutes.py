@@ -1,15 +1,14 @@
 """The load of a service minute by minute, for its SLO; pure."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-
-import msgspec
+from math import inf
 
 from wattline_protocol.ids import UnixTime, UserName
-from wattline_protocol.wire.rollouts import ServiceTraffic, plus_times
+from wattline_protocol.wire.rollouts import ServiceTraffic
 from wattline_scheduler.power.scaling.load_history import LoadHistory
-from wattline_scheduler.service_rollup import ServiceRollup
+from wattline_scheduler.service_rollup import ServiceHour, ServiceRollup
 
 MINUTE_S = 60
 
@@ -39,17 +38,31 @@ class ServiceMinutes:
         known_s = 0.0 if rate is None else seconds
         if rate is not None:
             self.history.add(rate, unix_s, seconds)
-        self.recent[-1] = msgspec.structs.replace(
-            minute,
-            seconds=minute.seconds + known_s,
-            arrived=minute.arrived + (rate or 0.0) * known_s,
-            requests=minute.requests + counts.requests,
-            answered=minute.answered + counts.answered,
-            failed=minute.failed + counts.failed,
-            left=minute.left + counts.left,
-            work=minute.work + counts.work,
-            times=plus_times(minute.times, counts.times),
+        part = ServiceRollup(
+            self.service,
+            self.owner,
+            minute.start_unix_s,
+            known_s,
+            (rate or 0.0) * known_s,
+            counts.requests,
+            counts.answered,
+            counts.failed,
+            counts.left,
+            counts.work,
+            counts.times,
         )
+        self.recent[-1] = minute.plus(part)
+
+    def take_over(self, hours: Iterable[ServiceHour], minutes: Sequence[ServiceRollup]) -> None:
+        """Adds what is on record of the time before the first minute in memory."""
+        for hour in hours:
+            self.history.take_over(hour)
+        first_s = self.recent[0].start_unix_s if self.recent else inf
+        for one in minutes:
+            if one.start_unix_s == first_s and len(self.recent) == 1:
+                self.recent[0] = one.plus(self.recent[0])  # in progress, so not on record
+        earlier = [one for one in minutes if one.start_unix_s < first_s]
+        self.recent = deque([*earlier, *self.recent], RECENT_MINUTES)
 
     def _minute(self, start: int) -> ServiceRollup:
         recent = self.recent

@@ -16,6 +16,7 @@ from wattline_protocol.views.capacity_views import CapacityView, GetCapacity
 from wattline_protocol.wire.client_messages import Cancel, Denied
 from wattline_protocol.wire.rollouts import BUCKETS_S, ReportTraffic, ServiceTraffic
 from wattline_scheduler.core.cluster import Cluster
+from wattline_scheduler.core.model.events import ServiceHistoryRead
 from wattline_scheduler.power.scaling.load_history import HOUR_S, HourLoad
 from wattline_scheduler.power.scaling.work_rate import KNOWN_WINDOWS
 from wattline_scheduler.records import Saved
@@ -111,6 +112,31 @@ def test_minutes_are_saved_and_restored(tmp_path: Path) -> None:
     assert [h.busiest for h in minutes.history.hours.values()] == [pytest.approx(100.0, rel=0.05)]
     h.serve(GOOD, 4)
     assert sum(one.answered for one in minutes.recent) > 6_100
+
+
+def test_a_service_that_is_submitted_again_later_finds_what_is_on_record(tmp_path: Path) -> None:
+    h, ada, eve = Served(), UserName("ada"), UserName("eve")
+    h.serve(GOOD, 61)
+    h.ask(Cancel(only(h.number)))
+    h.run(5)
+    store, _ = Store.open(tmp_path, now_unix_s=NOW)
+    store.commit([*ServiceRollups(h.cluster.state).take(), ServiceRollup("other", ada, 0, 60.0)])
+    h.restart_scheduler()
+    h.join()
+    h.submit(SERVICE)
+    h.serve(GOOD, 2)
+    state = h.cluster.state
+    assert list(state.histories_wanted) == [("echo", ada)]
+    minutes = state.service_minutes["echo"]
+    assert not minutes.history.hours
+    h.handle(ServiceHistoryRead("echo", ada, *store.service_history("echo", ada)))
+    store.close()
+    assert not state.histories_wanted
+    assert [one.busiest for one in minutes.history.hours.values()] == [pytest.approx(100.0, 0.05)]
+    assert sum(one.answered for one in minutes.recent) > 6_000
+    others = ServiceHour("echo", eve, 9, 9e9, 1.0, 1.0)
+    h.handle(ServiceHistoryRead("echo", eve, [others], []))
+    assert 9 not in minutes.history.hours
 
 
 def test_a_service_that_never_ran_has_no_minutes_before_its_first_request() -> None:
