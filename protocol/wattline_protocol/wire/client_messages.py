@@ -230,8 +230,7 @@ class Restore(msgspec.Struct, frozen=True, tag_field="t", tag="restore"):
 class GridEvent(msgspec.Struct, frozen=True, tag_field="t", tag="grid_event"):
     """Lower a budget for a time range, announced by the grid. Idempotent by id.
 
-    Give exactly one of `fraction` (of the full budget, to shed), `by_mw` (to shed) and `to_mw` (the
-    rest).
+    Give exactly one of `fraction` (of the full budget, to shed), `by_mw` (to shed), `to_mw` (rest).
     """
 
     id: Name[str]
