@@ -99,11 +99,12 @@ def _scaler(
     state: State, job: Job, one: Scaling, goal: Goal, ready: Mapping[int, Gang], now: Now
 ) -> Scaler | None:
     """Its scaler with what is asked of it now; None before a GPU of it is known."""
-    gpu = _gpu(state, job, ready, now)
+    gpus = {gang.number: gpu for gang in job.gangs if (gpu := _gpu(state, gang, now)) is not None}
+    gpu = next((gpus[one] for one in (*ready, *gpus) if one in gpus), None)
     if one.scaler is None and (gpu is not None or not job.shape.gpus):
         one.scaler = Scaler(goal, gpu, state.service_minutes[job.spec.name].history)
     if one.scaler is not None:
-        one.scaler.goal, one.scaler.gpu = goal, gpu or one.scaler.gpu
+        one.scaler.goal, one.scaler.gpu, one.scaler.gpus = goal, gpu or one.scaler.gpu, gpus
     return one.scaler
 
 
@@ -165,15 +166,14 @@ def _is_overdue(one: Scaling, gang: Gang, now: Now) -> bool:
     return since is not None and now.mono_s - since > one.overdue_s
 
 
-def _gpu(state: State, job: Job, ready: Mapping[int, Gang], now: Now) -> ReplicaGpu | None:
-    """GPU of the first replica that is ready, or placed: those of all count as alike."""
-    gangs = [*ready.values(), *(gang for gang in job.gangs if gang.live)]
-    for attempt in (one for gang in gangs for one in gang.live):
+def _gpu(state: State, gang: Gang, now: Now) -> ReplicaGpu | None:
+    """First GPU of a replica: those of one count as alike. None: it is not placed, or has none."""
+    for attempt in gang.live:
         node = state.nodes[attempt.node]
         for gpu in (node.gpus[at] for at in attempt.record.gpus if at in node.gpus):
             holders = node.holders.get(gpu.index, (attempt,))
             demand_mw = demand_of(state, node, gpu, holders, now)
-            curve = curve_of(gpu, demand_mw, job.shape.need)
+            curve = curve_of(gpu, demand_mw, gang.job.shape.need)
             return ReplicaGpu(curve, demand_mw, gpu.cap_min_mw, gpu.cap_max_mw)
     return None
 

@@ -105,7 +105,7 @@ class Wanted:
     cap_mw: int
     """Of each GPU of a replica that `caps_mw` does not name."""
     caps_mw: Mapping[int, int]
-    """Of each GPU of ready replicas, by replica."""
+    """Of each GPU of a replica, by replica."""
     replicas: int
     reason: str
 
@@ -142,6 +142,8 @@ class Scaler:
         """`history`: the caller adds each second to it."""
         self.goal, self.gpu, self.history = goal, gpu, history
         """As of now; `gpu` None: its replicas have none, and get no watts."""
+        self.gpus: Mapping[int, ReplicaGpu] = {}
+        """As of now, of replicas that are placed; others count as having `gpu`."""
         self.rate = WorkRate()
         self._window = _Window()
         self._arrived: deque[float] = deque(maxlen=START_S)
@@ -173,7 +175,10 @@ class Scaler:
         self._judge()
         flow = self._flow(load, len(caps_mw))
         queued = load.queued / max(len(caps_mw), 1)
-        caps = {one: self._cap_mw(flow, load.waiting.get(one, 0.0) + queued) for one in caps_mw}
+        caps = {
+            one: self._cap_mw(flow, load.waiting.get(one, 0.0) + queued, self.gpus.get(one))
+            for one in {**self.gpus, **caps_mw}
+        }
         replicas, reason = self._replicas(load, count, count > len(caps_mw), now)
         self._wanted = Wanted(self._cap_mw(flow, queued), caps, replicas, reason)
         return self._wanted
@@ -183,14 +188,15 @@ class Scaler:
         """What the p95 is without load and caps; None = not known yet."""
         return self.rate.constants[1] if self.rate.is_known else None
 
-    def _performance(self, cap_mw: int) -> float:
-        return 1.0 if self.gpu is None else self.gpu.performance(cap_mw)
+    def _performance(self, replica: int, cap_mw: int) -> float:
+        gpu = self.gpus.get(replica, self.gpu)
+        return 1.0 if gpu is None else gpu.performance(cap_mw)
 
     def _learn(self, load: Load, caps_mw: Mapping[int, int], now: Now) -> None:
         if not caps_mw:
             return
         window = self._window
-        window.add(load, [self._performance(cap_mw) for cap_mw in caps_mw.values()])
+        window.add(load, [self._performance(*one) for one in caps_mw.items()])
         if not window.is_full:
             return
         self._window = _Window()
@@ -234,9 +240,10 @@ class Scaler:
         """Performance that a request needs on a replica without load, to be in time."""
         return self.rate.constants[1] / (FLOW_AIM * self.goal.p95_s) if self._is_kept else 0.0
 
-    def _cap_mw(self, flow: float, waiting: float) -> int:
-        need = min(max(flow, self._queue(waiting)), 1.0)
-        return 0 if self.gpu is None else self.gpu.cap_mw(need)
+    def _cap_mw(self, flow: float, waiting: float, gpu: ReplicaGpu | None = None) -> int:
+        """Cap that gives the performance; `gpu` None: it is not placed."""
+        need, gpu = min(max(flow, self._queue(waiting)), 1.0), gpu or self.gpu
+        return 0 if gpu is None else gpu.cap_mw(need)
 
     def _rate(self, mean_s: int, shorter_s: tuple[int, ...], sure: float) -> float:
         """The load: the mean of a time, or what a shorter one shows beyond chance."""

@@ -49,6 +49,20 @@ def test_a_low_load_lowers_caps_and_a_high_one_raises_them_within_two_seconds() 
     assert (shown.floor, shown.wanted) == (200.0, h.gang(number).wanted_cap_mw / 1000)
 
 
+def test_replicas_on_different_gpus_get_caps_within_the_range_of_their_own() -> None:
+    h, number = running(scaled(2, 2).gpus(5), 1.4 * CAPACITY, nodes=2)
+    node = h.node(h.gang(number, 1).live[0].node)
+    for at, gpu in node.gpus.items():
+        node.gpus[at] = msgspec.structs.replace(gpu, cap_min_mw=100_000, cap_max_mw=400_000)
+    h.run(10)
+    caps_mw = [h.gang(number, one).wanted_cap_mw for one in (0, 1)]
+    assert caps_mw[0] != caps_mw[1] <= 400_000
+    h.rate = 0.1 * CAPACITY
+    h.run(60)
+    caps_mw = [h.gang(number, one).wanted_cap_mw for one in (0, 1)]
+    assert caps_mw[0] == 200_000 > caps_mw[1]
+
+
 def test_more_load_than_the_watts_can_serve_starts_replicas_and_says_why() -> None:
     h, number = running(scaled(1, 4), 0.4 * CAPACITY)
     h.rate = 1.6 * CAPACITY

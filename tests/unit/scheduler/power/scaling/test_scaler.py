@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 
+import pytest
 from numpy.random import default_rng
 
 from support.core.services import CAPACITY, GPU, Service
 from wattline_protocol.ids import Instant, Now, UnixTime
+from wattline_scheduler.power.demand.models import curve
 from wattline_scheduler.power.scaling.load_history import HOUR_S, WEEK_HOURS, HourLoad
-from wattline_scheduler.power.scaling.scaler import COOL_DOWN_S, LOAD_AIM, START_S
+from wattline_scheduler.power.scaling.scaler import COOL_DOWN_S, LOAD_AIM, START_S, ReplicaGpu
 
 LEARNING_S = 900
 
@@ -54,6 +56,18 @@ def test_chance_starts_no_replicas() -> None:
     for requests in default_rng(1).poisson(40, 1_800):
         load = replace(service.load(rate), requests=requests, arrived=rate / 40 * requests)
         assert service.second(load).replicas == count
+
+
+def test_each_replica_gets_the_cap_of_its_own_gpu_for_the_performance_asked() -> None:
+    service = settled()
+    small = ReplicaGpu(curve("NVIDIA A100-SXM4-80GB", "decode"), 400_000, 100_000, 400_000)
+    service.scaler.gpus = {0: GPU, 1: small, 7: small}
+    wanted = service.second(replace(service.load(800.0), waiting={}))
+    asked = GPU.performance(wanted.caps_mw[0])
+    assert small.cap_min_mw < wanted.caps_mw[1] < small.cap_max_mw
+    assert small.performance(wanted.caps_mw[1]) == pytest.approx(asked, abs=0.01)
+    assert wanted.caps_mw[7] == wanted.caps_mw[1], "it is not ready yet"
+    assert wanted.cap_mw == wanted.caps_mw[0], "of those that are not placed"
 
 
 def test_a_queue_at_one_replica_raises_its_cap_alone() -> None:
