@@ -108,6 +108,8 @@ class GangRecord(msgspec.Struct, frozen=True):
     """Tries lost with their node."""
     crashes: int = 0
     """Failures soon after the start, in a row."""
+    size: int = 0
+    """Tasks of the newest try; 0 = never tried."""
 
 
 class AttemptRecord(msgspec.Struct, frozen=True):

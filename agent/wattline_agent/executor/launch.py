@@ -107,6 +107,7 @@ def environment_of(
         "WATTLINE_GPU_MEMORY_BYTES": str(context.gpu_memory_bytes),
         **limits(order, context.gpu_memory_bytes, mps_pipes),
     }
+    ours |= _gang_environment(order)
     if order.array_index is not None:  # absent differs from 0 and from an empty text
         ours["WATTLINE_ARRAY_INDEX"] = str(order.array_index)
     if order.kind == "service":
@@ -117,6 +118,21 @@ def environment_of(
             "WATTLINE_WORKER_SECRET_FILE": folder.secret,
         }
     return {"PYTHONUNBUFFERED": "1", **order.env, **ours}
+
+
+def _gang_environment(order: TaskOrder) -> dict[str, str]:
+    """The size of the gang in this try, and what it makes of the batch of a step."""
+    batch = order.global_batch_size
+    of_batch = {
+        "WATTLINE_GLOBAL_BATCH_SIZE": str(batch),
+        "WATTLINE_LOCAL_BATCH_SIZE": str(batch // max(1, order.processes)),
+    }
+    return {
+        "WATTLINE_NODES": str(order.nodes),
+        "WATTLINE_NODE_RANK": str(order.node_rank),
+        "WATTLINE_WORLD_SIZE": str(order.processes),
+        **(of_batch if batch else {}),
+    }
 
 
 def spec_of(

@@ -25,10 +25,16 @@ from wattline_protocol.job.keys import (
     WRITTEN,
     JobKey,
 )
-from wattline_protocol.job.scaling_values import replicas_text, scaling_problems, slo_table
+from wattline_protocol.job.scaling_values import scaling_problems, slo_table
 from wattline_protocol.job.service_values import FROM_CACHE, cache_table
 from wattline_protocol.job.spec import WHOLE_GPU, JobSpec, ServiceSpec
-from wattline_protocol.job.values import array_text, gpu_share_text, idle_table, moment
+from wattline_protocol.job.values import (
+    array_text,
+    count_range_text,
+    gpu_share_text,
+    idle_table,
+    moment,
+)
 from wattline_protocol.text.names import MAX_NAME_CHARS
 from wattline_protocol.text.quantities import (
     format_cost,
@@ -162,8 +168,8 @@ def _as_text(field: str, value: Any, spec: JobSpec) -> Any:
         return body_log_table(value)
     if field == "service.http":
         return http_table(value)
-    if field == "service.replicas":
-        return replicas_text(value)
+    if field in ("service.replicas", "resources.nodes"):
+        return count_range_text(value)
     if field == "service.slo":
         return slo_table(value)
     if field.endswith("_s"):
@@ -391,8 +397,13 @@ def _of_kind(job: JobSpec) -> list[tuple[str, bool, str]]:
         ),
         (
             "resources.nodes",
-            is_service and job.resources.nodes > 1,
+            is_service and job.resources.most_nodes > 1,
             "a replica of a service runs on one node; use [service] replicas for more",
+        ),
+        (
+            "resources.nodes",
+            job.resources.is_range and job.array is not None,
+            "a range is for a job of one gang: write a number, or omit array",
         ),
         (
             "array" if job.array is not None else "resources.nodes",
@@ -421,7 +432,19 @@ def _of_launch(job: JobSpec) -> list[tuple[str, bool, str]]:
             procs > 0 and not is_torchrun,
             'procs_per_node is for how = "torchrun"',
         ),
+        (
+            "launch.global_batch_size",
+            bool(uneven := _uneven(job)),
+            f"{job.launch.global_batch_size} samples do not divide among {uneven} processes",
+        ),
     ]
+
+
+def _uneven(job: JobSpec) -> int:
+    """The least possible number of processes that do not divide the batch; 0 = all do."""
+    nodes = range(job.resources.least_nodes, job.resources.most_nodes + 1)
+    counts = map(job.processes, nodes if job.launch.global_batch_size else ())
+    return next((count for count in counts if job.launch.global_batch_size % count), 0)
 
 
 def _of_gpus(job: JobSpec) -> list[tuple[str, bool, str]]:

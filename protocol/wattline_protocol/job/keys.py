@@ -30,6 +30,7 @@ MAX_WATTS_PER_GPU = 5000
 MAX_RETRIES = 1000
 MAX_PROCS_PER_NODE = 1024
 MAX_GPU_WORDS = 16
+MAX_BATCH_SIZE = 100_000_000
 
 LATER = ""
 """`JobKey.field` of a key that is not supported yet."""
@@ -112,7 +113,11 @@ JOB_KEYS = (
         "after_any", values.job_numbers, "after_any", "[17]", "Start after these jobs have ended."
     ),
     JobKey(
-        "resources.nodes", whole(1, MAX_NODES), "resources.nodes", "2", "Nodes; all start together."
+        "resources.nodes",
+        values.count_range(MAX_NODES),
+        "resources.nodes",
+        "2",
+        "Nodes; all start together. A range: as many as there are.",
     ),
     JobKey(
         "resources.gpus_per_node",
@@ -272,6 +277,20 @@ JOB_KEYS = (
         "launch.procs_per_node",
         "8",
         "torchrun: processes per node. Default: one per GPU.",
+    ),
+    JobKey(
+        "launch.settle",
+        _duration,
+        "launch.settle_s",
+        '"2m"',
+        "With a range of nodes: grow after there was room for so long.",
+    ),
+    JobKey(
+        "launch.global_batch_size",
+        whole(1, MAX_BATCH_SIZE),
+        "launch.global_batch_size",
+        "256",
+        "Samples of a step over all processes.",
     ),
     JobKey(
         "service.replicas",

@@ -1,6 +1,5 @@
 """Readers of the `[service]` keys about scaling: replicas, SLO, and idle services."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,39 +10,21 @@ from wattline_protocol.job.spec import (
     MAX_P95_S,
     MIN_ERRORS,
     MIN_P95_S,
+    CountRange,
     JobSpec,
-    ReplicaRange,
 )
 from wattline_protocol.text.quantities import format_duration, parse_duration_s
-from wattline_protocol.text.toml_fields import number, quantity, whole
+from wattline_protocol.text.toml_fields import number, quantity
 
 MAX_REPLICAS = 10_000
 MIN_IDLE_S, MAX_IDLE_S = 60.0, 30 * 86_400.0
 
-_RANGE = re.compile(r"\s*(\d{1,6})\s*(?:-\s*(\d{1,6})\s*)?")
 _SLO = '{ p95 = "200ms", errors = 0.001 }'
 
 
 def replicas(value: object) -> int | dict[str, int]:
     """A number, or a range as text: "2-8"; a range of one number is that number."""
-    if not isinstance(value, str):
-        return whole(1, MAX_REPLICAS)(value)
-    match = _RANGE.fullmatch(value)
-    if match is None:
-        raise ValueError(f'expected a number from 1 to {MAX_REPLICAS}, or a range as in "2-8"')
-    least, most = int(match[1]), int(match[2] or match[1])
-    if least > most:
-        raise ValueError(f'{least} is above {most}: the smaller first, as in "{most}-{least}"')
-    if not 1 <= least <= most <= MAX_REPLICAS:
-        raise ValueError(
-            f"expected numbers from 1 to {MAX_REPLICAS}; for none while idle set idle_to_zero"
-        )
-    return least if least == most else {"least": least, "most": most}
-
-
-def replicas_text(written: int | Mapping[str, int]) -> int | str:
-    """The form in a job file, for `replicas`."""
-    return written if isinstance(written, int) else f"{written['least']}-{written['most']}"
+    return values.count_range(MAX_REPLICAS, "; for none while idle set idle_to_zero")(value)
 
 
 def slo_rule(value: object) -> dict[str, float]:
@@ -90,7 +71,7 @@ def scaling_problems(job: JobSpec) -> list[tuple[str, bool, str]]:
     service = job.service
     if service is None:
         return []
-    is_range = isinstance(service.replicas, ReplicaRange)
+    is_range = isinstance(service.replicas, CountRange)
     needs_slo = 'set service.slo as well, as in slo = { p95 = "200ms" }'
     return [
         (

@@ -43,6 +43,13 @@ Method = Literal["predict", "chat", "complete", "embed"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 
+class CountRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A number of which the scheduler chooses."""
+
+    least: Count[int]
+    most: Count[int]
+
+
 class ArraySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Indices of a job array and how many may run at a time (0 = no limit)."""
 
@@ -53,7 +60,7 @@ class ArraySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Requirements of an attempt. `nodes` tasks start together, with `gpus_per_node` GPUs each."""
 
-    nodes: Count[int] = 1
+    nodes: Count[int] | CountRange = 1
     gpus_per_node: Count[int] = 1
     gpu_share_permille: Share = WHOLE_GPU
     """Share of each GPU that a task gets; below the whole only of a single GPU."""
@@ -69,6 +76,21 @@ class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     same_rack: bool = False
     labels: Table[Name[str], Name[str]] = {}
     """Required of each host."""
+
+    @property
+    def is_range(self) -> bool:
+        """Whether the scheduler chooses the number of nodes."""
+        return self.least_nodes < self.most_nodes
+
+    @property
+    def least_nodes(self) -> int:
+        """Nodes without which it does not start."""
+        return self.nodes if isinstance(self.nodes, int) else self.nodes.least
+
+    @property
+    def most_nodes(self) -> int:
+        """Nodes at most."""
+        return self.nodes if isinstance(self.nodes, int) else self.nodes.most
 
 
 class PowerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -124,12 +146,19 @@ class Recovery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Empty: `stop` for a service, `continue` for others."""
 
 
+DEFAULT_SETTLE_S = 120.0
+
+
 class Launch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the command is started on each node."""
 
     how: Launcher = "process"
     procs_per_node: Count[int] = 0
     """torchrun: processes per node; 0 = one per GPU."""
+    settle_s: Seconds = DEFAULT_SETTLE_S
+    """A gang of a range of nodes grows when there is room for so long."""
+    global_batch_size: Count[int] = 0
+    """Samples of a step over all processes, for the task to divide; 0 = not stated."""
 
 
 class CacheRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -162,13 +191,6 @@ class HttpServer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Requests that each gateway may have there."""
 
 
-class ReplicaRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Replicas that follow the load."""
-
-    least: Count[int]
-    most: Count[int]
-
-
 DEFAULT_ERRORS = 0.001
 MIN_ERRORS, MAX_ERRORS = 0.000_001, 0.5
 MIN_P95_S, MAX_P95_S = 0.001, 3_600.0
@@ -186,7 +208,7 @@ class Slo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ServiceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Services only: worker replicas, and how gateways answer in their place."""
 
-    replicas: Count[int] | ReplicaRange = 1
+    replicas: Count[int] | CountRange = 1
     cache: CacheRule | None = None
     fallback: Few[Argument] = ()
     """What is tried in turn when the service cannot answer: see `service_values`."""
@@ -278,5 +300,11 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def gang_size(self) -> int:
-        """Tasks in each gang, one per node."""
-        return self.resources.nodes
+        """Tasks in each gang at most, one per node: their numbers are apart by this."""
+        return self.resources.most_nodes
+
+    def processes(self, nodes: int) -> int:
+        """Processes of a gang on so many nodes: its world size."""
+        if self.launch.how != "torchrun":
+            return nodes
+        return nodes * (self.launch.procs_per_node or max(1, self.resources.gpus_per_node))

@@ -30,6 +30,7 @@ from wattline_protocol.text.toml_fields import (
     quantity,
     text,
     texts,
+    whole,
 )
 from wattline_protocol.text.windows import parse_window
 
@@ -54,6 +55,7 @@ _RESERVED_ENV = ("CUDA_VISIBLE_DEVICES",)
 _RESERVED_PREFIX = "WATTLINE_"
 _OPEN_PREFIX = "WATTLINE_SIM_"
 """Variables of simulated hardware: a user may name a load profile."""
+_COUNT_RANGE = re.compile(r"\s*(\d{1,6})\s*(?:-\s*(\d{1,6})\s*)?")
 _SPAN = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 _DIGITS = re.compile(r" *[0-9]{1,15} *")
 _MIG = re.compile(r"(?:[1-7]c\.)?[1-7]g\.\d{1,3}gb(?:[+-][a-z.]{1,10})?")
@@ -133,6 +135,33 @@ def array_text(spec: ArraySpec) -> str:
     if not spec.indices:
         raise ValueError("an array needs at least one index")
     return folded(spec.indices) + (f"%{spec.at_a_time}" if spec.at_a_time else "")
+
+
+def count_range(most_of_all: int, instead_of_none: str = "") -> Reader[int | dict[str, int]]:
+    """A number, or a range as text: "2-8"; a range of one number is that number.
+
+    `instead_of_none`: what is written for none of it.
+    """
+
+    def read(value: object) -> int | dict[str, int]:
+        if not isinstance(value, str):
+            return whole(1, most_of_all)(value)
+        match = _COUNT_RANGE.fullmatch(value)
+        if match is None:
+            raise ValueError(f'expected a number from 1 to {most_of_all}, or a range as in "2-8"')
+        least, most = int(match[1]), int(match[2] or match[1])
+        if least > most:
+            raise ValueError(f'{least} is above {most}: the smaller first, as in "{most}-{least}"')
+        if not 1 <= least <= most <= most_of_all:
+            raise ValueError(f"expected numbers from 1 to {most_of_all}{instead_of_none}")
+        return least if least == most else {"least": least, "most": most}
+
+    return read
+
+
+def count_range_text(written: int | Mapping[str, int]) -> int | str:
+    """The form in a job file, for `count_range`."""
+    return written if isinstance(written, int) else f"{written['least']}-{written['most']}"
 
 
 def priority(value: object) -> int:

@@ -74,3 +74,10 @@ class TaskOrder(msgspec.Struct, frozen=True):
     """Key of the first of them, for agents that do not know `gateway_keys`."""
     gateway_keys: Few[Word[str]] = ()
     """Key of each of `gateways`, in their order."""
+    nodes: Count[int] = 1
+    """Tasks of its gang, one per node."""
+    node_rank: Count[int] = 0
+    processes: Count[int] = 1
+    """Of the whole gang."""
+    global_batch_size: Count[int] = 0
+    """Samples of a step over all processes; 0 = not stated."""

@@ -52,6 +52,7 @@ from wattline_scheduler.core.lifecycle.dependencies import propagate_ends
 from wattline_scheduler.core.lifecycle.fair_share import tick_shares
 from wattline_scheduler.core.lifecycle.planning import plan_now
 from wattline_scheduler.core.lifecycle.preemption import tick_claims
+from wattline_scheduler.core.lifecycle.resizing import grow_gangs
 from wattline_scheduler.core.lifecycle.stand_ins import replace_lost
 from wattline_scheduler.core.lifecycle.starting import advance_all, expire_starts, start_covered
 from wattline_scheduler.core.lifecycle.usage_limits import tick_use
@@ -253,6 +254,7 @@ class Cluster:
         tick_out_of_band(state, now)
         expire_starts(state, now)
         tick_claims(state, now)
+        grow_gangs(state, now)
         if state.wants_advance:
             advance_all(state, now)
         if state.work.end_backoffs(now):

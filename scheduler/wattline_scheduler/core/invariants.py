@@ -312,9 +312,11 @@ def _gang(state: State, gang: Gang, now: Now) -> Iterator[str]:
     if any(a.record.attempt != gang.attempt for a in gang.live):
         yield f"I7: {name} mixes tries; {gang.job.story()}"
     closed = sum(a.record.attempt == gang.attempt for a in gang.past)
-    size = gang.job.spec.gang_size
-    if is_live and len(gang.live) + closed != size:
-        yield f"{name} is half placed: {len(gang.live)} live + {closed} ended of {size}"
+    if is_live and len(gang.live) + closed != gang.size:
+        yield f"{name} is half placed: {len(gang.live)} live + {closed} ended of {gang.size}"
+    resources = gang.job.spec.resources
+    if is_live and not resources.least_nodes <= gang.size <= resources.most_nodes:
+        yield f"{name} has {gang.size} tasks of {resources.nodes}"
     if isinstance(gang.phase, Starting) and not gang.phase.is_ordered:
         if any(a.is_ordered for a in gang.live) or closed:
             yield f"{name} was ordered in part before its watts were acknowledged"

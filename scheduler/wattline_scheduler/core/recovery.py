@@ -191,7 +191,7 @@ def _restore_job(
         gang = Gang(job, number, Pending(now.mono_s))
         if saved is not None:
             gang.attempt, gang.failures = saved.attempt, saved.failures
-            gang.losses, gang.crashes = saved.losses, saved.crashes
+            gang.losses, gang.crashes, gang.size = saved.losses, saved.crashes, saved.size
             gang.reason = saved.reason
             if saved.is_held:
                 job.held.add(number)

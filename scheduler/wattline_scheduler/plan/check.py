@@ -141,7 +141,9 @@ def _is_whole(
 ) -> bool:
     """Whether nodes and GPUs match the request, and reservations admit it there."""
     shape, barred = waiting.shape, trial.barred(waiting.stay)
-    if len(places) != shape.nodes or len(set(nodes)) != shape.nodes or min(nodes) < 0:
+    if not shape.nodes <= len(places) <= shape.most_nodes or min(nodes) < 0:
+        return False
+    if len(set(nodes)) < len(nodes):
         return False
     if any(len(set(place.gpus)) != shape.gpus or len(place.gpus) != shape.gpus for place in places):
         return False

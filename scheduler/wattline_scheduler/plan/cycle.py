@@ -177,13 +177,13 @@ class _Cycle:
 
     def _is_cut_short_in(self, waiting: Waiting, asked: Request, opened: Opened) -> Parts[bool]:
         """As `_is_cut_short`, for one job."""
-        shape, reserved = waiting.shape, self.trial.barred(waiting.stay)
+        reserved = self.trial.barred(waiting.stay)
         replicas = [self.snapshot.position[node] for node in waiting.replicas or ()]
         for gang in waiting.gangs:
             if self._is_at_limit():
                 return True
             claimed = self.snapshot.claims.get((waiting.job, gang))
-            if self.quotas.refuses(waiting.quotas, shape):
+            if self.quotas.refuses(waiting.quotas, waiting.shape):
                 if (yield from self._preempts(waiting, gang, claimed)):
                     continue
                 self._wait_for_quota(waiting)
@@ -191,6 +191,7 @@ class _Cycle:
             if claimed is None and self._is_hopeless(asked, opened):
                 self._pass_over(waiting, asked, opened)
                 return False
+            shape = self.quotas.within(waiting.quotas, waiting.shape)
             too_many_mw = self.quotas.barred(waiting.quotas, shape)
             barred = either(too_many_mw, reserved)
             passed = "" if claimed else self.rotation.passed(self._class(waiting))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from wattline_protocol.ids import Now, UnixTime
+from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.site.model import Tariff
 from wattline_protocol.views.site_views import ENDED_STATES, AttemptView, JobView
 from wattline_protocol.views.training_views import CheckpointView
@@ -86,6 +87,11 @@ def job_in_full(job: Job, tariff: Tariff, bounds: RuntimeBounds, now: Now) -> Jo
     return msgspec.structs.replace(view, expected_end_unix_s=end_unix_s, expected_end_why=left.why)
 
 
+def _gang_size(spec: JobSpec, live: Sequence[AttemptRecord]) -> int:
+    """Tasks of a gang: of a range of nodes those that run, or what suffices."""
+    return (len(live) or spec.resources.least_nodes) if spec.resources.is_range else spec.gang_size
+
+
 def job_view(
     record: JobRecord,
     counts: GangCounts,
@@ -100,7 +106,7 @@ def job_view(
     newest = newest_attempts(attempts)
     live = [a for a in newest if a.ended_unix_s is None]
     starts = [a.started_unix_s for a in attempts if a.started_unix_s is not None]
-    gang_gpus = spec.gang_size * spec.resources.gpus_per_node
+    gang_gpus = _gang_size(spec, live) * spec.resources.gpus_per_node
     is_measured = not spec.resources.mig
     ran_s, running_since = run_time(attempts)
     return JobView(

@@ -96,7 +96,7 @@ def _check_told(
 def _check_room(allowances: Allowances, after: Mapping[Key, Record], above: JobId) -> None:
     job = _job(after, above)
     asked = job.spec.resources
-    wants_milli = asked.nodes * asked.gpus_per_node * each_milli(job.spec)
+    wants_milli = asked.least_nodes * asked.gpus_per_node * each_milli(job.spec)
     for key in allowances.counts_in(job):
         most_milli = allowances.quotas[key].gpus * WHOLE_GPU
         stays_milli = sum(

@@ -1,5 +1,7 @@
 """Run a seed: hurt a site for a while, heal it, and see that everything ends and nothing broke."""
 
+import random
+
 import msgspec
 
 from wattline_protocol.views.site_views import ENDED_STATES
@@ -77,7 +79,7 @@ class Run:
         self.seed, self.faulty_s = seed, faulty_s
         self.site = FleetSite(seed)
         self.faults = Faults(self.site)
-        self._specs = random_jobs(self.site.world.rng, jobs)
+        self._specs = random_jobs(self.site.world.rng, jobs, random.Random(f"{seed} elastic"))
 
     def finish(self) -> Outcome:
         """Everything, to the end or to the first broken rule."""

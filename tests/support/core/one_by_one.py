@@ -24,7 +24,7 @@ def takes(
     mark, barred, position = trial.checkpoint(), trial.barred(stay), trial.snapshot.position
     nodes = [position[place.node] for place in placement.tasks]
     is_right = (
-        len(nodes) == shape.nodes
+        shape.nodes <= len(nodes) <= shape.most_nodes
         and (barred is None or not barred[nodes].any())
         and not (shape.same_rack and len(set(trial.columns.rack[nodes].tolist())) > 1)
         and all(_takes_task(trial, place, shape) for place in placement.tasks)

@@ -6,7 +6,7 @@ from support.core.harness import BEAT_S, TICK_S, Harness
 from support.core.rolling import gateway_site
 from support.core.sites import JobBuilder, job
 from wattline_protocol.ids import JobId
-from wattline_protocol.job.spec import ReplicaRange, ServiceSpec, Slo
+from wattline_protocol.job.spec import CountRange, ServiceSpec, Slo
 from wattline_protocol.wire.rollouts import (
     BUCKETS_S,
     ReportTraffic,
@@ -94,7 +94,7 @@ class ScalingHarness(Harness):
 
 def scaled(least: int = 1, most: int = 4, *, p95_s: float = P95_S, **service: object) -> JobBuilder:
     """One GPU a replica."""
-    count = ReplicaRange(least, most) if most > least else least
+    count = CountRange(least, most) if most > least else least
     spec = ServiceSpec(count, slo=Slo(p95_s), **service)  # type: ignore[arg-type]
     return job(NAME).gpus(1).service(1)._with(service=spec)
 

@@ -8,6 +8,7 @@ import msgspec
 from wattline_protocol.ids import DomainId, GpuIndex, JobId, NodeId
 from wattline_protocol.job.spec import (
     ArraySpec,
+    CountRange,
     IdleRule,
     JobKind,
     JobSpec,
@@ -168,6 +169,11 @@ class JobBuilder:
 
     def nodes(self, count: int) -> Self:
         return self._needs(nodes=count)
+
+    def from_to(self, least: int, most: int, settle_s: float = 60.0) -> Self:
+        """On a range of nodes."""
+        launch = msgspec.structs.replace(self.spec.launch, settle_s=settle_s)
+        return self._needs(nodes=CountRange(least, most))._with(launch=launch)
 
     def same_rack(self) -> Self:
         return self._needs(same_rack=True)

@@ -10,6 +10,7 @@ from wattline_protocol.job.spec import (
     METHODS,
     ArraySpec,
     CacheRule,
+    CountRange,
     HttpServer,
     IdleRule,
     JobKind,
@@ -18,7 +19,6 @@ from wattline_protocol.job.spec import (
     Limits,
     PowerSpec,
     Recovery,
-    ReplicaRange,
     Resources,
     ServiceSpec,
     Slo,
@@ -51,10 +51,11 @@ def arrays(draw: st.DrawFn) -> ArraySpec:
 
 
 @st.composite
-def resources(draw: st.DrawFn, max_nodes: int) -> Resources:
-    gpus = draw(st.integers(0, 8))
+def resources(draw: st.DrawFn, max_nodes: int, *, may_range: bool = False) -> Resources:
+    gpus, least = draw(st.integers(0, 8)), draw(st.integers(1, max_nodes))
+    more = draw(st.integers(0, 3)) if may_range else 0
     return Resources(
-        nodes=draw(st.integers(1, max_nodes)),
+        nodes=CountRange(least, least + more) if more else least,
         gpus_per_node=gpus,
         gpu_type=tuple(draw(st.lists(SHOWN, max_size=3))) if gpus else (),
         gpu_memory_min_bytes=draw(st.integers(0, 1 << 40)) if gpus else 0,
@@ -114,7 +115,7 @@ def services(draw: st.DrawFn) -> ServiceSpec:
     least, more = draw(st.integers(1, 50)), draw(st.integers(0, 3)) if slo else 0
     idle_s = draw(st.sampled_from([0.0, 600.0])) if slo and chain else 0.0
     return ServiceSpec(
-        ReplicaRange(least, least + more) if more else least,
+        CountRange(least, least + more) if more else least,
         cache,
         tuple(chain),
         http,
@@ -128,7 +129,8 @@ def jobs(draw: st.DrawFn) -> JobSpec:
     """A valid job of any kind."""
     kind: JobKind = draw(st.sampled_from(["training", "batch", "service"]))
     is_service = kind == "service"
-    needs = draw(resources(1 if is_service else 8))
+    array = None if is_service else draw(st.none() | arrays())
+    needs = draw(resources(1 if is_service else 8, may_range=not is_service and array is None))
     torchrun = not is_service and needs.gpus_per_node > 0 and draw(st.booleans())
     program = draw(WORDS.filter(lambda word: word.strip() != ""))
     return JobSpec(
@@ -138,7 +140,7 @@ def jobs(draw: st.DrawFn) -> JobSpec:
         queue=draw(NAMES),
         account=draw(st.just("") | NAMES),
         priority=draw(st.integers(0, 100)),
-        array=None if is_service else draw(st.none() | arrays()),
+        array=array,
         workdir=draw(st.sampled_from(["", "/data/run 1", '/a"b'])),
         submit_dir=draw(st.sampled_from(["", "/data/run 2", '/a"b'])),
         resources=needs,

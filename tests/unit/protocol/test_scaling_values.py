@@ -5,7 +5,7 @@ import pytest
 
 from wattline_protocol.job.change import changed, differences
 from wattline_protocol.job.file import JobFileError, format_job, job_problems, parse_job
-from wattline_protocol.job.spec import JobSpec, ReplicaRange, ServiceSpec, Slo
+from wattline_protocol.job.spec import CountRange, JobSpec, ServiceSpec, Slo
 
 HEAD = 'kind = "service"\nname = "echo"\ncommand = ["serve"]\n[service]\n'
 SLO = 'slo = { p95 = "200ms", errors = 0.001 }\n'
@@ -24,7 +24,7 @@ def service_of(spec: JobSpec) -> ServiceSpec:
 def test_a_scaled_service_is_read_and_written() -> None:
     spec = parsed(f'replicas = "2-8"\nidle_to_zero = "10m"\n{SLO}{FALLBACK}')
     service = service_of(spec)
-    assert service.replicas == ReplicaRange(2, 8)
+    assert service.replicas == CountRange(2, 8)
     assert (service.slo, service.idle_to_zero_s) == (Slo(0.2, 0.001), 600.0)
     assert (spec.gang_count, spec.most_gangs) == (2, 8)
     assert parse_job(format_job(spec), "again") == spec
@@ -66,7 +66,7 @@ def test_what_cannot_be_scaled_says_why(service: str, said: str) -> None:
 
 
 def test_a_range_of_another_client_is_checked() -> None:
-    spec = JobSpec("echo", ("serve",), "service", service=ServiceSpec(ReplicaRange(4, 2)))
+    spec = JobSpec("echo", ("serve",), "service", service=ServiceSpec(CountRange(4, 2)))
     [problem] = job_problems(spec)
     assert "4 is above 2" in problem
 

@@ -74,8 +74,10 @@ def _beyond_any_site(spec: JobSpec) -> str:
         return "a job needs a name and a command"
     if not 0 <= spec.priority <= 100:
         return f"priority {spec.priority} is not between 0 and 100"
-    if r.nodes < 1 or r.gpus_per_node < 0 or r.cpus_per_gpu < 0 or r.memory_bytes < 0:
+    if r.least_nodes < 1 or r.gpus_per_node < 0 or r.cpus_per_gpu < 0 or r.memory_bytes < 0:
         return "a job needs at least 1 node, and no resource may be negative"
+    if r.least_nodes > r.most_nodes:
+        return f"resources.nodes: {r.least_nodes} is above {r.most_nodes}"
     if r.mig and (r.gpus_per_node != 1 or r.gpu_share_permille < WHOLE_GPU):
         return f"a task gets one MIG device and no share of a GPU; it requests {r.mig} and more"
     if r.mig and spec.limits.idle_gpu is not None:
@@ -127,7 +129,7 @@ def _too_much(spec: JobSpec) -> str:
     """First number above its job-file maximum, or NaN; the planner's arrays hold no larger."""
     r, limits, recovery = spec.resources, spec.limits, spec.recovery
     asked: tuple[tuple[str, float, float], ...] = (
-        ("resources.nodes", r.nodes, MAX_NODES),
+        ("resources.nodes", r.most_nodes, MAX_NODES),
         ("resources.gpus_per_node", r.gpus_per_node, MAX_GPUS_PER_NODE),
         ("resources.cpus_per_gpu", r.cpus_per_gpu, MAX_CPUS_PER_GPU),
         ("resources.memory", r.memory_bytes, MAX_SIZE_BYTES),

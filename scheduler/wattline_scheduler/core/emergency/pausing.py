@@ -262,13 +262,14 @@ def _pause(state: State, gang: Gang, reason: str, now: Now) -> None:
         state.work.move(gang, Paused(gang.phase.since), now)
         return
     grace_s = state.site.timing.emergency_grace_s
-    done = "drained" if _is_drained(gang) else "paused"
+    is_stopped = _is_drained(gang) or (reason == FLOORS and _may_shrink(gang))
+    done = "stopped" if is_stopped else "paused"
     text = f"{gang.name} is {done} to stay within the budget"
     state.journal.note("gang_paused", text, now, job=gang.job.id, level="warning")
     if isinstance(gang.phase, Starting):
         end_gang(state, gang, "requeued", reason, now, grace_s=grace_s)
         return
-    if _is_drained(gang):
+    if is_stopped:
         end_gang(state, gang, "preempted", reason, now, grace_s=min(grace_s, gang.job.grace_s))
         return
     gang.reason = reason
@@ -284,6 +285,11 @@ def _is_drained(gang: Gang) -> bool:
     """Whether it ends in order instead of being frozen with requests in it."""
     service = gang.job.spec.service
     return service is not None and service.slo is not None
+
+
+def _may_shrink(gang: Gang) -> bool:
+    """Whether it can run on fewer nodes instead of being frozen on all of them."""
+    return gang.size > gang.job.spec.resources.least_nodes
 
 
 def order_pause(state: State, attempt: Attempt, now: Now) -> None:

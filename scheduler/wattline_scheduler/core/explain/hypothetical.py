@@ -146,6 +146,7 @@ class Case:
                 self._budget.nodes -= trial.effort // STEPS_PER_NODE
             if quotas.exceeds(self.quotas, shape):
                 return None
+            shape = quotas.within(self.quotas, shape)
             barred = either(quotas.barred(self.quotas, shape), trial.barred(stay))
             return place_gang(trial, shape, (), barred)
 
@@ -200,10 +201,11 @@ class Case:
                 if self._now.mono_s + at_s - each.since >= PATIENCE_S:
                     quotas.keep(each.quotas, each.shape)
                 continue
-            barred = either(quotas.barred(each.quotas, each.shape), trial.barred(each.stay))
-            places = place_gang(trial, each.shape, (), barred)
+            shape = quotas.within(each.quotas, each.shape)
+            barred = either(quotas.barred(each.quotas, shape), trial.barred(each.stay))
+            places = place_gang(trial, shape, (), barred)
             if places is not None:
-                quotas.take(each.quotas, each.shape, Placement(each.job, 0, places))
+                quotas.take(each.quotas, shape, Placement(each.job, 0, places))
             elif claim is not None:
                 _reserve_claimed(trial, quotas, each, claim)
             elif each.job in self._state.promised:

@@ -59,7 +59,7 @@ def _fewer_gpus(state: State, case: Case, owner: UserName, spec: JobSpec) -> Par
 
 
 def _fewer_nodes(state: State, case: Case, owner: UserName, spec: JobSpec) -> Parts[Remedy | None]:
-    wanted = spec.resources.nodes
+    wanted = spec.resources.least_nodes
     most = yield from _most(lambda n: case.fits(_with(state, owner, spec, "nodes", n)), 1, wanted)
     if most is None:
         return None

@@ -42,6 +42,8 @@ FIRST_PORT, PORTS = 20_000, 10_000
 def place(state: State, gang: Gang, placement: Placement, now: Now) -> None:
     """Records the attempts and requests their watts, in this order (I9)."""
     gang.attempt = AttemptNo(max(gang.attempt, state.attempt_floor) + 1)
+    gang.size = len(placement.tasks)
+    gang.room_since = None
     gang.reason = gang.warning = ""
     gang.idle = None
     gang.job.wait_reason = ""
@@ -193,6 +195,10 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
         gateway_public_key=keys[0] if keys else "",
         gateway_keys=keys,
         run_as=run_as,
+        nodes=gang.size,
+        node_rank=record.task - gang.task_no(0),
+        processes=spec.processes(gang.size),
+        global_batch_size=spec.launch.global_batch_size,
     )
 
 
@@ -223,7 +229,7 @@ def _rendezvous(state: State, attempt: Attempt) -> Rendezvous:
         host=rendezvous_host([members[task] for task in sorted(members)]),
         port=rendezvous_port(state.site, TaskRef(gang.job.id, gang.task_no(0), gang.attempt)),
         node_rank=rank,
-        nodes=spec.gang_size,
+        nodes=gang.size,
         procs_per_node=procs_per_node(spec),
     )
 

@@ -170,6 +170,8 @@ class State:
     short_since: dict[DomainId, Instant] = field(default_factory=dict)
     missing_since: dict[int, Instant] = field(default_factory=dict)
     """Rows in which useful caps do not fit, and since when."""
+    looks_for_room_at: Instant = AT_START
+    """When gangs of a range of nodes are looked at again."""
     displaces_at: Instant = AT_START
     """When pausing work for a paused gang of higher priority is examined again."""
     resumes_first: tuple[GangKey, Instant] | None = None

@@ -1,6 +1,6 @@
 """Requests to the planner: the shape of a gang, and pending jobs with gangs to start."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from wattline_protocol.ids import Instant, JobId, NodeId
@@ -33,6 +33,8 @@ class Shape:
     """Each node has all of them."""
     priority: int
     """Work of lower priority yields its watts to it."""
+    most_nodes: int = 0
+    """It takes up to so many where there are; `nodes` suffice. 0 = `nodes`."""
     gpu_demand: Any = field(init=False, repr=False, compare=False)
     """A task's request of a node, except CPUs and memory; hashable, as the next."""
     task: Any = field(init=False, repr=False, compare=False)
@@ -41,22 +43,28 @@ class Shape:
     """Cached: shapes are looked up for every pending job in every cycle."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "most_nodes", max(self.nodes, self.most_nodes))
         gpus = (self.gpus, self.gpu_milli, self.mig, self.gpu_type, self.gpu_memory_min_bytes)
         gpu_demand = (*gpus, self.need, self.labels)
         task = (gpu_demand, self.cpus, self.memory_bytes)
         object.__setattr__(self, "gpu_demand", gpu_demand)
         object.__setattr__(self, "task", task)
-        object.__setattr__(self, "_hash", hash((task, self.nodes, self.same_rack, self.priority)))
+        size = (self.nodes, self.most_nodes)
+        object.__setattr__(self, "_hash", hash((task, size, self.same_rack, self.priority)))
 
     def __hash__(self) -> int:
         return self._hash
+
+    def resized(self, nodes: int, most_nodes: int) -> "Shape":
+        """The same on other numbers of nodes."""
+        return replace(self, nodes=nodes, most_nodes=most_nodes)
 
 
 def shape_of(spec: JobSpec) -> Shape:
     """The shape of a job. A task without GPUs takes one CPU."""
     r = spec.resources
     return Shape(
-        nodes=r.nodes,
+        nodes=r.least_nodes,
         gpus=r.gpus_per_node,
         gpu_milli=r.gpu_share_permille,
         mig=r.mig,
@@ -68,6 +76,7 @@ def shape_of(spec: JobSpec) -> Shape:
         same_rack=r.same_rack,
         labels=frozenset(r.labels.items()),
         priority=spec.priority,
+        most_nodes=r.most_nodes,
     )
 
 

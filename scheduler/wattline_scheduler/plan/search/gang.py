@@ -17,15 +17,17 @@ def place_gang(
 ) -> Places | None:
     """Places for all tasks by rank, already taken in the trial; None and nothing taken otherwise.
 
+    Of a range of nodes as many as fit, at least `shape.nodes`.
+
     Greedy: each task goes to the best remaining node. With `same_rack` the racks are tried in turn,
     the one with the fewest suitable nodes first, so that larger racks stay whole. `replicas`: nodes
     with others of the same service, which are kept apart where that costs little. `barred`: [node]
     excluded.
     """
-    if shape.nodes == 1 and not replicas:
+    if shape.most_nodes == 1 and not replicas:
         place = trial.place_best(shape, barred)
         return (place,) if place is not None else None
-    if not shape.same_rack or shape.nodes == 1:
+    if not shape.same_rack or shape.most_nodes == 1:
         return _place(trial, shape, replicas, None, barred)
     for rack in racks_for(trial, shape, barred):
         places = _place(trial, shape, replicas, trial.columns.rack != rack, barred)
@@ -71,14 +73,14 @@ def place_most(
     """Place tasks until one does not fit. `elsewhere`: nodes of other racks."""
     taken: list[int] = []
     places: list[TaskPlace] = []
-    while len(places) < shape.nodes:
+    while len(places) < shape.most_nodes:
         costs = trial.costs(shape)
         if barred is not None:
             costs[barred] = np.inf
         if elsewhere is not None:
             costs[elsewhere] = np.inf
-        elif shape.nodes > 1:
-            _together(trial, costs, shape.nodes - len(places), taken)
+        elif shape.most_nodes > 1:
+            _together(trial, costs, shape.most_nodes - len(places), taken)
         if replicas:
             costs += trial.weights.spread * _beside(trial, [*replicas])
         at = int(costs.argmin())

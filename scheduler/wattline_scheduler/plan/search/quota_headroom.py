@@ -81,6 +81,16 @@ class Quotas:
         wants = self._least_of(shape) if numbers else NOTHING
         return any(exceeded(self.left[number], wants) for number in numbers)
 
+    def within(self, numbers: Sequence[int], shape: Shape) -> Shape:
+        """The shape with as many nodes at most as these allow on any nodes, or the least."""
+        while shape.most_nodes > shape.nodes and self._is_too_many(numbers, shape):
+            shape = shape.resized(shape.nodes, shape.most_nodes - 1)
+        return shape
+
+    def _is_too_many(self, numbers: Sequence[int], shape: Shape) -> bool:
+        gang = shape.resized(shape.most_nodes, shape.most_nodes)
+        return bool(self.refuses(numbers, gang)) or self.barred(numbers, gang) is not None
+
     def barred(self, numbers: Sequence[int], shape: Shape) -> Bools | None:
         """[node] where a task would take more than its equal part of the remaining watts, so that
         the gang stays within them on any other nodes; None: no node."""
@@ -90,7 +100,7 @@ class Quotas:
         left = [quota.most_mw - quota.used_mw for quota in limited if quota.most_mw]
         if not left:
             return None
-        is_more: Bools = self._task_mw(shape) > min(left) // shape.nodes
+        is_more: Bools = self._task_mw(shape) > min(left) // shape.most_nodes
         return is_more if is_more.any() else None
 
     def _task_mw(self, shape: Shape) -> Ints:

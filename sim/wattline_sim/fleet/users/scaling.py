@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.job.selection import only
 from wattline_protocol.job.spec import (
+    CountRange,
     JobSpec,
     Recovery,
-    ReplicaRange,
     Resources,
     ServiceSpec,
     Slo,
@@ -109,7 +109,7 @@ class Scaled(ReportingGateways):
     def _spec(self) -> JobSpec:
         idle_s = self._dice.choice((0.0, 60.0))
         service = ServiceSpec(
-            ReplicaRange(1, 3), fallback=("static:null",), slo=Slo(P95_S), idle_to_zero_s=idle_s
+            CountRange(1, 3), fallback=("static:null",), slo=Slo(P95_S), idle_to_zero_s=idle_s
         )
         return JobSpec(
             NAME,

@@ -2,11 +2,15 @@
 
 import random
 
+from msgspec.structs import replace
+
 from wattline_protocol.ids import DomainId, NodeId
 from wattline_protocol.job.spec import (
     PRIORITIES,
     ArraySpec,
+    CountRange,
     JobSpec,
+    Launch,
     Limits,
     Recovery,
     Resources,
@@ -74,9 +78,19 @@ def random_site(rng: random.Random) -> Site:
     )
 
 
-def random_jobs(rng: random.Random, count: int) -> list[JobSpec]:
-    """Batch, arrays, gangs of two and services, of all priorities; some fail."""
-    return [_job(rng, at) for at in range(count)]
+def random_jobs(rng: random.Random, count: int, elastic: random.Random) -> list[JobSpec]:
+    """Batch, arrays, gangs of two and services, of all priorities; some fail.
+
+    `elastic` draws which gangs have a range of nodes: the others are those of `rng` alone.
+    """
+    return [_elastic(elastic, _job(rng, at)) for at in range(count)]
+
+
+def _elastic(rng: random.Random, job: JobSpec) -> JobSpec:
+    if job.resources.most_nodes == 1 or rng.random() < 0.6:
+        return job
+    resources = replace(job.resources, nodes=CountRange(rng.randint(1, 2), rng.randint(3, 4)))
+    return replace(job, resources=resources, launch=Launch(settle_s=rng.uniform(1.0, 20.0)))
 
 
 def _node(rng: random.Random, at: int) -> Node:

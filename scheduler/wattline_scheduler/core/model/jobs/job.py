@@ -180,6 +180,10 @@ class Gang:
     number: int
     phase: Phase
     attempt: AttemptNo = NEVER_TRIED
+    size: int = 0
+    """Tasks of the newest try, one per node; 0 = never tried."""
+    room_since: Instant | None = None
+    """Since when there has been room for more of them; None = there is none."""
     failures: int = 0
     crashes: int = 0
     """Crashes in a row: failures soon after the start."""
@@ -262,6 +266,7 @@ class Gang:
             is_held=self.is_held,
             losses=self.losses,
             crashes=self.crashes,
+            size=self.size,
         )
 
 
