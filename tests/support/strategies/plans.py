@@ -142,7 +142,10 @@ def _offer(draw: st.DrawFn, site: Site, at: int) -> NodeOffer:
 @st.composite
 def waiting(draw: st.DrawFn) -> Waiting:
     """A job of one to three nodes, of any priority, whose watts are known or not."""
-    wanted = job().gpus(draw(st.integers(0, 8))).nodes(draw(st.integers(1, 3)))
+    least, more = draw(st.integers(1, 3)), draw(st.sampled_from([0, 0, 1, 3]))
+    wanted = job().gpus(draw(st.integers(0, 8))).nodes(least)
+    if more:
+        wanted = wanted.from_to(least, least + more)
     if draw(st.integers(0, 2)) == 0:
         wanted = wanted.share(draw(st.sampled_from([100, 250, 500, 700])))
         wanted = wanted.gpu_memory(draw(st.sampled_from([0, 0, 30])))

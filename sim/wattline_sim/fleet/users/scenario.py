@@ -28,6 +28,8 @@ KNEE_MW = CAP_MAX_MW // 2
 """A job that says nothing else is placed with so much for a whole GPU, or more (docs/power.md)."""
 SHARING = 0.3
 """So many of the jobs ask for a part of a GPU."""
+ELASTIC_S = "45"
+"""Work of a gang with a range of nodes: others end before it, so that it grows."""
 TASK_LEASE_S = 20.0
 """Short, so that its end is reached within a run."""
 
@@ -90,7 +92,8 @@ def _elastic(rng: random.Random, job: JobSpec) -> JobSpec:
     if job.resources.most_nodes == 1 or rng.random() < 0.6:
         return job
     resources = replace(job.resources, nodes=CountRange(rng.randint(1, 2), rng.randint(3, 4)))
-    return replace(job, resources=resources, launch=Launch(settle_s=rng.uniform(1.0, 20.0)))
+    launch, env = Launch(settle_s=rng.uniform(1.0, 8.0)), {**job.env, SIM_SECONDS: ELASTIC_S}
+    return replace(job, resources=resources, launch=launch, env=env)
 
 
 def _node(rng: random.Random, at: int) -> Node:
