@@ -25,6 +25,7 @@ from wattline_protocol.job.keys import (
     WRITTEN,
     JobKey,
 )
+from wattline_protocol.job.ranks import procs_per_node
 from wattline_protocol.job.scaling_values import scaling_problems, slo_table
 from wattline_protocol.job.service_values import FROM_CACHE, cache_table
 from wattline_protocol.job.spec import WHOLE_GPU, JobSpec, ServiceSpec
@@ -443,7 +444,7 @@ def _of_launch(job: JobSpec) -> list[tuple[str, bool, str]]:
 def _uneven(job: JobSpec) -> int:
     """The least possible number of processes that do not divide the batch; 0 = all do."""
     nodes = range(job.resources.least_nodes, job.resources.most_nodes + 1)
-    counts = map(job.processes, nodes if job.launch.global_batch_size else ())
+    counts = (count * procs_per_node(job) for count in nodes)
     return next((count for count in counts if job.launch.global_batch_size % count), 0)
 
 

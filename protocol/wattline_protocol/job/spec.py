@@ -302,9 +302,3 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def gang_size(self) -> int:
         """Tasks in each gang at most, one per node: their numbers are apart by this."""
         return self.resources.most_nodes
-
-    def processes(self, nodes: int) -> int:
-        """Processes of a gang on so many nodes: its world size."""
-        if self.launch.how != "torchrun":
-            return nodes
-        return nodes * (self.launch.procs_per_node or max(1, self.resources.gpus_per_node))

@@ -197,7 +197,7 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
         run_as=run_as,
         nodes=gang.size,
         node_rank=record.task - gang.task_no(0),
-        processes=spec.processes(gang.size),
+        processes=gang.size * procs_per_node(spec),
         global_batch_size=spec.launch.global_batch_size,
     )
 
