@@ -44,7 +44,7 @@ def test_it_starts_on_as_many_nodes_as_there_are(h: Harness) -> None:
     h.submit(job().gpus(8))
     number = h.submit(job().gpus(8).from_to(2, 8))
     assert size(h, number) == 3
-    orders = [m.order for node in h.agents for m in h.told(node, StartTask)]
+    orders = [message.order for _, message in h.sent if isinstance(message, StartTask)]
     mine = [order for order in orders if order.ref.job == number]
     assert {(one.nodes, one.processes) for one in mine} == {(3, 3)}
     assert sorted(one.node_rank for one in mine) == [0, 1, 2]
