@@ -64,7 +64,11 @@ _SUBMIT_OPTIONS = (
     Option("reservation", ("--reservation",), "Reservation to start in, and only there."),
     Option("priority", ("--priority", "-p"), "low, normal, high, critical, or 0-100."),
     Option("array", ("--array", "-a"), "One task per index, as in 0-31%8 (8 at a time)."),
-    Option("nodes", ("--nodes", "-N"), "Nodes; all start together.", kind="integer"),
+    Option(
+        "nodes",
+        ("--nodes", "-N"),
+        "Nodes; all start together. A range as in 2-4: as many as there are.",
+    ),
     Option("gpus", ("--gpus", "-g"), "GPUs on each node.", kind="integer"),
     Option("gpu_share", ("--gpu-share",), "Share of one GPU, as in 0.5.", kind="number"),
     Option("mig", ("--mig",), "Profile of a MIG device, as in 3g.40gb."),
@@ -119,6 +123,13 @@ _SUBMIT_OPTIONS = (
     Option("torchrun", ("--torchrun",), "Start the command with torchrun.", kind="switch"),
     Option(
         "procs_per_node", ("--procs-per-node",), "torchrun: processes per node.", kind="integer"
+    ),
+    Option("settle", ("--settle",), "With a range of nodes: grow after room for so long."),
+    Option(
+        "global_batch_size",
+        ("--global-batch-size",),
+        "Samples of a step over all processes.",
+        kind="integer",
     ),
     Option("replicas", ("--replicas",), "Services: workers; a range as in 2-8 needs --slo."),
     Option("slo", ("--slo",), "Services: what to keep, as in p95=200ms,errors=0.001."),

@@ -120,6 +120,16 @@ def test_only_a_task_of_an_array_has_an_index(index: int | None, tmp_path: Path)
     assert env.get("WATTLINE_ARRAY_INDEX") == (None if index is None else str(index))
 
 
+def test_a_task_knows_the_size_of_its_gang_and_its_part_of_the_batch(tmp_path: Path) -> None:
+    task = order("x", nodes=3, node_rank=2, processes=12, global_batch_size=480)
+    env = environment_of(task, CONTEXT, TaskDir(tmp_path, task.ref), str(tmp_path))
+    names = ("NODES", "NODE_RANK", "WORLD_SIZE", "GLOBAL_BATCH_SIZE", "LOCAL_BATCH_SIZE")
+    assert [env[f"WATTLINE_{name}"] for name in names] == ["3", "2", "12", "480", "40"]
+    task = order("x", nodes=3, node_rank=2, processes=12)
+    env = environment_of(task, CONTEXT, TaskDir(tmp_path, task.ref), str(tmp_path))
+    assert "WATTLINE_LOCAL_BATCH_SIZE" not in env
+
+
 def test_a_relative_workdir_is_refused(tmp_path: Path) -> None:
     task = order("true", workdir="here")
     with pytest.raises(NotLaunchable, match="absolute"):
