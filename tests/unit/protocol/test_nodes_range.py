@@ -7,6 +7,7 @@ from wattline_protocol.job.spec import CountRange
 
 COMMAND = 'command = ["x"]\n'
 SERVICE = 'name = "s"\nkind = "service"\n'
+TORCHRUN = 'resources.gpus_per_node = 3\nlaunch.how = "torchrun"\n'
 
 
 def test_a_range_is_read_and_written_as_text() -> None:
@@ -31,8 +32,7 @@ def test_a_range_is_read_and_written_as_text() -> None:
             "256 samples do not divide among 3 processes",
         ),
         (
-            'resources.nodes = "1-2"\nresources.gpus_per_node = 3\nlaunch.how = "torchrun"\n'
-            "launch.global_batch_size = 3",
+            f'{TORCHRUN}resources.nodes = "1-2"\nlaunch.global_batch_size = 3',
             "3 samples do not divide among 6 processes",
         ),
     ],
