@@ -171,6 +171,9 @@ class ServiceTraffic(msgspec.Struct, frozen=True):
     times: Annotated[tuple[Requests, ...], msgspec.Meta(max_length=len(BUCKETS_S) + 1)] = ()
     """Requests by the time from their arrival to the answer, or to the first part of a stream, in
     `BUCKETS_S`; empty = none."""
+    covered: Requests = 0
+    """Failed ones, perhaps of an earlier report, that the fallback answered while no replica was
+    ready; `times` has their times."""
 
     def plus(self, other: "ServiceTraffic") -> "ServiceTraffic":
         """The sum of both, of the same service."""
@@ -184,6 +187,7 @@ class ServiceTraffic(msgspec.Struct, frozen=True):
             self.batch_work + other.batch_work,
             self.queued + other.queued,
             plus_times(self.times, other.times),
+            self.covered + other.covered,
         )
 
 

@@ -193,6 +193,12 @@ class RequestQueue:
                 self.copies.dropped(request.id)
         return e.Answer(request.id, request.service, outcome)
 
+    def answered_instead(self, name: str, kind: e.RequestKind, took_s: float) -> None:
+        """A fallback has answered a refused request: where no replica is ready, in its place."""
+        service = self.services.get(name)
+        if service is not None and not service.serving:
+            service.load.answered_instead(kind, took_s)
+
     def drop(self, request: Request) -> list[e.Effect]:
         """Its answer is no longer needed: remove it from the queue, or cancel it at its worker."""
         if request.worker is None and self.early is not None:

@@ -216,6 +216,10 @@ class GatewayShell(Submitting):
         """Abandon these requests once their client has disconnected, until the watch ends."""
         return self.clients.watch(self.abandon, receive, request_ids)
 
+    def answered_instead(self, service: str, kind: e.RequestKind, took_s: float) -> None:
+        """A fallback has answered a request that its service had refused."""
+        self.gateway.queue.answered_instead(service, kind, took_s)
+
     def count(self, service: str, status: int, reason: str, start_s: float) -> None:
         """Count an HTTP request that was answered; `reason` is empty for one with output."""
         is_known = service in self.gateway.queue.services or service in self.public

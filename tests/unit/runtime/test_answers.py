@@ -29,11 +29,16 @@ class FakeShell(Submitting):
         self.abandoned: list[int] = []
         self.kinds: list[RequestKind] = []
         self.seen: list[frozenset[str] | None] = []
+        self.instead: list[str] = []
 
     def expect(self, waiter: OutcomeSink) -> int:
         number = len(self.sent) + 1
         self.waiters[number] = waiter
         return number
+
+    def answered_instead(self, service: str, kind: RequestKind, took_s: float) -> None:
+        self.instead.append(service)
+        assert took_s >= 0.0
 
     def arrived(self, request: Submitted) -> None:
         self.seen.append(request.seen)
@@ -259,6 +264,7 @@ def fallen(chain: tuple[str, ...], refusal: Refusal, small: Outcome = NONE) -> A
             await shell.answer(numbers[1], small)
         got.append(await settling)
         got.append(dict(shell.stats.fallbacks))
+        assert shell.instead == ["svc"] * shell.stats.fallbacks.total()
 
     run(test, routed(1, fallback=chain))
     return got

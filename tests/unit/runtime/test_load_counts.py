@@ -143,3 +143,16 @@ def test_a_report_of_no_time_is_refused() -> None:
     data = msgspec.msgpack.encode(ReportTraffic((), seconds=0.0))
     with pytest.raises(msgspec.ValidationError, match="seconds"):
         msgspec.msgpack.decode(data, type=ReportTraffic)
+
+
+def test_what_a_fallback_answers_counts_where_no_replica_is_ready() -> None:
+    b = LoadBench()
+    queue = b.gateway.queue
+    queue.answered_instead("svc", e.PLAIN, 0.1)
+    assert b.load() == ServiceTraffic("svc"), "a replica should have answered"
+    b.happens(e.RoutesChanged({"svc": ()}))
+    queue.answered_instead("svc", e.PLAIN, 0.1)
+    queue.answered_instead("svc", e.RequestKind(rank=e.BATCH), 0.1)
+    queue.answered_instead("none", e.PLAIN, 0.1)
+    load = b.load()
+    assert (load.covered, slots(load.times)) == (1, {0.128: 1})

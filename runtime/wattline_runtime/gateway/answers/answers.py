@@ -227,9 +227,10 @@ class Answers:
 
     # --- instead of the service
 
-    def count_fallback(self, service: str, entry: str) -> None:
-        """An entry of the service's fallback has answered."""
+    def count_fallback(self, service: str, entry: str, kind: RequestKind, took_s: float) -> None:
+        """An entry of the service's fallback has answered, so long after the request came."""
         self._shell.stats.fallbacks[service, entry_name(entry)] += 1
+        self._shell.answered_instead(service, kind, took_s)
 
     def begin_fallback(
         self,

@@ -1,5 +1,7 @@
 """Fallbacks of a service that cannot answer, and the error when all of them fail."""
 
+import time
+
 from wattline_protocol.job.service_values import FROM_CACHE, STATIC
 from wattline_runtime.gateway.answers.answers import Answers
 from wattline_runtime.gateway.events import PLAIN, Output, Refusal, RequestKind
@@ -33,6 +35,7 @@ async def settle(
 
     None: the client has disconnected. `numbers` gets those of the requests that are made.
     """
+    began_s = time.monotonic()
     outcome = await waiter
     chain = answers.fallback(service)
     if not chain or not isinstance(outcome, Refusal) or outcome.reason not in AVOIDABLE:
@@ -44,7 +47,7 @@ async def settle(
         instead = await waiter
         if not isinstance(instead, Refusal):
             if instead is not None:
-                answers.count_fallback(service, entry)
+                answers.count_fallback(service, entry, kind, time.monotonic() - began_s)
             return instead, entry
         tried.append(f"{entry}: {instead.message}")
     text = "; ".join(tried)[:MAX_ERROR_CHARS]

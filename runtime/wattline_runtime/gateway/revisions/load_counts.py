@@ -17,7 +17,7 @@ FAULTS_OF_REQUESTS: tuple[RefusalReason, ...] = (
 )
 """No replica has an output for these: they say nothing about the service."""
 
-_COUNTS = ("requests", "answered", "failed", "left", "work", "batch_work")
+_COUNTS = ("requests", "answered", "failed", "left", "work", "batch_work", "covered")
 
 
 @dataclass(slots=True)
@@ -30,6 +30,7 @@ class LoadCounts:
     left: int = 0
     work: int = 0
     batch_work: int = 0
+    covered: int = 0
     times: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_S) + 1))
 
     def arrived(self, kind: RequestKind) -> None:
@@ -57,6 +58,11 @@ class LoadCounts:
         self.left += kind.rank != BATCH
         if waited_s is not None:
             self.begun(kind, waited_s)
+
+    def answered_instead(self, kind: RequestKind, took_s: float) -> None:
+        """An entry of the fallback has answered a failed request, while no replica was ready."""
+        self.covered += kind.rank != BATCH
+        self.begun(kind, took_s)
 
     def report(self, service: str, queued: int) -> ServiceTraffic:
         """The counts as they are now."""

@@ -1,5 +1,7 @@
 """Load of services over time: kept by the minute, restored at the start, judged by their SLOs."""
 
+import msgspec
+
 from wattline_protocol.ids import Now
 from wattline_protocol.job.spec import Slo
 from wattline_protocol.text.quantities import format_duration
@@ -42,6 +44,9 @@ def keep_load(
         _forget(state, name)
         minutes = state.service_minutes[name] = ServiceMinutes(name, owner)
         state.histories_wanted[name, owner] = None
+    scaling = state.scaling.get(job.id)
+    if scaling is None or not scaling.is_waking:
+        counts = msgspec.structs.replace(counts, covered=0)  # its replicas should have answered
     if job.has_run or counts.requests:
         minutes.add(counts, rate, min(seconds, LONGEST_S), now.unix_s)
 

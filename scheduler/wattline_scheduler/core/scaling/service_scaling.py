@@ -67,6 +67,7 @@ def _second(state: State, job: Job, one: Scaling, load: Load | None, now: Now) -
     if load is None or load.is_partial or _is_asked(state, job, load, now):
         one.asked_at = now.mono_s  # whatever wakes it, it has its whole idle time
     if job.is_asleep:
+        one.is_waking = True
         if load is not None and load.requests:
             _set(state, job, one, service.least, "a request came", now)
         return
@@ -78,6 +79,7 @@ def _second(state: State, job: Job, one: Scaling, load: Load | None, now: Now) -
     if scaler is None:
         return
     overdue = sum(_is_overdue(one, gang, now) for gang in job.gangs[: job.gang_count])
+    one.is_waking = one.is_waking and not (ready or overdue)
     wanted = scaler.second(load, _caps_in_force(state, job, ready), job.gang_count - overdue, now)
     _set_caps(state, job, wanted)
     _warn(state, job, one, service.slo, now)

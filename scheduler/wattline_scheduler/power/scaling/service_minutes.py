@@ -38,6 +38,7 @@ class ServiceMinutes:
         known_s = 0.0 if rate is None else seconds
         if rate is not None:
             self.history.add(rate, unix_s, seconds)
+        covered = min(counts.covered, minute.failed + counts.failed)
         part = ServiceRollup(
             self.service,
             self.owner,
@@ -45,8 +46,8 @@ class ServiceMinutes:
             known_s,
             (rate or 0.0) * known_s,
             counts.requests,
-            counts.answered,
-            counts.failed,
+            counts.answered + covered,
+            counts.failed - covered,
             counts.left,
             counts.work,
             counts.times,

@@ -31,6 +31,8 @@ class Scaling:
     """Longest time from running to ready; 0 = none was."""
     asked_at: Instant = LONG_AGO
     """Time of the last request, or since when none is known to have come."""
+    is_waking: bool = False
+    """It sleeps, or none of its replicas has been ready since."""
     is_slo_reported: bool = False
     """That its SLO is less than a request needs."""
 

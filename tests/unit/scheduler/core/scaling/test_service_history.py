@@ -71,6 +71,19 @@ def test_a_burning_error_budget_is_one_event_and_its_end_another() -> None:
     assert h.alerts() == ["slo_burning", "slo_burning_over"]
 
 
+@pytest.mark.parametrize("is_waking", [True, False])
+def test_what_the_fallback_answers_for_a_sleeping_service_burns_no_budget(is_waking: bool) -> None:
+    h = Served()
+    h.serve(GOOD, 2)
+    h.cluster.state.scaling[h.number].is_waking = is_waking
+    h.serve(ServiceTraffic("echo", 100, failed=100), 1)
+    h.serve(ServiceTraffic("echo", covered=90, times=TIMES), 1)
+    [minutes] = h.cluster.state.service_minutes.values()
+    failed = sum(one.failed for one in minutes.recent)
+    answered = sum(one.answered for one in minutes.recent)
+    assert (failed, answered) == ((10, 290) if is_waking else (100, 200))
+
+
 def test_its_view_says_what_burns_and_what_is_not_known() -> None:
     h = Served()
     nothing = slo_view(h.cluster.state, SERVICE.build(), h.now)

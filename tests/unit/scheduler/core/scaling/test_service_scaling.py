@@ -216,6 +216,7 @@ def test_an_idle_service_sleeps_and_a_request_wakes_it() -> None:
     assert live(h, number) == []
     assert h.state_of(number) == "PENDING"
     assert view(h, number).replicas.want == 0
+    assert h.scaling(number).is_waking
     h.restart_scheduler()
     h.join()
     h.run(10)
@@ -223,6 +224,8 @@ def test_an_idle_service_sleeps_and_a_request_wakes_it() -> None:
     h.rate = 5.0
     h.run(5)
     assert live(h, number) == [0]
+    h.run(5)
+    assert not h.scaling(number).is_waking, "a replica is ready"
 
 
 def test_a_stream_in_progress_and_work_of_a_batch_are_no_idle_service() -> None:
