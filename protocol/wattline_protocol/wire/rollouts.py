@@ -5,6 +5,7 @@ A revision of a service is the number of its job.
 
 from collections.abc import Sequence
 from itertools import zip_longest
+from operator import add
 from typing import Annotated, Literal
 
 import msgspec
@@ -195,6 +196,8 @@ def plus_times(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
     """The sum of two histograms over `BUCKETS_S`; one that is shorter ends with zeros."""
     if not one or not other:
         return one or other
+    if len(one) == len(other):
+        return tuple(map(add, one, other))
     return tuple(a + b for a, b in zip_longest(one, other, fillvalue=0))
 
 

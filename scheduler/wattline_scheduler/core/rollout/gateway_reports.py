@@ -10,7 +10,6 @@ from wattline_protocol.wire.rollouts import (
     NO_ENERGY,
     ReportTraffic,
     RevisionTraffic,
-    ServiceTraffic,
     WorkerTraffic,
 )
 from wattline_scheduler.core.model.jobs.job import Gang
@@ -74,8 +73,10 @@ def _add_load(
     new.load = {}
     for one in report.services:
         if one.service in names:  # a gateway cannot fill the memory with others
-            known = before.get(one.service, ServiceTraffic(one.service))
-            new.load[one.service] = msgspec.structs.replace(known, queued=0).plus(one)
+            known = before.get(one.service)
+            if known is not None:
+                one = msgspec.structs.replace(known, queued=0).plus(one)
+            new.load[one.service] = one
     if old is None or old.is_awaited:
         new.load_s = min(report.seconds, SILENT_S)
     else:

@@ -33,6 +33,9 @@ LEAST_S = 0.5
 UNKNOWN_S = 1.0
 """A second without known loads."""
 
+NO_LOAD = ServiceTraffic("none")
+"""No gateway has reported."""
+
 NO_TIMES = (0,) * (len(BUCKETS_S) + 1)
 
 
@@ -58,7 +61,7 @@ def measured_loads(state: State, now: Now) -> Mapping[str, Load | None] | None:
         serving = serving_job(state.work.services.serving(name), state.rollouts.get(name))
         rows = [(one, (one.load or {}).get(name, ServiceTraffic(name))) for one in gateways]
         load = _load(rows, waiting, serving, clock.mean_work[name]) if is_known else None
-        counts = reduce(ServiceTraffic.plus, (row for _, row in rows), ServiceTraffic(name))
+        counts = reduce(ServiceTraffic.plus, (row for _, row in rows)) if rows else NO_LOAD
         rate = None if load is None or is_partial else load.arrived
         keep_load(state, serving, counts, rate, passed_s, now)
         loads[name] = replace(load, is_partial=True) if load is not None and is_partial else load
@@ -94,15 +97,16 @@ def _of(
     load_s: float, row: ServiceTraffic, by_task: Mapping[int, int], gang_size: int, each: float
 ) -> Load:
     """The load in a second at one gateway. Work without an answer yet counts by the mean."""
-    waiting: Counter[int] = Counter()
+    waiting: dict[int, float] = {}
     for task, count in by_task.items():
-        waiting[task // gang_size] += count
+        number = task // gang_size
+        waiting[number] = waiting.get(number, 0.0) + count * each
     seconds = max(load_s, LEAST_S)
     return Load(
         requests=round(row.requests / seconds),
         arrived=row.requests * each / seconds,
         answered=(row.work + row.batch_work) / seconds,
         queued=row.queued * each,
-        waiting={number: count * each for number, count in waiting.items()},
+        waiting=waiting,
         times=row.times or NO_TIMES,
     )

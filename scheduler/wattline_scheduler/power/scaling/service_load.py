@@ -1,7 +1,6 @@
 """The load of a service in a second, as gateways measure it; pure."""
 
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -40,9 +39,10 @@ def added(reports: Iterable[Load | None]) -> Load | None:
     heard = [one for one in known if one is not None]
     if not heard or len(heard) < len(known):
         return None
-    waiting: Counter[int] = Counter()
+    waiting: dict[int, float] = {}
     for one in heard:
-        waiting.update(one.waiting)
+        for number, work in one.waiting.items():
+            waiting[number] = waiting.get(number, 0.0) + work
     return Load(
         requests=sum(one.requests for one in heard),
         arrived=sum(one.arrived for one in heard),

@@ -39,12 +39,15 @@ class WorkRate:
     _line: LeastSquares = field(default_factory=lambda: LeastSquares(half_life_s=HALF_LIFE_S))
     _seen: float = 0.0
     """Highest x."""
+    _constants: tuple[float, float] | None = None
+    """As of the newest window; None = not computed yet."""
 
     def learn(self, done: float, time_s: float, performance: float, at: Instant) -> None:
         """Takes a window: x, a quantile of its times, and the performance under its caps."""
         self.windows += 1
         self._seen = max(self._seen * SEEN_FADES, done)
         self._line.add(done, 1.0 / (time_s * performance), at)
+        self._constants = None
 
     @property
     def is_known(self) -> bool:
@@ -54,6 +57,11 @@ class WorkRate:
     @property
     def constants(self) -> tuple[float, float]:
         """Capacity of a replica at full performance, work a second, and seconds alone."""
+        if self._constants is None:
+            self._constants = self._fitted()
+        return self._constants
+
+    def _fitted(self) -> tuple[float, float]:
         x, speed = self._line.means
         most = self._seen * BEYOND_SEEN
         assumed = -speed / max(most - x, most * SPREAD_SHARE)
