@@ -366,8 +366,8 @@ def _execute(runner: TaskRunner, effect: Order) -> None:
     match effect:
         case Stop(ref, grace_s, why, kind):
             runner.stop(ref, grace_s, why, kind)
-        case Notify(ref, why):
-            runner.notify(ref, why)
+        case Notify(ref, notice):
+            runner.notify(ref, notice)
         case Freeze(ref):
             runner.freeze(ref)
         case Thaw(ref):

@@ -6,7 +6,7 @@ from wattline_agent.core.durable import AgentState, UsageState
 from wattline_agent.core.ports import LaunchContext
 from wattline_protocol.ids import GpuIndex, TaskRef
 from wattline_protocol.wire.agent_messages import ExitKind, FromAgent, Rollup
-from wattline_protocol.wire.task_order import TaskOrder
+from wattline_protocol.wire.task_order import Notice, TaskOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +81,10 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Notify:
-    """Notify a task that it is about to be frozen."""
+    """Replace the notice of what will interrupt a task; None withdraws it."""
 
     ref: TaskRef
-    why: str
+    notice: Notice | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ from wattline_protocol.wire.agent_messages import (
     Lease,
     LimitTask,
     LogChunk,
+    NotifyTask,
     PauseTask,
     ReadLog,
     Refused,
@@ -197,7 +198,8 @@ def _take(state: NodeState, message: ToAgent, now: Now) -> None:
             | PauseTask()
             | ResumeTask()
             | LimitTask()
-            | (ForgetTask())
+            | NotifyTask()
+            | ForgetTask()
         ):
             if session.is_current(state, message.epoch, message.incarnation):
                 _obey(state, message, now)

@@ -24,7 +24,7 @@ from typing import Literal, Protocol
 from wattline_protocol.ids import GpuIndex, TaskRef, UnixTime
 from wattline_protocol.wire.agent_messages import ExitKind, SavedCheckpoint, TaskExit, TaskPhase
 from wattline_protocol.wire.mig import MigInstance
-from wattline_protocol.wire.task_order import TaskOrder
+from wattline_protocol.wire.task_order import Notice, TaskOrder
 
 
 class DriverAbsent(Exception):
@@ -335,6 +335,8 @@ class TaskSeen:
     """It has ended, and no process of its group or cgroup is left."""
     note: str = ""
     """A remark about its start for the user."""
+    notice: Notice | None = None
+    """What its notice file holds."""
 
     @property
     def ref(self) -> TaskRef:
@@ -395,8 +397,8 @@ class TaskRunner(Protocol):
         `kind` overrides the kind in `exit` (e.g. a runtime limit); None = by the exit status.
         """
 
-    def notify(self, ref: TaskRef, why: str) -> None:
-        """Notify the task that it is about to be frozen (notice file); nothing else."""
+    def notify(self, ref: TaskRef, notice: Notice | None) -> None:
+        """Replace the task's notice (notice file), or withdraw it; nothing else."""
 
     def freeze(self, ref: TaskRef) -> None:
         """Freeze every process of the group; phase becomes paused once all are."""

@@ -87,7 +87,7 @@ def _take_over(state: NodeState, event: Started, usage: UsageState | None) -> No
     """Adopt the tasks that run under the keeper, with their usage so far."""
     booked = {entry.ref: entry for entry in usage.attempts} if usage is not None else {}
     for task in event.tasks:
-        attempt = Attempt(task.order, Observed(task))
+        attempt = Attempt(task.order, Observed(task), notice=task.notice)
         if task.ref in booked:
             attempt.usage = booked[task.ref].usage
             attempt.readopted = booked[task.ref].readopted

@@ -14,8 +14,8 @@ import msgspec
 from wattline.rank import FAILURE_FILE, HEADER_BYTES, log_name
 from wattline_agent.executor.open_as_owner import PLACE, is_same_mount
 from wattline_agent.keeper.logfile import READ_TRIES, LogPiece, NoLog
-from wattline_protocol.wire.agent_messages import RankFailure
 from wattline_protocol.wire.bounds import CONTROL
+from wattline_protocol.wire.task_order import RankFailure
 
 MAX_FAILURE_BYTES = 64 * 1024
 

@@ -28,6 +28,7 @@ from wattline_agent.executor.layout import (
 )
 from wattline_agent.executor.metrics import MetricsTail
 from wattline_agent.executor.mps import find_pipes
+from wattline_agent.executor.notice_file import put_notice, read_notice
 from wattline_agent.executor.open_as_owner import open_local
 from wattline_agent.executor.privileges import privileged_attempts
 from wattline_agent.executor.state_dir_access import open_passage
@@ -43,7 +44,6 @@ from wattline_agent.keeper.journal import Fact, Journal, read_journal
 from wattline_agent.keeper.logfile import NoLog
 from wattline_agent.keeper.mounts import Mounts
 from wattline_agent.keeper.processes import tree
-from wattline_agent.keeper.records import write_notice
 from wattline_agent.keeper.spec import (
     ACCOUNTS_PROTOCOL,
     MAKING_PROTOCOL,
@@ -56,7 +56,7 @@ from wattline_protocol.wire.agent_messages import ExitKind, TaskExit
 from wattline_protocol.wire.bounds import (
     MAX_SENTENCE_CHARS,
 )
-from wattline_protocol.wire.task_order import TaskOrder
+from wattline_protocol.wire.task_order import Notice, TaskOrder
 
 KEPT_ATTEMPTS = 1000
 """Forgotten attempts whose log and working directory are retained; the oldest are removed first."""
@@ -83,6 +83,7 @@ class Attempt:
     """As last reported by the keeper; empty when it has no such attempt."""
     exit: TaskExit | None = None
     record: ExitRecord | None = None
+    notice: Notice | None = None
     shown: TaskSeen | None = None
     """As last returned to the core, while it cannot have changed."""
 
@@ -156,10 +157,13 @@ class KeeperRunner:
         """Write the notice and send SIGTERM now, SIGKILL after the grace period."""
         self._ask("stop", key=key_of(ref), grace_s=grace_s, why=why, kind=kind)
 
-    def notify(self, ref: TaskRef, why: str) -> None:
-        """Write the notice file. Best effort: what follows must happen on a full disk too."""
-        with suppress(OSError):
-            write_notice(TaskDir(self._state_dir, ref).notice, why)
+    def notify(self, ref: TaskRef, notice: Notice | None) -> None:
+        """Best effort: what follows must happen on a full disk, or one that deletes nothing."""
+        attempt = self._attempts.get(ref)
+        if attempt is not None:
+            with suppress(OSError):
+                put_notice(attempt.folder.notice, notice)
+                attempt.notice, attempt.shown = notice, None
 
     def freeze(self, ref: TaskRef) -> None:
         """Freeze every process of the attempt."""
@@ -167,8 +171,7 @@ class KeeperRunner:
 
     def thaw(self, ref: TaskRef) -> None:
         """Thaw the attempt."""
-        with suppress(OSError):  # a disk that does not delete delays nothing
-            Path(TaskDir(self._state_dir, ref).notice).unlink()
+        self.notify(ref, None)
         self._ask("thaw", key=key_of(ref))
 
     def limit(self, ref: TaskRef, runtime_limit_s: float) -> None:
@@ -364,6 +367,7 @@ class KeeperRunner:
     def _take_over(self, file: OrderFile) -> None:
         folder = TaskDir(self._state_dir, file.order.ref)
         attempt = Attempt(file, folder, _metrics_of(file, folder), record=file.unstarted)
+        attempt.notice = read_notice(folder.notice)
         self._attempts[file.order.ref] = attempt
 
     def _never_launched(self, attempt: Attempt) -> bool:
@@ -430,6 +434,7 @@ class KeeperRunner:
             exit=end,
             group_ended=end is not None and not _living(end.leftover_pids),
             note=(record.note if record else view.get("note", ""))[:MAX_SENTENCE_CHARS],
+            notice=attempt.notice,
         )
         if end is None or seen.group_ended:
             attempt.shown = seen

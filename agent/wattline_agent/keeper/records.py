@@ -46,7 +46,17 @@ def read_record(path: Path) -> object:
 
 
 def write_notice(path: str, why: str) -> None:
-    """Write why a task is to stop or is paused, readable by any account. Raises OSError."""
-    notice = Path(path)
-    notice.write_text(why[:MAX_NOTICE_CHARS] + "\n")
-    notice.chmod(0o644)
+    """Write why a task is to stop, readable by any account. Raises OSError."""
+    replace_text(path, why[:MAX_NOTICE_CHARS])
+
+
+def replace_text(path: str, line: str) -> None:
+    """Replace a file of one line at once, readable by any account. Raises OSError."""
+    beside = Path(f"{path}.new")
+    try:
+        beside.write_text(line + "\n", encoding="utf-8")
+        beside.chmod(0o644)
+        beside.rename(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise

@@ -19,7 +19,7 @@ from wattline_agent.core.ports import (
 )
 from wattline_protocol.ids import GpuIndex, NodeId, TaskRef, UnixTime
 from wattline_protocol.wire.agent_messages import SW_POWER_CAP, ExitKind, TaskExit, TaskPhase
-from wattline_protocol.wire.task_order import TaskOrder
+from wattline_protocol.wire.task_order import Notice, TaskOrder
 from wattline_sim.shells.agent_effects import Driver, Keeper
 
 CAP_MIN_MW, CAP_MAX_MW, IDLE_MW = 200_000, 700_000, 75_000
@@ -38,6 +38,7 @@ class _Process:
     phase: TaskPhase = "running"
     exit: TaskExit | None = None
     ended_s: float = 0.0
+    notice: Notice | None = None
 
 
 class BenchHost(Driver, Keeper):
@@ -156,7 +157,13 @@ class BenchHost(Driver, Keeper):
         """Its GPUs draw as before."""
         process = self._alive(ref)
         if process is not None:
-            process.phase = "running"
+            process.phase, process.notice = "running", None
+
+    def notify(self, ref: TaskRef, notice: Notice | None) -> None:
+        """It reads none."""
+        process = self._alive(ref)
+        if process is not None:
+            process.notice = notice
 
     def limit(self, ref: TaskRef, runtime_limit_s: float) -> None:
         """Only a restarted agent reads it; none restarts here."""
@@ -183,6 +190,7 @@ class BenchHost(Driver, Keeper):
                 run_s=(process.ended_s if process.exit else mono_s) - process.started_s,
                 exit=process.exit,
                 group_ended=process.exit is not None,
+                notice=process.notice,
             )
             for process in self._processes.values()
         )

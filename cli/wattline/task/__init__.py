@@ -23,7 +23,7 @@ reached the disk, so a crash at any time leaves the older ones unchanged. `SAVE`
 the newest checkpoint is the one saved last, also after a return to an earlier step.
 """
 
-from .due import should_checkpoint
+from .due import Notice, notice, should_checkpoint
 from .environment import Identity, gpu_memory_limit_bytes, gpu_share, identity
 from .metrics import metric, progress
 from .saves import (
@@ -42,6 +42,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointError",
     "Identity",
+    "Notice",
     "Rejected",
     "StopRequested",
     "checkpoint_dir",
@@ -51,6 +52,7 @@ __all__ = [
     "identity",
     "latest",
     "metric",
+    "notice",
     "progress",
     "safe_point",
     "save",

@@ -117,8 +117,9 @@ def saving(
         shutil.rmtree(building, ignore_errors=True)
         raise
     _retain(home, keep)
-    clock.saved_s = time.monotonic()
-    save_s = round(clock.saved_s - begun_s, 3)
+    ended_s = time.monotonic()
+    clock.saved(begun_s, ended_s)
+    save_s = round(ended_s - begun_s, 3)
     report("checkpoint", step=step, bytes=size_bytes, save_s=save_s, copy_s=save_s)
 
 

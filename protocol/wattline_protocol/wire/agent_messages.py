@@ -50,7 +50,7 @@ from wattline_protocol.wire.gpu_process import MAX_FOREIGN, GpuProcess
 from wattline_protocol.wire.mig import MigInstance
 from wattline_protocol.wire.problems import MAX_CONDITIONS, Condition
 from wattline_protocol.wire.raised_cap import RaisedCap
-from wattline_protocol.wire.task_order import TaskOrder
+from wattline_protocol.wire.task_order import Notice, NoticeKind, RankFailure, TaskOrder
 
 PROTOCOL_VERSION = 1
 """Sent in the first message of every connection; a mismatch is refused with a text."""
@@ -149,16 +149,6 @@ ExitKind = Literal[
 ]
 
 
-class RankFailure(msgspec.Struct, frozen=True):
-    """The first rank of an attempt that failed by itself, with torchrun."""
-
-    rank: Count[int]
-    """In the gang."""
-    unix_s: Time[float]
-    error: Sentence
-    """One line: its exception and where it was raised, else how it ended."""
-
-
 class TaskExit(msgspec.Struct, frozen=True):
     """How an attempt ended, in terms for the user."""
 
@@ -212,6 +202,8 @@ class TaskReport(msgspec.Struct, frozen=True):
     """A remark about its start for the user."""
     checkpoint: SavedCheckpoint | None = None
     """The newest that the task has reported."""
+    notice: Notice | None = None
+    """The notice in force, as the scheduler sent it."""
 
 
 # --- Agent to scheduler -----------------------------------------------------------------
@@ -240,6 +232,8 @@ class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello"):
     """Its keeper may start tasks as other accounts of the host."""
     keeper_account: Word[str] = ""
     """The keeper's own account, or its number where the host has no name; empty: not reported."""
+    takes_notices: bool = False
+    """It understands NotifyTask; an older agent refuses it."""
 
 
 class _Current(msgspec.Struct, frozen=True, tag_field="t"):
@@ -320,7 +314,7 @@ CommandOutcome = Literal["done", "not_covered", "refused"]
 
 
 class CommandDone(_Numbered, frozen=True, tag="command_done"):
-    """Answer to Start-, Stop-, Pause-, Resume-, Limit- and ForgetTask."""
+    """Answer to Start-, Stop-, Pause-, Resume-, Limit-, Notify- and ForgetTask."""
 
     outcome: CommandOutcome
     detail: Sentence = ""
@@ -447,6 +441,7 @@ class StopTask(_TaskMessage, frozen=True, tag="stop_task"):
 
     grace_s: Seconds
     why: Sentence
+    what: NoticeKind = "stop"
 
 
 class PauseTask(_TaskMessage, frozen=True, tag="pause_task"):
@@ -464,6 +459,14 @@ class LimitTask(_TaskMessage, frozen=True, tag="limit_task"):
     """Replace a running attempt's runtime limit; 0 = none."""
 
     runtime_limit_s: Seconds
+
+
+class NotifyTask(_TaskMessage, frozen=True, tag="notify_task"):
+    """Replace a running attempt's notice; None withdraws it."""
+
+    notice: Notice | None
+    in_s: Seconds = 0.0
+    """From now to `notice.at_unix_s`: the node's clock may differ from the scheduler's."""
 
 
 class ForgetTask(_TaskMessage, frozen=True, tag="forget_task"):
@@ -487,7 +490,9 @@ class RollupsSeen(msgspec.Struct, frozen=True, tag_field="t", tag="rollups_seen"
     last: Serial[int]
 
 
-AgentCommand = Lease | StartTask | StopTask | PauseTask | ResumeTask | LimitTask | ForgetTask
+AgentCommand = (
+    Lease | StartTask | StopTask | PauseTask | ResumeTask | LimitTask | NotifyTask | ForgetTask
+)
 """Commands that are resent until acknowledged."""
 
 ToAgent = Welcome | Refused | Rehello | BeatSeen | AgentCommand | ReadLog | RollupsSeen

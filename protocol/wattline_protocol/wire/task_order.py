@@ -1,10 +1,10 @@
-"""Task orders: everything an agent needs to run an attempt."""
+"""What an agent passes to an attempt, an order and notices; and what it reads of its ranks."""
 
 from typing import Literal
 
 import msgspec
 
-from wattline_protocol.ids import GpuIndex, TaskRef
+from wattline_protocol.ids import GpuIndex, TaskRef, UnixTime
 from wattline_protocol.job.spec import WHOLE_GPU, JobKind, Launcher, Share
 from wattline_protocol.wire.bounds import (
     Argument,
@@ -19,7 +19,9 @@ from wattline_protocol.wire.bounds import (
     Permille,
     Port,
     Seconds,
+    Sentence,
     Table,
+    Time,
     Word,
 )
 
@@ -32,6 +34,33 @@ class Rendezvous(msgspec.Struct, frozen=True):
     node_rank: Count[int]
     nodes: Count[int]
     procs_per_node: Count[int]
+
+
+NoticeKind = Literal[
+    "pause", "window", "reservation", "preemption", "drain", "limit", "resize", "stop"
+]
+"""What interrupts a task: a lowered budget, a scheduled one, nodes reserved for others, a job of
+higher priority, an operator's drain, a limit of the job, another number of nodes, another stop."""
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """What will interrupt an attempt, and when: one line of JSON in its notice file."""
+
+    what: NoticeKind
+    at_unix_s: Time[UnixTime]
+    why: Sentence
+    grace_s: Seconds = 0.0
+    """Time from then to the kill; 0 = it is frozen, or nothing interrupts it for certain."""
+
+
+class RankFailure(msgspec.Struct, frozen=True):
+    """The first rank of an attempt that failed by itself, with torchrun."""
+
+    rank: Count[int]
+    """In the gang."""
+    unix_s: Time[float]
+    error: Sentence
+    """One line: its exception and where it was raised, else how it ended."""
 
 
 class TaskOrder(msgspec.Struct, frozen=True):

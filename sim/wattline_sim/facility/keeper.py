@@ -10,7 +10,7 @@ import msgspec
 from wattline_agent.core.ports import LaunchContext, TaskSeen
 from wattline_protocol.ids import TaskRef, UnixTime
 from wattline_protocol.wire.agent_messages import ExitKind, TaskExit, TaskPhase
-from wattline_protocol.wire.task_order import TaskOrder
+from wattline_protocol.wire.task_order import Notice, TaskOrder
 from wattline_sim.facility.context import Ground
 from wattline_sim.facility.plant.catalogue import WORKLOADS
 from wattline_sim.facility.works import ENDLESS_S, WorkKey
@@ -39,6 +39,7 @@ class Process:
     is_frozen: bool = False
     is_stopping: bool = False
     exit: TaskExit | None = None
+    notice: Notice | None = None
     ended_s: float = 0.0
 
 
@@ -99,9 +100,14 @@ class SimKeeper(Keeper):
         """Runs on."""
         process = self.processes.get(ref)
         if process is not None and process.exit is None and process.is_frozen:
-            process.is_frozen = False
+            process.is_frozen, process.notice = False, None
             self.has_news = True
             self._plant.thaw(process.gpus)
+
+    def notify(self, ref: TaskRef, notice: Notice | None) -> None:
+        """It reads none."""
+        if ref in self.processes:
+            self.processes[ref].notice = notice
 
     def limit(self, ref: TaskRef, runtime_limit_s: float) -> None:
         """The limit that a restarted agent reads."""
@@ -195,4 +201,5 @@ class SimKeeper(Keeper):
             run_s=run_s,
             exit=process.exit,
             group_ended=process.exit is not None,
+            notice=process.notice,
         )

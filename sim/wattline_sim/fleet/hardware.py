@@ -6,7 +6,7 @@ from wattline_agent.core.ports import LaunchContext
 from wattline_protocol.ids import GpuIndex
 from wattline_protocol.wire.agent_messages import TaskExit
 from wattline_protocol.wire.mig import MigInstance
-from wattline_protocol.wire.task_order import TaskOrder
+from wattline_protocol.wire.task_order import Notice, TaskOrder
 
 W = 1000
 CAP_MIN_MW, CAP_MAX_MW, IDLE_MW = 200 * W, 700 * W, 75 * W
@@ -63,6 +63,7 @@ class Process:
     ended_s: float = 0.0
     demand_mw: int = 0
     """What it makes each of its GPUs draw uncapped."""
+    notice: Notice | None = None
     is_privileged: bool = False
     """It may set power caps: it runs as root."""
     work: int = 0

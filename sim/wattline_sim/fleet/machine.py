@@ -20,7 +20,7 @@ from wattline_protocol.ids import GpuIndex, NodeId, TaskRef, UnixTime
 from wattline_protocol.job.spec import WHOLE_GPU
 from wattline_protocol.wire.agent_messages import SW_POWER_CAP, ExitKind, TaskExit, TaskPhase
 from wattline_protocol.wire.gpu_process import GpuProcess
-from wattline_protocol.wire.task_order import TaskOrder
+from wattline_protocol.wire.task_order import Notice, TaskOrder
 from wattline_sim.fleet.hardware import CAP_MAX_MW, CAP_MIN_MW, IDLE_MW, Gpu, Process
 from wattline_sim.fleet.world import HostClock, World
 from wattline_sim.shells.agent_effects import Disk, Driver, Keeper
@@ -359,7 +359,7 @@ class Machine(Driver, Keeper):
         """Let it run on."""
         process = self.processes.get(ref)
         if process is not None and process.exit is None and process.is_frozen:
-            process.is_frozen = False
+            process.is_frozen, process.notice = False, None
             process.resumed_s = self.world.now_s
             self._plan_end(process)
 
@@ -370,6 +370,11 @@ class Machine(Driver, Keeper):
             if process.is_running:
                 self._count_run(process)
                 self._plan_end(process)
+
+    def notify(self, ref: TaskRef, notice: Notice | None) -> None:
+        """It reads none."""
+        if ref in self.processes:
+            self.processes[ref].notice = notice
 
     def limit(self, ref: TaskRef, runtime_limit_s: float) -> None:
         """The limit that a restarted agent reads."""
@@ -436,6 +441,7 @@ class Machine(Driver, Keeper):
             run_s=process.ran_s + (0.0 if process.is_frozen else end_s - process.resumed_s),
             exit=process.exit,
             group_ended=process.exit is not None,
+            notice=process.notice,
         )
 
     def _plan_end(self, process: Process) -> None:

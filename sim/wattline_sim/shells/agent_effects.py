@@ -15,7 +15,7 @@ from wattline_agent.core.ports import CapResult, ClockResult, LaunchContext
 from wattline_protocol.ids import GpuIndex, TaskRef
 from wattline_protocol.wire.agent_messages import ExitKind, FromAgent, LogChunk, Rollup
 from wattline_protocol.wire.gpu_process import GpuProcess
-from wattline_protocol.wire.task_order import TaskOrder
+from wattline_protocol.wire.task_order import Notice, TaskOrder
 
 
 class Driver(Protocol):
@@ -51,6 +51,9 @@ class Keeper(Protocol):
 
     def thaw(self, ref: TaskRef) -> None:
         """Resume all its processes."""
+
+    def notify(self, ref: TaskRef, notice: Notice | None) -> None:
+        """Replace the notice of what will interrupt it."""
 
     def limit(self, ref: TaskRef, runtime_limit_s: float) -> None:
         """Replace the runtime limit, for an agent that restarts."""
@@ -145,7 +148,7 @@ def carry_out(effect: fx.Effect, host: Host) -> ev.Event | None:
             host.send(LogChunk(request, b"", offset, at_end=True, error="no logs"))
         case fx.FindPrivileged():
             return ev.PrivilegedFound(host.keeper.privileged())
-        case fx.Notify() | fx.Note() | fx.WouldCap():
+        case fx.Note() | fx.WouldCap():
             pass  # texts for a task or a log, which no model reads
         case _:
             _order(effect, host.keeper)
@@ -153,7 +156,15 @@ def carry_out(effect: fx.Effect, host: Host) -> ev.Event | None:
 
 
 Order = (
-    fx.Launch | fx.Stop | fx.Freeze | fx.Thaw | fx.Limit | fx.Kill | fx.Drop | fx.RenewTaskLeases
+    fx.Launch
+    | fx.Stop
+    | fx.Notify
+    | fx.Freeze
+    | fx.Thaw
+    | fx.Limit
+    | fx.Kill
+    | fx.Drop
+    | fx.RenewTaskLeases
 )
 
 
@@ -167,6 +178,8 @@ def _order(effect: Order, keeper: Keeper) -> None:
             keeper.freeze(ref)
         case fx.Thaw(ref):
             keeper.thaw(ref)
+        case fx.Notify(ref, notice):
+            keeper.notify(ref, notice)
         case fx.Limit(ref, runtime_limit_s):
             keeper.limit(ref, runtime_limit_s)
         case fx.Kill(ref, kind, why):

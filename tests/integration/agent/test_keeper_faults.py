@@ -20,6 +20,8 @@ from wattline_agent.keeper.client import KeeperClient, KeeperRefused
 from wattline_agent.keeper.journal import read_journal
 from wattline_agent.keeper.processes import tree
 from wattline_agent.keeper.spec import ENDS_FILE, SOCKET_NAME, STARTS_FILE
+from wattline_protocol.ids import UnixTime
+from wattline_protocol.wire.task_order import Notice
 
 TREE = "trap '' TERM; setsid sh -c 'sleep 1000 & sleep 1000' & echo ready; sleep 1000"
 
@@ -138,7 +140,8 @@ def test_a_notice_that_cannot_be_written_or_taken_away_holds_nobody_up(live: Liv
     live.runner.launch(shell("sleep 1000"), CONTEXT)
     live.until("running")
     live.beside("notice").mkdir()
-    live.runner.notify(ref(), "less power soon")
+    live.runner.notify(ref(), Notice("pause", UnixTime(1.0), "less power soon"))
+    assert live.seen().notice is None
     live.runner.freeze(ref())
     live.until("paused")
     live.runner.thaw(ref())

@@ -1,8 +1,10 @@
 """Tasks under a real keeper: how they end, what they leave, what they may write."""
 
+import json
 import os
 import pwd
 import signal
+import stat
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +15,8 @@ import pytest
 from support.node.keepers import CONTEXT, LiveKeeper, connect, keeper, order, ref, shell
 from support.node.simnode import wait_until
 from wattline_agent.core.ports import LaunchContext, LogSlice
+from wattline_protocol.ids import UnixTime
+from wattline_protocol.wire.task_order import Notice
 
 
 @pytest.fixture(params=["cgroup", "session"])
@@ -261,6 +265,27 @@ def test_a_kill_says_why(live: LiveKeeper) -> None:
     end = live.until("ended").exit
     assert end is not None
     assert (end.kind, end.detail) == ("emergency", "the site was shed below its floor")
+
+
+def test_a_notice_is_one_line_of_json_that_outlives_the_agent(live: LiveKeeper) -> None:
+    live.runner.launch(shell("sleep 1000"), CONTEXT)
+    live.until("running")
+    notice = Notice("pause", UnixTime(1_700_000_000.5), 'the budget of "hall" falls', 0.0)
+    live.runner.notify(ref(), notice)
+    (line,) = live.beside("notice").read_text().splitlines()
+    assert json.loads(line) == {
+        "what": "pause",
+        "at_unix_s": 1_700_000_000.5,
+        "why": 'the budget of "hall" falls',
+        "grace_s": 0.0,
+    }
+    assert stat.S_IMODE(live.beside("notice").stat().st_mode) == 0o644
+    live.runner.close()
+    live.runner = connect(live.state_dir)
+    assert live.seen().notice == notice
+    live.runner.notify(ref(), None)
+    assert not live.beside("notice").exists()
+    assert live.seen().notice is None
 
 
 def test_the_runtime_limit_is_kept_with_notice_and_grace(live: LiveKeeper) -> None:

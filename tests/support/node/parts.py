@@ -13,7 +13,7 @@ from wattline_protocol.site.wall_power import wall_mw
 from wattline_protocol.wire.agent_messages import TaskExit
 from wattline_protocol.wire.gpu_process import GpuProcess
 from wattline_protocol.wire.mig import MigInstance
-from wattline_protocol.wire.task_order import TaskOrder
+from wattline_protocol.wire.task_order import Notice, TaskOrder
 
 M = TypeVar("M")
 E = TypeVar("E")
@@ -131,6 +131,7 @@ class ModelTask:
     exit: TaskExit | None = None
     group_ended: bool = False
     ended_s: float = 0.0
+    notice: Notice | None = None
 
     def limit(self, runtime_limit_s: float) -> None:
         """Another run time limit, as the runner keeps it on disk."""

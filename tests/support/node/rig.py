@@ -68,6 +68,7 @@ from wattline_protocol.wire.agent_messages import (
     Hello,
     Lease,
     LimitTask,
+    NotifyTask,
     PauseTask,
     ResumeTask,
     StartTask,
@@ -77,7 +78,7 @@ from wattline_protocol.wire.agent_messages import (
     Welcome,
 )
 from wattline_protocol.wire.gpu_process import GpuProcess
-from wattline_protocol.wire.task_order import TaskOrder
+from wattline_protocol.wire.task_order import Notice, TaskOrder
 from wattline_sim.shells.agent_effects import Disk, Driver, Keeper, carry_out
 
 __all__ = [
@@ -123,8 +124,13 @@ class ModelKeeper(Keeper):
             task.phase = "paused"
 
     def thaw(self, ref: TaskRef) -> None:
+        self._rig.tasks[ref].notice = None
         if self._rig.tasks[ref].exit is None:
             self._rig.tasks[ref].phase = "running"
+
+    def notify(self, ref: TaskRef, notice: Notice | None) -> None:
+        if ref in self._rig.tasks and self._rig.keeps_notices:
+            self._rig.tasks[ref].notice = notice
 
     def limit(self, ref: TaskRef, runtime_limit_s: float) -> None:
         self._rig.tasks[ref].limit(runtime_limit_s)
@@ -154,6 +160,7 @@ class Rig(Driver):
         """Caps are set, but CapsRead is kept back until `answer_caps`."""
         self.kept_answers: list[CapsRead] = []
         self.keeps_freezes = False  # Freeze is asked for and does not happen
+        self.keeps_notices = True  # False: its disk is full
         self.privileged, self.launches = set[TaskRef](), list[TaskRef]()
         self.use: dict[GpuIndex, dict[TaskRef, int]] = {}
         """What the driver tells of each attempt's use of shared GPUs."""
@@ -321,6 +328,7 @@ class Rig(Driver):
                     run_s=(task.ended_s if task.exit else self.now_s) - task.started_s,
                     exit=task.exit,
                     group_ended=task.group_ended,
+                    notice=task.notice,
                 )
                 for task in self.tasks.values()
             )
@@ -459,6 +467,10 @@ class Rig(Driver):
     def limit(self, name: TaskRef, runtime_limit_s: float) -> list[Effect]:
         """The scheduler changes an attempt's run time limit."""
         return self.say(LimitTask(*self._names(), name, runtime_limit_s))
+
+    def notify(self, name: TaskRef, notice: Notice | None, in_s: float = 0.0) -> list[Effect]:
+        """The scheduler knows of an interruption, or of none any more."""
+        return self.say(NotifyTask(*self._names(), name, notice, in_s))
 
     def forget(self, name: TaskRef) -> list[Effect]:
         """The scheduler has the end on disk."""

@@ -30,6 +30,7 @@ from wattline_protocol.wire.agent_messages import (
     LeaseAck,
     LeaseRefused,
     LimitTask,
+    NotifyTask,
     PauseTask,
     Refused,
     Rehello,
@@ -45,7 +46,7 @@ from wattline_protocol.wire.agent_messages import (
     ToAgent,
     Welcome,
 )
-from wattline_protocol.wire.task_order import TaskOrder
+from wattline_protocol.wire.task_order import Notice, TaskOrder
 
 
 @dataclass
@@ -58,6 +59,7 @@ class FakeTask:
     usage: TaskUsage = field(default_factory=TaskUsage)
     metrics: dict[str, float] = field(default_factory=dict)
     checkpoint: SavedCheckpoint | None = None
+    notice: Notice | None = None
 
     def report(self) -> TaskReport:
         return TaskReport(
@@ -71,6 +73,7 @@ class FakeTask:
             checkpoint=self.checkpoint,
             exit=self.exit,
             runtime_limit_s=self.order.runtime_limit_s,
+            notice=self.notice,
         )
 
 
@@ -145,6 +148,7 @@ class FakeAgent:
             observe=self.is_observe,
             can_run_as=self.can_run_as,
             keeper_account=self.keeper_account,
+            takes_notices=True,
         )
         return msgspec.structs.replace(hello, **changes)
 
@@ -295,6 +299,7 @@ class FakeAgent:
                 | PauseTask()
                 | ResumeTask()
                 | LimitTask()
+                | NotifyTask()
                 | ForgetTask()
             ):
                 if (message.epoch, message.incarnation) == (self.epoch, self.incarnation):
@@ -341,6 +346,11 @@ class FakeAgent:
                 if task is not None:
                     limit_s = command.runtime_limit_s
                     task.order = msgspec.structs.replace(task.order, runtime_limit_s=limit_s)
+                self._done(command.seq)
+            case NotifyTask():
+                task = self.tasks.get(command.ref)
+                if task is not None:
+                    task.notice = command.notice
                 self._done(command.seq)
             case ForgetTask():
                 self.tasks.pop(command.ref, None)

@@ -12,8 +12,9 @@ from wattline.first_failure import first_failure
 from wattline_protocol.ids import UnixTime
 from wattline_protocol.job.spec import JobSpec, Resources
 from wattline_protocol.views.site_views import AttemptView, JobView
-from wattline_protocol.wire.agent_messages import RankFailure, TaskExit
+from wattline_protocol.wire.agent_messages import TaskExit
 from wattline_protocol.wire.client_messages import Log
+from wattline_protocol.wire.task_order import RankFailure
 
 SPEC = JobSpec("train", ("t.py",), resources=Resources(gpus_per_node=4, nodes=2))
 TRACE = 'Traceback (most recent call last):\n  File "t.py", line 3, in <module>\nValueError: no\n'

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from wattline_agent.core.ports import TaskSeen
 from wattline_protocol.ids import GpuIndex, Sequence, TaskRef
 from wattline_protocol.wire.agent_messages import TaskExit, TaskPhase, TaskReport, TaskUsage
-from wattline_protocol.wire.task_order import TaskOrder
+from wattline_protocol.wire.task_order import Notice, TaskOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,8 @@ class Attempt:
     """When a condemned attempt is killed, frozen or not."""
     is_killed: bool = False
     """The condemned attempt was killed; its end is still to be observed."""
+    notice: Notice | None = None
+    """In force, as the scheduler sent it: by its clock."""
     reported: TaskPhase | None = None
     """Phase last reported in a TaskUpdate."""
 
@@ -187,4 +189,5 @@ class Attempt:
             readopted=self.readopted,
             runtime_limit_s=self.order.runtime_limit_s,
             note=seen.note,
+            notice=self.notice,
         )

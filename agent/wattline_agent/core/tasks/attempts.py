@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from wattline_agent.core.effects import Drop, Freeze, Kill, SaveUsage, Send, Stop
+from wattline_agent.core.effects import Drop, Freeze, Kill, Notify, SaveUsage, Send, Stop
 from wattline_agent.core.model import NodeState
 from wattline_agent.core.ports import TaskSeen
 from wattline_agent.core.power import held_watts
 from wattline_agent.core.tasks.attempt import Attempt, Ended, Launched, Observed, Pausing
 from wattline_agent.core.tasks.usage import snapshot, take_run
-from wattline_protocol.ids import Now, Sequence
+from wattline_protocol.ids import Now, Sequence, UnixTime
 from wattline_protocol.wire.agent_messages import (
     CommandDone,
     CommandOutcome,
@@ -16,6 +16,7 @@ from wattline_protocol.wire.agent_messages import (
     TaskReport,
     TaskUpdate,
 )
+from wattline_protocol.wire.task_order import Notice, NoticeKind
 
 FRESH_S = 0.1
 """An attempt that ends within this after its launch is reported once, not twice: reporting that it
@@ -37,8 +38,11 @@ def take_seen(state: NodeState, tasks: tuple[TaskSeen, ...], now: Now) -> None:
             state.emit(Drop(task.ref))
             continue
         if attempt is None:
-            attempt = state.attempts[task.ref] = Attempt(task.order, Observed(task))
+            attempt = Attempt(task.order, Observed(task), notice=task.notice)
+            state.attempts[task.ref] = attempt
         attempt.standing = Observed(task)
+        if task.notice is None:  # withdrawn by a thaw, or not written: the scheduler sends it again
+            attempt.notice = None
         take_run(attempt, task)
     for attempt in state.attempts.values():
         if isinstance(attempt.standing, Launched | Observed) and attempt.ref not in listed:
@@ -90,7 +94,7 @@ def meet_deadlines(state: NodeState, now: Now) -> None:
     for attempt in state.attempts.values():
         if attempt.pausing is not None:
             _pause_further(state, attempt, attempt.pausing, now)
-        _limit_runtime(state, attempt)
+        _limit_runtime(state, attempt, now)
 
 
 def _pause_further(state: NodeState, attempt: Attempt, pausing: Pausing, now: Now) -> None:
@@ -134,7 +138,7 @@ def _is_at_rest(state: NodeState, attempt: Attempt) -> bool:
     )
 
 
-def _limit_runtime(state: NodeState, attempt: Attempt) -> None:
+def _limit_runtime(state: NodeState, attempt: Attempt, now: Now) -> None:
     limit_s = attempt.order.runtime_limit_s
     if limit_s <= 0 or attempt.is_stopping or not isinstance(attempt.standing, Observed):
         return
@@ -145,8 +149,18 @@ def _limit_runtime(state: NodeState, attempt: Attempt) -> None:
     if attempt.pausing is not None or attempt.is_frozen:
         state.emit(Kill(attempt.ref, "runtime_limit", why))
     else:
-        state.emit(Stop(attempt.ref, attempt.order.grace_s, why, "runtime_limit"))
+        grace_s = attempt.order.grace_s
+        notify_stop(state, attempt, "limit", grace_s, why, now)
+        state.emit(Stop(attempt.ref, grace_s, why, "runtime_limit"))
     state.note("task_over_limit", f"{attempt.ref}: {why}")
+
+
+def notify_stop(
+    state: NodeState, attempt: Attempt, what: NoticeKind, grace_s: float, why: str, now: Now
+) -> None:
+    """Notice of a stop that begins now: it names the moment of the kill."""
+    notice = Notice(what, UnixTime(now.unix_s + grace_s), why, grace_s)
+    state.emit(Notify(attempt.ref, notice))
 
 
 def answer(state: NodeState, seq: Sequence, outcome: CommandOutcome, detail: str = "") -> None:

@@ -23,26 +23,27 @@ from wattline_agent.core.tasks.attempt import (
     Reserved,
     Resuming,
 )
-from wattline_agent.core.tasks.attempts import answer, report_changes
+from wattline_agent.core.tasks.attempts import answer, notify_stop, report_changes
 from wattline_agent.core.tasks.start_checks import MAX_ATTEMPTS, context, refusal, shortage
 from wattline_agent.core.tasks.usage import snapshot
-from wattline_protocol.ids import Now
+from wattline_protocol.ids import Now, UnixTime
 from wattline_protocol.wire.agent_messages import (
     ForgetTask,
     LimitTask,
+    NotifyTask,
     PauseTask,
     ResumeTask,
     StartTask,
     StopTask,
     TaskExit,
 )
-from wattline_protocol.wire.task_order import TaskOrder
+from wattline_protocol.wire.task_order import Notice, TaskOrder
 
 NOTICE_S = 0.5
 """Time between the notice of an emergency pause and the freeze; at most 1 s (I4)."""
 WAIT_FOR_CAPS_S = 3.0
 """A start or resumption whose caps are not in force by then is given up."""
-TaskCommand = StartTask | StopTask | PauseTask | ResumeTask | LimitTask | ForgetTask
+TaskCommand = StartTask | StopTask | PauseTask | ResumeTask | LimitTask | NotifyTask | ForgetTask
 
 
 def obey(state: NodeState, command: TaskCommand, now: Now) -> None:
@@ -65,6 +66,8 @@ def obey(state: NodeState, command: TaskCommand, now: Now) -> None:
             _resume(state, command, now)
         case LimitTask():
             _limit(state, command)
+        case NotifyTask():
+            _notify(state, command, now)
         case ForgetTask():
             _forget(state, command)
         case _:
@@ -196,6 +199,7 @@ def _stop(state: NodeState, command: StopTask, now: Now) -> None:
             # An orderly stop would let it run, on watts without a lease.
             state.emit(Kill(attempt.ref, "signaled", f"{command.why} (while paused)"))
         else:
+            notify_stop(state, attempt, command.what, command.grace_s, command.why, now)
             state.emit(Stop(attempt.ref, command.grace_s, command.why))
     answer(state, command.seq, "done")
 
@@ -242,7 +246,8 @@ def _pause(state: NodeState, command: PauseTask, now: Now) -> None:
         return
     attempt.pausing = pausing
     if not attempt.is_frozen:
-        state.emit(Notify(attempt.ref, command.why))
+        frozen_unix_s = UnixTime(now.unix_s + notice_s)
+        state.emit(Notify(attempt.ref, Notice("pause", frozen_unix_s, command.why)))
 
 
 def _resume(state: NodeState, command: ResumeTask, now: Now) -> None:
@@ -264,7 +269,8 @@ def _resume(state: NodeState, command: ResumeTask, now: Now) -> None:
         attempt.pausing = None
         attempt.resuming = Resuming(command.seq, now.mono_s)
     else:
-        attempt.pausing = None
+        attempt.pausing = attempt.notice = None
+        state.emit(Notify(attempt.ref, None))
         answer(state, command.seq, "done", "not frozen yet")
 
 
@@ -277,6 +283,21 @@ def _limit(state: NodeState, command: LimitTask) -> None:
     attempt.order = msgspec.structs.replace(attempt.order, runtime_limit_s=limit_s)
     if attempt.is_alive:
         state.emit(Limit(command.ref, limit_s))
+    answer(state, command.seq, "done")
+
+
+def _notify(state: NodeState, command: NotifyTask, now: Now) -> None:
+    """The file has the node's own time. A pause or stop under way has a notice of its own."""
+    attempt, notice = state.attempts.get(command.ref), command.notice
+    is_due = attempt is not None and attempt.pausing is None and not attempt.is_stopping
+    if attempt is not None and is_due and isinstance(attempt.standing, Observed):
+        attempt.notice = notice
+        if notice is not None:
+            at_unix_s = UnixTime(now.unix_s + command.in_s)
+            notice = msgspec.structs.replace(notice, at_unix_s=at_unix_s)
+        attempt.standing = Observed(replace(attempt.standing.seen, notice=notice))
+        if attempt.is_alive:
+            state.emit(Notify(command.ref, notice))
     answer(state, command.seq, "done")
 
 

@@ -6,6 +6,7 @@ from wattline_protocol.wire.agent_messages import (
     ForgetTask,
     Lease,
     LimitTask,
+    NotifyTask,
     PauseTask,
     ResumeTask,
     StartTask,
@@ -25,7 +26,7 @@ def command_done(state: State, node: NodeNow, done: CommandDone, now: Now) -> No
     if answered is None:
         return
     _, command = answered
-    if isinstance(command, Lease | ForgetTask | LimitTask | PauseTask):
+    if isinstance(command, Lease | ForgetTask | LimitTask | NotifyTask | PauseTask):
         return
     ref = command.order.ref if isinstance(command, StartTask) else command.ref
     attempt = node.attempts.get(ref)

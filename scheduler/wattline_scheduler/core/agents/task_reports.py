@@ -6,7 +6,8 @@ from wattline_protocol.ids import Now
 from wattline_protocol.views.site_views import JobState
 from wattline_protocol.wire.agent_messages import SavedCheckpoint, TaskExit, TaskPhase, TaskReport
 from wattline_scheduler.core.agents.store_behind import check_stray
-from wattline_scheduler.core.lifecycle.ending import FINAL, attempt_over, close
+from wattline_scheduler.core.emergency.notices import differs, notice_of
+from wattline_scheduler.core.lifecycle.ending import FINAL, attempt_over, close, stop_kind
 from wattline_scheduler.core.lifecycle.fair_share import note_end, within
 from wattline_scheduler.core.lifecycle.job_state import save_gang
 from wattline_scheduler.core.lifecycle.restore_guard import drop_strays, note_stray
@@ -134,13 +135,15 @@ def _align(state: State, node: NodeNow, attempt: Attempt, phase: TaskPhase, now:
     """Compares the actual with the desired state, and issues the missing command."""
     gang, ref = attempt.gang, attempt.record.ref
     _align_limit(state, node, attempt, now)
+    _align_notice(state, node, attempt, now)
     match gang.phase:
         case Starting(is_ordered=True):
             _note_running(state, gang, now)
         case Running(ran_s=None) if all(a.report is not None for a in gang.live):
             state.work.move(gang, Running(now.mono_s, gang.ran_s), now)
         case Ending() if phase != "stopping":
-            command_outbox.order_stop(state, node, ref, gang.job.grace_s, gang.reason, now)
+            grace_s, what = gang.job.grace_s, stop_kind(state, gang)
+            command_outbox.order_stop(state, node, ref, grace_s, gang.reason, now, what)
         case Paused(is_resuming=False) if phase == "running":
             kill_after_s = state.site.timing.emergency_grace_s
             command_outbox.order_pause(state, node, ref, kill_after_s, gang.reason, now)
@@ -161,6 +164,17 @@ def _align_limit(state: State, node: NodeNow, attempt: Attempt, now: Now) -> Non
     if is_known or isinstance(attempt.gang.phase, Ending) or ("limit", ref) in node.outbox:
         return
     command_outbox.order_limit(state, node, ref, limit_s, now)
+
+
+def _align_notice(state: State, node: NodeNow, attempt: Attempt, now: Now) -> None:
+    """Sends what will interrupt a running attempt, or withdraws it, if the agent has another."""
+    ref, report = attempt.record.ref, attempt.report
+    is_running = node.takes_notices and isinstance(attempt.gang.phase, Running)
+    if report is None or not is_running or ("notify", ref) in node.outbox:
+        return
+    wanted = notice_of(state, attempt.gang, now)
+    if differs(report.notice, wanted, now):
+        command_outbox.order_notify(state, node, ref, wanted, now)
 
 
 def _is_changing(node: NodeNow, attempt: Attempt) -> bool:

@@ -76,7 +76,7 @@ def _pause_for_floors(state: State, short_mw: Mapping[int, int], now: Now) -> No
     left = {row: mw for row, mw in short_mw.items() if _is_due(state, rows[row].domain, now)}
     if not left:
         return
-    for gang in to_pause(state, _not_coming(state, left), _candidates(state)):
+    for gang in to_pause(state, _not_coming(state, left), pausable(state)):
         _pause(state, gang, FLOORS, now)
 
 
@@ -90,11 +90,11 @@ def _pause_for_useful_caps(state: State, missing_mw: Mapping[int, int], now: Now
     }
     if not left:
         return
-    for gang in _gangs_to_pause(state, _not_coming(state, left)):
+    for gang in to_pause_for_useful_caps(state, _not_coming(state, left)):
         _pause(state, gang, USEFUL_CAPS, now)
 
 
-def _gangs_to_pause(state: State, missing_mw: Mapping[int, int]) -> list[Gang]:
+def to_pause_for_useful_caps(state: State, missing_mw: Mapping[int, int]) -> list[Gang]:
     """Gangs to pause so that others reach their useful caps.
 
     No gang is paused unless another of its own or a higher priority gains: it runs below its knee
@@ -102,7 +102,7 @@ def _gangs_to_pause(state: State, missing_mw: Mapping[int, int]) -> list[Gang]:
     """
     spared: set[GangKey] = set()
     while True:
-        chosen = to_pause(state, missing_mw, _candidates(state), for_useful=True, spared=spared)
+        chosen = to_pause(state, missing_mw, pausable(state), for_useful=True, spared=spared)
         without_gain = _paused_without_gain(state, chosen, set(missing_mw))
         if not without_gain:
             return chosen
@@ -112,7 +112,7 @@ def _gangs_to_pause(state: State, missing_mw: Mapping[int, int]) -> list[Gang]:
 def _paused_without_gain(state: State, chosen: list[Gang], missing: set[int]) -> set[GangKey]:
     """The chosen gangs whose pause helps no gang of their own or a higher priority."""
     keys = {gang.key for gang in chosen}
-    staying = [gang for gang in _candidates(state) if gang.key not in keys]
+    staying = [gang for gang in pausable(state) if gang.key not in keys]
     served: dict[int, int] = {}
     """By row: the highest priority that stays."""
 
@@ -142,7 +142,7 @@ def pause_for(state: State, lacking: Lacking, now: Now) -> None:
     priority = lacking.gang.job.spec.priority
     if state.work.least_priority >= priority or now.mono_s < state.displaces_at:
         return
-    lower = (gang for gang in _candidates(state) if gang.job.spec.priority < priority)
+    lower = (gang for gang in pausable(state) if gang.job.spec.priority < priority)
     among = nsmallest(MAX_DISPLACED, lower, key=lambda gang: (gang.job.spec.priority, gang.key))
     short_mw = _not_coming(state, lacking.short_mw)
     chosen = to_pause(state, short_mw, among, for_useful=True)
@@ -242,7 +242,7 @@ def to_pause(
     return [gang for one in choose(candidates, short_mw) for gang in groups[one.key]]
 
 
-def _candidates(state: State) -> list[Gang]:
+def pausable(state: State) -> list[Gang]:
     """Gangs that draw power, or wait for their watts."""
     resuming = [
         gang

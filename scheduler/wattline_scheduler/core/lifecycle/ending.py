@@ -7,6 +7,7 @@ import msgspec
 from wattline_protocol.ids import Instant, Now, UnixTime
 from wattline_protocol.views.site_views import JobState
 from wattline_protocol.wire.agent_messages import TaskExit
+from wattline_protocol.wire.task_order import NoticeKind
 from wattline_scheduler.core.admission.learned_demand import observe_holders
 from wattline_scheduler.core.admission.quota_checks import discount
 from wattline_scheduler.core.lifecycle.fair_share import note_end, within
@@ -100,7 +101,7 @@ def _free(state: State, attempt: Attempt) -> None:
     node.cpus_used -= spec.cpus
     node.memory_used_bytes -= spec.memory_bytes
     node.outdate()
-    for verb in ("start", "stop", "pause", "resume", "limit"):
+    for verb in ("start", "stop", "pause", "resume", "limit", "notify"):
         command_outbox.drop(node, (verb, ref))
 
 
@@ -140,13 +141,22 @@ def end_gang(
         node = state.nodes[attempt.node]
         node.outdate_offer()  # its resources will soon be free
         if attempt.is_ordered:
-            command_outbox.order_stop(state, node, attempt.record.ref, grace_s, reason, now)
+            ref, what = attempt.record.ref, stop_kind(state, gang)
+            command_outbox.order_stop(state, node, ref, grace_s, reason, now, what)
         else:
             close(state, attempt, "CANCELLED", now)
     if gang.live:
         save_gang(state, gang, now)
     else:
         settle(state, gang, now)
+
+
+def stop_kind(state: State, gang: Gang) -> NoticeKind:
+    """What the tasks of an ending gang are notified of."""
+    cause = gang.phase.cause if isinstance(gang.phase, Ending) else None
+    if cause == "asked" and any(state.nodes[a.node].record.is_draining for a in gang.live):
+        return "drain"
+    return "preemption" if cause == "preempted" else "limit" if cause == "timeout" else "stop"
 
 
 def ends_for_good(gang: Gang) -> bool:

@@ -38,6 +38,25 @@ def used_up(job: Job, limits: Limits, tariff: Tariff) -> str:
     return ""
 
 
+def used_up_in_s(job: Job, tariff: Tariff) -> float | None:
+    """When a running job will reach its limit of energy or cost at its mean rate so far; None =
+    it has none, or has used nothing yet."""
+    limits = job.spec.limits
+    if not limits.energy_wh and not limits.cost_usd:
+        return None
+    live = [gang for gang in job.gangs if gang.live and gang.ran_s > 0]
+    used = add_usage((job.spent, *(a.usage for gang in job.gangs for a in gang.live)))
+    of_gangs = [(gang.ran_s, add_usage(a.usage for a in gang.live)) for gang in live]
+    left: list[float] = []
+    if limits.energy_wh:
+        rate = sum(energy_kwh(one) / ran_s for ran_s, one in of_gangs)
+        left += [(limits.energy_wh / WH_PER_KWH - energy_kwh(used)) / rate] if rate > 0 else []
+    if limits.cost_usd:
+        rate = sum(cost_usd(one, tariff) / ran_s for ran_s, one in of_gangs)
+        left += [(limits.cost_usd - cost_usd(used, tariff)) / rate] if rate > 0 else []
+    return max(0.0, min(left)) if left else None
+
+
 def tick_use(state: State, now: Now) -> None:
     """Checks the usage limits of all metered jobs, once a heartbeat."""
     for job in list(state.work.metered.values()):

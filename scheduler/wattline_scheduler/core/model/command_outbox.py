@@ -13,12 +13,13 @@ from wattline_protocol.wire.agent_messages import (
     CommandDone,
     ForgetTask,
     LimitTask,
+    NotifyTask,
     PauseTask,
     ResumeTask,
     StartTask,
     StopTask,
 )
-from wattline_protocol.wire.task_order import TaskOrder
+from wattline_protocol.wire.task_order import Notice, NoticeKind, TaskOrder
 from wattline_scheduler.core.model.events import TICK_PERIOD_S
 from wattline_scheduler.core.model.node import CommandKey, NodeNow, Outstanding
 from wattline_scheduler.core.model.state import State
@@ -58,13 +59,19 @@ def order_start(state: State, node: NodeNow, task: TaskOrder, now: Now) -> None:
 
 
 def order_stop(
-    state: State, node: NodeNow, ref: TaskRef, grace_s: float, why: str, now: Now
+    state: State,
+    node: NodeNow,
+    ref: TaskRef,
+    grace_s: float,
+    why: str,
+    now: Now,
+    what: NoticeKind = "stop",
 ) -> None:
     """Also withdraws all other commands for the attempt."""
-    for verb in ("start", "pause", "resume", "limit"):
+    for verb in ("start", "pause", "resume", "limit", "notify"):
         drop(node, (verb, ref))
     if ("stop", ref) not in node.outbox:
-        make: Make = lambda e, i, s: StopTask(e, i, s, ref, grace_s, why)  # noqa: E731 - typed
+        make: Make = lambda e, i, s: StopTask(e, i, s, ref, grace_s, why, what)  # noqa: E731 - typed
         order(state, node, ("stop", ref), make, now)
 
 
@@ -89,6 +96,15 @@ def order_limit(
     """Replaces an outstanding one: the newest counts."""
     make: Make = lambda e, i, s: LimitTask(e, i, s, ref, runtime_limit_s)  # noqa: E731 - typed
     order(state, node, ("limit", ref), make, now)
+
+
+def order_notify(
+    state: State, node: NodeNow, ref: TaskRef, notice: Notice | None, now: Now
+) -> None:
+    """Replaces an outstanding one: the newest counts."""
+    in_s = 0.0 if notice is None else max(0.0, notice.at_unix_s - now.unix_s)
+    make: Make = lambda e, i, s: NotifyTask(e, i, s, ref, notice, in_s)  # noqa: E731 - typed
+    order(state, node, ("notify", ref), make, now)
 
 
 def order_forget(state: State, node: NodeNow, ref: TaskRef, now: Now) -> None:

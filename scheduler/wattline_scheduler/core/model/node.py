@@ -102,6 +102,8 @@ class NodeNow:
     """Its keeper starts tasks as other accounts of the host."""
     keeper_account: str = ""
     """The keeper's own account; empty: not reported."""
+    takes_notices: bool = False
+    """Its agent understands NotifyTask."""
     is_silent: bool = False
     """Not heard for `isolation_after`, or its agent sent a Farewell."""
     is_isolated: bool = False

@@ -70,6 +70,16 @@ class Overrun:
     """Time of the last change of the excess that counts as progress."""
 
 
+@dataclass(frozen=True, slots=True)
+class PauseAhead:
+    """A budget that will fall so far that a gang is paused."""
+
+    at: Instant
+    is_scheduled: bool
+    """By a schedule of the site file."""
+    why: str
+
+
 @dataclass(slots=True)
 class Claim:
     """Nodes reserved for a preempting gang while its victims end."""
@@ -172,6 +182,8 @@ class State:
     """Rows in which useful caps do not fit, and since when."""
     looks_for_room_at: Instant = AT_START
     """When gangs of a range of nodes are looked at again."""
+    pauses_ahead: dict[GangKey, PauseAhead] = field(default_factory=dict)
+    """Pauses that budgets will cause, by the limits and the demand of the newest heartbeat."""
     displaces_at: Instant = AT_START
     """When pausing work for a paused gang of higher priority is examined again."""
     resumes_first: tuple[GangKey, Instant] | None = None

@@ -8,8 +8,8 @@ from support.core.sites import job
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.job.selection import MAX_WORDS, Selection, Span, only
 from wattline_protocol.site.model import LogReaders, Role
-from wattline_protocol.wire.agent_messages import RankFailure
 from wattline_protocol.wire.client_messages import Answer, Cancel, Denied, Jobs, ListJobs, Response
+from wattline_protocol.wire.task_order import RankFailure
 from wattline_scheduler.core.model.jobs import job_index
 from wattline_scheduler.core.requests.selection import Asker
 from wattline_scheduler.shell.clients.long_lists import ROWS_A_PART
