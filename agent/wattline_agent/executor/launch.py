@@ -98,6 +98,7 @@ def environment_of(
         "WATTLINE_NODE": context.node,
         "WATTLINE_CHECKPOINT_DIR": checkpoint_dir,
         "WATTLINE_CHECKPOINT_EVERY_S": f"{order.checkpoint_every_s:g}",
+        "WATTLINE_FAILURE_FREE_S": f"{order.failure_free_s:g}",
         "WATTLINE_METRICS": folder.metrics,
         "WATTLINE_STOP_FILE": folder.stop,
         "WATTLINE_NOTICE_FILE": folder.notice,

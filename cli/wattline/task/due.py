@@ -19,6 +19,7 @@ FIRST_SAVE_S = 10.0
 SAVE_MARGIN = 1.5
 """A save may take so much longer than the longest so far."""
 LEAST_LEAD_S = 1.0
+LEAST_EVERY_S, MOST_EVERY_S = 60.0, 3_600.0
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,16 @@ def _read(path: Path) -> Notice | None:
         return None
 
 
+def _every_s() -> float:
+    """Interval of saves; 0 = none. With `checkpoint_every = "auto"` by the longest save so far:
+    Young's, as the scheduler has it (`plan/learning/checkpoint_interval.py`)."""
+    free_s = float(os.environ.get("WATTLINE_FAILURE_FREE_S", "") or 0)
+    if free_s > 0 and clock.longest_s > 0:
+        best_s = math.sqrt(2 * clock.longest_s * free_s)
+        return min(MOST_EVERY_S, max(LEAST_EVERY_S, best_s))
+    return float(os.environ.get("WATTLINE_CHECKPOINT_EVERY_S", "") or 0)
+
+
 def should_checkpoint() -> bool:
     """True: a stop was requested, WATTLINE_CHECKPOINT_EVERY_S have passed since the last save, or
     what a notice announces comes so soon that a save has to begin now to end before it.
@@ -110,7 +121,7 @@ def should_checkpoint() -> bool:
     """
     now_s = time.monotonic()
     clock.asked(now_s)
-    every_s = float(os.environ.get("WATTLINE_CHECKPOINT_EVERY_S", "") or 0)
+    every_s = _every_s()
     is_due = every_s > 0 and now_s - clock.saved_s >= every_s
     ahead = notice()
     if ahead is not None:

@@ -173,7 +173,7 @@ def _as_text(field: str, value: Any, spec: JobSpec) -> Any:
         return count_range_text(value)
     if field == "service.slo":
         return slo_table(value)
-    if field.endswith("_s"):
+    if field.endswith("_s") and not isinstance(value, str):
         return format_duration(value)
     if field.endswith("_wh"):
         return format_energy(value)

@@ -17,6 +17,7 @@ from wattline_protocol.text.toml_fields import (
     above_zero,
     choice,
     flag,
+    or_word,
     quantity,
     text,
     texts,
@@ -238,7 +239,7 @@ JOB_KEYS = (
     ),
     JobKey(
         "recovery.checkpoint_every",
-        _some_time,
+        or_word("auto", _some_time),
         "recovery.checkpoint_every_s",
         '"15m"',
         "Checkpoint interval, passed to the program.",

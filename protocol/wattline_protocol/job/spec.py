@@ -140,7 +140,8 @@ class Recovery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Action when an attempt is lost or fails."""
 
     retries: Count[int] = 0
-    checkpoint_every_s: Seconds = 0.0
+    checkpoint_every_s: Seconds | Literal["auto"] = 0.0
+    """0 = not set; auto: from the duration of a save and the failures of its nodes."""
     grace_s: Seconds = 30.0
     on_isolation: Literal["", "continue", "stop"] = ""
     """Empty: `stop` for a service, `continue` for others."""

@@ -274,6 +274,20 @@ def quantity(parse: Callable[[str], T]) -> Reader[T]:
     return read
 
 
+def or_word(word: str, reader: Reader[T]) -> Reader[T | str]:
+    """The same reader, or a word."""
+
+    def read(value: object) -> T | str:
+        if value == word:
+            return word
+        try:
+            return reader(value)
+        except ValueError as error:
+            raise ValueError(f'{error}; or "{word}"') from None
+
+    return read
+
+
 def above_zero(reader: Reader[T]) -> Reader[T]:
     """The same reader for a value that may not be 0: for that the key is omitted."""
 

@@ -10,6 +10,7 @@ from wattline_scheduler.core.leases.budget_limits import reload_limit
 from wattline_scheduler.core.leases.overruns import note_start
 from wattline_scheduler.core.leases.scheduled_limits import reconcile
 from wattline_scheduler.core.leases.sensor_limits import restore_sensing
+from wattline_scheduler.core.lifecycle.checkpoint_times import note_ended, note_failures
 from wattline_scheduler.core.lifecycle.dependencies import restore_dependencies
 from wattline_scheduler.core.lifecycle.ending import LONGEST_BACKOFF_S, note_drained
 from wattline_scheduler.core.lifecycle.fair_share import tick_shares
@@ -169,6 +170,8 @@ def _restore_jobs(state: State, saved: Saved, now: Now) -> None:
         _restore_job(state, record, gangs.get(record.id, {}), attempts.get(record.id, []), now)
     state.work.jobs = dict(sorted(state.work.jobs.items()))
     for job in state.work.jobs.values():
+        for running in job.gangs:
+            note_failures(state, running)
         state.fleet_view.recent.note(job.shape, job.gang_count * job.shape.nodes)
     apply_site_file(state, now)
     restore_names(state, now)
@@ -221,6 +224,7 @@ def _restore_attempt(state: State, job: Job, record: AttemptRecord, now: Now) ->
     if record.ended_unix_s is not None:
         gang.past.append(attempt)
         job.spent = add_usage((job.spent, record.usage))
+        note_ended(state, record)
     else:
         take(state, attempt, now)
 

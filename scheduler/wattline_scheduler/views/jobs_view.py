@@ -17,6 +17,7 @@ from wattline_scheduler.core.model.jobs.job import Attempt, Job
 from wattline_scheduler.core.model.queue.remaining_time import left_of_job
 from wattline_scheduler.core.model.queue.runtime_bounds import RuntimeBounds
 from wattline_scheduler.core.model.usage.usage import add_usage, cost_usd, energy_kwh, gpu_hours
+from wattline_scheduler.plan.learning.checkpoint_interval import interval_s
 from wattline_scheduler.records import AttemptRecord, GangRecord, JobRecord
 from wattline_scheduler.views.verdict_view import utilisation, verdict
 
@@ -72,7 +73,14 @@ def job_in_memory(job: Job, tariff: Tariff, *, with_attempts: bool = False) -> J
     if record.state not in ENDED_STATES:  # the record has the reason of the last state change only
         record = msgspec.structs.replace(record, reason=reason_of(job, record.state))
     attempts = [newest_record(a) for gang in job.gangs for a in gang.attempts]
-    return job_view(record, counts_in_memory(job), attempts, tariff, with_attempts=with_attempts)
+    return job_view(
+        record,
+        counts_in_memory(job),
+        attempts,
+        tariff,
+        with_attempts=with_attempts,
+        failure_free_s=job.failure_free_s,
+    )
 
 
 def job_in_full(job: Job, tariff: Tariff, bounds: RuntimeBounds, now: Now) -> JobView:
@@ -99,6 +107,7 @@ def job_view(
     tariff: Tariff,
     *,
     with_attempts: bool = False,
+    failure_free_s: float = 0.0,
 ) -> JobView:
     """The view of a job from its records; `attempts` is ordered oldest first within each task."""
     spec = record.spec
@@ -142,11 +151,13 @@ def job_view(
         mig=spec.resources.mig,
         ran_s=ran_s,
         running_since_unix_s=running_since,
-        checkpoint=checkpoint_view(attempts, spec.recovery.checkpoint_every_s),
+        checkpoint=checkpoint_view(attempts, spec.recovery.checkpoint_every_s, failure_free_s),
     )
 
 
-def checkpoint_view(attempts: Iterable[AttemptRecord], every_s: float) -> CheckpointView | None:
+def checkpoint_view(
+    attempts: Iterable[AttemptRecord], every_s: float | str, failure_free_s: float
+) -> CheckpointView | None:
     """The newest checkpoint of the newest try that has published one.
 
     The try comes first: the clock of another node may be slow.
@@ -155,6 +166,8 @@ def checkpoint_view(attempts: Iterable[AttemptRecord], every_s: float) -> Checkp
     if not saved:
         return None
     _, newest = max(saved, key=lambda one: (one[0], one[1].unix_s))
+    if isinstance(every_s, str):  # auto; unknown once the job has left memory
+        every_s = interval_s(newest.save_s, failure_free_s) if failure_free_s else 0.0
     return CheckpointView(newest.step, newest.unix_s, newest.bytes, newest.save_s, every_s)
 
 

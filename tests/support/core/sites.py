@@ -224,6 +224,9 @@ class JobBuilder:
     def kind(self, kind: JobKind) -> Self:
         return self._with(kind=kind)
 
+    def saves_by_failures(self) -> Self:
+        return self._recovers(checkpoint_every_s="auto")
+
     def retries(self, count: int) -> Self:
         return self._recovers(retries=count)
 

@@ -1,6 +1,7 @@
 """Random valid jobs, as a job file could give them."""
 
 from datetime import UTC, datetime
+from typing import Literal
 
 from hypothesis import strategies as st
 
@@ -30,6 +31,7 @@ NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
 SHOWN = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=8)
 DURATIONS = st.integers(1, 10_000_000).map(lambda milliseconds: milliseconds / 1000)
+EVERY: st.SearchStrategy[float | Literal["auto"]] = st.just("auto") | st.just(0.0) | DURATIONS
 ENV = st.dictionaries(
     st.from_regex(r"[A-VX-Za-z_][A-Za-z0-9_]{0,10}", fullmatch=True).filter(
         lambda name: name != "CUDA_VISIBLE_DEVICES"
@@ -149,7 +151,7 @@ def jobs(draw: st.DrawFn) -> JobSpec:
         windows=draw(windows(has_deadline=not is_service)),
         recovery=Recovery(
             retries=draw(st.integers(0, 1000)),
-            checkpoint_every_s=draw(st.just(0.0) | DURATIONS),
+            checkpoint_every_s=draw(EVERY),
             grace_s=draw(st.just(0.0) | DURATIONS),
             on_isolation=draw(st.sampled_from(["continue", "stop"])),
         ),

@@ -128,6 +128,7 @@ def _bad_array(array: ArraySpec) -> str:
 def _too_much(spec: JobSpec) -> str:
     """First number above its job-file maximum, or NaN; the planner's arrays hold no larger."""
     r, limits, recovery = spec.resources, spec.limits, spec.recovery
+    every_s = recovery.checkpoint_every_s if recovery.checkpoint_every_s != "auto" else 0.0
     asked: tuple[tuple[str, float, float], ...] = (
         ("resources.nodes", r.most_nodes, MAX_NODES),
         ("resources.gpus_per_node", r.gpus_per_node, MAX_GPUS_PER_NODE),
@@ -140,7 +141,7 @@ def _too_much(spec: JobSpec) -> str:
         ("limits.cost", limits.cost_usd, MAX_AMOUNT),
         ("recovery.retries", recovery.retries, MAX_RETRIES),
         ("recovery.grace", recovery.grace_s, MAX_DURATION_S),
-        ("recovery.checkpoint_every", recovery.checkpoint_every_s, MAX_DURATION_S),
+        ("recovery.checkpoint_every", every_s, MAX_DURATION_S),
         ("launch.procs_per_node", spec.launch.procs_per_node, MAX_PROCS_PER_NODE),
     )
     above = next((each for each in asked if not each[1] <= each[2]), None)  # NaN is not either

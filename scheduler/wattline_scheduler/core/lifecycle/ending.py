@@ -10,6 +10,7 @@ from wattline_protocol.wire.agent_messages import TaskExit
 from wattline_protocol.wire.task_order import NoticeKind
 from wattline_scheduler.core.admission.learned_demand import observe_holders
 from wattline_scheduler.core.admission.quota_checks import discount
+from wattline_scheduler.core.lifecycle.checkpoint_times import note_ended
 from wattline_scheduler.core.lifecycle.fair_share import note_end, within
 from wattline_scheduler.core.lifecycle.job_state import save_gang
 from wattline_scheduler.core.model import command_outbox
@@ -83,6 +84,7 @@ def close(
     job = attempt.gang.job
     job.spent = add_usage((job.spent, attempt.record.usage))
     note_end(state, attempt, attempt.record.usage, now)
+    note_ended(state, attempt.record)
     _free(state, attempt)
     observe_holders(state, attempt, now)
     note_drained(state, state.nodes[attempt.node], now)

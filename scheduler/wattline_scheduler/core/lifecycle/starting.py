@@ -15,6 +15,7 @@ from wattline_scheduler.core.admission.learned_demand import observe_holders
 from wattline_scheduler.core.admission.quota_checks import count
 from wattline_scheduler.core.leases.lease_load import is_covered
 from wattline_scheduler.core.leases.leases import grow_for, in_order, is_waiting, waiting_gangs
+from wattline_scheduler.core.lifecycle.checkpoint_times import checkpoint_every_s, note_failures
 from wattline_scheduler.core.lifecycle.ending import end_gang
 from wattline_scheduler.core.lifecycle.job_state import save_gang
 from wattline_scheduler.core.model import command_outbox
@@ -167,6 +168,7 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
     run_as = account_of(state.site.run_as, gang.job.record.owner)
     if run_as is None:
         raise ValueError(f"{gang.name} starts without a host account")
+    note_failures(state, gang)
     gateways = _gateways(state) if spec.kind == "service" else ()
     keys = tuple(key for _, key in gateways)
     return TaskOrder(
@@ -188,7 +190,8 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
         memory_bytes=spec.resources.memory_bytes,
         grace_s=gang.job.grace_s,
         runtime_limit_s=spec.limits.runtime_s,
-        checkpoint_every_s=spec.recovery.checkpoint_every_s,
+        checkpoint_every_s=checkpoint_every_s(gang.job, spec),
+        failure_free_s=gang.job.failure_free_s,
         clock_permille=_clock_permille(state, attempt),
         on_isolation="stop" if spec.stops_on_isolation else "continue",
         gateways=tuple(endpoint for endpoint, _ in gateways),

@@ -102,6 +102,10 @@ class NodeNow:
     """Its keeper starts tasks as other accounts of the host."""
     keeper_account: str = ""
     """The keeper's own account; empty: not reported."""
+    failures: int = 0
+    """Attempts that were lost with it, of those in memory."""
+    seen_s: float = 0.0
+    """Run time of all ended attempts on it, of those in memory."""
     takes_notices: bool = False
     """Its agent understands NotifyTask."""
     is_silent: bool = False

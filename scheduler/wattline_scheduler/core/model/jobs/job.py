@@ -291,6 +291,8 @@ class Job:
     """Replicas that a rollout in progress lets run; None = all of them."""
     most_live: int = 0
     """Live gangs tolerated above the array throttle, which may have been lowered later."""
+    failure_free_s: float = 0.0
+    """Mean time between failures of the nodes of its newest start, if it saves by that; else 0."""
     spent: TaskUsage = NO_USAGE
     """Usage of all ended attempts, including those no longer in memory."""
     closed: str = ""
