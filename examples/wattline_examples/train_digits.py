@@ -3,8 +3,8 @@
     python -m torch.distributed.run --nproc-per-node 2 -m wattline_examples.train_digits
     python -m wattline_examples.train_digits --epochs 5
 
-The first rank saves a checkpoint after every epoch and reports metrics; a new attempt resumes
-from the newest intact checkpoint. On a stop notice all ranks end after the same epoch.
+The first rank saves a checkpoint every `--save-every` epochs and reports metrics; a new attempt
+resumes from the newest intact checkpoint. On a stop notice all ranks end after the same epoch.
 """
 
 import argparse
@@ -84,6 +84,11 @@ class Training:
         with torch.inference_mode():
             return float((self.net(self.held_x).argmax(1) == self.held_y).float().mean())
 
+    def is_save_due(self) -> bool:
+        """After the last epoch, every so many, and before an interruption that is announced."""
+        is_last = self.epoch >= self.options.epochs
+        return is_last or self.epoch % self.options.save_every == 0 or task.should_checkpoint()
+
     def save(self, accuracy: float) -> None:
         """Save a checkpoint of this epoch; for the first rank only."""
         state = {
@@ -104,15 +109,16 @@ def train(gang: Gang, options: argparse.Namespace) -> float:
     training = Training(gang, options)
     accuracy = training.accuracy()
     until_s = time.monotonic() + options.at_least_s
-    while not gang.any(task.stop_requested()):
+    is_stopping = gang.any(task.stop_requested())
+    while not is_stopping:
         # One rank's clock decides for all, or they would not end after the same epoch.
         is_long_enough = gang.from_first(time.monotonic() >= until_s)
         if training.epoch >= options.epochs and is_long_enough:
             break
         loss = training.run_epoch()
         accuracy = training.accuracy()
+        is_stopping = gang.any(task.stop_requested())
         if gang.is_first:
-            training.save(accuracy)
             task.progress(
                 min(1.0, training.epoch / options.epochs),
                 epoch=training.epoch,
@@ -120,6 +126,8 @@ def train(gang: Gang, options: argparse.Namespace) -> float:
                 accuracy=accuracy,
                 world_size=gang.world_size,
             )
+            if is_stopping or training.is_save_due():
+                training.save(accuracy)
             print(f"epoch {training.epoch}: loss {loss:.4f}, accuracy {accuracy:.4f}", flush=True)
     if gang.is_first:
         task.metric(accuracy=accuracy, epoch=training.epoch, world_size=gang.world_size)
@@ -131,13 +139,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--at-least-s", type=float, default=0.0, help="train on for so long")
+    parser.add_argument("--save-every", type=int, default=1, help="epochs between two checkpoints")
     parser.add_argument("--batch-size", type=int, default=32, help="images a rank and step")
     parser.add_argument("--width", type=int, default=48, help="channels, a multiple of 8")
     parser.add_argument("--blocks", type=int, default=3)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(argv)
+    began_s = time.monotonic()
     with task.stoppable(), join_gang() as gang:
+        task.metric(rendezvous_s=time.monotonic() - began_s)
         train(gang, options)
     return 0
 

@@ -5,17 +5,15 @@ host can take the place of any. Batch work of low priority loads three GPUs of e
 """
 
 import json
-import signal
 import sys
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
-import psutil
 from msgspec.structs import replace
 
 from wattline.demo.stage import free_ports, wattline
-from wattline_bench.rig.hosts import HostSite
+from wattline_bench.rig.hosts import HostSite, command_of, descendants
 from wattline_bench.rig.site import free_endpoints, rack_site
 from wattline_protocol.job.spec import PRIORITIES, JobSpec, Resources, ServiceSpec
 from wattline_protocol.site.model import Gateway, Site
@@ -61,7 +59,6 @@ class Ground(HostSite):
         self.switches = folder / "switches"
         self.switches.mkdir()
         super().__init__(folder, site=outage_site(), tasks_see_gpus=True)
-        self.names = [str(node.id) for node in self.live.site.nodes]
         self.urls = {one.name: f"http://{one.http_address}" for one in self.live.site.gateways}
         self.headers: dict[str, str] = {}
         """With the key of the clients."""
@@ -126,8 +123,8 @@ class Ground(HostSite):
         """Node of each worker process, by process id."""
         found: dict[int, str] = {}
         for name, keeper in zip(self.names, self.keepers, strict=True):
-            for process in _descendants(keeper):
-                if "wattline_runtime.serve" in _command(process):
+            for process in descendants(keeper):
+                if "wattline_runtime.serve" in command_of(process):
                     found[process.pid] = name
         return found
 
@@ -172,21 +169,6 @@ class Ground(HostSite):
 
     # --- faults
 
-    def kill_host(self, node: str) -> None:
-        """Everything on it ends at once."""
-        at = self.names.index(node)
-        tasks = _descendants(self.keepers[at])
-        self.processes.kill(f"agent-{node}")
-        self.processes.kill(f"keeper-{node}")
-        for process in tasks:
-            _signal(process, signal.SIGKILL)
-
-    def start_host(self, node: str) -> None:
-        """As after a boot."""
-        at = self.names.index(node)
-        self.keepers[at] = self.start_keeper(node)
-        self.agents[at] = self.start_agent(node)
-
     def restart_agent(self, node: str) -> None:
         """After its end."""
         self.agents[self.names.index(node)] = self.start_agent(node)
@@ -198,26 +180,3 @@ class Ground(HostSite):
     def end_event(self, name: str) -> None:
         """The whole budget again."""
         self.run("power", "event", "cancel", name)
-
-
-def _descendants(pid: int) -> list[psutil.Process]:
-    try:
-        below: list[psutil.Process] = psutil.Process(pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
-    return below
-
-
-def _command(process: psutil.Process) -> list[str]:
-    try:
-        command: list[str] = process.cmdline()
-    except psutil.NoSuchProcess:
-        return []
-    return command
-
-
-def _signal(process: psutil.Process, number: signal.Signals) -> None:
-    try:
-        process.send_signal(number)
-    except psutil.NoSuchProcess:
-        return

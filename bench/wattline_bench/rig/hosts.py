@@ -1,6 +1,7 @@
 """A site made and run as an operator does it: `wattline` commands, simulated hardware, agents."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -8,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic, sleep
+
+import psutil
 
 from wattline.client import Client
 from wattline.demo.processes import Processes, adopt_orphans
@@ -41,6 +44,7 @@ class HostSite:
         self._tasks_see_gpus = tasks_see_gpus
         self.live = LiveSite(folder, site or rack_site(nodes), within("scheduler")).ready()
         self.client = Client(self.live.operator)
+        self.names = [str(node.id) for node in self.live.site.nodes]
         self.folder, self._within = folder, within
         self.agents: list[int] = []
         self.keepers: list[int] = []
@@ -85,6 +89,21 @@ class HostSite:
     def _are_ok(self, names: set[str]) -> bool:
         return all(node.state == "ok" for node in self.client.nodes() if node.id in names)
 
+    def kill_host(self, node: str) -> None:
+        """Everything on it ends at once."""
+        at = self.names.index(node)
+        tasks = descendants(self.keepers[at])
+        self.processes.kill(f"agent-{node}")
+        self.processes.kill(f"keeper-{node}")
+        for process in tasks:
+            _signal(process, signal.SIGKILL)
+
+    def start_host(self, node: str) -> None:
+        """As after a boot."""
+        at = self.names.index(node)
+        self.keepers[at] = self.start_keeper(node)
+        self.agents[at] = self.start_agent(node)
+
     def state_of(self, node: str) -> Path:
         """The state directory of a node's agent."""
         return self.folder / "agents" / node
@@ -115,6 +134,31 @@ class HostSite:
         self.client.close()
         self.live.close()
         self.processes.stop_all()
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    """Processes below one; none when it has ended."""
+    try:
+        below: list[psutil.Process] = psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+    return below
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    """Its command line; empty when it has ended."""
+    try:
+        command: list[str] = process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+    return command
+
+
+def _signal(process: psutil.Process, number: signal.Signals) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return
 
 
 def simulated(folder: Path, processes: Processes, *names: str) -> tuple[int, list[NodeDir]]:

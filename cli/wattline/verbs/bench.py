@@ -145,6 +145,14 @@ VERBS = (
         Option("seed", ("--seed",), "Of the fleet and the queue.", "integer", 1),
     ),
     _bench(
+        "resume",
+        "What interruptions cost a gang that trains, and whether its weights stay equal.",
+        Option("kills", ("--kills",), "Interruptions of each workload.", "integer", 20),
+        Option("seed", ("--seed",), "Of kinds and moments.", "integer", 1),
+        Option("only", ("--only",), "A workload; may be repeated; otherwise both.", many=True),
+        module="resume.run",
+    ),
+    _bench(
         "restart",
         "How long a restart takes with many jobs on record.",
         Option("jobs", ("--jobs",), "Jobs on record.", "integer", 100_000),

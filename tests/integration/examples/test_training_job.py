@@ -17,6 +17,11 @@ SMALL = ("--width=16", "--blocks=2", "--learning-rate=0.003")
 
 def start(directory: Path, *args: str, **environment: str) -> subprocess.Popen[bytes]:
     """A program of `wattline_runtime.train` as a task whose files lie in `directory`."""
+    return start_script(directory, "-m", *args, **environment)
+
+
+def start_script(directory: Path, *args: str, **environment: str) -> subprocess.Popen[bytes]:
+    """The same for a script."""
     ours = {
         "WATTLINE_JOB": "1",
         "WATTLINE_CHECKPOINT_DIR": str(directory / "checkpoints"),
@@ -25,7 +30,7 @@ def start(directory: Path, *args: str, **environment: str) -> subprocess.Popen[b
         "OMP_NUM_THREADS": "1",
     }
     return subprocess.Popen(
-        [sys.executable, "-m", *args],
+        [sys.executable, *args],
         env={**os.environ, **ours, **environment},
         cwd=directory,
         stdout=subprocess.PIPE,
@@ -133,3 +138,31 @@ def test_the_sweeps_points_are_all_different() -> None:
     from wattline_examples.sweep_digits import point
 
     assert len({point(index) for index in range(40)}) == 40
+
+
+def test_the_characters_of_a_text_are_learned_with_the_same_weights_in_one_run_or_two(
+    tmp_path: Path,
+) -> None:
+    script = Path(__file__).parents[3] / "examples" / "training" / "char_transformer.py"
+
+    def run(name: str, steps: int) -> str:
+        (tmp_path / name).mkdir(exist_ok=True)
+        small = ("--width=16", "--layers=1", "--save-every=4", f"--steps={steps}")
+        return finish(start_script(tmp_path / name, str(script), *small))
+
+    run("through", 9)
+    run("in-two", 6)
+    assert saved_steps(tmp_path / "in-two") == [6, 4]
+    assert "resumes behind step 6" in run("in-two", 9)
+    assert saved_steps(tmp_path / "in-two") == [9, 8, 6]
+    assert weights(tmp_path / "in-two") == weights(tmp_path / "through")
+    assert metrics(tmp_path / "in-two")["step"] == 9
+
+
+def weights(directory: Path) -> dict[str, bytes]:
+    import torch
+
+    newest = task.latest(directory / "checkpoints")
+    assert newest is not None
+    net = torch.load(newest.path, weights_only=True)["net"]
+    return {name: value.numpy().tobytes() for name, value in net.items()}

@@ -1,0 +1,223 @@
+"""The site of the benchmark: two simulated hosts, one gang over both, and what interrupts it."""
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from msgspec.structs import replace
+
+import wattline_examples
+from wattline.failures import ActFailed
+from wattline_bench.resume.timeline import Attempt, Interruption, Line
+from wattline_bench.rig.hosts import HostSite, command_of, descendants
+from wattline_bench.rig.site import LOOK_S, rack_site
+from wattline_protocol.job.spec import PRIORITIES, JobSpec, Launch, Recovery, Resources
+from wattline_protocol.site.model import Site, Timing
+from wattline_protocol.views.site_views import JobView
+
+NODES = 2
+INTERVAL_STEPS = 5
+NON_GPU_WORST_MW = 1_300_000
+SHED_SHARE = 0.9
+"""Leaves less than the idle hosts draw: everything that runs is paused."""
+RAMP_S = 6.0
+AWAY_S = 1.0
+"""How long a host that was lost is away."""
+PATIENCE_S = 300.0
+ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A program that trains in steps, and saves every `INTERVAL_STEPS`."""
+
+    name: str
+    command: tuple[str, ...]
+    steps_per_kill: int
+    """Steps of a job, for each interruption of it."""
+
+    def of(self, kills: int) -> tuple[str, ...]:
+        """Its command, with steps enough for so many interruptions."""
+        return (sys.executable, *(part.format(steps=self.steps(kills)) for part in self.command))
+
+    def steps(self, kills: int) -> int:
+        """So many it does."""
+        return INTERVAL_STEPS * 4 + self.steps_per_kill * kills
+
+
+def works() -> tuple[Work, ...]:
+    """Digits, and characters of a text. Raises ActFailed outside of a checkout."""
+    script = Path(wattline_examples.__file__).parents[1] / "training" / "char_transformer.py"
+    if not script.exists():
+        raise ActFailed(f"{script} is missing: this benchmark runs in a checkout of Wattline")
+    every = ("--save-every", str(INTERVAL_STEPS))
+    small = ("--width", "16", "--blocks", "2")
+    digits = ("-m", "wattline_examples.train_digits", "--epochs", "{steps}", *small, *every)
+    wide = ("--width", "128", "--layers", "3")
+    text = (str(script), "--steps", "{steps}", *wide, *every)
+    return Work("digits", digits, 20), Work("text", text, 100)
+
+
+def resume_site(folder: Path) -> Site:
+    """Two hosts, one directory of checkpoints, and nothing that protects what runs."""
+    site = rack_site(NODES)
+    nodes = tuple(replace(node, non_gpu_worst_mw=NON_GPU_WORST_MW) for node in site.nodes)
+    root = str(folder / "checkpoints")
+    return replace(site, nodes=nodes, checkpoint_root=root, timing=Timing(protected_run_s=0.0))
+
+
+class Ground(HostSite):
+    """The site as it runs, with one job at a time."""
+
+    def __init__(self, folder: Path, random: Random) -> None:
+        (folder / "checkpoints").mkdir()
+        super().__init__(folder, site=resume_site(folder), tasks_see_gpus=True)
+        self._random = random
+
+    def submit(self, work: Work, kills: int) -> int:
+        """Its job: a rank on each host."""
+        spec = JobSpec(
+            work.name,
+            work.of(kills),
+            kind="training",
+            priority=PRIORITIES["low"],
+            resources=Resources(nodes=NODES, gpus_per_node=1),
+            launch=Launch(how="torchrun", procs_per_node=1),
+            recovery=Recovery(retries=1_000, grace_s=60.0),
+        )
+        return self.client.submit(spec)
+
+    def wait(self, holds: Callable[[], bool], what: str, job: int | None = None) -> None:
+        """Wait until `holds`. Raises RuntimeError when time is up, or the job has failed."""
+        until_s = time.monotonic() + PATIENCE_S
+        while not holds():
+            self.processes.check()
+            if job is not None:
+                self._keep_going(job)
+            if time.monotonic() > until_s:
+                raise RuntimeError(f"not within {PATIENCE_S:g} s: {what}")
+            time.sleep(LOOK_S)
+
+    def _keep_going(self, job: int) -> None:
+        """Release it from the hold of a crash loop, as its user would."""
+        seen = self.client.job(job)
+        if seen.state == "HELD":
+            self.client.release(job)
+        if seen.state in ENDED:
+            raise RuntimeError(f"{seen.name} is {seen.state}: {seen.reason}")
+
+    # --- what the job did
+
+    def attempts(self, job: int) -> list[Attempt]:
+        """All of it, by the metrics that its ranks have written and the scheduler's records."""
+        seen = self.client.job(job)
+        numbers = sorted({one.attempt for one in seen.attempts})
+        return [self._attempt(seen, number) for number in numbers]
+
+    def _attempt(self, seen: JobView, number: int) -> Attempt:
+        first: tuple[Line, ...] = ()
+        met_s, last_unix_s = list[float](), 0.0
+        for path in self.folder.glob(f"agents/*/tasks/{seen.id}.*.{number}.metrics.jsonl"):
+            rank = int(path.name.split(".")[1])
+            rows = _rows(path)
+            values = [row["metrics"].get("rendezvous_s") for row in rows]
+            met_s += [value for value in values if value is not None]
+            last_unix_s = max([last_unix_s, *(row["unix_s"] for row in rows)])
+            if rank == 0:
+                first = tuple(
+                    Line(row["unix_s"], int(step))
+                    for row in rows
+                    if "progress" in row["metrics"]
+                    and (step := row["metrics"].get("step", row["metrics"].get("epoch")))
+                )
+        began = [one.started_unix_s or 0.0 for one in seen.attempts if one.attempt == number]
+        return Attempt(number, first, max(began), min(met_s, default=0.0), last_unix_s)
+
+    def newest(self, job: int) -> tuple[int, int]:
+        """(attempt, step) of the newest line of its first rank; zeros before there is one."""
+        found = (0, 0)
+        for path in self.folder.glob(f"agents/*/tasks/{job}.0.*.metrics.jsonl"):
+            steps = [row["metrics"] for row in _rows(path) if "progress" in row["metrics"]]
+            if steps:
+                step = int(steps[-1].get("step", steps[-1].get("epoch", 0)))
+                found = max(found, (int(path.name.split(".")[2]), step))
+        return found
+
+    # --- what interrupts it
+
+    def interrupt(self, kind: str, job: int) -> Interruption:
+        """Make one, and undo what an operator would; returns before the job goes on."""
+        makers = {
+            "sigterm": self._sigterm,
+            "preempt": self._preempt,
+            "shed": self._shed,
+            "sigkill_rank": self._sigkill_rank,
+            "node": self._node,
+        }
+        return makers[kind](job)
+
+    def _sigterm(self, job: int) -> Interruption:
+        at_unix_s = time.time()
+        self.client.requeue(job)
+        return Interruption("sigterm", at_unix_s)
+
+    def _preempt(self, job: int) -> Interruption:
+        at_unix_s = time.time()
+        urgent = self.client.submit(
+            JobSpec(
+                "urgent",
+                ("true",),
+                priority=PRIORITIES["high"],
+                resources=Resources(nodes=NODES, gpus_per_node=8),
+            )
+        )
+        self.wait(lambda: self.client.job(urgent).state == "COMPLETED", "the urgent job", job)
+        return Interruption("preempt", at_unix_s)
+
+    def _shed(self, job: int) -> Interruption:
+        self.client.shed(fraction=SHED_SHARE, ramp_s=RAMP_S)
+        self.wait(lambda: self.client.job(job).state == "PAUSED", "the job is paused", job)
+        at_unix_s = time.time()
+        self.client.restore()
+        return Interruption("shed", at_unix_s)
+
+    def _sigkill_rank(self, job: int) -> Interruption:
+        del job
+        ranks = [
+            process
+            for keeper in self.keepers
+            for process in descendants(keeper)
+            if _is_rank(command_of(process))
+        ]
+        if not ranks:
+            raise RuntimeError("no rank runs")
+        at_unix_s = time.time()
+        self._random.choice(ranks).send_signal(signal.SIGKILL)
+        return Interruption("sigkill_rank", at_unix_s)
+
+    def _node(self, job: int) -> Interruption:
+        del job
+        node, at_unix_s = self._random.choice(self.names), time.time()
+        self.kill_host(node)
+        time.sleep(AWAY_S)
+        self.start_host(node)
+        return Interruption("node", at_unix_s)
+
+
+def _is_rank(command: list[str]) -> bool:
+    """Not torchrun, nor the supervisor of the rank."""
+    is_program = any(word.endswith(("train_digits", "char_transformer.py")) for word in command)
+    others = ("torch.distributed.run", "rank.py")
+    return is_program and not any(word.endswith(others) for word in command)
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """Whole lines of metrics; the last one may be half written."""
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    return [row for row in map(json.loads, lines) if "metrics" in row]
