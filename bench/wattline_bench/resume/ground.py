@@ -26,7 +26,8 @@ INTERVAL_STEPS = 5
 NON_GPU_WORST_MW = 1_300_000
 SHED_SHARE = 0.9
 """Leaves less than the idle hosts draw: everything that runs is paused."""
-RAMP_S = 6.0
+RAMP_S = 20.0
+"""Long enough for a notice and a save before the pause."""
 AWAY_S = 1.0
 """How long a host that was lost is away."""
 PATIENCE_S = 300.0
@@ -182,10 +183,15 @@ class Ground(HostSite):
 
     def _shed(self, job: int) -> Interruption:
         self.client.shed(fraction=SHED_SHARE, ramp_s=RAMP_S)
-        self.wait(lambda: self.client.job(job).state == "PAUSED", "the job is paused", job)
+        self.wait(lambda: self._is_frozen(job), "the job is frozen", job)
         at_unix_s = time.time()
         self.client.restore()
         return Interruption("shed", at_unix_s)
+
+    def _is_frozen(self, job: int) -> bool:
+        """By the reports of its agents, which come after the decision to pause it."""
+        live = [one for one in self.client.job(job).attempts if one.ended_unix_s is None]
+        return bool(live) and all(one.state == "PAUSED" for one in live)
 
     def _sigkill_rank(self, job: int) -> Interruption:
         del job

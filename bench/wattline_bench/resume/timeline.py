@@ -62,10 +62,7 @@ def cost_of(interruption: Interruption, attempts: Sequence[Attempt]) -> Cost:
         raise ValueError(f"{interruption.kind} at {at}: no step was done before")
     ran, later = before[-1], [one for one in useful if one.number > before[-1].number]
     if interruption.kind == "shed":
-        following = next((line for line in ran.lines if line.unix_s > at), None)
-        if following is None:
-            raise ValueError(f"no step after the shed at {at}")
-        return Cost("shed", 0, following.unix_s - at, None)
+        return _cost_of_shed(at, ran, later)
     if not later:
         raise ValueError(f"no step after {interruption.kind} at {at}")
     done, resumed = ran.lines[-1].step, later[0]
@@ -75,6 +72,16 @@ def cost_of(interruption: Interruption, attempts: Sequence[Attempt]) -> Cost:
         raise ValueError(f"no new step after {interruption.kind} at {at}")
     ours_s = resumed.began_unix_s - at + resumed.rendezvous_s
     return Cost(interruption.kind, lost, new.unix_s - at, ours_s)
+
+
+def _cost_of_shed(at: float, ran: Attempt, later: Sequence[Attempt]) -> Cost:
+    """It is frozen and goes on; had it been killed meanwhile, another attempt would follow."""
+    done = max(line.step for line in ran.lines if line.unix_s <= at)
+    after = [line for one in (ran, *later) for line in one.lines if line.unix_s > at]
+    new = next((line for line in after if line.step > done), None)
+    if new is None:
+        raise ValueError(f"no step after the shed at {at}")
+    return Cost("shed", max(0, done - (after[0].step - 1)), new.unix_s - at, None)
 
 
 def double_runs(attempts: Iterable[Attempt]) -> int:

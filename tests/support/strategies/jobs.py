@@ -31,7 +31,8 @@ NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
 SHOWN = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=8)
 DURATIONS = st.integers(1, 10_000_000).map(lambda milliseconds: milliseconds / 1000)
-EVERY: st.SearchStrategy[float | Literal["auto"]] = st.just("auto") | st.just(0.0) | DURATIONS
+AUTO: st.SearchStrategy[float | Literal["auto"]] = st.just("auto")
+EVERY = AUTO | st.just(0.0) | DURATIONS
 ENV = st.dictionaries(
     st.from_regex(r"[A-VX-Za-z_][A-Za-z0-9_]{0,10}", fullmatch=True).filter(
         lambda name: name != "CUDA_VISIBLE_DEVICES"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.node.rig import MAX, Rig, of, ref, told, wall
+from support.node.rig import MAX, Rig, messages_of, of, ref, wall
 from wattline_agent.core.effects import Effect, Notify
 from wattline_agent.core.tasks.attempts import reports
 from wattline_protocol.ids import UnixTime
@@ -22,7 +22,7 @@ def rig() -> Rig:
 
 def outcomes(effects: list[Effect]) -> list[str]:
     """How commands were answered."""
-    return [done.outcome for done in told(effects, CommandDone)]
+    return [done.outcome for done in messages_of(effects, CommandDone)]
 
 
 def notice_at(at_unix_s: float) -> Notice:

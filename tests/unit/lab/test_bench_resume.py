@@ -32,6 +32,13 @@ def test_a_shed_counts_from_the_restored_budget_and_has_no_new_attempt() -> None
     assert cost_of(Interruption("shed", 50.0), attempts) == Cost("shed", 0, 10.0, None)
 
 
+def test_a_shed_in_which_the_task_was_killed_loses_steps() -> None:
+    attempts = [attempt(1, 0.0, 1, 2, 3), attempt(2, 60.0, 2, 3, 4)]
+    assert cost_of(Interruption("shed", 50.0), attempts) == Cost("shed", 2, 14.0, None)
+    with pytest.raises(ValueError, match="no step after the shed"):
+        cost_of(Interruption("shed", 50.0), attempts[:1])
+
+
 def test_what_never_went_on_is_an_error() -> None:
     with pytest.raises(ValueError, match="no step after node"):
         cost_of(Interruption("node", 4.0), [attempt(1, 0.0, 1, 2)])

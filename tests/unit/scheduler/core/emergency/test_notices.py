@@ -29,7 +29,7 @@ def notice(h: Harness, number: JobId) -> Notice | None:
 
 
 def stops(h: Harness, node: NodeId) -> list[str]:
-    return [one.what for one in h.told(node, StopTask) if isinstance(one, StopTask)]
+    return [one.what for one in h.sent_to(node, StopTask) if isinstance(one, StopTask)]
 
 
 def test_a_ramp_that_will_pause_a_gang_is_announced_until_it_is_withdrawn(h: Harness) -> None:
@@ -39,10 +39,10 @@ def test_a_ramp_that_will_pause_a_gang_is_announced_until_it_is_withdrawn(h: Har
     assert notice(h, low) is None
     h.do(Shed(None, fraction=0.7, ramp_s=300.0))
     h.run(3)
-    told = notice(h, low)
-    assert told is not None
-    assert (told.what, told.grace_s) == ("pause", 0.0)
-    assert "the budget of site falls to" in told.why
+    newest = notice(h, low)
+    assert newest is not None
+    assert (newest.what, newest.grace_s) == ("pause", 0.0)
+    assert "the budget of site falls to" in newest.why
     h.do(Restore(None))
     h.run(3)
     assert notice(h, low) is None
@@ -54,14 +54,14 @@ def test_the_pause_comes_when_the_newest_notice_said_it_would(h: Harness) -> Non
     running(h, low, high)
     h.do(Shed(None, fraction=0.7, ramp_s=300.0))
     h.run(3)
-    told = notice(h, low)
+    newest = notice(h, low)
     while h.state_of(low) == "RUNNING":
-        told = notice(h, low)
-        assert told is not None
-        assert told.at_unix_s > h.now.unix_s - 10.0, "it is paused soon after"
+        newest = notice(h, low)
+        assert newest is not None
+        assert newest.at_unix_s > h.now.unix_s - 10.0, "it is paused soon after"
         h.run(1)
-    assert told is not None
-    assert told.at_unix_s - 2.0 <= h.now.unix_s <= told.at_unix_s + 10.0
+    assert newest is not None
+    assert newest.at_unix_s - 2.0 <= h.now.unix_s <= newest.at_unix_s + 10.0
     assert h.state_of(high) == "RUNNING"
 
 
@@ -69,27 +69,27 @@ def test_a_time_limit_is_announced_with_the_grace(h: Harness) -> None:
     number = h.submit(job("short").gpus(1).runtime(120.0).grace(7.0))
     began_unix_s = h.now.unix_s
     running(h, number)
-    told = notice(h, number)
-    assert told is not None
-    assert (told.what, told.grace_s) == ("limit", 7.0)
-    assert told.at_unix_s == pytest.approx(began_unix_s + 120.0, abs=3.0)
+    newest = notice(h, number)
+    assert newest is not None
+    assert (newest.what, newest.grace_s) == ("limit", 7.0)
+    assert newest.at_unix_s == pytest.approx(began_unix_s + 120.0, abs=3.0)
 
 
 def test_one_that_is_known_is_not_sent_again_and_one_that_is_lost_is(h: Harness) -> None:
     number = h.submit(job("short").gpus(1).runtime(120.0))
     running(h, number)
     (attempt,) = h.gang(number).live
-    sent = len(h.told(attempt.node, NotifyTask))
+    sent = len(h.sent_to(attempt.node, NotifyTask))
     h.run(20)
-    assert len(h.told(attempt.node, NotifyTask)) == sent == 1
+    assert len(h.sent_to(attempt.node, NotifyTask)) == sent == 1
     h.agents[attempt.node].tasks[attempt.record.ref].notice = None  # its agent lost it
     h.run(3)
     assert notice(h, number) is not None
     h.restart_scheduler()
     h.run(5)
-    told = notice(h, number)
-    assert told is not None
-    assert told.what == "limit"
+    newest = notice(h, number)
+    assert newest is not None
+    assert newest.what == "limit"
 
 
 def test_a_reservation_of_others_is_announced_on_its_nodes_alone(h: Harness) -> None:
@@ -102,9 +102,9 @@ def test_a_reservation_of_others_is_announced_on_its_nodes_alone(h: Harness) -> 
         )
     )
     h.run(3)
-    told = notice(h, first)
-    assert told is not None
-    assert told.what == "reservation"
+    newest = notice(h, first)
+    assert newest is not None
+    assert newest.what == "reservation"
     assert notice(h, second) is None
 
 
@@ -114,7 +114,7 @@ def test_an_agent_that_does_not_take_notices_is_sent_none(h: Harness) -> None:
         node.takes_notices = False
     running(h, number)
     (attempt,) = h.gang(number).live
-    assert not h.told(attempt.node, NotifyTask)
+    assert not h.sent_to(attempt.node, NotifyTask)
 
 
 def test_stops_name_what_they_are(h: Harness) -> None:

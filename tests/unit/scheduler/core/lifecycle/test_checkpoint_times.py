@@ -14,7 +14,7 @@ from wattline_scheduler.plan.learning.checkpoint_interval import (
 
 def newest_order(h: Harness, number: JobId) -> TaskOrder:
     (attempt, *_) = h.gang(number).live
-    starts = h.told(attempt.node, StartTask)
+    starts = h.sent_to(attempt.node, StartTask)
     return [one.order for one in starts if isinstance(one, StartTask)][-1]
 
 
