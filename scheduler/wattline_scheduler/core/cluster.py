@@ -33,7 +33,7 @@ from wattline_scheduler.core.agents.command_acks import command_done
 from wattline_scheduler.core.agents.heartbeat import beat, watch_silence
 from wattline_scheduler.core.agents.task_reports import take_report
 from wattline_scheduler.core.emergency.fencing import out_of_band_done, tick_out_of_band
-from wattline_scheduler.core.emergency.pause_forecast import forecast_pauses
+from wattline_scheduler.core.emergency.pause_forecast import tick_pauses_ahead
 from wattline_scheduler.core.emergency.pausing import pause_for, pause_where_short
 from wattline_scheduler.core.emergency.resuming import resume_where_fits
 from wattline_scheduler.core.leases import leases
@@ -266,7 +266,7 @@ class Cluster:
             lacking = resume_where_fits(state, now)
             if lacking is not None:
                 pause_for(state, lacking, now)
-            state.pauses_ahead = forecast_pauses(state, now)
+            tick_pauses_ahead(state, now)
             save_learned(state, now)
             tick_use(state, now)
             tick_shares(state, now)

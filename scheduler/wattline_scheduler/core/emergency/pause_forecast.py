@@ -33,6 +33,19 @@ LEADS_S = 2 * STEP_S
 """Leases are sized for the lowest budget of the next two steps."""
 
 
+S_PER_ATTEMPT = 0.001
+"""Time between two forecasts for each attempt that runs: a bounded share of the scheduler's time
+on a large site, on which a forecast takes longer."""
+
+
+def tick_pauses_ahead(state: State, now: Now) -> None:
+    """Forecasts again, once a heartbeat, or less often on a large site."""
+    if now.mono_s - state.forecast_at < S_PER_ATTEMPT * len(state.work.live):
+        return
+    state.forecast_at = now.mono_s
+    state.pauses_ahead = forecast_pauses(state, now)
+
+
 def forecast_pauses(state: State, now: Now) -> dict[GangKey, PauseAhead]:
     """The first pause of each gang within the horizon; empty while no budget is to fall."""
     until = Instant(now.mono_s + HORIZON_S)
@@ -50,6 +63,8 @@ def forecast_pauses(state: State, now: Now) -> dict[GangKey, PauseAhead]:
     found: dict[GangKey, PauseAhead] = {}
     for for_useful, spare_mw in zip((False, True), spare, strict=True):
         short_mw = _short(state, falling, spare_mw, now)
+        if not short_mw:
+            continue
         gangs = (
             to_pause_for_useful_caps(state, short_mw)
             if for_useful

@@ -184,6 +184,8 @@ class State:
     """When gangs of a range of nodes are looked at again."""
     pauses_ahead: dict[GangKey, PauseAhead] = field(default_factory=dict)
     """Pauses that budgets will cause, by the limits and the demand of the newest heartbeat."""
+    forecast_at: Instant = AT_START
+    """Time of the newest forecast of them."""
     displaces_at: Instant = AT_START
     """When pausing work for a paused gang of higher priority is examined again."""
     resumes_first: tuple[GangKey, Instant] | None = None
