@@ -1,6 +1,7 @@
 """The agent's main program: assembles the parts, runs the shell, returns an exit code."""
 
 import contextlib
+import functools
 import os
 import secrets
 import signal
@@ -20,6 +21,7 @@ from wattline_agent.core.ports import Collector, DriverAbsent
 from wattline_agent.device import open_collector
 from wattline_agent.executor import open_runner
 from wattline_agent.host import open_sensors
+from wattline_agent.host.interface import interface_towards
 from wattline_agent.keeper_link import KeeperLink, NoKeeper
 from wattline_agent.link import SchedulerLink
 from wattline_agent.logs import Log, make_log
@@ -105,7 +107,9 @@ def _serve(
     spool = RollupSpool(files.path / "spool")
     if spool.torn_bytes:
         log.warning("spool_torn", cut_bytes=spool.torn_bytes)
-    keeper_link = KeeperLink(files.path, open_runner, log, may_start=not config.has_keeper_service)
+    interface = functools.partial(interface_towards, bundle.agent_endpoint)
+    opened = functools.partial(open_runner, interface=interface)
+    keeper_link = KeeperLink(files.path, opened, log, may_start=not config.has_keeper_service)
     stack.enter_context(contextlib.closing(keeper_link))
     keeper_link.open()
     sensors = stack.enter_context(contextlib.closing(open_sensors(config.sysfs_root)))

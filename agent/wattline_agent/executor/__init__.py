@@ -1,5 +1,6 @@
 """From a task order to a running attempt: directories, environment, argv."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from wattline_agent.core.ports import TaskRunner
@@ -8,6 +9,7 @@ from wattline_agent.executor.runner import KeeperRunner
 __all__ = ["open_runner"]
 
 
-def open_runner(state_dir: Path) -> TaskRunner:
-    """Runner of the node's tasks, those of earlier agents included. Raises KeeperAbsent."""
-    return KeeperRunner(state_dir)
+def open_runner(state_dir: Path, interface: Callable[[], str] = str) -> TaskRunner:
+    """Runner of the node's tasks, those of earlier agents included. `interface`: that of gangs,
+    empty = unknown. Raises KeeperAbsent."""
+    return KeeperRunner(state_dir, interface=interface)

@@ -21,6 +21,8 @@ RLIMITS = {"core": 0, "nofile": NOFILE_LIMIT}
 BRIDGE_ARGV = (sys.executable, "-I", "-m", BRIDGE_MODULE)
 """Isolated: the job's PYTHONPATH is its server's."""
 
+LOOPBACK = ("127.0.0.1", "::1")
+
 _PYTHON = re.compile(r"python(\d+(\.\d+)?)?$")
 _OPTIONS_WITH_VALUE = ("-X", "-W")
 _OWN_INTERPRETER = "python3"
@@ -83,10 +85,12 @@ def environment_of(
     folder: TaskDir,
     checkpoint_dir: str,
     mps_pipes: str = "",
+    interface: str = "",
 ) -> dict[str, str]:
     """Variables added to the keeper's; Wattline's take precedence over the job's own.
 
     `mps_pipes`: pipe directory of the MPS daemon for a task that shares its GPU; empty = none.
+    `interface`: see `_network`.
     """
     ref = order.ref
     share_permille = order.gpu_share_permille if order.gpus else 0
@@ -118,7 +122,19 @@ def environment_of(
             "WATTLINE_GATEWAY_KEY": ",".join(order.gateway_keys or (order.gateway_public_key,)),
             "WATTLINE_WORKER_SECRET_FILE": folder.secret,
         }
-    return {"PYTHONUNBUFFERED": "1", **order.env, **ours}
+    return {"PYTHONUNBUFFERED": "1", **_network(order, interface), **order.env, **ours}
+
+
+def _network(order: TaskOrder, interface: str) -> dict[str, str]:
+    """Where the ranks of a gang meet: the interface of its job file, else, over several hosts, that
+    on the way to the scheduler (`interface`). Torch would choose by the host's name."""
+    meet = order.rendezvous
+    has_hosts = meet is not None and meet.nodes > 1 and meet.host not in LOOPBACK
+    name = order.interface or (interface if has_hosts else "")
+    if order.launcher != "torchrun" or not name:
+        return {}
+    # NCCL takes the name as a prefix, eth1 also for eth10, unless it begins with "=".
+    return {"GLOO_SOCKET_IFNAME": name, "NCCL_SOCKET_IFNAME": f"={name}"}
 
 
 def _gang_environment(order: TaskOrder) -> dict[str, str]:
@@ -143,6 +159,7 @@ def spec_of(
     checkpoint_dir: str,
     tasklib: Path,
     mps_pipes: str = "",
+    interface: str = "",
 ) -> TaskSpec:
     """Specification of the attempt for the keeper. Raises NotLaunchable."""
     cwd = order.workdir or folder.path
@@ -151,7 +168,7 @@ def spec_of(
     return TaskSpec(
         key=key_of(order.ref),
         argv=argv_of(order, folder, tasklib),
-        env=environment_of(order, context, folder, checkpoint_dir, mps_pipes),
+        env=environment_of(order, context, folder, checkpoint_dir, mps_pipes, interface),
         env_append={"PYTHONPATH": str(tasklib)},
         cwd=cwd,
         rlimits=RLIMITS,

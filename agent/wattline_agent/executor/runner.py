@@ -3,7 +3,7 @@
 import os
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -91,9 +91,13 @@ class Attempt:
 class KeeperRunner:
     """See `ports.TaskRunner`. One thread at a time."""
 
-    def __init__(self, state_dir: Path, timeout_s: float = TIMEOUT_S) -> None:
-        """`timeout_s`: how long the keeper may take to answer. Raises KeeperAbsent, or OSError when
-        the state directory cannot be used."""
+    def __init__(
+        self, state_dir: Path, timeout_s: float = TIMEOUT_S, interface: Callable[[], str] = str
+    ) -> None:
+        """`timeout_s`: how long the keeper may take to answer; `interface`: network interface of
+        gangs, empty = unknown. Raises KeeperAbsent, or OSError when the state directory cannot be
+        used."""
+        self._interface = interface
         self._state_dir = state_dir.resolve()
         try:
             self._keeper = KeeperClient(self._state_dir, timeout_s)
@@ -284,7 +288,9 @@ class KeeperRunner:
             checkpoints = self._make_checkpoint_dir(order, context)
             uid = None if order.run_as else os.getuid()
             pipes = find_pipes(order, os.environ, uid, self._mounts.touch)
-            spec = spec_of(order, context, folder, checkpoints, self._tasklib, pipes)
+            spec = spec_of(
+                order, context, folder, checkpoints, self._tasklib, pipes, self._interface()
+            )
             if context.checkpoint_root:
                 spec = replace(spec, make=checkpoints)
             return self._for_account(spec, order, folder) if order.run_as else spec

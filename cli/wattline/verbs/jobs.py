@@ -131,6 +131,7 @@ _SUBMIT_OPTIONS = (
         "Samples of a step over all processes.",
         kind="integer",
     ),
+    Option("interface", ("--interface",), "torchrun: network interface of the gang."),
     Option("replicas", ("--replicas",), "Services: workers; a range as in 2-8 needs --slo."),
     Option("slo", ("--slo",), "Services: what to keep, as in p95=200ms,errors=0.001."),
     Option("idle_to_zero", ("--idle-to-zero",), "Services: no replica after so long idle."),

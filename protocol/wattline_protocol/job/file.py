@@ -438,6 +438,11 @@ def _of_launch(job: JobSpec) -> list[tuple[str, bool, str]]:
             bool(uneven := _uneven(job)),
             f"{job.launch.global_batch_size} samples do not divide among {uneven} processes",
         ),
+        (
+            "launch.interface",
+            job.launch.interface != "" and not is_torchrun,
+            'interface is for how = "torchrun"',
+        ),
     ]
 
 

@@ -294,6 +294,13 @@ JOB_KEYS = (
         "Samples of a step over all processes.",
     ),
     JobKey(
+        "launch.interface",
+        values.interface,
+        "launch.interface",
+        '"ib0"',
+        "torchrun: network interface, or `label:NAME`: each node's label has its name.",
+    ),
+    JobKey(
         "service.replicas",
         scaling_values.replicas,
         "service.replicas",

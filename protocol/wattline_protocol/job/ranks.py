@@ -1,5 +1,7 @@
 """Ranks of a gang: which task has a rank, and under which number on its node."""
 
+from collections.abc import Mapping
+
 from wattline_protocol.ids import TaskNo
 from wattline_protocol.job.spec import JobSpec
 
@@ -9,6 +11,15 @@ def procs_per_node(spec: JobSpec) -> int:
     if spec.launch.how != "torchrun":
         return 1
     return spec.launch.procs_per_node or max(1, spec.resources.gpus_per_node)
+
+
+LABEL = "label:"
+
+
+def interface_on(interface: str, labels: Mapping[str, str]) -> str:
+    """Name of the interface on a node with these labels; empty: the node lacks the label."""
+    name = interface.removeprefix(LABEL)
+    return interface if name == interface else labels.get(name, "")
 
 
 def rank_count(spec: JobSpec) -> int:

@@ -19,6 +19,7 @@ from wattline_protocol.wire.bounds import (
     Seconds,
     Serial,
     Table,
+    Word,
 )
 
 JobKind = Literal["training", "batch", "service"]
@@ -160,6 +161,8 @@ class Launch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A gang of a range of nodes grows when there is room for so long."""
     global_batch_size: Count[int] = 0
     """Samples of a step over all processes, for the task to divide; 0 = not stated."""
+    interface: Word[str] = ""
+    """torchrun: network interface of the gang, or `label:NAME`: the node's label has its name."""
 
 
 class CacheRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

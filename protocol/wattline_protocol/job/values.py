@@ -191,6 +191,16 @@ def launcher(value: object) -> str:
     return choice("process", "torchrun")(value)
 
 
+_INTERFACE = re.compile(r"[A-Za-z0-9_.@-]{1,15}|label:[^\s=,]{1,63}")
+
+
+def interface(value: object) -> str:
+    """A network interface as Linux names it, or `label:NAME`."""
+    if not isinstance(value, str) or not _INTERFACE.fullmatch(value):
+        raise ValueError('expected an interface such as "ib0", or "label:fabric"')
+    return value
+
+
 def environment(value: object) -> dict[str, str]:
     """NAME → text. Names that Wattline itself sets are refused."""
     if not isinstance(value, Mapping):

@@ -112,3 +112,5 @@ class TaskOrder(msgspec.Struct, frozen=True):
     """Of the whole gang."""
     global_batch_size: Count[int] = 0
     """Samples of a step over all processes; 0 = not stated."""
+    interface: Word[str] = ""
+    """Network interface of its gang; empty: the agent's choice."""

@@ -143,6 +143,7 @@ def test_a_key_of_a_later_version_is_refused_and_never_ignored(key: Any) -> None
 def test_the_example_of_every_key_is_right(key: Any) -> None:
     needed = {
         "launch.procs_per_node": 'how = "torchrun"\n',
+        "launch.interface": 'how = "torchrun"\n',
         "service.idle_to_zero": 'slo.p95 = "1s"\nfallback = "small"\n',
     }.get(key.path, "")
     kind = 'name = "s"\nkind = "service"\n' if key.table == "service" else ""

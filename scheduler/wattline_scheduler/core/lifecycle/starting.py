@@ -4,7 +4,7 @@ import zlib
 
 from wattline_protocol.ids import AttemptNo, GpuIndex, Now, TaskRef
 from wattline_protocol.job.http_server import bridge_command
-from wattline_protocol.job.ranks import procs_per_node
+from wattline_protocol.job.ranks import interface_on, procs_per_node
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.site.model import Site
 from wattline_protocol.site.run_as import account_of
@@ -197,6 +197,7 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
         gateways=tuple(endpoint for endpoint, _ in gateways),
         gateway_public_key=keys[0] if keys else "",
         gateway_keys=keys,
+        interface=interface_on(spec.launch.interface, state.nodes[attempt.node].site.labels),
         run_as=run_as,
         nodes=gang.size,
         node_rank=record.task - gang.task_no(0),

@@ -5,12 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
+import psutil
 import pytest
 
 from support.node.keepers import CONTEXT, order, ref
 from wattline_agent.executor.launch import NotLaunchable, argv_of, environment_of, spec_of
 from wattline_agent.executor.layout import TaskDir, key_of, ref_of
 from wattline_agent.executor.metrics import MAX_BYTES_PER_LOOK, MAX_METRICS, MetricsTail
+from wattline_agent.host.interface import interface_towards
 from wattline_protocol.job.http_server import bridge_command
 from wattline_protocol.job.spec import HttpServer
 from wattline_protocol.wire.task_order import Rendezvous
@@ -221,3 +224,30 @@ def test_metrics_are_bounded_in_number_and_in_what_is_read(tmp_path: Path) -> No
     tail.poll()
     assert "early" not in tail.latest
     assert len(tail.latest) == MAX_METRICS
+
+
+@pytest.mark.parametrize(
+    ("asked", "host", "expected"),
+    [
+        ("", "10.0.0.1", "eth0"),
+        ("", "127.0.0.1", None),
+        ("ib0", "10.0.0.1", "ib0"),
+        ("ib0", "127.0.0.1", "ib0"),
+    ],
+)
+def test_a_gang_meets_on_the_interface_of_its_job_or_on_the_way_to_the_scheduler(
+    asked: str, host: str, expected: str | None, tmp_path: Path
+) -> None:
+    meet = Rendezvous(host, 29500, 1, 2, 4)
+    task = order("python", "t.py", launcher="torchrun", rendezvous=meet, interface=asked)
+    folder = TaskDir(tmp_path, task.ref)
+    env = environment_of(task, CONTEXT, folder, "/c", interface="eth0")
+    assert env.get("GLOO_SOCKET_IFNAME") == expected
+    assert env.get("NCCL_SOCKET_IFNAME") == (expected and f"={expected}")
+    own = msgspec.structs.replace(task, env={"GLOO_SOCKET_IFNAME": "mine"})
+    assert environment_of(own, CONTEXT, folder, "/c")["GLOO_SOCKET_IFNAME"] == "mine"
+
+
+def test_the_way_to_a_scheduler_on_this_host_is_no_interface_for_others() -> None:
+    assert interface_towards("tcp://127.0.0.1:7701") == ""
+    assert interface_towards("tcp://192.0.2.1:7701") in {"", *psutil.net_if_addrs()}
