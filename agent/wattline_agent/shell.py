@@ -35,6 +35,7 @@ from wattline_agent.core.effects import (
     Send,
     SendLog,
     Spool,
+    Stacks,
     Stop,
     Thaw,
     WouldCap,
@@ -99,7 +100,7 @@ def now() -> Now:
     return Now(Instant(time.clock_gettime(time.CLOCK_BOOTTIME)), UnixTime(time.time()))
 
 
-Order = Stop | Notify | Freeze | Thaw | Limit | Kill | Drop | RenewTaskLeases
+Order = Stop | Notify | Freeze | Stacks | Thaw | Limit | Kill | Drop | RenewTaskLeases
 """Orders to the keeper about running attempts."""
 
 
@@ -370,6 +371,8 @@ def _execute(runner: TaskRunner, effect: Order) -> None:
             runner.notify(ref, notice)
         case Freeze(ref):
             runner.freeze(ref)
+        case Stacks(ref):
+            runner.dump_stacks(ref)
         case Thaw(ref):
             runner.thaw(ref)
         case Limit(ref, runtime_limit_s):

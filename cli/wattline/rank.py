@@ -14,6 +14,7 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import FrameType
 
 HEADER_DIGITS = 20
@@ -35,8 +35,15 @@ TAIL_BYTES = 16 * 1024
 MAX_ERROR_CHARS = 1000
 MAX_ERROR_FILE_BYTES = 1024 * 1024
 FAILURE_FILE = ".wattline-first-failure"
+STACKS_SIGNAL = signal.SIGUSR2
+"""Sent to this process: stacks of the program. `wattline.task` has the program write its own."""
+PLACE_AFTER_S = 1.0
+"""Time for the program to write its stacks."""
+PY_SPY_WITHIN_S = 10.0
 
 _FRAME = re.compile(r'  File "([^"]+)", line (\d+), in (.+)')
+_STACK_FRAME = re.compile(r'  File "([^"]+)", line (\d+),? in (.+)|    (\S+) \((\S+):(\d+)\)')
+_MAIN_THREAD = re.compile(r"Current thread 0x|Thread .*MainThread")
 _TRACEBACK = "Traceback (most recent call last):"
 
 
@@ -124,6 +131,49 @@ def error_in_file(path: Path) -> str:
         return ""
 
 
+def place_name(local_rank: int) -> str:
+    """File name of where the rank was when its stacks were written."""
+    return f".wattline-place-{local_rank}"
+
+
+def place_of(text: str) -> str:
+    """Innermost frame of the main thread in the last stacks of a program's output, as faulthandler
+    or py-spy write them; empty = none."""
+    lines = text.splitlines()
+    starts = [at for at, line in enumerate(lines) if _MAIN_THREAD.match(line)]
+    frames = lines[starts[-1] + 1 :] if starts else []
+    frame = _STACK_FRAME.match(frames[0]) if frames else None
+    if frame is None:
+        return ""
+    path, line, function = frame.group(1, 2, 3) if frame[1] else frame.group(5, 6, 4)
+    return f"{path}:{line} in {function}"[:MAX_ERROR_CHARS]
+
+
+def stacks_of(pid: int) -> bytes:
+    """Stacks of a program by py-spy, else by its own handler, whose output follows by itself."""
+    if py_spy := shutil.which("py-spy"):
+        command = [py_spy, "dump", "--pid", str(pid)]
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            done = subprocess.run(
+                command, capture_output=True, timeout=PY_SPY_WITHIN_S, check=False
+            )
+            if done.returncode == 0:
+                return done.stdout
+    if _catches(pid, STACKS_SIGNAL):
+        os.kill(pid, STACKS_SIGNAL)
+        return b""
+    return b"[wattline: no stacks: install py-spy, or import wattline.task in the program]\n"
+
+
+def _catches(pid: int, number: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    found = re.search(r"^SigCgt:\s*([0-9a-f]+)", status, re.MULTILINE)
+    return found is not None and bool(int(found[1], 16) >> (number - 1) & 1)
+
+
 def describe(status: int) -> str:
     """How a program ended: its exit status, or the signal."""
     if status >= 0:
@@ -149,7 +199,7 @@ class _Wakeup:
     """Signals of this process: the end of the program, and requests to stop."""
 
     def __init__(self) -> None:
-        self.is_stopped = False
+        self.is_stopped = self.wants_stacks = False
         self.reader, writer = os.pipe()
         os.set_blocking(writer, False)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
@@ -157,56 +207,93 @@ class _Wakeup:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
 
+        signal.signal(STACKS_SIGNAL, self._ask_for_stacks)
+
+    def _ask_for_stacks(self, _number: int, _frame: FrameType | None) -> None:
+        self.wants_stacks = True
+
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         """torchrun and the agent signal the whole process group: the program has its own."""
         self.is_stopped = True
 
 
-def _pump(
-    process: subprocess.Popen[bytes], source: int, wakeup: int, take: Callable[[bytes], None]
-) -> None:
-    """Pass on what the program writes until it has ended and the pipe is empty."""
-    os.set_blocking(source, False)
-    while True:
-        has_ended = process.poll() is not None
-        if not has_ended:
-            ready, _, _ = select.select([source, wakeup], [], [])
-            if wakeup in ready:
-                os.read(wakeup, READ_BYTES)
-        try:
-            data = os.read(source, READ_BYTES)
-        except BlockingIOError:
-            if has_ended:
-                return
-            continue
-        if not data:
-            return
-        take(data)
+class _Rank:
+    """One running program: passes its output on, and writes its stacks on request."""
+
+    def __init__(self, folder: Path, limit_bytes: int, program: list[str]) -> None:
+        self._folder, self._local_rank = folder, int(os.environ["LOCAL_RANK"])
+        self._log = RankLog(folder / log_name(self._local_rank), limit_bytes)
+        self._tail = bytearray()
+        self._place_at_s: float | None = None
+        self.signals = _Wakeup()
+        self._source, sink = os.pipe()
+        os.set_blocking(self._source, False)
+        self._process = subprocess.Popen([sys.executable, "-u", *program], stdout=sink, stderr=sink)
+        os.close(sink)
+
+    @property
+    def tail(self) -> str:
+        """The end of the output."""
+        return self._tail.decode(errors="replace")
+
+    def run(self) -> int:
+        """Until the program has ended and its pipe is empty. Its status: negative = the signal."""
+        while True:
+            has_ended = self._process.poll() is not None
+            if not has_ended:
+                self._wait()
+            try:
+                data = os.read(self._source, READ_BYTES)
+            except BlockingIOError:
+                if has_ended:
+                    break
+                continue
+            if not data:
+                break
+            self._take(data)
+        return self._process.wait()
+
+    def _wait(self) -> None:
+        """Until there is output or a signal; also writes stacks, and then the place."""
+        left_s = None
+        if self._place_at_s is not None:
+            left_s = max(0.0, self._place_at_s - time.monotonic())
+        ready, _, _ = select.select([self._source, self.signals.reader], [], [], left_s)
+        if self.signals.reader in ready:
+            os.read(self.signals.reader, READ_BYTES)
+        if self.signals.wants_stacks:
+            self.signals.wants_stacks = False
+            self._take(stacks_of(self._process.pid))
+            self._place_at_s = time.monotonic() + PLACE_AFTER_S
+        elif self._place_at_s is not None and time.monotonic() >= self._place_at_s:
+            self._place_at_s = None
+            self._write_place()
+
+    def _write_place(self) -> None:
+        place = {"rank": int(os.environ["RANK"]), "place": place_of(self.tail)}
+        draft = self._folder / f"{place_name(self._local_rank)}.next"
+        with contextlib.suppress(OSError):  # the stacks are in the log as well
+            draft.write_text(json.dumps(place))
+            draft.rename(self._folder / place_name(self._local_rank))
+
+    def _take(self, data: bytes) -> None:
+        self._log.write(data)
+        self._tail += data
+        del self._tail[:-TAIL_BYTES]
+        for piece in pieces(data):
+            left = piece
+            while left:
+                left = left[os.write(1, left) :]
 
 
 def main(limit_bytes: int, program: list[str]) -> int:
     """Run the program as torchrun would. Returns its status: negative = the signal."""
     folder = Path(os.environ["WATTLINE_TASK_DIR"])
-    log = RankLog(folder / log_name(int(os.environ["LOCAL_RANK"])), limit_bytes)
-    tail = bytearray()
-
-    def take(data: bytes) -> None:
-        log.write(data)
-        tail.extend(data)
-        del tail[:-TAIL_BYTES]
-        for piece in pieces(data):
-            while piece:
-                piece = piece[os.write(1, piece) :]
-
-    wakeup = _Wakeup()
-    source, sink = os.pipe()
-    process = subprocess.Popen([sys.executable, "-u", *program], stdout=sink, stderr=sink)
-    os.close(sink)
-    _pump(process, source, wakeup.reader, take)
-    status = process.wait()
-    if status and not wakeup.is_stopped:
+    rank = _Rank(folder, limit_bytes, program)
+    status = rank.run()
+    if status and not rank.signals.is_stopped:
         recorded = error_in_file(Path(os.environ.get("TORCHELASTIC_ERROR_FILE", "")))
-        error = recorded or error_of(tail.decode(errors="replace")) or describe(status)
+        error = recorded or error_of(rank.tail) or describe(status)
         record_failure(folder, int(os.environ["RANK"]), error, time.time())
     return status
 

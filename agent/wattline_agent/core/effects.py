@@ -95,6 +95,13 @@ class Freeze:
 
 
 @dataclass(frozen=True, slots=True)
+class Stacks:
+    """Have the programs of an attempt write their stacks to its log."""
+
+    ref: TaskRef
+
+
+@dataclass(frozen=True, slots=True)
 class Thaw:
     """Thaw a frozen attempt."""
 
@@ -195,6 +202,7 @@ Effect = (
     | Stop
     | Notify
     | Freeze
+    | Stacks
     | Thaw
     | Limit
     | Kill

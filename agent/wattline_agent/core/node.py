@@ -9,7 +9,7 @@ from typing import assert_never
 
 from wattline_agent.core import start
 from wattline_agent.core.durable import AgentState, UsageState
-from wattline_agent.core.effects import DropSpooled, Effect, Send, SendLog
+from wattline_agent.core.effects import DropSpooled, Effect, Send, SendLog, Stacks
 from wattline_agent.core.events import (
     CapsRead,
     ClocksLocked,
@@ -43,6 +43,7 @@ from wattline_agent.core.tasks import attempts, commands
 from wattline_protocol.ids import GpuIndex, Now
 from wattline_protocol.wire.agent_messages import (
     BeatSeen,
+    DumpStacks,
     ForgetTask,
     Lease,
     LimitTask,
@@ -190,6 +191,9 @@ def _take(state: NodeState, message: ToAgent, now: Now) -> None:
             _replayed(state, message, now)
         case ReadLog():
             _read_log(state, message)
+        case DumpStacks():
+            if session.is_current(state, message.epoch, message.incarnation):
+                state.emit(Stacks(message.ref))
         case (
             BeatSeen()
             | Lease()

@@ -329,6 +329,8 @@ class TaskSeen:
     max_rss_bytes: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
     checkpoint: SavedCheckpoint | None = None
+    progress_marks: int = 0
+    """Reports of its program so far."""
     worker_public_key: str = ""
     exit: TaskExit | None = None
     group_ended: bool = False
@@ -405,6 +407,9 @@ class TaskRunner(Protocol):
 
     def thaw(self, ref: TaskRef) -> None:
         """Thaw the group; once this returns, `observe` no longer reports it as paused."""
+
+    def dump_stacks(self, ref: TaskRef) -> None:
+        """Have its programs write the stacks of all their threads to its log."""
 
     def limit(self, ref: TaskRef, runtime_limit_s: float) -> None:
         """Set another runtime limit, 0 = none; on disk, so that a restarted agent knows it."""

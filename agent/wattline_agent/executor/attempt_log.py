@@ -3,8 +3,9 @@
 from typing import Any
 
 from wattline_agent.core.ports import LogSlice
+from wattline_agent.executor.launch import procs_of
 from wattline_agent.executor.layout import TaskDir
-from wattline_agent.executor.rank_files import read_failure, read_rank_log
+from wattline_agent.executor.rank_files import read_failure, read_places, read_rank_log
 from wattline_agent.keeper.logfile import NoLog, read_piece
 from wattline_agent.keeper.spec import ExitRecord
 from wattline_protocol.ids import UnixTime
@@ -51,4 +52,5 @@ def exit_of(record: ExitRecord, folder: TaskDir, order: TaskOrder, *, is_covered
         ended_unix_s=UnixTime(record.ended_unix_s),
         leftover_pids=tuple(record.leftover_pids),
         first_failure=read_failure(folder.path) if has_ranks else None,
+        places=read_places(folder.path, procs_of(order)) if has_ranks else (),
     )

@@ -37,6 +37,8 @@ class MetricsTail:
         self._rest = b""
         self.latest: dict[str, float] = {}
         self.checkpoint: SavedCheckpoint | None = None
+        self.marks = 0
+        """Reports read so far."""
 
     def poll(self) -> None:
         """Read the complete lines written since the last call."""
@@ -75,6 +77,7 @@ class MetricsTail:
             return
         if not isinstance(report, dict):
             return
+        self.marks += "wattline" in report or "metrics" in report
         if report.get("wattline") == "checkpoint":
             self._take_checkpoint(report)
         values = report.get("metrics")

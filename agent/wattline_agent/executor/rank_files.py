@@ -11,10 +11,11 @@ from contextlib import contextmanager, suppress
 
 import msgspec
 
-from wattline.rank import FAILURE_FILE, HEADER_BYTES, log_name
+from wattline.rank import FAILURE_FILE, HEADER_BYTES, log_name, place_name
 from wattline_agent.executor.open_as_owner import PLACE, is_same_mount
 from wattline_agent.keeper.logfile import READ_TRIES, LogPiece, NoLog
-from wattline_protocol.wire.bounds import CONTROL
+from wattline_protocol.job.rank_reports import RankPlace
+from wattline_protocol.wire.bounds import CONTROL, MAX_SOME
 from wattline_protocol.wire.task_order import RankFailure
 
 MAX_FAILURE_BYTES = 64 * 1024
@@ -27,6 +28,18 @@ def read_failure(task_dir: str) -> RankFailure | None:
         found = msgspec.json.decode(data, type=RankFailure)
         return msgspec.structs.replace(found, error=CONTROL.sub(" ", found.error))
     return None
+
+
+def read_places(task_dir: str, rank_count: int) -> tuple[RankPlace, ...]:
+    """Where the attempt's ranks were when their stacks were last written."""
+    found = []
+    with _files_of(task_dir) as opened:
+        for local_rank in range(min(rank_count, MAX_SOME)):
+            with suppress(OSError, msgspec.MsgspecError, ValueError):
+                data = os.pread(opened(place_name(local_rank)), MAX_FAILURE_BYTES, 0)
+                place = msgspec.json.decode(data, type=RankPlace)
+                found.append(msgspec.structs.replace(place, place=CONTROL.sub(" ", place.place)))
+    return tuple(found)
 
 
 def read_rank_log(task_dir: str, local_rank: int, offset: int, limit_bytes: int) -> LogPiece:

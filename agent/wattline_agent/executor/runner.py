@@ -31,6 +31,7 @@ from wattline_agent.executor.mps import find_pipes
 from wattline_agent.executor.notice_file import put_notice, read_notice
 from wattline_agent.executor.open_as_owner import open_local
 from wattline_agent.executor.privileges import privileged_attempts
+from wattline_agent.executor.stack_dumps import dump_stacks
 from wattline_agent.executor.state_dir_access import open_passage
 from wattline_agent.executor.tasklib import ensure_tasklib
 from wattline_agent.keeper.client import (
@@ -177,6 +178,13 @@ class KeeperRunner:
         """Thaw the attempt."""
         self.notify(ref, None)
         self._ask("thaw", key=key_of(ref))
+
+    def dump_stacks(self, ref: TaskRef) -> None:
+        """Have its programs write their stacks to its log."""
+        attempt = self._attempts.get(ref)
+        if attempt is not None and attempt.exit is None and attempt.view.get("pid"):
+            marker = tree.marker_of(attempt.folder.path)
+            dump_stacks(marker, attempt.view["pid"], tree.all_processes())
 
     def limit(self, ref: TaskRef, runtime_limit_s: float) -> None:
         """Set another runtime limit, in the keeper and in the order on disk."""
@@ -436,6 +444,7 @@ class KeeperRunner:
             max_rss_bytes=record.max_rss_bytes if record else view["max_rss_bytes"],
             metrics=dict(attempt.metrics.latest),
             checkpoint=attempt.metrics.checkpoint,
+            progress_marks=attempt.metrics.marks,
             worker_public_key=attempt.file.worker_public_key,
             exit=end,
             group_ended=end is not None and not _living(end.leftover_pids),

@@ -25,7 +25,7 @@ the newest checkpoint is the one saved last, also after a return to an earlier s
 
 from .due import Notice, notice, should_checkpoint
 from .environment import Identity, gpu_memory_limit_bytes, gpu_share, identity
-from .metrics import metric, progress
+from .metrics import heartbeat, metric, progress
 from .saves import (
     Checkpoint,
     CheckpointError,
@@ -36,6 +36,7 @@ from .saves import (
     save,
     saving,
 )
+from .stacks import register_stacks
 from .stop_notice import StopRequested, safe_point, stop_requested, stoppable
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "checkpoints",
     "gpu_memory_limit_bytes",
     "gpu_share",
+    "heartbeat",
     "identity",
     "latest",
     "metric",
@@ -61,3 +63,5 @@ __all__ = [
     "stop_requested",
     "stoppable",
 ]
+
+register_stacks()

@@ -39,6 +39,12 @@ def progress(fraction: float, **values: float) -> None:
     metric(progress=min(1.0, max(0.0, fraction)), **values)
 
 
+def heartbeat() -> None:
+    """Report that the work makes progress, where there is nothing to measure: `metric` and
+    `progress` imply it. Needed more often than the job's `recovery.no_progress`."""
+    report("heartbeat")
+
+
 def report(kind: str, **values: object) -> None:
     """Report something other than a metric to the agent: one line, as `metric` writes it."""
     _append_line(json.dumps({"wattline": kind, "unix_s": round(time.time(), 3), **values}))

@@ -47,7 +47,7 @@ _UPDATE_KEYS = (
     *("priority", "queue", "account", "reservation", "time", "retries", "grace"),
     *("checkpoint_every", "on_isolation", "nodes", "gpus", "gpu_type", "gpu_memory"),
     *("cpus_per_gpu", "memory", "same_rack", "label", "watts_per_gpu", "min_performance"),
-    *("energy", "cost", "idle_gpu", "start_only", "deadline", "replicas"),
+    *("energy", "cost", "idle_gpu", "no_progress", "start_only", "deadline", "replicas"),
     *("slo", "idle_to_zero", "cache", "fallback", "log_bodies"),
 )
 
@@ -105,6 +105,7 @@ _SUBMIT_OPTIONS = (
     Option("deadline", ("--deadline",), "Time by which it must end, as in 2026-12-01T08:00."),
     Option("retries", ("--retries",), "New attempts after failures.", kind="integer"),
     Option("checkpoint_every", ("--checkpoint-every",), "Checkpoint interval, as in 15m."),
+    Option("no_progress", ("--no-progress",), "Hangs after so long without progress, as in 10m."),
     Option("grace", ("--grace",), "Time from stop notice to kill, as in 60s."),
     Option(
         "on_isolation",

@@ -44,6 +44,7 @@ WHEN: dict[str, When] = {
     "energy": "open",
     "cost": "open",
     "idle_gpu": "open",
+    "no_progress": "open",
     "checkpoint_every": "waiting",
     "on_isolation": "waiting",
     "gpus_per_node": "waiting",

@@ -254,6 +254,13 @@ JOB_KEYS = (
         '"stop"',
         "Behaviour of tasks whose node cannot reach the scheduler.",
     ),
+    JobKey(
+        "recovery.no_progress",
+        _some_time,
+        "recovery.no_progress_s",
+        '"10m"',
+        "Run time without a metric or heartbeat after which it hangs and is retried.",
+    ),
     JobKey("data.datasets", values.datasets, LATER, '["imagenet@v3"]', "Data sets it reads."),
     JobKey("data.outputs", values.outputs, LATER, '["checkpoints/"]', "What is kept of it."),
     JobKey("env", values.environment, "env", '{ SEED = "1" }', "Environment variables."),

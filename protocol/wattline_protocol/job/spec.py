@@ -146,6 +146,8 @@ class Recovery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     grace_s: Seconds = 30.0
     on_isolation: Literal["", "continue", "stop"] = ""
     """Empty: `stop` for a service, `continue` for others."""
+    no_progress_s: Seconds = 0.0
+    """Run time without a report of its program after which a gang hangs; 0 = no limit."""
 
 
 DEFAULT_SETTLE_S = 120.0
@@ -295,7 +297,8 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def has_use_limits(self) -> bool:
         """Whether its usage must be monitored."""
         limits = self.limits
-        return bool(limits.energy_wh or limits.cost_usd or limits.idle_gpu)
+        has_limits = limits.energy_wh or limits.cost_usd or limits.idle_gpu
+        return bool(has_limits or self.recovery.no_progress_s)
 
     @property
     def parents(self) -> tuple[JobId, ...]:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from wattline_protocol.ids import Epoch, GpuIndex, Incarnation, NodeId, Sequence, TaskRef, UnixTime
+from wattline_protocol.job.rank_reports import RankPlace
 from wattline_protocol.site.task_environment import EnvPatterns
 from wattline_protocol.site.wall_power import PERMILLE
 from wattline_protocol.wire.bounds import (
@@ -163,6 +164,8 @@ class TaskExit(msgspec.Struct, frozen=True):
     leftover_pids: Some[Count[int]] = ()
     """Processes of the group that could not be ended; empty after a clean stop."""
     first_failure: RankFailure | None = None
+    places: Some[RankPlace] = ()
+    """Of its ranks, after DumpStacks."""
 
 
 class SavedCheckpoint(msgspec.Struct, frozen=True):
@@ -200,6 +203,8 @@ class TaskReport(msgspec.Struct, frozen=True):
     """The limit in force; 0 = none."""
     note: Sentence = ""
     """A remark about its start for the user."""
+    progress_marks: Serial[int] = 0
+    """Reports of its program so far: metrics, progress, heartbeats, checkpoints."""
     checkpoint: SavedCheckpoint | None = None
     """The newest that the task has reported."""
     notice: Notice | None = None
@@ -473,6 +478,12 @@ class ForgetTask(_TaskMessage, frozen=True, tag="forget_task"):
     """The end of this attempt is on the scheduler's disk: drop its record, retain its log."""
 
 
+class DumpStacks(_Current, frozen=True, tag="dump_stacks"):
+    """Write the stacks of all threads of the attempt's ranks to its log. Not resent."""
+
+    ref: TaskRef
+
+
 class ReadLog(msgspec.Struct, frozen=True, tag_field="t", tag="read_log"):
     """Read from an attempt's log. A negative offset counts from the end."""
 
@@ -495,4 +506,4 @@ AgentCommand = (
 )
 """Commands that are resent until acknowledged."""
 
-ToAgent = Welcome | Refused | Rehello | BeatSeen | AgentCommand | ReadLog | RollupsSeen
+ToAgent = Welcome | Refused | Rehello | BeatSeen | AgentCommand | DumpStacks | ReadLog | RollupsSeen

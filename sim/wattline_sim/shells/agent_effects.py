@@ -49,6 +49,10 @@ class Keeper(Protocol):
     def freeze(self, ref: TaskRef) -> None:
         """Freeze all its processes."""
 
+    def dump_stacks(self, ref: TaskRef) -> None:
+        """Write the stacks of its programs to its log: a model has none."""
+        del ref
+
     def thaw(self, ref: TaskRef) -> None:
         """Resume all its processes."""
 
@@ -160,6 +164,7 @@ Order = (
     | fx.Stop
     | fx.Notify
     | fx.Freeze
+    | fx.Stacks
     | fx.Thaw
     | fx.Limit
     | fx.Kill
@@ -176,6 +181,8 @@ def _order(effect: Order, keeper: Keeper) -> None:
             keeper.stop(ref, grace_s, why, kind)
         case fx.Freeze(ref):
             keeper.freeze(ref)
+        case fx.Stacks(ref):
+            keeper.dump_stacks(ref)
         case fx.Thaw(ref):
             keeper.thaw(ref)
         case fx.Notify(ref, notice):

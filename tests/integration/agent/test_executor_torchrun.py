@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from support.node.keepers import CONTEXT, keeper, order, ref
+from support.node.simnode import wait_until
 from support.programs.ports import free_ports
+from wattline_agent.executor.rank_files import read_places
 from wattline_protocol.wire.task_order import Rendezvous
 
 PATH = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
@@ -84,3 +86,35 @@ def test_the_rank_that_fails_first_is_named(tmp_path: Path) -> None:
         assert end.first_failure.error == f"ValueError: bad batch 7 ({script}:6 in <module>)"
         assert b"bad batch 7" in live.runner.read_log(ref(), 0, 10_000, local_rank=1).data
         assert live.runner.read_log(ref(), 0, 10_000, local_rank=2).error
+
+
+HANGS = """
+import os, pathlib, time
+from wattline import task
+def all_reduce():
+    time.sleep(600)
+def load():
+    time.sleep(600)
+task.heartbeat()
+print("ready", flush=True)
+load() if os.environ["RANK"] == "1" else all_reduce()
+"""
+
+
+@pytest.mark.timeout(120)
+def test_a_gang_that_hangs_leaves_the_place_of_each_rank(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(HANGS)
+    with keeper(tmp_path) as live:
+        live.runner.launch(order("python", str(script), env=PATH, launcher="torchrun"), CONTEXT)
+        wait_until(lambda: live.log(ref()).count("ready") == 2, "both ranks run")
+        wait_until(lambda: live.seen(ref()).progress_marks == 2, "their heartbeats are counted")
+        live.runner.dump_stacks(ref())
+        folder = str(live.task_dir())
+        wait_until(lambda: len(read_places(folder, 2)) == 2, "their stacks are written")
+        live.runner.stop(ref(), 5.0, "hung")
+        end = live.until_ended(ref(), 60).exit
+        assert end is not None
+        places = {one.rank: one.place.rpartition(" in ")[2] for one in end.places}
+        assert places == {0: "all_reduce", 1: "load"}
+        assert live.log(ref()).count("most recent call first") >= 2

@@ -230,6 +230,9 @@ class JobBuilder:
     def retries(self, count: int) -> Self:
         return self._recovers(retries=count)
 
+    def no_progress(self, after_s: float) -> Self:
+        return self._recovers(no_progress_s=after_s)
+
     def stops_on_isolation(self) -> Self:
         return self._recovers(on_isolation="stop")
 

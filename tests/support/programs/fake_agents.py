@@ -11,6 +11,7 @@ import msgspec
 
 from support.core.sites import BASE_MW, PSU_PERMILLE, gpu
 from wattline_protocol.ids import Epoch, GpuIndex, Incarnation, NodeId, Sequence, TaskRef, UnixTime
+from wattline_protocol.job.rank_reports import RankPlace
 from wattline_protocol.site.wall_power import cap_within_mw, gpu_bound_mw, wall_mw
 from wattline_protocol.wire.agent_messages import (
     PROTOCOL_VERSION,
@@ -60,6 +61,9 @@ class FakeTask:
     metrics: dict[str, float] = field(default_factory=dict)
     checkpoint: SavedCheckpoint | None = None
     notice: Notice | None = None
+    progress_marks: int = 0
+    places: tuple[RankPlace, ...] = ()
+    """Where its ranks say they are, once their stacks are requested."""
 
     def report(self) -> TaskReport:
         return TaskReport(
@@ -71,6 +75,7 @@ class FakeTask:
             usage=self.usage,
             metrics=dict(self.metrics),
             checkpoint=self.checkpoint,
+            progress_marks=self.progress_marks,
             exit=self.exit,
             runtime_limit_s=self.order.runtime_limit_s,
             notice=self.notice,
@@ -240,7 +245,7 @@ class FakeAgent:
         task = self.tasks[ref]
         task.phase = "ended"
         task.usage = TaskUsage(run_s=run_s, gpu_s=run_s * len(task.order.gpus))
-        task.exit = TaskExit(kind=kind, code=code if kind == "exited" else None)
+        task.exit = TaskExit(kind=kind, code=code if kind == "exited" else None, places=task.places)
         self.tell(task)
 
     def end_all(self, code: int = 0) -> None:
@@ -427,7 +432,7 @@ class FakeAgent:
                 self._done(command.seq)
                 return
             task.phase = "ended"
-            task.exit = TaskExit(kind="signaled", signal=15)
+            task.exit = TaskExit(kind="signaled", signal=15, places=task.places)
         self._done(command.seq)
         self.tell(task)
 

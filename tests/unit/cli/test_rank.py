@@ -11,9 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.node.simnode import wait_until
 from wattline import rank
-from wattline_agent.executor.rank_files import read_failure, read_rank_log
+from wattline_agent.executor.rank_files import read_failure, read_places, read_rank_log
+from wattline_agent.executor.stack_dumps import dump_stacks
 from wattline_agent.keeper.logfile import NoLog
+from wattline_agent.keeper.processes.tree import marker_of
 
 
 @given(st.binary(max_size=5 * select.PIPE_BUF))
@@ -109,3 +112,67 @@ def test_a_rank_that_is_stopped_has_not_failed(tmp_path: Path) -> None:
     code = "import os, signal\nos.kill(os.getppid(), signal.SIGTERM)\nraise SystemExit(1)"
     assert supervise(tmp_path, code).returncode == 1
     assert read_failure(str(tmp_path)) is None
+
+
+FAULTHANDLER = """Thread 0x00007f01 (most recent call first):
+  File "/lib/threading.py", line 327 in wait
+
+Current thread 0x00007f00 (most recent call first):
+  File "/job/train.py", line 41 in all_reduce
+  File "/job/train.py", line 9 in <module>
+"""
+PY_SPY = """Process 7: python -u train.py
+Python v3.11.9 (/usr/bin/python3.11)
+
+Thread 7 (active): "MainThread"
+    all_reduce (/job/train.py:41)
+    <module> (/job/train.py:9)
+Thread 9 (idle): "Thread-1"
+    wait (threading.py:327)
+"""
+
+
+@pytest.mark.parametrize("text", [FAULTHANDLER, PY_SPY], ids=["faulthandler", "py-spy"])
+def test_the_place_of_a_rank_is_the_innermost_frame_of_its_main_thread(text: str) -> None:
+    assert rank.place_of(f"loss 1\n{text}loss 2\n") == "/job/train.py:41 in all_reduce"
+    assert rank.place_of("loss 1\n") == ""
+
+
+HANGS = """
+import os, pathlib, time
+if os.environ.get("LIBRARY"):
+    from wattline import task
+print("ready", flush=True)
+def stuck():
+    while not pathlib.Path("done").exists():
+        time.sleep(0.01)
+stuck()
+"""
+
+
+@pytest.mark.parametrize("library", ["yes", ""])
+def test_stacks_are_written_on_request_and_the_program_runs_on(
+    library: str, tmp_path: Path
+) -> None:
+    """Without the library the signal would end the program: its log says what is missing."""
+    (tmp_path / "program.py").write_text(HANGS)
+    path = os.pathsep.join(sys.path)
+    ours = {"WATTLINE_TASK_DIR": str(tmp_path), "LOCAL_RANK": "0", "RANK": "4", "PYTHONPATH": path}
+    env = {**ours, "LIBRARY": library, "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, rank.__file__, "65536", "program.py"]
+    with subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        dump_stacks(marker_of(str(tmp_path)), process.pid, [process.pid])
+        first = process.stdout.readline()
+        if library:
+            wait_until(lambda: len(read_places(str(tmp_path), 1)) == 1, "the place is known")
+        (tmp_path / "done").touch()
+        rest = process.stdout.read()
+    assert process.returncode == 0
+    if library:
+        assert b"most recent call first" in first + rest
+        assert read_places(str(tmp_path), 1)[0].place.endswith("in stuck")
+        assert read_places(str(tmp_path), 1)[0].rank == 4
+    else:
+        assert first.startswith(b"[wattline: no stacks: install py-spy")

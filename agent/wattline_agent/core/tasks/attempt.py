@@ -184,6 +184,7 @@ class Attempt:
             usage=self.usage,
             metrics=dict(seen.metrics),
             checkpoint=seen.checkpoint,
+            progress_marks=seen.progress_marks,
             worker_public_key=seen.worker_public_key,
             exit=seen.exit,
             readopted=self.readopted,

@@ -9,6 +9,7 @@ from wattline_scheduler.core.agents.store_behind import check_stray
 from wattline_scheduler.core.emergency.notices import differs, notice_of
 from wattline_scheduler.core.lifecycle.ending import FINAL, attempt_over, close, stop_kind
 from wattline_scheduler.core.lifecycle.fair_share import note_end, within
+from wattline_scheduler.core.lifecycle.hangs import note_hang
 from wattline_scheduler.core.lifecycle.job_state import save_gang
 from wattline_scheduler.core.lifecycle.restore_guard import drop_strays, note_stray
 from wattline_scheduler.core.model import command_outbox
@@ -115,6 +116,7 @@ def take_end(state: State, node: NodeNow, attempt: Attempt, end: TaskExit, now: 
         text = f"{attempt.record.ref} left processes that could not be ended: {pids}"
         subject = f"{node.id} {attempt.record.ref}"
         begin(state, "processes_left", subject, text, now, job=gang.job.id, node=node.id)
+    note_hang(state, gang, now)
     attempt_over(state, gang, cause, f"{describe_exit(end)} (on {node.id})", now)
 
 
@@ -123,6 +125,8 @@ def _outcome(gang: Gang, outcome: JobState) -> JobState:
     match gang.phase:
         case Ending(cause="preempted") if outcome != "TIMEOUT":
             return "PREEMPTED"
+        case Ending(cause="failed") if gang.progress is not None and gang.progress.hang:
+            return "FAILED"
         case Ending(cause="asked") if outcome == "COMPLETED":  # it saved and exited; it runs again
             return "CANCELLED"
         case Ending(cause=cause) if outcome in ("FAILED", "NODE_FAIL"):

@@ -1,4 +1,5 @@
-"""Enforces limits of energy, cost and idle GPUs. The agent enforces the run time limit.
+"""Enforces limits of energy, cost, idle GPUs and time without progress. The agent enforces that of
+the run time.
 
 Energy and cost are sums over all tries and indices of the job, as `wattline job` shows them. A job
 that reaches one ends as TIMEOUT with its grace period; a pending job does too, so that nothing of
@@ -11,6 +12,7 @@ from wattline_protocol.job.spec import IdleRule, JobSpec, Limits
 from wattline_protocol.site.model import Tariff
 from wattline_protocol.text.quantities import format_cost, format_duration, format_energy
 from wattline_scheduler.core.lifecycle.ending import end_gang, end_job
+from wattline_scheduler.core.lifecycle.hangs import check_progress
 from wattline_scheduler.core.model.jobs.job import Gang, Job, Running
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.model.usage.gpu_idle_watch import IdleWatch, Mark
@@ -60,8 +62,11 @@ def used_up_in_s(job: Job, tariff: Tariff) -> float | None:
 def tick_use(state: State, now: Now) -> None:
     """Checks the usage limits of all metered jobs, once a heartbeat."""
     for job in list(state.work.metered.values()):
-        if not end_used_up(state, job, now) and job.spec.limits.idle_gpu is not None:
-            _check_idle(state, job, job.spec.limits.idle_gpu, now)
+        if not end_used_up(state, job, now):
+            if job.spec.limits.idle_gpu is not None:
+                _check_idle(state, job, job.spec.limits.idle_gpu, now)
+            if job.spec.recovery.no_progress_s:
+                check_progress(state, job, job.spec.recovery.no_progress_s, now)
         if not job.live_count:
             state.work.metered.pop(job.id, None)  # until one of its gangs starts again
 

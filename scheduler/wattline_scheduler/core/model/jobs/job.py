@@ -16,6 +16,7 @@ from wattline_scheduler.core.model.jobs.job_kind import kind_of
 from wattline_scheduler.core.model.jobs.sorted_numbers import SortedNumbers
 from wattline_scheduler.core.model.queue.job_class import JobClass
 from wattline_scheduler.core.model.usage.gpu_idle_watch import IdleWatch
+from wattline_scheduler.core.model.usage.progress_watch import ProgressWatch
 from wattline_scheduler.core.model.usage.usage import NO_USAGE
 from wattline_scheduler.plan.learning.progress_rate import Course
 from wattline_scheduler.plan.model.shape import Shape, Waiting
@@ -203,6 +204,8 @@ class Gang:
     """Warning text while it runs, for a limit that only warns."""
     idle: IdleWatch | None = None
     """Recent GPU utilisation, for jobs with an idle GPU limit."""
+    progress: ProgressWatch | None = None
+    """For jobs with `recovery.no_progress`."""
     past: deque[Attempt] = field(default_factory=lambda: deque(maxlen=MAX_ATTEMPTS_KEPT))
     """Ended attempts, oldest first."""
 

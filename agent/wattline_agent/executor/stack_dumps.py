@@ -1,0 +1,37 @@
+"""Has the programs of an attempt write the stacks of all their threads to its log."""
+
+import os
+import signal
+from collections.abc import Iterable
+from contextlib import suppress
+
+from wattline_agent.executor.tasklib import RANK_MODULE
+from wattline_agent.keeper.processes.tree import has_marker, read_proc
+
+STACKS_SIGNAL = signal.SIGUSR2
+
+
+def dump_stacks(marker: bytes, first_pid: int, pids: Iterable[int]) -> None:
+    """Signal the supervisors of ranks among the attempt's processes; without any its first process,
+    if that handles the signal. `marker`: in the environment of the attempt's processes."""
+    supervisors = [pid for pid in pids if _is_supervisor(pid) and has_marker(pid, marker)]
+    for pid in supervisors or [first_pid]:
+        if catches(pid, STACKS_SIGNAL):
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, STACKS_SIGNAL)
+
+
+def _is_supervisor(pid: int) -> bool:
+    """Of one rank: torchrun has the path of its program among its arguments, not as its own."""
+    command = (read_proc(f"/proc/{pid}/cmdline") or b"").split(b"\0")
+    return b"-m" not in command[:3] and any(
+        word.endswith(f"/wattline/{RANK_MODULE}".encode()) for word in command[:4]
+    )
+
+
+def catches(pid: int, number: int) -> bool:
+    """Whether the process has a handler for the signal: without one it would end."""
+    for line in (read_proc(f"/proc/{pid}/status") or b"").split(b"\n"):
+        if line.startswith(b"SigCgt:"):
+            return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+    return False
