@@ -37,8 +37,8 @@ MAX_ERROR_FILE_BYTES = 1024 * 1024
 FAILURE_FILE = ".wattline-first-failure"
 STACKS_SIGNAL = signal.SIGUSR2
 """Sent to this process: stacks of the program. `wattline.task` has the program write its own."""
-PLACE_AFTER_S = 1.0
-"""Time for the program to write its stacks."""
+PLACE_AFTER_S, PLACE_WITHIN_S = 1.0, 10.0
+"""Time for the program to write its stacks: usually, and on a busy host."""
 PY_SPY_WITHIN_S = 10.0
 
 _FRAME = re.compile(r'  File "([^"]+)", line (\d+), in (.+)')
@@ -225,6 +225,7 @@ class _Rank:
         self._log = RankLog(folder / log_name(self._local_rank), limit_bytes)
         self._tail = bytearray()
         self._place_at_s: float | None = None
+        self._place_until_s = 0.0
         self.signals = _Wakeup()
         self._source, sink = os.pipe()
         os.set_blocking(self._source, False)
@@ -265,12 +266,16 @@ class _Rank:
             self.signals.wants_stacks = False
             self._take(stacks_of(self._process.pid))
             self._place_at_s = time.monotonic() + PLACE_AFTER_S
+            self._place_until_s = time.monotonic() + PLACE_WITHIN_S
         elif self._place_at_s is not None and time.monotonic() >= self._place_at_s:
-            self._place_at_s = None
-            self._write_place()
+            place = place_of(self.tail)
+            is_final = bool(place) or time.monotonic() >= self._place_until_s
+            self._place_at_s = None if is_final else time.monotonic() + PLACE_AFTER_S
+            if is_final:
+                self._write_place(place)
 
-    def _write_place(self) -> None:
-        place = {"rank": int(os.environ["RANK"]), "place": place_of(self.tail)}
+    def _write_place(self, found: str) -> None:
+        place = {"rank": int(os.environ["RANK"]), "place": found}
         draft = self._folder / f"{place_name(self._local_rank)}.next"
         with contextlib.suppress(OSError):  # the stacks are in the log as well
             draft.write_text(json.dumps(place))

@@ -298,6 +298,10 @@ class HostReading:
     inlet_c: float | None = None
     non_gpu_mw: int | None = None
     """Load of everything but the GPUs, behind the power supplies; modelled if source is model."""
+    disk_busy: float | None = None
+    """Share of the time that the busiest disk works, 0..1; None = not measured."""
+    network_busy: float | None = None
+    """Share of its speed that the busiest link carries; None = not measured."""
 
 
 class HostSensors(Protocol):

@@ -94,7 +94,7 @@ def _take_over(state: NodeState, event: Started, usage: UsageState | None) -> No
         if attempt.is_alive:
             attempt.readopted += 1
         attempt.is_metered = True
-        take_run(attempt, task)
+        take_run(attempt, task, state.facts.cpus)
         state.attempts[task.ref] = attempt
     if usage is not None and _is_same_driver(usage, event):
         for gpu in state.gpus:

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from wattline_agent.core.ports import HostReading
+from wattline_agent.host.busy import BusyMeter
 from wattline_agent.host.hwmon import HwmonSensors
 from wattline_agent.host.rapl import RaplMeter
 from wattline_protocol.site.wall_power import PERMILLE, wall_mw
@@ -37,13 +38,15 @@ class SysfsSensors:
         self._hwmon = HwmonSensors(sysfs_root)
         self._rest_mw: deque[int] = deque(maxlen=STEADY_READINGS)
         self._cpus = os.cpu_count() or 1
+        self._busy = BusyMeter()
         psutil.cpu_percent(None)  # the first call has nothing to compare with
 
     def read(self, gpu_mw: int, psu_efficiency_permille: int) -> HostReading:
         """Current reading; `gpu_mw` is the GPUs' draw, to split the node's power."""
         cpu_pct = psutil.cpu_percent(None)
         node_mw = self._hwmon.node_mw()
-        rapl_mw = self._rapl.read_mw(time.monotonic())
+        now_s = time.monotonic()
+        rapl_mw = self._rapl.read_mw(now_s)
         if node_mw is not None:
             source = "hwmon"
             rest_mw = node_mw * psu_efficiency_permille // PERMILLE - gpu_mw
@@ -54,6 +57,7 @@ class SysfsSensors:
             node_mw = wall_mw(gpu_mw + non_gpu_mw, psu_efficiency_permille)
         else:
             source, non_gpu_mw = "model", modelled_mw(self._cpus, cpu_pct)
+        busy = self._busy.read(now_s)
         return HostReading(
             cpu_pct=cpu_pct,
             memory_used_bytes=psutil.virtual_memory().used,
@@ -61,6 +65,8 @@ class SysfsSensors:
             source=source,
             inlet_c=self._hwmon.inlet_c(),
             non_gpu_mw=non_gpu_mw,
+            disk_busy=busy.disk,
+            network_busy=busy.network,
         )
 
     def close(self) -> None:

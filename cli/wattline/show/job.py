@@ -80,6 +80,7 @@ def _facts(job: JobView) -> list[tuple[str, Cell]]:
         ("GPU time", f"{digits(job.gpu_hours)} GPU-h"),
         ("energy", _used(job)),
         ("utilisation", f"{units.share(job.utilisation)}, {job.verdict}"),
+        *([("diagnosis", job.diagnosis.sentence)] if job.diagnosis is not None else []),
         ("time limited by cap", f"{job.cap_bound_gpu_s:.0f} GPU-s"),
     ]
     if job.exit_code is not None:

@@ -20,6 +20,7 @@ from wattline_protocol.ids import (
 from wattline_protocol.job.spec import WHOLE_GPU, JobKind, JobSpec, Share
 from wattline_protocol.site.model import DomainKind
 from wattline_protocol.views.account_views import PlaceView
+from wattline_protocol.views.diagnosis import Diagnosis, Verdict
 from wattline_protocol.views.training_views import CheckpointView
 from wattline_protocol.wire.agent_messages import TaskExit, TaskUsage
 from wattline_protocol.wire.gpu_process import GpuProcess
@@ -44,7 +45,6 @@ ENDED_STATES: frozenset[JobState] = frozenset({"COMPLETED", "FAILED", "CANCELLED
 NodeState = Literal[
     "never heard", "ok", "draining", "drained", "silent", "off", "observe", "quarantined"
 ]
-Verdict = Literal["compute-bound", "capped", "idle", "mixed", "unknown"]
 
 
 class AttemptView(msgspec.Struct, frozen=True):
@@ -129,6 +129,8 @@ class JobView(msgspec.Struct, frozen=True):
     running_since_unix_s: UnixTime | None = None
     """Since when its tasks run without a pause between them; None: none runs."""
     checkpoint: CheckpointView | None = None
+    diagnosis: Diagnosis | None = None
+    """Why it is not faster, in answers to GetJob."""
 
     @property
     def gpu_count(self) -> str:

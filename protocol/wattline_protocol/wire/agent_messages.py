@@ -134,6 +134,13 @@ class TaskUsage(msgspec.Struct, frozen=True):
     cap_bound_gpu_s: Amount = 0.0
     cpu_s: Amount = 0.0
     max_rss_bytes: Bytes = 0
+    cpu_capacity_s: Amount = 0.0  # run time times the CPUs that it may use
+    disk_s: Amount = 0.0
+    disk_busy_s: Amount = 0.0
+    network_s: Amount = 0.0
+    network_busy_s: Amount = 0.0
+    """Time in which the node's busiest disk and link were measured, and how much of it they were
+    busy, with the work of others."""
 
 
 ExitKind = Literal[
@@ -164,8 +171,7 @@ class TaskExit(msgspec.Struct, frozen=True):
     leftover_pids: Some[Count[int]] = ()
     """Processes of the group that could not be ended; empty after a clean stop."""
     first_failure: RankFailure | None = None
-    places: Some[RankPlace] = ()
-    """Of its ranks, after DumpStacks."""
+    places: Some[RankPlace] = ()  # of its ranks, after DumpStacks
 
 
 class SavedCheckpoint(msgspec.Struct, frozen=True):
@@ -203,8 +209,7 @@ class TaskReport(msgspec.Struct, frozen=True):
     """The limit in force; 0 = none."""
     note: Sentence = ""
     """A remark about its start for the user."""
-    progress_marks: Serial[int] = 0
-    """Reports of its program so far: metrics, progress, heartbeats, checkpoints."""
+    progress_marks: Serial[int] = 0  # reports of its program: metrics, heartbeats, checkpoints
     checkpoint: SavedCheckpoint | None = None
     """The newest that the task has reported."""
     notice: Notice | None = None
@@ -491,8 +496,7 @@ class ReadLog(msgspec.Struct, frozen=True, tag_field="t", tag="read_log"):
     ref: TaskRef
     offset: Offset
     limit_bytes: Count[int] = MAX_LOG_CHUNK_BYTES
-    local_rank: Count[int] | None = None
-    """Of this rank of the task alone, by its number on the node; None = the merged log."""
+    local_rank: Count[int] | None = None  # of one rank, by its number on the node; None = merged
 
 
 class RollupsSeen(msgspec.Struct, frozen=True, tag_field="t", tag="rollups_seen"):

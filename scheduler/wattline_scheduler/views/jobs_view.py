@@ -19,7 +19,7 @@ from wattline_scheduler.core.model.queue.runtime_bounds import RuntimeBounds
 from wattline_scheduler.core.model.usage.usage import add_usage, cost_usd, energy_kwh, gpu_hours
 from wattline_scheduler.plan.learning.checkpoint_interval import interval_s
 from wattline_scheduler.records import AttemptRecord, GangRecord, JobRecord
-from wattline_scheduler.views.verdict_view import utilisation, verdict
+from wattline_scheduler.views.verdict_view import diagnosis, utilisation
 
 MAX_ATTEMPTS_SHOWN = 2_000
 """Maximum number of attempts in a GetJob reply; larger arrays show the newest."""
@@ -80,6 +80,7 @@ def job_in_memory(job: Job, tariff: Tariff, *, with_attempts: bool = False) -> J
         tariff,
         with_attempts=with_attempts,
         failure_free_s=job.failure_free_s,
+        is_hung=any(gang.progress is not None and gang.progress.is_stalled for gang in job.gangs),
     )
 
 
@@ -108,6 +109,7 @@ def job_view(
     *,
     with_attempts: bool = False,
     failure_free_s: float = 0.0,
+    is_hung: bool = False,
 ) -> JobView:
     """The view of a job from its records; `attempts` is ordered oldest first within each task."""
     spec = record.spec
@@ -118,6 +120,7 @@ def job_view(
     gang_gpus = _gang_size(spec, live) * spec.resources.gpus_per_node
     is_measured = not spec.resources.mig
     ran_s, running_since = run_time(attempts)
+    found = diagnosis(usage, is_measured=is_measured, is_hung=is_hung)
     return JobView(
         id=record.id,
         name=spec.name,
@@ -142,7 +145,7 @@ def job_view(
         cost_usd=cost_usd(usage, tariff),
         utilisation=utilisation(usage, is_measured=is_measured),
         cap_bound_gpu_s=usage.cap_bound_gpu_s,
-        verdict=verdict(usage, is_measured=is_measured),
+        verdict=found.verdict,
         exit_code=exit_code(newest) if record.state in ENDED_STATES else None,
         metrics=merged_metrics(newest),
         attempts=attempt_views(attempts) if with_attempts else (),
@@ -152,6 +155,7 @@ def job_view(
         ran_s=ran_s,
         running_since_unix_s=running_since,
         checkpoint=checkpoint_view(attempts, spec.recovery.checkpoint_every_s, failure_free_s),
+        diagnosis=found if with_attempts else None,
     )
 
 

@@ -43,7 +43,7 @@ def take_seen(state: NodeState, tasks: tuple[TaskSeen, ...], now: Now) -> None:
         attempt.standing = Observed(task)
         if task.notice is None:  # withdrawn by a thaw, or not written: the scheduler sends it again
             attempt.notice = None
-        take_run(attempt, task)
+        take_run(attempt, task, state.facts.cpus)
     for attempt in state.attempts.values():
         if isinstance(attempt.standing, Launched | Observed) and attempt.ref not in listed:
             _lose(state, attempt, now)

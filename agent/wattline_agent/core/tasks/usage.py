@@ -10,18 +10,19 @@ import msgspec
 
 from wattline_agent.core.durable import AttemptUsage, UsageState
 from wattline_agent.core.model import NodeState
-from wattline_agent.core.ports import TaskSeen
+from wattline_agent.core.ports import HostReading, TaskSeen
 from wattline_agent.core.power.gpus import Step
 from wattline_agent.core.tasks.attempt import Attempt
 from wattline_protocol.ids import GpuIndex, TaskRef
 from wattline_protocol.job.spec import WHOLE_GPU
 from wattline_protocol.site.wall_power import PERMILLE, wall_mw
+from wattline_protocol.wire.agent_messages import TaskUsage
 
 MODEL_BASE_PERMILLE = 400
 """Modelled non-GPU load of an idle host, as a share of its worst case; the rest follows the CPU."""
 
 
-def take_run(attempt: Attempt, seen: TaskSeen) -> None:
+def take_run(attempt: Attempt, seen: TaskSeen, host_cpus: int) -> None:
     """The keeper's figures are cumulative already. A keeper that replaced a dead one lacks the
     figures of its predecessor; those recorded before remain valid."""
     usage = attempt.usage
@@ -32,6 +33,7 @@ def take_run(attempt: Attempt, seen: TaskSeen) -> None:
         gpu_s=run_s * len(attempt.gpus) * attempt.share_permille / WHOLE_GPU,
         cpu_s=max(usage.cpu_s, seen.cpu_s),
         max_rss_bytes=max(usage.max_rss_bytes, seen.max_rss_bytes),
+        cpu_capacity_s=run_s * (attempt.order.cpus or host_cpus),
     )
 
 
@@ -103,7 +105,20 @@ def _book_steps(state: NodeState, attempt: Attempt, mine: list[Step]) -> None:
         node_energy_mj=usage.node_energy_mj + at_wall(state, gpu_mj + share_mj),
         util_gpu_s=usage.util_gpu_s + sum(step.util * step.seconds for step in mine),
         cap_bound_gpu_s=usage.cap_bound_gpu_s + sum(step.cap_bound_s for step in mine),
+        **_host_use(state.host, usage, seconds),
     )
+
+
+def _host_use(host: HostReading, usage: TaskUsage, seconds: float) -> dict[str, float]:
+    """What the host shows of its disks and links, to judge what GPUs wait for."""
+    more = {}
+    if host.disk_busy is not None:
+        more["disk_s"] = usage.disk_s + seconds
+        more["disk_busy_s"] = usage.disk_busy_s + seconds * host.disk_busy
+    if host.network_busy is not None:
+        more["network_s"] = usage.network_s + seconds
+        more["network_busy_s"] = usage.network_busy_s + seconds * host.network_busy
+    return more
 
 
 def at_wall(state: NodeState, load: int) -> int:

@@ -15,6 +15,11 @@ class ProgressWatch:
         """Why it was ended for a hang; empty = it was not."""
         self._marks, self._since_s = 0, 0.0
 
+    @property
+    def is_stalled(self) -> bool:
+        """Its limit has passed."""
+        return self.dumped_at_s is not None
+
     def stalled_s(self, marks: int, run_s: float) -> float:
         """Run time without progress. `marks`: reports of all its ranks so far; any other number is
         progress, since an agent that restarts counts from 0."""

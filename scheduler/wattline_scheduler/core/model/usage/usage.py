@@ -26,6 +26,11 @@ def add_usage(usages: Iterable[TaskUsage]) -> TaskUsage:
             cap_bound_gpu_s=total.cap_bound_gpu_s + u.cap_bound_gpu_s,
             cpu_s=total.cpu_s + u.cpu_s,
             max_rss_bytes=max(total.max_rss_bytes, u.max_rss_bytes),
+            cpu_capacity_s=total.cpu_capacity_s + u.cpu_capacity_s,
+            disk_s=total.disk_s + u.disk_s,
+            disk_busy_s=total.disk_busy_s + u.disk_busy_s,
+            network_s=total.network_s + u.network_s,
+            network_busy_s=total.network_busy_s + u.network_busy_s,
         )
     return total
 
@@ -48,6 +53,11 @@ def less(usage: TaskUsage, before: TaskUsage) -> TaskUsage:
         cap_bound_gpu_s=usage.cap_bound_gpu_s - before.cap_bound_gpu_s,
         cpu_s=usage.cpu_s - before.cpu_s,
         max_rss_bytes=usage.max_rss_bytes,
+        cpu_capacity_s=usage.cpu_capacity_s - before.cpu_capacity_s,
+        disk_s=usage.disk_s - before.disk_s,
+        disk_busy_s=usage.disk_busy_s - before.disk_busy_s,
+        network_s=usage.network_s - before.network_s,
+        network_busy_s=usage.network_busy_s - before.network_busy_s,
     )
 
 

@@ -1,0 +1,26 @@
+"""How busy disks and links are."""
+
+from wattline_agent.host.busy import Busy, BusyMeter, Counters, busy_between
+
+BEFORE = Counters(10.0, {"sda": 0, "sdb": 0, "loop0": 0}, {"eth0": (0, 0), "veth": (0, 0)})
+
+
+def test_the_busiest_disk_and_link_count() -> None:
+    disks = {"sda": 500, "sdb": 1_500, "loop0": 2_000}
+    after = Counters(12.0, disks, {"eth0": (10**6, 125 * 10**6), "veth": (10**12, 0)})
+    busy = busy_between(BEFORE, after, {"eth0": 1000, "veth": 0})
+    assert busy == Busy(disk=0.75, network=0.5), "a link without a speed is not judged"
+
+
+def test_what_is_not_there_is_not_measured() -> None:
+    assert busy_between(BEFORE, BEFORE, {}) == Busy()
+    assert busy_between(BEFORE, Counters(11.0, {}, {}), {"eth0": 1000}) == Busy()
+    reset = busy_between(Counters(1.0, {"sda": 9_000}, {}), Counters(2.0, {"sda": 5}, {}), {})
+    assert reset == Busy(disk=0.0)
+
+
+def test_the_first_reading_has_nothing_to_compare_with() -> None:
+    meter = BusyMeter()
+    assert meter.read(1.0) == Busy()
+    second = meter.read(2.0)
+    assert all(share is None or 0.0 <= share <= 1.0 for share in (second.disk, second.network))
