@@ -21,7 +21,7 @@ STACKS_S = 15.0
 """From the request for stacks to the stop: py-spy may need 10 s of it."""
 
 MAX_NAMED = 8
-"""Ranks and places named in one event."""
+"""Ranks named in one event."""
 
 
 def check_progress(state: State, job: Job, limit_s: float, now: Now) -> None:
@@ -68,27 +68,24 @@ def note_hang(state: State, gang: Gang, now: Now) -> None:
 
 
 def places_text(places: Iterable[RankPlace]) -> str:
-    """Which ranks were in another place than most, for the event; empty = no stacks are known."""
+    """Which ranks were in another place than most, for the event. Events are for all members and
+    logs are not, so it does not quote the places, which tasks write."""
     by_place: dict[str, list[int]] = {}
     for one in sorted(places, key=lambda place: place.rank):
-        by_place.setdefault(one.place or "an unknown place", []).append(one.rank)
+        by_place.setdefault(one.place, []).append(one.rank)
     if not by_place:
         return "; no stacks are known"
     sizes = Counter({place: len(ranks) for place, ranks in by_place.items()})
-    (common, most), *others = sizes.most_common()
+    (_, most), *others = sizes.most_common()
     if not others:
-        return f"; all ranks were at {common}"
+        return "; all ranks were in the same place (stacks are in the log)"
     if most == others[0][1]:  # none is the exception
-        every = [f"{_ranks(ranks)} at {place}" for place, ranks in by_place.items()]
-        return f"; {_first(every)}"
-    odd = [f"{_ranks(by_place[place])} at {place}" for place, _ in others]
-    return f"; {_first(odd)}, the others at {common}"
+        return "; the ranks were in different places (stacks are in the log)"
+    odd = sorted(rank for place, _ in others for rank in by_place[place])
+    return f"; {_ranks(odd)} in another place than the others (stacks are in the log)"
 
 
 def _ranks(ranks: list[int]) -> str:
-    return f"rank {_first([str(rank) for rank in ranks])}"
-
-
-def _first(words: list[str]) -> str:
-    more = len(words) - MAX_NAMED
-    return ", ".join(words[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = len(ranks) - MAX_NAMED
+    named = ", ".join(map(str, ranks[:MAX_NAMED])) + (f" and {more} more" if more > 0 else "")
+    return f"rank {named} was" if len(ranks) == 1 else f"ranks {named} were"

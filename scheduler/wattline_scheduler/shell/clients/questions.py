@@ -254,7 +254,7 @@ def _without_tail(attempt: AttemptView) -> AttemptView:
     failure = attempt.exit.first_failure
     if failure is not None:
         failure = msgspec.structs.replace(failure, error="")
-    end = msgspec.structs.replace(attempt.exit, log_tail="", first_failure=failure)
+    end = msgspec.structs.replace(attempt.exit, log_tail="", first_failure=failure, places=())
     return msgspec.structs.replace(attempt, exit=end)
 
 

@@ -29,7 +29,7 @@ def work(h: Harness, seconds: int, *, marks: int = 0, only: str = "a1") -> None:
 
 
 def dumps(h: Harness) -> int:
-    return sum(len(h.told(name, DumpStacks)) for name in h.agents)
+    return sum(len(h.sent_to(name, DumpStacks)) for name in h.agents)
 
 
 def submit(h: Harness) -> JobId:
@@ -49,11 +49,11 @@ def test_a_gang_without_progress_writes_its_stacks_and_is_tried_again(h: Harness
     assert dumps(h) == 0, "one rank reports for all"
     work(h, 63)
     assert dumps(h) == 2, "once to each node"
-    assert not h.told("a1", StopTask)
+    assert not h.sent_to("a1", StopTask)
     work(h, int(STACKS_S) + 5)
     (event,) = h.events("hang")
     assert "no progress for 1m of run time (no_progress)" in event.text
-    assert "rank 0 at t.py:1 in x, rank 1 at train.py:9 in load" in event.text
+    assert "the ranks were in different places (stacks are in the log)" in event.text
     gang = h.job(number).gangs[0]
     assert {a.record.state for a in gang.attempts if a.record.attempt == 1} == {"FAILED"}
     work(h, 5, marks=1)
@@ -77,14 +77,17 @@ def test_progress_and_pauses_are_no_hang(h: Harness) -> None:
     ("places", "words"),
     [
         ([], "; no stacks are known"),
-        (["x", "x"], "; all ranks were at x"),
-        (["x", "x", "y", "x"], "; rank 2 at y, the others at x"),
-        (["x", "y"], "; rank 0 at x, rank 1 at y"),
-        (["", "x", "x"], "; rank 0 at an unknown place, the others at x"),
-        (["y"] * 10 + ["x"] * 11, "; rank 0, 1, 2, 3, 4, 5, 6, 7 and 2 more at y, the others at x"),
+        (["x", "x"], "; all ranks were in the same place"),
+        (["x", "x", "y", "x"], "; rank 2 was in another place than the others"),
+        (["x", "y"], "; the ranks were in different places"),
+        (["", "x", "x"], "; rank 0 was in another place than the others"),
+        (
+            ["y"] * 10 + ["x"] * 11,
+            "; ranks 0, 1, 2, 3, 4, 5, 6, 7 and 2 more were in",
+        ),
     ],
     ids=range(6),
 )
 def test_the_rank_in_another_place_is_named(places: list[str], words: str) -> None:
     ranks = [RankPlace(rank, place) for rank, place in enumerate(places)]
-    assert places_text(reversed(ranks)) == words
+    assert places_text(reversed(ranks)).startswith(words)
