@@ -15,7 +15,6 @@ from wattline_protocol.site.task_environment import EnvPatterns
 from wattline_protocol.site.wall_power import PERMILLE
 from wattline_protocol.wire.bounds import (
     MAX_LOG_CHUNK_BYTES,
-    Amount,
     Blob,
     Bytes,
     Celsius,
@@ -24,7 +23,6 @@ from wattline_protocol.wire.bounds import (
     LogBytes,
     LogTail,
     Megahertz,
-    Millijoules,
     Milliwatts,
     Number,
     Offset,
@@ -52,6 +50,7 @@ from wattline_protocol.wire.mig import MigInstance
 from wattline_protocol.wire.problems import MAX_CONDITIONS, Condition
 from wattline_protocol.wire.raised_cap import RaisedCap
 from wattline_protocol.wire.task_order import Notice, NoticeKind, RankFailure, TaskOrder
+from wattline_protocol.wire.task_order import TaskUsage as TaskUsage
 
 PROTOCOL_VERSION = 1
 """Sent in the first message of every connection; a mismatch is refused with a text."""
@@ -119,28 +118,6 @@ class GpuSample(msgspec.Struct, frozen=True):
     """Processes on it that belong to no attempt of the node, largest memory first."""
     foreign_more: Count[int] = 0
     """Number of further ones."""
-
-
-class TaskUsage(msgspec.Struct, frozen=True):
-    """Usage of an attempt; cumulative, survives restarts. GPU time counts by share of the GPU."""
-
-    run_s: Amount = 0.0
-    gpu_s: Amount = 0.0
-    gpu_energy_mj: Millijoules = 0
-    node_energy_mj: Millijoules = 0
-    """GPU energy plus this attempt's share of the node's other consumption, at the wall."""
-    util_gpu_s: Amount = 0.0
-    """Integral of GPU utilisation: divide by gpu_s for the mean."""
-    cap_bound_gpu_s: Amount = 0.0
-    cpu_s: Amount = 0.0
-    max_rss_bytes: Bytes = 0
-    cpu_capacity_s: Amount = 0.0  # run time times the CPUs that it may use
-    disk_s: Amount = 0.0
-    disk_busy_s: Amount = 0.0
-    network_s: Amount = 0.0
-    network_busy_s: Amount = 0.0
-    """Time in which the node's busiest disk and link were measured, and how much of it they were
-    busy, with the work of others."""
 
 
 ExitKind = Literal[

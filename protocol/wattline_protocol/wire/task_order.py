@@ -7,12 +7,14 @@ import msgspec
 from wattline_protocol.ids import GpuIndex, TaskRef, UnixTime
 from wattline_protocol.job.spec import WHOLE_GPU, JobKind, Launcher, Share
 from wattline_protocol.wire.bounds import (
+    Amount,
     Argument,
     Bytes,
     Count,
     Few,
     Index,
     Many,
+    Millijoules,
     Name,
     OfGpus,
     Path,
@@ -51,6 +53,28 @@ class Notice(msgspec.Struct, frozen=True):
     why: Sentence
     grace_s: Seconds = 0.0
     """Time from then to the kill; 0 = it is frozen, or nothing interrupts it for certain."""
+
+
+class TaskUsage(msgspec.Struct, frozen=True):
+    """Usage of an attempt; cumulative, survives restarts. GPU time counts by share of the GPU."""
+
+    run_s: Amount = 0.0
+    gpu_s: Amount = 0.0
+    gpu_energy_mj: Millijoules = 0
+    node_energy_mj: Millijoules = 0
+    """GPU energy plus this attempt's share of the node's other consumption, at the wall."""
+    util_gpu_s: Amount = 0.0
+    """Integral of GPU utilisation: divide by gpu_s for the mean."""
+    cap_bound_gpu_s: Amount = 0.0
+    cpu_s: Amount = 0.0
+    max_rss_bytes: Bytes = 0
+    cpu_capacity_s: Amount = 0.0  # run time times the CPUs that it may use
+    disk_s: Amount = 0.0
+    disk_busy_s: Amount = 0.0
+    network_s: Amount = 0.0
+    network_busy_s: Amount = 0.0
+    """Time in which the node's busiest disk and link were measured, and how much of it they were
+    busy, with the work of others."""
 
 
 class RankFailure(msgspec.Struct, frozen=True):
