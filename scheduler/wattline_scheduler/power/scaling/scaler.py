@@ -147,7 +147,8 @@ class Scaler:
         self.rate = WorkRate()
         self._window = _Window()
         self._arrived: deque[float] = deque(maxlen=START_S)
-        self._requests: deque[int] = deque(maxlen=FLOW_S)
+        self._requests: deque[int] = deque(maxlen=START_S)
+        self._waited: deque[float] = deque(maxlen=START_S)
         self._needs: deque[float] = deque(maxlen=HOLD_S)
         self._enough: deque[int] = deque(maxlen=COOL_DOWN_S)
         self._probe = 1.0
@@ -171,6 +172,7 @@ class Scaler:
             return self._wanted
         self._arrived.append(load.arrived)
         self._requests.append(load.requests)
+        self._waited.append(load.total_waiting)
         self._learn(load, caps_mw, now)
         self._judge()
         flow = self._flow(load, len(caps_mw))
@@ -261,7 +263,7 @@ class Scaler:
     def _replicas(self, load: Load, count: int, is_coming: bool, now: Now) -> tuple[int, str]:
         """How many there are to be, and why."""
         if not self.rate.is_known:
-            return self._surged(load, count, is_coming)
+            return self._surged(count, is_coming)
         rate = self._rate(START_S, START_SURE_S, START_SURE)
         asked = self.history.asked(now.unix_s)
         needed, enough = self._number(rate, START_ABOVE), self._number(rate, STOP_BELOW)
@@ -288,13 +290,19 @@ class Scaler:
         late = "" if self._is_kept else "; its time cannot be kept and does not count"
         return f"load {digits(rate)}/s{of} needs {share:.2f} of what {done}{more}{late}"
 
-    def _surged(self, load: Load, count: int, is_coming: bool) -> tuple[int, str]:
+    def _surged(self, count: int, is_coming: bool) -> tuple[int, str]:
         """Before anything is known: more only while requests are late, and none is coming."""
         self._enough.clear()
-        is_late = load.total_waiting > self._mean(START_S) * FLOW_AIM * self.goal.p95_s
-        wanted = ceil(count * SURGE) if is_late and not is_coming else count
+        wanted = ceil(count * SURGE) if self._is_late() and not is_coming else count
         why = "requests are late, and " if wanted > count else ""
         return self._within(wanted), f"{why}what a replica can do is not known yet"
+
+    def _is_late(self) -> bool:
+        """Whether requests of late waited too long beyond chance, by Little's law: what waits, over
+        what arrives, is the time. A quick request may happen to wait when gateways report."""
+        requests, arrived = sum(self._requests), sum(self._arrived)
+        waited = sum(self._waited) * (requests / arrived if arrived else 1.0)
+        return waited - SURE * sqrt(waited) > requests * FLOW_AIM * self.goal.p95_s
 
     def _number(self, rate: float, performance: float) -> int:
         """The fewest replicas of which that load needs no more than that performance."""

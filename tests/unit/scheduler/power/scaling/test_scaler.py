@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from numpy.random import default_rng
 
-from support.core.services import CAPACITY, GPU, Service
+from support.core.services import ALONE_S, CAPACITY, GPU, Service, load_of
 from wattline_protocol.ids import Instant, Now, UnixTime
 from wattline_scheduler.power.demand.models import curve
 from wattline_scheduler.power.scaling.load_history import HOUR_S, WEEK_HOURS, HourLoad
@@ -141,6 +141,14 @@ def test_late_requests_start_replicas_before_anything_is_known() -> None:
     load = service.load(100.0)
     load.waiting[0] += 500.0  # type: ignore[index]
     assert service.second(load).replicas == 3
+
+
+def test_quick_requests_that_wait_by_chance_start_no_replicas() -> None:
+    """One a second, answered in a tenth of the time: now and then one or two are seen to wait."""
+    service = Service(replicas=1)
+    for waiting in default_rng(1).poisson(0.1, 100):
+        load = load_of(1.0, {0: float(waiting)}, {ALONE_S: 1})
+        assert service.second(load).replicas == 1
 
 
 def test_the_same_hour_of_last_week_is_a_floor() -> None:
