@@ -38,6 +38,8 @@ class ApiKeyRecord(msgspec.Struct, frozen=True):
     day_tokens: int = 0
     day_unix_s: UnixTime = UnixTime(0.0)
     """Start of the day that `day_tokens` are of."""
+    energy_uj: int = 0
+    """Of answers, as reported by gateways."""
     blocked_until_unix_s: UnixTime = UnixTime(0.0)
     """For abuse, as gateway `blocked_by` reported, with the evidence; 0 = it is not blocked."""
     blocked_by: str = ""

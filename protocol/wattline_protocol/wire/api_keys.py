@@ -25,6 +25,9 @@ Rate = Annotated[float, msgspec.Meta(ge=0.0, le=MAX_RATE_PER_S)]
 Tokens = Annotated[int, msgspec.Meta(ge=0, le=MAX_TALLY)]
 """Of prompts and completions."""
 
+Microjoules = Annotated[int, msgspec.Meta(ge=0, le=10**18)]
+"""A terajoule: of a site of a gigawatt in a quarter of an hour."""
+
 KeyState = Literal["ok", "slowed", "blocked"]
 
 PriorityClass = Literal["urgent", "normal", "batch"]
@@ -76,6 +79,8 @@ class ApiKeyUse(msgspec.Struct, frozen=True):
     """Counted since the last report."""
     tokens_today: Tokens = 0
     """Those of them since the day of the report began."""
+    energy_uj: Microjoules = 0
+    """Of the answers since the last report, as workers measured it."""
 
 
 class ReportApiKeyUse(msgspec.Struct, frozen=True, tag_field="t", tag="report_api_key_use"):
@@ -240,6 +245,8 @@ class ApiKeyView(msgspec.Struct, frozen=True):
     tokens: int = 0
     """As reported by gateways, as the next one."""
     tokens_today: int = 0
+    joules: float | None = None
+    """Energy of the answers, without idle energy; None: none was measured."""
     state: KeyState = "ok"
     blocked_until_unix_s: UnixTime | None = None
     abuse: str = ""

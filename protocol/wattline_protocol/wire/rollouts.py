@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from wattline_protocol.ids import JobId, TaskRef, UnixTime
-from wattline_protocol.wire.api_keys import Tokens
+from wattline_protocol.wire.api_keys import Microjoules, Tokens
 from wattline_protocol.wire.bounds import PLAIN, Count, Name, Seconds, Serial, Span, Word
 
 MAX_REQUESTS = 10**7
@@ -31,9 +31,6 @@ MAX_REPORTED = 4_096
 """Revisions in one report, and workers."""
 
 MAX_STATE_CHARS = 32
-
-Microjoules = Annotated[int, msgspec.Meta(ge=0, le=10**18)]
-"""A terajoule: of a site of a gigawatt in a quarter of an hour."""
 
 NO_DIFFERENCE = "equal"
 CLOSE = "close="

@@ -253,6 +253,7 @@ class InferApp:
         parts = [part for part, _ in ended]
         if key is not None:
             key.tokens.spend(sum(part.spent for part in parts))
+            key.draw(total_uj(part.spent_uj for part in parts))
         extra.extend(joules_header(scope, total_uj(part.energy_uj for part in parts)))
         if any(map(self._answers.keeps, choice.target.services)):
             extra.append(HIT if all(part.is_hit for part in parts) else MISS)
@@ -305,10 +306,11 @@ def _outputs(
 
 
 def _output(outcome: Outcome | None, where: str, key: ApiKey | None) -> bytes:
-    """The body of an output, whose tokens the key has used."""
+    """The body of an output, whose tokens and energy the key has used."""
     if isinstance(outcome, Output):
-        if outcome.tokens and key is not None:
+        if key is not None:
             key.tokens.spend(outcome.tokens)
+            key.draw(outcome.energy_uj)
         return outcome.body
     if outcome is None:
         raise ClientDisconnected

@@ -7,6 +7,7 @@ from wattline_scheduler.core.model.api_key_book import is_expired, tokens_of_day
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.abuse import state_of
 from wattline_scheduler.core.requests.selection import Asker
+from wattline_scheduler.views.service_energy_view import UJ_PER_J
 
 
 def api_key_views(state: State, asker: Asker, now: Now) -> tuple[ApiKeyView, ...]:
@@ -37,6 +38,7 @@ def _view(state: State, key: ApiKeyRecord, day_unix_s: float, now: Now) -> ApiKe
         tokens_per_day=key.tokens_per_day,
         tokens=key.tokens,
         tokens_today=tokens_of_day(key, day_unix_s),
+        joules=key.energy_uj / UJ_PER_J if key.energy_uj else None,
         tier=key.tier,
         state=shown,
         blocked_until_unix_s=key.blocked_until_unix_s or None,

@@ -125,6 +125,8 @@ def test_keys_are_listed_with_their_limits_and_their_use() -> None:
     shown = text_of(show.listing([SHOP, old]))
     for word in ("shop", "ada", "30/m", "never", "expired", "digits,echo"):
         assert word in shown
+    drawn = text_of(show.usage([msgspec.structs.replace(SHOP, joules=62_500.0)]))
+    assert "62.5 kJ" in drawn
     assert text_of(show.usage([SHOP])).splitlines()[1].split()[:4] == [
         *("shop", "12,345", "7", "never"),
     ]

@@ -116,6 +116,16 @@ def test_new_grants_leave_what_was_used_as_it_is() -> None:
     assert limited(keys).take(1000, 100.0) == 0.0, "no rate any more"
 
 
+def test_the_energy_of_answers_is_reported_once_also_without_a_new_request() -> None:
+    keys = ring(grant("one", "echo"))
+    limited(keys).draw(None)
+    assert keys.take_uses() == ()
+    limited(keys).draw(1_500)
+    limited(keys).draw(500)
+    assert [one.energy_uj for one in keys.take_uses()] == [2_000]
+    assert keys.take_uses() == ()
+
+
 def test_a_limit_is_named_with_the_time_until_more_is_granted() -> None:
     keys = ring(grant("one", "echo", rate_per_s=0.5, burst=2))
     key, access = limited(keys), Access(keys, known)

@@ -27,7 +27,7 @@ KEY, OTHER = "a" * 64, "b" * 64
 def used(
     inputs: int, digest: str = KEY, refused: int = 0, tokens: int = 0, day: float = 0.0
 ) -> ReportApiKeyUse:
-    use = ApiKeyUse(digest, inputs, refused, inputs, UnixTime(5.0), tokens, tokens)
+    use = ApiKeyUse(digest, inputs, refused, inputs, UnixTime(5.0), tokens, tokens, 10 * inputs)
     return ReportApiKeyUse("r", (use,), UnixTime(day))
 
 
@@ -69,6 +69,7 @@ def test_a_report_is_repeated_until_it_is_answered_and_counts_once() -> None:
     uses.used(1, used(5), 2.0)
     assert uses.report(2.0) == report
     assert [(one.requests, one.refused, one.inputs) for one in report.uses] == [(7, 1, 7)]
+    assert [one.energy_uj for one in report.uses] == [70]
     uses.answered(ApiKeyShares(1.0), 2.0)
     assert [one.inputs for one in uses.report(2.0).uses] == [5]
 

@@ -7,6 +7,7 @@ from rich.text import Text
 
 from wattline.client.api_keys import NewApiKey
 from wattline.show import units
+from wattline.show.serving.energy import joules
 from wattline.show.tables import Column, Listing
 from wattline_protocol.text.quantities import format_count, format_rate
 from wattline_protocol.text.visible import visible
@@ -47,6 +48,7 @@ def usage(rows: Sequence[ApiKeyView]) -> Group:
             Column("LAST USED", [_used(r) for r in rows]),
             Column("TOKENS", [f"{r.tokens:,}" for r in rows], is_right=True, weight=2),
             Column("TODAY", [_today(r) for r in rows], is_right=True),
+            Column("ENERGY", [joules(r.joules) for r in rows], is_right=True, weight=3),
             Column("STATE", [_state(r) for r in rows]),
             Column("RATE", [_rate(r) for r in rows], is_right=True, weight=1),
             Column("SERVICES", [",".join(r.services) for r in rows], grows=True),

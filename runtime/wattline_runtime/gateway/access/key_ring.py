@@ -45,11 +45,16 @@ class ApiKey:
     inputs: int = 0
     """Those that were asked for."""
     used_unix_s: float = 0.0
+    energy_uj: int = 0
 
     def used(self, unix_s: float) -> None:
         """A request has presented it."""
         self.requests += 1
         self.used_unix_s = unix_s
+
+    def draw(self, energy_uj: int | None) -> None:
+        """An answer's energy; None: not measured."""
+        self.energy_uj += energy_uj or 0
 
     def take(self, inputs: int, now_s: float) -> float:
         """Take inputs out of its rate: 0, or the seconds until the rate would admit them."""
@@ -90,9 +95,9 @@ class ApiKey:
     def take_use(self) -> ApiKeyUse:
         """Its counts since the last call; they start at zero again."""
         found = self.requests, self.refused, self.inputs
-        self.requests = self.refused = self.inputs = 0
-        used_unix_s = UnixTime(self.used_unix_s)
-        return ApiKeyUse(self.grant.digest, *found, used_unix_s, *self.tokens.take())
+        energy_uj, used_unix_s = self.energy_uj, UnixTime(self.used_unix_s)
+        self.requests = self.refused = self.inputs = self.energy_uj = 0
+        return ApiKeyUse(self.grant.digest, *found, used_unix_s, *self.tokens.take(), energy_uj)
 
 
 NO_KEY = ApiKey(ApiKeyGrant("", "", ()), frozenset(), 0.0)
@@ -167,7 +172,8 @@ class ApiKeyRing:
 
     def take_uses(self) -> tuple[ApiKeyUse, ...]:
         """Use of keys since the last call."""
-        used = (key for key in self._keys.values() if key.requests or key.tokens.counted > 0)
+        every = self._keys.values()
+        used = (key for key in every if key.requests or key.tokens.counted > 0 or key.energy_uj)
         return tuple(key.take_use() for key in used)
 
     def every_key(self) -> Iterable[ApiKey]:

@@ -257,6 +257,7 @@ class BatchRun:
         if isinstance(outcome, Output):
             if key is not None:
                 key.tokens.spend(outcome.tokens)
+                key.draw(outcome.energy_uj)
             line = output_line(row.number, row.request.custom_id, outcome.body)
             if line is None or outcome.is_bytes:
                 self._settle(row, self._error(row, "model_error", NO_JSON))

@@ -56,6 +56,7 @@ class KeyUse:
                 max(before.newest_unix_s, one.newest_unix_s),
                 before.tokens + one.tokens,
                 before.tokens_today + (one.tokens_today if is_of_day else 0),
+                before.energy_uj + one.energy_uj,
             )
         return self._parts(known, now_s)
 

@@ -140,7 +140,7 @@ class Computing:
             tries += 1
             outcome = await self._try(data, deadline_s)
             if isinstance(outcome, Output):
-                self._spend(outcome.tokens)
+                self._spend(outcome)
                 output = None if outcome.is_bytes else one_line(outcome.body)
                 if output is None:
                     return self._failed(seq, "model_error", NO_JSON, start_s)
@@ -164,11 +164,12 @@ class Computing:
             self._answers.abandon(number)
             raise
 
-    def _spend(self, tokens: int) -> None:
+    def _spend(self, output: Output) -> None:
         """Out of the token budget of the key; one that was revoked meanwhile has none."""
         with suppress(KeyRevoked):
             if (key := self._ask.key()) is not None:
-                key.tokens.spend(tokens)
+                key.tokens.spend(output.tokens)
+                key.draw(output.energy_uj)
 
     def _failed(self, seq: int, reason: str, message: str, start_s: float) -> bytes:
         self._count(STATUS[reason], reason, time.monotonic() - start_s)

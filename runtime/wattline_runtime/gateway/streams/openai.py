@@ -14,7 +14,6 @@ from starlette.types import Receive, Scope, Send
 from wattline_runtime.gateway.access.check import Access
 from wattline_runtime.gateway.access.key_ring import ApiKey
 from wattline_runtime.gateway.access.priority import rank_of
-from wattline_runtime.gateway.access.token_budget import TokenCount
 from wattline_runtime.gateway.answers.joules import joules_header
 from wattline_runtime.gateway.client import (
     TOKENS,
@@ -161,7 +160,7 @@ class OpenAiApp:
             raise BadRequest("malformed", text) from error
         await self._access.permit(scope, key, body.model)
         reply.service = body.model
-        reply.count = None if key is None else key.tokens
+        reply.key = key
         method = METHOD_OF[scope["path"]]
         texts = body.texts if method == EMBED else 1
         if texts > MAX_TEXTS:
@@ -216,7 +215,7 @@ class OpenAiApp:
         reply.extra = self._router.cascaded(choice, scope, [ended])
         part, _ = ended
         output = _output(part.outcome)
-        reply.used(output.tokens + part.spent)
+        reply.used(output.tokens + part.spent, part.energy_uj)
         await reply.send(output.body, extra=joules_header(scope, part.energy_uj))
 
     async def _whole(self, ask: Submitted, scope: Scope, receive: Receive, reply: "_Reply") -> None:
@@ -229,7 +228,7 @@ class OpenAiApp:
             watch.end()
             shell.abandon(number)
         output = _output(outcome)
-        reply.used(output.tokens)
+        reply.used(output.tokens, output.energy_uj)
         await reply.send(output.body, extra=joules_header(scope, output.energy_uj))
 
     async def _stream(
@@ -248,7 +247,7 @@ class OpenAiApp:
                 last = parts[-1]
                 if not isinstance(last, bytes):
                     output = _output(last)
-                    reply.used(output.tokens)
+                    reply.used(output.tokens, output.energy_uj)
                     await reply.done(joules_header(scope, output.energy_uj))
                     return
         finally:
@@ -267,8 +266,7 @@ class _Reply:
         self.tokens = 0
         self.request = b""
         """The body that it answers."""
-        self.count: TokenCount | None = None
-        """Of its API key."""
+        self.key: ApiKey | None = None
         self._pieces = 0
         self.extra: Sequence[tuple[bytes, bytes]] = ()
         """Headers that name what a route chose."""
@@ -280,19 +278,22 @@ class _Reply:
         named = (JSON, *extra, *self.extra)
         await send_answer(self._send, status, named, body, is_last=self._shell.is_draining)
 
-    def used(self, tokens: int) -> None:
+    def used(self, tokens: int, energy_uj: int | None) -> None:
         """The answer is complete, and of so many tokens as its model reports: the pieces that were
         counted meanwhile were an estimate, which stays where it reports none."""
         self.tokens = tokens
-        if self.count is not None and tokens:
-            self.count.spend(tokens - self._pieces)
+        if self.key is None:
+            return
+        self.key.draw(energy_uj)
+        if tokens:
+            self.key.tokens.spend(tokens - self._pieces)
 
     async def events(self, chunks: Sequence[bytes]) -> None:
         """Further events of a stream. Each counts as a token, so that a budget sees it while it
         runs, and a client that leaves has used what it got."""
-        if self.count is not None:
+        if self.key is not None:
             self._pieces += len(chunks)
-            self.count.spend(len(chunks))
+            self.key.tokens.spend(len(chunks))
         data = b"".join([b"data: " + chunk + b"\n\n" for chunk in chunks])
         await self._part(data)
 

@@ -71,6 +71,7 @@ def _count(state: State, one: ApiKeyUse, reported_day_unix_s: float, now: Now) -
         tokens=min(record.tokens + one.tokens, MAX_SERIAL),
         day_tokens=min(before + (one.tokens_today if is_of_day else 0), MAX_SERIAL),
         day_unix_s=day_unix_s,
+        energy_uj=min(record.energy_uj + one.energy_uj, MAX_SERIAL),
     )
     state.api_keys.count(changed)
     if before < changed.tokens_per_day <= changed.day_tokens:

@@ -5,7 +5,7 @@ import pytest
 
 from support.core.harness import Harness, joined
 from support.core.sites import site
-from wattline_protocol.ids import UnixTime
+from wattline_protocol.ids import UnixTime, UserName
 from wattline_protocol.wire.api_keys import (
     AddApiKey,
     ApiKeyShares,
@@ -16,6 +16,8 @@ from wattline_protocol.wire.api_keys import (
 from wattline_protocol.wire.bounds import MAX_COUNT, MAX_SERIAL
 from wattline_scheduler.api_key_record import ApiKeyRecord
 from wattline_scheduler.core.requests import api_key_use
+from wattline_scheduler.core.requests.selection import Asker
+from wattline_scheduler.views.api_keys_view import api_key_views
 
 DIGEST, OTHER = "1" * 64, "2" * 64
 
@@ -142,6 +144,18 @@ def spend(
     answer = h.ask(request, user=gateway, role="gateway")
     assert isinstance(answer, ApiKeyShares)
     return answer
+
+
+def test_energy_of_all_gateways_is_added_up_and_a_repeat_counts_once(h: Harness) -> None:
+    def joules() -> list[float | None]:
+        views = api_key_views(h.cluster.state, Asker(UserName("ops"), "operator"), h.now)
+        return [one.joules for one in views]
+
+    assert joules() == [None, None], "not measured"
+    for gateway, name in (("east", "r1"), ("east", "r1"), ("west", "r2")):
+        use = ApiKeyUse(DIGEST, 1, 0, 1, UnixTime(h.now.unix_s), energy_uj=1_500_000)
+        h.ask(ReportApiKeyUse(name, (use,)), user=gateway, role="gateway")
+    assert joules() == [None, 3.0]
 
 
 BUDGETED = "3" * 64
