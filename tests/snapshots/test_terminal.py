@@ -9,6 +9,7 @@ from textual.widgets import Input
 
 from support.core.site_views import busy_site, empty_site, shared_site, troubled_site
 from support.programs.feeds import PlayedFeed
+from wattline_protocol.views.service_views import Services
 from wattline_protocol.views.site_views import SiteView
 from wattline_protocol.wire.client_messages import Accounts
 from wattline_protocol.wire.reservations import Reservations
@@ -113,6 +114,19 @@ def test_reservations_of_a_site_without_any(snap_compare: SNAP) -> None:
     assert isinstance(none.feed, PlayedFeed)
     none.feed.reservations = Reservations(())
     assert snap_compare(none, terminal_size=(80, 24), run_before=after("v"))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 60)], ids=["80x24", "200x60"])
+def test_services(snap_compare: SNAP, size: tuple[int, int]) -> None:
+    assert snap_compare(app(busy_site()), terminal_size=size, run_before=after("i"))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 60)], ids=["80x24", "200x60"])
+def test_services_of_a_site_without_any(snap_compare: SNAP, size: tuple[int, int]) -> None:
+    none = app(empty_site())
+    assert isinstance(none.feed, PlayedFeed)
+    none.feed.services = Services(())
+    assert snap_compare(none, terminal_size=size, run_before=after("i"))
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36)], ids=["80x24", "120x36"])

@@ -7,7 +7,7 @@ from textual.binding import Binding
 
 from wattline_protocol.text.wording import joined
 
-Place = Literal["everywhere", "overview", "accounts", "reservations", "node", "job"]
+Place = Literal["everywhere", "overview", "accounts", "reservations", "services", "node", "job"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,7 @@ ACTIONS = (
         "Show reservations: nodes, users, times",
         "overview",
     ),
+    Action("services", "i", "Services", "Show replicas, SLO, watts, joules", "overview"),
     Action("heat", "t", "Heat", "Show GPU power or temperature", "overview"),
     Action("ended", "e", "Ended", "Show or hide ended jobs", "overview", in_footer=False),
     Action("shed", "s", "Shed", "Lower a domain's budget, e.g. 25% or 40kW", "overview"),
@@ -62,6 +63,7 @@ ACTIONS = (
         "Open the first job running on these nodes",
         "reservations",
     ),
+    Action("open_revision", "enter", "Open job", "Open the job that serves", "services"),
     Action("drain_node", "d", "Drain", "Drain or undrain this node", "node"),
     Action("hold", "h", "Hold", "Hold or release this job", "job"),
     Action("cancel", "c", "Cancel", "Cancel this job", "job"),

@@ -126,6 +126,8 @@ class ServiceView(msgspec.Struct, frozen=True):
     """None: it has none."""
     watts: WattsView | None = None
     """None: it has no SLO, or no GPU."""
+    requests_per_s: float | None = None
+    """Of the last minute that is over, and of the one in progress; None = not known."""
 
 
 class RuleView(msgspec.Struct, frozen=True):

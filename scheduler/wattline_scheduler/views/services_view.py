@@ -14,6 +14,7 @@ from wattline_scheduler.core.model.service_traffic import seen_workers, serving_
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.selection import Asker
 from wattline_scheduler.core.rollout.gateway_reports import ready_workers
+from wattline_scheduler.power.scaling.service_minutes import MINUTE_S
 from wattline_scheduler.records import AttemptRecord
 from wattline_scheduler.views.service_energy_view import (
     energy_view,
@@ -28,6 +29,8 @@ READINESS = (STARTING, "loading", "draining", "stalled", "probed", READY)
 """States of a worker, worst first."""
 
 MAX_REASON_CHARS = 200
+RATE_S = 2 * MINUTE_S
+"""Minutes that began since then count for the rate."""
 MW_PER_W = 1000
 
 TRACEBACK = "Traceback (most recent call last):\n"
@@ -57,7 +60,15 @@ def service_view(state: State, jobs: Sequence[Job], asker: Asker, now: Now) -> S
         energy=energy_view(state, name, jobs, now),
         slo=slo_view(state, serving.spec, now),
         watts=_watts(state, serving),
+        requests_per_s=_requests_per_s(state, name, now),
     )
+
+
+def _requests_per_s(state: State, name: str, now: Now) -> float | None:
+    minutes = state.service_minutes.get(name)
+    recent = [] if minutes is None else list(minutes.since(now.unix_s - RATE_S))
+    seconds = sum(one.seconds for one in recent)
+    return round(sum(one.requests for one in recent) / seconds, 3) if seconds else None
 
 
 def _replicas(state: State, job: Job, ready: int) -> ReplicasView:

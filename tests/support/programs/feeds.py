@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import msgspec
 
+from support.core.service_views import services_now
 from support.core.site_views import NOON, accounts_now, attempt, reservations_now
 from wattline_protocol.ids import AttemptNo, TaskRef
+from wattline_protocol.views.service_views import ListServices
 from wattline_protocol.views.site_views import ExplainView, JobView, SiteView
 from wattline_protocol.wire.agent_messages import TaskExit
 from wattline_protocol.wire.client_messages import (
@@ -38,6 +40,7 @@ class PlayedFeed:
         self.explain: ExplainView | None = None
         self.accounts = accounts_now()
         self.reservations = reservations_now()
+        self.services = services_now()
         self._closed = threading.Event()
 
     def sites(self, period_s: float) -> Iterator[SiteView]:
@@ -55,7 +58,9 @@ class PlayedFeed:
         return time.time() - self.site.unix_s
 
     def ask(self, request: Request) -> Answer:
-        if not isinstance(request, GetJob | FetchLog | ListAccounts | ListReservations):
+        if not isinstance(
+            request, GetJob | FetchLog | ListAccounts | ListReservations | ListServices
+        ):
             self.asked.append(request)
         if isinstance(request, GetJob):
             found = [j for j in self.site.jobs if j.id == request.job]
@@ -64,6 +69,8 @@ class PlayedFeed:
             return self.accounts
         if isinstance(request, ListReservations):
             return self.reservations
+        if isinstance(request, ListServices):
+            return self.services
         if isinstance(request, FetchLog):
             data = LOG_TEXT.encode()[request.offset :]
             ref = TaskRef(request.job, request.task, AttemptNo(1))

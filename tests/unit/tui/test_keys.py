@@ -31,12 +31,14 @@ from wattline_tui.screens.job import JobScreen
 from wattline_tui.screens.node import NodeScreen
 from wattline_tui.screens.overview import OverviewScreen
 from wattline_tui.screens.reservations import ReservationsScreen
+from wattline_tui.screens.services import ServicesScreen
 
 OWNERS = {
     "everywhere": TopApp,
     "overview": OverviewScreen,
     "accounts": AccountsScreen,
     "reservations": ReservationsScreen,
+    "services": ServicesScreen,
     "node": NodeScreen,
     "job": JobScreen,
 }

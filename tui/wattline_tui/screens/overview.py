@@ -14,6 +14,7 @@ from wattline_tui.model import View
 from wattline_tui.screens.accounts import AccountsScreen
 from wattline_tui.screens.base import SiteScreen
 from wattline_tui.screens.reservations import ReservationsScreen
+from wattline_tui.screens.services import ServicesScreen
 from wattline_tui.widgets.domains import DomainBars
 from wattline_tui.widgets.events import EventLines
 from wattline_tui.widgets.jobs import JobTable
@@ -69,6 +70,10 @@ class OverviewScreen(SiteScreen):
     def action_reservations(self) -> None:
         """Open reservations."""
         self.post_message(OpenList(ReservationsScreen()))
+
+    def action_services(self) -> None:
+        """All services."""
+        self.post_message(OpenList(ServicesScreen()))
 
     def action_heat(self) -> None:
         """Switch between power and temperature in the heat map."""

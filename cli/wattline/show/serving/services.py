@@ -20,15 +20,16 @@ def listing(found: Sequence[ServiceView | RouteView]) -> Listing:
     services = [one for one in found if isinstance(one, ServiceView)]
     named = [one for one in found if isinstance(one, RouteView)]
     none = [NOT_KNOWN for _ in named]
-    in_flight = [f"{_in_flight(s)}" for s in services]
-    notes = [*map(_note, services), *map(routes.summary, named)]
+    notes = [*map(note, services), *map(routes.summary, named)]
     return Listing(
         columns=(
             Column("SERVICE", [one.name for one in found]),
             Column("OWNER", [one.owner or routes.OF_SITE for one in found], weight=3),
             Column("REVISION", [f"{s.revision}" for s in services] + none, is_right=True, weight=1),
             Column("READY", [_ready(s) for s in services] + none, is_right=True),
-            Column("IN FLIGHT", in_flight + none, is_right=True, weight=2),
+            Column(
+                "IN FLIGHT", [f"{in_flight(s)}" for s in services] + none, is_right=True, weight=2
+            ),
             Column("NOTE", notes, grows=True),
         ),
         empty="No services.",
@@ -88,8 +89,14 @@ def detail(service: ServiceView) -> RenderableType:
         ("revision", f"{service.revision}"),
         ("state", state(service.state)),
         ("ready", f"{service.replicas.ready} of {service.replicas.want}"),
-        ("in flight", f"{_in_flight(service)}"),
+        ("in flight", f"{in_flight(service)}"),
     ]
+    return Group(facts(pairs + figures(service)), Text(""), _workers(service.workers))
+
+
+def figures(service: ServiceView) -> list[tuple[str, Cell]]:
+    """Labels and values of its SLO, replicas, watts and energy, and what it waits for."""
+    pairs: list[tuple[str, Cell]] = []
     if service.slo is not None:
         pairs += slo.rows(service.slo)
     if service.replicas.why or service.replicas.min < service.replicas.max:
@@ -102,8 +109,7 @@ def detail(service: ServiceView) -> RenderableType:
         pairs.append(("rollout", _rollout(service)))
     if service.reason:
         pairs.append(("reason", service.reason))
-    pairs += energy.rows(service.energy)
-    return Group(facts(pairs), Text(""), _workers(service.workers))
+    return pairs + energy.rows(service.energy)
 
 
 def _replicas(replicas: ReplicasView) -> str:
@@ -133,11 +139,13 @@ def _ready(service: ServiceView) -> str:
     return f"{service.replicas.ready}/{service.replicas.want}"
 
 
-def _in_flight(service: ServiceView) -> int:
+def in_flight(service: ServiceView) -> int:
+    """Requests at its workers."""
     return sum(worker.in_flight for worker in service.workers)
 
 
-def _note(service: ServiceView) -> str:
+def note(service: ServiceView) -> str:
+    """Its rollout, or why it does not serve in full; empty = it does."""
     failed = next((f"{w.task}: {w.reason}" for w in service.workers if w.reason), "")
     return _rollout(service) if service.rollout else failed or service.reason
 
