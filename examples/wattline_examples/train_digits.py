@@ -129,6 +129,7 @@ def train(gang: Gang, options: argparse.Namespace) -> float:
             if is_stopping or training.is_save_due():
                 training.save(accuracy)
             print(f"epoch {training.epoch}: loss {loss:.4f}, accuracy {accuracy:.4f}", flush=True)
+        time.sleep(options.rest_s)
     if gang.is_first:
         task.metric(accuracy=accuracy, epoch=training.epoch, world_size=gang.world_size)
     return accuracy
@@ -140,6 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--at-least-s", type=float, default=0.0, help="train on for so long")
     parser.add_argument("--save-every", type=int, default=1, help="epochs between two checkpoints")
+    parser.add_argument("--rest-s", type=float, default=0.0, help="pause so long after an epoch")
     parser.add_argument("--batch-size", type=int, default=32, help="images a rank and step")
     parser.add_argument("--width", type=int, default=48, help="channels, a multiple of 8")
     parser.add_argument("--blocks", type=int, default=3)

@@ -45,6 +45,46 @@ def test_demo_keeps_every_promise(tmp_path: Path) -> None:
     assert not _processes_of(folder)
 
 
+SHORT_BURST = """
+import sys
+from pathlib import Path
+from wattline.demo.burst.demo import Burst
+from wattline.demo.run import run_demo
+
+class Short(Burst):
+    steady_s, burst_s = 1.0, 15.0
+
+root = Path(sys.argv[1])
+sys.exit(run_demo(Short, with_terminal=False, json_file=root / "report.json", keep=root / "demo"))
+"""
+
+
+def test_a_burst_raises_caps_then_starts_a_replica_on_the_gpus_of_training_that_resumes(
+    tmp_path: Path,
+) -> None:
+    """When each happens is for the demo itself to judge: this machine may be busy."""
+    done = subprocess.run(
+        [sys.executable, "-c", SHORT_BURST, str(tmp_path)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    report = json.loads((tmp_path / "report.json").read_text())
+    output = done.stdout[-6000:] + done.stderr[-3000:]
+    assert done.returncode == (0 if report["ok"] else 1), output
+    assert report["simulated"]
+    caps, replica, training = report["caps"], report["replica"], report["training"]
+    assert 200 <= caps["before_w"] < caps["after_w"], output
+    assert 0 <= caps["raised_s"] <= replica["started_s"] < replica["ready_s"], output
+    assert training["reached_epoch"] <= training["saved_epoch"] == training["resumed_epoch"], output
+    assert training["saved_epoch"] < training["later_epoch"], output
+    assert [row["what"] for row in report["spans"]] == ["before", "scaling", "after"]
+    assert all(row["requests"] > 0 and row["failed"] == 0 for row in report["spans"]), output
+    assert not _processes_of(tmp_path / "demo")
+
+
 def _check_keys(report: dict[str, Any]) -> None:
     assert list(report) == list(KEYS)
     for key, names in KEYS.items():

@@ -7,7 +7,18 @@ from wattline_protocol.views.site_views import EventView, JobView
 
 
 @dataclass(slots=True)
-class Findings:
+class Outcome:
+    """What every demo finds."""
+
+    trouble: list[str] = field(default_factory=list)
+    """Errors and omissions, as text; empty at the end means success."""
+    leftovers: list[str] = field(default_factory=list)
+    """Processes that outlived its end."""
+    took_s: float = 0.0
+
+
+@dataclass(slots=True)
+class Findings(Outcome):
     """Facts, each None or empty until it is established."""
 
     jobs: dict[str, int] = field(default_factory=dict)
@@ -27,7 +38,3 @@ class Findings:
     double_runs: list[str] = field(default_factory=list)
     starts: int = 0
     """Starts recorded by the tasks themselves."""
-    leftovers: list[str] = field(default_factory=list)
-    trouble: list[str] = field(default_factory=list)
-    """Errors and omissions, as text; empty at the end means success."""
-    took_s: float = 0.0

@@ -8,21 +8,13 @@ knee (21.7 kW), so after some seconds tasks of the sweep are paused rather than 
 further. Each rack has 14 kW.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from wattline_sim.profiles import gpu_model, host_model, nameplate_w
 
 MODEL = "h100"
-GPUS = 8
-RACKS = {"rack-a": ("a1", "a2"), "rack-b": ("b1", "b2")}
-NODES = tuple(node for nodes in RACKS.values() for node in nodes)
-
-SITE_RATING_W = 34_000
-RACK_RATING_W = 17_500
-"""Breakers; the budget is 0.8 of them."""
-ROOM_CAPACITY_W = 27_000
-ROW_CAPACITY_W = 14_200
 RESERVE_W = 400
 """Reserved in every domain. No foreign load exists here, so the default would be wasteful."""
 
@@ -46,29 +38,61 @@ class Ports:
     http: int
 
 
-def members(domain: str) -> tuple[str, ...]:
-    """Nodes below a domain or zone of the site file."""
-    suffix = domain.rsplit("-", 1)[-1]
-    return RACKS.get(f"rack-{suffix}", NODES)
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Racks of hosts with H100s, each on a PDU and in a row; a PDU's name ends as its rack's."""
 
+    racks: Mapping[str, tuple[str, ...]]
+    gpus: int
+    """Of each host."""
+    site_rating_w: int
+    rack_rating_w: int
+    """Breakers; the budget is 0.8 of them."""
+    room_capacity_w: int
+    row_capacity_w: int
+    more: str = ""
+    """Further tables of the site file."""
 
-def site_text(ports: Ports, checkpoints: Path, run_as: str) -> str:
-    """The site file; `run_as` has the lines of that table."""
-    host = host_model(gpu_model(MODEL), GPUS)
-    most_w = nameplate_w(gpu_model(MODEL), GPUS) * OVERSHOOT
-    facts = f"""
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """All hosts."""
+        return tuple(node for nodes in self.racks.values() for node in nodes)
+
+    def members(self, domain: str) -> tuple[str, ...]:
+        """Nodes below a domain or zone of the site file."""
+        suffix = domain.rsplit("-", 1)[-1]
+        return self.racks.get(f"rack-{suffix}", self.nodes)
+
+    def site_text(self, ports: Ports, checkpoints: Path, run_as: str) -> str:
+        """The site file; `run_as` has the lines of that table."""
+        facts = self._facts()
+        parts = [_head(ports, checkpoints), f"[run_as]\n{run_as}\n", self.more]
+        parts.append(_domain("site", None, self.site_rating_w))
+        parts += [_domain(f"pdu-{rack[-1]}", "site", self.rack_rating_w) for rack in self.racks]
+        parts.append(_zone("room", None, self.room_capacity_w))
+        parts += [_zone(f"row-{rack[-1]}", "room", self.row_capacity_w) for rack in self.racks]
+        for rack, nodes in self.racks.items():
+            parts += [_node(node, rack, facts) for node in nodes]
+        return "\n".join(parts)
+
+    def _facts(self) -> str:
+        host = host_model(gpu_model(MODEL), self.gpus)
+        most_w = nameplate_w(gpu_model(MODEL), self.gpus) * OVERSHOOT
+        return f"""
 nameplate_w = {round(most_w)}
 non_gpu_worst_w = {round(host.worst_non_gpu_w)}
 psu_efficiency = {host.lowest_efficiency}
 """
-    rules = f"[run_as]\n{run_as}\n"
-    parts = [_head(ports, checkpoints), rules, _domain("site", None, SITE_RATING_W)]
-    parts += [_domain(f"pdu-{rack[-1]}", "site", RACK_RATING_W) for rack in RACKS]
-    parts.append(_zone("room", None, ROOM_CAPACITY_W))
-    parts += [_zone(f"row-{rack[-1]}", "room", ROW_CAPACITY_W) for rack in RACKS]
-    for rack, nodes in RACKS.items():
-        parts += [_node(node, rack, facts) for node in nodes]
-    return "\n".join(parts)
+
+
+PLAN = Plan(
+    racks={"rack-a": ("a1", "a2"), "rack-b": ("b1", "b2")},
+    gpus=8,
+    site_rating_w=34_000,
+    rack_rating_w=17_500,
+    room_capacity_w=27_000,
+    row_capacity_w=14_200,
+)
 
 
 def _head(ports: Ports, checkpoints: Path) -> str:

@@ -7,6 +7,7 @@ import msgspec
 
 from wattline.demo import layout, work
 from wattline.demo.findings import Findings
+from wattline.demo.play import Report
 from wattline.demo.truth import Verdict
 from wattline.demo.watcher import DomainWatch
 from wattline_protocol.ids import DomainId
@@ -76,10 +77,9 @@ class FaultsRow(msgspec.Struct, frozen=True):
     scheduler_kill_double_runs: int
 
 
-class DemoReport(msgspec.Struct, frozen=True):
+class DemoReport(Report, frozen=True):
     """The report, as `--json` writes it."""
 
-    ok: bool
     jobs: tuple[JobRow, ...]
     training: TrainingRow
     inference: InferenceRow
@@ -138,7 +138,7 @@ def _missing_work(findings: Findings) -> list[str]:
     training = _training(findings)
     if training.accuracy <= MIN_ACCURACY:
         problems.append(f"accuracy {training.accuracy:.3f}, not above {MIN_ACCURACY}")
-    if training.world_size < len(layout.RACKS):
+    if training.world_size < len(layout.PLAN.racks):
         problems.append(f"training ran with {training.world_size} processes, not on two nodes")
     return problems + _missing_inference(findings)
 

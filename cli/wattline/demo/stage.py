@@ -49,6 +49,7 @@ class Stage:
     """A prepared site. Programs are started and killed by name."""
 
     root: Path
+    plan: layout.Plan
     ports: layout.Ports
     nodes: dict[str, NodeDir]
     processes: Processes
@@ -134,29 +135,27 @@ def wattline(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "wattline", *arguments]
 
 
-def build_stage(root: Path) -> Stage:
+def build_stage(root: Path, plan: layout.Plan) -> Stage:
     """Create the site, its keys, all bundles and the nodes' folders below `root`."""
     ports = layout.Ports(*free_ports(4))
     for folder in ("site", "agents", "checkpoints", "logs", "nodes"):
         (root / folder).mkdir(parents=True)
     nodes = {
-        name: prepare(
-            root / "nodes" / name, model=layout.MODEL, gpus=layout.GPUS, seed=at, name=name
-        )
-        for at, name in enumerate(layout.NODES, start=1)
+        name: prepare(root / "nodes" / name, model=layout.MODEL, gpus=plan.gpus, seed=at, name=name)
+        for at, name in enumerate(plan.nodes, start=1)
     }
     # As in an activated environment: tasks find the Python in which torch is installed.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     processes = Processes(root / "logs", {**os.environ, "PATH": path})
-    stage = Stage(root, ports, nodes, processes, choose(root, layout.OPERATOR))
+    stage = Stage(root, plan, ports, nodes, processes, choose(root, layout.OPERATOR))
     give(stage.runs_as, stage.checkpoints, stage.starts)
     init_site_keys(stage.site)
-    text = layout.site_text(ports, stage.checkpoints, stage.runs_as.table)
+    text = plan.site_text(ports, stage.checkpoints, stage.runs_as.table)
     (stage.site / site_acts.SITE_FILE).write_text(text, encoding="utf-8")
     members: list[tuple[str, Role]] = [
         (layout.OPERATOR, "operator"),
         (layout.GATEWAY, "gateway"),
-        *((node, "agent") for node in layout.NODES),
+        *((node, "agent") for node in plan.nodes),
     ]
     for name, role in members:
         site_acts.enroll(name=name, role=role, site=str(stage.site), out=None)

@@ -1,6 +1,7 @@
 """Jobs of the demo: job files, as a user would write them."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from wattline.demo import recorded
@@ -110,7 +111,13 @@ def _recorded(starts: Path, *module: str) -> list[str]:
     return [str(_RECORDED), str(starts), *module]
 
 
-def _toml_list(words: list[str]) -> str:
+def write_job(path: Path, name: str, kind: str, command: Sequence[str], more: str) -> Path:
+    """A job file; `more` has its other keys and tables."""
+    head = f'name = "{name}"\nkind = "{kind}"\ncommand = {_toml_list(command)}\n'
+    return _write(path, head + more)
+
+
+def _toml_list(words: Sequence[str]) -> str:
     return "[" + ", ".join(f'"{word}"' for word in words) + "]"
 
 

@@ -250,6 +250,12 @@ VERBS = (
         help="Run a simulated site with real jobs and injected faults, and report.",
         act="wattline.acts.demo:demo",
         args=(
+            Option(
+                "burst",
+                ("--burst",),
+                "Only a service whose load triples beside training (docs/demo.md).",
+                kind="switch",
+            ),
             Option("headless", ("--headless",), "Do not open the terminal.", kind="switch"),
             Option("json_file", ("--json",), "Write the report to FILE.", "path", metavar="FILE"),
             Option("keep", ("--keep",), "Keep its files in DIR.", "path", metavar="DIR"),

@@ -85,13 +85,13 @@ def test_notes_are_read_back(tmp_path: Path) -> None:
 
 def test_site_of_the_demo_is_valid_and_binds() -> None:
     ports, rules = layout.Ports(7001, 7002, 7003, 7004), 'users = { ops = "nobody" }'
-    text = layout.site_text(ports, Path("/tmp/x"), rules)
+    text = layout.PLAN.site_text(ports, Path("/tmp/x"), rules)
     site = parse_site(text, "demo")
     budgets = {d.id: d.budget_mw for d in site.domains}
     assert sum(node.nameplate_mw for node in site.nodes) > 1.3 * budgets[site.domains[0].id]
     for d in site.domains:
         below = [node.id for node in site.nodes if d.id in site.domains_of(node)]
-        assert tuple(below) == layout.members(d.id)
+        assert tuple(below) == layout.PLAN.members(d.id)
 
 
 def test_jobs_of_the_demo_are_valid(tmp_path: Path) -> None:
