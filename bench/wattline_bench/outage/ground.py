@@ -1,7 +1,8 @@
 """The site of the benchmark: four simulated hosts, two gateways, a service, and batch work.
 
-A replica takes five of a host's eight GPUs, so that the three are on three hosts and the fourth
-host can take the place of any. Batch work of low priority loads three GPUs of each host.
+The service scales: its watts follow the load and its SLO, and it may have one replica more than it
+needs. A replica takes five of a host's eight GPUs, so that the three are on three hosts and the
+fourth host can take the place of any. Batch work of low priority loads three GPUs of each host.
 """
 
 import json
@@ -15,12 +16,20 @@ from msgspec.structs import replace
 from wattline.demo.stage import free_ports, wattline
 from wattline_bench.rig.hosts import HostSite, command_of, descendants
 from wattline_bench.rig.site import free_endpoints, rack_site
-from wattline_protocol.job.spec import PRIORITIES, JobSpec, Resources, ServiceSpec
+from wattline_protocol.job.spec import (
+    PRIORITIES,
+    JobSpec,
+    ReplicaRange,
+    Resources,
+    ServiceSpec,
+    Slo,
+)
 from wattline_protocol.site.model import Gateway, Site
 from wattline_protocol.views.site_views import DomainView
 
 SERVICE = "answers"
-REPLICAS, NODES = 3, 4
+REPLICAS, MOST_REPLICAS, NODES = 3, 4, 4
+SLO_P95_S = 1.0
 REPLICA_GPUS, BATCH_GPUS = 5, 3
 BUDGET_MW = 19_200_000
 NON_GPU_WORST_MW = 1_300_000
@@ -106,7 +115,7 @@ class Ground(HostSite):
             kind="service",
             priority=PRIORITIES["high"],
             resources=Resources(gpus_per_node=REPLICA_GPUS),
-            service=ServiceSpec(replicas=REPLICAS),
+            service=ServiceSpec(ReplicaRange(REPLICAS, MOST_REPLICAS), slo=Slo(SLO_P95_S)),
         )
 
     def _batch(self, node: str) -> JobSpec:
@@ -162,6 +171,10 @@ class Ground(HostSite):
     def is_whole(self) -> bool:
         """Each gateway has all replicas."""
         return all(self.ready(name) >= REPLICAS for name in self.urls)
+
+    def scaled(self) -> int:
+        """How often the scheduler has changed the number of replicas."""
+        return sum(one.kind == "service_scaled" for one in self.client.events(after=0))
 
     def until_whole(self) -> None:
         """Wait for that."""

@@ -64,8 +64,9 @@ def scheduler_worker_kill(ground: Ground) -> None:
 def host_kill(ground: Ground) -> None:
     """It comes back once a replica on another host stands in for the one on it."""
     node = ground.workers()[_a_worker(ground)]
+    before = ground.ready("east")
     ground.kill_host(node)
-    ground.until(lambda: not ground.is_whole(), "a replica is missed")
+    ground.until(lambda: ground.ready("east") < before, "a replica is missed")
     ground.until_whole()
     ground.start_host(node)
 

@@ -44,6 +44,8 @@ class Outage(Figures, frozen=True):
     phases: tuple[PhaseFigures, ...]
     lost: int
     late: int
+    scaled: int
+    """Changes of the number of replicas, which follows the load and an SLO."""
     ok: bool
     """None lost, and at most 0.1 % late."""
 
@@ -68,11 +70,12 @@ def measure(*, only: Sequence[str]) -> Outage:
         try:
             ground.start()
             rows = _under_load(ground, [n for n in PHASES if n in only or not only])
+            scaled = ground.scaled()
         finally:
             ground.close()
     requests, late = sum(r.requests for r in rows), sum(r.late for r in rows)
     lost = sum(r.lost for r in rows)
-    return Outage(rows, lost, late, ok=lost == 0 and late <= LATE_SHARE_MAX * requests)
+    return Outage(rows, lost, late, scaled, ok=lost == 0 and late <= LATE_SHARE_MAX * requests)
 
 
 class Watch:
