@@ -94,8 +94,7 @@ from wattline_scheduler.shell.clients.subscriptions import Watches
 from wattline_scheduler.shell.commits import Commits
 from wattline_scheduler.shell.fatal_messages import FatalMessage, FatalMessages
 from wattline_scheduler.shell.garbage import GarbageCollection
-from wattline_scheduler.shell.http_api.exchange import ApiRequest
-from wattline_scheduler.shell.http_api.http_bridge import DOOR
+from wattline_scheduler.shell.http_api.exchange import DOOR, ApiRequest
 from wattline_scheduler.shell.logs import log_event
 from wattline_scheduler.shell.power_rollups import METER_PERIOD_S, PowerRollups, spooled_steps
 from wattline_scheduler.shell.service_rollups import ServiceRollups
@@ -348,11 +347,15 @@ class Loop:
         return ClientRequest(*by, request, ended, users)
 
     def _handle_api_request(self, number: int, request: ApiRequest) -> list[Effect]:
-        """Handle an HTTP request. Its token permits grid events, as an operator, and no other."""
+        """Handle an HTTP request. Its token permits grid events, as an operator, and to read the
+        metrics of services, and no other."""
         http_api, now = self._services.http_api.api, self._clock()
         if isinstance(request, GetPower) or http_api is None:
             return [Reply(DOOR, number, self._reads.answer(GetPower(), now))]
         user = UserName(http_api.caller)
+        if isinstance(request, ListServices):
+            begin = partial(self._reads.services, Asker(user, "operator"), request)
+            return self._turns.later(Session(DOOR, user, "operator"), number, begin)
         return self._handle(ClientRequest(DOOR, number, user, "operator", request), now)
 
     def _failed(self, session: Session, ask: int, what: str, error: Exception) -> list[Effect]:

@@ -20,9 +20,17 @@ from support.programs.live_scheduler import (
     free_endpoints,
     until,
 )
+from wattline_protocol.job.spec import JobSpec, ReplicaRange, ServiceSpec, Slo
 from wattline_protocol.site.model import HttpApi
 from wattline_protocol.views.site_views import DomainView
-from wattline_protocol.wire.client_messages import Events, GetPower, ListEvents, Power
+from wattline_protocol.wire.client_messages import (
+    Events,
+    GetPower,
+    ListEvents,
+    Power,
+    Submit,
+    Submitted,
+)
 from wattline_scheduler.shell.http_api.http_server import LIMITS
 
 TOKEN = "a-token-of-more-than-twenty-characters"
@@ -71,6 +79,22 @@ def audit(directory: SiteDirectory, kind: str) -> list[str]:
         events = ada.ask(ListEvents())
         assert isinstance(events, Events)
         return [f"{e.actor}: {e.text}" for e in events.events if e.kind == kind]
+
+
+def test_metrics_of_services_are_read_with_the_token(
+    directory: SiteDirectory, door: httpx.Client
+) -> None:
+    nothing = door.get("/metrics")
+    assert (nothing.status_code, "wattline_service_replicas{" in nothing.text) == (200, False)
+    scaled = ServiceSpec(ReplicaRange(2, 8), slo=Slo(0.2))
+    service = JobSpec("echo", ("true",), kind="service", service=scaled)
+    with WireClient(directory.bundle("ada")).welcomed() as ada:
+        assert isinstance(ada.ask(Submit(service, "once")), Submitted)
+    shown = door.get("/metrics")
+    assert shown.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert 'wattline_service_replicas{number="wanted",service="echo"} 2.0' in shown.text
+    refused = door.get("/metrics", headers={"authorization": "Bearer no"})
+    assert (refused.status_code, refused.json()["error"]["reason"]) == (401, "not_allowed")
 
 
 def test_an_event_is_announced_listed_and_cancelled(

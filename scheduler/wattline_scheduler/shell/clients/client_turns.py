@@ -16,6 +16,7 @@ from wattline_protocol.wire.transport import Incoming
 from wattline_scheduler.core.model.effects import Effect, Reply, Save
 from wattline_scheduler.shell.clients.client_endpoint import ClientEndpoint, Session
 from wattline_scheduler.shell.clients.fair_queue import FairLimits, FairQueue
+from wattline_scheduler.shell.http_api.exchange import DOOR
 from wattline_scheduler.time_slices import Parts
 
 CLIENTS_S = 0.025
@@ -118,7 +119,8 @@ class ClientTurns:
             return self._failed(session, ask.ask, type(ask.request).__name__, error)
 
     def _continue(self, work: LongRequest) -> list[Effect]:
-        if self._endpoint.sessions.get(work.session.connection) is not work.session:
+        connection = work.session.connection
+        if connection != DOOR and self._endpoint.sessions.get(connection) is not work.session:
             return []  # its client has disconnected
         began = self._clock()
         try:

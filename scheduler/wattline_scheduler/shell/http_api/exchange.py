@@ -6,11 +6,15 @@ from typing import Protocol
 
 from wattline_protocol.site.model import HttpApi
 from wattline_protocol.trust.keys import KeyFileError, read_secret
+from wattline_protocol.views.service_views import ListServices
 from wattline_protocol.wire.client_messages import Answer, CancelGridEvent, GetPower, GridEvent
 
 MIN_TOKEN_CHARS = 20
 
-ApiRequest = GridEvent | CancelGridEvent | GetPower
+DOOR = b"http-door"
+"""Replaces the connection in `ClientRequest` and `Reply`; ZeroMQ's own ids are 5 bytes."""
+
+ApiRequest = GridEvent | CancelGridEvent | GetPower | ListServices
 Deliver = Callable[[Answer], None]
 
 

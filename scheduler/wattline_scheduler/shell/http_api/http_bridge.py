@@ -16,9 +16,6 @@ from wattline_protocol.text.endpoints import split_endpoint
 from wattline_protocol.wire.client_messages import Answer
 from wattline_scheduler.shell.http_api.exchange import ApiRequest, ApiUnusable, Deliver, token_of
 
-DOOR = b"http-door"
-"""Replaces the connection in `ClientRequest` and `Reply`; ZeroMQ's own ids are 5 bytes."""
-
 MAX_WAITING = 64
 """Requests queued for the loop; further ones are refused as busy."""
 

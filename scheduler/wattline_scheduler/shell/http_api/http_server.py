@@ -1,7 +1,8 @@
 """The HTTP server of the API. Loaded only where the site file has [http].
 
 Routes: POST /v1/grid-events announces one, GET lists those that are not over, DELETE
-/v1/grid-events/ID cancels one. Every request carries the token. A caller can cost the scheduler no
+/v1/grid-events/ID cancels one, GET /metrics shows services to Prometheus. Every request carries the
+token. A caller can cost the scheduler no
 more than a bounded number of small requests.
 """
 
@@ -13,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+import msgspec
 import structlog
 import uvicorn
 from starlette.applications import Starlette
@@ -26,6 +28,7 @@ from wattline_protocol.http.guard import HttpGuard, Reason, guarded
 from wattline_protocol.http.limits import HttpLimits
 from wattline_protocol.http.server import GuardedServer
 from wattline_protocol.site.model import HttpApi
+from wattline_protocol.views.service_views import ListServices, Services
 from wattline_protocol.wire.client_messages import Answer, CancelGridEvent, GetPower
 from wattline_scheduler.shell.http_api.exchange import ApiRequest, ApiUnusable, Bridge, token_of
 from wattline_scheduler.shell.http_api.json_forms import (
@@ -35,9 +38,10 @@ from wattline_scheduler.shell.http_api.json_forms import (
     grid_event,
     reply_to,
 )
+from wattline_scheduler.shell.http_api.service_metrics import CONTENT_TYPE, exposition
 
-PATH = "/v1/grid-events"
-KNOWN = f"POST {PATH}, GET {PATH}, DELETE {PATH}/ID"
+PATH, METRICS = "/v1/grid-events", "/metrics"
+KNOWN = f"POST {PATH}, GET {PATH}, DELETE {PATH}/ID, GET {METRICS}"
 
 LIMITS = HttpLimits(
     head_bytes=16 * 1024,
@@ -114,6 +118,7 @@ def api_app(bridge: Bridge, api: HttpApi) -> Starlette:
             Route(PATH, guard(_add(bridge)), methods=["POST"]),
             Route(PATH, guard(_list(bridge)), methods=["GET"]),
             Route(f"{PATH}/{{id}}", guard(_cancel(bridge)), methods=["DELETE"]),
+            Route(METRICS, guard(_metrics(bridge)), methods=["GET"]),
         ],
         exception_handlers={HTTPException: _no_route},
     )
@@ -203,7 +208,36 @@ def _cancel(bridge: Bridge) -> Handler:
     return cancel
 
 
+def _metrics(bridge: Bridge) -> Handler:
+    async def metrics(_: Request) -> Response:
+        answer = await _answer(bridge, ListServices())
+        if not isinstance(answer, Services):
+            return _shown(answer)
+        body = await asyncio.to_thread(_exposed, answer)
+        return Response(body, media_type=CONTENT_TYPE)
+
+    return metrics
+
+
+def _exposed(answer: Services) -> bytes:
+    """Its rows are encoded already, as for other clients."""
+    found = msgspec.msgpack.decode(msgspec.msgpack.encode(answer), type=Services)
+    return exposition(found.services)
+
+
 async def _asked(bridge: Bridge, request: ApiRequest) -> Response:
+    return _shown(await _answer(bridge, request))
+
+
+def _shown(answer: Answer | Response) -> Response:
+    if isinstance(answer, Response):
+        return answer
+    status, body = reply_to(answer)
+    return JSONResponse(body, status)
+
+
+async def _answer(bridge: Bridge, request: ApiRequest) -> Answer | Response:
+    """The scheduler's answer; a response where it gives none."""
     loop = asyncio.get_running_loop()
     waiter: asyncio.Future[Answer] = loop.create_future()
 
@@ -220,14 +254,12 @@ async def _asked(bridge: Bridge, request: ApiRequest) -> Response:
         return _error(503, "busy", "too many queued requests; retry later", {"retry-after": "1"})
     try:
         async with asyncio.timeout(ANSWER_WITHIN_S):
-            answer = await waiter
+            return await waiter
     except TimeoutError:
         text = "the scheduler did not answer; the same event may be sent again"
         return _error(503, "unavailable", text, {"retry-after": "1"})
     finally:
         bridge.forget(number)
-    status, body = reply_to(answer)
-    return JSONResponse(body, status)
 
 
 def _error(
