@@ -1,8 +1,9 @@
-"""The site of the benchmark: four simulated hosts, two gateways, a service, and batch work.
+"""The site of the benchmark: five simulated hosts, two gateways, a service, and batch work.
 
 The service scales: its watts follow the load and its SLO, and it may have one replica more than it
-needs. A replica takes five of a host's eight GPUs, so that the three are on three hosts and the
-fourth host can take the place of any. Batch work of low priority loads three GPUs of each host.
+needs. A replica takes five of a host's eight GPUs, so that each is on a host of its own and, even
+when there is one more, a host is free for what replaces one. Batch work of low priority loads three
+GPUs of each host.
 """
 
 import json
@@ -28,13 +29,13 @@ from wattline_protocol.site.model import Gateway, Site
 from wattline_protocol.views.site_views import DomainView
 
 SERVICE = "answers"
-REPLICAS, MOST_REPLICAS, NODES = 3, 4, 4
+REPLICAS, MOST_REPLICAS, NODES = 3, 4, 5
 SLO_P95_S = 1.0
 REPLICA_GPUS, BATCH_GPUS = 5, 3
-BUDGET_MW = 19_200_000
+BUDGET_MW = NODES * 4_800_000
 NON_GPU_WORST_MW = 1_300_000
 """The simulated hosts draw up to 1.1 kW apart from their GPUs."""
-IDLE_W = 10_000.0
+IDLE_W = NODES * 2_500.0
 """Committed to the idle hosts, once they have measured what their GPUs draw without work; before,
 pausing work frees next to nothing by the books."""
 
