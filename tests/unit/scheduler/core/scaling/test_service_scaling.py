@@ -41,6 +41,7 @@ def test_a_low_load_lowers_caps_and_a_high_one_raises_them_within_two_seconds() 
     h, number = running(scaled(1, 1), 0.3 * CAPACITY)
     low_mw = h.cap_mw(number, 0)
     assert low_mw < 400_000
+    assert 28 < (view(h, number).requests_per_s or 0.0) <= h.rate
     h.rate = 0.8 * CAPACITY
     h.run(3)  # one to see it, one to decide, and the lease
     assert h.cap_mw(number, 0) > low_mw * 1.3
