@@ -19,8 +19,8 @@ from wattline_bench.rig.hosts import HostSite, command_of, descendants
 from wattline_bench.rig.site import free_endpoints, rack_site
 from wattline_protocol.job.spec import (
     PRIORITIES,
+    CountRange,
     JobSpec,
-    ReplicaRange,
     Resources,
     ServiceSpec,
     Slo,
@@ -116,7 +116,7 @@ class Ground(HostSite):
             kind="service",
             priority=PRIORITIES["high"],
             resources=Resources(gpus_per_node=REPLICA_GPUS),
-            service=ServiceSpec(ReplicaRange(REPLICAS, MOST_REPLICAS), slo=Slo(SLO_P95_S)),
+            service=ServiceSpec(CountRange(REPLICAS, MOST_REPLICAS), slo=Slo(SLO_P95_S)),
         )
 
     def _batch(self, node: str) -> JobSpec:

@@ -20,7 +20,7 @@ from support.programs.live_scheduler import (
     free_endpoints,
     until,
 )
-from wattline_protocol.job.spec import JobSpec, ReplicaRange, ServiceSpec, Slo
+from wattline_protocol.job.spec import CountRange, JobSpec, ServiceSpec, Slo
 from wattline_protocol.site.model import HttpApi
 from wattline_protocol.views.site_views import DomainView
 from wattline_protocol.wire.client_messages import (
@@ -86,7 +86,7 @@ def test_metrics_of_services_are_read_with_the_token(
 ) -> None:
     nothing = door.get("/metrics")
     assert (nothing.status_code, "wattline_service_replicas{" in nothing.text) == (200, False)
-    scaled = ServiceSpec(ReplicaRange(2, 8), slo=Slo(0.2))
+    scaled = ServiceSpec(CountRange(2, 8), slo=Slo(0.2))
     service = JobSpec("echo", ("true",), kind="service", service=scaled)
     with WireClient(directory.bundle("ada")).welcomed() as ada:
         assert isinstance(ada.ask(Submit(service, "once")), Submitted)
