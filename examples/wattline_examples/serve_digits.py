@@ -23,7 +23,7 @@ class Digits:
         """Raises FileNotFoundError when there is no intact checkpoint, naming the damaged ones."""
         directory = args.get("checkpoints") or task.checkpoint_dir()
         damaged: list[task.Rejected] = []
-        found = task.latest(directory, on_reject=damaged.append)
+        found = task.latest(directory, from_scratch=True, on_reject=damaged.append)
         if found is None:
             why = "".join(f"; {r.directory.name}: {r.reason}" for r in damaged)
             raise FileNotFoundError(f"no intact checkpoint in {directory}{why}")

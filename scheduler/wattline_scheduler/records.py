@@ -24,10 +24,11 @@ from wattline_protocol.ids import (
 )
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.views.site_views import EventView, JobState, LimitSource
-from wattline_protocol.wire.agent_messages import GpuInfo, SavedCheckpoint, TaskExit, TaskUsage
+from wattline_protocol.wire.agent_messages import GpuInfo, TaskExit, TaskUsage
 from wattline_protocol.wire.mig import MigInstance
 from wattline_protocol.wire.problems import Severity
 from wattline_protocol.wire.rollouts import ENDED_PHASES, RolloutPhase
+from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint
 from wattline_scheduler.api_key_record import ApiKeyRecord
 from wattline_scheduler.route_record import RouteRecord
 from wattline_scheduler.service_rollup import ServiceHour, ServiceRollup

@@ -128,6 +128,7 @@ METRICS = (
     b'{"metrics": {"loss": 0.5, "accuracy": 0.97}}\n{"metrics": {"step": 12}}\n',
     b'{"metrics": {"loss": NaN, "a": 1e999, "b": -1e400, "c": 123456789012345678901234567890}}',
     b'{"wattline": "checkpoint", "step": 7, "bytes": 9, "save_s": 0.5, "unix_s": 1700000000.5}\n',
+    b'{"wattline": "save_failed", "step": 7, "why": "\\u202e\x1b[2J", "unix_s": 1, "in_a_row": 2}',
     b'{"wattline": "checkpoint", "step": -7, "bytes": 1e999, "save_s": NaN, "unix_s": "x"}\n',
     b'{"progress": 0.5}\n[]\nnull\n"text"\n{"metrics": []}\n',
 )

@@ -89,7 +89,9 @@ def _metrics(data: bytes) -> object:
     tail = MetricsTail("")
     for line in newest_lines(data.split(b"\n")):
         tail._take(line)
-    return msgspec.msgpack.encode([tail.latest, tail.checkpoint])  # what the agent sends of it
+    return msgspec.msgpack.encode(
+        [tail.latest, tail.checkpoint, tail.checkpoint_trouble]
+    )  # what the agent sends of it
 
 
 def _log(data: bytes) -> object:

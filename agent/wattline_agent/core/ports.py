@@ -22,9 +22,10 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from wattline_protocol.ids import GpuIndex, TaskRef, UnixTime
-from wattline_protocol.wire.agent_messages import ExitKind, SavedCheckpoint, TaskExit, TaskPhase
+from wattline_protocol.wire.agent_messages import ExitKind, TaskExit, TaskPhase
 from wattline_protocol.wire.mig import MigInstance
 from wattline_protocol.wire.task_order import Notice, TaskOrder
+from wattline_protocol.wire.task_reports.checkpoints import CheckpointTrouble, SavedCheckpoint
 
 
 class DriverAbsent(Exception):
@@ -335,6 +336,7 @@ class TaskSeen:
     checkpoint: SavedCheckpoint | None = None
     progress_marks: int = 0
     """Reports of its program so far."""
+    checkpoint_trouble: CheckpointTrouble | None = None
     worker_public_key: str = ""
     exit: TaskExit | None = None
     group_ended: bool = False

@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from wattline_protocol.wire.agent_messages import SavedCheckpoint
+from wattline_protocol.text.visible import visible_line
+from wattline_protocol.wire.task_reports.checkpoints import CheckpointTrouble, SavedCheckpoint
 
 MAX_METRICS = 64
 MAX_NAME_CHARS = 100
@@ -23,6 +24,7 @@ MAX_LINES_PER_LOOK = 1_000
 
 REPORT_MARK = b'"wattline"'
 """In every line that is a report of the task library and no metric."""
+MAX_WHY_CHARS = 500
 MAX_REPORTS_PER_LOOK = 64
 """Reports are rare; these are also found behind more metrics than are parsed."""
 
@@ -39,6 +41,7 @@ class MetricsTail:
         self.checkpoint: SavedCheckpoint | None = None
         self.marks = 0
         """Reports read so far."""
+        self.checkpoint_trouble: CheckpointTrouble | None = None
 
     def poll(self) -> None:
         """Read the complete lines written since the last call."""
@@ -78,8 +81,7 @@ class MetricsTail:
         if not isinstance(report, dict):
             return
         self.marks += "wattline" in report or "metrics" in report
-        if report.get("wattline") == "checkpoint":
-            self._take_checkpoint(report)
+        self._take_report(report)
         values = report.get("metrics")
         if not isinstance(values, dict):
             return
@@ -89,9 +91,17 @@ class MetricsTail:
             if is_known and _is_name(name) and number is not None:
                 self.latest[name] = number
 
-    def _take_checkpoint(self, report: dict[str, Any]) -> None:
-        with contextlib.suppress(msgspec.ValidationError):  # out of bounds, or incomplete
-            self.checkpoint = msgspec.convert(report, SavedCheckpoint)
+    def _take_report(self, report: dict[str, Any]) -> None:
+        """Of the task library; one out of bounds, or incomplete, is ignored."""
+        kind = report.get("wattline")
+        with contextlib.suppress(msgspec.ValidationError):
+            if kind == "checkpoint":
+                self.checkpoint = msgspec.convert(report, SavedCheckpoint)
+                self.checkpoint_trouble = None
+            elif kind in ("save_failed", "checkpoint_rejected"):
+                why = visible_line(str(report.get("why", "")))[:MAX_WHY_CHARS]
+                values = {**report, "what": kind, "why": why}
+                self.checkpoint_trouble = msgspec.convert(values, CheckpointTrouble)
 
 
 def newest_lines(lines: Sequence[bytes]) -> Iterator[bytes]:

@@ -26,6 +26,7 @@ from wattline_agent.executor.layout import (
     on_disk,
     ref_of,
 )
+from wattline_agent.executor.memory_copies import copies_of
 from wattline_agent.executor.metrics import MetricsTail
 from wattline_agent.executor.mps import find_pipes
 from wattline_agent.executor.notice_file import put_notice, read_notice
@@ -219,6 +220,8 @@ class KeeperRunner:
         self._dropped.append(key_of(ref))
         del self._attempts[ref]
         self._forgotten.append(ref)
+        for copy in copies_of(ref):
+            self._removals.begin(copy)
         if not attempt.file.order.run_as:
             self._offer(attempt.folder.path)
         if all(other.job != ref.job for other in self._attempts):
@@ -445,6 +448,7 @@ class KeeperRunner:
             metrics=dict(attempt.metrics.latest),
             checkpoint=attempt.metrics.checkpoint,
             progress_marks=attempt.metrics.marks,
+            checkpoint_trouble=attempt.metrics.checkpoint_trouble,
             worker_public_key=attempt.file.worker_public_key,
             exit=end,
             group_ended=end is not None and not _living(end.leftover_pids),

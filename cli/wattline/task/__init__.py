@@ -18,28 +18,31 @@ of the program, and works from wherever the folder is copied to. Outside Wattlin
 stores everything below `./.wattline`.
 
 A checkpoint is a directory `SAVE-step-STEP` with the saved data (`data`, a file or a directory) and
-`manifest.json` (size and SHA-256 of each file). It appears by one rename after everything in it has
-reached the disk, so a crash at any time leaves the older ones unchanged. `SAVE` counts the saves:
-the newest checkpoint is the one saved last, also after a return to an earlier step.
+`manifest.jsonl` (size and SHA-256 of each file). It appears by one rename after everything in it
+has reached the disk, so a crash at any time leaves the older ones unchanged. `SAVE` counts the
+saves: the newest checkpoint is the one saved last, also after a return to an earlier step.
 """
 
+from .directory import checkpoint_dir
 from .due import Notice, notice, should_checkpoint
 from .environment import Identity, gpu_memory_limit_bytes, gpu_share, identity
+from .gang_saves import GANG_TIMEOUT_S, gang_saving
+from .manifest import CheckpointError
 from .metrics import heartbeat, metric, progress
 from .saves import (
     Checkpoint,
-    CheckpointError,
     Rejected,
-    checkpoint_dir,
     checkpoints,
     latest,
     save,
     saving,
+    wait_saved,
 )
 from .stacks import register_stacks
 from .stop_notice import StopRequested, safe_point, stop_requested, stoppable
 
 __all__ = [
+    "GANG_TIMEOUT_S",
     "Checkpoint",
     "CheckpointError",
     "Identity",
@@ -48,6 +51,7 @@ __all__ = [
     "StopRequested",
     "checkpoint_dir",
     "checkpoints",
+    "gang_saving",
     "gpu_memory_limit_bytes",
     "gpu_share",
     "heartbeat",
@@ -62,6 +66,7 @@ __all__ = [
     "should_checkpoint",
     "stop_requested",
     "stoppable",
+    "wait_saved",
 ]
 
 register_stacks()

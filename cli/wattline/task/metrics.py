@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import math
 import os
@@ -47,7 +49,9 @@ def heartbeat() -> None:
 
 def report(kind: str, **values: object) -> None:
     """Report something other than a metric to the agent: one line, as `metric` writes it."""
-    _append_line(json.dumps({"wattline": kind, "unix_s": round(time.time(), 3), **values}))
+    line = {"wattline": kind, "unix_s": round(time.time(), 3), **values}
+    with contextlib.suppress(OSError):  # what it reports is done, or has failed, all the same
+        _append_line(json.dumps(line))
 
 
 def _append_line(text: str) -> None:
@@ -58,5 +62,8 @@ def _append_line(text: str) -> None:
     try:
         if os.fstat(descriptor).st_size + len(text) < MAX_METRICS_FILE_BYTES:
             os.write(descriptor, text.encode() + b"\n")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):  # a full disk ends no training
+            raise
     finally:
         os.close(descriptor)

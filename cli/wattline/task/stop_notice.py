@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .background import finish
+
 if TYPE_CHECKING:
     from types import FrameType
 
@@ -72,6 +74,10 @@ def _take_stop_signal(number: int, frame: FrameType | None) -> None:  # noqa: AR
 
 
 def safe_point() -> None:
-    """Raise StopRequested if a stop was requested: call it where ending loses nothing."""
+    """Raise StopRequested if a stop was requested: call it where ending loses nothing.
+
+    It waits for a save in the background first.
+    """
     if stop_requested():
+        finish()
         raise StopRequested

@@ -107,6 +107,14 @@ VERBS = (
         module="serving.gateway",
     ),
     _bench(
+        "checkpoint",
+        "What a checkpoint costs a training step, and whether a part of one is ever seen.",
+        Option("mib", ("--mib",), "Size of the state.", "integer", 1_024),
+        Option("runs", ("--runs",), "Saves of each kind.", "integer", 5),
+        Option("kills", ("--kills",), "Writers of 8 MiB killed at random.", "integer", 1_000),
+        Option("seed", ("--seed",), "Of the state and of the moments.", "integer", 1),
+    ),
+    _bench(
         "keeper",
         "What starting, ending and looking at tasks costs on a node.",
         Option("tasks", ("--tasks",), "How many.", "integer", 200),

@@ -51,6 +51,7 @@ from wattline_protocol.wire.problems import MAX_CONDITIONS, Condition
 from wattline_protocol.wire.raised_cap import RaisedCap
 from wattline_protocol.wire.task_order import Notice, NoticeKind, RankFailure, TaskOrder
 from wattline_protocol.wire.task_order import TaskUsage as TaskUsage
+from wattline_protocol.wire.task_reports.checkpoints import CheckpointTrouble, SavedCheckpoint
 
 PROTOCOL_VERSION = 1
 """Sent in the first message of every connection; a mismatch is refused with a text."""
@@ -151,18 +152,6 @@ class TaskExit(msgspec.Struct, frozen=True):
     places: Some[RankPlace] = ()  # of its ranks, after DumpStacks
 
 
-class SavedCheckpoint(msgspec.Struct, frozen=True):
-    """A published checkpoint, as a task reports it. The clock is the node's."""
-
-    step: Serial[int]
-    bytes: Bytes
-    save_s: Seconds
-    """From its first byte to its publication."""
-    unix_s: Time[UnixTime]
-    copy_s: Seconds = 0.0
-    """Part of `save_s` for which the task waited."""
-
-
 TaskPhase = Literal["starting", "running", "paused", "stopping", "ended"]
 
 
@@ -191,6 +180,8 @@ class TaskReport(msgspec.Struct, frozen=True):
     """The newest that the task has reported."""
     notice: Notice | None = None
     """The notice in force, as the scheduler sent it."""
+    checkpoint_trouble: CheckpointTrouble | None = None
+    """The newest since then."""
 
 
 # --- Agent to scheduler -----------------------------------------------------------------

@@ -377,11 +377,19 @@ def test_usage_of_the_whole_tree_is_counted(live: LiveKeeper) -> None:
 
 
 def test_metrics_and_log_tail_come_with_the_report(live: LiveKeeper) -> None:
-    code = "from wattline import task; task.metric(loss=0.5, step=3); print('bye')"
+    code = (
+        "from wattline import task; task.metric(loss=0.5, step=3); print('bye')\n"
+        "with task.saving(4, background=True) as path: path.write_bytes(b'weights')\n"
+        "task.wait_saved(); task.save(5, lambda path: open('/dev/full', 'wb').write(b'x' * 9999))"
+    )
     seen = live.run(order("python3", "-S", "-c", code))
     assert seen.metrics == {"loss": 0.5, "step": 3.0}
+    assert seen.checkpoint is not None
+    assert (seen.checkpoint.step, seen.checkpoint.bytes) == (4, 7)
+    assert seen.checkpoint_trouble is not None
+    assert (seen.checkpoint_trouble.step, seen.checkpoint_trouble.in_a_row) == (5, 1)
     assert seen.exit is not None
-    assert seen.exit.log_tail == "bye\n"
+    assert seen.exit.log_tail.startswith("bye\n")
 
 
 def test_a_service_gets_a_key_that_only_it_can_read(live: LiveKeeper) -> None:

@@ -36,7 +36,6 @@ from wattline_protocol.wire.agent_messages import (
     Refused,
     Rehello,
     ResumeTask,
-    SavedCheckpoint,
     StartTask,
     StopTask,
     TaskExit,
@@ -48,6 +47,7 @@ from wattline_protocol.wire.agent_messages import (
     Welcome,
 )
 from wattline_protocol.wire.task_order import Notice, TaskOrder
+from wattline_protocol.wire.task_reports.checkpoints import CheckpointTrouble, SavedCheckpoint
 
 
 @dataclass
@@ -64,6 +64,7 @@ class FakeTask:
     progress_marks: int = 0
     places: tuple[RankPlace, ...] = ()
     """Where its ranks say they are, once their stacks are requested."""
+    checkpoint_trouble: CheckpointTrouble | None = None
 
     def report(self) -> TaskReport:
         return TaskReport(
@@ -76,6 +77,7 @@ class FakeTask:
             metrics=dict(self.metrics),
             checkpoint=self.checkpoint,
             progress_marks=self.progress_marks,
+            checkpoint_trouble=self.checkpoint_trouble,
             exit=self.exit,
             runtime_limit_s=self.order.runtime_limit_s,
             notice=self.notice,

@@ -15,6 +15,7 @@ import pytest
 
 from wattline import task
 from wattline.task import due, metrics, stop_notice
+from wattline.task.manifest import MANIFEST
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +40,7 @@ def test_a_saved_checkpoint_is_the_latest() -> None:
     assert task.latest() is None
     saved = task.save(7, b"weights", about={"accuracy": 0.5})
     found = task.latest()
+    assert found is not None
     assert found == saved
     assert found.step == 7
     assert found.path.read_bytes() == b"weights"
@@ -56,7 +58,9 @@ def test_a_directory_can_be_saved() -> None:
 
 
 def test_a_callable_writes_to_the_path_it_gets() -> None:
-    assert task.save(1, lambda path: path.write_text("x")).path.read_text() == "x"
+    saved = task.save(1, lambda path: path.write_text("x"))
+    assert saved is not None
+    assert saved.path.read_text() == "x"
 
 
 def test_only_the_newest_are_kept(as_task: Path) -> None:
@@ -66,16 +70,27 @@ def test_only_the_newest_are_kept(as_task: Path) -> None:
     assert len(list((as_task / "ckpt").iterdir())) == 2
 
 
+def rewrite(directory: Path, change: Callable[[list[str]], list[str]]) -> None:
+    lines = (directory / MANIFEST).read_text().splitlines(keepends=True)
+    (directory / MANIFEST).write_text("".join(change(lines)))
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
         (lambda d: (d / "data").write_bytes(b"other22"), "checksum"),
         (lambda d: (d / "data").write_bytes(b"half"), "4 bytes, not 7"),
         (lambda d: (d / "data").unlink(), "FileNotFoundError: "),
-        (lambda d: (d / "manifest.json").write_text('{"format": 1, "st'), "JSONDecodeError"),
-        (lambda d: (d / "manifest.json").write_text("[]"), "TypeError"),
-        (lambda d: (d / "manifest.json").unlink(), "FileNotFoundError"),
-        (lambda d: (d / "manifest.json").write_bytes(b"\xff\xfe\x00"), "Unicode"),
+        (lambda d: (d / MANIFEST).write_text('{"format": 2, "st'), "cut off"),
+        (lambda d: (d / MANIFEST).write_text('{"format": 2, "st\n'), "JSONDecodeError"),
+        (lambda d: (d / MANIFEST).write_text('{"format": 3}\n'), "has format 3, not 2"),
+        (lambda d: (d / MANIFEST).write_text("[]\n"), "TypeError"),
+        (lambda d: (d / MANIFEST).write_text(""), "the manifest is empty"),
+        (lambda d: (d / MANIFEST).unlink(), "FileNotFoundError"),
+        (lambda d: (d / MANIFEST).write_bytes(b"\xff\xfe\x00\n"), "Unicode"),
+        (lambda d: rewrite(d, lambda lines: lines[:1]), "lists 0 of 1 files"),
+        (lambda d: rewrite(d, lambda lines: [*lines, lines[1]]), "lists 2 of 1 files"),
+        (lambda d: rewrite(d, lambda one: [one[0], one[1].replace("da", "../da")]), "no file"),
     ],
 )
 def test_a_corrupt_newest_checkpoint_is_passed_over_with_the_reason(
@@ -83,6 +98,7 @@ def test_a_corrupt_newest_checkpoint_is_passed_over_with_the_reason(
 ) -> None:
     task.save(1, b"weights")
     newest = task.save(2, b"weights")
+    assert newest is not None
     damage(newest.path.parent)
     rejected: list[task.Rejected] = []
     found = task.latest(on_reject=rejected.append)
@@ -95,6 +111,7 @@ def test_a_corrupt_newest_checkpoint_is_passed_over_with_the_reason(
 def test_a_checkpoint_after_going_back_is_the_newest_and_is_kept() -> None:
     for step in (5, 6, 7):
         damaged = task.save(step, b"x", keep=3)
+    assert damaged is not None
     damaged.path.unlink()
     task.save(6, b"again", keep=3)
     found = task.latest()

@@ -185,6 +185,7 @@ class Attempt:
             metrics=dict(seen.metrics),
             checkpoint=seen.checkpoint,
             progress_marks=seen.progress_marks,
+            checkpoint_trouble=seen.checkpoint_trouble,
             worker_public_key=seen.worker_public_key,
             exit=seen.exit,
             readopted=self.readopted,

@@ -4,7 +4,8 @@ import msgspec
 
 from wattline_protocol.ids import Now
 from wattline_protocol.views.site_views import JobState
-from wattline_protocol.wire.agent_messages import SavedCheckpoint, TaskExit, TaskPhase, TaskReport
+from wattline_protocol.wire.agent_messages import TaskExit, TaskPhase, TaskReport
+from wattline_scheduler.core.agents.checkpoint_reports import checkpoint_to_store, note_trouble
 from wattline_scheduler.core.agents.store_behind import check_stray
 from wattline_scheduler.core.emergency.notices import differs, notice_of
 from wattline_scheduler.core.lifecycle.ending import FINAL, attempt_over, close, stop_kind
@@ -34,9 +35,6 @@ BEFORE_ANY_BEAT = -1
 CERTAIN_BEATS = 3
 """Heartbeats that list an attempt after its reported end until it is stopped."""
 
-CHECKPOINT_STORE_S = 10.0
-"""Minimum interval of storing newer checkpoints of one attempt; its end stores the newest."""
-
 MAX_STRAYS = 4 * command_outbox.MAX_OUTSTANDING
 """Outstanding commands of a node above which no command is issued for further strays: an agent that
 invents attempts must not fill the scheduler's memory."""
@@ -53,6 +51,7 @@ def take_report(
     attempt.is_ordered = attempt.is_accepted = True
     if _is_news(attempt, report):
         phase, before = attempt.gang.phase, attempt.usage.run_s
+        note_trouble(state, attempt, attempt.report, report, now)
         attempt.report = report
         is_timed_here = isinstance(phase, Running) and phase.ran_s is not None
         if not is_timed_here and attempt.usage.run_s != before:
@@ -87,22 +86,11 @@ def _update_record(state: State, attempt: Attempt, report: TaskReport, now: Now)
         pid=report.pid or old.pid,
         readopted=max(report.readopted, old.readopted),
         note=report.note or old.note,
-        checkpoint=_checkpoint_to_store(attempt, report, now),
+        checkpoint=checkpoint_to_store(attempt, report, now),
     )
     if new != old:
         attempt.record = new
         state.journal.save(new)
-
-
-def _checkpoint_to_store(attempt: Attempt, report: TaskReport, now: Now) -> SavedCheckpoint | None:
-    """Its newest checkpoint; of many in a row, which a task may invent, one now and then."""
-    stored, newest = attempt.record.checkpoint, report.checkpoint
-    if newest is None or newest == stored:
-        return stored
-    if now.mono_s - attempt.checkpoint_stored_at < CHECKPOINT_STORE_S:
-        return stored
-    attempt.checkpoint_stored_at = now.mono_s
-    return newest
 
 
 def take_end(state: State, node: NodeNow, attempt: Attempt, end: TaskExit, now: Now) -> None:

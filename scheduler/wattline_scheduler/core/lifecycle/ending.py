@@ -78,6 +78,8 @@ def close(
         exit=end,
         checkpoint=attempt.checkpoint,
     )
+    if attempt.gang.job.unsaved is not None and attempt.gang.job.unsaved[0] == ref:
+        attempt.gang.job.unsaved = None
     del state.work.live[ref]
     attempt.gang.live.remove(attempt)
     attempt.gang.past.append(attempt)

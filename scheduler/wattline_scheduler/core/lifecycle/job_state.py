@@ -72,7 +72,8 @@ def reason_of(job: Job, state: JobState) -> str:
     if job.count["ending"] and not job.count["running"]:
         return _why_stopping(job)
     looping = _crash_loop(job)
-    warned = _warning(job) or _uncounted(job)
+    unsaved = job.unsaved[1] if job.unsaved is not None else ""
+    warned = _warning(job) or unsaved or _uncounted(job)
     return late or warned or ("" if looping is None else _where(looping))
 
 

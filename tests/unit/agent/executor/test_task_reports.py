@@ -1,13 +1,15 @@
 """Reports of the task library in the metrics file: the newest valid one counts."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from wattline_agent.executor.metrics import MAX_LINES_PER_LOOK, MetricsTail
-from wattline_protocol.ids import UnixTime
-from wattline_protocol.wire.agent_messages import SavedCheckpoint
+from wattline_agent.executor import memory_copies
+from wattline_agent.executor.metrics import MAX_LINES_PER_LOOK, MAX_WHY_CHARS, MetricsTail
+from wattline_protocol.ids import AttemptNo, JobId, TaskNo, TaskRef, UnixTime
+from wattline_protocol.wire.task_reports.checkpoints import CheckpointTrouble, SavedCheckpoint
 
 SAVED = SavedCheckpoint(step=12, bytes=4096, save_s=1.5, unix_s=UnixTime(1_700_000_000.0))
 
@@ -52,3 +54,40 @@ def test_it_is_found_behind_more_metrics_than_are_parsed(tmp_path: Path) -> None
 )
 def test_one_out_of_bounds_is_ignored(tmp_path: Path, wrong: dict[str, object]) -> None:
     assert read(tmp_path / "m", checkpoint() + checkpoint(**wrong)).checkpoint == SAVED
+
+
+def test_trouble_is_known_until_the_next_checkpoint(tmp_path: Path) -> None:
+    failed = {
+        "wattline": "save_failed",
+        "step": 9,
+        "why": "\x1b[2Jfull",
+        "unix_s": 5.0,
+        "in_a_row": 2,
+    }
+    tail = read(tmp_path / "m", checkpoint() + json.dumps(failed) + "\n")
+    assert tail.checkpoint == SAVED
+    assert tail.checkpoint_trouble == CheckpointTrouble(
+        "save_failed", 9, "␛[2Jfull", UnixTime(5.0), 2
+    )
+    rejected = {"wattline": "checkpoint_rejected", "step": 9, "why": "x" * 10_000, "unix_s": 5.0}
+    tail = read(tmp_path / "m", json.dumps(rejected) + "\n")
+    assert tail.checkpoint_trouble is not None
+    assert len(tail.checkpoint_trouble.why) == MAX_WHY_CHARS
+    for text in ('{"wattline": "save_failed"}\n', '{"wattline": ["save_failed"]}\n'):
+        assert read(tmp_path / "m", text).checkpoint_trouble is None
+    assert read(tmp_path / "m", json.dumps(failed) + "\n" + checkpoint()).checkpoint_trouble is None
+
+
+def test_copies_in_memory_of_an_ended_attempt_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_copies, "MEMORY", str(tmp_path))
+    dead, suffix = 2**22 + 1, "0" * 16
+    left = f"wattline-7.0.2-{dead}-{suffix}"
+    others = (f"wattline-7.0.1-{dead}-{suffix}", f"wattline-7.0.2-{os.getpid()}-{suffix}", "else")
+    for name in (left, *others):
+        (tmp_path / name).mkdir()
+    ref = TaskRef(JobId(7), TaskNo(0), AttemptNo(2))
+    assert memory_copies.copies_of(ref) == [f"{tmp_path}/{left}"]
+    monkeypatch.setattr(memory_copies, "MEMORY", str(tmp_path / "absent"))
+    assert memory_copies.copies_of(ref) == []

@@ -9,7 +9,8 @@ from support.core.sites import job, site
 from wattline_protocol.ids import AttemptNo, NodeId, TaskNo, UnixTime
 from wattline_protocol.site.model import Tariff
 from wattline_protocol.views.training_views import CheckpointView
-from wattline_protocol.wire.agent_messages import SavedCheckpoint, TaskExit, TaskUsage
+from wattline_protocol.wire.agent_messages import TaskExit, TaskUsage
+from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint
 from wattline_scheduler.core.model.usage.usage import add_usage, cost_usd
 from wattline_scheduler.records import AttemptRecord
 from wattline_scheduler.views.jobs_view import (

@@ -8,10 +8,11 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
-from wattline_protocol.ids import AttemptNo, Instant, JobId, NodeId, TaskNo, UnixTime
+from wattline_protocol.ids import AttemptNo, Instant, JobId, NodeId, TaskNo, TaskRef, UnixTime
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.views.site_views import JobState
-from wattline_protocol.wire.agent_messages import SavedCheckpoint, TaskReport, TaskUsage
+from wattline_protocol.wire.agent_messages import TaskReport, TaskUsage
+from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint
 from wattline_scheduler.core.model.jobs.job_kind import kind_of
 from wattline_scheduler.core.model.jobs.sorted_numbers import SortedNumbers
 from wattline_scheduler.core.model.queue.job_class import JobClass
@@ -310,6 +311,8 @@ class Job:
     """Reason why it cannot meet its deadline; empty = it can, as far as is known."""
     at_risk: str = ""
     """Reason why it may miss its deadline, by its promised start or its pace."""
+    unsaved: tuple[TaskRef, str] | None = None
+    """Attempt whose newest saves failed, and the warning; None = none known."""
     waiting: Waiting | None = None
     """Its planner form, cached; None = outdated."""
     has_run: bool = False

@@ -3,8 +3,9 @@
 from support.core.harness import Harness
 from support.core.sites import job, site
 from wattline_protocol.ids import JobId, UnixTime
-from wattline_protocol.wire.agent_messages import SavedCheckpoint
-from wattline_scheduler.core.agents.task_reports import CHECKPOINT_STORE_S
+from wattline_protocol.wire.task_reports.checkpoints import CheckpointTrouble, SavedCheckpoint
+from wattline_scheduler.core.agents.checkpoint_reports import STORE_S
+from wattline_scheduler.core.lifecycle.job_state import reason_of
 
 
 def cluster() -> Harness:
@@ -43,5 +44,37 @@ def test_many_in_a_row_are_shown_and_stored_now_and_then() -> None:
     second = save(h, number, 2)
     attempt = h.gang(number).live[0]
     assert (attempt.checkpoint, attempt.record.checkpoint) == (second, first)
-    h.run(CHECKPOINT_STORE_S)
+    h.run(STORE_S)
     assert attempt.record.checkpoint == second
+
+
+def fail(h: Harness, number: JobId, step: int, in_a_row: int) -> None:
+    """The first task of the job cannot save."""
+    why, at = "OSError: No space left on device", UnixTime(h.now.unix_s)
+    attempt = h.gang(number).live[0]
+    task = h.agent(attempt.node).tasks[attempt.record.ref]
+    task.checkpoint_trouble = CheckpointTrouble("save_failed", step, why, at, in_a_row)
+    h.run(2.0)
+
+
+def test_a_save_that_failed_is_an_event_and_the_second_in_a_row_a_warning() -> None:
+    h = cluster()
+    number = h.submit(job().gpus(1))
+    h.run(2.0)
+    fail(h, number, 10, in_a_row=1)
+    (event,) = h.events("save_failed")
+    assert (event.job, event.level) == (number, "warning")
+    assert "step 10 was not saved: OSError: No space left on device" in event.text
+    assert reason_of(h.job(number), "RUNNING") == ""
+    fail(h, number, 20, in_a_row=2)
+    assert len(h.events("save_failed")) == 2
+    warning = "its newest 2 checkpoints were not saved: OSError: No space left on device"
+    assert reason_of(h.job(number), "RUNNING") == warning
+    h.restart_scheduler()
+    h.run(3.0)
+    assert reason_of(h.job(number), "RUNNING") == warning
+    assert len(h.events("save_failed")) == 2
+    attempt = h.gang(number).live[0]
+    h.agent(attempt.node).tasks[attempt.record.ref].checkpoint_trouble = None
+    save(h, number, 30)
+    assert reason_of(h.job(number), "RUNNING") == ""

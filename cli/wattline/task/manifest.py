@@ -1,0 +1,225 @@
+"""Manifest of a checkpoint: the size and SHA-256 of each of its files, one line of JSON a file.
+
+A first line describes the checkpoint and counts the files, so that a manifest that lost its end is
+found out. Format 1, one JSON document, is still read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.jsonl"
+FORMAT = 2
+OLD_MANIFEST = "manifest.json"
+OLD_FORMAT = 1
+MAX_LINE_BYTES = 4 * 1024 * 1024
+"""Of the first line with what the user adds to it, and of all of format 1."""
+MAX_NAMES_SHOWN = 5
+_IN_DATA = re.compile(r"data(/|\Z)")
+READ_BYTES = 1024 * 1024
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint could not be made or found; the text has the reason. None was changed."""
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file, by its path in the checkpoint."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a manifest says about the whole checkpoint."""
+
+    step: int
+    saved_unix_s: float
+    about: dict[str, Any]
+    files: int
+    bytes: int
+
+
+class Hashing:
+    """Hashes files in a thread while the disk is busy with them: hashing needs a processor only."""
+
+    def __init__(self, root: Path, names: Sequence[str]) -> None:
+        self._root, self._names = root, names
+        self._entries: list[FileEntry] = []
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="wattline-hash", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._entries = [entry_of(self._root, name) for name in self._names]
+        except BaseException as error:
+            self._error = error
+
+    def entries(self) -> list[FileEntry]:
+        """Those of all files; raises what reading one raised."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._entries
+
+
+def entry_of(root: Path, name: str) -> FileEntry:
+    """Reads the file."""
+    path = f"{root}/{name}"
+    return FileEntry(name, os.stat(path).st_size, sha256_of(path))  # noqa: PTH116 - a hot path
+
+
+def seal(building: Path, step: int, about: dict[str, Any]) -> int:
+    """Writes the manifest beside `data`, and syncs everything. Returns the bytes of the data."""
+    names = files_of(building)
+    hashing = Hashing(building, names)
+    for name in names:
+        sync(f"{building}/{name}")
+    return write_manifest(building, step, about, hashing.entries())
+
+
+def write_manifest(
+    building: Path, step: int, about: dict[str, Any], entries: list[FileEntry]
+) -> int:
+    """Writes the manifest of synced files, and syncs it with the directories."""
+    size_bytes = sum(entry.bytes for entry in entries)
+    header = {"format": FORMAT, "step": step, "saved_unix_s": time.time(), "about": about}
+    first = json.dumps({**header, "files": len(entries), "bytes": size_bytes})
+    if len(first) >= MAX_LINE_BYTES:
+        raise CheckpointError(f"`about` has {len(first)} bytes; at most {MAX_LINE_BYTES} are kept")
+    with (building / MANIFEST).open("w", encoding="utf-8") as file:
+        file.write(first + "\n")
+        file.writelines(json.dumps(vars(entry)) + "\n" for entry in entries)
+    sync(str(building / MANIFEST))
+    for root, _, _ in os.walk(building):
+        sync(root)
+    return size_bytes
+
+
+def files_of(building: Path) -> list[str]:
+    """Names of all files of a checkpoint, at least one. A link would point outside of it."""
+    data = building / "data"
+    if data.is_symlink():
+        raise CheckpointError(f"{data} is a symbolic link; save the file itself")
+    if not data.exists():
+        raise CheckpointError(f"nothing was written to {data}")
+    names = sorted(_names(building))
+    if not names:
+        raise CheckpointError(f"{data} holds no file")
+    return names
+
+
+def _names(building: Path) -> Iterator[str]:
+    """Of each file of `data`, below the checkpoint's directory. Raises for a symbolic link."""
+    if not (building / "data").is_dir():
+        yield "data"
+        return
+    folders = ["data"]
+    while folders:
+        folder = folders.pop()
+        with os.scandir(f"{building}/{folder}") as found:
+            for one in found:
+                name = f"{folder}/{one.name}"
+                if one.is_symlink():
+                    raise CheckpointError(f"{one.path} is a symbolic link; save the file itself")
+                if one.is_dir():
+                    folders.append(name)
+                else:
+                    yield name
+
+
+def check(directory: Path, step: int, *, verify: bool) -> Header:
+    """Raises OSError or ValueError if the checkpoint differs from its manifest."""
+    listed: list[str] = []
+    lines = _lines(directory)
+    header = _header(lines)
+    if header.step != step:
+        raise ValueError(f"the manifest is of step {header.step}")
+    for entry in lines:
+        _check_file(directory, FileEntry(entry["name"], entry["bytes"], entry["sha256"]), verify)
+        listed.append(entry["name"])
+    if len(listed) != header.files:
+        raise ValueError(f"the manifest lists {len(listed)} of {header.files} files")
+    if more := sorted(set(_names(directory)).difference(listed)):
+        raise ValueError(f"files not listed: {', '.join(more[:MAX_NAMES_SHOWN])}")
+    return header
+
+
+def _check_file(directory: Path, entry: FileEntry, verify: bool) -> None:
+    path = f"{directory}/{entry.name}"
+    if not _IN_DATA.match(entry.name) or ".." in entry.name.split("/"):
+        raise ValueError(f"{entry.name} is no file of this checkpoint")
+    size = os.lstat(path).st_size
+    if size != entry.bytes:
+        raise ValueError(f"{entry.name} has {size} bytes, not {entry.bytes}")
+    if verify and sha256_of(path) != entry.sha256:
+        raise ValueError(f"{entry.name} does not have the checksum it was saved with")
+
+
+def _header(lines: Iterator[dict[str, Any]]) -> Header:
+    first = next(lines, None)
+    if first is None:
+        raise ValueError("the manifest is empty")
+    names = ("step", "saved_unix_s", "about", "files", "bytes")
+    return Header(*(first[name] for name in names))
+
+
+def read_header(directory: Path) -> Header:
+    """What the manifest says, without a look at the files."""
+    return _header(_lines(directory))
+
+
+def _lines(directory: Path) -> Iterator[dict[str, Any]]:
+    """The header, then each file; those of format 1 in the same form."""
+    if not (directory / MANIFEST).exists() and (directory / OLD_MANIFEST).exists():
+        with (directory / OLD_MANIFEST).open("rb") as file:
+            old = json.loads(file.read(MAX_LINE_BYTES))
+        _check_format(old, OLD_FORMAT)
+        size_bytes = sum(entry["bytes"] for entry in old["files"])
+        yield {**old, "files": len(old["files"]), "bytes": size_bytes}
+        yield from old["files"]
+        return
+    with (directory / MANIFEST).open("rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b"")):
+            if not line.endswith(b"\n"):
+                raise ValueError("the manifest is cut off")
+            values = json.loads(line.decode())  # bytes may be taken for UTF-16
+            if number == 0:
+                _check_format(values, FORMAT)
+            yield values
+
+
+def _check_format(manifest: dict[str, Any], known: int) -> None:
+    if manifest["format"] != known:
+        raise ValueError(f"the manifest has format {manifest['format']}, not {known}")
+
+
+def sha256_of(path: str) -> str:
+    """Of a file's content."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:  # noqa: PTH123 - a hot path
+        while chunk := file.read(READ_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def sync(path: str) -> None:
+    """Returns when the file or directory has reached the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""What programs inside tasks report through their agent."""

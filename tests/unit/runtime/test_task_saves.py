@@ -1,0 +1,229 @@
+"""wattline.task: what is retained, what happens on a full disk, and saves in the background."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from wattline import task
+from wattline.task import background, manifest, outcome, publisher, stop_notice
+
+FULL = Path("/dev/full")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Checkpoints and copies in memory in directories of this test."""
+    for name in [name for name in os.environ if name.startswith("WATTLINE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("WATTLINE_CHECKPOINT_DIR", str(tmp_path / "ckpt"))
+    monkeypatch.setenv("WATTLINE_METRICS", str(tmp_path / "metrics.jsonl"))
+    monkeypatch.setenv("WATTLINE_STOP_FILE", str(tmp_path / "stop"))
+    monkeypatch.setattr(stop_notice._stop, "asked", False)
+    monkeypatch.setattr(outcome.failures, "in_a_row", 0)
+    monkeypatch.setattr(background._helper, "is_memory_short", False)
+    return tmp_path / "ckpt"
+
+
+def reports(home: Path) -> list[dict[str, object]]:
+    lines = home.with_name("metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def steps() -> list[int]:
+    return [c.step for c in task.checkpoints() if isinstance(c, task.Checkpoint)]
+
+
+def staged() -> list[Path]:
+    return [p for p in Path("/dev/shm").iterdir() if f"-{os.getpid()}-" in p.name]
+
+
+def test_every_so_many_steps_one_is_kept_for_good() -> None:
+    for step in range(0, 100, 10):
+        task.save(step, b"x", keep=2, keep_every=40)
+    assert steps() == [90, 80, 40, 0]
+
+
+def test_as_many_files_as_one_likes(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(manifest, "sync", synced.append)
+    with task.saving(1) as path:
+        path.mkdir()
+        for number in range(40_000):
+            os.close(os.open(f"{path}/{number}", os.O_CREAT))
+    assert len(synced) == 40_000 + len(["manifest", "data", "the whole"])
+    (home / "00000001-step-1" / "data" / "39999").unlink()
+    with pytest.raises(task.CheckpointError, match="39999"):
+        task.latest()
+
+
+def test_a_checkpoint_of_format_1_is_read(home: Path) -> None:
+    saved = task.save(3, b"weights", about={"a": 1})
+    assert saved is not None
+    directory = saved.path.parent
+    entry = vars(manifest.entry_of(directory, "data"))
+    (directory / manifest.MANIFEST).unlink()
+    old = {"format": 1, "step": 3, "saved_unix_s": 5.0, "about": {"a": 1}, "files": [entry]}
+    (directory / "manifest.json").write_text(json.dumps(old))
+    assert task.latest() == task.Checkpoint(3, saved.path, {"a": 1}, 5.0)
+    saved.path.write_bytes(b"WEIGHTS")
+    with pytest.raises(task.CheckpointError, match="step 3: ValueError: data does not have the"):
+        task.latest()
+
+
+def test_none_usable_is_an_error_with_each_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert task.latest() is None
+    for step in (1, 2):
+        task.save(step, b"x", about={"width": step})
+    other = "it is of a model of another width"
+    with pytest.raises(task.CheckpointError, match=f"step 2: {other}; step 1: {other}"):
+        task.latest(fits=lambda found: other)
+    fitting = task.latest(fits=lambda found: "" if found.about["width"] == 1 else other)
+    assert fitting is not None
+    assert fitting.step == 1
+    assert task.latest(fits=lambda found: other, from_scratch=True) is None
+    monkeypatch.setenv("WATTLINE_FROM_SCRATCH", "1")
+    assert task.latest(fits=lambda found: other) is None
+
+
+def test_a_full_disk_ends_no_training(home: Path) -> None:
+    task.save(1, b"old")
+    for step in (2, 3):
+        assert task.save(step, lambda path: FULL.write_bytes(b"x")) is None
+    assert steps() == [1]
+    assert [p.name for p in home.iterdir()] == ["00000001-step-1"]
+    failed = [one for one in reports(home) if one["wattline"] == "save_failed"]
+    assert [(one["step"], one["in_a_row"]) for one in failed] == [(2, 1), (3, 2)]
+    assert failed[0]["why"] == "OSError: No space left on device"
+    task.save(4, b"new")
+    task.save(5, lambda path: FULL.write_bytes(b"x"))
+    assert reports(home)[-1]["in_a_row"] == 1
+
+
+def test_a_save_in_the_background_is_complete_when_the_next_begins(home: Path) -> None:
+    for step in (1, 2):
+        with task.saving(step, background=True, about={"step": step}) as path:
+            assert path.parent.parent == Path("/dev/shm")
+            (path / "layers").mkdir(parents=True)
+            (path / "layers" / "0.bin").write_bytes(b"a" * step)
+        assert len(staged()) == 1
+    task.wait_saved()
+    assert staged() == []
+    found = task.latest()
+    assert found is not None
+    assert (found.step, found.about) == (2, {"step": 2})
+    assert (found.path / "layers" / "0.bin").read_bytes() == b"aa"
+    assert steps() == [2, 1]
+    assert [(one["wattline"], one["step"]) for one in reports(home)] == [
+        ("checkpoint", 1),
+        ("checkpoint", 2),
+    ]
+
+
+def test_without_memory_the_copy_is_on_the_disk(
+    home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(background, "MEMORY", tmp_path / "absent")
+    with task.saving(1, background=True) as path:
+        assert path.parent.parent == home
+        path.write_bytes(b"x")
+    task.wait_saved()
+    assert steps() == [1]
+    assert [p.name for p in home.iterdir()] == ["00000001-step-1"]
+
+
+def test_a_copy_that_does_not_fit_into_memory_goes_to_the_disk_next_time(home: Path) -> None:
+    with task.saving(1, background=True):
+        FULL.write_bytes(b"x")
+    assert staged() == []
+    with task.saving(2, background=True) as path:
+        assert path.parent.parent == home
+        path.write_bytes(b"x")
+    task.wait_saved()
+    assert steps() == [2]
+
+
+def test_an_error_in_the_background_is_raised_by_the_next_save(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    nothing = pytest.raises(task.CheckpointError, match="nothing was written")
+    with nothing, task.saving(1, background=True):
+        pass
+    with task.saving(2, background=True) as path:
+        path.symlink_to("/etc/hostname")
+    with pytest.raises(task.CheckpointError, match=r"step 2 was not saved: .*symbolic link"):
+        task.save(3, b"x")
+    assert "the checkpoint of step 2 was not saved" in capfd.readouterr().err
+    task.save(4, b"x")
+    assert steps() == [4]
+    assert staged() == []
+
+
+def test_a_disk_that_is_full_in_the_background_ends_no_training(
+    home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    task.save(1, b"old")
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    (copy / "data").write_bytes(b"new")
+    monkeypatch.setattr(publisher, "sync", lambda path: FULL.write_bytes(b"x"))
+    request = {"staged": str(copy), "home": str(home), "step": 2, "keep": 1, "keep_every": 0}
+    answer = publisher.serve({**request, "about": {}, "copy_s": 0.5, "failures": 1})
+    assert (answer["is_full"], answer["failures"]) == (True, 2)
+    assert reports(home)[-1]["in_a_row"] == 2
+    assert steps() == [1]
+    assert [p.name for p in home.iterdir()] == ["00000001-step-1"]
+
+
+STOPS = """
+import os, signal, sys
+from wattline import task
+with task.stoppable():
+    with task.saving(1, background=True) as path:
+        path.write_bytes(b"x" * 10_000_000)
+    os.killpg(0, signal.SIGTERM)
+    task.safe_point()
+"""
+LEAVES = STOPS.replace("    os.killpg(0, signal.SIGTERM)\n    task.safe_point()\n", "")
+
+
+@pytest.mark.parametrize("program", [STOPS, LEAVES], ids=["stop", "end"])
+def test_a_stop_and_the_end_of_the_program_wait_for_it(program: str) -> None:
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, process_group=0, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert steps() == [1]
+
+
+def test_the_copy_of_a_killed_program_is_removed_by_the_next_save() -> None:
+    code = (
+        "import os, signal\nfrom wattline import task\n"
+        "with task.saving(1, background=True) as path:\n"
+        "    path.write_bytes(b'x')\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code])
+    assert process.wait(60) == -signal.SIGKILL
+    left = [p for p in Path("/dev/shm").iterdir() if f"-{process.pid}-" in p.name]
+    assert len(left) == 1
+    task.save(2, b"x")
+    with task.saving(3, background=True) as path:
+        path.write_bytes(b"x")
+    task.wait_saved()
+    assert not left[0].exists()
+    assert steps() == [3, 2]
+
+
+def test_a_save_in_a_thread_of_its_own_waits_as_well() -> None:
+    with task.saving(1, background=True) as path:
+        path.write_bytes(b"x")
+    both = [threading.Thread(target=task.wait_saved) for _ in range(2)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join(60)
+    assert steps() == [1]
