@@ -193,6 +193,7 @@ def _write_and_die(home: Path, how: str) -> None:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
     with process:
         assert process.stdout is not None
-        process.stdout.read(1)
+        if process.stdout.read(1) != b".":
+            raise RuntimeError("a writer ended before its first save; its error is above")
         time.sleep(random.uniform(0.0, LONGEST_RUN_S))
         os.killpg(process.pid, signal.SIGKILL)
