@@ -21,6 +21,7 @@ from wattline_agent.core.ports import Collector, DriverAbsent
 from wattline_agent.device import open_collector
 from wattline_agent.executor import open_runner
 from wattline_agent.host import open_sensors
+from wattline_agent.host.address import address_towards
 from wattline_agent.host.interface import interface_towards
 from wattline_agent.keeper_link import KeeperLink, NoKeeper
 from wattline_agent.link import SchedulerLink
@@ -152,6 +153,7 @@ def _facts(
         is_observe=config.observe,
         can_run_as=keeper_link.can_run_as(),
         keeper_account=keeper_link.keeper_account(),
+        address=address_towards(bundle.agent_endpoint),
         managed=config.gpus,
     )
 

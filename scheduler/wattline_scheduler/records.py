@@ -165,6 +165,10 @@ class NodeRecord(msgspec.Struct, frozen=True):
     off_reason: str = ""
     is_spared: bool = False
     """An operator is about to switch it on: not fenced until it is heard."""
+    fence: Literal["", "ordered", "off"] = ""
+    """For its silence it is being switched off, or is off since."""
+    is_bmc_verified: bool = False
+    """When last queried while its agent reported, its BMC answered "on"."""
     drained_unix_s: UnixTime | None = None
     """Time since when it is drained: no task starts, and the last one has left."""
     is_quarantined: bool = False

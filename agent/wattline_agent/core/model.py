@@ -43,6 +43,8 @@ class Facts:
     can_run_as: bool = False
     keeper_account: str = ""
     """Account of a keeper that may start tasks as other accounts of the host."""
+    address: str = ""
+    """Its own IP address on the way to the scheduler; empty: not known."""
     managed: frozenset[GpuIndex] | None = None
     """GPUs this agent may cap and allocate; None = all."""
 

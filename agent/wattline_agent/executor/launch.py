@@ -8,7 +8,7 @@ from pathlib import Path
 from wattline_agent.core.ports import LaunchContext
 from wattline_agent.executor.layout import TaskDir, key_of
 from wattline_agent.executor.mps import limits
-from wattline_agent.executor.tasklib import rank_supervisor
+from wattline_agent.executor.tasklib import rank_supervisor, torch_launcher
 from wattline_agent.keeper.spec import TaskSpec
 from wattline_protocol.job.http_server import BRIDGE, BRIDGE_MODULE
 from wattline_protocol.job.spec import WHOLE_GPU
@@ -42,17 +42,15 @@ def argv_of(order: TaskOrder, folder: TaskDir, tasklib: Path) -> tuple[str, ...]
     meet, procs = order.rendezvous, procs_of(order)
     flags = [
         f"--nnodes={meet.nodes if meet else 1}",
-        f"--node-rank={meet.node_rank if meet else 0}",
         f"--nproc-per-node={procs}",
         "--max-restarts=0",  # restarts are the scheduler's task
         f"--log-dir={folder.torchrun}",  # else it leaves a directory in /tmp per attempt
     ]
-    if meet is None:
-        flags.append("--standalone")
-    else:
-        flags += [f"--master-addr={meet.host}", f"--master-port={meet.port}"]
     supervisor = (rank_supervisor(tasklib), str(order.log_limit_bytes // procs))
-    return (interpreter, *options, "-m", "torch.distributed.run", *flags, *supervisor, *script)
+    launcher: tuple[str, ...] = ("-m", "torch.distributed.run", "--standalone")
+    if meet is not None:
+        launcher = (torch_launcher(tasklib), meet.host, str(meet.port), str(meet.node_rank))
+    return (interpreter, *options, *launcher, *flags, *supervisor, *script)
 
 
 def procs_of(order: TaskOrder) -> int:

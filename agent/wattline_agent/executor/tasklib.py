@@ -1,5 +1,5 @@
 """Library folder with what tasks need of Wattline: `import wattline.task` without an installation,
-and the supervisor of ranks, in the interpreter of the task."""
+and the launcher and the supervisor of ranks, in the interpreter of the task."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -8,7 +8,7 @@ from pathlib import Path
 from wattline_agent.executor.layout import TASKLIB_DIR
 
 LIBRARY = "task"
-RANK_MODULE = "rank.py"
+RANK_MODULE, LAUNCHER_MODULE = "rank.py", "rendezvous.py"
 INIT_TEXT = '"""Holds `wattline.task` for programs that run as Wattline tasks."""\n'
 
 
@@ -35,16 +35,28 @@ def rank_supervisor(tasklib: Path) -> str:
     return f"{tasklib}/wattline/{RANK_MODULE}"
 
 
+def torch_launcher(tasklib: Path) -> str:
+    """The program that runs torchrun for one node of a gang."""
+    return f"{tasklib}/wattline/{LAUNCHER_MODULE}"
+
+
 def _installed_modules() -> Iterator[tuple[str, Path]]:
     """Each file and its name in the package."""
-    spec = find_spec("wattline")
+    library = _installed("wattline", LIBRARY)
+    for source in sorted(library.glob("*.py")):
+        yield f"{LIBRARY}/{source.name}", source
+    yield RANK_MODULE, library.parent / RANK_MODULE
+    yield LAUNCHER_MODULE, _installed("wattline_runtime", "train") / LAUNCHER_MODULE
+
+
+def _installed(package: str, name: str) -> Path:
+    """A folder of an installed package, which is not imported. Raises FileNotFoundError."""
+    spec = find_spec(package)
     folders = list(spec.submodule_search_locations or ()) if spec is not None else []
-    for folder in map(Path, folders):
-        if modules := sorted((folder / LIBRARY).glob("*.py")):
-            yield from ((f"{LIBRARY}/{source.name}", source) for source in modules)
-            yield RANK_MODULE, folder / RANK_MODULE
-            return
-    raise FileNotFoundError("the installed package wattline has no folder task")
+    for folder in folders:
+        if (found := Path(folder, name)).is_dir():
+            return found
+    raise FileNotFoundError(f"the installed package {package} has no folder {name}")
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -30,6 +30,7 @@ from wattline_protocol.site.model import (
     MAX_JOB_BYTES,
     OPEN_JOBS_BYTES_PER_USER,
     OPEN_JOBS_PER_USER,
+    RENDEZVOUS_PORTS,
     Domain,
     DomainKind,
     Gateway,
@@ -106,6 +107,7 @@ def _site(top: Fields, problems: list[Problem]) -> Site:
             "open_jobs_size_per_user", v.open_jobs_size, OPEN_JOBS_BYTES_PER_USER
         ),
         disk_reserve_bytes=head.take("disk_reserve", v.disk_reserve, DISK_RESERVE_BYTES),
+        rendezvous_ports=head.take("rendezvous_ports", v.ports, RENDEZVOUS_PORTS),
         logs=cast("LogReaders", head.take("logs", choice("owner", "everyone"), "owner")),
         domains=tuple(draft.domain for draft in drafts),
         nodes=tuple(placed.node for placed in nodes),
@@ -225,12 +227,19 @@ def _timing(fields: Fields) -> Timing:
         protected_run_s=take("protected_run", v.seconds(0, 86_400), usual.protected_run_s),
         overtake_s=take("overtake", v.seconds(0, 30 * 86_400), usual.overtake_s),
         max_grace_s=take("max_grace", v.seconds(LEAST_GRACE_S, 30 * 86_400), usual.max_grace_s),
+        fence_after_s=take("fence_after", v.seconds(0, 86_400), usual.fence_after_s),
+        fence_max=take("fence_max", v.fence_max, usual.fence_max),
     )
     fields.end()
     if timing.isolation_after_s < 2 * timing.beat_period_s:
         fields.blame("isolation_after must be at least two beat periods", "isolation_after")
     if timing.task_lease_s < timing.isolation_after_s:
         fields.blame("task_lease must be at least isolation_after", "task_lease")
+    if 0 < timing.fence_after_s < timing.isolation_after_s:
+        text = "fence_after must be 0s (never) or at least isolation_after"
+        fields.blame(text, "fence_after")
+    if timing.fence_max and not timing.fence_after_s:
+        fields.blame("fence_max has no effect without fence_after", "fence_max")
     return timing
 
 

@@ -189,6 +189,10 @@ class Timing(msgspec.Struct, frozen=True):
     """A job expected to be short may overtake others submitted up to this long before it."""
     max_grace_s: float = 3600.0
     """Longest grace period from stop notice to kill: others wait for that."""
+    fence_after_s: float = 0.0
+    """A silent node is switched off out of band after this; 0 = never."""
+    fence_max: int = 0
+    """Nodes that may be silent or fenced at once for that; 0 = the default (`Site.fence_max`)."""
 
 
 class Weights(msgspec.Struct, frozen=True):
@@ -295,6 +299,12 @@ class HttpApi(msgspec.Struct, frozen=True):
 
 LogReaders = Literal["owner", "everyone"]
 
+RENDEZVOUS_PORTS = (20_000, 29_999)
+"""Below the ephemeral ports of Linux."""
+
+FENCED_PERMILLE = 20
+"""Default of `fence_max`, as a fraction of the nodes."""
+
 OPEN_JOBS_PER_USER = 50_000
 """No user can fill more than half of a site's open jobs, and five of the largest arrays fit."""
 
@@ -327,6 +337,8 @@ class Site(msgspec.Struct, frozen=True):
     open_jobs_bytes_per_user: int = OPEN_JOBS_BYTES_PER_USER
     disk_reserve_bytes: int = DISK_RESERVE_BYTES
     """Free space beside the store below which no job is accepted; at most a tenth of its disk."""
+    rendezvous_ports: tuple[int, int] = RENDEZVOUS_PORTS
+    """First and last of the ports at which the ranks of a torchrun gang meet."""
     logs: LogReaders = "owner"
     """Access to the output of tasks, besides operators."""
     schedules: tuple[Schedule, ...] = ()
@@ -348,6 +360,11 @@ class Site(msgspec.Struct, frozen=True):
     abuse: Abuse = Abuse()
     """Service names that the site file assigns to users."""
     routes: tuple[SiteRoute, ...] = ()
+
+    @property
+    def fence_max(self) -> int:
+        """Nodes that may be silent or fenced at once while any is fenced."""
+        return self.timing.fence_max or max(1, len(self.nodes) * FENCED_PERMILLE // PERMILLE)
 
     def domain_chain(self, leaf: DomainId) -> tuple[DomainId, ...]:
         """`leaf` and its ancestors, nearest first."""

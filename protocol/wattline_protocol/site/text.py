@@ -38,6 +38,7 @@ def format_site(site: Site) -> str:
         "max_job_size": format_size(site.max_job_bytes),
         "open_jobs_size_per_user": format_size(site.open_jobs_bytes_per_user),
         "disk_reserve": format_size(site.disk_reserve_bytes),
+        "rendezvous_ports": "{}-{}".format(*site.rendezvous_ports),
         "logs": site.logs,
     }
     document: dict[str, Any] = {
@@ -68,7 +69,8 @@ def format_site(site: Site) -> str:
     return document_text({key: value for key, value in document.items() if value})
 
 
-def _timing(timing: Timing) -> dict[str, str]:
+def _timing(timing: Timing) -> dict[str, str | int]:
+    fence_max = {"fence_max": timing.fence_max} if timing.fence_max else {}
     return {
         "beat_period": format_duration(timing.beat_period_s),
         "isolation_after": format_duration(timing.isolation_after_s),
@@ -78,6 +80,8 @@ def _timing(timing: Timing) -> dict[str, str]:
         "protected_run": format_duration(timing.protected_run_s),
         "overtake": format_duration(timing.overtake_s),
         "max_grace": format_duration(timing.max_grace_s),
+        "fence_after": format_duration(timing.fence_after_s),
+        **fence_max,
     }
 
 

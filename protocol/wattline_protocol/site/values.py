@@ -59,6 +59,26 @@ MAX_CONNECTIONS = 4_096
 connections: Reader[int] = whole(1, MAX_CONNECTIONS)
 """HTTP connections of one client."""
 
+MIN_PORT, MAX_PORT = 1_024, 65_535
+MIN_PORTS = 16
+"""Ports of a range for rendezvous: several gangs of a host draw from it."""
+
+_PORTS = re.compile(r"(\d{1,5})-(\d{1,5})")
+
+
+def ports(value: object) -> tuple[int, int]:
+    """A range of ports, "FIRST-LAST"."""
+    match = _PORTS.fullmatch(text(value))
+    first, last = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not MIN_PORT <= first <= last - MIN_PORTS + 1 <= MAX_PORT - MIN_PORTS + 1:
+        within = f"{MIN_PORT} to {MAX_PORT}"
+        raise ValueError(f'expected {MIN_PORTS} ports or more of {within}, as in "20000-29999"')
+    return first, last
+
+
+fence_max: Reader[int] = whole(1, MAX_SITE_NODES)
+"""Nodes that may be silent or fenced at once."""
+
 
 def networks(value: object) -> tuple[str, ...]:
     """Networks, or single addresses: "10.0.0.0/8"."""

@@ -212,6 +212,8 @@ class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello"):
     """The keeper's own account, or its number where the host has no name; empty: not reported."""
     takes_notices: bool = False
     """It understands NotifyTask; an older agent refuses it."""
+    address: Word[str] = ""
+    """Its own end of the way to the scheduler, an IP address; empty: not known."""
 
 
 class _Current(msgspec.Struct, frozen=True, tag_field="t"):

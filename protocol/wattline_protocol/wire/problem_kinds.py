@@ -276,6 +276,13 @@ _NODE = (
         "Verify that it has no power, then: `wattline node off NODE --confirm NODE`.",
         ended="out_of_band_over",
     ),
+    _warning(
+        "out_of_band_unverified",
+        "BMC of a node does not confirm that the host is on",
+        "The node is not fenced when it is silent.",
+        "Check its out_of_band way in the site file: does the BMC belong to this host?",
+        ended="out_of_band_verified",
+    ),
 )
 
 _POWER = (
@@ -365,6 +372,14 @@ _SITE = (
         "Start the missing agents, or declare their nodes off.",
         scope="site",
         ended="recovery_over",
+    ),
+    _alarm(
+        "fencing_withheld",
+        "more nodes are silent than may be fenced",
+        "None is switched off; gangs on them wait.",
+        "Check the network. `wattline node off NODE` for hosts without power; see fence_max.",
+        scope="site",
+        ended="fencing_resumed",
     ),
     _alarm(
         "check_failed",

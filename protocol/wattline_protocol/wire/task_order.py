@@ -27,6 +27,10 @@ from wattline_protocol.wire.bounds import (
     Word,
 )
 
+PORT_TAKEN_STATUS = 75
+"""Exit status of a torchrun launcher whose port another program has: EX_TEMPFAIL of sysexits.h. The
+launcher itself has no other use for it, and ends with 1 whatever status a rank ends with."""
+
 
 class Rendezvous(msgspec.Struct, frozen=True):
     """Where the processes of a torchrun gang meet."""

@@ -45,6 +45,8 @@ class Network:
         self._receivers: dict[Address, Receive] = {}
         self.on_send: Callable[[Address, Address, bytes], bytes] = lambda _, __, data: data
         """What is sent in place of it: a liar sits at its source."""
+        self.arrived_s: dict[Address, float] = {}
+        """When anything of each source last arrived."""
         self.sent = 0
         self.lost = 0
 
@@ -75,6 +77,7 @@ class Network:
         def arrive() -> None:
             receive = self._receivers.get(target)
             if receive is not None and self.weather.cut[source, target] <= 0:
+                self.arrived_s[source] = self._world.now_s
                 receive(source, data)
 
         self._world.after(delay_s, arrive)

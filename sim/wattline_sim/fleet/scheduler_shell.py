@@ -126,6 +126,11 @@ class SchedulerShell:
         self._stalled_until_s = self._world.now_s + for_s
 
     @property
+    def has_run_s(self) -> float:
+        """How long it has not stalled."""
+        return self._world.now_s - self._stalled_until_s
+
+    @property
     def is_at_work(self) -> bool:
         """It runs, and is not held up."""
         return self.cluster is not None and self._stalled_until_s <= self._world.now_s

@@ -24,6 +24,8 @@ from wattline_protocol.wire.client_messages import (
     Undrain,
 )
 from wattline_protocol.wire.rollouts import RolloutOptions
+from wattline_scheduler.core.model.effects import ActOutOfBand
+from wattline_scheduler.core.model.power_off_attempts import Purpose
 from wattline_scheduler.records import JobRecord, Record
 from wattline_sim.fleet.adversaries.foreign import ForeignUse
 from wattline_sim.fleet.adversaries.lying import Lying
@@ -31,6 +33,7 @@ from wattline_sim.fleet.adversaries.raising import Raising
 from wattline_sim.fleet.agent_shell import SCHEDULER, AgentShell
 from wattline_sim.fleet.allowances import Allowances
 from wattline_sim.fleet.disk import Key
+from wattline_sim.fleet.fencing import Fencing, lying_bmcs, with_fencing
 from wattline_sim.fleet.machine import Gpu, Machine
 from wattline_sim.fleet.network import Network
 from wattline_sim.fleet.preempted import check_preempted
@@ -50,6 +53,8 @@ from wattline_sim.fleet.world import World
 
 ASK_AGAIN_S = 1.0
 RESTORE_GAP_S = 10.0
+LATEST_TAKEN_S = 20.0
+"""A scheduler that stalled takes messages later than they arrive; this long after it, none."""
 
 
 class FleetSite:
@@ -60,7 +65,8 @@ class FleetSite:
         self.story = Story()
         self.network = Network(self.world)
         dice = random.Random(f"{seed} out of band")
-        plain = with_switches(random_site(self.world.rng), dice)
+        fence_dice = random.Random(f"{seed} fencing")
+        plain = with_fencing(with_switches(random_site(self.world.rng), dice), fence_dice)
         self._quota_dice = random.Random(f"{seed} quotas")
         self.naming = Naming(random.Random(f"{seed} names"))
         named = self.naming.with_services(with_quotas(plain, self._quota_dice))
@@ -88,6 +94,7 @@ class FleetSite:
             lambda: self.is_faulty,
             self.switches.act,
         )
+        self.fencing = self._fencing(fence_dice)
         self.scheduler.disk.on_booked = self.truth.booked
         self.scheduler.disk.on_job = self.truth.saw_job
         self.allowances = Allowances(self.site, lambda: self.world.now_s)
@@ -129,6 +136,19 @@ class FleetSite:
         self.scaled = Scaled(self.world, random.Random(f"{seed} scaled"), may=not site.gateways)
         return self.scaled.with_gateways(site)
 
+    def _fencing(self, dice: random.Random) -> Fencing:
+        if self.site.timing.fence_after_s:
+            self.switches.lies = lying_bmcs(self.site, dice)
+        self.switches.purpose_of = self._purpose_of
+        return Fencing(
+            self.world,
+            self.site,
+            self._is_sound,
+            self._silent_since_s,
+            lambda: not self.is_faulty,
+            dice,
+        )
+
     def start(self) -> None:
         """Power everything on, in any order."""
         self.world.after(self.world.rng.uniform(0.0, 2.0), self.scheduler.start)
@@ -136,6 +156,7 @@ class FleetSite:
             self.world.after(self.world.rng.uniform(0.0, 3.0), agent.start)
         self.dividing.begin()
         self.foreign.begin()
+        self.fencing.begin()
         self.switches.tempt(self.order, lambda: not self.is_faulty)
         self.reserving.begin(self.order, lambda: self.accepted, lambda: not self.is_faulty)
         for users in (self.rolling, self.scaled):
@@ -157,10 +178,29 @@ class FleetSite:
         check_replaced(before, records)
         check_scaled(before, records)
         check_preempted(self.allowances, before, records)
+        self.fencing.check_commit(before, records)
         check_devices(before, records)
         self.foreign.check_books(records)
         self.allowances.committed(records)
         self.lying.saw(records)
+
+    def _is_sound(self, node: NodeId) -> bool:
+        """Its agent works, and the network between it and the scheduler is calm."""
+        ways = ((node, SCHEDULER), (SCHEDULER, node))
+        is_at_work = self.agents[node].is_at_work(self.scheduler.knows(node))
+        return is_at_work and self.network.weather.is_calm(ways)
+
+    def _silent_since_s(self, node: NodeId) -> float | None:
+        is_clear = node not in self.lying.ever and self.scheduler.has_run_s > LATEST_TAKEN_S
+        return self.network.arrived_s.get(node) if is_clear else None
+
+    def _purpose_of(self, order: ActOutOfBand) -> Purpose:
+        """What the order is for; the intent to fence must be on disk by now."""
+        cluster = self.scheduler.cluster
+        one = None if cluster is None else cluster.state.off_attempts.under_way.get(order.node)
+        purpose = "operator" if one is None or one.number != order.number else one.purpose
+        self.fencing.check_order(order.node, purpose, self.scheduler.disk.records)
+        return purpose
 
     def _found(self, records: Iterable[Record]) -> None:
         self.allowances.found(records)
@@ -189,12 +229,8 @@ class FleetSite:
 
     def _is_disturbed(self, node: NodeId, gpu: Gpu) -> bool:
         """Something is wrong between a GPU and the scheduler's disk."""
-        ways = ((node, SCHEDULER), (SCHEDULER, node))
-        is_sound = self.scheduler.is_at_work and self.network.weather.is_calm(ways)
         is_hung = gpu.hung_until_s > self.world.now_s or gpu.is_lost or not gpu.is_settable
-        return (
-            is_hung or not is_sound or not self.agents[node].is_at_work(self.scheduler.knows(node))
-        )
+        return is_hung or not self.scheduler.is_at_work or not self._is_sound(node)
 
     def _is_covered(self, node: NodeId) -> bool:
         return self.truth.is_covered(node, self.scheduler.disk.books)

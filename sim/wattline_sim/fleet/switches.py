@@ -15,6 +15,8 @@ from wattline_protocol.site.out_of_band import OffByCommand, OutOfBand
 from wattline_protocol.wire.client_messages import DeclareOff
 from wattline_scheduler.core.model.effects import ActOutOfBand
 from wattline_scheduler.core.model.events import OutOfBandDone
+from wattline_scheduler.core.model.power_off_attempts import Purpose
+from wattline_sim.fleet.fencing import Lie
 from wattline_sim.fleet.machine import Machine
 from wattline_sim.fleet.story import Story
 from wattline_sim.fleet.world import World
@@ -47,6 +49,9 @@ class Switches:
         self._world, self._story, self._machines = world, story, machines
         self._rng, self._cut = rng, cut
         self._ways = {node.id: node.out_of_band for node in site.nodes}
+        self.lies: Mapping[NodeId, Lie] = {}
+        """BMCs that lie about the power of their hosts, to the scheduler's checks and fences."""
+        self.purpose_of: Callable[[ActOutOfBand], Purpose] = lambda _: "operator"
 
     def tempt(self, ask: Callable[[DeclareOff], None], is_over: Callable[[], bool]) -> None:
         """Until it is over, operators want hosts off at any time; whoever is at work is left."""
@@ -67,19 +72,27 @@ class Switches:
 
     def act(self, order: ActOutOfBand, mono_s: Callable[[], Instant], done: Done) -> None:
         """Carry out an order; `mono_s`: the clock of whoever gave it."""
-        rng = self._rng
-        if rng.random() < DEAD_SHARE:
+        rng, lie, purpose = self._rng, self.lies.get(order.node, ""), self.purpose_of(order)
+        is_dead = rng.random() < DEAD_SHARE or (lie and purpose in ("budget", "operator"))
+        if is_dead:  # for budgets and operators no word of a liar is worse than none
             self._tell(order, "its BMC is dead")
             return
         is_deaf, is_mute = rng.random() < DEAF_SHARE, rng.random() < MUTE_SHARE
 
         def strike() -> None:
             machine = self._machines[order.node]
-            if machine.is_up and order.power_off and not is_deaf:
+            if machine.is_up and order.power_off and not is_deaf and lie != "says off":
                 self._cut(order.node, rng.uniform(0.5, 12.0))
-            is_told = not machine.is_up and not is_mute
+            says_on = lie == "says on" or (machine.is_up and lie != "says off")
+            is_told = not says_on and not is_mute
             self._tell(order, "seen off" if is_told else f"not seen off, up = {machine.is_up}")
-            event = OutOfBandDone(order.node, order.number, mono_s() if is_told else None, "no")
+            event = OutOfBandDone(
+                order.node,
+                order.number,
+                mono_s() if is_told else None,
+                "no",
+                is_on=says_on and not is_mute and not order.power_off,
+            )
             late_s = 8.0 if rng.random() < LATE_SHARE else 0.5
             self._world.after(rng.uniform(0.0, late_s), lambda: done(event))
 

@@ -111,6 +111,7 @@ class FakeAgent:
     beats_out: dict[int, float] = field(default_factory=dict)
     hello_sent_s: float = 0.0
     can_run_as: bool = False
+    address: str = ""
     keeper_account: str = "wattline"
     """Its keeper starts tasks as other accounts of the host."""
     is_member: bool = False
@@ -154,6 +155,7 @@ class FakeAgent:
             incarnation_seen=self.incarnation,
             observe=self.is_observe,
             can_run_as=self.can_run_as,
+            address=self.address,
             keeper_account=self.keeper_account,
             takes_notices=True,
         )

@@ -134,6 +134,7 @@ def _send_hello(state: NodeState, now: Now) -> None:
                 can_run_as=facts.can_run_as,
                 keeper_account=facts.keeper_account,
                 takes_notices=True,
+                address=facts.address,
             )
         )
     )

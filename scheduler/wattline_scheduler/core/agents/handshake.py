@@ -106,6 +106,7 @@ def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
     node.nonces.append(hello.nonce)
     node.can_run_as, node.keeper_account = hello.can_run_as, hello.keeper_account
     node.takes_notices = hello.takes_notices
+    node.address = hello.address
     node.link = nodes.Welcomed(incarnation, hello.nonce, now.mono_s)
     node.gpus = {gpu.index: gpu for gpu in hello.gpus}
     node.idle.clear()
@@ -148,7 +149,7 @@ def _report_frequent_hellos(state: State, node: NodeNow, now: Now) -> None:
 
 def end_off(state: State, node: NodeNow, now: Now) -> None:
     """Ends the off state of a node that is heard: it counts in full at once (I3)."""
-    state.journal.change(node, is_off=False, off_reason="")
+    state.journal.change(node, is_off=False, off_reason="", fence="")
     state.journal.save(state.books.declare_on(node.id))
     node.outdate()
     cause = f"{node.id} was declared off but its agent reports"
@@ -232,6 +233,8 @@ def heard(state: State, node: NodeNow, now: Now) -> None:
     node.heard_at = now.mono_s
     if node.record.is_spared:
         state.journal.change(node, is_spared=False)
+    if node.record.fence:
+        void_attempt(state, node, "its agent reports again", now)
     node.is_isolated = False
     end(state, "node_silent", node.id, now, f"{node.id} reports again")
     if not node.is_silent:

@@ -96,7 +96,7 @@ def _update_record(state: State, attempt: Attempt, report: TaskReport, now: Now)
 def take_end(state: State, node: NodeNow, attempt: Attempt, end: TaskExit, now: Now) -> None:
     """Records the reported end of the attempt; then the agent may forget it."""
     gang = attempt.gang
-    outcome, cause = meaning(end)
+    outcome, cause = meaning(end, gang.job.spec.launch.how)
     close(state, attempt, _outcome(gang, outcome), now, end)
     command_outbox.order_forget(state, node, attempt.record.ref, now)
     if end.leftover_pids:
@@ -176,7 +176,6 @@ def _is_changing(node: NodeNow, attempt: Attempt) -> bool:
 
 def _note_running(state: State, gang: Gang, now: Now) -> None:
     if all(a.report is not None and a.report.phase != "starting" for a in gang.live):
-        gang.refusals = 0
         state.work.move(gang, Running(now.mono_s, gang.ran_s), now)
         save_gang(state, gang, now)
 

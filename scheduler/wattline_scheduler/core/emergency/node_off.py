@@ -16,7 +16,13 @@ from wattline_scheduler.core.model.state import State
 
 def count_off(state: State, node: NodeNow, actor: str, source: str, why: str, now: Now) -> str:
     """Counts a node off on confirmation: frees its watts, ends its tasks as lost. Returns text."""
-    node.record = msgspec.structs.replace(node.record, is_off=True, off_reason=why, is_spared=False)
+    node.record = msgspec.structs.replace(
+        node.record,
+        is_off=True,
+        off_reason=why,
+        is_spared=False,
+        fence="off" if node.record.fence else "",
+    )
     node.link = Unheard()
     node.idle.clear()
     node.outdate()

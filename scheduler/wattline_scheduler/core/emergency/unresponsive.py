@@ -38,7 +38,11 @@ def to_switch_off(state: State, now: Now) -> list[tuple[NodeNow, OffReason]]:
     over_mw = _over(state, now)
     if not over_mw:
         return []
-    nodes = [node for node in state.nodes.values() if _may_be_switched_off(state, node, now)]
+    nodes = [
+        node
+        for node in state.nodes.values()
+        if is_switchable(state, node, now) and not _answers(state, node, now)
+    ]
     if not nodes:
         return []
     lacking_mw = _lacking(state, over_mw, now)
@@ -78,16 +82,20 @@ def _mark(state: State, domain: DomainId, overrun: Overrun, over_mw: int, now: N
         overrun.marked_mw, overrun.marked_at = over_mw, now.mono_s
 
 
-def _may_be_switched_off(state: State, node: NodeNow, now: Now) -> bool:
+def has_automatic_way(node: NodeNow) -> bool:
+    """Whether the site file lets the scheduler itself power the host off."""
     declared = node.site.out_of_band
-    if declared is None or not (declared.is_automatic and declared.can_switch_off):
+    return declared is not None and declared.is_automatic and declared.can_switch_off
+
+
+def is_switchable(state: State, node: NodeNow, now: Now) -> bool:
+    """Whether the scheduler itself may begin to power the host off now, if it does not answer."""
+    if not has_automatic_way(node):
         return False
     if node.record.is_spared or not state.off_attempts.may_begin(node.id, now.mono_s):
         return False
     # A node that was not heard since it was declared on may be under repair.
-    if state.books.entry(node.id).standing not in ("leased", "full"):
-        return False
-    return not _answers(state, node, now)
+    return state.books.entry(node.id).standing in ("leased", "full")
 
 
 def _answers(state: State, node: NodeNow, now: Now) -> bool:

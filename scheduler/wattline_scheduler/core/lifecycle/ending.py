@@ -40,7 +40,7 @@ FINAL: dict[Cause, JobState] = {
 
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MOST_S = 60.0
-"""Back-off before the next try: doubled with every failure, up to this."""
+"""Back-off before the next try: doubled with every failure without a healthy run, up to this."""
 
 LONGEST_BACKOFF_S = 300.0
 """The same for services, which have no limit of tries: at most 288 recorded tries a day."""
@@ -58,7 +58,7 @@ MAX_LOSSES = 8
 """Maximum number of tries lost with their node: the gang may be what crashes the nodes."""
 
 HEALTHY_RUN_S = 60.0
-"""A service that ran this long started well; its back-off is reset."""
+"""A try that ran this long started well: the back-off is reset."""
 
 
 def close(
@@ -225,6 +225,8 @@ def finish(state: State, gang: Gang, outcome: JobState, now: Now) -> None:
 
 
 def _requeued(state: State, gang: Gang, now: Now) -> None:
+    if _longest_run_s(gang) >= CRASH_RUN_S:
+        gang.refusals = 0
     gang.refusals += 1
     if gang.refusals > MAX_REFUSALS:
         gang.reason = f"start refused {gang.refusals} times in a row, last: {gang.reason}"
@@ -241,7 +243,7 @@ def _lost(state: State, gang: Gang, now: Now) -> None:
         return
     text = f"{gang.name} is requeued: {gang.reason}"
     state.journal.note("gang_requeued", text, now, job=gang.job.id, level="warning")
-    _again(state, gang, _doubled(gang.losses), now)
+    _again(state, gang, _doubled(_in_a_row(gang, gang.losses)), now)
 
 
 def _failed(state: State, gang: Gang, now: Now) -> None:
@@ -252,7 +254,7 @@ def _failed(state: State, gang: Gang, now: Now) -> None:
     elif gang.crashes >= CRASHES_HELD:
         _hold(state, gang, now)
     else:
-        _again(state, gang, _doubled(gang.failures), now)
+        _again(state, gang, _doubled(_in_a_row(gang, gang.failures)), now)
 
 
 def _hold(state: State, gang: Gang, now: Now) -> None:
@@ -301,6 +303,11 @@ def _tried(gang: Gang) -> list[Attempt]:
 
 def _is_pointless(gang: Gang) -> bool:
     return any(a.record.exit and a.record.exit.kind in POINTLESS for a in _tried(gang))
+
+
+def _in_a_row(gang: Gang, times: int) -> int:
+    """How often it ended so without a healthy run since, for the back-off; at least once."""
+    return 1 if _longest_run_s(gang) >= HEALTHY_RUN_S else times
 
 
 def _longest_run_s(gang: Gang) -> float:

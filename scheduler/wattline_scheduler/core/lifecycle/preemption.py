@@ -143,7 +143,7 @@ def described_gang(state: State, gang: Gang) -> RunningGang | None:
         key=gang.key,
         priority=priority,
         lost_gpu_s=0.0 if is_ending else ran.s * gpu_count,
-        tasks=tuple([_used(state, attempt) for attempt in live]),
+        tasks=tuple([allocation_of(state, attempt) for attempt in live]),
         quotas=live[0].quotas,
         quota_milli=quota_milli,
         quota_mw=quota_mw,
@@ -190,7 +190,8 @@ def _present_priority(state: State, gang: Gang) -> int:
     return ENDING_PRIORITY if is_leaving else gang.job.spec.priority
 
 
-def _used(state: State, attempt: Attempt) -> TaskAllocation:
+def allocation_of(state: State, attempt: Attempt) -> TaskAllocation:
+    """What an attempt holds, for the planner. Offers of the view are current (`renew_offers`)."""
     node, shape = state.nodes[attempt.node], attempt.gang.job.shape
     at = state.fleet_view.position[node.id]
     held = held_devices(node, attempt)

@@ -1,12 +1,11 @@
 """Starts placed gangs: records attempts, obtains their watts, then sends StartTask to all."""
 
-import zlib
+from hashlib import sha256
 
 from wattline_protocol.ids import AttemptNo, GpuIndex, Now, TaskRef
 from wattline_protocol.job.http_server import bridge_command
 from wattline_protocol.job.ranks import interface_on, procs_per_node
 from wattline_protocol.job.spec import JobSpec
-from wattline_protocol.site.model import Site
 from wattline_protocol.site.run_as import account_of
 from wattline_protocol.site.wall_power import PERMILLE
 from wattline_protocol.wire.mig import MigInstance
@@ -36,8 +35,7 @@ from wattline_scheduler.power.demand.clocks import clock_permille
 from wattline_scheduler.records import AttemptRecord
 
 UNABLE = "no longer starts tasks as other accounts ([run_as])"
-FIRST_PORT, PORTS = 20_000, 10_000
-"""Rendezvous ports of torchrun gangs: below the ephemeral port range of Linux."""
+LOOPBACK = "127.0.0.1"
 
 
 def place(state: State, gang: Gang, placement: Placement, now: Now) -> None:
@@ -100,6 +98,7 @@ def advance(state: State, gang: Gang, now: Now) -> None:
             end_gang(state, gang, "requeued", unable, now)
             return
         state.work.move(gang, Starting(gang.phase.since, is_ordered=True), now)
+        gang.rendezvous_port = draw_port(state, gang) if _is_torchrun(gang) else 0
         for attempt in gang.live:
             attempt.is_ordered = True
             command_outbox.order_start(
@@ -185,7 +184,7 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
         workdir=spec.workdir,
         submit_dir=spec.submit_dir,
         array_index=spec.array.indices[gang.number] if spec.array is not None else None,
-        rendezvous=_rendezvous(state, attempt) if spec.launch.how == "torchrun" else None,
+        rendezvous=_rendezvous(state, attempt) if _is_torchrun(gang) else None,
         cpus=gang.job.shape.cpus if spec.resources.cpus_per_gpu else 0,
         memory_bytes=spec.resources.memory_bytes,
         grace_s=gang.job.grace_s,
@@ -204,6 +203,10 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
         processes=gang.size * procs_per_node(spec),
         global_batch_size=spec.launch.global_batch_size,
     )
+
+
+def _is_torchrun(gang: Gang) -> bool:
+    return gang.job.spec.launch.how == "torchrun"
 
 
 def _command(spec: JobSpec) -> tuple[str, ...]:
@@ -227,26 +230,44 @@ def _clock_permille(state: State, attempt: Attempt) -> int:
 
 def _rendezvous(state: State, attempt: Attempt) -> Rendezvous:
     gang, spec = attempt.gang, attempt.gang.job.spec
-    members = {a.record.task: state.nodes[a.node] for a in gang.live}
     rank = attempt.record.task - gang.task_no(0)
     return Rendezvous(
-        host=rendezvous_host([members[task] for task in sorted(members)]),
-        port=rendezvous_port(state.site, TaskRef(gang.job.id, gang.task_no(0), gang.attempt)),
+        host=rendezvous_host(_members(state, gang)),
+        port=gang.rendezvous_port,
         node_rank=rank,
         nodes=gang.size,
         procs_per_node=procs_per_node(spec),
     )
 
 
+def _members(state: State, gang: Gang) -> list[NodeNow]:
+    """The nodes of its live attempts, by rank."""
+    by_task = sorted(gang.live, key=lambda attempt: attempt.record.task)
+    return [state.nodes[attempt.node] for attempt in by_task]
+
+
 def rendezvous_host(members: list[NodeNow]) -> str:
-    """Host of rank 0; loopback when all tasks are on one host."""
-    hostnames = {node.record.hostname for node in members}
-    return "127.0.0.1" if len(hostnames) == 1 else members[0].record.hostname
+    """Address of the host of rank 0; loopback when all tasks are on one host.
 
-
-def rendezvous_port(site: Site, first: TaskRef) -> int:
-    """Rendezvous port, a function of site and try only, so that it is the same after a restart.
-
-    Two sites that share hosts, or two tries of one job, rarely get the same port.
+    Its name where its address is not known, or is one of loopback, which others cannot reach.
     """
-    return FIRST_PORT + zlib.crc32(f"{site.agent_endpoint} {first}".encode()) % PORTS
+    hostnames = {node.record.hostname for node in members}
+    if len(hostnames) == 1:
+        return LOOPBACK
+    first = members[0]
+    is_local = not first.address or first.address.startswith(("127.", "::1"))
+    return first.record.hostname if is_local else first.address
+
+
+def draw_port(state: State, gang: Gang) -> int:
+    """A port of the site's range for the current try, that no other gang of the node of rank 0 has.
+
+    A digest of the run and the try: a run is named at random, so that nobody knows it before.
+    """
+    first_node = _members(state, gang)[0]
+    taken = {attempt.gang.rendezvous_port for attempt in first_node.attempts.values()}
+    first, last = state.site.rendezvous_ports
+    name = f"{state.instance} {TaskRef(gang.job.id, gang.task_no(0), gang.attempt)}"
+    drawn, count = int.from_bytes(sha256(name.encode()).digest()[:8], "big"), last - first + 1
+    ports = (first + (drawn + step) % count for step in range(count))
+    return next((port for port in ports if port not in taken), first + drawn % count)

@@ -80,6 +80,8 @@ class OutOfBandDone:
     """Time of the power query that was answered "off"; None: it is not confirmed off."""
     error: str = ""
     """Error text for the operator if it is not confirmed off."""
+    is_on: bool = False
+    """A query without power-off was answered "on"."""
 
 
 @dataclass(frozen=True, slots=True)

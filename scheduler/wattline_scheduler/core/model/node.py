@@ -108,6 +108,8 @@ class NodeNow:
     """Run time of all ended attempts on it, of those in memory."""
     takes_notices: bool = False
     """Its agent understands NotifyTask."""
+    address: str = ""
+    """Its own IP address on the way to the scheduler; empty: not reported."""
     is_silent: bool = False
     """Not heard for `isolation_after`, or its agent sent a Farewell."""
     is_isolated: bool = False

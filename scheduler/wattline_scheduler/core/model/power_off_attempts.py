@@ -1,6 +1,7 @@
 """Attempts to power hosts off without their agents: those under way, and failures."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from wattline_protocol.ids import Instant, NodeId
 from wattline_scheduler.core.model.jobs.job import LONG_AGO
@@ -8,6 +9,11 @@ from wattline_scheduler.core.model.jobs.job import LONG_AGO
 BACKOFF_FIRST_S = 5.0
 BACKOFF_LONGEST_S = 300.0
 """Bounds of the doubling back-off between attempts on a node: spares a failing BMC."""
+
+
+Purpose = Literal["budget", "silence", "check", "operator"]
+"""budget: a lowered budget is not met otherwise; silence: its gangs are to start elsewhere; check:
+whether its BMC knows that it is on; operator: somebody asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +25,7 @@ class OffAttempt:
     power_off: bool
     requester: str
     reason: str
+    purpose: Purpose
     client: bytes = b""
     """Client that waits for the result; empty: none."""
     ask: int = 0
@@ -36,10 +43,21 @@ class OffAttempts:
     """Number of the newest attempt of this run."""
     checked_at: Instant = LONG_AGO
     """Time of the last check whether some host must be powered off."""
+    listening_since: Instant = LONG_AGO
+    """Since then no stall of the scheduler itself made nodes look silent."""
+    next_query_at: dict[NodeId, Instant] = field(default_factory=dict)
+    """Time of the next query whether the BMC of a node knows that it is on."""
+    answered_off_at: dict[NodeId, Instant] = field(default_factory=dict)
+    """Time of the first such query answered "off" since one was answered "on"."""
 
     def may_begin(self, node: NodeId, now: Instant) -> bool:
         """Whether no attempt is under way on the node and its back-off is over."""
-        return node not in self.under_way and now >= self.not_before.get(node, LONG_AGO)
+        return not self.is_busy(node) and now >= self.not_before.get(node, LONG_AGO)
+
+    def is_busy(self, node: NodeId) -> bool:
+        """Whether an attempt is under way that another may not replace, as it may a check."""
+        one = self.under_way.get(node)
+        return one is not None and one.purpose != "check"
 
     def next_number(self) -> int:
         """A number that no other attempt of this run has."""

@@ -104,7 +104,7 @@ def declare_on(state: State, node: NodeNow, user: UserName, request: DeclareOn, 
         return Done(text)
     if not node.record.is_off:
         return Denied("conflict", f"{node.id} is not off (state: {node.state})")
-    node.record = msgspec.structs.replace(node.record, is_off=False, off_reason="")
+    node.record = msgspec.structs.replace(node.record, is_off=False, off_reason="", fence="")
     node.is_silent = False
     state.journal.save(node.record)
     state.journal.save(state.books.declare_on(node.id))

@@ -26,6 +26,11 @@ POLL_S = 0.5
 STEPS = 3
 """Minimum of answers that fit in a time-out: before, the power-off, and after."""
 
+
+class SeenOn(ReadingFailed):
+    """It was queried only, and is on."""
+
+
 Clock = Callable[[], Instant]
 T = TypeVar("T")
 
@@ -65,11 +70,13 @@ class PowerOffRunner:
 
     async def _try(self, act: ActOutOfBand) -> None:
         seen_at: Instant | None = None
-        why = ""
+        why, is_on = "", False
         try:
             seen_at = await seen_off(
                 self._declared[act.node], self._mono_s, power_off=act.power_off
             )
+        except SeenOn as error:
+            why, is_on = str(error), True
         except ReadingFailed as error:
             why = str(error)
         except Exception as error:
@@ -77,11 +84,12 @@ class PowerOffRunner:
             log.exception("out_of_band_broken", node=act.node)
             why = f"{type(error).__name__}: {error}"
         with self._lock:
-            self._done.append(OutOfBandDone(act.node, act.number, seen_at, why))
+            self._done.append(OutOfBandDone(act.node, act.number, seen_at, why, is_on))
 
 
 async def seen_off(declared: OutOfBand, mono_s: Clock, *, power_off: bool) -> Instant:
-    """When the query was sent whose answer was off. Raises ReadingFailed."""
+    """When the query was sent whose answer was off. Raises ReadingFailed,
+    or SeenOn where it is only queried."""
     step_s = declared.timeout_s / STEPS
     host = host_of(declared, step_s)
     last = ["no answer"]
@@ -106,7 +114,7 @@ async def _off(
         if not power_off:
             raise
     if not power_off:
-        raise ReadingFailed("its power state is on")
+        raise SeenOn("its power state is on")
     await _within(host.switch_off(), step_s)
     while True:
         asked_at = mono_s()

@@ -9,7 +9,15 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from wattline_protocol.ids import NodeId
-from wattline_sim.fleet.faults import drivers, hosts, network, operators, scheduler, sensing
+from wattline_sim.fleet.faults import (
+    drivers,
+    hosts,
+    network,
+    operators,
+    scheduler,
+    sensing,
+    silence,
+)
 
 if TYPE_CHECKING:
     from wattline_sim.fleet.site import FleetSite
@@ -49,6 +57,7 @@ class Faults:
     def begin(self) -> None:
         """Start hurting."""
         self._next()
+        silence.begin(self)
 
     def heal(self) -> None:
         """Nothing more happens, and what was hurt is well again."""

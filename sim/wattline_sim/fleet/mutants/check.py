@@ -10,6 +10,7 @@ from wattline_sim.fleet.mutants import (
     agents,
     disks,
     dividing,
+    fencing,
     foreign,
     limits,
     names,
@@ -36,6 +37,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *scaling.MUTANTS,
     *foreign.MUTANTS,
     *limits.MUTANTS,
+    *fencing.MUTANTS,
     *surroundings.MUTANTS,
     *trust.MUTANTS,
 )

@@ -34,6 +34,7 @@ CATCHES = frozenset(
         "InvariantBroken",
         "NumberedTwice",
         "StoreLied",
+        "FencedWrongly",
     )
 )
 """Checks whose alarm counts. Anything else that a run dies of says that the mutant is broken."""

@@ -20,15 +20,14 @@ from wattline_protocol.wire.task_order import Rendezvous
 
 MEET = Rendezvous("10.0.0.1", 29500, 1, 2, 4)
 RUN = (
-    "-m",
-    "torch.distributed.run",
+    "/lib/wattline/rendezvous.py",
+    "10.0.0.1",
+    "29500",
+    "1",
     "--nnodes=2",
-    "--node-rank=1",
     "--nproc-per-node=4",
     "--max-restarts=0",
     "--log-dir=/s/tasks/1.0.1/.wattline-torchrun",
-    "--master-addr=10.0.0.1",
-    "--master-port=29500",
     "/lib/wattline/rank.py",
     str(64 * 1024 * 1024 // 4),
 )

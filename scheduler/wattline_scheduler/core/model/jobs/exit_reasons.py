@@ -1,7 +1,9 @@
 """Meaning and text of the end of an attempt."""
 
+from wattline_protocol.job.spec import Launcher
 from wattline_protocol.views.site_views import JobState
 from wattline_protocol.wire.agent_messages import TaskExit
+from wattline_protocol.wire.task_order import PORT_TAKEN_STATUS
 from wattline_scheduler.records import Cause
 
 WORDS = {
@@ -20,9 +22,11 @@ POINTLESS = frozenset({"not_found", "cap_raised"})
 """Ends that would recur on every node: not tried again."""
 
 
-def meaning(end: TaskExit) -> tuple[JobState, Cause]:
+def meaning(end: TaskExit, launcher: Launcher) -> tuple[JobState, Cause]:
     """State of the attempt, and the cause for its gang."""
     match end.kind:
+        case "exited" if launcher == "torchrun" and end.code == PORT_TAKEN_STATUS:
+            return "CANCELLED", "requeued"
         case "exited" if end.code == 0:
             return "COMPLETED", "finished"
         case "runtime_limit":

@@ -195,6 +195,8 @@ class Gang:
     """Starts in a row that an agent refused."""
     wanted_cap_mw: int = 0
     """Cap of each of its GPUs with which its service keeps its SLO at its load; 0 = not scaled."""
+    rendezvous_port: int = 0
+    """Where the ranks of its current try meet; 0 = nowhere, or drawn by an earlier run."""
     pauses: int = 0
     """Pauses in a row because useful caps did not fit."""
     paused_at: Instant = LONG_AGO

@@ -8,7 +8,7 @@ from wattline_protocol.ids import JobId
 from wattline_protocol.job.selection import only
 from wattline_protocol.job.spec import ArraySpec
 from wattline_protocol.wire.client_messages import Cancel, Release
-from wattline_scheduler.core.lifecycle.ending import CRASH_RUN_S
+from wattline_scheduler.core.lifecycle.ending import CRASH_RUN_S, HEALTHY_RUN_S
 from wattline_scheduler.core.lifecycle.job_state import reason_of
 from wattline_scheduler.core.model.jobs.job import CRASHES_HELD, Pending
 
@@ -38,6 +38,15 @@ def test_back_off_doubles(h: Harness) -> None:
         end_one(h, number, 1, run_s=CRASH_RUN_S)
         waits.append(wait_s(h, number))
     assert waits == pytest.approx([1, 2, 4, 8, 16, 32, 60, 60], abs=0.2)
+
+
+def test_a_healthy_run_resets_the_back_off(h: Harness) -> None:
+    """A rank that is killed after hours is not tried later for what failed before."""
+    number = h.submit(job().retries(9))
+    h.gang(number).failures = 5
+    end_one(h, number, 1, run_s=HEALTHY_RUN_S)
+    assert wait_s(h, number) == pytest.approx(1.0, abs=0.2)
+    assert h.gang(number).failures == 6, "it counts against the retries all the same"
 
 
 def test_a_job_that_backs_off_says_so(h: Harness) -> None:

@@ -1,0 +1,102 @@
+"""Runs torchrun for one node of a gang, over a rendezvous port that is open from the start.
+
+The agent starts it in place of torchrun: `rendezvous.py HOST PORT NODE_RANK FLAGS… SCRIPT…`.
+torchrun opens the port of its store seconds after its start, on all addresses of the host. Here the
+node of rank 0 opens it at once, on HOST alone where that is an address of its own. If another
+program has the port, it ends with status 75, and the scheduler draws another port.
+
+One file, Python 3.9 or later, torch only: it runs in the environment of the program.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+from ipaddress import ip_address
+from typing import Any
+
+PORT_TAKEN_STATUS = 75
+"""EX_TEMPFAIL of sysexits.h; the scheduler knows it (`wattline_protocol.wire.task_order`)."""
+
+BACKEND = "wattline"
+JOIN_WITHIN_S = 600
+"""How long the launchers of the other nodes are waited for, as in torchrun."""
+
+EVERYWHERE = ("::", "0.0.0.0")  # noqa: S104 - where a name is all that is known
+PASS_ON = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+
+def main(argv: list[str]) -> None:
+    """Run torchrun; returns when all ranks of this node have ended well."""
+    host, port, rank = argv[0], int(argv[1]), int(argv[2])
+    listener = listen(host, port) if rank == 0 else None
+    from torch.distributed import run
+
+    _register(host, port, rank, listener)
+    endpoint = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    run.main([f"--rdzv-backend={BACKEND}", f"--rdzv-endpoint={endpoint}", *argv[3:]])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """The listening socket of the store. Exits with `PORT_TAKEN_STATUS` or an error message."""
+    why = ""
+    for address in (*_literal(host), *EVERYWHERE):
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((address, port))
+            listener.listen(socket.SOMAXCONN)
+        except OSError as error:
+            listener.close()
+            why = f"rendezvous at {address} port {port}: {error.strerror}"
+            if error.errno == errno.EADDRINUSE:
+                print(f"{why}; it is retried with another port", file=sys.stderr)
+                sys.exit(PORT_TAKEN_STATUS)
+            if error.errno not in PASS_ON:
+                sys.exit(why)
+        else:
+            return listener
+    sys.exit(why)
+
+
+def _literal(host: str) -> tuple[str, ...]:
+    """The address, if it is one. A name may resolve to loopback on its own host."""
+    try:
+        return (str(ip_address(host)),)
+    except ValueError:
+        return ()
+
+
+def _register(host: str, port: int, rank: int, listener: socket.socket | None) -> None:
+    """The static rendezvous of torch, over a socket that listens already."""
+    from torch.distributed import TCPStore  # type: ignore[attr-defined] # torch has no __all__
+    from torch.distributed.elastic.rendezvous import rendezvous_handler_registry
+    from torch.distributed.elastic.rendezvous.static_tcp_rendezvous import StaticTCPRendezvous
+
+    class OpenRendezvous(StaticTCPRendezvous):
+        def get_backend(self) -> str:
+            return BACKEND
+
+    def create(params: Any) -> OpenRendezvous:
+        nodes = params.max_nodes
+        handler = OpenRendezvous(host, port, rank, nodes, params.run_id, JOIN_WITHIN_S)
+        if listener is not None:
+            handler._store = TCPStore(  # noqa: SLF001 - else it opens one of its own
+                host,
+                port,
+                nodes,
+                True,
+                handler.timeout,
+                multi_tenant=True,
+                master_listen_fd=listener.detach(),
+            )
+        return handler
+
+    rendezvous_handler_registry.register(BACKEND, create)
+
+
+if __name__ == "__main__":
+    del sys.path[0]  # the folder of this file, whose modules must not hide those of the program
+    main(sys.argv[1:])
