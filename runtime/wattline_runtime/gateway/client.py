@@ -29,7 +29,8 @@ BODY_TIMEOUT_S = 30.0
 """Time for a client to send its body."""
 
 MOST_RECEIVING_BYTES = 256 * 1024**2
-"""Of all bodies that are being received, in each process of a gateway."""
+"""Of all bodies that are being received, in each process of a gateway, without the first
+`SMALL_BYTES` of each."""
 SMALL_BYTES = 64 * 1024
 """A body up to this size is received all the same."""
 
@@ -44,6 +45,11 @@ class ReceivedBody:
     is_refused: bool = False
     timeout: asyncio.Timeout = field(default_factory=lambda: asyncio.timeout(BODY_TIMEOUT_S))
 
+    @property
+    def held_bytes(self) -> int:
+        """What it holds of the memory of large bodies."""
+        return max(self.size - SMALL_BYTES, 0)
+
     def refuse(self) -> None:
         """End its reception, also while that waits for its client."""
         self.is_refused = True
@@ -55,22 +61,22 @@ class BodyMemory:
     """Memory of the bodies that are being received: clients may send slowly, and many at once.
 
     While it is full, the client that holds most of it loses its largest body, so that clients share
-    it evenly: what some never end refuses no body of another that holds less.
+    it evenly: what some never end refuses no body of another that holds less. Only what a body has
+    above `SMALL_BYTES` counts, so that the client that holds most always has one to lose.
     """
 
     def __init__(self, most_bytes: int = MOST_RECEIVING_BYTES) -> None:
         self._most_bytes = most_bytes
         self.held_bytes: Counter[str] = Counter()
-        """By client."""
+        """By client that holds any."""
         self._bodies: defaultdict[str, set[ReceivedBody]] = defaultdict(set)
         self._total_bytes = 0
 
     def hold(self, body: ReceivedBody, more_bytes: int) -> None:
         """Count a further part of a body. Raises BadRequest."""
         if not body.is_refused:
-            self._bodies[body.client].add(body)
-            self._count(body, more_bytes)
-            while self._total_bytes > self._most_bytes and body.size > SMALL_BYTES:
+            self._count(body, body.size + more_bytes)
+            while self._total_bytes > self._most_bytes and body.held_bytes:
                 self._refuse(self._largest(body))
         if body.is_refused:
             raise self.refusal()
@@ -78,9 +84,9 @@ class BodyMemory:
     def _largest(self, newest: ReceivedBody) -> ReceivedBody:
         """That of the client that holds most; of its own bodies a client loses the newest."""
         client = max(self.held_bytes, key=self.held_bytes.__getitem__)
-        largest = max(self._bodies[client], key=lambda body: body.size)
-        is_other = client != newest.client and largest.size > SMALL_BYTES
-        return largest if is_other else newest
+        if client == newest.client:
+            return newest
+        return max(self._bodies[client], key=lambda body: body.size)
 
     def _refuse(self, body: ReceivedBody) -> None:
         self.release(body)
@@ -94,15 +100,19 @@ class BodyMemory:
 
     def release(self, body: ReceivedBody) -> None:
         """The body is complete, or refused."""
-        self._count(body, -body.size)
+        self._count(body, 0)
         self._bodies[body.client].discard(body)
         if not self._bodies[body.client]:
             del self._bodies[body.client], self.held_bytes[body.client]
 
-    def _count(self, body: ReceivedBody, more_bytes: int) -> None:
-        body.size += more_bytes
-        self._total_bytes += more_bytes
-        self.held_bytes[body.client] += more_bytes
+    def _count(self, body: ReceivedBody, size: int) -> None:
+        before = body.held_bytes
+        body.size = size
+        more_bytes = body.held_bytes - before
+        if more_bytes:
+            self._bodies[body.client].add(body)
+            self._total_bytes += more_bytes
+            self.held_bytes[body.client] += more_bytes
 
 
 class ClientDisconnected(Exception):
