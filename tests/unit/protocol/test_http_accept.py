@@ -3,11 +3,11 @@
 import asyncio
 import socket
 from contextlib import ExitStack, closing
-from itertools import pairwise
+from itertools import count, pairwise
 
 import pytest
 
-from wattline_protocol.http.accept import HttpAcceptor
+from wattline_protocol.http.accept import FURTHER_S, MAX_AT_ONCE, HttpAcceptor
 from wattline_protocol.http.guard import HttpGuard
 from wattline_protocol.http.limits import HttpLimits
 
@@ -22,8 +22,14 @@ class Leaving(asyncio.Protocol):
 
 
 @pytest.mark.parametrize("admitted", [WAITING, 0], ids=["admitted", "refused"])
-def test_a_turn_of_the_loop_accepts_one_connection_of_all_that_wait(admitted: int) -> None:
+@pytest.mark.parametrize(
+    ("turn_s", "at_once"), [(0.0, 1), (3.5 * FURTHER_S, 4), (3600.0, MAX_AT_ONCE)]
+)
+def test_a_turn_of_the_loop_accepts_one_connection_of_all_that_wait_and_more_in_a_slow_loop(
+    admitted: int, turn_s: float, at_once: int
+) -> None:
     """A request takes several turns, each of which would be as long as what it accepts."""
+    clock = count(0.0, turn_s)
 
     async def run(listener: socket.socket) -> list[int]:
         guard = HttpGuard(HttpLimits(connections_per_address=admitted))
@@ -33,7 +39,7 @@ def test_a_turn_of_the_loop_accepts_one_connection_of_all_that_wait(admitted: in
             made.append(Leaving())
             return made[-1]
 
-        acceptor = HttpAcceptor(listener, guard, protocol)
+        acceptor = HttpAcceptor(listener, guard, protocol, clock=lambda: next(clock))
         accepted = [0]
         while accepted[-1] < WAITING:
             await asyncio.sleep(0)  # one turn
@@ -49,4 +55,4 @@ def test_a_turn_of_the_loop_accepts_one_connection_of_all_that_wait(admitted: in
         for _ in range(WAITING):
             opened.enter_context(closing(socket.create_connection(listener.getsockname())))
         accepted = asyncio.run(run(listener))
-    assert max(after - before for before, after in pairwise(accepted)) == 1
+    assert max(after - before for before, after in pairwise(accepted)) == at_once
