@@ -195,6 +195,9 @@ class Scaler:
         return 1.0 if gpu is None else gpu.performance(cap_mw)
 
     def _learn(self, load: Load, caps_mw: Mapping[int, int], now: Now) -> None:
+        if load.is_partial:  # the times are those of all the load
+            self._window = _Window()
+            return
         if not caps_mw:
             return
         window = self._window

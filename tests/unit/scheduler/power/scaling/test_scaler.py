@@ -110,6 +110,20 @@ def test_while_a_gateway_is_gone_nothing_falls_and_the_cool_down_begins_at_its_r
     assert service.replicas < many
 
 
+@pytest.mark.parametrize("known_s", [0, LEARNING_S])
+def test_what_a_replica_can_do_is_not_learned_from_the_load_of_some_gateways(known_s: int) -> None:
+    """Its times are those of all the load."""
+    service = Service()
+    service.run(400.0, known_s)
+    count, before = service.replicas, service.wanted.cap_mw
+    learned = service.scaler.alone_s
+    for _ in range(2 * LEARNING_S):
+        wanted = service.second(replace(load_of(100.0, {}, {0.3: 100}), is_partial=True))
+        assert (wanted.replicas, wanted.cap_mw) == (count, before)
+    assert service.scaler.alone_s == learned
+    assert service.run(400.0, 10).replicas == count
+
+
 def test_a_time_that_cannot_be_kept_gets_the_watts_and_replicas_of_the_load_alone() -> None:
     service = settled(400.0, 2)
     before = service.replicas
