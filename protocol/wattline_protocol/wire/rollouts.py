@@ -252,7 +252,9 @@ class ReportTraffic(msgspec.Struct, frozen=True, tag_field="t", tag="report_traf
         services: Sequence[ServiceTraffic],
         seconds: float,
     ) -> "ReportTraffic":
-        """A report of the first ones; it counts those that it leaves out."""
+        """A report of the first ones; it counts those that it leaves out. A service without load
+        needs no row: there may be many that never ran."""
+        services = [one for one in services if one != ServiceTraffic(one.service)]
         rows = revisions, workers, services
         return cls(
             tuple(revisions[:MAX_REPORTED]),

@@ -163,7 +163,7 @@ def test_the_sum_of_what_models_report_stays_within_the_bounds_of_a_report() -> 
 
 def test_what_a_process_leaves_out_is_left_out_of_the_sum_until_it_is_not() -> None:
     sums = TrafficSum()
-    services = [ServiceTraffic(f"s{n}") for n in range(MAX_REPORTED + 1)]
+    services = [ServiceTraffic(f"s{n}", 1) for n in range(MAX_REPORTED + 1)]
     sums.add(0, ReportTraffic((), services=()))
     sums.add(1, ReportTraffic.bounded((), (), (), services, 1.0))
     assert sums.take().left_out == 1

@@ -5,8 +5,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from support.programs.serving import GatewayBench, name
-from wattline_protocol.wire.rollouts import BUCKETS_S, MAX_WORK, ReportTraffic, ServiceTraffic
+from support.programs.serving import GatewayBench, name, route
+from wattline_protocol.wire.rollouts import (
+    BUCKETS_S,
+    MAX_REPORTED,
+    MAX_WORK,
+    ReportTraffic,
+    ServiceTraffic,
+)
 from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.revisions.reporting import TrafficReporter
 from wattline_runtime.gateway.stats import Stats
@@ -31,7 +37,8 @@ class LoadBench(GatewayBench):
         return self.reporter.take(1.5)
 
     def load(self) -> ServiceTraffic:
-        (found,) = self.report().services or ()
+        """Of the one service, also if it has none."""
+        (found,) = self.report().services or (ServiceTraffic("svc"),)
         return found
 
 
@@ -54,6 +61,16 @@ def test_a_report_has_the_load_since_the_last_one_and_what_waits_now() -> None:
     assert (load.requests, load.answered, load.work, load.queued) == (0, 2, 41, 0)
     assert slots(load.times) == {0.128: 2}
     assert b.load() == ServiceTraffic("svc")
+
+
+def test_services_without_load_take_no_row_from_others() -> None:
+    """Anyone may submit thousands that never run."""
+    b = LoadBench()
+    idle = {f"idle-{n}": () for n in range(MAX_REPORTED)}
+    b.happens(e.RoutesChanged({"svc": (route(1),), **idle}))
+    b.submit(1)
+    report = b.report()
+    assert (report.services, report.left_out) == ((ServiceTraffic("svc", 1),), 0)
 
 
 def test_a_stream_is_timed_at_its_first_part_and_counted_at_its_end() -> None:

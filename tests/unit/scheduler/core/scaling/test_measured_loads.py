@@ -103,7 +103,7 @@ def test_without_a_report_and_with_one_of_an_earlier_release_it_is_not_known(h: 
 def test_a_report_that_leaves_services_out_makes_no_load_known_and_is_a_problem(h: Loads) -> None:
     h.tell("gw", ServiceTraffic("echo", 10))
     h.second()
-    rows = tuple(ServiceTraffic(f"s{n}") for n in range(MAX_REPORTED + 3))
+    rows = tuple(ServiceTraffic(f"s{n}", 1) for n in range(MAX_REPORTED + 3))
     h.ask(ReportTraffic.bounded((), (), (), rows, 1.0), user="gw", role="gateway")
     assert h.second(1.1) is None
     [event] = h.events("traffic_left_out")
