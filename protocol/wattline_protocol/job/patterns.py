@@ -24,8 +24,11 @@ _NOT_LINEAR = re.compile(r"\(\?(?:[=!>(]|<[=!]|P=)|\\[1-9gG]|[*+?}]\+")
 that match in linear time have none of them. An escaped `\\\\1` matches too, which is refused for
 simplicity."""
 
-_NOT_ALIKE = re.compile(r"\(\?#|\(\?[a-z-]*[aLux]|\\[ZuUN0]|\{,|\[\[:")
-"""Comments, flags, escapes, and repeats without a minimum that RE2 refuses or reads otherwise."""
+_NOT_ALIKE = re.compile(
+    r"(\(\?#|\(\?[a-z-]*[aLux]|\\[ZuUN0]|\\[^\x00-\x7f]|\{,|\[\[:)|\\.", re.DOTALL
+)
+"""Comments, flags, escapes, and repeats without a minimum that RE2 refuses or reads otherwise; or
+another escape, whose character begins none of them."""
 
 _CLASS = re.compile(r"\\.|\[\^?\]?((?:\\.|[^\]\\])*)\]", re.DOTALL)
 """An escape outside of classes, or what is in a class."""
@@ -48,8 +51,8 @@ def states(pattern: str) -> int:
     if found := _NOT_LINEAR.search(pattern):
         text = f"{found.group()!r} cannot be matched in linear time"
         raise ValueError(f"{whole}: {text}; patterns are those of RE2")
-    if found := _NOT_ALIKE.search(pattern):
-        raise ValueError(f"{whole}: RE2 does not know {found.group()!r}")
+    if unknown := next(filter(None, (one[1] for one in _NOT_ALIKE.finditer(pattern))), ""):
+        raise ValueError(f"{whole}: RE2 does not know {unknown!r}")
     if any(_BACKSPACE.match(found[1] or "") for found in _CLASS.finditer(pattern)):
         raise ValueError(f"{whole}: RE2 does not know {chr(92)}b in a class; write {chr(92)}x08")
     try:

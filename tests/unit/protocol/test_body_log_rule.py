@@ -29,6 +29,7 @@ DAY_S = 86_400.0
         ({"share": 1, "blank": ["re:x{,5}y"]}, "RE2 does not know '{,'"),
         ({"share": 1, "blank": ["re:(?x)a b"]}, "RE2 does not know '(?x'"),
         ({"share": 1, "blank": ["re:(?i-x:a b)"]}, "RE2 does not know '(?i-x'"),
+        ({"share": 1, "blank": [r"re:\é"]}, r"RE2 does not know '\\é'"),
         ({"share": 1, "blank": [r"re:[\b]"]}, r"re:[\b]: RE2 does not know \b in a class"),
         (
             {"share": 1, "blank": [r"re:x[^]a\\\b-]"]},
@@ -58,6 +59,7 @@ def test_a_rule_that_is_none_is_refused_in_words(value: object, problem: str) ->
         {"share": 0.25, "blank": ["email", "re:x{3}"], "retention": "1d"},
         {"share": 1, "blank": ["phone"], "retention": "366d"},
         {"share": 1, "blank": [r"re:\b[\\b\x08]", r"re:\[\b]", "re:a{900}"], "retention": "1d"},
+        {"share": 1, "blank": [r"re:\\Z\\é", r"re:\(?#\{,x"], "retention": "1d"},
     ],
 )
 def test_a_rule_reads_as_it_is_written(value: dict[str, object]) -> None:
