@@ -73,13 +73,14 @@ Cause = Literal[
     "requeued",
     "asked",
     "preempted",
+    "resized",
     "replaced",
     "rolled_back",
 ]
 """Cause of the end of a try. requeued: the try never really ran (lease fell, emergency); asked: a
 user requeued it, or a rollout stopped it for a time; preempted: a higher priority needed its
-resources. None of these uses a retry. replaced: a rollout has replaced its job; rolled_back: its
-job was the new revision of one that went back."""
+resources; resized: it runs again on another number of nodes. None of these uses a retry. replaced:
+a rollout has replaced its job; rolled_back: its job was the new revision of one that went back."""
 
 GangPhase = Literal["pending", "starting", "running", "paused", "ending", "ended"]
 

@@ -115,7 +115,9 @@ def _outcome(gang: Gang, outcome: JobState) -> JobState:
             return "PREEMPTED"
         case Ending(cause="failed") if gang.progress is not None and gang.progress.hang:
             return "FAILED"
-        case Ending(cause="asked") if outcome == "COMPLETED":  # it saved and exited; it runs again
+        case Ending(cause="asked" | "resized") if (
+            outcome == "COMPLETED"
+        ):  # it saved and exited; it runs again
             return "CANCELLED"
         case Ending(cause=cause) if outcome in ("FAILED", "NODE_FAIL"):
             return FINAL.get(cause, "CANCELLED")

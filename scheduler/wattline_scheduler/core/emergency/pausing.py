@@ -24,6 +24,7 @@ from wattline_scheduler.plan.model.shape import GangKey
 from wattline_scheduler.power.allocation.allocator import Allocation
 from wattline_scheduler.power.allocation.pause_choice import Candidate, choose
 from wattline_scheduler.power.demand.node_load import gpu_floor_mw, is_controlled
+from wattline_scheduler.records import Cause
 
 SHORT_PATIENCE_S = 3.0
 """Patience with a shortfall that no lowered budget caused: a node may be reading back its caps."""
@@ -262,15 +263,15 @@ def _pause(state: State, gang: Gang, reason: str, now: Now) -> None:
         state.work.move(gang, Paused(gang.phase.since), now)
         return
     grace_s = state.site.timing.emergency_grace_s
-    is_stopped = _is_drained(gang) or (reason == FLOORS and _may_shrink(gang))
-    done = "stopped" if is_stopped else "paused"
+    cause = _stops_by(gang, reason)
+    done = "paused" if cause is None else "stopped"
     text = f"{gang.name} is {done} to stay within the budget"
     state.journal.note("gang_paused", text, now, job=gang.job.id, level="warning")
     if isinstance(gang.phase, Starting):
         end_gang(state, gang, "requeued", reason, now, grace_s=grace_s)
         return
-    if is_stopped:
-        end_gang(state, gang, "preempted", reason, now, grace_s=min(grace_s, gang.job.grace_s))
+    if cause is not None:
+        end_gang(state, gang, cause, reason, now, grace_s=min(grace_s, gang.job.grace_s))
         return
     gang.reason = reason
     pause_counted(gang, now, is_for_useful=reason != FLOORS)
@@ -281,15 +282,14 @@ def _pause(state: State, gang: Gang, reason: str, now: Now) -> None:
     save_gang(state, gang, now)
 
 
-def _is_drained(gang: Gang) -> bool:
-    """Whether it ends in order instead of being frozen with requests in it."""
+def _stops_by(gang: Gang, reason: str) -> Cause | None:
+    """Cause by which it is stopped in order instead of frozen: a service with an SLO, for requests
+    are in it, and a gang that can run on fewer nodes. None: it is frozen."""
     service = gang.job.spec.service
-    return service is not None and service.slo is not None
-
-
-def _may_shrink(gang: Gang) -> bool:
-    """Whether it can run on fewer nodes instead of being frozen on all of them."""
-    return gang.size > gang.job.spec.resources.least_nodes
+    if service is not None and service.slo is not None:
+        return "preempted"
+    may_shrink = gang.size > gang.job.spec.resources.least_nodes
+    return "resized" if reason == FLOORS and may_shrink else None
 
 
 def order_pause(state: State, attempt: Attempt, now: Now) -> None:

@@ -160,7 +160,12 @@ def stop_kind(state: State, gang: Gang) -> NoticeKind:
     cause = gang.phase.cause if isinstance(gang.phase, Ending) else None
     if cause == "asked" and any(state.nodes[a.node].record.is_draining for a in gang.live):
         return "drain"
-    return "preemption" if cause == "preempted" else "limit" if cause == "timeout" else "stop"
+    kinds: dict[Cause | None, NoticeKind] = {
+        "preempted": "preemption",
+        "timeout": "limit",
+        "resized": "resize",
+    }
+    return kinds.get(cause, "stop")
 
 
 def ends_for_good(gang: Gang) -> bool:
@@ -203,7 +208,7 @@ def settle(state: State, gang: Gang, now: Now) -> None:
         finish(state, gang, FINAL[cause], now)
     elif cause == "lost":
         _lost(state, gang, now)
-    elif cause in ("asked", "preempted"):
+    elif cause in ("asked", "preempted", "resized"):
         _again(state, gang, 0.0, now)
     elif cause == "requeued":
         _requeued(state, gang, now)
@@ -248,7 +253,8 @@ def _lost(state: State, gang: Gang, now: Now) -> None:
 
 def _failed(state: State, gang: Gang, now: Now) -> None:
     gang.failures += 1
-    gang.crashes = gang.crashes + 1 if _longest_run_s(gang) < CRASH_RUN_S else 0
+    is_crash = _longest_run_s(gang) < CRASH_RUN_S and not _has_saved(gang)
+    gang.crashes = gang.crashes + 1 if is_crash else 0
     if gang.failures > gang.job.spec.recovery.retries or _is_pointless(gang):
         finish(state, gang, "FAILED", now)
     elif gang.crashes >= CRASHES_HELD:
@@ -307,7 +313,12 @@ def _is_pointless(gang: Gang) -> bool:
 
 def _in_a_row(gang: Gang, times: int) -> int:
     """How often it ended so without a healthy run since, for the back-off; at least once."""
-    return 1 if _longest_run_s(gang) >= HEALTHY_RUN_S else times
+    return 1 if _longest_run_s(gang) >= HEALTHY_RUN_S or _has_saved(gang) else times
+
+
+def _has_saved(gang: Gang) -> bool:
+    """Whether its last try published a checkpoint: the next one begins there."""
+    return any(attempt.checkpoint is not None for attempt in _tried(gang))
 
 
 def _longest_run_s(gang: Gang) -> float:

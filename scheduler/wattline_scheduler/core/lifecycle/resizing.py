@@ -88,4 +88,4 @@ def _grow(state: State, gang: Gang, more: int, settle_s: float, now: Now) -> Non
     reason = f"restarts on more than {counted(gang.size, 'node')}: {room}"
     text = f"{gang.name} saves and {reason}"
     state.journal.note("gang_resized", text, now, job=gang.job.id)
-    end_gang(state, gang, "asked", reason, now)
+    end_gang(state, gang, "resized", reason, now)

@@ -68,6 +68,7 @@ def test_it_grows_once_room_has_lasted(h: Harness) -> None:
     stop_gracefully(h)
     assert (size(h, number), h.gang(number).attempt) == (4, 2)
     assert (h.gang(number).failures, h.gang(number).losses) == (0, 0)
+    assert {m.what for _, m in h.sent if isinstance(m, StopTask)} == {"resize"}
     (event,) = h.events("gang_resized")
     assert "restarts on more than 3 nodes: there has been room for 1 more node for 1m" in event.text
     h.run(LONG_S)

@@ -8,6 +8,7 @@ from wattline_protocol.ids import JobId
 from wattline_protocol.job.selection import only
 from wattline_protocol.job.spec import ArraySpec
 from wattline_protocol.wire.client_messages import Cancel, Release
+from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint
 from wattline_scheduler.core.lifecycle.ending import CRASH_RUN_S, HEALTHY_RUN_S
 from wattline_scheduler.core.lifecycle.job_state import reason_of
 from wattline_scheduler.core.model.jobs.job import CRASHES_HELD, Pending
@@ -47,6 +48,18 @@ def test_a_healthy_run_resets_the_back_off(h: Harness) -> None:
     end_one(h, number, 1, run_s=HEALTHY_RUN_S)
     assert wait_s(h, number) == pytest.approx(1.0, abs=0.2)
     assert h.gang(number).failures == 6, "it counts against the retries all the same"
+
+
+def test_a_try_that_saved_a_checkpoint_is_followed_at_once_and_is_no_crash(h: Harness) -> None:
+    """The next one begins there: it does not fail for what failed before."""
+    number = h.submit(job().retries(9))
+    saved = SavedCheckpoint(step=5, bytes=9, save_s=0.1, unix_s=h.now.unix_s)
+    for _ in range(CRASHES_HELD + 1):
+        node, ref = running(h, number)[0]
+        h.agent(node).tasks[ref].checkpoint = saved
+        end_one(h, number, 1, run_s=2.0)
+        assert wait_s(h, number) == pytest.approx(1.0, abs=0.2)
+    assert h.gang(number).failures == CRASHES_HELD + 1
 
 
 def test_a_job_that_backs_off_says_so(h: Harness) -> None:
