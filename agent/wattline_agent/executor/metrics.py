@@ -4,9 +4,10 @@ import contextlib
 import json
 import math
 import os
+import stat
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -27,6 +28,8 @@ REPORT_MARK = b'"wattline"'
 MAX_WHY_CHARS = 500
 MAX_REPORTS_PER_LOOK = 64
 """Reports are rare; these are also found behind more metrics than are parsed."""
+
+R = TypeVar("R", SavedCheckpoint, CheckpointTrouble)
 
 
 class MetricsTail:
@@ -61,7 +64,10 @@ class MetricsTail:
         except OSError:  # not there yet; or its owner blocks access (F_SETLEASE, FUSE)
             return b""
         try:
-            size = os.fstat(descriptor).st_size
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):  # a pipe, a device, a directory in its place
+                return b""
+            size = found.st_size
             if size < self._offset:  # truncated by the task
                 self._offset, self._rest = 0, b""
             if size - self._offset > MAX_BYTES_PER_LOOK:
@@ -96,12 +102,11 @@ class MetricsTail:
         kind = report.get("wattline")
         with contextlib.suppress(msgspec.ValidationError):
             if kind == "checkpoint":
-                self.checkpoint = msgspec.convert(report, SavedCheckpoint)
+                self.checkpoint = _convert(report, SavedCheckpoint)
                 self.checkpoint_trouble = None
             elif kind in ("save_failed", "checkpoint_rejected"):
-                why = visible_line(str(report.get("why", "")))[:MAX_WHY_CHARS]
-                values = {**report, "what": kind, "why": why}
-                self.checkpoint_trouble = msgspec.convert(values, CheckpointTrouble)
+                values = {**report, "what": kind, "why": _sentence(report.get("why"))}
+                self.checkpoint_trouble = _convert(values, CheckpointTrouble)
 
 
 def newest_lines(lines: Sequence[bytes]) -> Iterator[bytes]:
@@ -110,6 +115,21 @@ def newest_lines(lines: Sequence[bytes]) -> Iterator[bytes]:
     skipped = (line for line in written[:-MAX_LINES_PER_LOOK] if REPORT_MARK in line)
     yield from deque(skipped, maxlen=MAX_REPORTS_PER_LOOK)
     yield from written[-MAX_LINES_PER_LOOK:]
+
+
+def _convert(values: dict[str, Any], kind: type[R]) -> R:
+    """Only what it has: msgspec fails at a key of half a surrogate pair, which JSON can spell.
+    Raises ValidationError."""
+    fields = kind.__struct_fields__
+    return msgspec.convert({name: values[name] for name in fields if name in values}, kind)
+
+
+def _sentence(text: object) -> str:
+    """For a message: it carries no half of a surrogate pair either."""
+    if not isinstance(text, str):
+        return ""
+    whole = text[:MAX_WHY_CHARS].encode(errors="replace").decode()
+    return visible_line(whole)[:MAX_WHY_CHARS]
 
 
 def _is_name(name: str) -> bool:

@@ -15,15 +15,17 @@ from wattline.rank import FAILURE_FILE, HEADER_BYTES, log_name, place_name
 from wattline_agent.executor.open_as_owner import PLACE, is_same_mount
 from wattline_agent.keeper.logfile import READ_TRIES, LogPiece, NoLog
 from wattline_protocol.job.rank_reports import RankPlace
-from wattline_protocol.wire.bounds import CONTROL, MAX_SOME
+from wattline_protocol.wire.bounds import CONTROL, MAX_SERIAL, MAX_SOME
 from wattline_protocol.wire.task_order import RankFailure
 
 MAX_FAILURE_BYTES = 64 * 1024
+UNUSABLE = (OSError, msgspec.MsgspecError, ValueError, RecursionError)
+"""What a file that tasks may write raises: a million brackets, among others."""
 
 
 def read_failure(task_dir: str) -> RankFailure | None:
     """The first failure of the attempt's ranks; None = none, or no valid record."""
-    with _files_of(task_dir) as opened, suppress(OSError, msgspec.MsgspecError, ValueError):
+    with _files_of(task_dir) as opened, suppress(*UNUSABLE):
         data = os.pread(opened(FAILURE_FILE), MAX_FAILURE_BYTES, 0)
         found = msgspec.json.decode(data, type=RankFailure)
         return msgspec.structs.replace(found, error=CONTROL.sub(" ", found.error))
@@ -35,7 +37,7 @@ def read_places(task_dir: str, rank_count: int) -> tuple[RankPlace, ...]:
     found = []
     with _files_of(task_dir) as opened:
         for local_rank in range(min(rank_count, MAX_SOME)):
-            with suppress(OSError, msgspec.MsgspecError, ValueError):
+            with suppress(*UNUSABLE):
                 data = os.pread(opened(place_name(local_rank)), MAX_FAILURE_BYTES, 0)
                 place = msgspec.json.decode(data, type=RankPlace)
                 found.append(msgspec.structs.replace(place, place=CONTROL.sub(" ", place.place)))
@@ -64,9 +66,11 @@ _Part = tuple[int, int, int]
 
 
 def _part(file: int) -> _Part:
-    """Raises ValueError where the header is not one."""
-    start = int(os.pread(file, HEADER_BYTES, 0))
-    return file, max(0, start), max(0, os.fstat(file).st_size - HEADER_BYTES)
+    """Raises ValueError where the header is not one, or no message carries the offsets."""
+    start, count = int(os.pread(file, HEADER_BYTES, 0)), os.fstat(file).st_size - HEADER_BYTES
+    if not 0 <= start <= MAX_SERIAL - count:
+        raise ValueError(f"{start} is no offset")
+    return file, start, max(0, count)
 
 
 def _piece(parts: list[_Part], offset: int, limit_bytes: int) -> LogPiece:

@@ -100,7 +100,7 @@ def is_alive(pid: int) -> bool:
     """Whether the process exists on this host."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # a name that another made up may have any number
         return False
     except PermissionError:
         return True

@@ -43,7 +43,7 @@ def test_the_copy_is_bounded_and_its_offsets_count_all_bytes(tmp_path: Path) -> 
     assert (last.data, last.end) == (whole[-5:], len(whole))
 
 
-@pytest.mark.parametrize("make", ["link", "pipe", "junk", "other"])
+@pytest.mark.parametrize("make", ["link", "pipe", "junk", "huge", "negative", "other"])
 def test_the_agent_opens_nothing_else_in_a_directory_of_the_task(make: str, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_bytes(b"0" * rank.HEADER_DIGITS + b"\nsecret")
@@ -56,8 +56,21 @@ def test_the_agent_opens_nothing_else_in_a_directory_of_the_task(make: str, tmp_
         os.mkfifo(path)
     elif make == "junk":
         path.write_text("no header\n" * 10)
+    elif make in ("huge", "negative"):
+        path.write_text("9" * 20 + "\ntext" if make == "huge" else "-" + "1" * 19 + "\ntext")
     with pytest.raises(NoLog, match="rank 0 of this task has written no log"):
         read_rank_log(str(folder), 0, 0, 100)
+
+
+@pytest.mark.parametrize(
+    "more", ["[" * 60_000, "[" * 30_000 + "]" * 30_000, '"\\ud83d"'], ids=["open", "deep", "half"]
+)
+def test_no_record_of_a_task_ends_the_agent(more: str, tmp_path: Path) -> None:
+    text = f'{{"rank": 0, "unix_s": 1.0, "error": "e", "place": "p", "more": {more}}}'
+    for name in (rank.FAILURE_FILE, rank.place_name(0)):
+        (tmp_path / name).write_text(text)
+    read_failure(str(tmp_path))
+    read_places(str(tmp_path), 1)
 
 
 def test_an_error_is_one_line_with_its_place() -> None:

@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from wattline_agent.executor import memory_copies
@@ -76,6 +77,21 @@ def test_trouble_is_known_until_the_next_checkpoint(tmp_path: Path) -> None:
     for text in ('{"wattline": "save_failed"}\n', '{"wattline": ["save_failed"]}\n'):
         assert read(tmp_path / "m", text).checkpoint_trouble is None
     assert read(tmp_path / "m", json.dumps(failed) + "\n" + checkpoint()).checkpoint_trouble is None
+
+
+def test_no_line_and_no_file_in_its_place_ends_the_agent(tmp_path: Path) -> None:
+    half = "\ud83d"
+    failed = {"wattline": "save_failed", "step": 9, "why": f"a{half}b", "unix_s": 5.0, half: 1}
+    tail = read(tmp_path / "m", checkpoint(**{half: 1}) + json.dumps(failed) + "\n")
+    assert tail.checkpoint == SAVED, "json spells what no message carries"
+    assert tail.checkpoint_trouble is not None
+    assert tail.checkpoint_trouble.why == "a?b"
+    assert msgspec.msgpack.encode(tail.checkpoint_trouble)
+    os.mkfifo(tmp_path / "pipe")
+    for other in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
+        tail = MetricsTail(str(other))
+        tail.poll()
+        assert tail.marks == 0
 
 
 def test_copies_in_memory_of_an_ended_attempt_are_found(
