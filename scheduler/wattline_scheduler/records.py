@@ -168,8 +168,9 @@ class NodeRecord(msgspec.Struct, frozen=True):
     """An operator is about to switch it on: not fenced until it is heard."""
     fence: Literal["", "ordered", "off"] = ""
     """For its silence it is being switched off, or is off since."""
-    is_bmc_verified: bool = False
-    """When last queried while its agent reported, its BMC answered "on"."""
+    verified_way: str = ""
+    """Digest of the out-of-band way that answered "on" when last queried while its agent reported;
+    a site file that names another way has it verified again."""
     drained_unix_s: UnixTime | None = None
     """Time since when it is drained: no task starts, and the last one has left."""
     is_quarantined: bool = False

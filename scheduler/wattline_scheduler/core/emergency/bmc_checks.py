@@ -4,6 +4,10 @@ One that says "off" of such a host is broken, or belongs to another one: its wor
 twice (I7). Only sites with `fence_after` are checked.
 """
 
+from hashlib import sha256
+
+import msgspec
+
 from wattline_protocol.ids import Instant, NodeId, Now
 from wattline_scheduler.core.emergency.unresponsive import has_automatic_way
 from wattline_scheduler.core.model.events import OutOfBandDone
@@ -23,6 +27,16 @@ MAX_CHECKS = 8
 KIND = "out_of_band_unverified"
 
 
+def is_verified(node: NodeNow) -> bool:
+    """Whether the way that the site file names now is the one that was verified: the BMC of another
+    host would be believed, and switch that one off."""
+    return bool(node.record.verified_way) and node.record.verified_way == _digest(node)
+
+
+def _digest(node: NodeNow) -> str:
+    return sha256(msgspec.json.encode(node.site.out_of_band)).hexdigest()
+
+
 def to_check(state: State, now: Now) -> list[NodeNow]:
     """Nodes whose BMC is to be queried now."""
     _end_outdated(state, now)
@@ -31,7 +45,7 @@ def to_check(state: State, now: Now) -> list[NodeNow]:
     attempts = state.off_attempts
     free = MAX_CHECKS - sum(one.purpose == "check" for one in attempts.under_way.values())
     due = [node for node in state.nodes.values() if _is_due(state, node, now)]
-    due.sort(key=lambda node: node.record.is_bmc_verified)
+    due.sort(key=is_verified)
     return due[: max(0, free)]
 
 
@@ -66,8 +80,8 @@ def take_check(state: State, node: NodeNow, event: OutOfBandDone, now: Now) -> N
     elif seen_off_at is None:
         _doubted(state, node, f"is not known: {event.error}", now)
     elif _heard_after(node, attempts.answered_off_at.setdefault(node.id, seen_off_at)):
-        if node.record.is_bmc_verified:
-            state.journal.change(node, is_bmc_verified=False)
+        if node.record.verified_way:
+            state.journal.change(node, verified_way="")
         _doubted(state, node, "is off, but its agent reports", now)
     else:
         wait_s = CHECK_SOON_S
@@ -79,8 +93,8 @@ def _heard_after(node: NodeNow, at: Instant) -> bool:
 
 
 def _verified(state: State, node: NodeNow, now: Now) -> None:
-    if not node.record.is_bmc_verified:
-        state.journal.change(node, is_bmc_verified=True)
+    if not is_verified(node):
+        state.journal.change(node, verified_way=_digest(node))
     end(state, KIND, node.id, now, f"the out-of-band status of {node.id} is on")
 
 

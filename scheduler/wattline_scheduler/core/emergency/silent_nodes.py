@@ -11,6 +11,7 @@ from typing import NamedTuple
 from wattline_protocol.ids import Now
 from wattline_protocol.text.wording import counted, listed
 from wattline_scheduler.core.admission.planner_view import renew_offers, snapshot
+from wattline_scheduler.core.emergency.bmc_checks import is_verified
 from wattline_scheduler.core.emergency.unresponsive import is_switchable
 from wattline_scheduler.core.lifecycle.ending import ends_for_good
 from wattline_scheduler.core.lifecycle.preemption import allocation_of
@@ -55,13 +56,13 @@ def _is_due(state: State, node: NodeNow, now: Now) -> bool:
     first reads what nodes sent meanwhile. An intent on record has waited before.
     """
     record, timing = node.record, state.site.timing
-    if not node.attempts or record.is_quarantined or not record.is_bmc_verified:
+    if not node.attempts or record.is_quarantined:
         return False
     since = _heard_at(state, node)
     heard_within_s = max(0.0, now.mono_s - max(since, state.off_attempts.listening_since))
     needed_s = 0.0 if record.fence == "ordered" else timing.fence_after_s
     is_silent = now.mono_s - since >= needed_s and heard_within_s >= timing.isolation_after_s
-    return is_silent and is_switchable(state, node, now)
+    return is_silent and is_verified(node) and is_switchable(state, node, now)
 
 
 def _heard_at(state: State, node: NodeNow) -> float:

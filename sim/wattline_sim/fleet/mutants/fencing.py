@@ -1,5 +1,7 @@
 """Rules about fencing silent nodes, each removed."""
 
+from dataclasses import replace
+
 from wattline_protocol.ids import Now
 from wattline_scheduler.core.emergency import bmc_checks, fencing, silent_nodes, unresponsive
 from wattline_scheduler.core.model.events import OutOfBandDone
@@ -8,6 +10,7 @@ from wattline_scheduler.core.model.state import State
 from wattline_sim.fleet.mutants.mutant import Mutant
 
 LONG_BEFORE = -1e9
+_take_check = bmc_checks.take_check
 
 
 def _never_away(state: State, node: NodeNow, now: Now) -> bool:
@@ -22,9 +25,7 @@ def _unheard(state: State, node: NodeNow) -> float:
 
 def _any_word(state: State, node: NodeNow, event: OutOfBandDone, now: Now) -> None:
     """Whatever its BMC says of a host that reports, it is believed later."""
-    del event, now
-    if not node.record.is_bmc_verified:
-        state.journal.change(node, is_bmc_verified=True)
+    _take_check(state, node, replace(event, is_on=True), now)
 
 
 def _not_saved(state: State, node: NodeNow) -> None:

@@ -11,7 +11,7 @@ from wattline_protocol.ids import Instant, JobId, NodeId
 from wattline_protocol.job.selection import only
 from wattline_protocol.site.out_of_band import OffByCommand, OutOfBand
 from wattline_protocol.wire.client_messages import Cancel, DeclareOff, DeclareOn
-from wattline_scheduler.core.emergency.bmc_checks import CHECK_AGAIN_S, CHECK_SOON_S
+from wattline_scheduler.core.emergency.bmc_checks import CHECK_AGAIN_S, CHECK_SOON_S, is_verified
 from wattline_scheduler.core.model.effects import ActOutOfBand, Save
 from wattline_scheduler.core.model.events import OutOfBandDone
 from wattline_scheduler.core.model.power_off_attempts import BACKOFF_FIRST_S
@@ -221,11 +221,28 @@ def test_a_bmc_that_says_off_of_a_host_that_reports_is_not_believed() -> None:
     h.run(CHECK_SOON_S + 2)
     answer_checks(h, is_on=False)
     assert "is off, but its agent reports" in h.events("out_of_band_unverified")[-1].text
-    assert not h.node("a1").record.is_bmc_verified
+    assert not is_verified(h.node("a1"))
     h.run(CHECK_AGAIN_S + 2)
     answer_checks(h)
-    assert h.node("a1").record.is_bmc_verified
+    assert is_verified(h.node("a1"))
     assert h.events("out_of_band_verified")
+
+
+def test_another_bmc_in_the_site_file_is_verified_first(pair: tuple[Harness, JobId]) -> None:
+    """It may belong to a healthy host, which would be switched off in place of the silent one."""
+    h, _ = pair
+    silence(h, "a2", for_s=FENCE_S + 2)
+    assert [one.node for one in orders(h)] == ["a2"]
+    other = msgspec.structs.replace(WAY, method=OffByCommand(("status", "a1"), ("off", "a1")))
+    nodes = tuple(msgspec.structs.replace(n, out_of_band=other) for n in h.site.nodes)
+    h.site = msgspec.structs.replace(h.site, nodes=nodes)
+    h.restart_scheduler()
+    h.agent("a2").said.clear()
+    h.join("a1", "a3")
+    h.run(2)
+    answer_checks(h)
+    h.run(2 * FENCE_S)
+    assert [one.node for one in orders(h)] == ["a2"], "only the order of the first run"
 
 
 def test_a_doubt_ends_with_fence_after() -> None:
