@@ -37,13 +37,14 @@ def place_gang(
 
 
 def racks_for(trial: Trial, shape: Shape, barred: Bools | None = None) -> list[int]:
-    """Racks with enough suitable nodes, the one with the fewest first."""
+    """Racks with enough suitable nodes, the one with the fewest first; for a range of nodes, of
+    those in which it is largest."""
     fits_on = np.isfinite(trial.costs(shape))
     fitting = np.flatnonzero(fits_on if barred is None else fits_on & ~barred)
     racks, first, count = np.unique(
         trial.columns.rack[fitting], return_index=True, return_counts=True
     )
-    order = np.lexsort((first, count))
+    order = np.lexsort((first, count, -np.minimum(count, shape.most_nodes)))
     return [int(rack) for rack in racks[order[count[order] >= shape.nodes]]]
 
 

@@ -75,6 +75,13 @@ def test_it_grows_once_room_has_lasted(h: Harness) -> None:
     assert h.gang(number).attempt == 2
 
 
+def test_with_same_rack_it_takes_a_rack_in_which_it_is_largest() -> None:
+    """It took the smallest that has its least number, in which it cannot grow."""
+    h = joined(site().rack("a", 2).rack("b", 6).rack("c", 4).build())
+    number = h.submit(job().gpus(8).from_to(2, 4).same_rack())
+    assert {node for node, _ in running(h, number)} == {"c1", "c2", "c3", "c4"}
+
+
 def test_room_that_goes_begins_again(h: Harness) -> None:
     other = h.submit(job().gpus(8))
     number = h.submit(job().gpus(8).from_to(2, 4, SETTLE_S))
