@@ -253,7 +253,7 @@ def _lost(state: State, gang: Gang, now: Now) -> None:
 
 def _failed(state: State, gang: Gang, now: Now) -> None:
     gang.failures += 1
-    is_crash = _longest_run_s(gang) < CRASH_RUN_S and not _has_saved(gang)
+    is_crash = _longest_run_s(gang) < CRASH_RUN_S and not _has_advanced(gang)
     gang.crashes = gang.crashes + 1 if is_crash else 0
     if gang.failures > gang.job.spec.recovery.retries or _is_pointless(gang):
         finish(state, gang, "FAILED", now)
@@ -313,12 +313,14 @@ def _is_pointless(gang: Gang) -> bool:
 
 def _in_a_row(gang: Gang, times: int) -> int:
     """How often it ended so without a healthy run since, for the back-off; at least once."""
-    return 1 if _longest_run_s(gang) >= HEALTHY_RUN_S or _has_saved(gang) else times
+    return 1 if _longest_run_s(gang) >= HEALTHY_RUN_S or _has_advanced(gang) else times
 
 
-def _has_saved(gang: Gang) -> bool:
-    """Whether its last try published a checkpoint: the next one begins there."""
-    return any(attempt.checkpoint is not None for attempt in _tried(gang))
+def _has_advanced(gang: Gang) -> bool:
+    """Whether its last try published a checkpoint of a later step than what it could resume from:
+    the next one begins there. One that saves the same step again, and fails, gets nowhere."""
+    saved = (a.checkpoint for a in _tried(gang))
+    return any(one.step > gang.resumed_step for one in saved if one is not None)
 
 
 def _longest_run_s(gang: Gang) -> float:

@@ -40,6 +40,7 @@ LOOPBACK = "127.0.0.1"
 
 def place(state: State, gang: Gang, placement: Placement, now: Now) -> None:
     """Records the attempts and requests their watts, in this order (I9)."""
+    gang.resumed_step = -1 if gang.checkpoint is None else gang.checkpoint.step
     gang.attempt = AttemptNo(max(gang.attempt, state.attempt_floor) + 1)
     gang.size = len(placement.tasks)
     gang.room_since = None

@@ -209,6 +209,8 @@ class Gang:
     """Recent GPU utilisation, for jobs with an idle GPU limit."""
     progress: ProgressWatch | None = None
     """For jobs with `recovery.no_progress`."""
+    resumed_step: int = -1
+    """Step of its newest checkpoint known when the current try began; -1 = none."""
     past: deque[Attempt] = field(default_factory=lambda: deque(maxlen=MAX_ATTEMPTS_KEPT))
     """Ended attempts, oldest first."""
 

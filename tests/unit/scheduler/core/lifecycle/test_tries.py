@@ -53,13 +53,26 @@ def test_a_healthy_run_resets_the_back_off(h: Harness) -> None:
 def test_a_try_that_saved_a_checkpoint_is_followed_at_once_and_is_no_crash(h: Harness) -> None:
     """The next one begins there: it does not fail for what failed before."""
     number = h.submit(job().retries(9))
-    saved = SavedCheckpoint(step=5, bytes=9, save_s=0.1, unix_s=h.now.unix_s)
-    for _ in range(CRASHES_HELD + 1):
-        node, ref = running(h, number)[0]
-        h.agent(node).tasks[ref].checkpoint = saved
-        end_one(h, number, 1, run_s=2.0)
+    for step in range(CRASHES_HELD + 1):
+        fail_after_saving(h, number, step)
         assert wait_s(h, number) == pytest.approx(1.0, abs=0.2)
     assert h.gang(number).failures == CRASHES_HELD + 1
+
+
+def test_tries_that_save_what_they_resumed_from_are_crashes(h: Harness) -> None:
+    number = h.submit(job().retries(9))
+    fail_after_saving(h, number, step=5)
+    for _ in range(CRASHES_HELD):
+        wait_s(h, number)
+        fail_after_saving(h, number, step=5)
+    assert h.gang(number).is_crash_loop
+
+
+def fail_after_saving(h: Harness, number: JobId, step: int) -> None:
+    node, ref = running(h, number)[0]
+    saved = SavedCheckpoint(step=step, bytes=9, save_s=0.1, unix_s=h.now.unix_s)
+    h.agent(node).tasks[ref].checkpoint = saved
+    end_one(h, number, 1, run_s=2.0)
 
 
 def test_a_job_that_backs_off_says_so(h: Harness) -> None:
