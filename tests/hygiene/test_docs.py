@@ -3,6 +3,7 @@
 import re
 from itertools import product
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
@@ -44,6 +45,15 @@ def test_source_files_exist(page: Path) -> None:
 def _each(written: str) -> list[str]:
     parts = [part.split(",") for part in re.split(r"[{}]", written)]
     return ["".join(one) for one in product(*parts)]
+
+
+def test_the_how_tos_of_training_show_what_the_tests_run() -> None:
+    how_tos = (ROOT / "docs/training.md").read_text().split("## Words")[0]
+    shown = re.findall(r"^```(?:python|toml)\n(.*?)^```$", how_tos, re.MULTILINE | re.DOTALL)
+    files = [file.read_text() for file in (ROOT / "examples/training").glob("*.*")]
+    assert len(shown) == 5
+    for block in shown:
+        assert any(block in text or indent(block, "    ") in text for text in files), block
 
 
 def test_counts_of_the_readme() -> None:

@@ -16,7 +16,7 @@ from wattline_protocol.ids import NodeId
 from wattline_protocol.job.change import asked_for
 from wattline_protocol.job.spec import JobSpec, Limits
 from wattline_protocol.text.quantities import format_cost, format_duration, format_energy
-from wattline_protocol.text.wording import about_size, counted, digits, energy, listed
+from wattline_protocol.text.wording import about_size, counted, digits, elapsed, energy, listed
 from wattline_protocol.views.site_views import AttemptView, ExplainView, JobView
 from wattline_protocol.views.training_views import CheckpointView
 from wattline_protocol.wire.agent_messages import TaskExit
@@ -100,7 +100,7 @@ def _checkpoint(newest: CheckpointView) -> str:
     """The newest one that is known to be published."""
     size, saved_at = about_size(newest.bytes), units.clock(newest.saved_unix_s)
     text = f"step {newest.step}, {saved_at}, {size} in {digits(newest.save_s)} s"
-    return text + (f", every {format_duration(newest.every_s)}" if newest.every_s else "")
+    return text + (f", every {elapsed(newest.every_s)}" if newest.every_s else "")
 
 
 def _expected(job: JobView) -> list[tuple[str, Cell]]:

@@ -115,6 +115,9 @@ def job_view(
     spec = record.spec
     usage = add_usage(attempt.usage for attempt in attempts)
     newest = newest_attempts(attempts)
+    if spec.resources.is_range:  # tasks of a larger gang before have no part in the newest try
+        tries = max((a.attempt for a in newest), default=0)
+        newest = [a for a in newest if a.attempt == tries]
     live = [a for a in newest if a.ended_unix_s is None]
     starts = [a.started_unix_s for a in attempts if a.started_unix_s is not None]
     gang_gpus = _gang_size(spec, live) * spec.resources.gpus_per_node

@@ -7,6 +7,7 @@ from support.core import records
 from support.core.harness import Harness, joined
 from support.core.sites import job, site
 from wattline_protocol.ids import AttemptNo, NodeId, TaskNo, UnixTime
+from wattline_protocol.job.spec import CountRange
 from wattline_protocol.site.model import Tariff
 from wattline_protocol.views.training_views import CheckpointView
 from wattline_protocol.wire.agent_messages import TaskExit, TaskUsage
@@ -163,6 +164,21 @@ def test_only_the_newest_try_of_a_task_counts_for_its_end() -> None:
     second = attempt(attempt=AttemptNo(2), exit=TaskExit("exited", code=0))
     assert newest_attempts([second, first]) == [second]
     assert exit_code(newest_attempts([first, second])) == 0
+
+
+def test_of_a_gang_that_shrank_only_the_tasks_of_its_newest_try_count() -> None:
+    record = records.job(1, ended_after_s=200.0)
+    resources = msgspec.structs.replace(record.spec.resources, nodes=CountRange(1, 2))
+    spec = msgspec.structs.replace(record.spec, resources=resources)
+    stopped = TaskExit("exited", code=1)
+    tries = [
+        attempt(state="CANCELLED", exit=stopped),
+        attempt(attempt=AttemptNo(2), exit=TaskExit("exited", code=0)),
+        attempt(task=TaskNo(1), state="CANCELLED", node=NodeId("n2"), exit=stopped),
+    ]
+    ended = msgspec.structs.replace(record, spec=spec)
+    view = job_view(ended, GangCounts(1, 0, 1), tries, TARIFF)
+    assert (view.exit_code, view.nodes) == (0, ("n1",))
 
 
 def test_the_lowest_task_speaks_for_the_metrics() -> None:

@@ -1,0 +1,121 @@
+"""The examples of training on a real site: each job file runs to its end, with an interruption."""
+
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.programs.cli_site import CliSite
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240), pytest.mark.xdist_group("training")]
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "training"
+NODES = ("n1", "n2")
+RUN = ("elastic", "two_nodes", "unchanged")
+STEPS_BEFORE = 20
+"""So many are done before an interruption."""
+
+
+class TrainingSite(CliSite):
+    """Two nodes with one directory of checkpoints, and a copy of the examples to submit from."""
+
+    def __init__(self, folder: Path) -> None:
+        """Of one GPU each."""
+        shared = folder / "checkpoints"
+        shared.mkdir()
+        example = '# checkpoint_root = "/mnt/checkpoints"'
+
+        def edited(text: str) -> str:
+            assert example in text
+            return text.replace(example, f'checkpoint_root = "{shared}"')
+
+        super().__init__(folder, NODES, edit=edited)
+        self.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        self.examples = folder / "examples"
+        shutil.copytree(EXAMPLES, self.examples)
+
+    def submit_example(self, name: str) -> str:
+        """Submit its job file as it is, as a user does in its directory; the job's number."""
+        file = str(self.examples / f"{name}.toml")
+        return self.submit("--submit-dir", str(self.examples), file)
+
+    def steps(self, job: str, attempt: int) -> list[dict[str, float]]:
+        """What the first rank has reported after each step of an attempt."""
+        files = [self.state(node) / "tasks" / f"{job}.0.{attempt}.metrics.jsonl" for node in NODES]
+        written = "".join(file.read_text() for file in files if file.exists())
+        whole = written[: written.rfind("\n") + 1]
+        rows = [json.loads(line).get("metrics", {}) for line in whole.splitlines()]
+        return [row for row in rows if "step" in row]
+
+    def until_steps(self, job: str) -> None:
+        """Wait until the first attempt has done some."""
+        self.until(
+            lambda: len(self.steps(job, 1)) >= STEPS_BEFORE, lambda: f"steps: {self.shown(job)}"
+        )
+
+    def shown(self, job: str) -> str:
+        """The job, for a failure."""
+        return self.wattline("job", job)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainingSite]:
+    """Two simulated nodes of one GPU each."""
+    with TrainingSite(tmp_path_factory.mktemp("training")) as made:
+        for node in made.nodes:
+            made.start_node(node, gpus=1)
+        yield made
+
+
+def test_two_nodes_lose_no_step_to_a_requeue(site: TrainingSite) -> None:
+    job = site.submit_example("two_nodes")
+    site.until_steps(job)
+    site.wattline("requeue", job)
+    ended = site.until_state(job, "COMPLETED")
+    assert_each_step_once(site.steps(job, 1), site.steps(job, 2))
+    assert (ended["metrics"]["progress"], ended["checkpoint"]["step"]) == (1, 300)
+    assert ended["metrics"]["loss"] < 1.0
+
+
+def test_an_elastic_job_continues_on_the_node_that_is_left(site: TrainingSite) -> None:
+    job = site.submit_example("elastic")
+    site.until_steps(job)
+    site.wattline("drain", "n2", "--now")
+    ended = site.until_state(job, "COMPLETED")
+    site.wattline("undrain", "n2")
+    on_two, on_one = site.steps(job, 1), site.steps(job, 2)
+    assert_each_step_once(on_two, on_one)
+    assert {step["ranks"] for step in on_two} == {2}
+    assert {step["ranks"] for step in on_one} == {1}
+    assert (ended["nodes"], ended["exit_code"], ended["checkpoint"]["step"]) == (["n1"], 0, 320)
+
+
+def assert_each_step_once(before: list[dict[str, float]], after: list[dict[str, float]]) -> None:
+    """The second attempt begins with the step behind the last of the first."""
+    steps = [report["step"] for report in (*before, *after)]
+    assert steps == list(range(1, len(steps) + 1))
+    assert before
+    assert after
+
+
+def test_code_that_knows_nothing_of_wattline_resumes_from_what_it_saved(
+    site: TrainingSite,
+) -> None:
+    job = site.submit_example("unchanged")
+    saved = site.examples / "out"
+    site.until((saved / "checkpoint-25").exists, lambda: f"a checkpoint of {site.shown(job)}")
+    site.wattline("requeue", job)
+    site.until_state(job, "COMPLETED")
+    found = re.search(r"resumed from out/checkpoint-(\d+)", site.wattline("logs", job))
+    assert found is not None
+    assert int(found[1]) >= 25
+    assert (saved / "checkpoint-200").is_dir()
+
+
+def test_each_job_file_is_run_here() -> None:
+    assert sorted(file.stem for file in EXAMPLES.glob("*.toml")) == sorted(RUN)
