@@ -21,8 +21,7 @@ from wattline_agent.core.ports import Collector, DriverAbsent
 from wattline_agent.device import open_collector
 from wattline_agent.executor import open_runner
 from wattline_agent.host import open_sensors
-from wattline_agent.host.address import address_towards
-from wattline_agent.host.interface import interface_towards
+from wattline_agent.host.address import address_towards, interface_towards
 from wattline_agent.keeper_link import KeeperLink, NoKeeper
 from wattline_agent.link import SchedulerLink
 from wattline_agent.logs import Log, make_log

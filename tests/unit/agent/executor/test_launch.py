@@ -13,7 +13,7 @@ from support.node.keepers import CONTEXT, order, ref
 from wattline_agent.executor.launch import NotLaunchable, argv_of, environment_of, spec_of
 from wattline_agent.executor.layout import TaskDir, key_of, ref_of
 from wattline_agent.executor.metrics import MAX_BYTES_PER_LOOK, MAX_METRICS, MetricsTail
-from wattline_agent.host.interface import interface_towards
+from wattline_agent.host.address import address_towards, interface_towards
 from wattline_protocol.job.http_server import bridge_command
 from wattline_protocol.job.spec import HttpServer
 from wattline_protocol.wire.task_order import Rendezvous
@@ -249,4 +249,5 @@ def test_a_gang_meets_on_the_interface_of_its_job_or_on_the_way_to_the_scheduler
 
 def test_the_way_to_a_scheduler_on_this_host_is_no_interface_for_others() -> None:
     assert interface_towards("tcp://127.0.0.1:7701") == ""
+    assert address_towards("tcp://[::1]:7701") in {"", "::1"}, "a host may have no IPv6"
     assert interface_towards("tcp://192.0.2.1:7701") in {"", *psutil.net_if_addrs()}
