@@ -1,6 +1,7 @@
 """Starts placed gangs: records attempts, obtains their watts, then sends StartTask to all."""
 
 from hashlib import sha256
+from ipaddress import ip_address
 
 from wattline_protocol.ids import AttemptNo, GpuIndex, Now, TaskRef
 from wattline_protocol.job.http_server import bridge_command
@@ -250,14 +251,22 @@ def _members(state: State, gang: Gang) -> list[NodeNow]:
 def rendezvous_host(members: list[NodeNow]) -> str:
     """Address of the host of rank 0; loopback when all tasks are on one host.
 
-    Its name where its address is not known, or is one of loopback, which others cannot reach.
+    Its name where its address is not known, or is none that others can reach.
     """
     hostnames = {node.record.hostname for node in members}
     if len(hostnames) == 1:
         return LOOPBACK
     first = members[0]
-    is_local = not first.address or first.address.startswith(("127.", "::1"))
-    return first.record.hostname if is_local else first.address
+    return first.address if _is_reachable(first.address) else first.record.hostname
+
+
+def _is_reachable(address: str) -> bool:
+    """Its agent reports it, so it may be any text."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return False
+    return not (found.is_loopback or found.is_unspecified or found.is_multicast)
 
 
 def draw_port(state: State, gang: Gang) -> int:

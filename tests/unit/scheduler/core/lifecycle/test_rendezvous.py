@@ -55,9 +55,10 @@ def test_gangs_of_one_node_never_have_the_same_port(h: Harness) -> None:
     assert len(set(ports)) == len(ports)
 
 
-def test_an_address_of_loopback_is_no_place_for_others_to_meet(h: Harness) -> None:
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "0.0.0.0", "--help", "a\0b", "224.0.0.1"])
+def test_an_address_that_others_cannot_reach_is_no_place_to_meet(h: Harness, address: str) -> None:
     for agent in h.agents.values():
-        agent.address = "127.0.0.1"
+        agent.address = address
     h.join()
     number = h.submit(job().gpus(2).nodes(2).torchrun())
     assert meets(h, number)[0].host in ("a1", "a2")
