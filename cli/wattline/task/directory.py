@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from .environment import Identity, identity
@@ -43,13 +44,29 @@ def saves_in(home: Path) -> list[tuple[int, int, Path]]:
 
 def new_building(home: Path) -> Path:
     """A directory beside the checkpoints, in which this process builds one."""
-    me = identity()
     home.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(home, me)
-    name = f"{_SAVING}{me.task}-{me.attempt}-{os.getpid()}-{secrets.token_hex(4)}"
-    building = home / name
+    _remove_leftovers(home, identity())
+    building = building_path(home)
     building.mkdir(mode=0o700)
     return building
+
+
+def building_path(home: Path) -> Path:
+    """A name for one that no other process has."""
+    me = identity()
+    name = f"{_SAVING}{me.task}-{me.attempt}-{os.getpid()}-{secrets.token_hex(4)}"
+    return home / name
+
+
+def unless_full(make: Callable[[Path], Path], home: Path) -> tuple[Path, OSError | None]:
+    """Where the block of a save writes, made by `make`. On a full disk a place that does not exist,
+    and the error: the block fails there, and the program continues."""
+    try:
+        return make(home), None
+    except OSError as error:
+        if not is_disk_full(error, home):
+            raise
+        return building_path(home), error
 
 
 def publish(building: Path, home: Path, step: int) -> None:

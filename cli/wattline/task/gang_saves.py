@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from . import background as helper
-from .directory import checkpoint_dir, is_disk_full, new_building, publish, retain
+from .directory import checkpoint_dir, is_disk_full, new_building, publish, retain, unless_full
 from .due import clock
 from .environment import identity
 from .manifest import CheckpointError, FileEntry, Hashing, files_of, sync, write_manifest
@@ -102,20 +102,28 @@ def gang_saving(
     begun_s = time.monotonic()
     _rounds.begun += 1
     meeting = Meeting(home, identity().attempt, _rounds.begun, step)
-    building = new_building(home)
+    building, full = unless_full(_new_data, home)
     try:
-        (building / "data").mkdir()
         try:
             yield building / "data"
+            if full is not None:
+                raise full
             arrival = _sealed(building)
         except Exception as error:
-            arrival = _failed(building, error)
-        _arrive(meeting, rank, arrival)
-        if rank:
-            outcome = _answer(meeting, timeout_s + ANSWER_S)
-        else:
-            outcome = _lead(meeting, building, ranks, about or {}, begun_s + timeout_s)
-            _leave(meeting.path("outcome"), outcome)
+            arrival = _failed(building, full or error)
+            shutil.rmtree(building / "data", ignore_errors=True)  # the marker needs room as well
+        try:
+            _arrive(meeting, rank, arrival)
+            if rank:
+                outcome = _answer(meeting, timeout_s + ANSWER_S)
+            else:
+                outcome = _lead(meeting, building, ranks, about or {}, begun_s + timeout_s)
+                shutil.rmtree(building, ignore_errors=True)
+                _leave(meeting.path("outcome"), outcome)
+        except OSError as error:
+            if not is_disk_full(error, home):
+                raise
+            outcome = {"error": public_text(error), "is_full": True}
     finally:
         shutil.rmtree(building, ignore_errors=True)
     ended_s = time.monotonic()
@@ -135,6 +143,12 @@ def _conclude(outcome: dict[str, Any], step: int, rank: int, save_s: float) -> N
         note_failed(step, error)
     if not outcome["is_full"]:
         raise error
+
+
+def _new_data(home: Path) -> Path:
+    building = new_building(home)
+    (building / "data").mkdir()
+    return building
 
 
 def _sealed(building: Path) -> Arrival:
@@ -180,7 +194,8 @@ def _answer(meeting: Meeting, timeout_s: float) -> dict[str, Any]:
             outcome: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             return outcome
         time.sleep(POLL_S)
-    return {"error": f"the first rank did not answer in {timeout_s:.0f} s", "is_full": False}
+    late = CheckpointError(f"the first rank did not answer in {timeout_s:.0f} s")
+    return {"error": str(late), "is_full": is_disk_full(late, meeting.home)}
 
 
 def _lead(

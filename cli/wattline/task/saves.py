@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from . import background as helper
-from .directory import checkpoint_dir, is_disk_full, new_building, publish, retain, saves_in
+from .directory import (
+    checkpoint_dir,
+    is_disk_full,
+    new_building,
+    publish,
+    retain,
+    saves_in,
+    unless_full,
+)
 from .due import clock
 from .manifest import CheckpointError, check, seal
 from .outcome import note_failed, note_published, note_rejected
@@ -92,9 +100,11 @@ def saving(
     wait_saved()
     home = Path(directory) if directory is not None else checkpoint_dir()
     begun_s = time.monotonic()
-    place = helper.new_staging(home) if background else new_building(home)
+    place, full = unless_full(helper.new_staging if background else new_building, home)
     try:
         yield place / "data"
+        if full is not None:
+            raise full
         if background:
             request = helper.Request(str(place), str(home), step, keep, keep_every, about or {})
             helper.start(request, copy_s=time.monotonic() - begun_s)
@@ -103,13 +113,13 @@ def saving(
         size_bytes = seal(place, step, about or {})
         publish(place, home, step)
     except BaseException as error:
-        is_full = is_disk_full(error, place)
+        is_full = is_disk_full(error, place) or (full is not None and isinstance(error, Exception))
         if is_full:
             helper.note_full(place)
         shutil.rmtree(place, ignore_errors=True)
         if not is_full:
             raise
-        note_failed(step, error)
+        note_failed(step, full or error)
         clock.saved(begun_s, time.monotonic())  # the next try is due as after a save
         return
     retain(home, keep, keep_every)

@@ -1,7 +1,9 @@
 """wattline.task: what is retained, what happens on a full disk, and saves in the background."""
 
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,6 +105,45 @@ def test_a_full_disk_ends_no_training(home: Path) -> None:
     task.save(4, b"new")
     task.save(5, lambda path: FULL.write_bytes(b"x"))
     assert reports(home)[-1]["in_a_row"] == 1
+
+
+def test_a_disk_without_room_for_a_directory_ends_none_either(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task.save(1, b"old")
+
+    usual = Path.mkdir
+
+    def full(self: Path, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
+        if self.name.startswith(".saving-"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
+        usual(self, mode, parents, exist_ok)
+
+    monkeypatch.setattr(background, "MEMORY", home / "absent")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "mkdir", full)
+        for in_background in (False, True):
+            with task.saving(2, background=in_background) as path:
+                path.write_bytes(b"new")
+        with task.gang_saving(2) as path:
+            (path / "rank-0").write_bytes(b"new")
+        with pytest.raises(KeyboardInterrupt), task.saving(2):
+            raise KeyboardInterrupt
+    assert steps() == [1]
+    assert [one["wattline"] for one in reports(home)][1:] == ["save_failed"] * 3
+    assert task.save(3, b"new") is not None
+
+
+def test_a_name_of_others_in_memory_ends_no_save() -> None:
+    foreign = Path(f"/dev/shm/wattline-0.0.0-{10**11}-{os.getpid():016x}")
+    foreign.mkdir()
+    try:
+        with task.saving(1, background=True) as path:
+            path.write_bytes(b"x")
+        task.wait_saved()
+    finally:
+        shutil.rmtree(foreign, ignore_errors=True)
+    assert steps() == [1]
 
 
 def test_a_save_in_the_background_is_complete_when_the_next_begins(home: Path) -> None:
