@@ -159,18 +159,19 @@ def stacks_of(pid: int) -> bytes:
             )
             if done.returncode == 0:
                 return done.stdout
-    if _catches(pid, STACKS_SIGNAL):
+    if catches(pid, STACKS_SIGNAL):
         os.kill(pid, STACKS_SIGNAL)
         return b""
     return b"[wattline: no stacks: install py-spy, or import wattline.task in the program]\n"
 
 
-def _catches(pid: int, number: int) -> bool:
+def catches(pid: int, number: int) -> bool:
+    """Whether the process has a handler for the signal: without one it would end."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        status = Path(f"/proc/{pid}/status").read_bytes()  # its name may be cut within a character
     except OSError:
         return False
-    found = re.search(r"^SigCgt:\s*([0-9a-f]+)", status, re.MULTILINE)
+    found = re.search(rb"^SigCgt:\s*([0-9a-f]+)", status, re.MULTILINE)
     return found is not None and bool(int(found[1], 16) >> (number - 1) & 1)
 
 

@@ -1,14 +1,12 @@
 """Has the programs of an attempt write the stacks of all their threads to its log."""
 
 import os
-import signal
 from collections.abc import Iterable
 from contextlib import suppress
 
+from wattline.rank import STACKS_SIGNAL, catches
 from wattline_agent.executor.tasklib import RANK_MODULE
 from wattline_agent.keeper.processes.tree import has_marker, read_proc
-
-STACKS_SIGNAL = signal.SIGUSR2
 
 
 def dump_stacks(marker: bytes, first_pid: int, pids: Iterable[int]) -> None:
@@ -27,11 +25,3 @@ def _is_supervisor(pid: int) -> bool:
     return b"-m" not in command[:3] and any(
         word.endswith(f"/wattline/{RANK_MODULE}".encode()) for word in command[:4]
     )
-
-
-def catches(pid: int, number: int) -> bool:
-    """Whether the process has a handler for the signal: without one it would end."""
-    for line in (read_proc(f"/proc/{pid}/status") or b"").split(b"\n"):
-        if line.startswith(b"SigCgt:"):
-            return bool(int(line.split()[1], 16) >> (number - 1) & 1)
-    return False

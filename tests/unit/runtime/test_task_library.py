@@ -231,7 +231,7 @@ def test_metrics_have_limits(as_task: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(metrics, "MAX_METRICS_FILE_BYTES", 200)
     for _ in range(100):
         task.metric(loss=1.0)
-    assert 100 < (as_task / "metrics.jsonl").stat().st_size < 200
+    assert 0 < (as_task / "metrics.jsonl").stat().st_size < 200
 
 
 def test_the_stop_file_is_a_stop_notice(as_task: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from wattline.task import metrics as task_metrics
 from wattline_agent.executor import memory_copies
 from wattline_agent.executor.metrics import MAX_LINES_PER_LOOK, MAX_WHY_CHARS, MetricsTail
 from wattline_protocol.ids import AttemptNo, JobId, TaskNo, TaskRef, UnixTime
@@ -77,6 +78,20 @@ def test_trouble_is_known_until_the_next_checkpoint(tmp_path: Path) -> None:
     for text in ('{"wattline": "save_failed"}\n', '{"wattline": ["save_failed"]}\n'):
         assert read(tmp_path / "m", text).checkpoint_trouble is None
     assert read(tmp_path / "m", json.dumps(failed) + "\n" + checkpoint()).checkpoint_trouble is None
+
+
+def test_a_file_that_is_full_begins_again_and_is_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its heartbeats had been dropped: after hours `no_progress` had ended a healthy job."""
+    monkeypatch.setattr(task_metrics, "MAX_METRICS_FILE_BYTES", 300)
+    monkeypatch.setenv("WATTLINE_METRICS", str(tmp_path / "m"))
+    tail = MetricsTail(str(tmp_path / "m"))
+    for number in range(1, 30):
+        task_metrics.heartbeat()
+        tail.poll()
+        assert tail.marks == number
+    assert (tmp_path / "m").stat().st_size < 300
 
 
 def test_no_line_and_no_file_in_its_place_ends_the_agent(tmp_path: Path) -> None:
