@@ -1,15 +1,19 @@
 """Everything that a resumed run needs, so that it continues as if it had not been interrupted.
 
     state = State(model=net, optimizer=optimizer, schedule=schedule, data=loader)
-    with task.stoppable():
+    with task.stoppable(), join_gang() as gang:
         for step in range(state.resume() + 1, 1_000):
             train_one_step()
-            if gang.any(task.should_checkpoint()):
+            is_due = gang.any(gang.is_first and task.should_checkpoint())
+            is_stopping = gang.any(task.stop_requested())
+            if is_due or is_stopping:
                 state.save(step)
-            task.safe_point()
+            if is_stopping:
+                break
 
-A part is whatever has `state_dict` and `load_state_dict`. The generators of random numbers of
-Python, NumPy and torch are saved with them, those of every rank.
+Only the first rank's clock knows of its saves: one of another rank would be due at every step. A
+part is whatever has `state_dict` and `load_state_dict`. The generators of random numbers of Python,
+NumPy and torch are saved with them, those of every rank.
 """
 
 import random
