@@ -4,7 +4,7 @@ from wattline_agent.core.events import Connected, ConnectionLost
 from wattline_agent.logs import Log
 from wattline_protocol.trust.keys import JoinBundle
 from wattline_protocol.wire.agent_messages import FromAgent, ToAgent
-from wattline_protocol.wire.clipping import clipped
+from wattline_protocol.wire.clipping import encoded
 from wattline_protocol.wire.codec import Codec, MalformedMessage
 from wattline_protocol.wire.transport import ClientSocket
 
@@ -58,14 +58,11 @@ class SchedulerLink:
             self._log.warning("not_sent", message=type(message).__name__)
 
     def _encoded(self, message: FromAgent) -> bytes:
-        """Encoded within the scheduler's bounds: a single driver or clock value out of bounds must
-        not make the whole message invalid."""
-        data = self._out.encode(message)
-        try:
-            self._out.decode(data)
-        except MalformedMessage as error:
-            self._log.warning("clipped", message=type(message).__name__, reason=str(error))
-            return self._out.encode(clipped(message, FromAgent))
+        """Encoded within the scheduler's bounds: a single value out of bounds, of a driver, a clock
+        or a task, must not make the whole message invalid, or end the agent."""
+        data, reason = encoded(self._out, message, FromAgent)
+        if reason:
+            self._log.warning("clipped", message=type(message).__name__, reason=reason)
         return data
 
     def close(self) -> None:

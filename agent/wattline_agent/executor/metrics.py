@@ -7,7 +7,7 @@ import os
 import stat
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -28,8 +28,6 @@ REPORT_MARK = b'"wattline"'
 MAX_WHY_CHARS = 500
 MAX_REPORTS_PER_LOOK = 64
 """Reports are rare; these are also found behind more metrics than are parsed."""
-
-R = TypeVar("R", SavedCheckpoint, CheckpointTrouble)
 
 
 class MetricsTail:
@@ -100,13 +98,14 @@ class MetricsTail:
     def _take_report(self, report: dict[str, Any]) -> None:
         """Of the task library; one out of bounds, or incomplete, is ignored."""
         kind = report.get("wattline")
-        with contextlib.suppress(msgspec.ValidationError):
+        # msgspec fails at half a surrogate pair, which JSON can spell, as a key or for a number
+        with contextlib.suppress(msgspec.ValidationError, UnicodeEncodeError):
             if kind == "checkpoint":
-                self.checkpoint = _convert(report, SavedCheckpoint)
+                self.checkpoint = msgspec.convert(report, SavedCheckpoint)
                 self.checkpoint_trouble = None
             elif kind in ("save_failed", "checkpoint_rejected"):
                 values = {**report, "what": kind, "why": _sentence(report.get("why"))}
-                self.checkpoint_trouble = _convert(values, CheckpointTrouble)
+                self.checkpoint_trouble = msgspec.convert(values, CheckpointTrouble)
 
 
 def newest_lines(lines: Sequence[bytes]) -> Iterator[bytes]:
@@ -115,13 +114,6 @@ def newest_lines(lines: Sequence[bytes]) -> Iterator[bytes]:
     skipped = (line for line in written[:-MAX_LINES_PER_LOOK] if REPORT_MARK in line)
     yield from deque(skipped, maxlen=MAX_REPORTS_PER_LOOK)
     yield from written[-MAX_LINES_PER_LOOK:]
-
-
-def _convert(values: dict[str, Any], kind: type[R]) -> R:
-    """Only what it has: msgspec fails at a key of half a surrogate pair, which JSON can spell.
-    Raises ValidationError."""
-    fields = kind.__struct_fields__
-    return msgspec.convert({name: values[name] for name in fields if name in values}, kind)
 
 
 def _sentence(text: object) -> str:

@@ -14,6 +14,7 @@ from msgspec import inspect
 
 from wattline_protocol.text.visible import visible_line
 from wattline_protocol.wire.bounds import PLAIN
+from wattline_protocol.wire.codec import Codec, MalformedMessage
 
 T = TypeVar("T")
 
@@ -24,6 +25,17 @@ def clipped(message: T, union: Any) -> T:
     """An equal message, inside the bounds of its fields; `union`: all its possible types."""
     fitting: T = msgspec.convert(clip_builtins(_builtins(message), union), union)
     return fitting
+
+
+def encoded(codec: Codec[T], message: T, union: Any) -> tuple[bytes, str]:
+    """The message, clipped where the receiver would not decode it or it cannot be encoded at all
+    (an integer beyond 64 bits, half a surrogate pair); and why it was clipped, else ""."""
+    try:
+        data = codec.encode(message)
+        codec.decode(data)
+    except (MalformedMessage, UnicodeEncodeError, OverflowError) as error:
+        return codec.encode(clipped(message, union)), str(error)
+    return data, ""
 
 
 def clip_builtins(value: Any, form: Any) -> Any:
@@ -87,6 +99,8 @@ def _number(value: Any, form: inspect.IntType | inspect.FloatType) -> Any:
 def _text(value: Any, form: inspect.StrType) -> Any:
     if not isinstance(value, str):
         return value
+    if not value.isascii():
+        value = value.encode(errors="replace").decode()
     if form.pattern == PLAIN:
         value = visible_line(value)
     elif form.pattern is not None:

@@ -11,8 +11,15 @@ from hypothesis import strategies as st
 from support.strategies.structs import values_of
 from wattline_protocol.ids import Epoch, GpuIndex, Incarnation, Sequence, UnixTime
 from wattline_protocol.job.spec import JobSpec
-from wattline_protocol.wire.agent_messages import Beat, FromAgent, GpuSample, Rollup, Rollups
-from wattline_protocol.wire.clipping import clip_builtins, clipped
+from wattline_protocol.wire.agent_messages import (
+    Beat,
+    FromAgent,
+    GpuSample,
+    LogChunk,
+    Rollup,
+    Rollups,
+)
+from wattline_protocol.wire.clipping import clip_builtins, clipped, encoded
 from wattline_protocol.wire.codec import Codec
 
 CODEC: Codec[Any] = Codec(FromAgent)
@@ -40,6 +47,19 @@ def test_a_beat_that_nobody_would_hear_is_heard() -> None:
     assert heard.gpus == (GpuSample(index=GpuIndex(0), power_mw=None, cap_mw=7),)
     assert heard.inlet_c is None
     assert heard.problems == ("x" * 200,) * 16
+
+
+def test_what_cannot_be_encoded_at_all_is_heard_too() -> None:
+    """It had ended the agent, again after each restart."""
+    chunk = LogChunk(request=1, data=b"x", next_offset=10**21, at_end=True, error="a\ud83db")
+    with pytest.raises((OverflowError, UnicodeEncodeError)):
+        CODEC.encode(chunk)
+    data, reason = encoded(CODEC, chunk, FromAgent)
+    heard = CODEC.decode(data)
+    assert isinstance(heard, LogChunk)
+    assert (heard.next_offset, heard.error) == (2**63 - 1, "a?b")
+    assert reason
+    assert encoded(CODEC, heard, FromAgent) == (data, "")
 
 
 @settings(max_examples=60, deadline=None)

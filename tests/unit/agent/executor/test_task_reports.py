@@ -96,8 +96,9 @@ def test_a_file_that_is_full_begins_again_and_is_followed(
 
 def test_no_line_and_no_file_in_its_place_ends_the_agent(tmp_path: Path) -> None:
     half = "\ud83d"
-    failed = {"wattline": "save_failed", "step": 9, "why": f"a{half}b", "unix_s": 5.0, half: 1}
-    tail = read(tmp_path / "m", checkpoint(**{half: 1}) + json.dumps(failed) + "\n")
+    failed = {"wattline": "save_failed", "step": 9, "why": f"a{half}b", "unix_s": 5.0}
+    wrong = checkpoint(**{half: 1}) + checkpoint(step=half)
+    tail = read(tmp_path / "m", checkpoint() + wrong + json.dumps(failed) + "\n")
     assert tail.checkpoint == SAVED, "json spells what no message carries"
     assert tail.checkpoint_trouble is not None
     assert tail.checkpoint_trouble.why == "a?b"
