@@ -43,6 +43,7 @@ def place(state: State, gang: Gang, placement: Placement, now: Now) -> None:
     """Records the attempts and requests their watts, in this order (I9)."""
     gang.resumed_step = -1 if gang.checkpoint is None else gang.checkpoint.step
     gang.attempt = AttemptNo(max(gang.attempt, state.attempt_floor) + 1)
+    _note_growth(gang, len(placement.tasks))
     gang.size = len(placement.tasks)
     gang.room_since = None
     gang.reason = gang.warning = ""
@@ -65,6 +66,13 @@ def place(state: State, gang: Gang, placement: Placement, now: Now) -> None:
         take(state, Attempt(gang, record), now)
     save_gang(state, gang, now)
     advance(state, gang, now)
+
+
+def _note_growth(gang: Gang, size: int) -> None:
+    """Counts stops that brought no more tasks: after each the next one waits twice as long."""
+    if gang.grows_from:
+        gang.vain_growths = gang.vain_growths + 1 if size <= gang.grows_from else 0
+        gang.grows_from = 0
 
 
 def _given(

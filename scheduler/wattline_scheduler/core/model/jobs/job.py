@@ -186,6 +186,10 @@ class Gang:
     """Tasks of the newest try, one per node; 0 = never tried."""
     room_since: Instant | None = None
     """Since when there has been room for more of them; None = there is none."""
+    grows_from: int = 0
+    """Tasks that it had when it was stopped to have more; 0 = it was not."""
+    vain_growths: int = 0
+    """Such stops in a row that brought no more."""
     failures: int = 0
     crashes: int = 0
     """Crashes in a row: failures soon after the start."""

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from support.core.harness import Harness, joined, running
+from support.core.preempting import is_slow_to_stop
 from support.core.sites import job, site
 from wattline_protocol.ids import DomainId, JobId
 from wattline_protocol.site.model import Queue, Quota
@@ -94,6 +95,28 @@ def test_room_that_goes_begins_again(h: Harness) -> None:
     assert h.gang(number).attempt == 1
     h.run(3 * LOOK_S)
     assert h.gang(number).attempt == 2
+
+
+def test_after_a_growth_in_vain_it_waits_twice_as_long(
+    h: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another job takes the room while it is stopped."""
+    other = h.submit(job().gpus(8))
+    number = h.submit(job().gpus(8).from_to(2, 4, SETTLE_S))
+    end(h, other)
+    with monkeypatch.context() as slow:
+        is_slow_to_stop(h, slow)
+        h.run(LONG_S)
+        other = h.submit(job().gpus(8))
+    stop_gracefully(h)
+    h.run(5)
+    assert (size(h, number), h.gang(number).vain_growths) == (3, 1)
+    end(h, other)
+    h.run(SETTLE_S + 2 * LOOK_S)
+    assert h.gang(number).attempt == 2
+    h.run(SETTLE_S + LOOK_S)
+    assert (size(h, number), h.gang(number).attempt) == (4, 3)
+    assert h.gang(number).vain_growths == 0
 
 
 def test_it_takes_no_room_that_others_wait_for(h: Harness) -> None:
