@@ -83,7 +83,7 @@ def _sentence(word: Verdict, usage: TaskUsage, shares: Shares) -> str:
         case "compute-bound":
             return f"the GPUs work {_percent(shares.gpu)} of the time"
         case "idle":
-            return f"{waits}; neither CPU, disk nor network is busy"
+            return f"{waits}; {_quiet(shares)}"
         case "mixed":
             return f"{waits}; no single cause was measured"
         case _:
@@ -100,6 +100,16 @@ def _input(usage: TaskUsage, shares: Shares) -> str:
     else:
         disk = f"disk {_percent(shares.disk)} busy" if shares.disk >= IDLE_BELOW else "disk idle"
     return f"{cores}, {disk}; {MORE_CPUS if is_cpu else MORE_DISK}"
+
+
+def _quiet(shares: Shares) -> str:
+    """What is not busy either, as far as it was measured."""
+    found = {"CPU": shares.cpu, "disk": shares.disk, "network": shares.network}
+    unknown = [name for name, share in found.items() if share is None]
+    if not unknown:
+        return "neither CPU, disk nor network is busy"
+    known = [f"{name} not busy" for name in found if name not in unknown]
+    return ", ".join([*known, f"{' and '.join(unknown)} not measured"])
 
 
 def _has_busy_input(usage: TaskUsage) -> bool:

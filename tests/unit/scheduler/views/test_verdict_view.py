@@ -35,6 +35,11 @@ DISK = {"disk_s": 100.0, "disk_busy_s": 80.0}
         (
             {"util_gpu_s": 2.0},
             "idle",
+            "GPUs wait 99 % of the time; CPU not busy, disk and network not measured",
+        ),
+        (
+            {"util_gpu_s": 2.0, "disk_s": 100.0, "network_s": 100.0},
+            "idle",
             "GPUs wait 99 % of the time; neither CPU, disk nor network is busy",
         ),
         (
@@ -45,7 +50,7 @@ DISK = {"disk_s": 100.0, "disk_busy_s": 80.0}
         ({}, "mixed", "GPUs wait 41 % of the time; no single cause was measured"),
         ({"gpu_s": 0.0}, "unknown", "too little was measured"),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_what_gpus_wait_for_is_named(
     changes: dict[str, float], verdict: Verdict, sentence: str
