@@ -16,9 +16,8 @@ def _all_wanted(wanted: int, overdue: int, service: ServiceSpec) -> int:
     return wanted + overdue
 
 
-def _never_drained(gang: Gang) -> bool:
-    del gang
-    return False
+def _always_frozen(_gang: Gang, _reason: str) -> None:
+    return None
 
 
 MUTANTS = (
@@ -31,7 +30,7 @@ MUTANTS = (
     Mutant(
         "freezes-replicas",
         "replicas of a service with an SLO are drained, not frozen, where floors do not fit",
-        ((pausing, "_is_drained", _never_drained),),
+        ((pausing, "_stops_by", _always_frozen),),
         SOURCE,
     ),
 )
