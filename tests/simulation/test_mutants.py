@@ -46,6 +46,7 @@ QUICK = {
     "normal-operation-only": 0,
     "durations-by-wall-clock": 1,
     "rollout-keeps-all": 0,
+    "rollout-does-not-wait": 403,
     "freezes-replicas": 3,
     "fence-beyond-max": 5,
 }
