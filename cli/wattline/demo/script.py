@@ -11,6 +11,7 @@ from wattline.demo.load import held_out_images, run_load, wait_ready
 from wattline.demo.stage import Stage
 from wattline.demo.steps import Pace, StepFailed
 from wattline.demo.watcher import Watcher
+from wattline.task.manifest import MANIFEST
 from wattline_protocol.views.site_views import ENDED_STATES, EventView, JobView, SiteView
 
 SHED_HOLD_S = 6.0
@@ -123,7 +124,7 @@ class Script:
 
     def _trained(self) -> Path:
         """The training job's checkpoint directory, wherever the agents put it."""
-        manifests = sorted(self._stage.checkpoints.rglob("manifest.json"))
+        manifests = sorted(self._stage.checkpoints.rglob(MANIFEST))
         if not manifests:
             raise StepFailed(f"the training job left no checkpoint in {self._stage.checkpoints}")
         return manifests[-1].parents[1]

@@ -280,7 +280,7 @@ _NODE = (
         "out_of_band_unverified",
         "BMC of a node does not confirm that the host is on",
         "The node is not fenced when it is silent.",
-        "Check its out_of_band way in the site file: does the BMC belong to this host?",
+        "Check its out_of_band way in the site file: the BMC may belong to another host.",
         ended="out_of_band_verified",
     ),
 )

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from support.node.rig import MAX, Rig, ref, wall
-from wattline_agent.core.effects import Effect, SaveUsage, Send, Spool
+from wattline_agent.core.effects import Effect, Notify, SaveUsage, Send, Spool
 from wattline_protocol.ids import Now, UnixTime
 
 W = 1000
@@ -39,7 +39,7 @@ def acts(rig: Rig) -> list[Effect]:
     rig.pass_s(10)
     rig.resume(ref())
     rig.pass_s(5)
-    dated = (SaveUsage, Spool)
+    dated = (SaveUsage, Spool, Notify)  # a task reads a notice by the clock of its node
     return [effect for effect in rig.effects if not isinstance(effect, (*dated, Send))]
 
 

@@ -15,6 +15,7 @@ from wattline.demo.burst.load import Clients
 from wattline.demo.load import held_out_images, wait_ready
 from wattline.demo.stage import Stage
 from wattline.demo.steps import Pace, StepFailed
+from wattline.task.manifest import MANIFEST
 from wattline_protocol.views.site_views import AttemptView
 
 T = TypeVar("T")
@@ -147,7 +148,7 @@ class BurstScript:
         return all(node.state == "ok" for node in self._client.nodes())
 
     def _trained(self) -> Path | None:
-        manifests = sorted(self._stage.checkpoints.rglob("manifest.json"))
+        manifests = sorted(self._stage.checkpoints.rglob(MANIFEST))
         return manifests[-1].parents[1] if manifests else None
 
     def _has_learned(self) -> bool:

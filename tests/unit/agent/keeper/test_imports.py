@@ -25,5 +25,12 @@ def test_the_keeper_needs_the_standard_library_only() -> None:
 
 def test_the_agents_parts_stay_light() -> None:
     for module in ("wattline_agent.device", "wattline_agent.host", "wattline_agent.executor"):
-        heavy = {"torch", "numpy", "textual", "wattline", "wattline_sim", "wattline_runtime"}
+        heavy = {"torch", "numpy", "textual", "wattline_sim", "wattline_runtime"}
         assert not imported_by(module) & heavy
+
+
+def test_of_the_command_line_the_executor_loads_what_it_starts_in_tasks_only() -> None:
+    code = "import sys, wattline_agent.executor.runner as r; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name for name in done.stdout.split() if name.split(".")[0] == "wattline"}
+    assert loaded <= {"wattline", "wattline.rank"}
