@@ -153,7 +153,7 @@ class Ground(HostSite):
     # --- what interrupts it
 
     def interrupt(self, kind: str, job: int) -> Interruption:
-        """Make one, and undo what an operator would; returns before the job goes on."""
+        """Interrupt the job and reverse it as an operator would; returns before it resumes."""
         makers = {
             "sigterm": self._sigterm,
             "preempt": self._preempt,

@@ -75,7 +75,7 @@ def cost_of(interruption: Interruption, attempts: Sequence[Attempt]) -> Cost:
 
 
 def _cost_of_shed(at: float, ran: Attempt, later: Sequence[Attempt]) -> Cost:
-    """It is frozen and goes on; had it been killed meanwhile, another attempt would follow."""
+    """It is frozen and resumes; a kill in between would begin another attempt."""
     done = max(line.step for line in ran.lines if line.unix_s <= at)
     after = [line for one in (ran, *later) for line in one.lines if line.unix_s > at]
     new = next((line for line in after if line.step > done), None)

@@ -17,16 +17,6 @@ A, B, C = ref(job=1), ref(job=2), ref(job=3)
 
 
 @pytest.fixture
-def rig() -> Rig:
-    """Two idle GPUs and a lease for all of both."""
-    made = Rig()
-    made.ready()
-    made.lease(wall(2 * MAX))
-    made.effects.clear()
-    return made
-
-
-@pytest.fixture
 def shared(rig: Rig) -> Rig:
     """Two halves of GPU 0 at work."""
     rig.run(A, 0, gpu_share_permille=HALF)

@@ -2,22 +2,12 @@
 
 import pytest
 
-from support.node.rig import MAX, Rig, messages_of, of, ref, wall
+from support.node.rig import Rig, messages_of, of, ref
 from wattline_agent.core.effects import Effect, Notify
 from wattline_agent.core.tasks.attempts import reports
 from wattline_protocol.ids import UnixTime
 from wattline_protocol.wire.agent_messages import CommandDone
 from wattline_protocol.wire.task_order import Notice
-
-
-@pytest.fixture
-def rig() -> Rig:
-    """Two idle GPUs and a lease for all of both."""
-    made = Rig()
-    made.ready()
-    made.lease(wall(2 * MAX))
-    made.effects.clear()
-    return made
 
 
 def outcomes(effects: list[Effect]) -> list[str]:

@@ -14,16 +14,6 @@ W = 1000
 
 
 @pytest.fixture
-def rig() -> Rig:
-    """Two idle GPUs and a lease for all of both."""
-    made = Rig()
-    made.ready()
-    made.lease(wall(2 * MAX))
-    made.effects.clear()
-    return made
-
-
-@pytest.fixture
 def busy(rig: Rig) -> Rig:
     """A task on GPU 0."""
     rig.run(ref(), 0)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from support.task_home import as_first_attempt
 from wattline import task
 from wattline.task import due, metrics, stop_notice
 from wattline.task.manifest import MANIFEST
@@ -21,12 +22,7 @@ from wattline.task.manifest import MANIFEST
 @pytest.fixture(autouse=True)
 def as_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Each test is a fresh first attempt of task 0 with directories of its own."""
-    for name in [name for name in os.environ if name.startswith("WATTLINE_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("WATTLINE_CHECKPOINT_DIR", str(tmp_path / "ckpt"))
-    monkeypatch.setenv("WATTLINE_METRICS", str(tmp_path / "metrics.jsonl"))
-    monkeypatch.setenv("WATTLINE_STOP_FILE", str(tmp_path / "stop"))
-    monkeypatch.setattr(stop_notice._stop, "asked", False)
+    as_first_attempt(tmp_path, monkeypatch)
     monkeypatch.setattr(stop_notice._stop, "checked_s", -math.inf)
     monkeypatch.setattr(due.clock, "saved_s", time.monotonic())
     return tmp_path

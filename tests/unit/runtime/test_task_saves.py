@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from support.task_home import as_first_attempt
 from wattline import task
-from wattline.task import background, manifest, outcome, publisher, stop_notice
+from wattline.task import background, manifest, outcome, publisher
 
 FULL = Path("/dev/full")
 
@@ -21,12 +22,7 @@ FULL = Path("/dev/full")
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Checkpoints and copies in memory in directories of this test."""
-    for name in [name for name in os.environ if name.startswith("WATTLINE_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("WATTLINE_CHECKPOINT_DIR", str(tmp_path / "ckpt"))
-    monkeypatch.setenv("WATTLINE_METRICS", str(tmp_path / "metrics.jsonl"))
-    monkeypatch.setenv("WATTLINE_STOP_FILE", str(tmp_path / "stop"))
-    monkeypatch.setattr(stop_notice._stop, "asked", False)
+    as_first_attempt(tmp_path, monkeypatch)
     monkeypatch.setattr(outcome.failures, "in_a_row", 0)
     monkeypatch.setattr(background._helper, "is_memory_short", False)
     return tmp_path / "ckpt"

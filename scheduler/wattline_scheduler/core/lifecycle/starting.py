@@ -280,7 +280,7 @@ def _is_reachable(address: str) -> bool:
 def draw_port(state: State, gang: Gang) -> int:
     """A port of the site's range for the current try, that no other gang of the node of rank 0 has.
 
-    A digest of the run and the try: a run is named at random, so that nobody knows it before.
+    A digest of the run and the try: a run is named at random, so that it cannot be predicted.
     """
     first_node = _members(state, gang)[0]
     taken = {attempt.gang.rendezvous_port for attempt in first_node.attempts.values()}

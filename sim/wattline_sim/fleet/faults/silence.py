@@ -1,5 +1,5 @@
 """What fencing must tell apart, on sites that have it: one node is cut off, half the site is, a
-host loses its power and nobody says so, a node is back in the midst of its fence.
+host loses power without a declaration, a node returns while it is being fenced.
 
 Its dice are its own, so that a site without fencing runs exactly as it would without this module.
 """

@@ -1,4 +1,4 @@
-"""Reservations: who makes them, who starts where and when, what is reported, and that they last."""
+"""Reservations: rights, which jobs start where and when, what is reported, and restarts."""
 
 import msgspec
 import pytest

@@ -99,7 +99,7 @@ def test_who_is_behind_others_is_told_whom_they_and_it_send_away(h: Harness) -> 
         ),
     ]
     assert reported[1].start_unix_s == pytest.approx(h.now.unix_s + 38 + 10)
-    assert reported[2].start_unix_s is None, "nobody is left for it"
+    assert reported[2].start_unix_s is None, "no victim is left for it"
     equal = h.submit(low().gpus(8))
     assert explain_job(h.cluster.state, h.job(equal), h.now).start_unix_s is None
     started = h.now.unix_s

@@ -87,7 +87,7 @@ def test_a_job_on_disk_is_as_private_as_one_that_runs(tmp_path: Path) -> None:
     store = opened(tmp_path)
     store.commit(everything())
     assert records.job(1).owner == "ada"
-    # Its node is not of this site, so nobody can have it; others do not even learn where it is.
+    # Its node is not of this site, so no user can read it; others are not shown its node either.
     assert answers(LogRelay(h.cluster.state, store), JobId(1)) == [
         "unavailable",
         "unavailable",
