@@ -135,9 +135,10 @@ def test_copies_of_requests_show_what_a_revision_would_answer(site: ServingSite,
     assert view.different == 0
     assert "answers equal" in site.wattline("rollout", "echo", "status")
     site.until(lambda: site.client.job(new).state == "CANCELLED", "its job has ended")
-    roll(site, revision(site), *copies)
+    new = roll(site, revision(site), *copies).new.job
     site.until(phase(site, "back"), "Echo has no method for that")
     assert "no method compare(old, new)" in site.wattline("rollout", "echo", "status")
+    site.until(lambda: site.client.job(new).state == "FAILED", "its job has ended")
     assert site.client.job(old).state == "RUNNING"
 
 

@@ -152,13 +152,12 @@ def test_the_place_of_a_rank_is_the_innermost_frame_of_its_main_thread(text: str
 
 
 HANGS = """
-import os, pathlib, time
+import os, sys
 if os.environ.get("LIBRARY"):
     from wattline import task
-print("ready", flush=True)
 def stuck():
-    while not pathlib.Path("done").exists():
-        time.sleep(0.01)
+    print("ready", flush=True)
+    sys.stdin.read()
 stuck()
 """
 
@@ -173,14 +172,17 @@ def test_stacks_are_written_on_request_and_the_program_runs_on(
     ours = {"WATTLINE_TASK_DIR": str(tmp_path), "LOCAL_RANK": "0", "RANK": "4", "PYTHONPATH": path}
     env = {**ours, "LIBRARY": library, "PATH": "/usr/bin:/bin"}
     command = [sys.executable, rank.__file__, "65536", "program.py"]
-    with subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         dump_stacks(marker_of(str(tmp_path)), process.pid, [process.pid])
         first = process.stdout.readline()
         if library:
             wait_until(lambda: len(read_places(str(tmp_path), 1)) == 1, "the place is known")
-        (tmp_path / "done").touch()
+        process.stdin.close()
         rest = process.stdout.read()
     assert process.returncode == 0
     if library:
