@@ -20,6 +20,7 @@ from wattline_agent.core.effects import (
     Effect,
     FindPrivileged,
     Freeze,
+    GrantTaskLease,
     Kill,
     Launch,
     Limit,
@@ -100,7 +101,9 @@ def now() -> Now:
     return Now(Instant(time.clock_gettime(time.CLOCK_BOOTTIME)), UnixTime(time.time()))
 
 
-Order = Stop | Notify | Freeze | Stacks | Thaw | Limit | Kill | Drop | RenewTaskLeases
+Order = (
+    Stop | Notify | Freeze | Stacks | Thaw | Limit | Kill | Drop | GrantTaskLease | RenewTaskLeases
+)
 """Orders to the keeper about running attempts."""
 
 
@@ -381,6 +384,8 @@ def _execute(runner: TaskRunner, effect: Order) -> None:
             runner.kill(ref, kind, why)
         case Drop(ref):
             runner.drop(ref)
+        case GrantTaskLease(ref, until_mono_s):
+            runner.grant_lease(ref, until_mono_s)
         case RenewTaskLeases(until_mono_s):
             runner.renew(until_mono_s)
 

@@ -139,6 +139,8 @@ class AttemptRecord(msgspec.Struct, frozen=True):
     """Note to its user about its start."""
     checkpoint: SavedCheckpoint | None = None
     """The newest that it has published."""
+    has_task_lease: bool = False
+    """Its keeper ends it when its node is isolated for longer than the task lease."""
 
     @property
     def ref(self) -> TaskRef:

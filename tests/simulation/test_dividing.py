@@ -19,7 +19,8 @@ from wattline_protocol.job.spec import JobSpec, Resources
 from wattline_protocol.wire.task_order import TaskOrder
 from wattline_scheduler.records import AttemptRecord, JobRecord
 from wattline_sim.fleet.disk import key_of
-from wattline_sim.fleet.machine import IDLE_MW, SIM_DEMAND_MW, Gpu, Machine
+from wattline_sim.fleet.hardware import IDLE_MW, SIM_DEMAND_MW, Gpu
+from wattline_sim.fleet.machine import Machine
 from wattline_sim.fleet.run import Run
 from wattline_sim.fleet.story import Story
 from wattline_sim.fleet.truth import GivenOther, GivenTwice, Truth

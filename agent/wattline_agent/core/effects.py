@@ -138,6 +138,14 @@ class Drop:
 
 
 @dataclass(frozen=True, slots=True)
+class GrantTaskLease:
+    """Give a running attempt a task lease (CLOCK_BOOTTIME); one that has a lease keeps it."""
+
+    ref: TaskRef
+    until_mono_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class RenewTaskLeases:
     """Extend the task leases of attempts that stop on isolation (CLOCK_BOOTTIME)."""
 
@@ -208,6 +216,7 @@ Effect = (
     | Kill
     | FindPrivileged
     | Drop
+    | GrantTaskLease
     | RenewTaskLeases
     | SendLog
     | Spool

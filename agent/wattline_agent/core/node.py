@@ -46,6 +46,7 @@ from wattline_protocol.wire.agent_messages import (
     DumpStacks,
     ForgetTask,
     Lease,
+    LeaseTask,
     LimitTask,
     LogChunk,
     NotifyTask,
@@ -203,6 +204,7 @@ def _take(state: NodeState, message: ToAgent, now: Now) -> None:
             | ResumeTask()
             | LimitTask()
             | NotifyTask()
+            | LeaseTask()
             | ForgetTask()
         ):
             if session.is_current(state, message.epoch, message.incarnation):

@@ -345,6 +345,8 @@ class TaskSeen:
     """A remark about its start for the user."""
     notice: Notice | None = None
     """What its notice file holds."""
+    has_task_lease: bool = False
+    """The keeper ends it when its task lease runs out."""
 
     @property
     def ref(self) -> TaskRef:
@@ -361,7 +363,7 @@ class LaunchContext:
     checkpoint_root: str
     """Site-wide directory; empty: the agent's own state directory."""
     lease_until_mono_s: float | None
-    """First task lease; None for tasks with on_isolation = "continue"."""
+    """First task lease; None for tasks with on_isolation = "continue": it may get one later."""
     node: str = ""
     """The node's name, for WATTLINE_NODE."""
     gpu_memory_bytes: int = 0
@@ -429,8 +431,14 @@ class TaskRunner(Protocol):
     def drop(self, ref: TaskRef) -> None:
         """Delete the record of an ended attempt; its log stays readable."""
 
+    def can_lease_tasks(self) -> bool:
+        """Whether it grants task leases to running attempts."""
+
+    def grant_lease(self, ref: TaskRef, until_mono_s: float) -> None:
+        """Give a running attempt a task lease, unless it has one. In force on return."""
+
     def renew(self, until_mono_s: float) -> None:
-        """Extend the task lease of every attempt whose order specifies on_isolation = "stop".
+        """Extend the task lease of every attempt that has one.
 
         The keeper kills them at that time without grace unless renewed (I7). Never shortens one.
         """

@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import msgspec
 import zmq
 
 from wattline_agent.core.ports import KeeperAbsent, LaunchContext, LogSlice, TaskSeen
+from wattline_agent.executor.attempt import Attempt, metrics_of
 from wattline_agent.executor.attempt_log import exit_of, read_log
 from wattline_agent.executor.cleanup import Cleanup
 from wattline_agent.executor.dir_pool import DirPool
@@ -27,10 +28,8 @@ from wattline_agent.executor.layout import (
     ref_of,
 )
 from wattline_agent.executor.memory_copies import copies_of
-from wattline_agent.executor.metrics import MetricsTail
 from wattline_agent.executor.mps import find_pipes
 from wattline_agent.executor.notice_file import put_notice, read_notice
-from wattline_agent.executor.open_as_owner import open_local
 from wattline_agent.executor.privileges import privileged_attempts
 from wattline_agent.executor.stack_dumps import dump_stacks
 from wattline_agent.executor.state_dir_access import open_passage
@@ -48,16 +47,14 @@ from wattline_agent.keeper.mounts import Mounts
 from wattline_agent.keeper.processes import tree
 from wattline_agent.keeper.spec import (
     ACCOUNTS_PROTOCOL,
+    LEASES_PROTOCOL,
     MAKING_PROTOCOL,
     MAX_ACCOUNT_CHARS,
     ExitRecord,
     TaskSpec,
 )
-from wattline_protocol.ids import JobId, TaskRef, UnixTime
+from wattline_protocol.ids import JobId, TaskRef
 from wattline_protocol.wire.agent_messages import ExitKind, TaskExit
-from wattline_protocol.wire.bounds import (
-    MAX_SENTENCE_CHARS,
-)
 from wattline_protocol.wire.task_order import Notice, TaskOrder
 
 KEPT_ATTEMPTS = 1000
@@ -72,22 +69,6 @@ OLD_KEEPER = (
 )
 LIST_S = 0.9
 """Interval of listing all attempts of the keeper: each sample. It notifies changes of phase."""
-
-
-@dataclass
-class Attempt:
-    """The agent's record of one attempt."""
-
-    file: OrderFile
-    folder: TaskDir
-    metrics: MetricsTail
-    view: dict[str, Any] = field(default_factory=dict)
-    """As last reported by the keeper; empty when it has no such attempt."""
-    exit: TaskExit | None = None
-    record: ExitRecord | None = None
-    notice: Notice | None = None
-    shown: TaskSeen | None = None
-    """As last returned to the core, while it cannot have changed."""
 
 
 class KeeperRunner:
@@ -137,6 +118,10 @@ class KeeperRunner:
     def keeper_account(self) -> str:
         """The keeper's own account; empty: an older keeper."""
         return self._account
+
+    def can_lease_tasks(self) -> bool:
+        """Whether the keeper grants task leases to running attempts."""
+        return self._protocol >= LEASES_PROTOCOL
 
     def launch(self, order: TaskOrder, context: LaunchContext) -> None:
         """Write the order to disk and have the keeper start it."""
@@ -241,6 +226,11 @@ class KeeperRunner:
             raise KeeperAbsent(str(error)) from error
         self._dropped.clear()
 
+    def grant_lease(self, ref: TaskRef, until_mono_s: float) -> None:
+        """Give a running attempt a task lease."""
+        self._ask("lease", key=key_of(ref), until_s=until_mono_s)
+        self._is_list_due = True
+
     def renew(self, until_mono_s: float) -> None:
         """Extend all task leases."""
         self._ask("renew", until_s=until_mono_s)
@@ -288,7 +278,7 @@ class KeeperRunner:
         folder = TaskDir(self._state_dir, order.ref)
         public, secret = zmq.curve_keypair() if order.kind == "service" else (b"", b"")
         file = OrderFile(order, context, public.decode())
-        attempt = Attempt(file, folder, _metrics_of(file, folder))
+        attempt = Attempt(file, folder, metrics_of(file, folder))
         self._attempts[order.ref] = attempt
         try:
             if order.run_as and self._protocol < ACCOUNTS_PROTOCOL:
@@ -383,7 +373,7 @@ class KeeperRunner:
 
     def _take_over(self, file: OrderFile) -> None:
         folder = TaskDir(self._state_dir, file.order.ref)
-        attempt = Attempt(file, folder, _metrics_of(file, folder), record=file.unstarted)
+        attempt = Attempt(file, folder, metrics_of(file, folder), record=file.unstarted)
         attempt.notice = read_notice(folder.notice)
         self._attempts[file.order.ref] = attempt
 
@@ -432,32 +422,9 @@ class KeeperRunner:
         return ExitRecord("keeper_lost", detail="the keeper no longer has it")
 
     def _seen(self, attempt: Attempt) -> TaskSeen:
-        end = attempt.exit
-        if end is None and (end := self._settle_exit(attempt)) is not None:
+        if attempt.exit is None and self._settle_exit(attempt) is not None:
             attempt.metrics.poll()  # after its end: what it wrote before is there now
-        view, record = attempt.view, attempt.record
-        started = view.get("started_unix_s") or (record.started_unix_s if record else None)
-        seen = TaskSeen(
-            order=attempt.file.order,
-            phase="ended" if end is not None else view["phase"],
-            pid=view.get("pid"),
-            started_unix_s=UnixTime(started) if started is not None else None,
-            run_s=record.run_s if record else view["run_s"],
-            cpu_s=record.cpu_s if record else view["cpu_s"],
-            max_rss_bytes=record.max_rss_bytes if record else view["max_rss_bytes"],
-            metrics=dict(attempt.metrics.latest),
-            checkpoint=attempt.metrics.checkpoint,
-            progress_marks=attempt.metrics.marks,
-            checkpoint_trouble=attempt.metrics.checkpoint_trouble,
-            worker_public_key=attempt.file.worker_public_key,
-            exit=end,
-            group_ended=end is not None and not _living(end.leftover_pids),
-            note=(record.note if record else view.get("note", ""))[:MAX_SENTENCE_CHARS],
-            notice=attempt.notice,
-        )
-        if end is None or seen.group_ended:
-            attempt.shown = seen
-        return seen
+        return attempt.seen()
 
     def _prune(self) -> None:
         for _ in range(min(PRUNED_AT_ONCE, max(0, len(self._forgotten) - KEPT_ATTEMPTS))):
@@ -484,14 +451,5 @@ class KeeperRunner:
             raise KeeperAbsent(str(error)) from error
 
 
-def _metrics_of(file: OrderFile, folder: TaskDir) -> MetricsTail:
-    return MetricsTail(folder.metrics, open_local if file.order.run_as else os.open)
-
-
 def _fact(file: OrderFile) -> Fact:
     return key_of(file.order.ref), msgspec.json.encode(file)
-
-
-def _living(pids: tuple[int, ...]) -> bool:
-    processes = (tree.read_process(pid) for pid in pids)
-    return any(process is not None and not process.is_dead for process in processes)

@@ -132,6 +132,7 @@ class Attempt:
             "max_rss_bytes": life.max_rss_bytes,
             "exit": None,
             "note": self.note,
+            "has_lease": life.lease_until_s is not None,
         }
 
 

@@ -163,6 +163,12 @@ class AttemptTable:
         self._changed(attempt)
         self._starter.fork_queued()
 
+    def lease(self, key: str, until_s: float) -> None:
+        """Give an attempt a task lease, unless it has one."""
+        attempt = self._attempts.get(key)
+        if attempt is not None and attempt.life.lease_until_s is None:
+            attempt.life.lease_until_s = until_s
+
     def renew(self, until_s: float) -> None:
         """Extend every task lease. Never shortens one; attempts without a lease get none."""
         for attempt in self._attempts.values():

@@ -263,6 +263,7 @@ class Server:
             "kill": lambda r: table.kill(key(r), asked(r)),
             "freeze": lambda r: table.freeze(key(r)),
             "thaw": lambda r: table.thaw(key(r)),
+            "lease": lambda r: table.lease(key(r), _seconds(r["until_s"])),
             "renew": lambda r: table.renew(_seconds(r["until_s"])),
             "drop": lambda r: table.drop([check_key(one) for one in r["keys"]]),
             "list": self._list,

@@ -7,7 +7,7 @@ no key is optional or extra, and the error names the key.
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-PROTOCOL_VERSION = 5
+PROTOCOL_VERSION = 6
 """Version of the socket's requests: a keeper outlives upgrades of the agent."""
 ACCOUNTS_PROTOCOL = 2
 """First version in which tasks may run as other accounts."""
@@ -17,6 +17,8 @@ ENVIRONMENT_PROTOCOL = 4
 """First version in which a task sees only the named variables of the keeper's environment."""
 PREFERENCE_PROTOCOL = 5
 """First version with a directory preferred to `cwd`."""
+LEASES_PROTOCOL = 6
+"""First version that gives task leases to attempts that started without one."""
 SOCKET_NAME = "keeper.sock"
 LOCK_NAME = "keeper.lock"
 TASKS_DIR = "tasks"

@@ -168,6 +168,9 @@ class BenchHost(Driver, Keeper):
     def limit(self, ref: TaskRef, runtime_limit_s: float) -> None:
         """Only a restarted agent reads it; none restarts here."""
 
+    def grant_lease(self, ref: TaskRef, until_mono_s: float) -> None:
+        """No task lease expires here."""
+
     def renew(self, until_mono_s: float) -> None:
         """No task lease expires here."""
 

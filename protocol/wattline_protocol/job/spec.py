@@ -145,7 +145,7 @@ class Recovery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """0 = not set; auto: from the duration of a save and the failures of its nodes."""
     grace_s: Seconds = 30.0
     on_isolation: Literal["", "continue", "stop"] = ""
-    """Empty: `stop` for a service, `continue` for others."""
+    """Empty: `stop` for a service, and for others once there is a checkpoint on shared storage."""
     no_progress_s: Seconds = 0.0
     """Run time without a report of its program after which a gang hangs; 0 = no limit."""
 
@@ -276,7 +276,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def stops_on_isolation(self) -> bool:
-        """Whether its tasks end on a node that cannot reach the scheduler."""
+        """Whether its tasks end on a node that cannot reach the scheduler, from their start on."""
         return self.recovery.on_isolation == "stop" or (
             not self.recovery.on_isolation and self.kind == "service"
         )

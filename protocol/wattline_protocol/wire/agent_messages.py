@@ -182,6 +182,8 @@ class TaskReport(msgspec.Struct, frozen=True):
     """The notice in force, as the scheduler sent it."""
     checkpoint_trouble: CheckpointTrouble | None = None
     """The newest since then."""
+    has_task_lease: bool = False
+    """Its keeper ends it on isolation, as the keeper itself lists it (I7)."""
 
 
 # --- Agent to scheduler -----------------------------------------------------------------
@@ -212,6 +214,8 @@ class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello"):
     """The keeper's own account, or its number where the host has no name; empty: not reported."""
     takes_notices: bool = False
     """It understands NotifyTask; an older agent refuses it."""
+    takes_task_leases: bool = False
+    """It understands LeaseTask, and so does its keeper."""
     address: Word[str] = ""
     """Its own end of the way to the scheduler, an IP address; empty: not known."""
 
@@ -294,7 +298,7 @@ CommandOutcome = Literal["done", "not_covered", "refused"]
 
 
 class CommandDone(_Numbered, frozen=True, tag="command_done"):
-    """Answer to Start-, Stop-, Pause-, Resume-, Limit-, Notify- and ForgetTask."""
+    """Answer to Start-, Stop-, Pause-, Resume-, Limit-, Notify-, Lease- and ForgetTask."""
 
     outcome: CommandOutcome
     detail: Sentence = ""
@@ -449,6 +453,10 @@ class NotifyTask(_TaskMessage, frozen=True, tag="notify_task"):
     """From now to `notice.at_unix_s`: the node's clock may differ from the scheduler's."""
 
 
+class LeaseTask(_TaskMessage, frozen=True, tag="lease_task"):
+    """Give a running attempt a task lease: on isolation it ends with it. Never taken back."""
+
+
 class ForgetTask(_TaskMessage, frozen=True, tag="forget_task"):
     """The end of this attempt is on the scheduler's disk: drop its record, retain its log."""
 
@@ -476,7 +484,15 @@ class RollupsSeen(msgspec.Struct, frozen=True, tag_field="t", tag="rollups_seen"
 
 
 AgentCommand = (
-    Lease | StartTask | StopTask | PauseTask | ResumeTask | LimitTask | NotifyTask | ForgetTask
+    Lease
+    | StartTask
+    | StopTask
+    | PauseTask
+    | ResumeTask
+    | LimitTask
+    | NotifyTask
+    | LeaseTask
+    | ForgetTask
 )
 """Commands that are resent until acknowledged."""
 

@@ -124,6 +124,7 @@ class TaskOrder(msgspec.Struct, frozen=True):
     clock_permille: Permille = 1000
     """Ceiling of its GPUs' SM clock, as a share of their highest; 1000 = none."""
     on_isolation: Literal["continue", "stop"] = "continue"
+    """stop: it starts with a task lease; else LeaseTask may give it one later."""
     log_limit_bytes: Bytes = 64 * 1024 * 1024
     run_as: Name[str] = ""
     """Account of the host; empty = the keeper's own."""

@@ -129,6 +129,12 @@ class SimKeeper(Keeper):
             del self.processes[ref]
             self.has_news = True
 
+    def grant_lease(self, ref: TaskRef, until_mono_s: float) -> None:
+        """Unless it has one."""
+        process = self.processes.get(ref)
+        if process is not None and process.lease_until_mono_s is None:
+            process.lease_until_mono_s = until_mono_s
+
     def renew(self, until_mono_s: float) -> None:
         """Extend task leases; never shorten."""
         for process in self.processes.values():

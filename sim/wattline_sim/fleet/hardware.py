@@ -1,15 +1,23 @@
 """What a simulated host is made of: GPUs and processes, as plain data."""
 
+import math
 from dataclasses import dataclass
 
 from wattline_agent.core.ports import LaunchContext
-from wattline_protocol.ids import GpuIndex
-from wattline_protocol.wire.agent_messages import TaskExit
+from wattline_protocol.ids import GpuIndex, UnixTime
+from wattline_protocol.wire.agent_messages import TaskExit, TaskPhase
 from wattline_protocol.wire.mig import MigInstance
 from wattline_protocol.wire.task_order import Notice, TaskOrder
+from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint
 
 W = 1000
 CAP_MIN_MW, CAP_MAX_MW, IDLE_MW = 200 * W, 700 * W, 75 * W
+SIM_SECONDS = "FLEET_SECONDS"
+SIM_EXIT = "FLEET_EXIT"
+SIM_SAVES_S = "FLEET_SAVES_AFTER_S"
+SIM_DEMAND_MW = "FLEET_DEMAND_MW"
+"""What a simulated process does, in its job's environment."""
+SAVED = SavedCheckpoint(step=1, bytes=1 << 20, save_s=0.1, unix_s=UnixTime(1.0))
 
 
 @dataclass(slots=True)
@@ -64,6 +72,8 @@ class Process:
     demand_mw: int = 0
     """What it makes each of its GPUs draw uncapped."""
     notice: Notice | None = None
+    saves_after_s: float = math.inf
+    """Run time after which it has saved its first checkpoint."""
     is_privileged: bool = False
     """It may set power caps: it runs as root."""
     work: int = 0
@@ -73,3 +83,27 @@ class Process:
     def is_running(self) -> bool:
         """It loads its GPUs."""
         return self.exit is None and not self.is_frozen
+
+    @property
+    def phase(self) -> TaskPhase:
+        """As its keeper lists it."""
+        if self.exit is not None:
+            return "ended"
+        if self.stop_at_s is not None:
+            return "stopping"
+        return "paused" if self.is_frozen else "running"
+
+
+def process_of(order: TaskOrder, context: LaunchContext, now_s: float) -> Process:
+    """What an order starts: its job's environment says what it does."""
+    env = order.env
+    return Process(
+        order=order,
+        context=context,
+        left_s=float(env.get(SIM_SECONDS, "5")),
+        started_s=now_s,
+        resumed_s=now_s,
+        lease_until_mono_s=context.lease_until_mono_s,
+        demand_mw=int(env.get(SIM_DEMAND_MW, CAP_MAX_MW)),
+        saves_after_s=float(env.get(SIM_SAVES_S, "inf")),
+    )

@@ -18,10 +18,19 @@ from wattline_agent.core.ports import (
 )
 from wattline_protocol.ids import GpuIndex, NodeId, TaskRef, UnixTime
 from wattline_protocol.job.spec import WHOLE_GPU
-from wattline_protocol.wire.agent_messages import SW_POWER_CAP, ExitKind, TaskExit, TaskPhase
+from wattline_protocol.wire.agent_messages import SW_POWER_CAP, ExitKind, TaskExit
 from wattline_protocol.wire.gpu_process import GpuProcess
 from wattline_protocol.wire.task_order import Notice, TaskOrder
-from wattline_sim.fleet.hardware import CAP_MAX_MW, CAP_MIN_MW, IDLE_MW, Gpu, Process
+from wattline_sim.fleet.hardware import (
+    CAP_MAX_MW,
+    CAP_MIN_MW,
+    IDLE_MW,
+    SAVED,
+    SIM_EXIT,
+    Gpu,
+    Process,
+    process_of,
+)
 from wattline_sim.fleet.world import HostClock, World
 from wattline_sim.shells.agent_effects import Disk, Driver, Keeper
 
@@ -34,10 +43,6 @@ RELOAD_S = 2.0
 """Unloading and loading the driver; nothing answers meanwhile."""
 NO_DEVICE_S = 0.05
 """A program ends so soon when it does not find the device that it was given."""
-SIM_SECONDS = "FLEET_SECONDS"
-SIM_EXIT = "FLEET_EXIT"
-SIM_DEMAND_MW = "FLEET_DEMAND_MW"
-"""What a simulated process does, in its job's environment."""
 
 
 class BmcUndone(AssertionError):
@@ -321,17 +326,7 @@ class Machine(Driver, Keeper):
         """Start a process; a second launch of the same attempt does nothing."""
         if order.ref in self.processes:
             return
-        now_s = self.world.now_s
-        process = Process(
-            order=order,
-            context=context,
-            left_s=float(order.env.get(SIM_SECONDS, "5")),
-            started_s=now_s,
-            resumed_s=now_s,
-            lease_until_mono_s=context.lease_until_mono_s,
-            demand_mw=int(order.env.get(SIM_DEMAND_MW, CAP_MAX_MW)),
-        )
-        self.processes[order.ref] = process
+        process = self.processes[order.ref] = process_of(order, context, self.world.now_s)
         self.starts += 1
         self.on_launch(order.ref)
         self._plan_end(process)
@@ -400,6 +395,13 @@ class Machine(Driver, Keeper):
         if process is not None and process.exit is not None:
             del self.processes[ref]
 
+    def grant_lease(self, ref: TaskRef, until_mono_s: float) -> None:
+        """From now on isolation ends it."""
+        process = self.processes.get(ref)
+        if process is not None and process.exit is None and process.lease_until_mono_s is None:
+            process.lease_until_mono_s = until_mono_s
+            self._watch_lease(process)
+
     def renew(self, until_mono_s: float) -> None:
         """Extend the task lease of those that stop on isolation; never shorten."""
         for process in self.processes.values():
@@ -428,20 +430,18 @@ class Machine(Driver, Keeper):
 
     def _seen(self, process: Process) -> TaskSeen:
         end_s = process.ended_s if process.exit else self.world.now_s
-        phase: TaskPhase = "paused" if process.is_frozen else "running"
-        if process.exit is not None:
-            phase = "ended"
-        elif process.stop_at_s is not None:
-            phase = "stopping"
+        run_s = process.ran_s + (0.0 if process.is_frozen else end_s - process.resumed_s)
         return TaskSeen(
             order=process.order,
-            phase=phase,
+            phase=process.phase,
             pid=1000 + process.order.ref.task,
             started_unix_s=UnixTime(self.clock.now.unix_s - (self.world.now_s - process.started_s)),
-            run_s=process.ran_s + (0.0 if process.is_frozen else end_s - process.resumed_s),
+            run_s=run_s,
+            checkpoint=SAVED if run_s >= process.saves_after_s else None,
             exit=process.exit,
             group_ended=process.exit is not None,
             notice=process.notice,
+            has_task_lease=process.lease_until_mono_s is not None,
         )
 
     def _plan_end(self, process: Process) -> None:

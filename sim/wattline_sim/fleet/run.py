@@ -79,7 +79,8 @@ class Run:
         self.seed, self.faulty_s = seed, faulty_s
         self.site = FleetSite(seed)
         self.faults = Faults(self.site)
-        self._specs = random_jobs(self.site.world.rng, jobs, random.Random(f"{seed} elastic"))
+        elastic, saves = random.Random(f"{seed} elastic"), random.Random(f"{seed} saves")
+        self._specs = random_jobs(self.site.world.rng, jobs, elastic, saves)
 
     def finish(self) -> Outcome:
         """Everything, to the end or to the first broken rule."""

@@ -68,6 +68,9 @@ class Keeper(Protocol):
     def drop(self, ref: TaskRef) -> None:
         """Forget an ended attempt."""
 
+    def grant_lease(self, ref: TaskRef, until_mono_s: float) -> None:
+        """Give it a task lease, unless it has one."""
+
     def renew(self, until_mono_s: float) -> None:
         """Extend task leases; never shorten."""
 
@@ -169,6 +172,7 @@ Order = (
     | fx.Limit
     | fx.Kill
     | fx.Drop
+    | fx.GrantTaskLease
     | fx.RenewTaskLeases
 )
 
@@ -193,5 +197,7 @@ def _order(effect: Order, keeper: Keeper) -> None:
             keeper.kill(ref, kind, why)
         case fx.Drop(ref):
             keeper.drop(ref)
+        case fx.GrantTaskLease(ref, until_mono_s):
+            keeper.grant_lease(ref, until_mono_s)
         case fx.RenewTaskLeases(until_mono_s):
             keeper.renew(until_mono_s)

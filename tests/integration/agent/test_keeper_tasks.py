@@ -331,16 +331,23 @@ def test_a_task_lease_is_kept_without_grace_and_can_be_renewed(live: LiveKeeper)
 
     now_s = time.clock_gettime(time.CLOCK_BOOTTIME)
     leased = LaunchContext((), "", now_s + 1.5, "node-1")
-    one, two = ref(1), ref(2)
+    one, two, later = ref(1), ref(2), ref(3)
     live.runner.launch(shell("trap '' TERM; sleep 1000 & wait; sleep 1000", of=one), leased)
     live.runner.launch(shell("sleep 1000", of=two), CONTEXT)
+    live.runner.launch(shell("sleep 1000", of=later), CONTEXT)
+    assert [live.seen(of).has_task_lease for of in (one, two, later)] == [True, False, False]
+    live.runner.grant_lease(later, now_s + 1.5)
     live.runner.renew(now_s + 2.0)
+    assert live.seen(later).has_task_lease
     end = live.until("ended", one).exit
     assert end is not None
     assert end.kind == "task_lease_expired"
     assert end.ended_unix_s - time.time() < 5
     ended_s = time.clock_gettime(time.CLOCK_BOOTTIME)
     assert ended_s >= now_s + 2.0
+    end = live.until("ended", later).exit
+    assert end is not None
+    assert end.kind == "task_lease_expired"
     assert live.seen(two).phase == "running"
 
 

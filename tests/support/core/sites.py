@@ -236,6 +236,9 @@ class JobBuilder:
     def stops_on_isolation(self) -> Self:
         return self._recovers(on_isolation="stop")
 
+    def continues_on_isolation(self) -> Self:
+        return self._recovers(on_isolation="continue")
+
     def grace(self, seconds: float) -> Self:
         return self._recovers(grace_s=seconds)
 

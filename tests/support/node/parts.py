@@ -132,6 +132,7 @@ class ModelTask:
     group_ended: bool = False
     ended_s: float = 0.0
     notice: Notice | None = None
+    has_task_lease: bool = False
 
     def limit(self, runtime_limit_s: float) -> None:
         """Another run time limit, as the runner keeps it on disk."""

@@ -67,6 +67,7 @@ from wattline_protocol.wire.agent_messages import (
     FromAgent,
     Hello,
     Lease,
+    LeaseTask,
     LimitTask,
     NotifyTask,
     PauseTask,
@@ -137,6 +138,9 @@ class ModelKeeper(Keeper):
 
     def drop(self, ref: TaskRef) -> None:
         self._rig.tasks.pop(ref, None)
+
+    def grant_lease(self, ref: TaskRef, until_mono_s: float) -> None:
+        self._rig.tasks[ref].has_task_lease = True
 
     def renew(self, until_mono_s: float) -> None:
         """No task lease runs out here."""
@@ -329,6 +333,7 @@ class Rig(Driver):
                     exit=task.exit,
                     group_ended=task.group_ended,
                     notice=task.notice,
+                    has_task_lease=task.has_task_lease,
                 )
                 for task in self.tasks.values()
             )
@@ -471,6 +476,10 @@ class Rig(Driver):
     def notify(self, name: TaskRef, notice: Notice | None, in_s: float = 0.0) -> list[Effect]:
         """The scheduler knows of an interruption, or of none any more."""
         return self.say(NotifyTask(*self._names(), name, notice, in_s))
+
+    def lease_task(self, name: TaskRef) -> list[Effect]:
+        """The scheduler has isolation end the attempt."""
+        return self.say(LeaseTask(*self._names(), name))
 
     def forget(self, name: TaskRef) -> list[Effect]:
         """The scheduler has the end on disk."""

@@ -30,6 +30,7 @@ from wattline_protocol.wire.agent_messages import (
     Lease,
     LeaseAck,
     LeaseRefused,
+    LeaseTask,
     LimitTask,
     NotifyTask,
     PauseTask,
@@ -61,6 +62,9 @@ class FakeTask:
     metrics: dict[str, float] = field(default_factory=dict)
     checkpoint: SavedCheckpoint | None = None
     notice: Notice | None = None
+    has_task_lease: bool = False
+    is_lease_refused: bool = False
+    """Its keeper has not granted one yet."""
     progress_marks: int = 0
     places: tuple[RankPlace, ...] = ()
     """Where its ranks say they are, once their stacks are requested."""
@@ -81,6 +85,7 @@ class FakeTask:
             exit=self.exit,
             runtime_limit_s=self.order.runtime_limit_s,
             notice=self.notice,
+            has_task_lease=self.has_task_lease,
         )
 
 
@@ -158,6 +163,7 @@ class FakeAgent:
             address=self.address,
             keeper_account=self.keeper_account,
             takes_notices=True,
+            takes_task_leases=True,
         )
         return msgspec.structs.replace(hello, **changes)
 
@@ -237,7 +243,7 @@ class FakeAgent:
         if self.now_s - self.heard_s <= task_lease_s:
             return
         for task in list(self.tasks.values()):
-            if task.order.on_isolation == "stop" and task.phase != "ended":
+            if task.has_task_lease and task.phase != "ended":
                 self.end(task.order.ref, kind="task_lease_expired")
 
     # --- what happens to its tasks ------------------------------------------------------
@@ -309,6 +315,7 @@ class FakeAgent:
                 | ResumeTask()
                 | LimitTask()
                 | NotifyTask()
+                | LeaseTask()
                 | ForgetTask()
             ):
                 if (message.epoch, message.incarnation) == (self.epoch, self.incarnation):
@@ -360,6 +367,10 @@ class FakeAgent:
                 task = self.tasks.get(command.ref)
                 if task is not None:
                     task.notice = command.notice
+                self._done(command.seq)
+            case LeaseTask():
+                if (leased := self.tasks.get(command.ref)) is not None:
+                    leased.has_task_lease |= not leased.is_lease_refused
                 self._done(command.seq)
             case ForgetTask():
                 self.tasks.pop(command.ref, None)
@@ -420,7 +431,8 @@ class FakeAgent:
                 self._done(command.seq, "not_covered", "its floor is above the lease")
                 return
             self._share(self.busy() | set(order.gpus))
-            self.tasks[order.ref] = FakeTask(order, self.starts_as)
+            task = FakeTask(order, self.starts_as, has_task_lease=order.on_isolation == "stop")
+            self.tasks[order.ref] = task
         self._done(command.seq, self.answer_starts)
         if order.ref in self.tasks:
             self.tell(self.tasks[order.ref])

@@ -2,7 +2,8 @@
 
 from support.node.keepers import CONTEXT, order, ref
 from wattline_protocol.ids import NodeId
-from wattline_sim.fleet.machine import SIM_SECONDS, Machine
+from wattline_sim.fleet.hardware import SIM_SECONDS
+from wattline_sim.fleet.machine import Machine
 from wattline_sim.fleet.world import World
 
 

@@ -1,5 +1,6 @@
 """Session with the scheduler: Hello, Welcome, answered beats, isolation (I5, I8)."""
 
+from collections.abc import Iterator
 from hashlib import sha256
 
 from wattline_agent.core.durable import TermsOnFile
@@ -8,6 +9,7 @@ from wattline_agent.core.link.report import gpu_infos, is_cappable, problems
 from wattline_agent.core.model import MAX_BEATS_OUT, Greeting, Member, NodeState, Standpoint
 from wattline_agent.core.power.gpus import Gpu
 from wattline_agent.core.tasks import commands
+from wattline_agent.core.tasks.attempt import Attempt
 from wattline_agent.core.tasks.command_memory import Answers, Closed
 from wattline_protocol.ids import Epoch, Incarnation, Now
 from wattline_protocol.wire.agent_messages import (
@@ -134,6 +136,7 @@ def _send_hello(state: NodeState, now: Now) -> None:
                 can_run_as=facts.can_run_as,
                 keeper_account=facts.keeper_account,
                 takes_notices=True,
+                takes_task_leases=facts.can_lease_tasks,
                 address=facts.address,
             )
         )
@@ -262,7 +265,8 @@ def beat_seen(state: NodeState, seen: BeatSeen, now: Now) -> None:
         return
     session.heard_s = max(session.heard_s, sent_s)
     session.beat_heard_s = max(session.beat_heard_s, sent_s)
-    if any(a.is_alive and a.order.on_isolation == "stop" for a in state.attempts.values()):
+    leased = (a.has_task_lease or a.order.on_isolation == "stop" for a in _living(state))
+    if any(leased):
         state.emit(RenewTaskLeases(session.heard_s + member.welcome.task_lease_s))
     rollup = state.outage.end()
     if rollup is not None:
@@ -270,6 +274,10 @@ def beat_seen(state: NodeState, seen: BeatSeen, now: Now) -> None:
     if rollup is not None or not member.is_confirmed:
         member.is_confirmed = True
         ask_spool(state, now)
+
+
+def _living(state: NodeState) -> Iterator[Attempt]:
+    return (attempt for attempt in state.attempts.values() if attempt.is_alive)
 
 
 def ask_spool(state: NodeState, now: Now) -> None:

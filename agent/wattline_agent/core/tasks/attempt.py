@@ -120,6 +120,11 @@ class Attempt:
         return not self.is_ended and not isinstance(self.standing, Reserved)
 
     @property
+    def has_task_lease(self) -> bool:
+        """On isolation its keeper ends it, as far as the keeper has listed it."""
+        return isinstance(self.standing, Observed) and self.standing.seen.has_task_lease
+
+    @property
     def holds_gpus(self) -> bool:
         """Its GPU allocation is in use: it lives, or processes are left."""
         if isinstance(self.standing, Observed) and self.is_ended:
@@ -192,4 +197,5 @@ class Attempt:
             runtime_limit_s=self.order.runtime_limit_s,
             note=seen.note,
             notice=self.notice,
+            has_task_lease=seen.has_task_lease,
         )

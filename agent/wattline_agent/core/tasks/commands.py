@@ -10,7 +10,17 @@ from typing import assert_never
 
 import msgspec
 
-from wattline_agent.core.effects import Drop, Kill, Launch, Limit, Notify, SaveUsage, Stop, Thaw
+from wattline_agent.core.effects import (
+    Drop,
+    GrantTaskLease,
+    Kill,
+    Launch,
+    Limit,
+    Notify,
+    SaveUsage,
+    Stop,
+    Thaw,
+)
 from wattline_agent.core.model import NodeState
 from wattline_agent.core.power import foreign_processes, held_watts
 from wattline_agent.core.power.gpus import begin_use
@@ -24,11 +34,18 @@ from wattline_agent.core.tasks.attempt import (
     Resuming,
 )
 from wattline_agent.core.tasks.attempts import answer, notify_stop, report_changes
-from wattline_agent.core.tasks.start_checks import MAX_ATTEMPTS, context, refusal, shortage
+from wattline_agent.core.tasks.start_checks import (
+    MAX_ATTEMPTS,
+    context,
+    leased_until_s,
+    refusal,
+    shortage,
+)
 from wattline_agent.core.tasks.usage import snapshot
 from wattline_protocol.ids import Now, UnixTime
 from wattline_protocol.wire.agent_messages import (
     ForgetTask,
+    LeaseTask,
     LimitTask,
     NotifyTask,
     PauseTask,
@@ -43,7 +60,9 @@ NOTICE_S = 0.5
 """Time between the notice of an emergency pause and the freeze; at most 1 s (I4)."""
 WAIT_FOR_CAPS_S = 3.0
 """A start or resumption whose caps are not in force by then is given up."""
-TaskCommand = StartTask | StopTask | PauseTask | ResumeTask | LimitTask | NotifyTask | ForgetTask
+TaskCommand = (
+    StartTask | StopTask | PauseTask | ResumeTask | LimitTask | NotifyTask | LeaseTask | ForgetTask
+)
 
 
 def obey(state: NodeState, command: TaskCommand, now: Now) -> None:
@@ -68,6 +87,8 @@ def obey(state: NodeState, command: TaskCommand, now: Now) -> None:
             _limit(state, command)
         case NotifyTask():
             _notify(state, command, now)
+        case LeaseTask():
+            _lease(state, command, now)
         case ForgetTask():
             _forget(state, command)
         case _:
@@ -298,6 +319,16 @@ def _notify(state: NodeState, command: NotifyTask, now: Now) -> None:
         attempt.standing = Observed(replace(attempt.standing.seen, notice=notice))
         if attempt.is_alive:
             state.emit(Notify(command.ref, notice))
+    answer(state, command.seq, "done")
+
+
+def _lease(state: NodeState, command: LeaseTask, now: Now) -> None:
+    """The keeper's list shows when it is in force. One that has run out already is not granted:
+    the scheduler repeats the command while its beats are answered."""
+    attempt, until_s = state.attempts.get(command.ref), leased_until_s(state)
+    is_unleased = attempt is not None and attempt.is_alive and not attempt.has_task_lease
+    if is_unleased and now.mono_s < until_s:
+        state.emit(GrantTaskLease(command.ref, until_s))
     answer(state, command.seq, "done")
 
 

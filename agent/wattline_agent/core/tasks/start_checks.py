@@ -85,16 +85,22 @@ def context(state: NodeState, order: TaskOrder) -> LaunchContext:
     """Parameters of its launch."""
     terms = state.file.terms
     assert terms is not None, "nothing starts before a Welcome"  # noqa: S101 - I2
-    until_s = state.session.heard_s + terms.task_lease_s
     uuids, memory_bytes = _given(state, order)
     return LaunchContext(
         gpu_uuids=uuids,
         gpu_memory_bytes=memory_bytes,
         checkpoint_root=terms.checkpoint_root,
-        lease_until_mono_s=until_s if order.on_isolation == "stop" else None,
+        lease_until_mono_s=leased_until_s(state) if order.on_isolation == "stop" else None,
         node=state.facts.node,
         pass_env=terms.pass_env,
     )
+
+
+def leased_until_s(state: NodeState) -> float:
+    """When a task lease runs out that nothing renews: it counts from the last contact."""
+    terms = state.file.terms
+    assert terms is not None, "commands come after a Welcome"  # noqa: S101 - I7
+    return state.session.heard_s + terms.task_lease_s
 
 
 def _given(state: NodeState, order: TaskOrder) -> tuple[tuple[str, ...], int]:

@@ -5,6 +5,7 @@ from wattline_protocol.wire.agent_messages import (
     CommandDone,
     ForgetTask,
     Lease,
+    LeaseTask,
     LimitTask,
     NotifyTask,
     PauseTask,
@@ -26,7 +27,7 @@ def command_done(state: State, node: NodeNow, done: CommandDone, now: Now) -> No
     if answered is None:
         return
     _, command = answered
-    if isinstance(command, Lease | ForgetTask | LimitTask | NotifyTask | PauseTask):
+    if isinstance(command, Lease | ForgetTask | LimitTask | NotifyTask | LeaseTask | PauseTask):
         return
     ref = command.order.ref if isinstance(command, StartTask) else command.ref
     attempt = node.attempts.get(ref)

@@ -226,6 +226,5 @@ def _end_expired(state: State, node: NodeNow, now: Now) -> None:
     if now.mono_s < expires_at(state, node):
         return
     for attempt in list(node.attempts.values()):
-        is_stopped = attempt.gang.job.spec.stops_on_isolation
-        if is_stopped and attempt.is_live and attempt.is_ordered:
+        if attempt.record.has_task_lease and attempt.is_live and attempt.is_ordered:
             lose(state, attempt, f"{node.id} is silent and its task lease has run out", now)

@@ -11,6 +11,7 @@ from wattline_scheduler.core.emergency.notices import differs, notice_of
 from wattline_scheduler.core.lifecycle.ending import FINAL, attempt_over, close, stop_kind
 from wattline_scheduler.core.lifecycle.fair_share import note_end, within
 from wattline_scheduler.core.lifecycle.hangs import note_hang
+from wattline_scheduler.core.lifecycle.isolation import has_lease, needs_lease
 from wattline_scheduler.core.lifecycle.job_state import save_gang
 from wattline_scheduler.core.lifecycle.restore_guard import drop_strays, note_stray
 from wattline_scheduler.core.model import command_outbox
@@ -87,6 +88,7 @@ def _update_record(state: State, attempt: Attempt, report: TaskReport, now: Now)
         readopted=max(report.readopted, old.readopted),
         note=report.note or old.note,
         checkpoint=checkpoint_to_store(attempt, report, now),
+        has_task_lease=has_lease(old, report),
     )
     if new != old:
         attempt.record = new
@@ -130,6 +132,7 @@ def _align(state: State, node: NodeNow, attempt: Attempt, phase: TaskPhase, now:
     gang, ref = attempt.gang, attempt.record.ref
     _align_limit(state, node, attempt, now)
     _align_notice(state, node, attempt, now)
+    _align_lease(state, node, attempt, now)
     match gang.phase:
         case Starting(is_ordered=True):
             _note_running(state, gang, now)
@@ -169,6 +172,13 @@ def _align_notice(state: State, node: NodeNow, attempt: Attempt, now: Now) -> No
     wanted = notice_of(state, attempt.gang, now)
     if differs(report.notice, wanted, now):
         command_outbox.order_notify(state, node, ref, wanted, now)
+
+
+def _align_lease(state: State, node: NodeNow, attempt: Attempt, now: Now) -> None:
+    """Gives a running attempt a task lease once its gang can continue from a checkpoint."""
+    is_running = isinstance(attempt.gang.phase, Running | Paused)
+    if is_running and needs_lease(state, node, attempt):
+        command_outbox.order_lease(state, node, attempt.record.ref, now)
 
 
 def _is_changing(node: NodeNow, attempt: Attempt) -> bool:

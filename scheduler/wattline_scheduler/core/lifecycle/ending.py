@@ -105,7 +105,7 @@ def _free(state: State, attempt: Attempt) -> None:
     node.cpus_used -= spec.cpus
     node.memory_used_bytes -= spec.memory_bytes
     node.outdate()
-    for verb in ("start", "stop", "pause", "resume", "limit", "notify"):
+    for verb in ("start", "stop", "pause", "resume", "limit", "notify", "task_lease"):
         command_outbox.drop(node, (verb, ref))
 
 

@@ -17,6 +17,7 @@ from wattline_scheduler.core.leases.lease_load import is_covered
 from wattline_scheduler.core.leases.leases import grow_for, in_order, is_waiting, waiting_gangs
 from wattline_scheduler.core.lifecycle.checkpoint_times import checkpoint_every_s, note_failures
 from wattline_scheduler.core.lifecycle.ending import end_gang
+from wattline_scheduler.core.lifecycle.isolation import ends_isolated
 from wattline_scheduler.core.lifecycle.job_state import save_gang
 from wattline_scheduler.core.model import command_outbox
 from wattline_scheduler.core.model.gpu_holders import allocate
@@ -61,6 +62,7 @@ def place(state: State, gang: Gang, placement: Placement, now: Now) -> None:
             state="STARTING",
             placed_unix_s=now.unix_s,
             mig=mig,
+            has_task_lease=ends_isolated(state, gang),
         )
         state.journal.save(record)
         take(state, Attempt(gang, record), now)
@@ -202,7 +204,7 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
         checkpoint_every_s=checkpoint_every_s(gang.job, spec),
         failure_free_s=gang.job.failure_free_s,
         clock_permille=_clock_permille(state, attempt),
-        on_isolation="stop" if spec.stops_on_isolation else "continue",
+        on_isolation="stop" if record.has_task_lease else "continue",
         gateways=tuple(endpoint for endpoint, _ in gateways),
         gateway_public_key=keys[0] if keys else "",
         gateway_keys=keys,

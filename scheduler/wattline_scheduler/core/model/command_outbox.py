@@ -12,6 +12,7 @@ from wattline_protocol.wire.agent_messages import (
     AgentCommand,
     CommandDone,
     ForgetTask,
+    LeaseTask,
     LimitTask,
     NotifyTask,
     PauseTask,
@@ -68,7 +69,7 @@ def order_stop(
     what: NoticeKind = "stop",
 ) -> None:
     """Also withdraws all other commands for the attempt."""
-    for verb in ("start", "pause", "resume", "limit", "notify"):
+    for verb in ("start", "pause", "resume", "limit", "notify", "task_lease"):
         drop(node, (verb, ref))
     if ("stop", ref) not in node.outbox:
         make: Make = lambda e, i, s: StopTask(e, i, s, ref, grace_s, why, what)  # noqa: E731 - typed
@@ -105,6 +106,11 @@ def order_notify(
     in_s = 0.0 if notice is None else max(0.0, notice.at_unix_s - now.unix_s)
     make: Make = lambda e, i, s: NotifyTask(e, i, s, ref, notice, in_s)  # noqa: E731 - typed
     order(state, node, ("notify", ref), make, now)
+
+
+def order_lease(state: State, node: NodeNow, ref: TaskRef, now: Now) -> None:
+    if ("task_lease", ref) not in node.outbox:
+        order(state, node, ("task_lease", ref), lambda e, i, s: LeaseTask(e, i, s, ref), now)
 
 
 def order_forget(state: State, node: NodeNow, ref: TaskRef, now: Now) -> None:

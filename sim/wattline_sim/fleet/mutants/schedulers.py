@@ -3,9 +3,17 @@
 import msgspec
 
 from wattline_protocol.ids import Epoch, Incarnation, NodeId, Now, Sequence
-from wattline_protocol.wire.agent_messages import Adopted, Beat, FromAgent, Hello, LogChunk, Rollups
+from wattline_protocol.wire.agent_messages import (
+    Adopted,
+    Beat,
+    FromAgent,
+    Hello,
+    LogChunk,
+    Rollups,
+    TaskReport,
+)
 from wattline_scheduler.core import cluster
-from wattline_scheduler.core.agents import handshake, heartbeat
+from wattline_scheduler.core.agents import handshake, heartbeat, task_reports
 from wattline_scheduler.core.agents.task_reports import lose
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.emergency import fencing
@@ -17,7 +25,7 @@ from wattline_scheduler.core.model.jobs.job import Gang, Job
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.power.books.books import Books
-from wattline_scheduler.records import BookRecord
+from wattline_scheduler.records import AttemptRecord, BookRecord
 from wattline_sim.fleet.mutants.agents import UNCOVERED
 from wattline_sim.fleet.mutants.mutant import Mutant
 
@@ -69,6 +77,10 @@ def _ack_by_sequence(
 
 
 _acknowledge = Books.acknowledge
+
+
+def _as_ordered(record: AttemptRecord, report: TaskReport) -> bool:
+    return record.has_task_lease or report.checkpoint is not None
 
 
 def _is_anyone(self: Cluster, node: NodeNow, message: FromAgent) -> bool:
@@ -258,6 +270,12 @@ MUTANTS = (
         "task-lease-too-short",
         "a task runs elsewhere only when its lease has certainly run out",
         ((heartbeat, "LEASE_MARGIN_S", -25.0),),
+        "I7",
+    ),
+    Mutant(
+        "task-lease-when-ordered",
+        "a task lease counts once the keeper has listed it",
+        ((task_reports, "has_lease", _as_ordered),),
         "I7",
     ),
     Mutant(

@@ -22,7 +22,7 @@ from wattline_protocol.wire.rollouts import (
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.records import GangRecord, Record, RolloutRecord
 from wattline_sim.fleet.disk import Key, key_of
-from wattline_sim.fleet.machine import SIM_DEMAND_MW, SIM_EXIT, SIM_SECONDS
+from wattline_sim.fleet.hardware import SIM_DEMAND_MW, SIM_EXIT, SIM_SECONDS
 from wattline_sim.fleet.users.naming import NAMES, USERS
 from wattline_sim.fleet.users.reporting import ReportingGateways, Submit, Tell
 from wattline_sim.fleet.world import World

@@ -29,7 +29,7 @@ from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.model.jobs.job import Gang, Job
 from wattline_scheduler.records import GangRecord, JobRecord, Record
 from wattline_sim.fleet.disk import Key
-from wattline_sim.fleet.machine import SIM_DEMAND_MW, SIM_EXIT, SIM_SECONDS
+from wattline_sim.fleet.hardware import SIM_DEMAND_MW, SIM_EXIT, SIM_SECONDS
 from wattline_sim.fleet.users.reporting import ReportingGateways, Submit, Tell
 from wattline_sim.fleet.world import World
 

@@ -18,7 +18,13 @@ from wattline_protocol.job.spec import (
 )
 from wattline_protocol.site.model import Domain, DomainKind, InputShare, Node, Site, Timing
 from wattline_protocol.site.wall_power import PERMILLE, wall_mw
-from wattline_sim.fleet.machine import CAP_MAX_MW, SIM_DEMAND_MW, SIM_EXIT, SIM_SECONDS
+from wattline_sim.fleet.hardware import (
+    CAP_MAX_MW,
+    SIM_DEMAND_MW,
+    SIM_EXIT,
+    SIM_SAVES_S,
+    SIM_SECONDS,
+)
 
 W = 1000
 NON_GPU_MW = 1_900 * W
@@ -28,6 +34,8 @@ KNEE_MW = CAP_MAX_MW // 2
 """A job that says nothing else is placed with so much for a whole GPU, or more (docs/power.md)."""
 SHARING = 0.3
 """So many of the jobs ask for a part of a GPU."""
+SAVING = 0.3
+"""So many of the runs have jobs that save checkpoints."""
 ELASTIC_S = "45"
 """Work of a gang with a range of nodes: others end before it, so that it grows."""
 TASK_LEASE_S = 20.0
@@ -70,6 +78,7 @@ def random_site(rng: random.Random) -> Site:
         name="fleet",
         agent_endpoint="sim://agents",
         client_endpoint="sim://clients",
+        checkpoint_root="/mnt/checkpoints",
         domains=tuple(domains),
         nodes=nodes,
         timing=Timing(
@@ -80,12 +89,26 @@ def random_site(rng: random.Random) -> Site:
     )
 
 
-def random_jobs(rng: random.Random, count: int, elastic: random.Random) -> list[JobSpec]:
+def random_jobs(
+    rng: random.Random, count: int, elastic: random.Random, saves: random.Random
+) -> list[JobSpec]:
     """Batch, arrays, gangs of two and services, of all priorities; some fail.
 
-    `elastic` draws which gangs have a range of nodes: the others are those of `rng` alone.
+    `elastic` draws which gangs have a range of nodes, `saves` whether there are jobs that save
+    checkpoints, and which: the others are those of `rng` alone.
     """
-    return [_elastic(elastic, _job(rng, at)) for at in range(count)]
+    jobs = [_elastic(elastic, _job(rng, at)) for at in range(count)]
+    if saves.random() < SAVING:
+        jobs = [_saving(saves, job) for job in jobs]
+    return jobs
+
+
+def _saving(rng: random.Random, job: JobSpec) -> JobSpec:
+    """Nothing is said of isolation: it waits for its node until it has saved."""
+    if job.kind == "service" or rng.random() < 0.3:
+        return job
+    env = {**job.env, SIM_SAVES_S: f"{rng.uniform(0.0, 4.0):.2f}"}
+    return replace(job, recovery=replace(job.recovery, on_isolation=""), env=env)
 
 
 def _elastic(rng: random.Random, job: JobSpec) -> JobSpec:

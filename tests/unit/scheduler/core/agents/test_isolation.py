@@ -6,13 +6,16 @@ import pytest
 from support.core.harness import Harness, joined
 from support.core.sites import job, site
 from wattline_protocol.ids import JobId, NodeId
+from wattline_protocol.job.spec import JobKind
 from wattline_protocol.wire.agent_messages import (
     BeatSeen,
+    LeaseTask,
     StopTask,
     TaskExit,
     TaskUpdate,
     TaskUsage,
 )
+from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint
 from wattline_scheduler.core.agents.heartbeat import CLOCK_DRIFT, KILL_TIME_S, LEASE_MARGIN_S
 
 TASK_LEASE_S = 100.0
@@ -41,6 +44,69 @@ def test_a_task_that_stops_on_isolation_runs_elsewhere_only_after_its_lease(h: H
     assert h.gang(number).attempt == 2
     assert h.gang(number).live[0].node != name
     assert h.gang(number).past[0].record.state == "NODE_FAIL"
+
+
+def on_shared_storage() -> Harness:
+    """A site whose checkpoints all nodes can read."""
+    plain = site().rack("a", 3).times(task_lease_s=TASK_LEASE_S).build()
+    return joined(msgspec.structs.replace(plain, checkpoint_root="/mnt/checkpoints"))
+
+
+def save_checkpoint(h: Harness, number: JobId, step: int = 10) -> None:
+    """The first rank publishes one, and reports it."""
+    saved = SavedCheckpoint(step=step, bytes=1 << 20, save_s=1.0, unix_s=h.now.unix_s)
+    first = h.gang(number).live[0]
+    h.agent(first.node).tasks[first.record.ref].checkpoint = saved
+    h.run(3)
+
+
+@pytest.mark.parametrize("kind", ["training", "batch"])
+def test_a_gang_that_has_saved_runs_elsewhere_after_a_lease(kind: JobKind) -> None:
+    h = on_shared_storage()
+    number = h.submit(job().kind(kind).gpus(1).nodes(2))
+    assert not any(a.record.has_task_lease for a in h.gang(number).live)
+    save_checkpoint(h, number)
+    other, lost = (a.node for a in h.gang(number).live)
+    assert all(len(h.sent_to(name, LeaseTask)) == 1 for name in (other, lost)), "its peers as well"
+    h.cut_off.add(NodeId(lost))
+    h.run(CERTAIN_S + 5)
+    assert h.gang(number).attempt == 2
+    assert lost not in {a.node for a in h.gang(number).live}
+    assert all(a.record.has_task_lease for a in h.gang(number).live), "from its start on"
+
+
+def test_one_that_has_not_saved_or_says_continue_waits_for_its_node() -> None:
+    h = on_shared_storage()
+    unsaved, explicit = h.submit(job().gpus(1)), h.submit(job().gpus(1).continues_on_isolation())
+    save_checkpoint(h, explicit)
+    for number in (unsaved, explicit):
+        cut(h, number)
+    h.run(CERTAIN_S * 2)
+    assert [h.gang(number).attempt for number in (unsaved, explicit)] == [1, 1]
+
+
+def test_a_lease_that_the_keeper_has_not_listed_is_no_proof_of_its_end() -> None:
+    """The order may have been lost with the connection: then the task runs on (I7)."""
+    h = on_shared_storage()
+    number = h.submit(job().gpus(1))
+    task = h.agent(h.gang(number).live[0].node).tasks[h.gang(number).live[0].record.ref]
+    task.is_lease_refused = True
+    save_checkpoint(h, number)
+    cut(h, number)
+    h.run(CERTAIN_S * 2)
+    assert h.gang(number).attempt == 1
+
+
+def test_a_restarted_scheduler_knows_the_task_lease_of_a_silent_node() -> None:
+    h = on_shared_storage()
+    number = h.submit(job().gpus(1))
+    save_checkpoint(h, number)
+    cut(h, number)
+    h.restart_scheduler()
+    for name in set(h.agents) - h.cut_off:
+        h.join(name)
+    h.run(CERTAIN_S + 5)
+    assert h.gang(number).attempt == 2
 
 
 def test_a_task_that_continues_waits_for_its_node(h: Harness) -> None:
