@@ -45,8 +45,10 @@ CLOSE_S = 2.0
 READ_BYTES = 256 * 1024
 """Most that an event loop passes at once."""
 MAX_PERIOD_S = 0.25
-AT_ONCE = 128
-"""Connections that a sweep checks in one turn of the loop: half a millisecond."""
+AT_ONCE = 8
+"""Connections that a sweep checks in one turn of the loop: 50 us, of which a request takes some."""
+MOST_AT_ONCE = 128
+"""The same of a sweep that a busy loop has delayed by more than a period."""
 NOTE_EVERY_S = 10.0
 
 Scope = MutableMapping[str, Any]
@@ -128,7 +130,7 @@ class HttpGuard:
     def opened(self, connection: "GuardedHttp") -> None:
         """Watch a connection until it is closed."""
         self._open.add(connection)
-        self._plan_sweep()
+        self._plan_sweep(self.period_s)
 
     def closed(self, connection: "GuardedHttp") -> None:
         """The connection has ended."""
@@ -139,33 +141,40 @@ class HttpGuard:
         self.refused[reason] += 1
         self._fresh[reason] += 1
         self._newest = address
-        self._plan_sweep()
+        self._plan_sweep(self.period_s)
 
-    def _plan_sweep(self) -> None:
+    def _plan_sweep(self, delay_s: float) -> None:
         if self._sweep is None:
             loop = asyncio.get_running_loop()
-            self._sweep = loop.call_later(self.period_s, lambda: self._check(loop, [*self._open]))
+            self._sweep = loop.call_later(delay_s, lambda: self._check(loop, [*self._open]))
 
-    def _check(self, loop: asyncio.AbstractEventLoop, left: list["GuardedHttp"]) -> None:
-        """Some of those that are left, then the others: 4,096 at once would delay all requests."""
+    def _check(
+        self, loop: asyncio.AbstractEventLoop, left: list["GuardedHttp"], end_s: float | None = None
+    ) -> None:
+        """Some of those that are left, then the others: spread over a period, until `end_s`.
+
+        4,096 at once would delay all requests, and so would they in consecutive turns.
+        """
         now_s = loop.time()
         if not left:
-            self._end_sweep(now_s)
+            self._end_sweep(now_s, self.period_s if end_s is None else 0.0)
             return
+        end_s = now_s + self.period_s if end_s is None else end_s
+        some = min(AT_ONCE if now_s <= end_s else MOST_AT_ONCE, len(left))
         # Before the checks: an error of one ends neither those of the others nor the next sweep.
-        loop.call_soon(self._check, loop, left)
-        for _ in range(min(AT_ONCE, len(left))):
+        loop.call_later(max(0.0, end_s - now_s) * some / len(left), self._check, loop, left, end_s)
+        for _ in range(some):
             connection = left.pop()
             if connection in self._open:
                 connection.check_timeout(now_s)
 
-    def _end_sweep(self, now_s: float) -> None:
+    def _end_sweep(self, now_s: float, delay_s: float) -> None:
         self._sweep = None
         if self._fresh and now_s >= self._noted_s + NOTE_EVERY_S:
             fresh, self._fresh, self._noted_s = self._fresh, Counter(), now_s
             self._note(dict(fresh), self._newest)
         if self._open or self._fresh:
-            self._plan_sweep()
+            self._plan_sweep(delay_s)
 
 
 class _Cycle(Protocol):

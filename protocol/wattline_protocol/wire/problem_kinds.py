@@ -430,7 +430,7 @@ _SITE = (
     _warning(
         "traffic_left_out",
         "gateway has more services than a report can list",
-        "The load is not known: watts and replicas of services with an SLO stay as they are.",
+        "Services take turns: the load of each is known less often, and it scales more slowly.",
         "Divide the services among more gateways or sites.",
         scope="site",
     ),

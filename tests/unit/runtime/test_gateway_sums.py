@@ -166,6 +166,10 @@ def test_what_a_process_leaves_out_is_left_out_of_the_sum_until_it_is_not() -> N
     services = [ServiceTraffic(f"s{n}", 1) for n in range(MAX_REPORTED + 1)]
     sums.add(0, ReportTraffic((), services=()))
     sums.add(1, ReportTraffic.bounded((), (), (), services, 1.0))
-    assert sums.take().left_out == 1
+    sums.add(2, ReportTraffic((), services=(ServiceTraffic(f"s{MAX_REPORTED}", 1),)))
+    report = sums.take()
+    assert report.left_out == 1
+    listed = {one.service for one in report.services or ()}
+    assert listed == {f"s{n}" for n in range(MAX_REPORTED)}, "of the others a part is unknown"
     sums.add(1, ReportTraffic((), services=()))
     assert sums.take().left_out == 0

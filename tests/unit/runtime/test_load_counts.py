@@ -73,6 +73,21 @@ def test_services_without_load_take_no_row_from_others() -> None:
     assert (report.services, report.left_out) == ((ServiceTraffic("svc", 1),), 0)
 
 
+def test_services_that_a_report_leaves_out_are_in_the_next() -> None:
+    """Anyone may send a request a second to thousands of services of their own."""
+    b = LoadBench()
+    names = [f"s{n}" for n in range(MAX_REPORTED + 2)]
+    b.happens(e.RoutesChanged({one: (route(n),) for n, one in enumerate(names)}))
+    listed = []
+    for part in range(2):
+        for n, one in enumerate(names, part * len(names)):
+            b.gateway.handle(e.Submitted(n, one, b"in", b.now_s + 10.0), b.now_s)
+        report = b.report()
+        assert (len(report.services or ()), report.left_out) == (MAX_REPORTED, 4)
+        listed += [one.service for one in report.services or ()]
+    assert sorted(set(listed)) == sorted(names)
+
+
 def test_a_stream_is_timed_at_its_first_part_and_counted_at_its_end() -> None:
     b = LoadBench()
     b.happens(e.Submitted(1, "svc", b"in", b.now_s + 10.0, kind=STREAM))

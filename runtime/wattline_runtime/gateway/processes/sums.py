@@ -139,6 +139,8 @@ class TrafficSum:
     """By process and service."""
     _left_out: dict[int, int] = field(default_factory=dict)
     """By process."""
+    _loaded: dict[int, frozenset[str]] = field(default_factory=dict)
+    """Services in the newest report, by process that leaves some out."""
 
     def add(self, process: int, report: ReportTraffic) -> None:
         """A process reports."""
@@ -146,6 +148,9 @@ class TrafficSum:
         self._newest[process] = {key: row.ready for key, row in rows.items()}
         self._workers[process] = report.workers or ()
         self._left_out[process] = report.left_out
+        self._loaded.pop(process, None)
+        if report.left_out:
+            self._loaded[process] = frozenset(one.service for one in report.services or ())
         for key, row in rows.items():
             before = self._counted.get(key)
             self._counted[key] = row if before is None else _added(before, row)
@@ -164,6 +169,7 @@ class TrafficSum:
         self._newest.pop(process, None)
         self._workers.pop(process, None)
         self._left_out.pop(process, None)
+        self._loaded.pop(process, None)
 
     def take(self, seconds: float = 1.0) -> ReportTraffic:
         """The next report: a worker is ready where it is for every process. It has what processes
@@ -187,6 +193,8 @@ class TrafficSum:
     def _take_loads(self) -> list[ServiceTraffic]:
         loads, self._loads = self._loads, {}
         names = dict.fromkeys((*(n for one in self._queued.values() for n in one), *loads))
+        for listed in self._loaded.values():  # the load of others is not known
+            names = {name: None for name in names if name in listed}
         return [
             msgspec.structs.replace(
                 bounded(loads.get(name, ServiceTraffic(name))),

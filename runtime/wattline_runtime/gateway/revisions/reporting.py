@@ -5,6 +5,7 @@ from operator import lt, sub
 
 from wattline_protocol.ids import JobId
 from wattline_protocol.wire.rollouts import (
+    MAX_REPORTED,
     ReportTraffic,
     RevisionTraffic,
     RouteTraffic,
@@ -39,6 +40,8 @@ class TrafficReporter:
         """What is counted, and its counts as last reported."""
         self._loads: dict[str, tuple[LoadCounts, ServiceTraffic]] = {}
         """Of each service since the gateway knows it, likewise."""
+        self._first = 0
+        """Position of the service whose load is the first in a report that cannot have all."""
 
     def take(self, seconds: float = REPORT_PERIOD_S) -> ReportTraffic:
         """The next report. `seconds`: the time since the last one."""
@@ -66,7 +69,15 @@ class TrafficReporter:
         for name, (counts, load) in self._loads.items():
             known, before = reported.get(name, (counts, None))
             found.append(since(load, before if known is counts else None))
-        return found
+        return self._in_turn(found)
+
+    def _in_turn(self, loads: list[ServiceTraffic]) -> list[ServiceTraffic]:
+        """Reordered so that services that one report leaves out are in the next."""
+        if len(loads) <= MAX_REPORTED:
+            return loads
+        first = self._first % len(loads)
+        self._first = first + MAX_REPORTED
+        return loads[first:] + loads[:first]
 
     def _worker(self, worker: WorkerState) -> WorkerTraffic:
         requests = self._gateway.queue.requests

@@ -78,6 +78,8 @@ class GatewayTraffic:
     """Of services that exist, since the last second that was added up; None = it reports none."""
     load_s: float = 0.0
     """Time that this covers; 0 = it has not reported since."""
+    loaded: frozenset[str] | None = None
+    """Services that all reports of this time have, of reports that leave some out; None = all."""
     ahead_s: float = 0.0
     """By how much the times that its reports claim exceed the time in which they came."""
     is_awaited: bool = False

@@ -66,7 +66,7 @@ def _add_load(
     now: Now,
 ) -> None:
     """Adds the load of services that exist to what is not taken yet."""
-    if report.services is None or report.left_out:
+    if report.services is None:
         return
     before = {} if old is None or old.load is None else old.load
     names = state.work.services.names()
@@ -77,6 +77,11 @@ def _add_load(
             if known is not None:
                 one = msgspec.structs.replace(known, queued=0).plus(one)
             new.load[one.service] = one
+    is_first = old is None or not old.load_s
+    new.loaded = None if old is None or is_first else old.loaded
+    if report.left_out:
+        listed = frozenset(one.service for one in report.services)
+        new.loaded = listed if new.loaded is None else new.loaded & listed
     if old is None or old.is_awaited:
         new.load_s = min(report.seconds, SILENT_S)
     else:

@@ -3,7 +3,8 @@
 A second is over once every gateway has reported since the last one: their reports are a second
 apart, so that each second has one of each, and none is read as a second without load because its
 report came late. While one is silent, the loads are not known. One that is gone is not waited for:
-the loads are those of the others, as a lower bound.
+the loads are those of the others, as a lower bound. Of a service that one of them leaves out of its
+report, the load of this second is not known.
 """
 
 from collections import Counter, defaultdict
@@ -60,13 +61,15 @@ def measured_loads(state: State, now: Now) -> Mapping[str, Load | None] | None:
     for name in names:
         serving = serving_job(state.work.services.serving(name), state.rollouts.get(name))
         rows = [(one, (one.load or {}).get(name, ServiceTraffic(name))) for one in gateways]
-        load = _load(rows, waiting, serving, clock.mean_work[name]) if is_known else None
+        is_listed = all(one.loaded is None or name in one.loaded for one in gateways)
+        can_tell = is_known and is_listed
+        load = _load(rows, waiting, serving, clock.mean_work[name]) if can_tell else None
         counts = reduce(ServiceTraffic.plus, (row for _, row in rows)) if rows else NO_LOAD
         rate = None if load is None or is_partial else load.arrived
         keep_load(state, serving, counts, rate, passed_s, now)
         loads[name] = replace(load, is_partial=True) if load is not None and is_partial else load
     for one in gateways:
-        one.load_s = 0.0
+        one.load_s, one.loaded = 0.0, None
         one.load = None if one.load is None else {}
     return loads
 

@@ -100,12 +100,19 @@ def test_without_a_report_and_with_one_of_an_earlier_release_it_is_not_known(h: 
     assert h.second(1.1) is None
 
 
-def test_a_report_that_leaves_services_out_makes_no_load_known_and_is_a_problem(h: Loads) -> None:
+def test_the_load_of_a_service_that_a_report_leaves_out_is_not_known(h: Loads) -> None:
     h.tell("gw", ServiceTraffic("echo", 10))
     h.second()
-    rows = tuple(ServiceTraffic(f"s{n}", 1) for n in range(MAX_REPORTED + 3))
-    h.ask(ReportTraffic.bounded((), (), (), rows, 1.0), user="gw", role="gateway")
-    assert h.second(1.1) is None
+    rows = [ServiceTraffic(f"s{n}", 1) for n in range(MAX_REPORTED + 2)]
+    listed = ReportTraffic.bounded((), (), (), [ServiceTraffic("echo", 10), *rows], 1.0)
+    left_out = ReportTraffic.bounded((), (), (), [*rows, ServiceTraffic("echo", 10)], 1.0)
+    h.ask(listed, user="gw", role="gateway")
+    assert isinstance(h.second(), Load)
+    for report in (listed, left_out, listed):
+        h.ask(report, user="gw", role="gateway")
+    assert h.second() is None, "one of its reports does not have it"
+    h.ask(listed, user="gw", role="gateway")
+    assert isinstance(h.second(), Load)
     [event] = h.events("traffic_left_out")
     assert event.text == "gateway gw: 3 revisions, workers and services are in no report"
     h.tell("gw", ServiceTraffic("echo", 10))
