@@ -152,7 +152,7 @@ def _facts(
         is_observe=config.observe,
         can_run_as=keeper_link.can_run_as(),
         keeper_account=keeper_link.keeper_account(),
-        can_lease_tasks=keeper_link.can_lease_tasks(),
+        takes_recovery=keeper_link.takes_recovery(),
         address=address_towards(bundle.agent_endpoint),
         managed=config.gpus,
     )

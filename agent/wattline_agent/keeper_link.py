@@ -78,9 +78,9 @@ class KeeperLink:
         """The keeper's own account; empty: unknown."""
         return "" if self._runner is None else self._runner.keeper_account()
 
-    def can_lease_tasks(self) -> bool:
-        """Whether it grants task leases to running attempts."""
-        return self._runner is not None and self._runner.can_lease_tasks()
+    def takes_recovery(self) -> bool:
+        """Whether it grants task leases to running attempts, and knows stop signals."""
+        return self._runner is not None and self._runner.takes_recovery()
 
     def do(self, order: Order) -> None:
         """Send an order to the keeper, now or as soon as there is one again."""

@@ -205,9 +205,10 @@ class _Wakeup:
         os.set_blocking(writer, False)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        self.program: int | None = None
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-
+        signal.signal(signal.SIGUSR1, self._pass_stop_on)
         signal.signal(STACKS_SIGNAL, self._ask_for_stacks)
 
     def _ask_for_stacks(self, _number: int, _frame: FrameType | None) -> None:
@@ -216,6 +217,14 @@ class _Wakeup:
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         """torchrun and the agent signal the whole process group: the program has its own."""
         self.is_stopped = True
+
+    def _pass_stop_on(self, number: int, _frame: FrameType | None) -> None:
+        """The keeper requests a stop of the topmost processes that handle the signal: of this one,
+        and of neither torchrun above nor workers of the program below."""
+        self.is_stopped = True
+        if self.program is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.program, number if catches(self.program, number) else signal.SIGTERM)
 
 
 class _Rank:
@@ -231,6 +240,9 @@ class _Rank:
         self._source, sink = os.pipe()
         os.set_blocking(self._source, False)
         self._process = subprocess.Popen([sys.executable, "-u", *program], stdout=sink, stderr=sink)
+        self.signals.program = self._process.pid
+        if self.signals.is_stopped:  # before there was a program to signal
+            self._process.terminate()
         os.close(sink)
 
     @property
@@ -304,7 +316,7 @@ def main(limit_bytes: int, program: list[str]) -> int:
     return status
 
 
-def _end_as(status: int) -> None:
+def end_as(status: int) -> None:
     """End this process as the program ended."""
     if status < 0:
         with contextlib.suppress(OSError, ValueError):  # SIGKILL has no handler
@@ -314,4 +326,4 @@ def _end_as(status: int) -> None:
 
 
 if __name__ == "__main__":
-    _end_as(main(int(sys.argv[1]), sys.argv[2:]))
+    end_as(main(int(sys.argv[1]), sys.argv[2:]))

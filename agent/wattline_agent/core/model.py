@@ -43,8 +43,8 @@ class Facts:
     can_run_as: bool = False
     keeper_account: str = ""
     """Account of a keeper that may start tasks as other accounts of the host."""
-    can_lease_tasks: bool = False
-    """Its keeper grants task leases to running attempts."""
+    takes_recovery: bool = False
+    """Its keeper grants task leases to running attempts, and knows stop signals."""
     address: str = ""
     """Its own IP address on the way to the scheduler; empty: not known."""
     managed: frozenset[GpuIndex] | None = None

@@ -431,8 +431,8 @@ class TaskRunner(Protocol):
     def drop(self, ref: TaskRef) -> None:
         """Delete the record of an ended attempt; its log stays readable."""
 
-    def can_lease_tasks(self) -> bool:
-        """Whether it grants task leases to running attempts."""
+    def takes_recovery(self) -> bool:
+        """Whether it grants task leases to running attempts, and knows stop signals."""
 
     def grant_lease(self, ref: TaskRef, until_mono_s: float) -> None:
         """Give a running attempt a task lease, unless it has one. In force on return."""

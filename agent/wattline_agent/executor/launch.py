@@ -1,6 +1,7 @@
 """Command line and environment of a task, from its order. Pure."""
 
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,9 @@ RLIMITS = {"core": 0, "nofile": NOFILE_LIMIT}
 BRIDGE_ARGV = (sys.executable, "-I", "-m", BRIDGE_MODULE)
 """Isolated: the job's PYTHONPATH is its server's."""
 
+WATCH_ARGV = (sys.executable, "-I", "-m", "wattline.checkpoint_watch")
+"""Isolated for the same reason: it runs beside the program, as the same account."""
+
 LOOPBACK = ("127.0.0.1", "::1")
 
 _PYTHON = re.compile(r"python(\d+(\.\d+)?)?$")
@@ -34,6 +38,14 @@ class NotLaunchable(ValueError):
 
 def argv_of(order: TaskOrder, folder: TaskDir, tasklib: Path) -> tuple[str, ...]:
     """The command line of the attempt. Raises NotLaunchable."""
+    argv = _program_of(order, folder, tasklib)
+    if not order.checkpoints:
+        return argv
+    flags = ("--has-run-before",) if order.has_run_before else ()
+    return (*WATCH_ARGV, *flags, order.checkpoints, *argv)
+
+
+def _program_of(order: TaskOrder, folder: TaskDir, tasklib: Path) -> tuple[str, ...]:
     if order.launcher == "process":
         program, *arguments = order.command
         is_bridge = program == BRIDGE and order.kind == "service"
@@ -111,6 +123,8 @@ def environment_of(
         **limits(order, context.gpu_memory_bytes, mps_pipes),
     }
     ours |= _gang_environment(order)
+    if order.from_scratch:
+        ours["WATTLINE_FROM_SCRATCH"] = "1"
     if order.array_index is not None:  # absent differs from 0 and from an empty text
         ours["WATTLINE_ARRAY_INDEX"] = str(order.array_index)
     if order.kind == "service":
@@ -181,4 +195,5 @@ def spec_of(
         make="",
         prefer_cwd="" if order.workdir else order.submit_dir,
         pass_env=context.pass_env,
+        stop_signal=signal.Signals[f"SIG{order.stop_signal}"],
     )

@@ -47,9 +47,9 @@ from wattline_agent.keeper.mounts import Mounts
 from wattline_agent.keeper.processes import tree
 from wattline_agent.keeper.spec import (
     ACCOUNTS_PROTOCOL,
-    LEASES_PROTOCOL,
     MAKING_PROTOCOL,
     MAX_ACCOUNT_CHARS,
+    RECOVERY_PROTOCOL,
     ExitRecord,
     TaskSpec,
 )
@@ -119,9 +119,9 @@ class KeeperRunner:
         """The keeper's own account; empty: an older keeper."""
         return self._account
 
-    def can_lease_tasks(self) -> bool:
-        """Whether the keeper grants task leases to running attempts."""
-        return self._protocol >= LEASES_PROTOCOL
+    def takes_recovery(self) -> bool:
+        """Whether the keeper grants task leases to running attempts, and knows stop signals."""
+        return self._protocol >= RECOVERY_PROTOCOL
 
     def launch(self, order: TaskOrder, context: LaunchContext) -> None:
         """Write the order to disk and have the keeper start it."""

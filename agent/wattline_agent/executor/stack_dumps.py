@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 
-from wattline.rank import STACKS_SIGNAL, catches
+from wattline.rank import STACKS_SIGNAL
 from wattline_agent.executor.tasklib import RANK_MODULE
-from wattline_agent.keeper.processes.tree import has_marker, read_proc
+from wattline_agent.keeper.processes.tree import catches, has_marker, read_proc
 
 
 def dump_stacks(marker: bytes, first_pid: int, pids: Iterable[int]) -> None:

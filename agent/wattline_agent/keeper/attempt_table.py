@@ -105,7 +105,7 @@ class AttemptTable:
         return self._oom_kills
 
     def stop(self, key: str, grace_s: float, asked: StopReason) -> None:
-        """Write the notice, send SIGTERM to its processes, and SIGKILL after the grace period."""
+        """Write the notice, send its stop signal now, and SIGKILL after the grace period."""
         attempt = self._living(key)
         if attempt is None:
             self._withdraw(key, asked, signal.SIGTERM)
@@ -303,7 +303,7 @@ class AttemptTable:
             write_notice(f"{attempt.folder}.{STOP_FILE}", asked.why)
         except OSError as error:  # the signal serves as notice
             self._log(f"no stop notice for {attempt.life.spec.key}: {error}")
-        self._processes.signal(attempt, signal.SIGTERM)
+        self._processes.request_stop(attempt, attempt.life.spec.stop_signal)
         if attempt.life.frozen:  # a frozen process handles no signal but SIGKILL
             self.thaw(attempt.life.spec.key)
         self._changed(attempt)

@@ -4,6 +4,7 @@ The keeper is standard library only, so requests are checked field by field: eac
 no key is optional or extra, and the error names the key.
 """
 
+import signal
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -17,8 +18,8 @@ ENVIRONMENT_PROTOCOL = 4
 """First version in which a task sees only the named variables of the keeper's environment."""
 PREFERENCE_PROTOCOL = 5
 """First version with a directory preferred to `cwd`."""
-LEASES_PROTOCOL = 6
-"""First version that gives task leases to attempts that started without one."""
+RECOVERY_PROTOCOL = 6
+"""First version with task leases for running attempts, and stop signals."""
 SOCKET_NAME = "keeper.sock"
 LOCK_NAME = "keeper.lock"
 TASKS_DIR = "tasks"
@@ -37,6 +38,9 @@ MAX_TASKS = 4096
 """Maximum of attempts in a keeper, ended ones included until they are dropped."""
 RLIMIT_NAMES = frozenset({"core", "nofile", "nproc", "memlock", "fsize", "stack"})
 
+STOP_SIGNALS = frozenset(
+    (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
+)
 
 _ACCOUNT_KEYS = frozenset({"run_as", "own", "make"})
 
@@ -76,10 +80,14 @@ class TaskSpec:
     pass_env: tuple[str, ...]
     """Variables of the keeper's environment that it sees besides the usual ones: names, or prefixes
     followed by a star."""
+    stop_signal: int = signal.SIGTERM
+    """Requests its stop: of the programs that handle it."""
 
     def to_json(self, protocol: int = PROTOCOL_VERSION) -> dict[str, Any]:
         """A dictionary of plain values, as a keeper of this protocol version reads it."""
         spec = {f.name: getattr(self, f.name) for f in fields(self)}
+        if protocol < RECOVERY_PROTOCOL:
+            del spec["stop_signal"]
         if protocol < PREFERENCE_PROTOCOL:
             del spec["prefer_cwd"]
         if protocol < ENVIRONMENT_PROTOCOL:
@@ -180,6 +188,7 @@ _CHECKS: dict[str, tuple[Any, str]] = {
     "make": (lambda v: v == "" or _is_path(v), "an absolute path, or empty"),
     "prefer_cwd": (lambda v: v == "" or _is_path(v), "an absolute path, or empty"),
     "pass_env": (_are_names, "a list of names of variables"),
+    "stop_signal": (lambda v: v in STOP_SIGNALS, "the number of a signal that requests a stop"),
 }
 
 

@@ -58,10 +58,16 @@ def release(
 
 
 def requeue(
-    client: Client, *, dry_run: bool, jobs: str | None, **filters: tuple[str, ...]
+    client: Client,
+    *,
+    dry_run: bool,
+    from_scratch: bool,
+    jobs: str | None,
+    **filters: tuple[str, ...],
 ) -> Outcome:
     """Requeue jobs."""
-    return _outcome(client.requeue(which(jobs, **filters), dry_run=dry_run))
+    chosen = which(jobs, **filters)
+    return _outcome(client.requeue(chosen, dry_run=dry_run, from_scratch=from_scratch))
 
 
 def update(

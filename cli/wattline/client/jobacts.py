@@ -109,10 +109,17 @@ class JobActs(RequestClient):
         which = selection(jobs)
         return self._on_jobs(lambda after: Release(which, dry_run, after))
 
-    def requeue(self, jobs: Jobs, *, dry_run: bool = False) -> Acted:
-        """Requeue running jobs, and those that have ended without success; costs no retry."""
+    def requeue(self, jobs: Jobs, *, dry_run: bool = False, from_scratch: bool = False) -> Acted:
+        """Requeue running jobs, and those that have ended without success; costs no retry.
+
+        `from_scratch`: they may begin at step 0 if no checkpoint is intact.
+        """
         which = selection(jobs)
-        return self._on_jobs(lambda after: Requeue(which, secrets.token_hex(16), dry_run, after))
+
+        def part(after: JobId) -> Requeue:
+            return Requeue(which, secrets.token_hex(16), dry_run, after, from_scratch)
+
+        return self._on_jobs(part)
 
     def update(self, jobs: Jobs, *, dry_run: bool = False, **changes: ChangeValue) -> Acted:
         """Change their specification, by the names of `submit`'s keywords: priority, queue …

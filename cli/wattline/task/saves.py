@@ -171,7 +171,7 @@ def _none_usable(rejected: list[Rejected]) -> str:
     reasons = "; ".join(f"step {one.step}: {one.reason}" for one in rejected)
     return (
         f"no checkpoint in {rejected[0].directory.parent} can be used ({reasons}). "
-        "latest(from_scratch=True) or WATTLINE_FROM_SCRATCH=1 starts from step 0"
+        "wattline requeue --from-scratch, or latest(from_scratch=True), starts from step 0"
     )
 
 

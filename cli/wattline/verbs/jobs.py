@@ -5,7 +5,7 @@ from functools import partial
 from typing import get_args
 
 from wattline.verbs.verb import Argument, Option, Verb
-from wattline_protocol.job.spec import JobKind
+from wattline_protocol.job.spec import STOP_SIGNALS, JobKind
 from wattline_protocol.views.site_views import JobState
 
 _JOBS = Argument(
@@ -48,12 +48,20 @@ _UPDATE_KEYS = (
     *("checkpoint_every", "on_isolation", "nodes", "gpus", "gpu_type", "gpu_memory"),
     *("cpus_per_gpu", "memory", "same_rack", "label", "watts_per_gpu", "min_performance"),
     *("energy", "cost", "idle_gpu", "no_progress", "start_only", "deadline", "replicas"),
+    *("stop_signal", "checkpoints", "from_scratch"),
     *("slo", "idle_to_zero", "cache", "fallback", "log_bodies"),
 )
 
 _WHICH_DETAILS = (
     "Numbers, filters or both select jobs; without numbers, jobs that have not ended. "
     "Users act on their own jobs, operators on all."
+)
+
+_FROM_SCRATCH = Option(
+    "from_scratch",
+    ("--from-scratch",),
+    "Begin at step 0 if no checkpoint is intact.",
+    kind="switch",
 )
 
 _SUBMIT_OPTIONS = (
@@ -106,6 +114,9 @@ _SUBMIT_OPTIONS = (
     Option("retries", ("--retries",), "New attempts after failures.", kind="integer"),
     Option("checkpoint_every", ("--checkpoint-every",), "Checkpoint interval, as in 15m."),
     Option("no_progress", ("--no-progress",), "Hangs after so long without progress, as in 10m."),
+    Option("stop_signal", ("--stop-signal",), "Signal of a stop.", choices=STOP_SIGNALS),
+    Option("checkpoints", ("--checkpoints",), "Where it saves them, as in 'out/checkpoint-*'."),
+    _FROM_SCRATCH,
     Option("grace", ("--grace",), "Time from stop notice to kill, as in 60s."),
     Option(
         "on_isolation",
@@ -354,6 +365,7 @@ VERBS = (
         details="Also jobs that have failed, timed out or were cancelled. Checkpoints stay, and no "
         f"retry is used. {_WHICH_DETAILS}",
         act="wattline.acts.jobacts:requeue",
+        args=(*_WHICH, _FROM_SCRATCH),
         examples=("wattline requeue last", "wattline requeue 12 --state FAILED"),
     ),
     _act(

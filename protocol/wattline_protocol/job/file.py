@@ -26,6 +26,7 @@ from wattline_protocol.job.keys import (
     JobKey,
 )
 from wattline_protocol.job.ranks import procs_per_node
+from wattline_protocol.job.recovery_values import recovery_problems
 from wattline_protocol.job.scaling_values import scaling_problems, slo_table
 from wattline_protocol.job.service_values import FROM_CACHE, cache_table
 from wattline_protocol.job.spec import WHOLE_GPU, JobSpec, ServiceSpec
@@ -360,6 +361,7 @@ def _contradictions(job: JobSpec) -> list[Problem]:
         Problem(tuple(path.split(".")), text)
         for path, is_wrong, text in (
             *_of_kind(job),
+            *recovery_problems(job),
             *scaling_problems(job),
             *_of_launch(job),
             *_of_gpus(job),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from wattline_protocol.job import scaling_values, service_values, values
+from wattline_protocol.job import recovery_values, scaling_values, service_values, values
 from wattline_protocol.job.body_log import body_log_rule
 from wattline_protocol.job.http_server import http_server
 from wattline_protocol.site.labels import labels
@@ -260,6 +260,27 @@ JOB_KEYS = (
         "recovery.no_progress_s",
         '"10m"',
         "Run time without a metric or heartbeat after which it hangs and is retried.",
+    ),
+    JobKey(
+        "recovery.stop_signal",
+        recovery_values.stop_signal,
+        "recovery.stop_signal",
+        '"USR1"',
+        "Signal that requests a stop.",
+    ),
+    JobKey(
+        "recovery.checkpoints",
+        recovery_values.checkpoints,
+        "recovery.checkpoints",
+        '"out/checkpoint-*"',
+        "Where a program that does not report its checkpoints saves them.",
+    ),
+    JobKey(
+        "recovery.from_scratch",
+        flag,
+        "recovery.from_scratch",
+        "true",
+        "Begin at step 0 if no checkpoint is intact.",
     ),
     JobKey("data.datasets", values.datasets, LATER, '["imagenet@v3"]', "Data sets it reads."),
     JobKey("data.outputs", values.outputs, LATER, '["checkpoints/"]', "What is kept of it."),

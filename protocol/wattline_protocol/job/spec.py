@@ -39,6 +39,10 @@ MAX_HTTP_CAPACITY = 4096
 
 Launcher = Literal["process", "torchrun"]
 
+StopSignal = Literal["TERM", "INT", "HUP", "QUIT", "USR1"]
+"""Signals that may request a stop (signal(7)); USR2 requests stacks."""
+STOP_SIGNALS: tuple[StopSignal, ...] = get_args(StopSignal)
+
 Method = Literal["predict", "chat", "complete", "embed"]
 """What a service may offer."""
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -148,6 +152,13 @@ class Recovery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Empty: `stop` for a service, and for others once there is a checkpoint on shared storage."""
     no_progress_s: Seconds = 0.0
     """Run time without a report of its program after which a gang hangs; 0 = no limit."""
+    stop_signal: StopSignal = "TERM"
+    """Requests a stop with grace."""
+    checkpoints: Path = ""
+    """Pattern of the checkpoints of a program that does not report them, relative to its working
+    directory or absolute; empty = none."""
+    from_scratch: bool = False
+    """It may begin at step 0 if there are checkpoints and none is intact."""
 
 
 DEFAULT_SETTLE_S = 120.0

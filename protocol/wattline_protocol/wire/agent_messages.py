@@ -214,8 +214,8 @@ class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello"):
     """The keeper's own account, or its number where the host has no name; empty: not reported."""
     takes_notices: bool = False
     """It understands NotifyTask; an older agent refuses it."""
-    takes_task_leases: bool = False
-    """It understands LeaseTask, and so does its keeper."""
+    takes_recovery: bool = False
+    """It understands LeaseTask, and its keeper task leases and stop signals."""
     address: Word[str] = ""
     """Its own end of the way to the scheduler, an IP address; empty: not known."""
 

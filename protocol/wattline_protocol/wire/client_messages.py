@@ -120,14 +120,14 @@ class Release(msgspec.Struct, frozen=True, tag_field="t", tag="release"):
 
 class Requeue(msgspec.Struct, frozen=True, tag_field="t", tag="requeue"):
     """Return jobs to the queue: running ones by stop notice, unsuccessful ones at once.
-
-    No retry is used up. The same token again has no further effect.
-    """
+    No retry is used up. The same token again has no further effect."""
 
     which: Selection
     token: Name[str]
     is_dry_run: bool = False
     after: Serial[JobId] = NEWEST
+    from_scratch: bool = False
+    """Sets `recovery.from_scratch`: they may begin at step 0 if no checkpoint is intact."""
 
 
 class Update(msgspec.Struct, frozen=True, tag_field="t", tag="update"):

@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from wattline_protocol.ids import GpuIndex, TaskRef, UnixTime
-from wattline_protocol.job.spec import WHOLE_GPU, JobKind, Launcher, Share
+from wattline_protocol.job.spec import WHOLE_GPU, JobKind, Launcher, Share, StopSignal
 from wattline_protocol.wire.bounds import (
     Amount,
     Argument,
@@ -143,3 +143,10 @@ class TaskOrder(msgspec.Struct, frozen=True):
     """Samples of a step over all processes; 0 = not stated."""
     interface: Word[str] = ""
     """Network interface of its gang; empty: the agent's choice."""
+    stop_signal: StopSignal = "TERM"
+    checkpoints: Path = ""
+    """Pattern of the checkpoints of a program that does not report them; empty = none."""
+    has_run_before: bool = False
+    """An earlier attempt of its gang has started: what it left may be a part of a checkpoint."""
+    from_scratch: bool = False
+    """It may begin at step 0 if there are checkpoints and none is intact."""

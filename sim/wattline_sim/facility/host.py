@@ -63,7 +63,7 @@ class SimHost:
             memory_bytes=1 << 40,
             agent_version="facility",
             keeper_account="wattline",
-            can_lease_tasks=True,
+            takes_recovery=True,
             is_simulated=True,
         )
         self.node = Node(facts, self.disk.state, self.disk.usage)

@@ -232,6 +232,19 @@ def test_children_may_use_the_grace_after_their_shell_has_died(live: LiveKeeper)
 COUNTER = "i=0; while true; do i=$((i+1)); echo $i > progress; done"
 
 
+def test_a_stop_signal_reaches_the_program_and_ends_no_launcher(live: LiveKeeper) -> None:
+    program = "trap 'echo saved; exit 3' USR1; echo ready; while :; do sleep 0.05; done"
+    saves = shell(f'sh -c "{program}"; echo ended with $?', stop_signal="USR1")
+    live.runner.launch(saves, CONTEXT)
+    live.runner.launch(shell("sleep 1000", of=ref(2), stop_signal="USR1"), CONTEXT)
+    wait_until(lambda: "ready" in live.log(), "the program handles the signal")
+    for of in (ref(), ref(2)):
+        live.runner.stop(of, 20, "requeued")
+    ends = [live.until("ended", of).exit for of in (ref(), ref(2))]
+    assert [(end.code, end.signal) for end in ends if end] == [(0, None), (None, signal.SIGTERM)]
+    assert live.log() == "ready\nsaved\nended with 3\n"
+
+
 def test_freeze_stops_every_process_and_thaw_lets_it_go_on(live: LiveKeeper) -> None:
     live.runner.launch(shell(f"({COUNTER}) & wait"), CONTEXT)
     progress = live.task_dir() / "progress"

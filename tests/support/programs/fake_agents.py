@@ -163,7 +163,7 @@ class FakeAgent:
             address=self.address,
             keeper_account=self.keeper_account,
             takes_notices=True,
-            takes_task_leases=True,
+            takes_recovery=True,
         )
         return msgspec.structs.replace(hello, **changes)
 

@@ -43,8 +43,8 @@ def test_none_is_granted_that_has_run_out_or_for_what_does_not_run_here(rig: Rig
 
 @pytest.mark.parametrize("can_lease", [False, True])
 def test_the_hello_says_whether_the_keeper_grants_leases(*, can_lease: bool) -> None:
-    rig = Rig(can_lease_tasks=can_lease)
+    rig = Rig(takes_recovery=can_lease)
     rig.boot()
     rig.handle(Connected())
     (hello,) = messages_of(rig.effects, Hello)
-    assert hello.takes_task_leases is can_lease
+    assert hello.takes_recovery is can_lease

@@ -136,7 +136,7 @@ def _send_hello(state: NodeState, now: Now) -> None:
                 can_run_as=facts.can_run_as,
                 keeper_account=facts.keeper_account,
                 takes_notices=True,
-                takes_task_leases=facts.can_lease_tasks,
+                takes_recovery=facts.takes_recovery,
                 address=facts.address,
             )
         )

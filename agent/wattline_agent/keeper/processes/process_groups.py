@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from signal import SIGTERM
 
 from wattline_agent.keeper.attempt import Attempt
 from wattline_agent.keeper.processes import tree
@@ -56,6 +57,17 @@ class ProcessGroups:
             (key,) = identities
             return {key: tree.living_below(table, mine)}
         return tree.members(table, identities, mine)
+
+    def request_stop(self, attempt: Attempt, number: int) -> None:
+        """Send the stop signal: SIGTERM to every process, another one to programs that handle it.
+
+        Others would end by it: launchers, shells. So would the workers that such a program has
+        forked, and they inherit its handler. Without a program that handles it, it is SIGTERM.
+        """
+        processes = tree.parents_first(self.of(attempt))
+        programs = [] if number == SIGTERM else tree.topmost(processes, number)
+        for process in programs or processes:
+            send_signal(process.pid, number if programs else SIGTERM)
 
     def signal(self, attempt: Attempt, number: int) -> None:
         """Send a signal to every process of an attempt."""

@@ -8,6 +8,7 @@ keeper's death that tree is lost; session, marker and cgroup still identify the 
 """
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from wattline_agent.keeper.spec import MARKER
 READ_BYTES = 64 * 1024
 MAX_PROC_BYTES = 2 * 1024 * 1024
 """Longest possible environment; every other file read here is far smaller."""
+_CAUGHT = re.compile(rb"^SigCgt:\s*([0-9a-f]+)", re.MULTILINE)
 CLOCK_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -137,6 +139,29 @@ def parents_first(processes: Iterable[Process]) -> list[Process]:
     table = {process.pid: process for process in processes}
     tops = [pid for pid, process in table.items() if process.parent not in table]
     return [table[pid] for pid in descendants(table, [*table, *tops])]
+
+
+def catches(pid: int, number: int) -> bool:
+    """Whether the process has a handler for the signal."""
+    status = read_proc(f"/proc/{pid}/status") or b""  # its name may be cut within a character
+    found = _CAUGHT.search(status)
+    return found is not None and bool(int(found[1], 16) >> (number - 1) & 1)
+
+
+def topmost(
+    processes: Iterable[Process], number: int, is_caught: Callable[[int, int], bool] = catches
+) -> list[Process]:
+    """Of processes in the order of `parents_first`: those that handle the signal, and have no
+    ancestor among them that does."""
+    found: list[Process] = []
+    covered: set[int] = set()
+    for process in processes:
+        if process.parent in covered:
+            covered.add(process.pid)
+        elif is_caught(process.pid, number):
+            covered.add(process.pid)
+            found.append(process)
+    return found
 
 
 def claimed(

@@ -18,7 +18,8 @@ def ends_isolated(state: State, gang: Gang) -> bool:
     if spec.recovery.on_isolation or spec.stops_on_isolation:
         return spec.stops_on_isolation
     # A checkpoint in the state directory of one agent is of no use on another node.
-    return bool(state.site.checkpoint_root) and gang.checkpoint is not None
+    is_shared = bool(state.site.checkpoint_root or spec.recovery.checkpoints)
+    return is_shared and gang.checkpoint is not None
 
 
 def needs_lease(state: State, node: NodeNow, attempt: Attempt) -> bool:
@@ -26,7 +27,7 @@ def needs_lease(state: State, node: NodeNow, attempt: Attempt) -> bool:
     record = attempt.record
     return (
         not record.has_task_lease
-        and node.takes_task_leases
+        and node.takes_recovery
         and ("task_lease", record.ref) not in node.outbox
         and ends_isolated(state, attempt.gang)
     )

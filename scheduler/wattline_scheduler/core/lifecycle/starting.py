@@ -37,6 +37,7 @@ from wattline_scheduler.power.demand.clocks import clock_permille
 from wattline_scheduler.records import AttemptRecord
 
 UNABLE = "no longer starts tasks as other accounts ([run_as])"
+TOO_OLD = "which does not know recovery.stop_signal and recovery.checkpoints"
 LOOPBACK = "127.0.0.1"
 
 
@@ -126,10 +127,13 @@ def advance(state: State, gang: Gang, now: Now) -> None:
 
 def _unable(state: State, gang: Gang) -> str:
     """The first node that cannot start it under its account, with the reason; empty = none."""
-    rules = state.site.run_as
+    rules, recovery = state.site.run_as, gang.job.spec.recovery
+    is_plain = recovery.stop_signal == "TERM" and not recovery.checkpoints
     account = account_of(rules, gang.job.record.owner) or ""
     for attempt in gang.live:
         node = state.nodes[attempt.node]
+        if not (is_plain or node.takes_recovery):
+            return f"{node.id} has an older agent or keeper, {TOO_OLD}"
         if not node.starts_as(rules, account):
             own = node.keeper_account
             is_bound = account and own and not node.can_run_as
@@ -214,6 +218,10 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
         node_rank=record.task - gang.task_no(0),
         processes=gang.size * procs_per_node(spec),
         global_batch_size=spec.launch.global_batch_size,
+        stop_signal=spec.recovery.stop_signal,
+        checkpoints=spec.recovery.checkpoints,
+        has_run_before=any(a.record.started_unix_s is not None for a in gang.past),
+        from_scratch=spec.recovery.from_scratch,
     )
 
 

@@ -108,8 +108,8 @@ class NodeNow:
     """Run time of all ended attempts on it, of those in memory."""
     takes_notices: bool = False
     """Its agent understands NotifyTask."""
-    takes_task_leases: bool = False
-    """Its agent and its keeper understand LeaseTask."""
+    takes_recovery: bool = False
+    """Its agent understands LeaseTask, and its keeper task leases and stop signals."""
     address: str = ""
     """Its own IP address on the way to the scheduler; empty: not reported."""
     is_silent: bool = False

@@ -18,7 +18,7 @@ from wattline_scheduler.core.admission.disk_reserve import deny_new_work
 from wattline_scheduler.core.leases.fault_barrier import total
 from wattline_scheduler.core.model.events import ClientRequest
 from wattline_scheduler.core.model.state import State
-from wattline_scheduler.core.requests.cancel_requeue import CANCEL, REQUEUE, Act
+from wattline_scheduler.core.requests.cancel_requeue import CANCEL, Act, requeue
 from wattline_scheduler.core.requests.hold import hold, release
 from wattline_scheduler.core.requests.selection import Asker, Target, select
 from wattline_scheduler.core.requests.submit import MAX_TOKEN_CHARS
@@ -48,8 +48,8 @@ def act_of(request: OnJobs, asker: Asker) -> Act:
             return hold(asker.user)
         case Release():
             return release(is_operator=asker.is_operator)
-        case Requeue():
-            return REQUEUE
+        case Requeue(from_scratch=from_scratch):
+            return requeue(from_scratch=from_scratch)
         case Update(changes=changes):
             return update(changes, is_operator=asker.is_operator)
 

@@ -5,7 +5,7 @@ between the two.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -243,3 +243,15 @@ CANCEL = Act(
     "job_cancelled", _of_cancel, _cancel, "is already being cancelled", "would be cancelled"
 )
 REQUEUE = Act("job_requeued", _of_requeue, _requeue, "is already queued", "would be requeued")
+
+
+def requeue(*, from_scratch: bool) -> Act:
+    """With `from_scratch` the jobs may begin at step 0 if no checkpoint is intact."""
+    return replace(REQUEUE, do=_requeue_from_scratch) if from_scratch else REQUEUE
+
+
+def _requeue_from_scratch(state: State, planned: PlannedAction, user: UserName, now: Now) -> str:
+    spec = planned.job.spec
+    recovery = msgspec.structs.replace(spec.recovery, from_scratch=True)
+    state.journal.change(planned.job, spec=msgspec.structs.replace(spec, recovery=recovery))
+    return f"{_requeue(state, planned, user, now)}; it begins at step 0 if no checkpoint is intact"

@@ -1,6 +1,7 @@
 """From an order to argv and environment, and metrics from a task's file."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,19 @@ def torchrun(*command: str) -> tuple[str, ...]:
 def test_a_process_is_started_as_written() -> None:
     argv = argv_of(order("anything", "--at", "all"), FOLDER, TASKLIB)
     assert argv == ("anything", "--at", "all")
+
+
+def test_a_program_with_a_pattern_of_checkpoints_is_watched() -> None:
+    watched = order("sh", "train.sh", checkpoints="out/checkpoint-*")
+    again = msgspec.structs.replace(watched, has_run_before=True, from_scratch=True)
+    watch = (sys.executable, "-I", "-m", "wattline.checkpoint_watch")
+    program = ("out/checkpoint-*", "sh", "train.sh")
+    assert argv_of(watched, FOLDER, TASKLIB) == (*watch, *program)
+    assert argv_of(again, FOLDER, TASKLIB) == (*watch, "--has-run-before", *program)
+    environments = [environment_of(one, CONTEXT, FOLDER, "/c") for one in (watched, again)]
+    assert [one.get("WATTLINE_FROM_SCRATCH") for one in environments] == [None, "1"]
+    stopped = spec_of(order("x", stop_signal="USR1"), CONTEXT, FOLDER, "/c", TASKLIB)
+    assert (stopped.stop_signal, "stop_signal" in stopped.to_json(5)) == (signal.SIGUSR1, False)
 
 
 @pytest.mark.parametrize(

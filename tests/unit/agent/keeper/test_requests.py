@@ -28,6 +28,7 @@ GOOD: dict[str, Any] = {
     "make": "",
     "pass_env": ["HTTP_PROXY", "NCCL_*"],
     "prefer_cwd": "/srv",
+    "stop_signal": 15,
 }
 
 
@@ -68,6 +69,8 @@ def test_a_good_request_is_taken() -> None:
         ("pass_env", "HTTP_PROXY"),
         ("pass_env", [""]),
         ("pass_env", [1]),
+        ("stop_signal", 9),
+        ("stop_signal", "USR1"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(key: str, value: object) -> None:

@@ -13,6 +13,7 @@ from wattline_agent.keeper.processes.tree import (
     members,
     moving,
     parents_first,
+    topmost,
 )
 
 KEEPER = 10
@@ -119,3 +120,17 @@ INSIDE = "35 25 0:30 /box /sys/fs/cgroup rw shared:9 - cgroup2 cgroup rw"
 )
 def test_the_own_group_is_found_or_not(mountinfo: str, own: str, expected: str | None) -> None:
     assert find_own_group(mountinfo, own) == (None if expected is None else Path(expected))
+
+
+def test_a_stop_signal_goes_to_the_topmost_that_handle_it() -> None:
+    """Not to a launcher above a program, nor to workers that it has forked."""
+    tree = [
+        proc(20, KEEPER),  # launcher
+        *(proc(21, 20), proc(22, 21), proc(23, 22)),  # a program and its workers
+        *(proc(24, 20), proc(25, 24)),  # another launcher, and a program
+        proc(26, 20),
+    ]
+    handlers = {21, 22, 23, 25}
+    found = topmost(tree, 10, lambda pid, _: pid in handlers)
+    assert [process.pid for process in found] == [21, 25]
+    assert topmost(tree, 10, lambda *_: False) == []

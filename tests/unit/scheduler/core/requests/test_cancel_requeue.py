@@ -160,6 +160,19 @@ def test_what_was_requeued_is_open_after_a_restart(h: Harness) -> None:
     assert phases(h, number) == ["running", "ended", "ended", "ended"]
 
 
+def test_a_requeue_may_permit_a_start_at_step_0(h: Harness) -> None:
+    number = h.submit(job().gpus(1).retries(0))
+    end_one(h, number, 1)
+    assert h.state_of(number) == "FAILED"
+    done = h.do(Requeue(only(number), "t", from_scratch=True))
+    assert done.endswith("requeued; it begins at step 0 if no checkpoint is intact")
+    h.restart_scheduler()
+    h.join()
+    h.run(3)
+    (attempt,) = h.gang(number).live
+    assert h.agent(attempt.node).tasks[attempt.record.ref].order.from_scratch
+
+
 def test_an_array_is_requeued_by_the_states_of_its_indices(h: Harness) -> None:
     number = h.submit(job().gpus(1).array(4))
     end_one(h, number, 1, gang=1)

@@ -1,0 +1,150 @@
+"""Records of complete checkpoints, beside them: what was there when each was complete.
+
+`.wattline-checkpoints/NAME.jsonl` has a first line about the checkpoint, then one for each file. It
+lies on the file system of the checkpoints, so that it is where they are: on another node, and for a
+later job. The checksums follow once the files have been read; until then sizes and times count.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from wattline.task.manifest import sha256_of
+
+from .found import MAX_FILES, Entry, Found
+
+FOLDER = ".wattline-checkpoints"
+FORMAT = 1
+MAX_LINE_BYTES = 64 * 1024
+UNUSABLE = (OSError, ValueError, KeyError, TypeError, RecursionError)
+"""What a file that anyone may have written raises."""
+_SUFFIX = ".jsonl"
+_MAGIC = re.compile(r"[*?[]")
+
+
+def root_of(pattern: str) -> Path:
+    """The directory that all matches of a pattern lie below."""
+    parts = PurePosixPath(pattern).parts[:-1]
+    fixed = next((at for at, part in enumerate(parts) if _MAGIC.search(part)), len(parts))
+    return Path(*parts[:fixed]).absolute()
+
+
+@dataclass(frozen=True)
+class Record:
+    """One complete checkpoint."""
+
+    path: str
+    step: int
+    entries: tuple[Entry, ...]
+    sums: tuple[str, ...] = ()
+    """SHA-256 of each entry that is a file; empty: not read yet."""
+
+    @property
+    def newest_ns(self) -> int:
+        """When it was last written."""
+        return max((entry.mtime_ns for entry in self.entries), default=0)
+
+
+class Records:
+    """All records of one directory of checkpoints."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.folder = root, root / FOLDER
+        self.is_new = True
+        """There were none before this program."""
+        self._known: dict[str, Record] = {}
+
+    def load(self) -> None:
+        """Read them, and remove those of checkpoints that are gone. Raises OSError."""
+        self.is_new = not self.folder.exists()
+        self.folder.mkdir(exist_ok=True)
+        self._known = {}
+        for file in self.folder.glob(f"*{_SUFFIX}"):
+            record = _read(file, self.root)
+            if record is None or not os.path.lexists(record.path):
+                file.unlink(missing_ok=True)
+            else:
+                self._known[record.path] = record
+
+    def all(self) -> list[Record]:
+        """The newest first."""
+        known = self._known.values()
+        return sorted(known, key=lambda one: (one.newest_ns, one.step), reverse=True)
+
+    def of(self, found: Found) -> Record | None:
+        """The record of a checkpoint as it is now; None = there is none."""
+        record = self._known.get(found.path)
+        return record if record is not None and record.entries == found.entries else None
+
+    def has(self, path: str) -> bool:
+        """Whether it was complete once."""
+        return path in self._known
+
+    def put(self, record: Record) -> None:
+        """Write it at once. Raises OSError."""
+        self.folder.mkdir(exist_ok=True)
+        name = os.path.relpath(record.path, self.root)
+        file = self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}{_SUFFIX}"
+        beside = file.with_suffix(f".{os.getpid()}")
+        with beside.open("w", encoding="utf-8") as opened:
+            opened.writelines(json.dumps(line) + "\n" for line in _lines(record, name))
+        beside.rename(file)
+        self._known[record.path] = record
+
+
+def _lines(record: Record, name: str) -> Iterator[dict[str, Any]]:
+    count, is_hashed = len(record.entries), bool(record.sums)
+    first = {"format": FORMAT, "path": name, "step": record.step, "files": count}
+    yield {**first, "is_hashed": is_hashed}
+    for at, entry in enumerate(record.entries):
+        yield {**vars(entry), **({"sha256": record.sums[at]} if is_hashed else {})}
+
+
+def _read(file: Path, root: Path) -> Record | None:
+    """None: it is no record, or not a whole one."""
+    with contextlib.suppress(*UNUSABLE), file.open("rb") as opened:
+        first = json.loads(opened.readline(MAX_LINE_BYTES))
+        if first["format"] != FORMAT or not 0 < first["files"] <= MAX_FILES:
+            return None
+        lines = [json.loads(opened.readline(MAX_LINE_BYTES)) for _ in range(first["files"])]
+        keys = ("name", "bytes", "mtime_ns", "target")
+        entries = tuple(Entry(*(line[key] for key in keys)) for line in lines)
+        sums = tuple(str(line["sha256"]) for line in lines) if first["is_hashed"] else ()
+        return Record(str(root / first["path"]), int(first["step"]), entries, sums)
+    return None
+
+
+def sums_of(found: Found) -> tuple[str, ...]:
+    """Reads all its files. Raises OSError."""
+    return tuple(_sum_of(found.path, entry) for entry in found.entries)
+
+
+def _sum_of(path: str, entry: Entry) -> str:
+    if entry.target:
+        return ""
+    return sha256_of(f"{path}/{entry.name}" if entry.name else path)
+
+
+def difference(record: Record, found: Found) -> str:
+    """How a checkpoint differs from its record; empty: it is intact. Raises OSError."""
+    before = {entry.name: entry for entry in record.entries}
+    now = {entry.name: entry for entry in found.entries}
+    for name in sorted(before.keys() ^ now.keys()):
+        return f"{name} is missing" if name in before else f"{name} was added"
+    for name, entry in before.items():
+        label = name or os.path.basename(record.path)  # noqa: PTH119 - a text
+        if (entry.bytes, entry.target) != (now[name].bytes, now[name].target):
+            return f"{label} has {now[name].bytes} bytes, not {entry.bytes}"
+        if not record.sums and entry.mtime_ns != now[name].mtime_ns:
+            return f"{label} was written since"
+    if record.sums and record.sums != sums_of(found):
+        return "its files do not have the checksums that they had when it was complete"
+    return ""
