@@ -12,7 +12,7 @@ SECONDS ?= 540
 # A file of pinned versions, as `.ci/run` names one; otherwise the newest that pyproject.toml allows.
 LOCK ?=
 
-.PHONY: help demo test unit examples check sim sim-mutants bench bench-peers fuzz fit docs bless lock clean tools
+.PHONY: help demo test unit examples examples-heavy check sim sim-mutants bench bench-peers fuzz fit docs bless lock clean tools
 .DEFAULT_GOAL := help
 
 help: ## show these lines
@@ -49,6 +49,10 @@ unit: $(STAMP) ## tests without processes: unit, property, scenarios, hygiene
 examples: $(STAMP) ## run what is in examples/training on a simulated site, with interruptions
 	@$(BIN)/python -m pytest -n 0 -v tests/e2e/test_training_examples.py \
 	  tests/integration/examples/test_training_job.py $(ARGS)
+
+examples-heavy: $(STAMP) ## those of Lightning and Hugging Face as well (installs the extra examples)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[examples]'
+	@$(BIN)/python -m pytest -n 0 -v tests/e2e/test_training_examples.py $(ARGS)
 
 check: $(STAMP) ## lint, format, types, import contracts
 	@$(BIN)/ruff check

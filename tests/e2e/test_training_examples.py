@@ -6,6 +6,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240), pytest.mark.xdist_group
 EXAMPLES = Path(__file__).parents[2] / "examples" / "training"
 NODES = ("n1", "n2")
 RUN = ("elastic", "two_nodes", "unchanged")
+FRAMEWORKS = {"hf_trainer": ("transformers", "hf"), "lightning_trainer": ("lightning", "lightning")}
+"""Job files that need an extra: what they import, and the directory of their checkpoints."""
 STEPS_BEFORE = 20
 """So many are done before an interruption."""
 
@@ -121,5 +124,26 @@ def test_code_that_knows_nothing_of_wattline_resumes_from_what_it_saved(
     assert ended["checkpoint"]["step"] == 600
 
 
+@pytest.mark.parametrize("name", sorted(FRAMEWORKS))
+def test_a_framework_saves_at_a_stop_and_resumes_there(site: TrainingSite, name: str) -> None:
+    module, folder = FRAMEWORKS[name]
+    if find_spec(module) is None:
+        pytest.skip(f"{module} is not installed: `make examples-heavy` installs it")
+    job = site.submit_example(name)
+    saved = site.examples / "out" / folder
+    site.until(lambda: any(saved.glob("*")), lambda: f"a checkpoint of {site.shown(job)}")
+    site.wattline("requeue", job)
+    ended = site.until_state(job, "COMPLETED")
+    first, second = (
+        re.search(r"resumed from (\S+), ended at step (\d+)", site.wattline("logs", job, *attempt))
+        for attempt in (("--attempt", "1"), ())
+    )
+    assert first is not None
+    assert second is not None
+    assert first[1] == "None"
+    assert re.findall(r"\d+", second[1])[-1] == first[2], "no step is lost to a planned stop"
+    assert int(second[2]) == ended["checkpoint"]["step"] > int(first[2])
+
+
 def test_each_job_file_is_run_here() -> None:
-    assert sorted(file.stem for file in EXAMPLES.glob("*.toml")) == sorted(RUN)
+    assert {file.stem for file in EXAMPLES.glob("*.toml")} == {*RUN, *FRAMEWORKS}

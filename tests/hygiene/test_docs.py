@@ -51,7 +51,7 @@ def test_the_how_tos_of_training_show_what_the_tests_run() -> None:
     how_tos = (ROOT / "docs/training.md").read_text().split("## Words")[0]
     shown = re.findall(r"^```(?:python|toml)\n(.*?)^```$", how_tos, re.MULTILINE | re.DOTALL)
     files = [file.read_text() for file in (ROOT / "examples/training").glob("*.*")]
-    assert len(shown) == 6
+    assert len(shown) == 8
     for block in shown:
         assert any(block in text or indent(block, "    ") in text for text in files), block
 

@@ -128,7 +128,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "tui": ("tui",),
     "sim": ("sim",),
     "lab": ("lab",),
-    "examples": ("runtime", "demo"),
+    "examples": ("runtime", "demo", "examples"),
     "bench": ("agent", "scheduler", "runtime", "sim", "bench"),
 }
 

@@ -42,7 +42,9 @@ def argv_of(order: TaskOrder, folder: TaskDir, tasklib: Path) -> tuple[str, ...]
     if not order.checkpoints:
         return argv
     flags = ("--has-run-before",) if order.has_run_before else ()
-    return (*WATCH_ARGV, *flags, order.checkpoints, *argv)
+    if order.saved_step is not None:
+        flags = (*flags, f"--saved-step={order.saved_step}")
+    return (*WATCH_ARGV, *flags, "--", order.checkpoints, *argv)
 
 
 def _program_of(order: TaskOrder, folder: TaskDir, tasklib: Path) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+from argparse import REMAINDER, ArgumentParser, Namespace
 from types import FrameType
 
 from wattline.rank import STACKS_SIGNAL, end_as, stacks_of
@@ -16,7 +17,6 @@ from .records import Records, root_of
 from .resume import NoneIntact, adopt, announce, await_choice, choose, left_over
 from .watch import Watch
 
-HAS_RUN_BEFORE = "--has-run-before"
 RESUME_FROM = "WATTLINE_RESUME_FROM"
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
 """For the program alone, which the keeper signals as well. Ignored rather than handled: the keeper
@@ -64,15 +64,19 @@ class Program:
 
 def main(argv: list[str]) -> int:
     """Run the command. Returns its status: negative = the signal."""
-    has_run_before = argv[0] == HAS_RUN_BEFORE
-    pattern, *command = argv[1:] if has_run_before else argv
-    records = Records(root_of(pattern))
+    parser = ArgumentParser("wattline.checkpoint_watch")
+    parser.add_argument("--has-run-before", action="store_true")
+    parser.add_argument("--saved-step", type=int)
+    parser.add_argument("pattern")
+    parser.add_argument("command", nargs=REMAINDER)
+    options = parser.parse_args(argv)
+    records, command = Records(root_of(options.pattern)), options.command
     watch = None
     try:
         if _number("WATTLINE_NODE_RANK"):
             resume_from = await_choice(records, identity())
         else:
-            watch, resume_from = _begin(pattern, records, has_run_before=has_run_before)
+            watch, resume_from = _begin(records, options)
     except (NoneIntact, TimeoutError) as error:
         return _fail(str(error), 1)
     except OSError as error:
@@ -86,20 +90,21 @@ def main(argv: list[str]) -> int:
     return _follow(program, watch)
 
 
-def _begin(pattern: str, records: Records, *, has_run_before: bool) -> tuple[Watch, str | None]:
+def _begin(records: Records, options: Namespace) -> tuple[Watch, str | None]:
     """On the first node: what to resume from, for the others as well. Raises NoneIntact, OSError.
 
     Checkpoints that are passed over are reported after the one that is used, which would replace
     the report.
     """
+    pattern = options.pattern
     if records.root.is_dir():
         records.load()
-        adopt(pattern, records, has_run_before=has_run_before)
+        adopt(pattern, records, has_run_before=options.has_run_before)
     choice = choose(records)
     watch = Watch(pattern, records, left_over(pattern, records), choice.record)
     choice.note_rejected()
     if os.environ.get("WATTLINE_FROM_SCRATCH", "") != "1":
-        choice.check(records.root)
+        choice.check(records.root, options.saved_step)
     if _number("WATTLINE_NODES") > 1:
         announce(records, identity(), choice.record)
     return watch, None if choice.record is None else choice.record.path

@@ -69,10 +69,10 @@ class Records:
         self._known = {}
         for file in self.folder.glob(f"*{_SUFFIX}"):
             record = _read(file, self.root)
-            if record is None or not os.path.lexists(record.path):
-                file.unlink(missing_ok=True)
-            else:
+            if record is not None and _is_there(record.path):
                 self._known[record.path] = record
+            else:
+                file.unlink(missing_ok=True)
 
     def all(self) -> list[Record]:
         """The newest first."""
@@ -98,6 +98,15 @@ class Records:
             opened.writelines(json.dumps(line) + "\n" for line in _lines(record, name))
         beside.rename(file)
         self._known[record.path] = record
+
+
+def _is_there(path: str) -> bool:
+    """Raises OSError where that is not known: a file system that fails has lost nothing."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _lines(record: Record, name: str) -> Iterator[dict[str, Any]]:

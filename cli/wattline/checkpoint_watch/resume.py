@@ -13,13 +13,15 @@ from pathlib import Path
 from wattline.task.environment import Identity
 from wattline.task.outcome import log, note_rejected
 
-from .found import Entry, Found, Unreadable, matches, read, step_of
+from .found import MAX_FILES, Entry, Found, Unreadable, matches, read, step_of
 from .records import UNUSABLE, Record, Records, difference
 from .settling import REST_S, Settling
 
 MEET_WITHIN_S = 3600.0
 """How long a node waits for the choice of the first one, which reads the whole checkpoint."""
 POLL_S = 0.1
+MAX_LISTED = 2 * MAX_FILES
+"""Older checkpoints than those are not looked at again."""
 MAX_NAMES = 5
 """Named in the log."""
 MAX_CHOICE_BYTES = 64 * 1024
@@ -33,11 +35,15 @@ Entries = tuple[Entry, ...]
 
 
 def all_found(pattern: str) -> list[Found]:
-    """Every match that can be read now."""
-    found = []
+    """The matches that can be read now, the newest first, up to `MAX_LISTED` files."""
+    found: list[Found] = []
+    count = 0
     for path in matches(pattern):
         with contextlib.suppress(Unreadable):
             found.append(read(os.path.abspath(path)))  # noqa: PTH100 - links stay as they are
+            count += len(found[-1].entries)
+        if count > MAX_LISTED:
+            break
     return found
 
 
@@ -86,14 +92,20 @@ class Choice:
         for record, why in reversed(self.rejected):
             note_rejected(record.step, why)
 
-    def check(self, root: Path) -> None:
-        """Raises NoneIntact: nothing begins again at step 0 by accident."""
-        if self.record is None and self.rejected:
-            reasons = (f"{os.path.relpath(one.path, root)}: {why}" for one, why in self.rejected)
-            raise NoneIntact(
-                f"no checkpoint in {root} can be used ({'; '.join(reasons)}). "
-                "wattline requeue --from-scratch JOB starts from step 0"
-            )
+    def check(self, root: Path, saved_step: int | None) -> None:
+        """Raises NoneIntact: nothing begins again at step 0 by accident.
+
+        `saved_step`: of the newest checkpoint that the job is known to have; None = none.
+        """
+        if self.record is not None or (not self.rejected and saved_step is None):
+            return
+        reasons = [f"{os.path.relpath(one.path, root)}: {why}" for one, why in self.rejected]
+        if not reasons:
+            reasons = [f"that of step {saved_step} is gone; is the file system mounted?"]
+        raise NoneIntact(
+            f"no checkpoint in {root} can be used ({'; '.join(reasons)}). "
+            "wattline requeue --from-scratch JOB starts from step 0"
+        )
 
 
 def choose(records: Records) -> Choice:

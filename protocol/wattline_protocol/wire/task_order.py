@@ -22,6 +22,7 @@ from wattline_protocol.wire.bounds import (
     Port,
     Seconds,
     Sentence,
+    Serial,
     Table,
     Time,
     Word,
@@ -148,5 +149,7 @@ class TaskOrder(msgspec.Struct, frozen=True):
     """Pattern of the checkpoints of a program that does not report them; empty = none."""
     has_run_before: bool = False
     """An earlier attempt of its gang has started: what it left may be a part of a checkpoint."""
+    saved_step: Serial[int] | None = None
+    """Of its newest known checkpoint; None = none is known."""
     from_scratch: bool = False
     """It may begin at step 0 if there are checkpoints and none is intact."""

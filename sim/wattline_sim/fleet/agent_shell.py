@@ -81,7 +81,7 @@ class AgentShell:
             memory_bytes=1 << 40,
             agent_version="fleet",
             keeper_account="wattline",
-            takes_recovery=True,
+            takes_recovery=machine.takes_recovery,
             is_simulated=True,
         )
         self.node = Node(facts, disk.state, disk.usage)

@@ -59,7 +59,7 @@ class Machine(Driver, Keeper):
         self.gpus = {GpuIndex(i): Gpu(GpuIndex(i)) for i in range(gpus)}
         self.processes: dict[TaskRef, Process] = {}
         self.disk = Disk()
-        self.boots = 1
+        self.boots, self.takes_recovery = 1, True
         self.driver_loads = 1
         self.is_up = True
         self.is_disk_full = False

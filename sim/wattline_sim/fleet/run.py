@@ -16,6 +16,8 @@ SETTLE_S = 600.0
 """All jobs of a run take less than this once nothing is broken."""
 MAX_STEPS = 2_000_000
 FAULTS_TOLD = 25
+RECENT = 0.7
+"""So many of the agents know LeaseTask."""
 
 
 class Violation(msgspec.Struct, frozen=True):
@@ -81,6 +83,8 @@ class Run:
         self.faults = Faults(self.site)
         elastic, saves = random.Random(f"{seed} elastic"), random.Random(f"{seed} saves")
         self._specs = random_jobs(self.site.world.rng, jobs, elastic, saves)
+        for machine in self.site.machines.values():
+            machine.takes_recovery = saves.random() < RECENT
 
     def finish(self) -> Outcome:
         """Everything, to the end or to the first broken rule."""

@@ -215,7 +215,7 @@ def test_a_damaged_one_is_passed_over_for_the_one_before(site: Site) -> None:
     assert choice.record.step == 10
     ((rejected, why),) = choice.rejected
     assert (rejected.step, "checksums" in why) == (20, True)
-    choice.check(site.out)
+    choice.check(site.out, 20)
 
 
 def test_none_intact_has_the_reason_of_each(site: Site) -> None:
@@ -224,10 +224,16 @@ def test_none_intact_has_the_reason_of_each(site: Site) -> None:
     (site.out / "checkpoint-20" / "more").write_text("x")
     choice = choose(site.loaded())
     with pytest.raises(NoneIntact) as error:
-        choice.check(site.out)
+        choice.check(site.out, 20)
     for words in ("checkpoint-10: model.pt is missing", "checkpoint-20: more was added"):
         assert words in str(error.value)
     assert "--from-scratch" in str(error.value)
+
+
+def test_one_that_the_job_has_and_that_is_not_there_is_no_start_from_step_0(site: Site) -> None:
+    choose(site.loaded()).check(site.out, None)
+    with pytest.raises(NoneIntact, match="that of step 20 is gone; is the file system mounted"):
+        choose(site.loaded()).check(site.out, 20)
 
 
 def test_a_torn_or_foreign_record_counts_as_none(site: Site) -> None:
@@ -248,14 +254,14 @@ SCRIPT = "d=out/checkpoint-$0; mkdir -p $d; echo x >$d/w; echo from=$WATTLINE_RE
 
 def test_the_program_runs_as_without_it_and_learns_what_to_resume_from(tmp_path: Path) -> None:
     def run(*command: str) -> tuple[int, str]:
-        argv = [sys.executable, "-I", "-m", "wattline.checkpoint_watch", "out/checkpoint-*"]
+        argv = [sys.executable, "-I", "-m", "wattline.checkpoint_watch", "--", "out/checkpoint-*"]
         environment = {**os.environ, "WATTLINE_METRICS": str(tmp_path / "m.jsonl")}
         done = subprocess.run(
             [*argv, *command], cwd=tmp_path, env=environment, capture_output=True, text=True
         )
         return done.returncode, done.stdout + done.stderr
 
-    assert run("sh", "-c", SCRIPT, "5") == (0, "from=\n")
+    assert run("sh", "-c", SCRIPT, "5", "--", "-x") == (0, "from=\n")
     status, output = run("sh", "-c", f"{SCRIPT}; kill -TERM $$", "6")
     assert (status, output) == (-15, f"from={tmp_path}/out/checkpoint-5\n")
     (tmp_path / "out" / "checkpoint-6" / "w").unlink()

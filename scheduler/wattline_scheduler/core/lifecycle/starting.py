@@ -221,6 +221,7 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
         stop_signal=spec.recovery.stop_signal,
         checkpoints=spec.recovery.checkpoints,
         has_run_before=any(a.record.started_unix_s is not None for a in gang.past),
+        saved_step=None if gang.checkpoint is None else gang.checkpoint.step,
         from_scratch=spec.recovery.from_scratch,
     )
 

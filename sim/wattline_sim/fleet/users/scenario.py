@@ -104,10 +104,12 @@ def random_jobs(
 
 
 def _saving(rng: random.Random, job: JobSpec) -> JobSpec:
-    """Nothing is said of isolation: it waits for its node until it has saved."""
+    """Nothing is said of isolation: it waits for its node until it has saved. It works for longer
+    than a task lease lasts: what ends by itself before shows nothing."""
     if job.kind == "service" or rng.random() < 0.3:
         return job
-    env = {**job.env, SIM_SAVES_S: f"{rng.uniform(0.0, 4.0):.2f}"}
+    work_s = rng.uniform(TASK_LEASE_S, 3 * TASK_LEASE_S)
+    env = {**job.env, SIM_SECONDS: f"{work_s:.2f}", SIM_SAVES_S: f"{rng.uniform(0.0, 4.0):.2f}"}
     return replace(job, recovery=replace(job.recovery, on_isolation=""), env=env)
 
 

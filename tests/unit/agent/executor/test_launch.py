@@ -46,11 +46,12 @@ def test_a_process_is_started_as_written() -> None:
 
 def test_a_program_with_a_pattern_of_checkpoints_is_watched() -> None:
     watched = order("sh", "train.sh", checkpoints="out/checkpoint-*")
-    again = msgspec.structs.replace(watched, has_run_before=True, from_scratch=True)
+    again = msgspec.structs.replace(watched, has_run_before=True, saved_step=5, from_scratch=True)
     watch = (sys.executable, "-I", "-m", "wattline.checkpoint_watch")
-    program = ("out/checkpoint-*", "sh", "train.sh")
+    program = ("--", "out/checkpoint-*", "sh", "train.sh")
     assert argv_of(watched, FOLDER, TASKLIB) == (*watch, *program)
-    assert argv_of(again, FOLDER, TASKLIB) == (*watch, "--has-run-before", *program)
+    flags = ("--has-run-before", "--saved-step=5")
+    assert argv_of(again, FOLDER, TASKLIB) == (*watch, *flags, *program)
     environments = [environment_of(one, CONTEXT, FOLDER, "/c") for one in (watched, again)]
     assert [one.get("WATTLINE_FROM_SCRATCH") for one in environments] == [None, "1"]
     stopped = spec_of(order("x", stop_signal="USR1"), CONTEXT, FOLDER, "/c", TASKLIB)
