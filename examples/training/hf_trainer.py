@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-COORDINATES, ROWS, BATCH, STEPS, SAVE_EVERY = 16, 4096, 64, 1500, 250
+COORDINATES, ROWS, BATCH, STEPS, SAVE_EVERY = 16, 4096, 64, 3000, 250
 
 
 class Points(Dataset[dict[str, torch.Tensor]]):
@@ -34,6 +34,7 @@ class Model(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        torch.manual_seed(1)
         self.net = nn.Sequential(
             nn.Linear(COORDINATES, 128), nn.ReLU(), nn.Linear(128, COORDINATES)
         )
@@ -71,6 +72,7 @@ def main() -> None:
         save_total_limit=3,
         report_to=[],
         disable_tqdm=True,
+        dataloader_pin_memory=False,
         seed=1,
     )
     trainer = Trainer(Model(), arguments, train_dataset=Points(), callbacks=[StopSignal()])

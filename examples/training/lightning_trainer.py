@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
-COORDINATES, BATCH, STEPS, SAVE_EVERY = 16, 64, 1500, 250
+COORDINATES, BATCH, STEPS, SAVE_EVERY = 16, 64, 3000, 250
 
 
 class Model(LightningModule):  # type: ignore[misc] # mypy is not shown Lightning
@@ -21,6 +21,7 @@ class Model(LightningModule):  # type: ignore[misc] # mypy is not shown Lightnin
 
     def __init__(self) -> None:
         super().__init__()
+        torch.manual_seed(1)
         self.net = nn.Sequential(
             nn.Linear(COORDINATES, 128), nn.ReLU(), nn.Linear(128, COORDINATES)
         )
@@ -35,13 +36,17 @@ class Model(LightningModule):  # type: ignore[misc] # mypy is not shown Lightnin
 
 
 class Batches:
-    """Endless batches that depend on their number alone; Lightning saves and restores it."""
+    """Batches that depend on their number alone; Lightning saves and restores that."""
 
     def __init__(self) -> None:
         self.number = 0
 
+    def __len__(self) -> int:
+        """Without it Lightning would fetch one batch ahead, and skip it when it resumes."""
+        return STEPS
+
     def __iter__(self) -> Iterator[torch.Tensor]:
-        while True:
+        while self.number < STEPS:
             self.number += 1
             generator = torch.Generator().manual_seed(self.number)
             yield torch.randn(BATCH, COORDINATES, generator=generator)
@@ -78,8 +83,7 @@ def main() -> None:
         "out/lightning", "{step}", every_n_train_steps=SAVE_EVERY, save_top_k=-1
     )
     trainer = Trainer(
-        max_steps=STEPS,
-        max_epochs=-1,
+        max_epochs=1,
         callbacks=[saves, StopSignal()],
         logger=False,
         enable_progress_bar=False,

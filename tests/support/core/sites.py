@@ -236,6 +236,9 @@ class JobBuilder:
     def stops_on_isolation(self) -> Self:
         return self._recovers(on_isolation="stop")
 
+    def checkpoints(self, pattern: str) -> Self:
+        return self._recovers(checkpoints=pattern)
+
     def continues_on_isolation(self) -> Self:
         return self._recovers(on_isolation="continue")
 

@@ -1,5 +1,6 @@
 """Checkpoints of programs that report none: which are complete, which one is resumed from."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -12,9 +13,17 @@ from hypothesis import strategies as st
 
 from wattline.checkpoint_watch.found import Entry, Found, Unreadable, matches, read, step_of
 from wattline.checkpoint_watch.records import FOLDER, Records, root_of
-from wattline.checkpoint_watch.resume import NoneIntact, adopt, choose, left_over
+from wattline.checkpoint_watch.resume import (
+    NoneIntact,
+    adopt,
+    announce,
+    await_choice,
+    choose,
+    left_over,
+)
 from wattline.checkpoint_watch.settling import REST_S, Settling
 from wattline.checkpoint_watch.watch import Watch
+from wattline.task.environment import Identity
 
 
 class Site:
@@ -234,6 +243,21 @@ def test_one_that_the_job_has_and_that_is_not_there_is_no_start_from_step_0(site
     choose(site.loaded()).check(site.out, None)
     with pytest.raises(NoneIntact, match="that of step 20 is gone; is the file system mounted"):
         choose(site.loaded()).check(site.out, 20)
+
+
+def test_the_other_nodes_of_a_gang_take_the_choice_of_the_first(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved_and_read(site, 10)
+    records, me = site.loaded(), Identity(7, "x", 0, 2, None, "n1")
+    announce(records, me, choose(records).record)
+    elsewhere = Records(root_of(site.pattern))
+    assert await_choice(elsewhere, me) == str(site.out / "checkpoint-10")
+    announce(records, me, None)
+    assert await_choice(elsewhere, me) is None
+    monkeypatch.setattr("wattline.checkpoint_watch.resume.MEET_WITHIN_S", 0.0)
+    with pytest.raises(TimeoutError, match="needs a directory that all of them mount"):
+        await_choice(elsewhere, dataclasses.replace(me, attempt=3))
 
 
 def test_a_torn_or_foreign_record_counts_as_none(site: Site) -> None:
