@@ -92,11 +92,15 @@ class Records:
         """Write it at once. Raises OSError."""
         self.folder.mkdir(exist_ok=True)
         name = os.path.relpath(record.path, self.root)
-        file = self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}{_SUFFIX}"
+        file = self.folder / f"{hashlib.sha256(os.fsencode(name)).hexdigest()[:32]}{_SUFFIX}"
         beside = file.with_suffix(f".{os.getpid()}")
-        with beside.open("w", encoding="utf-8") as opened:
-            opened.writelines(json.dumps(line) + "\n" for line in _lines(record, name))
-        beside.rename(file)
+        try:
+            with beside.open("w", encoding="utf-8") as opened:
+                opened.writelines(json.dumps(line) + "\n" for line in _lines(record, name))
+            beside.rename(file)
+        except OSError:
+            beside.unlink(missing_ok=True)
+            raise
         self._known[record.path] = record
 
 

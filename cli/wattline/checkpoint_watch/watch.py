@@ -15,6 +15,8 @@ from .resume import Entries, all_found
 from .settling import Settling
 
 PERIOD_S = 0.5
+LATE_S = 0.5
+"""By which a look may be late without a pause."""
 SHARE = 0.05
 """At most so much of the time goes into listing the files."""
 
@@ -32,7 +34,7 @@ class _Reading:
     def _run(self) -> None:
         try:
             self.sums = sums_of(self.found)
-        except OSError as error:  # changed or removed meanwhile: the next listing shows it
+        except OSError as error:  # if it changed or was removed, the next listing shows it
             log(f"{self.found.path} was not read: {error.strerror}")
 
     @property
@@ -49,7 +51,10 @@ class Watch:
         """`left`: matches that are no checkpoints unless they change."""
         self._pattern, self._records, self._left = pattern, records, left
         self._settling = Settling()
+        self._run_s, self._looked_s, self._wait_s = 0.0, time.monotonic(), PERIOD_S
         self._reading: _Reading | None = None
+        self._unreadable: dict[str, Entries] = {}
+        self._since_ns = 0 if resumed is None else resumed.newest_ns
         self._reported_ns = 0
         self._said = ""
         if resumed is not None:
@@ -58,37 +63,53 @@ class Watch:
     def look(self) -> float:
         """List the matches once; seconds until the next look."""
         begun_s = time.monotonic()
-        found = self._found()
-        at_rest = self._settling.at_rest(found, begun_s)
+        at_rest = self._settling.at_rest(self._found(), self._awake_s())
+        self._seal(at_rest)
         if self._reading is not None and self._reading.is_done:
             self._take(self._reading)
             self._reading = None
         if self._reading is None:
-            unread = [one for one in at_rest if not self._is_read(one)]
-            if unread:  # the newest first: what is lost by a fault counts from it
+            unread = [one for one in at_rest if self._is_to_be_read(one)]
+            if unread:  # the newest first: the next attempt needs it first
                 self._reading = _Reading(max(unread, key=lambda one: one.newest_ns))
-        return max(PERIOD_S, (time.monotonic() - begun_s) / SHARE)
+        self._wait_s = max(PERIOD_S, (time.monotonic() - begun_s) / SHARE)
+        return self._wait_s
+
+    def _awake_s(self) -> float:
+        """A clock that stands still while this process does not run: in a pause the program is
+        frozen as well, and a half written checkpoint looks as if it were at rest."""
+        before_s, self._looked_s = self._looked_s, time.monotonic()
+        self._run_s += min(self._looked_s - before_s, self._wait_s + LATE_S)
+        return self._run_s
 
     def finish(self, *, is_complete: bool) -> None:
         """After the end of the program. `is_complete`: it ended by itself, and well; otherwise what
         was not at rest before may be a part."""
-        found, now_s = self._found(), time.monotonic()
-        at_rest = self._settling.at_rest(found, now_s)
-        for one in found if is_complete else at_rest:
-            if self._records.of(one) is None:
-                self._put(Record(one.path, step_of(one.path), one.entries))
+        found = self._found()
+        at_rest = self._settling.at_rest(found, self._awake_s())
+        self._seal(found if is_complete else at_rest)
 
     def _found(self) -> list[Found]:
         found = all_found(self._pattern)
         return [one for one in found if self._left.get(one.path) != one.entries]
 
-    def _is_read(self, found: Found) -> bool:
+    def _seal(self, complete: list[Found]) -> None:
+        """Record those that are new, oldest first; their checksums follow."""
+        for one in sorted(complete, key=lambda one: one.newest_ns):
+            if self._records.of(one) is None:
+                self._put(Record(one.path, step_of(one.path), one.entries))
+
+    def _is_to_be_read(self, found: Found) -> bool:
+        """Of those that an earlier program left only the one that is used: they may be many."""
         record = self._records.of(found)
-        return record is not None and bool(record.sums)
+        is_read = record is not None and bool(record.sums)
+        is_readable = self._unreadable.get(found.path) != found.entries
+        return is_readable and not is_read and found.newest_ns >= self._since_ns
 
     def _take(self, reading: _Reading) -> None:
         found, sums = reading.found, reading.sums
         if sums is None:
+            self._unreadable[found.path] = found.entries
             return
         try:
             is_same = read(found.path).entries == found.entries

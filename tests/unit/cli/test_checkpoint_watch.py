@@ -59,12 +59,11 @@ class Site:
 
     def until_recorded(self, watch: Watch) -> None:
         """Looks, and what is at rest is read."""
-        for _ in range(4):
-            watch.look()
+        for _ in range(8):
+            self.now_s += watch.look()
             reading = watch._reading
             if reading is not None:
                 reading._thread.join()
-            self.now_s += REST_S
 
     def reported_steps(self) -> list[int]:
         lines = self.reports.read_text().splitlines() if self.reports.exists() else []
@@ -142,14 +141,30 @@ def test_at_rest_is_what_was_listed_unchanged_for_long_enough(
 def test_a_checkpoint_is_recorded_and_reported_once_it_is_at_rest(site: Site) -> None:
     watch = site.begin()
     site.save(10)
+    for _ in range(4):
+        site.now_s += watch.look()
+        assert not site.loaded().all()
     watch.look()
-    assert not site.loaded().all()
-    site.until_recorded(watch)
+    (record,) = site.loaded().all()
+    assert not record.sums, "it is known before its files are read"
     site.until_recorded(watch)
     assert chosen_step(site) == 10
     assert site.reported_steps() == [10]
     (record,) = site.loaded().all()
     assert all(record.sums)
+
+
+def test_a_pause_is_no_rest(site: Site) -> None:
+    """Its program was frozen with it, perhaps in the middle of a save."""
+    watch = site.begin()
+    watch.look()
+    part = site.save(10)
+    site.now_s += watch.look() + 600.0
+    site.now_s += watch.look()
+    assert not site.loaded().all()
+    (part / "model.pt").write_text("now all of it")
+    site.until_recorded(watch)
+    assert chosen_step(site) == 10
 
 
 def test_a_part_of_a_killed_program_is_never_chosen(site: Site) -> None:
