@@ -89,8 +89,14 @@ def test_the_rank_that_fails_first_is_named(tmp_path: Path) -> None:
 
 
 HANGS = """
-import os, pathlib, time
+import os, pathlib, signal, sys, time
 from wattline import task
+def save(*_):
+    folder = pathlib.Path("out/checkpoint-7")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / os.environ["RANK"]).write_text("weights")
+    sys.exit(0)
+signal.signal(signal.SIGUSR1, save)
 def all_reduce():
     time.sleep(600)
 def load():
@@ -102,19 +108,34 @@ load() if os.environ["RANK"] == "1" else all_reduce()
 
 
 @pytest.mark.timeout(120)
-def test_a_gang_that_hangs_leaves_the_place_of_each_rank(tmp_path: Path) -> None:
+def test_a_gang_that_hangs_leaves_the_place_of_each_rank_and_saves_at_its_stop(
+    tmp_path: Path,
+) -> None:
+    """By a signal of its own, that ends no torchrun; and what it saved is found."""
     script = tmp_path / "train.py"
     script.write_text(HANGS)
     with keeper(tmp_path) as live:
-        live.runner.launch(order("python", str(script), env=PATH, launcher="torchrun"), CONTEXT)
+        task = order(
+            *("python", str(script)),
+            env=PATH,
+            launcher="torchrun",
+            workdir=str(tmp_path),
+            stop_signal="USR1",
+            checkpoints="out/checkpoint-*",
+        )
+        live.runner.launch(task, CONTEXT)
         wait_until(lambda: live.log(ref()).count("ready") == 2, "both ranks run")
         wait_until(lambda: live.seen(ref()).progress_marks == 2, "their heartbeats are counted")
         live.runner.dump_stacks(ref())
         folder = str(live.task_dir())
         wait_until(lambda: len(read_places(folder, 2)) == 2, "their stacks are written")
-        live.runner.stop(ref(), 5.0, "hung")
-        end = live.until_ended(ref(), 60).exit
+        live.runner.stop(ref(), 20.0, "hung")
+        seen = live.until_ended(ref(), 60)
+        end = seen.exit
         assert end is not None
+        assert (end.code, end.first_failure) == (0, None), live.log(ref())
+        assert seen.checkpoint is not None
+        assert (seen.checkpoint.step, seen.checkpoint.bytes) == (7, 14)
         places = {one.rank: one.place.rpartition(" in ")[2] for one in end.places}
         assert places == {0: "all_reduce", 1: "load"}
         assert live.log(ref()).count("most recent call first") >= 2
