@@ -76,6 +76,7 @@ def _update_record(state: State, attempt: Attempt, report: TaskReport, now: Now)
 
     An attempt starts once: its first reported start holds, whatever the node's clock does later.
     """
+    attempt.gang.has_saved |= report.checkpoint is not None
     old, reported_unix_s = attempt.record, report.started_unix_s
     if reported_unix_s is not None:
         reported_unix_s = within(reported_unix_s, old.placed_unix_s, now)

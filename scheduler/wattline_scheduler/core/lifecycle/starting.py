@@ -186,6 +186,7 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
     note_failures(state, gang)
     gateways = _gateways(state) if spec.kind == "service" else ()
     keys = tuple(key for _, key in gateways)
+    saved = gang.checkpoint if gang.has_saved else None
     return TaskOrder(
         ref=record.ref,
         job_name=spec.name,
@@ -221,7 +222,7 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
         stop_signal=spec.recovery.stop_signal,
         checkpoints=spec.recovery.checkpoints,
         has_run_before=any(a.record.started_unix_s is not None for a in gang.past),
-        saved_step=None if gang.checkpoint is None else gang.checkpoint.step,
+        saved_step=None if saved is None else saved.step,
         from_scratch=spec.recovery.from_scratch,
     )
 

@@ -145,6 +145,10 @@ class Attempt:
     quota_milli: int = 0
     quota_mw: int = 0
 
+    def __post_init__(self) -> None:
+        """Of an attempt on record."""
+        self.gang.has_saved |= self.record.checkpoint is not None
+
     @property
     def node(self) -> NodeId:
         return self.record.node
@@ -213,6 +217,8 @@ class Gang:
     """Recent GPU utilisation, for jobs with an idle GPU limit."""
     progress: ProgressWatch | None = None
     """For jobs with `recovery.no_progress`."""
+    has_saved: bool = False
+    """One of its tasks is known to have published a checkpoint."""
     resumed_step: int = -1
     """Step of its newest checkpoint known when the current try began; -1 = none."""
     past: deque[Attempt] = field(default_factory=lambda: deque(maxlen=MAX_ATTEMPTS_KEPT))
