@@ -91,7 +91,9 @@ def running_gangs(state: State, priority: int) -> Parts[tuple[tuple[RunningGang,
     for at in outdated:
         yield
         running[at] = _described_on(state, at, described) if is_below[at] else ()
-    fleet_view.running_outdated = {at: None for at in outdated if not is_below[at]}
+    fleet_view.running_outdated = {
+        at: _nodes_of_gangs_on(state, at) for at in outdated if not is_below[at]
+    }
     state.work.redescribe = {}
     return tuple(running)
 
@@ -102,11 +104,17 @@ def _outdated(state: State) -> list[int]:
     changed = {*fleet_view.running_outdated, *(position[node] for node in state.work.redescribe)}
     nodes = set(changed)
     for at in changed:
-        for gang in _gangs_on(state, at):
-            nodes.update([position[one.node] for one in state.work.live_of(gang)])
+        nodes.update(_nodes_of_gangs_on(state, at))
+        nodes.update(fleet_view.running_outdated.get(at, ()))
         for gone in fleet_view.running[at]:
             nodes.update([task.at for task in gone.tasks])
     return list(nodes)
+
+
+def _nodes_of_gangs_on(state: State, at: int) -> list[int]:
+    position = state.fleet_view.position
+    live = (one for gang in _gangs_on(state, at) for one in state.work.live_of(gang))
+    return [position[one.node] for one in live]
 
 
 def _described_on(

@@ -49,7 +49,8 @@ class FleetView:
         put_places(self.columns, racks, labels)
         self.running: list[tuple[RunningGang, ...]] = [()] * len(nodes)
         """By node, as in `Snapshot`; current except for the nodes in `running_outdated`."""
-        self.running_outdated = dict.fromkeys(range(len(nodes)))
+        self.running_outdated: dict[int, Sequence[int]] = dict.fromkeys(range(len(nodes)), ())
+        """To be described again: nodes, each with those of the gangs that it had when left out."""
         self.cache = ScoreCache()
         self.weights = site.weights
         self.recent = RecentMix()
@@ -68,7 +69,7 @@ class FleetView:
         self.offers[at] = offer
         self.booked_mw[self._in_matrix[at]] = offer.booking.booked_mw
         self.is_controlled[self._in_matrix[at]] = offer.booking.is_controlled
-        self.running_outdated[at] = None
+        self.running_outdated.setdefault(at, ())
         self.cache.touch(at)
 
     def copy_all(self) -> "FleetView":

@@ -5,7 +5,7 @@ import math
 import pytest
 from msgspec.structs import replace
 
-from support.core.harness import Harness, joined
+from support.core.harness import Harness, joined, running
 from support.core.parts import explain_job
 from support.core.preempting import fill, is_slow_to_stop, work
 from support.core.sites import JobBuilder, job, site
@@ -251,3 +251,22 @@ def test_gangs_are_described_where_a_gang_of_the_priority_may_preempt_some(h: Ha
     renew_offers(state, h.now)
     assert described("normal") == set()
     assert described("high") == {default}
+
+
+def test_a_gang_is_described_again_where_a_node_of_it_had_nothing_to_preempt(h: Harness) -> None:
+    whole, below = fill(h, job().nodes(2).gpus(4)), fill(h, low().gpus(4))
+    state, here = h.cluster.state, h.gang(below).live[0].node
+
+    def described() -> int:
+        """Tasks of the gang as the planner sees it, where `below` runs."""
+        renew_offers(state, h.now)
+        on = at_once(running_gangs(state, PRIORITIES["normal"]))[state.fleet_view.position[here]]
+        return next(len(one.tasks) for one in on if one.key == (whole, 0))
+
+    assert described() == 2
+    [(there, ref)] = [one for one in running(h, whole) if one[0] != here]
+    h.agent(there).end(ref, 0)
+    h.settle()
+    fill(h, low().gpus(4))
+    assert [node for node, _ in running(h, whole)] == [here]
+    assert described() == 1
