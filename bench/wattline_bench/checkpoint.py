@@ -25,14 +25,14 @@ import numpy as np
 
 from wattline import task
 from wattline.task import publisher
-from wattline.task.manifest import FileEntry, Hashing
+from wattline.task.hashing import FileEntry, Hashing
 from wattline_bench.verdict import Figures, judged, over
 
 WAIT_RATIO_MAX = 1.15
 HASH_SHARE_MAX = 0.05
 KILLED_BYTES = 8 << 20
-LONGEST_RUN_S = 0.25
-"""A writer is killed within this time of its first save."""
+LONGEST_RUN_S = 0.3
+"""A writer is killed within this time of its start: enough for several saves."""
 
 
 class Costs(Figures, frozen=True):
@@ -71,8 +71,12 @@ class Costs(Figures, frozen=True):
 class Unhashed(Hashing):
     """Reads nothing: the writer without the hash."""
 
-    def __init__(self, root: Path, names: Sequence[str]) -> None:
+    def __init__(self, root: Path, names: Sequence[str], threads: int = 0) -> None:
+        del threads
         self._unhashed = [FileEntry(n, (root / n).stat().st_size, "") for n in names]
+
+    def use_threads(self, count: int) -> None:
+        """None is needed."""
 
     def entries(self) -> list[FileEntry]:
         """Without checksums."""
@@ -143,15 +147,25 @@ def _publications(home: Path, state: "np.ndarray", runs: int) -> tuple[list[floa
     return times_s[Hashing][1:], times_s[Unhashed][1:]
 
 
-WRITER = """
-import os, sys
+WRITERS = """
+import os, signal, sys
 from wattline import task
-data = os.urandom(int(sys.argv[2]))
+home, data = sys.argv[1], os.urandom(int(sys.argv[2]))
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # a writer that was killed leaves no zombie
+for how in sys.stdin:
+    writer = os.fork()
+    if not writer:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        break
+    os.setpgid(writer, writer)
+    print(writer, flush=True)
+else:
+    sys.exit()
 for step in range(1_000_000):
-    with task.saving(step, directory=sys.argv[1], background=sys.argv[3] == "background") as path:
+    with task.saving(step, directory=home, background=how == "background\\n") as path:
         path.write_bytes(data)
-    os.write(1, b".")
 """
+"""Starts a writer for each line of its input. It is forked: only the first one pays for imports."""
 
 
 class _Reader:
@@ -167,13 +181,17 @@ class _Reader:
         reader = threading.Thread(target=self._read_on)
         reader.start()
         try:
-            for number in range(kills):
-                _write_and_die(self._home, "background" if number % 2 else "foreground")
+            _write_and_die(self._home, kills)
         finally:
             self._is_over.set()
             reader.join()
-        self._read()
         names = [int(path.name.partition("-")[0]) for path in self._home.glob("0*")]
+        if kills and not names:
+            raise RuntimeError("no writer published a checkpoint before it was killed")
+        with task.saving(0, directory=self._home, background=True) as path:
+            path.write_bytes(b"")  # it removes the copy in memory of the writer killed last
+        task.wait_saved()
+        self._read()
         return max(names, default=0)
 
     def _read_on(self) -> None:
@@ -188,12 +206,16 @@ class _Reader:
                 print(f"partial: {found.directory}: {found.reason}", file=sys.stderr)
 
 
-def _write_and_die(home: Path, how: str) -> None:
-    command = [sys.executable, "-c", WRITER, str(home), str(KILLED_BYTES), how]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
-    with process:
-        assert process.stdout is not None
-        if process.stdout.read(1) != b".":
-            raise RuntimeError("a writer ended before its first save; its error is above")
-        time.sleep(random.uniform(0.0, LONGEST_RUN_S))
-        os.killpg(process.pid, signal.SIGKILL)
+def _write_and_die(home: Path, kills: int) -> None:
+    """One writer after the other, each killed with its helper."""
+    command = [sys.executable, "-c", WRITERS, str(home), str(KILLED_BYTES)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, bufsize=1) as writers:
+        assert writers.stdin is not None
+        assert writers.stdout is not None
+        for number in range(kills):
+            writers.stdin.write("background\n" if number % 2 else "foreground\n")
+            writer = int(writers.stdout.readline())
+            time.sleep(random.uniform(0.0, LONGEST_RUN_S))
+            os.killpg(writer, signal.SIGKILL)
+        writers.stdin.close()

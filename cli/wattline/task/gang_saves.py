@@ -24,7 +24,8 @@ from . import background as helper
 from .directory import checkpoint_dir, is_disk_full, new_building, publish, retain, unless_full
 from .due import clock
 from .environment import identity
-from .manifest import CheckpointError, FileEntry, Hashing, files_of, sync, write_manifest
+from .hashing import FileEntry, Hashing
+from .manifest import CheckpointError, files_of, sync, write_manifest
 from .outcome import log, note_failed, note_published, public_text
 
 GANG_TIMEOUT_S = 600.0
@@ -223,7 +224,7 @@ def _gather(meeting: Meeting, ranks: int, until_s: float) -> dict[int, Arrival]:
     while True:
         for rank in set(range(ranks)) - set(arrivals):
             with contextlib.suppress(FileNotFoundError):
-                arrivals[rank] = _read(meeting.path(f"rank-{rank}"))
+                arrivals[rank] = _read(meeting.path(f"rank-{rank}"), rank)
         if meeting.path("twice").exists():
             raise CheckpointError("two processes save as the same rank")
         if len(arrivals) == ranks or any(one.error for one in arrivals.values()):
@@ -235,9 +236,13 @@ def _gather(meeting: Meeting, ranks: int, until_s: float) -> dict[int, Arrival]:
         time.sleep(POLL_S)
 
 
-def _read(path: Path) -> Arrival:
+def _read(path: Path, rank: int) -> Arrival:
     values = json.loads(path.read_text(encoding="utf-8"))
-    return Arrival(**{**values, "files": tuple(FileEntry(**one) for one in values["files"])})
+    try:
+        return Arrival(**{**values, "files": tuple(FileEntry(**one) for one in values["files"])})
+    except TypeError:
+        text = f"rank {rank} saves in another format; its agent should have the release of ours"
+        raise CheckpointError(text) from None
 
 
 def _merge(home: Path, building: Path, arrivals: dict[int, Arrival]) -> list[FileEntry]:

@@ -1,31 +1,31 @@
-"""Manifest of a checkpoint: the size and SHA-256 of each of its files, one line of JSON a file.
+"""Manifest of a checkpoint: the size and digest of each of its files, one line of JSON a file.
 
 A first line describes the checkpoint and counts the files, so that a manifest that lost its end is
-found out. Format 1, one JSON document, is still read.
+found out. Formats 1 (one JSON document) and 2 (SHA-256 of whole files) are still read.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .hashing import FileEntry, Hashing, sha256_of
+
 MANIFEST = "manifest.jsonl"
-FORMAT = 2
+FORMAT = 3
+WHOLE_FILES_FORMAT = 2
 OLD_MANIFEST = "manifest.json"
 OLD_FORMAT = 1
 MAX_LINE_BYTES = 4 * 1024 * 1024
 """Of the first line with what the user adds to it, and of all of format 1."""
 MAX_NAMES_SHOWN = 5
 _IN_DATA = re.compile(r"data(/|\Z)")
-READ_BYTES = 1024 * 1024
 
 
 class CheckpointError(RuntimeError):
@@ -33,53 +33,15 @@ class CheckpointError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class FileEntry:
-    """One file, by its path in the checkpoint."""
-
-    name: str
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
 class Header:
     """What a manifest says about the whole checkpoint."""
 
+    format: int
     step: int
     saved_unix_s: float
     about: dict[str, Any]
     files: int
     bytes: int
-
-
-class Hashing:
-    """Hashes files in a thread while the disk is busy with them: hashing needs a processor only."""
-
-    def __init__(self, root: Path, names: Sequence[str]) -> None:
-        self._root, self._names = root, names
-        self._entries: list[FileEntry] = []
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="wattline-hash", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self._entries = [entry_of(self._root, name) for name in self._names]
-        except BaseException as error:
-            self._error = error
-
-    def entries(self) -> list[FileEntry]:
-        """Those of all files; raises what reading one raised."""
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        return self._entries
-
-
-def entry_of(root: Path, name: str) -> FileEntry:
-    """Reads the file."""
-    path = f"{root}/{name}"
-    return FileEntry(name, os.stat(path).st_size, sha256_of(path))  # noqa: PTH116 - a hot path
 
 
 def seal(building: Path, step: int, about: dict[str, Any]) -> int:
@@ -143,37 +105,49 @@ def _names(building: Path) -> Iterator[str]:
 
 def check(directory: Path, step: int, *, verify: bool) -> Header:
     """Raises OSError or ValueError if the checkpoint differs from its manifest."""
-    listed: list[str] = []
     lines = _lines(directory)
     header = _header(lines)
     if header.step != step:
         raise ValueError(f"the manifest is of step {header.step}")
-    for entry in lines:
-        _check_file(directory, FileEntry(entry["name"], entry["bytes"], entry["sha256"]), verify)
-        listed.append(entry["name"])
+    key = "pieces_sha256" if header.format == FORMAT else "sha256"
+    listed: list[FileEntry] = []
+    for line in lines:
+        listed.append(FileEntry(line["name"], line["bytes"], line[key]))
+        _check_size(directory, listed[-1])
     if len(listed) != header.files:
         raise ValueError(f"the manifest lists {len(listed)} of {header.files} files")
-    if more := sorted(set(_names(directory)).difference(listed)):
+    names = [entry.name for entry in listed]
+    if more := sorted(set(_names(directory)).difference(names)):
         raise ValueError(f"files not listed: {', '.join(more[:MAX_NAMES_SHOWN])}")
+    if verify:
+        _check_digests(directory, listed, header.format)
     return header
 
 
-def _check_file(directory: Path, entry: FileEntry, verify: bool) -> None:
-    path = f"{directory}/{entry.name}"
+def _check_size(directory: Path, entry: FileEntry) -> None:
     if not _IN_DATA.match(entry.name) or ".." in entry.name.split("/"):
         raise ValueError(f"{entry.name} is no file of this checkpoint")
-    size = os.lstat(path).st_size
+    size = os.lstat(f"{directory}/{entry.name}").st_size
     if size != entry.bytes:
         raise ValueError(f"{entry.name} has {size} bytes, not {entry.bytes}")
-    if verify and sha256_of(path) != entry.sha256:
-        raise ValueError(f"{entry.name} does not have the checksum it was saved with")
+
+
+def _check_digests(directory: Path, listed: list[FileEntry], number: int) -> None:
+    names = [entry.name for entry in listed]
+    if number == FORMAT:
+        found = {one.name: one.pieces_sha256 for one in Hashing(directory, names).entries()}
+    else:
+        found = {name: sha256_of(f"{directory}/{name}") for name in names}
+    for entry in listed:
+        if found[entry.name] != entry.pieces_sha256:
+            raise ValueError(f"{entry.name} does not have the checksum it was saved with")
 
 
 def _header(lines: Iterator[dict[str, Any]]) -> Header:
     first = next(lines, None)
     if first is None:
         raise ValueError("the manifest is empty")
-    names = ("step", "saved_unix_s", "about", "files", "bytes")
+    names = ("format", "step", "saved_unix_s", "about", "files", "bytes")
     return Header(*(first[name] for name in names))
 
 
@@ -187,7 +161,7 @@ def _lines(directory: Path) -> Iterator[dict[str, Any]]:
     if not (directory / MANIFEST).exists() and (directory / OLD_MANIFEST).exists():
         with (directory / OLD_MANIFEST).open("rb") as file:
             old = json.loads(file.read(MAX_LINE_BYTES))
-        _check_format(old, OLD_FORMAT)
+        _check_format(old, (OLD_FORMAT,))
         size_bytes = sum(entry["bytes"] for entry in old["files"])
         yield {**old, "files": len(old["files"]), "bytes": size_bytes}
         yield from old["files"]
@@ -198,22 +172,14 @@ def _lines(directory: Path) -> Iterator[dict[str, Any]]:
                 raise ValueError("the manifest is cut off")
             values = json.loads(line.decode())  # bytes may be taken for UTF-16
             if number == 0:
-                _check_format(values, FORMAT)
+                _check_format(values, (WHOLE_FILES_FORMAT, FORMAT))
             yield values
 
 
-def _check_format(manifest: dict[str, Any], known: int) -> None:
-    if manifest["format"] != known:
-        raise ValueError(f"the manifest has format {manifest['format']}, not {known}")
-
-
-def sha256_of(path: str) -> str:
-    """Of a file's content."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:  # noqa: PTH123 - a hot path
-        while chunk := file.read(READ_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+def _check_format(manifest: dict[str, Any], known: tuple[int, ...]) -> None:
+    if manifest["format"] not in known:
+        text = f"the manifest has format {manifest['format']}"
+        raise ValueError(f"{text}; {known[-1]} is the newest known here")
 
 
 def sync(path: str) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from .directory import is_disk_full, new_building, publish, retain
-from .manifest import Hashing, files_of, sync, write_manifest
+from .hashing import Hashing, all_threads, threads_beside_a_copy
+from .manifest import files_of, sync, write_manifest
 from .outcome import failures, note_failed, note_published
 
 
@@ -53,7 +54,7 @@ def build(
     building: Path,
     step: int,
     about: dict[str, Any],
-    hashing_of: Callable[[Path, Sequence[str]], Hashing] = Hashing,
+    hashing_of: Callable[[Path, Sequence[str], int], Hashing] = Hashing,
 ) -> int:
     """Hashes the copy in memory while the disk takes it. Returns the bytes of the data."""
     names = files_of(staged)
@@ -62,19 +63,19 @@ def build(
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        hashing = hashing_of(staged, names)
+        hashing = hashing_of(staged, names, threads_beside_a_copy())
         for name in names:
             copy(staged / name, building / name)
     else:
-        hashing = hashing_of(building, names)
-        for name in names:
-            sync(f"{building}/{name}")
+        hashing = hashing_of(building, names, all_threads())
+    hashing.use_threads(all_threads())
+    for name in names:
+        sync(f"{building}/{name}")
     return write_manifest(building, step, about, hashing.entries())
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copies a file, synced."""
+    """Copies a file; it may not have reached the disk."""
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
     target.chmod(source.stat().st_mode & 0o777)
-    sync(str(target))

@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import threading
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from support.task_home import as_first_attempt
 from wattline import task
-from wattline.task import background, manifest, outcome, publisher
+from wattline.task import background, hashing, manifest, outcome, publisher
 
 FULL = Path("/dev/full")
 
@@ -60,18 +61,49 @@ def test_as_many_files_as_one_likes(home: Path, monkeypatch: pytest.MonkeyPatch)
         task.latest()
 
 
-def test_a_checkpoint_of_format_1_is_read(home: Path) -> None:
+@pytest.mark.parametrize("number", [1, 2])
+def test_checkpoints_of_earlier_formats_are_read(home: Path, number: int) -> None:
     saved = task.save(3, b"weights", about={"a": 1})
     assert saved is not None
     directory = saved.path.parent
-    entry = vars(manifest.entry_of(directory, "data"))
     (directory / manifest.MANIFEST).unlink()
-    old = {"format": 1, "step": 3, "saved_unix_s": 5.0, "about": {"a": 1}, "files": [entry]}
-    (directory / "manifest.json").write_text(json.dumps(old))
+    header = {"format": number, "step": 3, "saved_unix_s": 5.0, "about": {"a": 1}}
+    entry = {"name": "data", "bytes": 7, "sha256": sha256(b"weights").hexdigest()}
+    if number == 1:
+        (directory / "manifest.json").write_text(json.dumps({**header, "files": [entry]}))
+    else:
+        lines = [json.dumps(one) for one in ({**header, "files": 1, "bytes": 7}, entry)]
+        (directory / manifest.MANIFEST).write_text("\n".join(lines) + "\n")
     assert task.latest() == task.Checkpoint(3, saved.path, {"a": 1}, 5.0)
     saved.path.write_bytes(b"WEIGHTS")
     with pytest.raises(task.CheckpointError, match="step 3: ValueError: data does not have the"):
         task.latest()
+
+
+def test_a_file_is_hashed_in_pieces_of_8_mib_in_their_order(home: Path) -> None:
+    pieces = [bytes([number]) * (8 << 20) for number in range(2)] + [b"rest"]
+    content = b"".join(pieces)
+    saved = task.save(1, content)
+    assert saved is not None
+    written = (saved.path.parent / manifest.MANIFEST).read_text().splitlines()
+    digest = sha256(b"".join(sha256(piece).digest() for piece in pieces)).hexdigest()
+    assert json.loads(written[1]) == {
+        "name": "data",
+        "bytes": len(content),
+        "pieces_sha256": digest,
+    }
+    with saved.path.open("r+b") as file:
+        file.seek(9 << 20)
+        file.write(b"\0")
+    with pytest.raises(task.CheckpointError, match="checksum"):
+        task.latest()
+
+
+def test_what_one_thread_cannot_read_ends_the_others(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"a")
+    both = hashing.Hashing(tmp_path, ["a", "absent", "a"], threads=2)
+    with pytest.raises(FileNotFoundError, match="absent"):
+        both.entries()
 
 
 def test_none_usable_is_an_error_with_each_reason(monkeypatch: pytest.MonkeyPatch) -> None:
