@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from wattline.rank import error_of
 from wattline_protocol.job.ranks import procs_per_node
 from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.text.tracebacks import error_of
 from wattline_protocol.views.site_views import AttemptView
 
 

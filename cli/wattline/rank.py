@@ -31,7 +31,7 @@ HEADER_BYTES = HEADER_DIGITS + 1
 MIN_LIMIT_BYTES = 64 * 1024
 READ_BYTES = 64 * 1024
 TAIL_BYTES = 16 * 1024
-"""Of the output, in which the last traceback is found."""
+"""Of the output, in which the agent finds the last traceback."""
 MAX_ERROR_CHARS = 1000
 MAX_ERROR_FILE_BYTES = 1024 * 1024
 FAILURE_FILE = ".wattline-first-failure"
@@ -41,10 +41,8 @@ PLACE_AFTER_S, PLACE_WITHIN_S = 1.0, 10.0
 """Time for the program to write its stacks: usually, and on a busy host."""
 PY_SPY_WITHIN_S = 10.0
 
-_FRAME = re.compile(r'  File "([^"]+)", line (\d+), in (.+)')
 _STACK_FRAME = re.compile(r'  File "([^"]+)", line (\d+),? in (.+)|    (\S+) \((\S+):(\d+)\)')
 _MAIN_THREAD = re.compile(r"Current thread 0x|Thread .*MainThread")
-_TRACEBACK = "Traceback (most recent call last):"
 
 
 def log_name(local_rank: int) -> str:
@@ -103,32 +101,19 @@ def pieces(data: bytes) -> list[bytes]:
     return found
 
 
-def error_of(text: str) -> str:
-    """Message and place of the last Python traceback in a program's output; empty = none."""
-    _, found, rest = text.rpartition(_TRACEBACK)
-    if not found:
-        return ""
-    place, message = "", ""
-    for line in rest.splitlines()[1:]:
-        if frame := _FRAME.match(line):
-            place = f" ({frame[1]}:{frame[2]} in {frame[3]})"
-        elif line.strip() and not line.startswith(" "):
-            message = line.strip()
-            break
-    return f"{message[:MAX_ERROR_CHARS]}{place[:MAX_ERROR_CHARS]}" if message else ""
-
-
-def error_in_file(path: Path) -> str:
-    """The same from the file that `torch.distributed.elastic` records an exception in."""
+def error_in_file(path: Path) -> tuple[str, str]:
+    """What `torch.distributed.elastic` recorded of an exception: its message in one line, and its
+    traceback, if any; empty = no record."""
     try:
         with path.open("rb") as file:
             data = json.loads(file.read(MAX_ERROR_FILE_BYTES))
         message = data["message"]
         if isinstance(message, str):
-            return message.partition("\n")[0]
-        return error_of(message["extraInfo"]["py_callstack"]) or str(message["message"])
+            return message.partition("\n")[0][:MAX_ERROR_CHARS], ""
+        text = str(message["extraInfo"]["py_callstack"])
+        return str(message["message"])[:MAX_ERROR_CHARS], text[-TAIL_BYTES:]
     except (OSError, ValueError, KeyError, TypeError):
-        return ""
+        return "", ""
 
 
 def place_name(local_rank: int) -> str:
@@ -185,11 +170,13 @@ def describe(status: int) -> str:
         return f"killed by signal {-status}"
 
 
-def record_failure(folder: Path, rank: int, error: str, unix_s: float) -> None:
-    """Leave the record, unless another rank of this task has failed before."""
+def record_failure(folder: Path, rank: int, error: str, text: str, unix_s: float) -> None:
+    """Leave the record, unless another rank of this task has failed before. `error` counts if
+    `text`, which the agent reads, has no traceback."""
     draft = folder / f"{FAILURE_FILE}.{rank}"
+    record = {"rank": rank, "unix_s": unix_s, "error": error, "text": text}
     with contextlib.suppress(OSError):  # the exit status reports the failure as well
-        draft.write_text(json.dumps({"rank": rank, "unix_s": unix_s, "error": error}))
+        draft.write_text(json.dumps(record))
         try:
             os.link(draft, folder / FAILURE_FILE)
         finally:
@@ -310,9 +297,10 @@ def main(limit_bytes: int, program: list[str]) -> int:
     rank = _Rank(folder, limit_bytes, program)
     status = rank.run()
     if status and not rank.signals.is_stopped:
-        recorded = error_in_file(Path(os.environ.get("TORCHELASTIC_ERROR_FILE", "")))
-        error = recorded or error_of(rank.tail) or describe(status)
-        record_failure(folder, int(os.environ["RANK"]), error, time.time())
+        error, text = error_in_file(Path(os.environ.get("TORCHELASTIC_ERROR_FILE", "")))
+        if not error:
+            error, text = describe(status), rank.tail
+        record_failure(folder, int(os.environ["RANK"]), error, text, time.time())
     return status
 
 

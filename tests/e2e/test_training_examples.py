@@ -88,6 +88,9 @@ def test_two_nodes_lose_no_step_to_a_requeue(site: TrainingSite) -> None:
     assert_each_step_once(site.steps(job, 1), site.steps(job, 2))
     assert (ended["metrics"]["progress"], ended["checkpoint"]["step"]) == (1, 300)
     assert ended["metrics"]["loss"] < 1.0
+    log = site.wattline("logs", job, "--attempt", "1")
+    assert "wattline: stopped by SIGTERM; all ranks of this task have ended" in log
+    assert "SignalException" not in log, "a stop looks like no failure"
 
 
 def test_an_elastic_job_continues_on_the_node_that_is_left(site: TrainingSite) -> None:

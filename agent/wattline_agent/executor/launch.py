@@ -1,5 +1,6 @@
 """Command line and environment of a task, from its order. Pure."""
 
+import math
 import re
 import signal
 import sys
@@ -26,6 +27,9 @@ WATCH_ARGV = (sys.executable, "-I", "-m", "wattline.checkpoint_watch")
 """Isolated for the same reason: it runs beside the program, as the same account."""
 
 LOOPBACK = ("127.0.0.1", "::1")
+
+STOP_PATIENCE = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"
+"""Seconds from SIGTERM to SIGKILL of torchrun's ranks, where torch knows the variable; else 30."""
 
 _PYTHON = re.compile(r"python(\d+(\.\d+)?)?$")
 _OPTIONS_WITH_VALUE = ("-X", "-W")
@@ -61,14 +65,14 @@ def _program_of(order: TaskOrder, folder: TaskDir, tasklib: Path) -> tuple[str, 
         f"--log-dir={folder.torchrun}",  # else it leaves a directory in /tmp per attempt
     ]
     supervisor = (rank_supervisor(tasklib), str(order.log_limit_bytes // procs))
-    launcher: tuple[str, ...] = ("-m", "torch.distributed.run", "--standalone")
-    if meet is not None:
-        launcher = (torch_launcher(tasklib), meet.host, str(meet.port), str(meet.node_rank))
-    return (interpreter, *options, *launcher, *flags, *supervisor, *script)
+    where = (meet.host, str(meet.port), str(meet.node_rank)) if meet else ("--standalone",)
+    return (interpreter, *options, torch_launcher(tasklib), *where, *flags, *supervisor, *script)
 
 
 def procs_of(order: TaskOrder) -> int:
-    """Ranks that torchrun starts on this node."""
+    """Ranks that torchrun starts on this node; a process is one."""
+    if order.launcher == "process":
+        return 1
     meet = order.rendezvous
     return (meet.procs_per_node if meet else 0) or max(len(order.gpus), 1)
 
@@ -136,7 +140,18 @@ def environment_of(
             "WATTLINE_GATEWAY_KEY": ",".join(order.gateway_keys or (order.gateway_public_key,)),
             "WATTLINE_WORKER_SECRET_FILE": folder.secret,
         }
-    return {"PYTHONUNBUFFERED": "1", **_network(order, interface), **order.env, **ours}
+    defaults = {"PYTHONUNBUFFERED": "1", **_rank_limits(order), **_network(order, interface)}
+    return {**defaults, **order.env, **ours}
+
+
+def _rank_limits(order: TaskOrder) -> dict[str, str]:
+    """Threads of a rank: its part of the CPUs that the job requests; torchrun alone would set 1.
+    And the time that torchrun gives its ranks to save: the grace of the job."""
+    threads = str(max(1, order.cpus // procs_of(order)))
+    return {
+        **({"OMP_NUM_THREADS": threads} if order.cpus else {}),
+        **({STOP_PATIENCE: str(math.ceil(order.grace_s))} if order.launcher == "torchrun" else {}),
+    }
 
 
 def _network(order: TaskOrder, interface: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Annotated
 
 import msgspec
 
@@ -15,10 +16,12 @@ from wattline.rank import FAILURE_FILE, HEADER_BYTES, log_name, place_name
 from wattline_agent.executor.open_as_owner import PLACE, is_same_mount
 from wattline_agent.keeper.logfile import READ_TRIES, LogPiece, NoLog
 from wattline_protocol.job.rank_reports import RankPlace
+from wattline_protocol.text.tracebacks import error_of
 from wattline_protocol.wire.bounds import CONTROL, MAX_SERIAL, MAX_SOME
 from wattline_protocol.wire.task_order import RankFailure
 
-MAX_FAILURE_BYTES = 64 * 1024
+MAX_FAILURE_BYTES = 128 * 1024
+"""Of a record with the end of a rank's output, each byte of which JSON may write as six."""
 UNUSABLE = (OSError, msgspec.MsgspecError, ValueError, RecursionError)
 """What a file that tasks may write raises: a million brackets, among others."""
 
@@ -27,9 +30,17 @@ def read_failure(task_dir: str) -> RankFailure | None:
     """The first failure of the attempt's ranks; None = none, or no valid record."""
     with _files_of(task_dir) as opened, suppress(*UNUSABLE):
         data = os.pread(opened(FAILURE_FILE), MAX_FAILURE_BYTES, 0)
-        found = msgspec.json.decode(data, type=RankFailure)
-        return msgspec.structs.replace(found, error=CONTROL.sub(" ", found.error))
+        found = msgspec.json.decode(data, type=_Failure)
+        error = error_of(found.text) or found.error
+        return RankFailure(found.rank, found.unix_s, CONTROL.sub(" ", error))
     return None
+
+
+class _Failure(RankFailure, frozen=True):
+    """As the supervisor of the rank leaves it."""
+
+    text: Annotated[str, msgspec.Meta(max_length=MAX_FAILURE_BYTES)] = ""
+    """The end of its output, or the traceback that torch recorded."""
 
 
 def read_places(task_dir: str, rank_count: int) -> tuple[RankPlace, ...]:

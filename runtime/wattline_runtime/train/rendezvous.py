@@ -1,6 +1,9 @@
 """Runs torchrun for one node of a gang, over a rendezvous port that is open from the start.
 
-The agent starts it in place of torchrun: `rendezvous.py HOST PORT NODE_RANK FLAGS… SCRIPT…`.
+The agent starts it in place of torchrun: `rendezvous.py HOST PORT NODE_RANK FLAGS… SCRIPT…`, or for
+a gang of one node `rendezvous.py --standalone FLAGS… SCRIPT…`. A stop ends it with a sentence in
+the log in place of torchrun's traceback, and with the status of the signal.
+
 torchrun opens the port of its store seconds after its start, on all addresses of the host. Here the
 node of rank 0 opens it at once, on HOST alone where that is an address of its own. If another
 program has the port, it ends with status 75, and the scheduler draws another port.
@@ -11,6 +14,7 @@ One file, Python 3.9 or later, torch only: it runs in the environment of the pro
 from __future__ import annotations
 
 import errno
+import signal
 import socket
 import sys
 from ipaddress import ip_address
@@ -20,6 +24,8 @@ PORT_TAKEN_STATUS = 75
 """EX_TEMPFAIL of sysexits.h; the scheduler knows it (`wattline_protocol.wire.task_order`)."""
 
 BACKEND = "wattline"
+SIGNALED = 128
+"""Exit statuses from here on: stopped by a signal, as in shells."""
 JOIN_WITHIN_S = 600
 """How long the launchers of the other nodes are waited for, as in torchrun."""
 
@@ -27,15 +33,31 @@ EVERYWHERE = ("::", "0.0.0.0")  # noqa: S104 - where a name is all that is known
 PASS_ON = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
+STANDALONE = "--standalone"
+
+
 def main(argv: list[str]) -> None:
     """Run torchrun; returns when all ranks of this node have ended well."""
+    if argv[0] == STANDALONE:
+        _run(argv)
+        return
     host, port, rank = argv[0], int(argv[1]), int(argv[2])
     listener = listen(host, port) if rank == 0 else None
-    from torch.distributed import run
-
     _register(host, port, rank, listener)
     endpoint = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    run.main([f"--rdzv-backend={BACKEND}", f"--rdzv-endpoint={endpoint}", *argv[3:]])
+    _run([f"--rdzv-backend={BACKEND}", f"--rdzv-endpoint={endpoint}", *argv[3:]])
+
+
+def _run(flags: list[str]) -> None:
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+
+    try:
+        run.main(flags)
+    except SignalException as stop:
+        name = signal.Signals(stop.sigval).name
+        print(f"wattline: stopped by {name}; all ranks of this task have ended", file=sys.stderr)
+        sys.exit(SIGNALED + stop.sigval)
 
 
 def listen(host: str, port: int) -> socket.socket:

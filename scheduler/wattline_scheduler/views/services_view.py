@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from wattline_protocol.ids import Now, TaskRef
 from wattline_protocol.job.spec import WHOLE_GPU
+from wattline_protocol.text.tracebacks import error_of
 from wattline_protocol.views.service_views import ReplicasView, ServiceView, WattsView, WorkerView
 from wattline_protocol.wire.agent_messages import TaskExit
 from wattline_protocol.wire.rollouts import WorkerTraffic
@@ -32,8 +33,6 @@ MAX_REASON_CHARS = 200
 RATE_S = 2 * MINUTE_S
 """Minutes that began since then count for the rate."""
 MW_PER_W = 1000
-
-TRACEBACK = "Traceback (most recent call last):\n"
 
 Seen = Sequence[dict[TaskRef, WorkerTraffic]]
 """Workers by gateway."""
@@ -150,7 +149,7 @@ def _failed(gang: Gang) -> AttemptRecord | None:
 
 
 def _why(end: TaskExit | None, *, may_read: bool) -> str:
-    """Last line of the log's last traceback, or of the log; else the reason of the end."""
+    """Error of the log's last traceback, or the log's last line; else the reason of the end."""
     if end is None:
         return ""
     last = _last_line(end.log_tail) if may_read else ""
@@ -162,11 +161,5 @@ def _why(end: TaskExit | None, *, may_read: bool) -> str:
 
 
 def _last_line(log_tail: str) -> str:
-    """Of a traceback the error, which is its first line that is not indented: the program may log
-    more before it ends."""
-    _, has_traceback, rest = log_tail.rpartition(TRACEBACK)
-    if has_traceback:
-        lines = (line for line in rest.splitlines() if line[:1].strip())
-    else:
-        lines = (line for line in reversed(log_tail.splitlines()) if line.strip())
-    return next(lines, "").strip()
+    lines = (line.strip() for line in reversed(log_tail.splitlines()))
+    return error_of(log_tail) or next((line for line in lines if line), "")

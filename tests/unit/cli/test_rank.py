@@ -4,7 +4,6 @@ import os
 import select
 import subprocess
 import sys
-import traceback
 from pathlib import Path
 
 import pytest
@@ -71,17 +70,6 @@ def test_no_record_of_a_task_ends_the_agent(more: str, tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
     read_failure(str(tmp_path))
     read_places(str(tmp_path), 1)
-
-
-def test_an_error_is_one_line_with_its_place() -> None:
-    try:
-        raise ValueError("boom\nmore")
-    except ValueError:
-        text = f"before\n{traceback.format_exc()}after\n"
-    found = rank.error_of(text)
-    assert found.startswith("ValueError: boom (")
-    assert found.endswith("in test_an_error_is_one_line_with_its_place)")
-    assert rank.error_of("no traceback here") == ""
 
 
 def supervise(folder: Path, code: str, **environment: str) -> subprocess.CompletedProcess[bytes]:

@@ -11,12 +11,18 @@ import psutil
 import pytest
 
 from support.node.keepers import CONTEXT, order, ref
-from wattline_agent.executor.launch import NotLaunchable, argv_of, environment_of, spec_of
+from wattline_agent.executor.launch import (
+    STOP_PATIENCE,
+    NotLaunchable,
+    argv_of,
+    environment_of,
+    spec_of,
+)
 from wattline_agent.executor.layout import TaskDir, key_of, ref_of
 from wattline_agent.executor.metrics import MAX_BYTES_PER_LOOK, MAX_METRICS, MetricsTail
 from wattline_agent.host.address import address_towards, interface_towards
 from wattline_protocol.job.http_server import bridge_command
-from wattline_protocol.job.spec import HttpServer
+from wattline_protocol.job.spec import HttpServer, Launcher
 from wattline_protocol.wire.task_order import Rendezvous
 
 MEET = Rendezvous("10.0.0.1", 29500, 1, 2, 4)
@@ -105,7 +111,7 @@ def test_an_http_server_starts_behind_the_agents_own_bridge(tmp_path: Path) -> N
 
 def test_torchrun_on_one_node_needs_no_meeting_point() -> None:
     argv = argv_of(order("python", "t.py", launcher="torchrun"), FOLDER, TASKLIB)
-    assert "--standalone" in argv
+    assert argv[:3] == ("python", "/lib/wattline/rendezvous.py", "--standalone")
     assert "--nproc-per-node=2" in argv
 
 
@@ -145,6 +151,26 @@ def test_a_task_knows_the_size_of_its_gang_and_its_part_of_the_batch(tmp_path: P
     task = order("x", nodes=3, node_rank=2, processes=12)
     env = environment_of(task, CONTEXT, TaskDir(tmp_path, task.ref), str(tmp_path))
     assert "WATTLINE_LOCAL_BATCH_SIZE" not in env
+
+
+@pytest.mark.parametrize(
+    ("launcher", "cpus", "env", "threads"),
+    [
+        ("process", 8, {}, "8"),
+        ("torchrun", 8, {}, "4"),
+        ("torchrun", 1, {}, "1"),
+        ("torchrun", 8, {"OMP_NUM_THREADS": "3"}, "3"),
+        ("torchrun", 0, {}, None),
+    ],
+)
+def test_a_rank_computes_on_its_part_of_the_cpus(
+    launcher: Launcher, cpus: int, env: dict[str, str], threads: str | None, tmp_path: Path
+) -> None:
+    task = order("x", launcher=launcher, cpus=cpus, env=env, grace_s=90.5)
+    found = environment_of(task, CONTEXT, TaskDir(tmp_path, task.ref), str(tmp_path))
+    assert found.get("OMP_NUM_THREADS") == threads
+    patience = "91" if launcher == "torchrun" else None
+    assert found.get(STOP_PATIENCE) == patience, "torchrun kills no rank that may still save"
 
 
 def test_a_relative_workdir_is_refused(tmp_path: Path) -> None:
