@@ -248,7 +248,7 @@ def _lost(state: State, gang: Gang, now: Now) -> None:
         return
     text = f"{gang.name} is requeued: {gang.reason}"
     state.journal.note("gang_requeued", text, now, job=gang.job.id, level="warning")
-    _again(state, gang, _doubled(_in_a_row(gang, gang.losses)), now)
+    _again(state, gang, _backoff_s(gang, gang.losses), now)
 
 
 def _failed(state: State, gang: Gang, now: Now) -> None:
@@ -260,7 +260,7 @@ def _failed(state: State, gang: Gang, now: Now) -> None:
     elif gang.crashes >= CRASHES_HELD:
         _hold(state, gang, now)
     else:
-        _again(state, gang, _doubled(_in_a_row(gang, gang.failures)), now)
+        _again(state, gang, _backoff_s(gang, gang.failures), now)
 
 
 def _hold(state: State, gang: Gang, now: Now) -> None:
@@ -311,9 +311,26 @@ def _is_pointless(gang: Gang) -> bool:
     return any(a.record.exit and a.record.exit.kind in POINTLESS for a in _tried(gang))
 
 
-def _in_a_row(gang: Gang, times: int) -> int:
-    """How often it ended so without a healthy run since, for the back-off; at least once."""
-    return 1 if _longest_run_s(gang) >= HEALTHY_RUN_S or _has_advanced(gang) else times
+def _backoff_s(gang: Gang, times: int) -> float:
+    """None after the first failure since a checkpoint: the next try begins there, and has not
+    failed yet. `times`: failures, or losses, of a gang without one."""
+    since = _failures_since_checkpoint(gang)
+    if since == 1:
+        return 0.0
+    is_healthy = _longest_run_s(gang) >= HEALTHY_RUN_S
+    return _doubled(1 if is_healthy else max(1, since - 1) if since else times)
+
+
+def _failures_since_checkpoint(gang: Gang) -> int:
+    """Tries that failed or were lost since the one that published the checkpoint of the latest
+    step, that one included; 0 = there is none."""
+    tries, newest, latest = dict[int, bool](), 0, -1
+    for one in gang.past:
+        number, saved = one.record.attempt, one.checkpoint
+        tries[number] = tries.get(number, False) or one.record.state in ("FAILED", "NODE_FAIL")
+        if saved is not None and saved.step > latest:
+            newest, latest = number, saved.step
+    return sum(failed for number, failed in tries.items() if number >= newest) if newest else 0
 
 
 def _has_advanced(gang: Gang) -> bool:

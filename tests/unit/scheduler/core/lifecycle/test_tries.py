@@ -7,7 +7,7 @@ from support.core.sites import job, site
 from wattline_protocol.ids import JobId
 from wattline_protocol.job.selection import only
 from wattline_protocol.job.spec import ArraySpec
-from wattline_protocol.wire.client_messages import Cancel, Release
+from wattline_protocol.wire.client_messages import Cancel, Release, Requeue
 from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint
 from wattline_scheduler.core.lifecycle.ending import CRASH_RUN_S, HEALTHY_RUN_S
 from wattline_scheduler.core.lifecycle.job_state import reason_of
@@ -50,28 +50,52 @@ def test_a_healthy_run_resets_the_back_off(h: Harness) -> None:
     assert h.gang(number).failures == 6, "it counts against the retries all the same"
 
 
-def test_a_try_that_saved_a_checkpoint_is_followed_at_once_and_is_no_crash(h: Harness) -> None:
-    """The next one begins there: it does not fail for what failed before."""
-    number = h.submit(job().retries(9))
+def test_the_first_failure_since_a_checkpoint_is_followed_at_once(h: Harness) -> None:
+    """The next try begins there: it does not fail for what failed before. It is no crash."""
+    number = h.submit(job().retries(99))
     for step in range(CRASHES_HELD + 1):
         fail_after_saving(h, number, step)
-        assert wait_s(h, number) == pytest.approx(1.0, abs=0.2)
-    assert h.gang(number).failures == CRASHES_HELD + 1
+        assert h.state_of(number) == "RUNNING"
+    end_one(h, number, 1, run_s=CRASH_RUN_S)
+    waits = [wait_s(h, number)]
+    for run_s in (CRASH_RUN_S, CRASH_RUN_S, HEALTHY_RUN_S):
+        end_one(h, number, 1, run_s=run_s)
+        waits.append(wait_s(h, number))
+    assert waits == pytest.approx([1, 2, 4, 1], abs=0.2)
+    assert h.gang(number).failures == CRASHES_HELD + 1 + len(waits)
+
+
+def test_a_planned_stop_that_saved_is_no_failure_before_the_next(h: Harness) -> None:
+    number = h.submit(job().retries(9))
+    end_one(h, number, 1, run_s=CRASH_RUN_S)
+    wait_s(h, number)
+    save(h, number, step=3)
+    h.do(Requeue(only(number), "once"))
+    h.run(5)
+    assert (h.state_of(number), h.gang(number).attempt) == ("RUNNING", 3)
+    end_one(h, number, 1, run_s=2.0)
+    assert h.state_of(number) == "RUNNING"
+    assert h.gang(number).attempt == 4
 
 
 def test_tries_that_save_what_they_resumed_from_are_crashes(h: Harness) -> None:
     number = h.submit(job().retries(9))
     fail_after_saving(h, number, step=5)
     for _ in range(CRASHES_HELD):
-        wait_s(h, number)
+        assert h.state_of(number) == "RUNNING"
         fail_after_saving(h, number, step=5)
+        h.run(3)
     assert h.gang(number).is_crash_loop
 
 
-def fail_after_saving(h: Harness, number: JobId, step: int) -> None:
+def save(h: Harness, number: JobId, step: int) -> None:
     node, ref = running(h, number)[0]
     saved = SavedCheckpoint(step=step, bytes=9, save_s=0.1, unix_s=h.now.unix_s)
     h.agent(node).tasks[ref].checkpoint = saved
+
+
+def fail_after_saving(h: Harness, number: JobId, step: int) -> None:
+    save(h, number, step)
     end_one(h, number, 1, run_s=2.0)
 
 
