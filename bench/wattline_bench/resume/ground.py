@@ -1,4 +1,4 @@
-"""The site of the benchmark: two simulated hosts, one gang over both, and what interrupts it."""
+"""The site of the benchmark: a gang over two of three simulated hosts, and what interrupts it."""
 
 import json
 import signal
@@ -19,18 +19,22 @@ from wattline_bench.rig.hosts import HostSite, command_of, descendants
 from wattline_bench.rig.site import LOOK_S, rack_site
 from wattline_protocol.job.spec import PRIORITIES, JobSpec, Launch, Recovery, Resources
 from wattline_protocol.site.model import Site, Timing
+from wattline_protocol.site.out_of_band import OffByCommand, OutOfBand
 from wattline_protocol.views.site_views import JobView
 
 NODES = 2
+HOSTS = NODES + 1
+"""One to spare, for the loss of another."""
+FENCE_AFTER_S = 30.0
 INTERVAL_STEPS = 5
 NON_GPU_WORST_MW = 1_300_000
 SHED_SHARE = 0.9
 """Leaves less than the idle hosts draw: everything that runs is paused."""
 RAMP_S = 20.0
 """Long enough for a notice and a save before the pause."""
-AWAY_S = 1.0
-"""How long a host that was lost is away."""
 PATIENCE_S = 300.0
+ON, OFF = "on", "off"
+"""What a BMC answers."""
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT")
 
 
@@ -66,20 +70,37 @@ def works() -> tuple[Work, ...]:
 
 
 def resume_site(folder: Path) -> Site:
-    """Two hosts, one directory of checkpoints, and nothing that protects what runs."""
-    site = rack_site(NODES)
-    nodes = tuple(replace(node, non_gpu_worst_mw=NON_GPU_WORST_MW) for node in site.nodes)
-    root = str(folder / "checkpoints")
-    return replace(site, nodes=nodes, checkpoint_root=root, timing=Timing(protected_run_s=0.0))
+    """Hosts that can be fenced, one directory of checkpoints, and nothing that protects what
+    runs."""
+    site = rack_site(HOSTS)
+    nodes = tuple(
+        replace(node, non_gpu_worst_mw=NON_GPU_WORST_MW, out_of_band=_power_of(folder, node.id))
+        for node in site.nodes
+    )
+    root, timing = str(folder / "checkpoints"), Timing(protected_run_s=0.0)
+    timing = replace(timing, fence_after_s=FENCE_AFTER_S)
+    return replace(site, nodes=nodes, checkpoint_root=root, timing=timing)
+
+
+def _power_of(folder: Path, node: str) -> OutOfBand:
+    """Its BMC: a file with its power state."""
+    state = str(folder / "power" / node)
+    return OutOfBand(OffByCommand(("cat", state), ("cp", str(folder / "power" / OFF), state)))
 
 
 class Ground(HostSite):
     """The site as it runs, with one job at a time."""
 
     def __init__(self, folder: Path, random: Random) -> None:
-        (folder / "checkpoints").mkdir()
-        super().__init__(folder, site=resume_site(folder), tasks_see_gpus=True)
+        for name in ("checkpoints", "power"):
+            (folder / name).mkdir()
+        site = resume_site(folder)
+        (folder / "power" / OFF).write_text(OFF)
+        for node in site.nodes:
+            (folder / "power" / node.id).write_text(ON)
+        super().__init__(folder, site=site, tasks_see_gpus=True)
         self._random = random
+        self._lost: list[str] = []
 
     def submit(self, work: Work, kills: int) -> int:
         """Its job: a rank on each host."""
@@ -137,8 +158,16 @@ class Ground(HostSite):
                     if "progress" in row["metrics"]
                     and (step := row["metrics"].get("step", row["metrics"].get("epoch")))
                 )
-        began = [one.started_unix_s or 0.0 for one in seen.attempts if one.attempt == number]
-        return Attempt(number, first, max(began), min(met_s, default=0.0), last_unix_s)
+        own = [one for one in seen.attempts if one.attempt == number]
+        return Attempt(
+            number,
+            first,
+            began_unix_s=max(one.started_unix_s or 0.0 for one in own),
+            rendezvous_s=min(met_s, default=0.0),
+            ended_unix_s=last_unix_s,
+            closed_unix_s=max(one.ended_unix_s or 0.0 for one in own),
+            nodes=tuple(one.node for one in own),
+        )
 
     def newest(self, job: int) -> tuple[int, int]:
         """(attempt, step) of the newest line of its first rank; zeros before there is one."""
@@ -208,12 +237,25 @@ class Ground(HostSite):
         return Interruption("sigkill_rank", at_unix_s)
 
     def _node(self, job: int) -> Interruption:
-        del job
-        node, at_unix_s = self._random.choice(self.names), time.time()
+        """It stays away: the scheduler fences it, and the gang moves to the spare host."""
+        node, at_unix_s = self._random.choice(self._nodes_of(job)), time.time()
         self.kill_host(node)
-        time.sleep(AWAY_S)
-        self.start_host(node)
-        return Interruption("node", at_unix_s)
+        self._lost.append(node)
+        return Interruption("node", at_unix_s, node)
+
+    def _nodes_of(self, job: int) -> list[str]:
+        live = [one for one in self.client.job(job).attempts if one.ended_unix_s is None]
+        return sorted({one.node for one in live})
+
+    def repair(self) -> None:
+        """Switch hosts that were lost on again; returns once all are heard."""
+        for node in self._lost:
+            (self.folder / "power" / node).write_text(ON)
+            self.start_host(node)
+        if self._lost:
+            names = set(self.names)
+            self.until(lambda: self.are_ok(names), f"{', '.join(self._lost)} is back")
+        self._lost.clear()
 
 
 def _is_rank(command: list[str]) -> bool:

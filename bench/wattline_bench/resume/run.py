@@ -28,6 +28,8 @@ from wattline_bench.verdict import Figures, judged, over
 
 OURS_MAX_S = 2.0
 """After SIGKILL of a rank, at the median."""
+MOVED_MAX_S = 45.0
+"""After the loss of a host, always: `FENCE_AFTER_S` and what follows."""
 
 
 class Lost(msgspec.Struct, frozen=True):
@@ -39,12 +41,20 @@ class Lost(msgspec.Struct, frozen=True):
 
 
 class KindTimes(msgspec.Struct, frozen=True):
-    """Times after one kind of interruption."""
+    """Times after one kind of interruption. "ours" has no imports; None: it has no new attempt."""
 
     p50: float
     max: float
     ours_p50: float | None = None
-    """Without imports; None: it has no new attempt."""
+    ours_max: float | None = None
+    stop_p50: float | None = None
+    """Parts of ours: until the old attempt has ended,"""
+    start_p50: float | None = None
+    """to the last command started,"""
+    rendezvous_p50: float | None = None
+    """and until all ranks have met."""
+    elsewhere: bool | None = None
+    """Whether all resumed without the host that was lost; None: none was."""
 
 
 class Times(msgspec.Struct, frozen=True):
@@ -70,13 +80,15 @@ class Resume(Figures, frozen=True):
 
     def misses(self) -> tuple[str, ...]:
         """Over all workloads."""
-        killed = self.to_next_step_s.by.get("sigkill_rank")
+        killed, moved = (self.to_next_step_s.by.get(kind) for kind in ("sigkill_rank", "node"))
         return (
             *(() if self.equal_weights else ("the weights differ",)),
             *over("steps lost to planned interruptions", self.lost_steps.planned_max, 0),
             *over("steps lost to others", self.lost_steps.unplanned_max, INTERVAL_STEPS),
             *over("double runs", self.double_runs, 0),
             *over("ours after SIGKILL of a rank, s", (killed and killed.ours_p50) or 0, OURS_MAX_S),
+            *over("ours after the loss of a host, s", (moved and moved.ours_max) or 0, MOVED_MAX_S),
+            *(("it resumed on the lost host",) if moved and not moved.elsewhere else ()),
         )
 
 
@@ -126,15 +138,25 @@ def figures(
 
 
 def _by_kind(costs: Sequence[Cost]) -> dict[str, KindTimes]:
-    found = {}
-    for kind in [kind for kind in KINDS if any(one.kind == kind for one in costs)]:
-        own = [one for one in costs if one.kind == kind]
-        ours = [one.ours_s for one in own if one.ours_s is not None]
-        times = [one.to_next_step_s for one in own]
-        found[kind] = KindTimes(
-            _s(median(times)), _s(max(times)), _s(median(ours)) if ours else None
-        )
-    return found
+    kinds = [kind for kind in KINDS if any(one.kind == kind for one in costs)]
+    return {kind: _times([one for one in costs if one.kind == kind]) for kind in kinds}
+
+
+def _times(costs: Sequence[Cost]) -> KindTimes:
+    """Of one kind."""
+    times, ours = [one.to_next_step_s for one in costs], [one.ours for one in costs if one.ours]
+    whole = KindTimes(_s(median(times)), _s(max(times)))
+    if not ours:
+        return whole
+    return msgspec.structs.replace(
+        whole,
+        ours_p50=_s(median([one.whole_s for one in ours])),
+        ours_max=_s(max(one.whole_s for one in ours)),
+        stop_p50=_s(median([one.stop_s for one in ours])),
+        start_p50=_s(median([one.start_s for one in ours])),
+        rendezvous_p50=_s(median([one.rendezvous_s for one in ours])),
+        elsewhere=all(one.is_elsewhere for one in costs) if costs[0].kind == "node" else None,
+    )
 
 
 def _s(value: float) -> float:
@@ -173,6 +195,7 @@ def _interrupt(ground: Ground, work: Work, kind: str, job: int, random: Random) 
             f"a new step after {kind}",
             job,
         )
+    ground.repair()
     return made
 
 

@@ -30,6 +30,9 @@ class Attempt:
     """The time that the last rank to come waited for the others."""
     ended_unix_s: float
     """The last sign of life of any rank."""
+    closed_unix_s: float = 0.0
+    """When the last of its tasks had ended by the records of the scheduler."""
+    nodes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,24 @@ class Interruption:
     kind: str
     at_unix_s: float
     """When it was ordered; of a shed: when the budget was restored."""
+    node: str = ""
+    """The host that was lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """Parts of the time to the next step that are not imports."""
+
+    stop_s: float
+    """Until the last task of the attempt has ended."""
+    start_s: float
+    """From then to the last command started."""
+    rendezvous_s: float
+
+    @property
+    def whole_s(self) -> float:
+        """Of all parts."""
+        return self.stop_s + self.start_s + self.rendezvous_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +71,10 @@ class Cost:
     """Done before, and done again after it."""
     to_next_step_s: float
     """To the first step that had not been done before."""
-    ours_s: float | None
-    """To the last command started, and the rendezvous, without imports; None: no new attempt."""
+    ours: Ours | None
+    """None: no new attempt."""
+    is_elsewhere: bool = True
+    """It resumed without the host that was lost."""
 
 
 def cost_of(interruption: Interruption, attempts: Sequence[Attempt]) -> Cost:
@@ -70,8 +93,10 @@ def cost_of(interruption: Interruption, attempts: Sequence[Attempt]) -> Cost:
     new = next((line for one in later for line in one.lines if line.step > done), None)
     if new is None:
         raise ValueError(f"no new step after {interruption.kind} at {at}")
-    ours_s = resumed.began_unix_s - at + resumed.rendezvous_s
-    return Cost(interruption.kind, lost, new.unix_s - at, ours_s)
+    closed = max(ran.closed_unix_s, at)
+    ours = Ours(closed - at, resumed.began_unix_s - closed, resumed.rendezvous_s)
+    is_elsewhere = interruption.node not in resumed.nodes
+    return Cost(interruption.kind, lost, new.unix_s - at, ours, is_elsewhere)
 
 
 def _cost_of_shed(at: float, ran: Attempt, later: Sequence[Attempt]) -> Cost:

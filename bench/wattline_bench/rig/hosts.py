@@ -62,7 +62,7 @@ class HostSite:
         self._machines = dict(zip(names, machines, strict=True))
         self.keepers = [self.start_keeper(name) for name in names]
         self.agents = [self.start_agent(name) for name in names]
-        self.until(lambda: self._are_ok(set(names)), "all nodes are heard")
+        self.until(lambda: self.are_ok(set(names)), "all nodes are heard")
 
     def start_keeper(self, node: str) -> int:
         """The keeper of a node whose hardware is simulated; its process id, once it listens."""
@@ -86,7 +86,8 @@ class HostSite:
         command = [*self._within(name), *command, "--keeper-service"]
         return self.processes.start(name, command, hardware.env())
 
-    def _are_ok(self, names: set[str]) -> bool:
+    def are_ok(self, names: set[str]) -> bool:
+        """Whether these nodes are heard and in order."""
         return all(node.state == "ok" for node in self.client.nodes() if node.id in names)
 
     def kill_host(self, node: str) -> None:

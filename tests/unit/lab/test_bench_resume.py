@@ -3,20 +3,35 @@
 import pytest
 
 from wattline_bench.resume.run import figures
-from wattline_bench.resume.timeline import Attempt, Cost, Interruption, Line, cost_of, double_runs
+from wattline_bench.resume.timeline import (
+    Attempt,
+    Cost,
+    Interruption,
+    Line,
+    Ours,
+    cost_of,
+    double_runs,
+)
 
 
 def attempt(number: int, began_s: float, *steps: int, ended_s: float = 0.0) -> Attempt:
     """A step a second, from two seconds after its start on."""
     lines = tuple(Line(began_s + 2.0 + at, step) for at, step in enumerate(steps))
     last_s = lines[-1].unix_s if lines else began_s
-    return Attempt(number, lines, began_s, 0.25, max(ended_s, last_s))
+    closed_s, nodes = last_s + 1.0, (f"n{number}",)
+    return Attempt(number, lines, began_s, 0.25, max(ended_s, last_s), closed_s, nodes)
+
+
+def ours(whole_s: float) -> Ours:
+    """In three parts."""
+    return Ours(whole_s - 0.75, 0.5, 0.25)
 
 
 def test_a_planned_interruption_loses_nothing() -> None:
     attempts = [attempt(1, 0.0, 1, 2, 3), attempt(2, 10.0, 4, 5)]
     cost = cost_of(Interruption("sigterm", 3.5), attempts)
-    assert (cost.lost_steps, cost.to_next_step_s, cost.ours_s) == (0, 8.5, 6.75)
+    assert (cost.lost_steps, cost.to_next_step_s) == (0, 8.5)
+    assert cost.ours == Ours(stop_s=1.5, start_s=5.0, rendezvous_s=0.25)
 
 
 def test_steps_done_again_are_lost_and_are_no_use() -> None:
@@ -24,7 +39,8 @@ def test_steps_done_again_are_lost_and_are_no_use() -> None:
     cost = cost_of(Interruption("sigkill_rank", 6.0), attempts)
     assert cost.lost_steps == 2
     assert cost.to_next_step_s == 24.0 - 6.0, "until step 5"
-    assert cost.ours_s == 14.25, "the attempt that never made a step is none"
+    assert cost.ours is not None
+    assert cost.ours.whole_s == 14.25, "the attempt that never made a step is none"
 
 
 def test_a_shed_counts_from_the_restored_budget_and_has_no_new_attempt() -> None:
@@ -37,6 +53,12 @@ def test_a_shed_in_which_the_task_was_killed_loses_steps() -> None:
     assert cost_of(Interruption("shed", 50.0), attempts) == Cost("shed", 2, 14.0, None)
     with pytest.raises(ValueError, match="no step after the shed"):
         cost_of(Interruption("shed", 50.0), attempts[:1])
+
+
+def test_a_host_that_was_lost_is_left() -> None:
+    attempts = [attempt(1, 0.0, 1, 2), attempt(2, 40.0, 2, 3)]
+    assert cost_of(Interruption("node", 3.5, "n1"), attempts).is_elsewhere
+    assert not cost_of(Interruption("node", 3.5, "n2"), attempts).is_elsewhere
 
 
 def test_what_never_went_on_is_an_error() -> None:
@@ -57,10 +79,11 @@ def test_attempts_that_overlap_are_double_runs() -> None:
 @pytest.mark.parametrize(
     ("costs", "is_equal", "doubles", "missed"),
     [
-        ([Cost("sigterm", 0, 9.0, 1.0), Cost("node", 5, 20.0, 3.0)], True, 0, []),
-        ([Cost("preempt", 1, 9.0, 1.0)], True, 0, ["steps lost to planned"]),
-        ([Cost("node", 6, 9.0, 1.0)], True, 0, ["steps lost to others"]),
-        ([Cost("sigkill_rank", 0, 9.0, 2.5)], True, 0, ["ours after SIGKILL"]),
+        ([Cost("sigterm", 0, 9.0, ours(1)), Cost("node", 5, 50.0, ours(44))], True, 0, []),
+        ([Cost("preempt", 1, 9.0, ours(1))], True, 0, ["steps lost to planned"]),
+        ([Cost("node", 6, 9.0, ours(1))], True, 0, ["steps lost to others"]),
+        ([Cost("sigkill_rank", 0, 9.0, ours(2.5))], True, 0, ["ours after SIGKILL"]),
+        ([Cost("node", 0, 50.0, ours(46), False)], True, 0, ["loss of a host", "on the lost"]),
         ([Cost("shed", 0, 2.0, None)], False, 1, ["weights differ", "double runs"]),
     ],
 )
