@@ -14,9 +14,11 @@ One file, Python 3.9 or later, torch only: it runs in the environment of the pro
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import socket
 import sys
+import traceback
 from ipaddress import ip_address
 from typing import Any
 
@@ -36,19 +38,18 @@ PASS_ON = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 STANDALONE = "--standalone"
 
 
-def main(argv: list[str]) -> None:
-    """Run torchrun; returns when all ranks of this node have ended well."""
+def main(argv: list[str]) -> int:
+    """Run torchrun until all ranks of this node have ended; its exit status."""
     if argv[0] == STANDALONE:
-        _run(argv)
-        return
+        return _run(argv)
     host, port, rank = argv[0], int(argv[1]), int(argv[2])
     listener = listen(host, port) if rank == 0 else None
     _register(host, port, rank, listener)
     endpoint = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    _run([f"--rdzv-backend={BACKEND}", f"--rdzv-endpoint={endpoint}", *argv[3:]])
+    return _run([f"--rdzv-backend={BACKEND}", f"--rdzv-endpoint={endpoint}", *argv[3:]])
 
 
-def _run(flags: list[str]) -> None:
+def _run(flags: list[str]) -> int:
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.api import SignalException
 
@@ -57,7 +58,20 @@ def _run(flags: list[str]) -> None:
     except SignalException as stop:
         name = signal.Signals(stop.sigval).name
         print(f"wattline: stopped by {name}; all ranks of this task have ended", file=sys.stderr)
-        sys.exit(SIGNALED + stop.sigval)
+        return SIGNALED + stop.sigval
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _end(status: int) -> None:
+    """A failure or a stop ends at once: torch takes half a second to unload, for which the next
+    attempt would wait. After a success other nodes may still read from the store."""
+    if status:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -121,4 +135,4 @@ def _register(host: str, port: int, rank: int, listener: socket.socket | None) -
 
 if __name__ == "__main__":
     del sys.path[0]  # the folder of this file, whose modules must not hide those of the program
-    main(sys.argv[1:])
+    _end(main(sys.argv[1:]))
