@@ -40,6 +40,9 @@ STACKS_SIGNAL = signal.SIGUSR2
 PLACE_AFTER_S, PLACE_WITHIN_S = 1.0, 10.0
 """Time for the program to write its stacks: usually, and on a busy host."""
 PY_SPY_WITHIN_S = 10.0
+PEER_GRACE_S = 10.0
+"""From the stop to the kill once another rank of the task has failed: a save may end, but a program
+that waits for that rank cannot stop by itself. torchrun would wait 30 s."""
 
 _STACK_FRAME = re.compile(r'  File "([^"]+)", line (\d+),? in (.+)|    (\S+) \((\S+):(\d+)\)')
 _MAIN_THREAD = re.compile(r"Current thread 0x|Thread .*MainThread")
@@ -223,6 +226,7 @@ class _Rank:
         self._tail = bytearray()
         self._place_at_s: float | None = None
         self._place_until_s = 0.0
+        self._kill_at_s: float | None = None
         self.signals = _Wakeup()
         self._source, sink = os.pipe()
         os.set_blocking(self._source, False)
@@ -256,12 +260,15 @@ class _Rank:
 
     def _wait(self) -> None:
         """Until there is output or a signal; also writes stacks, and then the place."""
-        left_s = None
-        if self._place_at_s is not None:
-            left_s = max(0.0, self._place_at_s - time.monotonic())
+        due = [at_s for at_s in (self._place_at_s, self._kill_at_s) if at_s is not None]
+        left_s = max(0.0, min(due) - time.monotonic()) if due else None
         ready, _, _ = select.select([self._source, self.signals.reader], [], [], left_s)
         if self.signals.reader in ready:
             os.read(self.signals.reader, READ_BYTES)
+            self._note_stop()
+        if self._kill_at_s is not None and time.monotonic() >= self._kill_at_s:
+            self._process.kill()
+            self._kill_at_s = None
         if self.signals.wants_stacks:
             self.signals.wants_stacks = False
             self._take(stacks_of(self._process.pid))
@@ -273,6 +280,12 @@ class _Rank:
             self._place_at_s = None if is_final else time.monotonic() + PLACE_AFTER_S
             if is_final:
                 self._write_place(place)
+
+    def _note_stop(self) -> None:
+        """torchrun stops this rank because another one has failed."""
+        has_failed = self.signals.is_stopped and (self._folder / FAILURE_FILE).exists()
+        if has_failed and self._kill_at_s is None:
+            self._kill_at_s = time.monotonic() + PEER_GRACE_S
 
     def _write_place(self, found: str) -> None:
         place = {"rank": int(os.environ["RANK"]), "place": found}

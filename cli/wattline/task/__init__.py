@@ -18,7 +18,7 @@ of the program, and works from wherever the folder is copied to. Outside Wattlin
 stores everything below `./.wattline`.
 
 A checkpoint is a directory `SAVE-step-STEP` with the saved data (`data`, a file or a directory) and
-`manifest.jsonl` (size and SHA-256 of each file). It appears by one rename after everything in it
+`manifest.jsonl` (size and digest of each file). It appears by one rename after everything in it
 has reached the disk, so a crash at any time leaves the older ones unchanged. `SAVE` counts the
 saves: the newest checkpoint is the one saved last, also after a return to an earlier step.
 """

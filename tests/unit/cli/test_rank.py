@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,23 @@ def test_a_rank_that_is_stopped_has_not_failed(tmp_path: Path) -> None:
     code = "import os, signal\nos.kill(os.getppid(), signal.SIGTERM)\nraise SystemExit(1)"
     assert supervise(tmp_path, code).returncode == 1
     assert read_failure(str(tmp_path)) is None
+
+
+def test_a_rank_that_waits_for_one_that_failed_is_killed_soon(tmp_path: Path) -> None:
+    """Its handler of the stop never runs, as in a collective."""
+    (tmp_path / rank.FAILURE_FILE).write_text("{}")
+    (tmp_path / "program.py").write_text(
+        "import os, signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "os.kill(os.getppid(), signal.SIGTERM)\ntime.sleep(600)"
+    )
+    code = (
+        "from wattline import rank\nrank.PEER_GRACE_S = 0.1\n"
+        "rank._end_as(rank.main(65536, ['program.py']))"
+    )
+    env = {**os.environ, "WATTLINE_TASK_DIR": str(tmp_path), "LOCAL_RANK": "1", "RANK": "5"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert (tmp_path / rank.FAILURE_FILE).read_text() == "{}", "it has not failed by itself"
 
 
 FAULTHANDLER = """Thread 0x00007f01 (most recent call first):
