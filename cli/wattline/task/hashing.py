@@ -27,6 +27,7 @@ class FileEntry:
     name: str
     bytes: int
     pieces_sha256: str
+    """In a manifest of format 1 or 2: the SHA-256 of the file as a whole."""
 
 
 @dataclass
