@@ -125,7 +125,7 @@ def test_a_rank_that_waits_for_one_that_failed_is_killed_soon(tmp_path: Path) ->
     )
     code = (
         "from wattline import rank\nrank.PEER_GRACE_S = 0.1\n"
-        "rank._end_as(rank.main(65536, ['program.py']))"
+        "rank.end_as(rank.main(65536, ['program.py']))"
     )
     env = {**os.environ, "WATTLINE_TASK_DIR": str(tmp_path), "LOCAL_RANK": "1", "RANK": "5"}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, check=False)
