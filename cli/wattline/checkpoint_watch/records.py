@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from wattline.task.manifest import sha256_of
+from wattline.task.hashing import sha256_of
 
 from .found import MAX_FILES, Entry, Found
 
