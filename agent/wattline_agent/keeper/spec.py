@@ -163,6 +163,10 @@ def _is_time(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
 
 
+def _is_stop_signal(value: object) -> bool:
+    return _is_count(value) and value in STOP_SIGNALS
+
+
 def _is_limits(value: object) -> bool:
     return (
         isinstance(value, dict)
@@ -188,7 +192,7 @@ _CHECKS: dict[str, tuple[Any, str]] = {
     "make": (lambda v: v == "" or _is_path(v), "an absolute path, or empty"),
     "prefer_cwd": (lambda v: v == "" or _is_path(v), "an absolute path, or empty"),
     "pass_env": (_are_names, "a list of names of variables"),
-    "stop_signal": (lambda v: v in STOP_SIGNALS, "the number of a signal that requests a stop"),
+    "stop_signal": (_is_stop_signal, "the number of a signal that requests a stop"),
 }
 
 

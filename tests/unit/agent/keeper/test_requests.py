@@ -71,6 +71,8 @@ def test_a_good_request_is_taken() -> None:
         ("pass_env", [1]),
         ("stop_signal", 9),
         ("stop_signal", "USR1"),
+        ("stop_signal", [10]),
+        ("stop_signal", True),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(key: str, value: object) -> None:
