@@ -19,6 +19,7 @@ from support.core.lossy import MAX_IN_FLIGHT
 from support.core.parts import explain_job
 from support.core.remade_offers import compare
 from support.core.reserving_rules import NODES, choices, nodes, reserve_any
+from support.core.saving_rules import save_any
 from support.core.serving_rules import ServingRules
 from support.core.sites import A_FEW, gpu, job, migs
 from wattline_protocol.ids import DomainId, JobId, NodeId
@@ -445,12 +446,8 @@ WALK: tuple[tuple[int, Step], ...] = (
     (2, lambda m, r: m.explain(r.randint(0, 9))),
     (1, lambda m, r: m.drain(r.choice(NODES), r.random() < 0.3, r.random() < 0.5)),
     (2, lambda m, r: m.shed(_domain(r), _share(r), 5.0, r.choice((0.0, 4.0)))),
-    (
-        2,
-        lambda m, r: m.grid_event(
-            _domain(r), _share(r), r.choice((0.0, 2.0)), r.choice((0.0, 4.0))
-        ),
-    ),
+    (2, lambda m, r: m.grid_event(_domain(r), _share(r), *r.choices((0.0, 3.0), k=2))),
+    (4, save_any),
     (1, lambda m, r: m.cancel_event(r.randint(0, 9))),
     (3, reserve_any),
     (2, lambda m, r: m.unreserve(r.randint(0, 9)) if m.reserved else None),

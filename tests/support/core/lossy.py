@@ -28,9 +28,9 @@ class LossyHarness(Harness):
         plain = built.times(task_lease_s=20.0, isolation_after_s=5.0).build()
         accounts = (Account("lab", quota=Quota(gpus=12, open_jobs=6)), Account("vision", "lab"))
         queues = (Queue("small", Quota(gpus=3)), Queue("cool", Quota(power_mw=4_000_000)))
-        super().__init__(
-            msgspec.structs.replace(plain, accounts=accounts, queues=queues, open_jobs_per_user=14)
-        )
+        quotas = {"accounts": accounts, "queues": queues, "open_jobs_per_user": 14}
+        shared = "/mnt/checkpoints"
+        super().__init__(msgspec.structs.replace(plain, **quotas, checkpoint_root=shared))
         self.to_agents: dict[NodeId, list[ToAgent]] = {node: [] for node in self.agents}
         self.on_save: Callable[[Record], None] = lambda _: None
         """Told of each record before it is on disk."""

@@ -8,14 +8,15 @@ from typing import Literal
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from support.core.reserving_rules import ReservingRules, choices
+from support.core.reserving_rules import choices
+from support.core.saving_rules import SavingRules
 from support.core.sites import job
 from wattline_protocol.job.selection import only
 from wattline_protocol.wire.client_messages import Submit, Update
 from wattline_protocol.wire.rollouts import ReportTraffic, RevisionTraffic, SteerRollout
 
 
-class ServingRules(ReservingRules):
+class ServingRules(SavingRules):
     """Services beside whatever else there is."""
 
     @precondition(lambda self: self.h.cluster.state.work.open_count < 8)
