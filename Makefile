@@ -50,9 +50,10 @@ examples: $(STAMP) ## run what is in examples/training on a simulated site, with
 	@$(BIN)/python -m pytest -n 0 -v tests/e2e/test_training_examples.py \
 	  tests/integration/examples/test_training_job.py $(ARGS)
 
-examples-heavy: $(STAMP) ## those of Lightning and Hugging Face as well (installs the extra examples)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[examples]'
-	@$(BIN)/python -m pytest -n 0 -v tests/e2e/test_training_examples.py $(ARGS)
+examples-heavy: $(STAMP) ## Lightning, Hugging Face, MLflow too (installs the extras examples, mlflow)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[examples,mlflow]'
+	@$(BIN)/python -m pytest -n 0 -v tests/e2e/test_training_examples.py \
+	  tests/e2e/test_mlflow_export.py $(ARGS)
 
 check: $(STAMP) ## lint, format, types, import contracts
 	@$(BIN)/ruff check

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from wattline_agent.core.ports import KeeperAbsent, LogSlice, TaskRunner, TaskSeen
+from wattline_agent.core.ports import KeeperAbsent, LogSlice, RecordParts, TaskRunner, TaskSeen
 from wattline_agent.logs import Log
 from wattline_agent.statefile import StateUnusable
 from wattline_protocol.ids import TaskRef
@@ -112,6 +112,12 @@ class KeeperLink:
         if self._runner is None:
             return LogSlice(b"", offset, at_end=False, error="the keeper is being restarted")
         return self._runner.read_log(ref, offset, limit_bytes, local_rank)
+
+    def read_record(self, ref: TaskRef) -> RecordParts:
+        """The record of an attempt's run."""
+        if self._runner is None:
+            return RecordParts(b"", b"", error="the keeper is being restarted")
+        return self._runner.read_record(ref)
 
     def fileno(self) -> int | None:
         """Readable when the keeper may have notifications."""

@@ -35,6 +35,7 @@ from wattline_agent.core.effects import (
     SaveUsage,
     Send,
     SendLog,
+    SendRecord,
     Spool,
     Stacks,
     Stop,
@@ -79,6 +80,7 @@ from wattline_protocol.site.wall_power import PERMILLE
 from wattline_protocol.wire.agent_messages import LogChunk
 from wattline_protocol.wire.gpu_process import GpuProcess
 from wattline_protocol.wire.task_order import TaskOrder
+from wattline_protocol.wire.task_reports.run_records import RecordRead
 
 TICK_S = 0.2
 """Deadlines are met within this."""
@@ -333,6 +335,9 @@ class Shell:
                 self._events.append(PrivilegedFound(self._keeper_link.privileged()))
             case SendLog():
                 self._send_log(effect)
+            case SendRecord(request, ref):
+                parts = self._keeper_link.read_record(ref)
+                self._link.send(RecordRead(request, parts.report, parts.inventory, parts.error))
             case WouldCap(caps_mw, holding_mw):
                 watts = [mw / 1000 for mw in caps_mw]
                 self._log.info("would_cap", caps_w=watts, holding_w=holding_mw / 1000)

@@ -91,6 +91,10 @@ def test_two_nodes_lose_no_step_to_a_requeue(site: TrainingSite) -> None:
     log = site.wattline("logs", job, "--attempt", "1")
     assert "wattline: stopped by SIGTERM; all ranks of this task have ended" in log
     assert "SignalException" not in log, "a stop looks like no failure"
+    compared = site.json("runs", "compare", f"{job}#1", f"{job}#2")
+    losses = {one["name"]: one for one in compared["metrics"]}["loss"]
+    assert losses["b"] < losses["a"]
+    assert {"command", "gpu model"} <= set(compared["same"])
 
 
 def test_an_elastic_job_continues_on_the_node_that_is_left(site: TrainingSite) -> None:

@@ -159,3 +159,17 @@ ut":1}\r
 \r
 """,
 )
+
+_POINTS = "[[1, 0.5, 1700000000.0], [2.5, -1e-9, 0]]"
+_CURVE = f'{{"name": "loss", "count": 2, "lowest": -1e-9, "highest": 0.5, "points": {_POINTS}}}'
+RECORDS = tuple(
+    text.encode()
+    for text in (
+        f'{{"parameters": {{"lr": 3e-4, "seed": 1, "adam": true}}, "curves": [{_CURVE}]}}',
+        '{"code": {"commit": "c0ffee", "diff": "+x", "diff_bytes": 2, "untracked": ["a.py"]}}',
+        (
+            '{"packages": {"interpreter": "/usr/bin/python", "version": "3.12.1", "sha256": "ab",'
+            ' "names": ["torch==2.6"], "count": 1}, "notes": ["no code: no git"]}'
+        ),
+    )
+)

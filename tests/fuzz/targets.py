@@ -1,5 +1,6 @@
 """What is fuzzed: each target takes bytes, and may raise only the errors it documents."""
 
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from wattline_protocol.wire.client_messages import (
     ToClient,
 )
 from wattline_protocol.wire.codec import Codec, MalformedMessage
+from wattline_protocol.wire.task_reports.run_records import BadRecord, inventory_in, report_in
 from wattline_runtime.wire import FrameCodec, FromWorker, ToWorker
 
 
@@ -90,8 +92,16 @@ def _metrics(data: bytes) -> object:
     for line in newest_lines(data.split(b"\n")):
         tail._take(line)
     return msgspec.msgpack.encode(
-        [tail.latest, tail.checkpoint, tail.checkpoint_trouble]
+        [tail.latest, tail.checkpoint, tail.checkpoint_trouble, report_in(tail.history.part())]
     )  # what the agent sends of it
+
+
+def _record(data: bytes) -> object:
+    part = zlib.compress(data)
+    try:
+        return report_in(part)
+    except BadRecord:
+        return inventory_in(part)
 
 
 def _log(data: bytes) -> object:
@@ -130,6 +140,7 @@ def targets() -> Iterable[Target]:
     yield Target("jobs", _text(parse_jobs), (ValueError,), samples.SELECTIONS)
     yield Target("window", _text(parse_window), (ValueError,), samples.WINDOWS)
     yield Target("metrics", _metrics, (), samples.METRICS)
+    yield Target("record", _record, (BadRecord,), samples.RECORDS)
     yield Target("log", _log, (), samples.LOGS)
     http = HttpTarget()
     yield Target("http", http.feed, (), samples.REQUESTS, http.close, is_one_input=False)

@@ -124,7 +124,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "agent": ("agent",),
     "scheduler": ("scheduler",),
     "runtime": ("runtime", "otel"),
-    "cli": ("demo",),
+    "cli": ("demo", "mlflow"),
     "tui": ("tui",),
     "sim": ("sim",),
     "lab": ("lab",),

@@ -164,6 +164,14 @@ class SendLog:
 
 
 @dataclass(frozen=True, slots=True)
+class SendRecord:
+    """Read the record of an attempt's run and answer with RecordRead."""
+
+    request: int
+    ref: TaskRef
+
+
+@dataclass(frozen=True, slots=True)
 class Spool:
     """Append a roll-up to the spool on disk."""
 
@@ -219,6 +227,7 @@ Effect = (
     | GrantTaskLease
     | RenewTaskLeases
     | SendLog
+    | SendRecord
     | Spool
     | ReadSpool
     | DropSpooled

@@ -9,7 +9,7 @@ from typing import assert_never
 
 from wattline_agent.core import start
 from wattline_agent.core.durable import AgentState, UsageState
-from wattline_agent.core.effects import DropSpooled, Effect, Send, SendLog, Stacks
+from wattline_agent.core.effects import DropSpooled, Effect, Send, SendLog, SendRecord, Stacks
 from wattline_agent.core.events import (
     CapsRead,
     ClocksLocked,
@@ -62,6 +62,7 @@ from wattline_protocol.wire.agent_messages import (
     ToAgent,
     Welcome,
 )
+from wattline_protocol.wire.task_reports.run_records import ReadRecord
 
 
 class Node:
@@ -192,6 +193,9 @@ def _take(state: NodeState, message: ToAgent, now: Now) -> None:
             _replayed(state, message, now)
         case ReadLog():
             _read_log(state, message)
+        case ReadRecord():
+            if state.session.member is not None:
+                state.emit(SendRecord(message.request, message.ref))
         case DumpStacks():
             if session.is_current(state, message.epoch, message.incarnation):
                 state.emit(Stacks(message.ref))

@@ -372,6 +372,8 @@ class LaunchContext:
     pass_env: tuple[str, ...] = ()
     """Variables of the keeper's environment that it sees besides the usual ones: names, or prefixes
     followed by a star."""
+    gpu_models: tuple[str, ...] = ()
+    """In the order of `order.gpus`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,6 +383,15 @@ class LogSlice:
     data: bytes
     next_offset: int
     at_end: bool
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordParts:
+    """The record of an attempt's run, compressed; an empty part does not exist."""
+
+    report: bytes
+    inventory: bytes
     error: str = ""
 
 
@@ -456,6 +467,9 @@ class TaskRunner(Protocol):
         self, ref: TaskRef, offset: int, limit_bytes: int, local_rank: int | None = None
     ) -> LogSlice:
         """A piece of the log, or of one rank's; a negative offset counts from the end."""
+
+    def read_record(self, ref: TaskRef) -> RecordParts:
+        """The record of an attempt's run as it is now."""
 
     def close(self) -> None:
         """Disconnect; keeper and tasks continue."""

@@ -8,6 +8,7 @@ from wattline_agent.core.ports import TaskSeen
 from wattline_agent.executor.layout import OrderFile, TaskDir
 from wattline_agent.executor.metrics import MetricsTail
 from wattline_agent.executor.open_as_owner import open_local
+from wattline_agent.executor.run_record.node_record import NodeRecord, stored_history
 from wattline_agent.keeper.processes import tree
 from wattline_agent.keeper.spec import ExitRecord
 from wattline_protocol.ids import UnixTime
@@ -22,7 +23,8 @@ class Attempt:
 
     file: OrderFile
     folder: TaskDir
-    metrics: MetricsTail
+    metrics: MetricsTail = field(init=False)
+    run: NodeRecord = field(init=False)
     view: dict[str, Any] = field(default_factory=dict)
     """As last reported by the keeper; empty when it has no such attempt."""
     exit: TaskExit | None = None
@@ -30,6 +32,11 @@ class Attempt:
     notice: Notice | None = None
     shown: TaskSeen | None = None
     """As last returned to the core, while it cannot have changed."""
+
+    def __post_init__(self) -> None:
+        opened = open_local if self.file.order.run_as else os.open  # as its owner requires
+        self.run = NodeRecord(self.file, self.folder, stored_history(self.folder))
+        self.metrics = MetricsTail(self.folder.metrics, opened, self.run.history)
 
     def seen(self) -> TaskSeen:
         """As the core sees it; kept in `shown` where it cannot change by itself."""
@@ -57,11 +64,6 @@ class Attempt:
         if end is None or seen.group_ended:
             self.shown = seen
         return seen
-
-
-def metrics_of(file: OrderFile, folder: TaskDir) -> MetricsTail:
-    """The reader of its metrics, as careful as the owner of the file requires."""
-    return MetricsTail(folder.metrics, open_local if file.order.run_as else os.open)
 
 
 def _living(pids: tuple[int, ...]) -> bool:

@@ -9,16 +9,29 @@ import msgspec
 
 from wattline_agent.core.ports import LaunchContext
 from wattline_agent.keeper.logfile import INDEX, LOG, OLD_LOG
-from wattline_agent.keeper.spec import STOP_FILE, TASKS_DIR, BadRequest, ExitRecord, check_key
+from wattline_agent.keeper.spec import (
+    INVENTORY_FILE,
+    STOP_FILE,
+    TASKS_DIR,
+    BadRequest,
+    ExitRecord,
+    check_key,
+)
 from wattline_protocol.ids import AttemptNo, JobId, TaskNo, TaskRef
 from wattline_protocol.wire.task_order import TaskOrder
 
 ORDERS_FILE = "orders.journal"
 METRICS_FILE = "metrics.jsonl"
+REPORT_FILE = "report"
 NOTICE_FILE = "notice"
 CHECKPOINTS_DIR = "checkpoints"
 TASKLIB_DIR = "tasklib"
 SECRET_FILE = "worker.secret"  # noqa: S105 - a file's name
+BESIDE = (
+    *(LOG, OLD_LOG, INDEX, METRICS_FILE, NOTICE_FILE, SECRET_FILE, STOP_FILE),
+    *(REPORT_FILE, f"{REPORT_FILE}.new", INVENTORY_FILE),
+)
+"""Files beside an attempt's directory."""
 
 
 class OrderFile(msgspec.Struct, frozen=True):
@@ -52,6 +65,8 @@ class TaskDir:
         self.log_prefix = f"{path}."
         self.torchrun = f"{path}/.wattline-torchrun"
         self.metrics = f"{path}.{METRICS_FILE}"
+        self.report = f"{path}.{REPORT_FILE}"
+        self.inventory = f"{path}.{INVENTORY_FILE}"
         self.notice = f"{path}.{NOTICE_FILE}"
         self.secret = f"{path}.{SECRET_FILE}"
         self.stop = f"{path}.{STOP_FILE}"
@@ -74,7 +89,7 @@ class TaskDir:
 
     def remove_files(self) -> None:
         """Remove the files beside its directory, as far as possible."""
-        for name in (LOG, OLD_LOG, INDEX, METRICS_FILE, NOTICE_FILE, SECRET_FILE, STOP_FILE):
+        for name in BESIDE:
             with suppress(OSError):
                 os.unlink(f"{self.path}.{name}")  # noqa: PTH108 - a hot path
 

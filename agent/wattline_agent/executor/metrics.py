@@ -1,4 +1,4 @@
-"""Newest value of each metric and report of a task, read from the end of its file."""
+"""Metrics and reports of a task, read from the end of its file."""
 
 import contextlib
 import json
@@ -11,7 +11,9 @@ from typing import Any
 
 import msgspec
 
+from wattline_agent.executor.run_record.curves import RunHistory
 from wattline_protocol.text.visible import visible_line
+from wattline_protocol.wire.bounds import MAX_SERIAL, MAX_UNIX_S
 from wattline_protocol.wire.task_reports.checkpoints import CheckpointTrouble, SavedCheckpoint
 
 MAX_METRICS = 64
@@ -23,6 +25,9 @@ MAX_BYTES_PER_LOOK = 256 * 1024
 MAX_LINES_PER_LOOK = 1_000
 """Each costs a parse: about 5 ms of an agent's time in all."""
 
+MAX_VALUES_PER_LOOK = 10_000
+"""Added to the history: a task may report 64 metrics in each line."""
+
 REPORT_MARK = b'"wattline"'
 """In every line that is a report of the task library and no metric."""
 MAX_WHY_CHARS = 500
@@ -33,8 +38,14 @@ MAX_REPORTS_PER_LOOK = 64
 class MetricsTail:
     """Follows one metrics file."""
 
-    def __init__(self, path: str, opened: Callable[[str, int], int] = os.open) -> None:
-        """`opened`: as `os.open`, or as careful as the owner of the file requires."""
+    def __init__(
+        self,
+        path: str,
+        opened: Callable[[str, int], int] = os.open,
+        history: RunHistory | None = None,
+    ) -> None:
+        """`opened`: as `os.open`, or as careful as the owner of the file requires; `history`: what
+        an earlier agent has read."""
         self._path, self._opened = path, opened
         self._offset = 0
         self._rest = b""
@@ -43,16 +54,33 @@ class MetricsTail:
         self.marks = 0
         """Reports read so far."""
         self.checkpoint_trouble: CheckpointTrouble | None = None
+        self.history = history or RunHistory()
+        self._is_known = False
+        """The lines being read are part of the history."""
+        self._values_left = MAX_VALUES_PER_LOOK
 
     def poll(self) -> None:
         """Read the complete lines written since the last call."""
         data = self._read()
         if not data:
             return
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        data = self._rest + data
+        known = max(0, self.history.read_to - (self._offset - len(data)))
+        self._is_known = True
+        self._take_lines(data[:known].split(b"\n"))
+        self._is_known = False
+        *lines, self._rest = data[known:].split(b"\n")
         if len(self._rest) > MAX_BYTES_PER_LOOK:
             self._rest = b""
-        for line in newest_lines(lines):
+        self._take_lines(lines)
+        self.history.read_to = max(self.history.read_to, self._offset - len(self._rest))
+
+    def _take_lines(self, lines: Sequence[bytes]) -> None:
+        read = list(newest_lines(lines))
+        if len(lines) > MAX_LINES_PER_LOOK and not self._is_known:
+            self.history.unread_bytes += _written_bytes(lines) - _written_bytes(read)
+        self._values_left = MAX_VALUES_PER_LOOK
+        for line in read:
             self._take(line)
 
     def _read(self) -> bytes:
@@ -66,10 +94,12 @@ class MetricsTail:
             if not stat.S_ISREG(found.st_mode):  # a pipe, a device, a directory in its place
                 return b""
             size = found.st_size
-            if size < self._offset:  # truncated by the task
-                self._offset, self._rest = 0, b""
+            if size < max(self._offset, self.history.read_to):  # truncated by the task
+                self._offset, self._rest, self.history.read_to = 0, b"", 0
             if size - self._offset > MAX_BYTES_PER_LOOK:
-                self._offset, self._rest = size - MAX_BYTES_PER_LOOK, b""
+                begin = size - MAX_BYTES_PER_LOOK
+                self.history.unread_bytes += max(0, begin - max(self._offset, self.history.read_to))
+                self._offset, self._rest = begin, b""
             data = os.pread(descriptor, MAX_BYTES_PER_LOOK, self._offset)
         finally:
             os.close(descriptor)
@@ -89,15 +119,25 @@ class MetricsTail:
         values = report.get("metrics")
         if not isinstance(values, dict):
             return
-        for name, value in values.items():
-            is_known = name in self.latest or len(self.latest) < MAX_METRICS
-            number = _number(value)
-            if is_known and _is_name(name) and number is not None:
+        found = {name: _number(value) for name, value in values.items() if _is_name(name)}
+        numbers = {name: number for name, number in found.items() if number is not None}
+        self._values_left -= len(numbers)
+        if self._is_known or not _is_of_first_rank(report):
+            pass
+        elif self._values_left >= 0:
+            unix_s = _number(report.get("unix_s")) or 0.0
+            self.history.add(numbers, min(max(unix_s, 0.0), MAX_UNIX_S))
+        else:
+            self.history.unread_bytes += len(line)
+        for name, number in numbers.items():
+            if name in self.latest or len(self.latest) < MAX_METRICS:
                 self.latest[name] = number
 
     def _take_report(self, report: dict[str, Any]) -> None:
         """Of the task library; one out of bounds, or incomplete, is ignored."""
         kind = report.get("wattline")
+        if kind == "parameters" and not self._is_known:
+            self._take_parameters(report.get("values"))
         # msgspec fails at half a surrogate pair, which JSON can spell, as a key or for a number
         with contextlib.suppress(msgspec.ValidationError, UnicodeEncodeError):
             if kind == "checkpoint":
@@ -107,6 +147,18 @@ class MetricsTail:
                 values = {**report, "what": kind, "why": _sentence(report.get("why"))}
                 self.checkpoint_trouble = msgspec.convert(values, CheckpointTrouble)
 
+    def _take_parameters(self, values: object) -> None:
+        for name, value in values.items() if isinstance(values, dict) else ():
+            self._values_left -= 1
+            if not _is_name(name) or self._values_left < 0:
+                continue
+            if isinstance(value, str):
+                self.history.set(name, _sentence(value))
+            elif isinstance(value, int) and abs(value) <= MAX_SERIAL:  # a bool is one, too
+                self.history.set(name, value)
+            elif (number := _number(value)) is not None:
+                self.history.set(name, number)
+
 
 def newest_lines(lines: Sequence[bytes]) -> Iterator[bytes]:
     """The lines to parse, oldest first: older values of a task that writes more are skipped."""
@@ -114,6 +166,16 @@ def newest_lines(lines: Sequence[bytes]) -> Iterator[bytes]:
     skipped = (line for line in written[:-MAX_LINES_PER_LOOK] if REPORT_MARK in line)
     yield from deque(skipped, maxlen=MAX_REPORTS_PER_LOOK)
     yield from written[-MAX_LINES_PER_LOOK:]
+
+
+def _is_of_first_rank(report: dict[str, Any]) -> bool:
+    """Ranks report the steps of all of them at the same time; the first one is recorded."""
+    rank = report.get("rank")
+    return not (isinstance(rank, dict) and rank.get("rank"))
+
+
+def _written_bytes(lines: Sequence[bytes]) -> int:
+    return sum(map(len, lines)) + len(lines)
 
 
 def _sentence(text: object) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 import zmq
 
-from wattline_agent.core.ports import KeeperAbsent, LaunchContext, LogSlice, TaskSeen
-from wattline_agent.executor.attempt import Attempt, metrics_of
+from wattline_agent.core.ports import KeeperAbsent, LaunchContext, LogSlice, RecordParts, TaskSeen
+from wattline_agent.executor.attempt import Attempt
 from wattline_agent.executor.attempt_log import exit_of, read_log
 from wattline_agent.executor.cleanup import Cleanup
 from wattline_agent.executor.dir_pool import DirPool
@@ -31,6 +31,7 @@ from wattline_agent.executor.memory_copies import copies_of
 from wattline_agent.executor.mps import find_pipes
 from wattline_agent.executor.notice_file import put_notice, read_notice
 from wattline_agent.executor.privileges import privileged_attempts
+from wattline_agent.executor.run_record.node_record import read_parts
 from wattline_agent.executor.stack_dumps import dump_stacks
 from wattline_agent.executor.state_dir_access import open_passage
 from wattline_agent.executor.tasklib import ensure_tasklib
@@ -260,8 +261,18 @@ class KeeperRunner:
             words = "" if is_known and local_rank is None else str(error)
             return LogSlice(b"", max(offset, 0), at_end=True, error=words)
 
+    def read_record(self, ref: TaskRef) -> RecordParts:
+        """The record of its run as it is now."""
+        attempt = self._attempts.get(ref)
+        is_live = attempt is not None and attempt.exit is None
+        report = attempt.run.report() if attempt is not None and is_live else None
+        return read_parts(TaskDir(self._state_dir, ref), report)
+
     def close(self) -> None:
         """Disconnect; keeper and tasks continue."""
+        for attempt in self._attempts.values():
+            if attempt.exit is None:
+                attempt.run.keep(is_last=True)
         self._keeper.close()
         self._orders.close()
         self._removals.close()
@@ -278,7 +289,7 @@ class KeeperRunner:
         folder = TaskDir(self._state_dir, order.ref)
         public, secret = zmq.curve_keypair() if order.kind == "service" else (b"", b"")
         file = OrderFile(order, context, public.decode())
-        attempt = Attempt(file, folder, metrics_of(file, folder))
+        attempt = Attempt(file, folder)
         self._attempts[order.ref] = attempt
         try:
             if order.run_as and self._protocol < ACCOUNTS_PROTOCOL:
@@ -373,7 +384,7 @@ class KeeperRunner:
 
     def _take_over(self, file: OrderFile) -> None:
         folder = TaskDir(self._state_dir, file.order.ref)
-        attempt = Attempt(file, folder, metrics_of(file, folder), record=file.unstarted)
+        attempt = Attempt(file, folder, record=file.unstarted)
         attempt.notice = read_notice(folder.notice)
         self._attempts[file.order.ref] = attempt
 
@@ -404,6 +415,9 @@ class KeeperRunner:
             if attempt.exit is None:
                 attempt.view, attempt.shown = views.get(key_of(ref), {}), None
                 attempt.metrics.poll()
+                attempt.run.keep()
+                if argv := attempt.run.helper_due(attempt.view, self._protocol, self._tasklib):
+                    self._ask("helper", key=key_of(ref), argv=argv)
 
     def _settle_exit(self, attempt: Attempt) -> TaskExit | None:
         """Its exit, from the keeper or from disk; None while it lives."""
@@ -422,9 +436,13 @@ class KeeperRunner:
         return ExitRecord("keeper_lost", detail="the keeper no longer has it")
 
     def _seen(self, attempt: Attempt) -> TaskSeen:
-        if attempt.exit is None and self._settle_exit(attempt) is not None:
+        has_ended = attempt.exit is None and self._settle_exit(attempt) is not None
+        if has_ended:
             attempt.metrics.poll()  # after its end: what it wrote before is there now
-        return attempt.seen()
+        seen = attempt.seen()
+        if has_ended:
+            attempt.run.settle(seen.run_s, seen.progress_marks)
+        return seen
 
     def _prune(self) -> None:
         for _ in range(min(PRUNED_AT_ONCE, max(0, len(self._forgotten) - KEPT_ATTEMPTS))):

@@ -1,5 +1,6 @@
 """Library folder with what tasks need of Wattline: `import wattline.task` without an installation,
-and the launcher and the supervisor of ranks, in the interpreter of the task."""
+and the launcher and the supervisor of ranks, in the interpreter of the task; and the helper that
+finds what it runs with."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -8,7 +9,7 @@ from pathlib import Path
 from wattline_agent.executor.layout import TASKLIB_DIR
 
 LIBRARY = "task"
-RANK_MODULE, LAUNCHER_MODULE = "rank.py", "rendezvous.py"
+RANK_MODULE, INVENTORY_MODULE, LAUNCHER_MODULE = "rank.py", "inventory.py", "rendezvous.py"
 INIT_TEXT = '"""Holds `wattline.task` for programs that run as Wattline tasks."""\n'
 
 
@@ -35,6 +36,11 @@ def rank_supervisor(tasklib: Path) -> str:
     return f"{tasklib}/wattline/{RANK_MODULE}"
 
 
+def inventory_program(tasklib: Path) -> str:
+    """The helper that finds code and packages of an attempt."""
+    return f"{tasklib}/wattline/{INVENTORY_MODULE}"
+
+
 def torch_launcher(tasklib: Path) -> str:
     """The program that runs torchrun for one node of a gang."""
     return f"{tasklib}/wattline/{LAUNCHER_MODULE}"
@@ -45,7 +51,8 @@ def _installed_modules() -> Iterator[tuple[str, Path]]:
     library = _installed("wattline", LIBRARY)
     for source in sorted(library.glob("*.py")):
         yield f"{LIBRARY}/{source.name}", source
-    yield RANK_MODULE, library.parent / RANK_MODULE
+    for module in (RANK_MODULE, INVENTORY_MODULE):
+        yield module, library.parent / module
     yield LAUNCHER_MODULE, _installed("wattline_runtime", "train") / LAUNCHER_MODULE
 
 

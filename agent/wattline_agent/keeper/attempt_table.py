@@ -7,7 +7,7 @@ the last of a log) is continued by `tick`, at the time that `next_s` returns.
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from wattline_agent.keeper.life import Due, Life, StopReason
 from wattline_agent.keeper.mounts import Mounts
 from wattline_agent.keeper.processes import tree
 from wattline_agent.keeper.processes.cgroup import Site
+from wattline_agent.keeper.processes.command import NotStarted
 from wattline_agent.keeper.processes.process_groups import ProcessGroups
 from wattline_agent.keeper.records import write_notice
 from wattline_agent.keeper.spec import (
@@ -168,6 +169,16 @@ class AttemptTable:
         attempt = self._attempts.get(key)
         if attempt is not None and attempt.life.lease_until_s is None:
             attempt.life.lease_until_s = until_s
+
+    def help(self, key: str, argv: Sequence[str]) -> None:
+        """Start a program beside a running attempt, once; see `Starter.begin_helper`."""
+        attempt = self._living(key)
+        if attempt is None or attempt.life.phase != "running":
+            return
+        try:
+            self._starter.begin_helper(attempt, argv)
+        except (NotStarted, OSError) as error:  # the attempt runs on without
+            self._log(f"no helper for {key}: {error}")
 
     def renew(self, until_s: float) -> None:
         """Extend every task lease. Never shortens one; attempts without a lease get none."""

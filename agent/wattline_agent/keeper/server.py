@@ -29,6 +29,7 @@ from wattline_agent.keeper.spec import (
     SOCKET_NAME,
     BadRequest,
     ExitRecord,
+    check_argv,
     check_key,
     parse_spec,
 )
@@ -262,6 +263,7 @@ class Server:
             "limit": lambda r: table.limit(key(r), _seconds(r["runtime_limit_s"])),
             "kill": lambda r: table.kill(key(r), asked(r)),
             "freeze": lambda r: table.freeze(key(r)),
+            "helper": lambda r: table.help(key(r), check_argv(r["argv"])),
             "thaw": lambda r: table.thaw(key(r)),
             "lease": lambda r: table.lease(key(r), _seconds(r["until_s"])),
             "renew": lambda r: table.renew(_seconds(r["until_s"])),

@@ -8,7 +8,7 @@ import signal
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-PROTOCOL_VERSION = 6
+PROTOCOL_VERSION = 7
 """Version of the socket's requests: a keeper outlives upgrades of the agent."""
 ACCOUNTS_PROTOCOL = 2
 """First version in which tasks may run as other accounts."""
@@ -20,6 +20,8 @@ PREFERENCE_PROTOCOL = 5
 """First version with a directory preferred to `cwd`."""
 RECOVERY_PROTOCOL = 6
 """First version with task leases for running attempts, and stop signals."""
+HELPER_PROTOCOL = 7
+"""First version with the request `helper`."""
 SOCKET_NAME = "keeper.sock"
 LOCK_NAME = "keeper.lock"
 TASKS_DIR = "tasks"
@@ -27,6 +29,8 @@ STARTS_FILE = "starts.journal"
 """Journal of the attempts that the keeper has started and the agent has not dropped yet."""
 ENDS_FILE = "ends.journal"
 STOP_FILE = "stop"
+INVENTORY_FILE = "inventory"
+"""Output of the helper of an attempt."""
 MARKER = "WATTLINE_TASK_DIR"
 """Every process of an attempt carries this in its environment; its value is unique on a host."""
 
@@ -194,6 +198,13 @@ _CHECKS: dict[str, tuple[Any, str]] = {
     "pass_env": (_are_names, "a list of names of variables"),
     "stop_signal": (_is_stop_signal, "the number of a signal that requests a stop"),
 }
+
+
+def check_argv(value: object) -> tuple[str, ...]:
+    """The words of a command. Raises BadRequest."""
+    if not _is_argv(value):
+        raise BadRequest(f"argv should be a list of at least one string, not {value!r:.100}")
+    return tuple(value)  # type: ignore[arg-type]  # checked
 
 
 def check_key(key: object) -> str:

@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -32,12 +32,14 @@ from wattline_agent.keeper.processes.command import (
     why_not_in,
 )
 from wattline_agent.keeper.processes.interpreters import touch_interpreters
-from wattline_agent.keeper.spec import MARKER, TaskSpec
+from wattline_agent.keeper.spec import INVENTORY_FILE, MARKER, TaskSpec
 
 PIPE_BYTES = 256 * 1024
 """Output a task can write before the warden has to run."""
 MAX_UNDER_WAY = 32
 """Maximum of children between fork and exec: each needs its share of a processor."""
+HELPER_LIMITS = {"core": 0, "fsize": 256 * 1024}
+"""A helper may be made to print without end: it runs as the task's account."""
 MAX_CHECKED = 64
 """Maximum of paths the keeper checks per start: PATH may name thousands, and a child has time."""
 
@@ -128,6 +130,32 @@ class Starter:
         busy = Counter(planned.account for planned in self._under_way.values())
         ready = (planned for planned in self._waiting.values() if not planned.attempt.life.frozen)
         return min(ready, key=lambda planned: busy[planned.account], default=None)
+
+    def begin_helper(self, attempt: Attempt, argv: Sequence[str]) -> None:
+        """Fork a program as the attempt's account, in its environment, directory and cgroup: it is
+        signalled, frozen and ended with it. Its output becomes the attempt's inventory; where there
+        is one, nothing is started. Raises NotStarted, OSError."""
+        spec, flags = attempt.life.spec, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            output = os.open(f"{attempt.folder}.{INVENTORY_FILE}", flags, 0o600)
+        except FileExistsError:
+            return
+        try:
+            launch = spawn.Launch(
+                "",
+                argv,
+                _environment(spec, attempt.folder),
+                spec.cwd,
+                output,
+                HELPER_LIMITS,
+                Account(spec.run_as) if spec.run_as else None,
+                attempt.group_path,
+                prefer_cwd=spec.prefer_cwd,
+            )
+            _, status_pipe = spawn.fork(launch)
+        finally:
+            os.close(output)
+        os.close(status_pipe)  # one that does not start leaves an empty inventory
 
     def is_waiting(self, key: str) -> bool:
         """The attempt has no process yet."""

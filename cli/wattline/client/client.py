@@ -10,7 +10,7 @@ from wattline.client.jobacts import Jobs as Which
 from wattline.client.request_logs import RequestLogs
 from wattline.client.routing import RouteActs
 from wattline.client.tasklog import task_log
-from wattline_protocol.ids import DomainId, JobId, NodeId, TaskNo
+from wattline_protocol.ids import AttemptNo, DomainId, JobId, NodeId, TaskNo
 from wattline_protocol.job.file import job_from_options
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.site.out_of_band import MAX_OFF_TIMEOUT_S
@@ -74,6 +74,7 @@ from wattline_protocol.wire.reservations import (
 from wattline_protocol.wire.rollouts import RolloutOptions
 from wattline_protocol.wire.routes import ROUTES_REPEAT_S, Routes
 from wattline_protocol.wire.subscriptions import WatchRoutes, WatchSite
+from wattline_protocol.wire.task_reports.run_records import FetchRecord, RunRecord
 
 POLL_FIRST_S = 0.05
 POLL_LONGEST_S = 0.5
@@ -425,6 +426,11 @@ class Client(JobActs, ApiKeyActs, RequestLogs, RouteActs):
                 if event.seq > last:
                     last = event.seq
                     yield event
+
+    def run_record(self, job: int, *, task: int = 0, attempt: int = 0) -> RunRecord:
+        """What was recorded of an attempt of a gang, by the number of any of its tasks; 0 = the
+        newest. Its parts are decoded by `report_in` and `inventory_in`."""
+        return self.get(FetchRecord(JobId(job), TaskNo(task), AttemptNo(attempt)), RunRecord)
 
     def _last_event(self) -> int:
         events = self.site().events

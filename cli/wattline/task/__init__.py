@@ -28,7 +28,7 @@ from .due import Notice, notice, should_checkpoint
 from .environment import Identity, gpu_memory_limit_bytes, gpu_share, identity
 from .gang_saves import GANG_TIMEOUT_S, gang_saving
 from .manifest import CheckpointError
-from .metrics import heartbeat, metric, progress
+from .metrics import heartbeat, metric, parameters, progress
 from .saves import (
     Checkpoint,
     Rejected,
@@ -59,6 +59,7 @@ __all__ = [
     "latest",
     "metric",
     "notice",
+    "parameters",
     "progress",
     "safe_point",
     "save",

@@ -12,6 +12,8 @@ from pathlib import Path
 
 MAX_METRICS_PER_CALL = 64
 MAX_METRIC_NAME_CHARS = 100
+MAX_PARAMETERS_PER_CALL = 100
+MAX_PARAMETER_CHARS = 500
 MAX_METRICS_FILE_BYTES = 64 * 1024 * 1024
 """At that size it begins again: a loop that reports too often must not fill the disk, and a program
 whose reports were dropped would look as if it made no progress. The agent has read the others."""
@@ -40,6 +42,24 @@ def metric(**values: float) -> None:
 def progress(fraction: float, **values: float) -> None:
     """Report the completed share of the work, from 0 to 1, optionally with other metrics."""
     metric(progress=min(1.0, max(0.0, fraction)), **values)
+
+
+def parameters(**values: object) -> None:
+    """Record settings of this run, as in `parameters(lr=3e-4, seed=1)`: `wattline runs` shows and
+    compares them. Texts, numbers and booleans; other values are recorded as their text."""
+    if not values or len(values) > MAX_PARAMETERS_PER_CALL:
+        raise ValueError(f"{len(values)} parameters at once; 1 to {MAX_PARAMETERS_PER_CALL} fit")
+    if too_long := [name for name in values if len(name) > MAX_METRIC_NAME_CHARS]:
+        raise ValueError(f"parameter names over {MAX_METRIC_NAME_CHARS} characters: {too_long}")
+    report("parameters", values={name: _parameter(value) for name, value in values.items()})
+
+
+def _parameter(value: object) -> str | bool | int | float:
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, int) and abs(value) < 2**63:
+        return value
+    return str(value)[:MAX_PARAMETER_CHARS]
 
 
 def heartbeat() -> None:

@@ -14,13 +14,11 @@ from wattline_protocol.job.rank_reports import RankPlace
 from wattline_protocol.site.task_environment import EnvPatterns
 from wattline_protocol.site.wall_power import PERMILLE
 from wattline_protocol.wire.bounds import (
-    MAX_LOG_CHUNK_BYTES,
     Blob,
     Bytes,
     Celsius,
     Count,
     Index,
-    LogBytes,
     LogTail,
     Megahertz,
     Milliwatts,
@@ -52,6 +50,9 @@ from wattline_protocol.wire.raised_cap import RaisedCap
 from wattline_protocol.wire.task_order import Notice, NoticeKind, RankFailure, TaskOrder
 from wattline_protocol.wire.task_order import TaskUsage as TaskUsage
 from wattline_protocol.wire.task_reports.checkpoints import CheckpointTrouble, SavedCheckpoint
+from wattline_protocol.wire.task_reports.logs import LogChunk as LogChunk
+from wattline_protocol.wire.task_reports.logs import ReadLog as ReadLog
+from wattline_protocol.wire.task_reports.run_records import ReadRecord, RecordRead
 
 PROTOCOL_VERSION = 1
 """Sent in the first message of every connection; a mismatch is refused with a text."""
@@ -216,6 +217,8 @@ class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello"):
     """It understands NotifyTask; an older agent refuses it."""
     takes_recovery: bool = False
     """It understands LeaseTask, and its keeper task leases and stop signals."""
+    keeps_records: bool = False
+    """It understands ReadRecord."""
     address: Word[str] = ""
     """Its own end of the way to the scheduler, an IP address; empty: not known."""
 
@@ -310,17 +313,6 @@ class TaskUpdate(_Current, frozen=True, tag="task_update"):
     report: TaskReport
 
 
-class LogChunk(msgspec.Struct, frozen=True, tag_field="t", tag="log_chunk"):
-    """Answer to ReadLog."""
-
-    request: Serial[int]
-    data: LogBytes
-    next_offset: Serial[int]
-    at_end: bool
-    """No more bytes now; for an ended attempt: no more ever."""
-    error: Sentence = ""
-
-
 class Rollup(msgspec.Struct, frozen=True):
     """One minute of one node, spooled while the scheduler is unreachable."""
 
@@ -353,6 +345,7 @@ FromAgent = (
     | CommandDone
     | TaskUpdate
     | LogChunk
+    | RecordRead
     | Rollups
     | Farewell
 )
@@ -467,16 +460,6 @@ class DumpStacks(_Current, frozen=True, tag="dump_stacks"):
     ref: TaskRef
 
 
-class ReadLog(msgspec.Struct, frozen=True, tag_field="t", tag="read_log"):
-    """Read from an attempt's log. A negative offset counts from the end."""
-
-    request: Serial[int]
-    ref: TaskRef
-    offset: Offset
-    limit_bytes: Count[int] = MAX_LOG_CHUNK_BYTES
-    local_rank: Count[int] | None = None  # of one rank, by its number on the node; None = merged
-
-
 class RollupsSeen(msgspec.Struct, frozen=True, tag_field="t", tag="rollups_seen"):
     """Roll-ups up to `last` are on disk; the agent may drop them."""
 
@@ -496,4 +479,5 @@ AgentCommand = (
 )
 """Commands that are resent until acknowledged."""
 
-ToAgent = Welcome | Refused | Rehello | BeatSeen | AgentCommand | DumpStacks | ReadLog | RollupsSeen
+Read = ReadLog | ReadRecord
+ToAgent = Welcome | Refused | Rehello | BeatSeen | AgentCommand | DumpStacks | Read | RollupsSeen

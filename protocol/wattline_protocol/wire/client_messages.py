@@ -1,8 +1,7 @@
 """Messages between clients (CLI, TUI, scripts, gateway) and the scheduler.
 
-The first message is ClientHello, answered by ClientWelcome or Refused. Then each request is sent in
-an `Ask` with a number chosen by the client, and each answer in a `Response` with that number. A
-watch is answered with many until Unwatch or the connection ends.
+ClientHello is answered by ClientWelcome or Refused. Then each request is sent in an `Ask` with a
+number, and its answer in a `Response` with that number; a watch has many until Unwatch.
 """
 
 from typing import Annotated
@@ -52,6 +51,7 @@ from wattline_protocol.wire.reservations import ListReservations, Reservations, 
 from wattline_protocol.wire.rollouts import RolloutOptions
 from wattline_protocol.wire.routes import Routes
 from wattline_protocol.wire.subscriptions import Seen, Unwatch, WatchRoutes, WatchSite
+from wattline_protocol.wire.task_reports.run_records import FetchRecord, RunRecord
 
 MAX_LISTED = 10_000
 """Rows in one answer; a longer list is truncated and marked so."""
@@ -209,8 +209,7 @@ class Shed(msgspec.Struct, frozen=True, tag_field="t", tag="shed"):
     """None: the root of the power tree."""
     fraction: Ratio = 0.0
     by_mw: SiteMilliwatts = 0
-    for_s: Seconds = 0.0
-    """0 = until restored."""
+    for_s: Seconds = 0.0  # 0 = until restored
     reason: Line = ""
     ramp_s: Seconds = 0.0
     """Ramp down linearly over this time; 0 = at once."""
@@ -283,8 +282,7 @@ class FetchLog(msgspec.Struct, frozen=True, tag_field="t", tag="fetch_log"):
 
 class GetReport(msgspec.Struct, frozen=True, tag_field="t", tag="get_report"):
     since_unix_s: Time[float] = 0.0
-    until_unix_s: Time[float] = 0.0
-    """0 = now."""
+    until_unix_s: Time[float] = 0.0  # 0 = now
 
 
 class GetPlan(msgspec.Struct, frozen=True, tag_field="t", tag="get_plan"):
@@ -329,6 +327,7 @@ Request = (
     | Unwatch
     | Seen
     | FetchLog
+    | FetchRecord
     | GetReport
     | WatchRoutes
     | ServiceRequest
@@ -384,7 +383,7 @@ class Acted(msgspec.Struct, frozen=True, tag_field="t", tag="acted"):
     jobs: tuple[JobActed, ...]
     is_dry_run: bool
     rest: int = 0
-    """Jobs not acted on yet: repeat the request, `after` the last one of `jobs`."""
+    """Jobs left: repeat the request, `after` the last one of `jobs`."""
 
     @property
     def refused(self) -> tuple[JobActed, ...]:
@@ -469,6 +468,7 @@ Answer = (
     | SiteNow
     | Load
     | Log
+    | RunRecord
     | Report
     | Routes
     | ServiceAnswer

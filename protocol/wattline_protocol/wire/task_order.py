@@ -60,6 +60,10 @@ class Notice(msgspec.Struct, frozen=True):
     """Time from then to the kill; 0 = it is frozen, or nothing interrupts it for certain."""
 
 
+MJ_PER_KWH = 3_600_000_000
+"""Millijoules."""
+
+
 class TaskUsage(msgspec.Struct, frozen=True):
     """Usage of an attempt; cumulative, survives restarts. GPU time counts by share of the GPU."""
 
@@ -71,6 +75,9 @@ class TaskUsage(msgspec.Struct, frozen=True):
     util_gpu_s: Amount = 0.0
     """Integral of GPU utilisation: divide by gpu_s for the mean."""
     cap_bound_gpu_s: Amount = 0.0
+    cap_gpu_s: Amount = 0.0
+    cap_gpu_mj: Millijoules = 0
+    """GPU time in which the cap in force was known, and its integral: divide for the mean cap."""
     cpu_s: Amount = 0.0
     max_rss_bytes: Bytes = 0
     cpu_capacity_s: Amount = 0.0  # run time times the CPUs that it may use

@@ -23,6 +23,7 @@ from wattline_protocol.wire.agent_messages import (
     Rollups,
     TaskUpdate,
 )
+from wattline_protocol.wire.task_reports.run_records import RecordRead
 from wattline_scheduler.core.admission import disk_reserve
 from wattline_scheduler.core.admission.learned_demand import save_learned
 from wattline_scheduler.core.admission.planner_view import snapshot
@@ -175,7 +176,7 @@ class Cluster:
             return  # the shell refuses keys of unknown nodes; no connection to answer on
         if isinstance(message, Hello):
             handshake.receive_hello(state, node, message, now)
-        elif isinstance(message, LogChunk | Rollups):
+        elif isinstance(message, LogChunk | RecordRead | Rollups):
             return  # carried by the shell: neither changes the state
         elif isinstance(message, Adopted):
             if self._is_current(node, message):
@@ -191,7 +192,7 @@ class Cluster:
     def _is_current(self, node: NodeNow, message: FromAgent) -> bool:
         """Whether it comes from the incarnation last issued, in this epoch (I8)."""
         return (
-            not isinstance(message, Hello | LogChunk | Rollups)
+            not isinstance(message, Hello | LogChunk | RecordRead | Rollups)
             and not isinstance(node.link, nodes.Unheard)
             and message.epoch == self.state.epoch
             and message.incarnation == node.link.incarnation

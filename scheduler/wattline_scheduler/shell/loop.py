@@ -59,6 +59,7 @@ from wattline_protocol.wire.event_log import ListEvents, ListProblems
 from wattline_protocol.wire.reservations import ListReservations, Reserve
 from wattline_protocol.wire.rollouts import GetRollout
 from wattline_protocol.wire.subscriptions import Seen, Unwatch, WatchRoutes, WatchSite
+from wattline_protocol.wire.task_reports.run_records import FetchRecord, RecordRead
 from wattline_protocol.wire.transport import ServerSocket
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.leases.fault_barrier import failed, internal_error
@@ -77,7 +78,7 @@ from wattline_scheduler.core.model.events import (
 from wattline_scheduler.core.requests.bulk_actions import named
 from wattline_scheduler.core.requests.refused_acts import in_words
 from wattline_scheduler.core.requests.selection import Asker
-from wattline_scheduler.records import BookRecord, EventRecord, MemberRecord
+from wattline_scheduler.records import AttemptRecord, BookRecord, EventRecord, MemberRecord
 from wattline_scheduler.shell.agent_endpoint import AgentEndpoint
 from wattline_scheduler.shell.agent_turns import AgentTurns
 from wattline_scheduler.shell.background import Background
@@ -89,6 +90,7 @@ from wattline_scheduler.shell.clients.long_lists import matching
 from wattline_scheduler.shell.clients.permissions import gateway_keys, not_for
 from wattline_scheduler.shell.clients.questions import Reads
 from wattline_scheduler.shell.clients.report_worker import ReportWorker, report_order
+from wattline_scheduler.shell.clients.run_records import RunRecords
 from wattline_scheduler.shell.clients.site_snapshots import Snapshots
 from wattline_scheduler.shell.clients.subscriptions import Watches
 from wattline_scheduler.shell.commits import Commits
@@ -159,6 +161,7 @@ class Loop:
         self._clients = ClientEndpoint(sockets.clients, cluster.state.site.name)
         self._reads = Reads(cluster, store, sockets.refused)
         self._logs = LogRelay(cluster.state, store)
+        self._runs = RunRecords(cluster.state, store)
         self._log_reads = LogReads(cluster.state, self._clients, self._handle)
         self._turns = ClientTurns(self._clients, clock, self._client_request, self._failed)
         self._snapshots = Snapshots(self._reads.site)
@@ -242,6 +245,10 @@ class Loop:
             case LogChunk():
                 answer = self._logs.take(node, message)
                 return [] if answer is None else [answer]
+            case RecordRead():
+                answers, runs = self._runs.take(node, message)
+                self._steps += runs
+                return [*answers]
             case Rollups():
                 event = AgentMessage(node, message)
                 if self._fatal.refusal(event, now) is not None:
@@ -274,8 +281,8 @@ class Loop:
             case Seen(ask=watched):
                 self._watches.seen(session, watched)
                 return []
-            case FetchLog():
-                return [self._logs.fetch(client, ask.ask, asker, request, now.mono_s)]
+            case FetchLog() | FetchRecord():
+                return [self._fetch(client, ask.ask, asker, request)]
             case GetReport():
                 steps, path = self._rollups.peek, self._store.path
                 full_endpoint = self._reports.order(
@@ -322,6 +329,14 @@ class Loop:
                 return self._turns.act_later(session, ask.ask, begin_act)
             case _:
                 return self._handle(self._asked(session, ask), now)
+
+    def _fetch(
+        self, client: bytes, ask: int, asker: Asker, request: FetchLog | FetchRecord
+    ) -> Send | Reply:
+        now_s = self._clock().mono_s
+        if isinstance(request, FetchLog):
+            return self._logs.fetch(client, ask, asker, request, now_s)
+        return self._runs.fetch(client, ask, asker, request, now_s)
 
     def _act_by_name(
         self, session: Session, ask: Ask, which: Selection, began: Now
@@ -408,6 +423,7 @@ class Loop:
         if now.mono_s >= self._tick_due:
             self._tick_due, self._is_tick_late = Instant(now.mono_s + TICK_PERIOD_S), False
             effects += self._logs.expire(now.mono_s)
+            effects += self._runs.tick(now.mono_s)
             effects += self._log_reads.expire(now)
             effects += self._handle(TimePassed(), now)
         if self._cluster.wants_plan and now.mono_s >= self._plan_due:
@@ -475,5 +491,7 @@ class Loop:
                 case Save(record=EventRecord(event=event)):
                     log_event(event)
                     self._services.webhooks.publish(event)
+                case Save(record=AttemptRecord() as attempt):
+                    self._runs.note_saved(attempt)
                 case Save():
                     pass

@@ -66,7 +66,7 @@ class Column(NamedTuple):
     form: Any
     """Type of the field."""
     kind: type
-    """`bool`, `int`, `float`, `str`, or `JSON`."""
+    """`bool`, `int`, `float`, `str`, `bytes`, or `JSON`."""
     is_optional: bool
 
     @property
@@ -107,7 +107,7 @@ def _kind(form: Any) -> tuple[type, bool]:
         (one,) = (one for one in get_args(form) if one is not type(None))
         return _kind(one)[0], True
     plain = getattr(form, "__supertype__", form)
-    return (plain if plain in (bool, int, float, str) else JSON), False
+    return (plain if plain in (bool, int, float, str, bytes) else JSON), False
 
 
 def _is_nested(form: Any) -> bool:

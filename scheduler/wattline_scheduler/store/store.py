@@ -21,11 +21,12 @@ from typing import Any, TypeVar
 import msgspec
 from sqlite_utils import Database
 
-from wattline_protocol.ids import Epoch, JobId, UserName
+from wattline_protocol.ids import Epoch, JobId, TaskRef, UserName
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.views.site_views import EventView, JobState
 from wattline_scheduler.core.model.events import DiskMeasured
 from wattline_scheduler.core.model.usage.usage_ledger import Key
+from wattline_scheduler.recorded_run import RecordedRun
 from wattline_scheduler.records import EventRecord, JobRecord, Saved
 from wattline_scheduler.service_rollup import ServiceHour, ServiceRollup
 from wattline_scheduler.store.acts_retention import drop_acts
@@ -51,6 +52,7 @@ from wattline_scheduler.store.marker import (
     read_mark,
 )
 from wattline_scheduler.store.rollups import fold_and_drop, load_service_history
+from wattline_scheduler.store.runs_retention import drop_runs, load_run
 from wattline_scheduler.store.tables import ACTS, Storable
 from wattline_scheduler.store.verify import DB_NAME, Snapshot, Verification
 from wattline_scheduler.store.webhook_marks import load_marks
@@ -81,6 +83,10 @@ API_KEYS_KEPT_S = 30 * 86_400.0
 
 ROUTES_KEPT_S = 30 * 86_400.0
 """Of removed routes."""
+
+RUNS_KEPT_BYTES = 256 * 1024 * 1024
+RUNS_KEPT_BYTES_OF_ONE = 64 * 1024 * 1024
+"""Records of runs on disk, in total and of one owner: some ten thousand of a usual size."""
 
 LIMITS_KEPT_S = 30 * 86_400.0
 """Retention of expired limits; the audit log records older ones."""
@@ -323,6 +329,7 @@ class Store:
         self._connection.execute(
             "DELETE FROM routes WHERE removed_unix_s < ?", (now_unix_s - ROUTES_KEPT_S,)
         )
+        drop_runs(self._connection, RUNS_KEPT_BYTES_OF_ONE, RUNS_KEPT_BYTES)
         self._connection.execute(
             "DELETE FROM limits WHERE phase = 'over' AND end_unix_s < ?",
             (now_unix_s - LIMITS_KEPT_S,),
@@ -387,6 +394,10 @@ class Store:
     def job(self, job: JobId) -> JobFile | None:
         """A recorded job with its gangs and attempts. Raises StoreError."""
         return self._read(lambda: load_job(self._connection, job))
+
+    def run(self, ref: TaskRef) -> RecordedRun | None:
+        """The record of an attempt's run. Raises StoreError."""
+        return self._read(lambda: load_run(self._connection, ref))
 
     def outcomes(self, jobs: Iterable[JobId]) -> dict[JobId, JobState]:
         """Final states of those of the jobs that are recorded as ended. Raises StoreError."""

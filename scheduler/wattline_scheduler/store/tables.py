@@ -6,6 +6,7 @@ import msgspec
 
 from wattline_protocol.job.spec import JobSpec
 from wattline_scheduler.api_key_record import ApiKeyRecord
+from wattline_scheduler.recorded_run import RecordedRun
 from wattline_scheduler.records import (
     ActRecord,
     AttemptRecord,
@@ -35,9 +36,10 @@ from wattline_scheduler.store.rollups import (
     DomainRollup,
     NodeRollup,
 )
+from wattline_scheduler.store.runs_retention import RUNS
 from wattline_scheduler.store.webhook_marks import WebhookMark
 
-Storable = Record | DomainRollup | NodeRollup | ServiceRollup | WebhookMark
+Storable = Record | DomainRollup | NodeRollup | ServiceRollup | WebhookMark | RecordedRun
 
 
 class Meta(msgspec.Struct, frozen=True):
@@ -106,6 +108,7 @@ RECORDS: tuple[Table[Any], ...] = (
     MEMBERS,
     ROLLOUTS,
     SERVICE_STEPS,
+    RUNS,
 )
 """Tables in which a record replaces the one with its key."""
 

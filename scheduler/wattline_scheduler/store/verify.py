@@ -34,9 +34,9 @@ ALONE_MIN_BYTES = 8 * 1024 * 1024
 """Size (database and log) from which a separate process is worth its start (0.1 s)."""
 
 FULLY_VERIFIED_MAX_BYTES = 256 * 1024 * 1024
-"""Up to this size a start also verifies every page, every index and the roll-ups (0.4 s)."""
+"""Up to this size a start also verifies every page, every index, the roll-ups and runs (0.4 s)."""
 
-MEASURED = frozenset({"domain_rollups", "node_rollups", "service_rollups"})
+MEASURED = frozenset({"domain_rollups", "node_rollups", "service_rollups", "runs"})
 """Tables of a large store that only `--check` and backups verify."""
 
 _NO_VERDICT = 1

@@ -10,6 +10,7 @@ from wattline_protocol.ids import NodeId, UserName
 from wattline_protocol.site.model import Site
 from wattline_protocol.wire.agent_messages import FromAgent, LogChunk, Rollups
 from wattline_protocol.wire.client_messages import Answer, Denied, Request
+from wattline_protocol.wire.task_reports.run_records import RecordRead
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.model.effects import Effect
 from wattline_scheduler.core.model.events import (
@@ -89,7 +90,7 @@ class Office:
             self._world.after(TICK_PERIOD_S, lambda: self._tick(life))
 
     def _agent_message(self, node: NodeId, message: FromAgent) -> None:
-        if not isinstance(message, LogChunk | Rollups):
+        if not isinstance(message, LogChunk | RecordRead | Rollups):
             self._take(AgentMessage(node, message))
 
     def _take(self, event: Event) -> None:

@@ -16,6 +16,7 @@ from wattline_protocol.ids import GpuIndex, TaskRef
 from wattline_protocol.wire.agent_messages import ExitKind, FromAgent, LogChunk, Rollup
 from wattline_protocol.wire.gpu_process import GpuProcess
 from wattline_protocol.wire.task_order import Notice, TaskOrder
+from wattline_protocol.wire.task_reports.run_records import RecordRead
 
 
 class Driver(Protocol):
@@ -153,6 +154,8 @@ def carry_out(effect: fx.Effect, host: Host) -> ev.Event | None:
             host.disk.drop(last)
         case fx.SendLog(request, _, offset):
             host.send(LogChunk(request, b"", offset, at_end=True, error="no logs"))
+        case fx.SendRecord(request):
+            host.send(RecordRead(request, b"", b"", error="no records"))
         case fx.FindPrivileged():
             return ev.PrivilegedFound(host.keeper.privileged())
         case fx.Note() | fx.WouldCap():

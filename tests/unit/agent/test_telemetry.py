@@ -106,6 +106,13 @@ def test_cap_bound_time_comes_from_the_throttle_counter(rig: Rig) -> None:
     assert beat(rig).gpus[0].cap_bound_ms == 0
 
 
+def test_the_mean_cap_of_an_attempt_counts_the_time_in_which_the_cap_was_known(rig: Rig) -> None:
+    rig.run(ref(), 0)
+    usage = beat(rig, 10).tasks[0].usage
+    assert usage.cap_gpu_s == pytest.approx(usage.gpu_s, abs=1.1)
+    assert usage.cap_gpu_mj == pytest.approx(usage.cap_gpu_s * MAX, rel=0.01)
+
+
 def test_a_counter_that_starts_again_does_not_go_backwards(rig: Rig) -> None:
     rig.run(ref(), 0)
     before = beat(rig, 5).tasks[0].usage.gpu_energy_mj

@@ -137,6 +137,7 @@ def _send_hello(state: NodeState, now: Now) -> None:
                 keeper_account=facts.keeper_account,
                 takes_notices=True,
                 takes_recovery=facts.takes_recovery,
+                keeps_records=True,
                 address=facts.address,
             )
         )

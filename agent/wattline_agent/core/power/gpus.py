@@ -65,6 +65,8 @@ class Step:
     cap_bound_s: float
     util: float
     """0..1, of the later reading."""
+    cap_mw: int | None = None
+    """In force at the later reading; None = unknown."""
 
 
 @dataclass(slots=True)
@@ -354,7 +356,8 @@ def _step(before: GpuCounters | None, reading: FastReading) -> Step | None:
         bound_s = seconds if reading.reasons & SW_POWER_CAP else 0.0
     else:
         bound_s = min(bound_ns / 1e9, seconds)
-    return Step(seconds, energy_mj, bound_s, (reading.util_pct or 0) / 100)
+    util = (reading.util_pct or 0) / 100
+    return Step(seconds, energy_mj, bound_s, util, reading.enforced_mw)
 
 
 def _mean_mw(gpu: Gpu, reading: FastReading) -> int | None:

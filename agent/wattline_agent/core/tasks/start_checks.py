@@ -93,6 +93,7 @@ def context(state: NodeState, order: TaskOrder) -> LaunchContext:
         lease_until_mono_s=leased_until_s(state) if order.on_isolation == "stop" else None,
         node=state.facts.node,
         pass_env=terms.pass_env,
+        gpu_models=tuple(state.gpus[index].info.name for index in order.gpus),
     )
 
 

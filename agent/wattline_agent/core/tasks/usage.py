@@ -87,13 +87,14 @@ def divided(step: Step, holders: list[Attempt], use: Mapping[TaskRef, int]) -> l
                 energy_mj=step.energy_mj * upto // total - before_mj,
                 cap_bound_s=step.cap_bound_s * attempt.share_permille / WHOLE_GPU,
                 util=step.util * weight / total,
+                cap_mw=step.cap_mw,
             )
         )
     return parts
 
 
 def _book_steps(state: NodeState, attempt: Attempt, mine: list[Step]) -> None:
-    usage = attempt.usage
+    usage, capped = attempt.usage, [step for step in mine if step.cap_mw is not None]
     gpu_mj = sum(step.energy_mj for step in mine)
     seconds = max(step.seconds for step in mine)
     managed = sum(1 for gpu in state.gpus if gpu.is_managed) or 1
@@ -105,6 +106,8 @@ def _book_steps(state: NodeState, attempt: Attempt, mine: list[Step]) -> None:
         node_energy_mj=usage.node_energy_mj + at_wall(state, gpu_mj + share_mj),
         util_gpu_s=usage.util_gpu_s + sum(step.util * step.seconds for step in mine),
         cap_bound_gpu_s=usage.cap_bound_gpu_s + sum(step.cap_bound_s for step in mine),
+        cap_gpu_s=usage.cap_gpu_s + sum(step.seconds for step in capped),
+        cap_gpu_mj=usage.cap_gpu_mj + round(sum(s.seconds * (s.cap_mw or 0) for s in capped)),
         **_host_use(state.host, usage, seconds),
     )
 

@@ -107,6 +107,7 @@ def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
     node.can_run_as, node.keeper_account = hello.can_run_as, hello.keeper_account
     node.takes_notices = hello.takes_notices
     node.takes_recovery = hello.takes_recovery
+    node.keeps_records = hello.keeps_records
     node.address = hello.address
     node.link = nodes.Welcomed(incarnation, hello.nonce, now.mono_s)
     node.gpus = {gpu.index: gpu for gpu in hello.gpus}

@@ -110,6 +110,8 @@ class NodeNow:
     """Its agent understands NotifyTask."""
     takes_recovery: bool = False
     """Its agent understands LeaseTask, and its keeper task leases and stop signals."""
+    keeps_records: bool = False
+    """Its agent understands ReadRecord."""
     address: str = ""
     """Its own IP address on the way to the scheduler; empty: not reported."""
     is_silent: bool = False

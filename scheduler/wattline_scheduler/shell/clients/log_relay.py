@@ -3,7 +3,7 @@
 import itertools
 from dataclasses import dataclass
 
-from wattline_protocol.ids import AttemptNo, Instant, JobId, NodeId, TaskNo, TaskRef, UserName
+from wattline_protocol.ids import AttemptNo, Instant, NodeId, TaskRef
 from wattline_protocol.job.ranks import place_of, procs_per_node, rank_count
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.text.wording import counted
@@ -11,10 +11,10 @@ from wattline_protocol.wire.agent_messages import LogChunk, ReadLog
 from wattline_protocol.wire.bounds import MAX_LOG_CHUNK_BYTES
 from wattline_protocol.wire.client_messages import Denied, FetchLog, Log
 from wattline_scheduler.core.model.effects import Reply, Send
-from wattline_scheduler.core.model.not_found import no_job
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.selection import Asker
 from wattline_scheduler.records import AttemptRecord
+from wattline_scheduler.shell.clients.readable_attempts import ReadableAttempts
 from wattline_scheduler.store.store import Store
 
 MAX_OUTSTANDING = 256
@@ -41,7 +41,7 @@ class LogRelay:
 
     def __init__(self, state: State, store: Store) -> None:
         self._state = state
-        self._store = store
+        self._attempts = ReadableAttempts(state, store)
         self._numbers = itertools.count(1)
         self._readings: dict[int, _Reading] = {}
 
@@ -96,10 +96,10 @@ class LogRelay:
         return attempt.ended_unix_s is not None or attempt.ref not in self._state.work.live
 
     def _find(self, fetch: FetchLog, asker: Asker) -> _Found | Denied:
-        found = self._gang(fetch.job, fetch.task, asker)
+        found = self._attempts.of_gang(fetch.job, fetch.task, asker)
         if isinstance(found, Denied):
             return found
-        spec, attempts = found
+        spec, attempts = found[0].spec, found[1]
         task, local_rank = fetch.task, None
         if fetch.rank is not None:
             if fetch.rank >= rank_count(spec):
@@ -118,40 +118,12 @@ class LogRelay:
             (named[0], local_rank) if named else Denied("not_found", f"there is no attempt {ref}")
         )
 
-    def _gang(
-        self, number: JobId, task: TaskNo, asker: Asker
-    ) -> tuple[JobSpec, list[AttemptRecord]] | Denied:
-        """The job file, and the attempts of the gang of `task`, or of all gangs."""
-        job = self._state.work.jobs.get(number)
-        if job is not None:
-            gang = task // job.spec.gang_size
-            if not self._may_read(asker, job.record.owner):
-                return _not_yours(number, job.record.owner)
-            if not 0 <= gang < len(job.gangs):
-                return Denied("not_found", f"job {number} has no task {task}")
-            return job.spec, [a.record for a in job.gangs[gang].attempts]
-        on_record = self._store.job(number)
-        if on_record is None:
-            return no_job(number, self._state.next_job)
-        record, _, attempts = on_record
-        if not self._may_read(asker, record.owner):
-            return _not_yours(number, record.owner)
-        return record.spec, list(attempts)
-
-    def _may_read(self, asker: Asker, owner: UserName) -> bool:
-        return asker.may_read_logs(owner, self._state.site.logs)
-
 
 def _no_rank(fetch: FetchLog, spec: JobSpec) -> Denied:
     count = rank_count(spec)
     shape = f"{counted(spec.gang_size, 'node')} with {counted(procs_per_node(spec), 'rank')} each"
     text = f"job {fetch.job} has no rank {fetch.rank}: it has ranks 0 to {count - 1} ({shape})"
     return Denied("not_found", text)
-
-
-def _not_yours(number: JobId, owner: UserName) -> Denied:
-    text = f"job {number} belongs to {owner}; only its owner or an operator may read its logs"
-    return Denied("not_allowed", f"{text} (logs in the site file)")
 
 
 def _unavailable(attempt: AttemptRecord, why: str) -> Denied:

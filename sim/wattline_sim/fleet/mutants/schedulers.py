@@ -12,6 +12,7 @@ from wattline_protocol.wire.agent_messages import (
     Rollups,
     TaskReport,
 )
+from wattline_protocol.wire.task_reports.run_records import RecordRead
 from wattline_scheduler.core import cluster
 from wattline_scheduler.core.agents import handshake, heartbeat, task_reports
 from wattline_scheduler.core.agents.task_reports import lose
@@ -86,7 +87,7 @@ def _as_ordered(record: AttemptRecord, report: TaskReport) -> bool:
 def _is_anyone(self: Cluster, node: NodeNow, message: FromAgent) -> bool:
     """Words of any epoch and any incarnation count as the present one's."""
     del self
-    return not isinstance(message, Hello | LogChunk | Rollups) and not isinstance(
+    return not isinstance(message, Hello | LogChunk | RecordRead | Rollups) and not isinstance(
         node.link, nodes.Unheard
     )
 

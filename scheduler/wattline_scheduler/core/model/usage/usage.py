@@ -6,9 +6,7 @@ import msgspec
 
 from wattline_protocol.site.model import Tariff
 from wattline_protocol.wire.agent_messages import TaskUsage
-
-MJ_PER_KWH = 3_600_000_000
-"""Millijoules."""
+from wattline_protocol.wire.task_order import MJ_PER_KWH as MJ_PER_KWH
 
 NO_USAGE = TaskUsage()
 
@@ -24,6 +22,8 @@ def add_usage(usages: Iterable[TaskUsage]) -> TaskUsage:
             node_energy_mj=total.node_energy_mj + u.node_energy_mj,
             util_gpu_s=total.util_gpu_s + u.util_gpu_s,
             cap_bound_gpu_s=total.cap_bound_gpu_s + u.cap_bound_gpu_s,
+            cap_gpu_s=total.cap_gpu_s + u.cap_gpu_s,
+            cap_gpu_mj=total.cap_gpu_mj + u.cap_gpu_mj,
             cpu_s=total.cpu_s + u.cpu_s,
             max_rss_bytes=max(total.max_rss_bytes, u.max_rss_bytes),
             cpu_capacity_s=total.cpu_capacity_s + u.cpu_capacity_s,
@@ -51,6 +51,8 @@ def less(usage: TaskUsage, before: TaskUsage) -> TaskUsage:
         node_energy_mj=usage.node_energy_mj - before.node_energy_mj,
         util_gpu_s=usage.util_gpu_s - before.util_gpu_s,
         cap_bound_gpu_s=usage.cap_bound_gpu_s - before.cap_bound_gpu_s,
+        cap_gpu_s=usage.cap_gpu_s - before.cap_gpu_s,
+        cap_gpu_mj=usage.cap_gpu_mj - before.cap_gpu_mj,
         cpu_s=usage.cpu_s - before.cpu_s,
         max_rss_bytes=usage.max_rss_bytes,
         cpu_capacity_s=usage.cpu_capacity_s - before.cpu_capacity_s,

@@ -1,0 +1,172 @@
+"""Runs as a list, in full, and side by side."""
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from wattline.runs.acts import RunRow
+from wattline.runs.compare import Difference, RunComparison
+from wattline.runs.export import Exported
+from wattline.runs.run import Run, command_text
+from wattline.show import units
+from wattline.show.styles import state
+from wattline.show.tables import Cell, Column, Listing, facts
+from wattline_protocol.text.visible import visible, visible_line
+from wattline_protocol.text.wording import counted, digits, energy
+from wattline_protocol.wire.task_reports.run_records import Curve, Parameter
+
+METRICS_IN_LIST = 4
+PACKAGES_SHOWN = 8
+DIGEST_CHARS = 12
+DIFF_LINES_SHOWN = 40
+
+
+def listing(rows: Sequence[RunRow]) -> Listing:
+    """One line a job."""
+    return Listing(
+        columns=(
+            Column("RUN", [row.run for row in rows], is_right=True),
+            Column("NAME", [row.name for row in rows]),
+            Column("KIND", [row.kind for row in rows], weight=3),
+            Column("OWNER", [row.owner for row in rows], weight=2),
+            Column("STATE", [state(row.state) for row in rows]),
+            Column("STARTED", [units.clock(row.started_unix_s) for row in rows], weight=1),
+            Column("TRIES", [str(row.attempts) for row in rows], is_right=True, weight=5),
+            Column("GPU-H", [digits(row.gpu_hours) for row in rows], is_right=True, weight=4),
+            Column("ENERGY", [energy(row.energy_kwh) for row in rows], is_right=True, weight=2),
+            Column("METRICS", [_newest(row.metrics) for row in rows], grows=True),
+        ),
+        empty="No runs.",
+    )
+
+
+def _newest(metrics: dict[str, float]) -> str:
+    shown = sorted(metrics.items())[:METRICS_IN_LIST]
+    return ", ".join(f"{name} {value:g}" for name, value in shown)
+
+
+def detail(run: Run) -> RenderableType:
+    """All of one run, the diff at its end."""
+    parts: list[RenderableType] = [facts(_facts(run))]
+    if run.metrics:
+        parts += [Text(""), _curves(run.metrics)]
+    parts += [Text(visible_line(f"note: {note}"), "yellow") for note in run.notes]
+    if run.code is not None and run.code.diff:
+        lines = run.code.diff.splitlines()
+        text = "\n".join(map(visible_line, lines[:DIFF_LINES_SHOWN]))
+        more = f"\n… {len(lines) - DIFF_LINES_SHOWN} more lines: --json has them"
+        parts.append(Text(f"\n{text}{more if len(lines) > DIFF_LINES_SHOWN else ''}"))
+    return Group(*parts)
+
+
+def _facts(run: Run) -> list[tuple[str, Cell]]:
+    pairs: list[tuple[str, Cell]] = [
+        ("run", f"{run.run} {run.name}"),
+        ("state", state(run.state)),
+        ("owner", run.owner),
+        ("nodes", ", ".join(run.nodes)),
+        ("started", units.clock(run.started_unix_s)),
+        ("ended", units.clock(run.ended_unix_s)),
+        ("run time", units.seconds(run.run_s)),
+        ("command", command_text(run)),
+        ("directory", run.workdir or units.NOT_KNOWN),
+        ("variables", " ".join(run.env_names) or "none"),
+    ]
+    pairs += [(name, _pairs(values)) for name, values in _named(run) if values]
+    if run.code is not None:
+        pairs += [("commit", f"{run.code.commit} ({run.code.branch})"), ("changes", _changes(run))]
+    if run.packages is not None:
+        one = run.packages
+        pairs.append(("interpreter", f"{one.interpreter}, Python {one.version}"))
+        digest = one.sha256[:DIGEST_CHARS]
+        pairs.append(("packages", f"{one.count}, SHA-256 {digest}…: {', '.join(one.names[:8])} …"))
+    models = f" {', '.join(run.gpu_models)}" if run.gpu_models else ""
+    cap = units.watts(run.mean_cap_w)
+    return [
+        *pairs,
+        ("GPUs", f"{run.gpu_count}{models}, {digits(run.gpu_hours)} GPU-h"),
+        ("energy", energy(run.energy_kwh)),
+        ("cap", f"{cap} in the mean, limited for {run.cap_bound_gpu_s:.0f} GPU-s"),
+    ]
+
+
+def _named(run: Run) -> tuple[tuple[str, dict[str, Parameter]], ...]:
+    return ("parameters", run.parameters), ("seeds", run.seeds)
+
+
+def _pairs(values: dict[str, Parameter]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _changes(run: Run) -> str:
+    code = run.code
+    if code is None or not (code.diff_bytes or code.untracked_count):
+        return "none: as committed"
+    untracked = f", {counted(code.untracked_count, 'untracked file')}" * bool(code.untracked_count)
+    return f"{code.diff_bytes} bytes of diff{untracked}"
+
+
+def _curves(curves: Sequence[Curve]) -> Listing:
+    first, last = [c.points[0] for c in curves], [c.points[-1] for c in curves]
+    return Listing(
+        columns=(
+            Column("METRIC", [curve.name for curve in curves]),
+            Column("VALUES", [str(curve.count) for curve in curves], is_right=True),
+            Column("KEPT", [str(len(curve.points)) for curve in curves], is_right=True, weight=3),
+            Column("FIRST", [f"{point.value:g}" for point in first], is_right=True, weight=2),
+            Column("LAST", [f"{point.value:g}" for point in last], is_right=True),
+            Column("STEP", [f"{point.step:g}" for point in last], is_right=True, weight=1),
+            Column("LOWEST", [f"{curve.lowest:g}" for curve in curves], is_right=True, weight=1),
+            Column("HIGHEST", [f"{curve.highest:g}" for curve in curves], is_right=True, weight=1),
+        ),
+        empty="No metrics.",
+    )
+
+
+def comparison(found: RunComparison) -> RenderableType:
+    """Differences first."""
+    energies = found.energy_kwh
+    sides = [("energy", energy(energies.a), energy(energies.b))]
+    sides += [(pair.name, _number(pair.a), _number(pair.b)) for pair in found.metrics]
+    parts: list[RenderableType] = [
+        _sides(found, [(d.key, _text(d.a), _text(d.b)) for d in _telling(found.different)]),
+        Text(""),
+        _sides(found, sides, title="RESULT"),
+        Text(f"\n{counted(len(found.same), 'setting')} the same; --json lists them", "dim"),
+    ]
+    parts += [Text(visible_line(f"note: {note}"), "yellow") for note in found.notes]
+    return Group(*parts)
+
+
+def _telling(different: Sequence[Difference]) -> list[Difference]:
+    """Without the digest of the packages where their names show more."""
+    has_names = any(one.key.startswith("package ") for one in different)
+    return [one for one in different if not (has_names and one.key == "packages")]
+
+
+def _sides(
+    found: RunComparison, rows: Sequence[tuple[str, str, str]], title: str = "DIFFERENT"
+) -> Listing:
+    return Listing(
+        columns=(
+            Column(title, [row[0] for row in rows]),
+            Column(found.a, [row[1] for row in rows], grows=True),
+            Column(found.b, [row[2] for row in rows], grows=True),
+        ),
+        empty="No setting differs.",
+    )
+
+
+def _text(value: Parameter | None) -> str:
+    return units.NOT_KNOWN if value is None else visible(str(value))
+
+
+def _number(value: float | None) -> str:
+    return units.NOT_KNOWN if value is None else f"{value:g}"
+
+
+def exported(done: Exported) -> RenderableType:
+    """Where it is now."""
+    values = f"{counted(done.metrics, 'value')} of metrics, {counted(done.params, 'parameter')}"
+    return f"Run {done.run} is run {done.mlflow_run} of experiment {done.experiment}: {values}."
