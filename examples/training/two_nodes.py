@@ -48,8 +48,9 @@ def train(gang: Gang, steps: int) -> None:
         is_stopping = gang.any(task.stop_requested())
         if is_due or is_stopping or step == steps:
             state.save(step)
+        task.metric(step=step)  # of every rank: a slow one is found
         if gang.is_first:
-            task.progress(step / steps, step=step, loss=loss.item())
+            task.progress(step / steps, loss=loss.item())
         if is_stopping:
             break
 

@@ -83,6 +83,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainingSite]:
 def test_two_nodes_lose_no_step_to_a_requeue(site: TrainingSite) -> None:
     job = site.submit_example("two_nodes")
     site.until_steps(job)
+    ranks = site.client.job(int(job)).ranks
+    assert [(rank.rank, rank.node) for rank in ranks] == [(0, "n1"), (1, "n2")]
     site.wattline("requeue", job)
     ended = site.until_state(job, "COMPLETED")
     assert_each_step_once(site.steps(job, 1), site.steps(job, 2))

@@ -20,8 +20,8 @@ from support.core.parts import explain_job
 from support.core.remade_offers import compare
 from support.core.reserving_rules import NODES, choices, nodes, reserve_any
 from support.core.saving_rules import save_any
-from support.core.serving_rules import ServingRules
 from support.core.sites import A_FEW, gpu, job, migs
+from support.core.training_rules import BUSY_S, WANTS_MW, TrainingRules
 from wattline_protocol.ids import DomainId, JobId, NodeId
 from wattline_protocol.job.selection import only
 from wattline_protocol.wire.agent_messages import FromAgent
@@ -51,7 +51,7 @@ HEAL_S = 240.0
 STEPS = 250
 
 
-class CoreMachine(ServingRules):
+class CoreMachine(TrainingRules):
     @initialize()
     def join(self) -> None:
         for agent in self.h.agents.values():
@@ -448,6 +448,7 @@ WALK: tuple[tuple[int, Step], ...] = (
     (2, lambda m, r: m.shed(_domain(r), _share(r), 5.0, r.choice((0.0, 4.0)))),
     (2, lambda m, r: m.grid_event(_domain(r), _share(r), *r.choices((0.0, 3.0), k=2))),
     (4, save_any),
+    (9, lambda m, r: m.ranks_report(r.choice(NODES), r.choice(BUSY_S), r.choice(WANTS_MW))),
     (1, lambda m, r: m.cancel_event(r.randint(0, 9))),
     (3, reserve_any),
     (2, lambda m, r: m.unreserve(r.randint(0, 9)) if m.reserved else None),

@@ -26,6 +26,7 @@ from wattline_protocol.wire.agent_messages import ExitKind, TaskExit, TaskPhase
 from wattline_protocol.wire.mig import MigInstance
 from wattline_protocol.wire.task_order import Notice, TaskOrder
 from wattline_protocol.wire.task_reports.checkpoints import CheckpointTrouble, SavedCheckpoint
+from wattline_protocol.wire.task_reports.rank_steps import RankSteps
 
 
 class DriverAbsent(Exception):
@@ -337,6 +338,7 @@ class TaskSeen:
     progress_marks: int = 0
     """Reports of its program so far."""
     checkpoint_trouble: CheckpointTrouble | None = None
+    ranks: tuple[RankSteps, ...] = ()
     worker_public_key: str = ""
     exit: TaskExit | None = None
     group_ended: bool = False

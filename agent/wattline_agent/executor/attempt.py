@@ -54,6 +54,7 @@ class Attempt:
             checkpoint=self.metrics.checkpoint,
             progress_marks=self.metrics.marks,
             checkpoint_trouble=self.metrics.checkpoint_trouble,
+            ranks=self.metrics.ranks,
             worker_public_key=self.file.worker_public_key,
             exit=end,
             group_ended=end is not None and not _living(end.leftover_pids),

@@ -15,6 +15,7 @@ from wattline_agent.executor.run_record.curves import RunHistory
 from wattline_protocol.text.visible import visible_line
 from wattline_protocol.wire.bounds import MAX_SERIAL, MAX_UNIX_S
 from wattline_protocol.wire.task_reports.checkpoints import CheckpointTrouble, SavedCheckpoint
+from wattline_protocol.wire.task_reports.rank_steps import MAX_RANKS, RankSteps
 
 MAX_METRICS = 64
 MAX_NAME_CHARS = 100
@@ -58,6 +59,12 @@ class MetricsTail:
         self._is_known = False
         """The lines being read are part of the history."""
         self._values_left = MAX_VALUES_PER_LOOK
+        self._ranks: dict[int, RankSteps] = {}
+
+    @property
+    def ranks(self) -> tuple[RankSteps, ...]:
+        """Steps of each rank, as last reported."""
+        return tuple(self._ranks.values())
 
     def poll(self) -> None:
         """Read the complete lines written since the last call."""
@@ -116,6 +123,7 @@ class MetricsTail:
             return
         self.marks += "wattline" in report or "metrics" in report
         self._take_report(report)
+        self._take_rank(report.get("rank"))
         values = report.get("metrics")
         if not isinstance(values, dict):
             return
@@ -158,6 +166,13 @@ class MetricsTail:
                 self.history.set(name, value)
             elif (number := _number(value)) is not None:
                 self.history.set(name, number)
+
+    def _take_rank(self, steps: object) -> None:
+        with contextlib.suppress(msgspec.ValidationError, UnicodeEncodeError):
+            if isinstance(steps, dict):
+                found = msgspec.convert(steps, RankSteps)
+                if found.rank in self._ranks or len(self._ranks) < MAX_RANKS:
+                    self._ranks[found.rank] = found
 
 
 def newest_lines(lines: Sequence[bytes]) -> Iterator[bytes]:

@@ -39,6 +39,7 @@ from .saves import (
     wait_saved,
 )
 from .stacks import register_stacks
+from .steps import waited, waiting
 from .stop_notice import StopRequested, safe_point, stop_requested, stoppable
 
 __all__ = [
@@ -68,6 +69,8 @@ __all__ = [
     "stop_requested",
     "stoppable",
     "wait_saved",
+    "waited",
+    "waiting",
 ]
 
 register_stacks()

@@ -10,6 +10,8 @@ import os
 import time
 from pathlib import Path
 
+from .steps import step_ended
+
 MAX_METRICS_PER_CALL = 64
 MAX_METRIC_NAME_CHARS = 100
 MAX_PARAMETERS_PER_CALL = 100
@@ -20,7 +22,8 @@ whose reports were dropped would look as if it made no progress. The agent has r
 
 
 def metric(**values: float) -> None:
-    """Report numbers; the newest of each name is shown with the job.
+    """Report numbers; the newest of each name is shown with the job. `step` is the step that has
+    ended: where each rank of a gang reports it, a rank that is slower than the others is found.
 
     One line of JSON in WATTLINE_METRICS, appended in one write, so several processes may report. A
     value that is not finite is only named in the line: JSON has no such number.
@@ -36,6 +39,8 @@ def metric(**values: float) -> None:
     }
     if not_finite := [name for name, value in numbers.items() if not math.isfinite(value)]:
         line["not_finite"] = not_finite
+    if "step" in numbers and (steps := step_ended(numbers["step"])) is not None:
+        line["rank"] = steps
     _append_line(json.dumps(line))
 
 

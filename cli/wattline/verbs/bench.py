@@ -167,6 +167,12 @@ VERBS = (
         Option("open_jobs", ("--open",), "How many of them have not ended.", "integer", 1_000),
     ),
     _bench(
+        "straggler",
+        "What moving watts to the GPU that holds up its gang is worth (simulated).",
+        Option("seeds", ("--seeds",), "How many, from 1 on.", "integer", 3),
+        Option("minutes", ("--minutes",), "Simulated time of each side.", "number", 8.0),
+    ),
+    _bench(
         "store",
         "How many records a second the scheduler's store takes.",
         Option("directory", ("--dir",), "Where to write; otherwise a temporary folder.", "path"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from wattline_protocol.ids import TaskNo
+from wattline_protocol.ids import GpuIndex, TaskNo
 from wattline_protocol.job.spec import JobSpec
 
 
@@ -25,6 +25,22 @@ def interface_on(interface: str, labels: Mapping[str, str]) -> str:
 def rank_count(spec: JobSpec) -> int:
     """Ranks of each gang of the job."""
     return spec.gang_size * procs_per_node(spec)
+
+
+def ranks_of(spec: JobSpec, task: TaskNo) -> range:
+    """Ranks of this task in its gang, in the order of their numbers on the node."""
+    procs = procs_per_node(spec)
+    first = task % spec.gang_size * procs
+    return range(first, first + procs)
+
+
+def gpus_of_rank(
+    spec: JobSpec, gpus: tuple[GpuIndex, ...], local_rank: int
+) -> tuple[GpuIndex, ...]:
+    """Its GPUs of those of its task: an even part in order, as programs choose them by
+    LOCAL_RANK; all of them where they do not divide."""
+    count, rest = divmod(len(gpus), procs_per_node(spec))
+    return gpus if rest or not count else gpus[local_rank * count : (local_rank + 1) * count]
 
 
 def place_of(spec: JobSpec, task: TaskNo, rank: int) -> tuple[TaskNo, int | None]:

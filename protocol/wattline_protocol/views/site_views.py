@@ -21,7 +21,7 @@ from wattline_protocol.job.spec import WHOLE_GPU, JobKind, JobSpec, Share
 from wattline_protocol.site.model import DomainKind
 from wattline_protocol.views.account_views import PlaceView
 from wattline_protocol.views.diagnosis import Diagnosis, Verdict
-from wattline_protocol.views.training_views import CheckpointView
+from wattline_protocol.views.training_views import CheckpointView, RankView
 from wattline_protocol.wire.agent_messages import TaskExit, TaskUsage
 from wattline_protocol.wire.gpu_process import GpuProcess
 from wattline_protocol.wire.mig import MigView
@@ -131,6 +131,7 @@ class JobView(msgspec.Struct, frozen=True):
     checkpoint: CheckpointView | None = None
     diagnosis: Diagnosis | None = None
     """Why it is not faster, in answers to GetJob."""
+    ranks: tuple[RankView, ...] = ()  # of gangs that hold GPUs, in answers to GetJob
 
     @property
     def gpu_count(self) -> str:

@@ -52,6 +52,7 @@ from wattline_protocol.wire.task_order import TaskUsage as TaskUsage
 from wattline_protocol.wire.task_reports.checkpoints import CheckpointTrouble, SavedCheckpoint
 from wattline_protocol.wire.task_reports.logs import LogChunk as LogChunk
 from wattline_protocol.wire.task_reports.logs import ReadLog as ReadLog
+from wattline_protocol.wire.task_reports.rank_steps import OfRanks
 from wattline_protocol.wire.task_reports.run_records import ReadRecord, RecordRead
 
 PROTOCOL_VERSION = 1
@@ -185,6 +186,7 @@ class TaskReport(msgspec.Struct, frozen=True):
     """The newest since then."""
     has_task_lease: bool = False
     """Its keeper ends it on isolation, as the keeper itself lists it (I7)."""
+    ranks: OfRanks = ()  # those that report steps
 
 
 # --- Agent to scheduler -----------------------------------------------------------------

@@ -6,7 +6,7 @@ where the ranks meet; alone, the same script is a gang of one.
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -15,6 +15,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+
+from wattline import task
+from wattline_runtime.train.waits import mark_waits
 
 T = TypeVar("T")
 
@@ -40,20 +43,33 @@ class Gang:
         if self.world_size == 1:
             return flag
         votes = torch.tensor([int(flag)], device=self.device)
-        dist.all_reduce(votes, dist.ReduceOp.MAX)
-        return bool(votes.item())
+        with self._waiting():
+            dist.all_reduce(votes, dist.ReduceOp.MAX)
+            return bool(votes.item())
 
     def from_first(self, value: T) -> T:
         """The first rank's `value`, on every rank; any value that can be pickled."""
         if self.world_size == 1:
             return value
         box = [value]
-        dist.broadcast_object_list(box, src=0, device=self.device)
+        with self._waiting():
+            dist.broadcast_object_list(box, src=0, device=self.device)
         return box[0]
 
+    def _waiting(self) -> AbstractContextManager[None]:
+        """On a GPU the host waits here for the rank's own work too: no wait for the others."""
+        return nullcontext() if self.device.type == "cuda" else task.waiting()
+
     def parallel(self, model: nn.Module) -> nn.Module:
-        """The model with gradients averaged over the gang, starting from the first's weights."""
-        return model if self.world_size == 1 else DistributedDataParallel(model)
+        """The model with gradients averaged over the gang, starting from the first's weights.
+
+        What a rank waits for the others is marked, so that a slow one is found.
+        """
+        if self.world_size == 1:
+            return model
+        parallel = DistributedDataParallel(model)
+        mark_waits(parallel)
+        return parallel
 
 
 @contextmanager

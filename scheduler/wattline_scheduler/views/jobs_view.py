@@ -19,6 +19,7 @@ from wattline_scheduler.core.model.queue.runtime_bounds import RuntimeBounds
 from wattline_scheduler.core.model.usage.usage import add_usage, cost_usd, energy_kwh, gpu_hours
 from wattline_scheduler.plan.learning.checkpoint_interval import interval_s
 from wattline_scheduler.records import AttemptRecord, GangRecord, JobRecord
+from wattline_scheduler.views.ranks_view import rank_views, slow_sentence
 from wattline_scheduler.views.verdict_view import diagnosis, utilisation
 
 MAX_ATTEMPTS_SHOWN = 2_000
@@ -81,12 +82,14 @@ def job_in_memory(job: Job, tariff: Tariff, *, with_attempts: bool = False) -> J
         with_attempts=with_attempts,
         failure_free_s=job.failure_free_s,
         is_hung=any(gang.progress is not None and gang.progress.is_stalled for gang in job.gangs),
+        slow=slow_sentence(job),
     )
 
 
 def job_in_full(job: Job, tariff: Tariff, bounds: RuntimeBounds, now: Now) -> JobView:
     """As `job_in_memory`, with attempts, expected end, and the grace period in force."""
     view = job_in_memory(job, tariff, with_attempts=True)
+    view = msgspec.structs.replace(view, ranks=rank_views(job))
     if job.grace_s < job.spec.recovery.grace_s:
         view = msgspec.structs.replace(view, grace_s=job.grace_s)
     left = left_of_job(bounds, job, now)
@@ -110,6 +113,7 @@ def job_view(
     with_attempts: bool = False,
     failure_free_s: float = 0.0,
     is_hung: bool = False,
+    slow: str = "",
 ) -> JobView:
     """The view of a job from its records; `attempts` is ordered oldest first within each task."""
     spec = record.spec
@@ -123,7 +127,7 @@ def job_view(
     gang_gpus = _gang_size(spec, live) * spec.resources.gpus_per_node
     is_measured = not spec.resources.mig
     ran_s, running_since = run_time(attempts)
-    found = diagnosis(usage, is_measured=is_measured, is_hung=is_hung)
+    found = diagnosis(usage, is_measured=is_measured, is_hung=is_hung, slow=slow)
     return JobView(
         id=record.id,
         name=spec.name,

@@ -54,8 +54,11 @@ def verdict(usage: TaskUsage, *, is_measured: bool = True, is_hung: bool = False
     return "idle" if mean < IDLE_BELOW else "mixed"
 
 
-def diagnosis(usage: TaskUsage, *, is_measured: bool = True, is_hung: bool = False) -> Diagnosis:
-    """The bottleneck, in a sentence that rests on what was measured."""
+def diagnosis(
+    usage: TaskUsage, *, is_measured: bool = True, is_hung: bool = False, slow: str = ""
+) -> Diagnosis:
+    """The bottleneck, in a sentence that rests on what was measured. `slow`: which rank the others
+    of its gang wait for, and why."""
     word = verdict(usage, is_measured=is_measured, is_hung=is_hung)
     mean = utilisation(usage, is_measured=is_measured)
     shares = Shares(
@@ -66,7 +69,8 @@ def diagnosis(usage: TaskUsage, *, is_measured: bool = True, is_hung: bool = Fal
         network=_share(usage.network_busy_s, usage.network_s),
         capped=_share(usage.cap_bound_gpu_s, usage.gpu_s),
     )
-    return Diagnosis(word, _sentence(word, usage, shares), shares)
+    sentence = _sentence(word, usage, shares)
+    return Diagnosis(word, f"{sentence}; {slow}" if slow else sentence, shares)
 
 
 def _sentence(word: Verdict, usage: TaskUsage, shares: Shares) -> str:

@@ -3,6 +3,7 @@
 The agent's core orders it through the same `TaskRunner` calls as the real keeper.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -11,6 +12,7 @@ from wattline_agent.core.ports import LaunchContext, TaskSeen
 from wattline_protocol.ids import TaskRef, UnixTime
 from wattline_protocol.wire.agent_messages import ExitKind, TaskExit, TaskPhase
 from wattline_protocol.wire.task_order import Notice, TaskOrder
+from wattline_protocol.wire.task_reports.rank_steps import RankSteps
 from wattline_sim.facility.context import Ground
 from wattline_sim.facility.plant.catalogue import WORKLOADS
 from wattline_sim.facility.works import ENDLESS_S, WorkKey
@@ -53,6 +55,8 @@ class SimKeeper(Keeper):
         self.processes: dict[TaskRef, Process] = {}
         self.has_news = True
         """Something changed since `observe`."""
+        self.ranks_of: Callable[[Sequence[int]], tuple[RankSteps, ...]] = lambda _: ()
+        """What the ranks on GPUs, by their flat numbers, report of their steps."""
 
     # --- what the agent orders (TaskRunner) -----------------------------------------------
 
@@ -208,4 +212,5 @@ class SimKeeper(Keeper):
             exit=process.exit,
             group_ended=process.exit is not None,
             notice=process.notice,
+            ranks=self.ranks_of(process.gpus) if phase == "running" else (),
         )

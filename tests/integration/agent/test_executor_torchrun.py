@@ -101,7 +101,7 @@ def all_reduce():
     time.sleep(600)
 def load():
     time.sleep(600)
-task.heartbeat()
+task.metric(step=1)
 print("ready", flush=True)
 load() if os.environ["RANK"] == "1" else all_reduce()
 """
@@ -125,7 +125,8 @@ def test_a_gang_that_hangs_leaves_the_place_of_each_rank_and_saves_at_its_stop(
         )
         live.runner.launch(task, CONTEXT)
         wait_until(lambda: live.log(ref()).count("ready") == 2, "both ranks run")
-        wait_until(lambda: live.seen(ref()).progress_marks == 2, "their heartbeats are counted")
+        wait_until(lambda: live.seen(ref()).progress_marks == 2, "their reports are counted")
+        assert sorted(one.rank for one in live.seen(ref()).ranks) == [0, 1]
         live.runner.dump_stacks(ref())
         folder = str(live.task_dir())
         wait_until(lambda: len(read_places(folder, 2)) == 2, "their stacks are written")

@@ -49,6 +49,7 @@ from wattline_protocol.wire.agent_messages import (
 )
 from wattline_protocol.wire.task_order import Notice, TaskOrder
 from wattline_protocol.wire.task_reports.checkpoints import CheckpointTrouble, SavedCheckpoint
+from wattline_protocol.wire.task_reports.rank_steps import RankSteps
 
 
 @dataclass
@@ -69,6 +70,7 @@ class FakeTask:
     places: tuple[RankPlace, ...] = ()
     """Where its ranks say they are, once their stacks are requested."""
     checkpoint_trouble: CheckpointTrouble | None = None
+    ranks: tuple[RankSteps, ...] = ()
 
     def report(self) -> TaskReport:
         return TaskReport(
@@ -82,6 +84,7 @@ class FakeTask:
             checkpoint=self.checkpoint,
             progress_marks=self.progress_marks,
             checkpoint_trouble=self.checkpoint_trouble,
+            ranks=self.ranks,
             exit=self.exit,
             runtime_limit_s=self.order.runtime_limit_s,
             notice=self.notice,
@@ -130,6 +133,8 @@ class FakeAgent:
     """Its tasks hear the stop notice and run on until they end by themselves."""
     wants_mw: int | None = None
     """Uncapped draw of a busy GPU; None: whatever its cap allows, and the cap never binds."""
+    wants_of: dict[GpuIndex, int] = field(default_factory=dict)
+    """The same of single GPUs."""
     util_pct: int | None = None
     """What it says of every GPU's utilisation."""
     is_slow_to_ack: bool = False
@@ -191,6 +196,7 @@ class FakeAgent:
     def _sample(self, gpu: GpuInfo, *, is_busy: bool) -> GpuSample:
         cap_mw = self.caps_mw[gpu.index]
         wants_mw = cap_mw if self.wants_mw is None else self.wants_mw
+        wants_mw = self.wants_of.get(gpu.index, wants_mw)
         return GpuSample(
             index=gpu.index,
             power_mw=min(wants_mw, cap_mw) if is_busy else gpu.idle_mw,

@@ -191,6 +191,7 @@ class Attempt:
             checkpoint=seen.checkpoint,
             progress_marks=seen.progress_marks,
             checkpoint_trouble=seen.checkpoint_trouble,
+            ranks=seen.ranks,
             worker_public_key=seen.worker_public_key,
             exit=seen.exit,
             readopted=self.readopted,

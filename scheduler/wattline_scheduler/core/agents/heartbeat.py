@@ -15,6 +15,7 @@ from wattline_scheduler.core.leases.distrust import (
 )
 from wattline_scheduler.core.leases.lease_load import booking_of, demand_of, is_leased, update_load
 from wattline_scheduler.core.leases.measured_draw import power_doubt
+from wattline_scheduler.core.lifecycle.stragglers import watch_ranks
 from wattline_scheduler.core.model.foreign_processes import is_due_for_reading, take_foreign
 from wattline_scheduler.core.model.jobs.job import Attempt, Running
 from wattline_scheduler.core.model.node import NodeNow, Unheard
@@ -69,6 +70,7 @@ def beat(state: State, node: NodeNow, message: Beat, now: Now) -> None:
         _learn_warmth(state, node, message, now)
     take_digest(state, node, message.seq, message.tasks, now)
     watch_progress(state, node, now)
+    watch_ranks(state, node, message.gpus, now)
     update_load(state, node, now)
     _judge_floor(state, node, now)
 

@@ -1,8 +1,9 @@
 """Loads of nodes for the power engine: minimum draw, and demand of the work on them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from wattline_protocol.ids import GpuIndex, Now
+from wattline_protocol.ids import GpuIndex, NodeId, Now
 from wattline_protocol.job.spec import PRIORITIES
 from wattline_protocol.site.wall_power import cap_within_mw, wall_mw
 from wattline_protocol.wire.agent_messages import GpuInfo
@@ -82,7 +83,7 @@ def _held(
     steepness = learned.steepness_permille / 1000 if learned is not None else 1.0
     is_bound = state.demand.is_bound(node.id, gpu.index, now.mono_s)
     gangs = (attempt.gang for attempt in holders)
-    return most_demanding(
+    load = most_demanding(
         [
             busy_gpu(
                 gpu,
@@ -96,6 +97,16 @@ def _held(
             for gang in gangs
         ]
     )
+    weight = _weight(holders, node.id, gpu.index)
+    return load if weight is None else replace(load, weight_permille=weight)
+
+
+def _weight(holders: Sequence[Attempt], node: NodeId, index: GpuIndex) -> int | None:
+    """Its weight inside a gang whose watts were moved; None = its share is even."""
+    watch = holders[0].gang.ranks
+    if watch is None or len(holders) > 1:
+        return None
+    return watch.weight_of(holders[0].record.attempt, (node, index))
 
 
 def load_now(state: State, node: NodeNow, now: Now) -> NodeLoad:

@@ -157,13 +157,40 @@ def rebalance(state: State, now: Now) -> Allocation:
     books = state.books
     eager = _eager(state)
     is_over = state.domains.matrix.below(books.full_rows())
-    due = _due(state, allocation, eager, is_over, now)
-    for decision in plan_leases(books, _wishes(state, allocation, due, eager, is_over)):
-        share_mw = _shares(state, allocation, decision)
-        send_lease(state, state.nodes[decision.node], decision.lease_mw, now, share_mw)
+    must = is_over | _reshaped(state, now)
+    due = _due(state, allocation, eager, must, now)
+    for decision in plan_leases(books, _wishes(state, allocation, due, eager, must)):
+        _send(state, allocation, decision, now)
+    _send_reshaped(state, allocation, now)
     _squeeze_stuck(state, is_over, now)
     state.wants_rebalance = False
     return allocation
+
+
+def _send(state: State, allocation: Allocation, decision: LeaseDecision, now: Now) -> None:
+    share_mw = _shares(state, allocation, decision)
+    if share_mw is not None:
+        state.reshaped.pop(decision.node, None)
+    send_lease(state, state.nodes[decision.node], decision.lease_mw, now, share_mw)
+
+
+def _reshaped(state: State, now: Now) -> Bools:
+    """Nodes whose GPUs have other weights than their newest lease knows."""
+    matrix = state.fleet.matrix
+    state.reshaped = {n: until for n, until in state.reshaped.items() if now.mono_s < until}
+    found = np.zeros(len(matrix.nodes), dtype=np.bool_)
+    found[[matrix.at[node] for node in state.reshaped]] = True
+    return found
+
+
+def _send_reshaped(state: State, allocation: Allocation, now: Now) -> None:
+    """Sends other caps within the same lease."""
+    for node in list(state.reshaped):
+        newest_mw = state.books.newest_lease_mw(node)
+        at = state.fleet.matrix.at[node]
+        is_same = newest_mw is not None and newest_mw == allocation.lease_mw[at]
+        if newest_mw is not None and is_same and state.fleet.nodes.is_set[at]:
+            _send(state, allocation, LeaseDecision(node, newest_mw), now)
 
 
 def _shares(
@@ -179,7 +206,7 @@ def _shares(
 
 
 def _due(
-    state: State, allocation: Allocation, eager: dict[NodeId, int], is_over: Bools, now: Now
+    state: State, allocation: Allocation, eager: dict[NodeId, int], must: Bools, now: Now
 ) -> Bools:
     """Nodes whose leases change now; see `power.allocation.lease_pacing`."""
     matrix, wish_mw, newest_mw = state.fleet.matrix, allocation.lease_mw, state.books.newest
@@ -199,7 +226,7 @@ def _due(
         wish_mw,
         newest_mw,
         target_mw,
-        must=state.fleet.nodes.is_set & (is_eager | is_over),
+        must=state.fleet.nodes.is_set & (is_eager | must),
         hurry=matrix.below(contended),
         surge=matrix.below(surging),
         at=now.mono_s,
@@ -218,7 +245,7 @@ def _wishes(
     allocation: Allocation,
     due: Bools,
     eager: dict[NodeId, int],
-    is_over: Bools,
+    must: Bools,
 ) -> list[LeaseWish]:
     wishes: list[LeaseWish] = []
     for at in np.flatnonzero(due & state.fleet.nodes.is_set).tolist():
@@ -229,7 +256,7 @@ def _wishes(
                 node=node,
                 lease_mw=int(allocation.lease_mw[at]),
                 priority=max((g.priority for g in busy), default=0) + eager.get(node, 0),
-                must=node in eager or bool(is_over[at]),
+                must=node in eager or bool(must[at]),
             )
         )
     return wishes

@@ -175,6 +175,9 @@ class State:
     """Time of the last evaluation of meters and zones."""
     contradicted: dict[NodeId, Contradiction] = field(default_factory=dict)
     """Nodes whose reports disagree with the books: no growth in their domains (I9)."""
+    reshaped: dict[NodeId, Instant] = field(default_factory=dict)
+    """Nodes whose GPUs have other weights than their newest lease knows, and until when their
+    leases follow without a dead band."""
     short_mw: dict[DomainId, int] = field(default_factory=dict)
     """Domains whose floors alone do not fit, by the newest rebalancing, with their shortfall."""
     short_since: dict[DomainId, Instant] = field(default_factory=dict)

@@ -51,6 +51,8 @@ class Plant(Readings):
         self._ticks = 0
         self._outside_c: float | None = None
         self.performance: Floats = np.zeros(count)
+        self.own_performance: Floats = np.zeros(count)
+        """The same where no GPU waits for another."""
         self.node_walls: Floats = np.zeros((WINDOW, nodes))
         self.feed_walls: Floats = np.zeros((WINDOW, len(layout.feeds)))
         self._refresh_alive()
@@ -230,6 +232,7 @@ class Plant(Readings):
             speed[bound] = self._curves.speed(
                 cards.target_w[bound], cards.demand_w[bound], phase[bound]
             )
+        self.own_performance = speed
         self.performance = self.jobs.wait_for_slowest(speed)
 
     def _step_hosts(self) -> None:

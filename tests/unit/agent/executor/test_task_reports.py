@@ -1,6 +1,7 @@
 """Reports of the task library in the metrics file: the newest valid one counts."""
 
 import json
+import math
 import os
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from wattline_agent.executor import memory_copies
 from wattline_agent.executor.metrics import MAX_LINES_PER_LOOK, MAX_WHY_CHARS, MetricsTail
 from wattline_protocol.ids import AttemptNo, JobId, TaskNo, TaskRef, UnixTime
 from wattline_protocol.wire.task_reports.checkpoints import CheckpointTrouble, SavedCheckpoint
+from wattline_protocol.wire.task_reports.rank_steps import MAX_RANKS, RankSteps
 
 SAVED = SavedCheckpoint(step=12, bytes=4096, save_s=1.5, unix_s=UnixTime(1_700_000_000.0))
 
@@ -123,3 +125,28 @@ def test_copies_in_memory_of_an_ended_attempt_are_found(
     assert memory_copies.copies_of(ref) == [f"{tmp_path}/{left}"]
     monkeypatch.setattr(memory_copies, "MEMORY", str(tmp_path / "absent"))
     assert memory_copies.copies_of(ref) == []
+
+
+def rank_line(**changes: object) -> str:
+    steps = {"rank": 3, "pid": 7, "step": 40, "step_s": 0.5, "busy_s": 0.4, "count": 20}
+    return json.dumps({"metrics": {"step": 40}, "rank": {**steps, **changes}}) + "\n"
+
+
+def test_the_newest_steps_of_each_rank_are_kept(tmp_path: Path) -> None:
+    lines = rank_line(step=39) + rank_line(rank=1) + rank_line()
+    ranks = {one.rank: one for one in read(tmp_path / "m", lines).ranks}
+    assert ranks == {
+        3: RankSteps(3, 7, 40, 0.5, 0.4, 20),
+        1: RankSteps(1, 7, 40, 0.5, 0.4, 20),
+    }
+
+
+def test_steps_out_of_bounds_and_ranks_without_end_are_ignored(tmp_path: Path) -> None:
+    wrong: list[dict[str, object]] = [{"rank": -1}, {"step": 1 << 70}, {"step_s": math.nan}]
+    wrong += [{"busy_s": -1}, {"count": "x"}, {"pid": None}]
+    lines = "".join(rank_line(**one) for one in wrong) + '{"rank": 3, "metrics": {}}\n'
+    assert read(tmp_path / "m", lines).ranks == ()
+    many = "".join(rank_line(rank=rank) for rank in range(MAX_RANKS + 9)) + rank_line(step=41)
+    ranks = read(tmp_path / "n", many).ranks
+    assert len(ranks) == MAX_RANKS
+    assert {one.rank: one.step for one in ranks}[3] == 41

@@ -18,6 +18,7 @@ from wattline_scheduler.core.model.jobs.sorted_numbers import SortedNumbers
 from wattline_scheduler.core.model.queue.job_class import JobClass
 from wattline_scheduler.core.model.usage.gpu_idle_watch import IdleWatch
 from wattline_scheduler.core.model.usage.progress_watch import ProgressWatch
+from wattline_scheduler.core.model.usage.rank_watch import RankWatch
 from wattline_scheduler.core.model.usage.usage import NO_USAGE
 from wattline_scheduler.plan.learning.progress_rate import Course
 from wattline_scheduler.plan.model.shape import Shape, Waiting
@@ -219,6 +220,8 @@ class Gang:
     """For jobs with `recovery.no_progress`."""
     has_saved: bool = False
     """One of its tasks is known to have published a checkpoint."""
+    ranks: RankWatch | None = None
+    """For gangs of several ranks that report their steps."""
     resumed_step: int = -1
     """Step of its newest checkpoint known when the current try began; -1 = none."""
     past: deque[Attempt] = field(default_factory=lambda: deque(maxlen=MAX_ATTEMPTS_KEPT))
