@@ -1,6 +1,6 @@
 """The click commands, made from the table."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import click
@@ -60,7 +60,7 @@ def command(verb: Verb, name: str) -> click.Command:
         params=[_parameter(p) for p in parameters(verb) if not _is_after_dashes(p)],
         help=f"{verb.help}\n\n{verb.details}".strip(),
         short_help=verb.help,
-        context_settings=CONTEXT,
+        context_settings=CONTEXT | {"allow_extra_args": True},  # `VerbCommand` names what it takes
     )
 
 
@@ -117,13 +117,28 @@ class VerbCommand(click.Command):
             has_dashes, args = at < len(args), args[:at]
         may_be_command = any(not word.startswith("-") for word in args)  # parsing empties the list
         try:
-            return super().parse_args(ctx, args)
+            if extra := super().parse_args(ctx, args):
+                raise click.UsageError(self._unexpected(extra), ctx)
+            return []
+        except click.MissingParameter as error:
+            text = f"{error.format_message()} {self._help_of(error.param)}"
+            raise click.UsageError(text, ctx) from error
         except click.UsageError as error:
             is_value = isinstance(error, click.BadParameter)
             if taker is None or has_dashes or is_value or not may_be_command:
                 raise
             text = f"{error.format_message()} A command follows after `--`."
             raise click.UsageError(text, ctx) from error
+
+    def _unexpected(self, words: Sequence[str]) -> str:
+        shown = joined([repr(word) for word in words])
+        taken = [p for p in self.verb.args if isinstance(p, Argument) and not p.after_dashes]
+        if not taken:
+            return f"unexpected {shown}: this verb takes options only."
+        return f"unexpected {shown}. {taken[-1].name.upper()} is one word: {taken[-1].help}"
+
+    def _help_of(self, param: click.Parameter | None) -> str:
+        return next(p.help for p in parameters(self.verb) if param and p.name == param.name)
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         takers = [metavar(p) for p in self.verb.args if isinstance(p, Argument) and p.after_dashes]
@@ -181,6 +196,9 @@ class Family(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The verb alone adds no word to the path that hints show."""
+        is_verb = self.alone is not None or self._names_member(args) or args[0].startswith("-")
+        if not is_verb:
+            raise _no_verb(ctx, args[0], self.commands, f"{ctx.command_path.split(' ', 1)[-1]} ")
         name, found, rest = super().resolve_command(ctx, args)
         return ("" if found is not None and found is self.alone else name), found, rest
 
@@ -207,12 +225,14 @@ class Family(click.Group):
 
 
 def _no_verb(
-    ctx: click.Context, word: str, members: Iterable[str], before: str = ""
+    ctx: click.Context, word: str, members: Collection[str], before: str = ""
 ) -> click.UsageError:
     from difflib import get_close_matches
 
     near = get_close_matches(word, members)
     hint = f" Did you mean {joined([repr(before + name) for name in near], 'or')}?" if near else ""
+    if before and members and not near:
+        hint = f" Expected {joined([repr(before + name) for name in members], 'or')}."
     return click.UsageError(f"no verb {before + word!r}.{hint}", ctx)
 
 

@@ -10,8 +10,7 @@ from wattline_protocol.views.site_views import JobState
 
 _JOBS = Argument(
     "jobs",
-    "Jobs: numbers, ranges and lists as in 3-5,8, `last`, or indices of an array as in "
-    "12[0-31] or 12.7.",
+    "Numbers, ranges and lists as in 3-5,8, `last`, or indices of an array as in 12[0-31] or 12.7.",
     required=False,
 )
 _JOB = Argument("job", "The job's number, or `last` for your newest one.")
