@@ -17,7 +17,13 @@ from wattline_protocol.job.change import asked_for
 from wattline_protocol.job.spec import JobSpec, Limits
 from wattline_protocol.text.quantities import format_cost, format_duration, format_energy
 from wattline_protocol.text.wording import about_size, counted, digits, elapsed, energy, listed
-from wattline_protocol.views.site_views import AttemptView, ExplainView, JobView
+from wattline_protocol.views.site_views import (
+    ENDED_STATES,
+    AttemptView,
+    ExplainView,
+    JobState,
+    JobView,
+)
 from wattline_protocol.views.training_views import CheckpointView
 from wattline_protocol.wire.agent_messages import TaskExit
 
@@ -26,6 +32,9 @@ OWN_LINE = {"name", "kind", "command", "queue", "account", "priority", "hold"}
 
 ATTEMPTS_SHOWN = 50
 """The newest attempts; `--json` has them all."""
+
+STOPPED: tuple[JobState, ...] = ("CANCELLED", "PREEMPTED")
+"""Attempts of a job that continues: what torchrun logs at a stop signal reads like a failure."""
 
 
 def detail(job: JobView) -> RenderableType:
@@ -37,7 +46,9 @@ def detail(job: JobView) -> RenderableType:
     parts += _notes(newest)
     failure = first_failure(job.attempts, job.spec)
     parts += [_failure_line(failure)] if failure is not None else []
-    telling = telling_attempt(job.attempts, failure)
+    stopped = () if job.state in ENDED_STATES else STOPPED
+    others = [attempt for attempt in job.attempts if attempt.state not in stopped]
+    telling = telling_attempt(others, failure)
     parts += [_log_tail(telling)] if telling is not None else []
     return Group(*parts)
 

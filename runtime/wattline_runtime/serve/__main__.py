@@ -21,7 +21,7 @@ from wattline_runtime.serve.energy.worker_energy import WorkerEnergy
 from wattline_runtime.serve.key_file import read_secret
 from wattline_runtime.serve.model import find_model
 from wattline_runtime.serve.model_backend import ModelBackend
-from wattline_runtime.serve.options import add_worker_options, positive, worker_config
+from wattline_runtime.serve.options import add_worker_options, positive, refuse, worker_config
 from wattline_runtime.serve.worker import Worker
 
 MODEL_END_S = 0.5
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.path.insert(0, str(Path.cwd()))
         model = find_model(options.model)()
     except (ValueError, OSError) as error:
-        parser.error(str(error))
+        refuse(parser, str(error))
     backend = ModelBackend(
         model,
         args,

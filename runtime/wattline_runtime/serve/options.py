@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from typing import NoReturn
 
 from wattline_protocol.text.endpoints import reachable_endpoint
 from wattline_protocol.trust.keys import check_key
@@ -34,6 +35,11 @@ def worker_config(options: argparse.Namespace) -> WorkerConfig:
         drain_grace_s=options.drain_grace_s,
         stop_file=options.stop_file,
     )
+
+
+def refuse(parser: argparse.ArgumentParser, reason: str) -> NoReturn:
+    """Exit with 2 and the reason alone: argparse's usage before it would fill the page of a job."""
+    parser.exit(2, f"{parser.prog}: error: {reason}\n")
 
 
 def _gateways(endpoints: list[str], keys: list[str]) -> tuple[tuple[str, str], ...]:

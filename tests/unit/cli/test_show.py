@@ -195,6 +195,15 @@ def test_failed_attempt_shows_its_end_and_its_log() -> None:
     assert "ValueError: no such file" in shown
 
 
+@pytest.mark.parametrize(("state", "is_shown"), [("PENDING", False), ("CANCELLED", True)])
+def test_a_stopped_attempt_shows_its_log_once_its_job_has_ended(
+    state: JobState, is_shown: bool
+) -> None:
+    end = TaskExit(kind="exited", code=1, log_tail="SignalException: got signal: 15\n")
+    view = job(7, "requeued", state, attempts=(attempt(0, "CANCELLED", end),))
+    assert ("Last lines" in text_of(job_detail.detail(view))) == is_shown
+
+
 def test_a_grace_that_the_site_cuts_is_shown_beside_what_was_asked_for() -> None:
     spec = JobSpec("train", ("run",), recovery=Recovery(grace_s=7_200.0))
     plain = msgspec.structs.replace(job(7, "train", "RUNNING"), spec=spec)

@@ -21,7 +21,7 @@ from wattline_runtime.serve.bridge.server import HttpServer
 from wattline_runtime.serve.energy.gpu_counters import GpuCounters, gpus_of
 from wattline_runtime.serve.energy.worker_energy import WorkerEnergy
 from wattline_runtime.serve.key_file import read_secret
-from wattline_runtime.serve.options import add_worker_options, positive, worker_config
+from wattline_runtime.serve.options import add_worker_options, positive, refuse, worker_config
 from wattline_runtime.serve.worker import Worker
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         keys = read_secret(options.secret_file)
         config = worker_config(options)
     except (ValueError, OSError) as error:
-        parser.error(str(error))
+        refuse(parser, str(error))
     server = HttpServer(options.command, options.health)
     backend = HttpBackend(
         server, methods=options.methods, capacity=options.capacity, infer_path=options.infer_path
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         energy = WorkerEnergy(GpuCounters(gpus_of(os.environ)))
         return Worker(config, keys, backend, energy).run()
     except OSError as error:
-        parser.error(f"{options.command[0]} does not start: {error}")
+        refuse(parser, f"{options.command[0]} does not start: {error}")
     finally:
         server.stop(SERVER_END_S)
 
