@@ -89,6 +89,7 @@ def measure(*, mib: int, runs: int, kills: int, seed: int) -> Costs:
     random.seed(seed)
     with tempfile.TemporaryDirectory(dir=".", prefix=".bench-checkpoint-") as directory:
         root = Path(directory)
+        os.environ["WATTLINE_METRICS"] = str(root / "metrics.jsonl")  # else below this directory
         state = np.random.default_rng(seed).integers(0, 256, mib << 20, dtype=np.uint8)
         waits_s, copies_s = _waits(root / "waits", state, runs)
         hashed_s, unhashed_s = _publications(root / "hashed", state, runs)

@@ -4,7 +4,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -33,6 +33,8 @@ SHED_SHARE = 0.9
 RAMP_S = 20.0
 """Long enough for a notice and a save before the pause."""
 PATIENCE_S = 300.0
+RUN_PATIENCE_S = 3_600.0
+"""For a whole run, on a busy machine."""
 ON, OFF = "on", "off"
 """What a BMC answers."""
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT")
@@ -112,18 +114,25 @@ class Ground(HostSite):
             resources=Resources(nodes=NODES, gpus_per_node=1),
             launch=Launch(how="torchrun", procs_per_node=1),
             recovery=Recovery(retries=1_000, grace_s=60.0),
+            env={"OMP_NUM_THREADS": "1"},  # both ranks share the processors of one machine
         )
         return self.client.submit(spec)
 
-    def wait(self, holds: Callable[[], bool], what: str, job: int | None = None) -> None:
+    def wait(
+        self,
+        holds: Callable[[], bool],
+        what: str,
+        job: int | None = None,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         """Wait until `holds`. Raises RuntimeError when time is up, or the job has failed."""
-        until_s = time.monotonic() + PATIENCE_S
+        until_s = time.monotonic() + patience_s
         while not holds():
             self.processes.check()
             if job is not None:
                 self._keep_going(job)
             if time.monotonic() > until_s:
-                raise RuntimeError(f"not within {PATIENCE_S:g} s: {what}")
+                raise RuntimeError(f"not within {patience_s:g} s: {what}")
             time.sleep(LOOK_S)
 
     def _keep_going(self, job: int) -> None:
@@ -147,7 +156,7 @@ class Ground(HostSite):
         met_s, last_unix_s = list[float](), 0.0
         for path in self.folder.glob(f"agents/*/tasks/{seen.id}.*.{number}.metrics.jsonl"):
             rank = int(path.name.split(".")[1])
-            rows = _rows(path)
+            rows = list(_rows(path))
             values = [row["metrics"].get("rendezvous_s") for row in rows]
             met_s += [value for value in values if value is not None]
             last_unix_s = max([last_unix_s, *(row["unix_s"] for row in rows)])
@@ -155,7 +164,7 @@ class Ground(HostSite):
                 first = tuple(
                     Line(row["unix_s"], int(step))
                     for row in rows
-                    if "progress" in row["metrics"]
+                    if _is_step(row)
                     and (step := row["metrics"].get("step", row["metrics"].get("epoch")))
                 )
         own = [one for one in seen.attempts if one.attempt == number]
@@ -173,9 +182,9 @@ class Ground(HostSite):
         """(attempt, step) of the newest line of its first rank; zeros before there is one."""
         found = (0, 0)
         for path in self.folder.glob(f"agents/*/tasks/{job}.0.*.metrics.jsonl"):
-            steps = [row["metrics"] for row in _rows(path) if "progress" in row["metrics"]]
-            if steps:
-                step = int(steps[-1].get("step", steps[-1].get("epoch", 0)))
+            newest = next((row["metrics"] for row in _rows(path, -1) if _is_step(row)), None)
+            if newest is not None:
+                step = int(newest.get("step", newest.get("epoch", 0)))
                 found = max(found, (int(path.name.split(".")[2]), step))
         return found
 
@@ -265,7 +274,12 @@ def _is_rank(command: list[str]) -> bool:
     return is_program and not any(word.endswith(others) for word in command)
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    """Whole lines of metrics; the last one may be half written."""
+def _rows(path: Path, direction: int = 1) -> Iterator[dict[str, Any]]:
+    """Whole lines of metrics, the newest first if `direction` is -1; the last one may be half
+    written."""
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    return [row for row in map(json.loads, lines) if "metrics" in row]
+    return (row for row in map(json.loads, lines[::direction]) if "metrics" in row)
+
+
+def _is_step(row: dict[str, Any]) -> bool:
+    return "progress" in row["metrics"]

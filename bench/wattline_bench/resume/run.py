@@ -13,7 +13,14 @@ import torch
 from wattline import task
 from wattline.demo.processes import adopt_orphans
 from wattline.failures import ActFailed
-from wattline_bench.resume.ground import ENDED, INTERVAL_STEPS, Ground, Work, works
+from wattline_bench.resume.ground import (
+    ENDED,
+    INTERVAL_STEPS,
+    RUN_PATIENCE_S,
+    Ground,
+    Work,
+    works,
+)
 from wattline_bench.resume.timeline import (
     KINDS,
     PLANNED,
@@ -200,7 +207,11 @@ def _interrupt(ground: Ground, work: Work, kind: str, job: int, random: Random) 
 
 
 def _until_completed(ground: Ground, job: int) -> None:
-    ground.wait(lambda: ground.client.job(job).state in ENDED, f"job {job} is done")
+    ground.wait(
+        lambda: ground.client.job(job).state in ENDED,
+        f"job {job} is done",
+        patience_s=RUN_PATIENCE_S,
+    )
     seen = ground.client.job(job)
     if seen.state != "COMPLETED":
         raise RuntimeError(f"{seen.name} is {seen.state}: {seen.reason}")
