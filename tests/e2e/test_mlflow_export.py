@@ -1,7 +1,9 @@
 """A run on a simulated site is exported to a real MLflow server. `make examples-heavy` runs it."""
 
 import json
+import os
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -51,7 +53,7 @@ def server(tmp_path: Path) -> Iterator[str]:
         wait_until(lambda: answers(url), "MLflow answers", 120.0)
         yield url
     finally:
-        subprocess.run(["pkill", "-TERM", "-s", str(process.pid)], check=False)
+        os.killpg(process.pid, signal.SIGTERM)  # and its workers
         process.wait(30)
 
 

@@ -1,7 +1,9 @@
 """Writes a run to an MLflow tracking server, by MLflow's own client (extra `mlflow`)."""
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
 from typing import Any
 
 import msgspec
@@ -37,7 +39,8 @@ def export_run(run: Run, uri: str, experiment: str, site: str) -> Exported:
     """Create a run there; one that is there already is left as it is. Raises ActFailed."""
     client = _client(uri)
     try:
-        return _Export(client, run, experiment, site).write()
+        with redirect_stdout(sys.stderr):  # MLflow prints addresses there
+            return _Export(client, run, experiment, site).write()
     except ActFailed:
         raise
     except Exception as error:  # of MLflow, of its HTTP client, of a database driver

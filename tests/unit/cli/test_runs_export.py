@@ -95,8 +95,8 @@ class Mlflow:
         self.runs.pop()
 
     def set_terminated(self, run: str, status: str, at_ms: int) -> None:
-        del run
         self.ended.append((status, at_ms))
+        print(f"View run {run} at …")
 
 
 def installed(monkeypatch: pytest.MonkeyPatch, client: Mlflow) -> None:
@@ -108,7 +108,7 @@ def installed(monkeypatch: pytest.MonkeyPatch, client: Mlflow) -> None:
 
 
 def test_a_run_is_written_in_bounded_batches_and_names_and_only_once(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     there = Mlflow()
     installed(monkeypatch, there)
@@ -128,6 +128,7 @@ def test_a_run_is_written_in_bounded_batches_and_names_and_only_once(
     ]
     assert msgspec.json.decode(there.files["wattline/record.json"], type=Run) == RUN
     assert there.ended == [("KILLED", 1_100_000)]
+    assert capsys.readouterr().out == "", "--json prints JSON and nothing else"
     with pytest.raises(ActFailed, match="run 17#1 is there already: experiment digits, run r1"):
         export_run(RUN, "http://127.0.0.1:1", "digits", "lab")
 
