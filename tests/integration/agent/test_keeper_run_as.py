@@ -3,6 +3,7 @@
 import os
 import pwd
 import stat
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from wattline_agent.executor import runner
 from wattline_agent.keeper.client import KeeperClient
 from wattline_agent.keeper.starting import MAX_UNDER_WAY
 from wattline_protocol.wire.task_order import TaskOrder
+from wattline_protocol.wire.task_reports.run_records import inventory_in
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root starts tasks as others")
 
@@ -104,6 +106,28 @@ def test_it_reports_reads_its_notice_and_keeps_checkpoints(live: LiveKeeper) -> 
     for path in (checkpoints, checkpoints / "step", live.task_dir(), live.beside("metrics.jsonl")):
         assert path.stat().st_uid == owner, path
     assert checkpoints.stat().st_mode & 0o777 == 0o700
+
+
+def test_what_it_runs_with_is_found_with_its_rights(live: LiveKeeper, reachable: Path) -> None:
+    """Git does for it what it does for the account: here it refuses a repository of root's."""
+    tree = reachable / "tree"
+    tree.mkdir()
+    subprocess.run(["git", "init", "-q", str(tree)], check=True)
+    text = "while ! test -e done; do sleep 0.05; done"
+    live.runner.launch(as_nobody(text, kind="training", workdir=str(tree)), CONTEXT)
+    inventory = live.beside("inventory")
+    wait_until(
+        lambda: bool(live.observe()) and inventory.exists() and inventory.stat().st_size > 0,
+        "an inventory",
+    )
+    assert inventory.stat().st_uid == pwd.getpwnam(NOBODY).pw_uid
+    (tree / "done").touch()
+    live.until("ended")
+    notes = inventory_in(live.runner.read_record(ref()).inventory).notes
+    assert notes == (
+        "no packages: no process of the attempt was a Python interpreter",
+        "no code: git trusts the repository of another account only by safe.directory",
+    )
 
 
 def test_it_may_open_its_output_by_name(live: LiveKeeper) -> None:

@@ -31,6 +31,10 @@ from wattline_protocol.wire.task_reports.run_records import (
 )
 
 OLD_KEEPER = "this node's keeper is older than its agent, and starts no helper"
+RUN = 'test -x "$1" && exec "$@"; shift; exec python3 "$@"'
+HELPER = ("/bin/sh", "-c", RUN, "sh", sys.executable, "-I", "-B")
+"""In the agent's interpreter, or where the account has no access to that in the host's; isolated
+and without bytecode: the account's own modules and folders are not for it."""
 MADE_EVERY_S = 2.0
 KEPT_EVERY_S = 60.0
 LEFT_NOTHING = "the helper that finds them could not start, or did not end before the attempt"
@@ -60,9 +64,7 @@ class NodeRecord:
         if not view.get("pid") or view["phase"] != "running" or view["run_s"] < after_s:
             return []
         self.is_helped, self.note = True, OLD_KEEPER if protocol < HELPER_PROTOCOL else ""
-        # Isolated and without bytecode: the account's own modules and folders are not for it.
-        argv = [sys.executable, "-I", "-B", inventory_program(tasklib), str(view["pid"])]
-        return [] if self.note else argv
+        return [] if self.note else [*HELPER, inventory_program(tasklib), str(view["pid"])]
 
     @property
     def _is_recorded_kind(self) -> bool:
