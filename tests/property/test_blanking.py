@@ -193,6 +193,8 @@ TOKENS = (
         "[",
         "]",
         "[^",
+        "[:",
+        "[:alpha:]",
         "-",
         r"\d",
         r"\W",
@@ -240,12 +242,19 @@ def test_a_body_whose_patterns_take_too_long_is_left_out() -> None:
     assert next(ticks) < 3000
 
 
-@given(st.lists(st.sampled_from(TOKENS), min_size=1, max_size=12).map("".join))
-@example(r"[\b]")
-@example("x(a{1001}){0}")
-@example("(?:a{600}){2}")
-@example("(?:a{1000}){1}")
-def test_a_pattern_that_is_accepted_is_one_of_re2_and_as_large_as_estimated(pattern: str) -> None:
+TEXTS = st.text("akZ[:]-^09_ .&\n", max_size=12).map(str.rstrip)
+"""RE2 has another `$` before a last line break, another `\\s`, other cases beyond ASCII."""
+
+
+@given(st.lists(st.sampled_from(TOKENS), min_size=1, max_size=12).map("".join), TEXTS)
+@example(r"[\b]", "")
+@example("x(a{1001}){0}", "")
+@example("(?:a{600}){2}", "")
+@example("(?:a{1000}){1}", "")
+@example(r"[\[[:alpha:]]", "Za:]")
+def test_a_pattern_that_is_accepted_is_read_by_re2_alike_and_as_large_as_estimated(
+    pattern: str, text: str
+) -> None:
     re2 = pytest.importorskip("re2")
     try:
         blanks([f"re:{pattern}"])
@@ -253,7 +262,10 @@ def test_a_pattern_that_is_accepted_is_one_of_re2_and_as_large_as_estimated(patt
         return
     options = re2.Options()
     options.log_errors = False
-    assert re2.compile(pattern, options).programsize <= SLACK * states(pattern) + 20
+    compiled = re2.compile(pattern, options)
+    assert compiled.programsize <= SLACK * states(pattern) + 20
+    spans = [found.span() for found in re.compile(pattern, re.ASCII).finditer(text)]
+    assert [found.span() for found in compiled.finditer(text)] == spans
 
 
 @given(st.binary(max_size=60))

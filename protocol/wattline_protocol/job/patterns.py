@@ -24,9 +24,7 @@ _NOT_LINEAR = re.compile(r"\(\?(?:[=!>(]|<[=!]|P=)|\\[1-9gG]|[*+?}]\+")
 that match in linear time have none of them. An escaped `\\\\1` matches too, which is refused for
 simplicity."""
 
-_NOT_ALIKE = re.compile(
-    r"(\(\?#|\(\?[a-z-]*[aLux]|\\[ZuUN0]|\\[^\x00-\x7f]|\{,|\[\[:)|\\.", re.DOTALL
-)
+_NOT_ALIKE = re.compile(r"(\(\?#|\(\?[a-z-]*[aLux]|\\[ZuUN0]|\\[^\x00-\x7f]|\{,)|\\.", re.DOTALL)
 """Comments, flags, escapes, and repeats without a minimum that RE2 refuses or reads otherwise; or
 another escape, whose character begins none of them."""
 
@@ -34,6 +32,8 @@ _CLASS = re.compile(r"\\.|\[\^?\]?((?:\\.|[^\]\\])*)\]", re.DOTALL)
 """An escape outside of classes, or what is in a class."""
 _BACKSPACE = re.compile(r"(?:\\[^b]|[^\\])*\\b", re.DOTALL)
 """An escape that Python reads as a backspace, in what is in a class."""
+_POSIX_CLASS = re.compile(r"(?:\\.|[^\\])*?\[:", re.DOTALL)
+"""What may begin a POSIX class, in what is in a class: Python reads two characters."""
 
 MAX_REPEATS = 1_000
 """Of nested repeats by their product, as in RE2, also where the outer ones are none."""
@@ -53,8 +53,12 @@ def states(pattern: str) -> int:
         raise ValueError(f"{whole}: {text}; patterns are those of RE2")
     if unknown := next(filter(None, (one[1] for one in _NOT_ALIKE.finditer(pattern))), ""):
         raise ValueError(f"{whole}: RE2 does not know {unknown!r}")
-    if any(_BACKSPACE.match(found[1] or "") for found in _CLASS.finditer(pattern)):
+    classes = [found[1] or "" for found in _CLASS.finditer(pattern)]
+    if any(map(_BACKSPACE.match, classes)):
         raise ValueError(f"{whole}: RE2 does not know {chr(92)}b in a class; write {chr(92)}x08")
+    if any(map(_POSIX_CLASS.match, classes)):
+        text = r"classes such as [:alpha:] are not accepted; write [A-Za-z], or \[: for the text"
+        raise ValueError(f"{whole}: {text}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # of what later releases will read otherwise

@@ -35,6 +35,10 @@ DAY_S = 86_400.0
             {"share": 1, "blank": [r"re:x[^]a\\\b-]"]},
             r"RE2 does not know \b in a class; write \x08",
         ),
+        (
+            {"share": 1, "blank": [r"re:[\[[:alpha:]]"]},
+            "classes such as [:alpha:] are not accepted",
+        ),
         ({"share": 1, "blank": ["re:x(a{1001}){0}"]}, "repeats more than 1,000 times; nested"),
         ({"share": 1, "blank": ["re:((a{40}){5}|b){6}"]}, "repeats more than 1,000 times; nested"),
         ({"share": 1, "blank": ["re:.{0,999}x"]}, "re:.{0,999}x makes about 10,990 states"),
@@ -58,7 +62,11 @@ def test_a_rule_that_is_none_is_refused_in_words(value: object, problem: str) ->
     [
         {"share": 0.25, "blank": ["email", "re:x{3}"], "retention": "1d"},
         {"share": 1, "blank": ["phone"], "retention": "366d"},
-        {"share": 1, "blank": [r"re:\b[\\b\x08]", r"re:\[\b]", "re:a{900}"], "retention": "1d"},
+        {
+            "share": 1,
+            "blank": [r"re:\b[\\b\x08]", r"re:\[\b][\[\:]", "re:a{900}"],
+            "retention": "1d",
+        },
         {"share": 1, "blank": [r"re:\\Z\\é", r"re:\(?#\{,x"], "retention": "1d"},
     ],
 )
