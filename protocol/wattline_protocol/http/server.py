@@ -11,7 +11,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from wattline_protocol.http.accept import HttpAcceptor
-from wattline_protocol.http.guard import HttpGuard
+from wattline_protocol.http.guard import App, HttpGuard, Scope
+
+CANCELLED_S = 0.5
+"""For what cancelled requests clean up, such as the remains of an upload."""
 
 
 class GuardedServer:
@@ -30,6 +33,7 @@ class GuardedServer:
         guard: HttpGuard,
         tls: ssl.SSLContext | None = None,
     ) -> None:
+        config.app = refused_at_stop(config.app)
         super().__init__(config)  # type: ignore[call-arg]  # uvicorn's
         self._listeners, self._guard, self._tls = tuple(listeners), guard, tls
         self._acceptors: list[HttpAcceptor] = []
@@ -65,9 +69,11 @@ class GuardedServer:
             acceptor.stop(accept_queued=accept_queued)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop accepting, then as uvicorn."""
+        """Stop accepting, then as uvicorn; requests that it cancels have a moment to end."""
         self.stop_accepting(accept_queued=False)
         await super().shutdown(sockets)  # type: ignore[misc]  # uvicorn's
+        if self.server_state.tasks:
+            await asyncio.wait([*self.server_state.tasks], timeout=CANCELLED_S)
 
     def _protocol(self) -> asyncio.Protocol:
         protocol: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
@@ -79,3 +85,35 @@ class GuardedServer:
     def capture_signals(self) -> Iterator[None]:
         """None: the program handles signals."""
         yield
+
+
+STOPPING = b'{"error":{"reason":"stopping","message":"the server is stopping; retry"}}'
+STOPPING_HEADERS = [
+    (b"content-type", b"application/json"),
+    (b"content-length", b"%d" % len(STOPPING)),
+    (b"retry-after", b"1"),
+    (b"connection", b"close"),
+]
+
+
+def refused_at_stop(app: App) -> App:
+    """The application, for a server that cancels what has not ended in time when it stops.
+
+    A request whose body has not come, or whose answer is not read, is no failure of the
+    application, as which uvicorn logs each one: it is refused, or cut off in its answer.
+    """
+
+    async def answer(scope: Scope, receive: Any, send: Any) -> None:
+        try:
+            await app(scope, receive, send)
+        except asyncio.CancelledError:
+            request = send.__self__  # uvicorn's
+            if request.response_started or request.flow.write_paused:
+                request.disconnected = True
+                request.transport.abort()
+                return
+            start = {"type": "http.response.start", "status": 503, "headers": STOPPING_HEADERS}
+            await send(start)
+            await send({"type": "http.response.body", "body": STOPPING})
+
+    return answer

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import pytest
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from wattline_protocol.http.guard import HttpGuard, guarded
 from wattline_protocol.http.limits import HttpLimits
+from wattline_protocol.http.server import GuardedServer
 
 GET = b"GET / HTTP/1.1\r\nhost: here\r\n\r\n"
 TURNS = 4
@@ -24,11 +27,18 @@ class Memory(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__({"peername": ("127.0.0.2", 1), "sockname": ("127.0.0.1", 80)})
         self.sent = b""
+        self.is_aborted = False
 
     def write(self, data: Any) -> None:
         self.sent += data
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def close(self) -> None: ...
+    def abort(self) -> None:
+        self.is_aborted = True
+
     def is_closing(self) -> bool:
         return False
 
@@ -100,3 +110,55 @@ def test_an_error_of_one_connection_ends_no_check_of_the_others(
                 one.checked.clear()
 
     asyncio.run(run())
+
+
+class Server(GuardedServer, uvicorn.Server):
+    """uvicorn's, as programs have it."""
+
+
+@pytest.mark.parametrize("kind", [H11Protocol, HttpToolsProtocol])
+@pytest.mark.parametrize("is_started", [False, True])
+def test_a_body_that_has_not_come_when_the_server_stops_is_refused_and_cleaned_up(
+    caplog: pytest.LogCaptureFixture, kind: type[asyncio.Protocol], *, is_started: bool
+) -> None:
+    """uvicorn logs each as an error of the application, and leaves without waiting for it."""
+    cleaned = []
+
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        if is_started:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        try:
+            while (await receive()).get("more_body"):
+                pass
+        finally:
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
+            cleaned.append(True)
+
+    async def stop() -> Memory:
+        guard = HttpGuard(HttpLimits())
+        config = uvicorn.Config(
+            app,
+            http=guarded(kind, guard),
+            lifespan="off",
+            timeout_graceful_shutdown=0,
+            log_config=None,
+        )
+        server, transport = Server(config, (), guard), Memory()
+        config.load()
+        server.servers, server.lifespan = [], config.lifespan_class(config)
+        protocol: Any = server._protocol()
+        protocol.connection_made(transport)
+        protocol.data_received(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhalf")
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+        await server.shutdown()
+        return transport
+
+    with caplog.at_level(logging.ERROR):
+        transport = asyncio.run(stop())
+    assert cleaned
+    assert not [one for one in caplog.records if one.exc_info]
+    assert transport.is_aborted == is_started
+    assert transport.sent.startswith(b"HTTP/1.1 200" if is_started else b"HTTP/1.1 503")
+    assert is_started or b'"reason":"stopping"' in transport.sent
