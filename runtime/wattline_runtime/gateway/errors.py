@@ -37,6 +37,7 @@ STATUS: dict[str, int] = {
     "batch_open": 409,
     "too_many_batches": 429,
     "disk_full": 507,
+    "disk_error": 503,
 }
 
 

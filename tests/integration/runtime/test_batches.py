@@ -335,6 +335,16 @@ def test_a_full_disk_keeps_what_was_accepted(stack: Stack, tmp_path: Path) -> No
         assert len(results(stack, second)) == 2000
 
 
+def test_what_the_disk_refuses_is_named_without_a_path(stack: Stack, tmp_path: Path) -> None:
+    start(stack)
+    (tmp_path / "batches").rename(tmp_path / "elsewhere")
+    for answer in (create(stack, rows(20)), httpx.get(stack.url("/v1/batches"))):
+        error = answer.json()["error"]
+        assert (answer.status_code, error["reason"]) == (503, "disk_error")
+        assert "No such file or directory" in error["message"]
+        assert str(tmp_path) not in error["message"]
+
+
 def test_rows_may_be_requests_of_openai(stack: Stack) -> None:
     start(stack)
     model = Path(__file__).parents[3] / "examples/serving/chat.py"

@@ -4,8 +4,8 @@ import asyncio
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial, wraps
 from typing import TypeVar
 
 import structlog
@@ -16,6 +16,7 @@ from starlette.types import Receive
 
 from wattline_protocol.http.guard import LONG_BODY, LongBody
 from wattline_protocol.text.quantities import parse_duration_s
+from wattline_runtime.disk import DISK_FULL
 from wattline_runtime.gateway.access.check import Access
 from wattline_runtime.gateway.access.key_ring import ApiKey
 from wattline_runtime.gateway.access.service_check import require_service
@@ -46,6 +47,7 @@ MOST_FOLLOW_S = 1.0
 MAX_LISTED = 100
 NDJSON = "application/x-ndjson"
 T = TypeVar("T")
+Handler = Callable[[Request], Awaitable[Response]]
 
 
 class _Receiving:
@@ -127,14 +129,15 @@ class BatchRoutes:
     def routes(self) -> list[Route]:
         """All of them."""
         one = f"{PATH}/{{batch_id}}"
-        return [
-            Route(PATH, self._create, methods=["POST"]),
-            Route(PATH, self._list, methods=["GET"]),
-            Route(one, self._show, methods=["GET"]),
-            Route(one, self._delete, methods=["DELETE"]),
-            Route(f"{one}/cancel", self._cancel, methods=["POST"]),
-            Route(f"{one}/results", self._results, methods=["GET"]),
-        ]
+        handlers: tuple[tuple[str, str, Handler], ...] = (
+            ("POST", PATH, self._create),
+            ("GET", PATH, self._list),
+            ("GET", one, self._show),
+            ("DELETE", one, self._delete),
+            ("POST", f"{one}/cancel", self._cancel),
+            ("GET", f"{one}/results", self._results),
+        )
+        return [Route(path, _with_disk(do), methods=[method]) for method, path, do in handlers]
 
     # --- creation
 
@@ -175,18 +178,14 @@ class BatchRoutes:
     ) -> Batch:
         request.scope[LONG_BODY] = LongBody(2 * MAX_BYTES, is_paced=False)
         owner = _owner(key)
+        await self._aside(_check_limits, keeper.directory, owner, self._uploading[owner])
+        receiving = await self._aside(_Receiving, keeper, service)
         try:
-            await self._aside(_check_limits, keeper.directory, owner, self._uploading[owner])
-            receiving = await self._aside(_Receiving, keeper, service)
-            try:
-                await self._receive(request.receive, receiving)
-                return await self._aside(receiving.accept, key, window_s, try_ms)
-            except BaseException:
-                await asyncio.shield(self._aside(receiving.discard))
-                raise
-        except OSError as error:
-            log.warning("batch_refused", why=error.strerror)
-            raise _disk_full() from error
+            await self._receive(request.receive, receiving)
+            return await self._aside(receiving.accept, key, window_s, try_ms)
+        except BaseException:
+            await asyncio.shield(self._aside(receiving.discard))
+            raise
 
     async def _receive(self, receive: Receive, receiving: _Receiving) -> None:
         pieces: list[bytes] = []
@@ -229,10 +228,9 @@ class BatchRoutes:
         found = await self._own(request, keeper)
         if found.progress.is_open:
             try:
-                path = keeper.directory.path(found.batch.id)
-                await self._aside(f.request_cancel, path)
-            except OSError as error:
-                raise _disk_full() from error
+                await self._aside(f.request_cancel, keeper.directory.path(found.batch.id))
+            except FileNotFoundError:  # it was deleted meanwhile
+                raise _unknown(found.batch.id) from None
         return JSONResponse(await self._aside(self._shown, keeper, found))
 
     async def _delete(self, request: Request) -> Response:
@@ -356,6 +354,27 @@ def _whole(request: Request, name: str, default: int, most: int) -> int:
 def _unknown(batch_id: str) -> BadRequest:
     text = f"there is no batch {batch_id[:60]!r} of this key; list them: GET {PATH}"
     return BadRequest("unknown_batch", text)
+
+
+def _with_disk(handler: Handler) -> Handler:
+    """The handler; what its disk refuses is answered in words, without a path of this host."""
+
+    @wraps(handler)
+    async def answer(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except OSError as error:
+            log.warning("batch_refused", why=error.strerror)
+            raise _refused_by(error) from error
+
+    return answer
+
+
+def _refused_by(error: OSError) -> BadRequest:
+    if error.errno in DISK_FULL:
+        return _disk_full()
+    text = f"the directory of batches cannot be used now: {error.strerror or 'unknown error'}"
+    return BadRequest("disk_error", text, retry_after_s=30)
 
 
 def _disk_full() -> BadRequest:

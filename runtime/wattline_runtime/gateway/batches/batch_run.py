@@ -18,6 +18,7 @@ from math import isinf
 import structlog
 from msgspec.structs import replace
 
+from wattline_runtime.disk import DISK_FULL
 from wattline_runtime.gateway.access.key_ring import ApiKey, ApiKeyRing
 from wattline_runtime.gateway.answers.answers import Answers
 from wattline_runtime.gateway.batches import folder as f
@@ -314,9 +315,7 @@ class BatchRun:
         self._wake.set()
         error = ended.exception()
         if isinstance(error, OSError):
-            if self._waiting != "disk_full":
-                log.warning("batch_disk_full", id=self.batch.id, why=error.strerror)
-            self._waits("disk_full")
+            self._waits_for_disk(error)
             self._write_at_s = time.monotonic() + DISK_RETRY_S
             return
         if error is not None:
@@ -330,6 +329,12 @@ class BatchRun:
         self.progress = self._after()
         self._waiting = ""
 
+    def _waits_for_disk(self, error: OSError) -> None:
+        reason = "disk_full" if error.errno in DISK_FULL else "disk_error"
+        if self._waiting != reason:
+            log.warning(f"batch_{reason}", id=self.batch.id, why=error.strerror)
+        self._waits(reason)
+
     async def _finish(self) -> None:
         """It has ended: durable, with its results."""
         end = self.progress.end
@@ -339,8 +344,10 @@ class BatchRun:
             try:
                 await self._loop.run_in_executor(self._context.threads, publish)
                 break
-            except OSError:
+            except OSError as error:
+                self._waits_for_disk(error)
                 await asyncio.sleep(DISK_RETRY_S)
+        self._waiting = ""
         at = self.progress
         log.info(
             "batch_ended",
