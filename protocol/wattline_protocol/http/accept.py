@@ -13,16 +13,20 @@ import errno
 import socket
 import ssl
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from wattline_protocol.http.guard import HttpGuard
+from wattline_protocol.http.limits import HttpLimits, client_key
 
 FURTHER_S = 0.0025
 """For each such time since the last turn that accepted, a further connection is accepted."""
 MAX_AT_ONCE = 16
-MAX_HANDSHAKES = 512
-"""TLS handshakes at a time: a connection counts in the guard only once it has ended its own."""
+HANDSHAKES = HttpLimits(connections=512, connections_per_address=256)
+"""TLS handshakes at a time, of all and of one address, as of connections: one counts in the guard
+only once it has ended its own, and who begins many and ends none must leave some to others."""
 AGAIN_S = 0.1
 """Retry interval where the process or the host is out of files or memory."""
 OUT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -43,6 +47,8 @@ class HttpAcceptor:
         self._listener, self._guard, self._protocol = listener, guard, protocol
         self._loop = asyncio.get_running_loop()
         self._taken: set[asyncio.Task[object]] = set()
+        self._handshakes: Counter[str] = Counter()
+        """By client; those of trusted proxies together."""
         self._is_stopped = self._is_paused = False
         listener.setblocking(False)
         self._listen()
@@ -103,22 +109,37 @@ class HttpAcceptor:
 
     def _take(self, connection: socket.socket, address: str) -> None:
         connection.setblocking(False)
+        client = "" if self._guard.is_proxy(address) else client_key(address)
         refusal = self._guard.refusal(address)
-        is_full = self._tls is not None and len(self._taken) >= MAX_HANDSHAKES
-        if refusal or is_full:
-            with suppress(OSError):
-                connection.send(b"" if self._tls is not None else refusal)
-            connection.close()
+        if not refusal and self._has_too_many_handshakes(client):
+            self._guard.count("too_many_connections", address)
+        elif not refusal:
+            self._begin(connection, client)
             return
+        with suppress(OSError):
+            connection.send(b"" if self._tls is not None else refusal)
+        connection.close()
+
+    def _has_too_many_handshakes(self, client: str) -> bool:
+        if self._tls is None:
+            return False
+        most = HANDSHAKES.most_of_one(len(self._taken))
+        return not most or bool(client and self._handshakes[client] >= most)
+
+    def _begin(self, connection: socket.socket, client: str) -> None:
         handshake_s = None if self._tls is None else self._guard.limits.head_s
         taking = self._loop.connect_accepted_socket(
             self._protocol, connection, ssl=self._tls, ssl_handshake_timeout=handshake_s
         )
         task: asyncio.Task[object] = self._loop.create_task(taking, name="http-connection")
         self._taken.add(task)
-        task.add_done_callback(self._ended)
+        self._handshakes[client] += 1
+        task.add_done_callback(partial(self._ended, client))
 
-    def _ended(self, task: asyncio.Task[object]) -> None:
+    def _ended(self, client: str, task: asyncio.Task[object]) -> None:
         self._taken.discard(task)
+        self._handshakes[client] -= 1
+        if not self._handshakes[client]:
+            del self._handshakes[client]
         if not task.cancelled():
             task.exception()  # of a failed handshake, which concerns its client alone

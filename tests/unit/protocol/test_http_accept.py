@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from contextlib import ExitStack, closing
 from itertools import count, pairwise
 
@@ -56,3 +57,32 @@ def test_a_turn_of_the_loop_accepts_one_connection_of_all_that_wait_and_more_in_
             opened.enter_context(closing(socket.create_connection(listener.getsockname())))
         accepted = asyncio.run(run(listener))
     assert max(after - before for before, after in pairwise(accepted)) == at_once
+
+
+def test_handshakes_that_one_address_never_ends_leave_some_to_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They count in no limit of connections: 512 of one address had refused all others."""
+    handshakes = HttpLimits(connections=8, connections_per_address=4)
+    monkeypatch.setattr("wattline_protocol.http.accept.HANDSHAKES", handshakes)
+    ends: list[socket.socket] = []
+
+    async def run(listener: socket.socket) -> int:
+        guard, tls = HttpGuard(HttpLimits()), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        acceptor = HttpAcceptor(listener, guard, Leaving, tls)
+        while len(acceptor._taken) + guard.refused.total() < WAITING + 1:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        acceptor.stop(accept_queued=False)
+        for end in ends:
+            end.close()
+        await asyncio.wait([*acceptor._taken])
+        await asyncio.sleep(0)  # the last transport
+        return guard.refused.total()
+
+    with ExitStack() as opened:
+        listener = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=WAITING))
+        for source in ["127.0.0.2"] * WAITING + ["127.0.0.3"]:
+            end = socket.create_connection(listener.getsockname(), source_address=(source, 0))
+            ends.append(opened.enter_context(closing(end)))
+        refused = asyncio.run(run(listener))
+    assert refused == WAITING - 4
