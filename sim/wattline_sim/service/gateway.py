@@ -40,4 +40,4 @@ class Gateway:
         self._requests, self._arrived = 0, 0.0
         waiting = {one.slot: one.waiting_tokens for one in self._replicas.ready(now_s)}
         queued = sum(self._tokens[number] for number in self._replicas.unrouted)
-        return Load(requests, arrived, answered, queued, waiting, times)
+        return Load(requests, arrived, answered, queued, waiting, tuple(times))

@@ -14,7 +14,7 @@ from functools import reduce
 from math import inf
 
 from wattline_protocol.ids import JobId, Now
-from wattline_protocol.wire.rollouts import BUCKETS_S, ServiceTraffic
+from wattline_protocol.wire.rollouts import ServiceTraffic
 from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.core.model.service_traffic import (
     GatewayTraffic,
@@ -36,8 +36,6 @@ UNKNOWN_S = 1.0
 
 NO_LOAD = ServiceTraffic("none")
 """No gateway has reported."""
-
-NO_TIMES = (0,) * (len(BUCKETS_S) + 1)
 
 
 def measured_loads(state: State, now: Now) -> Mapping[str, Load | None] | None:
@@ -111,5 +109,5 @@ def _of(
         answered=(row.work + row.batch_work) / seconds,
         queued=row.queued * each,
         waiting=waiting,
-        times=row.times or NO_TIMES,
+        times=row.times,
     )

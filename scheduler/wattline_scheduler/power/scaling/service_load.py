@@ -3,8 +3,11 @@
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
-from wattline_protocol.wire.rollouts import BUCKETS_S
+from wattline_protocol.wire.rollouts import BUCKETS_S, plus_times
+
+NO_TIMES = (0,) * (len(BUCKETS_S) + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +25,8 @@ class Load:
     """Work that is not yet at a replica."""
     waiting: Mapping[int, float]
     """Work at each ready replica, by its number, that has no answer or first token yet."""
-    times: Sequence[int]
-    """Answers by time, in `BUCKETS_S`."""
+    times: tuple[int, ...]
+    """Answers by time, in `BUCKETS_S`; of one gateway perhaps fewer."""
     is_partial: bool = False
     """Of some gateways only: there may be more load."""
 
@@ -49,7 +52,7 @@ def added(reports: Iterable[Load | None]) -> Load | None:
         answered=sum(one.answered for one in heard),
         queued=sum(one.queued for one in heard),
         waiting=waiting,
-        times=tuple(map(sum, zip(*(one.times for one in heard), strict=True))),
+        times=reduce(plus_times, (one.times for one in heard), NO_TIMES),
     )
 
 

@@ -45,6 +45,17 @@ def h() -> Loads:
     return made
 
 
+def test_a_gateway_that_counts_in_fewer_buckets_ends_nothing(h: Loads) -> None:
+    """A stolen key may report any number of them: the sum of different ones raised at each tick."""
+    for times in [(), (7,), TIMES]:
+        h.tell("gw", ServiceTraffic("echo", 5, answered=5, work=5, times=TIMES))
+        h.tell("other", ServiceTraffic("echo", 7, answered=7, work=7, times=times))
+        load = h.second()
+        assert isinstance(load, Load)
+        assert sum(load.times) == 5 + sum(times)
+        assert len(load.times) == len(TIMES)
+
+
 def test_two_gateways_add_up(h: Loads) -> None:
     refs = [attempt.record.ref for gang in h.job(JobId(1)).gangs for attempt in gang.live]
     h.tell("gw", ServiceTraffic("echo"))
