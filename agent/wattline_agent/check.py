@@ -5,6 +5,7 @@ Read-only: sets no cap, starts no keeper, changes no file but a probe in the sta
 
 import contextlib
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 
@@ -12,12 +13,15 @@ from wattline_agent.config import AgentConfig
 from wattline_agent.core.ports import Collector, DriverAbsent, KeeperAbsent
 from wattline_agent.device import open_collector
 from wattline_agent.executor import open_runner
+from wattline_agent.executor.launchers.container import find_podman
+from wattline_agent.executor.launchers.enter_container import PODMAN_PATH
 from wattline_agent.executor.mps import serving_pipes
 from wattline_agent.executor.state_dir_access import closed_to_others
 from wattline_agent.host import open_sensors
 from wattline_agent.keeper.mounts import Mounts
 from wattline_agent.keeper.processes.cgroup import find_own_group, text_of
 from wattline_agent.statefile import StateDir, StateInUse, StateUnusable, read_state
+from wattline_protocol.site.containers import Containers
 from wattline_protocol.site.wall_power import PERMILLE
 from wattline_protocol.text.checklist import Check, print_checks
 from wattline_protocol.text.wording import counted, power_text
@@ -46,6 +50,7 @@ def _all(config: AgentConfig) -> Iterator[Check]:
     yield _node_power(config)
     yield _inlet(config)
     yield _cgroups()
+    yield from _containers(config)
     yield _state_dir(config)
     yield from _accounts(config)
     yield _keeper(config)
@@ -178,6 +183,35 @@ def _cgroups() -> Check:
             "cgroup v2", "warning", f"{own} has no controller {', '.join(missing)}", remedy
         )
     return Check("cgroup v2", "ok", f"{own} is writable, with limits")
+
+
+def _containers(config: AgentConfig) -> Iterator[Check]:
+    """podman, with the runtime and the images of the site file as last reported."""
+    path = find_podman()
+    if not path:
+        found = "podman is not installed: this node gets no task with launch.how = container"
+        yield Check("containers", "ok", found, "apt install podman, if it should")
+        return
+    with contextlib.suppress(StateUnusable):
+        saved = read_state(config.state_dir)
+        if saved is not None and saved.terms is not None:
+            yield _container_parts(path, saved.terms.containers)
+            return
+    yield Check("containers", "ok", path)
+
+
+def _container_parts(path: str, site: Containers) -> Check:
+    if site.runtime and shutil.which(site.runtime, path=PODMAN_PATH) is None:
+        remedy = f"install {site.runtime}, or set `[containers] runtime` in the site file"
+        return Check(
+            "containers", "failed", f"no OCI runtime {site.runtime} in {PODMAN_PATH}", remedy
+        )
+    is_shared = site.images.startswith("/")
+    if is_shared and not os.path.isdir(f"{site.images}/overlay-images"):  # noqa: PTH112 - brief
+        remedy = f"podman --root {site.images} --storage-driver overlay pull IMAGE"
+        return Check("containers", "warning", f"no images in {site.images}", remedy)
+    store = site.images or "images of each account"
+    return Check("containers", "ok", f"{path}, {site.runtime or 'its own runtime'}, {store}")
 
 
 def _state_dir(config: AgentConfig) -> Check:

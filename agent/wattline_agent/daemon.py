@@ -20,6 +20,7 @@ from wattline_agent.core.node import Node
 from wattline_agent.core.ports import Collector, DriverAbsent
 from wattline_agent.device import open_collector
 from wattline_agent.executor import open_runner
+from wattline_agent.executor.launchers.container import find_podman
 from wattline_agent.host import open_sensors
 from wattline_agent.host.address import address_towards, interface_towards
 from wattline_agent.keeper_link import KeeperLink, NoKeeper
@@ -154,6 +155,7 @@ def _facts(
         keeper_account=keeper_link.keeper_account(),
         takes_recovery=keeper_link.takes_recovery(),
         address=address_towards(bundle.agent_endpoint),
+        launchers=("container",) if find_podman() else (),
         managed=config.gpus,
     )
 

@@ -13,9 +13,10 @@ from wattline_protocol.site.file import SiteFileError, parse_site
 DOCS = Path(__file__).parents[2] / "docs"
 JOB_PAGE = (DOCS / "job-file.md").read_text(encoding="utf-8")
 SITE_PAGE = "\n".join(
-    (DOCS / page).read_text(encoding="utf-8") for page in ("site-file.md", "api-keys.md")
+    (DOCS / page).read_text(encoding="utf-8")
+    for page in ("site-file.md", "api-keys.md", "containers.md")
 )
-"""With the page that has the table [abuse]."""
+"""With the pages that have the tables [abuse] and [containers]."""
 ROUTE_PAGE = (DOCS / "routing.md").read_text(encoding="utf-8")
 ARRAYS = (
     "power_domain",
@@ -35,6 +36,7 @@ SITE_TABLES = (
         "tariff",
         "run_as",
         "tasks",
+        "containers",
         "fair_share",
         "weights",
         "http",

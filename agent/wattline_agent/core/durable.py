@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from wattline_protocol.ids import Epoch, Incarnation, Sequence, TaskRef
+from wattline_protocol.site.containers import USUAL_CONTAINERS, Containers
 from wattline_protocol.wire.agent_messages import TaskUsage
 
 
@@ -31,6 +32,7 @@ class TermsOnFile(msgspec.Struct, frozen=True):
     checkpoint_root: str = ""
     pass_env: tuple[str, ...] = ()
     may_be_root: bool = False
+    containers: Containers = USUAL_CONTAINERS
 
 
 class AgentState(msgspec.Struct, frozen=True):

@@ -47,6 +47,8 @@ class Facts:
     """Its keeper grants task leases to running attempts, and knows stop signals."""
     address: str = ""
     """Its own IP address on the way to the scheduler; empty: not known."""
+    launchers: tuple[str, ...] = ()
+    """Launchers that it has besides process and torchrun."""
     managed: frozenset[GpuIndex] | None = None
     """GPUs this agent may cap and allocate; None = all."""
 

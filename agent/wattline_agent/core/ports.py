@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from wattline_protocol.ids import GpuIndex, TaskRef, UnixTime
+from wattline_protocol.site.containers import USUAL_CONTAINERS, Containers
 from wattline_protocol.wire.agent_messages import ExitKind, TaskExit, TaskPhase
 from wattline_protocol.wire.mig import MigInstance
 from wattline_protocol.wire.task_order import Notice, TaskOrder
@@ -376,6 +377,9 @@ class LaunchContext:
     followed by a star."""
     gpu_models: tuple[str, ...] = ()
     """In the order of `order.gpus`."""
+    containers: Containers = USUAL_CONTAINERS
+    is_simulated: bool = False
+    """Its GPUs are simulated: there are no devices to give to a container."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wattline_agent.core.ports import LaunchContext
+from wattline_agent.executor.launchers.container import NotMountable, container_argv
 from wattline_agent.executor.layout import TaskDir, key_of
 from wattline_agent.executor.mps import limits
 from wattline_agent.executor.tasklib import rank_supervisor, torch_launcher
@@ -42,7 +43,12 @@ class NotLaunchable(ValueError):
 
 def argv_of(order: TaskOrder, folder: TaskDir, tasklib: Path) -> tuple[str, ...]:
     """The command line of the attempt. Raises NotLaunchable."""
-    argv = _program_of(order, folder, tasklib)
+    return _watched(order, _program_of(order, folder, tasklib))
+
+
+def _watched(order: TaskOrder, argv: tuple[str, ...]) -> tuple[str, ...]:
+    """The same, with the program that follows checkpoints in front of it where there is a pattern
+    of them."""
     if not order.checkpoints:
         return argv
     flags = ("--has-run-before",) if order.has_run_before else ()
@@ -71,7 +77,7 @@ def _program_of(order: TaskOrder, folder: TaskDir, tasklib: Path) -> tuple[str, 
 
 def procs_of(order: TaskOrder) -> int:
     """Ranks that torchrun starts on this node; a process is one."""
-    if order.launcher == "process":
+    if order.launcher != "torchrun":
         return 1
     meet = order.rendezvous
     return (meet.procs_per_node if meet else 0) or max(len(order.gpus), 1)
@@ -194,9 +200,17 @@ def spec_of(
     cwd = order.workdir or folder.path
     if not cwd.startswith("/"):
         raise NotLaunchable(f"workdir should be an absolute path, not {order.workdir!r}")
+    if order.launcher == "container":
+        folders = (folder.parent, checkpoint_dir, mps_pipes)
+        try:
+            argv = _watched(order, container_argv(order, context, tasklib, filter(None, folders)))
+        except NotMountable as error:
+            raise NotLaunchable(str(error)) from error
+    else:
+        argv = argv_of(order, folder, tasklib)
     return TaskSpec(
         key=key_of(order.ref),
-        argv=argv_of(order, folder, tasklib),
+        argv=argv,
         env=environment_of(order, context, folder, checkpoint_dir, mps_pipes, interface),
         env_append={"PYTHONPATH": str(tasklib)},
         cwd=cwd,

@@ -61,7 +61,8 @@ class TaskDir:
     order names another, and beside it, created on first write, `….log` and others."""
 
     def __init__(self, state_dir: Path, ref: TaskRef) -> None:
-        self.path = path = f"{state_dir}/{TASKS_DIR}/{key_of(ref)}"
+        self.parent = f"{state_dir}/{TASKS_DIR}"
+        self.path = path = f"{self.parent}/{key_of(ref)}"
         self.log_prefix = f"{path}."
         self.torchrun = f"{path}/.wattline-torchrun"
         self.metrics = f"{path}.{METRICS_FILE}"

@@ -43,7 +43,7 @@ def _close(folder: Path, denied: int, but: tuple[str, ...] = ()) -> None:
                     os.chmod(entry.path, mode & ~denied)  # noqa: PTH101 - thousands of them
 
 
-def closed_to_others(state_dir: Path) -> list[Path]:
-    """Directories on its path that others may not traverse. Raises OSError."""
-    above = reversed(state_dir.resolve().parents)
+def closed_to_others(path: Path) -> list[Path]:
+    """Directories above it that others may not traverse. Raises OSError."""
+    above = reversed(path.resolve().parents)
     return [folder for folder in above if not folder.stat().st_mode & stat.S_IXOTH]

@@ -10,6 +10,7 @@ from wattline_agent.executor.layout import TASKLIB_DIR
 
 LIBRARY = "task"
 RANK_MODULE, INVENTORY_MODULE, LAUNCHER_MODULE = "rank.py", "inventory.py", "rendezvous.py"
+CONTAINER_MODULE = "enter_container.py"
 INIT_TEXT = '"""Holds `wattline.task` for programs that run as Wattline tasks."""\n'
 
 
@@ -46,6 +47,11 @@ def torch_launcher(tasklib: Path) -> str:
     return f"{tasklib}/wattline/{LAUNCHER_MODULE}"
 
 
+def container_launcher(tasklib: Path) -> str:
+    """The program that executes podman for a task."""
+    return f"{tasklib}/wattline/{CONTAINER_MODULE}"
+
+
 def _installed_modules() -> Iterator[tuple[str, Path]]:
     """Each file and its name in the package."""
     library = _installed("wattline", LIBRARY)
@@ -54,6 +60,7 @@ def _installed_modules() -> Iterator[tuple[str, Path]]:
     for module in (RANK_MODULE, INVENTORY_MODULE):
         yield module, library.parent / module
     yield LAUNCHER_MODULE, _installed("wattline_runtime", "train") / LAUNCHER_MODULE
+    yield CONTAINER_MODULE, Path(__file__).parent / "launchers" / CONTAINER_MODULE
 
 
 def _installed(package: str, name: str) -> Path:

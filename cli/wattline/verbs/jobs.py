@@ -143,6 +143,7 @@ _SUBMIT_OPTIONS = (
         kind="integer",
     ),
     Option("interface", ("--interface",), "torchrun: network interface of the gang."),
+    Option("image", ("--image",), "Run the command in a container of this image."),
     Option("replicas", ("--replicas",), "Services: workers; a range as in 2-8 needs --slo."),
     Option("slo", ("--slo",), "Services: what to keep, as in p95=200ms,errors=0.001."),
     Option("idle_to_zero", ("--idle-to-zero",), "Services: no replica after so long idle."),

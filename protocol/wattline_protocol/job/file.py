@@ -25,7 +25,7 @@ from wattline_protocol.job.keys import (
     WRITTEN,
     JobKey,
 )
-from wattline_protocol.job.ranks import procs_per_node
+from wattline_protocol.job.launch_rules import launch_problems
 from wattline_protocol.job.recovery_values import recovery_problems
 from wattline_protocol.job.scaling_values import scaling_problems, slo_table
 from wattline_protocol.job.service_values import FROM_CACHE, cache_table
@@ -82,8 +82,8 @@ def job_from_options(**options: object) -> JobSpec:
     """A job from flags or keywords: the keys of a job file without their tables.
 
     None, False, "" and empty lists mean "not given". Also: `gpus`, `gpu_memory`, `time` as short
-    names, `torchrun=True` for `how="torchrun"`, `env` and `labels` as a table or a list of
-    "NAME=VALUE".
+    names, `torchrun=True` for `how="torchrun"`, `image` alone for a container, `env`
+    and `labels` as a table or a list of "NAME=VALUE".
     Raises JobFileError, naming the option.
     """
     return _job(Document({}, {}, ""), options)
@@ -269,6 +269,8 @@ def _merge_option(
         before = inner.get(name)
         value = {**(before if isinstance(before, dict) else {}), **_pairs(value, path, problems)}
     inner[name] = value
+    if name == "image":
+        inner.setdefault("how", "container")
 
 
 def _pairs(value: object, path: KeyPath, problems: list[Problem]) -> dict[str, object]:
@@ -363,7 +365,7 @@ def _contradictions(job: JobSpec) -> list[Problem]:
             *_of_kind(job),
             *recovery_problems(job),
             *scaling_problems(job),
-            *_of_launch(job),
+            *launch_problems(job),
             *_of_gpus(job),
         )
         if is_wrong
@@ -414,45 +416,6 @@ def _of_kind(job: JobSpec) -> list[tuple[str, bool, str]]:
             f"{tasks} tasks; a job has at most {MAX_JOB_TASKS}",
         ),
     ]
-
-
-def _of_launch(job: JobSpec) -> list[tuple[str, bool, str]]:
-    how, procs = job.launch.how, job.launch.procs_per_node
-    is_torchrun = how == "torchrun"
-    return [
-        (
-            "launch.how",
-            is_torchrun and job.kind == "service",
-            'a service\'s worker is one process; use how = "process"',
-        ),
-        (
-            "launch.how",
-            is_torchrun and procs == 0 and job.resources.gpus_per_node == 0,
-            "torchrun starts one process per GPU and there is none; set procs_per_node",
-        ),
-        (
-            "launch.procs_per_node",
-            procs > 0 and not is_torchrun,
-            'procs_per_node is for how = "torchrun"',
-        ),
-        (
-            "launch.global_batch_size",
-            bool(uneven := _uneven(job)),
-            f"{job.launch.global_batch_size} samples do not divide among {uneven} processes",
-        ),
-        (
-            "launch.interface",
-            job.launch.interface != "" and not is_torchrun,
-            'interface is for how = "torchrun"',
-        ),
-    ]
-
-
-def _uneven(job: JobSpec) -> int:
-    """The least possible number of processes that do not divide the batch; 0 = all do."""
-    nodes = range(job.resources.least_nodes, job.resources.most_nodes + 1)
-    counts = (count * procs_per_node(job) for count in nodes)
-    return next((count for count in counts if job.launch.global_batch_size % count), 0)
 
 
 def _of_gpus(job: JobSpec) -> list[tuple[str, bool, str]]:

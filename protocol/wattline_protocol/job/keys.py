@@ -10,6 +10,7 @@ from typing import Any
 from wattline_protocol.job import recovery_values, scaling_values, service_values, values
 from wattline_protocol.job.body_log import body_log_rule
 from wattline_protocol.job.http_server import http_server
+from wattline_protocol.job.spec import LAUNCHERS
 from wattline_protocol.site.labels import labels
 from wattline_protocol.text.quantities import parse_duration_s, parse_size_bytes
 from wattline_protocol.text.toml_fields import (
@@ -19,7 +20,6 @@ from wattline_protocol.text.toml_fields import (
     flag,
     or_word,
     quantity,
-    text,
     texts,
     whole,
 )
@@ -294,12 +294,18 @@ JOB_KEYS = (
     ),
     JobKey(
         "launch.how",
-        values.launcher,
+        choice(*LAUNCHERS),
         "launch.how",
         '"torchrun"',
         "Launcher of the command.",
     ),
-    JobKey("launch.image", text, LATER, '"registry/image:tag"', "The container's image."),
+    JobKey(
+        "launch.image",
+        values.image,
+        "launch.image",
+        '"registry.example/team/train:v3"',
+        "container: the image, which the nodes have.",
+    ),
     JobKey(
         "launch.procs_per_node",
         whole(1, MAX_PROCS_PER_NODE),

@@ -37,7 +37,10 @@ _encode = msgspec.msgpack.Encoder().encode
 
 MAX_HTTP_CAPACITY = 4096
 
-Launcher = Literal["process", "torchrun"]
+Launcher = Literal["process", "torchrun", "container"]
+LAUNCHERS: tuple[Launcher, ...] = get_args(Launcher)
+REPORTED_LAUNCHERS = frozenset({"container"})
+"""Those that a node has only where its agent reports it."""
 
 StopSignal = Literal["TERM", "INT", "HUP", "QUIT", "USR1"]
 """Signals that may request a stop (signal(7)); USR2 requests stacks."""
@@ -176,6 +179,8 @@ class Launch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Samples of a step over all processes, for the task to divide; 0 = not stated."""
     interface: Word[str] = ""
     """torchrun: network interface of the gang, or `label:NAME`: the node's label has its name."""
+    image: Word[str] = ""
+    """container: name of the image, as podman knows it on the nodes."""
 
 
 class CacheRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -184,11 +184,26 @@ def absolute_path(value: object) -> str:
     return path
 
 
-def launcher(value: object) -> str:
-    """How the command is started; containers are not supported yet."""
-    if value == "container":
-        raise ValueError('not supported yet; expected "process" or "torchrun"')
-    return choice("process", "torchrun")(value)
+MAX_IMAGE_CHARS = 255
+_IMAGE = re.compile(
+    r"(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?/)?"
+    r"[a-z0-9]+(?:[._/-]+[a-z0-9]+)*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
+)
+
+
+def image(value: object) -> str:
+    """Name of a container image: never an option of podman, nor another transport."""
+    if (
+        not isinstance(value, str)
+        or len(value) > MAX_IMAGE_CHARS
+        or _IMAGE.fullmatch(value) is None
+    ):
+        raise ValueError(
+            'expected the name of an image, as in "registry.example/team/train:v3" or '
+            '"localhost/train"'
+        )
+    return value
 
 
 _INTERFACE = re.compile(r"[A-Za-z0-9_.@-]{1,15}|label:[^\s=,]{1,63}")

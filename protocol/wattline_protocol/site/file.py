@@ -21,6 +21,7 @@ from wattline_protocol.site import (
 )
 from wattline_protocol.site import values as v
 from wattline_protocol.site.checks import Draft, NodeAt, check_names, check_shares, with_reserves
+from wattline_protocol.site.containers import containers
 from wattline_protocol.site.labels import labels
 from wattline_protocol.site.model import (
     CONNECTIONS_PER_ADDRESS,
@@ -122,6 +123,7 @@ def _site(top: Fields, problems: list[Problem]) -> Site:
         fair_share=accounts.fair_share(top),
         run_as=run_as.run_as(top),
         pass_env=pass_env(top),
+        containers=containers(top),
         accounts=accounts.accounts(top, tariff),
         queues=accounts.queues(top, tariff),
         services=services,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from wattline_protocol.job.spec import REPORTED_LAUNCHERS
 from wattline_protocol.text.names import check_name
 from wattline_protocol.text.toml_fields import text
 
@@ -9,7 +10,7 @@ MAX_LABELS = 32
 """Maximum of labels of one node, and required by one job."""
 
 Labels = frozenset[tuple[str, str]]
-"""Names with their values, each name once."""
+"""Names with their values, each name once. What a node's agent reports has no value."""
 
 
 def labels(value: object) -> dict[str, str]:
@@ -30,4 +31,14 @@ def _value(name: str, item: object) -> str:
 
 def labels_text(pairs: Iterable[tuple[str, str]]) -> str:
     """For display, and in the form of the flag: "fabric=ib, zone=b"."""
-    return ", ".join(f"{name}={value}" for name, value in sorted(pairs))
+    return ", ".join(
+        f"{name}={value}" if value else f"launcher {name}" for name, value in sorted(pairs)
+    )
+
+
+def launcher_labels(launchers: Iterable[str]) -> Labels:
+    """Those of the launchers that not every node has, as labels."""
+    return frozenset((one, "") for one in REPORTED_LAUNCHERS.intersection(launchers))
+
+
+ANY_LAUNCHER = launcher_labels(REPORTED_LAUNCHERS)

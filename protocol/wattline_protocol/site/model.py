@@ -8,6 +8,7 @@ import msgspec
 from wattline_protocol.ids import DomainId, NodeId, UserName
 from wattline_protocol.job.spec import PRIORITIES
 from wattline_protocol.routing.model import SiteRoute
+from wattline_protocol.site.containers import USUAL_CONTAINERS, Containers
 from wattline_protocol.site.out_of_band import OutOfBand
 from wattline_protocol.site.sensing import Meter, Plant
 from wattline_protocol.site.wall_power import PERMILLE
@@ -352,6 +353,7 @@ class Site(msgspec.Struct, frozen=True):
     """None: all tasks run as the keeper's account, unless that is root."""
     pass_env: tuple[str, ...] = ()
     """Variables of the keepers' environment that tasks see besides the usual ones."""
+    containers: Containers = USUAL_CONTAINERS
     accounts: tuple[Account, ...] = ()
     """Accounts of the site file; others have no parent and the usual shares."""
     queues: tuple[Queue, ...] = ()

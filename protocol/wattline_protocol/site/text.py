@@ -5,6 +5,7 @@ from typing import Any
 
 from wattline_protocol.site.abuse import abuse_keys
 from wattline_protocol.site.accounts import account_keys, fair_share_keys, queue_keys, service_keys
+from wattline_protocol.site.containers import containers_keys
 from wattline_protocol.site.model import (
     Domain,
     Gateway,
@@ -52,6 +53,7 @@ def format_site(site: Site) -> str:
         "fair_share": fair_share_keys(site.fair_share),
         "run_as": run_as_keys(site.run_as),
         "tasks": tasks_keys(site.pass_env),
+        "containers": containers_keys(site.containers),
         "account": [account_keys(account) for account in site.accounts],
         "queue": [queue_keys(queue) for queue in site.queues],
         "abuse": abuse_keys(site.abuse),
@@ -311,6 +313,10 @@ derate = 0.8
 # LD_LIBRARY_PATH.
 # [tasks]
 # pass_env = ["HTTP_PROXY", "NCCL_*"]
+
+# Images and mounts of tasks in containers; see docs/containers.md.
+# [containers]
+# mounts = ["/data:ro"]
 
 # Roles of users, in place of those that they were enrolled with.
 # [roles]

@@ -11,6 +11,7 @@ import msgspec
 
 from wattline_protocol.ids import Epoch, GpuIndex, Incarnation, NodeId, Sequence, TaskRef, UnixTime
 from wattline_protocol.job.rank_reports import RankPlace
+from wattline_protocol.site.containers import USUAL_CONTAINERS, Containers
 from wattline_protocol.site.task_environment import EnvPatterns
 from wattline_protocol.site.wall_power import PERMILLE
 from wattline_protocol.wire.bounds import (
@@ -18,6 +19,7 @@ from wattline_protocol.wire.bounds import (
     Bytes,
     Celsius,
     Count,
+    Few,
     Index,
     LogTail,
     Megahertz,
@@ -223,6 +225,8 @@ class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello"):
     """It understands ReadRecord."""
     address: Word[str] = ""
     """Its own end of the way to the scheduler, an IP address; empty: not known."""
+    launchers: Few[Word[str]] = ()
+    """Launchers that it has besides process and torchrun."""
 
 
 class _Current(msgspec.Struct, frozen=True, tag_field="t"):
@@ -379,6 +383,7 @@ class Welcome(msgspec.Struct, frozen=True, tag_field="t", tag="welcome"):
     """The site file permits tasks to run as root, where the keeper does."""
     pass_env: EnvPatterns = ()
     """Variables of the keeper's environment that tasks see besides the usual ones."""
+    containers: Containers = USUAL_CONTAINERS
 
 
 class Refused(msgspec.Struct, frozen=True, tag_field="t", tag="refused"):

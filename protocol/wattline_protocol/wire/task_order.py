@@ -160,3 +160,5 @@ class TaskOrder(msgspec.Struct, frozen=True):
     """Of its newest known checkpoint; None = none is known."""
     from_scratch: bool = False
     """It may begin at step 0 if there are checkpoints and none is intact."""
+    image: Word[str] = ""
+    """Of its container."""

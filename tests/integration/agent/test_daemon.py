@@ -279,6 +279,7 @@ def test_the_check_on_a_node_where_everything_works(
         assert checks[name].verdict == "ok", checks[name]
     assert checks["scheduler"].verdict == "ok", checks["scheduler"]
     assert "simulated" in checks["NVML"].found
+    assert "podman" in checks["containers"].found  # with its path, or that there is none
     closed = [folder for folder in tmp_path.parents if not folder.stat().st_mode & 0o001]
     if os.geteuid() == 0:
         assert all(str(folder) in checks["accounts"].remedy for folder in closed), checks

@@ -120,6 +120,7 @@ class FakeAgent:
     hello_sent_s: float = 0.0
     can_run_as: bool = False
     address: str = ""
+    launchers: tuple[str, ...] = ()
     keeper_account: str = "wattline"
     """Its keeper starts tasks as other accounts of the host."""
     is_member: bool = False
@@ -166,6 +167,7 @@ class FakeAgent:
             observe=self.is_observe,
             can_run_as=self.can_run_as,
             address=self.address,
+            launchers=self.launchers,
             keeper_account=self.keeper_account,
             takes_notices=True,
             takes_recovery=True,

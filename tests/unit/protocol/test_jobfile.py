@@ -144,6 +144,7 @@ def test_the_example_of_every_key_is_right(key: Any) -> None:
     needed = {
         "launch.procs_per_node": 'how = "torchrun"\n',
         "launch.interface": 'how = "torchrun"\n',
+        "launch.image": 'how = "container"\n',
         "service.idle_to_zero": 'slo.p95 = "1s"\nfallback = "small"\n',
     }.get(key.path, "")
     kind = 'name = "s"\nkind = "service"\n' if key.table == "service" else ""
@@ -243,7 +244,6 @@ def test_no_two_tables_share_a_key() -> None:
         ('env.WATTLINE_JOB = "1"', "WATTLINE_JOB is set by Wattline itself"),
         ('env.CUDA_VISIBLE_DEVICES = "0"', "set by Wattline itself"),
         ('secrets.KEY = "a value!"', "not a valid name"),
-        ('launch.how = "container"', "not supported yet"),
         ('launch.how = "torchrn"', 'did you mean "torchrun"?'),
     ],
 )

@@ -139,6 +139,7 @@ def _send_hello(state: NodeState, now: Now) -> None:
                 takes_recovery=facts.takes_recovery,
                 keeps_records=True,
                 address=facts.address,
+                launchers=facts.launchers,
             )
         )
     )
@@ -212,6 +213,7 @@ def _terms(welcome: Welcome) -> TermsOnFile:
         checkpoint_root=welcome.checkpoint_root,
         pass_env=welcome.pass_env,
         may_be_root=welcome.may_be_root,
+        containers=welcome.containers,
     )
 
 

@@ -94,6 +94,8 @@ def context(state: NodeState, order: TaskOrder) -> LaunchContext:
         node=state.facts.node,
         pass_env=terms.pass_env,
         gpu_models=tuple(state.gpus[index].info.name for index in order.gpus),
+        containers=terms.containers,
+        is_simulated=state.facts.is_simulated,
     )
 
 

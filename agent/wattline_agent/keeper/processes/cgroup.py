@@ -205,14 +205,21 @@ class Group:
         return 0
 
     def remove(self) -> bool:
-        """Remove the empty group; False when it is still in use."""
-        try:
-            os.rmdir(self.path)  # noqa: PTH106 - says what it does
-        except FileNotFoundError:
+        """Remove the empty group, with groups that its processes made below it, as containers do;
+        False when it is still in use."""
+        if _removed(self.path):
             return True
-        except OSError:
-            return False
+        return all(_removed(folder) for folder, _, _ in os.walk(self.path, topdown=False))
+
+
+def _removed(folder: str) -> bool:
+    try:
+        os.rmdir(folder)  # noqa: PTH106 - says what it does
+    except FileNotFoundError:
         return True
+    except OSError:
+        return False
+    return True
 
 
 def remove_site(site: Site) -> None:

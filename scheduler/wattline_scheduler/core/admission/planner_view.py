@@ -97,7 +97,7 @@ def offer_of(state: State, node: NodeNow, now: Now) -> NodeOffer:
         booking=booking,
         in_use=tuple(f"GPU {index} {in_use(node, index)}" for index in sorted(node.foreign)),
         least_priority=min(map(_priority, attempts), default=PRIORITY_LEVELS),
-        labels=frozenset(node.site.labels.items()),
+        labels=node.labels,
         ends=ends(state.work.runtime_bounds, node, now),
         endless=endless(node),
         warmth=sum(node.warmth.get(gpu_of(one.index), 0) for one in free) // max(1, len(free)),

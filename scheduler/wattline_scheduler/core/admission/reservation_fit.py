@@ -99,7 +99,7 @@ def _able(state: State, record: ReservationRecord, shape: Shape, now: Now) -> li
 
 
 def _has_labels(state: State, node: NodeId, shape: Shape) -> bool:
-    return shape.labels <= state.nodes[node].site.labels.items()
+    return shape.labels <= state.nodes[node].labels
 
 
 def _by_headroom(state: State, record: ReservationRecord, shape: Shape, now: Now) -> str:

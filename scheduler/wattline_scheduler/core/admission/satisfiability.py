@@ -271,7 +271,7 @@ def _allocated(offer: NodeOffer, held: Sequence[Attempt]) -> NodeOffer:
 
 def _labelled(state: State, labels: Labels) -> int:
     """Number of nodes with all of the labels, heard or not."""
-    return sum(labels <= node.site.labels.items() for node in state.nodes.values())
+    return sum(labels <= node.labels for node in state.nodes.values())
 
 
 def _without_labels(state: State, shape: Shape, labelled: int) -> str:
@@ -279,7 +279,7 @@ def _without_labels(state: State, shape: Shape, labelled: int) -> str:
     wanted = labels_text(shape.labels)
     if labelled:
         return f"requests {counted(shape.nodes, 'node')} with {wanted}; the site has {labelled}"
-    sets = {frozenset(node.site.labels.items()) for node in state.nodes.values()}
+    sets = {node.labels for node in state.nodes.values()}
     best = max(sets, key=lambda there: (len(shape.labels & there), sorted(there)))
     lacks = shape.labels - best
     there = {(name, value) for labels in sets for name, value in labels}
@@ -291,7 +291,7 @@ def _without_labels(state: State, shape: Shape, labelled: int) -> str:
 
 
 def _few(pairs: Collection[tuple[str, str]]) -> str:
-    known = listed([f"{name}={value}" for name, value in sorted(pairs)], MAX_NAMED)
+    known = listed([labels_text([pair]) for pair in sorted(pairs)], MAX_NAMED)
     return f"the site's labels are {known}" if pairs else "the site has no labels"
 
 

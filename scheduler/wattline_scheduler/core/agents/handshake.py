@@ -1,6 +1,7 @@
 """Handshake: Hello → Welcome (issues the incarnation) → Adopted (caps read back) (I8, I9)."""
 
 from wattline_protocol.ids import Now
+from wattline_protocol.site.labels import launcher_labels
 from wattline_protocol.site.run_as import may_be_root
 from wattline_protocol.text.wording import counted, power_text
 from wattline_protocol.wire.agent_messages import PROTOCOL_VERSION, Adopted, Hello, Refused, Welcome
@@ -109,6 +110,7 @@ def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
     node.takes_recovery = hello.takes_recovery
     node.keeps_records = hello.keeps_records
     node.address = hello.address
+    node.launchers = launcher_labels(hello.launchers)
     node.link = nodes.Welcomed(incarnation, hello.nonce, now.mono_s)
     node.gpus = {gpu.index: gpu for gpu in hello.gpus}
     node.idle.clear()
@@ -129,7 +131,7 @@ def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
 
 def _hardware(node: NodeNow) -> tuple[object, ...]:
     """Hardware that decides which jobs fit on the node."""
-    return node.record.gpus, node.record.cpus, node.record.memory_bytes
+    return node.record.gpus, node.record.cpus, node.record.memory_bytes, node.labels
 
 
 def _report_frequent_hellos(state: State, node: NodeNow, now: Now) -> None:
@@ -179,6 +181,7 @@ def _welcome(state: State, node: NodeNow, nonce: bytes) -> Welcome:
         node_state=node.state,
         may_be_root=may_be_root(state.site.run_as),
         pass_env=state.site.pass_env,
+        containers=state.site.containers,
     )
 
 

@@ -7,6 +7,7 @@ from wattline_protocol.ids import AttemptNo, GpuIndex, Now, TaskRef
 from wattline_protocol.job.http_server import bridge_command
 from wattline_protocol.job.ranks import interface_on, procs_per_node
 from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.site.labels import labels_text
 from wattline_protocol.site.run_as import account_of
 from wattline_protocol.site.wall_power import PERMILLE
 from wattline_protocol.wire.mig import MigInstance
@@ -126,7 +127,7 @@ def advance(state: State, gang: Gang, now: Now) -> None:
 
 
 def _unable(state: State, gang: Gang) -> str:
-    """The first node that cannot start it under its account, with the reason; empty = none."""
+    """The first node that cannot start it, with the reason; empty = none."""
     rules, recovery = state.site.run_as, gang.job.spec.recovery
     is_plain = recovery.stop_signal == "TERM" and not recovery.checkpoints
     account = account_of(rules, gang.job.record.owner) or ""
@@ -134,6 +135,8 @@ def _unable(state: State, gang: Gang) -> str:
         node = state.nodes[attempt.node]
         if not (is_plain or node.takes_recovery):
             return f"{node.id} has an older agent or keeper, {TOO_OLD}"
+        if lost := gang.job.shape.labels - node.labels:
+            return f"{node.id} no longer has {labels_text(lost)}"
         if not node.starts_as(rules, account):
             own = node.keeper_account
             is_bound = account and own and not node.can_run_as
@@ -224,6 +227,7 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
         has_run_before=any(a.record.started_unix_s is not None for a in gang.past),
         saved_step=None if saved is None else saved.step,
         from_scratch=spec.recovery.from_scratch,
+        image=spec.launch.image,
     )
 
 

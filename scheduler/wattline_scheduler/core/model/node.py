@@ -6,6 +6,7 @@ from operator import attrgetter
 
 from wattline_protocol.ids import GpuIndex, Incarnation, Instant, JobId, NodeId, Sequence, TaskRef
 from wattline_protocol.job.spec import WHOLE_GPU
+from wattline_protocol.site.labels import ANY_LAUNCHER, Labels
 from wattline_protocol.site.model import Node, RunAs
 from wattline_protocol.site.run_as import ROOT
 from wattline_protocol.views.site_views import NodeState
@@ -114,6 +115,8 @@ class NodeNow:
     """Its agent understands ReadRecord."""
     address: str = ""
     """Its own IP address on the way to the scheduler; empty: not reported."""
+    launchers: Labels = ANY_LAUNCHER
+    """Launchers that its agent reports; until then it may have any."""
     is_silent: bool = False
     """Not heard for `isolation_after`, or its agent sent a Farewell."""
     is_isolated: bool = False
@@ -175,6 +178,11 @@ class NodeNow:
     @property
     def id(self) -> NodeId:
         return self.site.id
+
+    @property
+    def labels(self) -> Labels:
+        """Labels of the site file, and the launchers that its agent reports."""
+        return self.launchers.union(self.site.labels.items())
 
     def copy(self) -> "NodeNow":
         """A copy with its own allocations and lost GPUs."""

@@ -1,7 +1,7 @@
 """Writes nodes and rows to their entries in the columns."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from wattline_protocol.ids import DomainId, Instant
@@ -49,13 +49,23 @@ def snapshot_of(
     return Snapshot(now, tuple(offers), position, names, columns, waiting)
 
 
-def put_places(columns: Columns, racks: Sequence[str], labels: Sequence[Labels]) -> None:
-    """Write the constant attributes of the nodes: numbers of their racks and labels."""
+def put_places(
+    columns: Columns, racks: Sequence[str], labels: Sequence[Labels], others: Iterable[Labels] = ()
+) -> None:
+    """Write the attributes of the nodes that their tasks never change: racks and labels.
+
+    `others`: sets of labels that nodes may have later (`put_labels`); loops rely on their number.
+    """
     rack_numbers: dict[str, int] = {}
     columns.rack[:] = [rack_numbers.setdefault(rack, len(rack_numbers)) for rack in racks]
     sets: dict[Labels, int] = {}
     columns.label_set[:] = [sets.setdefault(one, len(sets)) for one in labels]
-    columns.label_sets = tuple(sets)
+    columns.label_sets = tuple(dict.fromkeys((*sets, *others)))
+
+
+def put_labels(columns: Columns, at: int, labels: Labels) -> None:
+    """Write other labels of a node, one of the sets given to `put_places`."""
+    columns.label_set[at] = columns.label_sets.index(labels)
 
 
 def put_node(columns: Columns, at: int, offer: NodeOffer) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from wattline_protocol.ids import Instant, JobId, NodeId
 from wattline_protocol.job.spec import JobSpec
-from wattline_protocol.site.labels import Labels
+from wattline_protocol.site.labels import Labels, launcher_labels
 from wattline_scheduler.plan.model.reserved_nodes import Stay
 from wattline_scheduler.power.demand.useful_cap import Need, need_of
 
@@ -30,7 +30,7 @@ class Shape:
     need: Need
     same_rack: bool
     labels: Labels
-    """Each node has all of them."""
+    """Each node has all of them; the launcher is one where not every node has it."""
     priority: int
     """Work of lower priority yields its watts to it."""
     most_nodes: int = 0
@@ -74,7 +74,7 @@ def shape_of(spec: JobSpec) -> Shape:
         memory_bytes=r.memory_bytes,
         need=need_of(spec),
         same_rack=r.same_rack,
-        labels=frozenset(r.labels.items()),
+        labels=launcher_labels([spec.launch.how]).union(r.labels.items()),
         priority=spec.priority,
         most_nodes=r.most_nodes,
     )

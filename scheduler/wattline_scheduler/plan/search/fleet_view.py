@@ -3,18 +3,25 @@
 `core.admission.planner_view` puts an offer when a node changes; nothing else is rewritten.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 
 from wattline_protocol.ids import Instant, NodeId
+from wattline_protocol.site.labels import ANY_LAUNCHER, Labels
 from wattline_protocol.site.model import Node, Site
 from wattline_protocol.site.wall_power import PERMILLE
 from wattline_scheduler.plan.mix.task_mix import Pricing, RecentMix
-from wattline_scheduler.plan.model.column_writer import change_yields, put_node, put_places
+from wattline_scheduler.plan.model.column_writer import (
+    change_yields,
+    put_labels,
+    put_node,
+    put_places,
+)
 from wattline_scheduler.plan.model.columns import ENDLESS_MW, Columns
 from wattline_scheduler.plan.model.shape import Waiting
 from wattline_scheduler.plan.model.snapshot import NodeOffer, RowName, RunningGang, Snapshot
@@ -46,7 +53,7 @@ class FleetView:
         above = [domains.rows_of[node] for node in nodes]
         self.columns = Columns.empty(len(nodes), 1, above, len(self.rows))
         racks, labels = zip(*((o.rack, o.labels) for o in self.offers), strict=True)
-        put_places(self.columns, racks, labels)
+        put_places(self.columns, racks, labels, _with_fewer_launchers(labels))
         self.running: list[tuple[RunningGang, ...]] = [()] * len(nodes)
         """By node, as in `Snapshot`; current except for the nodes in `running_outdated`."""
         self.running_outdated: dict[int, Sequence[int]] = dict.fromkeys(range(len(nodes)), ())
@@ -66,6 +73,8 @@ class FleetView:
         at = self.position[offer.node]
         change_yields(self.columns, at, self.offers[at], offer)
         put_node(self.columns, at, offer)
+        if offer.labels != self.offers[at].labels:
+            put_labels(self.columns, at, offer.labels)
         self.offers[at] = offer
         self.booked_mw[self._in_matrix[at]] = offer.booking.booked_mw
         self.is_controlled[self._in_matrix[at]] = offer.booking.is_controlled
@@ -109,7 +118,15 @@ class FleetView:
         )
 
 
+def _with_fewer_launchers(labels: Iterable[Labels]) -> Iterator[Labels]:
+    """The labels that these nodes have once their agents have reported their launchers."""
+    for has_all in set(labels):
+        for count in range(len(ANY_LAUNCHER)):
+            for some in combinations(sorted(ANY_LAUNCHER), count):
+                yield (has_all - ANY_LAUNCHER).union(some)
+
+
 def _closed(node: Node) -> NodeOffer:
     booking = Booking(node.id, 0, 0, PERMILLE, is_controlled=False)
-    labels = frozenset(node.labels.items())
+    labels = ANY_LAUNCHER.union(node.labels.items())
     return NodeOffer(node.id, node.rack, "never heard", (), (), 0, 0, 0, 0, booking, labels=labels)

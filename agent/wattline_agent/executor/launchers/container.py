@@ -1,0 +1,63 @@
+"""What the container of a task is made of, from its order; and whether this host has podman."""
+
+import functools
+import json
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from wattline_agent.core.ports import LaunchContext
+from wattline_agent.executor.launchers.enter_container import PODMAN_PATH
+from wattline_agent.executor.state_dir_access import closed_to_others
+from wattline_agent.executor.tasklib import container_launcher
+from wattline_protocol.wire.task_order import TaskOrder
+
+CDI_GPU = "nvidia.com/gpu"
+"""Kind of the devices that `nvidia-ctk cdi generate --device-name-strategy=uuid` describes."""
+OF_HOST = "/usr/bin/python3"
+"""Runs the launcher where accounts do not reach the agent's own interpreter."""
+DRIVER_PATH = "LD_LIBRARY_PATH"
+"""Names the folder of a simulated driver, which the container then sees."""
+
+
+def find_podman() -> str:
+    """Path of podman, where containers look for it; empty = there is none."""
+    return shutil.which("podman", path=PODMAN_PATH) or ""
+
+
+@functools.cache
+def _interpreter() -> str:
+    own = Path(sys.executable).resolve()  # that below a virtual environment
+    return OF_HOST if closed_to_others(own) else str(own)
+
+
+class NotMountable(ValueError):
+    """A path that podman cannot be given; the text names it."""
+
+
+def container_argv(
+    order: TaskOrder, context: LaunchContext, tasklib: Path, folders: Iterable[str]
+) -> tuple[str, ...]:
+    """Command line that executes `podman run` for the order. `folders`: what the task finds at the
+    same paths as without a container. Raises NotMountable."""
+    site = context.containers
+    simulated = context.is_simulated
+    plan = {
+        "image": order.image,
+        "command": order.command,
+        "runtime": site.runtime,
+        "images": site.images,
+        "mounts": [*_plain(folders), f"{tasklib}:ro", *site.mounts],
+        "devices": [] if simulated else [f"{CDI_GPU}={uuid}" for uuid in context.gpu_uuids],
+        "env": [*order.env, *([DRIVER_PATH] if simulated else [])],
+        "is_simulated": simulated,
+    }
+    return (_interpreter(), "-I", container_launcher(tasklib), json.dumps(plan))
+
+
+def _plain(folders: Iterable[str]) -> Iterable[str]:
+    for folder in folders:
+        if ":" in folder or "," in folder:
+            raise NotMountable(f"podman mounts no path with a colon or comma: {folder}")
+        yield folder
