@@ -86,7 +86,9 @@ ROUTES_KEPT_S = 30 * 86_400.0
 
 RUNS_KEPT_BYTES = 256 * 1024 * 1024
 RUNS_KEPT_BYTES_OF_ONE = 64 * 1024 * 1024
-"""Records of runs on disk, in total and of one owner: some ten thousand of a usual size."""
+RUNS_UNCHECKED_BYTES = 16 * 1024 * 1024
+"""Records of runs on disk, in total and of one owner: some ten thousand of a usual size. Beyond it
+the oldest are deleted, each time that so many bytes were added: jobs may add many in an hour."""
 
 LIMITS_KEPT_S = 30 * 86_400.0
 """Retention of expired limits; the audit log records older ones."""
@@ -120,6 +122,8 @@ class Store:
         self._held = self._seen = NO_MARK
         """Mark of the database, and the marker of earlier runs."""
         self._marker: Marker | None = None
+        self._unchecked_bytes = 0
+        """Of records of runs, since the oldest were last deleted."""
         self._specs: dict[JobId, JobSpec] = {}
         """Specifications that this run has written, of jobs that have not ended."""
 
@@ -292,7 +296,14 @@ class Store:
         for record in records:
             groups.setdefault(type(record), []).append(record)
         newest_event = max((event.seq for event in groups.get(EventRecord, ())), default=0)
-        self._advance("writing", newest_event, lambda: self._writer.write(groups, self._specs))
+        self._unchecked_bytes += sum(run.size_bytes for run in groups.get(RecordedRun, ()))
+
+        def write() -> None:
+            self._writer.write(groups, self._specs)
+            if self._unchecked_bytes > RUNS_UNCHECKED_BYTES:
+                self._drop_runs()
+
+        self._advance("writing", newest_event, write)
         for job in groups.get(JobRecord, ()):
             if job.ended_unix_s is None:
                 self._specs[job.id] = job.spec
@@ -329,11 +340,15 @@ class Store:
         self._connection.execute(
             "DELETE FROM routes WHERE removed_unix_s < ?", (now_unix_s - ROUTES_KEPT_S,)
         )
-        drop_runs(self._connection, RUNS_KEPT_BYTES_OF_ONE, RUNS_KEPT_BYTES)
+        self._drop_runs()
         self._connection.execute(
             "DELETE FROM limits WHERE phase = 'over' AND end_unix_s < ?",
             (now_unix_s - LIMITS_KEPT_S,),
         )
+
+    def _drop_runs(self) -> None:
+        drop_runs(self._connection, RUNS_KEPT_BYTES_OF_ONE, RUNS_KEPT_BYTES)
+        self._unchecked_bytes = 0
 
     def _advance(self, doing: str, newest_event: int, body: Callable[[], None]) -> None:
         """Commit what `body` writes, if this run still owns the store. Raises StoreError."""

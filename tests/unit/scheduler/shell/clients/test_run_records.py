@@ -158,6 +158,19 @@ def test_the_oldest_records_are_deleted_first_and_nobody_displaces_much_of_other
     store.close()
 
 
+def test_records_that_come_faster_than_the_hourly_check_are_bounded_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, size in (("RUNS_KEPT_BYTES_OF_ONE", 1_000), ("RUNS_UNCHECKED_BYTES", 500)):
+        monkeypatch.setattr(f"wattline_scheduler.store.store.{name}", size)
+    store = opened(tmp_path)
+    for number in range(1, 40):
+        store.commit([run(number, "eve")])
+        assert len(kept(store)) <= 15
+    assert kept(store)[-1] == 39
+    store.close()
+
+
 def test_a_part_out_of_bounds_never_reaches_the_scheduler() -> None:
     large = msgspec.msgpack.encode(RecordRead(1, bytes(MAX_PART_BYTES + 1), b""))
     with pytest.raises(msgspec.ValidationError, match="length"):
