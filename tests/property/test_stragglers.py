@@ -62,8 +62,8 @@ def test_a_cause_rests_on_what_was_measured(slow: Signals | None, others: list[S
     if slow is None:
         assert cause == "unknown"
         return
-    assert (cause == "hot") == (slow.hot >= 0.25)
-    assert (cause == "capped") == (slow.hot < 0.25 <= slow.capped)
+    assert cause != "hot" or slow.hot >= 0.25
+    assert cause != "capped" or slow.capped >= 0.25 > slow.hot
     assert cause != "clocks" or slow.clock_mhz is not None
     assert cause != "input" or slow.util is not None
     if not others:

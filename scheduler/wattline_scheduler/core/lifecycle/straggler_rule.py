@@ -10,15 +10,21 @@ from wattline_scheduler.core.model.usage.rank_watch import Signals
 SLOWER, KEEPS_UP = 1.10, 1.05
 """Busy time over the median from which a rank is a straggler, and below which it is none again."""
 
-LEAST_STEPS = 15
+LEAST_STEPS = 12
 """Steps that a rank's medians, of up to 20, must be of before it is judged."""
+
+SUSPECTED_S = 5.0
+"""Time for which a rank must be slower: of short steps 20 pass in no time, on a busy host also by
+chance."""
 
 MOSTLY = 0.25
 """Share of heartbeats with a reduction of clocks from which that is the cause."""
 
-LOWER_CLOCK = 0.95
-LOWER_USE = 0.90
+LOWER_CLOCK, LOWER_USE = 0.95, 0.90
 """Clock and utilisation over the median of the others, below which they are the cause."""
+
+SAME_CLOCK = 0.97
+"""Clock over that median from which a reduction is no cause: it reduces those of the others too."""
 
 
 def judged(steps: Mapping[int, RankSteps], ranks: int) -> dict[int, float]:
@@ -49,15 +55,18 @@ def usual_of(others: Sequence[Signals]) -> Signals:
 def cause_of(slow: Signals | None, usual: Signals) -> SlowCause:
     """From its GPUs and the usual clock and utilisation of the other ranks.
 
-    Heat comes before caps: a hot GPU gains nothing by watts. Ranks that wait for others on the GPU
-    show full use, so lower use than theirs means that its work does not arrive.
+    A cap that leaves it the clock of the others explains nothing. Heat comes before caps: a hot GPU
+    gains nothing by watts. Ranks that wait for others on the GPU show full use, so lower use than
+    theirs means that its work does not arrive.
     """
     if slow is None:
         return "unknown"
-    if slow.hot >= MOSTLY:
-        return "hot"
-    if slow.capped >= MOSTLY:
-        return "capped"
+    is_known = slow.clock_mhz is not None and usual.clock_mhz is not None
+    if not is_known or _is_lower(slow.clock_mhz, usual.clock_mhz, SAME_CLOCK):
+        if slow.hot >= MOSTLY:
+            return "hot"
+        if slow.capped >= MOSTLY:
+            return "capped"
     if _is_lower(slow.clock_mhz, usual.clock_mhz, LOWER_CLOCK):
         return "clocks"
     if _is_lower(slow.util, usual.util, LOWER_USE):

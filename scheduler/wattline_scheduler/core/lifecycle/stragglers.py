@@ -12,6 +12,7 @@ from wattline_protocol.views.training_views import CAUSE_TEXT
 from wattline_protocol.wire.agent_messages import GpuSample
 from wattline_scheduler.core.leases.gang_shares import balance_gang
 from wattline_scheduler.core.lifecycle.straggler_rule import (
+    SUSPECTED_S,
     cause_of,
     judged,
     slow_ranks,
@@ -72,7 +73,7 @@ def _take(watch: RankWatch, attempt: Attempt, samples: Mapping[int, GpuSample]) 
 
 def _judge(state: State, gang: Gang, watch: RankWatch, now: Now) -> None:
     busy_s = judged(watch.steps, len(gang.live) * procs_per_node(gang.job.spec))
-    factors = slow_ranks(busy_s, watch.slow)
+    factors = _lasting(watch, slow_ranks(busy_s, watch.slow), now)
     usual = usual_of([one for rank, one in watch.signals.items() if rank not in factors])
     found = {
         rank: Straggler(factor, cause_of(watch.signals.get(rank), usual))
@@ -86,6 +87,12 @@ def _judge(state: State, gang: Gang, watch: RankWatch, now: Now) -> None:
         watch.named.difference_update(over)
         text = f"{gang.name}: {_ranks(over)} no longer slower than the others"
         state.journal.note("straggler_over", text, now, job=gang.job.id)
+
+
+def _lasting(watch: RankWatch, factors: Mapping[int, float], now: Now) -> dict[int, float]:
+    """Those that have been slower for some time."""
+    watch.slow_since = {rank: watch.slow_since.get(rank, now.mono_s) for rank in factors}
+    return {r: f for r, f in factors.items() if now.mono_s - watch.slow_since[r] >= SUSPECTED_S}
 
 
 def _note_new(

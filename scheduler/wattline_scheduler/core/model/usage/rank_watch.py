@@ -95,6 +95,7 @@ class RankWatch:
         """The try of its gang that it follows."""
         self.steps: dict[int, RankSteps] = {}
         self.signals: dict[int, Signals] = {}
+        self.slow_since: dict[int, Instant] = {}
         self.slow: dict[int, Straggler] = {}
         """Ranks that are stragglers now."""
         self.noted_at: dict[int, Instant] = {}

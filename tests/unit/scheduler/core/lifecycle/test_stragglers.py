@@ -35,7 +35,7 @@ def train(h: Harness, number: JobId, steps: int, **busy_s: float) -> None:
             RankSteps(rank, 100 + rank, steps, 1.0, busy_s.get(f"r{rank}", 0.5), min(steps, 20))
             for rank in (first, first + 1)
         )
-    h.run(2)
+    h.run(3)
 
 
 def test_a_slow_rank_is_named_once_with_its_cause_and_again_when_it_keeps_up(h: Harness) -> None:
@@ -87,7 +87,8 @@ def test_ranks_that_a_task_does_not_have_name_nobody(h: Harness) -> None:
 
 def test_a_new_attempt_begins_without_stragglers(h: Harness) -> None:
     number = submit(h)
-    train(h, number, 20, r0=0.9)
+    for step in (20, 30, 40):
+        train(h, number, step, r0=0.9)
     assert h.events("straggler")
     assert "rank 0 on a1" in slow_sentence(h.job(number))
     h.end_tasks(code=1)
@@ -102,8 +103,11 @@ USUAL = Signals(capped=0.0, hot=0.0, clock_mhz=1900.0, util=1.0)
 @pytest.mark.parametrize(
     ("slow", "cause"),
     [
-        (USUAL._replace(capped=0.9), "capped"),
-        (USUAL._replace(capped=0.9, hot=0.5), "hot"),
+        (USUAL._replace(capped=0.9, clock_mhz=1700.0), "capped"),
+        (USUAL._replace(capped=0.9, clock_mhz=None), "capped"),
+        (USUAL._replace(capped=0.9, hot=0.5, clock_mhz=1700.0), "hot"),
+        (USUAL._replace(capped=0.9), "unknown"),
+        (USUAL._replace(hot=0.9, util=0.5), "input"),
         (USUAL._replace(clock_mhz=1700.0), "clocks"),
         (USUAL._replace(util=0.6), "input"),
         (USUAL, "unknown"),
