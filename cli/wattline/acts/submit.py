@@ -17,7 +17,7 @@ from wattline.failures import ActFailed
 from wattline.show.screen import put, put_error
 from wattline.verbs.run import Outcome
 from wattline_protocol.ids import JobId
-from wattline_protocol.job.file import MAX_JOB_CHARS, job_from_options, parse_job
+from wattline_protocol.job.file import MAX_JOB_CHARS, JobFileError, job_from_options, parse_job
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.routing.file import is_route_file, parse_routes
 from wattline_protocol.views.site_views import ENDED_STATES, ExplainView, JobView
@@ -182,7 +182,20 @@ def job_spec(file: str | None, command: tuple[str, ...], options: dict[str, Any]
         )
     if file is None:
         return job_from_options(command=list(command), **options)
-    return parse_job(_text(Path(file)), file, command=list(command), **options)
+    text = _text(Path(file))
+    try:
+        return parse_job(text, file, command=list(command), **options)
+    except JobFileError as error:
+        raise JobFileError([*error.problems, *_script_hint(file, text)]) from error
+
+
+def _script_hint(file: str, text: str) -> list[str]:
+    """How to run a script, which sbatch takes in place of a job file."""
+    if not text.startswith("#!") and Path(file).suffix not in {".py", ".sh"}:
+        return []
+    is_python = Path(file).suffix == ".py" or "python" in text.partition("\n")[0]
+    line = f"{'python' if is_python else 'bash'} {shlex.quote(file)}"
+    return [f"a job file is TOML; a script follows --: wattline submit -- {line}"]
 
 
 def _no_file(word: str) -> str:

@@ -11,7 +11,12 @@ from wattline_scheduler.core.model.service_traffic import serving_job
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.power.scaling.capacity_plan import Replica, hours_of_week, plan, unknown
 from wattline_scheduler.power.scaling.load_history import HOUR_S
-from wattline_scheduler.power.scaling.scaler import FLOW_AIM, START_ABOVE
+from wattline_scheduler.power.scaling.scaler import (
+    FLOW_AIM,
+    MOST_WINDOW_S,
+    START_ABOVE,
+    WINDOW_REQUESTS,
+)
 from wattline_scheduler.power.scaling.work_rate import KNOWN_WINDOWS
 
 TWICE = 2.0
@@ -69,8 +74,9 @@ def _replica(state: State, job: Job) -> Replica | Denied:
         text = f"no replica of {job.spec.name} has run yet: what one can do is not measured"
         return Denied("unavailable", text)
     if not scaler.rate.is_known:
-        known = f"{scaler.rate.windows} of {KNOWN_WINDOWS} windows of requests"
-        text = f"what a replica of {job.spec.name} can do is not known yet: {known} are measured"
+        known = f"{scaler.rate.windows} of {KNOWN_WINDOWS} windows are measured"
+        window = f"a window is {WINDOW_REQUESTS} requests, or {MOST_WINDOW_S} s"
+        text = f"what a replica of {job.spec.name} can do is not known yet: {known}; {window}"
         return Denied("unavailable", text)
     per_s, alone_s = scaler.rate.constants
     gpus = job.spec.resources.gpus_per_node * job.spec.gang_size

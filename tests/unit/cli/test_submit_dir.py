@@ -9,8 +9,10 @@ import pytest
 from rich.console import Console
 
 from support.core.site_views import attempt, job
+from wattline.acts.submit import job_spec
 from wattline.client.submit_dir import started_here, this_directory
 from wattline.show.job import detail
+from wattline_protocol.job.file import JobFileError
 from wattline_protocol.job.spec import JobSpec
 
 PLAIN = JobSpec(name="x", command=("true",))
@@ -54,3 +56,22 @@ def test_the_same_note_of_many_is_shown_once() -> None:
     text = console.export_text()
     assert text.count("it started elsewhere") == 1
     assert "Note from gpu-01 (2 attempts): it started elsewhere" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("train.py", "import torch\n", "wattline submit -- python "),
+        ("train.sh", "#!/bin/bash\n#SBATCH -N 2\nsrun hostname\n", "wattline submit -- bash "),
+        ("job.toml", "name = x\n", ""),
+    ],
+)
+def test_a_script_in_place_of_a_job_file_gets_the_line_that_runs_it(
+    tmp_path: Path, name: str, text: str, line: str
+) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(JobFileError, match=f"{name}:[13]: not valid TOML") as error:
+        job_spec(str(path), (), {})
+    hints = error.value.problems[1:]
+    assert [line in hint for hint in hints] == [True] * bool(line)

@@ -78,9 +78,10 @@ def _second(state: State, job: Job, one: Scaling, load: Load | None, now: Now) -
     scaler = _scaler(state, job, one, goal, ready, now)
     if scaler is None:
         return
-    overdue = sum(_is_overdue(one, gang, now) for gang in job.gangs[: job.gang_count])
+    overdue = [gang for gang in job.gangs[: job.gang_count] if _is_overdue(one, gang, now)]
     one.is_waking = one.is_waking and not (ready or overdue)
-    wanted = scaler.second(load, _caps_in_force(state, job, ready), job.gang_count - overdue, now)
+    counted = job.gang_count - len(overdue)
+    wanted = scaler.second(load, _caps_in_force(state, job, ready), counted, now)
     _set_caps(state, job, wanted)
     _warn(state, job, one, service.slo, now)
     if _is_idle(one, service, scaler, now):
@@ -88,7 +89,7 @@ def _second(state: State, job: Job, one: Scaling, load: Load | None, now: Now) -
         return
     count = job.gang_count
     if load is not None:
-        count = count_within(wanted.replicas, overdue, service)
+        count = count_within(wanted.replicas, _replaced(one, overdue), service)
     _set(state, job, one, count, wanted.reason, now)
 
 
@@ -147,6 +148,7 @@ def _is_ready(seen: Sequence[Mapping[TaskRef, WorkerTraffic]], ref: TaskRef) -> 
 
 
 def _note_ready(job: Job, one: Scaling, ready: Mapping[int, Gang], now: Now) -> None:
+    one.was_ready = one.was_ready or bool(ready)
     before, one.unready_since = one.unready_since, {}
     for gang in job.gangs:
         if not isinstance(gang.phase, Running):
@@ -166,6 +168,12 @@ def _is_overdue(one: Scaling, gang: Gang, now: Now) -> bool:
         return bool(gang.failures)
     since = one.unready_since.get(gang.number)
     return since is not None and now.mono_s - since > one.overdue_s
+
+
+def _replaced(one: Scaling, overdue: Sequence[Gang]) -> int:
+    """How many of them another one stands in for. While none was ever ready, the command or the
+    model is at fault, and another replica would fail in the same way, on the GPUs of others."""
+    return sum(one.was_ready or not gang.failures for gang in overdue)
 
 
 def _gpu(state: State, gang: Gang, now: Now) -> ReplicaGpu | None:

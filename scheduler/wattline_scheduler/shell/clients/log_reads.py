@@ -171,7 +171,7 @@ class LogReads:
         except ValueError as error:
             return Denied("bad_request", str(error))
         if not (asker.is_operator or names.may_use(asker.user, wanted.service)):
-            text = f"service {wanted.service} belongs to another user; you are {asker.user}"
+            text = f"{wanted.service} belongs to another user; you are {asker.user}"
             return Denied("not_allowed", text)
         own = sum(read.asker.user == asker.user for read in self._reads.values())
         if own >= MAX_READS_OF_USER or len(self._reads) >= MAX_READS:

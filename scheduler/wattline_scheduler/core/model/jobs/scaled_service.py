@@ -29,6 +29,8 @@ class Scaling:
     """By replica that runs without being ready."""
     ready_s: float = 0.0
     """Longest time from running to ready; 0 = none was."""
+    was_ready: bool = False
+    """One of its replicas has been ready since the scheduler started."""
     asked_at: Instant = LONG_AGO
     """Time of the last request, or since when none is known to have come."""
     is_waking: bool = False

@@ -1,6 +1,7 @@
 """What the scaler of a service decides is applied: watts at once, replicas with their reason."""
 
 import msgspec
+import pytest
 
 from support.core.harness import BEAT_S
 from support.core.rolling import gateway_site
@@ -186,6 +187,24 @@ def test_a_replica_that_never_gets_ready_does_not_count_and_does_not_block() -> 
     h.run(120, BEAT_S)
     assert {0, 1, 2} <= set(live(h, number))
     assert {0, 2} <= set(h.ready(number))
+
+
+@pytest.mark.parametrize("was_ready", [False, True])
+def test_a_failing_replica_is_replaced_only_if_one_of_its_service_was_ever_ready(
+    was_ready: bool,
+) -> None:
+    h = ScalingHarness(gateway_site("gw", nodes=1).site_budget(1_000.0).build())
+    h.stuck = frozenset(range(4))
+    h.join()
+    h.run(4)
+    number = h.submit(scaled(1, 4))
+    h.run(4)
+    h.scaling(number).was_ready = was_ready
+    for _ in range(4):
+        h.end_tasks(code=2)
+        h.run(4)
+    assert h.gang(number).failures > 1
+    assert (h.job(number).gang_count > 1) == was_ready
 
 
 def test_a_gateway_that_reaches_no_workers_has_no_replica_replaced() -> None:
