@@ -31,8 +31,12 @@ from wattline_bench.verdict import Figures, judged, over
 WAIT_RATIO_MAX = 1.15
 HASH_SHARE_MAX = 0.05
 KILLED_BYTES = 8 << 20
-LONGEST_RUN_S = 0.3
-"""A writer is killed within this time of its start: enough for several saves."""
+SAVES_PER_RUN = 4.0
+"""A writer is killed within the time of so many saves, as one takes here now,"""
+LEAST_RUN_S, MOST_RUN_S = 0.1, 0.6
+"""within these bounds."""
+OWN_SAVES = 2
+"""Of the reader: before the first kill, and after the last."""
 
 
 class Costs(Figures, frozen=True):
@@ -179,21 +183,26 @@ class _Reader:
 
     def watch(self, kills: int) -> int:
         """While as many writers are killed; returns how many checkpoints they published."""
+        longest_s = min(max(LEAST_RUN_S, SAVES_PER_RUN * self._save_s()), MOST_RUN_S)
         reader = threading.Thread(target=self._read_on)
         reader.start()
         try:
-            _write_and_die(self._home, kills)
+            _write_and_die(self._home, kills, longest_s)
         finally:
             self._is_over.set()
             reader.join()
-        names = [int(path.name.partition("-")[0]) for path in self._home.glob("0*")]
-        if kills and not names:
-            raise RuntimeError("no writer published a checkpoint before it was killed")
-        with task.saving(0, directory=self._home, background=True) as path:
-            path.write_bytes(b"")  # it removes the copy in memory of the writer killed last
-        task.wait_saved()
+        self._save_s()  # it removes the copy in memory of the writer that was killed last
         self._read()
-        return max(names, default=0)
+        numbers = [int(path.name.partition("-")[0]) for path in self._home.glob("0*")]
+        return max(numbers) - OWN_SAVES
+
+    def _save_s(self) -> float:
+        """Duration of a save of ours, in the background."""
+        began_s = time.perf_counter()
+        with task.saving(0, directory=self._home, background=True) as path:
+            path.write_bytes(bytes(KILLED_BYTES))
+        task.wait_saved()
+        return time.perf_counter() - began_s
 
     def _read_on(self) -> None:
         while not self._is_over.is_set():
@@ -207,7 +216,7 @@ class _Reader:
                 print(f"partial: {found.directory}: {found.reason}", file=sys.stderr)
 
 
-def _write_and_die(home: Path, kills: int) -> None:
+def _write_and_die(home: Path, kills: int, longest_s: float) -> None:
     """One writer after the other, each killed with its helper."""
     command = [sys.executable, "-c", WRITERS, str(home), str(KILLED_BYTES)]
     pipe = subprocess.PIPE
@@ -217,6 +226,6 @@ def _write_and_die(home: Path, kills: int) -> None:
         for number in range(kills):
             writers.stdin.write("background\n" if number % 2 else "foreground\n")
             writer = int(writers.stdout.readline())
-            time.sleep(random.uniform(0.0, LONGEST_RUN_S))
+            time.sleep(random.uniform(0.0, longest_s))
             os.killpg(writer, signal.SIGKILL)
         writers.stdin.close()
