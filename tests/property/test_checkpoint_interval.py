@@ -58,12 +58,15 @@ def test_nothing_seen_is_the_prior() -> None:
     assert failure_free_s([(0, 0.0)] * 4) == pytest.approx(PRIOR_S / 4)
 
 
-@given(st.floats(0.001, 1e5), FREE)
-def test_the_task_library_has_the_same_interval(save_s: float, free_s: float) -> None:
+@given(st.floats(0.001, 1e5), st.floats(0.0, 1e5), FREE)
+def test_the_task_library_has_the_same_interval(
+    waited_s: float, more_s: float, free_s: float
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WATTLINE_FAILURE_FREE_S", str(free_s))
         patch.setenv("WATTLINE_CHECKPOINT_EVERY_S", "77")
         patch.setattr(due, "clock", due.Clock())
         assert due._every_s() == 77.0, "until a save was made"
-        due.clock.longest_s = save_s
-        assert due._every_s() == pytest.approx(interval_s(save_s, free_s))
+        due.clock.saved(0.0, waited_s)
+        due.clock.longest_s += more_s  # in the background
+        assert due._every_s() == pytest.approx(interval_s(waited_s, free_s, waited_s + more_s))

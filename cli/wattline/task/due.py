@@ -32,6 +32,12 @@ class Notice:
     grace_s: float
 
 
+def lead_s(save_s: float, gap_s: float) -> float:
+    """Time before an interruption at which a save begins, so that one that takes `save_s` ends in
+    time where a program asks every `gap_s`."""
+    return LEAST_LEAD_S + SAVE_MARGIN * (save_s + gap_s)
+
+
 class Clock:
     """Saves of this process, and the pace at which it asks whether one is due."""
 
@@ -40,13 +46,17 @@ class Clock:
         """Begin and end of the newest save; at first the start of the process."""
         self.longest_s = 0.0
         """Duration of the longest save; 0 = none was made."""
+        self.waited_s = 0.0
+        """Longest time for which the program waited for one: of a save in the background its
+        copy."""
         self.asked_s: float | None = None
         self.gap_s = 0.0
         """Longest time between two questions outside of a save: a step."""
 
     def saved(self, begun_s: float, ended_s: float) -> None:
-        """A save was published."""
+        """A save was published, or its copy was handed to the helper in the background."""
         self.begun_s, self.saved_s = begun_s, ended_s
+        self.waited_s = max(self.waited_s, ended_s - begun_s)
         self.longest_s = max(self.longest_s, ended_s - begun_s)
         self.asked_s = None
 
@@ -59,8 +69,7 @@ class Clock:
     def lead_s(self) -> float:
         """How long before an interruption a save begins, so that it ends in time: the program may
         ask one step later."""
-        save_s = self.longest_s or FIRST_SAVE_S
-        return LEAST_LEAD_S + SAVE_MARGIN * (save_s + self.gap_s)
+        return lead_s(self.longest_s or FIRST_SAVE_S, self.gap_s)
 
     def is_due_before(self, at_s: float, now_s: float) -> bool:
         """Whether a save must begin now to end before `at_s`, and none has begun since then."""
@@ -103,12 +112,12 @@ def _read(path: Path) -> Notice | None:
 
 
 def _every_s() -> float:
-    """Interval of saves; 0 = none. With `checkpoint_every = "auto"` by the longest save so far:
-    Young's, as the scheduler has it (`plan/learning/checkpoint_interval.py`)."""
+    """Interval of saves; 0 = none. With `checkpoint_every = "auto"` by what saves cost so
+    far: Young's, as the scheduler has it (`plan/learning/checkpoint_interval.py`)."""
     free_s = float(os.environ.get("WATTLINE_FAILURE_FREE_S", "") or 0)
-    if free_s > 0 and clock.longest_s > 0:
-        best_s = math.sqrt(2 * clock.longest_s * free_s)
-        return min(MOST_EVERY_S, max(LEAST_EVERY_S, best_s))
+    if free_s > 0 and clock.waited_s > 0:
+        best_s = math.sqrt(2 * clock.waited_s * free_s)
+        return min(MOST_EVERY_S, max(LEAST_EVERY_S, clock.longest_s, best_s))
     return float(os.environ.get("WATTLINE_CHECKPOINT_EVERY_S", "") or 0)
 
 

@@ -127,7 +127,10 @@ def job_view(
     gang_gpus = _gang_size(spec, live) * spec.resources.gpus_per_node
     is_measured = not spec.resources.mig
     ran_s, running_since = run_time(attempts)
-    found = diagnosis(usage, is_measured=is_measured, is_hung=is_hung, slow=slow)
+    has_goal = spec.power.goal == "efficiency"
+    found = diagnosis(
+        usage, is_measured=is_measured, is_hung=is_hung, slow=slow, has_goal=has_goal
+    )
     return JobView(
         id=record.id,
         name=spec.name,
@@ -178,7 +181,9 @@ def checkpoint_view(
         return None
     _, newest = max(saved, key=lambda one: (one[0], one[1].unix_s))
     if isinstance(every_s, str):  # auto; unknown once the job has left memory
-        every_s = interval_s(newest.save_s, failure_free_s) if failure_free_s else 0.0
+        every_s = (
+            interval_s(newest.waited_s, failure_free_s, newest.save_s) if failure_free_s else 0.0
+        )
     return CheckpointView(newest.step, newest.unix_s, newest.bytes, newest.save_s, every_s)
 
 

@@ -17,7 +17,12 @@ class SavedCheckpoint(msgspec.Struct, frozen=True):
     """From its first byte to its publication."""
     unix_s: Time[UnixTime]
     copy_s: Seconds = 0.0
-    """Part of `save_s` for which the task waited."""
+    """Part of `save_s` for which the task waited; 0 = not known."""
+
+    @property
+    def waited_s(self) -> float:
+        """What the save cost the task; all of it where no part is known."""
+        return self.copy_s or self.save_s
 
 
 class CheckpointTrouble(msgspec.Struct, frozen=True):

@@ -35,4 +35,6 @@ def checkpoint_every_s(job: Job, spec: JobSpec) -> float:
     known = (a.checkpoint for gang in job.gangs for a in gang.attempts)
     saves = [one for one in known if one is not None]
     newest = max(saves, key=lambda one: one.unix_s, default=None)
-    return interval_s(newest.save_s if newest else 0.0, job.failure_free_s)
+    if newest is None:
+        return interval_s(0.0, job.failure_free_s)
+    return interval_s(newest.waited_s, job.failure_free_s, newest.save_s)

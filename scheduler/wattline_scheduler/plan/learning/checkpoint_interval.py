@@ -1,7 +1,8 @@
-"""How often a job saves: Young's interval, from the duration of a save and the failures seen; pure.
+"""How often a job saves: Young's interval, from the cost of a save and the failures seen; pure.
 
 The work lost to failures and the time spent in saves are least together where a save is made every
-`sqrt(2 * save * time between failures)` (Young 1974, Daly 2006). The rate of failures of a node is
+`sqrt(2 * cost * time between failures)` (Young 1974, Daly 2006). The cost is the time for which the
+task waits: of a save in the background that is its copy. The rate of failures of a node is
 taken from what was seen there and one failure in `PRIOR_S`, so that a new site has one too.
 """
 
@@ -15,7 +16,7 @@ PRIOR_S = 30 * 86_400.0
 interruptions of 2,048 nodes in 54 days are one in 264; most sites are less well kept)."""
 
 UNKNOWN_SAVE_S = 10.0
-"""Assumed duration of a save as long as none was made."""
+"""Assumed cost of a save as long as none was made."""
 
 
 def failure_free_s(nodes: list[tuple[int, float]]) -> float:
@@ -24,7 +25,11 @@ def failure_free_s(nodes: list[tuple[int, float]]) -> float:
     return 1 / rate if rate > 0 else PRIOR_S
 
 
-def interval_s(save_s: float, free_s: float) -> float:
-    """Time from one save to the next. `save_s`: 0 = no save was made yet."""
-    best_s = math.sqrt(2 * (save_s or UNKNOWN_SAVE_S) * free_s)
-    return min(MOST_S, max(LEAST_S, best_s))
+def interval_s(waited_s: float, free_s: float, save_s: float = 0.0) -> float:
+    """Time from one save to the next.
+
+    `waited_s`: what a save costs; 0 = none was made yet. `save_s`: its duration; one is open at a
+    time.
+    """
+    best_s = math.sqrt(2 * (waited_s or UNKNOWN_SAVE_S) * free_s)
+    return min(MOST_S, max(LEAST_S, save_s, best_s))
