@@ -5,7 +5,7 @@ from functools import partial
 from typing import get_args
 
 from wattline.verbs.verb import Argument, Option, Verb
-from wattline_protocol.job.spec import STOP_SIGNALS, JobKind
+from wattline_protocol.job.spec import STOP_SIGNALS, JobKind, PowerGoal
 from wattline_protocol.views.site_views import JobState
 
 _JOBS = Argument(
@@ -46,7 +46,7 @@ _UPDATE_KEYS = (
     *("priority", "queue", "account", "reservation", "time", "retries", "grace"),
     *("checkpoint_every", "on_isolation", "nodes", "gpus", "gpu_type", "gpu_memory"),
     *("cpus_per_gpu", "memory", "same_rack", "label", "watts_per_gpu", "min_performance"),
-    *("energy", "cost", "idle_gpu", "no_progress", "start_only", "deadline", "replicas"),
+    *("goal", "energy", "cost", "idle_gpu", "no_progress", "start_only", "deadline", "replicas"),
     *("stop_signal", "checkpoints", "from_scratch"),
     *("slo", "idle_to_zero", "cache", "fallback", "log_bodies"),
 )
@@ -95,6 +95,12 @@ _SUBMIT_OPTIONS = (
         kind="number",
     ),
     Option("progress", ("--progress",), "Metric of the job's progress."),
+    Option(
+        "goal",
+        ("--goal",),
+        "What its watts are for: throughput, or results per joule.",
+        choices=get_args(PowerGoal),
+    ),
     Option("time", ("--time", "-t"), "Maximum run time, as in 12h."),
     Option("energy", ("--energy",), "Maximum energy of all attempts, as in 80kWh."),
     Option("cost", ("--cost",), "Maximum cost of all attempts, as in 400USD."),

@@ -46,6 +46,7 @@ WHEN: dict[str, When] = {
     "idle_gpu": "open",
     "no_progress": "open",
     "from_scratch": "open",
+    "goal": "open",
     "checkpoint_every": "waiting",
     "on_isolation": "waiting",
     "stop_signal": "waiting",

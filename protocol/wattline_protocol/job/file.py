@@ -26,6 +26,7 @@ from wattline_protocol.job.keys import (
     JobKey,
 )
 from wattline_protocol.job.launch_rules import launch_problems
+from wattline_protocol.job.power_goal import goal_problems
 from wattline_protocol.job.recovery_values import recovery_problems
 from wattline_protocol.job.scaling_values import scaling_problems, slo_table
 from wattline_protocol.job.service_values import FROM_CACHE, cache_table
@@ -367,6 +368,7 @@ def _contradictions(job: JobSpec) -> list[Problem]:
             *scaling_problems(job),
             *launch_problems(job),
             *_of_gpus(job),
+            *goal_problems(job),
         )
         if is_wrong
     ]

@@ -5,12 +5,12 @@ Parsing, `--flags`, the documentation test and error messages all derive from `J
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args
 
 from wattline_protocol.job import recovery_values, scaling_values, service_values, values
 from wattline_protocol.job.body_log import body_log_rule
 from wattline_protocol.job.http_server import http_server
-from wattline_protocol.job.spec import LAUNCHERS
+from wattline_protocol.job.spec import LAUNCHERS, PowerGoal
 from wattline_protocol.site.labels import labels
 from wattline_protocol.text.quantities import parse_duration_s, parse_size_bytes
 from wattline_protocol.text.toml_fields import (
@@ -197,6 +197,13 @@ JOB_KEYS = (
         "power.progress",
         '"tokens_per_s"',
         "Metric of the job's progress.",
+    ),
+    JobKey(
+        "power.goal",
+        choice(*get_args(PowerGoal)),
+        "power.goal",
+        '"efficiency"',
+        "What its watts are for: throughput, or results per joule.",
     ),
     JobKey(
         "limits.runtime",

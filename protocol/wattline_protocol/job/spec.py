@@ -101,6 +101,9 @@ class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.nodes if isinstance(self.nodes, int) else self.nodes.most
 
 
+PowerGoal = Literal["throughput", "efficiency"]
+
+
 class PowerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the user knows about the job's power draw."""
 
@@ -111,6 +114,9 @@ class PowerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     = never capped; 0 = not specified."""
     progress: Name[str] = ""
     """Metric of the task that measures its progress; empty = a usual name, if there is one."""
+    goal: PowerGoal | Literal[""] = ""
+    """What its watts are for; "efficiency": the cap of the least energy per result, and no more;
+    empty = that of its queue, else throughput."""
 
 
 class IdleRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

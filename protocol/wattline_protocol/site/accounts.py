@@ -1,7 +1,8 @@
 """Site file keys for access to resources: accounts, queues, quotas, service names."""
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
+from wattline_protocol.job.spec import PowerGoal
 from wattline_protocol.job.values import priority
 from wattline_protocol.site import values as v
 from wattline_protocol.site.model import Account, FairShare, Queue, Quota, Service, Tariff
@@ -18,6 +19,7 @@ from wattline_protocol.text.toml_fields import (
     Fields,
     Reader,
     above_zero,
+    choice,
     flag,
     nearest,
     number,
@@ -122,6 +124,7 @@ def _queue(fields: Fields, tariff: Tariff) -> Queue:
         users=fields.take("users", user_names, ()),
         max_priority=fields.take("max_priority", priority, _usual),
         max_runtime_s=fields.take("max_runtime", v.seconds(60, MAX_RUNTIME_S), 0.0),
+        goal=fields.take("goal", choice(*get_args(PowerGoal)), ""),
     )
     fields.end()
     return queue
@@ -214,6 +217,8 @@ def queue_keys(queue: Queue) -> dict[str, Any]:
     keys = {"name": queue.name, **_limits(queue)}
     if queue.max_runtime_s:
         keys["max_runtime"] = format_duration(queue.max_runtime_s)
+    if queue.goal:
+        keys["goal"] = queue.goal
     return keys
 
 

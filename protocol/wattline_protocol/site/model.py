@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 
 from wattline_protocol.ids import DomainId, NodeId, UserName
-from wattline_protocol.job.spec import PRIORITIES
+from wattline_protocol.job.spec import PRIORITIES, PowerGoal
 from wattline_protocol.routing.model import SiteRoute
 from wattline_protocol.site.containers import USUAL_CONTAINERS, Containers
 from wattline_protocol.site.out_of_band import OutOfBand
@@ -166,6 +166,8 @@ class Queue(msgspec.Struct, frozen=True):
     """Of its jobs; None = the default (`SUBMITTERS_MAX_PRIORITY`)."""
     max_runtime_s: float = 0.0
     """Maximum runtime limit of its jobs, and default of those without one; 0 = no limit."""
+    goal: PowerGoal | Literal[""] = ""
+    """Default `power.goal` of its jobs that may have it; empty = none."""
 
 
 class Service(msgspec.Struct, frozen=True):

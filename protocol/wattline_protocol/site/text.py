@@ -292,6 +292,7 @@ derate = 0.8
 # users = ["ada", "bob"]
 # max_priority = "normal"             # maximum priority of its jobs; also of accounts
 # max_runtime = "12h"                 # also the limit of jobs without one
+# goal = "efficiency"                 # default power.goal of its jobs
 
 # Users that share a service name; other names belong to the user who used them first.
 # [[service]]

@@ -55,10 +55,18 @@ def verdict(usage: TaskUsage, *, is_measured: bool = True, is_hung: bool = False
 
 
 def diagnosis(
-    usage: TaskUsage, *, is_measured: bool = True, is_hung: bool = False, slow: str = ""
+    usage: TaskUsage,
+    *,
+    is_measured: bool = True,
+    is_hung: bool = False,
+    has_goal: bool = False,
+    slow: str = "",
 ) -> Diagnosis:
-    """The bottleneck, in a sentence that rests on what was measured. `slow`: which rank the others
-    of its gang wait for, and why."""
+    """The bottleneck, in a sentence that rests on what was measured.
+
+    `has_goal`: its goal is efficiency, which caps it whatever watts there are. `slow`: which rank
+    the others of its gang wait for, and why.
+    """
     word = verdict(usage, is_measured=is_measured, is_hung=is_hung)
     mean = utilisation(usage, is_measured=is_measured)
     shares = Shares(
@@ -70,6 +78,8 @@ def diagnosis(
         capped=_share(usage.cap_bound_gpu_s, usage.gpu_s),
     )
     sentence = _sentence(word, usage, shares)
+    if word == "capped" and has_goal:
+        sentence += '; its goal is "efficiency"'
     return Diagnosis(word, f"{sentence}; {slow}" if slow else sentence, shares)
 
 

@@ -13,6 +13,7 @@ from wattline_protocol.job.spec import (
     JobKind,
     JobSpec,
     Launch,
+    PowerGoal,
     PowerSpec,
     Recovery,
     Resources,
@@ -213,6 +214,10 @@ class JobBuilder:
 
     def min_performance(self, share: float) -> Self:
         power = msgspec.structs.replace(self.spec.power, min_performance=share)
+        return self._with(power=power)
+
+    def goal(self, goal: PowerGoal) -> Self:
+        power = msgspec.structs.replace(self.spec.power, goal=goal)
         return self._with(power=power)
 
     def array(self, count: int, at_a_time: int = 0) -> Self:

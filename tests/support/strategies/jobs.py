@@ -1,7 +1,7 @@
 """Random valid jobs, as a job file could give them."""
 
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, get_args
 
 from hypothesis import strategies as st
 
@@ -18,6 +18,7 @@ from wattline_protocol.job.spec import (
     JobSpec,
     Launch,
     Limits,
+    PowerGoal,
     PowerSpec,
     Recovery,
     Resources,
@@ -128,6 +129,14 @@ def services(draw: st.DrawFn) -> ServiceSpec:
 
 
 @st.composite
+def powers(draw: st.DrawFn, *, has_gpus: bool, is_service: bool) -> PowerSpec:
+    if not has_gpus:
+        return PowerSpec()
+    goals = st.sampled_from(("", *get_args(PowerGoal)))
+    return PowerSpec(draw(st.integers(0, 1000)), goal="" if is_service else draw(goals))
+
+
+@st.composite
 def jobs(draw: st.DrawFn) -> JobSpec:
     """A valid job of any kind."""
     kind: JobKind = draw(st.sampled_from(["training", "batch", "service"]))
@@ -147,7 +156,7 @@ def jobs(draw: st.DrawFn) -> JobSpec:
         workdir=draw(st.sampled_from(["", "/data/run 1", '/a"b'])),
         submit_dir=draw(st.sampled_from(["", "/data/run 2", '/a"b'])),
         resources=needs,
-        power=PowerSpec(draw(st.integers(0, 1000)) if needs.gpus_per_node else 0),
+        power=draw(powers(has_gpus=needs.gpus_per_node > 0, is_service=is_service)),
         limits=draw(limits(has_gpus=needs.gpus_per_node > 0)),
         windows=draw(windows(has_deadline=not is_service)),
         recovery=Recovery(

@@ -315,13 +315,15 @@ def test_accounts_and_fair_share_are_read() -> None:
 def test_quotas_users_and_priorities_of_queues_are_read_and_written() -> None:
     limits = 'gpus = 8\npower = "4kW"\nenergy_per_day = "9kWh"\nopen_jobs = 500\nusers = ["ada"]\n'
     most = f'{limits}max_priority = "normal"\n'
-    queues = f'[[queue]]\nname = "night"\nmax_runtime = "12h"\n{most}[[queue]]\nname = "day"\n'
+    night = f'name = "night"\nmax_runtime = "12h"\ngoal = "efficiency"\n{most}'
+    queues = f'[[queue]]\n{night}[[queue]]\nname = "day"\n'
     text = f"{FULL}{ACCOUNTS}{most}{queues}"
     read = parse_site(text, "site.toml")
     assert [account.max_priority for account in read.accounts] == [None, 50]
     assert [account.quota.open_jobs for account in read.accounts] == [0, 500]
     assert [queue.max_priority for queue in read.queues] == [50, None]
     assert [queue.max_runtime_s for queue in read.queues] == [43_200.0, 0.0]
+    assert [queue.goal for queue in read.queues] == ["efficiency", ""]
     assert parse_site(format_site(read), "again") == read
 
 

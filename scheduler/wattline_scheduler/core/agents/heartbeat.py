@@ -13,7 +13,13 @@ from wattline_scheduler.core.leases.distrust import (
     distrust,
     impossible_floor,
 )
-from wattline_scheduler.core.leases.lease_load import booking_of, demand_of, is_leased, update_load
+from wattline_scheduler.core.leases.lease_load import (
+    booking_of,
+    demand_of,
+    is_leased,
+    saves_energy,
+    update_load,
+)
 from wattline_scheduler.core.leases.measured_draw import power_doubt
 from wattline_scheduler.core.lifecycle.stragglers import watch_ranks
 from wattline_scheduler.core.model.foreign_processes import is_due_for_reading, take_foreign
@@ -136,6 +142,13 @@ def _take_draw(
     if state.demand.is_bound(node.id, sample.index, now.mono_s) != (sample.index in node.bound):
         node.bound ^= {sample.index}
         node.load = None
+    if _all_save_energy(holders) != (sample.index in node.saving):
+        node.saving ^= {sample.index}
+        node.load = None
+
+
+def _all_save_energy(holders: tuple[Attempt, ...]) -> bool:
+    return saves_energy(holders[0]) and all(saves_energy(other) for other in holders[1:])
 
 
 def _learn_warmth(state: State, node: NodeNow, message: Beat, now: Now) -> None:

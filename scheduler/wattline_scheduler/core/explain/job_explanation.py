@@ -28,7 +28,7 @@ from wattline_scheduler.core.lifecycle.restore_guard import why_nothing_starts
 from wattline_scheduler.core.lifecycle.windows import note_gates
 from wattline_scheduler.core.model.jobs.job import Job, Pending
 from wattline_scheduler.core.model.state import State
-from wattline_scheduler.core.requests.access import with_runtime
+from wattline_scheduler.core.requests.access import with_defaults
 from wattline_scheduler.core.requests.selection import Asker
 from wattline_scheduler.core.requests.submit import new_job, refusal
 from wattline_scheduler.plan.model.reserved_nodes import Stay
@@ -78,7 +78,7 @@ def what_if(
     state: State, asker: Asker, spec: JobSpec, ended: dict[JobId, JobState], now: Now
 ) -> Parts[ExplainView | Denied]:
     """The same for a job that is not submitted; denied as its submission would be."""
-    spec, still = with_runtime(state, spec), frozen(state, now)
+    spec, still = with_defaults(state, spec), frozen(state, now)
     denied = refusal(still, asker, spec, ended, now)
     if denied is not None:
         return denied

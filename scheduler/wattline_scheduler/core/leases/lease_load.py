@@ -11,6 +11,7 @@ from wattline_scheduler.core.model.jobs.job import Attempt, Gang, Paused, Starti
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.power.books.watt_admission import Booking
+from wattline_scheduler.power.demand.energy_goal import is_measuring
 from wattline_scheduler.power.demand.node_load import (
     GpuLoad,
     NodeLoad,
@@ -82,19 +83,20 @@ def _held(
     learned = state.demand.learned_of(node.id, gpu.index)
     steepness = learned.steepness_permille / 1000 if learned is not None else 1.0
     is_bound = state.demand.is_bound(node.id, gpu.index, now.mono_s)
-    gangs = (attempt.gang for attempt in holders)
+    host_mw = node.non_gpu_worst_mw // len(node.gpus)
     load = most_demanding(
         [
             busy_gpu(
                 gpu,
                 demand_mw,
-                gang.job.spec.priority,
-                gang.job.shape.need,
+                attempt.gang.job.spec.priority,
+                attempt.gang.job.shape.need,
                 steepness,
                 is_bound=is_bound,
-                wanted_cap_mw=gang.wanted_cap_mw,
+                wanted_cap_mw=attempt.gang.wanted_cap_mw,
+                host_mw=host_mw if saves_energy(attempt) else None,
             )
-            for gang in gangs
+            for attempt in holders
         ]
     )
     weight = _weight(holders, node.id, gpu.index)
@@ -107,6 +109,12 @@ def _weight(holders: Sequence[Attempt], node: NodeId, index: GpuIndex) -> int | 
     if watch is None or len(holders) > 1:
         return None
     return watch.weight_of(holders[0].record.attempt, (node, index))
+
+
+def saves_energy(attempt: Attempt) -> bool:
+    """Whether its GPUs get no more than the cap of the least energy per result."""
+    is_efficient = attempt.gang.job.spec.power.goal == "efficiency"
+    return is_efficient and not is_measuring(attempt.usage.run_s)
 
 
 def load_now(state: State, node: NodeNow, now: Now) -> NodeLoad:

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from wattline_protocol.ids import Now, UserName
+from wattline_protocol.job.power_goal import goal_problems
 from wattline_protocol.job.spec import PRIORITIES, JobSpec
 from wattline_protocol.site.model import MOST_URGENT, SUBMITTERS_MAX_PRIORITY, Queue
 from wattline_protocol.site.run_as import account_of
@@ -136,6 +137,11 @@ def too_long(state: State, spec: JobSpec) -> Denied | None:
     return Denied("not_allowed", text)
 
 
+def with_defaults(state: State, spec: JobSpec) -> JobSpec:
+    """Gives a job what it does not specify and its queue does."""
+    return with_goal(state, with_runtime(state, spec))
+
+
 def with_runtime(state: State, spec: JobSpec) -> JobSpec:
     """Sets the run time limit of a job without one to the maximum of its queue."""
     queue = _queue(state, spec)
@@ -143,6 +149,16 @@ def with_runtime(state: State, spec: JobSpec) -> JobSpec:
         return spec
     limits = msgspec.structs.replace(spec.limits, runtime_s=queue.max_runtime_s)
     return msgspec.structs.replace(spec, limits=limits)
+
+
+def with_goal(state: State, spec: JobSpec) -> JobSpec:
+    """Sets the goal of a job without one to that of its queue, if the job may have it."""
+    queue = _queue(state, spec)
+    if queue is None or not queue.goal or spec.power.goal:
+        return spec
+    power = msgspec.structs.replace(spec.power, goal=queue.goal)
+    wanted = msgspec.structs.replace(spec, power=power)
+    return spec if any(is_wrong for _, is_wrong, _ in goal_problems(wanted)) else wanted
 
 
 def _queue(state: State, spec: JobSpec) -> Queue | None:

@@ -24,7 +24,7 @@ from wattline_scheduler.core.lifecycle.usage_limits import never_reached
 from wattline_scheduler.core.model.events import ClientRequest
 from wattline_scheduler.core.model.jobs.job import Gang, Job, Pending
 from wattline_scheduler.core.model.state import State
-from wattline_scheduler.core.requests.access import not_allowed, too_long, too_urgent, with_runtime
+from wattline_scheduler.core.requests.access import not_allowed, too_long, too_urgent, with_defaults
 from wattline_scheduler.core.requests.selection import Asker
 from wattline_scheduler.core.rollout.rollout_checks import revision_refused, revisions
 from wattline_scheduler.core.rollout.rollouts import begin_rollout
@@ -42,7 +42,7 @@ def submit(state: State, event: ClientRequest, request: Submit, now: Now) -> Ans
         return _submitted(state, known)
     if not 0 < len(request.token) <= MAX_TOKEN_CHARS:
         return Denied("bad_request", f"a token has 1 to {MAX_TOKEN_CHARS} characters")
-    spec, asker = with_runtime(state, request.spec), Asker(user, event.role)
+    spec, asker = with_defaults(state, request.spec), Asker(user, event.role)
     refused = partial(refusal, state, asker, spec, event.ended, now, request.rollout)
     denied = deny_new_work(state) or total(state, "submit", user, refused, now)
     if denied is not None:

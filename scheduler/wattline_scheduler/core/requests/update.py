@@ -30,6 +30,7 @@ from wattline_scheduler.core.requests.access import (
     not_allowed,
     too_long,
     too_urgent,
+    with_goal,
     with_runtime,
 )
 from wattline_scheduler.core.requests.cancel_requeue import Act, PlannedAction, name_of, over
@@ -76,6 +77,8 @@ def _of(
         return Denied("bad_request", "; ".join(error.problems))
     if not is_operator and _is_about_runtime(job.spec, spec):
         spec = with_runtime(state, spec)
+    if (spec.queue, spec.power.goal) != (job.spec.queue, job.spec.power.goal):
+        spec = with_goal(state, spec)
     names = differences(job.spec, spec)
     problem = next((why for name in names if (why := _too_late(job, name))), "")
     if "replicas" in names and job.replica_limit is not None:

@@ -11,6 +11,7 @@ from typing import Literal
 from wattline_protocol.ids import GpuIndex, NodeId
 from wattline_protocol.site.wall_power import gpu_bound_mw, wall_mw
 from wattline_protocol.wire.agent_messages import GpuInfo
+from wattline_scheduler.power.demand.energy_goal import efficient_cap_mw
 from wattline_scheduler.power.demand.useful_cap import (
     NOTHING_SAID,
     Need,
@@ -140,11 +141,14 @@ def busy_gpu(
     *,
     is_bound: bool = False,
     wanted_cap_mw: int = 0,
+    host_mw: int | None = None,
 ) -> GpuLoad:
     """The load of a GPU with a task that would draw `demand_mw` uncapped.
 
     `is_bound`: a cap limits it, so watts beyond its target are of use at once. `wanted_cap_mw`: the
     cap with which its service keeps its SLO, so that it gets no more; 0 = it is not scaled.
+    `host_mw`: watts of the host for each GPU, where the least energy per result is its goal: it
+    gets no more than that needs; None = it is not.
     """
     if need.is_never_capped:
         demand_mw = gpu.cap_max_mw
@@ -159,6 +163,11 @@ def busy_gpu(
         bound_mw = gpu_bound_mw(wanted_cap_mw, gpu.overshoot_permille)
         asked_mw = max(asked_mw, min(max(bound_mw, floor_mw), ceiling_mw))
         useful_mw, target_mw, ceiling_mw = min(useful_mw, asked_mw), asked_mw, asked_mw
+        is_bound = False
+    elif host_mw is not None and not need.is_never_capped:
+        most_mw = efficient_cap_mw(gpu, demand_mw, need, host_mw, steepness)
+        bound_mw = gpu_bound_mw(most_mw, gpu.overshoot_permille)
+        target_mw = ceiling_mw = min(max(bound_mw, useful_mw), target_mw)
         is_bound = False
     return GpuLoad(
         index=gpu.index,

@@ -63,6 +63,13 @@ def test_a_stalled_gang_is_hung_whatever_it_used() -> None:
     assert diagnosis(RUN, is_hung=True).verdict == "hung"
 
 
+def test_a_cap_by_its_own_goal_is_named() -> None:
+    capped = msgspec.structs.replace(RUN, cap_bound_gpu_s=RUN.gpu_s)
+    assert diagnosis(capped, has_goal=True).sentence.endswith('; its goal is "efficiency"')
+    assert "goal" not in diagnosis(capped).sentence
+    assert "goal" not in diagnosis(RUN, has_goal=True).sentence
+
+
 AMOUNTS = st.floats(0, 1e6)
 FIELDS = ("run_s", "gpu_s", "util_gpu_s", "cap_bound_gpu_s", "cpu_s", "cpu_capacity_s")
 

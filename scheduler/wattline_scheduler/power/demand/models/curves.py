@@ -18,6 +18,9 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
+NEWTON_WITHIN = 1e-9
+"""Excess above a root at which it counts as found."""
+
 
 def performance_at(share: npt.ArrayLike, bend: npt.ArrayLike, order: npt.ArrayLike) -> Floats:
     """Performance 0..1 for arrays of cap/demand and of constants; shapes broadcast."""
@@ -63,6 +66,21 @@ class Curve:
         p = performance ** (1.0 / steepness)
         b = self.bend**self.order
         return float(demand_w * (p * b / (1.0 + b - p)) ** (1.0 / self.order))
+
+    def efficient_cap(self, demand_w: float, host_w: float, steepness: float = 1.0) -> float:
+        """Cap (W) with the least energy per result of a GPU and its `host_w`, which is drawn
+        whatever the cap is; no less than the knee, below which nothing was measured."""
+        n, b, host = self.order, self.bend**self.order, host_w / demand_w
+        gain = steepness * n * b
+
+        def excess(x: float) -> float:
+            """Has the sign of the slope of log((x + host) / p(x)^steepness); convex in x."""
+            return x * (x**n + b) - gain * (x + host)
+
+        x, least = 1.0, self.knee_permille / 1000
+        while x > least and (over := excess(x)) > NEWTON_WITHIN:
+            x -= over / ((n + 1) * x**n + b - gain)  # from the right of a convex function
+        return demand_w * max(x, least)
 
     @property
     def slope_at_demand(self) -> float:

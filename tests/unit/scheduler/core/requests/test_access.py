@@ -83,6 +83,24 @@ def test_what_its_user_may_not_use_any_more_starts_nothing_of_theirs(what: str) 
     assert h.state_of(waits) == "RUNNING"
 
 
+def test_a_job_without_a_goal_has_that_of_its_queue_where_it_may() -> None:
+    h = started(queues=(Queue("green", goal="efficiency"), Queue("plain")))
+
+    def goal(wanted: JobBuilder) -> str:
+        return h.job(h.submit(wanted)).spec.power.goal
+
+    assert goal(job().queue("green")) == "efficiency"
+    assert goal(job().queue("green").goal("throughput")) == "throughput"
+    assert goal(job().queue("green").min_performance(1.0)) == ""
+    assert goal(job("s").queue("green").service(1)) == ""
+    number = h.submit(job().queue("plain"))
+    assert isinstance(by_owner(h, number, queue="green"), Acted)
+    assert h.job(number).spec.power.goal == "efficiency"
+    assert isinstance(by_owner(h, number, goal="throughput"), Acted)
+    assert isinstance(by_owner(h, number, goal="none"), Acted)
+    assert h.job(number).spec.power.goal == "efficiency"
+
+
 # --- how long a job may run -----------------------------------------------------------------
 
 
