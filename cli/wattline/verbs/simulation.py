@@ -100,4 +100,36 @@ VERBS = (
         ),
         examples=("wattline sim service --trace requests.csv.gz --json",),
     ),
+    Verb(
+        name="sim training",
+        section="Simulation",
+        help="Useful steps per kWh of a week of training, beside fixed caps.",
+        act="wattline_lab.acts.training:training",
+        show="wattline_lab.show.training:training_result",
+        args=(
+            Option("seeds", ("--seeds",), "How many weeks: seeds 1 to N.", "integer", 5),
+            Option("days", ("--days",), "Length of each, up to 7.", "number", 7.0),
+            Option(
+                "feed",
+                ("--feed",),
+                "Contract of the feed, as a share of what 16 nodes may draw.",
+                "number",
+                0.85,
+            ),
+            Option(
+                "min_performance",
+                ("--min-performance",),
+                "Of each job, as in a job file; 0 = not specified.",
+                "number",
+                0.0,
+            ),
+        ),
+        details=(
+            "128 GPUs with sheds, the loss of a feed, failures of nodes and preemptions. The other "
+            "side has caps fixed at the feed divided by the GPUs, a save every 30 minutes, and "
+            "restarts from the newest save. Ablations run Wattline without one part at a time. The "
+            "exit code is 1 if a bar was missed."
+        ),
+        examples=("wattline sim training --json", "wattline sim training --seeds 1 --feed 1.0"),
+    ),
 )
