@@ -1,6 +1,6 @@
 """Site file keys for access to resources: accounts, queues, quotas, service names."""
 
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, cast, get_args
 
 from wattline_protocol.job.spec import PowerGoal
 from wattline_protocol.job.values import priority
@@ -124,7 +124,7 @@ def _queue(fields: Fields, tariff: Tariff) -> Queue:
         users=fields.take("users", user_names, ()),
         max_priority=fields.take("max_priority", priority, _usual),
         max_runtime_s=fields.take("max_runtime", v.seconds(60, MAX_RUNTIME_S), 0.0),
-        goal=fields.take("goal", choice(*get_args(PowerGoal)), ""),
+        goal=cast("PowerGoal", fields.take("goal", choice(*get_args(PowerGoal)), "")),
     )
     fields.end()
     return queue

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from wattline_sim.facility.building import Building, Shape, build
 from wattline_sim.training.compare import caps_at_best
-from wattline_sim.training.feed import Feed
+from wattline_sim.training.feed import Caps, Feed
 from wattline_sim.training.gang import Gang
 from wattline_sim.training.kinds import FINETUNING, GPU, LIGHT, PRETRAINING, Kind, pace
 from wattline_sim.training.run import FIXED_EVERY_S, Policy, Run, Side
@@ -90,7 +90,7 @@ def test_a_preempted_gang_saves_if_it_knows() -> None:
 
 @pytest.mark.parametrize("caps", ["goal", "throughput", "fixed"])
 def test_leases_fit_the_budget_at_every_division(
-    caps: str, monkeypatch: pytest.MonkeyPatch
+    caps: Caps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limits = (
         replace(SHED, leaves=0.55),

@@ -75,12 +75,12 @@ class Curve:
 
         def excess(x: float) -> float:
             """Has the sign of the slope of log((x + host) / p(x)^steepness); convex in x."""
-            return x * (x**n + b) - gain * (x + host)
+            return float(x * (x**n + b) - gain * (x + host))
 
         x, least = 1.0, self.knee_permille / 1000
         while x > least and (over := excess(x)) > NEWTON_WITHIN:
             x -= over / ((n + 1) * x**n + b - gain)  # from the right of a convex function
-        return demand_w * max(x, least)
+        return float(demand_w * max(x, least))
 
     @property
     def slope_at_demand(self) -> float:
