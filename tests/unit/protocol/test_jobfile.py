@@ -118,22 +118,6 @@ def test_a_mig_profile_is_read_and_written() -> None:
         assert job_from_options(command="x", mig=profile).resources.mig == profile
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"kind": "service", "name": "s"}, "a service gets the watts of its SLO: omit the goal"),
-        ({"gpus": 0}, "power.goal is about GPUs, but gpus_per_node is 0"),
-        ({"min_performance": 1.0}, "min_performance = 1.0 is never capped: give less, or omit"),
-    ],
-    ids=lambda value: str(value) if isinstance(value, dict) else "",
-)
-def test_a_goal_of_efficiency_is_for_gpus_that_may_be_capped(
-    options: dict[str, Any], said: str
-) -> None:
-    assert job_from_options(command="x", goal="efficiency").power.goal == "efficiency"
-    assert said in str(refused_options(command="x", goal="efficiency", **options))
-
-
 def test_a_command_is_enough() -> None:
     job = parse_job("command = \"python  score.py --name 'a b'\"", "job.toml")
     assert job == JobSpec(name="python", command=("python", "score.py", "--name", "a b"))
