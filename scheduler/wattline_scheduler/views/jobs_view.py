@@ -128,9 +128,7 @@ def job_view(
     is_measured = not spec.resources.mig
     ran_s, running_since = run_time(attempts)
     has_goal = spec.power.goal == "efficiency"
-    found = diagnosis(
-        usage, is_measured=is_measured, is_hung=is_hung, slow=slow, has_goal=has_goal
-    )
+    found = diagnosis(usage, is_measured=is_measured, is_hung=is_hung, slow=slow, has_goal=has_goal)
     return JobView(
         id=record.id,
         name=spec.name,
