@@ -21,7 +21,7 @@ from wattline_scheduler.power.topology.domains import Domains
 from wattline_sim.facility.building import Building
 from wattline_sim.training import week
 from wattline_sim.training.gang import Gang
-from wattline_sim.training.kinds import GPU, GPUS_PER_NODE
+from wattline_sim.training.kinds import GPU, GPUS_PER_NODE, Kind
 
 MW_PER_W = 1_000
 
@@ -47,15 +47,17 @@ class Feed:
         self._need = Need(min_performance_permille=round(min_performance * PERMILLE))
         self._caps = caps
         self._limits: list[Limit] = []
+        self._loads: dict[tuple[Kind, int, bool], tuple[GpuLoad, ...]] = {}
+        """Of a node of each kind of gang, by priority and whether the cap of the goal applies."""
         self.fixed_mw = self._equal_mw()
 
     def _equal_mw(self) -> int:
         """The highest cap that all GPUs can have at once."""
         least, most = GPU.limit_min_w * MW_PER_W, GPU.limit_max_w * MW_PER_W
-        loads = [
+        loads = tuple(
             GpuLoad(GpuIndex(index), least, least, least, most, most, week.NORMAL)
             for index in range(GPUS_PER_NODE)
-        ]
+        )
         for node in self._nodes:
             self._put(node, loads)
         given = self._fleet.allocate(self._domains.grantable_in_rows()).gpu_mw
@@ -138,28 +140,33 @@ class Feed:
 
     def _load(self, gangs: Iterable[Gang]) -> None:
         """Loads of all nodes, with these gangs on them."""
-        loads: dict[int, list[GpuLoad]] = {}
+        loads: dict[int, tuple[GpuLoad, ...]] = {}
         for gang in gangs:
             loads |= dict.fromkeys(gang.job.nodes, self._loads_of(gang))
         for at, node in enumerate(self._nodes):
-            self._put(node, loads.get(at, []))
+            self._put(node, loads.get(at, ()))
 
-    def _loads_of(self, gang: Gang) -> list[GpuLoad]:
-        return [self._load_of(GpuIndex(index), gang) for index in range(GPUS_PER_NODE)]
+    def _loads_of(self, gang: Gang) -> tuple[GpuLoad, ...]:
+        is_saving = self._caps == "goal" and gang.saves_energy
+        alike = gang.job.kind, gang.job.priority, is_saving
+        known = self._loads.get(alike)
+        if known is None:
+            indices = map(GpuIndex, range(GPUS_PER_NODE))
+            known = self._loads[alike] = tuple(self._load_of(index, *alike) for index in indices)
+        return known
 
-    def _load_of(self, index: GpuIndex, gang: Gang) -> GpuLoad:
+    def _load_of(self, index: GpuIndex, kind: Kind, priority: int, is_saving: bool) -> GpuLoad:
         if self._caps == "fixed":
             floor, cap = GPU.limit_min_w * MW_PER_W, self.fixed_mw
-            return GpuLoad(index, floor, cap, cap, cap, cap, gang.job.priority)
-        is_saving = self._caps == "goal" and gang.saves_energy
+            return GpuLoad(index, floor, cap, cap, cap, cap, priority)
         host_mw = self._nodes[0].non_gpu_worst_mw // GPUS_PER_NODE if is_saving else None
-        demand_mw = round(gang.job.kind.demand_w * MW_PER_W)
-        return busy_gpu(_gpu(index), demand_mw, gang.job.priority, self._need, host_mw=host_mw)
+        demand_mw = round(kind.demand_w * MW_PER_W)
+        return busy_gpu(_gpu(index), demand_mw, priority, self._need, host_mw=host_mw)
 
-    def _put(self, node: Node, gpus: list[GpuLoad]) -> None:
+    def _put(self, node: Node, gpus: tuple[GpuLoad, ...]) -> None:
         base_mw = node.non_gpu_worst_mw + (GPUS_PER_NODE - len(gpus)) * _idle_mw()
         permille = node.psu_efficiency_permille
-        self._fleet.put(NodeLoad(node.id, base_mw, permille, tuple(gpus)))
+        self._fleet.put(NodeLoad(node.id, base_mw, permille, gpus))
 
     def _id(self, node: int) -> NodeId:
         return self._nodes[node].id
