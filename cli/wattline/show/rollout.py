@@ -31,6 +31,8 @@ def lines(view: RolloutView) -> Iterator[str]:
     if view.text:
         word = "Reason" if view.phase in ENDED_PHASES else "Paused" if view.is_paused else "Now"
         yield f"{word}: {view.text}."
+    if view.phase == "back":
+        yield f"`wattline job {view.new.job}` shows the last lines of its log."
     if view.canary:
         yield f"Canary: {digits(view.canary * 100)} % of the requests."
     if view.shadow:

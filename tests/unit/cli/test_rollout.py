@@ -133,5 +133,6 @@ def test_copies_pauses_and_ends_have_their_sentences() -> None:
     assert list(lines(back)) == [
         "echo: went back from revision 2 to revision 1.",
         "Reason: requested by ada.",
+        "`wattline job 2` shows the last lines of its log.",
         "Canary: 20 % of the requests.",
     ]

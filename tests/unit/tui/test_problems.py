@@ -10,6 +10,7 @@ from support.core.site_views import busy_site, troubled_site
 from support.programs.feeds import PlayedFeed
 from wattline_protocol.views.site_views import SiteView
 from wattline_tui.app import TopApp
+from wattline_tui.model import interrupted
 from wattline_tui.problems import problems_text
 from wattline_tui.screens.dialogs import Page
 from wattline_tui.widgets.status import StatusLine
@@ -51,6 +52,19 @@ async def test_the_key_that_the_badge_names_lists_what_it_counts() -> None:
         assert listed_alarms(shown) == site.open_alarms == 1
         await pilot.press("escape")
         assert not isinstance(app.screen, Page)
+
+
+async def test_a_narrow_terminal_shows_what_is_wrong_before_epoch_and_nodes() -> None:
+    site = msgspec.structs.replace(troubled_site(), simulated=True, epoch=1_795_947_985)
+    app = TopApp(PlayedFeed(site))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await drawn(pilot, app)
+        line = app.screen.query_one(StatusLine)
+        line.show(interrupted(app.view, "the scheduler does not answer"), app.view.made_s + 8.0)
+        shown = line.render().plain[:80]
+        assert " STALE 8s " in shown
+        assert "1 ALARM: press !" in shown
+        assert "epoch" not in shown
 
 
 def badge(app: TopApp) -> str:

@@ -8,6 +8,7 @@ from textual.widget import Widget
 
 from wattline_protocol.text.visible import visible_line
 from wattline_protocol.text.wording import counted
+from wattline_protocol.views.site_views import SiteView
 from wattline_tui.model import View
 from wattline_tui.units import duration
 
@@ -41,18 +42,26 @@ class StatusLine(Widget):
             text.append(f" {view.trouble or 'connecting …'}", self._style("status--stale"))
             return text
         at = datetime.datetime.fromtimestamp(site.unix_s).astimezone()
-        text.append(f" {visible_line(site.site)} · {at:%H:%M:%S} · epoch {site.epoch} ")
-        text.append(f"· {counted(len(site.nodes), 'node')} ")
+        text.append(f" {visible_line(site.site)} · {at:%H:%M:%S} ")
+        badges = self._badges(site)
+        for fact in (f"· epoch {site.epoch} ", f"· {counted(len(site.nodes), 'node')} "):
+            if text.cell_len + len(fact) + badges.cell_len <= self.size.width:
+                text.append(fact)
+        return text.append_text(badges)
+
+    def _badges(self, site: SiteView) -> Text:
+        """What must be seen also on a narrow terminal; the longest text is the last."""
+        view, badges = self._view, Text()
         if site.simulated:
-            text.append(" SIMULATED HARDWARE ", self._style("status--simulated"))
-        stale_s = view.stale_s(self._now_s)
-        if stale_s is not None or view.trouble:
-            age = f"STALE {duration(stale_s)} " if stale_s is not None else ""
-            text.append(f" {age}{view.trouble} ", self._style("status--stale"))
+            badges.append(" SIMULATED HARDWARE ", self._style("status--simulated"))
+        if (stale_s := view.stale_s(self._now_s)) is not None:
+            badges.append(f" STALE {duration(stale_s)} ", self._style("status--stale"))
         if count := site.open_alarms:
             badge = f" {counted(count, 'ALARM', 'ALARMS')}: press ! "
-            text.append(badge, self._style("status--alarm"))
-        return text
+            badges.append(badge, self._style("status--alarm"))
+        if view.trouble:
+            badges.append(f" {view.trouble} ", self._style("status--stale"))
+        return badges
 
     def _style(self, name: str) -> str:
         return str(self.get_component_rich_style(name, partial=True))
