@@ -184,6 +184,17 @@ def test_an_action_that_leads_to_another_host_is_not_followed(server: SensorServ
     assert not server.posted
 
 
+@pytest.mark.parametrize("target", ["http://[", "/\ud800"], ids=["no-host", "half-a-pair"])
+def test_an_action_whose_target_is_no_url_is_named(server: SensorServer, target: str) -> None:
+    """Its text reaches events: one that cannot be encoded would end the scheduler."""
+    bmc = SimulatedBmc(server)
+    action = {"#ComputerSystem.Reset": {"target": target}}
+    server.routes[bmc.path] = says({**bmc.document("On"), "Actions": action})
+    said = why_not(redfish(bmc))
+    assert "is no URL" in said
+    assert said.encode()
+
+
 def test_a_system_without_force_off_says_so(server: SensorServer) -> None:
     bmc = SimulatedBmc(server)
     offers = {"ResetType@Redfish.AllowableValues": ["On", "GracefulShutdown"]}

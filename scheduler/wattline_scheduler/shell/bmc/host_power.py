@@ -130,8 +130,13 @@ def _reset_target(system: Mapping[str, Any], url: str) -> str:
     allowed = action.get("ResetType@Redfish.AllowableValues")
     if isinstance(allowed, list) and FORCE_OFF not in allowed:
         raise ReadingFailed(f"it offers no {FORCE_OFF}, only {cut(', '.join(map(str, allowed)))}")
-    target = urljoin(url, str(action.get("target") or f"{url}/Actions/ComputerSystem.Reset"))
-    here, there = urlsplit(url), urlsplit(target)
+    declared = str(action.get("target") or f"{url}/Actions/ComputerSystem.Reset")
+    try:
+        target = urljoin(url, declared)
+        here, there = urlsplit(url), urlsplit(target)
+        target.encode()
+    except ValueError:
+        raise ReadingFailed(f"the target of its Reset action is no URL: {cut(declared)}") from None
     if (here.scheme, here.netloc) != (there.scheme, there.netloc):
         raise ReadingFailed(f"its Reset action leads to another host, {cut(there.netloc)}")
     return target

@@ -82,7 +82,7 @@ class PowerOffRunner:
         except Exception as error:
             # A bug with one host must not end the tries on the others.
             log.exception("out_of_band_broken", node=act.node)
-            why = f"{type(error).__name__}: {error}"
+            why = str(ReadingFailed(f"{type(error).__name__}: {error}"))
         with self._lock:
             self._done.append(OutOfBandDone(act.node, act.number, seen_at, why, is_on))
 

@@ -115,7 +115,7 @@ async def _reading(polled: PolledSensor) -> SensorEvent:
     except Exception as error:
         # A bug in reading one sensor must not stop the others.
         log.exception("reading_broken", sensor=polled.slot)
-        return polled.failed(f"{type(error).__name__}: {error}")
+        return polled.failed(str(ReadingFailed(f"{type(error).__name__}: {error}")))
 
 
 def polled_sensors(site: Site) -> list[PolledSensor]:

@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from wattline_protocol.text.visible import visible_line
+
 MAX_ANSWER_BYTES = 256 * 1024
 """A Redfish resource with all its links has a few kilobytes."""
 
@@ -37,7 +39,11 @@ ABSENT_STATES = ("Absent", "Disabled", "Deferring")
 
 
 class ReadingFailed(Exception):
-    """No value this time; the text gives the reason for the operator."""
+    """No value this time; the text gives the reason for the operator. It may quote what a device
+    answered: half a surrogate pair, which JSON can spell, could be neither stored nor sent."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(visible_line(text.encode(errors="replace").decode()))
 
 
 def plain_number(text: str) -> float:
@@ -69,7 +75,10 @@ def as_number(value: Any, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         shown = "null" if value is None else cut(json.dumps(value))
         raise ReadingFailed(f"expected a number at {where}, got {shown}")
-    return finite(float(value))
+    try:
+        return finite(float(value))
+    except OverflowError:  # whole numbers have any length in JSON
+        raise ReadingFailed(f"the number at {where} is too large") from None
 
 
 def finite(value: float) -> float:
@@ -130,9 +139,10 @@ def _watts_per_unit(found: Mapping[str, Any], pointer: str) -> float:
     units = found.get("ReadingUnits") if pointer == "/Reading" else None
     if units is None:
         return 1.0
-    if units not in WATTS_PER_UNIT:
+    watts = WATTS_PER_UNIT.get(str(units))
+    if watts is None:
         raise ReadingFailed(f"{_name(found)} measures {cut(str(units))}, not W or kW")
-    return WATTS_PER_UNIT[units]
+    return watts
 
 
 def _check_status(found: Mapping[str, Any]) -> None:
