@@ -11,7 +11,7 @@ from wattline_agent.core.ports import LaunchContext
 from wattline_agent.executor.launchers.container import NotMountable, container_argv
 from wattline_agent.executor.layout import TaskDir, key_of
 from wattline_agent.executor.mps import limits
-from wattline_agent.executor.tasklib import rank_supervisor, torch_launcher
+from wattline_agent.executor.tasklib import checkpoint_watch, rank_supervisor, torch_launcher
 from wattline_agent.keeper.spec import TaskSpec
 from wattline_protocol.job.http_server import BRIDGE, BRIDGE_MODULE
 from wattline_protocol.job.spec import WHOLE_GPU
@@ -23,9 +23,6 @@ RLIMITS = {"core": 0, "nofile": NOFILE_LIMIT}
 
 BRIDGE_ARGV = (sys.executable, "-I", "-m", BRIDGE_MODULE)
 """Isolated: the job's PYTHONPATH is its server's."""
-
-WATCH_ARGV = (sys.executable, "-I", "-m", "wattline.checkpoint_watch")
-"""Isolated for the same reason: it runs beside the program, as the same account."""
 
 LOOPBACK = ("127.0.0.1", "::1")
 
@@ -43,10 +40,10 @@ class NotLaunchable(ValueError):
 
 def argv_of(order: TaskOrder, folder: TaskDir, tasklib: Path) -> tuple[str, ...]:
     """The command line of the attempt. Raises NotLaunchable."""
-    return _watched(order, _program_of(order, folder, tasklib))
+    return _watched(order, _program_of(order, folder, tasklib), tasklib)
 
 
-def _watched(order: TaskOrder, argv: tuple[str, ...]) -> tuple[str, ...]:
+def _watched(order: TaskOrder, argv: tuple[str, ...], tasklib: Path) -> tuple[str, ...]:
     """The same, with the program that follows checkpoints in front of it where there is a pattern
     of them."""
     if not order.checkpoints:
@@ -54,7 +51,7 @@ def _watched(order: TaskOrder, argv: tuple[str, ...]) -> tuple[str, ...]:
     flags = ("--has-run-before",) if order.has_run_before else ()
     if order.saved_step is not None:
         flags = (*flags, f"--saved-step={order.saved_step}")
-    return (*WATCH_ARGV, *flags, "--", order.checkpoints, *argv)
+    return (*checkpoint_watch(tasklib), *flags, "--", order.checkpoints, *argv)
 
 
 def _program_of(order: TaskOrder, folder: TaskDir, tasklib: Path) -> tuple[str, ...]:
@@ -203,7 +200,8 @@ def spec_of(
     if order.launcher == "container":
         folders = (folder.parent, checkpoint_dir, mps_pipes)
         try:
-            argv = _watched(order, container_argv(order, context, tasklib, filter(None, folders)))
+            argv = container_argv(order, context, tasklib, filter(None, folders))
+            argv = _watched(order, argv, tasklib)
         except NotMountable as error:
             raise NotLaunchable(str(error)) from error
     else:

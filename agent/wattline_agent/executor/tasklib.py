@@ -1,16 +1,23 @@
 """Library folder with what tasks need of Wattline: `import wattline.task` without an installation,
-and the launcher and the supervisor of ranks, in the interpreter of the task; and the helper that
-finds what it runs with."""
+and the launcher and the supervisor of ranks, in the interpreter of the task; and the helpers that
+follow its checkpoints and find what it runs with."""
 
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 from wattline_agent.executor.layout import TASKLIB_DIR
 
-LIBRARY = "task"
+LIBRARY, WATCH = "task", "checkpoint_watch"
 RANK_MODULE, INVENTORY_MODULE, LAUNCHER_MODULE = "rank.py", "inventory.py", "rendezvous.py"
 CONTAINER_MODULE = "enter_container.py"
+RUN = 'test -x "$1" && exec "$@"; shift; exec python3 "$@"'
+HELPER = ("/bin/sh", "-c", RUN, "sh", sys.executable, "-I", "-B")
+"""In the agent's interpreter, or where the account has no access to that in the host's; isolated
+and without bytecode: the account's own modules and folders are not for it."""
+WATCH_CODE = f"""import runpy, sys; sys.path.insert(0, sys.argv.pop(1))
+runpy.run_module("wattline.{WATCH}", run_name="__main__", alter_sys=True)"""
 INIT_TEXT = '"""Holds `wattline.task` for programs that run as Wattline tasks."""\n'
 
 
@@ -21,13 +28,14 @@ def ensure_tasklib(state_dir: Path) -> Path:
     """
     root = state_dir / TASKLIB_DIR
     package = root / "wattline"
-    library = package / LIBRARY
-    library.mkdir(parents=True, exist_ok=True)
+    folders = (root, package, package / LIBRARY, package / WATCH)
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
     files = {package / name: source.read_bytes() for name, source in _installed_modules()}
     for path, content in {package / "__init__.py": INIT_TEXT.encode(), **files}.items():
         _replace(path, content)
         path.chmod(0o644)  # tasks read it as whatever account they run as
-    for folder in (root, package, library):
+    for folder in folders:
         folder.chmod(0o755)
     return root
 
@@ -40,6 +48,11 @@ def rank_supervisor(tasklib: Path) -> str:
 def inventory_program(tasklib: Path) -> str:
     """The helper that finds code and packages of an attempt."""
     return f"{tasklib}/wattline/{INVENTORY_MODULE}"
+
+
+def checkpoint_watch(tasklib: Path) -> tuple[str, ...]:
+    """The command that runs a program and follows its checkpoints, without its arguments."""
+    return (*HELPER, "-c", WATCH_CODE, str(tasklib))
 
 
 def torch_launcher(tasklib: Path) -> str:
@@ -55,8 +68,9 @@ def container_launcher(tasklib: Path) -> str:
 def _installed_modules() -> Iterator[tuple[str, Path]]:
     """Each file and its name in the package."""
     library = _installed("wattline", LIBRARY)
-    for source in sorted(library.glob("*.py")):
-        yield f"{LIBRARY}/{source.name}", source
+    for folder in (library, library.parent / WATCH):
+        for source in sorted(folder.glob("*.py")):
+            yield f"{folder.name}/{source.name}", source
     for module in (RANK_MODULE, INVENTORY_MODULE):
         yield module, library.parent / module
     yield LAUNCHER_MODULE, _installed("wattline_runtime", "train") / LAUNCHER_MODULE

@@ -130,6 +130,18 @@ def test_what_it_runs_with_is_found_with_its_rights(live: LiveKeeper, reachable:
     )
 
 
+def test_its_checkpoints_are_found_with_its_rights(live: LiveKeeper, reachable: Path) -> None:
+    work = reachable / "work"
+    work.mkdir()
+    os.chown(work, pwd.getpwnam(NOBODY).pw_uid, -1)
+    text = "mkdir out; echo x >out/checkpoint-7; id -un"
+    found = live.run(as_nobody(text, workdir=str(work), checkpoints="out/checkpoint-*"))
+    assert found.checkpoint is not None, live.log()
+    assert (found.checkpoint.step, live.log()) == (7, f"{NOBODY}\n")
+    (record,) = (work / "out" / ".wattline-checkpoints").glob("*.jsonl")
+    assert record.stat().st_uid == pwd.getpwnam(NOBODY).pw_uid
+
+
 def test_it_may_open_its_output_by_name(live: LiveKeeper) -> None:
     live.run(as_nobody("echo one > /dev/stdout; echo two > /dev/stderr"))
     assert live.log() == "one\ntwo\n"

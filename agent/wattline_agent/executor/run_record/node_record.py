@@ -8,7 +8,6 @@ log, and are removed with it. Nothing in an inventory is trusted, so it is only 
 import math
 import os
 import stat
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,7 +19,7 @@ from wattline_agent.core.ports import RecordParts
 from wattline_agent.executor.layout import OrderFile, TaskDir
 from wattline_agent.executor.open_as_owner import open_local
 from wattline_agent.executor.run_record.curves import RunHistory
-from wattline_agent.executor.tasklib import inventory_program
+from wattline_agent.executor.tasklib import HELPER, inventory_program
 from wattline_agent.keeper.spec import HELPER_PROTOCOL
 from wattline_protocol.wire.task_reports.run_records import (
     FOUND_AFTER_S,
@@ -31,10 +30,6 @@ from wattline_protocol.wire.task_reports.run_records import (
 )
 
 OLD_KEEPER = "this node's keeper is older than its agent, and starts no helper"
-RUN = 'test -x "$1" && exec "$@"; shift; exec python3 "$@"'
-HELPER = ("/bin/sh", "-c", RUN, "sh", sys.executable, "-I", "-B")
-"""In the agent's interpreter, or where the account has no access to that in the host's; isolated
-and without bytecode: the account's own modules and folders are not for it."""
 MADE_EVERY_S = 2.0
 KEPT_EVERY_S = 60.0
 LEFT_NOTHING = "the helper that finds them could not start, or did not end before the attempt"

@@ -20,6 +20,7 @@ from wattline_agent.executor.launch import (
 )
 from wattline_agent.executor.layout import TaskDir, key_of, ref_of
 from wattline_agent.executor.metrics import MAX_BYTES_PER_LOOK, MAX_METRICS, MetricsTail
+from wattline_agent.executor.tasklib import checkpoint_watch
 from wattline_agent.host.address import address_towards, interface_towards
 from wattline_protocol.job.http_server import bridge_command
 from wattline_protocol.job.spec import HttpServer, Launcher
@@ -53,7 +54,7 @@ def test_a_process_is_started_as_written() -> None:
 def test_a_program_with_a_pattern_of_checkpoints_is_watched() -> None:
     watched = order("sh", "train.sh", checkpoints="out/checkpoint-*")
     again = msgspec.structs.replace(watched, has_run_before=True, saved_step=5, from_scratch=True)
-    watch = (sys.executable, "-I", "-m", "wattline.checkpoint_watch")
+    watch = checkpoint_watch(TASKLIB)
     program = ("--", "out/checkpoint-*", "sh", "train.sh")
     assert argv_of(watched, FOLDER, TASKLIB) == (*watch, *program)
     flags = ("--has-run-before", "--saved-step=5")
