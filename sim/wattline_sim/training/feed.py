@@ -122,6 +122,8 @@ class Feed:
 
     def _to_pause(self, gangs: Sequence[Gang], short_mw: Mapping[int, int]) -> list[Gang]:
         """Lowest priority first, as few as suffice. Urgent jobs are not paused."""
+        if not short_mw:
+            return []
         may = [one for one in gangs if one.job.priority < week.URGENT]
         candidates = [
             Candidate(at, one.job.priority, self._relief_mw(one)) for at, one in enumerate(may)
