@@ -128,7 +128,7 @@ VERBS = (
             "128 GPUs with sheds, the loss of a feed, failures of nodes and preemptions. The other "
             "side has caps fixed at the feed divided by the GPUs, a save every 30 minutes, and "
             "restarts from the newest save. Ablations run Wattline without one part at a time. The "
-            "exit code is 1 if a bar was missed."
+            "exit code is 1 if a bar was missed; bars are for 7 days."
         ),
         examples=("wattline sim training --json", "wattline sim training --seeds 1 --feed 1.0"),
     ),

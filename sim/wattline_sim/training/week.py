@@ -14,6 +14,7 @@ from wattline_scheduler.power.demand.energy_goal import BEGIN_S
 from wattline_sim.training.kinds import FINETUNING, LIGHT, PRETRAINING, Kind
 
 DAY_S = 86_400.0
+WEEK_S = 7 * DAY_S
 HOUR_S = 3_600.0
 
 LOW, NORMAL, HIGH, URGENT = 25, 50, 75, 100
@@ -102,13 +103,13 @@ _MIX = (
 
 
 def week(seed: int, days: float) -> Week:
-    """The first `days` of it."""
+    """The first `days` of it; what begins later is left out."""
     sheds, losses, faults, preemptions, begins = (
         np.random.default_rng([seed, stream]) for stream in range(5)
     )
     jobs, lasts_s = _jobs(begins), days * DAY_S
     nodes = sum(len(job.nodes) for job in jobs)
-    limits = [*_sheds(sheds, days), *_loss(losses, lasts_s)]
+    limits = [one for one in (*_sheds(sheds), _loss(losses)) if one.begin_s < lasts_s]
     return Week(
         jobs=jobs,
         limits=tuple(sorted(limits, key=lambda one: one.begin_s)),
@@ -127,19 +128,19 @@ def _jobs(rng: np.random.Generator) -> tuple[Job, ...]:
     return tuple(jobs)
 
 
-def _sheds(rng: np.random.Generator, days: float) -> list[Limit]:
+def _sheds(rng: np.random.Generator) -> list[Limit]:
     found = []
-    for day in range(min(int(days), WEEKDAYS)):
+    for day in range(WEEKDAYS):
         begin_s = day * DAY_S + rng.uniform(*SHED_HOURS) * HOUR_S
         end_s = begin_s + rng.uniform(*SHED_LASTS_S)
         found.append(Limit(begin_s, end_s, 1.0 - rng.uniform(*SHED_DEPTH), is_announced=True))
     return found
 
 
-def _loss(rng: np.random.Generator, lasts_s: float) -> list[Limit]:
-    begin_s = rng.uniform(0.1, 0.9) * lasts_s
+def _loss(rng: np.random.Generator) -> Limit:
+    begin_s = rng.uniform(0.1, 0.9) * WEEK_S
     end_s = begin_s + rng.uniform(*LOSS_LASTS_S)
-    return [Limit(begin_s, end_s, LOSS_LEAVES, is_announced=False)]
+    return Limit(begin_s, end_s, LOSS_LEAVES, is_announced=False)
 
 
 def _faults(rng: np.random.Generator, nodes: int, lasts_s: float) -> list[Fault]:

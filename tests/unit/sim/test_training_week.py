@@ -38,7 +38,9 @@ def test_a_lower_cap_is_slower_and_draws_less(kind: Kind, cap_w: int) -> None:
 def test_a_seed_is_a_week_whatever_runs_in_it(seed: int) -> None:
     one = week(seed, 7.0)
     assert one == week(seed, 7.0) != week(seed + 1, 7.0)
-    assert sum(limit.is_announced for limit in one.limits) == 5
+    assert [limit.is_announced for limit in one.limits].count(False) == 1
+    assert len(one.limits) == 6
+    assert week(seed, 3.0).limits == tuple(x for x in one.limits if x.begin_s < 3 * 24 * HOUR_S)
     assert all(a.at_s <= b.at_s for a, b in pairwise(one.faults))
     high = {job.number for job in one.jobs if job.priority == HIGH}
     assert not high & {preemption.job for preemption in one.preemptions}
