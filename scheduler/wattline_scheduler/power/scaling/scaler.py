@@ -42,8 +42,12 @@ START_SURE_S, START_SURE = (5, 10), 3.0
 """Shorter times count by their mean less so many standard deviations. A replica that chance starts
 stays for the whole cool-down; watts fall after seconds."""
 
-HOLD_S = 5
-"""Watts for the load fall to the highest need of so many seconds."""
+HOLD_S, LEAST_HOLD_S = 5, 2
+"""Watts for the load fall to the highest need of so many seconds: of the first where the SLO's time
+is `HELD_TIME_S` or less, of fewer where it is longer. Caps rise within two seconds, which a longer
+time has to spare."""
+
+HELD_TIME_S = 2.0
 
 START_ABOVE, STOP_BELOW = 0.72, 0.62
 """More replicas start where the load needs a higher performance than the first of those there
@@ -225,10 +229,13 @@ class Scaler:
             flow = share + self._alone() if self._is_kept else share / LOAD_AIM
             need = max(flow, self._queue(load.total_waiting / ready))
         self._needs.append(max(need, self._whole) if load.is_partial else need)
-        need = max(self._needs)
+        need = max(list(self._needs)[-self._hold_s() :])
         if not load.is_partial:
             self._whole = need
         return need
+
+    def _hold_s(self) -> int:
+        return min(max(round(HOLD_S * HELD_TIME_S / self.goal.p95_s), LEAST_HOLD_S), HOLD_S)
 
     def _judge(self) -> None:
         """Whether its time can be kept."""
