@@ -115,7 +115,7 @@ def error_in_file(path: Path) -> tuple[str, str]:
             return message.partition("\n")[0][:MAX_ERROR_CHARS], ""
         text = str(message["extraInfo"]["py_callstack"])
         return str(message["message"])[:MAX_ERROR_CHARS], text[-TAIL_BYTES:]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "", ""
 
 

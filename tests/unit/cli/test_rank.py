@@ -110,6 +110,14 @@ raise SystemExit(3)
     assert found.error == " [31mE: no (t.py:7 in step)", "control characters are removed"
 
 
+def test_a_record_without_end_is_none(tmp_path: Path) -> None:
+    """A task may write it: the failure is then described by its output."""
+    file = tmp_path / "error.json"
+    for nested in ("[" * 50_000, '{"message": ' * 5_000):
+        file.write_text(nested)
+        assert rank.error_in_file(file) == ("", "")
+
+
 def test_a_rank_that_is_stopped_has_not_failed(tmp_path: Path) -> None:
     code = "import os, signal\nos.kill(os.getppid(), signal.SIGTERM)\nraise SystemExit(1)"
     assert supervise(tmp_path, code).returncode == 1
