@@ -50,8 +50,8 @@ examples: $(STAMP) ## run what is in examples/training on a simulated site, with
 	@$(BIN)/python -m pytest -n 0 -v tests/e2e/test_training_examples.py \
 	  tests/integration/examples/test_training_job.py $(ARGS)
 
-examples-heavy: $(STAMP) ## Lightning, Hugging Face, MLflow too (installs the extras examples, mlflow)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[examples,mlflow]'
+examples-heavy: $(STAMP) ## Lightning, Hugging Face, MLflow, Ray too (installs their extras)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[examples,mlflow,ray]'
 	@$(BIN)/python -m pytest -n 0 -v tests/e2e/test_training_examples.py \
 	  tests/e2e/test_mlflow_export.py $(ARGS)
 

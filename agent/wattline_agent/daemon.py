@@ -155,7 +155,7 @@ def _facts(
         keeper_account=keeper_link.keeper_account(),
         takes_recovery=keeper_link.takes_recovery(),
         address=address_towards(bundle.agent_endpoint),
-        launchers=("container",) if find_podman() else (),
+        launchers=("ray", "container") if find_podman() else ("ray",),
         managed=config.gpus,
     )
 

@@ -6,12 +6,15 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from support.programs.cli_site import CliSite
+from wattline_agent.keeper.processes import tree
+from wattline_runtime.train.ray_cluster import SHORT_DIR
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240), pytest.mark.xdist_group("training")]
 
@@ -20,6 +23,10 @@ NODES = ("n1", "n2")
 RUN = ("elastic", "two_nodes", "unchanged")
 FRAMEWORKS = {"hf_trainer": ("transformers", "hf"), "lightning_trainer": ("lightning", "lightning")}
 """Job files that need an extra: what they import, and the directory of their checkpoints."""
+RAY = {"ray_data": "on 2 of 2 nodes", "ray_tune": "best rate"}
+"""Job files that need Ray, and a part of what they print."""
+RAY_PATIENCE_S = 300.0
+"""Ray starts some ten processes on each node."""
 STEPS_BEFORE = 20
 """So many are done before an interruption."""
 
@@ -154,5 +161,27 @@ def test_a_framework_saves_at_a_stop_and_resumes_there(site: TrainingSite, name:
     assert int(second[2]) == ended["checkpoint"]["step"] > int(first[2])
 
 
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", sorted(RAY))
+def test_ray_runs_over_both_nodes_and_nothing_of_it_stays(site: TrainingSite, name: str) -> None:
+    if find_spec("ray") is None:
+        pytest.skip("ray is not installed: `make examples-heavy` installs it")
+    job = site.submit_example(name)
+    ended = site.until_state(job, "COMPLETED", RAY_PATIENCE_S)
+    assert (sorted(ended["nodes"]), ended["exit_code"]) == (list(NODES), 0)
+    assert RAY[name] in site.wattline("logs", job)
+    mark = f"{site.state('n1').parent}/"
+    dirs = map(_task_dir, tree.all_processes())
+    assert [one for one in dirs if one.startswith(mark) and f"/tasks/{job}." in one] == []
+    assert not list(Path(SHORT_DIR).parent.glob(f"{Path(SHORT_DIR).name}*"))
+
+
+def _task_dir(pid: int) -> str:
+    with suppress(OSError):
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return next((v.decode() for v in variables if v.startswith(b"WATTLINE_TASK_DIR=")), "")
+    return ""
+
+
 def test_each_job_file_is_run_here() -> None:
-    assert {file.stem for file in EXAMPLES.glob("*.toml")} == {*RUN, *FRAMEWORKS}
+    assert {file.stem for file in EXAMPLES.glob("*.toml")} == {*RUN, *FRAMEWORKS, *RAY}

@@ -128,7 +128,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "tui": ("tui",),
     "sim": ("sim",),
     "lab": ("lab",),
-    "examples": ("runtime", "demo", "examples"),
+    "examples": ("runtime", "demo", "examples", "ray"),
     "bench": ("agent", "scheduler", "runtime", "sim", "bench"),
 }
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from wattline_agent.core.ports import LaunchContext
 from wattline_agent.executor.launchers.container import NotMountable, container_argv
+from wattline_agent.executor.launchers.ray import ray_argv
 from wattline_agent.executor.layout import TaskDir, key_of
 from wattline_agent.executor.mps import limits
 from wattline_agent.executor.tasklib import checkpoint_watch, rank_supervisor, torch_launcher
@@ -59,6 +60,8 @@ def _program_of(order: TaskOrder, folder: TaskDir, tasklib: Path) -> tuple[str, 
         program, *arguments = order.command
         is_bridge = program == BRIDGE and order.kind == "service"
         return (*BRIDGE_ARGV, *arguments) if is_bridge else order.command
+    if order.launcher == "ray":
+        return ray_argv(order, tasklib)
     interpreter, options, script = _split_python(order.command)
     meet, procs = order.rendezvous, procs_of(order)
     flags = [

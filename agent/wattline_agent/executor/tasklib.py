@@ -11,7 +11,7 @@ from wattline_agent.executor.layout import TASKLIB_DIR
 
 LIBRARY, WATCH = "task", "checkpoint_watch"
 RANK_MODULE, INVENTORY_MODULE, LAUNCHER_MODULE = "rank.py", "inventory.py", "rendezvous.py"
-CONTAINER_MODULE = "enter_container.py"
+CONTAINER_MODULE, RAY_MODULE = "enter_container.py", "ray_cluster.py"
 RUN = 'test -x "$1" && exec "$@"; shift; exec python3 "$@"'
 HELPER = ("/bin/sh", "-c", RUN, "sh", sys.executable, "-I", "-B")
 """In the agent's interpreter, or where the account has no access to that in the host's; isolated
@@ -60,6 +60,11 @@ def torch_launcher(tasklib: Path) -> str:
     return f"{tasklib}/wattline/{LAUNCHER_MODULE}"
 
 
+def ray_launcher(tasklib: Path) -> str:
+    """The program that runs Ray on the nodes of a gang."""
+    return f"{tasklib}/wattline/{RAY_MODULE}"
+
+
 def container_launcher(tasklib: Path) -> str:
     """The program that executes podman for a task."""
     return f"{tasklib}/wattline/{CONTAINER_MODULE}"
@@ -73,7 +78,8 @@ def _installed_modules() -> Iterator[tuple[str, Path]]:
             yield f"{folder.name}/{source.name}", source
     for module in (RANK_MODULE, INVENTORY_MODULE):
         yield module, library.parent / module
-    yield LAUNCHER_MODULE, _installed("wattline_runtime", "train") / LAUNCHER_MODULE
+    for name in (LAUNCHER_MODULE, RAY_MODULE):
+        yield name, _installed("wattline_runtime", "train") / name
     yield CONTAINER_MODULE, Path(__file__).parent / "launchers" / CONTAINER_MODULE
 
 

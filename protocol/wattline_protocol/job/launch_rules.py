@@ -1,7 +1,7 @@
 """Rules between the keys of [launch] and others of a job file."""
 
 from wattline_protocol.job.ranks import procs_per_node
-from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.job.spec import RENDEZVOUS_LAUNCHERS, JobSpec
 
 
 def launch_problems(job: JobSpec) -> list[tuple[str, bool, str]]:
@@ -27,7 +27,7 @@ def launch_problems(job: JobSpec) -> list[tuple[str, bool, str]]:
         ),
         (
             "launch.how",
-            is_torchrun and job.kind == "service",
+            how in RENDEZVOUS_LAUNCHERS and job.kind == "service",
             'a service\'s worker is one process; use how = "process"',
         ),
         (

@@ -37,9 +37,11 @@ _encode = msgspec.msgpack.Encoder().encode
 
 MAX_HTTP_CAPACITY = 4096
 
-Launcher = Literal["process", "torchrun", "container"]
+Launcher = Literal["process", "torchrun", "container", "ray"]
 LAUNCHERS: tuple[Launcher, ...] = get_args(Launcher)
-REPORTED_LAUNCHERS = frozenset({"container"})
+RENDEZVOUS_LAUNCHERS: tuple[Launcher, ...] = ("torchrun", "ray")
+"""Those whose tasks meet at a port of the first node."""
+REPORTED_LAUNCHERS = frozenset({"container", "ray"})
 """Those that a node has only where its agent reports it."""
 
 StopSignal = Literal["TERM", "INT", "HUP", "QUIT", "USR1"]

@@ -255,9 +255,14 @@ class CliSite:
         """Submit a job; its number."""
         return self.wattline("submit", "--quiet", *arguments).strip()
 
-    def until(self, holds: Callable[[], object], what: str | Callable[[], str]) -> None:
-        """Wait until `holds`, at most PATIENCE_S; `what` says what was waited for in vain."""
-        until_s = time.monotonic() + PATIENCE_S
+    def until(
+        self,
+        holds: Callable[[], object],
+        what: str | Callable[[], str],
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        """Wait until `holds`, at most so long; `what` says what was waited for in vain."""
+        until_s = time.monotonic() + patience_s
         while not holds():
             for name, process in self._running.items():
                 assert process.poll() is None, f"{name} ended: {self.tail(name)}"
@@ -265,7 +270,7 @@ class CliSite:
                 raise AssertionError(f"never seen: {what if isinstance(what, str) else what()}")
             time.sleep(LOOK_S)
 
-    def until_state(self, job: str, state: str) -> Any:
+    def until_state(self, job: str, state: str, patience_s: float = PATIENCE_S) -> Any:
         """Wait until a job is in `state`; the job as `job --json` shows it then."""
         number = int(job)
         found = self.client.job(number)
@@ -275,7 +280,7 @@ class CliSite:
             found = self.client.job(number)
             return found.state == state
 
-        self.until(is_so, lambda: f"job {job} {state}; it is {_told(found)}")
+        self.until(is_so, lambda: f"job {job} {state}; it is {_told(found)}", patience_s)
         return json.loads(msgspec.json.encode(found))
 
     def until_shown(self, text: str, *arguments: str) -> str:

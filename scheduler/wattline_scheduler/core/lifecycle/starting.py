@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from wattline_protocol.ids import AttemptNo, GpuIndex, Now, TaskRef
 from wattline_protocol.job.http_server import bridge_command
 from wattline_protocol.job.ranks import interface_on, procs_per_node
-from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.job.spec import RENDEZVOUS_LAUNCHERS, JobSpec
 from wattline_protocol.site.labels import labels_text
 from wattline_protocol.site.run_as import account_of
 from wattline_protocol.site.wall_power import PERMILLE
@@ -112,7 +112,7 @@ def advance(state: State, gang: Gang, now: Now) -> None:
             end_gang(state, gang, "requeued", unable, now)
             return
         state.work.move(gang, Starting(gang.phase.since, is_ordered=True), now)
-        gang.rendezvous_port = draw_port(state, gang) if _is_torchrun(gang) else 0
+        gang.rendezvous_port = draw_port(state, gang) if _has_rendezvous(gang) else 0
         for attempt in gang.live:
             attempt.is_ordered = True
             command_outbox.order_start(
@@ -204,7 +204,7 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
         workdir=spec.workdir,
         submit_dir=spec.submit_dir,
         array_index=spec.array.indices[gang.number] if spec.array is not None else None,
-        rendezvous=_rendezvous(state, attempt) if _is_torchrun(gang) else None,
+        rendezvous=_rendezvous(state, attempt) if _has_rendezvous(gang) else None,
         cpus=gang.job.shape.cpus if spec.resources.cpus_per_gpu else 0,
         memory_bytes=spec.resources.memory_bytes,
         grace_s=gang.job.grace_s,
@@ -231,8 +231,8 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
     )
 
 
-def _is_torchrun(gang: Gang) -> bool:
-    return gang.job.spec.launch.how == "torchrun"
+def _has_rendezvous(gang: Gang) -> bool:
+    return gang.job.spec.launch.how in RENDEZVOUS_LAUNCHERS
 
 
 def _command(spec: JobSpec) -> tuple[str, ...]:

@@ -293,3 +293,22 @@ def test_the_way_to_a_scheduler_on_this_host_is_no_interface_for_others() -> Non
     assert interface_towards("tcp://127.0.0.1:7701") == ""
     assert address_towards("tcp://[::1]:7701") in {"", "::1"}, "a host may have no IPv6"
     assert interface_towards("tcp://192.0.2.1:7701") in {"", *psutil.net_if_addrs()}
+
+
+def test_ray_starts_in_the_interpreter_of_the_command_with_what_the_task_was_given() -> None:
+    asked = order(
+        "python3.12", "sweep.py", launcher="ray", rendezvous=MEET, cpus=8, memory_bytes=1000
+    )
+    interpreter, launcher, plan, *command = argv_of(asked, FOLDER, TASKLIB)
+    assert (interpreter, launcher) == ("python3.12", "/lib/wattline/ray_cluster.py")
+    assert command == ["python3.12", "sweep.py"]
+    assert json.loads(plan) == {
+        "host": "10.0.0.1",
+        "port": 29500,
+        "node_rank": 1,
+        "nodes": 2,
+        "gpus": 2,
+        "cpus": 8,
+        "memory_bytes": 1000,
+    }
+    assert argv_of(order("sweep", launcher="ray"), FOLDER, TASKLIB)[0] == "python3"

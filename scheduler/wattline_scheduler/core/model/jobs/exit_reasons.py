@@ -1,6 +1,6 @@
 """Meaning and text of the end of an attempt."""
 
-from wattline_protocol.job.spec import Launcher
+from wattline_protocol.job.spec import RENDEZVOUS_LAUNCHERS, Launcher
 from wattline_protocol.views.site_views import JobState
 from wattline_protocol.wire.agent_messages import TaskExit
 from wattline_protocol.wire.task_order import PORT_TAKEN_STATUS
@@ -25,7 +25,7 @@ POINTLESS = frozenset({"not_found", "cap_raised"})
 def meaning(end: TaskExit, launcher: Launcher) -> tuple[JobState, Cause]:
     """State of the attempt, and the cause for its gang."""
     match end.kind:
-        case "exited" if launcher == "torchrun" and end.code == PORT_TAKEN_STATUS:
+        case "exited" if launcher in RENDEZVOUS_LAUNCHERS and end.code == PORT_TAKEN_STATUS:
             return "CANCELLED", "requeued"
         case "exited" if end.code == 0:
             return "COMPLETED", "finished"

@@ -8,7 +8,9 @@ from support.core.parts import explain_job
 from support.core.sites import JobBuilder, job, site
 from wattline_protocol.ids import NodeId
 from wattline_protocol.job.spec import Launch
-from wattline_protocol.wire.agent_messages import StartTask
+from wattline_protocol.wire.agent_messages import StartTask, TaskExit
+from wattline_protocol.wire.task_order import PORT_TAKEN_STATUS
+from wattline_scheduler.core.model.jobs.exit_reasons import meaning
 
 
 def site_where(**launchers: tuple[str, ...]) -> Harness:
@@ -62,3 +64,16 @@ def test_a_container_that_no_node_can_start_is_denied_until_one_can() -> None:
 def test_a_client_that_checks_nothing_gets_no_other_image_through(image: str) -> None:
     h = site_where(a1=("container",))
     assert "image" in h.refuse(container(image=image))
+
+
+def test_the_tasks_of_a_ray_gang_meet_at_a_port_and_one_that_is_taken_costs_no_retry() -> None:
+    h = site_where(a1=("ray",), a2=("ray",))
+    spec = job().gpus(1).nodes(2).build()
+    number = h.submit(JobBuilder(msgspec.structs.replace(spec, launch=Launch("ray"))))
+    h.run(3)
+    meets = [s.order.rendezvous for _, s in h.sent if isinstance(s, StartTask)]
+    assert sorted(meet.node_rank for meet in meets if meet) == [0, 1]
+    assert len({(meet.host, meet.port) for meet in meets if meet}) == 1
+    taken = TaskExit("exited", PORT_TAKEN_STATUS)
+    assert meaning(taken, "ray") == ("CANCELLED", "requeued")
+    assert h.state_of(number) == "RUNNING"
