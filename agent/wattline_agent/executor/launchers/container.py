@@ -1,22 +1,17 @@
 """What the container of a task is made of, from its order; and whether this host has podman."""
 
-import functools
 import json
 import shutil
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from wattline_agent.core.ports import LaunchContext
 from wattline_agent.executor.launchers.enter_container import PODMAN_PATH
-from wattline_agent.executor.state_dir_access import closed_to_others
-from wattline_agent.executor.tasklib import container_launcher
+from wattline_agent.executor.tasklib import HELPER, container_launcher
 from wattline_protocol.wire.task_order import TaskOrder
 
 CDI_GPU = "nvidia.com/gpu"
 """Kind of the devices that `nvidia-ctk cdi generate --device-name-strategy=uuid` describes."""
-OF_HOST = "/usr/bin/python3"
-"""Runs the launcher where accounts do not reach the agent's own interpreter."""
 DRIVER_PATH = "LD_LIBRARY_PATH"
 """Names the folder of a simulated driver, which the container then sees."""
 
@@ -24,12 +19,6 @@ DRIVER_PATH = "LD_LIBRARY_PATH"
 def find_podman() -> str:
     """Path of podman, where containers look for it; empty = there is none."""
     return shutil.which("podman", path=PODMAN_PATH) or ""
-
-
-@functools.cache
-def _interpreter() -> str:
-    own = Path(sys.executable).resolve()  # that below a virtual environment
-    return OF_HOST if closed_to_others(own) else str(own)
 
 
 class NotMountable(ValueError):
@@ -53,7 +42,7 @@ def container_argv(
         "env": [*order.env, *([DRIVER_PATH] if simulated else [])],
         "is_simulated": simulated,
     }
-    return (_interpreter(), "-I", container_launcher(tasklib), json.dumps(plan))
+    return (*HELPER, container_launcher(tasklib), json.dumps(plan))
 
 
 def _plain(folders: Iterable[str]) -> Iterable[str]:

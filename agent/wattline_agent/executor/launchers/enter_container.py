@@ -84,7 +84,11 @@ def run(plan: dict[str, Any], env: dict[str, str]) -> int:
     folder = f"{env[MARKER]}/.wattline-podman"
     Path(folder, "run").mkdir(0o700, parents=True, exist_ok=True)
     uid, gid = os.geteuid(), os.getegid()
-    images = image_store(plan["images"], uid, pwd.getpwuid(uid).pw_dir)
+    try:
+        home = pwd.getpwuid(uid).pw_dir
+    except KeyError:
+        raise Unable(f"this host has no account with the number {uid}") from None
+    images = image_store(plan["images"], uid, home)
     enter_namespaces(folder, uid, gid)
     ours = podman_env(folder, uid, gid)
     Path(folder, CONF).write_text(conf_text(env[MARKER]), encoding="utf-8")
@@ -166,7 +170,10 @@ def podman_argv(
     group: str,
     cwd: str,
 ) -> list[str]:
-    """The command line of podman, with the `names` of variables and without their values."""
+    """The command line of podman, with the `names` of variables and without their values. Raises
+    Unable."""
+    if ":" in cwd:  # it parts a path from its mode
+        raise Unable(f"podman mounts no directory with a colon: {cwd}")
     passed = [name for name in sorted(names) if name not in OF_HOST or name in plan["env"]]
     return [
         "podman",

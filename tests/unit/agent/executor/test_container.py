@@ -101,6 +101,11 @@ def test_the_group_of_the_container_lies_below_the_tasks() -> None:
     assert "--cgroup-parent=/wattline-1/1.0.1" in podman(plan_of(), group="/wattline-1/1.0.1")
 
 
+def test_a_directory_is_never_read_as_a_path_and_its_mode() -> None:
+    with pytest.raises(Unable, match="no directory with a colon: /data:ro"):
+        podman(plan_of(), cwd="/data:ro")
+
+
 def test_a_path_that_podman_cannot_be_given_ends_the_attempt_with_its_name() -> None:
     with pytest.raises(NotLaunchable, match="colon or comma: /c:1"):
         plan_of(checkpoints="/c:1")
