@@ -23,8 +23,8 @@ _RUN = re.compile(
     r"(?P<job>last|[0-9]{1,18})(?:\.(?P<index>[0-9]{1,9}))?(?:#(?P<attempt>[0-9]{1,18}))?"
 )
 _STARTED = tuple(state for state in get_args(JobState) if state not in ("PENDING", "HELD"))
-MOST_SERVICES = 4
-"""So many jobs are looked at for each in the list: services have no runs."""
+JOBS_PER_ROW = 4
+"""Jobs that are read for each row of the list: services among them have no runs."""
 HOW = "17, `last`, 12.7 for an index of an array, or 17#2 for its second attempt"
 
 
@@ -52,7 +52,7 @@ def runs(
     if lines < 1:
         raise ActFailed(f"--lines {lines}: expected a whole number from 1", USAGE)
     which = selection(name=name, user=user, state=_STARTED)
-    found = client.jobs(which, limit=MOST_SERVICES * lines)
+    found = client.jobs(which, limit=JOBS_PER_ROW * lines)
     started = [job for job in found if job.kind in FOUND_AFTER_S and job.attempt_count]
     return tuple(map(_row, started[-lines:]))
 

@@ -13,7 +13,7 @@ from wattline.show import units
 from wattline.show.styles import state
 from wattline.show.tables import Cell, Column, Listing, facts
 from wattline_protocol.text.visible import visible, visible_line
-from wattline_protocol.text.wording import counted, digits, energy
+from wattline_protocol.text.wording import counted, digits, energy, listed
 from wattline_protocol.wire.task_reports.run_records import Curve, Parameter
 
 METRICS_IN_LIST = 4
@@ -79,8 +79,8 @@ def _facts(run: Run) -> list[tuple[str, Cell]]:
     if run.packages is not None:
         one = run.packages
         pairs.append(("interpreter", f"{one.interpreter}, Python {one.version}"))
-        digest = one.sha256[:DIGEST_CHARS]
-        pairs.append(("packages", f"{one.count}, SHA-256 {digest}…: {', '.join(one.names[:8])} …"))
+        digest, names = one.sha256[:DIGEST_CHARS], listed(one.names, PACKAGES_SHOWN, one.count)
+        pairs.append(("packages", f"{one.count}, SHA-256 {digest}…: {names}"))
     models = f" {', '.join(run.gpu_models)}" if run.gpu_models else ""
     cap = units.watts(run.mean_cap_w)
     return [

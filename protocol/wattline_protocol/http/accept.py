@@ -25,8 +25,8 @@ FURTHER_S = 0.0025
 """For each such time since the last turn that accepted, a further connection is accepted."""
 MAX_AT_ONCE = 16
 HANDSHAKES = HttpLimits(connections=512, connections_per_address=256)
-"""TLS handshakes at a time, of all and of one address, as of connections: one counts in the guard
-only once it has ended its own, and who begins many and ends none must leave some to others."""
+"""TLS handshakes at a time, of all and of one address. A connection counts in the guard only after
+its handshake: an address that begins many and ends none must leave some to others."""
 AGAIN_S = 0.1
 """Retry interval where the process or the host is out of files or memory."""
 OUT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)

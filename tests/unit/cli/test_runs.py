@@ -99,7 +99,7 @@ def test_a_run_of_an_array_sums_its_gang() -> None:
     assert found.notes == ("the record of 17.2#2 is on n1, which …",)
 
 
-def test_differences_are_told_from_what_is_the_same() -> None:
+def test_differences_are_listed_apart_from_what_is_the_same() -> None:
     curve = Curve("loss", 2, 0.1, 0.9, (Point(1, 0.9, 5.0), Point(2, 0.1, 6.0)))
     other = Inventory(CODE, Packages("/venv/bin/python", "3.12.1", "s2", ("numpy==2.1",), 1))
     a = run("--lr", "0.1", report=RunReport(parameters={"lr": 0.1}, curves=(curve,)))

@@ -19,7 +19,7 @@ SERVICE = 'name = "s"\nkind = "service"\nservice.http = {}\n'
         (f'{SERVICE}launch = {{ how = "container", image = "a" }}', "no part of the image"),
     ],
 )
-def test_what_is_wrong_is_told_with_what_would_be_right(lines: str, said: str) -> None:
+def test_each_mistake_is_refused_with_what_would_be_right(lines: str, said: str) -> None:
     with pytest.raises(JobFileError, match=said) as refused:
         parse_job(f'command = ["x"]\n{lines}\n', "job.toml")
     assert len(refused.value.problems) == 1

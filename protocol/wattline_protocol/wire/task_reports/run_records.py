@@ -1,8 +1,8 @@
 """Records of runs: what the program of an attempt reported, and the code and packages it ran with.
 
-A node has both parts as compressed JSON, bounded. The scheduler stores and passes on the bytes and
-never looks inside; who shows a record decodes it (`report_in`, `inventory_in`), since tasks can
-forge all of it.
+A node has both parts as compressed JSON, bounded. The scheduler stores and passes on the bytes
+without decoding them: a task can forge all of it. The client that shows a record decodes it
+(`report_in`, `inventory_in`).
 """
 
 import zlib

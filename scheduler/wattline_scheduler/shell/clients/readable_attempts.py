@@ -40,5 +40,5 @@ class ReadableAttempts:
 
 
 def _not_yours(number: JobId, owner: UserName) -> Denied:
-    text = f"job {number} belongs to {owner}; only its owner or an operator may read its logs"
+    text = f"job {number} belongs to {owner}; only its owner or an operator may read its output"
     return Denied("not_allowed", f"{text} (logs in the site file)")
