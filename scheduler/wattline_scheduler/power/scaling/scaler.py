@@ -42,7 +42,7 @@ START_SURE_S, START_SURE = (5, 10), 3.0
 """Shorter times count by their mean less so many standard deviations. A replica that chance starts
 stays for the whole cool-down; watts fall after seconds."""
 
-HOLD_S, LEAST_HOLD_S = 5, 2
+HOLD_S, LEAST_HOLD_S = 5, 3
 """Watts for the load fall to the highest need of so many seconds: of the first where the SLO's time
 is `HELD_TIME_S` or less, of fewer where it is longer. Caps rise within two seconds, which a longer
 time has to spare."""
