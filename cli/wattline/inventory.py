@@ -10,6 +10,7 @@ program gets some seconds, each text some bytes.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import itertools
 import json
@@ -46,6 +47,8 @@ CUT = (("code", "diff"), ("code", "untracked"), ("packages", "names"))
 
 _PYTHON = re.compile(r"python(\d+(\.\d+)?)?t?$")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_ACCOUNT = re.compile(rb"^Uid:\s*\d+\s+(\d+)", re.MULTILINE)
+"""The effective one."""
 _USER_IN_URL = re.compile(r"://[^/@\s]*@")
 
 GIT = (
@@ -59,9 +62,12 @@ GIT_REFUSALS = (
 )
 GIT_ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1", "LC_ALL": "C"}
 ASK_PYTHON = (
-    "import sys, json; print(json.dumps([sys.executable, '.'.join(map(str, sys.version_info[:3])),"
-    " sys.path]))"
+    "import sys; print(repr([sys.executable, '.'.join(map(str, sys.version_info[:3])), sys.path]))"
 )
+"""Imports nothing that is not built in: the first place of `sys.path` is the working directory, in
+which other accounts may be able to write."""
+NO_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
+"""What a text that is no Python literal raises."""
 
 
 class NotFound(Exception):
@@ -197,9 +203,9 @@ def packages_of(pid: int) -> dict[str, Any]:
         raise NotFound("no process of the attempt was a Python interpreter")
     answer, _ = _start_of([interpreter, "-c", ASK_PYTHON], READ_BYTES)
     try:
-        executable, version, path = json.loads(answer.splitlines()[-1])
+        executable, version, path = ast.literal_eval(answer.decode().splitlines()[-1])
         names = sorted({*_installed([str(entry) for entry in path])}, key=str.lower)
-    except (ValueError, IndexError, TypeError) as error:
+    except (*NO_LITERAL, IndexError) as error:
         raise NotFound("the interpreter did not print its path") from error
     return {
         "interpreter": _plain(str(executable or interpreter)),
@@ -225,15 +231,21 @@ def _processes(pid: int) -> Iterator[int]:
 
 def _interpreter(pid: int) -> str:
     """The program that a process was started as, if that is Python; else empty. Raises NotFound
-    where it has other files than this process."""
+    where it has other files than this process.
+
+    That of another account is not for this one to run: a task of root may start programs with fewer
+    rights, and those choose what they seem to be.
+    """
     try:
+        account = _ACCOUNT.search(Path(f"/proc/{pid}/status").read_bytes())
         first = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()
         variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         folder = Path(f"/proc/{pid}/cwd").readlink()
         is_here = Path(f"/proc/{pid}/ns/mnt").readlink() == Path("/proc/self/ns/mnt").readlink()
     except (OSError, UnicodeDecodeError):  # it has ended
         return ""
-    if pid == os.getpid() or not _PYTHON.match(Path(first).name):
+    is_ours = account is not None and int(account[1]) == os.geteuid()
+    if pid == os.getpid() or not is_ours or not _PYTHON.match(Path(first).name):
         return ""
     if not is_here:
         raise NotFound("the command runs in a container; its packages are those of its image")

@@ -19,13 +19,14 @@ from typing import Any
 
 from wattline.task.hashing import sha256_of
 
-from .found import MAX_FILES, Entry, Found
+from .found import MAX_FILES, MAX_STEP, Entry, Found
 
 FOLDER = ".wattline-checkpoints"
 FORMAT = 1
 MAX_LINE_BYTES = 64 * 1024
-UNUSABLE = (OSError, ValueError, KeyError, TypeError, RecursionError)
-"""What a file that anyone may have written raises."""
+NO_RECORD = (ValueError, KeyError, TypeError, RecursionError)
+"""What a text that anyone may have written raises."""
+UNUSABLE = (OSError, *NO_RECORD)
 _SUFFIX = ".jsonl"
 _MAGIC = re.compile(r"[*?[]")
 
@@ -67,8 +68,11 @@ class Records:
         self.is_new = not self.folder.exists()
         self.folder.mkdir(exist_ok=True)
         self._known = {}
-        for file in self.folder.glob(f"*{_SUFFIX}"):
-            record = _read(file, self.root)
+        for file in filter(Path.is_file, self.folder.glob(f"*{_SUFFIX}")):
+            try:
+                record = _read(file, self.root)
+            except (FileNotFoundError, PermissionError):  # removed just now, or of another account
+                continue
             if record is not None and _is_there(record.path):
                 self._known[record.path] = record
             else:
@@ -122,17 +126,32 @@ def _lines(record: Record, name: str) -> Iterator[dict[str, Any]]:
 
 
 def _read(file: Path, root: Path) -> Record | None:
-    """None: it is no record, or not a whole one."""
-    with contextlib.suppress(*UNUSABLE), file.open("rb") as opened:
+    """None: it is no record, or not a whole one. Raises OSError where that is not known: a record
+    that could not be read once is not lost."""
+    with file.open("rb") as opened, contextlib.suppress(*NO_RECORD):
         first = json.loads(opened.readline(MAX_LINE_BYTES))
         if first["format"] != FORMAT or not 0 < first["files"] <= MAX_FILES:
             return None
         lines = [json.loads(opened.readline(MAX_LINE_BYTES)) for _ in range(first["files"])]
-        keys = ("name", "bytes", "mtime_ns", "target")
-        entries = tuple(Entry(*(line[key] for key in keys)) for line in lines)
         sums = tuple(str(line["sha256"]) for line in lines) if first["is_hashed"] else ()
-        return Record(str(root / first["path"]), int(first["step"]), entries, sums)
+        path = os.fsdecode(os.fsencode(root / first["path"]))
+        record = Record(path, first["step"], tuple(map(_entry_of, lines)), sums)
+        return record if "\0" not in path and _is_number(record.step, MAX_STEP) else None
     return None
+
+
+def _entry_of(line: dict[str, Any]) -> Entry:
+    """Raises ValueError: records are compared with each other, so that one that is damaged must not
+    reach the others."""
+    entry = Entry(line["name"], line["bytes"], line["mtime_ns"], line["target"])
+    is_entry = isinstance(entry.name, str) and isinstance(entry.target, str)
+    if not (is_entry and _is_number(entry.bytes) and _is_number(entry.mtime_ns)):
+        raise ValueError("no entry")
+    return entry
+
+
+def _is_number(value: object, end: int = 2**63) -> bool:
+    return isinstance(value, int) and abs(value) < end
 
 
 def sums_of(found: Found) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Checkpoints of programs that report none: which are complete, which one is resumed from."""
 
 import dataclasses
+import errno
 import json
 import os
 import subprocess
@@ -283,6 +284,37 @@ def test_a_torn_or_foreign_record_counts_as_none(site: Site) -> None:
         file.write_bytes(content)
         assert not site.loaded().all()
         file.write_bytes(whole)
+    assert chosen_step(site) == 10
+
+
+def test_a_damaged_record_reaches_no_other_one(site: Site) -> None:
+    saved_and_read(site, 10)
+    (file,) = (site.out / FOLDER).glob("*.jsonl")
+    first, line = map(json.loads, file.read_text().splitlines()[:2])
+    bad_firsts = ({"step": 1e999}, {"step": 2**63}, {"path": "a\0b"}, {"path": "\ud800"})
+    bad_lines = ({"mtime_ns": None}, {"mtime_ns": "9"}, {"mtime_ns": 10**400}, {"name": [1]})
+    pairs = [({**first, "files": 1, **bad}, line) for bad in bad_firsts]
+    pairs += [({**first, "files": 1}, {**line, **bad}) for bad in bad_lines]
+    for bad in pairs:
+        beside = file.with_name("bad.jsonl")
+        beside.write_text("".join(json.dumps(one) + "\n" for one in bad))
+        assert [record.step for record in site.loaded().all()] == [10], bad
+    os.mkfifo(file.with_name("pipe.jsonl"))
+    assert chosen_step(site) == 10
+
+
+def test_a_record_that_cannot_be_read_once_is_not_lost(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved_and_read(site, 10)
+
+    def fails(path: Path, *_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", fails)
+        with pytest.raises(OSError, match="Input/output error"):
+            site.loaded()
     assert chosen_step(site) == 10
 
 

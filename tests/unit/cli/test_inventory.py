@@ -74,3 +74,16 @@ def test_what_is_missing_is_noted(
     found = json.loads(zlib.decompress(done.stdout))
     assert (found["code"], found["notes"]) == (None, notes)
     assert re.fullmatch(r"3\.\d+\.\d+", found["packages"]["version"])
+
+
+def test_nothing_of_other_accounts_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("json", "ast", "os", "re"):  # a directory that others may write to
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    own = subprocess.Popen([sys.executable, "-I", "-c", "input()"], stdin=subprocess.PIPE)
+    assert inventory.packages_of(own.pid)["version"].startswith("3.")
+    assert not (tmp_path / "ran").exists()
+    monkeypatch.setattr("os.geteuid", lambda: 1)  # a task of root that starts one with fewer rights
+    with pytest.raises(inventory.NotFound, match="no process of the attempt"):
+        inventory.packages_of(own.pid)
+    own.communicate(b"\n")
