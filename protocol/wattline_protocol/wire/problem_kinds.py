@@ -421,6 +421,13 @@ _SITE = (
         is_prompt=True,
     ),
     _warning(
+        "service_down",
+        "service has no replica that runs: they fail at each start",
+        "Each is restarted, after at most 5 min; requests get its fallback, or 503.",
+        "`wattline logs JOB` and `wattline job JOB` show why; correct it by `wattline rollout`.",
+        scope="site",
+    ),
+    _warning(
         "slo_burning",
         "service's error budget burns faster than it can last",
         "Its scaler adds watts and replicas within their bounds.",

@@ -89,6 +89,7 @@ from wattline_scheduler.core.requests.dispatch import asked
 from wattline_scheduler.core.requests.membership import members_seen
 from wattline_scheduler.core.requests.refused_acts import act_refused
 from wattline_scheduler.core.rollout.rollouts import tick_rollouts
+from wattline_scheduler.core.scaling.down_services import tick_down_services
 from wattline_scheduler.core.scaling.measured_loads import measured_loads
 from wattline_scheduler.core.scaling.service_history import history_read, tick_error_budgets
 from wattline_scheduler.core.scaling.service_scaling import tick_services
@@ -242,6 +243,7 @@ class Cluster:
         tick_rollouts(state, now)
         tick_services(state, measured_loads(state, now), now)
         tick_error_budgets(state, now)
+        tick_down_services(state, now)
         tick_problems(state, now)
         state.journal.sum_up(now)
         tick_contradictions(state, now)
