@@ -13,7 +13,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -47,6 +47,9 @@ class Record:
     entries: tuple[Entry, ...]
     sums: tuple[str, ...] = ()
     """SHA-256 of each entry that is a file; empty: not read yet."""
+    number: int = 0
+    """Ascending in the order in which they were complete: the times of files follow clocks, which
+    differ between hosts and jump."""
 
     @property
     def newest_ns(self) -> int:
@@ -81,7 +84,7 @@ class Records:
     def all(self) -> list[Record]:
         """The newest first."""
         known = self._known.values()
-        return sorted(known, key=lambda one: (one.newest_ns, one.step), reverse=True)
+        return sorted(known, key=_in_order, reverse=True)
 
     def of(self, found: Found) -> Record | None:
         """The record of a checkpoint as it is now; None = there is none."""
@@ -92,8 +95,15 @@ class Records:
         """Whether it was complete once."""
         return path in self._known
 
-    def put(self, record: Record) -> None:
-        """Write it at once. Raises OSError."""
+    def put(self, record: Record) -> Record:
+        """Write it at once, as the newest unless nothing was written since it was recorded: a
+        program may remove parts of older ones. Raises OSError."""
+        known = self._known.get(record.path)
+        if known is not None and record.newest_ns <= known.newest_ns:
+            number = known.number
+        else:
+            number = 1 + max((one.number for one in self._known.values()), default=0)
+        record = replace(record, number=number)
         self.folder.mkdir(exist_ok=True)
         name = os.path.relpath(record.path, self.root)
         file = self.folder / f"{hashlib.sha256(os.fsencode(name)).hexdigest()[:32]}{_SUFFIX}"
@@ -106,6 +116,11 @@ class Records:
             beside.unlink(missing_ok=True)
             raise
         self._known[record.path] = record
+        return record
+
+
+def _in_order(record: Record) -> tuple[int, int, int]:
+    return record.number, record.newest_ns, record.step
 
 
 def _is_there(path: str) -> bool:
@@ -120,7 +135,7 @@ def _is_there(path: str) -> bool:
 def _lines(record: Record, name: str) -> Iterator[dict[str, Any]]:
     count, is_hashed = len(record.entries), bool(record.sums)
     first = {"format": FORMAT, "path": name, "step": record.step, "files": count}
-    yield {**first, "is_hashed": is_hashed}
+    yield {**first, "is_hashed": is_hashed, "number": record.number}
     for at, entry in enumerate(record.entries):
         yield {**vars(entry), **({"sha256": record.sums[at]} if is_hashed else {})}
 
@@ -135,8 +150,10 @@ def _read(file: Path, root: Path) -> Record | None:
         lines = [json.loads(opened.readline(MAX_LINE_BYTES)) for _ in range(first["files"])]
         sums = tuple(str(line["sha256"]) for line in lines) if first["is_hashed"] else ()
         path = os.fsdecode(os.fsencode(root / first["path"]))
-        record = Record(path, first["step"], tuple(map(_entry_of, lines)), sums)
-        return record if "\0" not in path and _is_number(record.step, MAX_STEP) else None
+        number = first.get("number", 0)
+        record = Record(path, first["step"], tuple(map(_entry_of, lines)), sums, number)
+        is_record = _is_number(record.step, MAX_STEP) and _is_number(number, MAX_STEP)
+        return record if is_record and "\0" not in path else None
     return None
 
 

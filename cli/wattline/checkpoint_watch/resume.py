@@ -66,7 +66,8 @@ def adopt(
     settling.at_rest(unknown, 0.0)
     if time.time_ns() - max(one.newest_ns for one in unknown) < REST_S * 1e9:
         sleep(REST_S)
-    for one in settling.at_rest(all_found(pattern), REST_S):
+    at_rest = settling.at_rest(all_found(pattern), REST_S)
+    for one in sorted(at_rest, key=lambda one: (one.newest_ns, step_of(one.path))):
         records.put(Record(one.path, step_of(one.path), one.entries))
 
 

@@ -54,8 +54,8 @@ class Watch:
         self._run_s, self._looked_s, self._wait_s = 0.0, time.monotonic(), PERIOD_S
         self._reading: _Reading | None = None
         self._unreadable: dict[str, Entries] = {}
-        self._since_ns = 0 if resumed is None else resumed.newest_ns
-        self._reported_ns = 0
+        self._since = 0 if resumed is None else resumed.number
+        self._reported = -1
         self._said = ""
         if resumed is not None:
             self._report(resumed)
@@ -102,9 +102,8 @@ class Watch:
     def _is_to_be_read(self, found: Found) -> bool:
         """Of those that an earlier program left only the one that is used: they may be many."""
         record = self._records.of(found)
-        is_read = record is not None and bool(record.sums)
-        is_readable = self._unreadable.get(found.path) != found.entries
-        return is_readable and not is_read and found.newest_ns >= self._since_ns
+        is_old = record is not None and (bool(record.sums) or record.number < self._since)
+        return not is_old and self._unreadable.get(found.path) != found.entries
 
     def _take(self, reading: _Reading) -> None:
         found, sums = reading.found, reading.sums
@@ -120,7 +119,7 @@ class Watch:
 
     def _put(self, record: Record) -> None:
         try:
-            self._records.put(record)
+            record = self._records.put(record)
         except OSError as error:
             text = f"complete checkpoints are not noted in {self._records.folder}: {error.strerror}"
             if text != self._said:
@@ -130,11 +129,12 @@ class Watch:
         self._report(record)
 
     def _report(self, record: Record) -> None:
-        """The newest, as the program's own; the times are those of its files."""
-        if record.newest_ns <= self._reported_ns:
+        """The newest, as the program's own; the times are those of its files, but none to come."""
+        if record.number <= self._reported:
             return
-        self._reported_ns = record.newest_ns
+        self._reported = record.number
         found = Found(record.path, record.entries)
         save_s = (found.newest_ns - found.oldest_ns) / 1e9
         values = {"step": record.step, "bytes": found.bytes, "save_s": round(save_s, 3)}
-        report("checkpoint", **values, unix_s=round(found.newest_ns / 1e9, 3))
+        unix_s = min(max(0.0, found.newest_ns / 1e9), time.time())
+        report("checkpoint", **values, unix_s=round(unix_s, 3))

@@ -25,6 +25,8 @@ from .due import clock
 from .manifest import CheckpointError, check, seal
 from .outcome import note_failed, note_published, note_rejected
 
+DAMAGED = (OSError, ValueError, KeyError, TypeError, RecursionError, CheckpointError)
+"""What a checkpoint that has changed raises, with a manifest that anyone may have written."""
 DEFAULT_KEEP = 3
 """Checkpoints retained when `keep` is not given."""
 
@@ -183,7 +185,7 @@ def checkpoints(
     for _, step, path in reversed(saves_in(home)):
         try:
             header = check(path, step, verify=verify)
-        except (OSError, ValueError, KeyError, TypeError, CheckpointError) as error:
+        except DAMAGED as error:
             yield Rejected(step, path, f"{type(error).__name__}: {error}")
         else:
             yield Checkpoint(step, path / "data", header.about, header.saved_unix_s)

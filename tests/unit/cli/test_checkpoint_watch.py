@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -241,6 +242,21 @@ def test_a_damaged_one_is_passed_over_for_the_one_before(site: Site) -> None:
     ((rejected, why),) = choice.rejected
     assert (rejected.step, "checksums" in why) == (20, True)
     choice.check(site.out, 20)
+
+
+def test_a_clock_that_was_ahead_makes_no_checkpoint_the_newest(site: Site) -> None:
+    watch = site.begin()
+    ahead = site.save(10)
+    os.utime(ahead / "model.pt", ns=(2**62, 2**62))
+    site.until_recorded(watch)
+    site.save(20)
+    site.until_recorded(watch)
+    (ahead / "optimizer" / "state.pt").unlink()  # as programs do that keep only the weights
+    site.until_recorded(watch)
+    assert chosen_step(site) == 20
+    assert site.reported_steps() == [10, 20]
+    first = json.loads(site.reports.read_text().splitlines()[0])
+    assert first["unix_s"] <= time.time(), "else the agent ignores it"
 
 
 def test_none_intact_has_the_reason_of_each(site: Site) -> None:

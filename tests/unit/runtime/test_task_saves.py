@@ -80,6 +80,13 @@ def test_checkpoints_of_earlier_formats_are_read(home: Path, number: int) -> Non
         task.latest()
 
 
+def test_a_manifest_that_is_nested_without_end_is_damaged(home: Path) -> None:
+    saved = [task.save(step, b"weights") for step in (1, 2)]
+    assert saved[1] is not None
+    (saved[1].path.parent / manifest.MANIFEST).write_text("[" * 200_000 + "\n")
+    assert task.latest() == saved[0]
+
+
 def test_a_file_is_hashed_in_pieces_of_8_mib_in_their_order(home: Path) -> None:
     pieces = [bytes([number]) * (8 << 20) for number in range(2)] + [b"rest"]
     content = b"".join(pieces)
