@@ -61,7 +61,8 @@ def _program_of(order: TaskOrder, folder: TaskDir, tasklib: Path) -> tuple[str, 
         is_bridge = program == BRIDGE and order.kind == "service"
         return (*BRIDGE_ARGV, *arguments) if is_bridge else order.command
     if order.launcher == "ray":
-        return ray_argv(order, tasklib)
+        first = order.command[0]
+        return ray_argv(order, first if _is_python(first) else _OWN_INTERPRETER, tasklib)
     interpreter, options, script = _split_python(order.command)
     meet, procs = order.rendezvous, procs_of(order)
     flags = [
@@ -88,7 +89,7 @@ def _split_python(command: Sequence[str]) -> tuple[str, tuple[str, ...], tuple[s
     first = command[0]
     if first.endswith(".py"):
         return _OWN_INTERPRETER, (), tuple(command)
-    if not _PYTHON.fullmatch(Path(first).name):
+    if not _is_python(first):
         raise NotLaunchable(
             f"torchrun starts python programs only: the command should begin with python or a "
             f'.py file, not {first!r} (or use how = "process")'
@@ -99,6 +100,10 @@ def _split_python(command: Sequence[str]) -> tuple[str, tuple[str, ...], tuple[s
     if at >= len(command) or command[at] == "-c":
         raise NotLaunchable("torchrun needs a script or -m MODULE after python")
     return first, tuple(command[1:at]), tuple(command[at:])
+
+
+def _is_python(program: str) -> bool:
+    return _PYTHON.fullmatch(Path(program).name) is not None
 
 
 def environment_of(

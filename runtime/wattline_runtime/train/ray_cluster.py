@@ -1,9 +1,9 @@
 """Runs Ray over the nodes of a gang, and the command on the first of them.
 
 The agent starts it in place of the command: `ray_cluster.py PLAN COMMAND…`; PLAN is a JSON object.
-The node of rank 0 listens at the gang's port, starts Ray's head, and tells the others where that
-is; each starts Ray on its node and says so. The command runs once all have, with RAY_ADDRESS. When
-it ends, so do the others; the keeper ends what Ray has started on their nodes.
+The node of rank 0 listens at the gang's port, starts Ray's head, and sends the others its address;
+each starts Ray on its node and answers. The command runs once all have, with RAY_ADDRESS. When it
+ends, so do the others; the keeper ends what Ray has started on their nodes.
 
 One file beside rendezvous.py, Python 3.9 or later: it runs in the environment of the command, which
 has Ray.
@@ -86,11 +86,11 @@ def _lead(plan: dict[str, Any], command: list[str]) -> int:
 def _follow(plan: dict[str, Any]) -> int:
     """Another node: Ray, until the command has ended."""
     line, own_address = _join(plan["host"], plan["port"])
-    told = json.loads(_hear(line) or "{}")
-    if not told:
+    head = json.loads(_hear(line) or "{}")
+    if not head:
         raise Unable("the first node of the gang has ended before Ray was started there")
-    with _short_dir(told["temp"]):
-        _start([f"--address={told['gcs']}", *node_flags(plan, own_address)])
+    with _short_dir(head["temp"]):
+        _start([f"--address={head['gcs']}", *node_flags(plan, own_address)])
         _ignore_stops()
         _say(line, "joined")
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # of Ray's processes none is waited for

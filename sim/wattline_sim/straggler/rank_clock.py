@@ -9,14 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from wattline.task.steps import WINDOW
 from wattline_protocol.wire.task_reports.rank_steps import RankSteps
 from wattline_scheduler.core.lifecycle.straggler_rule import SLOWER
 from wattline_sim.facility.plant import Plant
 from wattline_sim.facility.plant.dice import Floats
 from wattline_sim.facility.plant.jobs import Jobs
-
-WINDOW = 20
-"""Steps of which ranks report medians, as `wattline.task` does."""
 
 
 class RankClock:

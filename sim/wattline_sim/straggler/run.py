@@ -2,7 +2,7 @@
 
 GPUs need up to 8 % more or less than the mean for the same work, and one far more: under equal caps
 it is the one that the others wait for. One side reports the steps of its ranks, the other none, so
-that nothing tells the scheduler of the straggler; all else is the same.
+that nothing shows the scheduler the straggler; all else is the same.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ to 15 % slower than the median; of 18,800 hours on five clusters outliers of 1.5
 are published, with 8 % between GPUs in the mean (Sinha et al., SC22)."""
 STEP_WORK_S = 3.0
 SUBMIT_S = 10.0
-NOBODY = Population("nobody", 0.0, (), 0)
+NO_OTHERS = Population("no others", 0.0, (), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def side(
 ) -> Side:
     """Run it."""
     building = build(Shape(nodes=NODES, feed_nodes=FEED_NODES))
-    facility = Facility(building, Wattline(), NOBODY, Size(minutes / 60.0, seed))
+    facility = Facility(building, Wattline(), NO_OTHERS, Size(minutes / 60.0, seed))
     straggler = _make_uneven(facility, seed)
     clock = RankClock(facility.plant, STEP_WORK_S)
     facility.plant.jobs.drivers.append(clock)

@@ -1,20 +1,15 @@
 """The command line that puts Ray below a task's command, from its order. Pure."""
 
 import json
-import re
 from pathlib import Path
 
 from wattline_agent.executor.tasklib import ray_launcher
 from wattline_protocol.wire.task_order import TaskOrder
 
-_PYTHON = re.compile(r"python(\d+(\.\d+)?)?$")
-OWN_INTERPRETER = "python3"
 
-
-def ray_argv(order: TaskOrder, tasklib: Path) -> tuple[str, ...]:
-    """The launcher runs in the interpreter of the command, which has Ray."""
-    first, meet = order.command[0], order.rendezvous
-    interpreter = first if _PYTHON.fullmatch(Path(first).name) else OWN_INTERPRETER
+def ray_argv(order: TaskOrder, interpreter: str, tasklib: Path) -> tuple[str, ...]:
+    """`interpreter`: that of the command, which has Ray."""
+    meet = order.rendezvous
     plan = {
         "host": meet.host if meet else "127.0.0.1",
         "port": meet.port if meet else 0,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wattline_protocol.site.wall_power import PERMILLE
+from wattline_scheduler.power.demand.models import performance_at, share_for
 from wattline_scheduler.power.topology.matrix import Floats, Ints
 
 HALVINGS = 40
@@ -71,7 +72,7 @@ def weights_for(wanted_mw: Floats, target_mw: Floats, level: float) -> Ints:
 
 
 def _with_sum_of(gpus: GangGpus, wanted_mw: Floats) -> Floats:
-    """Give back evenly what nobody takes: where the slowest rank is at its maximum."""
+    """Give back evenly what no GPU takes: where the slowest rank is at its maximum."""
     change_mw = wanted_mw - gpus.has_mw
     given_mw = float((gpus.cost * np.maximum(change_mw, 0.0)).sum())
     taken_mw = float((gpus.cost * np.maximum(-change_mw, 0.0)).sum())
@@ -82,15 +83,12 @@ def _with_sum_of(gpus: GangGpus, wanted_mw: Floats) -> Floats:
 
 
 def _performance(gpus: GangGpus, cap_mw: Floats) -> Floats:
-    """As `Curve.performance`."""
-    x = np.power(np.minimum(cap_mw / gpus.demand_mw, 1.0), gpus.order)
-    b = np.power(gpus.bend, gpus.order)
-    return np.asarray(np.power(x * (1.0 + b) / (x + b), gpus.steepness))
+    fitted = performance_at(cap_mw / gpus.demand_mw, gpus.bend, gpus.order)
+    return np.asarray(np.power(fitted, gpus.steepness))
 
 
 def _caps_for(gpus: GangGpus, performance: Floats) -> Floats:
-    """As `Curve.cap_for`, within each GPU's bounds."""
-    p = np.power(np.clip(performance, 0.0, 1.0), 1.0 / gpus.steepness)
-    b = np.power(gpus.bend, gpus.order)
-    share = np.power(p * b / (1.0 + b - p), 1.0 / gpus.order)
+    """Least caps for it, within each GPU's bounds."""
+    fitted = np.power(np.clip(performance, 0.0, 1.0), 1.0 / gpus.steepness)
+    share = share_for(fitted, gpus.bend, gpus.order)
     return np.clip(gpus.demand_mw * share, gpus.least_mw, gpus.most_mw)

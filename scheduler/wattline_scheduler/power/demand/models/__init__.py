@@ -1,6 +1,6 @@
 """Models of cap slowdown and node draw: curves and constants fitted to public measurements."""
 
-from wattline_scheduler.power.demand.models.curves import Curve, performance_at
+from wattline_scheduler.power.demand.models.curves import Curve, performance_at, share_for
 from wattline_scheduler.power.demand.models.fitted import Fitted, NodeModel, Phase, parse_constants
 from wattline_scheduler.power.demand.models.library import (
     FITTED,
@@ -25,5 +25,6 @@ __all__ = [
     "node_power",
     "parse_constants",
     "performance_at",
+    "share_for",
     "training_phase",
 ]

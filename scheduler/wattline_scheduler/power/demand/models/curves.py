@@ -30,6 +30,14 @@ def performance_at(share: npt.ArrayLike, bend: npt.ArrayLike, order: npt.ArrayLi
     return np.asarray(x * (1.0 + b) / (x + b), dtype=np.float64)
 
 
+def share_for(performance: npt.ArrayLike, bend: npt.ArrayLike, order: npt.ArrayLike) -> Floats:
+    """The inverse: least cap/demand for performances 0..1."""
+    n = np.asarray(order, dtype=np.float64)
+    p = np.clip(np.asarray(performance, dtype=np.float64), 0.0, 1.0)
+    b = np.power(np.asarray(bend, dtype=np.float64), n)
+    return np.asarray(np.power(p * b / (1.0 + b - p), 1.0 / n), dtype=np.float64)
+
+
 @dataclass(frozen=True, slots=True)
 class Curve:
     """The curve of one GPU type and phase.
