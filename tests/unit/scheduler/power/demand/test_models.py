@@ -40,6 +40,8 @@ def test_the_cap_for_a_performance_keeps_just_that(
     cap_w = c.cap_for(performance, demand_w, s)
     assert 0.0 <= cap_w <= demand_w * (1 + 1e-9)
     assert c.performance(cap_w, demand_w, s) == pytest.approx(performance, rel=1e-6)
+    share = float(models.share_for(performance ** (1.0 / s), c.bend, c.order))
+    assert share * demand_w == pytest.approx(cap_w), "also over arrays"
 
 
 @given(curves, watts, steepness)
