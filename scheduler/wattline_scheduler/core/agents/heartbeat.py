@@ -142,8 +142,8 @@ def _take_draw(
     if state.demand.is_bound(node.id, sample.index, now.mono_s) != (sample.index in node.bound):
         node.bound ^= {sample.index}
         node.load = None
-    if _all_save_energy(holders) != (sample.index in node.saving):
-        node.saving ^= {sample.index}
+    if _all_save_energy(holders) != (sample.index in node.efficient):
+        node.efficient ^= {sample.index}
         node.load = None
 
 

@@ -24,8 +24,8 @@ from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.model.usage.rank_watch import (
     RankWatch,
     Straggler,
-    mixed,
     signals_of,
+    smoothed,
 )
 
 MAX_NAMED = 8
@@ -68,7 +68,7 @@ def _take(watch: RankWatch, attempt: Attempt, samples: Mapping[int, GpuSample]) 
         gpus = gpus_of_rank(spec, attempt.record.gpus, ranks.index(steps.rank))
         signals = signals_of([samples[index] for index in gpus if index in samples])
         if signals is not None:
-            watch.signals[steps.rank] = mixed(watch.signals.get(steps.rank), signals)
+            watch.signals[steps.rank] = smoothed(watch.signals.get(steps.rank), signals)
 
 
 def _judge(state: State, gang: Gang, watch: RankWatch, now: Now) -> None:

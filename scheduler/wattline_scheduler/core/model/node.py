@@ -174,7 +174,7 @@ class NodeNow:
     """Demand of each GPU with a task at its last significant change."""
     bound: set[GpuIndex] = field(default_factory=set)
     """GPUs with a task whose cap binds, or did in the last seconds."""
-    saving: set[GpuIndex] = field(default_factory=set)
+    efficient: set[GpuIndex] = field(default_factory=set)
     """GPUs whose tasks all have the cap of the least energy per result."""
 
     @property

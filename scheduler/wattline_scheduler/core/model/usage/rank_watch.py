@@ -8,7 +8,7 @@ from wattline_protocol.views.training_views import SlowCause
 from wattline_protocol.wire.agent_messages import SW_POWER_CAP, GpuSample
 from wattline_protocol.wire.task_reports.rank_steps import RankSteps
 
-MIXED = 0.2
+SMOOTHING = 0.2
 """Weight of the newest heartbeat in `Signals`."""
 
 MIN_BOUND_MS = 50
@@ -52,22 +52,22 @@ def signals_of(samples: list[GpuSample]) -> Signals | None:
     )
 
 
-def mixed(before: Signals | None, new: Signals) -> Signals:
+def smoothed(before: Signals | None, new: Signals) -> Signals:
     """The means with one more heartbeat."""
     if before is None:
         return new
     return Signals(
-        capped=before.capped + MIXED * (new.capped - before.capped),
-        hot=before.hot + MIXED * (new.hot - before.hot),
-        clock_mhz=_mix(before.clock_mhz, new.clock_mhz),
-        util=_mix(before.util, new.util),
+        capped=before.capped + SMOOTHING * (new.capped - before.capped),
+        hot=before.hot + SMOOTHING * (new.hot - before.hot),
+        clock_mhz=_smooth(before.clock_mhz, new.clock_mhz),
+        util=_smooth(before.util, new.util),
     )
 
 
-def _mix(before: float | None, new: float | None) -> float | None:
+def _smooth(before: float | None, new: float | None) -> float | None:
     if before is None or new is None:
         return before if new is None else new
-    return before + MIXED * (new - before)
+    return before + SMOOTHING * (new - before)
 
 
 def _is_capped(sample: GpuSample) -> bool:
