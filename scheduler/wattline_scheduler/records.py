@@ -175,6 +175,9 @@ class NodeRecord(msgspec.Struct, frozen=True):
     a site file that names another way has it verified again."""
     drained_unix_s: UnixTime | None = None
     """Time since when it is drained: no task starts, and the last one has left."""
+    task_lease_s: float = 0.0
+    """The longest that its keeper may go by: that of the site file when it last connected, or of an
+    earlier one."""
     is_quarantined: bool = False
     """Its agent's messages are ignored until an operator readmits it (I9)."""
     quarantine_reason: str = ""

@@ -101,6 +101,7 @@ def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
         gpus=hello.gpus,
         is_observe=hello.observe,
         is_simulated=hello.simulated,
+        task_lease_s=_longest_task_lease_s(state, node),
     )
     void_attempt(state, node, "its agent has connected", now)
     command_outbox.drop_all(node)
@@ -160,6 +161,13 @@ def end_off(state: State, node: NodeNow, now: Now) -> None:
     text = f"{cause}: it counts in full until its caps are known"
     begin(state, "node_off_but_heard", node.id, text, now, node=node.id)
     note_overruns(state, cause, now)
+
+
+def _longest_task_lease_s(state: State, node: NodeNow) -> float:
+    """No keeper shortens a lease, so that of an earlier site file may count until its attempts have
+    ended (I7)."""
+    new_s = state.site.timing.task_lease_s
+    return max(new_s, node.record.task_lease_s) if node.attempts else new_s
 
 
 def _welcome(state: State, node: NodeNow, nonce: bytes) -> Welcome:

@@ -233,7 +233,7 @@ def _was_ever_heard(node: NodeNow) -> bool:
 
 def expires_at(state: State, node: NodeNow) -> Instant:
     """Time at which task leases of a node have certainly expired if it was not heard since (I7)."""
-    lease_s = state.site.timing.task_lease_s
+    lease_s = max(state.site.timing.task_lease_s, node.record.task_lease_s)
     return Instant(node.answered_at + lease_s * (1 + CLOCK_DRIFT) + KILL_TIME_S + LEASE_MARGIN_S)
 
 

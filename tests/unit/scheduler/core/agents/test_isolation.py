@@ -46,6 +46,23 @@ def test_a_task_that_stops_on_isolation_runs_elsewhere_only_after_its_lease(h: H
     assert h.gang(number).past[0].record.state == "NODE_FAIL"
 
 
+def test_a_lease_counts_for_as_long_as_when_it_was_granted(
+    h: Harness,
+) -> None:
+    number = h.submit(job().gpus(1).stops_on_isolation())
+    name = cut(h, number)
+    shorter = msgspec.structs.replace(h.site.timing, task_lease_s=TASK_LEASE_S / 4)
+    h.site = msgspec.structs.replace(h.site, timing=shorter)
+    h.restart_scheduler()
+    h.run(CERTAIN_S - 2)
+    assert h.gang(number).attempt == 1
+    h.run(5)
+    assert h.gang(number).attempt == 2
+    h.cut_off.discard(NodeId(name))
+    h.run(30)
+    assert h.node(name).record.task_lease_s == TASK_LEASE_S / 4, "none of the old one is left"
+
+
 def on_shared_storage() -> Harness:
     """A site whose checkpoints all nodes can read."""
     plain = site().rack("a", 3).times(task_lease_s=TASK_LEASE_S).build()
