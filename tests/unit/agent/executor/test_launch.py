@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from support.node.keepers import CONTEXT, order, ref
+from wattline.checkpoint_watch import __main__ as watcher
 from wattline_agent.executor.launch import (
     STOP_PATIENCE,
     NotLaunchable,
@@ -18,13 +19,16 @@ from wattline_agent.executor.launch import (
     environment_of,
     spec_of,
 )
+from wattline_agent.executor.launchers import enter_container
 from wattline_agent.executor.layout import TaskDir, key_of, ref_of
 from wattline_agent.executor.metrics import MAX_BYTES_PER_LOOK, MAX_METRICS, MetricsTail
 from wattline_agent.executor.tasklib import checkpoint_watch
 from wattline_agent.host.address import address_towards, interface_towards
+from wattline_agent.keeper import spec as keeper_spec
 from wattline_protocol.job.http_server import bridge_command
-from wattline_protocol.job.spec import HttpServer, Launcher
+from wattline_protocol.job.spec import STOP_SIGNALS, HttpServer, Launcher
 from wattline_protocol.wire.task_order import Rendezvous
+from wattline_runtime.train import ray_cluster
 
 MEET = Rendezvous("10.0.0.1", 29500, 1, 2, 4)
 RUN = (
@@ -49,6 +53,13 @@ def torchrun(*command: str) -> tuple[str, ...]:
 def test_a_process_is_started_as_written() -> None:
     argv = argv_of(order("anything", "--at", "all"), FOLDER, TASKLIB)
     assert argv == ("anything", "--at", "all")
+
+
+def test_each_program_in_front_of_a_command_knows_all_stop_signals_of_jobs() -> None:
+    """Each runs without the others' packages, so each has a list of its own."""
+    signals = {signal.Signals[f"SIG{name}"] for name in STOP_SIGNALS}
+    for program in (keeper_spec, watcher, enter_container, ray_cluster):
+        assert set(program.STOP_SIGNALS) == signals, program.__name__
 
 
 def test_a_program_with_a_pattern_of_checkpoints_is_watched() -> None:
