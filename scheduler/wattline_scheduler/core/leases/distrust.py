@@ -68,6 +68,8 @@ def impossible_gpus(node: NodeNow, gpus: tuple[GpuInfo, ...]) -> str:
     if len({gpu.index for gpu in gpus}) < len(gpus):
         return "reports a GPU twice"
     for gpu in gpus:
+        if not gpu.cap_max_mw:
+            return f"reports a maximum cap of 0 W for GPU {gpu.index}"
         if max(gpu.cap_min_mw, gpu.idle_mw, gpu.cap_default_mw) > gpu.cap_max_mw:
             return f"reports an idle draw or minimum cap of GPU {gpu.index} above its maximum cap"
     most_mw, idle_mw = MOST_NAMEPLATES * node.site.nameplate_mw, sum(g.idle_mw for g in gpus)

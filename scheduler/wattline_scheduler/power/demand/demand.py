@@ -150,14 +150,15 @@ class Demand:
         *,
         is_protected: bool = False,
     ) -> int:
-        """Uncapped demand in GPU milliwatts, between the GPU's minimum and maximum cap.
+        """Uncapped demand in GPU milliwatts, between the GPU's minimum and maximum cap. Never 0,
+        also where an agent reports a minimum of 0 and no draw: curves are over the demand.
 
         `is_protected`: where a cap binds it counts at its learned 99 % quantile, and climbs faster.
         """
         track = self._tracks.get((node, gpu.index))
         fallback_mw = watts_hint_mw or gpu.cap_max_mw
         wanted_mw = fallback_mw if track is None else _wanted(track, fallback_mw, at, is_protected)
-        return min(max(wanted_mw, gpu.cap_min_mw), gpu.cap_max_mw)
+        return min(max(wanted_mw, gpu.cap_min_mw, 1), gpu.cap_max_mw)
 
     def is_bound(self, node: NodeId, gpu: GpuIndex, at: Instant) -> bool:
         """Whether a cap limits the GPU, or did in the last seconds: more watts are of use."""

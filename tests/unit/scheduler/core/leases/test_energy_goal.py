@@ -1,5 +1,7 @@
 """A job whose goal is efficiency leaves what it does not need to others."""
 
+import msgspec
+
 from support.core.harness import Harness
 from support.core.preempting import work
 from support.core.sites import job, site
@@ -41,3 +43,19 @@ def test_its_watts_go_to_another_job_once_it_has_begun() -> None:
     h.do(Update(only(efficient), {"goal": "throughput"}))
     h.run(20)
     assert min(caps_w(h, efficient)) > 480
+
+
+def test_gpus_that_draw_nothing_and_have_no_least_cap_end_nothing() -> None:
+    h = Harness(site().rack("a", 2).site_budget(11.0).build())
+    for agent, most_mw in zip(h.agents.values(), (0, 1), strict=True):
+        zero = {"cap_min_mw": 0, "idle_mw": 0, "cap_default_mw": most_mw, "cap_max_mw": most_mw}
+        agent.gpus = [msgspec.structs.replace(gpu, **zero) for gpu in agent.gpus]
+        agent.wants_mw = 0
+    h.join()
+    h.run(2)
+    assert (len(h.node("a1").gpus), len(h.node("a2").gpus)) == (0, 8), "its Hello is refused"
+    efficient = h.submit(job("efficient").gpus(8).goal("efficiency"))
+    h.run(10)
+    work(h, efficient, BEGIN_S)
+    h.run(20)
+    assert h.state_of(efficient) == "RUNNING"
