@@ -284,7 +284,10 @@ def _without_labels(state: State, shape: Shape, labelled: int) -> str:
     lacks = shape.labels - best
     there = {(name, value) for labels in sets for name, value in labels}
     names = {name for name, _ in lacks}
-    known = {pair for pair in there if pair[0] in names} or there
+    of_file = {
+        (name, value) for name, value in there if value
+    }  # before a node was heard: any launcher
+    known = {pair for pair in there if pair[0] in names} or of_file
     nearest = f"; nodes with {labels_text(shape.labels & best)} lack {labels_text(lacks)}"
     hint = nearest if shape.labels & best else ""
     return f"no node has {wanted}{hint}; {_few(known)}"
