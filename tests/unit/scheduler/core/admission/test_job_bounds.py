@@ -52,7 +52,7 @@ def test_a_job_above_the_limit_of_the_site_is_refused_with_both_sizes() -> None:
     assert isinstance(submitted(h, of_size(63)), Submitted)
     denied = refusal(submitted(h, of_size(80)))
     assert denied.kind == "bad_request"
-    assert "80.3 KiB" in denied.reason
+    assert "the size of the job is 80." in denied.reason
     assert "64 KiB (max_job_size)" in denied.reason
 
 
