@@ -36,6 +36,11 @@ def labels_text(pairs: Iterable[tuple[str, str]]) -> str:
     )
 
 
+def of_site_file(pairs: Labels) -> Labels:
+    """Without what agents report."""
+    return frozenset(pair for pair in pairs if pair[1])
+
+
 def launcher_labels(launchers: Iterable[str]) -> Labels:
     """Those of the launchers that not every node has, as labels."""
     return frozenset((one, "") for one in REPORTED_LAUNCHERS.intersection(launchers))

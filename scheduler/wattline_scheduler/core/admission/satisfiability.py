@@ -20,7 +20,7 @@ from wattline_protocol.job.keys import (
 )
 from wattline_protocol.job.spec import WHOLE_GPU, ArraySpec, JobSpec
 from wattline_protocol.job.values import MAX_ARRAY_INDEX, MAX_ARRAY_INDICES, MAX_PARENTS
-from wattline_protocol.site.labels import Labels, labels_text
+from wattline_protocol.site.labels import Labels, labels_text, of_site_file
 from wattline_protocol.text.quantities import (
     MAX_AMOUNT,
     MAX_DURATION_S,
@@ -282,7 +282,9 @@ def _without_labels(state: State, shape: Shape, labelled: int) -> str:
     sets = {node.labels for node in state.nodes.values()}
     best = max(sets, key=lambda there: (len(shape.labels & there), sorted(there)))
     lacks = shape.labels - best
-    there = {(name, value) for labels in sets for name, value in labels}
+    if not of_site_file(lacks):
+        return f"no node has {wanted}; `wattline agent --check` on a node says what it lacks"
+    there = {pair for labels in sets for pair in of_site_file(labels)}
     names = {name for name, _ in lacks}
     of_file = {
         (name, value) for name, value in there if value

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wattline_protocol.job.spec import WHOLE_GPU
-from wattline_protocol.site.labels import labels_text
+from wattline_protocol.site.labels import labels_text, of_site_file
 from wattline_protocol.site.model import DomainKind
 from wattline_protocol.text.wording import counted, gib, power_text
 from wattline_protocol.wire.agent_messages import GpuInfo
@@ -194,7 +194,8 @@ def _say_state(trial: Trial, at: int, shape: Shape) -> str:
 
 def _say_labels(trial: Trial, at: int, shape: Shape) -> str:
     there = trial.snapshot.nodes[at].labels
-    return f"{labels_text(shape.labels - there)}; it has {labels_text(there) or 'no labels'}"
+    has = labels_text(of_site_file(there)) or "no labels"
+    return f"{labels_text(shape.labels - there)}; it has {has}"
 
 
 def _say_type(trial: Trial, at: int, shape: Shape) -> str:

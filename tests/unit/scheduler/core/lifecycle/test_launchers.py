@@ -51,7 +51,8 @@ def test_a_container_waits_for_a_node_that_has_podman_and_names_what_is_missing(
 
 def test_a_container_that_no_node_can_start_is_denied_until_one_can() -> None:
     h = site_where(a1=())
-    assert h.refuse(container()) == "no node has launcher container; the site has no labels"
+    why = "no node has launcher container; `wattline agent --check` on a node says what it lacks"
+    assert h.refuse(container()) == why
     h.agents[NodeId("a1")].launchers = ("container",)
     h.agents[NodeId("a1")].say_hello()
     h.run(3)
