@@ -286,10 +286,7 @@ def _without_labels(state: State, shape: Shape, labelled: int) -> str:
         return f"no node has {wanted}; `wattline agent --check` on a node says what it lacks"
     there = {pair for labels in sets for pair in of_site_file(labels)}
     names = {name for name, _ in lacks}
-    of_file = {
-        (name, value) for name, value in there if value
-    }  # before a node was heard: any launcher
-    known = {pair for pair in there if pair[0] in names} or of_file
+    known = {pair for pair in there if pair[0] in names} or there
     nearest = f"; nodes with {labels_text(shape.labels & best)} lack {labels_text(lacks)}"
     hint = nearest if shape.labels & best else ""
     return f"no node has {wanted}{hint}; {_few(known)}"
