@@ -14,7 +14,7 @@ SEEDS = 200
 """Which seed shows the harm depends on every detail of the cores; most need fewer than 20."""
 
 QUICK = {
-    "acknowledge-before-caps": 21,
+    "acknowledge-before-caps": 372,
     "idle-at-once": 0,
     "committed-is-last-acknowledged": 3,
     "committed-is-newest-sent": 4,
