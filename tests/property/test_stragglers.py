@@ -40,7 +40,7 @@ def test_only_ranks_above_the_median_are_slow_and_never_most(
         limit = KEEPS_UP if rank in known else SLOWER
         assert factor >= limit * (1 - 1e-9)
         assert busy_s[rank] > median_low(busy_s.values())
-    assert slow.keys() <= slow_ranks(busy_s, set(busy_s)).keys(), "who was slow stays so longer"
+    assert slow.keys() <= slow_ranks(busy_s, set(busy_s)).keys(), "known ones have the lower limit"
 
 
 @given(st.integers(2, 64), st.floats(1e-3, 1e4), st.floats(1.11, 10.0), st.data())

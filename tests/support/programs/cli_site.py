@@ -261,7 +261,7 @@ class CliSite:
         what: str | Callable[[], str],
         patience_s: float = PATIENCE_S,
     ) -> None:
-        """Wait until `holds`, at most so long; `what` says what was waited for in vain."""
+        """Wait until `holds`; fail with `what`, the awaited event, after `patience_s` seconds."""
         until_s = time.monotonic() + patience_s
         while not holds():
             for name, process in self._running.items():

@@ -6,12 +6,25 @@ import re
 import subprocess
 import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from wattline import inventory
 from wattline_protocol.wire.task_reports.run_records import MAX_PART_BYTES, inventory_in
+
+
+@pytest.fixture
+def interpreter() -> Iterator[int]:
+    """The process ID of one that runs its program: right after its start, `/proc` shows no command
+    of it yet."""
+    command = [sys.executable, "-I", "-c", "print(flush=True); input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as own:
+        assert own.stdout is not None
+        assert own.stdout.readline() == b"\n"
+        yield own.pid
+        own.communicate(b"\n")
 
 
 def package(folder: Path, name: str, text: str, url: object = None) -> None:
@@ -62,28 +75,30 @@ def test_what_is_printed_fits_a_message_and_is_within_bounds() -> None:
     ],
 )
 def test_what_is_missing_is_noted(
-    path: str | None, notes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: str | None,
+    notes: list[str],
+    interpreter: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     if path is not None:
         monkeypatch.setenv("PATH", path)
-    own = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    program = [sys.executable, "-I", "-B", inventory.__file__, str(own.pid)]
+    program = [sys.executable, "-I", "-B", inventory.__file__, str(interpreter)]
     done = subprocess.run(program, cwd=tmp_path, capture_output=True, check=True)
-    own.communicate(b"\n")
     found = json.loads(zlib.decompress(done.stdout))
     assert (found["code"], found["notes"]) == (None, notes)
     assert re.fullmatch(r"3\.\d+\.\d+", found["packages"]["version"])
 
 
-def test_nothing_of_other_accounts_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_of_other_accounts_is_run(
+    interpreter: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("json", "ast", "os", "re"):  # a directory that others may write to
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     monkeypatch.chdir(tmp_path)
-    own = subprocess.Popen([sys.executable, "-I", "-c", "input()"], stdin=subprocess.PIPE)
-    assert inventory.packages_of(own.pid)["version"].startswith("3.")
+    assert inventory.packages_of(interpreter)["version"].startswith("3.")
     assert not (tmp_path / "ran").exists()
     monkeypatch.setattr("os.geteuid", lambda: 1)  # a task of root that starts one with fewer rights
     with pytest.raises(inventory.NotFound, match="no process of the attempt"):
-        inventory.packages_of(own.pid)
-    own.communicate(b"\n")
+        inventory.packages_of(interpreter)
