@@ -3,6 +3,7 @@
 from wattline.verbs import (
     api_keys,
     bench,
+    data_checks,
     jobs,
     nodes,
     power,
@@ -21,6 +22,7 @@ CATALOGUE: tuple[Verb, ...] = (
     *replay.VERBS,
     *jobs.VERBS,
     *runs.VERBS,
+    *data_checks.VERBS,
     *services.VERBS,
     *api_keys.VERBS,
     *nodes.VERBS,

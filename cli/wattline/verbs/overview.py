@@ -6,7 +6,7 @@ OVERVIEW: dict[str, tuple[tuple[str, str], ...]] = {
         ("jobs, job, explain, logs", "Show jobs, wait reasons and output of tasks."),
         ("cancel, requeue, update", "Stop, requeue or change jobs."),
         ("services, service, rollout", "Show services; roll out a revision."),
-        ("runs, accounts, report", "Compare runs; quotas; usage, energy, cost."),
+        ("runs, data, accounts, report", "Compare runs and data; quotas; usage, cost."),
         ("nodes, node, reservations", "List nodes; show one; list reservations."),
         ("power, cooling, meters", "Show budgets, cooling zones and power meters."),
         ("key, infer, model, capacity", "API keys; answer a file; compare; plan."),

@@ -1,0 +1,92 @@
+"""Checks a version of a data set against another, and shows what differs."""
+
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wattline import exits
+from wattline.failures import ActFailed
+from wattline.verbs.run import Outcome
+from wattline_protocol.text.toml_fields import Reader
+
+if TYPE_CHECKING:
+    from wattline_runtime.data.columns.diff import Difference
+    from wattline_runtime.data.columns.rules import Rules
+
+
+def check_versions(
+    *,
+    new: str,
+    against: str,
+    rules: str | None,
+    psi: float | None,
+    nulls: float | None,
+    outside: float | None,
+    rows: str | None,
+    ignore: tuple[str, ...],
+    may_add: bool,
+) -> Outcome:
+    """The exit code is 1 if a rule is broken."""
+    _require_packages()
+    from wattline.data.trees import read_rules, tree_at
+    from wattline_runtime.data.columns.check import check
+
+    old = tree_at(against)
+    limits = read_rules(Path(rules)) if rules is not None else old.rules()
+    limits = replace(
+        _with_flags(limits, psi, nulls, outside, rows),
+        ignore=limits.ignore + ignore,
+        may_add=may_add or limits.may_add,
+    )
+    verdict = check(old.summary(), tree_at(new).summary(), limits)
+    return Outcome(verdict, exits.OK if verdict.ok else exits.FAILED)
+
+
+def diff_versions(*, old: str, new: str) -> "Difference":
+    """Files, rows, columns and distributions of both."""
+    _require_packages()
+    from wattline.data.trees import tree_at
+    from wattline_runtime.data.columns.diff import difference, file_changes
+
+    before, after = tree_at(old), tree_at(new)
+    return difference(
+        before.summary(), after.summary(), file_changes(before.hashes(), after.hashes())
+    )
+
+
+def _require_packages() -> None:
+    """Raises ActFailed where one that reads files is missing."""
+    for name in ("numpy", "pyarrow"):
+        if find_spec(name) is None:
+            raise ActFailed(f"reading data needs the package {name}: pip install 'wattline[data]'")
+
+
+def _with_flags(
+    rules: "Rules",
+    psi: float | None,
+    nulls: float | None,
+    outside: float | None,
+    rows: str | None,
+) -> "Rules":
+    from wattline_runtime.data.columns.rules import PSI, SHARE, row_limits
+
+    def limit(
+        flag: str, value: float | None, reader: Reader[float], instead: float | None
+    ) -> float | None:
+        try:
+            return instead if value is None else reader(value)
+        except ValueError as error:
+            raise ActFailed(f"{flag} {value:g}: {error}", exits.USAGE) from error
+
+    try:
+        row_shares = rules.rows if rows is None else row_limits([float(x) for x in rows.split(",")])
+    except ValueError as error:
+        raise ActFailed(f"--rows {rows}: expected two shares, as in 0.5,10", exits.USAGE) from error
+    return replace(
+        rules,
+        psi=limit("--psi", psi, PSI, rules.psi),
+        nulls=limit("--nulls", nulls, SHARE, rules.nulls),
+        outside=limit("--range", outside, SHARE, rules.outside),
+        rows=row_shares,
+    )

@@ -1,0 +1,82 @@
+"""The process that reads files with columns, and what it could not read."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+from typing import BinaryIO
+
+import msgspec
+
+from wattline_runtime.data.columns.summary import Summary, with_file, without_file
+from wattline_runtime.data.columns.summary_file import MAX_SUMMARY_BYTES, decode_summary
+
+COMMAND = (sys.executable, "-m", "wattline_runtime.data.columns")
+MAX_MEMORY_BYTES = 2 * 1024 * 1024 * 1024
+
+
+class FileToRead(msgspec.Struct, frozen=True):
+    """A file of a data set: its path there, and where it lies on this machine."""
+
+    path: str
+    at: str
+
+    def open(self) -> BinaryIO:
+        """For reading."""
+        return open(self.at, "rb")  # noqa: PTH123 - its reader closes it
+
+
+def read_summary(files: Iterable[FileToRead]) -> Summary:
+    """Of all files; one that ends its process is named, and the next goes to a new process."""
+    summary = Summary()
+    process: _Process | None = None
+    try:
+        for file in files:
+            process = process or _Process()
+            found = process.ask(file)
+            if isinstance(found, str):
+                summary, process = without_file(summary, file.path, found), None
+                continue
+            for path, why in found.unreadable.items():
+                summary = without_file(summary, path, why)
+            if found.tables:
+                summary = with_file(summary, file.path, found.tables)
+    finally:
+        if process is not None:
+            process.end()
+    return summary
+
+
+class _Process:
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            COMMAND,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            # Arrow's own pool reserves more than the limit before it is used.
+            env={**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1"},
+        )
+
+    def ask(self, file: FileToRead) -> Summary | str:
+        """The summary of one file; the reason where the process has ended."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            raise RuntimeError("the process has no pipes")
+        try:
+            stdin.write(msgspec.json.encode(file) + b"\n")
+            stdin.flush()
+            line = stdout.readline(MAX_SUMMARY_BYTES)
+        except BrokenPipeError:
+            line = b""
+        return decode_summary(line) if line.endswith(b"\n") else self._death()
+
+    def end(self) -> None:
+        """No file is left, or none is wanted any more."""
+        self._process.communicate()  # it ends with its stdin
+
+    def _death(self) -> str:
+        self.end()
+        status = self._process.returncode
+        how = signal.Signals(-status).name if status < 0 else f"status {status}"
+        return f"its reader ended with {how}; it may use {MAX_MEMORY_BYTES >> 30} GiB of memory"

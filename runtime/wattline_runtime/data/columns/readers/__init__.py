@@ -1,0 +1,1 @@
+"""Readers of files with columns: batches of rows as summaries, in bounded memory."""
