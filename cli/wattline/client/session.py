@@ -3,15 +3,17 @@
 import logging
 import threading
 import time
-from importlib.metadata import version
 
+import msgspec
 import zmq
 
 from wattline.client.errors import Refused
 from wattline.client.link import Link
+from wattline_protocol.release import SAME_RELEASE, release
 from wattline_protocol.wire.agent_messages import PROTOCOL_VERSION
 from wattline_protocol.wire.agent_messages import Refused as RefusedMessage
 from wattline_protocol.wire.client_messages import (
+    Answer,
     Ask,
     ClientHello,
     ClientWelcome,
@@ -21,6 +23,7 @@ from wattline_protocol.wire.client_messages import (
     ToClient,
 )
 from wattline_protocol.wire.codec import Codec, MalformedMessage
+from wattline_protocol.wire.malformed import unknown_key
 from wattline_protocol.wire.subscriptions import Seen, Unwatch
 from wattline_protocol.wire.transport import ClientSocket
 
@@ -35,6 +38,9 @@ POLL_MS = 250
 MAX_TEXT_SHOWN = 60
 """Characters shown of a text that cannot be sent."""
 
+EARLIER = "of an earlier release"
+"""Schedulers that do not name theirs."""
+
 UNWATCH_ASK = 0
 """Number of requests whose answers are not needed."""
 
@@ -46,6 +52,8 @@ class Session:
         self._link, self._socket, self._user = link, socket, user
         self._connections = 0
         self._is_welcome = False
+        self._scheduler = EARLIER
+        """Its release."""
         self._greeted_mono_s = 0.0
         self._out: Codec[FromClient] = Codec(FromClient)
         self._in: Codec[ToClient] = Codec(ToClient)
@@ -98,7 +106,7 @@ class Session:
 
     def _greet(self) -> None:
         self._greeted_mono_s = time.monotonic()
-        self._send(ClientHello(PROTOCOL_VERSION, f"wattline {version('wattline')}"))
+        self._send(ClientHello(PROTOCOL_VERSION, release()))
 
     def _receive(self, data: bytes) -> None:
         try:
@@ -106,8 +114,7 @@ class Session:
         except MalformedMessage as error:
             self._link.refuse(
                 Refused(
-                    f"the scheduler sent what this version cannot read ({error}); "
-                    "install the same version on both sides"
+                    f"the scheduler sent what this client cannot read ({error}); {self._releases()}"
                 )
             )
         else:
@@ -117,15 +124,28 @@ class Session:
         match message:
             case ClientWelcome():
                 self._is_welcome = True
+                self._scheduler = message.release or EARLIER
                 self._note_clock(message)
                 self._link.welcomed(message)
             case Response(ask=ask, answer=answer, is_last=is_last):
-                self._link.answered(ask, answer, is_last=is_last)
+                self._link.answered(ask, self._in_words(answer), is_last=is_last)
             case RefusedMessage(reason=reason) if not self._is_welcome:
                 self._link.refuse(Refused(f"the scheduler refused this client: {reason}"))
             case RefusedMessage():
                 # The scheduler has lost this connection: greet it again, everything is sent again.
                 self._is_welcome = False
+
+    def _releases(self) -> str:
+        """Two releases that do not understand each other, and what helps."""
+        return f"the client is {release()}, the scheduler {self._scheduler}: {SAME_RELEASE}"
+
+    def _in_words(self, answer: Answer) -> Answer:
+        """The refusal of an earlier scheduler, which repeats its decoder's text alone."""
+        key = unknown_key(answer.reason) if isinstance(answer, Denied) else ""
+        if not isinstance(answer, Denied) or not key:
+            return answer
+        text = f"the scheduler does not know the key {key}; {self._releases()}"
+        return msgspec.structs.replace(answer, reason=text)
 
     def _note_clock(self, welcome: ClientWelcome) -> None:
         """Cristian's estimate: the scheduler read its clock half way between request and answer.

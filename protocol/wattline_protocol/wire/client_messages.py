@@ -236,8 +236,7 @@ class GridEvent(msgspec.Struct, frozen=True, tag_field="t", tag="grid_event"):
     end_unix_s: Time[float]
     domain: Name[DomainId] | None = None
     """None: the root of the power tree."""
-    start_unix_s: Time[float] = 0.0
-    """0 = now."""
+    start_unix_s: Time[float] = 0.0  # 0 = now
     fraction: Ratio = 0.0
     by_mw: SiteMilliwatts = 0
     to_mw: SiteMilliwatts = 0
@@ -484,6 +483,7 @@ class ClientWelcome(msgspec.Struct, frozen=True, tag_field="t", tag="client_welc
     role: Role
     unix_s: float = 0.0
     """The scheduler's wall clock; 0: an older one, which does not support `Seen`."""
+    release: str = ""  # of the scheduler; empty: an older one, which does not send it
 
 
 class Response(msgspec.Struct, frozen=True, tag_field="t", tag="tell"):

@@ -18,6 +18,7 @@ MAX_READ_BYTES = 1024 * 1024
 MAX_SAID_CHARS = 500
 
 _AT = re.compile(r"(?P<wanted>.*?)(?: - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`)?", re.DOTALL)
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<key>.*)`", re.DOTALL)
 _STEP = re.compile(r"([A-Za-z_]\w*)|\[(\d+|\.\.\.)\]")
 
 
@@ -29,7 +30,22 @@ def in_words(data: bytes, error: Exception) -> str:
     return visible_line(_in_words(data, error)[:MAX_SAID_CHARS])
 
 
+def unknown_key(text: str) -> str:
+    """`launch.image`, of a decoder's text about a key that it does not know; else empty.
+
+    Keys of a job are named as in its file, without the message around them.
+    """
+    found = _AT.fullmatch(text)
+    unknown = _UNKNOWN.fullmatch(found["wanted"]) if found is not None else None
+    if found is None or unknown is None:
+        return ""
+    path = f"{found['path']}." if found["path"] else ""
+    return f"{path}{unknown['key']}".removeprefix("request.").removeprefix("spec.")
+
+
 def _in_words(data: bytes, error: Exception) -> str:
+    if key := unknown_key(str(error)):
+        return f"{key} is no known key"
     found = _AT.fullmatch(str(error))
     is_plain = found is None or not found["wanted"].startswith("Expected")
     if found is None or is_plain or not found["path"] or len(data) > MAX_READ_BYTES:

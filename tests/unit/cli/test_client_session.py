@@ -8,11 +8,22 @@ import msgspec
 import pytest
 import zmq
 
+from support.core.site_views import job
 from wattline.client.errors import Refused, WattlineError
 from wattline.client.link import Link
 from wattline.client.session import Session
 from wattline_bench.abuse.extremes import extremes
-from wattline_protocol.wire.client_messages import GetPower, ToClient
+from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.release import SAME_RELEASE, release
+from wattline_protocol.wire.agent_messages import PROTOCOL_VERSION
+from wattline_protocol.wire.client_messages import (
+    ClientWelcome,
+    Denied,
+    GetPower,
+    Jobs,
+    Response,
+    ToClient,
+)
 from wattline_protocol.wire.transport import ClientSocket
 from wattline_protocol.wire.transport import Link as Standing
 
@@ -108,3 +119,43 @@ def test_a_fault_of_the_thread_ends_every_ask_and_the_next_ones(
     assert link.wait_settled(ANSWER_S)
     with pytest.raises(Refused, match="this is a bug of Wattline"):
         link.ask(GetPower())
+
+
+def receive(session: Session, message: ToClient) -> None:
+    session._receive(msgspec.msgpack.encode(message))
+
+
+def test_the_refusal_of_an_earlier_scheduler_names_the_key_and_both_releases(
+    made: tuple[Link, Wire, Session],
+) -> None:
+    link, _, session = made
+    receive(session, ClientWelcome(PROTOCOL_VERSION, "test", "ada", "admin"))
+    ours, other = link.ask(GetPower()), link.ask(GetPower())
+    text = "Object contains unknown field `image` - at `$.request.spec.launch`"
+    receive(session, Response(ours.ask, Denied("bad_request", text)))
+    receive(session, Response(other.ask, Denied("bad_request", "priority is 101")))
+    assert ours.answers.get() == Denied(
+        "bad_request",
+        "the scheduler does not know the key launch.image; the client is "
+        f"{release()}, the scheduler of an earlier release: {SAME_RELEASE}",
+    )
+    assert other.answers.get() == Denied("bad_request", "priority is 101")
+
+
+def test_an_answer_with_keys_of_a_newer_scheduler_is_refused_with_both_releases(
+    made: tuple[Link, Wire, Session],
+) -> None:
+    link, _, session = made
+    welcome = ClientWelcome(PROTOCOL_VERSION, "test", "ada", "admin", 1.0, "wattline 99.0")
+    receive(session, welcome)
+    pending = link.ask(GetPower())
+    view = msgspec.structs.replace(job(3, "x", "RUNNING"), spec=JobSpec("x", ("true",)))
+    message = msgspec.to_builtins(Response(pending.ask, Jobs((view,))))
+    message["answer"]["jobs"][0]["spec"]["launch"]["warp"] = 9
+    session._receive(msgspec.msgpack.encode(message))
+    refused = pending.answers.get()
+    assert isinstance(refused, Refused)
+    assert str(refused) == (
+        "the scheduler sent what this client cannot read (answer.jobs[0].spec.launch.warp is no "
+        f"known key); the client is {release()}, the scheduler wattline 99.0: {SAME_RELEASE}"
+    )

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 import msgspec
 
 from wattline_protocol.ids import Instant, UserName
+from wattline_protocol.release import SAME_RELEASE, release
 from wattline_protocol.site.model import Role
+from wattline_protocol.text.visible import visible_line
 from wattline_protocol.wire.agent_messages import PROTOCOL_VERSION, Refused
 from wattline_protocol.wire.bounds import Serial
 from wattline_protocol.wire.client_messages import (
@@ -81,6 +83,8 @@ class Session:
     connection: bytes
     user: UserName
     role: Role
+    release: str = ""
+    """Of its client, as that names it."""
     backlog: deque[bytes] = field(default_factory=deque)
     backlog_bytes: int = 0
     stuck_since: Instant | None = None
@@ -133,7 +137,7 @@ class ClientEndpoint:
             self._deny(incoming, str(error))
             return None
         if isinstance(message, ClientHello):
-            self._greet(incoming)
+            self._greet(incoming, message)
             return None
         session = self.sessions.get(incoming.routing_id)
         if session is None:
@@ -143,13 +147,13 @@ class ClientEndpoint:
         self.sessions.move_to_end(incoming.routing_id)
         return session, message
 
-    def _greet(self, incoming: Incoming) -> None:
+    def _greet(self, incoming: Incoming, hello: ClientHello) -> None:
         user, role = UserName(incoming.member.name), _client_role(incoming)
         connection = incoming.routing_id
-        self.sessions.setdefault(connection, Session(connection, user, role))
+        self.sessions.setdefault(connection, Session(connection, user, role)).release = hello.client
         self.sessions.move_to_end(connection)
         self._forget_some(user)
-        welcome = ClientWelcome(PROTOCOL_VERSION, self._site, user, role, self._unix_s())
+        welcome = ClientWelcome(PROTOCOL_VERSION, self._site, user, role, self._unix_s(), release())
         self._send(self.sessions[connection], self._out.encode(welcome))
 
     def of_user(self, user: UserName) -> list[Session]:
@@ -168,12 +172,20 @@ class ClientEndpoint:
         self.end(next(idle, among[0]))
 
     def _deny(self, incoming: Incoming, error: str) -> None:
-        """Answer an invalid message: with the number of its request, if it is one."""
-        ask = _number_of(incoming.data)
-        if ask is None or incoming.routing_id not in self.sessions:
+        """Answer an invalid message: with the number of its request, if it is one.
+
+        Our client checks what it sends, so that a client of another release is the likely cause.
+        """
+        ask, session = _number_of(incoming.data), self.sessions.get(incoming.routing_id)
+        if ask is None or session is None:
             self._refuse(incoming, f"a message that cannot be read: {error}")
-        else:
-            self.reply(incoming.routing_id, ask, Denied("bad_request", error))
+            return
+        if session.release != release():
+            error = (
+                f"{error}; the client is {visible_line(session.release)}, the scheduler "
+                f"{release()}: {SAME_RELEASE}"
+            )
+        self.reply(incoming.routing_id, ask, Denied("bad_request", error))
 
     def _refuse(self, incoming: Incoming, reason: str) -> None:
         refused = self._out.encode(Refused(PROTOCOL_VERSION, reason))

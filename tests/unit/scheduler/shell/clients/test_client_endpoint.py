@@ -6,6 +6,8 @@ import pytest
 from support.core.site_views import empty_site
 from support.programs.client_pipe import Pipe, greeted, taken
 from wattline_protocol.ids import Instant, Now, UnixTime
+from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.release import SAME_RELEASE, release
 from wattline_protocol.views.site_views import EventView, SiteView
 from wattline_protocol.wire.agent_messages import PROTOCOL_VERSION
 from wattline_protocol.wire.client_messages import (
@@ -17,6 +19,7 @@ from wattline_protocol.wire.client_messages import (
     ListEvents,
     Response,
     SiteNow,
+    WhatIf,
 )
 from wattline_protocol.wire.routes import Routes
 from wattline_protocol.wire.subscriptions import WatchRoutes, WatchSite
@@ -132,6 +135,30 @@ def test_what_is_no_request_or_large_is_turned_away_without_a_word(data: bytes) 
     (incoming,) = endpoint.receive()
     endpoint.reject(incoming._replace(data=data))
     assert (pipe.refused, pipe.sent) == (["rate"], [])
+
+
+@pytest.mark.parametrize(
+    ("client", "more"),
+    [
+        (
+            "wattline 99.0",
+            f"; the client is wattline 99.0, the scheduler {release()}: {SAME_RELEASE}",
+        ),
+        (release(), ""),
+    ],
+)
+def test_a_key_that_only_a_newer_client_knows_is_refused_with_its_name_and_both_releases(
+    client: str, more: str
+) -> None:
+    pipe, endpoint = greeted()
+    pipe.arrives(ClientHello(PROTOCOL_VERSION, client))
+    ask = msgspec.to_builtins(Ask(7, WhatIf(JobSpec("x", ("true",)))))
+    ask["request"]["spec"]["launch"]["warp"] = 9
+    pipe.arrives(Ask(7, ListEvents()))
+    pipe.arriving[-1] = pipe.arriving[-1]._replace(data=msgspec.msgpack.encode(ask))
+    assert taken(endpoint) == []
+    (response,) = pipe.responses()
+    assert response.answer == Denied("bad_request", f"launch.warp is no known key{more}")
 
 
 def test_what_waited_of_a_member_that_was_removed_is_not_heard() -> None:
