@@ -57,6 +57,10 @@ MAX_REFUSALS = 100
 MAX_LOSSES = 8
 """Maximum number of tries lost with their node: the gang may be what crashes the nodes."""
 
+MAX_SHORT_FAILURES = 5
+"""Failures in a row, each within `CRASH_RUN_S`, of which checkpoints may spare the back-off: a
+checkpoint is what the job reports, its run time is not."""
+
 HEALTHY_RUN_S = 60.0
 """A try that ran this long started well: the back-off is reset."""
 
@@ -253,14 +257,16 @@ def _lost(state: State, gang: Gang, now: Now) -> None:
 
 def _failed(state: State, gang: Gang, now: Now) -> None:
     gang.failures += 1
-    is_crash = _longest_run_s(gang) < CRASH_RUN_S and not _has_advanced(gang)
-    gang.crashes = gang.crashes + 1 if is_crash else 0
+    is_short = _longest_run_s(gang) < CRASH_RUN_S
+    gang.short_failures = gang.short_failures + 1 if is_short else 0
+    gang.crashes = gang.crashes + 1 if is_short and not _has_advanced(gang) else 0
     if gang.failures > gang.job.spec.recovery.retries or _is_pointless(gang):
         finish(state, gang, "FAILED", now)
     elif gang.crashes >= CRASHES_HELD:
         _hold(state, gang, now)
     else:
-        _again(state, gang, _backoff_s(gang, gang.failures), now)
+        least_s = _doubled(gang.short_failures - MAX_SHORT_FAILURES)
+        _again(state, gang, max(least_s, _backoff_s(gang, gang.failures)), now)
 
 
 def _hold(state: State, gang: Gang, now: Now) -> None:
@@ -300,7 +306,8 @@ def _again(state: State, gang: Gang, wait_s: float, now: Now) -> None:
 
 
 def _doubled(times: int, most_s: float = BACKOFF_MOST_S) -> float:
-    return float(min(BACKOFF_FIRST_S * 2 ** min(times - 1, 16), most_s))
+    """The back-off after so many failures; none after none."""
+    return float(min(BACKOFF_FIRST_S * 2 ** min(times - 1, 16), most_s)) if times > 0 else 0.0
 
 
 def _tried(gang: Gang) -> list[Attempt]:

@@ -223,7 +223,7 @@ def _requeue(state: State, planned: PlannedAction, user: UserName, now: Now) -> 
     for gang in planned.gangs:
         gang.refusals = 0
         if isinstance(gang.phase, Ended):
-            gang.failures = gang.losses = gang.crashes = 0
+            gang.failures = gang.losses = gang.crashes = gang.short_failures = 0
         if isinstance(gang.phase, Ended | Pending):
             gang.reason = reason
             state.work.move(gang, Pending(now.mono_s), now)

@@ -82,7 +82,7 @@ def _release(state: State, planned: PlannedAction, user: UserName, now: Now) -> 
                 _hold_gang(state, gang, now, is_held=True)
     for gang in planned.gangs:
         if gang.is_crash_loop:
-            gang.failures = gang.crashes = 0
+            gang.failures = gang.crashes = gang.short_failures = 0
             gang.reason = ""
         if gang.is_held:
             _hold_gang(state, gang, now, is_held=False)

@@ -198,6 +198,8 @@ class Gang:
     failures: int = 0
     crashes: int = 0
     """Crashes in a row: failures soon after the start."""
+    short_failures: int = 0
+    """Tries in a row that failed soon after the start, also those that saved a checkpoint."""
     losses: int = 0
     """Tries lost with their node; these use no retry."""
     refusals: int = 0

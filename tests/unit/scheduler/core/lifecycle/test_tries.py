@@ -9,7 +9,11 @@ from wattline_protocol.job.selection import only
 from wattline_protocol.job.spec import ArraySpec
 from wattline_protocol.wire.client_messages import Cancel, Release, Requeue
 from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint
-from wattline_scheduler.core.lifecycle.ending import CRASH_RUN_S, HEALTHY_RUN_S
+from wattline_scheduler.core.lifecycle.ending import (
+    CRASH_RUN_S,
+    HEALTHY_RUN_S,
+    MAX_SHORT_FAILURES,
+)
 from wattline_scheduler.core.lifecycle.job_state import reason_of
 from wattline_scheduler.core.model.jobs.job import CRASHES_HELD, Pending
 
@@ -63,6 +67,21 @@ def test_the_first_failure_since_a_checkpoint_is_followed_at_once(h: Harness) ->
         waits.append(wait_s(h, number))
     assert waits == pytest.approx([1, 2, 4, 1], abs=0.2)
     assert h.gang(number).failures == CRASHES_HELD + 1 + len(waits)
+
+
+def test_checkpoints_spare_no_back_off_to_a_job_that_never_runs_long(h: Harness) -> None:
+    """A program may report ever later checkpoints. It was tried a thousand times at once."""
+    number, waits = h.submit(job().retries(99)), []
+    for step in range(MAX_SHORT_FAILURES + 8):
+        fail_after_saving(h, number, step)
+        waits.append(wait_s(h, number) if h.state_of(number) == "PENDING" else 0.0)
+    doubled = [1, 2, 4, 8, 16, 32, 60, 60]
+    assert waits == pytest.approx([0] * MAX_SHORT_FAILURES + doubled, abs=0.2)
+    save(h, number, step=50)
+    end_one(h, number, 1, run_s=CRASH_RUN_S)
+    assert h.state_of(number) == "RUNNING", "it has run"
+    fail_after_saving(h, number, step=51)
+    assert h.state_of(number) == "RUNNING"
 
 
 def test_a_planned_stop_that_saved_is_no_failure_before_the_next(h: Harness) -> None:
