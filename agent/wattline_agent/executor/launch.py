@@ -39,12 +39,14 @@ class NotLaunchable(ValueError):
     """The order cannot be turned into a command; the text says what would be valid."""
 
 
-def argv_of(order: TaskOrder, folder: TaskDir, tasklib: Path) -> tuple[str, ...]:
+def argv_of(order: TaskOrder, folder: TaskDir, tasklib: Path, site_id: str = "") -> tuple[str, ...]:
     """The command line of the attempt. Raises NotLaunchable."""
-    return _watched(order, _program_of(order, folder, tasklib), tasklib)
+    return _watched(order, _program_of(order, folder, tasklib), tasklib, site_id)
 
 
-def _watched(order: TaskOrder, argv: tuple[str, ...], tasklib: Path) -> tuple[str, ...]:
+def _watched(
+    order: TaskOrder, argv: tuple[str, ...], tasklib: Path, site_id: str
+) -> tuple[str, ...]:
     """The same, with the program that follows checkpoints in front of it where there is a pattern
     of them."""
     if not order.checkpoints:
@@ -52,6 +54,8 @@ def _watched(order: TaskOrder, argv: tuple[str, ...], tasklib: Path) -> tuple[st
     flags = ("--has-run-before",) if order.has_run_before else ()
     if order.saved_step is not None:
         flags = (*flags, f"--saved-step={order.saved_step}")
+    if site_id:
+        flags = (*flags, f"--site={site_id}")
     return (*checkpoint_watch(tasklib), *flags, "--", order.checkpoints, *argv)
 
 
@@ -151,7 +155,12 @@ def environment_of(
             "WATTLINE_GATEWAY_KEY": ",".join(order.gateway_keys or (order.gateway_public_key,)),
             "WATTLINE_WORKER_SECRET_FILE": folder.secret,
         }
-    defaults = {"PYTHONUNBUFFERED": "1", **_rank_limits(order), **_network(order, interface)}
+    defaults = {
+        "PYTHONUNBUFFERED": "1",
+        **_rank_limits(order),
+        **_network(order, interface),
+        **_meeting_point(order),
+    }
     return {**defaults, **order.env, **ours}
 
 
@@ -171,10 +180,18 @@ def _network(order: TaskOrder, interface: str) -> dict[str, str]:
     meet = order.rendezvous
     has_hosts = meet is not None and meet.nodes > 1 and meet.host not in LOOPBACK
     name = order.interface or (interface if has_hosts else "")
-    if order.launcher != "torchrun" or not name:
+    if order.launcher not in ("torchrun", "container") or not name:
         return {}
     # NCCL takes the name as a prefix, eth1 also for eth10, unless it begins with "=".
     return {"GLOO_SOCKET_IFNAME": name, "NCCL_SOCKET_IFNAME": f"={name}"}
+
+
+def _meeting_point(order: TaskOrder) -> dict[str, str]:
+    """Where the containers of a gang meet, for the launcher that their command starts."""
+    meet = order.rendezvous
+    if meet is None or order.launcher != "container":
+        return {}
+    return {"MASTER_ADDR": meet.host, "MASTER_PORT": str(meet.port)}
 
 
 def _gang_environment(order: TaskOrder) -> dict[str, str]:
@@ -200,6 +217,7 @@ def spec_of(
     tasklib: Path,
     mps_pipes: str = "",
     interface: str = "",
+    site_id: str = "",
 ) -> TaskSpec:
     """Specification of the attempt for the keeper. Raises NotLaunchable."""
     cwd = order.workdir or folder.path
@@ -209,11 +227,11 @@ def spec_of(
         folders = (folder.parent, checkpoint_dir, mps_pipes)
         try:
             argv = container_argv(order, context, tasklib, filter(None, folders))
-            argv = _watched(order, argv, tasklib)
+            argv = _watched(order, argv, tasklib, site_id)
         except NotMountable as error:
             raise NotLaunchable(str(error)) from error
     else:
-        argv = argv_of(order, folder, tasklib)
+        argv = argv_of(order, folder, tasklib, site_id)
     return TaskSpec(
         key=key_of(order.ref),
         argv=argv,

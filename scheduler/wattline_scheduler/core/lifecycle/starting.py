@@ -232,7 +232,9 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
 
 
 def _has_rendezvous(gang: Gang) -> bool:
-    return gang.job.spec.launch.how in RENDEZVOUS_LAUNCHERS
+    """Of containers those of several nodes: the command of the image starts torchrun itself."""
+    how = gang.job.spec.launch.how
+    return how in RENDEZVOUS_LAUNCHERS or (how == "container" and gang.size > 1)
 
 
 def _command(spec: JobSpec) -> tuple[str, ...]:

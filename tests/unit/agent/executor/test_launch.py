@@ -70,6 +70,8 @@ def test_a_program_with_a_pattern_of_checkpoints_is_watched() -> None:
     assert argv_of(watched, FOLDER, TASKLIB) == (*watch, *program)
     flags = ("--has-run-before", "--saved-step=5")
     assert argv_of(again, FOLDER, TASKLIB) == (*watch, *flags, *program)
+    of_site = spec_of(again, CONTEXT, FOLDER, "/c", TASKLIB, site_id="0123")
+    assert of_site.argv == (*watch, *flags, "--site=0123", *program)
     environments = [environment_of(one, CONTEXT, FOLDER, "/c") for one in (watched, again)]
     assert [one.get("WATTLINE_FROM_SCRATCH") for one in environments] == [None, "1"]
     stopped = spec_of(order("x", stop_signal="USR1"), CONTEXT, FOLDER, "/c", TASKLIB)
@@ -298,6 +300,17 @@ def test_a_gang_meets_on_the_interface_of_its_job_or_on_the_way_to_the_scheduler
     assert env.get("NCCL_SOCKET_IFNAME") == (expected and f"={expected}")
     own = msgspec.structs.replace(task, env={"GLOO_SOCKET_IFNAME": "mine"})
     assert environment_of(own, CONTEXT, folder, "/c")["GLOO_SOCKET_IFNAME"] == "mine"
+
+
+def test_the_containers_of_a_gang_know_where_to_meet(tmp_path: Path) -> None:
+    task = order("sh", "train.sh", launcher="container", image="a", rendezvous=MEET)
+    folder = TaskDir(tmp_path, task.ref)
+    env = environment_of(task, CONTEXT, folder, "/c", interface="eth0")
+    names = ("MASTER_ADDR", "MASTER_PORT", "GLOO_SOCKET_IFNAME")
+    assert [env.get(name) for name in names] == ["10.0.0.1", "29500", "eth0"]
+    alone = msgspec.structs.replace(task, rendezvous=None)
+    env = environment_of(alone, CONTEXT, folder, "/c", interface="eth0")
+    assert [env.get(name) for name in names] == [None] * 3
 
 
 def test_the_way_to_a_scheduler_on_this_host_is_no_interface_for_others() -> None:

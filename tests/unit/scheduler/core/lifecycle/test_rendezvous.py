@@ -6,6 +6,7 @@ import pytest
 from support.core.harness import Harness, running
 from support.core.sites import job, site
 from wattline_protocol.ids import JobId
+from wattline_protocol.job.spec import Launch
 from wattline_protocol.wire.agent_messages import StartTask
 from wattline_protocol.wire.task_order import PORT_TAKEN_STATUS, Rendezvous
 from wattline_scheduler.core.lifecycle.ending import CRASH_RUN_S, MAX_REFUSALS
@@ -47,6 +48,19 @@ def test_all_ranks_meet_at_the_address_and_port_of_one_try(h: Harness) -> None:
     assert (first.host, first.port) == (second.host, second.port)
     assert first.host in ("10.0.0.1", "10.0.0.2")
     assert FIRST <= first.port <= LAST
+
+
+def test_containers_of_several_nodes_meet_as_well(h: Harness) -> None:
+    in_image = Launch("container", image="localhost/train")
+    for agent in h.agents.values():
+        agent.launchers = ("container",)
+    h.join()
+    alone = h.submit(job().gpus(1)._with(launch=in_image))
+    number = h.submit(job().gpus(2).nodes(2)._with(launch=in_image))
+    first, second = meets(h, number)
+    assert (first.host, first.port) == (second.host, second.port)
+    assert FIRST <= first.port <= LAST
+    assert meets(h, alone) == []
 
 
 def test_gangs_of_one_node_never_have_the_same_port(h: Harness) -> None:
