@@ -109,7 +109,7 @@ def _serve(
     if spool.torn_bytes:
         log.warning("spool_torn", cut_bytes=spool.torn_bytes)
     interface = functools.partial(interface_towards, bundle.agent_endpoint)
-    opened = functools.partial(open_runner, interface=interface)
+    opened = functools.partial(open_runner, interface=interface, site_id=bundle.site_id)
     keeper_link = KeeperLink(files.path, opened, log, may_start=not config.has_keeper_service)
     stack.enter_context(contextlib.closing(keeper_link))
     keeper_link.open()

@@ -140,6 +140,38 @@ def test_code_that_knows_nothing_of_wattline_resumes_from_what_it_saved(
     assert ended["checkpoint"]["step"] == 600
 
 
+GANG = """
+kind = "training"
+command = ["sh", "-c", '''
+echo "from ${WATTLINE_RESUME_FROM:-nothing}"
+[ "$WATTLINE_NODE_RANK" = 1 ] || (mkdir -p out/gang-7 && echo weights >out/gang-7/model)
+while [ "$WATTLINE_ATTEMPT" = 1 ]; do sleep 0.1; done
+''']
+
+[resources]
+nodes = 2
+gpus_per_node = 1
+
+[recovery]
+checkpoints = "out/gang-*"
+"""
+
+
+def test_all_nodes_of_a_gang_resume_from_what_the_first_has_found(site: TrainingSite) -> None:
+    (site.examples / "gang.toml").write_text(GANG)
+    job = site.submit_example("gang")
+    site.until(lambda: site.saved_step(job) == 7, lambda: f"a checkpoint of {site.shown(job)}")
+    site.wattline("requeue", job)
+    assert site.until_state(job, "COMPLETED")["checkpoint"]["step"] == 7
+    saved = site.examples / "out" / "gang-7"
+    for task in ("0", "1"):
+        told = [
+            site.wattline("logs", job, "--task", task, "--attempt", attempt).splitlines()[0]
+            for attempt in ("1", "2")
+        ]
+        assert told == ["from nothing", f"from {saved}"]
+
+
 @pytest.mark.parametrize("name", sorted(FRAMEWORKS))
 def test_a_framework_saves_at_a_stop_and_resumes_there(site: TrainingSite, name: str) -> None:
     module, folder = FRAMEWORKS[name]

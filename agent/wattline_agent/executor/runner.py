@@ -76,12 +76,16 @@ class KeeperRunner:
     """See `ports.TaskRunner`. One thread at a time."""
 
     def __init__(
-        self, state_dir: Path, timeout_s: float = TIMEOUT_S, interface: Callable[[], str] = str
+        self,
+        state_dir: Path,
+        timeout_s: float = TIMEOUT_S,
+        interface: Callable[[], str] = str,
+        site_id: str = "",
     ) -> None:
         """`timeout_s`: how long the keeper may take to answer; `interface`: network interface of
         gangs, empty = unknown. Raises KeeperAbsent, or OSError when the state directory cannot be
         used."""
-        self._interface = interface
+        self._interface, self._site_id = interface, site_id
         self._state_dir = state_dir.resolve()
         try:
             self._keeper = KeeperClient(self._state_dir, timeout_s)
@@ -300,9 +304,8 @@ class KeeperRunner:
             checkpoints = self._make_checkpoint_dir(order, context)
             uid = None if order.run_as else os.getuid()
             pipes = find_pipes(order, os.environ, uid, self._mounts.touch)
-            spec = spec_of(
-                order, context, folder, checkpoints, self._tasklib, pipes, self._interface()
-            )
+            where = (folder, checkpoints, self._tasklib, pipes, self._interface(), self._site_id)
+            spec = spec_of(order, context, *where)
             if context.checkpoint_root:
                 spec = replace(spec, make=checkpoints)
             return self._for_account(spec, order, folder) if order.run_as else spec

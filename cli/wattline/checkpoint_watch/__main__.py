@@ -67,6 +67,7 @@ def main(argv: list[str]) -> int:
     parser = ArgumentParser("wattline.checkpoint_watch")
     parser.add_argument("--has-run-before", action="store_true")
     parser.add_argument("--saved-step", type=int)
+    parser.add_argument("--site", default="unknown")
     parser.add_argument("pattern")
     parser.add_argument("command", nargs=REMAINDER)
     options = parser.parse_args(argv)
@@ -74,7 +75,7 @@ def main(argv: list[str]) -> int:
     watch = None
     try:
         if _number("WATTLINE_NODE_RANK"):
-            resume_from = await_choice(records, identity())
+            resume_from = await_choice(records, identity(), options.site)
         else:
             watch, resume_from = _begin(records, options)
     except (NoneIntact, TimeoutError) as error:
@@ -106,7 +107,7 @@ def _begin(records: Records, options: Namespace) -> tuple[Watch, str | None]:
     if os.environ.get("WATTLINE_FROM_SCRATCH", "") != "1":
         choice.check(records.root, options.saved_step)
     if _number("WATTLINE_NODES") > 1:
-        announce(records, identity(), choice.record)
+        announce(records, identity(), options.site, choice.record)
     return watch, None if choice.record is None else choice.record.path
 
 

@@ -129,22 +129,25 @@ def _why_not(record: Record) -> str:
         return f"{error.strerror}: {os.path.basename(error.filename or record.path)}"  # noqa: PTH119
 
 
-def announce(records: Records, me: Identity, chosen: Record | None) -> None:
-    """For the other nodes of a gang. Raises OSError."""
+def announce(records: Records, me: Identity, site: str, chosen: Record | None) -> None:
+    """For the other nodes of a gang. Raises OSError.
+
+    `site`: names it among all, since another one may number a job of the same directory alike.
+    """
     path = None if chosen is None else os.path.relpath(chosen.path, records.root)
     records.folder.mkdir(parents=True, exist_ok=True)
-    file = _choice_file(records.folder, me)
+    file = _choice_file(records.folder, me, site)
     beside = file.with_suffix(f".{os.getpid()}")
     beside.write_text(json.dumps({"attempt": me.attempt, "path": path}), encoding="utf-8")
     beside.rename(file)
 
 
-def await_choice(records: Records, me: Identity) -> str | None:
+def await_choice(records: Records, me: Identity, site: str) -> str | None:
     """The path that the first node has chosen; None: none. Raises TimeoutError."""
     until_s = time.monotonic() + MEET_WITHIN_S
     while time.monotonic() < until_s:
         with contextlib.suppress(*UNUSABLE):
-            with _choice_file(records.folder, me).open("rb") as file:
+            with _choice_file(records.folder, me, site).open("rb") as file:
                 choice = json.loads(file.read(MAX_CHOICE_BYTES))
             if choice["attempt"] == me.attempt:
                 path = choice["path"]
@@ -157,5 +160,5 @@ def await_choice(records: Records, me: Identity) -> str | None:
     )
 
 
-def _choice_file(folder: Path, me: Identity) -> Path:
-    return folder / f"choice-of-job-{me.job}.json"
+def _choice_file(folder: Path, me: Identity, site: str) -> Path:
+    return folder / f"choice-of-job-{me.job}-of-site-{site}.json"

@@ -4,6 +4,7 @@ Keys are CURVE25519 in z85: 40 printable characters. A join bundle is all that a
 reach its site: the endpoints, the scheduler's public key and a key pair of its own.
 """
 
+import hashlib
 import os
 import re
 import stat
@@ -22,6 +23,8 @@ from wattline_protocol.trust.file_privacy import is_private
 KEY_CHARS = 40
 MAX_KEY_FILE_BYTES = 64 * 1024
 """Key files, member files and bundles are well below 1 KiB."""
+
+SITE_ID_CHARS = 16
 
 _Z85 = re.compile(rf"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{{}}@%$#]{{{KEY_CHARS}}}")
 F = TypeVar("F", bound=msgspec.Struct)
@@ -70,6 +73,11 @@ class JoinBundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def keys(self) -> KeyPair:
         """The member's own pair."""
         return KeyPair(self.public_key, self.secret_key)
+
+    @property
+    def site_id(self) -> str:
+        """Names the site among all, as its name may not: by the key of its scheduler."""
+        return hashlib.sha256(self.scheduler_public_key.encode()).hexdigest()[:SITE_ID_CHARS]
 
     def __repr__(self) -> str:
         return f"JoinBundle(site={self.site!r}, name={self.name!r}, role={self.role!r}, …)"

@@ -282,14 +282,21 @@ def test_the_other_nodes_of_a_gang_take_the_choice_of_the_first(
 ) -> None:
     saved_and_read(site, 10)
     records, me = site.loaded(), Identity(7, "x", 0, 2, None, "n1")
-    announce(records, me, choose(records).record)
+    announce(records, me, "a", choose(records).record)
+    announce(records, me, "b", None)  # a job of the same number, of another site
     elsewhere = Records(root_of(site.pattern))
-    assert await_choice(elsewhere, me) == str(site.out / "checkpoint-10")
-    announce(records, me, None)
-    assert await_choice(elsewhere, me) is None
-    monkeypatch.setattr("wattline.checkpoint_watch.resume.MEET_WITHIN_S", 0.0)
-    with pytest.raises(TimeoutError, match="needs a directory that all of them mount"):
-        await_choice(elsewhere, dataclasses.replace(me, attempt=3))
+    assert await_choice(elsewhere, me, "a") == str(site.out / "checkpoint-10")
+    announce(records, me, "a", None)
+    assert await_choice(elsewhere, me, "a") is None
+
+    def passes(seconds: float) -> None:
+        site.now_s += seconds
+
+    monkeypatch.setattr("wattline.checkpoint_watch.resume.time.sleep", passes)
+    monkeypatch.setattr("wattline.checkpoint_watch.resume.MEET_WITHIN_S", 1.0)
+    for other, at in ((dataclasses.replace(me, attempt=3), "a"), (me, "c")):
+        with pytest.raises(TimeoutError, match="needs a directory that all of them mount"):
+            await_choice(elsewhere, other, at)
 
 
 def test_a_torn_or_foreign_record_counts_as_none(site: Site) -> None:
