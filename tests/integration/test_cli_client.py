@@ -24,6 +24,7 @@ from wattline.client import (
     WattlineError,
     selection,
 )
+from wattline.runs.acts import runs
 from wattline_protocol.ids import AttemptNo, DomainId, JobId, TaskNo, TaskRef
 from wattline_protocol.job.file import JobFileError
 from wattline_protocol.job.selection import Selection, Span
@@ -112,6 +113,28 @@ def test_a_list_that_does_not_fit_a_message_comes_whole(tmp_path: Path) -> None:
         request = fake.requests[-1]
         assert isinstance(request, ListJobs)
         assert request.which == Selection((Span(JobId(3), JobId(5)),))
+
+
+def test_a_list_of_runs_has_as_many_lines_as_requested_behind_many_services(
+    tmp_path: Path,
+) -> None:
+    """A job that was requeued is pending, and has runs."""
+    again = site_job(2, "again", "PENDING")
+    runs_of_jobs = [site_job(1, "done", "COMPLETED"), again, site_job(3, "now", "RUNNING")]
+    idle = [site_job(number, "new", "PENDING", attempt_count=0) for number in range(4, 40)]
+    services = [site_job(number, "s", "RUNNING", kind="service") for number in range(40, 80)]
+    there = [*runs_of_jobs, *idle, *services]
+
+    def pages(request: Request) -> Iterable[Answer]:
+        assert isinstance(request, ListJobs)
+        found = [view for view in there if request.before is None or view.id < request.before]
+        found = [v for v in found if not request.which.states or v.state in request.which.states]
+        return [Jobs(tuple(found[-request.limit :]), is_cut=len(found) > request.limit)]
+
+    with FakeDoor(tmp_path, pages) as fake, Client(fake.bundle()) as client:
+        assert [row.run for row in runs(client, name=(), user=(), lines=2)] == ["2", "3"]
+        assert [row.run for row in runs(client, name=(), user=(), lines=9)] == ["1", "2", "3"]
+        assert len(fake.requests) < 10
 
 
 def test_denials_are_exceptions_of_their_kind(tmp_path: Path) -> None:

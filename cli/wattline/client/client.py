@@ -122,16 +122,28 @@ class Client(JobActs, ApiKeyActs, RequestLogs, RouteActs):
         self, which: Which | None = None, *, ended: bool = True, limit: int | None = None
     ) -> tuple[JobView, ...]:
         """Jobs, newest last: all that are in memory, or those of `which`, at most `limit`."""
-        chosen, found = selection(which), tuple[JobView, ...]()
-        before: JobId | None = None
-        while limit is None or len(found) < limit:
-            most = MAX_LISTED if limit is None else min(limit - len(found), MAX_LISTED)
-            page = self.get(ListJobs(ended, most, chosen, before), Jobs)
-            found = (*page.jobs, *found)
-            if not page.is_cut or not page.jobs:
+        most, found = MAX_LISTED if limit is None else limit, tuple[JobView, ...]()
+        if most <= 0:
+            return ()
+        for page in self.job_pages(which, ended=ended, first=most):
+            found = (*page, *found)
+            if limit is not None and len(found) >= limit:
                 break
-            before = page.jobs[0].id
-        return found
+        return found if limit is None else found[-limit:]
+
+    def job_pages(
+        self, which: Which | None = None, *, ended: bool = True, first: int
+    ) -> Iterator[tuple[JobView, ...]]:
+        """The same from the newest page to the oldest, each newest last: `first` jobs, then up to
+        twice as many on each further page."""
+        chosen, most = selection(which), first
+        before: JobId | None = None
+        while True:
+            page = self.get(ListJobs(ended, min(most, MAX_LISTED), chosen, before), Jobs)
+            yield page.jobs
+            if not page.is_cut or not page.jobs:
+                return
+            before, most = page.jobs[0].id, 2 * most
 
     def job(self, job: int) -> JobView:
         """One job with its attempts and its specification."""

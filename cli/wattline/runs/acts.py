@@ -1,7 +1,6 @@
 """Lists, shows, compares and exports runs."""
 
 import re
-from typing import get_args
 
 import msgspec
 
@@ -22,9 +21,9 @@ from wattline_protocol.wire.task_reports.run_records import FOUND_AFTER_S
 _RUN = re.compile(
     r"(?P<job>last|[0-9]{1,18})(?:\.(?P<index>[0-9]{1,9}))?(?:#(?P<attempt>[0-9]{1,18}))?"
 )
-_STARTED = tuple(state for state in get_args(JobState) if state not in ("PENDING", "HELD"))
 JOBS_PER_ROW = 4
-"""Jobs that are read for each row of the list: services among them have no runs."""
+"""Jobs that are read at first for each row of the list: services among them, and jobs that have not
+started, have no runs. Each further page is twice as long."""
 HOW = "17, `last`, 12.7 for an index of an array, or 17#2 for its second attempt"
 
 
@@ -48,13 +47,16 @@ class RunRow(msgspec.Struct, frozen=True):
 def runs(
     client: Client, *, name: tuple[str, ...], user: tuple[str, ...], lines: int
 ) -> tuple[RunRow, ...]:
-    """The newest training and batch jobs that run or have ended, newest last."""
+    """The newest training and batch jobs that have started once, newest last."""
     if lines < 1:
         raise ActFailed(f"--lines {lines}: expected a whole number from 1", USAGE)
-    which = selection(name=name, user=user, state=_STARTED)
-    found = client.jobs(which, limit=JOBS_PER_ROW * lines)
-    started = [job for job in found if job.kind in FOUND_AFTER_S and job.attempt_count]
-    return tuple(map(_row, started[-lines:]))
+    which, found = selection(name=name, user=user), list[RunRow]()
+    for page in client.job_pages(which, first=JOBS_PER_ROW * lines):
+        started = [job for job in page if job.kind in FOUND_AFTER_S and job.attempt_count]
+        found = [*map(_row, started), *found]
+        if len(found) >= lines:
+            break
+    return tuple(found[-lines:])
 
 
 def _row(job: JobView) -> RunRow:
