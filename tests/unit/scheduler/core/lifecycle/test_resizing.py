@@ -129,6 +129,50 @@ def test_it_takes_no_room_that_others_wait_for(h: Harness) -> None:
     assert (size(h, number), h.gang(number).attempt) == (3, 1)
 
 
+def test_it_grows_beside_jobs_that_wait_for_other_nodes() -> None:
+    """Any pending job of the site kept it from growing."""
+    h = with_a_fast_node()
+    on_fast = h.submit(job().gpus(8).labels(disk="fast"))
+    other = h.submit(job().gpus(8))
+    number = h.submit(job().gpus(8).from_to(2, 5, SETTLE_S))
+    waiting = h.submit(job().gpus(8).labels(disk="fast"))
+    end(h, other)
+    h.run(LONG_S)
+    stop_gracefully(h)
+    assert (size(h, number), h.state_of(waiting)) == (4, "PENDING")
+    end(h, on_fast)
+    assert h.state_of(waiting) == "RUNNING"
+
+
+def test_it_takes_no_watts_that_others_wait_for() -> None:
+    h = with_a_fast_node()
+    h.do(Shed(DomainId("pdu-b"), fraction=0.9995))
+    other = h.submit(job().gpus(8))
+    number = h.submit(job().gpus(8).from_to(2, 5, SETTLE_S))
+    waiting = h.submit(job().gpus(8).labels(disk="fast"))
+    assert h.job(waiting).wait_reason.startswith("waits for watts")
+    end(h, other)
+    h.run(LONG_S)
+    assert (size(h, number), h.gang(number).attempt) == (3, 1)
+
+
+def test_it_takes_no_quota_that_others_wait_for() -> None:
+    h = with_a_fast_node(Quota(gpus=40))
+    h.submit(job().gpus(8).labels(disk="fast"))
+    other = h.submit(job().gpus(8))
+    number = h.submit(job().gpus(8).from_to(2, 5, SETTLE_S))
+    h.submit(job().gpus(8).labels(disk="fast"))
+    end(h, other)
+    h.run(LONG_S)
+    assert (size(h, number), h.gang(number).attempt) == (3, 1)
+
+
+def with_a_fast_node(quota: Quota | None = None) -> Harness:
+    built = site().rack("a", 4).rack("b", 1, labels={"disk": "fast"}).build()
+    queues = (Queue("default", quota or Quota()),)
+    return joined(msgspec.structs.replace(built, queues=queues))
+
+
 def test_after_the_loss_of_a_node_it_runs_on_the_others(h: Harness) -> None:
     number = h.submit(job().gpus(8).from_to(2, 4))
     node, _ = running(h, number)[0]
