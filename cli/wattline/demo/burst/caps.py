@@ -38,6 +38,10 @@ class CapWatch:
         """Those so far, by time; the first of each GPU is what it began with."""
         return list(self._changes)
 
+    def highest_w(self, gpus: Collection[int]) -> float:
+        """The highest limit of some GPUs now."""
+        return max(_newest(one for one in self.changes() if one.gpu in gpus).values())
+
     def stop(self) -> None:
         """Look no more."""
         self._is_over.set()

@@ -29,9 +29,12 @@ SLO_S = 1.0
 IMAGE_MS = 20
 FIRST, FIRST_RATE = 20, 5.0
 """Requests by which connections are opened and the model gets warm, and how many a second."""
-PEAK_RATE, PEAK_S = 30.0, 15.0
+PEAK_RATE, PEAK_S = 36.0, 15.0
 """A replica counts as able to do little more than it was seen to do, so it has a peak first."""
 STEADY_RATE, BURST_RATE = 15.0, 45.0
+STEADY_CAP_W = 225.0
+"""Caps are below this before the step: they fall to what the steady load needs some seconds after
+that is known, and until then the step would find them high enough."""
 
 CAPS_RAISED_S, REPLICA_STARTED_S = 2.0, 10.0
 """Bars: from the step of the load."""

@@ -42,7 +42,7 @@ class BurstScript:
         clients = self._serve()
         caps = CapWatch(self._stage.nodes[plan.NODE])
         try:
-            self._settle(clients, steady_s)
+            self._settle(clients, caps, steady_s)
             self._burst(clients, caps, burst_s)
             self._give_back()
         finally:
@@ -69,8 +69,9 @@ class BurstScript:
             raise StepFailed(f"the service was not ready in time; its last answer: {problem}")
         return Clients(address, plan.SERVICE, key, images)
 
-    def _settle(self, clients: Clients, steady_s: float) -> None:
-        """The scheduler measures what a replica does: at a peak, then at the steady load."""
+    def _settle(self, clients: Clients, caps: CapWatch, steady_s: float) -> None:
+        """The scheduler measures what a replica does, at a peak, then at the steady load; its caps
+        fall to what that needs."""
         clients.set_rate(plan.FIRST_RATE)
         self._until("the first requests are answered", lambda: len(clients.done()) >= plan.FIRST)
         clients.set_rate(plan.PEAK_RATE)
@@ -81,6 +82,11 @@ class BurstScript:
         self._until("the work rate of a replica is measured", self._has_learned)
         self._findings.steady_s = time.monotonic()
         self._pace.rest(steady_s)
+        [first] = self._live(self._service)
+        self._until(
+            f"the caps of the replica below {plan.STEADY_CAP_W:g} W",
+            lambda: caps.highest_w(first.gpus) < plan.STEADY_CAP_W,
+        )
         if self._scaled() is not None:
             raise StepFailed(f"before the load rose: {self._findings.why}")
 
