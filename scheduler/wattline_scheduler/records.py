@@ -30,6 +30,7 @@ from wattline_protocol.wire.problems import Severity
 from wattline_protocol.wire.rollouts import ENDED_PHASES, RolloutPhase
 from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint
 from wattline_scheduler.api_key_record import ApiKeyRecord
+from wattline_scheduler.data_record import DataRecord, DataSetRecord, DataVersionRecord
 from wattline_scheduler.route_record import RouteRecord
 from wattline_scheduler.service_rollup import ServiceHour, ServiceRollup
 
@@ -434,6 +435,7 @@ Record = (
     | ReservationRecord
     | ApiKeyRecord
     | RouteRecord
+    | DataRecord
     | RecoveryRecord
     | ProblemRecord
     | EventRecord
@@ -467,6 +469,8 @@ class Saved(msgspec.Struct, frozen=True):
     api_keys: tuple[ApiKeyRecord, ...] = ()
     """Those that are not revoked."""
     routes: tuple[RouteRecord, ...] = ()
+    data_sets: tuple[DataSetRecord, ...] = ()
+    data_versions: tuple[DataVersionRecord, ...] = ()
     problems: tuple[ProblemRecord, ...] = ()
     """The newest ended ones, then open ones, oldest first."""
     events: tuple[EventRecord, ...] = ()

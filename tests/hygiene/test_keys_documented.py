@@ -14,9 +14,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 JOB_PAGE = (DOCS / "job-file.md").read_text(encoding="utf-8")
 SITE_PAGE = "\n".join(
     (DOCS / page).read_text(encoding="utf-8")
-    for page in ("site-file.md", "api-keys.md", "containers.md")
+    for page in ("site-file.md", "api-keys.md", "containers.md", "data-sets.md")
 )
-"""With the pages that have the tables [abuse] and [containers]."""
+"""With the pages that have the tables [abuse], [containers] and [data]."""
 ROUTE_PAGE = (DOCS / "routing.md").read_text(encoding="utf-8")
 ARRAYS = (
     "power_domain",
@@ -37,6 +37,7 @@ SITE_TABLES = (
         "run_as",
         "tasks",
         "containers",
+        "data",
         "fair_share",
         "weights",
         "http",

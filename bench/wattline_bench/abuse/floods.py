@@ -14,9 +14,9 @@ from wattline_bench.rig.hails import Hailer
 from wattline_protocol.job.selection import MAX_WORD_CHARS, MAX_WORDS, Selection
 from wattline_protocol.job.spec import ArraySpec, JobSpec, Resources
 from wattline_protocol.text.endpoints import split_endpoint
+from wattline_protocol.views.report_views import GetReport
 from wattline_protocol.wire.client_messages import (
     Cancel,
-    GetReport,
     GetSite,
     Hold,
     ListEvents,

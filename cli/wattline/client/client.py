@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 
 from wattline.client.api_keys import ApiKeyActs
+from wattline.client.data_sets import DataActs
 from wattline.client.errors import Conflict, NotFound, Unreachable, WaitTimeout
 from wattline.client.jobacts import JobActs, Words, selection, words
 from wattline.client.jobacts import Jobs as Which
@@ -15,7 +16,7 @@ from wattline_protocol.job.file import job_from_options
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.site.out_of_band import MAX_OFF_TIMEOUT_S
 from wattline_protocol.views.load_views import GetLoad, Load
-from wattline_protocol.views.report_views import ReportView
+from wattline_protocol.views.report_views import GetReport, Report, ReportView
 from wattline_protocol.views.site_views import (
     ENDED_STATES,
     DomainView,
@@ -41,7 +42,6 @@ from wattline_protocol.wire.client_messages import (
     GetJob,
     GetNode,
     GetPower,
-    GetReport,
     GetSite,
     GridEvent,
     Jobs,
@@ -53,7 +53,6 @@ from wattline_protocol.wire.client_messages import (
     Nodes,
     Power,
     Readmit,
-    Report,
     Restore,
     SetUnits,
     Shed,
@@ -91,7 +90,7 @@ STALL_LEAST_S = 4.0
 """A watch of the site without data for that many periods raises Unreachable."""
 
 
-class Client(JobActs, ApiKeyActs, RequestLogs, RouteActs):
+class Client(JobActs, ApiKeyActs, DataActs, RequestLogs, RouteActs):
     """A connection to one site's scheduler. Methods may be called from several threads.
 
     Every method raises Unreachable when no answer comes in time, Refused when the scheduler refuses

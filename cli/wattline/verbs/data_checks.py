@@ -4,7 +4,7 @@ from functools import partial
 
 from wattline.verbs.verb import Argument, Option, Verb
 
-_verb = partial(Verb, section="Jobs")
+_verb = partial(Verb, section="Data")
 
 _VERSION = "Folder or file."
 

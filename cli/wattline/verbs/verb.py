@@ -6,7 +6,16 @@ from typing import Any, Literal, get_args
 from wattline_protocol.site.model import Role
 
 Section = Literal[
-    "Set up", "Programs", "Jobs", "Serving", "Nodes", "Power", "Watch", "Simulation", "Measure"
+    "Set up",
+    "Programs",
+    "Jobs",
+    "Data",
+    "Serving",
+    "Nodes",
+    "Power",
+    "Watch",
+    "Simulation",
+    "Measure",
 ]
 SECTIONS: tuple[Section, ...] = get_args(Section)
 

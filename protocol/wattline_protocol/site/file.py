@@ -7,6 +7,7 @@ that are valid and probably unintended.
 
 from typing import cast
 
+from wattline_protocol.data.site_data import site_data
 from wattline_protocol.ids import DomainId, NodeId
 from wattline_protocol.job.spec import Recovery
 from wattline_protocol.site import (
@@ -124,6 +125,7 @@ def _site(top: Fields, problems: list[Problem]) -> Site:
         run_as=run_as.run_as(top),
         pass_env=pass_env(top),
         containers=containers(top),
+        data=site_data(top),
         accounts=accounts.accounts(top, tariff),
         queues=accounts.queues(top, tariff),
         services=services,

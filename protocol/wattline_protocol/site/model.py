@@ -5,6 +5,7 @@ from typing import Literal
 
 import msgspec
 
+from wattline_protocol.data.site_data import USUAL_DATA, SiteData
 from wattline_protocol.ids import DomainId, NodeId, UserName
 from wattline_protocol.job.spec import PRIORITIES, PowerGoal
 from wattline_protocol.routing.model import SiteRoute
@@ -356,6 +357,7 @@ class Site(msgspec.Struct, frozen=True):
     pass_env: tuple[str, ...] = ()
     """Variables of the keepers' environment that tasks see besides the usual ones."""
     containers: Containers = USUAL_CONTAINERS
+    data: SiteData = USUAL_DATA
     accounts: tuple[Account, ...] = ()
     """Accounts of the site file; others have no parent and the usual shares."""
     queues: tuple[Queue, ...] = ()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from wattline_protocol.data.site_data import site_data_keys
 from wattline_protocol.site.abuse import abuse_keys
 from wattline_protocol.site.accounts import account_keys, fair_share_keys, queue_keys, service_keys
 from wattline_protocol.site.containers import containers_keys
@@ -54,6 +55,7 @@ def format_site(site: Site) -> str:
         "run_as": run_as_keys(site.run_as),
         "tasks": tasks_keys(site.pass_env),
         "containers": containers_keys(site.containers),
+        "data": site_data_keys(site.data),
         "account": [account_keys(account) for account in site.accounts],
         "queue": [queue_keys(queue) for queue in site.queues],
         "abuse": abuse_keys(site.abuse),
@@ -318,6 +320,10 @@ derate = 0.8
 # Images and mounts of tasks in containers; see docs/containers.md.
 # [containers]
 # mounts = ["/data:ro"]
+
+# Stores of data sets; see docs/data-sets.md.
+# [data]
+# store = "/srv/data"                 # or "s3://bucket/prefix", of a server at endpoint
 
 # Roles of users, in place of those that they were enrolled with.
 # [roles]

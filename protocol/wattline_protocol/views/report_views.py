@@ -5,6 +5,7 @@ import msgspec
 from wattline_protocol.ids import DomainId, UnixTime
 from wattline_protocol.site.model import DomainKind
 from wattline_protocol.views.site_views import JobView
+from wattline_protocol.wire.bounds import Time
 
 
 class DomainPeak(msgspec.Struct, frozen=True):
@@ -45,3 +46,12 @@ class ReportView(msgspec.Struct, frozen=True):
     queues: tuple[GroupTotals, ...] = ()
     jobs_total: int = 0
     """Total; `jobs` has the newest of them where not all fit."""
+
+
+class GetReport(msgspec.Struct, frozen=True, tag_field="t", tag="get_report"):
+    since_unix_s: Time[float] = 0.0
+    until_unix_s: Time[float] = 0.0  # 0 = now
+
+
+class Report(msgspec.Struct, frozen=True, tag_field="t", tag="report"):
+    report: ReportView

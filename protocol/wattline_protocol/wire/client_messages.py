@@ -8,13 +8,14 @@ from typing import Annotated
 
 import msgspec
 
+from wattline_protocol.data.requests import DataAnswer, DataRequest
 from wattline_protocol.ids import DomainId, JobId, NodeId, TaskNo, TaskRef
 from wattline_protocol.job.selection import NEWEST, Selection
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.site.model import Role
 from wattline_protocol.views.account_views import AccountView, QuotaView
 from wattline_protocol.views.load_views import GetLoad, Load
-from wattline_protocol.views.report_views import ReportView
+from wattline_protocol.views.report_views import GetReport, Report
 from wattline_protocol.views.service_views import ServiceAnswer, ServiceRequest
 from wattline_protocol.views.site_views import (
     DomainView,
@@ -279,11 +280,6 @@ class FetchLog(msgspec.Struct, frozen=True, tag_field="t", tag="fetch_log"):
     rank: Count[int] | None = None
 
 
-class GetReport(msgspec.Struct, frozen=True, tag_field="t", tag="get_report"):
-    since_unix_s: Time[float] = 0.0
-    until_unix_s: Time[float] = 0.0  # 0 = now
-
-
 class GetPlan(msgspec.Struct, frozen=True, tag_field="t", tag="get_plan"):
     """The newest planning cycle, as a file. For operators."""
 
@@ -330,6 +326,7 @@ Request = (
     | GetReport
     | WatchRoutes
     | ServiceRequest
+    | DataRequest
     | ApiKeyRequest
 )
 
@@ -439,10 +436,6 @@ class Log(msgspec.Struct, frozen=True, tag_field="t", tag="log"):
     task_ended: bool
 
 
-class Report(msgspec.Struct, frozen=True, tag_field="t", tag="report"):
-    report: ReportView
-
-
 class SavedPlan(msgspec.Struct, frozen=True, tag_field="t", tag="saved_plan"):
     """Content of a file for `wattline plan --snapshot`."""
 
@@ -471,6 +464,7 @@ Answer = (
     | Report
     | Routes
     | ServiceAnswer
+    | DataAnswer
     | ApiKeys
     | ApiKeyShares
 )

@@ -1,1 +1,1 @@
-"""Versions of data sets: what they hold, and whether it is what was expected."""
+"""Data sets: manifests, stores, versions that are added and verified, and checks of what they hold."""

@@ -97,6 +97,7 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
     for key in saved.api_keys:
         state.api_keys.add(key)
     state.routes.restore(site.routes, saved.routes)
+    state.data.restore(saved.data_sets, saved.data_versions)
     restore_sensing(state, saved, now)
     _restore_jobs(state, saved, now)
     restore_rollouts(state, saved)

@@ -14,11 +14,13 @@ from functools import partial
 import structlog
 import zmq
 
+from wattline_protocol.data.requests import GetData, ListData, PrepareData
 from wattline_protocol.ids import Instant, JobId, NodeId, Now, UserName
 from wattline_protocol.job.selection import Selection, problem
 from wattline_protocol.trust.members import Authorized, Member
 from wattline_protocol.views.capacity_views import GetCapacity
 from wattline_protocol.views.load_views import GetLoad
+from wattline_protocol.views.report_views import GetReport
 from wattline_protocol.views.request_logs import ReadRequestLog, ReportLogPage, WatchLogQueries
 from wattline_protocol.views.service_views import ListServices
 from wattline_protocol.wire.agent_messages import (
@@ -41,7 +43,6 @@ from wattline_protocol.wire.client_messages import (
     GetNode,
     GetPlan,
     GetPower,
-    GetReport,
     GetSite,
     Hold,
     ListAccounts,
@@ -303,8 +304,8 @@ class Loop:
                 | GetCapacity()
             ):
                 return [Reply(client, ask.ask, self._reads.answer(request, now))]
-            case ListApiKeys():
-                return [Reply(client, ask.ask, self._reads.api_keys(asker, now))]
+            case ListApiKeys() | PrepareData() | ListData() | GetData():
+                return [Reply(client, ask.ask, self._reads.for_asker(asker, request, now))]
             case ListJobs() | ListNodes() | ListEvents():
                 return self._turns.later(session, ask.ask, partial(self._reads.listed, request))
             case ListServices():

@@ -6,6 +6,7 @@ import msgspec
 
 from wattline_protocol.job.spec import JobSpec
 from wattline_scheduler.api_key_record import ApiKeyRecord
+from wattline_scheduler.data_record import DataSetRecord, DataVersionRecord
 from wattline_scheduler.recorded_run import RecordedRun
 from wattline_scheduler.records import (
     ActRecord,
@@ -80,6 +81,8 @@ USES = Table("uses", UseRecord)
 RESERVATIONS = Table("reservations", ReservationRecord)
 API_KEYS = Table("api_keys", ApiKeyRecord)
 ROUTES = Table("routes", RouteRecord)
+DATA_SETS = Table("data_sets", DataSetRecord)
+DATA_VERSIONS = Table("data_versions", DataVersionRecord)
 WEBHOOKS = Table("webhooks", WebhookMark)
 PROBLEMS = Table("problems", ProblemRecord)
 EVENTS = Table("events", EventRecord)
@@ -101,6 +104,8 @@ RECORDS: tuple[Table[Any], ...] = (
     RESERVATIONS,
     API_KEYS,
     ROUTES,
+    DATA_SETS,
+    DATA_VERSIONS,
     WEBHOOKS,
     PROBLEMS,
     EVENTS,

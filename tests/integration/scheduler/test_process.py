@@ -20,6 +20,7 @@ from wattline_protocol.ids import AttemptNo, JobId, NodeId, TaskNo, TaskRef, Uni
 from wattline_protocol.job.selection import only
 from wattline_protocol.trust.keys import JoinBundle, KeyPair
 from wattline_protocol.views.load_views import GetLoad, Load
+from wattline_protocol.views.report_views import GetReport, Report
 from wattline_protocol.wire.agent_messages import (
     LogChunk,
     ReadLog,
@@ -40,7 +41,6 @@ from wattline_protocol.wire.client_messages import (
     GetJob,
     GetNode,
     GetPower,
-    GetReport,
     GetSite,
     Jobs,
     ListEvents,
@@ -49,7 +49,6 @@ from wattline_protocol.wire.client_messages import (
     Log,
     Nodes,
     Power,
-    Report,
     Response,
     Shed,
     SiteNow,

@@ -32,6 +32,7 @@ from wattline_scheduler.core.model.events import (
 )
 from wattline_scheduler.core.model.jobs.job import Gang, Job
 from wattline_scheduler.core.model.node import NodeNow
+from wattline_scheduler.data_record import DataSetRecord, DataVersionRecord
 from wattline_scheduler.records import (
     ActRecord,
     AttemptRecord,
@@ -99,6 +100,8 @@ class Disk:
             reservations=tuple(r for r in self.of(ReservationRecord) if r.phase != "over"),
             api_keys=tuple(r for r in self.of(ApiKeyRecord) if r.revoked_unix_s is None),
             routes=tuple(r for r in self.of(RouteRecord) if r.removed_unix_s is None),
+            data_sets=self.of(DataSetRecord),
+            data_versions=self.of(DataVersionRecord),
             problems=_problems_in_order(self.of(ProblemRecord)),
             events=events,
             newest_act=max((one.seq for one in self.of(ActRecord)), default=0),

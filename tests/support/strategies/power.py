@@ -3,6 +3,7 @@
 import msgspec
 from hypothesis import strategies as st
 
+from wattline_protocol.data.site_data import SiteData
 from wattline_protocol.ids import DomainId, GpuIndex, NodeId, UserName
 from wattline_protocol.site.containers import Containers
 from wattline_protocol.site.model import (
@@ -66,6 +67,7 @@ def sites(draw: st.DrawFn, max_nodes: int = 6) -> Site:
         run_as=draw(st.sampled_from([None, RunAs(), _RUN_AS])),
         pass_env=draw(st.sampled_from([(), ("HTTP_PROXY", "NCCL_*")])),
         containers=draw(st.sampled_from([Containers(), Containers("runc", "/i", ("/d:ro",))])),
+        data=draw(st.sampled_from([SiteData(), SiteData("/d", ("s3.lab:1",), ("/e",))])),
         weights=draw(_WEIGHTS),
         accounts=draw(_ACCOUNTS),
         queues=draw(_QUEUES),

@@ -16,6 +16,7 @@ from wattline_protocol.ids import (
 from wattline_protocol.site.model import Site
 from wattline_scheduler.core.model.api_key_book import ApiKeyBook
 from wattline_scheduler.core.model.calendar import Calendar
+from wattline_scheduler.core.model.data.data_book import DataBook
 from wattline_scheduler.core.model.jobs.job_index import Workload
 from wattline_scheduler.core.model.jobs.scaled_service import Scaling
 from wattline_scheduler.core.model.journal import Journal
@@ -133,6 +134,8 @@ class State:
     api_keys: ApiKeyBook = field(default_factory=ApiKeyBook)
     """Of HTTP clients."""
     routes: RouteBook = field(init=False)
+    data: DataBook = field(default_factory=DataBook)
+    """Data sets and models."""
     meters: dict[DomainId, MeterNow] = field(default_factory=dict)
     """Of every domain with a meter in the site file."""
     zones: dict[DomainId, ZoneNow] = field(default_factory=dict)

@@ -1,5 +1,6 @@
 """Dispatches requests that change state to their handlers, after the check of the role."""
 
+from wattline_protocol.data.requests import AddData, ApproveData, RemoveData, ReportDeletion
 from wattline_protocol.ids import NodeId, Now
 from wattline_protocol.routing.requests import DeclareRoutes, RemoveRoute
 from wattline_protocol.site.model import Role
@@ -54,6 +55,11 @@ from wattline_scheduler.core.requests import (
     submit,
 )
 from wattline_scheduler.core.requests.api_key_use import report_use
+from wattline_scheduler.core.requests.data_sets import (
+    add_version,
+    approve_version,
+    remove_version,
+)
 from wattline_scheduler.core.requests.refused_acts import note_refused
 from wattline_scheduler.core.rollout.gateway_reports import take_report as take_traffic
 
@@ -65,6 +71,9 @@ ON_API_KEYS = (AddApiKey, RevokeApiKey, UnblockApiKey)
 
 ON_ROUTES = (DeclareRoutes, RemoveRoute)
 """Likewise, on routes to their own services."""
+
+ON_DATA = (AddData, ApproveData, RemoveData, ReportDeletion)
+"""Likewise, on their own data sets, or as reviewers."""
 
 ON_NODES = (Drain, Undrain, DeclareOff, DeclareOn, Readmit)
 ON_BUDGETS = (Shed, Restore, GridEvent, CancelGridEvent, SetUnits)
@@ -85,7 +94,7 @@ def _not_allowed(role: Role, request: Request) -> Denied | None:
     if isinstance(request, ON_SITE) and ROLE_RANK[role] < ROLE_RANK["operator"]:
         return Denied("not_allowed", f"requires the role operator or admin; yours is {role}")
     is_user = ROLE_RANK[role] >= ROLE_RANK["submitter"] and role != "gateway"
-    if isinstance(request, (*ON_JOBS, *ON_API_KEYS, *ON_ROUTES)) and not is_user:
+    if isinstance(request, (*ON_JOBS, *ON_API_KEYS, *ON_ROUTES, *ON_DATA)) and not is_user:
         return Denied("not_allowed", f"requires the role submitter or higher; yours is {role}")
     return None
 
@@ -115,6 +124,14 @@ def _do(state: State, event: ClientRequest, now: Now) -> Answer | None:
             return deny_new_work(state) or routes.declare(state, event, request, now)
         case RemoveRoute():
             return routes.remove(state, event, request, now)
+        case AddData():
+            return deny_new_work(state) or add_version.add(state, event, request, now)
+        case ApproveData():
+            return approve_version.approve(state, event, request, now)
+        case RemoveData():
+            return remove_version.remove(state, event, request, now)
+        case ReportDeletion():
+            return remove_version.take_receipt(state, event, request, now)
         case UnblockApiKey():
             return abuse.unblock(state, event, request, now)
         case ReportAbuse():

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from wattline_protocol.data.requests import DataQuestion
 from wattline_protocol.ids import JobId, NodeId, Now, UserName
 from wattline_protocol.text.quantities import format_size
 from wattline_protocol.views.capacity_views import GetCapacity
@@ -15,7 +16,7 @@ from wattline_protocol.views.site_views import (
     JobView,
     SiteView,
 )
-from wattline_protocol.wire.api_keys import ApiKeys
+from wattline_protocol.wire.api_keys import ApiKeys, ListApiKeys
 from wattline_protocol.wire.client_messages import (
     MAX_LISTED,
     Answer,
@@ -58,6 +59,7 @@ from wattline_scheduler.time_slices import Parts
 from wattline_scheduler.views.accounts_view import account_views
 from wattline_scheduler.views.api_keys_view import api_key_views
 from wattline_scheduler.views.capacity_view import capacity_view
+from wattline_scheduler.views.data.data_sets_view import answer_data
 from wattline_scheduler.views.domains_view import domain_views
 from wattline_scheduler.views.jobs_view import (
     counts_on_record,
@@ -232,9 +234,11 @@ class Reads:
         """Open services with their workers."""
         return (yield from list_services(self._state, request, asker, now))
 
-    def api_keys(self, asker: Asker, now: Now) -> ApiKeys:
-        """API keys that the user may see."""
-        return ApiKeys(api_key_views(self._state, asker, now))
+    def for_asker(self, asker: Asker, request: ListApiKeys | DataQuestion, now: Now) -> Answer:
+        """API keys and data sets, as far as the user may see them."""
+        if isinstance(request, ListApiKeys):
+            return ApiKeys(api_key_views(self._state, asker, now))
+        return answer_data(self._state, asker, request)
 
 
 def _without_values(view: JobView) -> JobView:

@@ -11,8 +11,7 @@ import sys
 
 import msgspec
 
-from wattline_protocol.views.report_views import ReportView
-from wattline_protocol.wire.client_messages import Report
+from wattline_protocol.views.report_views import Report, ReportView
 from wattline_scheduler.report import ReportOrder, build_report
 from wattline_scheduler.shell.clients.long_lists import MAX_ROW_BYTES
 from wattline_scheduler.shell.clients.truncate import smaller

@@ -16,7 +16,8 @@ from typing import IO, Any, NamedTuple, cast
 import msgspec
 
 from wattline_protocol.ids import Now, UnixTime, UserName
-from wattline_protocol.wire.client_messages import Denied, GetReport, Report
+from wattline_protocol.views.report_views import GetReport, Report
+from wattline_protocol.wire.client_messages import Denied
 from wattline_scheduler.core.model.effects import Reply
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.report import ReportOrder, Step

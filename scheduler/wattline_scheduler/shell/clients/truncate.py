@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import msgspec
 
+from wattline_protocol.views.report_views import Report
 from wattline_protocol.wire.client_messages import (
     Answer,
     Denied,
     Events,
     Jobs,
     Nodes,
-    Report,
     SiteNow,
 )
 from wattline_protocol.wire.event_log import ProblemList

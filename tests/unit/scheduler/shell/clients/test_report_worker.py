@@ -10,7 +10,8 @@ from support.core.harness import Harness
 from support.programs.live_scheduler import until
 from support.store.stores import opened
 from wattline_protocol.ids import UserName
-from wattline_protocol.wire.client_messages import Denied, GetReport, Report, Response
+from wattline_protocol.views.report_views import GetReport, Report
+from wattline_protocol.wire.client_messages import Denied, Response
 from wattline_scheduler.core.model.effects import Reply
 from wattline_scheduler.report import ReportOrder
 from wattline_scheduler.shell.clients.report_worker import (

@@ -1,0 +1,86 @@
+"""Data sets: what the registry knows of them. Their bytes are in stores."""
+
+from collections.abc import Sequence
+
+from wattline.client.asking import RequestClient
+from wattline_protocol.data.requests import (
+    AddData,
+    ApproveData,
+    DataAdded,
+    DataPlace,
+    DataRemoval,
+    DataSets,
+    DataSetView,
+    DataVersions,
+    GetData,
+    Kind,
+    ListData,
+    Origin,
+    PrepareData,
+    RemoveData,
+    ReportDeletion,
+    SetChange,
+)
+
+NO_CHANGE = SetChange()
+
+
+class DataActs(RequestClient):
+    """Acts on data sets and their versions."""
+
+    def prepare_data(self, name: str, kind: Kind = "dataset", store: str = "") -> DataPlace:
+        """Where the objects and the manifest of the next version belong."""
+        return self.get(PrepareData(name, kind, store), DataPlace)
+
+    def add_data(
+        self,
+        name: str,
+        place: DataPlace,
+        *,
+        sha256: str,
+        files: int,
+        size: int,
+        stored_bytes: int,
+        kind: Kind = "dataset",
+        made_from: Sequence[Origin] = (),
+        change: SetChange = NO_CHANGE,
+    ) -> DataAdded:
+        """Register a version that is in its store; it is on disk when this returns. Raises Conflict
+        and Busy where objects of the store were or are deleted: then look at them again."""
+        request = AddData(
+            name=name,
+            kind=kind,
+            store=place.store,
+            as_of=place.as_of,
+            sha256=sha256,
+            files=files,
+            bytes=size,
+            stored_bytes=stored_bytes,
+            made_from=tuple(made_from),
+            change=change,
+        )
+        return self.get(request, DataAdded)
+
+    def data_sets(self) -> tuple[DataSetView, ...]:
+        """Sets and models that you may read, by name."""
+        return self.get(ListData(), DataSets).sets
+
+    def data_versions(self, name: str) -> DataVersions:
+        """The newest versions of a set, oldest first, removed ones included."""
+        return self.get(ListData(name), DataVersions)
+
+    def data_version(self, reference: str) -> DataVersions:
+        """One version, with what it was made from and what uses it."""
+        return self.get(GetData(reference), DataVersions)
+
+    def approve_data(self, reference: str, alias: str = "stable") -> str:
+        """Publish a candidate, and let the alias name it."""
+        return self.act(ApproveData(reference, alias))
+
+    def remove_data(self, reference: str) -> DataRemoval:
+        """Remove a version; then delete its bytes from its store, and report the receipt."""
+        return self.get(RemoveData(reference), DataRemoval)
+
+    def report_deletion(self, name: str, number: int, *, objects: int, size: int) -> str:
+        """What was deleted from the store for a removed version."""
+        return self.act(ReportDeletion(name, number, objects, size))

@@ -1,0 +1,100 @@
+"""Adds versions of data sets: hashed here, put into the store, then registered."""
+
+import time
+from pathlib import Path
+
+from wattline import exits
+from wattline.client import Client
+from wattline.client.errors import Busy, Conflict
+from wattline.data.stores import store_errors
+from wattline.failures import ActFailed
+from wattline_protocol.data.references import parse_reference
+from wattline_protocol.data.requests import DataAdded, DataPlace, Origin, SetChange
+from wattline_runtime.data.add import NewVersion
+from wattline_runtime.data.stores.interface import Store
+from wattline_runtime.data.stores.open_store import open_store
+
+DELETION_WAIT_S = 600.0
+DELETION_POLL_S = 1.0
+
+
+def add(
+    client: Client,
+    *,
+    name: str,
+    path: str,
+    store: str | None,
+    made_from: tuple[str, ...],
+    reader: tuple[str, ...],
+    reviewer: tuple[str, ...],
+    retention: float | None,
+    contains: tuple[str, ...],
+    secret: str | None,
+) -> DataAdded:
+    """Add a folder as the next version of a set."""
+    change = SetChange(
+        readers=_words(reader, "all"),
+        reviewers=_words(reviewer, "none"),
+        retention_s=retention,
+        contains=_words(contains, "none"),
+        secret=secret,
+    )
+    origins = [_origin(client, reference) for reference in made_from]
+    with store_errors():
+        place = client.prepare_data(name, store=_absolute(store or ""))
+        opened = open_store(place)
+        with NewVersion(Path(path)) as version:
+            return _put(client, name, version, opened, place, origins, change)
+
+
+def _put(
+    client: Client,
+    name: str,
+    version: NewVersion,
+    store: Store,
+    place: DataPlace,
+    origins: list[Origin],
+    change: SetChange,
+) -> DataAdded:
+    """Puts and registers a version, again if objects that it shares were deleted meanwhile."""
+    stored_bytes = 0
+    give_up_at = time.monotonic() + DELETION_WAIT_S
+    while True:
+        stored_bytes += version.put(store).bytes
+        try:
+            return client.add_data(
+                name,
+                place,
+                sha256=version.tree.sha256,
+                files=version.tree.files,
+                size=version.tree.size,
+                stored_bytes=stored_bytes,
+                made_from=origins,
+                change=change,
+            )
+        except (Busy, Conflict):
+            before, place = place, client.prepare_data(name, store=place.store)
+            if place.as_of == before.as_of:  # a deletion is under way, or it is another conflict
+                if time.monotonic() > give_up_at:
+                    raise
+                time.sleep(DELETION_POLL_S)
+
+
+def _origin(client: Client, text: str) -> Origin:
+    try:
+        parse_reference(text)
+    except ValueError as error:
+        raise ActFailed(f"--from {text}: {error}", exits.USAGE) from error
+    (version,) = client.data_version(text).versions
+    return Origin("data", version.reference, version.sha256)
+
+
+def _words(values: tuple[str, ...], nothing: str) -> tuple[str, ...] | None:
+    """Words of a flag that may be repeated; `nothing` alone for none of them; None = not given."""
+    words = tuple(word for value in values for word in value.split(",") if word)
+    return None if not values else () if words == (nothing,) else words
+
+
+def _absolute(store: str) -> str:
+    """A directory from where the command runs."""
+    return store if not store or "://" in store else str(Path(store).absolute())

@@ -1,0 +1,25 @@
+"""Errors of stores and trees, as those of a verb."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from wattline import exits
+from wattline.failures import ActFailed
+from wattline_runtime.data.manifest import ManifestError
+from wattline_runtime.data.stores.interface import StoreAway, StoreError, StoreRefused
+from wattline_runtime.data.tree import TreeError
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Raises ActFailed for them, with their exit codes."""
+    try:
+        yield
+    except TreeError as error:
+        raise ActFailed(str(error)) from error
+    except StoreRefused as error:
+        raise ActFailed(f"the store refuses: {error}", exits.NOT_ALLOWED) from error
+    except StoreAway as error:
+        raise ActFailed(f"the store is away: {error}", exits.UNREACHABLE) from error
+    except (StoreError, ManifestError) as error:
+        raise ActFailed(str(error)) from error

@@ -1,0 +1,94 @@
+"""Acts on versions of data sets: list, show, verify, approve, remove."""
+
+import time
+
+import msgspec
+
+from wattline import exits
+from wattline.client import Client
+from wattline.data.stores import store_errors
+from wattline.verbs.run import Outcome
+from wattline_protocol.data.requests import DataSetView, DataVersions, Origin, VersionView
+from wattline_runtime.data.delete import delete_version
+from wattline_runtime.data.stores.open_store import open_store
+from wattline_runtime.data.verify import Verified, verify_version
+
+RENEW_S = 60.0
+"""The scheduler takes a deletion for ended that is not renewed for ten minutes."""
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """`wattline data show --json`."""
+
+    name: str
+    version: int
+    files: int
+    bytes: int
+    stored_bytes: int
+    sha256: str
+    made_from: tuple[Origin, ...]
+    used_by: tuple[Origin, ...]
+
+
+def listing(
+    client: Client, *, name: str | None
+) -> tuple[DataSetView, ...] | tuple[VersionView, ...]:
+    """All sets, or the versions of one."""
+    return client.data_sets() if name is None else client.data_versions(name).versions
+
+
+def show(client: Client, *, reference: str, as_json: bool) -> DataVersions | Shown:
+    """One version."""
+    found = client.data_version(reference)
+    (version,) = found.versions
+    if not as_json:
+        return found
+    return Shown(
+        name=version.name,
+        version=version.number,
+        files=version.files,
+        bytes=version.bytes,
+        stored_bytes=version.stored_bytes,
+        sha256=version.sha256,
+        made_from=version.made_from,
+        used_by=version.used_by,
+    )
+
+
+def verify(client: Client, *, reference: str) -> Outcome:
+    """Read a version in its store; exit code 1 if it is not what it says."""
+    found = client.data_version(reference)
+    (version,) = found.versions
+    with store_errors():
+        result: Verified = verify_version(open_store(found.place), version.sha256)
+    return Outcome(result, exits.OK if result.ok else exits.FAILED)
+
+
+def approve(client: Client, *, reference: str, alias: str) -> str:
+    """Approve a version."""
+    return client.approve_data(reference, alias)
+
+
+def remove(client: Client, *, reference: str) -> str:
+    """Remove a version, and delete what it had alone from its store."""
+    with store_errors():
+        place = client.data_version(reference).place
+        # Before the version is removed: one whose store is away can be removed when it is back.
+        store = open_store(place)
+        removal = client.remove_data(reference)
+        version = removal.version
+        if removal.keeps_bytes:
+            return f"{removal.text}; its bytes stay: another version has the same content"
+        renewed_at = time.monotonic()
+
+        def renew() -> None:
+            nonlocal renewed_at
+            if time.monotonic() > renewed_at + RENEW_S:
+                client.remove_data(version.reference)
+                renewed_at = time.monotonic()
+
+        deleted = delete_version(store, version.sha256, renew)
+    receipt = client.report_deletion(
+        version.name, version.number, objects=deleted.objects, size=deleted.bytes
+    )
+    return f"{removal.text}\n{receipt}"

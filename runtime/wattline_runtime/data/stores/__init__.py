@@ -1,0 +1,1 @@
+"""Stores of bytes by key: a directory, or a bucket of an S3-compatible server."""

@@ -1,0 +1,135 @@
+"""The registry of data sets: sets and their versions, resolution of references, deletions.
+
+An object of a store may belong to several versions. A client that adds a version finds some of its
+objects in the store, while another one may delete them for a removed version. `as_of` orders the
+two: it changes when a deletion begins and when it ends, and a version is registered only with the
+current one, while no deletion is under way in its store. So each object of a registered version was
+seen after the last deletion.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from wattline_protocol.data.references import LATEST, Reference, version_text
+from wattline_protocol.ids import Epoch, UnixTime, UserName
+from wattline_protocol.text.toml_fields import nearest
+from wattline_protocol.text.wording import listed
+from wattline_scheduler.data_record import DataSetRecord, DataVersionRecord
+
+DELETION_S = 600.0
+"""A deletion whose client has not reported for so long has ended."""
+
+
+@dataclass(slots=True)
+class DataBook:
+    """All sets by name, with their versions by number."""
+
+    sets: dict[str, DataSetRecord] = field(default_factory=dict)
+    versions: dict[str, dict[int, DataVersionRecord]] = field(default_factory=dict)
+    """Removed ones too, in order of their numbers."""
+    made_into: dict[str, dict[str, None]] = field(default_factory=dict)
+    """By reference of a version: those that were made from it."""
+    count: int = 0
+    """Of versions, removed ones included."""
+    deletions: int = 0
+    """Begun and ended in this run."""
+    deleting: dict[tuple[str, int], UnixTime] = field(default_factory=dict)
+    """Removed versions whose bytes are being deleted, and since when."""
+
+    def restore(self, sets: Iterable[DataSetRecord], versions: Iterable[DataVersionRecord]) -> None:
+        """Takes what is on record; versions in order of their numbers."""
+        for one in sets:
+            self.put_set(one)
+        for version in versions:
+            self.put_version(version)
+            if version.removed_unix_s is not None and version.deleted_unix_s is None:
+                self.deleting[version.name, version.number] = version.removed_unix_s
+
+    def put_set(self, record: DataSetRecord) -> None:
+        """Adds a set, or replaces it."""
+        self.sets[record.name] = record
+        self.versions.setdefault(record.name, {})
+
+    def put_version(self, record: DataVersionRecord) -> None:
+        """Adds a version, or replaces it."""
+        of_set = self.versions[record.name]
+        if record.number not in of_set:
+            self.count += 1
+            for origin in record.made_from:
+                if origin.kind == "data":
+                    made = self.made_into.setdefault(origin.name, {})
+                    made[version_text(record.name, record.number)] = None
+        of_set[record.number] = record
+
+    def live(self, name: str) -> list[DataVersionRecord]:
+        """Versions of a set that are not removed, oldest first."""
+        return [one for one in self.versions.get(name, {}).values() if one.state != "removed"]
+
+    def next_number(self, name: str) -> int:
+        """Number of the next version of a set."""
+        return max(self.versions.get(name, ()), default=0) + 1
+
+    def find(self, reference: Reference) -> DataVersionRecord | str:
+        """The version of a reference, which may be removed, or why there is none."""
+        of_set = self.versions.get(reference.name)
+        if of_set is None:
+            near = nearest(reference.name, self.sets)
+            some = f"there are {listed(sorted(self.sets))}" if self.sets else "there are none"
+            hint = f"the nearest is {near}" if near else some
+            return f"there is no data set {reference.name}; {hint}"
+        if reference.number:
+            found = of_set.get(reference.number)
+            return found or f"{reference.text} does not exist; {self._known(reference.name)}"
+        return self._of_alias(reference)
+
+    def _of_alias(self, reference: Reference) -> DataVersionRecord | str:
+        name, alias = reference.name, reference.alias
+        of_set = self.versions[name]
+        if alias == LATEST:
+            published = [one for one in of_set.values() if one.state == "published"]
+            return published[-1] if published else f"{name} has no version that is published"
+        number = self.sets[name].aliases.get(alias)
+        if number is None:
+            aliases = listed(sorted(self.sets[name].aliases)) or "none but latest"
+            return f"{name} has no alias {alias}; it has {aliases} (wattline data approve --as)"
+        return of_set[number]
+
+    def _known(self, name: str) -> str:
+        live = [f"v{one.number}" for one in reversed(self.live(name))]
+        return f"{name} has {listed(live)}" if live else f"{name} has no versions"
+
+    # --- Deletions ------------------------------------------------------------------------
+
+    def as_of(self, epoch: Epoch) -> str:
+        """Changes with each deletion, and with each run of the scheduler."""
+        return f"{epoch}.{self.deletions}"
+
+    def begin_deletion(self, version: DataVersionRecord, at: UnixTime) -> None:
+        self.deletions += 1
+        self.deleting[version.name, version.number] = at
+
+    def end_deletion(self, version: DataVersionRecord) -> None:
+        self.deletions += 1
+        self.deleting.pop((version.name, version.number), None)
+
+    def deleted_now(self, store: str, at: UnixTime) -> Iterator[str]:
+        """Versions whose bytes are being deleted from a store."""
+        for (name, number), since in self.deleting.items():
+            if self.sets[name].store == store and at < since + DELETION_S:
+                yield version_text(name, number)
+
+    def keeps_bytes(self, version: DataVersionRecord) -> bool:
+        """Whether another version with the same content lies in the same store."""
+        store = self.sets[version.name].store
+        return any(
+            one.sha256 == version.sha256 and one.state != "removed"
+            for name, of_set in self.versions.items()
+            if self.sets[name].store == store
+            for one in of_set.values()
+        )
+
+
+def may_read(record: DataSetRecord, user: UserName, *, is_operator: bool) -> bool:
+    """Whether a user may see a set and read it in a job."""
+    is_open = not record.readers
+    return is_operator or is_open or user in (record.owner, *record.readers, *record.reviewers)

@@ -1,0 +1,1 @@
+"""Requests about data sets: add, approve and remove versions."""

@@ -1,0 +1,213 @@
+"""Registers versions of data sets whose bytes are in their store."""
+
+from typing import Any
+
+import msgspec
+
+from wattline_protocol.data.references import parse_reference, version_text
+from wattline_protocol.data.requests import (
+    AddData,
+    DataAdded,
+    DataPlace,
+    Kind,
+    Origin,
+    PrepareData,
+    SetChange,
+)
+from wattline_protocol.data.site_data import why_not_allowed
+from wattline_protocol.data.store_url import parse_store_url
+from wattline_protocol.ids import Now
+from wattline_protocol.text.names import check_name
+from wattline_protocol.text.wording import about_size, counted, listed
+from wattline_protocol.wire.client_messages import Denied
+from wattline_scheduler.core.model.data.data_book import may_read
+from wattline_scheduler.core.model.events import ClientRequest
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.requests.selection import Asker
+from wattline_scheduler.data_record import DataSetRecord, DataVersionRecord
+
+MAX_SETS = 10_000
+MAX_SETS_OF_USER = 1_000
+MAX_VERSIONS = 50_000
+MAX_VERSIONS_OF_SET = 5_000
+"""Removed ones included: all are in memory."""
+MAX_ORIGIN_CHARS = 16_384
+"""Of a version."""
+
+NO_STORE = (
+    "the site file names no store of data sets ([data] store); name one with --store, "
+    "below a directory of [data] paths or on a host of [data] allow"
+)
+
+
+def prepare(state: State, asker: Asker, request: PrepareData) -> DataPlace | Denied:
+    """Where the bytes of the next version belong, if the user may add it."""
+    try:
+        check_name(request.name)
+        store = parse_store_url(request.store).text if request.store else ""
+    except ValueError as error:
+        return Denied("bad_request", f"a data set: {error}")
+    known = state.data.sets.get(request.name)
+    denied = _barred(asker, known, request.kind) or _full(state, asker, request.name)
+    if denied is not None:
+        return denied
+    if known is not None and store not in ("", known.store):
+        text = f"{known.name} lies in {known.store}; a data set has one store"
+        return Denied("conflict", f"{text}: omit --store, or choose another name")
+    if known is not None:
+        return place_of(state, known.store)
+    store = store or state.site.data.store
+    if not store:
+        return Denied("bad_request", NO_STORE)
+    refusal = why_not_allowed(state.site.data, parse_store_url(store))
+    return Denied("not_allowed", refusal) if refusal else place_of(state, store)
+
+
+def place_of(state: State, store: str) -> DataPlace:
+    """A store, and how clients reach it."""
+    data = state.site.data
+    return DataPlace(store, state.data.as_of(state.epoch), data.endpoint, data.region)
+
+
+def add(state: State, event: ClientRequest, request: AddData, now: Now) -> DataAdded | Denied:
+    """Registers a version, recorded before it is acknowledged. The content of the newest version
+    again adds none."""
+    asker = Asker(event.user, event.role)
+    place = prepare(state, asker, PrepareData(request.name, request.kind, request.store))
+    denied = place if isinstance(place, Denied) else _malformed(state, asker, request)
+    if denied is not None:
+        return denied
+    known = state.data.sets.get(request.name)
+    live = state.data.live(request.name)
+    same = live[-1] if live and live[-1].sha256 == request.sha256 else None
+    denied = None if same else _outdated(state, request, now)
+    if denied is not None:
+        return denied
+    changed = _changed(event, request, known, now)
+    if isinstance(changed, Denied):
+        return changed
+    if changed != known:
+        state.data.put_set(changed)
+        state.journal.save(changed)
+    if same is not None:
+        text = f"{version_text(same.name, same.number)} has the same content: nothing is added"
+        return DataAdded(same.name, same.number, same.state, text, is_new=False)
+    return _registered(state, event, request, changed, now)
+
+
+def _registered(
+    state: State, event: ClientRequest, request: AddData, of: DataSetRecord, now: Now
+) -> DataAdded:
+    record = DataVersionRecord(
+        name=request.name,
+        number=state.data.next_number(request.name),
+        sha256=request.sha256,
+        files=request.files,
+        bytes=request.bytes,
+        stored_bytes=request.stored_bytes,
+        created_unix_s=now.unix_s,
+        created_by=event.user,
+        state="candidate" if of.reviewers else "published",
+        made_from=request.made_from,
+    )
+    state.data.put_version(record)
+    state.journal.save(record)
+    size = f"{counted(record.files, 'file')}, {about_size(record.bytes)}"
+    text = f"{version_text(record.name, record.number)}: {size}"
+    if record.state == "candidate":
+        text += f"; a candidate until {listed(of.reviewers)} or an operator approves it"
+    state.journal.act("data_added", text, now, actor=event.user, owner=of.owner)
+    return DataAdded(record.name, record.number, record.state, text)
+
+
+def _barred(asker: Asker, known: DataSetRecord | None, kind: Kind) -> Denied | None:
+    if known is None:
+        return None
+    if not asker.may_act_for(known.owner):
+        text = f"{known.kind} {known.name} belongs to {known.owner}; you are {asker.user}"
+        return Denied("not_allowed", f"{text}: choose another name")
+    if known.kind != kind:
+        what = "a model (--model)" if known.kind == "model" else "a data set (no --model)"
+        return Denied("conflict", f"{known.name} is {what}; choose another name")
+    return None
+
+
+def _full(state: State, asker: Asker, name: str) -> Denied | None:
+    book = state.data
+    of_user = sum(one.owner == asker.user for one in book.sets.values())
+    text = ""
+    if name not in book.sets and len(book.sets) >= MAX_SETS:
+        text = f"the site has {MAX_SETS} data sets, the maximum"
+    elif name not in book.sets and of_user >= MAX_SETS_OF_USER:
+        text = f"{asker.user} has {MAX_SETS_OF_USER} data sets, the maximum"
+    elif len(book.versions.get(name, ())) >= MAX_VERSIONS_OF_SET:
+        text = f"{name} has had {MAX_VERSIONS_OF_SET} versions, the maximum: choose another name"
+    elif book.count >= MAX_VERSIONS:
+        text = f"the site has had {MAX_VERSIONS} versions of data sets, the maximum"
+    return Denied("busy", text) if text else None
+
+
+def _malformed(state: State, asker: Asker, request: AddData) -> Denied | None:
+    change = request.change
+    names = (*(change.readers or ()), *(change.reviewers or ()), *(change.contains or ()))
+    try:
+        for name in (*names, *([change.secret] if change.secret else ())):
+            check_name(name)
+    except ValueError as error:
+        return Denied("bad_request", f"a data set: {error}")
+    size = sum(len(origin.name) + len(origin.detail) for origin in request.made_from)
+    if size > MAX_ORIGIN_CHARS:
+        text = f"what it was made from takes {size} characters, at most {MAX_ORIGIN_CHARS}"
+        return Denied("bad_request", text)
+    for origin in request.made_from:
+        if origin.kind == "data" and (why := _unknown(state, asker, origin)):
+            return Denied("bad_request", f"made from {origin.name}: {why}")
+    return None
+
+
+def _unknown(state: State, asker: Asker, origin: Origin) -> str:
+    try:
+        found = state.data.find(parse_reference(origin.name))
+    except ValueError as error:
+        return str(error)
+    if isinstance(found, str):
+        return found
+    if origin.name != version_text(found.name, found.number):
+        return f"name the version, as in {version_text(found.name, found.number)}"
+    of_set = state.data.sets[found.name]
+    if not may_read(of_set, asker.user, is_operator=asker.is_operator):
+        return f"it is for {listed((of_set.owner, *of_set.readers))}; you are {asker.user}"
+    return ""
+
+
+def _outdated(state: State, request: AddData, now: Now) -> Denied | None:
+    """Denies a version of which an object may have been deleted since its client saw it."""
+    store = parse_store_url(request.store).text
+    if busy := list(state.data.deleted_now(store, now.unix_s)):
+        return Denied("busy", f"{listed(busy)} is being deleted from {store}; try again then")
+    if request.as_of != state.data.as_of(state.epoch):
+        return Denied("conflict", "objects of the store were deleted meanwhile; look at it again")
+    return None
+
+
+def _changed(
+    event: ClientRequest, request: AddData, known: DataSetRecord | None, now: Now
+) -> DataSetRecord | Denied:
+    """The set with its properties as the request wants them."""
+    store = parse_store_url(request.store).text
+    before = known or DataSetRecord(request.name, request.kind, event.user, store, now.unix_s)
+    after = msgspec.structs.replace(before, **_given(request.change))
+    is_operator = Asker(event.user, event.role).is_operator
+    if before.reviewers and set(after.reviewers) != set(before.reviewers) and not is_operator:
+        text = f"{before.name} is reviewed by {listed(before.reviewers)}"
+        return Denied("not_allowed", f"{text}; an operator changes its reviewers")
+    return after
+
+
+def _given(change: SetChange) -> dict[str, Any]:
+    values = {name: getattr(change, name) for name in SetChange.__struct_fields__}
+    return {
+        name: tuple(dict.fromkeys(value)) if isinstance(value, tuple) else value
+        for name, value in values.items()
+        if value is not None
+    }

@@ -1,0 +1,116 @@
+"""Removes versions of data sets, and takes the receipts of what was deleted."""
+
+import msgspec
+
+from wattline_protocol.data.references import version_text
+from wattline_protocol.data.requests import DataRemoval, RemoveData, ReportDeletion
+from wattline_protocol.ids import Now
+from wattline_protocol.text.wording import about_size, counted, listed
+from wattline_protocol.wire.client_messages import Answer, Denied, Done
+from wattline_scheduler.core.model.data.version_views import version_view
+from wattline_scheduler.core.model.events import ClientRequest
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.requests.data_sets.add_version import place_of
+from wattline_scheduler.core.requests.data_sets.find_version import find_version
+from wattline_scheduler.core.requests.selection import Asker
+from wattline_scheduler.data_record import DataSetRecord, DataVersionRecord
+
+
+def remove(
+    state: State, event: ClientRequest, request: RemoveData, now: Now
+) -> DataRemoval | Denied:
+    """Removes a version: no job reads it any more. The client then deletes its bytes; a repeat
+    continues a deletion that was interrupted."""
+    asker = Asker(event.user, event.role)
+    found = find_version(state, asker, request.reference)
+    if isinstance(found, Denied):
+        return found
+    record, version = found
+    denied = _not_owner(asker, record) or _is_deleted(version)
+    if denied is not None:
+        return denied
+    text = f"{version_text(version.name, version.number)} is removed"
+    if version.state != "removed":
+        version, text = _removed(state, event, record, version, now)
+    keeps_bytes = state.data.keeps_bytes(version)
+    if keeps_bytes:
+        version = _receipt(state, version, 0, 0, now)
+    else:
+        state.data.begin_deletion(version, now.unix_s)
+    place = place_of(state, record.store)
+    return DataRemoval(version_view(state.data, version), place, keeps_bytes, text)
+
+
+def _removed(
+    state: State,
+    event: ClientRequest,
+    record: DataSetRecord,
+    version: DataVersionRecord,
+    now: Now,
+) -> tuple[DataVersionRecord, str]:
+    aliases = {name: at for name, at in record.aliases.items() if at != version.number}
+    text = f"{version_text(version.name, version.number)} is removed"
+    if ended := sorted(record.aliases.keys() - aliases.keys()):
+        text += f"; alias {listed(ended)} ends"
+        record = msgspec.structs.replace(record, aliases=aliases)
+        state.data.put_set(record)
+        state.journal.save(record)
+    version = msgspec.structs.replace(
+        version, state="removed", removed_by=event.user, removed_unix_s=now.unix_s
+    )
+    state.data.put_version(version)
+    state.journal.save(version)
+    state.journal.act("data_removed", text, now, actor=event.user)
+    return version, text
+
+
+def take_receipt(state: State, event: ClientRequest, request: ReportDeletion, now: Now) -> Answer:
+    """Records what left the store for a removed version."""
+    asker = Asker(event.user, event.role)
+    found = find_version(state, asker, version_text(request.name, request.number))
+    if isinstance(found, Denied):
+        return found
+    record, version = found
+    denied = _not_owner(asker, record)
+    if denied is not None:
+        return denied
+    reference = version_text(version.name, version.number)
+    if version.state != "removed":
+        return Denied("conflict", f"{reference} is not removed (wattline data rm {reference})")
+    if version.deleted_unix_s is None:
+        version = _receipt(state, version, request.objects, request.bytes, now)
+        text = _receipt_text(version)
+        state.journal.act("data_deleted", text, now, actor=event.user)
+    return Done(_receipt_text(version))
+
+
+def _receipt(
+    state: State, version: DataVersionRecord, objects: int, size: int, now: Now
+) -> DataVersionRecord:
+    version = msgspec.structs.replace(
+        version, deleted_unix_s=now.unix_s, deleted_objects=objects, deleted_bytes=size
+    )
+    state.data.put_version(version)
+    state.data.end_deletion(version)
+    state.journal.save(version)
+    return version
+
+
+def _receipt_text(version: DataVersionRecord) -> str:
+    what = f"{counted(version.deleted_objects, 'object')}, {about_size(version.deleted_bytes)}"
+    return f"{version_text(version.name, version.number)}: {what} deleted from its store"
+
+
+def _not_owner(asker: Asker, record: DataSetRecord) -> Denied | None:
+    if asker.may_act_for(record.owner):
+        return None
+    text = f"{record.kind} {record.name} belongs to {record.owner}; you are {asker.user}"
+    return Denied("not_allowed", text)
+
+
+def _is_deleted(version: DataVersionRecord) -> Denied | None:
+    if version.deleted_unix_s is None:
+        return None
+    reference = version_text(version.name, version.number)
+    text = f"{reference} was removed by {version.removed_by}; {_receipt_text(version)}"
+    return Denied("conflict", text)

@@ -1,0 +1,163 @@
+"""The verbs about data sets against a scheduler process, and a store in a directory."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from support.core.sites import site
+from support.programs.live_scheduler import SchedulerProcess, SiteDirectory
+from wattline.client import Client, Conflict, NotAllowed, NotFound
+from wattline.data import add as add_act
+from wattline.data import versions
+from wattline.failures import ActFailed
+from wattline_protocol.data.requests import DataAdded
+from wattline_protocol.data.site_data import SiteData
+from wattline_runtime.data.add import NewVersion, Stored
+from wattline_runtime.data.stores.interface import Store
+from wattline_runtime.data.stores.local import LocalStore
+
+FLAGS = {"store": None, "made_from": (), "reader": (), "reviewer": (), "contains": ()}
+UNCHANGED = {**FLAGS, "retention": None, "secret": None}
+
+
+@pytest.fixture(scope="module")
+def data_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SiteDirectory]:
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "store").mkdir()
+    (folder / "others").mkdir()
+    data = SiteData(store=str(folder / "store"), paths=(str(folder / "others"),))
+    plain = msgspec.structs.replace(site().rack("a", 1).build(), data=data)
+    directory = SiteDirectory(folder / "site", plain)
+    with SchedulerProcess(directory.path, folder / "state") as scheduler:
+        scheduler.ready()
+        yield directory
+
+
+@pytest.fixture
+def ada(data_site: SiteDirectory) -> Iterator[Client]:
+    with Client(data_site.bundle("ada")) as client:
+        yield client
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "digits"
+    root.mkdir()
+    for number in range(100):
+        (root / f"{number:02}.csv").write_bytes(f"{number:04}".encode() * 2_500)
+    return root
+
+
+def add(client: Client, name: str, path: Path, **flags: object) -> DataAdded:
+    return add_act.add(client, name=name, path=str(path), **{**UNCHANGED, **flags})  # type: ignore[arg-type]
+
+
+def shown(client: Client, reference: str) -> dict[str, object]:
+    found = versions.show(client, reference=reference, as_json=True)
+    made: dict[str, object] = json.loads(msgspec.json.encode(found))
+    return made
+
+
+def test_from_a_folder_to_a_receipt(ada: Client, folder: Path, data_site: SiteDirectory) -> None:
+    assert add(ada, "life", folder).text == "life@v1: 100 files, 977 KiB"
+    (folder / "07.csv").write_bytes(b"changed" * 1_000)
+    assert add(ada, "life", folder, made_from=("life@v1",)).number == 2
+    first, second = shown(ada, "life@v1"), shown(ada, "life")
+    assert list(second) == [
+        *("name", "version", "files", "bytes", "stored_bytes", "sha256", "made_from", "used_by")
+    ]
+    assert (second["version"], second["files"]) == (2, 100)
+    assert second["made_from"] == [{"kind": "data", "name": "life@v1", "detail": first["sha256"]}]
+    assert first["used_by"] == [{"kind": "data", "name": "life@v2", "detail": ""}]
+    assert versions.verify(ada, reference="life@v1").value.ok
+    store = LocalStore(data_site.site.data.store)
+    before = sum(1 for _ in store.keys("objects/"))
+    text = versions.remove(ada, reference="life@v1")
+    assert text.splitlines() == [
+        "life@v1 is removed",
+        "life@v1: 1 object, 9.77 KiB deleted from its store",
+    ]
+    assert sum(1 for _ in store.keys("objects/")) == before - 1
+    assert versions.verify(ada, reference="life@v2").value.ok
+    with pytest.raises(Conflict, match=r"1 object, 9\.77 KiB deleted"):
+        versions.remove(ada, reference="life@v1")
+
+
+def test_a_set_of_another_user(ada: Client, folder: Path, data_site: SiteDirectory) -> None:
+    add(ada, "mine", folder, reader=("all",), reviewer=("bob",))
+    with Client(data_site.bundle("bob")) as bob:
+        with pytest.raises(NotAllowed, match="belongs to ada; you are bob"):
+            add(bob, "mine", folder)
+        with pytest.raises(NotAllowed):
+            versions.remove(bob, reference="mine@v1")
+        with pytest.raises(NotFound, match="no version that is published"):
+            versions.approve(ada, reference="mine", alias="stable")
+        versions.approve(bob, reference="mine@v1", alias="stable")
+    assert shown(ada, "mine@stable")["version"] == 1
+
+
+def test_what_a_store_lost_is_named(ada: Client, folder: Path, data_site: SiteDirectory) -> None:
+    place = data_site.path.parent / "others/lost"
+    place.mkdir()
+    add(ada, "lost", folder, store=str(place))
+    next((place / "objects").rglob("*/*")).unlink()
+    outcome = versions.verify(ada, reference="lost@v1")
+    assert outcome.status == 1
+    assert "is missing" in outcome.value.problems[0].problem
+    place.rename(place.with_name("away"))
+    with pytest.raises(ActFailed, match=r"the store is away: .*make the directory, or mount"):
+        versions.verify(ada, reference="lost@v1")
+    with pytest.raises(ActFailed, match="the store is away"):
+        versions.remove(ada, reference="lost@v1")
+    assert ada.data_version("lost@v1").versions[0].state == "published"
+
+
+def test_a_version_that_is_added_while_another_one_is_deleted_is_whole(
+    ada: Client, folder: Path, monkeypatch: pytest.MonkeyPatch, data_site: SiteDirectory
+) -> None:
+    """Each time the client has looked at the store, the version with the same objects is deleted:
+    before it is registered, it looks again."""
+    add(ada, "old", folder)
+    removed = threading.Event()
+    put = NewVersion.put
+
+    def put_then_delete(version: NewVersion, store: Store) -> Stored:
+        stored = put(version, store)
+        if not removed.is_set():
+            removed.set()
+            # The manifest of the other one is not listed yet, for the deletion that comes first.
+            store.delete(f"manifests/{version.tree.sha256}")
+            versions.remove(ada, reference="old@v1")
+        return stored
+
+    monkeypatch.setattr(NewVersion, "put", put_then_delete)
+    (folder / "more").write_text("x")
+    add(ada, "new", folder)
+    assert removed.is_set()
+    assert versions.verify(ada, reference="new@v1").value.ok
+
+
+def test_the_command(data_site: SiteDirectory, folder: Path) -> None:
+    def wattline(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "wattline", "data", *words]
+        bundle = str(data_site.path / "ada.bundle")
+        return subprocess.run(
+            [*command, "--bundle", bundle], capture_output=True, text=True, check=False
+        )
+
+    done = wattline("add", "words", str(folder), "--retention", "180d", "--contains", "personal")
+    assert done.stdout == "words@v1: 100 files, 977 KiB\n", done.stderr
+    (row,) = [line for line in wattline("ls").stdout.splitlines() if line.startswith("words")]
+    assert row.split()[:5] == ["words", "dataset", "ada", "1", "v1"]
+    detail = wattline("show", "words").stdout
+    assert "contains   personal" in detail
+    assert "retention  180d" in detail
+    failed = wattline("add", "words", "/dev/null")
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert "null is a character device" in failed.stderr

@@ -1,0 +1,291 @@
+"""The registry of data sets: who may add, approve, remove and see versions."""
+
+import msgspec
+import pytest
+
+from support.core.harness import Harness, joined
+from support.core.sites import site
+from wattline_protocol.data.references import Reference, parse_reference
+from wattline_protocol.data.requests import (
+    AddData,
+    ApproveData,
+    DataAdded,
+    DataPlace,
+    DataRemoval,
+    DataSets,
+    DataVersions,
+    GetData,
+    ListData,
+    Origin,
+    PrepareData,
+    RemoveData,
+    ReportDeletion,
+    SetChange,
+)
+from wattline_protocol.data.site_data import SiteData
+from wattline_protocol.ids import UserName
+from wattline_protocol.site.model import Role
+from wattline_protocol.wire.client_messages import Answer, Denied, Done
+from wattline_scheduler.core.requests.selection import Asker
+from wattline_scheduler.views.data.data_sets_view import answer_data
+
+DIGESTS = [f"{number:064x}" for number in range(10)]
+DATA = SiteData(store="/srv/data", paths=("/scratch",))
+
+
+def started(data: SiteData = DATA) -> Harness:
+    return joined(msgspec.structs.replace(site().rack("a", 1).build(), data=data))
+
+
+def ask(h: Harness, request: object, user: str = "ada", role: Role = "submitter") -> Answer:
+    if isinstance(request, PrepareData | ListData | GetData):
+        return answer_data(h.cluster.state, Asker(UserName(user), role), request)
+    return h.ask(request, user=user, role=role)  # type: ignore[arg-type]
+
+
+def add(
+    h: Harness,
+    content: int = 1,
+    name: str = "digits",
+    *,
+    user: str = "ada",
+    role: Role = "submitter",
+    made_from: tuple[Origin, ...] = (),
+    as_of: str = "",
+    **change: object,
+) -> Answer:
+    place = ask(h, PrepareData(name), user, role)
+    if isinstance(place, Denied):
+        return place
+    assert isinstance(place, DataPlace)
+    request = AddData(
+        name=name,
+        kind="dataset",
+        store=place.store,
+        as_of=as_of or place.as_of,
+        sha256=DIGESTS[content],
+        files=2,
+        bytes=2048,
+        stored_bytes=1024,
+        made_from=made_from,
+        change=SetChange(**change),  # type: ignore[arg-type]
+    )
+    return ask(h, request, user, role)
+
+
+def number(answer: Answer) -> int:
+    assert isinstance(answer, DataAdded), answer
+    return answer.number
+
+
+def reason(answer: Answer) -> str:
+    assert isinstance(answer, Denied), answer
+    return answer.reason
+
+
+def version(h: Harness, reference: str, **by: str) -> DataVersions:
+    found = ask(h, GetData(reference), **by)  # type: ignore[arg-type]
+    assert isinstance(found, DataVersions), found
+    return found
+
+
+def test_versions_are_numbered_and_survive_a_restart() -> None:
+    h = started()
+    assert add(h) == DataAdded("digits", 1, "published", "digits@v1: 2 files, 2 KiB")
+    assert number(add(h, 2, made_from=(Origin("data", "digits@v1", DIGESTS[1]),))) == 2
+    assert ask(h, ApproveData("digits@v1", "stable")) == Done("digits@v1 is approved as stable")
+    assert len(h.events("data_added")) == 2
+    assert [act.kind for act in h.acts() if act.actor == "ada"] == ["data_approved"]
+    before = [version(h, one) for one in ("digits@v1", "digits", "digits@stable")]
+    h.restart_scheduler()
+    after = [version(h, one) for one in ("digits@v1", "digits", "digits@stable")]
+    assert [a.versions for a in after] == [b.versions for b in before]
+    assert [one.versions[0].number for one in after] == [1, 2, 1]
+    assert before[0].versions[0].used_by == (Origin("data", "digits@v2"),)
+
+
+def test_the_content_of_the_newest_version_adds_none() -> None:
+    h = started()
+    assert number(add(h)) == 1
+    again = add(h)
+    assert isinstance(again, DataAdded)
+    assert (again.number, again.is_new) == (1, False)
+    assert number(add(h, 2)) == 2
+    assert number(add(h, 1)) == 3
+
+
+def test_a_set_belongs_to_who_made_it() -> None:
+    h = started()
+    add(h)
+    assert reason(add(h, 2, user="bob")) == (
+        "dataset digits belongs to ada; you are bob: choose another name"
+    )
+    assert number(add(h, 2, user="root", role="operator")) == 2
+    assert version(h, "digits").about.owner == "ada"
+    assert "belongs to ada; you are bob" in reason(ask(h, RemoveData("digits@v1"), "bob"))
+    assert "requires the role submitter" in reason(
+        ask(h, RemoveData("digits@v1"), "g", role="gateway")
+    )
+
+
+def test_readers() -> None:
+    h = started()
+    add(h, readers=("bob",))
+    assert version(h, "digits", user="bob").about.readers == ("bob",)
+    for request in (GetData("digits@v1"), ListData("digits"), GetData("digits@v9")):
+        assert "dataset digits is for ada, bob; you are eve" in reason(ask(h, request, "eve"))
+    listed = ask(h, ListData(), "eve")
+    assert isinstance(listed, DataSets)
+    assert listed.sets == ()
+    stolen = add(h, 2, "own", user="eve", made_from=(Origin("data", "digits@v1"),))
+    assert "it is for ada, bob; you are eve" in reason(stolen)
+    add(h, 2, readers=())
+    assert version(h, "digits", user="eve").about.readers == ()
+
+
+def test_a_reviewed_set_gets_candidates() -> None:
+    h = started()
+    add(h)
+    candidate = add(h, 2, reviewers=("rex",))
+    assert isinstance(candidate, DataAdded)
+    assert candidate.state == "candidate"
+    assert "a candidate until rex or an operator approves it" in candidate.text
+    assert version(h, "digits").versions[0].number == 1
+    for user in ("ada", "bob"):
+        denied = reason(ask(h, ApproveData("digits@v2", "stable"), user))
+        assert denied == f"digits@v2 is approved by rex or operators; you are {user}"
+    assert "an operator changes its reviewers" in reason(add(h, 2, reviewers=()))
+    assert isinstance(ask(h, ApproveData("digits@v2", "stable"), "rex"), Done)
+    assert version(h, "digits").versions[0].number == 2
+    assert version(h, "digits@stable").versions[0].approved_by == "rex"
+    assert isinstance(add(h, 2, reviewers=(), role="operator"), DataAdded)
+
+
+@pytest.mark.parametrize("alias", ["latest", "v3", "3", "a/b", ""])
+def test_aliases_are_words(alias: str) -> None:
+    h = started()
+    add(h)
+    assert isinstance(ask(h, ApproveData("digits@v1", alias)), Denied)
+
+
+@pytest.mark.parametrize(
+    ("reference", "why"),
+    [
+        ("digit", "there is no data set digit; the nearest is digits"),
+        ("digits@v2", "digits@v2 does not exist; digits has v1"),
+        ("digits@stable", "digits has no alias stable; it has none but latest"),
+        ("digits@2", "versions are numbered from v1, as in digits@v1"),
+        ("digits@", "versions are numbered from v1, as in digits@v1"),
+        ("digits@v0", "versions are numbered from v1, as in digits@v1"),
+        ("../digits", "is not a valid name"),
+    ],
+)
+def test_unknown_versions(reference: str, why: str) -> None:
+    h = started()
+    add(h)
+    assert why in reason(ask(h, GetData(reference)))
+
+
+def test_references_have_one_form() -> None:
+    assert parse_reference("digits") == Reference("digits", 0, "latest")
+    for text in ("digits@v12", "digits@stable"):
+        assert parse_reference(text).text == text
+
+
+def test_a_removed_version_is_named_no_more_and_leaves_a_receipt() -> None:
+    h = started()
+    add(h)
+    add(h, 2)
+    ask(h, ApproveData("digits@v1", "stable"))
+    removal = ask(h, RemoveData("digits@v1"))
+    assert isinstance(removal, DataRemoval)
+    assert removal.text == "digits@v1 is removed; alias stable ends"
+    assert not removal.keeps_bytes
+    assert version(h, "digits@v1").versions[0].state == "removed"
+    assert isinstance(ask(h, GetData("digits@stable")), Denied)
+    assert isinstance(ask(h, RemoveData("digits@v1")), DataRemoval)  # continues
+    h.restart_scheduler()
+    receipt = ask(h, ReportDeletion("digits", 1, 7, 4096))
+    assert receipt == Done("digits@v1: 7 objects, 4 KiB deleted from its store")
+    assert "7 objects, 4 KiB deleted" in reason(ask(h, RemoveData("digits@v1")))
+    h.restart_scheduler()
+    assert version(h, "digits@v1").versions[0].deleted_objects == 7
+    assert number(add(h, 1)) == 3
+    assert "is not removed" in reason(ask(h, ReportDeletion("digits", 3, 1, 1)))
+    assert "belongs to ada" in reason(ask(h, ReportDeletion("digits", 1, 1, 1), "bob"))
+
+
+def test_bytes_that_another_version_has_stay() -> None:
+    h = started()
+    add(h)
+    add(h, 1, "copy", user="bob")
+    removal = ask(h, RemoveData("digits@v1"))
+    assert isinstance(removal, DataRemoval)
+    assert removal.keeps_bytes
+    assert removal.version.deleted_unix_s is not None
+
+
+def test_no_version_is_registered_beside_a_deletion() -> None:
+    h = started()
+    add(h)
+    place = ask(h, PrepareData("other"))
+    assert isinstance(place, DataPlace)
+    ask(h, RemoveData("digits@v1"))
+    assert "digits@v1 is being deleted from /srv/data" in reason(add(h, 2, "other"))
+    ask(h, ReportDeletion("digits", 1, 1, 1))
+    assert "objects of the store were deleted meanwhile" in reason(
+        add(h, 2, "other", as_of=place.as_of)
+    )
+    assert number(add(h, 2, "other")) == 1
+
+
+def test_a_deletion_whose_client_has_gone_bars_others_for_ten_minutes() -> None:
+    h = started()
+    add(h)
+    ask(h, RemoveData("digits@v1"))
+    h.restart_scheduler()
+    assert isinstance(add(h, 2), Denied)
+    h.run(601)
+    assert number(add(h, 2)) == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "store", "why"),
+    [
+        (SiteData(), "", "the site file names no store of data sets"),
+        (DATA, "/srv", "/srv is below no directory of [data] paths in the site file (/scratch)"),
+        (DATA, "/scratch/../etc", 'without "." and ".."'),
+        (DATA, "data", 'expected a store such as "/srv/data" or "s3://bucket/prefix"'),
+        (DATA, "s3://b", "is no name of a bucket"),
+        (
+            DATA,
+            "s3://bucket/x",
+            "is on amazonaws.com, and [data] allow in the site file lists none",
+        ),
+        (DATA, "http://169.254.169.254/x", "expected a store"),
+    ],
+    ids=range(7),
+)
+def test_stores_that_a_member_may_not_name(data: SiteData, store: str, why: str) -> None:
+    h = started(data)
+    assert why in reason(ask(h, PrepareData("digits", store=store)))
+
+
+def test_stores_that_a_member_may_name() -> None:
+    on_host = SiteData(endpoint="https://s3.lab:9000", allow=("s3.lab:9000",), paths=("/scratch",))
+    h = started(on_host)
+    for store, form in (
+        ("/scratch/ada//x/", "/scratch/ada/x"),
+        ("file:///scratch/ada", "/scratch/ada"),
+        ("s3://bucket/ada/", "s3://bucket/ada"),
+    ):
+        place = ask(h, PrepareData("digits", store=store))
+        assert isinstance(place, DataPlace)
+        assert (place.store, place.endpoint) == (form, "https://s3.lab:9000")
+
+
+def test_a_set_has_one_store_and_one_kind() -> None:
+    h = started()
+    add(h)
+    assert "digits lies in /srv/data" in reason(ask(h, PrepareData("digits", store="/scratch/x")))
+    assert "digits is a data set" in reason(ask(h, PrepareData("digits", "model")))
