@@ -1,1 +1,1 @@
-"""Data sets: manifests, stores, versions that are added and verified, and checks of what they hold."""
+"""Data sets: manifests, stores, versions that are added and verified; checks of their columns."""
