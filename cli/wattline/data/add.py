@@ -1,5 +1,6 @@
 """Adds versions of data sets: hashed here, put into the store, then registered."""
 
+import os
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from wattline_protocol.data.references import parse_reference
 from wattline_protocol.data.requests import DataAdded, DataPlace, Origin, SetChange
 from wattline_runtime.data.add import NewVersion
 from wattline_runtime.data.stores.interface import Store
-from wattline_runtime.data.stores.open_store import open_store
+from wattline_runtime.data.stores.open_store import keys_of, open_store
 
 DELETION_WAIT_S = 600.0
 DELETION_POLL_S = 1.0
@@ -42,7 +43,7 @@ def add(
     origins = [_origin(client, reference) for reference in made_from]
     with store_errors():
         place = client.prepare_data(name, store=_absolute(store or ""))
-        opened = open_store(place)
+        opened = open_store(place, keys_of(os.environ))
         with NewVersion(Path(path)) as version:
             return _put(client, name, version, opened, place, origins, change)
 

@@ -1,5 +1,6 @@
 """Acts on versions of data sets: list, show, verify, approve, remove."""
 
+import os
 import time
 
 import msgspec
@@ -10,7 +11,7 @@ from wattline.data.stores import store_errors
 from wattline.verbs.run import Outcome
 from wattline_protocol.data.requests import DataSetView, DataVersions, Origin, VersionView
 from wattline_runtime.data.delete import delete_version
-from wattline_runtime.data.stores.open_store import open_store
+from wattline_runtime.data.stores.open_store import keys_of, open_store
 from wattline_runtime.data.verify import Verified, verify_version
 
 RENEW_S = 60.0
@@ -60,7 +61,9 @@ def verify(client: Client, *, reference: str) -> Outcome:
     found = client.data_version(reference)
     (version,) = found.versions
     with store_errors():
-        result: Verified = verify_version(open_store(found.place), version.sha256)
+        result: Verified = verify_version(
+            open_store(found.place, keys_of(os.environ)), version.sha256
+        )
     return Outcome(result, exits.OK if result.ok else exits.FAILED)
 
 
@@ -74,7 +77,7 @@ def remove(client: Client, *, reference: str) -> str:
     with store_errors():
         place = client.data_version(reference).place
         # Before the version is removed: one whose store is away can be removed when it is back.
-        store = open_store(place)
+        store = open_store(place, keys_of(os.environ))
         removal = client.remove_data(reference)
         version = removal.version
         if removal.keeps_bytes:

@@ -1,14 +1,28 @@
 """Opens the store of a URL."""
 
+from collections.abc import Mapping
+
 from wattline_protocol.data.requests import DataPlace
 from wattline_protocol.data.store_url import parse_store_url
-from wattline_runtime.data.stores.interface import Store, StoreRefused
+from wattline_runtime.data.stores.interface import Store, StoreKeys, StoreRefused
 from wattline_runtime.data.stores.local import LocalStore
 
+KEY_ID, SECRET, SESSION = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"
 
-def open_store(place: DataPlace) -> Store:
-    """The store of a place. Raises StoreError, ValueError for a bad URL."""
+
+def open_store(place: DataPlace, keys: StoreKeys | None) -> Store:
+    """The store of a place; `keys` for a bucket. Raises StoreError, ValueError for a bad URL."""
     url = parse_store_url(place.store)
     if url.kind == "local":
         return LocalStore(url.place)
-    raise StoreRefused(f"{url.text}: buckets cannot be opened by this version")
+    if keys is None:
+        raise StoreRefused(f"{url.text}: no keys; set {KEY_ID} and {SECRET}")
+    from wattline_runtime.data.stores.s3 import S3Store
+
+    return S3Store(url, place.endpoint, place.region, keys)
+
+
+def keys_of(values: Mapping[str, str]) -> StoreKeys | None:
+    """Keys by the usual names of variables; None = there are none."""
+    key_id, secret = values.get(KEY_ID, ""), values.get(SECRET, "")
+    return StoreKeys(key_id, secret, values.get(SESSION, "")) if key_id and secret else None
