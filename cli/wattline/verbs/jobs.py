@@ -101,7 +101,7 @@ _SUBMIT_OPTIONS = (
         "What its watts are for: throughput, or results per joule.",
         choices=get_args(PowerGoal),
     ),
-    Option("time", ("--time", "-t"), "Maximum run time, as in 12h."),
+    Option("time", ("--time", "-t"), "Maximum run time, as in 12h or 12:00:00."),
     Option("energy", ("--energy",), "Maximum energy of all attempts, as in 80kWh."),
     Option("cost", ("--cost",), "Maximum cost of all attempts, as in 400USD."),
     Option(

@@ -6,8 +6,8 @@ from typing import Any
 
 from wattline_protocol.job import values
 from wattline_protocol.job.patterns import MAX_STATES, PATTERN, states
-from wattline_protocol.text.quantities import format_duration, parse_duration_s
-from wattline_protocol.text.toml_fields import quantity, texts
+from wattline_protocol.text.quantities import format_duration
+from wattline_protocol.text.toml_fields import texts
 
 KINDS = ("email", "card", "phone")
 MAX_BLANKS = 16
@@ -57,7 +57,7 @@ def _part(name: str, read: Any, value: object) -> Any:
 
 
 def _retention(value: object) -> float:
-    found = quantity(parse_duration_s)(value)
+    found = values.duration(value)
     if not MIN_RETENTION_S <= found <= MAX_RETENTION_S:
         raise ValueError("must be from 1h to 366d")
     return found

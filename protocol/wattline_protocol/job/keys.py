@@ -12,7 +12,7 @@ from wattline_protocol.job.body_log import body_log_rule
 from wattline_protocol.job.http_server import http_server
 from wattline_protocol.job.spec import LAUNCHERS, PowerGoal
 from wattline_protocol.site.labels import labels
-from wattline_protocol.text.quantities import parse_duration_s, parse_size_bytes
+from wattline_protocol.text.quantities import parse_size_bytes
 from wattline_protocol.text.toml_fields import (
     Reader,
     above_zero,
@@ -65,8 +65,7 @@ class JobKey:
         return tuple(self.field.split("."))
 
 
-_duration = quantity(parse_duration_s)
-_some_time = above_zero(_duration)
+_some_time = above_zero(values.duration)
 _some_bytes = above_zero(quantity(parse_size_bytes))
 
 JOB_KEYS = (
@@ -252,7 +251,11 @@ JOB_KEYS = (
         "Checkpoint interval, passed to the program.",
     ),
     JobKey(
-        "recovery.grace", _duration, "recovery.grace_s", '"60s"', "Time from stop notice to kill."
+        "recovery.grace",
+        values.duration,
+        "recovery.grace_s",
+        '"60s"',
+        "Time from stop notice to kill.",
     ),
     JobKey(
         "recovery.on_isolation",
@@ -322,7 +325,7 @@ JOB_KEYS = (
     ),
     JobKey(
         "launch.settle",
-        _duration,
+        values.duration,
         "launch.settle_s",
         '"2m"',
         "With a range of nodes: grow after there was room for so long.",

@@ -13,8 +13,8 @@ from wattline_protocol.job.spec import (
     CountRange,
     JobSpec,
 )
-from wattline_protocol.text.quantities import format_duration, parse_duration_s
-from wattline_protocol.text.toml_fields import number, quantity
+from wattline_protocol.text.quantities import format_duration
+from wattline_protocol.text.toml_fields import number
 
 MAX_REPLICAS = 10_000
 MIN_IDLE_S, MAX_IDLE_S = 60.0, 30 * 86_400.0
@@ -33,7 +33,7 @@ def slo_rule(value: object) -> dict[str, float]:
     if not isinstance(table, Mapping) or not {"p95"} <= set(table) <= {"p95", "errors"}:
         raise ValueError(f"expected {_SLO}, as a flag p95=200ms,errors=0.001")
     try:
-        p95_s = quantity(parse_duration_s)(table["p95"])
+        p95_s = values.duration(table["p95"])
     except ValueError as error:
         raise ValueError(f"p95: {error}") from error
     if not MIN_P95_S <= p95_s <= MAX_P95_S:
@@ -60,7 +60,7 @@ def slo_table(rule: Mapping[str, Any]) -> dict[str, object]:
 
 def idle_time(value: object) -> float:
     """How long a service without requests keeps its replicas."""
-    idle_s = quantity(parse_duration_s)(value)
+    idle_s = values.duration(value)
     if not MIN_IDLE_S <= idle_s <= MAX_IDLE_S:
         raise ValueError("must be from 1m to 30d; omit the key to keep replicas")
     return idle_s

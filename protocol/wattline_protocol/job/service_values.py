@@ -9,7 +9,6 @@ from wattline_protocol.job import values
 from wattline_protocol.text.quantities import (
     format_duration,
     format_size,
-    parse_duration_s,
     parse_size_bytes,
 )
 from wattline_protocol.text.toml_fields import quantity, texts
@@ -31,7 +30,7 @@ def cache_rule(value: object) -> dict[str, object]:
     if not isinstance(table, Mapping) or set(table) != {"ttl", "size"}:
         raise ValueError(f"expected {_CACHE}, as a flag ttl=5m,size=256MiB")
     try:
-        ttl_s = quantity(parse_duration_s)(table["ttl"])
+        ttl_s = values.duration(table["ttl"])
     except ValueError as error:
         raise ValueError(f"ttl: {error}") from error
     try:

@@ -17,8 +17,8 @@ from wattline_protocol.text.names import check_name
 from wattline_protocol.text.quantities import (
     format_duration,
     parse_cost_usd,
-    parse_duration_s,
     parse_energy_wh,
+    parse_job_duration_s,
 )
 from wattline_protocol.text.spans import folded
 from wattline_protocol.text.toml_fields import (
@@ -287,6 +287,7 @@ def moment(value: object) -> str:
     return at.isoformat()
 
 
+duration = quantity(parse_job_duration_s)
 energy = quantity(parse_energy_wh)
 cost = quantity(parse_cost_usd)
 
@@ -300,7 +301,7 @@ def idle_rule(value: object) -> dict[str, object]:
         raise ValueError(f"expected {_IDLE}")
     readers: dict[str, tuple[str, Reader[object]]] = {
         "below": ("below", share),
-        "for": ("for_s", above_zero(quantity(parse_duration_s))),
+        "for": ("for_s", above_zero(duration)),
         "action": ("action", choice("stop", "warn")),
     }
     rule: dict[str, object] = {}

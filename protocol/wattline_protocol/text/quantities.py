@@ -46,24 +46,55 @@ _COUNT_UNITS = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _ONE = re.compile(rf"{_NUMBER}\s*([A-Za-z]+)")
 _DURATION = re.compile(rf"{_NUMBER}(ms|[dhms])")
+_SLURM_DURATION = re.compile(
+    r"(?:(?P<d>\d+)-(?P<dh>\d+)(?::(?P<dm>\d+))?(?::(?P<ds>\d+))?)"
+    r"|(?:(?:(?P<h>\d+):)?(?P<m>\d+):(?P<s>\d+))",
+    re.ASCII,
+)
+"""D-HH, D-HH:MM, D-HH:MM:SS, HH:MM:SS, MM:SS; a bare number, Slurm's minutes, has no unit."""
+
+_DURATION_WANTED = 'expected a duration such as "90s", "15m" or "1h30m"'
 
 
 def parse_duration_s(text: str) -> float:
     """Seconds in "90s", "15m", "1h30m" or "2d"."""
+    return _in_units_s(_short(text), _DURATION_WANTED)
+
+
+def parse_job_duration_s(text: str) -> float:
+    """The same, or in the forms of Slurm: "12:00:00", "90:00" (minutes), "1-12", "1-12:00:00".
+
+    For durations of jobs only: elsewhere "12:00" may be a time of day, or hours to an operator.
+    """
+    short = _short(text)
+    match = _SLURM_DURATION.fullmatch(short)
+    if match is None:
+        wanted = f'{_DURATION_WANTED}, or as in Slurm "12:00:00" or "1-12:00:00"'
+        return _in_units_s(short, wanted)
+    found = {name: int(digits) for name, digits in match.groupdict("0").items()}
+    return _within_ten_years(
+        sum((count * _DURATION_UNITS[name[-1]] for name, count in found.items()), Decimal(0))
+    )
+
+
+def _in_units_s(text: str, wanted: str) -> float:
     total, at, last_unit = Decimal(0), 0, "more"
-    stripped = _short(text)
     order = ["more", *_DURATION_UNITS]
-    while at < len(stripped):
-        match = _DURATION.match(stripped, at)
+    while at < len(text):
+        match = _DURATION.match(text, at)
         if match is None or order.index(match[2]) <= order.index(last_unit):
-            raise ValueError('expected a duration such as "90s", "15m" or "1h30m"')
+            raise ValueError(wanted)
         total += Decimal(match[1]) * _DURATION_UNITS[match[2]]
         at, last_unit = match.end(), match[2]
     if at == 0:
-        raise ValueError('expected a duration such as "90s", "15m" or "1h30m"')
-    if total > Decimal(MAX_DURATION_S):
+        raise ValueError(wanted)
+    return _within_ten_years(total)
+
+
+def _within_ten_years(total_s: Decimal) -> float:
+    if total_s > Decimal(MAX_DURATION_S):
         raise ValueError("expected a duration of at most ten years")
-    return float(total)
+    return float(total_s)
 
 
 def format_duration(duration_s: float) -> str:

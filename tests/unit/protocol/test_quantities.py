@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from wattline_protocol.job.file import job_from_options
 from wattline_protocol.text import quantities as q
 
 
@@ -13,6 +14,37 @@ from wattline_protocol.text import quantities as q
 )
 def test_durations(text: str, seconds: float) -> None:
     assert q.parse_duration_s(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("01:30:00", 5400),
+        ("36:00:00", 129_600),
+        ("90:00", 5400),
+        ("0:90", 90),
+        ("1-12", 129_600),
+        ("1-12:30", 131_400),
+        ("1-12:30:05", 131_405),
+        ("1h30m", 5400),
+    ],
+)
+def test_durations_of_jobs_may_have_the_forms_of_slurm(text: str, seconds: float) -> None:
+    assert q.parse_job_duration_s(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "60", "1-", "-12", "1:2:3:4", "1-2h", "1:30m", "1:-5", "1.5:00", "١:٠٠"]
+)
+def test_a_refused_duration_of_a_job_names_both_forms(text: str) -> None:
+    with pytest.raises(ValueError, match=r'"1h30m", or as in Slurm "12:00:00" or "1-12:00:00"'):
+        q.parse_job_duration_s(text)
+
+
+def test_ten_years_bound_both_forms() -> None:
+    for text in ("3651d", "3651-00:00:00", "9" * 60 + ":00"):
+        with pytest.raises(ValueError, match="ten years"):
+            q.parse_job_duration_s(text)
 
 
 @pytest.mark.parametrize(
@@ -124,3 +156,19 @@ def test_what_is_no_count(text: str) -> None:
 def test_counts_are_written_with_the_largest_unit_that_is_exact() -> None:
     shown = [q.format_count(count) for count in (999, 2_500_000, 1_234_567, 10**9)]
     assert shown == ["999", "2.5M", "1234.567k", "1G"]
+
+
+def test_every_duration_of_a_job_may_have_them() -> None:
+    job = job_from_options(
+        command="true",
+        time="1-12",
+        grace="1:30",
+        checkpoint_every="00:15:00",
+        no_progress="10:00",
+        idle_gpu="below=0.05,for=0:30:00,action=warn",
+    )
+    assert job.limits.runtime_s == 129_600
+    assert (job.recovery.grace_s, job.recovery.checkpoint_every_s) == (90, 900)
+    assert job.recovery.no_progress_s == 600
+    assert job.limits.idle_gpu is not None
+    assert job.limits.idle_gpu.for_s == 1800
