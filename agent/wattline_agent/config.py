@@ -24,6 +24,8 @@ class AgentConfig:
     state_dir: Path = DEFAULT_STATE_DIR
     sysfs_root: Path = DEFAULT_SYSFS_ROOT
     """Root of powercap and hwmon, in place of /sys."""
+    secrets_dir: Path | None = None
+    """Secrets of users; None = below the state directory."""
     nvml_lib: Path | None = None
     """NVML library to load in place of the system's."""
     observe: bool = False
@@ -64,6 +66,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="read sensors below this directory instead of /sys",
     )
+    made.add_argument(
+        "--secrets-dir",
+        type=Path,
+        metavar="DIR",
+        help="secrets of users, DIR/USER/ENTRY; by default below the state directory",
+    )
     made.add_argument("--nvml-lib", type=Path, metavar="FILE", help="NVML library to load instead")
     made.add_argument(
         "--gpus", type=parse_gpus, metavar="LIST", help="manage only these GPUs, as in 0-3,6"
@@ -90,6 +98,7 @@ def config_of(options: argparse.Namespace) -> AgentConfig:
         bundle=options.bundle,
         state_dir=options.state_dir,
         sysfs_root=options.sysfs_root,
+        secrets_dir=options.secrets_dir,
         nvml_lib=options.nvml_lib,
         observe=options.observe,
         gpus=options.gpus,

@@ -26,6 +26,8 @@ from wattline_agent.host.address import address_towards, interface_towards
 from wattline_agent.keeper_link import KeeperLink, NoKeeper
 from wattline_agent.link import SchedulerLink
 from wattline_agent.logs import Log, make_log
+from wattline_agent.secrets.intake import Intake
+from wattline_agent.secrets.secret_store import DEFAULT_NAME, SecretStore
 from wattline_agent.shell import CAPS_TIMEOUT_S, Shell
 from wattline_agent.spool import RollupSpool
 from wattline_agent.statefile import StateDir, StateInUse, StateUnusable
@@ -109,7 +111,10 @@ def _serve(
     if spool.torn_bytes:
         log.warning("spool_torn", cut_bytes=spool.torn_bytes)
     interface = functools.partial(interface_towards, bundle.agent_endpoint)
-    opened = functools.partial(open_runner, interface=interface, site_id=bundle.site_id)
+    store = secret_store(config)
+    opened = functools.partial(
+        open_runner, interface=interface, site_id=bundle.site_id, secrets=store
+    )
     keeper_link = KeeperLink(files.path, opened, log, may_start=not config.has_keeper_service)
     stack.enter_context(contextlib.closing(keeper_link))
     keeper_link.open()
@@ -123,6 +128,7 @@ def _serve(
         files=files,
         spool=spool,
         link=link,
+        secrets=Intake(bundle.name, bundle.secret_key, store, files.path),
         log=log,
     )
     with StopRequest() as request:
@@ -155,9 +161,16 @@ def _facts(
         keeper_account=keeper_link.keeper_account(),
         takes_recovery=keeper_link.takes_recovery(),
         address=address_towards(bundle.agent_endpoint),
+        takes_secrets=keeper_link.takes_secrets(),
         launchers=("ray", "container") if find_podman() else ("ray",),
         managed=config.gpus,
     )
+
+
+def secret_store(config: AgentConfig) -> SecretStore:
+    """The secrets of this node: its directory, and those that systemd passes to the agent."""
+    folder = config.secrets_dir or config.state_dir / DEFAULT_NAME
+    return SecretStore(folder, os.environ.get("CREDENTIALS_DIRECTORY", ""))
 
 
 def agent_version() -> str:

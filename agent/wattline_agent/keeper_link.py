@@ -82,6 +82,10 @@ class KeeperLink:
         """Whether it grants task leases to running attempts, and knows stop signals."""
         return self._runner is not None and self._runner.takes_recovery()
 
+    def takes_secrets(self) -> bool:
+        """Whether it reads variables of tasks from files."""
+        return self._runner is not None and self._runner.takes_secrets()
+
     def do(self, order: Order) -> None:
         """Send an order to the keeper, now or as soon as there is one again."""
         self._waiting.append(order)

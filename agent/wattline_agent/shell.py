@@ -15,6 +15,7 @@ import zmq
 from wattline_agent.core.durable import UsageState
 from wattline_agent.core.effects import (
     ApplyCaps,
+    ChangeSecret,
     Drop,
     DropSpooled,
     Effect,
@@ -52,6 +53,7 @@ from wattline_agent.core.events import (
     PrivilegedFound,
     Sampled,
     SchedulerMessage,
+    SecretsFound,
     SpoolRead,
     Started,
     StopAsked,
@@ -73,8 +75,10 @@ from wattline_agent.executor.owners import ForeignProcesses, use_by_attempt
 from wattline_agent.keeper_link import KeeperLink
 from wattline_agent.link import SchedulerLink
 from wattline_agent.logs import Log
+from wattline_agent.secrets.intake import Intake
 from wattline_agent.spool import RollupSpool
 from wattline_agent.statefile import StateDir
+from wattline_protocol.data.secrets import SecretDone
 from wattline_protocol.ids import GpuIndex, Instant, Now, TaskRef, UnixTime
 from wattline_protocol.site.wall_power import PERMILLE
 from wattline_protocol.wire.agent_messages import LogChunk
@@ -93,6 +97,8 @@ crash in between books the energy of that interval to the next task."""
 SCAN_PERIOD_S = 3.0
 """Interval of listing the processes of all GPUs: a call that takes the driver milliseconds and
 delays other calls."""
+SECRETS_PERIOD_S = 10.0
+"""Interval of reading which entries of secrets there are: operators may write them by hand."""
 EXTRA_SAMPLE_S = 0.25
 """When a task ends, the GPUs are sampled first if the last sample is older than this, so that its
 usage is complete."""
@@ -122,6 +128,7 @@ class Shell:
         files: StateDir,
         spool: RollupSpool,
         link: SchedulerLink,
+        secrets: Intake,
         log: Log,
     ) -> None:
         self.node = node
@@ -131,6 +138,8 @@ class Shell:
         self._files = files
         self._spool = spool
         self._link = link
+        self._secrets = secrets
+        self._secrets_due_s = 0.0
         self._log = log
         self._events: deque[Event] = deque()
         self._launches: list[tuple[TaskOrder, LaunchContext]] = []
@@ -229,6 +238,9 @@ class Shell:
         if mono_s >= self._tick_due_s or self._is_news_due():
             self._tick_due_s = mono_s + TICK_S
             self.handle(TimePassed())
+        if mono_s >= self._secrets_due_s:
+            self._secrets_due_s = mono_s + SECRETS_PERIOD_S
+            self._find_secrets()
         if mono_s >= self._sample_due_s:
             period_s = self.node.beat_period_s
             self._sample_due_s = max(self._sample_due_s + period_s, mono_s + period_s / 2)
@@ -236,6 +248,12 @@ class Shell:
             self._sample()
         if mono_s >= self._usage_saved_s + USAGE_GAP_S:
             self._save_usage()
+
+    def _find_secrets(self) -> None:
+        found = self._secrets.find()
+        event = SecretsFound(found.names, found.problems)
+        if event != self.node.state.secrets:
+            self.handle(event)
 
     def _save_usage(self) -> None:
         if self._usage is not None:
@@ -338,6 +356,13 @@ class Shell:
             case SendRecord(request, ref):
                 parts = self._keeper_link.read_record(ref)
                 self._link.send(RecordRead(request, parts.report, parts.inventory, parts.error))
+            case ChangeSecret(order):
+                error = self._secrets.carry_out(order)
+                self._link.send(SecretDone(order.request, error))
+                found = self._secrets.find()
+                self._events.append(SecretsFound(found.names, found.problems))
+                what, name = type(order).__name__, f"{order.user}/{order.entry}"
+                self._log.info("secret_changed", order=what, name=name, error=error)
             case WouldCap(caps_mw, holding_mw):
                 watts = [mw / 1000 for mw in caps_mw]
                 self._log.info("would_cap", caps_w=watts, holding_w=holding_mw / 1000)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from wattline_agent.core.durable import AgentState, UsageState
 from wattline_agent.core.ports import LaunchContext
+from wattline_protocol.data.secrets import DropSecret, StoreSecret
 from wattline_protocol.ids import GpuIndex, TaskRef
 from wattline_protocol.wire.agent_messages import ExitKind, FromAgent, Rollup
 from wattline_protocol.wire.task_order import Notice, TaskOrder
@@ -172,6 +173,13 @@ class SendRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeSecret:
+    """Store or remove an entry and answer with SecretDone."""
+
+    order: StoreSecret | DropSecret
+
+
+@dataclass(frozen=True, slots=True)
 class Spool:
     """Append a roll-up to the spool on disk."""
 
@@ -228,6 +236,7 @@ Effect = (
     | RenewTaskLeases
     | SendLog
     | SendRecord
+    | ChangeSecret
     | Spool
     | ReadSpool
     | DropSpooled

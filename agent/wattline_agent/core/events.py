@@ -119,6 +119,15 @@ class SpoolRead:
 
 
 @dataclass(frozen=True, slots=True)
+class SecretsFound:
+    """Entries that the node can give to tasks, and why others are refused; sent on change."""
+
+    names: tuple[str, ...]
+    """USER/ENTRY."""
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class TimePassed:
     """Timer, several times a second: deadlines and retries."""
 
@@ -142,6 +151,7 @@ Event = (
     | PrivilegedFound
     | HostRead
     | SpoolRead
+    | SecretsFound
     | TimePassed
     | StopAsked
 )

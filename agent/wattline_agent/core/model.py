@@ -8,6 +8,7 @@ import msgspec
 
 from wattline_agent.core.durable import AgentState, LeaseOnFile
 from wattline_agent.core.effects import Effect, Note, SaveState
+from wattline_agent.core.events import SecretsFound
 from wattline_agent.core.link.outage import Outage
 from wattline_agent.core.ports import HostReading
 from wattline_agent.core.power.capper import NodeTerms
@@ -49,6 +50,8 @@ class Facts:
     """Its own IP address on the way to the scheduler; empty: not known."""
     launchers: tuple[str, ...] = ()
     """Launchers that it has besides process and torchrun."""
+    takes_secrets: bool = False
+    """It can store secrets, and its keeper gives them to tasks."""
     managed: frozenset[GpuIndex] | None = None
     """GPUs this agent may cap and allocate; None = all."""
 
@@ -78,6 +81,8 @@ class Member:
     """The limits were read back since the Welcome."""
     is_confirmed: bool = False
     """A beat of this incarnation was answered: the Adopted has arrived."""
+    secrets_sent: tuple[str, ...] = ()
+    """Entries that the scheduler was sent since; none at first."""
 
 
 @dataclass(slots=True)
@@ -184,6 +189,7 @@ class NodeState:
     adopt_mw: int = 0
     is_started: bool = False
     is_stopping: bool = False
+    secrets: SecretsFound = field(default_factory=lambda: SecretsFound(()))
     would_cap_mw: tuple[int, ...] = ()
     settled_at: Standpoint | None = None
     """Standpoint at which `steer` last found nothing to do; None = it has to check."""

@@ -9,7 +9,15 @@ from typing import assert_never
 
 from wattline_agent.core import start
 from wattline_agent.core.durable import AgentState, UsageState
-from wattline_agent.core.effects import DropSpooled, Effect, Send, SendLog, SendRecord, Stacks
+from wattline_agent.core.effects import (
+    ChangeSecret,
+    DropSpooled,
+    Effect,
+    Send,
+    SendLog,
+    SendRecord,
+    Stacks,
+)
 from wattline_agent.core.events import (
     CapsRead,
     ClocksLocked,
@@ -22,6 +30,7 @@ from wattline_agent.core.events import (
     PrivilegedFound,
     Sampled,
     SchedulerMessage,
+    SecretsFound,
     SpoolRead,
     Started,
     StopAsked,
@@ -40,6 +49,7 @@ from wattline_agent.core.power import (
     steer,
 )
 from wattline_agent.core.tasks import attempts, commands
+from wattline_protocol.data.secrets import DropSecret, StoreSecret
 from wattline_protocol.ids import GpuIndex, Now
 from wattline_protocol.wire.agent_messages import (
     BeatSeen,
@@ -141,6 +151,7 @@ class Node:
             steer.step(state, now, here)
             clocks.step(state, now)
             telemetry.beat_if_wanted(state, now)
+            session.report_secrets(state)
         effects, state.out = state.out, []
         return effects
 
@@ -173,6 +184,8 @@ class Node:
                 telemetry.host_read(state, event.reading, now)
             case SpoolRead():
                 _replay(state, event)
+            case SecretsFound():
+                state.secrets = event
             case TimePassed():
                 pass  # deadlines are checked after every event
             case StopAsked():
@@ -196,6 +209,9 @@ def _take(state: NodeState, message: ToAgent, now: Now) -> None:
         case ReadRecord():
             if state.session.member is not None:
                 state.emit(SendRecord(message.request, message.ref))
+        case StoreSecret() | DropSecret():
+            if state.session.member is not None:
+                state.emit(ChangeSecret(message))
         case DumpStacks():
             if session.is_current(state, message.epoch, message.incarnation):
                 state.emit(Stacks(message.ref))

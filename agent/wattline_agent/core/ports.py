@@ -451,6 +451,9 @@ class TaskRunner(Protocol):
     def takes_recovery(self) -> bool:
         """Whether it grants task leases to running attempts, and knows stop signals."""
 
+    def takes_secrets(self) -> bool:
+        """Whether it reads variables of tasks from files."""
+
     def grant_lease(self, ref: TaskRef, until_mono_s: float) -> None:
         """Give a running attempt a task lease, unless it has one. In force on return."""
 

@@ -21,6 +21,9 @@ from wattline_protocol.wire.task_order import TaskOrder
 NOFILE_LIMIT = 1024 * 1024
 """Open files; lowered to the hard limit. Data loaders need far more than the usual 1,024."""
 RLIMITS = {"core": 0, "nofile": NOFILE_LIMIT}
+NO_CORE_AT_ALL = {"core": 1}
+"""At a limit of 0 the kernel still pipes a core to a program that core_pattern names (core(5)); at
+1 byte it does neither: the size that it gives such a program itself."""
 
 BRIDGE_ARGV = (sys.executable, "-I", "-m", BRIDGE_MODULE)
 """Isolated: the job's PYTHONPATH is its server's."""
@@ -117,11 +120,12 @@ def environment_of(
     checkpoint_dir: str,
     mps_pipes: str = "",
     interface: str = "",
+    secrets: str = "",
 ) -> dict[str, str]:
     """Variables added to the keeper's; Wattline's take precedence over the job's own.
 
     `mps_pipes`: pipe directory of the MPS daemon for a task that shares its GPU; empty = none.
-    `interface`: see `_network`.
+    `interface`: see `_network`. `secrets`: directory of its secrets; empty = it has none.
     """
     ref = order.ref
     share_permille = order.gpu_share_permille if order.gpus else 0
@@ -146,6 +150,8 @@ def environment_of(
     ours |= _gang_environment(order)
     if order.from_scratch:
         ours["WATTLINE_FROM_SCRATCH"] = "1"
+    if secrets:
+        ours["WATTLINE_SECRETS_DIR"] = secrets
     if order.array_index is not None:  # absent differs from 0 and from an empty text
         ours["WATTLINE_ARRAY_INDEX"] = str(order.array_index)
     if order.kind == "service":
@@ -218,15 +224,17 @@ def spec_of(
     mps_pipes: str = "",
     interface: str = "",
     site_id: str = "",
+    secrets: str = "",
 ) -> TaskSpec:
-    """Specification of the attempt for the keeper. Raises NotLaunchable."""
+    """Specification of the attempt for the keeper; of secrets it has paths alone. Raises
+    NotLaunchable."""
     cwd = order.workdir or folder.path
     if not cwd.startswith("/"):
         raise NotLaunchable(f"workdir should be an absolute path, not {order.workdir!r}")
     if order.launcher == "container":
         folders = (folder.parent, checkpoint_dir, mps_pipes)
         try:
-            argv = container_argv(order, context, tasklib, filter(None, folders))
+            argv = container_argv(order, context, tasklib, filter(None, folders), secrets)
             argv = _watched(order, argv, tasklib, site_id)
         except NotMountable as error:
             raise NotLaunchable(str(error)) from error
@@ -235,10 +243,10 @@ def spec_of(
     return TaskSpec(
         key=key_of(order.ref),
         argv=argv,
-        env=environment_of(order, context, folder, checkpoint_dir, mps_pipes, interface),
+        env=environment_of(order, context, folder, checkpoint_dir, mps_pipes, interface, secrets),
         env_append={"PYTHONPATH": str(tasklib)},
         cwd=cwd,
-        rlimits=RLIMITS,
+        rlimits=RLIMITS | (NO_CORE_AT_ALL if secrets else {}),
         cpus=order.cpus,
         memory_bytes=order.memory_bytes,
         grace_s=order.grace_s,
@@ -251,4 +259,5 @@ def spec_of(
         prefer_cwd="" if order.workdir else order.submit_dir,
         pass_env=context.pass_env,
         stop_signal=signal.Signals[f"SIG{order.stop_signal}"],
+        env_files={name: f"{secrets}/{name}" for name, use in order.secrets.items() if use.env},
     )

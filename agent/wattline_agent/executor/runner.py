@@ -51,9 +51,12 @@ from wattline_agent.keeper.spec import (
     MAKING_PROTOCOL,
     MAX_ACCOUNT_CHARS,
     RECOVERY_PROTOCOL,
+    SECRETS_PROTOCOL,
     ExitRecord,
     TaskSpec,
 )
+from wattline_agent.secrets.secret_store import DEFAULT_NAME, SecretStore, SecretUnusable
+from wattline_agent.secrets.task_files import TaskSecrets
 from wattline_protocol.ids import JobId, TaskRef
 from wattline_protocol.wire.agent_messages import ExitKind, TaskExit
 from wattline_protocol.wire.task_order import Notice, TaskOrder
@@ -81,10 +84,11 @@ class KeeperRunner:
         timeout_s: float = TIMEOUT_S,
         interface: Callable[[], str] = str,
         site_id: str = "",
+        secrets: SecretStore | None = None,
     ) -> None:
         """`timeout_s`: how long the keeper may take to answer; `interface`: network interface of
-        gangs, empty = unknown. Raises KeeperAbsent, or OSError when the state directory cannot be
-        used."""
+        gangs, empty = unknown; `secrets`: those of the node, by default below the state directory.
+        Raises KeeperAbsent, or OSError when the state directory cannot be used."""
         self._interface, self._site_id = interface, site_id
         self._state_dir = state_dir.resolve()
         try:
@@ -110,6 +114,9 @@ class KeeperRunner:
         self._spares = DirPool()
         self._removals = Cleanup()
         self._mounts = Mounts(may_touch_root=True)
+        store = secrets or SecretStore(self._state_dir / DEFAULT_NAME)
+        self._secrets = TaskSecrets(store, self._state_dir)
+        self._may_sweep = secrets is not None  # else it is a check, beside a running agent
         self._is_open = False
         """Accounts may traverse the state directory to their tasks' own."""
         self._load()
@@ -127,6 +134,10 @@ class KeeperRunner:
     def takes_recovery(self) -> bool:
         """Whether the keeper grants task leases to running attempts, and knows stop signals."""
         return self._protocol >= RECOVERY_PROTOCOL
+
+    def takes_secrets(self) -> bool:
+        """Whether the keeper reads variables from files."""
+        return self._protocol >= SECRETS_PROTOCOL
 
     def launch(self, order: TaskOrder, context: LaunchContext) -> None:
         """Write the order to disk and have the keeper start it."""
@@ -304,12 +315,13 @@ class KeeperRunner:
             checkpoints = self._make_checkpoint_dir(order, context)
             uid = None if order.run_as else os.getuid()
             pipes = find_pipes(order, os.environ, uid, self._mounts.touch)
+            secrets = self._secrets.place(key_of(order.ref), order) if order.secrets else ""
             where = (folder, checkpoints, self._tasklib, pipes, self._interface(), self._site_id)
-            spec = spec_of(order, context, *where)
+            spec = spec_of(order, context, *where, secrets)
             if context.checkpoint_root:
                 spec = replace(spec, make=checkpoints)
             return self._for_account(spec, order, folder) if order.run_as else spec
-        except NotLaunchable as error:
+        except (NotLaunchable, SecretUnusable) as error:
             self._end_unstarted(attempt, str(error))
         except OSError as error:
             self._end_unstarted(attempt, f"{error.strerror}: {error.filename or folder.path}")
@@ -340,6 +352,8 @@ class KeeperRunner:
             own.append(folder.secret)
         if not spec.make:
             own.append(self._own_checkpoint_dir(order.ref.job))
+        if order.secrets:
+            own.extend(f"{spec.env['WATTLINE_SECRETS_DIR']}/{name}" for name in order.secrets)
         return replace(spec, own=tuple(own))
 
     def _make_checkpoint_dir(self, order: TaskOrder, context: LaunchContext) -> str:
@@ -362,10 +376,15 @@ class KeeperRunner:
         return f"{self._checkpoints}/{job}"
 
     def _end_unstarted(self, attempt: Attempt, detail: str) -> None:
+        self._remove_secrets(attempt)
         attempt.record = ExitRecord("not_startable", detail=detail, ended_unix_s=time.time())
         attempt.file = msgspec.structs.replace(attempt.file, unstarted=attempt.record)
         with suppress(OSError):  # reported anyway: an unstarted attempt has nothing to lose
             self._orders.put([_fact(attempt.file)])
+
+    def _remove_secrets(self, attempt: Attempt) -> None:
+        if attempt.file.order.secrets:
+            self._secrets.remove(key_of(attempt.file.order.ref))
 
     # --- Existing attempts --------------------------------------------------------------
 
@@ -382,6 +401,8 @@ class KeeperRunner:
             if self._never_launched(attempt):
                 del self._attempts[ref]
                 self._void.append(key_of(ref))
+        if self._may_sweep:
+            self._secrets.sweep([*map(key_of, self._attempts)])
         found = on_disk(self._state_dir, self._mounts.covers)
         self._forgotten.extend(ref for ref in found if key_of(ref) not in orders)
 
@@ -427,6 +448,7 @@ class KeeperRunner:
         if attempt.exit is None:
             record = attempt.record or self._exit_record(attempt)
             if record is not None:
+                self._remove_secrets(attempt)
                 attempt.record = record
                 is_covered = self._mounts.covers(attempt.folder.path)
                 order = attempt.file.order

@@ -14,7 +14,7 @@ import resource
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, NoReturn
 
 from wattline_agent.keeper.processes.account import Account, become
@@ -44,6 +44,8 @@ KEEPER_SIGNALS = (
 )
 """Signals that Python or the keeper handles or ignores; a task starts with the defaults."""
 MAX_ERROR_BYTES = 2048
+MAX_VALUE_BYTES = 64 * 1024
+"""Of a variable from a file: half of what Linux accepts."""
 NOTE, END_OF_NOTE = b"note:", b"\0"
 """Prefix and end of a remark from the child that is no error; it precedes any error."""
 DESCRIPTORS = "/proc/self/fd"
@@ -85,6 +87,8 @@ class Launch:
     """A directory that the child creates, because that may hang; empty = none, or its account's."""
     prefer_cwd: str = ""
     """Preferred working directory, used in place of `cwd` where possible; empty = none."""
+    env_files: Mapping[str, str] = field(default_factory=dict)
+    """By variable the file of its value: read by the child, so that nobody else has it."""
 
 
 class StartStatus(NamedTuple):
@@ -201,6 +205,9 @@ def _become_task(launch: Launch, status_end: int, parent: int) -> NoReturn:
         path, env = launch.path, dict(launch.env)
         if launch.account is not None:
             env = {**become(launch.account, launch.output), **env}
+        step = "secrets"
+        for name, file in launch.env_files.items():
+            env[name] = _value_in(name, file)
         step = "checkpoints"
         if launch.make:
             os.makedirs(launch.make, exist_ok=True)  # noqa: PTH103 - says what it does
@@ -222,6 +229,17 @@ def _become_task(launch: Launch, status_end: int, parent: int) -> NoReturn:
         os.write(status_end, f"{step}:{code}:{_in_words(error)}".encode()[:MAX_ERROR_BYTES])
     finally:
         os._exit(127)
+
+
+def _value_in(name: str, path: str) -> str:
+    """The secret in a file, as the value of a variable: without the line break at its end."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    value = os.read(file, MAX_VALUE_BYTES).removesuffix(b"\n").removesuffix(b"\r")
+    os.close(file)
+    if b"\0" in value:
+        text = f"secret {name} contains a NUL byte: it can be a file, but no variable"
+        raise NotStarted("not_startable", text)
+    return os.fsdecode(value)
 
 
 def _choose_cwd(launch: Launch, status_end: int) -> str:
@@ -319,6 +337,8 @@ def _explain(launch: Launch, step: str, number: int, words: str) -> NotStarted:
         detail = f"cannot run as {launch.account.name}: {words}"
     elif step == "checkpoints":
         detail = f"no directory for checkpoints: {words}"
+    elif step == "secrets":
+        detail = f"its secrets cannot be read: {words}"
     else:
         detail = f"cannot set {step} for {name}: {words}"
     return NotStarted("not_startable", detail)

@@ -8,7 +8,7 @@ import signal
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-PROTOCOL_VERSION = 7
+PROTOCOL_VERSION = 8
 """Version of the socket's requests: a keeper outlives upgrades of the agent."""
 ACCOUNTS_PROTOCOL = 2
 """First version in which tasks may run as other accounts."""
@@ -22,6 +22,8 @@ RECOVERY_PROTOCOL = 6
 """First version with task leases for running attempts, and stop signals."""
 HELPER_PROTOCOL = 7
 """First version with the request `helper`."""
+SECRETS_PROTOCOL = 8
+"""First version with variables whose values are in files."""
 SOCKET_NAME = "keeper.sock"
 LOCK_NAME = "keeper.lock"
 TASKS_DIR = "tasks"
@@ -86,10 +88,14 @@ class TaskSpec:
     followed by a star."""
     stop_signal: int = signal.SIGTERM
     """Requests its stop: of the programs that handle it."""
+    env_files: dict[str, str] = field(default_factory=dict)
+    """Secrets: by variable the file that has its value, which only the child reads."""
 
     def to_json(self, protocol: int = PROTOCOL_VERSION) -> dict[str, Any]:
         """A dictionary of plain values, as a keeper of this protocol version reads it."""
         spec = {f.name: getattr(self, f.name) for f in fields(self)}
+        if protocol < SECRETS_PROTOCOL:
+            del spec["env_files"]
         if protocol < RECOVERY_PROTOCOL:
             del spec["stop_signal"]
         if protocol < PREFERENCE_PROTOCOL:
@@ -197,6 +203,7 @@ _CHECKS: dict[str, tuple[Any, str]] = {
     "prefer_cwd": (lambda v: v == "" or _is_path(v), "an absolute path, or empty"),
     "pass_env": (_are_names, "a list of names of variables"),
     "stop_signal": (_is_stop_signal, "the number of a signal that requests a stop"),
+    "env_files": (_is_text_map, "a map of paths"),
 }
 
 

@@ -93,6 +93,7 @@ class Planned(NamedTuple):
             self.attempt.group_path,
             "" if spec.run_as else spec.make,
             "" if self.path else spec.prefer_cwd,
+            spec.env_files,
         )
 
 
@@ -188,7 +189,7 @@ class Starter:
     def _begin(self, attempt: Attempt) -> None:
         spec = attempt.life.spec
         env = _environment(spec, attempt.folder)
-        is_childs = spec.run_as or spec.make  # to resolve, and to create
+        is_childs = spec.run_as or spec.make or spec.env_files  # to resolve, create, and read
         cwd, path = (spec.cwd, "") if is_childs else self._command(attempt, env)
         attempt.group = Group.make(self._site, spec.key, spec.cpus, spec.memory_bytes)
         self._note(attempt)  # before the fork: found even after a crash between the two

@@ -18,6 +18,7 @@ from wattline.show.screen import put, put_error
 from wattline.verbs.run import Outcome
 from wattline_protocol.ids import JobId
 from wattline_protocol.job.file import MAX_JOB_CHARS, JobFileError, job_from_options, parse_job
+from wattline_protocol.job.secret_values import exposed_hint
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.routing.file import is_route_file, parse_routes
 from wattline_protocol.views.site_views import ENDED_STATES, ExplainView, JobView
@@ -70,7 +71,7 @@ def submit(
             raise ActFailed(f"{file} declares routes, which take no options", exits.USAGE)
         return Outcome(Declared(client.declare_routes(parse_routes(text, file))))
     spec = job_spec(file, command, options)
-    if hint := shell_hint(spec.command):
+    for hint in filter(None, (shell_hint(spec.command), exposed_hint(spec.env))):
         put_error(hint)
     answer = client.submit_warned(spec)
     job, warning = answer.job, answer.warning

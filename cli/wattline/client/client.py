@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 
 from wattline.client.api_keys import ApiKeyActs
+from wattline.client.data.secrets import SecretActs
 from wattline.client.data_sets import DataActs
 from wattline.client.errors import Conflict, NotFound, Unreachable, WaitTimeout
 from wattline.client.jobacts import JobActs, Words, selection, words
@@ -90,7 +91,7 @@ STALL_LEAST_S = 4.0
 """A watch of the site without data for that many periods raises Unreachable."""
 
 
-class Client(JobActs, ApiKeyActs, DataActs, RequestLogs, RouteActs):
+class Client(JobActs, ApiKeyActs, DataActs, RequestLogs, RouteActs, SecretActs):
     """A connection to one site's scheduler. Methods may be called from several threads.
 
     Every method raises Unreachable when no answer comes in time, Refused when the scheduler refuses

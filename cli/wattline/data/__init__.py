@@ -1,1 +1,1 @@
-"""Verbs about data sets: acts and renderers."""
+"""Verbs about data sets and secrets: acts and renderers."""

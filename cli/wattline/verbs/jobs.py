@@ -137,6 +137,12 @@ _SUBMIT_OPTIONS = (
         kind="path",
     ),
     Option("env", ("--env", "-e"), "Variable NAME=VALUE; may be repeated.", many=True),
+    Option(
+        "secrets",
+        ("--secrets",),
+        "File $WATTLINE_SECRETS_DIR/NAME of `secret put`: NAME=ENTRY; may be repeated.",
+        many=True,
+    ),
     Option("torchrun", ("--torchrun",), "Start the command with torchrun.", kind="switch"),
     Option(
         "procs_per_node", ("--procs-per-node",), "torchrun: processes per node.", kind="integer"

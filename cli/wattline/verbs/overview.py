@@ -6,11 +6,11 @@ OVERVIEW: dict[str, tuple[tuple[str, str], ...]] = {
         ("jobs, job, explain, logs", "Show jobs, wait reasons and output of tasks."),
         ("cancel, requeue, update", "Stop, requeue or change jobs."),
         ("services, service, rollout", "Show services; roll out a revision."),
-        ("runs, data, accounts, report", "Compare runs and data; quotas; usage, cost."),
+        ("runs, data, secret, accounts", "Runs; data sets; keys for jobs; quotas."),
         ("nodes, node, reservations", "List nodes; show one; list reservations."),
         ("power, cooling, meters", "Show budgets, cooling zones and power meters."),
         ("key, infer, model, capacity", "API keys; answer a file; compare; plan."),
-        ("top, events, problems", "Watch the site: live view, event log, alarms."),
+        ("top, events, problems, report", "Live view; event log; alarms; usage, cost."),
     ),
     "Operators": (
         ("init, enroll", "Create a site; admit nodes, gateways, users."),
@@ -21,7 +21,7 @@ OVERVIEW: dict[str, tuple[tuple[str, str], ...]] = {
         ("power shed|restore|event", "Lower a budget; restore it; add grid events."),
     ),
     "Simulation": (
-        ("demo, sim", "Run a simulated site; simulate GPUs or a fleet."),
+        ("demo, sim", "Run a simulated site; simulate GPUs, a fleet."),
         ("replay, bench", "Plan public traces; measure the programs."),
     ),
 }

@@ -151,6 +151,13 @@ VERBS = (
                 metavar="DIR",
             ),
             Option(
+                "secrets_dir",
+                ("--secrets-dir",),
+                "Secrets of users, DIR/USER/ENTRY. Default: below the state directory.",
+                kind="path",
+                metavar="DIR",
+            ),
+            Option(
                 "nvml_lib",
                 ("--nvml-lib",),
                 "NVML library to load instead of the system's.",

@@ -1,1 +1,1 @@
-"""Data sets: references, URLs of stores, keys of the site file, requests and views."""
+"""Data sets and secrets: references, URLs of stores, keys of the site file, requests, views."""

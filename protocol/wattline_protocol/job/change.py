@@ -173,4 +173,6 @@ def _flag_text(name: str, value: object) -> str:
 
 
 def _part_text(part: object) -> str:
+    if isinstance(part, Mapping):  # a secret that is a variable too
+        return " ".join(str(one) for one in part.values() if one is not True)
     return " ".join(map(str, part)) if isinstance(part, list | tuple) else str(part)

@@ -29,6 +29,7 @@ from wattline_protocol.job.launch_rules import launch_problems
 from wattline_protocol.job.power_goal import goal_problems
 from wattline_protocol.job.recovery_values import recovery_problems
 from wattline_protocol.job.scaling_values import scaling_problems, slo_table
+from wattline_protocol.job.secret_values import secret_problems, secrets_table
 from wattline_protocol.job.service_values import FROM_CACHE, cache_table
 from wattline_protocol.job.spec import WHOLE_GPU, JobSpec, ServiceSpec
 from wattline_protocol.job.values import (
@@ -165,6 +166,8 @@ def _as_text(field: str, value: Any, spec: JobSpec) -> Any:
         return gpu_share_text(value)
     if field == "limits.idle_gpu":
         return idle_table(value)
+    if field == "secrets":
+        return secrets_table(value)
     if field == "service.cache":
         return cache_table(value)
     if field == "service.log_bodies":
@@ -367,6 +370,7 @@ def _contradictions(job: JobSpec) -> list[Problem]:
             *recovery_problems(job),
             *scaling_problems(job),
             *launch_problems(job),
+            *secret_problems(job),
             *_of_gpus(job),
             *goal_problems(job),
         )

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, get_args
 
-from wattline_protocol.job import recovery_values, scaling_values, service_values, values
+from wattline_protocol.job import (
+    recovery_values,
+    scaling_values,
+    secret_values,
+    service_values,
+    values,
+)
 from wattline_protocol.job.body_log import body_log_rule
 from wattline_protocol.job.http_server import http_server
 from wattline_protocol.job.spec import LAUNCHERS, PowerGoal
@@ -297,10 +303,10 @@ JOB_KEYS = (
     JobKey("env", values.environment, "env", '{ SEED = "1" }', "Environment variables."),
     JobKey(
         "secrets",
-        values.secret_names,
-        LATER,
+        secret_values.secrets,
+        "secrets",
         '{ WANDB_API_KEY = "wandb" }',
-        "Variables filled from the secret store.",
+        "Secrets of the nodes, as files for the task; where asked, as variables too.",
     ),
     JobKey(
         "launch.how",

@@ -261,6 +261,14 @@ class ServiceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.replicas if isinstance(self.replicas, int) else self.replicas.most
 
 
+class SecretUse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A secret of the job's owner for its tasks, by name: its value is on nodes only."""
+
+    entry: Name[str]
+    env: bool = False
+    """Also the value of a variable."""
+
+
 def encoded_bytes(spec: "JobSpec") -> int:
     """Size of the spec in a message."""
     return len(_encode(spec))
@@ -291,6 +299,8 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     launch: Launch = Launch()
     service: ServiceSpec | None = None
     env: Table[Argument, Argument] = {}
+    secrets: Table[Argument, SecretUse] = {}
+    """By the name of the file, or variable, that a task finds it in."""
     hold: bool = False
     """Submitted held: waits for `wattline release`."""
     after_ok: Many[Serial[JobId]] = ()

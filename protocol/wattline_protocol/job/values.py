@@ -222,13 +222,14 @@ def environment(value: object) -> dict[str, str]:
         raise ValueError('expected a table such as { SEED = "1" }')
     if len(value) > MAX_ENV_VARIABLES:
         raise ValueError(f"expected at most {MAX_ENV_VARIABLES} variables")
-    checked = {_env_name(key): _env_value(key, item) for key, item in value.items()}
+    checked = {variable(key): _env_value(key, item) for key, item in value.items()}
     if sum(len(key) + len(item) for key, item in checked.items()) > MAX_ENV_CHARS:
         raise ValueError(f"expected at most {MAX_ENV_CHARS} characters in all")
     return checked
 
 
-def _env_name(key: object) -> str:
+def variable(key: object) -> str:
+    """The name of a variable that Wattline does not set."""
     if not isinstance(key, str) or _ENV_NAME.fullmatch(key) is None:
         raise ValueError(f'"{key}" is not a name of a variable: letters, digits and _')
     is_ours = key.startswith(_RESERVED_PREFIX) and not key.startswith(_OPEN_PREFIX)
@@ -380,8 +381,3 @@ def outputs(value: object) -> tuple[str, ...]:
         if not item or path.is_absolute() or ".." in path.parts:
             raise ValueError(f'"{item}": expected paths inside the task\'s directory')
     return items
-
-
-def secret_names(value: object) -> dict[str, str]:
-    """Variable → a name in the secret store, never a value."""
-    return {key: check_name(item) for key, item in environment(value).items()}

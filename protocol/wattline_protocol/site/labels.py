@@ -1,6 +1,6 @@
 """Labels of nodes: key-value pairs of the site file that jobs can require."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from wattline_protocol.job.spec import REPORTED_LAUNCHERS
 from wattline_protocol.text.names import check_name
@@ -11,6 +11,8 @@ MAX_LABELS = 32
 
 Labels = frozenset[tuple[str, str]]
 """Names with their values, each name once. What a node's agent reports has no value."""
+
+_SECRET = "secret:"  # noqa: S105 - the kind of a label; no name of the site file has a colon
 
 
 def labels(value: object) -> dict[str, str]:
@@ -31,9 +33,15 @@ def _value(name: str, item: object) -> str:
 
 def labels_text(pairs: Iterable[tuple[str, str]]) -> str:
     """For display, and in the form of the flag: "fabric=ib, zone=b"."""
-    return ", ".join(
-        f"{name}={value}" if value else f"launcher {name}" for name, value in sorted(pairs)
-    )
+    return ", ".join(_text(name, value) for name, value in sorted(pairs))
+
+
+def _text(name: str, value: str) -> str:
+    if value:
+        return f"{name}={value}"
+    for user, entry in secret_names(frozenset([(name, value)])):
+        return f"secret {entry} of user {user}"
+    return f"launcher {name}"
 
 
 def of_site_file(pairs: Labels) -> Labels:
@@ -44,6 +52,19 @@ def of_site_file(pairs: Labels) -> Labels:
 def launcher_labels(launchers: Iterable[str]) -> Labels:
     """Those of the launchers that not every node has, as labels."""
     return frozenset((one, "") for one in REPORTED_LAUNCHERS.intersection(launchers))
+
+
+def secret_label(user: str, entry: str) -> tuple[str, str]:
+    """An entry of a user that a node has, as a label."""
+    return f"{_SECRET}{user}/{entry}", ""
+
+
+def secret_names(pairs: Labels) -> Iterator[tuple[str, str]]:
+    """User and entry of the labels that are entries."""
+    for name, _ in pairs:
+        if name.startswith(_SECRET):
+            user, _, entry = name.removeprefix(_SECRET).partition("/")
+            yield user, entry
 
 
 ANY_LAUNCHER = launcher_labels(REPORTED_LAUNCHERS)

@@ -44,6 +44,10 @@ class DocumentError(ValueError):
         super().__init__("\n".join(self.problems))
 
 
+class Unshown(ValueError):
+    """A wrong value that may be a secret: no error repeats it."""
+
+
 class Document(NamedTuple):
     """A parsed text with the lines of its keys."""
 
@@ -110,7 +114,8 @@ class Fields:
         try:
             return reader(self._table[key])
         except ValueError as error:
-            self.blame(f"{self.name(key)} = {shown(self._table[key])}: {error}", key)
+            value = "" if isinstance(error, Unshown) else f" = {shown(self._table[key])}"
+            self.blame(f"{self.name(key)}{value}: {error}", key)
             return default
 
     def need(self, key: str, reader: Reader[T], instead: T) -> T:

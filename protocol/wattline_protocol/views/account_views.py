@@ -108,3 +108,15 @@ def depths(accounts: Iterable[AccountView]) -> dict[str, int]:
             above, depth = parents.get(above), depth + 1
         found[name] = depth
     return found
+
+
+class ListAccounts(msgspec.Struct, frozen=True, tag_field="t", tag="list_accounts"):
+    """Accounts with their shares and usage."""
+
+
+class Accounts(msgspec.Struct, frozen=True, tag_field="t", tag="accounts"):
+    accounts: tuple[AccountView, ...]
+    """In the order in which they are served."""
+    half_life_s: float
+    quotas: tuple[QuotaView, ...] = ()
+    """Of queues, then of accounts, in site-file order."""

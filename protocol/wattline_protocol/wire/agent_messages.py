@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from wattline_protocol.data.secrets import DropSecret, SecretDone, SecretNames, StoreSecret
 from wattline_protocol.ids import Epoch, GpuIndex, Incarnation, NodeId, Sequence, TaskRef, UnixTime
-from wattline_protocol.job.rank_reports import RankPlace
 from wattline_protocol.site.containers import USUAL_CONTAINERS, Containers
 from wattline_protocol.site.task_environment import EnvPatterns
 from wattline_protocol.site.wall_power import PERMILLE
@@ -21,11 +21,8 @@ from wattline_protocol.wire.bounds import (
     Count,
     Few,
     Index,
-    LogTail,
     Megahertz,
     Milliwatts,
-    Number,
-    Offset,
     OfGpus,
     OfTasks,
     Path,
@@ -40,7 +37,6 @@ from wattline_protocol.wire.bounds import (
     Span,
     StepMillijoules,
     StepMilliseconds,
-    Table,
     Time,
     WholeCelsius,
     Word,
@@ -49,13 +45,15 @@ from wattline_protocol.wire.gpu_process import MAX_FOREIGN, GpuProcess
 from wattline_protocol.wire.mig import MigInstance
 from wattline_protocol.wire.problems import MAX_CONDITIONS, Condition
 from wattline_protocol.wire.raised_cap import RaisedCap
-from wattline_protocol.wire.task_order import Notice, NoticeKind, RankFailure, TaskOrder
+from wattline_protocol.wire.task_order import Notice, NoticeKind, TaskOrder
 from wattline_protocol.wire.task_order import TaskUsage as TaskUsage
-from wattline_protocol.wire.task_reports.checkpoints import CheckpointTrouble, SavedCheckpoint
 from wattline_protocol.wire.task_reports.logs import LogChunk as LogChunk
 from wattline_protocol.wire.task_reports.logs import ReadLog as ReadLog
-from wattline_protocol.wire.task_reports.rank_steps import OfRanks
 from wattline_protocol.wire.task_reports.run_records import ReadRecord, RecordRead
+from wattline_protocol.wire.task_reports.task_report import ExitKind as ExitKind
+from wattline_protocol.wire.task_reports.task_report import TaskExit as TaskExit
+from wattline_protocol.wire.task_reports.task_report import TaskPhase as TaskPhase
+from wattline_protocol.wire.task_reports.task_report import TaskReport as TaskReport
 
 PROTOCOL_VERSION = 1
 """Sent in the first message of every connection; a mismatch is refused with a text."""
@@ -125,72 +123,6 @@ class GpuSample(msgspec.Struct, frozen=True):
     """Number of further ones."""
 
 
-ExitKind = Literal[
-    "exited",
-    "signaled",
-    "out_of_memory",
-    "not_found",
-    "not_startable",
-    "runtime_limit",
-    "task_lease_expired",
-    "keeper_lost",
-    "emergency",
-    "cap_raised",
-]
-
-
-class TaskExit(msgspec.Struct, frozen=True):
-    """How an attempt ended, in terms for the user."""
-
-    kind: ExitKind
-    code: Offset | None = None
-    signal: Offset | None = None
-    detail: Sentence = ""
-    """One plain sentence, e.g. "command not found: trian.py"."""
-    log_tail: LogTail = ""
-    """Last lines of the log, bounded by `MAX_LOG_TAIL_BYTES`."""
-    ended_unix_s: Time[UnixTime] = UnixTime(0.0)
-    leftover_pids: Some[Count[int]] = ()
-    """Processes of the group that could not be ended; empty after a clean stop."""
-    first_failure: RankFailure | None = None
-    places: Some[RankPlace] = ()  # of its ranks, after DumpStacks
-
-
-TaskPhase = Literal["starting", "running", "paused", "stopping", "ended"]
-
-
-class TaskReport(msgspec.Struct, frozen=True):
-    """One attempt as seen by the agent now: its full state, not a delta."""
-
-    ref: TaskRef
-    phase: TaskPhase
-    gpus: OfGpus[Index[GpuIndex]]
-    pid: Count[int] | None = None
-    started_unix_s: Time[UnixTime] | None = None
-    usage: TaskUsage = TaskUsage()
-    metrics: Table[Word[str], Number] = {}
-    """Latest value of each metric the task reported."""
-    worker_public_key: Word[str] = ""
-    """Services: key with which this attempt's worker connects to the gateway (z85)."""
-    exit: TaskExit | None = None
-    readopted: Count[int] = 0
-    """How often a restarted agent re-adopted this running attempt."""
-    runtime_limit_s: Seconds = 0.0
-    """The limit in force; 0 = none."""
-    note: Sentence = ""
-    """A remark about its start for the user."""
-    progress_marks: Serial[int] = 0  # reports of its program: metrics, heartbeats, checkpoints
-    checkpoint: SavedCheckpoint | None = None
-    """The newest that the task has reported."""
-    notice: Notice | None = None
-    """The notice in force, as the scheduler sent it."""
-    checkpoint_trouble: CheckpointTrouble | None = None
-    """The newest since then."""
-    has_task_lease: bool = False
-    """Its keeper ends it on isolation, as the keeper itself lists it (I7)."""
-    ranks: OfRanks = ()  # those that report steps
-
-
 # --- Agent to scheduler -----------------------------------------------------------------
 
 
@@ -227,6 +159,8 @@ class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello"):
     """Its own end of the way to the scheduler, an IP address; empty: not known."""
     launchers: Few[Word[str]] = ()
     """Launchers that it has besides process and torchrun."""
+    takes_secrets: bool = False
+    """It understands StoreSecret and DropSecret, and its keeper secrets of tasks."""
 
 
 class _Current(msgspec.Struct, frozen=True, tag_field="t"):
@@ -352,6 +286,8 @@ FromAgent = (
     | TaskUpdate
     | LogChunk
     | RecordRead
+    | SecretDone
+    | SecretNames
     | Rollups
     | Farewell
 )
@@ -384,6 +320,8 @@ class Welcome(msgspec.Struct, frozen=True, tag_field="t", tag="welcome"):
     pass_env: EnvPatterns = ()
     """Variables of the keeper's environment that tasks see besides the usual ones."""
     containers: Containers = USUAL_CONTAINERS
+    takes_secrets: bool = False
+    """The scheduler understands SecretNames."""
 
 
 class Refused(msgspec.Struct, frozen=True, tag_field="t", tag="refused"):
@@ -487,4 +425,15 @@ AgentCommand = (
 """Commands that are resent until acknowledged."""
 
 Read = ReadLog | ReadRecord
-ToAgent = Welcome | Refused | Rehello | BeatSeen | AgentCommand | DumpStacks | Read | RollupsSeen
+OnSecret = StoreSecret | DropSecret
+ToAgent = (
+    Welcome
+    | Refused
+    | Rehello
+    | BeatSeen
+    | AgentCommand
+    | DumpStacks
+    | Read
+    | OnSecret
+    | RollupsSeen
+)

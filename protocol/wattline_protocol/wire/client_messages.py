@@ -9,13 +9,16 @@ from typing import Annotated
 import msgspec
 
 from wattline_protocol.data.requests import DataAnswer, DataRequest
+from wattline_protocol.data.secrets import SecretAnswer, SecretRequest
 from wattline_protocol.ids import DomainId, JobId, NodeId, TaskNo, TaskRef
 from wattline_protocol.job.selection import NEWEST, Selection
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.site.model import Role
-from wattline_protocol.views.account_views import AccountView, QuotaView
+from wattline_protocol.views.account_views import Accounts as Accounts
+from wattline_protocol.views.account_views import ListAccounts as ListAccounts
 from wattline_protocol.views.load_views import GetLoad, Load
-from wattline_protocol.views.report_views import GetReport, Report
+from wattline_protocol.views.report_views import GetReport as GetReport
+from wattline_protocol.views.report_views import Report as Report
 from wattline_protocol.views.service_views import ServiceAnswer, ServiceRequest
 from wattline_protocol.views.site_views import (
     DomainView,
@@ -261,10 +264,6 @@ class SetUnits(msgspec.Struct, frozen=True, tag_field="t", tag="set_units"):
     reason: Line = ""
 
 
-class ListAccounts(msgspec.Struct, frozen=True, tag_field="t", tag="list_accounts"):
-    """Accounts with their shares and usage."""
-
-
 class GetSite(msgspec.Struct, frozen=True, tag_field="t", tag="get_site"):
     pass
 
@@ -328,6 +327,7 @@ Request = (
     | ServiceRequest
     | DataRequest
     | ApiKeyRequest
+    | SecretRequest
 )
 
 
@@ -412,14 +412,6 @@ class Why(msgspec.Struct, frozen=True, tag_field="t", tag="why"):
     why: WhyView
 
 
-class Accounts(msgspec.Struct, frozen=True, tag_field="t", tag="accounts"):
-    accounts: tuple[AccountView, ...]
-    """In the order in which they are served."""
-    half_life_s: float
-    quotas: tuple[QuotaView, ...] = ()
-    """Of queues, then of accounts, in site-file order."""
-
-
 class Explained(msgspec.Struct, frozen=True, tag_field="t", tag="explained"):
     explain: ExplainView
 
@@ -467,6 +459,7 @@ Answer = (
     | DataAnswer
     | ApiKeys
     | ApiKeyShares
+    | SecretAnswer
 )
 
 

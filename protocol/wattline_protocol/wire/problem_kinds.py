@@ -57,6 +57,12 @@ _AGENT = (
         settle_s=5.0,
     ),
     _warning(
+        "secret_refused",
+        "Secret on a node is refused",
+        "No task gets it, as others than the agent can read or change it, or it is no value.",
+        "Run the chmod that it names; `wattline secret put` stores it rightly.",
+    ),
+    _warning(
         "cap_ceiling",
         "GPU is limited by its BMC",
         "No cap above the BMC's limit is set: on some hosts that would remove it.",

@@ -5,7 +5,14 @@ from typing import Literal
 import msgspec
 
 from wattline_protocol.ids import GpuIndex, TaskRef, UnixTime
-from wattline_protocol.job.spec import WHOLE_GPU, JobKind, Launcher, Share, StopSignal
+from wattline_protocol.job.spec import (
+    WHOLE_GPU,
+    JobKind,
+    Launcher,
+    SecretUse,
+    Share,
+    StopSignal,
+)
 from wattline_protocol.wire.bounds import (
     Amount,
     Argument,
@@ -162,3 +169,5 @@ class TaskOrder(msgspec.Struct, frozen=True):
     """It may begin at step 0 if there are checkpoints and none is intact."""
     image: Word[str] = ""
     """Of its container."""
+    secrets: Table[Argument, SecretUse] = {}
+    """Entries of its owner on the node, by the name that the task finds each under."""

@@ -8,6 +8,7 @@ implement it, each a set of functions over `State`.
 from collections.abc import Mapping
 from typing import assert_never
 
+from wattline_protocol.data.secrets import SecretDone, SecretNames
 from wattline_protocol.ids import Now
 from wattline_protocol.site.model import Site
 from wattline_protocol.wire.agent_messages import (
@@ -32,6 +33,7 @@ from wattline_scheduler.core.admission.service_name_checks import tick_names
 from wattline_scheduler.core.agents import handshake
 from wattline_scheduler.core.agents.command_acks import command_done
 from wattline_scheduler.core.agents.heartbeat import beat, watch_silence
+from wattline_scheduler.core.agents.secret_names import take_names
 from wattline_scheduler.core.agents.task_reports import take_report
 from wattline_scheduler.core.emergency.fencing import out_of_band_done, tick_out_of_band
 from wattline_scheduler.core.emergency.pause_forecast import tick_pauses_ahead
@@ -74,6 +76,7 @@ from wattline_scheduler.core.model.events import (
     MembersSeen,
     OutOfBandDone,
     PlanDue,
+    SecretSent,
     ServiceHistoryRead,
     TimePassed,
     ZoneSensed,
@@ -84,7 +87,7 @@ from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.recovery import restore
 from wattline_scheduler.core.requests.abuse import tick_blocks
 from wattline_scheduler.core.requests.api_key_use import tick_api_keys
-from wattline_scheduler.core.requests.bodies_read import bodies_read
+from wattline_scheduler.core.requests.carried_acts import bodies_read, secret_sent
 from wattline_scheduler.core.requests.dispatch import asked
 from wattline_scheduler.core.requests.membership import members_seen
 from wattline_scheduler.core.requests.refused_acts import act_refused
@@ -157,6 +160,8 @@ class Cluster:
                 act_refused(state, event, now)
             case BodiesRead():
                 bodies_read(state, event, now)
+            case SecretSent():
+                secret_sent(state, event, now)
             case MembersSeen():
                 members_seen(state, event, now)
             case ServiceHistoryRead():
@@ -177,7 +182,7 @@ class Cluster:
             return  # the shell refuses keys of unknown nodes; no connection to answer on
         if isinstance(message, Hello):
             handshake.receive_hello(state, node, message, now)
-        elif isinstance(message, LogChunk | RecordRead | Rollups):
+        elif isinstance(message, LogChunk | RecordRead | SecretDone | Rollups):
             return  # carried by the shell: neither changes the state
         elif isinstance(message, Adopted):
             if self._is_current(node, message):
@@ -193,7 +198,7 @@ class Cluster:
     def _is_current(self, node: NodeNow, message: FromAgent) -> bool:
         """Whether it comes from the incarnation last issued, in this epoch (I8)."""
         return (
-            not isinstance(message, Hello | LogChunk | RecordRead | Rollups)
+            not isinstance(message, Hello | LogChunk | RecordRead | SecretDone | Rollups)
             and not isinstance(node.link, nodes.Unheard)
             and message.epoch == self.state.epoch
             and message.incarnation == node.link.incarnation
@@ -220,6 +225,8 @@ class Cluster:
                 command_done(state, node, message, now)
             case TaskUpdate():
                 take_report(state, node, message.report, now)
+            case SecretNames():
+                take_names(state, node, message)
             case Farewell():
                 handshake.farewell(state, node, now)
             case _:

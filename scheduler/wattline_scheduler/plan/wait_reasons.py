@@ -3,11 +3,13 @@
 import numpy as np
 
 from wattline_protocol.ids import JobId
+from wattline_protocol.site.labels import labels_text
 from wattline_protocol.text.wording import counted
 from wattline_protocol.views.site_views import ExplainView, FilterRefusal, JobState
 from wattline_scheduler.plan.model.reserved_nodes import ANY_STAY, Stay
 from wattline_scheduler.plan.model.shape import Shape
 from wattline_scheduler.plan.model.snapshot import FilterName, Snapshot
+from wattline_scheduler.plan.model.task_request import labels_of_any
 from wattline_scheduler.plan.search.feasible import (
     Filter,
     filters_of,
@@ -71,6 +73,8 @@ def _waits_for(trial: Trial, shape: Shape, stay: Stay, number: Ints, considered:
     """What those of these nodes lack that got furthest."""
     last = int(number[considered].max())
     refused = filters_of(stay, is_alike=True)[last]
+    if refused.name == "labels" and (absent := shape.labels - labels_of_any(trial.columns)):
+        return f"no node has {labels_text(absent)}"
     lacking = _lacking(trial, shape, np.flatnonzero(considered & (number == last)), refused)
     return f"waits for {refused.name}: {lacking}"
 

@@ -8,13 +8,14 @@ reports anything that a crash could undo, and a burst costs one fsync (see `comm
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import structlog
 import zmq
 
 from wattline_protocol.data.requests import GetData, ListData, PrepareData
+from wattline_protocol.data.secrets import SecretDone, SecretRequest
 from wattline_protocol.ids import Instant, JobId, NodeId, Now, UserName
 from wattline_protocol.job.selection import Selection, problem
 from wattline_protocol.trust.members import Authorized, Member
@@ -61,7 +62,6 @@ from wattline_protocol.wire.reservations import ListReservations, Reserve
 from wattline_protocol.wire.rollouts import GetRollout
 from wattline_protocol.wire.subscriptions import Seen, Unwatch, WatchRoutes, WatchSite
 from wattline_protocol.wire.task_reports.run_records import FetchRecord, RecordRead
-from wattline_protocol.wire.transport import ServerSocket
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.leases.fault_barrier import failed, internal_error
 from wattline_scheduler.core.model.effects import ActOutOfBand, Effect, Reply, Save, Send
@@ -88,10 +88,11 @@ from wattline_scheduler.shell.clients.client_turns import ClientTurns
 from wattline_scheduler.shell.clients.log_reads import LogReads
 from wattline_scheduler.shell.clients.log_relay import LogRelay
 from wattline_scheduler.shell.clients.long_lists import matching
-from wattline_scheduler.shell.clients.permissions import gateway_keys, not_for
+from wattline_scheduler.shell.clients.permissions import agent_keys, gateway_keys, not_for
 from wattline_scheduler.shell.clients.questions import Reads
 from wattline_scheduler.shell.clients.report_worker import ReportWorker, report_order
 from wattline_scheduler.shell.clients.run_records import RunRecords
+from wattline_scheduler.shell.clients.secret_relay import SecretRelay
 from wattline_scheduler.shell.clients.site_snapshots import Snapshots
 from wattline_scheduler.shell.clients.subscriptions import Watches
 from wattline_scheduler.shell.commits import Commits
@@ -101,6 +102,7 @@ from wattline_scheduler.shell.http_api.exchange import DOOR, ApiRequest
 from wattline_scheduler.shell.logs import log_event
 from wattline_scheduler.shell.power_rollups import METER_PERIOD_S, PowerRollups, spooled_steps
 from wattline_scheduler.shell.service_rollups import ServiceRollups
+from wattline_scheduler.shell.sockets import Sockets
 from wattline_scheduler.shell.step_times import StepTimes
 from wattline_scheduler.store.errors import StoreError
 from wattline_scheduler.store.store import Store
@@ -117,23 +119,6 @@ SLOW_STEP_CPU_S = 0.25
 """A step that takes longer is logged: beats and leases waited for it."""
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Sockets:
-    """The sockets of agents and clients."""
-
-    agents: ServerSocket
-    clients: ServerSocket
-
-    def refused(self) -> int:
-        """Connections and messages refused since the start."""
-        return self.agents.refused.total() + self.clients.refused.total()
-
-    def close(self) -> None:
-        """Close both; queued messages get a moment to be sent."""
-        self.agents.close(linger_s=0.2)
-        self.clients.close(linger_s=0.2)
 
 
 class Loop:
@@ -163,6 +148,7 @@ class Loop:
         self._reads = Reads(cluster, store, sockets.refused)
         self._logs = LogRelay(cluster.state, store)
         self._runs = RunRecords(cluster.state, store)
+        self._secrets = SecretRelay(cluster.state, partial(agent_keys, members))
         self._log_reads = LogReads(cluster.state, self._clients, self._handle)
         self._turns = ClientTurns(self._clients, clock, self._client_request, self._failed)
         self._snapshots = Snapshots(self._reads.site)
@@ -250,6 +236,8 @@ class Loop:
                 answers, runs = self._runs.take(node, message)
                 self._steps += runs
                 return [*answers]
+            case SecretDone():
+                return [*self._secrets.take(node, message)]
             case Rollups():
                 event = AgentMessage(node, message)
                 if self._fatal.refusal(event, now) is not None:
@@ -282,8 +270,8 @@ class Loop:
             case Seen(ask=watched):
                 self._watches.seen(session, watched)
                 return []
-            case FetchLog() | FetchRecord():
-                return [self._fetch(client, ask.ask, asker, request)]
+            case _ if isinstance(request, FetchLog | FetchRecord | SecretRequest):
+                return self._relay((client, ask.ask, asker), request, now)
             case GetReport():
                 steps, path = self._rollups.peek, self._store.path
                 full_endpoint = self._reports.order(
@@ -331,13 +319,18 @@ class Loop:
             case _:
                 return self._handle(self._asked(session, ask), now)
 
-    def _fetch(
-        self, client: bytes, ask: int, asker: Asker, request: FetchLog | FetchRecord
-    ) -> Send | Reply:
-        now_s = self._clock().mono_s
+    def _relay(
+        self,
+        by: tuple[bytes, int, Asker],
+        request: FetchLog | FetchRecord | SecretRequest,
+        now: Now,
+    ) -> list[Effect]:
+        """Requests that nodes answer."""
         if isinstance(request, FetchLog):
-            return self._logs.fetch(client, ask, asker, request, now_s)
-        return self._runs.fetch(client, ask, asker, request, now_s)
+            return [self._logs.fetch(*by, request, now.mono_s)]
+        if isinstance(request, FetchRecord):
+            return [self._runs.fetch(*by, request, now.mono_s)]
+        return self._secrets.answer(*by, request, now.mono_s, partial(self._handle, now=now))
 
     def _act_by_name(
         self, session: Session, ask: Ask, which: Selection, began: Now
@@ -425,6 +418,7 @@ class Loop:
             self._tick_due, self._is_tick_late = Instant(now.mono_s + TICK_PERIOD_S), False
             effects += self._logs.expire(now.mono_s)
             effects += self._runs.tick(now.mono_s)
+            effects += self._secrets.expire(now.mono_s)
             effects += self._log_reads.expire(now)
             effects += self._handle(TimePassed(), now)
         if self._cluster.wants_plan and now.mono_s >= self._plan_due:

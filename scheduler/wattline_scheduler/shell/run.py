@@ -29,7 +29,8 @@ from wattline_scheduler.shell.fatal_messages import FATAL_NAME, FatalMessages
 from wattline_scheduler.shell.http_api.exchange import ApiUnusable
 from wattline_scheduler.shell.http_api.http_bridge import HttpBridge
 from wattline_scheduler.shell.logs import log_to_stderr
-from wattline_scheduler.shell.loop import Loop, Sockets
+from wattline_scheduler.shell.loop import Loop
+from wattline_scheduler.shell.sockets import Sockets
 from wattline_scheduler.shell.webhooks.webhook import check_secrets
 from wattline_scheduler.store.errors import StoreError
 from wattline_scheduler.store.store import Store

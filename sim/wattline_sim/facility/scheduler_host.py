@@ -6,6 +6,7 @@ survives a crash; the core is rebuilt from it.
 
 from collections.abc import Callable
 
+from wattline_protocol.data.secrets import SecretDone
 from wattline_protocol.ids import NodeId, UserName
 from wattline_protocol.site.model import Site
 from wattline_protocol.wire.agent_messages import FromAgent, LogChunk, Rollups
@@ -90,7 +91,7 @@ class Office:
             self._world.after(TICK_PERIOD_S, lambda: self._tick(life))
 
     def _agent_message(self, node: NodeId, message: FromAgent) -> None:
-        if not isinstance(message, LogChunk | RecordRead | Rollups):
+        if not isinstance(message, LogChunk | RecordRead | SecretDone | Rollups):
             self._take(AgentMessage(node, message))
 
     def _take(self, event: Event) -> None:

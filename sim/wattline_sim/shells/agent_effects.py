@@ -12,6 +12,7 @@ from wattline_agent.core import effects as fx
 from wattline_agent.core import events as ev
 from wattline_agent.core.durable import AgentState, UsageState
 from wattline_agent.core.ports import CapResult, ClockResult, LaunchContext
+from wattline_protocol.data.secrets import SecretDone
 from wattline_protocol.ids import GpuIndex, TaskRef
 from wattline_protocol.wire.agent_messages import ExitKind, FromAgent, LogChunk, Rollup
 from wattline_protocol.wire.gpu_process import GpuProcess
@@ -154,6 +155,8 @@ def carry_out(effect: fx.Effect, host: Host) -> ev.Event | None:
             host.disk.drop(last)
         case fx.SendLog(request, _, offset):
             host.send(LogChunk(request, b"", offset, at_end=True, error="no logs"))
+        case fx.ChangeSecret(order):
+            host.send(SecretDone(order.request, error="no secrets"))
         case fx.SendRecord(request):
             host.send(RecordRead(request, b"", b"", error="no records"))
         case fx.FindPrivileged():

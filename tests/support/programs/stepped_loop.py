@@ -15,8 +15,9 @@ from wattline_scheduler.shell.background import Background
 from wattline_scheduler.shell.config import SchedulerConfig
 from wattline_scheduler.shell.fatal_messages import FATAL_NAME, FatalMessages
 from wattline_scheduler.shell.http_api.http_bridge import HttpBridge
-from wattline_scheduler.shell.loop import Loop, Sockets
+from wattline_scheduler.shell.loop import Loop
 from wattline_scheduler.shell.run import open_sockets, read_clock, read_site, restore
+from wattline_scheduler.shell.sockets import Sockets
 
 
 class SteppedLoop:

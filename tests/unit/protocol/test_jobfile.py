@@ -243,7 +243,7 @@ def test_no_two_tables_share_a_key() -> None:
         ("env.SEED = 1", 'SEED requires its value in quotes, as in SEED = "1"'),
         ('env.WATTLINE_JOB = "1"', "WATTLINE_JOB is set by Wattline itself"),
         ('env.CUDA_VISIBLE_DEVICES = "0"', "set by Wattline itself"),
-        ('secrets.KEY = "a value!"', "not a valid name"),
+        ('secrets.KEY = "a value!"', "secrets: KEY: not the name of an entry"),
         ('launch.how = "torchrn"', 'did you mean "torchrun"?'),
     ],
 )
@@ -405,7 +405,7 @@ def test_options_that_are_not_given_change_nothing() -> None:
             "--mig: a task gets one MIG device, and gpus_per_node is 2",
         ),
         ({"mig": "3g.40gb", "gpu_share": 0.5}, "--mig: gpu_share is a share of a GPU that is not"),
-        ({"secrets": {"A": "b"}}, "--secrets: secrets is not supported yet"),
+        ({"secrets": {"A": "b/c"}}, "--secrets: secrets: A: not the name of an entry"),
         ({"idle_gpu": "below=x"}, "--idle-gpu: limits.idle_gpu"),
         ({"env": ["A"]}, '--env: "A": expected NAME=VALUE'),
         ({"replicas": 2}, '--replicas: [service] is for kind = "service"'),

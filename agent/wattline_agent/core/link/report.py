@@ -144,6 +144,7 @@ def _about_site(state: NodeState, now: Now) -> list[Condition]:
             f"case of {power_text(terms.non_gpu_worst_mw)}; the measured value is used"
         )
         found.append(_condition("non_gpu_load", "", text))
+    found.extend(_condition("secret_refused", "", text) for text in state.secrets.problems)
     return found
 
 

@@ -11,6 +11,7 @@ from wattline_agent.core.power.gpus import Gpu
 from wattline_agent.core.tasks import commands
 from wattline_agent.core.tasks.attempt import Attempt
 from wattline_agent.core.tasks.command_memory import Answers, Closed
+from wattline_protocol.data.secrets import SecretName, SecretNames
 from wattline_protocol.ids import Epoch, Incarnation, Now
 from wattline_protocol.wire.agent_messages import (
     PROTOCOL_VERSION,
@@ -140,9 +141,22 @@ def _send_hello(state: NodeState, now: Now) -> None:
                 keeps_records=True,
                 address=facts.address,
                 launchers=facts.launchers,
+                takes_secrets=facts.takes_secrets,
             )
         )
     )
+
+
+def report_secrets(state: NodeState) -> None:
+    """Send the names of all entries once they differ from what the scheduler has."""
+    member, names = state.session.member, state.secrets.names
+    if member is None or member.adopted is None or names == member.secrets_sent:
+        return
+    if state.facts.takes_secrets and member.welcome.takes_secrets:
+        member.secrets_sent = names
+        entries = tuple(SecretName(*name.split("/")) for name in names)
+        welcome = member.welcome
+        state.emit(Send(SecretNames(welcome.epoch, welcome.incarnation, entries)))
 
 
 def welcomed(state: NodeState, welcome: Welcome, now: Now) -> None:

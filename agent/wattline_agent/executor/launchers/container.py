@@ -26,10 +26,14 @@ class NotMountable(ValueError):
 
 
 def container_argv(
-    order: TaskOrder, context: LaunchContext, tasklib: Path, folders: Iterable[str]
+    order: TaskOrder,
+    context: LaunchContext,
+    tasklib: Path,
+    folders: Iterable[str],
+    secrets: str = "",
 ) -> tuple[str, ...]:
     """Command line that executes `podman run` for the order. `folders`: what the task finds at the
-    same paths as without a container. Raises NotMountable."""
+    same paths as without a container; so are its `secrets`. Raises NotMountable."""
     site = context.containers
     simulated = context.is_simulated
     plan = {
@@ -37,12 +41,17 @@ def container_argv(
         "command": order.command,
         "runtime": site.runtime,
         "images": site.images,
-        "mounts": [*_plain(folders), f"{tasklib}:ro", *site.mounts],
+        "mounts": [*_plain(folders), f"{tasklib}:ro", *_read_only(secrets), *site.mounts],
         "devices": [] if simulated else [f"{CDI_GPU}={uuid}" for uuid in context.gpu_uuids],
         "env": [*order.env, *([DRIVER_PATH] if simulated else [])],
         "is_simulated": simulated,
+        "has_secrets": bool(secrets),
     }
     return (*HELPER, container_launcher(tasklib), json.dumps(plan))
+
+
+def _read_only(secrets: str) -> list[str]:
+    return [f"{folder}:ro" for folder in _plain([secrets])] if secrets else []
 
 
 def _plain(folders: Iterable[str]) -> Iterable[str]:

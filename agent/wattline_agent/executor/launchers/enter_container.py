@@ -184,6 +184,8 @@ def podman_argv(
         "--storage-driver=overlay",
         f"--storage-opt=overlay.imagestore={images}",
         "--cgroup-manager=cgroupfs",
+        # Records, which have the values of variables, in a hidden tmpfs instead of its directory.
+        *(["--transient-store"] if plan.get("has_secrets") else []),
         *([f"--runtime={plan['runtime']}"] if plan["runtime"] else []),
         "run",
         "--rm",

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from wattline_protocol.ids import Now, UserName
 from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.site.labels import secret_label
 from wattline_protocol.wire.agent_messages import GpuInfo
 from wattline_scheduler.core.model.jobs.job import Attempt, Job
 from wattline_scheduler.core.model.jobs.job_kind import kind_of
@@ -21,10 +22,13 @@ def fingerprint(job: Job, gpu: GpuInfo) -> str:
 
 
 def shape_for(state: State, owner: UserName, spec: JobSpec) -> Shape:
-    """Shape of a job for the planner, with the learned watts of its kind if known."""
+    """Shape of a job for the planner, with the learned watts of its kind if known, and the secrets
+    of its owner that each node must have."""
     shape = shape_of(spec)
+    secrets = frozenset(secret_label(owner, use.entry) for use in spec.secrets.values())
     known_mw = state.demand.memory.known_mw(kind_of(owner, spec)) if shape.gpus else 0
-    return state.work.shared(replace(shape, need=with_known(shape.need, known_mw)))
+    need = with_known(shape.need, known_mw)
+    return state.work.shared(replace(shape, need=need, labels=shape.labels | secrets))
 
 
 def observe_holders(state: State, attempt: Attempt, now: Now) -> None:

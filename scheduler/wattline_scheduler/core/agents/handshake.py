@@ -112,6 +112,7 @@ def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
     node.keeps_records = hello.keeps_records
     node.address = hello.address
     node.launchers = launcher_labels(hello.launchers)
+    node.takes_secrets, node.secrets = hello.takes_secrets, frozenset()
     node.link = nodes.Welcomed(incarnation, hello.nonce, now.mono_s)
     node.gpus = {gpu.index: gpu for gpu in hello.gpus}
     node.idle.clear()
@@ -190,6 +191,7 @@ def _welcome(state: State, node: NodeNow, nonce: bytes) -> Welcome:
         may_be_root=may_be_root(state.site.run_as),
         pass_env=state.site.pass_env,
         containers=state.site.containers,
+        takes_secrets=True,
     )
 
 

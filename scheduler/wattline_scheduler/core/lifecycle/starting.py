@@ -228,6 +228,7 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
         saved_step=None if saved is None else saved.step,
         from_scratch=spec.recovery.from_scratch,
         image=spec.launch.image,
+        secrets=spec.secrets,
     )
 
 

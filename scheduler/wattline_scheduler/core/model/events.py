@@ -124,6 +124,17 @@ class BodiesRead:
 
 
 @dataclass(frozen=True, slots=True)
+class SecretSent:
+    """An entry that nodes are about to store or to remove, for a user. Nothing of its value."""
+
+    actor: str
+    user: str
+    entry: str
+    nodes: tuple[NodeId, ...]
+    is_removed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class MembersSeen:
     """The current allow-list; sent when it has changed, and at the start."""
 
@@ -153,6 +164,7 @@ Event = (
     | DiskMeasured
     | ActRefused
     | BodiesRead
+    | SecretSent
     | MembersSeen
     | ServiceHistoryRead
 )

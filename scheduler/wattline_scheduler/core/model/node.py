@@ -117,6 +117,10 @@ class NodeNow:
     """Its own IP address on the way to the scheduler; empty: not reported."""
     launchers: Labels = ANY_LAUNCHER
     """Launchers that its agent reports; until then it may have any."""
+    takes_secrets: bool = False
+    """Its agent understands StoreSecret and DropSecret."""
+    secrets: Labels = frozenset()
+    """Entries of secrets that its agent reports, as labels."""
     is_silent: bool = False
     """Not heard for `isolation_after`, or its agent sent a Farewell."""
     is_isolated: bool = False
@@ -183,8 +187,8 @@ class NodeNow:
 
     @property
     def labels(self) -> Labels:
-        """Labels of the site file, and the launchers that its agent reports."""
-        return self.launchers.union(self.site.labels.items())
+        """Labels of the site file, and what its agent reports: launchers and secrets."""
+        return self.secrets.union(self.launchers, self.site.labels.items())
 
     def copy(self) -> "NodeNow":
         """A copy with its own allocations and lost GPUs."""

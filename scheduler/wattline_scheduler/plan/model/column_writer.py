@@ -1,8 +1,10 @@
 """Writes nodes and rows to their entries in the columns."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from wattline_protocol.ids import DomainId, Instant
 from wattline_protocol.site.labels import Labels
@@ -13,6 +15,9 @@ from wattline_scheduler.plan.model.device_classes import gpu_of
 from wattline_scheduler.plan.model.shape import Waiting
 from wattline_scheduler.plan.model.snapshot import NodeOffer, RowName, Snapshot
 from wattline_scheduler.power.books.watt_admission import Yields
+
+MANY_SETS = 64
+"""Fewer sets of labels are never dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +54,29 @@ def snapshot_of(
     return Snapshot(now, tuple(offers), position, names, columns, waiting)
 
 
-def put_places(
-    columns: Columns, racks: Sequence[str], labels: Sequence[Labels], others: Iterable[Labels] = ()
-) -> None:
-    """Write the attributes of the nodes that their tasks never change: racks and labels.
-
-    `others`: sets of labels that nodes may have later (`put_labels`); loops rely on their number.
-    """
+def put_places(columns: Columns, racks: Sequence[str], labels: Sequence[Labels]) -> None:
+    """Write the attributes of the nodes that their tasks never change: racks and labels."""
     rack_numbers: dict[str, int] = {}
     columns.rack[:] = [rack_numbers.setdefault(rack, len(rack_numbers)) for rack in racks]
     sets: dict[Labels, int] = {}
     columns.label_set[:] = [sets.setdefault(one, len(sets)) for one in labels]
-    columns.label_sets = tuple(dict.fromkeys((*sets, *others)))
+    columns.label_sets = tuple(sets)
 
 
 def put_labels(columns: Columns, at: int, labels: Labels) -> None:
-    """Write other labels of a node, one of the sets given to `put_places`."""
+    """Write other labels of a node, as its agent reports them."""
+    if labels not in columns.label_sets:
+        columns.label_sets = (*_sets_in_use(columns), labels)
     columns.label_set[at] = columns.label_sets.index(labels)
+
+
+def _sets_in_use(columns: Columns) -> tuple[Labels, ...]:
+    """The sets of labels, without those that no node has any more once these are the most."""
+    used = np.unique(columns.label_set)
+    if len(columns.label_sets) < max(MANY_SETS, 2 * len(used)):
+        return columns.label_sets
+    columns.label_set[:] = np.searchsorted(used, columns.label_set)
+    return tuple(columns.label_sets[number] for number in used.tolist())
 
 
 def put_node(columns: Columns, at: int, offer: NodeOffer) -> None:

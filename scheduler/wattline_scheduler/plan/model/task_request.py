@@ -280,3 +280,9 @@ def slots_for(columns: Columns, ask: Ask, at: int) -> list[int]:
     if ask.is_share:
         fitting.sort(key=lambda slot: free_milli[slot])
     return fitting[: ask.gpus]
+
+
+def labels_of_any(columns: Columns) -> Labels:
+    """Labels that at least one node has."""
+    sets = (columns.label_sets[number] for number in np.unique(columns.label_set).tolist())
+    return frozenset[tuple[str, str]]().union(*sets)

@@ -3,16 +3,15 @@
 `core.admission.planner_view` puts an offer when a node changes; nothing else is rewritten.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
-from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 
 from wattline_protocol.ids import Instant, NodeId
-from wattline_protocol.site.labels import ANY_LAUNCHER, Labels
+from wattline_protocol.site.labels import ANY_LAUNCHER
 from wattline_protocol.site.model import Node, Site
 from wattline_protocol.site.wall_power import PERMILLE
 from wattline_scheduler.plan.mix.task_mix import Pricing, RecentMix
@@ -53,7 +52,7 @@ class FleetView:
         above = [domains.rows_of[node] for node in nodes]
         self.columns = Columns.empty(len(nodes), 1, above, len(self.rows))
         racks, labels = zip(*((o.rack, o.labels) for o in self.offers), strict=True)
-        put_places(self.columns, racks, labels, _with_fewer_launchers(labels))
+        put_places(self.columns, racks, labels)
         self.running: list[tuple[RunningGang, ...]] = [()] * len(nodes)
         """By node, as in `Snapshot`; current except for the nodes in `running_outdated`."""
         self.running_outdated: dict[int, Sequence[int]] = dict.fromkeys(range(len(nodes)), ())
@@ -116,14 +115,6 @@ class FleetView:
             prices=self.pricing.prices,
             weights=self.weights,
         )
-
-
-def _with_fewer_launchers(labels: Iterable[Labels]) -> Iterator[Labels]:
-    """The labels that these nodes have once their agents have reported their launchers."""
-    for has_all in set(labels):
-        for count in range(len(ANY_LAUNCHER)):
-            for some in combinations(sorted(ANY_LAUNCHER), count):
-                yield (has_all - ANY_LAUNCHER).union(some)
 
 
 def _closed(node: Node) -> NodeOffer:

@@ -10,6 +10,7 @@ from collections.abc import Hashable
 
 import numpy as np
 
+from wattline_protocol.site.labels import Labels
 from wattline_scheduler.plan.mix.fragmentation import Growth, Prices
 from wattline_scheduler.plan.mix.fragmentation_table import Worths
 from wattline_scheduler.plan.model.columns import WHOLE_MILLI, Columns
@@ -42,11 +43,13 @@ NEVER = -1
 class ShapeScores:
     """One task of a shape on all nodes; shared by shapes with equal requests per node."""
 
-    __slots__ = ("ask", "class_count", "cost", "needed_mw", "seen", "slot", "wanted")
+    __slots__ = ("ask", "class_count", "cost", "label_sets", "needed_mw", "seen", "slot", "wanted")
 
     def __init__(self, node_count: int, *, is_share: bool) -> None:
         self.ask: Ask
         self.class_count = 0
+        self.label_sets: tuple[Labels, ...] | None = None
+        """Those of the columns that `wanted` was made for."""
         self.cost: Floats = np.full(node_count, np.inf)
         """[node] cost terms of the node itself; infinite = it does not fit there."""
         self.needed_mw: Ints = np.zeros(node_count, np.int64)
@@ -192,8 +195,11 @@ class ScoreCache:
         scores, class_count = entry.scores, len(columns.classes)
         if scores.class_count != class_count:
             scores.ask, scores.class_count = ask_of(shape, columns.classes), class_count
-            scores.wanted = wanted(scores.ask, columns, scores.cost, scores.needed_mw)
+            scores.label_sets = None
             scores.seen = NEVER
+        if scores.label_sets is not columns.label_sets:
+            scores.label_sets = columns.label_sets
+            scores.wanted = wanted(scores.ask, columns, scores.cost, scores.needed_mw)
         return scores
 
     def _drop_oldest(self) -> None:

@@ -1,5 +1,6 @@
 """Permissions of requests, checked before any lookup. The core checks acts by role."""
 
+from wattline_protocol.ids import NodeId
 from wattline_protocol.site.model import Role
 from wattline_protocol.trust.members import USER_ROLES, Authorized
 from wattline_protocol.views.request_logs import ReportLogPage, WatchLogQueries
@@ -29,6 +30,11 @@ def not_for(role: Role, request: Request) -> Denied | None:
         what = "watch routes" if is_watch else "report traffic"
         return Denied("not_allowed", f"only gateways may {what}; your role is {role}")
     return None
+
+
+def agent_keys(members: Authorized) -> dict[NodeId, str]:
+    """Public keys of the enrolled agents, by node."""
+    return {NodeId(one.name): one.public_key for one in members.members() if one.role == "agent"}
 
 
 def gateway_keys(members: Authorized) -> dict[str, str]:

@@ -1,1 +1,1 @@
-"""Views of data sets."""
+"""Views of what jobs read: data sets and secrets."""

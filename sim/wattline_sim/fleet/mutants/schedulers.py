@@ -2,6 +2,7 @@
 
 import msgspec
 
+from wattline_protocol.data.secrets import SecretDone
 from wattline_protocol.ids import Epoch, Incarnation, NodeId, Now, Sequence
 from wattline_protocol.wire.agent_messages import (
     Adopted,
@@ -87,9 +88,9 @@ def _as_ordered(record: AttemptRecord, report: TaskReport) -> bool:
 def _is_anyone(self: Cluster, node: NodeNow, message: FromAgent) -> bool:
     """Words of any epoch and any incarnation count as the present one's."""
     del self
-    return not isinstance(message, Hello | LogChunk | RecordRead | Rollups) and not isinstance(
-        node.link, nodes.Unheard
-    )
+    return not isinstance(
+        message, Hello | LogChunk | RecordRead | SecretDone | Rollups
+    ) and not isinstance(node.link, nodes.Unheard)
 
 
 def _reclaim(state: State, now: Now) -> None:

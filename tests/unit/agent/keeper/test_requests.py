@@ -29,6 +29,7 @@ GOOD: dict[str, Any] = {
     "pass_env": ["HTTP_PROXY", "NCCL_*"],
     "prefer_cwd": "/srv",
     "stop_signal": 15,
+    "env_files": {"KEY": "/run/key"},
 }
 
 
@@ -49,6 +50,7 @@ def test_a_good_request_is_taken() -> None:
         ("env", {"A": 1}),
         ("env", {"A": "x\0y"}),
         ("env_append", None),
+        ("env_files", {"KEY": None}),
         ("cwd", "relative"),
         ("rlimits", {"cpu": 1}),
         ("rlimits", {"core": -1}),

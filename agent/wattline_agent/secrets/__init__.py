@@ -1,0 +1,1 @@
+"""Secrets on a node: entries of users, values sealed for the node, and files of tasks."""

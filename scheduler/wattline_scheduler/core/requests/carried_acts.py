@@ -1,0 +1,25 @@
+"""Audit records of what the shell carries for users: logged bodies, and secrets to nodes."""
+
+from wattline_protocol.ids import Now
+from wattline_protocol.text.wording import counted, listed
+from wattline_scheduler.core.model.events import BodiesRead, SecretSent
+from wattline_scheduler.core.model.state import State
+
+MAX_NAMED = 5
+"""Nodes named in one record."""
+
+
+def bodies_read(state: State, event: BodiesRead, now: Now) -> None:
+    """Records who read how many requests with their bodies, of which service, since when."""
+    since = state.calendar.text(event.since_unix_s)
+    what = f"{counted(event.rows, 'request')} with bodies of service {event.service}"
+    state.journal.act("bodies_read", f"{what}, since {since}", now, actor=event.user)
+
+
+def secret_sent(state: State, event: SecretSent, now: Now) -> None:
+    """Records who has which nodes store or remove an entry of which user; before it is sent."""
+    what = "removed from" if event.is_removed else "sent to"
+    kind = "secret_removed" if event.is_removed else "secret_put"
+    nodes = listed(event.nodes, MAX_NAMED)
+    text = f"secret {event.entry} of user {event.user} is {what} {nodes}"
+    state.journal.act(kind, text, now, actor=event.actor)

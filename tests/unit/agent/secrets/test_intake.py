@@ -1,0 +1,134 @@
+"""Sealed values that arrive: what an enemy on the way can have a node store, which is nothing."""
+
+from pathlib import Path
+
+import pytest
+
+from wattline_agent.secrets import intake
+from wattline_agent.secrets.intake import FRESH_S, TIMES_FILE, Intake
+from wattline_agent.secrets.secret_store import SecretStore
+from wattline_protocol.data.secrets import DropSecret, StoreSecret
+from wattline_protocol.trust.keys import KeyPair
+from wattline_protocol.trust.sealed_secrets import SecretValue, seal
+
+KEYS = KeyPair.generate()
+START_S = 1_700_000_000.0
+
+
+class Rig:
+    """A node with a clock of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now_s = START_S
+        self.folder = folder
+        self.store = SecretStore(folder / "secrets")
+        self.intake = self.started()
+
+    def started(self) -> Intake:
+        """As after a restart of the agent."""
+        return Intake("n1", KEYS.secret, self.store, self.folder, lambda: self.now_s)
+
+    def put(
+        self, value: bytes = b"v1", *, ago_s: float = 0.0, user: str = "ada", node: str = "n1"
+    ) -> StoreSecret:
+        at_us = round((self.now_s - ago_s) * 1e6)
+        sealed = seal(SecretValue(node, user, "wandb", at_us, value), KEYS.public)
+        return StoreSecret(1, "ada", "wandb", sealed)
+
+    def drop(self) -> str:
+        return self.intake.carry_out(DropSecret(2, "ada", "wandb"))
+
+    def value(self) -> bytes | None:
+        """As a task would get it."""
+        return self.store.read("ada", "wandb") if self.store.find().names else None
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path)
+
+
+def test_a_value_is_stored_replaced_and_removed(rig: Rig) -> None:
+    assert rig.intake.carry_out(rig.put()) == ""
+    assert rig.value() == b"v1"
+    rig.now_s += 1
+    assert rig.intake.carry_out(rig.put(b"v2")) == ""
+    assert rig.value() == b"v2"
+    rig.now_s += 1
+    assert rig.drop() == ""
+    assert rig.value() is None
+    assert rig.drop() == "", "a repeat is no error"
+
+
+def test_an_old_message_is_never_stored_again(rig: Rig) -> None:
+    first = rig.put()
+    assert rig.intake.carry_out(first) == ""
+    assert "a newer value was stored or removed" in rig.intake.carry_out(first)
+    rig.now_s += 1
+    second = rig.put(b"v2")
+    assert rig.intake.carry_out(second) == ""
+    rig.intake = rig.started()
+    assert "a newer value" in rig.intake.carry_out(first), "nor after a restart"
+    assert rig.value() == b"v2"
+    rig.now_s += 1
+    assert rig.drop() == ""
+    assert "a newer value" in rig.intake.carry_out(second), "nor after its removal"
+    assert rig.value() is None
+
+
+def test_a_removal_counts_also_for_what_a_fast_clock_sealed(rig: Rig) -> None:
+    ahead = rig.put(ago_s=-60.0)
+    assert rig.intake.carry_out(ahead) == ""
+    assert rig.drop() == ""
+    rig.now_s += 30
+    assert "a newer value" in rig.intake.carry_out(ahead)
+
+
+@pytest.mark.parametrize(("ago_s", "which"), [(FRESH_S + 5, "before"), (-FRESH_S - 5, "after")])
+def test_a_node_that_never_had_it_refuses_what_was_sealed_long_ago_or_later(
+    rig: Rig, ago_s: float, which: str
+) -> None:
+    error = rig.intake.carry_out(rig.put(ago_s=ago_s))
+    assert error == f"sealed 10m5s {which} this node's time; compare the clocks, and put it again"
+    assert rig.value() is None
+
+
+def test_a_value_for_another_node_or_user_is_refused(rig: Rig) -> None:
+    for other in (rig.put(node="n2"), rig.put(user="eve")):
+        assert rig.intake.carry_out(other) == "it was sealed for another node, user or entry"
+    foreign = seal(SecretValue("n1", "ada", "wandb", 1, b"x"), KeyPair.generate().public)
+    assert "not sealed for this node" in rig.intake.carry_out(
+        StoreSecret(1, "ada", "wandb", foreign)
+    )
+    assert rig.value() is None
+
+
+def test_no_error_has_anything_of_the_value(rig: Rig) -> None:
+    (rig.folder / "secrets").mkdir(0o755)
+    (rig.folder / "secrets").chmod(0o755)
+    error = rig.intake.carry_out(rig.put(b"m4rker"))
+    assert "chmod 700" in error
+    assert "m4rker" not in error
+
+
+def test_damaged_times_admit_nothing(rig: Rig) -> None:
+    (rig.folder / TIMES_FILE).write_text("{")
+    assert "is damaged" in rig.intake.carry_out(rig.put())
+    assert "is damaged" in rig.drop()
+
+
+def test_times_are_bounded_and_the_fresh_ones_are_kept(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "MAX_TIMES", 4)
+    monkeypatch.setattr(intake, "MAX_OF_NODE", 2)
+    for number in range(8):
+        rig.now_s += FRESH_S / 3
+        assert rig.intake.carry_out(DropSecret(1, "ada", f"e{number}")) == ""
+    kept = (rig.folder / TIMES_FILE).read_text()
+    assert [f"e{number}" for number in range(8) if f"/e{number}" in kept] == [
+        "e4",
+        "e5",
+        "e6",
+        "e7",
+    ]
