@@ -50,6 +50,7 @@ QUICK = {
     "rollout-does-not-wait": 403,
     "freezes-replicas": 3,
     "fence-beyond-max": 5,
+    "fence-by-any-bmc": 144,
 }
 """The seed that showed the harm last: it is tried first."""
 pytestmark = pytest.mark.timeout(400)

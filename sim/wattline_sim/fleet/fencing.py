@@ -64,11 +64,12 @@ class Fencing:
         silent_since_s: Callable[[NodeId], float | None],
         is_over: Callable[[], bool],
         dice: random.Random,
+        lies: Mapping[NodeId, Lie],
     ) -> None:
         """`silent_since_s`: when anything of a node last reached a scheduler that ran; None: it
         cannot be said."""
         self._world, self._site, self._is_sound, self._is_over = world, site, is_sound, is_over
-        self._silent_since_s = silent_since_s
+        self._silent_since_s, self._lies = silent_since_s, lies
         self.dice = dice
         """Those of the silences that its rules are for."""
         self._ways = {node.id: node.out_of_band for node in site.nodes}
@@ -105,6 +106,8 @@ class Fencing:
         way = self._ways[record.node]
         if way is None or not way.is_automatic:
             raise FencedWrongly(f"{record.node} is left to operators")
+        if self._lies.get(record.node) == "says off":
+            raise FencedWrongly(f"the BMC of {record.node} says off whatever its host does")
         sound_s = self._world.now_s - self._since_s.get(record.node, self._world.now_s)
         if sound_s >= SOUND_S and self._is_sound(record.node):
             raise FencedWrongly(f"{record.node} has reported for {sound_s:.1f} s")

@@ -147,6 +147,7 @@ class FleetSite:
             self._silent_since_s,
             lambda: not self.is_faulty,
             dice,
+            self.switches.lies,
         )
 
     def start(self) -> None:
