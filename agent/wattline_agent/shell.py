@@ -78,7 +78,7 @@ from wattline_agent.logs import Log
 from wattline_agent.secrets.intake import Intake
 from wattline_agent.spool import RollupSpool
 from wattline_agent.statefile import StateDir
-from wattline_protocol.data.secrets import SecretDone
+from wattline_protocol.data.secrets import DropSecret, SecretDone, StoreSecret
 from wattline_protocol.ids import GpuIndex, Instant, Now, TaskRef, UnixTime
 from wattline_protocol.site.wall_power import PERMILLE
 from wattline_protocol.wire.agent_messages import LogChunk
@@ -140,6 +140,8 @@ class Shell:
         self._link = link
         self._secrets = secrets
         self._secrets_due_s = 0.0
+        self._secret_orders: deque[StoreSecret | DropSecret] = deque()
+        """One is carried out in a turn: the syncs of many must not delay a lease."""
         self._log = log
         self._events: deque[Event] = deque()
         self._launches: list[tuple[TaskOrder, LaunchContext]] = []
@@ -223,6 +225,8 @@ class Shell:
 
     def _idle_s(self) -> float:
         """Time until something is due."""
+        if self._secret_orders:
+            return 0.0
         until_s = min(self._sample_due_s, self._tick_due_s) - time.monotonic()
         due_s = self.node.due_s
         return until_s if due_s is None else min(until_s, due_s - now().mono_s)
@@ -238,7 +242,9 @@ class Shell:
         if mono_s >= self._tick_due_s or self._is_news_due():
             self._tick_due_s = mono_s + TICK_S
             self.handle(TimePassed())
-        if mono_s >= self._secrets_due_s:
+        if self._secret_orders:
+            self._change_secret(self._secret_orders.popleft())
+        elif mono_s >= self._secrets_due_s:
             self._secrets_due_s = mono_s + SECRETS_PERIOD_S
             self._find_secrets()
         if mono_s >= self._sample_due_s:
@@ -248,6 +254,13 @@ class Shell:
             self._sample()
         if mono_s >= self._usage_saved_s + USAGE_GAP_S:
             self._save_usage()
+
+    def _change_secret(self, order: StoreSecret | DropSecret) -> None:
+        error = self._secrets.carry_out(order)
+        self._find_secrets()  # first: who is answered may rely on the names
+        self._link.send(SecretDone(order.request, error))
+        what, name = type(order).__name__, f"{order.user}/{order.entry}"
+        self._log.info("secret_changed", order=what, name=name, error=error)
 
     def _find_secrets(self) -> None:
         found = self._secrets.find()
@@ -357,12 +370,7 @@ class Shell:
                 parts = self._keeper_link.read_record(ref)
                 self._link.send(RecordRead(request, parts.report, parts.inventory, parts.error))
             case ChangeSecret(order):
-                error = self._secrets.carry_out(order)
-                self._link.send(SecretDone(order.request, error))
-                found = self._secrets.find()
-                self._events.append(SecretsFound(found.names, found.problems))
-                what, name = type(order).__name__, f"{order.user}/{order.entry}"
-                self._log.info("secret_changed", order=what, name=name, error=error)
+                self._secret_orders.append(order)
             case WouldCap(caps_mw, holding_mw):
                 watts = [mw / 1000 for mw in caps_mw]
                 self._log.info("would_cap", caps_w=watts, holding_w=holding_mw / 1000)

@@ -78,7 +78,7 @@ def test_a_key_reaches_its_tasks_and_is_found_in_no_other_place(
 
     status, said = put(site, "wandb")
     assert status == 1
-    assert said == "secret wandb: stored on 1 of 2 nodes; not on n2: not enrolled\n"
+    assert said == "secret wandb of user admin: stored on 1 of 2 nodes; not on n2: not enrolled\n"
     site.until_state(job, "RUNNING")
     listed = site.json("secret", "ls")
     assert listed == [{"user": "admin", "entry": "wandb", "nodes": 1, "of_nodes": 1}]
@@ -97,7 +97,7 @@ def test_a_key_reaches_its_tasks_and_is_found_in_no_other_place(
     assert site.wattline("runs", "show", job, "--json").count(MARKER) == 0
 
     assert site.wattline("secret", "rm", "wandb", "--node", "n1").startswith(
-        "secret wandb: removed from 1 of 1 node"
+        "secret wandb of user admin: removed from 1 of 1 node"
     )
     site.until_json(lambda rows: rows == [], "secret", "ls")
     assert holders(site) == []

@@ -213,7 +213,7 @@ def _private_dir(name: str, above: int | None = None, parent: str = "") -> Itera
             raise SecretUnusable(f"{path} belongs to another account: chown it to the agent's")
         if found.st_mode & 0o077:
             mode = stat.S_IMODE(found.st_mode)
-            raise SecretUnusable(f"{path} is open to others (mode {mode:04o}): chmod 700 {path}")
+            raise SecretUnusable(f"mode {mode:04o} lets others in: chmod 700 {path}")
         yield place
     finally:
         os.close(place)
@@ -242,7 +242,7 @@ def _refusal_of(file: int, path: str) -> str:
         return f"{path} belongs to another account: chown it to the agent's"
     if not is_private(file):
         mode = stat.S_IMODE(found.st_mode)
-        return f"{path} can be read by others (mode {mode:04o}): chmod 600 {path}"
+        return f"mode {mode:04o} lets others read it: chmod 600 {path}"
     if not 0 < found.st_size <= MAX_VALUE_BYTES:
         return f"{path} has {found.st_size} bytes; a value has 1 to {MAX_VALUE_BYTES}"
     return ""

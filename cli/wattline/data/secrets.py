@@ -2,31 +2,39 @@
 
 import getpass
 import sys
+from typing import Literal
+
+import msgspec
 
 from wattline import exits
 from wattline.client import Client
 from wattline.failures import ActFailed
 from wattline.verbs.run import Outcome
-from wattline_protocol.data.secrets import MAX_VALUE_BYTES, SecretsDone, SecretView
-from wattline_protocol.text.wording import counted, listed
+from wattline_protocol.data.secrets import MAX_VALUE_BYTES, NotDone, SecretsDone, SecretView
+from wattline_protocol.ids import NodeId
 from wattline_protocol.wire.bounds import CONTROL
 
-MAX_NAMED = 5
-"""Nodes named for one reason."""
+
+class SecretChange(msgspec.Struct, frozen=True):
+    """Result of `secret put` and `secret rm`, by node."""
+
+    entry: str
+    user: str
+    what: Literal["stored on", "removed from"]
+    done: tuple[NodeId, ...]
+    failed: tuple[NotDone, ...]
 
 
 def put(client: Client, *, entry: str, user: str | None, node: tuple[str, ...]) -> Outcome:
     """Store a value from stdin, or typed; never from an argument, which all processes can read."""
     done = client.put_secret(entry, _value(), user=user or "", nodes=node)
-    whose = f"secret {entry}" + (f" of user {user}" if user else "")
-    return Outcome(report(done, whose, "stored on"), _status(done))
+    return _outcome("stored on", entry, user or client.me.user, done)
 
 
 def remove(client: Client, *, entry: str, user: str | None, node: tuple[str, ...]) -> Outcome:
     """Remove an entry from nodes."""
     done = client.remove_secret(entry, user=user or "", nodes=node)
-    whose = f"secret {entry}" + (f" of user {user}" if user else "")
-    return Outcome(report(done, whose, "removed from"), _status(done))
+    return _outcome("removed from", entry, user or client.me.user, done)
 
 
 def secrets(client: Client) -> tuple[SecretView, ...]:
@@ -57,17 +65,9 @@ def _typed(text: str) -> bytes:
     return value
 
 
-def report(done: SecretsDone, what: str, where: str) -> str:
-    """secret wandb: stored on 498 of 500 nodes; not on gpu-03, gpu-07: silent."""
-    total = len(done.done) + len(done.failed)
-    text = f"{what}: {where} {len(done.done)} of {counted(total, 'node')}"
-    by_reason: dict[str, list[str]] = {}
-    for one in done.failed:
-        by_reason.setdefault(one.why, []).append(one.node)
-    parts = (f"not on {listed(nodes, MAX_NAMED)}: {why}" for why, nodes in by_reason.items())
-    return "; ".join((text, *parts))
-
-
-def _status(done: SecretsDone) -> int:
+def _outcome(
+    what: Literal["stored on", "removed from"], entry: str, user: str, done: SecretsDone
+) -> Outcome:
     """Not done on every node is a failure: it is to be repeated for the others."""
-    return exits.FAILED if done.failed or not done.done else exits.OK
+    status = exits.FAILED if done.failed or not done.done else exits.OK
+    return Outcome(SecretChange(entry, user, what, done.done, done.failed), status)

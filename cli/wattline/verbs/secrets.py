@@ -19,7 +19,7 @@ VERBS = (
         "read that. The exit code is 1 unless all nodes have it: put it again once the others are "
         "back.",
         act="wattline.data.secrets:put",
-        show="wattline.show.events:done",
+        show="wattline.data.show_secrets:changed",
         args=(_ENTRY, _USER, _NODE),
         examples=(
             "wattline secret put wandb < key.txt",
@@ -39,7 +39,7 @@ VERBS = (
         help="Remove a secret from the nodes.",
         details="Tasks that run keep their copy until they end.",
         act="wattline.data.secrets:remove",
-        show="wattline.show.events:done",
+        show="wattline.data.show_secrets:changed",
         args=(_ENTRY, _USER, _NODE),
     ),
 )

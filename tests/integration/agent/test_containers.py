@@ -17,7 +17,9 @@ from wattline_agent.core.ports import LaunchContext, TaskSeen
 from wattline_agent.keeper.journal import read_journal
 from wattline_agent.keeper.processes import tree
 from wattline_agent.keeper.spec import STARTS_FILE
+from wattline_agent.secrets.secret_store import SecretStore
 from wattline_protocol.ids import TaskRef
+from wattline_protocol.job.spec import SecretUse
 from wattline_protocol.site.containers import Containers
 from wattline_protocol.wire.task_order import TaskOrder
 
@@ -95,6 +97,23 @@ def test_a_container_finds_what_a_process_does_and_has_no_capability(
     made = live.task_dir() / "made"
     assert (made.read_text(), made.stat().st_uid) == ("made\n", os.getuid())
     assert_nothing_is_left(live, ended)
+
+
+def test_it_finds_its_secrets_and_no_record_of_podman_has_them(
+    live: LiveKeeper, context: LaunchContext
+) -> None:
+    value = b"m4rker-of-a-secret"
+    SecretStore(live.state_dir / "secrets").write("ada", "wandb", value)
+    live.runner.launch(task("secret", secrets={"KEY": SecretUse("wandb", env=True)}), context)
+    wait_until(lambda: live.log() != "" or live.seen().phase == "ended", "it has compared both")
+    assert live.log() == "same\n"
+    files = [path for path in live.state_dir.rglob("*") if path.is_file()]
+    podman = [path for path in files if ".wattline-podman" in path.parts]
+    assert podman, "they are elsewhere: then this test looks for them in the wrong place"
+    holders = [path for path in files if value in path.read_bytes()]
+    assert holders == [live.state_dir / "secrets" / "ada" / "wandb"]
+    live.runner.kill(ref(), "emergency", "try")
+    assert_nothing_is_left(live, live.until("ended"))
 
 
 def test_it_ends_as_its_command_or_says_why_there_is_none(

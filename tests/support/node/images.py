@@ -30,11 +30,21 @@ static void show(void) {
     if (!made || fputs("made\n", made) < 0 || fclose(made)) exit(9);
 }
 
+static void secret(void) {
+    char path[4096], held[256] = "", *value = getenv("KEY");
+    snprintf(path, sizeof path, "%s/KEY", getenv("WATTLINE_SECRETS_DIR"));
+    FILE *file = fopen(path, "r");
+    if (!value || !file || !fgets(held, sizeof held, file)) exit(8);
+    puts(strcmp(value, held) ? "differs" : "same");
+    for (;;) pause();
+}
+
 int main(int count, char **words) {
     const char *what = count > 1 ? words[1] : "";
     int number = count > 2 ? atoi(words[2]) : 0;
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (!strcmp(what, "show")) show();
+    else if (!strcmp(what, "secret")) secret();
     else if (!strcmp(what, "raise")) raise(number);
     else if (!strcmp(what, "wait")) {
         if (fork() == 0) { setsid(); puts("child"); }

@@ -144,7 +144,9 @@ def _about_site(state: NodeState, now: Now) -> list[Condition]:
             f"case of {power_text(terms.non_gpu_worst_mw)}; the measured value is used"
         )
         found.append(_condition("non_gpu_load", "", text))
-    found.extend(_condition("secret_refused", "", text) for text in state.secrets.problems)
+    if refused := state.secrets.problems:
+        more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+        found.append(_condition("secret_refused", "", f"{refused[0]}{more}"))
     return found
 
 

@@ -35,6 +35,7 @@ from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.selection import Asker
 from wattline_scheduler.views.data.secrets_view import entries_of, secrets_view
 
+MAX_OF_USER = 4
 MAX_OUTSTANDING = 16
 """Requests under way: each may have brought `MAX_BATCH_BYTES`, which wait in the sockets."""
 
@@ -51,6 +52,8 @@ class _Order:
 
     client: bytes
     ask: int
+    user: UserName
+    """Who asked."""
     until: Instant
     waiting: dict[int, NodeId] = field(default_factory=dict)
     """By the number that the agent will return."""
@@ -88,7 +91,7 @@ class SecretRelay:
             return [Reply(client, ask, secrets_view(self._state, asker))]
         denied = self._refusal(asker, request)
         if denied is None:
-            order = _Order(client, ask, Instant(now + ANSWER_WITHIN_S))
+            order = _Order(client, ask, asker.user, Instant(now + ANSWER_WITHIN_S))
             return self._begin(order, asker, request, handle)
         effects: list[Effect] = []
         if denied.kind == "not_allowed":
@@ -126,8 +129,10 @@ class SecretRelay:
             have = listed(sorted(known), MAX_NAMED) or "none"
             text = f"no node that reports has secret {entry} of user {user}; there are {have}"
             return Denied("not_found", text)
-        if len({id(order) for order in self._orders.values()}) >= MAX_OUTSTANDING:
-            return Denied("busy", f"{MAX_OUTSTANDING} secrets are being sent; retry later")
+        under_way = {id(order): order.user for order in self._orders.values()}
+        own = sum(user == asker.user for user in under_way.values())
+        if own >= MAX_OF_USER or len(under_way) >= MAX_OUTSTANDING:
+            return Denied("busy", f"{len(under_way)} secrets are being sent; retry later")
         return None
 
     def _begin(self, order: _Order, asker: Asker, request: OnEntry, handle: Handle) -> list[Effect]:

@@ -26,7 +26,7 @@ from wattline_agent.executor.tasklib import checkpoint_watch
 from wattline_agent.host.address import address_towards, interface_towards
 from wattline_agent.keeper import spec as keeper_spec
 from wattline_protocol.job.http_server import bridge_command
-from wattline_protocol.job.spec import STOP_SIGNALS, HttpServer, Launcher
+from wattline_protocol.job.spec import LAUNCHERS, STOP_SIGNALS, HttpServer, Launcher, SecretUse
 from wattline_protocol.wire.task_order import Rendezvous
 from wattline_runtime.train import ray_cluster
 
@@ -191,6 +191,20 @@ def test_a_relative_workdir_is_refused(tmp_path: Path) -> None:
     task = order("true", workdir="here")
     with pytest.raises(NotLaunchable, match="absolute"):
         spec_of(task, CONTEXT, TaskDir(tmp_path, task.ref), str(tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize("how", LAUNCHERS)
+def test_a_task_is_told_where_its_secrets_are_by_every_launcher(how: Launcher) -> None:
+    uses = {"KEY": SecretUse("wandb", env=True), "FILE": SecretUse("deploy")}
+    task = order("python", "train.py", launcher=how, image="i", secrets=uses)
+    spec = spec_of(task, CONTEXT, FOLDER, "/c", TASKLIB, secrets="/run/s/1.0.1")
+    assert spec.env["WATTLINE_SECRETS_DIR"] == "/run/s/1.0.1"
+    assert spec.env_files == {"KEY": "/run/s/1.0.1/KEY"}
+    assert (spec.rlimits["core"], "KEY" in spec.env) == (1, False)
+    is_mounted = "/run/s/1.0.1:ro" in " ".join(spec.argv)
+    assert is_mounted is (how == "container")
+    older = keeper_spec.SECRETS_PROTOCOL - 1
+    assert "env_files" not in spec.to_json(older)
 
 
 def test_names_of_attempts_go_both_ways() -> None:

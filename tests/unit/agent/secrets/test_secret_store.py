@@ -35,10 +35,10 @@ def test_a_stored_value_is_private_read_back_and_removed(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "mode", "words"),
     [
-        ("ada/wandb", 0o644, "(mode 0644): chmod 600 {path}"),
-        ("ada/wandb", 0o640, "(mode 0640): chmod 600 {path}"),
-        ("ada", 0o750, "(mode 0750): chmod 700 {path}"),
-        ("", 0o755, "(mode 0755): chmod 700 {path}"),
+        ("ada/wandb", 0o644, "mode 0644 lets others read it: chmod 600 {path}"),
+        ("ada/wandb", 0o640, "mode 0640 lets others read it: chmod 600 {path}"),
+        ("ada", 0o750, "mode 0750 lets others in: chmod 700 {path}"),
+        ("", 0o755, "mode 0755 lets others in: chmod 700 {path}"),
     ],
 )
 def test_what_others_can_read_is_refused_with_the_chmod(

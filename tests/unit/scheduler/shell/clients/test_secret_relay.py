@@ -168,12 +168,14 @@ def test_bad_requests_are_refused_with_the_reason(
 
 
 def test_requests_under_way_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(secret_relay, "MAX_OUTSTANDING", 1)
+    monkeypatch.setattr(secret_relay, "MAX_OF_USER", 1)
+    monkeypatch.setattr(secret_relay, "MAX_OUTSTANDING", 2)
     rig = Rig()
     assert sent(rig.put())
-    denied = answer(rig.put())
-    assert isinstance(denied, Denied)
-    assert denied.kind == "busy"
+    for asker, is_busy in ((ADA, True), (OPS, False), (EVE, True)):
+        effects = rig.put(asker, user=asker.user)
+        assert bool(sent(effects)) is not is_busy
+        assert is_busy is (not sent(effects) and getattr(answer(effects), "kind", "") == "busy")
 
 
 def test_a_list_has_names_of_ones_own_and_keys_are_those_of_the_allow_list() -> None:
