@@ -14,16 +14,24 @@ from support.core.sites import site
 from support.programs.live_scheduler import SchedulerProcess, SiteDirectory
 from wattline.client import Client, Conflict, NotAllowed, NotFound
 from wattline.data import add as add_act
-from wattline.data import versions
+from wattline.data import lineage as lineage_act
+from wattline.data import models, versions
 from wattline.failures import ActFailed
-from wattline_protocol.data.requests import DataAdded
+from wattline.runs.run import Run
+from wattline.task.saves import save
+from wattline_protocol.data.requests import DataAdded, Origin
 from wattline_protocol.data.site_data import SiteData
+from wattline_protocol.wire.task_reports.run_records import Code
 from wattline_runtime.data.add import NewVersion, Stored
 from wattline_runtime.data.stores.interface import Store
 from wattline_runtime.data.stores.local import LocalStore
 
-FLAGS = {"store": None, "made_from": (), "reader": (), "reviewer": (), "contains": ()}
-UNCHANGED = {**FLAGS, "retention": None, "secret": None}
+UNCHANGED: dict[str, object] = {
+    **dict.fromkeys(("made_from", "reader", "reviewer", "contains"), ()),
+    **dict.fromkeys(("store", "retention", "secret", "from_run", "from_checkpoint")),
+    "model": False,
+}
+CODE = Code("c0ffee", diff="+x", diff_bytes=2, diff_sha256="d1ff")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +40,9 @@ def data_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SiteDirector
     (folder / "store").mkdir()
     (folder / "others").mkdir()
     data = SiteData(store=str(folder / "store"), paths=(str(folder / "others"),))
-    plain = msgspec.structs.replace(site().rack("a", 1).build(), data=data)
+    plain = msgspec.structs.replace(
+        site().rack("a", 1).build(), data=data, checkpoint_root=str(folder / "checkpoints")
+    )
     directory = SiteDirectory(folder / "site", plain)
     with SchedulerProcess(directory.path, folder / "state") as scheduler:
         scheduler.ready()
@@ -54,8 +64,9 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-def add(client: Client, name: str, path: Path, **flags: object) -> DataAdded:
-    return add_act.add(client, name=name, path=str(path), **{**UNCHANGED, **flags})  # type: ignore[arg-type]
+def add(client: Client, name: str, path: Path | None, **flags: object) -> DataAdded:
+    where = None if path is None else str(path)
+    return add_act.add(client, name=name, path=where, **{**UNCHANGED, **flags})  # type: ignore[arg-type]
 
 
 def shown(client: Client, reference: str) -> dict[str, object]:
@@ -141,6 +152,66 @@ def test_a_version_that_is_added_while_another_one_is_deleted_is_whole(
     add(ada, "new", folder)
     assert removed.is_set()
     assert versions.verify(ada, reference="new@v1").value.ok
+
+
+def run_of(job: int, **fields: object) -> Run:
+    """Of a job whose node has sent its record."""
+    given = {**dict.fromkeys(Run.__struct_fields__), "nodes": ("n1",)}
+    known = {"run": f"{job}#1", "job": job, "name": "net", "code": CODE, "parameters": {"lr": 0.1}}
+    return Run(**{**given, **known, **fields})  # type: ignore[arg-type]
+
+
+def test_from_data_over_a_run_to_a_model(
+    ada: Client, folder: Path, data_site: SiteDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(ada, "raw", folder)
+    home = Path(data_site.site.checkpoint_root) / "17"
+    for step in (100, 200):
+        save(step, b"weights" * step, directory=home)
+    newest = max(home.iterdir())
+    for module in (models, lineage_act):
+        monkeypatch.setattr(module, "read_run", lambda _, text: run_of(int(text)))
+    made = add(ada, "net", None, model=True, from_run="17", made_from=("raw",))
+    assert made.text == "net@v1: 1 file, 1.37 KiB"
+    origins = {one.kind: one for one in ada.data_version("net").versions[0].made_from}
+    assert (origins["run"].name, origins["data"].name) == ("17#1", "raw@v1")
+    assert origins["checkpoint"] == Origin("checkpoint", str(newest), "step 200")
+    assert origins["commit"] == Origin("commit", "c0ffee", "with changes, SHA-256 d1ff")
+    assert origins["parameters"].detail == '{"lr":0.1}'
+    add(ada, "small", folder, made_from=("net",))
+    downwards = lineage_act.lineage(ada, of="raw@v1").used_by
+    assert [(one.depth, one.name) for one in downwards] == [(0, "net@v1"), (1, "small@v1")]
+    upwards = lineage_act.lineage(ada, of="small").made_from
+    assert [one.name for one in upwards if one.depth == 0] == ["net@v1"]
+    assert {one.name for one in upwards if one.depth == 1} >= {"17#1", "raw@v1", str(newest)}
+    for of in ("17", str(newest)):
+        assert [one.name for one in lineage_act.lineage(ada, of=of).used_by] == [
+            "net@v1",
+            "small@v1",
+        ]
+
+
+def test_a_checkpoint_by_its_directory(
+    ada: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(7, b"weights", directory=tmp_path)
+    (checkpoint,) = tmp_path.iterdir()
+    made = add(ada, "by-hand", None, model=True, from_checkpoint=str(checkpoint))
+    (version,) = ada.data_version(f"by-hand@v{made.number}").versions
+    assert (version.kind, version.bytes) == ("model", 7)
+    assert version.made_from == (Origin("checkpoint", str(checkpoint), "step 7"),)
+    (checkpoint / "data").write_bytes(b"weightz")
+    with pytest.raises(ActFailed, match="is no intact checkpoint: data does not have the checksum"):
+        add(ada, "by-hand", None, model=True, from_checkpoint=str(checkpoint))
+    with pytest.raises(Conflict, match="by-hand is a model"):
+        add(ada, "by-hand", checkpoint)
+    monkeypatch.setattr(models, "read_run", lambda _, text: run_of(int(text)))
+    with pytest.raises(ActFailed, match="run 99#1 has no intact checkpoint in"):
+        add(ada, "by-hand", None, model=True, from_run="99")
+    with pytest.raises(ActFailed, match="add --model"):
+        add(ada, "x", None, from_run="17")
+    with pytest.raises(ActFailed, match="name one of"):
+        add(ada, "x", checkpoint, model=True, from_run="17")
 
 
 def test_the_command(data_site: SiteDirectory, folder: Path) -> None:

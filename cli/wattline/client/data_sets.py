@@ -11,11 +11,14 @@ from wattline_protocol.data.requests import (
     DataRemoval,
     DataSets,
     DataSetView,
+    DataUses,
     DataVersions,
     GetData,
+    GetUses,
     Kind,
     ListData,
     Origin,
+    OriginKind,
     PrepareData,
     RemoveData,
     ReportDeletion,
@@ -72,6 +75,10 @@ class DataActs(RequestClient):
     def data_version(self, reference: str) -> DataVersions:
         """One version, with what it was made from and what uses it."""
         return self.get(GetData(reference), DataVersions)
+
+    def data_uses(self, kind: OriginKind, name: str) -> tuple[Origin, ...]:
+        """Versions that were made from a run, a checkpoint or a version."""
+        return self.get(GetUses(kind, name), DataUses).used_by
 
     def approve_data(self, reference: str, alias: str = "stable") -> str:
         """Publish a candidate, and let the alias name it."""

@@ -3,14 +3,16 @@
 import os
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from wattline import exits
 from wattline.client import Client
 from wattline.client.errors import Busy, Conflict
+from wattline.data import models
 from wattline.data.stores import store_errors
 from wattline.failures import ActFailed
 from wattline_protocol.data.references import parse_reference
-from wattline_protocol.data.requests import DataAdded, DataPlace, Origin, SetChange
+from wattline_protocol.data.requests import DataAdded, DataPlace, Kind, Origin, SetChange
 from wattline_runtime.data.add import NewVersion
 from wattline_runtime.data.stores.interface import Store
 from wattline_runtime.data.stores.open_store import keys_of, open_store
@@ -19,11 +21,23 @@ DELETION_WAIT_S = 600.0
 DELETION_POLL_S = 1.0
 
 
+class Adding(NamedTuple):
+    """What is registered of a version besides its content."""
+
+    name: str
+    kind: Kind
+    made_from: tuple[Origin, ...]
+    change: SetChange
+
+
 def add(
     client: Client,
     *,
     name: str,
-    path: str,
+    path: str | None,
+    model: bool,
+    from_run: str | None,
+    from_checkpoint: str | None,
     store: str | None,
     made_from: tuple[str, ...],
     reader: tuple[str, ...],
@@ -32,7 +46,8 @@ def add(
     contains: tuple[str, ...],
     secret: str | None,
 ) -> DataAdded:
-    """Add a folder as the next version of a set."""
+    """Add a folder, or the checkpoint of a run, as the next version of a set."""
+    _check_sources(path, from_run, from_checkpoint, model=model)
     change = SetChange(
         readers=_words(reader, "all"),
         reviewers=_words(reviewer, "none"),
@@ -42,20 +57,22 @@ def add(
     )
     origins = [_origin(client, reference) for reference in made_from]
     with store_errors():
-        place = client.prepare_data(name, store=_absolute(store or ""))
+        kind: Kind = "model" if model else "dataset"
+        place = client.prepare_data(name, kind, _absolute(store or ""))
         opened = open_store(place, keys_of(os.environ))
-        with NewVersion(Path(path)) as version:
-            return _put(client, name, version, opened, place, origins, change)
+        if from_run is not None:
+            source = models.from_run(client, from_run, place.checkpoint_root)
+        elif from_checkpoint is not None:
+            source = models.from_directory(Path(from_checkpoint))
+        else:
+            source = models.Source(Path(path or ""), ())
+        with NewVersion(source.path) as version:
+            adding = Adding(name, kind, (*source.origins, *origins), change)
+            return _put(client, adding, version, opened, place)
 
 
 def _put(
-    client: Client,
-    name: str,
-    version: NewVersion,
-    store: Store,
-    place: DataPlace,
-    origins: list[Origin],
-    change: SetChange,
+    client: Client, adding: Adding, version: NewVersion, store: Store, place: DataPlace
 ) -> DataAdded:
     """Puts and registers a version, again if objects that it shares were deleted meanwhile."""
     stored_bytes = 0
@@ -64,21 +81,33 @@ def _put(
         stored_bytes += version.put(store).bytes
         try:
             return client.add_data(
-                name,
+                adding.name,
                 place,
+                kind=adding.kind,
                 sha256=version.tree.sha256,
                 files=version.tree.files,
                 size=version.tree.size,
                 stored_bytes=stored_bytes,
-                made_from=origins,
-                change=change,
+                made_from=adding.made_from,
+                change=adding.change,
             )
         except (Busy, Conflict):
-            before, place = place, client.prepare_data(name, store=place.store)
+            before, place = place, client.prepare_data(adding.name, adding.kind, place.store)
             if place.as_of == before.as_of:  # a deletion is under way, or it is another conflict
                 if time.monotonic() > give_up_at:
                     raise
                 time.sleep(DELETION_POLL_S)
+
+
+def _check_sources(
+    path: str | None, from_run: str | None, from_checkpoint: str | None, *, model: bool
+) -> None:
+    given = [one for one in (path, from_run, from_checkpoint) if one is not None]
+    if len(given) != 1:
+        text = "name one of a PATH, --from-run RUN and --from-checkpoint DIR"
+        raise ActFailed(text, exits.USAGE)
+    if path is None and not model:
+        raise ActFailed("a checkpoint becomes a model: add --model", exits.USAGE)
 
 
 def _origin(client: Client, text: str) -> Origin:

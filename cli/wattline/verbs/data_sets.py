@@ -10,14 +10,23 @@ _VERSION = "NAME@v3, NAME@stable, or NAME for its newest."
 VERBS = (
     _verb(
         name="data add",
-        help="Add a folder or a file as the next version of a data set.",
+        help="Add a folder, a file or a checkpoint as the next version of a data set.",
         details="Only what the store does not have is written. The first version makes the set, "
         "yours from then on. Keys of an S3 store: $AWS_ACCESS_KEY_ID, $AWS_SECRET_ACCESS_KEY.",
         act="wattline.data.add:add",
         show="wattline.data.show_versions:added",
         args=(
             Argument("name", "Name of the set."),
-            Argument("path", "The folder, or the file.", kind="path"),
+            Argument("path", "The folder, or the file.", kind="path", required=False),
+            Option("model", ("--model",), "It is a model, which services may name.", "switch"),
+            Option("from_run", ("--from-run",), "Newest checkpoint of a run: 17.", metavar="RUN"),
+            Option(
+                "from_checkpoint",
+                ("--from-checkpoint",),
+                "A checkpoint, which is verified.",
+                kind="path",
+                metavar="DIR",
+            ),
             Option("store", ("--store",), "URL, of a new set. Default: the site's.", metavar="URL"),
             Option("made_from", ("--from",), f"What it was made from: {_VERSION}", many=True),
             Option("reader", ("--reader",), "User that may read it; `all`.", many=True),
@@ -26,7 +35,10 @@ VERBS = (
             Option("contains", ("--contains",), "Kind of data, as in personal.", many=True),
             Option("secret", ("--secret",), "Secret with the keys of its store, on nodes."),
         ),
-        examples=("wattline data add digits ./digits --retention 180d --contains personal",),
+        examples=(
+            "wattline data add digits ./digits --retention 180d --contains personal",
+            "wattline data add net --model --from-run 17",
+        ),
     ),
     _verb(
         name="data ls",
@@ -42,6 +54,14 @@ VERBS = (
         show="wattline.data.show_versions:detail",
         args=(Argument("reference", _VERSION),),
         knows_json=True,
+    ),
+    _verb(
+        name="data lineage",
+        help="Show what a version was made from, and what was made from it.",
+        act="wattline.data.lineage:lineage",
+        show="wattline.data.lineage:shown",
+        args=(Argument("of", "A version; a run, as 17; a checkpoint, by its directory."),),
+        examples=("wattline data lineage net@stable", "wattline data lineage 17"),
     ),
     _verb(
         name="data verify",

@@ -116,7 +116,14 @@ class ReportDeletion(msgspec.Struct, frozen=True, tag_field="t", tag="report_del
     bytes: Bytes
 
 
-DataQuestion = PrepareData | ListData | GetData
+class GetUses(msgspec.Struct, frozen=True, tag_field="t", tag="get_uses"):
+    """What was made from a run, a checkpoint or a version, as far as the user may see it."""
+
+    origin_kind: OriginKind
+    name: Line
+
+
+DataQuestion = PrepareData | ListData | GetData | GetUses
 """They change nothing."""
 
 DataRequest = DataQuestion | AddData | ApproveData | RemoveData | ReportDeletion
@@ -129,6 +136,8 @@ class DataPlace(msgspec.Struct, frozen=True, tag_field="t", tag="data_place"):
     as_of: str
     endpoint: str = ""
     region: str = ""
+    checkpoint_root: str = ""
+    """Directory of the site's checkpoints, below which each job has one; empty = there is none."""
 
 
 class DataAdded(msgspec.Struct, frozen=True, tag_field="t", tag="data_added"):
@@ -220,4 +229,8 @@ class DataRemoval(msgspec.Struct, frozen=True, tag_field="t", tag="data_removal"
     text: str
 
 
-DataAnswer = DataPlace | DataAdded | DataSets | DataVersions | DataRemoval
+class DataUses(msgspec.Struct, frozen=True, tag_field="t", tag="data_uses"):
+    used_by: tuple[Origin, ...]
+
+
+DataAnswer = DataPlace | DataUses | DataAdded | DataSets | DataVersions | DataRemoval

@@ -14,7 +14,7 @@ from functools import partial
 import structlog
 import zmq
 
-from wattline_protocol.data.requests import GetData, ListData, PrepareData
+from wattline_protocol.data.requests import GetData, GetUses, ListData, PrepareData
 from wattline_protocol.data.secrets import SecretDone, SecretRequest
 from wattline_protocol.ids import Instant, JobId, NodeId, Now, UserName
 from wattline_protocol.job.selection import Selection, problem
@@ -292,7 +292,7 @@ class Loop:
                 | GetCapacity()
             ):
                 return [Reply(client, ask.ask, self._reads.answer(request, now))]
-            case ListApiKeys() | PrepareData() | ListData() | GetData():
+            case ListApiKeys() | PrepareData() | ListData() | GetData() | GetUses():
                 return [Reply(client, ask.ask, self._reads.for_asker(asker, request, now))]
             case ListJobs() | ListNodes() | ListEvents():
                 return self._turns.later(session, ask.ask, partial(self._reads.listed, request))

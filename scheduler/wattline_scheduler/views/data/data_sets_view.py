@@ -1,13 +1,18 @@
 """Answers to questions about data sets."""
 
+from itertools import islice
+
 from wattline_protocol.data.requests import (
     DataAnswer,
     DataQuestion,
     DataSets,
     DataSetView,
+    DataUses,
     DataVersions,
     GetData,
+    GetUses,
     ListData,
+    Origin,
     PrepareData,
 )
 from wattline_protocol.ids import UnixTime
@@ -37,6 +42,19 @@ def answer_data(state: State, asker: Asker, request: DataQuestion) -> DataAnswer
         case GetData(reference=reference):
             found = find_version(state, asker, reference)
             return found if isinstance(found, Denied) else _answer(state, found[0], [found[1]])
+        case GetUses():
+            return _uses(state, asker, request)
+
+
+def _uses(state: State, asker: Asker, request: GetUses) -> DataUses:
+    made = state.data.made_into.get((request.origin_kind, request.name), {})
+    names = (name for name in made if _is_readable(state, asker, name))
+    return DataUses(tuple(Origin("data", name) for name in islice(names, MAX_LISTED)))
+
+
+def _is_readable(state: State, asker: Asker, reference: str) -> bool:
+    record = state.data.sets[reference.partition("@")[0]]
+    return may_read(record, asker.user, is_operator=asker.is_operator)
 
 
 def _sets(state: State, asker: Asker) -> DataSets:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from wattline_protocol.data.references import LATEST, Reference, version_text
+from wattline_protocol.data.requests import OriginKind
 from wattline_protocol.ids import Epoch, UnixTime, UserName
 from wattline_protocol.text.toml_fields import nearest
 from wattline_protocol.text.wording import listed
@@ -27,8 +28,8 @@ class DataBook:
     sets: dict[str, DataSetRecord] = field(default_factory=dict)
     versions: dict[str, dict[int, DataVersionRecord]] = field(default_factory=dict)
     """Removed ones too, in order of their numbers."""
-    made_into: dict[str, dict[str, None]] = field(default_factory=dict)
-    """By reference of a version: those that were made from it."""
+    made_into: dict[tuple[OriginKind, str], dict[str, None]] = field(default_factory=dict)
+    """By kind and name of an origin: versions that were made from it."""
     count: int = 0
     """Of versions, removed ones included."""
     deletions: int = 0
@@ -56,9 +57,8 @@ class DataBook:
         if record.number not in of_set:
             self.count += 1
             for origin in record.made_from:
-                if origin.kind == "data":
-                    made = self.made_into.setdefault(origin.name, {})
-                    made[version_text(record.name, record.number)] = None
+                made = self.made_into.setdefault((origin.kind, origin.name), {})
+                made[version_text(record.name, record.number)] = None
         of_set[record.number] = record
 
     def live(self, name: str) -> list[DataVersionRecord]:

@@ -14,7 +14,7 @@ def version_view(
 ) -> VersionView:
     """The view of a version; in lists without what it was made from and what uses it."""
     record = book.sets[version.name]
-    made = list(book.made_into.get(version_text(version.name, version.number), {}))
+    made = list(book.made_into.get(("data", version_text(version.name, version.number)), {}))
     ends = UnixTime(version.created_unix_s + record.retention_s) if record.retention_s else None
     return VersionView(
         name=version.name,

@@ -66,7 +66,8 @@ def prepare(state: State, asker: Asker, request: PrepareData) -> DataPlace | Den
 def place_of(state: State, store: str) -> DataPlace:
     """A store, and how clients reach it."""
     data = state.site.data
-    return DataPlace(store, state.data.as_of(state.epoch), data.endpoint, data.region)
+    as_of = state.data.as_of(state.epoch)
+    return DataPlace(store, as_of, data.endpoint, data.region, state.site.checkpoint_root)
 
 
 def add(state: State, event: ClientRequest, request: AddData, now: Now) -> DataAdded | Denied:

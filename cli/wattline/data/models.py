@@ -1,0 +1,73 @@
+"""Models from checkpoints: of a run, or in a directory."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from wattline.client import Client
+from wattline.exits import NOT_FOUND
+from wattline.failures import ActFailed
+from wattline.runs.acts import read_run
+from wattline.runs.run import Run
+from wattline.task.manifest import MANIFEST, check
+from wattline.task.saves import Checkpoint, checkpoints
+from wattline_protocol.data.requests import Origin
+from wattline_protocol.wire.bounds import MAX_SENTENCE_CHARS
+
+CUT = " … (cut)"
+
+
+class Source(NamedTuple):
+    """The files of a version, and what they were made from."""
+
+    path: Path
+    origins: tuple[Origin, ...]
+
+
+def from_run(client: Client, text: str, checkpoint_root: str) -> Source:
+    """The newest intact checkpoint of a run's job."""
+    run = read_run(client, text)
+    if not checkpoint_root:
+        where = f"a directory of its node ({', '.join(run.nodes)})"
+        raise ActFailed(
+            f"the site has no checkpoint_root, so that checkpoints of run {run.run} are in {where}:"
+            " run this there, with --from-checkpoint DIR"
+        )
+    home = Path(checkpoint_root) / str(run.job)
+    home = home if run.index is None else home / f"index-{run.index}"
+    found = next((one for one in checkpoints(home) if isinstance(one, Checkpoint)), None)
+    if found is None:
+        raise ActFailed(f"run {run.run} has no intact checkpoint in {home} here", NOT_FOUND)
+    return Source(found.path, (*_of_run(run), _origin(found.path.parent, found.step)))
+
+
+def from_directory(directory: Path) -> Source:
+    """A checkpoint that `wattline.task` has saved, which is verified; or any other folder."""
+    if not (directory / MANIFEST).is_file():
+        return Source(directory, (Origin("checkpoint", str(directory.resolve())),))
+    step = int(directory.name.rpartition("-")[2]) if "-step-" in directory.name else -1
+    try:
+        check(directory, step, verify=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ActFailed(f"{directory} is no intact checkpoint: {error}") from error
+    return Source(directory / "data", (_origin(directory, step),))
+
+
+def _origin(directory: Path, step: int) -> Origin:
+    return Origin("checkpoint", str(directory.resolve()), f"step {step}")
+
+
+def _of_run(run: Run) -> tuple[Origin, ...]:
+    origins = [Origin("run", run.run, run.name)]
+    if run.code is not None:
+        is_clean = not run.code.diff_bytes
+        changed = "" if is_clean else f"with changes, SHA-256 {run.code.diff_sha256}"
+        origins.append(Origin("commit", run.code.commit, changed))
+    # Options of the command are for its owner: they may hold a key.
+    if run.parameters:
+        text = msgspec.json.encode(run.parameters).decode()
+        if len(text) > MAX_SENTENCE_CHARS:
+            text = text[: MAX_SENTENCE_CHARS - len(CUT)] + CUT
+        origins.append(Origin("parameters", run.run, text))
+    return tuple(origins)
