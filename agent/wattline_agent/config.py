@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wattline_protocol.ids import GpuIndex
+from wattline_protocol.text.quantities import parse_size_bytes
 
 DEFAULT_STATE_DIR = Path("/var/lib/wattline-agent")
 DEFAULT_SYSFS_ROOT = Path("/sys")
 MAX_GPUS = 256
+DEFAULT_CACHE_BYTES = 100 * 10**9
+LEAST_CACHE_BYTES = 16 * 1024 * 1024
+"""Directories of an empty one take a part of it."""
 
 
 class BadConfig(ValueError):
@@ -34,6 +38,12 @@ class AgentConfig:
     """GPUs this agent may cap and allocate; None = all."""
     has_keeper_service: bool = False
     """The keeper is a separate service: wait for it, never start one."""
+    cache_dir: Path | None = None
+    """Cache of data sets; None: `cache` below the state directory."""
+    cache_bytes: int = DEFAULT_CACHE_BYTES
+    """Its size at most."""
+    fetch_bytes_s: int = 0
+    """Bytes that are fetched per second at most; 0 = no limit."""
     is_json_log: bool | None = None
     """JSON log lines; None = JSON unless standard error is a terminal."""
 
@@ -50,6 +60,22 @@ def parse_gpus(text: str) -> frozenset[GpuIndex]:
             raise BadConfig(f'"{part}" is no range of GPUs below {MAX_GPUS}')
         found.update(GpuIndex(index) for index in range(low, high + 1))
     return frozenset(found)
+
+
+def parse_size(text: str) -> int:
+    """A size such as 500GB. Raises BadConfig."""
+    try:
+        return parse_size_bytes(text)
+    except ValueError as error:
+        raise BadConfig(str(error)) from error
+
+
+def parse_cache_size(text: str) -> int:
+    """The same, large enough for a cache."""
+    size_bytes = parse_size(text)
+    if size_bytes < LEAST_CACHE_BYTES:
+        raise BadConfig(f"{text} is too small for a cache: at least {LEAST_CACHE_BYTES >> 20}MiB")
+    return size_bytes
 
 
 def parser() -> argparse.ArgumentParser:
@@ -78,6 +104,17 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--observe", action="store_true", help="set no caps and start no tasks")
     made.add_argument("--keeper-service", action="store_true", help="never start a keeper")
+    made.add_argument("--cache-dir", type=Path, metavar="DIR", help="cache of data sets")
+    made.add_argument(
+        "--cache-size",
+        type=parse_cache_size,
+        default=DEFAULT_CACHE_BYTES,
+        metavar="SIZE",
+        help="its size at most, as in 500GB",
+    )
+    made.add_argument(
+        "--fetch-rate", type=parse_size, default=0, metavar="SIZE", help="bytes fetched per second"
+    )
     made.add_argument("--check", action="store_true", help="check this host and exit")
     made.add_argument("--floors", action="store_true", help="set minimum caps and exit")
     made.add_argument("--json", action="store_true", help="log lines, or the check, as JSON")
@@ -103,5 +140,8 @@ def config_of(options: argparse.Namespace) -> AgentConfig:
         observe=options.observe,
         gpus=options.gpus,
         has_keeper_service=options.keeper_service,
+        cache_dir=options.cache_dir,
+        cache_bytes=options.cache_size,
+        fetch_bytes_s=options.fetch_rate,
         is_json_log=True if options.json else None,
     )

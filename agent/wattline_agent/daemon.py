@@ -21,6 +21,7 @@ from wattline_agent.core.ports import Collector, DriverAbsent
 from wattline_agent.device import open_collector
 from wattline_agent.executor import open_runner
 from wattline_agent.executor.launchers.container import find_podman
+from wattline_agent.fetch_link import CacheConfig, FetchLink
 from wattline_agent.host import open_sensors
 from wattline_agent.host.address import address_towards, interface_towards
 from wattline_agent.keeper_link import KeeperLink, NoKeeper
@@ -42,6 +43,9 @@ EXIT_NO_DRIVER = 69
 """No usable GPU driver, or no keeper (EX_UNAVAILABLE)."""
 EXIT_STATE = 74
 """The state directory cannot be read or written (EX_IOERR); GPUs were put at their floors."""
+
+CACHE_DIR = "cache"
+"""Below the state directory, unless `--cache-dir` names another."""
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -120,11 +124,17 @@ def _serve(
     keeper_link.open()
     sensors = stack.enter_context(contextlib.closing(open_sensors(config.sysfs_root)))
     link = stack.enter_context(contextlib.closing(SchedulerLink(bundle, log)))
+    cache = CacheConfig(
+        config.cache_dir or files.path / CACHE_DIR, config.cache_bytes, config.fetch_bytes_s
+    )
+    fetch_link = FetchLink(files.path, cache, keeper_link, store, log)
+    stack.enter_context(contextlib.closing(fetch_link))
     shell = Shell(
-        Node(_facts(config, bundle, collector, keeper_link), saved, usage),
+        Node(_facts(config, bundle, collector, keeper_link, cache), saved, usage),
         collector=collector,
         sensors=sensors,
         keeper_link=keeper_link,
+        fetch_link=fetch_link,
         files=files,
         spool=spool,
         link=link,
@@ -146,7 +156,11 @@ def _serve(
 
 
 def _facts(
-    config: AgentConfig, bundle: JoinBundle, collector: Collector, keeper_link: KeeperLink
+    config: AgentConfig,
+    bundle: JoinBundle,
+    collector: Collector,
+    keeper_link: KeeperLink,
+    cache: CacheConfig,
 ) -> Facts:
     return Facts(
         node=NodeId(bundle.name),
@@ -164,6 +178,8 @@ def _facts(
         takes_secrets=keeper_link.takes_secrets(),
         launchers=("ray", "container") if find_podman() else ("ray",),
         managed=config.gpus,
+        data_root=str(cache.versions.absolute()),
+        cache_bytes=cache.size_bytes,
     )
 
 

@@ -22,6 +22,7 @@ from wattline_agent.core.effects import (
     FindPrivileged,
     Freeze,
     GrantTaskLease,
+    HoldVersions,
     Kill,
     Launch,
     Limit,
@@ -72,6 +73,7 @@ from wattline_agent.core.ports import (
 )
 from wattline_agent.core.start import SETTLE_WAIT_S
 from wattline_agent.executor.owners import ForeignProcesses, use_by_attempt
+from wattline_agent.fetch_link import FetchLink
 from wattline_agent.keeper_link import KeeperLink
 from wattline_agent.link import SchedulerLink
 from wattline_agent.logs import Log
@@ -125,6 +127,7 @@ class Shell:
         collector: Collector,
         sensors: HostSensors,
         keeper_link: KeeperLink,
+        fetch_link: FetchLink,
         files: StateDir,
         spool: RollupSpool,
         link: SchedulerLink,
@@ -135,6 +138,7 @@ class Shell:
         self._collector = collector
         self._sensors = sensors
         self._keeper_link = keeper_link
+        self._fetch_link = fetch_link
         self._files = files
         self._spool = spool
         self._link = link
@@ -213,8 +217,8 @@ class Shell:
         self._keeper_link.end_if_idle()
 
     def _wait(self, wake_fd: int | None) -> None:
-        keeper_fd = self._keeper_link.fileno()
-        watched = [fd for fd in (wake_fd, keeper_fd) if fd is not None]
+        keeper_fd, fetch_fd = self._keeper_link.fileno(), self._fetch_link.fileno()
+        watched = [fd for fd in (wake_fd, keeper_fd, fetch_fd) if fd is not None]
         for fd in watched:
             self._poller.register(fd, zmq.POLLIN)
         ready = dict(self._poller.poll(max(0, math.ceil(self._idle_s() * 1000))))
@@ -222,6 +226,8 @@ class Shell:
             self._poller.unregister(fd)
         if keeper_fd is not None and keeper_fd in ready:
             self._observe_tasks()
+        if fetch_fd is not None and fetch_fd in ready:
+            self.handle(*self._fetch_link.reports())
 
     def _idle_s(self) -> float:
         """Time until something is due."""
@@ -241,6 +247,7 @@ class Shell:
             self._observe_tasks()  # report the current phase of launched attempts
         if mono_s >= self._tick_due_s or self._is_news_due():
             self._tick_due_s = mono_s + TICK_S
+            self._fetch_link.tick()
             self.handle(TimePassed())
         if self._secret_orders:
             self._change_secret(self._secret_orders.popleft())
@@ -364,6 +371,8 @@ class Shell:
                 self._spool.drop(last)
             case FindPrivileged():
                 self._events.append(PrivilegedFound(self._keeper_link.privileged()))
+            case HoldVersions(order):
+                self._fetch_link.order(order)
             case SendLog():
                 self._send_log(effect)
             case SendRecord(request, ref):

@@ -77,6 +77,7 @@ Cause = Literal[
     "resized",
     "replaced",
     "rolled_back",
+    "no_data",
 ]
 """Cause of the end of a try. requeued: the try never really ran (lease fell, emergency); asked: a
 user requeued it, or a rollout stopped it for a time; preempted: a higher priority needed its

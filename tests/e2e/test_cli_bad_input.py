@@ -75,7 +75,7 @@ def test_mistyped_key_names_line_and_nearest(site: CliSite, tmp_path: Path) -> N
 
 def test_later_key_is_refused_not_ignored(site: CliSite, tmp_path: Path) -> None:
     file = tmp_path / "job.toml"
-    file.write_text('command = ["true"]\n[data]\ndatasets = ["imagenet@v3"]\n')
+    file.write_text('command = ["true"]\n[data]\noutputs = ["checkpoints/"]\n')
     done = site.run("submit", str(file))
     assert done.returncode == 2
     assert "not supported yet" in done.stderr

@@ -7,6 +7,7 @@ from wattline_agent.core.ports import LaunchContext
 from wattline_protocol.data.secrets import DropSecret, StoreSecret
 from wattline_protocol.ids import GpuIndex, TaskRef
 from wattline_protocol.wire.agent_messages import ExitKind, FromAgent, Rollup
+from wattline_protocol.wire.agents.data_messages import HoldOrder
 from wattline_protocol.wire.task_order import Notice, TaskOrder
 
 
@@ -154,6 +155,13 @@ class RenewTaskLeases:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldVersions:
+    """Pass the list of versions to the fetch process; answered by CacheSeen, at each change."""
+
+    order: HoldOrder
+
+
+@dataclass(frozen=True, slots=True)
 class SendLog:
     """Read from an attempt's log and answer with LogChunk."""
 
@@ -234,6 +242,7 @@ Effect = (
     | Drop
     | GrantTaskLease
     | RenewTaskLeases
+    | HoldVersions
     | SendLog
     | SendRecord
     | ChangeSecret

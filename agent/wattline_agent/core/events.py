@@ -14,6 +14,7 @@ from wattline_agent.core.ports import (
 )
 from wattline_protocol.ids import GpuIndex, TaskRef
 from wattline_protocol.wire.agent_messages import Rollup, ToAgent
+from wattline_protocol.wire.agents.data_messages import CacheReport
 from wattline_protocol.wire.gpu_process import GpuProcess
 
 
@@ -128,6 +129,13 @@ class SecretsFound:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheSeen:
+    """The cache of data sets, as its fetch process reports it: the whole state."""
+
+    report: CacheReport
+
+
+@dataclass(frozen=True, slots=True)
 class TimePassed:
     """Timer, several times a second: deadlines and retries."""
 
@@ -152,6 +160,7 @@ Event = (
     | HostRead
     | SpoolRead
     | SecretsFound
+    | CacheSeen
     | TimePassed
     | StopAsked
 )

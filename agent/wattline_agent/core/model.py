@@ -15,8 +15,9 @@ from wattline_agent.core.power.capper import NodeTerms
 from wattline_agent.core.power.gpus import Gpu
 from wattline_agent.core.tasks.attempt import Attempt
 from wattline_agent.core.tasks.command_memory import Answers, Closed
-from wattline_protocol.ids import GpuIndex, Incarnation, NodeId, Sequence, TaskRef
+from wattline_protocol.ids import Epoch, GpuIndex, Incarnation, NodeId, Sequence, TaskRef
 from wattline_protocol.wire.agent_messages import Adopted, CommandDone, GpuInfo, Lease, Welcome
+from wattline_protocol.wire.agents.data_messages import CacheReport, DataToHold, HoldOrder
 from wattline_protocol.wire.problems import Condition
 
 NON_GPU_READINGS = 10
@@ -54,6 +55,10 @@ class Facts:
     """It can store secrets, and its keeper gives them to tasks."""
     managed: frozenset[GpuIndex] | None = None
     """GPUs this agent may cap and allocate; None = all."""
+    data_root: str = ""
+    """Where tasks find versions of data sets, each by the hash of its manifest."""
+    cache_bytes: int = 0
+    """Size of that cache; 0 = there is none."""
 
 
 @dataclass(slots=True)
@@ -122,6 +127,22 @@ class Session:
     """State in which `session` last found no news that requires a Hello."""
 
 
+@dataclass(slots=True)
+class DataNow:
+    """Versions of data sets on this node."""
+
+    versions: tuple[DataToHold, ...] | None = None
+    """The scheduler's newest list; None = none was received by this process."""
+    list_number: tuple[Epoch, Sequence] | None = None
+    ordered: HoldOrder | None = None
+    """As last passed to the fetch process."""
+    report: CacheReport | None = None
+    """Its newest report."""
+    reported: tuple[Incarnation, CacheReport] | None = None
+    """As last sent to the scheduler."""
+    report_due_s: float = 0.0
+
+
 ANSWERS_TIMED = 3
 """Number of recent driver answers that are timed."""
 
@@ -170,6 +191,7 @@ class NodeState:
     answers: Answers[CommandDone] = field(default_factory=Answers)
     closed: Closed = field(default_factory=Closed)
     outage: Outage = field(default_factory=Outage)
+    data: DataNow = field(default_factory=DataNow)
     host: HostReading = field(default_factory=lambda: HostReading(0.0, 0))
     non_gpu_recent: deque[int] = field(default_factory=lambda: deque(maxlen=NON_GPU_READINGS))
     non_gpu_seen_mw: int = 0

@@ -7,7 +7,7 @@ their results as further events. The first event is `Started`.
 from collections.abc import Iterable, Sequence
 from typing import assert_never
 
-from wattline_agent.core import start
+from wattline_agent.core import held_data, start
 from wattline_agent.core.durable import AgentState, UsageState
 from wattline_agent.core.effects import (
     ChangeSecret,
@@ -19,6 +19,7 @@ from wattline_agent.core.effects import (
     Stacks,
 )
 from wattline_agent.core.events import (
+    CacheSeen,
     CapsRead,
     ClocksLocked,
     Connected,
@@ -72,6 +73,7 @@ from wattline_protocol.wire.agent_messages import (
     ToAgent,
     Welcome,
 )
+from wattline_protocol.wire.agents.data_messages import HoldData
 from wattline_protocol.wire.task_reports.run_records import ReadRecord
 
 
@@ -152,6 +154,7 @@ class Node:
             clocks.step(state, now)
             telemetry.beat_if_wanted(state, now)
             session.report_secrets(state)
+            held_data.step(state, now)
         effects, state.out = state.out, []
         return effects
 
@@ -186,6 +189,8 @@ class Node:
                 _replay(state, event)
             case SecretsFound():
                 state.secrets = event
+            case CacheSeen():
+                held_data.seen(state, event)
             case TimePassed():
                 pass  # deadlines are checked after every event
             case StopAsked():
@@ -218,6 +223,7 @@ def _take(state: NodeState, message: ToAgent, now: Now) -> None:
         case (
             BeatSeen()
             | Lease()
+            | HoldData()
             | StartTask()
             | StopTask()
             | PauseTask()
@@ -235,7 +241,7 @@ def _take(state: NodeState, message: ToAgent, now: Now) -> None:
 
 def _obey(
     state: NodeState,
-    message: BeatSeen | Lease | commands.TaskCommand,
+    message: BeatSeen | Lease | HoldData | commands.TaskCommand,
     now: Now,
 ) -> None:
     """Handle a message of this incarnation's own scheduler."""
@@ -244,6 +250,8 @@ def _obey(
             session.beat_seen(state, message, now)
         case Lease():
             lease.received(state, message, now)
+        case HoldData():
+            held_data.received(state, message)
         case _:
             commands.obey(state, message, now)
 

@@ -380,6 +380,8 @@ class LaunchContext:
     containers: Containers = USUAL_CONTAINERS
     is_simulated: bool = False
     """Its GPUs are simulated: there are no devices to give to a container."""
+    data_root: str = ""
+    """Where it finds versions of data sets, each by the hash of its manifest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -462,6 +464,9 @@ class TaskRunner(Protocol):
 
         The keeper kills them at that time without grace unless renewed (I7). Never shortens one.
         """
+
+    def begin_service(self, argv: Sequence[str]) -> None:
+        """Start a program of the node itself, in the keeper's account; the one before has ended."""
 
     def observe(self) -> list[TaskSeen]:
         """All attempts not dropped. A restarted agent learns its running tasks from this.

@@ -14,6 +14,7 @@ from wattline_agent.executor.layout import TaskDir, key_of
 from wattline_agent.executor.mps import limits
 from wattline_agent.executor.tasklib import checkpoint_watch, rank_supervisor, torch_launcher
 from wattline_agent.keeper.spec import TaskSpec
+from wattline_protocol.job.data_values import variable_of
 from wattline_protocol.job.http_server import BRIDGE, BRIDGE_MODULE
 from wattline_protocol.job.spec import WHOLE_GPU
 from wattline_protocol.wire.task_order import TaskOrder
@@ -142,6 +143,7 @@ def environment_of(
         "WATTLINE_STOP_FILE": folder.stop,
         "WATTLINE_NOTICE_FILE": folder.notice,
         "CUDA_VISIBLE_DEVICES": ",".join(context.gpu_uuids),
+        **_data_paths(order, context),
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "WATTLINE_GPU_SHARE": f"{share_permille / WHOLE_GPU:g}",
         "WATTLINE_GPU_MEMORY_BYTES": str(context.gpu_memory_bytes),
@@ -168,6 +170,13 @@ def environment_of(
         **_meeting_point(order),
     }
     return {**defaults, **order.env, **ours}
+
+
+def _data_paths(order: TaskOrder, context: LaunchContext) -> dict[str, str]:
+    """Where each version of a data set is."""
+    return {
+        variable_of(one.name): f"{context.data_root}/{one.manifest_sha256}" for one in order.data
+    }
 
 
 def _rank_limits(order: TaskOrder) -> dict[str, str]:
@@ -233,8 +242,9 @@ def spec_of(
         raise NotLaunchable(f"workdir should be an absolute path, not {order.workdir!r}")
     if order.launcher == "container":
         folders = (folder.parent, checkpoint_dir, mps_pipes)
+        versions = tuple(f"{path}:ro" for path in _data_paths(order, context).values())
         try:
-            argv = container_argv(order, context, tasklib, filter(None, folders), secrets)
+            argv = container_argv(order, context, tasklib, filter(None, folders), secrets, versions)
             argv = _watched(order, argv, tasklib, site_id)
         except NotMountable as error:
             raise NotLaunchable(str(error)) from error

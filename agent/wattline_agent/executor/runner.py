@@ -29,6 +29,7 @@ from wattline_agent.executor.layout import (
 )
 from wattline_agent.executor.memory_copies import copies_of
 from wattline_agent.executor.mps import find_pipes
+from wattline_agent.executor.node_program import NodeProgram
 from wattline_agent.executor.notice_file import put_notice, read_notice
 from wattline_agent.executor.privileges import privileged_attempts
 from wattline_agent.executor.run_record.node_record import read_parts
@@ -117,6 +118,7 @@ class KeeperRunner:
         store = secrets or SecretStore(self._state_dir / DEFAULT_NAME)
         self._secrets = TaskSecrets(store, self._state_dir)
         self._may_sweep = secrets is not None  # else it is a check, beside a running agent
+        self.begin_service = NodeProgram(self._keeper, self._protocol).begin
         self._is_open = False
         """Accounts may traverse the state directory to their tasks' own."""
         self._load()

@@ -174,12 +174,14 @@ def simulated(folder: Path, processes: Processes, *names: str) -> tuple[int, lis
 
 
 @contextmanager
-def host_site(within: Within = lambda _: (), nodes: int = 1) -> Iterator[HostSite]:
-    """A site with its programs, all gone afterwards."""
+def host_site(
+    within: Within = lambda _: (), nodes: int = 1, site: Callable[[Site], Site] = lambda one: one
+) -> Iterator[HostSite]:
+    """A site with its programs, all gone afterwards. `site`: what is changed of its site file."""
     adopt_orphans()
     with TemporaryDirectory(prefix="wattline-bench-") as folder:
-        site = HostSite(Path(folder), within, nodes)
+        made = HostSite(Path(folder), within, site=site(rack_site(nodes)))
         try:
-            yield site
+            yield made
         finally:
-            site.close()
+            made.close()

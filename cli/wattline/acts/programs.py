@@ -1,9 +1,10 @@
 """Runs the programs of a site in the foreground."""
 
 import socket
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from wattline import exits
 from wattline.acts.site import read_site
@@ -17,6 +18,8 @@ from wattline_protocol.wire.transport import TransportError
 if TYPE_CHECKING:
     from wattline_agent.config import AgentConfig
     from wattline_runtime.gateway.config import GatewayConfig
+
+T = TypeVar("T")
 
 
 def scheduler(
@@ -59,6 +62,14 @@ def _back_up(state: Path, target: Path) -> int:
     return exits.OK
 
 
+def _option(flag: str, given: str | None, parse: Callable[[str], T], default: T) -> T:
+    """The value of a flag of the agent, by its own parser."""
+    try:
+        return default if given is None else parse(given)
+    except ValueError as error:
+        raise ActFailed(f"{flag}: {error}", exits.USAGE) from error
+
+
 def agent(
     *,
     bundle: str | None,
@@ -69,6 +80,9 @@ def agent(
     gpus: str | None,
     observe: bool,
     keeper_service: bool,
+    cache_dir: str | None,
+    cache_size: str | None,
+    fetch_rate: str | None,
     check: bool,
     floors: bool,
     json_logs: bool,
@@ -76,10 +90,11 @@ def agent(
     """Run until SIGTERM or SIGINT, unless it only checks or sets floors; returns the exit code."""
     from wattline_agent import config as agent_config
 
-    try:
-        managed = None if gpus is None else agent_config.parse_gpus(gpus)
-    except agent_config.BadConfig as error:
-        raise ActFailed(f"--gpus: {error}", exits.USAGE) from error
+    managed = _option("--gpus", gpus, agent_config.parse_gpus, None)
+    cache_bytes = _option(
+        "--cache-size", cache_size, agent_config.parse_cache_size, agent_config.DEFAULT_CACHE_BYTES
+    )
+    fetch_bytes_s = _option("--fetch-rate", fetch_rate, agent_config.parse_size, 0)
     if nvml_lib is not None and not Path(nvml_lib).is_file():
         raise ActFailed(f"--nvml-lib {nvml_lib} is not a file", exits.USAGE)
     config = agent_config.AgentConfig(
@@ -91,6 +106,9 @@ def agent(
         observe=observe,
         gpus=managed,
         has_keeper_service=keeper_service,
+        cache_dir=None if cache_dir is None else Path(cache_dir),
+        cache_bytes=cache_bytes,
+        fetch_bytes_s=fetch_bytes_s,
         is_json_log=True if json_logs else None,
     )
     if check:

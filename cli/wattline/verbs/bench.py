@@ -69,6 +69,14 @@ VERBS = (
         Option("samples", ("--samples",), "Samples in each of five rounds.", "integer", 100),
     ),
     _bench(
+        "data",
+        "What versions of data sets cost stores, nodes and starts.",
+        Option("starts", ("--starts",), "Starts with and without data.", "integer", 20),
+        Option("away", ("--away",), "Seconds for which the store is away.", "number", 60.0),
+        Option("kills", ("--kills",), "Kills of a fetch process, first.", "integer", 0),
+        Option("seed", ("--seed",), "Of contents and kills.", "integer", 1),
+    ),
+    _bench(
         "demand",
         "What knowing the demand of every GPU costs the scheduler.",
         Option("nodes", ("--nodes",), "How many nodes of 8 GPUs.", "integer", 1_000),

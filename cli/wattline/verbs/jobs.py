@@ -136,6 +136,7 @@ _SUBMIT_OPTIONS = (
         "Directory to start in on nodes that have it. Default: this one.",
         kind="path",
     ),
+    Option("datasets", ("--datasets",), "Data it reads, as digits@v3; may be repeated.", many=True),
     Option("env", ("--env", "-e"), "Variable NAME=VALUE; may be repeated.", many=True),
     Option(
         "secrets",

@@ -172,6 +172,13 @@ VERBS = (
                 "The keeper is a separate service: wait for it, never start one.",
                 kind="switch",
             ),
+            Option(
+                "cache_dir", ("--cache-dir",), "Cache of data sets.", kind="path", metavar="DIR"
+            ),
+            Option(
+                "cache_size", ("--cache-size",), "Its size at most. Default: 100GB.", metavar="SIZE"
+            ),
+            Option("fetch_rate", ("--fetch-rate",), "Bytes fetched per second.", metavar="SIZE"),
             Option("check", ("--check",), "Check this host and exit.", kind="switch"),
             Option(
                 "floors",

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from wattline_protocol.job.body_log import body_log_table
+from wattline_protocol.job.data_values import data_problems
 from wattline_protocol.job.http_server import http_table, is_worker
 from wattline_protocol.job.keys import (
     BY_NAME,
@@ -367,6 +368,7 @@ def _contradictions(job: JobSpec) -> list[Problem]:
         Problem(tuple(path.split(".")), text)
         for path, is_wrong, text in (
             *_of_kind(job),
+            *data_problems(job),
             *recovery_problems(job),
             *scaling_problems(job),
             *launch_problems(job),

@@ -15,6 +15,7 @@ from wattline_protocol.job import (
     values,
 )
 from wattline_protocol.job.body_log import body_log_rule
+from wattline_protocol.job.data_values import datasets
 from wattline_protocol.job.http_server import http_server
 from wattline_protocol.job.spec import LAUNCHERS, PowerGoal
 from wattline_protocol.site.labels import labels
@@ -298,7 +299,13 @@ JOB_KEYS = (
         "true",
         "Begin at step 0 if no checkpoint is intact.",
     ),
-    JobKey("data.datasets", values.datasets, LATER, '["imagenet@v3"]', "Data sets it reads."),
+    JobKey(
+        "data.datasets",
+        datasets,
+        "data.datasets",
+        '["imagenet@v3"]',
+        "Versions of data sets that it reads.",
+    ),
     JobKey("data.outputs", values.outputs, LATER, '["checkpoints/"]', "What is kept of it."),
     JobKey("env", values.environment, "env", '{ SEED = "1" }', "Environment variables."),
     JobKey(

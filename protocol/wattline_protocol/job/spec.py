@@ -191,6 +191,13 @@ class Launch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """container: name of the image, as podman knows it on the nodes."""
 
 
+class DataSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Data that its tasks read."""
+
+    datasets: Few[Name[str]] = ()
+    """Versions, `NAME@v3`: each is on the node before the task starts."""
+
+
 class CacheRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Answers that gateways keep."""
 
@@ -298,6 +305,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recovery: Recovery = Recovery()
     launch: Launch = Launch()
     service: ServiceSpec | None = None
+    data: DataSpec = DataSpec()
     env: Table[Argument, Argument] = {}
     secrets: Table[Argument, SecretUse] = {}
     """By the name of the file, or variable, that a task finds it in."""

@@ -59,7 +59,6 @@ _COUNT_RANGE = re.compile(r"\s*(\d{1,6})\s*(?:-\s*(\d{1,6})\s*)?")
 _SPAN = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 _DIGITS = re.compile(r" *[0-9]{1,15} *")
 _MIG = re.compile(r"(?:[1-7]c\.)?[1-7]g\.\d{1,3}gb(?:[+-][a-z.]{1,10})?")
-_DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*@[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def name(value: object) -> str:
@@ -362,15 +361,6 @@ def mig_profile(value: object) -> str:
 
 
 # --- Keys of later versions: their form is checked for a better error message -------------
-
-
-def datasets(value: object) -> tuple[str, ...]:
-    """Data sets with their versions."""
-    items = texts(50)(value)
-    for item in items:
-        if _DATASET.fullmatch(item) is None:
-            raise ValueError(f'"{item}": expected NAME@VERSION, as in "imagenet@v3"')
-    return items
 
 
 def outputs(value: object) -> tuple[str, ...]:

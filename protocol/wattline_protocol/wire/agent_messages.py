@@ -14,6 +14,8 @@ from wattline_protocol.ids import Epoch, GpuIndex, Incarnation, NodeId, Sequence
 from wattline_protocol.site.containers import USUAL_CONTAINERS, Containers
 from wattline_protocol.site.task_environment import EnvPatterns
 from wattline_protocol.site.wall_power import PERMILLE
+from wattline_protocol.wire.agents.current import Current, Numbered, TaskMessage
+from wattline_protocol.wire.agents.data_messages import DataReport, HoldData
 from wattline_protocol.wire.bounds import (
     Blob,
     Bytes,
@@ -163,26 +165,7 @@ class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello"):
     """It understands StoreSecret and DropSecret, and its keeper secrets of tasks."""
 
 
-class _Current(msgspec.Struct, frozen=True, tag_field="t"):
-    """A message between one epoch of the scheduler and one incarnation of the agent (I8)."""
-
-    epoch: Serial[Epoch]
-    incarnation: Serial[Incarnation]
-
-
-class _Numbered(_Current, frozen=True):
-    """A command or its answer, by the command's number."""
-
-    seq: Serial[Sequence]
-
-
-class _TaskMessage(_Numbered, frozen=True):
-    """A command about one attempt."""
-
-    ref: TaskRef
-
-
-class Adopted(_Current, frozen=True, tag="adopted"):
+class Adopted(Current, frozen=True, tag="adopted"):
     """Answer to Welcome: the watts the node is capped at now, read back from the driver.
 
     Only this message replaces the node's entry in the books (I9).
@@ -195,7 +178,7 @@ class Adopted(_Current, frozen=True, tag="adopted"):
     tasks: OfTasks[TaskReport]
 
 
-class Beat(_Current, frozen=True, tag="beat"):
+class Beat(Current, frozen=True, tag="beat"):
     """Once a second: telemetry and the task digest."""
 
     seq: Serial[int]
@@ -223,14 +206,14 @@ class Beat(_Current, frozen=True, tag="beat"):
     but without these is an older one."""
 
 
-class LeaseAck(_Numbered, frozen=True, tag="lease_ack"):
+class LeaseAck(Numbered, frozen=True, tag="lease_ack"):
     """The lease is on disk and in force; `caps_mw` were read back from the driver (I3)."""
 
     lease_mw: Milliwatts
     caps_mw: OfGpus[Milliwatts]
 
 
-class LeaseRefused(_Numbered, frozen=True, tag="lease_refused"):
+class LeaseRefused(Numbered, frozen=True, tag="lease_refused"):
     """The node cannot be capped that low now; nothing was acknowledged, caps are at the minimum."""
 
     lowest_mw: Milliwatts
@@ -240,14 +223,15 @@ class LeaseRefused(_Numbered, frozen=True, tag="lease_refused"):
 CommandOutcome = Literal["done", "not_covered", "refused"]
 
 
-class CommandDone(_Numbered, frozen=True, tag="command_done"):
-    """Answer to Start-, Stop-, Pause-, Resume-, Limit-, Notify-, Lease- and ForgetTask."""
+class CommandDone(Numbered, frozen=True, tag="command_done"):
+    """Answer to HoldData, and to Start-, Stop-, Pause-, Resume-, Limit-, Notify-, Lease- and
+    ForgetTask."""
 
     outcome: CommandOutcome
     detail: Sentence = ""
 
 
-class TaskUpdate(_Current, frozen=True, tag="task_update"):
+class TaskUpdate(Current, frozen=True, tag="task_update"):
     """Sent at once when an attempt changes phase; beats repeat it until ForgetTask."""
 
     report: TaskReport
@@ -272,7 +256,7 @@ class Rollups(msgspec.Struct, frozen=True, tag_field="t", tag="rollups"):
     items: Some[Rollup]
 
 
-class Farewell(_Current, frozen=True, tag="farewell"):
+class Farewell(Current, frozen=True, tag="farewell"):
     """The agent stops in order; its tasks, if any, continue under the keeper."""
 
 
@@ -284,6 +268,7 @@ FromAgent = (
     | LeaseRefused
     | CommandDone
     | TaskUpdate
+    | DataReport
     | LogChunk
     | RecordRead
     | SecretDone
@@ -338,13 +323,13 @@ class Rehello(msgspec.Struct, frozen=True, tag_field="t", tag="rehello"):
     reason: Sentence
 
 
-class BeatSeen(_Current, frozen=True, tag="beat_seen"):
+class BeatSeen(Current, frozen=True, tag="beat_seen"):
     """Answer to each beat; proves to the agent that it was heard (I5)."""
 
     seq: Serial[int]
 
 
-class Lease(_Numbered, frozen=True, tag="lease"):
+class Lease(Numbered, frozen=True, tag="lease"):
     """Wall watts granted to the node until replaced, and the scheduler's proposed division."""
 
     lease_mw: Milliwatts
@@ -352,13 +337,13 @@ class Lease(_Numbered, frozen=True, tag="lease"):
     """Requested cap per GPU, by index. The agent enforces I2 regardless."""
 
 
-class StartTask(_Numbered, frozen=True, tag="start_task"):
+class StartTask(Numbered, frozen=True, tag="start_task"):
     """Start an attempt if the newest lease covers it at its floor, else NotCovered (I2)."""
 
     order: TaskOrder
 
 
-class StopTask(_TaskMessage, frozen=True, tag="stop_task"):
+class StopTask(TaskMessage, frozen=True, tag="stop_task"):
     """Stop notice, then SIGTERM, then after `grace_s` SIGKILL to the whole group."""
 
     grace_s: Seconds
@@ -366,24 +351,24 @@ class StopTask(_TaskMessage, frozen=True, tag="stop_task"):
     what: NoticeKind = "stop"
 
 
-class PauseTask(_TaskMessage, frozen=True, tag="pause_task"):
+class PauseTask(TaskMessage, frozen=True, tag="pause_task"):
     """Emergency (I4): notice, freeze within 1 s, kill if the draw does not fall in time."""
 
     kill_after_s: Seconds
     why: Sentence
 
 
-class ResumeTask(_TaskMessage, frozen=True, tag="resume_task"):
+class ResumeTask(TaskMessage, frozen=True, tag="resume_task"):
     """Thaw a paused attempt if the newest lease covers it, else NotCovered."""
 
 
-class LimitTask(_TaskMessage, frozen=True, tag="limit_task"):
+class LimitTask(TaskMessage, frozen=True, tag="limit_task"):
     """Replace a running attempt's runtime limit; 0 = none."""
 
     runtime_limit_s: Seconds
 
 
-class NotifyTask(_TaskMessage, frozen=True, tag="notify_task"):
+class NotifyTask(TaskMessage, frozen=True, tag="notify_task"):
     """Replace a running attempt's notice; None withdraws it."""
 
     notice: Notice | None
@@ -391,15 +376,15 @@ class NotifyTask(_TaskMessage, frozen=True, tag="notify_task"):
     """From now to `notice.at_unix_s`: the node's clock may differ from the scheduler's."""
 
 
-class LeaseTask(_TaskMessage, frozen=True, tag="lease_task"):
+class LeaseTask(TaskMessage, frozen=True, tag="lease_task"):
     """Give a running attempt a task lease: on isolation it ends with it. Never taken back."""
 
 
-class ForgetTask(_TaskMessage, frozen=True, tag="forget_task"):
+class ForgetTask(TaskMessage, frozen=True, tag="forget_task"):
     """The end of this attempt is on the scheduler's disk: drop its record, retain its log."""
 
 
-class DumpStacks(_Current, frozen=True, tag="dump_stacks"):
+class DumpStacks(Current, frozen=True, tag="dump_stacks"):
     """Write the stacks of all threads of the attempt's ranks to its log. Not resent."""
 
     ref: TaskRef
@@ -413,6 +398,7 @@ class RollupsSeen(msgspec.Struct, frozen=True, tag_field="t", tag="rollups_seen"
 
 AgentCommand = (
     Lease
+    | HoldData
     | StartTask
     | StopTask
     | PauseTask

@@ -13,6 +13,7 @@ from wattline_protocol.job.spec import (
     Share,
     StopSignal,
 )
+from wattline_protocol.wire.agents.data_messages import TaskData
 from wattline_protocol.wire.bounds import (
     Amount,
     Argument,
@@ -171,3 +172,5 @@ class TaskOrder(msgspec.Struct, frozen=True):
     """Of its container."""
     secrets: Table[Argument, SecretUse] = {}
     """Entries of its owner on the node, by the name that the task finds each under."""
+    data: Few[TaskData] = ()
+    """Versions of data sets that the node holds for it."""

@@ -24,6 +24,7 @@ from wattline_protocol.wire.agent_messages import (
     Rollups,
     TaskUpdate,
 )
+from wattline_protocol.wire.agents.data_messages import DataReport
 from wattline_protocol.wire.task_reports.run_records import RecordRead
 from wattline_scheduler.core.admission import disk_reserve
 from wattline_scheduler.core.admission.learned_demand import save_learned
@@ -32,6 +33,7 @@ from wattline_scheduler.core.admission.reservations import tick_reservations
 from wattline_scheduler.core.admission.service_name_checks import tick_names
 from wattline_scheduler.core.agents import handshake
 from wattline_scheduler.core.agents.command_acks import command_done
+from wattline_scheduler.core.agents.data_reports import data_report
 from wattline_scheduler.core.agents.heartbeat import beat, watch_silence
 from wattline_scheduler.core.agents.secret_names import take_names
 from wattline_scheduler.core.agents.task_reports import take_report
@@ -52,6 +54,7 @@ from wattline_scheduler.core.leases.sensor_limits import (
     tick_sensing,
     zone_sensed,
 )
+from wattline_scheduler.core.lifecycle.data_staging import tick_data
 from wattline_scheduler.core.lifecycle.dependencies import propagate_ends
 from wattline_scheduler.core.lifecycle.fair_share import tick_shares
 from wattline_scheduler.core.lifecycle.planning import plan_now
@@ -168,6 +171,8 @@ class Cluster:
                 history_read(state, event)
             case _:
                 assert_never(event)
+        if state.wants_staging:
+            tick_data(state, now)
         if state.work.over:
             propagate_ends(state, now)
         if state.wants_rebalance and _may_rebalance(state, now):
@@ -223,6 +228,8 @@ class Cluster:
                 leases.refused(state, node, message, now)
             case CommandDone():
                 command_done(state, node, message, now)
+            case DataReport():
+                data_report(state, node, message)
             case TaskUpdate():
                 take_report(state, node, message.report, now)
             case SecretNames():
@@ -266,6 +273,7 @@ class Cluster:
         expire_starts(state, now)
         tick_claims(state, now)
         grow_gangs(state, now)
+        tick_data(state, now)
         if state.wants_advance:
             advance_all(state, now)
         if state.work.end_backoffs(now):

@@ -31,6 +31,7 @@ from wattline_scheduler.plan.model.snapshot import (
     RunningGang,
     Snapshot,
 )
+from wattline_scheduler.power.topology.matrix import Bools
 from wattline_scheduler.time_slices import Parts
 
 NODES_PER_PART, JOBS_PER_PART, BYTES_PER_PART = 50, 500, 1 << 18
@@ -120,6 +121,8 @@ class _Saved(msgspec.Struct, frozen=True):
     memory: Memory
     limits: Limits
     plan: Plan
+    data: dict[str, tuple[int, ...]] = {}
+    """By version of a data set, positions of the nodes that have it."""
 
 
 def encoded(cycle: Cycle) -> Parts[bytes]:
@@ -173,6 +176,7 @@ def _without_lists(cycle: Cycle) -> dict[str, Any]:
         "weights": seen.weights,
         "quotas": seen.quotas,
         "reserved": reserved and _Reserved(reserved.unix_s, tuple(reserved.spans)),
+        "data": {name: np.flatnonzero(has_it).tolist() for name, has_it in seen.data.items()},
         "prices": seen.prices,
         "memory": cycle.memory,
         "limits": cycle.limits,
@@ -231,7 +235,15 @@ def _snapshot(saved: _Saved) -> Snapshot:
         weights=saved.weights,
         quotas=saved.quotas,
         reservations=reservations,
+        data={name: _at(nodes, len(saved.nodes)) for name, nodes in saved.data.items()},
     )
+
+
+def _at(positions: tuple[int, ...], count: int) -> Bools:
+    """[node] whether it is at one of these positions. Raises IndexError."""
+    is_one = np.zeros(count, np.bool_)
+    is_one[list(positions)] = True
+    return is_one
 
 
 def _columns(saved: _Saved) -> Columns:

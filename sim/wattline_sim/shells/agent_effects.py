@@ -15,6 +15,7 @@ from wattline_agent.core.ports import CapResult, ClockResult, LaunchContext
 from wattline_protocol.data.secrets import SecretDone
 from wattline_protocol.ids import GpuIndex, TaskRef
 from wattline_protocol.wire.agent_messages import ExitKind, FromAgent, LogChunk, Rollup
+from wattline_protocol.wire.agents.data_messages import CacheReport, DataHeld, HoldOrder
 from wattline_protocol.wire.gpu_process import GpuProcess
 from wattline_protocol.wire.task_order import Notice, TaskOrder
 from wattline_protocol.wire.task_reports.run_records import RecordRead
@@ -159,6 +160,8 @@ def carry_out(effect: fx.Effect, host: Host) -> ev.Event | None:
             host.send(SecretDone(order.request, error="no secrets"))
         case fx.SendRecord(request):
             host.send(RecordRead(request, b"", b"", error="no records"))
+        case fx.HoldVersions(order):
+            return ev.CacheSeen(held_at_once(order))
         case fx.FindPrivileged():
             return ev.PrivilegedFound(host.keeper.privileged())
         case fx.Note() | fx.WouldCap():
@@ -166,6 +169,18 @@ def carry_out(effect: fx.Effect, host: Host) -> ev.Event | None:
         case _:
             _order(effect, host.keeper)
     return None
+
+
+CACHE_BYTES = 1 << 40
+
+
+def held_at_once(order: HoldOrder) -> CacheReport:
+    """The cache of a model whose store is as fast as its disk."""
+    held = tuple(
+        DataHeld(one.manifest_sha256, "ready", one.bytes, one.bytes, asked=one.asked)
+        for one in order.versions
+    )
+    return CacheReport(held, CACHE_BYTES, sum(one.bytes for one in order.versions))
 
 
 Order = (

@@ -53,6 +53,8 @@ class CliSite:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._heard: set[str] = set()
         """Nodes whose agents were started."""
+        self.agent_options: tuple[str, ...] = ()
+        """Further options of agents."""
         self.is_left_over = False
         """A test failed half way: see `aftermath.settle`."""
         flags = [flag for node in nodes for flag in ("--node", node)]
@@ -176,7 +178,13 @@ class CliSite:
         sensors = ["--sysfs-root", str(hardware / "sysfs")]
         within, library = self._within.get("agent", ()), str(hardware)
         return self.start(
-            f"agent-{node}", "agent", *where, *sensors, within=within, LD_LIBRARY_PATH=library
+            f"agent-{node}",
+            "agent",
+            *where,
+            *sensors,
+            *self.agent_options,
+            within=within,
+            LD_LIBRARY_PATH=library,
         )
 
     def hardware(self, node: str = "n1") -> Path:

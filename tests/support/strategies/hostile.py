@@ -8,7 +8,8 @@ HOSTILE = "\x1b]0;own\x07\x1b[2J\x9b31m\u202e\r\x08[/red][b]:smile:\x7f\n"
 """A window title, a cleared screen, a C1 colour, reversed text, markup of rich and Textual."""
 
 
-GIVEN = {"parent": None, "task": 0, "digest": "0" * 64, "sha256": "0" * 64}
+SHA256 = "0" * 64
+GIVEN = {"parent": None, "task": 0, "digest": SHA256, "sha256": SHA256, "manifest_sha256": SHA256}
 """With one name for everything each thing would be its own parent; an array of one has task 0; a
 digest has a form of its own."""
 

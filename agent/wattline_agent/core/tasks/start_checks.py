@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from wattline_agent.core import held_data
 from wattline_agent.core.model import NodeState
 from wattline_agent.core.ports import LaunchContext
 from wattline_agent.core.power import foreign_processes, held_watts, raised_caps
@@ -32,7 +33,8 @@ def refusal(state: NodeState, command: StartTask, now: Now) -> str:
         return "a GPU is listed twice"
     if order.mig and len(order.gpus) != 1:
         return f"a MIG device belongs to one GPU, {len(order.gpus)} are listed"
-    return next((why for index in order.gpus if (why := _unfit(state, index, order, now))), "")
+    unfit = next((why for index in order.gpus if (why := _unfit(state, index, order, now))), "")
+    return unfit or held_data.lacks(state, order)
 
 
 def _unfit(state: NodeState, index: GpuIndex, order: TaskOrder, now: Now) -> str:
@@ -96,6 +98,7 @@ def context(state: NodeState, order: TaskOrder) -> LaunchContext:
         gpu_models=tuple(state.gpus[index].info.name for index in order.gpus),
         containers=terms.containers,
         is_simulated=state.facts.is_simulated,
+        data_root=state.facts.data_root,
     )
 
 

@@ -31,9 +31,11 @@ def container_argv(
     tasklib: Path,
     folders: Iterable[str],
     secrets: str = "",
+    versions: Iterable[str] = (),
 ) -> tuple[str, ...]:
     """Command line that executes `podman run` for the order. `folders`: what the task finds at the
-    same paths as without a container; so are its `secrets`. Raises NotMountable."""
+    same paths as without a container; so are its `secrets`, and its `versions` of data sets. Raises
+    NotMountable."""
     site = context.containers
     simulated = context.is_simulated
     plan = {
@@ -41,7 +43,10 @@ def container_argv(
         "command": order.command,
         "runtime": site.runtime,
         "images": site.images,
-        "mounts": [*_plain(folders), f"{tasklib}:ro", *_read_only(secrets), *site.mounts],
+        "mounts": [
+            *(*_plain(folders), f"{tasklib}:ro", *_read_only(secrets)),
+            *(*versions, *site.mounts),
+        ],
         "devices": [] if simulated else [f"{CDI_GPU}={uuid}" for uuid in context.gpu_uuids],
         "env": [*order.env, *([DRIVER_PATH] if simulated else [])],
         "is_simulated": simulated,

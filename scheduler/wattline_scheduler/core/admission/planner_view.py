@@ -7,6 +7,9 @@ changes what is planned later.
 
 from dataclasses import replace
 
+import numpy as np
+
+from wattline_protocol.data.references import parse_reference
 from wattline_protocol.ids import Now
 from wattline_protocol.job.spec import WHOLE_GPU
 from wattline_scheduler.core.admission.reservations import reserved
@@ -24,6 +27,7 @@ from wattline_scheduler.plan.model.shape import Waiting
 from wattline_scheduler.plan.model.snapshot import ENDING_PRIORITY, NodeOffer, Part, Snapshot
 from wattline_scheduler.plan.search.fleet_view import FleetView, HeadroomSource
 from wattline_scheduler.power.demand.node_load import is_controlled
+from wattline_scheduler.power.topology.matrix import Bools
 
 UNABLE = "its keeper cannot start tasks as other accounts ([run_as]); see docs/keeper.md"
 NO_RULES = "its keeper is root, and the site file does not name the account of tasks ([run_as])"
@@ -60,7 +64,27 @@ def snapshot_of(
     """Snapshot of another view of the fleet."""
     budget_mw = [state.domains.budget_mw(row.domain) for row in fleet_view.rows]
     seen = fleet_view.snapshot(now.mono_s, HeadroomSource(state.books, budget_mw), waiting)
-    return replace(seen, reservations=reserved(state, now))
+    return replace(seen, reservations=reserved(state, now), data=_data(state))
+
+
+def _data(state: State) -> dict[str, Bools]:
+    """[node] has the version, for each that a job with pending gangs reads."""
+    jobs = state.work.with_data.values()
+    names = dict.fromkeys(name for job in jobs for name in job.spec.data.datasets)
+    found = {name: np.zeros(len(state.nodes), np.bool_) for name in names}
+    if not found:
+        return found
+    by_manifest: dict[str, list[Bools]] = {}
+    for name, has_it in found.items():
+        version = state.data.find(parse_reference(name))
+        if not isinstance(version, str) and version.state != "removed":
+            by_manifest.setdefault(version.sha256, []).append(has_it)
+    position = state.fleet_view.position
+    for node in state.nodes.values():
+        for sha256 in node.data.ready:
+            for has_it in by_manifest.get(sha256, ()):
+                has_it[position[node.id]] = True
+    return found
 
 
 def offer_of(state: State, node: NodeNow, now: Now) -> NodeOffer:

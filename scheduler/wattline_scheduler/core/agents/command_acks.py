@@ -13,12 +13,16 @@ from wattline_protocol.wire.agent_messages import (
     StartTask,
     StopTask,
 )
+from wattline_protocol.wire.agents.data_messages import HoldData
 from wattline_scheduler.core.lifecycle.ending import attempt_over, close
 from wattline_scheduler.core.lifecycle.job_state import save_gang
 from wattline_scheduler.core.model import command_outbox
 from wattline_scheduler.core.model.jobs.job import Attempt, Paused, Running
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.state import State
+
+NO_ANSWER = (Lease, HoldData, ForgetTask, LimitTask, NotifyTask, LeaseTask, PauseTask)
+"""Commands whose result changes nothing."""
 
 
 def command_done(state: State, node: NodeNow, done: CommandDone, now: Now) -> None:
@@ -27,7 +31,7 @@ def command_done(state: State, node: NodeNow, done: CommandDone, now: Now) -> No
     if answered is None:
         return
     _, command = answered
-    if isinstance(command, Lease | ForgetTask | LimitTask | NotifyTask | LeaseTask | PauseTask):
+    if isinstance(command, NO_ANSWER):
         return
     ref = command.order.ref if isinstance(command, StartTask) else command.ref
     attempt = node.attempts.get(ref)

@@ -16,6 +16,7 @@ from wattline_scheduler.core.leases.quarantine import contradicts
 from wattline_scheduler.core.lifecycle.restore_guard import mark_known
 from wattline_scheduler.core.model import command_outbox
 from wattline_scheduler.core.model import node as nodes
+from wattline_scheduler.core.model.data.node_data import NodeData
 from wattline_scheduler.core.model.node import NO_SEQ, NodeNow
 from wattline_scheduler.core.model.problems import begin, end
 from wattline_scheduler.core.model.state import State
@@ -118,7 +119,7 @@ def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
     node.idle.clear()
     node.lost.clear()
     node.foreign.clear()
-    node.beat = None
+    node.beat, node.data = None, NodeData()
     node.non_gpu_worst_mw = node.site.non_gpu_worst_mw  # its next heartbeat may raise it
     node.heard_at = now.mono_s
     node.lease_seq = node.acked_seq = NO_SEQ
@@ -217,7 +218,7 @@ def adopted(state: State, node: NodeNow, message: Adopted, now: Now) -> None:
     if impossible:
         distrust(state, node, impossible, now)
     note_recovery(state, now)
-    state.wants_plan = state.wants_rebalance = True
+    state.wants_plan = state.wants_rebalance = state.wants_staging = True
 
 
 def _replace_entry(state: State, node: NodeNow, message: Adopted, now: Now) -> None:

@@ -109,7 +109,7 @@ def _fits(state: State, gang: Gang, now: Now) -> bool:
         for attempt in gang.live:
             held = allocation_of(state, attempt)
             trial.end(held.at, (held,), spec.priority)
-        barred = trial.barred(Stay(spec.reservation))
+        barred = trial.barred(Stay(spec.reservation, data=spec.data.datasets))
         return place_gang(trial, gang.job.shape, (), barred) is not None
     finally:
         trial.close()

@@ -254,6 +254,7 @@ class Case:
             runs_s=self.stay.runs_s,
             quotas=tuple(self.quotas),
             reservation=self.stay.reservation,
+            data=self.stay.data,
         )
         before = {each.waiting.job: each.waiting for each in self.ahead}
         waiting = (*before.values(), asked)

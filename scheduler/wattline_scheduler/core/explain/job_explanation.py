@@ -29,6 +29,7 @@ from wattline_scheduler.core.lifecycle.windows import note_gates
 from wattline_scheduler.core.model.jobs.job import Job, Pending
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.access import with_defaults
+from wattline_scheduler.core.requests.data_sets.job_versions import with_versions
 from wattline_scheduler.core.requests.selection import Asker
 from wattline_scheduler.core.requests.submit import new_job, refusal
 from wattline_scheduler.plan.model.reserved_nodes import Stay
@@ -78,13 +79,14 @@ def what_if(
     state: State, asker: Asker, spec: JobSpec, ended: dict[JobId, JobState], now: Now
 ) -> Parts[ExplainView | Denied]:
     """The same for a job that is not submitted; denied as its submission would be."""
-    spec, still = with_defaults(state, spec), frozen(state, now)
+    spec, still = with_versions(state, with_defaults(state, spec)), frozen(state, now)
     denied = refusal(still, asker, spec, ended, now)
     if denied is not None:
         return denied
     job = new_job(still, asker.user, "", spec, now)
     named = (still.work.jobs.get(number) for number in spec.parents)
     job.parents = {one.id: one for one in named if one is not None and not one.is_ended}
+    still.work.with_data = {**still.work.with_data, job.id: job}
     note_gates(still, job, now)
     gates = gates_of(job)
     if spec.hold:
@@ -116,7 +118,7 @@ def _explained(
         opens(still, job.spec, now),
         _stuck(still, job, gates),
         _backoff_s(job, now),
-        Stay(key.reservation, still.work.queue.runs_s(key)),
+        Stay(key.reservation, still.work.queue.runs_s(key), key.data),
         quota,
         until,
     )

@@ -74,7 +74,8 @@ def _shorter(case: Case, shape: Shape, spec: JobSpec) -> Parts[Remedy | None]:
         runtime_s = math.floor(begins_s - MARGIN_S - spec.recovery.grace_s)
         if case.stay.needs_s <= begins_s or runtime_s <= 0:
             continue
-        if (yield from case.fits(shape, stay=Stay(runs_s=runtime_s + spec.recovery.grace_s))):
+        shorter = Stay(runs_s=runtime_s + spec.recovery.grace_s, data=case.stay.data)
+        if (yield from case.fits(shape, stay=shorter)):
             limit = f"with a run time limit of {format_duration(float(runtime_s))} (--time)"
             return Remedy("time", f"{limit} it would start now, before its nodes are reserved")
     return None

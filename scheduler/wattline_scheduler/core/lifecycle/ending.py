@@ -35,6 +35,7 @@ FINAL: dict[Cause, JobState] = {
     "timeout": "TIMEOUT",
     "replaced": "COMPLETED",
     "rolled_back": "FAILED",
+    "no_data": "FAILED",
 }
 """Causes after which there is no further try, and the final state of the gang."""
 

@@ -114,6 +114,8 @@ def gates_of(job: Job) -> dict[str, str]:
         gates["window"] = job.closed
     if job.outside:
         gates["reservation"] = job.outside
+    if job.unstaged:
+        gates["data"] = job.unstaged
     return gates
 
 

@@ -127,7 +127,8 @@ def _room(state: State, gang: Gang, awaited: Awaited, now: Now) -> int:
             trial.end(held.at, (held,), job.spec.priority)
         limit_s, grace_s = job.spec.limits.runtime_s, job.spec.recovery.grace_s
         runs_s = state.work.runtime_bounds.bound_s(job.kind, limit_s, grace_s)
-        barred = either(too_many_mw, trial.barred(Stay(job.spec.reservation, runs_s)))
+        stay = Stay(job.spec.reservation, runs_s, job.spec.data.datasets)
+        barred = either(too_many_mw, trial.barred(stay))
         barred = either(awaited.nodes, barred)
         whole = shape.resized(shape.nodes, gang.size + more.most_nodes)
         return max(0, len(place_gang(trial, whole, (), barred) or ()) - gang.size)

@@ -10,6 +10,7 @@ from wattline_protocol.job.spec import RENDEZVOUS_LAUNCHERS, JobSpec
 from wattline_protocol.site.labels import labels_text
 from wattline_protocol.site.run_as import account_of
 from wattline_protocol.site.wall_power import PERMILLE
+from wattline_protocol.wire.agents.data_messages import TaskData
 from wattline_protocol.wire.mig import MigInstance
 from wattline_protocol.wire.task_order import Rendezvous, TaskOrder
 from wattline_scheduler.core.admission.learned_demand import observe_holders
@@ -21,6 +22,7 @@ from wattline_scheduler.core.lifecycle.ending import end_gang
 from wattline_scheduler.core.lifecycle.isolation import ends_isolated
 from wattline_scheduler.core.lifecycle.job_state import save_gang
 from wattline_scheduler.core.model import command_outbox
+from wattline_scheduler.core.model.data.job_data import task_data
 from wattline_scheduler.core.model.gpu_holders import allocate
 from wattline_scheduler.core.model.jobs.job import (
     START_WAIT_S,
@@ -131,18 +133,27 @@ def _unable(state: State, gang: Gang) -> str:
     rules, recovery = state.site.run_as, gang.job.spec.recovery
     is_plain = recovery.stop_signal == "TERM" and not recovery.checkpoints
     account = account_of(rules, gang.job.record.owner) or ""
+    data = task_data(state.data, gang.job.spec)
     for attempt in gang.live:
         node = state.nodes[attempt.node]
         if not (is_plain or node.takes_recovery):
             return f"{node.id} has an older agent or keeper, {TOO_OLD}"
         if lost := gang.job.shape.labels - node.labels:
             return f"{node.id} no longer has {labels_text(lost)}"
+        if lacks := lacking_data(node, data):
+            return f"{node.id} no longer has {lacks}"
         if not node.starts_as(rules, account):
             own = node.keeper_account
             is_bound = account and own and not node.can_run_as
             only = f"starts tasks only as {own}, its keeper's account, not as {account} ([run_as])"
             return f"{node.id} {only if is_bound else UNABLE}"
     return ""
+
+
+def lacking_data(node: NodeNow, data: tuple[TaskData, ...]) -> str:
+    """The first version that tasks could not read there; empty = none."""
+    lacking = (one.version for one in data if not node.data.is_ready(one.manifest_sha256))
+    return next(lacking, "")
 
 
 def advance_all(state: State, now: Now) -> None:
@@ -229,6 +240,7 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
         from_scratch=spec.recovery.from_scratch,
         image=spec.launch.image,
         secrets=spec.secrets,
+        data=task_data(state.data, spec),
     )
 
 

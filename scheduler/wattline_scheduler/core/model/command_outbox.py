@@ -20,6 +20,7 @@ from wattline_protocol.wire.agent_messages import (
     StartTask,
     StopTask,
 )
+from wattline_protocol.wire.agents.data_messages import DataToHold, HoldData
 from wattline_protocol.wire.task_order import Notice, NoticeKind, TaskOrder
 from wattline_scheduler.core.model.events import TICK_PERIOD_S
 from wattline_scheduler.core.model.node import CommandKey, NodeNow, Outstanding
@@ -53,6 +54,11 @@ def order(state: State, node: NodeNow, key: CommandKey, make: Make, now: Now) ->
     node.names[seq] = key
     _note_full(node)
     state.journal.send(node.id, command)
+
+
+def order_data(state: State, node: NodeNow, versions: tuple[DataToHold, ...], now: Now) -> None:
+    """The whole list: the newest counts."""
+    order(state, node, ("data", None), lambda e, i, s: HoldData(e, i, s, versions), now)
 
 
 def order_start(state: State, node: NodeNow, task: TaskOrder, now: Now) -> None:

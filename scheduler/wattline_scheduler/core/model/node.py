@@ -12,6 +12,7 @@ from wattline_protocol.site.run_as import ROOT
 from wattline_protocol.views.site_views import NodeState
 from wattline_protocol.wire.agent_messages import AgentCommand, Beat, GpuInfo
 from wattline_protocol.wire.gpu_process import GpuProcess
+from wattline_scheduler.core.model.data.node_data import NodeData
 from wattline_scheduler.core.model.jobs.job import LONG_AGO, Attempt
 from wattline_scheduler.power.demand.node_load import NodeLoad
 from wattline_scheduler.records import NodeRecord
@@ -121,6 +122,8 @@ class NodeNow:
     """Its agent understands StoreSecret and DropSecret."""
     secrets: Labels = frozenset()
     """Entries of secrets that its agent reports, as labels."""
+    data: NodeData = field(default_factory=NodeData)
+    """Its cache of data sets."""
     is_silent: bool = False
     """Not heard for `isolation_after`, or its agent sent a Farewell."""
     is_isolated: bool = False

@@ -30,7 +30,7 @@ from wattline_scheduler.core.model.usage.usage_ledger import Ledger
 from wattline_scheduler.plan.cycle import Cycle
 from wattline_scheduler.plan.model.reserved_nodes import Reservations
 from wattline_scheduler.plan.model.shape import GangKey, Shape
-from wattline_scheduler.plan.model.snapshot import AT_START, Snapshot
+from wattline_scheduler.plan.model.snapshot import AT_START, LONG_AGO, Snapshot
 from wattline_scheduler.plan.search.fleet_view import FleetView
 from wattline_scheduler.power.allocation.binding_rows import Binding
 from wattline_scheduler.power.allocation.fleet_columns import Fleet
@@ -196,6 +196,11 @@ class State:
     """When pausing work for a paused gang of higher priority is examined again."""
     resumes_first: tuple[GangKey, Instant] | None = None
     """The gang for which others were paused, and until when none after it resumes."""
+    holding: dict[NodeId, None] = field(default_factory=dict)
+    """Nodes whose list of data to hold is not empty."""
+    wants_staging: bool = False
+    """Data of pending jobs, or what nodes have of it, has changed."""
+    staged_at: Instant = LONG_AGO
     wants_plan: bool = False
     wants_rebalance: bool = False
     wants_advance: bool = False

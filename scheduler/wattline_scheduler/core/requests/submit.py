@@ -25,6 +25,11 @@ from wattline_scheduler.core.model.events import ClientRequest
 from wattline_scheduler.core.model.jobs.job import Gang, Job, Pending
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.access import not_allowed, too_long, too_urgent, with_defaults
+from wattline_scheduler.core.requests.data_sets.job_versions import (
+    data_refused,
+    too_large_for_caches,
+    with_versions,
+)
 from wattline_scheduler.core.requests.selection import Asker
 from wattline_scheduler.core.rollout.rollout_checks import revision_refused, revisions
 from wattline_scheduler.core.rollout.rollouts import begin_rollout
@@ -42,7 +47,8 @@ def submit(state: State, event: ClientRequest, request: Submit, now: Now) -> Ans
         return _submitted(state, known)
     if not 0 < len(request.token) <= MAX_TOKEN_CHARS:
         return Denied("bad_request", f"a token has 1 to {MAX_TOKEN_CHARS} characters")
-    spec, asker = with_defaults(state, request.spec), Asker(user, event.role)
+    asker = Asker(user, event.role)
+    spec = with_versions(state, with_defaults(state, request.spec))
     refused = partial(refusal, state, asker, spec, event.ended, now, request.rollout)
     denied = deny_new_work(state) or total(state, "submit", user, refused, now)
     if denied is not None:
@@ -81,6 +87,7 @@ def refusal(
         or too_urgent(state, owner, spec, is_operator=asker.is_operator)
         or too_long(state, spec)
         or not_inside(state, owner, spec)
+        or data_refused(state, asker, spec)
         or name_taken(state, owner, spec)
         or too_many(state, owner, spec, _replicas(state, spec) or spec.gang_count)
     )
@@ -90,6 +97,7 @@ def refusal(
         never(state, spec, ended)
         or cannot_be_met(state, owner, spec, now)
         or never_reached(spec, state.site.tariff)
+        or too_large_for_caches(state, spec)
         or never_fits(state, spec.account or owner, spec.queue, shape_for(state, owner, spec), now)
         or impossible(state, spec, now)
         or impossible_inside(state, owner, spec, now)
@@ -139,4 +147,5 @@ def _accept(state: State, user: UserName, token: str, spec: JobSpec, now: Now) -
     text = f"{spec.name!r} ({spec.kind}, {job.gang_count} × {counted(spec.gang_size, 'task')})"
     state.journal.act("job_submitted", text, now, actor=user, owner=user, job=job.id)
     state.wants_plan = True
+    state.wants_staging |= bool(spec.data.datasets)
     return job

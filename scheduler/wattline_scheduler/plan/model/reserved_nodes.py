@@ -29,6 +29,9 @@ NO_RESERVATION = 0
 """Number that stands for none."""
 
 
+Data = tuple[str, ...]
+
+
 class Stay(NamedTuple):
     """How a gang uses nodes."""
 
@@ -36,6 +39,8 @@ class Stay(NamedTuple):
     """The reservation in which it starts; empty = none."""
     runs_s: float | None = None
     """Maximum run time; None: unknown."""
+    data: Data = ()
+    """Versions of data sets that each node has: `digits@v3`."""
 
     @property
     def needs_s(self) -> float:
@@ -66,6 +71,7 @@ class Key(NamedTuple):
     reservation: str
     passed: int
     """Reservations that begin too soon for them."""
+    data: Data = ()
 
 
 EVERYWHERE = Key("", 0)
@@ -119,7 +125,7 @@ class Reservations:
     def key(self, stay: Stay) -> Key:
         """Stays with the same key have the same `barred`."""
         passed = np.searchsorted(self._levels, self.unix_s + stay.needs_s, side="left")
-        return Key(stay.reservation, int(passed))
+        return Key(stay.reservation, int(passed), stay.data)
 
     def latest_s(self, stay: Stay) -> Floats:
         """[node] seconds until its latest start there; negative = not even now."""

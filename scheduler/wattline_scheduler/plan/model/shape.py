@@ -6,7 +6,7 @@ from typing import Any
 from wattline_protocol.ids import Instant, JobId, NodeId
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.site.labels import Labels, launcher_labels
-from wattline_scheduler.plan.model.reserved_nodes import Stay
+from wattline_scheduler.plan.model.reserved_nodes import Data, Stay
 from wattline_scheduler.power.demand.useful_cap import Need, need_of
 
 GangKey = tuple[JobId, int]
@@ -101,8 +101,10 @@ class Waiting:
     """Quotas that count it: positions in `Snapshot.quotas`."""
     reservation: str = ""
     """The reservation in which it starts; empty = none."""
+    data: Data = ()
+    """Versions of data sets that its nodes must have."""
     stay: Stay = field(init=False, repr=False, compare=False)
-    """Its access to reserved nodes."""
+    """Where it may start."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "stay", Stay(self.reservation, self.runs_s))
+        object.__setattr__(self, "stay", Stay(self.reservation, self.runs_s, self.data))

@@ -18,6 +18,7 @@ from wattline_scheduler.plan.model.memory import EMPTY, Memory
 from wattline_scheduler.plan.model.reserved_nodes import Reservations
 from wattline_scheduler.plan.model.shape import GangKey, Waiting
 from wattline_scheduler.power.books.watt_admission import Booking
+from wattline_scheduler.power.topology.matrix import Bools
 
 DEFAULT_WEIGHTS = Weights()
 
@@ -187,6 +188,8 @@ class Snapshot:
     quotas: tuple[QuotaHeadroom, ...] = ()
     reservations: Reservations | None = None
     """None: no reservations."""
+    data: Mapping[str, Bools] = field(default_factory=dict)
+    """[node] has the version, for each version that any gang reads; none has another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +221,7 @@ FilterName = Literal[
     "cooling",
     "rack",
     "gang",
+    "data",
     "reservation",
 ]
 

@@ -149,11 +149,15 @@ def _may_end(trial: Trial, shape: Shape) -> Bools:
 
 
 def _latest_s(trial: Trial, waiting: Waiting, now: Instant) -> Floats:
-    """[node] latest start there because of reservations; infinite = none."""
-    reservations = trial.snapshot.reservations
-    if reservations is None:
-        return np.full(trial.columns.node_count, np.inf)
-    return now + reservations.latest_s(waiting.stay)
+    """[node] latest start there because of reservations; infinite = none. Without its data it
+    starts on no node."""
+    reservations, stay = trial.snapshot.reservations, waiting.stay
+    latest_s = np.full(trial.columns.node_count, np.inf)
+    if reservations is not None:
+        latest_s = now + reservations.latest_s(stay)
+    if stay.data:
+        latest_s[trial.lacks_data(stay)] = -np.inf
+    return latest_s
 
 
 def _in_time(

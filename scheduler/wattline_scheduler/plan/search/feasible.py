@@ -8,7 +8,7 @@ import numpy as np
 from wattline_protocol.job.spec import WHOLE_GPU
 from wattline_protocol.site.labels import labels_text, of_site_file
 from wattline_protocol.site.model import DomainKind
-from wattline_protocol.text.wording import counted, gib, power_text
+from wattline_protocol.text.wording import counted, gib, listed, power_text
 from wattline_protocol.wire.agent_messages import GpuInfo
 from wattline_scheduler.plan.model import task_request
 from wattline_scheduler.plan.model.device_classes import profile_of
@@ -66,9 +66,23 @@ def filters_of(stay: Stay, *, is_alike: bool = False) -> tuple[Filter, ...]:
         return reservations.why_alike(at, stay) if is_alike else reservations.why(at, stay)
 
     reserved = Filter("reservation", passes, missing)
+    after = (_data_filter(stay), reserved) if stay.data else (reserved,)
     if not stay.reservation:
-        return (*FILTERS, reserved)
-    return (Filter("reservation", is_inside, missing), *FILTERS, reserved)
+        return (*FILTERS, *after)
+    return (Filter("reservation", is_inside, missing), *FILTERS, *after)
+
+
+def _data_filter(stay: Stay) -> Filter:
+    def passes(trial: Trial, shape: Shape) -> Bools:
+        del shape
+        return ~trial.lacks_data(stay)
+
+    def missing(trial: Trial, at: int, shape: Shape) -> str:
+        del shape
+        known = trial.snapshot.data
+        return listed([one for one in stay.data if one not in known or not known[one][at]])
+
+    return Filter("data", passes, missing)
 
 
 def refusing(trial: Trial, shape: Shape, stay: Stay = ANY_STAY) -> Ints:

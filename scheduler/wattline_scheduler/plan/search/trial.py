@@ -41,7 +41,7 @@ class Trial(TrialLog):
         self._usable: dict[tuple[bool, ...], Ints] = {}
         """By suitable classes."""
         self._barred: dict[Key, Bools | None] = {}
-        """Nodes barred by reservations, per key."""
+        """Nodes barred by reservations, or for lack of data, per key."""
 
     @property
     def weights(self) -> Weights:
@@ -51,17 +51,30 @@ class Trial(TrialLog):
     def key(self, stay: Stay) -> Key:
         """Stays with the same key have the same `barred`."""
         reservations = self.snapshot.reservations
-        return EVERYWHERE if reservations is None else reservations.key(stay)
+        if reservations is None:
+            return EVERYWHERE._replace(data=stay.data) if stay.data else EVERYWHERE
+        return reservations.key(stay)
 
     def barred(self, stay: Stay) -> Bools | None:
-        """[node] where reservations bar it from starting now; None: on no node."""
+        """[node] where reservations bar it from starting now, or its data lacks; None: on no
+        node."""
         reservations = self.snapshot.reservations
-        if reservations is None:
+        if reservations is None and not stay.data:
             return None
-        key = reservations.key(stay)
+        key = self.key(stay)
         if key not in self._barred:
-            self._barred[key] = reservations.barred(stay)
+            by_data = None if not stay.data else self.lacks_data(stay)
+            by_time = None if reservations is None else reservations.barred(stay)
+            self._barred[key] = by_time if by_data is None else _either(by_time, by_data)
         return self._barred[key]
+
+    def lacks_data(self, stay: Stay) -> Bools:
+        """[node] does not have all versions that it reads."""
+        lacks = np.zeros(self.columns.node_count, np.bool_)
+        for version in stay.data:
+            has_it = self.snapshot.data.get(version)
+            lacks |= True if has_it is None else ~has_it
+        return lacks
 
     def scores(self, shape: Shape) -> ShapeScores:
         """The shape on all nodes in their present state."""
@@ -181,3 +194,7 @@ class Trial(TrialLog):
         slot = leanest_slot(columns, ask, one) if ask.is_share else None
         most_mw = self._headroom.most_mw(shape.priority, one)
         return bool(needed_mw(columns, ask, one, slot)[0] <= most_mw[0])
+
+
+def _either(one: Bools | None, other: Bools) -> Bools:
+    return other if one is None else one | other

@@ -322,6 +322,8 @@ class Job:
     """Reason why its windows bar it from starting now; empty = they do not."""
     outside: str = ""
     """Reason why its reservation bars it from starting; empty = it does not, or there is none."""
+    unstaged: str = ""
+    """Reason why its data bars it from starting: its nodes do not have it yet; empty = they do."""
     barred: tuple[str, str] | None = None
     """Gate by which the current site file bars it (`access.Gate`), and the reason."""
     max_grace_s: float = math.inf
@@ -379,6 +381,11 @@ class Job:
     @property
     def may_start(self) -> bool:
         """Whether its ready gangs wait for resources only."""
+        return self.may_start_with_data and not self.unstaged
+
+    @property
+    def may_start_with_data(self) -> bool:
+        """The same if its nodes had its data."""
         is_blocked = self.record.is_held or self.parents or self.closed or self.outside
         return not (is_blocked or self.barred)
 

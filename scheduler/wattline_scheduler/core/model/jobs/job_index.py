@@ -84,6 +84,8 @@ class Workload:
         """Ended jobs whose end was not propagated to all children yet."""
         self.metered: dict[JobId, Job] = {}
         """Jobs with usage limits that have allocated GPUs, or had and were not checked since."""
+        self.with_data: dict[JobId, Job] = {}
+        """Jobs that read data sets and have, or had, pending gangs, the oldest first."""
         self.timers = Timers()
         """Times at which the clock changes something for a job."""
         self.open_count = 0
@@ -123,6 +125,9 @@ class Workload:
         self.services.opened(job)
         self._evaluate_soon(job, now)
         self.meter(job)
+        if job.spec.data.datasets and not job.is_ended:
+            job.unstaged = "its data is not examined yet"
+            self.with_data[job.id] = job
         self.requeue(job)
 
     def grow(self, job: Job, gang: Gang, now: Now) -> None:
@@ -159,6 +164,8 @@ class Workload:
         job.count[before] -= 1
         job.count[after] += 1
         self.count_live(job, int(after in LIVE) - int(before in LIVE))
+        if after == "pending" and job.spec.data.datasets:
+            self.with_data[job.id] = job
         if "ended" in (before, after):
             self.open_jobs.count(job, int(before == "ended") - int(after == "ended"))
         if before != after:
@@ -278,6 +285,7 @@ class Workload:
                 runs_s=runs_s,
                 quotas=self.quotas.of(job.account, job.spec.queue),
                 reservation=job.spec.reservation,
+                data=job.spec.data.datasets,
                 replicas=_nodes_of(job) if job.spec.kind == "service" else None,
             )
         return job.waiting

@@ -23,6 +23,7 @@ class ClassKey(NamedTuple):
     is_service: bool
     is_late: bool
     reservation: str = ""
+    data: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, eq=False)

@@ -92,6 +92,7 @@ class Queue:
             is_service=spec.kind == "service",
             is_late=False,
             reservation=spec.reservation,
+            data=spec.data.datasets,
         )
 
     def key(self, job: Job) -> ClassKey:

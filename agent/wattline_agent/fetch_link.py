@@ -1,0 +1,200 @@
+"""The agent's connection to its fetch process, which the keeper runs: started when it is needed.
+
+The process is the keeper's child and outlives the agent. It holds the whole list, so a new agent
+sends it again, and so does an agent whose process was replaced.
+"""
+
+import os
+import socket
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from wattline_agent.core.events import CacheSeen
+from wattline_agent.keeper_link import KeeperLink
+from wattline_agent.logs import Log
+from wattline_agent.secrets.secret_store import SecretStore, SecretUnusable
+from wattline_protocol.wire.agents.data_messages import CacheReport, FetchOrder, HoldOrder
+
+FETCH_MODULE = "wattline_runtime.data.fetch"
+SOCKET_NAME = "fetch.sock"
+SEND_S = 1.0
+CONNECT_S = 0.1
+SECRETS_S = 5.0
+"""Interval of reading the secrets of stores again."""
+FIRST_START_S, MOST_START_S = 2.0, 60.0
+"""Interval of starts: each has so long to open its socket."""
+MAX_LINE_BYTES = 4 * 1024 * 1024
+RECEIVE_BYTES = 256 * 1024
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(CacheReport).decode
+
+
+@dataclass(frozen=True, slots=True)
+class CacheConfig:
+    """Where the cache is, and what it may take."""
+
+    path: Path
+    size_bytes: int
+    rate_bytes_s: int = 0
+    """0 = no limit."""
+
+    @property
+    def versions(self) -> Path:
+        """Where tasks find versions."""
+        return self.path / "versions"
+
+
+class FetchLink:
+    """One connection to the fetch process."""
+
+    def __init__(
+        self,
+        state_dir: Path,
+        config: CacheConfig,
+        keeper_link: KeeperLink,
+        secrets: SecretStore,
+        log: Log,
+    ) -> None:
+        self._state_dir, self._config = state_dir.resolve(), config
+        self._keeper_link, self._secrets, self._log = keeper_link, secrets, log
+        self._link: socket.socket | None = None
+        self._received = bytearray()
+        self._order: HoldOrder | None = None
+        self._is_wanted = _has_versions(config.versions)
+        self._sent: FetchOrder | None = None
+        self._secrets_at_s = 0.0
+        self._connect_at_s = self._start_at_s = 0.0
+        self._start_gap_s = FIRST_START_S
+
+    def order(self, order: HoldOrder) -> None:
+        """Pass the list on, now or once there is a process."""
+        self._order = order
+        names = [one.version for one in order.versions]
+        self._log.info("data_listed", versions=names, in_use=len(order.in_use))
+        self._is_wanted |= bool(order.versions)
+        self._send()
+        self.tick()
+
+    def fileno(self) -> int | None:
+        """Readable when there may be a report."""
+        return None if self._link is None else self._link.fileno()
+
+    def tick(self) -> None:
+        """Connect, or have the process started, where it is needed and due."""
+        now_s = time.monotonic()
+        if self._link is not None and now_s >= self._secrets_at_s:
+            self._send_if_changed()
+        if not self._is_wanted or self._link is not None or now_s < self._connect_at_s:
+            return
+        self._connect_at_s = now_s + CONNECT_S
+        if self._connect():
+            self._start_gap_s = FIRST_START_S
+            self._send()
+        elif now_s >= self._start_at_s:
+            self._start_at_s = now_s + self._start_gap_s
+            self._start_gap_s = min(2 * self._start_gap_s, MOST_START_S)
+            self._start()
+
+    def reports(self) -> list[CacheSeen]:
+        """The newest report since the last call, if there is one."""
+        if self._link is None:
+            return []
+        self._link.setblocking(False)
+        try:
+            while data := self._link.recv(RECEIVE_BYTES):
+                self._received += data
+                if len(self._received) > MAX_LINE_BYTES:
+                    break
+            self._lose("it has ended")
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self._lose(str(error))
+        *lines, rest = bytes(self._received).split(b"\n")
+        self._received = bytearray(rest)
+        return [CacheSeen(report) for line in lines[-1:] if (report := self._report(line))]
+
+    def close(self) -> None:
+        """Disconnect; the process goes on under the keeper."""
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    def _report(self, line: bytes) -> CacheReport | None:
+        try:
+            return _decode(line)
+        except msgspec.MsgspecError as error:
+            self._log.warning("malformed_cache_report", error=str(error))
+            return None
+
+    def _send(self) -> None:
+        self._sent = None
+        self._send_if_changed()
+
+    def _send_if_changed(self) -> None:
+        """Secrets may have been stored or replaced since."""
+        self._secrets_at_s = time.monotonic() + SECRETS_S
+        if self._link is None or self._order is None:
+            return
+        order = FetchOrder(self._order, self._values(self._order))
+        if order == self._sent:
+            return
+        self._link.settimeout(SEND_S)
+        try:
+            self._link.sendall(_encode(order) + b"\n")
+            self._sent = order
+        except OSError as error:
+            self._lose(str(error))
+
+    def _values(self, order: HoldOrder) -> dict[str, bytes]:
+        """What opens the stores of the list; entries that cannot be read are not there."""
+        found: dict[str, bytes] = {}
+        for one in order.versions:
+            if one.secret and one.opened_by not in found:
+                with suppress(SecretUnusable):  # the fetch process names what it lacks
+                    found[one.opened_by] = self._secrets.read(one.user, one.secret)
+        return found
+
+    def _lose(self, why: str) -> None:
+        self._log.warning("fetch_process_lost", error=why)
+        self.close()
+        self._received.clear()
+
+    def _connect(self) -> bool:
+        link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        link.settimeout(SEND_S)
+        try:
+            folder = os.open(self._state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:  # via the descriptor, because a socket path is limited to 107 characters
+                link.connect(f"/proc/self/fd/{folder}/{SOCKET_NAME}")
+            finally:
+                os.close(folder)
+        except OSError:
+            link.close()
+            return False
+        self._link = link
+        return True
+
+    def _start(self) -> None:
+        config = self._config
+        argv = [sys.executable, "-P", "-m", FETCH_MODULE]
+        argv += ["--socket", str(self._state_dir / SOCKET_NAME)]
+        argv += ["--cache-dir", str(config.path), "--cache-size", str(config.size_bytes)]
+        argv += ["--rate", str(config.rate_bytes_s)]
+        self._keeper_link.do(lambda runner: runner.begin_service(argv))
+        self._log.info("fetch_process_started")
+
+
+def _has_versions(path: Path) -> bool:
+    """Whether an earlier process has left any: they are reported, so that work finds them."""
+    try:
+        with os.scandir(path) as entries:
+            return next(entries, None) is not None
+    except OSError:
+        return False

@@ -1,0 +1,1 @@
+"""Messages between the scheduler and agents, beside those of `agent_messages`."""

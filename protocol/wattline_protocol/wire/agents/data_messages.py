@@ -1,0 +1,135 @@
+"""Versions of data sets on nodes: what a node is to hold, and what it has.
+
+The scheduler sends the whole list, the agent reports the whole state: either may be lost or come
+twice. Bytes never pass the scheduler; a node fetches them from the store of the data set.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from wattline_protocol.data.references import version_text
+from wattline_protocol.data.requests import Sha256
+from wattline_protocol.data.site_data import Url
+from wattline_protocol.wire.agents.current import Current, Numbered
+from wattline_protocol.wire.bounds import Bytes, Name, Sentence, Serial
+
+MAX_HELD = 256
+"""Versions that one node is to hold, or reports."""
+MAX_IN_USE = 4 * MAX_HELD
+
+
+class DataToHold(msgspec.Struct, frozen=True):
+    """A version, and where it lies."""
+
+    manifest_sha256: Sha256
+    name: Name[str]
+    """Of the data set."""
+    number: Serial[int]
+    bytes: Bytes
+    """Sum over its files, as registered."""
+    store: Url
+    endpoint: Url = ""
+    """Of an S3-compatible server; empty: AWS."""
+    region: Url = ""
+    account: Name[str] = ""
+    """Account of the host that reads the store; empty = the keeper's own."""
+    user: Name[str] = ""
+    """User of the site whose secret opens the store."""
+    secret: Name[str] = ""
+    """Entry of that user; empty = none is needed."""
+    asked: Serial[int] = 0
+    """Number of the newest job that reads it: a failure that was final is tried again for each."""
+
+    @property
+    def opened_by(self) -> str:
+        """The secret that opens its store, as USER/ENTRY; empty = none is needed."""
+        return f"{self.user}/{self.secret}" if self.secret else ""
+
+    @property
+    def version(self) -> str:
+        """As users write it: `digits@v3`."""
+        return version_text(self.name, self.number)
+
+
+class TaskData(msgspec.Struct, frozen=True):
+    """A version of a data set that a task reads."""
+
+    name: Name[str]
+    number: Serial[int]
+    manifest_sha256: Sha256
+
+    @property
+    def version(self) -> str:
+        """As users write it: `digits@v3`."""
+        return version_text(self.name, self.number)
+
+
+DataState = Literal["fetching", "waiting", "ready", "failed"]
+"""waiting: the store is away or the cache full, it is tried again; failed: it is not, until the
+version is taken from the list."""
+
+
+class DataHeld(msgspec.Struct, frozen=True):
+    """A version on a node."""
+
+    manifest_sha256: Sha256
+    state: DataState
+    done_bytes: Bytes = 0
+    total_bytes: Bytes = 0
+    """Of different contents; 0 = not known yet."""
+    detail: Sentence = ""
+    """Why it waits or has failed."""
+    asked: Serial[int] = 0
+    """As in the list; 0 = it is not on the list."""
+
+
+HeldVersions = Annotated[tuple[DataHeld, ...], msgspec.Meta(max_length=MAX_HELD)]
+VersionsToHold = Annotated[tuple[DataToHold, ...], msgspec.Meta(max_length=MAX_HELD)]
+
+
+class HoldData(Numbered, frozen=True, tag="hold_data"):
+    """Scheduler to agent: the whole list of what the node is to hold, the most urgent first."""
+
+    versions: VersionsToHold
+
+
+class DataReport(Current, frozen=True, tag="data_report"):
+    """Agent to scheduler, on change and now and then: the whole state of the node's cache."""
+
+    held: HeldVersions
+    limit_bytes: Bytes
+    used_bytes: Bytes
+    error: Sentence = ""
+    """Why there is no usable cache."""
+
+
+# --- Between the agent and its fetch process, as lines of JSON -----------------------------
+
+
+class HoldOrder(msgspec.Struct, frozen=True):
+    """Agent to fetch process: the whole list."""
+
+    versions: VersionsToHold
+    """The most urgent first."""
+    in_use: Annotated[tuple[Sha256, ...], msgspec.Meta(max_length=MAX_IN_USE)] = ()
+    """Versions of tasks that live: they stay, on the list or not."""
+
+
+class FetchOrder(msgspec.Struct, frozen=True):
+    """The same with what opens the stores. It stays on the node, and is in no log."""
+
+    hold: HoldOrder
+    secrets: dict[str, bytes] = {}
+    """By USER/ENTRY: lines of NAME=VALUE. Entries that the node does not have are not there."""
+
+
+class CacheReport(msgspec.Struct, frozen=True):
+    """Fetch process to agent: the whole state of the cache."""
+
+    held: HeldVersions
+    """Those on the list first, then the others by their last use."""
+    limit_bytes: Bytes
+    used_bytes: Bytes
+    error: Sentence = ""
+    """Why there is no usable cache."""

@@ -1,0 +1,277 @@
+"""What the node holds: the list of the scheduler, and a few threads that work it off.
+
+A version is tried until it is there or its failure is final. A store that is away is tried again
+after 1 s, 2 s and so on up to a minute; a cache that is full at each change.
+"""
+
+import errno
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from wattline_protocol.wire.agents.data_messages import (
+    MAX_HELD,
+    CacheReport,
+    DataHeld,
+    DataState,
+    DataToHold,
+    FetchOrder,
+)
+from wattline_runtime.data.cache.folder import CacheFolder
+from wattline_runtime.data.cache.index import TooLarge
+from wattline_runtime.data.fetch.bring import Bringing, Damaged, Unwanted
+from wattline_runtime.data.fetch.frames import ReadFailed
+
+THREADS = 4
+"""Versions fetched at a time: a store that hangs delays no other."""
+FIRST_RETRY_S, MOST_RETRY_S = 1.0, 60.0
+DAMAGED_TRIES = 2
+"""A content with another hash is fetched once more."""
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+MAX_DETAIL_CHARS = 500
+
+
+class Changed(Protocol):
+    """Called from any thread: a state has changed, or only the progress of a fetch."""
+
+    def __call__(self, *, is_urgent: bool) -> None: ...
+
+
+@dataclass(slots=True)
+class _Item:
+    """One version on the list."""
+
+    version: DataToHold
+    state: DataState = "waiting"
+    detail: str = ""
+    due_s: float = 0.0
+    tries: int = 0
+    damaged: int = 0
+    is_taken: bool = False
+    is_full: bool = False
+    """It waits for the cache, not for its store."""
+    bringing: Bringing | None = None
+
+
+@dataclass(slots=True)
+class Pace:
+    """Limits the bytes per second over all threads; 0 = no limit."""
+
+    rate_bytes_s: float
+    _free_at_s: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def wait(self, count_bytes: int) -> None:
+        """Sleep until these bytes may pass."""
+        if not self.rate_bytes_s:
+            return
+        with self._lock:
+            now_s = time.monotonic()
+            self._free_at_s = max(self._free_at_s, now_s) + count_bytes / self.rate_bytes_s
+            wait_s = self._free_at_s - now_s
+        time.sleep(max(0.0, wait_s))
+
+
+class Holding:
+    """The list and the threads. `changed` is called from any of them."""
+
+    def __init__(
+        self,
+        folder: CacheFolder,
+        pace: Pace,
+        changed: Changed,
+    ) -> None:
+        self._folder, self._pace = folder, pace
+        self._changed = changed
+        self._lock = threading.Lock()
+        """Guards the folder and its index."""
+        self._state = threading.Condition()
+        """Guards the items."""
+        self._items: dict[str, _Item] = {}
+        self._in_use: frozenset[str] = frozenset()
+        self._secrets: Mapping[str, bytes] = {}
+        for number in range(THREADS):
+            threading.Thread(target=self._work, name=f"fetch-{number}", daemon=True).start()
+
+    def obey(self, order: FetchOrder) -> None:
+        """Replace the list."""
+        hold = order.hold
+        with self._state:
+            before, self._in_use = self._items, frozenset(hold.in_use)
+            self._items = {
+                one.manifest_sha256: _continued(before.get(one.manifest_sha256), one)
+                for one in hold.versions
+            }
+            for item in self._items.values():
+                if item.is_full or self._is_new(item, order.secrets):
+                    item.due_s, item.is_full = 0.0, False
+            self._secrets = order.secrets
+            keep = self._keep()
+            self._state.notify_all()
+        with self._lock:
+            self._folder.shrink(keep)
+        self._changed(is_urgent=True)
+
+    def _is_new(self, item: _Item, secrets: Mapping[str, bytes]) -> bool:
+        """Whether the secret that opens its store was stored or replaced since."""
+        name = item.version.opened_by
+        return bool(name) and secrets.get(name) != self._secrets.get(name)
+
+    def report(self) -> CacheReport:
+        """The whole state."""
+        with self._state:
+            held = [_held(item) for item in self._items.values()]
+            listed = set(self._items)
+        with self._lock:
+            index = self._folder.index
+            others = [name for name in index.last_used_first() if name not in listed]
+            limit_bytes, used_bytes = index.limit_bytes, index.used_bytes
+        held += [DataHeld(name, "ready") for name in others]
+        return CacheReport(tuple(held[:MAX_HELD]), limit_bytes, used_bytes)
+
+    def _keep(self) -> frozenset[str]:
+        return self._in_use.union(self._items)
+
+    # --- Threads ------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while True:
+            item = self._take()
+            try:
+                self._hold(item)
+            finally:
+                with self._state:
+                    item.is_taken, item.bringing = False, None
+                    self._state.notify_all()
+                self._changed(is_urgent=True)
+
+    def _take(self) -> _Item:
+        """The first that is due."""
+        with self._state:
+            while True:
+                now_s = time.monotonic()
+                free = [
+                    one
+                    for one in self._items.values()
+                    if not one.is_taken and one.state in ("waiting", "fetching")
+                ]
+                due = next((one for one in free if one.due_s <= now_s), None)
+                if due is not None:
+                    due.is_taken = True
+                    return due
+                next_s = min((one.due_s for one in free), default=None)
+                self._state.wait(None if next_s is None else next_s - now_s)
+
+    def _hold(self, item: _Item) -> None:
+        """Check the version if it is there, else fetch it."""
+        try:
+            if self._is_there(item):
+                self._set(item, "ready")
+            else:
+                self._bring(item)
+        except Unwanted:
+            return
+        except Damaged as error:
+            item.damaged += 1
+            is_final = item.damaged >= DAMAGED_TRIES
+            self._put_off(item, str(error), is_final=is_final, is_at_once=not is_final)
+        except ReadFailed as error:
+            self._put_off(item, _reading_text(error), is_final=error.why != "away")
+        except TooLarge as error:
+            item.is_full = True
+            self._put_off(item, _full_text(error))
+        except (FileExistsError, NotADirectoryError) as error:
+            self._put_off(
+                item, f"its manifest has paths that exclude each other: {error}", is_final=True
+            )
+        except OSError as error:
+            where = "the disk of the cache is full" if error.errno in DISK_FULL else "the cache"
+            self._put_off(item, f"{where}: {error.strerror}")
+        except ValueError as error:
+            self._put_off(item, f"its manifest is not valid: {error}", is_final=True)
+
+    def _is_there(self, item: _Item) -> bool:
+        """Whether it is complete and as it was written. A damaged copy is dropped."""
+        name = item.version.manifest_sha256
+        with self._lock:
+            if name not in self._folder.index.versions:
+                return False
+            damaged = [] if name in self._in_use else self._folder.damaged(name)
+            if not damaged:
+                self._folder.use(name, time.time())
+                return True
+            if self._folder.drop_damaged(damaged, self._in_use):
+                return False
+        raise OSError(errno.EBUSY, f"{damaged[0].path} was changed, and a task uses it")
+
+    def _bring(self, item: _Item) -> None:
+        version = item.version
+        secret = self._secrets.get(version.opened_by, b"")
+        if version.secret and not secret:
+            raise ReadFailed("away", f"this node has no secret {version.secret} of {version.user}")
+        item.bringing = Bringing(
+            self._folder, self._lock, version, self._keep_now, lambda count: self._pass(item, count)
+        )
+        self._set(item, "fetching")
+        item.bringing.run(secret)
+        self._set(item, "ready")
+
+    def _keep_now(self) -> frozenset[str]:
+        with self._state:
+            return self._keep()
+
+    def _pass(self, item: _Item, count_bytes: int) -> None:
+        self._pace.wait(count_bytes)
+        with self._state:
+            if self._items.get(item.version.manifest_sha256) is not item:
+                raise Unwanted
+        self._changed(is_urgent=False)
+
+    def _set(self, item: _Item, state: DataState, detail: str = "") -> None:
+        with self._state:
+            item.state, item.detail = state, detail[:MAX_DETAIL_CHARS]
+            if state == "ready":
+                item.tries = item.damaged = 0
+        self._changed(is_urgent=True)
+
+    def _put_off(
+        self, item: _Item, detail: str, *, is_final: bool = False, is_at_once: bool = False
+    ) -> None:
+        wait_s = min(FIRST_RETRY_S * 2**item.tries, MOST_RETRY_S)
+        with self._state:
+            item.tries = min(item.tries + 1, 16)
+            item.due_s = time.monotonic() + (0.0 if is_at_once else wait_s)
+        self._set(item, "failed" if is_final else "waiting", detail)
+
+
+def _continued(before: _Item | None, version: DataToHold) -> _Item:
+    """The item of a version that was on the list before. One that is there, or on its way, stays
+    whoever asks for it; one that has failed is tried again for a new job, or from a new place."""
+    if before is None or (before.state in ("failed", "waiting") and before.version != version):
+        return _Item(version)
+    before.version = version
+    return before
+
+
+def _held(item: _Item) -> DataHeld:
+    bringing = item.bringing
+    done, total = (0, 0) if bringing is None else (bringing.done_bytes, bringing.total_bytes)
+    return DataHeld(
+        item.version.manifest_sha256, item.state, done, total, item.detail, item.version.asked
+    )
+
+
+def _reading_text(error: ReadFailed) -> str:
+    if error.why == "missing":
+        return "its store no longer has it"
+    words = {"away": "its store is away", "refused": "its store refuses to be read"}
+    return f"{words.get(error.why, 'its store cannot be read')}: {error.text}"
+
+
+def _full_text(error: TooLarge) -> str:
+    return (
+        f"the cache is full: {error.needed_bytes} bytes are needed, {error.free_bytes} of "
+        f"{error.limit_bytes} are free beside what is in use"
+    )

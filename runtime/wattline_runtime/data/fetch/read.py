@@ -1,0 +1,98 @@
+"""Reads keys of one store and writes them to standard output: the child of a fetch process.
+
+It runs as the account of the data set's owner and is not trusted: whoever reads its output checks
+the hash of every byte. Small objects are requested some ahead, for a store may take long to begin
+an answer.
+"""
+
+import os
+import queue
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import BinaryIO
+
+import msgspec
+
+from wattline_runtime.data.fetch.frames import (
+    MAX_TEXT_CHARS,
+    Failure,
+    Request,
+    write_end,
+    write_frame,
+)
+from wattline_runtime.data.fetch.reader import Opening
+from wattline_runtime.data.stores.interface import (
+    NotInStore,
+    Store,
+    StoreAway,
+    StoreError,
+    StoreRefused,
+)
+from wattline_runtime.data.stores.open_store import keys_of, open_store
+
+AHEAD = 16
+"""Answers begun at a time."""
+
+Begun = tuple[bytes, Iterator[bytes]]
+
+
+def main(requests: BinaryIO, answers: BinaryIO) -> None:
+    """Answer requests until there are no more."""
+    opening = msgspec.json.decode(requests.readline(), type=Opening)
+    begun: queue.Queue[Future[Begun] | None] = queue.Queue(AHEAD)
+    writer = threading.Thread(target=_answer_all, args=(begun, answers), daemon=True)
+    writer.start()
+    with ThreadPoolExecutor(AHEAD) as pool:
+        opened = pool.submit(_open, opening)
+        for line in requests:
+            begun.put(pool.submit(_begin, opened, msgspec.json.decode(line, type=Request)))
+        begun.put(None)
+        writer.join()
+
+
+def _open(opening: Opening) -> Store:
+    lines = opening.secret.decode(errors="replace").splitlines()
+    pairs = (line.partition("=")[::2] for line in lines)
+    return open_store(opening.place, keys_of({name.strip(): text.strip() for name, text in pairs}))
+
+
+def _begin(opened: "Future[Store]", request: Request) -> Begun:
+    store, key = opened.result(), request.key
+    if request.is_size:
+        size = store.size(key)
+        if size is None:
+            raise NotInStore(key)
+        return str(size).encode(), iter(())
+    chunks = iter(store.read(key))
+    return next(chunks, b""), chunks
+
+
+def _answer_all(begun: "queue.Queue[Future[Begun] | None]", out: BinaryIO) -> None:
+    try:
+        while (one := begun.get()) is not None:
+            write_end(out, _answer(one, out))
+    except BrokenPipeError:  # the fetch process is gone; the main thread may wait for the queue
+        os._exit(0)
+
+
+def _answer(one: "Future[Begun]", out: BinaryIO) -> Failure | None:
+    try:
+        first, rest = one.result()
+        write_frame(out, first)
+        for chunk in rest:
+            write_frame(out, chunk)
+    except NotInStore as error:
+        return Failure("missing", str(error)[:MAX_TEXT_CHARS])
+    except StoreRefused as error:
+        return Failure("refused", str(error)[:MAX_TEXT_CHARS])
+    except (StoreAway, OSError) as error:
+        return Failure("away", str(error)[:MAX_TEXT_CHARS])
+    except (StoreError, ValueError) as error:
+        return Failure("unreadable", str(error)[:MAX_TEXT_CHARS])
+    return None
+
+
+if __name__ == "__main__":
+    main(sys.stdin.buffer, sys.stdout.buffer)

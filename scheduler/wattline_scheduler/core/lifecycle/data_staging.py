@@ -1,0 +1,299 @@
+"""Data of pending jobs: which nodes fetch it, what is sent to them, and what a job waits for.
+
+Level-triggered: each run decides anew from the state, and sends a node its list when that has
+changed. `core.admission.staging` chooses the nodes. Jobs that the planner distinguishes only by
+their age are one group here too.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from wattline_protocol.ids import NodeId, Now
+from wattline_protocol.site.run_as import account_of
+from wattline_protocol.text.wording import about_size, counted, listed
+from wattline_protocol.wire.agents.data_messages import MAX_HELD, DataHeld, DataToHold
+from wattline_scheduler.core.admission.planner_view import renew_offers, snapshot
+from wattline_scheduler.core.admission.staging import NodeStage, Place, Staged, stage
+from wattline_scheduler.core.lifecycle.ending import end_gangs
+from wattline_scheduler.core.model import command_outbox
+from wattline_scheduler.core.model.data.job_data import reads_of
+from wattline_scheduler.core.model.jobs.job import Job, Pending
+from wattline_scheduler.core.model.node import NodeNow
+from wattline_scheduler.core.model.queue.job_class import ClassKey
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.data_record import DataVersionRecord
+from wattline_scheduler.plan.model.columns import WHOLE_MILLI
+from wattline_scheduler.plan.model.reserved_nodes import Stay
+from wattline_scheduler.plan.search.feasible import may_fit_once
+from wattline_scheduler.plan.search.trial import Trial
+
+MAX_GROUPS = 64
+"""Groups of jobs whose data is staged at a time; the others wait for their turn."""
+MAX_EXAMINED = 5_000
+"""Jobs examined in one run, the oldest."""
+MAX_PLACES = 64
+"""Nodes considered for a group, besides those that have its data."""
+PERIOD_S, GAP_S = 1.0, 0.25
+"""Interval of runs, and the minimum between two on request of a large site."""
+SMALL_SITE_NODES = 64
+NAMED = 2
+"""Fetches named in one reason."""
+
+
+@dataclass(slots=True)
+class _Group:
+    """Jobs of one class, the oldest first, and the versions that they read."""
+
+    key: ClassKey
+    jobs: list[Job]
+    versions: Mapping[str, DataVersionRecord]
+
+    @property
+    def manifests(self) -> list[str]:
+        return [version.sha256 for version in self.versions.values()]
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """Versions of all jobs of one run."""
+
+    versions: dict[str, DataVersionRecord] = field(default_factory=dict)
+    readers: dict[str, Job] = field(default_factory=dict)
+    """The first job that reads each, as whose owner it is fetched."""
+    asked: dict[str, int] = field(default_factory=dict)
+    """Number of the newest job that reads it."""
+    names: dict[str, list[str]] = field(default_factory=dict)
+    """By manifest: versions may have the same content."""
+
+    def add(self, job: Job, versions: Mapping[str, DataVersionRecord]) -> None:
+        for name, version in versions.items():
+            if name not in self.versions:
+                self.versions[name], self.readers[name] = version, job
+                self.names.setdefault(version.sha256, []).append(name)
+            self.asked[name] = max(self.asked.get(name, 0), job.id)
+
+
+def tick_data(state: State, now: Now) -> None:
+    """Stages data when something has changed, and each second while there is any."""
+    if not state.work.with_data and not state.holding:
+        state.wants_staging = False
+        return
+    since_s = now.mono_s - state.staged_at
+    gap_s = 0.0 if len(state.nodes) <= SMALL_SITE_NODES else GAP_S
+    if since_s >= PERIOD_S or (state.wants_staging and since_s >= gap_s):
+        state.staged_at, state.wants_staging = now.mono_s, False
+        _stage(state, now)
+
+
+def _stage(state: State, now: Now) -> None:
+    groups, wanted = _groups(state, now), _Wanted()
+    stages: dict[NodeId, NodeStage] = {}
+    for node in state.nodes.values():
+        if node.is_reachable and (node.data.limit_bytes is not None or node.data.error):
+            stages[node.id] = _pinned(state, node, wanted)
+    for group in groups:
+        for job in group.jobs:
+            wanted.add(job, group.versions)
+    for node_id, one in stages.items():
+        held = state.nodes[node_id].data.copies
+        one.ready = frozenset(name for sha256 in held for name in wanted.names.get(sha256, ()))
+    staged = _staged(state, groups, stages, now)
+    chosen = stage(staged, stages, {name: one.bytes for name, one in wanted.versions.items()})
+    for group, places, nodes in zip(groups, staged, chosen, strict=True):
+        _note_gate(state, group, places.places, nodes)
+    for node_id, one in stages.items():
+        _send(state, state.nodes[node_id], tuple(one.versions), wanted, now)
+
+
+# --- Jobs ---------------------------------------------------------------------------------
+
+
+def _groups(state: State, now: Now) -> list[_Group]:
+    """Groups of pending jobs in queue order. Jobs that can never have their data end here."""
+    work, found = state.work, dict[ClassKey, _Group]()
+    failed = dict(_failed(state))
+    for job in list(work.with_data.values())[:MAX_EXAMINED]:
+        if not job.count["pending"]:
+            del work.with_data[job.id]
+            continue
+        reads = reads_of(state.data, job.spec)
+        if why := reads.gone or _failure(job, reads.versions, failed):
+            pending = [gang for gang in job.gangs if isinstance(gang.phase, Pending)]
+            end_gangs(state, pending, "no_data", why, now)
+        elif job.may_start_with_data and work.may_start(job):
+            key = work.queue.key(job)
+            found.setdefault(key, _Group(key, [], reads.versions)).jobs.append(job)
+    order = work.queue.order
+    ranked = [(order.rank(key), group) for key, group in found.items()]
+    ranked.sort(key=lambda one: (one[0].before, _since_s(one[1]) + one[0].later_s))
+    return [group for _, group in ranked[:MAX_GROUPS]]
+
+
+def _since_s(group: _Group) -> float:
+    return group.jobs[0].record.submitted_unix_s
+
+
+def _failed(state: State) -> Iterator[tuple[str, tuple[DataHeld, NodeId]]]:
+    """Failures that are final, by manifest."""
+    for name in state.holding:
+        for held in state.nodes[name].data.held.values():
+            if held.state == "failed":
+                yield held.manifest_sha256, (held, name)
+
+
+def _failure(
+    job: Job,
+    versions: Mapping[str, DataVersionRecord],
+    failed: Mapping[str, tuple[DataHeld, NodeId]],
+) -> str:
+    """Why the job can never have its data; empty = it may."""
+    for name, version in versions.items():
+        if version.sha256 in failed:
+            held, node = failed[version.sha256]
+            if held.asked >= job.id:
+                return f"{name} cannot be read on {node}: {held.detail}"
+    return ""
+
+
+# --- Nodes --------------------------------------------------------------------------------
+
+
+def _pinned(state: State, node: NodeNow, wanted: _Wanted) -> NodeStage:
+    """The node with a list of what its tasks read."""
+    data = node.data
+    one = NodeStage(
+        room_bytes=data.limit_bytes or 0,
+        listed=frozenset(held.version for held in data.listed or ()),
+        most=MAX_HELD,
+    )
+    for attempt in node.attempts.values():
+        job = attempt.gang.job
+        if job.spec.data.datasets:
+            versions = reads_of(state.data, job.spec).versions
+            wanted.add(job, versions)
+            one.versions.update(dict.fromkeys(versions))
+    return one
+
+
+def _staged(
+    state: State, groups: Sequence[_Group], stages: Mapping[NodeId, NodeStage], now: Now
+) -> list[Staged]:
+    """The groups with the nodes on which they may start."""
+    if not groups:
+        return []
+    renew_offers(state, now)
+    trial = Trial(snapshot(state, now), state.fleet_view.cache)
+    try:
+        return [_staged_one(state, trial, group, stages) for group in groups]
+    finally:
+        trial.close()
+
+
+def _staged_one(
+    state: State, trial: Trial, group: _Group, stages: Mapping[NodeId, NodeStage]
+) -> Staged:
+    key, columns = group.key, trial.columns
+    barred = trial.barred(Stay(key.reservation, state.work.queue.runs_s(key)))
+    able = may_fit_once(trial, key.shape) & columns.is_open
+    able = able if barred is None else able & ~barred
+    fits = np.isfinite(trial.costs(key.shape))
+    free = (columns.free_milli >= WHOLE_MILLI).sum(axis=1)
+    ranked = np.lexsort((-free, ~fits, ~able))[: MAX_PLACES + 2 * key.shape.nodes]
+    position = trial.snapshot.position
+    has_it = [position[name] for name, one in stages.items() if one.ready or one.listed]
+    places = []
+    for at in sorted({*ranked.tolist(), *has_it}):
+        node = trial.snapshot.nodes[at].node
+        if able[at] and node in stages and not state.nodes[node].data.error:
+            slots = max(1, int(free[at]) // max(1, key.shape.gpus)) if fits[at] else 0
+            places.append(Place(node, slots, int(free[at])))
+    tasks = key.shape.nodes * sum(map(state.work.may_start, group.jobs))
+    return Staged(tuple(group.versions), key.shape.nodes, tasks, places)
+
+
+# --- Gates --------------------------------------------------------------------------------
+
+
+def _note_gate(
+    state: State, group: _Group, places: Sequence[Place], chosen: Sequence[NodeId]
+) -> None:
+    """Bars the jobs until enough of their nodes have all of their data."""
+    ready = sum(state.nodes[place.node].data.has_all(group.manifests) for place in places)
+    is_ready = ready >= group.key.shape.nodes
+    why = "" if is_ready else _why(state, group, places, chosen)
+    for job in group.jobs:
+        if bool(why) != bool(job.unstaged):
+            job.unstaged = why
+            state.work.requeue(job)
+            state.wants_plan = True
+        job.unstaged = why
+
+
+def _why(state: State, group: _Group, places: Sequence[Place], chosen: Sequence[NodeId]) -> str:
+    if not chosen:
+        return _no_room(state, group, places)
+    texts: dict[str, None] = {}
+    for name, version in group.versions.items():
+        for node in chosen:
+            data = state.nodes[node].data
+            if not data.is_ready(version.sha256):
+                texts[_progress(name, node, data.held.get(version.sha256))] = None
+    more = f"; and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
+    return "; ".join([*texts][:NAMED]) + more
+
+
+def _progress(name: str, node: NodeId, held: DataHeld | None) -> str:
+    if held is not None and held.state in ("waiting", "failed") and held.detail:
+        return f"{name} is not on {node} yet: {held.detail}"
+    done = 0.0 if held is None or not held.total_bytes else held.done_bytes / held.total_bytes
+    return f"fetching {name}: {int(100 * done)} % on {node}"
+
+
+def _no_room(state: State, group: _Group, places: Sequence[Place]) -> str:
+    names = listed(list(group.versions))
+    size = about_size(sum(version.bytes for version in group.versions.values()))
+    errors = sorted({node.data.error for node in state.nodes.values() if node.data.error})
+    if places:
+        return f"no node has room for {names} ({size}) beside data in use"
+    if errors:
+        return f"no node can hold {names}: {errors[0]}"
+    nodes = counted(group.key.shape.nodes, "node")
+    return f"waits for {nodes} that can hold {names} ({size})"
+
+
+# --- Lists --------------------------------------------------------------------------------
+
+
+def _send(
+    state: State, node: NodeNow, versions: tuple[str, ...], wanted: _Wanted, now: Now
+) -> None:
+    """Sends the node its list, if that has changed."""
+    to_hold = tuple(_to_hold(state, name, wanted) for name in versions)
+    if to_hold:
+        state.holding[node.id] = None
+    else:
+        state.holding.pop(node.id, None)
+    if to_hold == node.data.listed:
+        return
+    node.data.listed = to_hold
+    command_outbox.order_data(state, node, to_hold, now)
+
+
+def _to_hold(state: State, name: str, wanted: _Wanted) -> DataToHold:
+    version, job, site = wanted.versions[name], wanted.readers[name], state.site
+    record = state.data.sets[version.name]
+    return DataToHold(
+        manifest_sha256=version.sha256,
+        name=version.name,
+        number=version.number,
+        bytes=version.bytes,
+        store=record.store,
+        endpoint=site.data.endpoint,
+        region=site.data.region,
+        account=account_of(site.run_as, job.record.owner) or "",
+        user=job.record.owner,
+        secret=record.secret,
+        asked=wanted.asked[name],
+    )

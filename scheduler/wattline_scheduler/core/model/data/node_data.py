@@ -1,0 +1,40 @@
+"""What a node has of data sets, as its agent reports it, and what it was told to hold."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from wattline_protocol.wire.agents.data_messages import DataHeld, DataToHold
+
+
+@dataclass(slots=True, eq=False)
+class NodeData:
+    """The cache of a node. Unknown until its agent has reported in this incarnation."""
+
+    limit_bytes: int | None = None
+    """None: not reported."""
+    used_bytes: int = 0
+    held: Mapping[str, DataHeld] = field(default_factory=dict)
+    """By the hash of the manifest."""
+    error: str = ""
+    """Why it has no usable cache."""
+    listed: tuple[DataToHold, ...] | None = None
+    """As last sent; None: it was sent no list in this incarnation."""
+
+    def is_ready(self, manifest_sha256: str) -> bool:
+        """Whether tasks there may read the version: it was examined since it came onto the list."""
+        held = self.held.get(manifest_sha256)
+        return held is not None and held.state == "ready" and held.asked > 0
+
+    def has_all(self, manifests: Iterable[str]) -> bool:
+        """The same of several."""
+        return all(map(self.is_ready, manifests))
+
+    @property
+    def ready(self) -> frozenset[str]:
+        """Hashes of manifests."""
+        return frozenset(name for name in self.held if self.is_ready(name))
+
+    @property
+    def copies(self) -> frozenset[str]:
+        """The same of all versions in the cache, on the list or not."""
+        return frozenset(name for name, held in self.held.items() if held.state == "ready")
