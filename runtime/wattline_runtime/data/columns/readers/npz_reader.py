@@ -34,7 +34,7 @@ MAX_HEADER_CHARS = 10_000
 BOMB_BYTES = 1024 * 1024 * 1024
 BOMB_RATIO = 200
 _DAMAGED = (
-    *(zipfile.BadZipFile, zlib.error, EOFError, UnicodeError, struct.error),
+    *(zipfile.BadZipFile, zlib.error, EOFError, ValueError, struct.error),
     RuntimeError,  # encrypted, or packed in a way that zipfile has not
 )
 _END = struct.Struct("<4s4H2LH")
@@ -62,6 +62,8 @@ def read_npz(file: BinaryIO) -> Iterator[Batch]:
         with zipfile.ZipFile(file) as archive:
             for info in archive.infolist():
                 yield from _member(archive, info)
+    except NotSummarized:
+        raise
     except _DAMAGED as error:
         raise NotSummarized(f"it is not a valid NPZ file ({type(error).__name__})") from None
 

@@ -29,6 +29,8 @@ def read_parquet(file: BinaryIO) -> Iterator[Batch]:
     _check_footer(file)
     try:
         yield from _batches(file)
+    except MemoryError:
+        raise
     except (pa.ArrowException, OSError, OverflowError, UnicodeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's, not the file's
@@ -46,7 +48,7 @@ def _check_footer(file: BinaryIO) -> None:
     if tail[4:] != _MAGIC:
         raise NotSummarized("it is not Parquet: it does not end with PAR1")
     if int.from_bytes(tail[:4], "little") > min(size, MAX_FOOTER_BYTES):
-        raise NotSummarized(f"its footer is longer than {MAX_FOOTER_BYTES >> 20} MiB")
+        raise NotSummarized(f"its footer is cut off, or longer than {MAX_FOOTER_BYTES >> 20} MiB")
 
 
 def _batches(file: BinaryIO) -> Iterator[Batch]:
@@ -55,8 +57,9 @@ def _batches(file: BinaryIO) -> Iterator[Batch]:
         raise NotSummarized(f"{metadata.num_columns:,} columns: more than {MAX_COLUMNS:,}")
     _check_chunks(metadata)
     file.seek(0)
-    names = [metadata.schema.column(at).path for at in range(metadata.num_columns)]
-    opened = parquet.ParquetFile(file, metadata=metadata, read_dictionary=names, pre_buffer=False)
+    # As dictionaries a long text that repeats takes no memory; inside of structs Arrow cannot.
+    plain = [field.name for field in metadata.schema.to_arrow_schema() if not _is_nested(field)]
+    opened = parquet.ParquetFile(file, metadata=metadata, read_dictionary=plain, pre_buffer=False)
     yield Batch(metadata.num_rows, ())
     for field in opened.schema_arrow:
         if _has_lists(field.type):
@@ -65,6 +68,10 @@ def _batches(file: BinaryIO) -> Iterator[Batch]:
         for batch in opened.iter_batches(BATCH_ROWS, columns=[field.name], use_threads=False):
             for array in batch.columns:
                 yield Batch(0, list(_columns(field.name, array)))
+
+
+def _is_nested(field: pa.Field) -> bool:
+    return bool(pa.types.is_nested(field.type))
 
 
 def _has_lists(kind: pa.DataType) -> bool:
