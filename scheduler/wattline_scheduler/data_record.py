@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import msgspec
 
+from wattline_protocol.data.checks import DataCheck
 from wattline_protocol.data.requests import Kind, Origin, VersionState
 from wattline_protocol.ids import UnixTime, UserName
 
@@ -44,6 +45,8 @@ class DataVersionRecord(msgspec.Struct, frozen=True):
     created_by: UserName
     state: VersionState
     made_from: tuple[Origin, ...] = ()
+    verdict: DataCheck | None = None
+    """Of its columns, as its client made it; None = not made."""
     approved_by: str = ""
     removed_by: str = ""
     removed_unix_s: UnixTime | None = None

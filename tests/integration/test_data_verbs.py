@@ -17,12 +17,15 @@ from wattline.data import add as add_act
 from wattline.data import lineage as lineage_act
 from wattline.data import models, versions
 from wattline.failures import ActFailed
+from wattline.main import run
 from wattline.runs.run import Run
 from wattline.task.saves import save
+from wattline_protocol.data.checks import DataCheck, Finding
 from wattline_protocol.data.requests import DataAdded, Origin
 from wattline_protocol.data.site_data import SiteData
 from wattline_protocol.wire.task_reports.run_records import Code
 from wattline_runtime.data.add import NewVersion, Stored
+from wattline_runtime.data.manifest import summary_key
 from wattline_runtime.data.stores.interface import Store
 from wattline_runtime.data.stores.local import LocalStore
 
@@ -98,6 +101,38 @@ def test_from_a_folder_to_a_receipt(ada: Client, folder: Path, data_site: SiteDi
     assert versions.verify(ada, reference="life@v2").value.ok
     with pytest.raises(Conflict, match=r"1 object, 9\.77 KiB deleted"):
         versions.remove(ada, reference="life@v1")
+
+
+def test_columns_are_checked_against_the_version_before(
+    ada: Client, tmp_path: Path, data_site: SiteDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = str(data_site.path / "ada.bundle")
+    root = tmp_path / "people"
+    root.mkdir()
+    for low in (20, 21, 60):
+        ages = "".join(f"{low + at % 50}\n" for at in range(2_000))
+        (root / "people.csv").write_text(f"age\n{ages}")
+        add(ada, "people", root)
+    added = [ada.data_version(f"people@v{n}").versions[0] for n in (1, 2, 3)]
+    first, second, third = (one.verdict for one in added)
+    assert first == DataCheck(0, ok=True)
+    assert second == DataCheck(1, ok=False, findings=(Finding("age", "range", 0.02, 0.01),))
+    assert third is not None
+    assert third.against == 1, "one that failed is no measure"
+    assert [(one.name, one.rule) for one in third.findings] == [("age", "range"), ("age", "psi")]
+    assert "check against people@v1: age: range 0.02 (limit 0.01)" in capsys.readouterr().err
+    words = ["data", "check", "people@v2", "--against", "people@v1", "--bundle", bundle]
+    assert run(words) == 1
+    assert run([*words, "--range", "0.05"]) == 0
+    store = LocalStore(data_site.site.data.store)
+    summaries = {summary_key(one.sha256) for one in added}
+    assert summaries <= set(store.keys("summaries/"))
+    store.delete(summary_key(added[0].sha256))  # made again of the objects
+    assert run(["data", "diff", "people@v1", "people@v3", "--bundle", bundle]) == 0
+    assert "~ people.csv" in capsys.readouterr().out
+    for number in (1, 2, 3):
+        versions.remove(ada, reference=f"people@v{number}")
+    assert not summaries & set(store.keys("summaries/"))
 
 
 def test_a_set_of_another_user(ada: Client, folder: Path, data_site: SiteDirectory) -> None:

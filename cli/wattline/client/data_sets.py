@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from wattline.client.asking import RequestClient
+from wattline_protocol.data.checks import DataCheck
 from wattline_protocol.data.requests import (
     AddData,
     ApproveData,
@@ -47,6 +48,7 @@ class DataActs(RequestClient):
         kind: Kind = "dataset",
         made_from: Sequence[Origin] = (),
         change: SetChange = NO_CHANGE,
+        verdict: DataCheck | None = None,
     ) -> DataAdded:
         """Register a version that is in its store; it is on disk when this returns. Raises Conflict
         and Busy where objects of the store were or are deleted: then look at them again."""
@@ -61,6 +63,7 @@ class DataActs(RequestClient):
             stored_bytes=stored_bytes,
             made_from=tuple(made_from),
             change=change,
+            verdict=verdict,
         )
         return self.get(request, DataAdded)
 

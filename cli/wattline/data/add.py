@@ -9,8 +9,10 @@ from wattline import exits
 from wattline.client import Client
 from wattline.client.errors import Busy, Conflict
 from wattline.data import models
+from wattline.data.check_new import check_new
 from wattline.data.stores import store_errors
 from wattline.failures import ActFailed
+from wattline_protocol.data.checks import DataCheck
 from wattline_protocol.data.references import parse_reference
 from wattline_protocol.data.requests import DataAdded, DataPlace, Kind, Origin, SetChange
 from wattline_runtime.data.add import NewVersion
@@ -28,6 +30,7 @@ class Adding(NamedTuple):
     kind: Kind
     made_from: tuple[Origin, ...]
     change: SetChange
+    verdict: DataCheck | None
 
 
 def add(
@@ -67,7 +70,8 @@ def add(
         else:
             source = models.Source(Path(path or ""), ())
         with NewVersion(source.path) as version:
-            adding = Adding(name, kind, (*source.origins, *origins), change)
+            verdict = None if model else check_new(client, name, version, opened)
+            adding = Adding(name, kind, (*source.origins, *origins), change, verdict)
             return _put(client, adding, version, opened, place)
 
 
@@ -90,6 +94,7 @@ def _put(
                 stored_bytes=stored_bytes,
                 made_from=adding.made_from,
                 change=adding.change,
+                verdict=adding.verdict,
             )
         except (Busy, Conflict):
             before, place = place, client.prepare_data(adding.name, adding.kind, place.store)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattline import exits
+from wattline.data.stores import store_errors
 from wattline.failures import ActFailed
 from wattline.verbs.run import Outcome
 from wattline_protocol.text.toml_fields import Reader
@@ -26,40 +27,46 @@ def check_versions(
     rows: str | None,
     ignore: tuple[str, ...],
     may_add: bool,
+    bundle: str | None,
 ) -> Outcome:
     """The exit code is 1 if a rule is broken."""
     _require_packages()
-    from wattline.data.trees import read_rules, tree_at
+    from wattline.data.compared import compared, read_rules
     from wattline_runtime.data.columns.check import check
 
-    old = tree_at(against)
-    limits = read_rules(Path(rules)) if rules is not None else old.rules()
-    limits = replace(
-        _with_flags(limits, psi, nulls, outside, rows),
-        ignore=limits.ignore + ignore,
-        may_add=may_add or limits.may_add,
-    )
-    verdict = check(old.summary(), tree_at(new).summary(), limits)
+    with store_errors():
+        before, after = compared((against, new), bundle)
+        limits = read_rules(Path(rules)) if rules is not None else before.rules()
+        limits = replace(
+            _with_flags(limits, psi, nulls, outside, rows),
+            ignore=limits.ignore + ignore,
+            may_add=may_add or limits.may_add,
+        )
+        verdict = check(before.summary(), after.summary(), limits)
     return Outcome(verdict, exits.OK if verdict.ok else exits.FAILED)
 
 
-def diff_versions(*, old: str, new: str) -> "Difference":
+def diff_versions(*, old: str, new: str, bundle: str | None) -> "Difference":
     """Files, rows, columns and distributions of both."""
     _require_packages()
-    from wattline.data.trees import tree_at
+    from wattline.data.compared import compared
     from wattline_runtime.data.columns.diff import difference, file_changes
 
-    before, after = tree_at(old), tree_at(new)
-    return difference(
-        before.summary(), after.summary(), file_changes(before.hashes(), after.hashes())
-    )
+    with store_errors():
+        before, after = compared((old, new), bundle)
+        files = file_changes(before.hashes(), after.hashes())
+        return difference(before.summary(), after.summary(), files)
+
+
+def missing_package() -> str:
+    """What to do where one that reads files is missing; "" where all are there."""
+    missing = next((name for name in ("numpy", "pyarrow") if find_spec(name) is None), "")
+    return missing and f"reading data needs the package {missing}: pip install 'wattline[data]'"
 
 
 def _require_packages() -> None:
-    """Raises ActFailed where one that reads files is missing."""
-    for name in ("numpy", "pyarrow"):
-        if find_spec(name) is None:
-            raise ActFailed(f"reading data needs the package {name}: pip install 'wattline[data]'")
+    if missing := missing_package():
+        raise ActFailed(missing)
 
 
 def _with_flags(

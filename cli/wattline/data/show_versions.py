@@ -86,6 +86,7 @@ def detail(found: DataVersions) -> str:
         ("reviewers", ", ".join(about.reviewers)),
         ("contains", ", ".join(about.contains)),
         ("retention", retention),
+        ("check", _verdict(version)),
         *_origins("made from", version.made_from),
         *_origins("used by", version.used_by),
     ]
@@ -100,6 +101,15 @@ def _state(version: VersionView) -> str:
         objects = counted(version.deleted_objects, "object")
         return f"{removed}; {objects}, {about_size(version.deleted_bytes)} left the store"
     return version.state + (f", approved by {version.approved_by}" if version.approved_by else "")
+
+
+def _verdict(version: VersionView) -> str:
+    verdict = version.verdict
+    if verdict is None:
+        return ""
+    if not verdict.against:
+        return "the first version: nothing to check against"
+    return f"against v{verdict.against}: {'ok' if verdict.ok else verdict.text}"
 
 
 def _origins(title: str, origins: Sequence[Origin]) -> list[tuple[str, str]]:

@@ -2,11 +2,11 @@
 
 from functools import partial
 
-from wattline.verbs.verb import Argument, Option, Verb
+from wattline.verbs.verb import BUNDLE, Argument, Option, Verb
 
 _verb = partial(Verb, section="Data")
 
-_VERSION = "Folder or file."
+_VERSION = "NAME@v3, or a folder or file."
 
 VERBS = (
     _verb(
@@ -32,8 +32,9 @@ VERBS = (
             Option("rows", ("--rows",), "Least and most rows. Default: 0.5,10 of the old."),
             Option("ignore", ("--ignore",), "Column or table; may be repeated.", many=True),
             Option("may_add", ("--may-add",), "Allow new columns and tables.", "switch"),
+            BUNDLE,
         ),
-        examples=("wattline data check ./v2 --against ./v1",),
+        examples=("wattline data check digits@v2 --against digits@v1",),
     ),
     _verb(
         name="data diff",
@@ -44,7 +45,8 @@ VERBS = (
         args=(
             Argument("old", f"Old version: {_VERSION}"),
             Argument("new", f"New version: {_VERSION}"),
+            BUNDLE,
         ),
-        examples=("wattline data diff ./v1 ./v2",),
+        examples=("wattline data diff digits@v1 digits@v2",),
     ),
 )

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from wattline_protocol.data.checks import DataCheck
 from wattline_protocol.data.references import version_text
 from wattline_protocol.data.site_data import Url
 from wattline_protocol.ids import UnixTime
@@ -80,6 +81,8 @@ class AddData(msgspec.Struct, frozen=True, tag_field="t", tag="add_data"):
     """What the store did not have before."""
     made_from: Few[Origin] = ()
     change: SetChange = SetChange()
+    verdict: DataCheck | None = None
+    """Of its columns, against the version before; None = not made."""
 
 
 class ListData(msgspec.Struct, frozen=True, tag_field="t", tag="list_data"):
@@ -167,6 +170,7 @@ class VersionView(msgspec.Struct, frozen=True):
     aliases: tuple[str, ...] = ()
     made_from: tuple[Origin, ...] = ()
     used_by: tuple[Origin, ...] = ()
+    verdict: DataCheck | None = None
     approved_by: str = ""
     expires_unix_s: UnixTime | None = None
     """When its retention ends; None = never."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
@@ -58,7 +58,7 @@ class NewVersion:
         """Returns when the version is in the store, and durable. Raises TreeError, StoreError."""
         writing = _Writing(store, self._files)
         objects = size = 0
-        entries = batches(Manifest(self._chunks()), _bytes_of)
+        entries = batches(self.entries(), _bytes_of)
         for stored in in_threads(writing.put, entries):
             objects, size = objects + stored.objects, size + stored.bytes
         store.settle()
@@ -68,6 +68,14 @@ class NewVersion:
         store.write(manifest, self._chunks())
         store.settle()
         return Stored(objects, size)
+
+    def entries(self) -> Iterator[Entry]:
+        """Its files. One reader at a time."""
+        return iter(Manifest(self._chunks()))
+
+    def found(self, is_wanted: Callable[[str], bool]) -> Iterator[Found]:
+        """Its files whose paths are wanted. One reader at a time."""
+        return (self._files.at(one.path) for one in self.entries() if is_wanted(one.path))
 
     def _chunks(self) -> Iterator[bytes]:
         """The whole manifest. One reader at a time."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from wattline_runtime.data.manifest import Entry, manifest_key, object_key
+from wattline_runtime.data.manifest import Entry, manifest_key, object_key, summary_key
 from wattline_runtime.data.stores.interface import NotInStore, Store
 from wattline_runtime.data.verify import entries_of
 
@@ -37,6 +37,7 @@ def delete_version(store: Store, sha256: str, renew: Callable[[], None]) -> Dele
         renew()
         store.delete(object_key(digest.hex()))
         objects, size = objects + 1, size + count
+    store.delete(summary_key(sha256))
     store.delete(own)
     store.settle()
     return Deleted(objects, size)

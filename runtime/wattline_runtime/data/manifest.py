@@ -168,3 +168,8 @@ def object_key(sha256: str) -> str:
 def manifest_key(sha256: str) -> str:
     """Key of a manifest in a store."""
     return f"manifests/{sha256}"
+
+
+def summary_key(sha256: str) -> str:
+    """Key of the summary of columns of the version with this manifest."""
+    return f"summaries/{sha256}"

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from wattline_protocol.data.checks import Finding
 from wattline_protocol.text.toml_fields import DocumentError
-from wattline_runtime.data.columns.check import Finding, check
+from wattline_runtime.data.columns.check import check
 from wattline_runtime.data.columns.diff import difference, file_changes
 from wattline_runtime.data.columns.rules import Rules, parse_rules
 from wattline_runtime.data.columns.summarize import DataFile, summarize

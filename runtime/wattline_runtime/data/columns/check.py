@@ -6,6 +6,7 @@ from math import exp, log
 
 import msgspec
 
+from wattline_protocol.data.checks import Finding
 from wattline_runtime.data.columns.rules import (
     DEFAULT_NULLS,
     DEFAULT_OUTSIDE,
@@ -20,15 +21,6 @@ MISSING = "missing"
 
 _CHANCE = exp(-12.0)
 """About one in 100,000, by which a column of few rows may be beyond a default limit."""
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """A rule that a column, a table or a file breaks: `value` is what it has, beyond `limit`."""
-
-    name: str
-    rule: str
-    value: float | str
-    limit: float | str
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -30,6 +30,7 @@ def version_view(
         aliases=tuple(name for name, at in record.aliases.items() if at == version.number),
         made_from=version.made_from if in_full else (),
         used_by=tuple(Origin("data", name) for name in made[:MAX_USES]) if in_full else (),
+        verdict=version.verdict,
         approved_by=version.approved_by,
         expires_unix_s=ends,
         removed_by=version.removed_by,

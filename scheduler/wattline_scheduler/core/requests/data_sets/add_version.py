@@ -110,6 +110,7 @@ def _registered(
         created_by=event.user,
         state="candidate" if of.reviewers else "published",
         made_from=request.made_from,
+        verdict=request.verdict,
     )
     state.data.put_version(record)
     state.journal.save(record)
@@ -156,6 +157,10 @@ def _malformed(state: State, asker: Asker, request: AddData) -> Denied | None:
             check_name(name)
     except ValueError as error:
         return Denied("bad_request", f"a data set: {error}")
+    number = request.verdict.against if request.verdict is not None else 0
+    if number and number not in state.data.versions.get(request.name, {}):
+        text = f"checked against {version_text(request.name, number)}, which does not exist"
+        return Denied("bad_request", text)
     size = sum(len(origin.name) + len(origin.detail) for origin in request.made_from)
     if size > MAX_ORIGIN_CHARS:
         text = f"what it was made from takes {size} characters, at most {MAX_ORIGIN_CHARS}"
