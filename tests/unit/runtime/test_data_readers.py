@@ -180,7 +180,7 @@ def test_batches_make_no_difference(module: Any, monkeypatch: pytest.MonkeyPatch
     rows = [{"a": at % 7, "b": f"v{at % 5}", "c": at / 3} for at in range(2_000)]
     if module is csv_reader:
         lines = ["a,b,c", *(",".join(map(str, row.values())) for row in rows)]
-        name, bound = "x__csv", "MAX_LINE_BYTES"
+        name, bound = "x__csv", "BATCH_BYTES"
     else:
         lines, name, bound = [json.dumps(row) for row in rows], "x__jsonl", "BATCH_BYTES"
     data = "\n".join(lines).encode()

@@ -6,30 +6,66 @@ import io
 from collections.abc import Iterator
 from typing import BinaryIO
 
+import numpy as np
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
-from wattline_runtime.data.columns.readers.batch import MAX_LINE_BYTES, Batch
+from wattline_runtime.data.columns.readers.batch import BATCH_BYTES, MAX_LINE_BYTES, Batch
 from wattline_runtime.data.columns.readers.texts import column_of_texts
 from wattline_runtime.data.columns.summary import MAX_COLUMNS, Column, NotSummarized
 
 NULLS = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "-nan", "<NA>", "#N/A")
 MAX_HEADER_BYTES = 1024 * 1024
+_QUOTE, _LINE_END = b'"\n'
 
 
 def read_csv(file: BinaryIO, delimiter: str) -> Iterator[Batch]:
     """Batches of rows. Raises NotSummarized."""
     names, has_header = _header(file, delimiter)
     file.seek(0)
-    ragged: list[str] = []
+    lines = int(has_header)
+    for number, block in enumerate(_blocks(file)):
+        skipped = int(has_header and not number)
+        found = _parsed(block, delimiter, names, skipped, lines - skipped)
+        lines += found.num_rows
+        if found.num_rows:
+            columns = (chunks.combine_chunks() for chunks in found.columns)
+            yield Batch(found.num_rows, zip(names, map(_column, columns), strict=True))
+
+
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    """Whole rows. Arrow's own reader of blocks calls the file from threads that it waits for when
+    it is dropped, which is a deadlock where the file is Python's."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    rest = b""
+    while data := file.read(BATCH_BYTES):
+        _check_text(decoder, data)
+        block = rest + data
+        end = _end_of_rows(block)
+        rest = block[end:]
+        if len(rest) > MAX_LINE_BYTES:
+            size = MAX_LINE_BYTES >> 20
+            raise NotSummarized(f"a row is longer than {size} MiB, or a quote is not closed")
+        if end:
+            yield block[:end]
+    _check_text(decoder, b"")
+    if rest:
+        yield rest
+
+
+def _check_text(decoder: codecs.IncrementalDecoder, data: bytes) -> None:
     try:
-        reader = _open(file, delimiter, names, ragged, skip=int(has_header))
-        for batch in reader:
-            yield Batch(batch.num_rows, zip(names, map(_column, batch.columns), strict=True))
+        decoder.decode(data, final=not data)
     except UnicodeDecodeError:
         raise NotSummarized("it is not UTF-8: expected UTF-8") from None
-    except pa.ArrowInvalid as error:
-        raise NotSummarized(ragged[0] if ragged else _reason(str(error))) from None
+
+
+def _end_of_rows(block: bytes) -> int:
+    """Behind the last line end that is outside of quotes; a quote inside of them is doubled."""
+    values = np.frombuffer(block, np.uint8)
+    is_outside = np.bitwise_xor.accumulate(values == _QUOTE) == 0
+    ends = np.flatnonzero((values == _LINE_END) & is_outside)
+    return int(ends[-1]) + 1 if len(ends) else 0
 
 
 def _header(file: BinaryIO, delimiter: str) -> tuple[list[str], bool]:
@@ -55,47 +91,40 @@ def _header(file: BinaryIO, delimiter: str) -> tuple[list[str], bool]:
     return names, True
 
 
-def _open(
-    file: BinaryIO, delimiter: str, names: list[str], ragged: list[str], skip: int
-) -> arrow_csv.CSVStreamingReader:
-    """`ragged` gets a text for a row with too few or too many fields, which ends the reading."""
+def _parsed(block: bytes, delimiter: str, names: list[str], skipped: int, lines: int) -> pa.Table:
+    """Rows of a block, behind so many lines of others. Raises NotSummarized."""
+    ragged: list[str] = []
 
     def note(row: arrow_csv.InvalidRow) -> str:
-        where = f"row {row.number}" if row.number is not None else "a row"
+        where = f"row {lines + row.number}" if row.number is not None else "a row"
         ragged.append(
             f"{where} has {row.actual_columns} fields, the header has {row.expected_columns}"
         )
         return "error"
 
-    return arrow_csv.open_csv(
-        _Checked(file),
-        arrow_csv.ReadOptions(
-            use_threads=False, block_size=MAX_LINE_BYTES, skip_rows=skip, column_names=names
-        ),
-        arrow_csv.ParseOptions(
-            delimiter=delimiter, newlines_in_values=True, invalid_row_handler=note
-        ),
-        arrow_csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()),
-            strings_can_be_null=True,
-            null_values=list(NULLS),
-        ),
-    )
-
-
-class _Checked(io.RawIOBase):
-    """The same bytes; raises UnicodeDecodeError where they are no UTF-8, before Arrow sees them."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self._decoder = file, codecs.getincrementaldecoder("utf-8")()
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size)
-        self._decoder.decode(data, final=not data)
-        return data
+    try:
+        return arrow_csv.read_csv(
+            pa.BufferReader(block),
+            arrow_csv.ReadOptions(
+                use_threads=False,
+                block_size=len(block) + 1,
+                skip_rows=skipped,
+                column_names=names,
+            ),
+            arrow_csv.ParseOptions(
+                delimiter=delimiter, newlines_in_values=True, invalid_row_handler=note
+            ),
+            arrow_csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()),
+                strings_can_be_null=True,
+                null_values=list(NULLS),
+                check_utf8=False,
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        # Without the row that Arrow quotes.
+        text = f"it is not valid CSV: {str(error).partition(':')[0]}"
+        raise NotSummarized(ragged[0] if ragged else text) from None
 
 
 def _column(array: pa.Array) -> Column:
@@ -106,10 +135,3 @@ def counts_by_value(array: pa.Array) -> dict[str, int]:
     """How often each value occurs that is not null."""
     counts = array.drop_null().value_counts()
     return dict(zip(counts.field(0).to_pylist(), counts.field(1).to_pylist(), strict=True))
-
-
-def _reason(text: str) -> str:
-    """Arrow's error without the row that it quotes."""
-    if "straddling" in text:
-        return f"a row is longer than {MAX_LINE_BYTES >> 20} MiB, or a quote is not closed"
-    return f"it is not valid CSV: {text.partition(':')[0]}"
