@@ -62,6 +62,23 @@ def test_the_readmes_job_file_starts_where_it_was_submitted(
     assert "Note" not in site.wattline("job", job)
 
 
+def test_a_script_of_slurm_runs_with_its_directives_and_variables(
+    site: CliSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = ["#!/bin/bash", "#SBATCH -J sweep -a 3-5:2", "#SBATCH -t 0:10:00 -o %A_%a.out"]
+    body = 'echo "$SLURM_JOB_ID $SLURM_ARRAY_TASK_ID $SLURM_GPUS_ON_NODE $1 $(pwd)"'
+    Path("sweep.sh").write_text("\n".join([*lines, body, ""]))
+    job = site.submit("sweep.sh", "--", "--lr=1")
+    Path("sweep.sh").write_text("#!/bin/bash\nexit 1\n")
+    shown = site.until_state(job, "COMPLETED")
+    assert (shown["name"], shown["spec"]["limits"]["runtime_s"]) == ("sweep", 600)
+    for index in (3, 5):
+        said = Path(f"{job}_{index}.out").read_text()
+        assert said == f"{job}.{index} {index} 0 --lr=1 {tmp_path}\n"
+    assert site.wattline("logs", job) == f"the script writes to {job}_3.out\n"
+
+
 def test_a_job_of_a_program_starts_where_the_program_runs(
     site: CliSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,8 +13,12 @@ import msgspec
 
 from wattline import exits
 from wattline.client import Client, NotFound, Unavailable, Unreachable
+from wattline.client.submit_dir import this_directory
 from wattline.failures import ActFailed
 from wattline.show.screen import put, put_error
+from wattline.slurm.job import script_job
+from wattline.slurm.job_table import Surroundings
+from wattline.slurm.script import SHEBANG, is_script
 from wattline.verbs.run import Outcome
 from wattline_protocol.ids import JobId
 from wattline_protocol.job.file import MAX_JOB_CHARS, JobFileError, job_from_options, parse_job
@@ -184,19 +188,32 @@ def job_spec(file: str | None, command: tuple[str, ...], options: dict[str, Any]
     if file is None:
         return job_from_options(command=list(command), **options)
     text = _text(Path(file))
+    if is_script(text, file):
+        return _of_script(text, file, command, options)
     try:
         return parse_job(text, file, command=list(command), **options)
     except JobFileError as error:
         raise JobFileError([*error.problems, *_script_hint(file, text)]) from error
 
 
+def _of_script(
+    text: str, file: str, arguments: tuple[str, ...], options: dict[str, Any]
+) -> JobSpec:
+    """The job of a script, which takes what follows `--` as its arguments."""
+    directory = options.get("submit_dir") or this_directory()
+    job = script_job(text, file, arguments, Surroundings(options, os.environ, directory))
+    for hint in job.hints:
+        put_error(f"hint: {hint}")
+    return job.spec
+
+
 def _script_hint(file: str, text: str) -> list[str]:
-    """How to run a script, which sbatch takes in place of a job file."""
-    if not text.startswith("#!") and Path(file).suffix not in {".py", ".sh"}:
+    """How to run a script that sbatch would refuse too, as it names no interpreter."""
+    program = {".py": "python", ".sh": "bash"}.get(Path(file).suffix)
+    if program is None or text.startswith(SHEBANG):
         return []
-    is_python = Path(file).suffix == ".py" or "python" in text.partition("\n")[0]
-    line = f"{'python' if is_python else 'bash'} {shlex.quote(file)}"
-    return [f"a job file is TOML; a script follows --: wattline submit -- {line}"]
+    line = f"wattline submit -- {program} {shlex.quote(file)}"
+    return [f"a job file is TOML, and a script begins with {SHEBANG}; without that: {line}"]
 
 
 def _no_file(word: str) -> str:

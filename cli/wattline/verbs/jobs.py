@@ -63,6 +63,10 @@ _FROM_SCRATCH = Option(
     kind="switch",
 )
 
+_FILE = Argument(
+    "file", "Job file (TOML), or a script with #SBATCH lines.", kind="path", required=False
+)
+
 _SUBMIT_OPTIONS = (
     Option("name", ("--name", "-J"), "Name of the job. Default: the command's; services need one."),
     Option("kind", ("--kind",), "Kind of the job.", choices=get_args(JobKind)),
@@ -199,15 +203,17 @@ _act = partial(_verb, show="wattline.show.acted:acted", args=_WHICH, details=_WH
 VERBS = (
     _verb(
         name="submit",
-        help="Submit a job, from a job file, from flags, or both.",
-        details="Flags override the file. What follows `--` is the command. The job's number is "
+        help="Submit a job, from a job file or script, from flags, or both.",
+        details="Flags override the file. What follows `--` is the command. Of a script, which "
+        "begins with #!, `#SBATCH` lines are read (docs/from-slurm.md), and what follows `--` are "
+        "its arguments. The job's number is "
         'printed once the job is on the scheduler\'s disk. A file of kind = "route" declares '
         "routes (docs/routing.md).",
         act="wattline.acts.submit:submit",
         show="wattline.show.jobs:submitted",
         knows_json=True,
         args=(
-            Argument("file", "Job file (TOML).", kind="path", required=False),
+            _FILE,
             Argument("command", "Command to run.", required=False, after_dashes=True),
             *_SUBMIT_OPTIONS,
             Option("quiet", ("--quiet", "-q"), "Print only the number.", kind="switch"),
@@ -221,6 +227,7 @@ VERBS = (
         ),
         examples=(
             "wattline submit train.toml",
+            "wattline submit train.sh -- --epochs 30",
             "wattline submit --gpus 1 --wait -- python score.py",
             "id=$(wattline submit -q -N 2 -g 8 --torchrun -- train.py)",
         ),
@@ -319,7 +326,7 @@ VERBS = (
         act="wattline.acts.submit:what_if",
         show="wattline.show.job:explanation",
         args=(
-            Argument("file", "Job file (TOML).", kind="path", required=False),
+            _FILE,
             Argument("command", "Command to run.", required=False, after_dashes=True),
             *_SUBMIT_OPTIONS,
         ),

@@ -92,9 +92,15 @@ def job_from_options(**options: object) -> JobSpec:
     return _job(Document({}, {}, ""), options)
 
 
-def merged_job(table: Mapping[str, Any], options: Mapping[str, object]) -> JobSpec:
-    """The job that a table describes with options laid over it. Raises JobFileError."""
-    return _job(Document(dict(table), {}, ""), options)
+def merged_job(
+    table: Mapping[str, Any],
+    options: Mapping[str, object],
+    lines: Mapping[KeyPath, int] | None = None,
+    source: str = "",
+) -> JobSpec:
+    """The job that a table describes with options laid over it. Raises JobFileError, with the
+    lines of keys in `source` where these are known."""
+    return _job(Document(dict(table), lines or {}, source), options)
 
 
 def format_job(spec: JobSpec) -> str:
@@ -350,14 +356,14 @@ def _put(tree: dict[str, Any], names: tuple[str, ...], value: Any) -> None:
 def _complete(spec: dict[str, Any]) -> None:
     """Defaults that depend on other keys."""
     if "name" not in spec:
-        spec["name"] = _name_of(spec["command"])
+        spec["name"] = name_of(spec["command"][0])
     if spec.get("kind") == "service":
         spec.setdefault("service", {})
 
 
-def _name_of(command: tuple[str, ...]) -> str:
+def name_of(program: str) -> str:
     """Default job name from its program, with characters that are invalid in a name replaced."""
-    base = PurePosixPath(command[0]).name
+    base = PurePosixPath(program).name
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in base)
     return safe.lstrip("._-")[:MAX_NAME_CHARS] or "job"
 

@@ -56,7 +56,7 @@ _RESERVED_PREFIX = "WATTLINE_"
 _OPEN_PREFIX = "WATTLINE_SIM_"
 """Variables of simulated hardware: a user may name a load profile."""
 _COUNT_RANGE = re.compile(r"\s*(\d{1,6})\s*(?:-\s*(\d{1,6})\s*)?")
-_SPAN = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
+_SPAN = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9}))?)?")
 _DIGITS = re.compile(r" *[0-9]{1,15} *")
 _MIG = re.compile(r"(?:[1-7]c\.)?[1-7]g\.\d{1,3}gb(?:[+-][a-z.]{1,10})?")
 
@@ -101,8 +101,8 @@ def _split(line: str) -> list[str]:
 
 
 def array(value: object) -> ArraySpec:
-    """ "0-31%8", "1,3,5-9": indices, and after % how many run at a time."""
-    wanted = 'expected indices such as "0-31", "1,3,5-9" or "0-31%8" (8 at a time)'
+    """ "0-31%8", "1,3,5-9", "0-31:4": indices, and after % how many run at a time."""
+    wanted = 'expected indices such as "0-31", "0-31:4", "1,3,5-9" or "0-31%8" (8 at a time)'
     if not isinstance(value, str):
         raise ValueError(wanted)
     spans, percent, limit = value.replace(" ", "").partition("%")
@@ -126,7 +126,9 @@ def _indices(span: str, wanted: str) -> range:
     first, last = int(match[1]), int(match[2] or match[1])
     if last < first or last > MAX_ARRAY_INDEX:
         raise ValueError(f"{span} is not a range: the smaller first, at most {MAX_ARRAY_INDEX}")
-    return range(first, min(last, first + MAX_ARRAY_INDICES) + 1)
+    if not (step := int(match[3] or 1)):
+        raise ValueError(f"{span} has the step 0; omit it for every index")
+    return range(first, min(last, first + MAX_ARRAY_INDICES * step) + 1, step)
 
 
 def array_text(spec: ArraySpec) -> str:

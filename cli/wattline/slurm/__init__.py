@@ -1,0 +1,1 @@
+"""Job scripts as sbatch takes them: `#SBATCH` lines read as keys of a job file."""
