@@ -33,8 +33,8 @@ LOOK_S = 5.0
 MAX_LOOKS = 8
 """Gangs whose room is looked for at a time; others follow at the next looks."""
 
-MAX_SHAPES = 64
-"""Different requests of pending jobs that are compared with the nodes; of more any may want any."""
+MAX_REQUESTS = 64
+"""Different tasks of pending jobs that are compared with the nodes; of more any may want any."""
 
 MAX_DOUBLINGS = 10
 """Of the wait after restarts that brought no more nodes."""
@@ -90,13 +90,13 @@ def _awaited(state: State, now: Now) -> Awaited | None:
     a node alone. Where it has none on any node, it waits for work that will give back its watts.
     """
     waiting = state.work.waiting()
-    shapes = {one.shape for one in waiting}
-    if len(shapes) > MAX_SHAPES:
+    requests = {one.shape.task: one.shape for one in waiting}
+    if len(requests) > MAX_REQUESTS:
         return None
     trial = Trial(snapshot(state, now))
     try:
         nodes = np.zeros(trial.columns.node_count, np.bool_)
-        for shape in shapes:
+        for shape in requests.values():
             if np.isfinite(trial.scores(shape).cost).any():
                 return None
             nodes |= may_fit_once(trial, shape)
