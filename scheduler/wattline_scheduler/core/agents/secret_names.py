@@ -7,11 +7,11 @@ from wattline_scheduler.core.model.state import State
 
 
 def take_names(state: State, node: NodeNow, message: SecretNames) -> None:
-    """Replaces the names of its entries: jobs with secrets start only where all of theirs are."""
+    """Replaces the names of its entries: jobs with secrets start only where all of theirs are. No
+    job is denied for want of them, so that no verdict depends on them."""
     secrets = frozenset(secret_label(name.user, name.entry) for name in message.names)
     if secrets == node.secrets:
         return
     node.secrets = secrets
     node.outdate_offer()
-    state.forget_verdicts()
     state.wants_plan = True
