@@ -12,14 +12,16 @@ import pytest
 
 from support.core.sites import site
 from support.programs.live_scheduler import SchedulerProcess, SiteDirectory
-from wattline.client import Client, Conflict, NotAllowed, NotFound
+from wattline.client import BadRequest, Client, Conflict, NotAllowed, NotFound
 from wattline.data import add as add_act
 from wattline.data import lineage as lineage_act
 from wattline.data import models, versions
+from wattline.data import remove as remove_act
 from wattline.failures import ActFailed
 from wattline.main import run
 from wattline.runs.run import Run
 from wattline.task.saves import save
+from wattline.verbs.run import Outcome
 from wattline_protocol.data.checks import DataCheck, Finding
 from wattline_protocol.data.requests import DataAdded, Origin
 from wattline_protocol.data.site_data import SiteData
@@ -72,6 +74,12 @@ def add(client: Client, name: str, path: Path | None, **flags: object) -> DataAd
     return add_act.add(client, name=name, path=where, **{**UNCHANGED, **flags})  # type: ignore[arg-type]
 
 
+def remove(client: Client, reference: str) -> str:
+    text = remove_act.remove(client, reference=reference, expired=False)
+    assert isinstance(text, str)
+    return text
+
+
 def shown(client: Client, reference: str) -> dict[str, object]:
     found = versions.show(client, reference=reference, as_json=True)
     made: dict[str, object] = json.loads(msgspec.json.encode(found))
@@ -92,7 +100,7 @@ def test_from_a_folder_to_a_receipt(ada: Client, folder: Path, data_site: SiteDi
     assert versions.verify(ada, reference="life@v1").value.ok
     store = LocalStore(data_site.site.data.store)
     before = sum(1 for _ in store.keys("objects/"))
-    text = versions.remove(ada, reference="life@v1")
+    text = remove(ada, "life@v1")
     assert text.splitlines() == [
         "life@v1 is removed",
         "life@v1: 1 object, 9.77 KiB deleted from its store",
@@ -100,7 +108,7 @@ def test_from_a_folder_to_a_receipt(ada: Client, folder: Path, data_site: SiteDi
     assert sum(1 for _ in store.keys("objects/")) == before - 1
     assert versions.verify(ada, reference="life@v2").value.ok
     with pytest.raises(Conflict, match=r"1 object, 9\.77 KiB deleted"):
-        versions.remove(ada, reference="life@v1")
+        remove(ada, "life@v1")
 
 
 def test_columns_are_checked_against_the_version_before(
@@ -131,7 +139,7 @@ def test_columns_are_checked_against_the_version_before(
     assert run(["data", "diff", "people@v1", "people@v3", "--bundle", bundle]) == 0
     assert "~ people.csv" in capsys.readouterr().out
     for number in (1, 2, 3):
-        versions.remove(ada, reference=f"people@v{number}")
+        remove(ada, f"people@v{number}")
     assert not summaries & set(store.keys("summaries/"))
 
 
@@ -141,7 +149,7 @@ def test_a_set_of_another_user(ada: Client, folder: Path, data_site: SiteDirecto
         with pytest.raises(NotAllowed, match="belongs to ada; you are bob"):
             add(bob, "mine", folder)
         with pytest.raises(NotAllowed):
-            versions.remove(bob, reference="mine@v1")
+            remove(bob, "mine@v1")
         with pytest.raises(NotFound, match="no version that is published"):
             versions.approve(ada, reference="mine", alias="stable")
         versions.approve(bob, reference="mine@v1", alias="stable")
@@ -160,7 +168,7 @@ def test_what_a_store_lost_is_named(ada: Client, folder: Path, data_site: SiteDi
     with pytest.raises(ActFailed, match=r"the store is away: .*make the directory, or mount"):
         versions.verify(ada, reference="lost@v1")
     with pytest.raises(ActFailed, match="the store is away"):
-        versions.remove(ada, reference="lost@v1")
+        remove(ada, "lost@v1")
     assert ada.data_version("lost@v1").versions[0].state == "published"
 
 
@@ -179,7 +187,7 @@ def test_a_version_that_is_added_while_another_one_is_deleted_is_whole(
             removed.set()
             # The manifest of the other one is not listed yet, for the deletion that comes first.
             store.delete(f"manifests/{version.tree.sha256}")
-            versions.remove(ada, reference="old@v1")
+            remove(ada, "old@v1")
         return stored
 
     monkeypatch.setattr(NewVersion, "put", put_then_delete)
@@ -187,6 +195,20 @@ def test_a_version_that_is_added_while_another_one_is_deleted_is_whole(
     add(ada, "new", folder)
     assert removed.is_set()
     assert versions.verify(ada, reference="new@v1").value.ok
+
+
+def test_versions_whose_retention_has_ended(ada: Client, folder: Path) -> None:
+    add(ada, "short", folder, retention=3_600.0)
+    (line,) = remove_act.remove(ada, reference="short", expired=True)
+    assert line == "short has no version whose retention has ended"
+    add(ada, "short", folder, retention=0.001)
+    (outcome,) = remove_act.remove(ada, reference="short", expired=True)
+    assert isinstance(outcome, Outcome)
+    assert outcome.value.startswith("short@v1 is removed")
+    (folder / "other").touch()
+    add(ada, "short", folder)
+    with pytest.raises(BadRequest, match="name the version to remove, as in short@v2"):
+        remove(ada, "short")
 
 
 def run_of(job: int, **fields: object) -> Run:

@@ -1,7 +1,6 @@
-"""Acts on versions of data sets: list, show, verify, approve, remove."""
+"""Acts on versions of data sets: list, show, verify, approve."""
 
 import os
-import time
 
 import msgspec
 
@@ -10,12 +9,8 @@ from wattline.client import Client
 from wattline.data.stores import store_errors
 from wattline.verbs.run import Outcome
 from wattline_protocol.data.requests import DataSetView, DataVersions, Origin, VersionView
-from wattline_runtime.data.delete import delete_version
 from wattline_runtime.data.stores.open_store import keys_of, open_store
 from wattline_runtime.data.verify import Verified, verify_version
-
-RENEW_S = 60.0
-"""The scheduler takes a deletion for ended that is not renewed for ten minutes."""
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -70,28 +65,3 @@ def verify(client: Client, *, reference: str) -> Outcome:
 def approve(client: Client, *, reference: str, alias: str) -> str:
     """Approve a version."""
     return client.approve_data(reference, alias)
-
-
-def remove(client: Client, *, reference: str) -> str:
-    """Remove a version, and delete what it had alone from its store."""
-    with store_errors():
-        place = client.data_version(reference).place
-        # Before the version is removed: one whose store is away can be removed when it is back.
-        store = open_store(place, keys_of(os.environ))
-        removal = client.remove_data(reference)
-        version = removal.version
-        if removal.keeps_bytes:
-            return f"{removal.text}; its bytes stay: another version has the same content"
-        renewed_at = time.monotonic()
-
-        def renew() -> None:
-            nonlocal renewed_at
-            if time.monotonic() > renewed_at + RENEW_S:
-                client.remove_data(version.reference)
-                renewed_at = time.monotonic()
-
-        deleted = delete_version(store, version.sha256, renew)
-    receipt = client.report_deletion(
-        version.name, version.number, objects=deleted.objects, size=deleted.bytes
-    )
-    return f"{removal.text}\n{receipt}"

@@ -87,8 +87,12 @@ VERBS = (
         name="data rm",
         help="Remove a version; what no other one needs leaves the store, with a receipt.",
         details="Refused while a job or a service needs it. If it is interrupted, repeat it.",
-        act="wattline.data.versions:remove",
+        act="wattline.data.remove:remove",
         show="wattline.show.events:done",
-        args=(Argument("reference", "NAME@v3."),),
+        args=(
+            Argument("reference", "NAME@v3; with --expired NAME."),
+            Option("expired", ("--expired",), "All versions whose retention has ended.", "switch"),
+        ),
+        examples=("wattline data rm digits@v1", "wattline data rm digits --expired"),
     ),
 )

@@ -17,7 +17,11 @@ def open_store(place: DataPlace, keys: StoreKeys | None) -> Store:
         return LocalStore(url.place)
     if keys is None:
         raise StoreRefused(f"{url.text}: no keys; set {KEY_ID} and {SECRET}")
-    from wattline_runtime.data.stores.s3 import S3Store
+    try:
+        from wattline_runtime.data.stores.s3 import S3Store
+    except ModuleNotFoundError as error:
+        text = f"{url.text}: {error.name} is missing; install it with pip install 'wattline[data]'"
+        raise StoreRefused(text) from error
 
     return S3Store(url, place.endpoint, place.region, keys)
 

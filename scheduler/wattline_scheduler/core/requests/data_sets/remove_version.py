@@ -26,6 +26,9 @@ def remove(
     if isinstance(found, Denied):
         return found
     record, version = found
+    if "@v" not in request.reference:  # what an alias names may change meanwhile
+        reference = version_text(version.name, version.number)
+        return Denied("bad_request", f"name the version to remove, as in {reference}")
     denied = _not_owner(asker, record) or _is_deleted(version)
     if denied is not None:
         return denied
