@@ -199,10 +199,10 @@ def test_a_version_that_is_added_while_another_one_is_deleted_is_whole(
 
 def test_versions_whose_retention_has_ended(ada: Client, folder: Path) -> None:
     add(ada, "short", folder, retention=3_600.0)
-    (line,) = remove_act.remove(ada, reference="short", expired=True)
+    (line,) = list(remove_act.remove(ada, reference="short", expired=True))
     assert line == "short has no version whose retention has ended"
     add(ada, "short", folder, retention=0.001)
-    (outcome,) = remove_act.remove(ada, reference="short", expired=True)
+    (outcome,) = list(remove_act.remove(ada, reference="short", expired=True))
     assert isinstance(outcome, Outcome)
     assert outcome.value.startswith("short@v1 is removed")
     (folder / "other").touch()
@@ -214,7 +214,14 @@ def test_versions_whose_retention_has_ended(ada: Client, folder: Path) -> None:
 def run_of(job: int, **fields: object) -> Run:
     """Of a job whose node has sent its record."""
     given = {**dict.fromkeys(Run.__struct_fields__), "nodes": ("n1",)}
-    known = {"run": f"{job}#1", "job": job, "name": "net", "code": CODE, "parameters": {"lr": 0.1}}
+    known = {
+        "run": f"{job}#1",
+        "job": job,
+        "name": "net",
+        "code": CODE,
+        "parameters": {"lr": 0.1},
+        "datasets": (),
+    }
     return Run(**{**given, **known, **fields})  # type: ignore[arg-type]
 
 
@@ -227,8 +234,10 @@ def test_from_data_over_a_run_to_a_model(
         save(step, b"weights" * step, directory=home)
     newest = max(home.iterdir())
     for module in (models, lineage_act):
-        monkeypatch.setattr(module, "read_run", lambda _, text: run_of(int(text)))
-    made = add(ada, "net", None, model=True, from_run="17", made_from=("raw",))
+        monkeypatch.setattr(
+            module, "read_run", lambda _, text: run_of(int(text), datasets=("raw@v1",))
+        )
+    made = add(ada, "net", None, model=True, from_run="17")
     assert made.text == "net@v1: 1 file, 1.37 KiB"
     origins = {one.kind: one for one in ada.data_version("net").versions[0].made_from}
     assert (origins["run"].name, origins["data"].name) == ("17#1", "raw@v1")
@@ -241,6 +250,7 @@ def test_from_data_over_a_run_to_a_model(
     upwards = lineage_act.lineage(ada, of="small").made_from
     assert [one.name for one in upwards if one.depth == 0] == ["net@v1"]
     assert {one.name for one in upwards if one.depth == 1} >= {"17#1", "raw@v1", str(newest)}
+    assert [one.name for one in lineage_act.lineage(ada, of="17").made_from] == ["raw@v1"]
     for of in ("17", str(newest)):
         assert [one.name for one in lineage_act.lineage(ada, of=of).used_by] == [
             "net@v1",

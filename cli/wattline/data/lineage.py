@@ -9,6 +9,7 @@ from rich.text import Text
 
 from wattline.client import Client
 from wattline.client.errors import NotAllowed, NotFound
+from wattline.data.models import data_of
 from wattline.runs.acts import read_run
 from wattline_protocol.data.requests import Origin, OriginKind, VersionView
 from wattline_protocol.text.visible import visible_line
@@ -43,7 +44,10 @@ def lineage(client: Client, *, of: str) -> Lineage:
     if of.startswith("/"):
         return _of_origin(client, "checkpoint", of.rstrip("/"))
     if of == "last" or of[:1].isdigit():
-        return _of_origin(client, "run", read_run(client, of).run)
+        run = read_run(client, of)
+        found = _of_origin(client, "run", run.run)
+        read = _Walk(client, "made_from").steps(data_of(client, run))
+        return msgspec.structs.replace(found, made_from=tuple(read))
     (version,) = client.data_version(of).versions
     upwards = _Walk(client, "made_from").steps(version.made_from)
     downwards = _Walk(client, "used_by").steps(version.used_by)

@@ -39,7 +39,14 @@ def from_run(client: Client, text: str, checkpoint_root: str) -> Source:
     found = next((one for one in checkpoints(home) if isinstance(one, Checkpoint)), None)
     if found is None:
         raise ActFailed(f"run {run.run} has no intact checkpoint in {home} here", NOT_FOUND)
-    return Source(found.path, (*_of_run(run), _origin(found.path.parent, found.step)))
+    origins = (*_of_run(run), _origin(found.path.parent, found.step), *data_of(client, run))
+    return Source(found.path, origins)
+
+
+def data_of(client: Client, run: Run) -> tuple[Origin, ...]:
+    """Versions that a run read."""
+    found = (client.data_version(name).versions[0] for name in run.datasets)
+    return tuple(Origin("data", one.reference, one.sha256) for one in found)
 
 
 def from_directory(directory: Path) -> Source:

@@ -66,6 +66,8 @@ class Run(msgspec.Struct, frozen=True):
     metrics: tuple[Curve, ...]
     notes: tuple[str, ...] = ()
     """What is missing or was dropped, and why."""
+    datasets: tuple[str, ...] = ()
+    """Versions that it read."""
 
 
 def run_of(job: JobView, task: int, attempt: int, record: RunRecord | None, why: str = "") -> Run:
@@ -112,6 +114,7 @@ def run_of(job: JobView, task: int, attempt: int, record: RunRecord | None, why:
         cap_bound_gpu_s=sum(usage.cap_bound_gpu_s for usage in usages),
         metrics=report.curves,
         notes=(*notes, *_dropped(report), *inventory.notes),
+        datasets=spec.data.datasets,
     )
 
 

@@ -76,6 +76,8 @@ def _facts(run: Run) -> list[tuple[str, Cell]]:
     pairs += [(name, _pairs(values)) for name, values in _named(run) if values]
     if run.code is not None:
         pairs += [("commit", f"{run.code.commit} ({run.code.branch})"), ("changes", _changes(run))]
+    if run.datasets:
+        pairs.append(("data", ", ".join(run.datasets)))
     if run.packages is not None:
         one = run.packages
         pairs.append(("interpreter", f"{one.interpreter}, Python {one.version}"))

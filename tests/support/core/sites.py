@@ -9,6 +9,7 @@ from wattline_protocol.ids import DomainId, GpuIndex, JobId, NodeId
 from wattline_protocol.job.spec import (
     ArraySpec,
     CountRange,
+    DataSpec,
     IdleRule,
     JobKind,
     JobSpec,
@@ -225,6 +226,9 @@ class JobBuilder:
 
     def service(self, replicas: int, slo: Slo | None = None) -> Self:
         return self.kind("service")._with(service=ServiceSpec(replicas, slo=slo))
+
+    def reads(self, *versions: str) -> Self:
+        return self._with(data=DataSpec(versions))
 
     def kind(self, kind: JobKind) -> Self:
         return self._with(kind=kind)

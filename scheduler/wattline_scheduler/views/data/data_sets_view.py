@@ -77,7 +77,7 @@ def _versions_of(state: State, asker: Asker, name: str) -> DataVersions | Denied
 def _answer(
     state: State, record: DataSetRecord, found: list[DataVersionRecord], *, in_full: bool = True
 ) -> DataVersions:
-    views = tuple(version_view(state.data, one, in_full=in_full) for one in found)
+    views = tuple(version_view(state, one, in_full=in_full) for one in found)
     return DataVersions(_set_view(state.data, record), views, place_of(state, record.store))
 
 

@@ -1,20 +1,35 @@
 """Views of versions: in answers of the core, and in lists."""
 
+from collections.abc import Iterator
+from itertools import islice
+
 from wattline_protocol.data.references import version_text
-from wattline_protocol.data.requests import Origin, VersionView
+from wattline_protocol.data.requests import Origin, OriginKind, VersionView
 from wattline_protocol.ids import UnixTime
-from wattline_scheduler.core.model.data.data_book import DataBook
+from wattline_scheduler.core.model.jobs.job import Job
+from wattline_scheduler.core.model.state import State
 from wattline_scheduler.data_record import DataVersionRecord
 
 MAX_USES = 1_000
 
 
-def version_view(
-    book: DataBook, version: DataVersionRecord, *, in_full: bool = True
-) -> VersionView:
+def jobs_that_read(state: State, reference: str) -> Iterator[Job]:
+    """Jobs in memory that name a version: open ones, and the newest ended ones."""
+    return (job for job in state.work.jobs.values() if reference in job.spec.data.datasets)
+
+
+def _uses(state: State, reference: str) -> Iterator[Origin]:
+    yield from (Origin("data", one) for one in state.data.made_into.get(("data", reference), ()))
+    for job in jobs_that_read(state, reference):
+        kind: OriginKind = "service" if job.spec.kind == "service" else "job"
+        name = job.spec.name if kind == "service" else str(job.id)
+        yield Origin(kind, name, f"job {job.id}, {job.record.state}")
+
+
+def version_view(state: State, version: DataVersionRecord, *, in_full: bool = True) -> VersionView:
     """The view of a version; in lists without what it was made from and what uses it."""
-    record = book.sets[version.name]
-    made = list(book.made_into.get(("data", version_text(version.name, version.number)), {}))
+    record = state.data.sets[version.name]
+    reference = version_text(version.name, version.number)
     ends = UnixTime(version.created_unix_s + record.retention_s) if record.retention_s else None
     return VersionView(
         name=version.name,
@@ -29,7 +44,7 @@ def version_view(
         created_by=version.created_by,
         aliases=tuple(name for name, at in record.aliases.items() if at == version.number),
         made_from=version.made_from if in_full else (),
-        used_by=tuple(Origin("data", name) for name in made[:MAX_USES]) if in_full else (),
+        used_by=tuple(islice(_uses(state, reference), MAX_USES)) if in_full else (),
         verdict=version.verdict,
         approved_by=version.approved_by,
         expires_unix_s=ends,

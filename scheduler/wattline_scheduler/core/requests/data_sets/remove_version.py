@@ -5,9 +5,9 @@ import msgspec
 from wattline_protocol.data.references import version_text
 from wattline_protocol.data.requests import DataRemoval, RemoveData, ReportDeletion
 from wattline_protocol.ids import Now
-from wattline_protocol.text.wording import about_size, counted, listed
+from wattline_protocol.text.wording import about_size, counted, listed, named
 from wattline_protocol.wire.client_messages import Answer, Denied, Done
-from wattline_scheduler.core.model.data.version_views import version_view
+from wattline_scheduler.core.model.data.version_views import jobs_that_read, version_view
 from wattline_scheduler.core.model.events import ClientRequest
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.data_sets.add_version import place_of
@@ -34,6 +34,8 @@ def remove(
         return denied
     text = f"{version_text(version.name, version.number)} is removed"
     if version.state != "removed":
+        if (needed := _needed(state, version)) is not None:
+            return needed
         version, text = _removed(state, event, record, version, now)
     keeps_bytes = state.data.keeps_bytes(version)
     if keeps_bytes:
@@ -41,7 +43,7 @@ def remove(
     else:
         state.data.begin_deletion(version, now.unix_s)
     place = place_of(state, record.store)
-    return DataRemoval(version_view(state.data, version), place, keeps_bytes, text)
+    return DataRemoval(version_view(state, version), place, keeps_bytes, text)
 
 
 def _removed(
@@ -102,6 +104,19 @@ def _receipt(
 def _receipt_text(version: DataVersionRecord) -> str:
     what = f"{counted(version.deleted_objects, 'object')}, {about_size(version.deleted_bytes)}"
     return f"{version_text(version.name, version.number)}: {what} deleted from its store"
+
+
+def _needed(state: State, version: DataVersionRecord) -> Denied | None:
+    """Denies to remove what a job that has not ended reads."""
+    reference = version_text(version.name, version.number)
+    needs = [job for job in jobs_that_read(state, reference) if not job.is_ended]
+    if not needs:
+        return None
+    services = [f"service {job.spec.name}" for job in needs if job.spec.kind == "service"]
+    jobs = [job.id for job in needs if job.spec.kind != "service"]
+    names = [*services, *([named("job", jobs)] if jobs else [])]
+    text = f"{reference} is needed by {listed(names)}"
+    return Denied("conflict", f"{text}: cancel what needs it, or wait for its end")
 
 
 def _not_owner(asker: Asker, record: DataSetRecord) -> Denied | None:

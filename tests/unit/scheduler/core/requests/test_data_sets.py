@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from support.core.harness import Harness, joined
-from support.core.sites import site
+from support.core.sites import job, site
 from wattline_protocol.data.references import Reference, parse_reference
 from wattline_protocol.data.requests import (
     AddData,
@@ -24,8 +24,9 @@ from wattline_protocol.data.requests import (
 )
 from wattline_protocol.data.site_data import SiteData
 from wattline_protocol.ids import UserName
+from wattline_protocol.job.selection import only
 from wattline_protocol.site.model import Role
-from wattline_protocol.wire.client_messages import Answer, Denied, Done
+from wattline_protocol.wire.client_messages import Answer, Cancel, Denied, Done
 from wattline_scheduler.core.requests.selection import Asker
 from wattline_scheduler.views.data.data_sets_view import answer_data
 
@@ -289,3 +290,21 @@ def test_a_set_has_one_store_and_one_kind() -> None:
     add(h)
     assert "digits lies in /srv/data" in reason(ask(h, PrepareData("digits", store="/scratch/x")))
     assert "digits is a data set" in reason(ask(h, PrepareData("digits", "model")))
+
+
+def test_what_a_job_needs_is_not_removed() -> None:
+    h = started()
+    add(h)
+    number_ = h.submit(job("train").reads("digits@v1"))
+    service = h.submit(job("echo").reads("digits").service(1))
+    assert reason(ask(h, RemoveData("digits@v1"))) == (
+        f"digits@v1 is needed by service echo, job {number_}: cancel what needs it, or wait for "
+        "its end"
+    )
+    used = version(h, "digits@v1").versions[0].used_by
+    assert [(one.kind, one.name) for one in used] == [("job", str(number_)), ("service", "echo")]
+    h.ask(Cancel(only(number_)))
+    assert "is needed by service echo:" in reason(ask(h, RemoveData("digits@v1")))
+    h.ask(Cancel(only(service)))
+    h.settle()
+    assert isinstance(ask(h, RemoveData("digits@v1")), DataRemoval)
