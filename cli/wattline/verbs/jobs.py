@@ -141,6 +141,12 @@ _SUBMIT_OPTIONS = (
         kind="path",
     ),
     Option("datasets", ("--datasets",), "Data it reads, as digits@v3; may be repeated.", many=True),
+    Option(
+        "data_check",
+        ("--data-check",),
+        "Fail before GPUs are taken if its data broke a rule.",
+        choices=("strict",),
+    ),
     Option("env", ("--env", "-e"), "Variable NAME=VALUE; may be repeated.", many=True),
     Option(
         "secrets",

@@ -32,4 +32,8 @@ def data_problems(job: JobSpec) -> list[tuple[str, bool, str]]:
         if variable in seen:
             twice = f"{seen[variable]} and {item} have one variable, {variable}: omit one of them"
         seen[variable] = item
-    return [("data.datasets", bool(twice), twice)]
+    no_data = bool(job.data.check) and not job.data.datasets
+    return [
+        ("data.datasets", bool(twice), twice),
+        ("data.check", no_data, "it checks versions of data sets: name some in data.datasets"),
+    ]

@@ -306,6 +306,13 @@ JOB_KEYS = (
         '["imagenet@v3"]',
         "Versions of data sets that it reads.",
     ),
+    JobKey(
+        "data.check",
+        choice("strict"),
+        "data.check",
+        '"strict"',
+        "Fail before GPUs are taken if its data broke a rule.",
+    ),
     JobKey("data.outputs", values.outputs, LATER, '["checkpoints/"]', "What is kept of it."),
     JobKey("env", values.environment, "env", '{ SEED = "1" }', "Environment variables."),
     JobKey(
@@ -419,6 +426,7 @@ OPTION_ALIASES = {
     "time": "runtime",
     "label": "labels",
     "launch": "how",
+    "data_check": "check",
 }
 """Short names for flags and keywords."""
 

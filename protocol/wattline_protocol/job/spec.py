@@ -191,11 +191,16 @@ class Launch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """container: name of the image, as podman knows it on the nodes."""
 
 
+DataCheckMode = Literal["", "strict"]
+"""strict: the job fails before it takes GPUs if a version broke a rule when it was added."""
+
+
 class DataSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Data that its tasks read."""
 
     datasets: Few[Name[str]] = ()
     """Versions, `NAME@v3`: each is on the node before the task starts."""
+    check: DataCheckMode = ""
 
 
 class CacheRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -145,6 +145,7 @@ def test_the_example_of_every_key_is_right(key: Any) -> None:
         "launch.procs_per_node": 'how = "torchrun"\n',
         "launch.interface": 'how = "torchrun"\n',
         "launch.image": 'how = "container"\n',
+        "data.check": 'datasets = ["digits@v3"]\n',
         "service.idle_to_zero": 'slo.p95 = "1s"\nfallback = "small"\n',
     }.get(key.path, "")
     kind = 'name = "s"\nkind = "service"\n' if key.table == "service" else ""
@@ -220,6 +221,7 @@ def test_no_two_tables_share_a_key() -> None:
         ('windows.start_only = "Mon 06:00-06:00"', "never opens"),
         ('windows.deadline = "soon"', 'expected a time such as "2026-12-01T08:00"'),
         ('data.datasets = ["imagenet"]', "expected NAME@VERSION"),
+        ('data.check = "strict"', "name some in data.datasets"),
         ('data.outputs = ["../up"]', "expected paths inside the task's directory"),
         ("after_ok = [0]", "expected job numbers"),
         ("after_ok = []", "expected 1 to 1000 job numbers"),

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from wattline_protocol.data.references import parse_reference
+from wattline_protocol.data.references import parse_reference, version_text
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.wire.agents.data_messages import TaskData
 from wattline_scheduler.core.model.data.data_book import DataBook
@@ -27,8 +27,21 @@ def reads_of(book: DataBook, spec: JobSpec) -> Reads:
             return Reads({}, found)
         if found.state == "removed":
             return Reads({}, f"{text} was removed by {found.removed_by}")
+        if spec.data.check and (why := _unchecked(found)):
+            return Reads({}, f"{text} {why}")
         versions[text] = found
     return Reads(versions, "")
+
+
+def _unchecked(version: DataVersionRecord) -> str:
+    """Why a job with a strict check may not read a version; empty = it may."""
+    verdict = version.verdict
+    if version.approved_by or (verdict is not None and verdict.ok):
+        return ""
+    if verdict is None:
+        return "was added without a check of its columns; a reviewer may approve it"
+    old = version_text(version.name, verdict.against)
+    return f"breaks rules against {old}: {verdict.text}"
 
 
 def task_data(book: DataBook, spec: JobSpec) -> tuple[TaskData, ...]:
