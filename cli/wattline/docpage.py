@@ -38,7 +38,7 @@ def _exit_codes() -> str:
             "| code | meaning |",
             "|---|---|",
             *rows,
-            "\n`submit --wait` exits with the job's own status:\n",
+            "\n`run` and `submit --wait` exit with the job's own status:\n",
             "| job ended as | code |",
             "|---|---|",
             *waits,

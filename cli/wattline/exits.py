@@ -27,4 +27,4 @@ WAIT_MEANINGS: dict[str, str] = {
     "TIMEOUT": str(JOB_TIMEOUT),
     "CANCELLED": str(JOB_CANCELLED),
 }
-"""Exit codes of `submit --wait` once the job has ended, by its state."""
+"""Exit codes of `run` and `submit --wait` once the job has ended, by its state."""

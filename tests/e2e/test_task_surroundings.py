@@ -1,6 +1,7 @@
 """What a task finds where it starts: its environment, on a site that was made by hand."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,3 +106,44 @@ def test_a_workdir_that_is_absent_is_the_reason_of_its_end(site: CliSite) -> Non
     job = site.submit("--workdir", "/no/such", "--", "true")
     shown = site.until_state(job, "FAILED")
     assert "the working directory /no/such does not exist" in shown["reason"]
+
+
+def output_of_run(site: CliSite) -> str:
+    return (site.folder / "run.log").read_text()
+
+
+@pytest.fixture
+def foreground(site: CliSite) -> Iterator[CliSite]:
+    """Its log is that of one test."""
+    (site.folder / "run.log").unlink(missing_ok=True)
+    yield site
+    site.revive()
+
+
+def test_a_job_in_the_foreground_survives_a_restart_of_the_scheduler(
+    foreground: CliSite, tmp_path: Path
+) -> None:
+    site, end = foreground, tmp_path / "end"
+    line = f"echo begun; until [ -e {end} ]; do sleep 0.1; done; echo ended >&2; kill -USR2 $$"
+    site.start("run", "run", "--gpus", "0", "--name", "fg", "--", "sh", "-c", line)
+    site.until(lambda: "begun" in output_of_run(site), "its output is shown while it runs")
+    site.stop("scheduler", signal.SIGKILL)
+    site.start_scheduler()
+    end.touch()
+    assert site.ended("run") == 128 + signal.SIGUSR2
+    said = output_of_run(site).splitlines()
+    assert said[0].endswith("(fg).")
+    assert [line for line in said if line in ("begun", "ended")] == ["begun", "ended"]
+
+
+def test_a_signal_cancels_it_with_grace_and_a_second_one_kills(foreground: CliSite) -> None:
+    site = foreground
+    line = "trap 'echo saving' TERM; echo begun; while :; do sleep 0.1; done"
+    site.start("run", "run", "--gpus", "0", "--grace", "30m", "--", "sh", "-c", line)
+    site.until(lambda: "begun" in output_of_run(site), "it runs")
+    client = site.running("run")
+    client.send_signal(signal.SIGINT)
+    site.until(lambda: "saving" in output_of_run(site), "it is requested to stop")
+    assert client.poll() is None, "the client shows what it still writes"
+    client.send_signal(signal.SIGTERM)
+    assert site.ended("run") == 128 + signal.SIGINT

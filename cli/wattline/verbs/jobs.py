@@ -239,6 +239,28 @@ VERBS = (
         ),
     ),
     _verb(
+        name="run",
+        help="Run a job in the foreground: prints its output, exits with its status.",
+        details="Takes the options of `submit`. On a terminal it shows why the job waits. Ctrl-C, "
+        "SIGTERM or SIGHUP cancels the job with its grace, a second signal kills it, a third "
+        "leaves it to itself; then the exit code is 128 + the first. A restart of the scheduler "
+        "changes nothing. If this program is killed (SIGKILL) or its host is lost, the job runs "
+        "on, as one of `submit`. Of several nodes it prints the output of the first. Standard "
+        "input is empty.",
+        act="wattline.foreground.run:run",
+        has_json=False,
+        args=(
+            _FILE,
+            Argument("command", "Command to run.", required=False, after_dashes=True),
+            *_SUBMIT_OPTIONS,
+            Option("quiet", ("--quiet", "-q"), "Print the output alone.", kind="switch"),
+        ),
+        examples=(
+            "wattline run --gpus 1 -- python score.py",
+            "wattline run --gpus 0 --time 10:00 -- make test && echo passed",
+        ),
+    ),
+    _verb(
         name="rollout",
         help="Replace a running service by its next revision, replica by replica, or go back.",
         details="One replica more, then a check of its answers under real traffic, then one by "
@@ -402,7 +424,7 @@ VERBS = (
         "rest while the job does not run, --nodes before its first attempt. Jobs that ended "
         "without completing can change before `requeue`, except queue, account, reservation and "
         "replicas. `none` "
-        "restores a default. "
+        "restores a default. A lower grace shortens a stop that has begun. "
         f"{_WHICH_DETAILS}",
         act="wattline.acts.jobacts:update",
         args=(*_WHICH_FROM, *_UPDATES),

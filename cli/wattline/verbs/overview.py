@@ -2,9 +2,9 @@
 
 OVERVIEW: dict[str, tuple[tuple[str, str], ...]] = {
     "Users": (
-        ("submit, whatif, hold, release", "Submit a job; predict its start; hold it."),
-        ("jobs, job, explain, logs", "Show jobs, wait reasons and output of tasks."),
-        ("cancel, requeue, update", "Stop, requeue or change jobs."),
+        ("submit, run, hold, release", "Submit a job; run one in place; hold it."),
+        ("jobs, job, explain, whatif", "Show jobs and wait reasons; predict starts."),
+        ("logs, cancel, requeue, update", "Show output; stop, requeue, change jobs."),
         ("services, service, rollout", "Show services; roll out a revision."),
         ("runs, data, secret, accounts", "Runs; data sets; keys for jobs; quotas."),
         ("nodes, node, reservations", "List nodes; show one; list reservations."),

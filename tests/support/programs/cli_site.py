@@ -137,6 +137,10 @@ class CliSite:
             if f"agent-{node}" not in self._running:
                 self.start_agent(node)
 
+    def running(self, name: str) -> subprocess.Popen[bytes]:
+        """The process of a program that was started."""
+        return self._running[name]
+
     def ended(self, name: str) -> int:
         """Wait for a program to end by itself; its exit status."""
         return self._running.pop(name).wait(timeout=PATIENCE_S)

@@ -160,6 +160,16 @@ def end_gang(
         settle(state, gang, now)
 
 
+def stop_sooner(state: State, attempt: Attempt, now: Now) -> None:
+    """Orders a stop that has begun again, with a grace that has become shorter: agents take the
+    earlier kill."""
+    gang, ref, node = attempt.gang, attempt.record.ref, state.nodes[attempt.node]
+    if isinstance(gang.phase, Ending) and attempt.is_ordered:
+        command_outbox.drop(node, ("stop", ref))
+        what = stop_kind(state, gang)
+        command_outbox.order_stop(state, node, ref, gang.job.grace_s, gang.reason, now, what)
+
+
 def stop_kind(state: State, gang: Gang) -> NoticeKind:
     """What the tasks of an ending gang are notified of."""
     cause = gang.phase.cause if isinstance(gang.phase, Ending) else None

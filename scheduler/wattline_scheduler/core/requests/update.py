@@ -19,6 +19,7 @@ from wattline_scheduler.core.admission.quota_checks import count_elsewhere, neve
 from wattline_scheduler.core.admission.reservation_fit import impossible_inside
 from wattline_scheduler.core.admission.reservations import refusal as not_inside
 from wattline_scheduler.core.admission.satisfiability import impossible, malformed, slow_to_stop
+from wattline_scheduler.core.lifecycle.ending import stop_sooner
 from wattline_scheduler.core.lifecycle.scaling import scale
 from wattline_scheduler.core.lifecycle.usage_limits import end_used_up, never_reached, used_up
 from wattline_scheduler.core.model.command_outbox import order_limit
@@ -212,6 +213,7 @@ def _too_late(job: Job, name: str) -> str:
 def _do(state: State, planned: PlannedAction, user: UserName, now: Now) -> str:
     """Saves the update and applies it to queue order and power demand at once."""
     old_limit_s, replicas = planned.job.spec.limits.runtime_s, planned.job.gang_count
+    old_grace_s = planned.job.grace_s
     job, spec = planned.job, planned.spec or planned.job.spec
     changes = format_changes(job.spec, spec)
     is_same = job.spec.windows.deadline == spec.windows.deadline
@@ -246,6 +248,8 @@ def _do(state: State, planned: PlannedAction, user: UserName, now: Now) -> str:
             is_running = attempt.is_ordered and not isinstance(gang.phase, Ending)
             if is_running and spec.limits.runtime_s != old_limit_s:
                 order_limit(state, node, attempt.record.ref, spec.limits.runtime_s, now)
+            if job.grace_s < old_grace_s:
+                stop_sooner(state, attempt, now)
     state.wants_plan = state.wants_rebalance = True
     scale(state, job, replicas, f"{user} scaled it from {replicas} to {job.gang_count}", now)
     if not job.is_ended:

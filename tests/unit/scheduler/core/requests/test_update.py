@@ -8,7 +8,7 @@ import pytest
 from support.core.harness import Harness, joined
 from support.core.parts import what_if
 from support.core.sites import job, site
-from wattline_protocol.ids import JobId, UserName
+from wattline_protocol.ids import JobId, NodeId, UserName
 from wattline_protocol.job.change import ChangeValue
 from wattline_protocol.job.selection import Selection, only
 from wattline_protocol.site.model import Queue, Quota
@@ -16,6 +16,7 @@ from wattline_protocol.views.site_views import ExplainView
 from wattline_protocol.wire.agent_messages import LimitTask, StopTask
 from wattline_protocol.wire.client_messages import (
     Acted,
+    Cancel,
     Denied,
     Hold,
     Release,
@@ -119,6 +120,17 @@ def test_a_stop_uses_the_new_grace(h: Harness) -> None:
     h.do(Requeue(only(number), "t"))
     stops = [m for name in h.agents for m in h.sent_to(name, StopTask)]
     assert [m.grace_s for m in stops if isinstance(m, StopTask)] == [5.0]
+
+
+def test_a_shorter_grace_shortens_a_stop_that_has_begun(h: Harness) -> None:
+    number = h.submit(job().gpus(1).grace(60))
+    h.cut_off |= {NodeId(name) for name in h.agents}
+    h.do(Cancel(only(number)))
+    update(h, number, grace="90s")
+    update(h, number, grace="0s")
+    stops = [m for name in h.agents for m in h.sent_to(name, StopTask)]
+    assert [m.grace_s for m in stops if isinstance(m, StopTask)] == [60.0, 0.0]
+    assert len({m.seq for m in stops if isinstance(m, StopTask)}) == 2, "the first is replaced"
 
 
 def limits(h: Harness, number: JobId) -> list[float]:
