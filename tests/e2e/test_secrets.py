@@ -96,6 +96,10 @@ def test_a_key_reaches_its_tasks_and_is_found_in_no_other_place(
     assert site.wattline("logs", job) == digest
     assert site.wattline("runs", "show", job, "--json").count(MARKER) == 0
 
+    site.stop("scheduler")
+    site.start_scheduler()
+    assert site.until_json(bool, "secret", "ls") == listed, "its agent reports it again"
+
     assert site.wattline("secret", "rm", "wandb", "--node", "n1").startswith(
         "secret wandb of user admin: removed from 1 of 1 node"
     )

@@ -72,11 +72,20 @@ class Intake:
         if (secret.node, secret.user, secret.entry) != (self._node, message.user, message.entry):
             return "it was sealed for another node, user or entry"
         times = self._load()
-        if problem := self._is_stale(times.newest_us.get(name, 0), secret.sealed_unix_us):
+        newest_us = times.newest_us.get(name, 0)
+        if secret.sealed_unix_us == newest_us and self._has(message, secret.value):
+            return ""  # a client repeats a request whose answer was lost
+        if problem := self._is_stale(newest_us, secret.sealed_unix_us):
             return problem
         self._note(times, name, secret.sealed_unix_us)  # first: else it could be put twice
         self._store.write(message.user, message.entry, secret.value)
         return ""
+
+    def _has(self, message: StoreSecret, value: bytes) -> bool:
+        try:
+            return self._store.read(message.user, message.entry) == value
+        except SecretUnusable:
+            return False
 
     def _drop(self, message: DropSecret) -> str:
         name = f"{message.user}/{message.entry}"

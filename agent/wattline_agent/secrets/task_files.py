@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from wattline_agent.secrets.secret_store import SecretStore
+from wattline_agent.secrets.secret_store import SecretStore, SecretUnusable
 from wattline_protocol.wire.task_order import TaskOrder
 
 TRAVERSED, LISTED, OWN_FILE = 0o711, 0o755, 0o400
@@ -50,7 +50,8 @@ class TaskSecrets:
         """Write the secrets of an attempt; returns its directory. Raises SecretUnusable, OSError;
         then nothing of it is left."""
         values = {
-            name: self._store.read(order.owner, use.entry) for name, use in order.secrets.items()
+            _checked(name): self._store.read(order.owner, use.entry)
+            for name, use in order.secrets.items()
         }
         self.remove(key)
         folder = f"{self._root()}/{key}"
@@ -93,6 +94,13 @@ class TaskSecrets:
             with suppress(OSError):
                 return _made(root)
         return _made(self._roots[-1])
+
+
+def _checked(name: str) -> str:
+    """A name that is one file. The scheduler checks it too; here it becomes a path."""
+    if not (name.isascii() and name.isidentifier()):
+        raise SecretUnusable("a secret has the name of a variable: letters, digits and _")
+    return name
 
 
 def _made(root: str) -> str:

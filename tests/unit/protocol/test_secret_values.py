@@ -1,11 +1,18 @@
 """[secrets] of a job: entries by name, never values; and a hint for values in [env]."""
 
+import msgspec
 import pytest
 
 from wattline_protocol.job.change import asked_for
-from wattline_protocol.job.file import JobFileError, format_job, job_from_options, parse_job
+from wattline_protocol.job.file import (
+    JobFileError,
+    format_job,
+    job_from_options,
+    job_problems,
+    parse_job,
+)
 from wattline_protocol.job.secret_values import exposed, exposed_hint
-from wattline_protocol.job.spec import SecretUse
+from wattline_protocol.job.spec import JobSpec, SecretUse
 
 FILE = """
 command = ["python", "train.py"]
@@ -63,6 +70,14 @@ def test_bad_secrets_are_refused_without_repeating_what_may_be_a_value(
         parse_job(text, "job.toml")
     assert words in str(refused.value)
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["A/../B", "A B", "WATTLINE_NODE", ""])
+def test_a_spec_that_no_client_of_ours_made_is_checked_as_well(name: str) -> None:
+    raw = JobSpec(name="x", command=("true",), secrets={name: SecretUse("wandb")})
+    assert job_problems(raw)
+    bad_entry = msgspec.structs.replace(raw, secrets={"A": SecretUse("../x")})
+    assert "not the name of an entry" in job_problems(bad_entry)[0]
 
 
 def test_too_many_secrets_are_refused() -> None:

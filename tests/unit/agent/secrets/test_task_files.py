@@ -77,6 +77,15 @@ def test_a_missing_entry_leaves_nothing(tmp_path: Path, store: SecretStore) -> N
     assert [*(tmp_path / "state").rglob("KEY")] == []
 
 
+@pytest.mark.parametrize("name", ["../KEY", "a/KEY", "", ".", "KEY\n"])
+def test_a_name_that_is_no_variable_is_no_path(
+    tmp_path: Path, store: SecretStore, name: str
+) -> None:
+    with pytest.raises(SecretUnusable, match="the name of a variable"):
+        rig(tmp_path, store).place("1.0.1", made_order(**{name: "wandb"}))
+    assert [*(tmp_path / "state").rglob("KEY")] == []
+
+
 def test_what_a_crash_left_is_swept_and_what_lives_is_kept(
     tmp_path: Path, store: SecretStore
 ) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from wattline_protocol.data.secrets import GetSecretKeys, ListSecrets, PutSecret, RemoveSecret
 from wattline_protocol.site.model import Role
 from wattline_protocol.views.request_logs import (
     LogFilter,
@@ -33,6 +34,7 @@ OF_GATEWAYS += [WatchLogQueries(), ReportLogPage(1)]
 OF_KEYS: list[Request] = [AddApiKey("k", "0" * 64, ("s",)), RevokeApiKey("k"), ListApiKeys()]
 OF_KEYS += [UnblockApiKey("k")]
 OF_USERS: list[Request] = [*OF_KEYS, GetRollout("s"), SteerRollout("s", "back"), ListServices()]
+OF_USERS += [GetSecretKeys(), PutSecret("u", "e", {}), RemoveSecret("u", "e"), ListSecrets()]
 OF_USERS += [ReadRequestLog(LogFilter("s", 0.0))]
 USERS: list[Role] = ["submitter", "operator", "admin"]
 
