@@ -31,7 +31,7 @@ from wattline_runtime.data.stores.local import LocalStore
 
 STORED_PCT_MAX = 1.1
 CACHED_START_S_MAX = 0.2
-FILES, FILE_BYTES = 1_000, 100_000
+FILES, FILE_BYTES = 1_000, 250_000
 CHANGED = FILES // 100
 SET = "bench"
 """Its name."""

@@ -80,6 +80,11 @@ def test_a_job_finds_its_data_and_waits_for_a_store_that_is_away(
     site.until_state(second, "COMPLETED")
     assert "3,4" in site.wattline("logs", second)
 
+    cached = site.state("n1") / "cache/versions"
+    assert len(list(cached.iterdir())) == 2
+    site.wattline("data", "rm", "digits-x@v1")
+    site.until(lambda: len(list(cached.iterdir())) == 1, "its copy has left the cache")
+
 
 def test_damaged_data_is_fetched_once_more_and_then_refused(site: CliSite, store: Path) -> None:
     add(site, "worn", {"a.csv": b"good", "b.csv": b"also good"})

@@ -28,7 +28,7 @@ def received(state: NodeState, message: HoldData) -> None:
     """Take a newer list; a late repeat of an older one is only answered."""
     data, number = state.data, (message.epoch, message.seq)
     if data.list_number is None or number > data.list_number:
-        data.list_number, data.versions = number, message.versions
+        data.list_number, data.versions, data.drop = number, message.versions, message.drop
     answer(state, message.seq, "done")
 
 
@@ -54,7 +54,7 @@ def step(state: NodeState, now: Now) -> None:
     """After every event: pass the list on, and report."""
     data = state.data
     if data.versions is not None:
-        order = HoldOrder(data.versions, _in_use(state))
+        order = HoldOrder(data.versions, _in_use(state), data.drop)
         if order != data.ordered:
             data.ordered = order
             state.emit(HoldVersions(order))

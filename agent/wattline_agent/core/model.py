@@ -133,6 +133,8 @@ class DataNow:
 
     versions: tuple[DataToHold, ...] | None = None
     """The scheduler's newest list; None = none was received by this process."""
+    drop: tuple[str, ...] = ()
+    """Manifests of versions that were removed from the registry."""
     list_number: tuple[Epoch, Sequence] | None = None
     ordered: HoldOrder | None = None
     """As last passed to the fetch process."""

@@ -47,6 +47,7 @@ from wattline_protocol.wire.agent_messages import (
     ToAgent,
     Welcome,
 )
+from wattline_protocol.wire.agents.data_messages import HoldData
 from wattline_protocol.wire.task_order import Notice, TaskOrder
 from wattline_protocol.wire.task_reports.checkpoints import CheckpointTrouble, SavedCheckpoint
 from wattline_protocol.wire.task_reports.rank_steps import RankSteps
@@ -325,6 +326,7 @@ class FakeAgent:
                 | NotifyTask()
                 | LeaseTask()
                 | ForgetTask()
+                | HoldData()
             ):
                 if (message.epoch, message.incarnation) == (self.epoch, self.incarnation):
                     self._obey(message)
@@ -379,6 +381,8 @@ class FakeAgent:
             case LeaseTask():
                 if (leased := self.tasks.get(command.ref)) is not None:
                     leased.has_task_lease |= not leased.is_lease_refused
+                self._done(command.seq)
+            case HoldData():
                 self._done(command.seq)
             case ForgetTask():
                 self.tasks.pop(command.ref, None)

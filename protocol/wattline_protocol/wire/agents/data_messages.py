@@ -85,6 +85,7 @@ class DataHeld(msgspec.Struct, frozen=True):
 
 
 HeldVersions = Annotated[tuple[DataHeld, ...], msgspec.Meta(max_length=MAX_HELD)]
+Manifests = Annotated[tuple[Sha256, ...], msgspec.Meta(max_length=MAX_HELD)]
 VersionsToHold = Annotated[tuple[DataToHold, ...], msgspec.Meta(max_length=MAX_HELD)]
 
 
@@ -92,6 +93,8 @@ class HoldData(Numbered, frozen=True, tag="hold_data"):
     """Scheduler to agent: the whole list of what the node is to hold, the most urgent first."""
 
     versions: VersionsToHold
+    drop: Manifests = ()
+    """In its cache, and of no version any more: to be removed."""
 
 
 class DataReport(Current, frozen=True, tag="data_report"):
@@ -114,6 +117,8 @@ class HoldOrder(msgspec.Struct, frozen=True):
     """The most urgent first."""
     in_use: Annotated[tuple[Sha256, ...], msgspec.Meta(max_length=MAX_IN_USE)] = ()
     """Versions of tasks that live: they stay, on the list or not."""
+    drop: Manifests = ()
+    """To be removed, once nothing uses them."""
 
 
 class FetchOrder(msgspec.Struct, frozen=True):

@@ -112,6 +112,8 @@ class Holding:
             self._state.notify_all()
         with self._lock:
             self._folder.shrink(keep)
+            for name in set(hold.drop).intersection(self._folder.index.versions) - keep:
+                self._folder.remove(name)
         self._changed(is_urgent=True)
 
     def _is_new(self, item: _Item, secrets: Mapping[str, bytes]) -> bool:

@@ -38,7 +38,7 @@ from wattline_scheduler.plan.model.snapshot import Snapshot
 from wattline_scheduler.plan.wait_reasons import explain
 from wattline_scheduler.time_slices import Parts
 
-STUCK = ("hold", "queue", "account", "run_as", "cost", "dependencies", "idle")
+STUCK = ("hold", "queue", "account", "run_as", "cost", "dependencies", "idle", "data")
 """Gates without a known opening time."""
 
 
@@ -118,7 +118,8 @@ def _explained(
         opens(still, job.spec, now),
         _stuck(still, job, gates),
         _backoff_s(job, now),
-        Stay(key.reservation, still.work.queue.runs_s(key), key.data),
+        # Where its data is a gate, no node is reported for it again.
+        Stay(key.reservation, still.work.queue.runs_s(key), () if job.unstaged else key.data),
         quota,
         until,
     )

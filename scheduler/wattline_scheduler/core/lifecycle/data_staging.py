@@ -103,8 +103,9 @@ def _stage(state: State, now: Now) -> None:
     chosen = stage(staged, stages, {name: one.bytes for name, one in wanted.versions.items()})
     for group, places, nodes in zip(groups, staged, chosen, strict=True):
         _note_gate(state, group, places.places, nodes)
+    live = state.data.manifests()
     for node_id, one in stages.items():
-        _send(state, state.nodes[node_id], tuple(one.versions), wanted, now)
+        _send(state, state.nodes[node_id], tuple(one.versions), wanted, live, now)
 
 
 # --- Jobs ---------------------------------------------------------------------------------
@@ -266,19 +267,33 @@ def _no_room(state: State, group: _Group, places: Sequence[Place]) -> str:
 # --- Lists --------------------------------------------------------------------------------
 
 
+def drop_copies(state: State, manifest_sha256: str) -> None:
+    """Has a version that was removed leave the caches of nodes, unless another has its content."""
+    for node in state.nodes.values():
+        if manifest_sha256 in node.data.held:
+            state.holding[node.id] = None
+    state.wants_staging = True
+
+
 def _send(
-    state: State, node: NodeNow, versions: tuple[str, ...], wanted: _Wanted, now: Now
+    state: State,
+    node: NodeNow,
+    versions: tuple[str, ...],
+    wanted: _Wanted,
+    live: frozenset[str],
+    now: Now,
 ) -> None:
     """Sends the node its list, if that has changed."""
-    to_hold = tuple(_to_hold(state, name, wanted) for name in versions)
-    if to_hold:
+    data, to_hold = node.data, tuple(_to_hold(state, name, wanted) for name in versions)
+    drop = tuple(sorted(data.held.keys() - live)[:MAX_HELD])
+    if to_hold or drop:
         state.holding[node.id] = None
     else:
         state.holding.pop(node.id, None)
-    if to_hold == node.data.listed:
+    if (to_hold, drop) == (data.listed, data.dropped):
         return
-    node.data.listed = to_hold
-    command_outbox.order_data(state, node, to_hold, now)
+    data.listed, data.dropped = to_hold, drop
+    command_outbox.order_data(state, node, to_hold, drop, now)
 
 
 def _to_hold(state: State, name: str, wanted: _Wanted) -> DataToHold:

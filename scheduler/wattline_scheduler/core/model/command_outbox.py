@@ -56,9 +56,15 @@ def order(state: State, node: NodeNow, key: CommandKey, make: Make, now: Now) ->
     state.journal.send(node.id, command)
 
 
-def order_data(state: State, node: NodeNow, versions: tuple[DataToHold, ...], now: Now) -> None:
+def order_data(
+    state: State,
+    node: NodeNow,
+    versions: tuple[DataToHold, ...],
+    dropped: tuple[str, ...],
+    now: Now,
+) -> None:
     """The whole list: the newest counts."""
-    order(state, node, ("data", None), lambda e, i, s: HoldData(e, i, s, versions), now)
+    order(state, node, ("data", None), lambda e, i, s: HoldData(e, i, s, versions, dropped), now)
 
 
 def order_start(state: State, node: NodeNow, task: TaskOrder, now: Now) -> None:

@@ -61,6 +61,13 @@ class DataBook:
                 made[version_text(record.name, record.number)] = None
         of_set[record.number] = record
 
+    def manifests(self) -> frozenset[str]:
+        """Of all versions that are not removed."""
+        sets = self.versions.values()
+        return frozenset(
+            one.sha256 for of_set in sets for one in of_set.values() if one.state != "removed"
+        )
+
     def live(self, name: str) -> list[DataVersionRecord]:
         """Versions of a set that are not removed, oldest first."""
         return [one for one in self.versions.get(name, {}).values() if one.state != "removed"]

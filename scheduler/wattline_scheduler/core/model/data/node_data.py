@@ -19,6 +19,8 @@ class NodeData:
     """Why it has no usable cache."""
     listed: tuple[DataToHold, ...] | None = None
     """As last sent; None: it was sent no list in this incarnation."""
+    dropped: tuple[str, ...] = ()
+    """As last sent: manifests of versions that are no longer on record."""
 
     def is_ready(self, manifest_sha256: str) -> bool:
         """Whether tasks there may read the version: it was examined since it came onto the list."""
