@@ -23,7 +23,7 @@ from wattline_protocol.wire.client_messages import (
     ToClient,
 )
 from wattline_protocol.wire.codec import Codec, MalformedMessage
-from wattline_protocol.wire.malformed import unknown_key
+from wattline_protocol.wire.malformed import unknown_word
 from wattline_protocol.wire.subscriptions import Seen, Unwatch
 from wattline_protocol.wire.transport import ClientSocket
 
@@ -141,10 +141,10 @@ class Session:
 
     def _in_words(self, answer: Answer) -> Answer:
         """The refusal of an earlier scheduler, which repeats its decoder's text alone."""
-        key = unknown_key(answer.reason) if isinstance(answer, Denied) else ""
-        if not isinstance(answer, Denied) or not key:
+        word = unknown_word(answer.reason) if isinstance(answer, Denied) else ""
+        if not isinstance(answer, Denied) or not word:
             return answer
-        text = f"the scheduler does not know the key {key}; {self._releases()}"
+        text = f"the scheduler does not know {word}; {self._releases()}"
         return msgspec.structs.replace(answer, reason=text)
 
     def _note_clock(self, welcome: ClientWelcome) -> None:

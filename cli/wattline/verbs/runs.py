@@ -10,7 +10,7 @@ _verb = partial(Verb, section="Jobs", role="submitter")
 VERBS = (
     _verb(
         name="runs",
-        help="List runs: training and batch jobs that run or have ended, newest last.",
+        help="List runs: training and batch jobs that have started, newest last.",
         details="A run is one attempt; a job's number names its newest one.",
         act="wattline.runs.acts:runs",
         show="wattline.runs.show:listing",

@@ -18,7 +18,12 @@ MAX_READ_BYTES = 1024 * 1024
 MAX_SAID_CHARS = 500
 
 _AT = re.compile(r"(?P<wanted>.*?)(?: - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`)?", re.DOTALL)
-_UNKNOWN = re.compile(r"Object contains unknown field `(?P<key>.*)`", re.DOTALL)
+_UNKNOWN = re.compile(
+    r"Object contains unknown field `(?P<key>.*)`|Invalid (?:enum )?value '(?P<value>.*)'",
+    re.DOTALL,
+)
+_KIND = "t"
+"""The key that names the kind of a message."""
 _STEP = re.compile(r"([A-Za-z_]\w*)|\[(\d+|\.\.\.)\]")
 
 
@@ -30,8 +35,8 @@ def in_words(data: bytes, error: Exception) -> str:
     return visible_line(_in_words(data, error)[:MAX_SAID_CHARS])
 
 
-def unknown_key(text: str) -> str:
-    """`launch.image`, of a decoder's text about a key that it does not know; else empty.
+def unknown_word(text: str) -> str:
+    """`the key launch.image`, of a decoder's text about a word that it does not know; else empty.
 
     Keys of a job are named as in its file, without the message around them.
     """
@@ -39,13 +44,18 @@ def unknown_key(text: str) -> str:
     unknown = _UNKNOWN.fullmatch(found["wanted"]) if found is not None else None
     if found is None or unknown is None:
         return ""
-    path = f"{found['path']}." if found["path"] else ""
-    return f"{path}{unknown['key']}".removeprefix("request.").removeprefix("spec.")
+    *above, last = (found["path"] or "").split(".")
+    value = unknown["value"]
+    if value is not None and last == _KIND:
+        return f"the {above[-1] if above else 'message'} {value}"
+    path = ".".join(filter(None, [*above, last, unknown["key"]]))
+    path = path.removeprefix("request.").removeprefix("spec.")
+    return f"the key {path}" if value is None else f"the value {value} of {path}"
 
 
 def _in_words(data: bytes, error: Exception) -> str:
-    if key := unknown_key(str(error)):
-        return f"{key} is no known key"
+    if word := unknown_word(str(error)):
+        return f"{word} is not known"
     found = _AT.fullmatch(str(error))
     is_plain = found is None or not found["wanted"].startswith("Expected")
     if found is None or is_plain or not found["path"] or len(data) > MAX_READ_BYTES:

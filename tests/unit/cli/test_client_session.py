@@ -125,19 +125,34 @@ def receive(session: Session, message: ToClient) -> None:
     session._receive(msgspec.msgpack.encode(message))
 
 
-def test_the_refusal_of_an_earlier_scheduler_names_the_key_and_both_releases(
-    made: tuple[Link, Wire, Session],
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        (
+            "Object contains unknown field `image` - at `$.request.spec.launch`",
+            "the key launch.image",
+        ),
+        ("Object contains unknown field `slo` - at `$.request.spec`", "the key slo"),
+        (
+            "Invalid enum value 'ray' - at `$.request.spec.launch.how`",
+            "the value ray of launch.how",
+        ),
+        ("Invalid value 'get_rollout' - at `$.request.t`", "the request get_rollout"),
+    ],
+    ids=["key", "key of a job", "value", "request"],
+)
+def test_the_refusal_of_an_earlier_scheduler_names_the_word_and_both_releases(
+    text: str, word: str, made: tuple[Link, Wire, Session]
 ) -> None:
     link, _, session = made
     receive(session, ClientWelcome(PROTOCOL_VERSION, "test", "ada", "admin"))
     ours, other = link.ask(GetPower()), link.ask(GetPower())
-    text = "Object contains unknown field `image` - at `$.request.spec.launch`"
     receive(session, Response(ours.ask, Denied("bad_request", text)))
     receive(session, Response(other.ask, Denied("bad_request", "priority is 101")))
     assert ours.answers.get() == Denied(
         "bad_request",
-        "the scheduler does not know the key launch.image; the client is "
-        f"{release()}, the scheduler of an earlier release: {SAME_RELEASE}",
+        f"the scheduler does not know {word}; the client is {release()}, "
+        f"the scheduler of an earlier release: {SAME_RELEASE}",
     )
     assert other.answers.get() == Denied("bad_request", "priority is 101")
 
@@ -156,6 +171,6 @@ def test_an_answer_with_keys_of_a_newer_scheduler_is_refused_with_both_releases(
     refused = pending.answers.get()
     assert isinstance(refused, Refused)
     assert str(refused) == (
-        "the scheduler sent what this client cannot read (answer.jobs[0].spec.launch.warp is no "
-        f"known key); the client is {release()}, the scheduler wattline 99.0: {SAME_RELEASE}"
+        "the scheduler sent what this client cannot read (the key answer.jobs[0].spec.launch.warp "
+        f"is not known); the client is {release()}, the scheduler wattline 99.0: {SAME_RELEASE}"
     )

@@ -158,7 +158,7 @@ def test_a_key_that_only_a_newer_client_knows_is_refused_with_its_name_and_both_
     pipe.arriving[-1] = pipe.arriving[-1]._replace(data=msgspec.msgpack.encode(ask))
     assert taken(endpoint) == []
     (response,) = pipe.responses()
-    assert response.answer == Denied("bad_request", f"launch.warp is no known key{more}")
+    assert response.answer == Denied("bad_request", f"the key launch.warp is not known{more}")
 
 
 def test_what_waited_of_a_member_that_was_removed_is_not_heard() -> None:
