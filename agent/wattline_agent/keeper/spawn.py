@@ -88,7 +88,7 @@ class Launch:
     prefer_cwd: str = ""
     """Preferred working directory, used in place of `cwd` where possible; empty = none."""
     env_files: Mapping[str, str] = field(default_factory=dict)
-    """By variable the file of its value: read by the child, so that nobody else has it."""
+    """By variable the file of its value: read by the child, so that no other process has it."""
 
 
 class StartStatus(NamedTuple):

@@ -4,6 +4,7 @@ A credential of the agent's unit is `wattline-secret.USER.ENTRY`, and its ENTRY 
 a name has one meaning. It takes precedence over a file, and only the unit changes it.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from wattline_agent.statefile import sync_directory
 from wattline_protocol.data.secrets import MAX_OF_NODE, MAX_OF_USER, MAX_VALUE_BYTES
 from wattline_protocol.text.names import check_name
 from wattline_protocol.trust.file_privacy import is_private
@@ -79,9 +81,8 @@ class SecretStore:
         if not 0 < len(value) <= MAX_VALUE_BYTES:
             raise SecretUnusable(f"a value has 1 to {MAX_VALUE_BYTES} bytes")
         self._refuse_credential(user, entry)
-        for folder in (self._folder, f"{self._folder}/{user}"):
-            with suppress(FileExistsError), _explained():
-                os.mkdir(folder, PRIVATE_DIR)  # noqa: PTH102 - beside os.open
+        self._make_dir(self._folder)
+        self._make_dir(f"{self._folder}/{user}")
         with self._user_dir(user) as place, _explained():
             self._check_room(user, entry, place)
             _replace(place, entry, value)
@@ -97,6 +98,11 @@ class SecretStore:
             os.rmdir(f"{self._folder}/{user}")  # noqa: PTH106 - its last one
 
     # --- files ----------------------------------------------------------------------------
+
+    def _make_dir(self, path: str) -> None:
+        with suppress(FileExistsError), _explained():
+            os.mkdir(path, PRIVATE_DIR)  # noqa: PTH102 - beside os.open
+            sync_directory(Path(path).parent)
 
     @contextmanager
     def _user_dir(self, user: str) -> Iterator[int]:
@@ -260,6 +266,12 @@ def _value(name: str, place: int, path: str) -> bytes:
         os.close(file)
 
 
+def write_all(file: int, value: bytes) -> None:
+    """Write a value. Raises OSError also where the disk took only a part of it."""
+    if os.write(file, value) != len(value):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def _replace(place: int, entry: str, value: bytes) -> None:
     aside = f"{ASIDE}.{entry}"
     with suppress(FileNotFoundError):  # of an agent that died while it wrote
@@ -267,7 +279,7 @@ def _replace(place: int, entry: str, value: bytes) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     file = os.open(aside, flags, PRIVATE_FILE, dir_fd=place)
     try:
-        os.write(file, value)
+        write_all(file, value)
         os.fsync(file)
     finally:
         os.close(file)

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from wattline_agent.secrets.secret_store import SecretStore, SecretUnusable
+from wattline_agent.secrets.secret_store import SecretStore, SecretUnusable, write_all
 from wattline_protocol.wire.task_order import TaskOrder
 
 TRAVERSED, LISTED, OWN_FILE = 0o711, 0o755, 0o400
@@ -62,7 +62,7 @@ class TaskSecrets:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
                 file = os.open(f"{folder}/{name}", flags, OWN_FILE)
                 try:
-                    os.write(file, value)
+                    write_all(file, value)
                 finally:
                     os.close(file)
         except OSError:

@@ -10,8 +10,10 @@ import pytest
 
 from support.node.keepers import CONTEXT, LiveKeeper, keeper, order, ref, shell
 from support.node.simnode import wait_until
+from support.store.small_disk import small_disk
 from wattline_agent.executor.runner import KeeperRunner
-from wattline_agent.secrets.secret_store import SecretStore
+from wattline_agent.secrets.secret_store import SecretStore, SecretUnusable
+from wattline_protocol.data.secrets import MAX_VALUE_BYTES
 from wattline_protocol.job.spec import SecretUse
 
 MARKER = "m4rker-of-a-secret"
@@ -56,7 +58,7 @@ test "$(cat "$WATTLINE_SECRETS_DIR/KEY")" = "$KEY" || exit 4
 test "$(wc -c < "$WATTLINE_SECRETS_DIR/FILE")" = {len(MARKER) + 1} || exit 5
 test -z "$FILE" || exit 6
 test "$(stat -c %a "$WATTLINE_SECRETS_DIR/KEY")" = 400 || exit 7
-ulimit -H -c; echo dir=$WATTLINE_SECRETS_DIR; touch ready; exec sleep 1000
+ulimit -H -c; echo dir=$WATTLINE_SECRETS_DIR; exec sleep 1000
 """
 
 
@@ -64,9 +66,7 @@ def test_a_task_finds_its_secrets_and_nothing_else_on_the_node_has_them(live: Li
     program = live.state_dir.parent / "program"
     program.write_text(PROGRAM)
     live.runner.launch(order("/bin/sh", str(program), secrets=SECRETS), CONTEXT)
-    wait_until(
-        lambda: (live.task_dir() / "ready").exists() or live.seen().phase == "ended", "it is ready"
-    )
+    wait_until(lambda: "dir=" in live.log() or live.seen().phase == "ended", "it has found them")
     seen = live.seen()
     assert seen.phase == "running", seen.exit
     lines = live.log().splitlines()
@@ -118,6 +118,19 @@ def test_a_file_that_others_can_read_starts_nothing_and_names_the_chmod(live: Li
     end = live.run(shell("true", secrets=SECRETS)).exit
     assert end is not None
     assert end.detail.endswith(f"chmod 600 {entry}")
+
+
+def test_a_full_disk_keeps_the_old_value_whole(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "small", 1) as disk:
+        store = SecretStore(disk.outside / "secrets")
+        store.write("ada", "wandb", b"old")
+        disk.fill()
+        with pytest.raises(SecretUnusable, match="No space left on device"):
+            store.write("ada", "wandb", bytes(MAX_VALUE_BYTES))
+        assert (store.find().names, store.read("ada", "wandb")) == (("ada/wandb",), b"old")
+        disk.free()
+        store.write("ada", "wandb", b"new")
+        assert store.read("ada", "wandb") == b"new"
 
 
 def test_what_a_dead_agent_left_is_removed_by_the_next_one(live: LiveKeeper) -> None:

@@ -31,7 +31,7 @@ def reported(rig: Rig) -> list[tuple[str, ...]]:
     return [tuple(f"{name.user}/{name.entry}" for name in one.names) for one in said]
 
 
-def test_names_are_sent_once_adopted_on_change_and_anew_on_each_connection(rig: Rig) -> None:
+def test_names_are_sent_once_adopted_on_change_and_on_each_connection(rig: Rig) -> None:
     assert messages_of(rig.effects, Hello)[-1].takes_secrets
     assert reported(rig) == []
     welcome(rig)

@@ -194,7 +194,7 @@ def test_a_relative_workdir_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", LAUNCHERS)
-def test_a_task_is_told_where_its_secrets_are_by_every_launcher(how: Launcher) -> None:
+def test_every_launcher_passes_the_directory_of_secrets(how: Launcher) -> None:
     uses = {"KEY": SecretUse("wandb", env=True), "FILE": SecretUse("deploy")}
     task = order("python", "train.py", launcher=how, image="i", secrets=uses)
     spec = spec_of(task, CONTEXT, FOLDER, "/c", TASKLIB, secrets="/run/s/1.0.1")

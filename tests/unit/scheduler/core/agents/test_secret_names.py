@@ -68,7 +68,7 @@ def test_a_gang_needs_them_on_each_of_its_nodes() -> None:
     assert placed(here, number) == ["a1", "a3"]
 
 
-def test_an_entry_that_is_removed_counts_no_longer_and_a_new_connection_reports_anew() -> None:
+def test_an_entry_that_is_removed_counts_no_longer_and_a_new_connection_begins_without() -> None:
     here = three_nodes()
     report(here, "a1", "ada/wandb")
     report(here, "a1")

@@ -106,7 +106,7 @@ def test_a_value_is_passed_on_and_its_name_is_on_record_before() -> None:
     assert rig.relay.take(NodeId("a1"), SecretDone(two)) == [], "no answer for another node"
     replies = rig.relay.take(NodeId("a2"), SecretDone(two, "no \x1b[1mspace"))
     assert answer(replies) == SecretsDone((NodeId("a1"),), (NotDone(NodeId("a2"), "no ␛[1mspace"),))
-    assert rig.relay.take(NodeId("a2"), SecretDone(two)) == [], "nobody waits any more"
+    assert rig.relay.take(NodeId("a2"), SecretDone(two)) == [], "no client waits any more"
 
 
 @pytest.mark.parametrize("request_kind", ["put", "rm"])
@@ -140,9 +140,9 @@ def test_nodes_that_are_away_are_named_at_once_and_late_ones_in_time() -> None:
         "a4": "its agent or keeper is of an earlier release",
     }
     assert rig.relay.take(NodeId("a1"), SecretDone(sent(effects)["a1"].request)) == []
-    nobody = rig.put(ADA, "a3")
-    assert answer(nobody) == SecretsDone((), (NotDone(NodeId("a3"), "silent"),))
-    assert acts(nobody) == []
+    away = rig.put(ADA, "a3")
+    assert answer(away) == SecretsDone((), (NotDone(NodeId("a3"), "silent"),))
+    assert acts(away) == []
 
 
 @pytest.mark.parametrize(
