@@ -91,6 +91,8 @@ def _bound(state: State, owner: UserName) -> str:
         if not node.keeper_account or node.starts_as(rules, account):
             return ""
         own = node.keeper_account
+    if not own:  # the site has no node
+        return ""
     return (
         f"tasks of {owner} run as {account}, but the keepers are not root and start tasks only as "
         f"{own}; run them as root, or map {owner} to {own} in [run_as] users"

@@ -51,8 +51,7 @@ class FleetView:
         )
         above = [domains.rows_of[node] for node in nodes]
         self.columns = Columns.empty(len(nodes), 1, above, len(self.rows))
-        racks, labels = zip(*((o.rack, o.labels) for o in self.offers), strict=True)
-        put_places(self.columns, racks, labels)
+        put_places(self.columns, [o.rack for o in self.offers], [o.labels for o in self.offers])
         self.running: list[tuple[RunningGang, ...]] = [()] * len(nodes)
         """By node, as in `Snapshot`; current except for the nodes in `running_outdated`."""
         self.running_outdated: dict[int, Sequence[int]] = dict.fromkeys(range(len(nodes)), ())

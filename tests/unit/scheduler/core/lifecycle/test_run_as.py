@@ -151,3 +151,10 @@ def test_what_waits_and_loses_its_account_waits_and_starts_once_there_is_one_aga
         if state == "PENDING":
             assert "maps ada to no host account" in explained(h, number).reason
     assert accounts(h) == ["ada.l"]
+
+
+@pytest.mark.parametrize("run_as", [None, RunAs(ADA, "same")], ids=["one account", "accounts"])
+def test_a_site_without_a_node_starts_and_says_what_it_lacks(run_as: RunAs | None) -> None:
+    """As `wattline init` leaves it. Its scheduler ended with an error of its own."""
+    h = started(run_as, nodes=0)
+    assert h.refuse(job().gpus(1)) == "requests 1 node; the site has 0"
