@@ -2,10 +2,13 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from wattline.exits import MEANINGS, WAIT_MEANINGS
+from wattline.lists.list_of import ListOf
 from wattline.verbs.catalogue import CATALOGUE
 from wattline.verbs.group import metavar, parameters
+from wattline.verbs.run import load
 from wattline.verbs.verb import SECTIONS, Argument, Option, Verb
 
 _HEAD = """# The `wattline` command
@@ -60,9 +63,20 @@ def _verb(verb: Verb) -> str:
     rows = [_row(p) for p in parameters(verb)]
     if rows:
         lines += ["\n| parameter | meaning |", "|---|---|", *rows]
+    lines += [f"\n{_columns(load(of))}" for of in verb.lists]
     if verb.examples:
         lines += ["\n```sh", *verb.examples, "```"]
     return "\n".join(lines) + "\n"
+
+
+def _columns(of: ListOf[Any, Any]) -> str:
+    """What the options of lists may name, those that are not usually shown in italics."""
+    names = (
+        f"{mark}`{column.name}`{mark} ({column.kind.name})"
+        for column in of.table(0.0).columns
+        for mark in ("" if column.is_usual else "*",)
+    )
+    return f"Columns ([lists](lists.md)), those in italics on request: {', '.join(names)}."
 
 
 def _row(p: Argument | Option) -> str:

@@ -122,6 +122,12 @@ BUNDLES = (
 
 SELECTIONS = (b"3-5,8", b"12[0-31]", b"12.7", b"last", b"1,2,3[4-5,9],10-20")
 
+CONDITIONS = (
+    b"state=pending and reason~watts",
+    b"not (gpus>=4 or name=sweep-*) and user!='ada b'",
+    b"started<2026-12-01T16:00 or elapsed>1h30m and energy<80kWh or nodes=none",
+)
+
 WINDOWS = (b"Mon-Fri 20:00-06:00", b"Sat-Sun", b"Tue 08:00-09:30")
 
 METRICS = (

@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from support.strategies.structs import members_of
 from wattline_agent.executor.metrics import MetricsTail, newest_lines
 from wattline_protocol.job.file import parse_job
 from wattline_protocol.job.selection import parse_jobs
+from wattline_protocol.lists.job_table import jobs_where
+from wattline_protocol.lists.kinds import Reading
 from wattline_protocol.routing.file import parse_routes
 from wattline_protocol.site.file import parse_site
 from wattline_protocol.text.toml_fields import DocumentError
@@ -87,6 +90,13 @@ def _bundle(data: bytes) -> object:
     return decoded(path, bounded_text(path, data), JoinBundle)
 
 
+def _where(text: str) -> object:
+    """What is read back from the text of a condition is that condition."""
+    where = jobs_where(text, Reading(0.0, UTC))
+    assert jobs_where(where.text, Reading(1.0, UTC)).text == where.text
+    return where
+
+
 def _metrics(data: bytes) -> object:
     tail = MetricsTail("")
     for line in newest_lines(data.split(b"\n")):
@@ -138,6 +148,7 @@ def targets() -> Iterable[Target]:
     )
     yield Target("bundle", _bundle, (KeyFileError,), samples.BUNDLES)
     yield Target("jobs", _text(parse_jobs), (ValueError,), samples.SELECTIONS)
+    yield Target("where", _text(_where), (ValueError,), samples.CONDITIONS)
     yield Target("window", _text(parse_window), (ValueError,), samples.WINDOWS)
     yield Target("metrics", _metrics, (), samples.METRICS)
     yield Target("record", _record, (BadRecord,), samples.RECORDS)

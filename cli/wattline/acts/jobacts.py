@@ -19,6 +19,7 @@ def which(
     queue: tuple[str, ...],
     name: tuple[str, ...],
     state: tuple[str, ...],
+    where: str | None,
 ) -> Selection:
     """Selection of jobs by the argument and the filters."""
     try:
@@ -29,6 +30,7 @@ def which(
             queue=queue,
             name=name,
             state=state,  # type: ignore[arg-type]  # the table of verbs offers no others
+            where=where or "",
         )
     except ValueError as error:
         raise ActFailed(str(error), exits.USAGE) from error
@@ -38,21 +40,17 @@ def which(
     return chosen
 
 
-def cancel(
-    client: Client, *, dry_run: bool, jobs: str | None, **filters: tuple[str, ...]
-) -> Outcome:
+def cancel(client: Client, *, dry_run: bool, jobs: str | None, **filters: Any) -> Outcome:
     """Cancel jobs."""
     return _outcome(client.cancel(which(jobs, **filters), dry_run=dry_run))
 
 
-def hold(client: Client, *, dry_run: bool, jobs: str | None, **filters: tuple[str, ...]) -> Outcome:
+def hold(client: Client, *, dry_run: bool, jobs: str | None, **filters: Any) -> Outcome:
     """Hold jobs."""
     return _outcome(client.hold(which(jobs, **filters), dry_run=dry_run))
 
 
-def release(
-    client: Client, *, dry_run: bool, jobs: str | None, **filters: tuple[str, ...]
-) -> Outcome:
+def release(client: Client, *, dry_run: bool, jobs: str | None, **filters: Any) -> Outcome:
     """Release held jobs."""
     return _outcome(client.release(which(jobs, **filters), dry_run=dry_run))
 
@@ -63,7 +61,7 @@ def requeue(
     dry_run: bool,
     from_scratch: bool,
     jobs: str | None,
-    **filters: tuple[str, ...],
+    **filters: Any,
 ) -> Outcome:
     """Requeue jobs."""
     chosen = which(jobs, **filters)
@@ -80,10 +78,11 @@ def update(
     from_queue: tuple[str, ...],
     name: tuple[str, ...],
     state: tuple[str, ...],
+    where: str | None,
     **options: Any,
 ) -> Outcome:
     """Change the specification of jobs."""
-    chosen = which(jobs, user, from_account, from_queue, name, state)
+    chosen = which(jobs, user, from_account, from_queue, name, state, where)
     changes = {key: value for key, value in options.items() if _is_given(value)}
     at_a_time = changes.get("at_a_time")
     if isinstance(at_a_time, str) and at_a_time.isdecimal():

@@ -5,7 +5,7 @@ from wattline.client import Client, NotFound
 from wattline.client.jobacts import selection
 from wattline.failures import ActFailed
 from wattline_protocol.job.selection import LAST, Span, parse_jobs
-from wattline_protocol.views.site_views import ENDED_STATES, ExplainView, JobView
+from wattline_protocol.views.site_views import ExplainView, JobView
 
 
 def jobs(
@@ -15,15 +15,15 @@ def jobs(
     mine: bool,
     lines: int | None,
     user: tuple[str, ...],
+    where: str,
     **filters: tuple[str, ...],
 ) -> tuple[JobView, ...]:
     """Pending and running jobs; with `all_jobs`, or a final state, the others too."""
     if lines is not None and lines < 0:
         raise ActFailed("--lines: expected a whole number from 0", exits.USAGE)
-    ended = all_jobs or any(state in ENDED_STATES for state in filters["state"])
     users = (*user, client.me.user) if mine else user
-    which = selection(user=users, **filters)  # type: ignore[arg-type]  # the table offers no others
-    return client.jobs(which, ended=ended, limit=lines)
+    which = selection(user=users, where=where, **filters)  # type: ignore[arg-type]  # the table offers no others
+    return client.jobs(which, ended=all_jobs or which.names_ended, limit=lines)
 
 
 def job(client: Client, *, job: str) -> JobView:

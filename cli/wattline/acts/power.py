@@ -1,42 +1,16 @@
 """Acts on power domains and their budgets."""
 
-import time
-from collections.abc import Iterator
-
 import msgspec
 
-from wattline.client import Client, Unreachable
+from wattline.client import Client
 from wattline.failures import ActFailed
 from wattline.verbs.values import shed_amount
 from wattline_protocol.views.site_views import DomainView, WhyView
 
-WATCH_PERIOD_S = 1.0
 
-
-class PowerNow(msgspec.Struct, frozen=True):
-    """All domains at one point in time of a watch."""
-
-    unix_s: float
-    domains: tuple[DomainView, ...]
-    trouble: str = ""
-    """Why these are not current; empty = they are."""
-
-
-def power(client: Client, *, watch: bool) -> tuple[DomainView, ...] | Iterator[PowerNow]:
-    """All domains and zones, once or every second."""
-    return _watched(client) if watch else client.power()
-
-
-def _watched(client: Client) -> Iterator[PowerNow]:
-    """Continues while the scheduler is unreachable, with the last domains and the reason."""
-    seen = PowerNow(time.time(), client.power())
-    while True:
-        yield seen
-        time.sleep(WATCH_PERIOD_S - time.time() % WATCH_PERIOD_S)
-        try:
-            seen = PowerNow(time.time(), client.power())
-        except Unreachable as away:
-            seen = msgspec.structs.replace(seen, trouble=str(away))
+def power(client: Client) -> tuple[DomainView, ...]:
+    """All domains and zones."""
+    return client.power()
 
 
 class NodeWhy(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Iterable
+from time import time
 from typing import Literal, cast, get_args
 
 from wattline.client.asking import RequestClient
@@ -10,6 +11,8 @@ from wattline_protocol.ids import JobId
 from wattline_protocol.job.change import ChangeValue
 from wattline_protocol.job.selection import NEWEST, Selection, Span, only, parse_jobs
 from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.lists.job_table import jobs_where
+from wattline_protocol.lists.kinds import Reading
 from wattline_protocol.views.service_views import ListServices, Services, ServiceView
 from wattline_protocol.views.site_views import JobState
 from wattline_protocol.wire.client_messages import (
@@ -47,15 +50,23 @@ def selection(
     queue: Words = (),
     name: Words = (),
     state: JobState | Iterable[JobState] = (),
+    where: str = "",
 ) -> Selection:
-    """Jobs by number, by filters, or both; of a filter one value or several.
+    """Jobs by number, by filters, or both; of a filter one value or several; `where` is a condition
+    such as "state=pending and reason~watts".
 
-    Raises ValueError for a text that selects no jobs, and for an unknown state.
+    Raises ValueError for a text that selects no jobs, an unknown state, or a wrong condition.
     """
     if isinstance(jobs, Selection):
         return jobs
     return Selection(
-        _spans(jobs), words(user), words(account), words(queue), words(name), _states(words(state))
+        _spans(jobs),
+        words(user),
+        words(account),
+        words(queue),
+        words(name),
+        _states(words(state)),
+        jobs_where(where, Reading(time())).text if where else "",
     )
 
 

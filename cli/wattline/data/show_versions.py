@@ -1,16 +1,22 @@
 """Data sets and their versions."""
 
 from collections.abc import Sequence
+from typing import get_args
 
+from wattline.lists.list_of import ListOf
 from wattline.show import units
-from wattline.show.tables import Column, Listing
 from wattline_protocol.data.requests import (
     DataAdded,
     DataSetView,
     DataVersions,
+    Kind,
     Origin,
+    VersionState,
     VersionView,
 )
+from wattline_protocol.lists import kinds
+from wattline_protocol.lists.column import Column
+from wattline_protocol.lists.table import Table
 from wattline_protocol.text.quantities import format_duration
 from wattline_protocol.text.wording import about_size, counted
 from wattline_runtime.data.verify import Verified
@@ -21,50 +27,64 @@ def added(version: DataAdded) -> str:
     return version.text
 
 
-def listing(rows: Sequence[DataSetView] | Sequence[VersionView]) -> Listing:
-    """One line a set, or a version."""
-    if all(isinstance(row, VersionView) for row in rows) and rows:
-        return _versions([row for row in rows if isinstance(row, VersionView)])
-    return _sets([row for row in rows if isinstance(row, DataSetView)])
-
-
-def _sets(rows: Sequence[DataSetView]) -> Listing:
-    return Listing(
-        columns=(
-            Column("NAME", [r.name for r in rows]),
-            Column("KIND", [r.kind for r in rows], weight=3),
-            Column("OWNER", [r.owner for r in rows], weight=2),
-            Column("VERSIONS", [str(r.versions) for r in rows], is_right=True, weight=2),
-            Column("NEWEST", [f"v{r.newest}" if r.newest else "-" for r in rows]),
-            Column("SIZE", [about_size(r.bytes) for r in rows], is_right=True),
-            Column("STORED", [about_size(r.stored_bytes) for r in rows], is_right=True, weight=1),
-            Column("ADDED", [units.clock(r.created_unix_s) for r in rows], weight=3),
-            Column("ALIASES", [_aliases(r.aliases) for r in rows], weight=1),
-            Column("STORE", [r.store for r in rows], weight=4, grows=True),
+def set_table(_: float) -> Table[DataSetView]:
+    """The columns of sets."""
+    own = Column[DataSetView]
+    return Table(
+        (
+            own("name", kinds.TEXT, lambda one: one.name),
+            own("kind", kinds.choice(*get_args(Kind)), lambda one: one.kind, weight=3),
+            own("user", kinds.TEXT, lambda one: one.owner, weight=2),
+            own("versions", kinds.NUMBER, lambda one: one.versions, weight=2),
+            own("newest", kinds.NUMBER, lambda one: one.newest or None, text=_newest),
+            own("size", kinds.SIZE, lambda one: one.bytes),
+            own("stored", kinds.SIZE, lambda one: one.stored_bytes, weight=1),
+            own("added", kinds.TIME, lambda one: one.created_unix_s, weight=3),
+            own("aliases", kinds.TEXTS, lambda one: tuple(one.aliases), text=_aliases, weight=1),
+            own("contains", kinds.TEXTS, lambda one: one.contains, weight=5, is_usual=False),
+            own("store", kinds.TEXT, lambda one: one.store, weight=4, grows=True),
         ),
         empty="No data sets.",
     )
 
 
-def _aliases(aliases: dict[str, int]) -> str:
-    return " ".join(f"{name}=v{number}" for name, number in sorted(aliases.items())) or "-"
+SETS = ListOf[Sequence[DataSetView], DataSetView](set_table)
 
 
-def _versions(rows: Sequence[VersionView]) -> Listing:
-    return Listing(
-        columns=(
-            Column("VERSION", [r.reference for r in rows]),
-            Column("STATE", [r.state for r in rows]),
-            Column("FILES", [f"{r.files:,}" for r in rows], is_right=True, weight=2),
-            Column("SIZE", [about_size(r.bytes) for r in rows], is_right=True),
-            Column("STORED", [about_size(r.stored_bytes) for r in rows], is_right=True, weight=1),
-            Column("ADDED", [units.clock(r.created_unix_s) for r in rows], weight=1),
-            Column("BY", [r.created_by for r in rows], weight=3),
-            Column("ALIASES", [",".join(r.aliases) or "-" for r in rows]),
-            Column("SHA256", [r.sha256 for r in rows], weight=4, grows=True),
+def _newest(row: DataSetView) -> str:
+    return f"v{row.newest}" if row.newest else units.NOT_KNOWN
+
+
+def _aliases(row: DataSetView) -> str:
+    named = sorted(row.aliases.items())
+    return " ".join(f"{name}=v{number}" for name, number in named) or units.NOT_KNOWN
+
+
+def version_table(_: float) -> Table[VersionView]:
+    """The columns of versions of one set."""
+    own = Column[VersionView]
+    return Table(
+        (
+            own("version", kinds.NUMBER, lambda v: v.number, text=lambda v: v.reference),
+            own("state", kinds.choice(*get_args(VersionState)), lambda one: one.state),
+            own("files", kinds.NUMBER, lambda v: v.files, text=lambda v: f"{v.files:,}", weight=2),
+            own("size", kinds.SIZE, lambda one: one.bytes),
+            own("stored", kinds.SIZE, lambda one: one.stored_bytes, weight=1),
+            own("added", kinds.TIME, lambda one: one.created_unix_s, weight=1),
+            own("expires", kinds.TIME, lambda v: v.expires_unix_s, weight=5, is_usual=False),
+            own("by", kinds.TEXT, lambda one: one.created_by, weight=3),
+            own("aliases", kinds.TEXTS, lambda one: one.aliases, text=_named),
+            own("sha256", kinds.TEXT, lambda one: one.sha256, weight=4, grows=True),
         ),
         empty="No versions.",
     )
+
+
+VERSIONS = ListOf[Sequence[VersionView], VersionView](version_table)
+
+
+def _named(row: VersionView) -> str:
+    return ",".join(row.aliases) or units.NOT_KNOWN
 
 
 def detail(found: DataVersions) -> str:

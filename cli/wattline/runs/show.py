@@ -1,10 +1,12 @@
 """Runs as a list, in full, and side by side."""
 
 from collections.abc import Sequence
+from typing import get_args
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from wattline.lists.list_of import ListOf
 from wattline.runs.acts import RunRow
 from wattline.runs.compare import Difference, RunComparison
 from wattline.runs.export import Exported
@@ -12,8 +14,13 @@ from wattline.runs.run import Run, command_text
 from wattline.show import units
 from wattline.show.styles import state
 from wattline.show.tables import Cell, Column, Listing, facts
+from wattline_protocol.job.spec import JobKind
+from wattline_protocol.lists import kinds
+from wattline_protocol.lists.column import Column as ListColumn
+from wattline_protocol.lists.table import Table
 from wattline_protocol.text.visible import visible, visible_line
 from wattline_protocol.text.wording import counted, digits, energy, listed
+from wattline_protocol.views.site_views import JobState
 from wattline_protocol.wire.task_reports.run_records import Curve, Parameter
 
 METRICS_IN_LIST = 4
@@ -22,23 +29,28 @@ DIGEST_CHARS = 12
 DIFF_LINES_SHOWN = 40
 
 
-def listing(rows: Sequence[RunRow]) -> Listing:
-    """One line a job."""
-    return Listing(
-        columns=(
-            Column("RUN", [row.run for row in rows], is_right=True),
-            Column("NAME", [row.name for row in rows]),
-            Column("KIND", [row.kind for row in rows], weight=3),
-            Column("OWNER", [row.owner for row in rows], weight=2),
-            Column("STATE", [state(row.state) for row in rows]),
-            Column("STARTED", [units.clock(row.started_unix_s) for row in rows], weight=1),
-            Column("TRIES", [str(row.attempts) for row in rows], is_right=True, weight=5),
-            Column("GPU-H", [digits(row.gpu_hours) for row in rows], is_right=True, weight=4),
-            Column("ENERGY", [energy(row.energy_kwh) for row in rows], is_right=True, weight=2),
-            Column("METRICS", [_newest(row.metrics) for row in rows], grows=True),
+def table(_: float) -> Table[RunRow]:
+    """The columns of runs."""
+    own = ListColumn[RunRow]
+    return Table(
+        (
+            own("run", kinds.NUMBER, lambda row: int(row.run)),
+            own("name", kinds.TEXT, lambda row: row.name),
+            own("kind", kinds.choice(*get_args(JobKind)), lambda row: row.kind, weight=3),
+            own("user", kinds.TEXT, lambda row: row.owner, weight=2),
+            own("state", kinds.choice(*get_args(JobState)), lambda row: row.state),
+            own("started", kinds.TIME, lambda row: row.started_unix_s, weight=1),
+            own("ended", kinds.TIME, lambda row: row.ended_unix_s, weight=6, is_usual=False),
+            own("tries", kinds.NUMBER, lambda row: row.attempts, weight=5),
+            own("gpu-hours", kinds.AMOUNT, lambda row: row.gpu_hours, "GPU-H", weight=4),
+            own("energy", kinds.ENERGY, lambda row: row.energy_kwh, weight=2),
+            own("metrics", kinds.TEXT, lambda row: _newest(row.metrics), grows=True),
         ),
         empty="No runs.",
     )
+
+
+LIST = ListOf[Sequence[RunRow], RunRow](table)
 
 
 def _newest(metrics: dict[str, float]) -> str:

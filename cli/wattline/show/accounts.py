@@ -1,41 +1,70 @@
 """Accounts with their shares and usage; and quotas."""
 
-from rich.console import Group, RenderableType
+from collections.abc import Sequence
+
+import msgspec
+from rich.console import RenderableType
 from rich.text import Text
 
+from wattline.lists.list_of import ListOf
 from wattline.show import units
 from wattline.show.tables import Column, Listing
+from wattline_protocol.lists import kinds
+from wattline_protocol.lists.column import Column as ListColumn
+from wattline_protocol.lists.table import Table
 from wattline_protocol.text.quantities import format_duration
-from wattline_protocol.text.wording import counted, digits, energy
-from wattline_protocol.views.account_views import QuotaView, depths
+from wattline_protocol.text.wording import counted, energy
+from wattline_protocol.views.account_views import AccountView, QuotaView, depths
 from wattline_protocol.wire.client_messages import Accounts
 
 
-def listing(value: Accounts) -> RenderableType:
-    """In the order in which they are served; accounts below another are indented."""
-    rows = value.accounts
-    depth = depths(rows)
-    table = Listing(
-        columns=(
-            Column("ACCOUNT", ["  " * depth[a.name] + a.name for a in rows]),
-            Column("SHARE", [units.share(a.share) for a in rows], is_right=True),
-            Column("USED", [units.share(a.used) for a in rows], is_right=True),
-            Column("USED/DUE", [f"{a.ratio:.2f}" for a in rows], is_right=True),
-            Column("GPU-H", [digits(a.gpu_hours) for a in rows], is_right=True, weight=2),
-            Column("ENERGY", [energy(a.energy_kwh) for a in rows], is_right=True, weight=2),
-            Column("GPUS", [f"{a.gpus_running:g}" for a in rows], is_right=True, weight=1),
-            Column("RUNNING", [str(a.jobs_running) for a in rows], is_right=True, weight=3),
-            Column("QUEUED", [str(a.jobs_queued) for a in rows], is_right=True, weight=1),
+def table(_: float) -> Table[AccountView]:
+    """The columns of accounts."""
+    own = ListColumn[AccountView]
+    return Table(
+        (
+            own("account", kinds.TEXT, lambda one: one.name),
+            own("parent", kinds.TEXT, lambda one: one.parent or "", weight=4, is_usual=False),
+            own("share", kinds.SHARE, lambda one: one.share),
+            own("used", kinds.SHARE, lambda one: one.used),
+            own("ratio", kinds.NUMBER, lambda one: one.ratio, "USED/DUE", text=_ratio),
+            own("gpu-hours", kinds.AMOUNT, lambda one: one.gpu_hours, "GPU-H", weight=2),
+            own("energy", kinds.ENERGY, lambda one: one.energy_kwh, weight=2),
+            own("gpus", kinds.NUMBER, lambda one: one.gpus_running, weight=1),
+            own("running", kinds.NUMBER, lambda one: one.jobs_running, weight=3),
+            own("queued", kinds.NUMBER, lambda one: one.jobs_queued, weight=1),
         ),
         empty="No account has any use yet.",
+        tree=tree,
     )
-    parts: list[RenderableType] = [table]
+
+
+def tree(rows: Sequence[AccountView]) -> list[tuple[int, AccountView]]:
+    """In the order in which they are served, each with its depth."""
+    depth = depths(rows)
+    return [(depth[one.name], one) for one in rows]
+
+
+def _ratio(one: AccountView) -> str:
+    return f"{one.ratio:.2f}"
+
+
+def _with_rows(value: Accounts, rows: Sequence[AccountView]) -> Accounts:
+    return msgspec.structs.replace(value, accounts=tuple(rows))
+
+
+def _below(value: Accounts, rows: Sequence[AccountView]) -> list[RenderableType]:
+    """What older use counts, and quotas."""
+    parts: list[RenderableType] = []
     if rows:
         half_life = format_duration(value.half_life_s)
         parts.append(Text(f"\nUse of {half_life} ago counts half."))
     if value.quotas:
         parts += [Text(""), _quotas(value.quotas)]
-    return Group(*parts)
+    return parts
+
+
+LIST = ListOf(table, lambda value: value.accounts, _with_rows, _below)
 
 
 def _quotas(rows: tuple[QuotaView, ...]) -> Listing:

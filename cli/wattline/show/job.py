@@ -9,12 +9,13 @@ from rich.text import Text
 
 from wattline.first_failure import FirstFailure, first_failure
 from wattline.show import units
-from wattline.show.jobs import NODES_SHOWN, elapsed_s, progress, where
+from wattline.show.jobs import elapsed_s
 from wattline.show.styles import state
 from wattline.show.tables import Cell, Column, Listing, facts
 from wattline_protocol.ids import NodeId
 from wattline_protocol.job.change import asked_for
 from wattline_protocol.job.spec import JobSpec, Limits
+from wattline_protocol.lists.job_table import NODES_SHOWN, progress, where_or_why
 from wattline_protocol.text.quantities import format_cost, format_duration, format_energy
 from wattline_protocol.text.wording import about_size, counted, digits, elapsed, energy, listed
 from wattline_protocol.views.site_views import (
@@ -77,7 +78,7 @@ def _facts(job: JobView) -> list[tuple[str, Cell]]:
     pairs: list[tuple[str, Cell]] = [
         ("job", f"{job.id} {job.name}"),
         ("state", state(job.state)),
-        ("where / why", where(job)),
+        ("where / why", where_or_why(job)),
         ("kind", job.kind),
         ("owner", f"{job.owner}, account {job.account}" if job.account else job.owner),
         ("queue", f"{job.queue}, priority {job.priority}"),

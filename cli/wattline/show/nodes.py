@@ -1,37 +1,77 @@
 """Nodes as a listing, and one in full."""
 
 from collections.abc import Sequence
+from typing import get_args
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from wattline.lists.list_of import ListOf
 from wattline.show import units
 from wattline.show.problems import sentence
 from wattline.show.styles import alarm, state, throttle
 from wattline.show.tables import Cell, Column, Listing, facts
+from wattline_protocol.lists import kinds
+from wattline_protocol.lists.column import Column as ListColumn
+from wattline_protocol.lists.table import Table
 from wattline_protocol.site.labels import labels_text
 from wattline_protocol.text.wording import counted
-from wattline_protocol.views.site_views import GpuView, NodeView, OutOfBandView
+from wattline_protocol.views.site_views import GpuView, NodeState, NodeView, OutOfBandView
 
 
-def listing(nodes: Sequence[NodeView]) -> Listing:
-    """One line a node."""
-    return Listing(
-        columns=(
-            Column("NODE", [n.id for n in nodes]),
-            Column("RACK", [n.rack for n in nodes], weight=5),
-            Column("STATE", [state(n.state) for n in nodes]),
-            Column("GPUS", [busy(n) for n in nodes], is_right=True, weight=1),
-            Column("LEASE", [units.watts(n.lease_w) for n in nodes], is_right=True, weight=2),
-            Column("COMMITTED", [units.watts(n.committed_w) for n in nodes], True, weight=3),
-            Column("DRAW", [draw(n) for n in nodes], is_right=True, weight=1),
-            Column("INLET", [units.celsius(n.inlet_c) for n in nodes], is_right=True, weight=6),
-            Column("CPU", [f"{n.cpu_pct:.0f} %" for n in nodes], is_right=True, weight=7),
-            Column("HEARD", [heard(n) for n in nodes], is_right=True, weight=4),
-            Column("NOTE", [note(n) for n in nodes], grows=True),
+def table(_: float) -> Table[NodeView]:
+    """The columns of nodes."""
+    own = ListColumn[NodeView]
+    return Table(
+        (
+            own("node", kinds.TEXT, lambda node: node.id),
+            own("rack", kinds.TEXT, lambda node: node.rack, weight=5),
+            own("state", kinds.choice(*get_args(NodeState)), lambda node: node.state),
+            own("gpus", kinds.NUMBER, lambda node: len(node.gpus), text=busy, weight=1),
+            own("free", kinds.NUMBER, free, weight=8, is_usual=False),
+            own("model", kinds.TEXTS, models, weight=8, is_usual=False),
+            own("lease", kinds.POWER, lambda node: node.lease_w, weight=2),
+            own("committed", kinds.POWER, lambda node: node.committed_w, weight=3),
+            own("draw", kinds.POWER, draw_w, text=draw, weight=1),
+            own("inlet", kinds.CELSIUS, lambda node: node.inlet_c, weight=6),
+            own("cpu", kinds.SHARE, lambda node: node.cpu_pct / 100, weight=7),
+            own("heard", kinds.DURATION, lambda node: node.heard_ago_s, text=heard, weight=4),
+            own("zone", kinds.TEXT, zone, weight=8, is_usual=False),
+            own("inputs", kinds.TEXTS, lambda node: node.inputs, weight=8, is_usual=False),
+            own("labels", kinds.TEXTS, labels_of, weight=8, is_usual=False),
+            own("simulated", kinds.FLAG, lambda node: node.simulated, weight=8, is_usual=False),
+            own("note", kinds.TEXT, note, grows=True, is_alarm=lambda node: bool(node.problems)),
         ),
         empty="The site file has no nodes.",
     )
+
+
+LIST = ListOf[Sequence[NodeView], NodeView](table)
+
+
+def free(node: NodeView) -> int:
+    """GPUs without a job."""
+    return sum(gpu.job is None for gpu in node.gpus)
+
+
+def models(node: NodeView) -> tuple[str, ...]:
+    """Those of its GPUs, each once."""
+    return tuple(dict.fromkeys(gpu.name for gpu in node.gpus))
+
+
+def zone(node: NodeView) -> str:
+    """Its cooling zone; empty = none."""
+    return node.cooling_zone or ""
+
+
+def labels_of(node: NodeView) -> tuple[str, ...]:
+    """`name=value` of each."""
+    return tuple(f"{name}={value}" for name, value in sorted(node.labels.items()))
+
+
+def draw_w(node: NodeView) -> float:
+    """Measured watts, or the estimate."""
+    return node.estimated_w if node.measured_w is None else node.measured_w
 
 
 def busy(node: NodeView) -> str:
@@ -51,13 +91,13 @@ def heard(node: NodeView) -> str:
     return "never" if node.heard_ago_s is None else units.seconds(node.heard_ago_s)
 
 
-def note(node: NodeView) -> Text:
+def note(node: NodeView) -> str:
     """Its problem, or a remark."""
     if node.problems:
-        return alarm("; ".join(node.problems))
+        return "; ".join(node.problems)
     simulated = "simulated" if node.simulated else ""
     notes = (node.reason, drained(node), node.reserved, simulated)
-    return Text(" · ".join(x for x in notes if x))
+    return " · ".join(x for x in notes if x)
 
 
 def drained(node: NodeView) -> str:

@@ -1,51 +1,65 @@
 """Problems: what, since when, and the remedy."""
 
 from collections.abc import Sequence
+from typing import get_args
 
-from rich.console import Group, RenderableType
+import msgspec
+from rich.console import RenderableType
 from rich.text import Text
 
+from wattline.lists.list_of import ListOf
 from wattline.show import units
-from wattline.show.styles import state
-from wattline.show.tables import Column, Listing, facts
+from wattline.show.tables import facts
+from wattline_protocol.lists import kinds
+from wattline_protocol.lists.column import Column
+from wattline_protocol.lists.table import Table
 from wattline_protocol.text.wording import counted
 from wattline_protocol.wire.event_log import ProblemList
 from wattline_protocol.wire.problem_kinds import KINDS
-from wattline_protocol.wire.problems import ProblemView
+from wattline_protocol.wire.problems import ProblemView, Severity
 
 
-def listing(found: ProblemList) -> RenderableType:
-    """One line a problem, then the remedies of the open ones, kind by kind."""
-    rows = found.problems
-    parts: list[RenderableType] = [_rows(rows)]
+def table(_: float) -> Table[ProblemView]:
+    """The columns of problems."""
+    own = Column[ProblemView]
+    levels = kinds.choice(*get_args(Severity), is_ordered=True)
+    return Table(
+        (
+            own("level", levels, lambda one: one.severity),
+            own("since", kinds.TIME, lambda one: one.since_unix_s),
+            own("until", kinds.TIME, lambda one: one.until_unix_s, text=_until, weight=1),
+            own("kind", kinds.TEXT, lambda one: one.kind, weight=2),
+            own("times", kinds.NUMBER, lambda one: one.occurrences, weight=3),
+            own("subject", kinds.TEXT, lambda one: one.subject),
+            own("node", kinds.TEXT, lambda one: one.node or "", weight=4, is_usual=False),
+            own("job", kinds.NUMBER, lambda one: one.job, weight=4, is_usual=False),
+            own("evidence", kinds.TEXT, lambda one: one.evidence, grows=True),
+        ),
+        empty="No open problems.",
+    )
+
+
+def _with_rows(found: ProblemList, rows: Sequence[ProblemView]) -> ProblemList:
+    return msgspec.structs.replace(found, problems=tuple(rows))
+
+
+def _below(found: ProblemList, rows: Sequence[ProblemView]) -> list[RenderableType]:
+    """The remedies of the open ones, kind by kind."""
+    parts: list[RenderableType] = []
     still = [one for one in rows if one.until_unix_s is None]
     if still:
         parts += [Text(""), remedies(still)]
     if found.is_cut:
         parts.append(Text(f"… there are more; {_open(found)} open", "dim"))
-    return Group(*parts)
+    return parts
+
+
+LIST = ListOf(table, lambda found: found.problems, _with_rows, _below)
 
 
 def _open(found: ProblemList) -> str:
     """ "2 alarms, 1 warning"."""
     return f"{counted(found.open_alarms, 'alarm')}, {counted(found.open_warnings, 'warning')}"
-
-
-def _rows(rows: Sequence[ProblemView]) -> Listing:
-    has_ended = any(one.until_unix_s is not None for one in rows)
-    until = Column("UNTIL", [_until(one) for one in rows], weight=1)
-    return Listing(
-        columns=(
-            Column("LEVEL", [state(one.severity) for one in rows]),
-            Column("SINCE", [units.clock(one.since_unix_s) for one in rows]),
-            *((until,) if has_ended else ()),
-            Column("KIND", [one.kind for one in rows], weight=2),
-            Column("TIMES", [str(one.occurrences) for one in rows], is_right=True, weight=3),
-            Column("SUBJECT", [one.subject for one in rows]),
-            Column("EVIDENCE", [one.evidence for one in rows], grows=True),
-        ),
-        empty="No open problems.",
-    )
 
 
 def _until(one: ProblemView) -> str:

@@ -4,15 +4,19 @@ Names, reasons and logs come from other users, and could control a terminal. So 
 characters are written but those of rich itself (`wattline_protocol.text.visible`).
 """
 
+import csv
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from wattline_protocol.text.visible import TerminalLog, visible
 from wattline_protocol.wire.bounds import CONTROL
+
+MAX_COLUMNS = 100_000
+"""No list is wider."""
 
 PIPE_COLUMNS = 400
 """Width for pipes and files: wide enough that no program reads a shortened cell."""
@@ -57,6 +61,38 @@ def _put_rich(thing: Any) -> None:
         console.print(thing)
     # Cells are padded for display; programs need lines without trailing spaces.
     sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+    sys.stdout.flush()
+
+
+def is_terminal() -> bool:
+    """Whether stdout is one."""
+    return sys.stdout.isatty()
+
+
+def height() -> int:
+    """Lines of the terminal."""
+    from wattline.show.console import VisibleConsole
+
+    return VisibleConsole().height
+
+
+def put_list(thing: Any, *, is_wide: bool) -> None:
+    """A list: on a terminal as wide as that, unless `is_wide`; otherwise of any width."""
+    if is_terminal() and not is_wide:
+        _put_rich(thing)
+        return
+    from wattline.show.console import VisibleConsole
+
+    console = VisibleConsole(width=MAX_COLUMNS)
+    with console.capture() as captured:
+        console.print(thing, soft_wrap=True)
+    sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+    sys.stdout.flush()
+
+
+def put_csv(records: Iterable[Sequence[str]]) -> None:
+    """Records as in RFC 4180."""
+    csv.writer(sys.stdout).writerows(records)
     sys.stdout.flush()
 
 

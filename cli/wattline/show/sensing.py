@@ -2,96 +2,124 @@
 
 from collections.abc import Sequence
 
-from rich.console import RenderableType
-from rich.text import Text
-
+from wattline.lists.list_of import ListOf
 from wattline.show import units
-from wattline.show.events import done
 from wattline.show.power import tree
-from wattline.show.styles import alarm
-from wattline.show.tables import Column, Listing
+from wattline_protocol.lists import kinds
+from wattline_protocol.lists.column import Column
+from wattline_protocol.lists.table import Table
 from wattline_protocol.views.site_views import DomainView, MeterView, PlantView
 
 UNREAD = MeterView("unread", "", None, None, 1.0, 0.0, 0.0)
 NO_PLANT = PlantView(0, 0, None, None, None, None, 0.0)
 
 
-def meter_listing(domains: Sequence[DomainView]) -> Listing:
-    """One line a meter."""
-    meters = [domain.meter or UNREAD for domain in domains]
-    return Listing(
-        columns=(
-            Column("DOMAIN", [domain.id for domain in domains]),
-            Column("METER", [units.watts(m.wall_w) for m in meters], is_right=True),
-            Column("AGE", [units.seconds(m.age_s) for m in meters], is_right=True, weight=2),
-            Column("EXPLAINED", [units.watts(d.measured_w) for d in domains], is_right=True),
-            Column("FACTOR", [f"{m.factor:.2f}" for m in meters], is_right=True),
-            Column("RESIDUAL", [units.watts(m.residual_w) for m in meters], True, weight=1),
-            Column("UNBOOKED", [_unbooked(m) for m in meters], is_right=True),
-            Column("TRUST", [_trust(m) for m in meters], grows=True),
+def meter_table(_: float) -> Table[DomainView]:
+    """The columns of domains with a meter."""
+    own = Column[DomainView]
+    return Table(
+        (
+            own("domain", kinds.TEXT, lambda one: one.id),
+            own("meter", kinds.POWER, lambda one: _meter(one).wall_w),
+            own("age", kinds.DURATION, lambda one: _meter(one).age_s, weight=2),
+            own("explained", kinds.POWER, lambda one: one.measured_w),
+            own("factor", kinds.NUMBER, lambda one: _meter(one).factor, text=_factor),
+            own("residual", kinds.POWER, lambda one: _meter(one).residual_w, weight=1),
+            own("unbooked", kinds.POWER, lambda one: _meter(one).unbooked_w, is_alarm=_unbooked),
+            own("trust", kinds.TEXT, _trust, grows=True, is_alarm=lambda d: bool(_meter(d).why)),
         ),
         empty="The site file has no meter; see [power_domain.meter] in docs/site-file.md.",
     )
 
 
-def _unbooked(meter: MeterView) -> Text:
-    text = units.watts(meter.unbooked_w)
-    return alarm(text) if meter.unbooked_w > 0 else Text(text)
+METERS = ListOf[Sequence[DomainView], DomainView](meter_table)
 
 
-def _trust(meter: MeterView) -> Text:
-    return alarm(f"{meter.trust}: it {meter.why}") if meter.why else Text(meter.trust)
+def _meter(domain: DomainView) -> MeterView:
+    return domain.meter or UNREAD
 
 
-def cooling_page(shown: Sequence[DomainView] | str) -> RenderableType:
-    """The zones, or the result of an act."""
-    return done(shown) if isinstance(shown, str) else cooling_listing(shown)
+def _factor(domain: DomainView) -> str:
+    return f"{_meter(domain).factor:.2f}"
 
 
-def cooling_listing(zones: Sequence[DomainView]) -> Listing:
-    """One line a zone, children indented below their parent."""
-    rows = list(tree(zones))
-    shown = [(zone, zone.plant or NO_PLANT) for _, zone in rows]
-    return Listing(
-        columns=(
-            Column("ZONE", [f"{'  ' * depth}{zone.id}" for depth, zone in rows]),
-            Column("UNITS", [_units(plant) for _, plant in shown], is_right=True),
-            Column("CAPACITY", [_capacity(zone) for zone, _ in shown], is_right=True),
-            Column("BUDGET", [units.watts(zone.budget_w) for zone, _ in shown], is_right=True),
-            Column("HEAT", [units.watts(zone.measured_w) for zone, _ in shown], is_right=True),
-            Column("INLET", [_inlet(plant) for _, plant in shown], is_right=True),
-            Column("OUTSIDE", [_degrees(p.outside_c) for _, p in shown], is_right=True, weight=1),
-            Column("NOTE", [_note(plant) for _, plant in shown], grows=True),
+def _unbooked(domain: DomainView) -> bool:
+    return _meter(domain).unbooked_w > 0
+
+
+def _trust(domain: DomainView) -> str:
+    meter = _meter(domain)
+    return f"{meter.trust}: it {meter.why}" if meter.why else meter.trust
+
+
+def zone_table(_: float) -> Table[DomainView]:
+    """The columns of cooling zones."""
+    own = Column[DomainView]
+    return Table(
+        (
+            own("zone", kinds.TEXT, lambda one: one.id),
+            own("units", kinds.NUMBER, units_of, text=_units, is_alarm=_lacks_units),
+            own("capacity", kinds.POWER, capacity_w),
+            own("budget", kinds.POWER, lambda one: one.budget_w),
+            own("heat", kinds.POWER, lambda one: one.measured_w),
+            own("inlet", kinds.CELSIUS, lambda d: _plant(d).inlet_c, text=_inlet, is_alarm=is_hot),
+            own("outside", kinds.CELSIUS, lambda d: _plant(d).outside_c, text=_outside, weight=1),
+            own("note", kinds.TEXT, _note, grows=True, is_alarm=lambda d: bool(_plant(d).problems)),
         ),
         empty="The site file has no cooling zone.",
+        tree=tree,
     )
 
 
-def _capacity(zone: DomainView) -> str:
-    return units.watts(zone.full_budget_w if zone.plant is None else zone.plant.capacity_w)
+ZONES = ListOf[Sequence[DomainView], DomainView](zone_table)
 
 
-def _units(plant: PlantView) -> Text:
-    if not plant.units:
-        return Text(units.NOT_KNOWN)
-    text = f"{plant.units_in_service} of {plant.units}"
-    return alarm(text) if plant.units_in_service < plant.units else Text(text)
+def _plant(zone: DomainView) -> PlantView:
+    return zone.plant or NO_PLANT
 
 
-def _inlet(plant: PlantView) -> Text:
+def capacity_w(zone: DomainView) -> float:
+    """What its plant, or without one its budget, permits."""
+    return zone.full_budget_w if zone.plant is None else zone.plant.capacity_w
+
+
+def units_of(zone: DomainView) -> int | None:
+    """Units in service; None = not specified."""
+    plant = _plant(zone)
+    return plant.units_in_service if plant.units else None
+
+
+def _units(zone: DomainView) -> str:
+    plant = _plant(zone)
+    return f"{plant.units_in_service} of {plant.units}" if plant.units else units.NOT_KNOWN
+
+
+def _lacks_units(zone: DomainView) -> bool:
+    return _plant(zone).units_in_service < _plant(zone).units
+
+
+def is_hot(zone: DomainView) -> bool:
+    """Whether its inlet is above the limit."""
+    plant = _plant(zone)
+    is_known = plant.inlet_limit_c is not None and plant.inlet_c is not None
+    return is_known and plant.inlet_c > plant.inlet_limit_c  # type: ignore[operator]  # both known
+
+
+def _inlet(zone: DomainView) -> str:
+    plant = _plant(zone)
     text = _degrees(plant.inlet_c)
-    if plant.inlet_limit_c is None:
-        return Text(text)
-    is_over = plant.inlet_c is not None and plant.inlet_c > plant.inlet_limit_c
-    whole = f"{text} of {plant.inlet_limit_c:g}"
-    return alarm(whole) if is_over else Text(whole)
+    return text if plant.inlet_limit_c is None else f"{text} of {plant.inlet_limit_c:g}"
+
+
+def _outside(zone: DomainView) -> str:
+    return _degrees(_plant(zone).outside_c)
 
 
 def _degrees(value_c: float | None) -> str:
     return units.NOT_KNOWN if value_c is None else f"{value_c:.1f} °C"
 
 
-def _note(plant: PlantView) -> Text:
+def _note(zone: DomainView) -> str:
+    plant = _plant(zone)
     said = [] if plant.units_declared is None else ["units set by an operator"]
-    text = "; ".join([*said, *plant.problems])
-    return alarm(text) if plant.problems else Text(text)
+    return "; ".join([*said, *plant.problems])

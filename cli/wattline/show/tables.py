@@ -43,6 +43,8 @@ class Listing:
 
     columns: Sequence[Column]
     empty: str
+    hint: str = ""
+    """What shows the columns and texts that are left out."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if not self.columns[0].cells:
@@ -59,9 +61,16 @@ class Listing:
                     yield BETWEEN
                 yield from _segments(console, cell, widths[at], is_right=column.is_right)
             yield Segment.line()
-        if len(shown) < len(self.columns):
-            left_out = ", ".join(c.title for c in self.columns if c not in shown)
-            yield Text(f"Not shown at this width: {left_out}.", "dim")
+        cut = [c.title for c, width in zip(shown, widths, strict=True) if c.width > width]
+        if note := self._left_out([c.title for c in self.columns if c not in shown], cut):
+            yield Text(note, "dim")
+
+    def _left_out(self, omitted: Sequence[str], cut: Sequence[str]) -> str:
+        """What does not fit; empty = all does."""
+        parts = [f"Not shown at this width: {', '.join(omitted)}."] if omitted else []
+        if cut and self.hint:
+            parts.append(f"Cut at …: {', '.join(cut)}.")
+        return " ".join([*parts, self.hint]) if parts and self.hint else " ".join(parts)
 
 
 def _segments(console: Console, cell: Cell, width: int, *, is_right: bool) -> Iterable[Segment]:

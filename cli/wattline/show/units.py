@@ -2,10 +2,9 @@
 
 from datetime import datetime
 
+from wattline_protocol.lists.kinds import NOT_KNOWN as NOT_KNOWN
 from wattline_protocol.text import wording
-
-NOT_KNOWN = "-"
-"""Shown for a value that is not measured; never a zero."""
+from wattline_protocol.text.moments import local_time
 
 
 def watts(value_w: float | None) -> str:
@@ -30,9 +29,7 @@ def share(value: float | None) -> str:
 
 def clock(unix_s: float | None) -> str:
     """Local date and time to the second."""
-    if unix_s is None:
-        return NOT_KNOWN
-    return datetime.fromtimestamp(unix_s).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return NOT_KNOWN if unix_s is None else local_time(unix_s)
 
 
 def clock_in_zone(unix_s: float | None) -> str:

@@ -59,7 +59,7 @@ VERBS = (
         name="key ls",
         help="List API keys that are not revoked: your own, all for operators.",
         act="wattline.acts.serving.api_keys:keys",
-        show="wattline.show.serving.api_keys:listing",
+        lists=("wattline.show.serving.api_keys:KEYS",),
     ),
     _verb(
         name="key usage",
@@ -68,7 +68,7 @@ VERBS = (
         "or for services of others; TODAY the tokens of the day. STATE shows keys that gateways "
         "slow or block for abuse; the evidence is below. The counts are saved every 10 s.",
         act="wattline.acts.serving.api_keys:usage",
-        show="wattline.show.serving.api_keys:usage",
+        lists=("wattline.show.serving.api_keys:USAGE",),
         args=(Argument("name", "Name of the key. Default: all of `key ls`.", required=False),),
     ),
     _verb(

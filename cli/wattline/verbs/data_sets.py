@@ -44,7 +44,7 @@ VERBS = (
         name="data ls",
         help="List data sets and models, or the versions of one.",
         act="wattline.data.versions:listing",
-        show="wattline.data.show_versions:listing",
+        lists=("wattline.data.show_versions:SETS", "wattline.data.show_versions:VERSIONS"),
         args=(Argument("name", "Name of a set. Default: all sets.", required=False),),
     ),
     _verb(

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from wattline.verbs.lists import LIST_OPTIONS, WATCH
 from wattline.verbs.overview import OVERVIEW
 from wattline.verbs.run import run
 from wattline.verbs.values import duration_option, text_option
@@ -41,7 +42,8 @@ class AnyCase(click.Choice[str]):
 
 def parameters(verb: Verb) -> tuple[Argument | Option, ...]:
     """The verb's own parameters and those that every such verb has."""
-    more = [JSON] if verb.has_json else []
+    more = [one for one in LIST_OPTIONS if not (verb.streams and one is WATCH)] * bool(verb.lists)
+    more += [JSON] if verb.has_json else []
     if verb.role is not None:
         more.append(BUNDLE)
     return (*verb.args, *more)
@@ -80,6 +82,8 @@ def _parameter(p: Argument | Option) -> click.Parameter:
     if p.kind == "switch":
         return click.Option([p.name, *p.flags], is_flag=True, default=False, help=p.help)
     preset = {} if p.required else {"default": p.default}  # click takes a default None for a value
+    if p.value_alone:
+        preset |= {"is_flag": False, "flag_value": p.value_alone}
     return click.Option(
         [p.name, *p.flags],
         type=AnyCase(p.choices) if p.choices else _TYPES[p.kind],

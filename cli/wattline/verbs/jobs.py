@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 from typing import get_args
 
+from wattline.verbs.lists import WHERE
 from wattline.verbs.verb import Argument, Option, Verb
 from wattline_protocol.job.spec import STOP_SIGNALS, JobKind, PowerGoal
 from wattline_protocol.views.site_views import JobState
@@ -37,6 +38,7 @@ _WHICH = (
         choices=get_args(JobState),
         many=True,
     ),
+    WHERE,
     Option(
         "dry_run", ("--dry-run", "-n"), "List what would be done, and do nothing.", kind="switch"
     ),
@@ -299,7 +301,8 @@ VERBS = (
         name="jobs",
         help="List pending and running jobs, with wait reasons.",
         act="wattline.acts.jobs:jobs",
-        show="wattline.show.jobs:listing",
+        lists=("wattline.show.jobs:LIST",),
+        selects=True,
         args=(
             Option("all_jobs", ("--all", "-a"), "Include ended jobs.", kind="switch"),
             Option(
@@ -318,7 +321,7 @@ VERBS = (
         examples=(
             "wattline jobs --state RUNNING",
             "wattline jobs --user ada --name 'sweep-*' --lines 20",
-            "wattline jobs --all --json",
+            "wattline jobs --where 'state=pending and reason~watts' --sort -gpus,user",
         ),
     ),
     _verb(
@@ -345,7 +348,7 @@ VERBS = (
         "Use is GPU time and energy by the weights of the site file; older use counts less. "
         "Figures of an account include the accounts below it.",
         act="wattline.acts.accounts:accounts",
-        show="wattline.show.accounts:listing",
+        lists=("wattline.show.accounts:LIST",),
     ),
     _verb(
         name="whatif",

@@ -15,7 +15,7 @@ VERBS = (
         name="nodes",
         help="List nodes with their leases and draw.",
         act="wattline.acts.nodes:nodes",
-        show="wattline.show.nodes:listing",
+        lists=("wattline.show.nodes:LIST",),
         role="submitter",
     ),
     _verb(
@@ -141,7 +141,7 @@ VERBS = (
         help="List current and future reservations: users, nodes, free GPUs.",
         details="STILL THERE lists jobs of others on its nodes.",
         act="wattline.acts.reservations:reservations",
-        show="wattline.show.reservations:listing",
+        lists=("wattline.show.reservations:LIST",),
         role="submitter",
     ),
     _act(

@@ -31,17 +31,8 @@ VERBS = (
         "windows of the site file, grid events, cooling and meters. Future limits are "
         "listed too.",
         act="wattline.acts.power:power",
-        show="wattline.show.power:page",
-        live="wattline.show.power:live_page",
-        args=(
-            Option(
-                "watch",
-                ("--watch", "-w"),
-                "Refresh once a second: in place on a terminal, one line per domain in a pipe.",
-                kind="switch",
-            ),
-        ),
-        examples=("wattline power --watch",),
+        lists=("wattline.show.power:LIST",),
+        examples=("wattline power --watch", "wattline power --where 'headroom<2kW'"),
     ),
     _verb(
         name="meters",
@@ -49,7 +40,7 @@ VERBS = (
         details="FACTOR is the slow ratio of metered to estimated draw; UNBOOKED is metered load "
         "beyond the booked load, reserved in the domain's budget.",
         act="wattline.acts.sensing:meters",
-        show="wattline.show.sensing:meter_listing",
+        lists=("wattline.show.sensing:METERS",),
     ),
     _verb(
         name="cooling",
@@ -57,7 +48,7 @@ VERBS = (
         details="Setting it requires the role operator, applies at once and persists over "
         "restarts. All units in service removes the setting: the sensor's value is used again.",
         act="wattline.acts.sensing:cooling",
-        show="wattline.show.sensing:cooling_page",
+        lists=("wattline.show.sensing:ZONES",),
         args=(
             Argument("zone", "Cooling zone. Default: all.", required=False),
             Option(
@@ -140,7 +131,7 @@ VERBS = (
         name="power event list",
         help="List current and future grid events.",
         act="wattline.acts.gridevents:events",
-        show="wattline.show.power:limit_listing",
+        lists=("wattline.show.power:LIMITS",),
     ),
     _act(
         name="power event cancel",

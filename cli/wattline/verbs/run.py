@@ -3,11 +3,13 @@
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 from wattline import exits
-from wattline.verbs.verb import BUNDLE, JSON, Verb
+from wattline.verbs.lists import LIST_OPTIONS
+from wattline.verbs.verb import BUNDLE, JSON, Argument, Verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +20,10 @@ class Outcome:
     status: int = exits.OK
 
 
-def load(path: str) -> Callable[..., Any]:
-    """The function that `module:function` names."""
+def load(path: str) -> Any:
+    """What `module:name` names."""
     module, _, name = path.partition(":")
-    function: Callable[..., Any] = getattr(import_module(module), name)
-    return function
+    return getattr(import_module(module), name)
 
 
 def run(verb: Verb, values: dict[str, Any]) -> int:
@@ -30,15 +31,38 @@ def run(verb: Verb, values: dict[str, Any]) -> int:
     as_json = bool(values.pop(JSON.name, False))
     if verb.knows_json:
         values["as_json"] = as_json
+    print_result = _printer(verb, values, as_json=as_json)
     if verb.role is None:
-        return _show(verb, load(verb.act)(**values), as_json=as_json)
+        return print_result(partial(load(verb.act), **values))
     from wattline.client import Client
     from wattline.show.screen import put_error
 
     with Client(
         values.pop(BUNDLE.name), on_trouble=lambda text: put_error(f"wattline: {text}")
     ) as client:
-        return _show(verb, load(verb.act)(client, **values), as_json=as_json)
+        return print_result(partial(load(verb.act), client, **values))
+
+
+def _printer(
+    verb: Verb, values: dict[str, Any], *, as_json: bool
+) -> Callable[[Callable[..., Any]], int]:
+    """What does the act and prints its result; options of lists are taken from `values`."""
+    if not verb.lists:
+        return lambda act: _show(verb, act(), as_json=as_json)
+    from wattline.lists.print_list import print_list
+    from wattline.lists.request import ListOptions, checked
+
+    given = {p.name: values.pop(p.name) for p in LIST_OPTIONS if p.name in values}
+    options = ListOptions(**given, json=as_json)
+    has_argument = any(isinstance(p, Argument) and values[p.name] for p in verb.args)
+    of = load(verb.lists[-1 if has_argument else 0])
+    checked(of, options)
+
+    def show(act: Callable[..., Any]) -> int:
+        ask = (lambda where: act(where=where)) if verb.selects else (lambda _: act())
+        return print_list(of, options, ask, selects=verb.selects)
+
+    return show
 
 
 def _show(verb: Verb, result: Any, *, as_json: bool) -> int:
@@ -46,9 +70,6 @@ def _show(verb: Verb, result: Any, *, as_json: bool) -> int:
 
     render = load(verb.show) if verb.show is not None else None
     if isinstance(result, Iterator):
-        if verb.live is not None and not as_json and sys.stdout.isatty():
-            screen.put_live(map(load(verb.live), result))
-            return exits.OK
         status = exits.OK
         for item in result:
             outcome = item if isinstance(item, Outcome) else Outcome(item)

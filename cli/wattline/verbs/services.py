@@ -11,7 +11,7 @@ VERBS = (
         name="services",
         help="List services with their revision and ready replicas, and routes.",
         act="wattline.acts.serving.services:services",
-        show="wattline.show.serving.services:listing",
+        lists=("wattline.show.serving.services:LIST",),
     ),
     _verb(
         name="service",

@@ -48,6 +48,8 @@ class Option:
     choices: tuple[str, ...] = ()
     many: bool = False
     required: bool = False
+    value_alone: str = ""
+    """Its value where none follows the flag; empty = one must follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,13 @@ class Verb:
     help: str
     act: str
     show: str | None = None
-    live: str | None = None
-    """Draws the values of an iterator in place, on a terminal; in a pipe `show` prints each."""
+    lists: tuple[str, ...] = ()
+    """`module:NAME` of the `ListOf` that prints what the act returns, in place of `show`; the
+    second one where the verb's argument is given."""
+    selects: bool = False
+    """Its act is given `where` as text and evaluates it; otherwise rows are selected here."""
+    streams: bool = False
+    """The act of a list may return rows one by one, as they come."""
     args: tuple[Argument | Option, ...] = ()
     role: Role | None = None
     """The least role that may do it; None: needs no scheduler."""

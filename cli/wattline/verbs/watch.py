@@ -18,10 +18,17 @@ VERBS = (
         name="events",
         help="Print the event and audit log, newest last.",
         act="wattline.acts.events:events",
-        show="wattline.show.events:line",
+        lists=("wattline.show.events:LIST",),
+        streams=True,
         args=(
             Option("follow", ("--follow", "-f"), "Follow new events.", kind="switch"),
-            Option("lines", ("--lines", "-n"), "Number of events to begin with.", "integer", 50),
+            Option(
+                "lines",
+                ("--lines", "-n"),
+                "Events to begin with, before --where.",
+                "integer",
+                50,
+            ),
             Option("after", ("--after",), "Begin after this event.", "integer"),
             Option(
                 "acts",
@@ -42,7 +49,7 @@ VERBS = (
         details="A problem has one begin and one end, even if its values change. One that recurs "
         "within a minute is the same problem.",
         act="wattline.acts.events:problems",
-        show="wattline.show.problems:listing",
+        lists=("wattline.show.problems:LIST",),
         args=(
             Option("all", ("--all",), "Include recently ended problems.", kind="switch"),
             Option("node", ("--node",), "Only problems of this node.", metavar="NODE"),

@@ -6,13 +6,18 @@ have not ended, or among those in the states they name.
 """
 
 import re
+from datetime import UTC
 from fnmatch import fnmatchcase
+from typing import Annotated
 
 import msgspec
 
 from wattline_protocol.ids import JobId
-from wattline_protocol.views.site_views import JobState
-from wattline_protocol.wire.bounds import Count, Few, Many, Name, Serial
+from wattline_protocol.lists.job_table import jobs_where, names_ended
+from wattline_protocol.lists.kinds import Reading
+from wattline_protocol.lists.where import MAX_CHARS, Where
+from wattline_protocol.views.site_views import ENDED_STATES, JobState, JobView
+from wattline_protocol.wire.bounds import PLAIN, Count, Few, Many, Name, Serial
 
 NEWEST = JobId(0)
 """Represents the newest job of the requesting user."""
@@ -65,17 +70,36 @@ class Selection(msgspec.Struct, frozen=True):
     """Patterns with `*`, `?` and `[abc]`."""
     states: Few[JobState] = ()
     """State of the job; of an array, of each index by itself."""
+    where: Annotated[str, msgspec.Meta(max_length=MAX_CHARS, pattern=PLAIN)] = ""
+    """A condition on whole jobs (`lists.where`), whose times are absolute; empty = none."""
 
     @property
     def is_filtered(self) -> bool:
         """Whether any filter is set."""
-        return bool(self.users or self.accounts or self.queues or self.names or self.states)
+        words = self.users or self.accounts or self.queues or self.names or self.states
+        return bool(words or self.where)
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether it takes time to find what it selects."""
+        return bool(self.names or self.where)
 
     @property
     def single(self) -> Span | None:
         """The one job selected by number, if nothing else is set."""
         is_one = len(self.jobs) == 1 and not self.is_filtered
         return self.jobs[0] if is_one and self.jobs[0].first == self.jobs[0].last else None
+
+    def condition(self, now_unix_s: float = 0.0) -> Where[JobView] | None:
+        """What `where` says of a job as of that time; None = all match. Raises ValueError."""
+        return jobs_where(self.where, Reading(now_unix_s, UTC)) if self.where else None
+
+    @property
+    def names_ended(self) -> bool:
+        """Whether it names a state in which a job has ended: then such jobs are meant, too. Raises
+        ValueError."""
+        where = self.condition()
+        return bool(ENDED_STATES & set(self.states)) or (where is not None and names_ended(where))
 
     def matches_name(self, name: str) -> bool:
         """Whether a job of this name may be selected."""
@@ -132,12 +156,16 @@ def _is_sound(span: Span) -> bool:
 def problem(selection: Selection) -> str:
     """What is wrong with it, and what would be valid; empty = nothing."""
     if not selection.jobs and not selection.is_filtered:
-        return f"specify jobs: {HOW}, or filter by user, account, queue, name, state"
+        return f"specify jobs: {HOW}, or filter by user, account, queue, name, state, where"
     words = (selection.users, selection.accounts, selection.queues, selection.names)
     if any(len(some) > MAX_WORDS for some in (*words, selection.states)):
         return f"at most {MAX_WORDS} values for one filter"
     if any(len(word) > MAX_WORD_CHARS for some in words for word in some):
         return f"a filter's value has at most {MAX_WORD_CHARS} characters"
+    try:
+        selection.condition()
+    except ValueError as error:
+        return f"where: {error}"
     if len(selection.jobs) + sum(len(span.indices) for span in selection.jobs) > MAX_SPANS:
         return f"at most {MAX_SPANS} ranges at a time"
     if not all(map(_is_sound, selection.jobs)):

@@ -48,6 +48,11 @@ def _moment_unix_s(text: str, after_unix_s: float, zone: tzinfo | None) -> float
     return _aware(at, zone).timestamp()
 
 
+def local_time(unix_s: float) -> str:
+    """Date and time to the second, in the time zone of this machine."""
+    return datetime.fromtimestamp(unix_s).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
 def is_time_of_day(*texts: str) -> bool:
     """Whether all are times of day without a date, which mean the next such time."""
     return all(_TIME_OF_DAY.fullmatch(text) for text in texts)

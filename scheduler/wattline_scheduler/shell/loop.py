@@ -8,7 +8,6 @@ reports anything that a crash could undo, and a burst costs one fsync (see `comm
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -17,7 +16,6 @@ import zmq
 from wattline_protocol.data.requests import GetData, GetUses, ListData, PrepareData
 from wattline_protocol.data.secrets import SecretDone, SecretRequest
 from wattline_protocol.ids import Instant, JobId, NodeId, Now, UserName
-from wattline_protocol.job.selection import Selection, problem
 from wattline_protocol.trust.members import Authorized, Member
 from wattline_protocol.views.capacity_views import GetCapacity
 from wattline_protocol.views.load_views import GetLoad
@@ -87,12 +85,12 @@ from wattline_scheduler.shell.clients.client_endpoint import ClientEndpoint, Ses
 from wattline_scheduler.shell.clients.client_turns import ClientTurns
 from wattline_scheduler.shell.clients.log_reads import LogReads
 from wattline_scheduler.shell.clients.log_relay import LogRelay
-from wattline_scheduler.shell.clients.long_lists import matching
 from wattline_scheduler.shell.clients.permissions import agent_keys, gateway_keys, not_for
 from wattline_scheduler.shell.clients.questions import Reads
 from wattline_scheduler.shell.clients.report_worker import ReportWorker, report_order
 from wattline_scheduler.shell.clients.run_records import RunRecords
 from wattline_scheduler.shell.clients.secret_relay import SecretRelay
+from wattline_scheduler.shell.clients.selected_jobs import looked_up
 from wattline_scheduler.shell.clients.site_snapshots import Snapshots
 from wattline_scheduler.shell.clients.subscriptions import Watches
 from wattline_scheduler.shell.commits import Commits
@@ -313,8 +311,8 @@ class Loop:
             case WhatIf():
                 begin_trial = partial(self._reads.what_if, asker, request)
                 return self._turns.later(session, ask.ask, begin_trial)
-            case Cancel() | Hold() | Release() | Requeue() | Update() if request.which.names:
-                begin_act = partial(self._act_by_name, session, ask, request.which)
+            case Cancel() | Hold() | Release() | Requeue() | Update() if request.which.is_slow:
+                begin_act = partial(self._act_in_parts, session, ask, request)
                 return self._turns.act_later(session, ask.ask, begin_act)
             case _:
                 return self._handle(self._asked(session, ask), now)
@@ -332,15 +330,14 @@ class Loop:
             return [self._runs.fetch(*by, request, now.mono_s)]
         return self._secrets.answer(*by, request, now.mono_s, partial(self._handle, now=now))
 
-    def _act_by_name(
-        self, session: Session, ask: Ask, which: Selection, began: Now
+    def _act_in_parts(
+        self, session: Session, ask: Ask, request: OnJobs, began: Now
     ) -> Parts[list[Effect]]:
-        """Resolve the names selected in parts, then act at once."""
+        """Look up what is selected in parts, then act at once."""
         del began
-        sound = not problem(which)
-        jobs = list(self._state.work.jobs.values()) if sound else []
-        names = yield from matching(jobs, which.names if sound else ())
-        return self._handle(replace(self._asked(session, ask), names=names), self._clock())
+        event, show_job = self._asked(session, ask), self._reads.show_job
+        found = yield from looked_up(self._state, event, request, show_job, self._clock)
+        return self._handle(found, self._clock())
 
     def _asked(self, session: Session, ask: Ask) -> ClientRequest:
         """The request with data that the core does not have in memory."""

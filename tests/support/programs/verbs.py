@@ -112,6 +112,8 @@ def serve(door: str) -> None:
         if verb.role is not None:
             import_module(verb.act.partition(":")[0])
             import_module((verb.show or verb.act).partition(":")[0])
+            for of in verb.lists:
+                import_module(of.partition(":")[0])
     import_module("wattline.show.screen")
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)

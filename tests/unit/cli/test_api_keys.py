@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from rich.console import Console, RenderableType
 
+from support.core.list_pages import page_of
 from wattline import Client
 from wattline.acts.serving import api_keys as acts
 from wattline.client.api_keys import ApiKeyActs, NewApiKey
@@ -122,15 +123,15 @@ def text_of(listing: RenderableType) -> str:
 
 def test_keys_are_listed_with_their_limits_and_their_use() -> None:
     old = msgspec.structs.replace(SHOP, name="old", is_expired=True, expires_unix_s=UnixTime(1.0))
-    shown = text_of(show.listing([SHOP, old]))
+    shown = text_of(page_of(show.KEYS, [SHOP, old]))
     for word in ("shop", "ada", "30/m", "never", "expired", "digits,echo"):
         assert word in shown
-    drawn = text_of(show.usage([msgspec.structs.replace(SHOP, joules=62_500.0)]))
+    drawn = text_of(page_of(show.USAGE, [msgspec.structs.replace(SHOP, joules=62_500.0)]))
     assert "62.5 kJ" in drawn
-    assert text_of(show.usage([SHOP])).splitlines()[1].split()[:4] == [
+    assert text_of(page_of(show.USAGE, [SHOP])).splitlines()[1].split()[:4] == [
         *("shop", "12,345", "7", "never"),
     ]
-    assert text_of(show.usage([])) == "No API keys.\n"
+    assert text_of(page_of(show.USAGE, [])) == "No API keys.\n"
 
 
 def test_usage_of_one_key_or_of_all() -> None:

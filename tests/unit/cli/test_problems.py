@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from support.core.list_pages import page_of
 from support.core.site_views import problem, troubled_site
 from wattline.problempage import page
-from wattline.show.problems import listing
+from wattline.show.problems import LIST
 from wattline.verbs.catalogue import CATALOGUE
 from wattline_protocol.wire.event_log import ProblemList
 from wattline_protocol.wire.problem_kinds import KINDS, ProblemKind
@@ -17,7 +18,7 @@ from wattline_protocol.wire.problem_kinds import KINDS, ProblemKind
 
 def shown(found: ProblemList) -> str:
     console = Console(width=140, record=True, file=io.StringIO())
-    console.print(listing(found))
+    console.print(page_of(LIST, found))
     return console.export_text()
 
 

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from support.core.list_pages import page_of
 from wattline.acts import reservations as acts
 from wattline.failures import ActFailed
 from wattline.show import reservations as show
@@ -34,7 +35,7 @@ COURSE = ReservationView(
 def text_of(rows: list[ReservationView], width: int = 220) -> str:
     console = Console(file=io.StringIO(), width=width, color_system=None)
     with console.capture() as captured:
-        console.print(show.listing(rows), highlight=False, markup=False)
+        console.print(page_of(show.LIST, rows), highlight=False, markup=False)
     return captured.get()
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from support.core.list_pages import page_of
 from support.core.site_views import busy_site
 from wattline.show import jobs, screen
 
@@ -12,7 +13,7 @@ def test_pipe_gets_whole_plain_lines(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "40")
-    screen.put(jobs.listing(busy_site().jobs))
+    screen.put_list(page_of(jobs.LIST, busy_site().jobs), is_wide=False)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 5
     assert "\x1b" not in "".join(lines)

@@ -5,8 +5,9 @@ import io
 import msgspec
 from rich.console import Console, RenderableType
 
+from support.core.list_pages import page_of
 from wattline.show.serving import routes
-from wattline.show.serving.services import detail, listing
+from wattline.show.serving.services import LIST, detail
 from wattline_protocol.ids import JobId
 from wattline_protocol.views.service_views import (
     EnergyView,
@@ -51,15 +52,15 @@ def rows_of(thing: RenderableType) -> list[str]:
 
 
 def test_a_service_is_one_line_with_the_reason_of_a_failed_replica() -> None:
-    header, row = rows_of(listing([VIEW]))
-    assert header.split() == ["SERVICE", "OWNER", "REVISION", "READY", "IN", "FLIGHT", "NOTE"]
+    header, row, *_ = rows_of(page_of(LIST, [VIEW]))
+    assert header.split() == ["SERVICE", "USER", "REVISION", "READY", "IN", "FLIGHT", "NOTE"]
     assert row.split()[:5] == ["echo", "ada", "7", "1/2", "3"]
-    assert row.endswith("  7.1#1: ValueError: no weights at /m…")
+    assert row.endswith("  7.1#1: ValueError: no weights at /mo…")
 
 
 def test_a_rollout_in_progress_is_shown() -> None:
     rolling = msgspec.structs.replace(VIEW, rollout="checking", next_revision=JobId(9))
-    _, row = rows_of(listing([rolling]))
+    _, row = rows_of(page_of(LIST, [rolling]))
     assert "checking, revision 9" in row
     assert "rollout    checking, revision 9 is to replace 7" in rows_of(detail(rolling))
 
@@ -103,7 +104,7 @@ def test_an_slo_without_history_says_so() -> None:
 
 
 def test_a_site_without_services_says_so() -> None:
-    assert rows_of(listing([])) == ["No services."]
+    assert rows_of(page_of(LIST, [])) == ["No services."]
 
 
 ROUTE = RouteView("digits", "ada", ("small", "large"), ())
@@ -115,7 +116,7 @@ RULES = (
 
 def test_a_route_is_one_line_after_the_services() -> None:
     lost = RouteView("lost", "", ("gone",), (), "service gone does not exist")
-    rows = rows_of(listing([VIEW, ROUTE, lost]))
+    rows = rows_of(page_of(LIST, [VIEW, ROUTE, lost]))
     assert rows[1].split()[:2] == ["echo", "ada"]
     assert rows[2].split()[-4:] == ["route", "to", "small,", "large"]
     assert rows[3].split()[:3] == ["lost", "site", "file"]

@@ -7,10 +7,11 @@ import pytest
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from support.core.list_pages import asked_of, page_of
 from support.core.site_views import NOON, attempt, busy_site, domain, event, job, troubled_site
 from support.programs.time_zone import local_time
-from wattline.acts.power import PowerNow
 from wattline.acts.submit import Submission, exit_status
+from wattline.lists.layout import listing
 from wattline.show import accounts, events, jobs, nodes, power, report
 from wattline.show import job as job_detail
 from wattline.show.tables import Column, Listing, facts, fitting
@@ -37,8 +38,8 @@ def rows_of(thing: RenderableType, width: int = 200) -> list[str]:
 
 
 def test_jobs_show_where_they_run_and_why_they_wait() -> None:
-    header, *rows = rows_of(jobs.listing(busy_site().jobs))
-    assert header.split()[:4] == ["JOB", "NAME", "KIND", "OWNER"]
+    header, *rows = rows_of(page_of(jobs.LIST, busy_site().jobs))
+    assert header.split()[:4] == ["JOB", "NAME", "KIND", "USER"]
     assert rows[0].endswith("gpu-01, gpu-02")
     assert "6+0/16" in rows[1]
     assert rows[2].endswith("watts: 2.1 kW missing in rack-r2")
@@ -67,24 +68,25 @@ def test_facts_keep_their_lines_and_nothing_that_a_terminal_would_act_on() -> No
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
 def test_listing_never_wraps(width: int) -> None:
+    """What does not fit is named."""
     site = troubled_site()
-    for listing in (
-        jobs.listing(site.jobs),
-        nodes.listing(site.nodes),
-        power.listing(site.domains),
-    ):
-        lines = rows_of(listing, width)
-        count = len(listing.columns[0].cells) + 1
-        rows, note = lines[:count], " ".join(lines[count:])
+    lists = ((jobs.LIST, site.jobs), (nodes.LIST, site.nodes), (power.LIST, site.domains))
+    for of, rows in lists:
+        asked = asked_of(of)
+        lines = rows_of(listing(asked, list(rows)), width)
         assert all(len(line) <= width for line in lines)
-        header, left_out = rows[0], note.removeprefix("Not shown at this width: ").rstrip(".")
-        named = [title for title in left_out.split(", ") if title]
-        absent = [c.title for c in listing.columns if c.title.split()[0] not in header.split()]
+        note = " ".join(lines[len(rows) + 1 :]).removesuffix("--wide shows all.")
+        left_out, _, cut = note.removeprefix("Not shown at this width: ").partition("Cut at …: ")
+        named = [title for title in left_out.strip().rstrip(".").split(", ") if title]
+        header = lines[0].split()
+        absent = [c.heading for c in asked.columns if c.heading.split()[0] not in header]
         assert named == absent if width >= 80 else set(named) <= set(absent)
+        if width >= 80:
+            assert bool(cut) == any("…" in line for line in lines[: len(rows) + 1])
 
 
 def test_what_matters_stays_on_a_narrow_terminal() -> None:
-    header = rows_of(jobs.listing(busy_site().jobs), 60)[0]
+    header = rows_of(page_of(jobs.LIST, busy_site().jobs), 60)[0]
     assert {"JOB", "NAME", "STATE", "REASON"} <= set(header.split())
     assert "QUEUE" not in header
 
@@ -101,11 +103,11 @@ def test_heaviest_columns_go_first() -> None:
 
 
 def test_empty_listing_says_so() -> None:
-    assert rows_of(jobs.listing(())) == ["No jobs."]
+    assert rows_of(page_of(jobs.LIST, ())) == ["No jobs."]
 
 
 def test_text_of_people_is_never_markup() -> None:
-    shown = text_of(jobs.listing((job(1, "[red]x[/red]", "PENDING", reason="[bold]why"),)))
+    shown = text_of(page_of(jobs.LIST, (job(1, "[red]x[/red]", "PENDING", reason="[bold]why"),)))
     assert "[red]x[/red]" in shown
     assert "[bold]why" in shown
 
@@ -122,7 +124,7 @@ def test_domain_above_its_budget_says_by_how_much() -> None:
     over = msgspec.structs.replace(
         troubled_site().domains[0], over_since_unix_s=UnixTime(1_780_000_000.0)
     )
-    shown = text_of(power.listing((over,)))
+    shown = text_of(page_of(power.LIST, (over,)))
     assert "4.8 kW over since" in shown
     assert "-4.8 kW" in shown
 
@@ -348,30 +350,12 @@ def test_a_job_that_never_started_has_no_time_in_its_end() -> None:
 
 
 def test_limits_stand_below_the_domains() -> None:
-    lines = rows_of(power.page(troubled_site().domains))
+    lines = rows_of(page_of(power.LIST, troubled_site().domains))
     at = lines.index("")
     assert "limited by shed" in "\n".join(lines[:at])
     assert lines[at + 1].split() == ["LIMIT", "DOMAIN", "TO", "NOW", "WHEN", "BY", "WHY"]
     assert lines[at + 2].split()[:4] == ["shed", "site", "16.5", "kW"]
     assert lines[at + 2].endswith("grid event 4711")
-
-
-def test_without_limits_the_page_is_the_table_alone() -> None:
-    assert rows_of(power.page(busy_site().domains)) == rows_of(power.listing(busy_site().domains))
-
-
-def test_a_watch_in_a_pipe_is_one_line_a_domain() -> None:
-    now = PowerNow(1_780_000_000.0, troubled_site().domains)
-    lines = rows_of(power.page(now))
-    assert len(lines) == len(now.domains)
-    assert "site budget_w=16500 committed_w=" in lines[0]
-    assert lines[0].endswith("limited by shed")
-
-
-def test_a_watch_says_when_it_shows_old_figures() -> None:
-    now = PowerNow(1_780_000_000.0, busy_site().domains, "the scheduler does not answer")
-    assert "not fresh: the scheduler does not answer" in text_of(power.live_page(now))
-    assert len(rows_of(power.page(now))) == 1
 
 
 def test_accounts_are_shown_with_what_is_due_and_quotas() -> None:
@@ -391,7 +375,7 @@ def test_accounts_are_shown_with_what_is_due_and_quotas() -> None:
         ),
     )
     with local_time("UTC"):
-        shown = text_of(accounts.listing(value))
+        shown = text_of(page_of(accounts.LIST, value))
     assert "research   75 %  50 %      0.67" in shown
     assert "\n  vision" in shown
     assert "Use of 7d ago counts half." in shown
@@ -405,4 +389,4 @@ def test_accounts_are_shown_with_what_is_due_and_quotas() -> None:
     assert "100000 open jobs" in shown
     assert "1 open job " in shown
     assert "a month" in shown
-    assert "No account" in text_of(accounts.listing(Accounts((), 604_800.0)))
+    assert "No account" in text_of(page_of(accounts.LIST, Accounts((), 604_800.0)))

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from rich.console import Console, RenderableType
 
+from support.core.list_pages import page_of
 from support.core.site_views import domain
 from wattline.acts import sensing as acts
 from wattline.failures import ActFailed
@@ -35,33 +36,32 @@ def cooled(plant: PlantView | None) -> DomainView:
 
 
 def test_a_meter_with_its_factor_and_what_it_leaves_unexplained() -> None:
-    shown = text_of(sensing.meter_listing([metered(FINE)]))
+    shown = text_of(page_of(sensing.METERS, [metered(FINE)]))
     assert {"31.2", "1.04", "1.2", "ok", "2s"} <= set(shown.split())
 
 
 def test_a_doubted_meter_says_why_also_among_the_domains() -> None:
-    assert "frozen: it says the same" in text_of(sensing.meter_listing([metered(FROZEN)]))
-    assert "its meter says the same" in power.note(metered(FROZEN)).plain
-    assert "3.1 kW unbooked load" in power.note(metered(HEATER)).plain
+    assert "frozen: it says the same" in text_of(page_of(sensing.METERS, [metered(FROZEN)]))
+    assert "its meter says the same" in power.note(metered(FROZEN))
+    assert "3.1 kW unbooked load" in power.note(metered(HEATER))
 
 
 def test_a_zone_with_a_failed_unit_and_warm_inlets() -> None:
     plant = PlantView(3, 2, 2, 41.5, 27.4, 27.0, 66_000.0, ("the outside temperature is unknown",))
-    shown = text_of(sensing.cooling_listing([cooled(plant)]))
+    shown = text_of(page_of(sensing.ZONES, [cooled(plant)]))
     for words in ("2 of 3", "66 kW", "27.4 °C of 27", "41.5 °C", "units set by an operator"):
         assert words in shown
     assert "the outside temperature is unknown" in shown
 
 
 def test_a_zone_of_which_nothing_is_known_shows_its_budget() -> None:
-    shown = text_of(sensing.cooling_listing([cooled(None)]))
+    shown = text_of(page_of(sensing.ZONES, [cooled(None)]))
     assert "room" in shown
     assert "-" in shown.split()
 
 
 def test_nothing_configured_says_where_to_read() -> None:
-    assert "docs/site-file.md" in text_of(sensing.meter_listing([]))
-    assert text_of(sensing.cooling_page("room: 2 of 3 units")).startswith("room: 2 of 3")
+    assert "docs/site-file.md" in text_of(page_of(sensing.METERS, []))
 
 
 class OneZone:

@@ -11,9 +11,11 @@ from click.testing import CliRunner
 
 from wattline import exits
 from wattline.docpage import page
+from wattline.lists.list_of import ListOf
 from wattline.main import run
 from wattline.verbs.catalogue import CATALOGUE
 from wattline.verbs.group import Root, parameters
+from wattline.verbs.lists import LIST_OPTIONS
 from wattline.verbs.overview import OVERVIEW
 from wattline.verbs.run import load
 from wattline.verbs.verb import Verb
@@ -41,6 +43,8 @@ def test_act_takes_what_the_table_says(verb: Verb) -> None:
     act = inspect.signature(load(verb.act))
     of_the_runner = {"bundle"} if verb.role else set()
     of_the_runner |= {"json"} if verb.has_json else set()
+    of_the_runner |= {p.name for p in LIST_OPTIONS} if verb.lists else set()
+    of_the_runner -= {"where"} if verb.selects else set()
     given = {p.name for p in parameters(verb)} - of_the_runner
     given |= {"as_json"} if verb.knows_json else set()
     named = [p for p in act.parameters.values() if p.kind is p.KEYWORD_ONLY]
@@ -51,6 +55,8 @@ def test_act_takes_what_the_table_says(verb: Verb) -> None:
     assert len(positional) == (1 if verb.role else 0), "the client, and only with a role"
     if verb.show is not None:
         assert callable(load(verb.show))
+    for of in verb.lists:
+        assert isinstance(load(of), ListOf)
 
 
 def test_every_verb_of_the_issue_is_there() -> None:
@@ -171,7 +177,7 @@ def test_an_update_takes_every_value_that_was_given(
     client = Recording()
     filters = dict.fromkeys(("user", "from_account", "from_queue", "name", "state"), ())
     update = load("wattline.acts.jobacts:update")
-    update(client, dry_run=False, jobs="3", **filters, **options)
+    update(client, dry_run=False, jobs="3", where=None, **filters, **options)
     assert client.changes == changes
 
 

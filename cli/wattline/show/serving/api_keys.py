@@ -1,17 +1,23 @@
 """API keys."""
 
 from collections.abc import Sequence
+from typing import get_args
 
-from rich.console import Group
 from rich.text import Text
 
 from wattline.client.api_keys import NewApiKey
+from wattline.lists.list_of import ListOf
 from wattline.show import units
 from wattline.show.serving.energy import joules
-from wattline.show.tables import Column, Listing
+from wattline_protocol.lists import kinds
+from wattline_protocol.lists.column import Column
+from wattline_protocol.lists.table import Table
 from wattline_protocol.text.quantities import format_count, format_rate
 from wattline_protocol.text.visible import visible
-from wattline_protocol.wire.api_keys import ApiKeyView
+from wattline_protocol.wire.api_keys import ApiKeyView, KeyState, PriorityClass
+
+JOULES_PER_KWH = 3.6e6
+CLASSES = get_args(PriorityClass)
 
 
 def secret(made: NewApiKey) -> str:
@@ -19,43 +25,71 @@ def secret(made: NewApiKey) -> str:
     return made.key
 
 
-def listing(rows: Sequence[ApiKeyView]) -> Listing:
-    """One line a key, by name."""
-    return Listing(
-        columns=(
-            Column("KEY", [r.name for r in rows]),
-            Column("OWNER", [r.owner for r in rows], weight=2),
-            Column("RATE", [_rate(r) for r in rows], is_right=True),
-            Column("BURST", [str(r.burst or "-") for r in rows], is_right=True, weight=3),
-            Column("TOKENS/DAY", [_budget(r) for r in rows], is_right=True, weight=2),
-            Column("PRIORITY", [r.priority for r in rows], weight=3),
-            Column("TIER", [r.tier or "-" for r in rows], weight=5),
-            Column("MADE", [units.clock(r.made_unix_s) for r in rows], weight=4),
-            Column("EXPIRES", [_expires(r) for r in rows], weight=1),
-            Column("SERVICES", [",".join(r.services) for r in rows], grows=True),
+def table(_: float) -> Table[ApiKeyView]:
+    """The columns of keys."""
+    own = Column[ApiKeyView]
+    return Table(
+        (
+            own("key", kinds.TEXT, lambda one: one.name),
+            own("user", kinds.TEXT, lambda one: one.owner, weight=2),
+            own("rate", kinds.AMOUNT, lambda one: one.rate_per_s or None, text=_rate),
+            own("burst", kinds.NUMBER, lambda one: one.burst or None, weight=3),
+            own("budget", kinds.NUMBER, _budget_tokens, "TOKENS/DAY", _budget, weight=2),
+            own("priority", kinds.choice(*CLASSES), lambda one: one.priority, weight=3),
+            own("tier", kinds.TEXT, lambda one: one.tier, text=_tier, weight=5),
+            own("made", kinds.TIME, lambda one: one.made_unix_s, weight=4),
+            own("expires", kinds.TIME, lambda r: r.expires_unix_s, text=_expires, weight=1),
+            own("services", kinds.TEXTS, lambda one: one.services, grows=True),
         ),
         empty="No API keys.",
     )
 
 
-def usage(rows: Sequence[ApiKeyView]) -> Group:
-    """One line a key: what gateways have reported; and why keys are slowed or blocked."""
-    table = Listing(
-        columns=(
-            Column("KEY", [r.name for r in rows]),
-            Column("REQUESTS", [f"{r.requests:,}" for r in rows], is_right=True),
-            Column("REFUSED", [f"{r.refused:,}" for r in rows], is_right=True),
-            Column("LAST USED", [_used(r) for r in rows]),
-            Column("TOKENS", [f"{r.tokens:,}" for r in rows], is_right=True, weight=2),
-            Column("TODAY", [_today(r) for r in rows], is_right=True),
-            Column("ENERGY", [joules(r.joules) for r in rows], is_right=True, weight=3),
-            Column("STATE", [_state(r) for r in rows]),
-            Column("RATE", [_rate(r) for r in rows], is_right=True, weight=1),
-            Column("SERVICES", [",".join(r.services) for r in rows], grows=True),
+KEYS = ListOf[Sequence[ApiKeyView], ApiKeyView](table)
+
+
+def usage_table(_: float) -> Table[ApiKeyView]:
+    """The columns of what gateways have reported of keys."""
+    own = Column[ApiKeyView]
+    return Table(
+        (
+            own("key", kinds.TEXT, lambda one: one.name),
+            own("requests", kinds.NUMBER, lambda r: r.requests, text=lambda r: f"{r.requests:,}"),
+            own("refused", kinds.NUMBER, lambda r: r.refused, text=lambda r: f"{r.refused:,}"),
+            own("last-used", kinds.TIME, lambda one: one.used_unix_s, text=_used),
+            own("tokens", kinds.NUMBER, lambda r: r.tokens, "", lambda r: f"{r.tokens:,}", 2),
+            own("today", kinds.NUMBER, lambda one: one.tokens_today, text=_today),
+            own("energy", kinds.ENERGY, _energy_kwh, text=_energy, weight=3),
+            own("state", kinds.choice(*get_args(KeyState)), lambda one: one.state, text=_state),
+            own("rate", kinds.AMOUNT, lambda one: one.rate_per_s or None, text=_rate, weight=1),
+            own("services", kinds.TEXTS, lambda one: one.services, grows=True),
         ),
         empty="No API keys.",
     )
-    return Group(table, *(Text(visible(f"{r.name}: {r.abuse}")) for r in rows if r.abuse))
+
+
+def _abuse(_: Sequence[ApiKeyView], rows: Sequence[ApiKeyView]) -> list[Text]:
+    """Why keys are slowed or blocked."""
+    return [Text(visible(f"{r.name}: {r.abuse}")) for r in rows if r.abuse]
+
+
+USAGE = ListOf[Sequence[ApiKeyView], ApiKeyView](usage_table, below=_abuse)
+
+
+def _budget_tokens(row: ApiKeyView) -> int | None:
+    return row.tokens_per_day or None
+
+
+def _tier(row: ApiKeyView) -> str:
+    return row.tier or units.NOT_KNOWN
+
+
+def _energy_kwh(row: ApiKeyView) -> float | None:
+    return None if row.joules is None else row.joules / JOULES_PER_KWH
+
+
+def _energy(row: ApiKeyView) -> str:
+    return joules(row.joules)
 
 
 def _state(row: ApiKeyView) -> str:

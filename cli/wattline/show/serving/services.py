@@ -1,39 +1,55 @@
 """Services as a listing, and one with its workers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from wattline.client.request_logs import Requests
+from wattline.lists.list_of import ListOf
 from wattline.show.serving import energy, routes, slo
 from wattline.show.styles import alarm, state
 from wattline.show.tables import Cell, Column, Listing, facts
 from wattline.show.units import NOT_KNOWN, clock
+from wattline_protocol.lists import kinds
+from wattline_protocol.lists.column import Column as ListColumn
+from wattline_protocol.lists.kinds import Value
+from wattline_protocol.lists.table import Table
 from wattline_protocol.text.wording import counted, digits, watts
 from wattline_protocol.views.service_views import ReplicasView, RouteView, ServiceView, WorkerView
 
+Named = ServiceView | RouteView
 
-def listing(found: Sequence[ServiceView | RouteView]) -> Listing:
-    """One line a service; the last column shows its rollout, or why it does not serve in full. Then
-    one line a route."""
-    services = [one for one in found if isinstance(one, ServiceView)]
-    named = [one for one in found if isinstance(one, RouteView)]
-    none = [NOT_KNOWN for _ in named]
-    notes = [*map(note, services), *map(routes.summary, named)]
-    return Listing(
-        columns=(
-            Column("SERVICE", [one.name for one in found]),
-            Column("OWNER", [one.owner or routes.OF_SITE for one in found], weight=3),
-            Column("REVISION", [f"{s.revision}" for s in services] + none, is_right=True, weight=1),
-            Column("READY", [_ready(s) for s in services] + none, is_right=True),
-            Column(
-                "IN FLIGHT", [f"{in_flight(s)}" for s in services] + none, is_right=True, weight=2
-            ),
-            Column("NOTE", notes, grows=True),
+
+def table(_: float) -> Table[Named]:
+    """The columns of services and of routes, of which most are of services alone."""
+    own = ListColumn[Named]
+    return Table(
+        (
+            own("service", kinds.TEXT, lambda one: one.name),
+            own("user", kinds.TEXT, lambda one: one.owner or routes.OF_SITE, weight=3),
+            own("revision", kinds.NUMBER, _of_service(lambda one: one.revision), weight=1),
+            own("state", kinds.TEXT, _of_service(lambda one: one.state), weight=4, is_usual=False),
+            own("ready", kinds.NUMBER, _of_service(lambda s: s.replicas.ready), text=_ready),
+            own("wanted", kinds.NUMBER, _of_service(lambda s: s.replicas.want), is_usual=False),
+            own("in-flight", kinds.NUMBER, _of_service(in_flight), weight=2),
+            own("rate", kinds.AMOUNT, _of_service(lambda s: s.requests_per_s), is_usual=False),
+            own("note", kinds.TEXT, _summary, grows=True),
         ),
         empty="No services.",
     )
+
+
+LIST = ListOf[Sequence[Named], Named](table)
+
+
+def _of_service(value: Callable[[ServiceView], Value]) -> Callable[[Named], Value]:
+    return lambda one: value(one) if isinstance(one, ServiceView) else None
+
+
+def _summary(one: Named) -> str:
+    """Its rollout, or why it does not serve in full; of a route where it leads."""
+    return note(one) if isinstance(one, ServiceView) else routes.summary(one)
 
 
 def shown(found: ServiceView | RouteView | Requests | bytes | str) -> RenderableType | bytes:
@@ -135,7 +151,9 @@ def _workers(workers: Sequence[WorkerView]) -> Listing:
     )
 
 
-def _ready(service: ServiceView) -> str:
+def _ready(service: Named) -> str:
+    if isinstance(service, RouteView):
+        return NOT_KNOWN
     return f"{service.replicas.ready}/{service.replicas.want}"
 
 

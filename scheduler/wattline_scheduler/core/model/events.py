@@ -22,6 +22,15 @@ class AgentMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class MeetingJobs:
+    """Jobs that met a condition a moment ago, of which the first ones were just checked again."""
+
+    jobs: frozenset[JobId]
+    checked_to: JobId
+    """Only these and smaller numbers may be acted on."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClientRequest:
     """A state-changing request of a user whose key was verified."""
 
@@ -37,6 +46,8 @@ class ClientRequest:
     """Users that may submit, if the request names users; None = not looked up."""
     names: frozenset[str] | None = None
     """Names of jobs that the request's patterns match; None = not looked up, or there are none."""
+    meeting: MeetingJobs | None = None
+    """Jobs that meet the condition of the request; None = not looked up, or it has none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,20 +83,33 @@ def _grows(state: State, event: ClientRequest, request: OnJobs) -> Denied | None
     return None if is_free or is_operator else deny_new_work(state)
 
 
+def targets_of(state: State, event: ClientRequest, request: OnJobs) -> list[Target] | Denied:
+    """The jobs that a request selects, in order of number."""
+    found = event.meeting.jobs if event.meeting is not None else None
+    return select(
+        state,
+        Asker(event.user, event.role),
+        request.which,
+        by_index=not isinstance(request, Update),
+        ended=event.ended,
+        names=event.names,
+        meeting=found,
+    )
+
+
 def _act(state: State, event: ClientRequest, request: OnJobs, now: Now) -> Acted | Denied:
     asker = Asker(event.user, event.role)
     by_index = not isinstance(request, Update)
-    targets = select(
-        state, asker, request.which, by_index=by_index, ended=event.ended, names=event.names
-    )
+    targets = targets_of(state, event, request)
     if isinstance(targets, Denied):
         return targets
     left = [target for target in targets if target.number > request.after]
+    checked_to = event.meeting.checked_to if event.meeting is not None else None
     rows: list[JobActed] = []
     tasks = 0
     for target in left[: MAX_JOBS if by_index else MAX_CHANGED]:
         tasks += len(target.gangs)
-        if rows and tasks > MAX_TASKS:
+        if (rows and tasks > MAX_TASKS) or (checked_to is not None and target.number > checked_to):
             break
         rows.append(_on_one(state, asker, request, target, now))
     if request.which.single is not None and rows and rows[0].refused:

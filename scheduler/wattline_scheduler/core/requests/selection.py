@@ -68,6 +68,34 @@ class Target:
         return folded(self.job.index_of(number) for number in self.numbers)
 
 
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """The filters of a selection, with what was looked up for them."""
+
+    which: Selection
+    by_index: bool
+    names: frozenset[str] | None
+    meeting: frozenset[JobId] | None
+    has_ended: bool
+    """Whether jobs that have ended are meant, too."""
+
+    def part_of(self, target: Target) -> Target | None:
+        """What of the target is selected; None = nothing. A job not in memory never is."""
+        which, job = self.which, target.job
+        if job is None or target.refusal is not None:
+            return None
+        if which.where and (self.meeting is None or job.id not in self.meeting):
+            return None
+        if not _is_meant(job, which, self.names):
+            return None
+        state = job.record.state
+        if not which.states:
+            return target if self.has_ended or state not in ENDED_STATES else None
+        if not self.by_index:
+            return target if state in which.states else None
+        return _in_state(target, job, which.states)
+
+
 def select(
     state: State,
     asker: Asker,
@@ -76,38 +104,35 @@ def select(
     by_index: bool = True,
     ended: Mapping[JobId, JobState] = NONE_KNOWN,
     names: frozenset[str] | None = None,
+    meeting: frozenset[JobId] | None = None,
 ) -> list[Target] | Denied:
     """Selected jobs in order of number. Jobs of others are refused if named, otherwise skipped.
 
     `ended`: final states of jobs that are not in memory any more. `by_index`: states are those of
     each index of an array, else of the whole job. `names`: job names that the patterns match, if
-    already resolved.
+    already resolved. `meeting`: jobs that meet the condition; without it none is known to.
     """
     stranger = next((u for u in which.users if u != asker.user and not asker.is_operator), None)
     if stranger is not None:
         role = f"{asker.user} has the role {asker.role}"
         text = f"only operators act on jobs of other users (here: {stranger}); {role}"
         return Denied("not_allowed", text)
+    has_ended = bool(which.jobs) or which.names_ended
+    filters = Filters(which, by_index, names, meeting, has_ended)
     if which.jobs:
-        return _named(state, asker, which, ended, by_index=by_index, names=names)
+        return _named(state, asker, filters, ended)
     found = [
         target
         for job in state.work.jobs.values()
-        if asker.may_act_on(job)
-        and (target := _filtered(Target(job.id, job), which, by_index, names)) is not None
+        if asker.may_act_on(job) and (target := filters.part_of(Target(job.id, job))) is not None
     ]
     return sorted(found, key=lambda target: target.number)
 
 
 def _named(
-    state: State,
-    asker: Asker,
-    which: Selection,
-    ended: Mapping[JobId, JobState],
-    *,
-    by_index: bool,
-    names: frozenset[str] | None,
+    state: State, asker: Asker, filters: Filters, ended: Mapping[JobId, JobState]
 ) -> list[Target] | Denied:
+    which = filters.which
     wanted: defaultdict[JobId, list[Span]] = defaultdict(list)
     newest = _newest(state, asker.user) if any(s.first == NEWEST for s in which.jobs) else None
     for span in dict.fromkeys(which.jobs):
@@ -124,8 +149,7 @@ def _named(
     )
     if not which.is_filtered:
         return list(found)
-    filtered = (_filtered(target, which, by_index, names) for target in found)
-    return [target for target in filtered if target is not None]
+    return [part for part in map(filters.part_of, found) if part is not None]
 
 
 def _newest(state: State, user: UserName) -> JobId | None:
@@ -179,28 +203,8 @@ def _no_index(job: Job, first: int, last: int) -> Denied:
     return Denied("not_found", f"job {job.id} has no index {wanted}; it has {has}")
 
 
-def _filtered(
-    target: Target,
-    which: Selection,
-    by_index: bool,
-    names: frozenset[str] | None,
-) -> Target | None:
-    """Applies the filters to the target; None = no match. A job not in memory never matches."""
-    job = target.job
-    if job is None or target.refusal is not None:
-        return None
-    if not _is_meant(job, which, names):
-        return None
-    state = job.record.state
-    if not which.states:
-        return target if which.jobs or state not in ENDED_STATES else None
-    if not by_index:
-        return target if state in which.states else None
-    return _in_state(target, job, which.states)
-
-
 def _is_meant(job: Job, which: Selection, names: frozenset[str] | None) -> bool:
-    """Applies all filters except that of states."""
+    """Applies all filters except condition and states."""
     record, spec = job.record, job.spec
     account = record.account
     wanted = ((which.users, record.owner), (which.accounts, account), (which.queues, spec.queue))

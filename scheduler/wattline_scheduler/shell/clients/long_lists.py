@@ -82,7 +82,7 @@ def _array_head(count: int) -> bytes:
     return b"\xdd" + count.to_bytes(4, "big")
 
 
-def list_jobs(state: State, request: ListJobs, show_job: ShowJob) -> Parts[Jobs | Denied]:
+def list_jobs(state: State, request: ListJobs, show_job: ShowJob, now: Now) -> Parts[Jobs | Denied]:
     """The newest jobs selected, newest last; the oldest of them are omitted if they do not fit a
     message."""
     which = request.which
@@ -92,16 +92,19 @@ def list_jobs(state: State, request: ListJobs, show_job: ShowJob) -> Parts[Jobs 
     jobs = list(state.work.jobs.values())
     names = (yield from matching(jobs, which.names)) if which.names else None
     wanted = yield from _wanted(state, jobs, request, names)
-    limit = max(0, min(request.limit, MAX_LISTED))
-    newest = wanted[max(0, len(wanted) - limit) :]
+    where = which.condition(now.unix_s)
+    left = max(0, min(request.limit, MAX_LISTED))
     rows = Rows()
-    for at, job in enumerate(reversed(newest)):
+    for at, job in enumerate(reversed(wanted)):
         has_left = state.work.jobs.get(job.id) is not job  # it left memory since the list began
-        if not has_left and not rows.add(show_job(job)):
-            return Jobs(rows.packed(is_reversed=True), is_cut=True)
+        view = None if has_left else show_job(job)
+        if view is not None and (where is None or where.matches(view)):
+            if not left or not rows.add(view):
+                return Jobs(rows.packed(is_reversed=True), is_cut=True)
+            left -= 1
         if at % ROWS_A_PART == ROWS_A_PART - 1:
             yield
-    return Jobs(rows.packed(is_reversed=True), is_cut=len(wanted) > limit)
+    return Jobs(rows.packed(is_reversed=True))
 
 
 def _wanted(

@@ -128,7 +128,7 @@ class Reads:
         """A list with its rows encoded already. Raises StoreError."""
         match request:
             case ListJobs():
-                return (yield from list_jobs(self._state, request, self.show_job))
+                return (yield from list_jobs(self._state, request, self.show_job, now))
             case ListNodes():
                 return (yield from list_nodes(self._state, now))
             case ListEvents():

@@ -1,0 +1,1 @@
+"""Lists as verbs print them: rows selected, sorted, laid out, exported and repeated."""

@@ -1,0 +1,1 @@
+"""Lists of things with columns: one language that selects, sorts and chooses columns in all."""

@@ -1,0 +1,74 @@
+"""Looks up which jobs an act selects by names and by a condition (`--where`).
+
+A condition is checked twice: of all selected jobs in parts, while jobs change; then of the first
+that met it again, in the turn in which the act is done. So no act changes a job that does not meet
+its condition any more.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from wattline_protocol.ids import JobId, Now
+from wattline_protocol.job.selection import problem
+from wattline_protocol.wire.client_messages import Denied, OnJobs
+from wattline_scheduler.core.model.events import ClientRequest, MeetingJobs
+from wattline_scheduler.core.model.jobs.job import Job
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.requests.bulk_actions import targets_of
+from wattline_scheduler.shell.clients.long_lists import ROWS_A_PART, ShowJob, matching
+from wattline_scheduler.time_slices import Parts
+
+CHECKED_AGAIN = 100
+"""Jobs that one request acts on at most, unless none of them meets the condition any more; the
+answer says how many are left."""
+
+
+def looked_up(
+    state: State, event: ClientRequest, request: OnJobs, show_job: ShowJob, clock: Callable[[], Now]
+) -> Parts[ClientRequest]:
+    """The event with what is selected, to be handled at once."""
+    which = request.which
+    if problem(which):
+        return event
+    if which.names:
+        jobs = list(state.work.jobs.values())
+        event = replace(event, names=(yield from matching(jobs, which.names)))
+    if which.where:
+        event = yield from _with_meeting(state, event, request, show_job, clock)
+    return event
+
+
+def _with_meeting(
+    state: State, event: ClientRequest, request: OnJobs, show_job: ShowJob, clock: Callable[[], Now]
+) -> Parts[ClientRequest]:
+    where = request.which.condition(clock().unix_s)
+    found: list[JobId] = []
+    for at, job in enumerate(_selected(state, event, request, state.work.jobs)):
+        if where is not None and where.matches(show_job(job)):
+            found.append(job.id)
+        if at % ROWS_A_PART == ROWS_A_PART - 1:
+            yield
+    where = request.which.condition(clock().unix_s)
+    still = _selected(state, event, request, found)
+    meeting: set[JobId] = set()
+    checked = 0
+    while checked < len(still) and (checked < CHECKED_AGAIN or not meeting):
+        job = still[checked]
+        checked += 1
+        if where is not None and where.matches(show_job(job)):
+            meeting.add(job.id)
+    checked_to = still[checked - 1].id if checked else request.after
+    meeting.update(job.id for job in still[checked:])
+    return replace(event, meeting=MeetingJobs(frozenset(meeting), checked_to))
+
+
+def _selected(
+    state: State, event: ClientRequest, request: OnJobs, among: Iterable[JobId]
+) -> list[Job]:
+    """Jobs by number, as all else selects them; none where the selection is refused."""
+    some = MeetingJobs(frozenset(among), request.after)
+    selected = targets_of(state, replace(event, meeting=some), request)
+    if isinstance(selected, Denied):
+        return []
+    jobs = (target.job for target in selected if target.number > request.after)
+    return [job for job in jobs if job is not None]
