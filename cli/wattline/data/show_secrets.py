@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 
 from wattline.data.secrets import SecretChange
-from wattline.show.tables import Column, Listing
+from wattline.lists.list_of import ListOf
 from wattline_protocol.data.secrets import SecretView
+from wattline_protocol.lists import kinds
+from wattline_protocol.lists.column import Column
+from wattline_protocol.lists.table import Table
 from wattline_protocol.text.wording import counted, listed
 
 MAX_NAMED = 5
@@ -23,13 +26,21 @@ def changed(change: SecretChange) -> str:
     return "; ".join((f"{text} {counted(total, 'node')}", *parts))
 
 
-def listing(rows: Sequence[SecretView]) -> Listing:
-    """One line an entry, by user."""
-    return Listing(
-        columns=(
-            Column("USER", [r.user for r in rows]),
-            Column("ENTRY", [r.entry for r in rows]),
-            Column("NODES", [f"{r.nodes} of {r.of_nodes}" for r in rows], is_right=True),
+def table(_: float) -> Table[SecretView]:
+    """The columns of secrets."""
+    own = Column[SecretView]
+    return Table(
+        (
+            own("user", kinds.TEXT, lambda one: one.user),
+            own("entry", kinds.TEXT, lambda one: one.entry),
+            own("nodes", kinds.NUMBER, lambda one: one.nodes, text=_nodes),
         ),
         empty="No secrets.",
     )
+
+
+LIST = ListOf[Sequence[SecretView], SecretView](table)
+
+
+def _nodes(one: SecretView) -> str:
+    return f"{one.nodes} of {one.of_nodes}"

@@ -32,7 +32,7 @@ VERBS = (
         details="NODES counts those that report the entry, of those that report any. No verb "
         "shows a value.",
         act="wattline.data.secrets:secrets",
-        show="wattline.data.show_secrets:listing",
+        lists=("wattline.data.show_secrets:LIST",),
     ),
     _verb(
         name="secret rm",
