@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from wattline.verbs.lists import LIST_OPTIONS, WATCH
+from wattline.lists.options import LIST_OPTIONS, WATCH
 from wattline.verbs.overview import OVERVIEW
 from wattline.verbs.run import run
 from wattline.verbs.values import duration_option, text_option

@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import partial
 from typing import get_args
 
-from wattline.verbs.lists import WHERE
+from wattline.lists.options import WHERE
 from wattline.verbs.verb import Argument, Option, Verb
 from wattline_protocol.job.spec import STOP_SIGNALS, JobKind, PowerGoal
 from wattline_protocol.views.site_views import JobState

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from wattline import exits
-from wattline.verbs.lists import LIST_OPTIONS
+from wattline.lists.options import LIST_OPTIONS
 from wattline.verbs.verb import BUNDLE, JSON, Argument, Verb
 
 

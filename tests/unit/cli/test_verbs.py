@@ -12,10 +12,10 @@ from click.testing import CliRunner
 from wattline import exits
 from wattline.docpage import page
 from wattline.lists.list_of import ListOf
+from wattline.lists.options import LIST_OPTIONS
 from wattline.main import run
 from wattline.verbs.catalogue import CATALOGUE
 from wattline.verbs.group import Root, parameters
-from wattline.verbs.lists import LIST_OPTIONS
 from wattline.verbs.overview import OVERVIEW
 from wattline.verbs.run import load
 from wattline.verbs.verb import Verb
