@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from wattline import exits
-from wattline.acts.submit import job_spec, put_warning
+from wattline.acts.submit import job_spec, put_hints, put_warning
 from wattline.client import Client
 from wattline.failures import ActFailed
 from wattline_protocol.job.spec import JobSpec
@@ -37,7 +37,9 @@ def rollout(
             compare or NO_DIFFERENCE,
             in_place,
         )
-        put_warning(client.submit_warned(_revision(name, what), rollout=options).warning)
+        spec = _revision(name, what)
+        put_hints(spec)
+        put_warning(client.submit_warned(spec, rollout=options).warning)
     elif what in STEPS:
         client.steer_rollout(name, STEPS[what])
     return client.rollout(name)

@@ -75,8 +75,7 @@ def submit(
             raise ActFailed(f"{file} declares routes, which take no options", exits.USAGE)
         return Outcome(Declared(client.declare_routes(parse_routes(text, file))))
     spec = job_spec(file, command, options)
-    for hint in filter(None, (shell_hint(spec.command), exposed_hint(spec.env))):
-        put_error(hint)
+    put_hints(spec)
     answer = client.submit_warned(spec)
     job, warning = answer.job, answer.warning
     put_warning(warning)
@@ -97,6 +96,12 @@ def submit(
         )
         raise
     return Outcome(Submission(job, spec.name, quiet, ended, warning), exit_status(ended))
+
+
+def put_hints(spec: JobSpec) -> None:
+    """Prints on stderr what the user may not have meant."""
+    for hint in filter(None, (shell_hint(spec.command), exposed_hint(spec.env))):
+        put_error(hint)
 
 
 def put_warning(text: str) -> None:

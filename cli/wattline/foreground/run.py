@@ -13,7 +13,7 @@ from signal import Signals
 from typing import Any
 
 from wattline import exits
-from wattline.acts.submit import PendingNotes, exit_status, job_spec, output, put_warning
+from wattline.acts.submit import PendingNotes, exit_status, job_spec, output, put_hints, put_warning
 from wattline.client import Client, Unreachable, WattlineError
 from wattline.failures import ActFailed
 from wattline.foreground.signals import queued
@@ -38,6 +38,7 @@ def run(
     """Submit the job, print what its task writes, and return its exit status."""
     spec = job_spec(file, command, options)
     _check(spec)
+    put_hints(spec)
     events: Events = queue.SimpleQueue()
     with queued(events):
         submitted = client.submit_warned(spec)

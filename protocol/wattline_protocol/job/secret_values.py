@@ -88,10 +88,11 @@ _SHAPES = re.compile(
     r"|npm_[A-Za-z0-9]{30,}|pypi-[A-Za-z0-9_-]{30,}"
     r"|wl_[A-Za-z0-9_-]{40,}"
     r"|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
     r"|[a-z][a-z0-9+.-]*://[^/\s:@]*:[^/\s@]+@"
 )
-"""Tokens of usual services, API keys of Wattline, private keys, and URLs with a password."""
+"""Tokens of usual services, API keys of Wattline, and URLs with a password."""
+
+_PRIVATE_KEY = ("-----BEGIN PRIVATE", "-----BEGIN RSA", "-----BEGIN EC", "-----BEGIN OPENSSH")
 
 _NAMED = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|KEY", re.IGNORECASE)
 _OPAQUE = re.compile(r"(?=[^/.~])(?=.*[0-9])(?=.*[A-Za-z])[!-~]{16,}")
@@ -106,6 +107,8 @@ def exposed(env: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _is_secret(name: str, value: str) -> bool:
+    if "\n" in value.strip():  # a text, such as a script
+        return value.lstrip().startswith(_PRIVATE_KEY)
     if _SHAPES.search(value):
         return True
     is_opaque = bool(_NAMED.search(name) and _OPAQUE.fullmatch(value)) and "://" not in value

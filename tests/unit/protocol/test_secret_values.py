@@ -103,6 +103,7 @@ LOOK_PLAIN = {
     "KEYBOARD": "de",
     "SECRET_SAUCE": "aaaaaaaaaaaaaaaaaaaaaaaa1",
     "API_URL": "https://example.org/v1",
+    "JOB_SCRIPT": "#!/bin/sh\nexport TOKEN=hf_" + "AbCdEfGhIj" * 4 + "\n",
     "COMMIT": "3f786850e387550fdab836ed7e6dc881de23001b",
 }
 
