@@ -1,10 +1,12 @@
 """Entry point of the `wattline` command: parse, run, and turn every error into one line."""
 
+import os
 import sys
 
 import click
 
 from wattline import exits
+from wattline.completion import COMPLETE
 from wattline.verbs.catalogue import CATALOGUE
 from wattline.verbs.group import Root
 
@@ -17,6 +19,10 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(argv: list[str]) -> int:
     """Exit code for `argv`; writes results to stdout and one line per error to stderr."""
+    if asked := os.environ.get(COMPLETE):
+        from wattline.completion.shells import answer
+
+        return answer(Root(CATALOGUE), asked)
     try:
         result = Root(CATALOGUE).main(argv, prog_name="wattline", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

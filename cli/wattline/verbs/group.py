@@ -78,6 +78,7 @@ def _parameter(p: Argument | Option) -> click.Parameter:
             required=p.required,
             nargs=-1 if p.many else 1,
             metavar=metavar(p),
+            shell_complete=_complete if p.kind == "text" else None,
         )
     if p.kind == "switch":
         return click.Option([p.name, *p.flags], is_flag=True, default=False, help=p.help)
@@ -93,8 +94,19 @@ def _parameter(p: Argument | Option) -> click.Parameter:
         required=p.required,
         metavar=p.metavar or ("DURATION" if p.kind == "duration" else None),
         callback=_CALLBACKS.get(p.kind) if p.default is None else None,
+        shell_complete=_complete if p.kind == "text" and not p.choices else None,
         help=p.help,
     )
+
+
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+    """click's callback for values that the scheduler may complete."""
+    if not isinstance(ctx.command, VerbCommand):
+        return []
+    from wattline.completion.names import complete
+
+    verb, bundle = ctx.command.verb.name, ctx.params.get(BUNDLE.name)
+    return complete(verb, param.name or "", incomplete, bundle)
 
 
 def metavar(p: Argument) -> str:
@@ -185,7 +197,8 @@ class Family(click.Group):
             self.add_command(_of(member, inside, depth + 1))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if self.alone is not None and not self._names_member(args):
+        may_name = ctx.resilient_parsing and not args  # the word to complete comes first
+        if self.alone is not None and not self._names_member(args) and not may_name:
             self._check_word(ctx, self.alone, args)
             args = [self.alone.name or "", *args]
         return super().parse_args(ctx, args)
@@ -212,6 +225,17 @@ class Family(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         found = super().get_command(ctx, cmd_name)
         return found if found is not None else self.alone
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        """Members, and words of the verb alone."""
+        found = super().shell_complete(ctx, incomplete)
+        if self.alone is None:
+            return found
+        alone = click.Context(self.alone, ctx, resilient_parsing=True)
+        alone.params[BUNDLE.name] = ctx.params.get(BUNDLE.name)
+        first = next((p for p in self.alone.params if isinstance(p, click.Argument)), None)
+        options = self.alone.shell_complete(alone, incomplete)
+        return [*found, *options, *(first.shell_complete(alone, incomplete) if first else ())]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Those of the verb itself, then the members."""

@@ -13,7 +13,7 @@ OVERVIEW: dict[str, tuple[tuple[str, str], ...]] = {
         ("top, events, problems, report", "Live view; event log; alarms; usage, cost."),
     ),
     "Operators": (
-        ("init, enroll", "Create a site; admit nodes, gateways, users."),
+        ("init, enroll, completion", "Create a site; admit members; complete words."),
         ("scheduler, agent, gateway", "Run the programs of a site."),
         ("drain, undrain", "Stop new starts on a node; allow them again."),
         ("node off|on|readmit", "Declare a node off; take it back; trust it."),

@@ -86,6 +86,22 @@ VERBS = (
         ),
     ),
     Verb(
+        name="completion",
+        section="Set up",
+        help="Print what a shell loads to complete verbs, flags and names.",
+        details="Completes names of nodes, jobs, domains, services, queues, accounts and "
+        "reservations, as the scheduler knows them when Tab is pressed; without an answer within "
+        "0.12 s, and for names that a shell would expand, none.",
+        act="wattline.completion.shells:script",
+        show="builtins:str",
+        args=(Argument("shell", "bash (4.4 or later), zsh or fish."),),
+        examples=(
+            "source <(wattline completion bash)",
+            "wattline completion zsh > ~/.zfunc/_wattline",
+            "wattline completion fish > ~/.config/fish/completions/wattline.fish",
+        ),
+    ),
+    Verb(
         name="scheduler",
         section="Programs",
         help="Run the site's scheduler.",

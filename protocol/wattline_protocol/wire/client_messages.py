@@ -17,6 +17,7 @@ from wattline_protocol.site.model import Role
 from wattline_protocol.views.account_views import Accounts as Accounts
 from wattline_protocol.views.account_views import ListAccounts as ListAccounts
 from wattline_protocol.views.load_views import GetLoad, Load
+from wattline_protocol.views.name_views import ListNames, Names
 from wattline_protocol.views.report_views import GetReport as GetReport
 from wattline_protocol.views.report_views import Report as Report
 from wattline_protocol.views.service_views import ServiceAnswer, ServiceRequest
@@ -315,6 +316,7 @@ Request = (
     | ListAccounts
     | ListEvents
     | ListProblems
+    | ListNames
     | WatchSite
     | GetSite
     | GetLoad
@@ -455,6 +457,7 @@ Answer = (
     | RunRecord
     | Report
     | Routes
+    | Names
     | ServiceAnswer
     | DataAnswer
     | ApiKeys

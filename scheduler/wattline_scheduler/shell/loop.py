@@ -19,6 +19,7 @@ from wattline_protocol.ids import Instant, JobId, NodeId, Now, UserName
 from wattline_protocol.trust.members import Authorized, Member
 from wattline_protocol.views.capacity_views import GetCapacity
 from wattline_protocol.views.load_views import GetLoad
+from wattline_protocol.views.name_views import ListNames
 from wattline_protocol.views.report_views import GetReport
 from wattline_protocol.views.request_logs import ReadRequestLog, ReportLogPage, WatchLogQueries
 from wattline_protocol.views.service_views import ListServices
@@ -286,6 +287,7 @@ class Loop:
                 | ListAccounts()
                 | ListReservations()
                 | ListProblems()
+                | ListNames()
                 | GetRollout()
                 | GetCapacity()
             ):

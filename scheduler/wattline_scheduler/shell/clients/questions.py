@@ -8,6 +8,7 @@ from wattline_protocol.data.requests import DataQuestion
 from wattline_protocol.ids import JobId, NodeId, Now, UserName
 from wattline_protocol.text.quantities import format_size
 from wattline_protocol.views.capacity_views import GetCapacity
+from wattline_protocol.views.name_views import ListNames
 from wattline_protocol.views.service_views import ListServices, Services
 from wattline_protocol.views.site_views import (
     ENDED_STATES,
@@ -54,6 +55,7 @@ from wattline_scheduler.shell.clients.long_lists import (
     list_nodes,
     list_services,
 )
+from wattline_scheduler.shell.clients.name_list import name_list
 from wattline_scheduler.store.store import Store
 from wattline_scheduler.time_slices import Parts
 from wattline_scheduler.views.accounts_view import account_views
@@ -85,6 +87,7 @@ ReadRequest = (
     | ListAccounts
     | ListReservations
     | ListProblems
+    | ListNames
     | GetRollout
     | GetCapacity
 )
@@ -119,6 +122,8 @@ class Reads:
                 return Reservations(reservation_views(self._state, now))
             case ListProblems():
                 return problem_list(self._state, request)
+            case ListNames():
+                return name_list(self._state, request)
             case GetRollout(name=service):
                 return rollout_view(self._state, service, now)
             case GetCapacity():
