@@ -121,3 +121,24 @@ def test_what_cannot_be_read_is_refused_at_submission(site: CliSite) -> None:
         assert done.returncode != 0
         for text in texts:
             assert text in done.stderr, done.stderr
+
+
+def test_a_service_finds_its_model(site: CliSite) -> None:
+    folder = site.folder / "weights"
+    folder.mkdir()
+    (folder / "w.txt").write_text("weights of v1\n")
+    site.wattline("data", "add", "net", str(folder), "--model")
+    site.wattline("data", "approve", "net@v1", "--as", "stable")
+    command = ("sh", "-c", 'cat "$WATTLINE_MODEL/w.txt"; exec sleep 600')
+    flags = ("--kind", "service", "--name", "serve-net", "--model", "net@stable")
+    number = site.submit(*flags, "--", *command)
+    site.until_state(number, "RUNNING")
+    site.until_shown("weights of v1", "logs", number)
+    used = site.json("data", "show", "net@v1")["used_by"]
+    assert [(one["kind"], one["name"]) for one in used] == [("service", "serve-net")]
+    refused = site.run("data", "rm", "net@v1")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "net@v1 is needed by service serve-net" in refused.stderr
+    site.wattline("cancel", number)
+    site.until_state(number, "CANCELLED")
+    assert "1 object" in site.wattline("data", "rm", "net@v1")

@@ -14,7 +14,7 @@ from wattline_agent.executor.layout import TaskDir, key_of
 from wattline_agent.executor.mps import limits
 from wattline_agent.executor.tasklib import checkpoint_watch, rank_supervisor, torch_launcher
 from wattline_agent.keeper.spec import TaskSpec
-from wattline_protocol.job.data_values import variable_of
+from wattline_protocol.job.data_values import MODEL_VARIABLE, variable_of
 from wattline_protocol.job.http_server import BRIDGE, BRIDGE_MODULE
 from wattline_protocol.job.spec import WHOLE_GPU
 from wattline_protocol.wire.task_order import TaskOrder
@@ -173,10 +173,14 @@ def environment_of(
 
 
 def _data_paths(order: TaskOrder, context: LaunchContext) -> dict[str, str]:
-    """Where each version of a data set is."""
-    return {
-        variable_of(one.name): f"{context.data_root}/{one.manifest_sha256}" for one in order.data
-    }
+    """Where each version of a data set is, and the model."""
+    found: dict[str, str] = {}
+    for one in order.data:
+        path = f"{context.data_root}/{one.manifest_sha256}"
+        found[variable_of(one.name)] = path
+        if one.is_model:
+            found[MODEL_VARIABLE] = path
+    return found
 
 
 def _rank_limits(order: TaskOrder) -> dict[str, str]:

@@ -171,6 +171,7 @@ _SUBMIT_OPTIONS = (
     Option("image", ("--image",), "Run the command in a container of this image."),
     Option("replicas", ("--replicas",), "Services: workers; a range as in 2-8 needs --slo."),
     Option("slo", ("--slo",), "Services: what to keep, as in p95=200ms,errors=0.001."),
+    Option("model", ("--model",), "Services: the model they serve, as net@stable."),
     Option("idle_to_zero", ("--idle-to-zero",), "Services: no replica after so long idle."),
     Option("cache", ("--cache",), "Services: keep answers, as in ttl=5m,size=256MiB."),
     Option(

@@ -2,20 +2,32 @@
 
 from wattline_protocol.data.references import parse_reference
 from wattline_protocol.job.spec import JobSpec
-from wattline_protocol.text.toml_fields import texts
+from wattline_protocol.text.toml_fields import text, texts
 
 MAX_DATASETS = 50
 VARIABLE_PREFIX = "WATTLINE_DATA_"
+MODEL_VARIABLE = "WATTLINE_MODEL"
+"""Has the path of the model that a service serves."""
 
 
 def datasets(value: object) -> tuple[str, ...]:
     """Data sets with their versions."""
     items = texts(MAX_DATASETS)(value)
     for item in items:
-        if "@" not in item:
-            raise ValueError(f'"{item}": expected NAME@VERSION, as in "imagenet@v3"')
-        parse_reference(item)
+        _check(item, "imagenet@v3")
     return items
+
+
+def model(value: object) -> str:
+    """The version of a model."""
+    return _check(text(value), "net@v2")
+
+
+def _check(item: str, example: str) -> str:
+    if "@" not in item:
+        raise ValueError(f'"{item}": expected NAME@VERSION, as in "{example}"')
+    parse_reference(item)
+    return item
 
 
 def variable_of(name: str) -> str:

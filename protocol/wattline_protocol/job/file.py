@@ -206,7 +206,7 @@ def _defaults() -> tuple[tuple[str, Any, list[tuple[JobKey, Any]]], ...]:
     file may omit."""
     default = msgspec.to_builtins(JobSpec(name="", command=()))
     service = msgspec.to_builtins(ServiceSpec())
-    default["service"] = {name: service[name] for name in ("fallback", "idle_to_zero_s")}
+    default["service"] = {name: service[name] for name in ("fallback", "idle_to_zero_s", "model")}
     keys: dict[str, list[tuple[JobKey, Any]]] = {}
     for key in JOB_KEYS:
         if key.field != LATER:

@@ -15,7 +15,7 @@ from wattline_protocol.job import (
     values,
 )
 from wattline_protocol.job.body_log import body_log_rule
-from wattline_protocol.job.data_values import datasets
+from wattline_protocol.job.data_values import datasets, model
 from wattline_protocol.job.http_server import http_server
 from wattline_protocol.job.spec import LAUNCHERS, PowerGoal
 from wattline_protocol.site.labels import labels
@@ -384,6 +384,13 @@ JOB_KEYS = (
         "service.idle_to_zero_s",
         '"10m"',
         "Services: time without a request after which no replica is left.",
+    ),
+    JobKey(
+        "service.model",
+        model,
+        "service.model",
+        '"net@stable"',
+        "Services: version of the model that they serve.",
     ),
     JobKey(
         "service.cache",

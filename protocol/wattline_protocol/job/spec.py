@@ -261,6 +261,8 @@ class ServiceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The service is given the watts, and within a range the replicas, that this needs."""
     idle_to_zero_s: Seconds = 0.0
     """Without a request for so long it has no replica; 0 = it keeps the least number."""
+    model: Name[str] = ""
+    """Version of the model that it serves, which is one of its data sets; empty = none is named."""
 
     @property
     def least(self) -> int:

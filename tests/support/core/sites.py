@@ -230,6 +230,9 @@ class JobBuilder:
     def reads(self, *versions: str) -> Self:
         return self._with(data=DataSpec(versions))
 
+    def serves(self, model: str) -> Self:
+        return self.kind("service")._with(service=ServiceSpec(1, model=model))
+
     def kind(self, kind: JobKind) -> Self:
         return self._with(kind=kind)
 

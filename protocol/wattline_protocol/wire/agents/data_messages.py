@@ -58,6 +58,8 @@ class TaskData(msgspec.Struct, frozen=True):
     name: Name[str]
     number: Serial[int]
     manifest_sha256: Sha256
+    is_model: bool = False
+    """It is the model that the task serves."""
 
     @property
     def version(self) -> str:

@@ -47,4 +47,8 @@ def _unchecked(version: DataVersionRecord) -> str:
 def task_data(book: DataBook, spec: JobSpec) -> tuple[TaskData, ...]:
     """What its tasks find on their nodes."""
     found = reads_of(book, spec).versions.values()
-    return tuple(TaskData(one.name, one.number, one.sha256) for one in found)
+    model = spec.service.model if spec.service is not None else ""
+    return tuple(
+        TaskData(one.name, one.number, one.sha256, version_text(one.name, one.number) == model)
+        for one in found
+    )

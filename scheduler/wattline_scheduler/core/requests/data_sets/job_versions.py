@@ -14,11 +14,16 @@ from wattline_scheduler.core.requests.selection import Asker
 
 def with_versions(state: State, spec: JobSpec) -> JobSpec:
     """Replaces aliases by the versions that they name now: every try of the job reads the same.
-    What cannot be resolved stays, and is refused."""
-    names = tuple(_number(state, text) for text in spec.data.datasets)
-    if names == spec.data.datasets:
+    What cannot be resolved stays, and is refused. The model of a service is one of them."""
+    service, texts = spec.service, spec.data.datasets
+    if service is not None and service.model:
+        service = msgspec.structs.replace(service, model=_number(state, service.model))
+        texts = (*texts, service.model)
+    names = tuple(dict.fromkeys(_number(state, text) for text in texts))
+    if (service, names) == (spec.service, spec.data.datasets):
         return spec
-    return msgspec.structs.replace(spec, data=msgspec.structs.replace(spec.data, datasets=names))
+    data = msgspec.structs.replace(spec.data, datasets=names)
+    return msgspec.structs.replace(spec, service=service, data=data)
 
 
 def _number(state: State, text: str) -> str:
@@ -36,6 +41,9 @@ def data_refused(state: State, asker: Asker, spec: JobSpec) -> Denied | None:
         if isinstance(found, Denied):
             return found
         record, version = found
+        if spec.service is not None and text == spec.service.model and record.kind != "model":
+            how = f"wattline data add {record.name} PATH --model"
+            return Denied("bad_request", f"{text} is a data set, not a model (a model: {how})")
         if version.state == "removed":
             live = [f"v{one.number}" for one in reversed(state.data.live(record.name))]
             there = f"{record.name} has {listed(live)}" if live else "it has no other version"

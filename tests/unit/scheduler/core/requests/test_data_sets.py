@@ -15,6 +15,7 @@ from wattline_protocol.data.requests import (
     DataSets,
     DataVersions,
     GetData,
+    Kind,
     ListData,
     Origin,
     PrepareData,
@@ -27,6 +28,7 @@ from wattline_protocol.ids import UserName
 from wattline_protocol.job.selection import only
 from wattline_protocol.site.model import Role
 from wattline_protocol.wire.client_messages import Answer, Cancel, Denied, Done
+from wattline_scheduler.core.model.data.job_data import task_data
 from wattline_scheduler.core.requests.selection import Asker
 from wattline_scheduler.views.data.data_sets_view import answer_data
 
@@ -53,15 +55,16 @@ def add(
     role: Role = "submitter",
     made_from: tuple[Origin, ...] = (),
     as_of: str = "",
+    kind: Kind = "dataset",
     **change: object,
 ) -> Answer:
-    place = ask(h, PrepareData(name), user, role)
+    place = ask(h, PrepareData(name, kind), user, role)
     if isinstance(place, Denied):
         return place
     assert isinstance(place, DataPlace)
     request = AddData(
         name=name,
-        kind="dataset",
+        kind=kind,
         store=place.store,
         as_of=as_of or place.as_of,
         sha256=DIGESTS[content],
@@ -290,6 +293,26 @@ def test_a_set_has_one_store_and_one_kind() -> None:
     add(h)
     assert "digits lies in /srv/data" in reason(ask(h, PrepareData("digits", store="/scratch/x")))
     assert "digits is a data set" in reason(ask(h, PrepareData("digits", "model")))
+
+
+def test_a_service_serves_a_version_of_a_model() -> None:
+    h = started()
+    add(h)
+    add(h, 2, "net", kind="model")
+    ask(h, ApproveData("net@v1", "stable"))
+    asked = job("echo").reads("digits@v1").serves("net@stable")
+    spec = h.job(h.submit(asked)).spec
+    assert spec.service is not None
+    assert (spec.service.model, spec.data.datasets) == ("net@v1", ("digits@v1", "net@v1"))
+    found = task_data(h.cluster.state.data, spec)
+    assert [(one.version, one.is_model) for one in found] == [
+        ("digits@v1", False),
+        ("net@v1", True),
+    ]
+    assert "digits@v1 is a data set, not a model" in h.refuse(job("b").serves("digits@v1"))
+    assert "there is no data set nets; the nearest is net" in h.refuse(job("b").serves("nets@v1"))
+    two = h.refuse(job("b").reads("net@v1").serves("net@v2"))
+    assert "net@v2 does not exist" in two or "WATTLINE_DATA_NET" in two
 
 
 def test_what_a_job_needs_is_not_removed() -> None:
