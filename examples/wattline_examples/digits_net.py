@@ -1,6 +1,10 @@
 """The digits data set and its network; shared by training and serving."""
 
+from pathlib import Path
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 PIXELS = 64
@@ -44,16 +48,32 @@ class _Block(nn.Module):
         return torch.relu(features + change)
 
 
-def load_split() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Images (n, 64) and labels (n,) for training, then those held out; always the same split."""
-    from sklearn.datasets import load_digits
+DIGITS_FILE = "digits.npz"
+"""With the arrays `images` and `labels`."""
 
-    images, labels = load_digits(return_X_y=True)
+
+def load_split(folder: Path | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Images (n, 64) and labels (n,) for training, then those held out; always the same split.
+    Of a folder with `DIGITS_FILE`, otherwise those of scikit-learn."""
+    images, labels = all_digits() if folder is None else _read(folder / DIGITS_FILE)
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(SPLIT_SEED))
     x = torch.tensor(images, dtype=torch.float32)[order]
     y = torch.tensor(labels, dtype=torch.int64)[order]
     held = torch.arange(len(y)) % HELD_OUT_EVERY == 0
     return x[~held], y[~held], x[held], y[held]
+
+
+def all_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The 1,797 images of scikit-learn, and what they show."""
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    return images, labels
+
+
+def _read(file: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    with np.load(file, allow_pickle=False) as found:
+        return found["images"], found["labels"]
 
 
 def shifted(pixels: Tensor, generator: torch.Generator) -> Tensor:

@@ -7,6 +7,7 @@ Input: 64 numbers from 0 to 16, the rows of an 8 × 8 image. Output: {"digit", "
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,22 +18,21 @@ from wattline_runtime.serve.model import InputRefused
 
 
 class Digits:
-    """`checkpoints`: the training job's checkpoint directory; its newest intact one is served."""
+    """`checkpoints`: the training job's checkpoint directory; its newest intact one is served.
+    `model`: instead, a model that the job names in its `[data] datasets`."""
 
     def load(self, args: Mapping[str, str]) -> None:
-        """Raises FileNotFoundError when there is no intact checkpoint, naming the damaged ones."""
-        directory = args.get("checkpoints") or task.checkpoint_dir()
-        damaged: list[task.Rejected] = []
-        found = task.latest(directory, from_scratch=True, on_reject=damaged.append)
-        if found is None:
-            why = "".join(f"; {r.directory.name}: {r.reason}" for r in damaged)
-            raise FileNotFoundError(f"no intact checkpoint in {directory}{why}")
-        width, blocks = found.about["shape"]
+        """Raises FileNotFoundError when there is no intact checkpoint, naming the damaged ones, and
+        LookupError for a model that the job does not name."""
+        model = args.get("model")
+        state_file = task.data_path(model) / "data" if model else _newest(args)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        net = torch.load(state_file, map_location=self._device, weights_only=True)["net"]
+        width = len(net["first.weight"])
+        blocks = len({name.split(".")[1] for name in net if name.startswith("blocks.")})
         self._net = DigitsNet(width, blocks).to(self._device).eval()
-        state = torch.load(found.path, map_location=self._device, weights_only=True)
-        self._net.load_state_dict(state["net"])
-        print(f"serving the checkpoint of epoch {found.step}", flush=True)
+        self._net.load_state_dict(net)
+        print(f"serving {state_file}", flush=True)
 
     def predict(self, batch: list[Any]) -> list[Any]:
         """Classify; inputs that are no image are refused one by one."""
@@ -48,6 +48,17 @@ class Digits:
             {"digit": d, "confidence": round(c, 4)}
             for d, c in zip(digit.tolist(), confidence.tolist(), strict=True)
         ]
+
+
+def _newest(args: Mapping[str, str]) -> Path:
+    """The data of the newest intact checkpoint."""
+    directory = args.get("checkpoints") or task.checkpoint_dir()
+    damaged: list[task.Rejected] = []
+    found = task.latest(directory, from_scratch=True, on_reject=damaged.append)
+    if found is None:
+        why = "".join(f"; {r.directory.name}: {r.reason}" for r in damaged)
+        raise FileNotFoundError(f"no intact checkpoint in {directory}{why}")
+    return found.path
 
 
 def _problem(value: Any) -> str | None:

@@ -30,7 +30,8 @@ class Training:
         self.options = options
         torch.manual_seed(options.seed)
         self.net = DigitsNet(options.width, options.blocks).to(gang.device)
-        self.x, self.y, self.held_x, self.held_y = (t.to(gang.device) for t in load_split())
+        folder = task.data_path(options.data) if options.data else None
+        self.x, self.y, self.held_x, self.held_y = (t.to(gang.device) for t in load_split(folder))
         self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=options.learning_rate)
         self.epoch = 0
         self._resume()
@@ -138,6 +139,7 @@ def train(gang: Gang, options: argparse.Namespace) -> float:
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0 also after a stop notice, when all is saved."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", help="data set of the job; otherwise scikit-learn's digits")
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--at-least-s", type=float, default=0.0, help="train on for so long")
     parser.add_argument("--save-every", type=int, default=1, help="epochs between two checkpoints")

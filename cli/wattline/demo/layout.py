@@ -25,6 +25,8 @@ SHED_FRACTION = 0.25
 OPERATOR = "ops"
 GATEWAY = "gateway"
 
+STORE = "store"
+"""Beside the directory of checkpoints."""
 ROOT_DOMAIN = "site"
 
 
@@ -101,6 +103,9 @@ name = "demo"
 agent_endpoint = "tcp://127.0.0.1:{ports.agents}"
 client_endpoint = "tcp://127.0.0.1:{ports.clients}"
 checkpoint_root = "{checkpoints}"
+
+[data]
+store = "{checkpoints.parent / STORE}"
 
 [tariff]
 usd_per_kwh = 0.15

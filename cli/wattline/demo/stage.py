@@ -66,6 +66,11 @@ class Stage:
         return self.root / "checkpoints"
 
     @property
+    def store(self) -> Path:
+        """The store of data sets."""
+        return self.root / layout.STORE
+
+    @property
     def starts(self) -> Path:
         """Where tasks record their starts."""
         return self.root / "starts.jsonl"
@@ -138,7 +143,7 @@ def wattline(*arguments: str) -> list[str]:
 def build_stage(root: Path, plan: layout.Plan) -> Stage:
     """Create the site, its keys, all bundles and the nodes' folders below `root`."""
     ports = layout.Ports(*free_ports(4))
-    for folder in ("site", "agents", "checkpoints", "logs", "nodes"):
+    for folder in ("site", "agents", "checkpoints", "logs", "nodes", layout.STORE):
         (root / folder).mkdir(parents=True)
     nodes = {
         name: prepare(root / "nodes" / name, model=layout.MODEL, gpus=plan.gpus, seed=at, name=name)

@@ -23,6 +23,7 @@ has reached the disk, so a crash at any time leaves the older ones unchanged. `S
 saves: the newest checkpoint is the one saved last, also after a return to an earlier step.
 """
 
+from .data_sets import data_path
 from .directory import checkpoint_dir
 from .due import Notice, notice, should_checkpoint
 from .environment import Identity, gpu_memory_limit_bytes, gpu_share, identity
@@ -52,6 +53,7 @@ __all__ = [
     "StopRequested",
     "checkpoint_dir",
     "checkpoints",
+    "data_path",
     "gang_saving",
     "gpu_memory_limit_bytes",
     "gpu_share",

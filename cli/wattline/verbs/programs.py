@@ -286,6 +286,12 @@ VERBS = (
                 "Only a service whose load triples beside training (docs/demo.md).",
                 kind="switch",
             ),
+            Option(
+                "lifecycle",
+                ("--lifecycle",),
+                "Only data, its check, a model and its rollout (docs/demo.md).",
+                kind="switch",
+            ),
             Option("headless", ("--headless",), "Do not open the terminal.", kind="switch"),
             Option("json_file", ("--json",), "Write the report to FILE.", "path", metavar="FILE"),
             Option("keep", ("--keep",), "Keep its files in DIR.", "path", metavar="DIR"),

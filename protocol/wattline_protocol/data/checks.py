@@ -5,11 +5,11 @@ from typing import Annotated
 import msgspec
 
 from wattline_protocol.text.visible import visible_line
-from wattline_protocol.text.wording import digits, joined
+from wattline_protocol.text.wording import counted, digits, listed
 from wattline_protocol.wire.bounds import MAX_WORD_CHARS, Count, Number, Serial, Word
 
 MAX_FINDINGS = 32
-FINDINGS_NAMED = 5
+NAMED_IN_FULL = 3
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -22,8 +22,8 @@ class Finding(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """`age: psi 0.61 (limit 0.25)`."""
-        return f"{self.name}: {self.rule} {_shown(self.value)} (limit {_shown(self.limit)})"
+        """`psi 0.61 (limit 0.25)`."""
+        return f"{self.rule} {_shown(self.value)} (limit {_shown(self.limit)})"
 
 
 class DataCheck(msgspec.Struct, frozen=True):
@@ -38,10 +38,17 @@ class DataCheck(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """The first findings, as a text."""
-        named = [finding.text for finding in self.findings[:FINDINGS_NAMED]]
-        left = len(self.findings) - len(named) + self.more
-        return joined([*named, *([f"{left} more"] if left else [])])
+        """`age: psi 0.61 (limit 0.25); city: …`: the first columns in full, others by name."""
+        rules: dict[str, list[str]] = {}
+        for finding in self.findings:
+            rules.setdefault(finding.name, []).append(finding.text)
+        names = list(rules)
+        parts = [f"{name}: {', '.join(rules[name])}" for name in names[:NAMED_IN_FULL]]
+        if others := names[NAMED_IN_FULL:]:
+            parts.append(f"also {listed(others, MAX_FINDINGS)}")
+        if self.more:
+            parts.append(f"and {counted(self.more, 'broken rule')} more")
+        return "; ".join(parts)
 
 
 def recorded(findings: tuple[Finding, ...], against: int) -> DataCheck:

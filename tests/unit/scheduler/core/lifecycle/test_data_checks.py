@@ -51,8 +51,8 @@ def test_a_version_that_broke_a_rule_fails_the_job_with_its_columns(h: Harness) 
     state, reason = ended(h, submit(h, add(h, BROKEN)))
     assert state == "FAILED"
     assert reason == (
-        "people@v2 breaks rules against people@v1: age: psi 0.61 (limit 0.25), "
-        "city: type missing (limit text) and 3 more"
+        "people@v2 breaks rules against people@v1: age: psi 0.61 (limit 0.25); "
+        "city: type missing (limit text); and 3 broken rules more"
     )
     assert not [1 for _, said in h.sent if isinstance(said, StartTask)]
 
