@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from support.strategies.jobs import jobs
 from support.strategies.power import sites
 from wattline_protocol.job.file import JobFileError, format_job, job_problems, parse_job
+from wattline_protocol.job.sent_keys import sent_keys
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.site.file import SiteFileError, parse_site
 from wattline_protocol.site.model import Site
@@ -31,6 +32,8 @@ DOCUMENTS = st.dictionaries(TEXT, VALUES, max_size=5)
 def test_a_job_is_read_back(job: JobSpec) -> None:
     assert parse_job(format_job(job), "job.toml") == job
     assert job_problems(job) == ()
+    sent = msgspec.msgpack.encode(sent_keys(job))
+    assert msgspec.msgpack.decode(sent, type=JobSpec) == job
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -9,6 +9,7 @@ import zmq
 
 from wattline.client.errors import Refused
 from wattline.client.link import Link
+from wattline_protocol.job.sent_keys import sent_keys
 from wattline_protocol.release import SAME_RELEASE, release
 from wattline_protocol.wire.agent_messages import PROTOCOL_VERSION
 from wattline_protocol.wire.agent_messages import Refused as RefusedMessage
@@ -20,7 +21,9 @@ from wattline_protocol.wire.client_messages import (
     Denied,
     FromClient,
     Response,
+    Submit,
     ToClient,
+    WhatIf,
 )
 from wattline_protocol.wire.codec import Codec, MalformedMessage
 from wattline_protocol.wire.malformed import unknown_word
@@ -176,7 +179,10 @@ class Session:
         Raises TypeError or ValueError for an invalid message: a value of another type, too large,
         or text that is not UTF-8.
         """
-        data = self._out.encode(ask)
+        request = ask.request
+        if isinstance(request, Submit | WhatIf):
+            request = msgspec.structs.replace(request, spec=sent_keys(request.spec))
+        data = self._out.encode(msgspec.structs.replace(ask, request=request))
         self._out.decode(data)
         return data
 

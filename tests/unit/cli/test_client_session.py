@@ -13,16 +13,19 @@ from wattline.client.errors import Refused, WattlineError
 from wattline.client.link import Link
 from wattline.client.session import Session
 from wattline_bench.abuse.extremes import extremes
-from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.job.spec import JobSpec, Resources
 from wattline_protocol.release import SAME_RELEASE, release
 from wattline_protocol.wire.agent_messages import PROTOCOL_VERSION
 from wattline_protocol.wire.client_messages import (
+    Ask,
     ClientWelcome,
     Denied,
     GetPower,
     Jobs,
     Response,
+    Submit,
     ToClient,
+    WhatIf,
 )
 from wattline_protocol.wire.transport import ClientSocket
 from wattline_protocol.wire.transport import Link as Standing
@@ -155,6 +158,21 @@ def test_the_refusal_of_an_earlier_scheduler_names_the_word_and_both_releases(
         f"the scheduler of an earlier release: {SAME_RELEASE}",
     )
     assert other.answers.get() == Denied("bad_request", "priority is 101")
+
+
+@pytest.mark.parametrize(
+    "kind", [WhatIf, lambda spec: Submit(spec, "t")], ids=["what if", "submit"]
+)
+def test_a_job_is_sent_with_the_keys_that_differ_from_their_defaults(
+    kind: Callable[[JobSpec], WhatIf | Submit], made: tuple[Link, Wire, Session]
+) -> None:
+    """A scheduler of an earlier release knows these alone."""
+    _, _, session = made
+    ask = Ask(1, kind(JobSpec("x", ("true",), resources=Resources(nodes=2))))
+    data = session._checked(ask)
+    sent = msgspec.msgpack.decode(data)["request"]["spec"]
+    assert sent == {"name": "x", "command": ["true"], "resources": {"nodes": 2}}
+    assert msgspec.msgpack.decode(data, type=Ask) == ask
 
 
 def test_an_answer_with_keys_of_a_newer_scheduler_is_refused_with_both_releases(

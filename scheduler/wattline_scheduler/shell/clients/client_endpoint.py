@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from wattline_protocol.ids import Instant, UserName
+from wattline_protocol.job.sent_keys import sent_keys
 from wattline_protocol.release import SAME_RELEASE, release
 from wattline_protocol.site.model import Role
 from wattline_protocol.text.visible import visible_line
@@ -25,6 +26,7 @@ from wattline_protocol.wire.client_messages import (
     ClientWelcome,
     Denied,
     FromClient,
+    Jobs,
     Response,
     ToClient,
 )
@@ -204,7 +206,8 @@ class ClientEndpoint:
         return self._socket.send(session.connection, self._encoded(ask, answer, is_last=False))
 
     def _encoded(self, ask: int, answer: Answer, *, is_last: bool) -> bytes:
-        return fit(answer, lambda fitted: self._out.encode(Response(ask, fitted, is_last)))
+        sent = _with_keys_sent(answer)
+        return fit(sent, lambda fitted: self._out.encode(Response(ask, fitted, is_last)))
 
     def _send(self, session: Session, data: bytes) -> None:
         if not session.backlog and self._socket.send(session.connection, data):
@@ -246,6 +249,14 @@ class ClientEndpoint:
         """Remove a session; its client sends its hello again if it still exists."""
         self.sessions.pop(session.connection, None)
         self._waiting.pop(session.connection, None)
+
+
+def _with_keys_sent(answer: Answer) -> Answer:
+    """One job with its specification as a client of an earlier release can read it."""
+    if not isinstance(answer, Jobs) or len(answer.jobs) != 1 or answer.jobs[0].spec is None:
+        return answer
+    (job,) = answer.jobs
+    return Jobs((msgspec.structs.replace(job, spec=sent_keys(job.spec)),), answer.is_cut)
 
 
 def _number_of(data: bytes) -> int | None:

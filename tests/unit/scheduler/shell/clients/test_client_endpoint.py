@@ -4,9 +4,10 @@ import msgspec
 import pytest
 
 from support.core.site_views import empty_site
+from support.core.site_views import job as site_job
 from support.programs.client_pipe import Pipe, greeted, taken
 from wattline_protocol.ids import Instant, Now, UnixTime
-from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.job.spec import JobSpec, Launch
 from wattline_protocol.release import SAME_RELEASE, release
 from wattline_protocol.views.site_views import EventView, SiteView
 from wattline_protocol.wire.agent_messages import PROTOCOL_VERSION
@@ -16,6 +17,7 @@ from wattline_protocol.wire.client_messages import (
     Denied,
     Done,
     Events,
+    Jobs,
     ListEvents,
     Response,
     SiteNow,
@@ -159,6 +161,26 @@ def test_a_key_that_only_a_newer_client_knows_is_refused_with_its_name_and_both_
     assert taken(endpoint) == []
     (response,) = pipe.responses()
     assert response.answer == Denied("bad_request", f"the key launch.warp is not known{more}")
+
+
+def test_an_answer_has_the_keys_of_a_job_that_differ_from_their_defaults(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A client of an earlier release knows these alone."""
+    pipe, endpoint = greeted()
+    spec = JobSpec("x", ("true",), launch=Launch("torchrun"))
+    view = msgspec.structs.replace(site_job(3, "x", "RUNNING"), spec=spec)
+    sent: list[bytes] = []
+
+    def send(routing_id: bytes, data: bytes) -> bool:
+        del routing_id
+        sent.append(data)
+        return True
+
+    monkeypatch.setattr(pipe, "send", send)
+    endpoint.reply(b"c", 1, Jobs((view,)))
+    (row,) = msgspec.msgpack.decode(sent[0])["answer"]["jobs"]
+    assert row["spec"] == {"name": "x", "command": ["true"], "launch": {"how": "torchrun"}}
 
 
 def test_what_waited_of_a_member_that_was_removed_is_not_heard() -> None:
