@@ -298,3 +298,13 @@ def test_agents_bundle_is_no_clients_bundle(tmp_path: Path) -> None:
         fake.bundle("n1", "agent")
         with pytest.raises(BundleError, match="bundle of agent n1"):
             Client(tmp_path / "n1.toml")
+
+
+def test_a_condition_is_sent_to_a_scheduler_of_the_same_release_only(tmp_path: Path) -> None:
+    """Another one may not know the field, and would act on all jobs."""
+    with FakeDoor(tmp_path, answers) as fake, Client(fake.bundle()) as client:
+        with pytest.raises(WattlineError, match="conditions need the same; install the same"):
+            client.cancel(selection(user="ada", where="state=held"))
+        with pytest.raises(ValueError, match="where: no column 'stat'; the nearest is state"):
+            selection(where="stat=held")
+        assert fake.requests == []

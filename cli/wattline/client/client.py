@@ -136,7 +136,7 @@ class Client(JobActs, ApiKeyActs, DataActs, RequestLogs, RouteActs, SecretActs):
     ) -> Iterator[tuple[JobView, ...]]:
         """The same from the newest page to the oldest, each newest last: `first` jobs, then up to
         twice as many on each further page."""
-        chosen, most = selection(which), first
+        chosen, most = self.understood(selection(which)), first
         before: JobId | None = None
         while True:
             page = self.get(ListJobs(ended, min(most, MAX_LISTED), chosen, before), Jobs)

@@ -6,6 +6,7 @@ from time import time
 from typing import Literal, cast, get_args
 
 from wattline.client.asking import RequestClient
+from wattline.client.errors import WattlineError
 from wattline.client.submit_dir import started_here
 from wattline_protocol.ids import JobId
 from wattline_protocol.job.change import ChangeValue
@@ -13,6 +14,7 @@ from wattline_protocol.job.selection import NEWEST, Selection, Span, only, parse
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.lists.job_table import jobs_where
 from wattline_protocol.lists.kinds import Reading
+from wattline_protocol.release import SAME_RELEASE, release
 from wattline_protocol.views.service_views import ListServices, Services, ServiceView
 from wattline_protocol.views.site_views import JobState
 from wattline_protocol.wire.client_messages import (
@@ -66,8 +68,17 @@ def selection(
         words(queue),
         words(name),
         _states(words(state)),
-        jobs_where(where, Reading(time())).text if where else "",
+        _where_text(where),
     )
+
+
+def _where_text(text: str) -> str:
+    if not text:
+        return ""
+    try:
+        return jobs_where(text, Reading(time())).text
+    except ValueError as error:
+        raise ValueError(f"where: {error}") from error
 
 
 def words(value: Words) -> tuple[str, ...]:
@@ -107,17 +118,17 @@ class JobActs(RequestClient):
 
     def cancel(self, jobs: Jobs, *, dry_run: bool = False) -> Acted:
         """End them: pending ones at once, running ones by stop notice."""
-        which = selection(jobs)
+        which = self.understood(selection(jobs))
         return self._on_jobs(lambda after: Cancel(which, dry_run, after))
 
     def hold(self, jobs: Jobs, *, dry_run: bool = False) -> Acted:
         """Start no more of their tasks; running ones continue."""
-        which = selection(jobs)
+        which = self.understood(selection(jobs))
         return self._on_jobs(lambda after: Hold(which, dry_run, after))
 
     def release(self, jobs: Jobs, *, dry_run: bool = False) -> Acted:
         """Release held jobs."""
-        which = selection(jobs)
+        which = self.understood(selection(jobs))
         return self._on_jobs(lambda after: Release(which, dry_run, after))
 
     def requeue(self, jobs: Jobs, *, dry_run: bool = False, from_scratch: bool = False) -> Acted:
@@ -125,7 +136,7 @@ class JobActs(RequestClient):
 
         `from_scratch`: they may begin at step 0 if no checkpoint is intact.
         """
-        which = selection(jobs)
+        which = self.understood(selection(jobs))
 
         def part(after: JobId) -> Requeue:
             return Requeue(which, secrets.token_hex(16), dry_run, after, from_scratch)
@@ -137,7 +148,7 @@ class JobActs(RequestClient):
 
         "none" restores a key's default; `at_a_time` throttles an array.
         """
-        which = selection(jobs)
+        which = self.understood(selection(jobs))
         return self._on_jobs(lambda after: Update(which, changes, dry_run, after))
 
     def _on_jobs(self, request: Callable[[JobId], OnJobs]) -> Acted:
@@ -150,6 +161,14 @@ class JobActs(RequestClient):
             if not part.rest:
                 return Acted(tuple(rows), part.is_dry_run)
             after = rows[-1].job
+
+    def understood(self, which: Selection) -> Selection:
+        """`which` itself. Raises WattlineError where a condition might be ignored: a scheduler of
+        another release may not know the field, and would act on all other jobs of the selection."""
+        if which.where and self.me.release != release():
+            text = f"the scheduler is {self.me.release or 'of another release'}, this {release()}"
+            raise WattlineError(f"{text}: conditions need the same; {SAME_RELEASE}")
+        return which
 
     def rollout(self, service: str) -> RolloutView:
         """The newest rollout of a service."""

@@ -16,6 +16,7 @@ from wattline_protocol.text.visible import visible
 from wattline_protocol.text.wording import counted
 
 INDENT = "  "
+NONE_MEETS = "Nothing meets the condition."
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}")
 """First characters of what spreadsheets run: https://owasp.org/www-community/attacks/CSV_Injection.
 """
@@ -47,7 +48,8 @@ def listing(asked: Asked[Row], rows: Sequence[Row], most: int | None = None) -> 
         ]
         first = columns[0]
         columns[0] = Cells(first.title, indented, first.is_right, first.weight, first.grows)
-    return Listing(columns, asked.table.empty, hint="--wide shows all.")
+    empty = asked.table.empty if asked.where is None else NONE_MEETS
+    return Listing(columns, empty, hint="--wide shows all.")
 
 
 def _cells(column: Column[Row], rows: Sequence[Row]) -> Cells:

@@ -21,8 +21,8 @@ from wattline_protocol.lists.kinds import utc_text
 Ask = Callable[[str], Any]
 """Does the act; with the condition as text, which acts that select by themselves evaluate."""
 
-FRAME_LINES = 4
-"""Lines of a picture that is redrawn beside its rows: time, headings, what is left out."""
+FRAME_LINES = 7
+"""Lines of a picture that is redrawn beside its rows: time, headings, three of what is left out."""
 
 
 class Picture(msgspec.Struct, frozen=True):
@@ -88,10 +88,11 @@ class _Printer:
 
     def _stream(self, asked: Asked[Any], values: Iterator[Any]) -> None:
         """Rows as they come, as far as the options permit."""
-        found = (row for row in values if asked.where is None or asked.where.matches(row))
         if asked.order or (self._options.columns is not None and not self._options.csv):
-            self._put(asked, tuple(found), time_text="")
+            self._put(asked, tuple(values), time_text="")
             return
+        where = None if self._selects else asked.where
+        found = (row for row in values if where is None or where.matches(row))
         if self._options.csv:
             self._put_csv(asked, [])
         for row in found:

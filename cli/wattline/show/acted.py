@@ -30,7 +30,7 @@ def _table(jobs: tuple[JobActed, ...]) -> Listing:
         columns=(
             Column("JOB", [f"{j.job}[{j.indices}]" if j.indices else str(j.job) for j in jobs]),
             Column("NAME", [j.name for j in jobs], weight=2),
-            Column("OWNER", [j.owner for j in jobs], weight=1),
+            Column("USER", [j.owner for j in jobs], weight=1),
             Column("STATE", [state(j.state or "") for j in jobs]),
             Column("WHAT", [j.text for j in jobs], grows=True),
         ),

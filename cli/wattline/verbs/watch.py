@@ -19,13 +19,14 @@ VERBS = (
         help="Print the event and audit log, newest last.",
         act="wattline.acts.events:events",
         lists=("wattline.show.events:LIST",),
+        selects=True,
         streams=True,
         args=(
             Option("follow", ("--follow", "-f"), "Follow new events.", kind="switch"),
             Option(
                 "lines",
                 ("--lines", "-n"),
-                "Events to begin with, before --where.",
+                "Number of events to begin with.",
                 "integer",
                 50,
             ),
@@ -39,6 +40,7 @@ VERBS = (
         ),
         examples=(
             "wattline events -f",
+            "wattline events --where 'level>=warning and time>2h'",
             "wattline events --acts -n 20",
             "wattline events --json --after 0",
         ),

@@ -1,7 +1,7 @@
 """The columns of one list: chosen, sorted by, and searched in conditions."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic
 
@@ -36,8 +36,8 @@ class Table(Generic[Row]):
         return parse_where(text, self.column, reading)
 
     def chosen(self, text: str | None) -> tuple[Column[Row], ...]:
-        """`job,user` in that order, or the usual ones changed by `+account,-reason`. Raises
-        ValueError."""
+        """`job,user` in that order, or the usual ones changed by `+account,-reason`: those that
+        are named are omitted last where space is short. Raises ValueError."""
         usual = tuple(column for column in self.columns if column.is_usual)
         if text is None:
             return usual
@@ -47,18 +47,22 @@ class Table(Generic[Row]):
             return self._changed(usual, words)
         if len(signs) > 1:
             raise ValueError("either names alone, or each with + or - before it")
-        return tuple(dict.fromkeys(map(self.column, words)))
+        named = dict.fromkeys(map(self.column, words))
+        return tuple(replace(column, weight=at) for at, column in enumerate(named))
 
     def _changed(
         self, usual: Sequence[Column[Row]], words: Sequence[str]
     ) -> tuple[Column[Row], ...]:
-        shown = set(usual)
+        shown = {column.name: column for column in usual}
         for word in words:
             column = self.column(word[1:])
-            (shown.add if word[0] == "+" else shown.discard)(column)
+            if word[0] == "+":
+                shown[column.name] = replace(column, weight=min(1, column.weight))
+            else:
+                shown.pop(column.name, None)
         if not shown:
             raise ValueError("no column is left")
-        return tuple(column for column in self.columns if column in shown)
+        return tuple(shown[one.name] for one in self.columns if one.name in shown)
 
     def order(self, text: str | None) -> Order[Row]:
         """`-gpus,user`: most GPUs first, then by user. Raises ValueError."""

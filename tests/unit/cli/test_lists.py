@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from support.core.list_pages import csv_of
+from support.core.list_pages import asked_of, csv_of
 from support.core.site_views import NOON, busy_site, event, job, problem
 from wattline import exits
+from wattline.acts import events as acts
 from wattline.client.errors import Unreachable
 from wattline.failures import ActFailed
 from wattline.lists.list_of import ListOf
@@ -162,3 +163,33 @@ def test_a_watch_appends_in_a_pipe_and_outlives_the_scheduler(
     pictures = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [bool(one["trouble"]) for one in pictures] == [False, True]
     assert pictures[1]["value"][0]["id"] == domains[0].id
+
+
+class Log:
+    """Stands for a client: a log of ten events, of which every third is a warning."""
+
+    def events(self, *, after: int | None = None, newest: int = 0, **_: Any) -> Iterator[Any]:
+        levels = {number: "warning" if number % 3 == 0 else "info" for number in range(1, 11)}
+        first = after if after is not None else max(0, 10 - newest)
+        return (event(number, "x", level) for number, level in levels.items() if number > first)
+
+
+@pytest.mark.parametrize(
+    ("given", "numbers"),
+    [
+        ({"lines": 2}, [6, 9]),
+        ({"lines": 0}, []),
+        ({"lines": 1, "after": 3}, [6, 9]),
+        ({"lines": 2, "where": ""}, [9, 10]),
+    ],
+)
+def test_the_newest_events_that_meet_a_condition(given: dict[str, Any], numbers: list[int]) -> None:
+    asked = {"where": "level=warning", "follow": False, "after": None, "acts": False, **given}
+    assert [one.seq for one in acts.events(Log(), **asked)] == numbers  # type: ignore[arg-type]  # a stand-in
+
+
+def test_columns_that_are_named_stay_where_others_are_omitted() -> None:
+    lines = asked_of(jobs.LIST, columns="+energy,+user")
+    kept = [c.name for c in lines.columns if c.weight <= 1]
+    assert {"energy", "user", "job", "name", "state"} <= set(kept)
+    assert [c.weight for c in asked_of(jobs.LIST, columns="energy,job").columns] == [0, 1]
