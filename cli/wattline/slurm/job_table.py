@@ -93,6 +93,10 @@ def _plain(given: Given, directory: str) -> Found:
     for option, right in _ALWAYS.items():
         if option in given and given[option].value != right:
             yield Blame(given[option].line, f"--{option} is always {right}: omit it")
+    if "container-image" in given:
+        line, _, image = given["container-image"]
+        yield Key(line, "launch.image", image)
+        yield Key(line, "launch.how", "container")
     if "chdir" in given:
         where = posixpath.normpath(posixpath.join(directory, given["chdir"].value))
         yield Key(given["chdir"].line, "workdir", where)
@@ -115,7 +119,7 @@ def _tasks(given: Given, flags: Mapping[str, object]) -> Found:
             yield Blame(
                 line,
                 f"--{option}={value}: each node runs the script once, which is --ntasks-per-node=1:"
-                " start a process per GPU in it, as with torchrun, or request --nodes",
+                " request --nodes or --cpus-per-task, or call torchrun for a process per GPU",
             )
 
 

@@ -7,7 +7,7 @@ Takes = Literal["value", "none", "either"]
 
 
 class SbatchOption(NamedTuple):
-    """One option, as its manual of Slurm 24.11 lists it."""
+    """One option, as its manual of Slurm 24.11 lists it, or of pyxis, its plugin for containers."""
 
     takes: Takes
     short: str = ""
@@ -36,6 +36,10 @@ OPTIONS: dict[str, SbatchOption] = {
     "consolidate-segments": SbatchOption("none", "", _OMIT),
     "constraint": SbatchOption("value", "C", f"{_NODES}, --gpu-type h100"),
     "container": SbatchOption("value", "", "wattline submit --image NAME"),
+    "container-image": SbatchOption("value"),
+    "container-mounts": SbatchOption(
+        "value", "", "omit it: [containers] of the site file has the mounts"
+    ),
     "container-id": SbatchOption("value", "", "wattline submit --image NAME"),
     "contiguous": SbatchOption("none"),
     "core-spec": SbatchOption("value", "S", _PLACED),

@@ -101,6 +101,7 @@ def test_only_lines_before_the_first_command_are_directives() -> None:
         (["-G 2", "--mem-per-gpu=40G"], "resources.memory_bytes", 80 << 30),
         (["-G 2 -c 8", "--mem-per-cpu=4G"], "resources.memory_bytes", 32 << 30),
         (["--contiguous"], "resources.same_rack", True),
+        (["--container-image=nvcr.io/nvidia/pytorch:24.11-py3"], "launch.how", "container"),
         (["-H"], "hold", True),
         (["-D sub/../logs"], "workdir", "/data/ada/logs"),
         (["-d afterok:17:18,afterany:9"], "after_ok", (17, 18)),
@@ -184,6 +185,12 @@ def test_all_that_is_wrong_is_reported_at_once_with_its_line() -> None:
 )
 def test_what_cannot_be_meant_is_refused(text: str, what: str) -> None:
     assert any(what in problem for problem in refused(text)), refused(text)
+
+
+def test_a_module_needs_a_login_shell() -> None:
+    body = "module load cuda\ntrue\n"
+    assert "#!/bin/bash -l" in job_of(f"#!/bin/bash\n{body}").hints[0]
+    assert job_of(f"#!/bin/bash -l\n{body}").hints == ()
 
 
 def test_a_python_script_may_name_srun() -> None:
