@@ -50,10 +50,12 @@ class ServingSite(CliSite):
         more_gateways: tuple[str, ...] = (),
         *,
         is_open: bool = True,
+        edit: Callable[[str], str] = lambda site_file: site_file,
     ) -> None:
-        """`is_open`: requests need no API keys."""
+        """`is_open`: requests need no API keys. `edit` changes the site file first."""
 
         def edited(text: str) -> str:
+            text = edit(text)
             for name in more_gateways:
                 port = free_ports(2)
                 text += SECOND.format(name=name, port=port, http_port=port + 1)
