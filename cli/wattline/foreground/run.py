@@ -44,7 +44,8 @@ def run(
         submitted = client.submit_warned(spec)
         put_warning(submitted.warning)
         job = ForegroundJob(client, submitted.job, spec.name, quiet=quiet)
-        job.say(f"Submitted job {job.id} ({spec.name}).")
+        if not quiet:
+            job.say(f"Submitted job {job.id} ({spec.name}).")
         job.follow(events)
         return Outcome(None, job.status(events))
 
@@ -63,9 +64,8 @@ class ForegroundJob:
 
     def say(self, text: str) -> None:
         """A line on stderr, which a terminal that was closed no longer takes."""
-        if not self._quiet:
-            with suppress(OSError):
-                put_error(text)
+        with suppress(OSError):
+            put_error(text)
 
     def follow(self, events: Events) -> None:
         """Print in a thread until the job has ended, then put its view, or an error."""

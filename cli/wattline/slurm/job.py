@@ -17,7 +17,7 @@ from wattline_protocol.job.values import environment
 from wattline_protocol.text.toml import KeyPath
 
 _MODULE = re.compile(r"^\s*(?:module|ml)\s", re.MULTILINE)
-_LOGIN = {"-l", "--login"}
+_LOGIN = re.compile(r"(?:^|\s)-(?:-login|[a-zA-Z]*l)")
 _VARIABLE = re.compile(r"\bSLURM_[A-Z0-9_]+")
 
 
@@ -85,7 +85,7 @@ def _hints(script: BatchScript, spec: JobSpec, start: str, source: str) -> Itera
         yield f"{source}: #SBATCH after the first command is not read, as in sbatch: line {lines}"
     if spec.resources.most_nodes > 1:
         yield f"{source} runs on each of its nodes, not on the first alone"
-    if _MODULE.search(script.text) and not _LOGIN.intersection(script.interpreter[1:]):
+    if _MODULE.search(script.text) and not _LOGIN.search(" ".join(script.interpreter)):
         yield f"{source} calls module, which only a login shell knows: #!/bin/bash -l"
     has = set(_VARIABLE.findall(start))
     if missing := sorted(set(_VARIABLE.findall(script.text)) - has):

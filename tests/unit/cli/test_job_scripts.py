@@ -190,7 +190,7 @@ def test_what_cannot_be_meant_is_refused(text: str, what: str) -> None:
 def test_a_module_needs_a_login_shell() -> None:
     body = "module load cuda\ntrue\n"
     assert "#!/bin/bash -l" in job_of(f"#!/bin/bash\n{body}").hints[0]
-    assert job_of(f"#!/bin/bash -l\n{body}").hints == ()
+    assert job_of(f"#!/bin/bash -el\n{body}").hints == ()
 
 
 def test_a_python_script_may_name_srun() -> None:

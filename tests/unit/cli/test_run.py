@@ -142,6 +142,20 @@ def test_its_output_is_printed_as_it_is_and_nothing_else(
     assert printed.err == b"Submitted job 7 (true).\n"
 
 
+def test_on_a_terminal_its_escape_codes_are_visible_and_its_colours_stay(
+    events: Events, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Hostile(Whole):
+        def log(self, job: int, **_: object) -> Iterator[Log]:
+            ref = TaskRef(JobId(7), TaskNo(0), AttemptNo(1))
+            data = b"x\x1b]0;evil\x07y \x1b[31mred\x1b[0m\n"
+            yield Log(ref, data, len(data), at_end=True, task_ended=True)
+
+    monkeypatch.setattr("wattline.show.screen.sys.stdout.isatty", lambda: True)
+    run(Hostile(events), file=None, command=("true",), quiet=True)
+    assert capfd.readouterr().out.startswith("x\u241b]0;evil\u2407y \x1b[31mred\x1b[0m\n")
+
+
 @pytest.mark.parametrize("options", [{"array": "0-3"}, {"kind": "service", "name": "s"}])
 def test_what_has_many_outputs_is_refused(events: Events, options: dict[str, str]) -> None:
     with pytest.raises(ActFailed, match="has many outputs: use wattline submit"):
