@@ -17,7 +17,7 @@ from wattline_protocol.text.wording import counted
 
 INDENT = "  "
 NONE_MEETS = "Nothing meets the condition."
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}")
+_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 """First characters of what spreadsheets run: https://owasp.org/www-community/attacks/CSV_Injection.
 """
 

@@ -1,6 +1,6 @@
 """What a verb that lists something gives to the common options of lists."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -20,6 +20,10 @@ def _rows_alone(_: Any, rows: Sequence[Any]) -> Any:
     return tuple(rows)
 
 
+def _always(_: Mapping[str, Any]) -> bool:
+    return True
+
+
 def _nothing(_: Any, __: Sequence[Any]) -> Sequence[RenderableType]:
     return ()
 
@@ -35,5 +39,7 @@ class ListOf(Generic[V, Row]):
     """The value with these rows in place of its own, for JSON."""
     below: Callable[[V, Sequence[Row]], Sequence[RenderableType]] = _nothing
     """What is shown below the rows."""
+    applies: Callable[[Mapping[str, Any]], bool] = _always
+    """Whether the verb lists something with these arguments, rather than does or shows one."""
     line: Callable[[Row], RenderableType] | None = None
     """A row of a stream, before the next ones are known."""

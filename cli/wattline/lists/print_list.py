@@ -10,13 +10,13 @@ from rich.text import Text
 
 from wattline import exits
 from wattline.client.errors import Unreachable
-from wattline.failures import ActFailed
 from wattline.lists.layout import header, page, record
 from wattline.lists.list_of import ListOf
 from wattline.lists.request import Asked, ListOptions, understood
 from wattline.show import screen, units
 from wattline.show.styles import alarm
 from wattline_protocol.lists.kinds import utc_text
+from wattline_protocol.lists.table import ordered
 
 Ask = Callable[[str], Any]
 """Does the act; with the condition as text, which acts that select by themselves evaluate."""
@@ -52,9 +52,7 @@ class _Printer:
 
     def once(self, ask: Ask) -> int:
         asked, value = self._get(ask)
-        if isinstance(value, str):  # what an act on one of them has done
-            screen.put_json(value) if self._options.json else screen.put(value)
-        elif isinstance(value, Iterator):
+        if isinstance(value, Iterator):
             self._stream(asked, value)
         else:
             self._put(asked, value, time_text="")
@@ -87,12 +85,13 @@ class _Printer:
     # --- streams ---------------------------------------------------------------------------
 
     def _stream(self, asked: Asked[Any], values: Iterator[Any]) -> None:
-        """Rows as they come, as far as the options permit."""
-        if asked.order or (self._options.columns is not None and not self._options.csv):
+        """Rows as they come, unless they are sorted or laid out."""
+        if self._options.columns is not None and not self._options.csv:
             self._put(asked, tuple(values), time_text="")
             return
-        where = None if self._selects else asked.where
-        found = (row for row in values if where is None or where.matches(row))
+        found = asked.selected(values, is_selected=self._selects)
+        if asked.order:
+            found = iter(ordered(found, asked.order))
         if self._options.csv:
             self._put_csv(asked, [])
         for row in found:
@@ -107,7 +106,8 @@ class _Printer:
 
     def watch(self, ask: Ask, period_s: float) -> int:
         pictures = self._pictures(ask, period_s)
-        if screen.is_terminal() and not self._options.json and not self._options.csv:
+        options = self._options
+        if screen.is_terminal() and not (options.json or options.csv or options.wide):
             screen.put_live(self._live_page(*one) for one in pictures)
             return exits.OK
         for asked, picture in pictures:
@@ -117,8 +117,6 @@ class _Printer:
     def _pictures(self, ask: Ask, period_s: float) -> Iterator[tuple[Asked[Any], Picture]]:
         """Continues while the scheduler is unreachable, with the last value and the reason."""
         asked, value = self._get(ask)
-        if isinstance(value, str):
-            raise ActFailed("--watch repeats a list, not an act", exits.USAGE)
         seen = Picture(asked.unix_s, value)
         while True:
             yield asked, seen

@@ -1,6 +1,7 @@
 """The options of a list, checked before the scheduler is asked."""
 
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic
 
@@ -44,10 +45,14 @@ class Asked(Generic[Row]):
         """Whether rows keep their own order, in which a tree is indented."""
         return self.table.tree is not None and self.where is None and not self.order
 
-    def rows(self, rows: Any, *, is_selected: bool = False) -> list[Row]:
-        """Those that are asked for, in the order that is. `is_selected`: no others are there."""
+    def selected(self, rows: Iterable[Row], *, is_selected: bool = False) -> Iterator[Row]:
+        """Those that meet the condition. `is_selected`: no others are there."""
         where = None if is_selected else self.where
-        return ordered((row for row in rows if where is None or where.matches(row)), self.order)
+        return (row for row in rows if where is None or where.matches(row))
+
+    def rows(self, rows: Iterable[Row], *, is_selected: bool = False) -> list[Row]:
+        """The same in order."""
+        return ordered(self.selected(rows, is_selected=is_selected), self.order)
 
 
 def understood(of: ListOf[V, Row], options: ListOptions, now_unix_s: float) -> Asked[Row]:
@@ -75,8 +80,20 @@ def _option(flag: str, text: str | None, read: Any) -> Any:
         raise ActFailed(f"{flag}: {error}", exits.USAGE) from error
 
 
-def checked(of: ListOf[V, Row], options: ListOptions) -> None:
-    """Raises ActFailed for options that are wrong, or that exclude each other."""
+def unfit(options: ListOptions) -> None:
+    """Raises ActFailed if any option of lists is given, where nothing is listed."""
+    if options != ListOptions(json=options.json):
+        text = "--where, --columns, --sort, --csv, --watch and --wide are of lists; this is none"
+        raise ActFailed(text, exits.USAGE)
+
+
+def checked(of: ListOf[V, Row], options: ListOptions, *, is_endless: bool = False) -> None:
+    """Raises ActFailed for options that are wrong, or that exclude each other. `is_endless`: rows
+    come for as long as the user waits."""
+    is_laid_out = options.columns is not None and not options.csv
+    if is_endless and (options.sort is not None or is_laid_out):
+        text = "--follow prints events as they come: it takes --columns with --csv, and no --sort"
+        raise ActFailed(text, exits.USAGE)
     if options.json and (options.csv or options.columns is not None):
         other = "--csv" if options.csv else "--columns"
         raise ActFailed(f"{other} and --json exclude each other: JSON has all fields", exits.USAGE)

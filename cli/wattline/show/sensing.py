@@ -71,7 +71,9 @@ def zone_table(_: float) -> Table[DomainView]:
     )
 
 
-ZONES = ListOf[Sequence[DomainView], DomainView](zone_table)
+ZONES = ListOf[Sequence[DomainView], DomainView](
+    zone_table, applies=lambda given: given["units_in_service"] is None
+)
 
 
 def _plant(zone: DomainView) -> PlantView:

@@ -49,6 +49,7 @@ VERBS = (
         "restarts. All units in service removes the setting: the sensor's value is used again.",
         act="wattline.acts.sensing:cooling",
         lists=("wattline.show.sensing:ZONES",),
+        show="wattline.show.events:done",
         args=(
             Argument("zone", "Cooling zone. Default: all.", required=False),
             Option(

@@ -50,13 +50,16 @@ def _printer(
     if not verb.lists:
         return lambda act: _show(verb, act(), as_json=as_json)
     from wattline.lists.print_list import print_list
-    from wattline.lists.request import ListOptions, checked
+    from wattline.lists.request import ListOptions, checked, unfit
 
     given = {p.name: values.pop(p.name) for p in LIST_OPTIONS if p.name in values}
     options = ListOptions(**given, json=as_json)
     has_argument = any(isinstance(p, Argument) and values[p.name] for p in verb.args)
     of = load(verb.lists[-1 if has_argument else 0])
-    checked(of, options)
+    if not of.applies(values):
+        unfit(options)
+        return lambda act: _show(verb, act(), as_json=as_json)
+    checked(of, options, is_endless=verb.streams and bool(values.get("follow")))
 
     def show(act: Callable[..., Any]) -> int:
         ask = (lambda where: act(where=where)) if verb.selects else (lambda _: act())

@@ -20,6 +20,7 @@ VERBS = (
         "lines of JSON; for the owner of the service and operators (docs/request-logs.md). "
         "`remove` ends a route (docs/routing.md); a service ends with its job (`cancel`).",
         act="wattline.acts.serving.services:service",
+        lists=("wattline.show.serving.requests:LIST",),
         show="wattline.show.serving.services:shown",
         args=(
             Argument("name", "Name of the service or route."),
@@ -28,10 +29,13 @@ VERBS = (
             Option("until", ("--until",), "Only requests that ended before. Default: now."),
             Option("key", ("--key",), "Only requests with this API key, by name."),
             Option("status", ("--status",), "Only this status, as in 504 or 5xx."),
-            Option("limit", ("--limit",), "How many requests. Default: 100.", "integer"),
+            Option(
+                "limit", ("--limit",), "How many requests, before --where. Default: 100.", "integer"
+            ),
         ),
         examples=(
             "wattline service echo requests --since 10m --status 5xx",
+            "wattline service echo requests --where 'latency>1s' --csv",
             "wattline service echo bodies --since 7d > bodies.jsonl",
         ),
         knows_json=True,

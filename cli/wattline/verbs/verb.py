@@ -68,8 +68,8 @@ class Verb:
     act: str
     show: str | None = None
     lists: tuple[str, ...] = ()
-    """`module:NAME` of the `ListOf` that prints what the act returns, in place of `show`; the
-    second one where the verb's argument is given."""
+    """`module:NAME` of the `ListOf` that prints what the act returns; `show` does where that does
+    not apply. The second one is taken where the verb's argument is given."""
     selects: bool = False
     """Its act is given `where` as text and evaluates it; otherwise rows are selected here."""
     streams: bool = False

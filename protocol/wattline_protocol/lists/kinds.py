@@ -120,6 +120,10 @@ def _flag(text: str, _: Reading) -> tuple[bool, str]:
     return text.casefold() == "yes", text.casefold()
 
 
+def _yes(is_so: bool) -> str:
+    return "yes" if is_so else "no"
+
+
 def _plain_number(value: float) -> str:
     return f"{value:.10g}"
 
@@ -171,7 +175,7 @@ SHARE = Kind(
     lambda share: f"{share * 100:.0f} %",
     export=_plain_number,
 )
-FLAG = Kind("yes or no", _flag, lambda is_so: "yes" if is_so else "no", rank=None, is_right=False)
+FLAG = Kind("yes or no", _flag, _yes, rank=None, export=_yes, is_right=False)
 
 
 def choice(*words: str, is_ordered: bool = False) -> Kind:

@@ -89,6 +89,8 @@ def stream() -> Iterator[Any]:
 def test_events_come_as_lines_as_rows_and_as_csv(shown: Shown) -> None:
     lines = shown(events.LIST, stream(), where="level>info").splitlines()
     assert [line.split()[0] for line in lines] == ["2", "3"]
+    by_level = shown(events.LIST, stream(), sort="-level").splitlines()
+    assert [line.split()[0] for line in by_level] == ["2", "3", "1"]
     table = shown(events.LIST, stream(), columns="event,level", sort="-level").splitlines()
     assert [line.split() for line in table[1:]] == [["2", "alarm"], ["3", "warning"], ["1", "info"]]
     assert shown(events.LIST, stream(), columns="event", csv=True).split() == ["event", *"123"]
@@ -119,6 +121,26 @@ def test_wrong_options_are_refused_before_the_scheduler_is_asked(
 def test_a_wrong_condition_needs_no_scheduler(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["jobs", "--bundle", "none.toml", "--where", "stat=pending"]) == exits.USAGE
     assert "no column 'stat'; the nearest is state" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [["--sort", "time"], ["--columns", "text"]])
+def test_what_follows_without_end_is_neither_sorted_nor_laid_out(
+    options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["events", "--bundle", "none.toml", "-f", *options]) == exits.USAGE
+    assert "it takes --columns with --csv, and no --sort" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["cooling", "room", "--units-in-service", "2", "--csv"], ["service", "x", "--sort", "a"]],
+    ids=["act", "one"],
+)
+def test_options_of_lists_are_refused_before_an_act_is_done(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*words, "--bundle", "none.toml"]) == exits.USAGE
+    assert "--watch and --wide are of lists; this is none" in capsys.readouterr().err
 
 
 class Enough(Exception):

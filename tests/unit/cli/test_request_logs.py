@@ -8,12 +8,13 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
+from support.core.list_pages import page_of
 from wattline.acts.serving.services import service
 from wattline.client import Client
 from wattline.client.errors import Unavailable
 from wattline.client.request_logs import RequestLogs, Requests
 from wattline.failures import ActFailed
-from wattline.show.serving.services import shown
+from wattline.show.serving.requests import LIST
 from wattline_protocol.views.request_logs import (
     GatewayWithout,
     LogFilter,
@@ -143,7 +144,7 @@ def test_the_table_names_what_is_missing() -> None:
     ]
     console = Console(width=120)
     with console.capture() as captured:
-        console.print(shown(Requests(lines, [AWAY], is_cut=True, malformed=1)))
+        console.print(page_of(LIST, Requests(lines, [AWAY], is_cut=True, malformed=1)))
     text = captured.get()
     first, second = (line.split() for line in text.splitlines()[1:3])
     assert first[2:] == ["200", "12.3", "ms", "shop", "7", "30", "ab1"]

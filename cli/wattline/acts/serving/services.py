@@ -12,7 +12,7 @@ from wattline.client import Client
 from wattline.client.request_logs import Requests
 from wattline.failures import ActFailed
 from wattline.show.screen import put_error
-from wattline.show.serving.services import left_out
+from wattline.show.serving.requests import left_out
 from wattline_protocol.views.request_logs import (
     MAX_ROWS,
     GatewayWithout,

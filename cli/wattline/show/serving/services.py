@@ -5,17 +5,16 @@ from collections.abc import Callable, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from wattline.client.request_logs import Requests
 from wattline.lists.list_of import ListOf
 from wattline.show.serving import energy, routes, slo
 from wattline.show.styles import alarm, state
 from wattline.show.tables import Cell, Column, Listing, facts
-from wattline.show.units import NOT_KNOWN, clock
+from wattline.show.units import NOT_KNOWN
 from wattline_protocol.lists import kinds
 from wattline_protocol.lists.column import Column as ListColumn
 from wattline_protocol.lists.kinds import Value
 from wattline_protocol.lists.table import Table
-from wattline_protocol.text.wording import counted, digits, watts
+from wattline_protocol.text.wording import digits, watts
 from wattline_protocol.views.service_views import ReplicasView, RouteView, ServiceView, WorkerView
 
 Named = ServiceView | RouteView
@@ -52,49 +51,15 @@ def _summary(one: Named) -> str:
     return note(one) if isinstance(one, ServiceView) else routes.summary(one)
 
 
-def shown(found: ServiceView | RouteView | Requests | bytes | str) -> RenderableType | bytes:
-    """A service, a route, requests, a line with bodies, or what was done."""
+def shown(found: ServiceView | RouteView | bytes | str) -> RenderableType | bytes:
+    """A service, a route, a line with bodies, or what was done."""
     match found:
         case ServiceView():
             return detail(found)
         case RouteView():
             return routes.detail(found)
-        case Requests():
-            return requests(found)
         case _:
             return found
-
-
-def requests(found: Requests) -> RenderableType:
-    """One line a request, and what is missing."""
-    rows = found.requests
-    listed = Listing(
-        columns=(
-            Column("TIME", [clock(r.began_unix_s) for r in rows]),
-            Column("STATUS", [f"{r.status}" for r in rows], is_right=True),
-            Column("LATENCY", [f"{digits(r.latency_ms)} ms" for r in rows], is_right=True),
-            Column("KEY", [r.key or NOT_KNOWN for r in rows]),
-            Column("REVISION", [_number(r.revision) for r in rows], is_right=True, weight=2),
-            Column("TOKENS", [_number(r.tokens or None) for r in rows], is_right=True, weight=3),
-            Column("ID", [r.id for r in rows], weight=1),
-        ),
-        empty="No requests.",
-    )
-    notes = [f"gateway {one.gateway} {one.why}" for one in found.missing]
-    if found.malformed:
-        notes.append(left_out(found.malformed))
-    if found.is_cut:
-        notes.append("there are older requests: --limit up to 1,000 shows more")
-    return Group(listed, *map(Text, notes))
-
-
-def left_out(malformed: int) -> str:
-    """Lines of logs that are no request."""
-    return f"{counted(malformed, 'malformed line')} of the logs left out"
-
-
-def _number(value: int | None) -> str:
-    return NOT_KNOWN if value is None else f"{value}"
 
 
 def detail(service: ServiceView) -> RenderableType:

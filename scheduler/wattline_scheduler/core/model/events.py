@@ -23,11 +23,11 @@ class AgentMessage:
 
 @dataclass(frozen=True, slots=True)
 class MeetingJobs:
-    """Jobs that met a condition a moment ago, of which the first ones were just checked again."""
+    """Jobs that meet a condition now, and those with larger numbers that are not examined yet."""
 
     jobs: frozenset[JobId]
     checked_to: JobId
-    """Only these and smaller numbers may be acted on."""
+    """The largest number that was examined: larger ones are left for the next request."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,7 @@
 """Looks up which jobs an act selects by names and by a condition (`--where`).
 
-A condition is checked twice: of all selected jobs in parts, while jobs change; then of the first
-that met it again, in the turn in which the act is done. So no act changes a job that does not meet
-its condition any more.
+A condition is checked twice: in parts, while jobs change, until enough jobs met it; then of these
+again, in the turn in which the act is done. So no act changes a job that no longer meets it.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,13 +13,12 @@ from wattline_protocol.wire.client_messages import Denied, OnJobs
 from wattline_scheduler.core.model.events import ClientRequest, MeetingJobs
 from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.core.model.state import State
-from wattline_scheduler.core.requests.bulk_actions import targets_of
+from wattline_scheduler.core.requests.bulk_actions import MAX_TASKS, targets_of
 from wattline_scheduler.shell.clients.long_lists import ROWS_A_PART, ShowJob, matching
 from wattline_scheduler.time_slices import Parts
 
-CHECKED_AGAIN = 100
-"""Jobs that one request acts on at most, unless none of them meets the condition any more; the
-answer says how many are left."""
+MOST_JOBS = 100
+"""Jobs that one request acts on. The client repeats it, after these, while some are left."""
 
 
 def looked_up(
@@ -41,25 +39,27 @@ def looked_up(
 def _with_meeting(
     state: State, event: ClientRequest, request: OnJobs, show_job: ShowJob, clock: Callable[[], Now]
 ) -> Parts[ClientRequest]:
-    where = request.which.condition(clock().unix_s)
-    found: list[JobId] = []
-    for at, job in enumerate(_selected(state, event, request, state.work.jobs)):
-        if where is not None and where.matches(show_job(job)):
-            found.append(job.id)
-        if at % ROWS_A_PART == ROWS_A_PART - 1:
-            yield
-    where = request.which.condition(clock().unix_s)
-    still = _selected(state, event, request, found)
-    meeting: set[JobId] = set()
-    checked = 0
-    while checked < len(still) and (checked < CHECKED_AGAIN or not meeting):
-        job = still[checked]
-        checked += 1
-        if where is not None and where.matches(show_job(job)):
-            meeting.add(job.id)
-    checked_to = still[checked - 1].id if checked else request.after
-    meeting.update(job.id for job in still[checked:])
-    return replace(event, meeting=MeetingJobs(frozenset(meeting), checked_to))
+    selected, at = _selected(state, event, request, state.work.jobs), 0
+    while True:
+        found, gangs = list[JobId](), 0
+        where = request.which.condition(clock().unix_s)
+        while at < len(selected) and len(found) < MOST_JOBS and gangs < MAX_TASKS:
+            job = selected[at]
+            if where is not None and where.matches(show_job(job)):
+                found.append(job.id)
+                gangs += len(job.gangs)
+            at += 1
+            if at % ROWS_A_PART == 0:
+                yield
+        where = request.which.condition(clock().unix_s)
+        still = _selected(state, event, request, found)
+        meeting = {job.id for job in still if where is not None and where.matches(show_job(job))}
+        if meeting or at == len(selected):
+            break
+        yield
+    checked_to = found[-1] if found else request.after
+    later = (job.id for job in selected[at:])
+    return replace(event, meeting=MeetingJobs(frozenset([*meeting, *later]), checked_to))
 
 
 def _selected(

@@ -115,7 +115,7 @@ def test_a_job_that_changes_meanwhile_is_not_acted_on(h: Harness, client: Client
 def test_many_are_acted_on_in_several_requests(
     h: Harness, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(selected_jobs, "CHECKED_AGAIN", 2)
+    monkeypatch.setattr(selected_jobs, "MOST_JOBS", 2)
     held = [h.submit(job().held()) for _ in range(5)]
     first = client.act(Cancel(where("state=held")))
     assert (acted(first), first.rest) == (held[:2], 3)
@@ -123,6 +123,20 @@ def test_many_are_acted_on_in_several_requests(
     assert (acted(second), second.rest) == (held[2:4], 1)
     third = client.act(Cancel(where("state=held"), after=held[3]))
     assert (acted(third), third.rest) == (held[4:], 0)
+
+
+def test_an_act_goes_past_jobs_that_changed_meanwhile(
+    h: Harness, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of the first ones meets the condition any more: they are no end of the request."""
+    monkeypatch.setattr(selected_jobs, "MOST_JOBS", ROWS_A_PART)
+    held = [h.submit(job().held()) for _ in range(ROWS_A_PART + 2)]
+    parts = client.begin(Cancel(where("state=held")), "ops", "operator")
+    next(parts)
+    h.do(Release(Selection(parse_jobs(f"{held[0]}-{held[-3]}"))))
+    answer = client.end(at_once(parts))
+    assert isinstance(answer, Acted)
+    assert (acted(answer), answer.rest) == (held[-2:], 0)
 
 
 def test_a_condition_that_was_not_looked_up_selects_nothing(h: Harness) -> None:
