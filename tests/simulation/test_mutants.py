@@ -32,6 +32,8 @@ QUICK = {
     "growth-not-on-disk": 0,
     "growth-in-pieces": 1,
     "epoch-not-durable": 0,
+    "start-before-data": 1,
+    "data-in-use-leaves": 1,
     "backup-without-recover": 15,
     "numbers-again": 15,
     "start-beyond-quota": 34,

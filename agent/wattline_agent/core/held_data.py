@@ -20,6 +20,7 @@ from wattline_protocol.wire.agents.data_messages import (
 )
 from wattline_protocol.wire.task_order import TaskOrder
 
+NOT_LISTED = -1
 REPORT_EVERY_S, EMPTY_EVERY_S = 10.0, 60.0
 """A report may be lost; until the next one the scheduler plans by an older one."""
 
@@ -38,10 +39,13 @@ def seen(state: NodeState, event: CacheSeen) -> None:
 
 
 def lacks(state: NodeState, order: TaskOrder) -> str:
-    """The first version of the order that is not in the cache, and why; empty = all are."""
-    held = {one.manifest_sha256: one for one in _held(state.data)}
+    """The first version of the order that is not in the cache, and why; empty = all are. What was
+    reported of an earlier list counts for nothing: it may have left since."""
+    held = {(one.manifest_sha256, one.listing): one for one in _held(state.data)}
+    listed = {one.manifest_sha256: one.listing for one in state.data.versions or ()}
     for wanted in order.data:
-        one = held.get(wanted.manifest_sha256)
+        name = wanted.manifest_sha256
+        one = held.get((name, listed.get(name, NOT_LISTED)))
         if one is None:
             return f"{wanted.version} is not in the cache of this node"
         if one.state != "ready":

@@ -12,6 +12,7 @@ from wattline_protocol.wire.agent_messages import FromAgent, ToAgent
 from wattline_protocol.wire.codec import Codec
 from wattline_sim.fleet.machine import Machine
 from wattline_sim.fleet.network import Network
+from wattline_sim.fleet.users.data_sets import CACHE_BYTES, Cache
 from wattline_sim.fleet.world import World
 from wattline_sim.shells.agent_effects import Disk, carry_out
 
@@ -59,6 +60,12 @@ class AgentShell:
         self.on_start: Callable[[], None] = lambda: None
         """Called when a new process begins, which knows only what is on disk."""
         self.node: Node | None = None
+        self._cache: Cache | None = None
+
+    def give_cache(self, cache: Cache) -> None:
+        """Its node has a cache of data sets."""
+        self._cache = cache
+        cache.on_change = lambda: self._soon(ev.CacheSeen(cache.report()))
 
     def start(self) -> None:
         """A new process: reads its disk, looks at driver and keeper, says Hello."""
@@ -83,6 +90,7 @@ class AgentShell:
             keeper_account="wattline",
             takes_recovery=machine.takes_recovery,
             is_simulated=True,
+            cache_bytes=CACHE_BYTES if self._cache is not None else 0,
         )
         self.node = Node(facts, disk.state, disk.usage)
         self._network.attach(machine.node, self._receive)
@@ -96,6 +104,8 @@ class AgentShell:
             )
         )
         self._handle(ev.Connected())
+        if self._cache is not None:
+            self._soon(ev.CacheSeen(self._cache.report()))
         self._every(SAMPLE_PERIOD_S, self._sample)
         self._every(LOOK_PERIOD_S, lambda: self._handle(ev.TasksSeen(machine.seen())))
         self._every(TICK_PERIOD_S, lambda: self._handle(ev.TimePassed()))
@@ -229,6 +239,13 @@ class AgentShell:
     def _carry_out(self, effect: fx.Effect) -> None:
         if self.machine.is_disk_full and isinstance(effect, fx.SaveState | fx.SaveUsage | fx.Spool):
             raise DiskFull
+        if self._cache is not None:
+            if isinstance(effect, fx.HoldVersions):
+                self._cache.obey(effect.order)
+                self._cache.on_change()
+                return
+            if isinstance(effect, fx.Launch):
+                self._cache.check(effect.order)
         answer = carry_out(effect, self)
         if answer is not None:
             self._soon(answer)

@@ -27,6 +27,7 @@ from wattline_scheduler.records import (
 from wattline_scheduler.store.errors import StoreError
 from wattline_scheduler.store.file import empty_image, mark_backup
 from wattline_scheduler.store.store import Store
+from wattline_sim.fleet.world import START_UNIX_S
 
 UNLIMITED_PAGES = 1 << 30
 
@@ -75,6 +76,12 @@ class Disk:
             self._compare(saved)
         self._replace(saved)
         return saved
+
+    def begin_with(self, records: Sequence[Record]) -> None:
+        """What an earlier run left."""
+        if records:
+            self.open(START_UNIX_S, "earlier")
+            self.commit(records)
 
     def commit(self, records: Sequence[Record]) -> None:
         """All or nothing. Raises StoreError."""

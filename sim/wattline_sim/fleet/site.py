@@ -41,6 +41,7 @@ from wattline_sim.fleet.scheduler_shell import OPERATOR, SchedulerShell
 from wattline_sim.fleet.story import Story
 from wattline_sim.fleet.switches import Switches, with_switches
 from wattline_sim.fleet.truth import NumberedTwice, Truth
+from wattline_sim.fleet.users.data_sets import DataSets
 from wattline_sim.fleet.users.job_options import with_wishes
 from wattline_sim.fleet.users.mig import Dividing, check_devices
 from wattline_sim.fleet.users.naming import Naming, check_names
@@ -124,10 +125,18 @@ class FleetSite:
         self._wishes = random.Random(f"{seed} wishes")
         nodes, dice = sorted(self.machines), random.Random(f"{seed} reservations")
         self.reserving = Reserving(self.world, nodes, dice)
+        self.data = self._data_sets(seed)
         self._cancelled: set[JobId] = set()
         self._unplugged: set[NodeId] = set()
         self._asks = 0
         self._restored_s = -RESTORE_GAP_S
+
+    def _data_sets(self, seed: int) -> DataSets:
+        data = DataSets(self.world, self.machines, random.Random(f"{seed} data"))
+        self.scheduler.disk.begin_with(data.records())
+        for node, cache in data.caches.items():
+            self.agents[node].give_cache(cache)
+        return data
 
     def _with_gateways(self, plain: Site, seed: int) -> Site:
         dice = random.Random(f"{seed} gateways")
@@ -248,6 +257,7 @@ class FleetSite:
         spec = with_wishes(spec, self.accepted, self._wishes)
         spec = with_place(spec, self.site, self._quota_dice)
         spec = self.dividing.with_devices(spec)
+        spec = self.data.with_data(spec)
 
         def take(answer: Answer) -> None:
             self.answered.add(token)

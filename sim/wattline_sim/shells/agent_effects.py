@@ -177,7 +177,14 @@ CACHE_BYTES = 1 << 40
 def held_at_once(order: HoldOrder) -> CacheReport:
     """The cache of a model whose store is as fast as its disk."""
     held = tuple(
-        DataHeld(one.manifest_sha256, "ready", one.bytes, one.bytes, asked=one.asked)
+        DataHeld(
+            one.manifest_sha256,
+            "ready",
+            one.bytes,
+            one.bytes,
+            asked=one.asked,
+            listing=one.listing,
+        )
         for one in order.versions
     )
     return CacheReport(held, CACHE_BYTES, sum(one.bytes for one in order.versions))

@@ -40,6 +40,8 @@ class DataToHold(msgspec.Struct, frozen=True):
     """Entry of that user; empty = none is needed."""
     asked: Serial[int] = 0
     """Number of the newest job that reads it: a failure that was final is tried again for each."""
+    listing: Serial[int] = 0
+    """Another one each time that it comes onto the list of a node, also by another scheduler."""
 
     @property
     def opened_by(self) -> str:
@@ -83,7 +85,8 @@ class DataHeld(msgspec.Struct, frozen=True):
     detail: Sentence = ""
     """Why it waits or has failed."""
     asked: Serial[int] = 0
-    """As in the list; 0 = it is not on the list."""
+    listing: Serial[int] = 0
+    """As in the list; 0 = it is not on the list. A copy is examined for each listing."""
 
 
 HeldVersions = Annotated[tuple[DataHeld, ...], msgspec.Meta(max_length=MAX_HELD)]

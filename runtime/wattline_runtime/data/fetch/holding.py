@@ -260,8 +260,10 @@ def _continued(before: _Item | None, version: DataToHold) -> _Item:
 def _held(item: _Item) -> DataHeld:
     bringing = item.bringing
     done, total = (0, 0) if bringing is None else (bringing.done_bytes, bringing.total_bytes)
+    version = item.version
     return DataHeld(
-        item.version.manifest_sha256, item.state, done, total, item.detail, item.version.asked
+        *(version.manifest_sha256, item.state, done, total, item.detail),
+        *(version.asked, version.listing),
     )
 
 

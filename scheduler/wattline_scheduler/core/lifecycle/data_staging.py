@@ -284,7 +284,7 @@ def _send(
     now: Now,
 ) -> None:
     """Sends the node its list, if that has changed."""
-    data, to_hold = node.data, tuple(_to_hold(state, name, wanted) for name in versions)
+    data, to_hold = node.data, tuple(_to_hold(state, node, name, wanted) for name in versions)
     drop = tuple(sorted(data.held.keys() - live)[:MAX_HELD])
     if to_hold or drop:
         state.holding[node.id] = None
@@ -292,11 +292,22 @@ def _send(
         state.holding.pop(node.id, None)
     if (to_hold, drop) == (data.listed, data.dropped):
         return
-    data.listed, data.dropped = to_hold, drop
+    data.send(to_hold, drop)
     command_outbox.order_data(state, node, to_hold, drop, now)
 
 
-def _to_hold(state: State, name: str, wanted: _Wanted) -> DataToHold:
+LISTINGS = 2**28
+"""Of one run at most; the epoch tells apart those of other runs."""
+
+
+def _listing(state: State, node: NodeNow, manifest_sha256: str) -> int:
+    if not (listing := node.data.listing(manifest_sha256)):
+        state.listings += 1
+        listing = state.epoch * LISTINGS + state.listings
+    return listing
+
+
+def _to_hold(state: State, node: NodeNow, name: str, wanted: _Wanted) -> DataToHold:
     version, job, site = wanted.versions[name], wanted.readers[name], state.site
     record = state.data.sets[version.name]
     return DataToHold(
@@ -311,4 +322,5 @@ def _to_hold(state: State, name: str, wanted: _Wanted) -> DataToHold:
         user=job.record.owner,
         secret=record.secret,
         asked=wanted.asked[name],
+        listing=_listing(state, node, version.sha256),
     )

@@ -196,6 +196,8 @@ class State:
     """When pausing work for a paused gang of higher priority is examined again."""
     resumes_first: tuple[GangKey, Instant] | None = None
     """The gang for which others were paused, and until when none after it resumes."""
+    listings: int = 0
+    """Versions put onto lists of nodes in this run."""
     holding: dict[NodeId, None] = field(default_factory=dict)
     """Nodes whose list of data to hold is not empty."""
     wants_staging: bool = False

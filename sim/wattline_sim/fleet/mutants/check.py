@@ -8,6 +8,7 @@ import msgspec
 
 from wattline_sim.fleet.mutants import (
     agents,
+    data,
     disks,
     dividing,
     fencing,
@@ -30,6 +31,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *schedulers.MUTANTS,
     *plans.MUTANTS,
     *disks.MUTANTS,
+    *data.MUTANTS,
     *quotas.MUTANTS,
     *dividing.MUTANTS,
     *names.MUTANTS,

@@ -18,6 +18,7 @@ CATCHES = frozenset(
         "RunTwice",
         "StartedEarly",
         "StartedOutside",
+        "StartedWithoutData",
         "GivenTwice",
         "GivenOther",
         "GivenForeign",

@@ -21,11 +21,23 @@ class NodeData:
     """As last sent; None: it was sent no list in this incarnation."""
     dropped: tuple[str, ...] = ()
     """As last sent: manifests of versions that are no longer on record."""
+    _listed: Mapping[str, DataToHold] = field(default_factory=dict)
 
     def is_ready(self, manifest_sha256: str) -> bool:
         """Whether tasks there may read the version: it was examined since it came onto the list."""
-        held = self.held.get(manifest_sha256)
-        return held is not None and held.state == "ready" and held.asked > 0
+        held, listed = self.held.get(manifest_sha256), self._listed.get(manifest_sha256)
+        is_current = held is not None and listed is not None and held.listing == listed.listing
+        return is_current and held is not None and held.state == "ready"
+
+    def listing(self, manifest_sha256: str) -> int:
+        """Number under which the version is on the list; 0 = it is not."""
+        listed = self._listed.get(manifest_sha256)
+        return 0 if listed is None else listed.listing
+
+    def send(self, versions: tuple[DataToHold, ...], dropped: tuple[str, ...]) -> None:
+        """The list and what is to be dropped, as they are sent now."""
+        self.listed, self.dropped = versions, dropped
+        self._listed = {one.manifest_sha256: one for one in versions}
 
     def has_all(self, manifests: Iterable[str]) -> bool:
         """The same of several."""

@@ -56,7 +56,8 @@ def held(
 ) -> None:
     """The same of one version, as the newest list asks for it."""
     (one,) = [one for one in listed(h, node) if one.manifest_sha256 == sha(content)]
-    report(h, node, DataHeld(sha(content), state, done, SIZE_BYTES, detail, one.asked))
+    about = (sha(content), state, done, SIZE_BYTES, detail, one.asked, one.listing)
+    report(h, node, DataHeld(*about))
 
 
 def listed(h: Harness, node: str) -> tuple[DataToHold, ...]:
