@@ -120,6 +120,28 @@ BUNDLES = (
     b'public_key = "' + _KEY + b'"\nsecret_key = "' + _KEY + b'"\n',
 )
 
+DATA_RULES = (
+    b"""
+psi = 0.2
+rows = [0.9, 2]
+may_add = true
+ignore = ["id"]
+[columns.age]
+nulls = 0
+range = 0.1
+low = -1.5
+high = 130
+""",
+)
+
+DATA_SUMMARIES = (
+    b"""{"wattline_summary": 1, "unreadable": {"b.csv": "it is empty"},
+"tables": {"a.csv": {"rows": 3, "files": 1, "columns": {
+"x": {"kinds": {"integer": 2, "text": 1}, "low": 1.0, "high": 2.0, "shift": 3, "keys": [-5, 7],
+"counts": [1, 1], "values": {"b": 1}},
+"y": {"kinds": {"text": 2}, "buckets": {"255": 2}, "per_row": 4}}}}}""",
+)
+
 SELECTIONS = (b"3-5,8", b"12[0-31]", b"12.7", b"last", b"1,2,3[4-5,9],10-20")
 
 CONDITIONS = (

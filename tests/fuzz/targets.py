@@ -37,6 +37,8 @@ from wattline_protocol.wire.client_messages import (
 )
 from wattline_protocol.wire.codec import Codec, MalformedMessage
 from wattline_protocol.wire.task_reports.run_records import BadRecord, inventory_in, report_in
+from wattline_runtime.data.columns.rules import parse_rules
+from wattline_runtime.data.columns.summary_file import BadSummary, decode_summary
 from wattline_runtime.wire import FrameCodec, FromWorker, ToWorker
 
 
@@ -146,6 +148,8 @@ def targets() -> Iterable[Target]:
         (DocumentError,),
         samples.SITES,
     )
+    yield Target("data-rules", _text(parse_rules), (DocumentError,), samples.DATA_RULES)
+    yield Target("data-summary", decode_summary, (BadSummary,), samples.DATA_SUMMARIES)
     yield Target("bundle", _bundle, (KeyFileError,), samples.BUNDLES)
     yield Target("jobs", _text(parse_jobs), (ValueError,), samples.SELECTIONS)
     yield Target("where", _text(_where), (ValueError,), samples.CONDITIONS)

@@ -35,6 +35,7 @@ UNCHANGED: dict[str, object] = {
     **dict.fromkeys(("made_from", "reader", "reviewer", "contains"), ()),
     **dict.fromkeys(("store", "retention", "secret", "from_run", "from_checkpoint")),
     "model": False,
+    "no_check": False,
 }
 CODE = Code("c0ffee", diff="+x", diff_bytes=2, diff_sha256="d1ff")
 

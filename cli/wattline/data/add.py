@@ -48,6 +48,7 @@ def add(
     retention: float | None,
     contains: tuple[str, ...],
     secret: str | None,
+    no_check: bool,
 ) -> DataAdded:
     """Add a folder, or the checkpoint of a run, as the next version of a set."""
     _check_sources(path, from_run, from_checkpoint, model=model)
@@ -70,7 +71,7 @@ def add(
         else:
             source = models.Source(Path(path or ""), ())
         with NewVersion(source.path) as version:
-            verdict = None if model else check_new(client, name, version, opened)
+            verdict = None if model or no_check else check_new(client, name, version, opened)
             adding = Adding(name, kind, (*source.origins, *origins), change, verdict)
             return _put(client, adding, version, opened, place)
 

@@ -34,6 +34,7 @@ VERBS = (
             Option("retention", ("--retention",), "How long versions last.", kind="duration"),
             Option("contains", ("--contains",), "Kind of data, as in personal.", many=True),
             Option("secret", ("--secret",), "Secret with the keys of its store, on nodes."),
+            Option("no_check", ("--no-check",), "Do not read its columns.", kind="switch"),
         ),
         examples=(
             "wattline data add digits ./digits --retention 180d --contains personal",

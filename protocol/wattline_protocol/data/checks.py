@@ -1,6 +1,6 @@
 """Verdicts on versions of data sets: made where their bytes are, recorded in the registry."""
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -10,6 +10,10 @@ from wattline_protocol.wire.bounds import MAX_WORD_CHARS, Count, Number, Serial,
 
 MAX_FINDINGS = 32
 NAMED_IN_FULL = 3
+OF_VALUES = ("low", "high")
+"""Rules whose finding has a value of the data."""
+
+T = TypeVar("T", str, float | str)
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -52,17 +56,17 @@ class DataCheck(msgspec.Struct, frozen=True):
 
 
 def recorded(findings: tuple[Finding, ...], against: int) -> DataCheck:
-    """The verdict within the bounds of a record."""
-    kept = tuple(
-        msgspec.structs.replace(
-            one, name=_short(one.name), value=_short(one.value), limit=_short(one.limit)
-        )
-        for one in findings[:MAX_FINDINGS]
-    )
+    """The verdict within the bounds of a record, and without values of the data."""
+    kept = tuple(map(_kept, findings[:MAX_FINDINGS]))
     return DataCheck(against, not findings, kept, len(findings) - len(kept))
 
 
-def _short(value: float | str) -> float | str:
+def _kept(one: Finding) -> Finding:
+    value = "beyond" if one.rule in OF_VALUES else _short(one.value)
+    return Finding(_short(one.name), one.rule, value, _short(one.limit))
+
+
+def _short(value: T) -> T:
     return visible_line(value)[:MAX_WORD_CHARS] if isinstance(value, str) else value
 
 

@@ -6,10 +6,11 @@ from functools import partial
 from io import BytesIO
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
-from wattline_protocol.data.checks import Finding
+from wattline_protocol.data.checks import DataCheck, Finding, recorded
 from wattline_protocol.text.toml_fields import DocumentError
 from wattline_runtime.data.columns.check import check
 from wattline_runtime.data.columns.diff import difference, file_changes
@@ -106,6 +107,21 @@ def test_rules_change_the_verdict() -> None:
     assert [(one.rule, one.limit) for one in found(moved, own)] == [("high", 70), ("psi", 0)]
 
 
+def test_a_record_has_no_values_of_the_data() -> None:
+    rules = parse_rules("[columns.age]\nlow = 30\n")
+    (one,) = found(ROWS, rules)
+    assert (one.rule, one.value, one.limit) == ("low", 20, 30)
+    assert recorded((one,), 1).text == "age: low beyond (limit 30)"
+
+
+def test_a_record_is_bounded() -> None:
+    many = tuple(Finding(f"c{at}\n" + "x" * 999, "psi", 1.0, 0.25) for at in range(1_000))
+    record = recorded(many, 1)
+    assert (len(record.findings), record.more) == (32, 968)
+    assert msgspec.convert(msgspec.to_builtins(record), DataCheck) == record
+    assert "\n" not in record.text
+
+
 def test_names_say_which_table_where_several_have_the_column() -> None:
     both = Summary({**of(ROWS, "a.jsonl").tables, **of(ROWS, "b.jsonl").tables})
     half = Summary({**of(ROWS, "a.jsonl").tables, **of(without("age"), "b.jsonl").tables})
@@ -170,6 +186,9 @@ def summary_with(column: str, rows: int = 1) -> bytes:
         summary_with('"keys":[2,1],"counts":[1,1]'),
         summary_with('"keys":[1,2],"counts":[1]'),
         summary_with('"keys":[1],"counts":[0]'),
+        summary_with('"keys":[4],"counts":[1],"shift":61'),
+        summary_with('"keys":[-5],"counts":[1],"shift":61'),
+        b'{"wattline_summary":1,"tables":{"\xff":{}},"unreadable":{}}',
         summary_with('"buckets":{"256":1}'),
     ],
 )

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from math import exp, log
+from math import exp, log, log1p
 
 import msgspec
 
@@ -110,7 +110,7 @@ def _range(name: str, old: Column, new: Column, limits: ColumnRules) -> Iterator
         yield Finding(name, "low", new.low, limits.low)
     if new.high is not None and limits.high is not None and new.high > limits.high:
         yield Finding(name, "high", new.high, limits.high)
-    if old.low is None or old.high is None or not new.numbers.total:
+    if old.low is None or old.high is None or not (old.numbers.total and new.numbers.total):
         return
     outside = new.numbers.outside(old.low, old.high) / new.numbers.total
     by_chance = max(DEFAULT_OUTSIDE, outside_by_chance(old.numbers.total, new.numbers.total))
@@ -124,7 +124,7 @@ def outside_by_chance(old: int, new: int) -> float:
 
     Beyond the highest old one are k or more of m new ones with the chance (m / (n + m)) ** k.
     """
-    return min(1.0, log(1 / _CHANCE) / log(1 + old / new) / new)
+    return min(1.0, -log(_CHANCE) / log1p(old / new) / new)
 
 
 def _drift(name: str, old: Column, new: Column, limits: ColumnRules) -> Iterator[Finding]:

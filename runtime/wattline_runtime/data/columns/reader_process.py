@@ -13,6 +13,10 @@ from wattline_runtime.data.columns.summary import Summary, with_file, without_fi
 from wattline_runtime.data.columns.summary_file import MAX_SUMMARY_BYTES, decode_summary
 
 COMMAND = (sys.executable, "-m", "wattline_runtime.data.columns")
+_PASSED = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR", "TZ")
+"""Keys of stores, which lie in others, are nothing for a process that reads hostile files."""
+_SET = {"ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1"}
+"""Arrow's own pool reserves more than the limit of memory before it is used."""
 MAX_MEMORY_BYTES = 2 * 1024 * 1024 * 1024
 
 
@@ -54,8 +58,7 @@ class _Process:
             COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            # Arrow's own pool reserves more than the limit before it is used.
-            env={**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1"},
+            env={name: os.environ[name] for name in _PASSED if name in os.environ} | _SET,
         )
 
     def ask(self, file: FileToRead) -> Summary | str:

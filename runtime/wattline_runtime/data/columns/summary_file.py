@@ -90,7 +90,7 @@ def decode_summary(data: bytes) -> Summary:
             )
             for name, table in found.tables.items()
         }
-    except (msgspec.DecodeError, BadSummary) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, BadSummary) as error:
         raise BadSummary(f"not a summary of columns: {error}") from error
     return Summary(tables, found.unreadable)
 
@@ -113,6 +113,8 @@ def _read(column: _Column) -> Column:
     keys, counts = np.array(column.keys, np.int64), np.array(column.counts, np.int64)
     if len(keys) != len(counts) or not (keys[1:] > keys[:-1]).all():
         raise BadSummary("bins out of order")
+    if len(keys) and not -(1 << 63) >> column.shift <= keys[0] <= keys[-1] < 1 << 63 - column.shift:
+        raise BadSummary("a bin is of no number")
     if any(not 0 <= bucket < BUCKETS for bucket in column.buckets):
         raise BadSummary(f"a bucket is not 0 to {BUCKETS - 1}")
     return Column(

@@ -12,7 +12,7 @@ from pyarrow import csv as arrow_csv
 
 from wattline_runtime.data.columns.readers.batch import BATCH_BYTES, MAX_LINE_BYTES, Batch
 from wattline_runtime.data.columns.readers.texts import column_of_texts
-from wattline_runtime.data.columns.summary import MAX_COLUMNS, Column, NotSummarized
+from wattline_runtime.data.columns.summary import MAX_COLUMNS, NotSummarized
 
 NULLS = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "-nan", "<NA>", "#N/A")
 MAX_HEADER_BYTES = 1024 * 1024
@@ -30,7 +30,7 @@ def read_csv(file: BinaryIO, delimiter: str) -> Iterator[Batch]:
         lines += found.num_rows
         if found.num_rows:
             columns = (chunks.combine_chunks() for chunks in found.columns)
-            yield Batch(found.num_rows, zip(names, map(_column, columns), strict=True))
+            yield Batch(found.num_rows, zip(names, map(column_of_texts, columns), strict=True))
 
 
 def _blocks(file: BinaryIO) -> Iterator[bytes]:
@@ -82,7 +82,7 @@ def _header(file: BinaryIO, delimiter: str) -> tuple[list[str], bool]:
         raise NotSummarized("it is not UTF-8: expected UTF-8") from None
     except (csv.Error, StopIteration):
         raise NotSummarized("its first line is no header") from None
-    column = column_of_texts(dict.fromkeys(filter(None, cells), 1))
+    column = column_of_texts(pa.array(filter(None, cells), pa.string()))
     if column.kinds and set(column.kinds) <= {"integer", "float"}:
         return [f"column {at}" for at in range(1, len(cells) + 1)], False
     names = [cell or f"column {at}" for at, cell in enumerate(cells, 1)]
@@ -125,13 +125,3 @@ def _parsed(block: bytes, delimiter: str, names: list[str], skipped: int, lines:
         # Without the row that Arrow quotes.
         text = f"it is not valid CSV: {str(error).partition(':')[0]}"
         raise NotSummarized(ragged[0] if ragged else text) from None
-
-
-def _column(array: pa.Array) -> Column:
-    return column_of_texts(counts_by_value(array))
-
-
-def counts_by_value(array: pa.Array) -> dict[str, int]:
-    """How often each value occurs that is not null."""
-    counts = array.drop_null().value_counts()
-    return dict(zip(counts.field(0).to_pylist(), counts.field(1).to_pylist(), strict=True))

@@ -1,11 +1,14 @@
 """Kinds of values that a file has as text: numbers, booleans and times are found by their form."""
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
+import pyarrow as pa
+from pyarrow import compute
 
+from wattline_runtime.data.columns.number_bins import Ints
 from wattline_runtime.data.columns.summary import (
     Column,
     Kind,
@@ -15,31 +18,38 @@ from wattline_runtime.data.columns.summary import (
     opaque,
 )
 
-_WHOLE = r"[+-]?(?:0|[1-9]\d*)"
-_FORMS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
-    ("integer", re.compile(_WHOLE, re.ASCII)),
-    ("float", re.compile(rf"(?:{_WHOLE}(?:\.\d*)?|[+-]?\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)),
-    ("infinite", re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE)),
-    ("boolean", re.compile(r"true|false", re.IGNORECASE)),
+_WHOLE = r"[+-]?(?:0|[1-9][0-9]*)"
+_ISO_8601 = (
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?(?:Z|[+-][0-9]{2}:?[0-9]{2})?)?"
 )
-_TIME = re.compile(
-    r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?", re.ASCII
+_FORMS: tuple[tuple[Kind, str], ...] = (
+    ("integer", _WHOLE),
+    ("float", rf"(?:{_WHOLE}(?:\.[0-9]*)?|[+-]?\.[0-9]+)(?:[eE][+-]?[0-9]+)?"),
+    ("float", r"(?i:[+-]?inf(?:inity)?)"),
+    ("boolean", r"(?i:true|false)"),
+    ("time", _ISO_8601),
+    ("text", r"(?s:.*)"),
 )
-"""ISO 8601. Leading zeros make no number: 01234 is a code."""
-_MAX_NUMBER_CHARS = 400
-"""A double in full has fewer; a longer row of digits is a text."""
+"""The first that a value has. Leading zeros make no number: 01234 is a code."""
+_TIME = re.compile(_ISO_8601)
 
 
-def column_of_texts(counts: Mapping[str, int]) -> Column:
+def column_of_texts(values: pa.Array) -> Column:
     """Of a file without types, as CSV: each value by its form."""
-    groups: defaultdict[Kind, dict[str, int]] = defaultdict(dict)
-    for value, count in counts.items():
-        stripped = value.strip()
-        group = groups[_kind(stripped)]
-        group[stripped] = group.get(stripped, 0) + count
+    found = values.drop_null().value_counts()
+    # Only different values are looked at, by Arrow's compiled expressions: a file has millions.
+    left = compute.utf8_trim_whitespace(found.field(0))
+    counts = found.field(1).to_numpy()
     column = Column()
-    for kind, values in groups.items():
-        column = added(column, _column(kind, values))
+    for kind, form in _FORMS:
+        if not len(left):
+            break
+        has_form = compute.match_substring_regex(left, rf"\A(?:{form})\z")
+        is_one = has_form.to_numpy(zero_copy_only=False)
+        if is_one.any():
+            column = added(column, _column(kind, left.filter(has_form), counts[is_one]))
+            left, counts = left.filter(compute.invert(has_form)), counts[~is_one]
     return column
 
 
@@ -50,32 +60,15 @@ def column_of_strings(counts: Mapping[str, int]) -> Column:
     return added(opaque("time", times), categories("text", texts))
 
 
-def _kind(value: str) -> Kind:
-    if len(value) <= _MAX_NUMBER_CHARS:
-        for kind, form in _FORMS:
-            if form.fullmatch(value):
-                return kind
-        if _TIME.fullmatch(value):
-            return "time"
-    return "text"
-
-
-def _column(kind: Kind, values: Mapping[str, int]) -> Column:
-    match kind:
-        case "integer" | "float" | "infinite":
-            return weighted(kind, values.items())
-        case "boolean":
-            lowered: defaultdict[str, int] = defaultdict(int)
-            for value, count in values.items():
-                lowered[value.lower()] += count
-            return categories("boolean", lowered)
-        case "time":
-            return opaque("time", sum(values.values()))
-        case _:
-            return categories("text", values)
-
-
-def weighted(kind: Kind, pairs: Iterable[tuple[str | float, int]]) -> Column:
-    """Numbers with how often each occurs."""
-    values, counts = zip(*pairs, strict=True)
-    return numbers(kind, np.array([float(v) for v in values]), np.array(counts, np.int64))
+def _column(kind: Kind, values: pa.Array, counts: Ints) -> Column:
+    if kind in ("integer", "float"):
+        doubles = compute.cast(values, pa.float64()).to_numpy(zero_copy_only=False)
+        return numbers(kind, doubles, counts)
+    if kind == "time":
+        return opaque(kind, int(counts.sum()))
+    if kind == "boolean":
+        values = compute.utf8_lower(values)
+    named: Counter[str] = Counter()
+    for value, count in zip(values.to_pylist(), np.asarray(counts).tolist(), strict=True):
+        named[value] += count
+    return categories(kind, named)
