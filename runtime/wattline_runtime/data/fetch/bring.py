@@ -54,7 +54,7 @@ class Bringing:
         version = self._version
         place = DataPlace(version.store, "", version.endpoint, version.region)
         try:
-            with closing(StoreReader(Opening(place, secret), version.account)) as reader:
+            with closing(StoreReader(Opening(place, version.account, secret))) as reader:
                 needs = self._admit(reader, name)
                 self._bring_all(reader, self._missing(name))
             with self._lock:

@@ -1,11 +1,13 @@
 """Reads keys of one store and writes them to standard output: the child of a fetch process.
 
-It runs as the account of the data set's owner and is not trusted: whoever reads its output checks
-the hash of every byte. Small objects are requested some ahead, for a store may take long to begin
-an answer.
+It keeps the rights of the account of the job's owner alone, and is not trusted: whoever reads its
+output checks the hash of every byte. Small objects are requested some ahead, for a store may take
+long to begin an answer.
 """
 
+import importlib
 import os
+import pwd
 import queue
 import sys
 import threading
@@ -32,6 +34,7 @@ from wattline_runtime.data.stores.interface import (
 )
 from wattline_runtime.data.stores.open_store import keys_of, open_store
 
+S3_MODULE = "wattline_runtime.data.stores.s3"
 AHEAD = 16
 """Answers begun at a time."""
 
@@ -40,19 +43,49 @@ Begun = tuple[bytes, Iterator[bytes]]
 
 def main(requests: BinaryIO, answers: BinaryIO) -> None:
     """Answer requests until there are no more."""
-    opening = msgspec.json.decode(requests.readline(), type=Opening)
+    line = requests.readline()
+    if not line:  # the fetch process has ended
+        return
+    opening = msgspec.json.decode(line, type=Opening)
     begun: queue.Queue[Future[Begun] | None] = queue.Queue(AHEAD)
+    opened: Future[Store] = Future()
+    try:  # before there are threads: rights of all of them are changed together
+        opened.set_result(_open(opening))
+    except Exception as error:
+        opened.set_exception(error)
     writer = threading.Thread(target=_answer_all, args=(begun, answers), daemon=True)
     writer.start()
     with ThreadPoolExecutor(AHEAD) as pool:
-        opened = pool.submit(_open, opening)
         for line in requests:
             begun.put(pool.submit(_begin, opened, msgspec.json.decode(line, type=Request)))
         begun.put(None)
         writer.join()
 
 
+def _become(account: str) -> None:
+    """Keep no rights but those of the account. What is to be imported was imported before: the
+    account may have no access to this installation. Raises StoreRefused."""
+    try:
+        found = pwd.getpwnam(account)
+    except KeyError:
+        raise StoreRefused(f"this host has no account {account}") from None
+    if found.pw_uid == os.geteuid():
+        return
+    try:
+        os.initgroups(found.pw_name, found.pw_gid)
+        os.setresgid(found.pw_gid, found.pw_gid, found.pw_gid)
+        os.setresuid(found.pw_uid, found.pw_uid, found.pw_uid)
+    except PermissionError:
+        text = f"the keeper is not root, and reads no store as {account}"
+        raise StoreRefused(text) from None
+    os.environ["HOME"] = found.pw_dir
+
+
 def _open(opening: Opening) -> Store:
+    if opening.place.store.startswith("s3:"):
+        importlib.import_module(S3_MODULE)
+    if opening.account:
+        _become(opening.account)
     lines = opening.secret.decode(errors="replace").splitlines()
     pairs = (line.partition("=")[::2] for line in lines)
     return open_store(opening.place, keys_of({name.strip(): text.strip() for name, text in pairs}))

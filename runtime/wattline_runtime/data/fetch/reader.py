@@ -1,11 +1,9 @@
-"""The child of the fetch process that reads one store, as the account that may read it."""
+"""The child of the fetch process that reads one store, with the rights of one account."""
 
-import os
-import pwd
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import msgspec
 
@@ -21,25 +19,27 @@ class Opening(msgspec.Struct, frozen=True):
     """First line to the child. The secret is in no argument and no variable."""
 
     place: DataPlace
+    account: str = ""
+    """Whose rights the child keeps before it opens the store; empty = those it has."""
     secret: bytes = b""
     """Lines of NAME=VALUE."""
 
 
 class StoreReader:
-    """A child that reads one store. Raises ReadFailed where it cannot run as the account."""
+    """A child that reads one store. Raises ReadFailed where it cannot run."""
 
-    def __init__(self, opening: Opening, account: str) -> None:
+    def __init__(self, opening: Opening) -> None:
         try:
             self._child = subprocess.Popen(
                 [sys.executable, "-I", "-m", READ_MODULE],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
+                env=ENVIRONMENT,
                 cwd="/",
                 start_new_session=True,
-                **_as_account(account),
             )
         except OSError as error:
-            raise ReadFailed("refused", f"cannot start as {account}: {error.strerror}") from error
+            raise ReadFailed("away", f"its reader cannot start: {error.strerror}") from error
         self._send(msgspec.json.encode(opening))
 
     def request(self, key: str) -> None:
@@ -70,22 +70,3 @@ class StoreReader:
         """End the child, whatever it waits for."""
         self._child.kill()
         self._child.communicate()
-
-
-def _as_account(account: str) -> dict[str, Any]:
-    """How `Popen` becomes the account; nothing where the process is it already. Raises
-    ReadFailed."""
-    own = os.geteuid()
-    try:
-        found = pwd.getpwnam(account) if account else pwd.getpwuid(own)
-    except KeyError as error:
-        text = f"the host has no account {account or own}"
-        raise ReadFailed("refused", text) from error
-    env = {**ENVIRONMENT, "HOME": found.pw_dir, "USER": found.pw_name, "LOGNAME": found.pw_name}
-    if found.pw_uid == own:
-        return {"env": env}
-    if own != 0:
-        text = f"the keeper is not root and cannot read a store as {account}"
-        raise ReadFailed("refused", text)
-    groups = os.getgrouplist(found.pw_name, found.pw_gid)
-    return {"env": env, "user": found.pw_uid, "group": found.pw_gid, "extra_groups": groups}
