@@ -6,13 +6,16 @@ from collections.abc import Iterator
 
 from wattline import exits
 from wattline.client import Client
-from wattline.client.errors import Conflict
+from wattline.client.errors import Busy, Conflict
 from wattline.data.stores import store_errors
 from wattline.failures import ActFailed
 from wattline.verbs.run import Outcome
+from wattline_protocol.data.requests import DataRemoval
 from wattline_runtime.data.delete import delete_version
 from wattline_runtime.data.stores.open_store import keys_of, open_store
 
+WAIT_S = 30.0
+POLL_S = 0.2
 RENEW_S = 60.0
 """The scheduler takes a deletion for ended that is not renewed for ten minutes."""
 
@@ -27,7 +30,7 @@ def _remove_one(client: Client, reference: str) -> str:
         place = client.data_version(reference).place
         # Before the version is removed: one whose store is away can be removed when it is back.
         store = open_store(place, keys_of(os.environ))
-        removal = client.remove_data(reference)
+        removal = _removal(client, reference)
         version = removal.version
         if removal.keeps_bytes:
             return f"{removal.text}; its bytes stay: another version has the same content"
@@ -36,7 +39,9 @@ def _remove_one(client: Client, reference: str) -> str:
         def renew() -> None:
             nonlocal renewed_at
             if time.monotonic() > renewed_at + RENEW_S:
-                client.remove_data(version.reference)
+                if client.remove_data(version.reference).keeps_bytes:
+                    text = f"{version.reference}: another version has the same content since"
+                    raise ActFailed(f"{text}; the rest of its bytes stay")
                 renewed_at = time.monotonic()
 
         deleted = delete_version(store, version.sha256, renew)
@@ -44,6 +49,18 @@ def _remove_one(client: Client, reference: str) -> str:
         version.name, version.number, objects=deleted.objects, size=deleted.bytes
     )
     return f"{removal.text}\n{receipt}"
+
+
+def _removal(client: Client, reference: str) -> DataRemoval:
+    """Waits while a deletion of this user is under way, or was so lately."""
+    give_up_at = time.monotonic() + WAIT_S
+    while True:
+        try:
+            return client.remove_data(reference)
+        except Busy:
+            if time.monotonic() > give_up_at:
+                raise
+            time.sleep(POLL_S)
 
 
 def _remove_expired(client: Client, name: str) -> Iterator[str | Outcome]:

@@ -213,6 +213,7 @@ class DataSetView(msgspec.Struct, frozen=True):
 
 class DataSets(msgspec.Struct, frozen=True, tag_field="t", tag="data_sets"):
     sets: tuple[DataSetView, ...]
+    is_cut: bool = False
 
 
 class DataVersions(msgspec.Struct, frozen=True, tag_field="t", tag="data_versions"):

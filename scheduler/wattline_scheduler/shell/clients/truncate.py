@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from wattline_protocol.data.requests import DataSets, DataVersions
 from wattline_protocol.views.report_views import Report
 from wattline_protocol.wire.client_messages import (
     Answer,
@@ -38,6 +39,11 @@ def smaller(answer: Answer) -> Answer:
         case ProblemList(problems=problems) if len(problems) > 1:
             worst = problems[: len(problems) // 2]
             return msgspec.structs.replace(answer, problems=worst, is_cut=True)
+        case DataSets(sets=sets) if len(sets) > 1:
+            return DataSets(sets[: len(sets) // 2], is_cut=True)
+        case DataVersions(versions=versions) if len(versions) > 1:
+            newest = versions[len(versions) // 2 :]
+            return msgspec.structs.replace(answer, versions=newest)
         case Nodes(nodes=nodes) if any(node.gpus for node in nodes):
             return Nodes(tuple(msgspec.structs.replace(node, gpus=()) for node in nodes))
         case SiteNow(site=site) if any(node.gpus for node in site.nodes):

@@ -5,10 +5,14 @@ objects in the store, while another one may delete them for a removed version. `
 two: it changes when a deletion begins and when it ends, and a version is registered only with the
 current one, while no deletion is under way in its store. So each object of a registered version was
 seen after the last deletion.
+
+Since a deletion bars others, a user has one at a time, and none for as long afterwards as it took:
+no key of a submitter keeps others from adding versions.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from wattline_protocol.data.references import LATEST, Reference, version_text
 from wattline_protocol.data.requests import OriginKind
@@ -19,6 +23,22 @@ from wattline_scheduler.data_record import DataSetRecord, DataVersionRecord
 
 DELETION_S = 600.0
 """A deletion whose client has not reported for so long has ended."""
+
+DELETION_MAX_S = 3_600.0
+"""Of one deletion, however often it is renewed."""
+
+
+class Deletion(NamedTuple):
+    """Bytes of a removed version leave its store."""
+
+    user: UserName
+    begun: UnixTime
+    renewed: UnixTime
+
+    @property
+    def until(self) -> float:
+        """When it has ended, without a further sign of its client."""
+        return min(self.renewed + DELETION_S, self.begun + DELETION_MAX_S)
 
 
 @dataclass(slots=True)
@@ -34,8 +54,10 @@ class DataBook:
     """Of versions, removed ones included."""
     deletions: int = 0
     """Begun and ended in this run."""
-    deleting: dict[tuple[str, int], UnixTime] = field(default_factory=dict)
-    """Removed versions whose bytes are being deleted, and since when."""
+    deleting: dict[tuple[str, int], Deletion] = field(default_factory=dict)
+    """By removed version; some whose clients have gone."""
+    pauses: dict[UserName, float] = field(default_factory=dict)
+    """When a user may begin the next deletion."""
 
     def restore(self, sets: Iterable[DataSetRecord], versions: Iterable[DataVersionRecord]) -> None:
         """Takes what is on record; versions in order of their numbers."""
@@ -44,7 +66,8 @@ class DataBook:
         for version in versions:
             self.put_version(version)
             if version.removed_unix_s is not None and version.deleted_unix_s is None:
-                self.deleting[version.name, version.number] = version.removed_unix_s
+                at, user = version.removed_unix_s, UserName(version.removed_by)
+                self.deleting[version.name, version.number] = Deletion(user, at, at)
 
     def put_set(self, record: DataSetRecord) -> None:
         """Adds a set, or replaces it."""
@@ -111,18 +134,43 @@ class DataBook:
         """Changes with each deletion, and with each run of the scheduler."""
         return f"{epoch}.{self.deletions}"
 
-    def begin_deletion(self, version: DataVersionRecord, at: UnixTime) -> None:
-        self.deletions += 1
-        self.deleting[version.name, version.number] = at
+    def deletion_barred(self, version: DataVersionRecord, user: UserName, at: UnixTime) -> str:
+        """Why a user may not begin or renew a deletion now; empty = it may."""
+        own = self.deleting.get((version.name, version.number))
+        if own is not None and at < own.until:
+            return ""
+        for (name, number), deletion in self.deleting.items():
+            if deletion.user == user and at < deletion.until:
+                other = version_text(name, number)
+                return f"{user} deletes {other}: one at a time (wattline data rm {other})"
+            if deletion.user == user:  # its client has gone
+                self._pause(deletion, deletion.until)
+        wait_s = self.pauses.get(user, 0.0) - at
+        took = "a deletion bars others from adding versions, and the last one of"
+        return f"{took} {user} took long: again in {wait_s:.0f} s" if wait_s > 0 else ""
 
-    def end_deletion(self, version: DataVersionRecord) -> None:
+    def begin_deletion(self, version: DataVersionRecord, user: UserName, at: UnixTime) -> None:
+        """Begins or renews it."""
         self.deletions += 1
-        self.deleting.pop((version.name, version.number), None)
+        own = self.deleting.get((version.name, version.number))
+        begun = own.begun if own is not None and at < own.until else at
+        self.deleting[version.name, version.number] = Deletion(user, begun, at)
+
+    def end_deletion(self, version: DataVersionRecord, at: UnixTime) -> None:
+        """Ends it, if it has begun."""
+        self.deletions += 1
+        deletion = self.deleting.pop((version.name, version.number), None)
+        if deletion is not None:
+            self._pause(deletion, min(at, deletion.until))
+
+    def _pause(self, deletion: Deletion, end_s: float) -> None:
+        until_s = end_s + max(0.0, end_s - deletion.begun)
+        self.pauses[deletion.user] = max(until_s, self.pauses.get(deletion.user, 0.0))
 
     def deleted_now(self, store: str, at: UnixTime) -> Iterator[str]:
         """Versions whose bytes are being deleted from a store."""
-        for (name, number), since in self.deleting.items():
-            if self.sets[name].store == store and at < since + DELETION_S:
+        for (name, number), deletion in self.deleting.items():
+            if self.sets[name].store == store and at < deletion.until:
                 yield version_text(name, number)
 
     def keeps_bytes(self, version: DataVersionRecord) -> bool:

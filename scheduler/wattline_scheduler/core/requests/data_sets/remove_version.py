@@ -33,6 +33,8 @@ def remove(
     denied = _not_owner(asker, record) or _is_deleted(version)
     if denied is not None:
         return denied
+    if barred := state.data.deletion_barred(version, event.user, now.unix_s):
+        return Denied("busy", barred)
     text = f"{version_text(version.name, version.number)} is removed"
     if version.state != "removed":
         if (needed := _needed(state, version)) is not None:
@@ -42,7 +44,7 @@ def remove(
     if keeps_bytes:
         version = _receipt(state, version, 0, 0, now)
     else:
-        state.data.begin_deletion(version, now.unix_s)
+        state.data.begin_deletion(version, event.user, now.unix_s)
     place = place_of(state, record.store)
     return DataRemoval(version_view(state, version), place, keeps_bytes, text)
 
@@ -98,7 +100,7 @@ def _receipt(
         version, deleted_unix_s=now.unix_s, deleted_objects=objects, deleted_bytes=size
     )
     state.data.put_version(version)
-    state.data.end_deletion(version)
+    state.data.end_deletion(version, now.unix_s)
     state.journal.save(version)
     return version
 

@@ -24,7 +24,7 @@ from wattline_protocol.data.requests import (
     SetChange,
 )
 from wattline_protocol.data.site_data import SiteData
-from wattline_protocol.ids import UserName
+from wattline_protocol.ids import UnixTime, UserName
 from wattline_protocol.job.selection import only
 from wattline_protocol.site.model import Role
 from wattline_protocol.wire.client_messages import Answer, Cancel, Denied, Done
@@ -251,6 +251,28 @@ def test_a_deletion_whose_client_has_gone_bars_others_for_ten_minutes() -> None:
     assert isinstance(add(h, 2), Denied)
     h.run(601)
     assert number(add(h, 2)) == 2
+
+
+@pytest.mark.parametrize("holds_s", [5, 599, 10**6])
+def test_one_user_does_not_bar_others_from_adding(holds_s: int) -> None:
+    """By deletions of one version after the other, renewed all the time and held for long."""
+    h = started()
+    for content in range(1, 6):
+        add(h, content)
+    book, ada, free_s, number_ = h.cluster.state.data, UserName("ada"), 0, 1
+    begun: int | None = None
+    for at in range(20_000):
+        one, now = book.versions["digits"][number_], UnixTime(at)
+        if not book.deletion_barred(one, ada, now):
+            book.begin_deletion(one, ada, now)
+            begun = at if begun is None else begun
+        else:
+            number_, begun = number_ % 5 + 1, None
+        if begun is not None and at - begun >= holds_s:
+            book.end_deletion(one, now)
+            number_, begun = number_ % 5 + 1, None
+        free_s += not list(book.deleted_now("/srv/data", now))
+    assert free_s > 8_000
 
 
 @pytest.mark.parametrize(
