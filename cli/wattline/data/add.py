@@ -2,8 +2,13 @@
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
+
+import msgspec
 
 from wattline import exits
 from wattline.client import Client
@@ -15,9 +20,13 @@ from wattline.failures import ActFailed
 from wattline_protocol.data.checks import DataCheck
 from wattline_protocol.data.references import parse_reference
 from wattline_protocol.data.requests import DataAdded, DataPlace, Kind, Origin, SetChange
+from wattline_protocol.data.store_url import parse_store_url
 from wattline_runtime.data.add import NewVersion
+from wattline_runtime.data.copy_out import copy_out
 from wattline_runtime.data.stores.interface import Store
 from wattline_runtime.data.stores.open_store import keys_of, open_store
+
+BUCKET = "s3://"
 
 DELETION_WAIT_S = 600.0
 DELETION_POLL_S = 1.0
@@ -70,10 +79,26 @@ def add(
             source = models.from_directory(Path(from_checkpoint))
         else:
             source = models.Source(Path(path or ""), ())
-        with NewVersion(source.path) as version:
+        with _here(source.path, path or "", place) as folder, NewVersion(folder) as version:
             verdict = None if model or no_check else check_new(client, name, version, opened)
             adding = Adding(name, kind, (*source.origins, *origins), change, verdict)
             return _put(client, adding, version, opened, place)
+
+
+@contextmanager
+def _here(path: Path, given: str, place: DataPlace) -> Iterator[Path]:
+    """The files on this host; those of a bucket are copied for as long as it takes."""
+    if not given.startswith(BUCKET):
+        yield path
+        return
+    try:
+        url = parse_store_url(given).text
+    except ValueError as error:
+        raise ActFailed(str(error), exits.USAGE) from error
+    bucket = open_store(msgspec.structs.replace(place, store=url), keys_of(os.environ))
+    with TemporaryDirectory(prefix="wattline-data-") as folder:
+        copy_out(bucket, Path(folder))
+        yield Path(folder)
 
 
 def _put(

@@ -17,7 +17,7 @@ VERBS = (
         show="wattline.data.show_versions:added",
         args=(
             Argument("name", "Name of the set."),
-            Argument("path", "The folder, or the file.", kind="path", required=False),
+            Argument("path", "Folder, file or s3://bucket/prefix.", kind="path", required=False),
             Option("model", ("--model",), "It is a model, which services may name.", "switch"),
             Option("from_run", ("--from-run",), "Newest checkpoint of a run: 17.", metavar="RUN"),
             Option(

@@ -10,6 +10,7 @@ import pytest
 from support.programs.s3_server import BUCKET, S3Server
 from wattline_protocol.data.requests import DataPlace
 from wattline_runtime.data.add import NewVersion, Stored
+from wattline_runtime.data.copy_out import copy_out
 from wattline_runtime.data.delete import Deleted, delete_version
 from wattline_runtime.data.manifest import object_key
 from wattline_runtime.data.stores.interface import (
@@ -20,6 +21,7 @@ from wattline_runtime.data.stores.interface import (
     StoreRefused,
 )
 from wattline_runtime.data.stores.open_store import keys_of, open_store
+from wattline_runtime.data.tree import TreeError
 from wattline_runtime.data.verify import verify_version
 
 LARGE = 20 * 1024 * 1024
@@ -56,6 +58,20 @@ def test_a_version_in_a_bucket(server: S3Server, tmp_path: Path) -> None:
     (problem,) = verify_version(store, second.tree.sha256).problems
     assert problem.path == "3 ü.csv"
     assert not list(opened(server, server.writer, prefix="of/others").keys("manifests/"))
+
+
+def test_files_of_a_bucket_are_copied_out(server: S3Server, tmp_path: Path) -> None:
+    store = opened(server, server.writer, prefix="plain")
+    with pytest.raises(TreeError, match="plain holds no file"):
+        copy_out(store, tmp_path)
+    store.write("a/one ü.csv", [b"1,2\n"])
+    store.write("two.csv", [b"3\n"])
+    copy_out(store, tmp_path)
+    found = {str(p.relative_to(tmp_path)): p.read_bytes() for p in tmp_path.rglob("*.csv")}
+    assert found == {"a/one ü.csv": b"1,2\n", "two.csv": b"3\n"}
+    store.write("a", [b"a file as well"])
+    with pytest.raises(TreeError, match="is a file and a folder"):
+        copy_out(store, tmp_path / "again")
 
 
 def test_an_upload_that_is_broken_off_leaves_nothing(server: S3Server) -> None:

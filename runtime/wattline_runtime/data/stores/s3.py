@@ -109,7 +109,7 @@ class S3Store:
     def keys(self, prefix: str) -> Iterator[str]:
         """Keys below a prefix that ends with a slash."""
         with self._errors(prefix):
-            for part in list_objects(self._store, prefix):
+            for part in list_objects(self._store, prefix or None):
                 for found in part:
                     yield found["path"]
 
