@@ -75,7 +75,7 @@ class LocalTree(NamedTuple):
     def rules(self) -> Rules:
         """Of its file `data-checks.toml`."""
         path = self.root / RULES_FILE
-        return read_rules(path) if self.root.is_dir() and path.exists() else Rules()
+        return read_rules(path) if path.is_file() else Rules()
 
 
 def summary_of(root: Path) -> Summary:

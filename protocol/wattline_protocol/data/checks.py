@@ -9,6 +9,8 @@ from wattline_protocol.text.wording import counted, digits, listed
 from wattline_protocol.wire.bounds import MAX_WORD_CHARS, Count, Number, Serial, Word
 
 MAX_FINDINGS = 32
+MAX_FINDING_CHARS = 2_048
+"""Of a verdict: the scheduler has all of them in memory."""
 NAMED_IN_FULL = 3
 OF_VALUES = ("low", "high")
 """Rules whose finding has a value of the data."""
@@ -41,6 +43,11 @@ class DataCheck(msgspec.Struct, frozen=True):
     """Further ones."""
 
     @property
+    def chars(self) -> int:
+        """Of all findings."""
+        return sum(map(_chars, self.findings))
+
+    @property
     def text(self) -> str:
         """`age: psi 0.61 (limit 0.25); city: …`: the first columns in full, others by name."""
         rules: dict[str, list[str]] = {}
@@ -57,8 +64,19 @@ class DataCheck(msgspec.Struct, frozen=True):
 
 def recorded(findings: tuple[Finding, ...], against: int) -> DataCheck:
     """The verdict within the bounds of a record, and without values of the data."""
-    kept = tuple(map(_kept, findings[:MAX_FINDINGS]))
-    return DataCheck(against, not findings, kept, len(findings) - len(kept))
+    kept: list[Finding] = []
+    left = MAX_FINDING_CHARS
+    for one in map(_kept, findings[:MAX_FINDINGS]):
+        left -= _chars(one)
+        if left < 0:
+            break
+        kept.append(one)
+    return DataCheck(against, not findings, tuple(kept), len(findings) - len(kept))
+
+
+def _chars(one: Finding) -> int:
+    texts = (one.name, one.rule, one.value, one.limit)
+    return sum(len(text) for text in texts if isinstance(text, str))
 
 
 def _kept(one: Finding) -> Finding:

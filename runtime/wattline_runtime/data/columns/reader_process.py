@@ -38,7 +38,11 @@ def read_summary(files: Iterable[FileToRead]) -> Summary:
     try:
         for file in files:
             process = process or _Process()
-            found = process.ask(file)
+            try:
+                found = process.ask(file)
+            except UnicodeEncodeError:
+                summary = without_file(summary, file.path, "its path is not UTF-8")
+                continue
             if isinstance(found, str):
                 summary, process = without_file(summary, file.path, found), None
                 continue

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from wattline_protocol.data.checks import MAX_FINDING_CHARS
 from wattline_protocol.data.references import parse_reference, version_text
 from wattline_protocol.data.requests import (
     AddData,
@@ -157,6 +158,9 @@ def _malformed(state: State, asker: Asker, request: AddData) -> Denied | None:
             check_name(name)
     except ValueError as error:
         return Denied("bad_request", f"a data set: {error}")
+    if request.verdict is not None and request.verdict.chars > MAX_FINDING_CHARS:
+        text = f"its check has {request.verdict.chars} characters, at most {MAX_FINDING_CHARS}"
+        return Denied("bad_request", text)
     number = request.verdict.against if request.verdict is not None else 0
     if number and number not in state.data.versions.get(request.name, {}):
         text = f"checked against {version_text(request.name, number)}, which does not exist"

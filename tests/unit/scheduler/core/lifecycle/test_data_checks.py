@@ -68,6 +68,14 @@ def test_what_passes(h: Harness) -> None:
     assert ended(h, submit(h, "people@stable"))[0] == "PENDING"
 
 
+def test_a_verdict_that_no_client_makes_is_refused(h: Harness) -> None:
+    add(h, DataCheck(0, ok=True))
+    long = DataCheck(1, ok=False, findings=(Finding("x" * 256, "psi", "y" * 256, "z"),) * 32)
+    for verdict, why in ((long, "at most 2048"), (DataCheck(7, ok=True), "people@v7, which does")):
+        with pytest.raises(AssertionError, match=why):
+            add(h, verdict)
+
+
 def test_a_version_without_a_verdict_is_no_pass(h: Harness) -> None:
     state, reason = ended(h, submit(h, add(h, None)))
     assert (state, reason) == (
