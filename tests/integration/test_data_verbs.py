@@ -142,6 +142,10 @@ def test_columns_are_checked_against_the_version_before(
     for number in (1, 2, 3):
         remove(ada, f"people@v{number}")
     assert not summaries & set(store.keys("summaries/"))
+    (root / "people.csv").write_text("age,city\n1\n")
+    capsys.readouterr()
+    add(ada, "ragged", root)
+    assert "check: people.csv: readable row 2 has 1 fields" in capsys.readouterr().err
 
 
 def test_a_set_of_another_user(ada: Client, folder: Path, data_site: SiteDirectory) -> None:

@@ -44,12 +44,11 @@ def check_new(client: Client, name: str, version: NewVersion, store: Store) -> D
         read_rules(Path(rules.at))
     put_summary(store, version.tree.sha256, summary)
     number = _number_before(client, name)
-    if not number:
-        return DataCheck(0, ok=True)
-    reference = version_text(name, number)
-    check = recorded(tuple(_findings(client, reference, summary)), number)
-    put_error(f"check against {reference}: {'ok' if check.ok else check.text}")
-    return check
+    verdict = recorded(tuple(_findings(client, name, number, summary)), number)
+    if number or not verdict.ok:
+        against = f" against {version_text(name, number)}" if number else ""
+        put_error(f"check{against}: {'ok' if verdict.ok else verdict.text}")
+    return verdict
 
 
 def _number_before(client: Client, name: str) -> int:
@@ -69,13 +68,18 @@ def _is_good(version: VersionView) -> bool:
     return version.verdict is None or version.verdict.ok or bool(version.approved_by)
 
 
-def _findings(client: Client, reference: str, summary: "Summary") -> Iterator[Finding]:
+def _findings(client: Client, name: str, number: int, summary: "Summary") -> Iterator[Finding]:
+    """Of a first version (number 0) files that cannot be read."""
     from wattline.data.compared import stored
     from wattline_runtime.data.columns.check import check
-    from wattline_runtime.data.columns.rules import RULES_FILE
+    from wattline_runtime.data.columns.rules import RULES_FILE, Rules
+    from wattline_runtime.data.columns.summary import Summary
     from wattline_runtime.data.summaries import stored_summary
 
-    before = stored(client, reference)
+    if not number:
+        yield from check(Summary(), summary, Rules(may_add=True)).columns
+        return
+    before = stored(client, version_text(name, number))
     try:
         rules = before.rules()
     except DocumentError as error:

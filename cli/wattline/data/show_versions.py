@@ -127,9 +127,8 @@ def _verdict(version: VersionView) -> str:
     verdict = version.verdict
     if verdict is None:
         return ""
-    if not verdict.against:
-        return "the first version: nothing to check against"
-    return f"against v{verdict.against}: {'ok' if verdict.ok else verdict.text}"
+    against = f"against v{verdict.against}" if verdict.against else "of a first version"
+    return f"{against}: {'ok' if verdict.ok else verdict.text}"
 
 
 def _origins(title: str, origins: Sequence[Origin]) -> list[tuple[str, str]]:

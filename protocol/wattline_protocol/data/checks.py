@@ -36,7 +36,8 @@ class DataCheck(msgspec.Struct, frozen=True):
     """The verdict of a check of a new version, as it is recorded with it."""
 
     against: Serial[int]
-    """Number of the version that it was compared with; 0: it was the first."""
+    """Number of the version that it was compared with; 0: it was the first, of which only what
+    cannot be read is found."""
     ok: bool
     findings: Annotated[tuple[Finding, ...], msgspec.Meta(max_length=MAX_FINDINGS)] = ()
     more: Count[int] = 0

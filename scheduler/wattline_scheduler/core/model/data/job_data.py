@@ -40,8 +40,9 @@ def _unchecked(version: DataVersionRecord) -> str:
         return ""
     if verdict is None:
         return "was added without a check of its columns; a reviewer may approve it"
-    old = version_text(version.name, verdict.against)
-    return f"breaks rules against {old}: {verdict.text}"
+    number = verdict.against
+    against = f" against {version_text(version.name, number)}" if number else ""
+    return f"breaks rules{against}: {verdict.text}"
 
 
 def task_data(book: DataBook, spec: JobSpec) -> tuple[TaskData, ...]:
