@@ -1,6 +1,8 @@
 """Well-formed input of each kind of text, from which the fuzzer goes on."""
 
+from support.manifests import encode_manifest
 from support.strategies.route_files import FULL_ROUTE
+from wattline_runtime.data.manifest import Entry
 
 ROUTES = (FULL_ROUTE.encode(),)
 JOBS = (
@@ -201,3 +203,10 @@ RECORDS = tuple(
         ),
     )
 )
+
+DATA_MANIFESTS = tuple(
+    encode_manifest(Entry(size, path, f"{size:064x}") for size, path in files)
+    for files in ([(1, "a")], [(2, "a b/\u00fc.csv"), (0, "a-b"), (3, "z/y/x.json")])
+)
+DATA_REFERENCES = (b"digits", b"digits@v3", b"digits@stable", b"net.small-1@latest")
+DATA_STORES = (b"/srv/data", b"file:///srv//data/", b"s3://bucket", b"s3://my-bucket/a/b.c/")

@@ -14,6 +14,8 @@ from fuzz.http import HttpTarget
 from support.strategies.hostile import filled
 from support.strategies.structs import members_of
 from wattline_agent.executor.metrics import MetricsTail, newest_lines
+from wattline_protocol.data.references import parse_reference
+from wattline_protocol.data.store_url import parse_store_url
 from wattline_protocol.job.file import parse_job
 from wattline_protocol.job.selection import parse_jobs
 from wattline_protocol.lists.job_table import jobs_where
@@ -39,6 +41,7 @@ from wattline_protocol.wire.codec import Codec, MalformedMessage
 from wattline_protocol.wire.task_reports.run_records import BadRecord, inventory_in, report_in
 from wattline_runtime.data.columns.rules import parse_rules
 from wattline_runtime.data.columns.summary_file import BadSummary, decode_summary
+from wattline_runtime.data.manifest import Manifest, ManifestError
 from wattline_runtime.wire import FrameCodec, FromWorker, ToWorker
 
 
@@ -59,6 +62,10 @@ class Target:
 
 def _decoder(union: Any) -> Callable[[bytes], object]:
     return Codec[Any](union).decode
+
+
+def _manifest(data: bytes) -> object:
+    return list(Manifest((data,)))
 
 
 def _messages(union: Any) -> tuple[bytes, ...]:
@@ -148,6 +155,9 @@ def targets() -> Iterable[Target]:
         (DocumentError,),
         samples.SITES,
     )
+    yield Target("data-manifest", _manifest, (ManifestError,), samples.DATA_MANIFESTS)
+    yield Target("data-reference", _text(parse_reference), (ValueError,), samples.DATA_REFERENCES)
+    yield Target("data-store", _text(parse_store_url), (ValueError,), samples.DATA_STORES)
     yield Target("data-rules", _text(parse_rules), (DocumentError,), samples.DATA_RULES)
     yield Target("data-summary", decode_summary, (BadSummary,), samples.DATA_SUMMARIES)
     yield Target("bundle", _bundle, (KeyFileError,), samples.BUNDLES)

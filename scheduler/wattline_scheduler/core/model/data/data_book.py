@@ -10,12 +10,13 @@ Since a deletion bars others, a user has one at a time, and none for as long aft
 no key of a submitter keeps others from adding versions.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from wattline_protocol.data.references import LATEST, Reference, version_text
-from wattline_protocol.data.requests import OriginKind
+from wattline_protocol.data.requests import Origin, OriginKind
 from wattline_protocol.ids import Epoch, UnixTime, UserName
 from wattline_protocol.text.toml_fields import nearest
 from wattline_protocol.text.wording import listed
@@ -52,6 +53,10 @@ class DataBook:
     """By kind and name of an origin: versions that were made from it."""
     count: int = 0
     """Of versions, removed ones included."""
+    counts: Counter[UserName] = field(default_factory=Counter)
+    """The same by the owners of their sets."""
+    origin_chars: Counter[UserName] = field(default_factory=Counter)
+    """Of what the versions of each owner were made from."""
     deletions: int = 0
     """Begun and ended in this run."""
     deleting: dict[tuple[str, int], Deletion] = field(default_factory=dict)
@@ -78,7 +83,10 @@ class DataBook:
         """Adds a version, or replaces it."""
         of_set = self.versions[record.name]
         if record.number not in of_set:
+            owner = self.sets[record.name].owner
             self.count += 1
+            self.counts[owner] += 1
+            self.origin_chars[owner] += chars_of(record.made_from)
             for origin in record.made_from:
                 made = self.made_into.setdefault((origin.kind, origin.name), {})
                 made[version_text(record.name, record.number)] = None
@@ -182,6 +190,11 @@ class DataBook:
             if self.sets[name].store == store
             for one in of_set.values()
         )
+
+
+def chars_of(origins: Iterable[Origin]) -> int:
+    """Size of what a version was made from."""
+    return sum(len(one.name) + len(one.detail) for one in origins)
 
 
 def may_read(record: DataSetRecord, user: UserName, *, is_operator: bool) -> bool:

@@ -21,7 +21,7 @@ from wattline_protocol.ids import Now
 from wattline_protocol.text.names import check_name
 from wattline_protocol.text.wording import about_size, counted, listed
 from wattline_protocol.wire.client_messages import Denied
-from wattline_scheduler.core.model.data.data_book import may_read
+from wattline_scheduler.core.model.data.data_book import chars_of, may_read
 from wattline_scheduler.core.model.events import ClientRequest
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.selection import Asker
@@ -32,8 +32,10 @@ MAX_SETS_OF_USER = 1_000
 MAX_VERSIONS = 50_000
 MAX_VERSIONS_OF_SET = 5_000
 """Removed ones included: all are in memory."""
+MAX_VERSIONS_OF_USER = 10_000
 MAX_ORIGIN_CHARS = 16_384
 """Of a version."""
+MAX_ORIGIN_CHARS_OF_USER = 16 * 1024 * 1024
 
 NO_STORE = (
     "the site file names no store of data sets ([data] store); name one with --store, "
@@ -137,14 +139,21 @@ def _barred(asker: Asker, known: DataSetRecord | None, kind: Kind) -> Denied | N
 
 def _full(state: State, asker: Asker, name: str) -> Denied | None:
     book = state.data
-    of_user = sum(one.owner == asker.user for one in book.sets.values())
+    owner = book.sets[name].owner if name in book.sets else asker.user
+    of_user = sum(one.owner == owner for one in book.sets.values())
     text = ""
     if name not in book.sets and len(book.sets) >= MAX_SETS:
         text = f"the site has {MAX_SETS} data sets, the maximum"
     elif name not in book.sets and of_user >= MAX_SETS_OF_USER:
-        text = f"{asker.user} has {MAX_SETS_OF_USER} data sets, the maximum"
+        text = f"{owner} has {MAX_SETS_OF_USER} data sets, the maximum"
     elif len(book.versions.get(name, ())) >= MAX_VERSIONS_OF_SET:
         text = f"{name} has had {MAX_VERSIONS_OF_SET} versions, the maximum: choose another name"
+    elif book.counts[owner] >= MAX_VERSIONS_OF_USER:
+        text = f"data sets of {owner} have had {MAX_VERSIONS_OF_USER} versions, the maximum"
+    elif book.origin_chars[owner] >= MAX_ORIGIN_CHARS_OF_USER:
+        text = (
+            f"what versions of {owner} were made from takes {MAX_ORIGIN_CHARS_OF_USER} characters"
+        )
     elif book.count >= MAX_VERSIONS:
         text = f"the site has had {MAX_VERSIONS} versions of data sets, the maximum"
     return Denied("busy", text) if text else None
@@ -165,7 +174,7 @@ def _malformed(state: State, asker: Asker, request: AddData) -> Denied | None:
     if number and number not in state.data.versions.get(request.name, {}):
         text = f"checked against {version_text(request.name, number)}, which does not exist"
         return Denied("bad_request", text)
-    size = sum(len(origin.name) + len(origin.detail) for origin in request.made_from)
+    size = chars_of(request.made_from)
     if size > MAX_ORIGIN_CHARS:
         text = f"what it was made from takes {size} characters, at most {MAX_ORIGIN_CHARS}"
         return Denied("bad_request", text)

@@ -29,6 +29,7 @@ from wattline_protocol.job.selection import only
 from wattline_protocol.site.model import Role
 from wattline_protocol.wire.client_messages import Answer, Cancel, Denied, Done
 from wattline_scheduler.core.model.data.job_data import task_data
+from wattline_scheduler.core.requests.data_sets import add_version
 from wattline_scheduler.core.requests.selection import Asker
 from wattline_scheduler.views.data.data_sets_view import answer_data
 
@@ -188,6 +189,23 @@ def test_unknown_versions(reference: str, why: str) -> None:
     h = started()
     add(h)
     assert why in reason(ask(h, GetData(reference)))
+
+
+def test_no_user_fills_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    h = started()
+    monkeypatch.setattr(add_version, "MAX_VERSIONS_OF_USER", 2)
+    monkeypatch.setattr(add_version, "MAX_ORIGIN_CHARS_OF_USER", 20)
+    add(h)
+    add(h, 2, "more")
+    assert "data sets of ada have had 2 versions" in reason(add(h, 3))
+    h.restart_scheduler()
+    assert "data sets of ada have had 2 versions" in reason(add(h, 3, role="operator"))
+    run = Origin("run", "17#1", "x" * 30)
+    assert number(add(h, 3, "other", user="bob", made_from=(run,))) == 1
+    assert "what versions of bob were made from takes 20" in reason(add(h, 4, "other", user="bob"))
+    run = Origin("run", "17#1", "x" * 8_000)
+    too_long = add(h, 5, "third", user="eve", made_from=(run, run, run))
+    assert "takes 24012 characters, at most 16384" in reason(too_long)
 
 
 def test_references_have_one_form() -> None:
