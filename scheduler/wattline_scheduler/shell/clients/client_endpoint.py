@@ -253,10 +253,11 @@ class ClientEndpoint:
 
 def _with_keys_sent(answer: Answer) -> Answer:
     """One job with its specification as a client of an earlier release can read it."""
-    if not isinstance(answer, Jobs) or len(answer.jobs) != 1 or answer.jobs[0].spec is None:
-        return answer
-    (job,) = answer.jobs
-    return Jobs((msgspec.structs.replace(job, spec=sent_keys(job.spec)),), answer.is_cut)
+    match answer:
+        case Jobs(jobs=(job,)) if job.spec is not None:  # no list: its rows are encoded bytes
+            return Jobs((msgspec.structs.replace(job, spec=sent_keys(job.spec)),), answer.is_cut)
+        case _:
+            return answer
 
 
 def _number_of(data: bytes) -> int | None:

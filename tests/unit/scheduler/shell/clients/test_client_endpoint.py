@@ -27,6 +27,7 @@ from wattline_protocol.wire.routes import Routes
 from wattline_protocol.wire.subscriptions import WatchRoutes, WatchSite
 from wattline_scheduler.shell.clients import client_endpoint
 from wattline_scheduler.shell.clients.client_endpoint import STUCK_S, Session
+from wattline_scheduler.shell.clients.long_lists import Rows
 from wattline_scheduler.shell.clients.site_snapshots import Snapshots
 from wattline_scheduler.shell.clients.subscriptions import GONE_S, SHOW_S, Watches
 
@@ -181,6 +182,22 @@ def test_an_answer_has_the_keys_of_a_job_that_differ_from_their_defaults(
     endpoint.reply(b"c", 1, Jobs((view,)))
     (row,) = msgspec.msgpack.decode(sent[0])["answer"]["jobs"]
     assert row["spec"] == {"name": "x", "command": ["true"], "launch": {"how": "torchrun"}}
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_list_of_encoded_rows_is_sent_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """Without rows it has one byte, as a list of one job would have one job."""
+    pipe, endpoint = greeted()
+    rows = Rows()
+    for number in range(count):
+        assert rows.add(site_job(number + 1, "x", "RUNNING"))
+    sent: list[bytes] = []
+    monkeypatch.setattr(pipe, "send", lambda _id, data: sent.append(data) or True)
+    endpoint.reply(b"c", 1, Jobs(rows.packed()))
+    jobs = msgspec.msgpack.decode(sent[0])["answer"]["jobs"]
+    assert [row["id"] for row in jobs] == list(range(1, count + 1))
 
 
 def test_what_waited_of_a_member_that_was_removed_is_not_heard() -> None:
