@@ -17,6 +17,7 @@ from wattline.acts.submit import PendingNotes, exit_status, job_spec, output, pu
 from wattline.client import Client, Unreachable, WattlineError
 from wattline.failures import ActFailed
 from wattline.foreground.signals import queued
+from wattline.show.jobs import how_it_ended
 from wattline.show.screen import put, put_error
 from wattline.verbs.run import Outcome
 from wattline_protocol.job.spec import JobSpec
@@ -88,8 +89,11 @@ class ForegroundJob:
         while True:
             match events.get():
                 case JobView() as ended:
-                    is_ours = bool(signals) and ended.state == "CANCELLED"
-                    return OF_SIGNAL + signals[0] if is_ours else exit_status(ended)
+                    if signals and ended.state == "CANCELLED":
+                        return OF_SIGNAL + signals[0]
+                    if ended.state != "COMPLETED":  # the status alone does not say why
+                        self.say(how_it_ended(ended).plain)
+                    return exit_status(ended)
                 case Signals() as number:
                     signals.append(number)
                     if len(signals) >= LEAVE:

@@ -22,11 +22,15 @@ def submitted(value: Submission | Declared) -> RenderableType:
         return str(value.job)
     if value.ended is None:
         return f"Submitted job {value.job} ({value.name})."
-    ended = value.ended
-    why = f": {ended.reason}" if ended.reason else ""
-    ran_s = elapsed_s(ended)
-    took = f" after {units.seconds(ran_s)}" if ran_s is not None else ""  # None: never started
-    return Text.assemble(f"Job {value.job} ({value.name}) ", state(ended.state), f"{took}{why}")
+    return how_it_ended(value.ended)
+
+
+def how_it_ended(job: JobView) -> Text:
+    """State of an ended job, its duration unless it never started, and the reason."""
+    why = f": {job.reason}" if job.reason else ""
+    ran_s = elapsed_s(job)
+    took = f" after {units.seconds(ran_s)}" if ran_s is not None else ""
+    return Text.assemble(f"Job {job.id} ({job.name}) ", state(job.state), f"{took}{why}")
 
 
 def log_text(piece: Log) -> bytes:

@@ -71,6 +71,18 @@ def test_its_status_is_that_of_the_command(events: Events, view: JobView, code: 
     assert status(Played(events), view) == code
 
 
+def test_a_job_that_does_not_complete_says_why(
+    events: Events, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reason = "command not found: nix (not in PATH)"
+    view = msgspec.structs.replace(ended("FAILED"), reason=reason, started_unix_s=None)
+    assert status(Played(events), view) == 1
+    assert capsys.readouterr().err == f"Job 7 (train) FAILED: {reason}\n"
+    assert status(Played(events), ended("COMPLETED")) == 0
+    assert status(Played(events, ended("CANCELLED")), SIGINT) == 130
+    assert "CANCELLED" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("number", "code"), [(SIGINT, 130), (SIGTERM, 143), (SIGHUP, 129)])
 def test_a_signal_cancels_the_job(events: Events, number: signal.Signals, code: int) -> None:
     client = Played(events, ended("CANCELLED"))
@@ -139,7 +151,7 @@ def test_its_output_is_printed_as_it_is_and_nothing_else(
     assert (outcome.status, outcome.value) == (9, None)
     printed = capfdbinary.readouterr()
     assert printed.out == b"one\ntwo\n"
-    assert printed.err == b"Submitted job 7 (true).\n"
+    assert printed.err == b"Submitted job 7 (true).\nJob 7 (train) FAILED after 0s\n"
 
 
 def test_on_a_terminal_its_escape_codes_are_visible_and_its_colours_stay(

@@ -194,7 +194,13 @@ def test_a_list_of_encoded_rows_is_sent_as_it_is(
     for number in range(count):
         assert rows.add(site_job(number + 1, "x", "RUNNING"))
     sent: list[bytes] = []
-    monkeypatch.setattr(pipe, "send", lambda _id, data: sent.append(data) or True)
+
+    def send(routing_id: bytes, data: bytes) -> bool:
+        del routing_id
+        sent.append(data)
+        return True
+
+    monkeypatch.setattr(pipe, "send", send)
     endpoint.reply(b"c", 1, Jobs(rows.packed()))
     jobs = msgspec.msgpack.decode(sent[0])["answer"]["jobs"]
     assert [row["id"] for row in jobs] == list(range(1, count + 1))
