@@ -1,6 +1,7 @@
 """Manifests: equal trees have equal bytes, what is written is read, and damage is found."""
 
 import hashlib
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -14,6 +15,8 @@ from wattline_runtime.data.manifest import (
     Manifest,
     ManifestError,
     check_path,
+    entry_line,
+    head_line,
 )
 
 PART = st.text(
@@ -113,3 +116,16 @@ def test_the_form_is_fixed() -> None:
         '{"bytes":3,"files":1,"wattline_manifest":1}\n'
         f'{{"bytes":3,"path":"a b/ü.csv","sha256":"{digest}"}}\n'
     )
+
+
+def test_more_files_than_the_first_line_counts_are_refused_at_the_first_of_them() -> None:
+    lines = (
+        head_line(1, 1) + entry_line(Entry(1, "a", "0" * 64)) + entry_line(Entry(1, "b", "0" * 64))
+    )
+
+    def chunks() -> Iterator[bytes]:
+        yield lines
+        raise AssertionError("read on")
+
+    with pytest.raises(ManifestError, match="more than the 1 files"):
+        list(Manifest(chunks()))

@@ -97,12 +97,14 @@ class Manifest:
     def __iter__(self) -> Iterator[Entry]:
         files = size = 0
         before = ""
-        begun: list[str] = []
+        begun: dict[int, str] = {}
         for line in self._lines:
             entry = _entry(line, files + 2)
             if entry.path <= before:
                 raise ManifestError(f"line {files + 2}: {entry.path!r} is not after {before!r}")
             _check_no_folder(entry.path, begun)
+            if files == self.head.files:
+                raise ManifestError(f"it lists more than the {files:,} files of its first line")
             before, files, size = entry.path, files + 1, size + entry.bytes
             yield entry
         if (files, size) != (self.head.files, self.head.bytes):
@@ -136,15 +138,17 @@ class Manifest:
             raise ManifestError("it is cut off")
 
 
-def _check_no_folder(path: str, begun: list[str]) -> None:
-    """Raises ManifestError for a file inside a file. `begun`: files whose paths `path` begins with;
-    in the order of paths, none that it does not begin with returns."""
-    while begun and not path.startswith(begun[-1]):
-        begun.pop()
-    for name in begun:
-        if path.startswith(f"{name}/"):
-            raise ManifestError(f"{name!r} is a file and a folder")
-    begun.append(path)
+def _check_no_folder(path: str, begun: dict[int, str]) -> None:
+    """Raises ManifestError for a file inside a file. `begun`: files whose paths `path` begins with,
+    by the lengths of these; in the order of paths, none that it does not begin with returns."""
+    while begun and not path.startswith(next(reversed(begun.values()))):
+        begun.popitem()
+    at = path.find("/")
+    while at >= 0:
+        if at in begun:
+            raise ManifestError(f"{begun[at]!r} is a file and a folder")
+        at = path.find("/", at + 1)
+    begun[len(path)] = path
 
 
 def _entry(line: bytes, number: int) -> Entry:

@@ -33,12 +33,16 @@ from wattline_runtime.data.cache.index import (
     Needs,
     TooLarge,
 )
-from wattline_runtime.data.manifest import Entry, Manifest
+from wattline_runtime.data.manifest import Entry, Manifest, ManifestError
 
 MTIME_NS = 1_000_000_000
 """Of every object: one second after 1970."""
 FILE_MODE, FOLDER_MODE, PASSED_MODE, OWN_MODE = 0o444, 0o755, 0o711, 0o700
 CHUNK_BYTES = 1024 * 1024
+FOLDER_BYTES = 128
+"""Of memory for the name of a folder, besides its characters."""
+MAX_FOLDERS_BYTES = 256 * 1024 * 1024
+"""Of memory for the names of a version's folders: each file may be in hundreds of its own."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -85,17 +89,20 @@ class CacheFolder:
             yield from Manifest(iter(lambda: lines.read(CHUNK_BYTES), b""))
 
     def needs_of(self, version: str) -> Needs:
-        """What a version takes, by its manifest."""
+        """What a version takes, by its manifest. Raises ManifestError."""
         objects: dict[Digest, int] = {}
         folders: set[str] = {""}
-        count = 0
+        count = taken = 0
         for file in self.files_of(version):
             objects[bytes.fromhex(file.sha256)] = file.bytes
             folder = file.path.rpartition("/")[0]
             while folder not in folders:
                 folders.add(folder)
+                taken += len(folder) + FOLDER_BYTES
                 folder = folder.rpartition("/")[0]
             count += 1
+            if taken > MAX_FOLDERS_BYTES:
+                raise ManifestError("it has too many folders, or too deep ones")
         doubles = count - len(objects)
         return Needs(objects, BLOCK_BYTES * len(folders) + ENTRY_BYTES * (doubles + len(folders)))
 

@@ -102,6 +102,10 @@ class CacheIndex:
         """Whether it need not be fetched."""
         return digest in self._size
 
+    def size_of(self, digest: Digest) -> int | None:
+        """Bytes of an object; None = it is not there."""
+        return self._size.get(digest)
+
     def has_manifest(self, version: str) -> bool:
         """Whether the list of its files is there."""
         return version in self._manifests

@@ -87,12 +87,15 @@ class Bringing:
 
     def _missing(self, name: str) -> Iterator[Entry]:
         """Files of contents that are not there, each content once."""
-        asked: set[str] = set()
+        asked: dict[str, int] = {}
         for file in self._folder.files_of(name):
-            is_there = self._folder.index.has_object(bytes.fromhex(file.sha256))
-            if not is_there and file.sha256 not in asked:
-                asked.add(file.sha256)
+            size = self._folder.index.size_of(bytes.fromhex(file.sha256))
+            known = asked.get(file.sha256) if size is None else size
+            if known is None:
+                asked[file.sha256] = file.bytes
                 yield file
+            elif known != file.bytes:  # else contents that others read would count as damaged
+                raise Damaged(f"{file.path} has {known} bytes, and {file.bytes} in its manifest")
 
     def _bring_all(self, reader: StoreReader, missing: Iterator[Entry]) -> None:
         asked: list[Entry] = []

@@ -87,7 +87,12 @@ def _length(stream: BinaryIO) -> int:
 
 
 def _exactly(stream: BinaryIO, count: int) -> bytes:
-    data = stream.read(count)
+    try:
+        data = stream.read(count)
+    except TimeoutError as error:
+        raise ReadFailed("away", "it sends nothing") from error
+    except OSError as error:
+        raise ReadFailed("away", "its reader has ended") from error
     if len(data) < count:
         raise ReadFailed("away", "its reader has ended")
     return data

@@ -7,6 +7,7 @@ after 1 s, 2 s and so on up to a minute; a cache that is full at each change.
 import errno
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -26,6 +27,8 @@ from wattline_runtime.data.fetch.frames import ReadFailed
 
 THREADS = 4
 """Versions fetched at a time: a store that hangs delays no other."""
+MOST_OF_USER = THREADS - 1
+"""Of them, those of one user: its stores may all hang."""
 FIRST_RETRY_S, MOST_RETRY_S = 1.0, 60.0
 DAMAGED_TRIES = 2
 """A content with another hash is fetched once more."""
@@ -53,6 +56,13 @@ class _Item:
     is_full: bool = False
     """It waits for the cache, not for its store."""
     bringing: Bringing | None = None
+    tried: DataToHold | None = None
+    """The version as it was when its fetch began: whoever asks for it may change meanwhile."""
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether its fetch is from another place than the list names now."""
+        return self.tried is not None and _place(self.tried) != _place(self.version)
 
 
 @dataclass(slots=True)
@@ -92,6 +102,8 @@ class Holding:
         self._items: dict[str, _Item] = {}
         self._in_use: frozenset[str] = frozenset()
         self._secrets: Mapping[str, bytes] = {}
+        self._busy: Counter[str] = Counter()
+        """Threads by user."""
         for number in range(THREADS):
             threading.Thread(target=self._work, name=f"fetch-{number}", daemon=True).start()
 
@@ -140,29 +152,34 @@ class Holding:
 
     def _work(self) -> None:
         while True:
-            item = self._take()
+            item, user = self._take()
             try:
                 self._hold(item)
             finally:
                 with self._state:
+                    self._busy[user] -= 1
                     item.is_taken, item.bringing = False, None
                     self._state.notify_all()
                 self._changed(is_urgent=True)
 
-    def _take(self) -> _Item:
-        """The first that is due."""
+    def _take(self) -> tuple[_Item, str]:
+        """The first that is due, of the user with the fewest threads; and that user."""
         with self._state:
             while True:
                 now_s = time.monotonic()
                 free = [
                     one
                     for one in self._items.values()
-                    if not one.is_taken and one.state in ("waiting", "fetching")
+                    if not one.is_taken
+                    and one.state in ("waiting", "fetching")
+                    and self._busy[one.version.user] < MOST_OF_USER
                 ]
-                due = next((one for one in free if one.due_s <= now_s), None)
-                if due is not None:
-                    due.is_taken = True
-                    return due
+                due = [one for one in free if one.due_s <= now_s]
+                if due:
+                    first = min(due, key=lambda one: self._busy[one.version.user])
+                    first.is_taken, first.tried = True, first.version
+                    self._busy[first.version.user] += 1
+                    return first, first.version.user
                 next_s = min((one.due_s for one in free), default=None)
                 self._state.wait(None if next_s is None else next_s - now_s)
 
@@ -205,11 +222,20 @@ class Holding:
                 self._folder.use(name, time.time())
                 return True
             if self._folder.drop_damaged(damaged, self._in_use):
+                self._fetch_dropped()
                 return False
         raise OSError(errno.EBUSY, f"{damaged[0].path} was changed, and a task uses it")
 
+    def _fetch_dropped(self) -> None:
+        """Other versions that had the damaged contents are not there any more either."""
+        with self._state:
+            for name, item in self._items.items():
+                if item.state == "ready" and name not in self._folder.index.versions:
+                    item.state, item.due_s = "waiting", 0.0
+            self._state.notify_all()
+
     def _bring(self, item: _Item) -> None:
-        version = item.version
+        version = item.tried or item.version
         secret = self._secrets.get(version.opened_by, b"")
         if version.secret and not secret:
             raise ReadFailed("away", f"this node has no secret {version.secret} of {version.user}")
@@ -243,6 +269,8 @@ class Holding:
     ) -> None:
         wait_s = min(FIRST_RETRY_S * 2**item.tries, MOST_RETRY_S)
         with self._state:
+            if item.is_outdated:  # says nothing about the place where it is to come from now
+                item.damaged, detail, is_final, is_at_once = 0, "", False, True
             item.tries = min(item.tries + 1, 16)
             item.due_s = time.monotonic() + (0.0 if is_at_once else wait_s)
         self._set(item, "failed" if is_final else "waiting", detail)
@@ -250,11 +278,21 @@ class Holding:
 
 def _continued(before: _Item | None, version: DataToHold) -> _Item:
     """The item of a version that was on the list before. One that is there, or on its way, stays
-    whoever asks for it; one that has failed is tried again for a new job, or from a new place."""
-    if before is None or (before.state in ("failed", "waiting") and before.version != version):
+    whoever asks for it; one that has failed is tried again for a new job, or from a new place, of
+    which several that fail in turn are tried no more often than one."""
+    if before is None:
         return _Item(version)
+    if before.state in ("failed", "waiting") and before.version != version:
+        is_same = _place(before.version) == _place(version)
+        return _Item(version) if is_same else _Item(version, due_s=before.due_s, tries=before.tries)
     before.version = version
     return before
+
+
+def _place(version: DataToHold) -> tuple[str, ...]:
+    """Where it is fetched from, and as whom."""
+    store = (version.store, version.endpoint, version.region)
+    return (*store, version.account, version.user, version.secret)
 
 
 def _held(item: _Item) -> DataHeld:

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import BinaryIO
 
 import msgspec
@@ -106,7 +107,7 @@ def _answer_all(begun: "queue.Queue[Future[Begun] | None]", out: BinaryIO) -> No
     try:
         while (one := begun.get()) is not None:
             write_end(out, _answer(one, out))
-    except BrokenPipeError:  # the fetch process is gone; the main thread may wait for the queue
+    except ConnectionError:  # the fetch process is gone; the main thread may wait for the queue
         os._exit(0)
 
 
@@ -128,4 +129,5 @@ def _answer(one: "Future[Begun]", out: BinaryIO) -> Failure | None:
 
 
 if __name__ == "__main__":
-    main(sys.stdin.buffer, sys.stdout.buffer)
+    with suppress(ConnectionError):  # the fetch process is gone
+        main(sys.stdin.buffer, sys.stdout.buffer)

@@ -5,12 +5,13 @@ changed. `core.admission.staging` chooses the nodes. Jobs that the planner disti
 their age are one group here too.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
-from wattline_protocol.ids import NodeId, Now
+from wattline_protocol.ids import NodeId, Now, UserName
 from wattline_protocol.site.run_as import account_of
 from wattline_protocol.text.wording import about_size, counted, listed
 from wattline_protocol.wire.agents.data_messages import MAX_HELD, DataHeld, DataToHold
@@ -19,6 +20,7 @@ from wattline_scheduler.core.admission.staging import NodeStage, Place, Staged, 
 from wattline_scheduler.core.lifecycle.ending import end_gangs
 from wattline_scheduler.core.model import command_outbox
 from wattline_scheduler.core.model.data.job_data import reads_of
+from wattline_scheduler.core.model.data.node_data import NodeData
 from wattline_scheduler.core.model.jobs.job import Job, Pending
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.queue.job_class import ClassKey
@@ -55,24 +57,34 @@ class _Group:
         return [version.sha256 for version in self.versions.values()]
 
 
+class _Source(NamedTuple):
+    """Where a content may be fetched from, and as whom: versions of several stores may have the
+    same content, and of the users that read one some may be refused by its store."""
+
+    version: str
+    user: UserName
+
+
 @dataclass(slots=True)
 class _Wanted:
     """Versions of all jobs of one run."""
 
     versions: dict[str, DataVersionRecord] = field(default_factory=dict)
-    readers: dict[str, Job] = field(default_factory=dict)
-    """The first job that reads each, as whose owner it is fetched."""
-    asked: dict[str, int] = field(default_factory=dict)
-    """Number of the newest job that reads it."""
-    names: dict[str, list[str]] = field(default_factory=dict)
-    """By manifest: versions may have the same content."""
+    sources: dict[str, dict[_Source, int]] = field(default_factory=dict)
+    """By manifest, in the order of jobs; with the number of the newest job that asks for each."""
 
     def add(self, job: Job, versions: Mapping[str, DataVersionRecord]) -> None:
         for name, version in versions.items():
-            if name not in self.versions:
-                self.versions[name], self.readers[name] = version, job
-                self.names.setdefault(version.sha256, []).append(name)
-            self.asked[name] = max(self.asked.get(name, 0), job.id)
+            self.versions.setdefault(name, version)
+            asked = self.sources.setdefault(version.sha256, {})
+            source = _Source(name, job.record.owner)
+            asked[source] = max(asked.get(source, 0), job.id)
+
+    def names(self, manifests: Iterable[str]) -> frozenset[str]:
+        """Versions that have these contents."""
+        return frozenset(
+            source.version for sha256 in manifests for source in self.sources.get(sha256, ())
+        )
 
 
 def tick_data(state: State, now: Now) -> None:
@@ -97,8 +109,9 @@ def _stage(state: State, now: Now) -> None:
         for job in group.jobs:
             wanted.add(job, group.versions)
     for node_id, one in stages.items():
-        held = state.nodes[node_id].data.copies
-        one.ready = frozenset(name for sha256 in held for name in wanted.names.get(sha256, ()))
+        data = state.nodes[node_id].data
+        one.ready = wanted.names(data.copies)
+        one.listed = wanted.names(held.manifest_sha256 for held in data.listed or ())
     staged = _staged(state, groups, stages, now)
     chosen = stage(staged, stages, {name: one.bytes for name, one in wanted.versions.items()})
     for group, places, nodes in zip(groups, staged, chosen, strict=True):
@@ -136,23 +149,34 @@ def _since_s(group: _Group) -> float:
     return group.jobs[0].record.submitted_unix_s
 
 
-def _failed(state: State) -> Iterator[tuple[str, tuple[DataHeld, NodeId]]]:
-    """Failures that are final, by manifest."""
+def _failed(state: State) -> Iterator[tuple[_Source, tuple[DataHeld, NodeId]]]:
+    """Failures that are final. One says nothing about other sources of the same content, nor does
+    a report about what the node was not asked for."""
     for name in state.holding:
-        for held in state.nodes[name].data.held.values():
-            if held.state == "failed":
-                yield held.manifest_sha256, (held, name)
+        data = state.nodes[name].data
+        for one in data.listed or ():
+            held = data.held.get(one.manifest_sha256)
+            if held is not None and held.state == "failed" and _is_about(held, one):
+                yield _source(one), (held, name)
+
+
+def _is_about(held: DataHeld, listed: DataToHold) -> bool:
+    return (held.asked, held.listing) == (listed.asked, listed.listing)
+
+
+def _source(one: DataToHold) -> _Source:
+    return _Source(one.version, UserName(one.user))
 
 
 def _failure(
     job: Job,
     versions: Mapping[str, DataVersionRecord],
-    failed: Mapping[str, tuple[DataHeld, NodeId]],
+    failed: Mapping[_Source, tuple[DataHeld, NodeId]],
 ) -> str:
     """Why the job can never have its data; empty = it may."""
-    for name, version in versions.items():
-        if version.sha256 in failed:
-            held, node = failed[version.sha256]
+    for name in versions:
+        if (source := _Source(name, job.record.owner)) in failed:
+            held, node = failed[source]
             if held.asked >= job.id:
                 return f"{name} cannot be read on {node}: {held.detail}"
     return ""
@@ -166,7 +190,6 @@ def _pinned(state: State, node: NodeNow, wanted: _Wanted) -> NodeStage:
     data = node.data
     one = NodeStage(
         room_bytes=data.limit_bytes or 0,
-        listed=frozenset(held.version for held in data.listed or ()),
         most=MAX_HELD,
     )
     for attempt in node.attempts.values():
@@ -284,7 +307,9 @@ def _send(
     now: Now,
 ) -> None:
     """Sends the node its list, if that has changed."""
-    data, to_hold = node.data, tuple(_to_hold(state, node, name, wanted) for name in versions)
+    data = node.data
+    contents = dict.fromkeys(wanted.versions[name].sha256 for name in versions)
+    to_hold = tuple(_to_hold(state, node, sha256, wanted) for sha256 in contents)
     drop = tuple(sorted(data.held.keys() - live)[:MAX_HELD])
     if to_hold or drop:
         state.holding[node.id] = None
@@ -307,20 +332,32 @@ def _listing(state: State, node: NodeNow, manifest_sha256: str) -> int:
     return listing
 
 
-def _to_hold(state: State, node: NodeNow, name: str, wanted: _Wanted) -> DataToHold:
-    version, job, site = wanted.versions[name], wanted.readers[name], state.site
+def _to_hold(state: State, node: NodeNow, sha256: str, wanted: _Wanted) -> DataToHold:
+    source = _chosen(node.data, sha256, list(wanted.sources[sha256]))
+    version, site = wanted.versions[source.version], state.site
     record = state.data.sets[version.name]
     return DataToHold(
-        manifest_sha256=version.sha256,
+        manifest_sha256=sha256,
         name=version.name,
         number=version.number,
         bytes=version.bytes,
         store=record.store,
         endpoint=site.data.endpoint,
         region=site.data.region,
-        account=account_of(site.run_as, job.record.owner) or "",
-        user=job.record.owner,
+        account=account_of(site.run_as, source.user) or "",
+        user=source.user,
         secret=record.secret,
-        asked=wanted.asked[name],
-        listing=_listing(state, node, version.sha256),
+        asked=wanted.sources[sha256][source],
+        listing=_listing(state, node, sha256),
     )
+
+
+def _chosen(data: NodeData, sha256: str, sources: Sequence[_Source]) -> _Source:
+    """The source that the node uses already, until it has tried that without success: then the
+    next one, so that no user and no store keeps from others what these could fetch."""
+    listed = next((one for one in data.listed or () if one.manifest_sha256 == sha256), None)
+    if listed is None or _source(listed) not in sources:
+        return sources[0]
+    at, held = sources.index(_source(listed)), data.held.get(sha256)
+    is_tried = held is not None and _is_about(held, listed) and bool(held.detail)
+    return sources[(at + is_tried) % len(sources)]

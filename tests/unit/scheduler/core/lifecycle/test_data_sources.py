@@ -1,0 +1,82 @@
+"""Contents that several users read, or that lie in several stores: no user, store or node ends or
+delays the jobs of others."""
+
+import pytest
+
+from support.core.harness import Harness, running
+from support.core.node_data import (
+    add,
+    held,
+    listed,
+    reads,
+    report,
+    sha,
+    started,
+)
+from wattline_protocol.data.requests import AddData, DataAdded
+from wattline_protocol.wire.agents.data_messages import DataHeld, DataState
+
+REFUSED = "its store refuses to be read: wrong keys"
+
+
+def add_copy(h: Harness) -> None:
+    """Eve registers the content of digits@v1 as a version of her own, in a store without it."""
+    as_of = h.cluster.state.data.as_of(h.cluster.state.epoch)
+    request = AddData("copy", "dataset", "/srv", as_of, sha(7), 1, 1, 1)
+    assert isinstance(h.ask(request, user="eve", role="submitter"), DataAdded)
+
+
+def source(h: Harness) -> tuple[str, str]:
+    (one,) = listed(h, "a1")
+    return one.user, one.version
+
+
+@pytest.mark.parametrize("state", ["failed", "waiting"])
+@pytest.mark.parametrize("version", ["digits@v1", "copy@v1"])
+def test_a_source_that_fails_does_so_for_its_user_alone(version: str, state: DataState) -> None:
+    h = started(1)
+    add(h, 7)
+    add_copy(h)
+    first = h.submit(reads(version), user="eve")
+    number = h.submit(reads("digits@v1"), user="ada")
+    newest = h.submit(reads(version), user="eve")
+    assert source(h) == ("eve", version)
+    assert listed(h, "a1")[0].asked == newest
+    held(h, "a1", 7, state, detail=REFUSED)
+    h.run(2)
+    assert h.state_of(first) == ("FAILED" if state == "failed" else "PENDING")
+    assert h.state_of(number) == "PENDING"
+    assert source(h) == ("ada", "digits@v1")
+    held(h, "a1", 7, "waiting")  # not tried yet
+    h.run(2)
+    assert source(h) == ("ada", "digits@v1")
+    held(h, "a1", 7)
+    h.run(2)
+    assert running(h, number)
+
+
+def test_a_source_of_which_all_fail_is_tried_again() -> None:
+    h = started(1)
+    add(h, 7)
+    for user in ("eve", "ada"):
+        h.submit(reads("digits@v1"), user=user)
+    for user in ("ada", "eve", "ada"):
+        held(h, "a1", 7, "waiting", detail="its store is away")
+        h.run(2)
+        assert source(h) == (user, "digits@v1")
+
+
+def test_a_node_fails_no_job_by_a_report_that_it_was_not_asked_for() -> None:
+    h = started(2)
+    add(h, 7)
+    number = h.submit(reads("digits@v1"))
+    (one,) = listed(h, "a1")
+    report(h, "a2", DataHeld(sha(7), "failed", detail=REFUSED, asked=2**63 - 1))
+    h.run(2)
+    report(
+        h,
+        "a1",
+        DataHeld(sha(7), "failed", detail=REFUSED, asked=one.asked + 1, listing=one.listing),
+    )
+    h.run(2)
+    assert h.state_of(number) == "PENDING"
