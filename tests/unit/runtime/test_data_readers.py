@@ -262,6 +262,7 @@ HOSTILE: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "lie": ("x__npz", lambda: npz_of("x.npy", npy_header("(1000000000000,)")), "truncated"),
     "negative": ("x__npz", lambda: npz_of("x.npy", npy_header("(-5,)")), "negative length"),
     "wide item": ("x__npz", lambda: npz_of("x.npy", npy_header("(1,)", "<U99999999")), "items of"),
+    "long array": ("x__npz", lambda: npz_of("x" * 9_000 + ".npy", b""), "longer than 256"),
     "no array": ("x__npz", lambda: npz_of("x.exe", b"MZ"), "no array"),
     "no header": ("x__npz", lambda: npz_of("x.npy", b"hello"), "no valid header"),
     "members": ("x__npz", many_members, "too many arrays"),

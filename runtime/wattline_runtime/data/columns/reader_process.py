@@ -10,7 +10,11 @@ from typing import BinaryIO
 import msgspec
 
 from wattline_runtime.data.columns.summary import Summary, with_file, without_file
-from wattline_runtime.data.columns.summary_file import MAX_SUMMARY_BYTES, decode_summary
+from wattline_runtime.data.columns.summary_file import (
+    MAX_SUMMARY_BYTES,
+    BadSummary,
+    decode_summary,
+)
 
 COMMAND = (sys.executable, "-m", "wattline_runtime.data.columns")
 _PASSED = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR", "TZ")
@@ -76,7 +80,13 @@ class _Process:
             line = stdout.readline(MAX_SUMMARY_BYTES)
         except BrokenPipeError:
             line = b""
-        return decode_summary(line) if line.endswith(b"\n") else self._death()
+        if not line.endswith(b"\n"):
+            return self._death()
+        try:
+            return decode_summary(line)
+        except BadSummary as error:
+            self.end()
+            return f"its reader gave no summary: {error}"
 
     def end(self) -> None:
         """No file is left, or none is wanted any more."""

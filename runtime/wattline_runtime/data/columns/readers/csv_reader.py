@@ -87,7 +87,9 @@ def _header(file: BinaryIO, delimiter: str) -> tuple[list[str], bool]:
         return [f"column {at}" for at in range(1, len(cells) + 1)], False
     names = [cell or f"column {at}" for at, cell in enumerate(cells, 1)]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise NotSummarized(f"its header has {len(twice)} names more than once, as {min(twice)!r}")
+        raise NotSummarized(
+            f"its header has {len(twice)} names more than once, as {min(twice)[:80]!r}"
+        )
     return names, True
 
 

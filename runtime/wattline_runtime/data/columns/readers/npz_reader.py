@@ -20,6 +20,7 @@ from wattline_runtime.data.columns.readers.batch import BATCH_BYTES, Batch
 from wattline_runtime.data.columns.readers.texts import column_of_strings
 from wattline_runtime.data.columns.summary import (
     MAX_COLUMNS,
+    MAX_NAME_CHARS,
     Column,
     NotSummarized,
     categories,
@@ -77,6 +78,8 @@ def read_npy(file: BinaryIO) -> Iterator[Batch]:
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[Batch]:
     name = info.filename.removesuffix(".npy")
+    if len(name) > MAX_NAME_CHARS:
+        raise NotSummarized(f"the name of an array is longer than {MAX_NAME_CHARS} characters")
     if name == info.filename:
         raise NotSummarized(f"it holds {info.filename[:80]!r}, which is no array")
     if info.file_size > max(BOMB_BYTES, BOMB_RATIO * info.compress_size):

@@ -87,8 +87,9 @@ def _check_chunks(metadata: parquet.FileMetaData) -> None:
         for column in range(group.num_columns):
             chunk = group.column(column)
             if chunk.total_uncompressed_size > MAX_CHUNK_BYTES:
+                name = chunk.path_in_schema[:80]
                 raise NotSummarized(
-                    f"column {chunk.path_in_schema!r} has more than {MAX_CHUNK_BYTES >> 30} GiB "
+                    f"column {name!r} has more than {MAX_CHUNK_BYTES >> 30} GiB "
                     f"in row group {at}: write smaller row groups"
                 )
 
