@@ -74,9 +74,9 @@ class FetchLink:
 
     def order(self, order: HoldOrder) -> None:
         """Pass the list on, now or once there is a process."""
+        if self._order is None or order.versions != self._order.versions:
+            self._log.info("data_listed", versions=[one.version for one in order.versions])
         self._order = order
-        names = [one.version for one in order.versions]
-        self._log.info("data_listed", versions=names, in_use=len(order.in_use))
         self._is_wanted |= bool(order.versions)
         self._send()
         self.tick()

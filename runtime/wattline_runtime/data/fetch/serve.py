@@ -31,12 +31,14 @@ _encode = msgspec.json.Encoder().encode
 
 def serve(path: Path, cache_dir: Path, limit_bytes: int, rate_bytes_s: int) -> int:
     """Serve one agent at a time. Returns the exit status."""
-    listener = listen(path)
     try:
         folder = CacheFolder(cache_dir, limit_bytes)
-    except (CacheInUse, OSError, ValueError) as error:
-        return _serve_error(listener, f"no cache at {cache_dir}: {error}")
-    server = _Server(listener)
+    except CacheInUse as error:  # by a process that serves the socket, or is about to end
+        print(error, file=sys.stderr, flush=True)
+        return EXIT_CACHE
+    except (OSError, ValueError) as error:
+        return _serve_error(listen(path), f"no cache at {cache_dir}: {error}")
+    server = _Server(listen(path))
     server.holding = Holding(folder, Pace(rate_bytes_s), server.wake)
     server.run()
     return EXIT_OK

@@ -103,7 +103,7 @@ def _stage(state: State, now: Now) -> None:
     groups, wanted = _groups(state, now), _Wanted()
     stages: dict[NodeId, NodeStage] = {}
     for node in state.nodes.values():
-        if node.is_reachable and (node.data.limit_bytes is not None or node.data.error):
+        if _has_cache(node) and (node.id in state.holding or node.data.held or node.attempts):
             stages[node.id] = _pinned(state, node, wanted)
     for group in groups:
         for job in group.jobs:
@@ -185,6 +185,11 @@ def _failure(
 # --- Nodes --------------------------------------------------------------------------------
 
 
+def _has_cache(node: NodeNow) -> bool:
+    """Whether it may be sent a list."""
+    return node.is_reachable and (node.data.limit_bytes is not None or bool(node.data.error))
+
+
 def _pinned(state: State, node: NodeNow, wanted: _Wanted) -> NodeStage:
     """The node with a list of what its tasks read."""
     data = node.data
@@ -202,7 +207,7 @@ def _pinned(state: State, node: NodeNow, wanted: _Wanted) -> NodeStage:
 
 
 def _staged(
-    state: State, groups: Sequence[_Group], stages: Mapping[NodeId, NodeStage], now: Now
+    state: State, groups: Sequence[_Group], stages: dict[NodeId, NodeStage], now: Now
 ) -> list[Staged]:
     """The groups with the nodes on which they may start."""
     if not groups:
@@ -216,7 +221,7 @@ def _staged(
 
 
 def _staged_one(
-    state: State, trial: Trial, group: _Group, stages: Mapping[NodeId, NodeStage]
+    state: State, trial: Trial, group: _Group, stages: dict[NodeId, NodeStage]
 ) -> Staged:
     key, columns = group.key, trial.columns
     barred = trial.barred(Stay(key.reservation, state.work.queue.runs_s(key)))
@@ -229,10 +234,11 @@ def _staged_one(
     has_it = [position[name] for name, one in stages.items() if one.ready or one.listed]
     places = []
     for at in sorted({*ranked.tolist(), *has_it}):
-        node = trial.snapshot.nodes[at].node
-        if able[at] and node in stages and not state.nodes[node].data.error:
+        node = state.nodes[trial.snapshot.nodes[at].node]
+        if able[at] and _has_cache(node) and not node.data.error:
+            stages.setdefault(node.id, NodeStage(node.data.limit_bytes or 0, most=MAX_HELD))
             slots = max(1, int(free[at]) // max(1, key.shape.gpus)) if fits[at] else 0
-            places.append(Place(node, slots, int(free[at])))
+            places.append(Place(node.id, slots, int(free[at])))
     tasks = key.shape.nodes * sum(map(state.work.may_start, group.jobs))
     return Staged(tuple(group.versions), key.shape.nodes, tasks, places)
 
