@@ -108,6 +108,18 @@ def test_damaged_data_is_fetched_once_more_and_then_refused(site: CliSite, store
     assert "also good" in site.wattline("logs", again)
 
 
+def test_a_version_that_broke_a_rule_fails_a_strict_job(site: CliSite) -> None:
+    for low in (20, 60):
+        ages = "".join(f"{low + at % 50}\n" for at in range(2_000))
+        add(site, "people", {"people.csv": f"age\n{ages}".encode()})
+    strict = ("--data-check", "strict", "--", "sh", "-c", "wc -l $WATTLINE_DATA_PEOPLE/*")
+    failed = site.submit("--datasets", "people@latest", *strict)
+    ended = site.until_state(failed, "FAILED")
+    assert "people@v2 breaks rules against people@v1: age: range 0.8" in ended["reason"]
+    assert not ended["attempts"]
+    site.until_state(site.submit("--datasets", "people@v1", *strict), "COMPLETED")
+
+
 def test_what_cannot_be_read_is_refused_at_submission(site: CliSite) -> None:
     add(site, "large", {"a.bin": b"\0" * 30_000_000})
     refusals = {
