@@ -87,7 +87,7 @@ def refusal(
         or too_urgent(state, owner, spec, is_operator=asker.is_operator)
         or too_long(state, spec)
         or not_inside(state, owner, spec)
-        or data_refused(state, asker, spec)
+        or data_refused(state, asker, spec, now)
         or name_taken(state, owner, spec)
         or too_many(state, owner, spec, _replicas(state, spec) or spec.gang_count)
     )

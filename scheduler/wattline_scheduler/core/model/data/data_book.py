@@ -192,6 +192,13 @@ class DataBook:
         )
 
 
+def expires_unix_s(record: DataSetRecord, version: DataVersionRecord) -> UnixTime | None:
+    """When the retention of a version ends; None = never."""
+    if not record.retention_s:
+        return None
+    return UnixTime(version.created_unix_s + record.retention_s)
+
+
 def chars_of(origins: Iterable[Origin]) -> int:
     """Size of what a version was made from."""
     return sum(len(one.name) + len(one.detail) for one in origins)

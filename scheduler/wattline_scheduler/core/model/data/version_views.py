@@ -5,7 +5,7 @@ from itertools import islice
 
 from wattline_protocol.data.references import version_text
 from wattline_protocol.data.requests import Origin, OriginKind, VersionView
-from wattline_protocol.ids import UnixTime
+from wattline_scheduler.core.model.data.data_book import expires_unix_s
 from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.data_record import DataVersionRecord
@@ -30,7 +30,6 @@ def version_view(state: State, version: DataVersionRecord, *, in_full: bool = Tr
     """The view of a version; in lists without what it was made from and what uses it."""
     record = state.data.sets[version.name]
     reference = version_text(version.name, version.number)
-    ends = UnixTime(version.created_unix_s + record.retention_s) if record.retention_s else None
     return VersionView(
         name=version.name,
         number=version.number,
@@ -47,7 +46,7 @@ def version_view(state: State, version: DataVersionRecord, *, in_full: bool = Tr
         used_by=tuple(islice(_uses(state, reference), MAX_USES)) if in_full else (),
         verdict=version.verdict,
         approved_by=version.approved_by,
-        expires_unix_s=ends,
+        expires_unix_s=expires_unix_s(record, version),
         removed_by=version.removed_by,
         removed_unix_s=version.removed_unix_s,
         deleted_unix_s=version.deleted_unix_s,

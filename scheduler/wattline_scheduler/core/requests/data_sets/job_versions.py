@@ -3,9 +3,11 @@
 import msgspec
 
 from wattline_protocol.data.references import parse_reference, version_text
+from wattline_protocol.ids import Now
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.text.wording import about_size, counted, listed
 from wattline_protocol.wire.client_messages import Denied
+from wattline_scheduler.core.model.data.data_book import expires_unix_s
 from wattline_scheduler.core.model.data.job_data import reads_of
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.data_sets.find_version import find_version
@@ -34,8 +36,9 @@ def _number(state: State, text: str) -> str:
     return text if isinstance(found, str) else version_text(found.name, found.number)
 
 
-def data_refused(state: State, asker: Asker, spec: JobSpec) -> Denied | None:
-    """Denies a version that does not exist, was removed, or that the user may not read."""
+def data_refused(state: State, asker: Asker, spec: JobSpec, now: Now) -> Denied | None:
+    """Denies a version that does not exist, was removed, whose retention has ended, or that the
+    user may not read."""
     for text in spec.data.datasets:
         found = find_version(state, asker, text)
         if isinstance(found, Denied):
@@ -48,6 +51,10 @@ def data_refused(state: State, asker: Asker, spec: JobSpec) -> Denied | None:
             live = [f"v{one.number}" for one in reversed(state.data.live(record.name))]
             there = f"{record.name} has {listed(live)}" if live else "it has no other version"
             return Denied("not_found", f"{text} was removed by {version.removed_by}; {there}")
+        ends = expires_unix_s(record, version)
+        if ends is not None and ends <= now.unix_s:
+            ended = f"the retention of {text} ended {state.calendar.text(ends)}"
+            return Denied("conflict", f"{ended}; its owner can extend it (data add --retention)")
     return None
 
 

@@ -355,6 +355,19 @@ def test_a_service_serves_a_version_of_a_model() -> None:
     assert "net@v2 does not exist" in two or "WATTLINE_DATA_NET" in two
 
 
+def test_a_version_whose_retention_has_ended_is_read_by_no_new_job() -> None:
+    h = started()
+    add(h, retention_s=60.0)
+    first = h.submit(job("one").reads("digits@v1"))
+    h.run(61)
+    assert "the retention of digits@v1 ended" in h.refuse(job("two").reads("digits"))
+    assert not h.job(first).is_ended
+    assert add(h, retention_s=3_600.0) == DataAdded(
+        "digits", 1, "published", "digits@v1 has the same content: nothing is added", is_new=False
+    )
+    h.submit(job("two").reads("digits@v1"))
+
+
 def test_what_a_job_needs_is_not_removed() -> None:
     h = started()
     add(h)
