@@ -124,9 +124,7 @@ def _serve(
     keeper_link.open()
     sensors = stack.enter_context(contextlib.closing(open_sensors(config.sysfs_root)))
     link = stack.enter_context(contextlib.closing(SchedulerLink(bundle, log)))
-    cache = CacheConfig(
-        config.cache_dir or files.path / CACHE_DIR, config.cache_bytes, config.fetch_bytes_s
-    )
+    cache = cache_config(config)
     fetch_link = FetchLink(files.path, cache, keeper_link, store, log)
     stack.enter_context(contextlib.closing(fetch_link))
     shell = Shell(
@@ -178,9 +176,15 @@ def _facts(
         takes_secrets=keeper_link.takes_secrets(),
         launchers=("ray", "container") if find_podman() else ("ray",),
         managed=config.gpus,
-        data_root=str(cache.versions.absolute()),
+        data_root=str(cache.versions),
         cache_bytes=cache.size_bytes,
     )
+
+
+def cache_config(config: AgentConfig) -> CacheConfig:
+    """The cache of this node. Its path is absolute: the fetch process has another directory."""
+    path = (config.cache_dir or config.state_dir / CACHE_DIR).absolute()
+    return CacheConfig(path, config.cache_bytes, config.fetch_bytes_s)
 
 
 def secret_store(config: AgentConfig) -> SecretStore:

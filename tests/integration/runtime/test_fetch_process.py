@@ -122,7 +122,8 @@ def test_a_bucket_is_read_with_the_secret_of_the_user_once_there_is_one(
 ) -> None:
     with fetcher(tmp_path) as one:
         one.order(in_bucket(server))
-        assert one.until("waiting").detail.endswith("this node has no secret store of ada")
+        detail = one.until("waiting").detail
+        assert detail == "its store cannot be opened: this node has no secret store of ada"
         one.order(in_bucket(server), store=lines_of(server.reader))
         one.until("ready")
         assert cached(tmp_path) == TREE.files

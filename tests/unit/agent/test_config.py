@@ -10,6 +10,7 @@ import pytest
 from wattline_agent.__main__ import main
 from wattline_agent.check import run_checks
 from wattline_agent.config import AgentConfig, BadConfig, config_of, parse_gpus, parser
+from wattline_agent.daemon import cache_config
 from wattline_protocol.text.checklist import check_text, has_failed
 
 MAX_START_RSS_MIB = 60
@@ -81,3 +82,14 @@ def test_the_agent_imports_nothing_heavy() -> None:
     heavy, rss_mib = done.stdout.rsplit(maxsplit=1)
     assert heavy == "[]"
     assert int(rss_mib) < MAX_START_RSS_MIB
+
+
+def test_the_cache_is_where_the_fetch_process_finds_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That process is a child of the keeper, in another directory than the agent's."""
+    monkeypatch.chdir(tmp_path)
+    below = AgentConfig(None, Path("n1"), cache_dir=None)
+    given = AgentConfig(None, Path("n1"), cache_dir=Path("fast"))
+    assert cache_config(below).path == tmp_path / "n1" / "cache"
+    assert cache_config(given).versions == tmp_path / "fast" / "versions"

@@ -23,7 +23,7 @@ from wattline_protocol.wire.agents.data_messages import (
 from wattline_runtime.data.cache.folder import CacheFolder
 from wattline_runtime.data.cache.index import TooLarge
 from wattline_runtime.data.fetch.bring import Bringing, Damaged, Unwanted
-from wattline_runtime.data.fetch.frames import ReadFailed
+from wattline_runtime.data.fetch.frames import PASSING, ReadFailed
 
 THREADS = 4
 """Versions fetched at a time: a store that hangs delays no other."""
@@ -197,7 +197,7 @@ class Holding:
             is_final = item.damaged >= DAMAGED_TRIES
             self._put_off(item, str(error), is_final=is_final, is_at_once=not is_final)
         except ReadFailed as error:
-            self._put_off(item, _reading_text(error), is_final=error.why != "away")
+            self._put_off(item, _reading_text(error), is_final=error.why not in PASSING)
         except TooLarge as error:
             item.is_full = True
             self._put_off(item, _full_text(error))
@@ -238,7 +238,8 @@ class Holding:
         version = item.tried or item.version
         secret = self._secrets.get(version.opened_by, b"")
         if version.secret and not secret:
-            raise ReadFailed("away", f"this node has no secret {version.secret} of {version.user}")
+            text = f"this node has no secret {version.secret} of {version.user}"
+            raise ReadFailed("locked", text)
         item.bringing = Bringing(
             self._folder, self._lock, version, self._keep_now, lambda count: self._pass(item, count)
         )
@@ -308,7 +309,11 @@ def _held(item: _Item) -> DataHeld:
 def _reading_text(error: ReadFailed) -> str:
     if error.why == "missing":
         return "its store no longer has it"
-    words = {"away": "its store is away", "refused": "its store refuses to be read"}
+    words = {
+        "away": "its store is away",
+        "locked": "its store cannot be opened",
+        "refused": "its store refuses to be read",
+    }
     return f"{words.get(error.why, 'its store cannot be read')}: {error.text}"
 
 
