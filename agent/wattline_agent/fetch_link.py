@@ -18,7 +18,13 @@ from wattline_agent.core.events import CacheSeen
 from wattline_agent.keeper_link import KeeperLink
 from wattline_agent.logs import Log
 from wattline_agent.secrets.secret_store import SecretStore, SecretUnusable
-from wattline_protocol.wire.agents.data_messages import CacheReport, FetchOrder, HoldOrder
+from wattline_protocol.wire.agents.data_messages import (
+    MAX_KEYS_BYTES,
+    MAX_LINE_BYTES,
+    CacheReport,
+    FetchOrder,
+    HoldOrder,
+)
 
 FETCH_MODULE = "wattline_runtime.data.fetch"
 SOCKET_NAME = "fetch.sock"
@@ -28,7 +34,6 @@ SECRETS_S = 5.0
 """Interval of reading the secrets of stores again."""
 FIRST_START_S, MOST_START_S = 2.0, 60.0
 """Interval of starts: each has so long to open its socket."""
-MAX_LINE_BYTES = 4 * 1024 * 1024
 RECEIVE_BYTES = 256 * 1024
 
 _encode = msgspec.json.Encoder().encode
@@ -153,12 +158,15 @@ class FetchLink:
             self._lose(str(error))
 
     def _values(self, order: HoldOrder) -> dict[str, bytes]:
-        """What opens the stores of the list; entries that cannot be read are not there."""
+        """What opens the stores of the list; entries that cannot be read, or that no store has, are
+        not there."""
         found: dict[str, bytes] = {}
         for one in order.versions:
             if one.secret and one.opened_by not in found:
                 with suppress(SecretUnusable):  # the fetch process names what it lacks
-                    found[one.opened_by] = self._secrets.read(one.user, one.secret)
+                    value = self._secrets.read(one.user, one.secret)
+                    if len(value) <= MAX_KEYS_BYTES:
+                        found[one.opened_by] = value
         return found
 
     def _lose(self, why: str) -> None:

@@ -123,7 +123,10 @@ def test_a_bucket_is_read_with_the_secret_of_the_user_once_there_is_one(
     with fetcher(tmp_path) as one:
         one.order(in_bucket(server))
         detail = one.until("waiting").detail
-        assert detail == "its store cannot be opened: this node has no secret store of ada"
+        assert detail == (
+            "its store cannot be opened: "
+            "this node has no secret store of ada, of at most 4096 bytes"
+        )
         one.order(in_bucket(server), store=lines_of(server.reader))
         one.until("ready")
         assert cached(tmp_path) == TREE.files

@@ -17,6 +17,11 @@ from wattline_protocol.wire.bounds import Bytes, Name, Sentence, Serial
 MAX_HELD = 256
 """Versions that one node is to hold, or reports."""
 MAX_IN_USE = 4 * MAX_HELD
+MAX_KEYS_BYTES = 4_096
+"""Of a secret that opens a store. A node holds versions of as many stores as it likes, and all of
+their secrets go to its fetch process at once."""
+MAX_LINE_BYTES = 4 * 1024 * 1024
+"""Between the agent and its fetch process: any order or report is shorter."""
 
 
 class DataToHold(msgspec.Struct, frozen=True):
@@ -131,7 +136,8 @@ class FetchOrder(msgspec.Struct, frozen=True):
 
     hold: HoldOrder
     secrets: dict[str, bytes] = {}
-    """By USER/ENTRY: lines of NAME=VALUE. Entries that the node does not have are not there."""
+    """By USER/ENTRY: lines of NAME=VALUE. Entries that the node does not have, and longer ones than
+    `MAX_KEYS_BYTES`, are not there."""
 
 
 class CacheReport(msgspec.Struct, frozen=True):

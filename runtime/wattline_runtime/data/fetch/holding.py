@@ -14,6 +14,7 @@ from typing import Protocol
 
 from wattline_protocol.wire.agents.data_messages import (
     MAX_HELD,
+    MAX_KEYS_BYTES,
     CacheReport,
     DataHeld,
     DataState,
@@ -238,8 +239,8 @@ class Holding:
         version = item.tried or item.version
         secret = self._secrets.get(version.opened_by, b"")
         if version.secret and not secret:
-            text = f"this node has no secret {version.secret} of {version.user}"
-            raise ReadFailed("locked", text)
+            what = f"secret {version.secret} of {version.user}, of at most {MAX_KEYS_BYTES} bytes"
+            raise ReadFailed("locked", f"this node has no {what}")
         item.bringing = Bringing(
             self._folder, self._lock, version, self._keep_now, lambda count: self._pass(item, count)
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from wattline_protocol.wire.agents.data_messages import CacheReport, FetchOrder
+from wattline_protocol.wire.agents.data_messages import MAX_LINE_BYTES, CacheReport, FetchOrder
 from wattline_runtime.data.cache.folder import CacheFolder, CacheInUse
 from wattline_runtime.data.fetch.holding import Holding, Pace
 
@@ -21,7 +21,6 @@ URGENT = b"!"
 ALONE_S = 600.0
 """Without an agent for so long, it ends."""
 SEND_S = 5.0
-MAX_LINE_BYTES = 4 * 1024 * 1024
 RECEIVE_BYTES = 256 * 1024
 EXIT_OK, EXIT_CACHE = 0, 74
 

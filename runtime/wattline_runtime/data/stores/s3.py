@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, cast
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from obstore import delete as delete_object
 from obstore import get, get_range, head, put
@@ -20,6 +22,7 @@ from obstore.exceptions import (
     UnauthenticatedError,
 )
 
+from wattline_protocol.data.site_data import AWS_HOST
 from wattline_protocol.data.store_url import StoreUrl
 from wattline_runtime.data.stores.interface import (
     NotInStore,
@@ -35,6 +38,10 @@ RETRY_WITHIN_S = 10
 RETRIES = 3
 PART_BYTES = 8 * 1024 * 1024
 """Of an object that is sent or read in parts; a smaller one is one request."""
+
+NOWHERE = "http://redirects.invalid:1"
+"""Proxy of all hosts but the server's own: a redirect, which the HTTP client would follow with the
+session token, leads nowhere. Where the environment names a proxy, that one decides."""
 
 _STATUS = re.compile(r"status code: ([0-9]{3})")
 """Of an error in a list of objects, which has no type of its own."""
@@ -54,15 +61,19 @@ class S3Store:
             config["session_token"] = keys.session
         if endpoint:
             config["endpoint"] = endpoint
+        options: dict[str, Any] = {
+            "allow_http": endpoint.startswith("http://"),
+            "connect_timeout": timedelta(seconds=CONNECT_WITHIN_S),
+            "timeout": timedelta(seconds=ANSWER_WITHIN_S),
+        }
+        if not any(getproxies().get(scheme) for scheme in ("http", "https", "all")):
+            host = urlsplit(endpoint).hostname if endpoint else AWS_HOST
+            options |= {"proxy_url": NOWHERE, "proxy_excludes": host}
         self._store = stores.S3Store(
             url.place,
             prefix=url.prefix or None,
             config=cast("Any", config),
-            client_options={
-                "allow_http": endpoint.startswith("http://"),
-                "connect_timeout": timedelta(seconds=CONNECT_WITHIN_S),
-                "timeout": timedelta(seconds=ANSWER_WITHIN_S),
-            },
+            client_options=cast("Any", options),
             retry_config={
                 "max_retries": RETRIES,
                 "retry_timeout": timedelta(seconds=RETRY_WITHIN_S),
