@@ -20,6 +20,7 @@ help of a verb. A verb that talks to the scheduler takes its join bundle from `-
 from `$WATTLINE_BUNDLE`, else from `~/.config/wattline/bundle.toml`. With `--json` a verb prints the
 views of `wattline_protocol.views.site_views` as JSON, and text as `{"text": "…"}`; streams print
 one object per line. In a pipe the output is plain text in full width. `NO_COLOR` is honoured.
+Lists have common options: [lists](lists.md).
 """
 
 

@@ -160,6 +160,11 @@ def test_filters_choose_jobs_and_a_dry_run_lists_them(site: CliSite) -> None:
     assert "2 jobs" in site.wattline("cancel", "--name", "night-*")
     assert [site.json("job", job)["state"] for job in jobs] == ["CANCELLED", "CANCELLED"]
     assert site.json("job", other)["state"] == "HELD"
+    where = f"state=held and name=d*y and not job={jobs[0]}"
+    assert other in site.wattline("jobs", "--where", where, "--columns", "job,state", "--csv")
+    assert f"job {other} " in site.wattline("cancel", "--where", where)
+    assert site.json("jobs", "--where", where) == []
+    assert site.run("cancel", "--where", "stat=held").stderr.endswith("the nearest is state\n")
     assert "No job matches." in site.wattline("cancel", "--name", "night-*")
     refused = site.run("cancel")
     assert refused.returncode == 2

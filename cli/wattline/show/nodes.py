@@ -27,9 +27,9 @@ def table(_: float) -> Table[NodeView]:
             own("node", kinds.TEXT, lambda node: node.id),
             own("rack", kinds.TEXT, lambda node: node.rack, weight=5),
             own("state", kinds.choice(*get_args(NodeState)), lambda node: node.state),
-            own("gpus", kinds.NUMBER, lambda node: len(node.gpus), text=busy, weight=1),
+            own("gpus", kinds.NUMBER, lambda node: node.gpu_count, text=busy, weight=1),
             own("free", kinds.NUMBER, free, weight=8, is_usual=False),
-            own("model", kinds.TEXTS, models, weight=8, is_usual=False),
+            own("model", kinds.TEXTS, lambda node: node.gpu_models, weight=8, is_usual=False),
             own("lease", kinds.POWER, lambda node: node.lease_w, weight=2),
             own("committed", kinds.POWER, lambda node: node.committed_w, weight=3),
             own("draw", kinds.POWER, draw_w, text=draw, weight=1),
@@ -51,12 +51,7 @@ LIST = ListOf[Sequence[NodeView], NodeView](table)
 
 def free(node: NodeView) -> int:
     """GPUs without a job."""
-    return sum(gpu.job is None for gpu in node.gpus)
-
-
-def models(node: NodeView) -> tuple[str, ...]:
-    """Those of its GPUs, each once."""
-    return tuple(dict.fromkeys(gpu.name for gpu in node.gpus))
+    return node.gpu_count - node.gpus_busy
 
 
 def zone(node: NodeView) -> str:
@@ -76,7 +71,7 @@ def draw_w(node: NodeView) -> float:
 
 def busy(node: NodeView) -> str:
     """`5/8`: GPUs with a job, of all."""
-    return f"{sum(gpu.job is not None for gpu in node.gpus)}/{len(node.gpus)}"
+    return f"{node.gpus_busy}/{node.gpu_count}"
 
 
 def draw(node: NodeView) -> str:

@@ -399,6 +399,7 @@ VERBS = (
             "wattline cancel 3-5,8",
             "wattline cancel '12[0-31]'",
             "wattline cancel --user ada --state PENDING --dry-run",
+            "wattline cancel --where 'state=pending and age>2d'",
         ),
     ),
     _act(

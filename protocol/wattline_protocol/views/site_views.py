@@ -249,6 +249,12 @@ class NodeView(msgspec.Struct, frozen=True):
     """In answers to GetNode."""
     reserved: str = ""
     """Its reservation and end, or the next one, as text; empty = none."""
+    gpu_count: int = 0
+    """As the next two also where `gpus` are left out because a site has too many."""
+    gpus_busy: int = 0
+    """Those with a job."""
+    gpu_models: tuple[str, ...] = ()
+    """Each once."""
 
 
 LimitSource = Literal["operator", "schedule", "event", "cooling", "meter"]

@@ -53,6 +53,9 @@ def node_view(
         empty_by_unix_s=_empty_by(node, now),
         labels=node.site.labels,
         reserved=reserved_text(state, node.id, now),
+        gpu_count=len(node.gpus),
+        gpus_busy=sum(bool(node.jobs_on(index)) for index in node.gpus),
+        gpu_models=tuple(sorted({gpu.name for gpu in node.gpus.values()})),
     )
 
 

@@ -58,6 +58,7 @@ def gpu(index: int, power_w: float, *, cap_w: float = 700.0, job: int | None = 1
 
 def node(number: int, powers: tuple[float, ...], *, cap_w: float = 430.0) -> NodeView:
     draw_w = (sum(powers) + 1900) / 0.94
+    gpus = tuple(gpu(i, p, cap_w=cap_w) for i, p in enumerate(powers))
     return NodeView(
         id=NodeId(f"gpu-{number:02d}"),
         rack=f"r{(number + 1) // 2}",
@@ -73,10 +74,13 @@ def node(number: int, powers: tuple[float, ...], *, cap_w: float = 430.0) -> Nod
         heard_ago_s=0.4,
         simulated=True,
         problems=(),
-        gpus=tuple(gpu(i, p, cap_w=cap_w) for i, p in enumerate(powers)),
+        gpus=gpus,
         tasks=("1.0#1 resnet-ablation",),
         inputs=(DomainId(f"rack-r{(number + 1) // 2}"),),
         cooling_zone=DomainId("room"),
+        gpu_count=len(gpus),
+        gpus_busy=sum(one.job is not None for one in gpus),
+        gpu_models=tuple({one.name for one in gpus}),
     )
 
 

@@ -172,9 +172,12 @@ def test_of_a_large_site_nodes_come_without_gpus(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(site_views, "MAX_GPUS_SHOWN", 20)
     h = harness()
     h.join()
+    h.submit(job().gpus(3))
     view = whole(h)
     assert all(node.gpus == () for node in view.nodes)
-    assert node_of(h, "a1").gpus
+    assert sum(node.gpus_busy for node in view.nodes) == 3
+    first = node_of(h, "a1")
+    assert (first.gpu_count, first.gpu_models) == (len(first.gpus), (first.gpus[0].name,))
 
 
 def test_of_many_jobs_the_most_urgent_and_the_newest_are_shown(
