@@ -169,7 +169,6 @@ def test_filters_choose_jobs_and_a_dry_run_lists_them(site: CliSite) -> None:
     refused = site.run("cancel")
     assert refused.returncode == 2
     assert "specify jobs" in refused.stderr
-    site.wattline("cancel", other)
 
 
 def test_waiting_job_is_explained(site: CliSite) -> None:
