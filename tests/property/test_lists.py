@@ -34,7 +34,9 @@ TABLE = Table(
 READING = Reading(1_780_000_000.0)
 SIGNS = {"=": "==", "!=": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 NUMBERS = st.integers(-3, 3)
-TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=6)
+TEXTS = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc", "Cf", "Zl", "Zp"]), max_size=6
+)
 THINGS = st.builds(Thing, NUMBERS | st.none(), TEXTS)
 
 TERMS = st.builds(

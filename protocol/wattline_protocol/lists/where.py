@@ -13,6 +13,7 @@ from wattline_protocol.lists.column import Column, Row
 from wattline_protocol.lists.glob import Glob, escaped, parse_glob
 from wattline_protocol.lists.kinds import NONE, Reading, Value
 from wattline_protocol.lists.tokens import Token, quoted, tokens
+from wattline_protocol.wire.bounds import CONTROL
 
 MAX_CHARS = 1_024
 MAX_TERMS = 32
@@ -118,6 +119,8 @@ def parse_where(text: str, find: Find[Row], reading: Reading) -> Where[Row]:
     where = Where(parser.steps())
     if len(where.text) > MAX_CHARS:
         raise ValueError(f"more than {MAX_CHARS:,} characters once its times are written in full")
+    if CONTROL.search(where.text):
+        raise ValueError("a value has a control character, or one that changes the direction")
     return where
 
 
@@ -158,14 +161,11 @@ class _Parser(Generic[Row]):
             self._flush(_BINDING[word.keyword])
             self._waiting.append(word.keyword)
             return True
+        if word.kind == "operator":
+            raise _no_operator(word)
         if word.kind != ")":
             hint = "; a value with spaces stands in quotes" if word.kind == "word" else ""
-            is_wrong = word.kind == "operator"
-            raise (
-                _no_operator(word)
-                if is_wrong
-                else ValueError(f"expected `and` or `or` before {word.text!r}{hint}")
-            )
+            raise ValueError(f"expected `and` or `or` before {word.text!r}{hint}")
         self._flush(0)
         if not self._waiting:
             raise ValueError("a parenthesis is closed that was not opened")

@@ -101,6 +101,8 @@ def test_what_a_condition_selects(text: str, jobs: list[int]) -> None:
         ("energy>2", 'expected an energy such as "80kWh"'),
         ("started>yesterday", "expected a time such as 2026-12-01T16:00, 16:00 (of today), 2h"),
         ("started>1970-01-01", "expected a time"),
+        ("reason='a\x1b[2J'", "a value has a control character"),
+        ("name~'\u202e'", "or one that changes the direction"),
         ("gpus=1 " * MAX_CHARS, "characters; the maximum is 1,024"),
         (" or ".join(["gpus=1"] * (MAX_TERMS + 1)), "more than 32 conditions"),
         (" or ".join(["submitted>=1h"] * MAX_TERMS), "once its times are written in full"),

@@ -45,7 +45,8 @@ def _with_meeting(
         where = request.which.condition(clock().unix_s)
         while at < len(selected) and len(found) < MOST_JOBS and gangs < MAX_TASKS:
             job = selected[at]
-            if where is not None and where.matches(show_job(job)):
+            has_left = state.work.jobs.get(job.id) is not job  # it left memory meanwhile
+            if where is not None and not has_left and where.matches(show_job(job)):
                 found.append(job.id)
                 gangs += len(job.gangs)
             at += 1
