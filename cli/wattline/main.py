@@ -1,5 +1,6 @@
 """Entry point of the `wattline` command: parse, run, and turn every error into one line."""
 
+import errno
 import os
 import sys
 
@@ -9,6 +10,8 @@ from wattline import exits
 from wattline.completion import COMPLETE
 from wattline.verbs.catalogue import CATALOGUE
 from wattline.verbs.group import Root
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -23,8 +26,10 @@ def run(argv: list[str]) -> int:
         from wattline.completion.shells import answer
 
         return answer(Root(CATALOGUE), asked)
+    _open_closed_streams()
     try:
-        result = Root(CATALOGUE).main(argv, prog_name="wattline", standalone_mode=False)
+        status = _invoke(argv)
+        sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return exits.USAGE
@@ -35,13 +40,43 @@ def run(argv: list[str]) -> int:
         return _fail(exits.FAILED, error.format_message())
     except (click.Abort, KeyboardInterrupt):
         return exits.INTERRUPTED
-    except BrokenPipeError:
-        # The reader closed the pipe (`wattline jobs | head`); closing stdout again must not fail.
-        sys.stderr.close()
+    except BrokenPipeError:  # the reader closed the pipe (`wattline jobs | head`)
+        _drop_output()
         return exits.OK
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        _drop_output()
+        return _fail(exits.FAILED, f"{error.filename or 'the output'}: {error.strerror}")
     except Exception as error:
         return _expected(error)
+    return status
+
+
+def _invoke(argv: list[str]) -> int:
+    """As click's `main`, which would end the program itself when a pipe is closed."""
+    root = Root(CATALOGUE)
+    try:
+        with root.make_context("wattline", argv) as context:
+            result = root.invoke(context)
+    except click.exceptions.Exit as end:
+        return end.exit_code
     return result if isinstance(result, int) else exits.OK
+
+
+def _open_closed_streams() -> None:
+    """A stream that the caller closed (`>&-`) is None in Python: nothing is written to it."""
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+
+
+def _drop_output() -> None:
+    """What is still buffered goes nowhere: at exit it would fail once more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _expected(error: Exception) -> int:

@@ -1,11 +1,15 @@
 """What reaches stdout: plain and whole in a pipe, JSON as asked."""
 
 import json
+import os
+import sys
+from pathlib import Path
 
 import pytest
 
 from support.core.list_pages import page_of
 from support.core.site_views import busy_site
+from wattline.main import run
 from wattline.show import jobs, screen
 
 
@@ -44,3 +48,26 @@ def test_json_is_the_view_itself(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert out.count("\n") == 1
     assert json.loads(out)["seq"] == 1
+
+
+def test_a_full_disk_is_one_line_and_a_closed_pipe_none(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Path("/dev/full").open("w") as full, monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", full)
+        assert run(["completion", "bash"]) == 1
+        full.flush()  # as at exit
+    assert capsys.readouterr().err == "wattline: the output: No space left on device\n"
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe, monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", pipe)
+        assert run(["--help"]) == 0
+        pipe.flush()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_stream_that_is_closed_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    assert run(["completion", "bash"]) == 0
+    sys.stdout.close()
