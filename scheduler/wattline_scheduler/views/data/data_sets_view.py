@@ -1,5 +1,6 @@
 """Answers to questions about data sets."""
 
+from functools import partial
 from itertools import islice
 
 from wattline_protocol.data.requests import (
@@ -22,7 +23,11 @@ from wattline_scheduler.core.model.data.version_views import version_view
 from wattline_scheduler.core.model.not_found import not_there
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.data_sets.add_version import place_of, prepare
-from wattline_scheduler.core.requests.data_sets.find_version import find_version, not_for_user
+from wattline_scheduler.core.requests.data_sets.find_version import (
+    find_version,
+    is_readable,
+    not_for_user,
+)
 from wattline_scheduler.core.requests.selection import Asker
 from wattline_scheduler.data_record import DataSetRecord, DataVersionRecord
 
@@ -41,20 +46,17 @@ def answer_data(state: State, asker: Asker, request: DataQuestion) -> DataAnswer
             return _versions_of(state, asker, name)
         case GetData(reference=reference):
             found = find_version(state, asker, reference)
-            return found if isinstance(found, Denied) else _answer(state, found[0], [found[1]])
+            return (
+                found if isinstance(found, Denied) else _answer(state, asker, found[0], [found[1]])
+            )
         case GetUses():
             return _uses(state, asker, request)
 
 
 def _uses(state: State, asker: Asker, request: GetUses) -> DataUses:
     made = state.data.made_into.get((request.origin_kind, request.name), {})
-    names = (name for name in made if _is_readable(state, asker, name))
+    names = (name for name in made if is_readable(state, asker, name))
     return DataUses(tuple(Origin("data", name) for name in islice(names, MAX_LISTED)))
-
-
-def _is_readable(state: State, asker: Asker, reference: str) -> bool:
-    record = state.data.sets[reference.partition("@")[0]]
-    return may_read(record, asker.user, is_operator=asker.is_operator)
 
 
 def _sets(state: State, asker: Asker) -> DataSets:
@@ -71,13 +73,19 @@ def _versions_of(state: State, asker: Asker, name: str) -> DataVersions | Denied
     if record is None:
         return not_there("data set", name, state.data.sets)
     found = list(state.data.versions[name].values())[-MAX_LISTED:]
-    return not_for_user(record, asker) or _answer(state, record, found, in_full=False)
+    return not_for_user(record, asker) or _answer(state, asker, record, found, in_full=False)
 
 
 def _answer(
-    state: State, record: DataSetRecord, found: list[DataVersionRecord], *, in_full: bool = True
+    state: State,
+    asker: Asker,
+    record: DataSetRecord,
+    found: list[DataVersionRecord],
+    *,
+    in_full: bool = True,
 ) -> DataVersions:
-    views = tuple(version_view(state, one, in_full=in_full) for one in found)
+    may_read = partial(is_readable, state, asker)
+    views = tuple(version_view(state, one, may_read, in_full=in_full) for one in found)
     return DataVersions(_set_view(state.data, record), views, place_of(state, record.store))
 
 

@@ -57,6 +57,8 @@ class DataBook:
     """The same by the owners of their sets."""
     origin_chars: Counter[UserName] = field(default_factory=Counter)
     """Of what the versions of each owner were made from."""
+    property_chars: Counter[UserName] = field(default_factory=Counter)
+    """Of the properties of each owner's sets."""
     deletions: int = 0
     """Begun and ended in this run."""
     deleting: dict[tuple[str, int], Deletion] = field(default_factory=dict)
@@ -76,8 +78,14 @@ class DataBook:
 
     def put_set(self, record: DataSetRecord) -> None:
         """Adds a set, or replaces it."""
+        self.property_chars[record.owner] += self.growth(record)
         self.sets[record.name] = record
         self.versions.setdefault(record.name, {})
+
+    def growth(self, record: DataSetRecord) -> int:
+        """Characters that its properties have more than before."""
+        before = self.sets.get(record.name)
+        return _property_chars(record) - (_property_chars(before) if before else 0)
 
     def put_version(self, record: DataVersionRecord) -> None:
         """Adds a version, or replaces it."""
@@ -202,6 +210,11 @@ def expires_unix_s(record: DataSetRecord, version: DataVersionRecord) -> UnixTim
 def chars_of(origins: Iterable[Origin]) -> int:
     """Size of what a version was made from."""
     return sum(len(one.name) + len(one.detail) for one in origins)
+
+
+def _property_chars(record: DataSetRecord) -> int:
+    words = (record.readers, record.reviewers, record.contains, record.aliases)
+    return len(record.store) + sum(len(word) for some in words for word in some)
 
 
 def may_read(record: DataSetRecord, user: UserName, *, is_operator: bool) -> bool:

@@ -1,9 +1,9 @@
 """Views of versions: in answers of the core, and in lists."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 
-from wattline_protocol.data.references import version_text
+from wattline_protocol.data.references import parse_reference, version_text
 from wattline_protocol.data.requests import Origin, OriginKind, VersionView
 from wattline_scheduler.core.model.data.data_book import expires_unix_s
 from wattline_scheduler.core.model.jobs.job import Job
@@ -12,22 +12,41 @@ from wattline_scheduler.data_record import DataVersionRecord
 
 MAX_USES = 1_000
 
+MayRead = Callable[[str], bool]
+"""Whether a user may read a version, by its name."""
+
 
 def jobs_that_read(state: State, reference: str) -> Iterator[Job]:
     """Jobs in memory that name a version: open ones, and the newest ended ones."""
     return (job for job in state.work.jobs.values() if reference in job.spec.data.datasets)
 
 
-def _uses(state: State, reference: str) -> Iterator[Origin]:
-    yield from (Origin("data", one) for one in state.data.made_into.get(("data", reference), ()))
+def _uses(state: State, reference: str, may_read: MayRead) -> Iterator[Origin]:
+    made = state.data.made_into.get(("data", reference), ())
+    yield from (Origin("data", one) for one in made if may_read(one))
     for job in jobs_that_read(state, reference):
         kind: OriginKind = "service" if job.spec.kind == "service" else "job"
         name = job.spec.name if kind == "service" else str(job.id)
         yield Origin(kind, name, f"job {job.id}, {job.record.state}")
 
 
-def version_view(state: State, version: DataVersionRecord, *, in_full: bool = True) -> VersionView:
-    """The view of a version; in lists without what it was made from and what uses it."""
+def _sources(state: State, version: DataVersionRecord, may_read: MayRead) -> Iterator[Origin]:
+    """What it was made from. The hash of a manifest is as on record here, and for readers alone:
+    by it an account of a node finds the copy in its cache."""
+    for origin in version.made_from:
+        if origin.kind != "data":
+            yield origin
+        else:
+            found = state.data.find(parse_reference(origin.name))
+            digest = "" if isinstance(found, str) else found.sha256
+            yield Origin("data", origin.name, digest if may_read(origin.name) else "")
+
+
+def version_view(
+    state: State, version: DataVersionRecord, may_read: MayRead, *, in_full: bool = True
+) -> VersionView:
+    """The view of a version for a user that may read some others; in lists without what it was
+    made from and what uses it."""
     record = state.data.sets[version.name]
     reference = version_text(version.name, version.number)
     return VersionView(
@@ -42,8 +61,8 @@ def version_view(state: State, version: DataVersionRecord, *, in_full: bool = Tr
         created_unix_s=version.created_unix_s,
         created_by=version.created_by,
         aliases=tuple(name for name, at in record.aliases.items() if at == version.number),
-        made_from=version.made_from if in_full else (),
-        used_by=tuple(islice(_uses(state, reference), MAX_USES)) if in_full else (),
+        made_from=tuple(_sources(state, version, may_read)) if in_full else (),
+        used_by=tuple(islice(_uses(state, reference, may_read), MAX_USES)) if in_full else (),
         verdict=version.verdict,
         approved_by=version.approved_by,
         expires_unix_s=expires_unix_s(record, version),

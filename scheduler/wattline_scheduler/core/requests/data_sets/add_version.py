@@ -36,6 +36,8 @@ MAX_VERSIONS_OF_USER = 10_000
 MAX_ORIGIN_CHARS = 16_384
 """Of a version."""
 MAX_ORIGIN_CHARS_OF_USER = 16 * 1024 * 1024
+MAX_PROPERTY_CHARS_OF_USER = 256 * 1024
+"""Of readers, reviewers and the like: a list of all sets has those of all users."""
 
 NO_STORE = (
     "the site file names no store of data sets ([data] store); name one with --store, "
@@ -90,6 +92,9 @@ def add(state: State, event: ClientRequest, request: AddData, now: Now) -> DataA
     changed = _changed(event, request, known, now)
     if isinstance(changed, Denied):
         return changed
+    denied = _too_large(state, changed)
+    if denied is not None:
+        return denied
     if changed != known:
         state.data.put_set(changed)
         state.journal.save(changed)
@@ -157,6 +162,14 @@ def _full(state: State, asker: Asker, name: str) -> Denied | None:
     elif book.count >= MAX_VERSIONS:
         text = f"the site has had {MAX_VERSIONS} versions of data sets, the maximum"
     return Denied("busy", text) if text else None
+
+
+def _too_large(state: State, changed: DataSetRecord) -> Denied | None:
+    grows, has = state.data.growth(changed), state.data.property_chars[changed.owner]
+    if grows <= 0 or has + grows <= MAX_PROPERTY_CHARS_OF_USER:
+        return None
+    text = f"stores, readers, reviewers and aliases of data sets of {changed.owner} take"
+    return Denied("busy", f"{text} {has + grows} characters, at most {MAX_PROPERTY_CHARS_OF_USER}")
 
 
 def _malformed(state: State, asker: Asker, request: AddData) -> Denied | None:

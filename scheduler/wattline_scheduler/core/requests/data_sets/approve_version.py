@@ -12,6 +12,9 @@ from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.data_sets.find_version import find_version
 from wattline_scheduler.core.requests.selection import Asker
 
+MAX_ALIASES = 32
+"""Of a set: its record is written whole with each."""
+
 
 def approve(state: State, event: ClientRequest, request: ApproveData, now: Now) -> Answer:
     """By operators and reviewers; where a set has no reviewers, by its owner."""
@@ -34,6 +37,9 @@ def approve(state: State, event: ClientRequest, request: ApproveData, now: Now) 
     text = f"{reference} is approved as {alias}"
     if record.aliases.get(alias) == version.number and version.state == "published":
         return Done(text)
+    if alias not in record.aliases and len(record.aliases) >= MAX_ALIASES:
+        aliases = listed(sorted(record.aliases))
+        return Denied("busy", f"{record.name} has {MAX_ALIASES} aliases, the maximum: {aliases}")
     was = record.aliases.get(alias)
     record = msgspec.structs.replace(record, aliases={**record.aliases, alias: version.number})
     version = msgspec.structs.replace(version, state="published", approved_by=event.user)

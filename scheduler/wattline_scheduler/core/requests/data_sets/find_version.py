@@ -27,6 +27,12 @@ def find_version(
     return state.data.sets[reference.name], found
 
 
+def is_readable(state: State, asker: Asker, reference: str) -> bool:
+    """Whether the user may read a version that is on record."""
+    record = state.data.sets[reference.partition("@")[0]]
+    return may_read(record, asker.user, is_operator=asker.is_operator)
+
+
 def not_for_user(record: DataSetRecord, asker: Asker) -> Denied | None:
     """Denies a set that the user may not read."""
     if may_read(record, asker.user, is_operator=asker.is_operator):

@@ -1,5 +1,7 @@
 """Removes versions of data sets, and takes the receipts of what was deleted."""
 
+from functools import partial
+
 import msgspec
 
 from wattline_protocol.data.references import version_text
@@ -12,7 +14,7 @@ from wattline_scheduler.core.model.data.version_views import jobs_that_read, ver
 from wattline_scheduler.core.model.events import ClientRequest
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.data_sets.add_version import place_of
-from wattline_scheduler.core.requests.data_sets.find_version import find_version
+from wattline_scheduler.core.requests.data_sets.find_version import find_version, is_readable
 from wattline_scheduler.core.requests.selection import Asker
 from wattline_scheduler.data_record import DataSetRecord, DataVersionRecord
 
@@ -46,7 +48,9 @@ def remove(
     else:
         state.data.begin_deletion(version, event.user, now.unix_s)
     place = place_of(state, record.store)
-    return DataRemoval(version_view(state, version), place, keeps_bytes, text)
+    return DataRemoval(
+        version_view(state, version, partial(is_readable, state, asker)), place, keeps_bytes, text
+    )
 
 
 def _removed(

@@ -29,7 +29,7 @@ from wattline_protocol.job.selection import only
 from wattline_protocol.site.model import Role
 from wattline_protocol.wire.client_messages import Answer, Cancel, Denied, Done
 from wattline_scheduler.core.model.data.job_data import task_data
-from wattline_scheduler.core.requests.data_sets import add_version
+from wattline_scheduler.core.requests.data_sets import add_version, approve_version
 from wattline_scheduler.core.requests.selection import Asker
 from wattline_scheduler.views.data.data_sets_view import answer_data
 
@@ -206,6 +206,37 @@ def test_no_user_fills_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     run = Origin("run", "17#1", "x" * 8_000)
     too_long = add(h, 5, "third", user="eve", made_from=(run, run, run))
     assert "takes 24012 characters, at most 16384" in reason(too_long)
+
+
+def test_properties_and_aliases_of_sets_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    h = started()
+    monkeypatch.setattr(add_version, "MAX_PROPERTY_CHARS_OF_USER", 60)
+    monkeypatch.setattr(approve_version, "MAX_ALIASES", 2)
+    add(h, readers=("bob", "x" * 20))
+    why = reason(add(h, 2, "more", readers=("x" * 40,)))
+    assert why.endswith("of ada take 81 characters, at most 60")
+    assert number(add(h, 2, "more", readers=("bob",))) == 1
+    h.restart_scheduler()
+    assert "of ada take" in reason(add(h, 3, "more", contains=("x" * 20,)))
+    assert number(add(h, 3, "more", readers=())) == 2  # less than before
+    assert number(add(h, 2, "more", user="bob", role="operator")) == 3
+    for alias in ("stable", "next", "stable"):
+        assert isinstance(ask(h, ApproveData("digits@v1", alias)), Done)
+    assert "digits has 2 aliases, the maximum: next" in reason(
+        ask(h, ApproveData("digits@v1", "third"))
+    )
+
+
+def test_lineage_gives_no_hash_and_no_name_of_what_a_user_may_not_read() -> None:
+    h = started()
+    add(h, readers=("bob",))
+    forged = Origin("data", "digits@v1", DIGESTS[9])
+    add(h, 2, "net", made_from=(forged,))
+    add(h, 3, "own", readers=("bob",), made_from=(Origin("data", "net@v1"),))
+    for user, digest, uses in (("bob", DIGESTS[1], ["own@v1"]), ("eve", "", [])):
+        (seen,) = version(h, "net@v1", user=user).versions
+        assert seen.made_from == (Origin("data", "digits@v1", digest),)
+        assert [one.name for one in seen.used_by] == uses
 
 
 def test_references_have_one_form() -> None:
