@@ -62,7 +62,7 @@ def test_the_same_note_of_many_is_shown_once() -> None:
     ("name", "text", "line"),
     [
         ("train.py", "import torch\n", "wattline submit -- python "),
-        ("train.sh", "#!/bin/bash\n#SBATCH -N 2\nsrun hostname\n", "wattline submit -- bash "),
+        ("train.sh", "hostname\n", "wattline submit -- bash "),  # sbatch needs its first line, too
         ("job.toml", "name = x\n", ""),
     ],
 )
@@ -71,7 +71,7 @@ def test_a_script_in_place_of_a_job_file_gets_the_line_that_runs_it(
 ) -> None:
     path = tmp_path / name
     path.write_text(text)
-    with pytest.raises(JobFileError, match=f"{name}:[13]: not valid TOML") as error:
+    with pytest.raises(JobFileError, match=f"{name}:1: not valid TOML") as error:
         job_spec(str(path), (), {})
     hints = error.value.problems[1:]
     assert [line in hint for hint in hints] == [True] * bool(line)
