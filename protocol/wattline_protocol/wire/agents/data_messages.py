@@ -79,6 +79,10 @@ DataState = Literal["fetching", "waiting", "ready", "failed"]
 version is taken from the list."""
 
 
+CACHE_FULL = "the cache is full"
+"""Begins the detail of a version that waits for room, not for its store."""
+
+
 class DataHeld(msgspec.Struct, frozen=True):
     """A version on a node."""
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from wattline_protocol.wire.agents.data_messages import (
+    CACHE_FULL,
     MAX_HELD,
     MAX_KEYS_BYTES,
     CacheReport,
@@ -320,6 +321,6 @@ def _reading_text(error: ReadFailed) -> str:
 
 def _full_text(error: TooLarge) -> str:
     return (
-        f"the cache is full: {error.needed_bytes} bytes are needed, {error.free_bytes} of "
+        f"{CACHE_FULL}: {error.needed_bytes} bytes are needed, {error.free_bytes} of "
         f"{error.limit_bytes} are free beside what is in use"
     )

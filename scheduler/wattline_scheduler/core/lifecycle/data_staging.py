@@ -5,16 +5,17 @@ changed. `core.admission.staging` chooses the nodes. Jobs that the planner disti
 their age are one group here too.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
-from wattline_protocol.ids import NodeId, Now, UserName
+from wattline_protocol.ids import Instant, NodeId, Now, UserName
 from wattline_protocol.site.run_as import account_of
 from wattline_protocol.text.wording import about_size, counted, listed
-from wattline_protocol.wire.agents.data_messages import MAX_HELD, DataHeld, DataToHold
+from wattline_protocol.wire.agents.data_messages import CACHE_FULL, MAX_HELD, DataHeld, DataToHold
 from wattline_scheduler.core.admission.planner_view import renew_offers, snapshot
 from wattline_scheduler.core.admission.staging import NodeStage, Place, Staged, stage
 from wattline_scheduler.core.lifecycle.ending import end_gangs
@@ -33,13 +34,17 @@ from wattline_scheduler.plan.search.trial import Trial
 
 MAX_GROUPS = 64
 """Groups of jobs whose data is staged at a time; the others wait for their turn."""
+MAX_GROUPS_OF_USER = MAX_GROUPS // 4
+"""Of them, while other users have some."""
 MAX_EXAMINED = 5_000
-"""Jobs examined in one run, the oldest."""
+"""Jobs examined in one run."""
 MAX_PLACES = 64
 """Nodes considered for a group, besides those that have its data."""
 PERIOD_S, GAP_S = 1.0, 0.25
 """Interval of runs, and the minimum between two on request of a large site."""
 SMALL_SITE_NODES = 64
+STALLED_S = 600.0
+"""After a fetch failed, jobs that need it come last for so long; they are tried all the same."""
 NAMED = 2
 """Fetches named in one reason."""
 
@@ -125,10 +130,11 @@ def _stage(state: State, now: Now) -> None:
 
 
 def _groups(state: State, now: Now) -> list[_Group]:
-    """Groups of pending jobs in queue order. Jobs that can never have their data end here."""
+    """Groups of pending jobs in queue order; those whose data no node can fetch now come last, for
+    they would keep the caches from others. Jobs that can never have their data end here."""
     work, found = state.work, dict[ClassKey, _Group]()
     failed = dict(_failed(state))
-    for job in list(work.with_data.values())[:MAX_EXAMINED]:
+    for job in _examined(list(work.with_data.values())):
         if not job.count["pending"]:
             del work.with_data[job.id]
             continue
@@ -140,9 +146,58 @@ def _groups(state: State, now: Now) -> list[_Group]:
             key = work.queue.key(job)
             found.setdefault(key, _Group(key, [], reads.versions)).jobs.append(job)
     order = work.queue.order
+    _note_stalled(state, now)
     ranked = [(order.rank(key), group) for key, group in found.items()]
     ranked.sort(key=lambda one: (one[0].before, _since_s(one[1]) + one[0].later_s))
-    return [group for _, group in ranked[:MAX_GROUPS]]
+    ranked.sort(key=lambda one: not state.stalled.keys().isdisjoint(one[1].manifests))
+    return _shared([group for _, group in ranked])
+
+
+def _examined(jobs: list[Job]) -> list[Job]:
+    """As many as one run may examine: of many, as many of each user, the oldest."""
+    if len(jobs) <= MAX_EXAMINED:
+        return jobs
+    of_user: dict[UserName, list[Job]] = {}
+    for job in jobs:
+        of_user.setdefault(job.record.owner, []).append(job)
+    share = max(1, MAX_EXAMINED // len(of_user))
+    return sorted(
+        (job for some in of_user.values() for job in some[:share]), key=lambda job: job.id
+    )
+
+
+def _shared(groups: list[_Group]) -> list[_Group]:
+    """The groups that are staged, in their order: some of each user before more of any."""
+    if len(groups) <= MAX_GROUPS:
+        return groups
+    seen: Counter[UserName] = Counter()
+    turns: list[int] = []
+    for group in groups:
+        owner = group.jobs[0].record.owner
+        turns.append(seen[owner] // MAX_GROUPS_OF_USER)
+        seen[owner] += 1
+    first = sorted(range(len(groups)), key=turns.__getitem__)[:MAX_GROUPS]
+    return [groups[at] for at in sorted(first)]
+
+
+def _note_stalled(state: State, now: Now) -> None:
+    """What is on a node, or on its way, is not stalled; nor is what waits for room."""
+    waiting: set[str] = set()
+    moving: set[str] = set()
+    for name in state.holding:
+        data = state.nodes[name].data
+        for one in data.listed or ():
+            held = data.held.get(one.manifest_sha256)
+            if held is None or not _is_about(held, one):
+                continue
+            if held.state == "ready" or held.done_bytes:
+                moving.add(one.manifest_sha256)
+            elif held.detail and not held.detail.startswith(CACHE_FULL):
+                waiting.add(one.manifest_sha256)
+    until = Instant(now.mono_s + STALLED_S)
+    state.stalled = {
+        name: at for name, at in state.stalled.items() if at > now.mono_s and name not in moving
+    } | dict.fromkeys(waiting - moving, until)
 
 
 def _since_s(group: _Group) -> float:

@@ -200,6 +200,8 @@ class State:
     """Versions put onto lists of nodes in this run."""
     holding: dict[NodeId, None] = field(default_factory=dict)
     """Nodes whose list of data to hold is not empty."""
+    stalled: dict[str, Instant] = field(default_factory=dict)
+    """Manifests that a node could not fetch, and until when jobs that read them come last."""
     wants_staging: bool = False
     """Data of pending jobs, or what nodes have of it, has changed."""
     staged_at: Instant = LONG_AGO
