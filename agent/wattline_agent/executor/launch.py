@@ -246,7 +246,7 @@ def spec_of(
         raise NotLaunchable(f"workdir should be an absolute path, not {order.workdir!r}")
     if order.launcher == "container":
         folders = (folder.parent, checkpoint_dir, mps_pipes)
-        versions = tuple(f"{path}:ro" for path in _data_paths(order, context).values())
+        versions = _data_paths(order, context).values()
         try:
             argv = container_argv(order, context, tasklib, filter(None, folders), secrets, versions)
             argv = _watched(order, argv, tasklib, site_id)

@@ -45,7 +45,8 @@ def container_argv(
         "images": site.images,
         "mounts": [
             *(*_plain(folders), f"{tasklib}:ro", *_read_only(secrets)),
-            *(*versions, *site.mounts),
+            *(f"{version}:ro" for version in _plain(versions)),
+            *site.mounts,
         ],
         "devices": [] if simulated else [f"{CDI_GPU}={uuid}" for uuid in context.gpu_uuids],
         "env": [*order.env, *([DRIVER_PATH] if simulated else [])],

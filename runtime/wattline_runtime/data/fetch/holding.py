@@ -7,6 +7,7 @@ after 1 s, 2 s and so on up to a minute; a cache that is full at each change.
 import errno
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -212,6 +213,9 @@ class Holding:
             self._put_off(item, f"{where}: {error.strerror}")
         except ValueError as error:
             self._put_off(item, f"its manifest is not valid: {error}", is_final=True)
+        except Exception as error:  # the thread goes on: one version stops no other
+            traceback.print_exc()
+            self._put_off(item, f"the fetch process has a fault: {error!r}")
 
     def _is_there(self, item: _Item) -> bool:
         """Whether it is complete and as it was written. A damaged copy is dropped."""

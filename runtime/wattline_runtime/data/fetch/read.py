@@ -129,5 +129,6 @@ def _answer(one: "Future[Begun]", out: BinaryIO) -> Failure | None:
 
 
 if __name__ == "__main__":
-    with suppress(ConnectionError):  # the fetch process is gone
+    with suppress(ConnectionError, msgspec.DecodeError):  # the fetch process is gone
         main(sys.stdin.buffer, sys.stdout.buffer)
+    os._exit(0)  # its threads may still read

@@ -23,6 +23,7 @@ from wattline_runtime.data.cache import folder
 from wattline_runtime.data.cache.folder import CacheFolder
 from wattline_runtime.data.cache.index import BASE_BYTES
 from wattline_runtime.data.fetch import holding, reader
+from wattline_runtime.data.fetch.bring import Bringing
 from wattline_runtime.data.fetch.holding import MOST_OF_USER, Holding, Pace
 from wattline_runtime.data.manifest import Entry, entry_line, head_line, manifest_key, object_key
 
@@ -205,3 +206,25 @@ def test_a_manifest_with_folders_beyond_the_memory_for_them_is_refused(
     rig.hold(wanted(few, store), wanted(many, store))
     rig.wait(lambda: (rig.held(few).state, rig.held(many).state) == ("ready", "failed"))
     assert "too many folders" in rig.held(many).detail
+
+
+def test_a_fault_with_one_version_stops_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trees = [tree_of({"a": f"{number}".encode()}) for number in range(holding.THREADS + 1)]
+    bad = {tree.sha256 for tree in trees[1:]}
+    run = Bringing.run
+
+    def run_or_fail(self: Bringing, secret: bytes) -> None:
+        if self._version.manifest_sha256 in bad:
+            raise KeyError("fault")
+        run(self, secret)
+
+    monkeypatch.setattr(Bringing, "run", run_or_fail)
+    rig = Rig(tmp_path)
+    store = rig.store("store", *trees)
+    rig.hold(*(wanted(tree, store) for tree in trees[1:]))
+    rig.wait(lambda: all("KeyError" in rig.held(tree).detail for tree in trees[1:]))
+    bad.clear()
+    rig.hold(*(wanted(tree, store) for tree in trees))
+    rig.wait(lambda: all(rig.held(tree).state == "ready" for tree in trees))
