@@ -145,7 +145,7 @@ def test_columns_are_checked_against_the_version_before(
     (root / "people.csv").write_text("age,city\n1\n")
     capsys.readouterr()
     add(ada, "ragged", root)
-    assert "check: people.csv: readable row 2 has 1 fields" in capsys.readouterr().err
+    assert "check: people.csv: cannot be read: row 2 has 1 fields" in capsys.readouterr().err
 
 
 def test_a_set_of_another_user(ada: Client, folder: Path, data_site: SiteDirectory) -> None:
@@ -174,6 +174,8 @@ def test_what_a_store_lost_is_named(ada: Client, folder: Path, data_site: SiteDi
         versions.verify(ada, reference="lost@v1")
     with pytest.raises(ActFailed, match="the store is away"):
         remove(ada, "lost@v1")
+    with pytest.raises(ActFailed, match="of URLs only s3://BUCKET/PREFIX is read"):
+        add(ada, "web", "https://host/set")  # type: ignore[arg-type]
     assert ada.data_version("lost@v1").versions[0].state == "published"
 
 

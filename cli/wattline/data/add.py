@@ -17,6 +17,7 @@ from wattline.data import models
 from wattline.data.check_new import check_new
 from wattline.data.stores import store_errors
 from wattline.failures import ActFailed
+from wattline.show.screen import put_error
 from wattline_protocol.data.checks import DataCheck
 from wattline_protocol.data.references import parse_reference
 from wattline_protocol.data.requests import DataAdded, DataPlace, Kind, Origin, SetChange
@@ -82,7 +83,11 @@ def add(
         with _here(source.path, path or "", place) as folder, NewVersion(folder) as version:
             verdict = None if model or no_check else check_new(client, name, version, opened)
             adding = Adding(name, kind, (*source.origins, *origins), change, verdict)
-            return _put(client, adding, version, opened, place)
+            try:
+                return _put(client, adding, version, opened, place)
+            except KeyboardInterrupt:
+                put_error("Interrupted: the same command continues with what is in the store.")
+                raise
 
 
 @contextmanager
@@ -136,6 +141,9 @@ def _check_sources(
     given = [one for one in (path, from_run, from_checkpoint) if one is not None]
     if len(given) != 1:
         text = "name one of a PATH, --from-run RUN and --from-checkpoint DIR"
+        raise ActFailed(text, exits.USAGE)
+    if path is not None and "://" in path and not path.startswith(BUCKET):
+        text = f"{path}: of URLs only {BUCKET}BUCKET/PREFIX is read; fetch it, and add the folder"
         raise ActFailed(text, exits.USAGE)
     if path is None and not model:
         raise ActFailed("a checkpoint becomes a model: add --model", exits.USAGE)

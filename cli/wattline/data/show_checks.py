@@ -9,7 +9,7 @@ from wattline.show.styles import alarm
 from wattline.show.tables import Cell, Column, Listing
 from wattline.show.units import NOT_KNOWN
 from wattline_protocol.text.visible import visible_line
-from wattline_protocol.text.wording import counted, digits
+from wattline_protocol.text.wording import digits
 from wattline_runtime.data.columns.check import Verdict
 from wattline_runtime.data.columns.diff import ColumnChange, Difference
 from wattline_runtime.data.columns.stability import MODERATE, SIGNIFICANT
@@ -45,8 +45,8 @@ def verdict(found: Verdict) -> RenderableType:
         ),
         empty="",
     )
-    names = len({row.name for row in rows})
-    return Group(listing, alarm(f"not ok: {counted(names, 'name')} beyond a limit"))
+    broken = "1 rule is broken" if len(rows) == 1 else f"{len(rows)} rules are broken"
+    return Group(listing, alarm(f"not ok: {broken}"))
 
 
 def differences(found: Difference) -> RenderableType:

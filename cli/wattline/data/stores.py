@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from wattline import exits
 from wattline.failures import ActFailed
 from wattline_runtime.data.manifest import ManifestError
-from wattline_runtime.data.stores.interface import StoreAway, StoreError, StoreRefused
+from wattline_runtime.data.stores.interface import StoreAway, StoreError, StoreFull, StoreRefused
 from wattline_runtime.data.tree import TreeError
 
 
@@ -19,6 +19,9 @@ def store_errors() -> Iterator[None]:
         raise ActFailed(str(error)) from error
     except StoreRefused as error:
         raise ActFailed(f"the store refuses: {error}", exits.NOT_ALLOWED) from error
+    except StoreFull as error:
+        text = f"the store is full: {error}; the same command continues once there is space"
+        raise ActFailed(text, exits.UNREACHABLE) from error
     except StoreAway as error:
         raise ActFailed(f"the store is away: {error}", exits.UNREACHABLE) from error
     except (StoreError, ManifestError) as error:

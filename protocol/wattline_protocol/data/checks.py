@@ -28,8 +28,16 @@ class Finding(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """`psi 0.61 (limit 0.25)`."""
-        return f"{self.rule} {_shown(self.value)} (limit {_shown(self.limit)})"
+        """`psi 0.61 (limit 0.25)`, `type text, was integer`."""
+        match self.rule:
+            case "readable":
+                return f"cannot be read: {self.value}"
+            case "table":
+                return "table is missing" if self.value == "missing" else "table is new"
+            case "type":
+                return f"type {self.value}, was {self.limit}"
+            case _:
+                return f"{self.rule} {_shown(self.value)} (limit {_shown(self.limit)})"
 
 
 class DataCheck(msgspec.Struct, frozen=True):

@@ -114,6 +114,19 @@ def test_a_record_has_no_values_of_the_data() -> None:
     assert recorded((one,), 1).text == "age: low beyond (limit 30)"
 
 
+def test_a_finding_without_a_number_reads_as_a_sentence() -> None:
+    texts = {
+        Finding("x.jsonl", "readable", "line 2 is not valid JSON", "readable").text,
+        *(one.text for one in found([])),
+        *(one.text for one in found(changed(more=1))),
+    }
+    assert texts == {
+        "cannot be read: line 2 is not valid JSON",
+        "table is missing",
+        "type integer, was missing",
+    }
+
+
 def test_a_record_is_bounded() -> None:
     many = tuple(Finding(f"c{at}\n" + "x" * 999, "psi", 1.0, 0.25) for at in range(1_000))
     record = recorded(many, 1)

@@ -21,6 +21,10 @@ class StoreAway(StoreError):
     """The store cannot be reached, or not now: the same request may succeed later."""
 
 
+class StoreFull(StoreAway):
+    """The store has no space left for what is written."""
+
+
 class StoreRefused(StoreError):
     """The store refuses: wrong keys or permissions. A repeat is refused as well."""
 

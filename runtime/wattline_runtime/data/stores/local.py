@@ -21,6 +21,7 @@ from wattline_runtime.data.stores.interface import (
     NotInStore,
     StoreAway,
     StoreError,
+    StoreFull,
     StoreRefused,
 )
 
@@ -30,6 +31,7 @@ PART_LASTS_S = 86_400.0
 """An older part is of a writer that was killed."""
 
 _REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _MISSING = (errno.ENOENT, errno.ENOTDIR)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -195,7 +197,7 @@ class LocalStore:
             return StoreRefused(f"{text}; the account {_account()} needs access to {self._root}")
         if error.errno in _MISSING:
             text = f"{self._root} is not there; make the directory, or mount its file system"
-        return StoreAway(text)
+        return StoreFull(text) if error.errno in _FULL else StoreAway(text)
 
 
 def _account() -> str:

@@ -1,5 +1,6 @@
 """Folders into a local store: what is stored once, what is refused, what is deleted."""
 
+import errno
 import hashlib
 import os
 import socket
@@ -12,7 +13,13 @@ import pytest
 from wattline_runtime.data.add import NewVersion, Stored
 from wattline_runtime.data.delete import Deleted, delete_version
 from wattline_runtime.data.manifest import Manifest, manifest_key, object_key
-from wattline_runtime.data.stores.interface import NotInStore, StoreAway, StoreError, StoreRefused
+from wattline_runtime.data.stores.interface import (
+    NotInStore,
+    StoreAway,
+    StoreError,
+    StoreFull,
+    StoreRefused,
+)
 from wattline_runtime.data.stores.local import LocalStore
 from wattline_runtime.data.tree import TreeError
 from wattline_runtime.data.verify import verify_version
@@ -263,6 +270,16 @@ def test_a_store_that_is_away_or_closed(tmp_path: Path, store: LocalStore) -> No
         with pytest.raises(StoreAway):
             act()
     assert not (tmp_path / "store").exists()
+
+
+def test_a_store_that_is_full_is_not_away(store: LocalStore) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b"x"
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(StoreFull, match="objects/aa/a: No space"):
+        store.write("objects/aa/a", chunks())
+    assert list(store.keys("objects/")) == []
 
 
 def test_keys_stay_inside_the_directory(store: LocalStore) -> None:

@@ -133,12 +133,17 @@ class DataBook:
         of_set = self.versions[name]
         if alias == LATEST:
             published = [one for one in of_set.values() if one.state == "published"]
-            return published[-1] if published else f"{name} has no version that is published"
+            return published[-1] if published else self._unpublished(name)
         number = self.sets[name].aliases.get(alias)
         if number is None:
             aliases = listed(sorted(self.sets[name].aliases)) or "none but latest"
             return f"{name} has no alias {alias}; it has {aliases} (wattline data approve --as)"
         return of_set[number]
+
+    def _unpublished(self, name: str) -> str:
+        live = self.live(name)
+        hint = f"; {name}@v{live[-1].number} is a candidate until it is approved" if live else ""
+        return f"{name} has no version that is published{hint}"
 
     def _known(self, name: str) -> str:
         live = [f"v{one.number}" for one in reversed(self.live(name))]

@@ -100,6 +100,7 @@ def add(state: State, event: ClientRequest, request: AddData, now: Now) -> DataA
         state.journal.save(changed)
     if same is not None:
         text = f"{version_text(same.name, same.number)} has the same content: nothing is added"
+        text += "" if changed == known else "; the properties of the set are changed"
         return DataAdded(same.name, same.number, same.state, text, is_new=False)
     return _registered(state, event, request, changed, now)
 

@@ -52,7 +52,7 @@ def test_a_version_that_broke_a_rule_fails_the_job_with_its_columns(h: Harness) 
     assert state == "FAILED"
     assert reason == (
         "people@v2 breaks rules against people@v1: age: psi 0.61 (limit 0.25); "
-        "city: type missing (limit text); and 3 broken rules more"
+        "city: type missing, was text; and 3 broken rules more"
     )
     assert not [1 for _, said in h.sent if isinstance(said, StartTask)]
 

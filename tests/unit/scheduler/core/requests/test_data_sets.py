@@ -156,6 +156,9 @@ def test_a_reviewed_set_gets_candidates() -> None:
     assert candidate.state == "candidate"
     assert "a candidate until rex or an operator approves it" in candidate.text
     assert version(h, "digits").versions[0].number == 1
+    add(h, 1, "new", reviewers=("rex",))
+    hint = "new has no version that is published; new@v1 is a candidate until it is approved"
+    assert reason(ask(h, ApproveData("new", "stable"), "rex")) == hint
     for user in ("ada", "bob"):
         denied = reason(ask(h, ApproveData("digits@v2", "stable"), user))
         assert denied == f"digits@v2 is approved by rex or operators; you are {user}"
@@ -393,9 +396,10 @@ def test_a_version_whose_retention_has_ended_is_read_by_no_new_job() -> None:
     h.run(61)
     assert "the retention of digits@v1 ended" in h.refuse(job("two").reads("digits"))
     assert not h.job(first).is_ended
-    assert add(h, retention_s=3_600.0) == DataAdded(
-        "digits", 1, "published", "digits@v1 has the same content: nothing is added", is_new=False
-    )
+    text = "digits@v1 has the same content: nothing is added"
+    changed = f"{text}; the properties of the set are changed"
+    assert add(h, retention_s=3_600.0) == DataAdded("digits", 1, "published", changed, is_new=False)
+    assert add(h, retention_s=3_600.0) == DataAdded("digits", 1, "published", text, is_new=False)
     h.submit(job("two").reads("digits@v1"))
 
 
