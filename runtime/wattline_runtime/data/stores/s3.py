@@ -52,6 +52,7 @@ class S3Store:
 
     def __init__(self, url: StoreUrl, endpoint: str, region: str, keys: StoreKeys) -> None:
         self._url = url.text
+        self._server = endpoint or AWS_HOST
         config: dict[str, str] = {
             "region": region or DEFAULT_REGION,
             "access_key_id": keys.key_id,
@@ -145,4 +146,5 @@ class S3Store:
                 raise StoreRefused(refusal) from None
             if status is not None and status[1] == "404":
                 raise StoreRefused(f"{self._url}: there is no such bucket; make it") from None
-            raise StoreAway(f"{where}: no answer from the server, or an error of it") from None
+            text = f"{where}: no answer from {self._server}, or an error of it"
+            raise StoreAway(text) from None

@@ -39,7 +39,7 @@ def _unchecked(version: DataVersionRecord) -> str:
     if version.approved_by or (verdict is not None and verdict.ok):
         return ""
     if verdict is None:
-        return "was added without a check of its columns; a reviewer may approve it"
+        return "was added without a check of its columns; approve it, if it is right"
     number = verdict.against
     against = f" against {version_text(version.name, number)}" if number else ""
     return f"breaks rules{against}: {verdict.text}"

@@ -80,5 +80,5 @@ def test_a_version_without_a_verdict_is_no_pass(h: Harness) -> None:
     state, reason = ended(h, submit(h, add(h, None)))
     assert (state, reason) == (
         "FAILED",
-        "people@v1 was added without a check of its columns; a reviewer may approve it",
+        "people@v1 was added without a check of its columns; approve it, if it is right",
     )
