@@ -46,6 +46,8 @@ def parse_reference(text: str) -> Reference:
 def check_alias(text: str) -> str:
     """`text` itself. Raises ValueError where it cannot name a version that is approved."""
     check_name(text)
-    if text == LATEST or _NUMBER.fullmatch(text) is not None or text.isdigit():
+    if text == LATEST:
+        raise ValueError(f'"{text}" is always the newest version: choose another word, as "stable"')
+    if _NUMBER.fullmatch(text) is not None or text.isdigit():
         raise ValueError(f'"{text}" is no alias: choose a word such as "stable", not a number')
     return text
