@@ -29,6 +29,9 @@ OF_PARAMETER: dict[str, NameKind] = {
     "account": "account",
     "from_account": "account",
     "reservation": "reservation",
+    "reference": "data set",
+    "datasets": "data set",
+    "made_from": "data set",
 }
 OF_VERB: dict[tuple[str, str], NameKind] = {
     ("requeue", "jobs"): "job",
@@ -39,6 +42,13 @@ OF_VERB: dict[tuple[str, str], NameKind] = {
     ("infer", "name"): "service",
     ("unreserve", "name"): "reservation",
     ("reserve", "nodes"): "node",
+    ("data add", "name"): "data set",
+    ("data ls", "name"): "data set",
+    ("data lineage", "of"): "data set",
+    ("data check", "new"): "data set",
+    ("data check", "against"): "data set",
+    ("data diff", "old"): "data set",
+    ("data diff", "new"): "data set",
 }
 """Parameters whose name alone does not say what they hold."""
 

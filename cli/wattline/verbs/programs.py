@@ -89,9 +89,9 @@ VERBS = (
         name="completion",
         section="Set up",
         help="Print what a shell loads to complete verbs, flags and names.",
-        details="Completes names of nodes, jobs, domains, services, queues, accounts and "
-        "reservations, as the scheduler knows them when Tab is pressed; without an answer within "
-        "0.12 s, and for names that a shell would expand, none.",
+        details="Completes names of nodes, jobs, domains, services, queues, accounts, data sets "
+        "and reservations, as the scheduler knows them when Tab is pressed; without an answer "
+        "within 0.12 s, and for names that a shell would expand, none.",
         act="wattline.completion.shells:script",
         show="builtins:str",
         args=(Argument("shell", "bash (4.4 or later), zsh or fish."),),

@@ -7,7 +7,7 @@ import msgspec
 from wattline_protocol.wire.bounds import Name
 
 NameKind = Literal[
-    "job", "open job", "node", "domain", "service", "queue", "account", "reservation"
+    "job", "open job", "node", "domain", "service", "queue", "account", "reservation", "data set"
 ]
 MAX_NAMES = 200
 

@@ -287,12 +287,11 @@ class Loop:
                 | ListAccounts()
                 | ListReservations()
                 | ListProblems()
-                | ListNames()
                 | GetRollout()
                 | GetCapacity()
             ):
                 return [Reply(client, ask.ask, self._reads.answer(request, now))]
-            case ListApiKeys() | PrepareData() | ListData() | GetData() | GetUses():
+            case ListApiKeys() | ListNames() | PrepareData() | ListData() | GetData() | GetUses():
                 return [Reply(client, ask.ask, self._reads.for_asker(asker, request, now))]
             case ListJobs() | ListNodes() | ListEvents():
                 return self._turns.later(session, ask.ask, partial(self._reads.listed, request))

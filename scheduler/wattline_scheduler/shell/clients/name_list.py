@@ -5,18 +5,20 @@ from itertools import islice
 
 from wattline_protocol.views.name_views import MAX_NAMES, ListNames, NamedView, Names
 from wattline_protocol.views.site_views import ENDED_STATES
+from wattline_scheduler.core.model.data.data_book import may_read
 from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.requests.selection import Asker
 
 DEFAULT_QUEUE = "default"
 MAX_CHECKED = 10_000
 """The newest jobs: a prefix of numbers is not searched among all."""
 
 
-def name_list(state: State, request: ListNames) -> Names:
+def name_list(state: State, asker: Asker, request: ListNames) -> Names:
     """As many as a menu shows."""
     if request.kind in ("job", "open job"):
         return Names(tuple(islice(_jobs(state, request), MAX_NAMES)))
-    found = (name for name in set(_names(state, request)) if name.startswith(request.prefix))
+    found = (name for name in set(_names(state, asker, request)) if name.startswith(request.prefix))
     return Names(tuple(map(NamedView, sorted(found)[:MAX_NAMES])))
 
 
@@ -28,7 +30,7 @@ def _jobs(state: State, request: ListNames) -> Iterator[NamedView]:
             yield NamedView(str(number), f"{job.spec.name} {job.record.state}")
 
 
-def _names(state: State, request: ListNames) -> Iterable[str]:
+def _names(state: State, asker: Asker, request: ListNames) -> Iterable[str]:
     match request.kind:
         case "node":
             return state.nodes
@@ -40,5 +42,9 @@ def _names(state: State, request: ListNames) -> Iterable[str]:
             return [DEFAULT_QUEUE, *(queue.name for queue in state.site.queues)]
         case "account":
             return state.work.queue.order.standings()
+        case "data set":
+            sets = state.data.sets.values()
+            operator = asker.is_operator
+            return [one.name for one in sets if may_read(one, asker.user, is_operator=operator)]
         case _:
             return state.reservations

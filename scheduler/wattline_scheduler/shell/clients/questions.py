@@ -87,7 +87,6 @@ ReadRequest = (
     | ListAccounts
     | ListReservations
     | ListProblems
-    | ListNames
     | GetRollout
     | GetCapacity
 )
@@ -122,8 +121,6 @@ class Reads:
                 return Reservations(reservation_views(self._state, now))
             case ListProblems():
                 return problem_list(self._state, request)
-            case ListNames():
-                return name_list(self._state, request)
             case GetRollout(name=service):
                 return rollout_view(self._state, service, now)
             case GetCapacity():
@@ -239,11 +236,17 @@ class Reads:
         """Open services with their workers."""
         return (yield from list_services(self._state, request, asker, now))
 
-    def for_asker(self, asker: Asker, request: ListApiKeys | DataQuestion, now: Now) -> Answer:
-        """API keys and data sets, as far as the user may see them."""
-        if isinstance(request, ListApiKeys):
-            return ApiKeys(api_key_views(self._state, asker, now))
-        return answer_data(self._state, asker, request)
+    def for_asker(
+        self, asker: Asker, request: ListApiKeys | ListNames | DataQuestion, now: Now
+    ) -> Answer:
+        """API keys, names and data sets, as far as the user may see them."""
+        match request:
+            case ListApiKeys():
+                return ApiKeys(api_key_views(self._state, asker, now))
+            case ListNames():
+                return name_list(self._state, asker, request)
+            case _:
+                return answer_data(self._state, asker, request)
 
 
 def _without_values(view: JobView) -> JobView:
