@@ -45,6 +45,7 @@ def answers(request: Request) -> Iterable[Answer]:
         "node": ("gpu-a1", "gpu-a2", *HOSTILE),
         "open job": ("17", "12"),
         "queue": ("default", "night"),
+        "data set": ("digits", "net"),
     }.get(request.kind, ())
     found = (name for name in known if name.startswith(request.prefix))
     return [Names(tuple(NamedView(name, "train RUNNING") for name in found))]
@@ -98,6 +99,9 @@ def test_bash_offers_words_and_names_but_none_that_it_would_expand(tmp_path: Pat
         ("wattline node gpu-a", ["gpu-a1", "gpu-a2"]),
         ("wattline submit --queue n", ["night"]),
         ("wattline submit --torch", ["--torchrun"]),
+        ("wattline update 12 --queue n", ["night"]),
+        ("wattline data show n", ["net"]),
+        ("wattline data check new.csv --against d", ["digits"]),
         ("wattline nosuchverb --x ''", []),
     ],
 )

@@ -133,7 +133,8 @@ class VerbCommand(click.Command):
             has_dashes, args = at < len(args), args[:at]
         may_be_command = any(not word.startswith("-") for word in args)  # parsing empties the list
         try:
-            if extra := super().parse_args(ctx, args):
+            extra = super().parse_args(ctx, args)
+            if extra and not ctx.resilient_parsing:  # a line that is being completed is unfinished
                 raise click.UsageError(self._unexpected(extra), ctx)
             return []
         except click.MissingParameter as error:
