@@ -101,7 +101,7 @@ def _begin(records: Records, options: Namespace) -> tuple[Watch, str | None]:
     if records.root.is_dir():
         records.load()
         adopt(pattern, records, has_run_before=options.has_run_before)
-    choice = choose(records)
+    choice = choose(pattern, records)
     watch = Watch(pattern, records, left_over(pattern, records), choice.record)
     choice.note_rejected()
     if os.environ.get("WATTLINE_FROM_SCRATCH", "") != "1":

@@ -74,6 +74,11 @@ def matches(pattern: str) -> list[str]:
     return heapq.nlargest(MAX_MATCHES, paths, key=_changed_ns)
 
 
+def every_path(pattern: str) -> set[str]:
+    """All that match, absolute."""
+    return {os.path.abspath(path) for path in glob.iglob(pattern)}  # noqa: PTH100, PTH207 - as above
+
+
 def _changed_ns(path: str) -> int:
     try:
         return os.lstat(path).st_mtime_ns

@@ -13,7 +13,7 @@ from pathlib import Path
 from wattline.task.environment import Identity
 from wattline.task.outcome import log, note_rejected
 
-from .found import MAX_FILES, Entry, Found, Unreadable, matches, read, step_of
+from .found import MAX_FILES, Entry, Found, Unreadable, every_path, matches, read, step_of
 from .records import UNUSABLE, Record, Records, difference
 from .settling import REST_S, Settling
 
@@ -109,10 +109,11 @@ class Choice:
         )
 
 
-def choose(records: Records) -> Choice:
-    """The newest that is intact."""
+def choose(pattern: str, records: Records) -> Choice:
+    """The newest match that is intact. Jobs of other patterns may save in the same directory."""
     rejected: list[tuple[Record, str]] = []
-    for record in records.all():
+    paths = every_path(pattern)
+    for record in (one for one in records.all() if one.path in paths):
         why = _why_not(record)
         if not why:
             return Choice(record, tuple(rejected))

@@ -83,7 +83,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
 
 
 def chosen_step(site: Site) -> int | None:
-    record = choose(site.loaded()).record
+    record = choose(site.pattern, site.loaded()).record
     return None if record is None else record.step
 
 
@@ -236,7 +236,7 @@ def test_a_damaged_one_is_passed_over_for_the_one_before(site: Site) -> None:
     written_ns = model.stat().st_mtime_ns
     model.write_text("Weights of 20")  # as long as before
     os.utime(model, ns=(written_ns, written_ns))
-    choice = choose(site.loaded())
+    choice = choose(site.pattern, site.loaded())
     assert choice.record is not None
     assert choice.record.step == 10
     ((rejected, why),) = choice.rejected
@@ -263,7 +263,7 @@ def test_none_intact_has_the_reason_of_each(site: Site) -> None:
     saved_and_read(site, 10, 20)
     (site.out / "checkpoint-10" / "model.pt").unlink()
     (site.out / "checkpoint-20" / "more").write_text("x")
-    choice = choose(site.loaded())
+    choice = choose(site.pattern, site.loaded())
     with pytest.raises(NoneIntact) as error:
         choice.check(site.out, 20)
     for words in ("checkpoint-10: model.pt is missing", "checkpoint-20: more was added"):
@@ -272,9 +272,17 @@ def test_none_intact_has_the_reason_of_each(site: Site) -> None:
 
 
 def test_one_that_the_job_has_and_that_is_not_there_is_no_start_from_step_0(site: Site) -> None:
-    choose(site.loaded()).check(site.out, None)
+    choose(site.pattern, site.loaded()).check(site.out, None)
     with pytest.raises(NoneIntact, match="that of step 20 is gone; is the file system mounted"):
-        choose(site.loaded()).check(site.out, 20)
+        choose(site.pattern, site.loaded()).check(site.out, 20)
+
+
+def test_checkpoints_of_another_pattern_in_the_same_directory_are_not_resumed_from(
+    site: Site,
+) -> None:
+    saved_and_read(site, 10)
+    assert choose(site.pattern, site.loaded()).record is not None
+    assert choose(str(site.out / "gang-*"), site.loaded()).record is None
 
 
 def test_the_other_nodes_of_a_gang_take_the_choice_of_the_first(
@@ -282,7 +290,7 @@ def test_the_other_nodes_of_a_gang_take_the_choice_of_the_first(
 ) -> None:
     saved_and_read(site, 10)
     records, me = site.loaded(), Identity(7, "x", 0, 2, None, "n1")
-    announce(records, me, "a", choose(records).record)
+    announce(records, me, "a", choose(site.pattern, records).record)
     announce(records, me, "b", None)  # a job of the same number, of another site
     elsewhere = Records(root_of(site.pattern))
     assert await_choice(elsewhere, me, "a") == str(site.out / "checkpoint-10")
