@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
+from support.core import node_data
 from support.core.harness import running
 from support.core.parts import explain_job
 from support.core.rolling import SHARED_MS, Behaviour, RollingHarness
@@ -60,6 +61,9 @@ COLUMNS = 100
 """Width of the text."""
 
 GIB = 2**30
+
+DATA = 7
+"""Content of the version of a scenario."""
 
 
 def played(path: Path) -> str:
@@ -217,6 +221,19 @@ class _Play:
         self.h.cut_off.add(NodeId(node))
         return ""
 
+    def data(self, name: str, step: dict[str, Any]) -> str:
+        """Version 1 of a data set; the caches of `on` are empty."""
+        for node in step["on"]:
+            node_data.report(self.h, node)
+        node_data.add(self.h, DATA, name=name)
+        return ""
+
+    def fetch(self, node: str, step: dict[str, Any]) -> str:
+        """The host has got what it was to get."""
+        del step
+        node_data.held(self.h, node, DATA)
+        return ""
+
     def ask(self, request: Request) -> str:
         """An operator asks."""
         answer = self.h.ask(request)
@@ -248,6 +265,8 @@ VERBS: dict[str, Verb] = {
     "silence": _Play.silence,
     "restart": _Play.restart,
     "explain": _Play.explain,
+    "data": _Play.data,
+    "fetch": _Play.fetch,
     "drain": lambda play, node, step: play.ask(Drain(NodeId(node), step.get("reason", ""))),
     "undrain": lambda play, node, _: play.ask(Undrain(NodeId(node))),
     "cancel": _on(Cancel),
