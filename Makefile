@@ -12,7 +12,7 @@ SECONDS ?= 540
 # A file of pinned versions, as `.ci/run` names one; otherwise the newest that pyproject.toml allows.
 LOCK ?=
 
-.PHONY: help demo test unit examples examples-heavy check sim sim-mutants bench bench-peers fuzz fit docs bless lock clean tools
+.PHONY: help demo test unit properties examples examples-heavy check sim sim-mutants bench bench-peers fuzz fit docs bless lock clean tools
 .DEFAULT_GOAL := help
 
 help: ## show these lines
@@ -45,6 +45,9 @@ test: $(STAMP) ## all tests
 
 unit: $(STAMP) ## tests without processes: unit, property, scenarios, hygiene
 	@$(BIN)/python -m pytest -n $(JOBS) -q tests/unit tests/property tests/scenarios tests/hygiene $(ARGS)
+
+properties: $(STAMP) ## property tests with new random examples at each run
+	@$(BIN)/python -m pytest -n $(JOBS) -q --hypothesis-profile=random tests/property $(ARGS)
 
 examples: $(STAMP) ## run what is in examples/training on a simulated site, with interruptions
 	@$(BIN)/python -m pytest -n 0 -v tests/e2e/test_training_examples.py \

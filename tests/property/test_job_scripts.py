@@ -3,7 +3,7 @@
 import re
 import subprocess
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from wattline.slurm.job import ScriptJob, script_job
@@ -26,6 +26,7 @@ LINES = st.one_of(
 
 
 @settings(max_examples=150)
+@example(["#SBATCH --error="], [])
 @given(st.lists(LINES, max_size=5), st.lists(st.text(max_size=8), max_size=2))
 def test_a_script_is_a_job_or_its_errors_are_named(lines: list[str], arguments: list[str]) -> None:
     text = "\n".join(["#!/bin/sh", *lines])

@@ -56,6 +56,8 @@ def _word(pattern: str, *, is_one_node: bool) -> str:
     """The pattern as a word of a shell. Raises ValueError."""
     if pattern in _NOWHERE:
         return "/dev/null"
+    if not pattern:
+        raise ValueError("expected the name of a file")
     tokens = set(_TOKEN.findall(pattern))
     if unknown := tokens - _VARIABLES.keys():
         right = "".join(f" %{name}" for name in _VARIABLES)
