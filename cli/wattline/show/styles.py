@@ -2,37 +2,23 @@
 
 from rich.text import Text
 
+from wattline_protocol.lists.tones import TONES, Tone
 from wattline_tui.units import REASON_WORDS
 
-_STATES = {
-    "PENDING": "yellow",
-    "HELD": "yellow",
-    "STARTING": "cyan",
-    "RUNNING": "green",
-    "PAUSED": "magenta",
-    "COMPLETED": "dim",
-    "FAILED": "red",
-    "CANCELLED": "dim",
-    "TIMEOUT": "red",
-    "NODE_FAIL": "red",
-    "PREEMPTED": "yellow",
-    "ok": "green",
-    "draining": "yellow",
-    "drained": "yellow",
-    "never heard": "red",
-    "silent": "red",
-    "off": "dim",
-    "observe": "cyan",
-    "quarantined": "bold red",
-    "info": "",
-    "warning": "yellow",
+_COLOURS: dict[Tone, str] = {
+    "good": "green",
+    "begun": "cyan",
+    "waits": "yellow",
+    "paused": "magenta",
+    "bad": "red",
     "alarm": "bold red",
+    "over": "dim",
 }
 
 
 def state(word: str) -> Text:
     """A state in its colour."""
-    return Text(word, style=_STATES.get(word, ""))
+    return Text(word, style=_COLOURS[TONES[word]] if word in TONES else "")
 
 
 def throttle(reasons: int) -> str:

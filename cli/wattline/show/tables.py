@@ -9,14 +9,12 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from wattline_protocol.lists.fit import GAP, fitting, widths
 from wattline_protocol.text.visible import visible, visible_line
 
 Cell = str | Text
 
-GAP = 2
 BETWEEN = Segment(" " * GAP)
-GROWING_LEAST = 24
-"""A column of prose gets at least this much; then columns are omitted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +49,15 @@ class Listing:
             yield Text(self.empty)
             return
         shown = fitting(self.columns, options.max_width)
-        fixed = sum(c.width for c in shown if not c.grows) + GAP * (len(shown) - 1)
-        left = max(GROWING_LEAST, options.max_width - fixed)
-        widths = [min(c.width, left) if c.grows else c.width for c in shown]
+        wide = widths(shown, options.max_width)
         titles = [Text(c.title, "bold") for c in shown]
         for row in (titles, *zip(*(column.cells for column in shown), strict=True)):
             for at, (column, cell) in enumerate(zip(shown, row, strict=True)):
                 if at:
                     yield BETWEEN
-                yield from _segments(console, cell, widths[at], is_right=column.is_right)
+                yield from _segments(console, cell, wide[at], is_right=column.is_right)
             yield Segment.line()
-        cut = [c.title for c, width in zip(shown, widths, strict=True) if c.width > width]
+        cut = [c.title for c, width in zip(shown, wide, strict=True) if c.width > width]
         if note := self._left_out([c.title for c in self.columns if c not in shown], cut):
             yield Text(note, "dim")
 
@@ -87,22 +83,6 @@ def _segments(console: Console, cell: Cell, width: int, *, is_right: bool) -> It
         plain, wide = set_cell_size(plain, width - 1) + "…", width
     blanks = " " * (width - wide)
     return (Segment(blanks + plain if is_right else plain + blanks),)
-
-
-def fitting(columns: Sequence[Column], width: int) -> list[Column]:
-    """The columns that fit in `width` characters, in their order; weight 0 stays in any case."""
-    shown = list(columns)
-    while _needed(shown) > width:
-        heaviest = max(shown, key=lambda column: column.weight)
-        if heaviest.weight == 0:
-            break
-        shown.remove(heaviest)
-    return shown
-
-
-def _needed(columns: Sequence[Column]) -> int:
-    widths = (min(c.width, GROWING_LEAST) if c.grows else c.width for c in columns)
-    return sum(widths) + GAP * (len(columns) - 1)
 
 
 def facts(pairs: Sequence[tuple[str, Cell]]) -> Table:

@@ -30,6 +30,8 @@ class Column(Generic[Row]):
     """Prose: takes the remaining width."""
     is_usual: bool = True
     """Shown without `--columns`."""
+    is_moving: bool = False
+    """Its values change with the time of the table, though the row is the same."""
     is_alarm: Callable[[Row], bool] | None = None
     """Whether its cell needs attention."""
 

@@ -30,7 +30,13 @@ def job_table(now_unix_s: float) -> Table[JobView]:
             own("queue", kinds.TEXT, lambda job: job.queue, weight=7),
             own("priority", kinds.PRIORITY, lambda job: job.priority, "PRI", weight=6),
             own("state", states, lambda job: job.state),
-            own("elapsed", kinds.DURATION, lambda job: job.elapsed_s(now_unix_s), weight=1),
+            own(
+                "elapsed",
+                kinds.DURATION,
+                lambda job: job.elapsed_s(now_unix_s),
+                weight=1,
+                is_moving=True,
+            ),
             own("tasks", kinds.NUMBER, lambda job: job.gangs, text=progress, weight=5),
             own("gpus", kinds.NUMBER, gpus, text=lambda job: job.gpu_count, weight=2),
             own("nodes", kinds.TEXTS, lambda job: job.nodes, weight=8, is_usual=False),
@@ -52,7 +58,7 @@ def _more(now_unix_s: float) -> tuple[Column[JobView], ...]:
     """Columns that are shown on request."""
     own = Column[JobView]
     return tuple(
-        own(name, kind, value, weight=9, is_usual=False)
+        own(name, kind, value, weight=9, is_usual=False, is_moving=name == "age")
         for name, kind, value in (
             ("age", kinds.DURATION, lambda job: max(0.0, now_unix_s - job.submitted_unix_s)),
             ("submitted", kinds.TIME, lambda job: job.submitted_unix_s),

@@ -14,10 +14,12 @@ from wattline.acts.submit import Submission, exit_status
 from wattline.lists.layout import listing
 from wattline.show import accounts, events, jobs, nodes, power, report
 from wattline.show import job as job_detail
-from wattline.show.tables import Column, Listing, facts, fitting
+from wattline.show.tables import Column, Listing, facts
 from wattline_protocol.ids import DomainId, JobId, UnixTime
 from wattline_protocol.job.file import merged_job
 from wattline_protocol.job.spec import JobSpec, Recovery
+from wattline_protocol.lists.fit import fitting
+from wattline_protocol.lists.node_table import draw
 from wattline_protocol.views.account_views import AccountView, QuotaView
 from wattline_protocol.views.report_views import DomainPeak, GroupTotals, ReportView
 from wattline_protocol.views.site_views import ExplainView, FilterRefusal, JobState
@@ -186,7 +188,7 @@ def test_elapsed_is_the_time_in_which_it_ran(
 
 def test_estimates_are_marked() -> None:
     silent = troubled_site().nodes[1]
-    assert nodes.draw(silent).startswith("~")
+    assert draw(silent).startswith("~")
 
 
 def test_failed_attempt_shows_its_end_and_its_log() -> None:
