@@ -80,7 +80,7 @@ class FetchLink:
     def order(self, order: HoldOrder) -> None:
         """Pass the list on, now or once there is a process."""
         if self._order is None or order.versions != self._order.versions:
-            self._log.info("data_listed", versions=[one.version for one in order.versions])
+            self._log.info("data_listed", versions=[one.reference for one in order.versions])
         self._order = order
         self._is_wanted |= bool(order.versions)
         self._send()

@@ -5,6 +5,7 @@ from typing import ClassVar
 import msgspec
 
 from wattline_protocol.data.checks import DataCheck
+from wattline_protocol.data.references import version_text
 from wattline_protocol.data.requests import Kind, Origin, VersionState
 from wattline_protocol.ids import UnixTime, UserName
 
@@ -54,6 +55,11 @@ class DataVersionRecord(msgspec.Struct, frozen=True):
     """When its bytes had left the store; None: they are there, or are being deleted."""
     deleted_objects: int = 0
     deleted_bytes: int = 0
+
+    @property
+    def reference(self) -> str:
+        """As users write it: `digits@v3`."""
+        return version_text(self.name, self.number)
 
 
 DataRecord = DataSetRecord | DataVersionRecord

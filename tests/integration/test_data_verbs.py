@@ -122,7 +122,7 @@ def test_columns_are_checked_against_the_version_before(
         ages = "".join(f"{low + at % 50}\n" for at in range(2_000))
         (root / "people.csv").write_text(f"age\n{ages}")
         add(ada, "people", root)
-    added = [ada.data_version(f"people@v{n}").versions[0] for n in (1, 2, 3)]
+    added = [ada.data_version(f"people@v{n}").version for n in (1, 2, 3)]
     first, second, third = (one.verdict for one in added)
     assert first == DataCheck(0, ok=True)
     assert second == DataCheck(1, ok=False, findings=(Finding("age", "range", 0.02, 0.01),))
@@ -176,7 +176,7 @@ def test_what_a_store_lost_is_named(ada: Client, folder: Path, data_site: SiteDi
         remove(ada, "lost@v1")
     with pytest.raises(ActFailed, match="of URLs only s3://BUCKET/PREFIX is read"):
         add(ada, "web", "https://host/set")  # type: ignore[arg-type]
-    assert ada.data_version("lost@v1").versions[0].state == "published"
+    assert ada.data_version("lost@v1").version.state == "published"
 
 
 def test_a_version_that_is_added_while_another_one_is_deleted_is_whole(
@@ -246,7 +246,7 @@ def test_from_data_over_a_run_to_a_model(
         )
     made = add(ada, "net", None, model=True, from_run="17")
     assert made.text == "net@v1: 1 file, 1.37 KiB"
-    origins = {one.kind: one for one in ada.data_version("net").versions[0].made_from}
+    origins = {one.kind: one for one in ada.data_version("net").version.made_from}
     assert (origins["run"].name, origins["data"].name) == ("17#1", "raw@v1")
     assert origins["checkpoint"] == Origin("checkpoint", str(newest), "step 200")
     assert origins["commit"] == Origin("commit", "c0ffee", "with changes, SHA-256 d1ff")
@@ -271,7 +271,7 @@ def test_a_checkpoint_by_its_directory(
     save(7, b"weights", directory=tmp_path)
     (checkpoint,) = tmp_path.iterdir()
     made = add(ada, "by-hand", None, model=True, from_checkpoint=str(checkpoint))
-    (version,) = ada.data_version(f"by-hand@v{made.number}").versions
+    version = ada.data_version(f"by-hand@v{made.number}").version
     assert (version.kind, version.bytes) == ("model", 7)
     assert version.made_from == (Origin("checkpoint", str(checkpoint), "step 7"),)
     (checkpoint / "data").write_bytes(b"weightz")

@@ -47,10 +47,10 @@ def lacks(state: NodeState, order: TaskOrder) -> str:
         name = wanted.manifest_sha256
         one = held.get((name, listed.get(name, NOT_LISTED)))
         if one is None:
-            return f"{wanted.version} is not in the cache of this node"
+            return f"{wanted.reference} is not in the cache of this node"
         if one.state != "ready":
             why = f": {one.detail}" if one.detail else ""
-            return f"{wanted.version} is not in the cache of this node ({one.state}{why})"
+            return f"{wanted.reference} is not in the cache of this node ({one.state}{why})"
     return ""
 
 

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 
 from wattline.client.api_keys import ApiKeyActs
+from wattline.client.data.data_sets import DataActs
 from wattline.client.data.secrets import SecretActs
-from wattline.client.data_sets import DataActs
 from wattline.client.errors import Conflict, NotFound, Unreachable, WaitTimeout
 from wattline.client.jobacts import JobActs, Words, selection, words
 from wattline.client.jobacts import Jobs as Which

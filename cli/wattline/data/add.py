@@ -1,6 +1,5 @@
 """Adds versions of data sets: hashed here, put into the store, then registered."""
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from wattline.client import Client
 from wattline.client.errors import Busy, Conflict
 from wattline.data import models
 from wattline.data.check_new import check_new
-from wattline.data.stores import store_errors
+from wattline.data.stores import store_errors, store_of
 from wattline.failures import ActFailed
 from wattline.show.screen import put_error
 from wattline_protocol.data.checks import DataCheck
@@ -25,7 +24,6 @@ from wattline_protocol.data.store_url import parse_store_url
 from wattline_runtime.data.add import NewVersion
 from wattline_runtime.data.copy_out import copy_out
 from wattline_runtime.data.stores.interface import Store
-from wattline_runtime.data.stores.open_store import keys_of, open_store
 
 BUCKET = "s3://"
 
@@ -73,7 +71,7 @@ def add(
     with store_errors():
         kind: Kind = "model" if model else "dataset"
         place = client.prepare_data(name, kind, _absolute(store or ""))
-        opened = open_store(place, keys_of(os.environ))
+        opened = store_of(place)
         if from_run is not None:
             source = models.from_run(client, from_run, place.checkpoint_root)
         elif from_checkpoint is not None:
@@ -100,7 +98,7 @@ def _here(path: Path, given: str, place: DataPlace) -> Iterator[Path]:
         url = parse_store_url(given).text
     except ValueError as error:
         raise ActFailed(str(error), exits.USAGE) from error
-    bucket = open_store(msgspec.structs.replace(place, store=url), keys_of(os.environ))
+    bucket = store_of(msgspec.structs.replace(place, store=url))
     with TemporaryDirectory(prefix="wattline-data-") as folder:
         copy_out(bucket, Path(folder))
         yield Path(folder)
@@ -154,7 +152,7 @@ def _origin(client: Client, text: str) -> Origin:
         parse_reference(text)
     except ValueError as error:
         raise ActFailed(f"--from {text}: {error}", exits.USAGE) from error
-    (version,) = client.data_version(text).versions
+    version = client.data_version(text).version
     return Origin("data", version.reference, version.sha256)
 
 

@@ -1,12 +1,12 @@
 """What is compared: versions in stores, and folders or files of this machine."""
 
-import os
 from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from wattline import exits
 from wattline.client import Client
+from wattline.data.stores import store_of
 from wattline.failures import ActFailed
 from wattline_runtime.data.add import NewVersion
 from wattline_runtime.data.columns.formats import FORMATS, has_columns
@@ -14,7 +14,6 @@ from wattline_runtime.data.columns.reader_process import FileToRead, read_summar
 from wattline_runtime.data.columns.rules import MAX_RULES_BYTES, RULES_FILE, Rules, parse_rules
 from wattline_runtime.data.columns.summary import Summary
 from wattline_runtime.data.stores.interface import Store
-from wattline_runtime.data.stores.open_store import keys_of, open_store
 from wattline_runtime.data.summaries import stored_rules, stored_summary
 from wattline_runtime.data.tree import Files
 from wattline_runtime.data.verify import entries_of
@@ -110,13 +109,11 @@ def compared(texts: tuple[str, ...], bundle: str | None) -> list[Compared]:
 def stored(client: Client, reference: str) -> StoredVersion:
     """A version on record. Raises NotFound, StoreError."""
     found = client.data_version(reference)
-    (version,) = found.versions
+    version = found.version
     if version.state == "removed":
         text = f"{version.reference} was removed by {version.removed_by}"
         raise ActFailed(text, exits.NOT_FOUND)
-    return StoredVersion(
-        version.reference, open_store(found.place, keys_of(os.environ)), version.sha256
-    )
+    return StoredVersion(version.reference, store_of(found.place), version.sha256)
 
 
 def _is_version(text: str) -> bool:

@@ -48,7 +48,7 @@ def lineage(client: Client, *, of: str) -> Lineage:
         found = _of_origin(client, "run", run.run)
         read = _Walk(client, "made_from").steps(data_of(client, run))
         return msgspec.structs.replace(found, made_from=tuple(read))
-    (version,) = client.data_version(of).versions
+    version = client.data_version(of).version
     upwards = _Walk(client, "made_from").steps(version.made_from)
     downwards = _Walk(client, "used_by").steps(version.used_by)
     return Lineage("data", version.reference, tuple(upwards), tuple(downwards))
@@ -89,10 +89,9 @@ class _Walk:
             return f"more than {MAX_VERSIONS} versions"
         self._seen.add(one.name)
         try:
-            (version,) = self._client.data_version(one.name).versions
+            return self._client.data_version(one.name).version
         except (NotAllowed, NotFound) as error:
             return str(error)
-        return version
 
 
 def shown(found: Lineage) -> Group:

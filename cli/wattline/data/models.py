@@ -45,7 +45,7 @@ def from_run(client: Client, text: str, checkpoint_root: str) -> Source:
 
 def data_of(client: Client, run: Run) -> tuple[Origin, ...]:
     """Versions that a run read."""
-    found = (client.data_version(name).versions[0] for name in run.datasets)
+    found = (client.data_version(name).version for name in run.datasets)
     return tuple(Origin("data", one.reference, one.sha256) for one in found)
 
 

@@ -1,18 +1,16 @@
 """Removes versions of data sets, and deletes from their stores what no other version needs."""
 
-import os
 import time
 from collections.abc import Iterator
 
 from wattline import exits
 from wattline.client import Client
 from wattline.client.errors import Busy, Conflict
-from wattline.data.stores import store_errors
+from wattline.data.stores import store_errors, store_of
 from wattline.failures import ActFailed
 from wattline.verbs.run import Outcome
 from wattline_protocol.data.requests import DataRemoval
 from wattline_runtime.data.delete import delete_version
-from wattline_runtime.data.stores.open_store import keys_of, open_store
 
 WAIT_S = 30.0
 POLL_S = 0.2
@@ -29,7 +27,7 @@ def _remove_one(client: Client, reference: str) -> str:
     with store_errors():
         place = client.data_version(reference).place
         # Before the version is removed: one whose store is away can be removed when it is back.
-        store = open_store(place, keys_of(os.environ))
+        store = store_of(place)
         removal = _removal(client, reference)
         version = removal.version
         if removal.keeps_bytes:

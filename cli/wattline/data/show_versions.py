@@ -89,7 +89,7 @@ def _named(row: VersionView) -> str:
 
 def detail(found: DataVersions) -> str:
     """A version in lines of name and value."""
-    (version,) = found.versions
+    version = found.version
     about = found.about
     size = f"{counted(version.files, 'file')}, {about_size(version.bytes)}"
     retention = format_duration(about.retention_s) if about.retention_s else ""

@@ -1,16 +1,13 @@
 """Acts on versions of data sets: list, show, verify, approve."""
 
-import os
-
 import msgspec
 
 from wattline import exits
 from wattline.client import Client
-from wattline.data.stores import store_errors
+from wattline.data.stores import store_errors, store_of
 from wattline.verbs.run import Outcome
 from wattline_protocol.data.requests import DataSetView, DataVersions, Origin, VersionView
-from wattline_runtime.data.stores.open_store import keys_of, open_store
-from wattline_runtime.data.verify import Verified, verify_version
+from wattline_runtime.data.verify import verify_version
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -36,7 +33,7 @@ def listing(
 def show(client: Client, *, reference: str, as_json: bool) -> DataVersions | Shown:
     """One version."""
     found = client.data_version(reference)
-    (version,) = found.versions
+    version = found.version
     if not as_json:
         return found
     return Shown(
@@ -54,11 +51,8 @@ def show(client: Client, *, reference: str, as_json: bool) -> DataVersions | Sho
 def verify(client: Client, *, reference: str) -> Outcome:
     """Read a version in its store; exit code 1 if it is not what it says."""
     found = client.data_version(reference)
-    (version,) = found.versions
     with store_errors():
-        result: Verified = verify_version(
-            open_store(found.place, keys_of(os.environ)), version.sha256
-        )
+        result = verify_version(store_of(found.place), found.version.sha256)
     return Outcome(result, exits.OK if result.ok else exits.FAILED)
 
 

@@ -183,6 +183,7 @@ class VersionView(msgspec.Struct, frozen=True):
 
     @property
     def reference(self) -> str:
+        """As users write it: `digits@v3`."""
         return version_text(self.name, self.number)
 
 
@@ -222,6 +223,11 @@ class DataVersions(msgspec.Struct, frozen=True, tag_field="t", tag="data_version
     about: DataSetView
     versions: tuple[VersionView, ...]
     place: DataPlace
+
+    @property
+    def version(self) -> VersionView:
+        """The newest one: in an answer to GetData the only one."""
+        return self.versions[-1]
 
 
 class DataRemoval(msgspec.Struct, frozen=True, tag_field="t", tag="data_removal"):

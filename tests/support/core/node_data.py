@@ -61,7 +61,7 @@ def listed(h: Harness, node: str) -> tuple[DataToHold, ...]:
 
 def holding(h: Harness) -> dict[str, list[str]]:
     """Versions on each list that is not empty."""
-    lists = {node: [one.version for one in listed(h, node)] for node in h.agents}
+    lists = {node: [one.reference for one in listed(h, node)] for node in h.agents}
     return {str(node): names for node, names in lists.items() if names}
 
 

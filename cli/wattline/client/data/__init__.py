@@ -1,1 +1,1 @@
-"""What jobs read: secrets."""
+"""What jobs read: data sets and secrets."""

@@ -57,7 +57,7 @@ class LifecycleScript:
             self._pace.say(f"{version_text(plan.DATA, number)} added.")
             if number == 1:
                 self._stage.run("data", "approve", version_text(plan.DATA, 1))
-        (drifted,) = self._client.data_version(version_text(plan.DATA, 2)).versions
+        drifted = self._client.data_version(version_text(plan.DATA, 2)).version
         if drifted.verdict is None or drifted.verdict.ok:
             raise StepFailed(f"{drifted.reference} passed its check")
         self._findings.columns = tuple(dict.fromkeys(one.name for one in drifted.verdict.findings))

@@ -54,7 +54,7 @@ class DataToHold(msgspec.Struct, frozen=True):
         return f"{self.user}/{self.secret}" if self.secret else ""
 
     @property
-    def version(self) -> str:
+    def reference(self) -> str:
         """As users write it: `digits@v3`."""
         return version_text(self.name, self.number)
 
@@ -69,7 +69,7 @@ class TaskData(msgspec.Struct, frozen=True):
     """It is the model that the task serves."""
 
     @property
-    def version(self) -> str:
+    def reference(self) -> str:
         """As users write it: `digits@v3`."""
         return version_text(self.name, self.number)
 

@@ -220,7 +220,7 @@ def _is_about(held: DataHeld, listed: DataToHold) -> bool:
 
 
 def _source(one: DataToHold) -> _Source:
-    return _Source(one.version, UserName(one.user))
+    return _Source(one.reference, UserName(one.user))
 
 
 def _failure(

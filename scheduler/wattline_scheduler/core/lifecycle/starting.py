@@ -152,7 +152,7 @@ def _unable(state: State, gang: Gang) -> str:
 
 def lacking_data(node: NodeNow, data: tuple[TaskData, ...]) -> str:
     """The first version that tasks could not read there; empty = none."""
-    lacking = (one.version for one in data if not node.data.is_ready(one.manifest_sha256))
+    lacking = (one.reference for one in data if not node.data.is_ready(one.manifest_sha256))
     return next(lacking, "")
 
 

@@ -29,7 +29,7 @@ def _lacks_nothing(state: NodeState, order: TaskOrder) -> str:
 def _lacks_by_any_report(state: NodeState, order: TaskOrder) -> str:
     report = state.data.report
     ready = {one.manifest_sha256 for one in report.held if one.state == "ready"} if report else ()
-    return next((one.version for one in order.data if one.manifest_sha256 not in ready), "")
+    return next((one.reference for one in order.data if one.manifest_sha256 not in ready), "")
 
 
 def _none_in_use(state: NodeState) -> tuple[str, ...]:
@@ -39,7 +39,7 @@ def _none_in_use(state: NodeState) -> tuple[str, ...]:
 
 def _nothing_pinned(state: State, node: NodeNow, wanted: object) -> NodeStage:
     del state, wanted
-    listed = frozenset(held.version for held in node.data.listed or ())
+    listed = frozenset(held.reference for held in node.data.listed or ())
     return NodeStage(node.data.limit_bytes or 0, listed=listed, most=MAX_HELD)
 
 

@@ -123,7 +123,7 @@ class Cache:
         for one in order.data:
             name = one.manifest_sha256
             if name not in self._copies or name in self._damaged:
-                raise StartedWithoutData(f"{order.ref} on {self._machine.node}: {one.version}")
+                raise StartedWithoutData(f"{order.ref} on {self._machine.node}: {one.reference}")
 
 
 class DataSets:

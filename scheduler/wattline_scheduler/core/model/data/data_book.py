@@ -41,6 +41,10 @@ class Deletion(NamedTuple):
         """When it has ended, without a further sign of its client."""
         return min(self.renewed + DELETION_S, self.begun + DELETION_MAX_S)
 
+    def paused_until(self, end_s: float) -> float:
+        """When its user may begin the next one, if it ended at that time."""
+        return end_s + max(0.0, end_s - self.begun)
+
 
 @dataclass(slots=True)
 class DataBook:
@@ -97,7 +101,7 @@ class DataBook:
             self.origin_chars[owner] += chars_of(record.made_from)
             for origin in record.made_from:
                 made = self.made_into.setdefault((origin.kind, origin.name), {})
-                made[version_text(record.name, record.number)] = None
+                made[record.reference] = None
         of_set[record.number] = record
 
     def manifests(self) -> frozenset[str]:
@@ -160,21 +164,25 @@ class DataBook:
         own = self.deleting.get((version.name, version.number))
         if own is not None and at < own.until:
             return ""
+        free_at_s = self.pauses.get(user, 0.0)
         for (name, number), deletion in self.deleting.items():
             if deletion.user == user and at < deletion.until:
                 other = version_text(name, number)
                 return f"{user} deletes {other}: one at a time (wattline data rm {other})"
             if deletion.user == user:  # its client has gone
-                self._pause(deletion, deletion.until)
-        wait_s = self.pauses.get(user, 0.0) - at
+                free_at_s = max(free_at_s, deletion.paused_until(deletion.until))
         took = "a deletion bars others from adding versions, and the last one of"
+        wait_s = free_at_s - at
         return f"{took} {user} took long: again in {wait_s:.0f} s" if wait_s > 0 else ""
 
     def begin_deletion(self, version: DataVersionRecord, user: UserName, at: UnixTime) -> None:
         """Begins or renews it."""
         self.deletions += 1
         own = self.deleting.get((version.name, version.number))
-        begun = own.begun if own is not None and at < own.until else at
+        if own is not None and at >= own.until:  # its client has gone
+            self._pause(own, own.until)
+            own = None
+        begun = at if own is None else own.begun
         self.deleting[version.name, version.number] = Deletion(user, begun, at)
 
     def end_deletion(self, version: DataVersionRecord, at: UnixTime) -> None:
@@ -185,8 +193,8 @@ class DataBook:
             self._pause(deletion, min(at, deletion.until))
 
     def _pause(self, deletion: Deletion, end_s: float) -> None:
-        until_s = end_s + max(0.0, end_s - deletion.begun)
-        self.pauses[deletion.user] = max(until_s, self.pauses.get(deletion.user, 0.0))
+        before_s = self.pauses.get(deletion.user, 0.0)
+        self.pauses[deletion.user] = max(before_s, deletion.paused_until(end_s))
 
     def deleted_now(self, store: str, at: UnixTime) -> Iterator[str]:
         """Versions whose bytes are being deleted from a store."""

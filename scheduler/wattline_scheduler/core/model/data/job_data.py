@@ -50,6 +50,5 @@ def task_data(book: DataBook, spec: JobSpec) -> tuple[TaskData, ...]:
     found = reads_of(book, spec).versions.values()
     model = spec.service.model if spec.service is not None else ""
     return tuple(
-        TaskData(one.name, one.number, one.sha256, version_text(one.name, one.number) == model)
-        for one in found
+        TaskData(one.name, one.number, one.sha256, one.reference == model) for one in found
     )

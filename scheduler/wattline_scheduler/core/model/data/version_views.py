@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from wattline_protocol.data.references import parse_reference, version_text
+from wattline_protocol.data.references import parse_reference
 from wattline_protocol.data.requests import Origin, OriginKind, VersionView
 from wattline_scheduler.core.model.data.data_book import expires_unix_s
 from wattline_scheduler.core.model.jobs.job import Job
@@ -48,7 +48,7 @@ def version_view(
     """The view of a version for a user that may read some others; in lists without what it was
     made from and what uses it."""
     record = state.data.sets[version.name]
-    reference = version_text(version.name, version.number)
+    uses = islice(_uses(state, version.reference, may_read), MAX_USES)
     return VersionView(
         name=version.name,
         number=version.number,
@@ -62,7 +62,7 @@ def version_view(
         created_by=version.created_by,
         aliases=tuple(name for name, at in record.aliases.items() if at == version.number),
         made_from=tuple(_sources(state, version, may_read)) if in_full else (),
-        used_by=tuple(islice(_uses(state, reference, may_read), MAX_USES)) if in_full else (),
+        used_by=tuple(uses) if in_full else (),
         verdict=version.verdict,
         approved_by=version.approved_by,
         expires_unix_s=expires_unix_s(record, version),

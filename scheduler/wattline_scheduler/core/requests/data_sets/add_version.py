@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from wattline_protocol.data.checks import MAX_FINDING_CHARS
-from wattline_protocol.data.references import parse_reference, version_text
+from wattline_protocol.data.references import version_text
 from wattline_protocol.data.requests import (
     AddData,
     DataAdded,
@@ -21,9 +21,10 @@ from wattline_protocol.ids import Now
 from wattline_protocol.text.names import check_name
 from wattline_protocol.text.wording import about_size, counted, listed
 from wattline_protocol.wire.client_messages import Denied
-from wattline_scheduler.core.model.data.data_book import chars_of, may_read
+from wattline_scheduler.core.model.data.data_book import chars_of
 from wattline_scheduler.core.model.events import ClientRequest
 from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.requests.data_sets.find_version import find_version
 from wattline_scheduler.core.requests.selection import Asker
 from wattline_scheduler.data_record import DataSetRecord, DataVersionRecord
 
@@ -99,7 +100,7 @@ def add(state: State, event: ClientRequest, request: AddData, now: Now) -> DataA
         state.data.put_set(changed)
         state.journal.save(changed)
     if same is not None:
-        text = f"{version_text(same.name, same.number)} has the same content: nothing is added"
+        text = f"{same.reference} has the same content: nothing is added"
         text += "" if changed == known else "; the properties of the set are changed"
         return DataAdded(same.name, same.number, same.state, text, is_new=False)
     return _registered(state, event, request, changed, now)
@@ -124,7 +125,7 @@ def _registered(
     state.data.put_version(record)
     state.journal.save(record)
     size = f"{counted(record.files, 'file')}, {about_size(record.bytes)}"
-    text = f"{version_text(record.name, record.number)}: {size}"
+    text = f"{record.reference}: {size}"
     if record.state == "candidate":
         text += f"; a candidate until {listed(of.reviewers)} or an operator approves it"
     state.journal.act("data_added", text, now, actor=event.user, owner=of.owner)
@@ -199,18 +200,12 @@ def _malformed(state: State, asker: Asker, request: AddData) -> Denied | None:
 
 
 def _unknown(state: State, asker: Asker, origin: Origin) -> str:
-    try:
-        found = state.data.find(parse_reference(origin.name))
-    except ValueError as error:
-        return str(error)
-    if isinstance(found, str):
-        return found
-    if origin.name != version_text(found.name, found.number):
-        return f"name the version, as in {version_text(found.name, found.number)}"
-    of_set = state.data.sets[found.name]
-    if not may_read(of_set, asker.user, is_operator=asker.is_operator):
-        return f"it is for {listed((of_set.owner, *of_set.readers))}; you are {asker.user}"
-    return ""
+    found = find_version(state, asker, origin.name)
+    if isinstance(found, Denied):
+        return found.reason
+    _, version = found
+    is_exact = origin.name == version.reference
+    return "" if is_exact else f"name the version, as in {version.reference}"
 
 
 def _outdated(state: State, request: AddData, now: Now) -> Denied | None:

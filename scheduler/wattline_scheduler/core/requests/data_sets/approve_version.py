@@ -2,7 +2,7 @@
 
 import msgspec
 
-from wattline_protocol.data.references import check_alias, version_text
+from wattline_protocol.data.references import check_alias
 from wattline_protocol.data.requests import ApproveData
 from wattline_protocol.ids import Now
 from wattline_protocol.text.wording import listed
@@ -24,7 +24,7 @@ def approve(state: State, event: ClientRequest, request: ApproveData, now: Now) 
         return found
     record, version = found
     reviewers = record.reviewers or (record.owner,)
-    reference = version_text(version.name, version.number)
+    reference = version.reference
     if not asker.is_operator and asker.user not in reviewers:
         text = f"{reference} is approved by {listed(reviewers)} or operators; you are {asker.user}"
         return Denied("not_allowed", text)

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from wattline_protocol.data.references import parse_reference, version_text
+from wattline_protocol.data.references import parse_reference
 from wattline_protocol.ids import Now
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.text.wording import about_size, counted, listed
@@ -33,7 +33,7 @@ def _number(state: State, text: str) -> str:
         found = state.data.find(parse_reference(text))
     except ValueError:
         return text
-    return text if isinstance(found, str) else version_text(found.name, found.number)
+    return text if isinstance(found, str) else found.reference
 
 
 def data_refused(state: State, asker: Asker, spec: JobSpec, now: Now) -> Denied | None:

@@ -4,7 +4,7 @@ from functools import partial
 
 import msgspec
 
-from wattline_protocol.data.references import version_text
+from wattline_protocol.data.references import parse_reference, version_text
 from wattline_protocol.data.requests import DataRemoval, RemoveData, ReportDeletion
 from wattline_protocol.ids import Now
 from wattline_protocol.text.wording import about_size, counted, listed, named
@@ -29,15 +29,15 @@ def remove(
     if isinstance(found, Denied):
         return found
     record, version = found
-    if "@v" not in request.reference:  # what an alias names may change meanwhile
-        reference = version_text(version.name, version.number)
-        return Denied("bad_request", f"name the version to remove, as in {reference}")
+    if not parse_reference(request.reference).number:  # what an alias names may change meanwhile
+        text = f"name the version to remove, as in {version.reference}"
+        return Denied("bad_request", text)
     denied = _not_owner(asker, record) or _is_deleted(version)
     if denied is not None:
         return denied
     if barred := state.data.deletion_barred(version, event.user, now.unix_s):
         return Denied("busy", barred)
-    text = f"{version_text(version.name, version.number)} is removed"
+    text = f"{version.reference} is removed"
     if version.state != "removed":
         if (needed := _needed(state, version)) is not None:
             return needed
@@ -61,7 +61,7 @@ def _removed(
     now: Now,
 ) -> tuple[DataVersionRecord, str]:
     aliases = {name: at for name, at in record.aliases.items() if at != version.number}
-    text = f"{version_text(version.name, version.number)} is removed"
+    text = f"{version.reference} is removed"
     if ended := sorted(record.aliases.keys() - aliases.keys()):
         text += f"; alias {listed(ended)} ends"
         record = msgspec.structs.replace(record, aliases=aliases)
@@ -87,7 +87,7 @@ def take_receipt(state: State, event: ClientRequest, request: ReportDeletion, no
     denied = _not_owner(asker, record)
     if denied is not None:
         return denied
-    reference = version_text(version.name, version.number)
+    reference = version.reference
     if version.state != "removed":
         return Denied("conflict", f"{reference} is not removed (wattline data rm {reference})")
     if version.deleted_unix_s is None:
@@ -111,19 +111,19 @@ def _receipt(
 
 def _receipt_text(version: DataVersionRecord) -> str:
     what = f"{counted(version.deleted_objects, 'object')}, {about_size(version.deleted_bytes)}"
-    return f"{version_text(version.name, version.number)}: {what} deleted from its store"
+    return f"{version.reference}: {what} deleted from its store"
 
 
 def _needed(state: State, version: DataVersionRecord) -> Denied | None:
     """Denies to remove what a job that has not ended reads."""
-    reference = version_text(version.name, version.number)
-    needs = [job for job in jobs_that_read(state, reference) if not job.is_ended]
+    reads = jobs_that_read(state, version.reference)
+    needs = [job for job in reads if not job.is_ended]
     if not needs:
         return None
     services = [f"service {job.spec.name}" for job in needs if job.spec.kind == "service"]
     jobs = [job.id for job in needs if job.spec.kind != "service"]
     names = [*services, *([named("job", jobs)] if jobs else [])]
-    text = f"{reference} is needed by {listed(names)}"
+    text = f"{version.reference} is needed by {listed(names)}"
     return Denied("conflict", f"{text}: cancel what needs it, or wait for its end")
 
 
@@ -137,6 +137,5 @@ def _not_owner(asker: Asker, record: DataSetRecord) -> Denied | None:
 def _is_deleted(version: DataVersionRecord) -> Denied | None:
     if version.deleted_unix_s is None:
         return None
-    reference = version_text(version.name, version.number)
-    text = f"{reference} was removed by {version.removed_by}; {_receipt_text(version)}"
+    text = f"{version.reference} was removed by {version.removed_by}; {_receipt_text(version)}"
     return Denied("conflict", text)

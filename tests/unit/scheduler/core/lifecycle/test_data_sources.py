@@ -31,7 +31,7 @@ def add_copy(h: Harness) -> None:
 
 def source(h: Harness) -> tuple[str, str]:
     (one,) = listed(h, "a1")
-    return one.user, one.version
+    return one.user, one.reference
 
 
 @pytest.mark.parametrize("state", ["failed", "waiting"])

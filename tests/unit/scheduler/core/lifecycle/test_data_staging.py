@@ -52,7 +52,7 @@ def test_a_job_starts_on_the_node_that_fetched_its_data_and_its_order_names_it()
     h.run(2)
     assert [str(node) for node, _ in running(h, number)] == ["a1"]
     (order,) = [m.order for m in h.sent_to("a1", StartTask) if isinstance(m, StartTask)]
-    assert [(one.version, one.manifest_sha256) for one in order.data] == [("digits@v1", sha(7))]
+    assert [(one.reference, one.manifest_sha256) for one in order.data] == [("digits@v1", sha(7))]
     h.end_tasks()
     h.run(2)
     assert holding(h) == {}

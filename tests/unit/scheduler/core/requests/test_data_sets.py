@@ -105,8 +105,8 @@ def test_versions_are_numbered_and_survive_a_restart() -> None:
     h.restart_scheduler()
     after = [version(h, one) for one in ("digits@v1", "digits", "digits@stable")]
     assert [a.versions for a in after] == [b.versions for b in before]
-    assert [one.versions[0].number for one in after] == [1, 2, 1]
-    assert before[0].versions[0].used_by == (Origin("data", "digits@v2"),)
+    assert [one.version.number for one in after] == [1, 2, 1]
+    assert before[0].version.used_by == (Origin("data", "digits@v2"),)
 
 
 def test_the_content_of_the_newest_version_adds_none() -> None:
@@ -143,7 +143,7 @@ def test_readers() -> None:
     assert isinstance(listed, DataSets)
     assert listed.sets == ()
     stolen = add(h, 2, "own", user="eve", made_from=(Origin("data", "digits@v1"),))
-    assert "it is for ada, bob; you are eve" in reason(stolen)
+    assert "made from digits@v1: dataset digits is for ada, bob" in reason(stolen)
     add(h, 2, readers=())
     assert version(h, "digits", user="eve").about.readers == ()
 
@@ -155,7 +155,7 @@ def test_a_reviewed_set_gets_candidates() -> None:
     assert isinstance(candidate, DataAdded)
     assert candidate.state == "candidate"
     assert "a candidate until rex or an operator approves it" in candidate.text
-    assert version(h, "digits").versions[0].number == 1
+    assert version(h, "digits").version.number == 1
     add(h, 1, "new", reviewers=("rex",))
     hint = "new has no version that is published; new@v1 is a candidate until it is approved"
     assert reason(ask(h, ApproveData("new", "stable"), "rex")) == hint
@@ -164,8 +164,8 @@ def test_a_reviewed_set_gets_candidates() -> None:
         assert denied == f"digits@v2 is approved by rex or operators; you are {user}"
     assert "an operator changes its reviewers" in reason(add(h, 2, reviewers=()))
     assert isinstance(ask(h, ApproveData("digits@v2", "stable"), "rex"), Done)
-    assert version(h, "digits").versions[0].number == 2
-    assert version(h, "digits@stable").versions[0].approved_by == "rex"
+    assert version(h, "digits").version.number == 2
+    assert version(h, "digits@stable").version.approved_by == "rex"
     assert isinstance(add(h, 2, reviewers=(), role="operator"), DataAdded)
 
 
@@ -258,7 +258,7 @@ def test_a_removed_version_is_named_no_more_and_leaves_a_receipt() -> None:
     assert isinstance(removal, DataRemoval)
     assert removal.text == "digits@v1 is removed; alias stable ends"
     assert not removal.keeps_bytes
-    assert version(h, "digits@v1").versions[0].state == "removed"
+    assert version(h, "digits@v1").version.state == "removed"
     assert isinstance(ask(h, GetData("digits@stable")), Denied)
     assert isinstance(ask(h, RemoveData("digits@v1")), DataRemoval)  # continues
     h.restart_scheduler()
@@ -266,10 +266,20 @@ def test_a_removed_version_is_named_no_more_and_leaves_a_receipt() -> None:
     assert receipt == Done("digits@v1: 7 objects, 4 KiB deleted from its store")
     assert "7 objects, 4 KiB deleted" in reason(ask(h, RemoveData("digits@v1")))
     h.restart_scheduler()
-    assert version(h, "digits@v1").versions[0].deleted_objects == 7
+    assert version(h, "digits@v1").version.deleted_objects == 7
     assert number(add(h, 1)) == 3
     assert "is not removed" in reason(ask(h, ReportDeletion("digits", 3, 1, 1)))
     assert "belongs to ada" in reason(ask(h, ReportDeletion("digits", 1, 1, 1), "bob"))
+
+
+@pytest.mark.parametrize("alias", ["stable", "valid", "v1-final"])
+def test_what_an_alias_names_is_not_removed(alias: str) -> None:
+    h = started()
+    add(h)
+    ask(h, ApproveData("digits@v1", alias))
+    for reference in (f"digits@{alias}", "digits"):
+        assert "as in digits@v1" in reason(ask(h, RemoveData(reference)))
+    assert version(h, "digits@v1").version.state == "published"
 
 
 def test_bytes_that_another_version_has_stay() -> None:
@@ -380,7 +390,7 @@ def test_a_service_serves_a_version_of_a_model() -> None:
     assert spec.service is not None
     assert (spec.service.model, spec.data.datasets) == ("net@v1", ("digits@v1", "net@v1"))
     found = task_data(h.cluster.state.data, spec)
-    assert [(one.version, one.is_model) for one in found] == [
+    assert [(one.reference, one.is_model) for one in found] == [
         ("digits@v1", False),
         ("net@v1", True),
     ]
@@ -413,7 +423,7 @@ def test_what_a_job_needs_is_not_removed() -> None:
         f"digits@v1 is needed by service echo, job {number_}: cancel what needs it, or wait for "
         "its end"
     )
-    used = version(h, "digits@v1").versions[0].used_by
+    used = version(h, "digits@v1").version.used_by
     assert [(one.kind, one.name) for one in used] == [("job", str(number_)), ("service", "echo")]
     h.ask(Cancel(only(number_)))
     assert "is needed by service echo:" in reason(ask(h, RemoveData("digits@v1")))
