@@ -77,7 +77,7 @@ class Unhashed(Hashing):
 
     def __init__(self, root: Path, names: Sequence[str], threads: int = 0) -> None:
         del threads
-        self._unhashed = [FileEntry(n, (root / n).stat().st_size, "") for n in names]
+        self._unhashed = [FileEntry(n, (root / n).stat().st_size, "sha256", "") for n in names]
 
     def use_threads(self, count: int) -> None:
         """None is needed."""

@@ -1,7 +1,8 @@
 """Digests of the files of a checkpoint: threads hash them in pieces while the disk is busy.
 
-The digest of a file is the SHA-256 over the SHA-256 digests of its pieces of 8 MiB, in their order.
-Pieces need no order while they are hashed, so that also one large file is hashed by all threads.
+The digest of a file is the hash of the digests of its pieces of 8 MiB, in their order. Pieces need
+no order while they are hashed, so that also one large file is hashed by all threads. The hash is
+BLAKE3 where its package is installed, since it takes a third of the time of SHA-256.
 """
 
 from __future__ import annotations
@@ -9,15 +10,38 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 PIECE_BYTES = 8 * 1024 * 1024
 """Part of the manifest's format."""
 READ_BYTES = 1024 * 1024
 MOST_THREADS = 4
-"""A processor hashes 1 to 2 GB/s; more threads would take processors from the program."""
+"""A processor hashes 1 to 4 GB/s; more threads would take processors from the program."""
+
+
+class Digest(Protocol):
+    """What a hash of `hashlib` or BLAKE3 offers."""
+
+    def update(self, data: bytes | memoryview, /) -> object:
+        """More of the content."""
+
+    def digest(self) -> bytes:
+        """Of the content so far."""
+
+
+def _known_hashes() -> dict[str, Callable[[], Digest]]:
+    """By name, the fastest first: new checkpoints have that one."""
+    try:
+        from blake3 import blake3  # noqa: PLC0415 - programs of users may lack it
+    except ImportError:
+        return {"sha256": hashlib.sha256}
+    return {"blake3": blake3, "sha256": hashlib.sha256}
+
+
+HASHES: Mapping[str, Callable[[], Digest]] = _known_hashes()
 
 
 @dataclass(frozen=True)
@@ -26,8 +50,10 @@ class FileEntry:
 
     name: str
     bytes: int
-    pieces_sha256: str
-    """In a manifest of format 1 or 2: the SHA-256 of the file as a whole."""
+    algorithm: str
+    """One of `HASHES` on the machine where it was saved."""
+    digest: str
+    """Over its pieces; in a manifest of format 1 or 2: of the file as a whole."""
 
 
 @dataclass
@@ -43,9 +69,15 @@ class _File:
 class Hashing:
     """Hashes files in threads. The caller copies, syncs or waits meanwhile."""
 
-    def __init__(self, root: Path, names: Sequence[str], threads: int = 0) -> None:
-        """`threads`: to begin with; 0 = one for each processor, up to `MOST_THREADS`."""
+    def __init__(
+        self, root: Path, names: Sequence[str], threads: int = 0, algorithm: str = ""
+    ) -> None:
+        """`threads`: to begin with; 0 = one for each processor, up to `MOST_THREADS`.
+
+        `algorithm`: one of `HASHES`; empty = the fastest.
+        """
         self._root, self._names = root, names
+        self._algorithm = algorithm or next(iter(HASHES))
         self._files: list[_File] = []
         self._pieces = self._cut()
         self._lock = threading.Lock()
@@ -66,7 +98,12 @@ class Hashing:
             thread.join()
         if self._error is not None:
             raise self._error
-        return [FileEntry(one.name, one.size_bytes, _digest_of(one.digests)) for one in self._files]
+        return [self._entry(one) for one in self._files]
+
+    def _entry(self, file: _File) -> FileEntry:
+        whole = HASHES[self._algorithm]()
+        whole.update(b"".join(file.digests))
+        return FileEntry(file.name, file.size_bytes, self._algorithm, whole.digest().hex())
 
     def _cut(self) -> Iterator[tuple[_File, int]]:
         """Each piece of each file, by its number."""
@@ -82,7 +119,9 @@ class Hashing:
         try:
             while (piece := self._next()) is not None:
                 file, number = piece
-                file.digests[number] = _hash_piece(f"{self._root}/{file.name}", number, buffer)
+                digest = HASHES[self._algorithm]()
+                _read_piece(f"{self._root}/{file.name}", number, buffer, digest)
+                file.digests[number] = digest.digest()
         except BaseException as error:
             self._error = error
 
@@ -103,9 +142,8 @@ def threads_beside_a_copy() -> int:
     return max(1, all_threads() - 1)
 
 
-def _hash_piece(path: str, number: int, buffer: memoryview) -> bytes:
-    """Digest of one piece of a file. The buffer stays in the processor's cache."""
-    digest = hashlib.sha256()
+def _read_piece(path: str, number: int, buffer: memoryview, digest: Digest) -> None:
+    """Hashes one piece of a file. The buffer stays in the processor's cache."""
     begin = number * PIECE_BYTES
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a hot path
         file.seek(begin)
@@ -113,11 +151,6 @@ def _hash_piece(path: str, number: int, buffer: memoryview) -> bytes:
         while left and (count := file.readinto(buffer[:left])):
             digest.update(buffer[:count])
             left -= count
-    return digest.digest()
-
-
-def _digest_of(pieces: Sequence[bytes]) -> str:
-    return hashlib.sha256(b"".join(pieces)).hexdigest()
 
 
 def sha256_of(path: str) -> str:

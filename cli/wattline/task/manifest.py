@@ -1,7 +1,8 @@
 """Manifest of a checkpoint: the size and digest of each of its files, one line of JSON a file.
 
 A first line describes the checkpoint and counts the files, so that a manifest that lost its end is
-found out. Formats 1 (one JSON document) and 2 (SHA-256 of whole files) are still read.
+found out. Formats 1 (one JSON document), 2 (SHA-256 of whole files) and 3 (SHA-256 of pieces) are
+still read.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .hashing import FileEntry, Hashing, sha256_of
+from .hashing import HASHES, FileEntry, Hashing, sha256_of
 
 MANIFEST = "manifest.jsonl"
-FORMAT = 3
+FORMAT = 4
+SHA256_FORMAT = 3
 WHOLE_FILES_FORMAT = 2
 OLD_MANIFEST = "manifest.json"
 OLD_FORMAT = 1
@@ -64,11 +66,19 @@ def write_manifest(
         raise CheckpointError(f"`about` has {len(first)} bytes; at most {MAX_LINE_BYTES} are kept")
     with (building / MANIFEST).open("w", encoding="utf-8") as file:
         file.write(first + "\n")
-        file.writelines(json.dumps(vars(entry)) + "\n" for entry in entries)
+        file.writelines(json.dumps(_line_of(entry)) + "\n" for entry in entries)
     sync(str(building / MANIFEST))
     for root, _, _ in os.walk(building):
         sync(root)
     return size_bytes
+
+
+def _line_of(entry: FileEntry) -> dict[str, Any]:
+    return {"name": entry.name, "bytes": entry.bytes, _key(entry.algorithm): entry.digest}
+
+
+def _key(algorithm: str) -> str:
+    return f"pieces_{algorithm}"
 
 
 def files_of(building: Path) -> list[str]:
@@ -109,10 +119,9 @@ def check(directory: Path, step: int, *, verify: bool) -> Header:
     header = _header(lines)
     if header.step != step:
         raise ValueError(f"the manifest is of step {header.step}")
-    key = "pieces_sha256" if header.format == FORMAT else "sha256"
     listed: list[FileEntry] = []
     for line in lines:
-        listed.append(FileEntry(line["name"], line["bytes"], line[key]))
+        listed.append(_entry(line))
         _check_size(directory, listed[-1])
     if len(listed) != header.files:
         raise ValueError(f"the manifest lists {len(listed)} of {header.files} files")
@@ -124,6 +133,15 @@ def check(directory: Path, step: int, *, verify: bool) -> Header:
     return header
 
 
+def _entry(line: dict[str, Any]) -> FileEntry:
+    for algorithm in HASHES:
+        if _key(algorithm) in line:
+            return FileEntry(line["name"], line["bytes"], algorithm, line[_key(algorithm)])
+    if "pieces_blake3" in line:
+        raise ValueError("it was saved with BLAKE3; install the package blake3 here")
+    return FileEntry(line["name"], line["bytes"], "sha256", line["sha256"])
+
+
 def _check_size(directory: Path, entry: FileEntry) -> None:
     if not _IN_DATA.match(entry.name) or ".." in entry.name.split("/"):
         raise ValueError(f"{entry.name} is no file of this checkpoint")
@@ -133,14 +151,23 @@ def _check_size(directory: Path, entry: FileEntry) -> None:
 
 
 def _check_digests(directory: Path, listed: list[FileEntry], number: int) -> None:
-    names = [entry.name for entry in listed]
-    if number == FORMAT:
-        found = {one.name: one.pieces_sha256 for one in Hashing(directory, names).entries()}
+    if number <= WHOLE_FILES_FORMAT:
+        found = {one.name: sha256_of(f"{directory}/{one.name}") for one in listed}
     else:
-        found = {name: sha256_of(f"{directory}/{name}") for name in names}
+        found = _hashed(directory, listed)
     for entry in listed:
-        if found[entry.name] != entry.pieces_sha256:
+        if found[entry.name] != entry.digest:
             raise ValueError(f"{entry.name} does not have the checksum it was saved with")
+
+
+def _hashed(directory: Path, listed: list[FileEntry]) -> dict[str, str]:
+    """Digest of each file by its own algorithm: ranks of a gang may have different ones."""
+    found: dict[str, str] = {}
+    for algorithm in HASHES:
+        names = [entry.name for entry in listed if entry.algorithm == algorithm]
+        entries = Hashing(directory, names, algorithm=algorithm).entries() if names else []
+        found |= {entry.name: entry.digest for entry in entries}
+    return found
 
 
 def _header(lines: Iterator[dict[str, Any]]) -> Header:
@@ -172,7 +199,7 @@ def _lines(directory: Path) -> Iterator[dict[str, Any]]:
                 raise ValueError("the manifest is cut off")
             values = json.loads(line.decode())  # bytes may be taken for UTF-16
             if number == 0:
-                _check_format(values, (WHOLE_FILES_FORMAT, FORMAT))
+                _check_format(values, (WHOLE_FILES_FORMAT, SHA256_FORMAT, FORMAT))
             yield values
 
 

@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from support.task_home import as_first_attempt
 from wattline import task
@@ -87,23 +88,55 @@ def test_a_manifest_that_is_nested_without_end_is_damaged(home: Path) -> None:
     assert task.latest() == saved[0]
 
 
-def test_a_file_is_hashed_in_pieces_of_8_mib_in_their_order(home: Path) -> None:
+HASHES = pytest.mark.parametrize("algorithm", [*hashing.HASHES])
+
+
+@HASHES
+def test_a_file_is_hashed_in_pieces_of_8_mib_in_their_order(
+    home: Path, algorithm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only(algorithm, monkeypatch)
     pieces = [bytes([number]) * (8 << 20) for number in range(2)] + [b"rest"]
     content = b"".join(pieces)
     saved = task.save(1, content)
     assert saved is not None
     written = (saved.path.parent / manifest.MANIFEST).read_text().splitlines()
-    digest = sha256(b"".join(sha256(piece).digest() for piece in pieces)).hexdigest()
+    one = {"sha256": sha256, "blake3": blake3}[algorithm]
+    digest = one(b"".join(one(piece).digest() for piece in pieces)).hexdigest()
     assert json.loads(written[1]) == {
         "name": "data",
         "bytes": len(content),
-        "pieces_sha256": digest,
+        f"pieces_{algorithm}": digest,
     }
     with saved.path.open("r+b") as file:
         file.seek(9 << 20)
         file.write(b"\0")
     with pytest.raises(task.CheckpointError, match="checksum"):
         task.latest()
+
+
+def test_format_3_is_format_4_with_sha_256(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    only("sha256", monkeypatch)
+    saved = task.save(1, b"weights")
+    assert saved is not None
+    lines = saved.path.parent / manifest.MANIFEST
+    lines.write_text(lines.read_text().replace('"format": 4', '"format": 3'))
+    assert task.latest() == saved
+
+
+def test_a_checkpoint_needs_the_package_of_its_hash(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task.save(1, b"weights")
+    only("sha256", monkeypatch)
+    with pytest.raises(task.CheckpointError, match="install the package blake3"):
+        task.latest()
+
+
+def only(algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine with this hash alone."""
+    for module in (hashing, manifest):
+        monkeypatch.setattr(module, "HASHES", {algorithm: hashing.HASHES[algorithm]})
 
 
 def test_what_one_thread_cannot_read_ends_the_others(tmp_path: Path) -> None:
