@@ -7,6 +7,7 @@ BLAKE3 where its package is installed, since it takes a third of the time of SHA
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import threading
@@ -32,16 +33,14 @@ class Digest(Protocol):
         """Of the content so far."""
 
 
-def _known_hashes() -> dict[str, Callable[[], Digest]]:
+@functools.cache
+def hashes() -> Mapping[str, Callable[[], Digest]]:
     """By name, the fastest first: new checkpoints have that one."""
     try:
         from blake3 import blake3  # noqa: PLC0415 - programs of users may lack it
     except ImportError:
         return {"sha256": hashlib.sha256}
     return {"blake3": blake3, "sha256": hashlib.sha256}
-
-
-HASHES: Mapping[str, Callable[[], Digest]] = _known_hashes()
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class FileEntry:
     name: str
     bytes: int
     algorithm: str
-    """One of `HASHES` on the machine where it was saved."""
+    """One of `hashes` on the machine where it was saved."""
     digest: str
     """Over its pieces; in a manifest of format 1 or 2: of the file as a whole."""
 
@@ -74,10 +73,11 @@ class Hashing:
     ) -> None:
         """`threads`: to begin with; 0 = one for each processor, up to `MOST_THREADS`.
 
-        `algorithm`: one of `HASHES`; empty = the fastest.
+        `algorithm`: one of `hashes`; empty = the fastest.
         """
         self._root, self._names = root, names
-        self._algorithm = algorithm or next(iter(HASHES))
+        self._algorithm = algorithm or next(iter(hashes()))
+        self._new_digest = hashes()[self._algorithm]
         self._files: list[_File] = []
         self._pieces = self._cut()
         self._lock = threading.Lock()
@@ -101,7 +101,7 @@ class Hashing:
         return [self._entry(one) for one in self._files]
 
     def _entry(self, file: _File) -> FileEntry:
-        whole = HASHES[self._algorithm]()
+        whole = self._new_digest()
         whole.update(b"".join(file.digests))
         return FileEntry(file.name, file.size_bytes, self._algorithm, whole.digest().hex())
 
@@ -119,7 +119,7 @@ class Hashing:
         try:
             while (piece := self._next()) is not None:
                 file, number = piece
-                digest = HASHES[self._algorithm]()
+                digest = self._new_digest()
                 _read_piece(f"{self._root}/{file.name}", number, buffer, digest)
                 file.digests[number] = digest.digest()
         except BaseException as error:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .hashing import HASHES, FileEntry, Hashing, sha256_of
+from .hashing import FileEntry, Hashing, hashes, sha256_of
 
 MANIFEST = "manifest.jsonl"
 FORMAT = 4
@@ -134,7 +134,7 @@ def check(directory: Path, step: int, *, verify: bool) -> Header:
 
 
 def _entry(line: dict[str, Any]) -> FileEntry:
-    for algorithm in HASHES:
+    for algorithm in hashes():
         if _key(algorithm) in line:
             return FileEntry(line["name"], line["bytes"], algorithm, line[_key(algorithm)])
     if "pieces_blake3" in line:
@@ -163,7 +163,7 @@ def _check_digests(directory: Path, listed: list[FileEntry], number: int) -> Non
 def _hashed(directory: Path, listed: list[FileEntry]) -> dict[str, str]:
     """Digest of each file by its own algorithm: ranks of a gang may have different ones."""
     found: dict[str, str] = {}
-    for algorithm in HASHES:
+    for algorithm in hashes():
         names = [entry.name for entry in listed if entry.algorithm == algorithm]
         entries = Hashing(directory, names, algorithm=algorithm).entries() if names else []
         found |= {entry.name: entry.digest for entry in entries}
