@@ -37,7 +37,7 @@ class Digest(Protocol):
 def hashes() -> Mapping[str, Callable[[], Digest]]:
     """By name, the fastest first: new checkpoints have that one."""
     try:
-        from blake3 import blake3  # noqa: PLC0415 - programs of users may lack it
+        from blake3 import blake3  # the environment of a user may lack it
     except ImportError:
         return {"sha256": hashlib.sha256}
     return {"blake3": blake3, "sha256": hashlib.sha256}
