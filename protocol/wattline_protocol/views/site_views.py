@@ -21,6 +21,8 @@ from wattline_protocol.job.spec import WHOLE_GPU, JobKind, JobSpec, Share
 from wattline_protocol.site.model import DomainKind
 from wattline_protocol.views.account_views import PlaceView
 from wattline_protocol.views.diagnosis import Diagnosis, Verdict
+from wattline_protocol.views.power_views import BindingView
+from wattline_protocol.views.queue_views import QueuedView
 from wattline_protocol.views.training_views import CheckpointView, RankView
 from wattline_protocol.wire.agent_messages import TaskExit, TaskUsage
 from wattline_protocol.wire.gpu_process import GpuProcess
@@ -347,6 +349,8 @@ class DomainView(msgspec.Struct, frozen=True):
     """In force and planned, the binding one first, then by start."""
     meter: MeterView | None = None
     plant: PlantView | None = None
+    binding: BindingView | None = None
+    """None: it limits no GPU."""
 
 
 class WhyGpu(msgspec.Struct, frozen=True):
@@ -490,3 +494,5 @@ class SiteView(msgspec.Struct, frozen=True):
     open_alarms: int = 0
     open_warnings: int = 0
     """All open ones, listed or not."""
+    queue: tuple[QueuedView, ...] = ()
+    """The head of the queue, in its order."""

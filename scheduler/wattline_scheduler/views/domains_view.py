@@ -1,11 +1,13 @@
 """View of power domains and cooling zones."""
 
 from wattline_protocol.ids import DomainId, NodeId, Now
+from wattline_protocol.views.power_views import BindingView
 from wattline_protocol.views.site_views import DomainView, LimitView
 from wattline_scheduler.core.leases.measured_draw import Draw, all_draws, domain_draws
 from wattline_scheduler.core.model.state import State
-from wattline_scheduler.views.limits_view import limit_views
-from wattline_scheduler.views.sensing_view import meter_view, plant_view
+from wattline_scheduler.views.power.binding_view import binding_views
+from wattline_scheduler.views.power.limits_view import limit_views
+from wattline_scheduler.views.power.sensing_view import meter_view, plant_view
 
 MW = 1000
 
@@ -15,15 +17,20 @@ def domain_views(
 ) -> tuple[DomainView, ...]:
     """All domains, in site-file order."""
     measured_mw = domain_draws(state, draws or all_draws(state))
-    limits = limit_views(state, now)
+    limits, binding = limit_views(state, now), binding_views(state)
     return tuple(
-        _domain_view(state, domain, mw, limits.get(domain, ()), now)
+        _domain_view(state, domain, mw, limits.get(domain, ()), binding.get(domain), now)
         for domain, mw in measured_mw.items()
     )
 
 
 def _domain_view(
-    state: State, domain: DomainId, measured_mw: int, limits: tuple[LimitView, ...], now: Now
+    state: State,
+    domain: DomainId,
+    measured_mw: int,
+    limits: tuple[LimitView, ...],
+    binding: BindingView | None,
+    now: Now,
 ) -> DomainView:
     declared = state.domains.by_id[domain]
     overrun = state.overruns.get(domain)
@@ -42,4 +49,5 @@ def _domain_view(
         limits=limits,
         meter=meter_view(state, domain, now),
         plant=plant_view(state, domain, now),
+        binding=binding,
     )

@@ -10,6 +10,7 @@ from wattline_scheduler.core.model.state import State
 from wattline_scheduler.views.domains_view import domain_views
 from wattline_scheduler.views.nodes_view import node_view
 from wattline_scheduler.views.problems_view import open_counts, worst_open
+from wattline_scheduler.views.queue_view import queue_head
 
 MAX_GPUS_SHOWN = 10_000
 """Above this size nodes are listed without their GPUs (`GetNode` returns them). About 2.5 MB."""
@@ -44,6 +45,7 @@ def site_view(state: State, now: Now, show_job: ShowJob, refused_messages: int) 
         problems=worst_open(state),
         open_alarms=alarms,
         open_warnings=warnings,
+        queue=queue_head(state, now),
     )
 
 

@@ -2,10 +2,11 @@
 
 import pytest
 
-from support.core.harness import Harness
+from support.core.harness import Harness, joined
 from support.core.sites import NAMEPLATE_MW, job, site
 from wattline_protocol.views.site_views import DomainView, NodeView, SiteView
 from wattline_protocol.wire.client_messages import DeclareOff, Drain, Shed
+from wattline_scheduler.plan.cycle import PATIENCE_S
 from wattline_scheduler.views import site_view as site_views
 from wattline_scheduler.views.domains_view import domain_views
 from wattline_scheduler.views.jobs_view import job_in_memory
@@ -191,3 +192,20 @@ def test_of_many_jobs_the_most_urgent_and_the_newest_are_shown(
     h.end_tasks()
     waiting = [h.submit(job().held().priority(p)) for p in (10, 90, 50)]
     assert [one.id for one in whole(h).jobs] == [ended[-1], waiting[1], waiting[2]]
+
+
+def test_the_head_of_the_queue_is_in_its_order_with_the_starts_that_the_planner_reserved() -> None:
+    h = joined(site().rack("a", 2).build())
+    for _ in range(2):
+        h.submit(job("full").gpus(8).priority(95).runtime(600.0))
+    later = h.submit(job("low").gpus(8).priority(10))
+    sooner = h.submit(job("high").gpus(8).priority(90))
+    h.submit(job("later").gpus(8).held())
+    h.run(PATIENCE_S + 5.0)
+    queue = whole(h).queue
+    assert [one.job for one in queue] == [sooner, later]
+    starts = queue[0].starts_unix_s
+    assert starts is not None
+    assert h.now.unix_s < starts <= h.now.unix_s + 700
+    h.end_tasks()
+    assert [one.job for one in whole(h).queue] == []

@@ -9,7 +9,7 @@ from wattline_protocol.ids import DomainId, Now, UnixTime
 from wattline_protocol.site.model import Schedule, Site
 from wattline_protocol.wire.client_messages import CancelGridEvent, Denied, GridEvent
 from wattline_scheduler.core.requests.grid_events import MAX_EVENTS_PER_DOMAIN
-from wattline_scheduler.views.limits_view import limit_views
+from wattline_scheduler.views.power.limits_view import limit_views
 
 SITE = DomainId("site")
 FULL_MW = 14_000_000

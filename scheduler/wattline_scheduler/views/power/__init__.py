@@ -1,0 +1,1 @@
+"""Views of power: limits of budgets, sensors, and which domains limit work."""
