@@ -16,7 +16,8 @@ from wattline_protocol.wire.agents.data_messages import DataToHold
 from wattline_runtime.data.cache.folder import CacheFolder, WrongContent
 from wattline_runtime.data.cache.index import Needs, cost_of
 from wattline_runtime.data.fetch.frames import ReadFailed
-from wattline_runtime.data.fetch.reader import Opening, StoreReader
+from wattline_runtime.data.fetch.opening import Opening
+from wattline_runtime.data.fetch.reader import StoreReader
 from wattline_runtime.data.manifest import Entry, manifest_key, object_key
 
 AHEAD = 16

@@ -5,9 +5,7 @@ output checks the hash of every byte. Small objects are requested some ahead, fo
 long to begin an answer.
 """
 
-import importlib
 import os
-import pwd
 import queue
 import sys
 import threading
@@ -25,17 +23,9 @@ from wattline_runtime.data.fetch.frames import (
     write_end,
     write_frame,
 )
-from wattline_runtime.data.fetch.reader import Opening
-from wattline_runtime.data.stores.interface import (
-    NotInStore,
-    Store,
-    StoreAway,
-    StoreError,
-    StoreRefused,
-)
-from wattline_runtime.data.stores.open_store import keys_of, open_store
+from wattline_runtime.data.fetch.opening import Failures, Opening, open_as_account, why_of
+from wattline_runtime.data.stores.interface import NotInStore, Store
 
-S3_MODULE = "wattline_runtime.data.stores.s3"
 AHEAD = 16
 """Answers begun at a time."""
 
@@ -50,8 +40,8 @@ def main(requests: BinaryIO, answers: BinaryIO) -> None:
     opening = msgspec.json.decode(line, type=Opening)
     begun: queue.Queue[Future[Begun] | None] = queue.Queue(AHEAD)
     opened: Future[Store] = Future()
-    try:  # before there are threads: rights of all of them are changed together
-        opened.set_result(_open(opening))
+    try:
+        opened.set_result(open_as_account(opening))
     except Exception as error:
         opened.set_exception(error)
     writer = threading.Thread(target=_answer_all, args=(begun, answers), daemon=True)
@@ -61,35 +51,6 @@ def main(requests: BinaryIO, answers: BinaryIO) -> None:
             begun.put(pool.submit(_begin, opened, msgspec.json.decode(line, type=Request)))
         begun.put(None)
         writer.join()
-
-
-def _become(account: str) -> None:
-    """Keep no rights but those of the account. What is to be imported was imported before: the
-    account may have no access to this installation. Raises StoreRefused."""
-    try:
-        found = pwd.getpwnam(account)
-    except KeyError:
-        raise StoreRefused(f"this host has no account {account}") from None
-    if found.pw_uid == os.geteuid():
-        return
-    try:
-        os.initgroups(found.pw_name, found.pw_gid)
-        os.setresgid(found.pw_gid, found.pw_gid, found.pw_gid)
-        os.setresuid(found.pw_uid, found.pw_uid, found.pw_uid)
-    except PermissionError:
-        text = f"the keeper is not root, and reads no store as {account}"
-        raise StoreRefused(text) from None
-    os.environ["HOME"] = found.pw_dir
-
-
-def _open(opening: Opening) -> Store:
-    if opening.place.store.startswith("s3:"):
-        importlib.import_module(S3_MODULE)
-    if opening.account:
-        _become(opening.account)
-    lines = opening.secret.decode(errors="replace").splitlines()
-    pairs = (line.partition("=")[::2] for line in lines)
-    return open_store(opening.place, keys_of({name.strip(): text.strip() for name, text in pairs}))
 
 
 def _begin(opened: "Future[Store]", request: Request) -> Begun:
@@ -117,14 +78,8 @@ def _answer(one: "Future[Begun]", out: BinaryIO) -> Failure | None:
         write_frame(out, first)
         for chunk in rest:
             write_frame(out, chunk)
-    except NotInStore as error:
-        return Failure("missing", str(error)[:MAX_TEXT_CHARS])
-    except StoreRefused as error:
-        return Failure("refused", str(error)[:MAX_TEXT_CHARS])
-    except (StoreAway, OSError) as error:
-        return Failure("away", str(error)[:MAX_TEXT_CHARS])
-    except (StoreError, ValueError) as error:
-        return Failure("unreadable", str(error)[:MAX_TEXT_CHARS])
+    except Failures as error:
+        return Failure(why_of(error), str(error)[:MAX_TEXT_CHARS])
     return None
 
 

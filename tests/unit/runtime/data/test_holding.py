@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
@@ -22,7 +23,7 @@ from wattline_protocol.wire.agents.data_messages import (
 from wattline_runtime.data.cache import folder
 from wattline_runtime.data.cache.folder import CacheFolder
 from wattline_runtime.data.cache.index import BASE_BYTES
-from wattline_runtime.data.fetch import holding, reader
+from wattline_runtime.data.fetch import account_child, holding
 from wattline_runtime.data.fetch.bring import Bringing
 from wattline_runtime.data.fetch.holding import MOST_OF_USER, Holding, Pace
 from wattline_runtime.data.manifest import Entry, entry_line, head_line, manifest_key, object_key
@@ -77,15 +78,15 @@ def stop_readers(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], set[int]]:
 
     def stop(count: int) -> set[int]:
         stopped: set[int] = set()
-        send = reader.StoreReader._send
+        send = account_child.AccountChild.send
 
-        def stop_and_send(self: reader.StoreReader, line: bytes) -> None:
+        def stop_and_send(self: account_child.AccountChild, request: msgspec.Struct) -> None:
             if len(stopped) < count:
-                os.kill(self._child.pid, signal.SIGSTOP)
-                stopped.add(self._child.pid)
-            send(self, line)
+                os.kill(self.pid, signal.SIGSTOP)
+                stopped.add(self.pid)
+            send(self, request)
 
-        monkeypatch.setattr(reader.StoreReader, "_send", stop_and_send)
+        monkeypatch.setattr(account_child.AccountChild, "send", stop_and_send)
         return stopped
 
     return stop
@@ -111,7 +112,7 @@ def test_a_user_whose_readers_are_stopped_delays_no_other(
 def test_a_reader_that_sends_nothing_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_readers: Callable[[int], set[int]]
 ) -> None:
-    monkeypatch.setattr(reader, "STALL_S", 1.0)
+    monkeypatch.setattr(account_child, "STALL_S", 1.0)
     rig, tree = Rig(tmp_path), tree_of({"a": b"content"})
     store, stopped = rig.store("store", tree), stop_readers(1)
     rig.hold(wanted(tree, store))

@@ -1,0 +1,92 @@
+"""Publishes folders of the node in a store: the child of a fetch process.
+
+It keeps the rights of the account of the job's owner alone: it reads what that account may read,
+and writes where its keys may write. It may be killed at any moment: a version without a manifest
+does not exist, and the next child finds the objects that are there.
+"""
+
+import os
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from wattline_runtime.data.add import NewVersion
+from wattline_runtime.data.fetch.frames import MAX_TEXT_CHARS
+from wattline_runtime.data.fetch.opening import Failures, Opening, open_as_account, why_of
+from wattline_runtime.data.fetch.writing import (
+    BEAT_S,
+    Beat,
+    FolderPut,
+    Outcome,
+    Unwritten,
+    Wish,
+)
+from wattline_runtime.data.stores.below import Below
+from wattline_runtime.data.stores.interface import Store
+
+_decode = msgspec.json.Decoder(Wish).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class _Answers:
+    """Lines to the fetch process; signs of life between them."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out, self._lock = out, threading.Lock()
+        self._ended = threading.Event()
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def say(self, one: Beat | Outcome) -> None:
+        with self._lock:
+            self._out.write(_encode(one) + b"\n")
+            self._out.flush()
+
+    def _beat(self) -> None:
+        while True:
+            time.sleep(BEAT_S)
+            try:
+                self.say(Beat())
+            except OSError:  # the fetch process is gone: nobody needs what is being written
+                os._exit(0)
+
+
+def main(wishes: BinaryIO, out: BinaryIO) -> None:
+    """Carry out wishes until there are no more."""
+    line = wishes.readline()
+    if not line:  # the fetch process has ended
+        return
+    opening = msgspec.json.decode(line, type=Opening)
+    store: Store | None = None
+    failed = Unwritten("away", "")
+    try:  # before there are threads
+        store = open_as_account(opening)
+    except Failures as error:
+        failed = _unwritten(error)
+    answers = _Answers(out)
+    for line in wishes:
+        answers.say(failed if store is None else _done(store, _decode(line)))
+
+
+def _done(store: Store, wish: Wish) -> Outcome:
+    try:
+        with NewVersion(Path(wish.folder)) as version:
+            stored = version.put(Below(store, wish.prefix))
+            tree = version.tree
+            return FolderPut(tree.sha256, tree.files, tree.size, stored.bytes)
+    except Failures as error:
+        return _unwritten(error)
+
+
+def _unwritten(error: Exception) -> Unwritten:
+    return Unwritten(why_of(error), str(error)[:MAX_TEXT_CHARS])
+
+
+if __name__ == "__main__":
+    with suppress(ConnectionError, msgspec.DecodeError):  # the fetch process is gone
+        main(sys.stdin.buffer, sys.stdout.buffer)
+    os._exit(0)  # its threads may still write

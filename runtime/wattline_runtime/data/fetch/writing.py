@@ -1,0 +1,53 @@
+"""Between the fetch process and the child that writes into a store for it: lines of JSON.
+
+The child works as the account that may write there. An answer is lines of `Beat` and one of another
+kind; it is not trusted, and bounded.
+"""
+
+from typing import Annotated
+
+import msgspec
+
+from wattline_protocol.data.requests import FileCount, Sha256
+from wattline_protocol.wire.bounds import Bytes
+from wattline_runtime.data.fetch.frames import Why
+
+MAX_ANSWER_BYTES = 8 * 1024
+BEAT_S = 10.0
+"""Interval of signs of life: a child that is stopped gives none."""
+
+LocalPath = Annotated[str, msgspec.Meta(max_length=4_096, pattern=r"\A/")]
+
+
+class PutFolder(msgspec.Struct, frozen=True, tag_field="t", tag="put_folder"):
+    """Publish a folder as a version: its objects, then its manifest. Rules and refusals are those
+    of `wattline data add`."""
+
+    folder: LocalPath
+    prefix: str = ""
+    """Of all keys in the store."""
+
+
+class Beat(msgspec.Struct, frozen=True, tag_field="t", tag="beat"):
+    """The child works."""
+
+
+class FolderPut(msgspec.Struct, frozen=True, tag_field="t", tag="folder_put"):
+    """The version is in the store, and durable."""
+
+    sha256: Sha256
+    files: FileCount
+    bytes: Bytes
+    stored_bytes: Bytes
+    """What the store did not have before."""
+
+
+class Unwritten(msgspec.Struct, frozen=True, tag_field="t", tag="unwritten"):
+    """Why nothing was published. The text never has a secret in it."""
+
+    why: Why
+    text: str
+
+
+Wish = PutFolder
+Outcome = FolderPut | Unwritten
