@@ -77,7 +77,8 @@ def test_a_first_job_gets_its_nodes_where_they_have_room(
     able = [place for place in job.places if has_room(place)]
     (chosen,) = stage([job], nodes, sizes)
     assert len(chosen) >= min(job.nodes, len(able))
-    if any(place.slots for place in able):
+    begun = [place for place in able if nodes[place.node].listed.issuperset(job.versions)]
+    if any(place.slots for place in able) and len(begun) < SPARE * job.nodes:
         assert any(place.slots for place in able if place.node in chosen)
 
 

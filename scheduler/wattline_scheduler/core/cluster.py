@@ -54,7 +54,7 @@ from wattline_scheduler.core.leases.sensor_limits import (
     tick_sensing,
     zone_sensed,
 )
-from wattline_scheduler.core.lifecycle.data_staging import tick_data
+from wattline_scheduler.core.lifecycle.data.data_staging import tick_data
 from wattline_scheduler.core.lifecycle.dependencies import propagate_ends
 from wattline_scheduler.core.lifecycle.fair_share import tick_shares
 from wattline_scheduler.core.lifecycle.planning import plan_now

@@ -46,10 +46,11 @@ def held(
     *,
     detail: str = "",
     done: int = 0,
+    is_full: bool = False,
 ) -> None:
     """The same of one version, as the newest list asks for it."""
     (one,) = [one for one in listed(h, node) if one.manifest_sha256 == sha(content)]
-    about = (sha(content), state, done, SIZE_BYTES, detail, one.asked, one.listing)
+    about = (sha(content), state, done, SIZE_BYTES, detail, one.asked, one.listing, is_full)
     report(h, node, DataHeld(*about))
 
 

@@ -79,10 +79,6 @@ DataState = Literal["fetching", "waiting", "ready", "failed"]
 version is taken from the list."""
 
 
-CACHE_FULL = "the cache is full"
-"""Begins the detail of a version that waits for room, not for its store."""
-
-
 class DataHeld(msgspec.Struct, frozen=True):
     """A version on a node."""
 
@@ -96,6 +92,8 @@ class DataHeld(msgspec.Struct, frozen=True):
     asked: Serial[int] = 0
     listing: Serial[int] = 0
     """As in the list; 0 = it is not on the list. A copy is examined for each listing."""
+    is_full: bool = False
+    """It waits for room in the cache, not for its store."""
 
 
 HeldVersions = Annotated[tuple[DataHeld, ...], msgspec.Meta(max_length=MAX_HELD)]

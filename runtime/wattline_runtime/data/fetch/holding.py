@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from wattline_protocol.wire.agents.data_messages import (
-    CACHE_FULL,
     MAX_HELD,
     MAX_KEYS_BYTES,
     CacheReport,
@@ -188,6 +187,7 @@ class Holding:
 
     def _hold(self, item: _Item) -> None:
         """Check the version if it is there, else fetch it."""
+        item.is_full = False
         try:
             if self._is_there(item):
                 self._set(item, "ready")
@@ -308,7 +308,7 @@ def _held(item: _Item) -> DataHeld:
     version = item.version
     return DataHeld(
         *(version.manifest_sha256, item.state, done, total, item.detail),
-        *(version.asked, version.listing),
+        *(version.asked, version.listing, item.is_full),
     )
 
 
@@ -325,6 +325,6 @@ def _reading_text(error: ReadFailed) -> str:
 
 def _full_text(error: TooLarge) -> str:
     return (
-        f"{CACHE_FULL}: {error.needed_bytes} bytes are needed, {error.free_bytes} of "
+        f"the cache is full: {error.needed_bytes} bytes are needed, {error.free_bytes} of "
         f"{error.limit_bytes} are free beside what is in use"
     )

@@ -5,7 +5,7 @@ from wattline_agent.core.model import NodeState
 from wattline_protocol.wire.agents.data_messages import MAX_HELD
 from wattline_protocol.wire.task_order import TaskOrder
 from wattline_scheduler.core.admission.staging import NodeStage
-from wattline_scheduler.core.lifecycle import data_staging
+from wattline_scheduler.core.lifecycle.data import data_staging
 from wattline_scheduler.core.model.data.node_data import NodeData
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.state import State

@@ -120,6 +120,23 @@ def test_a_reader_that_sends_nothing_is_ended(
     assert not any(map(psutil.pid_exists, stopped))
 
 
+def test_a_version_that_waits_for_room_says_so_until_it_waits_for_its_store(
+    tmp_path: Path,
+) -> None:
+    rig = Rig(tmp_path)
+    first, second = tree_of({"a": bytes(6_000_000)}), tree_of({"b": bytes(5_000_000)})
+    store = rig.store("store", first, second)
+    rig.hold(wanted(first, store))
+    rig.wait(lambda: rig.held(first).state == "ready")
+    rig.hold(wanted(first, store), wanted(second, store))
+    rig.wait(lambda: rig.held(second).is_full)
+    assert "the cache is full" in rig.held(second).detail
+    store.rename(tmp_path / "away")
+    rig.hold(wanted(second, store))
+    rig.wait(lambda: "its store is away" in rig.held(second).detail)
+    assert not rig.held(second).is_full
+
+
 def test_a_place_that_fails_while_the_list_names_another_one_fails_nothing(tmp_path: Path) -> None:
     tree = tree_of({"a": b"content"})
 

@@ -1,6 +1,6 @@
 """What a node has of data sets, as its agent reports it, and what it was told to hold."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from wattline_protocol.wire.agents.data_messages import DataHeld, DataToHold
@@ -25,14 +25,28 @@ class NodeData:
 
     def is_ready(self, manifest_sha256: str) -> bool:
         """Whether tasks there may read the version: it was examined since it came onto the list."""
-        held, listed = self.held.get(manifest_sha256), self._listed.get(manifest_sha256)
-        is_current = held is not None and listed is not None and held.listing == listed.listing
-        return is_current and held is not None and held.state == "ready"
+        held, listed = self.held.get(manifest_sha256), self.on_list(manifest_sha256)
+        if held is None or listed is None:
+            return False
+        return held.state == "ready" and held.listing == listed.listing
 
-    def listing(self, manifest_sha256: str) -> int:
-        """Number under which the version is on the list; 0 = it is not."""
-        listed = self._listed.get(manifest_sha256)
-        return 0 if listed is None else listed.listing
+    def on_list(self, manifest_sha256: str) -> DataToHold | None:
+        """The version as it is on the list; None = it is not."""
+        return self._listed.get(manifest_sha256)
+
+    def report_of(self, listed: DataToHold) -> DataHeld | None:
+        """What the node reports of a version as it is on the list; None: nothing yet. A report
+        about an earlier listing, or an earlier job, says nothing about this one."""
+        held = self.held.get(listed.manifest_sha256)
+        if held is None or (held.asked, held.listing) != (listed.asked, listed.listing):
+            return None
+        return held
+
+    def reports(self) -> Iterator[tuple[DataToHold, DataHeld]]:
+        """The versions on the list of which it reports something."""
+        for one in self.listed or ():
+            if (held := self.report_of(one)) is not None:
+                yield one, held
 
     def send(self, versions: tuple[DataToHold, ...], dropped: tuple[str, ...]) -> None:
         """The list and what is to be dropped, as they are sent now."""

@@ -9,7 +9,7 @@ from wattline_protocol.data.requests import DataRemoval, RemoveData, ReportDelet
 from wattline_protocol.ids import Now
 from wattline_protocol.text.wording import about_size, counted, listed, named
 from wattline_protocol.wire.client_messages import Answer, Denied, Done
-from wattline_scheduler.core.lifecycle.data_staging import drop_copies
+from wattline_scheduler.core.lifecycle.data.node_lists import drop_copies
 from wattline_scheduler.core.model.data.version_views import jobs_that_read, version_view
 from wattline_scheduler.core.model.events import ClientRequest
 from wattline_scheduler.core.model.state import State

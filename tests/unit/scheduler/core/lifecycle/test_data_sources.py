@@ -17,7 +17,7 @@ from support.core.node_data import (
 )
 from wattline_protocol.data.requests import AddData, DataAdded
 from wattline_protocol.wire.agents.data_messages import DataHeld, DataState
-from wattline_scheduler.core.lifecycle import data_staging
+from wattline_scheduler.core.lifecycle.data import data_groups
 
 REFUSED = "its store refuses to be read: wrong keys"
 
@@ -88,14 +88,14 @@ def test_a_node_fails_no_job_by_a_report_that_it_was_not_asked_for() -> None:
 def test_jobs_whose_data_cannot_be_fetched_keep_no_room_and_no_turn_from_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(data_staging, "MAX_GROUPS", 2)
+    monkeypatch.setattr(data_groups, "MAX_GROUPS", 2)
     h = started(1)
     add(h, 7, size=CACHE_BYTES, name="large")
     add(h, 8)
     of_eve = [h.submit(reads("large@v1", gpus=gpus), user="eve") for gpus in (1, 2)]
     number = h.submit(reads("digits@v1"), user="ada")
     assert holding(h) == {"a1": ["large@v1"]}
-    held(h, "a1", 7, "waiting", detail="the cache is full: …")
+    held(h, "a1", 7, "waiting", detail="the cache is full: …", is_full=True)
     h.run(2)
     assert holding(h) == {"a1": ["large@v1"]}
     held(h, "a1", 7, "waiting", detail="its store is away: no route")
@@ -118,8 +118,8 @@ def test_jobs_whose_data_cannot_be_fetched_keep_no_room_and_no_turn_from_others(
 def test_many_jobs_of_one_user_leave_turns_to_others(
     bound: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data_staging, bound, 4)
-    monkeypatch.setattr(data_staging, "MAX_GROUPS_OF_USER", 1)
+    monkeypatch.setattr(data_groups, bound, 4)
+    monkeypatch.setattr(data_groups, "MAX_GROUPS_OF_USER", 1)
     h = started(1)
     add(h, 7)
     add(h, 8, name="words")

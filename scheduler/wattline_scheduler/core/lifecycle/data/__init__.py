@@ -1,0 +1,1 @@
+"""Data of pending jobs: groups of jobs, lists of nodes, and what a job waits for."""

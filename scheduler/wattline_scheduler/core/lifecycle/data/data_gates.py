@@ -1,0 +1,60 @@
+"""What a group of jobs waits for until enough of its nodes have its data, in words."""
+
+from collections.abc import Sequence
+
+from wattline_protocol.ids import NodeId
+from wattline_protocol.text.wording import about_size, counted, listed
+from wattline_protocol.wire.agents.data_messages import DataHeld
+from wattline_scheduler.core.admission.staging import Place
+from wattline_scheduler.core.lifecycle.data.data_groups import Group
+from wattline_scheduler.core.model.state import State
+
+NAMED = 2
+"""Fetches named in one reason."""
+
+
+def note_gate(
+    state: State, group: Group, places: Sequence[Place], chosen: Sequence[NodeId]
+) -> None:
+    """Bars the jobs until enough of their nodes have all of their data."""
+    ready = sum(state.nodes[place.node].data.has_all(group.manifests) for place in places)
+    is_ready = ready >= group.key.shape.nodes
+    why = "" if is_ready else _why(state, group, places, chosen)
+    for job in group.jobs:
+        if bool(why) != bool(job.unstaged):
+            job.unstaged = why
+            state.work.requeue(job)
+            state.wants_plan = True
+        job.unstaged = why
+
+
+def _why(state: State, group: Group, places: Sequence[Place], chosen: Sequence[NodeId]) -> str:
+    if not chosen:
+        return _no_room(state, group, places)
+    texts: dict[str, None] = {}
+    for name, version in group.versions.items():
+        for node in chosen:
+            data = state.nodes[node].data
+            if not data.is_ready(version.sha256):
+                texts[_progress(name, node, data.held.get(version.sha256))] = None
+    more = f"; and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
+    return "; ".join([*texts][:NAMED]) + more
+
+
+def _progress(name: str, node: NodeId, held: DataHeld | None) -> str:
+    if held is not None and held.state in ("waiting", "failed") and held.detail:
+        return f"{name} is not on {node} yet: {held.detail}"
+    done = 0.0 if held is None or not held.total_bytes else held.done_bytes / held.total_bytes
+    return f"fetching {name}: {int(100 * done)} % on {node}"
+
+
+def _no_room(state: State, group: Group, places: Sequence[Place]) -> str:
+    names = listed(list(group.versions))
+    size = about_size(sum(version.bytes for version in group.versions.values()))
+    errors = sorted({node.data.error for node in state.nodes.values() if node.data.error})
+    if places:
+        return f"no node has room for {names} ({size}) beside data in use"
+    if errors:
+        return f"no node can hold {names}: {errors[0]}"
+    nodes = counted(group.key.shape.nodes, "node")
+    return f"waits for {nodes} that can hold {names} ({size})"

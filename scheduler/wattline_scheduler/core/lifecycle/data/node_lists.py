@@ -1,0 +1,128 @@
+"""The list of each node: which versions of data sets it is to hold, and from where it fetches them.
+
+A content may have several sources: versions of several stores, and users that read one. A node uses
+one at a time.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from wattline_protocol.ids import Now, UserName
+from wattline_protocol.site.run_as import account_of
+from wattline_protocol.wire.agents.data_messages import MAX_HELD, DataToHold
+from wattline_scheduler.core.model import command_outbox
+from wattline_scheduler.core.model.data.node_data import NodeData
+from wattline_scheduler.core.model.jobs.job import Job
+from wattline_scheduler.core.model.node import NodeNow
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.data_record import DataVersionRecord
+
+LISTINGS = 2**28
+"""Of one run at most; the epoch tells apart those of other runs."""
+
+
+class Source(NamedTuple):
+    """Where a content may be fetched from, and as whom: versions of several stores may have the
+    same content, and of the users that read one some may be refused by its store."""
+
+    version: str
+    user: UserName
+
+
+def source_of(one: DataToHold) -> Source:
+    """The source that a list names."""
+    return Source(one.reference, UserName(one.user))
+
+
+@dataclass(slots=True)
+class Wanted:
+    """Versions of all jobs of one run."""
+
+    versions: dict[str, DataVersionRecord] = field(default_factory=dict)
+    sources: dict[str, dict[Source, int]] = field(default_factory=dict)
+    """By manifest, in the order of jobs; with the number of the newest job that asks for each."""
+
+    def add(self, job: Job, versions: Mapping[str, DataVersionRecord]) -> None:
+        """Versions that a job reads."""
+        for name, version in versions.items():
+            self.versions.setdefault(name, version)
+            asked = self.sources.setdefault(version.sha256, {})
+            source = Source(name, job.record.owner)
+            asked[source] = max(asked.get(source, 0), job.id)
+
+    def names(self, manifests: Iterable[str]) -> frozenset[str]:
+        """Versions that have these contents."""
+        return frozenset(
+            source.version for sha256 in manifests for source in self.sources.get(sha256, ())
+        )
+
+
+def drop_copies(state: State, manifest_sha256: str) -> None:
+    """Has a version that was removed leave the caches of nodes, unless another has its content."""
+    for node in state.nodes.values():
+        if manifest_sha256 in node.data.held:
+            state.holding[node.id] = None
+    state.wants_staging = True
+
+
+def send_list(
+    state: State,
+    node: NodeNow,
+    versions: tuple[str, ...],
+    wanted: Wanted,
+    live: frozenset[str],
+    now: Now,
+) -> None:
+    """Sends the node its list, if that has changed."""
+    data = node.data
+    contents = dict.fromkeys(wanted.versions[name].sha256 for name in versions)
+    to_hold = tuple(_to_hold(state, node, sha256, wanted) for sha256 in contents)
+    drop = tuple(sorted(data.held.keys() - live)[:MAX_HELD])
+    if to_hold or drop:
+        state.holding[node.id] = None
+    else:
+        state.holding.pop(node.id, None)
+    if (to_hold, drop) == (data.listed, data.dropped):
+        return
+    data.send(to_hold, drop)
+    command_outbox.order_data(state, node, to_hold, drop, now)
+
+
+def _listing(state: State, node: NodeNow, manifest_sha256: str) -> int:
+    """The number under which it is on the list; a new one where it was not."""
+    if (listed := node.data.on_list(manifest_sha256)) is not None:
+        return listed.listing
+    state.listings += 1
+    return state.epoch * LISTINGS + state.listings
+
+
+def _to_hold(state: State, node: NodeNow, sha256: str, wanted: Wanted) -> DataToHold:
+    source = _chosen(node.data, sha256, list(wanted.sources[sha256]))
+    version, site = wanted.versions[source.version], state.site
+    record = state.data.sets[version.name]
+    return DataToHold(
+        manifest_sha256=sha256,
+        name=version.name,
+        number=version.number,
+        bytes=version.bytes,
+        store=record.store,
+        endpoint=site.data.endpoint,
+        region=site.data.region,
+        account=account_of(site.run_as, source.user) or "",
+        user=source.user,
+        secret=record.secret,
+        asked=wanted.sources[sha256][source],
+        listing=_listing(state, node, sha256),
+    )
+
+
+def _chosen(data: NodeData, sha256: str, sources: Sequence[Source]) -> Source:
+    """The source that the node uses already, until it has tried that without success: then the
+    next one, so that no user and no store keeps from others what these could fetch."""
+    listed = data.on_list(sha256)
+    if listed is None or source_of(listed) not in sources:
+        return sources[0]
+    held = data.report_of(listed)
+    is_tried = held is not None and bool(held.detail)
+    return sources[(sources.index(source_of(listed)) + is_tried) % len(sources)]
