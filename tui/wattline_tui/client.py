@@ -43,7 +43,7 @@ class ClientFeed:
     def sites(self, period_s: float) -> Iterator[SiteView]:
         """Snapshots for as long as the connection lasts; raises FeedLost when it breaks."""
         try:
-            yield from self._client.watch_site(period_s)
+            yield from (picture.site for picture in self._client.watch_pictures(period_s))
         except WattlineError as error:
             raise FeedLost(str(error)) from error
 

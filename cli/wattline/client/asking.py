@@ -12,6 +12,14 @@ from wattline.client.link import Pending
 from wattline.client.lookup import find_bundle
 from wattline.client.reach import UnknownHost, trouble
 from wattline_protocol.trust.keys import JoinBundle
+from wattline_protocol.views.site_deltas import (
+    EMPTY,
+    MissedDelta,
+    Picture,
+    SiteDelta,
+    apply,
+    whole_picture,
+)
 from wattline_protocol.wire.client_messages import (
     Answer,
     ClientWelcome,
@@ -19,6 +27,7 @@ from wattline_protocol.wire.client_messages import (
     Done,
     GetPower,
     Request,
+    SiteNow,
 )
 from wattline_protocol.wire.subscriptions import WatchSite
 
@@ -26,6 +35,10 @@ A = TypeVar("A")
 
 TROUBLE_AFTER_S = 1.0
 """A connection that is not established by then is diagnosed."""
+
+STALL_FACTOR = 4
+STALL_LEAST_S = 4.0
+"""A watch of the site without data for that many periods raises Unreachable."""
 
 DEFAULT_TIMEOUT_S = 10.0
 """How long a request waits for its answer; longer than a scheduler restart."""
@@ -105,6 +118,11 @@ class RequestClient:
 
         Of a paced watch the next one is sent once the caller has requested it.
         """
+        for answer in self.watch_any(request, stall_s):
+            yield _of_kind(answer, kind)
+
+    def watch_any(self, request: Request, stall_s: float | None) -> Iterator[Answer]:
+        """The same for answers of several kinds."""
         link = self._connection.link
         is_paced = isinstance(request, WatchSite) and request.is_paced
         pending = link.ask(request)
@@ -112,12 +130,23 @@ class RequestClient:
         try:
             while True:
                 # The first answer must come in time, or the scheduler is unreachable.
-                yield _of_kind(self._next(pending, patience_s), kind)
+                yield self._next(pending, patience_s)
                 patience_s = stall_s
                 if is_paced and link.welcome is not None and link.welcome.unix_s:
                     link.seen(pending)
         finally:
             link.drop(pending)
+
+    def watch_pictures(self, period_s: float = 1.0) -> Iterator[Picture]:
+        """A picture of the site now and every `period_s`, always the newest, with all GPUs, up to
+        10,000 waiting and 10,000 running jobs. The scheduler sends what changed: rows that did not
+        change are the same objects. Raises Unreachable when they stop arriving."""
+        request = WatchSite(period_s, is_paced=True, deltas=True)
+        while True:
+            try:
+                yield from _pictures(self.watch_any(request, stall_s(period_s)))
+            except MissedDelta:
+                continue  # a new watch begins with a full picture
 
     def _next(self, pending: Pending, timeout_s: float | None) -> Answer:
         try:
@@ -161,6 +190,23 @@ class RequestClient:
         site = self._bundle.site
         hint = f"is the scheduler of site {site} running, and {where} its client_endpoint?"
         return Unreachable(f"{why}; {hint}")
+
+
+def stall_s(period_s: float) -> float:
+    """How long a watch of the site may be silent."""
+    return max(STALL_LEAST_S, STALL_FACTOR * period_s)
+
+
+def _pictures(answers: Iterator[Answer]) -> Iterator[Picture]:
+    """Each whole one. Raises MissedDelta."""
+    picture = EMPTY
+    for answer in answers:
+        if isinstance(answer, SiteNow):  # of an earlier scheduler
+            picture = whole_picture(answer.site)
+        else:
+            picture = apply(picture, _of_kind(answer, SiteDelta))
+        if picture.is_whole:
+            yield picture
 
 
 def _of_kind(answer: Answer, kind: type[A]) -> A:

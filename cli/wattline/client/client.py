@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 
 from wattline.client.api_keys import ApiKeyActs
+from wattline.client.asking import STALL_FACTOR, stall_s
 from wattline.client.data.data_sets import DataActs
 from wattline.client.data.secrets import SecretActs
 from wattline.client.errors import Conflict, NotFound, Unreachable, WaitTimeout
@@ -85,10 +86,6 @@ OUT_OF_BAND_WITHIN_S = MAX_OFF_TIMEOUT_S + 10.0
 
 REPORT_TIMEOUT_S = 60.0
 """A report is made by a process beside the scheduler, after those requested before."""
-
-STALL_FACTOR = 4
-STALL_LEAST_S = 4.0
-"""A watch of the site without data for that many periods raises Unreachable."""
 
 
 class Client(JobActs, ApiKeyActs, DataActs, RequestLogs, RouteActs, SecretActs):
@@ -412,8 +409,7 @@ class Client(JobActs, ApiKeyActs, DataActs, RequestLogs, RouteActs, SecretActs):
     def watch_site(self, period_s: float = 1.0) -> Iterator[SiteView]:
         """A snapshot now and every `period_s`, always the newest: a caller that is slower than
         `period_s` misses those in between. Raises Unreachable when they stop arriving."""
-        stall_s = max(STALL_LEAST_S, STALL_FACTOR * period_s)
-        for answer in self.watch(WatchSite(period_s, is_paced=True), SiteNow, stall_s):
+        for answer in self.watch(WatchSite(period_s, is_paced=True), SiteNow, stall_s(period_s)):
             yield answer.site
 
     def events(

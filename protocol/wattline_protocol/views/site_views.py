@@ -257,6 +257,8 @@ class NodeView(msgspec.Struct, frozen=True):
     """Those with a job."""
     gpu_models: tuple[str, ...] = ()
     """Each once."""
+    heard_unix_s: UnixTime | None = None
+    """In rows of pictures: of a late node, its last beat; of others `heard_ago_s` is 0."""
 
 
 LimitSource = Literal["operator", "schedule", "event", "cooling", "meter"]

@@ -21,6 +21,7 @@ from wattline_protocol.views.name_views import ListNames, Names
 from wattline_protocol.views.report_views import GetReport as GetReport
 from wattline_protocol.views.report_views import Report as Report
 from wattline_protocol.views.service_views import ServiceAnswer, ServiceRequest
+from wattline_protocol.views.site_deltas import SiteDelta
 from wattline_protocol.views.site_views import (
     DomainView,
     ExplainView,
@@ -452,6 +453,7 @@ Answer = (
     | ProblemList
     | Explained
     | SiteNow
+    | SiteDelta
     | Load
     | Log
     | RunRecord

@@ -11,6 +11,9 @@ class WatchSite(msgspec.Struct, frozen=True, tag_field="t", tag="watch_site"):
     period_s: Seconds = 1.0
     is_paced: bool = False
     """Each one only after `Seen` of the one before, so that none is queued on the way."""
+    deltas: bool = False
+    """In place of SiteViews a full picture in pieces, then what changed since the last `Seen`;
+    always paced. Earlier schedulers ignore it."""
 
 
 class Unwatch(msgspec.Struct, frozen=True, tag_field="t", tag="unwatch"):

@@ -87,6 +87,8 @@ from wattline_scheduler.shell.clients.client_turns import ClientTurns
 from wattline_scheduler.shell.clients.log_reads import LogReads
 from wattline_scheduler.shell.clients.log_relay import LogRelay
 from wattline_scheduler.shell.clients.permissions import agent_keys, gateway_keys, not_for
+from wattline_scheduler.shell.clients.pictures.picture_turns import PictureTurns
+from wattline_scheduler.shell.clients.pictures.site_feed import SiteFeed
 from wattline_scheduler.shell.clients.questions import Reads
 from wattline_scheduler.shell.clients.report_worker import ReportWorker, report_order
 from wattline_scheduler.shell.clients.run_records import RunRecords
@@ -154,7 +156,9 @@ class Loop:
         self._reports = ReportWorker()
         self._rollups = PowerRollups(cluster.state)
         self._service_rollups = ServiceRollups(cluster.state)
-        shown = (self._snapshots, store.events, store.acts, self._reads.routes)
+        feed = SiteFeed(cluster.state, self._reads.show_job, sockets.refused)
+        pictures = PictureTurns(feed, clock)
+        shown = (self._snapshots, pictures, store.events, store.acts, self._reads.routes)
         self._watches = Watches(self._clients, *shown, clock)
         self._poller = zmq.Poller()
         self._poller.register(sockets.agents.socket, zmq.POLLIN)

@@ -1,8 +1,11 @@
 """Snapshot of the whole site, as drawn by `top`; truncated to limits so that it fits a message."""
 
+import heapq
 from collections.abc import Callable
+from typing import NamedTuple
 
 from wattline_protocol.ids import Now
+from wattline_protocol.views.site_deltas import MAX_EVENTS_SHOWN
 from wattline_protocol.views.site_views import ENDED_STATES, JobView, SiteView
 from wattline_scheduler.core.leases.measured_draw import all_draws
 from wattline_scheduler.core.model.jobs.job import Job
@@ -15,10 +18,19 @@ from wattline_scheduler.views.queue_view import queue_head
 MAX_GPUS_SHOWN = 10_000
 """Above this size nodes are listed without their GPUs (`GetNode` returns them). About 2.5 MB."""
 
-MAX_WAITING_SHOWN = 300
-MAX_RUNNING_SHOWN = 1_000
-MAX_ENDED_SHOWN = 50
-MAX_EVENTS_SHOWN = 100
+
+class MostJobs(NamedTuple):
+    """How many jobs are shown."""
+
+    waiting: int
+    """The first of the queue."""
+    running: int
+    """Those with GPUs, the newest."""
+    ended: int
+    """The last to end."""
+
+
+IN_SNAPSHOT = MostJobs(waiting=300, running=1_000, ended=50)
 
 ShowJob = Callable[[Job], JobView]
 
@@ -39,7 +51,7 @@ def site_view(state: State, now: Now, show_job: ShowJob, refused_messages: int) 
             node_view(state, node, now, draws[node.id], with_gpus=with_gpus)
             for node in state.nodes.values()
         ),
-        jobs=tuple(show_job(job) for job in jobs_shown(state)),
+        jobs=tuple(show_job(job) for job in jobs_shown(state, IN_SNAPSHOT)),
         events=tuple(state.journal.events)[-MAX_EVENTS_SHOWN:],
         refused_messages=refused_messages,
         problems=worst_open(state),
@@ -54,7 +66,7 @@ def is_simulated(state: State) -> bool:
     return any(node.record.is_simulated for node in state.nodes.values())
 
 
-def jobs_shown(state: State) -> list[Job]:
+def jobs_shown(state: State, most: MostJobs) -> list[Job]:
     """Pending and running jobs and the newest ended ones, by number."""
     waiting: list[Job] = []
     running: list[Job] = []
@@ -66,6 +78,7 @@ def jobs_shown(state: State) -> list[Job]:
             running.append(job)
         else:
             waiting.append(job)
-    first = sorted(waiting, key=lambda job: (-job.spec.priority, job.id))[:MAX_WAITING_SHOWN]
-    newest = sorted(ended, key=lambda job: job.record.ended_unix_s or 0.0)[-MAX_ENDED_SHOWN:]
-    return sorted(first + running[-MAX_RUNNING_SHOWN:] + newest, key=lambda job: job.id)
+    if len(waiting) > most.waiting:
+        waiting = heapq.nsmallest(most.waiting, waiting, key=lambda j: (-j.spec.priority, j.id))
+    newest = heapq.nlargest(most.ended, ended, key=lambda j: (j.record.ended_unix_s or 0.0, j.id))
+    return sorted(waiting + running[-most.running :] + newest, key=lambda job: job.id)

@@ -16,6 +16,7 @@ from support.programs.live_scheduler import (
     pump_until,
     until,
 )
+from wattline.client import Client
 from wattline_protocol.ids import AttemptNo, JobId, NodeId, TaskNo, TaskRef, UnixTime
 from wattline_protocol.job.selection import only
 from wattline_protocol.trust.keys import JoinBundle, KeyPair
@@ -342,6 +343,27 @@ def test_watches_come_again_and_end_when_told(scheduler: SchedulerProcess, ada: 
         assert isinstance(watcher.ask(GetPower()), Power)
         with pytest.raises(AssertionError, match="an answer"):
             watcher.next(within_s=0.6)
+
+
+def test_pictures_follow_the_site_and_a_restart(
+    directory: SiteDirectory, state: Path, ada: JoinBundle
+) -> None:
+    with Client(ada) as client:
+        pictures = client.watch_pictures()
+        with SchedulerProcess(directory.path, state) as process:
+            process.ready()
+            first = next(pictures)
+            number = client.submit(command=["true"], gpus=1)
+            then = next(one for one in pictures if number in one.jobs)
+            assert process.stop() == 0
+        assert list(first.nodes) == ["a1", "a2"]
+        assert all(then.nodes[name] is first.nodes[name] for name in first.nodes)
+        assert number not in first.jobs
+        with SchedulerProcess(directory.path, state) as process:
+            process.ready()
+            again = next(one for one in pictures if one.epoch != first.epoch)
+            assert again.jobs[number].state == "PENDING"
+            assert again.unix_s > then.unix_s
 
 
 def ask_unwatch(number: int) -> dict[str, object]:

@@ -69,8 +69,12 @@ class Rows:
 
     def packed(self, *, is_reversed: bool = False) -> Any:
         """All of them as one array, in place of a tuple of rows."""
-        rows = self._rows[::-1] if is_reversed else self._rows
-        return msgspec.Raw(_array_head(len(rows)) + b"".join(rows))
+        return packed(self._rows[::-1] if is_reversed else self._rows)
+
+
+def packed(rows: Sequence[bytes]) -> Any:
+    """Encoded rows as one array, in place of a tuple of rows."""
+    return msgspec.Raw(_array_head(len(rows)) + b"".join(rows))
 
 
 def _array_head(count: int) -> bytes:

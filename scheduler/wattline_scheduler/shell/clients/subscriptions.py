@@ -10,13 +10,15 @@ from wattline_protocol.wire.routes import ROUTES_REPEAT_S, Routes
 from wattline_protocol.wire.subscriptions import WatchRoutes, WatchSite
 from wattline_scheduler.shell.clients.client_endpoint import ClientEndpoint, Session
 from wattline_scheduler.shell.clients.fair_queue import FairLimits, FairQueue
+from wattline_scheduler.shell.clients.pictures.picture_turns import PictureTurns
+from wattline_scheduler.shell.clients.pictures.site_feed import NEW_READER, Reader
 from wattline_scheduler.shell.clients.site_snapshots import Snapshots
 
 MAX_WATCHES_PER_CLIENT = 16
 MAX_WATCHES_PER_USER = 128
 MAX_WATCHES = 1_024
 SITE_PERIOD_MIN_S = 0.2
-"""A snapshot of a large site costs some ten milliseconds."""
+"""A snapshot of a large site costs some ten milliseconds; deltas come once a second at most."""
 ROUTES_PERIOD_S = 0.1
 """Maximum delay until a gateway learns of a worker."""
 SITE_AGE_S = 0.05
@@ -24,6 +26,8 @@ SITE_AGE_S = 0.05
 EVENTS_AT_ONCE = 250
 RETRY_S = 0.1
 """Retry interval of a watch whose connection was full."""
+DELTA_REPEAT_S = 2.0
+"""A client hears after this long at the latest, though the next picture is not complete."""
 GONE_S = 60.0
 """A watch that could show nothing for this long ends: its client does not read."""
 
@@ -54,6 +58,8 @@ class _Watch:
     """Nothing was shown yet: the first answer is sent at once, even if empty."""
     unseen_since: Instant | None = None
     """Paced: since when an answer is unacknowledged by the client."""
+    reader: Reader = NEW_READER
+    """Deltas: what of the pictures was shown."""
     is_queued: bool = False
     """Queued to be shown in its user's turn."""
 
@@ -65,6 +71,7 @@ class Watches:
         self,
         endpoint: ClientEndpoint,
         snapshots: Snapshots,
+        pictures: PictureTurns,
         events: ReadEvents,
         acts: ReadEvents,
         routes: Callable[[], Routes],
@@ -73,10 +80,12 @@ class Watches:
         self._endpoint = endpoint
         self._clock = clock
         self._due: FairQueue[_Watch] = FairQueue(LIMITS)
-        self._snapshots = snapshots
+        self._snapshots, self._pictures = snapshots, pictures
         self._events, self._acts = events, acts
         self._routes = routes
         self._watches: dict[tuple[bytes, int], _Watch] = {}
+        self._of_pictures = 0
+        """How many of them are of deltas."""
 
     def __len__(self) -> int:
         return len(self._watches)
@@ -97,14 +106,20 @@ class Watches:
                 f"user and {MAX_WATCHES} in all; end one first",
             )
         session.watch_count += 1
+        self._of_pictures += _has_deltas(request)
         cursor = request.after if isinstance(request, ListEvents) else 0
         self._watches[key] = _Watch(session, ask, request, now.mono_s, cursor=cursor)
         return None
 
     def drop(self, session: Session, ask: int) -> None:
         """End a watch, if there is one."""
-        if self._watches.pop((session.connection, ask), None) is not None:
-            session.watch_count -= 1
+        watch = self._watches.pop((session.connection, ask), None)
+        if watch is None:
+            return
+        session.watch_count -= 1
+        self._of_pictures -= _has_deltas(watch.request)
+        if not self._of_pictures:
+            self._pictures.stop()
 
     def seen(self, session: Session, ask: int) -> None:
         """The client has acknowledged the last answer: the newest may follow."""
@@ -115,17 +130,23 @@ class Watches:
     def show(self, newest_event: int, newest_act: int = 0) -> None:
         """Show what is due to clients that can take it, users in turn, until time is up.
         `newest_event`, `newest_act`: seq of the newest on disk."""
+        if self._of_pictures:
+            self._pictures.serve()
         now = self._clock()
         for watch in list(self._watches.values()):
             if self._is_closed(watch, now):
                 self.drop(watch.session, watch.ask)
-            elif not watch.is_queued and _has_news(watch, now, newest_event, newest_act):
+            elif not watch.is_queued and self._has_news(watch, now, newest_event, newest_act):
                 watch.is_queued = self._due.put(watch.session.user, watch, 0, now.mono_s)
         self._due.serve(self._clock, SHOW_S, self._serve)
 
     def next_in_s(self) -> float | None:
         """Time until something that is due may be shown; None = nothing is."""
-        return self._due.next_in_s(self._clock().mono_s)
+        of_watches_s = self._due.next_in_s(self._clock().mono_s)
+        if not self._of_pictures:
+            return of_watches_s
+        picture_s = self._pictures.next_in_s()
+        return picture_s if of_watches_s is None else min(picture_s, of_watches_s)
 
     def _serve(self, _: str, watch: _Watch, now: Now) -> float:
         watch.is_queued = False
@@ -135,6 +156,8 @@ class Watches:
 
     def _show_newest(self, watch: _Watch, now: Now) -> None:
         match watch.request:
+            case WatchSite(deltas=True) as request:
+                self._show_delta(watch, request.period_s, now)
             case WatchSite() as request:
                 watch.due = _next_beat(now, max(request.period_s, SITE_PERIOD_MIN_S))
                 newest = self._snapshots.since(Instant(now.mono_s - SITE_AGE_S), now)
@@ -145,6 +168,27 @@ class Watches:
             case WatchRoutes():
                 watch.due = Instant(now.mono_s + ROUTES_PERIOD_S)
                 self._show_routes(watch, now)
+
+    def _show_delta(self, watch: _Watch, period_s: float, now: Now) -> None:
+        delta, reader = self._pictures.feed.read(watch.reader)
+        has_rest = self._pictures.feed.has_news(reader)
+        watch.due = now.mono_s if has_rest else _next_beat(now, max(period_s, SITE_PERIOD_MIN_S))
+        if self._show(watch, delta, now):
+            watch.reader, watch.unseen_since, watch.shown_at = reader, now.mono_s, now.mono_s
+
+    def _has_news(self, watch: _Watch, now: Now, newest_event: int, newest_act: int) -> bool:
+        """Whether it may have something to show, as far as that is known without computing it."""
+        if now.mono_s < watch.due or watch.unseen_since is not None:
+            return False
+        match watch.request:
+            case WatchSite(deltas=True):
+                feed, shown_at = self._pictures.feed, watch.shown_at
+                is_silent = shown_at is not None and now.mono_s >= shown_at + DELTA_REPEAT_S
+                return is_silent or feed.has_news(watch.reader)
+            case ListEvents(acts=is_acts):
+                return watch.is_new or watch.cursor < (newest_act if is_acts else newest_event)
+            case _:
+                return True
 
     def _is_closed(self, watch: _Watch, now: Now) -> bool:
         is_known = self._endpoint.sessions.get(watch.session.connection) is watch.session
@@ -174,14 +218,8 @@ class Watches:
             watch.shown, watch.shown_at = routes, now.mono_s
 
 
-def _has_news(watch: _Watch, now: Now, newest_event: int, newest_act: int) -> bool:
-    """Whether it may have something new to show, as far as that is known without computing it."""
-    if now.mono_s < watch.due or watch.unseen_since is not None:
-        return False
-    if not isinstance(watch.request, ListEvents):
-        return True
-    newest = newest_act if watch.request.acts else newest_event
-    return watch.is_new or watch.cursor < newest
+def _has_deltas(request: WatchRequest) -> bool:
+    return isinstance(request, WatchSite) and request.deltas
 
 
 def _next_beat(now: Now, period_s: float) -> Instant:

@@ -184,8 +184,8 @@ def test_of_a_large_site_nodes_come_without_gpus(monkeypatch: pytest.MonkeyPatch
 def test_of_many_jobs_the_most_urgent_and_the_newest_are_shown(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(site_views, "MAX_WAITING_SHOWN", 2)
-    monkeypatch.setattr(site_views, "MAX_ENDED_SHOWN", 1)
+    most = site_views.MostJobs(waiting=2, running=9, ended=1)
+    monkeypatch.setattr(site_views, "IN_SNAPSHOT", most)
     h = harness()
     h.join()
     ended = [h.submit(job()) for _ in range(3)]

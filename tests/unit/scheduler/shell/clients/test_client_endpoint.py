@@ -3,12 +3,15 @@
 import msgspec
 import pytest
 
+from support.core.harness import Harness
 from support.core.site_views import empty_site
 from support.core.site_views import job as site_job
+from support.core.sites import site
 from support.programs.client_pipe import Pipe, greeted, taken
-from wattline_protocol.ids import Instant, Now, UnixTime
+from wattline_protocol.ids import Instant, NodeId, Now, UnixTime
 from wattline_protocol.job.spec import JobSpec, Launch
 from wattline_protocol.release import SAME_RELEASE, release
+from wattline_protocol.views.site_deltas import EMPTY, SiteDelta, apply
 from wattline_protocol.views.site_views import EventView, SiteView
 from wattline_protocol.wire.agent_messages import PROTOCOL_VERSION
 from wattline_protocol.wire.client_messages import (
@@ -16,11 +19,13 @@ from wattline_protocol.wire.client_messages import (
     ClientHello,
     Denied,
     Done,
+    Drain,
     Events,
     Jobs,
     ListEvents,
     Response,
     SiteNow,
+    Undrain,
     WhatIf,
 )
 from wattline_protocol.wire.routes import Routes
@@ -28,8 +33,11 @@ from wattline_protocol.wire.subscriptions import WatchRoutes, WatchSite
 from wattline_scheduler.shell.clients import client_endpoint
 from wattline_scheduler.shell.clients.client_endpoint import STUCK_S, Session
 from wattline_scheduler.shell.clients.long_lists import Rows
+from wattline_scheduler.shell.clients.pictures.picture_turns import PictureTurns
+from wattline_scheduler.shell.clients.pictures.site_feed import SiteFeed
 from wattline_scheduler.shell.clients.site_snapshots import Snapshots
 from wattline_scheduler.shell.clients.subscriptions import GONE_S, SHOW_S, Watches
+from wattline_scheduler.views.jobs_view import job_in_memory
 
 
 def answers(pipe: Pipe) -> list[str]:
@@ -229,7 +237,12 @@ class Watched:
         self.routes = Routes({})
         snapshots = Snapshots(self._site)
         self.mono_s, self.look_s = 0.0, 0.0
-        shown = (snapshots, self._after, self._after, lambda: self.routes)
+        self.site = Harness(site().rack("a", 2).build())
+        self.site.join()
+        tariff = self.site.site.tariff
+        feed = SiteFeed(self.site.cluster.state, lambda job: job_in_memory(job, tariff), lambda: 0)
+        self.pictures = PictureTurns(feed, self._clock)
+        shown = (snapshots, self.pictures, self._after, self._after, lambda: self.routes)
         self.watches = Watches(self.endpoint, *shown, self._clock)
 
     def _clock(self) -> Now:
@@ -308,6 +321,59 @@ def test_a_watch_that_is_not_paced_gets_each_in_its_time() -> None:
     for second in range(3):
         w.show(float(second))
     assert pictures(w) == [0.0, 1.0, 2.0]
+
+
+def deltas(w: Watched) -> list[SiteDelta]:
+    tells = [reported.answer for reported in w.pipe.sent if isinstance(reported, Response)]
+    return [delta for delta in tells if isinstance(delta, SiteDelta)]
+
+
+def test_a_watch_of_deltas_gets_one_merged_delta_of_all_that_it_missed() -> None:
+    w = Watched()
+    w.watches.add(w.session, 1, WatchSite(deltas=True), at(0.0))
+    w.show(0.0)
+    (full,) = deltas(w)
+    assert (full.base, full.is_whole, [node.id for node in full.nodes]) == (0, True, ["a1", "a2"])
+    for change in (Drain(NodeId("a1"), "x"), Drain(NodeId("a2"), "x"), Undrain(NodeId("a1"))):
+        w.site.do(change)
+        w.show(w.mono_s + 1.0)
+    assert deltas(w) == [full], "the first was not acknowledged"
+    w.watches.seen(w.session, 1)
+    w.show(10.0)
+    _, second = deltas(w)
+    assert {node.id: node.reason for node in second.nodes}[NodeId("a2")] == "x"
+    assert len(second.nodes) == len({node.id for node in second.nodes}), "each row once"
+    assert (second.base, second.jobs, second.order) == (full.number, (), None)
+    reasons = [node.reason for node in apply(apply(EMPTY, full), second).site.nodes]
+    assert reasons == [full.nodes[0].reason, "x"]
+
+
+def test_the_pictures_of_a_client_that_does_not_read_end_and_are_freed() -> None:
+    w = Watched()
+    w.watches.add(w.session, 1, WatchSite(deltas=True), at(0.0))
+    w.show(0.0)
+    w.show(GONE_S + 1.0)
+    assert (len(w.watches), w.pictures.feed.pictures) == (0, 0)
+    assert w.watches.next_in_s() is None
+
+
+def test_a_picture_is_made_in_parts_and_not_again_before_it_is_due() -> None:
+    w = Watched()
+    w.watches.add(w.session, 1, WatchSite(deltas=True), at(0.0))
+    w.look_s = 0.01  # each look at the clock: each part is the last of its step
+    steps = 0
+    while not w.pictures.feed.pictures:
+        w.show(w.mono_s)
+        steps += 1
+        assert w.pictures.feed.pictures or w.pictures.next_in_s() == 0.0
+    assert steps >= 3
+    made_s, w.look_s = w.mono_s, 0.0
+    rest_s = w.pictures.next_in_s()
+    assert rest_s > 0.0
+    w.show(made_s + rest_s / 2)
+    assert w.pictures.feed.pictures == 1
+    w.show(made_s + rest_s + 0.1)
+    assert w.pictures.feed.pictures == 2
 
 
 def test_routes_are_shown_when_they_change() -> None:

@@ -1,0 +1,1 @@
+"""Pictures of the whole site for subscribers: rows built once, sent as they change."""

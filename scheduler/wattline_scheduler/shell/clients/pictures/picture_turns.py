@@ -1,0 +1,49 @@
+"""When pictures are made: a second apart, in parts, and for a tenth of the loop's time at most."""
+
+from collections.abc import Callable
+
+from wattline_protocol.ids import Instant, Now
+from wattline_scheduler.shell.clients.pictures.site_feed import SiteFeed
+from wattline_scheduler.time_slices import Parts
+
+PERIOD_S = 1.0
+PART_S = 0.005
+"""Time per step of the loop for the picture that is being made."""
+REST_FACTOR = 9.0
+"""Time from one picture to the next, as a multiple of what it took: on the largest sites pictures
+are further apart, and nothing else waits for them."""
+
+
+class PictureTurns:
+    """Makes pictures while somebody watches."""
+
+    def __init__(self, feed: SiteFeed, clock: Callable[[], Now]) -> None:
+        self.feed = feed
+        self._clock = clock
+        self._parts: Parts[None] | None = None
+        self._took_s = 0.0
+        self._due = Instant(0.0)
+
+    def serve(self) -> None:
+        """A few milliseconds of the next picture, if it is due."""
+        now = self._clock()
+        if self._parts is None:
+            if now.mono_s < self._due:
+                return
+            self._parts, self._took_s = self.feed.refresh(now), 0.0
+        is_complete = all(self._clock().mono_s - now.mono_s < PART_S for _ in self._parts)
+        ended = self._clock().mono_s
+        self._took_s += ended - now.mono_s
+        if is_complete:
+            beat_s = (ended // PERIOD_S + 1) * PERIOD_S
+            self._parts = None
+            self._due = Instant(max(beat_s, ended + REST_FACTOR * self._took_s))
+
+    def stop(self) -> None:
+        """Nobody watches any more: free the rows."""
+        self._parts = None
+        self.feed.clear()
+
+    def next_in_s(self) -> float:
+        """Time until a part is due."""
+        return 0.0 if self._parts is not None else max(0.0, self._due - self._clock().mono_s)

@@ -1,0 +1,209 @@
+"""Pictures of the site for subscribers: each row built once for all of them, where it changed.
+
+`refresh` makes the next picture in parts; each row is as new as possible, none older than the time
+of the picture. A reader gets what changed after the number that it has, in pieces that fit a
+message; what changed meanwhile is merged.
+"""
+
+import itertools
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import msgspec
+
+from wattline_protocol.ids import JobId, NodeId, Now, UnixTime
+from wattline_protocol.views.site_deltas import MAX_EVENTS_SHOWN, SiteDelta, SiteHead, SiteOrder
+from wattline_protocol.views.site_views import JobView, NodeView
+from wattline_scheduler.core.leases.measured_draw import Draw, all_draws
+from wattline_scheduler.core.model.jobs.job import Job
+from wattline_scheduler.core.model.node import NodeNow
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.shell.clients.long_lists import packed
+from wattline_scheduler.shell.clients.pictures.row_log import RowLog
+from wattline_scheduler.shell.clients.pictures.row_marks import LATE_S, Mark, job_mark, node_mark
+from wattline_scheduler.time_slices import Parts
+from wattline_scheduler.views.domains_view import domain_views
+from wattline_scheduler.views.nodes_view import node_view
+from wattline_scheduler.views.problems_view import open_counts, worst_open
+from wattline_scheduler.views.queue_view import queue_head
+from wattline_scheduler.views.site_view import MostJobs, is_simulated, jobs_shown
+
+IN_PICTURE = MostJobs(waiting=10_000, running=10_000, ended=500)
+
+PIECE_BYTES = 1024 * 1024
+"""Of rows in one delta, besides the last one: some ten milliseconds to decode."""
+
+ROWS_A_PART = 20
+MARKS_A_PART = 200
+FULL_TURN = 60
+"""Pictures until each row was built again, whatever its mark."""
+
+Key = tuple[str, object]
+"""Kind of row, as its field in `SiteDelta`, and its name."""
+
+ShowJob = Callable[[Job], JobView]
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """What a subscriber has."""
+
+    number: int = 0
+    """Number of its last change."""
+    joined: int = 0
+    """Its full picture was complete with this change."""
+    pictures: int = 0
+    """Count of the newest picture that it has in full."""
+
+
+NEW_READER = Reader()
+
+
+class SiteFeed:
+    """The newest picture, as encoded rows."""
+
+    def __init__(self, state: State, show_job: ShowJob, refused: Callable[[], int]) -> None:
+        self._state, self._show_job, self._refused = state, show_job, refused
+        self._encoder = msgspec.msgpack.Encoder()
+        self.clear()
+
+    def clear(self) -> None:
+        """Free all rows. Only while there is no reader: numbers begin again."""
+        self._log: RowLog[Key] = RowLog()
+        self._marks: dict[Key, Mark] = {}
+        self._events: deque[int] = deque()
+        """Events in the picture, oldest first."""
+        self._jobs: set[JobId] = set()
+        self.pictures = 0
+        """Count of complete pictures."""
+        self.unix_s = UnixTime(0.0)
+        """When the newest complete one was begun."""
+
+    # --- the next picture -----------------------------------------------------------------
+
+    def refresh(self, now: Now) -> Parts[None]:
+        """Make the next picture."""
+        self._put("order", "", self._order())
+        self._put("head", "", self._head())
+        self._put("queue", "", queue_head(self._state, now))
+        self._take_events()
+        yield
+        draws = all_draws(self._state)
+        for domain in domain_views(self._state, now, draws):
+            self._put("domains", domain.id, domain)
+        yield
+        yield from self._refresh_nodes(draws, now)
+        yield from self._refresh_jobs(now)
+        self.pictures += 1
+        self.unix_s = now.unix_s
+
+    def _put(self, kind: str, name: object, row: object) -> None:
+        self._log.put((kind, name), self._encoder.encode(row))
+
+    def _order(self) -> SiteOrder:
+        return SiteOrder((*self._state.domains.by_id,), (*self._state.nodes,))
+
+    def _head(self) -> SiteHead:
+        alarms, warnings = open_counts(self._state)
+        return SiteHead(
+            site=self._state.site.name,
+            simulated=is_simulated(self._state),
+            refused_messages=self._refused(),
+            problems=worst_open(self._state),
+            open_alarms=alarms,
+            open_warnings=warnings,
+        )
+
+    def _take_events(self) -> None:
+        newest = list(itertools.islice(reversed(self._state.journal.events), MAX_EVENTS_SHOWN))
+        last = self._events[-1] if self._events else 0
+        for event in reversed(newest):
+            if event.seq > last:
+                self._events.append(event.seq)
+                self._put("events", event.seq, event)
+        while len(self._events) > MAX_EVENTS_SHOWN:
+            self._log.forget(("events", self._events.popleft()))
+
+    def _refresh_nodes(self, draws: dict[NodeId, Draw], now: Now) -> Parts[None]:
+        built = 0
+        for at, node in enumerate(list(self._state.nodes.values())):
+            draw = draws[node.id]
+            if self._is_due(("nodes", node.id), node_mark(self._state, node, draw, now), at):
+                self._put("nodes", node.id, self._node_row(node, draw, now))
+                built += 1
+            if built == ROWS_A_PART or at % MARKS_A_PART == 0:
+                built = 0
+                yield
+
+    def _is_due(self, key: Key, mark: Mark, turn: int) -> bool:
+        if mark == self._marks.get(key) and turn % FULL_TURN != self.pictures % FULL_TURN:
+            return False
+        self._marks[key] = mark
+        return True
+
+    def _node_row(self, node: NodeNow, draw: Draw, now: Now) -> NodeView:
+        row = node_view(self._state, node, now, draw)
+        if row.heard_ago_s is None:
+            return row
+        late_s = row.heard_ago_s if row.heard_ago_s > LATE_S else None
+        since = None if late_s is None else UnixTime(now.unix_s - late_s)
+        return msgspec.structs.replace(row, heard_ago_s=0.0, heard_unix_s=since)
+
+    def _refresh_jobs(self, now: Now) -> Parts[None]:
+        shown = jobs_shown(self._state, IN_PICTURE)
+        yield
+        numbers = {job.id for job in shown}
+        for left in self._jobs - numbers:
+            self._log.drop(("jobs", left))
+            del self._marks["jobs", left]
+        self._jobs = numbers
+        built = 0
+        for at, job in enumerate(shown):
+            has_left = self._state.work.jobs.get(job.id) is not job  # since the parts before
+            if not has_left and self._is_due(("jobs", job.id), job_mark(job, now), job.id):
+                self._put("jobs", job.id, self._show_job(job))
+                built += 1
+            if built == ROWS_A_PART or at % MARKS_A_PART == 0:
+                built = 0
+                yield
+
+    # --- for readers ----------------------------------------------------------------------
+
+    def has_news(self, reader: Reader) -> bool:
+        """Whether there is a picture that it does not have in full."""
+        return reader.pictures < self.pictures
+
+    def read(self, reader: Reader) -> tuple[SiteDelta, Reader]:
+        """The next delta, or piece of a full picture, and the reader once it has that."""
+        if self._log.floor > max(reader.number, reader.joined):
+            reader = NEW_READER
+        joined = reader.joined or self._log.newest
+        rows: dict[str, list[bytes]] = {}
+        gone: list[JobId] = []
+        number, size = reader.number, 0
+        for (kind, name), change in self._log.after(reader.number):
+            if size > PIECE_BYTES:
+                break
+            number = change.number
+            if change.data is not None:
+                rows.setdefault(kind, []).append(change.data)
+                size += len(change.data)
+            elif number > joined:
+                gone.append(cast("JobId", name))
+        has_all = number == self._log.newest
+        delta = SiteDelta(
+            epoch=self._state.epoch,
+            base=reader.number,
+            number=number,
+            is_whole=number >= joined,
+            unix_s=self.unix_s,
+            gone=tuple(gone),
+            **{kind: _field(kind, data) for kind, data in rows.items()},
+        )
+        return delta, Reader(number, joined, self.pictures if has_all else reader.pictures)
+
+
+def _field(kind: str, rows: list[bytes]) -> Any:
+    return msgspec.Raw(rows[0]) if kind in ("head", "order", "queue") else packed(rows)
