@@ -126,7 +126,7 @@ class FetchLink:
         return [CacheSeen(report) for line in lines[-1:] if (report := self._report(line))]
 
     def close(self) -> None:
-        """Disconnect; the process goes on under the keeper."""
+        """Disconnect; the process continues under the keeper."""
         if self._link is not None:
             self._link.close()
             self._link = None

@@ -264,7 +264,7 @@ class Shell:
 
     def _change_secret(self, order: StoreSecret | DropSecret) -> None:
         error = self._secrets.carry_out(order)
-        self._find_secrets()  # first: who is answered may rely on the names
+        self._find_secrets()  # before the answer: its client may rely on the names
         self._link.send(SecretDone(order.request, error))
         what, name = type(order).__name__, f"{order.user}/{order.entry}"
         self._log.info("secret_changed", order=what, name=name, error=error)

@@ -23,7 +23,7 @@ class NodeProgram:
         self._key = ""
 
     def begin(self, argv: Sequence[str]) -> None:
-        """Start it; the one before has ended. Its second tells it from others. Raises
+        """Start it; the one before has ended. The second is its number. Raises
         KeeperAbsent."""
         before, self._key = self._key, f"0.0.{int(time.time())}"
         try:

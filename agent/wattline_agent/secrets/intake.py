@@ -1,9 +1,9 @@
 """Values that arrive sealed: opened, checked, and stored; and entries that are to be removed.
 
-The scheduler has checked who may put them. What it passed on may still be wrong, or be an old
-message that somebody has kept: so node, user and entry are inside the sealed value, and a time. It
-is stored only within `FRESH_S` of that time by this node's clock, and only where no newer value
-was stored or removed since.
+The scheduler has checked the permission. A message may still be for another entry, or an old one
+that is replayed: node, user, entry and a time are therefore inside the sealed value. It is stored
+only within `FRESH_S` of that time by this node's clock, and only if no newer value was stored or
+removed since.
 """
 
 import time

@@ -1,9 +1,9 @@
 """Seals a secret for one node: libsodium's sealed box, to the node's own CURVE key.
 
-Anyone can seal for a node, and only that node can open. So the box does not say who sealed it: the
-scheduler, which passes it on, has checked that. What is inside names node, user and entry, so that
-no value is stored under another name, and when it was sealed, so that an old one is not stored
-again.
+Anyone can seal for a node, and only that node can open. The box does not authenticate its sender:
+the scheduler, which passes it on, has checked the permission. The content names node, user and
+entry, so that no value is stored under another name, and the time of sealing, so that an old one is
+not stored again.
 """
 
 from typing import Annotated
@@ -25,7 +25,7 @@ class SecretValue(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     user: Entry
     entry: Entry
     sealed_unix_us: Serial[int]
-    """When, by the clock of the one who sealed it."""
+    """By the clock of the sender."""
     value: Annotated[bytes, msgspec.Meta(min_length=1, max_length=MAX_VALUE_BYTES)]
 
     def __repr__(self) -> str:

@@ -1,7 +1,7 @@
 """Summaries of columns beside the manifests of a store, and what a check needs of a version.
 
-A summary is made by whoever adds the version, and may be forged by whoever can write to the store:
-it decides what a check says of that set and of nothing else.
+The client that adds a version makes its summary, and any account that can write to the store can
+forge it: it decides the verdict on that set alone.
 """
 
 import hashlib

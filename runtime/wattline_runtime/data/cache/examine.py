@@ -1,4 +1,4 @@
-"""Examines the folder of a cache from outside, whoever writes it: for benchmarks and tests."""
+"""Examines the folder of a cache beside the process that writes it: for benchmarks and tests."""
 
 import os
 from collections.abc import Iterator

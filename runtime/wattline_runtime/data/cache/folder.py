@@ -6,7 +6,7 @@
     tmp/                 what is not complete yet
 
 An object is renamed into place once its hash is verified, and a version once all its files are
-linked and on disk: whoever finds a version finds all of it. What a killed process leaves in `tmp`
+linked and on disk: a version that is visible is complete. What a killed process leaves in `tmp`
 is removed by the next one before it writes. Complete objects without a version are kept for the
 next try, unless the host has restarted since: then their last bytes may be missing.
 
@@ -143,7 +143,7 @@ class CacheFolder:
 
     def write_object(self, file: Entry, mark: str, chunks: Iterable[bytes]) -> Path:
         """Write one content beside the cache, for `keep_object`; never more bytes than it has.
-        `mark`: tells apart who writes at the same time. Raises WrongContent."""
+        `mark`: distinguishes concurrent writers. Raises WrongContent."""
         temporary = self._tmp / f"{file.sha256}.{mark}"
         _write(temporary, file.sha256, file.bytes, chunks)
         return temporary

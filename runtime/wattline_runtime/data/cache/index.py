@@ -1,6 +1,6 @@
 """What a cache holds, by size: admission below its limit, and which versions leave first.
 
-Pure: no file is touched. `folder` does on disk what these decide, and tells them what is there.
+Pure: no file is touched. `folder` does on disk what these decide, and reports what is there.
 Bytes count as a file system allocates them (`cost_of`), so that the sum is never below what the
 disk has: a file takes whole blocks and two directory entries, that of the object and that of the
 link.

@@ -213,7 +213,7 @@ class Holding:
             self._put_off(item, f"{where}: {error.strerror}")
         except ValueError as error:
             self._put_off(item, f"its manifest is not valid: {error}", is_final=True)
-        except Exception as error:  # the thread goes on: one version stops no other
+        except Exception as error:  # the thread continues: one version stops no other
             traceback.print_exc()
             self._put_off(item, f"the fetch process has a fault: {error!r}")
 

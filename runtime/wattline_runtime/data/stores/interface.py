@@ -1,7 +1,7 @@
 """What a store can do, and its errors.
 
-Keys are such as `objects/ab/ab12…`. An object is written once and never changed: whoever reads one
-compares its SHA-256 with its key.
+Keys are such as `objects/ab/ab12…`. An object is written once and never changed; readers
+compare its SHA-256 with its key.
 """
 
 from collections.abc import Iterable, Iterator
@@ -34,7 +34,7 @@ class NotInStore(StoreError):
 
 
 class StoreKeys(msgspec.Struct, frozen=True):
-    """What proves who asks. Its text shows neither."""
+    """Credentials for a bucket. Their text shows none of them."""
 
     key_id: str
     secret: str

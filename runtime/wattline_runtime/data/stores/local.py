@@ -181,7 +181,7 @@ class LocalStore:
             path.chmod(self._folder_mode)
 
     def _drop_old_parts(self) -> None:
-        """Those of other users stay: whoever owns them drops them."""
+        """Those of other users stay: their owners drop them."""
         oldest = time.time() - PART_LASTS_S
         for key in self.keys(f"{PARTS}/"):
             path = self._path(key)

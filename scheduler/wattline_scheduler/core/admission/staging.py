@@ -2,8 +2,8 @@
 
 A gang starts only on nodes that have its data, so its nodes are chosen before its GPUs are free.
 Nodes where it would fit now are preferred, and of those the ones that have its data or fetch it.
-A node that fetches for a job goes on, even when others take its GPUs: else a large version might
-never arrive anywhere. So a job may have up to `SPARE` times the nodes that it needs, and no more.
+A node continues a fetch when other jobs take its GPUs: else a large version might never arrive
+anywhere. A job may therefore have up to `SPARE` times the nodes that it needs, and no more.
 """
 
 from collections.abc import Mapping, Sequence

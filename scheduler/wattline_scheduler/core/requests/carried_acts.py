@@ -10,14 +10,14 @@ MAX_NAMED = 5
 
 
 def bodies_read(state: State, event: BodiesRead, now: Now) -> None:
-    """Records who read how many requests with their bodies, of which service, since when."""
+    """Records the user, the number of requests with bodies, their service and the time since."""
     since = state.calendar.text(event.since_unix_s)
     what = f"{counted(event.rows, 'request')} with bodies of service {event.service}"
     state.journal.act("bodies_read", f"{what}, since {since}", now, actor=event.user)
 
 
 def secret_sent(state: State, event: SecretSent, now: Now) -> None:
-    """Records who has which nodes store or remove an entry of which user; before it is sent."""
+    """Records the user, the entry and the nodes that store or remove it; before it is sent."""
     what = "removed from" if event.is_removed else "sent to"
     kind = "secret_removed" if event.is_removed else "secret_put"
     nodes = listed(event.nodes, MAX_NAMED)

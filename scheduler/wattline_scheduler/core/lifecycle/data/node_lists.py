@@ -19,12 +19,12 @@ from wattline_scheduler.core.model.state import State
 from wattline_scheduler.data_record import DataVersionRecord
 
 LISTINGS = 2**28
-"""Of one run at most; the epoch tells apart those of other runs."""
+"""Of one run at most; the epoch distinguishes those of other runs."""
 
 
 class Source(NamedTuple):
-    """Where a content may be fetched from, and as whom: versions of several stores may have the
-    same content, and of the users that read one some may be refused by its store."""
+    """The version and the user by which a content is fetched: versions of several stores may have
+    the same content, and a store may refuse some of the users that read one."""
 
     version: str
     user: UserName

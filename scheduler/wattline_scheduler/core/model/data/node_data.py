@@ -1,4 +1,4 @@
-"""What a node has of data sets, as its agent reports it, and what it was told to hold."""
+"""What a node has of data sets, as its agent reports it, and the list that it was sent."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
