@@ -97,6 +97,19 @@ PLAN = Plan(
 )
 
 
+def one_host(node: str, more: str = "") -> Plan:
+    """A host of four H100s, whose budgets let all of them draw what they can."""
+    return Plan(
+        racks={"rack-a": (node,)},
+        gpus=4,
+        site_rating_w=6_500,
+        rack_rating_w=6_500,
+        room_capacity_w=6_500,
+        row_capacity_w=6_500,
+        more=more,
+    )
+
+
 def _head(ports: Ports, checkpoints: Path) -> str:
     return f"""[site]
 name = "demo"

@@ -1,17 +1,16 @@
 """The steps of the demo, in order. Each waits for facts, never for a time alone."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 from wattline.client import Client
 from wattline.demo import layout, work
 from wattline.demo.faults import kill_agent, kill_scheduler
 from wattline.demo.findings import Findings
-from wattline.demo.load import held_out_images, run_load, wait_ready
+from wattline.demo.load import held_out_images, run_load
 from wattline.demo.stage import Stage
+from wattline.demo.stage_script import StageScript
 from wattline.demo.steps import Pace, StepFailed
 from wattline.demo.watcher import Watcher
-from wattline.task.manifest import MANIFEST
 from wattline_protocol.views.site_views import ENDED_STATES, EventView, JobView, SiteView
 
 SHED_HOLD_S = 6.0
@@ -21,14 +20,14 @@ EPOCHS_AT_MOST = 6
 """The faults begin now, hot or not, or training might be over before they do."""
 
 
-class Script:
+class Script(StageScript):
     """The steps over a stage whose programs have been started."""
 
     def __init__(
         self, stage: Stage, client: Client, watcher: Watcher, findings: Findings, pace: Pace
     ) -> None:
-        self._stage, self._client, self._watcher = stage, client, watcher
-        self._findings, self._pace = findings, pace
+        super().__init__(stage, client, pace)
+        self._watcher, self._findings = watcher, findings
 
     def run(self) -> None:
         """All steps. Raises StepFailed, CommandFailed or ProgramEnded at the first that fails."""
@@ -39,7 +38,7 @@ class Script:
         kill_agent(self._stage, self._client, self._findings, self._pace)
         kill_scheduler(self._stage, self._client, self._watcher, self._findings, self._pace)
         self._wait_ended(work.TRAINING)
-        self._serve()
+        self._load_service()
         self._wait_ended(work.SWEEP)
 
     def gather(self) -> None:
@@ -56,13 +55,9 @@ class Script:
 
     def _submit_training_and_sweep(self) -> None:
         root, starts = self._stage.root, self._stage.starts
-        self._submit(work.TRAINING, work.write_training(root, starts))
-        self._submit(work.SWEEP, work.write_sweep(root, starts))
-
-    def _submit(self, name: str, file: Path) -> None:
-        number = int(self._stage.run("submit", str(file), "--quiet"))
-        self._findings.jobs[name] = number
-        self._pace.say(f"Submitted {file.name} as job {number}.")
+        jobs = self._findings.jobs
+        jobs[work.TRAINING] = self._submit(work.write_training(root, starts))
+        jobs[work.SWEEP] = self._submit(work.write_sweep(root, starts))
 
     def _wait_under_way(self) -> None:
         self._pace.say("Waiting until training and sweep draw more than the lowered budget allows.")
@@ -98,18 +93,17 @@ class Script:
         self._findings.restored_mono_s = self._pace.mono_s(restored.unix_s)
         self._pace.say("Budget restored.")
 
-    def _serve(self) -> None:
-        file = work.write_service(self._stage.root, self._stage.starts, self._trained())
-        self._submit(work.SERVICE, file)
+    def _load_service(self) -> None:
+        trained = self._trained()
+        if trained is None:
+            raise StepFailed(f"the training job left no checkpoint in {self._stage.checkpoints}")
+        file = work.write_service(self._stage.root, self._stage.starts, trained)
+        self._findings.jobs[work.SERVICE] = self._submit(file)
         images = held_out_images()
-        address = self._stage.http_address
-        key = self._stage.run("key", "add", "demo", "--service", work.SERVICE).strip()
-        problem = wait_ready(address, work.SERVICE, key, images[0], self._pace.is_over)
-        if problem is not None:
-            raise StepFailed(f"the service was not ready in time; it said last: {problem}")
+        key = self._serve(work.SERVICE, images[0])
         self._wait_replicas()
         self._pace.say("The service answers; sending requests.")
-        self._findings.load = run_load(address, work.SERVICE, key, images)
+        self._findings.load = run_load(self._stage.http_address, work.SERVICE, key, images)
         self._stage.run("cancel", str(self._findings.jobs[work.SERVICE]))
         self._wait_ended(work.SERVICE)
 
@@ -121,13 +115,6 @@ class Script:
             return job is not None and job.gangs_running >= work.REPLICAS
 
         self._see("both replicas running", both)
-
-    def _trained(self) -> Path:
-        """The training job's checkpoint directory, wherever the agents put it."""
-        manifests = sorted(self._stage.checkpoints.rglob(MANIFEST))
-        if not manifests:
-            raise StepFailed(f"the training job left no checkpoint in {self._stage.checkpoints}")
-        return manifests[-1].parents[1]
 
     def _wait_ended(self, name: str) -> None:
         number = self._findings.jobs[name]
@@ -155,13 +142,11 @@ class Script:
         return events[-1].seq if events else 0
 
     def _event(self, kind: str, after: int) -> EventView:
-        while not self._pace.is_over():
-            self._stage.processes.check()
-            for event in self._client.events(after=after):
-                if event.kind == kind:
-                    return event
-            self._pace.rest(0.1)
-        raise StepFailed(f"{self._pace.why()} before the event {kind}")
+        def found() -> EventView | None:
+            events = self._client.events(after=after)
+            return next((event for event in events if event.kind == kind), None)
+
+        return self._until(f"the event {kind}", found)
 
 
 def _job(view: SiteView, number: int) -> JobView | None:

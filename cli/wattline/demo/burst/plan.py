@@ -9,21 +9,13 @@ GPUs are those of the training job, which has low priority.
 import sys
 from pathlib import Path
 
-from wattline.demo.layout import Plan
+from wattline.demo.layout import one_host
 from wattline.demo.work import write_job
 
 TRAINING, SERVICE = "training", "answers"
 NODE = "a1"
 
-PLAN = Plan(
-    racks={"rack-a": (NODE,)},
-    gpus=4,
-    site_rating_w=6_500,
-    rack_rating_w=6_500,
-    room_capacity_w=6_500,
-    row_capacity_w=6_500,
-    more='[timing]\nprotected_run = "0s"\n',
-)
+PLAN = one_host(NODE, more='[timing]\nprotected_run = "0s"\n')
 
 SLO_S = 1.0
 IMAGE_MS = 20

@@ -2,9 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 from wattline import task
 from wattline.client import Client
@@ -12,26 +10,24 @@ from wattline.demo.burst import plan
 from wattline.demo.burst.caps import CapWatch, raised
 from wattline.demo.burst.findings import BurstFindings
 from wattline.demo.burst.load import Clients
-from wattline.demo.load import held_out_images, wait_ready
+from wattline.demo.load import held_out_images
 from wattline.demo.stage import Stage
+from wattline.demo.stage_script import StageScript
 from wattline.demo.steps import Pace, StepFailed
-from wattline.task.manifest import MANIFEST
 from wattline_protocol.views.site_views import AttemptView
 
-T = TypeVar("T")
-
-LOOK_S = 0.1
 NOT_LEARNED = "not known"
 """In the reason of the number of replicas, while the scheduler measures what a replica does."""
 CONTINUES = re.compile(r"going on from epoch (\d+)")
 """What the training program prints when it has loaded a checkpoint."""
 
 
-class BurstScript:
+class BurstScript(StageScript):
     """The steps over a stage whose programs have been started."""
 
     def __init__(self, stage: Stage, client: Client, findings: BurstFindings, pace: Pace) -> None:
-        self._stage, self._client, self._findings, self._pace = stage, client, findings, pace
+        super().__init__(stage, client, pace)
+        self._findings = findings
         self._training = self._service = 0
         self._checkpoints = Path()
 
@@ -39,7 +35,7 @@ class BurstScript:
         """All steps, with so much of either load. Raises StepFailed, CommandFailed or ProgramEnded
         at the first that fails."""
         self._train()
-        clients = self._serve()
+        clients = self._start_service()
         caps = CapWatch(self._stage.nodes[plan.NODE])
         try:
             self._settle(clients, caps, steady_s)
@@ -58,16 +54,13 @@ class BurstScript:
         self._training = self._submit(plan.write_training(self._stage.root))
         self._checkpoints = self._until("the first checkpoint of the training", self._trained)
 
-    def _serve(self) -> Clients:
+    def _start_service(self) -> Clients:
         """The service with one replica, which answers; its clients send nothing yet."""
         file = plan.write_service(self._stage.root, self._checkpoints)
         self._service = self._submit(file)
-        images, address = held_out_images(), self._stage.http_address
-        key = self._stage.run("key", "add", "demo", "--service", plan.SERVICE).strip()
-        problem = wait_ready(address, plan.SERVICE, key, images[0], self._pace.is_over)
-        if problem is not None:
-            raise StepFailed(f"the service was not ready in time; its last answer: {problem}")
-        return Clients(address, plan.SERVICE, key, images)
+        images = held_out_images()
+        key = self._serve(plan.SERVICE, images[0])
+        return Clients(self._stage.http_address, plan.SERVICE, key, images)
 
     def _settle(self, clients: Clients, caps: CapWatch, steady_s: float) -> None:
         """The scheduler measures what a replica does, at a peak, then at the steady load; its caps
@@ -126,21 +119,6 @@ class BurstScript:
 
     # --- observing --------------------------------------------------------------------------
 
-    def _until(self, what: str, probe: Callable[[], T | None]) -> T:
-        """The first thing that is found; False counts as nothing."""
-        while not self._pace.is_over():
-            self._stage.processes.check()
-            found = probe()
-            if found is not None and found is not False:
-                return found
-            self._pace.rest(LOOK_S)
-        raise StepFailed(f"{self._pace.why()} before this was seen: {what}")
-
-    def _submit(self, file: Path) -> int:
-        number = int(self._stage.run("submit", str(file), "--quiet"))
-        self._pace.say(f"Submitted {file.name} as job {number}.")
-        return number
-
     def _attempts(self, job: int) -> list[AttemptView]:
         """In order of their number."""
         return sorted(self._client.job(job).attempts, key=lambda one: one.attempt)
@@ -149,13 +127,6 @@ class BurstScript:
         """Running attempts, by task."""
         running = (one for one in self._client.job(job).attempts if one.state == "RUNNING")
         return sorted(running, key=lambda one: one.task)
-
-    def _is_heard(self) -> bool:
-        return all(node.state == "ok" for node in self._client.nodes())
-
-    def _trained(self) -> Path | None:
-        manifests = sorted(self._stage.checkpoints.rglob(MANIFEST))
-        return manifests[-1].parents[1] if manifests else None
 
     def _has_learned(self) -> bool:
         why = self._client.service(plan.SERVICE).replicas.why

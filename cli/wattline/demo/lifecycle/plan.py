@@ -7,20 +7,13 @@ trained on the first version, the second one for longer, so that a canary has so
 import sys
 from pathlib import Path
 
-from wattline.demo.layout import Plan
+from wattline.demo.layout import one_host
 from wattline.demo.work import write_job
 
 DATA, MODEL, SERVICE = "digits", "digits-net", "digits"
 NODE = "a1"
 
-PLAN = Plan(
-    racks={"rack-a": (NODE,)},
-    gpus=4,
-    site_rating_w=6_500,
-    rack_rating_w=6_500,
-    room_capacity_w=6_500,
-    row_capacity_w=6_500,
-)
+PLAN = one_host(NODE)
 
 EPOCHS = {"quick": 1, "careful": 6}
 """Of the trainings, whose models are v1 and v2."""

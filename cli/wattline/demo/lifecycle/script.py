@@ -1,38 +1,36 @@
 """The steps of the lifecycle, in order. Each waits for facts."""
 
 import hashlib
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar, get_args
+from typing import get_args
 
 from wattline.client import Client
 from wattline.data.lineage import lineage
 from wattline.demo.burst.load import Clients
 from wattline.demo.lifecycle import plan
 from wattline.demo.lifecycle.findings import LifecycleFindings
-from wattline.demo.load import Image, ServiceClient, held_out_images, wait_ready
+from wattline.demo.load import Image, ServiceClient, held_out_images
 from wattline.demo.stage import Stage
+from wattline.demo.stage_script import StageScript
 from wattline.demo.steps import Pace, StepFailed
 from wattline_protocol.data.references import version_text
 from wattline_protocol.data.requests import OriginKind
 from wattline_protocol.views.site_views import ENDED_STATES, JobView
 
-T = TypeVar("T")
-
-LOOK_S = 0.1
 CHECKED_IMAGES = 50
 ORDER: tuple[OriginKind, ...] = get_args(OriginKind)
 """A run reads data and leaves a checkpoint."""
 
 
-class LifecycleScript:
+class LifecycleScript(StageScript):
     """The steps over a stage whose programs have been started."""
 
     def __init__(
         self, stage: Stage, client: Client, findings: LifecycleFindings, pace: Pace
     ) -> None:
-        self._stage, self._client, self._findings, self._pace = stage, client, findings, pace
+        super().__init__(stage, client, pace)
+        self._findings = findings
 
     def run(self) -> None:
         """All steps. Raises StepFailed, CommandFailed or ProgramEnded at the first that fails."""
@@ -42,7 +40,7 @@ class LifecycleScript:
         self._train_on_drifted()
         self._train()
         images = held_out_images()
-        key = self._serve(images)
+        key = self._serve_first(images)
         self._roll_out(key, images)
         self._ask(key, images)
         self._trace(file)
@@ -90,15 +88,10 @@ class LifecycleScript:
             self._findings.accuracies[model] = accuracy
             self._pace.say(f"{model} of job {job} published, accuracy {accuracy:.1%}.")
 
-    def _serve(self, images: list[Image]) -> str:
+    def _serve_first(self, images: list[Image]) -> str:
         """The service with the first model, which answers. The key of its clients."""
         self._submit(plan.write_service(self._stage.root, version_text(plan.MODEL, 1)))
-        key = self._stage.run("key", "add", "demo", "--service", plan.SERVICE).strip()
-        problem = wait_ready(
-            self._stage.http_address, plan.SERVICE, key, images[0], self._pace.is_over
-        )
-        if problem is not None:
-            raise StepFailed(f"the service was not ready in time; its last answer: {problem}")
+        key = self._serve(plan.SERVICE, images[0])
         self._pace.say(f"{version_text(plan.MODEL, 1)} is served.")
         return key
 
@@ -143,24 +136,6 @@ class LifecycleScript:
         findings.lineage_text = self._stage.run("data", "lineage", model)
 
     # --- observing --------------------------------------------------------------------------
-
-    def _until(self, what: str, probe: Callable[[], T | None]) -> T:
-        """The first thing that is found; False counts as nothing."""
-        while not self._pace.is_over():
-            self._stage.processes.check()
-            found = probe()
-            if found is not None and found is not False:
-                return found
-            self._pace.rest(LOOK_S)
-        raise StepFailed(f"{self._pace.why()} before this was seen: {what}")
-
-    def _submit(self, file: Path) -> int:
-        number = int(self._stage.run("submit", str(file), "--quiet"))
-        self._pace.say(f"Submitted {file.name} as job {number}.")
-        return number
-
-    def _is_heard(self) -> bool:
-        return all(node.state == "ok" for node in self._client.nodes())
 
     def _ended(self, job: int) -> JobView | None:
         view = self._client.job(job)
