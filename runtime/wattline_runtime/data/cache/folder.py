@@ -14,7 +14,6 @@ Every object has the same time of modification. So a changed file is found witho
 no list of times can be out of date.
 """
 
-import ctypes
 import fcntl
 import os
 import shutil
@@ -34,6 +33,7 @@ from wattline_runtime.data.cache.index import (
     TooLarge,
 )
 from wattline_runtime.data.manifest import Entry, Manifest, ManifestError
+from wattline_runtime.disk import sync_file_system, sync_folder, write_all
 
 MTIME_NS = 1_000_000_000
 """Of every object: one second after 1970."""
@@ -164,14 +164,14 @@ class CacheFolder:
         temporary = self._tmp / f"{version}.version"
         try:
             self._link_files(version, temporary)
-            _sync(self._lock)
+            sync_file_system(self._tmp)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         temporary.rename(self.version_path(version))
         self.index.version_there(version, needs, now_s)
         self.use(version, now_s)
-        _sync_folder(self._versions)
+        sync_folder(self._versions)
 
     def _link_files(self, version: str, root: Path) -> None:
         made = {""}
@@ -278,9 +278,7 @@ def _write_checked(path: Path, name: str, size_bytes: int, chunks: Iterable[byte
             if written > size_bytes:
                 raise WrongContent(f"has more than {size_bytes} bytes")
             digest.update(chunk)
-            view = memoryview(chunk)
-            while view:
-                view = view[out.write(view) :]
+            write_all(out.fileno(), chunk)
         if written < size_bytes:
             raise WrongContent(f"has {written} of {size_bytes} bytes")
         if digest.hexdigest() != name:
@@ -316,20 +314,3 @@ def _is_intact(path: Path, file: Entry) -> bool:
     except OSError:
         return False
     return is_same
-
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _sync(descriptor: int) -> None:
-    """Everything written to this file system is on disk."""
-    if _libc.syncfs(descriptor):
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -26,6 +26,7 @@ from wattline_runtime.data.cache.folder import CacheFolder
 from wattline_runtime.data.cache.index import TooLarge
 from wattline_runtime.data.fetch.bring import Bringing, Damaged, Unwanted
 from wattline_runtime.data.fetch.frames import PASSING, ReadFailed
+from wattline_runtime.disk import DISK_FULL
 
 THREADS = 4
 """Versions fetched at a time: a store that hangs delays no other."""
@@ -34,7 +35,6 @@ MOST_OF_USER = THREADS - 1
 FIRST_RETRY_S, MOST_RETRY_S = 1.0, 60.0
 DAMAGED_TRIES = 2
 """A content with another hash is fetched once more."""
-DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 MAX_DETAIL_CHARS = 500
 
 

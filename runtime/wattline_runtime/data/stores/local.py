@@ -7,7 +7,6 @@ is not mounted nothing is written.
 """
 
 import contextlib
-import ctypes
 import errno
 import os
 import secrets
@@ -24,6 +23,7 @@ from wattline_runtime.data.stores.interface import (
     StoreFull,
     StoreRefused,
 )
+from wattline_runtime.disk import DISK_FULL, sync_file_system, write_all
 
 PARTS = "parts"
 """Folder of what is being written."""
@@ -31,10 +31,7 @@ PART_LASTS_S = 86_400.0
 """An older part is of a writer that was killed."""
 
 _REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS)
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _MISSING = (errno.ENOENT, errno.ENOTDIR)
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class LocalStore:
@@ -96,7 +93,7 @@ class LocalStore:
                 with os.fdopen(descriptor, "wb", buffering=0) as file:
                     os.fchmod(descriptor, self._file_mode)
                     for chunk in chunks:
-                        _write_all(file.fileno(), chunk)
+                        write_all(file.fileno(), chunk)
                 self._place(part, self._path(key))
             except BaseException:
                 part.unlink(missing_ok=True)
@@ -105,16 +102,9 @@ class LocalStore:
             raise self._error(error, key) from error
 
     def settle(self) -> None:
-        """Returns when all that was written is durable: one wait for all objects of a version
-        instead of one for each."""
+        """Returns when all that was written is durable."""
         try:
-            descriptor = os.open(self._root, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
-            try:
-                if _libc.syncfs(descriptor) != 0:
-                    number = ctypes.get_errno()
-                    raise OSError(number, os.strerror(number))
-            finally:
-                os.close(descriptor)
+            sync_file_system(self._root)
             self._drop_old_parts()
         except OSError as error:
             raise self._error(error, "") from error
@@ -197,7 +187,7 @@ class LocalStore:
             return StoreRefused(f"{text}; the account {_account()} needs access to {self._root}")
         if error.errno in _MISSING:
             text = f"{self._root} is not there; make the directory, or mount its file system"
-        return StoreFull(text) if error.errno in _FULL else StoreAway(text)
+        return StoreFull(text) if error.errno in DISK_FULL else StoreAway(text)
 
 
 def _account() -> str:
@@ -207,9 +197,3 @@ def _account() -> str:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         return f"with uid {os.geteuid()}"
-
-
-def _write_all(descriptor: int, chunk: bytes) -> None:
-    left = memoryview(chunk)
-    while left:
-        left = left[os.write(descriptor, left) :]

@@ -15,6 +15,7 @@ from typing import BinaryIO, TypeVar
 
 import msgspec
 
+from wattline_runtime.disk import sync_folder, write_all
 from wattline_runtime.gateway.batches.records import Batch, Progress
 from wattline_runtime.gateway.batches.rows import MAX_LINE_BYTES, Position, whole_prefix
 
@@ -47,21 +48,12 @@ class Lock:
             self._file = -1
 
 
-def sync_folder(path: Path) -> None:
-    """Make names in a folder durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def write_record(folder: Path, name: str, record: msgspec.Struct, *, is_synced: bool) -> None:
     """Replace a record in one step."""
     new = folder / f"{name}.new"
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        _write(descriptor, msgspec.json.encode(record))
+        write_all(descriptor, msgspec.json.encode(record))
         if is_synced:
             os.fsync(descriptor)
     finally:
@@ -196,7 +188,7 @@ class Output:
         if self._is_torn:
             os.ftruncate(self._file, before.size_bytes)
         self._is_torn = True
-        _write(self._file, data)
+        write_all(self._file, data)
         os.fdatasync(self._file)
         self._is_torn = False
         self.position = Position(
@@ -241,12 +233,6 @@ class Opened:
         self.input.close()
         self.output.close()
         self.lock.release()
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    left = memoryview(data)
-    while left:
-        left = left[os.write(descriptor, left) :]
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
