@@ -26,7 +26,7 @@ from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.views.site_views import EventView, JobState, LimitSource
 from wattline_protocol.wire.agent_messages import GpuInfo, TaskExit, TaskUsage
 from wattline_protocol.wire.mig import MigInstance
-from wattline_protocol.wire.problems import Severity
+from wattline_protocol.wire.problems import Acknowledgement, Severity
 from wattline_protocol.wire.rollouts import ENDED_PHASES, RolloutPhase
 from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint
 from wattline_scheduler.api_key_record import ApiKeyRecord
@@ -359,6 +359,7 @@ class ProblemRecord(msgspec.Struct, frozen=True):
     occurrences: int = 1
     node: NodeId | None = None
     job: JobId | None = None
+    acknowledged: Acknowledgement | None = None
 
 
 class _Line(msgspec.Struct, frozen=True):

@@ -42,3 +42,8 @@ def _meeting(
 def problems(client: Client, *, all: bool, node: str | None) -> ProblemList:  # noqa: A002 - its flag
     """Open problems, worst first."""
     return client.problems(ended=all, node=node)
+
+
+def acknowledge(client: Client, *, number: int, reason: str, withdraw: bool) -> str:
+    """Say who takes care of a problem."""
+    return client.acknowledge(number, reason, withdraw=withdraw)

@@ -64,7 +64,7 @@ from wattline_protocol.wire.client_messages import (
     Why,
     WhyNode,
 )
-from wattline_protocol.wire.event_log import ListProblems, ProblemList
+from wattline_protocol.wire.event_log import AckProblem, ListProblems, ProblemList
 from wattline_protocol.wire.reservations import (
     ListReservations,
     Reservations,
@@ -405,6 +405,10 @@ class Client(JobActs, ApiKeyActs, DataActs, RequestLogs, RouteActs, SecretActs):
         """Open problems, worst first; with `ended` the newest ended ones too."""
         of_node = None if node is None else NodeId(node)
         return self.get(ListProblems(ended, of_node), ProblemList)
+
+    def acknowledge(self, problem: int, reason: str = "", *, withdraw: bool = False) -> str:
+        """Say who takes care of an open problem, by its number."""
+        return self.act(AckProblem(problem, reason, withdraw))
 
     def watch_site(self, period_s: float = 1.0) -> Iterator[SiteView]:
         """A snapshot now and every `period_s`, always the newest: a caller that is slower than

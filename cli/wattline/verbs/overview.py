@@ -15,7 +15,7 @@ OVERVIEW: dict[str, tuple[tuple[str, str], ...]] = {
     "Operators": (
         ("init, enroll, completion", "Create a site; admit members; complete words."),
         ("scheduler, agent, gateway", "Run the programs of a site."),
-        ("drain, undrain", "Stop new starts on a node; allow them again."),
+        ("drain, undrain, problems ack", "Stop, allow starts; acknowledge problems."),
         ("node off|on|readmit", "Declare a node off; take it back; trust it."),
         ("reserve, unreserve, plan", "Reserve nodes; save a planning cycle."),
         ("power shed|restore|event", "Lower a budget; restore it; add grid events."),

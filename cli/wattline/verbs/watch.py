@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from wattline.verbs.verb import BUNDLE, Option, Verb
+from wattline.verbs.verb import BUNDLE, Argument, Option, Verb
 
 _verb = partial(Verb, section="Watch", role="submitter")
 
@@ -57,6 +57,23 @@ VERBS = (
             Option("node", ("--node",), "Only problems of this node.", metavar="NODE"),
         ),
         examples=("wattline problems", "wattline problems --all --node n01"),
+    ),
+    Verb(
+        name="problems ack",
+        section="Watch",
+        role="operator",
+        help="Acknowledge an open problem: say who takes care of it.",
+        details="It stays open until its condition ends, but asks for attention no longer: lists "
+        "and the terminal show who acknowledged it and why. That holds if it recurs within a "
+        "minute. `wattline problems` lists the numbers.",
+        act="wattline.acts.events:acknowledge",
+        show="wattline.show.events:done",
+        args=(
+            Argument("number", "Number of the problem.", kind="integer"),
+            Option("reason", ("--reason",), "Text for the record of the problem.", default=""),
+            Option("withdraw", ("--withdraw",), "It asks for attention again.", kind="switch"),
+        ),
+        examples=("wattline problems ack 4711 --reason 'part ordered'",),
     ),
     _verb(
         name="report",

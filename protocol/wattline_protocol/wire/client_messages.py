@@ -50,6 +50,7 @@ from wattline_protocol.wire.bounds import (
     Time,
     Word,
 )
+from wattline_protocol.wire.event_log import AckProblem as AckProblem
 from wattline_protocol.wire.event_log import Events as Events
 from wattline_protocol.wire.event_log import ListEvents as ListEvents
 from wattline_protocol.wire.event_log import ListProblems, ProblemList
@@ -303,6 +304,7 @@ Request = (
     | DeclareOff
     | DeclareOn
     | Readmit
+    | AckProblem
     | GetPower
     | WhyNode
     | GetPlan

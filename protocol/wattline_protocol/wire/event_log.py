@@ -6,7 +6,7 @@ import msgspec
 
 from wattline_protocol.ids import NodeId
 from wattline_protocol.views.site_views import EventView
-from wattline_protocol.wire.bounds import Count, Name, Offset
+from wattline_protocol.wire.bounds import Count, Line, Name, Offset, Serial
 from wattline_protocol.wire.problems import ProblemView
 
 MAX_PROBLEMS_LISTED = 1_000
@@ -35,6 +35,15 @@ class ListProblems(msgspec.Struct, frozen=True, tag_field="t", tag="list_problem
     node: Name[NodeId] | None = None
     """Only those of this node."""
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_PROBLEMS_LISTED)] = MAX_PROBLEMS_LISTED
+
+
+class AckProblem(msgspec.Struct, frozen=True, tag_field="t", tag="ack_problem"):
+    """The operator has seen an open problem: it no longer asks for attention. It stays open."""
+
+    number: Serial[int]
+    reason: Line = ""
+    withdraw: bool = False
+    """It asks for attention again."""
 
 
 class ProblemList(msgspec.Struct, frozen=True, tag_field="t", tag="problem_list"):

@@ -6,8 +6,16 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from wattline_protocol.ids import JobId, NodeId, UnixTime
-from wattline_protocol.wire.bounds import MAX_PROBLEM_CHARS, MAX_PROBLEMS, Count, Name, Serial, Time
+from wattline_protocol.ids import JobId, NodeId, UnixTime, UserName
+from wattline_protocol.wire.bounds import (
+    MAX_PROBLEM_CHARS,
+    MAX_PROBLEMS,
+    Count,
+    Line,
+    Name,
+    Serial,
+    Time,
+)
 
 MAX_CONDITIONS = MAX_PROBLEMS
 """Conditions in one beat; the last one reports that there are more."""
@@ -48,6 +56,19 @@ class Condition(Struct, frozen=True):
         return text[:MAX_TEXT]
 
 
+class Acknowledgement(Struct, frozen=True):
+    """An operator has seen a problem and takes care of it."""
+
+    by: Name[UserName]
+    unix_s: Time[UnixTime]
+    why: Line = ""
+
+    @property
+    def text(self) -> str:
+        """For display: "ada: part ordered"."""
+        return f"{self.by}: {self.why}" if self.why else self.by
+
+
 class ProblemView(Struct, frozen=True):
     """A problem of the site. `kind` and `subject` identify it; open ones have no `until_unix_s`."""
 
@@ -65,3 +86,4 @@ class ProblemView(Struct, frozen=True):
     """How often it began: a recurrence within a short time is the same problem."""
     node: Name[NodeId] | None = None
     job: Serial[JobId] | None = None
+    acknowledged: Acknowledgement | None = None

@@ -90,10 +90,10 @@ from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.recovery import restore
 from wattline_scheduler.core.requests.abuse import tick_blocks
 from wattline_scheduler.core.requests.api_key_use import tick_api_keys
-from wattline_scheduler.core.requests.carried_acts import bodies_read, secret_sent
+from wattline_scheduler.core.requests.audit.carried_acts import bodies_read, secret_sent
+from wattline_scheduler.core.requests.audit.refused_acts import act_refused
 from wattline_scheduler.core.requests.dispatch import asked
 from wattline_scheduler.core.requests.membership import members_seen
-from wattline_scheduler.core.requests.refused_acts import act_refused
 from wattline_scheduler.core.rollout.rollouts import tick_rollouts
 from wattline_scheduler.core.scaling.down_services import tick_down_services
 from wattline_scheduler.core.scaling.measured_loads import measured_loads

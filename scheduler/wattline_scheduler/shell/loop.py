@@ -75,8 +75,8 @@ from wattline_scheduler.core.model.events import (
     ServiceHistoryRead,
     TimePassed,
 )
+from wattline_scheduler.core.requests.audit.refused_acts import in_words
 from wattline_scheduler.core.requests.bulk_actions import named
-from wattline_scheduler.core.requests.refused_acts import in_words
 from wattline_scheduler.core.requests.selection import Asker
 from wattline_scheduler.records import AttemptRecord, BookRecord, EventRecord, MemberRecord
 from wattline_scheduler.shell.agent_endpoint import AgentEndpoint

@@ -21,7 +21,7 @@ import msgspec
 
 from wattline_protocol.ids import JobId, NodeId, Now
 from wattline_protocol.text.quantities import MAX_DURATION_S, format_duration
-from wattline_protocol.wire.problems import MAX_EVIDENCE, Severity
+from wattline_protocol.wire.problems import MAX_EVIDENCE, Acknowledgement, Severity
 from wattline_scheduler.core.model.problem_book import MAX_OPEN, Problem, kind_of
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.records import ProblemRecord
@@ -78,6 +78,12 @@ def end_of_node(state: State, node: NodeId, now: Now, text: str) -> None:
     for problem in list(state.problems.of_node.get(node, {}).values()):
         problem.last_words = f"{problem.record.subject}: {text}"
         _close(state, problem, now)
+
+
+def acknowledge(state: State, problem: Problem, by: Acknowledgement | None) -> None:
+    """Notes that an operator has seen it; None: no longer. It holds for its recurrences, too."""
+    problem.record = msgspec.structs.replace(problem.record, acknowledged=by)
+    state.journal.save(problem.record)
 
 
 def tick_problems(state: State, now: Now) -> None:

@@ -13,6 +13,7 @@ from wattline_protocol.wire.api_keys import (
 )
 from wattline_protocol.wire.client_messages import (
     ROLE_RANK,
+    AckProblem,
     Answer,
     Cancel,
     CancelGridEvent,
@@ -48,6 +49,7 @@ from wattline_scheduler.core.requests import (
     bulk_actions,
     grid_events,
     node_operations,
+    problem_acts,
     reserve,
     rollout_requests,
     routes,
@@ -55,12 +57,12 @@ from wattline_scheduler.core.requests import (
     submit,
 )
 from wattline_scheduler.core.requests.api_key_use import report_use
+from wattline_scheduler.core.requests.audit.refused_acts import note_refused
 from wattline_scheduler.core.requests.data_sets import (
     add_version,
     approve_version,
     remove_version,
 )
-from wattline_scheduler.core.requests.refused_acts import note_refused
 from wattline_scheduler.core.rollout.gateway_reports import take_report as take_traffic
 
 ON_JOBS = (Submit, Cancel, Hold, Release, Requeue, Update, SteerRollout)
@@ -77,7 +79,7 @@ ON_DATA = (AddData, ApproveData, RemoveData, ReportDeletion)
 
 ON_NODES = (Drain, Undrain, DeclareOff, DeclareOn, Readmit)
 ON_BUDGETS = (Shed, Restore, GridEvent, CancelGridEvent, SetUnits)
-ON_SITE = (*ON_NODES, *ON_BUDGETS, Reserve, Unreserve)
+ON_SITE = (*ON_NODES, *ON_BUDGETS, Reserve, Unreserve, AckProblem)
 """Requests that require the operator role."""
 
 
@@ -146,6 +148,8 @@ def _do(state: State, event: ClientRequest, now: Now) -> Answer | None:
             return rollout_requests.steer(state, event, request, now)
         case ReportTraffic():
             return take_traffic(state, event.user, request, now)
+        case AckProblem():
+            return problem_acts.acknowledge(state, event.user, request, now)
         case Drain() | Undrain() | DeclareOff() | DeclareOn() | Readmit():
             return _do_to_node(state, event, request, now)
         case _:

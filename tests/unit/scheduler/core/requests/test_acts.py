@@ -12,6 +12,7 @@ from wattline_protocol.job.selection import Selection, Span, only
 from wattline_protocol.site.model import Role
 from wattline_protocol.wire.agent_messages import Beat
 from wattline_protocol.wire.client_messages import (
+    AckProblem,
     Cancel,
     CancelGridEvent,
     DeclareOff,
@@ -61,6 +62,7 @@ OPERATORS: dict[type, Request] = {
         SetUnits(msgspec.convert("hall", str), 1),  # type: ignore[arg-type]
         Reserve("r1", nodes=(A1,)),
         Unreserve("r1"),
+        AckProblem(1),
     )
 }
 

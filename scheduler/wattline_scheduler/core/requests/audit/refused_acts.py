@@ -6,7 +6,7 @@ from wattline_protocol.wire.client_messages import Acted, Answer, Denied, Reques
 from wattline_scheduler.core.model.events import ActRefused, ClientRequest
 from wattline_scheduler.core.model.state import State
 
-TARGETS = ("node", "domain", "zone", "name", "id")
+TARGETS = ("node", "domain", "zone", "name", "id", "number")
 """Request fields that name the target."""
 
 NOT_ALLOWED = "not_allowed"
