@@ -25,8 +25,7 @@ from wattline_protocol.views.site_deltas import (
 from wattline_protocol.views.site_views import SiteView
 from wattline_protocol.wire.client_messages import Cancel, Drain, Hold, Shed, Undrain
 from wattline_scheduler.shell.clients.pictures import row_log, site_feed
-from wattline_scheduler.shell.clients.pictures.row_marks import USAGE_PERIOD_S
-from wattline_scheduler.shell.clients.pictures.site_feed import NEW_READER, SiteFeed
+from wattline_scheduler.shell.clients.pictures.site_feed import JOB_TURN, NEW_READER, SiteFeed
 from wattline_scheduler.time_slices import at_once
 from wattline_scheduler.views.jobs_view import job_in_memory
 from wattline_scheduler.views.site_view import MostJobs, site_view
@@ -155,15 +154,15 @@ def test_folded_deltas_are_the_full_picture(
 
 @given(ops=st.lists(st.sampled_from(OPS), max_size=12), dice=st.randoms(use_true_random=False))
 def test_a_row_is_built_again_when_it_has_changed(ops: list[str], dice: Random) -> None:
-    """The usage of a running job excepted, which follows within `USAGE_PERIOD_S`."""
+    """The usage of a running job excepted, which follows within `JOB_TURN` pictures."""
     world = Pictured()
     follower = world.followers[0]
     for op in ops:
         world.happens(op, dice)
         at_once(world.feed.refresh(world.h.now))
         follower.catch_up(world.feed)
-    world.h.run(USAGE_PERIOD_S + 1.0)
-    at_once(world.feed.refresh(world.h.now))
+    for _ in range(JOB_TURN):
+        at_once(world.feed.refresh(world.h.now))
     shown, whole = follower.catch_up(world.feed).site, world.whole()
     assert _timeless(shown) == _timeless(whole)
 

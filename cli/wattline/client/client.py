@@ -13,10 +13,11 @@ from wattline.client.jobacts import Jobs as Which
 from wattline.client.request_logs import RequestLogs
 from wattline.client.routing import RouteActs
 from wattline.client.tasklog import task_log
-from wattline_protocol.ids import AttemptNo, DomainId, JobId, NodeId, TaskNo
+from wattline_protocol.ids import AttemptNo, DomainId, JobId, NodeId, TaskNo, UnixTime
 from wattline_protocol.job.file import job_from_options
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.site.out_of_band import MAX_OFF_TIMEOUT_S
+from wattline_protocol.views.history_views import HISTORY_STEP_S, GetHistory, History, Subject
 from wattline_protocol.views.load_views import GetLoad, Load
 from wattline_protocol.views.report_views import GetReport, Report, ReportView
 from wattline_protocol.views.site_views import (
@@ -396,6 +397,13 @@ class Client(JobActs, ApiKeyActs, DataActs, RequestLogs, RouteActs, SecretActs):
     def site(self) -> SiteView:
         """A snapshot of everything."""
         return self.get(GetSite(), SiteNow).site
+
+    def history(
+        self, *subjects: Subject, since_unix_s: float = 0.0, step_s: int = HISTORY_STEP_S
+    ) -> History:
+        """What was read of domains, nodes and GPUs in the last 15 minutes: columns at even steps,
+        None where nothing was read. At most `MAX_SUBJECTS`."""
+        return self.get(GetHistory(subjects, UnixTime(since_unix_s), step_s), History)
 
     def load(self, last_s: int = 60) -> Load:
         """Load of the scheduler in its last seconds, at most `MAX_LOAD_S`."""

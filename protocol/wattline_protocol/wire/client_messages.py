@@ -16,6 +16,7 @@ from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.site.model import Role
 from wattline_protocol.views.account_views import Accounts as Accounts
 from wattline_protocol.views.account_views import ListAccounts as ListAccounts
+from wattline_protocol.views.history_views import GetHistory, History
 from wattline_protocol.views.load_views import GetLoad, Load
 from wattline_protocol.views.name_views import ListNames, Names
 from wattline_protocol.views.report_views import GetReport as GetReport
@@ -322,6 +323,7 @@ Request = (
     | ListNames
     | WatchSite
     | GetSite
+    | GetHistory
     | GetLoad
     | Unwatch
     | Seen
@@ -456,6 +458,7 @@ Answer = (
     | Explained
     | SiteNow
     | SiteDelta
+    | History
     | Load
     | Log
     | RunRecord

@@ -18,6 +18,7 @@ from wattline_protocol.data.secrets import SecretDone, SecretRequest
 from wattline_protocol.ids import Instant, JobId, NodeId, Now, UserName
 from wattline_protocol.trust.members import Authorized, Member
 from wattline_protocol.views.capacity_views import GetCapacity
+from wattline_protocol.views.history_views import GetHistory
 from wattline_protocol.views.load_views import GetLoad
 from wattline_protocol.views.name_views import ListNames
 from wattline_protocol.views.report_views import GetReport
@@ -157,7 +158,7 @@ class Loop:
         self._rollups = PowerRollups(cluster.state)
         self._service_rollups = ServiceRollups(cluster.state)
         feed = SiteFeed(cluster.state, self._reads.show_job, sockets.refused)
-        pictures = PictureTurns(feed, clock)
+        pictures = PictureTurns(feed, clock, time.thread_time)
         shown = (self._snapshots, pictures, store.events, store.acts, self._reads.routes)
         self._watches = Watches(self._clients, *shown, clock)
         self._poller = zmq.Poller()
@@ -293,6 +294,7 @@ class Loop:
                 | ListProblems()
                 | GetRollout()
                 | GetCapacity()
+                | GetHistory()
             ):
                 return [Reply(client, ask.ask, self._reads.answer(request, now))]
             case ListApiKeys() | ListNames() | PrepareData() | ListData() | GetData() | GetUses():
@@ -434,6 +436,7 @@ class Loop:
     def _each_second(self, now: Now) -> list[Effect]:
         self._store.settle()
         self._steps += self._rollups.read(now)
+        self._reads.history.read(now)
         self._steps += self._service_rollups.read(now)
         self._steps += self._services.webhooks.marks()
         # Not an event: it is a parameter of future orders and decides nothing.

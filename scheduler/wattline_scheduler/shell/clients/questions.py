@@ -8,6 +8,7 @@ from wattline_protocol.data.requests import DataQuestion
 from wattline_protocol.ids import JobId, NodeId, Now, UserName
 from wattline_protocol.text.quantities import format_size
 from wattline_protocol.views.capacity_views import GetCapacity
+from wattline_protocol.views.history_views import GetHistory
 from wattline_protocol.views.name_views import ListNames
 from wattline_protocol.views.service_views import ListServices, Services
 from wattline_protocol.views.site_views import (
@@ -56,6 +57,7 @@ from wattline_scheduler.shell.clients.long_lists import (
     list_services,
 )
 from wattline_scheduler.shell.clients.name_list import name_list
+from wattline_scheduler.shell.recent_history import RecentHistory
 from wattline_scheduler.store.store import Store
 from wattline_scheduler.time_slices import Parts
 from wattline_scheduler.views.accounts_view import account_views
@@ -89,6 +91,7 @@ ReadRequest = (
     | ListProblems
     | GetRollout
     | GetCapacity
+    | GetHistory
 )
 """Answered at once."""
 
@@ -105,6 +108,7 @@ class Reads:
         self._store = store
         self._refused = refused
         self._ended: dict[JobId, tuple[JobRecord, JobView]] = {}
+        self.history = RecentHistory(cluster.state)
 
     def answer(self, request: ReadRequest, now: Now) -> Answer:
         """The answer for the current state."""
@@ -123,6 +127,8 @@ class Reads:
                 return problem_list(self._state, request)
             case GetRollout(name=service):
                 return rollout_view(self._state, service, now)
+            case GetHistory():
+                return self.history.answer(request, now)
             case GetCapacity():
                 return capacity_view(self._state, request, now)
 

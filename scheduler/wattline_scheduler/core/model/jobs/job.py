@@ -416,7 +416,8 @@ class Job:
     @property
     def live_count(self) -> int:
         """Number of gangs with allocated GPUs."""
-        return sum(self.count[phase] for phase in sorted(LIVE))
+        count = self.count  # not a sum over LIVE: it is asked of all jobs at once
+        return count["starting"] + count["running"] + count["paused"] + count["ending"]
 
     @property
     def grace_s(self) -> float:

@@ -17,11 +17,15 @@ are further apart, and nothing else waits for them."""
 class PictureTurns:
     """Makes pictures while somebody watches."""
 
-    def __init__(self, feed: SiteFeed, clock: Callable[[], Now]) -> None:
+    def __init__(
+        self, feed: SiteFeed, clock: Callable[[], Now], used_cpu_s: Callable[[], float]
+    ) -> None:
+        """`used_cpu_s`: of this thread. What a picture takes does not grow where others use the
+        processor."""
         self.feed = feed
-        self._clock = clock
+        self._clock, self._used_cpu_s = clock, used_cpu_s
         self._parts: Parts[None] | None = None
-        self._took_s = 0.0
+        self._took_cpu_s = 0.0
         self._due = Instant(0.0)
 
     def serve(self) -> None:
@@ -30,14 +34,15 @@ class PictureTurns:
         if self._parts is None:
             if now.mono_s < self._due:
                 return
-            self._parts, self._took_s = self.feed.refresh(now), 0.0
-        is_complete = all(self._clock().mono_s - now.mono_s < PART_S for _ in self._parts)
-        ended = self._clock().mono_s
-        self._took_s += ended - now.mono_s
+            self._parts, self._took_cpu_s = self.feed.refresh(now), 0.0
+        began_cpu_s = self._used_cpu_s()
+        is_complete = all(self._used_cpu_s() - began_cpu_s < PART_S for _ in self._parts)
+        self._took_cpu_s += self._used_cpu_s() - began_cpu_s
         if is_complete:
+            ended = self._clock().mono_s
             beat_s = (ended // PERIOD_S + 1) * PERIOD_S
             self._parts = None
-            self._due = Instant(max(beat_s, ended + REST_FACTOR * self._took_s))
+            self._due = Instant(max(beat_s, ended + REST_FACTOR * self._took_cpu_s))
 
     def stop(self) -> None:
         """Nobody watches any more: free the rows."""

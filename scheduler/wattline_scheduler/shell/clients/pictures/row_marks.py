@@ -13,10 +13,6 @@ from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.state import State
 
-USAGE_PERIOD_S = 5
-"""Energy, cost, utilisation and metrics of a running job change with every beat of its nodes: its
-row follows once in this time."""
-
 LATE_S = 3.0
 """A node heard within it is on time: that its last beat is a second older changes no row."""
 
@@ -46,14 +42,12 @@ def node_mark(state: State, node: NodeNow, draw: Draw, now: Now) -> Mark:
     )
 
 
-def job_mark(job: Job, now: Now) -> Mark:
-    """Of the row of a job."""
+def job_mark(job: Job) -> Mark:
+    """Of the row of a job whose record is the same."""
     of_class = job.job_class.wait_reason if job.job_class is not None else ""
     return (
-        job.record,
         (*job.count.values(),),
         len(job.gangs),
-        int((now.mono_s + job.id) // USAGE_PERIOD_S) if job.live_count else None,
         job.wait_reason,
         of_class,
         (job.closed, job.outside, job.unstaged, job.barred),

@@ -20,6 +20,7 @@ from wattline_scheduler.core.leases.measured_draw import Draw, all_draws
 from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.state import State
+from wattline_scheduler.records import JobRecord
 from wattline_scheduler.shell.clients.long_lists import packed
 from wattline_scheduler.shell.clients.pictures.row_log import RowLog
 from wattline_scheduler.shell.clients.pictures.row_marks import LATE_S, Mark, job_mark, node_mark
@@ -36,9 +37,12 @@ PIECE_BYTES = 1024 * 1024
 """Of rows in one delta, besides the last one: some ten milliseconds to decode."""
 
 ROWS_A_PART = 20
-MARKS_A_PART = 200
+MARKS_A_PART = 250
 FULL_TURN = 60
 """Pictures until each row was built again, whatever its mark."""
+JOB_TURN = 5
+"""Pictures until a job is looked at whose record has not changed. The usage and metrics of a
+running one change with every beat: its row is built in each turn."""
 
 Key = tuple[str, object]
 """Kind of row, as its field in `SiteDelta`, and its name."""
@@ -72,10 +76,11 @@ class SiteFeed:
     def clear(self) -> None:
         """Free all rows. Only while there is no reader: numbers begin again."""
         self._log: RowLog[Key] = RowLog()
-        self._marks: dict[Key, Mark] = {}
+        self._node_marks: dict[NodeId, Mark] = {}
+        self._job_marks: dict[JobId, tuple[JobRecord, Mark]] = {}
+        """Of the jobs in the picture."""
         self._events: deque[int] = deque()
         """Events in the picture, oldest first."""
-        self._jobs: set[JobId] = set()
         self.pictures = 0
         """Count of complete pictures."""
         self.unix_s = UnixTime(0.0)
@@ -95,7 +100,7 @@ class SiteFeed:
             self._put("domains", domain.id, domain)
         yield
         yield from self._refresh_nodes(draws, now)
-        yield from self._refresh_jobs(now)
+        yield from self._refresh_jobs()
         self.pictures += 1
         self.unix_s = now.unix_s
 
@@ -127,21 +132,18 @@ class SiteFeed:
             self._log.forget(("events", self._events.popleft()))
 
     def _refresh_nodes(self, draws: dict[NodeId, Draw], now: Now) -> Parts[None]:
+        turn = self.pictures % FULL_TURN
         built = 0
         for at, node in enumerate(list(self._state.nodes.values())):
             draw = draws[node.id]
-            if self._is_due(("nodes", node.id), node_mark(self._state, node, draw, now), at):
+            mark = node_mark(self._state, node, draw, now)
+            if mark != self._node_marks.get(node.id) or at % FULL_TURN == turn:
+                self._node_marks[node.id] = mark
                 self._put("nodes", node.id, self._node_row(node, draw, now))
                 built += 1
             if built == ROWS_A_PART or at % MARKS_A_PART == 0:
                 built = 0
                 yield
-
-    def _is_due(self, key: Key, mark: Mark, turn: int) -> bool:
-        if mark == self._marks.get(key) and turn % FULL_TURN != self.pictures % FULL_TURN:
-            return False
-        self._marks[key] = mark
-        return True
 
     def _node_row(self, node: NodeNow, draw: Draw, now: Now) -> NodeView:
         row = node_view(self._state, node, now, draw)
@@ -151,23 +153,33 @@ class SiteFeed:
         since = None if late_s is None else UnixTime(now.unix_s - late_s)
         return msgspec.structs.replace(row, heard_ago_s=0.0, heard_unix_s=since)
 
-    def _refresh_jobs(self, now: Now) -> Parts[None]:
+    def _refresh_jobs(self) -> Parts[None]:
         shown = jobs_shown(self._state, IN_PICTURE)
         yield
         numbers = {job.id for job in shown}
-        for left in self._jobs - numbers:
+        for left in self._job_marks.keys() - numbers:
             self._log.drop(("jobs", left))
-            del self._marks["jobs", left]
-        self._jobs = numbers
+            del self._job_marks[left]
         built = 0
         for at, job in enumerate(shown):
             has_left = self._state.work.jobs.get(job.id) is not job  # since the parts before
-            if not has_left and self._is_due(("jobs", job.id), job_mark(job, now), job.id):
+            if not has_left and self._has_changed(job):
                 self._put("jobs", job.id, self._show_job(job))
                 built += 1
             if built == ROWS_A_PART or at % MARKS_A_PART == 0:
                 built = 0
                 yield
+
+    def _has_changed(self, job: Job) -> bool:
+        record, mark = self._job_marks.get(job.id, (None, ()))
+        turn = job.id + self.pictures
+        if record is job.record and turn % JOB_TURN:
+            return False
+        now = job_mark(job)
+        if record is job.record and mark == now:
+            return bool(job.live_count) or turn % FULL_TURN == 0
+        self._job_marks[job.id] = (job.record, now)
+        return True
 
     # --- for readers ----------------------------------------------------------------------
 

@@ -241,7 +241,7 @@ class Watched:
         self.site.join()
         tariff = self.site.site.tariff
         feed = SiteFeed(self.site.cluster.state, lambda job: job_in_memory(job, tariff), lambda: 0)
-        self.pictures = PictureTurns(feed, self._clock)
+        self.pictures = PictureTurns(feed, self._clock, lambda: self._clock().mono_s)
         shown = (snapshots, self.pictures, self._after, self._after, lambda: self.routes)
         self.watches = Watches(self.endpoint, *shown, self._clock)
 
