@@ -48,6 +48,7 @@ _SWITCHES = {"hold": "hold", "contiguous": "resources.same_rack"}
 _ALWAYS = {"kill-on-invalid-dep": "yes", "wait-all-nodes": "1"}
 """Options for what Wattline always does, and the value that says so."""
 _GPU_OPTIONS = ("gpus-per-node", "gpus-per-task", "gres", "gpus")
+_GPU_FLAGS = ("gpus", "gpu_share", "mig")
 _NO_LIMIT = {"0", "-1", "infinite", "unlimited"}
 
 _NUMBER = re.compile(r"[0-9]{1,9}")
@@ -124,9 +125,10 @@ def _tasks(given: Given, flags: Mapping[str, object]) -> Found:
 
 
 def _gpus(given: Given, flags: Mapping[str, object]) -> Found:
-    """None unless requested, as in Slurm."""
+    """None unless requested, as in Slurm. With a flag for GPUs directives give their type alone."""
     named = [option for option in _GPU_OPTIONS if option in given]
-    if not named and not any(flags.get(name) for name in ("gpu_share", "mig")):
+    has_flag = any(flags.get(name) is not None for name in _GPU_FLAGS)
+    if not named and not has_flag:
         yield Key(1, "resources.gpus_per_node", 0)
     counts = set()
     for option in named:
@@ -139,12 +141,13 @@ def _gpus(given: Given, flags: Mapping[str, object]) -> Found:
         counts.add(count)
         if len(counts) > 1:
             yield Blame(line, f"--{option}={value}: another option says {min(counts - {count})}")
-        if _MIG.fullmatch(kind):
-            yield Key(line, "resources.mig", kind)
-            continue
-        yield Key(line, "resources.gpus_per_node", count)
-        if kind:
+        is_mig = _MIG.fullmatch(kind) is not None
+        if kind and not is_mig:
             yield Key(line, "resources.gpu_type", [kind])
+        if is_mig and not has_flag:
+            yield Key(line, "resources.mig", kind)
+        elif not has_flag:
+            yield Key(line, "resources.gpus_per_node", count)
 
 
 def _gpus_per_node(option: str, value: str, nodes: int | None) -> tuple[int, str]:
@@ -177,8 +180,8 @@ def _gpu_of_gres(value: str) -> str:
 
 def _gpu_count(given: Given, flags: Mapping[str, object]) -> int:
     """GPUs of each node; 0 also where the directive is wrong, which is reported."""
-    if isinstance(flags.get("gpus"), int):
-        return int(str(flags["gpus"]))
+    if isinstance(gpus := flags.get("gpus"), int):
+        return gpus
     if flags.get("gpu_share") or flags.get("mig"):
         return 1
     found = [key for key in _gpus(given, flags) if isinstance(key, Key)]
@@ -191,8 +194,7 @@ def _cpus(given: Given, flags: Mapping[str, object]) -> Found:
     if "cpus-per-task" not in given or flags.get("cpus_per_gpu"):
         return
     line, _, value = given["cpus-per-task"]
-    gpus = _gpu_count(given, flags)
-    cpus = int(value) if _NUMBER.fullmatch(value) else 0
+    gpus, cpus = _gpu_count(given, flags), _number(given, "cpus-per-task")
     if cpus and gpus and cpus % gpus == 0:
         yield Key(line, "resources.cpus_per_gpu", cpus // gpus)
     elif cpus and gpus:
@@ -205,10 +207,9 @@ def _cpus(given: Given, flags: Mapping[str, object]) -> Found:
 
 def _memory(given: Given, flags: Mapping[str, object]) -> Found:
     gpus = _gpu_count(given, flags)
-    task = given["cpus-per-task"].value if "cpus-per-task" in given else "1"
-    cpus = int(task) if _NUMBER.fullmatch(task) else 1
-    if "cpus-per-gpu" in given and _NUMBER.fullmatch(given["cpus-per-gpu"].value):
-        cpus = int(given["cpus-per-gpu"].value) * gpus
+    flag = flags.get("cpus_per_gpu")
+    per_gpu = flag if isinstance(flag, int) else _number(given, "cpus-per-gpu")
+    cpus = per_gpu * gpus or _number(given, "cpus-per-task") or 1
     for option, times in (("mem", 1), ("mem-per-gpu", gpus), ("mem-per-cpu", cpus)):
         if option not in given or flags.get("memory"):
             continue
@@ -221,6 +222,12 @@ def _memory(given: Given, flags: Mapping[str, object]) -> Found:
         else:
             kib = int(size[1]) * _KIB[size[2].upper()] * times
             yield Key(line, "resources.memory", f"{kib}KiB")
+
+
+def _number(given: Given, option: str) -> int:
+    """The number of a directive; 0 also where there is none, or no number."""
+    value = given[option].value if option in given else ""
+    return int(value) if _NUMBER.fullmatch(value) else 0
 
 
 def _dependency(given: Given) -> Found:

@@ -131,6 +131,19 @@ def test_the_last_of_equal_options_counts_and_flags_before_all() -> None:
     assert spec.env["A"] == "1"
 
 
+def test_a_flag_for_gpus_takes_the_place_of_all_directives_for_gpus() -> None:
+    mig = spec_of("--gres=gpu:h100:4", "--gpus-per-node=4", mig="1g.10gb").resources
+    assert (mig.mig, mig.gpus_per_node, mig.gpu_type) == ("1g.10gb", 1, ("h100",))
+    assert spec_of("-G 4", gpu_share=0.5).resources.gpu_share_permille == 500
+    whole = spec_of("--gres=gpu:1g.10gb", gpus=2).resources
+    assert (whole.mig, whole.gpus_per_node) == ("", 2)
+
+
+def test_memory_per_cpu_counts_the_cpus_of_flags() -> None:
+    spec = spec_of("-G 4", "--cpus-per-gpu=2", "--mem-per-cpu=1G", cpus_per_gpu=4)
+    assert spec.resources.memory_bytes == 16 << 30
+
+
 def test_exported_variables_are_those_that_are_named() -> None:
     spec = spec_of("--export=SEED=1,HOME")
     assert {name: spec.env[name] for name in ("SEED", "HOME")} == {
