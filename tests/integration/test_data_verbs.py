@@ -240,9 +240,10 @@ def test_from_data_over_a_run_to_a_model(
     for step in (100, 200):
         save(step, b"weights" * step, directory=home)
     newest = max(home.iterdir())
+    data = {"17": ("raw@v1",), "18": ("gone@v1",)}
     for module in (models, lineage_act):
         monkeypatch.setattr(
-            module, "read_run", lambda _, text: run_of(int(text), datasets=("raw@v1",))
+            module, "read_run", lambda _, text: run_of(int(text), datasets=data[text])
         )
     made = add(ada, "net", None, model=True, from_run="17")
     assert made.text == "net@v1: 1 file, 1.37 KiB"
@@ -258,6 +259,11 @@ def test_from_data_over_a_run_to_a_model(
     assert [one.name for one in upwards if one.depth == 0] == ["net@v1"]
     assert {one.name for one in upwards if one.depth == 1} >= {"17#1", "raw@v1", str(newest)}
     assert [one.name for one in lineage_act.lineage(ada, of="17").made_from] == ["raw@v1"]
+    (read,) = lineage_act.lineage(ada, of="18").made_from
+    assert (read.name, read.note) == (
+        "gone@v1",
+        "there is no data set gone; there are net, raw, small",
+    )
     for of in ("17", str(newest)):
         assert [one.name for one in lineage_act.lineage(ada, of=of).used_by] == [
             "net@v1",

@@ -1,6 +1,7 @@
 """Lineage: what a version, a run or a checkpoint was made from, and what was made from it."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Literal
 
 import msgspec
@@ -9,8 +10,8 @@ from rich.text import Text
 
 from wattline.client import Client
 from wattline.client.errors import NotAllowed, NotFound
-from wattline.data.models import data_of
 from wattline.runs.acts import read_run
+from wattline.runs.run import Run
 from wattline_protocol.data.requests import Origin, OriginKind, VersionView
 from wattline_protocol.text.visible import visible_line
 
@@ -46,12 +47,21 @@ def lineage(client: Client, *, of: str) -> Lineage:
     if of == "last" or of[:1].isdigit():
         run = read_run(client, of)
         found = _of_origin(client, "run", run.run)
-        read = _Walk(client, "made_from").steps(data_of(client, run))
+        read = _Walk(client, "made_from").steps(_read_by(client, run))
         return msgspec.structs.replace(found, made_from=tuple(read))
     version = client.data_version(of).version
     upwards = _Walk(client, "made_from").steps(version.made_from)
     downwards = _Walk(client, "used_by").steps(version.used_by)
     return Lineage("data", version.reference, tuple(upwards), tuple(downwards))
+
+
+def _read_by(client: Client, run: Run) -> Iterator[Origin]:
+    """Versions that a run has read. The walk says of one why no more is known."""
+    for name in run.datasets:
+        digest = ""
+        with suppress(NotAllowed, NotFound):
+            digest = client.data_version(name).version.sha256
+        yield Origin("data", name, digest)
 
 
 def _of_origin(client: Client, kind: OriginKind, name: str) -> Lineage:
