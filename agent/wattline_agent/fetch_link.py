@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from wattline_agent.core.events import CacheSeen
+from wattline_agent.executor.layout import CHECKPOINTS_DIR
 from wattline_agent.keeper_link import KeeperLink
 from wattline_agent.logs import Log
 from wattline_agent.secrets.secret_store import SecretStore, SecretUnusable
@@ -22,6 +23,8 @@ from wattline_protocol.wire.agents.data_messages import (
     MAX_KEYS_BYTES,
     MAX_LINE_BYTES,
     CacheReport,
+    CheckpointsToStore,
+    DataToHold,
     FetchOrder,
     HoldOrder,
 )
@@ -81,10 +84,17 @@ class FetchLink:
         """Pass the list on, now or once there is a process."""
         if self._order is None or order.versions != self._order.versions:
             self._log.info("data_listed", versions=[one.reference for one in order.versions])
-        self._order = order
-        self._is_wanted |= bool(order.versions)
+        self._order = msgspec.structs.replace(
+            order, to_store=tuple(map(self._placed, order.to_store))
+        )
+        self._is_wanted |= bool(order.versions or order.to_store)
         self._send()
         self.tick()
+
+    def _placed(self, one: CheckpointsToStore) -> CheckpointsToStore:
+        """With the directory of the checkpoints, which only the node knows."""
+        root = one.root or str(self._state_dir / CHECKPOINTS_DIR)
+        return msgspec.structs.replace(one, root=root)
 
     def fileno(self) -> int | None:
         """Readable when there may be a report."""
@@ -161,7 +171,8 @@ class FetchLink:
         """What opens the stores of the list; entries that cannot be read, or that no store has, are
         not there."""
         found: dict[str, bytes] = {}
-        for one in order.versions:
+        wanted: tuple[DataToHold | CheckpointsToStore, ...] = (*order.versions, *order.to_store)
+        for one in wanted:
             if one.secret and one.opened_by not in found:
                 with suppress(SecretUnusable):  # the fetch process names what it lacks
                     value = self._secrets.read(one.user, one.secret)

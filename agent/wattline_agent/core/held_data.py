@@ -30,6 +30,7 @@ def received(state: NodeState, message: HoldData) -> None:
     data, number = state.data, (message.epoch, message.seq)
     if data.list_number is None or number > data.list_number:
         data.list_number, data.versions, data.drop = number, message.versions, message.drop
+        data.to_store = message.to_store
     answer(state, message.seq, "done")
 
 
@@ -58,7 +59,7 @@ def step(state: NodeState, now: Now) -> None:
     """After every event: pass the list on, and report."""
     data = state.data
     if data.versions is not None:
-        order = HoldOrder(data.versions, _in_use(state), data.drop)
+        order = HoldOrder(data.versions, _in_use(state), data.drop, data.to_store)
         if order != data.ordered:
             data.ordered = order
             state.emit(HoldVersions(order))
@@ -90,7 +91,7 @@ def _report(state: NodeState, now: Now) -> None:
     is_new = (incarnation, report) != data.reported
     if not is_new and now.mono_s < data.report_due_s:
         return
-    every_s = REPORT_EVERY_S if report.held else EMPTY_EVERY_S
+    every_s = REPORT_EVERY_S if report.held or report.stored else EMPTY_EVERY_S
     data.reported, data.report_due_s = (incarnation, report), now.mono_s + every_s
     state.emit(Send(_message(state, report)))
 
@@ -106,4 +107,5 @@ def _message(state: NodeState, report: CacheReport) -> DataReport:
         report.limit_bytes,
         report.used_bytes,
         report.error,
+        report.stored,
     )

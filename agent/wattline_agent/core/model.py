@@ -17,7 +17,12 @@ from wattline_agent.core.tasks.attempt import Attempt
 from wattline_agent.core.tasks.command_memory import Answers, Closed
 from wattline_protocol.ids import Epoch, GpuIndex, Incarnation, NodeId, Sequence, TaskRef
 from wattline_protocol.wire.agent_messages import Adopted, CommandDone, GpuInfo, Lease, Welcome
-from wattline_protocol.wire.agents.data_messages import CacheReport, DataToHold, HoldOrder
+from wattline_protocol.wire.agents.data_messages import (
+    CacheReport,
+    CheckpointsToStore,
+    DataToHold,
+    HoldOrder,
+)
 from wattline_protocol.wire.problems import Condition
 
 NON_GPU_READINGS = 10
@@ -135,6 +140,7 @@ class DataNow:
     """The scheduler's newest list; None = none was received by this process."""
     drop: tuple[str, ...] = ()
     """Manifests of versions that were removed from the registry."""
+    to_store: tuple[CheckpointsToStore, ...] = ()
     list_number: tuple[Epoch, Sequence] | None = None
     ordered: HoldOrder | None = None
     """As last passed to the fetch process."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .environment import identity
 from .hashing import FileEntry, Hashing, hashes, sha256_of
 
 MANIFEST = "manifest.jsonl"
@@ -44,6 +45,8 @@ class Header:
     about: dict[str, Any]
     files: int
     bytes: int
+    attempt: int = 0
+    """Of the job, by which it was saved; 0 = of an earlier release, or outside Wattline."""
 
 
 def seal(building: Path, step: int, about: dict[str, Any]) -> int:
@@ -61,7 +64,8 @@ def write_manifest(
     """Writes the manifest of synced files, and syncs it with the directories."""
     size_bytes = sum(entry.bytes for entry in entries)
     header = {"format": FORMAT, "step": step, "saved_unix_s": time.time(), "about": about}
-    first = json.dumps({**header, "files": len(entries), "bytes": size_bytes})
+    counted = {"files": len(entries), "bytes": size_bytes, "attempt": identity().attempt}
+    first = json.dumps({**header, **counted})
     if len(first) >= MAX_LINE_BYTES:
         raise CheckpointError(f"`about` has {len(first)} bytes; at most {MAX_LINE_BYTES} are kept")
     with (building / MANIFEST).open("w", encoding="utf-8") as file:
@@ -175,7 +179,7 @@ def _header(lines: Iterator[dict[str, Any]]) -> Header:
     if first is None:
         raise ValueError("the manifest is empty")
     names = ("format", "step", "saved_unix_s", "about", "files", "bytes")
-    return Header(*(first[name] for name in names))
+    return Header(*(*(first[name] for name in names), int(first.get("attempt", 0))))
 
 
 def read_header(directory: Path) -> Header:

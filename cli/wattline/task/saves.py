@@ -24,6 +24,7 @@ from .directory import (
 from .due import clock
 from .manifest import CheckpointError, check, seal
 from .outcome import note_failed, note_published, note_rejected
+from .stored import with_stored
 
 DAMAGED = (OSError, ValueError, KeyError, TypeError, RecursionError, CheckpointError)
 """What a checkpoint that has changed raises, with a manifest that anyone may have written."""
@@ -143,7 +144,8 @@ def latest(
     from_scratch: bool | None = None,
     on_reject: Callable[[Rejected], object] | None = None,
 ) -> Checkpoint | None:
-    """The newest intact checkpoint that fits; None if none was ever saved.
+    """The newest intact checkpoint that fits; None if none was ever saved. Without a `directory`
+    that of the store is among them, where the job keeps its checkpoints there.
 
     Those passed over are printed, reported, and given to `on_reject`. `fits` returns why a
     checkpoint cannot be used, "" if it can: another model, another shape. If there are checkpoints
@@ -165,14 +167,15 @@ def latest(
     if from_scratch is None:
         from_scratch = os.environ.get("WATTLINE_FROM_SCRATCH", "") == "1"
     if rejected and not from_scratch:
-        raise CheckpointError(_none_usable(rejected))
+        home = Path(directory) if directory is not None else checkpoint_dir()
+        raise CheckpointError(_none_usable(home, rejected))
     return None
 
 
-def _none_usable(rejected: list[Rejected]) -> str:
+def _none_usable(home: Path, rejected: list[Rejected]) -> str:
     reasons = "; ".join(f"step {one.step}: {one.reason}" for one in rejected)
     return (
-        f"no checkpoint in {rejected[0].directory.parent} can be used ({reasons}). "
+        f"no checkpoint in {home} can be used ({reasons}). "
         "wattline requeue --from-scratch, or latest(from_scratch=True), starts from step 0"
     )
 
@@ -182,7 +185,8 @@ def checkpoints(
 ) -> Iterator[Checkpoint | Rejected]:
     """Every checkpoint, newest first, intact or not; each is checked when its turn comes."""
     home = Path(directory) if directory is not None else checkpoint_dir()
-    for _, step, path in reversed(saves_in(home)):
+    here = [(step, path) for _, step, path in reversed(saves_in(home))]
+    for step, path in here if directory is not None else with_stored(here):
         try:
             header = check(path, step, verify=verify)
         except DAMAGED as error:

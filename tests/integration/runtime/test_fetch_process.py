@@ -1,27 +1,18 @@
 """The fetch process of a node as a process: buckets, keys, accounts and stores that are away."""
 
 import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from support.data_trees import Tree, put, tree_of
-from support.programs.live_scheduler import until
+from support.programs.fetch_process import fetcher, lines_of
 from support.programs.s3_server import BUCKET, S3Server
 from wattline_protocol.data.requests import DataPlace
 from wattline_protocol.wire.agents.data_messages import (
-    CacheReport,
-    DataHeld,
     DataToHold,
-    FetchOrder,
-    HoldOrder,
 )
 from wattline_runtime.data.manifest import manifest_key, object_key
 from wattline_runtime.data.stores.interface import StoreKeys
@@ -29,62 +20,6 @@ from wattline_runtime.data.stores.open_store import open_store
 
 TREE = tree_of({"a.csv": b"1,2\n", "part/b.bin": b"b" * 300_000, "part/c.bin": b""})
 PATIENCE_S = 60.0
-
-
-class Fetcher:
-    """A fetch process and its agent's end of the socket."""
-
-    def __init__(self, folder: Path) -> None:
-        self._log = folder / "log"
-        argv = [sys.executable, "-P", "-m", "wattline_runtime.data.fetch"]
-        argv += ["--socket", str(folder / "s"), "--cache-dir", str(folder / "cache")]
-        (folder / "s").unlink(missing_ok=True)
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*argv, "--cache-size", str(10**9)], stdout=log, stderr=log
-            )
-        self._link = socket.socket(socket.AF_UNIX)
-        until((folder / "s").exists, "the socket of the fetch process")
-        self._link.connect(str(folder / "s"))
-        self._link.settimeout(PATIENCE_S)
-        self._lines = self._link.makefile("rb")
-        self.said = b""
-
-    def order(self, version: DataToHold, **secrets: str) -> None:
-        """`secrets`: of user ada."""
-        values = {f"ada/{name}": text.encode() for name, text in secrets.items()}
-        order = FetchOrder(HoldOrder((version,)), values)
-        self._link.sendall(msgspec.json.encode(order) + b"\n")
-
-    def until(self, *states: str, asked: int = 1) -> DataHeld:
-        """The report in which the version has one of the states."""
-        until_s = time.monotonic() + PATIENCE_S
-        while time.monotonic() < until_s:
-            line = self._lines.readline()
-            self.said += line
-            for held in msgspec.json.decode(line, type=CacheReport).held:
-                if (held.state in states and held.asked == asked) and (
-                    held.state != "waiting" or held.detail
-                ):
-                    return held
-        raise AssertionError(f"never {states}: {self.said[-500:]!r}")
-
-    def output(self) -> str:
-        return self._log.read_text()
-
-    def kill(self) -> None:
-        self._link.close()
-        self._process.kill()
-        self._process.wait()
-
-
-@contextmanager
-def fetcher(folder: Path) -> Iterator[Fetcher]:
-    made = Fetcher(folder)
-    try:
-        yield made
-    finally:
-        made.kill()
 
 
 @pytest.fixture(scope="module")
@@ -106,10 +41,6 @@ def version(store: str, tree: Tree = TREE, **changes: object) -> DataToHold:
 def in_bucket(server: S3Server, **changes: object) -> DataToHold:
     place = version(f"s3://{BUCKET}", endpoint=server.endpoint, secret="store")
     return msgspec.structs.replace(place, **changes)
-
-
-def lines_of(keys: StoreKeys) -> str:
-    return f"AWS_ACCESS_KEY_ID = {keys.key_id}\nAWS_SECRET_ACCESS_KEY={keys.secret}\n"
 
 
 def cached(folder: Path) -> dict[str, bytes]:

@@ -11,8 +11,10 @@ import msgspec
 from wattline_protocol.data.references import version_text
 from wattline_protocol.data.requests import Sha256
 from wattline_protocol.data.site_data import Url
+from wattline_protocol.ids import UnixTime
 from wattline_protocol.wire.agents.current import Current, Numbered
-from wattline_protocol.wire.bounds import Bytes, Name, Sentence, Serial
+from wattline_protocol.wire.bounds import Bytes, Count, Name, Path, Sentence, Serial, Time
+from wattline_protocol.wire.task_reports.checkpoints import StoredCheckpoint
 
 MAX_HELD = 256
 """Versions that one node is to hold, or reports."""
@@ -101,12 +103,63 @@ Manifests = Annotated[tuple[Sha256, ...], msgspec.Meta(max_length=MAX_HELD)]
 VersionsToHold = Annotated[tuple[DataToHold, ...], msgspec.Meta(max_length=MAX_HELD)]
 
 
+class CheckpointsToStore(msgspec.Struct, frozen=True):
+    """Checkpoints of a job that the node copies into the store of the site, and until when."""
+
+    job: Serial[int]
+    attempt: Serial[int]
+    """The newest that ran there: its part of the store takes the copies."""
+    store: Url
+    prefix: Url
+    """Of the job, in the store."""
+    endpoint: Url = ""
+    region: Url = ""
+    account: Name[str] = ""
+    """Account of the host that reads the checkpoints; empty = the keeper's own."""
+    user: Name[str] = ""
+    secret: Name[str] = ""
+    """Entry of that user which opens the store."""
+    root: Path = ""
+    """Directory of the checkpoints of all jobs; empty = the node's own."""
+    saved_unix_s: Time[UnixTime] = UnixTime(0.0)
+    """When the newest that its task has reported was saved."""
+    is_last: bool = False
+    """No attempt lives there: what is there now is all that there will be."""
+    recorded: StoredCheckpoint | None = None
+    """The newest copy on record."""
+
+    @property
+    def opened_by(self) -> str:
+        """The secret that opens its store, as USER/ENTRY."""
+        return f"{self.user}/{self.secret}"
+
+
+class CheckpointsStored(msgspec.Struct, frozen=True):
+    """What the store has of them."""
+
+    job: Serial[int]
+    attempt: Serial[int]
+    newest: StoredCheckpoint | None = None
+    behind: Count[int] = 0
+    """Checkpoints of the node that are newer."""
+    detail: Sentence = ""
+    """Why the newest was not copied; it is tried again."""
+    saved_unix_s: Time[UnixTime] = UnixTime(0.0)
+    is_last: bool = False
+    """Of the order that was carried out last: what is newer than that was not looked for."""
+
+
+ToStore = Annotated[tuple[CheckpointsToStore, ...], msgspec.Meta(max_length=MAX_HELD)]
+StoredThere = Annotated[tuple[CheckpointsStored, ...], msgspec.Meta(max_length=MAX_HELD)]
+
+
 class HoldData(Numbered, frozen=True, tag="hold_data"):
     """Scheduler to agent: the whole list of what the node is to hold, the most urgent first."""
 
     versions: VersionsToHold
     drop: Manifests = ()
     """In its cache, and of no version any more: to be removed."""
+    to_store: ToStore = ()
 
 
 class DataReport(Current, frozen=True, tag="data_report"):
@@ -117,6 +170,7 @@ class DataReport(Current, frozen=True, tag="data_report"):
     used_bytes: Bytes
     error: Sentence = ""
     """Why there is no usable cache."""
+    stored: StoredThere = ()
 
 
 # --- Between the agent and its fetch process, as lines of JSON -----------------------------
@@ -131,6 +185,7 @@ class HoldOrder(msgspec.Struct, frozen=True):
     """Versions of tasks that live: they stay, on the list or not."""
     drop: Manifests = ()
     """To be removed, once nothing uses them."""
+    to_store: ToStore = ()
 
 
 class FetchOrder(msgspec.Struct, frozen=True):
@@ -151,3 +206,4 @@ class CacheReport(msgspec.Struct, frozen=True):
     used_bytes: Bytes
     error: Sentence = ""
     """Why there is no usable cache."""
+    stored: StoredThere = ()

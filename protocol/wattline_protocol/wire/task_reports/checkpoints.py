@@ -4,6 +4,7 @@ from typing import Literal
 
 import msgspec
 
+from wattline_protocol.data.requests import Sha256
 from wattline_protocol.ids import UnixTime
 from wattline_protocol.wire.bounds import Bytes, Count, Seconds, Sentence, Serial, Time
 
@@ -23,6 +24,28 @@ class SavedCheckpoint(msgspec.Struct, frozen=True):
     def waited_s(self) -> float:
         """What the save cost the task; all of it where no part is known."""
         return self.copy_s or self.save_s
+
+
+class StoredCheckpoint(msgspec.Struct, frozen=True):
+    """The copy of a checkpoint in the store of the site."""
+
+    stored_by: Serial[int]
+    """Attempt in whose part of the store it lies: that of the node which copied it."""
+    number: Serial[int]
+    """Of the save, in the directory where it was saved."""
+    saved_by: Serial[int]
+    """Attempt that saved it."""
+    step: Serial[int]
+    sha256: Sha256
+    """Of the manifest of the copy, which a resume reads by it."""
+    bytes: Bytes
+    unix_s: Time[UnixTime]
+    """When it was saved, by the clock of its node."""
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Of two of a job the newer one has the higher: no clock decides."""
+        return self.saved_by, self.number
 
 
 class CheckpointTrouble(msgspec.Struct, frozen=True):

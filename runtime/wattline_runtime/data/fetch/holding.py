@@ -10,8 +10,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
 
 from wattline_protocol.wire.agents.data_messages import (
     MAX_HELD,
@@ -25,7 +24,9 @@ from wattline_protocol.wire.agents.data_messages import (
 from wattline_runtime.data.cache.folder import CacheFolder
 from wattline_runtime.data.cache.index import TooLarge
 from wattline_runtime.data.fetch.bring import Bringing, Damaged, Unwanted
+from wattline_runtime.data.fetch.changed import Changed
 from wattline_runtime.data.fetch.frames import PASSING, ReadFailed
+from wattline_runtime.data.fetch.pace import Pace
 from wattline_runtime.disk import DISK_FULL
 
 THREADS = 4
@@ -36,12 +37,6 @@ FIRST_RETRY_S, MOST_RETRY_S = 1.0, 60.0
 DAMAGED_TRIES = 2
 """A content with another hash is fetched once more."""
 MAX_DETAIL_CHARS = 500
-
-
-class Changed(Protocol):
-    """Called from any thread: a state has changed, or only the progress of a fetch."""
-
-    def __call__(self, *, is_urgent: bool) -> None: ...
 
 
 @dataclass(slots=True)
@@ -65,25 +60,6 @@ class _Item:
     def is_outdated(self) -> bool:
         """Whether its fetch is from another place than the list names now."""
         return self.tried is not None and _place(self.tried) != _place(self.version)
-
-
-@dataclass(slots=True)
-class Pace:
-    """Limits the bytes per second over all threads; 0 = no limit."""
-
-    rate_bytes_s: float
-    _free_at_s: float = 0.0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def wait(self, count_bytes: int) -> None:
-        """Sleep until these bytes may pass."""
-        if not self.rate_bytes_s:
-            return
-        with self._lock:
-            now_s = time.monotonic()
-            self._free_at_s = max(self._free_at_s, now_s) + count_bytes / self.rate_bytes_s
-            wait_s = self._free_at_s - now_s
-        time.sleep(max(0.0, wait_s))
 
 
 class Holding:

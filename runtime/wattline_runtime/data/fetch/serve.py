@@ -10,10 +10,13 @@ import time
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from wattline_protocol.wire.agents.data_messages import MAX_LINE_BYTES, CacheReport, FetchOrder
 from wattline_runtime.data.cache.folder import CacheFolder, CacheInUse
-from wattline_runtime.data.fetch.holding import Holding, Pace
+from wattline_runtime.data.fetch.copying import Copying
+from wattline_runtime.data.fetch.holding import Holding
+from wattline_runtime.data.fetch.pace import Pace
 
 REPORT_GAP_S = 0.2
 """Interval of reports about progress alone."""
@@ -39,6 +42,7 @@ def serve(path: Path, cache_dir: Path, limit_bytes: int, rate_bytes_s: int) -> i
         return _serve_error(listen(path), f"no cache at {cache_dir}: {error}")
     server = _Server(listen(path))
     server.holding = Holding(folder, Pace(rate_bytes_s), server.wake)
+    server.copying = Copying(server.wake, rate_bytes_s)
     server.run()
     return EXIT_OK
 
@@ -57,6 +61,7 @@ def _serve_error(listener: socket.socket, text: str) -> int:
 
 class _Server:
     holding: Holding
+    copying: Copying
 
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
@@ -128,17 +133,21 @@ class _Server:
 
     def _obey(self, line: bytes) -> None:
         try:
-            self.holding.obey(_decode_order(line))
+            order = _decode_order(line)
         except msgspec.MsgspecError as error:
             print(f"not a list: {error}", file=sys.stderr, flush=True)
             self._drop()
+            return
+        self.copying.obey(order.hold.to_store, order.secrets)
+        self.holding.obey(order)
 
     def _send_report(self) -> None:
         self._is_due, self._sent_s = False, time.monotonic()
         if self._client is None:
             return
         try:
-            self._client.sendall(_encode(self.holding.report()) + b"\n")
+            report = replace(self.holding.report(), stored=self.copying.report())
+            self._client.sendall(_encode(report) + b"\n")
         except OSError:
             self._drop()
 

@@ -15,18 +15,22 @@ from typing import BinaryIO
 
 import msgspec
 
+from wattline.task.hashing import hashes
 from wattline_runtime.data.add import NewVersion
+from wattline_runtime.data.checkpoints import copy_newest
 from wattline_runtime.data.fetch.frames import MAX_TEXT_CHARS
 from wattline_runtime.data.fetch.opening import Failures, Opening, open_as_account, why_of
+from wattline_runtime.data.fetch.pace import Pace, Paced
 from wattline_runtime.data.fetch.writing import (
     BEAT_S,
     Beat,
+    CheckpointCopied,
     FolderPut,
     Outcome,
+    PutFolder,
     Unwritten,
     Wish,
 )
-from wattline_runtime.data.stores.below import Below
 from wattline_runtime.data.stores.interface import Store
 
 _decode = msgspec.json.Decoder(Wish).decode
@@ -38,7 +42,6 @@ class _Answers:
 
     def __init__(self, out: BinaryIO) -> None:
         self._out, self._lock = out, threading.Lock()
-        self._ended = threading.Event()
         threading.Thread(target=self._beat, daemon=True).start()
 
     def say(self, one: Beat | Outcome) -> None:
@@ -63,6 +66,7 @@ def main(wishes: BinaryIO, out: BinaryIO) -> None:
     opening = msgspec.json.decode(line, type=Opening)
     store: Store | None = None
     failed = Unwritten("away", "")
+    hashes()  # imports what the account may have no access to
     try:  # before there are threads
         store = open_as_account(opening)
     except Failures as error:
@@ -73,13 +77,21 @@ def main(wishes: BinaryIO, out: BinaryIO) -> None:
 
 
 def _done(store: Store, wish: Wish) -> Outcome:
+    part = Paced(store, wish.prefix, Pace(wish.rate_bytes_s))
     try:
-        with NewVersion(Path(wish.folder)) as version:
-            stored = version.put(Below(store, wish.prefix))
-            tree = version.tree
-            return FolderPut(tree.sha256, tree.files, tree.size, stored.bytes)
+        if isinstance(wish, PutFolder):
+            return _put(part, Path(wish.folder))
+        copied = copy_newest(part, Path(wish.home), wish.attempt, wish.recorded)
+        return CheckpointCopied(*copied)
     except Failures as error:
         return _unwritten(error)
+
+
+def _put(store: Store, folder: Path) -> FolderPut:
+    with NewVersion(folder) as version:
+        stored = version.put(store)
+        tree = version.tree
+    return FolderPut(tree.sha256, tree.files, tree.size, stored.bytes)
 
 
 def _unwritten(error: Exception) -> Unwritten:

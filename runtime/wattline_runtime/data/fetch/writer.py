@@ -10,6 +10,8 @@ from wattline_runtime.data.fetch.opening import Opening
 from wattline_runtime.data.fetch.writing import (
     MAX_ANSWER_BYTES,
     Beat,
+    CheckpointCopied,
+    CopyCheckpoint,
     FolderPut,
     Outcome,
     PutFolder,
@@ -34,6 +36,10 @@ class StoreWriter:
     def put_folder(self, folder: str, prefix: str = "") -> FolderPut:
         """Publish a folder as a version."""
         return self._done(PutFolder(folder, prefix), FolderPut)
+
+    def copy_checkpoint(self, wish: CopyCheckpoint) -> CheckpointCopied:
+        """Copy the newest checkpoint of a directory."""
+        return self._done(wish, CheckpointCopied)
 
     def _done(self, wish: Wish, kind: type[D]) -> D:
         self._child.send(wish)

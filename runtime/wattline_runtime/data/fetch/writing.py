@@ -9,7 +9,8 @@ from typing import Annotated
 import msgspec
 
 from wattline_protocol.data.requests import FileCount, Sha256
-from wattline_protocol.wire.bounds import Bytes
+from wattline_protocol.wire.bounds import Bytes, Count, Sentence, Serial
+from wattline_protocol.wire.task_reports.checkpoints import StoredCheckpoint
 from wattline_runtime.data.fetch.frames import Why
 
 MAX_ANSWER_BYTES = 8 * 1024
@@ -26,6 +27,19 @@ class PutFolder(msgspec.Struct, frozen=True, tag_field="t", tag="put_folder"):
     folder: LocalPath
     prefix: str = ""
     """Of all keys in the store."""
+    rate_bytes_s: Bytes = 0
+    """0 = no limit."""
+
+
+class CopyCheckpoint(msgspec.Struct, frozen=True, tag_field="t", tag="copy_checkpoint"):
+    """Copy the newest checkpoint of a task into the part of its job (`data.checkpoints`)."""
+
+    home: LocalPath
+    """Directory of its checkpoints; there may be none yet."""
+    prefix: str
+    attempt: Serial[int]
+    recorded: StoredCheckpoint | None = None
+    rate_bytes_s: Bytes = 0
 
 
 class Beat(msgspec.Struct, frozen=True, tag_field="t", tag="beat"):
@@ -42,6 +56,15 @@ class FolderPut(msgspec.Struct, frozen=True, tag_field="t", tag="folder_put"):
     """What the store did not have before."""
 
 
+class CheckpointCopied(msgspec.Struct, frozen=True, tag_field="t", tag="checkpoint_copied"):
+    """What the store has of them."""
+
+    newest: StoredCheckpoint | None
+    behind: Count[int]
+    left: Sentence = ""
+    """Why older copies could not be removed."""
+
+
 class Unwritten(msgspec.Struct, frozen=True, tag_field="t", tag="unwritten"):
     """Why nothing was published. The text never has a secret in it."""
 
@@ -49,5 +72,5 @@ class Unwritten(msgspec.Struct, frozen=True, tag_field="t", tag="unwritten"):
     text: str
 
 
-Wish = PutFolder
-Outcome = FolderPut | Unwritten
+Wish = PutFolder | CopyCheckpoint
+Outcome = FolderPut | CheckpointCopied | Unwritten

@@ -25,7 +25,8 @@ from wattline_runtime.data.cache.folder import CacheFolder
 from wattline_runtime.data.cache.index import BASE_BYTES
 from wattline_runtime.data.fetch import account_child, holding
 from wattline_runtime.data.fetch.bring import Bringing
-from wattline_runtime.data.fetch.holding import MOST_OF_USER, Holding, Pace
+from wattline_runtime.data.fetch.holding import MOST_OF_USER, Holding
+from wattline_runtime.data.fetch.pace import Pace
 from wattline_runtime.data.manifest import Entry, entry_line, head_line, manifest_key, object_key
 
 WITHIN_S = 60.0

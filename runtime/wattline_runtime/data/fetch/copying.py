@@ -1,0 +1,163 @@
+"""Checkpoints that the node copies into the store: the list of the scheduler, worked off.
+
+Each copy has a thread, and a child in the account of the job's owner. A user has one copy at a
+time, so that a store that hangs delays no other user. A failure is tried again after 1 s, 2 s and
+so on up to a minute, whatever it is: training goes on meanwhile, and a key may be replaced.
+"""
+
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from wattline_protocol.data.requests import DataPlace
+from wattline_protocol.wire.agents.data_messages import (
+    MAX_KEYS_BYTES,
+    CheckpointsStored,
+    CheckpointsToStore,
+)
+from wattline_runtime.data.fetch.changed import Changed
+from wattline_runtime.data.fetch.frames import ReadFailed
+from wattline_runtime.data.fetch.opening import Opening
+from wattline_runtime.data.fetch.writer import StoreWriter
+from wattline_runtime.data.fetch.writing import CheckpointCopied, CopyCheckpoint
+
+MOST_COPIES = 16
+FIRST_RETRY_S, MOST_RETRY_S = 1.0, 60.0
+MAX_DETAIL_CHARS = 500
+
+
+@dataclass(slots=True)
+class _Item:
+    """The checkpoints of one job."""
+
+    order: CheckpointsToStore
+    stored: CheckpointsStored
+    is_done: bool = False
+    """As the order says, as far as there was anything to do."""
+    is_taken: bool = False
+    due_s: float = 0.0
+    tries: int = 0
+
+
+class Copying:
+    """The list. `changed` is called from any thread."""
+
+    def __init__(self, changed: Changed, rate_bytes_s: int) -> None:
+        self._changed, self._rate_bytes_s = changed, rate_bytes_s
+        self._state = threading.Condition()
+        self._items: dict[int, _Item] = {}
+        self._secrets: Mapping[str, bytes] = {}
+        self._busy: set[str] = set()
+        """Users that have a copy under way."""
+        threading.Thread(target=self._begin_all, name="copies", daemon=True).start()
+
+    def obey(self, orders: tuple[CheckpointsToStore, ...], secrets: Mapping[str, bytes]) -> None:
+        """Replace the list."""
+        with self._state:
+            before = self._items
+            self._items = {one.job: _continued(before.get(one.job), one) for one in orders}
+            for item in self._items.values():
+                name = item.order.opened_by
+                if secrets.get(name) != self._secrets.get(name):
+                    item.due_s = 0.0
+            self._secrets = secrets
+            self._state.notify_all()
+
+    def report(self) -> tuple[CheckpointsStored, ...]:
+        """The whole state."""
+        with self._state:
+            return tuple(item.stored for item in self._items.values())
+
+    def _begin_all(self) -> None:
+        while True:
+            item = self._take()
+            threading.Thread(target=self._copy, args=(item,), daemon=True).start()
+
+    def _take(self) -> _Item:
+        """The next that is due, of a user without a copy under way."""
+        with self._state:
+            while True:
+                now_s = time.monotonic()
+                free = [one for one in self._items.values() if self._is_free(one)]
+                due = [one for one in free if one.due_s <= now_s]
+                if due and len(self._busy) < MOST_COPIES:
+                    first = min(due, key=lambda one: one.due_s)
+                    first.is_taken = True
+                    self._busy.add(first.order.user)
+                    return first
+                next_s = min((one.due_s for one in free if one.due_s > now_s), default=None)
+                self._state.wait(None if next_s is None else next_s - now_s)
+
+    def _is_free(self, item: _Item) -> bool:
+        return not (item.is_done or item.is_taken or item.order.user in self._busy)
+
+    def _copy(self, item: _Item) -> None:
+        with self._state:
+            order, secret = item.order, self._secrets.get(item.order.opened_by, b"")
+        copied: CheckpointCopied | None = None
+        try:
+            copied, detail = _copied(order, secret, self._rate_bytes_s), ""
+        except ReadFailed as error:
+            detail = error.text
+        except Exception as error:  # the others go on
+            traceback.print_exc()
+            detail = f"the fetch process has a fault: {error!r}"
+        with self._state:
+            self._note(item, order, copied, detail)
+            item.is_taken = False
+            self._busy.discard(order.user)
+            self._state.notify_all()
+        self._changed(is_urgent=True)
+
+    def _note(
+        self, item: _Item, order: CheckpointsToStore, copied: CheckpointCopied | None, detail: str
+    ) -> None:
+        if copied is None:
+            wait_s = min(FIRST_RETRY_S * 2**item.tries, MOST_RETRY_S)
+            item.tries = min(item.tries + 1, 16)
+            item.due_s = time.monotonic() + wait_s
+            item.stored = replace(item.stored, detail=detail[:MAX_DETAIL_CHARS])
+            return
+        item.tries, item.due_s = 0, 0.0
+        item.is_done = _is_same_work(item.order, order)
+        left = f"older copies stay: {copied.left}" if copied.left else ""
+        item.stored = CheckpointsStored(
+            order.job,
+            order.attempt,
+            copied.newest,
+            copied.behind,
+            left[:MAX_DETAIL_CHARS],
+            order.saved_unix_s,
+            order.is_last,
+        )
+
+
+def _copied(order: CheckpointsToStore, secret: bytes, rate_bytes_s: int) -> CheckpointCopied:
+    if not secret:
+        what = f"secret {order.secret} of {order.user}, of at most {MAX_KEYS_BYTES} bytes"
+        raise ReadFailed("locked", f"this node has no {what}")
+    place = DataPlace(order.store, "", order.endpoint, order.region)
+    wish = CopyCheckpoint(
+        f"{order.root}/{order.job}", order.prefix, order.attempt, order.recorded, rate_bytes_s
+    )
+    with closing(StoreWriter(Opening(place, order.account, secret))) as writer:
+        return writer.copy_checkpoint(wish)
+
+
+def _continued(before: _Item | None, order: CheckpointsToStore) -> _Item:
+    """The item of a job that was on the list before, with what it is to do now."""
+    if before is None or before.order.attempt != order.attempt:
+        return _Item(order, CheckpointsStored(order.job, order.attempt))
+    before.is_done = before.is_done and _is_same_work(before.order, order)
+    before.order = order
+    return before
+
+
+def _is_same_work(one: CheckpointsToStore, other: CheckpointsToStore) -> bool:
+    """Whether one copy does both: what is on record may differ, which is the outcome of it."""
+    return replace(one, recorded=None) == replace(other, recorded=None)
