@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 
 from wattline_protocol.ids import Epoch, Incarnation, NodeId
+from wattline_protocol.text.names import MAX_NAME_CHARS, NAME
 from wattline_protocol.wire.bounds import MAX_MANY, Many, Name, Sentence, Serial
 
 MAX_VALUE_BYTES = 64 * 1024
@@ -20,8 +21,7 @@ MAX_BATCH_BYTES = 2 * 1024 * 1024
 
 Sealed = Annotated[bytes, msgspec.Meta(max_length=MAX_SEALED_BYTES)]
 
-_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-Entry = Annotated[str, msgspec.Meta(max_length=64, pattern=rf"\A{_NAME}\Z")]
+Entry = Annotated[str, msgspec.Meta(max_length=MAX_NAME_CHARS, pattern=rf"\A{NAME}\Z")]
 """Name of an entry, or of its user."""
 
 # --- Scheduler and agent ------------------------------------------------------------------

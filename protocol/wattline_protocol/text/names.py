@@ -6,7 +6,10 @@ from wattline_protocol.text.visible import visible_line
 
 MAX_NAME_CHARS = 64
 
-_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME_CHARS - 1}}}")
+NAME = rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME_CHARS - 1}}}"
+"""A name as a regular expression."""
+
+_NAME = re.compile(NAME)
 
 
 def check_name(name: str) -> str:
