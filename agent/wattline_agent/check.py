@@ -20,7 +20,7 @@ from wattline_agent.executor.state_dir_access import closed_to_others
 from wattline_agent.host import open_sensors
 from wattline_agent.keeper.mounts import Mounts
 from wattline_agent.keeper.processes.cgroup import find_own_group, text_of
-from wattline_agent.secrets.secret_store import DEFAULT_NAME, SecretStore
+from wattline_agent.secrets.secret_store import SecretStore
 from wattline_agent.statefile import StateDir, StateInUse, StateUnusable, read_state
 from wattline_protocol.site.containers import Containers
 from wattline_protocol.site.wall_power import PERMILLE
@@ -258,11 +258,13 @@ def _accounts(config: AgentConfig) -> Iterator[Check]:
 
 def _secrets(config: AgentConfig) -> Check:
     """Entries that tasks can be given, without systemd's, which only the agent's unit has."""
-    folder = config.secrets_dir or config.state_dir / DEFAULT_NAME
+    folder = config.secrets_path
     found = SecretStore(folder).find()
     if found.problems:
         return Check("secrets", "warning", found.problems[0], "until then no task gets it")
-    return Check("secrets", "ok", f"{counted(len(found.names), 'entry', 'entries')} in {folder}")
+    return Check(
+        "secrets", "ok", f"{counted(len(found.names), 'entry', 'entries')} in {config.secrets_path}"
+    )
 
 
 def _may_be_root(config: AgentConfig) -> bool:

@@ -4,11 +4,14 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from wattline_agent.secrets.secret_store import DEFAULT_NAME as SECRETS_NAME
 from wattline_protocol.ids import GpuIndex
 from wattline_protocol.text.quantities import parse_size_bytes
 
 DEFAULT_STATE_DIR = Path("/var/lib/wattline-agent")
 DEFAULT_SYSFS_ROOT = Path("/sys")
+CACHE_NAME = "cache"
+"""Below the state directory, unless `--cache-dir` names another."""
 MAX_GPUS = 256
 DEFAULT_CACHE_BYTES = 100 * 10**9
 LEAST_CACHE_BYTES = 16 * 1024 * 1024
@@ -46,6 +49,16 @@ class AgentConfig:
     """Bytes that are fetched per second at most; 0 = no limit."""
     is_json_log: bool | None = None
     """JSON log lines; None = JSON unless standard error is a terminal."""
+
+    @property
+    def secrets_path(self) -> Path:
+        """Where the secrets of users are."""
+        return self.secrets_dir or self.state_dir / SECRETS_NAME
+
+    @property
+    def cache_path(self) -> Path:
+        """Where the cache is; absolute, since the fetch process has another working directory."""
+        return (self.cache_dir or self.state_dir / CACHE_NAME).absolute()
 
 
 def parse_gpus(text: str) -> frozenset[GpuIndex]:

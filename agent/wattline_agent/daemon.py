@@ -28,7 +28,7 @@ from wattline_agent.keeper_link import KeeperLink, NoKeeper
 from wattline_agent.link import SchedulerLink
 from wattline_agent.logs import Log, make_log
 from wattline_agent.secrets.intake import Intake
-from wattline_agent.secrets.secret_store import DEFAULT_NAME, SecretStore
+from wattline_agent.secrets.secret_store import SecretStore
 from wattline_agent.shell import CAPS_TIMEOUT_S, Shell
 from wattline_agent.spool import RollupSpool
 from wattline_agent.statefile import StateDir, StateInUse, StateUnusable
@@ -43,9 +43,6 @@ EXIT_NO_DRIVER = 69
 """No usable GPU driver, or no keeper (EX_UNAVAILABLE)."""
 EXIT_STATE = 74
 """The state directory cannot be read or written (EX_IOERR); GPUs were put at their floors."""
-
-CACHE_DIR = "cache"
-"""Below the state directory, unless `--cache-dir` names another."""
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -182,15 +179,13 @@ def _facts(
 
 
 def cache_config(config: AgentConfig) -> CacheConfig:
-    """The cache of this node. Its path is absolute: the fetch process has another directory."""
-    path = (config.cache_dir or config.state_dir / CACHE_DIR).absolute()
-    return CacheConfig(path, config.cache_bytes, config.fetch_bytes_s)
+    """The cache of this node."""
+    return CacheConfig(config.cache_path, config.cache_bytes, config.fetch_bytes_s)
 
 
 def secret_store(config: AgentConfig) -> SecretStore:
     """The secrets of this node: its directory, and those that systemd passes to the agent."""
-    folder = config.secrets_dir or config.state_dir / DEFAULT_NAME
-    return SecretStore(folder, os.environ.get("CREDENTIALS_DIRECTORY", ""))
+    return SecretStore(config.secrets_path, os.environ.get("CREDENTIALS_DIRECTORY", ""))
 
 
 def agent_version() -> str:
