@@ -16,6 +16,7 @@ import msgspec
 
 from wattline_agent.core.events import CacheSeen
 from wattline_agent.executor.layout import CHECKPOINTS_DIR
+from wattline_agent.keeper.spec import TASKS_DIR
 from wattline_agent.keeper_link import KeeperLink
 from wattline_agent.logs import Log
 from wattline_agent.secrets.secret_store import SecretStore, SecretUnusable
@@ -27,6 +28,7 @@ from wattline_protocol.wire.agents.data_messages import (
     DataToHold,
     FetchOrder,
     HoldOrder,
+    OutputToPublish,
 )
 
 FETCH_MODULE = "wattline_runtime.data.fetch"
@@ -87,7 +89,7 @@ class FetchLink:
         self._order = msgspec.structs.replace(
             order, to_store=tuple(map(self._placed, order.to_store))
         )
-        self._is_wanted |= bool(order.versions or order.to_store)
+        self._is_wanted |= bool(order.versions or order.to_store or order.outputs)
         self._send()
         self.tick()
 
@@ -157,7 +159,8 @@ class FetchLink:
         self._secrets_at_s = time.monotonic() + SECRETS_S
         if self._link is None or self._order is None:
             return
-        order = FetchOrder(self._order, self._values(self._order))
+        tasks_dir = str(self._state_dir / TASKS_DIR)
+        order = FetchOrder(self._order, self._values(self._order), tasks_dir)
         if order == self._sent:
             return
         self._link.settimeout(SEND_S)
@@ -168,11 +171,12 @@ class FetchLink:
             self._lose(str(error))
 
     def _values(self, order: HoldOrder) -> dict[str, bytes]:
-        """What opens the stores of the list; entries that cannot be read, or that no store has, are
+        """What opens the stores of all; entries that cannot be read, or that no store has, are
         not there."""
         found: dict[str, bytes] = {}
-        wanted: tuple[DataToHold | CheckpointsToStore, ...] = (*order.versions, *order.to_store)
-        for one in wanted:
+        opened: tuple[DataToHold | CheckpointsToStore | OutputToPublish, ...]
+        opened = (*order.versions, *order.to_store, *order.outputs)
+        for one in opened:
             if one.secret and one.opened_by not in found:
                 with suppress(SecretUnusable):  # the fetch process names what it lacks
                     value = self._secrets.read(one.user, one.secret)

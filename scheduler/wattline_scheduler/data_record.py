@@ -8,6 +8,7 @@ from wattline_protocol.data.checks import DataCheck
 from wattline_protocol.data.references import version_text
 from wattline_protocol.data.requests import Kind, Origin, VersionState
 from wattline_protocol.ids import UnixTime, UserName
+from wattline_protocol.job.spec import JobSpec
 
 
 class DataSetRecord(msgspec.Struct, frozen=True):
@@ -48,6 +49,8 @@ class DataVersionRecord(msgspec.Struct, frozen=True):
     made_from: tuple[Origin, ...] = ()
     verdict: DataCheck | None = None
     """Of its columns, as its client made it; None = not made."""
+    recipe: JobSpec | None = None
+    """The job that made it, to be submitted again; None = none did. For its owner alone."""
     approved_by: str = ""
     removed_by: str = ""
     removed_unix_s: UnixTime | None = None

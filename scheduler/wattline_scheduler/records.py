@@ -58,6 +58,8 @@ class JobRecord(msgspec.Struct, frozen=True):
     ended_unix_s: UnixTime | None = None
     replicas: int | None = None
     """Replicas that its service is scaled to, 0 while idle; None = a fixed number."""
+    made: str = ""
+    """Version of a data set that its output became: `features@v3`."""
 
     @property
     def account(self) -> str:
@@ -84,7 +86,7 @@ user requeued it, or a rollout stopped it for a time; preempted: a higher priori
 resources; resized: it runs again on another number of nodes. None of these uses a retry. replaced:
 a rollout has replaced its job; rolled_back: its job was the new revision of one that went back."""
 
-GangPhase = Literal["pending", "starting", "running", "paused", "ending", "ended"]
+GangPhase = Literal["pending", "starting", "running", "paused", "ending", "publishing", "ended"]
 
 
 class GangRecord(msgspec.Struct, frozen=True):
@@ -114,6 +116,7 @@ class GangRecord(msgspec.Struct, frozen=True):
     """Failures soon after the start, in a row."""
     size: int = 0
     """Tasks of the newest try; 0 = never tried."""
+    boot_id: str = ""  # of the host that has its output, while it publishes
 
 
 class AttemptRecord(msgspec.Struct, frozen=True):

@@ -31,6 +31,7 @@ def received(state: NodeState, message: HoldData) -> None:
     if data.list_number is None or number > data.list_number:
         data.list_number, data.versions, data.drop = number, message.versions, message.drop
         data.to_store = message.to_store
+        data.outputs = message.outputs
     answer(state, message.seq, "done")
 
 
@@ -59,7 +60,8 @@ def step(state: NodeState, now: Now) -> None:
     """After every event: pass the list on, and report."""
     data = state.data
     if data.versions is not None:
-        order = HoldOrder(data.versions, _in_use(state), data.drop, data.to_store)
+        lists = (data.drop, data.to_store, data.outputs)
+        order = HoldOrder(data.versions, _in_use(state), *lists)
         if order != data.ordered:
             data.ordered = order
             state.emit(HoldVersions(order))
@@ -108,4 +110,5 @@ def _message(state: NodeState, report: CacheReport) -> DataReport:
         report.used_bytes,
         report.error,
         report.stored,
+        report.outputs,
     )

@@ -22,6 +22,7 @@ from wattline_protocol.wire.agents.data_messages import (
     CheckpointsToStore,
     DataToHold,
     HoldOrder,
+    OutputToPublish,
 )
 from wattline_protocol.wire.problems import Condition
 
@@ -141,6 +142,7 @@ class DataNow:
     drop: tuple[str, ...] = ()
     """Manifests of versions that were removed from the registry."""
     to_store: tuple[CheckpointsToStore, ...] = ()
+    outputs: tuple[OutputToPublish, ...] = ()
     list_number: tuple[Epoch, Sequence] | None = None
     ordered: HoldOrder | None = None
     """As last passed to the fetch process."""

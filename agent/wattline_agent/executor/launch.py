@@ -14,7 +14,7 @@ from wattline_agent.executor.layout import TaskDir, key_of
 from wattline_agent.executor.mps import limits
 from wattline_agent.executor.tasklib import checkpoint_watch, rank_supervisor, torch_launcher
 from wattline_agent.keeper.spec import TaskSpec
-from wattline_protocol.job.data_values import MODEL_VARIABLE, variable_of
+from wattline_protocol.job.data_values import MODEL_VARIABLE, OUTPUT_VARIABLE, variable_of
 from wattline_protocol.job.http_server import BRIDGE, BRIDGE_MODULE
 from wattline_protocol.job.spec import WHOLE_GPU
 from wattline_protocol.wire.task_order import TaskOrder
@@ -152,6 +152,8 @@ def environment_of(
     ours |= _gang_environment(order)
     if order.from_scratch:
         ours["WATTLINE_FROM_SCRATCH"] = "1"
+    if order.has_output:
+        ours[OUTPUT_VARIABLE] = folder.output
     if secrets:
         ours["WATTLINE_SECRETS_DIR"] = secrets
     if order.array_index is not None:  # absent differs from 0 and from an empty text

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from wattline_agent.core.ports import LaunchContext
+from wattline_agent.keeper.journal import Fact
 from wattline_agent.keeper.logfile import INDEX, LOG, OLD_LOG
 from wattline_agent.keeper.spec import (
     INVENTORY_FILE,
@@ -20,6 +21,7 @@ from wattline_agent.keeper.spec import (
 from wattline_protocol.ids import AttemptNo, JobId, TaskNo, TaskRef
 from wattline_protocol.wire.task_order import TaskOrder
 
+OUTPUT_DIR = "output"
 ORDERS_FILE = "orders.journal"
 METRICS_FILE = "metrics.jsonl"
 REPORT_FILE = "report"
@@ -56,6 +58,11 @@ def ref_of(key: str) -> TaskRef:
     return TaskRef(JobId(job), TaskNo(task), AttemptNo(attempt))
 
 
+def fact_of(file: OrderFile) -> Fact:
+    """Its line of the journal."""
+    return key_of(file.order.ref), msgspec.json.encode(file)
+
+
 class TaskDir:
     """The files of one attempt: its directory `tasks/JOB.TASK.ATTEMPT`, in which it runs unless its
     order names another, and beside it, created on first write, `….log` and others."""
@@ -64,6 +71,7 @@ class TaskDir:
         self.parent = f"{state_dir}/{TASKS_DIR}"
         self.path = path = f"{self.parent}/{key_of(ref)}"
         self.log_prefix = f"{path}."
+        self.output = f"{path}.{OUTPUT_DIR}"
         self.torchrun = f"{path}/.wattline-torchrun"
         self.metrics = f"{path}.{METRICS_FILE}"
         self.report = f"{path}.{REPORT_FILE}"
@@ -71,6 +79,10 @@ class TaskDir:
         self.notice = f"{path}.{NOTICE_FILE}"
         self.secret = f"{path}.{SECRET_FILE}"
         self.stop = f"{path}.{STOP_FILE}"
+
+    def made_for(self, order: TaskOrder) -> tuple[str, ...]:
+        """Directories that the task owns from its start."""
+        return (self.path, self.output) if order.has_output else (self.path,)
 
     def save_secret(self, secret: bytes) -> None:
         """The worker's CURVE secret key, readable by its owner only. Raises OSError."""

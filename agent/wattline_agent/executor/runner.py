@@ -23,6 +23,7 @@ from wattline_agent.executor.layout import (
     ORDERS_FILE,
     OrderFile,
     TaskDir,
+    fact_of,
     key_of,
     on_disk,
     ref_of,
@@ -43,7 +44,7 @@ from wattline_agent.keeper.client import (
     KeeperDown,
     KeeperRefused,
 )
-from wattline_agent.keeper.journal import Fact, Journal, read_journal
+from wattline_agent.keeper.journal import Journal, read_journal
 from wattline_agent.keeper.logfile import NoLog
 from wattline_agent.keeper.mounts import Mounts
 from wattline_agent.keeper.processes import tree
@@ -199,7 +200,7 @@ class KeeperRunner:
         attempt.file = msgspec.structs.replace(attempt.file, order=order)
         attempt.shown = None
         self._ask("limit", key=key_of(ref), runtime_limit_s=runtime_limit_s)
-        self._orders.put([_fact(attempt.file)])
+        self._orders.put([fact_of(attempt.file)])
 
     def kill(self, ref: TaskRef, kind: ExitKind, why: str) -> None:
         """Send SIGKILL to all its processes."""
@@ -223,8 +224,8 @@ class KeeperRunner:
         self._dropped.append(key_of(ref))
         del self._attempts[ref]
         self._forgotten.append(ref)
-        for copy in copies_of(ref):
-            self._removals.begin(copy)
+        for leftover in (*copies_of(ref), attempt.folder.output):
+            self._removals.begin(leftover)
         if not attempt.file.order.run_as:
             self._offer(attempt.folder.path)
         if all(other.job != ref.job for other in self._attempts):
@@ -311,7 +312,8 @@ class KeeperRunner:
         try:
             if order.run_as and self._protocol < ACCOUNTS_PROTOCOL:
                 raise NotLaunchable(OLD_KEEPER)
-            self._spares.make(folder.path)
+            for path in folder.made_for(order):
+                self._spares.make(path)
             if secret:
                 folder.save_secret(secret)
             checkpoints = self._make_checkpoint_dir(order, context)
@@ -334,7 +336,7 @@ class KeeperRunner:
         for then the attempts are lost as well. Orders that cannot be written are not started."""
         files = [self._attempts[ref_of(spec.key)].file for spec in specs]
         try:
-            self._orders.put([*((key, None) for key in self._void), *map(_fact, files)])
+            self._orders.put([*((key, None) for key in self._void), *map(fact_of, files)])
         except OSError as error:
             for file in files:
                 detail = f"{error.strerror}: {self._state_dir / ORDERS_FILE}"
@@ -349,7 +351,7 @@ class KeeperRunner:
             with suppress(PermissionError):  # no permission: the start reports what it lacks
                 open_passage(self._state_dir)
             self._is_open = True
-        own = [folder.path, folder.make_metrics()]
+        own = [*folder.made_for(order), folder.make_metrics()]
         if order.kind == "service":
             own.append(folder.secret)
         if not spec.make:
@@ -382,7 +384,7 @@ class KeeperRunner:
         attempt.record = ExitRecord("not_startable", detail=detail, ended_unix_s=time.time())
         attempt.file = msgspec.structs.replace(attempt.file, unstarted=attempt.record)
         with suppress(OSError):  # reported anyway: an unstarted attempt has nothing to lose
-            self._orders.put([_fact(attempt.file)])
+            self._orders.put([fact_of(attempt.file)])
 
     def _remove_secrets(self, attempt: Attempt) -> None:
         if attempt.file.order.secrets:
@@ -407,6 +409,8 @@ class KeeperRunner:
             self._secrets.sweep([*map(key_of, self._attempts)])
         found = on_disk(self._state_dir, self._mounts.covers)
         self._forgotten.extend(ref for ref in found if key_of(ref) not in orders)
+        for ref in self._forgotten:  # an earlier agent may have ended before it removed them
+            self._removals.begin(TaskDir(self._state_dir, ref).output)
 
     def _take_over(self, file: OrderFile) -> None:
         folder = TaskDir(self._state_dir, file.order.ref)
@@ -494,7 +498,3 @@ class KeeperRunner:
             return self._keeper.ask(do, **request)
         except KeeperDown as error:
             raise KeeperAbsent(str(error)) from error
-
-
-def _fact(file: OrderFile) -> Fact:
-    return key_of(file.order.ref), msgspec.json.encode(file)

@@ -32,6 +32,8 @@ OF_PARAMETER: dict[str, NameKind] = {
     "reference": "data set",
     "datasets": "data set",
     "made_from": "data set",
+    "makes": "data set",
+    "rebuilds": "data set",
 }
 OF_VERB: dict[tuple[str, str], NameKind] = {
     ("requeue", "jobs"): "job",

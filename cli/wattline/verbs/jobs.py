@@ -143,6 +143,9 @@ _SUBMIT_OPTIONS = (
         kind="path",
     ),
     Option("datasets", ("--datasets",), "Data it reads, as digits@v3; may be repeated.", many=True),
+    Option("makes", ("--makes",), "Data set of which its output is the next version."),
+    Option("makes_model", ("--makes-model",), "That set is a model.", kind="switch"),
+    Option("rebuilds", ("--rebuilds",), "Version that its output is compared with."),
     Option(
         "data_check",
         ("--data-check",),

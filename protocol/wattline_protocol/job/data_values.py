@@ -1,13 +1,16 @@
 """Data sets in job files: `NAME@v3`, or `NAME@stable` for the version that an alias names."""
 
-from wattline_protocol.data.references import parse_reference
+from wattline_protocol.data.references import LATEST, parse_reference, version_text
 from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.text.names import check_name
 from wattline_protocol.text.toml_fields import text, texts
 
 MAX_DATASETS = 50
 VARIABLE_PREFIX = "WATTLINE_DATA_"
 MODEL_VARIABLE = "WATTLINE_MODEL"
 """Has the path of the model that a service serves."""
+OUTPUT_VARIABLE = "WATTLINE_OUTPUT"
+"""Has the path of the directory whose content becomes a version."""
 
 
 def datasets(value: object) -> tuple[str, ...]:
@@ -21,6 +24,26 @@ def datasets(value: object) -> tuple[str, ...]:
 def model(value: object) -> str:
     """The version of a model."""
     return _check(text(value), "net@v2")
+
+
+def makes(value: object) -> str:
+    """The data set of which the job makes a version."""
+    if "@" in (name := text(value)):
+        raise ValueError(f'"{name}": expected a name alone, as in "features": it gets the number')
+    return check_name(name)
+
+
+def rebuilds(value: object) -> str:
+    """The version that the job makes again."""
+    reference = parse_reference(item := text(value))
+    if not reference.number:
+        raise ValueError(f'"{item}": expected a version, as in "{version_text("features", 1)}"')
+    return item
+
+
+def is_latest(item: str) -> bool:
+    """Whether a data set of a job is the newest version, whichever that is."""
+    return item.endswith(f"@{LATEST}")
 
 
 def _check(item: str, example: str) -> str:
@@ -45,7 +68,29 @@ def data_problems(job: JobSpec) -> list[tuple[str, bool, str]]:
             twice = f"{seen[variable]} and {item} have one variable, {variable}: omit one of them"
         seen[variable] = item
     no_data = bool(job.data.check) and not job.data.datasets
+    has_output = job.data.has_output
+    key = "data.makes" if job.data.makes else "data.rebuilds"
     return [
+        (
+            "data.rebuilds",
+            bool(job.data.makes and job.data.rebuilds),
+            "omit data.makes: a version that is made again is compared, not published",
+        ),
+        (
+            "data.makes_model",
+            job.data.makes_model and not job.data.makes,
+            "name the model: data.makes",
+        ),
+        (
+            key,
+            has_output and job.kind == "service",
+            "a service has no end, at which a version would be published",
+        ),
+        (
+            key,
+            has_output and job.array is not None,
+            "an array has many outputs, a version has one: make it in a job behind it",
+        ),
         ("data.datasets", bool(twice), twice),
         ("data.check", no_data, "it checks versions of data sets: name some in data.datasets"),
     ]

@@ -15,7 +15,7 @@ from wattline_protocol.job import (
     values,
 )
 from wattline_protocol.job.body_log import body_log_rule
-from wattline_protocol.job.data_values import datasets, model
+from wattline_protocol.job.data_values import datasets, makes, model, rebuilds
 from wattline_protocol.job.http_server import http_server
 from wattline_protocol.job.spec import LAUNCHERS, PowerGoal
 from wattline_protocol.site.labels import labels
@@ -312,6 +312,21 @@ JOB_KEYS = (
         "data.check",
         '"strict"',
         "Fail before GPUs are taken if its data broke a rule.",
+    ),
+    JobKey(
+        "data.makes",
+        makes,
+        "data.makes",
+        '"features"',
+        "Data set of which WATTLINE_OUTPUT becomes the next version.",
+    ),
+    JobKey("data.makes_model", flag, "data.makes_model", "true", "That set is a model."),
+    JobKey(
+        "data.rebuilds",
+        rebuilds,
+        "data.rebuilds",
+        '"features@v1"',
+        "Version that WATTLINE_OUTPUT is compared with.",
     ),
     JobKey("data.outputs", values.outputs, LATER, '["checkpoints/"]', "What is kept of it."),
     JobKey("env", values.environment, "env", '{ SEED = "1" }', "Environment variables."),

@@ -196,11 +196,22 @@ DataCheckMode = Literal["", "strict"]
 
 
 class DataSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Data that its tasks read."""
+    """Data that its tasks read, and what they make."""
 
     datasets: Few[Name[str]] = ()
     """Versions, `NAME@v3`: each is on the node before the task starts."""
     check: DataCheckMode = ""
+    makes: Name[str] = ""
+    """Data set of which its output becomes the next version; empty = it makes none."""
+    makes_model: bool = False
+    """That set is a model."""
+    rebuilds: Name[str] = ""
+    """Version, `NAME@v3`, that its output is compared with, in place of `makes`."""
+
+    @property
+    def has_output(self) -> bool:
+        """Whether something becomes of what its tasks leave in their output directory."""
+        return bool(self.makes or self.rebuilds)
 
 
 class CacheRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -124,8 +124,7 @@ class JobView(msgspec.Struct, frozen=True):
     expected_end_why: str = ""
     """Basis of that estimate."""
     grace_s: float | None = None
-    """From stop notice to kill, where the site permits less than requested, in answers to
-    GetJob."""
+    """From stop notice to kill, if the site permits less than requested; in answers to GetJob."""
     ran_s: float = 0.0
     """Time in which its tasks ran, up to `running_since_unix_s`."""
     running_since_unix_s: UnixTime | None = None
@@ -134,6 +133,7 @@ class JobView(msgspec.Struct, frozen=True):
     diagnosis: Diagnosis | None = None
     """Why it is not faster, in answers to GetJob."""
     ranks: tuple[RankView, ...] = ()  # of gangs that hold GPUs, in answers to GetJob
+    made: str = ""  # the version of a data set that its output became
 
     @property
     def gpu_count(self) -> str:

@@ -174,3 +174,5 @@ class TaskOrder(msgspec.Struct, frozen=True):
     """Entries of its owner on the node, by the name that the task finds each under."""
     data: Few[TaskData] = ()
     """Versions of data sets that the node holds for it."""
+    has_output: bool = False
+    """It has a directory whose content becomes a version of a data set."""

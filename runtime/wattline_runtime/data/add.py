@@ -52,6 +52,10 @@ class NewVersion:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """It can be put into no store any more."""
         self._lines.close()
 
     def put(self, store: Store) -> Stored:

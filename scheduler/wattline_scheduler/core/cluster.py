@@ -92,6 +92,7 @@ from wattline_scheduler.core.requests.abuse import tick_blocks
 from wattline_scheduler.core.requests.api_key_use import tick_api_keys
 from wattline_scheduler.core.requests.audit.carried_acts import bodies_read, secret_sent
 from wattline_scheduler.core.requests.audit.refused_acts import act_refused
+from wattline_scheduler.core.requests.data_sets.output_versions import tick_outputs
 from wattline_scheduler.core.requests.dispatch import asked
 from wattline_scheduler.core.requests.membership import members_seen
 from wattline_scheduler.core.rollout.rollouts import tick_rollouts
@@ -172,6 +173,7 @@ class Cluster:
             case _:
                 assert_never(event)
         if state.wants_staging:
+            tick_outputs(state, now)
             tick_data(state, now)
         if state.work.over:
             propagate_ends(state, now)
@@ -273,6 +275,7 @@ class Cluster:
         expire_starts(state, now)
         tick_claims(state, now)
         grow_gangs(state, now)
+        tick_outputs(state, now)
         tick_data(state, now)
         if state.wants_advance:
             advance_all(state, now)

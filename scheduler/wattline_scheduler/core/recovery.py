@@ -28,6 +28,7 @@ from wattline_scheduler.core.model.jobs.job import (
     Paused,
     Pending,
     Phase,
+    Publishing,
     Running,
     Starting,
 )
@@ -245,6 +246,8 @@ def _phase(saved: GangRecord | None, now: Now) -> Phase:
             return Paused(now.mono_s)
         case "ending":
             return Ending(now.mono_s, saved.cause or "requeued")
+        case "publishing":
+            return Publishing(now.mono_s, saved.boot_id)
         case "ended":
             return Ended(saved.outcome or "FAILED")
 

@@ -139,6 +139,7 @@ def job_view(
         priority=spec.priority,
         state=record.state,
         reason=record.reason,
+        made=record.made,
         submitted_unix_s=record.submitted_unix_s,
         started_unix_s=min(starts, default=None),
         ended_unix_s=record.ended_unix_s,

@@ -8,10 +8,11 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from wattline_protocol.data.checks import DataCheck
 from wattline_protocol.data.references import version_text
-from wattline_protocol.data.requests import Sha256
+from wattline_protocol.data.requests import FileCount, Origin, Sha256
 from wattline_protocol.data.site_data import Url
-from wattline_protocol.ids import UnixTime
+from wattline_protocol.ids import TaskRef, UnixTime
 from wattline_protocol.wire.agents.current import Current, Numbered
 from wattline_protocol.wire.bounds import Bytes, Count, Name, Path, Sentence, Serial, Time
 from wattline_protocol.wire.task_reports.checkpoints import StoredCheckpoint
@@ -22,7 +23,9 @@ MAX_IN_USE = 4 * MAX_HELD
 MAX_KEYS_BYTES = 4_096
 """Of a secret that opens a store. A node holds versions of as many stores as it likes, and all of
 their secrets go to its fetch process at once."""
-MAX_LINE_BYTES = 4 * 1024 * 1024
+MAX_OUTPUTS = 256
+"""Of ended attempts that a node has: as many as it has attempts."""
+MAX_LINE_BYTES = 8 * 1024 * 1024
 """Between the agent and its fetch process: any order or report is shorter."""
 
 
@@ -59,6 +62,31 @@ class DataToHold(msgspec.Struct, frozen=True):
     def reference(self) -> str:
         """As users write it: `digits@v3`."""
         return version_text(self.name, self.number)
+
+
+class OutputToPublish(msgspec.Struct, frozen=True):
+    """The output of an attempt that has succeeded, and where it belongs."""
+
+    ref: TaskRef
+    store: Url
+    endpoint: Url = ""
+    region: Url = ""
+    account: Name[str] = ""
+    """As of `DataToHold`, and the following."""
+    user: Name[str] = ""
+    secret: Name[str] = ""
+    as_of: Name[str] = ""
+    """Of the registry: objects are looked at again for another one. Empty: some are being deleted
+    from the store, nothing is put there now."""
+    equals: Sha256 | None = None
+    """Manifest that it is compared with, in place of being put into the store."""
+    workdir: Path = ""
+    """Where its code is."""
+
+    @property
+    def opened_by(self) -> str:
+        """The secret that opens its store, as USER/ENTRY; empty = none is needed."""
+        return f"{self.user}/{self.secret}" if self.secret else ""
 
 
 class TaskData(msgspec.Struct, frozen=True):
@@ -98,9 +126,42 @@ class DataHeld(msgspec.Struct, frozen=True):
     """It waits for room in the cache, not for its store."""
 
 
+OutputState = Literal["waiting", "publishing", "stored", "equal", "failed", "gone"]
+"""stored: its manifest is in the store; equal: it is the version that it was compared with; failed:
+it can be no version, or is another one; gone: the node does not have it."""
+
+
+class StoredOutput(msgspec.Struct, frozen=True):
+    """The content of an output that is in its store."""
+
+    as_of: Name[str]
+    """With which its objects were looked at."""
+    sha256: Sha256
+    files: FileCount
+    bytes: Bytes
+    stored_bytes: Bytes
+    verdict: DataCheck | None = None
+    code: Origin | None = None
+    """The commit of the job's directory."""
+
+
+class OutputNow(msgspec.Struct, frozen=True):
+    """How far the output of an attempt is."""
+
+    ref: TaskRef
+    state: OutputState
+    done_bytes: Bytes = 0
+    total_bytes: Bytes = 0
+    detail: Sentence = ""
+    """Why it waits, or has failed."""
+    stored: StoredOutput | None = None
+
+
 HeldVersions = Annotated[tuple[DataHeld, ...], msgspec.Meta(max_length=MAX_HELD)]
 Manifests = Annotated[tuple[Sha256, ...], msgspec.Meta(max_length=MAX_HELD)]
 VersionsToHold = Annotated[tuple[DataToHold, ...], msgspec.Meta(max_length=MAX_HELD)]
+OutputsToPublish = Annotated[tuple[OutputToPublish, ...], msgspec.Meta(max_length=MAX_OUTPUTS)]
+OutputsNow = Annotated[tuple[OutputNow, ...], msgspec.Meta(max_length=MAX_OUTPUTS)]
 
 
 class CheckpointsToStore(msgspec.Struct, frozen=True):
@@ -160,6 +221,7 @@ class HoldData(Numbered, frozen=True, tag="hold_data"):
     drop: Manifests = ()
     """In its cache, and of no version any more: to be removed."""
     to_store: ToStore = ()
+    outputs: OutputsToPublish = ()
 
 
 class DataReport(Current, frozen=True, tag="data_report"):
@@ -171,6 +233,7 @@ class DataReport(Current, frozen=True, tag="data_report"):
     error: Sentence = ""
     """Why there is no usable cache."""
     stored: StoredThere = ()
+    outputs: OutputsNow = ()
 
 
 # --- Between the agent and its fetch process, as lines of JSON -----------------------------
@@ -186,6 +249,7 @@ class HoldOrder(msgspec.Struct, frozen=True):
     drop: Manifests = ()
     """To be removed, once nothing uses them."""
     to_store: ToStore = ()
+    outputs: OutputsToPublish = ()
 
 
 class FetchOrder(msgspec.Struct, frozen=True):
@@ -195,6 +259,8 @@ class FetchOrder(msgspec.Struct, frozen=True):
     secrets: dict[str, bytes] = {}
     """By USER/ENTRY: lines of NAME=VALUE. Entries that the node does not have, and longer ones than
     `MAX_KEYS_BYTES`, are not there."""
+    tasks_dir: str = ""
+    """Directory of the node that has the outputs of attempts."""
 
 
 class CacheReport(msgspec.Struct, frozen=True):
@@ -207,3 +273,4 @@ class CacheReport(msgspec.Struct, frozen=True):
     error: Sentence = ""
     """Why there is no usable cache."""
     stored: StoredThere = ()
+    outputs: OutputsNow = ()

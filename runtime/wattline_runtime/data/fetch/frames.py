@@ -16,7 +16,7 @@ FAILED = 0xFFFF_FFFF
 MAX_FRAME_BYTES = 4 * 1024 * 1024
 MAX_TEXT_CHARS = 1_000
 
-Why = Literal["away", "locked", "refused", "missing", "unreadable"]
+Why = Literal["away", "locked", "refused", "missing", "unreadable", "unfit"]
 PASSING: tuple[Why, ...] = ("away", "locked")
 """Failures that end without a change to the job: it waits."""
 

@@ -27,13 +27,13 @@ from wattline_runtime.data.fetch.bring import Bringing, Damaged, Unwanted
 from wattline_runtime.data.fetch.changed import Changed
 from wattline_runtime.data.fetch.frames import PASSING, ReadFailed
 from wattline_runtime.data.fetch.pace import Pace
+from wattline_runtime.data.fetch.turns import next_turn, retry_s
 from wattline_runtime.disk import DISK_FULL
 
 THREADS = 4
 """Versions fetched at a time: a store that hangs delays no other."""
 MOST_OF_USER = THREADS - 1
 """Of them, those of one user: its stores may all hang."""
-FIRST_RETRY_S, MOST_RETRY_S = 1.0, 60.0
 DAMAGED_TRIES = 2
 """A content with another hash is fetched once more."""
 MAX_DETAIL_CHARS = 500
@@ -55,6 +55,10 @@ class _Item:
     bringing: Bringing | None = None
     tried: DataToHold | None = None
     """The version as it was when its fetch began: whoever asks for it may change meanwhile."""
+
+    @property
+    def user(self) -> str:
+        return self.version.user
 
     @property
     def is_outdated(self) -> bool:
@@ -145,21 +149,17 @@ class Holding:
         with self._state:
             while True:
                 now_s = time.monotonic()
-                free = [
+                free = (
                     one
                     for one in self._items.values()
-                    if not one.is_taken
-                    and one.state in ("waiting", "fetching")
-                    and self._busy[one.version.user] < MOST_OF_USER
-                ]
-                due = [one for one in free if one.due_s <= now_s]
-                if due:
-                    first = min(due, key=lambda one: self._busy[one.version.user])
-                    first.is_taken, first.tried = True, first.version
-                    self._busy[first.version.user] += 1
-                    return first, first.version.user
-                next_s = min((one.due_s for one in free), default=None)
-                self._state.wait(None if next_s is None else next_s - now_s)
+                    if not one.is_taken and one.state in ("waiting", "fetching")
+                )
+                found = next_turn(free, self._busy, MOST_OF_USER, now_s)
+                if isinstance(found, _Item):
+                    found.is_taken, found.tried = True, found.version
+                    self._busy[found.user] += 1
+                    return found, found.user
+                self._state.wait(None if found is None else found - now_s)
 
     def _hold(self, item: _Item) -> None:
         """Check the version if it is there, else fetch it."""
@@ -250,11 +250,11 @@ class Holding:
     def _put_off(
         self, item: _Item, detail: str, *, is_final: bool = False, is_at_once: bool = False
     ) -> None:
-        wait_s = min(FIRST_RETRY_S * 2**item.tries, MOST_RETRY_S)
+        wait_s = retry_s(item.tries)
         with self._state:
             if item.is_outdated:  # says nothing about the place where it is to come from now
                 item.damaged, detail, is_final, is_at_once = 0, "", False, True
-            item.tries = min(item.tries + 1, 16)
+            item.tries += 1
             item.due_s = time.monotonic() + (0.0 if is_at_once else wait_s)
         self._set(item, "failed" if is_final else "waiting", detail)
 

@@ -55,6 +55,8 @@ def why_of(error: Exception) -> Why:
     match error:
         case NotInStore():
             return "missing"
+        case TreeError():
+            return "unfit"
         case StoreRefused():
             return "refused"
         case StoreAway() | OSError():

@@ -16,6 +16,7 @@ from wattline_protocol.wire.agents.data_messages import MAX_LINE_BYTES, CacheRep
 from wattline_runtime.data.cache.folder import CacheFolder, CacheInUse
 from wattline_runtime.data.fetch.copying import Copying
 from wattline_runtime.data.fetch.holding import Holding
+from wattline_runtime.data.fetch.outputs import Outputs
 from wattline_runtime.data.fetch.pace import Pace
 
 REPORT_GAP_S = 0.2
@@ -43,6 +44,7 @@ def serve(path: Path, cache_dir: Path, limit_bytes: int, rate_bytes_s: int) -> i
     server = _Server(listen(path))
     server.holding = Holding(folder, Pace(rate_bytes_s), server.wake)
     server.copying = Copying(server.wake, rate_bytes_s)
+    server.outputs = Outputs(server.wake, rate_bytes_s)
     server.run()
     return EXIT_OK
 
@@ -62,6 +64,7 @@ def _serve_error(listener: socket.socket, text: str) -> int:
 class _Server:
     holding: Holding
     copying: Copying
+    outputs: Outputs
 
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
@@ -140,13 +143,15 @@ class _Server:
             return
         self.copying.obey(order.hold.to_store, order.secrets)
         self.holding.obey(order)
+        self.outputs.obey(order)
 
     def _send_report(self) -> None:
         self._is_due, self._sent_s = False, time.monotonic()
         if self._client is None:
             return
         try:
-            report = replace(self.holding.report(), stored=self.copying.report())
+            others = {"stored": self.copying.report(), "outputs": self.outputs.report()}
+            report = replace(self.holding.report(), **others)
             self._client.sendall(_encode(report) + b"\n")
         except OSError:
             self._drop()

@@ -16,8 +16,9 @@ from typing import BinaryIO
 import msgspec
 
 from wattline.task.hashing import hashes
-from wattline_runtime.data.add import NewVersion
+from wattline_protocol.text.visible import visible_line
 from wattline_runtime.data.checkpoints import copy_newest
+from wattline_runtime.data.fetch.folders import Folders, Progress
 from wattline_runtime.data.fetch.frames import MAX_TEXT_CHARS
 from wattline_runtime.data.fetch.opening import Failures, Opening, open_as_account, why_of
 from wattline_runtime.data.fetch.pace import Pace, Paced
@@ -25,9 +26,9 @@ from wattline_runtime.data.fetch.writing import (
     BEAT_S,
     Beat,
     CheckpointCopied,
-    FolderPut,
     Outcome,
     PutFolder,
+    ReadFolder,
     Unwritten,
     Wish,
 )
@@ -42,6 +43,7 @@ class _Answers:
 
     def __init__(self, out: BinaryIO) -> None:
         self._out, self._lock = out, threading.Lock()
+        self.progress = Progress()
         threading.Thread(target=self._beat, daemon=True).start()
 
     def say(self, one: Beat | Outcome) -> None:
@@ -53,7 +55,7 @@ class _Answers:
         while True:
             time.sleep(BEAT_S)
             try:
-                self.say(Beat())
+                self.say(self.progress.beat())
             except OSError:  # the fetch process is gone: nobody needs what is being written
                 os._exit(0)
 
@@ -72,30 +74,26 @@ def main(wishes: BinaryIO, out: BinaryIO) -> None:
     except Failures as error:
         failed = _unwritten(error)
     answers = _Answers(out)
+    folders = Folders(answers.progress)
     for line in wishes:
-        answers.say(failed if store is None else _done(store, _decode(line)))
+        answers.say(failed if store is None else _done(store, folders, _decode(line)))
 
 
-def _done(store: Store, wish: Wish) -> Outcome:
-    part = Paced(store, wish.prefix, Pace(wish.rate_bytes_s))
+def _done(store: Store, folders: Folders, wish: Wish) -> Outcome:
     try:
+        if isinstance(wish, ReadFolder):
+            return folders.read(store, wish)
+        part = Paced(store, wish.prefix, Pace(wish.rate_bytes_s))
         if isinstance(wish, PutFolder):
-            return _put(part, Path(wish.folder))
+            return folders.put(part, wish)
         copied = copy_newest(part, Path(wish.home), wish.attempt, wish.recorded)
         return CheckpointCopied(*copied)
     except Failures as error:
         return _unwritten(error)
 
 
-def _put(store: Store, folder: Path) -> FolderPut:
-    with NewVersion(folder) as version:
-        stored = version.put(store)
-        tree = version.tree
-    return FolderPut(tree.sha256, tree.files, tree.size, stored.bytes)
-
-
 def _unwritten(error: Exception) -> Unwritten:
-    return Unwritten(why_of(error), str(error)[:MAX_TEXT_CHARS])
+    return Unwritten(why_of(error), visible_line(str(error))[:MAX_TEXT_CHARS])
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The child of the fetch process that writes into one store, with the rights of one account."""
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
@@ -13,8 +14,10 @@ from wattline_runtime.data.fetch.writing import (
     CheckpointCopied,
     CopyCheckpoint,
     FolderPut,
+    FolderRead,
     Outcome,
     PutFolder,
+    ReadFolder,
     Unwritten,
     Wish,
 )
@@ -29,13 +32,18 @@ _decode = msgspec.json.Decoder(Beat | Outcome).decode
 class StoreWriter:
     """A child that writes into one store. Raises ReadFailed, as its methods do."""
 
-    def __init__(self, opening: Opening) -> None:
-        self._child = AccountChild(WRITE_MODULE, opening)
+    def __init__(self, opening: Opening, seen: Callable[[Beat], None] = lambda _: None) -> None:
+        """`seen`: called with each sign of life."""
+        self._child, self._seen = AccountChild(WRITE_MODULE, opening), seen
         self.pid = self._child.pid
 
-    def put_folder(self, folder: str, prefix: str = "") -> FolderPut:
-        """Publish a folder as a version."""
-        return self._done(PutFolder(folder, prefix), FolderPut)
+    def read_folder(self, folder: str, equals: str | None = None, workdir: str = "") -> FolderRead:
+        """Hash a folder, and compare it."""
+        return self._done(ReadFolder(folder, equals, workdir), FolderRead)
+
+    def put_folder(self, folder: str, prefix: str = "", rate_bytes_s: int = 0) -> FolderPut:
+        """Publish a folder as a version, at most at a rate; 0 = no limit."""
+        return self._done(PutFolder(folder, prefix, rate_bytes_s), FolderPut)
 
     def copy_checkpoint(self, wish: CopyCheckpoint) -> CheckpointCopied:
         """Copy the newest checkpoint of a directory."""
@@ -44,7 +52,7 @@ class StoreWriter:
     def _done(self, wish: Wish, kind: type[D]) -> D:
         self._child.send(wish)
         while isinstance(found := self._line(), Beat):
-            pass
+            self._seen(found)
         if isinstance(found, Unwritten):
             raise ReadFailed(found.why, found.text[:MAX_TEXT_CHARS])
         if not isinstance(found, kind):

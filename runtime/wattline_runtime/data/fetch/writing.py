@@ -8,13 +8,13 @@ from typing import Annotated
 
 import msgspec
 
-from wattline_protocol.data.requests import FileCount, Sha256
+from wattline_protocol.data.requests import FileCount, Origin, Sha256
 from wattline_protocol.wire.bounds import Bytes, Count, Sentence, Serial
 from wattline_protocol.wire.task_reports.checkpoints import StoredCheckpoint
 from wattline_runtime.data.fetch.frames import Why
 
 MAX_ANSWER_BYTES = 8 * 1024
-BEAT_S = 10.0
+BEAT_S = 2.0
 """Interval of signs of life: a child that is stopped gives none."""
 
 LocalPath = Annotated[str, msgspec.Meta(max_length=4_096, pattern=r"\A/")]
@@ -42,8 +42,21 @@ class CopyCheckpoint(msgspec.Struct, frozen=True, tag_field="t", tag="copy_check
     rate_bytes_s: Bytes = 0
 
 
+class ReadFolder(msgspec.Struct, frozen=True, tag_field="t", tag="read_folder"):
+    """Hash a folder, which may then be published without being read again."""
+
+    folder: LocalPath
+    equals: Sha256 | None = None
+    """Manifest in the store that it is compared with."""
+    workdir: str = ""
+    """Where its code is."""
+
+
 class Beat(msgspec.Struct, frozen=True, tag_field="t", tag="beat"):
-    """The child works."""
+    """The child works. Of a folder that is published: what is in the store already."""
+
+    done_bytes: Bytes = 0
+    total_bytes: Bytes = 0
 
 
 class FolderPut(msgspec.Struct, frozen=True, tag_field="t", tag="folder_put"):
@@ -65,6 +78,15 @@ class CheckpointCopied(msgspec.Struct, frozen=True, tag_field="t", tag="checkpoi
     """Why older copies could not be removed."""
 
 
+class FolderRead(msgspec.Struct, frozen=True, tag_field="t", tag="folder_read"):
+    """The folder can be a version."""
+
+    difference: Sentence = ""
+    """From the version that it was compared with, in words."""
+    code: Origin | None = None
+    """The commit of the directory with its code."""
+
+
 class Unwritten(msgspec.Struct, frozen=True, tag_field="t", tag="unwritten"):
     """Why nothing was published. The text never has a secret in it."""
 
@@ -72,5 +94,5 @@ class Unwritten(msgspec.Struct, frozen=True, tag_field="t", tag="unwritten"):
     text: str
 
 
-Wish = PutFolder | CopyCheckpoint
-Outcome = FolderPut | CheckpointCopied | Unwritten
+Wish = PutFolder | ReadFolder | CopyCheckpoint
+Outcome = FolderPut | FolderRead | CheckpointCopied | Unwritten

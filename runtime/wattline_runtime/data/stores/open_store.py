@@ -30,3 +30,10 @@ def keys_of(values: Mapping[str, str]) -> StoreKeys | None:
     """Keys by the usual names of variables; None = there are none."""
     key_id, secret = values.get(KEY_ID, ""), values.get(SECRET, "")
     return StoreKeys(key_id, secret, values.get(SESSION, "")) if key_id and secret else None
+
+
+def keys_in(secret: bytes) -> StoreKeys | None:
+    """The same in the lines NAME=VALUE of a secret."""
+    lines = secret.decode(errors="replace").splitlines()
+    pairs = (line.partition("=")[::2] for line in lines)
+    return keys_of({name.strip(): text.strip() for name, text in pairs})

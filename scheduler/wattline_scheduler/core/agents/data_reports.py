@@ -12,6 +12,9 @@ def data_report(state: State, node: NodeNow, message: DataReport) -> None:
     is_new = (held, message.limit_bytes, message.error) != (data.held, data.limit_bytes, data.error)
     data.held, data.error = held, message.error
     data.limit_bytes, data.used_bytes = message.limit_bytes, message.used_bytes
+    outputs = {one.ref: one for one in message.outputs}
+    is_new |= outputs != data.outputs
+    data.outputs = outputs
     state.wants_staging |= is_new
     if is_new and not state.data.manifests().issuperset(held):
         state.holding[node.id] = None  # it has versions that were removed while it was away

@@ -8,6 +8,7 @@ from wattline_protocol.wire.agent_messages import TaskExit, TaskPhase, TaskRepor
 from wattline_scheduler.core.agents.checkpoint_reports import checkpoint_to_store, note_trouble
 from wattline_scheduler.core.agents.store_behind import check_stray
 from wattline_scheduler.core.emergency.notices import differs, notice_of
+from wattline_scheduler.core.lifecycle.data.publishing import keeps_output
 from wattline_scheduler.core.lifecycle.ending import FINAL, attempt_over, close, stop_kind
 from wattline_scheduler.core.lifecycle.fair_share import note_end, within
 from wattline_scheduler.core.lifecycle.hangs import note_hang
@@ -101,7 +102,8 @@ def take_end(state: State, node: NodeNow, attempt: Attempt, end: TaskExit, now: 
     gang = attempt.gang
     outcome, cause = meaning(end, gang.job.spec.launch.how)
     close(state, attempt, _outcome(gang, outcome), now, end)
-    command_outbox.order_forget(state, node, attempt.record.ref, now)
+    if not keeps_output(attempt):
+        command_outbox.order_forget(state, node, attempt.record.ref, now)
     if end.leftover_pids:
         pids = ", ".join(map(str, end.leftover_pids))
         text = f"{attempt.record.ref} left processes that could not be ended: {pids}"
@@ -204,7 +206,7 @@ def _take_stray(
     if report.phase == "ended":
         if known is not None:
             _add_usage(state, known, report, now)
-        if not is_full:
+        if not is_full and not (known is not None and keeps_output(known)):
             command_outbox.order_forget(state, node, report.ref, now)
         drop_strays(state, node.id, set(state.strays) - {report.ref}, now)
         return

@@ -12,6 +12,9 @@ from wattline_protocol.ids import JobId, Now
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.views.site_views import JobState
 from wattline_scheduler.core.lifecycle.ending import end_job
+from wattline_scheduler.core.lifecycle.job_state import respecify
+from wattline_scheduler.core.model.data.data_book import may_read
+from wattline_scheduler.core.model.data.job_data import with_made
 from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.core.model.not_found import no_job
 from wattline_scheduler.core.model.state import State
@@ -66,6 +69,9 @@ def restore_dependencies(state: State, ended: Mapping[JobId, JobState], now: Now
         if why:
             end_job(state, job, "cancelled", why, now)
         else:
+            for parent in filter(None, map(state.work.jobs.get, job.spec.after_ok)):
+                if parent.is_ended:
+                    _read_made(state, job, parent)
             wait_for_parents(state, job)
             state.work.requeue(job)
 
@@ -98,7 +104,18 @@ def _met(state: State, job: Job, parent: Job, now: Now) -> int:
     if parent.id in job.spec.after_ok and outcome != "COMPLETED":
         end_job(state, job, "cancelled", _failed(parent.id, outcome), now)
         return len(job.gangs) + len(job.spec.parents) // PARENTS_PER_INDEX
+    _read_made(state, job, parent)
     if not job.parents:
         state.work.requeue(job)
-        state.wants_plan = True
+        state.wants_plan = state.wants_staging = True
     return 1
+
+
+def _read_made(state: State, job: Job, parent: Job) -> None:
+    """A job behind one that made the latest version of a set reads that version."""
+    made = parent.record.made
+    if parent.id not in job.spec.after_ok or not made:
+        return
+    record = state.data.sets.get(made.partition("@")[0])
+    if record is not None and may_read(record, job.record.owner, is_operator=False):
+        respecify(state, job, with_made(job.spec, made))

@@ -24,6 +24,7 @@ from wattline_scheduler.core.model.jobs.job import (
     Gang,
     Job,
     Pending,
+    Publishing,
 )
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.state import State
@@ -202,7 +203,7 @@ def end_gangs(state: State, gangs: Iterable[Gang], cause: Cause, reason: str, no
                 continue
             case Ending() if gang.phase.cause == cause:
                 continue
-            case Pending():
+            case Pending() | Publishing():
                 gang.reason = reason
                 finish(state, gang, FINAL[cause], now)
             case _:
@@ -222,7 +223,7 @@ def settle(state: State, gang: Gang, now: Now) -> None:
     elif cause in FINAL:
         finish(state, gang, FINAL[cause], now)
     elif cause == "lost":
-        _lost(state, gang, now)
+        run_again(state, gang, now)
     elif cause in ("asked", "preempted", "resized"):
         _again(state, gang, 0.0, now)
     elif cause == "requeued":
@@ -231,6 +232,11 @@ def settle(state: State, gang: Gang, now: Now) -> None:
         _restart_service(state, gang, now)
     elif cause == "failed":
         _failed(state, gang, now)
+    elif (publisher := gang.publisher) is not None and gang.job.spec.data.has_output:
+        boot_id = state.nodes[publisher.node].record.boot_id
+        state.work.move(gang, Publishing(now.mono_s, boot_id), now)
+        state.wants_staging = True
+        save_gang(state, gang, now)
     else:
         finish(state, gang, "COMPLETED", now)
 
@@ -255,7 +261,8 @@ def _requeued(state: State, gang: Gang, now: Now) -> None:
         _again(state, gang, min(gang.refusals * BACKOFF_FIRST_S, REQUEUE_MOST_S), now)
 
 
-def _lost(state: State, gang: Gang, now: Now) -> None:
+def run_again(state: State, gang: Gang, now: Now) -> None:
+    """Queues a gang whose try was lost with its node, for `gang.reason`."""
     gang.losses += 1
     if gang.losses > MAX_LOSSES:
         gang.reason = f"node lost {gang.losses} times, last: {gang.reason}"

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from wattline_protocol.ids import Now
+from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.text.wording import named
 from wattline_protocol.views.site_views import EventLevel, JobState
 from wattline_scheduler.core.model.jobs.job import Ended, Gang, Job, Paused, Pending, Starting
@@ -19,7 +20,7 @@ def derive(job: Job) -> JobState:
     count = job.count
     if job.is_ended:
         return _outcome(job)
-    if count["running"] or count["ending"]:
+    if count["running"] or count["ending"] or count["publishing"]:
         return "RUNNING"
     if count["starting"]:
         return "STARTING"
@@ -69,6 +70,8 @@ def reason_of(job: Job, state: JobState) -> str:
     if state == "PAUSED":
         why = next((g.reason for g in job.gangs if g.phase_name == "paused"), "")
         return "; ".join(filter(None, (late, why)))
+    if job.count["publishing"]:
+        return next(gang.reason for gang in job.gangs if gang.phase_name == "publishing")
     if job.count["ending"] and not job.count["running"]:
         return _why_stopping(job)
     looping = _crash_loop(job)
@@ -184,6 +187,16 @@ def refresh(state: State, job: Job, now: Now) -> None:
         nodes = sorted({a.node for g in job.gangs for a in g.live})
         text = f"{job.spec.name!r} runs on {', '.join(nodes)}"
         state.journal.note("job_running", text, now, job=job.id)
+
+
+def respecify(state: State, job: Job, spec: JobSpec) -> None:
+    """Saves another specification of a job that has not started, of the same shape."""
+    if spec == job.spec:
+        return
+    state.work.open_jobs.count(job, -job.open_count)
+    state.journal.change(job, spec=spec)
+    state.work.open_jobs.count(job, job.open_count)
+    state.work.requeue(job)
 
 
 def _report_end(state: State, job: Job, now: Now) -> None:

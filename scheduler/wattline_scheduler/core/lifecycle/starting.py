@@ -241,6 +241,7 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
         image=spec.launch.image,
         secrets=spec.secrets,
         data=task_data(state.data, spec),
+        has_output=spec.data.has_output and record.task == gang.task_no(0),
     )
 
 

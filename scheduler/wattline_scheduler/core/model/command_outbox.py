@@ -20,7 +20,11 @@ from wattline_protocol.wire.agent_messages import (
     StartTask,
     StopTask,
 )
-from wattline_protocol.wire.agents.data_messages import DataToHold, HoldData
+from wattline_protocol.wire.agents.data_messages import (
+    DataToHold,
+    HoldData,
+    OutputToPublish,
+)
 from wattline_protocol.wire.task_order import Notice, NoticeKind, TaskOrder
 from wattline_scheduler.core.model.events import TICK_PERIOD_S
 from wattline_scheduler.core.model.node import CommandKey, NodeNow, Outstanding
@@ -61,10 +65,12 @@ def order_data(
     node: NodeNow,
     versions: tuple[DataToHold, ...],
     dropped: tuple[str, ...],
+    outputs: tuple[OutputToPublish, ...],
     now: Now,
 ) -> None:
-    """The whole list: the newest counts."""
-    order(state, node, ("data", None), lambda e, i, s: HoldData(e, i, s, versions, dropped), now)
+    """The whole lists: the newest count."""
+    make: Make = lambda e, i, s: HoldData(e, i, s, versions, dropped, (), outputs)  # noqa: E731 - typed
+    order(state, node, ("data", None), make, now)
 
 
 def order_start(state: State, node: NodeNow, task: TaskOrder, now: Now) -> None:

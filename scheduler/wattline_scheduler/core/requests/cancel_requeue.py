@@ -24,7 +24,7 @@ from wattline_scheduler.core.lifecycle.ending import end_gang, end_gangs
 from wattline_scheduler.core.lifecycle.job_state import refresh, save_gang, state_of_gang
 from wattline_scheduler.core.lifecycle.scaling import add_replica
 from wattline_scheduler.core.lifecycle.usage_limits import used_up
-from wattline_scheduler.core.model.jobs.job import Ended, Ending, Gang, Job, Pending
+from wattline_scheduler.core.model.jobs.job import Ended, Ending, Gang, Job, Pending, Publishing
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.selection import Target
 from wattline_scheduler.core.rollout.rollout_checks import reopening_refused
@@ -224,7 +224,7 @@ def _requeue(state: State, planned: PlannedAction, user: UserName, now: Now) -> 
         gang.refusals = 0
         if isinstance(gang.phase, Ended):
             gang.failures = gang.losses = gang.crashes = gang.short_failures = 0
-        if isinstance(gang.phase, Ended | Pending):
+        if isinstance(gang.phase, Ended | Pending | Publishing):
             gang.reason = reason
             state.work.move(gang, Pending(now.mono_s), now)
             save_gang(state, gang, now)

@@ -127,7 +127,7 @@ def _do(state: State, event: ClientRequest, now: Now) -> Answer | None:
         case RemoveRoute():
             return routes.remove(state, event, request, now)
         case AddData():
-            return deny_new_work(state) or add_version.add(state, event, request, now)
+            return deny_new_work(state) or add_version.add_requested(state, event, request, now)
         case ApproveData():
             return approve_version.approve(state, event, request, now)
         case RemoveData():

@@ -23,7 +23,7 @@ from wattline_protocol.wire.agents.data_messages import (
 from wattline_runtime.data.cache import folder
 from wattline_runtime.data.cache.folder import CacheFolder
 from wattline_runtime.data.cache.index import BASE_BYTES
-from wattline_runtime.data.fetch import account_child, holding
+from wattline_runtime.data.fetch import account_child, holding, turns
 from wattline_runtime.data.fetch.bring import Bringing
 from wattline_runtime.data.fetch.holding import MOST_OF_USER, Holding
 from wattline_runtime.data.fetch.pace import Pace
@@ -168,7 +168,7 @@ def test_a_place_that_fails_while_the_list_names_another_one_fails_nothing(tmp_p
 def test_places_that_fail_in_turn_are_tried_no_more_often_than_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(holding, "FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr(turns, "FIRST_RETRY_S", 0.01)
     rig, tree = Rig(tmp_path), tree_of({"a": b"content"})
     away = [wanted(tree, tmp_path / "away", user) for user in ("eve", "ada")]
     for tries in range(4):

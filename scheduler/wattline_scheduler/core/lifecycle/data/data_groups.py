@@ -11,7 +11,13 @@ from wattline_protocol.ids import Instant, NodeId, Now, UserName
 from wattline_protocol.wire.agents.data_messages import DataHeld
 from wattline_scheduler.core.lifecycle.data.node_lists import Source, source_of
 from wattline_scheduler.core.lifecycle.ending import end_gangs
-from wattline_scheduler.core.model.data.job_data import reads_of
+from wattline_scheduler.core.lifecycle.job_state import respecify
+from wattline_scheduler.core.model.data.job_data import (
+    reads_of,
+    unreadable,
+    waits_for_latest,
+    with_latest,
+)
 from wattline_scheduler.core.model.jobs.job import Job, Pending
 from wattline_scheduler.core.model.queue.job_class import ClassKey
 from wattline_scheduler.core.model.state import State
@@ -51,8 +57,14 @@ def groups_of(state: State, now: Now) -> list[Group]:
         if not job.count["pending"]:
             del work.with_data[job.id]
             continue
+        barred = ""
+        if waits_for_latest(job.spec):
+            if job.parents:  # one of them may make it
+                continue
+            respecify(state, job, with_latest(state.data, job.spec))
+            barred = _unreadable(state, job)
         reads = reads_of(state.data, job.spec)
-        if why := reads.gone or _failure(job, reads.versions, failed):
+        if why := barred or reads.gone or _failure(job, reads.versions, failed):
             pending = [gang for gang in job.gangs if isinstance(gang.phase, Pending)]
             end_gangs(state, pending, "no_data", why, now)
         elif job.may_start_with_data and work.may_start(job):
@@ -64,6 +76,13 @@ def groups_of(state: State, now: Now) -> list[Group]:
     ranked.sort(key=lambda one: (one[0].before, _since_s(one[1]) + one[0].later_s))
     ranked.sort(key=lambda one: not state.stalled.keys().isdisjoint(one[1].manifests))
     return _shared([group for _, group in ranked])
+
+
+def _unreadable(state: State, job: Job) -> str:
+    owner = job.record.owner
+    member = state.members.get(owner)
+    is_operator = member is not None and member.role in ("operator", "admin")
+    return unreadable(state.data, job.spec, owner, is_operator=is_operator)
 
 
 def _examined(jobs: list[Job]) -> list[Job]:

@@ -15,6 +15,7 @@ from wattline_scheduler.core.admission.staging import NodeStage, Place, Staged, 
 from wattline_scheduler.core.lifecycle.data.data_gates import note_gate
 from wattline_scheduler.core.lifecycle.data.data_groups import Group, groups_of
 from wattline_scheduler.core.lifecycle.data.node_lists import Wanted, send_list
+from wattline_scheduler.core.lifecycle.data.publishing import outputs_by_node
 from wattline_scheduler.core.model.data.job_data import reads_of
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.state import State
@@ -32,7 +33,7 @@ SMALL_SITE_NODES = 64
 
 def tick_data(state: State, now: Now) -> None:
     """Stages data when something has changed, and each second while there is any."""
-    if not state.work.with_data and not state.holding:
+    if not (state.work.with_data or state.holding or state.work.publishing):
         state.wants_staging = False
         return
     since_s = now.mono_s - state.staged_at
@@ -45,8 +46,10 @@ def tick_data(state: State, now: Now) -> None:
 def _stage(state: State, now: Now) -> None:
     groups, wanted = groups_of(state, now), Wanted()
     stages: dict[NodeId, NodeStage] = {}
+    outputs = outputs_by_node(state, now)
     for node in state.nodes.values():
-        if _has_cache(node) and (node.id in state.holding or node.data.held or node.attempts):
+        has_any = node.data.held or node.attempts or node.id in outputs
+        if _has_cache(node) and (node.id in state.holding or has_any):
             stages[node.id] = _pinned(state, node, wanted)
     for group in groups:
         for job in group.jobs:
@@ -61,7 +64,8 @@ def _stage(state: State, now: Now) -> None:
         note_gate(state, group, places.places, nodes)
     live = state.data.manifests()
     for node_id, one in stages.items():
-        send_list(state, state.nodes[node_id], tuple(one.versions), wanted, live, now)
+        publishes = outputs.get(node_id, ())
+        send_list(state, state.nodes[node_id], tuple(one.versions), wanted, live, publishes, now)
 
 
 def _has_cache(node: NodeNow) -> bool:

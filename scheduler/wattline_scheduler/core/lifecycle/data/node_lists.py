@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from wattline_protocol.ids import Now, UserName
 from wattline_protocol.site.run_as import account_of
-from wattline_protocol.wire.agents.data_messages import MAX_HELD, DataToHold
+from wattline_protocol.wire.agents.data_messages import MAX_HELD, DataToHold, OutputToPublish
 from wattline_scheduler.core.model import command_outbox
 from wattline_scheduler.core.model.data.node_data import NodeData
 from wattline_scheduler.core.model.jobs.job import Job
@@ -72,21 +72,22 @@ def send_list(
     versions: tuple[str, ...],
     wanted: Wanted,
     live: frozenset[str],
+    outputs: tuple[OutputToPublish, ...],
     now: Now,
 ) -> None:
-    """Sends the node its list, if that has changed."""
+    """Sends the node its lists, if these have changed."""
     data = node.data
     contents = dict.fromkeys(wanted.versions[name].sha256 for name in versions)
     to_hold = tuple(_to_hold(state, node, sha256, wanted) for sha256 in contents)
     drop = tuple(sorted(data.held.keys() - live)[:MAX_HELD])
-    if to_hold or drop:
+    if to_hold or drop or outputs:
         state.holding[node.id] = None
     else:
         state.holding.pop(node.id, None)
-    if (to_hold, drop) == (data.listed, data.dropped):
+    if (to_hold, drop, outputs) == (data.listed, data.dropped, data.publishes):
         return
-    data.send(to_hold, drop)
-    command_outbox.order_data(state, node, to_hold, drop, now)
+    data.send(to_hold, drop, outputs)
+    command_outbox.order_data(state, node, to_hold, drop, outputs, now)
 
 
 def _listing(state: State, node: NodeNow, manifest_sha256: str) -> int:

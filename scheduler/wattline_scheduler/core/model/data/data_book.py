@@ -18,6 +18,7 @@ from typing import NamedTuple
 from wattline_protocol.data.references import LATEST, Reference, version_text
 from wattline_protocol.data.requests import Origin, OriginKind
 from wattline_protocol.ids import Epoch, UnixTime, UserName
+from wattline_protocol.job.spec import JobSpec, encoded_bytes
 from wattline_protocol.text.toml_fields import nearest
 from wattline_protocol.text.wording import listed
 from wattline_scheduler.data_record import DataSetRecord, DataVersionRecord
@@ -60,7 +61,7 @@ class DataBook:
     counts: Counter[UserName] = field(default_factory=Counter)
     """The same by the owners of their sets."""
     origin_chars: Counter[UserName] = field(default_factory=Counter)
-    """Of what the versions of each owner were made from."""
+    """Of what the versions of each owner were made from, with the bytes of their recipes."""
     property_chars: Counter[UserName] = field(default_factory=Counter)
     """Of the properties of each owner's sets."""
     deletions: int = 0
@@ -98,7 +99,7 @@ class DataBook:
             owner = self.sets[record.name].owner
             self.count += 1
             self.counts[owner] += 1
-            self.origin_chars[owner] += chars_of(record.made_from)
+            self.origin_chars[owner] += chars_of(record.made_from) + recipe_bytes(record.recipe)
             for origin in record.made_from:
                 made = self.made_into.setdefault((origin.kind, origin.name), {})
                 made[record.reference] = None
@@ -202,6 +203,11 @@ class DataBook:
             if self.sets[name].store == store and at < deletion.until:
                 yield version_text(name, number)
 
+    def mark(self, store: str, epoch: Epoch, at: UnixTime) -> str:
+        """`as_of`; empty while objects are being deleted from a store."""
+        is_busy = any(True for _ in self.deleted_now(store, at))
+        return "" if is_busy else self.as_of(epoch)
+
     def keeps_bytes(self, version: DataVersionRecord) -> bool:
         """Whether another version with the same content lies in the same store."""
         store = self.sets[version.name].store
@@ -223,6 +229,11 @@ def expires_unix_s(record: DataSetRecord, version: DataVersionRecord) -> UnixTim
 def chars_of(origins: Iterable[Origin]) -> int:
     """Size of what a version was made from."""
     return sum(len(one.name) + len(one.detail) for one in origins)
+
+
+def recipe_bytes(recipe: JobSpec | None) -> int:
+    """Size of a recipe; 0 = there is none."""
+    return 0 if recipe is None else encoded_bytes(recipe)
 
 
 def _property_chars(record: DataSetRecord) -> int:

@@ -3,7 +3,13 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from wattline_protocol.wire.agents.data_messages import DataHeld, DataToHold
+from wattline_protocol.ids import TaskRef
+from wattline_protocol.wire.agents.data_messages import (
+    DataHeld,
+    DataToHold,
+    OutputNow,
+    OutputToPublish,
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -21,6 +27,10 @@ class NodeData:
     """As last sent; None: it was sent no list in this incarnation."""
     dropped: tuple[str, ...] = ()
     """As last sent: manifests of versions that are no longer on record."""
+    outputs: Mapping[TaskRef, OutputNow] = field(default_factory=dict)
+    """Of attempts that have succeeded here."""
+    publishes: tuple[OutputToPublish, ...] = ()
+    """As last sent: the outputs that it is to publish."""
     _listed: Mapping[str, DataToHold] = field(default_factory=dict)
 
     def is_ready(self, manifest_sha256: str) -> bool:
@@ -48,9 +58,14 @@ class NodeData:
             if (held := self.report_of(one)) is not None:
                 yield one, held
 
-    def send(self, versions: tuple[DataToHold, ...], dropped: tuple[str, ...]) -> None:
-        """The list and what is to be dropped, as they are sent now."""
-        self.listed, self.dropped = versions, dropped
+    def send(
+        self,
+        versions: tuple[DataToHold, ...],
+        dropped: tuple[str, ...],
+        publishes: tuple[OutputToPublish, ...],
+    ) -> None:
+        """The lists as they are sent now."""
+        self.listed, self.dropped, self.publishes = versions, dropped, publishes
         self._listed = {one.manifest_sha256: one for one in versions}
 
     def has_all(self, manifests: Iterable[str]) -> bool:

@@ -85,13 +85,22 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True)
+class Publishing:
+    """Every task has succeeded; its output becomes a version of a data set."""
+
+    since: Instant
+    boot_id: str
+    """Of the host that has the output: a restart may lose bytes of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """No task of it will run again."""
 
     outcome: JobState
 
 
-Phase = Pending | Starting | Running | Paused | Ending | Ended
+Phase = Pending | Starting | Running | Paused | Ending | Publishing | Ended
 
 NAMES: dict[type[Phase], GangPhase] = {
     Pending: "pending",
@@ -99,15 +108,17 @@ NAMES: dict[type[Phase], GangPhase] = {
     Running: "running",
     Paused: "paused",
     Ending: "ending",
+    Publishing: "publishing",
     Ended: "ended",
 }
 
 LEGAL: dict[GangPhase, frozenset[GangPhase]] = {
     "pending": frozenset({"pending", "starting", "ended"}),
-    "starting": frozenset({"starting", "running", "ending", "pending", "ended"}),
-    "running": frozenset({"running", "paused", "ending", "pending", "ended"}),
-    "paused": frozenset({"paused", "running", "ending", "pending", "ended"}),
+    "starting": frozenset({"starting", "running", "ending", "pending", "publishing", "ended"}),
+    "running": frozenset({"running", "paused", "ending", "pending", "publishing", "ended"}),
+    "paused": frozenset({"paused", "running", "ending", "pending", "publishing", "ended"}),
     "ending": frozenset({"ending", "pending", "ended"}),
+    "publishing": frozenset({"pending", "ended"}),
     "ended": frozenset({"pending"}),
 }
 """Legal successors of each phase. An ended gang is only left by a requeue."""
@@ -269,6 +280,14 @@ class Gang:
         known = (attempt.checkpoint for attempt in reversed(self.attempts))
         return next((one for one in known if one is not None), None)
 
+    @property
+    def publisher(self) -> Attempt | None:
+        """The ended attempt of the first rank of its newest try: the output is on its node."""
+        name = self.task_no(0), self.attempt
+        return next(
+            (a for a in reversed(self.past) if (a.record.task, a.record.attempt) == name), None
+        )
+
     def task_no(self, rank: int) -> TaskNo:
         return TaskNo(self.number * self.job.spec.gang_size + rank)
 
@@ -290,6 +309,7 @@ class Gang:
             losses=self.losses,
             crashes=self.crashes,
             size=self.size,
+            boot_id=phase.boot_id if isinstance(phase, Publishing) else "",
         )
 
 

@@ -22,6 +22,7 @@ from wattline_scheduler.core.model.jobs.job import (
     Paused,
     Pending,
     Phase,
+    Publishing,
     Running,
     Starting,
 )
@@ -74,6 +75,7 @@ class Workload:
         """Heap of pending gangs that may not start yet."""
         self.starting: dict[GangKey, Gang] = {}
         self.paused: dict[GangKey, Gang] = {}
+        self.publishing: dict[GangKey, Gang] = {}
         self.growing: dict[GangKey, Gang] = {}
         """Running gangs that may have more nodes."""
         self.children: dict[JobId, dict[JobId, Job]] = {}
@@ -208,11 +210,14 @@ class Workload:
         ready.discard(gang.number)
         self.starting.pop(key, None)
         self.paused.pop(key, None)
+        self.publishing.pop(key, None)
         self.growing.pop(key, None)
         if isinstance(phase, Starting):
             self.starting[key] = gang
         elif isinstance(phase, Paused):
             self.paused[key] = gang
+        elif isinstance(phase, Publishing):
+            self.publishing[key] = gang
         elif isinstance(phase, Running) and gang.size < gang.job.spec.gang_size:
             self.growing[key] = gang
         elif isinstance(phase, Pending):

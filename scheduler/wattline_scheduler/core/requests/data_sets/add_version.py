@@ -18,6 +18,7 @@ from wattline_protocol.data.requests import (
 from wattline_protocol.data.site_data import why_not_allowed
 from wattline_protocol.data.store_url import parse_store_url
 from wattline_protocol.ids import Now
+from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.text.names import check_name
 from wattline_protocol.text.wording import about_size, counted, listed
 from wattline_protocol.wire.client_messages import Denied
@@ -76,12 +77,22 @@ def place_of(state: State, store: str) -> DataPlace:
     return DataPlace(store, as_of, data.endpoint, data.region, state.site.checkpoint_root)
 
 
-def add(state: State, event: ClientRequest, request: AddData, now: Now) -> DataAdded | Denied:
-    """Registers a version, recorded before it is acknowledged. The content of the newest version
-    again adds none."""
+def add_requested(
+    state: State, event: ClientRequest, request: AddData, now: Now
+) -> DataAdded | Denied:
+    """Registers a version that a client has put into its store."""
     asker = Asker(event.user, event.role)
+    denied = _unknown_origins(state, asker, request)
+    return denied or add(state, asker, request, now)
+
+
+def add(
+    state: State, asker: Asker, request: AddData, now: Now, recipe: JobSpec | None = None
+) -> DataAdded | Denied:
+    """Registers a version, recorded before it is acknowledged. The content of the newest version
+    again adds none. `recipe`: of the job that made it."""
     place = prepare(state, asker, PrepareData(request.name, request.kind, request.store))
-    denied = place if isinstance(place, Denied) else _malformed(state, asker, request)
+    denied = place if isinstance(place, Denied) else _malformed(state, request)
     if denied is not None:
         return denied
     known = state.data.sets.get(request.name)
@@ -90,7 +101,7 @@ def add(state: State, event: ClientRequest, request: AddData, now: Now) -> DataA
     denied = None if same else _outdated(state, request, now)
     if denied is not None:
         return denied
-    changed = _changed(event, request, known, now)
+    changed = _changed(asker, request, known, now)
     if isinstance(changed, Denied):
         return changed
     denied = _too_large(state, changed)
@@ -103,11 +114,16 @@ def add(state: State, event: ClientRequest, request: AddData, now: Now) -> DataA
         text = f"{same.reference} has the same content: nothing is added"
         text += "" if changed == known else "; the properties of the set are changed"
         return DataAdded(same.name, same.number, same.state, text, is_new=False)
-    return _registered(state, event, request, changed, now)
+    return _registered(state, asker, request, changed, recipe, now)
 
 
 def _registered(
-    state: State, event: ClientRequest, request: AddData, of: DataSetRecord, now: Now
+    state: State,
+    asker: Asker,
+    request: AddData,
+    of: DataSetRecord,
+    recipe: JobSpec | None,
+    now: Now,
 ) -> DataAdded:
     record = DataVersionRecord(
         name=request.name,
@@ -117,10 +133,11 @@ def _registered(
         bytes=request.bytes,
         stored_bytes=request.stored_bytes,
         created_unix_s=now.unix_s,
-        created_by=event.user,
+        created_by=asker.user,
         state="candidate" if of.reviewers else "published",
         made_from=request.made_from,
         verdict=request.verdict,
+        recipe=recipe,
     )
     state.data.put_version(record)
     state.journal.save(record)
@@ -128,7 +145,7 @@ def _registered(
     text = f"{record.reference}: {size}"
     if record.state == "candidate":
         text += f"; a candidate until {listed(of.reviewers)} or an operator approves it"
-    state.journal.act("data_added", text, now, actor=event.user, owner=of.owner)
+    state.journal.act("data_added", text, now, actor=asker.user, owner=of.owner)
     return DataAdded(record.name, record.number, record.state, text)
 
 
@@ -174,7 +191,7 @@ def _too_large(state: State, changed: DataSetRecord) -> Denied | None:
     return Denied("busy", f"{text} {has + grows} characters, at most {MAX_PROPERTY_CHARS_OF_USER}")
 
 
-def _malformed(state: State, asker: Asker, request: AddData) -> Denied | None:
+def _malformed(state: State, request: AddData) -> Denied | None:
     change = request.change
     names = (*(change.readers or ()), *(change.reviewers or ()), *(change.contains or ()))
     try:
@@ -193,6 +210,10 @@ def _malformed(state: State, asker: Asker, request: AddData) -> Denied | None:
     if size > MAX_ORIGIN_CHARS:
         text = f"what it was made from takes {size} characters, at most {MAX_ORIGIN_CHARS}"
         return Denied("bad_request", text)
+    return None
+
+
+def _unknown_origins(state: State, asker: Asker, request: AddData) -> Denied | None:
     for origin in request.made_from:
         if origin.kind == "data" and (why := _unknown(state, asker, origin)):
             return Denied("bad_request", f"made from {origin.name}: {why}")
@@ -219,14 +240,14 @@ def _outdated(state: State, request: AddData, now: Now) -> Denied | None:
 
 
 def _changed(
-    event: ClientRequest, request: AddData, known: DataSetRecord | None, now: Now
+    asker: Asker, request: AddData, known: DataSetRecord | None, now: Now
 ) -> DataSetRecord | Denied:
     """The set with its properties as the request wants them."""
     store = parse_store_url(request.store).text
-    before = known or DataSetRecord(request.name, request.kind, event.user, store, now.unix_s)
+    before = known or DataSetRecord(request.name, request.kind, asker.user, store, now.unix_s)
     after = msgspec.structs.replace(before, **_given(request.change))
-    is_operator = Asker(event.user, event.role).is_operator
-    if before.reviewers and set(after.reviewers) != set(before.reviewers) and not is_operator:
+    is_other = set(after.reviewers) != set(before.reviewers)
+    if before.reviewers and is_other and not asker.is_operator:
         text = f"{before.name} is reviewed by {listed(before.reviewers)}"
         return Denied("not_allowed", f"{text}; an operator changes its reviewers")
     return after

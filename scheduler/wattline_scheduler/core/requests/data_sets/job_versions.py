@@ -3,29 +3,47 @@
 import msgspec
 
 from wattline_protocol.data.references import parse_reference
+from wattline_protocol.data.requests import Kind, PrepareData
 from wattline_protocol.ids import Now
-from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.job.data_values import is_latest
+from wattline_protocol.job.spec import JobSpec, encoded_bytes
 from wattline_protocol.text.wording import about_size, counted, listed
 from wattline_protocol.wire.client_messages import Denied
-from wattline_scheduler.core.model.data.data_book import expires_unix_s
-from wattline_scheduler.core.model.data.job_data import reads_of
+from wattline_scheduler.core.model.data.data_book import expires_unix_s, may_read
+from wattline_scheduler.core.model.data.job_data import reads_of, recipe_of, with_made
 from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.requests.data_sets.add_version import prepare
 from wattline_scheduler.core.requests.data_sets.find_version import find_version
 from wattline_scheduler.core.requests.selection import Asker
+from wattline_scheduler.data_record import DataSetRecord
+
+MAX_RECIPE_BYTES = 16 * 1024
+"""Of a job that makes a version, which has it on record."""
 
 
 def with_versions(state: State, spec: JobSpec) -> JobSpec:
     """Replaces aliases by the versions that they name now: every try of the job reads the same.
-    What cannot be resolved stays, and is refused. The model of a service is one of them."""
+    What cannot be resolved stays, and is refused. The model of a service is one of them. The latest
+    version of a set is resolved when the jobs of `after_ok` have ended: they may make it."""
+    for number in spec.after_ok:
+        parent = state.work.jobs.get(number)
+        if parent is not None and parent.record.made:
+            spec = with_made(spec, parent.record.made)
     service, texts = spec.service, spec.data.datasets
     if service is not None and service.model:
         service = msgspec.structs.replace(service, model=_number(state, service.model))
         texts = (*texts, service.model)
-    names = tuple(dict.fromkeys(_number(state, text) for text in texts))
+    names = tuple(
+        dict.fromkeys(text if _is_later(spec, text) else _number(state, text) for text in texts)
+    )
     if (service, names) == (spec.service, spec.data.datasets):
         return spec
     data = msgspec.structs.replace(spec.data, datasets=names)
     return msgspec.structs.replace(spec, service=service, data=data)
+
+
+def _is_later(spec: JobSpec, text: str) -> bool:
+    return bool(spec.after_ok) and spec.kind != "service" and is_latest(text)
 
 
 def _number(state: State, text: str) -> str:
@@ -38,8 +56,12 @@ def _number(state: State, text: str) -> str:
 
 def data_refused(state: State, asker: Asker, spec: JobSpec, now: Now) -> Denied | None:
     """Denies a version that does not exist, was removed, whose retention has ended, or that the
-    user may not read."""
+    user may not read; and one that the user may not make."""
+    if (denied := _output_refused(state, asker, spec)) is not None:
+        return denied
     for text in spec.data.datasets:
+        if _is_later(spec, text) and _is_made(state, asker, spec, text):
+            continue
         found = find_version(state, asker, text)
         if isinstance(found, Denied):
             return found
@@ -56,6 +78,48 @@ def data_refused(state: State, asker: Asker, spec: JobSpec, now: Now) -> Denied 
             ended = f"the retention of {text} ended {state.calendar.text(ends)}"
             return Denied("conflict", f"{ended}; its owner can extend it (data add --retention)")
     return None
+
+
+def _is_made(state: State, asker: Asker, spec: JobSpec, text: str) -> bool:
+    """Whether a job that it waits for makes the set, which need not exist before."""
+    name = text.partition("@")[0]
+    record = state.data.sets.get(name)
+    if record is not None and not may_read(record, asker.user, is_operator=asker.is_operator):
+        return False
+    parents = (state.work.jobs.get(number) for number in spec.after_ok)
+    return any(parent is not None and parent.spec.data.makes == name for parent in parents)
+
+
+def _output_refused(state: State, asker: Asker, spec: JobSpec) -> Denied | None:
+    data = spec.data
+    if data.rebuilds:
+        found = find_version(state, asker, data.rebuilds)
+        if isinstance(found, Denied):
+            return found
+        record, version = found
+        if version.state == "removed":
+            return Denied("not_found", f"{data.rebuilds} was removed by {version.removed_by}")
+        return _not_owner(record, asker)
+    if not data.makes:
+        return None
+    size = encoded_bytes(recipe_of(spec))
+    if size > MAX_RECIPE_BYTES:
+        text = f"the job has {size} bytes, which its version would record, at most"
+        return Denied("bad_request", f"{text} {MAX_RECIPE_BYTES}: put the rest into files")
+    kind: Kind = "model" if data.makes_model else "dataset"
+    place = prepare(state, asker, PrepareData(data.makes, kind))
+    if isinstance(place, Denied):
+        return Denied(place.kind, f"data.makes: {place.reason}")
+    known = state.data.sets.get(data.makes)
+    return None if known is None else _not_owner(known, asker)
+
+
+def _not_owner(record: DataSetRecord, asker: Asker) -> Denied | None:
+    """Operators too: the job has the account and the secrets of its own user."""
+    if record.owner == asker.user:
+        return None
+    text = f"{record.kind} {record.name} belongs to {record.owner}, whose jobs make its versions"
+    return Denied("not_allowed", f"{text}; you are {asker.user}")
 
 
 def too_large_for_caches(state: State, spec: JobSpec) -> str:

@@ -1,0 +1,93 @@
+"""Folders that become versions: read, compared and put by the child that writes into a store."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from wattline_protocol.text.visible import visible_line
+from wattline_runtime.data.add import NewVersion
+from wattline_runtime.data.difference import difference
+from wattline_runtime.data.fetch.code_of import code_in
+from wattline_runtime.data.fetch.frames import MAX_TEXT_CHARS
+from wattline_runtime.data.fetch.writing import Beat, FolderPut, FolderRead, PutFolder, ReadFolder
+from wattline_runtime.data.stores.interface import NotInStore, Store, StoreError
+from wattline_runtime.data.verify import entries_of
+
+
+@dataclass(slots=True)
+class Progress:
+    """How much of a folder is in its store, as its child says now and then."""
+
+    done_bytes: int = 0
+    total_bytes: int = 0
+
+    def beat(self) -> Beat:
+        """The next sign of life."""
+        return Beat(min(self.done_bytes, self.total_bytes), self.total_bytes)
+
+
+class Folders:
+    """One that was read just before it is put is not read again. Methods raise `Failures`."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._read: tuple[str, NewVersion] | None = None
+
+    def read(self, store: Store, wish: ReadFolder) -> FolderRead:
+        """Hash a folder, and compare it with a version."""
+        self._forget()
+        if not Path(wish.folder).is_dir():
+            raise NotInStore(f"{wish.folder} is not there")
+        version = NewVersion(Path(wish.folder))
+        self._read = wish.folder, version
+        if wish.equals is None or version.tree.sha256 == wish.equals:
+            return FolderRead("", code_in(wish.workdir))
+        try:
+            found = difference(entries_of(store, wish.equals), version.entries())
+        except NotInStore as error:
+            raise StoreError(f"{store.url} has no manifest {wish.equals}") from error
+        return FolderRead(visible_line(found.text)[:MAX_TEXT_CHARS])
+
+    def put(self, store: Store, wish: PutFolder) -> FolderPut:
+        """Publish a folder."""
+        folder, version = self._read or ("", None)
+        if version is None or folder != wish.folder:
+            self._forget()
+            version = NewVersion(Path(wish.folder))
+            self._read = wish.folder, version
+        try:
+            stored = version.put(_Counted(store, self._progress, version.tree.size))
+            tree = version.tree
+            return FolderPut(tree.sha256, tree.files, tree.size, stored.bytes)
+        finally:
+            self._forget()
+
+    def _forget(self) -> None:
+        if self._read is not None:
+            self._read[1].close()
+            self._read = None
+
+
+class _Counted:
+    """A store that counts what it has of the objects of a version."""
+
+    def __init__(self, store: Store, progress: Progress, total_bytes: int) -> None:
+        self._store, self._progress = store, progress
+        progress.done_bytes, progress.total_bytes = 0, total_bytes
+        self.url, self.read, self.settle = store.url, store.read, store.settle
+        self.keys, self.delete = store.keys, store.delete
+
+    def size(self, key: str) -> int | None:
+        """As the store says."""
+        found = self._store.size(key)
+        self._progress.done_bytes += found or 0
+        return found
+
+    def write(self, key: str, chunks: Iterable[bytes]) -> None:
+        """As the store does."""
+        self._store.write(key, self._watched(chunks))
+
+    def _watched(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self._progress.done_bytes += len(chunk)
+            yield chunk

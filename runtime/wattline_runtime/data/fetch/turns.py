@@ -1,0 +1,39 @@
+"""Whose turn it is in a pool of threads, and when what failed is tried again."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Protocol, TypeVar
+
+FIRST_RETRY_S, MOST_RETRY_S = 1.0, 60.0
+MAX_TRIES = 16
+"""Counted: the wait is the longest long before."""
+
+
+class Turn(Protocol):
+    """What waits for a thread."""
+
+    due_s: float
+
+    @property
+    def user(self) -> str:
+        """Whose threads it takes."""
+
+
+T = TypeVar("T", bound=Turn)
+
+
+def next_turn(
+    waiting: Iterable[T], busy: Counter[str], most_of_user: int, now_s: float
+) -> T | float | None:
+    """The first that is due, of the user with the fewest threads; else when the next one is. None:
+    none waits, or its user has so many threads that some are left for others."""
+    free = [one for one in waiting if busy[one.user] < most_of_user]
+    due = [one for one in free if one.due_s <= now_s]
+    if due:
+        return min(due, key=lambda one: busy[one.user])
+    return min((one.due_s for one in free), default=None)
+
+
+def retry_s(tries: int) -> float:
+    """The wait after so many failures before: 1 s, 2 s … 1 min."""
+    return min(FIRST_RETRY_S * (1 << min(tries, MAX_TRIES)), MOST_RETRY_S)

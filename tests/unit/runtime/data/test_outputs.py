@@ -1,0 +1,149 @@
+"""Outputs of attempts on their way into stores: real children, real directories."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from support.data_trees import put, tree_of
+from wattline_protocol.ids import AttemptNo, JobId, TaskNo, TaskRef
+from wattline_protocol.wire.agents.data_messages import (
+    FetchOrder,
+    HoldOrder,
+    OutputNow,
+    OutputToPublish,
+)
+from wattline_runtime.data.fetch import turns
+from wattline_runtime.data.fetch.outputs import Outputs
+from wattline_runtime.data.stores.local import LocalStore
+from wattline_runtime.data.verify import verify_version
+
+WITHIN_S = 60.0
+REF = TaskRef(JobId(7), TaskNo(0), AttemptNo(1))
+FILES = {"a.csv": b"x\n1\n", "deep/b.csv": b"x\n2\n"}
+
+
+@dataclass
+class Rig:
+    """One output below a directory, and a store."""
+
+    path: Path
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def __post_init__(self) -> None:
+        self.outputs = Outputs(self._wake)
+        self.folder = self.path / "7.0.1.output"
+        self.store = self.path / "store"
+        self.store.mkdir()
+        for name, data in FILES.items():
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / name).write_bytes(data)
+
+    def _wake(self, *, is_urgent: bool) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def order(self, *outputs: OutputToPublish, **secrets: bytes) -> None:
+        known = {f"ada/{name}": value for name, value in secrets.items()}
+        self.outputs.obey(FetchOrder(HoldOrder((), outputs=outputs), known, str(self.path)))
+
+    def wanted(self, **about: str) -> OutputToPublish:
+        known = {"store": str(self.store), "user": "ada", "as_of": "1.0", **about}
+        return OutputToPublish(REF, **known)
+
+    def until(self, is_so: Callable[[OutputNow], bool]) -> OutputNow:
+        until = time.monotonic() + WITHIN_S
+        with self._changed:
+            while True:
+                (now,) = self.outputs.report()
+                if is_so(now):
+                    return now
+                assert time.monotonic() < until, now
+                self._changed.wait(0.1)
+
+    def state(self, state: str) -> OutputNow:
+        return self.until(lambda now: now.state == state)
+
+
+@pytest.fixture
+def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+    monkeypatch.setattr(turns, "FIRST_RETRY_S", 0.01)
+    made = Rig(tmp_path)
+    yield made
+    made.order()
+
+
+def test_an_output_is_in_its_store_manifest_last_and_again_for_another_mark(rig: Rig) -> None:
+    rig.order(rig.wanted())
+    stored = rig.state("stored").stored
+    assert stored is not None
+    assert (stored.as_of, stored.files, stored.bytes) == ("1.0", 2, 8)
+    assert stored.sha256 == tree_of(FILES).sha256
+    assert verify_version(LocalStore(str(rig.store)), stored.sha256).ok
+    next((rig.store / "objects").rglob("??" + "?" * 62)).unlink()  # by a deletion of others
+    rig.order(rig.wanted(as_of=""))
+    rig.order(rig.wanted(as_of="1.2"))
+    again = rig.until(lambda now: now.stored is not None and now.stored.as_of == "1.2").stored
+    assert again is not None
+    assert again.sha256 == stored.sha256
+    assert verify_version(LocalStore(str(rig.store)), stored.sha256).ok
+
+
+def test_nothing_is_put_while_objects_are_deleted_from_the_store(rig: Rig) -> None:
+    rig.order(rig.wanted(as_of=""))
+    rig.order(rig.wanted(as_of=""))
+    assert rig.state("waiting").detail == ""
+    assert not list(rig.store.iterdir())
+
+
+def test_a_store_that_is_away_is_tried_again_and_loses_nothing(rig: Rig) -> None:
+    away = rig.path / "away"
+    rig.order(rig.wanted(store=str(away)))
+    assert rig.until(lambda now: bool(now.detail)).detail.startswith("its store is away: ")
+    away.mkdir()
+    rig.state("stored")
+
+
+def test_a_secret_that_is_missing_is_named_and_found_once_it_is_there(rig: Rig) -> None:
+    rig.order(rig.wanted(secret="s3"))
+    found = rig.until(lambda now: bool(now.detail))
+    assert (
+        found.detail
+        == "its store cannot be opened: this node has no secret s3 of ada, of at most 4096 bytes"
+    )
+    rig.order(rig.wanted(secret="s3"), s3=b"AWS_ACCESS_KEY_ID=a")
+    rig.state("stored")
+
+
+def test_what_data_add_refuses_is_no_version(rig: Rig) -> None:
+    (rig.folder / "c.csv").symlink_to("/etc/hostname")
+    rig.order(rig.wanted())
+    assert "c.csv is a link to /etc/hostname" in rig.state("failed").detail
+    assert not list(rig.store.iterdir())
+
+
+def test_an_output_that_is_not_there_is_gone(rig: Rig) -> None:
+    rig.order(msgspec.structs.replace(rig.wanted(), ref=TaskRef(JobId(8), REF.task, REF.attempt)))
+    rig.state("gone")
+
+
+@pytest.mark.parametrize(
+    ("files", "detail"),
+    [
+        (FILES, ""),
+        ({**FILES, "a.csv": b"y\n"}, "1 file differs: changed a.csv"),
+        ({"a.csv": FILES["a.csv"], "z": b""}, "2 files differ: missing z; new deep/b.csv"),
+    ],
+    ids=["equal", "changed", "others"],
+)
+def test_an_output_is_compared_with_a_version(
+    rig: Rig, files: dict[str, bytes], detail: str
+) -> None:
+    tree = tree_of(files)
+    put(rig.store, tree)
+    rig.order(rig.wanted(equals=tree.sha256, as_of=""))
+    assert rig.state("failed" if detail else "equal").detail == detail

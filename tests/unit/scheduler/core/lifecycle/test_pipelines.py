@@ -1,0 +1,290 @@
+"""Jobs that make versions of data sets: published when they have succeeded, all or nothing."""
+
+import msgspec
+import pytest
+
+from support.core.harness import Harness, running
+from support.core.node_data import add, holding, sha, started
+from support.core.outputs import made, makes, node_of, output, publishes, say, with_data
+from support.core.sites import JobBuilder, job
+from wattline_protocol.data.requests import (
+    Origin,
+    RemoveData,
+    ReportDeletion,
+)
+from wattline_protocol.ids import JobId
+from wattline_protocol.job.selection import only
+from wattline_protocol.job.spec import DataSpec
+from wattline_protocol.wire.agent_messages import ForgetTask, StartTask
+from wattline_protocol.wire.client_messages import Cancel, DeclareOff, Requeue
+from wattline_scheduler.views.jobs_view import job_in_memory
+
+
+def ended(h: Harness, number: JobId) -> tuple[str, str, str]:
+    record = h.job(number).record
+    return record.state, record.reason, record.made
+
+
+def reason(h: Harness, number: JobId) -> str:
+    return job_in_memory(h.job(number), h.cluster.state.site.tariff).reason
+
+
+def publishing(h: Harness) -> JobId:
+    """A job whose tasks have succeeded."""
+    number = h.submit(makes("features"))
+    h.run(2)
+    h.end_tasks()
+    return number
+
+
+def test_an_output_becomes_a_version_and_only_then_the_job_is_complete() -> None:
+    h = started()
+    number = h.submit(makes("features"))
+    h.run(2)
+    (order,) = [m.order for m in h.sent_to("a1", StartTask) if isinstance(m, StartTask)]
+    assert order.has_output
+    h.end_tasks()
+    assert not running(h, number)  # its GPUs are free
+    assert h.state_of(number) == "RUNNING"
+    (wanted,) = publishes(h, "a1")
+    assert (wanted.store, wanted.user, wanted.equals) == ("/srv", "ada", None)
+    assert reason(h, number) == "publishing features on a1"
+    output(h, number, state="publishing", done=829)
+    assert reason(h, number) == "publishing features: 41 % on a1"
+    assert not h.sent_to("a1", ForgetTask)
+    h.run(5)  # the agent repeats the end
+    assert not h.sent_to("a1", ForgetTask)
+    output(h, number, 7)
+    assert ended(h, number) == ("COMPLETED", "", "features@v1")
+    (version,) = h.cluster.state.data.live("features")
+    assert (version.sha256, version.created_by) == (sha(7), "ada")
+    assert version.made_from == (Origin("run", f"{number}#1", order.job_name),)
+    h.run(2)
+    assert h.sent_to("a1", ForgetTask)
+    assert publishes(h, "a1") == ()
+
+
+def test_a_store_that_is_away_ends_nothing_and_a_content_that_is_no_version_does() -> None:
+    h = started()
+    number = publishing(h)
+    output(h, number, state="waiting", detail="its store is away: no route")
+    h.run(120)
+    assert reason(h, number) == "publishing features on a1: its store is away: no route"
+    output(h, number, state="failed", detail="link is a link to /etc, outside of it")
+    why = "its output is no version of features: link is a link to /etc, outside of it"
+    assert ended(h, number) == ("FAILED", why, "")
+    assert "features" not in h.cluster.state.data.sets
+    h.run(2)
+    assert h.sent_to("a1", ForgetTask)
+
+
+def test_it_goes_on_after_a_restart_of_the_scheduler() -> None:
+    h = started()
+    number = publishing(h)
+    h.restart_scheduler()
+    h.join()
+    h.run(3)
+    assert h.state_of(number) == "RUNNING"
+    say(h, "a1")
+    assert [one.ref.job for one in publishes(h, "a1")] == [number]
+    output(h, number, 7)
+    assert ended(h, number) == ("COMPLETED", "", "features@v1")
+    h.restart_scheduler()
+    assert h.cluster.state.data.live("features")[0].recipe is not None
+
+
+@pytest.mark.parametrize("how", ["restart", "gone", "off"])
+def test_an_output_that_may_be_damaged_is_made_again(how: str) -> None:
+    h = started(1)
+    number = publishing(h)
+    if how == "gone":
+        output(h, number, state="gone")
+    elif how == "restart":
+        node = h.node("a1")
+        node.record = msgspec.structs.replace(node.record, boot_id="another")
+        h.run(1)
+    else:
+        h.cut_off.add(h.node("a1").id)
+        h.run(20)
+        assert reason(h, number).endswith("its output is on a1, which does not answer")
+        h.do(DeclareOff(h.node("a1").id, "a1"))
+        h.run(1)
+        h.cut_off.clear()
+        h.join("a1")
+        say(h, "a1")
+    assert h.gang(number).losses == 1
+    assert "features" not in h.cluster.state.data.sets
+    h.run(5)
+    h.end_tasks()
+    output(h, number, 7)
+    assert ended(h, number) == ("COMPLETED", "", "features@v1")
+    (version,) = h.cluster.state.data.live("features")
+    assert version.made_from[0].name == f"{number}#2"
+
+
+def test_a_try_that_fails_leaves_nothing() -> None:
+    h = started()
+    number = h.submit(makes("features"))
+    h.run(2)
+    h.end_tasks(1)
+    assert h.state_of(number) == "FAILED"
+    h.run(2)
+    assert publishes(h, "a1") == ()
+    assert h.sent_to("a1", ForgetTask)
+
+
+def test_a_job_may_be_cancelled_and_requeued_while_it_publishes() -> None:
+    h = started()
+    number = publishing(h)
+    h.do(Requeue(only(number), "again"))
+    h.run(2)
+    assert running(h, number)
+    assert h.gang(number).attempt == 2
+    h.end_tasks()
+    h.do(Cancel(only(number)))
+    assert h.state_of(number) == "CANCELLED"
+    h.run(2)
+    assert publishes(h, "a1") == ()
+    assert "features" not in h.cluster.state.data.sets
+
+
+def test_objects_are_looked_at_again_after_a_deletion() -> None:
+    h = started()
+    add(h, 3, name="old")
+    number = publishing(h)
+    before = publishes(h, "a1")[0].as_of
+    h.ask(RemoveData("old@v1"), user="ada")
+    h.run(1)
+    assert publishes(h, "a1")[0].as_of == ""
+    output(h, number, 7, as_of=before)
+    assert h.state_of(number) == "RUNNING"
+    h.ask(ReportDeletion("old", 1, 1, 1), user="ada")
+    h.run(1)
+    assert publishes(h, "a1")[0].as_of not in ("", before)
+    output(h, number, 7, as_of=before)
+    assert h.state_of(number) == "RUNNING"
+    output(h, number, 7)
+    assert ended(h, number) == ("COMPLETED", "", "features@v1")
+
+
+def test_the_same_content_is_the_same_version_and_two_jobs_make_two() -> None:
+    h = started()
+    first, second = publishing(h), publishing(h)
+    output(h, second, 2)
+    output(h, first, 1)
+    assert [ended(h, one)[2] for one in (first, second)] == ["features@v2", "features@v1"]
+    again = made(h, makes("features"), 1)
+    assert ended(h, again)[2] == "features@v2"
+
+
+def test_the_first_task_of_a_gang_has_the_output_and_keeps_it_until_all_have_succeeded() -> None:
+    h = started(2)
+    spec = msgspec.structs.replace(job().nodes(2).build(), data=DataSpec(makes="features"))
+    number = h.submit(JobBuilder(spec))
+    h.run(2)
+    orders = [
+        m.order for n in ("a1", "a2") for m in h.sent_to(n, StartTask) if isinstance(m, StartTask)
+    ]
+    assert {one.node_rank: one.has_output for one in orders} == {0: True, 1: False}
+    first = next(str(node) for node, ref in running(h, number) if ref.task == 0)
+    h.end_tasks(only=lambda agent: agent.node == first)
+    h.run(3)
+    assert not h.sent_to(first, ForgetTask)
+    h.end_tasks()
+    assert node_of(h, number) == first
+    output(h, number, 7)
+    assert ended(h, number)[2] == "features@v1"
+
+
+def test_a_chain_reads_what_the_one_before_made_even_if_another_is_newer() -> None:
+    h = started()
+    first = h.submit(makes("raw"))
+    second = h.submit(makes("features", "raw@latest", after_ok=(first,)))
+    assert h.job(second).spec.data.datasets == ("raw@latest",)
+    h.run(2)
+    h.end_tasks()
+    output(h, first, 1)
+    add(h, 2, name="raw")
+    assert h.job(second).spec.data.datasets == ("raw@v1",)
+    assert [sorted(names) for names in holding(h).values()] == [["raw@v1"]]
+    h.restart_scheduler()
+    assert h.job(second).spec.data.datasets == ("raw@v1",)
+
+
+def test_the_latest_of_other_sets_is_resolved_when_the_job_becomes_eligible() -> None:
+    h = started()
+    add(h, 1, name="words")
+    first = h.submit(job())
+    second = h.submit(with_data(DataSpec(("words@latest",)), (first,)))
+    add(h, 2, name="words")
+    h.run(2)
+    h.end_tasks()
+    h.run(1)
+    assert h.job(second).spec.data.datasets == ("words@v2",)
+
+
+def test_a_chain_reads_a_candidate_that_the_one_before_made() -> None:
+    h = started()
+    made(h, makes("raw"), 1)
+    state = h.cluster.state.data
+    state.put_set(msgspec.structs.replace(state.sets["raw"], reviewers=("eve",)))
+    first = h.submit(makes("raw"))
+    second = h.submit(makes("features", "raw@latest", after_ok=(first,)))
+    h.run(2)
+    h.end_tasks()
+    output(h, first, 2)
+    assert state.live("raw")[-1].state == "candidate"
+    assert h.job(second).spec.data.datasets == ("raw@v2",)
+
+
+@pytest.mark.parametrize(
+    ("data", "user", "why"),
+    [
+        (DataSpec(makes="raw"), "bob", "data.makes: dataset raw belongs to ada; you are bob"),
+        (
+            DataSpec(makes="raw", makes_model=True),
+            "ada",
+            "data.makes: raw is a data set (no --model)",
+        ),
+        (DataSpec(("features@latest",)), "ada", "there is no data set features; there are raw"),
+        (DataSpec(rebuilds="raw@v2"), "ada", "raw@v2 does not exist; raw has v1"),
+        (DataSpec(rebuilds="raw@v1"), "bob", "dataset raw belongs to ada, whose jobs make its"),
+    ],
+)
+def test_what_a_user_may_not_make_is_refused_when_it_is_submitted(
+    data: DataSpec, user: str, why: str
+) -> None:
+    h = started()
+    number = made(h, makes("raw"), 1)
+    assert why in h.refuse(with_data(data, (number,)), user=user)
+
+
+def test_a_set_that_somebody_else_made_meanwhile_fails_the_job_with_the_reason() -> None:
+    h = started()
+    number = publishing(h)
+    other = h.submit(makes("features"), user="bob")
+    h.run(2)
+    h.end_tasks()
+    output(h, other, 1)
+    output(h, number, 2)
+    state, why, _ = ended(h, number)
+    assert state == "FAILED"
+    assert why.startswith("its output is no version of features: dataset features belongs to bob")
+
+
+def test_a_rebuild_is_compared_and_makes_no_version() -> None:
+    h = started()
+    made(h, makes("raw"), 1)
+    for state, detail in (("equal", ""), ("failed", "1 file differs: changed a.csv")):
+        number = h.submit(with_data(DataSpec(rebuilds="raw@v1")))
+        h.run(2)
+        h.end_tasks()
+        (wanted,) = publishes(h, "a1")
+        assert wanted.equals == sha(1)
+        assert reason(h, number) == "comparing with raw@v1 on a1"
+        output(h, number, state=state, detail=detail)  # type: ignore[arg-type]
+        why = "its output is not equal to raw@v1: 1 file differs: changed a.csv"
+        is_equal = state == "equal"
+        expected = ("COMPLETED", "", "raw@v1") if is_equal else ("FAILED", why, "")
+        assert ended(h, number) == expected
+    assert len(h.cluster.state.data.live("raw")) == 1
