@@ -1,26 +1,15 @@
 """Acts on versions of data sets: list, show, verify, approve."""
 
+from typing import Any
+
 import msgspec
 
 from wattline import exits
 from wattline.client import Client
 from wattline.data.stores import store_errors, store_of
 from wattline.verbs.run import Outcome
-from wattline_protocol.data.requests import DataSetView, DataVersions, Origin, VersionView
+from wattline_protocol.data.requests import DataSetView, DataVersions, VersionView
 from wattline_runtime.data.verify import verify_version
-
-
-class Shown(msgspec.Struct, frozen=True):
-    """`wattline data show --json`."""
-
-    name: str
-    version: int
-    files: int
-    bytes: int
-    stored_bytes: int
-    sha256: str
-    made_from: tuple[Origin, ...]
-    used_by: tuple[Origin, ...]
 
 
 def listing(
@@ -30,22 +19,14 @@ def listing(
     return client.data_sets() if name is None else client.data_versions(name).versions
 
 
-def show(client: Client, *, reference: str, as_json: bool) -> DataVersions | Shown:
-    """One version."""
+def show(client: Client, *, reference: str, as_json: bool) -> DataVersions | dict[str, Any]:
+    """One version; as JSON with its number as `version`, and with its set."""
     found = client.data_version(reference)
-    version = found.version
     if not as_json:
         return found
-    return Shown(
-        name=version.name,
-        version=version.number,
-        files=version.files,
-        bytes=version.bytes,
-        stored_bytes=version.stored_bytes,
-        sha256=version.sha256,
-        made_from=version.made_from,
-        used_by=version.used_by,
-    )
+    fields = msgspec.structs.asdict(found.version)
+    named = {"name": fields.pop("name"), "version": fields.pop("number")}
+    return {**named, **fields, "set": found.about}
 
 
 def verify(client: Client, *, reference: str) -> Outcome:
