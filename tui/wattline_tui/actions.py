@@ -1,4 +1,7 @@
-"""Every key of the terminal: bindings, command palette, footer and help come from this table."""
+"""Every key of the terminal: bindings, footer, go to and help come from this table.
+
+Acts on the site, with their keys, are in `acts.table`.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,12 +10,12 @@ from textual.binding import Binding
 
 from wattline_protocol.text.wording import joined
 
-Place = Literal["everywhere", "overview", "accounts", "reservations", "services", "node", "job"]
+Place = Literal["everywhere", "list", "site", "accounts", "node", "job"]
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One act of a user. `id` is stable, so that keys can be remapped by it."""
+    """What a key does. `id` is stable, so that keys can be remapped by it."""
 
     id: str
     keys: str
@@ -21,71 +24,53 @@ class Action:
     place: Place
     in_footer: bool = True
 
+    @property
+    def call(self) -> str:
+        """Of the method that does it; one of several has its name as an argument."""
+        return self.id.replace("-", "_")
+
 
 ACTIONS = (
-    Action("help", "question_mark,f1", "Help", "Show all keys and the glossary", "everywhere"),
-    Action("quit", "q", "Quit", "Leave the terminal; the site continues", "everywhere"),
+    Action("filter", "slash", "filter", "Filter by a condition, as for --where", "list"),
+    Action("goto", "colon,ctrl+p", "go", "Go to anything by its name", "everywhere"),
+    Action("sort", "s", "sort", "Sort by a column; again: turn the order", "list"),
+    Action("acts", "a", "act", "List the acts on what is chosen or in focus", "everywhere"),
+    Action("help", "question_mark,f1", "help", "Show all keys and the glossary", "everywhere"),
+    Action("choose", "space", "choose", "Choose a row, or no longer", "list", in_footer=False),
     Action(
-        "problems",
-        "exclamation_mark",
-        "Problems",
-        "List open alarms and warnings with their remedies",
-        "everywhere",
-        in_footer=False,
+        "choose-all", "asterisk", "all", "Choose all rows shown, or none", "list", in_footer=False
     ),
-    Action("back", "escape", "Back", "Go back", "everywhere", in_footer=False),
-    Action("open", "enter", "Open", "Open the selected node or job", "overview"),
-    Action("accounts", "a", "Accounts", "Show shares, use and quotas of accounts", "overview"),
-    Action(
-        "reservations",
-        "v",
-        "Reserved",
-        "Show reservations: nodes, users, times",
-        "overview",
-    ),
-    Action("services", "i", "Services", "Show replicas, SLO, watts, joules", "overview"),
-    Action("heat", "t", "Heat", "Show GPU power or temperature", "overview"),
-    Action("ended", "e", "Ended", "Show or hide ended jobs", "overview", in_footer=False),
-    Action("shed", "s", "Shed", "Lower a domain's budget, e.g. 25% or 40kW", "overview"),
-    Action("restore", "r", "Restore", "Restore all lowered budgets", "overview"),
-    Action("drain", "d", "Drain", "Drain or undrain the selected node", "overview"),
-    Action(
-        "open_waiting",
-        "enter",
-        "Open job",
-        "Open the oldest job pending for this quota",
-        "accounts",
-    ),
-    Action(
-        "open_inside",
-        "enter",
-        "Open job",
-        "Open the first job running on these nodes",
-        "reservations",
-    ),
-    Action("open_revision", "enter", "Open job", "Open the job that serves", "services"),
-    Action("drain_node", "d", "Drain", "Drain or undrain this node", "node"),
-    Action("hold", "h", "Hold", "Hold or release this job", "job"),
-    Action("cancel", "c", "Cancel", "Cancel this job", "job"),
-    Action("requeue", "r", "Requeue", "Requeue this job", "job"),
-    Action("priority", "p", "Priority", "Change this job's priority", "job"),
+    Action("open", "enter", "open", "Open the selected node or job", "site", in_footer=False),
+    Action("heat", "t", "heat", "Show GPU power or temperature", "site"),
+    Action("ended", "e", "ended", "Show or hide ended jobs", "site", in_footer=False),
+    Action("reservations", "v", "reservations", "Show reservations of nodes", "accounts"),
     Action(
         "explain",
         "x",
-        "Explain",
-        "Explain why this job is pending, and until when",
-        "job",
+        "explain",
+        "Explain why a job is pending, and until when",
+        "everywhere",
+        False,
+    ),
+    Action("follow", "f", "follow", "Follow the log, or stop following", "job"),
+    Action("next-task", "n", "next task", "Show the log of the job's next task", "job"),
+    Action(
+        "alarms",
+        "exclamation_mark",
+        "problems",
+        "Read open alarms and warnings with their remedies",
+        "everywhere",
         in_footer=False,
     ),
-    Action("follow", "f", "Follow", "Follow the log, or stop following", "job"),
-    Action("next_task", "n", "Next task", "Show the log of the job's next task", "job"),
+    Action("back", "escape", "back", "Go back; clear a filter", "everywhere", in_footer=False),
+    Action("quit", "q", "quit", "Leave the terminal; the site continues", "everywhere", False),
 )
 
 
 def bindings(place: Place) -> list[Binding | tuple[str, str] | tuple[str, str, str]]:
     """Textual bindings of one place."""
     return [
-        Binding(a.keys, a.id, a.label, show=a.in_footer, id=a.id, tooltip=a.help)
+        Binding(a.keys, a.call, a.label, show=False, id=a.id, tooltip=a.help)
         for a in ACTIONS
         if a.place == place
     ]
@@ -94,12 +79,23 @@ def bindings(place: Place) -> list[Binding | tuple[str, str] | tuple[str, str, s
 _KEY_NAMES = {
     "question_mark": "?",
     "exclamation_mark": "!",
+    "slash": "/",
+    "colon": ":",
+    "asterisk": "*",
+    "space": "Space",
     "escape": "Esc",
     "enter": "Enter",
     "f1": "F1",
 }
 
 
-def key_names(action: Action) -> str:
-    """The names of the keys, for display."""
-    return joined([_KEY_NAMES.get(key, key) for key in action.keys.split(",")], "or")
+def key_name(key: str) -> str:
+    """For display: `?`, `Ctrl-P`, `d`."""
+    if key.startswith("ctrl+"):
+        return f"Ctrl-{key.removeprefix('ctrl+').upper()}"
+    return _KEY_NAMES.get(key, key)
+
+
+def key_names(keys: str) -> str:
+    """Several of them."""
+    return joined([key_name(key) for key in keys.split(",")], "or")

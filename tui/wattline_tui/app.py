@@ -1,39 +1,27 @@
-"""The app: receives snapshots from the feed, keeps the view, opens screens, executes acts."""
+"""The app: receives snapshots from the feed, keeps the view, switches modes, opens screens."""
 
-import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable
-from typing import ClassVar, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeVar
 
-from textual.app import App, SystemCommand
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
-from wattline_protocol.ids import JobId
-from wattline_protocol.job.selection import only
+from wattline_protocol.ids import JobId, NodeId
 from wattline_protocol.text.visible import visible
 from wattline_protocol.views.site_views import SiteView
-from wattline_protocol.wire.client_messages import (
-    Acted,
-    Denied,
-    Done,
-    Explain,
-    Explained,
-    FetchLog,
-    GetJob,
-    Jobs,
-    Log,
-    Request,
-    Update,
-)
-from wattline_tui.actions import ACTIONS, bindings
+from wattline_protocol.wire.client_messages import FetchLog, GetJob, Jobs, Log, Request
+from wattline_tui.actions import bindings
+from wattline_tui.acts.flow import ActsApp
+from wattline_tui.acts.table import ACTS
 from wattline_tui.client import Feed, FeedLost
-from wattline_tui.explained import explained
+from wattline_tui.help_text import help_text
+from wattline_tui.listing.places import Target, targets
 from wattline_tui.messages import (
-    Act,
     FeedInterrupted,
+    Greeted,
     JobArrived,
     ListArrived,
     LogArrived,
@@ -41,26 +29,19 @@ from wattline_tui.messages import (
     OpenJob,
     OpenList,
     OpenNode,
+    Redraw,
     SiteArrived,
 )
-from wattline_tui.model import LogPlace, View, interrupted, reduce
-from wattline_tui.orders import parse_shed
+from wattline_tui.mode_names import MODE_NAMES
+from wattline_tui.model import LogPlace, View, greeted, interrupted, reduce
+from wattline_tui.modes import SCREENS
 from wattline_tui.problems import problems_text
-from wattline_tui.proposals import (
-    Proposal,
-    cancel,
-    drain_or_undrain,
-    hold_or_release,
-    job_name,
-    requeue,
-    restore,
-    shed,
-)
 from wattline_tui.screens.base import ListScreen, SiteScreen
-from wattline_tui.screens.dialogs import Ask, Confirm, Page, help_text
+from wattline_tui.screens.dialogs import Page
 from wattline_tui.screens.job import JobScreen
 from wattline_tui.screens.node import NodeScreen
-from wattline_tui.screens.overview import OverviewScreen
+from wattline_tui.widgets.choose import Choose, Item
+from wattline_tui.widgets.list_pane import ListPane
 
 Shown = TypeVar("Shown", bound=SiteScreen)
 
@@ -72,24 +53,31 @@ LOG_PIECES = 4
 """Pieces of `MAX_LOG_CHUNK_BYTES` read at once; faster logs are shown from their end."""
 
 
-class TopApp(App[None]):
+class TopApp(ActsApp):
     """`wattline top`."""
 
     CSS_PATH = "app.tcss"
     TITLE = "wattline"
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings("everywhere")]
+    ENABLE_COMMAND_PALETTE = False
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = SCREENS
+    DEFAULT_MODE = "site"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *bindings("everywhere"),
+        *(Binding(m.key, f"mode('{m.id}')", m.title, show=False, id=m.id) for m in MODE_NAMES),
+        *(Binding(a.key, f"act('{a.id}')", a.label, show=False, id=a.id) for a in ACTS),
+    ]
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, keymap: Mapping[str, str] | None = None) -> None:
         super().__init__()
         self.feed = feed
         self.view = View()
         self._leaving = threading.Event()
         self._is_drawn = threading.Event()
+        self.set_keymap(dict(keymap or {}))
 
     def on_mount(self) -> None:
-        """Open the overview and start receiving."""
+        """Start receiving."""
         self.theme = "tokyo-night"
-        self.push_screen(OverviewScreen())
         self.set_interval(PERIOD_S, self._redraw)
         self.run_worker(self._listen, thread=True, name="feed", exit_on_error=True)
 
@@ -98,22 +86,14 @@ class TopApp(App[None]):
         self._leaving.set()
         self.feed.close()
 
-    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """The palette offers the actions of this screen from the table."""
-        yield from super().get_system_commands(screen)
-        for action in ACTIONS:
-            owner = next((o for o in (screen, self) if hasattr(o, f"action_{action.id}")), None)
-            if owner is not None:
-                yield SystemCommand(
-                    action.label, action.help, getattr(owner, f"action_{action.id}")
-                )
-
     # --- data in ------------------------------------------------------------------------
 
     def _listen(self) -> None:
         while not self._leaving.is_set():
             try:
                 for site in self.feed.sites(PERIOD_S):
+                    if self.view.me is None:
+                        self.post_message(Greeted(self.feed.me))
                     self._show_and_wait(site)
             except FeedLost as lost:
                 self.post_message(FeedInterrupted(str(lost)))
@@ -127,16 +107,16 @@ class TopApp(App[None]):
         while not self._leaving.is_set() and not self._is_drawn.wait(LEAVE_S):
             pass
 
+    def on_greeted(self, message: Greeted) -> None:
+        """User and role."""
+        self.view = greeted(self.view, message.me)
+
     def on_site_arrived(self, message: SiteArrived) -> None:
         """A new snapshot."""
         self.view = reduce(self.view, message.site, message.made_s)
         self._redraw()
         self.call_after_refresh(self._is_drawn.set)
-        job, listed = self._on_top(JobScreen), self._on_top(ListScreen)
-        if job is not None:
-            self._watch_job(job)
-        elif listed is not None:
-            self._watch(listed.request)
+        self._fetch_shown()
 
     def on_feed_interrupted(self, message: FeedInterrupted) -> None:
         """Keep the screen and mark it as stale."""
@@ -152,7 +132,7 @@ class TopApp(App[None]):
     def on_list_arrived(self, message: ListArrived) -> None:
         """New rows of the list on screen."""
         screen = self._on_top(ListScreen)
-        if screen is not None:
+        if screen is not None and screen.is_mounted:
             screen.show_answer(message.answer, self._now_s)
 
     def on_log_arrived(self, message: LogArrived) -> None:
@@ -177,52 +157,111 @@ class TopApp(App[None]):
         return stack[-1] if stack and isinstance(stack[-1], kind) else None
 
     def _redraw(self) -> None:
+        """The uppermost screen: those below it are drawn when they are shown again."""
         if not self.is_running:
             return  # while the app closes, screens on the stack have lost their widgets already
-        for screen in self.screen_stack:
-            if isinstance(screen, SiteScreen) and screen.is_mounted:
-                screen.show(self.view, time.monotonic())
+        screens = [one for one in self.screen_stack if isinstance(one, SiteScreen)]
+        if screens and screens[-1].is_mounted:
+            screens[-1].show(self.view, time.monotonic())
+
+    def on_redraw(self, message: Redraw) -> None:
+        """A screen shows the same differently."""
+        del message
+        self._redraw()
 
     # --- screens ------------------------------------------------------------------------
 
+    async def action_mode(self, mode: str) -> None:
+        """Switch to a mode, or from a detail of it back to its first screen."""
+        if mode == self.current_mode:
+            while len(self.screen_stack) > 1:
+                await self.pop_screen()
+        else:
+            await self.switch_mode(mode)
+        self._shown()
+
+    def _shown(self) -> None:
+        """Another screen is on top: draw it, and fetch what it shows besides."""
+        self._redraw()
+        self._fetch_shown()
+
     def on_open_node(self, message: OpenNode) -> None:
         """Show a node."""
-        self.push_screen(NodeScreen(message.node))
-        self.call_after_refresh(self._redraw)
+        self._open(NodeScreen(message.node))
 
     def on_open_job(self, message: OpenJob) -> None:
         """Show a job and its log."""
-        screen = JobScreen(message.job)
-        self.push_screen(screen)
-        self.call_after_refresh(self._redraw)
-        self.call_after_refresh(self._watch_job, screen)
+        self._open(JobScreen(message.job))
 
     def on_open_list(self, message: OpenList) -> None:
-        """Show accounts and quotas, or reservations."""
-        self.push_screen(message.screen)
-        self.call_after_refresh(self._redraw)
-        self.call_after_refresh(self._watch, message.screen.request)
+        """Show a list."""
+        self._open(message.screen)
+
+    def _open(self, screen: SiteScreen) -> None:
+        self.push_screen(screen)
+        self.call_after_refresh(self._shown)
 
     def action_help(self) -> None:
         """All keys."""
-        self.push_screen(Page(help_text()))
+        self.push_screen(Page(help_text(self._keymap)))
 
-    def action_problems(self) -> None:
-        """The problems counted by the badge of alarms."""
+    def action_alarms(self) -> None:
+        """The problems counted by the badge of alarms, with their remedies."""
         site = self.view.site
         self.push_screen(Page("Not connected." if site is None else problems_text(site)))
 
     async def action_back(self) -> None:
-        """Return to the screen below; the overview stays."""
-        if len(self.screen_stack) > 2:
-            self.pop_screen()
+        """Choose nothing, or clear the filter, or return to the screen below."""
+        pane = next(iter(self.screen.query(ListPane)), None)
+        if pane is not None and (pane.choose_none() or pane.clear_filter()):
+            return
+        if len(self.screen_stack) > 1:
+            await self.pop_screen()
+            self._shown()
 
-    def _watch_job(self, screen: JobScreen) -> None:
-        job, place = screen.job, screen.log_place
-        self._work("job", lambda: self._fetch(job, place))
+    def action_press(self, key: str) -> None:
+        """A key of the line of keys was clicked."""
+        self.simulate_key(key)
 
-    def _watch(self, request: Request) -> None:
-        self._work("list", lambda: self._fetch_list(request))
+    # --- go to --------------------------------------------------------------------------
+
+    def action_goto(self) -> None:
+        """Go to anything by its name."""
+        found = targets(self.view)
+        items = [Item(str(at), one.label, one.note) for at, one in enumerate(found)]
+
+        def chosen(text: str | None) -> None:
+            if text is not None and text.isdecimal() and int(text) < len(found):
+                self.run_worker(self._go_to(found[int(text)]), name="goto")
+            elif text is not None:
+                self.notify(f"nothing is named {text}", severity="warning")
+
+        self.push_screen(Choose("go to", items, "a node, job, domain, service, user"), chosen)
+
+    async def _go_to(self, target: Target) -> None:
+        await self.action_mode(target.mode)
+        while len(self.screen_stack) > 1:
+            await self.pop_screen()
+        screen = self.screen
+        if target.kind == "node":
+            self._open(NodeScreen(NodeId(target.key)))
+        elif target.kind == "job":
+            self._open(JobScreen(JobId(int(target.key))))
+        elif target.kind == "where":
+            screen.query_one(ListPane).select(target.key)
+        elif target.kind != "mode" and isinstance(screen, SiteScreen):
+            screen.go_to(target.kind, target.key)
+
+    # --- what is fetched besides snapshots -------------------------------------------------
+
+    def _fetch_shown(self) -> None:
+        job, listed = self._on_top(JobScreen), self._on_top(ListScreen)
+        if job is not None:
+            shown, place = job.job, job.log_place
+            self._work("job", lambda: self._fetch(shown, place))
+        elif listed is not None:
+            request = listed.request
+            self._work("list", lambda: self._fetch_list(request))
 
     def _work(self, group: str, work: Callable[[], None]) -> None:
         self.run_worker(work, thread=True, group=group, exclusive=True, name=group)
@@ -268,85 +307,3 @@ class TopApp(App[None]):
         super().notify(
             visible(message), title=title, severity=severity, timeout=timeout, markup=False
         )
-
-    # --- acts ---------------------------------------------------------------------------
-
-    def on_act(self, message: Act) -> None:
-        """Execute an act; irreversible ones are confirmed first."""
-        match message.name:
-            case "redraw":
-                self._redraw()
-            case "shed":
-                self.push_screen(
-                    Ask(
-                        "Lower the budget: how much, of which domain, how fast, for how long?",
-                        "25% over 5m for 3h",
-                    ),
-                    self._shed,
-                )
-            case "restore":
-                self._restore()
-            case "drain" if message.node is not None:
-                self._ask_first(drain_or_undrain(self.view, message.node))
-            case "hold" if message.job is not None:
-                self._ask_first(hold_or_release(self.view, message.job))
-            case "cancel" if message.job is not None:
-                self._ask_first(cancel(self.view, message.job))
-            case "requeue" if message.job is not None:
-                self._ask_first(requeue(self.view, message.job, secrets.token_hex(16)))
-            case "priority" if message.job is not None:
-                which = only(message.job)
-                of = job_name(self.view, message.job)
-                self.push_screen(
-                    Ask(f"Priority of {of}: low, normal, high, critical, or 0 to 100?", "normal"),
-                    lambda text: self._order(Update(which, {"priority": text})) if text else None,
-                )
-            case "explain" if message.job is not None:
-                self._order(Explain(message.job))
-            case _:
-                self.bell()
-
-    def _shed(self, text: str | None) -> None:
-        if not text:
-            return
-        known = [d.id for d in self.view.site.domains] if self.view.site else []
-        try:
-            self._ask_first(shed(self.view, parse_shed(text, known)))
-        except ValueError as error:
-            self.notify(str(error), severity="error", title="Not shed")
-
-    def _restore(self) -> None:
-        act = restore(self.view)
-        if act is None:
-            self.notify("No operator has lowered a budget.")
-        else:
-            self._ask_first(act)
-
-    def _ask_first(self, act: Proposal) -> None:
-        """Confirm an act: names its object and effect, and waits for a yes."""
-
-        def answered(yes: bool | None) -> None:
-            for request in act.requests if yes else ():
-                self._order(request)
-
-        self.push_screen(Confirm(act.question), answered)
-
-    def _order(self, request: Request) -> None:
-        self.run_worker(lambda: self._send(request), thread=True, name="order")
-
-    def _send(self, request: Request) -> None:
-        try:
-            answer = self.feed.ask(request)
-        except FeedLost as lost:
-            self.call_from_thread(self.notify, str(lost), severity="error", title="Not done")
-            return
-        if isinstance(answer, Denied):
-            self.call_from_thread(self.notify, answer.reason, severity="error", title="Refused")
-        elif isinstance(answer, Acted):
-            text = "\n".join(job.text for job in answer.jobs)
-            self.call_from_thread(self.notify, text)
-        elif isinstance(answer, Explained):
-            page = Page(explained(answer.explain, self._now_s))
-            self.call_from_thread(self.push_screen, page)
-        elif isinstance(answer, Done):
-            self.call_from_thread(self.notify, answer.text)

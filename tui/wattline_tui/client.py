@@ -5,7 +5,7 @@ from typing import Protocol
 
 from wattline.client import Client, RequestDenied, WattlineError
 from wattline_protocol.views.site_views import SiteView
-from wattline_protocol.wire.client_messages import Answer, Denied, Request
+from wattline_protocol.wire.client_messages import Answer, ClientWelcome, Denied, Request
 
 
 class FeedLost(Exception):
@@ -18,6 +18,11 @@ class Feed(Protocol):
     def sites(self, period_s: float) -> Iterator[SiteView]:
         """The newest snapshot whenever the caller requests one, at most one a period, for as long
         as the connection lasts; raises FeedLost when it breaks."""
+        ...
+
+    @property
+    def me(self) -> ClientWelcome:
+        """Site, user and role, as the scheduler knows them. Raises FeedLost."""
         ...
 
     @property
@@ -44,6 +49,14 @@ class ClientFeed:
         """Snapshots for as long as the connection lasts; raises FeedLost when it breaks."""
         try:
             yield from (picture.site for picture in self._client.watch_pictures(period_s))
+        except WattlineError as error:
+            raise FeedLost(str(error)) from error
+
+    @property
+    def me(self) -> ClientWelcome:
+        """Site, user and role, as the scheduler knows them. Raises FeedLost."""
+        try:
+            return self._client.me
         except WattlineError as error:
             raise FeedLost(str(error)) from error
 

@@ -1,19 +1,14 @@
 """Messages between workers, screens and the app."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from textual.message import Message
 
 from wattline_protocol.ids import JobId, NodeId
 from wattline_protocol.views.site_views import JobView, SiteView
-from wattline_protocol.wire.client_messages import Answer, Log
+from wattline_protocol.wire.client_messages import Answer, ClientWelcome, Log
 from wattline_tui.model import LogPlace
 from wattline_tui.screens.base import ListScreen
-
-ActName = Literal[
-    "redraw", "shed", "restore", "drain", "hold", "cancel", "requeue", "priority", "explain"
-]
 
 
 @dataclass
@@ -82,9 +77,12 @@ class OpenJob(Message):
 
 
 @dataclass
-class Act(Message):
-    """An act requested by the user."""
+class Greeted(Message):
+    """The scheduler has said as whom it knows this terminal."""
 
-    name: ActName
-    node: NodeId | None = None
-    job: JobId | None = None
+    me: ClientWelcome
+
+
+@dataclass
+class Redraw(Message):
+    """A screen shows the same view differently."""

@@ -17,6 +17,7 @@ from wattline_protocol.views.site_views import (
     NodeView,
     SiteView,
 )
+from wattline_protocol.wire.client_messages import ClientWelcome
 from wattline_tui.limits import limit_line, limits_of_interest
 
 HISTORY = 120
@@ -56,6 +57,8 @@ class View:
     trouble: str = ""
     """Why no snapshot arrives; empty while they do."""
     history: Mapping[tuple[NodeId, GpuIndex], tuple[float, ...]] = field(default_factory=dict)
+    me: ClientWelcome | None = None
+    """As whom the scheduler knows this terminal."""
 
     def stale_s(self, now_s: float) -> float | None:
         """Age of the snapshot, where it is too old to be current."""
@@ -75,7 +78,13 @@ class View:
 
 def reduce(view: View, site: SiteView, made_s: float) -> View:
     """The view after `site`, made at `made_s`, has arrived."""
-    return View(site=site, made_s=made_s, history=_longer(view.history, site))
+    history = _longer(view.history, site)
+    return replace(view, site=site, made_s=made_s, trouble="", history=history)
+
+
+def greeted(view: View, me: ClientWelcome) -> View:
+    """The view once the scheduler has said who this is."""
+    return replace(view, me=me)
 
 
 def interrupted(view: View, why: str) -> View:

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from wattline.client import Client
-from wattline.show.events import table
+from wattline_protocol.lists.event_table import event_table
 from wattline_protocol.lists.kinds import Reading
 from wattline_protocol.views.site_views import EventView
 from wattline_protocol.wire.event_log import ProblemList
@@ -27,7 +27,7 @@ def _meeting(
     client: Client, where: str, *, follow: bool, lines: int, after: int | None, acts: bool
 ) -> Iterator[EventView]:
     now_unix_s = time.time()
-    meets = table(now_unix_s).where(where, Reading(now_unix_s)).matches
+    meets = event_table(now_unix_s).where(where, Reading(now_unix_s)).matches
     found = deque[EventView](maxlen=max(0, lines) if after is None else None)
     last = after or 0
     for event in client.events(after=after, newest=SEARCHED, acts=acts):

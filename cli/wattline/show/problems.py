@@ -1,7 +1,6 @@
 """Problems: what, since when, and the remedy."""
 
 from collections.abc import Sequence
-from typing import get_args
 
 import msgspec
 from rich.console import RenderableType
@@ -10,33 +9,11 @@ from rich.text import Text
 from wattline.lists.list_of import ListOf
 from wattline.show import units
 from wattline.show.tables import facts
-from wattline_protocol.lists import kinds
-from wattline_protocol.lists.column import Column
-from wattline_protocol.lists.table import Table
+from wattline_protocol.lists.problem_table import problem_table
 from wattline_protocol.text.wording import counted
 from wattline_protocol.wire.event_log import ProblemList
 from wattline_protocol.wire.problem_kinds import KINDS
-from wattline_protocol.wire.problems import ProblemView, Severity
-
-
-def table(_: float) -> Table[ProblemView]:
-    """The columns of problems."""
-    own = Column[ProblemView]
-    levels = kinds.choice(*get_args(Severity), is_ordered=True)
-    return Table(
-        (
-            own("level", levels, lambda one: one.severity),
-            own("since", kinds.TIME, lambda one: one.since_unix_s),
-            own("until", kinds.TIME, lambda one: one.until_unix_s, text=_until, weight=1),
-            own("kind", kinds.TEXT, lambda one: one.kind, weight=2),
-            own("times", kinds.NUMBER, lambda one: one.occurrences, weight=3),
-            own("subject", kinds.TEXT, lambda one: one.subject),
-            own("node", kinds.TEXT, lambda one: one.node or "", weight=4, is_usual=False),
-            own("job", kinds.NUMBER, lambda one: one.job, weight=4, is_usual=False),
-            own("evidence", kinds.TEXT, lambda one: one.evidence, grows=True),
-        ),
-        empty="No open problems.",
-    )
+from wattline_protocol.wire.problems import ProblemView
 
 
 def _with_rows(found: ProblemList, rows: Sequence[ProblemView]) -> ProblemList:
@@ -54,16 +31,12 @@ def _below(found: ProblemList, rows: Sequence[ProblemView]) -> list[RenderableTy
     return parts
 
 
-LIST = ListOf(table, lambda found: found.problems, _with_rows, _below)
+LIST = ListOf(problem_table, lambda found: found.problems, _with_rows, _below)
 
 
 def _open(found: ProblemList) -> str:
     """ "2 alarms, 1 warning"."""
     return f"{counted(found.open_alarms, 'alarm')}, {counted(found.open_warnings, 'warning')}"
-
-
-def _until(one: ProblemView) -> str:
-    return "open" if one.until_unix_s is None else units.clock(one.until_unix_s)
 
 
 def remedies(rows: Sequence[ProblemView]) -> RenderableType:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from wattline.lists.list_of import ListOf
 from wattline.show import units
-from wattline.show.power import tree
 from wattline_protocol.lists import kinds
 from wattline_protocol.lists.column import Column
+from wattline_protocol.lists.domain_table import tree
 from wattline_protocol.lists.table import Table
 from wattline_protocol.views.site_views import DomainView, MeterView, PlantView
 

@@ -39,11 +39,6 @@ def clock_in_zone(unix_s: float | None) -> str:
     return datetime.fromtimestamp(unix_s).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
-def time_of_day(unix_s: float) -> str:
-    """Local time to the second."""
-    return datetime.fromtimestamp(unix_s).astimezone().strftime("%H:%M:%S")
-
-
 def celsius(value_c: float | None) -> str:
     """`27 °C`."""
     return NOT_KNOWN if value_c is None else f"{value_c:.0f} °C"

@@ -53,3 +53,17 @@ def widths(shown: Sequence[Wide], width: int) -> list[int]:
 def _needed(columns: Sequence[Wide]) -> int:
     least = (min(one.width, GROWING_LEAST) if one.grows else one.width for one in columns)
     return sum(least) + GAP * (len(columns) - 1)
+
+
+def filled(usual: Sequence[W], more: Sequence[W], width: int) -> list[W]:
+    """What fits of `usual`, and of `more` what then still does, the lightest first."""
+    shown = fitting(usual, width)
+    if len(shown) < len(usual):
+        return shown
+    left = width - sum(one.width for one in shown) - GAP * (len(shown) - 1)
+    for one in sorted(more, key=lambda column: column.weight):
+        left -= one.width + GAP
+        if left < 0:
+            break
+        shown.append(one)
+    return shown

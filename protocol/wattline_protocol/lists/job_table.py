@@ -39,7 +39,7 @@ def job_table(now_unix_s: float) -> Table[JobView]:
             ),
             own("tasks", kinds.NUMBER, lambda job: job.gangs, text=progress, weight=5),
             own("gpus", kinds.NUMBER, gpus, text=lambda job: job.gpu_count, weight=2),
-            own("nodes", kinds.TEXTS, lambda job: job.nodes, weight=8, is_usual=False),
+            own("nodes", kinds.TEXTS, lambda job: job.nodes, weight=10, is_usual=False),
             *_more(now_unix_s),
             own(
                 "reason",

@@ -48,6 +48,11 @@ def _moment_unix_s(text: str, after_unix_s: float, zone: tzinfo | None) -> float
     return _aware(at, zone).timestamp()
 
 
+def local_time_of_day(unix_s: float) -> str:
+    """To the second, in the time zone of this machine."""
+    return f"{datetime.fromtimestamp(unix_s).astimezone():%H:%M:%S}"
+
+
 def local_time(unix_s: float) -> str:
     """Date and time to the second, in the time zone of this machine."""
     return datetime.fromtimestamp(unix_s).astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -9,11 +9,13 @@ import msgspec
 from support.core.service_views import services_now
 from support.core.site_views import NOON, accounts_now, attempt, reservations_now
 from wattline_protocol.ids import AttemptNo, TaskRef
+from wattline_protocol.site.model import Role
 from wattline_protocol.views.service_views import ListServices
 from wattline_protocol.views.site_views import ExplainView, JobView, SiteView
 from wattline_protocol.wire.agent_messages import TaskExit
 from wattline_protocol.wire.client_messages import (
     Answer,
+    ClientWelcome,
     Done,
     Explain,
     Explained,
@@ -41,6 +43,7 @@ class PlayedFeed:
         self.accounts = accounts_now()
         self.reservations = reservations_now()
         self.services = services_now()
+        self.role: Role = "operator"
         self._closed = threading.Event()
 
     def sites(self, period_s: float) -> Iterator[SiteView]:
@@ -51,6 +54,10 @@ class PlayedFeed:
         if self.lost:
             raise FeedLost(self.lost)
         self._closed.wait()
+
+    @property
+    def me(self) -> ClientWelcome:
+        return ClientWelcome(1, self.site.site, "olga", self.role)
 
     @property
     def clock_offset_s(self) -> float:

@@ -18,6 +18,7 @@ from wattline.show.tables import Column, Listing, facts
 from wattline_protocol.ids import DomainId, JobId, UnixTime
 from wattline_protocol.job.file import merged_job
 from wattline_protocol.job.spec import JobSpec, Recovery
+from wattline_protocol.lists.domain_table import tree
 from wattline_protocol.lists.fit import fitting
 from wattline_protocol.lists.node_table import draw
 from wattline_protocol.views.account_views import AccountView, QuotaView
@@ -119,7 +120,7 @@ def test_domains_are_indented_below_their_parents() -> None:
         domain("rack-2", "power", "site", (1, 2, 3)),
         domain("site", "power", None, (1, 2, 3)),
     ]
-    assert [(depth, d.id) for depth, d in power.tree(children)] == [(0, "site"), (1, "rack-2")]
+    assert [(depth, d.id) for depth, d in tree(children)] == [(0, "site"), (1, "rack-2")]
 
 
 def test_domain_above_its_budget_says_by_how_much() -> None:

@@ -10,7 +10,8 @@ from support.core.list_pages import page_of
 from support.core.site_views import domain
 from wattline.acts import sensing as acts
 from wattline.failures import ActFailed
-from wattline.show import power, sensing
+from wattline.show import sensing
+from wattline_protocol.lists.domain_table import note
 from wattline_protocol.views.site_views import DomainView, MeterView, PlantView
 
 
@@ -42,8 +43,8 @@ def test_a_meter_with_its_factor_and_what_it_leaves_unexplained() -> None:
 
 def test_a_doubted_meter_says_why_also_among_the_domains() -> None:
     assert "frozen: it says the same" in text_of(page_of(sensing.METERS, [metered(FROZEN)]))
-    assert "its meter says the same" in power.note(metered(FROZEN))
-    assert "3.1 kW unbooked load" in power.note(metered(HEATER))
+    assert "its meter says the same" in note(metered(FROZEN))
+    assert "3.1 kW unbooked load" in note(metered(HEATER))
 
 
 def test_a_zone_with_a_failed_unit_and_warm_inlets() -> None:

@@ -1,6 +1,7 @@
 """Keys, palette and help come from one table; acts reach the feed."""
 
 import time
+from typing import get_args
 
 import pytest
 from textual.pilot import Pilot
@@ -22,23 +23,25 @@ from wattline_protocol.wire.client_messages import (
     Undrain,
     Update,
 )
-from wattline_tui.actions import ACTIONS
+from wattline_tui.actions import ACTIONS, Place
+from wattline_tui.acts.table import ACTS
 from wattline_tui.app import TopApp
 from wattline_tui.explained import explained
+from wattline_tui.help_text import help_text
+from wattline_tui.mode_names import MODE_NAMES
 from wattline_tui.screens.accounts import AccountsScreen
-from wattline_tui.screens.dialogs import Page, help_text
+from wattline_tui.screens.dialogs import Page
 from wattline_tui.screens.job import JobScreen
 from wattline_tui.screens.node import NodeScreen
 from wattline_tui.screens.overview import OverviewScreen
 from wattline_tui.screens.reservations import ReservationsScreen
-from wattline_tui.screens.services import ServicesScreen
+from wattline_tui.widgets.list_pane import ListPane
 
 OWNERS = {
     "everywhere": TopApp,
-    "overview": OverviewScreen,
+    "list": ListPane,
+    "site": OverviewScreen,
     "accounts": AccountsScreen,
-    "reservations": ReservationsScreen,
-    "services": ServicesScreen,
     "node": NodeScreen,
     "job": JobScreen,
 }
@@ -59,8 +62,23 @@ async def asked(pilot: Pilot[None], feed: PlayedFeed, count: int = 1) -> None:
 
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda a: a.id)
 def test_every_action_has_a_handler_and_a_line_of_help(action) -> None:  # type: ignore[no-untyped-def]  # parametrised
-    assert hasattr(OWNERS[action.place], f"action_{action.id}")
-    assert action.help in help_text()
+    assert hasattr(OWNERS[action.place], f"action_{action.call}")
+    assert action.help in help_text({})
+
+
+def test_no_key_has_two_meanings_in_one_place() -> None:
+    of_app = [m.key for m in MODE_NAMES] + [a.key for a in ACTS]
+    for place in get_args(Place):
+        own = [k for a in ACTIONS if a.place in (place, "everywhere") for k in a.keys.split(",")]
+        keys = own + [key for key in of_app if place != "accounts" or key != "v"]
+        assert len(keys) == len(set(keys)), place
+
+
+def test_help_has_every_mode_and_act() -> None:
+    text = help_text({"drain": "ctrl+d"})
+    assert all(act.help in text for act in ACTS)
+    assert all(mode.help in text for mode in MODE_NAMES)
+    assert "  Ctrl-D        Start nothing new on nodes" in text
 
 
 async def test_job_keys_act_on_the_job() -> None:
@@ -92,6 +110,8 @@ async def test_a_priority_is_typed_and_sent() -> None:
         await pilot.press("p")
         await pilot.pause()
         await pilot.press(*"high", "enter")
+        await pilot.pause()
+        await pilot.press("y")
         await asked(pilot, feed)
     assert feed.asked == [Update(only(JobId(1)), {"priority": "high"})]
 
@@ -164,7 +184,7 @@ async def test_drain_acts_on_the_node_under_the_cursor() -> None:
     app = TopApp(feed)
     async with app.run_test(size=(120, 36)) as pilot:
         await drawn(pilot, app)
-        await pilot.press("shift+tab", "d", "y")
+        await pilot.press("shift+tab", "d", "y", "enter")
         await asked(pilot, feed)
         await pilot.press("down", "down", "down", "d", "y")
         await asked(pilot, feed, 2)
@@ -175,7 +195,7 @@ async def test_who_waits_for_a_quota_is_opened_from_it_and_escape_goes_back() ->
     app = TopApp(PlayedFeed(busy_site()))
     async with app.run_test(size=(120, 36)) as pilot:
         await drawn(pilot, app)
-        await pilot.press("a")
+        await pilot.press("7")
         for _ in range(200):
             if isinstance(app.screen, AccountsScreen) and app.screen.accounts.quotas:
                 break
@@ -199,7 +219,7 @@ async def test_what_runs_in_a_reservation_is_opened_from_it_and_the_rest_is_said
     app = TopApp(PlayedFeed(busy_site()))
     async with app.run_test(size=(120, 36)) as pilot:
         await drawn(pilot, app)
-        await pilot.press("v")
+        await pilot.press("7", "v")
         for _ in range(200):
             if isinstance(app.screen, ReservationsScreen) and app.screen.reservations:
                 break
@@ -224,7 +244,7 @@ async def test_what_runs_in_a_reservation_is_opened_from_it_and_the_rest_is_said
         await pilot.pause()
         assert isinstance(app.screen, JobScreen)
         assert app.screen.job == 1
-        await pilot.press("escape", "escape")
+        await pilot.press("escape", "escape", "1")
         await pilot.pause()
         assert isinstance(app.screen, OverviewScreen)
 
@@ -234,13 +254,13 @@ async def test_shed_is_typed_and_sent() -> None:
     app = TopApp(feed)
     async with app.run_test(size=(120, 36)) as pilot:
         await drawn(pilot, app)
-        await pilot.press("s")
+        await pilot.press("S")
         await pilot.pause()
         await pilot.press(*"25%", "enter")
         await pilot.pause()
-        await pilot.press("y")
+        await pilot.press("y", *"heat", "enter")
         await asked(pilot, feed)
-    assert feed.asked == [Shed(domain=None, fraction=0.25, reason="from top")]
+    assert feed.asked == [Shed(domain=None, fraction=0.25, reason="heat")]
 
 
 async def test_the_cursor_stays_on_its_job_when_others_come_and_go() -> None:

@@ -3,41 +3,46 @@
 import msgspec
 import pytest
 
-from support.core.site_views import busy_site
+from support.core.site_views import busy_site, troubled_site
 from support.programs.feeds import PlayedFeed
 from wattline_protocol.ids import DomainId, JobId, NodeId
 from wattline_protocol.job.selection import only
 from wattline_protocol.wire.client_messages import Drain, Hold, Release, Restore, Shed, Undrain
+from wattline_tui.acts.proposals import (
+    cancel,
+    drain_or_undrain,
+    hold_or_release,
+    requeue,
+    restore,
+    shed,
+)
 from wattline_tui.app import TopApp
 from wattline_tui.model import View, reduce
-from wattline_tui.proposals import cancel, drain_or_undrain, hold_or_release, requeue, restore, shed
 from wattline_tui.screens.dialogs import Confirm
 
 VIEW = reduce(View(), busy_site(), 0.0)
 
 
 def test_a_node_is_drained_or_taken_back_by_its_state() -> None:
-    drain = drain_or_undrain(VIEW, NodeId("gpu-01"))
-    assert drain.requests == (Drain(NodeId("gpu-01"), "from top"),)
-    assert drain.question == (
-        "Drain node gpu-01?\nNo new tasks start there. 1 running task continues."
-    )
-    assert drain_or_undrain(VIEW, NodeId("gpu-04")).requests == (Undrain(NodeId("gpu-04")),)
+    drain = drain_or_undrain(VIEW, [NodeId("gpu-01")])
+    assert drain.because("").requests == (Drain(NodeId("gpu-01"), "from top"),)
+    assert drain.question == ("Drain node gpu-01?\n1 task of 1 job runs on, nothing new starts.")
+    assert drain_or_undrain(VIEW, [NodeId("gpu-04")]).requests == (Undrain(NodeId("gpu-04")),)
 
 
 def test_a_job_is_named_with_its_owner() -> None:
-    hold = hold_or_release(VIEW, JobId(1))
+    hold = hold_or_release(VIEW, [JobId(1)])
     assert hold.requests == (Hold(only(JobId(1))),)
     assert hold.question.startswith("Hold job 1 (resnet-ablation, ")
-    assert "killed after its grace period" in cancel(VIEW, JobId(1)).question
-    assert requeue(VIEW, JobId(1), "t").question.startswith("Requeue job 1 (resnet-ablation, ")
+    assert "killed after its grace period" in cancel(VIEW, [JobId(1)]).question
+    assert requeue(VIEW, [JobId(1)], "t").question.startswith("Requeue job 1 (resnet-ablation, ")
 
 
 def test_a_held_job_is_released() -> None:
     site = busy_site()
     held = msgspec.structs.replace(site.jobs[0], state="HELD")
     view = reduce(View(), msgspec.structs.replace(site, jobs=(held,)), 0.0)
-    assert hold_or_release(view, held.id).requests == (Release(only(held.id)),)
+    assert hold_or_release(view, [held.id]).requests == (Release(only(held.id)),)
 
 
 def test_a_shed_says_from_what_to_what() -> None:
@@ -48,13 +53,12 @@ def test_a_shed_says_from_what_to_what() -> None:
 
 
 def test_only_budgets_that_an_operator_lowered_are_restored() -> None:
-    act = restore(VIEW)
-    lowered = [d.id for d in busy_site().domains if any(x.source == "operator" for x in d.limits)]
-    assert (
-        lowered == []
-        if act is None
-        else act.requests == tuple(Restore(DomainId(d), "from top") for d in lowered)
-    )
+    with pytest.raises(ValueError, match="no operator has lowered a budget"):
+        restore(VIEW)
+    low = reduce(View(), troubled_site(), 0.0)
+    assert restore(low).because("cool").requests == (Restore(DomainId("site"), "cool"),)
+    with pytest.raises(ValueError, match="no operator has lowered a budget of rack-r1"):
+        restore(low, [DomainId("rack-r1")])
 
 
 @pytest.mark.parametrize("key", ["d"])

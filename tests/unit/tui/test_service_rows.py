@@ -51,7 +51,7 @@ async def test_enter_opens_the_job_that_serves() -> None:
 async def _listed(pilot: Pilot[None], app: TopApp) -> None:
     while app.view.site is None:
         await pilot.pause(0.01)
-    await pilot.press("i")
+    await pilot.press("4")
     while not (isinstance(app.screen, ServicesScreen) and app.screen.services):
         await pilot.pause(0.01)
     await pilot.pause()

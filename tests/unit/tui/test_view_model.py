@@ -5,7 +5,8 @@ import pytest
 
 from support.core.site_views import NOON, busy_site, empty_site, gpu, shed_limit, troubled_site
 from support.programs.time_zone import local_time
-from wattline_protocol.ids import DomainId, NodeId
+from wattline_protocol.ids import NodeId
+from wattline_tui.acts.orders import parse_shed
 from wattline_tui.limits import limit_line, limits_of_interest
 from wattline_tui.model import (
     HISTORY,
@@ -19,7 +20,6 @@ from wattline_tui.model import (
     reduce,
     waiting_and_running,
 )
-from wattline_tui.orders import parse_shed
 from wattline_tui.units import duration, reasons, watts
 from wattline_tui.widgets.sparkline import spark
 
@@ -142,11 +142,13 @@ def test_a_short_peak_stays_visible_in_the_sparkline() -> None:
 
 
 def test_shed_orders() -> None:
-    known = [DomainId("site"), DomainId("rack-r1")]
+    known = busy_site().domains
     order = parse_shed("25% of rack-r1 for 3h", known)
     assert (order.domain, order.fraction, order.for_s) == ("rack-r1", 0.25, 10_800.0)
     assert parse_shed("40 kW", known).by_mw == 40_000_000
     assert parse_shed("10% for 30m", known).domain is None
+    assert parse_shed("to 9kW", known, "rack-r1").by_mw == 3_000_000
+    assert parse_shed("to 75%", known).fraction == 0.25
     ramped = parse_shed("10% over 5m for 1h30m", known)
     assert (ramped.ramp_s, ramped.for_s, ramped.domain) == (300.0, 5_400.0, None)
 
@@ -158,8 +160,9 @@ def test_shed_orders() -> None:
         ("a lot", "write 25%"),
         ("120%", "between 0 and 100"),
         ("5% of rack-1", "did you mean"),
+        ("to 90kW", "the full budget is 22 kW"),
     ],
 )
 def test_shed_orders_that_make_no_sense(text: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        parse_shed(text, [DomainId("site"), DomainId("rack-r1")])
+        parse_shed(text, busy_site().domains)

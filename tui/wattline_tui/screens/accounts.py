@@ -10,9 +10,10 @@ from textual.widgets import DataTable
 from wattline_protocol.text.quantities import format_duration
 from wattline_protocol.wire.client_messages import Accounts, Answer, ListAccounts
 from wattline_tui.accounts import ACCOUNT_COLUMNS, QUOTA_COLUMNS, account_rows, quota_rows
-from wattline_tui.actions import bindings
-from wattline_tui.messages import OpenJob
+from wattline_tui.actions import Place, bindings
+from wattline_tui.messages import OpenJob, OpenList
 from wattline_tui.screens.base import ListScreen
+from wattline_tui.screens.reservations import ReservationsScreen
 from wattline_tui.widgets.tables import SteadyTable
 
 
@@ -21,6 +22,7 @@ class AccountsScreen(ListScreen):
 
     CSS_PATH = "accounts.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("accounts")]
+    place: ClassVar[Place] = "accounts"
     request = ListAccounts()
 
     def __init__(self) -> None:
@@ -64,9 +66,13 @@ class AccountsScreen(ListScreen):
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         """Enter or click on a row."""
         event.stop()
-        self.action_open_waiting()
+        self.open_waiting()
 
-    def action_open_waiting(self) -> None:
+    def action_reservations(self) -> None:
+        """Open reservations."""
+        self.post_message(OpenList(ReservationsScreen()))
+
+    def open_waiting(self) -> None:
         """Open the oldest job that waits for the selected quota."""
         if self.focused is not self._quotas or not self.accounts.quotas:
             return

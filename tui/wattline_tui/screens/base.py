@@ -1,37 +1,64 @@
-"""Base of all screens: the status line, the footer, and updates of the view."""
+"""Base of all screens: the status line, the line of keys, and updates of the view."""
 
-from typing import ClassVar
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from textual.app import ComposeResult
 from textual.screen import Screen
-from textual.widgets import Footer
 
 from wattline_protocol.wire.client_messages import Answer, Request
+from wattline_tui.actions import Place
 from wattline_tui.model import View
+from wattline_tui.widgets.keys import KeyLine
+from wattline_tui.widgets.list_pane import ListPane
 from wattline_tui.widgets.status import StatusLine
+
+SubjectKind = Literal["node", "job", "domain", "service", "reservation", "problem"]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What acts are about: what is chosen, under the cursor in focus, or the object shown."""
+
+    kind: SubjectKind
+    keys: tuple[str, ...]
 
 
 class SiteScreen(Screen[None]):
     """A screen that draws the view whenever it changes."""
 
+    place: ClassVar[Place] = "everywhere"
+    """Whose keys the footer shows."""
+
     def compose(self) -> ComposeResult:
         """Status on top, content, keys at the bottom."""
         yield StatusLine()
         yield from self.content()
-        yield Footer(show_command_palette=False)
+        yield KeyLine(self.place)
 
     def content(self) -> ComposeResult:
-        """The widgets between status line and footer; each screen has its own."""
+        """The widgets between status line and keys; each screen has its own."""
         yield from ()
 
     def show(self, view: View, now_s: float) -> None:
         """Draw the view. Called once a second and after every snapshot."""
         self.query_one(StatusLine).show(view, now_s)
+        self.query_one(KeyLine).show(view)
         if view.site is not None:
             self.draw(view)
 
     def draw(self, view: View) -> None:
         """Draw a view with a snapshot; implemented by each screen."""
+
+    def subject(self) -> Subject | None:
+        """What acts are about here; None: nothing is in focus."""
+        return None
+
+    def go_to(self, kind: SubjectKind, key: str) -> bool:
+        """Move the cursor to an object; False: it is not shown here."""
+        del kind, key
+        return False
 
 
 class ListScreen(SiteScreen):
@@ -41,3 +68,39 @@ class ListScreen(SiteScreen):
 
     def show_answer(self, answer: Answer, now_unix_s: float) -> None:
         """Draw the scheduler's answer; implemented by each screen."""
+
+
+class TableScreen(SiteScreen):
+    """A screen with one list, whose rows are in the view."""
+
+    place: ClassVar[Place] = "list"
+    kind: ClassVar[SubjectKind]
+
+    def __init__(self, pane: ListPane) -> None:
+        super().__init__()
+        self.pane = pane
+
+    def content(self) -> ComposeResult:
+        """The list fills the screen."""
+        yield self.pane
+
+    def on_mount(self) -> None:
+        """Keys act on the list."""
+        self.pane.table.focus()
+
+    def show_rows(self, rows: Iterable[object], view: View, facts: str) -> None:
+        """Draw these rows, and totals below."""
+        pane = self.pane
+        pane.facts = facts
+        pane.table.show(rows, view.site.unix_s if view.site else 0.0)
+
+    def subject(self) -> Subject | None:
+        """The chosen rows, or the one under the cursor."""
+        picked = self.pane.table.rows.picked if self.pane.table.has_focus else ()
+        return Subject(self.kind, picked) if picked else None
+
+    def go_to(self, kind: SubjectKind, key: str) -> bool:
+        """Move the cursor there, without the filter if that hides it."""
+        if kind != self.kind:
+            return False
+        return self.pane.table.find(key) or (self.pane.clear_filter() and self.pane.table.find(key))

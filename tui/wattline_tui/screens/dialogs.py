@@ -1,75 +1,164 @@
-"""Confirmation of irreversible acts, and the help page."""
+"""Dialogs: what is typed for an act, its confirmation with a reason, the list of acts, pages."""
 
-from typing import ClassVar, get_args
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Generic, TypeVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.events import Key
 from textual.screen import ModalScreen
-from textual.widgets import Input
+from textual.widgets import Input, OptionList
+from textual.widgets.option_list import Option
 
-from wattline_tui.actions import ACTIONS, Place, key_names
+from wattline_protocol.text.visible import visible_line
+from wattline_tui.actions import key_name
+from wattline_tui.acts.orders import MAX_CHARS
+from wattline_tui.acts.proposals import Proposal
 from wattline_tui.widgets.facts import Facts
 
-GLOSSARY = (
-    ("domain", "nodes behind one limit: breaker, feed, cooling unit"),
-    ("budget", "rating × derate, or less while a limit is in force"),
-    ("committed", "maximum draw of the nodes by their leases"),
-    ("lease", "wall watts granted to one node until replaced"),
-    ("cap", "power limit in force on one GPU"),
-    ("due, used", "an account's share of the site, and of the use"),
-    ("used/due", "lowest first among accounts with the same parent"),
-    ("still there", "jobs of other users on reserved nodes: they continue"),
-    ("▾ or power cap", "the cap reduces the GPU's clocks: it could use more watts"),
-)
+T = TypeVar("T")
 
 
-class Ask(ModalScreen[str | None]):
-    """One line of input. Enter accepts it, Esc cancels it."""
+class Ask(ModalScreen[T | None], Generic[T]):
+    """One line of input. Enter accepts it if `read` does, Esc cancels it."""
 
     CSS_PATH = "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Leave")]
 
-    def __init__(self, question: str, hint: str) -> None:
+    def __init__(self, question: str, hint: str, read: Callable[[str], T]) -> None:
         super().__init__()
-        self._question, self._hint = question, hint
+        self._question, self._hint, self._read = question, hint, read
 
     def compose(self) -> ComposeResult:
         """Question and input."""
         with Vertical(classes="dialog"):
             yield Facts(self._question)
-            yield Input(placeholder=self._hint)
+            yield Input(placeholder=self._hint, max_length=MAX_CHARS)
+            yield Facts(id="fault")
+
+    def on_input_changed(self) -> None:
+        """What was wrong may be right now."""
+        self.query_one("#fault", Facts).show("")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Accept the answer."""
-        self.dismiss(event.value.strip())
+        """Accept what is typed, or say what would be right."""
+        text = event.value.strip()
+        if not text:
+            return
+        try:
+            answer = self._read(text)
+        except ValueError as error:
+            self.query_one("#fault", Facts).show(str(error))
+        else:
+            self.dismiss(answer)
 
     def action_leave(self) -> None:
         """Cancel without an answer."""
         self.dismiss(None)
 
 
-class Confirm(ModalScreen[bool]):
-    """Yes or no; only `y` means yes."""
+class Confirm(ModalScreen[Proposal | None]):
+    """Yes or no; only `y` means yes. Then the reason, where the act has one: Enter sends it."""
 
     CSS_PATH = "dialogs.tcss"
+    AUTO_FOCUS = ""  # the reason is typed after the yes
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "answer(True)", "Yes"),
-        Binding("n,escape", "answer(False)", "No"),
+        Binding("y", "yes", "Yes"),
+        Binding("n,escape", "no", "No"),
     ]
 
-    def __init__(self, question: str) -> None:
+    def __init__(self, act: Proposal) -> None:
         super().__init__()
-        self._question = question
+        self._act = act
 
     def compose(self) -> ComposeResult:
         """The question."""
         with Vertical(classes="dialog"):
-            yield Facts(f"{self._question}\n\ny = yes · n = no")
+            yield Facts(self._act.question)
+            yield Input(placeholder="why? (for the audit log)", max_length=MAX_CHARS)
+            yield Facts("y = yes · n = no", id="how")
 
-    def action_answer(self, yes: bool) -> None:
-        """Return the answer."""
-        self.dismiss(yes)
+    def on_mount(self) -> None:
+        """No reason yet."""
+        self.query_one(Input).display = False
+
+    def action_yes(self) -> None:
+        """Accept, or ask for the reason."""
+        if not self._act.has_reason:
+            self.dismiss(self._act)
+            return
+        reason = self.query_one(Input)
+        reason.display = True
+        reason.focus()
+        self.query_one("#how", Facts).show("Enter = do it · Esc = no")
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Accept with this reason."""
+        self.dismiss(self._act.because(event.value.strip()))
+
+    def action_no(self) -> None:
+        """Leave everything as it is."""
+        self.dismiss(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An act in the list of acts."""
+
+    id: str
+    key: str
+    label: str
+    help: str
+    refusal: str
+    """Why it cannot be done; empty = it can."""
+
+
+class Acts(ModalScreen[str | None]):
+    """The acts on one subject: the key of one, or Enter on it, does it."""
+
+    CSS_PATH = "dialogs.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,a", "leave", "Leave")]
+
+    def __init__(self, of: str, entries: Sequence[Entry]) -> None:
+        super().__init__()
+        self._of, self._entries = of, entries
+
+    def compose(self) -> ComposeResult:
+        """One line an act."""
+        with Vertical(classes="dialog wide acts"):
+            lines = [
+                Option(_act_line(one), id=one.id, disabled=bool(one.refusal))
+                for one in self._entries
+            ]
+            yield OptionList(*lines, markup=False)
+
+    def on_mount(self) -> None:
+        """Say what they are on."""
+        self.query_one(Vertical).border_title = Content(visible_line(self._of))
+
+    def on_key(self, event: Key) -> None:
+        """The key of an act."""
+        pressed = {event.key, event.character}
+        for one in self._entries:
+            if pressed & set(one.key.split(",")) and not one.refusal:
+                event.stop()
+                self.dismiss(one.id)
+                return
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """Enter, or a click."""
+        self.dismiss(event.option_id)
+
+    def action_leave(self) -> None:
+        """Do nothing."""
+        self.dismiss(None)
+
+
+def _act_line(one: Entry) -> Content:
+    return Content(visible_line(f"{key_name(one.key):<3}{one.label:<16}{one.refusal or one.help}"))
 
 
 class Page(ModalScreen[None]):
@@ -90,13 +179,3 @@ class Page(ModalScreen[None]):
     def action_leave(self) -> None:
         """Return to the screen below."""
         self.dismiss(None)
-
-
-def help_text() -> str:
-    """All keys and terms on screen, from the table of actions."""
-    lines: list[str] = []
-    for place in get_args(Place):
-        lines.append(f"{place.capitalize()}")
-        lines += [f"  {key_names(a):<10} {a.help}" for a in ACTIONS if a.place == place]
-    lines += ["", "Words", *(f"  {word:<15} {means}" for word, means in GLOSSARY)]
-    return "\n".join(lines)

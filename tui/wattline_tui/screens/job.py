@@ -11,10 +11,9 @@ from wattline_protocol.ids import JobId, TaskNo
 from wattline_protocol.text.wording import digits, energy
 from wattline_protocol.views.site_views import AttemptView, JobView
 from wattline_protocol.wire.client_messages import Log
-from wattline_tui.actions import bindings
-from wattline_tui.messages import Act
+from wattline_tui.actions import Place, bindings
 from wattline_tui.model import LogPlace, View, log_end
-from wattline_tui.screens.base import SiteScreen
+from wattline_tui.screens.base import SiteScreen, Subject
 from wattline_tui.units import duration
 from wattline_tui.widgets.facts import Facts
 from wattline_tui.widgets.log import LogPane
@@ -28,6 +27,7 @@ class JobScreen(SiteScreen):
 
     CSS_PATH = "job.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("job")]
+    place: ClassVar[Place] = "job"
 
     def __init__(self, job: JobId) -> None:
         super().__init__()
@@ -85,25 +85,9 @@ class JobScreen(SiteScreen):
         if asked == self.log_place:
             self.log_place = replace(log_end(asked.task), attempt=asked.attempt)
 
-    def action_hold(self) -> None:
-        """Hold or release."""
-        self.post_message(Act("hold", job=self.job))
-
-    def action_cancel(self) -> None:
-        """Cancel."""
-        self.post_message(Act("cancel", job=self.job))
-
-    def action_requeue(self) -> None:
-        """Requeue."""
-        self.post_message(Act("requeue", job=self.job))
-
-    def action_priority(self) -> None:
-        """Change the priority."""
-        self.post_message(Act("priority", job=self.job))
-
-    def action_explain(self) -> None:
-        """Explain why it is pending."""
-        self.post_message(Act("explain", job=self.job))
+    def subject(self) -> Subject:
+        """This job."""
+        return Subject("job", (str(self.job),))
 
     def action_follow(self) -> None:
         """Follow the end of the log, or stay where the reader is."""

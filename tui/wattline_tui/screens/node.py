@@ -4,7 +4,6 @@ from typing import ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.markup import escape
 
@@ -12,12 +11,11 @@ from wattline_protocol.ids import NodeId
 from wattline_protocol.site.labels import labels_text
 from wattline_protocol.text.visible import visible_line
 from wattline_protocol.views.site_views import GpuView, NodeView
-from wattline_tui.actions import bindings
+from wattline_tui.actions import Place
 from wattline_tui.holders import held_in_short, holders_of
 from wattline_tui.limits import when
-from wattline_tui.messages import Act
 from wattline_tui.model import View
-from wattline_tui.screens.base import SiteScreen
+from wattline_tui.screens.base import SiteScreen, Subject
 from wattline_tui.units import duration, reasons, watts
 from wattline_tui.widgets.facts import Facts
 from wattline_tui.widgets.sparkline import spark
@@ -42,7 +40,7 @@ class NodeScreen(SiteScreen):
     """Opened from the heat map."""
 
     CSS_PATH = "node.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings("node")]
+    place: ClassVar[Place] = "node"
 
     def __init__(self, node: NodeId) -> None:
         super().__init__()
@@ -68,9 +66,9 @@ class NodeScreen(SiteScreen):
         rows = (_rows(gpu, view.history.get((node.id, gpu.index), ()), view) for gpu in node.gpus)
         table.show([row for of_gpu in rows for row in of_gpu])
 
-    def action_drain_node(self) -> None:
-        """Drain or undrain this node."""
-        self.post_message(Act("drain", node=self.node))
+    def subject(self) -> Subject:
+        """This node."""
+        return Subject("node", (self.node,))
 
 
 def facts_of(node: NodeView, now_s: float) -> str:

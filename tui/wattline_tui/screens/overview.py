@@ -8,13 +8,10 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import DataTable
 
 from wattline_protocol.ids import JobId, NodeId
-from wattline_tui.actions import bindings
-from wattline_tui.messages import Act, OpenJob, OpenList, OpenNode
+from wattline_tui.actions import Place, bindings
+from wattline_tui.messages import OpenJob, OpenNode, Redraw
 from wattline_tui.model import View
-from wattline_tui.screens.accounts import AccountsScreen
-from wattline_tui.screens.base import SiteScreen
-from wattline_tui.screens.reservations import ReservationsScreen
-from wattline_tui.screens.services import ServicesScreen
+from wattline_tui.screens.base import SiteScreen, Subject
 from wattline_tui.widgets.domains import DomainBars
 from wattline_tui.widgets.events import EventLines
 from wattline_tui.widgets.jobs import JobTable
@@ -25,7 +22,8 @@ class OverviewScreen(SiteScreen):
     """Summary of the site; Enter opens the selected object."""
 
     CSS_PATH = "overview.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings("overview")]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("site")]
+    place: ClassVar[Place] = "site"
 
     def content(self) -> ComposeResult:
         """Budgets beside racks, the queue below, events at the bottom."""
@@ -63,42 +61,21 @@ class OverviewScreen(SiteScreen):
         if isinstance(self.focused, NodeTable | JobTable):
             self.focused.action_select_cursor()
 
-    def action_accounts(self) -> None:
-        """Open shares and usage of accounts."""
-        self.post_message(OpenList(AccountsScreen()))
-
-    def action_reservations(self) -> None:
-        """Open reservations."""
-        self.post_message(OpenList(ReservationsScreen()))
-
-    def action_services(self) -> None:
-        """All services."""
-        self.post_message(OpenList(ServicesScreen()))
-
     def action_heat(self) -> None:
         """Switch between power and temperature in the heat map."""
         table = self.query_one(NodeTable)
         table.by_temperature = not table.by_temperature
-        self.post_message(Act("redraw"))
+        self.post_message(Redraw())
 
     def action_ended(self) -> None:
         """Show or hide ended jobs."""
         table = self.query_one(JobTable)
         table.with_ended = not table.with_ended
-        self.post_message(Act("redraw"))
+        self.post_message(Redraw())
 
-    def action_shed(self) -> None:
-        """Lower a budget."""
-        self.post_message(Act("shed"))
-
-    def action_restore(self) -> None:
-        """Restore the budgets."""
-        self.post_message(Act("restore"))
-
-    def action_drain(self) -> None:
-        """Drain the selected node of the racks, if the focus is there."""
-        table = self.query_one(NodeTable)
-        if self.focused is not table:
-            self.notify("d drains a node: select one in the racks first (Tab goes there).")
-        elif table.selected is not None:
-            self.post_message(Act("drain", node=NodeId(table.selected)))
+    def subject(self) -> Subject | None:
+        """The selected node or job of the table in focus."""
+        table = self.focused
+        if not isinstance(table, NodeTable | JobTable) or table.selected is None:
+            return None
+        return Subject("node" if isinstance(table, NodeTable) else "job", (table.selected,))

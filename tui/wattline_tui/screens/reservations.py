@@ -1,9 +1,6 @@
 """Reservations screen: reserved nodes, time ranges, accounts and users, running jobs."""
 
-from typing import ClassVar
-
 from textual.app import ComposeResult
-from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.markup import escape
 from textual.widgets import DataTable
@@ -11,7 +8,6 @@ from textual.widgets import DataTable
 from wattline_protocol.text.visible import visible_line
 from wattline_protocol.wire.client_messages import Answer
 from wattline_protocol.wire.reservations import ListReservations, Reservations, ReservationView
-from wattline_tui.actions import bindings
 from wattline_tui.messages import OpenJob
 from wattline_tui.reservations import COLUMNS, details_of, reservation_rows
 from wattline_tui.screens.base import ListScreen
@@ -23,7 +19,6 @@ class ReservationsScreen(ListScreen):
     """Opened from the overview."""
 
     CSS_PATH = "reservations.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings("reservations")]
     request = ListReservations()
 
     def __init__(self) -> None:
@@ -75,9 +70,9 @@ class ReservationsScreen(ListScreen):
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         """Enter or click on a row."""
         event.stop()
-        self.action_open_inside()
+        self.open_inside()
 
-    def action_open_inside(self) -> None:
+    def open_inside(self) -> None:
         """Open the first job of the selected reservation, or of those that still run there."""
         one = self.selected
         if one is None:

@@ -1,9 +1,6 @@
 """Services screen: replicas, load, SLO, watts and joules of each; all about the selected one."""
 
-from typing import ClassVar
-
 from textual.app import ComposeResult
-from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.markup import escape
 from textual.widgets import DataTable
@@ -13,7 +10,6 @@ from wattline_protocol.text.wording import counted
 from wattline_protocol.views.service_views import ListServices, Services, ServiceView
 from wattline_protocol.wire.client_messages import Answer
 from wattline_protocol.wire.problems import ProblemView
-from wattline_tui.actions import bindings
 from wattline_tui.messages import OpenJob
 from wattline_tui.model import View
 from wattline_tui.screens.base import ListScreen
@@ -32,7 +28,6 @@ class ServicesScreen(ListScreen):
     """Opened from the overview."""
 
     CSS_PATH = "services.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings("services")]
     request = ListServices()
 
     def __init__(self) -> None:
@@ -96,9 +91,9 @@ class ServicesScreen(ListScreen):
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         """Enter or click on a row."""
         event.stop()
-        self.action_open_revision()
+        self.open_revision()
 
-    def action_open_revision(self) -> None:
+    def open_revision(self) -> None:
         """Open the job that serves."""
         if self.selected is not None:
             self.post_message(OpenJob(self.selected.revision))

@@ -1,0 +1,114 @@
+"""Rows of a list: what is shown, in which order, with which cursor and choice. No Textual."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.core.site_views import NOON, job
+from wattline_protocol.lists.job_table import job_table
+from wattline_protocol.lists.kinds import Reading
+from wattline_protocol.lists.table import ordered
+from wattline_protocol.views.site_views import JobView
+from wattline_tui.listing.names import nearest_names
+from wattline_tui.listing.rows import Rows
+
+
+def rows_of(*jobs: JobView) -> Rows[JobView]:
+    rows = Rows(job_table, lambda one: str(one.id))
+    rows.update(jobs, NOON)
+    return rows
+
+
+def numbered(*numbers: int) -> list[JobView]:
+    return [job(n, f"j{n}", "RUNNING" if n % 2 else "PENDING", gpus=n % 5) for n in numbers]
+
+
+PICTURES = st.lists(st.lists(st.integers(1, 30), unique=True, max_size=20), min_size=1, max_size=6)
+WHERES = st.sampled_from(["", "state=pending", "gpus>2 and not name=j7", "elapsed>5m", "nodes=x"])
+ORDERS = st.sampled_from(["", "gpus", "-gpus,name", "elapsed,-job", "started"])
+
+
+@given(PICTURES, WHERES, ORDERS)
+def test_any_sequence_of_pictures_shows_what_the_command_line_would(
+    pictures: list[list[int]], where: str, order: str
+) -> None:
+    known = dict(enumerate(numbered(*range(1, 31)), 1))
+    rows = rows_of()
+    rows.select(where)
+    rows.sort(order)
+    for at, numbers in enumerate(pictures):
+        now = NOON + at
+        changed = numbers[:2]
+        known |= {n: msgspec.structs.replace(known[n], gpus=at) for n in changed}
+        jobs = [known[n] for n in numbers]
+        rows.update(jobs, now)
+        table = job_table(now)
+        meets = table.where(where, Reading(now)).matches if where else lambda _: True
+        assert rows.shown == ordered(filter(meets, jobs), table.order(order or None))
+
+
+@given(PICTURES, st.integers(0, 30), st.booleans())
+def test_cursor_and_choice_stay_with_their_rows(
+    pictures: list[list[int]], at: int, all_of_them: bool
+) -> None:
+    rows = rows_of(*numbered(*pictures[0]))
+    rows.move_to(at)
+    if all_of_them:
+        rows.choose_all()
+    for numbers in pictures[1:]:
+        before, chosen = rows.at_cursor, set(rows.chosen)
+        rows.update(numbered(*numbers), NOON)
+        if before in rows.keys:
+            assert rows.at_cursor == before
+        assert rows.chosen == chosen & set(rows.keys)
+        assert set(rows.picked) <= set(rows.keys)
+        assert bool(rows.picked) == bool(numbers)
+
+
+def test_what_a_filter_hides_is_no_longer_chosen() -> None:
+    rows = rows_of(*numbered(1, 2, 3))
+    rows.choose_all()
+    rows.select("state=pending")
+    assert rows.picked == ("2",)
+    rows.select("")
+    assert rows.picked == ("2",), "an act is never on what was not seen since it was chosen"
+
+
+def test_a_wrong_condition_changes_nothing() -> None:
+    rows = rows_of(*numbered(1, 2, 3))
+    rows.select("state=running")
+    for wrong in ("stat=running", "state=", "x" * 2_000):
+        with pytest.raises(ValueError, match=r"state|value|maximum"):
+            rows.select(wrong)
+    assert (rows.where_text, rows.keys) == ("state=running", ["1", "3"])
+    with pytest.raises(ValueError, match="the nearest is gpus"):
+        rows.sort("-gpu")
+    assert rows.order_text == ""
+
+
+def test_unchanged_rows_are_not_computed_again() -> None:
+    jobs = numbered(1, 2, 3)
+    rows = rows_of(*jobs)
+    rows.sort("-gpus")
+    calls: list[int] = []
+    column, is_reversed = rows.order[0]
+
+    def counted(one: JobView) -> float:
+        calls.append(one.id)
+        return float(one.gpus)
+
+    object.__setattr__(column, "value", counted)
+    rows.update([jobs[0], msgspec.structs.replace(jobs[1], gpus=7), jobs[2]], NOON + 1)
+    assert is_reversed
+    assert calls == [2]
+    assert rows.keys == ["2", "3", "1"]
+
+
+def test_names_that_begin_with_what_is_typed_come_first() -> None:
+    names = ["rack-1", "gpu-12", "my gpu-12", "gamma pump", "gpu-1"]
+    assert nearest_names("gpu-1", names, 10) == [1, 4, 2]
+    assert nearest_names("gp", names, 10) == [1, 4, 2, 3]
+    assert nearest_names("GP 1", names, 2) == [1, 2]
+    assert nearest_names("", names, 2) == [0, 1]
+    assert nearest_names("zz", names, 2) == []

@@ -1,0 +1,1 @@
+"""Acts on the site: what each is on, what it requires, what it proposes."""

@@ -1,0 +1,1 @@
+"""Lists without Textual: rows, their selection and order, names to go to."""

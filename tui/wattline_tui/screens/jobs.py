@@ -1,0 +1,34 @@
+"""Jobs: all that are running or pending, and those that ended last."""
+
+from typing import ClassVar
+
+from wattline_protocol.ids import JobId
+from wattline_protocol.lists.job_table import job_table
+from wattline_tui.listing.rows import Rows
+from wattline_tui.listing.totals import job_totals
+from wattline_tui.messages import OpenJob
+from wattline_tui.model import View, waiting_and_running
+from wattline_tui.screens.base import SubjectKind, TableScreen
+from wattline_tui.widgets.list_pane import ListPane
+from wattline_tui.widgets.list_table import ListTable
+
+
+class JobsScreen(TableScreen):
+    """Mode 3."""
+
+    kind: ClassVar[SubjectKind] = "job"
+
+    def __init__(self) -> None:
+        rows = Rows(job_table, lambda job: str(job.id))
+        super().__init__(ListPane(ListTable(rows, id="jobs"), "jobs", id="pane"))
+
+    def draw(self, view: View) -> None:
+        """Draw the jobs of the snapshot."""
+        if view.site is not None:
+            jobs = waiting_and_running(view.site, with_ended=True)
+            self.show_rows(jobs, view, job_totals(jobs))
+
+    def on_list_table_opened(self, event: ListTable.Opened) -> None:
+        """Open the job."""
+        event.stop()
+        self.post_message(OpenJob(JobId(int(event.key))))

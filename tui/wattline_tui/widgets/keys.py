@@ -1,0 +1,79 @@
+"""The line of keys: modes on the left, what else can be done on the right; all can be clicked."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.style import Style
+from rich.text import Text
+from textual.widget import Widget
+
+from wattline_tui.actions import ACTIONS, Action, Place, key_name
+from wattline_tui.mode_names import MODE_NAMES
+from wattline_tui.model import View
+
+
+class KeyLine(Widget):
+    """Drawn from the tables of modes and actions."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"keys--key", "keys--mode", "keys--alarm"}
+
+    def __init__(self, place: Place) -> None:
+        super().__init__()
+        self._place = place
+        self._problems = 0
+
+    def show(self, view: View) -> None:
+        """Count the problems."""
+        site = view.site
+        problems = site.open_alarms + site.open_warnings if site else 0
+        if problems != self._problems:
+            self._problems = problems
+            self.refresh()
+
+    def render(self) -> Text:
+        """In full, or short where that is too wide; the right part loses its last keys then."""
+        modes, actions = self._modes(is_short=False), self._actions(is_short=False)
+        if modes.cell_len + _cells(actions) > self.size.width:
+            modes, actions = self._modes(is_short=True), self._actions(is_short=True)
+        while actions and modes.cell_len + _cells(actions) > self.size.width:
+            actions.pop()
+        blanks = self.size.width - modes.cell_len - _cells(actions)
+        return Text.assemble(modes, " " * max(0, blanks), *actions)
+
+    def _modes(self, *, is_short: bool) -> Text:
+        text = Text(no_wrap=True, overflow="ellipsis")
+        for mode in MODE_NAMES:
+            is_shown = mode.id == self.app.current_mode
+            style = self._look("keys--mode") if is_shown else Style.null()
+            click = Style(meta={"@click": f"app.mode('{mode.id}')"})
+            title = mode.short if is_short else mode.title
+            text.append(
+                f" {key_name(self._key(mode.id, mode.key))}",
+                self._look("keys--key") + style + click,
+            )
+            text.append(f"{'' if is_short else ' '}{title}", style + click)
+            if mode.id == "problems" and self._problems:
+                text.append(f" {self._problems}", self._look("keys--alarm") + click)
+        return text
+
+    def _actions(self, *, is_short: bool) -> list[Text]:
+        """The keys of this place, and those that act everywhere."""
+        shown = [a for a in ACTIONS if a.in_footer and a.place in (self._place, "everywhere")]
+        return [self._action(one, end="" if is_short else " ") for one in shown]
+
+    def _action(self, action: Action, *, end: str) -> Text:
+        key = self._key(action.id, action.keys)
+        click = Style(meta={"@click": f"app.press('{key}')"})
+        look = self._look("keys--key") + click
+        return Text.assemble((f" {key_name(key)}", look), (f" {action.label}{end}", click))
+
+    def _key(self, id: str, keys: str) -> str:  # noqa: A002 - as in the tables
+        """The first key of it, as the user has mapped it."""
+        return self.app._keymap.get(id, keys).split(",")[0]  # noqa: SLF001 - Textual has no getter
+
+    def _look(self, name: str) -> Style:
+        return self.get_component_rich_style(name, partial=True)
+
+
+def _cells(parts: Sequence[Text]) -> int:
+    return sum(one.cell_len for one in parts)
