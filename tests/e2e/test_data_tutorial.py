@@ -74,5 +74,5 @@ def test_each_command_does_what_the_page_says(
 def test_the_page_shows_the_files() -> None:
     jobs = [file.read_text() for file in EXAMPLES.glob("*.toml")]
     shown = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)[1:]
-    assert len(shown) == 2
+    assert len(shown) == 3
     assert all(any(block in job for job in jobs) for block in shown)

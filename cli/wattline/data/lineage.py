@@ -38,6 +38,8 @@ class Lineage(msgspec.Struct, frozen=True):
     name: str
     made_from: tuple[Step, ...]
     used_by: tuple[Step, ...]
+    stale: tuple[tuple[str, str], ...] = ()
+    """What it was made from and has a newer version, and that one."""
 
 
 def lineage(client: Client, *, of: str) -> Lineage:
@@ -52,7 +54,7 @@ def lineage(client: Client, *, of: str) -> Lineage:
     version = client.data_version(of).version
     upwards = _Walk(client, "made_from").steps(version.made_from)
     downwards = _Walk(client, "used_by").steps(version.used_by)
-    return Lineage("data", version.reference, tuple(upwards), tuple(downwards))
+    return Lineage("data", version.reference, tuple(upwards), tuple(downwards), version.stale)
 
 
 def _read_by(client: Client, run: Run) -> Iterator[Origin]:
@@ -108,6 +110,7 @@ def shown(found: Lineage) -> Group:
     """Both directions, indented by their depths."""
     parts = [
         *_part(f"{found.name} was made from", found.made_from),
+        *(Text(f"{found.name} is stale: {name}; {new} is the latest") for name, new in found.stale),
         *_part(f"{found.name} is used by", found.used_by),
     ]
     return Group(*parts or [Text(f"{visible_line(found.name)}: nothing is on record")])

@@ -74,6 +74,7 @@ def version_table(_: float) -> Table[VersionView]:
             own("expires", kinds.TIME, lambda v: v.expires_unix_s, weight=5, is_usual=False),
             own("by", kinds.TEXT, lambda one: one.created_by, weight=3),
             own("aliases", kinds.TEXTS, lambda one: one.aliases, text=_named),
+            own("check", kinds.choice(*VERDICTS), _check, weight=2),
             own("sha256", kinds.TEXT, lambda one: one.sha256, weight=4, grows=True),
         ),
         empty="No versions.",
@@ -81,6 +82,16 @@ def version_table(_: float) -> Table[VersionView]:
 
 
 VERSIONS = ListOf[Sequence[VersionView], VersionView](version_table)
+
+
+VERDICTS = ("ok", "broken", "approved", "none")
+
+
+def _check(row: VersionView) -> str:
+    """The verdict of the check when it was added; `approved` in spite of it."""
+    if row.verdict is None:
+        return "none"
+    return "ok" if row.verdict.ok else "approved" if row.approved_by else "broken"
 
 
 def _named(row: VersionView) -> str:
@@ -108,6 +119,8 @@ def detail(found: DataVersions) -> str:
         ("retention", retention),
         ("check", _verdict(version)),
         *_origins("made from", version.made_from),
+        *_lines("stale", [f"{name}; {newer} is the latest" for name, newer in version.stale]),
+        *_lines("outdates", list(version.outdates)),
         *_origins("used by", version.used_by),
     ]
     return "\n".join(f"{name:<10} {value}" for name, value in rows if value)
@@ -132,8 +145,11 @@ def _verdict(version: VersionView) -> str:
 
 
 def _origins(title: str, origins: Sequence[Origin]) -> list[tuple[str, str]]:
-    names = [f"{one.kind} {one.name}" for one in origins]
-    return [(title if at == 0 else "", name) for at, name in enumerate(names)]
+    return _lines(title, [f"{one.kind} {one.name}" for one in origins])
+
+
+def _lines(title: str, texts: Sequence[str]) -> list[tuple[str, str]]:
+    return [(title if at == 0 else "", text) for at, text in enumerate(texts)]
 
 
 def verified(result: Verified) -> str:

@@ -65,6 +65,20 @@ VERBS = (
         examples=("wattline data lineage net@stable", "wattline data lineage 17"),
     ),
     _verb(
+        name="data rebuild",
+        help="Run again the job that made a version, and compare the result with it.",
+        details="It reads the same versions; nothing is published. Exit code 1 where a result is "
+        "not equal: the reason names the files. By the owner of the set.",
+        act="wattline.data.rebuild:rebuild",
+        show="wattline.show.events:done",
+        args=(
+            Argument("references", "Versions that jobs made, as features@v1.", many=True),
+            Option("upstream", ("--upstream",), "Also all that they were made from.", "switch"),
+            Option("no_wait", ("--no-wait",), "Submit the jobs, and do not wait.", "switch"),
+        ),
+        examples=("wattline data rebuild net@v1 --upstream",),
+    ),
+    _verb(
         name="data verify",
         help="Read all of a version in its store, and compare it with its SHA-256.",
         details="Exit code 1 where a file is missing or differs.",

@@ -17,6 +17,7 @@ from wattline_protocol.wire.bounds import (
     Seconds,
     Sentence,
     Serial,
+    Word,
 )
 
 Sha256 = Annotated[str, msgspec.Meta(min_length=64, max_length=64, pattern=r"\A[0-9a-f]{64}\Z")]
@@ -110,6 +111,14 @@ class RemoveData(msgspec.Struct, frozen=True, tag_field="t", tag="remove_data"):
     reference: Name[str]
 
 
+class RebuildData(msgspec.Struct, frozen=True, tag_field="t", tag="rebuild_data"):
+    """Submit the job that made a version again; its output is compared with the version."""
+
+    reference: Name[str]
+    token: Word[str]
+    """As of a submission: the same one names the same job."""
+
+
 class ReportDeletion(msgspec.Struct, frozen=True, tag_field="t", tag="report_deletion"):
     """Receipt of what was deleted for a removed version."""
 
@@ -129,7 +138,7 @@ class GetUses(msgspec.Struct, frozen=True, tag_field="t", tag="get_uses"):
 DataQuestion = PrepareData | ListData | GetData | GetUses
 """They change nothing."""
 
-DataRequest = DataQuestion | AddData | ApproveData | RemoveData | ReportDeletion
+DataRequest = DataQuestion | AddData | ApproveData | RemoveData | RebuildData | ReportDeletion
 
 
 class DataPlace(msgspec.Struct, frozen=True, tag_field="t", tag="data_place"):
@@ -170,6 +179,12 @@ class VersionView(msgspec.Struct, frozen=True):
     aliases: tuple[str, ...] = ()
     made_from: tuple[Origin, ...] = ()
     used_by: tuple[Origin, ...] = ()
+    stale: tuple[tuple[str, str], ...] = ()
+    """What it was made from and has a newer version, and that one; not in lists."""
+    outdates: tuple[str, ...] = ()
+    """Versions that were made from an older one of its set; not in lists."""
+    is_made_by_job: bool = False
+    """It can be rebuilt."""
     verdict: DataCheck | None = None
     approved_by: str = ""
     expires_unix_s: UnixTime | None = None

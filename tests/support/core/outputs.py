@@ -3,7 +3,7 @@
 import msgspec
 
 from support.core.harness import Harness
-from support.core.node_data import CACHE_BYTES, SIZE_BYTES, sha
+from support.core.node_data import CACHE_BYTES, SIZE_BYTES, listed, sha
 from support.core.sites import JobBuilder, job
 from wattline_protocol.ids import JobId
 from wattline_protocol.job.spec import DataSpec
@@ -68,6 +68,10 @@ def say(h: Harness, node: str, *held: DataHeld, outputs: tuple[OutputNow, ...] =
 def made(h: Harness, job: JobBuilder, content: int) -> JobId:
     """A job that has made a version with this content."""
     number = h.submit(job)
+    for node in map(str, h.agents):
+        ready = [(one.manifest_sha256, one.asked, one.listing) for one in listed(h, node)]
+        held = (DataHeld(name, "ready", asked=asked, listing=at) for name, asked, at in ready)
+        say(h, node, *held)
     h.run(2)
     h.end_tasks()
     output(h, number, content)

@@ -1,5 +1,6 @@
 """Data sets: what the registry knows of them. Their bytes are in stores."""
 
+import secrets
 from collections.abc import Sequence
 
 from wattline.client.asking import RequestClient
@@ -21,10 +22,13 @@ from wattline_protocol.data.requests import (
     Origin,
     OriginKind,
     PrepareData,
+    RebuildData,
     RemoveData,
     ReportDeletion,
     SetChange,
 )
+from wattline_protocol.ids import JobId
+from wattline_protocol.wire.client_messages import Submitted
 
 NO_CHANGE = SetChange()
 
@@ -90,6 +94,11 @@ class DataActs(RequestClient):
     def remove_data(self, reference: str) -> DataRemoval:
         """Remove a version; then delete its bytes from its store, and report the receipt."""
         return self.get(RemoveData(reference), DataRemoval)
+
+    def rebuild_data(self, reference: str) -> JobId:
+        """Submit again the job that made a version; its output is compared with the version. It
+        succeeds if they are equal."""
+        return self.get(RebuildData(reference, secrets.token_hex(16)), Submitted).job
 
     def report_deletion(self, name: str, number: int, *, objects: int, size: int) -> str:
         """What was deleted from the store for a removed version."""

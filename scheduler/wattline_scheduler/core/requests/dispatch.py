@@ -1,6 +1,12 @@
 """Dispatches requests that change state to their handlers, after the check of the role."""
 
-from wattline_protocol.data.requests import AddData, ApproveData, RemoveData, ReportDeletion
+from wattline_protocol.data.requests import (
+    AddData,
+    ApproveData,
+    RebuildData,
+    RemoveData,
+    ReportDeletion,
+)
 from wattline_protocol.ids import NodeId, Now
 from wattline_protocol.routing.requests import DeclareRoutes, RemoveRoute
 from wattline_protocol.site.model import Role
@@ -61,6 +67,7 @@ from wattline_scheduler.core.requests.audit.refused_acts import note_refused
 from wattline_scheduler.core.requests.data_sets import (
     add_version,
     approve_version,
+    rebuild_version,
     remove_version,
 )
 from wattline_scheduler.core.rollout.gateway_reports import take_report as take_traffic
@@ -74,7 +81,7 @@ ON_API_KEYS = (AddApiKey, RevokeApiKey, UnblockApiKey)
 ON_ROUTES = (DeclareRoutes, RemoveRoute)
 """Likewise, on routes to their own services."""
 
-ON_DATA = (AddData, ApproveData, RemoveData, ReportDeletion)
+ON_DATA = (AddData, ApproveData, RemoveData, RebuildData, ReportDeletion)
 """Likewise, on their own data sets, or as reviewers."""
 
 ON_NODES = (Drain, Undrain, DeclareOff, DeclareOn, Readmit)
@@ -130,6 +137,8 @@ def _do(state: State, event: ClientRequest, now: Now) -> Answer | None:
             return deny_new_work(state) or add_version.add_requested(state, event, request, now)
         case ApproveData():
             return approve_version.approve(state, event, request, now)
+        case RebuildData():
+            return rebuild_version.rebuild(state, event, request, now)
         case RemoveData():
             return remove_version.remove(state, event, request, now)
         case ReportDeletion():

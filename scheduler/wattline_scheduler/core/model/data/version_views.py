@@ -1,19 +1,21 @@
 """Views of versions: in answers of the core, and in lists."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 
 from wattline_protocol.data.references import parse_reference
 from wattline_protocol.data.requests import Origin, OriginKind, VersionView
 from wattline_scheduler.core.model.data.data_book import expires_unix_s
+from wattline_scheduler.core.model.data.stale_versions import (
+    MayRead,
+    inputs_with_newer,
+    made_from_older,
+)
 from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.data_record import DataVersionRecord
 
 MAX_USES = 1_000
-
-MayRead = Callable[[str], bool]
-"""Whether a user may read a version, by its name."""
 
 
 def jobs_that_read(state: State, reference: str) -> Iterator[Job]:
@@ -63,6 +65,9 @@ def version_view(
         aliases=tuple(name for name, at in record.aliases.items() if at == version.number),
         made_from=tuple(_sources(state, version, may_read)) if in_full else (),
         used_by=tuple(uses) if in_full else (),
+        stale=inputs_with_newer(state.data, version, may_read) if in_full else (),
+        outdates=made_from_older(state.data, version, may_read) if in_full else (),
+        is_made_by_job=version.recipe is not None,
         verdict=version.verdict,
         approved_by=version.approved_by,
         expires_unix_s=expires_unix_s(record, version),

@@ -8,15 +8,21 @@ from support.core.node_data import add, holding, sha, started
 from support.core.outputs import made, makes, node_of, output, publishes, say, with_data
 from support.core.sites import JobBuilder, job
 from wattline_protocol.data.requests import (
+    DataVersions,
+    GetData,
     Origin,
+    RebuildData,
     RemoveData,
     ReportDeletion,
+    VersionView,
 )
-from wattline_protocol.ids import JobId
+from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.job.selection import only
 from wattline_protocol.job.spec import DataSpec
 from wattline_protocol.wire.agent_messages import ForgetTask, StartTask
-from wattline_protocol.wire.client_messages import Cancel, DeclareOff, Requeue
+from wattline_protocol.wire.client_messages import Cancel, DeclareOff, Denied, Requeue, Submitted
+from wattline_scheduler.core.requests.selection import Asker
+from wattline_scheduler.views.data.data_sets_view import answer_data
 from wattline_scheduler.views.jobs_view import job_in_memory
 
 
@@ -288,3 +294,73 @@ def test_a_rebuild_is_compared_and_makes_no_version() -> None:
         expected = ("COMPLETED", "", "raw@v1") if is_equal else ("FAILED", why, "")
         assert ended(h, number) == expected
     assert len(h.cluster.state.data.live("raw")) == 1
+
+
+def shown(h: Harness, reference: str, user: str = "ada") -> VersionView:
+    answer = answer_data(h.cluster.state, Asker(UserName(user), "submitter"), GetData(reference))
+    assert isinstance(answer, DataVersions)
+    return answer.version
+
+
+def test_what_was_made_from_an_older_version_is_stale_over_any_number_of_steps() -> None:
+    h = started()
+    raw = made(h, makes("raw"), 1)
+    features = made(h, makes("features", "raw@latest", after_ok=(raw,)), 2)
+    made(h, makes("net", "features@latest", after_ok=(features,)), 3)
+    assert shown(h, "net@v1").stale == ()
+    made(h, makes("raw"), 4)
+    assert shown(h, "features@v1").stale == (("raw@v1", "raw@v2"),)
+    assert shown(h, "net@v1").stale == (("raw@v1", "raw@v2"),)
+    assert set(shown(h, "raw@v2").outdates) == {"features@v1", "net@v1"}
+    assert shown(h, "raw@v1").outdates == ()
+    made(h, makes("raw"), 1)
+    assert shown(h, "net@v1").stale == ()  # the same content again
+    made(h, makes("raw"), 4)
+    made(h, makes("features", "raw@latest"), 5)
+    assert set(shown(h, "raw@v4").outdates) == {"net@v1"}
+
+
+def test_a_recipe_is_submitted_again_by_its_owner_alone() -> None:
+    h = started()
+    first = made(h, makes("raw"), 1)
+    made(h, makes("features", "raw@latest", after_ok=(first,)), 2)
+    add(h, 3, name="raw")
+    answer = h.ask(RebuildData("features@v1", "token"), user="ada", role="submitter")
+    assert isinstance(answer, Submitted), answer
+    spec = h.job(answer.job).spec
+    assert spec.data == DataSpec(("raw@v1",), rebuilds="features@v1")
+    assert (spec.after_ok, spec.hold) == ((), False)
+    again = h.ask(RebuildData("features@v1", "token"), user="ada", role="submitter")
+    assert again == answer
+    for reference, user, why in (
+        ("features@v1", "bob", "dataset features belongs to ada; you are bob"),
+        ("raw@v2", "ada", "raw@v2 was added by ada, no job made it"),
+        ("features@v9", "ada", "features@v9 does not exist"),
+    ):
+        refused = h.ask(RebuildData(reference, "other"), user=user, role="operator")
+        assert isinstance(refused, Denied)
+        assert why in refused.reason
+
+
+def test_a_rebuild_needs_what_the_version_was_made_from() -> None:
+    h = started()
+    first = made(h, makes("raw"), 1)
+    made(h, makes("features", "raw@latest", after_ok=(first,)), 2)
+    h.ask(RemoveData("raw@v1"), user="ada")
+    refused = h.ask(RebuildData("features@v1", "token"), user="ada", role="submitter")
+    assert isinstance(refused, Denied)
+    assert refused.reason == "raw@v1 was removed by ada; it has no other version"
+
+
+def test_a_restart_between_the_end_of_a_job_and_of_the_wait_for_it() -> None:
+    h = started()
+    first = h.submit(makes("raw"))
+    second = h.submit(makes("features", "raw@latest", after_ok=(first,)))
+    h.run(2)
+    h.end_tasks()
+    record = msgspec.structs.replace(h.job(second).record)
+    output(h, first, 1)
+    h.save(record)  # as if the scheduler had died before it passed the end on
+    add(h, 2, name="raw")
+    h.restart_scheduler()
+    assert h.job(second).spec.data.datasets == ("raw@v1",)
