@@ -5,6 +5,7 @@ import msgspec
 from wattline.client import Client
 from wattline.failures import ActFailed
 from wattline.verbs.values import shed_amount
+from wattline_protocol.views.power_views import PowerOutlook
 from wattline_protocol.views.site_views import DomainView, WhyView
 
 
@@ -25,6 +26,14 @@ def why(client: Client, *, node: str) -> NodeWhy:
     view = client.why(node)
     domains = client.power() if view.binding is not None else ()
     return NodeWhy(view, next((d for d in domains if d.id == view.binding), None))
+
+
+def whatif(client: Client, *, domain: str, less: str | None, fails: bool) -> PowerOutlook:
+    """What would happen with fewer watts."""
+    if (less is None) != fails:
+        raise ActFailed("give either --less AMOUNT or --fails", status=2)
+    fraction, by_mw = (0.0, 0) if less is None else _amount(less)
+    return client.power_outlook(domain, fraction=fraction, by_mw=by_mw, fails=fails)
 
 
 def shed(

@@ -19,6 +19,7 @@ from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.site.out_of_band import MAX_OFF_TIMEOUT_S
 from wattline_protocol.views.history_views import HISTORY_STEP_S, GetHistory, History, Subject
 from wattline_protocol.views.load_views import GetLoad, Load
+from wattline_protocol.views.power_views import PowerOutlook, WhatIfPower
 from wattline_protocol.views.report_views import GetReport, Report, ReportView
 from wattline_protocol.views.site_views import (
     ENDED_STATES,
@@ -157,6 +158,12 @@ class Client(JobActs, ApiKeyActs, DataActs, RequestLogs, RouteActs, SecretActs):
     def what_if(self, spec: JobSpec | None = None, **options: object) -> ExplainView:
         """The same for a job that is not submitted; arguments and errors as for `submit`."""
         return self.get(WhatIf(_spec_of(spec, options)), Explained).explain
+
+    def power_outlook(
+        self, domain: str, *, fraction: float = 0.0, by_mw: int = 0, fails: bool = False
+    ) -> PowerOutlook:
+        """What would happen if a domain lost a share of its budget, some watts, or failed."""
+        return self.get(WhatIfPower(DomainId(domain), fraction, by_mw, fails), PowerOutlook)
 
     def wait(
         self,

@@ -71,6 +71,24 @@ VERBS = (
         args=(Argument("node", "Name of the node."),),
         examples=("wattline power why gpu-01",),
     ),
+    _verb(
+        name="power whatif",
+        help="Predict what happens if a domain has fewer watts, or fails.",
+        details="Computed with the demand of now by what divides the watts: which jobs would be "
+        "slowed, paused, or lose their node. Nothing is changed. A node with another input "
+        "keeps its work: its lease fits also without this one.",
+        act="wattline.acts.power:whatif",
+        show="wattline.show.power:outlook",
+        args=(
+            Argument("domain", "Power domain or cooling zone."),
+            Option("less", ("--less",), "What it loses: 3kW, or 25% of its budget now."),
+            Option("fails", ("--fails",), "It has no watts at all.", kind="switch"),
+        ),
+        examples=(
+            "wattline power whatif rack-r2 --less 3kW",
+            "wattline power whatif feed-a --fails",
+        ),
+    ),
     _act(
         name="power shed",
         help="Lower a budget, at once or on a ramp.",

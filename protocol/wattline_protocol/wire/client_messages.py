@@ -19,6 +19,7 @@ from wattline_protocol.views.account_views import ListAccounts as ListAccounts
 from wattline_protocol.views.history_views import GetHistory, History
 from wattline_protocol.views.load_views import GetLoad, Load
 from wattline_protocol.views.name_views import ListNames, Names
+from wattline_protocol.views.power_views import PowerOutlook, WhatIfPower
 from wattline_protocol.views.report_views import GetReport as GetReport
 from wattline_protocol.views.report_views import Report as Report
 from wattline_protocol.views.service_views import ServiceAnswer, ServiceRequest
@@ -293,6 +294,7 @@ Request = (
     | GetJob
     | Explain
     | WhatIf
+    | WhatIfPower
     | Cancel
     | Hold
     | Release
@@ -450,6 +452,7 @@ Answer = (
     | Nodes
     | Power
     | Why
+    | PowerOutlook
     | SavedPlan
     | Accounts
     | Reservations

@@ -21,6 +21,7 @@ from wattline_protocol.views.capacity_views import GetCapacity
 from wattline_protocol.views.history_views import GetHistory
 from wattline_protocol.views.load_views import GetLoad
 from wattline_protocol.views.name_views import ListNames
+from wattline_protocol.views.power_views import WhatIfPower
 from wattline_protocol.views.report_views import GetReport
 from wattline_protocol.views.request_logs import ReadRequestLog, ReportLogPage, WatchLogQueries
 from wattline_protocol.views.service_views import ListServices
@@ -315,7 +316,7 @@ class Loop:
                 return [Reply(client, ask.ask, self._reads.job(number, asker, now))]
             case Explain(job=number):
                 return self._turns.later(session, ask.ask, partial(self._reads.explain, number))
-            case WhatIf():
+            case WhatIf() | WhatIfPower():
                 begin_trial = partial(self._reads.what_if, asker, request)
                 return self._turns.later(session, ask.ask, begin_trial)
             case Cancel() | Hold() | Release() | Requeue() | Update() if request.which.is_slow:

@@ -10,6 +10,7 @@ from wattline_protocol.text.quantities import format_size
 from wattline_protocol.views.capacity_views import GetCapacity
 from wattline_protocol.views.history_views import GetHistory
 from wattline_protocol.views.name_views import ListNames
+from wattline_protocol.views.power_views import PowerOutlook, WhatIfPower
 from wattline_protocol.views.service_views import ListServices, Services
 from wattline_protocol.views.site_views import (
     ENDED_STATES,
@@ -43,6 +44,7 @@ from wattline_protocol.wire.rollouts import GetRollout
 from wattline_protocol.wire.routes import Routes
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.explain.job_explanation import explain_job, what_if
+from wattline_scheduler.core.explain.power_outlook import power_outlook
 from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.core.model.not_found import no_job
 from wattline_scheduler.core.requests.dispatch import no_node
@@ -202,8 +204,13 @@ class Reads:
             return _is_over(number)
         return Explained((yield from explain_job(self._state, job, now)))
 
-    def what_if(self, asker: Asker, request: WhatIf, now: Now) -> Parts[Explained | Denied]:
-        """What would happen to a job, without submitting it. Raises StoreError."""
+    def what_if(
+        self, asker: Asker, request: WhatIf | WhatIfPower, now: Now
+    ) -> Parts[Explained | PowerOutlook | Denied]:
+        """What would happen to a job, without submitting it, or with fewer watts. Raises
+        StoreError."""
+        if isinstance(request, WhatIfPower):
+            return (yield from power_outlook(self._state, request, now))
         ended = self.ended(request.spec.parents)
         view = yield from what_if(self._state, asker, request.spec, ended, now)
         return view if isinstance(view, Denied) else Explained(view)

@@ -1,0 +1,266 @@
+"""What would happen if a domain had fewer watts, or failed: the allocator on changed columns.
+
+The demand is that of now, and leases have followed. Redundant inputs need no case of their own: a
+lease fits also with each of its node's inputs lost (`power.topology.rows`), so that the loss of a
+domain ends only what has no other input, or what stands in a zone without cooling.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from wattline_protocol.ids import DomainId, GpuIndex, JobId, NodeId, Now
+from wattline_protocol.text.wording import power_text
+from wattline_protocol.views.power_views import (
+    MAX_OUTLOOK_JOBS,
+    MAX_OUTLOOK_NODES,
+    Effect,
+    JobOutlook,
+    PowerOutlook,
+    WhatIfPower,
+)
+from wattline_protocol.wire.client_messages import Denied
+from wattline_scheduler.core.emergency.pausing import (
+    pausable,
+    to_pause,
+    to_pause_for_useful_caps,
+)
+from wattline_scheduler.core.model.jobs.job import Gang
+from wattline_scheduler.core.model.not_found import not_there
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.power.allocation.allocator import (
+    Allocation,
+    GpuColumns,
+    NodeColumns,
+    allocate,
+)
+from wattline_scheduler.power.topology.matrix import Floats, Ints
+from wattline_scheduler.time_slices import Parts
+
+MW = 1000
+NODES_PER_PART = 64
+SAME_WITHIN = 0.005
+"""A smaller change of a share slows no job noticeably."""
+
+_SEVERITY: dict[Effect, int] = {"lost": 0, "paused": 1, "slowed": 2}
+
+
+@dataclass(slots=True)
+class _Columns:
+    """The allocator's input, changed."""
+
+    nodes: NodeColumns
+    gpus: GpuColumns
+    free_mw: Ints
+
+    def divide(self, state: State) -> Allocation:
+        """The watts of each GPU."""
+        return allocate(state.fleet.matrix, self.nodes, self.gpus, self.free_mw)
+
+
+@dataclass(slots=True)
+class _Share:
+    """GPUs of a job, and their watts as shares of their demand."""
+
+    before: list[float]
+    after: list[float]
+
+
+def power_outlook(state: State, request: WhatIfPower, now: Now) -> Parts[PowerOutlook | Denied]:
+    """One part for the division of watts, then one per `NODES_PER_PART` nodes that change."""
+    del now
+    denied = _refusal(state, request)
+    if denied is not None:
+        return denied
+    budget_mw = state.domains.budget_mw(request.domain)
+    less_mw = budget_mw if request.fails else request.by_mw or int(budget_mw * request.fraction)
+    dead = _without_power(state, request.domain) if request.fails else set[NodeId]()
+    lost = _gangs_on(state, dead)
+    columns = _columns(state, dead, lost)
+    if not request.fails:
+        columns.free_mw[list(state.domains.rows_in[request.domain])] -= less_mw
+    after = columns.divide(state)
+    paused = _to_pause(state, after, lost)
+    _idle(state, columns, paused)
+    after = columns.divide(state)
+    before, wanted_mw = _columns(state, (), ()).divide(state), state.fleet.gpus.target_mw.copy()
+    shares = _shares(before, wanted_mw), _shares(after, wanted_mw)
+    slowed = yield from _slowed(state, *shares, {gang.job.id for gang in (*lost, *paused)})
+    shorts = after.short().items()
+    return PowerOutlook(
+        domain=request.domain,
+        fails=request.fails,
+        budget_w=budget_mw / MW,
+        then_w=(budget_mw - less_mw) / MW,
+        short_w=max((mw for row, mw in shorts if _is_new(state, row, request)), default=0) / MW,
+        nodes=tuple(sorted(dead)[:MAX_OUTLOOK_NODES]),
+        node_count=len(dead),
+        lost=len({gang.job.id for gang in lost}),
+        paused=len({gang.job.id for gang in paused}),
+        slowed=len(slowed),
+        jobs=_jobs(state, _ended(state, lost, shares[0]), _ended(state, paused, shares[0]), slowed),
+    )
+
+
+def _refusal(state: State, request: WhatIfPower) -> Denied | None:
+    if request.domain not in state.domains.by_id:
+        return not_there("domain", request.domain, state.domains.by_id)
+    given = (bool(request.fraction), bool(request.by_mw), request.fails)
+    if sum(given) != 1:
+        text = "give exactly one of: watts it loses, a share of its budget, or that it fails"
+        return Denied("bad_request", text)
+    budget_mw = state.domains.budget_mw(request.domain)
+    if request.by_mw > budget_mw:
+        has = f"{request.domain} has a budget of {power_text(budget_mw)}"
+        return Denied("bad_request", f"{has}: it cannot lose {power_text(request.by_mw)}")
+    return None
+
+
+def _without_power(state: State, domain: DomainId) -> set[NodeId]:
+    """Nodes with no input outside the domain, or with their cooling zone in it."""
+    chains = state.site.chains()
+    return {
+        node.id
+        for node in state.site.nodes
+        if all(domain in chains[name] for name in node.inputs)
+        or (node.cooling_zone is not None and domain in chains[node.cooling_zone])
+    }
+
+
+def _gangs_on(state: State, nodes: Iterable[NodeId]) -> list[Gang]:
+    found = (one.gang for name in nodes for one in state.nodes[name].attempts.values())
+    return list({gang.key: gang for gang in found}.values())
+
+
+def _columns(state: State, dead: Collection[NodeId], lost: Iterable[Gang]) -> _Columns:
+    """Copies, in which dead nodes draw nothing and lost gangs are idle."""
+    fleet = state.fleet
+    nodes = replace(fleet.nodes, **{name: getattr(fleet.nodes, name).copy() for name in _NODES})
+    gpus = replace(fleet.gpus, **{name: getattr(fleet.gpus, name).copy() for name in _GPUS})
+    committed_mw = state.books.committed.copy()
+    columns = _Columns(nodes, gpus, state.domains.grantable_in_rows())
+    _idle(state, columns, lost)
+    for name in dead:
+        at = fleet.matrix.at[name]
+        committed_mw[at] = nodes.base_mw[at] = nodes.lowest_mw[at] = 0
+        nodes.is_set[at] = False
+        _set(gpus, fleet.gpu_entries(name), 0)
+    columns.free_mw -= fleet.matrix.in_rows(np.where(nodes.is_set, 0, committed_mw))
+    return columns
+
+
+_NODES = ("base_mw", "lowest_mw", "is_set")
+_DEMANDS = ("floor_mw", "asked_mw", "useful_mw", "target_mw", "ceiling_mw")
+_GPUS = (*_DEMANDS, "priority")
+
+
+def _set(gpus: GpuColumns, where: slice | int, mw: int) -> None:
+    for name in _DEMANDS:
+        getattr(gpus, name)[where] = mw
+    gpus.priority[where] = -1
+
+
+def _idle(state: State, columns: _Columns, gangs: Iterable[Gang]) -> None:
+    """GPUs of these gangs draw their idle watts."""
+    for gang in gangs:
+        for node, index, at in _entries(state, gang):
+            idle_mw = state.nodes[node].gpus[index].idle_mw
+            _set(columns.gpus, at, min(idle_mw, int(columns.gpus.floor_mw[at])))
+
+
+def _entries(state: State, gang: Gang) -> Iterator[tuple[NodeId, GpuIndex, int]]:
+    """GPUs of a gang with their positions in the columns."""
+    for attempt in gang.live:
+        load = state.fleet.loads.get(attempt.node)
+        first = state.fleet.gpu_entries(attempt.node).start
+        for at, gpu in enumerate(load.gpus if load is not None else ()):
+            if gpu.index in attempt.record.gpus:
+                yield attempt.node, gpu.index, first + at
+
+
+def _to_pause(state: State, after: Allocation, lost: list[Gang]) -> list[Gang]:
+    """As the scheduler would choose; without those that are lost anyway."""
+    gone = {gang.key for gang in lost}
+    among = [gang for gang in pausable(state) if gang.key not in gone]
+    chosen = to_pause(state, after.short(), among)
+    for gang in to_pause_for_useful_caps(state, after.missing()):
+        if gang not in chosen and gang.key not in gone:
+            chosen.append(gang)
+    return chosen
+
+
+def _is_new(state: State, row: int, request: WhatIfPower) -> bool:
+    """A domain that fails has no budget to exceed."""
+    return not request.fails or state.domains.rows[row].domain != request.domain
+
+
+def _shares(allocation: Allocation, wanted_mw: Ints) -> Floats:
+    """Of the demand of now, at most 1; of GPUs without one 1."""
+    wanted = np.maximum(wanted_mw, 1)
+    return np.where(wanted_mw > 0, np.minimum(allocation.gpu_mw / wanted, 1.0), 1.0)
+
+
+def _slowed(
+    state: State, before: Floats, after: Floats, others: Collection[JobId]
+) -> Parts[dict[JobId, _Share]]:
+    """GPUs that have a smaller share, by their job."""
+    found: dict[JobId, _Share] = {}
+    fleet = state.fleet
+    positions = np.flatnonzero(after < before - SAME_WITHIN)
+    names = [fleet.matrix.nodes[at] for at in np.unique(fleet.gpus.node[positions]).tolist()]
+    entries = {name: (fleet.gpu_entries(name).start, fleet.loads.get(name)) for name in names}
+    changed = set(positions.tolist())
+    for number, (name, (first, load)) in enumerate(entries.items()):
+        if number % NODES_PER_PART == NODES_PER_PART - 1:
+            yield
+        for at, gpu in enumerate(load.gpus if load is not None else ()):
+            jobs = state.nodes[name].jobs_on(gpu.index)
+            if first + at in changed and jobs and jobs[0] not in others:
+                share = found.setdefault(jobs[0], _Share([], []))
+                share.before.append(float(before[first + at]))
+                share.after.append(float(after[first + at]))
+    return found
+
+
+def _ended(state: State, gangs: list[Gang], before: Floats) -> dict[JobId, _Share]:
+    """What the GPUs of these gangs have now; then they have nothing."""
+    found: dict[JobId, _Share] = {}
+    for gang in gangs:
+        share = found.setdefault(gang.job.id, _Share([], []))
+        for _, _, at in _entries(state, gang):
+            share.before.append(float(before[at]))
+            share.after.append(0.0)
+    return found
+
+
+def _jobs(
+    state: State,
+    lost: dict[JobId, _Share],
+    paused: dict[JobId, _Share],
+    slowed: dict[JobId, _Share],
+) -> tuple[JobOutlook, ...]:
+    rows: list[JobOutlook] = []
+    by_effect: dict[Effect, dict[JobId, _Share]] = {
+        "lost": lost,
+        "paused": paused,
+        "slowed": slowed,
+    }
+    for effect, shares in by_effect.items():
+        rows += [_row(state, job, effect, share) for job, share in shares.items()]
+    rows.sort(key=lambda row: (_SEVERITY[row.effect], -row.priority, row.after, row.job))
+    return tuple(rows[:MAX_OUTLOOK_JOBS])
+
+
+def _row(state: State, number: JobId, effect: Effect, share: _Share) -> JobOutlook:
+    job = state.work.jobs.get(number)  # None: it ended while the answer was computed
+    return JobOutlook(
+        job=number,
+        name="" if job is None else job.spec.name,
+        owner="" if job is None else job.record.owner,
+        priority=0 if job is None else job.spec.priority,
+        gpus=len(share.after),
+        effect=effect,
+        before=float(np.median(share.before)) if share.before else 0.0,
+        after=float(np.median(share.after)) if share.after else 0.0,
+    )
