@@ -28,7 +28,7 @@ from wattline_protocol.wire.agent_messages import GpuInfo, TaskExit, TaskUsage
 from wattline_protocol.wire.mig import MigInstance
 from wattline_protocol.wire.problems import Acknowledgement, Severity
 from wattline_protocol.wire.rollouts import ENDED_PHASES, RolloutPhase
-from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint
+from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint, StoredCheckpoint
 from wattline_scheduler.api_key_record import ApiKeyRecord
 from wattline_scheduler.data_record import DataRecord, DataSetRecord, DataVersionRecord
 from wattline_scheduler.route_record import RouteRecord
@@ -117,6 +117,8 @@ class GangRecord(msgspec.Struct, frozen=True):
     size: int = 0
     """Tasks of the newest try; 0 = never tried."""
     boot_id: str = ""  # of the host that has its output, while it publishes
+    stored: StoredCheckpoint | None = None
+    """The newest of its checkpoints in the store of the site."""
 
 
 class AttemptRecord(msgspec.Struct, frozen=True):

@@ -73,14 +73,6 @@ def test_mistyped_key_names_line_and_nearest(site: CliSite, tmp_path: Path) -> N
     assert "priority" in done.stderr
 
 
-def test_later_key_is_refused_not_ignored(site: CliSite, tmp_path: Path) -> None:
-    file = tmp_path / "job.toml"
-    file.write_text('command = ["true"]\n[data]\noutputs = ["checkpoints/"]\n')
-    done = site.run("submit", str(file))
-    assert done.returncode == 2
-    assert "not supported yet" in done.stderr
-
-
 def test_unknown_member_is_not_enrolled(site: CliSite) -> None:
     done = site.run("enroll", "n9", "--role", "agent", "--site", str(site.site))
     assert done.returncode == 3

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from wattline_protocol.job.file import parse_job
-from wattline_protocol.job.keys import BY_NAME, JOB_KEYS, LATER, OPTION_ALIASES, JobKey
+from wattline_protocol.job.keys import BY_NAME, JOB_KEYS, OPTION_ALIASES, JobKey
 from wattline_protocol.routing.file import parse_routes
 from wattline_protocol.site.file import SiteFileError, parse_site
 
@@ -50,10 +50,8 @@ SITE_TABLES = (
 
 @pytest.mark.parametrize("key", JOB_KEYS, ids=lambda key: key.path)
 def test_every_key_of_the_job_file(key: JobKey) -> None:
-    later = JOB_PAGE.index("## Keys of later versions")
     row = f"| `{key.path}` | `{key.example}` | {key.meaning}"
     assert row in JOB_PAGE
-    assert (JOB_PAGE.index(row) > later) == (key.field == LATER)
 
 
 def test_the_job_page_names_no_key_that_does_not_exist() -> None:

@@ -14,7 +14,12 @@ from wattline_agent.executor.layout import TaskDir, key_of
 from wattline_agent.executor.mps import limits
 from wattline_agent.executor.tasklib import checkpoint_watch, rank_supervisor, torch_launcher
 from wattline_agent.keeper.spec import TaskSpec
-from wattline_protocol.job.data_values import MODEL_VARIABLE, OUTPUT_VARIABLE, variable_of
+from wattline_protocol.job.data_values import (
+    CHECKPOINT_VARIABLE,
+    MODEL_VARIABLE,
+    OUTPUT_VARIABLE,
+    variable_of,
+)
 from wattline_protocol.job.http_server import BRIDGE, BRIDGE_MODULE
 from wattline_protocol.job.spec import WHOLE_GPU
 from wattline_protocol.wire.task_order import TaskOrder
@@ -179,7 +184,7 @@ def _data_paths(order: TaskOrder, context: LaunchContext) -> dict[str, str]:
     found: dict[str, str] = {}
     for one in order.data:
         path = f"{context.data_root}/{one.manifest_sha256}"
-        found[variable_of(one.name)] = path
+        found[CHECKPOINT_VARIABLE if one.is_checkpoint else variable_of(one.name)] = path
         if one.is_model:
             found[MODEL_VARIABLE] = path
     return found

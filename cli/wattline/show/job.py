@@ -112,7 +112,18 @@ def _checkpoint(newest: CheckpointView) -> str:
     """The newest one that is known to be published."""
     size, saved_at = about_size(newest.bytes), units.clock(newest.saved_unix_s)
     text = f"step {newest.step}, {saved_at}, {size} in {digits(newest.save_s)} s"
-    return text + (f", every {elapsed(newest.every_s)}" if newest.every_s else "")
+    text += f", every {elapsed(newest.every_s)}" if newest.every_s else ""
+    return "; ".join([text, *_stored(newest)])
+
+
+def _stored(newest: CheckpointView) -> list[str]:
+    """What the store of the site has of them, and why it lacks the newest."""
+    if newest.stored is None and not newest.behind_why:
+        return []
+    has = "none stored" if newest.stored is None else f"step {newest.stored.step} stored"
+    behind = f", {newest.behind} behind" if newest.behind else ""
+    why = f": {newest.behind_why}" if newest.behind_why else ""
+    return [f"{has}{behind}{why}"]
 
 
 def _expected(job: JobView) -> list[tuple[str, Cell]]:

@@ -152,6 +152,8 @@ _SUBMIT_OPTIONS = (
         "Fail before GPUs are taken if its data broke a rule.",
         choices=("strict",),
     ),
+    Option("outputs", ("--outputs",), 'Kept in the store of the site: "checkpoints/".', many=True),
+    Option("store_secret", ("--store-secret",), "Secret of yours with the keys of that store."),
     Option("env", ("--env", "-e"), "Variable NAME=VALUE; may be repeated.", many=True),
     Option(
         "secrets",

@@ -24,8 +24,19 @@ class Reference(NamedTuple):
         return f"{self.name}@{f'v{self.number}' if self.number else self.alias}"
 
 
+CHECKPOINTS_OF = "checkpoints:"
+"""Begins the name of a job's checkpoints among what a node holds; no data set is called so."""
+
+
+def checkpoint_set(job: int) -> str:
+    """The checkpoints of a job, among data sets."""
+    return f"{CHECKPOINTS_OF}{job}"
+
+
 def version_text(name: str, number: int) -> str:
-    """`digits@v3`."""
+    """`digits@v3`; of a stored checkpoint its step and job."""
+    if name.startswith(CHECKPOINTS_OF):
+        return f"checkpoint {number} of job {name.removeprefix(CHECKPOINTS_OF)}"
     return f"{name}@v{number}"
 
 

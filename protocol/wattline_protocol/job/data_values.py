@@ -6,6 +6,10 @@ from wattline_protocol.text.names import check_name
 from wattline_protocol.text.toml_fields import text, texts
 
 MAX_DATASETS = 50
+MAX_OUTPUTS = 50
+CHECKPOINTS = "checkpoints/"
+CHECKPOINT_VARIABLE = "WATTLINE_STORED_CHECKPOINT"
+"""Has the path of the checkpoint that the node has brought from the store."""
 VARIABLE_PREFIX = "WATTLINE_DATA_"
 MODEL_VARIABLE = "WATTLINE_MODEL"
 """Has the path of the model that a service serves."""
@@ -46,6 +50,23 @@ def is_latest(item: str) -> bool:
     return item.endswith(f"@{LATEST}")
 
 
+def outputs(value: object) -> tuple[str, ...]:
+    """What is kept of a job."""
+    items = tuple(dict.fromkeys(texts(MAX_OUTPUTS)(value)))
+    for item in items:
+        if item.rstrip("/") != CHECKPOINTS.rstrip("/"):
+            raise ValueError(
+                f'"{item}": only "{CHECKPOINTS}" can be kept, the checkpoints that the job '
+                "publishes; other files: wattline data add"
+            )
+    return (CHECKPOINTS,) if items else ()
+
+
+def store_secret(value: object) -> str:
+    """An entry of the job's owner."""
+    return check_name(text(value))
+
+
 def _check(item: str, example: str) -> str:
     if "@" not in item:
         raise ValueError(f'"{item}": expected NAME@VERSION, as in "{example}"')
@@ -67,6 +88,7 @@ def data_problems(job: JobSpec) -> list[tuple[str, bool, str]]:
         if variable in seen:
             twice = f"{seen[variable]} and {item} have one variable, {variable}: omit one of them"
         seen[variable] = item
+    keeps, is_single = bool(job.data.outputs), job.array is None and job.kind != "service"
     no_data = bool(job.data.check) and not job.data.datasets
     has_output = job.data.has_output
     key = "data.makes" if job.data.makes else "data.rebuilds"
@@ -93,4 +115,24 @@ def data_problems(job: JobSpec) -> list[tuple[str, bool, str]]:
         ),
         ("data.datasets", bool(twice), twice),
         ("data.check", no_data, "it checks versions of data sets: name some in data.datasets"),
+        (
+            "data.outputs",
+            keeps and not is_single,
+            "only of a job of one gang are the checkpoints kept: no array, no service",
+        ),
+        (
+            "data.outputs",
+            keeps and bool(job.recovery.checkpoints),
+            "what recovery.checkpoints matches is not kept: save with wattline.task, or omit it",
+        ),
+        (
+            "data.outputs",
+            keeps and not job.data.store_secret,
+            'the keys of the store are a secret of yours: store_secret = "store" in [data]',
+        ),
+        (
+            "data.store_secret",
+            bool(job.data.store_secret) and not keeps,
+            "it opens the store for data.outputs, which is missing",
+        ),
     ]

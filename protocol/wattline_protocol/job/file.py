@@ -19,7 +19,6 @@ from wattline_protocol.job.keys import (
     BY_NAME,
     ELSEWHERE,
     JOB_KEYS,
-    LATER,
     NAMES,
     OPTION_ALIASES,
     TABLES,
@@ -137,7 +136,7 @@ def _not_as_written(spec: JobSpec, again: JobSpec) -> str:
     given, read = msgspec.to_builtins(spec), msgspec.to_builtins(again)
     for key in JOB_KEYS:
         value, near = _at(given, key.names), _at(read, key.names)
-        if key.field != LATER and value != near:
+        if value != near:
             return (
                 f"{key.path} = {shown(value)}: not a job file's value; the nearest is {shown(near)}"
             )
@@ -209,8 +208,7 @@ def _defaults() -> tuple[tuple[str, Any, list[tuple[JobKey, Any]]], ...]:
     default["service"] = {name: service[name] for name in ("fallback", "idle_to_zero_s", "model")}
     keys: dict[str, list[tuple[JobKey, Any]]] = {}
     for key in JOB_KEYS:
-        if key.field != LATER:
-            keys.setdefault(key.names[0], []).append((key, _at(default, key.names)))
+        keys.setdefault(key.names[0], []).append((key, _at(default, key.names)))
     return tuple((part, default[part], of_part) for part, of_part in keys.items())
 
 
@@ -325,11 +323,7 @@ def _checked(table: Mapping[str, Any], problems: list[Problem]) -> JobSpec | Non
     spec: dict[str, Any] = {}
     for key in JOB_KEYS:
         fields = groups[key.table]
-        if key.name not in fields:
-            continue
-        if key.field == LATER:
-            fields.refuse_later(key.name, key.reader)
-        else:
+        if key.name in fields:
             _put(spec, key.names, fields.take(key.name, key.reader, None))
     for fields in groups.values():
         fields.end(ELSEWHERE, WRITTEN)

@@ -15,7 +15,14 @@ from wattline_protocol.job import (
     values,
 )
 from wattline_protocol.job.body_log import body_log_rule
-from wattline_protocol.job.data_values import datasets, makes, model, rebuilds
+from wattline_protocol.job.data_values import (
+    datasets,
+    makes,
+    model,
+    outputs,
+    rebuilds,
+    store_secret,
+)
 from wattline_protocol.job.http_server import http_server
 from wattline_protocol.job.spec import LAUNCHERS, PowerGoal
 from wattline_protocol.site.labels import labels
@@ -40,9 +47,6 @@ MAX_PROCS_PER_NODE = 1024
 MAX_GPU_WORDS = 16
 MAX_BATCH_SIZE = 100_000_000
 
-LATER = ""
-"""`JobKey.field` of a key that is not supported yet."""
-
 
 @dataclass(frozen=True)
 class JobKey:
@@ -52,7 +56,7 @@ class JobKey:
     """With its table: "resources.nodes"."""
     reader: Reader[Any]
     field: str
-    """Field of `JobSpec` that stores its value; LATER: refused as "not supported yet"."""
+    """Field of `JobSpec` that stores its value."""
     example: str
     meaning: str
 
@@ -328,7 +332,20 @@ JOB_KEYS = (
         '"features@v1"',
         "Version that WATTLINE_OUTPUT is compared with.",
     ),
-    JobKey("data.outputs", values.outputs, LATER, '["checkpoints/"]', "What is kept of it."),
+    JobKey(
+        "data.outputs",
+        outputs,
+        "data.outputs",
+        '["checkpoints/"]',
+        "What is kept of it in the store of the site.",
+    ),
+    JobKey(
+        "data.store_secret",
+        store_secret,
+        "data.store_secret",
+        '"store"',
+        "Secret of its owner with the keys of that store.",
+    ),
     JobKey("env", values.environment, "env", '{ SEED = "1" }', "Environment variables."),
     JobKey(
         "secrets",

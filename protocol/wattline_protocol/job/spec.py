@@ -201,6 +201,10 @@ class DataSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     datasets: Few[Name[str]] = ()
     """Versions, `NAME@v3`: each is on the node before the task starts."""
     check: DataCheckMode = ""
+    outputs: Few[Path] = ()
+    """What is kept of it in the store of the site: `checkpoints/`."""
+    store_secret: Name[str] = ""
+    """Secret of its owner with the keys of that store."""
     makes: Name[str] = ""
     """Data set of which its output becomes the next version; empty = it makes none."""
     makes_model: bool = False

@@ -360,16 +360,3 @@ def mig_profile(value: object) -> str:
     if not isinstance(value, str) or _MIG.fullmatch(value.lower()) is None:
         raise ValueError('expected a MIG profile such as "3g.40gb"')
     return value.lower()
-
-
-# --- Keys of later versions: their form is checked for a better error message -------------
-
-
-def outputs(value: object) -> tuple[str, ...]:
-    """Paths inside the task's directory."""
-    items = texts(50)(value)
-    for item in items:
-        path = PurePosixPath(item)
-        if not item or path.is_absolute() or ".." in path.parts:
-            raise ValueError(f'"{item}": expected paths inside the task\'s directory')
-    return items

@@ -139,13 +139,6 @@ class Fields:
             Fields(item, self._problems, (*self.path, key, at)) for at, item in enumerate(items)
         ]
 
-    def refuse_later(self, key: str, reader: Reader[Any]) -> None:
-        """A key of a later version: reports a wrong value first, then that it is not supported."""
-        before = len(self._problems)
-        self.take(key, reader, None)
-        if key in self._table and len(self._problems) == before:
-            self.blame(f"{self.name(key)} is not supported yet; omit it", key)
-
     def end(
         self, elsewhere: Mapping[str, str] | None = None, written: Mapping[str, str] | None = None
     ) -> None:

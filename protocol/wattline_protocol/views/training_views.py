@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 from wattline_protocol.ids import NodeId, UnixTime
+from wattline_protocol.wire.task_reports.checkpoints import StoredCheckpoint
 
 SlowCause = Literal["capped", "hot", "clocks", "input", "unknown"]
 """Why a rank is slower than the others of its gang."""
@@ -52,4 +53,12 @@ class CheckpointView(msgspec.Struct, frozen=True):
     every_s: float
     """Interval of saves in force; 0 = none."""
     uploaded: bool = False
-    """A copy of it is in an object store."""
+    """A copy of it is in the store of the site."""
+    stored: StoredCheckpoint | None = None
+    """The newest one there; None = none, or the job keeps none."""
+    stored_in: str = ""
+    """URL of the store in which that lies."""
+    behind: int = 0
+    """Newer ones on the node, when it last looked."""
+    behind_why: str = ""
+    """Why the newest is not in the store yet, or what else failed."""

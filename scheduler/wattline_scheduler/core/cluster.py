@@ -231,7 +231,7 @@ class Cluster:
             case CommandDone():
                 command_done(state, node, message, now)
             case DataReport():
-                data_report(state, node, message)
+                data_report(state, node, message, now)
             case TaskUpdate():
                 take_report(state, node, message.report, now)
             case SecretNames():

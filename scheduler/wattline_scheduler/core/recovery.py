@@ -197,7 +197,7 @@ def _restore_job(
         if saved is not None:
             gang.attempt, gang.failures = saved.attempt, saved.failures
             gang.losses, gang.crashes, gang.size = saved.losses, saved.crashes, saved.size
-            gang.reason = saved.reason
+            gang.reason, gang.stored = saved.reason, saved.stored
             if saved.is_held:
                 job.held.add(number)
         job.gangs.append(gang)

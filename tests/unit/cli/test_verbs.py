@@ -20,7 +20,7 @@ from wattline.verbs.overview import OVERVIEW
 from wattline.verbs.run import load
 from wattline.verbs.verb import Verb
 from wattline_protocol.job.change import WHEN
-from wattline_protocol.job.keys import JOB_KEYS, LATER, OPTION_ALIASES, flag_of
+from wattline_protocol.job.keys import JOB_KEYS, OPTION_ALIASES, flag_of
 from wattline_protocol.job.selection import Selection
 from wattline_protocol.wire.client_messages import Acted
 
@@ -145,7 +145,7 @@ def test_the_version_is_that_of_the_distribution() -> None:
 def test_submit_has_a_flag_for_every_key_that_acts() -> None:
     flags = {p.name for verb in CATALOGUE if verb.name == "submit" for p in parameters(verb)}
     given = {OPTION_ALIASES.get(flag, flag) for flag in flags} | {"how"}  # said by --torchrun
-    acting = {key.name for key in JOB_KEYS if key.field != LATER}
+    acting = {key.name for key in JOB_KEYS}
     assert acting <= given
     assert {flag_of(name) for name in ("gpus_per_node", "same_rack")} == {"--gpus", "--same-rack"}
 

@@ -97,6 +97,8 @@ class TaskData(msgspec.Struct, frozen=True):
     manifest_sha256: Sha256
     is_model: bool = False
     """It is the model that the task serves."""
+    is_checkpoint: bool = False
+    """It is a copy of the checkpoint from which the task resumes."""
 
     @property
     def reference(self) -> str:

@@ -25,7 +25,10 @@ def shape_for(state: State, owner: UserName, spec: JobSpec) -> Shape:
     """Shape of a job for the planner, with the learned watts of its kind if known, and the secrets
     of its owner that each node must have."""
     shape = shape_of(spec)
-    secrets = frozenset(secret_label(owner, use.entry) for use in spec.secrets.values())
+    entries = [use.entry for use in spec.secrets.values()]
+    if spec.data.store_secret:
+        entries.append(spec.data.store_secret)
+    secrets = frozenset(secret_label(owner, entry) for entry in entries)
     known_mw = state.demand.memory.known_mw(kind_of(owner, spec)) if shape.gpus else 0
     need = with_known(shape.need, known_mw)
     return state.work.shared(replace(shape, need=need, labels=shape.labels | secrets))

@@ -9,15 +9,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from wattline_protocol.data.references import parse_reference
+from wattline_protocol.data.references import checkpoint_set, parse_reference
 from wattline_protocol.ids import Now
 from wattline_protocol.job.spec import WHOLE_GPU
 from wattline_scheduler.core.admission.reservations import reserved
 from wattline_scheduler.core.leases.lease_load import booking_of, is_leased
 from wattline_scheduler.core.model.command_outbox import MAX_OUTSTANDING
+from wattline_scheduler.core.model.data.stored_checkpoints import may_resume_on
 from wattline_scheduler.core.model.devices import free_devices, withheld
 from wattline_scheduler.core.model.foreign_processes import in_use
-from wattline_scheduler.core.model.jobs.job import Attempt, Ending
+from wattline_scheduler.core.model.jobs.job import Attempt, Ending, Job
+from wattline_scheduler.core.model.jobs.resume import ANYWHERE
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.queue.remaining_time import endless, ends
 from wattline_scheduler.core.model.state import State
@@ -72,8 +74,9 @@ def _data(state: State) -> dict[str, Bools]:
     jobs = state.work.with_data.values()
     names = dict.fromkeys(name for job in jobs for name in job.spec.data.datasets)
     found = {name: np.zeros(len(state.nodes), np.bool_) for name in names}
+    kept = {checkpoint_set(job.id): _resumes(state, job) for job in jobs if job.spec.data.outputs}
     if not found:
-        return found
+        return kept
     by_manifest: dict[str, list[Bools]] = {}
     for name, has_it in found.items():
         version = state.data.find(parse_reference(name))
@@ -84,6 +87,17 @@ def _data(state: State) -> dict[str, Bools]:
         for sha256 in node.data.ready:
             for has_it in by_manifest.get(sha256, ()):
                 has_it[position[node.id]] = True
+    return found | kept
+
+
+def _resumes(state: State, job: Job) -> Bools:
+    """[node] has the newest checkpoint of a job, or the job needs none."""
+    resume, position = job.gangs[0].resume, state.fleet_view.position
+    if resume == ANYWHERE:
+        return np.ones(len(state.nodes), np.bool_)
+    found = np.zeros(len(state.nodes), np.bool_)
+    for node in state.nodes.values():
+        found[position[node.id]] = may_resume_on(node, resume)
     return found
 
 

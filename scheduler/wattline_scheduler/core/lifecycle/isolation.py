@@ -19,7 +19,7 @@ def ends_isolated(state: State, gang: Gang) -> bool:
         return spec.stops_on_isolation
     # A checkpoint in the state directory of one agent is of no use on another node.
     is_shared = bool(state.site.checkpoint_root or spec.recovery.checkpoints)
-    return is_shared and gang.has_saved
+    return (is_shared and gang.has_saved) or gang.stored is not None
 
 
 def needs_lease(state: State, node: NodeNow, attempt: Attempt) -> bool:

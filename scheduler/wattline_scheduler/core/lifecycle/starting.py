@@ -23,6 +23,7 @@ from wattline_scheduler.core.lifecycle.isolation import ends_isolated
 from wattline_scheduler.core.lifecycle.job_state import save_gang
 from wattline_scheduler.core.model import command_outbox
 from wattline_scheduler.core.model.data.job_data import task_data
+from wattline_scheduler.core.model.data.stored_checkpoints import resume_data
 from wattline_scheduler.core.model.gpu_holders import allocate
 from wattline_scheduler.core.model.jobs.job import (
     START_WAIT_S,
@@ -140,7 +141,7 @@ def _unable(state: State, gang: Gang) -> str:
             return f"{node.id} has an older agent or keeper, {TOO_OLD}"
         if lost := gang.job.shape.labels - node.labels:
             return f"{node.id} no longer has {labels_text(lost)}"
-        if lacks := lacking_data(node, data):
+        if lacks := lacking_data(node, data + resume_data(gang, node.id)):
             return f"{node.id} no longer has {lacks}"
         if not node.starts_as(rules, account):
             own = node.keeper_account
@@ -240,7 +241,7 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
         from_scratch=spec.recovery.from_scratch,
         image=spec.launch.image,
         secrets=spec.secrets,
-        data=task_data(state.data, spec),
+        data=task_data(state.data, spec) + resume_data(gang, record.node),
         has_output=spec.data.has_output and record.task == gang.task_no(0),
     )
 

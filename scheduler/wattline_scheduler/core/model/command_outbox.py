@@ -21,6 +21,7 @@ from wattline_protocol.wire.agent_messages import (
     StopTask,
 )
 from wattline_protocol.wire.agents.data_messages import (
+    CheckpointsToStore,
     DataToHold,
     HoldData,
     OutputToPublish,
@@ -66,11 +67,12 @@ def order_data(
     versions: tuple[DataToHold, ...],
     dropped: tuple[str, ...],
     outputs: tuple[OutputToPublish, ...],
+    to_store: tuple[CheckpointsToStore, ...],
     now: Now,
 ) -> None:
     """The whole lists: the newest count."""
-    make: Make = lambda e, i, s: HoldData(e, i, s, versions, dropped, (), outputs)  # noqa: E731 - typed
-    order(state, node, ("data", None), make, now)
+    lists = (versions, dropped, to_store, outputs)
+    order(state, node, ("data", None), lambda e, i, s: HoldData(e, i, s, *lists), now)
 
 
 def order_start(state: State, node: NodeNow, task: TaskOrder, now: Now) -> None:

@@ -147,5 +147,5 @@ def _accept(state: State, user: UserName, token: str, spec: JobSpec, now: Now) -
     text = f"{spec.name!r} ({spec.kind}, {job.gang_count} × {counted(spec.gang_size, 'task')})"
     state.journal.act("job_submitted", text, now, actor=user, owner=user, job=job.id)
     state.wants_plan = True
-    state.wants_staging |= bool(spec.data.datasets)
+    state.wants_staging |= bool(job.reads)
     return job

@@ -79,6 +79,7 @@ from wattline_scheduler.views.reservations_view import reservation_views
 from wattline_scheduler.views.rollout_view import rollout_view
 from wattline_scheduler.views.routes_view import routes_view
 from wattline_scheduler.views.site_view import site_view
+from wattline_scheduler.views.stored_view import with_copies, with_stored
 from wattline_scheduler.views.why_view import why_view
 
 HIDDEN = "(hidden)"
@@ -183,16 +184,19 @@ class Reads:
         return Jobs((view,))
 
     def _job(self, number: JobId, now: Now) -> Jobs | Denied:
-        tariff = self._state.site.tariff
+        tariff, store = self._state.site.tariff, self._state.site.data.store
         job = self._state.work.jobs.get(number)
         if job is not None:
-            return Jobs((job_in_full(job, tariff, self._state.work.runtime_bounds, now),))
+            view = job_in_full(job, tariff, self._state.work.runtime_bounds, now)
+            view = with_stored(view, job.gangs[0].stored if job.gangs else None, store)
+            return Jobs((with_copies(view, job, self._state.nodes),))
         on_record = self._store.job(number)
         if on_record is None:
             return no_job(number, self._state.next_job)
         record, gangs, attempts = on_record
         counts = counts_on_record(gangs)
-        return Jobs((job_view(record, counts, attempts, tariff, with_attempts=True),))
+        view = job_view(record, counts, attempts, tariff, with_attempts=True)
+        return Jobs((with_stored(view, gangs[0].stored if gangs else None, store),))
 
     def explain(self, number: JobId, now: Now) -> Parts[Explained | Denied]:
         """Why a job is pending, until when, and what would let it start now. Raises StoreError."""

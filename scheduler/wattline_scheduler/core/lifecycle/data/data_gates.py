@@ -17,7 +17,7 @@ def note_gate(
     state: State, group: Group, places: Sequence[Place], chosen: Sequence[NodeId]
 ) -> None:
     """Bars the jobs until enough of their nodes have all of their data."""
-    ready = sum(state.nodes[place.node].data.has_all(group.manifests) for place in places)
+    ready = sum(group.is_ready_on(state.nodes[place.node]) for place in places)
     is_ready = ready >= group.key.shape.nodes
     why = "" if is_ready else _why(state, group, places, chosen)
     for job in group.jobs:
@@ -29,16 +29,25 @@ def note_gate(
 
 
 def _why(state: State, group: Group, places: Sequence[Place], chosen: Sequence[NodeId]) -> str:
+    if group.resume.is_bound and not places:
+        return _bound(state, group)
     if not chosen:
         return _no_room(state, group, places)
     texts: dict[str, None] = {}
-    for name, version in group.versions.items():
+    for name, version in group.fetched.items():
         for node in chosen:
             data = state.nodes[node].data
             if not data.is_ready(version.sha256):
                 texts[_progress(name, node, data.held.get(version.sha256))] = None
     more = f"; and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
     return "; ".join([*texts][:NAMED]) + more
+
+
+def _bound(state: State, group: Group) -> str:
+    home, job = state.nodes[group.resume.home], group.jobs[0]
+    report = home.data.stored.get(job.id)
+    why = f": {report.detail}" if report is not None and report.detail else ""
+    return f"{home.id} has checkpoints of it that are not in the store yet{why}"
 
 
 def _progress(name: str, node: NodeId, held: DataHeld | None) -> str:
@@ -49,8 +58,8 @@ def _progress(name: str, node: NodeId, held: DataHeld | None) -> str:
 
 
 def _no_room(state: State, group: Group, places: Sequence[Place]) -> str:
-    names = listed(list(group.versions))
-    size = about_size(sum(version.bytes for version in group.versions.values()))
+    names = listed(list(group.fetched))
+    size = about_size(sum(version.bytes for version in group.fetched.values()))
     errors = sorted({node.data.error for node in state.nodes.values() if node.data.error})
     if places:
         return f"no node has room for {names} ({size}) beside data in use"

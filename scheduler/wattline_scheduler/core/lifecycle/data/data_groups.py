@@ -18,7 +18,14 @@ from wattline_scheduler.core.model.data.job_data import (
     waits_for_latest,
     with_latest,
 )
+from wattline_scheduler.core.model.data.stored_checkpoints import (
+    may_resume_on,
+    resume_of,
+    resume_version,
+)
 from wattline_scheduler.core.model.jobs.job import Job, Pending
+from wattline_scheduler.core.model.jobs.resume import ANYWHERE, Resume
+from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.queue.job_class import ClassKey
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.data_record import DataVersionRecord
@@ -40,11 +47,23 @@ class Group:
     key: ClassKey
     jobs: list[Job]
     versions: Mapping[str, DataVersionRecord]
+    resume: Resume = ANYWHERE
+    """Of its only job, where that keeps its checkpoints in the store."""
+
+    @property
+    def fetched(self) -> dict[str, DataVersionRecord]:
+        """The versions, and the checkpoint from which its job resumes."""
+        return {**self.versions, **_checkpoint(self.jobs[0], self.resume)}
 
     @property
     def manifests(self) -> list[str]:
-        """Of the versions."""
-        return [version.sha256 for version in self.versions.values()]
+        """Of all that is fetched."""
+        return [version.sha256 for version in self.fetched.values()]
+
+    def is_ready_on(self, node: NodeNow) -> bool:
+        """Whether its jobs may start there now."""
+        versions = (version.sha256 for version in self.versions.values())
+        return may_resume_on(node, self.resume) and node.data.has_all(versions)
 
 
 def groups_of(state: State, now: Now) -> list[Group]:
@@ -63,13 +82,14 @@ def groups_of(state: State, now: Now) -> list[Group]:
                 continue
             respecify(state, job, with_latest(state.data, job.spec))
             barred = _unreadable(state, job)
-        reads = reads_of(state.data, job.spec)
-        if why := barred or reads.gone or _failure(job, reads.versions, failed):
+        reads, resume = reads_of(state.data, job.spec), _resume(state, job, now)
+        fetched = {**reads.versions, **_checkpoint(job, resume)}
+        if why := barred or reads.gone or _failure(job, fetched, failed):
             pending = [gang for gang in job.gangs if isinstance(gang.phase, Pending)]
             end_gangs(state, pending, "no_data", why, now)
         elif job.may_start_with_data and work.may_start(job):
             key = work.queue.key(job)
-            found.setdefault(key, Group(key, [], reads.versions)).jobs.append(job)
+            found.setdefault(key, Group(key, [], reads.versions, resume)).jobs.append(job)
     order = work.queue.order
     _note_stalled(state, now)
     ranked = [(order.rank(key), group) for key, group in found.items()]
@@ -83,6 +103,23 @@ def _unreadable(state: State, job: Job) -> str:
     member = state.members.get(owner)
     is_operator = member is not None and member.role in ("operator", "admin")
     return unreadable(state.data, job.spec, owner, is_operator=is_operator)
+
+
+def _resume(state: State, job: Job, now: Now) -> Resume:
+    """Notes from where its next attempt continues."""
+    resume = resume_of(state, job, now)
+    if job.spec.data.outputs and resume != job.gangs[0].resume:
+        job.gangs[0].resume = resume
+        state.wants_plan = True
+    return resume
+
+
+def _checkpoint(job: Job, resume: Resume) -> dict[str, DataVersionRecord]:
+    """What nodes fetch besides the versions of a job."""
+    if resume.stored is None or resume.is_bound:
+        return {}
+    version = resume_version(job, resume.stored)
+    return {version.reference: version}
 
 
 def _examined(jobs: list[Job]) -> list[Job]:

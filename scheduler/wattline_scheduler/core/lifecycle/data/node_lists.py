@@ -8,11 +8,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from wattline_protocol.ids import Now, UserName
+from wattline_protocol.ids import NodeId, Now, UserName
 from wattline_protocol.site.run_as import account_of
-from wattline_protocol.wire.agents.data_messages import MAX_HELD, DataToHold, OutputToPublish
+from wattline_protocol.wire.agents.data_messages import (
+    MAX_HELD,
+    CheckpointsToStore,
+    DataToHold,
+    OutputToPublish,
+)
 from wattline_scheduler.core.model import command_outbox
 from wattline_scheduler.core.model.data.node_data import NodeData
+from wattline_scheduler.core.model.data.stored_checkpoints import (
+    home_of,
+    is_stored,
+    job_of_checkpoints,
+    part_of,
+    to_store,
+)
 from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.state import State
@@ -69,25 +81,47 @@ def drop_copies(state: State, manifest_sha256: str) -> None:
 def send_list(
     state: State,
     node: NodeNow,
-    versions: tuple[str, ...],
+    versions: Sequence[str],
     wanted: Wanted,
     live: frozenset[str],
     outputs: tuple[OutputToPublish, ...],
+    copied: tuple[CheckpointsToStore, ...],
     now: Now,
 ) -> None:
-    """Sends the node its lists, if these have changed."""
+    """Sends the node its lists, if they have changed."""
     data = node.data
     contents = dict.fromkeys(wanted.versions[name].sha256 for name in versions)
     to_hold = tuple(_to_hold(state, node, sha256, wanted) for sha256 in contents)
     drop = tuple(sorted(data.held.keys() - live)[:MAX_HELD])
-    if to_hold or drop or outputs:
+    lists = (to_hold, drop, outputs, copied)
+    if any(lists):
         state.holding[node.id] = None
     else:
         state.holding.pop(node.id, None)
-    if (to_hold, drop, outputs) == (data.listed, data.dropped, data.publishes):
+    if lists == (data.listed, data.dropped, data.publishes, data.to_store):
         return
-    data.send(to_hold, drop, outputs)
-    command_outbox.order_data(state, node, to_hold, drop, outputs, now)
+    data.send(*lists)
+    command_outbox.order_data(state, node, *lists, now)
+
+
+def copies_of(state: State) -> dict[NodeId, list[CheckpointsToStore]]:
+    """Checkpoints that nodes copy into the store: of jobs that may save more, or have some that are
+    not there yet."""
+    found: dict[NodeId, list[CheckpointsToStore]] = {}
+    for job in list(state.work.keeping.values()):
+        home = home_of(job.gangs[0])
+        node = None if home is None else state.nodes.get(home.node)
+        has_saved = job.gangs[0].checkpoint is not None
+        if job.is_ended and (not has_saved or home is None or node is None):
+            del state.work.keeping[job.id]
+        elif home is None or node is None or not has_saved:
+            continue
+        elif job.is_ended and is_stored(node, job.id, home):
+            del state.work.keeping[job.id]
+        else:
+            account = account_of(state.site.run_as, job.record.owner) or ""
+            found.setdefault(node.id, []).append(to_store(state, job, home, account))
+    return found
 
 
 def _listing(state: State, node: NodeNow, manifest_sha256: str) -> int:
@@ -101,21 +135,33 @@ def _listing(state: State, node: NodeNow, manifest_sha256: str) -> int:
 def _to_hold(state: State, node: NodeNow, sha256: str, wanted: Wanted) -> DataToHold:
     source = _chosen(node.data, sha256, list(wanted.sources[sha256]))
     version, site = wanted.versions[source.version], state.site
-    record = state.data.sets[version.name]
+    store, secret = _place(state, version)
     return DataToHold(
         manifest_sha256=sha256,
         name=version.name,
         number=version.number,
         bytes=version.bytes,
-        store=record.store,
+        store=store,
         endpoint=site.data.endpoint,
         region=site.data.region,
         account=account_of(site.run_as, source.user) or "",
         user=source.user,
-        secret=record.secret,
+        secret=secret,
         asked=wanted.sources[sha256][source],
         listing=_listing(state, node, sha256),
     )
+
+
+def _place(state: State, version: DataVersionRecord) -> tuple[str, str]:
+    """Its store, and the secret that opens it."""
+    record = state.data.sets.get(version.name)
+    if record is not None:
+        return record.store, record.secret
+    job = state.work.jobs[job_of_checkpoints(version.name)]
+    stored = job.gangs[0].resume.stored
+    assert stored is not None, "its checkpoint is stored"  # noqa: S101 - who wants it
+    part = part_of(state.site.data.store, job.record.owner, job.id, stored)
+    return part, job.spec.data.store_secret
 
 
 def _chosen(data: NodeData, sha256: str, sources: Sequence[Source]) -> Source:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from wattline_protocol.ids import TaskRef
 from wattline_protocol.wire.agents.data_messages import (
+    CheckpointsStored,
+    CheckpointsToStore,
     DataHeld,
     DataToHold,
     OutputNow,
@@ -31,6 +33,10 @@ class NodeData:
     """Of attempts that have succeeded here."""
     publishes: tuple[OutputToPublish, ...] = ()
     """As last sent: the outputs that it is to publish."""
+    to_store: tuple[CheckpointsToStore, ...] = ()
+    """As last sent: checkpoints that it copies."""
+    stored: Mapping[int, CheckpointsStored] = field(default_factory=dict)
+    """By job: what it reports of them."""
     _listed: Mapping[str, DataToHold] = field(default_factory=dict)
 
     def is_ready(self, manifest_sha256: str) -> bool:
@@ -63,9 +69,11 @@ class NodeData:
         versions: tuple[DataToHold, ...],
         dropped: tuple[str, ...],
         publishes: tuple[OutputToPublish, ...],
+        to_store: tuple[CheckpointsToStore, ...],
     ) -> None:
         """The lists as they are sent now."""
-        self.listed, self.dropped, self.publishes = versions, dropped, publishes
+        self.listed, self.dropped = versions, dropped
+        self.publishes, self.to_store = publishes, to_store
         self._listed = {one.manifest_sha256: one for one in versions}
 
     def has_all(self, manifests: Iterable[str]) -> bool:

@@ -8,12 +8,14 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
+from wattline_protocol.data.references import checkpoint_set
 from wattline_protocol.ids import AttemptNo, Instant, JobId, NodeId, TaskNo, TaskRef, UnixTime
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.views.site_views import JobState
 from wattline_protocol.wire.agent_messages import TaskReport, TaskUsage
-from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint
+from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint, StoredCheckpoint
 from wattline_scheduler.core.model.jobs.job_kind import kind_of
+from wattline_scheduler.core.model.jobs.resume import ANYWHERE, Resume
 from wattline_scheduler.core.model.jobs.sorted_numbers import SortedNumbers
 from wattline_scheduler.core.model.queue.job_class import JobClass
 from wattline_scheduler.core.model.usage.gpu_idle_watch import IdleWatch
@@ -237,6 +239,10 @@ class Gang:
     """For gangs of several ranks that report their steps."""
     resumed_step: int = -1
     """Step of its newest checkpoint known when the current try began; -1 = none."""
+    stored: StoredCheckpoint | None = None
+    """The newest of its checkpoints in the store of the site."""
+    resume: Resume = ANYWHERE
+    """Where it finds its newest checkpoint, while it is pending."""
     past: deque[Attempt] = field(default_factory=lambda: deque(maxlen=MAX_ATTEMPTS_KEPT))
     """Ended attempts, oldest first."""
 
@@ -310,6 +316,7 @@ class Gang:
             crashes=self.crashes,
             size=self.size,
             boot_id=phase.boot_id if isinstance(phase, Publishing) else "",
+            stored=self.stored,
         )
 
 
@@ -397,6 +404,13 @@ class Job:
         """User-visible index of a gang: its index in the array, else from 0."""
         array = self.spec.array
         return number if array is None else array.indices[number]
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """What its nodes must have, for the planner: versions of data sets, and the newest of its
+        checkpoints where it keeps them in the store."""
+        own = (checkpoint_set(self.id),) if self.spec.data.outputs else ()
+        return (*self.spec.data.datasets, *own)
 
     @property
     def may_start(self) -> bool:

@@ -50,6 +50,8 @@ MAX_REQUEUES = 100
 MAX_SHAPES = 10_000
 """Maximum number of shared shapes."""
 
+UNSTAGED = "its data is not examined yet"
+
 
 class _Held(NamedTuple):
     """Frozen phase and live attempts of a gang with allocated GPUs."""
@@ -88,6 +90,10 @@ class Workload:
         """Jobs with usage limits that have allocated GPUs, or had and were not checked since."""
         self.with_data: dict[JobId, Job] = {}
         """Jobs that read data sets and have, or had, pending gangs, the oldest first."""
+        self.is_data_new = False
+        """There are such jobs that no staging has examined."""
+        self.keeping: dict[JobId, Job] = {}
+        """Jobs whose checkpoints are copied into the store."""
         self.timers = Timers()
         """Times at which the clock changes something for a job."""
         self.open_count = 0
@@ -127,8 +133,10 @@ class Workload:
         self.services.opened(job)
         self._evaluate_soon(job, now)
         self.meter(job)
-        if job.spec.data.datasets and not job.is_ended:
-            job.unstaged = "its data is not examined yet"
+        if job.spec.data.outputs:
+            self.keeping[job.id] = job
+        if job.reads and not job.is_ended:
+            job.unstaged = UNSTAGED
             self.with_data[job.id] = job
         self.requeue(job)
 
@@ -166,8 +174,11 @@ class Workload:
         job.count[before] -= 1
         job.count[after] += 1
         self.count_live(job, int(after in LIVE) - int(before in LIVE))
-        if after == "pending" and job.spec.data.datasets:
+        if after == "pending" and job.reads:
             self.with_data[job.id] = job
+            self.is_data_new = True
+            if job.spec.data.outputs:
+                job.unstaged = UNSTAGED
         if "ended" in (before, after):
             self.open_jobs.count(job, int(before == "ended") - int(after == "ended"))
         if before != after:
@@ -290,7 +301,7 @@ class Workload:
                 runs_s=runs_s,
                 quotas=self.quotas.of(job.account, job.spec.queue),
                 reservation=job.spec.reservation,
-                data=job.spec.data.datasets,
+                data=job.reads,
                 replicas=_nodes_of(job) if job.spec.kind == "service" else None,
             )
         return job.waiting
@@ -333,6 +344,7 @@ class Workload:
         while len(self._ended) > MAX_ENDED_JOBS:
             oldest = next(iter(self._ended))
             del self._ended[oldest]
+            self.keeping.pop(oldest, None)
             self.left.append(self.jobs.pop(oldest))
 
     def unlink_left(self) -> None:
@@ -343,6 +355,8 @@ class Workload:
 
     def reopen(self, job: Job) -> None:
         """Reopens an ended job; its gangs are moved next."""
+        if job.spec.data.outputs:
+            self.keeping[job.id] = job
         self.open_count += 1
         self.services.opened(job)
         del self._ended[job.id]

@@ -77,6 +77,22 @@ def data_refused(state: State, asker: Asker, spec: JobSpec, now: Now) -> Denied 
         if ends is not None and ends <= now.unix_s:
             ended = f"the retention of {text} ended {state.calendar.text(ends)}"
             return Denied("conflict", f"{ended}; its owner can extend it (data add --retention)")
+    return _outputs_refused(state, spec)
+
+
+def _outputs_refused(state: State, spec: JobSpec) -> Denied | None:
+    """Denies a job whose checkpoints cannot be kept at this site."""
+    if not spec.data.outputs:
+        return None
+    site = state.site
+    if not site.data.store.startswith("s3://"):
+        has = site.data.store or "none"
+        text = f'data.outputs needs [data] store = "s3://…" in the site file, which has {has}'
+        return Denied("bad_request", text)
+    if spec.resources.most_nodes > 1 and not site.checkpoint_root:
+        nodes = counted(spec.resources.most_nodes, "node")
+        text = f"a gang of {nodes} saves into one directory: it needs checkpoint_root"
+        return Denied("bad_request", f"{text} in the site file, or data.outputs is to be omitted")
     return None
 
 

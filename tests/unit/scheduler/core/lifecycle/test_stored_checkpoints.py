@@ -1,0 +1,228 @@
+"""Jobs whose checkpoints are kept in the store: what nodes copy, and where a job resumes."""
+
+import msgspec
+import pytest
+
+from support.core.harness import Harness, joined, running
+from support.core.parts import explain_job
+from support.core.sites import JobBuilder, job, site
+from wattline_protocol.data.secrets import SecretName, SecretNames
+from wattline_protocol.data.site_data import SiteData
+from wattline_protocol.ids import JobId, NodeId
+from wattline_protocol.job.selection import only
+from wattline_protocol.job.spec import DataSpec
+from wattline_protocol.wire.agent_messages import StartTask
+from wattline_protocol.wire.agents.data_messages import (
+    CheckpointsStored,
+    CheckpointsToStore,
+    DataHeld,
+    DataReport,
+    DataToHold,
+    HoldData,
+)
+from wattline_protocol.wire.client_messages import Drain, Requeue
+from wattline_protocol.wire.task_order import TaskOrder
+from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint, StoredCheckpoint
+
+STORE = "s3://bucket/site"
+KEPT = DataSpec(outputs=("checkpoints/",), store_secret="store")
+
+
+def sited(nodes: int = 2, **changes: object) -> Harness:
+    """Nodes a1, a2, … with caches and the secret of ada."""
+    bare = site().rack("a", nodes).build()
+    h = joined(msgspec.structs.replace(bare, data=SiteData(STORE), **changes))
+    for number in range(nodes):
+        name = f"a{number + 1}"
+        agent = h.agent(name)
+        h.say(name, SecretNames(agent.epoch, agent.incarnation, (SecretName("ada", "store"),)))
+        report(h, name)
+    return h
+
+
+@pytest.fixture
+def h() -> Harness:
+    return sited()
+
+
+def kept(gpus: int = 1, nodes: int = 1) -> JobBuilder:
+    spec = job().gpus(gpus).nodes(nodes).build()
+    return JobBuilder(msgspec.structs.replace(spec, data=KEPT))
+
+
+def report(
+    h: Harness, node: str, *held: DataHeld, stored: tuple[CheckpointsStored, ...] = ()
+) -> None:
+    agent = h.agent(node)
+    h.say(node, DataReport(agent.epoch, agent.incarnation, held, 10_000, 0, "", stored))
+    h.settle()
+
+
+def lists(h: Harness, node: str) -> HoldData:
+    return [m for m in h.sent_to(node, HoldData) if isinstance(m, HoldData)][-1]
+
+
+def to_copy(h: Harness, node: str) -> CheckpointsToStore:
+    (one,) = lists(h, node).to_store
+    return one
+
+
+def to_fetch(h: Harness, node: str) -> DataToHold:
+    (one,) = lists(h, node).versions
+    return one
+
+
+def save(h: Harness, number: JobId, node: str, step: int) -> None:
+    (attempt,) = h.gang(number).live
+    saved = SavedCheckpoint(step=step, bytes=9, save_s=0.1, unix_s=h.now.unix_s)
+    h.agent(node).tasks[attempt.record.ref].checkpoint = saved
+    h.run(12)
+
+
+def store(h: Harness, node: str, step: int, **changes: object) -> StoredCheckpoint:
+    """The node has carried out its newest order."""
+    order = to_copy(h, node)
+    newest = StoredCheckpoint(
+        *(order.attempt, step, order.attempt, step, f"{step:064x}", 500, h.now.unix_s)
+    )
+    copied = CheckpointsStored(
+        *(order.job, order.attempt, newest, 0, "", order.saved_unix_s, order.is_last)
+    )
+    report(h, node, stored=(msgspec.structs.replace(copied, **changes),))
+    return newest
+
+
+def orders(h: Harness, node: str) -> list[TaskOrder]:
+    return [start.order for start in h.sent_to(node, StartTask) if isinstance(start, StartTask)]
+
+
+def requeue(h: Harness, number: JobId) -> None:
+    h.do(Requeue(only(number), "t"))
+    h.end_tasks()
+    h.run(2)
+
+
+def test_its_node_copies_what_it_has_reported_and_what_is_stored_is_on_record(h: Harness) -> None:
+    number = h.submit(kept())
+    h.run(2)
+    save(h, number, "a1", 10)
+    order = to_copy(h, "a1")
+    assert (order.store, order.prefix, order.user, order.secret) == (
+        STORE,
+        f"checkpoints/ada/{number}",
+        "ada",
+        "store",
+    )
+    assert not order.is_last
+    assert order.recorded is None
+    stored = store(h, "a1", 10)
+    h.run(2)
+    assert h.gang(number).stored == stored
+    assert to_copy(h, "a1").recorded == stored
+    assert h.gang(number).live[0].record.has_task_lease, "it may go on elsewhere from now on"
+    h.restart_scheduler()
+    assert h.gang(number).stored == stored
+
+
+def test_a_lost_node_leaves_its_job_to_another_that_fetches_the_checkpoint(h: Harness) -> None:
+    number = h.submit(kept())
+    h.run(2)
+    save(h, number, "a1", 10)
+    stored = store(h, "a1", 10)
+    h.run(2)
+    h.cut_off.add(NodeId("a1"))
+    h.run(h.site.timing.task_lease_s + 10)
+    wanted = to_fetch(h, "a2")
+    assert (wanted.manifest_sha256, wanted.store) == (
+        stored.sha256,
+        f"{STORE}/checkpoints/ada/{number}/{stored.stored_by}",
+    )
+    assert (wanted.user, wanted.secret) == ("ada", "store")
+    reason = f"fetching checkpoint 10 of job {number}: 0 % on a2"
+    assert h.job(number).unstaged == reason
+    assert not running(h, number)
+    ready = DataHeld(stored.sha256, "ready", 0, 500, "", wanted.asked, wanted.listing)
+    report(h, "a2", ready)
+    h.run(2)
+    (order,) = orders(h, "a2")
+    assert [(one.manifest_sha256, one.is_checkpoint) for one in order.data] == [
+        (stored.sha256, True)
+    ]
+    assert to_copy(h, "a2").recorded == stored
+    assert to_copy(h, "a2").attempt == order.ref.attempt
+
+
+def test_a_node_with_checkpoints_that_are_not_stored_keeps_its_job(h: Harness) -> None:
+    number = h.submit(kept())
+    h.run(2)
+    save(h, number, "a1", 10)
+    h.do(Drain(NodeId("a1")))
+    requeue(h, number)
+    away = CheckpointsStored(number, h.gang(number).past[-1].record.attempt, detail="no route")
+    report(h, "a1", stored=(away,))
+    assert h.job(number).unstaged == (
+        "a1 has checkpoints of it that are not in the store yet: no route"
+    )
+    assert explain_job(h.cluster.state, h.job(number), h.now).reason == h.job(number).unstaged
+    stored = store(h, "a1", 10)
+    assert to_fetch(h, "a2").manifest_sha256 == stored.sha256
+    assert not lists(h, "a1").versions
+
+
+def test_its_home_starts_it_without_a_copy_while_the_store_is_away(h: Harness) -> None:
+    number = h.submit(kept())
+    h.run(2)
+    save(h, number, "a1", 10)
+    requeue(h, number)
+    h.run(2)
+    first, second = orders(h, "a1")
+    assert first.ref != second.ref
+    assert second.data == ()
+    assert not orders(h, "a2")
+
+
+def test_what_an_ended_job_has_left_is_copied_to_the_end(h: Harness) -> None:
+    number = h.submit(kept())
+    h.run(2)
+    save(h, number, "a1", 10)
+    h.end_tasks()
+    h.run(2)
+    assert h.state_of(number) == "COMPLETED"
+    assert to_copy(h, "a1").is_last
+    h.restart_scheduler()
+    h.run(2)
+    report(h, "a1")
+    assert to_copy(h, "a1").is_last
+    stored = store(h, "a1", 10)
+    h.run(2)
+    assert lists(h, "a1").to_store == ()
+    assert h.gang(number).stored == stored
+
+
+def test_another_node_records_nothing_and_no_older_copy_replaces_a_newer_one(h: Harness) -> None:
+    number = h.submit(kept())
+    h.run(2)
+    save(h, number, "a1", 10)
+    stored = store(h, "a1", 10)
+    liar = msgspec.structs.replace(stored, number=99, sha256="f" * 64)
+    report(h, "a2", stored=(CheckpointsStored(number, stored.stored_by, liar),))
+    assert h.gang(number).stored == stored
+    older = msgspec.structs.replace(stored, number=9)
+    report(h, "a1", stored=(CheckpointsStored(number, stored.stored_by, older),))
+    assert h.gang(number).stored == stored
+
+
+@pytest.mark.parametrize(
+    ("changes", "nodes", "text"),
+    [
+        ({"data": SiteData("/srv")}, 1, 's3://…" in the site file, which has /srv'),
+        ({}, 2, "it needs checkpoint_root in the site file"),
+    ],
+    ids=["local", "gang"],
+)
+def test_what_this_site_cannot_keep_is_refused(
+    changes: dict[str, object], nodes: int, text: str
+) -> None:
+    h = sited()
+    h.cluster.state.site = msgspec.structs.replace(h.cluster.state.site, **changes)
+    assert text in h.refuse(kept(nodes=nodes))
