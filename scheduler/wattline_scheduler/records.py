@@ -117,8 +117,7 @@ class GangRecord(msgspec.Struct, frozen=True):
     size: int = 0
     """Tasks of the newest try; 0 = never tried."""
     boot_id: str = ""  # of the host that has its output, while it publishes
-    stored: StoredCheckpoint | None = None
-    """The newest of its checkpoints in the store of the site."""
+    stored: StoredCheckpoint | None = None  # its newest one in the store of the site
 
 
 class AttemptRecord(msgspec.Struct, frozen=True):
@@ -144,8 +143,7 @@ class AttemptRecord(msgspec.Struct, frozen=True):
     """The MIG device allocated to it; None = GPUs, or a share of one."""
     note: str = ""
     """Note to its user about its start."""
-    checkpoint: SavedCheckpoint | None = None
-    """The newest that it has published."""
+    checkpoint: SavedCheckpoint | None = None  # the newest that it has published
     has_task_lease: bool = False
     """Its keeper ends it when its node is isolated for longer than the task lease."""
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -68,12 +68,12 @@ def add(
         secret=secret,
     )
     origins = [_origin(client, reference) for reference in made_from]
-    with store_errors():
+    with store_errors(), ExitStack() as sources:
         kind: Kind = "model" if model else "dataset"
         place = client.prepare_data(name, kind, _absolute(store or ""))
         opened = store_of(place)
         if from_run is not None:
-            source = models.from_run(client, from_run, place.checkpoint_root)
+            source = sources.enter_context(models.from_run(client, from_run, place))
         elif from_checkpoint is not None:
             source = models.from_directory(Path(from_checkpoint))
         else:

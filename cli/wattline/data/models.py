@@ -1,19 +1,24 @@
 """Models from checkpoints: of a run, or in a directory."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import msgspec
 
 from wattline.client import Client
+from wattline.data.stores import store_of
 from wattline.exits import NOT_FOUND
 from wattline.failures import ActFailed
 from wattline.runs.acts import read_run
 from wattline.runs.run import Run
 from wattline.task.manifest import MANIFEST, check
 from wattline.task.saves import Checkpoint, checkpoints
-from wattline_protocol.data.requests import Origin
+from wattline_protocol.data.requests import DataPlace, Origin
 from wattline_protocol.wire.bounds import MAX_SENTENCE_CHARS
+from wattline_runtime.data.copy_out import copy_version
 
 CUT = " … (cut)"
 
@@ -25,22 +30,41 @@ class Source(NamedTuple):
     origins: tuple[Origin, ...]
 
 
-def from_run(client: Client, text: str, checkpoint_root: str) -> Source:
-    """The newest intact checkpoint of a run's job."""
+@contextmanager
+def from_run(client: Client, text: str, place: DataPlace) -> Iterator[Source]:
+    """The newest intact checkpoint of a run's job: of the directory that all hosts mount, else of
+    the store where the job keeps them, copied for as long as it takes."""
     run = read_run(client, text)
-    if not checkpoint_root:
-        where = f"a directory of its node ({', '.join(run.nodes)})"
-        raise ActFailed(
-            f"the site has no checkpoint_root, so that checkpoints of run {run.run} are in {where}:"
-            " run this there, with --from-checkpoint DIR"
-        )
-    home = Path(checkpoint_root) / str(run.job)
+    home = Path(place.checkpoint_root) / str(run.job)
     home = home if run.index is None else home / f"index-{run.index}"
-    found = next((one for one in checkpoints(home) if isinstance(one, Checkpoint)), None)
-    if found is None:
-        raise ActFailed(f"run {run.run} has no intact checkpoint in {home} here", NOT_FOUND)
-    origins = (*_of_run(run), _origin(found.path.parent, found.step), *data_of(client, run))
-    return Source(found.path, origins)
+    here = checkpoints(home) if place.checkpoint_root else ()
+    found = next((one for one in here if isinstance(one, Checkpoint)), None)
+    if found is not None:
+        directory = _origin(found.path.parent, found.step)
+        yield Source(found.path, (*_of_run(run), directory, *data_of(client, run)))
+        return
+    kept = client.job(run.job).checkpoint
+    if kept is None or kept.stored is None:
+        raise _has_none(run, home, place)
+    with TemporaryDirectory(prefix="wattline-model-") as folder:
+        copy = Path(folder) / f"0-step-{kept.stored.step}"
+        store = store_of(msgspec.structs.replace(place, store=kept.stored_in))
+        copy_version(store, kept.stored.sha256, copy)
+        detail = f"step {kept.stored.step}, {kept.stored.sha256}"
+        origin = Origin("checkpoint", kept.stored_in, detail)
+        source = from_directory(copy)
+        yield Source(source.path, (*_of_run(run), origin, *data_of(client, run)))
+
+
+def _has_none(run: Run, home: Path, place: DataPlace) -> ActFailed:
+    if place.checkpoint_root:
+        text = f"run {run.run} has no intact checkpoint in {home} here, and none in the store"
+        return ActFailed(text, NOT_FOUND)
+    where = f"a directory of its node ({', '.join(run.nodes)})"
+    return ActFailed(
+        f"the site has no checkpoint_root, so that checkpoints of run {run.run} are in {where}, and"
+        " none is in the store (data.outputs): run this there, with --from-checkpoint DIR"
+    )
 
 
 def data_of(client: Client, run: Run) -> tuple[Origin, ...]:

@@ -1,11 +1,13 @@
-"""Copies what lies in a store under plain names, as another program left it, into a folder."""
+"""Copies out of a store into a folder: plain names, as another program left them, or a version."""
 
+import hashlib
 from pathlib import Path
 
 from wattline_protocol.data.requests import MAX_FILES
-from wattline_runtime.data.manifest import ManifestError, check_path
+from wattline_runtime.data.manifest import ManifestError, check_path, object_key
 from wattline_runtime.data.stores.interface import Store
 from wattline_runtime.data.tree import TreeError, batches, in_threads
+from wattline_runtime.data.verify import entries_of
 
 
 def copy_out(store: Store, folder: Path) -> None:
@@ -23,6 +25,20 @@ def copy_out(store: Store, folder: Path) -> None:
             raise TreeError(f"{store.url}: a version has at most {MAX_FILES:,} files")
     if not count:
         raise TreeError(f"{store.url} holds no file")
+
+
+def copy_version(store: Store, sha256: str, folder: Path) -> None:
+    """The files of a version, each with the hash that it was stored by. Raises ManifestError,
+    StoreError, OSError."""
+    for entry in entries_of(store, sha256):
+        to, digest = folder / check_path(entry.path), hashlib.sha256()
+        to.parent.mkdir(parents=True, exist_ok=True)
+        with to.open("xb") as file:
+            for chunk in store.read(object_key(entry.sha256)):
+                digest.update(chunk)
+                file.write(chunk)
+        if digest.hexdigest() != entry.sha256:
+            raise ManifestError(f"{store.url}: {entry.path} has another SHA-256")
 
 
 def _copy_one(store: Store, key: str, folder: Path) -> None:

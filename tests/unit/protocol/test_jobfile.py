@@ -138,6 +138,8 @@ def test_the_example_of_every_key_is_right(key: Any) -> None:
         "launch.interface": 'how = "torchrun"\n',
         "launch.image": 'how = "container"\n',
         "data.check": 'datasets = ["digits@v3"]\n',
+        "data.outputs": 'store_secret = "store"\n',
+        "data.store_secret": 'outputs = ["checkpoints/"]\n',
         "data.makes_model": 'makes = "net"\n',
         "service.idle_to_zero": 'slo.p95 = "1s"\nfallback = "small"\n',
     }.get(key.path, "")
