@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -68,17 +68,12 @@ def add(
         secret=secret,
     )
     origins = [_origin(client, reference) for reference in made_from]
-    with store_errors(), ExitStack() as sources:
+    with store_errors():
         kind: Kind = "model" if model else "dataset"
         place = client.prepare_data(name, kind, _absolute(store or ""))
         opened = store_of(place)
-        if from_run is not None:
-            source = sources.enter_context(models.from_run(client, from_run, place))
-        elif from_checkpoint is not None:
-            source = models.from_directory(Path(from_checkpoint))
-        else:
-            source = models.Source(Path(path or ""), ())
-        with _here(source.path, path or "", place) as folder, NewVersion(folder) as version:
+        found = _source(client, place, path, from_run, from_checkpoint)
+        with found as source, NewVersion(source.path) as version:
             verdict = None if model or no_check else check_new(client, name, version, opened)
             adding = Adding(name, kind, (*source.origins, *origins), change, verdict)
             try:
@@ -89,11 +84,29 @@ def add(
 
 
 @contextmanager
-def _here(path: Path, given: str, place: DataPlace) -> Iterator[Path]:
-    """The files on this host; those of a bucket are copied for as long as it takes."""
-    if not given.startswith(BUCKET):
-        yield path
-        return
+def _source(
+    client: Client,
+    place: DataPlace,
+    path: str | None,
+    from_run: str | None,
+    from_checkpoint: str | None,
+) -> Iterator[models.Source]:
+    """The files of the version, on this host for as long as they are needed."""
+    if from_run is not None:
+        with models.from_run(client, from_run, place) as source:
+            yield source
+    elif from_checkpoint is not None:
+        yield models.from_directory(Path(from_checkpoint))
+    elif path is not None and path.startswith(BUCKET):
+        with _copied(path, place) as folder:
+            yield models.Source(folder, ())
+    else:
+        yield models.Source(Path(path or ""), ())
+
+
+@contextmanager
+def _copied(given: str, place: DataPlace) -> Iterator[Path]:
+    """The files of a bucket in a temporary folder."""
     try:
         url = parse_store_url(given).text
     except ValueError as error:
