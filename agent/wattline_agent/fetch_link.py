@@ -25,10 +25,9 @@ from wattline_protocol.wire.agents.data_messages import (
     MAX_LINE_BYTES,
     CacheReport,
     CheckpointsToStore,
-    DataToHold,
     FetchOrder,
     HoldOrder,
-    OutputToPublish,
+    InStore,
 )
 
 FETCH_MODULE = "wattline_runtime.data.fetch"
@@ -174,8 +173,7 @@ class FetchLink:
         """What opens the stores of all; entries that cannot be read, or that no store has, are
         not there."""
         found: dict[str, bytes] = {}
-        opened: tuple[DataToHold | CheckpointsToStore | OutputToPublish, ...]
-        opened = (*order.versions, *order.to_store, *order.outputs)
+        opened: tuple[InStore, ...] = (*order.versions, *order.to_store, *order.outputs)
         for one in opened:
             if one.secret and one.opened_by not in found:
                 with suppress(SecretUnusable):  # the fetch process names what it lacks

@@ -212,7 +212,7 @@ def _version(folder: Path, number: int, rng: random.Random) -> DataToHold:
     with NewVersion(tree) as version:
         version.put(LocalStore(str(folder / "store")))
         found = version.tree
-    return DataToHold(found.sha256, SET, number + 1, found.size, str(folder / "store"))
+    return DataToHold(found.sha256, SET, number + 1, found.size, store=str(folder / "store"))
 
 
 def _kill_one(folder: Path, versions: list[DataToHold], rng: random.Random) -> None:

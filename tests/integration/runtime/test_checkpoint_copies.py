@@ -49,7 +49,9 @@ def save(step: int) -> None:
 def ordered(server: S3Server, root: Path, step: int, **changes: object) -> CheckpointsToStore:
     """The order after the save of a step was reported."""
     made = CheckpointsToStore(
-        *(17, 1, f"s3://{BUCKET}", PREFIX, server.endpoint),
+        *(17, 1, PREFIX),
+        store=f"s3://{BUCKET}",
+        endpoint=server.endpoint,
         user="ada",
         secret="store",
         root=str(root),
@@ -97,7 +99,9 @@ def test_a_checkpoint_is_stored_while_its_server_and_its_keys_come_late(
         assert second.newest is not None
         place = f"s3://{BUCKET}/{PREFIX}/1"
         wanted = DataToHold(
-            *(second.newest.sha256, "checkpoint", 30, second.newest.bytes, place, server.endpoint),
+            *(second.newest.sha256, "checkpoint", 30, second.newest.bytes),
+            store=place,
+            endpoint=server.endpoint,
             user="ada",
             secret="store",
             asked=1,

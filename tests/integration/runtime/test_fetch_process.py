@@ -34,7 +34,7 @@ def server() -> Iterator[S3Server]:
 
 
 def version(store: str, tree: Tree = TREE, **changes: object) -> DataToHold:
-    found = DataToHold(tree.sha256, "set", 1, tree.bytes, store, user="ada", asked=1)
+    found = DataToHold(tree.sha256, "set", 1, tree.bytes, store=store, user="ada", asked=1)
     return msgspec.structs.replace(found, **changes)
 
 

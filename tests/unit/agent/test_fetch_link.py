@@ -44,14 +44,14 @@ def test_the_largest_order_is_within_the_bound(tmp_path: Path, size: int) -> Non
             name,
             MAX_SERIAL,
             MAX_SERIAL,
-            "/" + "\N{GRINNING FACE}" * (MAX_URL_CHARS - 1),
-            "https://" + "h" * 253,
-            "r" * 253,
-            name,
-            name,
-            f"{name}{at:03}",
             MAX_SERIAL,
             MAX_SERIAL,
+            store="/" + "\N{GRINNING FACE}" * (MAX_URL_CHARS - 1),
+            endpoint="https://" + "h" * 253,
+            region="r" * 253,
+            account=name,
+            user=name,
+            secret=f"{name}{at:03}",
         )
         for at in range(MAX_HELD)
     )

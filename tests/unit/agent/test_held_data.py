@@ -31,7 +31,7 @@ def rig() -> Rig:
 
 
 def version(listing: int = 1) -> DataToHold:
-    return DataToHold(SHA, "digits", 3, 100, "/srv", asked=7, listing=listing)
+    return DataToHold(SHA, "digits", 3, 100, store="/srv", asked=7, listing=listing)
 
 
 def hold(rig: Rig, *versions: DataToHold, seq: int | None = None) -> list[Effect]:

@@ -10,7 +10,7 @@ import msgspec
 
 from wattline_protocol.data.checks import DataCheck
 from wattline_protocol.data.references import version_text
-from wattline_protocol.data.requests import FileCount, Origin, Sha256
+from wattline_protocol.data.requests import DataPlace, FileCount, Origin, Sha256
 from wattline_protocol.data.site_data import Url
 from wattline_protocol.ids import TaskRef, UnixTime
 from wattline_protocol.wire.agents.current import Current, Numbered
@@ -29,7 +29,32 @@ MAX_LINE_BYTES = 8 * 1024 * 1024
 """Between the agent and its fetch process: any order or report is shorter."""
 
 
-class DataToHold(msgspec.Struct, frozen=True):
+class InStore(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node reads from a store, or writes there, and with which rights."""
+
+    store: Url
+    endpoint: Url = ""
+    """Of an S3-compatible server; empty: AWS."""
+    region: Url = ""
+    account: Name[str] = ""
+    """Account of the host that opens the store; empty = the keeper's own."""
+    user: Name[str] = ""
+    """User of the site whose secret opens the store."""
+    secret: Name[str] = ""
+    """Entry of that user; empty = none is needed."""
+
+    @property
+    def opened_by(self) -> str:
+        """The secret that opens its store, as USER/ENTRY; empty = none is needed."""
+        return f"{self.user}/{self.secret}" if self.secret else ""
+
+    @property
+    def place(self) -> DataPlace:
+        """The store, to open it."""
+        return DataPlace(self.store, "", self.endpoint, self.region)
+
+
+class DataToHold(InStore, frozen=True):
     """A version, and where it lies."""
 
     manifest_sha256: Sha256
@@ -38,25 +63,10 @@ class DataToHold(msgspec.Struct, frozen=True):
     number: Serial[int]
     bytes: Bytes
     """Sum over its files, as registered."""
-    store: Url
-    endpoint: Url = ""
-    """Of an S3-compatible server; empty: AWS."""
-    region: Url = ""
-    account: Name[str] = ""
-    """Account of the host that reads the store; empty = the keeper's own."""
-    user: Name[str] = ""
-    """User of the site whose secret opens the store."""
-    secret: Name[str] = ""
-    """Entry of that user; empty = none is needed."""
     asked: Serial[int] = 0
     """Number of the newest job that reads it: a failure that was final is tried again for each."""
     listing: Serial[int] = 0
     """Another one each time that it comes onto the list of a node, also by another scheduler."""
-
-    @property
-    def opened_by(self) -> str:
-        """The secret that opens its store, as USER/ENTRY; empty = none is needed."""
-        return f"{self.user}/{self.secret}" if self.secret else ""
 
     @property
     def reference(self) -> str:
@@ -64,17 +74,10 @@ class DataToHold(msgspec.Struct, frozen=True):
         return version_text(self.name, self.number)
 
 
-class OutputToPublish(msgspec.Struct, frozen=True):
+class OutputToPublish(InStore, frozen=True):
     """The output of an attempt that has succeeded, and where it belongs."""
 
     ref: TaskRef
-    store: Url
-    endpoint: Url = ""
-    region: Url = ""
-    account: Name[str] = ""
-    """As of `DataToHold`, and the following."""
-    user: Name[str] = ""
-    secret: Name[str] = ""
     as_of: Name[str] = ""
     """Of the registry: objects are looked at again for another one. Empty: some are being deleted
     from the store, nothing is put there now."""
@@ -82,11 +85,6 @@ class OutputToPublish(msgspec.Struct, frozen=True):
     """Manifest that it is compared with, in place of being put into the store."""
     workdir: Path = ""
     """Where its code is."""
-
-    @property
-    def opened_by(self) -> str:
-        """The secret that opens its store, as USER/ENTRY; empty = none is needed."""
-        return f"{self.user}/{self.secret}" if self.secret else ""
 
 
 class TaskData(msgspec.Struct, frozen=True):
@@ -166,22 +164,14 @@ OutputsToPublish = Annotated[tuple[OutputToPublish, ...], msgspec.Meta(max_lengt
 OutputsNow = Annotated[tuple[OutputNow, ...], msgspec.Meta(max_length=MAX_OUTPUTS)]
 
 
-class CheckpointsToStore(msgspec.Struct, frozen=True):
+class CheckpointsToStore(InStore, frozen=True):
     """Checkpoints of a job that the node copies into the store of the site, and until when."""
 
     job: Serial[int]
     attempt: Serial[int]
     """The newest that ran there: its part of the store takes the copies."""
-    store: Url
     prefix: Url
     """Of the job, in the store."""
-    endpoint: Url = ""
-    region: Url = ""
-    account: Name[str] = ""
-    """Account of the host that reads the checkpoints; empty = the keeper's own."""
-    user: Name[str] = ""
-    secret: Name[str] = ""
-    """Entry of that user which opens the store."""
     root: Path = ""
     """Directory of the checkpoints of all jobs; empty = the node's own."""
     saved_unix_s: Time[UnixTime] = UnixTime(0.0)
@@ -190,11 +180,6 @@ class CheckpointsToStore(msgspec.Struct, frozen=True):
     """No attempt lives there: what is there now is all that there will be."""
     recorded: StoredCheckpoint | None = None
     """The newest copy on record."""
-
-    @property
-    def opened_by(self) -> str:
-        """The secret that opens its store, as USER/ENTRY."""
-        return f"{self.user}/{self.secret}"
 
 
 class CheckpointsStored(msgspec.Struct, frozen=True):

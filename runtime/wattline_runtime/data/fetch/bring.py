@@ -11,7 +11,6 @@ from contextlib import closing
 from itertools import islice
 from threading import Lock
 
-from wattline_protocol.data.requests import DataPlace
 from wattline_protocol.wire.agents.data_messages import DataToHold
 from wattline_runtime.data.cache.folder import CacheFolder, WrongContent
 from wattline_runtime.data.cache.index import Needs, cost_of
@@ -53,7 +52,7 @@ class Bringing:
         """Raises ReadFailed, TooLarge, Damaged, Unwanted, OSError."""
         name = self._version.manifest_sha256
         version = self._version
-        place = DataPlace(version.store, "", version.endpoint, version.region)
+        place = version.place
         try:
             with closing(StoreReader(Opening(place, version.account, secret))) as reader:
                 needs = self._admit(reader, name)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from wattline_protocol.data.requests import DataPlace
 from wattline_protocol.wire.agents.data_messages import (
     MAX_KEYS_BYTES,
     CheckpointsStored,
@@ -141,7 +140,7 @@ def _copied(order: CheckpointsToStore, secret: bytes, rate_bytes_s: int) -> Chec
     if not secret:
         what = f"secret {order.secret} of {order.user}, of at most {MAX_KEYS_BYTES} bytes"
         raise ReadFailed("locked", f"this node has no {what}")
-    place = DataPlace(order.store, "", order.endpoint, order.region)
+    place = order.place
     wish = CopyCheckpoint(
         f"{order.root}/{order.job}", order.prefix, order.attempt, order.recorded, rate_bytes_s
     )

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from wattline_protocol.data.requests import DataPlace
 from wattline_protocol.wire.agents.data_messages import (
     MAX_HELD,
     MAX_KEYS_BYTES,
@@ -63,7 +64,7 @@ class _Item:
     @property
     def is_outdated(self) -> bool:
         """Whether its fetch is from another place than the list names now."""
-        return self.tried is not None and _place(self.tried) != _place(self.version)
+        return self.tried is not None and _source(self.tried) != _source(self.version)
 
 
 class Holding:
@@ -266,16 +267,15 @@ def _continued(before: _Item | None, version: DataToHold) -> _Item:
     if before is None:
         return _Item(version)
     if before.state in ("failed", "waiting") and before.version != version:
-        is_same = _place(before.version) == _place(version)
+        is_same = _source(before.version) == _source(version)
         return _Item(version) if is_same else _Item(version, due_s=before.due_s, tries=before.tries)
     before.version = version
     return before
 
 
-def _place(version: DataToHold) -> tuple[str, ...]:
-    """Where it is fetched from, and as whom."""
-    store = (version.store, version.endpoint, version.region)
-    return (*store, version.account, version.user, version.secret)
+def _source(version: DataToHold) -> tuple[DataPlace, str, str, str]:
+    """Where it is fetched from, and with which rights."""
+    return version.place, version.account, version.user, version.secret
 
 
 def _held(item: _Item) -> DataHeld:

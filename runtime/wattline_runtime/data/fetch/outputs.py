@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from wattline_protocol.data.requests import DataPlace, Origin
+from wattline_protocol.data.requests import Origin
 from wattline_protocol.ids import TaskRef
 from wattline_protocol.wire.agents.data_messages import (
     MAX_KEYS_BYTES,
@@ -150,7 +150,7 @@ class Outputs:
         if order.secret and not secret:
             what = f"secret {order.secret} of {order.user}, of at most {MAX_KEYS_BYTES} bytes"
             raise ReadFailed("locked", f"this node has no {what}")
-        ref, place = order.ref, DataPlace(order.store, "", order.endpoint, order.region)
+        ref, place = order.ref, order.place
         folder = f"{self._tasks_dir}/{ref.job}.{ref.task}.{ref.attempt}.{OUTPUT_SUFFIX}"
         self._set(item, "publishing")
         opening = Opening(place, order.account, secret)

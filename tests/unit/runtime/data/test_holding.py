@@ -70,7 +70,7 @@ class Rig:
 
 
 def wanted(tree: Tree, store: Path, user: str = "ada", asked: int = 1) -> DataToHold:
-    return DataToHold(tree.sha256, user, 1, tree.bytes, str(store), user=user, asked=asked)
+    return DataToHold(tree.sha256, user, 1, tree.bytes, asked, store=str(store), user=user)
 
 
 @pytest.fixture
