@@ -92,6 +92,22 @@ def test_more_load_never_gets_fewer_watts(
     assert other.second(more).cap_mw >= service.second(load).cap_mw
 
 
+@FEW
+@given(PERIODS, st.floats(0.0, 1e12), st.integers(0, 8))
+def test_a_rise_lowers_nothing_and_leaves_replicas_and_bounds(
+    periods: list[tuple[Load | None, int]], more: float, ready: int
+) -> None:
+    service = Service()
+    for load, seconds in periods:
+        for _ in range(seconds):
+            service.second(load)
+    before, wanted = service.wanted, service.scaler.rise(more, ready)
+    assert wanted.replicas == before.replicas
+    assert before.cap_mw <= wanted.cap_mw <= GPU.cap_max_mw
+    assert wanted.caps_mw.keys() == before.caps_mw.keys()
+    assert all(before.caps_mw[one] <= mw <= GPU.cap_max_mw for one, mw in wanted.caps_mw.items())
+
+
 @settings(max_examples=8, deadline=None)
 @given(st.floats(200.0, 1_500.0), st.floats(1.0, 3.0), st.integers(10, 90))
 def test_a_load_that_flaps_every_ten_seconds_or_less_often_does_not_flap_replicas(

@@ -10,9 +10,9 @@ import structlog
 
 from wattline.client.client import Client
 from wattline.client.errors import Unreachable, WattlineError
-from wattline_protocol.wire.api_keys import ApiKeyShares, ReportAbuse, ReportApiKeyUse
+from wattline_protocol.wire.api_keys import ApiKeyShares, ReportApiKeyUse
 from wattline_protocol.wire.clipping import clipped
-from wattline_protocol.wire.rollouts import ReportTraffic
+from wattline_protocol.wire.rollouts import GatewayReport, ReportRises
 from wattline_protocol.wire.routes import Routes
 
 MAX_UNSENT = 8
@@ -33,10 +33,13 @@ class ClientRoutes:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._unsent: queue.Queue[ReportTraffic | ReportAbuse] = queue.Queue(MAX_UNSENT)
+        self._unsent: queue.Queue[GatewayReport] = queue.Queue(MAX_UNSENT)
 
-    def report(self, report: ReportTraffic | ReportAbuse) -> None:
-        """Send it from a thread of its own; dropped while the scheduler does not answer."""
+    def report(self, report: GatewayReport) -> None:
+        """Send it from a thread of its own; dropped while the scheduler does not answer, a rise at
+        once: it says nothing later, and takes no place from reports that count."""
+        if isinstance(report, ReportRises) and not self._unsent.empty():
+            return
         with contextlib.suppress(queue.Full):
             self._unsent.put_nowait(report)
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from wattline_protocol.ids import JobId, TaskRef, UnixTime
-from wattline_protocol.wire.api_keys import Microjoules, Tokens
+from wattline_protocol.wire.api_keys import Microjoules, ReportAbuse, Tokens
 from wattline_protocol.wire.bounds import PLAIN, Count, Name, Seconds, Serial, Span, Word
 
 MAX_REQUESTS = 10**7
@@ -19,6 +19,9 @@ MAX_REQUESTS = 10**7
 
 MAX_WORK = 10**12
 """Tokens of so many requests."""
+
+LEAST_RISE_S = 0.3
+"""Shortest time whose requests show that the load has risen."""
 
 Requests = Annotated[int, msgspec.Meta(ge=0, le=MAX_REQUESTS)]
 Work = Annotated[int, msgspec.Meta(ge=0, le=MAX_WORK)]
@@ -29,6 +32,12 @@ BUCKETS_S: tuple[float, ...] = tuple(0.001 * 2 ** (n / 2) for n in range(33))
 
 MAX_REPORTED = 4_096
 """Revisions in one report, and workers."""
+
+MAX_PROCESSES = 64
+"""Of a gateway."""
+
+MAX_RISES = 256
+"""Services in one report of rises: others are in the next one, and in that of the second."""
 
 MAX_STATE_CHARS = 32
 
@@ -266,7 +275,26 @@ class ReportTraffic(msgspec.Struct, frozen=True, tag_field="t", tag="report_traf
         )
 
 
-RolloutRequest = SteerRollout | GetRollout | ReportTraffic
+class LoadRise(msgspec.Struct, frozen=True):
+    """Requests of a service that lately arrived beyond what is usual, and beyond chance."""
+
+    service: Name[str]
+    per_s: Annotated[float, msgspec.Meta(gt=0.0, le=MAX_REQUESTS / LEAST_RISE_S)]
+    """More requests a second than usual."""
+
+
+class ReportRises(msgspec.Struct, frozen=True, tag_field="t", tag="report_rises"):
+    """Gateway only: services whose load has just risen, at most twice a second. Reports of traffic
+    have the same requests."""
+
+    rises: Annotated[tuple[LoadRise, ...], msgspec.Meta(max_length=MAX_RISES)]
+    process: Annotated[int, msgspec.Meta(ge=0, lt=MAX_PROCESSES)] = 0
+    """Of the gateway: each one reports its own requests."""
+
+
+GatewayReport = ReportTraffic | ReportRises | ReportAbuse
+
+RolloutRequest = SteerRollout | GetRollout | ReportTraffic | ReportRises
 
 
 class RouteSplit(msgspec.Struct, frozen=True):

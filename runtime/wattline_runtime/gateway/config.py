@@ -9,9 +9,9 @@ import msgspec
 from wattline_protocol.http.limits import HttpLimits, networks
 from wattline_protocol.site.model import CONNECTIONS_PER_ADDRESS, HOLD_S, KEYS_VALID_S, Abuse
 from wattline_protocol.trust.keys import check_key
+from wattline_protocol.wire.rollouts import MAX_PROCESSES
 from wattline_runtime.wire import MAX_ITEM_BYTES
 
-MAX_PROCESSES = 64
 RETENTION_S = 30 * 86_400.0
 BATCH_RETENTION_S = 7 * 86_400.0
 

@@ -16,10 +16,9 @@ from wattline_protocol.wire.api_keys import (
     ApiKeyGrant,
     ApiKeyShares,
     BudgetDay,
-    ReportAbuse,
     ReportApiKeyUse,
 )
-from wattline_protocol.wire.rollouts import ReportTraffic, RouteSplit
+from wattline_protocol.wire.rollouts import GatewayReport, RouteSplit
 from wattline_protocol.wire.routes import Routes, WorkerRoute
 from wattline_protocol.wire.service_settings import ServiceSettings
 
@@ -41,7 +40,7 @@ class RouteSource(Protocol):
         """Services with the workers that may serve them and their settings, and the API keys of
         clients."""
 
-    def report(self, report: ReportTraffic | ReportAbuse) -> None:
+    def report(self, report: GatewayReport) -> None:
         """Pass on what the gateway has counted since its last report; never waits."""
 
     async def report_use(self, report: ReportApiKeyUse) -> ApiKeyShares | None:
@@ -79,7 +78,7 @@ class FileRoutes:
         self._day_unix_s = 0.0
         self._used_tokens: Counter[str] = Counter()
 
-    def report(self, report: ReportTraffic | ReportAbuse) -> None:
+    def report(self, report: GatewayReport) -> None:
         """A file takes no reports."""
 
     async def updates(self) -> AsyncIterator[Routes]:

@@ -47,7 +47,12 @@ from wattline_runtime.gateway.lifecycle import (
 )
 from wattline_runtime.gateway.processes.member import Member
 from wattline_runtime.gateway.processes.parent import serve_by_processes
-from wattline_runtime.gateway.revisions.reporting import REPORT_PERIOD_S, TrafficReporter
+from wattline_runtime.gateway.revisions.reporting import (
+    REPORT_PERIOD_S,
+    RiseReporter,
+    TrafficReporter,
+)
+from wattline_runtime.gateway.revisions.rises import LOOK_S
 from wattline_runtime.gateway.routes import RouteSource
 from wattline_runtime.gateway.shell import GatewayShell
 from wattline_runtime.gateway.stats import Stats
@@ -130,6 +135,7 @@ async def serve(
         works = {
             "routes": _watch(answers, routes, server, recorders),
             "traffic": _report(shell, routes),
+            "rises": _report_rises(shell, routes),
             "api-key-use": _report_uses(keys, routes, server),
             "abuse": _watch_abuse(abuse, routes),
             "certificate": _renew(certificate),
@@ -194,6 +200,16 @@ async def _report(shell: GatewayShell, routes: RouteSource) -> None:
             now_s = time.monotonic()
             routes.report(reporter.take(now_s - reported_s))
             reported_s = now_s
+
+
+async def _report_rises(shell: GatewayShell, routes: RouteSource) -> None:
+    """Report services whose load has just risen, likewise."""
+    reporter = RiseReporter(shell.gateway, time.monotonic())
+    while True:
+        await asyncio.sleep(LOOK_S)
+        report = reporter.look(time.monotonic())
+        if report is not None and not shell.is_draining:
+            routes.report(report)
 
 
 async def _watch_abuse(abuse: AbuseWatch | None, routes: RouteSource) -> None:

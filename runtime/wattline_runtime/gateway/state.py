@@ -15,6 +15,7 @@ from wattline_runtime.gateway.balance.hedging import Hedging
 from wattline_runtime.gateway.events import PLAIN, Connection, RequestKind
 from wattline_runtime.gateway.revisions.load_counts import LoadCounts
 from wattline_runtime.gateway.revisions.reported_energy import ReportedEnergy
+from wattline_runtime.gateway.revisions.rises import RiseWatch
 from wattline_runtime.gateway.revisions.trial import Traffic, Trial
 from wattline_runtime.wire import COMPARE, PREDICT, Failure, Reply, possible_tokens
 
@@ -164,6 +165,7 @@ class ServiceState:
     traffic: dict[int, Traffic] = field(default_factory=dict)
     """By revision."""
     load: LoadCounts = field(default_factory=LoadCounts)
+    rises: RiseWatch = field(default_factory=RiseWatch)
     is_plain: bool = True
     """Each of `serving` offers what a request without a kind of its own needs."""
     hedging: Hedging = field(default_factory=Hedging)

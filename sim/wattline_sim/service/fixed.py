@@ -37,6 +37,9 @@ class Fixed:
     def step(self, stage: Stage) -> None:
         """Nothing."""
 
+    def rise(self, stage: Stage, more: float) -> None:
+        """Nothing."""
+
     def second(self, stage: Stage, load: Load) -> None:
         """Replicas, every `EVERY_S`."""
         self._arrived.append(load.arrived)

@@ -23,6 +23,9 @@ class Scaling(Protocol):
     def step(self, stage: Stage) -> None:
         """Before each step."""
 
+    def rise(self, stage: Stage, more: float) -> None:
+        """After a step whose load was so much work a second above the usual one."""
+
     def second(self, stage: Stage, load: Load) -> None:
         """After each second, with what was measured in it."""
 
@@ -43,6 +46,8 @@ class Run:
         self.scaling.step(self.stage)
         self.gateway.arrive(self.stage.now_s + STEP_S)
         self.stage.step()
+        if self.gateway.rise:
+            self.scaling.rise(self.stage, self.gateway.rise)
         if self.steps % STEPS_A_SECOND == 0:
             self.scaling.second(self.stage, self.gateway.second(self.stage.now_s))
 

@@ -1,5 +1,6 @@
 """The product: watts first. Decision and division are the scheduler's own."""
 
+from collections import deque
 from collections.abc import Mapping
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from wattline_protocol.ids import Instant, Now, UnixTime
 from wattline_scheduler.power.demand.models import curve
 from wattline_scheduler.power.scaling.load_history import LoadHistory
-from wattline_scheduler.power.scaling.scaler import Goal, ReplicaGpu, Scaler
+from wattline_scheduler.power.scaling.scaler import Goal, ReplicaGpu, Scaler, Wanted
 from wattline_scheduler.power.scaling.service_load import Load, added
 from wattline_sim.facility.plant.dice import Floats, Indexes
 from wattline_sim.profiles import GpuModel
@@ -32,31 +33,41 @@ class Wattline:
         gpu = ReplicaGpu(curve(model.display_name, "decode"), most_mw, self._least_mw, most_mw)
         self.scaler = Scaler(Goal(bounds.least, bounds.most, p95_s), gpu, LoadHistory())
         self._caps_w: Floats = np.zeros(0)
-        self._next_w: Floats = np.zeros(0)
-        self._grow_at_s = 0.0
+        self._coming: deque[tuple[float, Floats]] = deque()
+        """When caps that were raised come into force, and those."""
 
     def begin(self, stage: Stage) -> None:
         """Nothing is measured yet."""
-        self._caps_w = self._next_w = self._feed.caps_w(self._wanted(stage, 0, {}))
+        self._caps_w = self._feed.caps_w(self._wanted(stage, 0, {}))
         stage.set_caps(self._caps_w)
 
     def step(self, stage: Stage) -> None:
         """Caps that were raised by the last decision come into force."""
-        if self._caps_w is not self._next_w and stage.now_s >= self._grow_at_s:
-            self._caps_w = self._next_w
+        while self._coming and stage.now_s >= self._coming[0][0]:
+            _, self._caps_w = self._coming.popleft()
             stage.set_caps(self._caps_w)
 
+    def rise(self, stage: Stage, more: float) -> None:
+        """Watts alone."""
+        ready = stage.replicas.ready(stage.now_s)
+        self._cap(stage, self.scaler.rise(more, len(ready)))
+
     def second(self, stage: Stage, load: Load) -> None:
-        """Decide; caps that fall do so at once."""
+        """Decide on watts and replicas."""
         ready = stage.replicas.ready(stage.now_s)
         caps_mw = {one.slot: self._cap_mw(stage, one.slot) for one in ready}
         now = Now(Instant(stage.now_s), UnixTime(stage.now_s))
         self.scaler.history.add(load.arrived, now.unix_s)
         wanted = self.scaler.second(added([load]), caps_mw, stage.count, now)
         stage.set_replicas(wanted.replicas)
-        self._next_w = self._feed.caps_w(self._wanted(stage, wanted.cap_mw, wanted.caps_mw))
-        self._grow_at_s = stage.now_s + GROW_S
-        self._caps_w = np.minimum(self._caps_w, self._next_w)
+        self._cap(stage, wanted)
+
+    def _cap(self, stage: Stage, wanted: Wanted) -> None:
+        """Caps that fall do so at once."""
+        next_w = self._feed.caps_w(self._wanted(stage, wanted.cap_mw, wanted.caps_mw))
+        self._coming = deque((at_s, np.minimum(caps_w, next_w)) for at_s, caps_w in self._coming)
+        self._coming.append((stage.now_s + GROW_S, next_w))
+        self._caps_w = np.minimum(self._caps_w, next_w)
         stage.set_caps(self._caps_w)
 
     def _cap_mw(self, stage: Stage, slot: int) -> int:

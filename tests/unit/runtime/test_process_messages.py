@@ -6,7 +6,7 @@ import socket
 from structlog.testing import capture_logs
 
 from wattline_protocol.ids import JobId
-from wattline_protocol.wire.rollouts import ReportTraffic, RevisionTraffic
+from wattline_protocol.wire.rollouts import LoadRise, ReportRises, ReportTraffic, RevisionTraffic
 from wattline_runtime.gateway.processes import messages as m
 
 
@@ -17,8 +17,9 @@ def test_a_message_out_of_its_bounds_is_left_out_and_the_next_is_read() -> None:
         process = await m.open_channel(theirs, m.ToProcess)
         wrong = RevisionTraffic("svc", JobId(1), ready=0, requests=-1, errors=0)
         process.send(m.Reported(ReportTraffic((wrong,))))
-        process.send(m.CaughtUp())
-        assert await parent.receive() == m.CaughtUp()
+        rises = m.Reported(ReportRises((LoadRise("svc", 0.5),)))
+        process.send(rises)
+        assert await parent.receive() == rises
         await process.closed()
         assert await parent.receive() is None
         parent.close()

@@ -19,7 +19,7 @@ from contextlib import suppress
 import msgspec
 import structlog
 
-from wattline_runtime.gateway.config import MAX_PROCESSES
+from wattline_protocol.wire.rollouts import MAX_PROCESSES
 from wattline_runtime.gateway.connections.listeners import Listeners
 
 log = structlog.get_logger()

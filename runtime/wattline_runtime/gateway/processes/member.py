@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 import structlog
 
 from wattline_protocol.http.server import GuardedServer
-from wattline_protocol.wire.api_keys import ApiKeyShares, ReportAbuse, ReportApiKeyUse
-from wattline_protocol.wire.rollouts import ReportTraffic
+from wattline_protocol.wire.api_keys import ApiKeyShares, ReportApiKeyUse
+from wattline_protocol.wire.rollouts import GatewayReport
 from wattline_protocol.wire.routes import Routes
 from wattline_runtime.gateway.config import Endpoints
 from wattline_runtime.gateway.connections.listeners import Listeners
@@ -96,7 +96,7 @@ class Member:
             if ring is not None:
                 ring.heard_s = newest.heard_s
 
-    def report(self, report: ReportTraffic | ReportAbuse) -> None:
+    def report(self, report: GatewayReport) -> None:
         """To the parent, which adds up traffic."""
         self._channel.send(m.Reported(report))
 

@@ -12,8 +12,8 @@ from typing import Any, Generic, Literal, TypeVar
 import msgspec
 import structlog
 
-from wattline_protocol.wire.api_keys import ApiKeyShares, ReportAbuse, ReportApiKeyUse
-from wattline_protocol.wire.rollouts import ReportTraffic
+from wattline_protocol.wire.api_keys import ApiKeyShares, ReportApiKeyUse
+from wattline_protocol.wire.rollouts import GatewayReport
 from wattline_protocol.wire.routes import Routes
 from wattline_runtime.gateway.config import Endpoints, GatewayConfig
 from wattline_runtime.gateway.telemetry.snapshot import Snapshot
@@ -108,9 +108,9 @@ class Used(msgspec.Struct, frozen=True, tag=True):
 
 
 class Reported(msgspec.Struct, frozen=True, tag=True):
-    """Traffic of revisions since its last report, or clients that it restrains."""
+    """Traffic of revisions since its last report, a rise of it, or clients that it restrains."""
 
-    report: ReportTraffic | ReportAbuse
+    report: GatewayReport
 
 
 class Ask(msgspec.Struct, frozen=True, tag=True):

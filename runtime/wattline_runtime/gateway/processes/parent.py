@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from wattline_protocol.wire.api_keys import ReportAbuse
-from wattline_protocol.wire.rollouts import ReportTraffic
+from wattline_protocol.wire.rollouts import ReportRises, ReportTraffic
 from wattline_runtime.gateway.config import Endpoints, GatewayConfig
 from wattline_runtime.gateway.connections import takeover
 from wattline_runtime.gateway.connections.listeners import (
@@ -344,6 +344,8 @@ class _Parent:
             case m.Reported(report=ReportTraffic() as traffic):
                 if process.is_serving:
                     self._traffic.add(process.number, traffic)
+            case m.Reported(report=ReportRises() as rises):
+                self._routes.report(msgspec.structs.replace(rises, process=process.number))
             case m.CaughtUp():
                 self._caught_up(process)
             case m.Serving():

@@ -6,6 +6,9 @@ from operator import lt, sub
 from wattline_protocol.ids import JobId
 from wattline_protocol.wire.rollouts import (
     MAX_REPORTED,
+    MAX_RISES,
+    LoadRise,
+    ReportRises,
     ReportTraffic,
     RevisionTraffic,
     RouteTraffic,
@@ -20,6 +23,8 @@ from wattline_runtime.gateway.state import ServiceState, WorkerState
 from wattline_runtime.gateway.stats import CASCADE_ENDS, Stats
 
 REPORT_PERIOD_S = 1.0
+RISE_PERIOD_S = 0.5
+"""Rises are reported at most so often."""
 NOTHING = Traffic()
 RuleKey = tuple[str, int]
 RouteCounts = tuple[int, ...]
@@ -107,6 +112,28 @@ class TrafficReporter:
             if counts != old:
                 rows.append(RouteTraffic(*key, *map(sub, counts, old)))
         return rows
+
+
+class RiseReporter:
+    """Looks for services whose load has just risen. One that never had a request costs nothing."""
+
+    def __init__(self, gateway: Gateway, now_s: float) -> None:
+        self._gateway, self._looked_s = gateway, now_s
+        self._reported_s = now_s - RISE_PERIOD_S
+
+    def look(self, now_s: float) -> ReportRises | None:
+        """To be called each `LOOK_S`; None: there is nothing to report now."""
+        passed_s, self._looked_s = now_s - self._looked_s, now_s
+        rises = []
+        for service in self._gateway.queue.services.values():
+            total = service.load.requests
+            per_s = service.rises.look(total, passed_s) if total else 0.0
+            if per_s and service.is_listed:
+                rises.append(LoadRise(service.name, per_s))
+        if not rises or now_s - self._reported_s < RISE_PERIOD_S:
+            return None
+        self._reported_s = now_s
+        return ReportRises(tuple(rises[:MAX_RISES]))
 
 
 def rule_counts(stats: Stats) -> dict[RuleKey, RouteCounts]:

@@ -41,7 +41,7 @@ from wattline_protocol.wire.client_messages import (
     Update,
 )
 from wattline_protocol.wire.reservations import Reserve, Unreserve
-from wattline_protocol.wire.rollouts import ReportTraffic, SteerRollout
+from wattline_protocol.wire.rollouts import ReportRises, ReportTraffic, SteerRollout
 from wattline_scheduler.core.admission.disk_reserve import deny_new_work
 from wattline_scheduler.core.leases import cooling_control
 from wattline_scheduler.core.leases.quarantine import readmit
@@ -71,6 +71,7 @@ from wattline_scheduler.core.requests.data_sets import (
     remove_version,
 )
 from wattline_scheduler.core.rollout.gateway_reports import take_report as take_traffic
+from wattline_scheduler.core.scaling.service_scaling import take_rises
 
 ON_JOBS = (Submit, Cancel, Hold, Release, Requeue, Update, SteerRollout)
 """Requests of submitters on their own jobs, of operators on all."""
@@ -157,6 +158,8 @@ def _do(state: State, event: ClientRequest, now: Now) -> Answer | None:
             return rollout_requests.steer(state, event, request, now)
         case ReportTraffic():
             return take_traffic(state, event.user, request, now)
+        case ReportRises():
+            return take_rises(state, event.user, request, now)
         case AckProblem():
             return problem_acts.acknowledge(state, event.user, request, now)
         case Drain() | Undrain() | DeclareOff() | DeclareOn() | Readmit():

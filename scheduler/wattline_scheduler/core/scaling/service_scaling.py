@@ -12,7 +12,8 @@ from wattline_protocol.ids import Now, TaskRef
 from wattline_protocol.job.spec import ServiceSpec, Slo
 from wattline_protocol.text.quantities import format_duration
 from wattline_protocol.text.wording import counted
-from wattline_protocol.wire.rollouts import WorkerTraffic
+from wattline_protocol.wire.client_messages import Done
+from wattline_protocol.wire.rollouts import ReportRises, WorkerTraffic
 from wattline_scheduler.core.admission.open_job_limits import too_many
 from wattline_scheduler.core.leases.lease_load import demand_of
 from wattline_scheduler.core.lifecycle.ending import end_gang, ends_for_good
@@ -20,7 +21,12 @@ from wattline_scheduler.core.lifecycle.job_state import refresh
 from wattline_scheduler.core.lifecycle.scaling import scale
 from wattline_scheduler.core.model.jobs.job import Ending, Gang, Job, Pending, Running
 from wattline_scheduler.core.model.jobs.scaled_service import Scaling
-from wattline_scheduler.core.model.service_traffic import gone_gateways, seen_workers, serving_job
+from wattline_scheduler.core.model.service_traffic import (
+    MeanWork,
+    gone_gateways,
+    seen_workers,
+    serving_job,
+)
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.scaling.slo_checks import slo_problem
 from wattline_scheduler.power.demand.useful_cap import curve_of
@@ -52,6 +58,24 @@ def tick_services(state: State, loads: Loads | None, now: Now) -> None:
         if one is None:
             one = state.scaling[job.id] = Scaling(asked_at=now.mono_s)
         _second(state, job, one, loads[name], now)
+
+
+def take_rises(state: State, gateway: str, report: ReportRises, now: Now) -> Done:
+    """Raises the watts of services whose load a gateway has just seen rise: a second that has a
+    part of it only would not show it. Replicas follow the seconds."""
+    names = state.work.services.names()
+    for rise in report.rises:
+        if rise.service not in names:
+            continue
+        services = state.work.services.serving(rise.service)
+        job = serving_job(services, state.rollouts.get(rise.service))
+        one = state.scaling.get(job.id)
+        if one is None or one.scaler is None:
+            continue
+        per_s = one.rise_per_s(gateway, report.process, rise.per_s, now)
+        each = state.load_clock.mean_work.get(rise.service, MeanWork()).each
+        _set_caps(state, job, one.scaler.rise(per_s * each, len(_ready(state, job, now))))
+    return Done("")
 
 
 def _release(state: State, job: Job | None) -> None:

@@ -1,4 +1,4 @@
-"""Watts and replicas of one service, decided once a second; pure.
+"""Watts and replicas of one service, decided once a second, and watts at each rise; pure.
 
 Watts follow the need of each ready replica: the greater of what the load of the service needs of
 all alike, ``rate / (n × capacity) + alone / time``, and what works off its own queue in time,
@@ -140,7 +140,7 @@ class _Window:
 
 
 class Scaler:
-    """The state of one service; `second` is its only entry."""
+    """The state of one service; `second` and `rise` are its only entries."""
 
     def __init__(self, goal: Goal, gpu: ReplicaGpu | None, history: LoadHistory) -> None:
         """`history`: the caller adds each second to it."""
@@ -189,6 +189,24 @@ class Scaler:
         self._wanted = Wanted(self._cap_mw(flow, queued), caps, replicas, reason)
         return self._wanted
 
+    def rise(self, more: float, ready: int) -> Wanted:
+        """Raises watts for a load that has just risen by so much, before a second shows it.
+
+        `ready`: the number of ready replicas. Watts stay as long as if this second had shown it.
+        """
+        if not (ready and self._needs and self.rate.is_known):
+            return self._wanted
+        need = self._need(max(self._watts_rate(), self._mean(FLOW_S) + more), ready)
+        self._needs[-1] = max(self._needs[-1], need)
+        before = self._wanted
+        caps = {
+            one: max(cap_mw, self._cap_mw(need, 0.0, self.gpus.get(one)))
+            for one, cap_mw in before.caps_mw.items()
+        }
+        cap_mw = max(before.cap_mw, self._cap_mw(need, 0.0))
+        self._wanted = replace(before, cap_mw=cap_mw, caps_mw=caps)
+        return self._wanted
+
     @property
     def alone_s(self) -> float | None:
         """What the p95 is without load and caps; None = not known yet."""
@@ -224,15 +242,18 @@ class Scaler:
         elif not self.rate.is_known:
             need = self._probe
         else:
-            capacity, _ = self.rate.constants
-            share = self._rate(FLOW_S, SURE_S, SURE) / (ready * capacity)
-            flow = share + self._alone() if self._is_kept else share / LOAD_AIM
+            flow = self._need(self._watts_rate(), ready)
             need = max(flow, self._queue(load.total_waiting / ready))
         self._needs.append(max(need, self._whole) if load.is_partial else need)
         need = max(list(self._needs)[-self._hold_s() :])
         if not load.is_partial:
             self._whole = need
         return need
+
+    def _need(self, rate: float, ready: int) -> float:
+        """Performance that a load needs of each of so many replicas."""
+        share = rate / (ready * self.rate.constants[0])
+        return share + self._alone() if self._is_kept else share / LOAD_AIM
 
     def _hold_s(self) -> int:
         return min(max(round(HOLD_S * HELD_TIME_S / self.goal.p95_s), LEAST_HOLD_S), HOLD_S)
@@ -265,6 +286,9 @@ class Scaler:
             if requests:
                 rate = max(rate, self._mean(seconds) * (1.0 - sure / sqrt(requests)))
         return rate
+
+    def _watts_rate(self) -> float:
+        return self._rate(FLOW_S, SURE_S, SURE)
 
     def _mean(self, seconds: int) -> float:
         newest = list(self._arrived)[-seconds:]

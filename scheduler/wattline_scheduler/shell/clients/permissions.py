@@ -6,7 +6,7 @@ from wattline_protocol.trust.members import USER_ROLES, Authorized
 from wattline_protocol.views.request_logs import ReportLogPage, WatchLogQueries
 from wattline_protocol.wire.api_keys import ReportAbuse, ReportApiKeyUse
 from wattline_protocol.wire.client_messages import Denied, GetPlan, Request
-from wattline_protocol.wire.rollouts import ReportTraffic
+from wattline_protocol.wire.rollouts import ReportRises, ReportTraffic
 from wattline_protocol.wire.subscriptions import Seen, Unwatch, WatchRoutes
 
 CLIENT_ROLES: frozenset[Role] = USER_ROLES | {"gateway"}
@@ -21,7 +21,9 @@ def not_for(role: Role, request: Request) -> Denied | None:
     if isinstance(request, GetPlan) and role not in ("operator", "admin"):
         return Denied("not_allowed", f"only operators may save a planning cycle; you are {role}")
     is_watch = isinstance(request, WatchRoutes | WatchLogQueries)
-    is_report = isinstance(request, ReportTraffic | ReportApiKeyUse | ReportAbuse | ReportLogPage)
+    is_report = isinstance(
+        request, ReportTraffic | ReportRises | ReportApiKeyUse | ReportAbuse | ReportLogPage
+    )
     is_of_gateways = is_watch or is_report
     if role == "gateway" and not is_of_gateways:
         verb, may = type(request).__name__, "watch routes and report traffic"

@@ -6,7 +6,7 @@ and no replica is stopped before that.
 
 from dataclasses import dataclass, field
 
-from wattline_protocol.ids import Instant
+from wattline_protocol.ids import Instant, Now
 from wattline_scheduler.core.model.jobs.job import LONG_AGO
 from wattline_scheduler.power.scaling.scaler import Scaler
 
@@ -15,6 +15,9 @@ FIRST_READY_S = 600.0
 
 LEAST_READY_S, READY_FACTOR = 60.0, 3.0
 """Then so many times the longest that one took, but no less than the first."""
+
+RISE_S = 1.0
+"""Rises of several gateways within this time are of one load; later, the seconds show them."""
 
 
 @dataclass(slots=True)
@@ -35,8 +38,16 @@ class Scaling:
     """Time of the last request, or since when none is known to have come."""
     is_waking: bool = False
     """It sleeps, or none of its replicas has been ready since."""
+    rises: dict[tuple[str, int], tuple[Instant, float]] = field(default_factory=dict)
+    """By gateway and process: when it reported a rise last, and of how many requests a second."""
     is_slo_reported: bool = False
     """That its SLO is less than a request needs."""
+
+    def rise_per_s(self, gateway: str, process: int, per_s: float, now: Now) -> float:
+        """Requests a second of this rise, and of those that others reported just now."""
+        self.rises[gateway, process] = now.mono_s, per_s
+        self.rises = {k: one for k, one in self.rises.items() if now.mono_s - one[0] < RISE_S}
+        return sum(one for _, one in self.rises.values())
 
     @property
     def overdue_s(self) -> float:

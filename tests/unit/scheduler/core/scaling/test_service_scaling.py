@@ -14,12 +14,14 @@ from wattline_protocol.wire.agent_messages import PauseTask, StopTask
 from wattline_protocol.wire.client_messages import (
     Cancel,
     Denied,
+    Done,
     Requeue,
     Shed,
     Submit,
     Submitted,
     Update,
 )
+from wattline_protocol.wire.rollouts import LEAST_RISE_S, MAX_REQUESTS, LoadRise, ReportRises
 from wattline_scheduler.core.model.events import MembersSeen
 from wattline_scheduler.core.model.jobs.job import LIVE
 from wattline_scheduler.core.requests.selection import Asker
@@ -347,3 +349,43 @@ def test_a_burst_gets_watts_then_gpus_of_training_which_is_preempted_with_grace(
         m for node in h.agents for m in h.sent_to(node, StopTask) if isinstance(m, StopTask)
     ]
     assert {m.grace_s for m in reported if m.ref.job == train} == {5.0}
+
+
+def rise(h: ScalingHarness, per_s: float, gateway: str = "gw", process: int = 0) -> object:
+    report = ReportRises((LoadRise(NAME, per_s), LoadRise("unknown", per_s)), process)
+    return h.ask(report, user=gateway, role="gateway")
+
+
+def test_a_rise_raises_caps_at_once_and_several_gateways_and_processes_add_up() -> None:
+    h, number = running(scaled(1, 1), 0.3 * CAPACITY)
+    low_mw = h.cap_mw(number, 0)
+    assert rise(h, 0.2 * CAPACITY) == Done("")
+    wanted_mw = h.gang(number).wanted_cap_mw
+    assert wanted_mw > 1.1 * low_mw
+    h.settle()
+    assert h.cap_mw(number, 0) == wanted_mw, "no tick has passed"
+    rise(h, 0.2 * CAPACITY)
+    assert h.gang(number).wanted_cap_mw == wanted_mw, "the same rise"
+    rise(h, 0.2 * CAPACITY, process=1)
+    both_mw = h.gang(number).wanted_cap_mw
+    assert both_mw > 1.05 * wanted_mw
+    h.run(2)
+    rise(h, 0.2 * CAPACITY, gateway="other")
+    assert h.gang(number).wanted_cap_mw < 1.05 * both_mw, "those before are over"
+    h.run(10)
+    assert h.cap_mw(number, 0) == pytest.approx(low_mw, rel=0.05)
+
+
+def test_rises_that_are_none_move_watts_of_their_service_alone_and_no_budget() -> None:
+    """The invariants of the books are checked after each."""
+    h, number = running(scaled(1, 4), 0.3 * CAPACITY, kw=5.0)
+    other = h.submit(job("other").gpus(4))
+    h.run(10)
+    before, before_mw = live(h, number), h.cap_mw(number, 0)
+    for _ in range(20):
+        rise(h, MAX_REQUESTS / LEAST_RISE_S)
+        h.run(0.5)
+    gpu = next(iter(h.node(h.gang(number).live[0].node).gpus.values()))
+    assert 1.2 * before_mw < h.gang(number).wanted_cap_mw <= gpu.cap_max_mw
+    assert live(h, number) == before, "replicas follow the seconds"
+    assert h.gang(other).phase_name == "running"

@@ -7,9 +7,16 @@ from numpy.random import default_rng
 
 from support.core.services import ALONE_S, CAPACITY, GPU, Service, load_of
 from wattline_protocol.ids import Instant, Now, UnixTime
+from wattline_runtime.gateway.revisions.rises import LOOK_S, RiseWatch
 from wattline_scheduler.power.demand.models import curve
 from wattline_scheduler.power.scaling.load_history import HOUR_S, WEEK_HOURS, HourLoad
-from wattline_scheduler.power.scaling.scaler import COOL_DOWN_S, LOAD_AIM, START_S, ReplicaGpu
+from wattline_scheduler.power.scaling.scaler import (
+    COOL_DOWN_S,
+    HOLD_S,
+    LOAD_AIM,
+    START_S,
+    ReplicaGpu,
+)
 
 LEARNING_S = 900
 
@@ -181,3 +188,50 @@ def test_caps_under_which_nothing_is_done_teach_nothing() -> None:
         now = Now(Instant(second), UnixTime(second))
         service.scaler.second(service.load(100.0), {0: 0}, 1, now)
     assert service.scaler.rate.windows == 0
+
+
+def risen(service: Service, more: float) -> int:
+    """The cap after a rise."""
+    service.wanted = service.scaler.rise(more, service.replicas)
+    return service.wanted.cap_mw
+
+
+@pytest.mark.parametrize("tenth", range(10))
+def test_a_step_raises_watts_before_its_second_is_over_at_every_phase(tenth: int) -> None:
+    """Of 15 requests a second to 45, after so many tenths of a second of what was steady."""
+    service, watch, total = settled(), RiseWatch(), 0
+    before, each = service.wanted, 800.0 / 15
+    for look in range(300 + tenth):
+        total = int(1.5 * (look + 1))
+        watch.look(total, LOOK_S)
+    raised = [
+        risen(service, each * watch.look(total + int(4.5 * (look + 1)), LOOK_S))
+        for look in range(10)
+    ]
+    assert raised[6] > 1.05 * before.cap_mw
+    assert service.wanted.replicas == before.replicas
+    most = service.scaler.rate.constants[0] * service.replicas
+    assert raised[-1] >= GPU.cap_mw(min(800.0 / most + 0.9 * 1_600.0 / most, 1.0))
+
+
+def test_a_rise_holds_as_long_as_a_second_and_lowers_nothing() -> None:
+    service = settled()
+    before = service.wanted.cap_mw
+    assert risen(service, 0.0) == before
+    raised = risen(service, 600.0)
+    assert raised > 1.1 * before
+    assert risen(service, 1.0) == raised
+    service.run(800.0, HOLD_S - 1)
+    assert service.wanted.cap_mw == raised
+    service.run(800.0, 2)
+    assert service.wanted.cap_mw < raised
+
+
+def test_a_rise_of_what_is_not_known_changes_nothing() -> None:
+    service = Service()
+    service.run(100.0, 2)
+    before = service.wanted
+    assert risen(service, 1e9) == before.cap_mw, "what a replica can do is not known"
+    service = settled()
+    before = service.wanted
+    assert service.scaler.rise(1e9, 0) == before, "no replica is ready"

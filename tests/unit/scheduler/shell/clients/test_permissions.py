@@ -20,7 +20,7 @@ from wattline_protocol.wire.api_keys import (
     UnblockApiKey,
 )
 from wattline_protocol.wire.client_messages import Request
-from wattline_protocol.wire.rollouts import GetRollout, ReportTraffic, SteerRollout
+from wattline_protocol.wire.rollouts import GetRollout, ReportRises, ReportTraffic, SteerRollout
 from wattline_protocol.wire.subscriptions import WatchRoutes
 from wattline_scheduler.shell.clients.permissions import not_for
 
@@ -29,6 +29,7 @@ OF_GATEWAYS: list[Request] = [
     WatchRoutes(),
     ReportApiKeyUse("r", ()),
     ReportTraffic(()),
+    ReportRises(()),
 ]
 OF_GATEWAYS += [WatchLogQueries(), ReportLogPage(1)]
 OF_KEYS: list[Request] = [AddApiKey("k", "0" * 64, ("s",)), RevokeApiKey("k"), ListApiKeys()]
