@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from support.core.site_views import job as job_view
 from support.core.sites import site
 from support.programs.live_scheduler import SchedulerProcess, SiteDirectory
 from wattline.client import BadRequest, Client, Conflict, NotAllowed, NotFound
@@ -283,6 +284,7 @@ def test_a_checkpoint_by_its_directory(
     with pytest.raises(Conflict, match="by-hand is a model"):
         add(ada, "by-hand", checkpoint)
     monkeypatch.setattr(models, "read_run", lambda _, text: run_of(int(text)))
+    monkeypatch.setattr(ada, "job", lambda number: job_view(number, "net", "COMPLETED"))
     with pytest.raises(ActFailed, match="run 99#1 has no intact checkpoint in"):
         add(ada, "by-hand", None, model=True, from_run="99")
     with pytest.raises(ActFailed, match="add --model"):
