@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from wattline_protocol.ids import NodeId, Now, UserName
-from wattline_protocol.site.run_as import account_of
 from wattline_protocol.wire.agents.data_messages import (
     MAX_HELD,
     CheckpointsToStore,
@@ -18,6 +17,7 @@ from wattline_protocol.wire.agents.data_messages import (
 )
 from wattline_scheduler.core.model import command_outbox
 from wattline_scheduler.core.model.data.node_data import NodeData
+from wattline_scheduler.core.model.data.store_access import store_access
 from wattline_scheduler.core.model.data.stored_checkpoints import (
     home_of,
     is_stored,
@@ -119,8 +119,7 @@ def copies_of(state: State) -> dict[NodeId, list[CheckpointsToStore]]:
         elif job.is_ended and is_stored(node, job.id, home):
             del state.work.keeping[job.id]
         else:
-            account = account_of(state.site.run_as, job.record.owner) or ""
-            found.setdefault(node.id, []).append(to_store(state, job, home, account))
+            found.setdefault(node.id, []).append(to_store(state, job, home))
     return found
 
 
@@ -134,21 +133,16 @@ def _listing(state: State, node: NodeNow, manifest_sha256: str) -> int:
 
 def _to_hold(state: State, node: NodeNow, sha256: str, wanted: Wanted) -> DataToHold:
     source = _chosen(node.data, sha256, list(wanted.sources[sha256]))
-    version, site = wanted.versions[source.version], state.site
+    version = wanted.versions[source.version]
     store, secret = _place(state, version)
     return DataToHold(
         manifest_sha256=sha256,
         name=version.name,
         number=version.number,
         bytes=version.bytes,
-        store=store,
-        endpoint=site.data.endpoint,
-        region=site.data.region,
-        account=account_of(site.run_as, source.user) or "",
-        user=source.user,
-        secret=secret,
         asked=wanted.sources[sha256][source],
         listing=_listing(state, node, sha256),
+        **store_access(state, store, source.user, secret),
     )
 
 

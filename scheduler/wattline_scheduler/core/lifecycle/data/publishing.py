@@ -6,8 +6,8 @@ publishes no more. `core.requests.data_sets.output_versions` registers what is i
 
 from wattline_protocol.data.references import parse_reference
 from wattline_protocol.ids import NodeId, Now
-from wattline_protocol.site.run_as import account_of
 from wattline_protocol.wire.agents.data_messages import MAX_OUTPUTS, OutputNow, OutputToPublish
+from wattline_scheduler.core.model.data.store_access import store_access
 from wattline_scheduler.core.model.jobs.job import (
     Attempt,
     Gang,
@@ -54,23 +54,19 @@ def outputs_by_node(state: State, now: Now) -> dict[NodeId, tuple[OutputToPublis
 
 
 def _order(state: State, gang: Gang, attempt: Attempt, now: Now) -> OutputToPublish:
-    spec, owner, site = gang.job.spec, gang.job.record.owner, state.site
+    spec, owner = gang.job.spec, gang.job.record.owner
     compared = version_to_equal(state, gang) if spec.data.rebuilds else None
     equals = compared.sha256 if isinstance(compared, DataVersionRecord) else None
     name = compared.name if isinstance(compared, DataVersionRecord) else spec.data.makes
     record = state.data.sets.get(name)
-    store = site.data.store if record is None else record.store
+    store = state.site.data.store if record is None else record.store
+    secret = "" if record is None else record.secret
     return OutputToPublish(
         ref=attempt.record.ref,
-        store=store,
-        endpoint=site.data.endpoint,
-        region=site.data.region,
-        account=account_of(site.run_as, owner) or "",
-        user=owner,
-        secret="" if record is None else record.secret,
         as_of=state.data.mark(store, state.epoch, now.unix_s),
         equals=equals,
         workdir=spec.workdir or spec.submit_dir,
+        **store_access(state, store, owner, secret),
     )
 
 

@@ -8,6 +8,7 @@ from wattline_protocol.data.references import CHECKPOINTS_OF, checkpoint_set
 from wattline_protocol.ids import JobId, NodeId, Now, UnixTime, UserName
 from wattline_protocol.wire.agents.data_messages import CheckpointsToStore, TaskData
 from wattline_protocol.wire.task_reports.checkpoints import StoredCheckpoint
+from wattline_scheduler.core.model.data.store_access import store_access
 from wattline_scheduler.core.model.jobs.job import Attempt, Gang, Job
 from wattline_scheduler.core.model.jobs.resume import ANYWHERE, Resume
 from wattline_scheduler.core.model.node import NodeNow
@@ -103,22 +104,17 @@ def part_of(store: str, owner: UserName, job: JobId, stored: StoredCheckpoint) -
     return f"{store}/{prefix_of(owner, job)}/{stored.stored_by}"
 
 
-def to_store(state: State, job: Job, home: Attempt, account: str) -> CheckpointsToStore:
+def to_store(state: State, job: Job, home: Attempt) -> CheckpointsToStore:
     """What the home of a job copies."""
-    data, gang = state.site.data, home.gang
+    owner, gang = job.record.owner, home.gang
     saved = [a.record.checkpoint for a in gang.attempts if a.node == home.node]
     return CheckpointsToStore(
         job=job.id,
         attempt=home.record.attempt,
-        store=data.store,
-        prefix=prefix_of(job.record.owner, job.id),
-        endpoint=data.endpoint,
-        region=data.region,
-        account=account,
-        user=job.record.owner,
-        secret=job.spec.data.store_secret,
+        prefix=prefix_of(owner, job.id),
         root=state.site.checkpoint_root,
         saved_unix_s=max((one.unix_s for one in saved if one is not None), default=UnixTime(0.0)),
         is_last=not home.is_live,
         recorded=gang.stored,
+        **store_access(state, state.site.data.store, owner, job.spec.data.store_secret),
     )
