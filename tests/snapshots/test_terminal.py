@@ -10,9 +10,16 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 from textual.pilot import Pilot
 
-from support.core.site_views import busy_site, empty_site, shared_site, troubled_site
+from support.core.site_views import (
+    busy_site,
+    empty_site,
+    large_site,
+    shared_site,
+    troubled_site,
+)
 from support.programs.feeds import PlayedFeed
 from support.programs.screens import ScreenFile, pressed, screen_text, settled
+from support.strategies.hostile import filled
 from wattline_protocol.views.service_views import Services
 from wattline_protocol.views.site_views import SiteView
 from wattline_protocol.wire.client_messages import Accounts
@@ -22,9 +29,13 @@ from wattline_tui.mode_names import MODE_NAMES
 
 SNAP = Callable[..., bool]
 SIZES = pytest.mark.parametrize("size", [(80, 24), (200, 60)], ids=["80x24", "200x60"])
-SITES = pytest.mark.parametrize(
-    "site", [busy_site, troubled_site, empty_site], ids=["busy", "troubled", "empty"]
-)
+SITES = {
+    "busy": busy_site,
+    "troubled": troubled_site,
+    "empty": empty_site,
+    "hostile": lambda: filled(SiteView),
+    "large": large_site,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +71,7 @@ async def text_of(shown: TopApp, size: tuple[int, int], *keys: str) -> str:
 
 
 @SIZES
-@SITES
+@pytest.mark.parametrize("site", SITES.values(), ids=SITES)
 async def test_modes(
     screens: SnapshotAssertion, site: Callable[[], SiteView], size: tuple[int, int]
 ) -> None:
@@ -95,7 +106,7 @@ async def test_details(screens: SnapshotAssertion, size: tuple[int, int]) -> Non
     shown = app(troubled_site())
     async with shown.run_test(size=size) as pilot:
         await settled(pilot)
-        for keys in ("2 enter", "3 enter", "7 v"):
+        for keys in ("2 enter", "3 enter", "7 b"):
             await pressed(pilot, keys.split())
             assert screen_text(shown) == screens(name=keys)
 
@@ -113,7 +124,7 @@ async def test_sites_without_any(screens: SnapshotAssertion) -> None:
     none.feed.services = Services(())
     async with none.run_test(size=(80, 24)) as pilot:
         await settled(pilot)
-        for key in ("4", "7", "v"):
+        for key in ("4", "7", "b"):
             await pressed(pilot, [key])
             assert screen_text(none) == screens(name=key)
 
@@ -123,6 +134,14 @@ async def test_a_member_is_told_what_acts_require(screens: SnapshotAssertion) ->
     assert isinstance(shown.feed, PlayedFeed)
     shown.feed.role = "submitter"
     assert await text_of(shown, (80, 24), "3", "a") == screens
+
+
+@SIZES
+async def test_stale(
+    screens: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    monkeypatch.setattr("wattline_tui.model.View.stale_s", lambda view, now_s: 42.0)
+    assert await text_of(app(busy_site()), size, "2") == screens
 
 
 async def test_scheduler_away(screens: SnapshotAssertion) -> None:
@@ -139,7 +158,7 @@ def after(*keys: str, theme: str = "") -> Callable[[Pilot[None]], object]:
     async def run(pilot: Pilot[None]) -> None:
         await settled(pilot)
         if theme:
-            pilot.app.theme = theme
+            pilot.app.use_theme(theme)  # type: ignore[attr-defined]  # a TopApp
         await pressed(pilot, keys)
 
     return run
@@ -151,5 +170,5 @@ def test_colours(snap_compare: SNAP) -> None:
 
 
 def test_light_theme(snap_compare: SNAP) -> None:
-    run = after(theme="textual-light")
+    run = after(theme="light")
     assert snap_compare(app(troubled_site()), terminal_size=(120, 36), run_before=run)

@@ -43,7 +43,7 @@ ACTIONS = (
     Action("open", "enter", "open", "Open the selected node or job", "site", in_footer=False),
     Action("heat", "t", "heat", "Show GPU power or temperature", "site"),
     Action("ended", "e", "ended", "Show or hide ended jobs", "site", in_footer=False),
-    Action("reservations", "v", "reservations", "Show reservations of nodes", "accounts"),
+    Action("reservations", "b", "reservations", "Show reservations of nodes", "accounts"),
     Action(
         "explain",
         "x",
@@ -85,7 +85,6 @@ _KEY_NAMES = {
     "space": "Space",
     "escape": "Esc",
     "enter": "Enter",
-    "f1": "F1",
 }
 
 
@@ -93,7 +92,8 @@ def key_name(key: str) -> str:
     """For display: `?`, `Ctrl-P`, `d`."""
     if key.startswith("ctrl+"):
         return f"Ctrl-{key.removeprefix('ctrl+').upper()}"
-    return _KEY_NAMES.get(key, key)
+    is_function = key[0] == "f" and key[1:].isdecimal()
+    return key.upper() if is_function else _KEY_NAMES.get(key, key)
 
 
 def key_names(keys: str) -> str:

@@ -2,10 +2,11 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
 from textual.binding import Binding, BindingType
+from textual.filter import NoColor
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
@@ -40,6 +41,8 @@ from wattline_tui.screens.base import ListScreen, SiteScreen
 from wattline_tui.screens.dialogs import Page
 from wattline_tui.screens.job import JobScreen
 from wattline_tui.screens.node import NodeScreen
+from wattline_tui.settings import Settings
+from wattline_tui.themes import DEFAULT, NO_COLOUR, THEMES
 from wattline_tui.widgets.choose import Choose, Item
 from wattline_tui.widgets.list_pane import ListPane
 
@@ -67,17 +70,31 @@ class TopApp(ActsApp):
         *(Binding(a.key, f"act('{a.id}')", a.label, show=False, id=a.id) for a in ACTS),
     ]
 
-    def __init__(self, feed: Feed, keymap: Mapping[str, str] | None = None) -> None:
+    def __init__(self, feed: Feed, settings: Settings | None = None) -> None:
         super().__init__()
+        self.settings = settings or Settings()
         self.feed = feed
         self.view = View()
         self._leaving = threading.Event()
         self._is_drawn = threading.Event()
-        self.set_keymap(dict(keymap or {}))
+        self._no_colour = NoColor(enabled=False)
+        self._filters.append(self._no_colour)
+        self.set_keymap(dict(self.settings.keys))
+        for theme in THEMES.values():
+            self.register_theme(theme)
+        self.use_theme(NO_COLOUR if self.no_color else self.settings.theme)
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """Variables of ours, for themes of Textual."""
+        return dict(THEMES[DEFAULT].variables)
+
+    def use_theme(self, name: str) -> None:
+        """Draw in the colours of a theme, or in none."""
+        self.no_color = self._no_colour.enabled = name == NO_COLOUR
+        self.theme = name
 
     def on_mount(self) -> None:
         """Start receiving."""
-        self.theme = "tokyo-night"
         self.set_interval(PERIOD_S, self._redraw)
         self.run_worker(self._listen, thread=True, name="feed", exit_on_error=True)
 
@@ -156,18 +173,18 @@ class TopApp(ActsApp):
         stack = self.screen_stack if self.is_running else []
         return stack[-1] if stack and isinstance(stack[-1], kind) else None
 
-    def _redraw(self) -> None:
+    def _redraw(self, *, is_new: bool = False) -> None:
         """The uppermost screen: those below it are drawn when they are shown again."""
         if not self.is_running:
             return  # while the app closes, screens on the stack have lost their widgets already
         screens = [one for one in self.screen_stack if isinstance(one, SiteScreen)]
         if screens and screens[-1].is_mounted:
-            screens[-1].show(self.view, time.monotonic())
+            screens[-1].show(self.view, time.monotonic(), is_new=is_new)
 
     def on_redraw(self, message: Redraw) -> None:
         """A screen shows the same differently."""
         del message
-        self._redraw()
+        self._redraw(is_new=True)
 
     # --- screens ------------------------------------------------------------------------
 
@@ -239,6 +256,10 @@ class TopApp(ActsApp):
         self.push_screen(Choose("go to", items, "a node, job, domain, service, user"), chosen)
 
     async def _go_to(self, target: Target) -> None:
+        if target.kind == "theme":
+            self.use_theme(target.key)
+            self.call_after_refresh(self._redraw, is_new=True)
+            return
         await self.action_mode(target.mode)
         while len(self.screen_stack) > 1:
             await self.pop_screen()

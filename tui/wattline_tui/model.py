@@ -191,11 +191,18 @@ def heat_text(gpu: GpuView, *, by_temperature: bool) -> str:
     return " ?" if value is None else f"{min(value, 999):>2}"
 
 
+_RANKS = {"RUNNING": 0, "STARTING": 0, "PAUSED": 0, "PENDING": 1, "NODE_FAIL": 1, "HELD": 2}
+
+
+def queue_rank(job: JobView) -> tuple[int, int, int]:
+    """Running jobs first, then pending ones by priority, then ended ones."""
+    return _RANKS.get(job.state, 3), -job.priority, job.id
+
+
 def waiting_and_running(site: SiteView, *, with_ended: bool) -> list[JobView]:
-    """Jobs in the order of the queue: running first, then pending by priority, then ended."""
-    rank = {"RUNNING": 0, "STARTING": 0, "PAUSED": 0, "PENDING": 1, "NODE_FAIL": 1, "HELD": 2}
+    """Jobs in the order of the queue."""
     jobs = [j for j in site.jobs if with_ended or j.state not in ENDED_STATES]
-    return sorted(jobs, key=lambda j: (rank.get(j.state, 3), -j.priority, j.id))
+    return sorted(jobs, key=queue_rank)
 
 
 def newest_events(site: SiteView, count: int) -> tuple[EventView, ...]:

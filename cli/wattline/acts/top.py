@@ -2,6 +2,7 @@
 
 import sys
 
+from wattline import exits
 from wattline.client import Client
 from wattline.failures import ActFailed
 from wattline.verbs.run import Outcome
@@ -13,6 +14,10 @@ def top(client: Client) -> Outcome:
         raise ActFailed(
             "top requires a terminal; in a pipe use `wattline nodes`, `jobs` or `power`"
         )
+    from wattline_tui.settings import SettingsError
     from wattline_tui.top import run_top
 
-    return Outcome(None, run_top(client))
+    try:
+        return Outcome(None, run_top(client))
+    except SettingsError as error:
+        raise ActFailed(str(error), exits.USAGE) from error

@@ -56,7 +56,7 @@ def drawn_text(app: TopApp) -> str:
         ("5",),
         ("6",),
         ("7",),
-        ("7", "v"),
+        ("7", "b"),
     ],
     ids=" ".join,
 )

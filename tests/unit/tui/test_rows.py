@@ -10,7 +10,7 @@ from wattline_protocol.lists.job_table import job_table
 from wattline_protocol.lists.kinds import Reading
 from wattline_protocol.lists.table import ordered
 from wattline_protocol.views.site_views import JobView
-from wattline_tui.listing.names import nearest_names
+from wattline_tui.listing.names import natural, nearest_names
 from wattline_tui.listing.rows import Rows
 
 
@@ -112,3 +112,8 @@ def test_names_that_begin_with_what_is_typed_come_first() -> None:
     assert nearest_names("GP 1", names, 2) == [1, 2]
     assert nearest_names("", names, 2) == [0, 1]
     assert nearest_names("zz", names, 2) == []
+
+
+def test_numbers_in_names_are_sorted_as_numbers() -> None:
+    names = ["gpu-10", "gpu-2", "10", "a", "gpu-2b"]
+    assert sorted(names, key=natural) == ["10", "a", "gpu-2", "gpu-2b", "gpu-10"]

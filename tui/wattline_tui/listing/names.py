@@ -1,6 +1,15 @@
 """Finds names by what is typed of them, in time linear in the names."""
 
+import re
 from collections.abc import Sequence
+
+_NUMBER = re.compile("([0-9]+)")
+
+
+def natural(name: str) -> tuple[str | int, ...]:
+    """What names are sorted by, so that gpu-2 is before gpu-10."""
+    parts = _NUMBER.split(name)
+    return tuple(int(part) if at % 2 else part for at, part in enumerate(parts))
 
 
 def nearest_names(typed: str, names: Sequence[str], most: int) -> list[int]:

@@ -7,13 +7,14 @@ from wattline_protocol.lists.glob import escaped
 from wattline_protocol.lists.tokens import quoted
 from wattline_tui.mode_names import MODE_NAMES
 from wattline_tui.model import View
+from wattline_tui.themes import THEMES
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """One of them."""
 
-    kind: Literal["mode", "node", "job", "domain", "service", "where"]
+    kind: Literal["mode", "node", "job", "domain", "service", "where", "theme"]
     key: str
     """Its name; a condition for `where`."""
     mode: str
@@ -24,6 +25,7 @@ class Target:
 def targets(view: View) -> list[Target]:
     """All that the snapshot has, each name once."""
     found = [Target("mode", one.id, one.id, one.title, one.help) for one in MODE_NAMES]
+    found += [Target("theme", name, "", f"theme {name}", "colours") for name in THEMES]
     site = view.site
     if site is None:
         return found

@@ -23,8 +23,8 @@ class _Known(Generic[Row]):
     row: Row
     key: str
     matches: bool
-    ranks: list[Any]
-    """By the columns of the order; None = not known."""
+    ranks: tuple[Any, ...]
+    """By the columns of the order, None = not known; or by the list's own order."""
 
 
 @dataclass
@@ -33,6 +33,8 @@ class Rows(Generic[Row]):
 
     columns: Columns[Row]
     key: Callable[[Row], str]
+    own_rank: Callable[[Row], Any] | None = None
+    """What the list is sorted by where nothing else is chosen; None: as the rows come."""
     where_text: str = ""
     order_text: str = ""
     now_unix_s: float = 0.0
@@ -46,7 +48,7 @@ class Rows(Generic[Row]):
 
     def __post_init__(self) -> None:
         self.table = self.columns(self.now_unix_s)
-        self._known: dict[str, _Known[Row]] = {}
+        self._known: list[_Known[Row]] = []
         self._where: Where[Row] | None = None
         self._order: Order[Row] = ()
 
@@ -56,16 +58,12 @@ class Rows(Generic[Row]):
         """Exactly these rows, as of that time."""
         self.now_unix_s = now_unix_s
         self.table = self.columns(now_unix_s)
-        moves = self._moves()
-        if moves:
+        known: dict[int, _Known[Row]] = {}
+        if self._moves():
             self._understand(self.where_text, self.order_text)
-        before, self._known = self._known, {}
-        for row in rows:
-            key = self.key(row)
-            known = before.get(key)
-            if moves or known is None or known.row is not row:
-                known = self._computed(key, row)
-            self._known[key] = known
+        else:
+            known = {id(one.row): one for one in self._known}
+        self._known = [known.get(id(row)) or self._computed(row) for row in rows]
         self._show()
 
     def select(self, where_text: str) -> None:
@@ -85,7 +83,7 @@ class Rows(Generic[Row]):
 
     def _renew(self, where_text: str, order_text: str) -> None:
         self._understand(where_text, order_text)
-        self._known = {key: self._computed(key, one.row) for key, one in self._known.items()}
+        self._known = [self._computed(one.row) for one in self._known]
         self._show()
 
     def _understand(self, where_text: str, order_text: str) -> None:
@@ -102,19 +100,26 @@ class Rows(Generic[Row]):
             for column in (*(term.column for term in terms), *(column for column, _ in self._order))
         )
 
-    def _computed(self, key: str, row: Row) -> _Known[Row]:
+    def _computed(self, row: Row) -> _Known[Row]:
         matches = self._where is None or self._where.matches(row)
-        return _Known(row, key, matches, [_rank(column, row) for column, _ in self._order])
+        return _Known(row, self.key(row), matches, self._ranks(row))
+
+    def _ranks(self, row: Row) -> tuple[Any, ...]:
+        if self._order:
+            return tuple(_rank(column, row) for column, _ in self._order)
+        return () if self.own_rank is None else (self.own_rank(row),)
 
     def _show(self) -> None:
         at_key, at = self.at_cursor, self.cursor
-        found = [one for one in self._known.values() if one.matches]
+        found = [one for one in self._known if one.matches]
+        if not self._order and self.own_rank is not None:
+            found = _sorted(found, 0, is_reversed=False)
         for place in reversed(range(len(self._order))):
             found = _sorted(found, place, is_reversed=self._order[place][1])
         self.total = len(self._known)
         self.shown = [one.row for one in found]
         self.keys = [one.key for one in found]
-        if at_key is not None and at_key in self._known and self._known[at_key].matches:
+        if at_key is not None and at_key in self.keys:
             at = self.keys.index(at_key)
         self.cursor = self._within(at)
         if self.chosen:
@@ -145,7 +150,7 @@ class Rows(Generic[Row]):
 
     def find(self, key: str) -> bool:
         """Move the cursor to that row; False: it is not shown."""
-        if key not in self._known or not self._known[key].matches:
+        if key not in self.keys:
             return False
         self.cursor = self.keys.index(key)
         return True
@@ -172,4 +177,6 @@ def _sorted(found: Sequence[_Known[Row]], place: int, *, is_reversed: bool) -> l
     """By one column, otherwise in their order; values that are not known come last."""
     known = [one for one in found if one.ranks[place] is not None]
     known.sort(key=lambda one: one.ranks[place], reverse=is_reversed)
+    if len(known) == len(found):
+        return known
     return known + [one for one in found if one.ranks[place] is None]

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from textual.app import ComposeResult
 from textual.screen import Screen
 
+from wattline_protocol.views.site_views import SiteView
 from wattline_protocol.wire.client_messages import Answer, Request
 from wattline_tui.actions import Place
 from wattline_tui.model import View
@@ -41,11 +42,17 @@ class SiteScreen(Screen[None]):
         """The widgets between status line and keys; each screen has its own."""
         yield from ()
 
-    def show(self, view: View, now_s: float) -> None:
-        """Draw the view. Called once a second and after every snapshot."""
+    def __init__(self) -> None:
+        super().__init__()
+        self._drawn: SiteView | None = None
+
+    def show(self, view: View, now_s: float, *, is_new: bool = False) -> None:
+        """Draw the view: once a second its age, the rest if the snapshot is another one, or
+        `is_new`: if it is to be shown differently."""
         self.query_one(StatusLine).show(view, now_s)
         self.query_one(KeyLine).show(view)
-        if view.site is not None:
+        if view.site is not None and (is_new or view.site is not self._drawn):
+            self._drawn = view.site
             self.draw(view)
 
     def draw(self, view: View) -> None:

@@ -7,7 +7,7 @@ from wattline_protocol.lists.job_table import job_table
 from wattline_tui.listing.rows import Rows
 from wattline_tui.listing.totals import job_totals
 from wattline_tui.messages import OpenJob
-from wattline_tui.model import View, waiting_and_running
+from wattline_tui.model import View, queue_rank
 from wattline_tui.screens.base import SubjectKind, TableScreen
 from wattline_tui.widgets.list_pane import ListPane
 from wattline_tui.widgets.list_table import ListTable
@@ -19,14 +19,13 @@ class JobsScreen(TableScreen):
     kind: ClassVar[SubjectKind] = "job"
 
     def __init__(self) -> None:
-        rows = Rows(job_table, lambda job: str(job.id))
+        rows = Rows(job_table, lambda job: str(job.id), queue_rank)
         super().__init__(ListPane(ListTable(rows, id="jobs"), "jobs", id="pane"))
 
     def draw(self, view: View) -> None:
         """Draw the jobs of the snapshot."""
         if view.site is not None:
-            jobs = waiting_and_running(view.site, with_ended=True)
-            self.show_rows(jobs, view, job_totals(jobs))
+            self.show_rows(view.site.jobs, view, job_totals(view.site.jobs))
 
     def on_list_table_opened(self, event: ListTable.Opened) -> None:
         """Open the job."""

@@ -47,10 +47,8 @@ class KeyLine(Widget):
             style = self._look("keys--mode") if is_shown else Style.null()
             click = Style(meta={"@click": f"app.mode('{mode.id}')"})
             title = mode.short if is_short else mode.title
-            text.append(
-                f" {key_name(self._key(mode.id, mode.key))}",
-                self._look("keys--key") + style + click,
-            )
+            key = key_name(self._key(mode.id, mode.key))
+            text.append(f" {key}", self._look("keys--key") + click + style)
             text.append(f"{'' if is_short else ' '}{title}", style + click)
             if mode.id == "problems" and self._problems:
                 text.append(f" {self._problems}", self._look("keys--alarm") + click)

@@ -25,6 +25,9 @@ MARK_WIDTH = 2
 
 HEAD_LINES = 1
 
+LEAST_TEXT = 14
+"""A name may take this much, or a fifth of the width; what is longer is cut at `…`."""
+
 
 @dataclass(slots=True)
 class _Fitted:
@@ -256,7 +259,10 @@ class ListTable(ScrollView, can_focus=True):
         self._shown = [self._fitted(one) for one in columns if one.name in names]
 
     def _fitted(self, column: Column[Any]) -> _Fitted:
-        return _Fitted(column, max(len(column.heading) + 1, self._widths.get(column.name, 0)))
+        least, wide = len(column.heading) + 1, self._widths.get(column.name, 0)
+        if column.kind.is_text and not column.grows:
+            wide = min(wide, max(LEAST_TEXT, self._width // 5))
+        return _Fitted(column, max(least, wide))
 
     def _widen(self, key: str, row: Any, columns: Sequence[Column[Any]]) -> None:
         if key in self._cells:

@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 from textual.widget import Widget
 
@@ -11,6 +12,8 @@ from wattline_protocol.text.wording import counted
 from wattline_protocol.views.site_views import SiteView
 from wattline_tui.model import View
 from wattline_tui.units import duration, watts
+
+NAME_WIDTH = 20
 
 
 class StatusLine(Widget):
@@ -42,7 +45,7 @@ class StatusLine(Widget):
         if site is None:
             text.append(f" {view.trouble or 'connecting …'}", self._style("status--stale"))
             return text
-        text.append(f" {visible_line(site.site)} · {local_time_of_day(site.unix_s)} ")
+        text.append(f" {_short(visible_line(site.site))} · {local_time_of_day(site.unix_s)} ")
         badges, me = self._badges(site), self._me()
         for fact in _facts(site):
             if text.cell_len + len(fact) + badges.cell_len + len(me) <= self.size.width:
@@ -74,6 +77,11 @@ class StatusLine(Widget):
 
     def _style(self, name: str) -> str:
         return str(self.get_component_rich_style(name, partial=True))
+
+
+def _short(name: str) -> str:
+    """A site with a long name hides nothing else."""
+    return name if cell_len(name) <= NAME_WIDTH else set_cell_size(name, NAME_WIDTH - 1) + "…"
 
 
 def _facts(site: SiteView) -> tuple[str, ...]:
