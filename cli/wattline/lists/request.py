@@ -8,10 +8,13 @@ from typing import Any, Generic
 from wattline import exits
 from wattline.failures import ActFailed
 from wattline.lists.list_of import ListOf, V
+from wattline.lists.options import LIST_OPTIONS
 from wattline_protocol.lists.column import Column, Row
 from wattline_protocol.lists.kinds import Reading
 from wattline_protocol.lists.table import Order, Table, ordered
 from wattline_protocol.lists.where import Where
+from wattline_protocol.text.quantities import format_duration
+from wattline_protocol.text.wording import joined
 
 MIN_PERIOD_S = 0.5
 MAX_PERIOD_S = 3600.0
@@ -83,8 +86,8 @@ def _option(flag: str, text: str | None, read: Any) -> Any:
 def unfit(options: ListOptions) -> None:
     """Raises ActFailed if any option of lists is given, where nothing is listed."""
     if options != ListOptions(json=options.json):
-        text = "--where, --columns, --sort, --csv, --watch and --wide are of lists; this is none"
-        raise ActFailed(text, exits.USAGE)
+        flags = joined([option.flags[0] for option in LIST_OPTIONS])
+        raise ActFailed(f"{flags} are options of lists, and this shows no list", exits.USAGE)
 
 
 def checked(of: ListOf[V, Row], options: ListOptions, *, is_endless: bool = False) -> None:
@@ -99,5 +102,6 @@ def checked(of: ListOf[V, Row], options: ListOptions, *, is_endless: bool = Fals
         raise ActFailed(f"{other} and --json exclude each other: JSON has all fields", exits.USAGE)
     period_s = options.watch_s
     if period_s is not None and not MIN_PERIOD_S <= period_s <= MAX_PERIOD_S:
-        raise ActFailed("--watch: expected a period from 0.5s to 1h", exits.USAGE)
+        bounds = " to ".join(map(format_duration, (MIN_PERIOD_S, MAX_PERIOD_S)))
+        raise ActFailed(f"--watch: expected a period from {bounds}", exits.USAGE)
     understood(of, options, time.time())

@@ -140,7 +140,9 @@ def test_options_of_lists_are_refused_before_an_act_is_done(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run([*words, "--bundle", "none.toml"]) == exits.USAGE
-    assert "--watch and --wide are of lists; this is none" in capsys.readouterr().err
+    assert (
+        "--watch and --wide are options of lists, and this shows no list" in capsys.readouterr().err
+    )
 
 
 class Enough(Exception):
