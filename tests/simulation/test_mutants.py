@@ -32,6 +32,7 @@ QUICK = {
     "growth-not-on-disk": 0,
     "growth-in-pieces": 1,
     "epoch-not-durable": 0,
+    "output-forgotten": 1,
     "start-before-data": 1,
     "data-in-use-leaves": 1,
     "backup-without-recover": 15,

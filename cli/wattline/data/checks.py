@@ -1,7 +1,6 @@
 """Checks a version of a data set against another, and shows what differs."""
 
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from wattline.data.stores import store_errors
 from wattline.failures import ActFailed
 from wattline.verbs.run import Outcome
 from wattline_protocol.text.toml_fields import Reader
+from wattline_runtime.data import check_version
 
 if TYPE_CHECKING:
     from wattline_runtime.data.columns.diff import Difference
@@ -60,7 +60,7 @@ def diff_versions(*, old: str, new: str, bundle: str | None) -> "Difference":
 
 def missing_package() -> str:
     """What to do where one that reads files is missing; "" where all are there."""
-    missing = next((name for name in ("numpy", "pyarrow") if find_spec(name) is None), "")
+    missing = check_version.missing_package()
     return missing and f"reading data needs the package {missing}: pip install 'wattline[data]'"
 
 

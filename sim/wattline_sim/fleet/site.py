@@ -45,6 +45,7 @@ from wattline_sim.fleet.users.data_sets import DataSets
 from wattline_sim.fleet.users.job_options import with_wishes
 from wattline_sim.fleet.users.mig import Dividing, check_devices
 from wattline_sim.fleet.users.naming import Naming, check_names
+from wattline_sim.fleet.users.outputs import check_outputs
 from wattline_sim.fleet.users.quotas import with_place, with_quotas
 from wattline_sim.fleet.users.reserving import Reserving, check_placed
 from wattline_sim.fleet.users.rolling import Rolling, check_replaced
@@ -185,6 +186,7 @@ class FleetSite:
     def _committed(self, before: Mapping[Key, Record], records: Sequence[Record]) -> None:
         check_placed(before, records)
         check_names(self.site, before, records)
+        check_outputs(records)
         check_replaced(before, records)
         check_scaled(before, records)
         check_preempted(self.allowances, before, records)

@@ -85,6 +85,11 @@ class OutputToPublish(InStore, frozen=True):
     """Manifest that it is compared with, in place of being put into the store."""
     workdir: Path = ""
     """Where its code is."""
+    is_checked: bool = False
+    """Its columns are compared with those of the version before."""
+    before: Serial[int] = 0
+    """Number of that one; 0 = it is the first."""
+    before_sha256: Sha256 | None = None
 
 
 class TaskData(msgspec.Struct, frozen=True):

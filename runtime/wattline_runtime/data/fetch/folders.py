@@ -1,16 +1,21 @@
 """Folders that become versions: read, compared and put by the child that writes into a store."""
 
+import os
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from wattline_protocol.text.toml_fields import DocumentError
 from wattline_protocol.text.visible import visible_line
 from wattline_runtime.data.add import NewVersion
+from wattline_runtime.data.check_version import Before, Checked, check_version
 from wattline_runtime.data.difference import difference
 from wattline_runtime.data.fetch.code_of import code_in
 from wattline_runtime.data.fetch.frames import MAX_TEXT_CHARS
 from wattline_runtime.data.fetch.writing import Beat, FolderPut, FolderRead, PutFolder, ReadFolder
 from wattline_runtime.data.stores.interface import NotInStore, Store, StoreError
+from wattline_runtime.data.tree import TreeError
 from wattline_runtime.data.verify import entries_of
 
 
@@ -32,6 +37,7 @@ class Folders:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._read: tuple[str, NewVersion] | None = None
+        self._checked: Checked | None = None
 
     def read(self, store: Store, wish: ReadFolder) -> FolderRead:
         """Hash a folder, and compare it with a version."""
@@ -40,8 +46,12 @@ class Folders:
             raise NotInStore(f"{wish.folder} is not there")
         version = NewVersion(Path(wish.folder))
         self._read = wish.folder, version
-        if wish.equals is None or version.tree.sha256 == wish.equals:
-            return FolderRead("", code_in(wish.workdir))
+        if wish.equals is None:
+            self._checked = _checked(version, store, wish) if wish.is_checked else None
+            verdict = None if self._checked is None else self._checked.verdict
+            return FolderRead("", code_in(wish.workdir), verdict)
+        if version.tree.sha256 == wish.equals:
+            return FolderRead()
         try:
             found = difference(entries_of(store, wish.equals), version.entries())
         except NotInStore as error:
@@ -56,6 +66,8 @@ class Folders:
             version = NewVersion(Path(wish.folder))
             self._read = wish.folder, version
         try:
+            if self._checked is not None:
+                self._checked.put(store, version.tree.sha256)
             stored = version.put(_Counted(store, self._progress, version.tree.size))
             tree = version.tree
             return FolderPut(tree.sha256, tree.files, tree.size, stored.bytes)
@@ -65,7 +77,17 @@ class Folders:
     def _forget(self) -> None:
         if self._read is not None:
             self._read[1].close()
-            self._read = None
+        self._read = self._checked = None
+
+
+def _checked(version: NewVersion, store: Store, wish: ReadFolder) -> Checked | None:
+    """None too where the account has no access to the programs that read columns."""
+    if not (os.access(sys.executable, os.X_OK) and os.access(__file__, os.R_OK)):
+        return None
+    try:
+        return check_version(version, store, Before(wish.before, wish.before_sha256 or ""))
+    except (DocumentError, UnicodeDecodeError) as error:
+        raise TreeError(str(error)) from error
 
 
 class _Counted:

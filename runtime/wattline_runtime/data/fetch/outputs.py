@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from wattline_protocol.data.requests import Origin
 from wattline_protocol.ids import TaskRef
 from wattline_protocol.wire.agents.data_messages import (
     MAX_KEYS_BYTES,
@@ -28,7 +27,7 @@ from wattline_runtime.data.fetch.frames import ReadFailed
 from wattline_runtime.data.fetch.opening import Opening
 from wattline_runtime.data.fetch.turns import next_turn, retry_s
 from wattline_runtime.data.fetch.writer import StoreWriter
-from wattline_runtime.data.fetch.writing import Beat
+from wattline_runtime.data.fetch.writing import Beat, FolderRead, ReadFolder
 
 THREADS = 3
 """Outputs published at a time."""
@@ -155,13 +154,13 @@ class Outputs:
         self._set(item, "publishing")
         opening = Opening(place, order.account, secret)
         with closing(StoreWriter(opening, lambda beat: self._note(item, beat))) as writer:
-            read = writer.read_folder(folder, order.equals, order.workdir)
+            read = writer.read_folder(_wish(folder, order))
             if order.equals is not None:
                 self._set(item, "failed" if read.difference else "equal", read.difference)
             else:
-                self._put(item, writer, folder, read.code)
+                self._put(item, writer, folder, read)
 
-    def _put(self, item: _Item, writer: StoreWriter, folder: str, code: Origin | None) -> None:
+    def _put(self, item: _Item, writer: StoreWriter, folder: str, read: FolderRead) -> None:
         with self._state:  # the newest: reading may have taken long
             as_of = item.order.as_of
         if not as_of:
@@ -169,7 +168,7 @@ class Outputs:
         put = writer.put_folder(folder, rate_bytes_s=self.rate_bytes_s)
         about = (as_of, put.sha256, put.files, put.bytes, put.stored_bytes)
         with self._state:
-            item.stored = StoredOutput(*about, code=code)
+            item.stored = StoredOutput(*about, read.verdict, read.code)
             item.done_bytes = item.total_bytes = put.bytes
         self._set(item, "stored")
 
@@ -204,6 +203,11 @@ class Outputs:
             item.due_s = time.monotonic() + retry_s(item.tries)
             item.tries += 1
         self._set(item, "waiting", detail)
+
+
+def _wish(folder: str, order: OutputToPublish) -> ReadFolder:
+    check = (order.is_checked, order.before, order.before_sha256)
+    return ReadFolder(folder, order.equals, order.workdir, *check)
 
 
 def _is_outdated(item: _Item) -> bool:

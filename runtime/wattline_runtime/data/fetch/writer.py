@@ -37,9 +37,9 @@ class StoreWriter:
         self._child, self._seen = AccountChild(WRITE_MODULE, opening), seen
         self.pid = self._child.pid
 
-    def read_folder(self, folder: str, equals: str | None = None, workdir: str = "") -> FolderRead:
-        """Hash a folder, and compare it."""
-        return self._done(ReadFolder(folder, equals, workdir), FolderRead)
+    def read_folder(self, wish: ReadFolder) -> FolderRead:
+        """Hash a folder, compare and check it."""
+        return self._done(wish, FolderRead)
 
     def put_folder(self, folder: str, prefix: str = "", rate_bytes_s: int = 0) -> FolderPut:
         """Publish a folder as a version, at most at a rate; 0 = no limit."""

@@ -8,12 +8,13 @@ from typing import Annotated
 
 import msgspec
 
+from wattline_protocol.data.checks import DataCheck
 from wattline_protocol.data.requests import FileCount, Origin, Sha256
 from wattline_protocol.wire.bounds import Bytes, Count, Sentence, Serial
 from wattline_protocol.wire.task_reports.checkpoints import StoredCheckpoint
 from wattline_runtime.data.fetch.frames import Why
 
-MAX_ANSWER_BYTES = 8 * 1024
+MAX_ANSWER_BYTES = 64 * 1024
 BEAT_S = 2.0
 """Interval of signs of life: a child that is stopped gives none."""
 
@@ -50,6 +51,11 @@ class ReadFolder(msgspec.Struct, frozen=True, tag_field="t", tag="read_folder"):
     """Manifest in the store that it is compared with."""
     workdir: str = ""
     """Where its code is."""
+    is_checked: bool = False
+    """Its columns are compared with those of the version before."""
+    before: Serial[int] = 0
+    """Number of that one; 0 = it is the first."""
+    before_sha256: Sha256 | None = None
 
 
 class Beat(msgspec.Struct, frozen=True, tag_field="t", tag="beat"):
@@ -85,6 +91,8 @@ class FolderRead(msgspec.Struct, frozen=True, tag_field="t", tag="folder_read"):
     """From the version that it was compared with, in words."""
     code: Origin | None = None
     """The commit of the directory with its code."""
+    verdict: DataCheck | None = None
+    """Of its columns; None = not made."""
 
 
 class Unwritten(msgspec.Struct, frozen=True, tag_field="t", tag="unwritten"):

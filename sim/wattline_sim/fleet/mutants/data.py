@@ -5,8 +5,10 @@ from wattline_agent.core.model import NodeState
 from wattline_protocol.wire.agents.data_messages import MAX_HELD
 from wattline_protocol.wire.task_order import TaskOrder
 from wattline_scheduler.core.admission.staging import NodeStage
+from wattline_scheduler.core.agents import task_reports
 from wattline_scheduler.core.lifecycle.data import data_staging
 from wattline_scheduler.core.model.data.node_data import NodeData
+from wattline_scheduler.core.model.jobs.job import Attempt
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.state import State
 from wattline_sim.fleet.mutants.mutant import Mutant
@@ -43,7 +45,18 @@ def _nothing_pinned(state: State, node: NodeNow, wanted: object) -> NodeStage:
     return NodeStage(node.data.limit_bytes or 0, listed=listed, most=MAX_HELD)
 
 
+def _keeps_nothing(attempt: Attempt) -> bool:
+    del attempt
+    return False
+
+
 MUTANTS = (
+    Mutant(
+        "output-forgotten",
+        "a node forgets an attempt only when its output is published",
+        ((task_reports, "keeps_output", _keeps_nothing),),
+        "docs/data-sets.md",
+    ),
     Mutant(
         "start-before-data",
         "a task starts once all that it reads is on its node",

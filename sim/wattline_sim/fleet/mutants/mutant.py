@@ -19,6 +19,7 @@ CATCHES = frozenset(
         "StartedEarly",
         "StartedOutside",
         "StartedWithoutData",
+        "OutputLost",
         "GivenTwice",
         "GivenOther",
         "GivenForeign",

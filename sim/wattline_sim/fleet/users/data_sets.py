@@ -23,6 +23,8 @@ from wattline_protocol.wire.task_order import TaskOrder
 from wattline_scheduler.data_record import DataSetRecord, DataVersionRecord
 from wattline_scheduler.records import Record
 from wattline_sim.fleet.machine import Machine
+from wattline_sim.fleet.users.outputs import Outputs
+from wattline_sim.fleet.users.reserving import CLIENT
 from wattline_sim.fleet.world import START_UNIX_S, World
 
 SHARE = 0.15
@@ -30,6 +32,8 @@ SHARE = 0.15
 CACHE_BYTES = 10 * 10**9
 SETS = ("words", "images")
 VERSIONS = 2
+MADE = "features"
+"""What jobs make."""
 FETCH_S = (0.2, 15.0)
 AWAY_S = 5.0
 STORE = "/srv/data"
@@ -50,9 +54,12 @@ class Cache:
         self._copies: set[str] = set()
         self._damaged: set[str] = set()
         self.on_change: Callable[[], None] = lambda: None
+        self._outputs = Outputs(world, machine, dice)
+        self._outputs.on_change = lambda: self.on_change()
 
     def obey(self, order: HoldOrder) -> None:
-        """Take the whole list."""
+        """Take the whole lists."""
+        self._outputs.obey(order.outputs)
         before, self._in_use = self._listed, frozenset(order.in_use)
         self._listed = {one.manifest_sha256: one for one in order.versions}
         for name in sorted(self._copies - self._listed.keys() - self._in_use):
@@ -116,10 +123,12 @@ class Cache:
             for name, held in self._states.items()
         )
         rest = sorted(self._copies - self._states.keys())
-        return CacheReport((*listed, *(DataHeld(name, "ready") for name in rest)), CACHE_BYTES, 0)
+        held = (*listed, *(DataHeld(name, "ready") for name in rest))
+        return CacheReport(held, CACHE_BYTES, 0, outputs=self._outputs.report())
 
     def check(self, order: TaskOrder) -> None:
-        """Raises StartedWithoutData."""
+        """A task starts. Raises StartedWithoutData."""
+        self._outputs.begin(order)
         for one in order.data:
             name = one.manifest_sha256
             if name not in self._copies or name in self._damaged:
@@ -150,12 +159,16 @@ class DataSets:
                 sha256, size = f"{SETS.index(name)}{number}".rjust(64, "0"), number * 10**9
                 about = (name, number, sha256, 1, size, size)
                 found.append(DataVersionRecord(*about, made, ada, "published"))
+        if self.is_wanted:
+            found.append(DataSetRecord(MADE, "dataset", UserName(CLIENT), STORE, made))
         return found
 
     def with_data(self, spec: JobSpec) -> JobSpec:
-        """Some jobs read some of it."""
+        """Some jobs read some of it, and some make a version."""
         if not self.is_wanted or self._dice.random() < 0.3:
             return spec
         names = [name for name in SETS if self._dice.random() < 0.7]
         versions = [version_text(name, self._dice.randint(1, VERSIONS)) for name in names]
-        return msgspec.structs.replace(spec, data=DataSpec(tuple(versions)))
+        is_one = spec.kind != "service" and spec.array is None
+        makes = MADE if is_one and self._dice.random() < 0.5 else ""
+        return msgspec.structs.replace(spec, data=DataSpec(tuple(versions), makes=makes))

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from support.data_trees import put, tree_of
+from wattline_protocol.data.checks import DataCheck
 from wattline_protocol.ids import AttemptNo, JobId, TaskNo, TaskRef
 from wattline_protocol.wire.agents.data_messages import (
     FetchOrder,
@@ -51,9 +52,9 @@ class Rig:
         known = {f"ada/{name}": value for name, value in secrets.items()}
         self.outputs.obey(FetchOrder(HoldOrder((), outputs=outputs), known, str(self.path)))
 
-    def wanted(self, **about: str) -> OutputToPublish:
+    def wanted(self, **about: object) -> OutputToPublish:
         known = {"store": str(self.store), "user": "ada", "as_of": "1.0", **about}
-        return OutputToPublish(REF, **known)
+        return OutputToPublish(REF, **known)  # type: ignore[arg-type]
 
     def until(self, is_so: Callable[[OutputNow], bool]) -> OutputNow:
         until = time.monotonic() + WITHIN_S
@@ -147,3 +148,29 @@ def test_an_output_is_compared_with_a_version(
     put(rig.store, tree)
     rig.order(rig.wanted(equals=tree.sha256, as_of=""))
     assert rig.state("failed" if detail else "equal").detail == detail
+
+
+def test_columns_are_checked_against_the_version_before(rig: Rig) -> None:
+    for name in list(FILES):
+        (rig.folder / name).unlink()
+    rows = [f"{number % 7}\n" for number in range(200)]
+    (rig.folder / "t.csv").write_text("x\n" + "".join(rows))
+    rig.order(rig.wanted(is_checked=True))
+    first = rig.state("stored").stored
+    assert first is not None
+    assert first.verdict == DataCheck(0, ok=True)
+    (rig.folder / "t.csv").write_text("y\n" + "".join(rows))
+    about = {"is_checked": True, "before": 3, "before_sha256": first.sha256, "as_of": "1.2"}
+    rig.order(rig.wanted(**about))
+    second = rig.until(lambda now: now.stored not in (None, first)).stored
+    assert second is not None
+    assert second.verdict is not None
+    assert (second.verdict.against, second.verdict.ok) == (3, False)
+    assert {one.name for one in second.verdict.findings} == {"x", "y"}
+    assert list((rig.store / "summaries").iterdir())
+
+
+def test_rules_of_its_own_that_are_wrong_make_it_no_version(rig: Rig) -> None:
+    (rig.folder / "data-checks.toml").write_text("psi = true")
+    rig.order(rig.wanted(is_checked=True))
+    assert "data-checks.toml:1" in rig.state("failed").detail

@@ -61,11 +61,16 @@ def _order(state: State, gang: Gang, attempt: Attempt, now: Now) -> OutputToPubl
     record = state.data.sets.get(name)
     store = state.site.data.store if record is None else record.store
     secret = "" if record is None else record.secret
+    is_checked = bool(spec.data.makes) and not spec.data.makes_model
+    before = state.data.measure_of(name) if is_checked else None
     return OutputToPublish(
         ref=attempt.record.ref,
         as_of=state.data.mark(store, state.epoch, now.unix_s),
         equals=equals,
         workdir=spec.workdir or spec.submit_dir,
+        is_checked=is_checked,
+        before=0 if before is None else before.number,
+        before_sha256=None if before is None else before.sha256,
         **store_access(state, store, owner, secret),
     )
 

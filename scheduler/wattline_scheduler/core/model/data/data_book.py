@@ -23,6 +23,9 @@ from wattline_protocol.text.toml_fields import nearest
 from wattline_protocol.text.wording import listed
 from wattline_scheduler.data_record import DataSetRecord, DataVersionRecord
 
+STABLE = "stable"
+"""The alias whose version is the measure of new ones."""
+
 DELETION_S = 600.0
 """A deletion whose client has not reported for so long has ended."""
 
@@ -119,6 +122,19 @@ class DataBook:
     def next_number(self, name: str) -> int:
         """Number of the next version of a set."""
         return max(self.versions.get(name, ()), default=0) + 1
+
+    def measure_of(self, name: str) -> DataVersionRecord | None:
+        """The version that a new one of the set is checked against: the one approved as stable,
+        else the newest that breaks no rule, or was approved none the less."""
+        good = {
+            one.number: one
+            for one in self.live(name)
+            if one.state == "published"
+            and (one.verdict is None or one.verdict.ok or one.approved_by)
+        }
+        record = self.sets.get(name)
+        stable = record.aliases.get(STABLE, 0) if record is not None else 0
+        return good.get(stable) or (good[max(good)] if good else None)
 
     def find(self, reference: Reference) -> DataVersionRecord | str:
         """The version of a reference, which may be removed, or why there is none."""

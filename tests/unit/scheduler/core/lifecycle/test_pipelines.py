@@ -8,6 +8,7 @@ from support.core.node_data import add, holding, sha, started
 from support.core.outputs import made, makes, node_of, output, publishes, say, with_data
 from support.core.sites import JobBuilder, job
 from wattline_protocol.data.requests import (
+    ApproveData,
     DataVersions,
     GetData,
     Origin,
@@ -364,3 +365,23 @@ def test_a_restart_between_the_end_of_a_job_and_of_the_wait_for_it() -> None:
     add(h, 2, name="raw")
     h.restart_scheduler()
     assert h.job(second).spec.data.datasets == ("raw@v1",)
+
+
+def test_a_version_is_checked_against_the_one_that_its_reviewers_approved() -> None:
+    h = started()
+    made(h, makes("raw"), 1)
+    made(h, makes("raw"), 2)
+    h.do(ApproveData("raw@v1", "stable"), user="ada", role="submitter")
+    number = h.submit(makes("raw"))
+    h.run(2)
+    h.end_tasks()
+    (wanted,) = publishes(h, "a1")
+    assert (wanted.is_checked, wanted.before, wanted.before_sha256) == (True, 1, sha(1))
+    output(h, number, 3)
+    model = h.submit(with_data(DataSpec(makes="net", makes_model=True)))
+    h.run(2)
+    h.end_tasks()
+    (wanted,) = publishes(h, "a1")
+    assert not wanted.is_checked
+    output(h, model, 4)
+    assert h.cluster.state.data.sets["net"].kind == "model"
