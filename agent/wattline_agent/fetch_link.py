@@ -38,6 +38,9 @@ SECRETS_S = 5.0
 """Interval of reading the secrets of stores again."""
 FIRST_START_S, MOST_START_S = 2.0, 60.0
 """Interval of starts: each has so long to open its socket."""
+MOST_STARTS = 4
+"""Without an answer: at the next one the node is reported as one that has no cache."""
+NO_ANSWER = "its fetch process does not start: see tasks/0.0.*.log in the agent's state directory"
 RECEIVE_BYTES = 256 * 1024
 
 _encode = msgspec.json.Encoder().encode
@@ -79,7 +82,8 @@ class FetchLink:
         self._sent: FetchOrder | None = None
         self._secrets_at_s = 0.0
         self._connect_at_s = self._start_at_s = 0.0
-        self._start_gap_s = FIRST_START_S
+        self._starts = 0
+        """Since it was connected."""
 
     def order(self, order: HoldOrder) -> None:
         """Pass the list on, now or once there is a process."""
@@ -101,40 +105,50 @@ class FetchLink:
         """Readable when there may be a report."""
         return None if self._link is None else self._link.fileno()
 
-    def tick(self) -> None:
-        """Connect, or have the process started, where it is needed and due."""
+    def tick(self) -> list[CacheSeen]:
+        """Connect, or have the process started, where it is needed and due. A process that does
+        not answer after several starts is reported as one without a cache."""
         now_s = time.monotonic()
         if self._link is not None and now_s >= self._secrets_at_s:
             self._send_if_changed()
         if not self._is_wanted or self._link is not None or now_s < self._connect_at_s:
-            return
+            return []
         self._connect_at_s = now_s + CONNECT_S
         if self._connect():
-            self._start_gap_s = FIRST_START_S
+            self._starts = 0
             self._send()
         elif now_s >= self._start_at_s:
-            self._start_at_s = now_s + self._start_gap_s
-            self._start_gap_s = min(2 * self._start_gap_s, MOST_START_S)
+            self._start_at_s = now_s + min(FIRST_START_S * 2**self._starts, MOST_START_S)
+            self._starts = min(self._starts + 1, MOST_STARTS + 1)
             self._start()
+            if self._starts > MOST_STARTS:
+                return [CacheSeen(CacheReport((), 0, 0, NO_ANSWER))]
+        return []
 
     def reports(self) -> list[CacheSeen]:
         """The newest report since the last call, if there is one."""
         if self._link is None:
             return []
-        self._link.setblocking(False)
-        try:
-            while data := self._link.recv(RECEIVE_BYTES):
-                self._received += data
-                if len(self._received) > MAX_LINE_BYTES:
-                    break
-            self._lose("it has ended")
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            self._lose(str(error))
+        lost = self._receive(self._link)
         *lines, rest = bytes(self._received).split(b"\n")
         self._received = bytearray(rest)
+        if lost:  # what it sent last may say why
+            self._lose(lost)
         return [CacheSeen(report) for line in lines[-1:] if (report := self._report(line))]
+
+    def _receive(self, link: socket.socket) -> str:
+        """Why the connection is lost; empty = it is not."""
+        link.setblocking(False)
+        try:
+            while data := link.recv(RECEIVE_BYTES):
+                self._received += data
+                if len(self._received) > MAX_LINE_BYTES:
+                    return "its report is too long"
+        except BlockingIOError:
+            return ""
+        except OSError as error:
+            return str(error)
+        return "it has ended"
 
     def close(self) -> None:
         """Disconnect; the process continues under the keeper."""

@@ -247,8 +247,7 @@ class Shell:
             self._observe_tasks()  # report the current phase of launched attempts
         if mono_s >= self._tick_due_s or self._is_news_due():
             self._tick_due_s = mono_s + TICK_S
-            self._fetch_link.tick()
-            self.handle(TimePassed())
+            self.handle(*self._fetch_link.tick(), TimePassed())
         if self._secret_orders:
             self._change_secret(self._secret_orders.popleft())
         elif mono_s >= self._secrets_due_s:

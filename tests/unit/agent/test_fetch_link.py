@@ -1,14 +1,17 @@
 """Orders to the fetch process: whatever users store and name, they are within the bound."""
 
+import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import msgspec
 import pytest
 
-from wattline_agent.fetch_link import CacheConfig, FetchLink
+from wattline_agent.core.events import CacheSeen
+from wattline_agent.fetch_link import MOST_STARTS, CacheConfig, FetchLink
 from wattline_agent.keeper_link import KeeperLink
-from wattline_agent.logs import Log
+from wattline_agent.logs import Log, make_log
 from wattline_agent.secrets.secret_store import SecretStore
 from wattline_protocol.data.secrets import MAX_VALUE_BYTES
 from wattline_protocol.data.store_url import MAX_URL_CHARS
@@ -18,6 +21,7 @@ from wattline_protocol.wire.agents.data_messages import (
     MAX_IN_USE,
     MAX_KEYS_BYTES,
     MAX_LINE_BYTES,
+    CacheReport,
     DataToHold,
     FetchOrder,
     HoldOrder,
@@ -62,3 +66,43 @@ def test_the_largest_order_is_within_the_bound(tmp_path: Path, size: int) -> Non
     values = link._values(order)
     assert len(values) == (MAX_HELD if size == MAX_KEYS_BYTES else 0)
     assert len(msgspec.json.encode(FetchOrder(order, values))) < MAX_LINE_BYTES
+
+
+class Starts:
+    """A keeper whose programs do not start; counts what it is ordered to start."""
+
+    count = 0
+
+    def do(self, _: object) -> None:
+        self.count += 1
+
+
+def test_a_fetch_process_that_does_not_start_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 1_000.0
+    clock = SimpleNamespace(monotonic=lambda: now_s)
+    monkeypatch.setattr("wattline_agent.fetch_link.time", clock)
+    monkeypatch.chdir(tmp_path)  # the path of a socket is limited to 107 characters
+    starts, log = Starts(), make_log(is_json=True)
+    keeper = cast("KeeperLink", starts)
+    link = FetchLink(tmp_path, CacheConfig(tmp_path, 1), keeper, SecretStore(tmp_path), log)
+    assert link.tick() == [], "nothing is wanted"
+    link.order(HoldOrder((DataToHold("0" * 64, "digits", 1, 1, store="/srv"),)))
+    seen: list[CacheSeen] = []
+    while not seen:
+        now_s += 1.0
+        seen = link.tick()
+    assert (starts.count, now_s) == (MOST_STARTS + 1, 1_030.0)
+    assert "does not start" in seen[0].report.error
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("fetch.sock")
+        listener.listen()
+        now_s += 1.0
+        assert link.tick() == []
+        server, _ = listener.accept()
+        with server:
+            assert b'"digits"' in server.recv(4096)
+            server.sendall(msgspec.json.encode(CacheReport((), 0, 0, "no cache at /x")) + b"\n")
+        assert [one.report.error for one in link.reports()] == ["no cache at /x"]
+        assert link.fileno() is None
