@@ -1,4 +1,5 @@
-"""The least that counts as an agent: Hello, Adopted, and beats that say that all GPUs idle."""
+"""The least that counts as an agent: Hello, Adopted, and beats that say that all GPUs idle, or that
+one task has all of them."""
 
 import msgspec
 
@@ -20,6 +21,7 @@ from wattline_protocol.wire.agent_messages import (
     Welcome,
 )
 from wattline_protocol.wire.codec import Codec
+from wattline_protocol.wire.task_reports.task_report import TaskReport
 
 IDLE_MW = 80_000
 CAP_MIN_MW, CAP_MAX_MW = 200_000, 700_000
@@ -68,6 +70,33 @@ class Hailer:
             tasks=(),
         )
         self._answered = 0
+        self._wanted_mw = 0
+        """0: it idles, so that every lease it may get is kept already."""
+
+    def runs(self, task: TaskReport, wanted_mw: int) -> None:
+        """From now on all its GPUs run this task, which wants so much of each."""
+        self._wanted_mw = wanted_mw
+        self._beat = msgspec.structs.replace(self._beat, gpus=self._samples(), tasks=(task,))
+
+    def holds(self, caps_mw: tuple[int, ...]) -> None:
+        """The caps of its GPUs."""
+        self._caps_mw = caps_mw
+        self._holding_mw = wall_mw(NON_GPU_WORST_MW + sum(caps_mw), PSU_PERMILLE)
+        self._beat = msgspec.structs.replace(self._beat, holding_mw=self._holding_mw)
+
+    def _samples(self) -> tuple[GpuSample, ...]:
+        return tuple(
+            GpuSample(
+                GpuIndex(index),
+                power_mw := min(self._wanted_mw, cap_mw),
+                cap_mw,
+                temp_c=30 + power_mw // 20_000,
+                util_pct=95,
+                sm_clock_mhz=1_980,
+                memory_used_bytes=60 << 30,
+            )
+            for index, cap_mw in enumerate(self._caps_mw)
+        )
 
     def hello(self, nonce: bytes = b"") -> bytes:
         """Its first word; another nonce is another start."""
@@ -117,10 +146,12 @@ class Hailer:
         self._beat = msgspec.structs.replace(
             self._beat, epoch=welcome.epoch, incarnation=welcome.incarnation
         )
-        return OUT.encode(Adopted(*names, self._holding_mw, self._caps_mw, ()))
+        return OUT.encode(Adopted(*names, self._holding_mw, self._caps_mw, self._beat.tasks))
 
     def _leased(self, lease: Lease) -> bytes:
-        """It idles, so that every lease it may get is kept already."""
+        if self._wanted_mw:
+            self.holds(lease.caps_mw or self._caps_mw)
+            self._beat = msgspec.structs.replace(self._beat, gpus=self._samples())
         self._beat = msgspec.structs.replace(
             self._beat, lease_seq=lease.seq, lease_mw=lease.lease_mw
         )

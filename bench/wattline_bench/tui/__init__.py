@@ -1,0 +1,1 @@
+"""What the terminal costs, and how fast it is, on a large site."""
