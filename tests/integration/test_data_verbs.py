@@ -31,6 +31,7 @@ from wattline_runtime.data.add import NewVersion, Stored
 from wattline_runtime.data.manifest import summary_key
 from wattline_runtime.data.stores.interface import Store
 from wattline_runtime.data.stores.local import LocalStore
+from wattline_runtime.data.tree import Passed
 
 UNCHANGED: dict[str, object] = {
     **dict.fromkeys(("made_from", "reader", "reviewer", "contains"), ()),
@@ -188,8 +189,8 @@ def test_a_version_that_is_added_while_another_one_is_deleted_is_whole(
     removed = threading.Event()
     put = NewVersion.put
 
-    def put_then_delete(version: NewVersion, store: Store) -> Stored:
-        stored = put(version, store)
+    def put_then_delete(version: NewVersion, store: Store, passed: Passed) -> Stored:
+        stored = put(version, store, passed)
         if not removed.is_set():
             removed.set()
             # The manifest of the other one is not listed yet, for the deletion that comes first.

@@ -14,8 +14,10 @@ from wattline.client import Client
 from wattline.client.errors import Busy, Conflict
 from wattline.data import models
 from wattline.data.check_new import check_new
+from wattline.data.properties import set_change
 from wattline.data.stores import store_errors, store_of
 from wattline.failures import ActFailed
+from wattline.show.progress import Steps, steps
 from wattline.show.screen import put_error
 from wattline_protocol.data.checks import DataCheck
 from wattline_protocol.data.references import parse_reference
@@ -60,24 +62,19 @@ def add(
 ) -> DataAdded:
     """Add a folder, or the checkpoint of a run, as the next version of a set."""
     _check_sources(path, from_run, from_checkpoint, model=model)
-    change = SetChange(
-        readers=_words(reader, "all"),
-        reviewers=_words(reviewer, "none"),
-        retention_s=retention,
-        contains=_words(contains, "none"),
-        secret=secret,
-    )
+    change = set_change(reader, reviewer, retention, contains, secret)
     origins = [_origin(client, reference) for reference in made_from]
-    with store_errors():
+    with store_errors(), steps() as line:
         kind: Kind = "model" if model else "dataset"
         place = client.prepare_data(name, kind, _absolute(store or ""))
         opened = store_of(place)
         found = _source(client, place, path, from_run, from_checkpoint)
-        with found as source, NewVersion(source.path) as version:
+        line.begin("hashing")
+        with found as source, NewVersion(source.path, line.passed) as version:
             verdict = None if model or no_check else check_new(client, name, version, opened)
             adding = Adding(name, kind, (*source.origins, *origins), change, verdict)
             try:
-                return _put(client, adding, version, opened, place)
+                return _put(client, adding, version, opened, place, line)
             except KeyboardInterrupt:
                 put_error("Interrupted: the same command continues with what is in the store.")
                 raise
@@ -118,13 +115,19 @@ def _copied(given: str, place: DataPlace) -> Iterator[Path]:
 
 
 def _put(
-    client: Client, adding: Adding, version: NewVersion, store: Store, place: DataPlace
+    client: Client,
+    adding: Adding,
+    version: NewVersion,
+    store: Store,
+    place: DataPlace,
+    line: Steps,
 ) -> DataAdded:
     """Puts and registers a version, again if objects that it shares were deleted meanwhile."""
     stored_bytes = 0
     give_up_at = time.monotonic() + DELETION_WAIT_S
     while True:
-        stored_bytes += version.put(store).bytes
+        line.begin("storing", version.tree.size)
+        stored_bytes += version.put(store, line.passed).bytes
         try:
             return client.add_data(
                 adding.name,
@@ -167,12 +170,6 @@ def _origin(client: Client, text: str) -> Origin:
         raise ActFailed(f"--from {text}: {error}", exits.USAGE) from error
     version = client.data_version(text).version
     return Origin("data", version.reference, version.sha256)
-
-
-def _words(values: tuple[str, ...], nothing: str) -> tuple[str, ...] | None:
-    """Words of a flag that may be repeated; `nothing` alone for none of them; None = not given."""
-    words = tuple(word for value in values for word in value.split(",") if word)
-    return None if not values else () if words == (nothing,) else words
 
 
 def _absolute(store: str) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from wattline.client import Client
+from wattline.client import Client, NotFound
 from wattline.data.stores import store_of
 from wattline.exits import NOT_FOUND
 from wattline.failures import ActFailed
@@ -17,6 +17,7 @@ from wattline.runs.run import Run
 from wattline.task.manifest import MANIFEST, check
 from wattline.task.saves import Checkpoint, checkpoints
 from wattline_protocol.data.requests import DataPlace, Origin
+from wattline_protocol.views.training_views import CheckpointView
 from wattline_protocol.wire.bounds import MAX_SENTENCE_CHARS
 from wattline_runtime.data.copy_out import copy_version
 
@@ -43,7 +44,7 @@ def from_run(client: Client, text: str, place: DataPlace) -> Iterator[Source]:
         directory = _origin(found.path.parent, found.step)
         yield Source(found.path, (*_of_run(run), directory, *data_of(client, run)))
         return
-    kept = client.job(run.job).checkpoint
+    kept = _kept(client, run)
     if kept is None or kept.stored is None:
         raise _has_none(run, home, place)
     with TemporaryDirectory(prefix="wattline-model-") as folder:
@@ -54,6 +55,14 @@ def from_run(client: Client, text: str, place: DataPlace) -> Iterator[Source]:
         origin = Origin("checkpoint", kept.stored_in, detail)
         source = from_directory(copy)
         yield Source(source.path, (*_of_run(run), origin, *data_of(client, run)))
+
+
+def _kept(client: Client, run: Run) -> CheckpointView | None:
+    """What is known of the checkpoints of its job; a store that was restored may not have that."""
+    try:
+        return client.job(run.job).checkpoint
+    except NotFound:
+        return None
 
 
 def _has_none(run: Run, home: Path, place: DataPlace) -> ActFailed:

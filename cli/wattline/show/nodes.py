@@ -12,6 +12,8 @@ from wattline.show.styles import alarm, state, throttle
 from wattline.show.tables import Cell, Column, Listing, facts
 from wattline_protocol.lists.node_table import drained, draw, heard, node_table
 from wattline_protocol.site.labels import labels_text
+from wattline_protocol.text.wording import about_size, counted
+from wattline_protocol.views.cache_view import CacheView
 from wattline_protocol.views.site_views import GpuView, NodeView, OutOfBandView
 
 LIST = ListOf[Sequence[NodeView], NodeView](node_table)
@@ -42,12 +44,31 @@ def detail(node: NodeView) -> RenderableType:
         ("cooling zone", f"{node.cooling_zone or 'none'}, inlet {units.celsius(node.inlet_c)}"),
         ("out of band", OUT_OF_BAND[node.out_of_band]),
         ("CPU", f"{node.cpu_pct:.0f} %"),
+        *([("data cache", _cache(node.cache))] if node.cache is not None else []),
         ("tasks", "\n".join(node.tasks) or "none"),
     ]
     pairs += [(p.severity, sentence(p)) for p in node.open_problems]
     listed = "\n".join(p.evidence for p in node.open_problems)
     pairs += [("problem", alarm(text)) for text in node.problems if text not in listed]
     return Group(facts(pairs), Text(""), _gpus(node.gpus))
+
+
+def _cache(cache: CacheView) -> Cell:
+    """Its size, and what it has and fetches."""
+    if cache.error:
+        return alarm(cache.error)
+    size = f"{about_size(cache.used_bytes)} of {about_size(cache.limit_bytes)}"
+    texts = [size, counted(cache.versions, "version")]
+    if cache.fetching:
+        share = 100 * cache.fetched_bytes // max(1, cache.fetches_bytes)
+        texts.append(f"{counted(cache.fetching, 'fetch', 'fetches')}: {share} %")
+    if cache.waiting:
+        texts.append(f"{cache.waiting} waiting")
+    if cache.failed:
+        texts.append(f"{cache.failed} failed")
+    if cache.copying:
+        texts.append(f"stores checkpoints of {counted(cache.copying, 'job')}")
+    return ", ".join(texts)
 
 
 def _gpus(gpus: Sequence[GpuView]) -> Listing:

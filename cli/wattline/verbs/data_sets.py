@@ -7,6 +7,14 @@ from wattline.verbs.verb import Argument, Option, Verb
 _verb = partial(Verb, section="Data", role="submitter")
 _VERSION = "NAME@v3, NAME@stable, or NAME for its newest."
 
+_PROPERTIES = (
+    Option("reader", ("--reader",), "User that may read it; `all`.", many=True),
+    Option("reviewer", ("--reviewer",), "User that approves it; `none`.", many=True),
+    Option("retention", ("--retention",), "How long versions last.", kind="duration"),
+    Option("contains", ("--contains",), "Kind of data, as in personal.", many=True),
+    Option("secret", ("--secret",), "Secret with the keys of its store, on nodes."),
+)
+
 VERBS = (
     _verb(
         name="data add",
@@ -29,17 +37,22 @@ VERBS = (
             ),
             Option("store", ("--store",), "URL, of a new set. Default: the site's.", metavar="URL"),
             Option("made_from", ("--from",), f"What it was made from: {_VERSION}", many=True),
-            Option("reader", ("--reader",), "User that may read it; `all`.", many=True),
-            Option("reviewer", ("--reviewer",), "User that approves it; `none`.", many=True),
-            Option("retention", ("--retention",), "How long versions last.", kind="duration"),
-            Option("contains", ("--contains",), "Kind of data, as in personal.", many=True),
-            Option("secret", ("--secret",), "Secret with the keys of its store, on nodes."),
+            *_PROPERTIES,
             Option("no_check", ("--no-check",), "Do not read its columns.", kind="switch"),
         ),
         examples=(
             "wattline data add digits ./digits --retention 180d --contains personal",
             "wattline data add net --model --from-run 17",
         ),
+    ),
+    _verb(
+        name="data set",
+        help="Change properties of a data set, without another version.",
+        details="By its owner and by operators; reviewers of a set that has some, by operators.",
+        act="wattline.data.properties:change",
+        show="wattline.show.events:done",
+        args=(Argument("name", "Name of the set."), *_PROPERTIES),
+        examples=("wattline data set digits --retention 90d --reader ada --reader bob",),
     ),
     _verb(
         name="data ls",

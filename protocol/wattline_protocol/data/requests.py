@@ -86,6 +86,13 @@ class AddData(msgspec.Struct, frozen=True, tag_field="t", tag="add_data"):
     """Of its columns, against the version before; None = not made."""
 
 
+class ChangeData(msgspec.Struct, frozen=True, tag_field="t", tag="change_data"):
+    """Properties of a set, without another version."""
+
+    name: Name[str]
+    change: SetChange
+
+
 class ListData(msgspec.Struct, frozen=True, tag_field="t", tag="list_data"):
     """Data sets that the user may read, or all versions of one."""
 
@@ -138,7 +145,9 @@ class GetUses(msgspec.Struct, frozen=True, tag_field="t", tag="get_uses"):
 DataQuestion = PrepareData | ListData | GetData | GetUses
 """They change nothing."""
 
-DataRequest = DataQuestion | AddData | ApproveData | RemoveData | RebuildData | ReportDeletion
+DataRequest = (
+    DataQuestion | AddData | ApproveData | ChangeData | RemoveData | RebuildData | ReportDeletion
+)
 
 
 class DataPlace(msgspec.Struct, frozen=True, tag_field="t", tag="data_place"):

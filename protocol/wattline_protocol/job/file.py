@@ -294,7 +294,8 @@ def _pairs(value: object, path: KeyPath, problems: list[Problem]) -> dict[str, o
         if equals:
             pairs[name] = rest
         else:
-            problems.append(Problem(path, f'"{item}": expected NAME=VALUE'))
+            expected = "NAME=ENTRY" if path == ("secrets",) else "NAME=VALUE"
+            problems.append(Problem(path, f'"{item}": expected {expected}'))
     return pairs
 
 

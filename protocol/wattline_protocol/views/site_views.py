@@ -20,6 +20,7 @@ from wattline_protocol.ids import (
 from wattline_protocol.job.spec import WHOLE_GPU, JobKind, JobSpec, Share
 from wattline_protocol.site.model import DomainKind
 from wattline_protocol.views.account_views import PlaceView
+from wattline_protocol.views.cache_view import CacheView
 from wattline_protocol.views.diagnosis import Diagnosis, Verdict
 from wattline_protocol.views.power_views import BindingView
 from wattline_protocol.views.queue_views import QueuedView
@@ -253,12 +254,11 @@ class NodeView(msgspec.Struct, frozen=True):
     """Its reservation and end, or the next one, as text; empty = none."""
     gpu_count: int = 0
     """As the next two also where `gpus` are left out because a site has too many."""
-    gpus_busy: int = 0
-    """Those with a job."""
-    gpu_models: tuple[str, ...] = ()
-    """Each once."""
+    gpus_busy: int = 0  # those with a job
+    gpu_models: tuple[str, ...] = ()  # each once
     heard_unix_s: UnixTime | None = None
     """In rows of pictures: of a late node, its last beat; of others `heard_ago_s` is 0."""
+    cache: CacheView | None = None  # in answers to GetNode
 
 
 LimitSource = Literal["operator", "schedule", "event", "cooling", "meter"]

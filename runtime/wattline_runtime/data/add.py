@@ -14,12 +14,14 @@ from wattline_runtime.data.tree import (
     READ_BYTES,
     Files,
     Found,
+    Passed,
     Tree,
     TreeError,
     batches,
     hash_files,
     in_threads,
     read_unchanged,
+    unseen,
 )
 
 
@@ -34,11 +36,12 @@ class NewVersion:
     """A folder that was hashed, and can be put into a store. Its manifest is in a temporary file
     without a name. Raises TreeError."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, passed: Passed = unseen) -> None:
+        """`passed`: is called with what is hashed."""
         self._files = Files(root)
         self._lines = TemporaryFile()  # noqa: SIM115 - closed with this object
         try:
-            self.tree: Tree = hash_files(self._files, self._lines)
+            self.tree: Tree = hash_files(self._files, self._lines, passed)
         except BaseException:
             self._lines.close()
             raise
@@ -58,9 +61,10 @@ class NewVersion:
         """It can be put into no store any more."""
         self._lines.close()
 
-    def put(self, store: Store) -> Stored:
-        """Returns when the version is in the store, and durable. Raises TreeError, StoreError."""
-        writing = _Writing(store, self._files)
+    def put(self, store: Store, passed: Passed = unseen) -> Stored:
+        """Returns when the version is in the store, and durable. `passed`: is called with what the
+        store has. Raises TreeError, StoreError."""
+        writing = _Writing(store, self._files, passed)
         objects = size = 0
         entries = batches(self.entries(), _bytes_of)
         for stored in in_threads(writing.put, entries):
@@ -96,8 +100,8 @@ def _bytes_of(entry: Entry) -> int:
 class _Writing:
     """Writes each object once, in several threads."""
 
-    def __init__(self, store: Store, files: Files) -> None:
-        self._store, self._files = store, files
+    def __init__(self, store: Store, files: Files, passed: Passed) -> None:
+        self._store, self._files, self._passed = store, files, passed
         self._lock = threading.Lock()
         self._begun: set[str] = set()
         """Digests that a thread looks at now: two files may have the same bytes."""
@@ -112,6 +116,9 @@ class _Writing:
                     self._begun.discard(entry.sha256)
                 if is_stored:
                     objects, size = objects + 1, size + entry.bytes
+            else:
+                self._passed(0, entry.bytes)
+            self._passed(1, 0)
         return Stored(objects, size)
 
     def _begins(self, sha256: str) -> bool:
@@ -124,9 +131,17 @@ class _Writing:
         key = object_key(entry.sha256)
         # One of another size is what a loss of power has left of it.
         if self._store.size(key) == entry.bytes:
+            self._passed(0, entry.bytes)
             return False
-        self._store.write(key, _checked(self._files.at(entry.path), entry))
+        chunks = _checked(self._files.at(entry.path), entry)
+        self._store.write(key, _counted(chunks, self._passed))
         return True
+
+
+def _counted(chunks: Iterator[bytes], passed: Passed) -> Iterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+        passed(0, len(chunk))
 
 
 def _checked(found: Found, entry: Entry) -> Iterator[bytes]:

@@ -10,8 +10,9 @@ import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import IO, NamedTuple, TypeVar
+from typing import IO, NamedTuple, Protocol, TypeVar
 
 from wattline_runtime.data.manifest import (
     Entry,
@@ -103,12 +104,23 @@ class Files:
         return _file(self._inside, path)
 
 
-def hash_files(source: Files, lines: IO[bytes]) -> Tree:
+class Passed(Protocol):
+    """Called from any thread with the files, and the bytes of files, that are done since."""
+
+    def __call__(self, files: int, size: int, /) -> object: ...
+
+
+def unseen(files: int, size: int) -> None:
+    """A `Passed` that shows nothing."""
+
+
+def hash_files(source: Files, lines: IO[bytes], passed: Passed = unseen) -> Tree:
     """Writes the lines of the manifest, without the first, and returns that. Raises TreeError,
     also for a file that changes meanwhile."""
     files = size = 0
+    lines_of = partial(_lines_of, passed)
     try:
-        for part, count, part_bytes in in_threads(_lines_of, batches(source, _size_of)):
+        for part, count, part_bytes in in_threads(lines_of, batches(source, _size_of)):
             lines.write(part)
             files, size = files + count, size + part_bytes
         head = head_line(files, size)
@@ -158,15 +170,17 @@ def _size_of(found: Found) -> int:
     return found.size
 
 
-def _lines_of(batch: list[Found]) -> tuple[bytes, int, int]:
-    lines = [entry_line(Entry(one.size, one.path, _sha256_of(one))) for one in batch]
+def _lines_of(passed: Passed, batch: list[Found]) -> tuple[bytes, int, int]:
+    lines = [entry_line(Entry(one.size, one.path, _sha256_of(one, passed))) for one in batch]
     return b"".join(lines), len(batch), sum(one.size for one in batch)
 
 
-def _sha256_of(found: Found) -> str:
+def _sha256_of(found: Found, passed: Passed) -> str:
     digest = hashlib.sha256()
     for chunk in read_unchanged(found):
         digest.update(chunk)
+        passed(0, len(chunk))
+    passed(1, 0)
     return digest.hexdigest()
 
 

@@ -61,6 +61,7 @@ def run_checks(config: SchedulerConfig) -> Iterator[Check]:
     yield _key(config.site_dir)
     yield from _members(config.site_dir, site)
     yield from _secrets(site)
+    yield from _data_store(site)
     yield from _state(config, site)
 
 
@@ -113,6 +114,19 @@ def _secrets(site: Site) -> Iterator[Check]:
         return
     if site.webhooks or site.http is not None:
         yield Check("secrets", "ok", "secrets of webhooks and the HTTP API are readable")
+
+
+def _data_store(site: Site) -> Iterator[Check]:
+    """A local store is read by clients and nodes: it may be mounted there alone."""
+    if not site.data.store.startswith("/"):
+        return
+    found = Path(site.data.store)
+    if found.is_dir():
+        yield Check("data store", "ok", f"{found} is a directory")
+        return
+    what = "is no directory" if found.exists() else "is not there"
+    text = f"[data] store {found} {what} on this host"
+    yield Check("data store", "warning", text, "make it, or mount its file system, on all nodes")
 
 
 def _no_store(path: Path, config: SchedulerConfig) -> Iterator[Check]:

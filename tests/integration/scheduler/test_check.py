@@ -20,6 +20,7 @@ from support.programs.live_scheduler import (
     pump_until,
 )
 from support.store.stores import opened
+from wattline_protocol.data.site_data import SiteData
 from wattline_protocol.ids import JobId
 from wattline_protocol.site.model import Account, Node, Queue, Quota, RunAs, Site
 from wattline_protocol.site.run_as import ALL_ROOT, NO_TABLE
@@ -91,6 +92,17 @@ def test_members_and_nodes_that_do_not_go_together_are_told(
     assert "node is not in the site file: z9" in found
     assert "bob.toml" in found
     assert "[roles] names members that are not enrolled: eve" in found
+
+
+def test_a_local_store_of_data_sets_that_is_not_there_is_named(
+    directory: SiteDirectory, state: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "mnt/data"
+    rewrite(directory, data=SiteData(store=str(store)))
+    text = f"[data] store {store} is not there on this host"
+    assert "mount its file system" in warned(checked(directory, state))[text]
+    store.mkdir(parents=True)
+    assert ("data store", "ok") in [(c.name, c.verdict) for c in checked(directory, state)]
 
 
 @pytest.mark.parametrize(

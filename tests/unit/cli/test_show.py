@@ -22,6 +22,7 @@ from wattline_protocol.lists.domain_table import tree
 from wattline_protocol.lists.fit import fitting
 from wattline_protocol.lists.node_table import draw
 from wattline_protocol.views.account_views import AccountView, QuotaView
+from wattline_protocol.views.cache_view import CacheView
 from wattline_protocol.views.report_views import DomainPeak, GroupTotals, ReportView
 from wattline_protocol.views.site_views import ExplainView, FilterRefusal, JobState
 from wattline_protocol.wire.agent_messages import TaskExit
@@ -138,6 +139,18 @@ def test_node_shows_what_holds_its_gpus_back() -> None:
     assert "GPU 3 is lost (XID 79)" in shown
     assert "not healthy" in shown
     assert "HW thermal" in shown
+
+
+def test_node_shows_its_cache_of_data_sets() -> None:
+    node, gib = troubled_site().nodes[0], 1 << 30
+    cache = CacheView(
+        *(100 * gib, 30 * gib, 12), fetching=2, waiting=1, fetched_bytes=41, fetches_bytes=100
+    )
+    shown = text_of(nodes.detail(msgspec.structs.replace(node, cache=cache)))
+    assert "30 GiB of 100 GiB, 12 versions, 2 fetches: 41 %, 1 waiting" in shown
+    gone = msgspec.structs.replace(cache, error="no cache at /c: Read-only file system")
+    assert gone.error in text_of(nodes.detail(msgspec.structs.replace(node, cache=gone)))
+    assert "data cache" not in text_of(nodes.detail(node))
 
 
 def test_node_shows_its_labels_and_who_has_each_mig_device() -> None:

@@ -405,6 +405,7 @@ def test_options_that_are_not_given_change_nothing() -> None:
         ({"secrets": {"A": "b/c"}}, "--secrets: secrets: A: not the name of an entry"),
         ({"idle_gpu": "below=x"}, "--idle-gpu: limits.idle_gpu"),
         ({"env": ["A"]}, '--env: "A": expected NAME=VALUE'),
+        ({"secrets": ["wandb"]}, '--secrets: "wandb": expected NAME=ENTRY'),
         ({"replicas": 2}, '--replicas: [service] is for kind = "service"'),
     ],
 )

@@ -8,6 +8,7 @@ from wattline_protocol.data.checks import DataCheck
 from wattline_protocol.data.requests import (
     AddData,
     ApproveData,
+    ChangeData,
     DataAdded,
     DataPlace,
     DataRemoval,
@@ -70,6 +71,10 @@ class DataActs(RequestClient):
             verdict=verdict,
         )
         return self.get(request, DataAdded)
+
+    def change_data(self, name: str, change: SetChange) -> str:
+        """Change properties of a set, without another version."""
+        return self.act(ChangeData(name, change))
 
     def data_sets(self) -> tuple[DataSetView, ...]:
         """Sets and models that you may read, by name."""

@@ -1,6 +1,6 @@
 """Checkpoints that the node copies into the store: the list of the scheduler, worked off.
 
-Each copy has a thread, and a child in the account of the job's owner. A user has one copy at a
+Each copy has a child in the account of the job's owner. A user has one copy at a
 time, so that a store that hangs delays no other user. A failure is tried again after 1 s, 2 s and
 so on up to a minute, whatever it is: training goes on meanwhile, and a key may be replaced.
 """
@@ -8,6 +8,7 @@ so on up to a minute, whatever it is: training goes on meanwhile, and a key may 
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,11 +23,10 @@ from wattline_protocol.wire.agents.data_messages import (
 from wattline_runtime.data.fetch.changed import Changed
 from wattline_runtime.data.fetch.frames import ReadFailed
 from wattline_runtime.data.fetch.opening import Opening
+from wattline_runtime.data.fetch.turns import THREADS, next_turn, retry_s
 from wattline_runtime.data.fetch.writer import StoreWriter
 from wattline_runtime.data.fetch.writing import CheckpointCopied, CopyCheckpoint
 
-MOST_COPIES = 16
-FIRST_RETRY_S, MOST_RETRY_S = 1.0, 60.0
 MAX_DETAIL_CHARS = 500
 
 
@@ -42,6 +42,11 @@ class _Item:
     due_s: float = 0.0
     tries: int = 0
 
+    @property
+    def user(self) -> str:
+        """Whose turn it takes."""
+        return self.order.user
+
 
 class Copying:
     """The list. `changed` is called from any thread."""
@@ -51,9 +56,10 @@ class Copying:
         self._state = threading.Condition()
         self._items: dict[int, _Item] = {}
         self._secrets: Mapping[str, bytes] = {}
-        self._busy: set[str] = set()
-        """Users that have a copy under way."""
-        threading.Thread(target=self._begin_all, name="copies", daemon=True).start()
+        self._busy: Counter[str] = Counter()
+        """Copies under way by user."""
+        for number in range(THREADS):
+            threading.Thread(target=self._work, name=f"copy-{number}", daemon=True).start()
 
     def obey(self, orders: tuple[CheckpointsToStore, ...], secrets: Mapping[str, bytes]) -> None:
         """Replace the list."""
@@ -72,28 +78,22 @@ class Copying:
         with self._state:
             return tuple(item.stored for item in self._items.values())
 
-    def _begin_all(self) -> None:
+    def _work(self) -> None:
         while True:
-            item = self._take()
-            threading.Thread(target=self._copy, args=(item,), daemon=True).start()
+            self._copy(self._take())
 
     def _take(self) -> _Item:
         """The next that is due, of a user without a copy under way."""
         with self._state:
             while True:
                 now_s = time.monotonic()
-                free = [one for one in self._items.values() if self._is_free(one)]
-                due = [one for one in free if one.due_s <= now_s]
-                if due and len(self._busy) < MOST_COPIES:
-                    first = min(due, key=lambda one: one.due_s)
-                    first.is_taken = True
-                    self._busy.add(first.order.user)
-                    return first
-                next_s = min((one.due_s for one in free if one.due_s > now_s), default=None)
-                self._state.wait(None if next_s is None else next_s - now_s)
-
-    def _is_free(self, item: _Item) -> bool:
-        return not (item.is_done or item.is_taken or item.order.user in self._busy)
+                free = (one for one in self._items.values() if not (one.is_done or one.is_taken))
+                found = next_turn(free, self._busy, 1, now_s)
+                if isinstance(found, _Item):
+                    found.is_taken = True
+                    self._busy[found.user] += 1
+                    return found
+                self._state.wait(None if found is None else found - now_s)
 
     def _copy(self, item: _Item) -> None:
         with self._state:
@@ -109,7 +109,7 @@ class Copying:
         with self._state:
             self._note(item, order, copied, detail)
             item.is_taken = False
-            self._busy.discard(order.user)
+            self._busy[order.user] -= 1
             self._state.notify_all()
         self._changed(is_urgent=True)
 
@@ -117,9 +117,8 @@ class Copying:
         self, item: _Item, order: CheckpointsToStore, copied: CheckpointCopied | None, detail: str
     ) -> None:
         if copied is None:
-            wait_s = min(FIRST_RETRY_S * 2**item.tries, MOST_RETRY_S)
-            item.tries = min(item.tries + 1, 16)
-            item.due_s = time.monotonic() + wait_s
+            item.due_s = time.monotonic() + retry_s(item.tries)
+            item.tries += 1
             item.stored = replace(item.stored, detail=detail[:MAX_DETAIL_CHARS])
             return
         item.tries, item.due_s = 0, 0.0

@@ -28,13 +28,11 @@ from wattline_runtime.data.fetch.bring import Bringing, Damaged, Unwanted
 from wattline_runtime.data.fetch.changed import Changed
 from wattline_runtime.data.fetch.frames import PASSING, ReadFailed
 from wattline_runtime.data.fetch.pace import Pace
-from wattline_runtime.data.fetch.turns import next_turn, retry_s
+from wattline_runtime.data.fetch.turns import THREADS, next_turn, retry_s
 from wattline_runtime.disk import DISK_FULL
 
-THREADS = 4
-"""Versions fetched at a time: a store that hangs delays no other."""
-MOST_OF_USER = THREADS - 1
-"""Of them, those of one user: its stores may all hang."""
+MOST_OF_USER = 3
+"""Versions fetched at a time for one user: its stores may all hang."""
 DAMAGED_TRIES = 2
 """A content with another hash is fetched once more."""
 MAX_DETAIL_CHARS = 500

@@ -25,14 +25,12 @@ from wattline_protocol.wire.agents.data_messages import (
 from wattline_runtime.data.fetch.changed import Changed
 from wattline_runtime.data.fetch.frames import ReadFailed
 from wattline_runtime.data.fetch.opening import Opening
-from wattline_runtime.data.fetch.turns import next_turn, retry_s
+from wattline_runtime.data.fetch.turns import THREADS, next_turn, retry_s
 from wattline_runtime.data.fetch.writer import StoreWriter
 from wattline_runtime.data.fetch.writing import Beat, FolderRead, ReadFolder
 
-THREADS = 3
-"""Outputs published at a time."""
-MOST_OF_USER = THREADS - 1
-"""Of them, those of one user: its stores may all hang."""
+MOST_OF_USER = 2
+"""Outputs published at a time for one user: its stores may all hang."""
 OUTPUT_SUFFIX = "output"
 MAX_DETAIL_CHARS = 500
 

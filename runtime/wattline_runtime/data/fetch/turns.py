@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from typing import Protocol, TypeVar
 
 FIRST_RETRY_S, MOST_RETRY_S = 1.0, 60.0
+THREADS = 32
+"""Of a pool: users with something under way at a time."""
 MAX_TRIES = 16
 """Counted: the wait is the longest long before."""
 
@@ -26,8 +28,12 @@ def next_turn(
     waiting: Iterable[T], busy: Counter[str], most_of_user: int, now_s: float
 ) -> T | float | None:
     """The first that is due, of the user with the fewest threads; else when the next one is. None:
-    none waits, or its user has so many threads that some are left for others."""
-    free = [one for one in waiting if busy[one.user] < most_of_user]
+    none waits, or all threads of its user are taken. A user has `most_of_user` while one more is
+    left for another, and always one: several whose stores hang keep no turn from others."""
+    has_room = busy.total() <= most_of_user
+    free = [
+        one for one in waiting if not busy[one.user] or (has_room and busy[one.user] < most_of_user)
+    ]
     due = [one for one in free if one.due_s <= now_s]
     if due:
         return min(due, key=lambda one: busy[one.user])

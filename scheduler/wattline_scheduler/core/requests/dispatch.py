@@ -3,6 +3,7 @@
 from wattline_protocol.data.requests import (
     AddData,
     ApproveData,
+    ChangeData,
     RebuildData,
     RemoveData,
     ReportDeletion,
@@ -67,6 +68,7 @@ from wattline_scheduler.core.requests.audit.refused_acts import note_refused
 from wattline_scheduler.core.requests.data_sets import (
     add_version,
     approve_version,
+    change_set,
     rebuild_version,
     remove_version,
 )
@@ -82,7 +84,7 @@ ON_API_KEYS = (AddApiKey, RevokeApiKey, UnblockApiKey)
 ON_ROUTES = (DeclareRoutes, RemoveRoute)
 """Likewise, on routes to their own services."""
 
-ON_DATA = (AddData, ApproveData, RemoveData, RebuildData, ReportDeletion)
+ON_DATA = (AddData, ApproveData, ChangeData, RemoveData, RebuildData, ReportDeletion)
 """Likewise, on their own data sets, or as reviewers."""
 
 ON_NODES = (Drain, Undrain, DeclareOff, DeclareOn, Readmit)
@@ -136,6 +138,8 @@ def _do(state: State, event: ClientRequest, now: Now) -> Answer | None:
             return routes.remove(state, event, request, now)
         case AddData():
             return deny_new_work(state) or add_version.add_requested(state, event, request, now)
+        case ChangeData():
+            return change_set.change(state, event, request, now)
         case ApproveData():
             return approve_version.approve(state, event, request, now)
         case RebuildData():

@@ -65,6 +65,7 @@ from wattline_scheduler.time_slices import Parts
 from wattline_scheduler.views.accounts_view import account_views
 from wattline_scheduler.views.api_keys_view import api_key_views
 from wattline_scheduler.views.capacity_view import capacity_view
+from wattline_scheduler.views.data.cache_view import cache_view
 from wattline_scheduler.views.data.data_sets_view import answer_data
 from wattline_scheduler.views.domains_view import domain_views
 from wattline_scheduler.views.jobs_view import (
@@ -237,7 +238,8 @@ class Reads:
             return no_node(self._state, name)
         found = problem_list(self._state, ListProblems(node=name)).problems
         view = node_view(self._state, node, now)
-        return Nodes((msgspec.structs.replace(view, open_problems=found),))
+        cache = cache_view(node.data)
+        return Nodes((msgspec.structs.replace(view, open_problems=found, cache=cache),))
 
     def _why(self, name: NodeId) -> Why | Denied:
         node = self._state.nodes.get(name)

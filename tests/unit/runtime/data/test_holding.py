@@ -23,10 +23,11 @@ from wattline_protocol.wire.agents.data_messages import (
 from wattline_runtime.data.cache import folder
 from wattline_runtime.data.cache.folder import CacheFolder
 from wattline_runtime.data.cache.index import BASE_BYTES
-from wattline_runtime.data.fetch import account_child, holding, turns
+from wattline_runtime.data.fetch import account_child, turns
 from wattline_runtime.data.fetch.bring import Bringing
 from wattline_runtime.data.fetch.holding import MOST_OF_USER, Holding
 from wattline_runtime.data.fetch.pace import Pace
+from wattline_runtime.data.fetch.turns import THREADS
 from wattline_runtime.data.manifest import Entry, entry_line, head_line, manifest_key, object_key
 
 WITHIN_S = 60.0
@@ -108,6 +109,23 @@ def test_a_user_whose_readers_are_stopped_delays_no_other(
     for pid in stopped:
         os.kill(pid, signal.SIGKILL)
     rig.wait(lambda: all(rig.held(tree).state == "ready" for tree in trees))
+
+
+def test_users_that_conspire_delay_no_other(
+    tmp_path: Path, stop_readers: Callable[[int], set[int]]
+) -> None:
+    rig = Rig(tmp_path)
+    trees = [tree_of({"a": f"{number}".encode()}) for number in range(2 * MOST_OF_USER + 1)]
+    usual = MOST_OF_USER + 1
+    store, stopped = rig.store("store", *trees), stop_readers(usual)
+    hung = [wanted(tree, store, "eve" if at % 2 else "mallory") for at, tree in enumerate(trees)]
+    rig.hold(*hung[1:])
+    rig.wait(lambda: len(stopped) == usual)
+    rig.hold(*hung[1:], wanted(trees[0], store))
+    rig.wait(lambda: rig.held(trees[0]).state == "ready")
+    assert not any(rig.held(tree).state == "ready" for tree in trees[1:])
+    for pid in stopped:
+        os.kill(pid, signal.SIGKILL)
 
 
 def test_a_reader_that_sends_nothing_is_ended(
@@ -230,7 +248,7 @@ def test_a_manifest_with_folders_beyond_the_memory_for_them_is_refused(
 def test_a_fault_with_one_version_stops_no_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trees = [tree_of({"a": f"{number}".encode()}) for number in range(holding.THREADS + 1)]
+    trees = [tree_of({"a": f"{number}".encode()}) for number in range(THREADS + 1)]
     bad = {tree.sha256 for tree in trees[1:]}
     run = Bringing.run
 

@@ -136,14 +136,20 @@ class DataBook:
         stable = record.aliases.get(STABLE, 0) if record is not None else 0
         return good.get(stable) or (good[max(good)] if good else None)
 
+    def unknown(self, name: str, user: UserName, *, is_operator: bool) -> str:
+        """That there is no such set, with those that the user may read: no answer lists others."""
+        sets = self.sets.values()
+        names = sorted(one.name for one in sets if may_read(one, user, is_operator=is_operator))
+        near = nearest(name, names)
+        some = f"there are {listed(names)}" if names else "there are none"
+        hint = f"the nearest is {near}" if near else some
+        return f"there is no data set {name}; {hint}"
+
     def find(self, reference: Reference) -> DataVersionRecord | str:
         """The version of a reference, which may be removed, or why there is none."""
         of_set = self.versions.get(reference.name)
         if of_set is None:
-            near = nearest(reference.name, self.sets)
-            some = f"there are {listed(sorted(self.sets))}" if self.sets else "there are none"
-            hint = f"the nearest is {near}" if near else some
-            return f"there is no data set {reference.name}; {hint}"
+            return f"there is no data set {reference.name}"
         if reference.number:
             found = of_set.get(reference.number)
             return found or f"{reference.text} does not exist; {self._known(reference.name)}"

@@ -79,7 +79,9 @@ def unreadable(book: DataBook, spec: JobSpec, user: UserName, *, is_operator: bo
     when the other one was submitted."""
     for name in (text.partition("@")[0] for text in spec.data.datasets):
         record = book.sets.get(name)
-        if record is not None and not may_read(record, user, is_operator=is_operator):
+        if record is None:
+            return book.unknown(name, user, is_operator=is_operator)
+        if not may_read(record, user, is_operator=is_operator):
             return f"{record.kind} {name} is not for {user}"
     return ""
 

@@ -1,9 +1,5 @@
 """Registers versions of data sets whose bytes are in their store."""
 
-from typing import Any
-
-import msgspec
-
 from wattline_protocol.data.checks import MAX_FINDING_CHARS
 from wattline_protocol.data.references import version_text
 from wattline_protocol.data.requests import (
@@ -13,7 +9,6 @@ from wattline_protocol.data.requests import (
     Kind,
     Origin,
     PrepareData,
-    SetChange,
 )
 from wattline_protocol.data.site_data import why_not_allowed
 from wattline_protocol.data.store_url import parse_store_url
@@ -25,6 +20,7 @@ from wattline_protocol.wire.client_messages import Denied
 from wattline_scheduler.core.model.data.data_book import chars_of
 from wattline_scheduler.core.model.events import ClientRequest
 from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.requests.data_sets.change_set import strangers, with_change
 from wattline_scheduler.core.requests.data_sets.find_version import find_version
 from wattline_scheduler.core.requests.selection import Asker
 from wattline_scheduler.data_record import DataSetRecord, DataVersionRecord
@@ -38,8 +34,6 @@ MAX_VERSIONS_OF_USER = 10_000
 MAX_ORIGIN_CHARS = 16_384
 """Of a version."""
 MAX_ORIGIN_CHARS_OF_USER = 16 * 1024 * 1024
-MAX_PROPERTY_CHARS_OF_USER = 256 * 1024
-"""Of readers, reviewers and the like: a list of all sets has those of all users."""
 
 NO_STORE = (
     "the site file names no store of data sets ([data] store); name one with --store, "
@@ -101,18 +95,18 @@ def add(
     denied = None if same else _outdated(state, request, now)
     if denied is not None:
         return denied
-    changed = _changed(asker, request, known, now)
+    store = parse_store_url(request.store).text
+    before = known or DataSetRecord(request.name, request.kind, asker.user, store, now.unix_s)
+    changed = with_change(state, asker, before, request.change)
     if isinstance(changed, Denied):
         return changed
-    denied = _too_large(state, changed)
-    if denied is not None:
-        return denied
     if changed != known:
         state.data.put_set(changed)
         state.journal.save(changed)
     if same is not None:
         text = f"{same.reference} has the same content: nothing is added"
         text += "" if changed == known else "; the properties of the set are changed"
+        text += strangers(state, request.change)
         return DataAdded(same.name, same.number, same.state, text, is_new=False)
     return _registered(state, asker, request, changed, recipe, now)
 
@@ -146,6 +140,7 @@ def _registered(
     if record.state == "candidate":
         text += f"; a candidate until {listed(of.reviewers)} or an operator approves it"
     state.journal.act("data_added", text, now, actor=asker.user, owner=of.owner)
+    text += strangers(state, request.change)
     return DataAdded(record.name, record.number, record.state, text)
 
 
@@ -183,22 +178,7 @@ def _full(state: State, asker: Asker, name: str) -> Denied | None:
     return Denied("busy", text) if text else None
 
 
-def _too_large(state: State, changed: DataSetRecord) -> Denied | None:
-    grows, has = state.data.growth(changed), state.data.property_chars[changed.owner]
-    if grows <= 0 or has + grows <= MAX_PROPERTY_CHARS_OF_USER:
-        return None
-    text = f"stores, readers, reviewers and aliases of data sets of {changed.owner} take"
-    return Denied("busy", f"{text} {has + grows} characters, at most {MAX_PROPERTY_CHARS_OF_USER}")
-
-
 def _malformed(state: State, request: AddData) -> Denied | None:
-    change = request.change
-    names = (*(change.readers or ()), *(change.reviewers or ()), *(change.contains or ()))
-    try:
-        for name in (*names, *([change.secret] if change.secret else ())):
-            check_name(name)
-    except ValueError as error:
-        return Denied("bad_request", f"a data set: {error}")
     if request.verdict is not None and request.verdict.chars > MAX_FINDING_CHARS:
         text = f"its check has {request.verdict.chars} characters, at most {MAX_FINDING_CHARS}"
         return Denied("bad_request", text)
@@ -237,26 +217,3 @@ def _outdated(state: State, request: AddData, now: Now) -> Denied | None:
     if request.as_of != state.data.as_of(state.epoch):
         return Denied("conflict", "objects of the store were deleted meanwhile; look at it again")
     return None
-
-
-def _changed(
-    asker: Asker, request: AddData, known: DataSetRecord | None, now: Now
-) -> DataSetRecord | Denied:
-    """The set with its properties as the request wants them."""
-    store = parse_store_url(request.store).text
-    before = known or DataSetRecord(request.name, request.kind, asker.user, store, now.unix_s)
-    after = msgspec.structs.replace(before, **_given(request.change))
-    is_other = set(after.reviewers) != set(before.reviewers)
-    if before.reviewers and is_other and not asker.is_operator:
-        text = f"{before.name} is reviewed by {listed(before.reviewers)}"
-        return Denied("not_allowed", f"{text}; an operator changes its reviewers")
-    return after
-
-
-def _given(change: SetChange) -> dict[str, Any]:
-    values = {name: getattr(change, name) for name in SetChange.__struct_fields__}
-    return {
-        name: tuple(dict.fromkeys(value)) if isinstance(value, tuple) else value
-        for name, value in values.items()
-        if value is not None
-    }

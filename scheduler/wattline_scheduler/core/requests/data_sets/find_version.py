@@ -18,13 +18,20 @@ def find_version(
     except ValueError as error:
         return Denied("bad_request", str(error))
     found = state.data.find(reference)
-    if reference.name in state.data.sets:
-        denied = not_for_user(state.data.sets[reference.name], asker)
-        if denied is not None:
-            return denied
+    if reference.name not in state.data.sets:
+        return no_set(state, asker, reference.name)
+    denied = not_for_user(state.data.sets[reference.name], asker)
+    if denied is not None:
+        return denied
     if isinstance(found, str):
         return Denied("not_found", found)
     return state.data.sets[reference.name], found
+
+
+def no_set(state: State, asker: Asker, name: str) -> Denied:
+    """There is no set of that name."""
+    text = state.data.unknown(name, asker.user, is_operator=asker.is_operator)
+    return Denied("not_found", text)
 
 
 def is_readable(state: State, asker: Asker, reference: str) -> bool:

@@ -29,7 +29,7 @@ from wattline_protocol.job.selection import only
 from wattline_protocol.site.model import Role
 from wattline_protocol.wire.client_messages import Answer, Cancel, Denied, Done
 from wattline_scheduler.core.model.data.job_data import task_data
-from wattline_scheduler.core.requests.data_sets import add_version, approve_version
+from wattline_scheduler.core.requests.data_sets import add_version, approve_version, change_set
 from wattline_scheduler.core.requests.selection import Asker
 from wattline_scheduler.views.data.data_sets_view import answer_data
 
@@ -214,7 +214,7 @@ def test_no_user_fills_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_properties_and_aliases_of_sets_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     h = started()
-    monkeypatch.setattr(add_version, "MAX_PROPERTY_CHARS_OF_USER", 60)
+    monkeypatch.setattr(change_set, "MAX_PROPERTY_CHARS_OF_USER", 60)
     monkeypatch.setattr(approve_version, "MAX_ALIASES", 2)
     add(h, readers=("bob", "x" * 20))
     why = reason(add(h, 2, "more", readers=("x" * 40,)))
