@@ -14,10 +14,10 @@ from wattline.client import Client
 from wattline.client.errors import Busy, Conflict
 from wattline.data import models
 from wattline.data.check_new import check_new
+from wattline.data.progress import Steps, steps
 from wattline.data.properties import set_change
 from wattline.data.stores import store_errors, store_of
 from wattline.failures import ActFailed
-from wattline.show.progress import Steps, steps
 from wattline.show.screen import put_error
 from wattline_protocol.data.checks import DataCheck
 from wattline_protocol.data.references import parse_reference

@@ -24,7 +24,7 @@ class Reference(NamedTuple):
         return f"{self.name}@{f'v{self.number}' if self.number else self.alias}"
 
 
-CHECKPOINTS_OF = "checkpoints:"
+CHECKPOINTS_OF = "checkpoints of job "
 """Begins the name of a job's checkpoints among what a node holds; no data set is called so."""
 
 

@@ -30,7 +30,7 @@ from wattline_runtime.data.verify import entries_of
 KEPT = 3
 """Newest copies that stay, besides those of checkpoints that the task still has."""
 SAVES, OBJECTS = "saves/", "objects/"
-DAMAGED = (OSError, ValueError, KeyError, TypeError, RecursionError, CheckpointError)
+DAMAGED = (ValueError, KeyError, TypeError, RecursionError, CheckpointError, FileNotFoundError)
 """What a checkpoint raises that is damaged, or that its task removes now."""
 MAX_RECORDS = 10_000
 
@@ -57,7 +57,7 @@ class Copied(NamedTuple):
     behind: int
     """Checkpoints of the directory that are newer."""
     left: str = ""
-    """Why older copies could not be removed."""
+    """Why the newest was passed over, or older copies could not be removed."""
 
 
 def copy_newest(
@@ -68,30 +68,28 @@ def copy_newest(
     _unpin(home)
     here = _local(home, attempt)
     pending = [one for one in here if recorded is None or one.order > recorded.order]
-    newest = _first_copy(Below(store, str(attempt)), home, attempt, pending) or recorded
-    left = ""
+    newest, left = _first_copy(Below(store, str(attempt)), home, attempt, pending)
+    newest = newest or recorded
     if newest is not None and newest != recorded:
         try:
             _retain(store, attempt, {one.order[1] for one in here}, newest, recorded)
         except (StoreError, ManifestError) as error:  # keys may write, and not delete
-            left = str(error)
+            left = left or f"older copies stay: {error}"
     behind = sum(1 for one in here if newest is None or one.order > newest.order)
     return Copied(newest, behind, left)
 
 
 def _first_copy(
     store: Store, home: Path, attempt: int, pending: list[Local]
-) -> StoredCheckpoint | None:
-    """Of the newest one that is intact; of none where there are none."""
-    failed: Exception | None = None
+) -> tuple[StoredCheckpoint | None, str]:
+    """Of the newest one that is intact; and why a newer one is not."""
+    why = ""
     for one in pending:
         try:
-            return _copy(store, home, attempt, one)
-        except (TreeError, *DAMAGED) as error:  # damaged, or removed by its task: the one before
-            failed = failed or error
-    if failed is not None:
-        raise TreeError(f"no checkpoint can be copied: {failed}") from failed
-    return None
+            return _copy(store, home, attempt, one), why
+        except (TreeError, *DAMAGED) as error:  # or its task has removed it: the one before
+            why = why or f"the checkpoint of step {one.step} is not copied: {error}"
+    return None, why
 
 
 def _local(home: Path, attempt: int) -> list[Local]:
@@ -99,7 +97,7 @@ def _local(home: Path, attempt: int) -> list[Local]:
     one."""
     found = []
     for number, step, path in saves_in(home):
-        with suppress(*DAMAGED):
+        with suppress(OSError, *DAMAGED):
             saved_by = read_header(path).attempt or attempt
             found.append(Local((saved_by, number), step, path))
     return sorted(found, reverse=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wattline.show.progress import steps
+from wattline.data.progress import steps
 from wattline_runtime.data.add import NewVersion
 from wattline_runtime.data.stores.local import LocalStore
 

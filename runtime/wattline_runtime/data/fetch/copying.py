@@ -123,13 +123,12 @@ class Copying:
             return
         item.tries, item.due_s = 0, 0.0
         item.is_done = _is_same_work(item.order, order)
-        left = f"older copies stay: {copied.left}" if copied.left else ""
         item.stored = CheckpointsStored(
             order.job,
             order.attempt,
             copied.newest,
             copied.behind,
-            left[:MAX_DETAIL_CHARS],
+            copied.left[:MAX_DETAIL_CHARS],
             order.saved_unix_s,
             order.is_last,
         )

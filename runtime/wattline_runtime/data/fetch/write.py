@@ -87,7 +87,7 @@ def _done(store: Store, folders: Folders, wish: Wish) -> Outcome:
         if isinstance(wish, PutFolder):
             return folders.put(part, wish)
         copied = copy_newest(part, Path(wish.home), wish.attempt, wish.recorded)
-        return CheckpointCopied(*copied)
+        return CheckpointCopied(*copied[:2], visible_line(copied.left)[:MAX_TEXT_CHARS])
     except Failures as error:
         return _unwritten(error)
 

@@ -19,7 +19,6 @@ from wattline_scheduler.core.model.data.stored_checkpoints import may_resume_on
 from wattline_scheduler.core.model.devices import free_devices, withheld
 from wattline_scheduler.core.model.foreign_processes import in_use
 from wattline_scheduler.core.model.jobs.job import Attempt, Ending, Job
-from wattline_scheduler.core.model.jobs.resume import ANYWHERE
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.queue.remaining_time import endless, ends
 from wattline_scheduler.core.model.state import State
@@ -74,7 +73,12 @@ def _data(state: State) -> dict[str, Bools]:
     jobs = state.work.with_data.values()
     names = dict.fromkeys(name for job in jobs for name in job.spec.data.datasets)
     found = {name: np.zeros(len(state.nodes), np.bool_) for name in names}
-    kept = {checkpoint_set(job.id): _resumes(state, job) for job in jobs if job.spec.data.outputs}
+    everywhere = np.ones(len(state.nodes), np.bool_)
+    kept = {
+        checkpoint_set(job.id): _resumes(state, job, everywhere)
+        for job in jobs
+        if job.spec.data.outputs
+    }
     if not found:
         return kept
     by_manifest: dict[str, list[Bools]] = {}
@@ -90,14 +94,14 @@ def _data(state: State) -> dict[str, Bools]:
     return found | kept
 
 
-def _resumes(state: State, job: Job) -> Bools:
+def _resumes(state: State, job: Job, everywhere: Bools) -> Bools:
     """[node] has the newest checkpoint of a job, or the job needs none."""
     resume, position = job.gangs[0].resume, state.fleet_view.position
-    if resume == ANYWHERE:
-        return np.ones(len(state.nodes), np.bool_)
-    found = np.zeros(len(state.nodes), np.bool_)
-    for node in state.nodes.values():
-        found[position[node.id]] = may_resume_on(node, resume)
+    if resume.stored is None and not resume.is_bound:
+        return everywhere
+    found = ~everywhere
+    for name in {*state.holding, resume.home}.intersection(state.nodes):  # others hold nothing
+        found[position[name]] = may_resume_on(state.nodes[name], resume)
     return found
 
 

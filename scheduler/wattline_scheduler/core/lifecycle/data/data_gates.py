@@ -47,7 +47,8 @@ def _bound(state: State, group: Group) -> str:
     home, job = state.nodes[group.resume.home], group.jobs[0]
     report = home.data.stored.get(job.id)
     why = f": {report.detail}" if report is not None and report.detail else ""
-    return f"{home.id} has checkpoints of it that are not in the store yet{why}"
+    text = f"{home.id} has checkpoints of it that are not in the store yet{why}"
+    return f"{text} (wattline requeue --from-scratch {job.id} gives them up)"
 
 
 def _progress(name: str, node: NodeId, held: DataHeld | None) -> str:

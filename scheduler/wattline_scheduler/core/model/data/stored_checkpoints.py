@@ -40,7 +40,8 @@ def resume_of(state: State, job: Job, now: Now) -> Resume:
     saved_by = max((a.record.attempt for a in tries), default=0)
     if not saved_by or (stored is not None and stored.saved_by > saved_by):
         return Resume(stored=stored)  # it has none, or older ones
-    return Resume(node.id, not is_stored(node, job.id, home), stored)
+    is_bound = not (job.spec.recovery.from_scratch or is_stored(node, job.id, home))
+    return Resume(node.id, is_bound, stored)
 
 
 def may_resume_on(node: NodeNow, resume: Resume) -> bool:

@@ -408,8 +408,9 @@ class Job:
     @property
     def reads(self) -> tuple[str, ...]:
         """What its nodes must have, for the planner: versions of data sets, and the newest of its
-        checkpoints where it keeps them in the store."""
-        own = (checkpoint_set(self.id),) if self.spec.data.outputs else ()
+        checkpoints where it keeps them in the store and has been tried."""
+        keeps = self.spec.data.outputs and any(gang.attempt for gang in self.gangs)
+        own = (checkpoint_set(self.id),) if keeps else ()
         return (*self.spec.data.datasets, *own)
 
     @property

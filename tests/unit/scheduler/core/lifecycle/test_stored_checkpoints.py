@@ -161,7 +161,8 @@ def test_a_node_with_checkpoints_that_are_not_stored_keeps_its_job(h: Harness) -
     away = CheckpointsStored(number, h.gang(number).past[-1].record.attempt, detail="no route")
     report(h, "a1", stored=(away,))
     assert h.job(number).unstaged == (
-        "a1 has checkpoints of it that are not in the store yet: no route"
+        "a1 has checkpoints of it that are not in the store yet: no route "
+        f"(wattline requeue --from-scratch {number} gives them up)"
     )
     assert explain_job(h.cluster.state, h.job(number), h.now).reason == h.job(number).unstaged
     stored = store(h, "a1", 10)
