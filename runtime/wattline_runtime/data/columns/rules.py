@@ -20,6 +20,10 @@ RULES_FILE = "data-checks.toml"
 """At the root of a data set. The rules of the old version judge the new one, so that a version
 cannot loosen those by which it is measured."""
 MAX_RULES_BYTES = 1024 * 1024
+DEFAULT_PSI = SIGNIFICANT
+DEFAULT_NULLS = 0.01
+DEFAULT_OUTSIDE = 0.01
+DEFAULT_ROWS = (0.5, 10.0)
 _FAR = 1e308
 
 
@@ -41,7 +45,7 @@ class Rules:
     psi: float | None = None
     nulls: float | None = None
     outside: float | None = None
-    rows: tuple[float, float] = (0.5, 10.0)
+    rows: tuple[float, float] = DEFAULT_ROWS
     may_add: bool = False
     ignore: tuple[str, ...] = ()
     columns: Mapping[str, ColumnRules] = field(default_factory=dict)
@@ -57,10 +61,6 @@ class Rules:
         )
 
 
-DEFAULT_PSI = SIGNIFICANT
-DEFAULT_NULLS = 0.01
-DEFAULT_OUTSIDE = 0.01
-
 SHARE = number(0, 1)
 PSI = number(0, 100)
 
@@ -72,7 +72,7 @@ def parse_rules(text: str, source: str = RULES_FILE) -> Rules:
     fields = Fields(document.table, problems)
     rules = Rules(
         **_limits(fields),
-        rows=fields.take("rows", row_limits, (0.5, 10.0)),
+        rows=fields.take("rows", row_limits, DEFAULT_ROWS),
         may_add=fields.take("may_add", flag, default=False),
         ignore=fields.take("ignore", texts(MAX_COLUMNS), ()),
         columns=_columns(fields.table("columns"), document.table.get("columns")),

@@ -46,5 +46,7 @@ def _names(state: State, asker: Asker, request: ListNames) -> Iterable[str]:
             sets = state.data.sets.values()
             operator = asker.is_operator
             return [one.name for one in sets if may_read(one, asker.user, is_operator=operator)]
-        case _:
+        case "reservation":
             return state.reservations
+        case "job" | "open job":
+            return ()  # these have notes: `_jobs`
