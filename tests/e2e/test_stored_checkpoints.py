@@ -79,8 +79,8 @@ def test_a_job_whose_node_is_lost_resumes_elsewhere_from_the_store(
     program.write_text(PROGRAM)
     keep = ("--outputs", "checkpoints/", "--store-secret", "store", "--gpus", "1")
     job = site.submit(*keep, "--", "python", str(program), str(goal))
-    site.until_shown("stored", "job", job)
-    first = site.json("job", job)
+    first = site.until_json(lambda found: (found["checkpoint"] or {}).get("stored"), "job", job)
+    site.until_all_shown((" stored",), "job", job)
     (node,) = first["nodes"]
     stored = first["checkpoint"]["stored"]["step"]
     assert stored > 0

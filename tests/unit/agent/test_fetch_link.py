@@ -22,6 +22,7 @@ from wattline_protocol.wire.agents.data_messages import (
     MAX_KEYS_BYTES,
     MAX_LINE_BYTES,
     CacheReport,
+    CheckpointsToStore,
     DataToHold,
     FetchOrder,
     HoldOrder,
@@ -62,10 +63,40 @@ def test_the_largest_order_is_within_the_bound(tmp_path: Path, size: int) -> Non
     keeper, log = cast("KeeperLink", None), cast("Log", None)  # not used
     link = FetchLink(tmp_path, CacheConfig(tmp_path, 1), keeper, Secrets(size), log)
     hashes = tuple(f"{at:064x}" for at in range(MAX_IN_USE))
-    order = HoldOrder(versions, hashes, hashes[:MAX_HELD])
+    copies = tuple(
+        CheckpointsToStore(
+            store="s3://bucket/" + "p" * (MAX_URL_CHARS - 12),
+            endpoint="https://" + "h" * 253,
+            region="r" * 253,
+            account=name,
+            user=name,
+            secret=f"{name[:-1]}x{at:03}",
+            job=MAX_SERIAL,
+            attempt=MAX_SERIAL,
+            prefix=f"checkpoints/{name}/{MAX_SERIAL}",
+            root="/" + "d" * 1_000,
+        )
+        for at in range(MAX_HELD)
+    )
+    order = HoldOrder(versions, hashes, hashes[:MAX_HELD], to_store=copies)
     values = link._values(order)
-    assert len(values) == (MAX_HELD if size == MAX_KEYS_BYTES else 0)
+    assert len(values) == (2 * MAX_HELD if size == MAX_KEYS_BYTES else 0)
     assert len(msgspec.json.encode(FetchOrder(order, values))) < MAX_LINE_BYTES
+
+
+def test_the_directory_of_checkpoints_is_the_nodes_own_or_that_of_all(tmp_path: Path) -> None:
+    starts, log = Starts(), make_log(is_json=True)
+    keeper = cast("KeeperLink", starts)
+    link = FetchLink(tmp_path, CacheConfig(tmp_path, 1), keeper, Secrets(8), log)
+    own = CheckpointsToStore(
+        store="s3://b", user="ada", secret="store", job=1, attempt=1, prefix="c"
+    )
+    link.order(HoldOrder((), to_store=(own, msgspec.structs.replace(own, root="/mnt/all"))))
+    assert link._order is not None
+    roots = [one.root for one in link._order.to_store]
+    assert roots == [str(tmp_path / "checkpoints"), "/mnt/all"]
+    assert list(link._values(link._order)) == ["ada/store"]
+    assert starts.count == 1, "it is needed for copies alone"
 
 
 class Starts:

@@ -9,6 +9,8 @@ from wattline_protocol.ids import Epoch, Incarnation, Sequence
 from wattline_protocol.wire.agent_messages import CommandDone
 from wattline_protocol.wire.agents.data_messages import (
     CacheReport,
+    CheckpointsStored,
+    CheckpointsToStore,
     DataHeld,
     DataReport,
     DataToHold,
@@ -61,6 +63,17 @@ def test_a_list_is_passed_on_and_what_the_cache_has_is_reported_again_and_again(
     (report,) = messages_of(done, DataReport)
     assert [(one.state, one.asked, one.listing) for one in report.held] == [("ready", 7, 4)]
     assert len(messages_of(rig.pass_s(11), DataReport)) == 1
+
+
+def test_checkpoints_to_store_are_passed_on_and_what_is_stored_is_reported(rig: Rig) -> None:
+    wanted = CheckpointsToStore(store="s3://bucket", job=17, attempt=2, prefix="checkpoints/ada/17")
+    where = (Epoch(rig.epoch), Incarnation(rig.incarnation), rig.next_seq())
+    done = rig.say(HoldData(*where, (), to_store=(wanted,)))
+    assert of(done, HoldVersions)[-1].order.to_store == (wanted,)
+    stored = CheckpointsStored(17, 2, behind=1, detail="no route")
+    done = rig.handle(CacheSeen(CacheReport((), CACHE_BYTES, 0, stored=(stored,))))
+    assert messages_of(done, DataReport)[-1].stored == (stored,)
+    assert len(messages_of(rig.pass_s(11), DataReport)) == 1, "again: it may be lost"
 
 
 def test_a_late_repeat_of_an_older_list_changes_nothing(rig: Rig) -> None:

@@ -25,9 +25,11 @@ from wattline_protocol.views.account_views import AccountView, QuotaView
 from wattline_protocol.views.cache_view import CacheView
 from wattline_protocol.views.report_views import DomainPeak, GroupTotals, ReportView
 from wattline_protocol.views.site_views import ExplainView, FilterRefusal, JobState
+from wattline_protocol.views.training_views import CheckpointView
 from wattline_protocol.wire.agent_messages import TaskExit
 from wattline_protocol.wire.client_messages import Accounts
 from wattline_protocol.wire.mig import MigView
+from wattline_protocol.wire.task_reports.checkpoints import StoredCheckpoint
 
 
 def text_of(thing: RenderableType, width: int = 200) -> str:
@@ -139,6 +141,29 @@ def test_node_shows_what_holds_its_gpus_back() -> None:
     assert "GPU 3 is lost (XID 79)" in shown
     assert "not healthy" in shown
     assert "HW thermal" in shown
+
+
+@pytest.mark.parametrize(
+    ("step", "behind", "why", "shown"),
+    [
+        (12_400, 2, "no route", "; step 12400 stored, 2 behind: no route"),
+        (12_500, 0, "", "; step 12500 stored"),
+        (None, 1, "the server refuses these keys", "; none stored, 1 behind: the server refuses"),
+        (None, 0, "", "1.2 s"),
+    ],
+    ids=["behind", "all", "none", "not kept"],
+)
+def test_a_job_shows_what_the_store_has_of_its_checkpoints(
+    step: int | None, behind: int, why: str, shown: str
+) -> None:
+    stored = None if step is None else StoredCheckpoint(1, 3, 1, step, "5" * 64, 2048, NOON)
+    newest = CheckpointView(12_500, NOON, 2048, 1.2, 0.0, behind=behind, behind_why=why)
+    view = msgspec.structs.replace(
+        job(7, "train", "RUNNING"), checkpoint=msgspec.structs.replace(newest, stored=stored)
+    )
+    (line,) = [row for row in rows_of(job_detail.detail(view)) if "step 12500, " in row]
+    assert shown in line
+    assert line.endswith(shown) or why
 
 
 def test_node_shows_its_cache_of_data_sets() -> None:

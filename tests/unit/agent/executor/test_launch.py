@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -27,6 +28,7 @@ from wattline_agent.host.address import address_towards, interface_towards
 from wattline_agent.keeper import spec as keeper_spec
 from wattline_protocol.job.http_server import bridge_command
 from wattline_protocol.job.spec import LAUNCHERS, STOP_SIGNALS, HttpServer, Launcher, SecretUse
+from wattline_protocol.wire.agents.data_messages import TaskData
 from wattline_protocol.wire.task_order import Rendezvous
 from wattline_runtime.train import ray_cluster
 
@@ -48,6 +50,17 @@ FOLDER, TASKLIB = TaskDir(Path("/s"), ref()), Path("/lib")
 
 def torchrun(*command: str) -> tuple[str, ...]:
     return argv_of(order(*command, launcher="torchrun", rendezvous=MEET), FOLDER, TASKLIB)
+
+
+def test_a_stored_checkpoint_is_no_data_set_to_its_task() -> None:
+    data = (TaskData("digits", 3, "5" * 64), TaskData("x", 40, "6" * 64, is_checkpoint=True))
+    context = replace(CONTEXT, data_root="/cache")
+    found = environment_of(order("x", data=data), context, FOLDER, "/c")
+    paths = {name: path for name, path in found.items() if path.startswith("/cache")}
+    assert paths == {
+        "WATTLINE_DATA_DIGITS": f"/cache/{'5' * 64}",
+        "WATTLINE_STORED_CHECKPOINT": f"/cache/{'6' * 64}",
+    }
 
 
 def test_a_process_is_started_as_written() -> None:

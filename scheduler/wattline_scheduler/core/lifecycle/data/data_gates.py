@@ -59,7 +59,7 @@ def _progress(name: str, node: NodeId, held: DataHeld | None) -> str:
 
 
 def _no_room(state: State, group: Group, places: Sequence[Place]) -> str:
-    names = listed(list(group.fetched))
+    names = listed(list(group.fetched)) or "its checkpoints"
     size = about_size(sum(version.bytes for version in group.fetched.values()))
     errors = sorted({node.data.error for node in state.nodes.values() if node.data.error})
     if places:
