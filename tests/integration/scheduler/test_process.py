@@ -20,6 +20,7 @@ from wattline.client import Client
 from wattline_protocol.ids import AttemptNo, JobId, NodeId, TaskNo, TaskRef, UnixTime
 from wattline_protocol.job.selection import only
 from wattline_protocol.trust.keys import JoinBundle, KeyPair
+from wattline_protocol.views.history_views import Subject
 from wattline_protocol.views.load_views import GetLoad, Load
 from wattline_protocol.views.report_views import GetReport, Report
 from wattline_protocol.wire.agent_messages import (
@@ -355,6 +356,8 @@ def test_pictures_follow_the_site_and_a_restart(
             first = next(pictures)
             number = client.submit(command=["true"], gpus=1)
             then = next(one for one in pictures if number in one.jobs)
+            (site,) = client.history(Subject("domain", "site")).series
+            assert any(site.columns["budget_w"])
             assert process.stop() == 0
         assert list(first.nodes) == ["a1", "a2"]
         assert all(then.nodes[name] is first.nodes[name] for name in first.nodes)

@@ -39,14 +39,19 @@ class PictureTurns:
         is_complete = all(self._used_cpu_s() - began_cpu_s < PART_S for _ in self._parts)
         self._took_cpu_s += self._used_cpu_s() - began_cpu_s
         if is_complete:
-            ended = self._clock().mono_s
-            beat_s = (ended // PERIOD_S + 1) * PERIOD_S
-            self._parts = None
-            self._due = Instant(max(beat_s, ended + REST_FACTOR * self._took_cpu_s))
+            self._rest()
+
+    def _rest(self) -> None:
+        ended = self._clock().mono_s
+        beat_s = (ended // PERIOD_S + 1) * PERIOD_S
+        self._parts = None
+        self._due = Instant(max(beat_s, ended + REST_FACTOR * self._took_cpu_s))
 
     def stop(self) -> None:
-        """Nobody watches any more: free the rows."""
-        self._parts = None
+        """Nobody watches any more: free the rows. What was begun counts, so that one who comes and
+        leaves without end costs no more than one who stays."""
+        if self._parts is not None:
+            self._rest()
         self.feed.clear()
 
     def next_in_s(self) -> float:

@@ -36,6 +36,10 @@ IN_PICTURE = MostJobs(waiting=10_000, running=10_000, ended=500)
 PIECE_BYTES = 1024 * 1024
 """Of rows in one delta, besides the last one: some ten milliseconds to decode."""
 
+ROW_BYTES = 512 * 1024
+"""A node whose row is larger, which no honest agent's is, is shown without GPUs and tasks: no row
+makes a delta that fits no message."""
+
 ROWS_A_PART = 20
 MARKS_A_PART = 250
 FULL_TURN = 60
@@ -139,11 +143,18 @@ class SiteFeed:
             mark = node_mark(self._state, node, draw, now)
             if mark != self._node_marks.get(node.id) or at % FULL_TURN == turn:
                 self._node_marks[node.id] = mark
-                self._put("nodes", node.id, self._node_row(node, draw, now))
+                self._put_node(self._node_row(node, draw, now))
                 built += 1
             if built == ROWS_A_PART or at % MARKS_A_PART == 0:
                 built = 0
                 yield
+
+    def _put_node(self, row: NodeView) -> None:
+        data = self._encoder.encode(row)
+        if len(data) > ROW_BYTES:
+            bare = msgspec.structs.replace(row, gpus=(), tasks=(), problems=())
+            data = self._encoder.encode(bare)
+        self._log.put(("nodes", row.id), data)
 
     def _node_row(self, node: NodeNow, draw: Draw, now: Now) -> NodeView:
         row = node_view(self._state, node, now, draw)

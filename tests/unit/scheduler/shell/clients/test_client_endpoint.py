@@ -33,6 +33,7 @@ from wattline_protocol.wire.subscriptions import WatchRoutes, WatchSite
 from wattline_scheduler.shell.clients import client_endpoint
 from wattline_scheduler.shell.clients.client_endpoint import STUCK_S, Session
 from wattline_scheduler.shell.clients.long_lists import Rows
+from wattline_scheduler.shell.clients.pictures import site_feed
 from wattline_scheduler.shell.clients.pictures.picture_turns import PictureTurns
 from wattline_scheduler.shell.clients.pictures.site_feed import SiteFeed
 from wattline_scheduler.shell.clients.site_snapshots import Snapshots
@@ -355,6 +356,28 @@ def test_the_pictures_of_a_client_that_does_not_read_end_and_are_freed() -> None
     w.show(GONE_S + 1.0)
     assert (len(w.watches), w.pictures.feed.pictures) == (0, 0)
     assert w.watches.next_in_s() is None
+
+
+def test_one_who_comes_and_leaves_costs_no_more_than_one_who_stays() -> None:
+    w = Watched()
+    w.look_s = 0.01
+    for _ in range(20):
+        w.watches.add(w.session, 1, WatchSite(deltas=True), at(w.mono_s))
+        w.show(w.mono_s)
+        w.watches.drop(w.session, 1)
+    w.watches.add(w.session, 1, WatchSite(deltas=True), at(w.mono_s))
+    assert w.pictures.next_in_s() > 0.0, "what was begun and left counts"
+
+
+def test_a_node_with_too_much_to_show_is_shown_without_its_gpus(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(site_feed, "ROW_BYTES", 1_500)
+    w = Watched()
+    w.watches.add(w.session, 1, WatchSite(deltas=True), at(0.0))
+    w.show(0.0)
+    (full,) = deltas(w)
+    assert [(node.gpus, node.gpu_count) for node in full.nodes] == [((), 8), ((), 8)]
 
 
 def test_a_picture_is_made_in_parts_and_not_again_before_it_is_due() -> None:
