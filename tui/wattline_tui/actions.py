@@ -40,9 +40,9 @@ ACTIONS = (
     Action(
         "choose-all", "asterisk", "all", "Choose all rows shown, or none", "list", in_footer=False
     ),
-    Action("open", "enter", "open", "Open the selected node or job", "site", in_footer=False),
-    Action("heat", "t", "heat", "Show GPU power or temperature", "site"),
-    Action("ended", "e", "ended", "Show or hide ended jobs", "site", in_footer=False),
+    Action("filter-jobs", "slash", "jobs", "Filter jobs by a condition, as for --where", "site"),
+    Action("heat", "t", "cells", "Show GPUs by power, temperature, use, owner, health", "site"),
+    Action("zoom", "z", "zoom", "Show the panel in focus alone, or all panels", "site"),
     Action("reservations", "b", "reservations", "Show reservations of nodes", "accounts"),
     Action(
         "explain",

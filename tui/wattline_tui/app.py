@@ -22,6 +22,8 @@ from wattline_tui.help_text import help_text
 from wattline_tui.listing.places import Target, targets
 from wattline_tui.messages import (
     FeedInterrupted,
+    FilterJobs,
+    GoTo,
     Greeted,
     JobArrived,
     ListArrived,
@@ -255,6 +257,19 @@ class TopApp(ActsApp):
 
         self.push_screen(Choose("go to", items, "a node, job, domain, service, user"), chosen)
 
+    def on_go_to(self, message: GoTo) -> None:
+        """Show an object in its mode."""
+        self.run_worker(self._go_to(message.target), name="goto")
+
+    def on_filter_jobs(self, message: FilterJobs) -> None:
+        """All jobs, and a line for a condition."""
+        del message
+        self.run_worker(self._filter_jobs(), name="goto")
+
+    async def _filter_jobs(self) -> None:
+        await self.action_mode("jobs")
+        self.screen.query_one(ListPane).action_filter()
+
     async def _go_to(self, target: Target) -> None:
         if target.kind == "theme":
             self.use_theme(target.key)
@@ -280,8 +295,7 @@ class TopApp(ActsApp):
         if job is not None:
             shown, place = job.job, job.log_place
             self._work("job", lambda: self._fetch(shown, place))
-        elif listed is not None:
-            request = listed.request
+        elif listed is not None and (request := listed.request) is not None:
             self._work("list", lambda: self._fetch_list(request))
 
     def _work(self, group: str, work: Callable[[], None]) -> None:

@@ -46,6 +46,14 @@ def when(unix_s: float, now_s: float) -> str:
     return f"{at:%a %H:%M}" if is_near else f"{at:%Y-%m-%d %H:%M}"
 
 
+def clock(unix_s: float, now_s: float) -> str:
+    """The shortest form: `18:10` within a day, `Mon 16` within a week, `12-24` beyond."""
+    at = datetime.fromtimestamp(unix_s).astimezone()
+    if abs(unix_s - now_s) < DAY_S:
+        return f"{at:%H:%M}"
+    return f"{at:%a %H}" if abs(unix_s - now_s) < 6 * DAY_S else f"{at:%m-%d}"
+
+
 def limits_of_interest(domain: DomainView, now_s: float, within_s: float) -> list[LimitView]:
     """Limits in force or moving, and those that begin within `within_s`."""
     return [

@@ -7,6 +7,7 @@ from textual.message import Message
 from wattline_protocol.ids import JobId, NodeId
 from wattline_protocol.views.site_views import JobView, SiteView
 from wattline_protocol.wire.client_messages import Answer, ClientWelcome, Log
+from wattline_tui.listing.places import Target
 from wattline_tui.model import LogPlace
 from wattline_tui.screens.base import ListScreen
 
@@ -74,6 +75,17 @@ class OpenJob(Message):
     """Show a job."""
 
     job: JobId
+
+
+@dataclass
+class GoTo(Message):
+    """Show an object in its mode."""
+
+    target: Target
+
+
+class FilterJobs(Message):
+    """Show all jobs, and a line for a condition."""
 
 
 @dataclass

@@ -16,7 +16,7 @@ class ModeName:
 
 
 MODE_NAMES = (
-    ModeName("1", "site", "Site", "Site", "Budgets, racks, queue, events"),
+    ModeName("1", "site", "Site", "Site", "Budgets, racks, attention, queue"),
     ModeName("2", "nodes", "Nodes", "Nodes", "All nodes"),
     ModeName("3", "jobs", "Jobs", "Jobs", "All jobs"),
     ModeName("4", "services", "Services", "Serv", "Replicas, SLO, watts, joules"),

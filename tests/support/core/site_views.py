@@ -13,6 +13,7 @@ from wattline_protocol.ids import (
     UnixTime,
 )
 from wattline_protocol.views.account_views import AccountView, QuotaView
+from wattline_protocol.views.queue_views import QueuedView
 from wattline_protocol.views.site_views import (
     AttemptView,
     DomainView,
@@ -220,6 +221,7 @@ def busy_site() -> SiteView:
             event(4, "budget of site lowered by 25 % by ops", "warning"),
         ),
         refused_messages=0,
+        queue=(QueuedView(JobId(3), UnixTime(NOON + 900)),),
     )
 
 

@@ -10,6 +10,7 @@ from support.core.service_views import services_now
 from support.core.site_views import NOON, accounts_now, attempt, reservations_now
 from wattline_protocol.ids import AttemptNo, TaskRef
 from wattline_protocol.site.model import Role
+from wattline_protocol.views.history_views import GetHistory, History, Series, Subject
 from wattline_protocol.views.service_views import ListServices
 from wattline_protocol.views.site_views import ExplainView, JobView, SiteView
 from wattline_protocol.wire.agent_messages import TaskExit
@@ -66,12 +67,15 @@ class PlayedFeed:
 
     def ask(self, request: Request) -> Answer:
         if not isinstance(
-            request, GetJob | FetchLog | ListAccounts | ListReservations | ListServices
+            request,
+            GetJob | FetchLog | ListAccounts | ListReservations | ListServices | GetHistory,
         ):
             self.asked.append(request)
         if isinstance(request, GetJob):
             found = [j for j in self.site.jobs if j.id == request.job]
             return Jobs(jobs=tuple(_with_attempts(j) for j in found))
+        if isinstance(request, GetHistory):
+            return History(NOON, request.step_s, tuple(map(_rising, request.subjects)))
         if isinstance(request, ListAccounts):
             return self.accounts
         if isinstance(request, ListReservations):
@@ -94,3 +98,9 @@ def _with_attempts(job: JobView) -> JobView:
     ended = TaskExit(kind="exited", code=1, detail="exit status 1", ended_unix_s=NOON)
     attempts = (attempt(0, "RUNNING"), attempt(1, "FAILED", ended))
     return msgspec.structs.replace(job, attempts=attempts)
+
+
+def _rising(subject: Subject) -> Series:
+    """A quarter of an hour in which the draw has risen to nearly the budget."""
+    measured = tuple(1_000.0 * step for step in range(1, 16))
+    return Series(subject, {"measured_w": measured, "budget_w": (16_000.0,) * 15})

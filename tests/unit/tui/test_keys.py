@@ -2,17 +2,19 @@
 
 import time
 
+import msgspec
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from support.core.site_views import NOON, busy_site
+from support.core.site_views import NOON, busy_site, troubled_site
 from support.programs.feeds import PlayedFeed
 from support.programs.time_zone import local_time
 from wattline_protocol.ids import JobId, NodeId, UnixTime
 from wattline_protocol.job.selection import only
 from wattline_protocol.views.site_views import ExplainView, FilterRefusal, Remedy
 from wattline_protocol.wire.client_messages import (
+    AckProblem,
     Cancel,
     Drain,
     Explain,
@@ -27,14 +29,17 @@ from wattline_tui.acts.table import ACTS
 from wattline_tui.app import TopApp
 from wattline_tui.explained import explained
 from wattline_tui.help_text import help_text
+from wattline_tui.messages import SiteArrived
 from wattline_tui.mode_names import MODE_NAMES
 from wattline_tui.screens.accounts import AccountsScreen
+from wattline_tui.screens.base import Subject
 from wattline_tui.screens.dialogs import Page
 from wattline_tui.screens.job import JobScreen
 from wattline_tui.screens.node import NodeScreen
 from wattline_tui.screens.overview import OverviewScreen
 from wattline_tui.screens.reservations import ReservationsScreen
-from wattline_tui.widgets.list_pane import ListPane
+from wattline_tui.widgets.list_pane import FilterLine, ListPane
+from wattline_tui.widgets.tree_panel import TreePanel
 
 OWNERS = {
     "everywhere": TopApp,
@@ -77,7 +82,7 @@ async def test_job_keys_act_on_the_job() -> None:
     app = TopApp(feed)
     async with app.run_test(size=(120, 36)) as pilot:
         await drawn(pilot, app)
-        await pilot.press("enter")
+        await pilot.press("3", "enter")
         await pilot.pause()
         await pilot.press("h", "y")
         await asked(pilot, feed)
@@ -96,7 +101,7 @@ async def test_a_priority_is_typed_and_sent() -> None:
     app = TopApp(feed)
     async with app.run_test(size=(120, 36)) as pilot:
         await drawn(pilot, app)
-        await pilot.press("enter")
+        await pilot.press("3", "enter")
         await pilot.pause()
         await pilot.press("p")
         await pilot.pause()
@@ -143,7 +148,7 @@ async def test_a_job_is_explained_on_a_page() -> None:
     app = TopApp(feed)
     async with app.run_test(size=(120, 36)) as pilot:
         await drawn(pilot, app)
-        await pilot.press("enter")
+        await pilot.press("3", "enter")
         await pilot.pause()
         await pilot.press("x")
         for _ in range(200):
@@ -162,9 +167,9 @@ async def test_cancel_needs_a_yes() -> None:
     app = TopApp(feed)
     async with app.run_test(size=(120, 36)) as pilot:
         await drawn(pilot, app)
-        await pilot.press("enter")
+        await pilot.press("3", "enter")
         await pilot.press("c", "n")
-        await pilot.press("escape")
+        await pilot.press("escape", "1")
         await pilot.pause()
         assert isinstance(app.screen, OverviewScreen)
     assert feed.asked == []
@@ -175,7 +180,7 @@ async def test_drain_acts_on_the_node_under_the_cursor() -> None:
     app = TopApp(feed)
     async with app.run_test(size=(120, 36)) as pilot:
         await drawn(pilot, app)
-        await pilot.press("shift+tab", "d", "y", "enter")
+        await pilot.press("2", "d", "y", "enter")
         await asked(pilot, feed)
         await pilot.press("down", "down", "down", "d", "y")
         await asked(pilot, feed, 2)
@@ -254,22 +259,50 @@ async def test_shed_is_typed_and_sent() -> None:
     assert feed.asked == [Shed(domain=None, fraction=0.25, reason="heat")]
 
 
-async def test_the_cursor_stays_on_its_job_when_others_come_and_go() -> None:
-    from wattline_tui.messages import SiteArrived
-    from wattline_tui.widgets.jobs import JobTable
-
+async def test_the_cursor_stays_on_its_domain_when_another_comes_before_it() -> None:
     site = busy_site()
-    feed = PlayedFeed(site)
-    app = TopApp(feed)
+    app = TopApp(PlayedFeed(site))
     async with app.run_test(size=(120, 36)) as pilot:
         await drawn(pilot, app)
+        tree = app.screen.query_one(TreePanel)
+        tree.focus()
         await pilot.press("down")
-        table = app.screen.query_one(JobTable)
-        assert table.selected == "2"
-        import msgspec
-
-        newer = msgspec.structs.replace(site, jobs=site.jobs[1:])
+        assert (tree.cursor, app.subject) == ("rack-r1", Subject("domain", ("rack-r1",)))
+        over = msgspec.structs.replace(site.domains[2], headroom_w=-100.0)
+        domains = (*site.domains[:2], over, *site.domains[3:])
+        newer = msgspec.structs.replace(site, domains=domains)
         app.post_message(SiteArrived(newer, time.monotonic()))
         await pilot.pause()
         await pilot.pause()
-        assert table.selected == "2"
+        assert tree.cursor == "rack-r1"
+        await pilot.press("up")
+        assert tree.cursor == "rack-r2"
+
+
+async def test_what_needs_attention_is_opened_and_acknowledged() -> None:
+    feed = PlayedFeed(troubled_site())
+    app = TopApp(feed)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await drawn(pilot, app)
+        await pilot.press("k", "y", *"part", "enter")
+        await asked(pilot, feed)
+        await pilot.press("down", "down", "enter")
+        for _ in range(200):
+            if app.current_mode == "power":
+                break
+            await pilot.pause(0.01)
+        assert app.subject == Subject("domain", ("site",))
+    assert feed.asked == [AckProblem(5, "part")]
+
+
+async def test_a_filter_on_the_site_is_one_of_jobs() -> None:
+    app = TopApp(PlayedFeed(busy_site()))
+    async with app.run_test(size=(120, 36)) as pilot:
+        await drawn(pilot, app)
+        await pilot.press("slash")
+        for _ in range(200):
+            if app.current_mode == "jobs" and isinstance(app.focused, FilterLine):
+                break
+            await pilot.pause(0.01)
+        await pilot.press(*"state=pending", "enter")
+        assert app.subject == Subject("job", ("3",))

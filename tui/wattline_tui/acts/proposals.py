@@ -12,6 +12,7 @@ from wattline_protocol.text.quantities import format_duration
 from wattline_protocol.text.wording import counted, listed
 from wattline_protocol.views.site_views import DomainView, JobView
 from wattline_protocol.wire.client_messages import (
+    AckProblem,
     Cancel,
     DeclareOff,
     DeclareOn,
@@ -27,6 +28,7 @@ from wattline_protocol.wire.client_messages import (
     Undrain,
     Update,
 )
+from wattline_protocol.wire.problems import ProblemView
 from wattline_protocol.wire.reservations import Reserve
 from wattline_tui.limits import when
 from wattline_tui.model import View
@@ -147,6 +149,28 @@ def _tasks(view: View, names: Sequence[NodeId]) -> tuple[int, str]:
     if not tasks:
         return 0, "No tasks"
     return len(tasks), f"{counted(len(tasks), 'task')} of {counted(len(jobs), 'job')}"
+
+
+# --- problems ---------------------------------------------------------------------------------
+
+
+def acknowledge(view: View, numbers: Sequence[str]) -> Proposal:
+    """Acknowledges those that are not; where all are, withdraws that. Raises ValueError."""
+    problems = view.site.problems if view.site else ()
+    chosen = [one for one in problems if str(one.number) in numbers]
+    if not chosen:
+        raise ValueError("the problem has ended")
+    others = [one for one in chosen if one.acknowledged is None]
+    if not others:
+        question = f"Withdraw your word on {_problems(chosen)}?\nThey ask for attention again."
+        return Proposal(question, tuple(AckProblem(one.number, withdraw=True) for one in chosen))
+    effect = "It stays open until its condition ends, and asks for attention no longer."
+    question = f"Acknowledge {_problems(others)}?\n{effect}"
+    return Proposal(question, tuple(AckProblem(one.number) for one in others))
+
+
+def _problems(some: Sequence[ProblemView]) -> str:
+    return listed([f"{one.subject} ({one.kind.replace('_', ' ')})" for one in some])
 
 
 # --- jobs -------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from wattline_tui.acts.orders import parse_grid_event, parse_reserve, parse_shed
 from wattline_tui.acts.proposals import Proposal
 from wattline_tui.model import View
 
-On = Literal["job", "node", "domain"]
+On = Literal["job", "node", "domain", "problem"]
 
 Keys = tuple[str, ...]
 Propose = Callable[[View, Keys, str], Proposal]
@@ -158,6 +158,14 @@ ACTS = (
         "node",
         lambda view, keys, typed: proposals.reserve(view, _nodes(keys), parse_reserve(typed)),
         ask=_typed("Reserve: name, until when, for whom?", "fans for 4h accounts vision"),
+    ),
+    Act(
+        "acknowledge",
+        "k",
+        "Acknowledge",
+        "Say that you take care of problems; again: no longer",
+        "problem",
+        lambda view, keys, _: proposals.acknowledge(view, keys),
     ),
     Act(
         "shed",

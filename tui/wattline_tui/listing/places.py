@@ -14,7 +14,7 @@ from wattline_tui.themes import THEMES
 class Target:
     """One of them."""
 
-    kind: Literal["mode", "node", "job", "domain", "service", "where", "theme"]
+    kind: Literal["mode", "node", "job", "domain", "service", "problem", "where", "theme"]
     key: str
     """Its name; a condition for `where`."""
     mode: str

@@ -8,7 +8,7 @@ from textual.containers import Vertical
 from textual.widgets import DataTable
 
 from wattline_protocol.text.quantities import format_duration
-from wattline_protocol.wire.client_messages import Accounts, Answer, ListAccounts
+from wattline_protocol.wire.client_messages import Accounts, Answer, ListAccounts, Request
 from wattline_tui.accounts import ACCOUNT_COLUMNS, QUOTA_COLUMNS, account_rows, quota_rows
 from wattline_tui.actions import Place, bindings
 from wattline_tui.messages import OpenJob, OpenList
@@ -23,11 +23,15 @@ class AccountsScreen(ListScreen):
     CSS_PATH = "accounts.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("accounts")]
     place: ClassVar[Place] = "accounts"
-    request = ListAccounts()
 
     def __init__(self) -> None:
         super().__init__()
         self.accounts = Accounts((), 0.0)
+
+    @property
+    def request(self) -> Request:
+        """The whole list."""
+        return ListAccounts()
 
     def content(self) -> ComposeResult:
         """Accounts above, quotas below where there are any."""

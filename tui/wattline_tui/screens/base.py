@@ -71,7 +71,10 @@ class SiteScreen(Screen[None]):
 class ListScreen(SiteScreen):
     """A screen that draws the answer to one request."""
 
-    request: ClassVar[Request]
+    @property
+    def request(self) -> Request | None:
+        """What to ask now; None: nothing. Implemented by each screen."""
+        return None
 
     def show_answer(self, answer: Answer, now_unix_s: float) -> None:
         """Draw the scheduler's answer; implemented by each screen."""

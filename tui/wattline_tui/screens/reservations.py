@@ -6,7 +6,7 @@ from textual.markup import escape
 from textual.widgets import DataTable
 
 from wattline_protocol.text.visible import visible_line
-from wattline_protocol.wire.client_messages import Answer
+from wattline_protocol.wire.client_messages import Answer, Request
 from wattline_protocol.wire.reservations import ListReservations, Reservations, ReservationView
 from wattline_tui.messages import OpenJob
 from wattline_tui.reservations import COLUMNS, details_of, reservation_rows
@@ -19,11 +19,15 @@ class ReservationsScreen(ListScreen):
     """Opened from the overview."""
 
     CSS_PATH = "reservations.tcss"
-    request = ListReservations()
 
     def __init__(self) -> None:
         super().__init__()
         self.reservations: tuple[ReservationView, ...] = ()
+
+    @property
+    def request(self) -> Request:
+        """The whole list."""
+        return ListReservations()
 
     def content(self) -> ComposeResult:
         """All of them above, the selected one below."""

@@ -8,7 +8,7 @@ from textual.widgets import DataTable
 from wattline_protocol.text.visible import visible_line
 from wattline_protocol.text.wording import counted
 from wattline_protocol.views.service_views import ListServices, Services, ServiceView
-from wattline_protocol.wire.client_messages import Answer
+from wattline_protocol.wire.client_messages import Answer, Request
 from wattline_protocol.wire.problems import ProblemView
 from wattline_tui.messages import OpenJob
 from wattline_tui.model import View
@@ -28,12 +28,16 @@ class ServicesScreen(ListScreen):
     """Opened from the overview."""
 
     CSS_PATH = "services.tcss"
-    request = ListServices()
 
     def __init__(self) -> None:
         super().__init__()
         self.services: tuple[ServiceView, ...] = ()
         self._problems: tuple[ProblemView, ...] = ()
+
+    @property
+    def request(self) -> Request:
+        """The whole list."""
+        return ListServices()
 
     def content(self) -> ComposeResult:
         """All of them above, the selected one below, then its workers."""
