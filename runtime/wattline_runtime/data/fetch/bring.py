@@ -48,13 +48,11 @@ class Bringing:
         self._keep, self._passed = keep, passed
         self.done_bytes = self.total_bytes = 0
 
-    def run(self, secret: bytes) -> None:
+    def run(self, opening: Opening) -> None:
         """Raises ReadFailed, TooLarge, Damaged, Unwanted, OSError."""
         name = self._version.manifest_sha256
-        version = self._version
-        place = version.place
         try:
-            with closing(StoreReader(Opening(place, version.account, secret))) as reader:
+            with closing(StoreReader(opening)) as reader:
                 needs = self._admit(reader, name)
                 self._bring_all(reader, self._missing(name))
             with self._lock:

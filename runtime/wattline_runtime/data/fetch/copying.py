@@ -15,14 +15,10 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from wattline_protocol.wire.agents.data_messages import (
-    MAX_KEYS_BYTES,
-    CheckpointsStored,
-    CheckpointsToStore,
-)
+from wattline_protocol.wire.agents.data_messages import CheckpointsStored, CheckpointsToStore
 from wattline_runtime.data.fetch.changed import Changed
 from wattline_runtime.data.fetch.frames import ReadFailed
-from wattline_runtime.data.fetch.opening import Opening
+from wattline_runtime.data.fetch.opening import opening_of
 from wattline_runtime.data.fetch.turns import THREADS, next_turn, retry_s
 from wattline_runtime.data.fetch.writer import StoreWriter
 from wattline_runtime.data.fetch.writing import CheckpointCopied, CopyCheckpoint
@@ -97,10 +93,10 @@ class Copying:
 
     def _copy(self, item: _Item) -> None:
         with self._state:
-            order, secret = item.order, self._secrets.get(item.order.opened_by, b"")
+            order, secrets = item.order, self._secrets
         copied: CheckpointCopied | None = None
         try:
-            copied, detail = _copied(order, secret, self._rate_bytes_s), ""
+            copied, detail = _copied(order, secrets, self._rate_bytes_s), ""
         except ReadFailed as error:
             detail = error.text
         except Exception as error:  # the others go on
@@ -134,15 +130,13 @@ class Copying:
         )
 
 
-def _copied(order: CheckpointsToStore, secret: bytes, rate_bytes_s: int) -> CheckpointCopied:
-    if not secret:
-        what = f"secret {order.secret} of {order.user}, of at most {MAX_KEYS_BYTES} bytes"
-        raise ReadFailed("locked", f"this node has no {what}")
-    place = order.place
+def _copied(
+    order: CheckpointsToStore, secrets: Mapping[str, bytes], rate_bytes_s: int
+) -> CheckpointCopied:
     wish = CopyCheckpoint(
         f"{order.root}/{order.job}", order.prefix, order.attempt, order.recorded, rate_bytes_s
     )
-    with closing(StoreWriter(Opening(place, order.account, secret))) as writer:
+    with closing(StoreWriter(opening_of(order, secrets))) as writer:
         return writer.copy_checkpoint(wish)
 
 

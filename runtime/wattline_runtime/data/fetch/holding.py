@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from wattline_protocol.data.requests import DataPlace
 from wattline_protocol.wire.agents.data_messages import (
     MAX_HELD,
-    MAX_KEYS_BYTES,
     CacheReport,
     DataHeld,
     DataState,
@@ -27,6 +26,7 @@ from wattline_runtime.data.cache.index import TooLarge
 from wattline_runtime.data.fetch.bring import Bringing, Damaged, Unwanted
 from wattline_runtime.data.fetch.changed import Changed
 from wattline_runtime.data.fetch.frames import PASSING, ReadFailed
+from wattline_runtime.data.fetch.opening import opening_of
 from wattline_runtime.data.fetch.pace import Pace
 from wattline_runtime.data.fetch.turns import THREADS, next_turn, retry_s
 from wattline_runtime.disk import DISK_FULL
@@ -217,15 +217,12 @@ class Holding:
 
     def _bring(self, item: _Item) -> None:
         version = item.tried or item.version
-        secret = self._secrets.get(version.opened_by, b"")
-        if version.secret and not secret:
-            what = f"secret {version.secret} of {version.user}, of at most {MAX_KEYS_BYTES} bytes"
-            raise ReadFailed("locked", f"this node has no {what}")
+        opening = opening_of(version, self._secrets)
         item.bringing = Bringing(
             self._folder, self._lock, version, self._keep_now, lambda count: self._pass(item, count)
         )
         self._set(item, "fetching")
-        item.bringing.run(secret)
+        item.bringing.run(opening)
         self._set(item, "ready")
 
     def _keep_now(self) -> frozenset[str]:

@@ -7,11 +7,13 @@ do anything on the node that the account could not.
 import importlib
 import os
 import pwd
+from collections.abc import Mapping
 
 import msgspec
 
 from wattline_protocol.data.requests import DataPlace
-from wattline_runtime.data.fetch.frames import Why
+from wattline_protocol.wire.agents.data_messages import MAX_KEYS_BYTES, InStore
+from wattline_runtime.data.fetch.frames import ReadFailed, Why
 from wattline_runtime.data.stores.interface import (
     NotInStore,
     Store,
@@ -19,7 +21,7 @@ from wattline_runtime.data.stores.interface import (
     StoreError,
     StoreRefused,
 )
-from wattline_runtime.data.stores.open_store import keys_of, open_store
+from wattline_runtime.data.stores.open_store import keys_in, open_store
 from wattline_runtime.data.tree import TreeError
 
 Failures = (TreeError, StoreError, ValueError, OSError)
@@ -38,6 +40,15 @@ class Opening(msgspec.Struct, frozen=True):
     """Lines of NAME=VALUE."""
 
 
+def opening_of(one: InStore, secrets: Mapping[str, bytes]) -> Opening:
+    """What the child is sent; `secrets` are those of the node. Raises ReadFailed."""
+    secret = secrets.get(one.opened_by, b"")
+    if one.secret and not secret:
+        what = f"secret {one.secret} of {one.user}, of at most {MAX_KEYS_BYTES} bytes"
+        raise ReadFailed("locked", f"this node has no {what}")
+    return Opening(one.place, one.account, secret)
+
+
 def open_as_account(opening: Opening) -> Store:
     """The store, after all rights but those of the account are given up. To be called before there
     are threads: rights of all of them are changed together. Raises StoreError."""
@@ -45,9 +56,7 @@ def open_as_account(opening: Opening) -> Store:
         importlib.import_module(S3_MODULE)
     if opening.account:
         _become(opening.account)
-    lines = opening.secret.decode(errors="replace").splitlines()
-    pairs = (line.partition("=")[::2] for line in lines)
-    return open_store(opening.place, keys_of({name.strip(): text.strip() for name, text in pairs}))
+    return open_store(opening.place, keys_in(opening.secret))
 
 
 def why_of(error: Exception) -> Why:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 
 from wattline_protocol.ids import TaskRef
 from wattline_protocol.wire.agents.data_messages import (
-    MAX_KEYS_BYTES,
     FetchOrder,
     OutputNow,
     OutputState,
@@ -24,7 +23,7 @@ from wattline_protocol.wire.agents.data_messages import (
 )
 from wattline_runtime.data.fetch.changed import Changed
 from wattline_runtime.data.fetch.frames import ReadFailed
-from wattline_runtime.data.fetch.opening import Opening
+from wattline_runtime.data.fetch.opening import opening_of
 from wattline_runtime.data.fetch.turns import THREADS, next_turn, retry_s
 from wattline_runtime.data.fetch.writer import StoreWriter
 from wattline_runtime.data.fetch.writing import Beat, FolderRead, ReadFolder
@@ -143,14 +142,9 @@ class Outputs:
     def _try(self, item: _Item) -> None:
         """Raises ReadFailed."""
         order = item.order
-        secret = self._secrets.get(order.opened_by, b"")
-        if order.secret and not secret:
-            what = f"secret {order.secret} of {order.user}, of at most {MAX_KEYS_BYTES} bytes"
-            raise ReadFailed("locked", f"this node has no {what}")
-        ref, place = order.ref, order.place
+        opening, ref = opening_of(order, self._secrets), order.ref
         folder = f"{self._tasks_dir}/{ref.job}.{ref.task}.{ref.attempt}.{OUTPUT_SUFFIX}"
         self._set(item, "publishing")
-        opening = Opening(place, order.account, secret)
         with closing(StoreWriter(opening, lambda beat: self._note(item, beat))) as writer:
             read = writer.read_folder(_wish(folder, order))
             if order.equals is not None:

@@ -26,6 +26,7 @@ from wattline_runtime.data.cache.index import BASE_BYTES
 from wattline_runtime.data.fetch import account_child, turns
 from wattline_runtime.data.fetch.bring import Bringing
 from wattline_runtime.data.fetch.holding import MOST_OF_USER, Holding
+from wattline_runtime.data.fetch.opening import Opening
 from wattline_runtime.data.fetch.pace import Pace
 from wattline_runtime.data.fetch.turns import THREADS
 from wattline_runtime.data.manifest import Entry, entry_line, head_line, manifest_key, object_key
@@ -136,7 +137,7 @@ def test_a_reader_that_sends_nothing_is_ended(
     store, stopped = rig.store("store", tree), stop_readers(1)
     rig.hold(wanted(tree, store))
     rig.wait(lambda: rig.held(tree).state == "ready")
-    assert not any(map(psutil.pid_exists, stopped))
+    rig.wait(lambda: not any(map(psutil.pid_exists, stopped)))
 
 
 def test_a_version_that_waits_for_room_says_so_until_it_waits_for_its_store(
@@ -252,10 +253,10 @@ def test_a_fault_with_one_version_stops_no_thread(
     bad = {tree.sha256 for tree in trees[1:]}
     run = Bringing.run
 
-    def run_or_fail(self: Bringing, secret: bytes) -> None:
+    def run_or_fail(self: Bringing, opening: Opening) -> None:
         if self._version.manifest_sha256 in bad:
             raise KeyError("fault")
-        run(self, secret)
+        run(self, opening)
 
     monkeypatch.setattr(Bringing, "run", run_or_fail)
     rig = Rig(tmp_path)
