@@ -32,7 +32,9 @@ from wattline_agent.secrets.secret_store import SecretStore
 from wattline_agent.shell import CAPS_TIMEOUT_S, Shell
 from wattline_agent.spool import RollupSpool
 from wattline_agent.statefile import StateDir, StateInUse, StateUnusable
+from wattline_agent.terminals.terminals import Terminals
 from wattline_protocol.ids import NodeId
+from wattline_protocol.job.spec import TERMINAL
 from wattline_protocol.trust.keys import JoinBundle, KeyFileError, load_bundle
 from wattline_protocol.wire.transport import TransportError
 
@@ -134,6 +136,7 @@ def _serve(
         spool=spool,
         link=link,
         secrets=Intake(bundle.name, bundle.secret_key, store, files.path),
+        terminals=stack.enter_context(contextlib.closing(Terminals(files.path, log))),
         log=log,
     )
     with StopRequest() as request:
@@ -171,7 +174,7 @@ def _facts(
         takes_recovery=keeper_link.takes_recovery(),
         address=address_towards(bundle.agent_endpoint),
         takes_secrets=keeper_link.takes_secrets(),
-        launchers=("ray", "container") if find_podman() else ("ray",),
+        launchers=(TERMINAL, "ray", "container") if find_podman() else (TERMINAL, "ray"),
         managed=config.gpus,
         data_root=str(cache.versions),
         cache_bytes=cache.size_bytes,

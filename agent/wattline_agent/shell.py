@@ -29,6 +29,7 @@ from wattline_agent.core.effects import (
     LockClocks,
     Note,
     Notify,
+    OnTerminal,
     ReadCaps,
     ReadSpool,
     RenewTaskLeases,
@@ -80,6 +81,7 @@ from wattline_agent.logs import Log
 from wattline_agent.secrets.intake import Intake
 from wattline_agent.spool import RollupSpool
 from wattline_agent.statefile import StateDir
+from wattline_agent.terminals.terminals import Terminals
 from wattline_protocol.data.secrets import DropSecret, SecretDone, StoreSecret
 from wattline_protocol.ids import GpuIndex, Instant, Now, TaskRef, UnixTime
 from wattline_protocol.site.wall_power import PERMILLE
@@ -132,6 +134,7 @@ class Shell:
         spool: RollupSpool,
         link: SchedulerLink,
         secrets: Intake,
+        terminals: Terminals,
         log: Log,
     ) -> None:
         self.node = node
@@ -143,6 +146,7 @@ class Shell:
         self._spool = spool
         self._link = link
         self._secrets = secrets
+        self._terminals = terminals
         self._secrets_due_s = 0.0
         self._secret_orders: deque[StoreSecret | DropSecret] = deque()
         """One is carried out in a turn: the syncs of many must not delay a lease."""
@@ -206,6 +210,8 @@ class Shell:
         messages = [SchedulerMessage(message) for message in self._link.received()]
         if messages:
             self.handle(*messages)
+        for done in self._terminals.answers():
+            self._link.send(done)
         if self._has_ordered:
             self._observe_tasks()
         self._do_due()
@@ -219,6 +225,7 @@ class Shell:
     def _wait(self, wake_fd: int | None) -> None:
         keeper_fd, fetch_fd = self._keeper_link.fileno(), self._fetch_link.fileno()
         watched = [fd for fd in (wake_fd, keeper_fd, fetch_fd) if fd is not None]
+        watched += self._terminals.watched()
         for fd in watched:
             self._poller.register(fd, zmq.POLLIN)
         ready = dict(self._poller.poll(max(0, math.ceil(self._idle_s() * 1000))))
@@ -228,13 +235,15 @@ class Shell:
             self._observe_tasks()
         if fetch_fd is not None and fetch_fd in ready:
             self.handle(*self._fetch_link.reports())
+        self._terminals.receive(ready)
 
     def _idle_s(self) -> float:
         """Time until something is due."""
         if self._secret_orders:
             return 0.0
         until_s = min(self._sample_due_s, self._tick_due_s) - time.monotonic()
-        due_s = self.node.due_s
+        due_s, answer_s = self.node.due_s, self._terminals.due_in_s()
+        until_s = until_s if answer_s is None else min(until_s, answer_s)
         return until_s if due_s is None else min(until_s, due_s - now().mono_s)
 
     def _is_news_due(self) -> bool:
@@ -379,6 +388,8 @@ class Shell:
                 self._link.send(RecordRead(request, parts.report, parts.inventory, parts.error))
             case ChangeSecret(order):
                 self._secret_orders.append(order)
+            case OnTerminal(terminal_order):
+                self._terminals.carry_out(terminal_order)
             case WouldCap(caps_mw, holding_mw):
                 watts = [mw / 1000 for mw in caps_mw]
                 self._log.info("would_cap", caps_w=watts, holding_w=holding_mw / 1000)

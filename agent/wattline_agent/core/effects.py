@@ -9,6 +9,7 @@ from wattline_protocol.ids import GpuIndex, TaskRef
 from wattline_protocol.wire.agent_messages import ExitKind, FromAgent, Rollup
 from wattline_protocol.wire.agents.data_messages import HoldOrder
 from wattline_protocol.wire.task_order import Notice, TaskOrder
+from wattline_protocol.wire.task_reports.terminals import TerminalOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +189,13 @@ class ChangeSecret:
 
 
 @dataclass(frozen=True, slots=True)
+class OnTerminal:
+    """Act on the terminal of an attempt and answer with TerminalDone."""
+
+    order: TerminalOrder
+
+
+@dataclass(frozen=True, slots=True)
 class Spool:
     """Append a roll-up to the spool on disk."""
 
@@ -246,6 +254,7 @@ Effect = (
     | SendLog
     | SendRecord
     | ChangeSecret
+    | OnTerminal
     | Spool
     | ReadSpool
     | DropSpooled

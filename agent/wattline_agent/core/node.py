@@ -13,6 +13,7 @@ from wattline_agent.core.effects import (
     ChangeSecret,
     DropSpooled,
     Effect,
+    OnTerminal,
     Send,
     SendLog,
     SendRecord,
@@ -75,6 +76,7 @@ from wattline_protocol.wire.agent_messages import (
 )
 from wattline_protocol.wire.agents.data_messages import HoldData
 from wattline_protocol.wire.task_reports.run_records import ReadRecord
+from wattline_protocol.wire.task_reports.terminals import TerminalOrder
 
 
 class Node:
@@ -214,6 +216,9 @@ def _take(state: NodeState, message: ToAgent, now: Now) -> None:
         case ReadRecord():
             if state.session.member is not None:
                 state.emit(SendRecord(message.request, message.ref))
+        case TerminalOrder():
+            if state.session.member is not None:
+                state.emit(OnTerminal(message))
         case StoreSecret() | DropSecret():
             if state.session.member is not None:
                 state.emit(ChangeSecret(message))

@@ -12,7 +12,12 @@ from wattline_agent.executor.launchers.container import NotMountable, container_
 from wattline_agent.executor.launchers.ray import ray_argv
 from wattline_agent.executor.layout import TaskDir, key_of
 from wattline_agent.executor.mps import limits
-from wattline_agent.executor.tasklib import checkpoint_watch, rank_supervisor, torch_launcher
+from wattline_agent.executor.tasklib import (
+    checkpoint_watch,
+    rank_supervisor,
+    terminal_launcher,
+    torch_launcher,
+)
 from wattline_agent.keeper.spec import TaskSpec
 from wattline_protocol.job.data_values import (
     CHECKPOINT_VARIABLE,
@@ -50,7 +55,10 @@ class NotLaunchable(ValueError):
 
 def argv_of(order: TaskOrder, folder: TaskDir, tasklib: Path, site_id: str = "") -> tuple[str, ...]:
     """The command line of the attempt. Raises NotLaunchable."""
-    return _watched(order, _program_of(order, folder, tasklib), tasklib, site_id)
+    program = _program_of(order, folder, tasklib)
+    if order.pty:
+        program = (*terminal_launcher(tasklib), *program)
+    return _watched(order, program, tasklib, site_id)
 
 
 def _watched(

@@ -12,6 +12,7 @@ from wattline_agent.executor.layout import TASKLIB_DIR
 LIBRARY, WATCH = "task", "checkpoint_watch"
 RANK_MODULE, INVENTORY_MODULE, LAUNCHER_MODULE = "rank.py", "inventory.py", "rendezvous.py"
 CONTAINER_MODULE, RAY_MODULE = "enter_container.py", "ray_cluster.py"
+TERMINAL_MODULE = "terminal.py"
 RUN = 'test -x "$1" && exec "$@"; shift; exec python3 "$@"'
 HELPER = ("/bin/sh", "-c", RUN, "sh", sys.executable, "-I", "-B")
 """In the agent's interpreter, or where the account has no access to that in the host's; isolated
@@ -70,6 +71,11 @@ def container_launcher(tasklib: Path) -> str:
     return f"{tasklib}/wattline/{CONTAINER_MODULE}"
 
 
+def terminal_launcher(tasklib: Path) -> tuple[str, ...]:
+    """The command that runs a program on a terminal, without that program."""
+    return (*HELPER, f"{tasklib}/wattline/{TERMINAL_MODULE}")
+
+
 def _installed_modules() -> Iterator[tuple[str, Path]]:
     """Each file and its name in the package."""
     library = _installed("wattline", LIBRARY)
@@ -80,7 +86,8 @@ def _installed_modules() -> Iterator[tuple[str, Path]]:
         yield module, library.parent / module
     for name in (LAUNCHER_MODULE, RAY_MODULE):
         yield name, _installed("wattline_runtime", "train") / name
-    yield CONTAINER_MODULE, Path(__file__).parent / "launchers" / CONTAINER_MODULE
+    for name in (CONTAINER_MODULE, TERMINAL_MODULE):
+        yield name, Path(__file__).parent / "launchers" / name
 
 
 def _installed(package: str, name: str) -> Path:

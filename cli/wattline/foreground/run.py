@@ -16,6 +16,7 @@ from wattline import exits
 from wattline.acts.submit import PendingNotes, exit_status, job_spec, output, put_hints, put_warning
 from wattline.client import Client, Unreachable, WattlineError
 from wattline.failures import ActFailed
+from wattline.foreground.attach import run_on_terminal
 from wattline.foreground.signals import queued
 from wattline.show.jobs import how_it_ended
 from wattline.show.screen import put, put_error
@@ -40,6 +41,8 @@ def run(
     spec = job_spec(file, command, options)
     _check(spec)
     put_hints(spec)
+    if spec.launch.pty:
+        return run_on_terminal(client, spec, quiet=quiet)
     events: Events = queue.SimpleQueue()
     with queued(events):
         submitted = client.submit_warned(spec)

@@ -172,6 +172,7 @@ _SUBMIT_OPTIONS = (
         "Samples of a step over all processes.",
         kind="integer",
     ),
+    Option("pty", ("--pty",), "Run the command on a terminal, for `attach`.", kind="switch"),
     Option("interface", ("--interface",), "torchrun: network interface of the gang."),
     Option("image", ("--image",), "Run the command in a container of this image."),
     Option("replicas", ("--replicas",), "Services: workers; a range as in 2-8 needs --slo."),
@@ -254,7 +255,8 @@ VERBS = (
         "leaves it to itself; then the exit code is 128 + the first. A restart of the scheduler "
         "changes nothing. If this program is killed (SIGKILL) or its host is lost, the job runs "
         "on, as one of `submit`. Of several nodes it prints the output of the first. Standard "
-        "input is empty.",
+        "input is empty. With --pty it attaches to the job's terminal: signals while it is "
+        "attached detach it, and the job runs on.",
         act="wattline.foreground.run:run",
         has_json=False,
         args=(
@@ -266,7 +268,19 @@ VERBS = (
         examples=(
             "wattline run --gpus 1 -- python score.py",
             "wattline run --gpus 0 --time 10:00 -- make test && echo passed",
+            "wattline run --gpus 1 --pty -- bash",
         ),
+    ),
+    _verb(
+        name="attach",
+        help="Attach to the terminal of a running job of yours, submitted with --pty.",
+        details="Type ~. after Enter to detach: the job runs on, and its output stays in its log. "
+        "A client that is attached already is detached. Ends with the terminal, with the job's "
+        "status. Operators may attach where the site file says so (terminals).",
+        act="wattline.foreground.attach:attach",
+        has_json=False,
+        args=(_JOB,),
+        examples=("wattline submit --pty --gpus 1 -- bash", "wattline attach last"),
     ),
     _verb(
         name="rollout",

@@ -2,18 +2,18 @@
 
 OVERVIEW: dict[str, tuple[tuple[str, str], ...]] = {
     "Users": (
-        ("submit, run, hold, release", "Submit a job; run one in place; hold it."),
+        ("submit, run, attach, update", "Submit; run in place, on a terminal; change."),
         ("jobs, job, explain, whatif", "Show jobs and wait reasons; predict starts."),
-        ("logs, cancel, requeue, update", "Show output; stop, requeue, change jobs."),
+        ("hold, release, cancel, requeue", "Hold jobs; release, stop, requeue them."),
         ("services, service, rollout", "Show services; roll out a revision."),
         ("runs, data, secret, accounts", "Runs; data sets; keys for jobs; quotas."),
-        ("nodes, node, reservations", "List nodes; show one; list reservations."),
-        ("power, cooling, meters", "Show budgets, cooling zones and power meters."),
+        ("top, nodes, node, reservations", "Live view; list nodes; list reservations."),
+        ("power, cooling, meters", "Show budgets, cooling zones, power meters."),
         ("key, infer, model, capacity", "API keys; answer a file; compare; plan."),
-        ("top, events, problems, report", "Live view; event log; alarms; usage, cost."),
+        ("logs, events, problems, report", "Output; event log; alarms; usage, cost."),
     ),
     "Operators": (
-        ("init, enroll, completion", "Create a site; admit members; complete words."),
+        ("init, enroll, completion", "Create a site; admit members; completion."),
         ("scheduler, agent, gateway", "Run the programs of a site."),
         ("drain, undrain, problems ack", "Stop, allow starts; acknowledge problems."),
         ("node off|on|readmit", "Declare a node off; take it back; trust it."),
@@ -21,7 +21,7 @@ OVERVIEW: dict[str, tuple[tuple[str, str], ...]] = {
         ("power shed|restore|event", "Lower a budget; restore it; add grid events."),
     ),
     "Simulation": (
-        ("demo, sim", "Run a simulated site; simulate GPUs, a fleet."),
+        ("demo, sim", "Run a simulated site; simulate GPUs, fleets."),
         ("replay, bench", "Plan public traces; measure the programs."),
     ),
 }

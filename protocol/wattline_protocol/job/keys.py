@@ -397,6 +397,13 @@ JOB_KEYS = (
         "torchrun: network interface, or `label:NAME`: each node's label has its name.",
     ),
     JobKey(
+        "launch.pty",
+        flag,
+        "launch.pty",
+        "true",
+        "Run the command on a terminal, for `wattline attach`.",
+    ),
+    JobKey(
         "service.replicas",
         scaling_values.replicas,
         "service.replicas",

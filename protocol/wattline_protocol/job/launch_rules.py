@@ -50,6 +50,16 @@ def launch_problems(job: JobSpec) -> list[tuple[str, bool, str]]:
             job.launch.interface != "" and not is_torchrun,
             'interface is for how = "torchrun"',
         ),
+        (
+            "launch.pty",
+            job.launch.pty and (how != "process" or job.gang_size > 1),
+            'a terminal is for one process on one node; use how = "process" and nodes = 1',
+        ),
+        (
+            "launch.pty",
+            job.launch.pty and (job.array is not None or job.kind == "service"),
+            'a terminal is for a job of one task: omit array, and kind = "service"',
+        ),
     ]
 
 

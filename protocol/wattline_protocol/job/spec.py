@@ -41,7 +41,9 @@ Launcher = Literal["process", "torchrun", "container", "ray"]
 LAUNCHERS: tuple[Launcher, ...] = get_args(Launcher)
 RENDEZVOUS_LAUNCHERS: tuple[Launcher, ...] = ("torchrun", "ray")
 """Those whose tasks meet at a port of the first node."""
-REPORTED_LAUNCHERS = frozenset({"container", "ray"})
+TERMINAL = "terminal"
+"""What runs a command on a terminal, as a launcher in front of it."""
+REPORTED_LAUNCHERS = frozenset({"container", "ray", TERMINAL})
 """Those that a node has only where its agent reports it."""
 
 StopSignal = Literal["TERM", "INT", "HUP", "QUIT", "USR1"]
@@ -189,6 +191,13 @@ class Launch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """torchrun: network interface of the gang, or `label:NAME`: the node's label has its name."""
     image: Word[str] = ""
     """container: name of the image, as podman knows it on the nodes."""
+    pty: bool = False
+    """The command runs on a terminal that clients attach to."""
+
+    @property
+    def launchers(self) -> tuple[str, ...]:
+        """What its node must have to start it."""
+        return (self.how, TERMINAL) if self.pty else (self.how,)
 
 
 DataCheckMode = Literal["", "strict"]

@@ -41,6 +41,7 @@ from wattline_protocol.site.model import (
     Node,
     Site,
     Tariff,
+    TerminalUsers,
     Timing,
 )
 from wattline_protocol.site.out_of_band import OutOfBand
@@ -111,6 +112,9 @@ def _site(top: Fields, problems: list[Problem]) -> Site:
         disk_reserve_bytes=head.take("disk_reserve", v.disk_reserve, DISK_RESERVE_BYTES),
         rendezvous_ports=head.take("rendezvous_ports", v.ports, RENDEZVOUS_PORTS),
         logs=cast("LogReaders", head.take("logs", choice("owner", "everyone"), "owner")),
+        terminals=cast(
+            "TerminalUsers", head.take("terminals", choice("owner", "operators"), "owner")
+        ),
         domains=tuple(draft.domain for draft in drafts),
         nodes=tuple(placed.node for placed in nodes),
         timing=_timing(top.table("timing")),

@@ -303,6 +303,8 @@ class HttpApi(msgspec.Struct, frozen=True):
 
 LogReaders = Literal["owner", "everyone"]
 
+TerminalUsers = Literal["owner", "operators"]
+
 RENDEZVOUS_PORTS = (20_000, 29_999)
 """Below the ephemeral ports of Linux."""
 
@@ -345,6 +347,8 @@ class Site(msgspec.Struct, frozen=True):
     """First and last of the ports at which the ranks of a torchrun gang meet."""
     logs: LogReaders = "owner"
     """Access to the output of tasks, besides operators."""
+    terminals: TerminalUsers = "owner"
+    """Who may type in terminals of jobs: their owner, or operators too."""
     schedules: tuple[Schedule, ...] = ()
     webhooks: tuple[Webhook, ...] = ()
     http: HttpApi | None = None

@@ -42,6 +42,7 @@ def format_site(site: Site) -> str:
         "disk_reserve": format_size(site.disk_reserve_bytes),
         "rendezvous_ports": "{}-{}".format(*site.rendezvous_ports),
         "logs": site.logs,
+        "terminals": site.terminals,
     }
     document: dict[str, Any] = {
         "site": head,

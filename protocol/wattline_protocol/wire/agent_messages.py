@@ -56,6 +56,7 @@ from wattline_protocol.wire.task_reports.task_report import ExitKind as ExitKind
 from wattline_protocol.wire.task_reports.task_report import TaskExit as TaskExit
 from wattline_protocol.wire.task_reports.task_report import TaskPhase as TaskPhase
 from wattline_protocol.wire.task_reports.task_report import TaskReport as TaskReport
+from wattline_protocol.wire.task_reports.terminals import TerminalDone, TerminalOrder
 
 PROTOCOL_VERSION = 1
 """Sent in the first message of every connection; a mismatch is refused with a text."""
@@ -160,7 +161,7 @@ class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello"):
     address: Word[str] = ""
     """Its own end of the way to the scheduler, an IP address; empty: not known."""
     launchers: Few[Word[str]] = ()
-    """Launchers that it has besides process and torchrun."""
+    """Launchers that it has besides process and torchrun, that of terminals among them."""
     takes_secrets: bool = False
     """It understands StoreSecret and DropSecret, and its keeper secrets of tasks."""
 
@@ -260,6 +261,8 @@ class Farewell(Current, frozen=True, tag="farewell"):
     """The agent stops in order; its tasks, if any, continue under the keeper."""
 
 
+Carried = LogChunk | RecordRead | SecretDone | TerminalDone | Rollups
+"""Those that the scheduler passes on or stores, without a change of its state."""
 FromAgent = (
     Hello
     | Adopted
@@ -269,11 +272,8 @@ FromAgent = (
     | CommandDone
     | TaskUpdate
     | DataReport
-    | LogChunk
-    | RecordRead
-    | SecretDone
     | SecretNames
-    | Rollups
+    | Carried
     | Farewell
 )
 
@@ -421,5 +421,6 @@ ToAgent = (
     | DumpStacks
     | Read
     | OnSecret
+    | TerminalOrder
     | RollupsSeen
 )

@@ -10,7 +10,7 @@ import msgspec
 
 from wattline_protocol.data.requests import DataAnswer, DataRequest
 from wattline_protocol.data.secrets import SecretAnswer, SecretRequest
-from wattline_protocol.ids import DomainId, JobId, NodeId, TaskNo, TaskRef
+from wattline_protocol.ids import DomainId, JobId, NodeId
 from wattline_protocol.job.selection import NEWEST, Selection
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.site.model import Role
@@ -37,7 +37,6 @@ from wattline_protocol.wire.agent_messages import Refused
 from wattline_protocol.wire.api_keys import ApiKeyRequest, ApiKeys, ApiKeyShares
 from wattline_protocol.wire.bounds import (
     MAX_CHANGES,
-    MAX_LOG_CHUNK_BYTES,
     Count,
     Few,
     Flag,
@@ -60,7 +59,10 @@ from wattline_protocol.wire.reservations import ListReservations, Reservations, 
 from wattline_protocol.wire.rollouts import RolloutOptions
 from wattline_protocol.wire.routes import Routes
 from wattline_protocol.wire.subscriptions import Seen, Unwatch, WatchRoutes, WatchSite
+from wattline_protocol.wire.task_reports.logs import FetchLog as FetchLog
+from wattline_protocol.wire.task_reports.logs import Log as Log
 from wattline_protocol.wire.task_reports.run_records import FetchRecord, RunRecord
+from wattline_protocol.wire.task_reports.terminals import TerminalAnswer, TerminalRequest
 
 MAX_LISTED = 10_000
 """Rows in one answer; a longer list is truncated and marked so."""
@@ -273,17 +275,6 @@ class GetSite(msgspec.Struct, frozen=True, tag_field="t", tag="get_site"):
     pass
 
 
-class FetchLog(msgspec.Struct, frozen=True, tag_field="t", tag="fetch_log"):
-    """Part of the log of a task, or of a rank of its gang. attempt 0 = the newest."""
-
-    job: Serial[JobId]
-    task: Count[TaskNo] = TaskNo(0)
-    attempt: Serial[int] = 0
-    offset: Offset = 0
-    limit_bytes: Count[int] = MAX_LOG_CHUNK_BYTES
-    rank: Count[int] | None = None
-
-
 class GetPlan(msgspec.Struct, frozen=True, tag_field="t", tag="get_plan"):
     """The newest planning cycle, as a file. For operators."""
 
@@ -337,6 +328,7 @@ Request = (
     | DataRequest
     | ApiKeyRequest
     | SecretRequest
+    | TerminalRequest
 )
 
 
@@ -429,14 +421,6 @@ class SiteNow(msgspec.Struct, frozen=True, tag_field="t", tag="site_now"):
     site: SiteView
 
 
-class Log(msgspec.Struct, frozen=True, tag_field="t", tag="log"):
-    ref: TaskRef
-    data: bytes
-    next_offset: int
-    at_end: bool
-    task_ended: bool
-
-
 class SavedPlan(msgspec.Struct, frozen=True, tag_field="t", tag="saved_plan"):
     """Content of a file for `wattline plan --snapshot`."""
 
@@ -473,6 +457,7 @@ Answer = (
     | ApiKeys
     | ApiKeyShares
     | SecretAnswer
+    | TerminalAnswer
 )
 
 

@@ -176,3 +176,5 @@ class TaskOrder(msgspec.Struct, frozen=True):
     """Versions of data sets that the node holds for it."""
     has_output: bool = False
     """It has a directory whose content becomes a version of a data set."""
+    pty: bool = False
+    """Its command runs on a terminal that clients attach to."""

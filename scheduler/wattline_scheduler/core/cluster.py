@@ -8,24 +8,22 @@ implement it, each a set of functions over `State`.
 from collections.abc import Mapping
 from typing import assert_never
 
-from wattline_protocol.data.secrets import SecretDone, SecretNames
+from wattline_protocol.data.secrets import SecretNames
 from wattline_protocol.ids import Now
 from wattline_protocol.site.model import Site
 from wattline_protocol.wire.agent_messages import (
     Adopted,
     Beat,
+    Carried,
     CommandDone,
     Farewell,
     FromAgent,
     Hello,
     LeaseAck,
     LeaseRefused,
-    LogChunk,
-    Rollups,
     TaskUpdate,
 )
 from wattline_protocol.wire.agents.data_messages import DataReport
-from wattline_protocol.wire.task_reports.run_records import RecordRead
 from wattline_scheduler.core.admission import disk_reserve
 from wattline_scheduler.core.admission.learned_demand import save_learned
 from wattline_scheduler.core.admission.planner_view import snapshot
@@ -81,6 +79,7 @@ from wattline_scheduler.core.model.events import (
     PlanDue,
     SecretSent,
     ServiceHistoryRead,
+    TerminalUsed,
     TimePassed,
     ZoneSensed,
 )
@@ -90,7 +89,11 @@ from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.recovery import restore
 from wattline_scheduler.core.requests.abuse import tick_blocks
 from wattline_scheduler.core.requests.api_key_use import tick_api_keys
-from wattline_scheduler.core.requests.audit.carried_acts import bodies_read, secret_sent
+from wattline_scheduler.core.requests.audit.carried_acts import (
+    bodies_read,
+    secret_sent,
+    terminal_used,
+)
 from wattline_scheduler.core.requests.audit.refused_acts import act_refused
 from wattline_scheduler.core.requests.data_sets.output_versions import tick_outputs
 from wattline_scheduler.core.requests.dispatch import asked
@@ -166,6 +169,8 @@ class Cluster:
                 bodies_read(state, event, now)
             case SecretSent():
                 secret_sent(state, event, now)
+            case TerminalUsed():
+                terminal_used(state, event, now)
             case MembersSeen():
                 members_seen(state, event, now)
             case ServiceHistoryRead():
@@ -189,7 +194,7 @@ class Cluster:
             return  # the shell refuses keys of unknown nodes; no connection to answer on
         if isinstance(message, Hello):
             handshake.receive_hello(state, node, message, now)
-        elif isinstance(message, LogChunk | RecordRead | SecretDone | Rollups):
+        elif isinstance(message, Carried):
             return  # carried by the shell: neither changes the state
         elif isinstance(message, Adopted):
             if self._is_current(node, message):
@@ -205,7 +210,7 @@ class Cluster:
     def _is_current(self, node: NodeNow, message: FromAgent) -> bool:
         """Whether it comes from the incarnation last issued, in this epoch (I8)."""
         return (
-            not isinstance(message, Hello | LogChunk | RecordRead | SecretDone | Rollups)
+            not isinstance(message, Hello | Carried)
             and not isinstance(node.link, nodes.Unheard)
             and message.epoch == self.state.epoch
             and message.incarnation == node.link.incarnation

@@ -14,7 +14,7 @@ import structlog
 import zmq
 
 from wattline_protocol.data.requests import GetData, GetUses, ListData, PrepareData
-from wattline_protocol.data.secrets import SecretDone, SecretRequest
+from wattline_protocol.data.secrets import SecretDone
 from wattline_protocol.ids import Instant, JobId, NodeId, Now, UserName
 from wattline_protocol.trust.members import Authorized, Member
 from wattline_protocol.views.capacity_views import GetCapacity
@@ -40,7 +40,6 @@ from wattline_protocol.wire.client_messages import (
     Cancel,
     Denied,
     Explain,
-    FetchLog,
     GetJob,
     GetNode,
     GetPlan,
@@ -62,7 +61,8 @@ from wattline_protocol.wire.event_log import ListEvents, ListProblems
 from wattline_protocol.wire.reservations import ListReservations, Reserve
 from wattline_protocol.wire.rollouts import GetRollout
 from wattline_protocol.wire.subscriptions import Seen, Unwatch, WatchRoutes, WatchSite
-from wattline_protocol.wire.task_reports.run_records import FetchRecord, RecordRead
+from wattline_protocol.wire.task_reports.run_records import RecordRead
+from wattline_protocol.wire.task_reports.terminals import TerminalDone
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.leases.fault_barrier import failed, internal_error
 from wattline_scheduler.core.model.effects import ActOutOfBand, Effect, Reply, Save, Send
@@ -87,14 +87,12 @@ from wattline_scheduler.shell.background import Background
 from wattline_scheduler.shell.clients.client_endpoint import ClientEndpoint, Session
 from wattline_scheduler.shell.clients.client_turns import ClientTurns
 from wattline_scheduler.shell.clients.log_reads import LogReads
-from wattline_scheduler.shell.clients.log_relay import LogRelay
 from wattline_scheduler.shell.clients.permissions import agent_keys, gateway_keys, not_for
 from wattline_scheduler.shell.clients.pictures.picture_turns import PictureTurns
 from wattline_scheduler.shell.clients.pictures.site_feed import SiteFeed
 from wattline_scheduler.shell.clients.questions import Reads
+from wattline_scheduler.shell.clients.relays import Relayed, Relays
 from wattline_scheduler.shell.clients.report_worker import ReportWorker, report_order
-from wattline_scheduler.shell.clients.run_records import RunRecords
-from wattline_scheduler.shell.clients.secret_relay import SecretRelay
 from wattline_scheduler.shell.clients.selected_jobs import looked_up
 from wattline_scheduler.shell.clients.site_snapshots import Snapshots
 from wattline_scheduler.shell.clients.subscriptions import Watches
@@ -149,9 +147,7 @@ class Loop:
         self._agent_turns = AgentTurns(self._agents, clock, self._agent_message)
         self._clients = ClientEndpoint(sockets.clients, cluster.state.site.name)
         self._reads = Reads(cluster, store, sockets.refused)
-        self._logs = LogRelay(cluster.state, store)
-        self._runs = RunRecords(cluster.state, store)
-        self._secrets = SecretRelay(cluster.state, partial(agent_keys, members))
+        self._relays = Relays(cluster.state, store, partial(agent_keys, members), self._handle)
         self._log_reads = LogReads(cluster.state, self._clients, self._handle)
         self._turns = ClientTurns(self._clients, clock, self._client_request, self._failed)
         self._snapshots = Snapshots(self._reads.site)
@@ -234,15 +230,10 @@ class Loop:
 
     def _agent_message(self, node: NodeId, message: FromAgent, now: Now) -> list[Effect]:
         match message:
-            case LogChunk():
-                answer = self._logs.take(node, message)
-                return [] if answer is None else [answer]
-            case RecordRead():
-                answers, runs = self._runs.take(node, message)
+            case LogChunk() | RecordRead() | SecretDone() | TerminalDone():
+                effects, runs = self._relays.take(node, message, now)
                 self._steps += runs
-                return [*answers]
-            case SecretDone():
-                return [*self._secrets.take(node, message)]
+                return effects
             case Rollups():
                 event = AgentMessage(node, message)
                 if self._fatal.refusal(event, now) is not None:
@@ -275,8 +266,8 @@ class Loop:
             case Seen(ask=watched):
                 self._watches.seen(session, watched)
                 return []
-            case _ if isinstance(request, FetchLog | FetchRecord | SecretRequest):
-                return self._relay((client, ask.ask, asker), request, now)
+            case _ if isinstance(request, Relayed):
+                return self._relays.answer(client, ask.ask, asker, request, now)
             case GetReport():
                 steps, path = self._rollups.peek, self._store.path
                 full_endpoint = self._reports.order(
@@ -324,19 +315,6 @@ class Loop:
                 return self._turns.act_later(session, ask.ask, begin_act)
             case _:
                 return self._handle(self._asked(session, ask), now)
-
-    def _relay(
-        self,
-        by: tuple[bytes, int, Asker],
-        request: FetchLog | FetchRecord | SecretRequest,
-        now: Now,
-    ) -> list[Effect]:
-        """Requests that nodes answer."""
-        if isinstance(request, FetchLog):
-            return [self._logs.fetch(*by, request, now.mono_s)]
-        if isinstance(request, FetchRecord):
-            return [self._runs.fetch(*by, request, now.mono_s)]
-        return self._secrets.answer(*by, request, now.mono_s, partial(self._handle, now=now))
 
     def _act_in_parts(
         self, session: Session, ask: Ask, request: OnJobs, began: Now
@@ -421,9 +399,7 @@ class Loop:
             effects += self._handle(event, now)
         if now.mono_s >= self._tick_due:
             self._tick_due, self._is_tick_late = Instant(now.mono_s + TICK_PERIOD_S), False
-            effects += self._logs.expire(now.mono_s)
-            effects += self._runs.tick(now.mono_s)
-            effects += self._secrets.expire(now.mono_s)
+            effects += self._relays.tick(now)
             effects += self._log_reads.expire(now)
             effects += self._handle(TimePassed(), now)
         if self._cluster.wants_plan and now.mono_s >= self._plan_due:
@@ -493,6 +469,6 @@ class Loop:
                     log_event(event)
                     self._services.webhooks.publish(event)
                 case Save(record=AttemptRecord() as attempt):
-                    self._runs.note_saved(attempt)
+                    self._relays.note_saved(attempt)
                 case Save():
                     pass

@@ -19,6 +19,7 @@ from wattline_protocol.wire.agents.data_messages import CacheReport, DataHeld, H
 from wattline_protocol.wire.gpu_process import GpuProcess
 from wattline_protocol.wire.task_order import Notice, TaskOrder
 from wattline_protocol.wire.task_reports.run_records import RecordRead
+from wattline_protocol.wire.task_reports.terminals import TerminalDone
 
 
 class Driver(Protocol):
@@ -158,6 +159,8 @@ def carry_out(effect: fx.Effect, host: Host) -> ev.Event | None:
             host.send(LogChunk(request, b"", offset, at_end=True, error="no logs"))
         case fx.ChangeSecret(order):
             host.send(SecretDone(order.request, error="no secrets"))
+        case fx.OnTerminal(order):
+            host.send(TerminalDone(order.request, error="no terminals"))
         case fx.SendRecord(request):
             host.send(RecordRead(request, b"", b"", error="no records"))
         case fx.HoldVersions(order):

@@ -98,7 +98,12 @@ def test_the_overview_fits_a_screen_and_names_every_verb() -> None:
 @pytest.mark.parametrize("verb", CATALOGUE, ids=by_name)
 def test_json_is_offered_everywhere(verb: Verb) -> None:
     flags = {flag for p in parameters(verb) if hasattr(p, "flags") for flag in p.flags}
-    assert "--json" in flags or verb.name in ("top", "infer", "run")  # they write nothing else
+    assert "--json" in flags or verb.name in (
+        "top",
+        "infer",
+        "run",
+        "attach",
+    )  # they write nothing else
 
 
 def test_family_alone_and_its_members_are_told_apart() -> None:

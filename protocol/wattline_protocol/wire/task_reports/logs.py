@@ -1,8 +1,8 @@
-"""Reads of the log of an attempt."""
+"""Reads of the log of an attempt: of clients, and of its agent."""
 
 import msgspec
 
-from wattline_protocol.ids import TaskRef
+from wattline_protocol.ids import JobId, TaskNo, TaskRef
 from wattline_protocol.wire.bounds import (
     MAX_LOG_CHUNK_BYTES,
     Count,
@@ -32,3 +32,24 @@ class LogChunk(msgspec.Struct, frozen=True, tag_field="t", tag="log_chunk"):
     at_end: bool
     """No more bytes now; for an ended attempt: no more ever."""
     error: Sentence = ""
+
+
+class FetchLog(msgspec.Struct, frozen=True, tag_field="t", tag="fetch_log"):
+    """Part of the log of a task, or of a rank of its gang. attempt 0 = the newest."""
+
+    job: Serial[JobId]
+    task: Count[TaskNo] = TaskNo(0)
+    attempt: Serial[int] = 0
+    offset: Offset = 0
+    limit_bytes: Count[int] = MAX_LOG_CHUNK_BYTES
+    rank: Count[int] | None = None
+
+
+class Log(msgspec.Struct, frozen=True, tag_field="t", tag="log"):
+    """Answer to FetchLog."""
+
+    ref: TaskRef
+    data: bytes
+    next_offset: int
+    at_end: bool
+    task_ended: bool

@@ -243,6 +243,7 @@ def task_order(state: State, attempt: Attempt) -> TaskOrder:
         secrets=spec.secrets,
         data=task_data(state.data, spec) + resume_data(gang, record.node),
         has_output=spec.data.has_output and record.task == gang.task_no(0),
+        pty=spec.launch.pty,
     )
 
 

@@ -146,6 +146,18 @@ class SecretSent:
 
 
 @dataclass(frozen=True, slots=True)
+class TerminalUsed:
+    """A user has attached to the terminal of a job, or has been detached."""
+
+    actor: str
+    owner: str
+    job: JobId
+    node: NodeId
+    ended: str
+    """Why the attachment has ended; empty = it has begun."""
+
+
+@dataclass(frozen=True, slots=True)
 class MembersSeen:
     """The current allow-list; sent when it has changed, and at the start."""
 
@@ -176,6 +188,7 @@ Event = (
     | ActRefused
     | BodiesRead
     | SecretSent
+    | TerminalUsed
     | MembersSeen
     | ServiceHistoryRead
 )

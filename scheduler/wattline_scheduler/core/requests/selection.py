@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.job.selection import NEWEST, Selection, Span
-from wattline_protocol.site.model import LogReaders, Role
+from wattline_protocol.site.model import LogReaders, Role, TerminalUsers
 from wattline_protocol.text.spans import folded
 from wattline_protocol.views.site_views import ENDED_STATES, JobState
 from wattline_protocol.wire.client_messages import ROLE_RANK, Denied
@@ -36,6 +36,9 @@ class Asker:
 
     def may_read_logs(self, owner: UserName, readers: LogReaders) -> bool:
         return readers == "everyone" or self.may_act_for(owner)
+
+    def may_use_terminal(self, owner: UserName, users: TerminalUsers) -> bool:
+        return owner == self.user or (users == "operators" and self.is_operator)
 
     def may_act_on(self, job: Job) -> bool:
         return self.may_act_for(job.record.owner)

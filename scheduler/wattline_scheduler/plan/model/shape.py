@@ -74,7 +74,7 @@ def shape_of(spec: JobSpec) -> Shape:
         memory_bytes=r.memory_bytes,
         need=need_of(spec),
         same_rack=r.same_rack,
-        labels=launcher_labels([spec.launch.how]).union(r.labels.items()),
+        labels=launcher_labels(spec.launch.launchers).union(r.labels.items()),
         priority=spec.priority,
         most_nodes=r.most_nodes,
     )

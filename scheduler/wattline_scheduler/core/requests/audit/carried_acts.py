@@ -1,8 +1,8 @@
-"""Audit records of what the shell carries for users: logged bodies, and secrets to nodes."""
+"""Audit records of what the shell carries for users: logged bodies, secrets, terminals."""
 
 from wattline_protocol.ids import Now
 from wattline_protocol.text.wording import counted, listed
-from wattline_scheduler.core.model.events import BodiesRead, SecretSent
+from wattline_scheduler.core.model.events import BodiesRead, SecretSent, TerminalUsed
 from wattline_scheduler.core.model.state import State
 
 MAX_NAMED = 5
@@ -23,3 +23,12 @@ def secret_sent(state: State, event: SecretSent, now: Now) -> None:
     nodes = listed(event.nodes, MAX_NAMED)
     text = f"secret {event.entry} of user {event.user} is {what} {nodes}"
     state.journal.act(kind, text, now, actor=event.actor)
+
+
+def terminal_used(state: State, event: TerminalUsed, now: Now) -> None:
+    """Records who has attached to the terminal of whose job, and why it has ended."""
+    what = f"terminal of job {event.job} of user {event.owner}"
+    kind, text = "terminal_attached", f"attached to the {what}"
+    if event.ended:
+        kind, text = "terminal_detached", f"detached from the {what}: {event.ended}"
+    state.journal.act(kind, text, now, actor=event.actor, job=event.job, node=event.node)

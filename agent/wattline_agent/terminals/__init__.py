@@ -1,0 +1,1 @@
+"""Terminals of tasks on their way to the scheduler (docs/interactive.md)."""
