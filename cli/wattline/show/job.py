@@ -102,6 +102,8 @@ def _facts(job: JobView) -> list[tuple[str, Cell]]:
         pairs.append(("metrics", shown))
     if job.checkpoint is not None:
         pairs.append(("checkpoint", _checkpoint(job.checkpoint)))
+    if job.made:
+        pairs.append(("made", job.made))
     if job.spec is not None:
         pairs += [*_asked_for(job.spec), *_grace(job)]
         pairs.append(("command", " ".join(job.spec.command)))

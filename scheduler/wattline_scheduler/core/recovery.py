@@ -224,7 +224,7 @@ def _restore_attempt(state: State, job: Job, record: AttemptRecord, now: Now) ->
     # Whether StartTask was sent is not recorded: it may have been, so it may be running.
     attempt = Attempt(gang, record, is_ordered=True, is_accepted=True)
     if record.ended_unix_s is not None:
-        gang.past.append(attempt)
+        gang.keep_ended(attempt)
         job.spent = add_usage((job.spent, record.usage))
         note_ended(state, record)
     else:

@@ -437,6 +437,22 @@ def test_a_dropped_attempt_is_forgotten_but_its_log_stays(live: LiveKeeper) -> N
     assert live.log() == "kept\n"
 
 
+def test_the_output_of_an_attempt_stays_until_it_is_dropped(live: LiveKeeper) -> None:
+    live.run(shell("echo x > $WATTLINE_OUTPUT/a; stat -c %a $WATTLINE_OUTPUT", has_output=True))
+    assert live.log() == "700\n"
+    output = live.beside("output")
+    live.runner.close()
+    live.runner = connect(live.state_dir)
+    assert (output / "a").read_text() == "x\n"
+    live.runner.drop(ref())
+    wait_until(lambda: not output.exists(), "the removal of the output")
+    live.run(shell("true", of=ref(2)))  # the launch puts the drop on disk
+    output.mkdir()  # as by an agent that died before the removal
+    live.runner.close()
+    live.runner = connect(live.state_dir)
+    wait_until(lambda: not output.exists(), "the removal of what was left")
+
+
 def test_directories_that_were_left_empty_serve_the_next_attempts(live: LiveKeeper) -> None:
     where = "stat -c %i:%a . $WATTLINE_CHECKPOINT_DIR"
     for job in (1, 2):

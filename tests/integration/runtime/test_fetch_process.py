@@ -1,6 +1,7 @@
 """The fetch process of a node as a process: buckets, keys, accounts and stores that are away."""
 
 import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,15 +12,17 @@ from support.data_trees import Tree, put, tree_of
 from support.programs.fetch_process import fetcher, lines_of
 from support.programs.s3_server import BUCKET, S3Server
 from wattline_protocol.data.requests import DataPlace
-from wattline_protocol.wire.agents.data_messages import (
-    DataToHold,
-)
+from wattline_protocol.ids import AttemptNo, JobId, TaskNo, TaskRef
+from wattline_protocol.wire.agents.data_messages import DataToHold, HoldOrder, OutputToPublish
 from wattline_runtime.data.manifest import manifest_key, object_key
 from wattline_runtime.data.stores.interface import StoreKeys
+from wattline_runtime.data.stores.local import LocalStore
 from wattline_runtime.data.stores.open_store import open_store
+from wattline_runtime.data.verify import verify_version
 
 TREE = tree_of({"a.csv": b"1,2\n", "part/b.bin": b"b" * 300_000, "part/c.bin": b""})
 PATIENCE_S = 60.0
+KILLS = 6
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +129,31 @@ def test_a_store_is_read_as_the_account_of_the_user(tmp_path: Path) -> None:
         one.order(version(str(store), account="nobody", asked=2))
         one.until("ready", asked=2)
     assert cached(tmp_path) == TREE.files
+
+
+def test_an_output_is_published_whole_though_its_process_is_killed_again_and_again(
+    tmp_path: Path,
+) -> None:
+    """At random moments; a version is in the store completely or not at all."""
+    rng, store, folder = random.Random(7), tmp_path / "store", tmp_path / "7.0.1.output"
+    store.mkdir()
+    folder.mkdir()
+    for number in range(60):
+        (folder / f"{number:02}.bin").write_bytes(rng.randbytes(20_000))
+    name = TaskRef(JobId(7), TaskNo(0), AttemptNo(1))
+    hold = HoldOrder(
+        (), outputs=(OutputToPublish(name, store=str(store), user="ada", as_of="1.0"),)
+    )
+    for _ in range(KILLS):
+        with fetcher(tmp_path) as one:
+            one.send(hold, tasks_dir=str(tmp_path))
+            one.kill_after(rng.uniform(0.3, 1.2))
+        for key in LocalStore(str(store)).keys("manifests/"):
+            assert verify_version(LocalStore(str(store)), key.rpartition("/")[2]).ok
+    with fetcher(tmp_path) as one:
+        one.send(hold, tasks_dir=str(tmp_path))
+        done = one.until_output(lambda output: output.state == "stored").stored
+    assert done is not None
+    assert (done.files, done.bytes) == (60, 60 * 20_000)
+    assert verify_version(LocalStore(str(store)), done.sha256).ok
+    assert [one.name for one in (store / "manifests").iterdir()] == [done.sha256]

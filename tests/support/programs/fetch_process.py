@@ -18,6 +18,7 @@ from wattline_protocol.wire.agents.data_messages import (
     DataToHold,
     FetchOrder,
     HoldOrder,
+    OutputNow,
 )
 from wattline_runtime.data.stores.interface import StoreKeys
 
@@ -47,10 +48,10 @@ class Fetcher:
         """`secrets`: of user ada."""
         self.send(HoldOrder((version,)), **secrets)
 
-    def send(self, hold: HoldOrder, **secrets: str) -> None:
+    def send(self, hold: HoldOrder, tasks_dir: str = "", **secrets: str) -> None:
         """The whole list."""
         values = {f"ada/{name}": text.encode() for name, text in secrets.items()}
-        order = FetchOrder(hold, values)
+        order = FetchOrder(hold, values, tasks_dir)
         self._link.sendall(msgspec.json.encode(order) + b"\n")
 
     def until(self, *states: str, asked: int = 1) -> DataHeld:
@@ -76,6 +77,17 @@ class Fetcher:
                 if is_so(one):
                     return one
         raise AssertionError(f"never stored: {self.said[-500:]!r}")
+
+    def until_output(self, is_so: Callable[[OutputNow], bool]) -> OutputNow:
+        """The first report about outputs of which that is true."""
+        until_s = time.monotonic() + PATIENCE_S
+        while time.monotonic() < until_s:
+            line = self._lines.readline()
+            self.said += line
+            for one in msgspec.json.decode(line, type=CacheReport).outputs:
+                if is_so(one):
+                    return one
+        raise AssertionError(f"never published: {self.said[-500:]!r}")
 
     def output(self) -> str:
         return self._log.read_text()

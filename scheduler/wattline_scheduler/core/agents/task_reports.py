@@ -236,8 +236,9 @@ def _ended_attempt(state: State, node: NodeNow, report: TaskReport) -> Attempt |
     number = report.ref.task // job.spec.gang_size
     if number >= len(job.gangs):
         return None
-    past = job.gangs[number].past
-    return next((a for a in past if a.record.ref == report.ref and a.node == node.id), None)
+    gang = job.gangs[number]
+    known = gang.past if gang.first_ended is None else (*gang.past, gang.first_ended)
+    return next((a for a in known if a.record.ref == report.ref and a.node == node.id), None)
 
 
 def _add_usage(state: State, attempt: Attempt, report: TaskReport, now: Now) -> None:

@@ -88,7 +88,7 @@ def close(
         attempt.gang.job.unsaved = None
     del state.work.live[ref]
     attempt.gang.live.remove(attempt)
-    attempt.gang.past.append(attempt)
+    attempt.gang.keep_ended(attempt)
     job = attempt.gang.job
     job.spent = add_usage((job.spent, attempt.record.usage))
     note_end(state, attempt, attempt.record.usage, now)
@@ -232,13 +232,22 @@ def settle(state: State, gang: Gang, now: Now) -> None:
         _restart_service(state, gang, now)
     elif cause == "failed":
         _failed(state, gang, now)
-    elif (publisher := gang.publisher) is not None and gang.job.spec.data.has_output:
-        boot_id = state.nodes[publisher.node].record.boot_id
-        state.work.move(gang, Publishing(now.mono_s, boot_id), now)
-        state.wants_staging = True
-        save_gang(state, gang, now)
+    elif gang.job.spec.data.has_output:
+        _publish(state, gang, now)
     else:
         finish(state, gang, "COMPLETED", now)
+
+
+def _publish(state: State, gang: Gang, now: Now) -> None:
+    publisher = gang.publisher
+    if publisher is None:
+        gang.reason = "the attempt that has its output is not on record"
+        run_again(state, gang, now)
+        return
+    boot_id = state.nodes[publisher.node].record.boot_id
+    state.work.move(gang, Publishing(now.mono_s, boot_id), now)
+    state.wants_staging = True
+    save_gang(state, gang, now)
 
 
 def finish(state: State, gang: Gang, outcome: JobState, now: Now) -> None:

@@ -81,6 +81,8 @@ def progress_text(gang: Gang, node: NodeNow, output: OutputNow | None) -> str:
     what = f"publishing {data.makes}" if data.makes else f"comparing with {data.rebuilds}"
     if not node.is_reachable:
         return f"{what}: its output is on {node.id}, which does not answer"
+    if node.data.limit_bytes is None and not node.data.error:
+        return f"{what}: {node.id} has not reported its cache of data sets (--cache-size) yet"
     if output is None or not (output.detail or output.total_bytes):
         return f"{what} on {node.id}" + (f": {node.data.error}" if node.data.error else "")
     if output.detail:

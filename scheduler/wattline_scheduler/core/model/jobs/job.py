@@ -243,6 +243,8 @@ class Gang:
     """The newest of its checkpoints in the store of the site."""
     resume: Resume = ANYWHERE
     """Where it finds its newest checkpoint, while it is pending."""
+    first_ended: Attempt | None = None
+    """The newest ended attempt of its first rank."""
     past: deque[Attempt] = field(default_factory=lambda: deque(maxlen=MAX_ATTEMPTS_KEPT))
     """Ended attempts, oldest first."""
 
@@ -289,10 +291,14 @@ class Gang:
     @property
     def publisher(self) -> Attempt | None:
         """The ended attempt of the first rank of its newest try: the output is on its node."""
-        name = self.task_no(0), self.attempt
-        return next(
-            (a for a in reversed(self.past) if (a.record.task, a.record.attempt) == name), None
-        )
+        first = self.first_ended
+        return first if first is not None and first.record.attempt == self.attempt else None
+
+    def keep_ended(self, attempt: Attempt) -> None:
+        """Adds an ended attempt; of many the oldest leave memory."""
+        self.past.append(attempt)
+        if attempt.record.task == self.task_no(0):
+            self.first_ended = attempt
 
     def task_no(self, rank: int) -> TaskNo:
         return TaskNo(self.number * self.job.spec.gang_size + rank)
@@ -377,6 +383,7 @@ class Job:
         for gang in self.gangs:
             gang.live.clear()
             gang.past.clear()
+            gang.first_ended = None
         self.gangs.clear()
         self.count = dict.fromkeys(LEGAL, 0)
 

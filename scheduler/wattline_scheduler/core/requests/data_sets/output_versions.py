@@ -26,7 +26,7 @@ def tick_outputs(state: State, now: Now) -> None:
     """Of all gangs that publish."""
     for gang in list(state.work.publishing.values()):
         attempt = gang.publisher
-        if attempt is None:  # its record is not in memory any more
+        if attempt is None:
             _lose(state, gang, "the attempt that has its output is not on record", now)
             continue
         node = state.nodes[attempt.node]

@@ -385,3 +385,15 @@ def test_a_version_is_checked_against_the_one_that_its_reviewers_approved() -> N
     assert not wanted.is_checked
     output(h, model, 4)
     assert h.cluster.state.data.sets["net"].kind == "model"
+
+
+def test_the_output_of_a_large_gang_is_kept_though_many_tasks_ended_after_the_first() -> None:
+    h = started()
+    number = publishing(h)
+    h.gang(number).past.clear()  # others have taken the place of the first one
+    h.run(3)  # its agent repeats the end
+    assert not h.sent_to("a1", ForgetTask)
+    output(h, number, 7)
+    assert ended(h, number)[2] == "features@v1"
+    h.run(2)
+    assert h.sent_to("a1", ForgetTask)
