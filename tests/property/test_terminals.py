@@ -1,12 +1,14 @@
 """Terminals: whatever is cut, repeated or lost on the way, bytes arrive once and in order."""
 
+from contextlib import suppress
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wattline.foreground.escape_keys import EscapeKeys, Key
 from wattline.foreground.terminal_modes import TerminalModes
 from wattline_agent.executor.launchers import terminal
-from wattline_agent.executor.launchers.terminal import Frame, FrameReader, TerminalState
+from wattline_agent.executor.launchers.terminal import BadFrame, Frame, FrameReader, TerminalState
 from wattline_agent.terminals.attachment import MAX_BUFFERED_BYTES, Attachment
 from wattline_protocol.ids import AttemptNo, JobId, TaskNo, TaskRef
 from wattline_protocol.wire.task_reports.terminals import (
@@ -136,6 +138,20 @@ def test_each_byte_arrives_once_and_in_order(steps: list[tuple[str, object]]) ->
         way.write(is_lost=False, reaches_terminal=True)
         assert (len(way.shown), way.written) != before, "nothing moves any more"
     assert (way.shown, way.typed) == (way.printed, way.wanted)
+
+
+@given(FRAMES)
+def test_a_task_that_sends_frames_of_its_own_gets_few_answers_and_holds_little(
+    frames: list[Frame],
+) -> None:
+    attachment = Attachment(OpenTerminal(REF, "a", SIZE, 0), 0, 0.0)
+    attachment.read(1, ReadTerminal("a", 0), 0.0)
+    attachment.write(2, WriteTerminal("a", 0, b"x", SIZE), 0.0)
+    with suppress(BadFrame):
+        for frame in frames:
+            attachment.receive(frame)
+    assert len(attachment.output) <= sum(len(frame.data) for frame in frames)
+    assert len(attachment.answers(10.0)) <= 3
 
 
 @given(st.binary(max_size=80), st.data())

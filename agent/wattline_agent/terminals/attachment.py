@@ -101,18 +101,19 @@ class Attachment:
         return Attached(self.opened.ref, start, self.taken)
 
     def receive(self, frame: Frame) -> None:
-        """A frame of the terminal. Raises BadFrame."""
+        """A frame of the terminal. Raises BadFrame: each one must bring something new, since it may
+        be a task that sends them."""
         match frame.kind:
-            case kind if kind == ATTACHED:
+            case kind if kind == ATTACHED and not self.is_known:
                 self.first, self.is_known = frame.number, True
                 self.input_sent = self.taken = taken_of(frame)
                 self._done.append(TerminalDone(self.open_request, self._attached(frame.number)))
-            case kind if kind == OUTPUT:
+            case kind if kind == OUTPUT and frame.data:
                 if frame.number != self.first + len(self.output):
                     raise BadFrame(f"output from {frame.number} on")
                 self.output += frame.data
-            case kind if kind == TAKEN:
-                self.taken = min(frame.number, self.input_sent)
+            case kind if kind == TAKEN and self.taken < frame.number <= self.input_sent:
+                self.taken = frame.number
                 if self.taken == self.input_sent:
                     self._answer_write()
             case kind if kind == STATUS:

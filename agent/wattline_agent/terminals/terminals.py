@@ -11,7 +11,6 @@ from wattline_agent.logs import Log
 from wattline_agent.terminals.attachment import Attachment
 from wattline_agent.terminals.connect import NoTerminal, connect
 from wattline_protocol.wire.task_reports.terminals import (
-    MAX_OUTPUT_BYTES,
     CloseTerminal,
     OpenTerminal,
     ReadTerminal,
@@ -20,7 +19,10 @@ from wattline_protocol.wire.task_reports.terminals import (
     WriteTerminal,
 )
 
-MAX_ATTACHMENTS = 16
+MAX_ATTACHMENTS = 32
+RECEIVE_BYTES = 8 * 1024
+RECEIVE_EVERY_S = 1 / 256
+"""Of each terminal: a task that sends frames of one byte each costs the agent little."""
 FORGOTTEN_S = 60.0
 """An attachment whose client has sent nothing for so long is closed."""
 NOT_ATTACHED = "not attached"
@@ -32,6 +34,18 @@ class _Connection:
     attachment: Attachment
     link: socket.socket
     frames: FrameReader = field(default_factory=FrameReader)
+    rests_until_s: float = 0.0
+
+    def may_receive(self, now_s: float) -> bool:
+        """Whether its socket is to be read."""
+        return self.attachment.wants_output and now_s >= self.rests_until_s
+
+    def due_s(self) -> float | None:
+        """When it is to be looked at without an event; None = not."""
+        answer_s = self.attachment.due_s()
+        if not self.attachment.wants_output or self.rests_until_s <= time.monotonic():
+            return answer_s
+        return self.rests_until_s if answer_s is None else min(answer_s, self.rests_until_s)
 
 
 class Terminals:
@@ -61,12 +75,15 @@ class Terminals:
 
     def watched(self) -> list[int]:
         """Descriptors to read from."""
-        return [one.link.fileno() for one in self._open.values() if one.attachment.wants_output]
+        now_s = time.monotonic()
+        return [one.link.fileno() for one in self._open.values() if one.may_receive(now_s)]
 
     def receive(self, ready: Container[int]) -> None:
         """Read what terminals have sent."""
+        now_s = time.monotonic()
         for one in self._open.values():
-            if one.attachment.wants_output and one.link.fileno() in ready:
+            if one.may_receive(now_s) and one.link.fileno() in ready:
+                one.rests_until_s = now_s + RECEIVE_EVERY_S
                 self._receive(one)
 
     def answers(self) -> list[TerminalDone]:
@@ -82,7 +99,7 @@ class Terminals:
 
     def due_in_s(self) -> float | None:
         """Time until an answer is due; None = none is under way."""
-        dues = [due_s for one in self._open.values() if (due_s := one.attachment.due_s())]
+        dues = [due_s for one in self._open.values() if (due_s := one.due_s()) is not None]
         return max(0.0, min(dues) - time.monotonic()) if dues else None
 
     def close(self) -> None:
@@ -130,7 +147,7 @@ class Terminals:
 
     def _receive(self, one: _Connection) -> None:
         try:
-            data = one.link.recv(MAX_OUTPUT_BYTES)
+            data = one.link.recv(RECEIVE_BYTES)
             for frame in one.frames.feed(data):
                 one.attachment.receive(frame)
             if not data:

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 
-from wattline.client.errors import Conflict, Unavailable, Unreachable, WattlineError
+from wattline.client.errors import Busy, Conflict, Unavailable, Unreachable, WattlineError
 from wattline.foreground.escape_keys import HELP_TEXT, EscapeKeys, Key
 from wattline.foreground.job_terminal import JobTerminal
 from wattline.foreground.terminal_modes import TerminalModes
@@ -39,7 +39,7 @@ class Left:
     """ended: the terminal has; detached: by another client; empty: by the user, or a signal."""
     note: str = ""
     signal: int = 0
-    error: WattlineError | None = None
+    error: Exception | None = None
 
 
 def is_usable() -> bool:
@@ -72,8 +72,8 @@ class AttachedScreen:
     def run(self) -> Left:
         """Serve; the user's terminal is as before afterwards."""
         threads = [
-            threading.Thread(target=work, name=name, daemon=True)
-            for name, work in (("show", self._show), ("type", self._type))
+            threading.Thread(target=self._guarded, args=(work,), daemon=True)
+            for work in (self._show, self._type)
         ]
         with _raw(self._restore), self._signals():
             for thread in threads:
@@ -142,21 +142,28 @@ class AttachedScreen:
 
     # --- Threads ----------------------------------------------------------------------------
 
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """An error is one of the main thread."""
+        try:
+            work()
+        except Exception as error:
+            self._leave(Left("", error=error))
+
     def _show(self) -> None:
         noted = ""
         shown: int | None = None
         while not self._gone.is_set():
             try:
                 output = self._terminal.read()
+            except Busy:  # sent before the connection was lost, and still under way
+                self._gone.wait(RETRY_S)
+                continue
             except (Unreachable, Unavailable) as error:
                 noted = self._note(str(error), noted)
                 self._gone.wait(RETRY_S)
                 continue
             except Conflict:  # while the connection was lost
                 self._leave(Left("ended", "it has ended meanwhile; its log has the rest"))
-                return
-            except WattlineError as error:
-                self._leave(Left("", error=error))
                 return
             if self._gone.is_set():
                 return
@@ -191,12 +198,10 @@ class AttachedScreen:
                 return
             try:
                 taken = self._terminal.write(data)
-            except (Unreachable, Unavailable, Conflict):  # `_show` says why
+            except (Unreachable, Unavailable, Busy, Conflict):  # `_show` says why
+                self._is_resized = True
                 self._gone.wait(RETRY_S)
                 continue
-            except WattlineError as error:
-                self._leave(Left("", error=error))
-                return
             with self._typing:
                 del self._typed[:taken]
             self._rouse()

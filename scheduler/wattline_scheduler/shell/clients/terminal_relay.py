@@ -40,6 +40,7 @@ from wattline_scheduler.views.jobs_view import job_in_memory
 MAX_OF_USER = 8
 MAX_ATTACHMENTS = 128
 ANSWER_WITHIN_S = 5.0
+REPLACED_AFTER_S = 0.5
 LOST_AFTER_S = 30.0
 """A client that has sent nothing for so long is lost: its attachment is closed."""
 ALL_BYTES_PER_S = 8 * 1024 * 1024
@@ -137,11 +138,16 @@ class TerminalRelay:
         act: OpenTerminal | ReadTerminal | WriteTerminal,
         now: Instant,
     ) -> list[Effect]:
-        """A request of a kind replaces the one before, which has no answer then: its client has
-        sent it again, or waits for it no longer."""
+        """One request of a kind is under way; a later one replaces it only if its node seems to
+        have lost it, so that a client sends no more than its node answers."""
         for number, waiting in list(self._waiting.items()):
-            if waiting.of is one and waiting.kind is kind:
-                del self._waiting[number]
+            if waiting.of is not one or waiting.kind is not kind:
+                continue
+            if (waiting.client, waiting.ask) == (client, ask):
+                return []  # it was sent again: the answer is on its way
+            if now < waiting.until - ANSWER_WITHIN_S + REPLACED_AFTER_S:
+                return [Reply(client, ask, Denied("busy", "another such request is under way"))]
+            del self._waiting[number]
         number = next(self._numbers)
         until = Instant(now + ANSWER_WITHIN_S)
         self._waiting[number] = _Waiting(client, ask, one, kind, until)

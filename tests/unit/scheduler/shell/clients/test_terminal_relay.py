@@ -33,6 +33,7 @@ from wattline_scheduler.shell.clients.terminal_relay import (
     LOST_AFTER_S,
     MAX_OF_USER,
     PIECES_PER_S,
+    REPLACED_AFTER_S,
     TerminalRelay,
 )
 
@@ -187,6 +188,22 @@ def test_a_failed_read_leaves_the_attachment_that_is_being_renewed() -> None:
     assert isinstance(lost, Denied)
     ref = rig.site.job(number).gangs[0].live[0].record.ref
     assert answers(rig.done(number, number_of(again), Attached(ref, 5, 9))) == [Attached(ref, 5, 9)]
+
+
+def test_one_request_of_a_kind_is_under_way_and_a_repeated_one_is_sent_once() -> None:
+    rig = Rig()
+    (number,) = rig.jobs
+    rig.attach(number)
+    write = WriteTerminal("a", 0, b"x")
+    first = rig.ask(write, ask=7)
+    assert rig.ask(write, ask=7) == [], "its answer is on its way"
+    (busy,) = answers(rig.ask(write, ask=8))
+    assert isinstance(busy, Denied)
+    assert busy.kind == "busy"
+    rig.now = Instant(rig.now + REPLACED_AFTER_S)
+    second = rig.ask(write, ask=9)
+    assert rig.done(number, number_of(first), TerminalTaken(1)) == []
+    assert answers(rig.done(number, number_of(second), TerminalTaken(1))) == [TerminalTaken(1)]
 
 
 def test_attachments_of_a_user_and_the_bytes_of_all_are_bounded() -> None:
