@@ -53,7 +53,11 @@ ACTIONS = (
         False,
     ),
     Action("follow", "f", "follow", "Follow the log, or stop following", "job"),
-    Action("next-task", "n", "next task", "Show the log of the job's next task", "job"),
+    Action("search", "slash", "search", "Mark the lines of the log that contain a text", "job"),
+    Action("next-match", "n", "next", "Go to the next line that matches", "job", False),
+    Action("last-match", "N", "before", "Go to the line before that matches", "job", False),
+    Action("earlier", "b", "earlier", "Read what is before the log shown", "job"),
+    Action("next-task", "t", "task", "Show the log of the job's next task", "job"),
     Action(
         "alarms",
         "exclamation_mark",

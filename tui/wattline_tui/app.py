@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
 from textual.binding import Binding, BindingType
@@ -13,7 +14,15 @@ from textual.screen import Screen
 from wattline_protocol.ids import JobId, NodeId
 from wattline_protocol.text.visible import visible
 from wattline_protocol.views.site_views import SiteView
-from wattline_protocol.wire.client_messages import FetchLog, GetJob, Jobs, Log, Request
+from wattline_protocol.wire.client_messages import (
+    Explain,
+    Explained,
+    FetchLog,
+    GetJob,
+    Jobs,
+    Log,
+    Request,
+)
 from wattline_tui.actions import bindings
 from wattline_tui.acts.flow import ActsApp
 from wattline_tui.acts.table import ACTS
@@ -21,6 +30,8 @@ from wattline_tui.client import Feed, FeedLost
 from wattline_tui.help_text import help_text
 from wattline_tui.listing.places import Target, targets
 from wattline_tui.messages import (
+    EarlierArrived,
+    ExplanationArrived,
     FeedInterrupted,
     FilterJobs,
     GoTo,
@@ -32,16 +43,17 @@ from wattline_tui.messages import (
     OpenJob,
     OpenList,
     OpenNode,
+    ReadEarlier,
     Redraw,
     SiteArrived,
 )
 from wattline_tui.mode_names import MODE_NAMES
-from wattline_tui.model import LogPlace, View, greeted, interrupted, reduce
+from wattline_tui.model import LOG_TAIL_BYTES, LogPlace, View, greeted, interrupted, reduce
 from wattline_tui.modes import SCREENS
 from wattline_tui.problems import problems_text
 from wattline_tui.screens.base import ListScreen, SiteScreen
 from wattline_tui.screens.dialogs import Page
-from wattline_tui.screens.job import JobScreen
+from wattline_tui.screens.job import WAITS, JobScreen
 from wattline_tui.screens.node import NodeScreen
 from wattline_tui.settings import Settings
 from wattline_tui.themes import DEFAULT, NO_COLOUR, THEMES
@@ -165,6 +177,22 @@ class TopApp(ActsApp):
         screen = self._on_top(JobScreen)
         if screen is not None:
             screen.skip_log(message.asked)
+
+    def on_read_earlier(self, message: ReadEarlier) -> None:
+        """Read the piece before."""
+        self._work("job", lambda: self._fetch_earlier(message.job, message.before))
+
+    def on_earlier_arrived(self, message: EarlierArrived) -> None:
+        """The piece before."""
+        screen = self._on_top(JobScreen)
+        if screen is not None and screen.job == message.log.ref.job:
+            screen.add_earlier(message.asked, message.log)
+
+    def on_explanation_arrived(self, message: ExplanationArrived) -> None:
+        """Why the job waits."""
+        screen = self._on_top(JobScreen)
+        if screen is not None and screen.job == message.explain.job:
+            screen.show_explanation(message.explain, self._now_s)
 
     @property
     def _now_s(self) -> float:
@@ -312,9 +340,26 @@ class TopApp(ActsApp):
             details = self.feed.ask(GetJob(job))
             if isinstance(details, Jobs) and details.jobs:
                 self.post_message(JobArrived(details.jobs[0]))
+                if details.jobs[0].state in WAITS:
+                    why = self.feed.ask(Explain(job))
+                    if isinstance(why, Explained):
+                        self.post_message(ExplanationArrived(why.explain))
+                    return
             self._fetch_log(job, place)
         except FeedLost as lost:
             self.post_message(FeedInterrupted(str(lost)))
+
+    def _fetch_earlier(self, job: JobId, before: LogPlace) -> None:
+        """The piece of the log that ends where `before` is."""
+        begin = max(0, before.offset - LOG_TAIL_BYTES)
+        size = before.offset - begin
+        try:
+            log = self.feed.ask(FetchLog(job, before.task, before.attempt, begin, size))
+        except FeedLost as lost:
+            self.post_message(FeedInterrupted(str(lost)))
+            return
+        if isinstance(log, Log):
+            self.post_message(EarlierArrived(replace(before, offset=begin), log))
 
     def _fetch_log(self, job: JobId, place: LogPlace) -> None:
         """Growth of the log; if it is more than a few pieces, its end. Raises FeedLost."""

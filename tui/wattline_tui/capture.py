@@ -8,7 +8,6 @@ from pathlib import Path
 from wattline.client import Client
 from wattline_tui.app import PERIOD_S, TopApp
 from wattline_tui.client import ClientFeed
-from wattline_tui.model import HISTORY
 
 WAIT_S = 10.0
 
@@ -40,7 +39,7 @@ def main() -> None:
     parser.add_argument("--bundle", help="join bundle; otherwise as for `wattline`")
     parser.add_argument("--columns", type=int, default=120)
     parser.add_argument("--lines", type=int, default=36)
-    parser.add_argument("--watch", type=float, default=2.0, help=f"seconds, up to {HISTORY}")
+    parser.add_argument("--watch", type=float, default=2.0, help="seconds")
     parser.add_argument("--key", action="append", default=[], help="press this key first")
     given = parser.parse_args()
     size = (given.columns, given.lines)

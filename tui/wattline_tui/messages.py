@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from textual.message import Message
 
 from wattline_protocol.ids import JobId, NodeId
-from wattline_protocol.views.site_views import JobView, SiteView
+from wattline_protocol.views.site_views import ExplainView, JobView, SiteView
 from wattline_protocol.wire.client_messages import Answer, ClientWelcome, Log
 from wattline_tui.listing.places import Target
 from wattline_tui.model import LogPlace
@@ -98,3 +98,27 @@ class Greeted(Message):
 @dataclass
 class Redraw(Message):
     """A screen shows the same view differently."""
+
+
+@dataclass
+class ReadEarlier(Message):
+    """Read the piece of the log before what a screen shows."""
+
+    job: JobId
+    before: LogPlace
+    """Its offset is where what is shown begins."""
+
+
+@dataclass
+class EarlierArrived(Message):
+    """It was read from `asked` on."""
+
+    asked: LogPlace
+    log: Log
+
+
+@dataclass
+class ExplanationArrived(Message):
+    """Why the job on screen waits."""
+
+    explain: ExplainView

@@ -1,12 +1,11 @@
 """View state: the data of the screens, reduced from wire snapshots without Textual.
 
-`reduce` is pure: old state + snapshot → new state. Histories are bounded.
+`reduce` is pure: old state + snapshot → new state.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from wattline_protocol.ids import GpuIndex, JobId, NodeId, TaskNo
+from wattline_protocol.ids import JobId, NodeId, TaskNo
 from wattline_protocol.text.visible import visible_line
 from wattline_protocol.views.site_views import (
     EventView,
@@ -16,9 +15,6 @@ from wattline_protocol.views.site_views import (
     SiteView,
 )
 from wattline_protocol.wire.client_messages import ClientWelcome
-
-HISTORY = 120
-"""Power samples retained per GPU for its sparkline: two minutes at the usual period."""
 
 STALE_AFTER_S = 3.0
 """Older snapshots are marked: three periods were missed."""
@@ -33,7 +29,6 @@ class View:
     """When the scheduler made the snapshot, on the clock that its age is computed with."""
     trouble: str = ""
     """Why no snapshot arrives; empty while they do."""
-    history: Mapping[tuple[NodeId, GpuIndex], tuple[float, ...]] = field(default_factory=dict)
     me: ClientWelcome | None = None
     """As whom the scheduler knows this terminal."""
 
@@ -55,8 +50,7 @@ class View:
 
 def reduce(view: View, site: SiteView, made_s: float) -> View:
     """The view after `site`, made at `made_s`, has arrived."""
-    history = _longer(view.history, site)
-    return replace(view, site=site, made_s=made_s, trouble="", history=history)
+    return replace(view, site=site, made_s=made_s, trouble="")
 
 
 def greeted(view: View, me: ClientWelcome) -> View:
@@ -67,18 +61,6 @@ def greeted(view: View, me: ClientWelcome) -> View:
 def interrupted(view: View, why: str) -> View:
     """The view while the scheduler is unreachable: the last snapshot stays, marked."""
     return replace(view, trouble=visible_line(why))
-
-
-def _longer(
-    history: Mapping[tuple[NodeId, GpuIndex], tuple[float, ...]], site: SiteView
-) -> dict[tuple[NodeId, GpuIndex], tuple[float, ...]]:
-    return {
-        (node.id, gpu.index): (*history.get((node.id, gpu.index), ()), gpu.power_w or 0.0)[
-            -HISTORY:
-        ]
-        for node in site.nodes
-        for gpu in node.gpus
-    }
 
 
 LOG_TAIL_BYTES = 64 * 1024

@@ -58,9 +58,12 @@ def _more(now_unix_s: float) -> tuple[Column[JobView], ...]:
     """Columns that are shown on request."""
     own = Column[JobView]
     return tuple(
-        own(name, kind, value, weight=9, is_usual=False, is_moving=name == "age")
+        own(name, kind, value, weight=9, is_usual=False, is_moving=name in ("age", "left"))
         for name, kind, value in (
             ("age", kinds.DURATION, lambda job: max(0.0, now_unix_s - job.submitted_unix_s)),
+            ("left", kinds.DURATION, lambda job: left_s(job, now_unix_s)),
+            ("capped", kinds.SHARE, capped_share),
+            ("step", kinds.NUMBER, lambda job: job.checkpoint and job.checkpoint.step),
             ("submitted", kinds.TIME, lambda job: job.submitted_unix_s),
             ("started", kinds.TIME, lambda job: job.started_unix_s),
             ("ended", kinds.TIME, lambda job: job.ended_unix_s),
@@ -73,6 +76,19 @@ def _more(now_unix_s: float) -> tuple[Column[JobView], ...]:
             ("exit", kinds.NUMBER, lambda job: job.exit_code),
         )
     )
+
+
+def left_s(job: JobView, now_unix_s: float) -> float | None:
+    """Until its expected end."""
+    if job.expected_end_unix_s is None:
+        return None
+    return max(0.0, job.expected_end_unix_s - now_unix_s)
+
+
+def capped_share(job: JobView) -> float | None:
+    """Share of its GPU time in which a cap slowed its GPUs."""
+    gpu_s = job.gpu_hours * 3600
+    return min(1.0, job.cap_bound_gpu_s / gpu_s) if gpu_s > 0 else None
 
 
 def progress(job: JobView) -> str:

@@ -22,6 +22,7 @@ def node_table(_: float) -> Table[NodeView]:
             own("gpus", kinds.NUMBER, lambda node: node.gpu_count, text=busy, weight=1),
             own("free", kinds.NUMBER, free, weight=8, is_usual=False),
             own("model", kinds.TEXTS, lambda node: node.gpu_models, weight=8, is_usual=False),
+            own("jobs", kinds.TEXTS, jobs_of, weight=8, is_usual=False),
             own("lease", kinds.POWER, lambda node: node.lease_w, weight=2),
             own("committed", kinds.POWER, lambda node: node.committed_w, weight=3),
             own("draw", kinds.POWER, draw_w, text=draw, weight=1),
@@ -41,6 +42,11 @@ def node_table(_: float) -> Table[NodeView]:
 def free(node: NodeView) -> int:
     """GPUs without a job."""
     return node.gpu_count - node.gpus_busy
+
+
+def jobs_of(node: NodeView) -> tuple[str, ...]:
+    """Numbers of the jobs that run there."""
+    return tuple(dict.fromkeys(task.partition(".")[0] for task in node.tasks))
 
 
 def zone(node: NodeView) -> str:

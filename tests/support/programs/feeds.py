@@ -44,6 +44,7 @@ class PlayedFeed:
         self.accounts = accounts_now()
         self.reservations = reservations_now()
         self.services = services_now()
+        self.log = LOG_TEXT
         self.role: Role = "operator"
         self._closed = threading.Event()
 
@@ -83,12 +84,17 @@ class PlayedFeed:
         if isinstance(request, ListServices):
             return self.services
         if isinstance(request, FetchLog):
-            data = LOG_TEXT.encode()[request.offset :]
-            ref = TaskRef(request.job, request.task, AttemptNo(1))
-            return Log(ref, data, len(LOG_TEXT), at_end=True, task_ended=False)
+            return self._log(request)
         if isinstance(request, Explain) and self.explain is not None:
             return Explained(self.explain)
         return Done(text="done")
+
+    def _log(self, request: FetchLog) -> Log:
+        text, ref = self.log.encode(), TaskRef(request.job, request.task, AttemptNo(1))
+        begin = request.offset if request.offset >= 0 else max(0, len(text) + request.offset)
+        data = text[begin : begin + request.limit_bytes]
+        end = begin + len(data)
+        return Log(ref, data, end, at_end=end == len(text), task_ended=False)
 
     def close(self) -> None:
         self._closed.set()
@@ -102,5 +108,11 @@ def _with_attempts(job: JobView) -> JobView:
 
 def _rising(subject: Subject) -> Series:
     """A quarter of an hour in which the draw has risen to nearly the budget."""
-    measured = tuple(1_000.0 * step for step in range(1, 16))
-    return Series(subject, {"measured_w": measured, "budget_w": (16_000.0,) * 15})
+    rising = tuple(step / 16 for step in range(1, 16))
+    tops = {
+        "domain": ("measured_w", "budget_w", 16_000.0),
+        "node": ("drawn_w", "committed_w", 6_400.0),
+        "gpu": ("power_w", "cap_w", 700.0),
+    }
+    drawn, limit, top = tops[subject.kind]
+    return Series(subject, {drawn: tuple(top * part for part in rising), limit: (top,) * 15})

@@ -5,6 +5,7 @@ import msgspec
 from support.core.site_views import NOON, busy_site, reservations_now
 from support.programs.time_zone import local_time
 from wattline_protocol.ids import JobId, NodeId
+from wattline_tui.model import View
 from wattline_tui.reservations import COLUMNS, SHOWN_BELOW, details_of, reservation_rows
 from wattline_tui.screens.node import facts_of
 
@@ -44,5 +45,5 @@ def test_below_stands_everything_up_to_a_bound() -> None:
 def test_a_node_says_what_is_reserved_of_it() -> None:
     node = busy_site().nodes[0]
     said = "reserved as course for user ada until 22:10"
-    assert said not in facts_of(node, NOON)
-    assert said in facts_of(msgspec.structs.replace(node, reserved=said), NOON).splitlines()
+    assert said not in facts_of(node, View(), NOON)
+    assert said in facts_of(msgspec.structs.replace(node, reserved=said), View(), NOON).splitlines()

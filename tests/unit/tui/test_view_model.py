@@ -3,13 +3,11 @@
 import msgspec
 import pytest
 
-from support.core.site_views import NOON, busy_site, empty_site, gpu, shed_limit, troubled_site
+from support.core.site_views import NOON, busy_site, gpu, shed_limit, troubled_site
 from support.programs.time_zone import local_time
-from wattline_protocol.ids import NodeId
 from wattline_tui.acts.orders import parse_shed
 from wattline_tui.limits import limit_line, limits_of_interest
 from wattline_tui.model import (
-    HISTORY,
     STALE_AFTER_S,
     View,
     heat_level,
@@ -52,14 +50,6 @@ def test_limits_far_ahead_are_not_drawn() -> None:
     far = shed_limit(phase="planned", start_unix_s=NOON + 2 * HOUR)
     domain = msgspec.structs.replace(troubled_site().domains[0], limits=(near, far))
     assert limits_of_interest(domain, NOON, HOUR) == [near]
-
-
-def test_history_is_bounded_and_follows_the_gpus() -> None:
-    view = View()
-    for at in range(HISTORY + 5):
-        view = reduce(view, busy_site(), float(at))
-    assert len(view.history[NodeId("gpu-01"), busy_site().nodes[0].gpus[0].index]) == HISTORY
-    assert reduce(view, empty_site(), 999.0).history == {}
 
 
 def test_old_snapshots_are_marked_stale() -> None:

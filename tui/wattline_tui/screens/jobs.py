@@ -3,7 +3,9 @@
 from typing import ClassVar
 
 from wattline_protocol.ids import JobId
-from wattline_protocol.lists.job_table import job_table
+from wattline_protocol.lists.table import Table
+from wattline_protocol.views.site_views import JobView
+from wattline_tui.listing.jobs import Beside, beside, jobs_of_terminal
 from wattline_tui.listing.rows import Rows
 from wattline_tui.listing.totals import job_totals
 from wattline_tui.messages import OpenJob
@@ -19,12 +21,17 @@ class JobsScreen(TableScreen):
     kind: ClassVar[SubjectKind] = "job"
 
     def __init__(self) -> None:
-        rows = Rows(job_table, lambda job: str(job.id), queue_rank)
+        self._beside = Beside()
+        rows = Rows(self._table, lambda job: str(job.id), queue_rank)
         super().__init__(ListPane(ListTable(rows, id="jobs"), "jobs", id="pane"))
+
+    def _table(self, now_unix_s: float) -> Table[JobView]:
+        return jobs_of_terminal(now_unix_s, self._beside)
 
     def draw(self, view: View) -> None:
         """Draw the jobs of the snapshot."""
         if view.site is not None:
+            self._beside = beside(view.site)
             self.show_rows(view.site.jobs, view, job_totals(view.site.jobs))
 
     def on_list_table_opened(self, event: ListTable.Opened) -> None:

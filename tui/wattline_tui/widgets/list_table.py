@@ -18,6 +18,7 @@ from wattline_protocol.lists.column import Column
 from wattline_protocol.lists.fit import GAP, filled, widths
 from wattline_protocol.lists.tones import TONES
 from wattline_protocol.text.visible import visible_line
+from wattline_tui.listing.drawn import Drawn
 from wattline_tui.listing.rows import Rows
 
 MARK_WIDTH = 2
@@ -209,6 +210,7 @@ class ListTable(ScrollView, can_focus=True):
     def on_resize(self) -> None:
         """Another width has other columns."""
         self._widths.clear()
+        self._cells.clear()
         self._fit()
         self._reveal()
 
@@ -260,6 +262,8 @@ class ListTable(ScrollView, can_focus=True):
 
     def _fitted(self, column: Column[Any]) -> _Fitted:
         least, wide = len(column.heading) + 1, self._widths.get(column.name, 0)
+        if isinstance(column, Drawn):
+            return _Fitted(column, max(least, column.least))
         if column.kind.is_text and not column.grows:
             wide = min(wide, max(LEAST_TEXT, self._width // 5))
         return _Fitted(column, max(least, wide))
@@ -267,14 +271,24 @@ class ListTable(ScrollView, can_focus=True):
     def _widen(self, key: str, row: Any, columns: Sequence[Column[Any]]) -> None:
         if key in self._cells:
             return
-        cells = self._cells[key] = {one.name: visible_line(one.cell(row)) for one in columns}
+        cells = self._cells[key] = {
+            one.name: visible_line(one.cell(row)) for one in columns if not isinstance(one, Drawn)
+        }
         for name, text in cells.items():
             wide = cell_len(text)
             if wide > self._widths.get(name, 0):
                 self._widths[name] = wide
 
     def _line_widths(self) -> list[int]:
-        return widths(self._shown, self._width - MARK_WIDTH)
+        """What is left goes to the columns that are drawn."""
+        width = self._width - MARK_WIDTH
+        found = widths(self._shown, width)
+        left = width - sum(found) - GAP * len(found)
+        for at, one in enumerate(self._shown):
+            if isinstance(one.column, Drawn) and left > 0:
+                more = min(left, one.column.most - found[at])
+                found[at], left = found[at] + more, left - more
+        return found
 
     def render_line(self, y: int) -> Strip:
         """The heading, or a row."""
@@ -311,7 +325,9 @@ class ListTable(ScrollView, can_focus=True):
         mark = "●" if key in self.rows.chosen else " "
         segments = [Segment(f"{mark} ", line)]
         for one, width in zip(self._shown, self._line_widths(), strict=True):
-            text = _set_width(cells[one.column.name], width, is_right=one.column.kind.is_right)
+            column = one.column
+            text = column.draw(row, width) if isinstance(column, Drawn) else cells[column.name]
+            text = _set_width(text, width, is_right=column.kind.is_right)
             segments.append(Segment(text, line + self._tone(one.column, row, cells)))
             segments.append(Segment(" " * GAP, line))
         return segments

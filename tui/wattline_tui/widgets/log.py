@@ -1,5 +1,8 @@
 """The end of a log, as the task writes it."""
 
+from collections import deque
+from typing import ClassVar
+
 from rich.ansi import AnsiDecoder
 from rich.text import Text
 from textual.geometry import Size
@@ -10,6 +13,9 @@ from wattline_protocol.text.visible import LogText
 
 MAX_LINES = 5_000
 """Lines retained; older ones are in the log itself (`wattline logs`)."""
+
+MAX_LINES_BACK = 20_000
+"""Likewise, while older ones are read on request."""
 
 MAX_LINE_CHARS = 10_000
 """Longer lines are truncated: a progress bar without line ends must not fill the memory."""
@@ -24,18 +30,26 @@ class LogPane(ScrollView, can_focus=True):
     old lines, and scrolls past its end from the first dropped line on.
     """
 
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"log--match"}
     DEFAULT_CSS = "LogPane { overflow-x: auto; overflow-y: scroll; }"
 
     def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's own parameter name
         super().__init__(id=id)
         self.follows = True
+        self.wanted = ""
+        """In lower case; empty = nothing is searched."""
         self._lines: list[Text] = []
         self._begin()
 
     def _begin(self) -> None:
         self._text, self._colours = LogText(), AnsiDecoder()
-        self._open = ""
+        self._open, self._open_bytes = "", 0
         self._widest = 0
+        self._lengths: deque[int] = deque()
+        """Bytes of each line that has ended."""
+        self._most = MAX_LINES
+        self.begin = 0
+        """Where in the log the first line begins."""
 
     def clear(self) -> None:
         """Start another log."""
@@ -43,20 +57,68 @@ class LogPane(ScrollView, can_focus=True):
         self._begin()
         self._resize(dropped=0)
 
+    def prepend(self, data: bytes) -> None:
+        """Whole lines before the first one; what is in view stays there."""
+        text, colours = LogText(), AnsiDecoder()
+        ended = data[: data.rfind(b"\n") + 1].splitlines(keepends=True)
+        lines = text.feed(b"".join(ended)).split("\n")[:-1]
+        self._lines[:0] = [self._decoded(line, colours) for line in lines]
+        self._lengths.extendleft(len(line) for line in reversed(ended))
+        self.begin -= sum(map(len, ended))
+        self._most = max(self._most, len(self._lines))
+        self._resize(dropped=-len(lines))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no older lines can be put in front."""
+        return len(self._lines) >= MAX_LINES_BACK
+
+    # --- search -----------------------------------------------------------------------------
+
+    def search(self, wanted: str) -> int:
+        """Mark the lines that contain a text, upper and lower case alike; how many there are."""
+        self.wanted = wanted.casefold()
+        self.refresh()
+        return len(self._matches())
+
+    def jump(self, by: int) -> bool:
+        """To the next line that matches, or with -1 to the one before; False: there is none."""
+        found = self._matches()
+        at = self.scroll_offset.y + self.size.height // 2
+        ahead = [one for one in found if one > at] if by > 0 else [o for o in found if o < at]
+        if not ahead:
+            return False
+        self.follows = False
+        line = ahead[0] if by > 0 else ahead[-1]
+        top = max(0, line - self.size.height // 2)
+        self.scroll_to(y=top, animate=False, immediate=True)
+        return True
+
+    def _matches(self) -> list[int]:
+        if not self.wanted:
+            return []
+        return [at for at, one in enumerate(self._all()) if self.wanted in one.plain.casefold()]
+
+    # --- lines ------------------------------------------------------------------------------
+
     def append(self, data: bytes) -> None:
         """Append bytes of the log; the last line may be unfinished."""
         *ended, self._open = (self._open + self._text.feed(data)).split("\n")
         self._open = self._open[-MAX_LINE_CHARS:]
         for line in ended:
-            self._lines.append(self._decoded(line))
-        dropped = max(0, len(self._lines) - MAX_LINES)
+            self._lines.append(self._decoded(line, self._colours))
+        self._count(data)
+        dropped = max(0, len(self._lines) - self._most)
         del self._lines[:dropped]
+        self.begin += sum(self._lengths.popleft() for _ in range(dropped))
         self._resize(dropped)
 
-    def note(self, text: str) -> None:
-        """A line of the terminal's own between those of the task."""
-        self._lines.append(Text(text, style="reverse"))
-        self._resize(dropped=0)
+    def _count(self, data: bytes) -> None:
+        *ended, last = data.split(b"\n")
+        for piece in ended:
+            self._lengths.append(self._open_bytes + len(piece) + 1)
+            self._open_bytes = 0
+        self._open_bytes += len(last)
 
     @property
     def shown(self) -> list[str]:
@@ -67,13 +129,13 @@ class LogPane(ScrollView, can_focus=True):
         if not self._open:
             return self._lines
         style = self._colours.style  # the line continues: its colours count when it has ended
-        unfinished = self._decoded(self._open)
+        unfinished = self._decoded(self._open, self._colours)
         self._colours.style = style
         return [*self._lines, unfinished]
 
-    def _decoded(self, line: str) -> Text:
+    def _decoded(self, line: str, colours: AnsiDecoder) -> Text:
         """The text that a terminal would show: after the last carriage return."""
-        text = self._colours.decode_line(line.rstrip("\r")[:MAX_LINE_CHARS])
+        text = colours.decode_line(line.rstrip("\r")[:MAX_LINE_CHARS])
         text.expand_tabs(TAB_CHARS)
         self._widest = max(self._widest, text.cell_len)
         return text
@@ -93,6 +155,8 @@ class LogPane(ScrollView, can_focus=True):
         line = self._line(at)
         if line is None:
             return Strip.blank(width, style)
+        if self.wanted and self.wanted in line.plain.casefold():
+            style += self.get_component_rich_style("log--match", partial=True)
         strip = Strip(line.render(self.app.console), line.cell_len).apply_style(style)
         return strip.crop_extend(scroll_x, scroll_x + width, style)
 

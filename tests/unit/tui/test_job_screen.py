@@ -1,0 +1,86 @@
+"""One job: its log is read backwards, searched and followed; a pending one says why it waits."""
+
+import msgspec
+from textual.pilot import Pilot
+
+from support.core.site_views import NOON, attempt, busy_site
+from support.programs.feeds import PlayedFeed
+from support.programs.screens import pressed, screen_text, settled
+from wattline_protocol.ids import JobId
+from wattline_protocol.views.site_views import ExplainView
+from wattline_protocol.views.training_views import RankView
+from wattline_tui.app import TopApp
+from wattline_tui.listing.attempts import attempt_rows, attempt_table
+from wattline_tui.messages import OpenJob
+from wattline_tui.screens.job import JobScreen
+from wattline_tui.widgets.log import LogPane
+
+LINES = [f"line {n:06}" for n in range(20_000)]
+
+
+async def opened(pilot: Pilot[None], job: int) -> JobScreen:
+    app = pilot.app
+    await settled(pilot)
+    app.post_message(OpenJob(JobId(job)))
+    await settled(pilot)
+    await settled(pilot)
+    assert isinstance(app.screen, JobScreen)
+    return app.screen
+
+
+async def test_a_log_is_read_backwards_piece_by_piece_without_a_gap() -> None:
+    feed = PlayedFeed(busy_site())
+    feed.log = "\n".join(LINES) + "\n"
+    app = TopApp(feed)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot, 1)
+        pane = screen.query_one(LogPane)
+        assert pane.shown[-1] == LINES[-1]
+        assert "bytes before: b" in screen_text(app)
+        first = len(pane.shown)
+        await pressed(pilot, ["b"])
+        assert len(pane.shown) > first
+        assert pane.shown == LINES[-len(pane.shown) :]
+        for _ in range(5):
+            await pressed(pilot, ["b"])
+        assert pane.shown == LINES
+        assert "bytes before" not in screen_text(app)
+
+
+async def test_a_text_is_found_before_what_is_in_view() -> None:
+    feed = PlayedFeed(busy_site())
+    feed.log = "\n".join(LINES) + "\n"
+    app = TopApp(feed)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot, 1)
+        await pressed(pilot, ["slash", "'LINE 0190", "enter"])
+        pane = screen.query_one(LogPane)
+        assert "line 019099" in screen_text(app)
+        assert not pane.follows
+        await pressed(pilot, ["N", "f"])
+        assert app.screen.query_one(LogPane).follows
+        await pressed(pilot, ["slash", "'nowhere", "enter"])
+        said = [one.message for one in app._notifications]
+        assert said == ["“nowhere” is not in what is shown; b reads what is before."]
+
+
+async def test_a_pending_job_says_why_in_place_of_its_log() -> None:
+    feed = PlayedFeed(busy_site())
+    feed.explain = ExplainView(JobId(3), "PENDING", "watts: 2.1 kW missing", 4, 0, 2, ())
+    app = TopApp(feed)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await opened(pilot, 3)
+        await settled(pilot)
+        assert "0 of 4 nodes could take it now, 2 needed" in screen_text(app)
+
+
+def test_a_rank_stands_beside_its_attempt() -> None:
+    job, both = busy_site().jobs[0], (attempt(0, "RUNNING"), attempt(1, "RUNNING"))
+    attempts = tuple(
+        msgspec.structs.replace(one, pid=pid) for one, pid in zip(both, (7, None), strict=True)
+    )
+    rank = RankView(3, attempts[0].node, 7, 120, 0.25, "slow", cause="hot")
+    table = attempt_table(NOON)
+    rows = attempt_rows(msgspec.structs.replace(job, attempts=attempts, ranks=(rank,)))
+    cells = [[table.column(name).cell(row) for name in ("rank", "step", "in step")] for row in rows]
+    assert cells == [["3", "120", "slow 0.25 s/step, hot"], ["-", "-", ""]]
