@@ -52,7 +52,7 @@ from wattline_scheduler.core.leases.sensor_limits import (
     tick_sensing,
     zone_sensed,
 )
-from wattline_scheduler.core.lifecycle.data.data_staging import tick_data
+from wattline_scheduler.core.lifecycle.data.data_staging import is_due, tick_data
 from wattline_scheduler.core.lifecycle.dependencies import propagate_ends
 from wattline_scheduler.core.lifecycle.fair_share import tick_shares
 from wattline_scheduler.core.lifecycle.planning import plan_now
@@ -177,7 +177,7 @@ class Cluster:
                 history_read(state, event)
             case _:
                 assert_never(event)
-        if state.wants_staging:
+        if state.wants_staging and is_due(state, now):
             tick_outputs(state, now)
             tick_data(state, now)
         if state.work.over:

@@ -5,8 +5,9 @@ import pytest
 from support.node.rig import MAX, Rig, messages_of, of, ref, wall
 from wattline_agent.core.effects import Effect, HoldVersions, Launch
 from wattline_agent.core.events import CacheSeen
+from wattline_agent.core.tasks import start_checks
 from wattline_protocol.ids import Epoch, Incarnation, Sequence
-from wattline_protocol.wire.agent_messages import CommandDone
+from wattline_protocol.wire.agent_messages import CommandDone, ForgetTask
 from wattline_protocol.wire.agents.data_messages import (
     CacheReport,
     CheckpointsStored,
@@ -15,6 +16,8 @@ from wattline_protocol.wire.agents.data_messages import (
     DataReport,
     DataToHold,
     HoldData,
+    OutputNow,
+    OutputToPublish,
     TaskData,
 )
 
@@ -74,6 +77,32 @@ def test_checkpoints_to_store_are_passed_on_and_what_is_stored_is_reported(rig: 
     done = rig.handle(CacheSeen(CacheReport((), CACHE_BYTES, 0, stored=(stored,))))
     assert messages_of(done, DataReport)[-1].stored == (stored,)
     assert len(messages_of(rig.pass_s(11), DataReport)) == 1, "again: it may be lost"
+
+
+def test_outputs_are_passed_on_and_how_far_they_are_is_reported(rig: Rig) -> None:
+    wanted = OutputToPublish(ref(), store="/srv", user="ada", as_of="1.0")
+    where = (Epoch(rig.epoch), Incarnation(rig.incarnation), rig.next_seq())
+    done = rig.say(HoldData(*where, (), outputs=(wanted,)))
+    assert of(done, HoldVersions)[-1].order.outputs == (wanted,)
+    now = OutputNow(ref(), "waiting", detail="its store is away")
+    done = rig.handle(CacheSeen(CacheReport((), CACHE_BYTES, 0, outputs=(now,))))
+    assert messages_of(done, DataReport)[-1].outputs == (now,)
+
+
+def test_outputs_that_are_not_published_leave_places_for_other_work(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start_checks, "MAX_OUTPUTS_OF_USER", 1)
+    rig.start(ref(), 0, has_output=True)
+    rig.pass_s(1)
+    rig.end(ref())
+    rig.pass_s(1)
+    ((outcome, why),) = outcomes(rig.start(ref(2), 0, has_output=True))
+    assert (outcome, why) == ("refused", "unpublished here: 1 output of ada, a user's maximum")
+    assert outcomes(rig.start(ref(3), 0)) != [("refused", why)]
+    rig.say(ForgetTask(Epoch(rig.epoch), Incarnation(rig.incarnation), rig.next_seq(), ref()))
+    rig.pass_s(1)
+    assert outcomes(rig.start(ref(4), 1, has_output=True)) != [("refused", why)]
 
 
 def test_a_late_repeat_of_an_older_list_changes_nothing(rig: Rig) -> None:

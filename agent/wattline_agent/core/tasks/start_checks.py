@@ -9,12 +9,14 @@ from wattline_agent.core.power import foreign_processes, held_watts, raised_caps
 from wattline_agent.core.power.gpus import Gpu
 from wattline_protocol.ids import GpuIndex, Now
 from wattline_protocol.job.spec import WHOLE_GPU
-from wattline_protocol.text.wording import power_text
+from wattline_protocol.text.wording import counted, power_text
 from wattline_protocol.wire.agent_messages import StartTask
 from wattline_protocol.wire.task_order import TaskOrder
 
 MAX_ATTEMPTS = 256
 """Per node at a time, including ended ones that the scheduler has not forgotten."""
+MAX_OUTPUTS, MAX_OUTPUTS_OF_USER = 128, 32
+"""Of them those with an output, which stay until it is published."""
 
 
 def refusal(state: NodeState, command: StartTask, now: Now) -> str:
@@ -26,6 +28,8 @@ def refusal(state: NodeState, command: StartTask, now: Now) -> str:
         return "stopped or forgotten before this command arrived"
     if len(state.attempts) >= MAX_ATTEMPTS:
         return f"{MAX_ATTEMPTS} attempts are on record here, the maximum"
+    if full := _outputs_full(state, order):
+        return full
     for other in state.attempts.values():
         if (other.ref.job, other.ref.task) == (order.ref.job, order.ref.task) and other.holds_gpus:
             return f"attempt {other.ref} of the same task has not ended"
@@ -35,6 +39,20 @@ def refusal(state: NodeState, command: StartTask, now: Now) -> str:
         return f"a MIG device belongs to one GPU, {len(order.gpus)} are listed"
     unfit = next((why for index in order.gpus if (why := _unfit(state, index, order, now))), "")
     return unfit or held_data.lacks(state, order)
+
+
+def _outputs_full(state: NodeState, order: TaskOrder) -> str:
+    """Why no more outputs are kept here: their attempts would leave no place for those of others
+    while a store is away. Empty = this one is kept, or has none."""
+    if not order.has_output:
+        return ""
+    kept = [a.order.owner for a in state.attempts.values() if a.order.has_output]
+    own = kept.count(order.owner)
+    if own >= MAX_OUTPUTS_OF_USER:
+        return f"unpublished here: {counted(own, 'output')} of {order.owner}, a user's maximum"
+    if len(kept) >= MAX_OUTPUTS:
+        return f"unpublished here: {counted(len(kept), 'output')}, the maximum"
+    return ""
 
 
 def _unfit(state: NodeState, index: GpuIndex, order: TaskOrder, now: Now) -> str:

@@ -39,12 +39,17 @@ def tick_data(state: State, now: Now) -> None:
     if not (work.with_data or state.holding or work.publishing or work.keeping):
         state.wants_staging = False
         return
-    since_s = now.mono_s - state.staged_at
-    gap_s = 0.0 if len(state.nodes) <= SMALL_SITE_NODES else GAP_S
-    is_wanted = state.wants_staging or work.is_data_new
-    if since_s >= PERIOD_S or (is_wanted and since_s >= gap_s):
+    if is_due(state, now):
         state.staged_at, state.wants_staging, work.is_data_new = now.mono_s, False, False
         _stage(state, now)
+
+
+def is_due(state: State, now: Now) -> bool:
+    """Whether data is looked at now: on request, but on a large site not at each."""
+    since_s = now.mono_s - state.staged_at
+    gap_s = 0.0 if len(state.nodes) <= SMALL_SITE_NODES else GAP_S
+    is_wanted = state.wants_staging or state.work.is_data_new
+    return since_s >= PERIOD_S or (is_wanted and since_s >= gap_s)
 
 
 def _stage(state: State, now: Now) -> None:
