@@ -2,7 +2,7 @@
 
 A real scheduler, keeper and agent; the fetch process is the keeper's child, as on any node. The
 store is a directory. With `--kills` a fetch process of its own is killed again and again at random
-moments, and its cache is examined after each.
+moments, and its cache and the checkpoints that it copied are examined after each.
 """
 
 import random
@@ -13,21 +13,32 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import msgspec
 
+from wattline.task.directory import new_building, publish, retain
+from wattline.task.manifest import seal
 from wattline_bench.rig.hosts import HostSite, host_site
 from wattline_bench.rig.site import LOOK_S
 from wattline_bench.verdict import Figures, judged, over
 from wattline_protocol.data.site_data import SiteData
+from wattline_protocol.ids import UnixTime
 from wattline_protocol.job.spec import DataSpec, JobSpec, Resources
-from wattline_protocol.wire.agents.data_messages import DataToHold, FetchOrder, HoldOrder
+from wattline_protocol.wire.agents.data_messages import (
+    CheckpointsToStore,
+    DataToHold,
+    FetchOrder,
+    HoldOrder,
+)
 from wattline_runtime.data.add import NewVersion
 from wattline_runtime.data.cache.examine import disk_bytes, problems_of
+from wattline_runtime.data.stores.below import Below
+from wattline_runtime.data.stores.interface import NotInStore, Store
 from wattline_runtime.data.stores.local import LocalStore
+from wattline_runtime.data.verify import verify_version
 
 STORED_PCT_MAX = 1.1
 CACHED_START_S_MAX = 0.2
@@ -37,7 +48,9 @@ SET = "bench"
 """Its name."""
 KILL_LIMIT_BYTES = 12 * 1024 * 1024
 KILL_VERSIONS, KILL_FILES = 8, 60
-SLOWEST_KILL_S = 0.6
+SLOWEST_KILL_S = 0.9
+MANY_KILLS = 50
+PREFIX = f"checkpoints/{SET}/1"
 RETRY_S_MAX = 65.0
 """A store is tried again after a minute at the latest."""
 PATIENCE_S = 180.0
@@ -186,7 +199,7 @@ class Bench:
 
 
 def _kill_often(kills: int, rng: random.Random) -> Iterator[str]:
-    """What was wrong with the cache after any of the kills."""
+    """What was wrong with the cache, or with copies of checkpoints, after any of the kills."""
     with TemporaryDirectory(prefix="wattline-kills-") as name:
         folder = Path(name)
         (folder / "store").mkdir()
@@ -194,11 +207,37 @@ def _kill_often(kills: int, rng: random.Random) -> Iterator[str]:
         for number in range(kills):
             if number % 100 == 0:
                 print(f"kill {number} of {kills}", file=sys.stderr, flush=True)
-            _kill_one(folder, rng.sample(versions, 3), rng)
+            _save(folder / "checkpoints/1", number, rng)
+            _kill_one(folder, rng.sample(versions, 3), number, rng)
+            yield from (f"after kill {number}: {one}" for one in _broken_copies(folder))
             yield from (f"after kill {number}: {one}" for one in problems_of(folder / "cache"))
             taken = disk_bytes(folder / "cache")
             if taken > KILL_LIMIT_BYTES:
                 yield f"after kill {number}: {taken} bytes, {KILL_LIMIT_BYTES} are allowed"
+        if kills >= MANY_KILLS and not list(_copies(folder).keys("saves/")):
+            yield "no checkpoint was ever copied"
+
+
+def _save(home: Path, step: int, rng: random.Random) -> None:
+    """A checkpoint, as `wattline.task` publishes it."""
+    building = new_building(home)
+    (building / "data").write_bytes(rng.randbytes(rng.randrange(200_000)))
+    seal(building, step, {})
+    publish(building, home, step)
+    retain(home, 2, 0)
+
+
+def _copies(folder: Path) -> Store:
+    return Below(LocalStore(str(folder / "store")), f"{PREFIX}/1")
+
+
+def _broken_copies(folder: Path) -> Iterator[str]:
+    """Copies of checkpoints that are on record in the store and not whole."""
+    part = _copies(folder)
+    for key in part.keys("saves/"):
+        with suppress(NotInStore):  # retention of a copy that has not ended yet
+            if not verify_version(part, key.rpartition("-")[2]).ok and part.size(key) is not None:
+                yield f"{key} is not whole"
 
 
 def _version(folder: Path, number: int, rng: random.Random) -> DataToHold:
@@ -215,7 +254,7 @@ def _version(folder: Path, number: int, rng: random.Random) -> DataToHold:
     return DataToHold(found.sha256, SET, number + 1, found.size, store=str(folder / "store"))
 
 
-def _kill_one(folder: Path, versions: list[DataToHold], rng: random.Random) -> None:
+def _kill_one(folder: Path, versions: list[DataToHold], number: int, rng: random.Random) -> None:
     """Start a fetch process, give it a list, and kill it at a random moment."""
     path = folder / "s"
     argv = [sys.executable, "-P", "-m", "wattline_runtime.data.fetch", "--socket", str(path)]
@@ -223,7 +262,19 @@ def _kill_one(folder: Path, versions: list[DataToHold], rng: random.Random) -> N
     path.unlink(missing_ok=True)
     with subprocess.Popen(argv) as process:
         link = _connected(path, process)
-        link.sendall(msgspec.json.encode(FetchOrder(HoldOrder(tuple(versions)))) + b"\n")
+        copies = CheckpointsToStore(
+            store=str(folder / "store"),
+            user=SET,
+            secret=SET,
+            job=1,
+            attempt=1,
+            prefix=PREFIX,
+            root=str(folder / "checkpoints"),
+            saved_unix_s=UnixTime(float(number)),
+        )
+        hold = HoldOrder(tuple(versions), to_store=(copies,))
+        secrets = {copies.opened_by: b"A=none is needed"}
+        link.sendall(msgspec.json.encode(FetchOrder(hold, secrets)) + b"\n")
         time.sleep(rng.uniform(0.0, SLOWEST_KILL_S))
         process.send_signal(signal.SIGKILL)
         link.close()

@@ -6,6 +6,7 @@ a resume reads is on record elsewhere, by the hash of its manifest.
 """
 
 import errno
+import fcntl
 import os
 import re
 import shutil
@@ -23,7 +24,7 @@ from wattline_runtime.data.add import NewVersion
 from wattline_runtime.data.delete import MANIFESTS
 from wattline_runtime.data.manifest import ManifestError, manifest_key, object_key
 from wattline_runtime.data.stores.below import Below
-from wattline_runtime.data.stores.interface import NotInStore, Store, StoreError
+from wattline_runtime.data.stores.interface import NotInStore, Store, StoreAway, StoreError
 from wattline_runtime.data.tree import TreeError
 from wattline_runtime.data.verify import entries_of
 
@@ -65,7 +66,32 @@ def copy_newest(
 ) -> Copied:
     """Copies the newest intact checkpoint of a directory, if it is newer than the one on record.
     `store`: the part of the job. Raises StoreError, TreeError, OSError: then it copied none."""
-    _unpin(home)
+    if not home.is_dir():
+        return Copied(recorded, 0)
+    with _alone(home):
+        _unpin(home)
+        return _copy_newest(store, home, attempt, recorded)
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """No other copy of the directory is under way: it would take what this one writes for the rest
+    of a killed copy. One whose fetch process was killed may last for some seconds."""
+    folder = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(folder)
+        raise StoreAway("an earlier copy of these checkpoints has not ended yet") from None
+    try:
+        yield
+    finally:
+        os.close(folder)
+
+
+def _copy_newest(
+    store: Store, home: Path, attempt: int, recorded: StoredCheckpoint | None
+) -> Copied:
     here = _local(home, attempt)
     pending = [one for one in here if recorded is None or one.order > recorded.order]
     newest, left = _first_copy(Below(store, str(attempt)), home, attempt, pending)

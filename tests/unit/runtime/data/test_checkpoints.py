@@ -5,6 +5,7 @@ import random
 import signal
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from wattline.task.manifest import check
 from wattline_protocol.wire.task_reports.checkpoints import StoredCheckpoint
 from wattline_runtime.data.checkpoints import KEPT, copy_newest
 from wattline_runtime.data.stores.below import Below
-from wattline_runtime.data.stores.interface import Store, StoreRefused
+from wattline_runtime.data.stores.interface import Store, StoreAway, StoreRefused
 from wattline_runtime.data.stores.local import LocalStore
 from wattline_runtime.data.verify import verify_version
 
@@ -137,6 +138,21 @@ def test_a_checkpoint_that_its_task_removes_meanwhile_is_copied_whole(
     assert found.newest is not None
     assert found.newest.step == 10
     assert verify_version(Below(store, "1"), found.newest.sha256).ok
+
+
+def test_a_copy_of_a_fetch_process_that_was_killed_is_waited_for(
+    store: Store, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(10)
+    write = LocalStore.write
+
+    def copy_again_and_write(*args: Any) -> None:
+        with pytest.raises(StoreAway, match="an earlier copy"):
+            copy_newest(store, home, 1, None)
+        write(*args)
+
+    monkeypatch.setattr(LocalStore, "write", copy_again_and_write)
+    assert newest(store, home).step == 10
 
 
 def test_killed_at_any_moment_whatever_is_recorded_is_whole(
