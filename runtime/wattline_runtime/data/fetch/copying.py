@@ -1,8 +1,8 @@
 """Checkpoints that the node copies into the store: the list of the scheduler, worked off.
 
-Each copy has a child in the account of the job's owner. A user has one copy at a
-time, so that a store that hangs delays no other user. A failure is tried again after 1 s, 2 s and
-so on up to a minute, whatever it is: training goes on meanwhile, and a key may be replaced.
+Each copy has a child in the account of the job's owner. A user has one copy at a time, so that a
+store that hangs delays no other user. A failure is tried again after 1 s, 2 s and so on up to a
+minute, whatever it is: training continues meanwhile, and a key may be replaced.
 """
 
 import threading
