@@ -79,7 +79,7 @@ def rewrite(directory: Path, change: Callable[[list[str]], list[str]]) -> None:
         (lambda d: (d / "data").unlink(), "FileNotFoundError: "),
         (lambda d: (d / MANIFEST).write_text('{"format": 2, "st'), "cut off"),
         (lambda d: (d / MANIFEST).write_text('{"format": 2, "st\n'), "JSONDecodeError"),
-        (lambda d: (d / MANIFEST).write_text('{"format": 4}\n'), "has format 4; 3 is the newest"),
+        (lambda d: (d / MANIFEST).write_text('{"format": 5}\n'), "has format 5; 4 is the newest"),
         (lambda d: (d / MANIFEST).write_text("[]\n"), "TypeError"),
         (lambda d: (d / MANIFEST).write_text(""), "the manifest is empty"),
         (lambda d: (d / MANIFEST).unlink(), "FileNotFoundError"),
