@@ -14,7 +14,14 @@ from wattline_runtime.data.difference import difference
 from wattline_runtime.data.fetch.code_of import code_in
 from wattline_runtime.data.fetch.frames import MAX_TEXT_CHARS
 from wattline_runtime.data.fetch.writing import Beat, FolderPut, FolderRead, PutFolder, ReadFolder
-from wattline_runtime.data.stores.interface import NotInStore, Store, StoreError
+from wattline_runtime.data.manifest import ManifestError
+from wattline_runtime.data.stores.interface import (
+    NotInStore,
+    Store,
+    StoreAway,
+    StoreError,
+    StoreRefused,
+)
 from wattline_runtime.data.tree import TreeError
 from wattline_runtime.data.verify import entries_of
 
@@ -81,13 +88,18 @@ class Folders:
 
 
 def _checked(version: NewVersion, store: Store, wish: ReadFolder) -> Checked | None:
-    """None too where the account has no access to the programs that read columns."""
+    """None too where the account has no access to the programs that read columns, and where the
+    version before is not in its store as it was: that keeps no new one from being published."""
     if not (os.access(sys.executable, os.X_OK) and os.access(__file__, os.R_OK)):
         return None
     try:
         return check_version(version, store, Before(wish.before, wish.before_sha256 or ""))
     except (DocumentError, UnicodeDecodeError) as error:
         raise TreeError(str(error)) from error
+    except (StoreAway, StoreRefused):
+        raise
+    except (StoreError, ManifestError):
+        return None
 
 
 class _Counted:

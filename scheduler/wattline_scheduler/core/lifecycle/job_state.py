@@ -184,8 +184,8 @@ def refresh(state: State, job: Job, now: Now) -> None:
         state.work.ended(job)
     elif new == "RUNNING" and not job.has_run:
         job.has_run = True
-        nodes = sorted({a.node for g in job.gangs for a in g.live})
-        text = f"{job.spec.name!r} runs on {', '.join(nodes)}"
+        ran = (a for g in job.gangs for a in (*g.live, g.publisher) if a is not None)
+        text = f"{job.spec.name!r} runs on {', '.join(sorted({a.node for a in ran}))}"
         state.journal.note("job_running", text, now, job=job.id)
 
 

@@ -168,6 +168,11 @@ def test_columns_are_checked_against_the_version_before(rig: Rig) -> None:
     assert (second.verdict.against, second.verdict.ok) == (3, False)
     assert {one.name for one in second.verdict.findings} == {"x", "y"}
     assert list((rig.store / "summaries").iterdir())
+    gone = {**about, "before_sha256": "7" * 64, "as_of": "1.4"}
+    rig.order(rig.wanted(**gone))
+    third = rig.until(lambda now: now.stored not in (None, first, second)).stored
+    assert third is not None
+    assert third.verdict is None
 
 
 def test_rules_of_its_own_that_are_wrong_make_it_no_version(rig: Rig) -> None:
