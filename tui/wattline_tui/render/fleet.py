@@ -6,6 +6,7 @@ A mark stands for what matters more than the figure: `×` lost, `!` hot or with 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import is_
 from typing import Literal
 from zlib import crc32
 
@@ -51,37 +52,61 @@ MIN_RACK_CELLS = 30
 """A narrower rack would have no room for its figures."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Rack:
-    """Nodes of one rack, by name, and their sums."""
+    """Nodes of one rack, by name, and what is counted of them. The same object for as long as none
+    of its nodes changes."""
 
     name: str
     nodes: tuple[NodeView, ...]
     draw_w: float
     gpus: int
+    busy: int
+    """GPUs with a job."""
     free: int
     """GPUs without a job on nodes that take work."""
+    drained: int
+    """Those without a job on nodes that take none any more."""
+    widest: int
+    """GPUs of its largest node."""
     problems: int
     """Nodes that do not take work for a reason of their own, and GPUs that need attention."""
+    tail: str
+    """Its figures in words."""
 
 
-def racks_of(nodes: Iterable[NodeView]) -> list[Rack]:
-    """By name."""
+def racks_of(nodes: Iterable[NodeView], before: Sequence[Rack] = ()) -> list[Rack]:
+    """By name. `before`: those of the picture before, of which most are the same."""
     by_rack: dict[str, list[NodeView]] = {}
     for node in nodes:
         by_rack.setdefault(node.rack, []).append(node)
-    return [_rack(name, by_rack[name]) for name in sorted(by_rack)]
+    known = {rack.name: rack for rack in before}
+    return [_rack(name, by_rack[name], known.get(name)) for name in sorted(by_rack)]
 
 
-def _rack(name: str, nodes: list[NodeView]) -> Rack:
+def _rack(name: str, nodes: list[NodeView], known: Rack | None) -> Rack:
     nodes.sort(key=lambda node: node.id)
+    if known is not None and len(known.nodes) == len(nodes) and all(map(is_, known.nodes, nodes)):
+        return known
+    draw_w = sum(draw_of(node) for node in nodes)
+    free = sum(free_of(node) for node in nodes)
+    problems = sum(_problems(node) for node in nodes)
+    bad = f" !{problems}" if problems else ""
     return Rack(
         name=name,
         nodes=tuple(nodes),
-        draw_w=sum(draw_of(node) for node in nodes),
+        draw_w=draw_w,
         gpus=sum(gpus_of(node) for node in nodes),
-        free=sum(free_of(node) for node in nodes),
-        problems=sum(_problems(node) for node in nodes),
+        busy=sum(node.gpus_busy for node in nodes),
+        free=free,
+        drained=sum(
+            gpus_of(node) - node.gpus_busy
+            for node in nodes
+            if node.state in ("draining", "drained")
+        ),
+        widest=max(gpus_of(node) for node in nodes),
+        problems=problems,
+        tail=f"{watts(draw_w)} {free} free{bad}",
     )
 
 
@@ -215,7 +240,7 @@ def layout_of(racks: Sequence[Rack], width: int, height: int) -> Layout:
     """The richest one in which all racks fit; otherwise a summary a rack, which may scroll."""
     label = max((cell_len(visible_line(rack.name)) for rack in racks), default=0)
     label = min(MAX_LABEL_CELLS, label)
-    tail = max((cell_len(_tail(rack)) for rack in racks), default=0)
+    tail = max((cell_len(rack.tail) for rack in racks), default=0)
     for kind, figures in (("nodes", tail), ("dense", tail), ("dense", 0)):
         gap = 1 if kind == "nodes" else 0
         for lines, nodes, cells in _folds(racks, gap):
@@ -234,15 +259,50 @@ def layout_of(racks: Sequence[Rack], width: int, height: int) -> Layout:
 def _folds(racks: Sequence[Rack], gap: int) -> Iterator[tuple[int, int, int]]:
     """Lines of a block, nodes on one of them, and its cells: from one line to one node a line."""
     most = max((len(rack.nodes) for rack in racks), default=1)
-    widest = max((gpus_of(node) for rack in racks for node in rack.nodes), default=0)
+    widest = max((rack.widest for rack in racks), default=0)
     for nodes in dict.fromkeys(-(-most // lines) for lines in range(1, most + 1)):
         yield -(-most // nodes), nodes, nodes * (widest + gap) - gap
 
 
+Block = Callable[[Rack, Cell, Layout], Sequence[Line]]
+"""The lines of one rack."""
+
+
+class Blocks:
+    """The lines of the racks that were drawn last: of those that have not changed they are the
+    same."""
+
+    def __init__(self) -> None:
+        self._of: tuple[object, Layout] | None = None
+        self._before: dict[Rack, Sequence[Line]] = {}
+        self._now: dict[Rack, Sequence[Line]] = {}
+
+    def begin(self, what: object, layout: Layout) -> None:
+        """Of another figure or layout nothing is the same."""
+        self._before = self._now if self._of == (what, layout) else {}
+        self._of, self._now = (what, layout), {}
+
+    def lines(self, rack: Rack, cell: Cell, layout: Layout) -> Sequence[Line]:
+        """As of `block_lines`."""
+        known = self._before.get(rack)
+        if known is None:
+            known = block_lines(rack, cell, layout)
+        self._now[rack] = known
+        return known
+
+
 def fleet_lines(
-    racks: Sequence[Rack], cell: Cell, width: int, height: int, start: int = 0
+    racks: Sequence[Rack],
+    cell: Cell,
+    width: int,
+    height: int,
+    start: int = 0,
+    *,
+    block: Block | None = None,
 ) -> list[Line]:
-    """The lines from `start` on, racks column by column, so that neighbours stand together."""
+    """The lines from `start` on, racks column by column, so that neighbours stand together.
+    `block`: lines of a rack, if they are known already."""
+    block = block or block_lines
     if not racks:
         return [fitted(line(("No node has connected.", "muted")), width)]
     layout = layout_of(racks, width, height)
@@ -251,10 +311,8 @@ def fleet_lines(
     for row in range(start // layout.lines, rows):
         if len(shown) >= height + start % layout.lines:
             break
-        blocks = [_block(racks[at], cell, layout) for at in range(row, len(racks), rows)]
-        for number in range(layout.lines):
-            parts = [filled_to(block[number], layout.cells) for block in blocks]
-            shown.append(fitted(_joined(parts), width))
+        blocks = [block(racks[at], cell, layout) for at in range(row, len(racks), rows)]
+        shown += [fitted(_joined(parts), width) for parts in zip(*blocks, strict=True)]
     return shown[start % layout.lines :][:height]
 
 
@@ -270,8 +328,8 @@ def fleet_height(racks: Sequence[Rack], layout: Layout) -> int:
     return -(-len(racks) // layout.columns) * layout.lines
 
 
-def _block(rack: Rack, cell: Cell, layout: Layout) -> list[Line]:
-    """The lines of one rack."""
+def block_lines(rack: Rack, cell: Cell, layout: Layout) -> list[Line]:
+    """The lines of one rack, as wide as its block."""
     room = layout.cells - layout.label - 1 - (layout.tail + 1 if layout.tail else 0)
     label: Piece = (left(rack.name, layout.label) + " ", "muted")
     if layout.kind == "summary":
@@ -282,9 +340,10 @@ def _block(rack: Rack, cell: Cell, layout: Layout) -> list[Line]:
     head: Line = (label, *filled_to(lines[0], room))
     if layout.tail:
         role: Role = "alarm" if rack.problems else "muted"
-        head = (*head, (" " + right(_tail(rack), layout.tail), role))
+        head = (*head, (" " + right(rack.tail, layout.tail), role))
     indent: Piece = (" " * (layout.label + 1), "")
-    return [head, *((indent, *one) for one in lines[1:])]
+    block = [head, *((indent, *one) for one in lines[1:])]
+    return [filled_to(one, layout.cells) for one in block]
 
 
 def _nodes_line(rack: Rack, cell: Cell, layout: Layout, number: int) -> Line:
@@ -294,11 +353,6 @@ def _nodes_line(rack: Rack, cell: Cell, layout: Layout, number: int) -> Line:
         pieces += [(" ", "")] if at and layout.gap else []
         pieces += cells_of(node, cell)
     return tuple(pieces)
-
-
-def _tail(rack: Rack) -> str:
-    bad = f" !{rack.problems}" if rack.problems else ""
-    return f"{watts(rack.draw_w)} {rack.free} free{bad}"
 
 
 def summary_bar(cells: Sequence[Piece], width: int) -> list[Piece]:
@@ -331,13 +385,10 @@ def _brightness(piece: Piece) -> tuple[int, str]:
 
 def totals(racks: Sequence[Rack]) -> str:
     """`8,000 GPUs: 6,912 busy, 1,024 idle, 61 drained, 3 lost`."""
-    nodes = [node for rack in racks for node in rack.nodes]
-    gpus = sum(map(gpus_of, nodes))
-    busy = sum(node.gpus_busy for node in nodes)
-    free = sum(map(free_of, nodes))
-    draining = sum(
-        gpus_of(node) - node.gpus_busy for node in nodes if node.state in ("draining", "drained")
-    )
+    gpus = sum(rack.gpus for rack in racks)
+    busy = sum(rack.busy for rack in racks)
+    free = sum(rack.free for rack in racks)
+    draining = sum(rack.drained for rack in racks)
     other = max(0, gpus - busy - free - draining)
     parts = [f"{busy:,} busy", f"{free:,} idle"]
     parts += [f"{draining:,} drained"] if draining else []

@@ -17,7 +17,6 @@ from wattline_tui.actions import Place, bindings
 from wattline_tui.listing.places import Target
 from wattline_tui.messages import FilterJobs, GoTo, OpenJob, OpenNode
 from wattline_tui.model import View
-from wattline_tui.render.fleet import owners_of
 from wattline_tui.render.heights import heights_of
 from wattline_tui.render.trees import HEADING_LINES, SPARK_STEP_S, shares_of
 from wattline_tui.screens.base import ListScreen, Subject
@@ -78,7 +77,7 @@ class OverviewScreen(ListScreen):
             return
         self._site = site
         self.query_one(TreePanel).show(site.domains, self._sparks, site.unix_s)
-        self.query_one(FleetPanel).show(site.nodes, owners_of(site.jobs))
+        self.query_one(FleetPanel).show(site.nodes, site.jobs)
         self.query_one(AttentionPanel).show(site)
         self.query_one(QueuePanel).show(site)
         self.query_one(EventLines).show(site)

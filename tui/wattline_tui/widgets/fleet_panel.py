@@ -1,11 +1,11 @@
 """The fleet: a cell a GPU, or a summary a rack."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from wattline_protocol.ids import JobId
-from wattline_protocol.views.site_views import NodeView
+from wattline_protocol.views.site_views import JobView, NodeView
 from wattline_tui.render.fleet import (
     KEYS,
+    Blocks,
     Key,
     Rack,
     cell_by,
@@ -14,6 +14,7 @@ from wattline_tui.render.fleet import (
     fleet_title,
     layout_of,
     overview_line,
+    owners_of,
     racks_of,
 )
 from wattline_tui.render.lines import Line, with_more
@@ -27,12 +28,13 @@ class FleetPanel(Panel):
         super().__init__(id=id)
         self.key: Key = "power"
         self._racks: Sequence[Rack] = ()
-        self._owners: Mapping[JobId, str] = {}
+        self._jobs: Sequence[JobView] = ()
         self._first = 0
+        self._blocks = Blocks()
 
-    def show(self, nodes: Sequence[NodeView], owners: Mapping[JobId, str]) -> None:
-        """Draw these nodes."""
-        self._racks, self._owners = racks_of(nodes), owners
+    def show(self, nodes: Sequence[NodeView], jobs: Sequence[JobView]) -> None:
+        """Draw these nodes and the owners of their jobs."""
+        self._racks, self._jobs = racks_of(nodes, self._racks), jobs
         self._changed()
 
     def show_next(self) -> None:
@@ -52,11 +54,15 @@ class FleetPanel(Panel):
 
     def lines(self, width: int, height: int) -> Sequence[Line]:
         """One line where there is no room for racks."""
-        cell = cell_by(self.key, self._owners)
+        owners = owners_of(self._jobs) if self.key == "owner" else {}
+        cell = cell_by(self.key, owners)
         if height == 1:
             return [overview_line(self._racks, cell, width)]
-        below = self.lines_at(width, height) - self._first - height
-        shown = fleet_lines(self._racks, cell, width, height, self._first)
+        layout = layout_of(self._racks, width, height)
+        self._blocks.begin((self.key, owners), layout)
+        below = fleet_height(self._racks, layout) - self._first - height
+        block = self._blocks.lines
+        shown = fleet_lines(self._racks, cell, width, height, self._first, block=block)
         return with_more(shown, self._first, below, width)
 
     def lines_at(self, width: int, height: int) -> int:

@@ -5,9 +5,10 @@ import pytest
 
 from support.core.site_views import busy_site, gpu, node, troubled_site
 from wattline_protocol.ids import JobId, NodeId
-from wattline_protocol.views.site_views import NodeView
+from wattline_protocol.views.site_views import GpuView, NodeView
 from wattline_tui.render.fleet import (
     KEYS,
+    Blocks,
     cell_by,
     cells_of,
     fleet_height,
@@ -105,3 +106,29 @@ def test_a_summary_keeps_the_rarest_mark() -> None:
     bar = summary_bar([lost, *[usual] * 500], 10)
     assert "".join(text for text, _ in bar) == "×▒▒▒▒▒▒▒▒▒"
     assert summary_bar([], 10) == []
+
+
+def test_racks_without_a_change_are_the_same_and_are_drawn_once() -> None:
+    nodes = list(fleet(40, 4))
+    racks = racks_of(nodes)
+    nodes[0] = msgspec.structs.replace(nodes[0], state="draining")
+    then = racks_of(nodes, racks)
+    assert [rack.name for rack in then] == [rack.name for rack in racks]
+    changed = [rack for rack in then if rack not in racks]
+    assert [nodes[0] in rack.nodes for rack in changed] == [True]
+    assert len(racks_of(nodes[1:], then)[0].nodes) == len(then[0].nodes) - 1
+
+    cells: list[Piece] = []
+
+    def cell(gpu: GpuView) -> Piece:
+        cells.append((str(gpu.index), "muted"))
+        return cells[-1]
+
+    blocks, layout = Blocks(), layout_of(then, 198, 56)
+    counts = []
+    for figure in ("power", "power", "health"):
+        blocks.begin(figure, layout)
+        lines = fleet_lines(then, cell, 198, 56, block=blocks.lines)
+        counts.append(len(cells))
+        assert lines == fleet_lines(then, lambda gpu: (str(gpu.index), "muted"), 198, 56)
+    assert counts == [320, 320, 640]
