@@ -8,6 +8,7 @@ import pytest
 
 from support.programs.cli_site import CliSite
 from support.programs.user_terminal import UserTerminal
+from wattline import exits
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180), pytest.mark.xdist_group("terminals")]
 
@@ -118,3 +119,21 @@ def test_a_client_that_is_ended_by_a_signal_restores_its_terminal(site: CliSite)
     assert site.client.job(int(job)).state == "RUNNING"
     site.wattline("cancel", job)
     site.until_state(job, "CANCELLED")
+
+
+def test_a_requeued_job_is_attached_again_and_a_cancelled_one_ends(site: CliSite) -> None:
+    with UserTerminal(site, "run", "--gpus", "0", "--pty", "--", "bash", "--norc") as user:
+        job = user.until(r"attached to job (\d+)")[1].decode()
+        user.until(r"bash-[0-9.]+[#$] ")
+        site.wattline("requeue", job)
+        user.until(f"Its terminal has ended; job {job} has not")
+        user.until(f"attached to job {job}")
+        user.until(r"bash-[0-9.]+[#$] ")
+        user.type("echo fr''esh\r")
+        user.until("fresh")
+        site.wattline("cancel", job)
+        assert user.ended() == exits.JOB_CANCELLED
+        assert user.modes == user.before
+    with UserTerminal(site, "run", "-q", "--gpus", "0", "--pty", "--", "no-such-program") as user:
+        assert user.ended() == 127
+        assert b"no-such-program: No such file or directory" in user.shown, "attached or not"

@@ -11,13 +11,20 @@ import msgspec
 from wattline import exits
 from wattline.acts.jobs import one_number
 from wattline.acts.submit import PendingNotes, exit_status, put_warning
-from wattline.client import Client, Conflict, Unavailable, Unreachable, WattlineError
+from wattline.client import (
+    Client,
+    Conflict,
+    NotFound,
+    Unavailable,
+    Unreachable,
+    WattlineError,
+)
 from wattline.failures import ActFailed
 from wattline.foreground.attached_screen import AttachedScreen, Left, is_usable, window_size
 from wattline.foreground.job_terminal import JobTerminal
 from wattline.foreground.signals import queued
 from wattline.show.jobs import how_it_ended
-from wattline.show.screen import put_error
+from wattline.show.screen import put, put_error
 from wattline.verbs.run import Outcome
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.views.site_views import ENDED_STATES, JobView
@@ -68,6 +75,8 @@ class TerminalJob:
 
     def __init__(self, client: Client, job: int, *, quiet: bool) -> None:
         self._client, self._job, self._quiet = client, job, quiet
+        self._attempt = 0
+        """That it was attached to."""
 
     def say(self, text: str) -> None:
         """A line on stderr, which a terminal that was closed no longer takes."""
@@ -80,28 +89,30 @@ class TerminalJob:
         terminal = JobTerminal(self._client, self._job)
         terminal.size = window_size()
         attached = terminal.attach()
+        self._attempt = attached.ref.attempt
         self.say(f"[attached to job {attached.ref.job}; ~. after Enter detaches, ~? shows keys]")
         return AttachedScreen(terminal).run()
 
     def status(self, signals: Signalled) -> int:
         """Exit status, once the job has ended or the user has left it."""
         note: Callable[[JobView], None] = (lambda _: None) if self._quiet else PendingNotes()
+        left: Left | None = None
         while True:
             view = self._view()
             if view is not None:
                 note(view)
                 if view.state in ENDED_STATES:
+                    self._put_unseen(view)
                     return self._ended(view)
+            if left is not None:
+                self.say(f"{left.note or 'Its terminal has ended'}; job {self._job} has not.")
             left = None
             with suppress(Unavailable, Unreachable, Conflict):  # not started yet, or just ended
                 left = self.show()
             if left is not None and left.over != "ended":
                 return self.left(left)
-            if left is not None:
-                self.say(left.note)
             with suppress(queue.Empty):
-                number = signals.get(timeout=NEXT_LOOK_S)
-                return self._cancel(number)
+                return self._cancel(signals.get(timeout=NEXT_LOOK_S))
 
     def left(self, left: Left) -> int:
         """Exit status of a client that is no longer attached."""
@@ -123,13 +134,25 @@ class TerminalJob:
             view = self._view()
             if view is not None and view.state in ENDED_STATES:
                 return self._ended(view)
-            if view is not None and view.state in ("PENDING", "HELD"):
-                self.say(f"Job {self._job} is {view.state}: {view.reason}")
+            if view is not None and self._has_left(view):
+                why = f": {view.reason}" if view.reason else ""
+                self.say(f"The terminal has ended; job {self._job} is {view.state}{why}.")
                 return exits.OK
             with suppress(queue.Empty):
                 queue.SimpleQueue[None]().get(timeout=NEXT_LOOK_S)
         self.say(f"Job {self._job} has not ended yet: `wattline job {self._job}` shows it")
         return exits.OK
+
+    def _has_left(self, view: JobView) -> bool:
+        """Whether the attempt with the terminal is over, and the job is not."""
+        return view.state in ("PENDING", "HELD") or _newest(view) > self._attempt
+
+    def _put_unseen(self, view: JobView) -> None:
+        """Print the log of an attempt that has ended before this client could attach."""
+        if _newest(view) > self._attempt:
+            with suppress(NotFound, Unavailable, Unreachable):  # it was not started, or is away
+                for piece in self._client.log(self._job):
+                    put(piece.data)
 
     def _view(self) -> JobView | None:
         with suppress(Unreachable):
@@ -149,3 +172,8 @@ class TerminalJob:
         except WattlineError as error:
             self.say(f"It was not cancelled: {error}")
         return OF_SIGNAL + number
+
+
+def _newest(view: JobView) -> int:
+    """Number of the newest attempt; 0 = there is none."""
+    return max((one.attempt for one in view.attempts), default=0)

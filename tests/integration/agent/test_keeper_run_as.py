@@ -16,8 +16,10 @@ from support.node.keepers import CONTEXT, LiveKeeper, connect, keeper, order, re
 from support.node.simnode import wait_until
 from wattline_agent.core.ports import LaunchContext
 from wattline_agent.executor import runner
+from wattline_agent.executor.launchers import terminal
 from wattline_agent.keeper.client import KeeperClient
 from wattline_agent.keeper.starting import MAX_UNDER_WAY
+from wattline_agent.terminals.connect import connect as to_terminal
 from wattline_protocol.wire.task_order import TaskOrder
 from wattline_protocol.wire.task_reports.run_records import inventory_in
 
@@ -80,6 +82,23 @@ def test_it_is_the_account_with_its_groups_and_home_and_nothing_of_the_keeper(
     kept = {"PATH", "LANG", "TZ", "LD_LIBRARY_PATH", "HOME", "USER", "LOGNAME", "SHELL", "PWD"}
     ours = ("WATTLINE_", "CUDA_", "PYTHON", "LC_", "_")
     assert {name for name in names - kept if not name.startswith(ours)} <= {"SHLVL", "OLDPWD"}
+
+
+def test_its_terminal_is_the_accounts_own_and_the_agent_gets_to_it(live: LiveKeeper) -> None:
+    text = "id -un; stat -c %U $(tty); stat -c %a:%U $WATTLINE_TASK_DIR/.wattline-terminal; read x"
+    live.runner.launch(as_nobody(text, pty=True), CONTEXT)
+    socket_path = live.task_dir() / terminal.SOCKET_NAME
+    wait_until(socket_path.exists, "the terminal's socket")
+    with to_terminal(live.state_dir, ref()) as link:
+        link.settimeout(30.0)
+        link.sendall(terminal.attach_frame(0, 80, 24, "a").encoded())
+        link.sendall(terminal.Frame(terminal.INPUT, 0, b"\n").encoded())
+        frames, found = terminal.FrameReader(), list[terminal.Frame]()
+        while data := link.recv(65536):
+            found += frames.feed(data)
+    assert found[-1] == terminal.Frame(terminal.STATUS, 0)
+    assert live.until("ended").exit is not None
+    assert live.log().split() == [NOBODY, NOBODY, f"600:{NOBODY}"]
 
 
 def test_what_the_job_says_of_its_home_counts(live: LiveKeeper) -> None:

@@ -206,8 +206,11 @@ def main(argv: list[str]) -> None:
     """Run the command; ends as it has ended."""
     if len(argv) < 2:
         sys.exit("terminal: no command")
-    listener = _listen(os.environ.get(MARKER, "."))
-    pid, master = pty.fork()
+    try:
+        listener = _listen(os.environ.get(MARKER, "."))
+        pid, master = pty.fork()
+    except OSError as error:
+        sys.exit(f"terminal: this node has none for the task: {error}")
     if pid == 0:
         listener.close()
         _become(argv[1:])
@@ -336,7 +339,8 @@ class Terminal:
             poller.register(self._client, _wanted(read=may_take, write=bool(self._unsent)))
         ready = dict(poller.poll(CLOSED_POLL_MS if self._is_closed else None))
         # No process has the terminal open: it is ready at all times, and one may open it again.
-        self._is_closed = ready.get(self._master, 0) == select.POLLHUP
+        events = ready.get(self._master, 0)
+        self._is_closed = bool(events & select.POLLHUP) and not events & select.POLLIN
         return ready
 
     # --- The command ------------------------------------------------------------------------
@@ -354,8 +358,12 @@ class Terminal:
 
     def _write_input(self) -> None:
         state = self._state
-        with contextlib.suppress(OSError):
+        try:
             del state.input[: os.write(self._master, state.input)]
+        except BlockingIOError:
+            return
+        except OSError:  # no process has the terminal open
+            state.input.clear()
 
     def _log(self, *, is_last: bool = False) -> None:
         """Standard output is not read while the disk stalls: then the terminal is not read."""
@@ -370,8 +378,8 @@ class Terminal:
             self._unlogged.clear()
 
     def _hang_up(self) -> None:
-        """A stop: the command has its SIGTERM from the keeper. A shell that ignores it gets SIGHUP,
-        as when a terminal is closed."""
+        """A stop: the command has its SIGTERM from the keeper. One that ignores it, as interactive
+        shells do, gets SIGHUP, as when a terminal is closed."""
         if _ignores(self._pid, signal.SIGTERM):
             for number in (signal.SIGHUP, signal.SIGCONT):
                 with contextlib.suppress(OSError):
