@@ -50,7 +50,6 @@ from wattline_tui.messages import (
 from wattline_tui.mode_names import MODE_NAMES
 from wattline_tui.model import LOG_TAIL_BYTES, LogPlace, View, greeted, interrupted, reduce
 from wattline_tui.modes import SCREENS
-from wattline_tui.problems import problems_text
 from wattline_tui.screens.base import ListScreen, SiteScreen
 from wattline_tui.screens.dialogs import Page
 from wattline_tui.screens.job import WAITS, JobScreen
@@ -252,10 +251,9 @@ class TopApp(ActsApp):
         """All keys."""
         self.push_screen(Page(help_text(self._keymap)))
 
-    def action_alarms(self) -> None:
+    async def action_alarms(self) -> None:
         """The problems counted by the badge of alarms, with their remedies."""
-        site = self.view.site
-        self.push_screen(Page("Not connected." if site is None else problems_text(site)))
+        await self.action_mode("problems")
 
     async def action_back(self) -> None:
         """Choose nothing, or clear the filter, or return to the screen below."""

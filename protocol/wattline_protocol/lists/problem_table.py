@@ -15,6 +15,7 @@ def problem_table(_: float) -> Table[ProblemView]:
     levels = kinds.choice(*get_args(Severity), is_ordered=True)
     return Table(
         (
+            own("problem", kinds.NUMBER, lambda one: one.number, weight=2),
             own("level", levels, lambda one: one.severity),
             own("since", kinds.TIME, lambda one: one.since_unix_s),
             own("until", kinds.TIME, lambda one: one.until_unix_s, text=_until, weight=1),
@@ -23,6 +24,7 @@ def problem_table(_: float) -> Table[ProblemView]:
             own("subject", kinds.TEXT, lambda one: one.subject),
             own("node", kinds.TEXT, lambda one: one.node or "", weight=4, is_usual=False),
             own("job", kinds.NUMBER, lambda one: one.job, weight=4, is_usual=False),
+            own("ack", kinds.TEXT, _acknowledged, weight=2),
             own("evidence", kinds.TEXT, lambda one: one.evidence, grows=True),
         ),
         empty="No open problems.",
@@ -31,3 +33,8 @@ def problem_table(_: float) -> Table[ProblemView]:
 
 def _until(one: ProblemView) -> str:
     return "open" if one.until_unix_s is None else local_time(one.until_unix_s)
+
+
+def _acknowledged(one: ProblemView) -> str:
+    """Who takes care of it, and why; empty = not acknowledged."""
+    return "" if one.acknowledged is None else one.acknowledged.text

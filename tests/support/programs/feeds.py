@@ -18,12 +18,14 @@ from wattline_protocol.wire.client_messages import (
     Answer,
     ClientWelcome,
     Done,
+    Events,
     Explain,
     Explained,
     FetchLog,
     GetJob,
     Jobs,
     ListAccounts,
+    ListEvents,
     Log,
     Request,
 )
@@ -77,6 +79,8 @@ class PlayedFeed:
             return Jobs(jobs=tuple(_with_attempts(j) for j in found))
         if isinstance(request, GetHistory):
             return History(NOON, request.step_s, tuple(map(_rising, request.subjects)))
+        if isinstance(request, ListEvents):
+            return Events(self.site.events)
         if isinstance(request, ListAccounts):
             return self.accounts
         if isinstance(request, ListReservations):

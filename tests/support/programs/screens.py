@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from textual.pilot import Pilot
-from textual.widgets import Input
+from textual.widgets import DataTable, Input
 
 from wattline_tui.app import TopApp
 
@@ -33,10 +33,17 @@ async def settled(pilot: Pilot[None]) -> None:
         await pilot.pause(0.01)
     while any(w.name in FETCHES and not w.is_finished for w in app.workers):
         await pilot.pause(0.01)
+    while any(_is_unmeasured(table) for table in app.screen.query(DataTable)):
+        await pilot.pause(0.01)
     for line in app.screen.query(Input):
         line.cursor_blink = False
     await pilot.pause()
     await pilot.pause()
+
+
+def _is_unmeasured(table: DataTable[object]) -> bool:
+    """Whether its columns get the widths of their cells when the app is idle next."""
+    return table._require_update_dimensions or bool(table._updated_cells)
 
 
 async def pressed(pilot: Pilot[None], keys: Iterable[str]) -> None:

@@ -1,18 +1,22 @@
-"""The badge of alarms counts what is open, and its key lists exactly that, worst first."""
-
-import re
+"""The badge of alarms counts what is open, and its key shows exactly that, worst first."""
 
 import msgspec
 from textual.pilot import Pilot
-from textual.widgets import Static
 
-from support.core.site_views import busy_site, troubled_site
+from support.core.site_views import NOON, problem, troubled_site
 from support.programs.feeds import PlayedFeed
-from wattline_protocol.views.site_views import SiteView
+from support.programs.screens import screen_text, settled
+from support.programs.time_zone import local_time
+from wattline_protocol.ids import UserName
+from wattline_protocol.wire.client_messages import ListEvents
+from wattline_protocol.wire.problems import Acknowledgement
 from wattline_tui.app import TopApp
+from wattline_tui.messages import SiteArrived
 from wattline_tui.model import interrupted
-from wattline_tui.problems import problems_text
-from wattline_tui.screens.dialogs import Page
+from wattline_tui.render.problem_text import problem_text
+from wattline_tui.screens.base import Subject
+from wattline_tui.screens.node import NodeScreen
+from wattline_tui.screens.problems import ProblemsScreen
 from wattline_tui.widgets.status import StatusLine
 
 
@@ -22,36 +26,77 @@ async def drawn(pilot: Pilot[None], app: TopApp) -> None:
     await pilot.pause()
 
 
-def test_alarms_come_first_each_with_what_to_do() -> None:
-    text = problems_text(troubled_site())
-    first, rest = text.split("\n\n", 1)[0], text.split("\n\n", 1)[1]
-    assert first == "1 alarm, 1 warning open"
-    assert rest.startswith("‼ site, for 1m25s")
-    assert "Check the meter's command" in rest
-    assert rest.index("‼ site") < rest.index("! gpu-01 GPU 3")
+def test_a_problem_has_its_evidence_meaning_and_remedy() -> None:
+    one = problem(5, "meter_stale", "site", "alarm", "no value for 12 s")
+    lines = problem_text(one, NOON).splitlines()
+    assert lines[0] == "‼ site, for 1m25s: no value for 12 s"
+    assert lines[1].startswith("Meanwhile: The committed watts count")
+    assert lines[2].startswith("What to do: Check the meter's command")
+    seen = Acknowledgement(UserName("olga"), NOON, "part ordered")
+    with local_time("UTC"):
+        text = problem_text(msgspec.structs.replace(one, acknowledged=seen), NOON)
+    assert text.splitlines()[3] == "Acknowledged 20:26:40 by olga: part ordered"
 
 
-def test_what_does_not_fit_is_counted() -> None:
-    site = msgspec.structs.replace(troubled_site(), open_warnings=40)
-    assert problems_text(site).endswith("and 39 more: wattline problems")
+def test_one_of_a_later_version_has_its_evidence() -> None:
+    one = problem(5, "unheard_of", "site", "warning", "strange")
+    assert problem_text(one, NOON) == "! site, for 1m25s: strange"
 
 
-def test_a_site_without_problems_says_so() -> None:
-    assert problems_text(busy_site()) == "No open problems."
-
-
-async def test_the_key_that_the_badge_names_lists_what_it_counts() -> None:
-    site = troubled_site()
-    app = TopApp(PlayedFeed(site))
-    async with app.run_test(size=(100, 30)) as pilot:
-        await drawn(pilot, app)
+async def test_the_key_that_the_badge_names_shows_what_it_counts() -> None:
+    app = TopApp(PlayedFeed(troubled_site()))
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
         assert "1 ALARM: press !" in badge(app)
         await pilot.press("!")
-        assert isinstance(app.screen, Page)
-        shown = str(app.screen.query_one(Static).render())
-        assert listed_alarms(shown) == site.open_alarms == 1
-        await pilot.press("escape")
-        assert not isinstance(app.screen, Page)
+        await settled(pilot)
+        screen = app.screen
+        assert isinstance(screen, ProblemsScreen)
+        assert screen.pane.table.rows.total == 2
+        assert "What to do: Check the meter's command" in screen_text(app)
+        await pilot.press("down", "enter")
+        await settled(pilot)
+        await pilot.pause()
+        assert not isinstance(app.screen, NodeScreen), "a lost GPU of the fixture names no node"
+
+
+async def test_events_are_read_once_and_new_ones_come_with_each_snapshot() -> None:
+    site = troubled_site()
+    feed = PlayedFeed(site)
+    app = TopApp(feed)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pilot.press("5")
+        await settled(pilot)
+        screen = app.screen
+        assert isinstance(screen, ProblemsScreen)
+        newest = msgspec.structs.replace(site.events[-1], seq=900, text="rack-r1 is dark")
+        app.post_message(SiteArrived(msgspec.structs.replace(site, events=(newest,)), 0.0))
+        await pilot.pause()
+        await settled(pilot)
+        assert "rack-r1 is dark" in screen_text(app)
+        assert screen.events.table.rows.total == len(site.events) + 1
+        screen.events.table.focus()
+        await pilot.pause()
+        assert screen.subject() is None, "the newest event is about no node"
+    assert [one for one in feed.asked if isinstance(one, ListEvents)] == [
+        ListEvents(after=-1_000, limit=1_000)
+    ]
+
+
+async def test_acts_on_an_event_are_about_its_job_or_node() -> None:
+    site = troubled_site()
+    of_node = msgspec.structs.replace(site.events[-1], seq=901, node="gpu-01")
+    app = TopApp(PlayedFeed(msgspec.structs.replace(site, events=(of_node,))))
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pilot.press("5")
+        await settled(pilot)
+        screen = app.screen
+        assert isinstance(screen, ProblemsScreen)
+        screen.events.table.focus()
+        await pilot.pause()
+        assert screen.subject() == Subject("node", ("gpu-01",))
 
 
 async def test_a_narrow_terminal_shows_what_is_wrong_before_epoch_and_nodes() -> None:
@@ -69,12 +114,3 @@ async def test_a_narrow_terminal_shows_what_is_wrong_before_epoch_and_nodes() ->
 
 def badge(app: TopApp) -> str:
     return app.screen.query_one(StatusLine).render().plain
-
-
-def listed_alarms(text: str) -> int:
-    return len(re.findall("^‼", text, re.MULTILINE))
-
-
-def test_every_alarm_that_is_counted_is_listed_where_all_fit() -> None:
-    site: SiteView = troubled_site()
-    assert listed_alarms(problems_text(site)) == site.open_alarms

@@ -3,24 +3,10 @@
 import msgspec
 
 from support.core.site_views import NOON, busy_site, reservations_now
-from support.programs.time_zone import local_time
 from wattline_protocol.ids import JobId, NodeId
 from wattline_tui.model import View
-from wattline_tui.reservations import COLUMNS, SHOWN_BELOW, details_of, reservation_rows
+from wattline_tui.reservations import SHOWN_BELOW, details_of
 from wattline_tui.screens.node import facts_of
-
-
-def test_a_reservation_says_whose_until_when_and_who_is_there() -> None:
-    with local_time("UTC"):
-        rows = reservation_rows(reservations_now().reservations, NOON)
-    course, fans = (dict(zip(COLUMNS, cells, strict=True)) for _, cells in rows)
-    assert (course["reservation"], course["state"]) == ("course", "active")
-    assert (course["from"], course["until"]) == ("19:56:40", "21:56:40")
-    assert course["for"] == "account vision, account language, user ada"
-    assert (course["GPUs free"], course["jobs"]) == ("3 of 16", "1, 2, 5 and 1 more")
-    assert course["still there"] == "4"
-    assert (fans["state"], fans["from"], fans["for"]) == ("planned", "Fri 20:26", "maintenance")
-    assert (fans["jobs"], fans["still there"]) == ("–", "–")
 
 
 def test_below_stands_everything_up_to_a_bound() -> None:

@@ -5,7 +5,8 @@ from functools import partial
 import msgspec
 from textual.app import App
 
-from wattline_protocol.ids import JobId
+from wattline_protocol.ids import DomainId, JobId
+from wattline_protocol.views.power_views import PowerOutlook, WhatIfPower
 from wattline_protocol.wire.client_messages import (
     Acted,
     Denied,
@@ -15,11 +16,13 @@ from wattline_protocol.wire.client_messages import (
     OnJobs,
     Request,
 )
+from wattline_tui.acts.orders import parse_what_if
 from wattline_tui.acts.proposals import Proposal
 from wattline_tui.acts.table import ACTS, Act, Keys, refusal
 from wattline_tui.client import Feed, FeedLost
 from wattline_tui.explained import explained
 from wattline_tui.model import View
+from wattline_tui.render.outlook_text import outlook_text
 from wattline_tui.screens.base import SiteScreen, Subject
 from wattline_tui.screens.dialogs import Acts, Ask, Confirm, Entry, Page
 
@@ -109,6 +112,24 @@ class ActsApp(App[None]):
         else:
             self.order(Explain(JobId(int(subject.keys[0]))))
 
+    def action_whatif(self) -> None:
+        """Predict what fewer watts of the domain in focus do, or where the job in focus starts."""
+        subject = self.subject
+        if subject is not None and subject.kind == "job":
+            self.order(Explain(JobId(int(subject.keys[0]))))
+            return
+        domain = _domain_of(subject, self.view)
+        if domain is None:
+            self.notify("w is about a domain or a job: select one first.", severity="warning")
+            return
+        read = partial(parse_what_if, domain=domain)
+        question = f"What if {domain} loses … ? Nothing is changed."
+        self.push_screen(Ask(question, "3kW, 25% or fails", read), self._predict)
+
+    def _predict(self, request: WhatIfPower | None) -> None:
+        if request is not None:
+            self.order(request)
+
     # --- send --------------------------------------------------------------------------------
 
     def order(self, *requests: Request) -> None:
@@ -139,6 +160,9 @@ class ActsApp(App[None]):
             now_s = self.view.site.unix_s if self.view.site else 0.0
             self.call_from_thread(self.push_screen, Page(explained(answer.explain, now_s)))
             return []
+        if isinstance(answer, PowerOutlook):
+            self.call_from_thread(self.push_screen, Page(outlook_text(answer)))
+            return []
         if isinstance(answer, Done):
             return [answer.text]
         if not isinstance(answer, Acted):
@@ -161,6 +185,15 @@ class _Refused(Exception):
 
 def _proposed(act: Act, view: View, keys: Keys, typed: str) -> Proposal:
     return act.propose(view, keys, typed)
+
+
+def _domain_of(subject: Subject | None, view: View) -> DomainId | None:
+    """The domain in focus; without one the root of the power tree."""
+    if subject is not None:
+        return DomainId(subject.keys[0]) if subject.kind == "domain" else None
+    domains = view.site.domains if view.site else ()
+    roots = (one.id for one in domains if one.parent is None and one.kind == "power")
+    return next(roots, None)
 
 
 def _named(subject: Subject) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from wattline_protocol.ids import DomainId
 from wattline_protocol.text.moments import moment_unix_s
 from wattline_protocol.text.quantities import parse_duration_s, parse_power_mw
+from wattline_protocol.views.power_views import WhatIfPower
 from wattline_protocol.views.site_views import DomainView
 from wattline_protocol.wire.client_messages import GridEvent, Shed
 from wattline_protocol.wire.reservations import Reserve
@@ -26,6 +27,7 @@ _RESERVE = re.compile(
     r"(?:\s+until\s+(?P<end>\S+)|\s+for\s+(?P<time>\d\S*))"
     r"(?:\s+accounts?\s+(?P<accounts>\S+))?(?:\s+users?\s+(?P<users>\S+))?"
 )
+_LESS = re.compile(r"(?:loses\s+)?(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>%|kW|MW|W)")
 MAX_CHARS = 256
 
 
@@ -76,6 +78,21 @@ def parse_grid_event(
         by_mw=by_mw,
         ramp_s=parse_duration_s(found["ramp"]) if found["ramp"] else 0.0,
     )
+
+
+def parse_what_if(text: str, domain: DomainId) -> WhatIfPower:
+    """`3kW`, `25%`, `fails`: what a domain loses. Raises ValueError."""
+    if text.strip() == "fails":
+        return WhatIfPower(domain, fails=True)
+    found = _LESS.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"“{_short(text)}” is not what {domain} loses: write 3kW, 25% or fails")
+    amount = float(found["amount"])
+    if found["unit"] != "%":
+        return WhatIfPower(domain, by_mw=parse_power_mw(found["amount"] + found["unit"]))
+    if not 0 < amount < 100:
+        raise ValueError(f"{amount:g} % is not between 0 and 100")
+    return WhatIfPower(domain, fraction=amount / 100)
 
 
 def parse_reserve(text: str) -> Reserve:

@@ -1,11 +1,19 @@
-"""Power: budgets of domains and zones."""
+"""Power: budgets of domains and zones, all about the selected one, and limits, now and planned."""
 
 from typing import ClassVar
 
+from textual.app import ComposeResult
+from textual.content import Content
+
+from wattline.show.power import limit_table
 from wattline_protocol.lists.domain_table import domain_table
+from wattline_protocol.text.visible import visible_line
+from wattline_protocol.views.site_views import DomainView, LimitView
 from wattline_tui.listing.rows import Rows
 from wattline_tui.model import View
-from wattline_tui.screens.base import SubjectKind, TableScreen
+from wattline_tui.render.domain_text import domain_text
+from wattline_tui.screens.base import Subject, SubjectKind, TableScreen
+from wattline_tui.widgets.facts import Facts
 from wattline_tui.widgets.list_pane import ListPane
 from wattline_tui.widgets.list_table import ListTable
 
@@ -13,13 +21,57 @@ from wattline_tui.widgets.list_table import ListTable
 class PowerScreen(TableScreen):
     """Mode 6."""
 
+    CSS_PATH = "power.tcss"
     kind: ClassVar[SubjectKind] = "domain"
 
     def __init__(self) -> None:
         rows = Rows(domain_table, lambda one: one.id)
         super().__init__(ListPane(ListTable(rows, id="domains"), "power and cooling", id="pane"))
+        limits = Rows(limit_table, lambda one: f"{one.domain} {one.name}")
+        title = "limits: sheds, schedules, grid events, controllers"
+        self.limits = ListPane(ListTable(limits, id="limits"), title, id="limits-pane")
+        self._now_unix_s = 0.0
+
+    def content(self) -> ComposeResult:
+        """Domains above, then the selected one, then limits."""
+        yield self.pane
+        yield Facts(id="facts")
+        yield self.limits
 
     def draw(self, view: View) -> None:
-        """Draw the domains of the snapshot."""
-        if view.site is not None:
-            self.show_rows(view.site.domains, view, "")
+        """Draw the domains of the snapshot, and their limits by begin."""
+        site = view.site
+        if site is None:
+            return
+        self._now_unix_s = site.unix_s
+        self.show_rows(site.domains, view, "w: what if it has fewer watts")
+        limits = sorted(
+            (limit for domain in site.domains for limit in domain.limits),
+            key=lambda limit: limit.start_unix_s,
+        )
+        self.limits.table.show(limits, site.unix_s)
+        self._draw_selected()
+
+    @property
+    def selected(self) -> DomainView | None:
+        """The domain under the cursor."""
+        one = self.pane.table.rows.row
+        return one if isinstance(one, DomainView) else None
+
+    def _draw_selected(self) -> None:
+        one, facts = self.selected, self.query_one(Facts)
+        facts.display = one is not None
+        if one is not None:
+            facts.border_title = Content(visible_line(one.id))
+            facts.show(domain_text(one, self._now_unix_s))
+
+    def on_list_table_changed(self) -> None:
+        """Another domain is selected."""
+        self._draw_selected()
+
+    def subject(self) -> Subject | None:
+        """The chosen domains; of a limit, its domain."""
+        if not self.limits.table.has_focus:
+            return super().subject()
+        one = self.limits.table.rows.row
+        return Subject("domain", (one.domain,)) if isinstance(one, LimitView) else None

@@ -1,27 +1,33 @@
 """Reservations screen: reserved nodes, time ranges, accounts and users, running jobs."""
 
-from textual.app import ComposeResult
-from textual.containers import Vertical
-from textual.markup import escape
-from textual.widgets import DataTable
+from typing import ClassVar
 
+from textual.app import ComposeResult
+from textual.content import Content
+
+from wattline_protocol.lists.reservation_table import reservation_table
 from wattline_protocol.text.visible import visible_line
 from wattline_protocol.wire.client_messages import Answer, Request
 from wattline_protocol.wire.reservations import ListReservations, Reservations, ReservationView
+from wattline_tui.listing.rows import Rows
 from wattline_tui.messages import OpenJob
-from wattline_tui.reservations import COLUMNS, details_of, reservation_rows
-from wattline_tui.screens.base import ListScreen
+from wattline_tui.reservations import details_of
+from wattline_tui.screens.base import ListScreen, SubjectKind, TableScreen
 from wattline_tui.widgets.facts import Facts
-from wattline_tui.widgets.tables import SteadyTable
+from wattline_tui.widgets.list_pane import ListPane
+from wattline_tui.widgets.list_table import ListTable
 
 
-class ReservationsScreen(ListScreen):
-    """Opened from the overview."""
+class ReservationsScreen(TableScreen, ListScreen):
+    """Opened from accounts."""
 
     CSS_PATH = "reservations.tcss"
+    kind: ClassVar[SubjectKind] = "reservation"
 
     def __init__(self) -> None:
-        super().__init__()
+        rows = Rows(reservation_table, lambda one: one.name)
+        title = "reservations, by begin"
+        super().__init__(ListPane(ListTable(rows, id="reservations"), title, id="pane"))
         self.reservations: tuple[ReservationView, ...] = ()
 
     @property
@@ -31,58 +37,42 @@ class ReservationsScreen(ListScreen):
 
     def content(self) -> ComposeResult:
         """All of them above, the selected one below."""
-        with Vertical(id="content"):
-            yield SteadyTable(COLUMNS, id="reservations")
-            yield Facts(id="facts")
-
-    def on_mount(self) -> None:
-        """The rows come with the first answer."""
-        self._table.border_title = "reservations, by begin"
-        self._table.focus()
-
-    @property
-    def _table(self) -> SteadyTable:
-        return self.query_one(SteadyTable)
+        yield self.pane
+        yield Facts(id="facts")
 
     @property
     def selected(self) -> ReservationView | None:
-        """The selected reservation."""
-        name = self._table.selected
-        return next((one for one in self.reservations if one.name == name), None)
+        """The one under the cursor."""
+        one = self.pane.table.rows.row
+        return one if isinstance(one, ReservationView) else None
 
     def show_answer(self, answer: Answer, now_unix_s: float) -> None:
         """Draw the reservations."""
         if not isinstance(answer, Reservations):
             return
         reservations = self.reservations = answer.reservations
-        self._table.show(reservation_rows(reservations, now_unix_s))
         active = sum(one.state == "active" for one in reservations)
-        self._table.border_subtitle = f"{active} of {len(reservations)} active"
+        self.pane.facts = f"{active} of {len(reservations)} active"
+        self.pane.table.show(reservations, now_unix_s)
         self._draw_selected()
 
     def _draw_selected(self) -> None:
         one, facts = self.selected, self.query_one(Facts)
-        facts.border_title = "" if one is None else escape(visible_line(one.name))
-        nothing = "No reservations." if not self.reservations else ""
-        facts.show(nothing if one is None else details_of(one))
+        facts.display = one is not None
+        if one is not None:
+            facts.border_title = Content(visible_line(one.name))
+            facts.show(details_of(one))
 
-    def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
+    def on_list_table_changed(self) -> None:
         """The cursor has moved."""
-        event.stop()
         self._draw_selected()
 
-    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
-        """Enter or click on a row."""
+    def on_list_table_opened(self, event: ListTable.Opened) -> None:
+        """Open the first job of the reservation, or of those that still run there."""
         event.stop()
-        self.open_inside()
-
-    def open_inside(self) -> None:
-        """Open the first job of the selected reservation, or of those that still run there."""
         one = self.selected
-        if one is None:
-            return
-        jobs = one.jobs or one.others
+        jobs = () if one is None else one.jobs or one.others
         if jobs:
             self.post_message(OpenJob(jobs[0]))
-        else:
+        elif one is not None:
             self.notify(f"Nothing runs on the nodes of {one.name}.")

@@ -33,6 +33,8 @@ class RowPanel(Panel):
         self._at = 0
         """Where the cursor was last: a row that leaves hands it to its successor."""
         self.first = 0
+        self._is_chosen = False
+        """The user has moved the cursor; until then, without the focus, it is on the first row."""
 
     @property
     def cursor(self) -> str | None:
@@ -69,7 +71,9 @@ class RowPanel(Panel):
     def show_keys(self, keys: Sequence[str]) -> None:
         """The rows are these now."""
         self._keys = keys
-        if self._cursor in keys:
+        if not self._is_chosen and not self.has_focus:
+            self._cursor, self._at = (keys[0] if keys else None), 0
+        elif self._cursor in keys:
             self._at = keys.index(self._cursor)
         else:
             self._at = max(0, min(self._at, len(keys) - 1))
@@ -81,7 +85,7 @@ class RowPanel(Panel):
         """Move the cursor to a row; False: there is none."""
         if key not in self._keys:
             return False
-        self._cursor, self._at = key, self._keys.index(key)
+        self._cursor, self._at, self._is_chosen = key, self._keys.index(key), True
         self._scroll()
         self.redraw()
         return True
@@ -89,6 +93,7 @@ class RowPanel(Panel):
     def move(self, by: int) -> None:
         """The cursor, and what is in view with it."""
         if self._keys:
+            self._is_chosen = True
             self._at = max(0, min(len(self._keys) - 1, self._at + by))
             self._cursor = self._keys[self._at]
             self._scroll()
@@ -98,7 +103,7 @@ class RowPanel(Panel):
         at = self.first + y - self.HEADING_LINES
         if y >= self.HEADING_LINES and at < len(self._keys):
             is_again = self._keys[at] == self._cursor
-            self._at, self._cursor = at, self._keys[at]
+            self._at, self._cursor, self._is_chosen = at, self._keys[at], True
             if is_again:
                 self.action_open()
 
