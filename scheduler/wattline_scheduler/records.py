@@ -26,6 +26,7 @@ from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.views.site_views import EventView, JobState, LimitSource
 from wattline_protocol.wire.agent_messages import GpuInfo, TaskExit, TaskUsage
 from wattline_protocol.wire.mig import MigInstance
+from wattline_protocol.wire.nodes.gpu_cordon import GpuCordon
 from wattline_protocol.wire.problems import Acknowledgement, Severity
 from wattline_protocol.wire.rollouts import ENDED_PHASES, RolloutPhase
 from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint, StoredCheckpoint
@@ -169,10 +170,10 @@ class NodeRecord(msgspec.Struct, frozen=True):
     is_simulated: bool = False
     is_draining: bool = False
     drain_reason: str = ""
+    cordons: tuple[GpuCordon, ...] = ()
     is_off: bool = False
     off_reason: str = ""
-    is_spared: bool = False
-    """An operator is about to switch it on: not fenced until it is heard."""
+    is_spared: bool = False  # an operator is about to switch it on: not fenced until it is heard
     fence: Literal["", "ordered", "off"] = ""
     """For its silence it is being switched off, or is off since."""
     verified_way: str = ""
@@ -181,8 +182,7 @@ class NodeRecord(msgspec.Struct, frozen=True):
     drained_unix_s: UnixTime | None = None
     """Time since when it is drained: no task starts, and the last one has left."""
     task_lease_s: float = 0.0
-    """The longest that its keeper may go by: that of the site file when it last connected, or of an
-    earlier one."""
+    """The longest that its keeper may go by: the site file's at its last Hello, or an earlier."""
     is_quarantined: bool = False
     """Its agent's messages are ignored until an operator readmits it (I9)."""
     quarantine_reason: str = ""

@@ -82,3 +82,20 @@ def drain(
 def undrain(client: Client, *, node: str) -> str:
     """Undo `drain`: let tasks start there again."""
     return client.undrain(node)
+
+
+def cordon(client: Client, *, gpu: str, reason: str) -> str:
+    """Offer a GPU to no job; work on it continues."""
+    return client.cordon(*_node_and_gpu(gpu), reason)
+
+
+def uncordon(client: Client, *, gpu: str) -> str:
+    """Undo `cordon`."""
+    return client.uncordon(*_node_and_gpu(gpu))
+
+
+def _node_and_gpu(text: str) -> tuple[str, str]:
+    node, _, gpu = text.partition(":")
+    if not node or not gpu:
+        raise ActFailed(f"{text!r} names no GPU; use NODE:INDEX or NODE:UUID, n3:0", exits.USAGE)
+    return node, gpu

@@ -56,7 +56,6 @@ from wattline_protocol.wire.client_messages import (
     Log,
     Nodes,
     Power,
-    Readmit,
     Restore,
     SetUnits,
     Shed,
@@ -67,6 +66,7 @@ from wattline_protocol.wire.client_messages import (
     WhyNode,
 )
 from wattline_protocol.wire.event_log import AckProblem, ListProblems, ProblemList
+from wattline_protocol.wire.nodes.acts import Cordon, Readmit, Uncordon
 from wattline_protocol.wire.reservations import (
     ListReservations,
     Reservations,
@@ -251,6 +251,14 @@ class Client(JobActs, ApiKeyActs, DataActs, RequestLogs, RouteActs, SecretActs):
     def undrain(self, node: str) -> str:
         """Let tasks start on the node again."""
         return self.act(Undrain(NodeId(node)))
+
+    def cordon(self, node: str, gpu: str, reason: str = "") -> str:
+        """Offer a GPU to no job; work on it continues. `gpu`: index or UUID."""
+        return self.act(Cordon(NodeId(node), gpu, reason))
+
+    def uncordon(self, node: str, gpu: str) -> str:
+        """Offer the GPU to jobs again."""
+        return self.act(Uncordon(NodeId(node), gpu))
 
     def declare_off(
         self, node: str, *, confirmation: str = "", reason: str = "", power_off: bool = False

@@ -12,9 +12,11 @@ from wattline.show.styles import alarm, state, throttle
 from wattline.show.tables import Cell, Column, Listing, facts
 from wattline_protocol.lists.node_table import drained, draw, heard, node_table
 from wattline_protocol.site.labels import labels_text
+from wattline_protocol.text.moments import local_time
 from wattline_protocol.text.wording import about_size, counted
 from wattline_protocol.views.cache_view import CacheView
 from wattline_protocol.views.site_views import GpuView, NodeView, OutOfBandView
+from wattline_protocol.wire.nodes.gpu_cordon import GpuCordon
 
 LIST = ListOf[Sequence[NodeView], NodeView](node_table)
 
@@ -46,6 +48,7 @@ def detail(node: NodeView) -> RenderableType:
         ("CPU", f"{node.cpu_pct:.0f} %"),
         *([("data cache", _cache(node.cache))] if node.cache is not None else []),
         ("tasks", "\n".join(node.tasks) or "none"),
+        *([("cordoned", "\n".join(map(_cordon, node.cordons)))] if node.cordons else []),
     ]
     pairs += [(p.severity, sentence(p)) for p in node.open_problems]
     listed = "\n".join(p.evidence for p in node.open_problems)
@@ -71,6 +74,12 @@ def _cache(cache: CacheView) -> Cell:
     return ", ".join(texts)
 
 
+def _cordon(one: GpuCordon) -> str:
+    """`GPU 3 by olga since 10:02: XID 79 twice`."""
+    where = f"GPU {one.uuid}, not listed," if one.is_absent else f"GPU {one.index}"
+    return f"{where} by {one.user} since {local_time(one.unix_s)}: {one.reason}"
+
+
 def _gpus(gpus: Sequence[GpuView]) -> Listing:
     return Listing(
         columns=(
@@ -82,7 +91,7 @@ def _gpus(gpus: Sequence[GpuView]) -> Listing:
             Column("BUSY", [_percent(g.util_pct) for g in gpus], is_right=True, weight=2),
             Column("CLOCK", [_clock(g) for g in gpus], is_right=True, weight=5),
             Column("MEMORY", [memory(g) for g in gpus], is_right=True, weight=6),
-            Column("JOB", [g.jobs or units.NOT_KNOWN for g in gpus], is_right=True),
+            Column("JOB", [_jobs(g) for g in gpus], is_right=True),
             Column("LIMITED BY", [_reasons(g) for g in gpus], grows=True),
         ),
         empty="No GPUs.",
@@ -99,6 +108,13 @@ def memory(gpu: GpuView) -> str:
     if gpu.memory_used_bytes is None:
         return units.NOT_KNOWN
     return f"{gpu.memory_used_bytes / 2**30:.1f}/{gpu.memory_bytes / 2**30:.0f} GiB"
+
+
+def _jobs(gpu: GpuView) -> str:
+    """Its jobs; `cordoned` where none may start on it."""
+    if not gpu.is_cordoned:
+        return gpu.jobs or units.NOT_KNOWN
+    return f"{gpu.jobs}, cordoned" if gpu.jobs else "cordoned"
 
 
 def _percent(value: int | None) -> str:

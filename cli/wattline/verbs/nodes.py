@@ -5,6 +5,7 @@ from functools import partial
 from wattline.verbs.verb import Argument, Option, Verb
 
 _NODE = Argument("node", "Name of the node.")
+_GPU = Argument("gpu", "GPU: NODE:INDEX or NODE:UUID.")
 _REASON = Option("reason", ("--reason",), "Reason, for the audit log.", default="")
 
 _verb = partial(Verb, section="Nodes", role="operator")
@@ -84,6 +85,22 @@ VERBS = (
             "wattline drain n3 --after-jobs --wait --reason 'new fan'",
             "wattline drain n3 --now --reason 'hot inlet'",
         ),
+    ),
+    _act(
+        name="cordon",
+        help="Offer one GPU to no job; work on it continues.",
+        details="The cordon follows the GPU by its UUID: it survives restarts and changed indices, "
+        "and ends when the GPU is replaced. `wattline node` shows cordons with their reasons.",
+        act="wattline.acts.nodes:cordon",
+        args=(_GPU, _REASON),
+        examples=("wattline cordon gpu-03:3 --reason 'XID 79 twice'",),
+    ),
+    _act(
+        name="uncordon",
+        help="Offer a cordoned GPU to jobs again.",
+        act="wattline.acts.nodes:uncordon",
+        args=(_GPU,),
+        examples=("wattline uncordon gpu-03:3",),
     ),
     _act(
         name="reserve",

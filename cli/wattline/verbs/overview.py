@@ -16,13 +16,11 @@ OVERVIEW: dict[str, tuple[tuple[str, str], ...]] = {
         ("init, enroll, completion", "Create a site; admit members; completion."),
         ("scheduler, agent, gateway", "Run the programs of a site."),
         ("drain, undrain, problems ack", "Stop, allow starts; acknowledge problems."),
+        ("cordon, uncordon", "Offer one GPU to no job; offer it again."),
         ("node off|on|readmit", "Declare a node off; take it back; trust it."),
         ("reserve, unreserve, plan", "Reserve nodes; save a planning cycle."),
         ("power shed|restore|event", "Lower a budget; restore it; add grid events."),
     ),
-    "Simulation": (
-        ("demo, sim", "Run a simulated site; simulate GPUs, fleets."),
-        ("replay, bench", "Plan public traces; measure the programs."),
-    ),
+    "Simulation": (("demo, sim, replay, bench", "Simulate; plan public traces; measure."),),
 }
 """Section to rows: verbs (`node off|on` are two), and what they do."""

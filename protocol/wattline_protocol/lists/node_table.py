@@ -21,6 +21,7 @@ def node_table(_: float) -> Table[NodeView]:
             own("state", kinds.choice(*get_args(NodeState)), lambda node: node.state),
             own("gpus", kinds.NUMBER, lambda node: node.gpu_count, text=busy, weight=1),
             own("free", kinds.NUMBER, free, weight=8, is_usual=False),
+            own("cordoned", kinds.NUMBER, cordoned, weight=8, is_usual=False),
             own("model", kinds.TEXTS, lambda node: node.gpu_models, weight=8, is_usual=False),
             own("jobs", kinds.TEXTS, jobs_of, weight=8, is_usual=False),
             own("lease", kinds.POWER, lambda node: node.lease_w, weight=2),
@@ -40,8 +41,19 @@ def node_table(_: float) -> Table[NodeView]:
 
 
 def free(node: NodeView) -> int:
-    """GPUs without a job."""
-    return node.gpu_count - node.gpus_busy
+    """GPUs without a job that are not cordoned."""
+    return max(0, node.gpu_count - node.gpus_busy - node.gpus_cordoned)
+
+
+def cordoned(node: NodeView) -> int:
+    """GPUs offered to no job, with work on them or without."""
+    return sum(not one.is_absent for one in node.cordons)
+
+
+def cordoned_text(node: NodeView) -> str:
+    """`2 GPUs cordoned`; empty = none."""
+    count = cordoned(node)
+    return f"{counted(count, 'GPU')} cordoned" if count else ""
 
 
 def jobs_of(node: NodeView) -> tuple[str, ...]:
@@ -86,7 +98,7 @@ def note(node: NodeView) -> str:
     if node.problems:
         return "; ".join(node.problems)
     simulated = "simulated" if node.simulated else ""
-    notes = (node.reason, drained(node), node.reserved, simulated)
+    notes = (node.reason, drained(node), cordoned_text(node), node.reserved, simulated)
     return " · ".join(x for x in notes if x)
 
 

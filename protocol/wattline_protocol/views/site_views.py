@@ -22,12 +22,14 @@ from wattline_protocol.site.model import DomainKind
 from wattline_protocol.views.account_views import PlaceView
 from wattline_protocol.views.cache_view import CacheView
 from wattline_protocol.views.diagnosis import Diagnosis, Verdict
+from wattline_protocol.views.part_view import PartView
 from wattline_protocol.views.power_views import BindingView
 from wattline_protocol.views.queue_views import QueuedView
 from wattline_protocol.views.training_views import CheckpointView, RankView
 from wattline_protocol.wire.agent_messages import TaskExit, TaskUsage
 from wattline_protocol.wire.gpu_process import GpuProcess
 from wattline_protocol.wire.mig import MigView
+from wattline_protocol.wire.nodes.gpu_cordon import GpuCordon
 from wattline_protocol.wire.problems import ProblemView
 
 JobState = Literal[
@@ -151,18 +153,6 @@ class JobView(msgspec.Struct, frozen=True):
         return self.ran_s + (0.0 if since is None else max(0.0, now_unix_s - since))
 
 
-class PartView(msgspec.Struct, frozen=True):
-    """A part of a GPU allocated to a task."""
-
-    job: JobId
-    share_permille: int
-
-    @property
-    def text(self) -> str:
-        """For display: "17 (0.5)"."""
-        return f"{self.job} ({self.share_permille / WHOLE_GPU:g})"
-
-
 class GpuView(msgspec.Struct, frozen=True):
     """One GPU now. None = unknown."""
 
@@ -193,6 +183,7 @@ class GpuView(msgspec.Struct, frozen=True):
     """Its MIG devices; None = it is not in MIG mode."""
     parts: tuple[PartView, ...] = ()
     """Allocated shares of it; empty = none, or one task has all of it."""
+    is_cordoned: bool = False  # offered to no job; work on it continues
     foreign: tuple[GpuProcess, ...] = ()
     """Processes on it that belong to no job, largest memory first: no task is placed on it."""
 
@@ -253,8 +244,10 @@ class NodeView(msgspec.Struct, frozen=True):
     reserved: str = ""
     """Its reservation and end, or the next one, as text; empty = none."""
     gpu_count: int = 0
-    """As the next two also where `gpus` are left out because a site has too many."""
+    """As the next four also where `gpus` are left out because a site has too many."""
     gpus_busy: int = 0  # those with a job
+    gpus_cordoned: int = 0  # those without a job
+    cordons: tuple[GpuCordon, ...] = ()  # also of GPUs that it no longer lists
     gpu_models: tuple[str, ...] = ()  # each once
     heard_unix_s: UnixTime | None = None
     """In rows of pictures: of a late node, its last beat; of others `heard_ago_s` is 0."""

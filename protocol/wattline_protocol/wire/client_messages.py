@@ -55,6 +55,7 @@ from wattline_protocol.wire.event_log import AckProblem as AckProblem
 from wattline_protocol.wire.event_log import Events as Events
 from wattline_protocol.wire.event_log import ListEvents as ListEvents
 from wattline_protocol.wire.event_log import ListProblems, ProblemList
+from wattline_protocol.wire.nodes.acts import NodeAct
 from wattline_protocol.wire.reservations import ListReservations, Reservations, Reserve, Unreserve
 from wattline_protocol.wire.rollouts import RolloutOptions
 from wattline_protocol.wire.routes import Routes
@@ -196,13 +197,6 @@ class DeclareOn(msgspec.Struct, frozen=True, tag_field="t", tag="declare_on"):
     node: Name[NodeId]
 
 
-class Readmit(msgspec.Struct, frozen=True, tag_field="t", tag="readmit"):
-    """Trust a quarantined node's agent again, from its next Hello on (I9)."""
-
-    node: Name[NodeId]
-    reason: Line = ""
-
-
 class GetPower(msgspec.Struct, frozen=True, tag_field="t", tag="get_power"):
     pass
 
@@ -297,7 +291,7 @@ Request = (
     | Undrain
     | DeclareOff
     | DeclareOn
-    | Readmit
+    | NodeAct
     | AckProblem
     | GetPower
     | WhyNode

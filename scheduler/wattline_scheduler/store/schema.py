@@ -12,7 +12,7 @@ from wattline_scheduler.store.tables import META, TABLES, Meta
 APPLICATION_ID = 0x57415454
 """`WATT`: identifies the file to `file(1)` and to the check for foreign databases."""
 
-SCHEMA_VERSION = 52
+SCHEMA_VERSION = 53
 """Version of the schema, in `user_version`: raised whenever a table or a JSON form changes."""
 
 _INDEXES = (

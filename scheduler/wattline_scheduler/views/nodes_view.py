@@ -3,13 +3,14 @@
 from wattline_protocol.ids import GpuIndex, Now, UnixTime
 from wattline_protocol.job.spec import WHOLE_GPU
 from wattline_protocol.site.out_of_band import OutOfBand
-from wattline_protocol.views.site_views import GpuView, NodeView, OutOfBandView, PartView
+from wattline_protocol.views.part_view import PartView
+from wattline_protocol.views.site_views import GpuView, NodeView, OutOfBandView
 from wattline_protocol.wire.agent_messages import Beat, GpuInfo, GpuSample
 from wattline_protocol.wire.mig import MigView
 from wattline_scheduler.core.admission.reservations import reserved_text
 from wattline_scheduler.core.leases.lease_load import floor_of
 from wattline_scheduler.core.leases.measured_draw import Draw, node_draw
-from wattline_scheduler.core.model.devices import withheld
+from wattline_scheduler.core.model.devices import cordoned, withheld
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.queue.remaining_time import empty_within_s
 from wattline_scheduler.core.model.state import State
@@ -55,6 +56,8 @@ def node_view(
         reserved=reserved_text(state, node.id, now),
         gpu_count=len(node.gpus),
         gpus_busy=sum(bool(node.jobs_on(index)) for index in node.gpus),
+        gpus_cordoned=sum(not node.jobs_on(index) for index in cordoned(node)),
+        cordons=node.record.cordons,
         gpu_models=tuple(sorted({gpu.name for gpu in node.gpus.values()})),
     )
 
@@ -134,6 +137,7 @@ def _gpu_view(state: State, node: NodeNow, gpu: GpuInfo, sample: GpuSample | Non
         others=jobs[1:],
         mig=_migs(node, gpu),
         parts=_parts(node, gpu),
+        is_cordoned=gpu.index in cordoned(node),
         foreign=s.foreign,
         locked_mhz=s.locked_mhz,
         c_per_w=state.thermal.c_per_w(node.id, gpu.index),

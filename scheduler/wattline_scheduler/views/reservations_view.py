@@ -4,6 +4,7 @@ from wattline_protocol.ids import NodeId, Now
 from wattline_protocol.job.spec import WHOLE_GPU
 from wattline_protocol.wire.reservations import ReservationView
 from wattline_scheduler.core.admission.reservations import by_part, is_active
+from wattline_scheduler.core.model.devices import cordoned
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.records import ReservationRecord
 
@@ -46,5 +47,6 @@ def _gpus(state: State, name: NodeId) -> tuple[int, int]:
     managed = [gpu for gpu in node.gpus.values() if gpu.managed]
     if node.state != "ok":
         return len(managed), 0
-    healthy = [gpu for gpu in managed if gpu.healthy and gpu.index not in node.lost]
+    shut = node.lost | cordoned(node)
+    healthy = [gpu for gpu in managed if gpu.healthy and gpu.index not in shut]
     return len(managed), sum(node.free_milli(gpu.index) for gpu in healthy) // WHOLE_GPU

@@ -14,7 +14,6 @@ from wattline_protocol.wire.client_messages import (
     DeclareOff,
     DeclareOn,
     Denied,
-    Readmit,
     Release,
     Request,
     Requeue,
@@ -23,6 +22,7 @@ from wattline_protocol.wire.client_messages import (
     Submitted,
     Undrain,
 )
+from wattline_protocol.wire.nodes.acts import Readmit
 from wattline_protocol.wire.rollouts import RolloutOptions
 from wattline_scheduler.core.model.effects import ActOutOfBand
 from wattline_scheduler.core.model.power_off_attempts import Purpose

@@ -51,6 +51,7 @@ from wattline_protocol.wire.client_messages import (
     Undrain,
     Update,
 )
+from wattline_protocol.wire.nodes.acts import Cordon, Uncordon
 from wattline_protocol.wire.reservations import Reserve, Unreserve
 from wattline_protocol.wire.rollouts import RolloutNow, RolloutOptions, SteerRollout
 from wattline_scheduler.core.lifecycle.job_state import reason_of
@@ -248,6 +249,11 @@ def _on(make: Callable[[Selection], Request]) -> Verb:
     return lambda play, jobs, _: play.ask(make(Selection(parse_jobs(str(jobs)))))
 
 
+def _node_and_gpu(text: str) -> tuple[NodeId, str]:
+    node, _, gpu = text.partition(":")
+    return NodeId(node), gpu
+
+
 def _shed(play: _Play, percent: str, step: dict[str, Any]) -> str:
     domain = DomainId(step["domain"])
     return play.ask(Shed(domain, fraction=parse_percent(percent), reason=step.get("reason", "")))
@@ -269,6 +275,8 @@ VERBS: dict[str, Verb] = {
     "fetch": _Play.fetch,
     "drain": lambda play, node, step: play.ask(Drain(NodeId(node), step.get("reason", ""))),
     "undrain": lambda play, node, _: play.ask(Undrain(NodeId(node))),
+    "cordon": lambda play, gpu, step: play.ask(Cordon(*_node_and_gpu(gpu), step.get("reason", ""))),
+    "uncordon": lambda play, gpu, _: play.ask(Uncordon(*_node_and_gpu(gpu))),
     "cancel": _on(Cancel),
     "hold": _on(Hold),
     "release": _on(Release),

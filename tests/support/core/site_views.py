@@ -13,6 +13,7 @@ from wattline_protocol.ids import (
     UnixTime,
 )
 from wattline_protocol.views.account_views import AccountView, QuotaView
+from wattline_protocol.views.part_view import PartView
 from wattline_protocol.views.queue_views import QueuedView
 from wattline_protocol.views.site_views import (
     AttemptView,
@@ -23,7 +24,6 @@ from wattline_protocol.views.site_views import (
     JobView,
     LimitView,
     NodeView,
-    PartView,
     SiteView,
 )
 from wattline_protocol.wire.agent_messages import TaskExit, TaskUsage

@@ -13,6 +13,7 @@ from zlib import crc32
 from rich.cells import cell_len
 
 from wattline_protocol.ids import JobId
+from wattline_protocol.lists.node_table import free
 from wattline_protocol.text.visible import visible_line
 from wattline_protocol.text.wording import counted, watts
 from wattline_protocol.views.site_views import GpuView, JobView, NodeView
@@ -125,8 +126,12 @@ def free_of(node: NodeView) -> int:
     if node.state != "ok":
         return 0
     if not node.gpus:
-        return max(0, node.gpu_count - node.gpus_busy)
-    return sum(gpu.healthy and gpu.job is None and not gpu.foreign for gpu in node.gpus)
+        return free(node)
+    return sum(map(_is_free, node.gpus))
+
+
+def _is_free(gpu: GpuView) -> bool:
+    return gpu.healthy and gpu.job is None and not gpu.foreign and not gpu.is_cordoned
 
 
 def _problems(node: NodeView) -> int:
@@ -186,9 +191,13 @@ def _owner_cell(gpu: GpuView, owners: Mapping[JobId, str]) -> Piece:
     if not gpu.healthy:
         return "×", "alarm"
     if gpu.job is None:
-        return ("!", "alarm") if gpu.foreign else ("·", "muted")
+        return ("!", "alarm") if gpu.foreign else _idle(gpu)
     owner = owners.get(gpu.job)
     return ("?", "muted") if owner is None else (_initial(owner), owner_role(owner))
+
+
+def _idle(gpu: GpuView) -> Piece:
+    return ("⊘" if gpu.is_cordoned else "·", "muted")
 
 
 def _initial(owner: str) -> str:
@@ -209,9 +218,9 @@ def cells_of(node: NodeView, cell: Cell) -> list[Piece]:
     if node.gpus:
         return [cell(gpu) for gpu in node.gpus]
     idle = max(0, node.gpu_count - node.gpus_busy)
-    busy: Piece = ("█", "heat-2")
-    free: Piece = ("·", "muted")
-    return [busy] * min(node.gpu_count, node.gpus_busy) + [free] * idle
+    in_use: Piece = ("█", "heat-2")
+    unused: Piece = ("·", "muted")
+    return [in_use] * min(node.gpu_count, node.gpus_busy) + [unused] * idle
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,7 @@ from wattline_scheduler.core.admission.reservations import reserved
 from wattline_scheduler.core.leases.lease_load import booking_of, is_leased
 from wattline_scheduler.core.model.command_outbox import MAX_OUTSTANDING
 from wattline_scheduler.core.model.data.stored_checkpoints import may_resume_on
-from wattline_scheduler.core.model.devices import free_devices, withheld
-from wattline_scheduler.core.model.foreign_processes import in_use
+from wattline_scheduler.core.model.devices import cordoned, free_devices, why_not_offered, withheld
 from wattline_scheduler.core.model.jobs.job import Attempt, Ending, Job
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.queue.remaining_time import endless, ends
@@ -112,7 +111,7 @@ def offer_of(state: State, node: NodeNow, now: Now) -> NodeOffer:
         for gpu in node.gpus.values()
         if is_controlled(gpu) and gpu.healthy and gpu.index not in node.lost
     ]
-    not_given = withheld(node)
+    not_given = withheld(node).keys() | cordoned(node)
     free = free_devices(node, (gpu for gpu in usable if gpu.index not in not_given))
     attempts = node.attempts.values()
     shared = {index for one in attempts if one.gpu_milli < WHOLE_GPU for index in one.record.gpus}
@@ -137,7 +136,7 @@ def offer_of(state: State, node: NodeNow, now: Now) -> NodeOffer:
         memory_bytes=node.record.memory_bytes,
         memory_free_bytes=node.record.memory_bytes - node.memory_used_bytes,
         booking=booking,
-        in_use=tuple(f"GPU {index} {in_use(node, index)}" for index in sorted(node.foreign)),
+        not_offered=why_not_offered(node),
         least_priority=min(map(_priority, attempts), default=PRIORITY_LEVELS),
         labels=node.labels,
         ends=ends(state.work.runtime_bounds, node, now),

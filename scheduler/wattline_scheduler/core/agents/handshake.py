@@ -7,6 +7,7 @@ from wattline_protocol.text.wording import counted, power_text
 from wattline_protocol.wire.agent_messages import PROTOCOL_VERSION, Adopted, Hello, Refused, Welcome
 from wattline_protocol.wire.problems import Severity
 from wattline_scheduler.core.admission.reservations import wake_jobs
+from wattline_scheduler.core.agents.replaced_gpus import renew_cordons
 from wattline_scheduler.core.agents.store_behind import check_hello
 from wattline_scheduler.core.agents.task_reports import reconcile
 from wattline_scheduler.core.emergency.fencing import void_attempt
@@ -90,6 +91,7 @@ def _refuse_older_self(state: State, node: NodeNow, hello: Hello, now: Now) -> N
 def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
     check_hello(state, node, hello, now)
     was_off, before = node.record.is_off, _hardware(node)
+    renew_cordons(state, node, hello.gpus, now)
     incarnation = nodes.next_incarnation(node.record.incarnation, hello.incarnation_seen)
     state.journal.change(
         node,

@@ -16,7 +16,7 @@ from wattline_protocol.ids import JobId, NodeId, Now, UnixTime
 from wattline_scheduler.core.admission.planner_view import snapshot
 from wattline_scheduler.core.admission.reservations import reserved
 from wattline_scheduler.core.lifecycle.preemption import claimed, running_gangs
-from wattline_scheduler.core.model.devices import held_devices
+from wattline_scheduler.core.model.devices import returned_devices
 from wattline_scheduler.core.model.jobs.job import Attempt, Gang
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.plan.cycle import PATIENCE_S, plan_in_parts
@@ -285,7 +285,7 @@ class Case:
             at = position[node.id]
             devices = columns.gpu_index[at][suited[at]].tolist() if shape.gpus else ()
             is_short = (shape.cpus and of.cpus) or (shape.memory_bytes and of.memory_bytes)
-            is_on = is_short or not {*held_devices(node, attempt)}.isdisjoint(devices)
+            is_on = is_short or not {*returned_devices(node, attempt)}.isdisjoint(devices)
             return bool(able[at] and is_on)
 
         live_of = self._state.work.live_of
@@ -335,7 +335,7 @@ class Case:
         node, shape = self._state.nodes[attempt.node], attempt.gang.job.shape
         at = self._seen.position[node.id]
         booked_mw = dict(self._seen.nodes[at].booking.held)
-        held = {device: gpu_of(device) for device in held_devices(node, attempt)}
+        held = {device: gpu_of(device) for device in returned_devices(node, attempt)}
         freed_mw = {
             device: booked_mw[gpu] - node.gpus[gpu].idle_mw
             for device, gpu in held.items()

@@ -8,7 +8,8 @@ recorded, and only an operator ends it (`wattline node readmit`).
 """
 
 from wattline_protocol.ids import NodeId, Now, UserName
-from wattline_protocol.wire.client_messages import Answer, Denied, Done, Readmit
+from wattline_protocol.wire.client_messages import Answer, Denied, Done
+from wattline_protocol.wire.nodes.acts import Readmit
 from wattline_scheduler.core.leases.overruns import note_overruns
 from wattline_scheduler.core.model.node import CONTRADICTIONS_MANY, NodeNow
 from wattline_scheduler.core.model.problems import begin, end

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from wattline_protocol.ids import Instant, NodeId, Now
 from wattline_scheduler.core.lifecycle.ending import end_gang
-from wattline_scheduler.core.model.devices import held_devices
+from wattline_scheduler.core.model.devices import returned_devices
 from wattline_scheduler.core.model.jobs.job import (
     Attempt,
     Ending,
@@ -202,7 +202,7 @@ def allocation_of(state: State, attempt: Attempt) -> TaskAllocation:
     """What an attempt holds, for the planner. Offers of the view are current (`renew_offers`)."""
     node, shape = state.nodes[attempt.node], attempt.gang.job.shape
     at = state.fleet_view.position[node.id]
-    held = held_devices(node, attempt)
+    held = returned_devices(node, attempt)
     booked_mw = dict(state.fleet_view.offers[at].booking.held)
     gpus = [node.gpus[gpu_of(device)] for device in held]
     return TaskAllocation(

@@ -36,6 +36,18 @@ def withheld(node: NodeNow) -> dict[GpuIndex, str]:
     return {index: why for index, why in found if why}
 
 
+def cordoned(node: NodeNow) -> frozenset[GpuIndex]:
+    """GPUs that an operator has withheld from placement; tasks on them continue."""
+    return frozenset(one.index for one in node.record.cordons if not one.is_absent)
+
+
+def why_not_offered(node: NodeNow) -> tuple[str, ...]:
+    """GPUs that are in use by others or cordoned, as text, by index."""
+    why = dict.fromkeys(cordoned(node), "is cordoned")
+    why |= {index: in_use(node, index) for index in node.foreign}
+    return tuple(f"GPU {index} {why[index]}" for index in sorted(why))
+
+
 def _has_mig(node: NodeNow) -> bool:
     """Whether a GPU is in MIG mode, or was when a task was placed on it."""
     return any(gpu.mig is not None for gpu in node.gpus.values()) or any(
@@ -70,15 +82,18 @@ def _left_of(node: NodeNow, gpu: GpuInfo) -> Iterable[GpuInfo]:
     return (device for device in devices(gpu) if device.uuid not in held)
 
 
-def held_devices(node: NodeNow, attempt: Attempt) -> tuple[GpuIndex, ...]:
-    """Devices allocated to the attempt, as far as the node still has them."""
+def returned_devices(node: NodeNow, attempt: Attempt) -> tuple[GpuIndex, ...]:
+    """Devices allocated to the attempt that are offered again after its end: the node still has
+    them, and their GPUs are not cordoned."""
+    withheld_now = cordoned(node)
+    kept = [i for i in attempt.record.gpus if i in node.gpus and i not in withheld_now]
     if attempt.record.mig is None:
-        return tuple([index for index in attempt.record.gpus if index in node.gpus])
-    return tuple([one.index for one in held_infos(node, attempt)])
+        return tuple(kept)
+    return tuple([one.index for one in held_infos(node, attempt)]) if kept else ()
 
 
 def held_infos(node: NodeNow, attempt: Attempt) -> tuple[GpuInfo, ...]:
-    """The same, in the planner's form."""
+    """Devices allocated to the attempt, as far as the node still has them."""
     known = [node.gpus[index] for index in attempt.record.gpus if index in node.gpus]
     mig = attempt.record.mig
     if mig is None:

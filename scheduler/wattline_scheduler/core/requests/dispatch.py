@@ -30,7 +30,6 @@ from wattline_protocol.wire.client_messages import (
     Drain,
     GridEvent,
     Hold,
-    Readmit,
     Release,
     Request,
     Requeue,
@@ -41,6 +40,7 @@ from wattline_protocol.wire.client_messages import (
     Undrain,
     Update,
 )
+from wattline_protocol.wire.nodes.acts import Cordon, Readmit, Uncordon
 from wattline_protocol.wire.reservations import Reserve, Unreserve
 from wattline_protocol.wire.rollouts import ReportRises, ReportTraffic, SteerRollout
 from wattline_scheduler.core.admission.disk_reserve import deny_new_work
@@ -54,6 +54,7 @@ from wattline_scheduler.core.requests import (
     abuse,
     api_keys,
     bulk_actions,
+    gpu_cordons,
     grid_events,
     node_operations,
     problem_acts,
@@ -87,7 +88,7 @@ ON_ROUTES = (DeclareRoutes, RemoveRoute)
 ON_DATA = (AddData, ApproveData, ChangeData, RemoveData, RebuildData, ReportDeletion)
 """Likewise, on their own data sets, or as reviewers."""
 
-ON_NODES = (Drain, Undrain, DeclareOff, DeclareOn, Readmit)
+ON_NODES = (Drain, Undrain, Cordon, Uncordon, DeclareOff, DeclareOn, Readmit)
 ON_BUDGETS = (Shed, Restore, GridEvent, CancelGridEvent, SetUnits)
 ON_SITE = (*ON_NODES, *ON_BUDGETS, Reserve, Unreserve, AckProblem)
 """Requests that require the operator role."""
@@ -166,7 +167,7 @@ def _do(state: State, event: ClientRequest, now: Now) -> Answer | None:
             return take_rises(state, event.user, request, now)
         case AckProblem():
             return problem_acts.acknowledge(state, event.user, request, now)
-        case Drain() | Undrain() | DeclareOff() | DeclareOn() | Readmit():
+        case _ if isinstance(request, ON_NODES):
             return _do_to_node(state, event, request, now)
         case _:
             verb = type(request).__name__
@@ -176,7 +177,7 @@ def _do(state: State, event: ClientRequest, now: Now) -> Answer | None:
 def _do_to_node(
     state: State,
     event: ClientRequest,
-    request: Drain | Undrain | DeclareOff | DeclareOn | Readmit,
+    request: Drain | Undrain | Cordon | Uncordon | DeclareOff | DeclareOn | Readmit,
     now: Now,
 ) -> Answer | None:
     node = _node(state, request.node)
@@ -187,6 +188,10 @@ def _do_to_node(
             return node_operations.drain(state, node, event.user, request, now)
         case Undrain():
             return node_operations.undrain(state, node, event.user, request, now)
+        case Cordon():
+            return gpu_cordons.cordon(state, node, event.user, request, now)
+        case Uncordon():
+            return gpu_cordons.uncordon(state, node, event.user, request, now)
         case DeclareOff():
             return node_operations.declare_off(state, node, event, request, now)
         case DeclareOn():

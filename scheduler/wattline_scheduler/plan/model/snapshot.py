@@ -52,8 +52,8 @@ class NodeOffer:
     booking: Booking
     parts: tuple[Part, ...] = ()
     """Partially allocated GPUs, by index."""
-    in_use: tuple[str, ...] = ()
-    """GPUs used by foreign processes, as text; they are not in `free` and `parts`."""
+    not_offered: tuple[str, ...] = ()
+    """GPUs used by foreign processes or cordoned, as text; they are not in `free` and `parts`."""
     warmth: int = 0
     """Warmth of its free GPUs at full power above comfort, in steps of some °C."""
     least_priority: int = PRIORITY_LEVELS

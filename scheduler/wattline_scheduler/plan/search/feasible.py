@@ -243,17 +243,17 @@ def _say_gpus(trial: Trial, at: int, shape: Shape) -> str:
             columns.free_milli[at].max(where=ask.is_suited[columns.gpu_class[at]], initial=0)
         )
         there = f"at most {most / WHOLE_GPU:g} of one is free" if most else "none is free"
-        return f"{shape.gpu_milli / WHOLE_GPU:g} of a GPU; {there}{_in_use(trial, at)}"
+        return f"{shape.gpu_milli / WHOLE_GPU:g} of a GPU; {there}{_not_offered(trial, at)}"
     free = len(task_request.slots_for(columns, ask, at))
     lacks = shape.gpus - free
     what = f"MIG {shape.mig}" if shape.mig else "GPU"
-    return f"{counted(lacks, f'more free {what}')}{_in_use(trial, at)}"
+    return f"{counted(lacks, f'more free {what}')}{_not_offered(trial, at)}"
 
 
-def _in_use(trial: Trial, at: int) -> str:
-    """The GPUs used by foreign processes; the first by name."""
-    found = trial.snapshot.nodes[at].in_use
-    others = f", and {len(found) - 1} more in use" if len(found) > 1 else ""
+def _not_offered(trial: Trial, at: int) -> str:
+    """The GPUs used by foreign processes or cordoned; the first by name."""
+    found = trial.snapshot.nodes[at].not_offered
+    others = f", and {len(found) - 1} more withheld" if len(found) > 1 else ""
     return f" ({found[0]}{others})" if found else ""
 
 

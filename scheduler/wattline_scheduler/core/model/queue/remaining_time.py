@@ -8,7 +8,7 @@ resume, less the run time before it. For paused work, and for services, it is un
 from dataclasses import dataclass
 
 from wattline_protocol.ids import GpuIndex, Instant, Now
-from wattline_scheduler.core.model.devices import held_devices
+from wattline_scheduler.core.model.devices import returned_devices
 from wattline_scheduler.core.model.jobs.job import (
     START_WAIT_S,
     Ending,
@@ -112,7 +112,7 @@ def ends(bounds: RuntimeBounds, node: NodeNow, now: Now) -> tuple[tuple[GpuIndex
     for attempt in node.attempts.values():
         end = _end_of(bounds, attempt.gang, now)
         if end is not None:
-            known += [(device, end.at) for device in held_devices(node, attempt)]
+            known += [(device, end.at) for device in returned_devices(node, attempt)]
     return tuple(known)
 
 
@@ -122,7 +122,7 @@ def endless(node: NodeNow) -> tuple[GpuIndex, ...]:
         device
         for attempt in node.attempts.values()
         if attempt.gang.job.spec.kind == "service" and not isinstance(attempt.gang.phase, Ending)
-        for device in held_devices(node, attempt)
+        for device in returned_devices(node, attempt)
     )
 
 

@@ -46,8 +46,9 @@ def _refusal(answer: Answer, *, is_of_operators: bool) -> str:
 
 
 def in_words(request: Request) -> str:
-    """Formats a request: drain n01."""
+    """Formats a request: drain n01, cordon n01:3."""
     tag = type(request).__struct_config__.tag
     named = (getattr(request, name, None) for name in TARGETS)
     target = next((str(one) for one in named if one), "")
-    return f"{str(tag).replace('_', ' ')} {target}".strip()
+    gpu = getattr(request, "gpu", "")
+    return f"{str(tag).replace('_', ' ')} {target}{gpu and f':{gpu}'}".strip()

@@ -14,7 +14,8 @@ from wattline_protocol.wire.agent_messages import (
     TaskUpdate,
     TaskUsage,
 )
-from wattline_protocol.wire.client_messages import DeclareOff, Denied, Done, Readmit
+from wattline_protocol.wire.client_messages import DeclareOff, Denied, Done
+from wattline_protocol.wire.nodes.acts import Readmit
 from wattline_protocol.wire.raised_cap import RaisedCap
 from wattline_scheduler.core.leases.distrust import MOST_NAMEPLATES
 from wattline_scheduler.core.leases.lease_load import load_of

@@ -21,13 +21,13 @@ from wattline_protocol.wire.client_messages import (
     Drain,
     GridEvent,
     Hold,
-    Readmit,
     Request,
     Restore,
     SetUnits,
     Shed,
     Undrain,
 )
+from wattline_protocol.wire.nodes.acts import Cordon, Readmit, Uncordon
 from wattline_protocol.wire.problems import Condition
 from wattline_protocol.wire.reservations import Reserve, Unreserve
 from wattline_scheduler.core.model import journal
@@ -55,6 +55,8 @@ OPERATORS: dict[type, Request] = {
         DeclareOff(A1, "a1"),
         DeclareOn(A1),
         Readmit(A1),
+        Cordon(A1, "0"),
+        Uncordon(A1, "0"),
         Shed(None, 0.1),
         Restore(None),
         GridEvent("e1", 9e9, fraction=0.1),
