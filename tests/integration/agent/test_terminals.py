@@ -241,3 +241,20 @@ def test_nothing_but_the_socket_of_the_task_is_connected_to(
         assert "no socket of the task" in error()
     live.runner.kill(ref(5), "signaled", "enough")
     live.until("ended", ref(5))
+
+
+def test_it_ends_with_its_command_whatever_else_has_the_terminal(
+    live: LiveKeeper, started: Callable[..., Node]
+) -> None:
+    """The rest is shown; what was left behind it, which writes without end, is ended."""
+    left = "setsid sh -c 'trap : HUP; yes left' & yes x | head -c 200000; echo end"
+    node = started(6, "bash", "-c", f"read go; {left}; exit 4")
+    node.attach().type(b"\n")
+    while not node.over:
+        node.read()
+    end = live.until("ended", ref(6)).exit
+    assert end is not None
+    assert end.code == 4
+    assert b"end\r\n" in node.shown
+    assert node.shown.count(b"x\r\n") == 100_000
+    wait_until(lambda: not live.processes(ref(6)), "no process is left")

@@ -39,6 +39,8 @@ WINDOW_BYTES = 64 * 1024
 MAX_INPUT_BYTES = 16 * 1024
 """Input that the terminal does not take: further input stays in the socket."""
 READ_BYTES = 16 * 1024
+LAST_READS = 4
+"""More than a pseudo-terminal holds, 8 KiB, and less than is retained."""
 CLOSED_POLL_MS = 200
 FAREWELL_S = 2.0
 """Time that a client has to read the rest. The log has it."""
@@ -293,9 +295,7 @@ class Terminal:
         while status is None:
             self._turn()
             status = self._ended()
-        while self._read_output():
-            self._log(is_last=True)
-        self._log(is_last=True)
+        self._read_rest()
         self._say_farewell(status)
         return status
 
@@ -355,6 +355,14 @@ class Terminal:
             self._state.put(data)
             self._unlogged += data
         return bool(data)
+
+    def _read_rest(self) -> None:
+        """What the terminal still has; another process may write to it without end."""
+        left = LAST_READS
+        while self._read_output() and left:
+            self._log(is_last=True)
+            left -= 1
+        self._log(is_last=True)
 
     def _write_input(self) -> None:
         state = self._state
