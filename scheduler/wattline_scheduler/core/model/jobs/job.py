@@ -245,8 +245,8 @@ class Gang:
     """Where it finds its newest checkpoint, while it is pending."""
     first_ended: Attempt | None = None
     """The newest ended attempt of its first rank."""
-    past: deque[Attempt] = field(default_factory=lambda: deque(maxlen=MAX_ATTEMPTS_KEPT))
-    """Ended attempts, oldest first."""
+    past: deque[Attempt] = field(default_factory=deque)
+    """Ended attempts, oldest first: all of the newest try, and some of earlier ones."""
 
     @property
     def phase_name(self) -> GangPhase:
@@ -295,8 +295,13 @@ class Gang:
         return first if first is not None and first.record.attempt == self.attempt else None
 
     def keep_ended(self, attempt: Attempt) -> None:
-        """Adds an ended attempt; of many the oldest leave memory."""
+        """Adds an ended attempt; of many, those of earlier tries leave memory."""
         self.past.append(attempt)
+        while (
+            len(self.past) > MAX_ATTEMPTS_KEPT
+            and self.past[0].record.attempt < attempt.record.attempt
+        ):
+            self.past.popleft()
         if attempt.record.task == self.task_no(0):
             self.first_ended = attempt
 

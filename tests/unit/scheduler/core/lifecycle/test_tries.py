@@ -15,7 +15,7 @@ from wattline_scheduler.core.lifecycle.ending import (
     MAX_SHORT_FAILURES,
 )
 from wattline_scheduler.core.lifecycle.job_state import reason_of
-from wattline_scheduler.core.model.jobs.job import CRASHES_HELD, Pending
+from wattline_scheduler.core.model.jobs.job import CRASHES_HELD, MAX_ATTEMPTS_KEPT, Pending
 
 
 @pytest.fixture
@@ -43,6 +43,20 @@ def test_back_off_doubles(h: Harness) -> None:
         end_one(h, number, 1, run_s=CRASH_RUN_S)
         waits.append(wait_s(h, number))
     assert waits == pytest.approx([1, 2, 4, 8, 16, 32, 60, 60], abs=0.2)
+
+
+def test_each_task_of_a_large_gang_counts_until_the_last_ends() -> None:
+    h = joined(site().rack("a", MAX_ATTEMPTS_KEPT + 6).build())
+    number = h.submit(job().nodes(MAX_ATTEMPTS_KEPT + 6).gpus(1).retries(1))
+    for code in (1, 0):
+        for _ in range(MAX_ATTEMPTS_KEPT + 5):
+            end_one(h, number, 0)  # the harness checks the invariants
+            assert h.state_of(number) == "RUNNING"
+        end_one(h, number, code)
+        if code:
+            wait_s(h, number)
+    assert h.state_of(number) == "COMPLETED"
+    assert len(h.gang(number).past) == MAX_ATTEMPTS_KEPT + 6
 
 
 def test_a_healthy_run_resets_the_back_off(h: Harness) -> None:
