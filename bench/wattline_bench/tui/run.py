@@ -21,7 +21,7 @@ from typing import NamedTuple
 import msgspec
 import psutil
 
-from wattline_bench.rig.site import LiveSite
+from wattline_bench.rig.site import LiveSite, core_time
 from wattline_bench.tui.busy import busy_site
 from wattline_bench.tui.program import ARRIVED, SHOWN
 from wattline_bench.tui.relay import Relay
@@ -44,7 +44,7 @@ GAP_S = 0.02
 FIRST_WITHIN_S = 120.0
 KEY_WITHIN_S = 30.0
 """A terminal that shows nothing of a key for so long has failed."""
-SETTLE_S = 5.0
+SETTLE_S = 10.0
 
 
 class Quantiles(msgspec.Struct, frozen=True):
@@ -75,6 +75,10 @@ class Terminal(Figures, frozen=True):
     scheduler_alone_cpu_pct: float
     pictures: int
     keys: int
+    starved_pct: float
+    """Of the time in which the terminal had work it waited so much for a processor that others had:
+    on a busy machine times are longer than they would be by about 1 / (1 - this)."""
+    scheduler_starved_pct: float
     busy_cores: float
     """Of the whole machine, others' work included."""
 
@@ -100,6 +104,8 @@ class Watched(NamedTuple):
     screen_bytes_per_s: float
     pictures: int
     keys: int
+    starved_pct: float
+    scheduler_starved_pct: float
     busy_cores: float
 
 
@@ -144,7 +150,7 @@ def measure(*, nodes: int, jobs: int, seconds: float) -> Figures:
         alone = _cores(live, seconds)
         terminal, relay = next(terminals)
         time.sleep(SETTLE_S)
-        own = _watched(terminal, relay, seconds)
+        own = _watched(live, terminal, relay, seconds)
         for _ in range(TERMINALS - 1):
             next(terminals)
         time.sleep(SETTLE_S)
@@ -185,10 +191,11 @@ def _cores(live: LiveSite, seconds: float) -> float:
     return live.core_time().share_since(before)
 
 
-def _watched(terminal: Opened, relay: Relay, seconds: float) -> Watched:
+def _watched(live: LiveSite, terminal: Opened, relay: Relay, seconds: float) -> Watched:
     """A terminal while keys are pressed."""
     window, dice = terminal.window, Random(1)
-    before, received = window.program.cpu_times(), relay.bytes_to_client
+    before, of_scheduler = core_time(window.program), live.core_time()
+    received = relay.bytes_to_client
     psutil.cpu_percent()
     began_s = time.monotonic()
     pressed: list[float] = []
@@ -196,21 +203,22 @@ def _watched(terminal: Opened, relay: Relay, seconds: float) -> Watched:
         pressed.append(window.press(KEYS[len(pressed) % len(KEYS)]))
         time.sleep(dice.uniform(*KEY_EVERY_S))
     ended_s = time.monotonic()
-    after = window.program.cpu_times()
+    after, of_scheduler_after = core_time(window.program), live.core_time()
     window.wait_writes(pressed[-1], KEY_WITHIN_S)
     took_s = ended_s - began_s
-    used_s = after.user + after.system - before.user - before.system
     writes = [one for one in window.writes if one[0] >= began_s]
     ages_s = _ages_s([note for note in terminal.notes() if began_s <= note.at_s <= ended_s])
     return Watched(
         key_to_paint_ms=_quantiles(_key_ms(pressed, writes)),
-        cpu_pct=100 * used_s / took_s,
+        cpu_pct=100 * after.share_since(before),
         rss_mib=window.program.memory_info().rss / 2**20,
         age_s=_quantiles(ages_s),
         bytes_per_s=(relay.bytes_to_client - received) / took_s,
         screen_bytes_per_s=sum(size for at_s, size in writes if at_s <= ended_s) / took_s,
         pictures=len(ages_s),
         keys=len(pressed),
+        starved_pct=100 * after.starved_since(before),
+        scheduler_starved_pct=100 * of_scheduler_after.starved_since(of_scheduler),
         busy_cores=psutil.cpu_percent() / 100 * (psutil.cpu_count() or 1),
     )
 

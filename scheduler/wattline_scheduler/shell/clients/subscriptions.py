@@ -10,7 +10,7 @@ from wattline_protocol.wire.routes import ROUTES_REPEAT_S, Routes
 from wattline_protocol.wire.subscriptions import WatchRoutes, WatchSite
 from wattline_scheduler.shell.clients.client_endpoint import ClientEndpoint, Session
 from wattline_scheduler.shell.clients.fair_queue import FairLimits, FairQueue
-from wattline_scheduler.shell.clients.pictures.picture_turns import PictureTurns
+from wattline_scheduler.shell.clients.pictures.picture_turns import PERIOD_S, PictureTurns
 from wattline_scheduler.shell.clients.pictures.site_feed import NEW_READER, Reader
 from wattline_scheduler.shell.clients.site_snapshots import Snapshots
 
@@ -172,7 +172,9 @@ class Watches:
     def _show_delta(self, watch: _Watch, period_s: float, now: Now) -> None:
         delta, reader = self._pictures.feed.read(watch.reader)
         has_rest = self._pictures.feed.has_news(reader)
-        watch.due = now.mono_s if has_rest else _next_beat(now, max(period_s, SITE_PERIOD_MIN_S))
+        # Of the shortest period the next picture is shown when it is made, not when it is begun.
+        is_prompt = has_rest or period_s <= PERIOD_S
+        watch.due = Instant(now.mono_s + (0.0 if is_prompt else period_s))
         if self._show(watch, delta, now):
             watch.reader, watch.unseen_since, watch.shown_at = reader, now.mono_s, now.mono_s
 

@@ -27,6 +27,9 @@ class PictureTurns:
         self._parts: Parts[None] | None = None
         self._took_cpu_s = 0.0
         self._due = Instant(0.0)
+        self._paid = Instant(0.0)
+        """When it has rested for what it took. The second picture does not wait for that: the first
+        has all rows, the second few, and whoever has just come would look at an old one."""
 
     def serve(self) -> None:
         """A few milliseconds of the next picture, if it is due."""
@@ -43,15 +46,17 @@ class PictureTurns:
 
     def _rest(self) -> None:
         ended = self._clock().mono_s
-        beat_s = (ended // PERIOD_S + 1) * PERIOD_S
+        beat = Instant((ended // PERIOD_S + 1) * PERIOD_S)
         self._parts = None
-        self._due = Instant(max(beat_s, ended + REST_FACTOR * self._took_cpu_s))
+        self._paid = Instant(ended + REST_FACTOR * self._took_cpu_s)
+        self._due = beat if self.feed.pictures == 1 else max(beat, self._paid)
 
     def stop(self) -> None:
-        """Nobody watches any more: free the rows. What was begun counts, so that one who comes and
-        leaves without end costs no more than one who stays."""
+        """Nobody watches any more: free the rows. What was made or begun counts, so that one who
+        comes and leaves without end costs no more than one who stays."""
         if self._parts is not None:
             self._rest()
+        self._due = max(self._due, self._paid)
         self.feed.clear()
 
     def next_in_s(self) -> float:

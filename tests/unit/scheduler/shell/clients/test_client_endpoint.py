@@ -349,6 +349,25 @@ def test_a_watch_of_deltas_gets_one_merged_delta_of_all_that_it_missed() -> None
     assert reasons == [full.nodes[0].reason, "x"]
 
 
+def test_a_picture_is_shown_when_it_is_made() -> None:
+    """Whenever the one before was shown; of a longer period, the newest after it."""
+    w = Watched()
+    w.watches.add(w.session, 1, WatchSite(deltas=True), at(0.0))
+    w.watches.add(w.session, 2, WatchSite(3.0, deltas=True), at(0.0))
+    w.show(0.9)
+    shown: dict[int, list[float]] = {1: [], 2: []}
+    for step in range(10, 80):
+        before = len(w.pipe.sent)
+        for ask in shown:
+            w.watches.seen(w.session, ask)
+        w.show(step / 10)
+        for tell in w.pipe.sent[before:]:
+            assert isinstance(tell, Response)
+            shown[tell.ask].append(step / 10)
+    assert shown[1] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
+    assert shown[2] == [3.9, 6.9]
+
+
 def test_the_pictures_of_a_client_that_does_not_read_end_and_are_freed() -> None:
     w = Watched()
     w.watches.add(w.session, 1, WatchSite(deltas=True), at(0.0))
