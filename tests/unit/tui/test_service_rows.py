@@ -10,30 +10,42 @@ from wattline_protocol.wire.problems import ProblemView
 from wattline_tui.app import TopApp
 from wattline_tui.screens.job import JobScreen
 from wattline_tui.screens.services import ServicesScreen
-from wattline_tui.services import COLUMNS, details_of, service_rows
+from wattline_tui.services import ServiceRow, details_of, service_rows, service_table
 
 BURNING = ProblemView(
     1, "slo_burning", "service chat", "warning", NOON, None, "burns 3.2 ×", job=JobId(1)
 )
 
 
-def test_a_row_has_replicas_load_slo_watts_joules_and_the_problem() -> None:
+def cells(row: ServiceRow) -> dict[str, str]:
+    return {column.name: column.cell(row) for column in service_table(0.0).columns}
+
+
+def test_a_row_has_replicas_load_slo_watts_joules_cost_and_the_problem() -> None:
     rows = service_rows(services_now().services, (BURNING,))
-    chat, digits, night = (dict(zip(COLUMNS, map(str, cells), strict=True)) for _, cells in rows)
-    assert (chat["ready"], chat["range"], chat["req/s"]) == ("2/3", "2-8", "412")
-    assert (chat["p95 / SLO"], chat["burn 1h 6h"]) == ("231 ms / 200 ms", "3.2 0.9")
-    assert (chat["watts / wanted"], chat["J/1,000"]) == ("4.21 kW / 5.6 kW", "11.6 kJ")
-    assert (chat["!"], chat["problem"], night["!"]) == ("!", "burns 3.2 ×", "")
-    assert (digits["p95 / SLO"], digits["problem"]) == ("–", "2.1#4: CUDA out of memory")
-    assert (night["ready"], night["p95 / SLO"], night["burn 1h 6h"]) == (
-        "0/0",
-        "– / 1,000 ms",
-        "– 0",
-    )
+    chat, digits, night = map(cells, rows)
+    assert (chat["ready"], chat["replicas"], chat["rate"]) == ("2/3", "2-8", "412")
+    assert (chat["p95"], chat["slo"], chat["burn"], chat["burn-6h"]) == ("231", "200", "3.2", "0.9")
+    assert (chat["watts"], chat["wanted"], chat["joules"]) == ("4.21 kW", "5.6 kW", "11.6 kJ")
+    assert (chat["in-flight"], chat["problem"], night["problem"]) == ("26", "burns 3.2 ×", "")
+    assert (digits["p95"], digits["slo"]) == ("-", "-")
+    assert digits["problem"] == "2.1#4: CUDA out of memory"
+    assert (night["ready"], night["p95"], night["slo"], night["cost"]) == ("0/0", "-", "1,000", "-")
+
+
+def test_a_fast_burn_is_an_alarm() -> None:
+    burn = service_table(0.0).column("burn")
+    assert burn.is_alarm is not None
+    assert list(map(burn.is_alarm, service_rows(services_now().services, ()))) == [
+        True,
+        False,
+        False,
+    ]
 
 
 def test_the_details_are_those_of_the_command() -> None:
-    lines = details_of(services_now().services[0], (BURNING,)).splitlines()
+    (chat, *_) = service_rows(services_now().services, (BURNING,))
+    lines = details_of(chat).splitlines()
     assert any(line.startswith("error budget") and "3.2 × in 1 h" in line for line in lines)
     assert lines[:2] == ["RUNNING · owner ada · revision 1 · 26 in flight", "! burns 3.2 ×"]
 

@@ -1,38 +1,45 @@
-"""Services screen: replicas, load, SLO, watts and joules of each; all about the selected one."""
+"""Services screen: replicas, load, SLO, watts, joules and cost; all about the selected one."""
+
+from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.containers import Vertical
-from textual.markup import escape
-from textual.widgets import DataTable
+from textual.content import Content
 
 from wattline_protocol.text.visible import visible_line
 from wattline_protocol.text.wording import counted
 from wattline_protocol.views.service_views import ListServices, Services, ServiceView
 from wattline_protocol.wire.client_messages import Answer, Request
 from wattline_protocol.wire.problems import ProblemView
+from wattline_tui.listing.rows import Rows
 from wattline_tui.messages import OpenJob
 from wattline_tui.model import View
-from wattline_tui.screens.base import ListScreen
+from wattline_tui.screens.base import ListScreen, SubjectKind, TableScreen
 from wattline_tui.services import (
-    COLUMNS,
-    WORKER_COLUMNS,
+    ServiceRow,
     details_of,
     service_rows,
-    worker_rows,
+    service_table,
+    worker_table,
 )
 from wattline_tui.widgets.facts import Facts
-from wattline_tui.widgets.tables import SteadyTable
+from wattline_tui.widgets.list_pane import ListPane
+from wattline_tui.widgets.list_table import ListTable
 
 
-class ServicesScreen(ListScreen):
-    """Opened from the overview."""
+class ServicesScreen(TableScreen, ListScreen):
+    """Mode 4."""
 
     CSS_PATH = "services.tcss"
+    kind: ClassVar[SubjectKind] = "service"
 
     def __init__(self) -> None:
-        super().__init__()
+        rows = Rows(service_table, lambda one: one.name)
+        super().__init__(ListPane(ListTable(rows, id="services"), "services", id="pane"))
+        workers = Rows(worker_table, lambda one: one.task)
+        self.worker_pane = ListPane(ListTable(workers, id="workers"), "workers", id="workers-pane")
         self.services: tuple[ServiceView, ...] = ()
         self._problems: tuple[ProblemView, ...] = ()
+        self._now_unix_s = 0.0
 
     @property
     def request(self) -> Request:
@@ -41,26 +48,9 @@ class ServicesScreen(ListScreen):
 
     def content(self) -> ComposeResult:
         """All of them above, the selected one below, then its workers."""
-        with Vertical(id="content"):
-            yield SteadyTable(COLUMNS, id="services")
-            yield Facts(id="facts")
-            yield SteadyTable(WORKER_COLUMNS, id="workers")
-
-    def on_mount(self) -> None:
-        """The rows come with the first answer."""
-        self._table.border_title = "services"
-        self.query_one("#workers", SteadyTable).border_title = "workers"
-        self._table.focus()
-
-    @property
-    def _table(self) -> SteadyTable:
-        return self.query_one("#services", SteadyTable)
-
-    @property
-    def selected(self) -> ServiceView | None:
-        """The selected service."""
-        name = self._table.selected
-        return next((one for one in self.services if one.name == name), None)
+        yield self.pane
+        yield Facts(id="facts")
+        yield self.worker_pane
 
     def draw(self, view: View) -> None:
         """Problems come with each snapshot."""
@@ -69,35 +59,36 @@ class ServicesScreen(ListScreen):
 
     def show_answer(self, answer: Answer, now_unix_s: float) -> None:
         """Draw the services."""
-        del now_unix_s
         if not isinstance(answer, Services):
             return
-        self.services = answer.services
-        self._table.show(service_rows(self.services, self._problems))
+        self.services, self._now_unix_s = answer.services, now_unix_s
         whole = sum(one.replicas.ready >= one.replicas.want for one in self.services)
         of = counted(len(self.services), "service")
-        self._table.border_subtitle = f"{whole} of {of} with all replicas ready"
+        self.pane.facts = f"{whole} of {of} with all replicas ready"
+        self.pane.table.show(service_rows(self.services, self._problems), now_unix_s)
         self._draw_selected()
+
+    @property
+    def selected(self) -> ServiceRow | None:
+        """The row under the cursor."""
+        one = self.pane.table.rows.row
+        return one if isinstance(one, ServiceRow) else None
 
     def _draw_selected(self) -> None:
         one, facts = self.selected, self.query_one(Facts)
-        facts.border_title = "" if one is None else escape(visible_line(one.name))
-        nothing = "" if self.services else "No services."
-        facts.show(nothing if one is None else details_of(one, self._problems))
-        workers = () if one is None else one.workers
-        self.query_one("#workers", SteadyTable).show(worker_rows(workers))
+        facts.display = self.worker_pane.display = one is not None
+        if one is not None:
+            facts.border_title = Content(visible_line(one.name))
+            facts.show(details_of(one))
+            self.worker_pane.table.show(one.service.workers, self._now_unix_s)
 
-    def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
+    def on_list_table_changed(self, event: ListTable.Changed) -> None:
         """The cursor has moved."""
-        event.stop()
-        self._draw_selected()
+        if event.table is self.pane.table:
+            self._draw_selected()
 
-    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
-        """Enter or click on a row."""
-        event.stop()
-        self.open_revision()
-
-    def open_revision(self) -> None:
+    def on_list_table_opened(self, event: ListTable.Opened) -> None:
         """Open the job that serves."""
+        event.stop()
         if self.selected is not None:
-            self.post_message(OpenJob(self.selected.revision))
+            self.post_message(OpenJob(self.selected.service.revision))

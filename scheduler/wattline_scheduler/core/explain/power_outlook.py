@@ -5,7 +5,7 @@ lease fits also with each of its node's inputs lost (`power.topology.rows`), so 
 domain ends only what has no other input, or what stands in a zone without cooling.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,6 +29,7 @@ from wattline_scheduler.core.emergency.pausing import (
 from wattline_scheduler.core.model.jobs.job import Gang
 from wattline_scheduler.core.model.not_found import not_there
 from wattline_scheduler.core.model.state import State
+from wattline_scheduler.plan.model.shape import GangKey
 from wattline_scheduler.power.allocation.allocator import (
     Allocation,
     GpuColumns,
@@ -68,7 +69,8 @@ class _Share:
 
 
 def power_outlook(state: State, request: WhatIfPower, now: Now) -> Parts[PowerOutlook | Denied]:
-    """One part for the division of watts, then one per `NODES_PER_PART` nodes that change."""
+    """A part for each division of watts, then one per `NODES_PER_PART` nodes. What depends on the
+    state is looked up in the first: positions in the columns may be others later."""
     del now
     denied = _refusal(state, request)
     if denied is not None:
@@ -80,13 +82,17 @@ def power_outlook(state: State, request: WhatIfPower, now: Now) -> Parts[PowerOu
     columns = _columns(state, dead, lost)
     if not request.fails:
         columns.free_mw[list(state.domains.rows_in[request.domain])] -= less_mw
-    after = columns.divide(state)
-    paused = _to_pause(state, after, lost)
+    now_columns, wanted_mw = _columns(state, (), ()), state.fleet.gpus.target_mw.copy()
+    paused = _to_pause(state, columns.divide(state), lost)
     _idle(state, columns, paused)
+    held = {one.key: [at for _, _, at in _entries(state, one)] for one in (*lost, *paused)}
+    places = _places(state)
+    yield
     after = columns.divide(state)
-    before, wanted_mw = _columns(state, (), ()).divide(state), state.fleet.gpus.target_mw.copy()
-    shares = _shares(before, wanted_mw), _shares(after, wanted_mw)
-    slowed = yield from _slowed(state, *shares, {gang.job.id for gang in (*lost, *paused)})
+    yield
+    before = _shares(now_columns.divide(state), wanted_mw)
+    gone = {gang.job.id for gang in (*lost, *paused)}
+    slowed = yield from _slowed(state, places, before, _shares(after, wanted_mw), gone)
     shorts = after.short().items()
     return PowerOutlook(
         domain=request.domain,
@@ -99,7 +105,7 @@ def power_outlook(state: State, request: WhatIfPower, now: Now) -> Parts[PowerOu
         lost=len({gang.job.id for gang in lost}),
         paused=len({gang.job.id for gang in paused}),
         slowed=len(slowed),
-        jobs=_jobs(state, _ended(state, lost, shares[0]), _ended(state, paused, shares[0]), slowed),
+        jobs=_jobs(state, _ended(lost, held, before), _ended(paused, held, before), slowed),
     )
 
 
@@ -201,34 +207,45 @@ def _shares(allocation: Allocation, wanted_mw: Ints) -> Floats:
     return np.where(wanted_mw > 0, np.minimum(allocation.gpu_mw / wanted, 1.0), 1.0)
 
 
+def _places(state: State) -> dict[NodeId, tuple[int, tuple[GpuIndex, ...]]]:
+    """Of each node the position of its first GPU in the columns, and its GPUs there."""
+    fleet = state.fleet
+    return {
+        name: (fleet.gpu_entries(name).start, tuple(gpu.index for gpu in load.gpus))
+        for name, load in fleet.loads.items()
+    }
+
+
 def _slowed(
-    state: State, before: Floats, after: Floats, others: Collection[JobId]
+    state: State,
+    places: Mapping[NodeId, tuple[int, tuple[GpuIndex, ...]]],
+    before: Floats,
+    after: Floats,
+    others: Collection[JobId],
 ) -> Parts[dict[JobId, _Share]]:
     """GPUs that have a smaller share, by their job."""
     found: dict[JobId, _Share] = {}
-    fleet = state.fleet
-    positions = np.flatnonzero(after < before - SAME_WITHIN)
-    names = [fleet.matrix.nodes[at] for at in np.unique(fleet.gpus.node[positions]).tolist()]
-    entries = {name: (fleet.gpu_entries(name).start, fleet.loads.get(name)) for name in names}
-    changed = set(positions.tolist())
-    for number, (name, (first, load)) in enumerate(entries.items()):
+    changed = set(np.flatnonzero(after < before - SAME_WITHIN).tolist())
+    for number, (name, (first, gpus)) in enumerate(places.items()):
         if number % NODES_PER_PART == NODES_PER_PART - 1:
             yield
-        for at, gpu in enumerate(load.gpus if load is not None else ()):
-            jobs = state.nodes[name].jobs_on(gpu.index)
-            if first + at in changed and jobs and jobs[0] not in others:
+        for at, index in enumerate(gpus):
+            jobs = state.nodes[name].jobs_on(index) if first + at in changed else ()
+            if jobs and jobs[0] not in others:
                 share = found.setdefault(jobs[0], _Share([], []))
                 share.before.append(float(before[first + at]))
                 share.after.append(float(after[first + at]))
     return found
 
 
-def _ended(state: State, gangs: list[Gang], before: Floats) -> dict[JobId, _Share]:
+def _ended(
+    gangs: list[Gang], positions: Mapping[GangKey, Sequence[int]], before: Floats
+) -> dict[JobId, _Share]:
     """What the GPUs of these gangs have now; then they have nothing."""
     found: dict[JobId, _Share] = {}
     for gang in gangs:
         share = found.setdefault(gang.job.id, _Share([], []))
-        for _, _, at in _entries(state, gang):
+        for at in positions[gang.key]:
             share.before.append(float(before[at]))
             share.after.append(0.0)
     return found
