@@ -8,6 +8,7 @@ from wattline.show.serving.services import figures, in_flight, note
 from wattline_protocol.lists import kinds
 from wattline_protocol.lists.column import Column
 from wattline_protocol.lists.table import Table
+from wattline_protocol.text.wording import digits
 from wattline_protocol.views.service_views import (
     EnergyView,
     ServiceView,
@@ -61,7 +62,9 @@ def service_table(_: float) -> Table[ServiceRow]:
             own("in-flight", kinds.NUMBER, lambda row: in_flight(row.service), weight=4),
             own("p95", kinds.AMOUNT, _slo(lambda slo: slo.measured_p95_ms), "P95 MS"),
             own("slo", kinds.AMOUNT, _slo(lambda slo: slo.p95_ms), "SLO MS", weight=1),
-            own("errors", kinds.SHARE, _slo(lambda slo: slo.measured_errors), weight=3),
+            own(
+                "errors", kinds.SHARE, _slo(lambda slo: slo.measured_errors), text=_errors, weight=3
+            ),
             own(
                 "burn",
                 kinds.AMOUNT,
@@ -126,6 +129,13 @@ def _watts(value: Callable[[WattsView], float]) -> Callable[[ServiceRow], float 
 
 def _energy(value: Callable[[EnergyView], float | None]) -> Callable[[ServiceRow], float | None]:
     return lambda row: None if row.service.energy is None else value(row.service.energy)
+
+
+def _errors(row: ServiceRow) -> str:
+    """With digits enough for small shares."""
+    slo = row.service.slo
+    known = None if slo is None else slo.measured_errors
+    return kinds.NOT_KNOWN if known is None else f"{digits(100 * known)} %"
 
 
 def _joules(row: ServiceRow) -> str:

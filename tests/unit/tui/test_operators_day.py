@@ -14,6 +14,7 @@ from wattline_protocol.ids import DomainId, JobId, NodeId, UnixTime
 from wattline_protocol.views.power_views import BindingView
 from wattline_protocol.views.site_views import SiteView
 from wattline_protocol.wire.client_messages import Drain, Explain, Requeue, Restore, Shed
+from wattline_protocol.wire.nodes.acts import Cordon
 from wattline_protocol.wire.reservations import Reserve
 from wattline_tui.app import TopApp
 from wattline_tui.screens.job import JobScreen
@@ -58,6 +59,11 @@ DAY: dict[str, tuple[Callable[[], SiteView], tuple[str, ...], Done]] = {
         busy_site,
         ("colon", "'gpu-01", "d", "y", "'new fan"),
         lambda _, feed: asked(feed, Drain) == Drain(NodeId("gpu-01"), "new fan"),
+    ),
+    "cordon a GPU": (
+        busy_site,
+        ("colon", "'gpu-01", "u", "'3", "y", "'XID 79"),
+        lambda _, feed: asked(feed, Cordon) == Cordon(NodeId("gpu-01"), "3", "XID 79"),
     ),
     "shed": (
         busy_site,

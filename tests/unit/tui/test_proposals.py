@@ -5,11 +5,14 @@ import pytest
 
 from support.core.site_views import busy_site, troubled_site
 from support.programs.feeds import PlayedFeed
-from wattline_protocol.ids import DomainId, JobId, NodeId
+from wattline_protocol.ids import DomainId, GpuIndex, JobId, NodeId
 from wattline_protocol.job.selection import only
 from wattline_protocol.wire.client_messages import Drain, Hold, Release, Restore, Shed, Undrain
+from wattline_protocol.wire.nodes.acts import Cordon, Uncordon
+from wattline_protocol.wire.nodes.gpu_cordon import GpuCordon
 from wattline_tui.acts.proposals import (
     cancel,
+    cordon_or_uncordon,
     drain_or_undrain,
     hold_or_release,
     requeue,
@@ -78,3 +81,19 @@ async def test_a_key_acts_on_the_focused_table_only(key: str) -> None:
         await pilot.press("n")
         await pilot.pause()
     assert feed.asked == []
+
+
+def test_a_gpu_is_cordoned_by_its_index_and_uncordoned_likewise() -> None:
+    node = NodeId("gpu-01")
+    proposal = cordon_or_uncordon(VIEW, [node], "3")
+    assert proposal.requests == (Cordon(node, "3"),)
+    assert proposal.question.endswith("What is on it (1) runs on; it is offered to no job.")
+    site = busy_site()
+    cordon = GpuCordon("GPU-3", GpuIndex(3), "XID 79", "olga", site.unix_s)
+    cordoned = msgspec.structs.replace(site.nodes[0], cordons=(cordon,))
+    view = reduce(View(), msgspec.structs.replace(site, nodes=(cordoned, *site.nodes[1:])), 0.0)
+    assert cordon_or_uncordon(view, [node], "3").requests == (Uncordon(node, "3"),)
+    with pytest.raises(ValueError, match="gpu-01 has no GPU “9”: its GPUs are 0, 1, 2"):
+        cordon_or_uncordon(VIEW, [node], "9")
+    with pytest.raises(ValueError, match="select one node"):
+        cordon_or_uncordon(VIEW, [node, NodeId("gpu-02")], "3")

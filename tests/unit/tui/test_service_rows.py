@@ -27,6 +27,7 @@ def test_a_row_has_replicas_load_slo_watts_joules_cost_and_the_problem() -> None
     assert (chat["ready"], chat["replicas"], chat["rate"]) == ("2/3", "2-8", "412")
     assert (chat["p95"], chat["slo"], chat["burn"], chat["burn-6h"]) == ("231", "200", "3.2", "0.9")
     assert (chat["watts"], chat["wanted"], chat["joules"]) == ("4.21 kW", "5.6 kW", "11.6 kJ")
+    assert (chat["errors"], night["errors"]) == ("0.04 %", "-")
     assert (chat["in-flight"], chat["problem"], night["problem"]) == ("26", "burns 3.2 ×", "")
     assert (digits["p95"], digits["slo"]) == ("-", "-")
     assert digits["problem"] == "2.1#4: CUDA out of memory"

@@ -28,6 +28,7 @@ from wattline_protocol.wire.client_messages import (
     Undrain,
     Update,
 )
+from wattline_protocol.wire.nodes.acts import Cordon, Uncordon
 from wattline_protocol.wire.problems import ProblemView
 from wattline_protocol.wire.reservations import Reserve
 from wattline_tui.limits import when
@@ -102,6 +103,27 @@ def off_or_on(view: View, nodes: Sequence[NodeId], typed: str = "") -> Proposal:
         f"Declare node {name} off?\nYou vouch that it draws nothing. {lost}",
         (DeclareOff(name, confirmation=typed),),
     )
+
+
+def cordon_or_uncordon(view: View, nodes: Sequence[NodeId], typed: str) -> Proposal:
+    """One GPU of a node by its index: uncordons it if it is cordoned. Raises ValueError."""
+    node = view.node(nodes[0]) if len(nodes) == 1 else None
+    if node is None:
+        raise ValueError("a GPU is of one node: select one node")
+    gpus = [gpu for gpu in node.gpus if str(gpu.index) == typed]
+    known = [str(gpu.index) for gpu in node.gpus] or [str(at) for at in range(node.gpu_count)]
+    if typed not in known:
+        raise ValueError(f"{node.id} has no GPU “{typed[:40]}”: its GPUs are {listed(known, 16)}")
+    cordoned = {str(one.index) for one in node.cordons if not one.is_absent}
+    if typed in cordoned:
+        effect = "It is offered to jobs again."
+        return Proposal(
+            f"Uncordon GPU {typed} of {node.id}?\n{effect}", (Uncordon(node.id, typed),)
+        )
+    job = gpus[0].jobs if gpus else ""
+    work = f"What is on it ({job}) runs on" if job else "Nothing of a job is on it"
+    effect = f"{work}; it is offered to no job."
+    return Proposal(f"Cordon GPU {typed} of {node.id}?\n{effect}", (Cordon(node.id, typed),))
 
 
 def is_switchable(view: View, name: str) -> bool:

@@ -142,6 +142,15 @@ ACTS = (
         lambda view, keys, _: proposals.drain_or_undrain(view, _nodes(keys)),
     ),
     Act(
+        "cordon",
+        "u",
+        "Cordon, uncordon",
+        "Offer one GPU of a node to no job, or again",
+        "node",
+        lambda view, keys, typed: proposals.cordon_or_uncordon(view, _nodes(keys), typed),
+        ask=_typed("Which GPU of the node? Its index.", "3"),
+    ),
+    Act(
         "off",
         "o",
         "Off, on",
