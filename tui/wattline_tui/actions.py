@@ -10,7 +10,7 @@ from textual.binding import Binding
 
 from wattline_protocol.text.wording import joined
 
-Place = Literal["everywhere", "list", "site", "accounts", "node", "job"]
+Place = Literal["everywhere", "list", "site", "accounts", "job"]
 
 
 @dataclass(frozen=True, slots=True)

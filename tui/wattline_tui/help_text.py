@@ -24,7 +24,6 @@ _HEADS: dict[Place, str] = {
     "list": "Lists",
     "site": "Site",
     "accounts": "Accounts",
-    "node": "Node",
     "job": "Job",
 }
 

@@ -123,7 +123,7 @@ class JobView(msgspec.Struct, frozen=True):
     mig: str = ""
     """Profile of its MIG devices; empty = whole GPUs."""
     expected_end_unix_s: UnixTime | None = None
-    """When all running tasks will have ended, in answers to GetJob; None = unknown."""
+    """When all running tasks will have ended; None = unknown."""
     expected_end_why: str = ""
     """Basis of that estimate."""
     grace_s: float | None = None

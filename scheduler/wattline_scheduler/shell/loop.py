@@ -146,7 +146,7 @@ class Loop:
         self._agents = AgentEndpoint(sockets.agents, cluster.state.nodes)
         self._agent_turns = AgentTurns(self._agents, clock, self._agent_message)
         self._clients = ClientEndpoint(sockets.clients, cluster.state.site.name)
-        self._reads = Reads(cluster, store, sockets.refused)
+        self._reads = Reads(cluster, store, sockets.refused, clock)
         self._relays = Relays(cluster.state, store, partial(agent_keys, members), self._handle)
         self._log_reads = LogReads(cluster.state, self._clients, self._handle)
         self._turns = ClientTurns(self._clients, clock, self._client_request, self._failed)

@@ -92,10 +92,20 @@ def job_in_full(job: Job, tariff: Tariff, bounds: RuntimeBounds, now: Now) -> Jo
     view = msgspec.structs.replace(view, ranks=rank_views(job))
     if job.grace_s < job.spec.recovery.grace_s:
         view = msgspec.structs.replace(view, grace_s=job.grace_s)
+    return _with_end(view, job, bounds, now)
+
+
+def job_in_list(job: Job, tariff: Tariff, bounds: RuntimeBounds, now: Now) -> JobView:
+    """As `job_in_memory`, with its expected end."""
+    return _with_end(job_in_memory(job, tariff), job, bounds, now)
+
+
+def _with_end(view: JobView, job: Job, bounds: RuntimeBounds, now: Now) -> JobView:
+    """To the second, so that an estimate that has not changed is the same text."""
     left = left_of_job(bounds, job, now)
     if left is None:
         return view
-    end_unix_s = UnixTime(now.unix_s + left.s)
+    end_unix_s = UnixTime(float(round(now.unix_s + left.s)))
     return msgspec.structs.replace(view, expected_end_unix_s=end_unix_s, expected_end_why=left.why)
 
 

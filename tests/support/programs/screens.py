@@ -38,7 +38,10 @@ async def settled(pilot: Pilot[None]) -> None:
     for line in app.screen.query(Input):
         line.cursor_blink = False
     await pilot.pause()
-    await pilot.pause()
+    before = ""
+    while (now := screen_text(app)) != before:
+        before = now
+        await pilot.pause()
 
 
 def _is_unmeasured(table: DataTable[object]) -> bool:

@@ -19,5 +19,5 @@ def h() -> Harness:
 @pytest.fixture
 def reads(h: Harness, tmp_path: Path) -> Iterator[Reads]:
     store = opened(tmp_path)
-    yield Reads(h.cluster, store, lambda: 0)
+    yield Reads(h.cluster, store, lambda: 0, lambda: h.now)
     store.close()

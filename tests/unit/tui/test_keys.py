@@ -35,7 +35,6 @@ from wattline_tui.screens.accounts import AccountsScreen
 from wattline_tui.screens.base import Subject
 from wattline_tui.screens.dialogs import Page
 from wattline_tui.screens.job import JobScreen
-from wattline_tui.screens.node import NodeScreen
 from wattline_tui.screens.overview import OverviewScreen
 from wattline_tui.screens.reservations import ReservationsScreen
 from wattline_tui.widgets.list_pane import FilterLine, ListPane
@@ -46,7 +45,6 @@ OWNERS = {
     "list": ListPane,
     "site": OverviewScreen,
     "accounts": AccountsScreen,
-    "node": NodeScreen,
     "job": JobScreen,
 }
 

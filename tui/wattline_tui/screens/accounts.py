@@ -5,7 +5,6 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
-from textual.widgets import DataTable
 
 from wattline_protocol.text.quantities import format_duration
 from wattline_protocol.wire.client_messages import Accounts, Answer, ListAccounts, Request
@@ -14,6 +13,7 @@ from wattline_tui.actions import Place, bindings
 from wattline_tui.messages import OpenJob, OpenList
 from wattline_tui.screens.base import ListScreen
 from wattline_tui.screens.reservations import ReservationsScreen
+from wattline_tui.widgets.list_table import ListTable
 from wattline_tui.widgets.tables import SteadyTable
 
 
@@ -67,7 +67,7 @@ class AccountsScreen(ListScreen):
         self._quotas.display = bool(accounts.quotas)
         self._quotas.border_subtitle = f"{waiting} waiting"
 
-    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+    def on_list_table_opened(self, event: ListTable.Opened) -> None:
         """Enter or click on a row."""
         event.stop()
         self.open_waiting()
@@ -80,7 +80,7 @@ class AccountsScreen(ListScreen):
         """Open the oldest job that waits for the selected quota."""
         if self.focused is not self._quotas or not self.accounts.quotas:
             return
-        waiting = self.accounts.quotas[self._quotas.cursor_row].first_waiting
+        waiting = self.accounts.quotas[self._quotas.rows.cursor].first_waiting
         if waiting:
             self.post_message(OpenJob(waiting[0]))
         else:

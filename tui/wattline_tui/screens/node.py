@@ -41,7 +41,7 @@ class NodeScreen(ListScreen):
     """Opened from the heat map."""
 
     CSS_PATH = "node.tcss"
-    place: ClassVar[Place] = "node"
+    place: ClassVar[Place] = "list"
 
     def __init__(self, node: NodeId) -> None:
         super().__init__()

@@ -56,6 +56,7 @@ class ListPane(Vertical):
         self.facts = ""
         """Totals, below the list."""
         self._before = ""
+        self._titles = ("", "")
 
     def compose(self) -> ComposeResult:
         """Table, filter, what is wrong with it."""
@@ -197,8 +198,10 @@ class ListPane(Vertical):
         below = [self.facts] if self.facts else []
         if table.hidden:
             below.append(f"{counted(len(table.hidden), 'column')} hidden")
-        table.border_title = _plain(" · ".join(parts))
-        table.border_subtitle = _plain(" · ".join(below))
+        titles = " · ".join(parts), " · ".join(below)
+        if titles != self._titles:  # each assignment draws the whole list
+            self._titles = titles
+            table.border_title, table.border_subtitle = map(_plain, titles)
 
 
 def _plain(text: str) -> Content:

@@ -9,7 +9,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -25,6 +25,10 @@ MARK_WIDTH = 2
 """In front of each line: whether it is chosen."""
 
 HEAD_LINES = 1
+
+MEASURED_LINES = 40
+"""At least so many rows from the first in view on have a say in the widths: a list whose height is
+that of its rows is measured before it has it."""
 
 LEAST_TEXT = 14
 """A name may take this much, or a fifth of the width; what is longer is cut at `…`."""
@@ -127,6 +131,8 @@ class ListTable(ScrollView, can_focus=True):
     @property
     def hidden(self) -> list[str]:
         """Usual columns that do not fit."""
+        if not self._shown:
+            return []
         shown = {one.column.name for one in self._shown}
         return [one.name for one in self.rows.table.chosen(None) if one.name not in shown]
 
@@ -213,10 +219,18 @@ class ListTable(ScrollView, can_focus=True):
         self._cells.clear()
         self._fit()
         self._reveal()
+        self.post_message(self.Changed(self))
 
     def _move_to(self, at: int) -> None:
+        """Where nothing scrolls, two lines change."""
+        before, top = self.rows.cursor, self.scroll_offset.y
         self.rows.move_to(at)
-        self._moved()
+        self._reveal()
+        if self.scroll_offset.y == top:
+            lines = {before, self.rows.cursor}
+            width = self.size.width
+            self.refresh(*(Region(0, HEAD_LINES + at - top, width, 1) for at in lines))
+        self.post_message(self.Changed(self))
 
     def _moved(self) -> None:
         self._reveal()
@@ -252,7 +266,7 @@ class ListTable(ScrollView, can_focus=True):
             return
         columns = self.rows.table.columns
         top = self.scroll_offset.y
-        in_view = self.rows.shown[top : top + self.size.height]
+        in_view = self.rows.shown[top : top + max(MEASURED_LINES, self.size.height)]
         for at, row in enumerate(in_view):
             self._widen(self.rows.keys[top + at], row, columns)
         usual = [self._fitted(one) for one in columns if one.is_usual]

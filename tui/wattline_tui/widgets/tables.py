@@ -1,76 +1,48 @@
-"""Tables that update cells, not rows: the cursor and the scroll position are retained."""
+"""Lists whose rows are texts already: answers of the scheduler about few things."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from rich.text import Text
-from textual.widgets import DataTable
 
-from wattline_protocol.text.visible import visible_line
+from wattline_protocol.lists.column import Column
+from wattline_protocol.lists.kinds import TEXT
+from wattline_protocol.lists.table import Table
+from wattline_tui.listing.rows import Rows
+from wattline_tui.widgets.list_table import ListTable
 
 Cell = str | Text
+"""A styled one needs attention."""
+
 Row = tuple[str, tuple[Cell, ...]]
 """Key and cells."""
 
 
-class SteadyTable(DataTable[Cell]):
-    """A DataTable that is updated to its new content with the fewest changes."""
+class SteadyTable(ListTable):
+    """Columns with these titles; the first ones and the last stay where space is short."""
 
     def __init__(self, columns: Sequence[str], *, id: str) -> None:  # noqa: A002 - Textual's name
-        super().__init__(id=id, cursor_type="row", zebra_stripes=False)
-        self._titles = tuple(columns)
-        self._shown: dict[str, tuple[Cell, ...]] = {}
+        *fixed, last = (_column(at, title) for at, title in enumerate(columns))
+        table = Table((*fixed, replace(last, weight=0, grows=True)), empty="")
+        super().__init__(Rows[Row](lambda _: table, lambda row: row[0]), id=id)
 
-    def on_mount(self) -> None:
-        """Columns once; rows come with the first snapshot."""
-        for title in self._titles:
-            self.add_column(title, key=title)
-        self.show_cursor = self.has_focus
-
-    def on_focus(self) -> None:
-        """Keys act here now: show the cursor."""
-        self.show_cursor = True
-
-    def on_blur(self) -> None:
-        """Keys act elsewhere: hide the cursor, which would be misleading."""
-        self.show_cursor = False
-
-    def show(self, rows: Sequence[Row]) -> None:
+    def show(self, rows: Sequence[Row], now_unix_s: float = 0.0) -> None:  # type: ignore[override]
         """Show exactly these rows in this order."""
-        if list(self._shown) != [key for key, _ in rows]:
-            self._rebuild(rows)
-        else:
-            self._update(rows)
+        super().show(rows, now_unix_s)
 
     @property
     def selected(self) -> str | None:
         """Key of the row under the cursor."""
-        if not self._shown:
-            return None
-        return list(self._shown)[min(self.cursor_row, len(self._shown) - 1)]
-
-    def _update(self, rows: Sequence[Row]) -> None:
-        for key, cells in rows:
-            before = self._shown[key]
-            for title, old, new in zip(self._titles, before, cells, strict=True):
-                if old != new:
-                    self.update_cell(key, title, _drawn(new), update_width=True)
-            self._shown[key] = cells
-
-    def _rebuild(self, rows: Sequence[Row]) -> None:
-        selected, at_y = self.selected, self.scroll_y
-        self.clear()
-        self._shown = {}
-        for key, cells in rows:
-            self.add_row(*map(_drawn, cells), key=key)
-            self._shown[key] = cells
-        if selected in self._shown:
-            self.move_cursor(row=list(self._shown).index(selected), animate=False)
-        self.scroll_to(y=at_y, animate=False)
+        return self.rows.at_cursor
 
 
-def _drawn(cell: Cell) -> Text:
-    """A plain cell is text, not markup: names and reasons come from users."""
-    if isinstance(cell, str):
-        return Text(visible_line(cell))
-    cell.plain = visible_line(cell.plain)
-    return cell
+def _column(at: int, title: str) -> Column[Row]:
+    return Column(f"column-{at}", TEXT, _text(at), title, weight=at, is_alarm=_is_styled(at))
+
+
+def _text(at: int) -> Callable[[Row], str]:
+    return lambda row: str(row[1][at])
+
+
+def _is_styled(at: int) -> Callable[[Row], bool]:
+    return lambda row: isinstance(row[1][at], Text)

@@ -71,6 +71,7 @@ from wattline_scheduler.views.domains_view import domain_views
 from wattline_scheduler.views.jobs_view import (
     counts_on_record,
     job_in_full,
+    job_in_list,
     job_in_memory,
     job_view,
 )
@@ -106,8 +107,11 @@ ListRequest = ListJobs | ListNodes | ListEvents
 class Reads:
     """Answers reads; caches only the views of jobs that can no longer change."""
 
-    def __init__(self, cluster: Cluster, store: Store, refused: Callable[[], int]) -> None:
+    def __init__(
+        self, cluster: Cluster, store: Store, refused: Callable[[], int], clock: Callable[[], Now]
+    ) -> None:
         self._cluster = cluster
+        self._clock = clock
         self._state = cluster.state
         self._store = store
         self._refused = refused
@@ -160,7 +164,8 @@ class Reads:
     def show_job(self, job: Job) -> JobView:
         """The view of a job without its attempts; cached once it has ended."""
         if job.record.state not in ENDED_STATES:
-            return job_in_memory(job, self._state.site.tariff)
+            bounds = self._state.work.runtime_bounds
+            return job_in_list(job, self._state.site.tariff, bounds, self._clock())
         known = self._ended.get(job.id)
         if known is not None and known[0] is job.record:
             return known[1]

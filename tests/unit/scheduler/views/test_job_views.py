@@ -21,6 +21,7 @@ from wattline_scheduler.views.jobs_view import (
     counts_on_record,
     exit_code,
     job_in_full,
+    job_in_list,
     job_in_memory,
     job_view,
     merged_metrics,
@@ -240,3 +241,7 @@ def test_a_job_says_when_it_is_expected_to_end() -> None:
     assert seen[0].expected_end_unix_s - h.now.unix_s == pytest.approx(590 + grace_s, abs=15)
     assert seen[1].expected_end_unix_s is None
     assert seen[2].expected_end_unix_s is None, "one of three waits"
+    listed = job_in_list(h.job(known), TARIFF, bounds, h.now)
+    h.run(5.3)
+    later = job_in_list(h.job(known), TARIFF, bounds, h.now)
+    assert listed.expected_end_unix_s == later.expected_end_unix_s, "a time, which stays"

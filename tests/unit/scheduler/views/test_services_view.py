@@ -41,7 +41,7 @@ def ask(
 ) -> tuple[ServiceView, ...] | Denied:
     """The answer as its reader sees it."""
     store = opened(tmp_path)
-    reads = Reads(h.cluster, store, lambda: 0)
+    reads = Reads(h.cluster, store, lambda: 0, lambda: h.now)
     asker = Asker(UserName(user), role)
     answer = at_once(reads.services(asker, ListServices(name), h.now))
     store.close()
