@@ -15,7 +15,8 @@ def follow_cordons(
     cordons: Iterable[GpuCordon], before: Iterable[GpuInfo], gpus: Iterable[GpuInfo]
 ) -> Iterator[GpuCordon | None]:
     """Each cordon as of now; None = its GPU was replaced: it is not listed, and the one with its
-    index was not there before. A GPU that is merely absent stays cordoned, as it may come back."""
+    index was not there before. A GPU that is merely absent stays cordoned, as it may come back; so
+    does one that cannot be read, which has no UUID."""
     now_at: dict[GpuIndex, str] = {gpu.index: gpu.uuid for gpu in gpus}
     index_of = {uuid: index for index, uuid in now_at.items()}
     cordons = tuple(cordons)
@@ -23,6 +24,8 @@ def follow_cordons(
     for one in cordons:
         if one.uuid in index_of:
             yield replace(one, index=index_of[one.uuid], is_absent=False)
+        elif now_at.get(one.index) == "" and not one.is_absent:
+            yield one
         elif one.index in now_at and now_at[one.index] not in known:
             yield None
         else:

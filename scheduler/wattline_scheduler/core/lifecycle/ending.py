@@ -244,8 +244,12 @@ def _publish(state: State, gang: Gang, now: Now) -> None:
         gang.reason = "the attempt that has its output is not on record"
         run_again(state, gang, now)
         return
-    boot_id = state.nodes[publisher.node].record.boot_id
-    state.work.move(gang, Publishing(now.mono_s, boot_id), now)
+    node = state.nodes.get(publisher.node)
+    if node is None:
+        gang.reason = f"{publisher.node}, which has its output, has left the site"
+        run_again(state, gang, now)
+        return
+    state.work.move(gang, Publishing(now.mono_s, node.record.boot_id), now)
     state.wants_staging = True
     save_gang(state, gang, now)
 

@@ -184,7 +184,7 @@ class Reads:
         (view,) = answer.jobs
         owner = UserName(view.owner)
         if not asker.may_act_for(owner):
-            view = _without_values(view)
+            view = _without_stored(_without_values(view))
         if not asker.may_read_logs(owner, self._state.site.logs):
             view = _without_logs(view)
         return Jobs((view,))
@@ -278,6 +278,14 @@ def _without_values(view: JobView) -> JobView:
         return view
     spec = msgspec.structs.replace(view.spec, env=dict.fromkeys(view.spec.env, HIDDEN))
     return msgspec.structs.replace(view, spec=spec)
+
+
+def _without_stored(view: JobView) -> JobView:
+    """The digest of a stored checkpoint is a key to its content: caches find it by that."""
+    if view.checkpoint is None:
+        return view
+    hidden = msgspec.structs.replace(view.checkpoint, stored=None, stored_in="")
+    return msgspec.structs.replace(view, checkpoint=hidden)
 
 
 def _without_logs(view: JobView) -> JobView:

@@ -20,12 +20,12 @@ from wattline_protocol.ids import UnixTime
 from wattline_protocol.wire.client_messages import Denied
 from wattline_scheduler.core.model.data.data_book import DataBook, may_read
 from wattline_scheduler.core.model.data.version_views import version_view
-from wattline_scheduler.core.model.not_found import not_there
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.data_sets.add_version import place_of, prepare
 from wattline_scheduler.core.requests.data_sets.find_version import (
     find_version,
     is_readable,
+    no_set,
     not_for_user,
 )
 from wattline_scheduler.core.requests.selection import Asker
@@ -71,7 +71,7 @@ def _sets(state: State, asker: Asker) -> DataSets:
 def _versions_of(state: State, asker: Asker, name: str) -> DataVersions | Denied:
     record = state.data.sets.get(name)
     if record is None:
-        return not_there("data set", name, state.data.sets)
+        return no_set(state, asker, name)
     found = list(state.data.versions[name].values())[-MAX_LISTED:]
     return not_for_user(record, asker) or _answer(state, asker, record, found, in_full=False)
 

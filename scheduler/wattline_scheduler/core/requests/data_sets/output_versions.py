@@ -29,7 +29,10 @@ def tick_outputs(state: State, now: Now) -> None:
         if attempt is None:
             _lose(state, gang, "the attempt that has its output is not on record", now)
             continue
-        node = state.nodes[attempt.node]
+        node = state.nodes.get(attempt.node)
+        if node is None:
+            _lose(state, gang, f"{attempt.node}, which has its output, has left the site", now)
+            continue
         output = node.data.outputs.get(attempt.record.ref)
         if why := _why_lost(gang, node, output):
             _lose(state, gang, why, now)

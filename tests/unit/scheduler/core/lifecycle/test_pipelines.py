@@ -23,6 +23,7 @@ from wattline_protocol.job.spec import DataSpec
 from wattline_protocol.wire.agent_messages import ForgetTask, StartTask
 from wattline_protocol.wire.client_messages import Cancel, DeclareOff, Denied, Requeue, Submitted
 from wattline_scheduler.core.requests.selection import Asker
+from wattline_scheduler.records import GangRecord
 from wattline_scheduler.views.data.data_sets_view import answer_data
 from wattline_scheduler.views.jobs_view import job_in_memory
 
@@ -127,6 +128,36 @@ def test_an_output_that_may_be_damaged_is_made_again(how: str) -> None:
     assert ended(h, number) == ("COMPLETED", "", "features@v1")
     (version,) = h.cluster.state.data.live("features")
     assert version.made_from[0].name == f"{number}#2"
+
+
+@pytest.mark.parametrize("is_saved", [False, True])
+def test_an_output_whose_node_leaves_the_site_is_made_again(is_saved: bool) -> None:
+    """The first rank has ended, so that nothing of its job lives there, or all have."""
+    h = started(3)
+    number = h.submit(with_data(DataSpec(makes="features")).nodes(2))
+    h.run(2)
+    first, *others = [a for gang in h.job(number).gangs for a in gang.live]
+    h.agent(first.node).end(first.record.ref, 0)
+    h.settle()
+    if is_saved:
+        h.end_tasks()
+    h.cut_off.add(first.node)
+    h.run(20)
+    h.do(DeclareOff(first.node, str(first.node)))
+    gone, kept = first.node, tuple(one for one in h.site.nodes if one.id != first.node)
+    h.site = msgspec.structs.replace(h.site, nodes=kept)
+    del h.agents[gone]
+    if is_saved:  # as it was when the scheduler ended, with the node declared off by its successor
+        (saved,) = [one for one in h.disk.of(GangRecord) if one.job == number]
+        h.disk.save(msgspec.structs.replace(saved, phase="publishing"))
+    h.restart_scheduler()
+    h.join()
+    for one in others:
+        h.agent(one.node).end_all(0)
+    h.run(20)
+    assert h.job(number).record.state == "RUNNING"
+    assert h.gang(number).attempt == 2
+    assert gone not in {node for node, _ in running(h, number)}
 
 
 def test_a_try_that_fails_leaves_nothing() -> None:

@@ -114,6 +114,16 @@ def test_a_gpu_that_is_replaced_is_free_of_it_and_it_is_said(h: Harness) -> None
     assert gpus_of(h, h.submit(job().gpus(2))) == (0, 1)
 
 
+def test_a_gpu_that_cannot_be_read_for_a_time_is_still_cordoned(h: Harness) -> None:
+    """Its agent was restarted while the driver did not answer for it."""
+    h.do(Cordon(A1, "1", "XID 79"))
+    lists(h, gpu(0), gpu(1, uuid=""))
+    lists(h, gpu(0), gpu(1))
+    assert gpus_of(h, h.submit(job().gpus(1))) == (0,)
+    assert h.state_of(h.submit(job().gpus(1))) == "PENDING"
+    assert not h.events("gpu_cordon_ended")
+
+
 def test_a_gpu_that_is_absent_for_a_time_is_still_cordoned(h: Harness) -> None:
     """The other one gets its index meanwhile, and is not cordoned for it."""
     h.do(Cordon(A1, "0"))

@@ -11,6 +11,7 @@ from wattline_protocol.data.requests import (
     DataAdded,
     DataPlace,
     GetData,
+    ListData,
     PrepareData,
     SetChange,
 )
@@ -97,6 +98,7 @@ def test_no_answer_lists_sets_that_the_user_may_not_read(h: Harness) -> None:
     asker = Asker(UserName("ada"), "submitter")
     for unknown in ("digits-of-bo", "nothing"):
         refused = answer_data(h.cluster.state, asker, GetData(f"{unknown}@v1"))
+        listed = answer_data(h.cluster.state, asker, ListData(unknown))
         spec = job().build()
         reading = msgspec.structs.replace(spec, data=DataSpec((f"{unknown}@v1",)))
         builder = job()
@@ -104,8 +106,10 @@ def test_no_answer_lists_sets_that_the_user_may_not_read(h: Harness) -> None:
         changed = change(h, unknown, retention_s=0.0)
         assert isinstance(refused, Denied)
         assert isinstance(changed, Denied)
-        for text in (refused.reason, changed.reason, h.refuse(builder)):
+        assert isinstance(listed, Denied)
+        for text in (refused.reason, listed.reason, changed.reason, h.refuse(builder)):
             assert f"there is no data set {unknown}; " in text
+            assert "bob" not in text.replace(unknown, "")
     refused = answer_data(h.cluster.state, asker, GetData("nothing"))
     assert isinstance(refused, Denied)
     assert refused.reason == "there is no data set nothing; there are digits"

@@ -8,8 +8,10 @@ from support.core.sites import job
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.job.selection import MAX_WORDS, Selection, Span, only
 from wattline_protocol.site.model import LogReaders, Role
+from wattline_protocol.views.training_views import CheckpointView
 from wattline_protocol.wire.client_messages import Answer, Cancel, Denied, Jobs, ListJobs, Response
 from wattline_protocol.wire.task_order import RankFailure
+from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint, StoredCheckpoint
 from wattline_scheduler.core.model.jobs import job_index
 from wattline_scheduler.core.requests.selection import Asker
 from wattline_scheduler.shell.clients.long_lists import ROWS_A_PART
@@ -89,6 +91,30 @@ def test_the_values_of_its_environment_are_for_its_owner_and_operators(
     assert values("ada", "submitter") == {"TOKEN": "hunter2"} == values("ops", "operator")
     assert values("bob", "submitter") == {"TOKEN": HIDDEN}
     assert h.job(number).spec.env == {"TOKEN": "hunter2"}
+
+
+def test_where_a_stored_checkpoint_lies_is_for_its_owner_and_operators(
+    h: Harness, reads: Reads
+) -> None:
+    """Its digest is a key to its content, in the cache of a node."""
+    number = h.submit(job().gpus(1))
+    h.run(2)
+    gang = h.gang(number)
+    (attempt,) = gang.attempts
+    saved = SavedCheckpoint(7, 5, 1.0, h.now.unix_s)
+    attempt.record, attempt.report = msgspec.structs.replace(attempt.record, checkpoint=saved), None
+    gang.stored = StoredCheckpoint(1, 1, 1, 7, "a" * 64, 5, h.now.unix_s)
+
+    def shown(user: str, role: Role) -> CheckpointView:
+        answer = reads.job(number, Asker(UserName(user), role), h.now)
+        assert isinstance(answer, Jobs)
+        (view,) = answer.jobs
+        assert view.checkpoint is not None
+        assert (view.checkpoint.step, view.checkpoint.uploaded) == (7, True)
+        return view.checkpoint
+
+    assert shown("ada", "submitter").stored == gang.stored == shown("ops", "operator").stored
+    assert (shown("bob", "submitter").stored, shown("bob", "submitter").stored_in) == (None, "")
 
 
 @pytest.mark.parametrize(("logs", "bobs"), [("owner", ""), ("everyone", "hunter2\n")])
