@@ -25,6 +25,7 @@ from wattline_scheduler.power.allocation.allocator import Allocation
 from wattline_scheduler.power.allocation.pause_choice import Candidate, choose
 from wattline_scheduler.power.demand.node_load import gpu_floor_mw, is_controlled
 from wattline_scheduler.records import Cause
+from wattline_scheduler.time_slices import Parts, at_once
 
 SHORT_PATIENCE_S = 3.0
 """Patience with a shortfall that no lowered budget caused: a node may be reading back its caps."""
@@ -43,6 +44,9 @@ DISPLACE_AGAIN_S = 10.0
 
 USEFUL_CAP_PATIENCE_S = 3.0
 """Patience with a shortfall of useful caps: demand changes by the second."""
+
+GANGS_PER_PART = 64
+"""Of a choice in parts."""
 
 
 def pause_where_short(state: State, allocation: Allocation, now: Now) -> None:
@@ -96,21 +100,31 @@ def _pause_for_useful_caps(state: State, missing_mw: Mapping[int, int], now: Now
 
 
 def to_pause_for_useful_caps(state: State, missing_mw: Mapping[int, int]) -> list[Gang]:
-    """Gangs to pause so that others reach their useful caps.
+    """Gangs to pause so that others reach their useful caps."""
+    return at_once(useful_caps_in_parts(state, missing_mw))
+
+
+def useful_caps_in_parts(state: State, missing_mw: Mapping[int, int]) -> Parts[list[Gang]]:
+    """The same in parts.
 
     No gang is paused unless another of its own or a higher priority gains: it runs below its knee
     instead, and the others are searched for its shortfall. One with a `min_performance` is paused.
     """
     spared: set[GangKey] = set()
     while True:
-        chosen = to_pause(state, missing_mw, pausable(state), for_useful=True, spared=spared)
-        without_gain = _paused_without_gain(state, chosen, set(missing_mw))
+        among = pausable(state)
+        chosen = yield from to_pause_in_parts(
+            state, missing_mw, among, for_useful=True, spared=spared
+        )
+        without_gain = yield from _paused_without_gain(state, chosen, set(missing_mw))
         if not without_gain:
             return chosen
         spared |= without_gain
 
 
-def _paused_without_gain(state: State, chosen: list[Gang], missing: set[int]) -> set[GangKey]:
+def _paused_without_gain(
+    state: State, chosen: list[Gang], missing: set[int]
+) -> Parts[set[GangKey]]:
     """The chosen gangs whose pause helps no gang of their own or a higher priority."""
     keys = {gang.key for gang in chosen}
     staying = [gang for gang in pausable(state) if gang.key not in keys]
@@ -121,8 +135,10 @@ def _paused_without_gain(state: State, chosen: list[Gang], missing: set[int]) ->
         for row in rows_of(state, gang) & missing:
             served[row] = max(gang.job.spec.priority, served.get(row, gang.job.spec.priority))
 
-    for gang in staying:
+    for number, gang in enumerate(staying, 1):
         stays(gang)
+        if number % GANGS_PER_PART == 0:
+            yield
     without_gain: set[GangKey] = set()
     for gang in sorted(chosen, key=lambda g: (-g.job.spec.priority, g.key)):
         if gang.job.shape.need.min_performance_permille:
@@ -221,7 +237,19 @@ def to_pause(
     for_useful: bool = False,
     spared: Collection[GangKey] = (),
 ) -> list[Gang]:
-    """Chooses whole gangs among these, lowest priority first, as few as suffice; no spared ones.
+    """Chooses whole gangs among these, lowest priority first, as few as suffice; no spared ones."""
+    return at_once(to_pause_in_parts(state, short_mw, among, for_useful=for_useful, spared=spared))
+
+
+def to_pause_in_parts(
+    state: State,
+    short_mw: Mapping[int, int],
+    among: Sequence[Gang],
+    *,
+    for_useful: bool = False,
+    spared: Collection[GangKey] = (),
+) -> Parts[list[Gang]]:
+    """The same in parts, the last of which takes the choice itself.
 
     Gangs that share GPUs are paused together, at the highest priority among them.
     """
@@ -232,14 +260,13 @@ def to_pause(
         for members in tied(state, among)
         if not any(gang.key in spared for gang in members)
     }
-    candidates = [
-        Candidate(
-            key,
-            max(gang.job.spec.priority for gang in members),
-            relief_of(state, members, for_useful=for_useful),
-        )
-        for key, members in groups.items()
-    ]
+    candidates: list[Candidate[GangKey]] = []
+    for key, members in groups.items():
+        priority = max(gang.job.spec.priority for gang in members)
+        relief = relief_of(state, members, for_useful=for_useful)
+        candidates.append(Candidate(key, priority, relief))
+        if len(candidates) % GANGS_PER_PART == 0:
+            yield
     return [gang for one in choose(candidates, short_mw) for gang in groups[one.key]]
 
 

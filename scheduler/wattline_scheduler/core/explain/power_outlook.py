@@ -7,6 +7,7 @@ domain ends only what has no other input, or what stands in a zone without cooli
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 
 import numpy as np
 
@@ -22,9 +23,10 @@ from wattline_protocol.views.power_views import (
 )
 from wattline_protocol.wire.client_messages import Denied
 from wattline_scheduler.core.emergency.pausing import (
+    GANGS_PER_PART,
     pausable,
-    to_pause,
-    to_pause_for_useful_caps,
+    to_pause_in_parts,
+    useful_caps_in_parts,
 )
 from wattline_scheduler.core.model.jobs.job import Gang
 from wattline_scheduler.core.model.not_found import not_there
@@ -36,15 +38,21 @@ from wattline_scheduler.power.allocation.allocator import (
     NodeColumns,
     allocate,
 )
+from wattline_scheduler.power.demand.node_load import GpuLoad
 from wattline_scheduler.power.topology.matrix import Floats, Ints
 from wattline_scheduler.time_slices import Parts
 
 MW = 1000
 NODES_PER_PART = 64
+JOBS_PER_PART = 256
 SAME_WITHIN = 0.005
 """A smaller change of a share slows no job noticeably."""
 
 _SEVERITY: dict[Effect, int] = {"lost": 0, "paused": 1, "slowed": 2}
+
+
+Places = Mapping[NodeId, tuple[int, tuple[GpuLoad, ...]]]
+"""Of each node the position of its first GPU in the columns, and its GPUs there."""
 
 
 @dataclass(slots=True)
@@ -69,8 +77,8 @@ class _Share:
 
 
 def power_outlook(state: State, request: WhatIfPower, now: Now) -> Parts[PowerOutlook | Denied]:
-    """A part for each division of watts, then one per `NODES_PER_PART` nodes. What depends on the
-    state is looked up in the first: positions in the columns may be others later."""
+    """A part for each division of watts, and parts for the choice of gangs to pause, for nodes and
+    for jobs. Columns and their positions are of one moment: they may be others later."""
     del now
     denied = _refusal(state, request)
     if denied is not None:
@@ -78,22 +86,29 @@ def power_outlook(state: State, request: WhatIfPower, now: Now) -> Parts[PowerOu
     budget_mw = state.domains.budget_mw(request.domain)
     less_mw = budget_mw if request.fails else request.by_mw or int(budget_mw * request.fraction)
     dead = _without_power(state, request.domain) if request.fails else set[NodeId]()
-    lost = _gangs_on(state, dead)
-    columns = _columns(state, dead, lost)
+    yield
+    lost, places = _gangs_on(state, dead), _places(state)
+    columns = _columns(state, dead)
     if not request.fails:
         columns.free_mw[list(state.domains.rows_in[request.domain])] -= less_mw
-    now_columns, wanted_mw = _columns(state, (), ()), state.fleet.gpus.target_mw.copy()
-    paused = _to_pause(state, columns.divide(state), lost)
-    _idle(state, columns, paused)
-    held = {one.key: [at for _, _, at in _entries(state, one)] for one in (*lost, *paused)}
-    places = _places(state)
+    now_columns, wanted_mw = _columns(state, ()), state.fleet.gpus.target_mw.copy()
+    yield
+    held = yield from _idle(state, columns, places, lost)
+    divided = columns.divide(state)
+    yield
+    paused = yield from _to_pause(state, divided, lost)
+    held |= yield from _idle(state, columns, places, paused)
     yield
     after = columns.divide(state)
     yield
     before = _shares(now_columns.divide(state), wanted_mw)
+    yield
     gone = {gang.job.id for gang in (*lost, *paused)}
     slowed = yield from _slowed(state, places, before, _shares(after, wanted_mw), gone)
     shorts = after.short().items()
+    ends = yield from _ended(lost, held, before)
+    pauses = yield from _ended(paused, held, before)
+    jobs = yield from _jobs(state, ends, pauses, slowed)
     return PowerOutlook(
         domain=request.domain,
         fails=request.fails,
@@ -105,7 +120,7 @@ def power_outlook(state: State, request: WhatIfPower, now: Now) -> Parts[PowerOu
         lost=len({gang.job.id for gang in lost}),
         paused=len({gang.job.id for gang in paused}),
         slowed=len(slowed),
-        jobs=_jobs(state, _ended(lost, held, before), _ended(paused, held, before), slowed),
+        jobs=jobs,
     )
 
 
@@ -115,6 +130,12 @@ def _refusal(state: State, request: WhatIfPower) -> Denied | None:
     given = (bool(request.fraction), bool(request.by_mw), request.fails)
     if sum(given) != 1:
         text = "give exactly one of: watts it loses, a share of its budget, or that it fails"
+        return Denied("bad_request", text)
+    if request.fraction and not 0 < request.fraction <= 1:
+        text = f"the share must be above 0 and at most 1, as 0.25, not {request.fraction}"
+        return Denied("bad_request", text)
+    if request.by_mw < 0:
+        text = f"the watts it loses must be above 0, not {power_text(request.by_mw)}"
         return Denied("bad_request", text)
     budget_mw = state.domains.budget_mw(request.domain)
     if request.by_mw > budget_mw:
@@ -139,14 +160,13 @@ def _gangs_on(state: State, nodes: Iterable[NodeId]) -> list[Gang]:
     return list({gang.key: gang for gang in found}.values())
 
 
-def _columns(state: State, dead: Collection[NodeId], lost: Iterable[Gang]) -> _Columns:
-    """Copies, in which dead nodes draw nothing and lost gangs are idle."""
+def _columns(state: State, dead: Collection[NodeId]) -> _Columns:
+    """Copies, in which dead nodes draw nothing."""
     fleet = state.fleet
     nodes = replace(fleet.nodes, **{name: getattr(fleet.nodes, name).copy() for name in _NODES})
     gpus = replace(fleet.gpus, **{name: getattr(fleet.gpus, name).copy() for name in _GPUS})
     committed_mw = state.books.committed.copy()
     columns = _Columns(nodes, gpus, state.domains.grantable_in_rows())
-    _idle(state, columns, lost)
     for name in dead:
         at = fleet.matrix.at[name]
         committed_mw[at] = nodes.base_mw[at] = nodes.lowest_mw[at] = 0
@@ -167,33 +187,41 @@ def _set(gpus: GpuColumns, where: slice | int, mw: int) -> None:
     gpus.priority[where] = -1
 
 
-def _idle(state: State, columns: _Columns, gangs: Iterable[Gang]) -> None:
-    """GPUs of these gangs draw their idle watts."""
+def _idle(
+    state: State, columns: _Columns, places: Places, gangs: Iterable[Gang]
+) -> Parts[dict[GangKey, list[int]]]:
+    """GPUs of these gangs draw their idle watts. Returns their positions by gang."""
+    held: dict[GangKey, list[int]] = {}
     for gang in gangs:
-        for node, index, at in _entries(state, gang):
-            idle_mw = state.nodes[node].gpus[index].idle_mw
+        mine = held[gang.key] = []
+        for node, index, at in _entries(places, gang):
+            mine.append(at)
+            gpu = state.nodes[node].gpus.get(index)  # None: it is gone since
+            idle_mw = 0 if gpu is None else gpu.idle_mw
             _set(columns.gpus, at, min(idle_mw, int(columns.gpus.floor_mw[at])))
+        if len(held) % GANGS_PER_PART == 0:
+            yield
+    return held
 
 
-def _entries(state: State, gang: Gang) -> Iterator[tuple[NodeId, GpuIndex, int]]:
+def _entries(places: Places, gang: Gang) -> Iterator[tuple[NodeId, GpuIndex, int]]:
     """GPUs of a gang with their positions in the columns."""
     for attempt in gang.live:
-        load = state.fleet.loads.get(attempt.node)
-        first = state.fleet.gpu_entries(attempt.node).start
-        for at, gpu in enumerate(load.gpus if load is not None else ()):
+        first, gpus = places.get(attempt.node, (0, ()))
+        for at, gpu in enumerate(gpus):
             if gpu.index in attempt.record.gpus:
                 yield attempt.node, gpu.index, first + at
 
 
-def _to_pause(state: State, after: Allocation, lost: list[Gang]) -> list[Gang]:
+def _to_pause(state: State, after: Allocation, lost: list[Gang]) -> Parts[list[Gang]]:
     """As the scheduler would choose; without those that are lost anyway."""
     gone = {gang.key for gang in lost}
     among = [gang for gang in pausable(state) if gang.key not in gone]
-    chosen = to_pause(state, after.short(), among)
-    for gang in to_pause_for_useful_caps(state, after.missing()):
-        if gang not in chosen and gang.key not in gone:
-            chosen.append(gang)
-    return chosen
+    chosen = yield from to_pause_in_parts(state, after.short(), among)
+    yield
+    known = gone | {gang.key for gang in chosen}
+    for_useful = yield from useful_caps_in_parts(state, after.missing())
+    return chosen + [gang for gang in for_useful if gang.key not in known]
 
 
 def _is_new(state: State, row: int, request: WhatIfPower) -> bool:
@@ -207,18 +235,14 @@ def _shares(allocation: Allocation, wanted_mw: Ints) -> Floats:
     return np.where(wanted_mw > 0, np.minimum(allocation.gpu_mw / wanted, 1.0), 1.0)
 
 
-def _places(state: State) -> dict[NodeId, tuple[int, tuple[GpuIndex, ...]]]:
-    """Of each node the position of its first GPU in the columns, and its GPUs there."""
+def _places(state: State) -> Places:
     fleet = state.fleet
-    return {
-        name: (fleet.gpu_entries(name).start, tuple(gpu.index for gpu in load.gpus))
-        for name, load in fleet.loads.items()
-    }
+    return {name: (fleet.gpu_entries(name).start, load.gpus) for name, load in fleet.loads.items()}
 
 
 def _slowed(
     state: State,
-    places: Mapping[NodeId, tuple[int, tuple[GpuIndex, ...]]],
+    places: Places,
     before: Floats,
     after: Floats,
     others: Collection[JobId],
@@ -229,8 +253,8 @@ def _slowed(
     for number, (name, (first, gpus)) in enumerate(places.items()):
         if number % NODES_PER_PART == NODES_PER_PART - 1:
             yield
-        for at, index in enumerate(gpus):
-            jobs = state.nodes[name].jobs_on(index) if first + at in changed else ()
+        for at, gpu in enumerate(gpus):
+            jobs = state.nodes[name].jobs_on(gpu.index) if first + at in changed else ()
             if jobs and jobs[0] not in others:
                 share = found.setdefault(jobs[0], _Share([], []))
                 share.before.append(float(before[first + at]))
@@ -240,10 +264,12 @@ def _slowed(
 
 def _ended(
     gangs: list[Gang], positions: Mapping[GangKey, Sequence[int]], before: Floats
-) -> dict[JobId, _Share]:
+) -> Parts[dict[JobId, _Share]]:
     """What the GPUs of these gangs have now; then they have nothing."""
     found: dict[JobId, _Share] = {}
-    for gang in gangs:
+    for number, gang in enumerate(gangs, 1):
+        if number % GANGS_PER_PART == 0:
+            yield
         share = found.setdefault(gang.job.id, _Share([], []))
         for at in positions[gang.key]:
             share.before.append(float(before[at]))
@@ -256,7 +282,7 @@ def _jobs(
     lost: dict[JobId, _Share],
     paused: dict[JobId, _Share],
     slowed: dict[JobId, _Share],
-) -> tuple[JobOutlook, ...]:
+) -> Parts[tuple[JobOutlook, ...]]:
     rows: list[JobOutlook] = []
     by_effect: dict[Effect, dict[JobId, _Share]] = {
         "lost": lost,
@@ -264,7 +290,10 @@ def _jobs(
         "slowed": slowed,
     }
     for effect, shares in by_effect.items():
-        rows += [_row(state, job, effect, share) for job, share in shares.items()]
+        for job, share in shares.items():
+            rows.append(_row(state, job, effect, share))
+            if len(rows) % JOBS_PER_PART == 0:
+                yield
     rows.sort(key=lambda row: (_SEVERITY[row.effect], -row.priority, row.after, row.job))
     return tuple(rows[:MAX_OUTLOOK_JOBS])
 
@@ -278,6 +307,6 @@ def _row(state: State, number: JobId, effect: Effect, share: _Share) -> JobOutlo
         priority=0 if job is None else job.spec.priority,
         gpus=len(share.after),
         effect=effect,
-        before=float(np.median(share.before)) if share.before else 0.0,
-        after=float(np.median(share.after)) if share.after else 0.0,
+        before=median(share.before) if share.before else 0.0,
+        after=median(share.after) if share.after else 0.0,
     )
