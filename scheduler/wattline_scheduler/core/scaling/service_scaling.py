@@ -62,18 +62,20 @@ def tick_services(state: State, loads: Loads | None, now: Now) -> None:
 
 def take_rises(state: State, gateway: str, report: ReportRises, now: Now) -> Done:
     """Raises the watts of services whose load a gateway has just seen rise: a second that has a
-    part of it only would not show it. Replicas follow the seconds."""
+    part of it only would not show it. Replicas follow the seconds. Each service is raised once,
+    however often the report has it."""
     names = state.work.services.names()
+    risen: dict[str, float] = {}
     for rise in report.rises:
-        if rise.service not in names:
-            continue
-        services = state.work.services.serving(rise.service)
-        job = serving_job(services, state.rollouts.get(rise.service))
+        if rise.service in names:
+            risen[rise.service] = risen.get(rise.service, 0.0) + rise.per_s
+    for name, more_per_s in risen.items():
+        job = serving_job(state.work.services.serving(name), state.rollouts.get(name))
         one = state.scaling.get(job.id)
-        if one is None or one.scaler is None:
+        if one is None or one.scaler is None or one.has_just_risen(gateway, report.process, now):
             continue
-        per_s = one.rise_per_s(gateway, report.process, rise.per_s, now)
-        each = state.load_clock.mean_work.get(rise.service, MeanWork()).each
+        per_s = one.rise_per_s(gateway, report.process, more_per_s, now)
+        each = state.load_clock.mean_work.get(name, MeanWork()).each
         _set_caps(state, job, one.scaler.rise(per_s * each, len(_ready(state, job, now))))
     return Done("")
 

@@ -16,6 +16,10 @@ FIRST_READY_S = 600.0
 LEAST_READY_S, READY_FACTOR = 60.0, 3.0
 """Then so many times the longest that one took, but no less than the first."""
 
+RISE_GAP_S = 0.4
+"""A rise that follows that of the same process sooner is ignored: a gateway reports twice a second
+at most."""
+
 RISE_S = 1.0
 """Rises of several gateways within this time are of one load; later, the seconds show them."""
 
@@ -42,6 +46,11 @@ class Scaling:
     """By gateway and process: when it reported a rise last, and of how many requests a second."""
     is_slo_reported: bool = False
     """That its SLO is less than a request needs."""
+
+    def has_just_risen(self, gateway: str, process: int, now: Now) -> bool:
+        """Whether this process reported a rise less than `RISE_GAP_S` ago."""
+        heard = self.rises.get((gateway, process))
+        return heard is not None and now.mono_s - heard[0] < RISE_GAP_S
 
     def rise_per_s(self, gateway: str, process: int, per_s: float, now: Now) -> float:
         """Requests a second of this rise, and of those that others reported just now."""

@@ -25,6 +25,7 @@ from wattline_protocol.wire.rollouts import LEAST_RISE_S, MAX_REQUESTS, LoadRise
 from wattline_scheduler.core.model.events import MembersSeen
 from wattline_scheduler.core.model.jobs.job import LIVE
 from wattline_scheduler.core.requests.selection import Asker
+from wattline_scheduler.power.scaling.scaler import Scaler, Wanted
 from wattline_scheduler.records import MemberRecord
 from wattline_scheduler.views.services_view import service_view
 
@@ -374,6 +375,27 @@ def test_a_rise_raises_caps_at_once_and_several_gateways_and_processes_add_up() 
     assert h.gang(number).wanted_cap_mw < 1.05 * both_mw, "those before are over"
     h.run(10)
     assert h.cap_mw(number, 0) == pytest.approx(low_mw, rel=0.05)
+
+
+def test_one_report_raises_a_service_once_and_reports_that_follow_at_once_are_ignored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    h, _ = running(scaled(1, 1), 0.3 * CAPACITY)
+    raised: list[float] = []
+
+    def raise_watts(self: Scaler, more: float, ready: int) -> Wanted:
+        raised.append(more)
+        return Wanted(0, {}, 1, "")
+
+    monkeypatch.setattr(Scaler, "rise", raise_watts)
+    report = ReportRises((LoadRise(NAME, 1.0),) * 20)
+    each = h.cluster.state.load_clock.mean_work[NAME].each
+    for _ in range(3):
+        h.ask(report, user="gw", role="gateway")
+    assert raised == [pytest.approx(20.0 * each)]
+    h.run(0.5)
+    h.ask(report, user="gw", role="gateway")
+    assert len(raised) == 2, "twice a second"
 
 
 def test_rises_that_are_none_move_watts_of_their_service_alone_and_no_budget() -> None:
