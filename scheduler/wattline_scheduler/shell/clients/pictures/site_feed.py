@@ -40,8 +40,9 @@ ROW_BYTES = 512 * 1024
 """A node whose row is larger, which no honest agent's is, is shown without GPUs and tasks: no row
 makes a delta that fits no message."""
 
-ROWS_A_PART = 20
 MARKS_A_PART = 250
+"""Of rows that may not have changed. One that is built is a part: the row of a running array reads
+all its attempts, some 60 ms for 10,000."""
 FULL_TURN = 60
 """Pictures until each row was built again, whatever its mark."""
 JOB_TURN = 5
@@ -137,16 +138,14 @@ class SiteFeed:
 
     def _refresh_nodes(self, draws: dict[NodeId, Draw], now: Now) -> Parts[None]:
         turn = self.pictures % FULL_TURN
-        built = 0
         for at, node in enumerate(list(self._state.nodes.values())):
             draw = draws[node.id]
             mark = node_mark(self._state, node, draw, now)
-            if mark != self._node_marks.get(node.id) or at % FULL_TURN == turn:
+            is_due = mark != self._node_marks.get(node.id) or at % FULL_TURN == turn
+            if is_due:
                 self._node_marks[node.id] = mark
                 self._put_node(self._node_row(node, draw, now))
-                built += 1
-            if built == ROWS_A_PART or at % MARKS_A_PART == 0:
-                built = 0
+            if is_due or at % MARKS_A_PART == 0:
                 yield
 
     def _put_node(self, row: NodeView) -> None:
@@ -171,14 +170,12 @@ class SiteFeed:
         for left in self._job_marks.keys() - numbers:
             self._log.drop(("jobs", left))
             del self._job_marks[left]
-        built = 0
         for at, job in enumerate(shown):
             has_left = self._state.work.jobs.get(job.id) is not job  # since the parts before
-            if not has_left and self._has_changed(job):
+            is_due = not has_left and self._has_changed(job)
+            if is_due:
                 self._put("jobs", job.id, self._show_job(job))
-                built += 1
-            if built == ROWS_A_PART or at % MARKS_A_PART == 0:
-                built = 0
+            if is_due or at % MARKS_A_PART == 0:
                 yield
 
     def _has_changed(self, job: Job) -> bool:
