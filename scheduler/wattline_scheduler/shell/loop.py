@@ -157,7 +157,7 @@ class Loop:
         feed = SiteFeed(cluster.state, self._reads.show_job, sockets.refused)
         pictures = PictureTurns(feed, clock, time.thread_time)
         shown = (self._snapshots, pictures, store.events, store.acts, self._reads.routes)
-        self._watches = Watches(self._clients, *shown, clock)
+        self._watches = Watches(self._clients, *shown, clock, self._alarmed)
         self._poller = zmq.Poller()
         self._poller.register(sockets.agents.socket, zmq.POLLIN)
         self._poller.register(sockets.clients.socket, zmq.POLLIN)
@@ -188,7 +188,9 @@ class Loop:
         now = self._clock()
         self._clients.flush(now.mono_s)
         if len(self._watches):
-            self._watches.show(self._newest_event(), self._state.journal.newest_act)
+            shown = self._watches.show(self._newest_event(), self._state.journal.newest_act)
+            if shown:
+                self._carry_out(shown)
         self._garbage.tick(now.mono_s)
         self._note_step(began.mono_s)
 
@@ -352,11 +354,14 @@ class Loop:
 
     def _failed(self, session: Session, ask: int, what: str, error: Exception) -> list[Effect]:
         """Handle a failed answer: a refusal and an alarm, if nothing was changed."""
+        effects = self._alarmed(session.user, what, error)
+        return [*effects, Reply(session.connection, ask, internal_error(what, error))]
+
+    def _alarmed(self, user: UserName, what: str, error: Exception) -> list[Effect]:
         if self._fatal.is_under_way or isinstance(error, StoreError | MemoryError):
             raise error
-        log.error("request_failed", user=session.user, what=what, exc_info=error)
-        effects = self._handle(failed(what, session.user, error), self._clock())
-        return [*effects, Reply(session.connection, ask, internal_error(what, error))]
+        log.error("request_failed", user=user, what=what, exc_info=error)
+        return self._handle(failed(what, user, error), self._clock())
 
     def refuse_again(self) -> None:
         """Raise alarms about refused messages that ended earlier runs. Raises StoreError."""

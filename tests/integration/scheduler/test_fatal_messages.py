@@ -23,8 +23,10 @@ from wattline_protocol.wire.client_messages import (
     Submit,
     Submitted,
 )
+from wattline_protocol.wire.subscriptions import WatchSite
 from wattline_scheduler.core.agents import handshake
 from wattline_scheduler.core.requests import shed, submit
+from wattline_scheduler.shell.clients.pictures.site_feed import SiteFeed
 from wattline_scheduler.shell.clients.questions import Reads
 from wattline_scheduler.shell.fatal_messages import FATAL_NAME
 from wattline_scheduler.shell.run import Stop, run_until_stopped
@@ -146,6 +148,21 @@ def test_a_read_that_fails_is_a_refusal_and_an_alarm(
         assert denied.kind == "internal"
         assert isinstance(run.answer(client, GetPower()), Power)
         assert "check_failed" in alarms(run, client)
+
+
+def test_a_picture_that_fails_is_a_refusal_and_an_alarm(
+    directory: SiteDirectory, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(directory, state) as run:
+        client = run.client(directory.bundle("ada"))
+        with monkeypatch.context() as patch:
+            patch.setattr(SiteFeed, "_refresh_jobs", breaks)
+            denied = run.answer(client, WatchSite(deltas=True))
+        assert isinstance(denied, Denied)
+        assert denied.kind == "internal"
+        assert "a fault of ours" in denied.reason
+        assert "check_failed" in alarms(run, client)
+        assert isinstance(run.answer(client, GetPower()), Power)
 
 
 @pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])

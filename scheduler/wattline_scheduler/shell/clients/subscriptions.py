@@ -1,13 +1,19 @@
-"""Subscriptions: each client gets the newest state when it can take it, no queue of old ones."""
+"""Subscriptions: each client gets the newest state when it can take it, no queue of old ones.
 
-from collections.abc import Callable
+A view that raises ends the watches of it with the reason and raises an alarm, as a request that is
+read: the run continues.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from wattline_protocol.ids import Instant, Now
+from wattline_protocol.ids import Instant, Now, UserName
 from wattline_protocol.views.site_views import EventView
 from wattline_protocol.wire.client_messages import Answer, Denied, Events, ListEvents
 from wattline_protocol.wire.routes import ROUTES_REPEAT_S, Routes
 from wattline_protocol.wire.subscriptions import WatchRoutes, WatchSite
+from wattline_scheduler.core.leases.fault_barrier import internal_error
+from wattline_scheduler.core.model.effects import Effect, Reply
 from wattline_scheduler.shell.clients.client_endpoint import ClientEndpoint, Session
 from wattline_scheduler.shell.clients.fair_queue import FairLimits, FairQueue
 from wattline_scheduler.shell.clients.pictures.picture_turns import PERIOD_S, PictureTurns
@@ -26,6 +32,8 @@ SITE_AGE_S = 0.05
 EVENTS_AT_ONCE = 250
 RETRY_S = 0.1
 """Retry interval of a watch whose connection was full."""
+ROUTES_RETRY_S = 1.0
+"""Until a gateway's routes are tried again after an error."""
 DELTA_REPEAT_S = 2.0
 """A client hears after this long at the latest, though the next picture is not complete."""
 GONE_S = 60.0
@@ -38,6 +46,9 @@ LIMITS = FairLimits(share=0.25, burst_s=2.0, items=MAX_WATCHES_PER_USER, bytes=1
 
 ReadEvents = Callable[[int, int], tuple[EventView, ...]]
 """Events after a number, up to a limit."""
+
+Alarmed = Callable[[UserName, str, Exception], list[Effect]]
+"""Effects of an error in what a user asked for; raises it where the state may have been changed."""
 
 WatchRequest = WatchSite | WatchRoutes | ListEvents
 
@@ -76,9 +87,11 @@ class Watches:
         acts: ReadEvents,
         routes: Callable[[], Routes],
         clock: Callable[[], Now],
+        alarmed: Alarmed,
     ) -> None:
         self._endpoint = endpoint
-        self._clock = clock
+        self._clock, self._alarmed = clock, alarmed
+        self._effects: list[Effect] = []
         self._due: FairQueue[_Watch] = FairQueue(LIMITS)
         self._snapshots, self._pictures = snapshots, pictures
         self._events, self._acts = events, acts
@@ -127,11 +140,12 @@ class Watches:
         if watch is not None:
             watch.unseen_since = None
 
-    def show(self, newest_event: int, newest_act: int = 0) -> None:
-        """Show what is due to clients that can take it, users in turn, until time is up.
-        `newest_event`, `newest_act`: seq of the newest on disk."""
+    def show(self, newest_event: int, newest_act: int = 0) -> list[Effect]:
+        """Show what is due to clients that can take it, users in turn, until time is up. Returns
+        the effects of views that raised. `newest_event`, `newest_act`: seq of the newest on
+        disk."""
         if self._of_pictures:
-            self._pictures.serve()
+            self._make_picture()
         now = self._clock()
         for watch in list(self._watches.values()):
             if self._is_closed(watch, now):
@@ -139,6 +153,8 @@ class Watches:
             elif not watch.is_queued and self._has_news(watch, now, newest_event, newest_act):
                 watch.is_queued = self._due.put(watch.session.user, watch, 0, now.mono_s)
         self._due.serve(self._clock, SHOW_S, self._serve)
+        effects, self._effects = self._effects, []
+        return effects
 
     def next_in_s(self) -> float | None:
         """Time until something that is due may be shown; None = nothing is."""
@@ -151,8 +167,31 @@ class Watches:
     def _serve(self, _: str, watch: _Watch, now: Now) -> float:
         watch.is_queued = False
         if self._watches.get((watch.session.connection, watch.ask)) is watch:
-            self._show_newest(watch, now)
+            try:
+                self._show_newest(watch, now)
+            except Exception as error:
+                self._give_up((watch,), error, now)
         return 0.0
+
+    def _make_picture(self) -> None:
+        try:
+            self._pictures.serve()
+        except Exception as error:
+            of_pictures = [one for one in self._watches.values() if _has_deltas(one.request)]
+            self._give_up(of_pictures, error, self._clock())
+
+    def _give_up(self, watches: Sequence[_Watch], error: Exception, now: Now) -> None:
+        """Deny watches of a view that raised. A gateway's stays, for it would end: it has its
+        routes, and is unreachable until there are new ones."""
+        what = type(watches[0].request).__name__
+        self._effects += self._alarmed(watches[0].session.user, what, error)
+        for watch in watches:
+            if isinstance(watch.request, WatchRoutes):
+                watch.due = Instant(now.mono_s + ROUTES_RETRY_S)
+                continue
+            self.drop(watch.session, watch.ask)
+            denied = internal_error(what, error)
+            self._effects.append(Reply(watch.session.connection, watch.ask, denied))
 
     def _show_newest(self, watch: _Watch, now: Now) -> None:
         match watch.request:

@@ -32,15 +32,18 @@ class PictureTurns:
         has all rows, the second few, and whoever has just come would look at an old one."""
 
     def serve(self) -> None:
-        """A few milliseconds of the next picture, if it is due."""
+        """A few milliseconds of the next picture, if it is due. After an error that a view raises,
+        `stop` it."""
         now = self._clock()
         if self._parts is None:
             if now.mono_s < self._due:
                 return
             self._parts, self._took_cpu_s = self.feed.refresh(now), 0.0
         began_cpu_s = self._used_cpu_s()
-        is_complete = all(self._used_cpu_s() - began_cpu_s < PART_S for _ in self._parts)
-        self._took_cpu_s += self._used_cpu_s() - began_cpu_s
+        try:
+            is_complete = all(self._used_cpu_s() - began_cpu_s < PART_S for _ in self._parts)
+        finally:
+            self._took_cpu_s += self._used_cpu_s() - began_cpu_s
         if is_complete:
             self._rest()
 

@@ -8,7 +8,7 @@ from support.core.site_views import empty_site
 from support.core.site_views import job as site_job
 from support.core.sites import site
 from support.programs.client_pipe import Pipe, greeted, taken
-from wattline_protocol.ids import Instant, NodeId, Now, UnixTime
+from wattline_protocol.ids import Instant, NodeId, Now, UnixTime, UserName
 from wattline_protocol.job.spec import JobSpec, Launch
 from wattline_protocol.release import SAME_RELEASE, release
 from wattline_protocol.views.site_deltas import EMPTY, SiteDelta, apply
@@ -30,6 +30,7 @@ from wattline_protocol.wire.client_messages import (
 )
 from wattline_protocol.wire.routes import Routes
 from wattline_protocol.wire.subscriptions import WatchRoutes, WatchSite
+from wattline_scheduler.core.model.effects import Effect
 from wattline_scheduler.shell.clients import client_endpoint
 from wattline_scheduler.shell.clients.client_endpoint import STUCK_S, Session
 from wattline_scheduler.shell.clients.long_lists import Rows
@@ -244,11 +245,14 @@ class Watched:
         feed = SiteFeed(self.site.cluster.state, lambda job: job_in_memory(job, tariff), lambda: 0)
         self.pictures = PictureTurns(feed, self._clock, lambda: self._clock().mono_s)
         shown = (snapshots, self.pictures, self._after, self._after, lambda: self.routes)
-        self.watches = Watches(self.endpoint, *shown, self._clock)
+        self.watches = Watches(self.endpoint, *shown, self._clock, self._alarmed)
 
     def _clock(self) -> Now:
         self.mono_s += self.look_s
         return at(self.mono_s)
+
+    def _alarmed(self, user: UserName, what: str, error: Exception) -> list[Effect]:
+        raise error
 
     def _site(self, now: Now) -> SiteView:
         return msgspec.structs.replace(empty_site(), unix_s=now.unix_s)
