@@ -51,6 +51,9 @@ MAX_FIRST_NUMBER = 2**60
 
 Handle = Callable[[TerminalUsed | ActRefused], Sequence[Effect]]
 NOT_ATTACHED = Denied("conflict", "you are not attached to this terminal (any more): attach again")
+NOT_CONFIRMED = Denied(
+    "conflict", "this terminal's node has not confirmed the attachment: wait for Attached first"
+)
 EXPECTED: dict[type[TerminalRequest], type[Answer]] = {
     Attach: Attached,
     ReadTerminal: TerminalOutput,
@@ -120,6 +123,8 @@ class TerminalRelay:
         if not asker.may_use_terminal(one.owner, self._state.site.terminals):
             denied = _not_yours(one.ref.job, one.owner)
             return [*self._end(one, "no longer permitted", handle), Reply(client, ask, denied)]
+        if not one.is_open:  # what is typed must not precede the record of who types
+            return [Reply(client, ask, NOT_CONFIRMED)]
         if isinstance(request, ReadTerminal):
             limit_bytes = min(request.limit_bytes, self._piece_bytes())
             request = msgspec.structs.replace(request, limit_bytes=limit_bytes)
@@ -258,12 +263,20 @@ class TerminalRelay:
                 return [waiting.reply(answer)]
 
     def expire(self, now: Instant, handle: Handle) -> list[Effect]:
-        """Answers for requests that no agent answered in time, and the end of lost clients."""
+        """Answers for requests that no agent answered in time, and the end of lost clients.
+
+        An attachment that is not confirmed in time ends, at its node too: a late Attached of a
+        paused job would open a terminal that its client does not know of.
+        """
         effects: list[Effect] = []
+        late = [w for w in self._waiting.values() if now > w.until]
+        unconfirmed = dict.fromkeys(w.of for w in late if w.kind is Attach)
         for number, waiting in list(self._waiting.items()):
-            if now > waiting.until:
+            if now > waiting.until or waiting.of in unconfirmed:
                 del self._waiting[number]
                 effects.append(waiting.reply(self._too_late(waiting.of)))
+        for one in unconfirmed:
+            effects += self._end(one, self._too_late(one).reason, handle)
         for one in list(self._attached.values()):
             if now > one.heard + LOST_AFTER_S:
                 effects += self._end(one, "its client is lost", handle)

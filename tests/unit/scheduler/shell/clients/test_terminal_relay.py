@@ -178,6 +178,39 @@ def test_what_an_agent_does_not_answer_is_answered_and_lost_clients_are_detached
     assert [type(one.act) for one in orders(lost)] == [CloseTerminal]
 
 
+def test_nothing_is_read_or_typed_before_the_attachment_is_on_record() -> None:
+    rig = Rig(terminals="operators")
+    (number,) = rig.jobs
+    begun = rig.ask(Attach(number, "o"), OPS)
+    for request in (ReadTerminal("o", 0), WriteTerminal("o", 0, b"rm\n")):
+        early = rig.ask(request, OPS, ask=2)
+        assert orders(early) == []
+        (denied,) = answers(early)
+        assert isinstance(denied, Denied)
+        assert denied.kind == "conflict"
+    ended = rig.ask(Detach("o"), OPS)
+    assert [type(one.act) for one in orders(ended)] == [CloseTerminal]
+    ref = rig.site.job(number).gangs[0].live[0].record.ref
+    assert rig.done(number, number_of(begun), Attached(ref, 0, 0)) == []
+    assert orders(rig.ask(WriteTerminal("o", 0, b"rm\n"), OPS)) == []
+
+
+def test_an_attachment_that_is_not_confirmed_in_time_ends_at_its_node_too() -> None:
+    rig = Rig()
+    (number,) = rig.jobs
+    rig.site.job(number).gangs[0].phase = Paused(rig.now)
+    begun = rig.ask(Attach(number, "a"))
+    rig.now = Instant(rig.now + ANSWER_WITHIN_S + 1)
+    late = rig.relay.expire(rig.now, rig.handle)
+    assert answers(late) == [
+        Denied("unavailable", f"job {number} is paused: its input is held until it resumes")
+    ]
+    assert [one.act for one in orders(late)] == [CloseTerminal("a")]
+    ref = rig.site.job(number).gangs[0].live[0].record.ref
+    assert rig.done(number, number_of(begun), Attached(ref, 0, 0)) == []
+    assert orders(rig.ask(WriteTerminal("a", 0, b"x"))) == []
+
+
 def test_a_failed_read_leaves_the_attachment_that_is_being_renewed() -> None:
     rig = Rig()
     (number,) = rig.jobs
