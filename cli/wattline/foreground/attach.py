@@ -12,6 +12,7 @@ from wattline import exits
 from wattline.acts.jobs import one_number
 from wattline.acts.submit import PendingNotes, exit_status, put_warning
 from wattline.client import (
+    Busy,
     Client,
     Conflict,
     NotFound,
@@ -107,7 +108,8 @@ class TerminalJob:
             if left is not None:
                 self.say(f"{left.note or 'Its terminal has ended'}; job {self._job} has not.")
             left = None
-            with suppress(Unavailable, Unreachable, Conflict):  # not started yet, or just ended
+            # Not started yet, just ended, or attached too often meanwhile.
+            with suppress(Busy, Unavailable, Unreachable, Conflict):
                 left = self.show()
             if left is not None and left.over != "ended":
                 return self.left(left)

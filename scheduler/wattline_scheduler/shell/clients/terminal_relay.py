@@ -13,6 +13,7 @@ import msgspec
 
 from wattline_protocol.ids import Instant, JobId, NodeId, TaskRef, UserName
 from wattline_protocol.text.visible import visible_line
+from wattline_protocol.trust.refusals import RateLimit
 from wattline_protocol.wire.client_messages import Answer, Denied, Done
 from wattline_protocol.wire.task_reports.terminals import (
     MAX_OUTPUT_BYTES,
@@ -39,6 +40,9 @@ from wattline_scheduler.views.jobs_view import job_in_memory
 
 MAX_OF_USER = 8
 MAX_ATTACHMENTS = 128
+ATTACHES_PER_S = 1.0
+ATTACHES_AT_ONCE = MAX_OF_USER
+"""Of a user: all its clients attach again after a restart."""
 ANSWER_WITHIN_S = 5.0
 REPLACED_AFTER_S = 0.5
 LOST_AFTER_S = 30.0
@@ -91,6 +95,16 @@ class _Waiting:
         return Reply(self.client, self.ask, answer)
 
 
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """An OpenTerminal that its node has not answered, also where its attachment has ended."""
+
+    user: UserName
+    ref: TaskRef
+    node: NodeId
+    until: Instant
+
+
 class TerminalRelay:
     """Attachments by token, and requests under way by the numbers that agents return."""
 
@@ -100,6 +114,8 @@ class TerminalRelay:
         self._numbers = itertools.count(secrets.randbelow(MAX_FIRST_NUMBER))
         self._attached: dict[str, _Attachment] = {}
         self._waiting: dict[int, _Waiting] = {}
+        self._opening: dict[int, _Opening] = {}
+        self._rate = RateLimit(ATTACHES_PER_S, ATTACHES_AT_ONCE)
 
     def answer(
         self,
@@ -156,6 +172,8 @@ class TerminalRelay:
         number = next(self._numbers)
         until = Instant(now + ANSWER_WITHIN_S)
         self._waiting[number] = _Waiting(client, ask, one, kind, until)
+        if kind is Attach:
+            self._opening[number] = _Opening(one.user, one.ref, one.node, until)
         return [Send(one.node, TerminalOrder(number, act))]
 
     # --- Attaching --------------------------------------------------------------------------
@@ -170,6 +188,9 @@ class TerminalRelay:
                 text = f"{asker.role} may not attach to the terminal of job {request.job}"
                 effects.extend(handle(ActRefused(asker.user, text, found.reason)))
             return [*effects, Reply(client, ask, found)]
+        held_back = self._held_back(client, ask, asker.user, found.record.ref, now)
+        if held_back is not None:
+            return held_back
         one = self._attached.get(request.token)
         if one is None or one.ref != found.record.ref:
             owner, ref = found.gang.job.record.owner, found.record.ref
@@ -179,6 +200,26 @@ class TerminalRelay:
         one.heard = now
         act = OpenTerminal(one.ref, request.token, request.size, request.have)
         return [*before, *self._pass_on(client, ask, one, Attach, act, now)]
+
+    def _held_back(
+        self, client: bytes, ask: int, user: UserName, ref: TaskRef, now: Instant
+    ) -> list[Effect] | None:
+        """What a user has instead of one more OpenTerminal under way. Not kept per token: a client
+        that draws fresh ones would flood a node that it shares with others."""
+        for number, opening in self._opening.items():
+            if (opening.user, opening.ref) != (user, ref):
+                continue
+            waiting = self._waiting.get(number)
+            if waiting is not None and (waiting.client, waiting.ask) == (client, ask):
+                return []  # it was sent again: the answer is on its way
+            text = f"{opening.node} has not answered an attach of {user} to job {ref.job} yet"
+            text = f"{text}: attach again after {ANSWER_WITHIN_S:.0f} s"
+            return [Reply(client, ask, Denied("busy", text))]
+        if self._rate.allows(user, now):
+            return None
+        limits = f"{ATTACHES_AT_ONCE} at once and {ATTACHES_PER_S:.0f} a second are allowed"
+        text = f"{user} attaches too often: {limits}; attach again after a second"
+        return [Reply(client, ask, Denied("busy", text))]
 
     def _find(self, request: Attach, asker: Asker) -> Attempt | Denied:
         """The attempt with the terminal, or why there is none for this user."""
@@ -238,6 +279,9 @@ class TerminalRelay:
 
     def take(self, node: NodeId, done: TerminalDone, handle: Handle) -> list[Effect]:
         """The answer for the client; none where no client waits for it."""
+        opening = self._opening.get(done.request)
+        if opening is not None and opening.node == node:
+            del self._opening[done.request]
         waiting = self._waiting.get(done.request)
         if waiting is None or waiting.of.node != node:
             return []
@@ -275,6 +319,8 @@ class TerminalRelay:
             if now > waiting.until or waiting.of in unconfirmed:
                 del self._waiting[number]
                 effects.append(waiting.reply(self._too_late(waiting.of)))
+        self._opening = {n: one for n, one in self._opening.items() if now <= one.until}
+        self._rate.forget_full(now)
         for one in unconfirmed:
             effects += self._end(one, self._too_late(one).reason, handle)
         for one in list(self._attached.values()):

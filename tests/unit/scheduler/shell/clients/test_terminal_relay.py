@@ -30,6 +30,7 @@ from wattline_scheduler.records import ActRecord
 from wattline_scheduler.shell.clients.terminal_relay import (
     ALL_BYTES_PER_S,
     ANSWER_WITHIN_S,
+    ATTACHES_AT_ONCE,
     LOST_AFTER_S,
     MAX_OF_USER,
     PIECES_PER_S,
@@ -237,6 +238,43 @@ def test_one_request_of_a_kind_is_under_way_and_a_repeated_one_is_sent_once() ->
     second = rig.ask(write, ask=9)
     assert rig.done(number, number_of(first), TerminalTaken(1)) == []
     assert answers(rig.done(number, number_of(second), TerminalTaken(1))) == [TerminalTaken(1)]
+
+
+def test_one_open_terminal_of_a_user_is_unanswered_whatever_its_token() -> None:
+    rig = Rig()
+    (number,) = rig.jobs
+    first = rig.ask(Attach(number, "t0"), ask=1)
+    assert rig.ask(Attach(number, "t0"), ask=1) == [], "its answer is on its way"
+    rig.ask(Detach("t0"), ask=2)
+    for n in range(1, 4):
+        refused = rig.ask(Attach(number, f"t{n}"), ask=2 + n)
+        assert orders(refused) == []
+        (busy,) = answers(refused)
+        assert isinstance(busy, Denied)
+        assert (busy.kind, "has not answered" in busy.reason) == ("busy", True)
+    rig.relay.take(NodeId("a9"), TerminalDone(number_of(first)), rig.handle)
+    assert orders(rig.ask(Attach(number, "b"), ask=7)) == [], "another node answers nothing"
+    rig.done(number, number_of(first), None, "closed")
+    assert orders(rig.ask(Attach(number, "b"), ask=8))
+    rig.ask(Detach("b"), ask=9)
+    rig.now = Instant(rig.now + ANSWER_WITHIN_S + 1)
+    rig.relay.expire(rig.now, rig.handle)
+    assert orders(rig.ask(Attach(number, "c"), ask=10)), "what is never answered is forgotten"
+
+
+def test_a_user_attaches_a_few_times_at_once_and_then_once_a_second() -> None:
+    rig = Rig(terminals="operators")
+    (number,) = rig.jobs
+    for n in range(ATTACHES_AT_ONCE):
+        rig.attach(number, f"t{n}")
+    refused = rig.ask(Attach(number, "more"))
+    assert orders(refused) == []
+    (busy,) = answers(refused)
+    assert isinstance(busy, Denied)
+    assert (busy.kind, "too often" in busy.reason) == ("busy", True)
+    assert orders(rig.ask(Attach(number, "o"), OPS)), "of each user"
+    rig.now = Instant(rig.now + 1.0)
+    assert orders(rig.ask(Attach(number, "more")))
 
 
 def test_attachments_of_a_user_and_the_bytes_of_all_are_bounded() -> None:
