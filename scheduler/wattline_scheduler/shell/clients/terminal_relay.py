@@ -22,6 +22,7 @@ from wattline_protocol.wire.task_reports.terminals import (
     CloseTerminal,
     Detach,
     OpenTerminal,
+    Over,
     ReadTerminal,
     TerminalDone,
     TerminalOrder,
@@ -47,6 +48,9 @@ ANSWER_WITHIN_S = 5.0
 REPLACED_AFTER_S = 0.5
 LOST_AFTER_S = 30.0
 """A client that has sent nothing for so long is lost: its attachment is closed."""
+OVER_AFTER_S = 10.0
+"""From the end of an attempt, or the last output after it, to that of an attachment whose node has
+not reported it, as of a lost one."""
 ALL_BYTES_PER_S = 8 * 1024 * 1024
 """Of all attachments; an agent sends `PIECES_PER_S` of full size of each."""
 PIECES_PER_S = 32
@@ -79,6 +83,9 @@ class _Attachment:
     """Its node has confirmed it, and it is on record."""
     over: str = ""
     """Why it has ended, for its next read; empty = it has not."""
+    over_as: Over = "detached"
+    gone: Instant | None = None
+    """When its attempt was first seen to be over, since its last output; None = it was not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +139,12 @@ class TerminalRelay:
         one = self._attached.get(request.token)
         if one is None or one.user != asker.user:
             return [Reply(client, ask, NOT_ATTACHED)]
-        one.heard = now
         if isinstance(request, Detach) or one.over:
             answer = _last_answer(one, request)
+            if isinstance(request, WriteTerminal):
+                return [Reply(client, ask, answer)]  # its next read is to have the end
             return [*self._end(one, "detached", handle), Reply(client, ask, answer)]
+        one.heard = now
         if not asker.may_use_terminal(one.owner, self._state.site.terminals):
             denied = _not_yours(one.ref.job, one.owner)
             return [*self._end(one, "no longer permitted", handle), Reply(client, ask, denied)]
@@ -249,8 +258,9 @@ class TerminalRelay:
         known = self._attached.get(request.token)
         if known is not None and known.user != asker.user:
             return Denied("bad_request", "this token is of another client: choose one at random")
-        others = [a for a in self._attached.values() if a.token != request.token]
-        present = next((a for a in others if a.ref == attempt.record.ref and not a.over), None)
+        all_others = (a for a in self._attached.values() if a.token != request.token)
+        others = [a for a in all_others if not a.over]
+        present = next((a for a in others if a.ref == attempt.record.ref), None)
         if request.is_again and present is not None:
             text = f"{present.user} has attached to this terminal meanwhile"
             return Denied("not_allowed", f"{text}; `wattline attach {request.job}` takes it over")
@@ -269,10 +279,10 @@ class TerminalRelay:
             if other is one or (other.token != one.token and other.ref != one.ref):
                 continue
             why = f"{one.user} has attached to this terminal"
-            effects += self._end(other, why, handle)
-            if other.token != one.token and not other.over:
-                other.over = why  # until its client asks: it must not attach again
-                self._attached[other.token] = other
+            if other.token == one.token or other.over:
+                effects += self._end(other, why, handle)
+            else:  # it must not attach again
+                effects += self._end_until_asked(other, why, "detached", handle)
         return effects
 
     # --- Answers ----------------------------------------------------------------------------
@@ -301,6 +311,7 @@ class TerminalRelay:
                 why = visible_line(note) or over
                 return [*self._end(one, why, handle), waiting.reply(done.answer)]
             case TerminalOutput() as output:
+                one.gone = None if output.data else one.gone
                 noted = msgspec.structs.replace(output, note=self._held_up(one))
                 return [waiting.reply(noted)]
             case answer:
@@ -326,7 +337,19 @@ class TerminalRelay:
         for one in list(self._attached.values()):
             if now > one.heard + LOST_AFTER_S:
                 effects += self._end(one, "its client is lost", handle)
+            elif not one.over and self._is_over(one, now):
+                why = f"its terminal on {one.node} has ended with its attempt"
+                effects += self._end_until_asked(one, why, "ended", handle)
         return effects
+
+    def _is_over(self, one: _Attachment, now: Instant) -> bool:
+        """Whether its attempt is over, and no rest of the output arrives any more."""
+        if one.ref in self._state.work.live:
+            one.gone = None
+            return False
+        if one.gone is None:
+            one.gone = now
+        return now > one.gone + OVER_AFTER_S
 
     def _too_late(self, one: _Attachment) -> Denied:
         late = f"{one.node} did not answer within {ANSWER_WITHIN_S:.0f} s"
@@ -339,20 +362,31 @@ class TerminalRelay:
             return ""
         return f"job {one.ref.job} is paused: its input is held until it resumes"
 
-    def _end(self, one: _Attachment, why: str, handle: Handle) -> list[Effect]:
+    def _end(
+        self, one: _Attachment, why: str, handle: Handle, as_over: Over = "detached"
+    ) -> list[Effect]:
         """Forget an attachment, with its requests; its end is on record if its begin is."""
         self._attached.pop(one.token, None)
         effects: list[Effect] = []
         for number, waiting in list(self._waiting.items()):
             if waiting.of is one:
                 del self._waiting[number]
-                over = TerminalOutput(b"", 0, "detached", why)
+                over = TerminalOutput(b"", 0, as_over, why)
                 is_read = waiting.kind is ReadTerminal
                 effects.append(waiting.reply(over if is_read else Denied("unavailable", why)))
         if one.over:  # its node and the record have it already
             return effects
         effects += handle(_used(one, why)) if one.is_open else ()
         return [*effects, Send(one.node, TerminalOrder(0, CloseTerminal(one.token)))]
+
+    def _end_until_asked(
+        self, one: _Attachment, why: str, over: Over, handle: Handle
+    ) -> list[Effect]:
+        """The same, with the end for the next read of its client, which may have none under way."""
+        effects = self._end(one, why, handle, over)
+        one.over, one.over_as = why, over
+        self._attached[one.token] = one
+        return effects
 
 
 def _used(one: _Attachment, why_not: str) -> TerminalUsed:
@@ -362,7 +396,7 @@ def _used(one: _Attachment, why_not: str) -> TerminalUsed:
 def _last_answer(one: _Attachment, request: Detach | ReadTerminal | WriteTerminal) -> Answer:
     match request:
         case ReadTerminal(offset=offset):
-            return TerminalOutput(b"", offset, "detached", one.over)
+            return TerminalOutput(b"", offset, one.over_as, one.over)
         case WriteTerminal(offset=offset):
             return TerminalTaken(offset)
         case Detach():

@@ -33,6 +33,7 @@ from wattline_scheduler.shell.clients.terminal_relay import (
     ATTACHES_AT_ONCE,
     LOST_AFTER_S,
     MAX_OF_USER,
+    OVER_AFTER_S,
     PIECES_PER_S,
     REPLACED_AFTER_S,
     TerminalRelay,
@@ -287,6 +288,37 @@ def test_attachments_of_a_user_and_the_bytes_of_all_are_bounded() -> None:
     read = orders(rig.ask(ReadTerminal("t0", 0)))[0].act
     assert isinstance(read, ReadTerminal)
     assert read.limit_bytes == min(MAX_OUTPUT_BYTES, ALL_BYTES_PER_S // PIECES_PER_S // MAX_OF_USER)
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_an_attachment_ends_with_its_attempt_though_its_node_is_silent(is_read: bool) -> None:
+    rig = Rig()
+    (number,) = rig.jobs
+    rig.attach(number)
+    node, ref = rig.node(number), rig.site.job(number).gangs[0].live[0].record.ref
+    assert rig.relay.expire(rig.now, rig.handle) == []
+    read = rig.ask(ReadTerminal("a", 7), ask=2)
+    del rig.site.cluster.state.work.live[ref]
+    assert rig.relay.expire(rig.now, rig.handle) == []
+    rig.now = Instant(rig.now + OVER_AFTER_S - 1)
+    rest = TerminalDone(number_of(read), TerminalOutput(b"rest", 7))
+    rig.relay.take(node, rest, rig.handle)
+    rig.relay.expire(rig.now, rig.handle)
+    rig.now = Instant(rig.now + OVER_AFTER_S - 1)
+    if is_read:
+        assert orders(rig.ask(ReadTerminal("a", 11), ask=3)), "its rest is still read"
+    assert orders(rig.relay.expire(rig.now, rig.handle)) == []
+    rig.now = Instant(rig.now + 2)
+    ended = rig.relay.expire(rig.now, rig.handle)
+    assert [one.act for one in orders(ended)] == [CloseTerminal("a")]
+    assert acts(ended)[0].endswith(f"its terminal on {node} has ended with its attempt")
+    if not is_read:
+        assert answers(ended) == []
+        assert answers(rig.ask(WriteTerminal("a", 3, b"x"))) == [TerminalTaken(3)]
+        ended = rig.ask(ReadTerminal("a", 11), ask=4)
+    (last,) = answers(ended)
+    assert isinstance(last, TerminalOutput)
+    assert last.over == "ended"
 
 
 def test_a_job_without_a_terminal_or_a_process_says_so() -> None:
