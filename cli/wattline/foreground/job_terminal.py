@@ -2,12 +2,13 @@
 
 import secrets
 import threading
+from contextlib import suppress
 
 import msgspec
 
 from wattline.client.asking import RequestClient
-from wattline.client.errors import Conflict
-from wattline_protocol.ids import JobId
+from wattline.client.errors import Conflict, WattlineError
+from wattline_protocol.ids import JobId, TaskRef
 from wattline_protocol.wire.client_messages import Done
 from wattline_protocol.wire.task_reports.terminals import (
     MAX_INPUT_BYTES,
@@ -23,10 +24,11 @@ from wattline_protocol.wire.task_reports.terminals import (
 
 
 class JobTerminal:
-    """One attachment. One thread may read while another writes.
+    """One attachment to one attempt. One thread may read while another writes.
 
     What fails with Unreachable or Unavailable may be repeated: no output is shown twice, and no
-    input typed twice. After a restart of scheduler or agent it attaches again by itself.
+    input typed twice. After a restart of scheduler or agent it attaches again by itself; Conflict:
+    that attempt is over. What was typed for its program is not typed into that of the next one.
     """
 
     def __init__(self, client: RequestClient, job: int) -> None:
@@ -34,6 +36,7 @@ class JobTerminal:
         self._token = secrets.token_hex(16)
         self._lock = threading.Lock()
         self._attached_count, self._is_left = 0, False
+        self._ref: TaskRef | None = None
         self._shown = self._written = 0
         self.size = WindowSize()
         """Of the window; sent with the next write."""
@@ -44,9 +47,15 @@ class JobTerminal:
             return self._attach()
 
     def _attach(self) -> Attached:
-        is_again = self._attached_count > 0
+        is_again = self._ref is not None
         request = Attach(self._job, self._token, self.size, self._shown, is_again)
         attached = self._client.get(request, Attached)
+        if self._ref not in (None, attached.ref):
+            self._is_left = True
+            with suppress(WattlineError):  # else it is closed there as that of a lost client
+                self._client.get(Detach(self._token), Done)
+            raise Conflict("its attempt is over, and the job runs again")
+        self._ref = attached.ref
         if not is_again:
             self._shown = attached.offset
         # Fewer bytes have arrived only where another client was attached meanwhile.
@@ -57,7 +66,7 @@ class JobTerminal:
     def read(self) -> TerminalOutput:
         """The next output, which may be empty after some seconds; `offset` is after what was read
         before where output is missing. Raises RequestDenied, Unreachable."""
-        count = self._attached_count
+        count = self._count()
         try:
             output = self._client.get(ReadTerminal(self._token, self._shown), TerminalOutput)
         except Conflict:
@@ -72,7 +81,7 @@ class JobTerminal:
     def write(self, data: bytes) -> int:
         """Send the first bytes of the input; returns how many have arrived. Raises RequestDenied,
         Unreachable."""
-        count, piece = self._attached_count, data[:MAX_INPUT_BYTES]
+        count, piece = self._count(), data[:MAX_INPUT_BYTES]
         try:
             request = WriteTerminal(self._token, self._written, piece, self.size)
             taken = self._client.get(request, TerminalTaken).taken
@@ -83,11 +92,20 @@ class JobTerminal:
         self._written += new
         return new
 
+    def _count(self) -> int:
+        """Of attachments so far; waits while the other thread attaches, perhaps elsewhere."""
+        with self._lock:
+            self._check_left()
+            return self._attached_count
+
+    def _check_left(self) -> None:
+        if self._is_left:
+            raise Conflict("this client has detached")
+
     def _attach_after(self, count: int) -> None:
         """Attach again, unless the other thread has done so."""
         with self._lock:
-            if self._is_left:
-                raise Conflict("this client has detached")
+            self._check_left()
             if count == self._attached_count:
                 self._attach()
 

@@ -258,6 +258,11 @@ class TerminalRelay:
         known = self._attached.get(request.token)
         if known is not None and known.user != asker.user:
             return Denied("bad_request", "this token is of another client: choose one at random")
+        if request.is_again and known is not None and known.ref != attempt.record.ref:
+            text = f"the attempt of job {request.job} that you were attached to is over"
+            return Denied(
+                "conflict", f"{text}; `wattline attach {request.job}` attaches to the next"
+            )
         all_others = (a for a in self._attached.values() if a.token != request.token)
         others = [a for a in all_others if not a.over]
         present = next((a for a in others if a.ref == attempt.record.ref), None)

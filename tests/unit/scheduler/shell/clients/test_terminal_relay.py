@@ -5,7 +5,7 @@ import pytest
 
 from support.core.harness import Harness, joined
 from support.core.sites import JobBuilder, job, site
-from wattline_protocol.ids import Instant, JobId, NodeId, Now, UnixTime, UserName
+from wattline_protocol.ids import AttemptNo, Instant, JobId, NodeId, Now, UnixTime, UserName
 from wattline_protocol.job.spec import Launch
 from wattline_protocol.wire.client_messages import Answer, Denied, Done
 from wattline_protocol.wire.task_reports.terminals import (
@@ -319,6 +319,23 @@ def test_an_attachment_ends_with_its_attempt_though_its_node_is_silent(is_read: 
     (last,) = answers(ended)
     assert isinstance(last, TerminalOutput)
     assert last.over == "ended"
+
+
+def test_a_client_that_comes_back_attaches_to_no_other_attempt() -> None:
+    rig = Rig()
+    (number,) = rig.jobs
+    rig.attach(number)
+    attempt = rig.site.job(number).gangs[0].live[0]
+    before = attempt.record
+    attempt.record = msgspec.structs.replace(before, attempt=AttemptNo(before.attempt + 1))
+    again = rig.ask(Attach(number, "a", is_again=True))
+    assert orders(again) == []
+    (denied,) = answers(again)
+    assert isinstance(denied, Denied)
+    assert (denied.kind, "is over" in denied.reason) == ("conflict", True)
+    (opened,) = [one.act for one in orders(rig.ask(Attach(number, "b")))]
+    assert isinstance(opened, OpenTerminal)
+    assert opened.ref == attempt.record.ref != before.ref
 
 
 def test_a_job_without_a_terminal_or_a_process_says_so() -> None:
