@@ -154,6 +154,15 @@ def test_a_task_that_sends_frames_of_its_own_gets_few_answers_and_holds_little(
     assert len(attachment.answers(10.0)) <= 3
 
 
+def test_an_attachment_continues_for_its_own_attempt_only() -> None:
+    attachment = Attachment(OpenTerminal(REF, "a", SIZE, 0), 0, 0.0)
+    attachment.receive(TerminalState().attach(b"a", 0))
+    other = TaskRef(JobId(1), TaskNo(0), AttemptNo(2))
+    assert not attachment.open_again(1, OpenTerminal(other, "a", SIZE, 0), 1.0)
+    assert attachment.open_again(2, OpenTerminal(REF, "a", SIZE, 0), 1.0)
+    assert [done.request for done in attachment.answers(1.0)] == [0, 2]
+
+
 @given(st.binary(max_size=80), st.data())
 def test_keys_reach_the_program_but_for_those_of_the_client(
     typed: bytes, data: st.DataObject

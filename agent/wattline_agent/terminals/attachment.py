@@ -87,9 +87,9 @@ class Attachment:
         return attach_frame(self.opened.have, size.columns, size.rows, self.opened.token)
 
     def open_again(self, request: int, act: OpenTerminal, now_s: float) -> bool:
-        """The same client attaches again and continues here. False: it lacks output that is no
-        longer here; its terminal has more."""
-        if self.over or (self.is_known and act.have < self.first):
+        """The same client attaches again and continues here. False: it is to another attempt, or
+        it lacks output that is no longer here; its terminal has more."""
+        if self.over or act.ref != self.opened.ref or (self.is_known and act.have < self.first):
             return False
         self.heard_s, self.open_request = now_s, request
         if self.is_known:

@@ -302,7 +302,8 @@ class TerminalRelay:
             return []
         del self._waiting[done.request]
         one = waiting.of
-        if not isinstance(done.answer, EXPECTED[waiting.kind]):
+        is_other = isinstance(done.answer, Attached) and done.answer.ref != one.ref
+        if is_other or not isinstance(done.answer, EXPECTED[waiting.kind]):
             error = visible_line(done.error) or "its node gave no valid answer"
             if waiting.kind is not Attach:  # it attaches again, and may have begun to
                 return [waiting.reply(Denied("conflict", error))]

@@ -197,6 +197,17 @@ def test_nothing_is_read_or_typed_before_the_attachment_is_on_record() -> None:
     assert orders(rig.ask(WriteTerminal("o", 0, b"rm\n"), OPS)) == []
 
 
+def test_a_node_confirms_the_attempt_that_it_was_asked_for() -> None:
+    rig = Rig()
+    (number,) = rig.jobs
+    begun = rig.ask(Attach(number, "a"))
+    ref = rig.site.job(number).gangs[0].live[0].record.ref
+    other = msgspec.structs.replace(ref, attempt=AttemptNo(ref.attempt + 1))
+    ended = rig.done(number, number_of(begun), Attached(other, 0, 0))
+    assert answers(ended) == [Denied("unavailable", "its node gave no valid answer")]
+    assert [one.act for one in orders(ended)] == [CloseTerminal("a")]
+
+
 def test_an_attachment_that_is_not_confirmed_in_time_ends_at_its_node_too() -> None:
     rig = Rig()
     (number,) = rig.jobs
