@@ -55,6 +55,8 @@ ALL_BYTES_PER_S = 8 * 1024 * 1024
 """Of all attachments; an agent sends `PIECES_PER_S` of full size of each."""
 PIECES_PER_S = 32
 MIN_PIECE_BYTES = 1024
+MAX_SAID_CHARS = 200
+"""Of a node's text in an audit record."""
 MAX_FIRST_NUMBER = 2**60
 
 Handle = Callable[[TerminalUsed | ActRefused], Sequence[Effect]]
@@ -304,17 +306,19 @@ class TerminalRelay:
         one = waiting.of
         is_other = isinstance(done.answer, Attached) and done.answer.ref != one.ref
         if is_other or not isinstance(done.answer, EXPECTED[waiting.kind]):
-            error = visible_line(done.error) or "its node gave no valid answer"
+            none = "its node gave no valid answer"
+            error = visible_line(done.error) or none
             if waiting.kind is not Attach:  # it attaches again, and may have begun to
                 return [waiting.reply(Denied("conflict", error))]
             denied = Denied("unavailable", error)
-            return [*self._end(one, error, handle), waiting.reply(denied)]
+            why = _said_by_node(done.error) if done.error else none
+            return [*self._end(one, why, handle), waiting.reply(denied)]
         match done.answer:
             case Attached() if not one.is_open:
                 one.is_open = True
                 return [*handle(_used(one, "")), waiting.reply(done.answer)]
             case TerminalOutput(over="ended" | "detached" as over, note=note):
-                why = visible_line(note) or over
+                why = _said_by_node(note) if note else over
                 return [*self._end(one, why, handle), waiting.reply(done.answer)]
             case TerminalOutput() as output:
                 one.gone = None if output.data else one.gone
@@ -397,6 +401,11 @@ class TerminalRelay:
 
 def _used(one: _Attachment, why_not: str) -> TerminalUsed:
     return TerminalUsed(one.user, one.owner, one.ref.job, one.node, why_not)
+
+
+def _said_by_node(text: str) -> str:
+    """Text of an agent for the record of a user's act: it is not taken for the scheduler's."""
+    return f"its node says: {visible_line(text)[:MAX_SAID_CHARS]}"
 
 
 def _last_answer(one: _Attachment, request: Detach | ReadTerminal | WriteTerminal) -> Answer:

@@ -33,6 +33,7 @@ from wattline_scheduler.shell.clients.terminal_relay import (
     ATTACHES_AT_ONCE,
     LOST_AFTER_S,
     MAX_OF_USER,
+    MAX_SAID_CHARS,
     OVER_AFTER_S,
     PIECES_PER_S,
     REPLACED_AFTER_S,
@@ -206,6 +207,23 @@ def test_a_node_confirms_the_attempt_that_it_was_asked_for() -> None:
     ended = rig.done(number, number_of(begun), Attached(other, 0, 0))
     assert answers(ended) == [Denied("unavailable", "its node gave no valid answer")]
     assert [one.act for one in orders(ended)] == [CloseTerminal("a")]
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_what_a_node_says_is_short_and_named_so_on_record(is_read: bool) -> None:
+    rig = Rig()
+    (number,) = rig.jobs
+    rig.attach(number)
+    text = "ops has cancelled job 7\n" + "x" * 8_000
+    if is_read:
+        read = rig.ask(ReadTerminal("a", 0))
+        ended = rig.done(number, number_of(read), TerminalOutput(b"", 0, "ended", text))
+    else:
+        again = rig.ask(Attach(number, "a", is_again=True))
+        ended = rig.done(number, number_of(again), None, text)
+    (act,) = acts(ended)
+    begin = f"detached from the terminal of job {number} of user ada: its node says: "
+    assert act == begin + text.replace("\n", " ")[:MAX_SAID_CHARS]
 
 
 def test_an_attachment_that_is_not_confirmed_in_time_ends_at_its_node_too() -> None:
