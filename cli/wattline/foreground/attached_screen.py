@@ -223,21 +223,26 @@ class AttachedScreen:
             for number, old in before.items():
                 signal.signal(number, old)
 
-    def _restore(self) -> None:
+    def _restore(self) -> int:
+        """Returns what becomes of keys that were not read: those for a program that has ended, or
+        is another client's now, are not left to the user's shell."""
         self._gone.set()
         with suppress(OSError):
             os.write(sys.stdout.fileno(), self._modes.restoring())
+        is_over = self._left is not None and bool(self._left.over)
+        return termios.TCSAFLUSH if is_over else termios.TCSADRAIN
 
 
 @contextmanager
-def _raw(restore: Callable[[], None]) -> Iterator[None]:
-    """The terminal passes all keys on, and shows output as it is; as before afterwards."""
+def _raw(restore: Callable[[], int]) -> Iterator[None]:
+    """The terminal passes all keys on, and shows output as it is; as before afterwards. `restore`
+    returns when its modes take effect (tcsetattr)."""
     stdin = sys.stdin.fileno()
     before = termios.tcgetattr(stdin)
     try:
         tty.setraw(stdin, termios.TCSADRAIN)
         yield
     finally:
-        restore()
+        when = restore()
         with suppress(termios.error):
-            termios.tcsetattr(stdin, termios.TCSADRAIN, before)
+            termios.tcsetattr(stdin, when, before)

@@ -9,6 +9,16 @@ MAX_SEQUENCE_BYTES = 64
 ON_BY_DEFAULT = frozenset({7, 25})
 """Of DEC's private modes: automatic line breaks, the cursor."""
 MAX_MODE = 9_999
+RESETS = (
+    "\x1b7\x1b[r\x1b8"  # scrolling region: all rows; that moves the cursor, which is put back
+    "\x1b(B"  # character set: ASCII
+    "\x1b[0m"  # colours
+    "\x1b>"  # keypad: digits
+    "\x1b[>4;0m"  # xterm's modifyOtherKeys: off
+    "\x1b[<u"  # the kitty protocol's keys: those before
+    "\x1b[0 q"  # cursor: its default shape
+)
+"""Whatever the program has set; terminals ignore those that they lack."""
 
 _MODE = re.compile(rb"\x1b\[\?([0-9;]{1,48})([hl])")
 
@@ -41,8 +51,8 @@ class TerminalModes:
             self._changed.add(mode)
 
     def restoring(self) -> bytes:
-        """What restores the modes, colours and the keypad; nothing where nothing was shown."""
+        """What restores the modes and `RESETS`; nothing where nothing was shown."""
         if not self._has_output:
             return b""
         modes = (f"\x1b[?{mode}{'h' if mode in ON_BY_DEFAULT else 'l'}" for mode in self._changed)
-        return "".join([*sorted(modes), "\x1b[0m", "\x1b>"]).encode()
+        return "".join([*sorted(modes), RESETS]).encode()
