@@ -203,7 +203,7 @@ class TerminalRelay:
         if held_back is not None:
             return held_back
         one = self._attached.get(request.token)
-        if one is None or one.ref != found.record.ref:
+        if one is None or one.over or one.ref != found.record.ref:
             owner, ref = found.gang.job.record.owner, found.record.ref
             one = _Attachment(request.token, asker.user, owner, ref, found.node, now)
         before = self._detached_for(one, handle)

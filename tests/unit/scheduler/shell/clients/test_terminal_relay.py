@@ -164,6 +164,20 @@ def test_operators_attach_where_the_site_file_says_so_and_take_over() -> None:
     assert again.kind == "not_allowed", "a client that comes back takes nothing over"
 
 
+def test_a_client_that_takes_its_terminal_back_is_on_record_again() -> None:
+    rig = Rig(terminals="operators")
+    (number,) = rig.jobs
+    rig.attach(number)
+    rig.attach(number, "o", OPS)
+    back = rig.attach(number)
+    what = f"terminal of job {number} of user ada"
+    assert acts(back) == [
+        f"detached from the {what}: ada has attached to this terminal",
+        f"attached to the {what}",
+    ]
+    assert orders(rig.ask(WriteTerminal("a", 0, b"x")))
+
+
 def test_what_an_agent_does_not_answer_is_answered_and_lost_clients_are_detached() -> None:
     rig = Rig()
     (number,) = rig.jobs
