@@ -6,8 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 COMPILED := agent/wattline_agent/keeper/launch.c scheduler/wattline_scheduler/plan/search/native_loops.c
-# Tests that start programs leave half of two processors idle: three workers use them.
-JOBS ?= 3
+JOBS ?= 2
 SEEDS ?= 10000
 SECONDS ?= 540
 # A file of pinned versions, as `.ci/run` names one; otherwise the newest that pyproject.toml allows.

@@ -24,11 +24,13 @@ SHRINKING_S = 300
 
 # Machines are small and shared, so hypothesis must not fail a test for being slow; a failing
 # example is printed as a blob that replays it. The result of the suite depends on the code alone;
-# `make properties` looks for new examples.
+# `make properties` looks for new examples, and for twice as many.
 settings.register_profile(
     "random", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.register_profile("fixed", settings.get_profile("random"), derandomize=True)
+settings.register_profile(
+    "fixed", settings.get_profile("random"), derandomize=True, max_examples=50
+)
 settings.load_profile("fixed")
 
 
