@@ -185,13 +185,19 @@ class AgentShell:
         machine = self.machine
         self._samples += 1
         is_other = node.state.file.driver_instance != machine.driver_instance
-        if is_other or (self._samples % SAMPLES_PER_SLOW == 0 and self._is_divided_anew(node)):
-            self._handle(ev.DriverReloaded(machine.driver_instance, machine.infos()))
+        if is_other or (self._samples % SAMPLES_PER_SLOW == 0 and self._is_outdated(node)):
+            known = [gpu.index for gpu in node.state.gpus if gpu.info.uuid]
+            self._handle(ev.DriverReloaded(machine.driver_instance, machine.infos(known)))
+
+    def _is_outdated(self, node: Node) -> bool:
+        """As a collector finds it: GPUs are divided otherwise, or one that was not read answers."""
+        unread = (gpu.index for gpu in node.state.gpus if not gpu.info.uuid)
+        reads = any(self.machine.is_answering(self.machine.gpus[index]) for index in unread)
+        return reads or self._is_divided_anew(node)
 
     def _is_divided_anew(self, node: Node) -> bool:
-        return [gpu.info.mig for gpu in node.state.gpus] != [
-            gpu.mig for gpu in self.machine.gpus.values()
-        ]
+        pairs = zip(node.state.gpus, self.machine.gpus.values(), strict=True)
+        return any(seen.info.uuid and seen.info.mig != gpu.mig for seen, gpu in pairs)
 
     def _receive(self, source: str, data: bytes) -> None:
         del source

@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from wattline_agent.core.ports import LaunchContext
-from wattline_protocol.ids import GpuIndex, UnixTime
+from wattline_agent.core.ports import DeviceInfo, LaunchContext
+from wattline_protocol.ids import GpuIndex, NodeId, UnixTime
 from wattline_protocol.wire.agent_messages import TaskExit, TaskPhase
 from wattline_protocol.wire.mig import MigInstance
 from wattline_protocol.wire.task_order import Notice, TaskOrder
@@ -92,6 +92,41 @@ class Process:
         if self.stop_at_s is not None:
             return "stopping"
         return "paused" if self.is_frozen else "running"
+
+
+def uuid_of(node: NodeId, index: GpuIndex) -> str:
+    """The name of a GPU; none is ever replaced."""
+    return f"GPU-{node}-{index}"
+
+
+def info_of(node: NodeId, gpu: Gpu) -> DeviceInfo:
+    """What the driver says about a GPU that it reads."""
+    return DeviceInfo(
+        index=gpu.index,
+        uuid=uuid_of(node, gpu.index),
+        name="NVIDIA H100 80GB HBM3",
+        memory_bytes=80 << 30,
+        cap_min_mw=CAP_MIN_MW,
+        cap_default_mw=CAP_MAX_MW,
+        cap_max_mw=CAP_MAX_MW,
+        can_cap=True,
+        mig=gpu.mig,
+    )
+
+
+def unread_info(gpu: Gpu, why: str) -> DeviceInfo:
+    """What a collector lists in place of a GPU that it has never read."""
+    return DeviceInfo(
+        index=gpu.index,
+        uuid="",
+        name="unreadable GPU",
+        memory_bytes=0,
+        cap_min_mw=CAP_MAX_MW,
+        cap_default_mw=CAP_MAX_MW,
+        cap_max_mw=CAP_MAX_MW,
+        can_cap=False,
+        why_not=why,
+    )
 
 
 def process_of(order: TaskOrder, context: LaunchContext, now_s: float) -> Process:

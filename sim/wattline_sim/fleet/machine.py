@@ -29,7 +29,10 @@ from wattline_sim.fleet.hardware import (
     SIM_EXIT,
     Gpu,
     Process,
+    info_of,
     process_of,
+    unread_info,
+    uuid_of,
 )
 from wattline_sim.fleet.world import HostClock, World
 from wattline_sim.shells.agent_effects import Disk, Driver, Keeper
@@ -60,6 +63,8 @@ class Machine(Driver, Keeper):
         self.processes: dict[TaskRef, Process] = {}
         self.disk = Disk()
         self.boots, self.takes_recovery = 1, True
+        self.names_silent = True
+        """A GPU that does not answer has its name all the same."""
         self.driver_loads = 1
         self.is_up = True
         self.is_disk_full = False
@@ -82,20 +87,12 @@ class Machine(Driver, Keeper):
         """Changes when the driver is loaded again."""
         return f"{self.boot_id}-driver-{self.driver_loads}"
 
-    def infos(self) -> tuple[DeviceInfo, ...]:
-        """What the driver says about each GPU."""
+    def infos(self, known: Collection[GpuIndex] = ()) -> tuple[DeviceInfo, ...]:
+        """What an agent lists of each GPU. `known`: those that its process has read before."""
         return tuple(
-            DeviceInfo(
-                index=gpu.index,
-                uuid=f"GPU-{self.node}-{gpu.index}",
-                name="NVIDIA H100 80GB HBM3",
-                memory_bytes=80 << 30,
-                cap_min_mw=CAP_MIN_MW,
-                cap_default_mw=CAP_MAX_MW,
-                cap_max_mw=CAP_MAX_MW,
-                can_cap=True,
-                mig=gpu.mig,
-            )
+            info_of(self.node, gpu)
+            if self.names_silent or gpu.index in known or not self._why_silent(gpu)
+            else unread_info(gpu, self._why_silent(gpu))
             for gpu in self.gpus.values()
         )
 
@@ -120,7 +117,7 @@ class Machine(Driver, Keeper):
         """What the agent has on disk of a BMC's limit. One that was lowered below the agent's own
         since then cannot be seen: the driver shows the lowest limit only."""
         on_disk = self.disk.state.ceiling_mw if self.disk.state is not None else {}
-        return on_disk.get(f"GPU-{self.node}-{gpu.index}", CAP_MAX_MW)
+        return on_disk.get(uuid_of(self.node, gpu.index), CAP_MAX_MW)
 
     def apply_caps(self, caps_mw: Mapping[GpuIndex, int]) -> tuple[CapResult, ...]:
         """Set limits in order."""

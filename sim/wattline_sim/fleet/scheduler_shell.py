@@ -66,6 +66,8 @@ class SchedulerShell:
         self.cluster: Cluster | None = None
         self.answers: dict[int, Answer] = {}
         """Answers that reached the client, by the number of the request."""
+        self.handled: list[Event] = []
+        """Events of the newest transaction."""
         self.must_recover = False
         """The next start is one with `--recover`: an old backup lies on the disk."""
         self._life = 0
@@ -199,9 +201,9 @@ class SchedulerShell:
         if self._stalled_until_s > self._world.now_s:
             self._world.at(self._stalled_until_s, self._guarded(self._work))
             return
-        events, self._queue = self._queue, []
+        self.handled, self._queue = self._queue, []
         effects: list[Effect] = []
-        for event in events:
+        for event in self.handled:
             effects += cluster.handle(event, self.clock.now)
         if cluster.wants_plan:
             effects += cluster.handle(PlanDue(), self.clock.now)

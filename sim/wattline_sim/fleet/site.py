@@ -41,6 +41,7 @@ from wattline_sim.fleet.scheduler_shell import OPERATOR, SchedulerShell
 from wattline_sim.fleet.story import Story
 from wattline_sim.fleet.switches import Switches, with_switches
 from wattline_sim.fleet.truth import NumberedTwice, Truth
+from wattline_sim.fleet.users.cordoning import Cordoning, check_cordons
 from wattline_sim.fleet.users.data_sets import DataSets
 from wattline_sim.fleet.users.job_options import with_wishes
 from wattline_sim.fleet.users.mig import Dividing, check_devices
@@ -124,13 +125,18 @@ class FleetSite:
         """Jobs that were on record before a backup was restored, and not in it."""
         self.refused: list[str] = []
         self._wishes = random.Random(f"{seed} wishes")
-        nodes, dice = sorted(self.machines), random.Random(f"{seed} reservations")
-        self.reserving = Reserving(self.world, nodes, dice)
+        self._add_operators(seed)
         self.data = self._data_sets(seed)
         self._cancelled: set[JobId] = set()
         self._unplugged: set[NodeId] = set()
         self._asks = 0
         self._restored_s = -RESTORE_GAP_S
+
+    def _add_operators(self, seed: int) -> None:
+        nodes, dice = sorted(self.machines), random.Random(f"{seed} reservations")
+        self.reserving = Reserving(self.world, nodes, dice)
+        cordon_dice = random.Random(f"{seed} cordons")
+        self.cordoning = Cordoning(self.world, self.story, self.machines, cordon_dice)
 
     def _data_sets(self, seed: int) -> DataSets:
         data = DataSets(self.world, self.machines, random.Random(f"{seed} data"))
@@ -170,6 +176,7 @@ class FleetSite:
         self.fencing.begin()
         self.switches.tempt(self.order, lambda: not self.is_faulty)
         self.reserving.begin(self.order, lambda: self.accepted, lambda: not self.is_faulty)
+        self.cordoning.begin(self.order, lambda: not self.is_faulty)
         for users in (self.rolling, self.scaled):
             users.begin(
                 lambda: self.scheduler.cluster, self.tell, self.roll_out, lambda: not self.is_faulty
@@ -185,6 +192,7 @@ class FleetSite:
 
     def _committed(self, before: Mapping[Key, Record], records: Sequence[Record]) -> None:
         check_placed(before, records)
+        check_cordons(before, records, self.scheduler.handled)
         check_names(self.site, before, records)
         check_outputs(records)
         check_replaced(before, records)
@@ -312,7 +320,8 @@ class FleetSite:
             for node in self.site.nodes:
                 self.insist(Undrain(node.id))
                 self.insist(Readmit(node.id, "healed"))
-            for request in self.reserving.ended(sorted(self._jobs_on_record())):
+            ended = self.reserving.ended(sorted(self._jobs_on_record()))
+            for request in (*ended, *self.cordoning.ended()):
                 self.insist(request)
             for job in sorted(self._jobs_on_record()):
                 self.insist(Cancel(only(job)) if job in self._cancelled else Release(only(job)))

@@ -8,6 +8,7 @@ import msgspec
 
 from wattline_sim.fleet.mutants import (
     agents,
+    cordons,
     data,
     disks,
     dividing,
@@ -30,6 +31,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *agents.MUTANTS,
     *schedulers.MUTANTS,
     *plans.MUTANTS,
+    *cordons.MUTANTS,
     *disks.MUTANTS,
     *data.MUTANTS,
     *quotas.MUTANTS,

@@ -18,6 +18,7 @@ CATCHES = frozenset(
         "RunTwice",
         "StartedEarly",
         "StartedOutside",
+        "CordonIgnored",
         "StartedWithoutData",
         "OutputLost",
         "GivenTwice",
