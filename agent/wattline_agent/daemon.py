@@ -121,7 +121,7 @@ def _serve(
     keeper_link = KeeperLink(files.path, opened, log, may_start=not config.has_keeper_service)
     stack.enter_context(contextlib.closing(keeper_link))
     keeper_link.open()
-    sensors = stack.enter_context(contextlib.closing(open_sensors(config.sysfs_root)))
+    sensors = stack.enter_context(contextlib.closing(open_sensors(config.sysfs_root, files.path)))
     link = stack.enter_context(contextlib.closing(SchedulerLink(bundle, log)))
     cache = cache_config(config)
     fetch_link = FetchLink(files.path, cache, keeper_link, store, log)

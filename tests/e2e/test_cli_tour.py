@@ -32,6 +32,20 @@ def test_node_is_listed_with_its_gpus(site: CliSite) -> None:
     assert "H100" in site.wattline("node", "n1")
 
 
+def test_node_reports_its_host(site: CliSite) -> None:
+    """Real figures of this host, by way of agent and scheduler."""
+    node = site.until_json(lambda one: one["host"]["memory_used_bytes"], "node", "n1")
+    host, disk = node["host"], os.statvfs(site.state("n1"))
+    assert host["cpus"] == os.cpu_count()
+    assert host["memory_bytes"] == psutil.virtual_memory().total
+    assert host["load"]["disk_bytes"] == disk.f_blocks * disk.f_frsize
+    assert 0 < host["load"]["disk_used_bytes"] <= host["load"]["disk_bytes"]
+    assert node["gpus"][0]["temp_limit_c"] == 87
+    shown = site.wattline("node", "n1")
+    assert f"% of {os.cpu_count()}" in shown
+    assert all(name in shown for name in ("memory", "disk"))
+
+
 def test_job_runs_and_its_log_is_read(site: CliSite) -> None:
     job = site.submit("--gpus", "2", "--", "sh", "-c", "echo gpus $CUDA_VISIBLE_DEVICES; echo done")
     ended = site.until_state(job, "COMPLETED")

@@ -11,7 +11,7 @@ and the simulation implements them over virtual time. Conventions:
 Constructors the shell calls (modules that implement this file):
 
 * `wattline_agent.device.open_collector(nvml_lib: Path | None, sysfs_root: Path) -> Collector`
-* `wattline_agent.host.open_sensors(sysfs_root: Path) -> HostSensors`
+* `wattline_agent.host.open_sensors(sysfs_root: Path, work_dir: Path) -> HostSensors`
 * `wattline_agent.executor.open_runner(state_dir: Path) -> TaskRunner`; raises `KeeperAbsent`
   when `state_dir/keeper.sock` does not answer. The shell then starts
   `python -m wattline_agent.keeper --state-dir DIR` in a session of its own and tries again.
@@ -24,6 +24,7 @@ from typing import Literal, Protocol
 from wattline_protocol.ids import GpuIndex, TaskRef, UnixTime
 from wattline_protocol.site.containers import USUAL_CONTAINERS, Containers
 from wattline_protocol.wire.agent_messages import ExitKind, TaskExit, TaskPhase
+from wattline_protocol.wire.agents.host_load import LinkLoad
 from wattline_protocol.wire.mig import MigInstance
 from wattline_protocol.wire.task_order import Notice, TaskOrder
 from wattline_protocol.wire.task_reports.checkpoints import CheckpointTrouble, SavedCheckpoint
@@ -64,6 +65,8 @@ class DeviceInfo:
     """Several processes may use it at the same time: it is in the default compute mode."""
     mig: tuple[MigInstance, ...] | None = None
     """Its MIG devices; None = it is not in MIG mode."""
+    temp_limit_c: int | None = None
+    """Above it the hardware slows its clocks down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +308,12 @@ class HostReading:
     """Share of the time that the busiest disk works, 0..1; None = not measured."""
     network_busy: float | None = None
     """Share of its speed that the busiest link carries; None = not measured."""
+    disk_bytes: int | None = None
+    """Size of the file system in which tasks run."""
+    disk_used_bytes: int | None = None
+    """Part of it that tasks cannot write to."""
+    link: LinkLoad | None = None
+    """The link that carries most."""
 
 
 class HostSensors(Protocol):

@@ -34,6 +34,7 @@ from wattline_agent.device import clocks, mig
 from wattline_agent.device.events import EventReader
 from wattline_agent.device.fields import FAST_FIELDS, LIMIT_FIELDS, read_fields
 from wattline_agent.device.library import NvmlLibrary
+from wattline_agent.device.temperature import slowdown_c
 from wattline_protocol.ids import GpuIndex
 
 SIMULATION_MARK = "nvmlsim_info"
@@ -154,6 +155,7 @@ class NvmlDriver:
             can_lock_clocks=can_lock,
             can_share=mode in (None, pynvml.NVML_COMPUTEMODE_DEFAULT),
             mig=mig.instances(handle, optional),
+            temp_limit_c=slowdown_c(handle),
         )
 
     def _why_no_cap(self, handle: Any) -> str:

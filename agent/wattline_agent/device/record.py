@@ -19,6 +19,7 @@ from wattline_agent.core.ports import DeviceInfo, DriverAbsent, FastReading, Slo
 from wattline_agent.device.fields import FAST_FIELDS, read_fields, value_of
 from wattline_agent.device.nvml import NvmlDriver
 from wattline_agent.device.recording import RECORDING_VERSION, GpuProbes, Probe, Recording
+from wattline_agent.device.temperature import SLOWDOWN_KIND, margin_c
 from wattline_protocol.ids import GpuIndex
 from wattline_protocol.text.wording import counted
 
@@ -29,6 +30,10 @@ SAMPLE_PERIOD_S = 1.0
 CALLS: dict[str, Callable[[Any], Any]] = {
     "GetFieldValues(fast)": lambda handle: read_fields(handle, FAST_FIELDS),
     "GetTemperature": lambda h: pynvml.nvmlDeviceGetTemperature(h, pynvml.NVML_TEMPERATURE_GPU),
+    "GetTemperatureThreshold(slowdown)": lambda h: pynvml.nvmlDeviceGetTemperatureThreshold(
+        h, SLOWDOWN_KIND
+    ),
+    "GetMarginTemperature": margin_c,
     "GetUtilizationRates": pynvml.nvmlDeviceGetUtilizationRates,
     "GetMemoryInfo_v2": lambda h: pynvml.nvmlDeviceGetMemoryInfo(h, pynvml.nvmlMemory_v2),
     "GetMemoryInfo": pynvml.nvmlDeviceGetMemoryInfo,

@@ -1,4 +1,5 @@
-"""Sensors of the host apart from its GPUs: node power, inlet temperature, processors and memory."""
+"""Sensors of the host apart from its GPUs: node power, inlet temperature, processors, memory, disk
+and network."""
 
 from pathlib import Path
 
@@ -8,6 +9,6 @@ from wattline_agent.host.sensors import SysfsSensors
 __all__ = ["open_sensors"]
 
 
-def open_sensors(sysfs_root: Path = Path("/sys")) -> HostSensors:
-    """All sensors below `sysfs_root`; none at all is normal."""
-    return SysfsSensors(sysfs_root)
+def open_sensors(sysfs_root: Path = Path("/sys"), work_dir: Path | None = None) -> HostSensors:
+    """All sensors below `sysfs_root`, and the file system of `work_dir`; none at all is normal."""
+    return SysfsSensors(sysfs_root, work_dir)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import psutil
 
+from wattline_protocol.wire.agents.host_load import LinkLoad
+
 NOT_A_DISK = ("loop", "ram", "zram", "sr")
 BYTES_PER_MBIT = 1e6 / 8
 
@@ -21,10 +23,12 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """Share of the time, 0..1; None = not measured."""
+    """Shares of the time or speed, 0..1, and the load of a link; None = not measured."""
 
     disk: float | None = None
     network: float | None = None
+    link: LinkLoad | None = None
+    """The link that carries most; one whose speed is known comes first."""
 
 
 def busy_between(before: Counters, after: Counters, speeds_mbit: Mapping[str, int]) -> Busy:
@@ -44,12 +48,32 @@ def busy_between(before: Counters, after: Counters, speeds_mbit: Mapping[str, in
         for name in after.link_bytes.keys() & before.link_bytes.keys()
         if speeds_mbit.get(name, 0) > 0
     ]
-    return Busy(_share(disks), _share(links))
+    return Busy(_share(disks), _share(links), _busiest(before, after, seconds, speeds_mbit))
+
+
+def _busiest(
+    before: Counters, after: Counters, seconds: float, speeds_mbit: Mapping[str, int]
+) -> LinkLoad | None:
+    """By the bytes of its busier direction."""
+    grown = {
+        name: _grown(before.link_bytes[name], after.link_bytes[name])
+        for name in after.link_bytes.keys() & before.link_bytes.keys()
+    }
+    if not grown:
+        return None
+    name = max(grown, key=lambda one: (speeds_mbit.get(one, 0) > 0, max(grown[one]), one))
+    sent, received = (max(0, count) / seconds for count in grown[name])
+    mbit = speeds_mbit.get(name, 0)
+    return LinkLoad(name, received, sent, mbit * BYTES_PER_MBIT if mbit > 0 else None)
+
+
+def _grown(before: tuple[int, int], after: tuple[int, int]) -> tuple[int, int]:
+    return after[0] - before[0], after[1] - before[1]
 
 
 def _more(before: tuple[int, int], after: tuple[int, int]) -> int:
     """In the busier direction: links are full duplex."""
-    return max(now - then for now, then in zip(after, before, strict=True))
+    return max(_grown(before, after))
 
 
 def _share(values: list[float]) -> float | None:

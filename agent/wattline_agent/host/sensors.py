@@ -33,7 +33,8 @@ the rest would be overestimated, so the lowest of these readings counts."""
 class SysfsSensors:
     """See `ports.HostSensors`."""
 
-    def __init__(self, sysfs_root: Path = Path("/sys")) -> None:
+    def __init__(self, sysfs_root: Path = Path("/sys"), work_dir: Path | None = None) -> None:
+        self._work_dir = work_dir
         self._rapl = RaplMeter(sysfs_root)
         self._hwmon = HwmonSensors(sysfs_root)
         self._rest_mw: deque[int] = deque(maxlen=STEADY_READINGS)
@@ -58,6 +59,7 @@ class SysfsSensors:
         else:
             source, non_gpu_mw = "model", modelled_mw(self._cpus, cpu_pct)
         busy = self._busy.read(now_s)
+        disk_bytes, disk_used_bytes = _disk(self._work_dir)
         return HostReading(
             cpu_pct=cpu_pct,
             memory_used_bytes=psutil.virtual_memory().used,
@@ -67,12 +69,25 @@ class SysfsSensors:
             non_gpu_mw=non_gpu_mw,
             disk_busy=busy.disk,
             network_busy=busy.network,
+            disk_bytes=disk_bytes,
+            disk_used_bytes=disk_used_bytes,
+            link=busy.link,
         )
 
     def close(self) -> None:
         """Release files."""
         self._rapl.close()
         self._hwmon.close()
+
+
+def _disk(work_dir: Path | None) -> tuple[int | None, int | None]:
+    """Size of its file system, and what of that tasks cannot write to. The agent writes its state
+    there: it depends on that disk anyway."""
+    try:
+        found = None if work_dir is None else psutil.disk_usage(str(work_dir))
+    except OSError:
+        found = None
+    return (None, None) if found is None else (found.total, found.total - found.free)
 
 
 def modelled_mw(cpus: int, cpu_pct: float) -> int:

@@ -36,6 +36,7 @@ from wattline_protocol.wire.agent_messages import (
     LeaseAck,
     ToAgent,
 )
+from wattline_protocol.wire.agents.host_load import LinkLoad
 from wattline_protocol.wire.codec import Codec
 from wattline_protocol.wire.transport import ClientSocket
 from wattline_sim.shells.agent_effects import Disk, carry_out
@@ -44,7 +45,14 @@ DRIVER_S = (0.002, 0.008)
 """Least and most that setting or reading the caps of a node takes."""
 SAMPLE_PERIOD_S = 1.0
 CONNECT_WITHIN_S = 120.0
-HOST_READING = HostReading(cpu_pct=20.0, memory_used_bytes=64 << 30, source="model")
+HOST_READING = HostReading(
+    cpu_pct=20.0,
+    memory_used_bytes=64 << 30,
+    source="model",
+    disk_bytes=4 << 40,
+    disk_used_bytes=1 << 40,
+    link=LinkLoad("eth0", 2e6, 1e6, 1.25e9),
+)
 
 SEEN_AT_ONCE = (fx.Launch, fx.Stop, fx.Kill, fx.Freeze, fx.Thaw, fx.Drop)
 """Orders after which the tasks are looked at."""

@@ -45,7 +45,7 @@ def detail(node: NodeView) -> RenderableType:
         ("power inputs", ", ".join(node.inputs)),
         ("cooling zone", f"{node.cooling_zone or 'none'}, inlet {units.celsius(node.inlet_c)}"),
         ("out of band", OUT_OF_BAND[node.out_of_band]),
-        ("CPU", f"{node.cpu_pct:.0f} %"),
+        *_host(node),
         *([("data cache", _cache(node.cache))] if node.cache is not None else []),
         ("tasks", "\n".join(node.tasks) or "none"),
         *([("cordoned", "\n".join(map(_cordon, node.cordons)))] if node.cordons else []),
@@ -54,6 +54,15 @@ def detail(node: NodeView) -> RenderableType:
     listed = "\n".join(p.evidence for p in node.open_problems)
     pairs += [("problem", alarm(text)) for text in node.problems if text not in listed]
     return Group(facts(pairs), Text(""), _gpus(node.gpus))
+
+
+def _host(node: NodeView) -> list[tuple[str, Cell]]:
+    host = node.host
+    if host is None:
+        return [("CPU", f"{node.cpu_pct:.0f} %")]
+    measured = (("disk", host.disk_text), ("network", host.link_text))
+    known = [("CPU", host.cpu_text), ("memory", host.memory_text)]
+    return [*known, *((name, text) for name, text in measured if text)]
 
 
 def _cache(cache: CacheView) -> Cell:
@@ -87,7 +96,7 @@ def _gpus(gpus: Sequence[GpuView]) -> Listing:
             Column("MODEL", [g.name for g in gpus], weight=4),
             Column("POWER", [units.watts(g.power_w) for g in gpus], is_right=True),
             Column("CAP", [cap(g) for g in gpus], is_right=True),
-            Column("TEMP", [units.celsius(g.temp_c) for g in gpus], is_right=True, weight=1),
+            Column("TEMP", [temperature(g) for g in gpus], is_right=True, weight=1),
             Column("BUSY", [_percent(g.util_pct) for g in gpus], is_right=True, weight=2),
             Column("CLOCK", [_clock(g) for g in gpus], is_right=True, weight=5),
             Column("MEMORY", [memory(g) for g in gpus], is_right=True, weight=6),
@@ -101,6 +110,15 @@ def _gpus(gpus: Sequence[GpuView]) -> Listing:
 def cap(gpu: GpuView) -> str:
     """The limit in force; `none` where it cannot be set."""
     return units.watts(gpu.cap_w) if gpu.can_cap else "none"
+
+
+def temperature(gpu: GpuView) -> str:
+    """`60 °C, 27 below`: how far it is from where the hardware slows it down."""
+    margin_c = gpu.margin_c
+    if margin_c is None:
+        return units.celsius(gpu.temp_c)
+    side = "below" if margin_c >= 0 else "above"
+    return f"{units.celsius(gpu.temp_c)}, {abs(margin_c)} {side}"
 
 
 def memory(gpu: GpuView) -> str:

@@ -9,6 +9,7 @@ MOST_LISTED = 5
 
 _GIB = 1 << 30
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_DECIMAL = ("", "k", "M", "G", "T")
 
 
 def counted(count: float, thing: str, things: str = "") -> str:
@@ -84,6 +85,14 @@ def about_size(size_bytes: int) -> str:
     """`700 B`, `256 KiB`, `1.5 GiB`."""
     power = min(max(0, size_bytes.bit_length() - 1) // 10, len(_BINARY) - 1)
     return f"{digits(size_bytes / (1 << 10 * power))} {_BINARY[power]}"
+
+
+def bit_rate(bytes_s: float) -> str:
+    """`0 b/s`, `240 kb/s`, `1.5 Mb/s`, `18 Gb/s`: links are rated in bits."""
+    value, power = bytes_s * 8, 0
+    while value >= 999.5 and power < len(_DECIMAL) - 1:
+        value, power = value / 1e3, power + 1
+    return f"{digits(value)} {_DECIMAL[power]}b/s"
 
 
 def gib(size_bytes: int, *, is_wanted: bool = False) -> str:

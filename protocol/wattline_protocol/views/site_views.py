@@ -22,6 +22,7 @@ from wattline_protocol.site.model import DomainKind
 from wattline_protocol.views.account_views import PlaceView
 from wattline_protocol.views.cache_view import CacheView
 from wattline_protocol.views.diagnosis import Diagnosis, Verdict
+from wattline_protocol.views.host_view import HostView
 from wattline_protocol.views.part_view import PartView
 from wattline_protocol.views.power_views import BindingView
 from wattline_protocol.views.queue_views import QueuedView
@@ -175,10 +176,8 @@ class GpuView(msgspec.Struct, frozen=True):
     """Job to which this GPU, or a part of it, is allocated."""
     c_per_w: float | None = None
     """Learned: temperature rise above its air per watt; None = not measured yet."""
-    locked_mhz: int = 0
-    """Locked ceiling of the SM clock; 0 = none."""
-    others: tuple[JobId, ...] = ()
-    """Further jobs with parts of it, besides `job`."""
+    locked_mhz: int = 0  # locked ceiling of the SM clock; 0 = none
+    others: tuple[JobId, ...] = ()  # further jobs with parts of it, besides `job`
     mig: tuple[MigView, ...] | None = None
     """Its MIG devices; None = it is not in MIG mode."""
     parts: tuple[PartView, ...] = ()
@@ -186,6 +185,14 @@ class GpuView(msgspec.Struct, frozen=True):
     is_cordoned: bool = False  # offered to no job; work on it continues
     foreign: tuple[GpuProcess, ...] = ()
     """Processes on it that belong to no job, largest memory first: no task is placed on it."""
+    temp_limit_c: int | None = None  # above it the hardware slows its clocks down
+
+    @property
+    def margin_c(self) -> int | None:
+        """Degrees up to that limit; negative above it."""
+        if self.temp_c is None or self.temp_limit_c is None:
+            return None
+        return self.temp_limit_c - self.temp_c
 
     @property
     def jobs(self) -> str:
@@ -237,10 +244,8 @@ class NodeView(msgspec.Struct, frozen=True):
     """When the last task left a draining node; None = not drained."""
     empty_by_unix_s: UnixTime | None = None
     """Draining: when its tasks end by their runtime limits; None = one has no limit."""
-    labels: dict[str, str] = {}
-    """From the site file."""
-    open_problems: tuple[ProblemView, ...] = ()
-    """In answers to GetNode."""
+    labels: dict[str, str] = {}  # from the site file
+    open_problems: tuple[ProblemView, ...] = ()  # in answers to GetNode
     reserved: str = ""
     """Its reservation and end, or the next one, as text; empty = none."""
     gpu_count: int = 0
@@ -252,6 +257,7 @@ class NodeView(msgspec.Struct, frozen=True):
     heard_unix_s: UnixTime | None = None
     """In rows of pictures: of a late node, its last beat; of others `heard_ago_s` is 0."""
     cache: CacheView | None = None  # in answers to GetNode
+    host: HostView | None = None  # the same; None: it does not report
 
 
 LimitSource = Literal["operator", "schedule", "event", "cooling", "meter"]

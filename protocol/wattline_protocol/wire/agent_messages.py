@@ -16,6 +16,7 @@ from wattline_protocol.site.task_environment import EnvPatterns
 from wattline_protocol.site.wall_power import PERMILLE
 from wattline_protocol.wire.agents.current import Current, Numbered, TaskMessage
 from wattline_protocol.wire.agents.data_messages import DataReport, HoldData
+from wattline_protocol.wire.agents.host_load import HostLoad
 from wattline_protocol.wire.bounds import (
     Blob,
     Bytes,
@@ -91,6 +92,8 @@ class GpuInfo(msgspec.Struct, frozen=True):
     mig: OfGpus[MigInstance] | None = None
     """In MIG mode only these are allocated, each to one task; None = it is not in MIG mode."""
     raised: bool = False  # its cap is raised externally again and again: it counts at its maximum
+    temp_limit_c: WholeCelsius | None = None
+    """Above it the hardware slows its clocks down; None = not reported."""
 
 
 SW_POWER_CAP = 0x4
@@ -205,6 +208,8 @@ class Beat(Current, frozen=True, tag="beat"):
     conditions: Annotated[tuple[Condition, ...], msgspec.Meta(max_length=MAX_CONDITIONS)] = ()
     """The same with kind and subject, which are constant while it lasts. An agent with `problems`
     but without these is an older one."""
+    host: HostLoad | None = None
+    """Disk and network; None: an older agent."""
 
 
 class LeaseAck(Numbered, frozen=True, tag="lease_ack"):

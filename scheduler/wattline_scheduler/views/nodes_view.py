@@ -3,6 +3,7 @@
 from wattline_protocol.ids import GpuIndex, Now, UnixTime
 from wattline_protocol.job.spec import WHOLE_GPU
 from wattline_protocol.site.out_of_band import OutOfBand
+from wattline_protocol.views.host_view import HostView
 from wattline_protocol.views.part_view import PartView
 from wattline_protocol.views.site_views import GpuView, NodeView, OutOfBandView
 from wattline_protocol.wire.agent_messages import Beat, GpuInfo, GpuSample
@@ -60,6 +61,16 @@ def node_view(
         cordons=node.record.cordons,
         gpu_models=tuple(sorted({gpu.name for gpu in node.gpus.values()})),
     )
+
+
+def host_view(node: NodeNow) -> HostView | None:
+    """Its host as last reported; None: it does not report."""
+    beat = node.beat if node.is_reachable else None
+    if beat is None:
+        return None
+    known = node.record
+    of_host = (known.cpus, beat.cpu_pct, known.memory_bytes, beat.memory_used_bytes)
+    return HostView(*of_host, beat.host)
 
 
 def _migs(node: NodeNow, gpu: GpuInfo) -> tuple[MigView, ...] | None:
@@ -139,6 +150,7 @@ def _gpu_view(state: State, node: NodeNow, gpu: GpuInfo, sample: GpuSample | Non
         parts=_parts(node, gpu),
         is_cordoned=gpu.index in cordoned(node),
         foreign=s.foreign,
+        temp_limit_c=gpu.temp_limit_c,
         locked_mhz=s.locked_mhz,
         c_per_w=state.thermal.c_per_w(node.id, gpu.index),
     )

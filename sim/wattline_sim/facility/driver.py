@@ -79,6 +79,7 @@ class SimDriver(Driver):
                 cap_default_mw=model.limit_default_w * 1000,
                 cap_max_mw=model.limit_max_w * 1000,
                 can_cap=True,
+                temp_limit_c=model.slowdown_c,
             )
             for index in self._indexes
         )

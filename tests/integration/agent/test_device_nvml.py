@@ -165,6 +165,29 @@ collector.close()
     assert agent_process(code, node) == [[False] * 4, [True] * 4]
 
 
+def test_the_slowdown_is_read_as_a_temperature_or_as_a_distance(node: NodeDir) -> None:
+    code = """
+import pynvml
+driver = NvmlDriver(LIBRARY, SYSFS)
+answer(driver.info(0).temp_limit_c)
+
+def missing(handle, kind=None):
+    raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+pynvml.nvmlDeviceGetTemperatureThreshold = missing
+answer(driver.info(0).temp_limit_c)
+pynvml.nvmlDeviceGetMarginTemperature = missing
+answer(driver.info(0).temp_limit_c)
+del pynvml.nvmlDeviceGetMarginTemperature
+answer([driver.info(0).temp_limit_c, driver.info(0).can_cap])
+driver.close()
+"""
+    absolute, from_distance, unknown, without = agent_process(code, node)
+    assert absolute == 87
+    assert from_distance in (86, 87, 88), "the temperature may change between two calls"
+    assert (unknown, without) == (None, [None, True])
+
+
 def test_a_gpu_in_exclusive_mode_is_not_for_sharing_and_the_check_says_so(
     node: NodeDir, tmp_path: Path
 ) -> None:

@@ -74,6 +74,7 @@ def _check_info(info: DeviceInfo, index: GpuIndex) -> None:
     assert info.uuid.startswith("GPU-")
     assert info.name
     assert info.memory_bytes > 0
+    assert info.temp_limit_c is None or 40 < info.temp_limit_c < 150
     assert 0 < info.cap_min_mw <= info.cap_default_mw <= info.cap_max_mw
 
 

@@ -8,6 +8,7 @@ from wattline_agent.core.events import ConnectionLost, DeviceReported
 from wattline_agent.core.ports import DeviceEvent, HostReading
 from wattline_protocol.ids import GpuIndex
 from wattline_protocol.wire.agent_messages import Beat, Hello, Rollups, RollupsSeen, TaskUpdate
+from wattline_protocol.wire.agents.host_load import HostLoad, LinkLoad
 
 W = 1000
 
@@ -46,6 +47,12 @@ def test_simulated_watts_are_marked() -> None:
     hello = messages_of(rig.join(), Hello)[0]
     assert hello.simulated
     assert beat(rig, 2).simulated
+
+
+def test_a_beat_has_the_load_of_disk_and_network(rig: Rig) -> None:
+    link = LinkLoad("ib0", 2e9, 1e6, 25e9)
+    rig.host = HostReading(0.0, 0, disk_busy=0.25, disk_bytes=100, disk_used_bytes=71, link=link)
+    assert beat(rig).host == HostLoad(100, 71, 0.25, link)
 
 
 def test_a_gpu_that_is_not_read_says_so_and_its_neighbour_is_read(rig: Rig) -> None:

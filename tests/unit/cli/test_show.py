@@ -23,10 +23,12 @@ from wattline_protocol.lists.fit import fitting
 from wattline_protocol.lists.node_table import draw
 from wattline_protocol.views.account_views import AccountView, QuotaView
 from wattline_protocol.views.cache_view import CacheView
+from wattline_protocol.views.host_view import HostView
 from wattline_protocol.views.report_views import DomainPeak, GroupTotals, ReportView
 from wattline_protocol.views.site_views import ExplainView, FilterRefusal, JobState
 from wattline_protocol.views.training_views import CheckpointView
 from wattline_protocol.wire.agent_messages import TaskExit
+from wattline_protocol.wire.agents.host_load import HostLoad, LinkLoad
 from wattline_protocol.wire.client_messages import Accounts
 from wattline_protocol.wire.mig import MigView
 from wattline_protocol.wire.task_reports.checkpoints import StoredCheckpoint
@@ -164,6 +166,22 @@ def test_a_job_shows_what_the_store_has_of_its_checkpoints(
     (line,) = [row for row in rows_of(job_detail.detail(view)) if "step 12500, " in row]
     assert shown in line
     assert line.endswith(shown) or why
+
+
+def test_node_shows_its_host() -> None:
+    node, link = troubled_site().nodes[0], LinkLoad("ib0", 2.25e9, 0.0)
+    load = HostLoad(disk_bytes=4 << 40, disk_used_bytes=3 << 40, link=link)
+    host = HostView(128, 41.4, 2 << 40, 812 << 30, load)
+    shown = text_of(nodes.detail(msgspec.structs.replace(node, host=host)))
+    for text in ("41 % of 128", "812 GiB of 2 TiB", "75 % of 4 TiB", "ib0 18 Gb/s in, 0 b/s out"):
+        assert text in shown
+    assert "network" not in text_of(nodes.detail(node))
+
+
+def test_node_shows_how_far_a_gpu_is_from_its_slowdown() -> None:
+    node = troubled_site().nodes[0]
+    gpus = tuple(msgspec.structs.replace(one, temp_c=60, temp_limit_c=87) for one in node.gpus)
+    assert "60 °C, 27 below" in text_of(nodes.detail(msgspec.structs.replace(node, gpus=gpus)))
 
 
 def test_node_shows_its_cache_of_data_sets() -> None:

@@ -92,6 +92,20 @@ def test_a_number_outside_is_named_with_its_bound() -> None:
     )
 
 
+def test_a_load_out_of_bounds_is_named() -> None:
+    plain = msgspec.to_builtins(BEAT)
+    link = {"name": "ib0", "received_bytes_s": -1.0, "sent_bytes_s": 0.0}
+    assert "host.link.received_bytes_s" in refusal(FromAgent, {**plain, "host": {"link": link}})
+    assert "host.disk_bytes" in refusal(FromAgent, {**plain, "host": {"disk_bytes": -1}})
+
+
+def test_a_beat_of_an_earlier_release_has_no_load() -> None:
+    plain = {name: part for name, part in msgspec.to_builtins(BEAT).items() if name != "host"}
+    heard = Codec[Any](FromAgent).decode(msgspec.msgpack.encode(plain))
+    assert heard == BEAT
+    assert heard.host is None
+
+
 def test_problems_have_a_number_and_a_length() -> None:
     many = {**msgspec.to_builtins(BEAT), "problems": ["x"] * 17}
     assert refusal(FromAgent, many) == "problems has 17 entries: expected array of length <= 16"

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from support.strategies.structs import values_of
 from wattline_protocol.ids import Epoch, GpuIndex, Incarnation, Sequence, UnixTime
 from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.text.quantities import MAX_AMOUNT
 from wattline_protocol.wire.agent_messages import (
     Beat,
     FromAgent,
@@ -19,6 +20,7 @@ from wattline_protocol.wire.agent_messages import (
     Rollup,
     Rollups,
 )
+from wattline_protocol.wire.agents.host_load import HostLoad, LinkLoad
 from wattline_protocol.wire.clipping import clip_builtins, clipped, encoded
 from wattline_protocol.wire.codec import Codec
 
@@ -47,6 +49,15 @@ def test_a_beat_that_nobody_would_hear_is_heard() -> None:
     assert heard.gpus == (GpuSample(index=GpuIndex(0), power_mw=None, cap_mw=7),)
     assert heard.inlet_c is None
     assert heard.problems == ("x" * 200,) * 16
+
+
+def test_a_disk_and_a_link_beyond_all_bounds_cost_no_beat() -> None:
+    link = LinkLoad("e" * 300, received_bytes_s=math.inf, sent_bytes_s=-1.0, speed_bytes_s=math.nan)
+    load = HostLoad(disk_bytes=2**70, disk_used_bytes=5, disk_busy=math.nan, link=link)
+    beat = msgspec.structs.replace(BEAT, host=load)
+    heard = CODEC.decode(CODEC.encode(clipped(beat, FromAgent)))
+    assert isinstance(heard, Beat)
+    assert heard.host == HostLoad(None, 5, None, LinkLoad("e" * 256, MAX_AMOUNT, 0.0))
 
 
 def test_what_cannot_be_encoded_at_all_is_heard_too() -> None:

@@ -1,12 +1,14 @@
 """Reports of the node: GPU abilities, samples, problems and observed anomalies."""
 
 from wattline_agent.core.model import NodeState
+from wattline_agent.core.ports import HostReading
 from wattline_agent.core.power import clocks, held_watts, raised_caps
 from wattline_agent.core.power.capper import Use
 from wattline_agent.core.power.gpus import Gpu
 from wattline_protocol.ids import Now
 from wattline_protocol.text.wording import counted, power_text
 from wattline_protocol.wire.agent_messages import GpuInfo, GpuSample
+from wattline_protocol.wire.agents.host_load import HostLoad
 from wattline_protocol.wire.gpu_process import MAX_FOREIGN, in_use_text
 from wattline_protocol.wire.problems import MAX_CONDITIONS, MAX_TEXT, Condition
 
@@ -40,6 +42,7 @@ def _info(state: NodeState, gpu: Gpu, now: Now) -> GpuInfo:
         can_share=info.can_share,
         mig=info.mig,
         raised=gpu.raised is not None,
+        temp_limit_c=info.temp_limit_c,
     )
 
 
@@ -78,6 +81,11 @@ def _sample(gpu: Gpu, use: Use) -> GpuSample:
         foreign=gpu.foreign[:MAX_FOREIGN],
         foreign_more=max(0, len(gpu.foreign) - MAX_FOREIGN),
     )
+
+
+def host_load(host: HostReading) -> HostLoad:
+    """Its disk and network, as reported in a Beat."""
+    return HostLoad(host.disk_bytes, host.disk_used_bytes, host.disk_busy, host.link)
 
 
 def conditions(state: NodeState, now: Now) -> tuple[Condition, ...]:

@@ -4,7 +4,7 @@ from wattline_agent.core.effects import SaveUsage, Send, Spool
 from wattline_agent.core.events import Sampled
 from wattline_agent.core.link import session
 from wattline_agent.core.link.outage import Increment
-from wattline_agent.core.link.report import conditions, samples, sentences
+from wattline_agent.core.link.report import conditions, host_load, samples, sentences
 from wattline_agent.core.model import PROBLEM_RETENTION_S, Member, NodeState
 from wattline_agent.core.ports import DeviceEvent, HostReading
 from wattline_agent.core.power import foreign_processes, held_watts, raised_caps
@@ -187,6 +187,7 @@ def _beat(state: NodeState, member: Member, now: Now) -> None:
                 raised=raised_caps.reported(state),
                 simulated=state.facts.is_simulated,
                 conditions=found,
+                host=host_load(host),
             )
         )
     )

@@ -75,7 +75,7 @@ from wattline_scheduler.views.jobs_view import (
     job_in_memory,
     job_view,
 )
-from wattline_scheduler.views.nodes_view import node_view
+from wattline_scheduler.views.nodes_view import host_view, node_view
 from wattline_scheduler.views.problems_view import problem_list
 from wattline_scheduler.views.reservations_view import reservation_views
 from wattline_scheduler.views.rollout_view import rollout_view
@@ -243,8 +243,9 @@ class Reads:
             return no_node(self._state, name)
         found = problem_list(self._state, ListProblems(node=name)).problems
         view = node_view(self._state, node, now)
-        cache = cache_view(node.data)
-        return Nodes((msgspec.structs.replace(view, open_problems=found, cache=cache),))
+        cache, host = cache_view(node.data), host_view(node)
+        more = {"open_problems": found, "cache": cache, "host": host}
+        return Nodes((msgspec.structs.replace(view, **more),))
 
     def _why(self, name: NodeId) -> Why | Denied:
         node = self._state.nodes.get(name)

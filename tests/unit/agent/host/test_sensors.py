@@ -138,5 +138,21 @@ def test_a_host_without_sensors_is_modelled_and_not_measured(tmp_path: Path) -> 
     sensors.close()
 
 
+def test_the_disk_is_that_of_the_tasks(tmp_path: Path) -> None:
+    sensors = open_sensors(tmp_path / "nothing", tmp_path)
+    reading, disk = sensors.read(0, 940), os.statvfs(tmp_path)
+    assert reading.disk_bytes == disk.f_blocks * disk.f_frsize
+    assert reading.disk_used_bytes is not None
+    assert 0 < reading.disk_used_bytes <= reading.disk_bytes
+    sensors.close()
+
+
+def test_a_file_system_that_is_gone_is_not_measured(tmp_path: Path) -> None:
+    sensors = open_sensors(tmp_path / "nothing", tmp_path / "gone")
+    reading = sensors.read(0, 940)
+    assert (reading.disk_bytes, reading.disk_used_bytes) == (None, None)
+    sensors.close()
+
+
 def test_the_model_grows_with_load() -> None:
     assert modelled_mw(224, 100.0) - modelled_mw(224, 0.0) == 224 * 2_500

@@ -1,16 +1,20 @@
 """Nodes, domains and the whole site as people see them; what is not measured is never zero."""
 
+import msgspec
 import pytest
 
 from support.core.harness import Harness, joined
 from support.core.sites import NAMEPLATE_MW, job, site
+from wattline_protocol.ids import GpuIndex
+from wattline_protocol.views.host_view import HostView
 from wattline_protocol.views.site_views import DomainView, NodeView, SiteView
+from wattline_protocol.wire.agents.host_load import HostLoad
 from wattline_protocol.wire.client_messages import DeclareOff, Drain, Shed
 from wattline_scheduler.plan.cycle import PATIENCE_S
 from wattline_scheduler.views import site_view as site_views
 from wattline_scheduler.views.domains_view import domain_views
 from wattline_scheduler.views.jobs_view import job_in_memory
-from wattline_scheduler.views.nodes_view import node_view
+from wattline_scheduler.views.nodes_view import host_view, node_view
 from wattline_scheduler.views.site_view import site_view
 
 
@@ -59,6 +63,25 @@ def test_a_node_shows_its_gpus_tasks_and_model() -> None:
     assert view.floor_w <= view.lease_w
     assert view.heard_ago_s is not None
     assert view.heard_ago_s < 1.5
+
+
+def test_a_host_is_shown_as_it_reported_last_and_not_once_it_is_silent() -> None:
+    h = harness()
+    h.join("a1")
+    load = HostLoad(disk_bytes=100, disk_used_bytes=71)
+    h.say("a1", h.agent("a1").beat(cpu_pct=40.0, memory_used_bytes=5, host=load))
+    record = h.node("a1").record
+    assert host_view(h.node("a1")) == HostView(record.cpus, 40.0, record.memory_bytes, 5, load)
+    assert host_view(h.node("a2")) is None
+
+
+def test_a_gpu_has_its_margin_to_the_slowdown() -> None:
+    h = harness()
+    h.join("a1")
+    gpu = h.node("a1").gpus[GpuIndex(0)]
+    h.node("a1").gpus[gpu.index] = msgspec.structs.replace(gpu, temp_limit_c=87)
+    first, second = (msgspec.structs.replace(one, temp_c=60) for one in node_of(h, "a1").gpus[:2])
+    assert (first.margin_c, second.margin_c) == (27, None)
 
 
 def test_a_sensor_beats_the_model() -> None:
