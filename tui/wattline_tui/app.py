@@ -321,15 +321,16 @@ class TopApp(ActsApp):
         if job is not None:
             shown, place = job.job, job.log_place
             self._work("job", lambda: self._fetch(shown, place))
-        elif listed is not None and (request := listed.request) is not None:
-            self._work("list", lambda: self._fetch_list(request))
+        elif listed is not None and (requests := listed.requests):
+            self._work("list", lambda: self._fetch_list(requests))
 
     def _work(self, group: str, work: Callable[[], None]) -> None:
         self.run_worker(work, thread=True, group=group, exclusive=True, name=group)
 
-    def _fetch_list(self, request: Request) -> None:
+    def _fetch_list(self, requests: tuple[Request, ...]) -> None:
         try:
-            self.post_message(ListArrived(self.feed.ask(request)))
+            for request in requests:
+                self.post_message(ListArrived(self.feed.ask(request)))
         except FeedLost as lost:
             self.post_message(FeedInterrupted(str(lost)))
 

@@ -2,8 +2,23 @@
 
 import msgspec
 
+from wattline_protocol.ids import GpuIndex, JobId
 from wattline_protocol.text.wording import about_size, bit_rate
 from wattline_protocol.wire.agents.host_load import HostLoad
+
+
+class ProcessView(msgspec.Struct, frozen=True):
+    """The first process of an attempt on the node."""
+
+    job: JobId
+    task: str
+    """As `JOB.TASK#ATTEMPT`."""
+    name: str
+    """Of the job."""
+    user: str
+    gpus: tuple[GpuIndex, ...]
+    pid: int | None
+    """None: it has not started."""
 
 
 class HostView(msgspec.Struct, frozen=True):
@@ -17,6 +32,8 @@ class HostView(msgspec.Struct, frozen=True):
     memory_used_bytes: int
     load: HostLoad | None = None
     """None: its agent is of an earlier release."""
+    processes: tuple[ProcessView, ...] = ()
+    """Of tasks; foreign ones are in `GpuView.foreign`."""
 
     @property
     def cpu_share(self) -> float:
@@ -64,11 +81,18 @@ class HostView(msgspec.Struct, frozen=True):
         return max(link.received_bytes_s, link.sent_bytes_s) / link.speed_bytes_s
 
     @property
+    def link_rates(self) -> str:
+        """`18 Gb/s in, 2 Gb/s out`; empty = not measured."""
+        link = self.load.link if self.load is not None else None
+        if link is None:
+            return ""
+        return f"{bit_rate(link.received_bytes_s)} in, {bit_rate(link.sent_bytes_s)} out"
+
+    @property
     def link_text(self) -> str:
         """`ib0 18 Gb/s in, 2 Gb/s out, of 200 Gb/s`; empty = not measured."""
         link = self.load.link if self.load is not None else None
         if link is None:
             return ""
-        both = f"{bit_rate(link.received_bytes_s)} in, {bit_rate(link.sent_bytes_s)} out"
         of = f", of {bit_rate(link.speed_bytes_s)}" if link.speed_bytes_s else ""
-        return f"{link.name} {both}{of}"
+        return f"{link.name} {self.link_rates}{of}"

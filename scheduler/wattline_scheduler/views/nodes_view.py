@@ -1,9 +1,11 @@
 """Views of nodes and their GPUs."""
 
+from collections.abc import Iterator
+
 from wattline_protocol.ids import GpuIndex, Now, UnixTime
 from wattline_protocol.job.spec import WHOLE_GPU
 from wattline_protocol.site.out_of_band import OutOfBand
-from wattline_protocol.views.host_view import HostView
+from wattline_protocol.views.host_view import HostView, ProcessView
 from wattline_protocol.views.part_view import PartView
 from wattline_protocol.views.site_views import GpuView, NodeView, OutOfBandView
 from wattline_protocol.wire.agent_messages import Beat, GpuInfo, GpuSample
@@ -70,7 +72,21 @@ def host_view(node: NodeNow) -> HostView | None:
         return None
     known = node.record
     of_host = (known.cpus, beat.cpu_pct, known.memory_bytes, beat.memory_used_bytes)
-    return HostView(*of_host, beat.host)
+    return HostView(*of_host, beat.host, tuple(_processes(node)))
+
+
+def _processes(node: NodeNow) -> Iterator[ProcessView]:
+    """In the order of jobs and tasks."""
+    for ref, attempt in sorted(node.attempts.items()):
+        job, report = attempt.gang.job, attempt.report
+        yield ProcessView(
+            job=job.id,
+            task=str(ref),
+            name=job.spec.name,
+            user=job.record.owner,
+            gpus=attempt.record.gpus,
+            pid=None if report is None else report.pid,
+        )
 
 
 def _migs(node: NodeNow, gpu: GpuInfo) -> tuple[MigView, ...] | None:

@@ -13,6 +13,7 @@ from wattline_protocol.ids import (
     UnixTime,
 )
 from wattline_protocol.views.account_views import AccountView, QuotaView
+from wattline_protocol.views.host_view import HostView, ProcessView
 from wattline_protocol.views.part_view import PartView
 from wattline_protocol.views.queue_views import QueuedView
 from wattline_protocol.views.site_views import (
@@ -27,6 +28,7 @@ from wattline_protocol.views.site_views import (
     SiteView,
 )
 from wattline_protocol.wire.agent_messages import TaskExit, TaskUsage
+from wattline_protocol.wire.agents.host_load import HostLoad, LinkLoad
 from wattline_protocol.wire.client_messages import Accounts
 from wattline_protocol.wire.mig import MigView
 from wattline_protocol.wire.problems import ProblemView, Severity
@@ -45,6 +47,7 @@ def gpu(index: int, power_w: float, *, cap_w: float = 700.0, job: int | None = 1
         cap_min_w=200.0,
         cap_max_w=700.0,
         temp_c=int(30 + power_w / 14),
+        temp_limit_c=87,
         util_pct=97 if power_w > 150 else 0,
         sm_clock_mhz=1410 if capped else 1980,
         memory_used_bytes=40 << 30,
@@ -83,6 +86,15 @@ def node(number: int, powers: tuple[float, ...], *, cap_w: float = 430.0) -> Nod
         gpus_busy=sum(one.job is not None for one in gpus),
         gpu_models=tuple({one.name for one in gpus}),
     )
+
+
+def host_now() -> HostView:
+    """A host of 128 processors whose disk is nearly full, with one task."""
+    link = LinkLoad("ib0", received_bytes_s=2.25e9, sent_bytes_s=30e6, speed_bytes_s=25e9)
+    load = HostLoad(disk_bytes=4 << 40, disk_used_bytes=int(3.7 * 2**40), disk_busy=0.1, link=link)
+    gpus = tuple(map(GpuIndex, range(8)))
+    task = ProcessView(JobId(1), "1.0#1", "resnet-ablation", "ada", gpus, 4711)
+    return HostView(128, 31.0, 2 << 40, 812 << 30, load, (task,))
 
 
 def domain(

@@ -7,10 +7,17 @@ from collections.abc import Iterator
 import msgspec
 
 from support.core.service_views import services_now
-from support.core.site_views import NOON, accounts_now, attempt, reservations_now
-from wattline_protocol.ids import AttemptNo, TaskRef
+from support.core.site_views import NOON, accounts_now, attempt, host_now, reservations_now
+from wattline_protocol.ids import AttemptNo, TaskRef, UnixTime
 from wattline_protocol.site.model import Role
-from wattline_protocol.views.history_views import GetHistory, History, Series, Subject
+from wattline_protocol.views.history_views import (
+    HISTORY_S,
+    GetHistory,
+    History,
+    Series,
+    Subject,
+)
+from wattline_protocol.views.host_view import HostView
 from wattline_protocol.views.service_views import ListServices
 from wattline_protocol.views.site_views import ExplainView, JobView, SiteView
 from wattline_protocol.wire.agent_messages import TaskExit
@@ -23,15 +30,18 @@ from wattline_protocol.wire.client_messages import (
     Explained,
     FetchLog,
     GetJob,
+    GetNode,
     Jobs,
     ListAccounts,
     ListEvents,
     Log,
+    Nodes,
     Request,
 )
 from wattline_protocol.wire.reservations import ListReservations
 from wattline_tui.client import FeedLost
 
+RISING_STEPS = 15
 LOG_TEXT = "epoch 1 loss 1.92 accuracy 0.41\nepoch 2 loss 0.88 accuracy 0.79\nsaved step 2\n"
 
 
@@ -46,6 +56,7 @@ class PlayedFeed:
         self.accounts = accounts_now()
         self.reservations = reservations_now()
         self.services = services_now()
+        self.host: HostView | None = host_now()
         self.log = LOG_TEXT
         self.role: Role = "operator"
         self._closed = threading.Event()
@@ -71,14 +82,24 @@ class PlayedFeed:
     def ask(self, request: Request) -> Answer:
         if not isinstance(
             request,
-            GetJob | FetchLog | ListAccounts | ListReservations | ListServices | GetHistory,
+            GetJob
+            | GetNode
+            | FetchLog
+            | ListAccounts
+            | ListReservations
+            | ListServices
+            | GetHistory,
         ):
             self.asked.append(request)
         if isinstance(request, GetJob):
             found = [j for j in self.site.jobs if j.id == request.job]
             return Jobs(jobs=tuple(_with_attempts(j) for j in found))
         if isinstance(request, GetHistory):
-            return History(NOON, request.step_s, tuple(map(_rising, request.subjects)))
+            since, step_s = UnixTime(NOON - HISTORY_S), HISTORY_S // RISING_STEPS
+            return History(since, step_s, tuple(map(_rising, request.subjects)))
+        if isinstance(request, GetNode):
+            found = tuple(one for one in self.site.nodes if one.id == request.node)
+            return Nodes(tuple(msgspec.structs.replace(one, host=self.host) for one in found))
         if isinstance(request, ListEvents):
             return Events(self.site.events)
         if isinstance(request, ListAccounts):
@@ -112,11 +133,13 @@ def _with_attempts(job: JobView) -> JobView:
 
 def _rising(subject: Subject) -> Series:
     """A quarter of an hour in which the draw has risen to nearly the budget."""
-    rising = tuple(step / 16 for step in range(1, 16))
+    rising = tuple(step / RISING_STEPS for step in range(1, RISING_STEPS + 1))
     tops = {
         "domain": ("measured_w", "budget_w", 16_000.0),
         "node": ("drawn_w", "committed_w", 6_400.0),
         "gpu": ("power_w", "cap_w", 700.0),
     }
     drawn, limit, top = tops[subject.kind]
-    return Series(subject, {drawn: tuple(top * part for part in rising), limit: (top,) * 15})
+    return Series(
+        subject, {drawn: tuple(top * part for part in rising), limit: (top,) * RISING_STEPS}
+    )

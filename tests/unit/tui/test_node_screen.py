@@ -1,25 +1,75 @@
-"""What the node screen says of one host, in words."""
+"""What the node screen says of one host: facts, figures of its host, charts, processes."""
+
+import time
 
 import msgspec
 
-from support.core.site_views import busy_site
+from support.core.site_views import NOON, busy_site
+from support.programs.feeds import PlayedFeed
+from support.programs.screens import pressed, screen_text, settled
 from wattline_protocol.ids import JobId
 from wattline_protocol.wire.mig import MigView
-from wattline_tui.model import View
+from wattline_tui.app import TopApp
+from wattline_tui.listing.gpus import GpuRow, gpu_table
+from wattline_tui.messages import SiteArrived
 from wattline_tui.screens.node import facts_of
-
-VIEW = View(busy_site())
 
 
 def test_labels_stand_beside_the_rack() -> None:
     node = busy_site().nodes[0]
-    plain = facts_of(node, VIEW, 0.0).splitlines()[0]
+    plain = facts_of(node, 0.0).splitlines()[0]
     assert "rack r1 · heard" in plain
     labelled = msgspec.structs.replace(node, labels={"fabric": "ib", "disk": "nvme"})
-    assert "rack r1 · disk=nvme, fabric=ib · heard" in facts_of(labelled, VIEW, 0.0)
+    assert "rack r1 · disk=nvme, fabric=ib · heard" in facts_of(labelled, 0.0)
 
 
 def test_a_divided_gpu_names_its_devices_and_who_has_them() -> None:
     gpu = busy_site().nodes[0].gpus[0]
     devices = (MigView("MIG-1", "3g.40gb", 1, JobId(17)), MigView("MIG-2", "1g.10gb", 1, None))
     assert msgspec.structs.replace(gpu, mig=devices).jobs == "3g.40gb 17, 1g.10gb –"
+
+
+async def test_host_charts_and_processes_are_on_a_small_screen() -> None:
+    app = TopApp(PlayedFeed(busy_site()))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        await pressed(pilot, ["2", "enter"])
+        shown = screen_text(app)
+        for text in ("31 % of 128", "ib0", "╵-15m", "╵now", "process 4711: 1.0#1 resnet"):
+            assert text in shown
+        assert "GPU 0 " in shown, "the chart is that of the GPU under the cursor"
+        await pressed(pilot, ["down", "down"])
+        assert "GPU 2 " in screen_text(app)
+
+
+async def test_gpus_that_a_picture_omits_come_with_the_details() -> None:
+    """As on a site of more than `MAX_GPUS_SHOWN`; the scheduler is of an earlier release."""
+    site = busy_site()
+    bare = tuple(msgspec.structs.replace(one, gpus=()) for one in site.nodes)
+    feed = PlayedFeed(site)
+    feed.host = None
+    app = TopApp(feed)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settled(pilot)
+        await pressed(pilot, ["2", "enter"])
+        feed_site = msgspec.structs.replace(site, nodes=bare)
+        app.post_message(SiteArrived(feed_site, time.monotonic()))
+        await settled(pilot)
+        for text in ("power cap", "the host does not report", "1.0#1 resnet-ablation"):
+            assert text in screen_text(app)
+
+
+def test_a_margin_is_marked_once_it_is_small() -> None:
+    gpu = busy_site().nodes[0].gpus[0]
+    table = gpu_table(NOON)
+    column = table.column("margin")
+    cells = []
+    for temp_c, limit_c in ((60, 87), (84, 87), (90, 87), (60, None)):
+        row = GpuRow(msgspec.structs.replace(gpu, temp_c=temp_c, temp_limit_c=limit_c))
+        cells.append((column.cell(row), column.is_alarm is not None and column.is_alarm(row)))
+    assert cells == [("27 °C", False), ("3 °C", True), ("-3 °C", True), ("–", False)]
+
+
+def test_locked_clocks_show_their_ceiling() -> None:
+    gpu = msgspec.structs.replace(busy_site().nodes[0].gpus[0], locked_mhz=1_500)
+    assert gpu_table(NOON).column("mhz").cell(GpuRow(gpu)) == f"{gpu.sm_clock_mhz} ≤ 1500"

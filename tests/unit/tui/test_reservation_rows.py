@@ -4,7 +4,6 @@ import msgspec
 
 from support.core.site_views import NOON, busy_site, reservations_now
 from wattline_protocol.ids import JobId, NodeId
-from wattline_tui.model import View
 from wattline_tui.reservations import SHOWN_BELOW, details_of
 from wattline_tui.screens.node import facts_of
 
@@ -31,5 +30,5 @@ def test_below_stands_everything_up_to_a_bound() -> None:
 def test_a_node_says_what_is_reserved_of_it() -> None:
     node = busy_site().nodes[0]
     said = "reserved as course for user ada until 22:10"
-    assert said not in facts_of(node, View(), NOON)
-    assert said in facts_of(msgspec.structs.replace(node, reserved=said), View(), NOON).splitlines()
+    assert said not in facts_of(node, NOON)
+    assert said in facts_of(msgspec.structs.replace(node, reserved=said), NOON).splitlines()

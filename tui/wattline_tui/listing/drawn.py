@@ -1,13 +1,15 @@
 """Columns that are drawn in the width they get: curves and bars."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from wattline_protocol.lists.column import Column, Row
 from wattline_protocol.lists.kinds import SHARE, TEXT, Value
-from wattline_tui.widgets.sparkline import spark
+from wattline_tui.render.charts import block_line
+from wattline_tui.render.timeline import Samples, Span, axis
 
 EIGHTHS = " ▏▎▍▌▋▊▉█"
+LEAST_CURVE = 12
 MOST_CURVE = 120
 MOST_BAR = 8
 
@@ -21,23 +23,29 @@ class Drawn(Column[Row]):
     """Takes some of what others leave. It is selected and sorted by its value, as others are."""
 
     draw: Callable[[Row, int], str]
+    head: Callable[[int], str] | None = None
+    """Its heading in that width; None: the title."""
     least: int
     most: int
 
 
 def curve(
     name: str,
-    values: Callable[[Row], Sequence[float]],
+    samples: Callable[[Row], Samples],
+    span: Span,
     top: Callable[[Row], float],
-    title: str,
     weight: int,
 ) -> Drawn[Row]:
-    """A short history, the newest on the right; a character shows the largest it stands for."""
+    """A short history below its time axis; a character shows the largest value it stands for."""
 
     def draw(row: Row, width: int) -> str:
-        return f"{spark(values(row), width, top(row)):>{width}}"
+        return block_line(samples(row), span, width, top(row))
 
-    return Drawn(name, TEXT, _nothing, title, weight=weight, draw=draw, least=12, most=MOST_CURVE)
+    def head(width: int) -> str:
+        return axis(span, width, from_end=True)
+
+    wide = {"least": LEAST_CURVE, "most": MOST_CURVE}
+    return Drawn(name, TEXT, _nothing, weight=weight, draw=draw, head=head, **wide)
 
 
 def bar(

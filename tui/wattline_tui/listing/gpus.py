@@ -1,6 +1,6 @@
 """The GPUs of a node as a list: a row a GPU, and one for each part of it that is shared."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from wattline_protocol.ids import GpuIndex
@@ -8,13 +8,17 @@ from wattline_protocol.lists import kinds
 from wattline_protocol.lists.column import Column
 from wattline_protocol.lists.kinds import Kind
 from wattline_protocol.lists.table import Table
+from wattline_protocol.views.history_views import HISTORY_S
 from wattline_protocol.views.site_views import GpuView, NodeView
 from wattline_tui.holders import Holder, held_in_short, holders_of
 from wattline_tui.listing.drawn import bar, curve
 from wattline_tui.model import View
+from wattline_tui.render.timeline import NO_SAMPLES, Samples, Span
 from wattline_tui.units import is_hot, reasons
 
-Powers = Mapping[GpuIndex, Sequence[float]]
+Powers = Mapping[GpuIndex, Samples]
+NEAR_C = 5
+"""A GPU that is this near to its slowdown is marked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +26,7 @@ class GpuRow:
     """A GPU, or with `part` a part of it."""
 
     gpu: GpuView
-    powers_w: Sequence[float] = ()
+    powers_w: Samples = NO_SAMPLES
     part: int | None = None
     holder: Holder = ("", "")
     """The part, and who has it."""
@@ -42,9 +46,10 @@ def gpu_rows(node: NodeView, view: View, powers_w: Powers) -> list[GpuRow]:
     """Each GPU with its recent power, its parts below it."""
     rows: list[GpuRow] = []
     for gpu in node.gpus:
-        recent = powers_w.get(gpu.index, ())
+        recent = powers_w.get(gpu.index, NO_SAMPLES)
         rows.append(GpuRow(gpu, recent, None, ("", _holder(gpu, view))))
-        rows += [GpuRow(gpu, (), part, holder) for part, holder in enumerate(holders_of(gpu, view))]
+        parts = enumerate(holders_of(gpu, view))
+        rows += [GpuRow(gpu, part=part, holder=holder) for part, holder in parts]
     return rows
 
 
@@ -54,19 +59,20 @@ def _holder(gpu: GpuView, view: View) -> str:
     return held_in_short(gpu) if known is None else f"{known.id} {known.name} of {known.owner}"
 
 
-def gpu_table(_: float) -> Table[GpuRow]:
+def gpu_table(now_unix_s: float) -> Table[GpuRow]:
     """Its columns."""
-    own = Column[GpuRow]
+    own, span = Column[GpuRow], Span(now_unix_s - HISTORY_S, now_unix_s)
     return Table(
         (
             own("gpu", kinds.NUMBER, lambda row: row.gpu.index, text=_number),
             own("job", kinds.TEXT, _job),
-            curve("watts", lambda row: row.powers_w, _top, "POWER, LAST 15 MIN", 5),
+            curve("watts", lambda row: row.powers_w, span, _top, 5),
             _figure("draw", kinds.POWER, lambda gpu: gpu.power_w),
             _figure("cap", kinds.POWER, _cap),
             _figure("temp", kinds.CELSIUS, lambda gpu: gpu.temp_c, is_alarm=_is_hot),
+            own("margin", kinds.CELSIUS, _margin, text=_margin_text, weight=3, is_alarm=_is_near),
             _figure("util", kinds.SHARE, _util, weight=2),
-            _figure("mhz", kinds.NUMBER, lambda gpu: gpu.sm_clock_mhz, weight=4),
+            own("mhz", kinds.NUMBER, lambda row: row.gpu.sm_clock_mhz, text=_clock, weight=4),
             bar("memory", _memory_share, _memory, weight=3),
             own("model", kinds.TEXT, _model, weight=6),
             own("limited", kinds.TEXT, _limited, "LIMITED BY", grows=True, is_alarm=_is_lost),
@@ -100,6 +106,31 @@ def _top(row: GpuRow) -> float:
 
 def _cap(gpu: GpuView) -> float | None:
     return gpu.cap_w if gpu.can_cap else None
+
+
+def _margin(row: GpuRow) -> float | None:
+    return row.gpu.margin_c
+
+
+def _margin_text(row: GpuRow) -> str:
+    if not row.is_whole:
+        return ""
+    margin_c = row.gpu.margin_c
+    return "–" if margin_c is None else f"{margin_c} °C"
+
+
+def _is_near(row: GpuRow) -> bool:
+    margin_c = row.gpu.margin_c
+    return margin_c is not None and margin_c <= NEAR_C
+
+
+def _clock(row: GpuRow) -> str:
+    """With the ceiling, where the clocks are locked."""
+    gpu = row.gpu
+    if not row.is_whole:
+        return ""
+    now = "–" if gpu.sm_clock_mhz is None else f"{gpu.sm_clock_mhz}"
+    return f"{now} ≤ {gpu.locked_mhz}" if gpu.locked_mhz else now
 
 
 def _number(row: GpuRow) -> str:

@@ -69,12 +69,18 @@ class SiteScreen(Screen[None]):
 
 
 class ListScreen(SiteScreen):
-    """A screen that draws the answer to one request."""
+    """A screen that draws the answers to its requests."""
 
     @property
     def request(self) -> Request | None:
         """What to ask now; None: nothing. Implemented by each screen."""
         return None
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """The same, where a screen asks several things."""
+        request = self.request
+        return () if request is None else (request,)
 
     def show_answer(self, answer: Answer, now_unix_s: float) -> None:
         """Draw the scheduler's answer; implemented by each screen."""

@@ -328,7 +328,10 @@ class ListTable(ScrollView, can_focus=True):
         for one, width in zip(self._shown, self._line_widths(), strict=True):
             column = one.column
             mark = {True: "▾", False: "▴"}[order[column.name]] if column.name in order else ""
-            text = _set_width(column.heading + mark, width, is_right=column.kind.is_right)
+            heading = column.heading
+            if isinstance(column, Drawn) and column.head is not None:
+                heading = column.head(width)
+            text = _set_width(heading + mark, width, is_right=column.kind.is_right)
             segments.append(Segment(text + " " * GAP, sorted_by if mark else head))
         return segments
 
