@@ -6,6 +6,7 @@ Most are text, which shows a change as a change of lines; a few are drawings, fo
 import math
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from syrupy.assertion import SnapshotAssertion
 from textual.pilot import Pilot
@@ -20,6 +21,7 @@ from support.core.site_views import (
 from support.programs.feeds import PlayedFeed
 from support.programs.screens import ScreenFile, pressed, screen_text, settled
 from support.strategies.hostile import filled
+from wattline_protocol.views.host_view import HostView
 from wattline_protocol.views.service_views import Services
 from wattline_protocol.views.site_views import SiteView
 from wattline_protocol.wire.client_messages import Accounts
@@ -106,7 +108,49 @@ async def test_details(screens: SnapshotAssertion, size: tuple[int, int]) -> Non
     shown = app(troubled_site())
     async with shown.run_test(size=size) as pilot:
         await settled(pilot)
-        for keys in ("2 enter", "3 enter", "7 b"):
+        for keys in ("2 enter", "3 enter", "m", "7 b"):
+            await pressed(pilot, keys.split())
+            assert screen_text(shown) == screens(name=keys)
+
+
+def silent_site() -> SiteView:
+    """A node that was never heard, a job that waits, and one whose node is away."""
+    site = busy_site()
+    node = msgspec.structs.replace(
+        site.nodes[0], state="never heard", gpus=(), tasks=(), heard_ago_s=None, inlet_c=None
+    )
+    return msgspec.structs.replace(site, nodes=(node, *site.nodes[1:]))
+
+
+OTHER_STATES = {"silent": silent_site, "hostile": lambda: filled(SiteView)}
+
+
+@SIZES
+@pytest.mark.parametrize("site", OTHER_STATES.values(), ids=OTHER_STATES)
+async def test_details_in_other_states(
+    screens: SnapshotAssertion, site: Callable[[], SiteView], size: tuple[int, int]
+) -> None:
+    shown = app(site())
+    feed = shown.feed
+    assert isinstance(feed, PlayedFeed)
+    is_silent = site is silent_site
+    feed.host = None if is_silent else filled(HostView)
+    feed.records = {} if is_silent else feed.records
+    async with shown.run_test(size=size) as pilot:
+        await settled(pilot)
+        for keys in ("2 enter", "3 enter", "m"):
+            await pressed(pilot, keys.split())
+            assert screen_text(shown) == screens(name=keys)
+
+
+async def test_details_that_are_stale(
+    screens: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wattline_tui.model.View.stale_s", lambda view, now_s: 42.0)
+    shown = app(busy_site())
+    async with shown.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        for keys in ("2 enter", "3 enter"):
             await pressed(pilot, keys.split())
             assert screen_text(shown) == screens(name=keys)
 

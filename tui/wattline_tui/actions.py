@@ -65,7 +65,10 @@ ACTIONS = (
     Action("next-match", "n", "next", "Go to the next line that matches", "job", False),
     Action("last-match", "N", "before", "Go to the line before that matches", "job", False),
     Action("earlier", "b", "earlier", "Read what is before the log shown", "job"),
-    Action("next-task", "t", "task", "Show the log of the job's next task", "job"),
+    Action("choose-log", "t", "rank", "Choose the task or rank whose log is shown", "job"),
+    Action(
+        "next-part", "m", "metrics", "Show its metrics as charts, its checkpoints, its log", "job"
+    ),
     Action(
         "alarms",
         "exclamation_mark",

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
@@ -23,16 +23,19 @@ from wattline_protocol.wire.client_messages import (
     Log,
     Request,
 )
+from wattline_protocol.wire.task_reports.run_records import FetchRecord
 from wattline_tui.actions import bindings
 from wattline_tui.acts.flow import ActsApp
 from wattline_tui.acts.table import ACTS
 from wattline_tui.client import Feed, FeedLost
 from wattline_tui.help_text import help_text
+from wattline_tui.job_records import read_record
 from wattline_tui.listing.places import Target, targets
 from wattline_tui.messages import (
     EarlierArrived,
     ExplanationArrived,
     FeedInterrupted,
+    FetchNow,
     FilterJobs,
     GoTo,
     Greeted,
@@ -44,6 +47,7 @@ from wattline_tui.messages import (
     OpenList,
     OpenNode,
     ReadEarlier,
+    RecordArrived,
     Redraw,
     SiteArrived,
 )
@@ -158,6 +162,14 @@ class TopApp(ActsApp):
         screen = self._on_top(JobScreen)
         if screen is not None and screen.job == message.job.id:
             screen.show_details(message.job, self._now_s)
+            if wanted := screen.records_due():
+                self._work("record", lambda: self._fetch_records(wanted))
+
+    def on_record_arrived(self, message: RecordArrived) -> None:
+        """The record of an attempt of the job on screen."""
+        screen = self._on_top(JobScreen)
+        if screen is not None and screen.job == message.asked.job:
+            screen.show_record(message.asked, message.found)
 
     def on_list_arrived(self, message: ListArrived) -> None:
         """New rows of the list on screen."""
@@ -176,6 +188,11 @@ class TopApp(ActsApp):
         screen = self._on_top(JobScreen)
         if screen is not None:
             screen.skip_log(message.asked)
+
+    def on_fetch_now(self, message: FetchNow) -> None:
+        """What the screen shows now."""
+        del message
+        self._fetch_shown()
 
     def on_read_earlier(self, message: ReadEarlier) -> None:
         """Read the piece before."""
@@ -334,6 +351,14 @@ class TopApp(ActsApp):
         except FeedLost as lost:
             self.post_message(FeedInterrupted(str(lost)))
 
+    def _fetch_records(self, wanted: Sequence[FetchRecord]) -> None:
+        """They are decoded here, beside what is drawn."""
+        try:
+            for one in wanted:
+                self.post_message(RecordArrived(one, read_record(self.feed.ask(one))))
+        except FeedLost as lost:
+            self.post_message(FeedInterrupted(str(lost)))
+
     def _fetch(self, job: JobId, place: LogPlace) -> None:
         try:
             details = self.feed.ask(GetJob(job))
@@ -353,7 +378,8 @@ class TopApp(ActsApp):
         begin = max(0, before.offset - LOG_TAIL_BYTES)
         size = before.offset - begin
         try:
-            log = self.feed.ask(FetchLog(job, before.task, before.attempt, begin, size))
+            of = (job, before.task, before.attempt, begin, size)
+            log = self.feed.ask(FetchLog(*of, rank=before.rank))
         except FeedLost as lost:
             self.post_message(FeedInterrupted(str(lost)))
             return
@@ -363,13 +389,13 @@ class TopApp(ActsApp):
     def _fetch_log(self, job: JobId, place: LogPlace) -> None:
         """Growth of the log; if it is more than a few pieces, its end. Raises FeedLost."""
         for _ in range(LOG_PIECES):
-            log = self.feed.ask(FetchLog(job, place.task, offset=place.offset))
+            log = self.feed.ask(FetchLog(job, place.task, offset=place.offset, rank=place.rank))
             if not isinstance(log, Log) or not log.data:
                 return
             self.post_message(LogArrived(place, log))
             if log.at_end or place.attempt not in (0, log.ref.attempt):
                 return
-            place = LogPlace(place.task, log.ref.attempt, log.next_offset)
+            place = LogPlace(place.task, log.ref.attempt, log.next_offset, place.rank)
         self.post_message(LogBehind(place))
 
     def notify(

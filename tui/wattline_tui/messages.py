@@ -7,6 +7,7 @@ from textual.message import Message
 from wattline_protocol.ids import JobId, NodeId
 from wattline_protocol.views.site_views import ExplainView, JobView, SiteView
 from wattline_protocol.wire.client_messages import Answer, ClientWelcome, Log
+from wattline_protocol.wire.task_reports.run_records import FetchRecord, RunReport
 from wattline_tui.listing.places import Target
 from wattline_tui.model import LogPlace
 from wattline_tui.screens.base import ListScreen
@@ -32,6 +33,14 @@ class JobArrived(Message):
     """Details of the job on screen."""
 
     job: JobView
+
+
+@dataclass
+class RecordArrived(Message):
+    """What the record of an attempt has, or why there is none."""
+
+    asked: FetchRecord
+    found: RunReport | str
 
 
 @dataclass
@@ -98,6 +107,10 @@ class Greeted(Message):
 @dataclass
 class Redraw(Message):
     """A screen shows the same view differently."""
+
+
+class FetchNow(Message):
+    """A screen shows something else: fetch that before the next snapshot."""
 
 
 @dataclass

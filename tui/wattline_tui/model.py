@@ -76,11 +76,13 @@ class LogPlace:
     """0: nothing was read yet."""
     offset: int
     """Below 0: that many bytes before the end."""
+    rank: int | None = None
+    """In the gang of the task; None: of all ranks of the task."""
 
 
-def log_end(task: TaskNo) -> LogPlace:
-    """Initial read position in the log of a task."""
-    return LogPlace(task, 0, -LOG_TAIL_BYTES)
+def log_end(task: TaskNo, rank: int | None = None) -> LogPlace:
+    """Initial read position in the log of a task or rank."""
+    return LogPlace(task, 0, -LOG_TAIL_BYTES, rank)
 
 
 def heat_level(gpu: GpuView, *, by_temperature: bool) -> int:

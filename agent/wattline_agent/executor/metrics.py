@@ -151,6 +151,8 @@ class MetricsTail:
             if kind == "checkpoint":
                 self.checkpoint = msgspec.convert(report, SavedCheckpoint)
                 self.checkpoint_trouble = None
+                if not self._is_known:
+                    self.history.save(self.checkpoint)
             elif kind in ("save_failed", "checkpoint_rejected"):
                 values = {**report, "what": kind, "why": _sentence(report.get("why"))}
                 self.checkpoint_trouble = msgspec.convert(values, CheckpointTrouble)

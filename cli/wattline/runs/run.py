@@ -11,6 +11,7 @@ from wattline_protocol.job.spec import JobKind, JobSpec
 from wattline_protocol.text.wording import counted
 from wattline_protocol.views.site_views import AttemptView, JobState, JobView
 from wattline_protocol.wire.task_order import MJ_PER_KWH, TaskUsage
+from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint
 from wattline_protocol.wire.task_reports.run_records import (
     BadRecord,
     Code,
@@ -68,6 +69,8 @@ class Run(msgspec.Struct, frozen=True):
     """What is missing or was dropped, and why."""
     datasets: tuple[str, ...] = ()
     """Versions that it read."""
+    checkpoints: tuple[SavedCheckpoint, ...] = ()
+    """The newest that it published, the oldest of them first."""
 
 
 def run_of(job: JobView, task: int, attempt: int, record: RunRecord | None, why: str = "") -> Run:
@@ -115,6 +118,7 @@ def run_of(job: JobView, task: int, attempt: int, record: RunRecord | None, why:
         metrics=report.curves,
         notes=(*notes, *_dropped(report), *inventory.notes),
         datasets=spec.data.datasets,
+        checkpoints=report.checkpoints,
     )
 
 
@@ -162,6 +166,9 @@ def _dropped(report: RunReport) -> Iterator[str]:
     if report.dropped_values:
         values = counted(report.dropped_values, "value")
         yield f"{values} dropped, of metrics beyond the first {len(report.curves)}"
+    if report.dropped_checkpoints:
+        older = counted(report.dropped_checkpoints, "older checkpoint")
+        yield f"{older} not listed: the newest {len(report.checkpoints)} are"
     if report.unread_bytes:
         unread = f"{report.unread_bytes} bytes of metrics were not read"
         yield f"{unread}: written too fast, or before a restart of the agent"

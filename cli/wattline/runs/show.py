@@ -19,8 +19,9 @@ from wattline_protocol.lists import kinds
 from wattline_protocol.lists.column import Column as ListColumn
 from wattline_protocol.lists.table import Table
 from wattline_protocol.text.visible import visible, visible_line
-from wattline_protocol.text.wording import counted, digits, energy, listed
+from wattline_protocol.text.wording import about_size, counted, digits, energy, listed
 from wattline_protocol.views.site_views import JobState
+from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint
 from wattline_protocol.wire.task_reports.run_records import Curve, Parameter
 
 METRICS_IN_LIST = 4
@@ -63,6 +64,8 @@ def detail(run: Run) -> RenderableType:
     parts: list[RenderableType] = [facts(_facts(run))]
     if run.metrics:
         parts += [Text(""), _curves(run.metrics)]
+    if run.checkpoints:
+        parts += [Text(""), _checkpoints(run.checkpoints)]
     parts += [Text(visible_line(f"note: {note}"), "yellow") for note in run.notes]
     if run.code is not None and run.code.diff:
         lines = run.code.diff.splitlines()
@@ -135,6 +138,18 @@ def _curves(curves: Sequence[Curve]) -> Listing:
             Column("HIGHEST", [f"{curve.highest:g}" for curve in curves], is_right=True, weight=1),
         ),
         empty="No metrics.",
+    )
+
+
+def _checkpoints(saved: Sequence[SavedCheckpoint]) -> Listing:
+    return Listing(
+        columns=(
+            Column("CHECKPOINT", [f"step {one.step}" for one in saved]),
+            Column("SAVED", [units.clock(one.unix_s) for one in saved]),
+            Column("SIZE", [about_size(one.bytes) for one in saved], is_right=True),
+            Column("TOOK", [units.seconds(one.save_s) for one in saved], is_right=True),
+        ),
+        empty="No checkpoints.",
     )
 
 

@@ -33,6 +33,8 @@ from wattline_protocol.wire.client_messages import Accounts
 from wattline_protocol.wire.mig import MigView
 from wattline_protocol.wire.problems import ProblemView, Severity
 from wattline_protocol.wire.reservations import Reservations, ReservationView
+from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint
+from wattline_protocol.wire.task_reports.run_records import Curve, Point, RunReport
 
 NOON = UnixTime(1_780_000_000.0)
 
@@ -95,6 +97,31 @@ def host_now() -> HostView:
     gpus = tuple(map(GpuIndex, range(8)))
     task = ProcessView(JobId(1), "1.0#1", "resnet-ablation", "ada", gpus, 4711)
     return HostView(128, 31.0, 2 << 40, 812 << 30, load, (task,))
+
+
+def run_report(*, begun_s: float = NOON - 600, steps: int = 30) -> RunReport:
+    """Ten minutes of training: a loss that falls, a rate, two checkpoints."""
+    step_s = 600 / steps
+    loss, rate = (
+        Curve(
+            name,
+            steps,
+            min(values),
+            max(values),
+            tuple(
+                Point(100.0 * at, value, begun_s + at * step_s) for at, value in enumerate(values)
+            ),
+        )
+        for name, values in (
+            ("loss", [3.2 / (1 + at / 5) for at in range(steps)]),
+            ("samples_per_s", [410.0 - 8 * (at % 5) for at in range(steps)]),
+        )
+    )
+    saves = tuple(
+        SavedCheckpoint(step, 7 << 30, 41.0, UnixTime(begun_s + step * step_s / 100))
+        for step in (1_000, 2_000)
+    )
+    return RunReport(curves=(loss, rate), checkpoints=saves)
 
 
 def domain(

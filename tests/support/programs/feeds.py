@@ -7,8 +7,16 @@ from collections.abc import Iterator
 import msgspec
 
 from support.core.service_views import services_now
-from support.core.site_views import NOON, accounts_now, attempt, host_now, reservations_now
+from support.core.site_views import (
+    NOON,
+    accounts_now,
+    attempt,
+    host_now,
+    reservations_now,
+    run_report,
+)
 from wattline_protocol.ids import AttemptNo, TaskRef, UnixTime
+from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.site.model import Role
 from wattline_protocol.views.history_views import (
     HISTORY_S,
@@ -24,6 +32,7 @@ from wattline_protocol.wire.agent_messages import TaskExit
 from wattline_protocol.wire.client_messages import (
     Answer,
     ClientWelcome,
+    Denied,
     Done,
     Events,
     Explain,
@@ -39,6 +48,12 @@ from wattline_protocol.wire.client_messages import (
     Request,
 )
 from wattline_protocol.wire.reservations import ListReservations
+from wattline_protocol.wire.task_reports.run_records import (
+    FetchRecord,
+    RunRecord,
+    RunReport,
+    packed,
+)
 from wattline_tui.client import FeedLost
 
 RISING_STEPS = 15
@@ -56,6 +71,11 @@ class PlayedFeed:
         self.accounts = accounts_now()
         self.reservations = reservations_now()
         self.services = services_now()
+        self.spec: JobSpec | None = None
+        """Of jobs in full; None: one without options."""
+        self.fetched: list[Request] = []
+        """Those that screens repeat by themselves."""
+        self.records: dict[int, RunReport] = {1: run_report()}
         self.host: HostView | None = host_now()
         self.log = LOG_TEXT
         self.role: Role = "operator"
@@ -85,15 +105,18 @@ class PlayedFeed:
             GetJob
             | GetNode
             | FetchLog
+            | FetchRecord
             | ListAccounts
             | ListReservations
             | ListServices
             | GetHistory,
         ):
             self.asked.append(request)
+        else:
+            self.fetched.append(request)
         if isinstance(request, GetJob):
             found = [j for j in self.site.jobs if j.id == request.job]
-            return Jobs(jobs=tuple(_with_attempts(j) for j in found))
+            return Jobs(jobs=tuple(_with_attempts(j, self.spec) for j in found))
         if isinstance(request, GetHistory):
             since, step_s = UnixTime(NOON - HISTORY_S), HISTORY_S // RISING_STEPS
             return History(since, step_s, tuple(map(_rising, request.subjects)))
@@ -110,6 +133,12 @@ class PlayedFeed:
             return self.services
         if isinstance(request, FetchLog):
             return self._log(request)
+        if isinstance(request, FetchRecord):
+            found_report = self.records.get(request.attempt)
+            if found_report is None:
+                return Denied("not_found", "the node has no record of this attempt")
+            ref = TaskRef(request.job, request.task, request.attempt)
+            return RunRecord(ref, packed(found_report), b"")
         if isinstance(request, Explain) and self.explain is not None:
             return Explained(self.explain)
         return Done(text="done")
@@ -125,10 +154,11 @@ class PlayedFeed:
         self._closed.set()
 
 
-def _with_attempts(job: JobView) -> JobView:
+def _with_attempts(job: JobView, spec: JobSpec | None) -> JobView:
     ended = TaskExit(kind="exited", code=1, detail="exit status 1", ended_unix_s=NOON)
     attempts = (attempt(0, "RUNNING"), attempt(1, "FAILED", ended))
-    return msgspec.structs.replace(job, attempts=attempts)
+    usual = JobSpec(name=job.name, command=("python", "train.py"), kind=job.kind)
+    return msgspec.structs.replace(job, attempts=attempts, spec=spec or usual)
 
 
 def _rising(subject: Subject) -> Series:

@@ -8,7 +8,7 @@ from textual.widgets import DataTable, Input
 
 from wattline_tui.app import TopApp
 
-FETCHES = {"job", "order", "list", "goto"}
+FETCHES = {"job", "record", "order", "list", "goto"}
 """Workers whose answers change the screen."""
 
 

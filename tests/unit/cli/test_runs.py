@@ -20,6 +20,7 @@ from wattline_protocol.job.spec import ArraySpec, JobSpec, Resources
 from wattline_protocol.views.site_views import AttemptView, JobView
 from wattline_protocol.wire.bounds import CONTROL
 from wattline_protocol.wire.task_order import TaskUsage
+from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint
 from wattline_protocol.wire.task_reports.run_records import (
     Code,
     Curve,
@@ -127,6 +128,15 @@ def test_no_value_of_a_variable_is_in_a_run_or_a_comparison() -> None:
     shown = msgspec.json.encode([one, compare(one, run()), settings(one)]).decode()
     assert SECRET not in shown
     assert one.env_names == ("A", "TOKEN")
+
+
+def test_checkpoints_are_shown_with_their_sizes() -> None:
+    saved = (SavedCheckpoint(1_000, 7 << 30, 41.0, UnixTime(0.0)),)
+    one = run(report=RunReport(checkpoints=saved, dropped_checkpoints=3))
+    text = shown(detail(one))
+    assert "step 1000" in text
+    assert "7 GiB" in text
+    assert "note: 3 older checkpoints not listed: the newest 1 are" in text
 
 
 def test_what_was_dropped_or_is_damaged_is_noted_once() -> None:

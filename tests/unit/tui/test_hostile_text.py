@@ -4,8 +4,10 @@ import msgspec
 import pytest
 from textual.pilot import Pilot
 
+from support.core.site_views import run_report
 from support.programs.feeds import PlayedFeed
 from support.strategies.hostile import HOSTILE, acting, filled
+from wattline_protocol.views.host_view import HostView
 from wattline_protocol.views.site_views import ExplainView, SiteView
 from wattline_protocol.wire.client_messages import Accounts, Answer, FetchLog, Request
 from wattline_protocol.wire.reservations import Reservations
@@ -20,6 +22,10 @@ class HostileFeed(PlayedFeed):
         self.explain = filled(ExplainView)
         self.accounts = filled(Accounts)
         self.reservations = filled(Reservations)
+        self.host = filled(HostView)
+        report = run_report()
+        curves = tuple(msgspec.structs.replace(one, name=HOSTILE[:250]) for one in report.curves)
+        self.records = {1: msgspec.structs.replace(report, curves=curves)}
 
     def ask(self, request: Request) -> Answer:
         answer = super().ask(request)
@@ -42,6 +48,8 @@ def drawn_text(app: TopApp) -> str:
         ("t", "t", "t"),
         ("shift+tab", "z"),
         ("3", "enter"),
+        ("3", "enter", "m"),
+        ("3", "enter", "t"),
         ("3", "enter", "x"),
         ("3", "enter", "c"),
         ("3", "enter", "p"),

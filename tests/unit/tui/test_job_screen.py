@@ -7,10 +7,13 @@ from support.core.site_views import NOON, attempt, busy_site
 from support.programs.feeds import PlayedFeed
 from support.programs.screens import pressed, screen_text, settled
 from wattline_protocol.ids import JobId
+from wattline_protocol.job.spec import JobSpec, Launch
 from wattline_protocol.views.site_views import ExplainView
 from wattline_protocol.views.training_views import RankView
+from wattline_protocol.wire.client_messages import FetchLog
 from wattline_tui.app import TopApp
 from wattline_tui.listing.attempts import attempt_rows, attempt_table
+from wattline_tui.listing.log_choices import log_choices
 from wattline_tui.messages import OpenJob
 from wattline_tui.screens.job import JobScreen
 from wattline_tui.widgets.log import LogPane
@@ -72,6 +75,56 @@ async def test_a_pending_job_says_why_in_place_of_its_log() -> None:
         await opened(pilot, 3)
         await settled(pilot)
         assert "0 of 4 nodes could take it now, 2 needed" in screen_text(app)
+
+
+async def test_charts_of_the_whole_run_and_checkpoints_take_the_place_of_the_log() -> None:
+    app = TopApp(PlayedFeed(busy_site()))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, 1)
+        assert "loss 0.47" in screen_text(app), "in brief"
+        await pressed(pilot, ["m"])
+        shown = screen_text(app)
+        for text in ("metrics, whole run", "samples_per_s 378", "╵0", "╵8m"):
+            assert text in shown
+        await pressed(pilot, ["m"])
+        assert "2000  2026-05-28 20:23:20  7 GiB    41s" in screen_text(app)
+        await pressed(pilot, ["m"])
+        assert "saved step 2" in screen_text(app)
+
+
+async def test_the_log_of_a_rank_is_chosen_by_name() -> None:
+    feed = PlayedFeed(busy_site())
+    launch = Launch(how="torchrun", procs_per_node=2)
+    feed.spec = JobSpec(name="train", command=("train.py",), kind="training", launch=launch)
+    app = TopApp(feed)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, 1)
+        await pressed(pilot, ["t"])
+        assert "rank 1  on gpu-01" in screen_text(app)
+        await pressed(pilot, ["'rank 1", "enter"])
+        assert "log of rank 1" in screen_text(app)
+        asked = [one for one in feed.fetched if isinstance(one, FetchLog)]
+        assert (asked[-1].task, asked[-1].rank) == (0, 1)
+        await pressed(pilot, ["t", "'nowhere", "enter"])
+        assert [one.message for one in app._notifications] == [
+            "the job has no task or rank nowhere"
+        ]
+
+
+def test_logs_of_a_gang_are_those_of_its_tasks_and_ranks() -> None:
+    job = busy_site().jobs[0]
+    attempts = tuple(attempt(task, "RUNNING") for task in (0, 1))
+    rank = RankView(3, attempts[1].node, 7, 120, 0.25, "slow")
+    launch = Launch(how="torchrun", procs_per_node=2)
+    spec = JobSpec(name="t", command=("x",), kind="training", launch=launch)
+    plain = msgspec.structs.replace(job, attempts=attempts, spec=None)
+    assert [one.label for one in log_choices(plain)] == ["task 0", "task 1"]
+    resources = msgspec.structs.replace(spec.resources, nodes=2)
+    gang = msgspec.structs.replace(spec, resources=resources)
+    found = log_choices(msgspec.structs.replace(plain, spec=gang, ranks=(rank,)))
+    labels = ["task 0", "rank 0", "rank 1", "task 1", "rank 2", "rank 3"]
+    assert [one.label for one in found] == labels
+    assert [one.note for one in found][-1] == "on gpu-02 · slow · step 120"
 
 
 def test_a_rank_stands_beside_its_attempt() -> None:

@@ -9,7 +9,7 @@ from wattline_tui.widgets.sparkline import BLOCKS
 
 EIGHTHS = len(BLOCKS) - 1
 LIMIT = "─"
-MOST_ROWS = 6
+MOST_ROWS = 8
 """Of each chart, where there are several."""
 MOST_LABEL = 26
 

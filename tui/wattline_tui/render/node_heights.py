@@ -37,7 +37,7 @@ def node_heights(
     host = min(host + border, max(0, height - facts - FRAME - HEADING - LEAST_ROWS))
     left = height - facts - host
     least = LEAST_CHART + 1 + 2 * border
-    table = min(gpus + HEADING + FRAME, max(FRAME + HEADING + LEAST_ROWS, left - least))
+    table = min(max(1, gpus) + HEADING + FRAME, max(FRAME + HEADING + LEAST_ROWS, left - least))
     table = min(table, left)
     left -= table
     if left < least:

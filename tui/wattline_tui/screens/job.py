@@ -1,8 +1,9 @@
-"""Job screen: what it is and why it waits, its attempts and ranks, its metrics, its log."""
+"""Job screen: what it is and why it waits, attempts and ranks, metrics, checkpoints, its log."""
 
-from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar
+from functools import partial
+from typing import ClassVar, Literal, get_args
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -10,30 +11,38 @@ from textual.containers import Horizontal, Vertical
 
 from wattline_protocol.ids import JobId, TaskNo
 from wattline_protocol.text.wording import digits, energy
-from wattline_protocol.views.site_views import ENDED_STATES, ExplainView, JobView
+from wattline_protocol.views.site_views import ExplainView, JobView
 from wattline_protocol.wire.client_messages import Log
+from wattline_protocol.wire.task_reports.run_records import FetchRecord, RunReport
 from wattline_tui.actions import Place, bindings
 from wattline_tui.explained import explained
+from wattline_tui.job_records import JobRecords
 from wattline_tui.limits import when
-from wattline_tui.listing.attempts import attempt_rows, attempt_table
+from wattline_tui.listing.attempts import AttemptRow, attempt_rows, attempt_table
+from wattline_tui.listing.checkpoints import checkpoint_rows, checkpoint_table
+from wattline_tui.listing.log_choices import LogChoice, log_choices
 from wattline_tui.listing.rows import Rows
-from wattline_tui.messages import OpenNode, ReadEarlier
+from wattline_tui.messages import FetchNow, OpenNode, ReadEarlier
 from wattline_tui.model import LogPlace, View, log_end
+from wattline_tui.render.charts import Chart, chart_lines
+from wattline_tui.render.lines import Line
+from wattline_tui.render.timeline import Span
 from wattline_tui.screens.base import SiteScreen, Subject
 from wattline_tui.screens.dialogs import Ask
 from wattline_tui.units import duration
+from wattline_tui.widgets.choose import Choose, Item
 from wattline_tui.widgets.facts import Facts
 from wattline_tui.widgets.list_pane import ListPane
 from wattline_tui.widgets.list_table import ListTable
 from wattline_tui.widgets.log import LogPane
-from wattline_tui.widgets.sparkline import spark
+from wattline_tui.widgets.rendered_panel import RenderedPanel
 
 WAITS = ("PENDING", "HELD")
 WIDE = 150
-CURVE_WIDTH = 40
-MOST_SAMPLES = 600
-"""Of each metric, while the screen is open."""
-MOST_METRICS = 12
+WHOLE_RUN, REPORTED = "metrics, whole run", "metrics since this screen was opened"
+
+Part = Literal["log", "charts", "checkpoints"]
+"""What the large part of the screen shows."""
 
 
 class JobScreen(SiteScreen):
@@ -50,26 +59,32 @@ class JobScreen(SiteScreen):
         self.shown_task = TaskNo(0)
         self.details: JobView | None = None
         self.log_place = log_end(TaskNo(0))
-        self._metrics: dict[str, deque[float]] = {}
+        self.shown_rank: int | None = None
+        self.records = JobRecords()
+        self._part: Part = "log"
+        self._now_s = 0.0
 
     def content(self) -> ComposeResult:
-        """Facts, attempts, metrics; the log below them or, on a wide terminal, beside them."""
+        """Facts, attempts, metrics; the log or another part below them or, on a wide terminal,
+        beside them."""
         rows = Rows(attempt_table, lambda row: row.key)
+        saved = Rows(checkpoint_table, lambda row: row.key)
         with Horizontal(id="content"):
             with Vertical(id="left"):
                 yield Facts(id="facts")
                 yield ListPane(ListTable(rows, id="attempts"), "attempts", id="pane")
-                yield Facts(id="metrics")
+                yield RenderedPanel(id="metrics")
             with Vertical(id="right"):
                 yield Facts(id="why")
                 yield LogPane(id="log")
+                yield RenderedPanel(id="charts")
+                yield ListPane(ListTable(saved, id="saved"), "checkpoints", id="checkpoints")
 
     def on_mount(self) -> None:
         """The log takes the focus, so that it scrolls at once."""
-        self.query_one("#metrics", Facts).border_title = "metrics since this screen was opened"
         self.query_one("#why", Facts).border_title = "why it waits"
         self.query_one("#metrics").display = self.query_one("#why").display = False
-        self.query_one(LogPane).focus()
+        self._show_part("log")
         self._title_log()
 
     def draw(self, view: View) -> None:
@@ -87,12 +102,13 @@ class JobScreen(SiteScreen):
 
     def show_details(self, job: JobView, now_unix_s: float) -> None:
         """Draw the job with its attempts."""
-        self.details = job
+        self.details, self._now_s = job, now_unix_s
         self.query_one("#facts", Facts).show(facts_of(job, now_unix_s))
-        self.query_one(ListTable).show(attempt_rows(job), now_unix_s)
+        self.query_one("#attempts", ListTable).show(attempt_rows(job), now_unix_s)
         if not self.waits:
             self.query_one("#why").display = False
-        self._show_metrics(job)
+        self.records.take_reported(job, now_unix_s)
+        self._draw_records(job)
 
     def show_explanation(self, view: ExplainView, now_unix_s: float) -> None:
         """Why it waits, in place of a log that it does not have yet."""
@@ -100,14 +116,48 @@ class JobScreen(SiteScreen):
         why.show(explained(view, now_unix_s))
         why.display = self.waits
 
-    def _show_metrics(self, job: JobView) -> None:
-        for name, value in sorted(job.metrics.items())[:MOST_METRICS]:
-            samples = self._metrics.setdefault(name, deque(maxlen=MOST_SAMPLES))
-            if job.state not in ENDED_STATES or not samples:
-                samples.append(value)
-        metrics = self.query_one("#metrics", Facts)
-        metrics.display = bool(self._metrics)
-        metrics.show("\n".join(_metric(name, found) for name, found in self._metrics.items()))
+    # --- records of its runs ------------------------------------------------------------------
+
+    def records_due(self) -> Sequence[FetchRecord]:
+        """What to read now."""
+        if self.details is None:
+            return ()
+        return self.records.due(self.details, self.shown_task, self._now_s)
+
+    def show_record(self, asked: FetchRecord, found: RunReport | str) -> None:
+        """Draw what the record of an attempt has."""
+        if self.details is not None:
+            self.records.take(asked, found, self.details)
+            self._draw_records(self.details)
+
+    def _draw_records(self, job: JobView) -> None:
+        charts, span = self.records.charts(), self.records.span(job, self._now_s)
+        self._show_small_metrics()
+        title = WHOLE_RUN if self.records.reports or not charts else REPORTED
+        for name in ("#metrics", "#charts"):
+            panel = self.query_one(name, RenderedPanel)
+            panel.titled(title, self.records.why)
+            panel.show(partial(_metric_lines, charts, span))
+        saved = self.query_one("#saved", ListTable)
+        saved.show(checkpoint_rows(job, self.records), self._now_s)
+
+    def action_next_part(self) -> None:
+        """Metrics as charts, then checkpoints, then the log again."""
+        parts: tuple[Part, ...] = get_args(Part)
+        self._show_part(parts[(parts.index(self._part) + 1) % len(parts)])
+
+    def _show_small_metrics(self) -> None:
+        """A narrow screen has them once."""
+        is_once = self._part == "charts" and self.size.width < WIDE
+        self.query_one("#metrics").display = bool(self.records.names) and not is_once
+
+    def _show_part(self, part: Part) -> None:
+        self._part = part
+        for one in get_args(Part):
+            self.query_one(f"#{one}").display = one == part
+        self._show_small_metrics()
+        focused = {"log": LogPane, "checkpoints": "#saved", "charts": "#attempts"}[part]
+        self.query_one(focused).focus()
 
     # --- log --------------------------------------------------------------------------------
 
@@ -116,7 +166,7 @@ class JobScreen(SiteScreen):
         if asked != self.log_place:
             return
         if asked.attempt not in (0, log.ref.attempt):
-            self._open_log(self.shown_task)  # a newer attempt has begun: read its end next
+            self._open_log(asked.task, asked.rank)  # a newer attempt has begun: read its end next
             return
         pane, data = self.query_one(LogPane), log.data
         begins = log.next_offset - len(data)
@@ -124,13 +174,13 @@ class JobScreen(SiteScreen):
             cut = data.find(b"\n") + 1 if begins else 0
             data, pane.begin = data[cut:], begins + cut
         pane.append(data)
-        self.log_place = LogPlace(asked.task, log.ref.attempt, log.next_offset)
+        self.log_place = replace(asked, attempt=log.ref.attempt, offset=log.next_offset)
         self._title_log(log.ref.attempt)
 
     def add_earlier(self, asked: LogPlace, log: Log) -> None:
         """Put what was read from `asked` on in front of the log on screen."""
         pane = self.query_one(LogPane)
-        is_same = (asked.task, log.ref.attempt) == (self.shown_task, self.log_place.attempt)
+        is_same = replace(asked, offset=0) == replace(self.log_place, offset=0)
         data = log.data[: pane.begin - asked.offset]
         if not is_same or asked.offset + len(data) != pane.begin:
             return
@@ -141,7 +191,7 @@ class JobScreen(SiteScreen):
     def skip_log(self, asked: LogPlace) -> None:
         """The task writes faster than its log can be read: continue at the end."""
         if asked == self.log_place:
-            self.log_place = replace(log_end(asked.task), attempt=asked.attempt)
+            self.log_place = replace(log_end(asked.task, asked.rank), attempt=asked.attempt)
 
     def action_earlier(self) -> None:
         """Read what is before."""
@@ -184,22 +234,39 @@ class JobScreen(SiteScreen):
         pane.follows = not pane.follows
         self._title_log(self.log_place.attempt)
 
-    def action_next_task(self) -> None:
-        """The next task's log."""
-        tasks = sorted({a.task for a in self.details.attempts}) if self.details else []
-        if len(tasks) > 1:
-            at = tasks.index(self.shown_task) if self.shown_task in tasks else -1
-            self._open_log(tasks[(at + 1) % len(tasks)])
+    def action_choose_log(self) -> None:
+        """Ask for the task or rank whose log is shown."""
+        found = {one.id: one for one in log_choices(self.details)} if self.details else {}
+        if len(found) < 2:
+            self.notify("This job has one log.")
+            return
+        items = [Item(one.id, one.label, one.note) for one in found.values()]
 
-    def _open_log(self, task: TaskNo) -> None:
-        self.shown_task, self.log_place = task, log_end(task)
+        def chosen(text: str | None) -> None:
+            one = found.get(text or "")
+            if one is not None:
+                self._choose_log(one)
+            elif text is not None:
+                self.notify(f"the job has no task or rank {text}", severity="warning")
+
+        self.app.push_screen(Choose("log of", items, "a task or rank, a node, a state"), chosen)
+
+    def _choose_log(self, one: LogChoice) -> None:
+        self._show_part("log")
+        self._open_log(one.task, one.rank)
+        self.post_message(FetchNow())
+
+    def _open_log(self, task: TaskNo, rank: int | None) -> None:
+        self.shown_task, self.shown_rank = task, rank
+        self.log_place = log_end(task, rank)
         self.query_one(LogPane).clear()
         self._title_log()
 
     def _title_log(self, attempt: int = 0) -> None:
         pane = self.query_one(LogPane)
         of = f", attempt {attempt}" if attempt else ""
-        pane.border_title = f"log of task {self.shown_task}{of}"
+        name = f"task {self.shown_task}" if self.shown_rank is None else f"rank {self.shown_rank}"
+        pane.border_title = f"log of {name}{of}"
         before = f"{pane.begin:,} bytes before: b · " if pane.begin else ""
         pane.border_subtitle = f"{before}{'following' if pane.follows else 'not following'}"
 
@@ -209,7 +276,7 @@ class JobScreen(SiteScreen):
         """Open the node of an attempt."""
         event.stop()
         row = event.table.rows.row
-        if row is not None:
+        if isinstance(row, AttemptRow):
             self.post_message(OpenNode(row.attempt.node))
 
     def subject(self) -> Subject:
@@ -217,11 +284,8 @@ class JobScreen(SiteScreen):
         return Subject("job", (str(self.job),))
 
 
-def _metric(name: str, samples: deque[float]) -> str:
-    """`loss 0.88 ▇▅▃▂`: between its least and its greatest."""
-    low, high = min(samples), max(samples)
-    drawn = spark([one - low for one in samples], CURVE_WIDTH, high - low)
-    return f"{name} {samples[-1]:g}  {drawn}"
+def _metric_lines(charts: Sequence[Chart], span: Span, width: int, height: int) -> list[Line]:
+    return chart_lines(charts, span, width, height, from_end=False)
 
 
 def facts_of(job: JobView, now_unix_s: float) -> str:

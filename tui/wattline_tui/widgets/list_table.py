@@ -219,6 +219,7 @@ class ListTable(ScrollView, can_focus=True):
         self._cells.clear()
         self._fit()
         self._reveal()
+        self.refresh()  # one that was hidden has drawn no columns yet
         self.post_message(self.Changed(self))
 
     def _move_to(self, at: int) -> None:

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
+from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint
 from wattline_protocol.wire.task_reports.run_records import (
+    MAX_CHECKPOINTS,
     MAX_CURVES,
     MAX_PARAMETER_CHARS,
     MAX_PARAMETERS,
@@ -83,6 +85,9 @@ class RunHistory:
     unread_bytes: int = 0
     read_to: int = 0
     """Offset in the file of metrics up to which it is part of this."""
+    checkpoints: list[SavedCheckpoint] = field(default_factory=list)
+    """The newest."""
+    dropped_checkpoints: int = 0
 
     @classmethod
     def of(cls, report: RunReport) -> Self:
@@ -96,6 +101,8 @@ class RunHistory:
             report.dropped_parameters,
             report.unread_bytes,
             report.read_to,
+            list(report.checkpoints),
+            report.dropped_checkpoints,
         )
 
     def add(self, values: Mapping[str, float], unix_s: float) -> None:
@@ -121,6 +128,13 @@ class RunHistory:
         else:
             self.parameters[name], self.parameter_chars = value, self.parameter_chars + more
 
+    def save(self, checkpoint: SavedCheckpoint) -> None:
+        """A checkpoint was published."""
+        self.checkpoints.append(checkpoint)
+        if len(self.checkpoints) > MAX_CHECKPOINTS:
+            del self.checkpoints[0]
+            self.dropped_checkpoints += 1
+
     def part(self, gpus: tuple[str, ...] = (), inventory_note: str = "") -> bytes:
         """The report as it is stored. Where it would be too large it has fewer points, then fewer
         parameters."""
@@ -133,6 +147,8 @@ class RunHistory:
                 self.dropped_parameters + len(self.parameters) - len(parameters),
                 self.dropped_values,
                 self.unread_bytes,
+                tuple(self.checkpoints),
+                self.dropped_checkpoints,
                 gpus,
                 inventory_note,
                 self.read_to,

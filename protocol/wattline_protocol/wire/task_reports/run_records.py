@@ -27,6 +27,7 @@ from wattline_protocol.wire.bounds import (
     Time,
     Word,
 )
+from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint
 
 T = TypeVar("T")
 
@@ -41,6 +42,7 @@ MAX_JSON_BYTES = 2 * 1024 * 1024
 MAX_CURVES = 64
 MAX_POINTS = 128
 MAX_PARAMETERS = 100
+MAX_CHECKPOINTS = 32
 MAX_PARAMETER_CHARS = 500
 MAX_DIFF_CHARS = 256 * 1024
 
@@ -88,6 +90,12 @@ class RunReport(msgspec.Struct, frozen=True):
     """Values of metrics beyond `MAX_CURVES` names."""
     unread_bytes: Serial[int] = 0
     """Reported faster than the agent reads."""
+    checkpoints: Annotated[
+        tuple[SavedCheckpoint, ...], msgspec.Meta(max_length=MAX_CHECKPOINTS)
+    ] = ()
+    """The newest that it has published, the oldest of them first."""
+    dropped_checkpoints: Serial[int] = 0
+    """Older ones."""
     gpus: OfGpus[Word[str]] = ()
     """Models."""
     inventory_note: Sentence = ""

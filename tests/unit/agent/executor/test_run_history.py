@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from wattline_agent.executor.metrics import MAX_BYTES_PER_LOOK, MetricsTail
 from wattline_agent.executor.run_record.curves import RunHistory, Thinned
 from wattline_protocol.wire.task_reports.run_records import (
+    MAX_CHECKPOINTS,
     MAX_CURVES,
     MAX_PARAMETERS,
     MAX_PART_BYTES,
@@ -102,6 +103,36 @@ def test_an_agent_that_follows_continues_the_history(counts: list[int], restart:
             one.poll()
         assert tail.history == throughout.history
         assert tail.latest == throughout.latest
+
+
+def saved(step: int) -> str:
+    line = {"wattline": "checkpoint", "step": step, "bytes": 5, "save_s": 1.5, "unix_s": 9.0}
+    return json.dumps(line) + "\n"
+
+
+def test_the_newest_checkpoints_are_on_record_and_older_ones_counted(tmp_path: Path) -> None:
+    file = tmp_path / "metrics"
+    file.write_text(saved(1))
+    tail = MetricsTail(str(file))
+    for step in range(2, MAX_CHECKPOINTS + 4):
+        tail.poll()
+        with file.open("a") as opened:
+            opened.write(saved(step))
+    follower = MetricsTail(str(file), history=RunHistory.of(report_in(tail.history.part())))
+    for one in (tail, follower):
+        one.poll()
+        report = report_in(one.history.part())
+        assert [found.step for found in report.checkpoints] == [*range(4, MAX_CHECKPOINTS + 4)]
+        assert report.dropped_checkpoints == 3
+        assert (report.checkpoints[0].bytes, report.checkpoints[0].save_s) == (5, 1.5)
+
+
+def test_a_checkpoint_out_of_bounds_is_not_on_record(tmp_path: Path) -> None:
+    file = tmp_path / "metrics"
+    file.write_text(saved(-1) + saved(2**70) + saved(7))
+    tail = MetricsTail(str(file))
+    tail.poll()
+    assert [one.step for one in report_in(tail.history.part()).checkpoints] == [7]
 
 
 def test_a_file_that_began_again_is_read_from_its_beginning(tmp_path: Path) -> None:
