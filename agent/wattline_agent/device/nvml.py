@@ -90,6 +90,8 @@ class NvmlDriver:
         self._last_good_s: dict[int, float] = {}
         self._use_seen_us: dict[int, int] = {}
         """Time of the newest sample of `process_use` by GPU, on the driver's clock."""
+        self._slowdown_c: dict[str, int | None] = {}
+        """By UUID, read once: computed from a temperature it would differ by a degree each time."""
         self._loaded = self._module_identity()
         self._events = EventReader(self._library)
 
@@ -141,9 +143,12 @@ class NvmlDriver:
         why_not = self._why_no_cap(handle) if limits is not None else "the GPU has no power limit"
         mode = optional(pynvml.nvmlDeviceGetComputeMode, handle)
         clock_max_mhz, can_lock = clocks.probe(handle, optional, may_set=self._may_set)
+        uuid = str(pynvml.nvmlDeviceGetUUID(handle))
+        if uuid not in self._slowdown_c:
+            self._slowdown_c[uuid] = slowdown_c(handle)
         return DeviceInfo(
             index=index,
-            uuid=str(pynvml.nvmlDeviceGetUUID(handle)),
+            uuid=uuid,
             name=str(pynvml.nvmlDeviceGetName(handle)),
             memory_bytes=int(memory.total) if memory is not None else 0,
             cap_min_mw=low,
@@ -155,7 +160,7 @@ class NvmlDriver:
             can_lock_clocks=can_lock,
             can_share=mode in (None, pynvml.NVML_COMPUTEMODE_DEFAULT),
             mig=mig.instances(handle, optional),
-            temp_limit_c=slowdown_c(handle),
+            temp_limit_c=self._slowdown_c[uuid],
         )
 
     def _why_no_cap(self, handle: Any) -> str:

@@ -21,6 +21,7 @@ from wattline import task
 task.parameters(lr=3e-4, seed=1, optimizer="adam", layers=[1, 2])
 for step in range(1, 301):
     task.metric(step=step, loss=1 / step)
+task.save(300, b"weights")
 while not Path(sys.argv[1]).exists():
     task.safe_point()
 """
@@ -67,6 +68,9 @@ def test_a_run_is_recorded_without_a_line_of_user_code(live: LiveKeeper, tmp_pat
     parts = live.runner.read_record(ref())
     report, found = report_in(parts.report), inventory_in(parts.inventory)
     assert report.parameters == {"lr": 3e-4, "seed": 1, "optimizer": "adam", "layers": "[1, 2]"}
+    (saved,) = report.checkpoints
+    assert (saved.step, report.dropped_checkpoints) == (300, 0)
+    assert saved.bytes >= len(b"weights")
     (loss,) = report.curves
     assert (loss.name, loss.count, loss.lowest, loss.highest) == ("loss", 300, 1 / 300, 1.0)
     assert [point.step for point in loss.points][:3] == [1, 5, 9]
