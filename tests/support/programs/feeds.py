@@ -163,7 +163,7 @@ def _with_attempts(job: JobView, spec: JobSpec | None) -> JobView:
 
 def _rising(subject: Subject) -> Series:
     """A quarter of an hour in which the draw has risen to nearly the budget."""
-    rising = tuple(step / RISING_STEPS for step in range(1, RISING_STEPS + 1))
+    rising = tuple(step / (RISING_STEPS + 1) for step in range(1, RISING_STEPS + 1))
     tops = {
         "domain": ("measured_w", "budget_w", 16_000.0),
         "node": ("drawn_w", "committed_w", 6_400.0),
