@@ -121,8 +121,8 @@ class PlayedFeed:
             since, step_s = UnixTime(NOON - HISTORY_S), HISTORY_S // RISING_STEPS
             return History(since, step_s, tuple(map(_rising, request.subjects)))
         if isinstance(request, GetNode):
-            found = tuple(one for one in self.site.nodes if one.id == request.node)
-            return Nodes(tuple(msgspec.structs.replace(one, host=self.host) for one in found))
+            named = [one for one in self.site.nodes if one.id == request.node]
+            return Nodes(tuple(msgspec.structs.replace(one, host=self.host) for one in named))
         if isinstance(request, ListEvents):
             return Events(self.site.events)
         if isinstance(request, ListAccounts):

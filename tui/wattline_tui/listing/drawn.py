@@ -44,8 +44,16 @@ def curve(
     def head(width: int) -> str:
         return axis(span, width, from_end=True)
 
-    wide = {"least": LEAST_CURVE, "most": MOST_CURVE}
-    return Drawn(name, TEXT, _nothing, weight=weight, draw=draw, head=head, **wide)
+    return Drawn(
+        name,
+        TEXT,
+        _nothing,
+        weight=weight,
+        draw=draw,
+        head=head,
+        least=LEAST_CURVE,
+        most=MOST_CURVE,
+    )
 
 
 def bar(

@@ -156,7 +156,7 @@ class JobScreen(SiteScreen):
         for one in get_args(Part):
             self.query_one(f"#{one}").display = one == part
         self._show_small_metrics()
-        focused = {"log": LogPane, "checkpoints": "#saved", "charts": "#attempts"}[part]
+        focused = {"log": "#log", "checkpoints": "#saved", "charts": "#attempts"}[part]
         self.query_one(focused).focus()
 
     # --- log --------------------------------------------------------------------------------
