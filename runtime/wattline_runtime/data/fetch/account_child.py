@@ -66,6 +66,10 @@ class AccountChild:
         except OSError as error:
             raise ReadFailed("away", "its reader has ended") from error
 
+    def kill(self) -> None:
+        """End the child, from any thread: who waits for its answer has none."""
+        self._child.kill()
+
     def close(self) -> None:
         """End the child, whatever it waits for."""
         self._child.kill()

@@ -47,6 +47,10 @@ class _Item:
     due_s: float = 0.0
     tries: int = 0
     is_taken: bool = False
+    is_dropped: bool = False
+    """It is no longer on the list: its job was cancelled, or queued again."""
+    writer: StoreWriter | None = None
+    """While it is published."""
 
     @property
     def user(self) -> str:
@@ -58,6 +62,12 @@ class _Item:
         return self.state in ("waiting", "publishing") and bool(
             self.order.as_of or self.order.equals
         )
+
+    def drop(self) -> None:
+        """Publish it no further."""
+        self.is_dropped = True
+        if self.writer is not None:
+            self.writer.stop()
 
     def now(self) -> OutputNow:
         """As it is reported."""
@@ -88,6 +98,8 @@ class Outputs:
             self._items = {
                 one.ref: _continued(before.get(one.ref), one) for one in order.hold.outputs
             }
+            for ref in before.keys() - self._items.keys():
+                before[ref].drop()
             for item in self._items.values():
                 opened_by = item.order.opened_by
                 if opened_by and order.secrets.get(opened_by) != self._secrets.get(opened_by):
@@ -114,7 +126,7 @@ class Outputs:
             finally:
                 with self._state:
                     self._busy[item.user] -= 1
-                    item.is_taken = False
+                    item.is_taken, item.writer = False, None
                     self._state.notify_all()
                 self.changed(is_urgent=True)
 
@@ -146,11 +158,18 @@ class Outputs:
         folder = f"{self._tasks_dir}/{ref.job}.{ref.task}.{ref.attempt}.{OUTPUT_SUFFIX}"
         self._set(item, "publishing")
         with closing(StoreWriter(opening, lambda beat: self._note(item, beat))) as writer:
+            self._begin(item, writer)
             read = writer.read_folder(_wish(folder, order))
             if order.equals is not None:
                 self._set(item, "failed" if read.difference else "equal", read.difference)
             else:
                 self._put(item, writer, folder, read)
+
+    def _begin(self, item: _Item, writer: StoreWriter) -> None:
+        with self._state:
+            item.writer = writer
+            if item.is_dropped:  # before it had a child
+                writer.stop()
 
     def _put(self, item: _Item, writer: StoreWriter, folder: str, read: FolderRead) -> None:
         with self._state:  # the newest: reading may have taken long

@@ -73,6 +73,10 @@ class StoreWriter:
         except msgspec.MsgspecError as error:
             raise ReadFailed("unreadable", "its writer sent no valid answer") from error
 
+    def stop(self) -> None:
+        """End the child, from any thread: the method that waits for it raises ReadFailed."""
+        self._child.kill()
+
     def close(self) -> None:
         """End the child, whatever it waits for."""
         self._child.close()

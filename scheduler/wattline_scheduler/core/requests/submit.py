@@ -26,6 +26,7 @@ from wattline_scheduler.core.model.jobs.job import Gang, Job, Pending
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.access import not_allowed, too_long, too_urgent, with_defaults
 from wattline_scheduler.core.requests.data_sets.job_versions import (
+    claim_set,
     data_refused,
     too_large_for_caches,
     with_versions,
@@ -140,6 +141,7 @@ def _accept(state: State, user: UserName, token: str, spec: JobSpec, now: Now) -
     state.next_job = JobId(job.id + 1)
     job.gangs = [Gang(job, number, Pending(now.mono_s)) for number in range(job.gang_count)]
     state.journal.save(job.record)
+    claim_set(state, user, spec, now)
     count_accepted(state, encoded_bytes(spec))
     wait_for_parents(state, job)
     state.work.add(job, now)

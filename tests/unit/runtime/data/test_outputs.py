@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 
 from support.data_trees import put, tree_of
+from support.programs.live_scheduler import until
 from wattline_protocol.data.checks import DataCheck
 from wattline_protocol.ids import AttemptNo, JobId, TaskNo, TaskRef
 from wattline_protocol.wire.agents.data_messages import (
@@ -20,6 +22,7 @@ from wattline_protocol.wire.agents.data_messages import (
 )
 from wattline_runtime.data.fetch import turns
 from wattline_runtime.data.fetch.outputs import Outputs
+from wattline_runtime.data.fetch.writer import WRITE_MODULE
 from wattline_runtime.data.stores.local import LocalStore
 from wattline_runtime.data.verify import verify_version
 
@@ -118,6 +121,29 @@ def test_a_secret_that_is_missing_is_named_and_found_once_it_is_there(rig: Rig) 
     )
     rig.order(rig.wanted(secret="s3"), s3=b"AWS_ACCESS_KEY_ID=a")
     rig.state("stored")
+
+
+def test_an_output_that_leaves_the_list_is_published_no_further(rig: Rig) -> None:
+    (rig.folder / "large.bin").write_bytes(b"large" * 1_000_000)
+    rig.outputs.rate_bytes_s = 1
+    rig.order(rig.wanted())
+    rig.until(lambda now: bool(writers()))
+    rig.order()
+    until(lambda: not writers(), "the end of the process that publishes")
+    assert not (rig.store / "manifests").exists()
+
+
+def writers() -> list[psutil.Process]:
+    """Children that publish."""
+    children = psutil.Process().children()
+    return [one for one in children if one.is_running() and WRITE_MODULE in _argv(one)]
+
+
+def _argv(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:  # it has just ended
+        return []
 
 
 def test_what_data_add_refuses_is_no_version(rig: Rig) -> None:

@@ -4,7 +4,8 @@ import msgspec
 
 from wattline_protocol.data.references import parse_reference
 from wattline_protocol.data.requests import Kind, PrepareData
-from wattline_protocol.ids import Now
+from wattline_protocol.data.store_url import parse_store_url
+from wattline_protocol.ids import Now, UserName
 from wattline_protocol.job.data_values import is_latest
 from wattline_protocol.job.spec import JobSpec, encoded_bytes
 from wattline_protocol.text.wording import about_size, counted, listed
@@ -128,6 +129,19 @@ def _output_refused(state: State, asker: Asker, spec: JobSpec) -> Denied | None:
         return Denied(place.kind, f"data.makes: {place.reason}")
     known = state.data.sets.get(data.makes)
     return None if known is None else _not_owner(known, asker)
+
+
+def claim_set(state: State, owner: UserName, spec: JobSpec, now: Now) -> None:
+    """Puts a set that an accepted job makes on record, without versions: nobody else takes its name
+    while the job waits or runs."""
+    name = spec.data.makes
+    if not name or name in state.data.sets:
+        return
+    kind: Kind = "model" if spec.data.makes_model else "dataset"
+    store = parse_store_url(state.site.data.store).text
+    record = DataSetRecord(name, kind, owner, store, now.unix_s)
+    state.data.put_set(record)
+    state.journal.save(record)
 
 
 def _not_owner(record: DataSetRecord, asker: Asker) -> Denied | None:

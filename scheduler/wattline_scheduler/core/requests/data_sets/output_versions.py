@@ -86,7 +86,7 @@ def _register(state: State, gang: Gang, attempt: Attempt, stored: StoredOutput, 
     if stored.as_of != state.data.mark(store, state.epoch, now.unix_s):
         return  # it is looked at again: the node has, or gets, another list
     if (full := deny_new_work(state)) is not None:
-        gang.reason = f"{data.makes} is in its store; not registered: {full.reason}"
+        _keep(gang, full)
         return
     kind: Kind = "model" if data.makes_model else "dataset"
     request = AddData(
@@ -104,10 +104,16 @@ def _register(state: State, gang: Gang, attempt: Attempt, stored: StoredOutput, 
     asker = Asker(job.record.owner, "submitter")
     added = add(state, asker, request, now, recipe_of(job.spec))
     if isinstance(added, Denied):
-        _fail(state, gang, f"its output is no version of {data.makes}: {added.reason}", now)
+        _keep(gang, added)
         return
     state.journal.change(job, made=version_text(added.name, added.number))
     finish(state, gang, "COMPLETED", now)
+
+
+def _keep(gang: Gang, denied: Denied) -> None:
+    """Its node keeps the output, which is registered once that is no longer denied."""
+    made = gang.job.spec.data.makes
+    gang.reason = f"the output is kept; {made} cannot be registered yet: {denied.reason}"
 
 
 def _inputs(state: State, gang: Gang) -> tuple[Origin, ...]:

@@ -8,6 +8,7 @@ from support.core.node_data import add, holding, sha, started
 from support.core.outputs import made, makes, node_of, output, publishes, say, with_data
 from support.core.sites import JobBuilder, job
 from wattline_protocol.data.requests import (
+    AddData,
     ApproveData,
     DataVersions,
     GetData,
@@ -81,7 +82,7 @@ def test_a_store_that_is_away_ends_nothing_and_a_content_that_is_no_version_does
     output(h, number, state="failed", detail="link is a link to /etc, outside of it")
     why = "its output is no version of features: link is a link to /etc, outside of it"
     assert ended(h, number) == ("FAILED", why, "")
-    assert "features" not in h.cluster.state.data.sets
+    assert not h.cluster.state.data.live("features")
     h.run(2)
     assert h.sent_to("a1", ForgetTask)
 
@@ -121,7 +122,7 @@ def test_an_output_that_may_be_damaged_is_made_again(how: str) -> None:
         h.join("a1")
         say(h, "a1")
     assert h.gang(number).losses == 1
-    assert "features" not in h.cluster.state.data.sets
+    assert not h.cluster.state.data.live("features")
     h.run(5)
     h.end_tasks()
     output(h, number, 7)
@@ -181,9 +182,12 @@ def test_a_job_may_be_cancelled_and_requeued_while_it_publishes() -> None:
     h.end_tasks()
     h.do(Cancel(only(number)))
     assert h.state_of(number) == "CANCELLED"
+    kept = h.gang(number).attempt
     h.run(2)
     assert publishes(h, "a1") == ()
-    assert "features" not in h.cluster.state.data.sets
+    forgotten = [m.ref.attempt for m in h.sent_to("a1", ForgetTask) if isinstance(m, ForgetTask)]
+    assert kept in forgotten, "the node keeps no output of a cancelled job"
+    assert not h.cluster.state.data.live("features")
 
 
 def test_objects_are_looked_at_again_after_a_deletion() -> None:
@@ -297,17 +301,41 @@ def test_what_a_user_may_not_make_is_refused_when_it_is_submitted(
     assert why in h.refuse(with_data(data, (number,)), user=user)
 
 
-def test_a_set_that_somebody_else_made_meanwhile_fails_the_job_with_the_reason() -> None:
+def test_the_set_of_an_accepted_job_is_its_owners_until_it_has_a_version() -> None:
     h = started()
     number = publishing(h)
-    other = h.submit(makes("features"), user="bob")
-    h.run(2)
-    h.end_tasks()
-    output(h, other, 1)
+    taken = "dataset features belongs to ada; you are bob"
+    assert taken in h.refuse(makes("features"), user="bob")
+    as_of = h.cluster.state.data.as_of(h.cluster.state.epoch)
+    request = AddData("features", "dataset", "/srv", as_of, sha(1), 1, 1, 1)
+    refused = h.ask(request, user="bob", role="submitter")
+    assert isinstance(refused, Denied)
+    assert taken in refused.reason
+    h.restart_scheduler()
+    h.join()
+    assert taken in h.refuse(makes("features"), user="bob")
+    say(h, "a1")
     output(h, number, 2)
-    state, why, _ = ended(h, number)
-    assert state == "FAILED"
-    assert why.startswith("its output is no version of features: dataset features belongs to bob")
+    assert ended(h, number) == ("COMPLETED", "", "features@v1")
+
+
+def test_an_output_that_may_not_be_registered_is_kept_and_tried_again() -> None:
+    h = started()
+    number = publishing(h)
+    state = h.cluster.state.data
+    own = state.sets["features"]
+    state.put_set(msgspec.structs.replace(own, owner=UserName("bob")))
+    output(h, number, 2)
+    h.run(60)
+    assert h.state_of(number) == "RUNNING"
+    assert reason(h, number) == (
+        "the output is kept; features cannot be registered yet: dataset features belongs to bob; "
+        "you are ada: choose another name"
+    )
+    assert not h.sent_to("a1", ForgetTask)
+    state.put_set(own)
+    h.run(2)
+    assert ended(h, number) == ("COMPLETED", "", "features@v1")
 
 
 def test_a_rebuild_is_compared_and_makes_no_version() -> None:
