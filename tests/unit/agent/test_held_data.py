@@ -92,7 +92,7 @@ def test_outputs_are_passed_on_and_how_far_they_are_is_reported(rig: Rig) -> Non
 def test_outputs_that_are_not_published_leave_places_for_other_work(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(start_checks, "MAX_OUTPUTS_OF_USER", 1)
+    monkeypatch.setattr(start_checks, "MAX_KEPT_OUTPUTS_OF_USER", 1)
     rig.start(ref(), 0, has_output=True)
     rig.pass_s(1)
     rig.end(ref())

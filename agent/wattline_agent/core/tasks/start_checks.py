@@ -11,12 +11,11 @@ from wattline_protocol.ids import GpuIndex, Now
 from wattline_protocol.job.spec import WHOLE_GPU
 from wattline_protocol.text.wording import counted, power_text
 from wattline_protocol.wire.agent_messages import StartTask
+from wattline_protocol.wire.agents.data_messages import MAX_KEPT_OUTPUTS, MAX_KEPT_OUTPUTS_OF_USER
 from wattline_protocol.wire.task_order import TaskOrder
 
 MAX_ATTEMPTS = 256
 """Per node at a time, including ended ones that the scheduler has not forgotten."""
-MAX_OUTPUTS, MAX_OUTPUTS_OF_USER = 128, 32
-"""Of them those with an output, which stay until it is published."""
 
 
 def refusal(state: NodeState, command: StartTask, now: Now) -> str:
@@ -42,15 +41,15 @@ def refusal(state: NodeState, command: StartTask, now: Now) -> str:
 
 
 def _outputs_full(state: NodeState, order: TaskOrder) -> str:
-    """Why no more outputs are kept here: their attempts would leave no place for those of others
-    while a store is away. Empty = this one is kept, or has none."""
+    """Why no more outputs are kept here, of which the scheduler may know fewer. Empty = this one is
+    kept, or has none."""
     if not order.has_output:
         return ""
     kept = [a.order.owner for a in state.attempts.values() if a.order.has_output]
     own = kept.count(order.owner)
-    if own >= MAX_OUTPUTS_OF_USER:
+    if own >= MAX_KEPT_OUTPUTS_OF_USER:
         return f"unpublished here: {counted(own, 'output')} of {order.owner}, a user's maximum"
-    if len(kept) >= MAX_OUTPUTS:
+    if len(kept) >= MAX_KEPT_OUTPUTS:
         return f"unpublished here: {counted(len(kept), 'output')}, the maximum"
     return ""
 

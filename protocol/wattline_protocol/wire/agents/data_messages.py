@@ -25,6 +25,9 @@ MAX_KEYS_BYTES = 4_096
 their secrets go to its fetch process at once."""
 MAX_OUTPUTS = 256
 """Of ended attempts that a node has: as many as it has attempts."""
+MAX_KEPT_OUTPUTS, MAX_KEPT_OUTPUTS_OF_USER = 128, 32
+"""Of attempts on one node, until they are published: more would leave no place for other attempts
+while a store is away."""
 MAX_LINE_BYTES = 8 * 1024 * 1024
 """Between the agent and its fetch process: any order or report is shorter."""
 

@@ -259,6 +259,7 @@ def finish(state: State, gang: Gang, outcome: JobState, now: Now) -> None:
     if outcome == "COMPLETED":
         gang.reason = ""
     gang.job.held.discard(gang.number)
+    _free_output(state, gang)
     state.work.move(gang, Ended(outcome), now)
     save_gang(state, gang, now)
 
@@ -328,7 +329,13 @@ def _restart_service(state: State, gang: Gang, now: Now) -> None:
     _again(state, gang, wait_s, now)
 
 
+def _free_output(state: State, gang: Gang) -> None:
+    """Its node may keep another output."""
+    state.wants_plan |= isinstance(gang.phase, Publishing)
+
+
 def _again(state: State, gang: Gang, wait_s: float, now: Now) -> None:
+    _free_output(state, gang)
     not_before = Instant(now.mono_s + wait_s)
     not_before_unix_s = UnixTime(now.unix_s + wait_s)
     state.work.move(gang, Pending(now.mono_s, not_before, not_before_unix_s), now)

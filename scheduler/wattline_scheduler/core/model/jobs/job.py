@@ -15,6 +15,7 @@ from wattline_protocol.views.site_views import JobState
 from wattline_protocol.wire.agent_messages import TaskReport, TaskUsage
 from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint, StoredCheckpoint
 from wattline_scheduler.core.model.jobs.job_kind import kind_of
+from wattline_scheduler.core.model.jobs.output_need import output_need
 from wattline_scheduler.core.model.jobs.resume import ANYWHERE, Resume
 from wattline_scheduler.core.model.jobs.sorted_numbers import SortedNumbers
 from wattline_scheduler.core.model.queue.job_class import JobClass
@@ -419,11 +420,16 @@ class Job:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """What its nodes must have, for the planner: versions of data sets, and the newest of its
-        checkpoints where it keeps them in the store and has been tried."""
+        """What is brought to its nodes before it starts: versions of data sets, and the newest of
+        its checkpoints where it keeps them in the store and has been tried."""
         keeps = self.spec.data.outputs and any(gang.attempt for gang in self.gangs)
         own = (checkpoint_set(self.id),) if keeps else ()
         return (*self.spec.data.datasets, *own)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What its nodes must have, for the planner: what it reads, and room for its output."""
+        return (*self.reads, *output_need(self.record.owner, self.spec))
 
     @property
     def may_start(self) -> bool:

@@ -16,6 +16,7 @@ from wattline_scheduler.core.model.jobs.job import (
     LIVE,
     NAMES,
     Attempt,
+    Ended,
     Gang,
     IllegalTransition,
     Job,
@@ -78,6 +79,8 @@ class Workload:
         self.starting: dict[GangKey, Gang] = {}
         self.paused: dict[GangKey, Gang] = {}
         self.publishing: dict[GangKey, Gang] = {}
+        self.with_output: dict[GangKey, Gang] = {}
+        """Gangs that were placed and have not ended, of whose output something becomes."""
         self.growing: dict[GangKey, Gang] = {}
         """Running gangs that may have more nodes."""
         self.children: dict[JobId, dict[JobId, Job]] = {}
@@ -223,6 +226,9 @@ class Workload:
         self.paused.pop(key, None)
         self.publishing.pop(key, None)
         self.growing.pop(key, None)
+        self.with_output.pop(key, None)
+        if gang.job.spec.data.has_output and not isinstance(phase, Pending | Ended):
+            self.with_output[key] = gang
         if isinstance(phase, Starting):
             self.starting[key] = gang
         elif isinstance(phase, Paused):
@@ -301,7 +307,7 @@ class Workload:
                 runs_s=runs_s,
                 quotas=self.quotas.of(job.account, job.spec.queue),
                 reservation=job.spec.reservation,
-                data=job.reads,
+                data=job.needs,
                 replicas=_nodes_of(job) if job.spec.kind == "service" else None,
             )
         return job.waiting

@@ -98,7 +98,7 @@ class Queue:
     def key(self, job: Job) -> ClassKey:
         """Class of a job."""
         key = self.key_of(job.record.owner, job.spec, job.shape, job.kind)
-        return key._replace(is_late=bool(job.late), grace_s=job.grace_s, data=job.reads)
+        return key._replace(is_late=bool(job.late), grace_s=job.grace_s, data=job.needs)
 
     def runs_s(self, key: ClassKey) -> float | None:
         """Maximum runtime of a gang of such a job; None = unknown."""

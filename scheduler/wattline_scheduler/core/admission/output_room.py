@@ -1,0 +1,71 @@
+"""Room of nodes for outputs of jobs: a node keeps so many of a user until they are published.
+
+An attempt counts from its placement, as its agent counts it. A node without room is to the planner
+one that lacks something that the job needs, as it may lack a version of a data set.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from wattline_protocol.ids import NodeId, UserName
+from wattline_protocol.wire.agents.data_messages import (
+    MAX_KEPT_OUTPUTS,
+    MAX_KEPT_OUTPUTS_OF_USER,
+)
+from wattline_scheduler.core.model.jobs.job import Attempt, Gang
+from wattline_scheduler.core.model.jobs.output_need import OUTPUT_OF
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.plan.model.snapshot import Placement
+from wattline_scheduler.power.topology.matrix import Bools
+
+Kept = dict[NodeId, Counter[UserName]]
+
+
+def rooms(state: State) -> dict[str, Bools]:
+    """[node] has room for one more output, for each need of a queued job."""
+    classes = state.work.queue.classes
+    needs = {one for key in classes for one in key.data if one.startswith(OUTPUT_OF)}
+    if not needs:
+        return {}
+    found = {need: np.ones(len(state.nodes), np.bool_) for need in needs}
+    for node, kept in _kept(state).items():
+        for need, has_room in found.items():
+            owner = UserName(need.removeprefix(OUTPUT_OF))
+            has_room[state.fleet_view.position[node]] = _has_room(kept, owner)
+    return found
+
+
+def within_room(state: State, placements: Sequence[Placement]) -> list[Placement]:
+    """The placements of one plan that leave each node within its bounds, counted together."""
+    kept, found = _kept(state), []
+    for one in placements:
+        record = state.work.jobs[one.job].record
+        if record.spec.data.has_output:
+            of_node = kept.setdefault(one.tasks[0].node, Counter())
+            if not _has_room(of_node, record.owner):
+                continue
+            of_node[record.owner] += 1
+        found.append(one)
+    return found
+
+
+def _kept(state: State) -> Kept:
+    found: Kept = {}
+    for gang in state.work.with_output.values():
+        attempt = _holder(gang)
+        if attempt is not None and attempt.node in state.nodes:
+            found.setdefault(attempt.node, Counter())[gang.job.record.owner] += 1
+    return found
+
+
+def _holder(gang: Gang) -> Attempt | None:
+    """The attempt that has, or will have, the output of a gang: that of its first rank."""
+    first = gang.task_no(0)
+    return next((one for one in gang.live if one.record.task == first), gang.publisher)
+
+
+def _has_room(kept: Mapping[UserName, int], owner: UserName) -> bool:
+    own = kept.get(owner, 0)
+    return own < MAX_KEPT_OUTPUTS_OF_USER and sum(kept.values()) < MAX_KEPT_OUTPUTS
