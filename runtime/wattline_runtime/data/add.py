@@ -16,7 +16,7 @@ from wattline_runtime.data.tree import (
     Found,
     Passed,
     Tree,
-    TreeError,
+    TreeUnsettled,
     batches,
     hash_files,
     in_threads,
@@ -152,4 +152,4 @@ def _checked(found: Found, entry: Entry) -> Iterator[bytes]:
         yield chunk
     if digest.hexdigest() != entry.sha256:
         text = f"{entry.path} changed while it was added: no version was made"
-        raise TreeError(f"{text}; add it when nothing writes to it")
+        raise TreeUnsettled(f"{text}; add it when nothing writes to it")

@@ -4,6 +4,7 @@ A folder may hold a million files: they are found, hashed and written as lines i
 is kept in memory.
 """
 
+import errno
 import hashlib
 import os
 import stat
@@ -32,6 +33,9 @@ AHEAD = 3
 T = TypeVar("T")
 R = TypeVar("R")
 
+_WRONG = frozenset({errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG})
+"""Errors of a file that stay: it is what is wrong."""
+
 _KINDS = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFBLK: "a block device",
@@ -42,6 +46,11 @@ _KINDS = {
 
 class TreeError(Exception):
     """A file that cannot be part of a data set; the text names it, and what to do."""
+
+
+class TreeUnsettled(TreeError):
+    """A file that cannot be read as it is now, and later may be: its file system is away or has an
+    error, or something still writes to it."""
 
 
 class Found(NamedTuple):
@@ -75,7 +84,7 @@ class Files:
         try:
             self._is_folder = stat.S_ISDIR(root.stat().st_mode)
         except OSError as error:
-            raise TreeError(f"{root}: {error.strerror}") from error
+            raise _unread(str(root), error) from error
         self._inside = os.path.realpath(root)
 
     def __iter__(self) -> Iterator[Found]:
@@ -196,14 +205,19 @@ def read_unchanged(found: Found) -> Iterator[bytes]:
                 yield chunk
             _check_same(found, os.fstat(descriptor))
     except OSError as error:
-        raise TreeError(f"{found.path}: {error.strerror or error}") from error
+        raise _unread(found.path, error) from error
+
+
+def _unread(path: str, error: OSError) -> TreeError:
+    kind = TreeError if error.errno in _WRONG else TreeUnsettled
+    return kind(f"{path}: {error.strerror or error}")
 
 
 def _check_same(found: Found, now: os.stat_result) -> None:
     before = (found.size, found.mtime_ns, found.inode)
     if (now.st_size, now.st_mtime_ns, (now.st_dev, now.st_ino)) != before:
         text = f"{found.path} changed while it was added: no version was made"
-        raise TreeError(f"{text}; add it when nothing writes to it")
+        raise TreeUnsettled(f"{text}; add it when nothing writes to it")
 
 
 def _children(root: str, folder: str) -> list[str]:
@@ -214,7 +228,7 @@ def _children(root: str, folder: str) -> list[str]:
                 f"{one.name}/" if one.is_dir(follow_symlinks=False) else one.name for one in found
             ]
     except OSError as error:
-        raise TreeError(f"{folder or root}: {error.strerror}") from error
+        raise _unread(folder or root, error) from error
     names.sort()
     return [f"{folder}{name}" for name in names]
 
@@ -224,7 +238,7 @@ def _file(root: str, path: str) -> Found:
     try:
         found = os.lstat(at)
         if stat.S_ISLNK(found.st_mode):
-            at = os.path.realpath(at, strict=True)
+            at = _target(at, path)
             if not at.startswith(f"{root}/"):
                 raise TreeError(
                     f"{path} is a link to {at}, outside of {root}: only links inside the folder "
@@ -232,8 +246,16 @@ def _file(root: str, path: str) -> Found:
                 )
             found = os.lstat(at)
     except OSError as error:
-        raise TreeError(f"{path}: {error.strerror or error}") from error
+        raise _unread(path, error) from error
     return _found(path, at, found)
+
+
+def _target(at: str, path: str) -> str:
+    """Where a link leads to."""
+    try:
+        return os.path.realpath(at, strict=True)
+    except FileNotFoundError as error:
+        raise TreeError(f"{path}: {error.strerror}") from error
 
 
 def _found(path: str, at: str, found: os.stat_result) -> Found:

@@ -49,7 +49,7 @@ class Folders:
     def read(self, store: Store, wish: ReadFolder) -> FolderRead:
         """Hash a folder, and compare it with a version."""
         self._forget()
-        if not Path(wish.folder).is_dir():
+        if _is_gone(wish):
             raise NotInStore(f"{wish.folder} is not there")
         version = NewVersion(Path(wish.folder))
         self._read = wish.folder, version
@@ -85,6 +85,18 @@ class Folders:
         if self._read is not None:
             self._read[1].close()
         self._read = self._checked = None
+
+
+def _is_gone(wish: ReadFolder) -> bool:
+    """Whether its folder was removed. Where the file system is away, what lies beside it is not
+    there either."""
+    try:
+        os.stat(wish.folder)  # noqa: PTH116 - of `Path` some errors are not told apart
+    except FileNotFoundError:
+        return Path(wish.beside).exists()
+    except OSError:
+        return False
+    return False
 
 
 def _checked(version: NewVersion, store: Store, wish: ReadFolder) -> Checked | None:

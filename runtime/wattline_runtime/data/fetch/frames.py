@@ -16,7 +16,9 @@ FAILED = 0xFFFF_FFFF
 MAX_FRAME_BYTES = 4 * 1024 * 1024
 MAX_TEXT_CHARS = 1_000
 
-Why = Literal["away", "locked", "refused", "missing", "unreadable", "unfit"]
+Why = Literal["away", "locked", "refused", "missing", "unreadable", "unfit", "unsettled"]
+"""The last two are about files of the node that are to be published: those that can be part of no
+version, and those that cannot be read as they are now."""
 PASSING: tuple[Why, ...] = ("away", "locked")
 """Failures that end without a change to the job: it waits."""
 

@@ -22,7 +22,7 @@ from wattline_runtime.data.stores.interface import (
     StoreRefused,
 )
 from wattline_runtime.data.stores.open_store import keys_in, open_store
-from wattline_runtime.data.tree import TreeError
+from wattline_runtime.data.tree import TreeError, TreeUnsettled
 
 Failures = (TreeError, StoreError, ValueError, OSError)
 """What work in a store raises, where the fault is not the child's own."""
@@ -64,6 +64,8 @@ def why_of(error: Exception) -> Why:
     match error:
         case NotInStore():
             return "missing"
+        case TreeUnsettled():
+            return "unsettled"
         case TreeError():
             return "unfit"
         case StoreRefused():

@@ -155,11 +155,12 @@ class Outputs:
         """Raises ReadFailed."""
         order = item.order
         opening, ref = opening_of(order, self._secrets), order.ref
-        folder = f"{self._tasks_dir}/{ref.job}.{ref.task}.{ref.attempt}.{OUTPUT_SUFFIX}"
+        attempt = f"{self._tasks_dir}/{ref.job}.{ref.task}.{ref.attempt}"
+        folder = f"{attempt}.{OUTPUT_SUFFIX}"
         self._set(item, "publishing")
         with closing(StoreWriter(opening, lambda beat: self._note(item, beat))) as writer:
             self._begin(item, writer)
-            read = writer.read_folder(_wish(folder, order))
+            read = writer.read_folder(_wish(folder, attempt, order))
             if order.equals is not None:
                 self._set(item, "failed" if read.difference else "equal", read.difference)
             else:
@@ -195,6 +196,8 @@ class Outputs:
                 self._set(item, "failed", error.text)
             case "missing":
                 self._set(item, "gone", error.text)
+            case "unsettled":
+                self._put_off(item, f"it cannot be read now: {error.text}")
             case "away":
                 self._put_off(item, f"its store is away: {error.text}")
             case "locked":
@@ -216,9 +219,9 @@ class Outputs:
         self._set(item, "waiting", detail)
 
 
-def _wish(folder: str, order: OutputToPublish) -> ReadFolder:
+def _wish(folder: str, beside: str, order: OutputToPublish) -> ReadFolder:
     check = (order.is_checked, order.before, order.before_sha256)
-    return ReadFolder(folder, order.equals, order.workdir, *check)
+    return ReadFolder(folder, beside, order.equals, order.workdir, *check)
 
 
 def _is_outdated(item: _Item) -> bool:

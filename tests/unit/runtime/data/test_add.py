@@ -12,6 +12,7 @@ import pytest
 
 from wattline_runtime.data.add import NewVersion, Stored
 from wattline_runtime.data.delete import Deleted, delete_version
+from wattline_runtime.data.fetch.opening import why_of
 from wattline_runtime.data.manifest import Manifest, manifest_key, object_key
 from wattline_runtime.data.stores.interface import (
     NotInStore,
@@ -152,6 +153,21 @@ def test_nothing_and_no_place(tmp_path: Path) -> None:
         NewVersion(tmp_path / "missing")
     with pytest.raises(TreeError, match="is a character device"):
         NewVersion(Path("/dev/null"))
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "why"),
+    [
+        ("/proc/self/mem", "mem: Input/output error", "unsettled"),
+        ("/dev/null", "is a character device", "unfit"),
+    ],
+)
+def test_an_error_of_the_file_system_says_nothing_about_the_file(
+    path: str, text: str, why: str
+) -> None:
+    with pytest.raises(TreeError, match=text) as caught:
+        NewVersion(Path(path))
+    assert why_of(caught.value) == why
 
 
 @pytest.mark.parametrize("change", ["content", "size", "gone", "swapped"])

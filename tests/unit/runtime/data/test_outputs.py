@@ -51,9 +51,12 @@ class Rig:
         with self._changed:
             self._changed.notify_all()
 
-    def order(self, *outputs: OutputToPublish, **secrets: bytes) -> None:
+    def order(
+        self, *outputs: OutputToPublish, tasks_dir: Path | None = None, **secrets: bytes
+    ) -> None:
         known = {f"ada/{name}": value for name, value in secrets.items()}
-        self.outputs.obey(FetchOrder(HoldOrder((), outputs=outputs), known, str(self.path)))
+        order = FetchOrder(HoldOrder((), outputs=outputs), known, str(tasks_dir or self.path))
+        self.outputs.obey(order)
 
     def wanted(self, **about: object) -> OutputToPublish:
         known = {"store": str(self.store), "user": "ada", "as_of": "1.0", **about}
@@ -154,8 +157,25 @@ def test_what_data_add_refuses_is_no_version(rig: Rig) -> None:
 
 
 def test_an_output_that_is_not_there_is_gone(rig: Rig) -> None:
+    (rig.path / "8.0.1").mkdir()
     rig.order(msgspec.structs.replace(rig.wanted(), ref=TaskRef(JobId(8), REF.task, REF.attempt)))
     rig.state("gone")
+
+
+def test_an_output_whose_file_system_is_away_is_tried_again(rig: Rig) -> None:
+    (rig.path / "7.0.1").mkdir()
+    mounted, here = rig.path / "mounted", rig.path / "tasks"
+    mounted.mkdir()
+    for name in ("7.0.1", "7.0.1.output"):
+        (rig.path / name).rename(mounted / name)
+    here.mkdir()
+    rig.order(rig.wanted(), tasks_dir=here)
+    found = rig.until(lambda now: bool(now.detail))
+    assert found.state == "waiting"
+    assert found.detail == f"it cannot be read now: {here}/7.0.1.output: No such file or directory"
+    here.rmdir()
+    mounted.rename(here)
+    rig.state("stored")
 
 
 @pytest.mark.parametrize(
