@@ -108,7 +108,7 @@ class GangRecord(msgspec.Struct, frozen=True):
     not_before_unix_s: UnixTime = UnixTime(0.0)
     """Back-off after a failure; within a run, timing uses the monotonic clock."""
     cause: Cause | None = None
-    """Cause of the end of its try; None in other phases."""
+    """Cause of the end of its try; "no_data" of a pending one held without its checkpoint."""
     is_held: bool = False
     """The gang itself is held."""
     losses: int = 0

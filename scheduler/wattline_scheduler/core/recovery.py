@@ -198,6 +198,7 @@ def _restore_job(
             gang.attempt, gang.failures = saved.attempt, saved.failures
             gang.losses, gang.crashes, gang.size = saved.losses, saved.crashes, saved.size
             gang.reason, gang.stored = saved.reason, saved.stored
+            gang.lacks_checkpoint = saved.phase == "pending" and saved.cause == "no_data"
             if saved.is_held:
                 job.held.add(number)
         job.gangs.append(gang)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from wattline_protocol.data.checks import DataCheck
-from wattline_protocol.data.references import version_text
+from wattline_protocol.data.references import CHECKPOINTS_OF, version_text
 from wattline_protocol.data.requests import DataPlace, FileCount, Origin, Sha256
 from wattline_protocol.data.site_data import Url
 from wattline_protocol.ids import TaskRef, UnixTime
@@ -75,6 +75,11 @@ class DataToHold(InStore, frozen=True):
     def reference(self) -> str:
         """As users write it: `digits@v3`."""
         return version_text(self.name, self.number)
+
+    @property
+    def is_checkpoint(self) -> bool:
+        """It is a copy of what a job resumes from."""
+        return self.name.startswith(CHECKPOINTS_OF)
 
 
 class OutputToPublish(InStore, frozen=True):

@@ -175,7 +175,7 @@ class Holding:
             is_final = item.damaged >= DAMAGED_TRIES
             self._put_off(item, str(error), is_final=is_final, is_at_once=not is_final)
         except ReadFailed as error:
-            self._put_off(item, _reading_text(error), is_final=error.why not in PASSING)
+            self._put_off(item, _reading_text(error), is_final=_is_final(item, error))
         except TooLarge as error:
             item.is_full = True
             self._put_off(item, _full_text(error))
@@ -281,6 +281,13 @@ def _held(item: _Item) -> DataHeld:
         *(version.manifest_sha256, item.state, done, total, item.detail),
         *(version.asked, version.listing, item.is_full),
     )
+
+
+def _is_final(item: _Item, error: ReadFailed) -> bool:
+    """A job has no other checkpoint: while its store may have it, it is tried again."""
+    if item.version.is_checkpoint:
+        return error.why == "missing"
+    return error.why not in PASSING
 
 
 def _reading_text(error: ReadFailed) -> str:

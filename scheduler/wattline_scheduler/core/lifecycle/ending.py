@@ -259,6 +259,7 @@ def finish(state: State, gang: Gang, outcome: JobState, now: Now) -> None:
     if outcome == "COMPLETED":
         gang.reason = ""
     gang.job.held.discard(gang.number)
+    gang.lacks_checkpoint = False
     _free_output(state, gang)
     state.work.move(gang, Ended(outcome), now)
     save_gang(state, gang, now)
@@ -309,6 +310,21 @@ def _hold(state: State, gang: Gang, now: Now) -> None:
     )
     gang.job.held.add(gang.number)
     state.work.move(gang, Pending(now.mono_s), now)
+    text = f"{gang.name} is {gang.reason}"
+    state.journal.note("gang_held", text, now, job=gang.job.id, level="warning")
+    gang.job.wait_reason = ""
+    save_gang(state, gang, now)
+
+
+def hold_without_checkpoint(state: State, gang: Gang, why: str, now: Now) -> None:
+    """Holds a pending gang whose newest checkpoint cannot be read any more, for its user to
+    decide."""
+    if gang.is_held:
+        return
+    without = f"`wattline requeue --from-scratch {gang.job.id}` starts it without"
+    gang.reason = f"held: {why}; {without}, `wattline release` reads it again"
+    gang.lacks_checkpoint = True
+    state.work.hold(gang, now, is_held=True)
     text = f"{gang.name} is {gang.reason}"
     state.journal.note("gang_held", text, now, job=gang.job.id, level="warning")
     gang.job.wait_reason = ""

@@ -74,10 +74,10 @@ def reason_of(job: Job, state: JobState) -> str:
         return next(gang.reason for gang in job.gangs if gang.phase_name == "publishing")
     if job.count["ending"] and not job.count["running"]:
         return _why_stopping(job)
-    looping = _crash_loop(job)
+    held = _self_held(job)
     unsaved = job.unsaved[1] if job.unsaved is not None else ""
     warned = _warning(job) or unsaved or _uncounted(job)
-    return late or warned or ("" if looping is None else _where(looping))
+    return late or warned or ("" if held is None else _where(held))
 
 
 def _why_stopping(job: Job) -> str:
@@ -105,8 +105,8 @@ def gates_of(job: Job) -> dict[str, str]:
     """Gates that bar the whole job from starting regardless of free resources: name to text."""
     gates: dict[str, str] = {}
     if job.record.is_held or _are_all_held(job):
-        looping = _crash_loop(job)
-        gates["hold"] = _held(job) if looping is None else _where(looping)
+        held = _self_held(job)
+        gates["hold"] = _held(job) if held is None else _where(held)
     if job.is_asleep:
         gates["idle"] = "scaled to zero while idle; the next request starts a replica"
     if job.barred is not None:
@@ -139,9 +139,9 @@ def _uncounted(job: Job) -> str:
     return job.barred[1] if job.barred is not None and job.barred[0] == "cost" else ""
 
 
-def _crash_loop(job: Job) -> Gang | None:
-    """The first of its gangs held for a crash loop; None = none."""
-    return next((job.gangs[n] for n in sorted(job.held) if job.gangs[n].is_crash_loop), None)
+def _self_held(job: Job) -> Gang | None:
+    """The first of its gangs that the scheduler holds; None = none."""
+    return next((job.gangs[n] for n in sorted(job.held) if job.gangs[n].is_self_held), None)
 
 
 def waits_for_jobs(which: Iterable[Job]) -> str:

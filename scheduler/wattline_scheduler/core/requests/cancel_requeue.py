@@ -6,6 +6,7 @@ between the two.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import msgspec
 
@@ -24,6 +25,10 @@ from wattline_scheduler.core.lifecycle.ending import end_gang, end_gangs
 from wattline_scheduler.core.lifecycle.job_state import refresh, save_gang, state_of_gang
 from wattline_scheduler.core.lifecycle.scaling import add_replica
 from wattline_scheduler.core.lifecycle.usage_limits import used_up
+from wattline_scheduler.core.model.data.stored_checkpoints import (
+    give_up_checkpoint,
+    waits_for_checkpoint,
+)
 from wattline_scheduler.core.model.jobs.job import Ended, Ending, Gang, Job, Pending, Publishing
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.selection import Target
@@ -143,10 +148,17 @@ def _opens_again(state: State, job: Job) -> Denied | None:
     )
 
 
-def _of_requeue(state: State, target: Target, job: Job, now: Now) -> PlannedAction | Denied:
+def _of_requeue(
+    state: State, target: Target, job: Job, now: Now, *, from_scratch: bool = False
+) -> PlannedAction | Denied:
     is_being_cancelled = bool(job.record.cancelled_by) and not job.is_ended
     wanted = (gang for gang in target.gangs if gang.number < job.gang_count)
-    gangs = tuple(g for g in wanted if not is_being_cancelled and _is_requeued(g, now))
+    gangs = tuple(
+        g
+        for g in wanted
+        if not is_being_cancelled
+        and (_is_requeued(g, now) or (from_scratch and waits_for_checkpoint(g)))
+    )
     if not gangs:
         return Denied("conflict", f"{meant(target, job)} {_why_not_requeued(target)}")
     past = is_past(state, job.spec, now)
@@ -246,12 +258,20 @@ REQUEUE = Act("job_requeued", _of_requeue, _requeue, "is already queued", "would
 
 
 def requeue(*, from_scratch: bool) -> Act:
-    """With `from_scratch` the jobs may begin at step 0 if no checkpoint is intact."""
-    return replace(REQUEUE, do=_requeue_from_scratch) if from_scratch else REQUEUE
+    """With `from_scratch` the jobs may begin at step 0 if no checkpoint is intact; pending ones
+    give up a checkpoint that they wait for."""
+    if not from_scratch:
+        return REQUEUE
+    of = partial(_of_requeue, from_scratch=True)
+    return replace(REQUEUE, of=of, do=_requeue_from_scratch)
 
 
 def _requeue_from_scratch(state: State, planned: PlannedAction, user: UserName, now: Now) -> str:
     spec = planned.job.spec
     recovery = msgspec.structs.replace(spec.recovery, from_scratch=True)
     state.journal.change(planned.job, spec=msgspec.structs.replace(spec, recovery=recovery))
+    for gang in filter(waits_for_checkpoint, planned.gangs):
+        if gang.lacks_checkpoint:
+            planned.job.held.discard(gang.number)
+        give_up_checkpoint(gang)
     return f"{_requeue(state, planned, user, now)}; it begins at step 0 if no checkpoint is intact"

@@ -72,7 +72,8 @@ def _of_release(target: Target, job: Job, *, is_operator: bool) -> PlannedAction
 def _release(state: State, planned: PlannedAction, user: UserName, now: Now) -> str:
     """Makes gangs eligible again; if the whole job was held, its other indices stay held.
 
-    Gangs held for a crash loop get all their retries back.
+    Gangs held for a crash loop get all their retries back; what another cannot resume from is read
+    once more.
     """
     del user
     job, released = planned.job, {gang.number for gang in planned.gangs}
@@ -83,10 +84,11 @@ def _release(state: State, planned: PlannedAction, user: UserName, now: Now) -> 
     for gang in planned.gangs:
         if gang.is_crash_loop:
             gang.failures = gang.crashes = gang.short_failures = 0
-            gang.reason = ""
+        if gang.is_self_held:
+            gang.reason, gang.lacks_checkpoint = "", False
         if gang.is_held:
             _hold_gang(state, gang, now, is_held=False)
-    if all(job.gangs[number].is_crash_loop for number in job.held):
+    if all(job.gangs[number].is_self_held for number in job.held):
         job.record = msgspec.structs.replace(job.record, held_by="")
     _set_held(state, job, is_held=False)
     state.wants_plan = True

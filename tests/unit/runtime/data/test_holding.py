@@ -12,8 +12,10 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
+from msgspec.structs import replace
 
 from support.data_trees import Tree, put, tree_of
+from wattline_protocol.data.references import checkpoint_set
 from wattline_protocol.wire.agents.data_messages import (
     DataHeld,
     DataToHold,
@@ -110,6 +112,24 @@ def test_a_user_whose_readers_are_stopped_delays_no_other(
     for pid in stopped:
         os.kill(pid, signal.SIGKILL)
     rig.wait(lambda: all(rig.held(tree).state == "ready" for tree in trees))
+
+
+def test_a_checkpoint_is_tried_again_until_its_store_no_longer_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "FIRST_RETRY_S", 0.01)
+    rig, tree, data = Rig(tmp_path), tree_of({"weights": b"1"}), tree_of({"a": b"2"})
+    store = rig.store("store", data)
+    (store / manifest_key(tree.sha256)).parent.mkdir(parents=True, exist_ok=True)
+    nobody = {"account": "no-such-account"}
+    checkpoint = replace(wanted(tree, store), name=checkpoint_set(1))
+    rig.hold(replace(checkpoint, **nobody), replace(wanted(data, store), **nobody))
+    rig.wait(lambda: rig.held(data).state == "failed" and bool(rig.held(tree).detail))
+    assert rig.held(tree).state != "failed"
+    assert rig.held(tree).detail.startswith("its store refuses to be read: ")
+    rig.hold(checkpoint)
+    rig.wait(lambda: rig.held(tree).state == "failed")
+    assert rig.held(tree).detail == "its store no longer has it"
 
 
 def test_users_that_conspire_delay_no_other(

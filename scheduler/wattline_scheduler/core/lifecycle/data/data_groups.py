@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from wattline_protocol.ids import Instant, NodeId, Now, UserName
 from wattline_protocol.wire.agents.data_messages import DataHeld
 from wattline_scheduler.core.lifecycle.data.node_lists import Source, source_of
-from wattline_scheduler.core.lifecycle.ending import end_gangs
+from wattline_scheduler.core.lifecycle.ending import end_gangs, hold_without_checkpoint
 from wattline_scheduler.core.lifecycle.job_state import respecify
 from wattline_scheduler.core.model.data.job_data import (
     reads_of,
@@ -83,10 +83,11 @@ def groups_of(state: State, now: Now) -> list[Group]:
             respecify(state, job, with_latest(state.data, job.spec))
             barred = _unreadable(state, job)
         reads, resume = reads_of(state.data, job.spec), _resume(state, job, now)
-        fetched = {**reads.versions, **_checkpoint(job, resume)}
-        if why := barred or reads.gone or _failure(job, fetched, failed):
+        if why := barred or reads.gone or _failure(job, reads.versions, failed):
             pending = [gang for gang in job.gangs if isinstance(gang.phase, Pending)]
             end_gangs(state, pending, "no_data", why, now)
+        elif not resume.home and (why := _failure(job, _checkpoint(job, resume), failed)):
+            hold_without_checkpoint(state, job.gangs[0], why, now)
         elif job.may_start_with_data and work.may_start(job):
             key = work.queue.key(job)
             found.setdefault(key, Group(key, [], reads.versions, resume)).jobs.append(job)

@@ -9,7 +9,7 @@ from wattline_protocol.ids import JobId, NodeId, Now, UnixTime, UserName
 from wattline_protocol.wire.agents.data_messages import CheckpointsToStore, TaskData
 from wattline_protocol.wire.task_reports.checkpoints import StoredCheckpoint
 from wattline_scheduler.core.model.data.store_access import store_access
-from wattline_scheduler.core.model.jobs.job import Attempt, Gang, Job
+from wattline_scheduler.core.model.jobs.job import Attempt, Gang, Job, Pending
 from wattline_scheduler.core.model.jobs.resume import ANYWHERE, Resume
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.state import State
@@ -50,6 +50,25 @@ def may_resume_on(node: NodeNow, resume: Resume) -> bool:
     if resume.is_bound and node.id != resume.home:
         return False
     return wanted is None or node.data.is_ready(wanted.sha256)
+
+
+def waits_for_checkpoint(gang: Gang) -> bool:
+    """Whether a pending gang waits for what it would resume from, or is held without it."""
+    if gang.lacks_checkpoint or not isinstance(gang.phase, Pending):
+        return gang.lacks_checkpoint
+    resume = gang.resume
+    return bool(gang.job.unstaged) and (resume.is_bound or _is_fetched(resume))
+
+
+def _is_fetched(resume: Resume) -> bool:
+    return resume.stored is not None and not resume.home
+
+
+def give_up_checkpoint(gang: Gang) -> None:
+    """A gang that waits for a checkpoint starts without it. What its home has is still there."""
+    if gang.lacks_checkpoint or _is_fetched(gang.resume):
+        gang.stored = None
+    gang.lacks_checkpoint = False
 
 
 def is_lost(state: State, node: NodeNow, now: Now) -> bool:

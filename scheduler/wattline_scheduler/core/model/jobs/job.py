@@ -15,7 +15,6 @@ from wattline_protocol.views.site_views import JobState
 from wattline_protocol.wire.agent_messages import TaskReport, TaskUsage
 from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint, StoredCheckpoint
 from wattline_scheduler.core.model.jobs.job_kind import kind_of
-from wattline_scheduler.core.model.jobs.output_need import output_need
 from wattline_scheduler.core.model.jobs.resume import ANYWHERE, Resume
 from wattline_scheduler.core.model.jobs.sorted_numbers import SortedNumbers
 from wattline_scheduler.core.model.queue.job_class import JobClass
@@ -244,6 +243,8 @@ class Gang:
     """The newest of its checkpoints in the store of the site."""
     resume: Resume = ANYWHERE
     """Where it finds its newest checkpoint, while it is pending."""
+    lacks_checkpoint: bool = False
+    """Held because its newest checkpoint cannot be read any more."""
     first_ended: Attempt | None = None
     """The newest ended attempt of its first rank."""
     past: deque[Attempt] = field(default_factory=deque)
@@ -279,6 +280,11 @@ class Gang:
         return self.is_held and self.crashes >= CRASHES_HELD
 
     @property
+    def is_self_held(self) -> bool:
+        """Held by the scheduler, for its `reason`."""
+        return self.is_held and (self.lacks_checkpoint or self.crashes >= CRASHES_HELD)
+
+    @property
     def attempts(self) -> list[Attempt]:
         """All known attempts, oldest first."""
         return [*self.past, *self.live]
@@ -312,6 +318,7 @@ class Gang:
     def as_record(self) -> GangRecord:
         """Its durable form."""
         phase = self.phase
+        cause = phase.cause if isinstance(phase, Ending) else None
         not_before = phase.not_before_unix_s if isinstance(phase, Pending) else NOT_DATED
         return GangRecord(
             job=self.job.id,
@@ -322,7 +329,7 @@ class Gang:
             outcome=phase.outcome if isinstance(phase, Ended) else None,
             reason=self.reason,
             not_before_unix_s=not_before,
-            cause=phase.cause if isinstance(phase, Ending) else None,
+            cause="no_data" if self.lacks_checkpoint else cause,
             is_held=self.is_held,
             losses=self.losses,
             crashes=self.crashes,
@@ -425,11 +432,6 @@ class Job:
         keeps = self.spec.data.outputs and any(gang.attempt for gang in self.gangs)
         own = (checkpoint_set(self.id),) if keeps else ()
         return (*self.spec.data.datasets, *own)
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """What its nodes must have, for the planner: what it reads, and room for its output."""
-        return (*self.reads, *output_need(self.record.owner, self.spec))
 
     @property
     def may_start(self) -> bool:

@@ -27,6 +27,7 @@ from wattline_scheduler.core.model.jobs.job import (
     Running,
     Starting,
 )
+from wattline_scheduler.core.model.jobs.output_need import needs_of
 from wattline_scheduler.core.model.jobs.service_names import ServiceNames
 from wattline_scheduler.core.model.queue.queue import Queue
 from wattline_scheduler.core.model.queue.queue_order import Order
@@ -307,7 +308,7 @@ class Workload:
                 runs_s=runs_s,
                 quotas=self.quotas.of(job.account, job.spec.queue),
                 reservation=job.spec.reservation,
-                data=job.needs,
+                data=needs_of(job),
                 replicas=_nodes_of(job) if job.spec.kind == "service" else None,
             )
         return job.waiting

@@ -1,12 +1,12 @@
-"""What a job with an output needs of its nodes, beside the data that it reads."""
+"""What a job needs of its nodes before it may start there, in names for the planner."""
 
-from wattline_protocol.ids import UserName
-from wattline_protocol.job.spec import JobSpec
+from wattline_scheduler.core.model.jobs.job import Job
 
 OUTPUT_OF = "room for another output of "
-"""Begins the need, among the names of what nodes have; no data set is called so."""
+"""Begins the need of a job with an output; no data set is called so."""
 
 
-def output_need(owner: UserName, spec: JobSpec) -> tuple[str, ...]:
-    """Jobs of one user need the same; none without an output."""
-    return (f"{OUTPUT_OF}{owner}",) if spec.data.has_output else ()
+def needs_of(job: Job) -> tuple[str, ...]:
+    """What it reads, and room for its output: jobs of one user need the same."""
+    own = (f"{OUTPUT_OF}{job.record.owner}",) if job.spec.data.has_output else ()
+    return (*job.reads, *own)

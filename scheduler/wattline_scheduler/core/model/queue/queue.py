@@ -14,6 +14,7 @@ from typing import NamedTuple
 from wattline_protocol.ids import JobId, UnixTime, UserName
 from wattline_protocol.job.spec import JobSpec
 from wattline_scheduler.core.model.jobs.job import Job
+from wattline_scheduler.core.model.jobs.output_need import needs_of
 from wattline_scheduler.core.model.queue.job_class import ClassKey, Entry, JobClass
 from wattline_scheduler.core.model.queue.queue_order import Order, Rank
 from wattline_scheduler.core.model.queue.runtime_bounds import RuntimeBounds
@@ -98,7 +99,7 @@ class Queue:
     def key(self, job: Job) -> ClassKey:
         """Class of a job."""
         key = self.key_of(job.record.owner, job.spec, job.shape, job.kind)
-        return key._replace(is_late=bool(job.late), grace_s=job.grace_s, data=job.needs)
+        return key._replace(is_late=bool(job.late), grace_s=job.grace_s, data=needs_of(job))
 
     def runs_s(self, key: ClassKey) -> float | None:
         """Maximum runtime of a gang of such a job; None = unknown."""

@@ -17,10 +17,11 @@ from wattline_protocol.wire.agents.data_messages import (
     CheckpointsToStore,
     DataHeld,
     DataReport,
+    DataState,
     DataToHold,
     HoldData,
 )
-from wattline_protocol.wire.client_messages import Drain, Requeue
+from wattline_protocol.wire.client_messages import Drain, Release, Requeue, Undrain
 from wattline_protocol.wire.task_order import TaskOrder
 from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint, StoredCheckpoint
 
@@ -33,11 +34,15 @@ def sited(nodes: int = 2, **changes: object) -> Harness:
     bare = site().rack("a", nodes).build()
     h = joined(msgspec.structs.replace(bare, data=SiteData(STORE), **changes))
     for number in range(nodes):
-        name = f"a{number + 1}"
-        agent = h.agent(name)
-        h.say(name, SecretNames(agent.epoch, agent.incarnation, (SecretName("ada", "store"),)))
-        report(h, name)
+        begin(h, f"a{number + 1}")
     return h
+
+
+def begin(h: Harness, node: str) -> None:
+    """What an agent says first."""
+    agent = h.agent(node)
+    h.say(node, SecretNames(agent.epoch, agent.incarnation, (SecretName("ada", "store"),)))
+    report(h, node)
 
 
 @pytest.fixture
@@ -150,6 +155,97 @@ def test_a_lost_node_leaves_its_job_to_another_that_fetches_the_checkpoint(h: Ha
     ]
     assert to_copy(h, "a2").recorded == stored
     assert to_copy(h, "a2").attempt == order.ref.attempt
+
+
+def lost(h: Harness) -> tuple[JobId, StoredCheckpoint]:
+    """A job whose node is lost; its checkpoint is in the store."""
+    number = h.submit(kept())
+    h.run(2)
+    save(h, number, "a1", 10)
+    stored = store(h, "a1", 10)
+    h.run(2)
+    h.cut_off.add(NodeId("a1"))
+    h.run(h.site.timing.task_lease_s + 10)
+    return number, stored
+
+
+def fetched(h: Harness, stored: StoredCheckpoint, state: DataState, detail: str = "") -> None:
+    """What a2 says of its copy."""
+    wanted = to_fetch(h, "a2")
+    about = (stored.sha256, state, 0, 500, detail, wanted.asked, wanted.listing)
+    report(h, "a2", DataHeld(*about))
+
+
+def reason(h: Harness, number: JobId) -> str:
+    return explain_job(h.cluster.state, h.job(number), h.now).reason
+
+
+GONE = (
+    "held: checkpoint 10 of job 1 cannot be read on a2: its store no longer has it; `wattline "
+    "requeue --from-scratch 1` starts it without, `wattline release` reads it again"
+)
+
+
+def test_a_checkpoint_that_is_gone_holds_its_job_and_a_release_reads_it_again(h: Harness) -> None:
+    number, stored = lost(h)
+    fetched(h, stored, "failed", "its store no longer has it")
+    h.run(2)
+    assert (h.state_of(number), reason(h, number)) == ("HELD", GONE)
+    assert not lists(h, "a2").versions
+    h.restart_scheduler()
+    h.join("a2")
+    begin(h, "a2")
+    h.run(2)
+    assert (h.state_of(number), reason(h, number)) == ("HELD", GONE)
+    h.do(Release(only(number)))
+    h.run(h.site.timing.task_lease_s + 10)
+    assert h.state_of(number) == "PENDING"
+    fetched(h, stored, "ready")
+    h.run(2)
+    assert len(orders(h, "a2")[-1].data) == 1
+
+
+@pytest.mark.parametrize("how", ["held", "waiting", "bound"])
+def test_a_job_starts_from_scratch_without_the_checkpoint_that_it_waits_for(
+    h: Harness, how: str
+) -> None:
+    if how == "bound":
+        number = h.submit(kept())
+        h.run(2)
+        save(h, number, "a1", 10)
+        h.do(Drain(NodeId("a1")))
+        requeue(h, number)
+    else:
+        number, stored = lost(h)
+        is_gone = how == "held"
+        text = "its store no longer has it" if is_gone else "its store refuses to be read: no key"
+        fetched(h, stored, "failed" if is_gone else "waiting", text)
+        h.run(120)
+        assert h.state_of(number) == ("HELD" if is_gone else "PENDING")
+        assert f"requeue --from-scratch {number}" in reason(h, number)
+    assert not orders(h, "a2")
+    h.do(Requeue(only(number), "scratch", from_scratch=True))
+    h.run(3)
+    (order,) = orders(h, "a2")
+    assert (order.data, order.from_scratch) == ((), True)
+    h.restart_scheduler()
+    assert not h.gang(number).is_held
+
+
+def test_a_job_whose_home_is_there_is_not_held_for_its_copy(h: Harness) -> None:
+    number = h.submit(kept())
+    h.run(2)
+    save(h, number, "a1", 10)
+    stored = store(h, "a1", 10)
+    h.do(Drain(NodeId("a1")))
+    requeue(h, number)
+    report(h, "a1", stored=(CheckpointsStored(number, stored.stored_by, stored, is_last=True),))
+    fetched(h, stored, "failed", "its store no longer has it")
+    h.run(2)
+    assert h.state_of(number) == "PENDING"
+    h.do(Undrain(NodeId("a1")))
+    h.run(3)
+    assert len(orders(h, "a1")) == 2
 
 
 def test_a_node_with_checkpoints_that_are_not_stored_keeps_its_job(h: Harness) -> None:
