@@ -54,7 +54,7 @@ def is_due(state: State, now: Now) -> bool:
 
 def _stage(state: State, now: Now) -> None:
     groups, wanted = groups_of(state, now), Wanted()
-    copies = copies_of(state)
+    copies = copies_of(state, now)
     stages: dict[NodeId, NodeStage] = {}
     outputs = outputs_by_node(state, now)
     for node in state.nodes.values():
@@ -79,8 +79,7 @@ def _stage(state: State, now: Now) -> None:
     live = state.data.manifests() | wanted.sources.keys()
     for node_id, one in stages.items():
         versions = [name for name in one.versions if name not in at_home.get(node_id, ())]
-        copied = tuple(copies.get(node_id, ()))[:MAX_HELD]
-        others = outputs.get(node_id, ()), copied
+        others = outputs.get(node_id, ()), copies.get(node_id, ())
         send_list(state, state.nodes[node_id], versions, wanted, live, *others, now)
 
 

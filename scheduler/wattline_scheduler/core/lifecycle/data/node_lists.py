@@ -15,6 +15,7 @@ from wattline_protocol.wire.agents.data_messages import (
     DataToHold,
     OutputToPublish,
 )
+from wattline_scheduler.core.lifecycle.data.copy_turns import taking_turns
 from wattline_scheduler.core.model import command_outbox
 from wattline_scheduler.core.model.data.node_data import NodeData
 from wattline_scheduler.core.model.data.store_access import store_access
@@ -104,10 +105,10 @@ def send_list(
     command_outbox.order_data(state, node, *lists, now)
 
 
-def copies_of(state: State) -> dict[NodeId, list[CheckpointsToStore]]:
+def copies_of(state: State, now: Now) -> dict[NodeId, tuple[CheckpointsToStore, ...]]:
     """Checkpoints that nodes copy into the store: of jobs that may save more, or have some that are
     not there yet."""
-    found: dict[NodeId, list[CheckpointsToStore]] = {}
+    found: dict[NodeId, list[Job]] = {}
     for job in list(state.work.keeping.values()):
         home = home_of(job.gangs[0])
         node = None if home is None else state.nodes.get(home.node)
@@ -119,8 +120,13 @@ def copies_of(state: State) -> dict[NodeId, list[CheckpointsToStore]]:
         elif job.is_ended and is_stored(node, job.id, home):
             del state.work.keeping[job.id]
         else:
-            found.setdefault(node.id, []).append(to_store(state, job, home))
-    return found
+            found.setdefault(node.id, []).append(job)
+    return {name: _to_store(state, taking_turns(jobs, now)) for name, jobs in found.items()}
+
+
+def _to_store(state: State, jobs: Sequence[Job]) -> tuple[CheckpointsToStore, ...]:
+    homes = ((job, home_of(job.gangs[0])) for job in jobs)
+    return tuple(to_store(state, job, home) for job, home in homes if home is not None)
 
 
 def _listing(state: State, node: NodeNow, manifest_sha256: str) -> int:

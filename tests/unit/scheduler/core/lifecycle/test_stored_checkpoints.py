@@ -24,6 +24,7 @@ from wattline_protocol.wire.agents.data_messages import (
 from wattline_protocol.wire.client_messages import Drain, Release, Requeue, Undrain
 from wattline_protocol.wire.task_order import TaskOrder
 from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint, StoredCheckpoint
+from wattline_scheduler.core.lifecycle.data import copy_turns
 
 STORE = "s3://bucket/site"
 KEPT = DataSpec(outputs=("checkpoints/",), store_secret="store")
@@ -294,6 +295,46 @@ def test_what_an_ended_job_has_left_is_copied_to_the_end(h: Harness) -> None:
     h.run(2)
     assert lists(h, "a1").to_store == ()
     assert h.gang(number).stored == stored
+
+
+def test_copies_that_never_end_keep_no_turn_from_other_users_and_jobs(
+    h: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copy_turns, "MAX_COPIES", 4)
+    monkeypatch.setattr(copy_turns, "MAX_COPIES_OF_USER", 3)
+    monkeypatch.setattr(copy_turns, "TURN_S", 20.0)
+    agent = h.agent("a1")
+    names = tuple(SecretName(user, "store") for user in ("ada", "bob"))
+    h.say("a1", SecretNames(agent.epoch, agent.incarnation, names))
+
+    def run(user: str) -> JobId:
+        number = h.submit(kept(), user=user)
+        h.run(2)
+        ((node, _),) = running(h, number)
+        save(h, number, str(node), 10)
+        return number
+
+    def ended(user: str) -> JobId:
+        number = run(user)
+        h.end_tasks()
+        return number
+
+    def copied() -> list[int]:
+        return [one.job for one in lists(h, "a1").to_store]
+
+    h.do(Drain(NodeId("a2")))
+    in_vain = [ended("ada") for _ in range(5)]
+    h.run(2)
+    seen = set(copied())
+    assert len(seen) == 3
+    of_bob, of_ada = ended("bob"), run("ada")
+    h.run(2)
+    assert {of_bob, of_ada} <= set(copied())
+    assert len(copied()) == 4
+    for _ in range(3):
+        h.run(copy_turns.TURN_S)
+        seen |= set(copied())
+    assert seen == {*in_vain, of_bob, of_ada}
 
 
 def test_another_node_records_nothing_and_no_older_copy_replaces_a_newer_one(h: Harness) -> None:
