@@ -42,7 +42,7 @@ def _remove_one(client: Client, reference: str) -> str:
                     raise ActFailed(f"{text}; the rest of its bytes stay")
                 renewed_at = time.monotonic()
 
-        deleted = delete_version(store, version.sha256, renew)
+        deleted = delete_version(store, version.sha256, client.registered, renew)
     receipt = client.report_deletion(
         version.name, version.number, objects=deleted.objects, size=deleted.bytes
     )

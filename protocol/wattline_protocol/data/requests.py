@@ -23,6 +23,8 @@ from wattline_protocol.wire.bounds import (
 Sha256 = Annotated[str, msgspec.Meta(min_length=64, max_length=64, pattern=r"\A[0-9a-f]{64}\Z")]
 """In hexadecimal."""
 
+MAX_ASKED_MANIFESTS = 1_000
+"""Of one request."""
 MAX_FILES = 1_000_000
 FileCount = Annotated[int, msgspec.Meta(ge=1, le=MAX_FILES)]
 
@@ -142,7 +144,14 @@ class GetUses(msgspec.Struct, frozen=True, tag_field="t", tag="get_uses"):
     name: Line
 
 
-DataQuestion = PrepareData | ListData | GetData | GetUses
+class GetRegistered(msgspec.Struct, frozen=True, tag_field="t", tag="get_registered"):
+    """Which of these manifests are of versions whose bytes stay in a store. Any client that knows a
+    hash may ask for it; others are not told."""
+
+    manifests: Annotated[tuple[Sha256, ...], msgspec.Meta(max_length=MAX_ASKED_MANIFESTS)]
+
+
+DataQuestion = PrepareData | ListData | GetData | GetUses | GetRegistered
 """They change nothing."""
 
 DataRequest = (
@@ -268,4 +277,8 @@ class DataUses(msgspec.Struct, frozen=True, tag_field="t", tag="data_uses"):
     used_by: tuple[Origin, ...]
 
 
-DataAnswer = DataPlace | DataUses | DataAdded | DataSets | DataVersions | DataRemoval
+class Registered(msgspec.Struct, frozen=True, tag_field="t", tag="registered"):
+    manifests: tuple[str, ...]
+
+
+DataAnswer = DataPlace | DataUses | DataAdded | DataSets | DataVersions | DataRemoval | Registered

@@ -13,7 +13,13 @@ from functools import partial
 import structlog
 import zmq
 
-from wattline_protocol.data.requests import GetData, GetUses, ListData, PrepareData
+from wattline_protocol.data.requests import (
+    GetData,
+    GetRegistered,
+    GetUses,
+    ListData,
+    PrepareData,
+)
 from wattline_protocol.data.secrets import SecretDone
 from wattline_protocol.ids import Instant, JobId, NodeId, Now, UserName
 from wattline_protocol.trust.members import Authorized, Member
@@ -291,7 +297,15 @@ class Loop:
                 | GetHistory()
             ):
                 return [Reply(client, ask.ask, self._reads.answer(request, now))]
-            case ListApiKeys() | ListNames() | PrepareData() | ListData() | GetData() | GetUses():
+            case (
+                ListApiKeys()
+                | ListNames()
+                | PrepareData()
+                | ListData()
+                | GetData()
+                | GetUses()
+                | GetRegistered()
+            ):
                 return [Reply(client, ask.ask, self._reads.for_asker(asker, request, now))]
             case ListJobs() | ListNodes() | ListEvents():
                 return self._turns.later(session, ask.ask, partial(self._reads.listed, request))

@@ -52,7 +52,7 @@ def test_a_version_in_a_bucket(server: S3Server, tmp_path: Path) -> None:
     (tmp_path / "3 ü.csv").write_bytes(b"changed")
     with NewVersion(tmp_path) as second:
         assert second.put(store).objects == 1
-    assert delete_version(store, first.tree.sha256, lambda: None) == Deleted(1, 1_200)
+    assert delete_version(store, first.tree.sha256, tuple, lambda: None) == Deleted(1, 1_200)
     assert verify_version(store, second.tree.sha256).ok
     store.delete(object_key(hashlib.sha256(b"changed").hexdigest()))
     (problem,) = verify_version(store, second.tree.sha256).problems

@@ -17,6 +17,7 @@ from wattline_protocol.data.requests import (
     DataUses,
     DataVersions,
     GetData,
+    GetRegistered,
     GetUses,
     Kind,
     ListData,
@@ -24,6 +25,7 @@ from wattline_protocol.data.requests import (
     OriginKind,
     PrepareData,
     RebuildData,
+    Registered,
     RemoveData,
     ReportDeletion,
     SetChange,
@@ -91,6 +93,10 @@ class DataActs(RequestClient):
     def data_uses(self, kind: OriginKind, name: str) -> tuple[Origin, ...]:
         """Versions that were made from a run, a checkpoint or a version."""
         return self.get(GetUses(kind, name), DataUses).used_by
+
+    def registered(self, manifests: Sequence[str]) -> tuple[str, ...]:
+        """Those of at most 1,000 manifests whose versions need their bytes in a store."""
+        return self.get(GetRegistered(tuple(manifests)), Registered).manifests
 
     def approve_data(self, reference: str, alias: str = "stable") -> str:
         """Publish a candidate, and let the alias name it."""

@@ -11,10 +11,12 @@ from wattline_protocol.data.requests import (
     DataUses,
     DataVersions,
     GetData,
+    GetRegistered,
     GetUses,
     ListData,
     Origin,
     PrepareData,
+    Registered,
 )
 from wattline_protocol.ids import UnixTime
 from wattline_protocol.wire.client_messages import Denied
@@ -51,6 +53,8 @@ def answer_data(state: State, asker: Asker, request: DataQuestion) -> DataAnswer
             )
         case GetUses():
             return _uses(state, asker, request)
+        case GetRegistered(manifests=manifests):
+            return Registered(tuple(filter(state.data.undeleted.__contains__, manifests)))
 
 
 def _uses(state: State, asker: Asker, request: GetUses) -> DataUses:

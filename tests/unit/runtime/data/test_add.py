@@ -5,7 +5,7 @@ import hashlib
 import os
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,13 @@ import pytest
 from wattline_runtime.data.add import NewVersion, Stored
 from wattline_runtime.data.delete import Deleted, delete_version
 from wattline_runtime.data.fetch.opening import why_of
-from wattline_runtime.data.manifest import Manifest, manifest_key, object_key
+from wattline_runtime.data.manifest import (
+    Manifest,
+    entry_line,
+    head_line,
+    manifest_key,
+    object_key,
+)
 from wattline_runtime.data.stores.interface import (
     NotInStore,
     StoreAway,
@@ -237,6 +243,30 @@ def test_verify_names_the_files(folder: Path, store: LocalStore) -> None:
     assert "has no manifests/" in problem.problem
 
 
+def all_of(manifests: Sequence[str]) -> Sequence[str]:
+    """All are of versions."""
+    return manifests
+
+
+def test_a_manifest_that_is_of_no_version_keeps_nothing(folder: Path, store: LocalStore) -> None:
+    first, _ = put(folder, store)
+    with NewVersion(folder) as version:
+        entries = list(version.entries())
+    planted = b"".join(map(entry_line, entries[:200]))
+    planted = head_line(200, sum(one.bytes for one in entries[:200])) + planted
+    store.write(manifest_key(hashlib.sha256(planted).hexdigest()), [planted])
+    store.write("manifests/garbage", [b"garbage"])
+    asked: list[str] = []
+
+    def registered(manifests: Sequence[str]) -> Sequence[str]:
+        asked.extend(manifests)
+        return ()
+
+    assert delete_version(store, first, registered, lambda: None).objects == 300
+    assert asked == [hashlib.sha256(planted).hexdigest()]
+    assert not list(store.keys("objects/"))
+
+
 def test_a_deletion_leaves_what_others_need_and_can_be_repeated(
     folder: Path, store: LocalStore
 ) -> None:
@@ -250,13 +280,13 @@ def test_a_deletion_leaves_what_others_need_and_can_be_repeated(
         next(renewals)
 
     with pytest.raises(StopIteration):
-        delete_version(store, first, interrupted)
+        delete_version(store, first, all_of, interrupted)
     assert manifest_key(first) in store.keys("manifests/")
-    assert delete_version(store, first, lambda: None) == Deleted(10, 10_000)
+    assert delete_version(store, first, all_of, lambda: None) == Deleted(10, 10_000)
     assert list(store.keys("manifests/")) == [manifest_key(second)]
     assert verify_version(store, second).ok
-    assert delete_version(store, first, lambda: None) == Deleted(0, 0)
-    assert delete_version(store, second, lambda: None).objects == 300
+    assert delete_version(store, first, all_of, lambda: None) == Deleted(0, 0)
+    assert delete_version(store, second, all_of, lambda: None).objects == 300
     assert not list(store.keys("objects/"))
 
 
@@ -266,7 +296,7 @@ def test_a_deletion_stops_where_another_manifest_is_damaged(
     first, _ = put(folder, store)
     store.write(manifest_key("0" * 64), [b"garbage\n"])
     with pytest.raises(ValueError, match="not that of a manifest"):
-        delete_version(store, first, lambda: None)
+        delete_version(store, first, all_of, lambda: None)
     assert verify_version(store, first).ok
 
 

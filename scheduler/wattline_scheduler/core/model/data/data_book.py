@@ -67,6 +67,8 @@ class DataBook:
     """Of what the versions of each owner were made from, with the bytes of their recipes."""
     property_chars: Counter[UserName] = field(default_factory=Counter)
     """Of the properties of each owner's sets."""
+    undeleted: Counter[str] = field(default_factory=Counter)
+    """Versions by manifest, but for those whose bytes have left their store."""
     deletions: int = 0
     """Begun and ended in this run."""
     deleting: dict[tuple[str, int], Deletion] = field(default_factory=dict)
@@ -98,6 +100,8 @@ class DataBook:
     def put_version(self, record: DataVersionRecord) -> None:
         """Adds a version, or replaces it."""
         of_set = self.versions[record.name]
+        self._count_bytes(of_set.get(record.number), -1)
+        self._count_bytes(record, 1)
         if record.number not in of_set:
             owner = self.sets[record.name].owner
             self.count += 1
@@ -107,6 +111,12 @@ class DataBook:
                 made = self.made_into.setdefault((origin.kind, origin.name), {})
                 made[record.reference] = None
         of_set[record.number] = record
+
+    def _count_bytes(self, version: DataVersionRecord | None, by: int) -> None:
+        if version is not None and version.deleted_unix_s is None:
+            self.undeleted[version.sha256] += by
+            if not self.undeleted[version.sha256]:
+                del self.undeleted[version.sha256]
 
     def manifests(self) -> frozenset[str]:
         """Of all versions that are not removed."""

@@ -15,10 +15,12 @@ from wattline_protocol.data.requests import (
     DataSets,
     DataVersions,
     GetData,
+    GetRegistered,
     Kind,
     ListData,
     Origin,
     PrepareData,
+    Registered,
     RemoveData,
     ReportDeletion,
     SetChange,
@@ -42,7 +44,7 @@ def started(data: SiteData = DATA) -> Harness:
 
 
 def ask(h: Harness, request: object, user: str = "ada", role: Role = "submitter") -> Answer:
-    if isinstance(request, PrepareData | ListData | GetData):
+    if isinstance(request, PrepareData | ListData | GetData | GetRegistered):
         return answer_data(h.cluster.state, Asker(UserName(user), role), request)
     return h.ask(request, user=user, role=role)  # type: ignore[arg-type]
 
@@ -290,6 +292,27 @@ def test_bytes_that_another_version_has_stay() -> None:
     assert isinstance(removal, DataRemoval)
     assert removal.keeps_bytes
     assert removal.version.deleted_unix_s is not None
+
+
+def test_a_manifest_is_registered_until_the_bytes_of_its_versions_are_deleted() -> None:
+    h = started()
+    add(h)
+    add(h, 2)
+    add(h, 2, "copy", user="bob")
+
+    def registered() -> tuple[str, ...]:
+        answer = ask(h, GetRegistered(tuple(DIGESTS[:4])), "eve")
+        assert isinstance(answer, Registered)
+        return answer.manifests
+
+    assert registered() == (DIGESTS[1], DIGESTS[2])
+    ask(h, RemoveData("digits@v1"))
+    assert registered() == (DIGESTS[1], DIGESTS[2]), "its bytes are there"
+    ask(h, ReportDeletion("digits", 1, 1, 1))
+    ask(h, RemoveData("digits@v2"))
+    assert registered() == (DIGESTS[2],), "of another set"
+    h.restart_scheduler()
+    assert registered() == (DIGESTS[2],)
 
 
 def test_no_version_is_registered_beside_a_deletion() -> None:
