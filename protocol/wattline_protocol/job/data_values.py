@@ -132,7 +132,7 @@ def data_problems(job: JobSpec) -> list[tuple[str, bool, str]]:
         ),
         (
             "data.store_secret",
-            bool(job.data.store_secret) and not keeps,
-            "it opens the store for data.outputs, which is missing",
+            bool(job.data.store_secret) and not (keeps or job.data.makes),
+            "it opens the store for data.outputs or data.makes: name one of them",
         ),
     ]

@@ -3,11 +3,11 @@
 import msgspec
 
 from wattline_protocol.data.references import parse_reference
-from wattline_protocol.data.requests import Kind, PrepareData
+from wattline_protocol.data.requests import DataPlace, Kind, PrepareData
 from wattline_protocol.data.store_url import parse_store_url
 from wattline_protocol.ids import Now, UserName
 from wattline_protocol.job.data_values import is_latest
-from wattline_protocol.job.spec import JobSpec, encoded_bytes
+from wattline_protocol.job.spec import DataSpec, JobSpec, encoded_bytes
 from wattline_protocol.text.wording import about_size, counted, listed
 from wattline_protocol.wire.client_messages import Denied
 from wattline_scheduler.core.model.data.data_book import expires_unix_s, may_read
@@ -128,7 +128,18 @@ def _output_refused(state: State, asker: Asker, spec: JobSpec) -> Denied | None:
     if isinstance(place, Denied):
         return Denied(place.kind, f"data.makes: {place.reason}")
     known = state.data.sets.get(data.makes)
-    return None if known is None else _not_owner(known, asker)
+    denied = None if known is None else _not_owner(known, asker)
+    return denied or _without_keys(known, place, data)
+
+
+def _without_keys(known: DataSetRecord | None, place: DataPlace, data: DataSpec) -> Denied | None:
+    """Denies an output that could never be put into its bucket."""
+    secret = data.store_secret if known is None else known.secret
+    if secret or not place.store.startswith("s3://"):
+        return None
+    text = f"data.makes: {data.makes} belongs into {place.store}, and no secret has its keys"
+    how = f"wattline data set {data.makes} --secret ENTRY" if known else 'store_secret = "ENTRY"'
+    return Denied("bad_request", f"{text}: {how}")
 
 
 def claim_set(state: State, owner: UserName, spec: JobSpec, now: Now) -> None:
@@ -139,7 +150,8 @@ def claim_set(state: State, owner: UserName, spec: JobSpec, now: Now) -> None:
         return
     kind: Kind = "model" if spec.data.makes_model else "dataset"
     store = parse_store_url(state.site.data.store).text
-    record = DataSetRecord(name, kind, owner, store, now.unix_s)
+    secret = spec.data.store_secret
+    record = DataSetRecord(name, kind, owner, store, now.unix_s, secret=secret)
     state.data.put_set(record)
     state.journal.save(record)
 

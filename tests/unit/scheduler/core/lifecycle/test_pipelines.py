@@ -18,6 +18,7 @@ from wattline_protocol.data.requests import (
     ReportDeletion,
     VersionView,
 )
+from wattline_protocol.data.site_data import SiteData
 from wattline_protocol.ids import JobId, NodeId, UserName
 from wattline_protocol.job.selection import only
 from wattline_protocol.job.spec import DataSpec
@@ -326,6 +327,21 @@ def test_the_set_of_an_accepted_job_is_its_owners_until_it_has_a_version() -> No
     say(h, "a1")
     output(h, number, 2)
     assert ended(h, number) == ("COMPLETED", "", "features@v1")
+
+
+def test_a_new_set_in_a_bucket_takes_the_secret_of_the_job_that_makes_it() -> None:
+    h = started()
+    state = h.cluster.state
+    state.site = msgspec.structs.replace(state.site, data=SiteData("s3://bucket"))
+    assert h.refuse(makes("features")).endswith(
+        'features belongs into s3://bucket, and no secret has its keys: store_secret = "ENTRY"'
+    )
+    h.submit(with_data(DataSpec(makes="features", store_secret="store")))
+    assert state.data.sets["features"].secret == "store"
+    h.submit(makes("features"))
+    state.data.put_set(msgspec.structs.replace(state.data.sets["features"], secret=""))
+    how = "wattline data set features --secret ENTRY"
+    assert h.refuse(makes("features")).endswith(how)
 
 
 def test_an_output_that_may_not_be_registered_is_kept_and_tried_again() -> None:
