@@ -91,6 +91,11 @@ def shown(client: Client, reference: str) -> dict[str, object]:
 
 def test_from_a_folder_to_a_receipt(ada: Client, folder: Path, data_site: SiteDirectory) -> None:
     assert add(ada, "life", folder).text == "life@v1: 100 files, 977 KiB"
+    store = LocalStore(data_site.site.data.store)
+    (folder / "more.csv").write_bytes(b"more")
+    with NewVersion(folder) as unregistered:  # it keeps nothing of life@v1
+        unregistered.put(store)
+    (folder / "more.csv").unlink()
     (folder / "07.csv").write_bytes(b"changed" * 1_000)
     assert add(ada, "life", folder, made_from=("life@v1",)).number == 2
     first, second = shown(ada, "life@v1"), shown(ada, "life")
@@ -100,7 +105,6 @@ def test_from_a_folder_to_a_receipt(ada: Client, folder: Path, data_site: SiteDi
     assert second["made_from"] == [{"kind": "data", "name": "life@v1", "detail": first["sha256"]}]
     assert first["used_by"] == [{"kind": "data", "name": "life@v2", "detail": ""}]
     assert versions.verify(ada, reference="life@v1").value.ok
-    store = LocalStore(data_site.site.data.store)
     before = sum(1 for _ in store.keys("objects/"))
     text = remove(ada, "life@v1")
     assert text.splitlines() == [
@@ -111,6 +115,26 @@ def test_from_a_folder_to_a_receipt(ada: Client, folder: Path, data_site: SiteDi
     assert versions.verify(ada, reference="life@v2").value.ok
     with pytest.raises(Conflict, match=r"1 object, 9\.77 KiB deleted"):
         remove(ada, "life@v1")
+
+
+def test_sets_whose_newest_version_is_stale_are_listed(ada: Client, folder: Path) -> None:
+    add(ada, "ore", folder)
+    (folder / "made.csv").write_bytes(b"1")
+    add(ada, "metal", folder, made_from=("ore@v1",))
+
+    def stale() -> list[str]:
+        listed = versions.listing(ada, name=None, stale=True)
+        return [one.name for one in listed if one.name in ("ore", "metal")]
+
+    assert stale() == []
+    add(ada, "ore", folder)
+    assert stale() == ["metal"]
+    with pytest.raises(ActFailed, match="omit metal"):
+        versions.listing(ada, name="metal", stale=True)
+    add(ada, "metal", folder / "made.csv", made_from=("ore@v2",))
+    assert stale() == []
+    for reference in ("metal@v1", "metal@v2", "ore@v1", "ore@v2"):
+        remove(ada, reference)
 
 
 def test_columns_are_checked_against_the_version_before(

@@ -59,7 +59,10 @@ VERBS = (
         help="List data sets and models, or the versions of one.",
         act="wattline.data.versions:listing",
         lists=("wattline.data.show_versions:SETS", "wattline.data.show_versions:VERSIONS"),
-        args=(Argument("name", "Name of a set. Default: all sets.", required=False),),
+        args=(
+            Argument("name", "Name of a set. Default: all sets.", required=False),
+            Option("stale", ("--stale",), "Only sets whose newest version is stale.", "switch"),
+        ),
     ),
     _verb(
         name="data show",
