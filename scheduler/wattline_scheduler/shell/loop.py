@@ -13,13 +13,7 @@ from functools import partial
 import structlog
 import zmq
 
-from wattline_protocol.data.requests import (
-    GetData,
-    GetRegistered,
-    GetUses,
-    ListData,
-    PrepareData,
-)
+from wattline_protocol.data.requests import DataQuestion
 from wattline_protocol.data.secrets import SecretDone
 from wattline_protocol.ids import Instant, JobId, NodeId, Now, UserName
 from wattline_protocol.trust.members import Authorized, Member
@@ -297,15 +291,7 @@ class Loop:
                 | GetHistory()
             ):
                 return [Reply(client, ask.ask, self._reads.answer(request, now))]
-            case (
-                ListApiKeys()
-                | ListNames()
-                | PrepareData()
-                | ListData()
-                | GetData()
-                | GetUses()
-                | GetRegistered()
-            ):
+            case _ if isinstance(request, ListApiKeys | ListNames | DataQuestion):
                 return [Reply(client, ask.ask, self._reads.for_asker(asker, request, now))]
             case ListJobs() | ListNodes() | ListEvents():
                 return self._turns.later(session, ask.ask, partial(self._reads.listed, request))

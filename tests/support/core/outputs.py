@@ -16,6 +16,7 @@ from wattline_protocol.wire.agents.data_messages import (
     OutputToPublish,
     StoredOutput,
 )
+from wattline_scheduler.views.jobs_view import job_in_memory
 
 
 def makes(name: str, *datasets: str, after_ok: tuple[JobId, ...] = ()) -> JobBuilder:
@@ -31,6 +32,11 @@ def publishes(h: Harness, node: str) -> tuple[OutputToPublish, ...]:
     """The newest list of a node."""
     found = [m for m in h.sent_to(node, HoldData) if isinstance(m, HoldData)]
     return found[-1].outputs if found else ()
+
+
+def reason(h: Harness, number: JobId) -> str:
+    """As its owner reads it."""
+    return job_in_memory(h.job(number), h.cluster.state.site.tariff).reason
 
 
 def node_of(h: Harness, number: JobId) -> str:

@@ -15,7 +15,7 @@ from wattline_protocol.wire.agents.data_messages import (
     MAX_KEPT_OUTPUTS_OF_USER,
 )
 from wattline_scheduler.core.model.jobs.job import Attempt, Gang
-from wattline_scheduler.core.model.jobs.output_need import OUTPUT_OF
+from wattline_scheduler.core.model.jobs.output_need import room_of
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.plan.model.snapshot import Placement
 from wattline_scheduler.power.topology.matrix import Bools
@@ -24,17 +24,13 @@ Kept = dict[NodeId, Counter[UserName]]
 
 
 def rooms(state: State) -> dict[str, Bools]:
-    """[node] has room for one more output, for each need of a queued job."""
-    classes = state.work.queue.classes
-    needs = {one for key in classes for one in key.data if one.startswith(OUTPUT_OF)}
-    if not needs:
-        return {}
-    found = {need: np.ones(len(state.nodes), np.bool_) for need in needs}
+    """[node] has room for one more output, for each user with an open job that has one."""
+    users = list(state.work.output_users)
+    found = {user: np.ones(len(state.nodes), np.bool_) for user in users}
     for node, kept in _kept(state).items():
-        for need, has_room in found.items():
-            owner = UserName(need.removeprefix(OUTPUT_OF))
-            has_room[state.fleet_view.position[node]] = _has_room(kept, owner)
-    return found
+        for user in users:
+            found[user][state.fleet_view.position[node]] = _has_room(kept, user)
+    return {room_of(user): has_room for user, has_room in found.items()}
 
 
 def within_room(state: State, placements: Sequence[Placement]) -> list[Placement]:

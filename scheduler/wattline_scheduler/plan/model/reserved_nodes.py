@@ -40,7 +40,7 @@ class Stay(NamedTuple):
     runs_s: float | None = None
     """Maximum run time; None: unknown."""
     data: Data = ()
-    """Versions of data sets that each node has: `digits@v3`."""
+    """What each node has: versions of data sets, `digits@v3`; room for an output."""
 
     @property
     def needs_s(self) -> float:

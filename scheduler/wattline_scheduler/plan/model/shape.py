@@ -102,7 +102,7 @@ class Waiting:
     reservation: str = ""
     """The reservation in which it starts; empty = none."""
     data: Data = ()
-    """Versions of data sets that its nodes must have."""
+    """What its nodes must have: versions of data sets, room for its output."""
     stay: Stay = field(init=False, repr=False, compare=False)
     """Where it may start."""
 

@@ -189,7 +189,8 @@ class Snapshot:
     reservations: Reservations | None = None
     """None: no reservations."""
     data: Mapping[str, Bools] = field(default_factory=dict)
-    """[node] has the version, for each version that any gang reads; none has another."""
+    """[node] has it, for each version that any gang reads, and room for outputs of each user; no
+    node has another."""
 
 
 @dataclass(frozen=True, slots=True)

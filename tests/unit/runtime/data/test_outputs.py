@@ -144,7 +144,7 @@ def writers() -> list[psutil.Process]:
 
 def _argv(process: psutil.Process) -> list[str]:
     try:
-        return process.cmdline()
+        return list(process.cmdline())
     except psutil.Error:  # it has just ended
         return []
 

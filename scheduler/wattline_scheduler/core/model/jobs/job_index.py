@@ -82,6 +82,8 @@ class Workload:
         self.publishing: dict[GangKey, Gang] = {}
         self.with_output: dict[GangKey, Gang] = {}
         """Gangs that were placed and have not ended, of whose output something becomes."""
+        self.output_users: Counter[UserName] = Counter()
+        """Open jobs of whose output something becomes, by owner."""
         self.growing: dict[GangKey, Gang] = {}
         """Running gangs that may have more nodes."""
         self.children: dict[JobId, dict[JobId, Job]] = {}
@@ -133,6 +135,7 @@ class Workload:
             self.count_live(job, int(gang.phase_name in LIVE))
             self._index(gang, now)
         self.open_count += 1
+        self._count_output(job, 1)
         self.open_jobs.count(job, job.open_count)
         self.services.opened(job)
         self._evaluate_soon(job, now)
@@ -151,6 +154,13 @@ class Workload:
         self.open_jobs.count(job, 1)
         self._index(gang, now)
         self.requeue(job)
+
+    def _count_output(self, job: Job, by: int) -> None:
+        if job.spec.data.has_output:
+            owner = job.record.owner
+            self.output_users[owner] += by
+            if not self.output_users[owner]:
+                del self.output_users[owner]
 
     def meter(self, job: Job) -> None:
         """Meters a job with usage limits that uses or has used anything."""
@@ -341,6 +351,7 @@ class Workload:
     def ended(self, job: Job) -> None:
         """Handles the end of a job; drops the oldest ended ones from memory."""
         self.open_count -= 1
+        self._count_output(job, -1)
         self.services.ended(job)
         self.timers.forget(job.id)
         for parent in list(job.parents.values()):
@@ -365,6 +376,7 @@ class Workload:
         if job.spec.data.outputs:
             self.keeping[job.id] = job
         self.open_count += 1
+        self._count_output(job, 1)
         self.services.opened(job)
         del self._ended[job.id]
         if job in self.over:

@@ -5,7 +5,7 @@ import pytest
 
 from support.core.harness import Harness, running
 from support.core.node_data import add, holding, sha, started
-from support.core.outputs import made, makes, node_of, output, publishes, say, with_data
+from support.core.outputs import made, makes, node_of, output, publishes, reason, say, with_data
 from support.core.sites import JobBuilder, job
 from wattline_protocol.data.requests import (
     AddData,
@@ -19,7 +19,7 @@ from wattline_protocol.data.requests import (
     VersionView,
 )
 from wattline_protocol.data.site_data import SiteData
-from wattline_protocol.ids import JobId, NodeId, UserName
+from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.job.selection import only
 from wattline_protocol.job.spec import DataSpec
 from wattline_protocol.wire.agent_messages import ForgetTask, StartTask
@@ -27,25 +27,17 @@ from wattline_protocol.wire.client_messages import (
     Cancel,
     DeclareOff,
     Denied,
-    Drain,
     Requeue,
     Submitted,
-    Undrain,
 )
-from wattline_scheduler.core.admission import output_room
 from wattline_scheduler.core.requests.selection import Asker
 from wattline_scheduler.records import GangRecord
 from wattline_scheduler.views.data.data_sets_view import answer_data
-from wattline_scheduler.views.jobs_view import job_in_memory
 
 
 def ended(h: Harness, number: JobId) -> tuple[str, str, str]:
     record = h.job(number).record
     return record.state, record.reason, record.made
-
-
-def reason(h: Harness, number: JobId) -> str:
-    return job_in_memory(h.job(number), h.cluster.state.site.tariff).reason
 
 
 def publishing(h: Harness) -> JobId:
@@ -361,47 +353,6 @@ def test_an_output_that_may_not_be_registered_is_kept_and_tried_again() -> None:
     state.put_set(own)
     h.run(2)
     assert ended(h, number) == ("COMPLETED", "", "features@v1")
-
-
-def test_a_job_waits_for_room_of_its_output_and_other_jobs_do_not(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(output_room, "MAX_KEPT_OUTPUTS_OF_USER", 2)
-    h = started(1)
-    first, second, third = (h.submit(makes("features")) for _ in range(3))
-    h.run(2)
-    assert {ref.job for _, ref in running(h, first)} == {first}
-    assert running(h, second)
-    other, plain = h.submit(makes("other"), user="bob"), h.submit(job())
-    h.run(5)
-    assert running(h, other)
-    assert running(h, plain)
-    assert h.state_of(third) == "PENDING"
-    wanted = "waits for data: a1: room for another output of ada"
-    assert reason(h, third) == wanted
-    h.end_tasks(only=lambda agent: True)
-    h.run(30)
-    assert reason(h, third) == wanted, "outputs that are not published are kept"
-    h.restart_scheduler()
-    h.join()
-    h.run(3)
-    assert not running(h, third)
-    say(h, "a1")
-    output(h, first, 1)
-    h.run(2)
-    assert running(h, third)
-    assert h.gang(third).refusals == 0
-
-
-def test_jobs_that_start_in_one_cycle_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(output_room, "MAX_KEPT_OUTPUTS_OF_USER", 2)
-    h = started(1)
-    h.do(Drain(NodeId("a1"), "service"))
-    numbers = [h.submit(makes("features")) for _ in range(4)]
-    h.run(2)
-    h.do(Undrain(NodeId("a1")))
-    h.run(3)
-    assert sum(bool(running(h, one)) for one in numbers) == 2
 
 
 def test_a_rebuild_is_compared_and_makes_no_version() -> None:

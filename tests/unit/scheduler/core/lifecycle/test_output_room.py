@@ -1,0 +1,66 @@
+"""Jobs with an output wait for room where nodes keep as many outputs of their user as they may."""
+
+import pytest
+
+from support.core.harness import running
+from support.core.node_data import started
+from support.core.outputs import makes, output, reason, say
+from support.core.parts import explain_job
+from support.core.sites import job
+from wattline_protocol.ids import NodeId
+from wattline_protocol.job.selection import only
+from wattline_protocol.wire.client_messages import Drain, Hold, Undrain
+from wattline_scheduler.core.admission import output_room
+
+
+def test_a_job_waits_for_room_of_its_output_and_other_jobs_do_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(output_room, "MAX_KEPT_OUTPUTS_OF_USER", 2)
+    h = started(1)
+    first, second, third = (h.submit(makes("features")) for _ in range(3))
+    h.run(2)
+    assert {ref.job for _, ref in running(h, first)} == {first}
+    assert running(h, second)
+    other, plain = h.submit(makes("other"), user="bob"), h.submit(job())
+    h.run(5)
+    assert running(h, other)
+    assert running(h, plain)
+    assert h.state_of(third) == "PENDING"
+    wanted = "waits for data: a1: room for another output of ada"
+    assert reason(h, third) == wanted
+    h.end_tasks(only=lambda agent: True)
+    h.run(30)
+    assert reason(h, third) == wanted, "outputs that are not published are kept"
+    h.restart_scheduler()
+    h.join()
+    h.run(3)
+    assert not running(h, third)
+    say(h, "a1")
+    output(h, first, 1)
+    h.run(2)
+    assert running(h, third)
+    assert h.gang(third).refusals == 0
+
+
+def test_a_held_job_with_an_output_is_not_said_to_lack_room() -> None:
+    h = started(1)
+    h.do(Drain(NodeId("a1"), "service"))
+    number = h.submit(makes("features"))
+    h.do(Hold(only(number)))
+    h.do(Undrain(NodeId("a1")))
+    h.run(2)
+    job = h.job(number)
+    view = explain_job(h.cluster.state, job, h.now)
+    assert (view.nodes_feasible, [one.filter for one in view.refusals]) == (1, ["hold"])
+
+
+def test_jobs_that_start_in_one_cycle_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output_room, "MAX_KEPT_OUTPUTS_OF_USER", 2)
+    h = started(1)
+    h.do(Drain(NodeId("a1"), "service"))
+    numbers = [h.submit(makes("features")) for _ in range(4)]
+    h.run(2)
+    h.do(Undrain(NodeId("a1")))
+    h.run(3)
+    assert sum(bool(running(h, one)) for one in numbers) == 2
