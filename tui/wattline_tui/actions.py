@@ -10,7 +10,7 @@ from textual.binding import Binding
 
 from wattline_protocol.text.wording import joined
 
-Place = Literal["everywhere", "list", "site", "accounts", "job"]
+Place = Literal["everywhere", "rows", "list", "tree", "site", "accounts", "job"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +23,18 @@ class Action:
     help: str
     place: Place
     in_footer: bool = True
+    does: str = ""
+    """The call of one of several actions that share a method."""
 
     @property
     def call(self) -> str:
-        """Of the method that does it; one of several has its name as an argument."""
-        return self.id.replace("-", "_")
+        """Of the method that does it."""
+        return self.does or self.id.replace("-", "_")
+
+
+def _rows(id: str, keys: str, help: str, does: str) -> Action:  # noqa: A002 - as in the table
+    """A key that moves the cursor, or opens what is under it."""
+    return Action(id, keys, id.replace("-", " "), help, "rows", in_footer=False, does=does)
 
 
 ACTIONS = (
@@ -40,6 +47,15 @@ ACTIONS = (
     Action(
         "choose-all", "asterisk", "all", "Choose all rows shown, or none", "list", in_footer=False
     ),
+    _rows("up", "up,k", "Go up a row", "move(-1)"),
+    _rows("down", "down,j", "Go down a row", "move(1)"),
+    _rows("page-up", "pageup", "Go up a page", "page(-1)"),
+    _rows("page-down", "pagedown", "Go down a page", "page(1)"),
+    _rows("first", "home", "Go to the first row", "end(-1)"),
+    _rows("last", "end", "Go to the last row", "end(1)"),
+    _rows("open", "enter", "Open what the row is about", "open"),
+    Action("close", "left", "close", "Close a domain, or go to its parent", "tree", False),
+    Action("expand", "right", "open", "Open a domain, or go to its first part", "tree", False),
     Action("filter-jobs", "slash", "jobs", "Filter jobs by a condition, as for --where", "site"),
     Action("heat", "t", "cells", "Show GPUs by power, temperature, use, owner, health", "site"),
     Action("zoom", "z", "zoom", "Show the panel in focus alone, or all panels", "site"),
@@ -56,7 +72,7 @@ ACTIONS = (
         "whatif",
         "w",
         "what if",
-        "Predict: a domain with fewer watts or none; where a job would start",
+        "Predict what fewer watts do, or where a job starts",
         "everywhere",
         False,
     ),
@@ -100,6 +116,14 @@ _KEY_NAMES = {
     "space": "Space",
     "escape": "Esc",
     "enter": "Enter",
+    "pageup": "PgUp",
+    "pagedown": "PgDn",
+    "up": "↑",
+    "down": "↓",
+    "left": "←",
+    "right": "→",
+    "home": "Home",
+    "end": "End",
 }
 
 

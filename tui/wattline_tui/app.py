@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 from textual.binding import Binding, BindingType
@@ -23,6 +24,7 @@ from wattline_protocol.wire.client_messages import (
     Log,
     Request,
 )
+from wattline_protocol.wire.reservations import Reservations
 from wattline_protocol.wire.task_reports.run_records import FetchRecord
 from wattline_tui.actions import bindings
 from wattline_tui.acts.flow import ActsApp
@@ -30,7 +32,7 @@ from wattline_tui.acts.table import ACTS
 from wattline_tui.client import Feed, FeedLost
 from wattline_tui.help_text import help_text
 from wattline_tui.job_records import read_record
-from wattline_tui.listing.places import Target, targets
+from wattline_tui.listing.places import Target, gpu_target, targets
 from wattline_tui.messages import (
     EarlierArrived,
     ExplanationArrived,
@@ -52,7 +54,15 @@ from wattline_tui.messages import (
     SiteArrived,
 )
 from wattline_tui.mode_names import MODE_NAMES
-from wattline_tui.model import LOG_TAIL_BYTES, LogPlace, View, greeted, interrupted, reduce
+from wattline_tui.model import (
+    LOG_TAIL_BYTES,
+    LogPlace,
+    View,
+    greeted,
+    interrupted,
+    reduce,
+    reserved,
+)
 from wattline_tui.modes import SCREENS
 from wattline_tui.screens.base import ListScreen, SiteScreen
 from wattline_tui.screens.dialogs import Page
@@ -126,7 +136,7 @@ class TopApp(ActsApp):
         while not self._leaving.is_set():
             try:
                 for site in self.feed.sites(PERIOD_S):
-                    if self.view.me is None:
+                    if self.feed.me != self.view.me:  # also after a reconnection
                         self.post_message(Greeted(self.feed.me))
                     self._show_and_wait(site)
             except FeedLost as lost:
@@ -173,6 +183,8 @@ class TopApp(ActsApp):
 
     def on_list_arrived(self, message: ListArrived) -> None:
         """New rows of the list on screen."""
+        if isinstance(message.answer, Reservations):
+            self.view = reserved(self.view, message.answer.reservations)
         screen = self._on_top(ListScreen)
         if screen is not None and screen.is_mounted:
             screen.show_answer(message.answer, self._now_s)
@@ -250,7 +262,7 @@ class TopApp(ActsApp):
 
     def on_open_node(self, message: OpenNode) -> None:
         """Show a node."""
-        self._open(NodeScreen(message.node))
+        self._open(NodeScreen(message.node, message.gpu))
 
     def on_open_job(self, message: OpenJob) -> None:
         """Show a job and its log."""
@@ -273,13 +285,18 @@ class TopApp(ActsApp):
         await self.action_mode("problems")
 
     async def action_back(self) -> None:
-        """Choose nothing, or clear the filter, or return to the screen below."""
-        pane = next(iter(self.screen.query(ListPane)), None)
+        """In the list in focus choose nothing, or clear its filter; else go to the screen below."""
+        pane = self._pane_in_focus
         if pane is not None and (pane.choose_none() or pane.clear_filter()):
             return
         if len(self.screen_stack) > 1:
             await self.pop_screen()
             self._shown()
+
+    @property
+    def _pane_in_focus(self) -> ListPane | None:
+        above = self.focused.ancestors_with_self if self.focused is not None else ()
+        return next((one for one in above if isinstance(one, ListPane)), None)
 
     def action_press(self, key: str) -> None:
         """A key of the line of keys was clicked."""
@@ -290,15 +307,23 @@ class TopApp(ActsApp):
     def action_goto(self) -> None:
         """Go to anything by its name."""
         found = targets(self.view)
-        items = [Item(str(at), one.label, one.note) for at, one in enumerate(found)]
+        items = [
+            Item(str(at), one.label, one.note, (one.key, one.name)) for at, one in enumerate(found)
+        ]
+        hint = "a node, node/GPU, job, domain, service, user"
+        self.push_screen(Choose("go to", items, hint), partial(self._go_to_chosen, found))
 
-        def chosen(text: str | None) -> None:
-            if text is not None and text.isdecimal() and int(text) < len(found):
-                self.run_worker(self._go_to(found[int(text)]), name="goto")
-            elif text is not None:
-                self.notify(f"nothing is named {text}", severity="warning")
-
-        self.push_screen(Choose("go to", items, "a node, job, domain, service, user"), chosen)
+    def _go_to_chosen(self, found: Sequence[Target], choice: Item | str | None) -> None:
+        if choice is None:
+            return
+        if isinstance(choice, Item):
+            target: Target | None = found[int(choice.id)]
+        else:
+            target = gpu_target(choice, self.view)
+        if target is not None:
+            self.run_worker(self._go_to(target), name="goto")
+        else:
+            self.notify(f"nothing is named {choice}", severity="warning")
 
     def on_go_to(self, message: GoTo) -> None:
         """Show an object in its mode."""
@@ -324,6 +349,9 @@ class TopApp(ActsApp):
         screen = self.screen
         if target.kind == "node":
             self._open(NodeScreen(NodeId(target.key)))
+        elif target.kind == "GPU":
+            node, _, gpu = target.key.rpartition("/")
+            self._open(NodeScreen(NodeId(node), gpu))
         elif target.kind == "job":
             self._open(JobScreen(JobId(int(target.key))))
         elif target.kind == "where":

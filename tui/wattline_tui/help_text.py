@@ -8,20 +8,22 @@ from wattline_tui.acts.table import ACTS, On
 from wattline_tui.mode_names import MODE_NAMES
 
 GLOSSARY = (
-    ("domain", "nodes behind one limit: breaker, feed, cooling unit"),
+    ("domain", "nodes behind one limit: breaker, feed, cooling"),
     ("budget", "rating × derate, or less while a limit is in force"),
     ("committed", "maximum draw of the nodes by their leases"),
     ("lease", "wall watts granted to one node until replaced"),
     ("cap", "power limit in force on one GPU"),
     ("due, used", "an account's share of the site, and of the use"),
     ("used/due", "lowest first among accounts with the same parent"),
-    ("still there", "jobs of other users on reserved nodes: they continue"),
-    ("▾ or power cap", "the cap reduces the GPU's clocks: it could use more watts"),
+    ("still there", "jobs of others on reserved nodes: they continue"),
+    ("▾ or power cap", "the cap slows the GPU: it could use more watts"),
 )
 
 _HEADS: dict[Place, str] = {
     "everywhere": "Everywhere",
+    "rows": "Rows of lists and panels",
     "list": "Lists",
+    "tree": "Trees of domains",
     "site": "Site",
     "accounts": "Accounts",
     "job": "Job",

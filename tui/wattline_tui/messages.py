@@ -74,9 +74,11 @@ class OpenList(Message):
 
 @dataclass
 class OpenNode(Message):
-    """Show a node."""
+    """Show a node, with the cursor on one of its GPUs."""
 
     node: NodeId
+    gpu: str = ""
+    """Its index; empty: the first."""
 
 
 @dataclass

@@ -15,6 +15,7 @@ from wattline_protocol.views.site_views import (
     SiteView,
 )
 from wattline_protocol.wire.client_messages import ClientWelcome
+from wattline_protocol.wire.reservations import ReservationView
 
 STALE_AFTER_S = 3.0
 """Older snapshots are marked: three periods were missed."""
@@ -31,6 +32,8 @@ class View:
     """Why no snapshot arrives; empty while they do."""
     me: ClientWelcome | None = None
     """As whom the scheduler knows this terminal."""
+    reservations: tuple[ReservationView, ...] = ()
+    """As they were listed last."""
 
     def stale_s(self, now_s: float) -> float | None:
         """Age of the snapshot, where it is too old to be current."""
@@ -56,6 +59,11 @@ def reduce(view: View, site: SiteView, made_s: float) -> View:
 def greeted(view: View, me: ClientWelcome) -> View:
     """The view once the scheduler has said who this is."""
     return replace(view, me=me)
+
+
+def reserved(view: View, reservations: tuple[ReservationView, ...]) -> View:
+    """The view after reservations were listed."""
+    return replace(view, reservations=reservations)
 
 
 def interrupted(view: View, why: str) -> View:

@@ -20,6 +20,8 @@ FILE = Path(".config/wattline/top.toml")
 """Below the home directory; it need not exist."""
 MAX_BYTES = 64 * 1024
 MODIFIERS = ("ctrl+", "shift+", "alt+")
+SHARED: tuple[Place, ...] = ("everywhere", "rows", "tree")
+"""Their keys act on the screen of every other place, too."""
 _NAMED = {key.value for key in Keys} | {"space"}
 
 
@@ -85,7 +87,7 @@ def first_clash(keys: Mapping[str, str]) -> str:
     for place in get_args(Place):
         ids: dict[str, str] = {}
         for at, id_, key in bound:
-            if at in (place, "everywhere") and ids.setdefault(key, id_) != id_:
+            if at in (place, *SHARED) and ids.setdefault(key, id_) != id_:
                 return f"{key} has two meanings: {ids[key]} and {id_}"
     return ""
 

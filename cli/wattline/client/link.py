@@ -151,6 +151,11 @@ class Link:
             self._seen.clear()
         self._settled.set()
 
+    def renewed(self, welcome: ClientWelcome) -> None:
+        """The scheduler says on the same connection that the role is another one."""
+        with self._lock:
+            self.welcome = welcome
+
     def refuse(self, error: Refused) -> None:
         """The scheduler refuses this client: every request, now and later, ends so."""
         with self._lock:

@@ -125,6 +125,8 @@ class Session:
 
     def _take(self, message: ToClient) -> None:
         match message:
+            case ClientWelcome() if self._is_welcome:
+                self._link.renewed(message)
             case ClientWelcome():
                 self._is_welcome = True
                 self._scheduler = message.release or EARLIER

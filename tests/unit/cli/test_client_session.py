@@ -192,3 +192,16 @@ def test_an_answer_with_keys_of_a_newer_scheduler_is_refused_with_both_releases(
         "the scheduler sent what this client cannot read (the key answer.jobs[0].spec.launch.warp "
         f"is not known); the client is {release()}, the scheduler wattline 99.0: {SAME_RELEASE}"
     )
+
+
+def test_another_role_on_the_same_connection_repeats_no_request(
+    made: tuple[Link, Wire, Session],
+) -> None:
+    link, _, session = made
+    receive(session, ClientWelcome(PROTOCOL_VERSION, "test", "ada", "operator", 1.0))
+    pending = link.ask(GetPower())
+    assert link.take_unsent() == [pending]
+    receive(session, ClientWelcome(PROTOCOL_VERSION, "test", "ada", "submitter", 2.0))
+    assert link.welcome is not None
+    assert link.welcome.role == "submitter"
+    assert link.take_unsent() == []

@@ -7,8 +7,9 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from support.core.site_views import NOON, busy_site, troubled_site
+from support.core.site_views import NOON, busy_site, job, shed_limit, troubled_site
 from support.programs.feeds import PlayedFeed
+from support.programs.screens import pressed, screen_text, settled
 from support.programs.time_zone import local_time
 from wattline_protocol.ids import JobId, NodeId, UnixTime
 from wattline_protocol.job.selection import only
@@ -16,6 +17,7 @@ from wattline_protocol.views.site_views import ExplainView, FilterRefusal, Remed
 from wattline_protocol.wire.client_messages import (
     AckProblem,
     Cancel,
+    CancelGridEvent,
     Drain,
     Explain,
     Hold,
@@ -24,25 +26,33 @@ from wattline_protocol.wire.client_messages import (
     Undrain,
     Update,
 )
+from wattline_protocol.wire.nodes.acts import Cordon
+from wattline_protocol.wire.reservations import Unreserve
 from wattline_tui.actions import ACTIONS
 from wattline_tui.acts.table import ACTS
 from wattline_tui.app import TopApp
 from wattline_tui.explained import explained
 from wattline_tui.help_text import help_text
-from wattline_tui.messages import SiteArrived
+from wattline_tui.messages import Greeted, SiteArrived
 from wattline_tui.mode_names import MODE_NAMES
 from wattline_tui.screens.accounts import AccountsScreen
 from wattline_tui.screens.base import Subject
-from wattline_tui.screens.dialogs import Page
+from wattline_tui.screens.dialogs import Confirm, Page
 from wattline_tui.screens.job import JobScreen
+from wattline_tui.screens.node import NodeScreen
 from wattline_tui.screens.overview import OverviewScreen
+from wattline_tui.screens.problems import ProblemsScreen
 from wattline_tui.screens.reservations import ReservationsScreen
+from wattline_tui.widgets.choose import Choose
 from wattline_tui.widgets.list_pane import FilterLine, ListPane
+from wattline_tui.widgets.list_table import ListTable
 from wattline_tui.widgets.tree_panel import TreePanel
 
 OWNERS = {
     "everywhere": TopApp,
+    "rows": ListTable,
     "list": ListPane,
+    "tree": TreePanel,
     "site": OverviewScreen,
     "accounts": AccountsScreen,
     "job": JobScreen,
@@ -64,7 +74,7 @@ async def asked(pilot: Pilot[None], feed: PlayedFeed, count: int = 1) -> None:
 
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda a: a.id)
 def test_every_action_has_a_handler_and_a_line_of_help(action) -> None:  # type: ignore[no-untyped-def]  # parametrised
-    assert hasattr(OWNERS[action.place], f"action_{action.call}")
+    assert hasattr(OWNERS[action.place], f"action_{action.call.partition('(')[0]}")
     assert action.help in help_text({})
 
 
@@ -73,6 +83,10 @@ def test_help_has_every_mode_and_act() -> None:
     assert all(act.help in text for act in ACTS)
     assert all(mode.help in text for mode in MODE_NAMES)
     assert "  Ctrl-D        Start nothing new on nodes" in text
+
+
+def test_a_line_of_help_fits_80_columns() -> None:
+    assert [line for line in help_text({}).splitlines() if len(line) > 68] == []
 
 
 async def test_job_keys_act_on_the_job() -> None:
@@ -160,6 +174,15 @@ async def test_a_job_is_explained_on_a_page() -> None:
     assert feed.asked == [Explain(JobId(1))]
 
 
+async def test_acts_on_a_service_are_on_the_job_that_serves_it() -> None:
+    feed = PlayedFeed(busy_site())
+    app = TopApp(feed)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pressed(pilot, ["4", "h", "y"])
+    assert feed.asked == [Hold(only(JobId(1)))]
+
+
 async def test_cancel_needs_a_yes() -> None:
     feed = PlayedFeed(busy_site())
     app = TopApp(feed)
@@ -183,6 +206,159 @@ async def test_drain_acts_on_the_node_under_the_cursor() -> None:
         await pilot.press("down", "down", "down", "d", "y")
         await asked(pilot, feed, 2)
     assert feed.asked == [Drain(NodeId("gpu-01"), "from top"), Undrain(NodeId("gpu-04"))]
+
+
+async def test_the_gpu_under_the_cursor_is_cordoned() -> None:
+    feed = PlayedFeed(busy_site())
+    app = TopApp(feed)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pressed(pilot, ["2", "enter", "down", "down", "u", "y", "'XID 79", "enter"])
+        await pressed(pilot, ["home", "space", "space", "u", "y", "enter"])
+        await pressed(pilot, ["a"])
+        assert "acts on 2 GPUs" in screen_text(app)
+        assert "Start nothing new on nodes" in screen_text(app), "they are parts of a node"
+    node = NodeId("gpu-01")
+    wanted = [("2", "XID 79"), ("0", "from top"), ("1", "from top")]
+    assert feed.asked == [Cordon(node, gpu, reason) for gpu, reason in wanted]
+
+
+async def test_from_a_problem_of_a_gpu_the_cursor_is_on_it() -> None:
+    site = troubled_site()
+    lost = msgspec.structs.replace(site.problems[1], node=NodeId("gpu-01"))
+    app = TopApp(PlayedFeed(msgspec.structs.replace(site, problems=(lost,))))
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pressed(pilot, ["enter", "u"])
+        assert "Cordon GPU 3 of gpu-01?" in screen_text(app)
+        await pressed(pilot, ["n", "5", "enter", "u"])
+        assert "Cordon GPU 3 of gpu-01?" in screen_text(app)
+
+
+async def test_in_a_list_of_nodes_the_gpu_is_asked_for() -> None:
+    feed = PlayedFeed(busy_site())
+    app = TopApp(feed)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pressed(pilot, ["2", "u", "'4", "enter", "y", "enter"])
+    assert feed.asked == [Cordon(NodeId("gpu-01"), "4", "from top")]
+
+
+async def test_a_grid_event_is_cancelled_from_its_limit_or_by_its_id() -> None:
+    site = busy_site()
+    events = tuple(
+        shed_limit(name=f"event {name}", source="event", end_unix_s=NOON + 60)
+        for name in ("dr-7", "dr-9")
+    )
+    root = msgspec.structs.replace(site.domains[0], limits=events)
+    feed = PlayedFeed(msgspec.structs.replace(site, domains=(root, *site.domains[1:])))
+    app = TopApp(feed)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pressed(pilot, ["C", "'dr-9", "enter", "y", "'over", "enter"])
+        await pressed(pilot, ["6", "tab", "C", "y", "enter"])
+    assert feed.asked == [CancelGridEvent("dr-9", "over"), CancelGridEvent("dr-7", "from top")]
+
+
+async def test_a_reservation_is_cancelled_by_operators() -> None:
+    feed = PlayedFeed(busy_site())
+    app = TopApp(feed)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pressed(pilot, ["7", "b", "V", "y", "'course is over", "enter"])
+        feed.role = "submitter"
+        app.post_message(Greeted(feed.me))
+        await pressed(pilot, ["V"])
+        assert not isinstance(app.screen, Confirm)
+    assert feed.asked == [Unreserve("course", "course is over")]
+
+
+async def test_a_role_that_changes_is_known_with_the_next_picture() -> None:
+    feed = PlayedFeed(busy_site(), lost="the scheduler restarts")
+    app = TopApp(feed)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        assert app.view.me == feed.me
+        feed.role = "submitter"
+        while app.view.me != feed.me:
+            await pilot.pause(0.01)
+        await pressed(pilot, ["2", "d"])
+        assert not isinstance(app.screen, Confirm)
+
+
+async def test_escape_clears_the_filter_of_the_list_in_focus() -> None:
+    app = TopApp(PlayedFeed(troubled_site()))
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pressed(pilot, ["5", "slash", "'level=alarm", "enter"])
+        await pressed(pilot, ["tab", "slash", "'level=warning", "enter"])
+        screen = app.screen
+        assert isinstance(screen, ProblemsScreen)
+        await pressed(pilot, ["escape"])
+        wheres = [one.table.rows.where_text for one in (screen.pane, screen.events)]
+        assert wheres == ["level=alarm", ""]
+        await pressed(pilot, ["escape"])
+        assert screen.pane.table.rows.where_text == "level=alarm", "it is not in focus"
+
+
+@pytest.mark.parametrize(
+    ("typed", "goes_to"), [("17", "job 17"), ("gpu-1", "node gpu-1"), ("gpu-1/2", "GPU 2")]
+)
+async def test_an_exact_name_or_number_is_gone_to(typed: str, goes_to: str) -> None:
+    site = busy_site()
+    nodes = [msgspec.structs.replace(site.nodes[0], id=NodeId(f"gpu-{n}")) for n in range(1, 12)]
+    jobs = [job(n, "sweep", "RUNNING") for n in range(1, 20)]
+    app = TopApp(PlayedFeed(msgspec.structs.replace(site, nodes=tuple(nodes), jobs=tuple(jobs))))
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pressed(pilot, ["colon", f"'{typed}", "enter"])
+        assert shown(app) == goes_to
+
+
+def shown(app: TopApp) -> str:
+    if isinstance(app.screen, JobScreen):
+        return f"job {app.screen.job}"
+    subject = app.subject
+    assert isinstance(app.screen, NodeScreen)
+    assert subject is not None
+    gpu = subject.keys[0].partition("/")[2]
+    return f"GPU {gpu}" if gpu != "0" else f"node {app.screen.node}"
+
+
+async def test_an_ambiguous_name_says_so_and_waits_for_a_choice() -> None:
+    app = TopApp(PlayedFeed(busy_site()))
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pressed(pilot, ["colon", "'gpu-0", "enter"])
+        assert isinstance(app.screen, Choose)
+        assert "4 match equally well: ↑ and ↓ choose, or type more" in screen_text(app)
+        await pressed(pilot, ["down", "enter"])
+        assert isinstance(app.screen, NodeScreen)
+        assert app.screen.node == "gpu-02"
+
+
+async def test_a_number_that_nothing_has_leads_nowhere() -> None:
+    app = TopApp(PlayedFeed(busy_site()))
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pressed(pilot, ["colon", "'99", "enter"])
+        assert isinstance(app.screen, OverviewScreen)
+        assert [one.message for one in app._notifications] == ["nothing is named 99"]
+
+
+async def test_vi_keys_move_in_lists_and_panels() -> None:
+    app = TopApp(PlayedFeed(troubled_site()))
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        tree = app.screen.query_one(TreePanel)
+        tree.focus()
+        await pressed(pilot, ["j", "j", "k"])
+        assert tree.cursor == "rack-r1"
+        await pressed(pilot, ["5", "j"])
+        assert app.subject == Subject("problem", ("6",))
+        await pressed(pilot, ["k", "A"])
+        assert isinstance(app.screen, Confirm)
+        assert "Acknowledge site (meter stale)?" in screen_text(app)
 
 
 async def test_who_waits_for_a_quota_is_opened_from_it_and_escape_goes_back() -> None:
@@ -282,7 +458,7 @@ async def test_what_needs_attention_is_opened_and_acknowledged() -> None:
     app = TopApp(feed)
     async with app.run_test(size=(120, 36)) as pilot:
         await drawn(pilot, app)
-        await pilot.press("k", "y", *"part", "enter")
+        await pilot.press("A", "y", *"part", "enter")
         await asked(pilot, feed)
         await pilot.press("down", "down", "enter")
         for _ in range(200):

@@ -87,3 +87,41 @@ async def test_a_line_without_an_end_is_bounded() -> None:
         for _ in range(50):
             pane.append(b"x" * 10_000)
         assert sum(map(len, pane.shown)) <= 10_000
+
+
+async def test_bytes_are_counted_by_lines_whatever_carriage_returns_they_have() -> None:
+    app = PaneApp()
+    async with app.run_test(size=(40, 10)):
+        pane = app.query_one(LogPane)
+        pane.begin = 100
+        pane.append(b"".join(b"line %d\n" % n for n in range(MAX_LINES)))
+        pane.prepend(b"10%\r20%\r30%\ndos\r\n")
+        assert pane.begin == 100 - len(b"10%\r20%\r30%\ndos\r\n")
+        assert pane.shown[:3] == ["30%", "dos", "line 0"]
+        pane.append(b"more\n" * 2)
+        assert pane.begin == 100
+        assert pane.shown[0] == "line 0"
+
+
+@pytest.mark.parametrize("end", [b"", b"\nnext\n"])
+async def test_of_a_line_longer_than_what_is_read_at_once_the_beginning_is_counted(
+    end: bytes,
+) -> None:
+    app = PaneApp()
+    async with app.run_test(size=(40, 10)):
+        pane = app.query_one(LogPane)
+        pane.begin = 1_000
+        pane.append(b"70%\r80%" + end)
+        pane.prepend(b"50%\r60%\r")
+        pane.prepend(b"start\n40%\r")
+        assert pane.begin == 1_000 - len(b"start\n40%\r50%\r60%\r")
+        assert pane.shown[:2] == ["start", "80%"]
+        assert sum(pane._lengths) + pane._open_bytes == len(b"start\n40%\r50%\r60%\r70%\r80%" + end)
+
+
+async def test_a_progress_bar_shows_its_end_however_long_it_is() -> None:
+    app = PaneApp()
+    async with app.run_test(size=(40, 10)):
+        pane = app.query_one(LogPane)
+        pane.append(b"\r".join(b"%9d%%" % n for n in range(2_000)) + b"\n")
+        assert [line.strip() for line in pane.shown] == ["1999%"]

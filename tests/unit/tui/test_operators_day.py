@@ -1,4 +1,4 @@
-"""The ten acts of an operator's day, from the keyboard, as docs/operating.md counts their keys."""
+"""The acts of an operator's day, from the keyboard, as docs/operating.md counts their keys."""
 
 import re
 from collections.abc import Callable
@@ -7,15 +7,22 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from support.core.site_views import busy_site, troubled_site
+from support.core.site_views import busy_site, shed_limit, troubled_site
 from support.programs.feeds import PlayedFeed
 from support.programs.screens import pressed, screen_text, settled
 from wattline_protocol.ids import DomainId, JobId, NodeId, UnixTime
 from wattline_protocol.views.power_views import BindingView
 from wattline_protocol.views.site_views import SiteView
-from wattline_protocol.wire.client_messages import Drain, Explain, Requeue, Restore, Shed
+from wattline_protocol.wire.client_messages import (
+    CancelGridEvent,
+    Drain,
+    Explain,
+    Requeue,
+    Restore,
+    Shed,
+)
 from wattline_protocol.wire.nodes.acts import Cordon
-from wattline_protocol.wire.reservations import Reserve
+from wattline_protocol.wire.reservations import Reserve, Unreserve
 from wattline_tui.app import TopApp
 from wattline_tui.screens.job import JobScreen
 from wattline_tui.screens.node import NodeScreen
@@ -37,6 +44,13 @@ def bound_site() -> SiteView:
     binding = BindingView(8, 1, (JobId(1),), 1_200.0, 0.8, UnixTime(site.unix_s - 90))
     rack = msgspec.structs.replace(site.domains[1], binding=binding)
     return msgspec.structs.replace(site, domains=(site.domains[0], rack, *site.domains[2:]))
+
+
+def announced_site() -> SiteView:
+    site = busy_site()
+    event = shed_limit(name="event dr-7", source="event", phase="planned", now_w=None)
+    root = msgspec.structs.replace(site.domains[0], limits=(event,))
+    return msgspec.structs.replace(site, domains=(root, *site.domains[1:]))
 
 
 def is_requeued(feed: PlayedFeed) -> bool:
@@ -62,7 +76,7 @@ DAY: dict[str, tuple[Callable[[], SiteView], tuple[str, ...], Done]] = {
     ),
     "cordon a GPU": (
         busy_site,
-        ("colon", "'gpu-01", "u", "'3", "y", "'XID 79"),
+        ("colon", "'gpu-01/3", "u", "y", "'XID 79"),
         lambda _, feed: asked(feed, Cordon) == Cordon(NodeId("gpu-01"), "3", "XID 79"),
     ),
     "shed": (
@@ -91,6 +105,16 @@ DAY: dict[str, tuple[Callable[[], SiteView], tuple[str, ...], Done]] = {
         busy_site,
         ("colon", "'gpu-01", "v", "'fans for 4h", "y", "'fans"),
         lambda _, feed: isinstance(asked(feed, Reserve), Reserve),
+    ),
+    "cancel a grid event": (
+        announced_site,
+        ("C", "y", "'over"),
+        lambda _, feed: asked(feed, CancelGridEvent) == CancelGridEvent("dr-7", "over"),
+    ),
+    "cancel a reservation": (
+        busy_site,
+        ("7", "b", "V", "y", "'over"),
+        lambda _, feed: asked(feed, Unreserve) == Unreserve("course", "over"),
     ),
     "find what binds": (
         bound_site,

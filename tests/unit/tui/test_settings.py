@@ -64,11 +64,14 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
 
 async def test_a_mapped_key_acts_and_is_shown() -> None:
     feed = PlayedFeed(busy_site())
-    app = TopApp(feed, Settings(keys={"drain": "ctrl+d", "acts": "f3"}))
+    app = TopApp(feed, Settings(keys={"drain": "ctrl+d,f4", "acts": "f3", "alarms": "f2"}))
     async with app.run_test(size=(120, 30)) as pilot:
         await settled(pilot)
         await pressed(pilot, ["2", "d"])
         assert "F3 act" in screen_text(app)
+        await pressed(pilot, ["f3"])
+        assert "Ctrl-D or F4  Drain, undrain" in screen_text(app)
+        await pressed(pilot, ["escape"])
         await pressed(pilot, ["ctrl+d", "y", "enter"])
     assert feed.asked == [Drain(NodeId("gpu-01"), "from top")]
 

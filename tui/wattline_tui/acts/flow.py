@@ -17,7 +17,7 @@ from wattline_protocol.wire.client_messages import (
     Request,
 )
 from wattline_tui.acts.orders import parse_what_if
-from wattline_tui.acts.proposals import Proposal
+from wattline_tui.acts.proposal import Proposal
 from wattline_tui.acts.table import ACTS, Act, Keys, refusal
 from wattline_tui.client import Feed, FeedLost
 from wattline_tui.explained import explained
@@ -49,21 +49,26 @@ class ActsApp(App[None]):
 
     # --- choose ------------------------------------------------------------------------------
 
+    def _keys(self, act: Act) -> Keys:
+        """The objects in focus that an act is about; empty: it is about none of them."""
+        subject = self.subject
+        if subject is None:
+            return ()
+        return subject.keys_of(act.on) or subject.keys_of(act.within or "")
+
     def action_acts(self) -> None:
         """List the acts on what is in focus."""
         subject = self.subject
-        kind = subject.kind if subject is not None else None
-        keys = subject.keys if subject is not None else ()
-        found = [act for act in ACTS if act.on == kind or act.is_of_site]
         entries = [
             Entry(
                 act.id,
                 self.keys_of(act.id, act.key),
                 act.label,
                 act.help,
-                refusal(act, kind, frozenset(keys), self.view),
+                refusal(act, keys, self.view),
             )
-            for act in found
+            for act, keys in ((act, self._keys(act)) for act in ACTS)
+            if keys or act.is_of_site
         ]
         title = f"acts on {_named(subject)}" if subject is not None else "acts on the site"
         self.push_screen(Acts(title, entries), self._begin)
@@ -74,10 +79,9 @@ class ActsApp(App[None]):
 
     def action_act(self, id: str) -> None:  # noqa: A002 - as in the table
         """Begin an act on what is in focus."""
-        act, subject = BY_ID[id], self.subject
-        kind = subject.kind if subject is not None else None
-        keys = subject.keys if subject is not None and kind == act.on else ()
-        why_not = refusal(act, kind, frozenset(keys), self.view)
+        act = BY_ID[id]
+        keys = self._keys(act)
+        why_not = refusal(act, keys, self.view)
         if why_not:
             self.notify(why_not, severity="warning", title="Not possible")
             return
@@ -106,11 +110,11 @@ class ActsApp(App[None]):
 
     def action_explain(self) -> None:
         """Explain why the job in focus is pending."""
-        subject = self.subject
-        if subject is None or subject.kind != "job":
-            self.notify("x explains a job: select one first.", severity="warning")
+        jobs = self.subject.keys_of("job") if self.subject is not None else ()
+        if jobs:
+            self.order(Explain(JobId(int(jobs[0]))))
         else:
-            self.order(Explain(JobId(int(subject.keys[0]))))
+            self.notify("Explain is on a job: select one first.", severity="warning")
 
     def action_whatif(self) -> None:
         """Predict what fewer watts of the domain in focus do, or where the job in focus starts."""
@@ -120,7 +124,8 @@ class ActsApp(App[None]):
             return
         domain = _domain_of(subject, self.view)
         if domain is None:
-            self.notify("w is about a domain or a job: select one first.", severity="warning")
+            text = "What if is on a domain or a job: select one first."
+            self.notify(text, severity="warning")
             return
         read = partial(parse_what_if, domain=domain)
         question = f"What if {domain} loses … ? Nothing is changed."
@@ -190,7 +195,7 @@ def _proposed(act: Act, view: View, keys: Keys, typed: str) -> Proposal:
 def _domain_of(subject: Subject | None, view: View) -> DomainId | None:
     """The domain in focus; without one the root of the power tree."""
     if subject is not None:
-        return DomainId(subject.keys[0]) if subject.kind == "domain" else None
+        return next(map(DomainId, subject.keys_of("domain")), None)
     domains = view.site.domains if view.site else ()
     roots = (one.id for one in domains if one.parent is None and one.kind == "power")
     return next(roots, None)

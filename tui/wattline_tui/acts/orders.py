@@ -149,9 +149,7 @@ def _amount(
         return 0.0, by_mw
     full_mw = _full_mw(name, domains)
     if by_mw >= full_mw:
-        raise ValueError(
-            f"the full budget is {full_mw / 1e6:g} kW: a limit is lower, and R restores it"
-        )
+        raise ValueError(f"the full budget is {full_mw / 1e6:g} kW: a limit must be lower")
     return 0.0, full_mw - by_mw
 
 

@@ -10,14 +10,15 @@ from typing import Literal
 
 from wattline_protocol.ids import DomainId, JobId, NodeId
 from wattline_protocol.site.model import Role
+from wattline_protocol.text.wording import listed
 from wattline_protocol.views.site_views import DomainView
 from wattline_protocol.wire.client_messages import ROLE_RANK
-from wattline_tui.acts import proposals
+from wattline_tui.acts import on_budgets, on_jobs, on_nodes, on_problems
 from wattline_tui.acts.orders import parse_grid_event, parse_reserve, parse_shed
-from wattline_tui.acts.proposals import Proposal
+from wattline_tui.acts.proposal import Proposal
 from wattline_tui.model import View
 
-On = Literal["job", "node", "domain", "problem"]
+On = Literal["job", "node", "GPU", "reservation", "domain", "grid event", "problem"]
 
 Keys = tuple[str, ...]
 Propose = Callable[[View, Keys, str], Proposal]
@@ -50,7 +51,9 @@ class Act:
     """The least that it requires; "submitter": on jobs of one's own."""
     ask: Callable[[View, Keys], Question | None] = _nothing
     is_of_site: bool = False
-    """Without an object it is about the whole site."""
+    """Without an object it is about the whole site, or asks for the object."""
+    within: On | None = None
+    """On this, which contains objects of it, it asks for the object."""
 
 
 def _jobs(keys: Sequence[str]) -> list[JobId]:
@@ -76,13 +79,41 @@ def _typed(text: str, hint: str) -> Callable[[View, Keys], Question]:
 def _off_name(view: View, keys: Keys) -> Question | None:
     """The name of a node that the scheduler cannot switch: whoever types it vouches for it."""
     node = view.node(NodeId(keys[0]))
-    if node is None or node.state == "off" or proposals.is_switchable(view, keys[0]):
+    is_asked = node is not None and node.state != "off" and len(keys) == 1
+    if not is_asked or on_nodes.is_switchable(view, keys[0]):
         return None
     return Question(f"Does {keys[0]} draw no power? It cannot be asked. Type its name.", keys[0])
 
 
+def _which_gpu(_view: View, keys: Keys) -> Question | None:
+    """None: its place is known already."""
+    if all("/" in key for key in keys):
+        return None
+    return Question("Which GPU of the node? Its index.", "3")
+
+
+def _cordon(view: View, keys: Keys, typed: str) -> Proposal:
+    if not typed:
+        return on_nodes.cordon_or_uncordon(view, keys)
+    if len(keys) != 1:
+        raise ValueError("a GPU is of one node: select one node")
+    return on_nodes.cordon_or_uncordon(view, [f"{keys[0]}/{typed}"])
+
+
+def _which_event(view: View, keys: Keys) -> Question | None:
+    """None: it is in focus, or the only one."""
+    known = list(on_budgets.open_events(view))
+    if keys or len(known) < 2:
+        return None
+    return Question(f"Which grid event? {listed(known)}", known[0])
+
+
+def _cancel_grid_event(view: View, keys: Keys, typed: str) -> Proposal:
+    return on_budgets.cancel_grid_event(view, typed or (keys[0] if keys else ""))
+
+
 def _shed(view: View, keys: Keys, typed: str) -> Proposal:
-    return proposals.shed(view, parse_shed(typed, _domains(view), _given(keys)))
+    return on_budgets.shed(view, parse_shed(typed, _domains(view), _given(keys)))
 
 
 def _set_budget(view: View, keys: Keys, typed: str) -> Proposal:
@@ -92,7 +123,7 @@ def _set_budget(view: View, keys: Keys, typed: str) -> Proposal:
 def _grid_event(view: View, keys: Keys, typed: str) -> Proposal:
     now_s = view.site.unix_s if view.site else 0.0
     given = parse_grid_event(typed, _domains(view), now_s, _given(keys))
-    return proposals.grid_event(view, given)
+    return on_budgets.grid_event(view, given)
 
 
 ACTS = (
@@ -102,7 +133,7 @@ ACTS = (
         "Cancel",
         "Cancel jobs",
         "job",
-        lambda view, keys, _: proposals.cancel(view, _jobs(keys)),
+        lambda view, keys, _: on_jobs.cancel(view, _jobs(keys)),
         "submitter",
     ),
     Act(
@@ -111,7 +142,7 @@ ACTS = (
         "Hold, release",
         "Hold jobs, or release them",
         "job",
-        lambda view, keys, _: proposals.hold_or_release(view, _jobs(keys)),
+        lambda view, keys, _: on_jobs.hold_or_release(view, _jobs(keys)),
         "submitter",
     ),
     Act(
@@ -120,7 +151,7 @@ ACTS = (
         "Requeue",
         "Stop jobs and return them to the queue",
         "job",
-        lambda view, keys, _: proposals.requeue(view, _jobs(keys), secrets.token_hex(16)),
+        lambda view, keys, _: on_jobs.requeue(view, _jobs(keys), secrets.token_hex(16)),
         "submitter",
     ),
     Act(
@@ -129,7 +160,7 @@ ACTS = (
         "Priority",
         "Change the priority of jobs",
         "job",
-        lambda view, keys, typed: proposals.priority(view, _jobs(keys), typed),
+        lambda view, keys, typed: on_jobs.priority(view, _jobs(keys), typed),
         "submitter",
         _typed("Priority: low, normal, high, critical, or 0 to 100?", "normal"),
     ),
@@ -139,16 +170,17 @@ ACTS = (
         "Drain, undrain",
         "Start nothing new on nodes, or start again",
         "node",
-        lambda view, keys, _: proposals.drain_or_undrain(view, _nodes(keys)),
+        lambda view, keys, _: on_nodes.drain_or_undrain(view, _nodes(keys)),
     ),
     Act(
         "cordon",
         "u",
         "Cordon, uncordon",
-        "Offer one GPU of a node to no job, or again",
-        "node",
-        lambda view, keys, typed: proposals.cordon_or_uncordon(view, _nodes(keys), typed),
-        ask=_typed("Which GPU of the node? Its index.", "3"),
+        "Offer GPUs to no job, or again",
+        "GPU",
+        _cordon,
+        ask=_which_gpu,
+        within="node",
     ),
     Act(
         "off",
@@ -156,7 +188,7 @@ ACTS = (
         "Off, on",
         "Power nodes off, or declare them off or on",
         "node",
-        lambda view, keys, typed: proposals.off_or_on(view, _nodes(keys), typed),
+        lambda view, keys, typed: on_nodes.off_or_on(view, _nodes(keys), typed),
         ask=_off_name,
     ),
     Act(
@@ -165,16 +197,24 @@ ACTS = (
         "Reserve",
         "Reserve nodes for accounts, users or maintenance",
         "node",
-        lambda view, keys, typed: proposals.reserve(view, _nodes(keys), parse_reserve(typed)),
+        lambda view, keys, typed: on_nodes.reserve(view, _nodes(keys), parse_reserve(typed)),
         ask=_typed("Reserve: name, until when, for whom?", "fans for 4h accounts vision"),
     ),
     Act(
+        "unreserve",
+        "V",
+        "Unreserve",
+        "Cancel reservations; jobs in them continue",
+        "reservation",
+        lambda view, keys, _: on_nodes.unreserve(view, keys),
+    ),
+    Act(
         "acknowledge",
-        "k",
+        "A",
         "Acknowledge",
         "Say that you take care of problems; again: no longer",
         "problem",
-        lambda view, keys, _: proposals.acknowledge(view, keys),
+        lambda view, keys, _: on_problems.acknowledge(view, keys),
     ),
     Act(
         "shed",
@@ -202,25 +242,35 @@ ACTS = (
         "Restore",
         "Restore budgets that an operator has lowered",
         "domain",
-        lambda view, keys, _: proposals.restore(view, [DomainId(key) for key in keys]),
+        lambda view, keys, _: on_budgets.restore(view, [DomainId(key) for key in keys]),
         is_of_site=True,
     ),
     Act(
         "grid-event",
         "G",
         "Grid event",
-        "Announce a lower budget of the grid, from a time until a time",
+        "Announce a lower budget of the grid for a time",
         "domain",
         _grid_event,
         ask=_typed("Grid event: id, how much, from when until when?", "dr-7 25% until 20:00"),
         is_of_site=True,
     ),
+    Act(
+        "cancel-grid-event",
+        "C",
+        "Cancel event",
+        "Cancel a grid event, planned or in force",
+        "grid event",
+        _cancel_grid_event,
+        ask=_which_event,
+        is_of_site=True,
+    ),
 )
 
 
-def refusal(act: Act, on: str | None, keys: Collection[str], view: View) -> str:
-    """Why it cannot be done here by this role; empty = it can."""
-    if on != act.on and not act.is_of_site:
+def refusal(act: Act, keys: Collection[str], view: View) -> str:
+    """Why it cannot be done on these objects by this role; empty = it can."""
+    if not keys and not act.is_of_site:
         return f"{act.label} is on a {act.on}: select one first"
     me = view.me
     if me is None or ROLE_RANK[me.role] >= ROLE_RANK["operator"]:

@@ -60,8 +60,17 @@ def jobs_of_terminal(now_unix_s: float, known: Beside) -> Table[JobView]:
     return replace(table, columns=(*weighed[:-1], *more, weighed[-1]))
 
 
-_WEIGHTS = {"account": 4, "left": 7, "capped": 7, "verdict": 8, "energy": 8}
-"""On a wide screen these come before others that are not usual."""
+_WEIGHTS = {
+    "user": 1,
+    "elapsed": 3,
+    "account": 4,
+    "left": 7,
+    "capped": 7,
+    "verdict": 8,
+    "energy": 8,
+}
+"""On 80 columns the user comes before the time; on a wide screen these come before others that are
+not usual."""
 
 
 def _start(unix_s: float | None, now_unix_s: float) -> str:

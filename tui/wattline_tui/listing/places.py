@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from wattline_protocol.ids import NodeId
 from wattline_protocol.lists.glob import escaped
 from wattline_protocol.lists.tokens import quoted
+from wattline_protocol.views.site_views import JobView
 from wattline_tui.mode_names import MODE_NAMES
 from wattline_tui.model import View
 from wattline_tui.themes import THEMES
@@ -14,12 +16,14 @@ from wattline_tui.themes import THEMES
 class Target:
     """One of them."""
 
-    kind: Literal["mode", "node", "job", "domain", "service", "problem", "where", "theme"]
+    kind: Literal["mode", "node", "GPU", "job", "domain", "service", "problem", "where", "theme"]
     key: str
     """Its name; a condition for `where`."""
     mode: str
     label: str
     note: str = ""
+    name: str = ""
+    """What people call it, where that is neither its key nor its label; empty: it is one."""
 
 
 def targets(view: View) -> list[Target]:
@@ -36,10 +40,25 @@ def targets(view: View) -> list[Target]:
     for user in sorted({one.owner for one in site.jobs}):
         where = f"user={quoted(escaped(user))}"
         found.append(Target("where", where, "jobs", user, "user: jobs"))
-    found += [
-        Target(
-            "job", str(one.id), "jobs", f"{one.id} {one.name}", f"job of {one.owner}, {one.state}"
-        )
-        for one in reversed(site.jobs)
-    ]
+    found += [_job(one) for one in reversed(site.jobs)]
     return found
+
+
+def _job(one: JobView) -> Target:
+    note = f"job of {one.owner}, {one.state}"
+    return Target("job", str(one.id), "jobs", f"{one.id} {one.name}", note, one.name)
+
+
+def gpu_target(text: str, view: View) -> Target | None:
+    """A GPU by its node and its index, `gpu-01/3`; None: there is none."""
+    name, _, index = text.rpartition("/")
+    node = view.node(NodeId(name))
+    if node is None or not any(str(gpu.index) == index for gpu in node.gpus):
+        return None
+    return Target("GPU", text, "nodes", text)
+
+
+def gpu_of(subject: str, node: NodeId) -> str:
+    """The index of the GPU that a problem of a node is about; empty: it is about none."""
+    index = subject.removeprefix(f"{node} GPU ")
+    return index if index.isdecimal() else ""

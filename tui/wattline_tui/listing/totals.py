@@ -1,7 +1,7 @@
 """Totals below a list."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from wattline_protocol.lists.node_table import draw_w, free
 from wattline_protocol.text.wording import listed, watts
@@ -41,16 +41,17 @@ def _model(node: NodeView) -> str:
     return "/".join(names) or "GPU"
 
 
-def job_totals(jobs: Sequence[JobView]) -> str:
+def open_totals(jobs: Iterable[JobView]) -> str:
     """`412 running · 96 waiting · 3 held`."""
-    states = Counter(job.state for job in jobs)
+    states = Counter(job.state for job in jobs if job.state not in ENDED_STATES)
     running = states["RUNNING"] + states["STARTING"] + states["PAUSED"]
-    waiting = states["PENDING"] + states["NODE_FAIL"] + states["PREEMPTED"]
-    ended = sum(states[state] for state in ENDED_STATES)
-    counts = (
-        (running, "running"),
-        (waiting, "waiting"),
-        (states["HELD"], "held"),
-        (ended, "ended"),
-    )
+    held = states["HELD"]
+    waiting = states.total() - running - held
+    counts = ((running, "running"), (waiting, "waiting"), (held, "held"))
     return " · ".join(f"{count:,} {word}" for count, word in counts if count or word != "held")
+
+
+def job_totals(jobs: Sequence[JobView]) -> str:
+    """The same, with those that have ended."""
+    ended = sum(job.state in ENDED_STATES for job in jobs)
+    return f"{open_totals(jobs)} · {ended:,} ended"

@@ -84,7 +84,7 @@ def limited_text(domain: DomainView) -> str:
     if binding is None:
         return "limits no work"
     gpus = f"{binding.gpus:,} {'GPU has' if binding.gpus == 1 else 'GPUs have'}"
-    share = f"{gpus} {binding.given_share:.0%} of the watts needed (median)"
+    share = f"{gpus} {binding.given_share * 100:.0f} % of the watts needed (median)"
     which = named("job", binding.first_jobs) if binding.jobs <= 1 else counted(binding.jobs, "job")
     return f"limits {which}: {share}, {watts(binding.short_w, is_wanted=True)} short"
 

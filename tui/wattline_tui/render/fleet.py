@@ -313,7 +313,7 @@ def fleet_lines(
     `block`: lines of a rack, if they are known already."""
     block = block or block_lines
     if not racks:
-        return [fitted(line(("No node has connected.", "muted")), width)]
+        return [_no_nodes(width)]
     layout = layout_of(racks, width, height)
     rows = -(-len(racks) // layout.columns)
     shown: list[Line] = []
@@ -323,6 +323,11 @@ def fleet_lines(
         blocks = [block(racks[at], cell, layout) for at in range(row, len(racks), rows)]
         shown += [fitted(_joined(parts), width) for parts in zip(*blocks, strict=True)]
     return shown[start % layout.lines :][:height]
+
+
+def _no_nodes(width: int) -> Line:
+    """In place of racks."""
+    return fitted(line(("The site file has no nodes.", "muted")), width)
 
 
 def _joined(parts: Sequence[Line]) -> Line:
@@ -412,6 +417,8 @@ def counted_gpus(gpus: int) -> str:
 
 def overview_line(racks: Sequence[Rack], cell: Cell, width: int) -> Line:
     """The whole fleet on one line of a small screen."""
+    if not racks:
+        return _no_nodes(width)
     text = totals(racks)
     name = "fleet  "
     spare = min(20, width - len(name) - cell_len(text) - 1)

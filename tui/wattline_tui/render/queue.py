@@ -32,16 +32,6 @@ def queued_jobs(site: SiteView) -> list[Queued]:
     ]
 
 
-def queue_counts(site: SiteView) -> str:
-    """`412 running · 96 waiting · 3 held`."""
-    states = [job.state for job in site.jobs]
-    running = sum(state in ("RUNNING", "STARTING", "PAUSED") for state in states)
-    waiting = sum(state in ("PENDING", "NODE_FAIL", "PREEMPTED") for state in states)
-    held = states.count("HELD")
-    parts = [f"{running} running", f"{waiting} waiting", *([f"{held} held"] if held else [])]
-    return " · ".join(parts)
-
-
 def queue_lines(
     queued: Sequence[Queued],
     cursor: JobId | None,

@@ -11,11 +11,13 @@ from wattline_protocol.views.site_views import SiteView
 from wattline_protocol.wire.client_messages import Answer, Request
 from wattline_tui.actions import Place
 from wattline_tui.model import View
-from wattline_tui.widgets.keys import KeyLine
+from wattline_tui.widgets.keys import KeyLine, key_of
 from wattline_tui.widgets.list_pane import ListPane
 from wattline_tui.widgets.status import StatusLine
 
-SubjectKind = Literal["node", "job", "domain", "service", "reservation", "problem"]
+SubjectKind = Literal[
+    "node", "GPU", "job", "domain", "grid event", "service", "reservation", "problem"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,14 @@ class Subject:
 
     kind: SubjectKind
     keys: tuple[str, ...]
+    within: "Subject | None" = None
+    """What contains them: acts are possible on it, too."""
+
+    def keys_of(self, kind: str) -> tuple[str, ...]:
+        """Those of a kind, its own or of what contains it; empty: it is about none."""
+        if self.kind == kind:
+            return self.keys
+        return self.within.keys_of(kind) if self.within is not None else ()
 
 
 class SiteScreen(Screen[None]):
@@ -57,6 +67,10 @@ class SiteScreen(Screen[None]):
 
     def draw(self, view: View) -> None:
         """Draw a view with a snapshot; implemented by each screen."""
+
+    def key_of(self, id: str) -> str:  # noqa: A002 - as in the tables
+        """The first key of an action or an act, as the user has mapped it, for display."""
+        return key_of(self.app, id)
 
     def subject(self) -> Subject | None:
         """What acts are about here; None: nothing is in focus."""

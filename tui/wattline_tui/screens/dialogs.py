@@ -14,9 +14,9 @@ from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
 from wattline_protocol.text.visible import visible_line
-from wattline_tui.actions import key_name
+from wattline_tui.actions import key_names
 from wattline_tui.acts.orders import MAX_CHARS
-from wattline_tui.acts.proposals import Proposal
+from wattline_tui.acts.proposal import Proposal
 from wattline_tui.widgets.facts import Facts
 
 T = TypeVar("T")
@@ -129,8 +129,9 @@ class Acts(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         """One line an act."""
         with Vertical(classes="dialog wide acts"):
+            keys = max((len(key_names(one.key)) for one in self._entries), default=0)
             lines = [
-                Option(_act_line(one), id=one.id, disabled=bool(one.refusal))
+                Option(_act_line(one, keys), id=one.id, disabled=bool(one.refusal))
                 for one in self._entries
             ]
             yield OptionList(*lines, markup=False)
@@ -157,8 +158,9 @@ class Acts(ModalScreen[str | None]):
         self.dismiss(None)
 
 
-def _act_line(one: Entry) -> Content:
-    return Content(visible_line(f"{key_name(one.key):<3}{one.label:<16}{one.refusal or one.help}"))
+def _act_line(one: Entry, key_cells: int) -> Content:
+    text = f"{key_names(one.key):<{key_cells}}  {one.label:<16}{one.refusal or one.help}"
+    return Content(visible_line(text))
 
 
 class Page(ModalScreen[None]):

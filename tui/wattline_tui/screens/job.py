@@ -171,8 +171,9 @@ class JobScreen(SiteScreen):
         pane, data = self.query_one(LogPane), log.data
         begins = log.next_offset - len(data)
         if asked.offset < 0:
-            cut = data.find(b"\n") + 1 if begins else 0
-            data, pane.begin = data[cut:], begins + cut
+            pane.clear()  # after a jump to the end, what is shown would have a gap
+            data = _whole_lines(data) if begins else data
+            pane.begin = log.next_offset - len(data)
         pane.append(data)
         self.log_place = replace(asked, attempt=log.ref.attempt, offset=log.next_offset)
         self._title_log(log.ref.attempt)
@@ -184,8 +185,7 @@ class JobScreen(SiteScreen):
         data = log.data[: pane.begin - asked.offset]
         if not is_same or asked.offset + len(data) != pane.begin:
             return
-        cut = data.find(b"\n") + 1 if asked.offset else 0
-        pane.prepend(data[cut:])
+        pane.prepend(_whole_lines(data) if asked.offset else data)
         self._title_log(log.ref.attempt)
 
     def skip_log(self, asked: LogPlace) -> None:
@@ -240,16 +240,17 @@ class JobScreen(SiteScreen):
         if len(found) < 2:
             self.notify("This job has one log.")
             return
-        items = [Item(one.id, one.label, one.note) for one in found.values()]
+        items = [Item(one.id, one.label, one.note, (one.id, one.note)) for one in found.values()]
 
-        def chosen(text: str | None) -> None:
-            one = found.get(text or "")
-            if one is not None:
-                self._choose_log(one)
-            elif text is not None:
-                self.notify(f"the job has no task or rank {text}", severity="warning")
+        def chosen(choice: Item | str | None) -> None:
+            if isinstance(choice, Item):
+                self._choose_log(found[choice.id])
+            elif choice is not None:
+                self.notify(f"the job has no task or rank {choice}", severity="warning")
 
-        self.app.push_screen(Choose("log of", items, "a task or rank, a node, a state"), chosen)
+        self.app.push_screen(
+            Choose("log of", items, "a task, a rank as 0/1, a node, a state"), chosen
+        )
 
     def _choose_log(self, one: LogChoice) -> None:
         self._show_part("log")
@@ -282,6 +283,11 @@ class JobScreen(SiteScreen):
     def subject(self) -> Subject:
         """This job."""
         return Subject("job", (str(self.job),))
+
+
+def _whole_lines(data: bytes) -> bytes:
+    """From the first line that begins in it; all of it where none does."""
+    return data[data.find(b"\n") + 1 :] or data
 
 
 def _metric_lines(charts: Sequence[Chart], span: Span, width: int, height: int) -> list[Line]:

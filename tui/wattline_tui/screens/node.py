@@ -51,9 +51,11 @@ class NodeScreen(ListScreen):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE_FROM, "-wide")]  # noqa: RUF012 - Textual's
     place: ClassVar[Place] = "list"
 
-    def __init__(self, node: NodeId) -> None:
+    def __init__(self, node: NodeId, gpu: str = "") -> None:
+        """`gpu`: the index of the one that the cursor is put on at first."""
         super().__init__()
         self.node = node
+        self._first_gpu = gpu
         self._asked_unix_s = 0.0
         self._view = View()
         self._details: NodeView | None = None
@@ -95,7 +97,10 @@ class NodeScreen(ListScreen):
             return
         facts.show(facts_of(node, self._now_s))
         powers = self._history.powers_w(node)
-        self.query_one(ListTable).show(gpu_rows(node, view, powers), self._now_s)
+        table = self.query_one(ListTable)
+        table.show(gpu_rows(node, view, powers), self._now_s)
+        if self._first_gpu and table.find(self._first_gpu):
+            self._first_gpu = ""
         self._panel("host").show(lambda width, _: host_lines(node, width))
         self._panel("processes").show(partial(process_lines, node))
         self._draw_charts(node)
@@ -203,8 +208,11 @@ class NodeScreen(ListScreen):
             self.post_message(OpenJob(row.gpu.job))
 
     def subject(self) -> Subject:
-        """This node."""
-        return Subject("node", (self.node,))
+        """The GPUs that are chosen or under the cursor, as parts of this node."""
+        node, table = Subject("node", (self.node,)), self.query_one(ListTable)
+        picked = table.rows.picked if table.has_focus else ()
+        gpus = dict.fromkeys(f"{self.node}/{key.partition('/')[0]}" for key in picked)
+        return Subject("GPU", tuple(gpus), node) if gpus else node
 
 
 def facts_of(node: NodeView, now_s: float) -> str:

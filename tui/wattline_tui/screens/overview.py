@@ -14,7 +14,7 @@ from wattline_protocol.views.history_views import Subject as Of
 from wattline_protocol.views.site_views import SiteView
 from wattline_protocol.wire.client_messages import Answer, Request
 from wattline_tui.actions import Place, bindings
-from wattline_tui.listing.places import Target
+from wattline_tui.listing.places import Target, gpu_of
 from wattline_tui.messages import FilterJobs, GoTo, OpenJob, OpenNode
 from wattline_tui.model import View
 from wattline_tui.render.heights import heights_of
@@ -174,7 +174,7 @@ class OverviewScreen(ListScreen):
         if entry.job is not None:
             self.post_message(OpenJob(entry.job))
         elif entry.node is not None:
-            self.post_message(OpenNode(entry.node))
+            self.post_message(OpenNode(entry.node, gpu_of(entry.subject, entry.node)))
         elif entry.domain is not None:
             self.post_message(GoTo(Target("domain", entry.domain, "power", entry.domain)))
         elif entry.problem is not None:

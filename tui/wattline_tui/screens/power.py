@@ -1,5 +1,6 @@
 """Power: budgets of domains and zones, all about the selected one, and limits, now and planned."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -9,6 +10,7 @@ from wattline.show.power import limit_table
 from wattline_protocol.lists.domain_table import domain_table
 from wattline_protocol.text.visible import visible_line
 from wattline_protocol.views.site_views import DomainView, LimitView
+from wattline_tui.acts.on_budgets import event_of
 from wattline_tui.listing.rows import Rows
 from wattline_tui.model import View
 from wattline_tui.render.domain_text import domain_text
@@ -44,13 +46,19 @@ class PowerScreen(TableScreen):
         if site is None:
             return
         self._now_unix_s = site.unix_s
-        self.show_rows(site.domains, view, "w: what if it has fewer watts")
+        what_if = f"{self.key_of('whatif')}: what if it has fewer watts"
+        self.show_rows(site.domains, view, what_if)
         limits = sorted(
             (limit for domain in site.domains for limit in domain.limits),
             key=lambda limit: limit.start_unix_s,
         )
+        self.limits.facts = self._facts_of(limits)
         self.limits.table.show(limits, site.unix_s)
         self._draw_selected()
+
+    def _facts_of(self, limits: Sequence[LimitView]) -> str:
+        has_event = any(event_of(one) for one in limits)
+        return f"{self.key_of('cancel-grid-event')}: cancel a grid event" if has_event else ""
 
     @property
     def selected(self) -> DomainView | None:
@@ -70,8 +78,12 @@ class PowerScreen(TableScreen):
         self._draw_selected()
 
     def subject(self) -> Subject | None:
-        """The chosen domains; of a limit, its domain."""
+        """The chosen domains; of a limit, its grid event, and its domain."""
         if not self.limits.table.has_focus:
             return super().subject()
         one = self.limits.table.rows.row
-        return Subject("domain", (one.domain,)) if isinstance(one, LimitView) else None
+        if not isinstance(one, LimitView):
+            return None
+        domain = Subject("domain", (one.domain,))
+        event = event_of(one)
+        return Subject("grid event", (event,), domain) if event else domain

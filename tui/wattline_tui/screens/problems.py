@@ -10,6 +10,8 @@ from wattline_protocol.lists.problem_table import problem_table
 from wattline_protocol.text.wording import counted
 from wattline_protocol.views.site_views import EventView
 from wattline_protocol.wire.client_messages import Answer, Events, ListEvents, Request
+from wattline_protocol.wire.problems import ProblemView
+from wattline_tui.listing.places import gpu_of
 from wattline_tui.listing.rows import Rows
 from wattline_tui.messages import OpenJob, OpenNode
 from wattline_tui.model import View
@@ -52,6 +54,8 @@ class ProblemsScreen(TableScreen, ListScreen):
         self._now_unix_s = site.unix_s
         alarms = counted(site.open_alarms, "alarm")
         facts = f"{alarms}, {counted(site.open_warnings, 'warning')} open"
+        if site.problems:
+            facts += f" · {self.key_of('acknowledge')}: acknowledge"
         self.show_rows(site.problems, view, facts)
         self._add(site.events)
         self._draw_selected()
@@ -91,7 +95,8 @@ class ProblemsScreen(TableScreen, ListScreen):
         if one is not None and one.job is not None:
             self.post_message(OpenJob(one.job))
         elif one is not None and one.node is not None:
-            self.post_message(OpenNode(one.node))
+            subject = one.subject if isinstance(one, ProblemView) else ""
+            self.post_message(OpenNode(one.node, gpu_of(subject, one.node)))
         else:
             self.notify("It is about no node and no job.")
 

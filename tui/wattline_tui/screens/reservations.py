@@ -53,6 +53,8 @@ class ReservationsScreen(TableScreen, ListScreen):
         reservations = self.reservations = answer.reservations
         active = sum(one.state == "active" for one in reservations)
         self.pane.facts = f"{active} of {len(reservations)} active"
+        if reservations:
+            self.pane.facts += f" · {self.key_of('unreserve')}: cancel"
         self.pane.table.show(reservations, now_unix_s)
         self._draw_selected()
 

@@ -1,5 +1,6 @@
 """Services screen: replicas, load, SLO, watts, joules and cost; all about the selected one."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -13,7 +14,7 @@ from wattline_protocol.wire.problems import ProblemView
 from wattline_tui.listing.rows import Rows
 from wattline_tui.messages import OpenJob
 from wattline_tui.model import View
-from wattline_tui.screens.base import ListScreen, SubjectKind, TableScreen
+from wattline_tui.screens.base import ListScreen, Subject, SubjectKind, TableScreen
 from wattline_tui.services import (
     ServiceRow,
     details_of,
@@ -81,6 +82,14 @@ class ServicesScreen(TableScreen, ListScreen):
             facts.border_title = Content(visible_line(one.name))
             facts.show(details_of(one))
             self.worker_pane.table.show(one.service.workers, self._now_unix_s)
+
+    def subject(self) -> Subject | None:
+        """The chosen services; acts on jobs are on those that serve them."""
+        chosen = super().subject()
+        if chosen is None:
+            return None
+        jobs = (str(one.revision) for one in self.services if one.name in chosen.keys)
+        return replace(chosen, within=Subject("job", tuple(jobs)))
 
     def on_list_table_changed(self, event: ListTable.Changed) -> None:
         """The cursor has moved."""

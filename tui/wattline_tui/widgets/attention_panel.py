@@ -6,9 +6,10 @@ from typing import ClassVar
 from wattline_protocol.ids import JobId
 from wattline_protocol.text.wording import counted
 from wattline_protocol.views.site_views import SiteView
+from wattline_tui.listing.totals import open_totals
 from wattline_tui.render.attention import Entry, attention_entries, attention_lines
 from wattline_tui.render.lines import Line
-from wattline_tui.render.queue import Queued, queue_counts, queue_lines, queued_jobs
+from wattline_tui.render.queue import Queued, queue_lines, queued_jobs
 from wattline_tui.widgets.row_panel import RowPanel
 
 
@@ -50,7 +51,7 @@ class QueuePanel(RowPanel):
         """Draw this snapshot."""
         self._queued, self._now_s = queued_jobs(site), site.unix_s
         self.show_keys([str(one.job.id) for one in self._queued])
-        self.titled("head of the queue", queue_counts(site))
+        self.titled("head of the queue", open_totals(site.jobs))
 
     @property
     def job(self) -> JobId | None:

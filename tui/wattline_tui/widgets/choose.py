@@ -13,7 +13,7 @@ from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
 from wattline_protocol.text.visible import visible_line
-from wattline_tui.listing.names import nearest_names
+from wattline_tui.listing.names import folded, nearest_names
 
 MOST = 200
 """Names that are offered at once."""
@@ -28,6 +28,8 @@ class Item:
     id: str
     label: str
     note: str = ""
+    names: tuple[str, ...] = ()
+    """By which it is found as well; empty ones do not count."""
 
     @property
     def line(self) -> Content:
@@ -36,8 +38,9 @@ class Item:
         return Content(visible_line(self.label) + note)
 
 
-class Choose(ModalScreen[str | None]):
-    """Enter returns the highlighted choice, or what was typed where nothing matches; Esc None."""
+class Choose(ModalScreen[Item | str | None]):
+    """Enter returns the one that matches best, or the one that was moved to, or what was typed
+    where nothing matches; Esc None."""
 
     CSS_PATH = "choose.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -49,7 +52,10 @@ class Choose(ModalScreen[str | None]):
     def __init__(self, title: str, items: Sequence[Item], hint: str) -> None:
         super().__init__()
         self._title, self._items, self._hint = title, items, hint
-        self._names = [f"{one.label} {one.id}".casefold() for one in items]
+        self._names = [tuple(map(folded, filter(None, (one.label, *one.names)))) for one in items]
+        self._offered: list[Item] = []
+        self._best = 0
+        self._has_moved = False
 
     def compose(self) -> ComposeResult:
         """What is typed above, choices below."""
@@ -71,17 +77,22 @@ class Choose(ModalScreen[str | None]):
         self._offer(event.value)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """The highlighted one."""
+        """The highlighted one, if it is clear which is meant."""
         at = self._list.highlighted
-        chosen = None if at is None else self._list.get_option_at_index(at).id
-        self.dismiss(chosen if chosen is not None else event.value.strip() or None)
+        if at is None:
+            self.dismiss(event.value.strip() or None)
+        elif self._best > 1 and not self._has_moved:
+            self._say(f"{self._best:,} match equally well: ↑ and ↓ choose, or type more")
+        else:
+            self.dismiss(self._offered[at])
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """A click."""
-        self.dismiss(event.option_id)
+        self.dismiss(self._offered[event.option_index])
 
     def action_move(self, by: int) -> None:
         """Another choice."""
+        self._has_moved = True
         if by < 0:
             self._list.action_cursor_up()
         else:
@@ -93,10 +104,14 @@ class Choose(ModalScreen[str | None]):
 
     def _offer(self, typed: str) -> None:
         found = nearest_names(typed, self._names, MOST)
-        items = [self._items[at] for at in found]
+        self._best, self._has_moved = found.best, False
+        items = self._offered = [self._items[at] for at in found.at]
         shown = self._list
         shown.clear_options()
-        shown.add_options([Option(one.line, id=one.id) for one in items])
+        shown.add_options([Option(one.line) for one in items])
         shown.highlighted = 0 if items else None
         more = len(self._items) > len(items) == MOST
-        shown.border_subtitle = f"the first {MOST}" if more else ""
+        self._say(f"the first {MOST}" if more else "")
+
+    def _say(self, text: str) -> None:
+        self.query_one(Vertical).border_subtitle = text

@@ -36,7 +36,7 @@ class EventLines(Widget):
     def render(self) -> Text:
         """One line an event."""
         lines = [self._line(event) for event in self._events[: max(1, self.size.height)]]
-        return Text("\n").join(lines) if lines else Text("no events yet")
+        return Text("\n").join(lines) if lines else Text("No events.")
 
     def _line(self, event: EventView) -> Text:
         at = datetime.datetime.fromtimestamp(event.unix_s).astimezone()

@@ -5,11 +5,22 @@ from typing import ClassVar
 
 from rich.style import Style
 from rich.text import Text
+from textual.app import App
 from textual.widget import Widget
 
 from wattline_tui.actions import ACTIONS, Action, Place, key_name
+from wattline_tui.acts.table import ACTS
 from wattline_tui.mode_names import MODE_NAMES
 from wattline_tui.model import View
+
+KEYS = {one.id: one.keys for one in ACTIONS} | {one.id: one.key for one in ACTS}
+"""Of actions and acts, by their ids."""
+
+
+def key_of(app: App[object], id: str) -> str:  # noqa: A002 - as in the tables
+    """The first key of an action or an act, as the user has mapped it, for display."""
+    keys = app._keymap.get(id, KEYS[id])  # noqa: SLF001 - Textual has no getter
+    return key_name(keys.split(",")[0])
 
 
 class KeyLine(Widget):

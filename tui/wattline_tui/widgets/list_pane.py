@@ -131,12 +131,17 @@ class ListPane(Vertical):
     def action_sort(self) -> None:
         """Choose a column, or type an order."""
         columns = self.table.rows.table.columns
-        items = [Item(one.name, one.heading.capitalize(), one.kind.name) for one in columns]
+        items = [
+            Item(one.name, one.heading.capitalize(), one.kind.name, (one.name,)) for one in columns
+        ]
         now = self.table.rows.order_text or "its own order"
         self.app.push_screen(
             Choose(f"Sort by (now: {now})", items, hint="a column, or an order: -gpus,user"),
-            self._sort_by,
+            self._chosen_order,
         )
+
+    def _chosen_order(self, chosen: Item | str | None) -> None:
+        self._sort_by(chosen.id if isinstance(chosen, Item) else chosen)
 
     def on_list_table_head_clicked(self, event: ListTable.HeadClicked) -> None:
         """The same by mouse."""
@@ -197,7 +202,7 @@ class ListPane(Vertical):
             parts.append(f"{len(rows.chosen):,} chosen")
         below = [self.facts] if self.facts else []
         if table.hidden:
-            below.append(f"{counted(len(table.hidden), 'column')} hidden")
+            below.append(f"+{counted(len(table.hidden), 'column')}")
         titles = " · ".join(parts), " · ".join(below)
         if titles != self._titles:  # each assignment draws the whole list
             self._titles = titles

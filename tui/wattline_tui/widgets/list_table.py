@@ -8,16 +8,19 @@ from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from wattline_protocol.lists.column import Column
-from wattline_protocol.lists.fit import GAP, filled, widths
+from wattline_protocol.lists.fit import GAP, filled, fitting, widths
+from wattline_protocol.lists.kinds import TIME
 from wattline_protocol.lists.tones import TONES
 from wattline_protocol.text.visible import visible_line
+from wattline_tui.actions import bindings
+from wattline_tui.limits import when
 from wattline_tui.listing.drawn import Drawn
 from wattline_tui.listing.rows import Rows
 
@@ -31,7 +34,8 @@ MEASURED_LINES = 40
 that of its rows is measured before it has it."""
 
 LEAST_TEXT = 14
-"""A name may take this much, or a fifth of the width; what is longer is cut at `…`."""
+"""A name may take this much, or a fifth of the width where no column has to leave for that; what is
+longer is cut at `…`."""
 
 
 @dataclass(slots=True)
@@ -63,15 +67,7 @@ class ListTable(ScrollView, can_focus=True):
         "list--alert",
         *(f"tone--{tone}" for tone in set(TONES.values())),
     }
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "Up", show=False),
-        Binding("down,j", "move(1)", "Down", show=False),
-        Binding("pageup", "page(-1)", "Page up", show=False),
-        Binding("pagedown", "page(1)", "Page down", show=False),
-        Binding("home", "end(-1)", "First", show=False),
-        Binding("end", "end(1)", "Last", show=False),
-        Binding("enter", "open", "Open", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("rows")]
 
     @dataclass
     class Opened(Message):
@@ -270,29 +266,41 @@ class ListTable(ScrollView, can_focus=True):
         in_view = self.rows.shown[top : top + max(MEASURED_LINES, self.size.height)]
         for at, row in enumerate(in_view):
             self._widen(self.rows.keys[top + at], row, columns)
-        usual = [self._fitted(one) for one in columns if one.is_usual]
-        more = [self._fitted(one) for one in columns if not one.is_usual]
+        usual = [self._fitted(one, LEAST_TEXT) for one in columns if one.is_usual]
+        more = [self._fitted(one, LEAST_TEXT) for one in columns if not one.is_usual]
         names = {one.column.name for one in filled(usual, more, width)}
-        self._shown = [self._fitted(one) for one in columns if one.name in names]
+        chosen = [one for one in columns if one.name in names]
+        shown = [self._fitted(one, max(LEAST_TEXT, self._width // 5)) for one in chosen]
+        is_narrow = len(fitting(shown, width)) < len(shown)
+        self._shown = [self._fitted(one, LEAST_TEXT) for one in chosen] if is_narrow else shown
 
-    def _fitted(self, column: Column[Any]) -> _Fitted:
+    def _fitted(self, column: Column[Any], most_text: int) -> _Fitted:
         least, wide = len(column.heading) + 1, self._widths.get(column.name, 0)
         if isinstance(column, Drawn):
             return _Fitted(column, max(least, column.least))
         if column.kind.is_text and not column.grows:
-            wide = min(wide, max(LEAST_TEXT, self._width // 5))
+            wide = min(wide, most_text)
         return _Fitted(column, max(least, wide))
 
     def _widen(self, key: str, row: Any, columns: Sequence[Column[Any]]) -> None:
         if key in self._cells:
             return
         cells = self._cells[key] = {
-            one.name: visible_line(one.cell(row)) for one in columns if not isinstance(one, Drawn)
+            one.name: visible_line(self._cell(one, row))
+            for one in columns
+            if not isinstance(one, Drawn)
         }
         for name, text in cells.items():
             wide = cell_len(text)
             if wide > self._widths.get(name, 0):
                 self._widths[name] = wide
+
+    def _cell(self, column: Column[Any], row: Any) -> str:
+        """A time without its date where that is today's."""
+        at = column.value(row) if column.kind is TIME and column.text is None else None
+        if isinstance(at, int | float):
+            return when(at, self.rows.now_unix_s)
+        return column.cell(row)
 
     def _line_widths(self) -> list[int]:
         """What is left goes to the columns that are drawn."""
@@ -312,7 +320,7 @@ class ListTable(ScrollView, can_focus=True):
             return self._strip(self._head(), width, self._look("list--head"))
         at = self.scroll_offset.y + y - HEAD_LINES
         if at >= len(self.rows.shown):
-            empty = self._empty() if at == 0 else ""
+            empty = " " * MARK_WIDTH + self._empty() if at == 0 else ""
             return self._strip([Segment(empty, self._look("list--empty"))], width, base)
         return self._strip(self._row(at), width, self._line_look(at))
 

@@ -58,15 +58,26 @@ class LogPane(ScrollView, can_focus=True):
         self._resize(dropped=0)
 
     def prepend(self, data: bytes) -> None:
-        """Whole lines before the first one; what is in view stays there."""
+        """What ends where the first line begins; what is in view stays there.
+
+        What belongs to the first line is counted only: it is longer than what is read at once.
+        """
         text, colours = LogText(), AnsiDecoder()
-        ended = data[: data.rfind(b"\n") + 1].splitlines(keepends=True)
-        lines = text.feed(b"".join(ended)).split("\n")[:-1]
+        *ended, rest = data.split(b"\n")
+        lines = text.feed(b"".join(line + b"\n" for line in ended)).split("\n")[:-1]
         self._lines[:0] = [self._decoded(line, colours) for line in lines]
-        self._lengths.extendleft(len(line) for line in reversed(ended))
-        self.begin -= sum(map(len, ended))
+        self._count_before(len(rest))
+        self._lengths.extendleft(len(line) + 1 for line in reversed(ended))
+        self.begin -= len(data)
         self._most = max(self._most, len(self._lines))
         self._resize(dropped=-len(lines))
+
+    def _count_before(self, size_bytes: int) -> None:
+        """More bytes of the first line, which may be the unfinished one."""
+        if self._lengths:
+            self._lengths[0] += size_bytes
+        else:
+            self._open_bytes += size_bytes
 
     @property
     def is_full(self) -> bool:
@@ -135,7 +146,8 @@ class LogPane(ScrollView, can_focus=True):
 
     def _decoded(self, line: str, colours: AnsiDecoder) -> Text:
         """The text that a terminal would show: after the last carriage return."""
-        text = colours.decode_line(line.rstrip("\r")[:MAX_LINE_CHARS])
+        shown = line.rstrip("\r").rpartition("\r")[2]
+        text = colours.decode_line(shown[:MAX_LINE_CHARS])
         text.expand_tabs(TAB_CHARS)
         self._widest = max(self._widest, text.cell_len)
         return text

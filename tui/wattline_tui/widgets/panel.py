@@ -5,16 +5,19 @@ from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.events import Click, MouseScrollDown, MouseScrollUp
 from textual.markup import escape
 from textual.strip import Strip
 from textual.widget import Widget
 
 from wattline_protocol.text.visible import visible_line
+from wattline_tui.actions import bindings
 from wattline_tui.render.lines import ROLES, Line, Role, fitted
 
 CLASS = "panel--"
+TO_THE_END = 1_000_000
+"""More lines than any panel has."""
 
 
 class Panel(Widget, can_focus=True):
@@ -48,14 +51,7 @@ class Panel(Widget, can_focus=True):
     App:nocolor Panel .panel--cursor { text-style: reverse; }
     """
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"{CLASS}{role}" for role in ROLES if role}
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "move(-1)", "Up", show=False),
-        Binding("down", "move(1)", "Down", show=False),
-        Binding("pageup", "page(-1)", "Page up", show=False),
-        Binding("pagedown", "page(1)", "Page down", show=False),
-        Binding("home", "move(-1000000)", "First", show=False),
-        Binding("end", "move(1000000)", "Last", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("rows")]
 
     def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's own parameter name
         super().__init__(id=id)
@@ -71,6 +67,9 @@ class Panel(Widget, can_focus=True):
 
     def move(self, by: int) -> None:
         """Move the cursor, or scroll where there is none; implemented by each panel."""
+
+    def action_open(self) -> None:
+        """Open the row under the cursor; implemented by panels of rows."""
 
     def open_at(self, y: int) -> None:
         """A click on this line; implemented by each panel."""
@@ -140,6 +139,10 @@ class Panel(Widget, can_focus=True):
     def action_page(self, by: int) -> None:
         """A screenful."""
         self.action_move(by * max(1, self.size.height - 1))
+
+    def action_end(self, by: int) -> None:
+        """The first or the last row."""
+        self.action_move(by * TO_THE_END)
 
     def on_mouse_scroll_down(self, event: MouseScrollDown) -> None:
         """Three lines."""

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-from textual.binding import Binding, BindingType
 from textual.message import Message
 
 from wattline_tui.render.lines import Line, with_more
@@ -14,7 +13,6 @@ from wattline_tui.widgets.panel import Panel
 class RowPanel(Panel):
     """A subclass gives the keys of its rows, and draws those from `first` on."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "open", "Open", show=False)]
     HEADING_LINES: ClassVar[int] = 0
     """Lines above the rows."""
 

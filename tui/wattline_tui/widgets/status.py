@@ -12,6 +12,7 @@ from wattline_protocol.text.wording import counted
 from wattline_protocol.views.site_views import SiteView
 from wattline_tui.model import View
 from wattline_tui.units import duration, watts
+from wattline_tui.widgets.keys import key_of
 
 NAME_WIDTH = 20
 
@@ -67,7 +68,7 @@ class StatusLine(Widget):
         if (stale_s := view.stale_s(self._now_s)) is not None:
             badges.append(f" STALE {duration(stale_s)} ", self._style("status--stale"))
         if count := site.open_alarms:
-            badge = f" {counted(count, 'ALARM', 'ALARMS')}: press ! "
+            badge = f" {counted(count, 'ALARM', 'ALARMS')}: press {key_of(self.app, 'alarms')} "
             badges.append(badge, self._style("status--alarm"))
         if limited := _limited(site):
             badges.append(f" {limited} ", self._style("status--limit"))
@@ -87,10 +88,15 @@ def _short(name: str) -> str:
 def _facts(site: SiteView) -> tuple[str, ...]:
     gpus = sum(node.gpu_count for node in site.nodes)
     return (
-        f"· {counted(len(site.nodes), 'node')} ",
-        f"· {counted(gpus, 'GPU')} ",
+        f"· {_many(len(site.nodes), 'node')} ",
+        f"· {_many(gpus, 'GPU')} ",
         f"· epoch {site.epoch} ",
     )
+
+
+def _many(count: int, thing: str) -> str:
+    """`1,000 nodes`."""
+    return f"{count:,} {thing if count == 1 else thing + 's'}"
 
 
 def _limited(site: SiteView) -> str:

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 
 from wattline_protocol.ids import DomainId
 from wattline_protocol.views.history_views import MAX_SUBJECTS
 from wattline_protocol.views.site_views import DomainView
+from wattline_tui.actions import bindings
 from wattline_tui.render.lines import Line
 from wattline_tui.render.trees import (
     HEADING_LINES,
@@ -23,10 +24,7 @@ class TreePanel(RowPanel):
     """Left closes a domain or goes to its parent, Right opens it."""
 
     HEADING_LINES: ClassVar[int] = HEADING_LINES
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", "close", "Close", show=False),
-        Binding("right", "expand", "Open", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("tree")]
 
     def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's own parameter name
         super().__init__(id=id)

@@ -145,8 +145,11 @@ class ClientEndpoint:
         if session is None:
             self._refuse(incoming, "the first message must be ClientHello")
             return None
-        session.role = _client_role(incoming)
         self.sessions.move_to_end(incoming.routing_id)
+        role = _client_role(incoming)
+        if role != session.role:
+            session.role = role
+            self._welcome(session)
         return session, message
 
     def _greet(self, incoming: Incoming, hello: ClientHello) -> None:
@@ -155,8 +158,14 @@ class ClientEndpoint:
         self.sessions.setdefault(connection, Session(connection, user, role)).release = hello.client
         self.sessions.move_to_end(connection)
         self._forget_some(user)
-        welcome = ClientWelcome(PROTOCOL_VERSION, self._site, user, role, self._unix_s(), release())
-        self._send(self.sessions[connection], self._out.encode(welcome))
+        self._welcome(self.sessions[connection])
+
+    def _welcome(self, session: Session) -> None:
+        """Say as whom the client is known: at its greeting, and when its role has changed."""
+        welcome = ClientWelcome(
+            PROTOCOL_VERSION, self._site, session.user, session.role, self._unix_s(), release()
+        )
+        self._send(session, self._out.encode(welcome))
 
     def of_user(self, user: UserName) -> list[Session]:
         """Sessions of a user, the longest unheard first."""

@@ -8,8 +8,9 @@ from wattline_protocol.views.power_views import BindingView
 from wattline_protocol.views.queue_views import QueuedView
 from wattline_protocol.views.site_views import SiteView
 from wattline_protocol.wire.problems import Acknowledgement
+from wattline_tui.listing.totals import open_totals
 from wattline_tui.render.attention import attention_entries, attention_lines
-from wattline_tui.render.queue import queue_counts, queue_lines, queued_jobs
+from wattline_tui.render.queue import queue_lines, queued_jobs
 
 BINDING = BindingView(88, 14, (JobId(3),), 4_800.0, 0.91, UnixTime(NOON - 1_260))
 
@@ -44,8 +45,8 @@ def test_alarms_then_what_limits_work_then_warnings_then_sheds_then_what_is_seen
 def test_a_line_says_how_long() -> None:
     shown = text(attention_lines(attention_entries(limited()), None, 100, 9))
     assert shown[1] == (
-        "! rack-r1          limits 14 jobs: 88 GPUs have 91% of the watts needed (median), "
-        "4.8 kW short   21m"
+        "! rack-r1          limits 14 jobs: 88 GPUs have 91 % of the watts needed (median), "
+        "4.8 kW short  21m"
     )
     assert text(attention_lines([], None, 80, 9)) == ["Nothing needs attention."]
 
@@ -54,7 +55,7 @@ def test_the_queue_is_in_its_order_with_starts_and_reasons() -> None:
     site = busy_site()
     gone = QueuedView(JobId(99), None)
     site = msgspec.structs.replace(site, queue=(gone, *site.queue))
-    assert queue_counts(site) == "2 running · 1 waiting"
+    assert open_totals(site.jobs) == "2 running · 1 waiting"
     heading, job = text(queue_lines(queued_jobs(site), None, NOON, 80, 9))
     assert heading.split() == ["job", "user", "GPUs", "waits", "start", "why"]
     assert job.split()[:4] == ["3", "ada", "16", "11m"]

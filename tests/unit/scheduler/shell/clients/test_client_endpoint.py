@@ -17,10 +17,12 @@ from wattline_protocol.wire.agent_messages import PROTOCOL_VERSION
 from wattline_protocol.wire.client_messages import (
     Ask,
     ClientHello,
+    ClientWelcome,
     Denied,
     Done,
     Drain,
     Events,
+    GetPower,
     Jobs,
     ListEvents,
     Response,
@@ -487,3 +489,11 @@ def test_the_same_number_again_replaces_a_watch() -> None:
     w.watches.drop(w.session, 7)
     w.watches.drop(w.session, 7)
     assert (len(w.watches), w.session.watch_count) == (0, 0)
+
+
+def test_a_client_is_told_once_when_its_role_has_changed() -> None:
+    pipe, endpoint = greeted()
+    for role in ("admin", "submitter", "submitter"):
+        pipe.arrives(Ask(1, GetPower()), role=role)
+    assert [session.role for session, _ in taken(endpoint)] == ["submitter"] * 3
+    assert [one.role for one in pipe.sent if isinstance(one, ClientWelcome)] == ["submitter"]
