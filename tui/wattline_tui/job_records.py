@@ -28,6 +28,8 @@ from wattline_tui.render.charts import Chart
 from wattline_tui.render.timeline import Cell, Samples, Span
 
 FIRST_TASK = TaskNo(0)
+STEP = "step"
+"""Of the other metrics, where there is a record."""
 RECORD_EVERY_S = 10.0
 ENDED_EVERY_S = 60.0
 """Until there is one: a record is stored shortly after the end of its attempt."""
@@ -95,7 +97,7 @@ class JobRecords:
     def names(self) -> list[str]:
         """Of metrics, as many as there are charts for: those on record come first."""
         recorded = {curve.name for report in self.reports.values() for curve in report.curves}
-        others = self._reported.keys() - recorded
+        others = self._reported.keys() - recorded - ({STEP} if recorded else set())
         return [*sorted(recorded), *sorted(others)][:MOST_METRICS]
 
     def span(self, job: JobView, now_s: float) -> Span:

@@ -54,14 +54,19 @@ def busy_between(before: Counters, after: Counters, speeds_mbit: Mapping[str, in
 def _busiest(
     before: Counters, after: Counters, seconds: float, speeds_mbit: Mapping[str, int]
 ) -> LinkLoad | None:
-    """By the bytes of its busier direction."""
+    """By the bytes of its busier direction; of idle ones that which has carried most."""
     grown = {
         name: _grown(before.link_bytes[name], after.link_bytes[name])
         for name in after.link_bytes.keys() & before.link_bytes.keys()
     }
     if not grown:
         return None
-    name = max(grown, key=lambda one: (speeds_mbit.get(one, 0) > 0, max(grown[one]), one))
+
+    def rank(name: str) -> tuple[bool, int, int, str]:
+        in_all = sum(after.link_bytes[name])
+        return speeds_mbit.get(name, 0) > 0, max(grown[name]), in_all, name
+
+    name = max(grown, key=rank)
     sent, received = (max(0, count) / seconds for count in grown[name])
     mbit = speeds_mbit.get(name, 0)
     return LinkLoad(name, received, sent, mbit * BYTES_PER_MBIT if mbit > 0 else None)

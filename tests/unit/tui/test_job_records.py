@@ -78,7 +78,7 @@ def test_charts_cover_all_attempts_with_a_gap_between_them() -> None:
 
 
 def test_what_is_reported_since_continues_the_newest_attempt() -> None:
-    job = resumed(metrics={"loss": 0.1, "lr": 0.5})
+    job = resumed(metrics={"loss": 0.1, "lr": 0.5, "step": 2_950.0})
     records = read(job)
     records.take_reported(job, NOON)
     records.take_reported(job, NOON)

@@ -39,6 +39,8 @@ from wattline_tui.widgets.rendered_panel import RenderedPanel
 
 WAITS = ("PENDING", "HELD")
 WIDE = 150
+LIST_FRAME, MOST_NARROW = 3, 6
+"""Lines of a list besides its rows; of the attempts at most on a narrow screen."""
 WHOLE_RUN, REPORTED = "metrics, whole run", "metrics since this screen was opened"
 
 Part = Literal["log", "charts", "checkpoints"]
@@ -105,10 +107,22 @@ class JobScreen(SiteScreen):
         self.details, self._now_s = job, now_unix_s
         self.query_one("#facts", Facts).show(facts_of(job, now_unix_s))
         self.query_one("#attempts", ListTable).show(attempt_rows(job), now_unix_s)
+        self._fit_attempts()
         if not self.waits:
             self.query_one("#why").display = False
         self.records.take_reported(job, now_unix_s)
         self._draw_records(job)
+
+    def _fit_attempts(self) -> None:
+        """No more lines than there are attempts: the rest is for metrics."""
+        rows = max(1, len(self.query_one("#attempts", ListTable).rows.shown)) + LIST_FRAME
+        most = self.size.height // 3 if self.size.width >= WIDE else MOST_NARROW
+        self.query_one("#pane").styles.height = min(rows, most)
+
+    def on_resize(self) -> None:
+        """Other heights."""
+        self._fit_attempts()
+        self._show_small_metrics()
 
     def show_explanation(self, view: ExplainView, now_unix_s: float) -> None:
         """Why it waits, in place of a log that it does not have yet."""

@@ -19,6 +19,12 @@ def test_where_no_speed_is_known_the_link_that_carries_most_is_reported() -> Non
     assert busy_between(BEFORE, after, {"veth": -1}).link == LinkLoad("eth0", 2e6, 0.5e6)
 
 
+def test_of_idle_links_that_which_has_carried_most_is_reported() -> None:
+    idle = {"eth0": (10**6, 10**9), "ifb1": (0, 0)}
+    busy = busy_between(Counters(1.0, {}, idle), Counters(2.0, {}, idle), {})
+    assert busy.link == LinkLoad("eth0", 0.0, 0.0)
+
+
 def test_a_link_whose_counters_begin_again_carries_nothing() -> None:
     before = Counters(1.0, {}, {"eth0": (10**9, 10**9)})
     after = Counters(2.0, {}, {"eth0": (5, 7)})
