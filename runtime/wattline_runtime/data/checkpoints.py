@@ -25,7 +25,7 @@ from wattline_runtime.data.delete import MANIFESTS
 from wattline_runtime.data.manifest import ManifestError, manifest_key, object_key
 from wattline_runtime.data.stores.below import Below
 from wattline_runtime.data.stores.interface import NotInStore, Store, StoreAway, StoreError
-from wattline_runtime.data.tree import TreeError
+from wattline_runtime.data.tree import TreeError, TreeUnsettled
 from wattline_runtime.data.verify import entries_of
 
 KEPT = 3
@@ -67,6 +67,8 @@ def copy_newest(
     """Copies the newest intact checkpoint of a directory, if it is newer than the one on record.
     `store`: the part of the job. Raises StoreError, TreeError, OSError: then it copied none."""
     if not home.is_dir():
+        if not home.parent.is_dir():
+            raise StoreAway(f"{home.parent} is not there; is its file system mounted?")
         return Copied(recorded, 0)
     with _alone(home):
         _unpin(home)
@@ -114,6 +116,8 @@ def _first_copy(
         try:
             return _copy(store, home, attempt, one), why
         except (TreeError, *DAMAGED) as error:  # or its task has removed it: the one before
+            if isinstance(error, TreeUnsettled) and one.path.is_dir():
+                raise  # it may be read later
             why = why or f"the checkpoint of step {one.step} is not copied: {error}"
     return None, why
 

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from wattline_runtime.data.checkpoints import KEPT, copy_newest
 from wattline_runtime.data.stores.below import Below
 from wattline_runtime.data.stores.interface import Store, StoreAway, StoreRefused
 from wattline_runtime.data.stores.local import LocalStore
+from wattline_runtime.data.tree import TreeUnsettled
 from wattline_runtime.data.verify import verify_version
 
 
@@ -70,6 +72,35 @@ def test_a_damaged_one_is_passed_over_and_counts_as_behind(store: Store, home: P
     (home / "00000001-step-10/data").unlink()
     found = copy_newest(store, home, 1, None)
     assert (found.newest, found.behind) == (None, 2)
+
+
+def test_a_directory_that_is_not_mounted_is_not_taken_for_one_without_checkpoints(
+    store: Store, home: Path
+) -> None:
+    save(10)
+    away = home.rename(home.with_name("away"))
+    assert copy_newest(store, home, 1, None) == (None, 0, ""), "its owner has removed it"
+    with pytest.raises(StoreAway, match="is its file system mounted"):
+        copy_newest(store, home / "unmounted/17", 1, None)
+    away.rename(home)
+    assert newest(store, home).step == 10
+
+
+def test_a_checkpoint_that_cannot_be_read_now_is_not_passed_over(home: Path, store: Store) -> None:
+    save(10)
+    save(20)
+    data = home / "00000002-step-20/data"
+
+    class Disturbed(LocalStore):
+        def write(self, key: str, chunks: Iterable[bytes]) -> None:
+            data.write_bytes(b"longer weights of 20")
+            super().write(key, chunks)
+
+    disturbed = Below(Disturbed(str(home.parent / "store")), "checkpoints/ada/17")
+    with pytest.raises(TreeUnsettled):
+        copy_newest(disturbed, home, 1, None)
+    data.write_bytes(b"weights of 20")
+    assert newest(store, home).step == 20
 
 
 def test_a_directory_of_an_attempt_before_the_stored_one_is_old(
