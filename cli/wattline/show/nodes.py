@@ -12,11 +12,9 @@ from wattline.show.styles import alarm, state, throttle
 from wattline.show.tables import Cell, Column, Listing, facts
 from wattline_protocol.lists.node_table import drained, draw, heard, node_table
 from wattline_protocol.site.labels import labels_text
-from wattline_protocol.text.moments import local_time
 from wattline_protocol.text.wording import about_size, counted
 from wattline_protocol.views.cache_view import CacheView
 from wattline_protocol.views.site_views import GpuView, NodeView, OutOfBandView
-from wattline_protocol.wire.nodes.gpu_cordon import GpuCordon
 
 LIST = ListOf[Sequence[NodeView], NodeView](node_table)
 
@@ -48,7 +46,7 @@ def detail(node: NodeView) -> RenderableType:
         *_host(node),
         *([("data cache", _cache(node.cache))] if node.cache is not None else []),
         ("tasks", "\n".join(node.tasks) or "none"),
-        *([("cordoned", "\n".join(map(_cordon, node.cordons)))] if node.cordons else []),
+        *([("cordoned", "\n".join(one.text for one in node.cordons))] if node.cordons else []),
     ]
     pairs += [(p.severity, sentence(p)) for p in node.open_problems]
     listed = "\n".join(p.evidence for p in node.open_problems)
@@ -81,12 +79,6 @@ def _cache(cache: CacheView) -> Cell:
     if cache.copying:
         texts.append(f"stores checkpoints of {counted(cache.copying, 'job')}")
     return ", ".join(texts)
-
-
-def _cordon(one: GpuCordon) -> str:
-    """`GPU 3 by olga since 10:02: XID 79 twice`."""
-    where = f"GPU {one.uuid}, not listed," if one.is_absent else f"GPU {one.index}"
-    return f"{where} by {one.user} since {local_time(one.unix_s)}: {one.reason}"
 
 
 def _gpus(gpus: Sequence[GpuView]) -> Listing:

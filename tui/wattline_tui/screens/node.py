@@ -233,5 +233,6 @@ def facts_of(node: NodeView, now_s: float) -> str:
         f"{power} · committed {watts(node.committed_w)} · floor {watts(node.floor_w)}",
         f"inlet {inlet} · cooling {node.cooling_zone or '–'} · inputs {', '.join(node.inputs)}",
         *([node.reserved] if node.reserved else []),
+        *(f"! cordoned: {one.text}" for one in node.cordons),
     ]
     return "\n".join([*lines, *(f"! {problem}" for problem in node.problems)])
