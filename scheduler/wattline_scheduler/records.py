@@ -32,6 +32,7 @@ from wattline_protocol.wire.rollouts import ENDED_PHASES, RolloutPhase
 from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint, StoredCheckpoint
 from wattline_scheduler.api_key_record import ApiKeyRecord
 from wattline_scheduler.data_record import DataRecord, DataSetRecord, DataVersionRecord
+from wattline_scheduler.notification_record import NotificationRecord
 from wattline_scheduler.route_record import RouteRecord
 from wattline_scheduler.service_rollup import ServiceHour, ServiceRollup
 
@@ -100,8 +101,7 @@ class GangRecord(msgspec.Struct, frozen=True):
     phase: GangPhase
     attempt: AttemptNo
     """The newest try; 0 = never tried."""
-    failures: int = 0
-    """Tries that count against `retries`."""
+    failures: int = 0  # tries that count against `retries`
     outcome: JobState | None = None
     """Set when ended."""
     reason: str = ""
@@ -174,8 +174,7 @@ class NodeRecord(msgspec.Struct, frozen=True):
     is_off: bool = False
     off_reason: str = ""
     is_spared: bool = False  # an operator is about to switch it on: not fenced until it is heard
-    fence: Literal["", "ordered", "off"] = ""
-    """For its silence it is being switched off, or is off since."""
+    fence: Literal["", "ordered", "off"] = ""  # being switched off for its silence, or off since
     verified_way: str = ""
     """Digest of the out-of-band way that answered "on" when last queried while its agent reported;
     a site file that names another way has it verified again."""
@@ -183,8 +182,7 @@ class NodeRecord(msgspec.Struct, frozen=True):
     """Time since when it is drained: no task starts, and the last one has left."""
     task_lease_s: float = 0.0
     """The longest that its keeper may go by: the site file's at its last Hello, or an earlier."""
-    is_quarantined: bool = False
-    """Its agent's messages are ignored until an operator readmits it (I9)."""
+    is_quarantined: bool = False  # its agent's messages are ignored until it is readmitted (I9)
     quarantine_reason: str = ""
 
 
@@ -447,6 +445,7 @@ Record = (
     | ActRecord
     | MemberRecord
     | RolloutRecord
+    | NotificationRecord
 )
 
 
@@ -485,6 +484,7 @@ class Saved(msgspec.Struct, frozen=True):
     members: tuple[MemberRecord, ...] = ()
     """The allow-list as last seen."""
     rollouts: tuple[RolloutRecord, ...] = ()
+    notifications: tuple[NotificationRecord, ...] = ()
     """Those in progress, and the newest others."""
     service_minutes: tuple[ServiceRollup, ...] = ()
     """Of the newest hours, in order of time."""

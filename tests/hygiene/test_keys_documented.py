@@ -14,9 +14,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 JOB_PAGE = (DOCS / "job-file.md").read_text(encoding="utf-8")
 SITE_PAGE = "\n".join(
     (DOCS / page).read_text(encoding="utf-8")
-    for page in ("site-file.md", "api-keys.md", "containers.md", "data-sets.md")
+    for page in ("site-file.md", "api-keys.md", "containers.md", "data-sets.md", "notifications.md")
 )
-"""With the pages that have the tables [abuse], [containers] and [data]."""
+"""With the pages that have the tables [abuse], [containers], [data] and [notify]."""
 ROUTE_PAGE = (DOCS / "routing.md").read_text(encoding="utf-8")
 ARRAYS = (
     "power_domain",
@@ -43,6 +43,7 @@ SITE_TABLES = (
         "http",
         "out_of_band",
         "abuse",
+        "notify",
     ),
     *ARRAYS,
 )

@@ -56,6 +56,14 @@ _GPUS = re.compile(r"(?:(?P<type>[A-Za-z0-9][\w.-]*):)?(?P<count>[0-9]{1,9})|(?P
 _MIG = re.compile(r"[1-7]g\.[0-9]{1,3}gb")
 _SIZE = re.compile(r"([0-9]{1,15})([KMGT]?)B?", re.IGNORECASE)
 _KIB = {"K": 1, "": 1 << 10, "M": 1 << 10, "G": 1 << 20, "T": 1 << 30}
+_MAIL_TYPES = {
+    "NONE": (),
+    "BEGIN": ("begin",),
+    "END": ("end",),
+    "FAIL": ("fail",),
+    "REQUEUE": ("requeue",),
+    "ALL": ("begin", "end", "fail", "requeue"),
+}
 _DEPENDENCY = re.compile(r"(afterok|afterany)((?::[0-9]{1,15})+)")
 
 
@@ -63,7 +71,7 @@ def job_keys(given: Given, around: Surroundings) -> Found:
     """Keys of the job, and what has no counterpart."""
     for directive in given.values():
         instead = OPTIONS[directive.option].instead
-        if instead and (directive.option, directive.value.upper()) != ("mail-type", "NONE"):
+        if instead:
             yield Blame(directive.line, f"--{directive.option} has no counterpart: {instead}")
     yield from _plain(given, around.directory)
     yield from _time(given)
@@ -73,6 +81,7 @@ def job_keys(given: Given, around: Surroundings) -> Found:
     yield from _memory(given, around.flags)
     yield from _dependency(given)
     yield from _export(given, around.environ)
+    yield from _mail(given, around.flags)
 
 
 def node_count(given: Given, flags: Mapping[str, object]) -> int | None:
@@ -264,3 +273,23 @@ def _export(given: Given, environ: Mapping[str, str]) -> Found:
             yield Blame(line, f"--export: {name} is not set here")
     if variables:
         yield Key(line, "env", variables)
+
+
+def _mail(given: Given, flags: Mapping[str, object]) -> Found:
+    """As in Slurm, an address alone causes no mail."""
+    if "mail-type" not in given:
+        return
+    line, _, value = given["mail-type"]
+    words = [word for word in value.upper().split(",") if word]
+    for word in words:
+        if word not in _MAIL_TYPES:
+            known = ", ".join(_MAIL_TYPES)
+            yield Blame(line, f"--mail-type={word} has no counterpart: use of {known}")
+    on = tuple(dict.fromkeys(one for word in words for one in _MAIL_TYPES.get(word, ())))
+    if not on or flags.get("notify"):
+        return
+    if "mail-user" not in given:
+        yield Blame(line, f"--mail-type={value}: add --mail-user=ADDRESS")
+        return
+    yield Key(given["mail-user"].line, "notify", given["mail-user"].value)
+    yield Key(line, "notify_on", list(on))

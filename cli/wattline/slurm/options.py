@@ -19,7 +19,6 @@ _ONE_TASK = "each node runs the script once: start processes in it, as with torc
 _PLACED = "omit it: GPUs are exclusive, and the planner chooses cores and memory"
 _NODES = "nodes are selected by labels: wattline submit --label NAME=VALUE"
 _OMIT = "omit it: Wattline has no counterpart"
-_WEBHOOK = "omit it: use [[webhook]] of the site file, or wattline submit --wait and then mail"
 
 OPTIONS: dict[str, SbatchOption] = {
     "account": SbatchOption("value", "A"),
@@ -76,8 +75,8 @@ OPTIONS: dict[str, SbatchOption] = {
     "job-name": SbatchOption("value", "J"),
     "kill-on-invalid-dep": SbatchOption("value"),
     "licenses": SbatchOption("value", "L", "an array with %N, or a queue with a quota, limits it"),
-    "mail-type": SbatchOption("value", "", _WEBHOOK),
-    "mail-user": SbatchOption("value", "", _WEBHOOK),
+    "mail-type": SbatchOption("value"),
+    "mail-user": SbatchOption("value"),
     "mcs-label": SbatchOption("value", "", "omit it: logs and variables are private to the owner"),
     "mem": SbatchOption("value"),
     "mem-bind": SbatchOption("value", "", _PLACED),

@@ -194,6 +194,8 @@ _SUBMIT_OPTIONS = (
     Option("http", ("--http",), "Services: an HTTP server, as in health=/health,methods=chat."),
     Option("after_ok", ("--after-ok",), "Start after these jobs have succeeded, as in 17,18."),
     Option("after_any", ("--after-any",), "Start after these jobs have ended, as in 17,18."),
+    Option("notify", ("--notify",), "Address or URL to notify, as in ada@example.org."),
+    Option("notify_on", ("--notify-on",), "Of what, as in end,requeue; also begin, fail, hold."),
     Option("hold", ("--hold", "-H"), "Submit it held, until `release`.", kind="switch"),
 )
 

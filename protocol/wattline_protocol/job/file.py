@@ -31,7 +31,7 @@ from wattline_protocol.job.recovery_values import recovery_problems
 from wattline_protocol.job.scaling_values import scaling_problems, slo_table
 from wattline_protocol.job.secret_values import secret_problems, secrets_table
 from wattline_protocol.job.service_values import FROM_CACHE, cache_table
-from wattline_protocol.job.spec import WHOLE_GPU, JobSpec, ServiceSpec
+from wattline_protocol.job.spec import WHOLE_GPU, JobSpec, Notify, ServiceSpec
 from wattline_protocol.job.values import (
     array_text,
     count_range_text,
@@ -376,6 +376,7 @@ def _contradictions(job: JobSpec) -> list[Problem]:
             *secret_problems(job),
             *_of_gpus(job),
             *goal_problems(job),
+            ("notify_on", not job.notify.to and job.notify != Notify(), "set notify as well"),
         )
         if is_wrong
     ]

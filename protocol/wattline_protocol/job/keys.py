@@ -25,6 +25,7 @@ from wattline_protocol.job.data_values import (
 )
 from wattline_protocol.job.http_server import http_server
 from wattline_protocol.job.spec import LAUNCHERS, PowerGoal
+from wattline_protocol.notify.receiver import notify_on, receiver
 from wattline_protocol.site.labels import labels
 from wattline_protocol.text.quantities import parse_size_bytes
 from wattline_protocol.text.toml_fields import (
@@ -123,6 +124,8 @@ JOB_KEYS = (
     JobKey(
         "after_any", values.job_numbers, "after_any", "[17]", "Start after these jobs have ended."
     ),
+    JobKey("notify", receiver, "notify.to", '"ada@example.org"', "Mail address or URL to notify."),
+    JobKey("notify_on", notify_on, "notify.on", '["end", "requeue"]', "Of what it is notified."),
     JobKey(
         "resources.nodes",
         values.count_range(MAX_NODES),

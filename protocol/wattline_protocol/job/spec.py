@@ -12,6 +12,7 @@ from wattline_protocol.wire.bounds import (
     Bytes,
     Count,
     Few,
+    Line,
     Many,
     Name,
     Path,
@@ -307,6 +308,17 @@ class SecretUse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Also the value of a variable."""
 
 
+NotifyOn = Literal["begin", "end", "fail", "requeue", "hold"]
+
+
+class Notify(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is notified of the job, and of what."""
+
+    to: Line = ""
+    """A mail address or a URL; empty = nobody."""
+    on: Few[NotifyOn] = ("end",)
+
+
 def encoded_bytes(spec: "JobSpec") -> int:
     """Size of the spec in a message."""
     return len(_encode(spec))
@@ -346,6 +358,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Jobs that must succeed before it starts, all indices of an array."""
     after_any: Many[Serial[JobId]] = ()
     """Jobs that must end before it starts, in any state."""
+    notify: Notify = Notify()
 
     @property
     def stops_on_isolation(self) -> bool:

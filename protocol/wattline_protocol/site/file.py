@@ -10,6 +10,7 @@ from typing import cast
 from wattline_protocol.data.site_data import site_data
 from wattline_protocol.ids import DomainId, NodeId
 from wattline_protocol.job.spec import Recovery
+from wattline_protocol.notify.site_notify import site_notify
 from wattline_protocol.site import (
     abuse,
     accounts,
@@ -123,6 +124,7 @@ def _site(top: Fields, problems: list[Problem]) -> Site:
         schedules=budgets.resolved(schedules, {d.domain.id: d.domain for d in drafts}),
         webhooks=budgets.webhooks(top),
         http=budgets.http_api(top),
+        notify=site_notify(top),
         roles=v.roles_of(top),
         weights=weights.weights(top),
         fair_share=accounts.fair_share(top),

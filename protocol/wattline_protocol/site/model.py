@@ -8,6 +8,7 @@ import msgspec
 from wattline_protocol.data.site_data import USUAL_DATA, SiteData
 from wattline_protocol.ids import DomainId, NodeId, UserName
 from wattline_protocol.job.spec import PRIORITIES, PowerGoal
+from wattline_protocol.notify.site_notify import NO_NOTIFY, SiteNotify
 from wattline_protocol.routing.model import SiteRoute
 from wattline_protocol.site.containers import USUAL_CONTAINERS, Containers
 from wattline_protocol.site.out_of_band import OutOfBand
@@ -370,6 +371,7 @@ class Site(msgspec.Struct, frozen=True):
     abuse: Abuse = Abuse()
     """Service names that the site file assigns to users."""
     routes: tuple[SiteRoute, ...] = ()
+    notify: SiteNotify = NO_NOTIFY
 
     @property
     def fence_max(self) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wattline_protocol.data.site_data import site_data_keys
+from wattline_protocol.notify.site_notify import site_notify_keys
 from wattline_protocol.site.abuse import abuse_keys
 from wattline_protocol.site.accounts import account_keys, fair_share_keys, queue_keys, service_keys
 from wattline_protocol.site.containers import containers_keys
@@ -70,6 +71,7 @@ def format_site(site: Site) -> str:
         "schedule": [_schedule(schedule) for schedule in site.schedules],
         "webhook": [_webhook(hook) for hook in site.webhooks],
         "http": {} if site.http is None else _http(site.http),
+        "notify": site_notify_keys(site.notify),
     }
     return document_text({key: value for key, value in document.items() if value})
 
@@ -325,6 +327,12 @@ derate = 0.8
 # Stores of data sets; see docs/data-sets.md.
 # [data]
 # store = "/srv/data"                 # or "s3://bucket/prefix", of a server at endpoint
+
+# Who may be notified of jobs (`wattline submit --notify`); see docs/notifications.md.
+# [notify]
+# allow = ["example.org"]             # domains of addresses, hosts of URLs
+# smtp = "127.0.0.1:25"
+# from = "wattline@example.org"
 
 # Roles of users, in place of those that they were enrolled with.
 # [roles]

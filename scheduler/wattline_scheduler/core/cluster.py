@@ -55,6 +55,7 @@ from wattline_scheduler.core.leases.sensor_limits import (
 from wattline_scheduler.core.lifecycle.data.data_staging import is_due, tick_data
 from wattline_scheduler.core.lifecycle.dependencies import propagate_ends
 from wattline_scheduler.core.lifecycle.fair_share import tick_shares
+from wattline_scheduler.core.lifecycle.notifications import notification_settled
 from wattline_scheduler.core.lifecycle.planning import plan_now
 from wattline_scheduler.core.lifecycle.preemption import tick_claims
 from wattline_scheduler.core.lifecycle.resizing import grow_gangs
@@ -75,6 +76,7 @@ from wattline_scheduler.core.model.events import (
     Event,
     FaultSeen,
     MembersSeen,
+    NotificationSettled,
     OutOfBandDone,
     PlanDue,
     SecretSent,
@@ -175,6 +177,8 @@ class Cluster:
                 members_seen(state, event, now)
             case ServiceHistoryRead():
                 history_read(state, event)
+            case NotificationSettled():
+                notification_settled(state, event, now)
             case _:
                 assert_never(event)
         if state.wants_staging and is_due(state, now):

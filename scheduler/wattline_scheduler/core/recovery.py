@@ -99,6 +99,7 @@ def restore(site: Site, saved: Saved, now: Now) -> State:
         state.api_keys.add(key)
     state.routes.restore(site.routes, saved.routes)
     state.data.restore(saved.data_sets, saved.data_versions)
+    state.notifications.restore(saved.notifications)
     restore_sensing(state, saved, now)
     _restore_jobs(state, saved, now)
     restore_rollouts(state, saved)

@@ -80,6 +80,7 @@ from wattline_scheduler.core.model.events import (
 from wattline_scheduler.core.requests.audit.refused_acts import in_words
 from wattline_scheduler.core.requests.bulk_actions import named
 from wattline_scheduler.core.requests.selection import Asker
+from wattline_scheduler.notification_record import NotificationRecord
 from wattline_scheduler.records import AttemptRecord, BookRecord, EventRecord, MemberRecord
 from wattline_scheduler.shell.agent_endpoint import AgentEndpoint
 from wattline_scheduler.shell.agent_turns import AgentTurns
@@ -400,7 +401,8 @@ class Loop:
     def _handle_due(self) -> list[Effect]:
         effects: list[Effect] = [*self._reports.take()]
         now = self._clock()
-        for event in (*self._services.sensing.take(), *self._services.out_of_band.take()):
+        beside = self._services
+        for event in (*beside.sensing.take(), *beside.out_of_band.take(), *beside.notifier.take()):
             effects += self._handle(event, now)
         if now.mono_s >= self._tick_due:
             self._tick_due, self._is_tick_late = Instant(now.mono_s + TICK_PERIOD_S), False
@@ -473,6 +475,8 @@ class Loop:
                 case Save(record=EventRecord(event=event)):
                     log_event(event)
                     self._services.webhooks.publish(event)
+                case Save(record=NotificationRecord() as notification):
+                    self._services.notifier.offer(notification)
                 case Save(record=AttemptRecord() as attempt):
                     self._relays.note_saved(attempt)
                 case Save():

@@ -12,7 +12,7 @@ from wattline_scheduler.store.tables import META, TABLES, Meta
 APPLICATION_ID = 0x57415454
 """`WATT`: identifies the file to `file(1)` and to the check for foreign databases."""
 
-SCHEMA_VERSION = 53
+SCHEMA_VERSION = 54
 """Version of the schema, in `user_version`: raised whenever a table or a JSON form changes."""
 
 _INDEXES = (
@@ -26,6 +26,7 @@ _INDEXES = (
     "service_rollups_hours ON service_rollups (service, owner, start_unix_s, seconds, arrived)",
     "reservations_open ON reservations (name) WHERE phase <> 'over'",
     "problems_until ON problems (until_unix_s)",
+    "notifications_open ON notifications (unix_s) WHERE outcome = ''",
     "acts_who ON acts (who, seq)",
     "runs_sizes ON runs (owner, ended_unix_s, size_bytes)",
 )

@@ -340,6 +340,7 @@ class Store:
         self._connection.execute(
             "DELETE FROM routes WHERE removed_unix_s < ?", (now_unix_s - ROUTES_KEPT_S,)
         )
+        self._connection.execute("DELETE FROM notifications WHERE outcome <> ''")
         self._drop_runs()
         self._connection.execute(
             "DELETE FROM limits WHERE phase = 'over' AND end_unix_s < ?",

@@ -7,6 +7,7 @@ import msgspec
 from wattline_protocol.job.spec import JobSpec
 from wattline_scheduler.api_key_record import ApiKeyRecord
 from wattline_scheduler.data_record import DataSetRecord, DataVersionRecord
+from wattline_scheduler.notification_record import NotificationRecord
 from wattline_scheduler.recorded_run import RecordedRun
 from wattline_scheduler.records import (
     ActRecord,
@@ -89,6 +90,7 @@ EVENTS = Table("events", EventRecord)
 ACTS = Table("acts", ActRecord)
 MEMBERS = Table("members", MemberRecord)
 ROLLOUTS = Table("rollouts", RolloutRecord)
+NOTIFICATIONS = Table("notifications", NotificationRecord)
 
 RECORDS: tuple[Table[Any], ...] = (
     JOBS,
@@ -112,6 +114,7 @@ RECORDS: tuple[Table[Any], ...] = (
     ACTS,
     MEMBERS,
     ROLLOUTS,
+    NOTIFICATIONS,
     SERVICE_STEPS,
     RUNS,
 )

@@ -33,6 +33,7 @@ from wattline_scheduler.core.model.events import (
 from wattline_scheduler.core.model.jobs.job import Gang, Job
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.data_record import DataSetRecord, DataVersionRecord
+from wattline_scheduler.notification_record import NotificationRecord
 from wattline_scheduler.records import (
     ActRecord,
     AttemptRecord,
@@ -107,6 +108,7 @@ class Disk:
             newest_act=max((one.seq for one in self.of(ActRecord)), default=0),
             members=tuple(one for one in self.of(MemberRecord) if not one.is_removed),
             rollouts=self.of(RolloutRecord),
+            notifications=tuple(r for r in self.of(NotificationRecord) if not r.outcome),
             next_job=JobId(max((j.id for j in jobs), default=0) + 1),
             next_event=max((e.seq for e in events), default=0) + 1,
         )

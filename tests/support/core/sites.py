@@ -14,6 +14,8 @@ from wattline_protocol.job.spec import (
     JobKind,
     JobSpec,
     Launch,
+    Notify,
+    NotifyOn,
     PowerGoal,
     PowerSpec,
     Recovery,
@@ -286,6 +288,9 @@ class JobBuilder:
 
     def deadline(self, text: str) -> Self:
         return self._with(windows=msgspec.structs.replace(self.spec.windows, deadline=text))
+
+    def notify(self, to: str, *on: NotifyOn) -> Self:
+        return self._with(notify=Notify(to, on or ("end",)))
 
     def held(self) -> Self:
         return self._with(hold=True)

@@ -18,6 +18,7 @@ from wattline_protocol.job.spec import (
     JobSpec,
     Launch,
     Limits,
+    Notify,
     PowerGoal,
     PowerSpec,
     Recovery,
@@ -26,6 +27,7 @@ from wattline_protocol.job.spec import (
     Slo,
     Windows,
 )
+from wattline_protocol.notify.receiver import ON
 from wattline_protocol.text.moments import FIRST_YEAR, LAST_YEAR
 
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
@@ -137,6 +139,13 @@ def powers(draw: st.DrawFn, *, has_gpus: bool, is_service: bool) -> PowerSpec:
 
 
 @st.composite
+def notifications(draw: st.DrawFn) -> Notify:
+    to = draw(st.sampled_from(["", "ada+gpu@example.org", "https://[2001:db8::1]:8443/a?b=c"]))
+    on = draw(st.sets(st.sampled_from(ON), min_size=1)) if to else {"end"}
+    return Notify(to, tuple(word for word in ON if word in on))
+
+
+@st.composite
 def jobs(draw: st.DrawFn) -> JobSpec:
     """A valid job of any kind."""
     kind: JobKind = draw(st.sampled_from(["training", "batch", "service"]))
@@ -171,4 +180,5 @@ def jobs(draw: st.DrawFn) -> JobSpec:
         hold=draw(st.booleans()),
         after_ok=draw(PARENTS),
         after_any=draw(PARENTS),
+        notify=draw(notifications()),
     )

@@ -107,6 +107,9 @@ def test_only_lines_before_the_first_command_are_directives() -> None:
         (["-d afterok:17:18,afterany:9"], "after_ok", (17, 18)),
         (["-d afterany:9"], "after_any", (9,)),
         (["--export=NONE"], "queue", "default"),
+        (["--mail-user=ada@example.org --mail-type=END,FAIL"], "notify.on", ("end", "fail")),
+        (["--mail-user=ada@example.org", "--mail-type=all"], "notify.to", "ada@example.org"),
+        (["--mail-user=ada@example.org"], "notify.to", ""),
         (["--requeue --ignore-pbs --wait-all-nodes=1 --mail-type=NONE"], "queue", "default"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
@@ -155,7 +158,7 @@ def test_exported_variables_are_those_that_are_named() -> None:
 
 def test_all_that_is_wrong_is_reported_at_once_with_its_line() -> None:
     text = script(
-        "--nodes=0 --mail-type=END",
+        "--nodes=0 --mail-type=END,TIME_LIMIT_80",
         "--ntasks-per-node=8",
         "--partitoin=x",
         "--comment='open",
@@ -167,7 +170,8 @@ def test_all_that_is_wrong_is_reported_at_once_with_its_line() -> None:
     found = refused(text)
     said = {int(line.split(":")[1]): line for line in found}
     assert {int(line.split(":")[1]) for line in found} == {2, 3, 4, 5, 6, 7, 8, 9, 11}
-    assert any("--mail-type has no counterpart: omit it: use [[webhook]]" in p for p in found)
+    assert any("--mail-type=TIME_LIMIT_80 has no counterpart: use of NONE" in p for p in found)
+    assert any("--mail-type=END,TIME_LIMIT_80: add --mail-user=ADDRESS" in p for p in found)
     assert "--ntasks-per-node=8: each node runs the script once" in said[3]
     assert "the nearest is --partition" in said[4]
     assert "No closing quotation" in said[5]

@@ -134,6 +134,7 @@ def test_a_job_without_a_name_is_named_after_its_program(program: str, name: str
 @pytest.mark.parametrize("key", JOB_KEYS, ids=lambda k: k.path)
 def test_the_example_of_every_key_is_right(key: Any) -> None:
     needed = {
+        "notify_on": 'notify = "ada@example.org"\n',
         "launch.procs_per_node": 'how = "torchrun"\n',
         "launch.interface": 'how = "torchrun"\n',
         "launch.image": 'how = "container"\n',

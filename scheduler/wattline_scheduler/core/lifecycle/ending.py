@@ -13,6 +13,7 @@ from wattline_scheduler.core.admission.quota_checks import discount
 from wattline_scheduler.core.lifecycle.checkpoint_times import note_ended
 from wattline_scheduler.core.lifecycle.fair_share import note_end, within
 from wattline_scheduler.core.lifecycle.job_state import save_gang
+from wattline_scheduler.core.lifecycle.notifications import notify
 from wattline_scheduler.core.model import command_outbox
 from wattline_scheduler.core.model.gpu_holders import release
 from wattline_scheduler.core.model.jobs.exit_reasons import POINTLESS
@@ -284,6 +285,7 @@ def run_again(state: State, gang: Gang, now: Now) -> None:
         finish(state, gang, "FAILED", now)
         return
     text = f"{gang.name} is requeued: {gang.reason}"
+    notify(state, gang.job, "requeue", gang.reason, now)
     state.journal.note("gang_requeued", text, now, job=gang.job.id, level="warning")
     _again(state, gang, _backoff_s(gang, gang.losses), now)
 
@@ -311,6 +313,7 @@ def _hold(state: State, gang: Gang, now: Now) -> None:
     gang.job.held.add(gang.number)
     state.work.move(gang, Pending(now.mono_s), now)
     text = f"{gang.name} is {gang.reason}"
+    notify(state, gang.job, "hold", gang.reason, now)
     state.journal.note("gang_held", text, now, job=gang.job.id, level="warning")
     gang.job.wait_reason = ""
     save_gang(state, gang, now)

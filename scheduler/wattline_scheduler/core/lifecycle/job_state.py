@@ -6,6 +6,7 @@ from wattline_protocol.ids import Now
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.text.wording import named
 from wattline_protocol.views.site_views import EventLevel, JobState
+from wattline_scheduler.core.lifecycle.notifications import notify, notify_end
 from wattline_scheduler.core.model.jobs.job import Ended, Gang, Job, Paused, Pending, Starting
 from wattline_scheduler.core.model.state import State
 
@@ -186,6 +187,7 @@ def refresh(state: State, job: Job, now: Now) -> None:
         job.has_run = True
         ran = (a for g in job.gangs for a in (*g.live, g.publisher) if a is not None)
         text = f"{job.spec.name!r} runs on {', '.join(sorted({a.node for a in ran}))}"
+        notify(state, job, "begin", "", now)
         state.journal.note("job_running", text, now, job=job.id)
 
 
@@ -204,4 +206,5 @@ def _report_end(state: State, job: Job, now: Now) -> None:
     is_wanted = record.state == "COMPLETED" or bool(record.cancelled_by)
     level: EventLevel = "info" if is_wanted else "warning"
     text = f"{job.spec.name!r} {record.state}" + (f": {record.reason}" if record.reason else "")
+    notify_end(state, job, now)
     state.journal.note("job_ended", text, now, job=job.id, level=level)

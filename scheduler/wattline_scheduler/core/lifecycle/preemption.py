@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from wattline_protocol.ids import Instant, NodeId, Now
 from wattline_scheduler.core.lifecycle.ending import end_gang
+from wattline_scheduler.core.lifecycle.notifications import notify
 from wattline_scheduler.core.model.devices import returned_devices
 from wattline_scheduler.core.model.jobs.job import (
     Attempt,
@@ -230,6 +231,7 @@ def preempt(state: State, one: Preemption, now: Now) -> None:
         within = _names(state, [at for at in one.quotas if at in gang.live[0].quotas])
         reason = f"preempted by job {job.id} ({job.spec.name!r}) of higher priority{within}"
         text = f"{gang.name} is {reason}: it is requeued"
+        notify(state, gang.job, "requeue", reason, now)
         state.journal.note("gang_preempted", text, now, job=gang.job.id, level="warning")
         end_gang(state, gang, "preempted", reason, now)
 

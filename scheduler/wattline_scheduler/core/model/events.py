@@ -175,6 +175,16 @@ class ServiceHistoryRead:
     """In order of time."""
 
 
+@dataclass(frozen=True, slots=True)
+class NotificationSettled:
+    """A notification was delivered, or is given up."""
+
+    job: JobId
+    number: int
+    error: str = ""
+    """Why it is given up; empty = it was delivered."""
+
+
 Event = (
     AgentMessage
     | ClientRequest
@@ -191,6 +201,7 @@ Event = (
     | TerminalUsed
     | MembersSeen
     | ServiceHistoryRead
+    | NotificationSettled
 )
 
 TICK_PERIOD_S = 0.15

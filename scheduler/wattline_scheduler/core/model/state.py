@@ -18,6 +18,7 @@ from wattline_scheduler.core.model.api_key_book import ApiKeyBook
 from wattline_scheduler.core.model.calendar import Calendar
 from wattline_scheduler.core.model.data.data_book import DataBook
 from wattline_scheduler.core.model.jobs.job_index import Workload
+from wattline_scheduler.core.model.jobs.notification_book import NotificationBook
 from wattline_scheduler.core.model.jobs.scaled_service import Scaling
 from wattline_scheduler.core.model.journal import Journal
 from wattline_scheduler.core.model.node import NodeNow
@@ -134,6 +135,7 @@ class State:
     api_keys: ApiKeyBook = field(default_factory=ApiKeyBook)
     """Of HTTP clients."""
     routes: RouteBook = field(init=False)
+    notifications: NotificationBook = field(default_factory=NotificationBook)
     data: DataBook = field(default_factory=DataBook)
     """Data sets and models."""
     meters: dict[DomainId, MeterNow] = field(default_factory=dict)

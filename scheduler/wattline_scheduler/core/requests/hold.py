@@ -5,6 +5,7 @@ import msgspec
 from wattline_protocol.ids import Now, UserName
 from wattline_protocol.wire.client_messages import Denied
 from wattline_scheduler.core.lifecycle.job_state import derive, reason_of
+from wattline_scheduler.core.lifecycle.notifications import notify
 from wattline_scheduler.core.model.jobs.job import Ended, Gang, Job
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.cancel_requeue import Act, PlannedAction, meant, open_of, over
@@ -46,6 +47,8 @@ def _hold(state: State, planned: PlannedAction, user: UserName, now: Now) -> str
         for gang in planned.gangs:
             _hold_gang(state, gang, now, is_held=True)
         _refresh(state, job)
+    if user != job.record.owner:
+        notify(state, job, "hold", f"held by {user}", now)
     return f"{planned.name} is held; running tasks continue"
 
 

@@ -20,6 +20,7 @@ from wattline_scheduler.core.admission.satisfiability import impossible, malform
 from wattline_scheduler.core.admission.service_name_checks import name_taken
 from wattline_scheduler.core.leases.fault_barrier import total
 from wattline_scheduler.core.lifecycle.dependencies import never, wait_for_parents
+from wattline_scheduler.core.lifecycle.notifications import receiver_refused
 from wattline_scheduler.core.lifecycle.usage_limits import never_reached
 from wattline_scheduler.core.model.events import ClientRequest
 from wattline_scheduler.core.model.jobs.job import Gang, Job, Pending
@@ -87,6 +88,7 @@ def refusal(
         or not_allowed(state, owner, spec)
         or too_urgent(state, owner, spec, is_operator=asker.is_operator)
         or too_long(state, spec)
+        or receiver_refused(state, spec)
         or not_inside(state, owner, spec)
         or data_refused(state, asker, spec, now)
         or name_taken(state, owner, spec)

@@ -6,6 +6,7 @@ import msgspec
 
 from wattline_protocol.data.requests import DataQuestion
 from wattline_protocol.ids import JobId, NodeId, Now, UserName
+from wattline_protocol.job.spec import Notify
 from wattline_protocol.text.quantities import format_size
 from wattline_protocol.views.capacity_views import GetCapacity
 from wattline_protocol.views.history_views import GetHistory
@@ -278,6 +279,8 @@ def _without_values(view: JobView) -> JobView:
     if view.spec is None:
         return view
     spec = msgspec.structs.replace(view.spec, env=dict.fromkeys(view.spec.env, HIDDEN))
+    if spec.notify.to:  # the path of a URL may be all that protects what is behind it
+        spec = msgspec.structs.replace(spec, notify=Notify(HIDDEN, spec.notify.on))
     return msgspec.structs.replace(view, spec=spec)
 
 

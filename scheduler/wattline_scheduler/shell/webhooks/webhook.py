@@ -28,6 +28,9 @@ GIVE_UP_AFTER_S = 3_600.0
 
 STOP_WITHIN_S = 2.0
 
+TRY_AGAIN = frozenset({408, 425, 429})
+"""Temporary refusals; all others except 5xx are permanent."""
+
 log = structlog.get_logger()
 
 
@@ -42,6 +45,15 @@ class Outcome:
 
 Post = Callable[[EventView], Outcome]
 """Sends one event; never raises for errors of the network or the receiver."""
+
+
+def judged(status: int) -> Outcome:
+    """The outcome that a status of HTTP means."""
+    if 200 <= status < 300:
+        return Outcome("taken")
+    if status in TRY_AGAIN or status >= 500:
+        return Outcome("again", f"HTTP {status}")
+    return Outcome("refused", f"HTTP {status}")
 
 
 def secret_of(webhook: Webhook) -> bytes:

@@ -14,13 +14,10 @@ import msgspec
 from wattline_protocol.site.model import Webhook
 from wattline_protocol.trust.keys import KeyFileError
 from wattline_protocol.views.site_views import EventView
-from wattline_scheduler.shell.webhooks.webhook import Outcome, secret_of
+from wattline_scheduler.shell.webhooks.webhook import Outcome, judged, secret_of
 
 TIMEOUT_S = 5.0
 """To connect, and between two pieces of the answer; only the status of the answer is read."""
-
-TRY_AGAIN = frozenset({408, 425, 429})
-"""Temporary refusals; all others except 5xx are permanent."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -66,17 +63,9 @@ class SignedPost:
             with self._client.stream(
                 "POST", self._webhook.url, content=body, headers=headers
             ) as answer:
-                return _judged(answer.status_code)
+                return judged(answer.status_code)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return Outcome("again", str(error) or type(error).__name__)
-
-
-def _judged(status: int) -> Outcome:
-    if 200 <= status < 300:
-        return Outcome("taken")
-    if status in TRY_AGAIN or status >= 500:
-        return Outcome("again", f"HTTP {status}")
-    return Outcome("refused", f"HTTP {status}")
 
 
 def body_of(site: str, event: EventView) -> bytes:

@@ -13,6 +13,7 @@ from support.core import records
 from support.store.stores import NOW, everything, opened
 from wattline_protocol.ids import JobId, UnixTime, UserName
 from wattline_protocol.routing.file import parse_routes
+from wattline_scheduler.notification_record import NotificationRecord, Outcome
 from wattline_scheduler.records import UseRecord
 from wattline_scheduler.route_record import RouteRecord
 from wattline_scheduler.store import load
@@ -232,7 +233,7 @@ def test_another_schema_has_another_version() -> None:
         ).fetchall()
         indexes = db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'index' ORDER BY 1")
         form = repr([columns, indexes.fetchall()]).encode()
-    assert (SCHEMA_VERSION, hashlib.sha256(form).hexdigest()[:8]) == (53, "84bab5d5")
+    assert (SCHEMA_VERSION, hashlib.sha256(form).hexdigest()[:8]) == (54, "4919cf96")
 
 
 @pytest.mark.parametrize("version", [0, SCHEMA_VERSION - 1, SCHEMA_VERSION + 1])
@@ -356,4 +357,24 @@ def test_routes_are_loaded_until_they_are_removed_and_kept_for_a_while(tmp_path:
     store, saved = Store.open(tmp_path, now_unix_s=NOW)
     assert saved.routes == (kept,)
     assert store._connection.execute("SELECT count(*) FROM routes").fetchone() == (1,)
+    store.close()
+
+
+def test_open_notifications_are_loaded_oldest_first_and_done_ones_deleted(tmp_path: Path) -> None:
+    def made(number: int, at: float, outcome: Outcome = "") -> NotificationRecord:
+        job, owner, when = JobId(number), UserName("ada"), UnixTime(records.T0 + at)
+        to = "ada@example.org"
+        return NotificationRecord(
+            job, 9, owner, to, "end", "train", "FAILED", "exit status 3", when, outcome
+        )
+
+    store = opened(tmp_path)
+    store.commit([made(1, 5.0), made(2, 3.0), made(3, 4.0), made(4, 1.0, "given_up")])
+    store.commit([made(3, 4.0, "delivered")])
+    store.close()
+    store, saved = Store.open(tmp_path, now_unix_s=NOW)
+    assert saved.notifications == (made(2, 3.0), made(1, 5.0))
+    store.tidy(NOW)
+    left = store._connection.execute("SELECT job FROM notifications ORDER BY job").fetchall()
+    assert left == [(1,), (2,)]
     store.close()

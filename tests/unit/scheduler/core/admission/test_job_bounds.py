@@ -30,7 +30,7 @@ def started(**words: object) -> Harness:
 
 def of_size(kib: float) -> JobSpec:
     """A job that waits, of about so many KiB."""
-    half = "x" * (int(kib * KIB) // 2 - 150)
+    half = "x" * (int(kib * KIB) // 2 - 170)
     return msgspec.structs.replace(
         job().build(), hold=True, command=("echo", half), env={"X": half}
     )
